@@ -1,0 +1,3 @@
+"""Reconcile registered SMS sender numbers with a desired-state file."""
+
+__version__ = "0.1.0"

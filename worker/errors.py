@@ -1,0 +1,196 @@
+"""Every error the worker raises on purpose. How to react hangs on the type alone.
+
+WorkerError
+├── UsageError                 wrong options or a missing answer: nothing was sent
+├── DesiredStateError          problems in desired-state files, each with its place
+├── SettingsError              problems in settings, each with its place
+├── PolicyRefusal              a safety rule refused the plan: nothing was written
+├── StalePlan                  the account is no longer as the plan saw it: nothing was written
+├── AccountBusy                another run holds the account
+├── LedgerError                the folder for local state cannot be used
+├── Interrupted                a signal arrived before the request was sent
+└── ApiError                   an answer, or the lack of one
+    ├── TransientError         not carried out; the same request may work later
+    │   ├── RateLimited        the window is used up
+    │   ├── SignatureReused    refused because of its signature alone
+    │   ├── ServerError        the server or a proxy failed on a read
+    │   └── ConnectionFailed   no connection, or it broke on a read
+    ├── Ambiguous              a write was sent and its outcome is unknown
+    ├── NumberRejected         this number's write was refused
+    │   ├── NotRegistered      the account has no such number
+    │   └── NotWritable        its status is neither ACTIVE nor INACTIVE
+    └── AccountRejected        nothing of this account can work
+        └── ClockSkewed        the server's clock and ours are too far apart
+"""
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from worker.model import ErrorInfo, NumberError, Refusal
+
+__all__ = [
+    "AccountBusy",
+    "AccountRejected",
+    "Ambiguous",
+    "ApiError",
+    "ClockSkewed",
+    "ConnectionFailed",
+    "DesiredStateError",
+    "Interrupted",
+    "LedgerError",
+    "NotRegistered",
+    "NotWritable",
+    "NumberRejected",
+    "PolicyRefusal",
+    "Problem",
+    "RateLimited",
+    "ServerError",
+    "SettingsError",
+    "SignatureReused",
+    "StalePlan",
+    "TransientError",
+    "UsageError",
+    "WorkerError",
+]
+
+
+class WorkerError(Exception):
+    """The root. `code` is the stable name that JSON documents and logs carry."""
+
+    @property
+    def code(self) -> str:
+        """The class's own name, unless the API gave a code."""
+        return type(self).__name__
+
+    @property
+    def info(self) -> ErrorInfo:
+        """The error as a document carries it for an account."""
+        return ErrorInfo(self.code, str(self))
+
+
+class Problem(Struct, frozen=True, order=True):
+    """One thing wrong in a file. `line` and `column` count from 1."""
+
+    source: str
+    line: int
+    column: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.source}:{self.line}:{self.column}: {self.message}"
+
+
+class UsageError(WorkerError):
+    """The command cannot be carried out as it was given."""
+
+
+class _ProblemsError(WorkerError):
+    """An error that is a list of problems."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = tuple(problems)
+
+
+class DesiredStateError(_ProblemsError):
+    """The desired state cannot be used; `problems` has every reason, in the order of files and lines."""
+
+
+class SettingsError(_ProblemsError):
+    """The settings cannot be used; `problems` has every reason. An environment variable is its own source, at 1:1."""
+
+
+class PolicyRefusal(WorkerError):
+    """Safety rules refused the plan; `refusals` names each."""
+
+    def __init__(self, refusals: Sequence[Refusal]) -> None:
+        super().__init__("; ".join(refusal.message for refusal in refusals))
+        self.refusals = tuple(refusals)
+
+
+class StalePlan(WorkerError):
+    """The account changed between the plan and the look before the first write."""
+
+
+class AccountBusy(WorkerError):
+    """Another run on this host holds the account."""
+
+
+class LedgerError(WorkerError):
+    """Local state cannot be read or written."""
+
+
+class Interrupted(WorkerError):
+    """The run was told to stop while this request was still waiting for its turn."""
+
+
+class ApiError(WorkerError):
+    """What the API, a proxy or the network answered.
+
+    `http_status` is None where no complete answer arrived. `api_code` is the API's `errorCode`, and the message its own,
+    where it sent one.
+    """
+
+    def __init__(self, message: str, *, http_status: int | None = None, api_code: str | None = None) -> None:
+        super().__init__(message)
+        self.http_status = http_status
+        self.api_code = api_code
+
+    @property
+    def code(self) -> str:
+        """The API's code, or the class's name."""
+        return self.api_code or type(self).__name__
+
+    @property
+    def number_error(self) -> NumberError:
+        """The error as a document carries it for one number."""
+        return NumberError(self.code, str(self), self.http_status)
+
+
+class TransientError(ApiError):
+    """The request was not carried out, and may be sent again."""
+
+
+class RateLimited(TransientError):
+    """429. `retry_after` is how many seconds the server asked to wait, None where it did not say."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None, api_code: str | None = None) -> None:
+        super().__init__(message, http_status=429, api_code=api_code)
+        self.retry_after = retry_after
+
+
+class SignatureReused(TransientError):
+    """The server has seen this signature before; a new one will do."""
+
+
+class ServerError(TransientError):
+    """The server failed on a read, or answered something that is not the API's."""
+
+
+class ConnectionFailed(TransientError):
+    """Nothing was sent, or a read broke before its end."""
+
+
+class Ambiguous(ApiError):
+    """A write left this host and no trustworthy answer came: it may have been carried out, or may still be."""
+
+
+class NumberRejected(ApiError):
+    """The API refused the write of this one number."""
+
+
+class NotRegistered(NumberRejected):
+    """The account has no such number."""
+
+
+class NotWritable(NumberRejected):
+    """The number's status is neither ACTIVE nor INACTIVE."""
+
+
+class AccountRejected(ApiError):
+    """Credentials, scope, endpoint, TLS or the account itself: no request of this account can work."""
+
+
+class ClockSkewed(AccountRejected):
+    """The server refuses the date in the signature."""

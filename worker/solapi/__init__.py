@@ -1,0 +1,1 @@
+"""The CoolSMS / SOLAPI sender-number API."""
