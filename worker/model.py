@@ -8,14 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Final, Literal, Self, TypeVar
 
-import msgspec
 from msgspec import Meta, Struct
 
 __all__ = [
+    "PHONE_PATTERN",
     "AccountPlan",
     "AccountResult",
     "Action",
-    "PHONE_PATTERN",
     "Change",
     "Credentials",
     "CredentialsRef",

@@ -42,6 +42,9 @@ ENDPOINTS: Final = {
 }
 """The vendor's hosts by name. They are one platform; `solapi-static` has two fixed addresses for firewalled sites."""
 
+_WHOLE: Final = 100
+"""Per cent."""
+
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -163,7 +166,7 @@ def threshold(value: int | str, active: int) -> int:
     if text.isascii() and number.isdigit():
         if text == number:
             return int(number)
-        if int(number) <= 100:
-            return max(2, active * int(number) // 100)
+        if int(number) <= _WHOLE:
+            return max(2, active * int(number) // _WHOLE)
     msg = f"max_deactivations {value!r} is neither a whole number of 0 or more nor a percentage such as 30%"
     raise ValueError(msg)
