@@ -1,0 +1,111 @@
+"""What a run may touch: which numbers are ours, which were asked for, and how much one plan may take away.
+
+Numbers that no file lists are settled here, before the comparison, so that the comparison treats every number alike.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from msgspec import Struct
+
+from worker.model import (
+    Action,
+    Change,
+    Desired,
+    DesiredAccount,
+    ObservedAccount,
+    Refusal,
+    SafetyOverride,
+    Status,
+    Unmanaged,
+)
+from worker.settings import Safety, threshold
+
+__all__ = ["ALLOW_ALL", "RULES", "Selection", "adopt", "effective_safety", "guard", "select"]
+
+MAX_DEACTIVATIONS: Final = "max-deactivations"
+MIN_ACTIVE: Final = "min-active"
+
+RULES: Final = (MAX_DEACTIVATIONS, MIN_ACTIVE)
+"""The names of the safety rules, as refusals carry them and `--allow` takes them."""
+
+ALLOW_ALL: Final = "all"
+"""The name that allows what every rule refuses."""
+
+
+class Selection(Struct, frozen=True):
+    """Which numbers a run is about, in digits. An empty `only` means all of them; `exclude` wins over `only`."""
+
+    only: frozenset[str] = frozenset()
+    exclude: frozenset[str] = frozenset()
+
+
+def adopt(desired: DesiredAccount, observed: ObservedAccount) -> Mapping[str, Desired]:
+    """What every number should be, by its digits: the listed ones and, by the file's policy, the unlisted ones.
+
+    Under `report` an unlisted number is wanted as it is. Under `deactivate` it is wanted INACTIVE where its status can
+    be written, and as it is elsewhere. Under `ignore` it is left out. `managed` is False for all of these. Where
+    nothing is unlisted the answer is the file's own mapping and not a copy.
+    """
+    if desired.unmanaged is Unmanaged.IGNORE:
+        return desired.numbers
+    deactivate = desired.unmanaged is Unmanaged.DEACTIVATE
+    shared: dict[Status, Desired] = {}
+    unlisted: dict[str, Desired] = {}
+    for phone, number in observed.numbers.items():
+        if phone in desired.numbers:
+            continue
+        wanted = Status.INACTIVE if deactivate and number.status.writable else number.status
+        if wanted not in shared:
+            shared[wanted] = Desired(wanted, managed=False)
+        unlisted[phone] = shared[wanted]
+    return desired.numbers | unlisted if unlisted else desired.numbers
+
+
+def select(wanted: Mapping[str, Desired], selection: Selection) -> Mapping[str, Desired]:
+    """The numbers that a run is about. Where nothing was selected the answer is `wanted` itself and not a copy."""
+    only, exclude = selection.only, selection.exclude
+    if only:
+        return {phone: wanted[phone] for phone in wanted if phone in only and phone not in exclude}
+    if exclude:
+        return {phone: wanted[phone] for phone in wanted if phone not in exclude}
+    return wanted
+
+
+def effective_safety(settings: Safety, override: SafetyOverride) -> Safety:
+    """The thresholds in force for one account: its own file's, and the settings' where the file has none."""
+    limit, least = override.max_deactivations, override.min_active
+    return Safety(
+        max_deactivations=settings.max_deactivations if limit is None else limit,
+        min_active=settings.min_active if least is None else least,
+    )
+
+
+def guard(
+    changes: Iterable[Change], observed: ObservedAccount, safety: Safety, allow: frozenset[str]
+) -> tuple[Refusal, ...]:
+    """The safety rules that the changes break and that `allow` does not let through; empty when they may be written.
+
+    `allow` holds names of `RULES`, or `ALLOW_ALL`.
+
+    Raises:
+        ValueError: when `safety.max_deactivations` is neither a number nor a percentage.
+    """
+    activations = deactivations = 0
+    for change in changes:
+        activations += change.action is Action.ACTIVATE
+        deactivations += change.action is Action.DEACTIVATE
+    active = observed.active
+    broken = []
+    limit = threshold(safety.max_deactivations, active)
+    if deactivations > limit:
+        told = (
+            f"{deactivations} of {active} ACTIVE numbers would be deactivated; "
+            f"at most {limit} may be (max_deactivations: {safety.max_deactivations})"
+        )
+        broken.append(Refusal(MAX_DEACTIVATIONS, f"{told}. If that is meant, add --allow {MAX_DEACTIVATIONS}"))
+    left = active + activations - deactivations
+    if left < safety.min_active <= active:
+        told = f"{left} of {active} ACTIVE numbers would be left; at least {safety.min_active} must be (min_active)"
+        broken.append(Refusal(MIN_ACTIVE, f"{told}. If that is meant, add --allow {MIN_ACTIVE}"))
+    return tuple(refusal for refusal in broken if allow.isdisjoint({refusal.rule, ALLOW_ALL}))
