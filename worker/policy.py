@@ -21,7 +21,17 @@ from worker.model import (
 )
 from worker.settings import Safety, threshold
 
-__all__ = ["ALLOW_ALL", "RULES", "Selection", "adopt", "effective_safety", "guard", "select"]
+__all__ = [
+    "ALLOW_ALL",
+    "MAX_DEACTIVATIONS",
+    "MIN_ACTIVE",
+    "RULES",
+    "Selection",
+    "adopt",
+    "effective_safety",
+    "guard",
+    "select",
+]
 
 MAX_DEACTIVATIONS: Final = "max-deactivations"
 MIN_ACTIVE: Final = "min-active"

@@ -1,0 +1,211 @@
+"""What a run may touch, rule by rule."""
+
+import pytest
+
+from worker.model import (
+    Action,
+    Change,
+    Desired,
+    DesiredAccount,
+    Observed,
+    ObservedAccount,
+    SafetyOverride,
+    Status,
+    Unmanaged,
+)
+from worker.policy import ALLOW_ALL, RULES, Selection, adopt, effective_safety, guard, select
+from worker.settings import Safety
+
+ON = Desired(Status.ACTIVE)
+OFF = Desired(Status.INACTIVE)
+
+
+def wanting(unmanaged: Unmanaged = Unmanaged.REPORT, **numbers: Desired) -> DesiredAccount:
+    """A desired account; numbers are named `n` and digits."""
+    digits = {name[1:]: desired for name, desired in numbers.items()}
+    return DesiredAccount("main", "main.yaml", digits, list(range(len(digits))), unmanaged=unmanaged)
+
+
+def seeing(**statuses: str) -> ObservedAccount:
+    """An observed account; numbers are named `n` and digits."""
+    numbers = {name[1:]: Observed(name[1:], Status(status)) for name, status in statuses.items()}
+    return ObservedAccount("12925149", numbers)
+
+
+def fleet(active: int, inactive: int = 0) -> ObservedAccount:
+    """An observed account of so many ACTIVE and INACTIVE numbers."""
+    statuses = ["ACTIVE"] * active + ["INACTIVE"] * inactive
+    return seeing(**{f"n{phone}": status for phone, status in enumerate(statuses, 1000)})
+
+
+def moves(deactivate: int, activate: int = 0) -> list[Change]:
+    """So many deactivations and activations."""
+    off = [Change(f"02{n:03}", Action.DEACTIVATE, "ACTIVE", "INACTIVE", "") for n in range(deactivate)]
+    on = [Change(f"03{n:03}", Action.ACTIVATE, "INACTIVE", "ACTIVE", "") for n in range(activate)]
+    return on + off
+
+
+def rules(changes: list[Change], observed: ObservedAccount, safety: Safety, *allow: str) -> list[str]:
+    """The names of the rules that refuse."""
+    return [refusal.rule for refusal in guard(changes, observed, safety, frozenset(allow))]
+
+
+def test_report_wants_unlisted_as_they_are() -> None:
+    """Under `report` an unlisted number is wanted as it is, in whatever status, and is not managed."""
+    wanted = adopt(wanting(n0211=ON), seeing(n0211="INACTIVE", n0222="ACTIVE", n0233="FROZEN"))
+    assert wanted == {
+        "0211": ON,
+        "0222": Desired(Status.ACTIVE, managed=False),
+        "0233": Desired(Status("FROZEN"), managed=False),
+    }
+
+
+def test_ignore_leaves_unlisted_out() -> None:
+    """Under `ignore` an unlisted number does not exist for the plan."""
+    desired = wanting(Unmanaged.IGNORE, n0211=ON)
+    assert adopt(desired, seeing(n0211="ACTIVE", n0222="ACTIVE")) is desired.numbers
+
+
+def test_deactivate_wants_writable_unlisted_inactive() -> None:
+    """Under `deactivate` an unlisted number is wanted INACTIVE where that can be written, and as it is elsewhere."""
+    wanted = adopt(wanting(Unmanaged.DEACTIVATE), seeing(n0211="ACTIVE", n0222="INACTIVE", n0233="EXPIRED"))
+    assert wanted == {
+        "0211": Desired(Status.INACTIVE, managed=False),
+        "0222": Desired(Status.INACTIVE, managed=False),
+        "0233": Desired(Status.EXPIRED, managed=False),
+    }
+
+
+@pytest.mark.parametrize("unmanaged", Unmanaged)
+def test_nothing_unlisted_copies_nothing(unmanaged: Unmanaged) -> None:
+    """Where every registered number is listed, the file's own mapping is used and not a copy."""
+    desired = wanting(unmanaged, n0211=ON, n0222=OFF)
+    assert adopt(desired, seeing(n0211="ACTIVE")) is desired.numbers
+
+
+def test_adopting_leaves_the_file_alone() -> None:
+    """Adopting does not add to what the file desires."""
+    desired = wanting(n0211=ON)
+    adopt(desired, seeing(n0222="ACTIVE"))
+    assert desired.numbers == {"0211": ON}
+
+
+def test_adopted_numbers_share_values() -> None:
+    """Unlisted numbers of one status share one value, so that a million of them cost little."""
+    wanted = adopt(wanting(), seeing(n0211="ACTIVE", n0222="ACTIVE"))
+    assert wanted["0211"] is wanted["0222"]
+
+
+def test_empty_selection_is_everything() -> None:
+    """A selection of nothing selects everything and copies nothing."""
+    wanted = {"0211": ON, "0222": OFF}
+    assert select(wanted, Selection()) is wanted
+
+
+@pytest.mark.parametrize(
+    ("only", "exclude", "left"),
+    [
+        ({"0222", "0999"}, set(), ["0222"]),
+        (set(), {"0222"}, ["0211", "0233"]),
+        ({"0233", "0222"}, {"0222"}, ["0233"]),
+        ({"0999"}, set(), []),
+    ],
+)
+def test_selection(only: set[str], exclude: set[str], left: list[str]) -> None:
+    """`only` keeps what it names, `exclude` drops what it names and wins; a number that is not there adds nothing."""
+    wanted = {"0211": ON, "0222": OFF, "0233": ON}
+    assert list(select(wanted, Selection(frozenset(only), frozenset(exclude)))) == left
+
+
+def test_safety_of_the_settings_holds() -> None:
+    """A file without thresholds of its own gets those of the settings."""
+    assert effective_safety(Safety("50%", 3), SafetyOverride()) == Safety("50%", 3)
+
+
+def test_safety_of_the_file_wins() -> None:
+    """A file's thresholds win one by one, 0 included."""
+    assert effective_safety(Safety("50%", 3), SafetyOverride(max_deactivations=0)) == Safety(0, 3)
+    assert effective_safety(Safety("50%", 3), SafetyOverride(min_active=0)) == Safety("50%", 0)
+
+
+@pytest.mark.parametrize(
+    ("limit", "active", "allowed"), [("30%", 100, 30), ("30%", 19, 5), ("30%", 3, 2), (4, 100, 4), ("7", 100, 7)]
+)
+def test_max_deactivations_is_the_most_allowed(limit: int | str, active: int, allowed: int) -> None:
+    """A plan may deactivate exactly as many numbers as the threshold says, and not one more."""
+    safety = Safety(limit, 0)
+    assert rules(moves(allowed), fleet(active), safety) == []
+    assert rules(moves(allowed + 1), fleet(active), safety) == ["max-deactivations"]
+
+
+def test_max_deactivations_looks_at_active_numbers() -> None:
+    """The percentage is of the ACTIVE numbers, not of all, and activations do not count against it."""
+    assert rules(moves(4, activate=50), fleet(10, inactive=90), Safety("30%", 0)) == ["max-deactivations"]
+    assert rules(moves(3, activate=50), fleet(10, inactive=90), Safety("30%", 0)) == []
+
+
+@pytest.mark.parametrize(
+    ("active", "deactivate", "activate", "refused"),
+    [
+        (2, 2, 0, True),
+        (2, 1, 0, False),
+        (2, 2, 1, False),
+        (3, 3, 0, True),
+        (0, 0, 0, False),
+    ],
+)
+def test_min_active_counts_what_is_left(active: int, deactivate: int, activate: int, *, refused: bool) -> None:
+    """A plan may not leave an account under `min_active`, activations counted in."""
+    broken = rules(moves(deactivate, activate), fleet(active, inactive=9), Safety("100%", 1))
+    assert broken == (["min-active"] if refused else [])
+
+
+def test_min_active_spares_accounts_below_it() -> None:
+    """An account that has fewer than `min_active` numbers already is not held to it."""
+    assert rules(moves(1), fleet(4), Safety("100%", 5)) == []
+    assert rules(moves(1), fleet(5), Safety("100%", 5)) == ["min-active"]
+
+
+def test_every_broken_rule_is_told() -> None:
+    """A plan that breaks both rules is refused by both, in the order of the rules' list."""
+    assert rules(moves(10), fleet(10), Safety()) == list(RULES)
+
+
+@pytest.mark.parametrize(
+    ("allow", "left"),
+    [
+        (["max-deactivations"], ["min-active"]),
+        (["min-active"], ["max-deactivations"]),
+        (["max-deactivations", "min-active"], []),
+        ([ALLOW_ALL], []),
+        (["something-else"], ["max-deactivations", "min-active"]),
+    ],
+)
+def test_allow_lets_through_what_it_names(allow: list[str], left: list[str]) -> None:
+    """An allowed rule lets the plan through and no other rule; `all` allows every one."""
+    assert rules(moves(10), fleet(10), Safety(), *allow) == left
+
+
+def test_refusals_say_numbers_and_option() -> None:
+    """A refusal says how many of how many, what the limit is, and which option lets it through."""
+    many, few = guard(moves(10, activate=3), fleet(10), Safety("30%", 5), frozenset())
+    assert many.message == (
+        "10 of 10 ACTIVE numbers would be deactivated; at most 3 may be (max_deactivations: 30%). "
+        "If that is meant, add --allow max-deactivations"
+    )
+    assert few.message == (
+        "3 of 10 ACTIVE numbers would be left; at least 5 must be (min_active). "
+        "If that is meant, add --allow min-active"
+    )
+
+
+def test_changes_without_writes_break_nothing() -> None:
+    """Numbers that are only reported do not count as deactivated."""
+    told = [Change(f"02{n:03}", Action.BLOCKED, "PENDING", "INACTIVE", "") for n in range(9)]
+    assert rules(told, fleet(9), Safety(0, 9)) == []
+
+
+def test_senseless_threshold_is_an_error() -> None:
+    """A threshold that is neither a number nor a percentage is an error rather than no limit."""
+    with pytest.raises(ValueError, match="max_deactivations"):
+        guard([], fleet(1), Safety("some"), frozenset())
