@@ -5,10 +5,15 @@ WorkerError
 ├── DesiredStateError          problems in desired-state files, each with its place
 ├── SettingsError              problems in settings, each with its place
 ├── PolicyRefusal              a safety rule refused the plan: nothing was written
+├── Declined                   a person looked at the plan and did not say yes: nothing was written
+├── PlanFileError              a saved plan cannot be used: nothing was sent
 ├── StalePlan                  the account is no longer as the plan saw it: nothing was written
+├── CredentialsMissing         an account's credentials are not where its file says
 ├── AccountBusy                another run holds the account
 ├── LedgerError                the folder for local state cannot be used
 ├── Interrupted                a signal arrived before the request was sent
+├── DeadlineExceeded           the account's time was up before the request was sent
+├── ActivationsFailed          the deactivations leaned on activations that failed: they were not tried
 └── ApiError                   an answer, or the lack of one
     ├── TransientError         not carried out; the same request may work later
     │   ├── RateLimited        the window is used up
@@ -32,16 +37,21 @@ from worker.model import ErrorInfo, NumberError, Refusal
 __all__ = [
     "AccountBusy",
     "AccountRejected",
+    "ActivationsFailed",
     "Ambiguous",
     "ApiError",
     "ClockSkewed",
     "ConnectionFailed",
+    "CredentialsMissing",
+    "DeadlineExceeded",
+    "Declined",
     "DesiredStateError",
     "Interrupted",
     "LedgerError",
     "NotRegistered",
     "NotWritable",
     "NumberRejected",
+    "PlanFileError",
     "PolicyRefusal",
     "Problem",
     "RateLimited",
@@ -98,7 +108,7 @@ class DesiredStateError(_ProblemsError):
 
 
 class SettingsError(_ProblemsError):
-    """The settings cannot be used; `problems` has every reason. An environment variable is its own source, at 1:1."""
+    """The settings cannot be used; `problems` has every reason. An environment variable is a source of its own."""
 
 
 class PolicyRefusal(WorkerError):
@@ -109,8 +119,20 @@ class PolicyRefusal(WorkerError):
         self.refusals = tuple(refusals)
 
 
+class PlanFileError(WorkerError):
+    """A saved plan is not one, was changed, is of another version, or is too old to be carried out."""
+
+
 class StalePlan(WorkerError):
     """The account changed between the plan and the look before the first write."""
+
+
+class CredentialsMissing(WorkerError):
+    """An account's credentials are not where they should be. The message names the place, nothing of a secret."""
+
+
+class Declined(WorkerError):
+    """A person was asked and did not say yes."""
 
 
 class AccountBusy(WorkerError):
@@ -125,17 +147,28 @@ class Interrupted(WorkerError):
     """The run was told to stop while this request was still waiting for its turn."""
 
 
+class DeadlineExceeded(WorkerError):
+    """The account's time was used up while this request was still waiting for its turn."""
+
+
+class ActivationsFailed(WorkerError):
+    """Activations failed without which too few numbers would stay ACTIVE."""
+
+
 class ApiError(WorkerError):
     """What the API, a proxy or the network answered.
 
     `http_status` is None where no complete answer arrived. `api_code` is the API's `errorCode`, and the message its own,
-    where it sent one.
+    where it sent one. `timed_out`: we stopped waiting, so the request may still arrive.
     """
 
-    def __init__(self, message: str, *, http_status: int | None = None, api_code: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, http_status: int | None = None, api_code: str | None = None, timed_out: bool = False
+    ) -> None:
         super().__init__(message)
         self.http_status = http_status
         self.api_code = api_code
+        self.timed_out = timed_out
 
     @property
     def code(self) -> str:

@@ -307,16 +307,20 @@ class Requests(Struct, frozen=True):
 
 
 class NumberResult(Struct, frozen=True):
-    """What became of one number."""
+    """What became of one number. `action` is None where the account could not be read, so that none was planned.
+
+    `duration_ms` is from the first attempt to the last answer, 0 where nothing was sent.
+    """
 
     phone: Phone
-    action: Action
+    action: Action | None
     desired: str | None
     before: str | None
     after: str | None
     outcome: Outcome
     attempts: Count = 0
     error: NumberError | None = None
+    duration_ms: Count = 0
 
 
 class AccountResult(Struct, frozen=True, kw_only=True):

@@ -1,0 +1,88 @@
+"""One writer per account on a host: a lock that the kernel frees when its holder dies, however it dies."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+from filelock import FileLock, Timeout
+from msgspec import Struct
+
+from worker.errors import AccountBusy, LedgerError
+
+__all__ = ["Holder", "hold", "prepare"]
+
+
+class Holder(Struct):
+    """Who holds an account: its process, its run and when it began (UTC, ISO 8601)."""
+
+    pid: int
+    run_id: str
+    started_at: str
+
+
+def prepare(folder: Path) -> Path:
+    """The folder of the locks beside the ledger, made if need be, for nobody but its owner.
+
+    Raises:
+        LedgerError: it cannot be made or written; with what to do.
+    """
+    locks = folder / "locks"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        locks.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise _unusable(locks, error) from None
+    if not os.access(locks, os.W_OK | os.X_OK):
+        raise LedgerError(f"{locks} cannot be written: choose another place with ledger.path in the settings")
+    return locks
+
+
+@contextmanager
+def hold(locks: Path, account: str, holder: Holder) -> Iterator[None]:
+    """Be the only run on this host that writes to `account`, as long as the context lasts.
+
+    `account` is any text that names it: the endpoint and the account's id.
+
+    Raises:
+        AccountBusy: another run has it; with that run's process, id and start.
+        LedgerError: the lock file cannot be used.
+    """
+    path = locks / f"{sha256(account.encode()).hexdigest()[:32]}.lock"
+    lock = FileLock(
+        path, timeout=0, mode=0o600, thread_local=False, fallback_to_soft=False, on_acquired=_signed_by(holder)
+    )
+    try:
+        lock.acquire()
+    except Timeout:
+        raise AccountBusy(f"another run holds this account: {_holder(path)}; try again when it is done") from None
+    except OSError as error:
+        raise _unusable(path, error) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _signed_by(holder: Holder) -> Callable[[int], None]:
+    def sign(descriptor: int) -> None:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, msgspec.json.encode(holder), 0)
+
+    return sign
+
+
+def _holder(path: Path) -> str:
+    try:
+        holder = msgspec.json.decode(path.read_bytes(), type=Holder)
+    except (OSError, msgspec.DecodeError):
+        return "its process did not leave its name"
+    return f"process {holder.pid}, run {holder.run_id}, since {holder.started_at}"
+
+
+def _unusable(path: Path, error: OSError) -> LedgerError:
+    return LedgerError(
+        f"{path} cannot be used ({error.strerror}): choose another place with ledger.path in the settings"
+    )

@@ -1,0 +1,290 @@
+"""One account: observe, adopt, diff, guard, apply, verify.
+
+Level-triggered and idempotent: what to write follows from what is wanted and what is there, never from what was done
+before.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from msgspec import Struct
+
+from worker.errors import (
+    AccountBusy,
+    ActivationsFailed,
+    DeadlineExceeded,
+    Interrupted,
+    PolicyRefusal,
+    StalePlan,
+    WorkerError,
+)
+from worker.model import (
+    AccountPlan,
+    AccountResult,
+    Action,
+    Change,
+    Desired,
+    DesiredAccount,
+    NumberError,
+    NumberResult,
+    ObservedAccount,
+    Outcome,
+    Requests,
+    RunOutcome,
+    Verdict,
+    tally,
+)
+from worker.plan import SavedAccount, diff, fingerprint, preconditions
+from worker.policy import ALLOW_ALL, MIN_ACTIVE, Selection, adopt, effective_safety, guard, select
+from worker.settings import Safety
+from worker.writes import Log, Meter, Pace, Reader, Writer, Writes
+
+__all__ = ["Draft", "Terms", "apply", "apply_saved", "draft", "failed_draft", "tell_planned", "unapplied"]
+
+_AS_WANTED: Final = frozenset({Outcome.CHANGED, Outcome.UNCHANGED, Outcome.PROTECTED, Outcome.UNMANAGED})
+
+_UNTOUCHED: Final = {
+    Action.ACTIVATE: Outcome.NOT_ATTEMPTED,
+    Action.DEACTIVATE: Outcome.NOT_ATTEMPTED,
+    Action.BLOCKED: Outcome.BLOCKED,
+    Action.MISSING: Outcome.MISSING,
+    Action.PROTECTED: Outcome.PROTECTED,
+    Action.UNMANAGED: Outcome.UNMANAGED,
+}
+"""What becomes of a number that is not written, by its action."""
+
+
+class Terms(Struct, frozen=True):
+    """What a plan is made and judged by, besides the desired state."""
+
+    safety: Safety = Safety()
+    selection: Selection = Selection()
+    allow: frozenset[str] = frozenset()
+
+
+class Draft(Struct, frozen=True):
+    """A plan with what it was made from: `wanted` holds every number that it is about; `error` is why there is none.
+
+    `requests` is what looking took.
+    """
+
+    plan: AccountPlan
+    wanted: Mapping[str, Desired]
+    error: WorkerError | None = None
+    requests: Requests = Requests()
+
+    def unchanged(self) -> Iterable[tuple[str, Desired]]:
+        """The numbers that the plan only counts."""
+        changing = {change.phone for change in self.plan.changes}
+        return ((phone, want) for phone, want in self.wanted.items() if phone not in changing)
+
+
+async def draft(desired: DesiredAccount, api: Reader, terms: Terms, log: Log) -> Draft:
+    """Look at the account once and tell what it would take to make it as desired.
+
+    Raises:
+        ApiError: the account cannot be read.
+    """
+    return _draw(desired, await _look(api, log), terms)
+
+
+def failed_draft(desired: DesiredAccount, terms: Terms, error: WorkerError) -> Draft:
+    """The plan of an account that cannot be planned."""
+    plan = AccountPlan(
+        account=desired.name,
+        account_id=desired.account_id,
+        verdict=Verdict.ERROR,
+        error=error.info,
+        counts=tally(Action, {}),
+    )
+    return Draft(plan, select(desired.numbers, terms.selection), error)
+
+
+def tell_planned(draft: Draft, log: Log) -> None:
+    """Write the line of each number of a plan."""
+    if draft.error is not None:
+        return
+    for change in draft.plan.changes:
+        log.info(
+            "number.planned", phone=change.phone, action=change.action, desired=change.desired, before=change.observed
+        )
+    for phone, want in draft.unchanged():
+        log.info("number.planned", phone=phone, action=Action.UNCHANGED, desired=want.status, before=want.status)
+
+
+async def apply(
+    desired: DesiredAccount, approved: AccountPlan, api: Writer, terms: Terms, *, pace: Pace, log: Log, meter: Meter
+) -> AccountResult:
+    """Look again, and carry out the approved plan if it is still what the account needs.
+
+    Raises:
+        StalePlan: it is not; nothing was written.
+        ApiError: the account cannot be read; nothing was written.
+    """
+    observed = await _look(api, log)
+    current = _draw(desired, observed, terms)
+    if fingerprint([current.plan]) != fingerprint([approved]) or current.plan.verdict is not Verdict.OK:
+        raise StalePlan("the account has changed since it was planned; nothing was written: plan again")
+    safety = effective_safety(terms.safety, desired.safety)
+    writes = Writes(current.plan.writes, api, observed, _least_active(safety, terms.allow), meter)
+    await writes.carry_out(pace)
+    untouched = (_untouched(change) for change in current.plan.changes if not change.action.writes)
+    results = (*writes.results(), *untouched, *(_as_it_is(phone, want.status) for phone, want in current.unchanged()))
+    return _closed(desired.name, observed.account_id, results, requests=api.requests, log=log, stopped=writes.stopped)
+
+
+async def apply_saved(
+    saved: SavedAccount, api: Writer, allow: frozenset[str], *, pace: Pace, log: Log, meter: Meter
+) -> AccountResult:
+    """Carry out a saved plan: exactly its writes, each only where the number still is as the plan saw it.
+
+    The safety rules judge what is left of the plan by what the account is now.
+
+    Raises:
+        PolicyRefusal: they refuse it; nothing was written.
+        ApiError: the account cannot be read; nothing was written.
+    """
+    observed = await _look(api, log)
+    now = preconditions(saved, observed.numbers)
+    refusals = guard(now.due, observed, saved.safety, allow)
+    if refusals:
+        raise PolicyRefusal(refusals)
+    writes = Writes(now.due, api, observed, _least_active(saved.safety, allow), meter)
+    await writes.carry_out(pace)
+    conflicts = (_conflict(change, observed) for change in now.conflicts)
+    results = (*writes.results(), *conflicts, *(_as_it_is(change.phone, change.desired) for change in now.already))
+    return _closed(saved.account, observed.account_id, results, requests=api.requests, log=log, stopped=writes.stopped)
+
+
+def unapplied(draft: Draft, requests: Requests, log: Log, error: WorkerError | None = None) -> AccountResult:
+    """The result of an account to which nothing was written: nothing to do, refused, or stopped by `error`."""
+    plan, error = draft.plan, error or draft.error
+    if error is None and plan.refusals:
+        error = PolicyRefusal(plan.refusals)
+    reason = None if error is None else NumberError(error.code, str(error))
+    results: Iterable[NumberResult]
+    if draft.error is not None:
+        results = (
+            NumberResult(phone, None, want.status, None, None, Outcome.NOT_ATTEMPTED, 0, reason)
+            for phone, want in draft.wanted.items()
+        )
+    else:
+        untouched = (_untouched(change, reason) for change in plan.changes)
+        results = (*untouched, *(_as_it_is(phone, want.status) for phone, want in draft.unchanged()))
+    return _closed(plan.account, plan.account_id, results, requests=requests, log=log, stopped=error)
+
+
+async def _look(api: Reader, log: Log) -> ObservedAccount:
+    observed = await api.observe()
+    log.info("account.observed", numbers=len(observed.numbers), active=observed.active)
+    return observed
+
+
+def _draw(desired: DesiredAccount, observed: ObservedAccount, terms: Terms) -> Draft:
+    wanted = select(adopt(desired, observed), terms.selection)
+    changes, counts = diff(wanted, observed.numbers)
+    safety = effective_safety(terms.safety, desired.safety)
+    refusals = guard(changes, observed, safety, terms.allow)
+    plan = AccountPlan(
+        account=desired.name,
+        account_id=observed.account_id,
+        verdict=Verdict.REFUSED if refusals else Verdict.OK,
+        refusals=refusals,
+        counts=counts,
+        changes=changes,
+    )
+    return Draft(plan, wanted)
+
+
+def _least_active(safety: Safety, allow: frozenset[str]) -> int:
+    return safety.min_active if allow.isdisjoint({MIN_ACTIVE, ALLOW_ALL}) else 0
+
+
+def _untouched(change: Change, reason: NumberError | None = None) -> NumberResult:
+    outcome = _UNTOUCHED[change.action]
+    if outcome is not Outcome.NOT_ATTEMPTED and outcome not in _AS_WANTED:
+        reason = NumberError(outcome.capitalize(), change.reason)
+    return NumberResult(
+        change.phone,
+        change.action,
+        change.desired,
+        change.observed,
+        change.observed,
+        outcome,
+        error=None if outcome in _AS_WANTED else reason,
+    )
+
+
+def _as_it_is(phone: str, status: str | None) -> NumberResult:
+    return NumberResult(phone, Action.UNCHANGED, status, status, status, Outcome.UNCHANGED)
+
+
+def _conflict(change: Change, observed: ObservedAccount) -> NumberResult:
+    number = observed.numbers.get(change.phone)
+    now = None if number is None else number.status
+    error = NumberError("Conflict", f"the plan saw {change.observed}; the number is {now or 'gone'} now: plan again")
+    return NumberResult(change.phone, change.action, change.desired, change.observed, now, Outcome.CONFLICT, 0, error)
+
+
+def _closed(
+    account: str,
+    account_id: str | None,
+    results: Iterable[NumberResult],
+    *,
+    requests: Requests,
+    log: Log,
+    stopped: WorkerError | None,
+) -> AccountResult:
+    """The account's result, and the closing line of each of its numbers."""
+    counts: Counter[Outcome] = Counter()
+    kept = []
+    for number in results:
+        counts[number.outcome] += 1
+        _tell(number, log)
+        if number.outcome is not Outcome.UNCHANGED:
+            kept.append(number)
+    return AccountResult(
+        account=account,
+        account_id=account_id,
+        outcome=_outcome(stopped, as_wanted=_AS_WANTED.issuperset(counts)),
+        error=None if stopped is None else stopped.info,
+        refusals=stopped.refusals if isinstance(stopped, PolicyRefusal) else (),
+        counts=tally(Outcome, counts),
+        requests=requests,
+        numbers=tuple(kept),
+    )
+
+
+def _outcome(stopped: WorkerError | None, *, as_wanted: bool) -> RunOutcome:
+    match stopped:
+        case None | DeadlineExceeded() | ActivationsFailed():
+            return RunOutcome.CONVERGED if as_wanted else RunOutcome.PARTIAL
+        case PolicyRefusal() | StalePlan() | Declined():
+            return RunOutcome.REFUSED
+        case AccountBusy():
+            return RunOutcome.LOCKED
+        case Interrupted():
+            return RunOutcome.INTERRUPTED
+        case _:
+            return RunOutcome.FAILED
+
+
+def _tell(number: NumberResult, log: Log) -> None:
+    fields: dict[str, object] = {
+        "phone": number.phone,
+        "action": number.action,
+        "desired": number.desired,
+        "before": number.before,
+        "after": number.after,
+        "outcome": number.outcome,
+    }
+    if number.attempts:
+        fields |= {"attempts": number.attempts, "duration_ms": number.duration_ms}
+    if number.error is None:
+        log.info("number", **fields)
+    else:
+        error = number.error
+        log.warning(
+            "number", **fields, http_status=error.http_status, error_code=error.code, error_message=error.message
+        )

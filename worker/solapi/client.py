@@ -1,0 +1,288 @@
+"""One account's reads and writes, each attempt in its own slot and under its own signature."""
+
+import asyncio
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from random import SystemRandom
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
+
+from yarl import URL
+
+from worker.errors import (
+    AccountRejected,
+    Ambiguous,
+    ApiError,
+    ClockSkewed,
+    RateLimited,
+    WorkerError,
+)
+from worker.model import PHONE_PATTERN, Credentials, ObservedAccount, Requests, Status
+from worker.settings import Endpoint, Retry
+from worker.solapi import wire
+from worker.solapi.gate import Gate
+from worker.solapi.limiter import Quota, Window
+from worker.solapi.retry import Budget, Retrier
+from worker.solapi.signing import Signer
+from worker.solapi.transport import Answer, Transport
+
+__all__ = ["AccountReader", "AccountWriter", "Ambient"]
+
+T = TypeVar("T")
+
+_REPLY_KEPT: Final = 16 << 10
+"""Bytes of a write's reply that are looked at. A longer one is a whole account; the closing look proves the write."""
+_OK: Final = 200
+_LONGEST_HOLD: Final = 60.0
+"""Seconds: a server that asks for more is not believed, as its windows are seconds long; the next 429 asks again."""
+
+_PHONE: Final = re.compile(PHONE_PATTERN, re.ASCII)
+
+
+class Log(Protocol):
+    """What the client tells while it works."""
+
+    def info(self, event: str, **fields: Any) -> None:
+        """Write one line."""
+        ...
+
+
+class Ambient(NamedTuple):
+    """Time and chance, so that tests can bring their own. `clock` is monotonic and `wall` Unix time, in seconds."""
+
+    clock: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    uniform: Callable[[float, float], float] = SystemRandom().uniform
+    salt: Callable[[], str] = lambda: secrets.token_hex(16)
+
+
+class AccountReader:
+    """One account, to look at. It has no way to write.
+
+    Counts its requests in `requests`. `halt` ends every wait for a turn, for good; what is under way finishes.
+    `account_id` is the account that every answer must be of; None takes the one of the first answer.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        endpoint: Endpoint,
+        credentials: Credentials,
+        quota: Quota,
+        *,
+        account_id: str | None = None,
+        retry: Retry,
+        log: Log,
+        ambient: Ambient = Ambient(),  # noqa: B008 - a value
+    ) -> None:
+        self._transport = transport
+        self._base = endpoint.url
+        self._fixed_headers = {"Accept-Encoding": "gzip", "Content-Type": "application/json"}
+        self._header_names = ("Authorization", "Authentication") if endpoint.both_headers else ("Authorization",)
+        self._signer = Signer(credentials)
+        self._account_id = account_id
+        self._quota = quota
+        self._log = log
+        self._ambient = ambient
+        self._gate = Gate()
+        self._server_date: tuple[str, float] | None = None
+        self._reads = self._writes = self._retries = 0
+        self._retry = retry
+        self._budget = Budget()
+        self._retrier = self._new_retrier(self._gated_sleep)
+        self._closing_retrier = self._new_retrier(ambient.sleep)
+
+    @property
+    def requests(self) -> Requests:
+        """The requests that were sent until now."""
+        return Requests(self._reads, self._writes, self._retries)
+
+    @property
+    def clock_offset(self) -> float | None:
+        """How many seconds the server's clock is ahead of ours by its last answer; None before the first."""
+        if self._server_date is None:
+            return None
+        text, received = self._server_date
+        try:
+            moment = parsedate_to_datetime(text)
+        except ValueError:
+            return None
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - received
+
+    def halt(self, reason: WorkerError) -> None:
+        """End every wait for a turn with `reason`, now and later. Only a closing `observe` still goes through."""
+        self._gate.close(reason)
+
+    async def observe(self, *, closing: bool = False) -> ObservedAccount:
+        """The account as it is now. A `closing` look is taken even after `halt`.
+
+        Raises:
+            ApiError: AccountRejected, or the last of several TransientErrors.
+            WorkerError: what `halt` was given.
+        """
+        return await self.read("/senderid/v1/numbers", self._account, closing=closing)
+
+    async def read(self, path: str, decode: Callable[[bytes], T], *, closing: bool = False) -> T:
+        """What `decode` makes of the body of a GET; errors as of `observe`, and what `decode` raises is one of them."""
+        retrier = self._closing_retrier if closing else self._retrier
+        return await retrier.call(lambda _: self._corrected(lambda: self._get_once(path, decode, closing=closing)))
+
+    async def _get_once(self, path: str, decode: Callable[[bytes], T], *, closing: bool) -> T:
+        window = self._quota.reads
+        if closing:
+            await window.acquire()
+        else:
+            with self._gate:
+                await window.acquire()
+        self._reads += 1
+        answer = await self._send(window, "GET", URL(self._base + path, encoded=True))
+        content = answer.content()
+        if answer.status != _OK:
+            raise self._refusal(answer, content, write=False)
+        return decode(content)
+
+    def _account(self, content: bytes) -> ObservedAccount:
+        observed = wire.account(content)
+        self._same_account(observed.account_id)
+        return observed
+
+    def _same_account(self, account_id: str | None) -> None:
+        if account_id is None:
+            return
+        if self._account_id is None:
+            self._account_id = account_id
+        elif account_id != self._account_id:
+            raise AccountRejected(
+                f"the answer is of account {account_id}, not {self._account_id}", api_code="WrongAccount"
+            )
+
+    async def _send(
+        self, window: Window, method: str, url: URL, body: bytes | None = None, *, keep: int | None = None
+    ) -> Answer:
+        header = self._signer.header(self._ambient.wall(), self._ambient.salt())
+        headers = dict.fromkeys(self._header_names, header) | self._fixed_headers
+        longer = self._transport.timeout.total_seconds
+        try:
+            answer = await self._transport.exchange(method, url, headers, body, keep=keep)
+            longer = 0.0
+        except ApiError as error:
+            if not error.timed_out:
+                longer = 0.0
+            raise
+        finally:
+            # what we stopped waiting for, or was cancelled, may reach the server later than now
+            window.release(longer=longer)
+        date = answer.headers.get("Date")
+        if date is not None:
+            self._server_date = (date, self._ambient.wall())
+        return answer
+
+    def _refusal(self, answer: Answer, body: bytes, *, write: bool) -> ApiError:
+        error = wire.refusal(answer.status, body, write=write, retry_after=self._retry_after(answer))
+        if isinstance(error, RateLimited):
+            asked = error.retry_after
+            seconds = asked if asked is not None and 0 < asked <= _LONGEST_HOLD else self._quota.writes.seconds
+            self._quota.hold(seconds)
+            self._log.info("rate_limit.held", duration_ms=round(seconds * 1000), http_status=error.http_status)
+        return error
+
+    def _retry_after(self, answer: Answer) -> float | None:
+        text = answer.headers.get("Retry-After", "").strip()
+        if text.isascii() and text.isdigit():
+            return float(text[:9])
+        try:
+            until = parsedate_to_datetime(text)
+            now = parsedate_to_datetime(answer.headers["Date"])
+            return (until - now).total_seconds()
+        except (ValueError, KeyError, TypeError):
+            return None
+
+    async def _corrected(self, send: Callable[[], Awaitable[T]]) -> T:
+        try:
+            return await send()
+        except ClockSkewed:
+            offset = self.clock_offset
+            if offset is None:
+                raise
+            self._signer.offset = offset
+            self._retries += 1
+            return await send()
+
+    def _new_retrier(self, sleep: Callable[[float], Awaitable[None]]) -> Retrier:
+        return Retrier(
+            self._retry, self._budget, uniform=self._ambient.uniform, sleep=sleep, on_retry=self._announce_retry
+        )
+
+    async def _gated_sleep(self, seconds: float) -> None:
+        with self._gate:
+            await self._ambient.sleep(seconds)
+
+    def _announce_retry(self, error: ApiError, tries: int, wait: float) -> None:
+        self._retries += 1
+        self._log.info(
+            "request.retried",
+            attempts=tries,
+            duration_ms=round(wait * 1000),
+            http_status=error.http_status,
+            error_code=error.code,
+            error_message=str(error),
+        )
+
+
+class AccountWriter(AccountReader):
+    """One account, to change."""
+
+    async def write(
+        self,
+        phone: str,
+        status: Status,
+        *,
+        settle: Callable[[], Awaitable[bool]],
+        on_send: Callable[[], None],
+    ) -> None:
+        """Ask for `status` of one number; returns when the API said yes or `settle` said that there is no more to do.
+
+        `on_send` is called right before each attempt leaves. `settle` is asked before an attempt that follows an
+        ambiguous one: has the number still its old status, so that the write is to be sent again?
+
+        Raises:
+            ApiError: NumberRejected, AccountRejected, or the last of several TransientError and Ambiguous.
+            WorkerError: what `halt` was given, while the attempt was waiting for its turn.
+        """
+        if not _PHONE.match(phone):
+            raise ValueError(f"not a phone number: {phone!r}")
+        url = URL(f"{self._base}/senderid/v1/numbers/{phone}", encoded=True)
+        body = wire.status_body(status)
+
+        async def attempt(failure: ApiError | None) -> None:
+            if isinstance(failure, Ambiguous) and not await settle():
+                return
+            await self._corrected(lambda: self._put_once(url, body, phone, status, on_send))
+
+        await self._retrier.call(attempt)
+
+    async def _put_once(self, url: URL, body: bytes, phone: str, status: Status, on_send: Callable[[], None]) -> None:
+        window = self._quota.writes
+        with self._gate:
+            await window.acquire()
+        on_send()
+        self._writes += 1
+        answer = await self._send(window, "PUT", url, body, keep=_REPLY_KEPT)
+        try:
+            content = answer.content()
+        except ApiError as error:
+            raise Ambiguous(str(error), http_status=answer.status) from None
+        if answer.status != _OK:
+            raise self._refusal(answer, content, write=True)
+        if answer.complete:
+            reply = wire.reply(content)
+            self._same_account(reply.account)
+            said = reply.own(phone)
+            if said is not None and said is not status:
+                raise Ambiguous(f"the reply says that the number is {said}", http_status=answer.status)
+        elif not content.lstrip().startswith(b"{"):
+            raise Ambiguous("the reply is not JSON", http_status=answer.status)

@@ -1,0 +1,132 @@
+"""How fast one API key may be used: the vendor's quota, held as a sliding window at the *server*.
+
+A request occupies its slot from the moment it is sent until one window after it completed. It reached the server
+somewhere in between, so two requests on one slot are always more than a window apart there, whatever the latency: no
+window ever sees more than `capacity`, and a capacity that is wanted is used to within the latency.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from heapq import heappop, heappush
+from math import inf
+from typing import Final
+
+from worker.settings import RateLimit
+
+__all__ = ["Quota", "Window"]
+
+_TIMER_SLACK: Final = 0.001
+"""Seconds a timer is set later than needed: event loops round to the millisecond, and early would be too early."""
+
+
+class Window:
+    """At most `capacity` requests in any `seconds` at the server. Waiters are served in the order of their coming."""
+
+    __slots__ = ("_clock", "_cooling", "_free", "_held_until", "_timer", "_waiters", "capacity", "seconds")
+
+    def __init__(self, capacity: int, seconds: float, *, clock: Callable[[], float]) -> None:
+        self.capacity = capacity
+        self.seconds = seconds
+        self._clock = clock
+        self._free = capacity
+        self._cooling: list[float] = []
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._held_until = -inf
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def used(self) -> int:
+        """How many slots are taken now, cooling ones included."""
+        self._reap(self._clock())
+        return self.capacity - self._free
+
+    async def acquire(self) -> None:
+        """Wait for a slot and take it. Cancelling the wait leaves no trace."""
+        now = self._clock()
+        self._reap(now)
+        if self._free and not self._waiters and now >= self._held_until:
+            self._free -= 1
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiters.append(turn)
+        self._schedule(now)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._free += 1
+                self._grant()
+            elif turn in self._waiters:
+                self._waiters.remove(turn)
+            raise
+
+    def release(self, *, longer: float = 0.0) -> None:
+        """Give back a slot whose request completed now; it can be used again after the window and `longer` seconds."""
+        now = self._clock()
+        heappush(self._cooling, now + self.seconds + longer)
+        if self._waiters:
+            self._schedule(now)
+
+    def cancel(self) -> None:
+        """Give back a slot whose request was never sent."""
+        self._free += 1
+        self._grant()
+
+    def hold(self, until: float) -> None:
+        """Let nothing more start before `until` on the clock; a hold is never shortened."""
+        if until > self._held_until:
+            self._held_until = until
+            self._disarm()
+            if self._waiters:
+                self._schedule(self._clock())
+
+    def _reap(self, now: float) -> None:
+        cooling = self._cooling
+        while cooling and cooling[0] < now:
+            heappop(cooling)
+            self._free += 1
+
+    def _grant(self) -> None:
+        self._disarm()
+        now = self._clock()
+        self._reap(now)
+        if now >= self._held_until:
+            while self._free and self._waiters:
+                turn = self._waiters.popleft()
+                if not turn.done():
+                    self._free -= 1
+                    turn.set_result(None)
+        if self._waiters:
+            self._schedule(now)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _schedule(self, now: float) -> None:
+        if self._timer is not None:
+            return
+        ready = now if self._free else (self._cooling[0] if self._cooling else inf)
+        due = max(ready, self._held_until)
+        if due < inf:
+            delay = max(0.0, due - now) + _TIMER_SLACK
+            self._timer = asyncio.get_running_loop().call_later(delay, self._grant)
+
+
+class Quota:
+    """The two windows of one API key, which its accounts share."""
+
+    __slots__ = ("_clock", "reads", "writes")
+
+    def __init__(self, rate: RateLimit, *, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self.reads = Window(rate.reads, rate.per_seconds, clock=clock)
+        self.writes = Window(rate.writes, rate.per_seconds, clock=clock)
+
+    def hold(self, seconds: float) -> None:
+        """The server said that the quota is used up: start nothing for this key in the next `seconds`."""
+        until = self._clock() + seconds
+        self.reads.hold(until)
+        self.writes.hold(until)

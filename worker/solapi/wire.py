@@ -1,0 +1,185 @@
+"""What travels on the wire, as values: the account document, the replies to a write, and every kind of refusal.
+
+Only the fields that the worker needs are decoded; whatever else comes is skipped. Pure: bytes in, values or errors out.
+"""
+
+import re
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from worker.errors import (
+    AccountRejected,
+    Ambiguous,
+    ApiError,
+    ClockSkewed,
+    NotRegistered,
+    NotWritable,
+    NumberRejected,
+    RateLimited,
+    ServerError,
+    SignatureReused,
+)
+from worker.model import PHONE_PATTERN, Observed, ObservedAccount, Status
+
+__all__ = ["Reply", "account", "refusal", "reply", "status_body"]
+
+_PHONE: Final = re.compile(PHONE_PATTERN, re.ASCII)
+
+_CREDENTIAL_CODES: Final = frozenset(
+    {"invalidapikey", "signaturedoesnotmatch", "invalidtoken", "unauthorized", "forbidden", "accessdenied"}
+)
+_MESSAGE_LENGTH: Final = 500
+"""Characters of a foreign message that are kept: enough for a person, too few to flood a log."""
+
+STATUS_BODIES: Final = {status: msgspec.json.encode({"status": status}) for status in Status if status.writable}
+
+
+class _Row(Observed, frozen=True, gc=False, rename={"phone": "phoneNumber", "expires_at": "expireAt"}):
+    """A row of `senderIds`, decoded straight into the value that the rest of the worker uses."""
+
+    phone: str
+    status: Status
+    expires_at: str | None = None
+
+
+class _Document(Struct, gc=False, rename={"account_id": "accountId", "rows": "senderIds"}):
+    account_id: str | int | None = None
+    rows: list[_Row] | None = None
+
+
+class Reply(Struct, gc=False, rename="camel"):
+    """The reply to a write, in any of its three shapes. `own` reads the one row that counts."""
+
+    account_id: str | int | None = None
+    sender_ids: list[_Row] | None = None
+    phone_number: str | None = None
+    status: Status | None = None
+    error_code: str | None = None
+
+    @property
+    def account(self) -> str | None:
+        """The account that the reply is of; None where it does not say."""
+        return _text(self.account_id)
+
+    def own(self, phone: str) -> Status | None:
+        """The status that the reply gives for `phone`; None where it does not mention it."""
+        if self.phone_number == phone:
+            return self.status
+        return next((row.status for row in self.sender_ids or () if row.phone == phone), None)
+
+
+class _Error(Struct, rename="camel"):
+    error_code: str | int | None = None
+    error_message: str | None = None
+    message: str | None = None
+
+
+_DOCUMENT: Final = msgspec.json.Decoder(_Document)
+_REPLY: Final = msgspec.json.Decoder(Reply)
+_ERROR: Final = msgspec.json.Decoder(_Error)
+
+
+def status_body(status: Status) -> bytes:
+    """The body of a write."""
+    return STATUS_BODIES[status]
+
+
+def account(body: bytes) -> ObservedAccount:
+    """The account document as a value.
+
+    Raises:
+        ServerError: the bytes are not an account document, or one that contradicts itself.
+    """
+    try:
+        document = _DOCUMENT.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ServerError(f"the answer is not an account document: {_brief(str(error))}") from None
+    rows = document.rows or []
+    numbers: dict[str, Observed] = {}
+    for row in rows:
+        if not _PHONE.match(row.phone):
+            raise ServerError(f"the account document holds a number that is not digits: {_brief(repr(row.phone))}")
+        numbers[row.phone] = row
+    if len(numbers) != len(rows):
+        raise ServerError("the account document holds a number twice")
+    return ObservedAccount(_text(document.account_id), numbers)
+
+
+def reply(body: bytes) -> Reply:
+    """The reply to a write that was answered with 200.
+
+    Raises:
+        Ambiguous: the bytes are not such a reply.
+    """
+    try:
+        decoded = _REPLY.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Ambiguous(f"the reply cannot be read: {_brief(str(error))}", http_status=200) from None
+    if decoded.error_code is not None:
+        raise Ambiguous(f"the reply says 200 and {_brief(decoded.error_code)} at once", http_status=200)
+    return decoded
+
+
+def refusal(status: int, body: bytes, *, write: bool, retry_after: float | None = None) -> ApiError:
+    """The one error that an answer other than a readable 200 stands for.
+
+    `body` is as much of it as was read, decompressed; `write` tells a PUT from a GET, as a write whose answer was lost
+    may have been carried out; `retry_after` is the wait in seconds that the headers ask for.
+    """
+    api_code, said = _parse(body)
+    message = said or f"HTTP {status}"
+    kind: type[ApiError]
+    if status == 429:  # noqa: PLR2004 - HTTP statuses are clearest as numbers
+        return RateLimited(message, retry_after=retry_after, api_code=api_code)
+    if 300 <= status < 400:  # noqa: PLR2004
+        return AccountRejected(
+            "the endpoint redirects elsewhere; redirects are not followed: check the endpoint", http_status=status
+        )
+    if status == 408 or status >= 500 or status < 300 or _is_html(body):  # noqa: PLR2004
+        kind = Ambiguous if write else ServerError
+        if status < 300:  # noqa: PLR2004
+            message = "the answer cannot be read"
+    else:
+        kind = _refused(status, (api_code or "").lower(), message.lower(), write=write)
+    return kind(message, http_status=status, api_code=api_code)
+
+
+def _refused(status: int, code: str, message: str, *, write: bool) -> type[ApiError]:
+    if code == "duplicatedsignature":
+        return SignatureReused
+    if code == "requesttimetooskewed":
+        return ClockSkewed
+    about_key = code == "validationerror" and "key" in message
+    if status in {401, 403, 407} or code in _CREDENTIAL_CODES or about_key or not write:
+        return AccountRejected
+    if code == "invalidsenderid":
+        return NotRegistered
+    if code == "failedtoupdate":
+        return NotWritable
+    return NumberRejected
+
+
+def _parse(body: bytes) -> tuple[str | None, str | None]:
+    try:
+        error = _ERROR.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None, None
+    said = error.error_message or error.message
+    return (
+        None if error.error_code is None else _brief(str(error.error_code)),
+        None if said is None else _brief(said),
+    )
+
+
+def _text(identifier: str | int | None) -> str | None:
+    return None if identifier is None else str(identifier)
+
+
+def _is_html(body: bytes) -> bool:
+    return body.lstrip()[:1] == b"<"
+
+
+def _brief(text: str) -> str:
+    return text if len(text) <= _MESSAGE_LENGTH else text[:_MESSAGE_LENGTH] + "…"

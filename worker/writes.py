@@ -1,0 +1,308 @@
+"""One account's writes: activations before deactivations, each doubt settled by a look, each write proven by one.
+
+What this needs of the outside it says as protocols; it knows neither HTTP nor files.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, Final, Protocol
+
+from msgspec import Struct
+
+from worker.errors import (
+    AccountRejected,
+    ActivationsFailed,
+    Ambiguous,
+    ApiError,
+    DeadlineExceeded,
+    NotWritable,
+    NumberRejected,
+    WorkerError,
+)
+from worker.model import (
+    Action,
+    Change,
+    NumberError,
+    NumberResult,
+    ObservedAccount,
+    Outcome,
+    Requests,
+    Status,
+)
+
+__all__ = ["Log", "Meter", "Pace", "Reader", "Writer", "Writes"]
+
+_CLOSING_SECONDS: Final = 25.0
+"""How long the look that proves a stopped account's writes may take."""
+
+
+class Log(Protocol):
+    """Where the story of each number is told."""
+
+    def info(self, event: str, **fields: Any) -> None:
+        """Write one line."""
+        ...
+
+    def warning(self, event: str, **fields: Any) -> None:
+        """Write one line that a person should see."""
+        ...
+
+
+class Meter(Protocol):
+    """Who wants to know how far the writes are."""
+
+    def advance(self) -> None:
+        """One more number is done with."""
+        ...
+
+
+class Reader(Protocol):
+    """An account that can be looked at, as `worker.solapi.client.AccountReader` is."""
+
+    @property
+    def requests(self) -> Requests:
+        """The requests sent until now."""
+        ...
+
+    async def observe(self, *, closing: bool = False) -> ObservedAccount:
+        """The account as it is now; a `closing` look is taken even after `halt`."""
+        ...
+
+    def halt(self, reason: WorkerError) -> None:
+        """Raise `reason` in every wait for a turn; what is under way finishes."""
+        ...
+
+
+class Writer(Reader, Protocol):
+    """An account that can be changed, as `worker.solapi.client.AccountWriter` is."""
+
+    async def write(
+        self, phone: str, status: Status, *, settle: Callable[[], Awaitable[bool]], on_send: Callable[[], None]
+    ) -> None:
+        """Ask for `status`; `settle` tells whether a write in doubt is to be sent again."""
+        ...
+
+
+class Pace(Struct, frozen=True):
+    """How many writes of an account are under way at once, and how many seconds they may take in all."""
+
+    concurrency: int
+    deadline_seconds: float
+
+
+class _Write:
+    """One number on its way."""
+
+    __slots__ = ("acknowledged", "attempts", "began", "change", "doubted", "ended", "error", "overtaken")
+
+    def __init__(self, change: Change) -> None:
+        self.change = change
+        self.attempts = 0
+        self.acknowledged = False
+        self.doubted = False
+        self.overtaken = False
+        self.error: WorkerError | None = None
+        self.began = 0.0
+        self.ended = 0.0
+
+    def sent(self) -> None:
+        """One more attempt leaves."""
+        if not self.attempts:
+            self.began = asyncio.get_running_loop().time()
+        self.attempts += 1
+
+
+class _Rereads:
+    """Looks shared by everyone who asks before they begin. At most one is under way, and one more is asked for."""
+
+    __slots__ = ("_api", "_next", "_running")
+
+    def __init__(self, api: Reader) -> None:
+        self._api = api
+        self._running: asyncio.Task[ObservedAccount] | None = None
+        self._next: asyncio.Task[ObservedAccount] | None = None
+
+    async def look(self) -> ObservedAccount:
+        """The account at a moment after the call."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._after(self._running))
+        return await asyncio.shield(self._next)
+
+    async def _after(self, running: asyncio.Task[ObservedAccount] | None) -> ObservedAccount:
+        if running is not None:
+            await asyncio.wait([running])
+        self._running, self._next = self._next, None
+        return await self._api.observe()
+
+
+class Writes:
+    """Carries out the writes of one account's plan.
+
+    `observed` is the look that the writes were planned by. `least_active` is how many ACTIVE numbers must be left when
+    activations fail that the deactivations lean on; 0 lets every deactivation through.
+    """
+
+    def __init__(
+        self, changes: Sequence[Change], api: Writer, observed: ObservedAccount, least_active: int, meter: Meter
+    ) -> None:
+        self._writes = [_Write(change) for change in changes]
+        self._api = api
+        self._active = observed.active
+        self._least_active = least_active if self._active >= least_active else 0
+        self._meter = meter
+        self._rereads = _Rereads(api)
+        self._final: ObservedAccount | None = None
+        self.stopped: WorkerError | None = None
+        """Why not everything was tried: credentials, the deadline, a signal; None where everything was."""
+
+    async def carry_out(self, pace: Pace) -> None:
+        """Send the writes, then look once more to prove them. Errors end up in `results` and `stopped`."""
+        loop = asyncio.get_running_loop()
+        late = DeadlineExceeded(f"the account's {pace.deadline_seconds:g} seconds were over; run again to go on")
+        deadline = loop.call_later(pace.deadline_seconds, self._api.halt, late)
+        try:
+            activations = [write for write in self._writes if write.change.action is Action.ACTIVATE]
+            deactivations = [write for write in self._writes if write.change.action is Action.DEACTIVATE]
+            await self._send(activations, pace.concurrency)
+            if deactivations and await self._may_deactivate(activations, len(deactivations)):
+                await self._send(deactivations, pace.concurrency)
+        finally:
+            deadline.cancel()
+        if any(write.attempts for write in self._writes):
+            await self._prove()
+
+    def results(self) -> Iterator[NumberResult]:
+        """What became of each number."""
+        return map(self._conclude, self._writes)
+
+    async def _send(self, writes: Sequence[_Write], concurrency: int) -> None:
+        queue = iter(writes)
+        for write in queue:
+            # one goes ahead, so that credentials without the right to write cost one request
+            await self._write(write)
+            break
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(concurrency, len(writes) - 1)):
+                group.create_task(self._work(queue))
+
+    async def _work(self, queue: Iterator[_Write]) -> None:
+        for write in queue:
+            await self._write(write)
+
+    async def _write(self, write: _Write) -> None:
+        if self.stopped is not None:
+            return
+        change = write.change
+        try:
+            await self._api.write(
+                change.phone, Status(change.desired), settle=partial(self._settle, write), on_send=write.sent
+            )
+            write.acknowledged = not write.overtaken and write.error is None
+        except AccountRejected as error:
+            self._stop(write, error)
+        except ApiError as error:
+            write.error = error
+            write.doubted = write.doubted or isinstance(error, Ambiguous)
+        except WorkerError as reason:
+            self._stop(write, reason)
+        finally:
+            write.ended = asyncio.get_running_loop().time()
+            self._meter.advance()
+
+    def _stop(self, write: _Write, reason: WorkerError) -> None:
+        write.error = write.error or reason
+        if self.stopped is None:
+            self.stopped = reason
+            self._api.halt(reason)
+
+    async def _settle(self, write: _Write) -> bool:
+        """Whether a write in doubt is to be sent again: its number still has its old status."""
+        write.doubted = True
+        try:
+            account = await self._rereads.look()
+        except ApiError as error:
+            if isinstance(error, AccountRejected):
+                raise
+            write.error = error
+            return False
+        number = account.numbers.get(write.change.phone)
+        status = None if number is None else number.status
+        if status == write.change.observed:
+            return True
+        write.overtaken = status != write.change.desired
+        return False
+
+    async def _may_deactivate(self, activations: Sequence[_Write], deactivations: int) -> bool:
+        """Whether enough numbers stay ACTIVE even if some activations failed; what is leaned on is proven first."""
+        if self.stopped is not None or self._active - deactivations >= self._least_active:
+            return True
+        try:
+            active = (await self._rereads.look()).active
+        except AccountRejected as error:
+            self.stopped = error
+            return False
+        except WorkerError:
+            active = self._active
+        if active - deactivations >= self._least_active:
+            return True
+        failed = sum(not write.acknowledged for write in activations)
+        self.stopped = ActivationsFailed(
+            f"{failed} activations did not succeed, and without them fewer than {self._least_active} numbers would "
+            "stay ACTIVE: the deactivations were not tried"
+        )
+        return False
+
+    async def _prove(self) -> None:
+        limit = _CLOSING_SECONDS if self.stopped is not None else None
+        try:
+            async with asyncio.timeout(limit):
+                self._final = await self._api.observe(closing=True)
+        except AccountRejected as error:
+            self.stopped = self.stopped or error
+        except (ApiError, TimeoutError):
+            return
+
+    def _conclude(self, write: _Write) -> NumberResult:
+        change = write.change
+        number = None if self._final is None else self._final.numbers.get(change.phone)
+        after = None if number is None else number.status
+        outcome, error = self._judge(write, after)
+        if not write.attempts:
+            after = change.observed
+        return NumberResult(
+            phone=change.phone,
+            action=change.action,
+            desired=change.desired,
+            before=change.observed,
+            after=after,
+            outcome=outcome,
+            attempts=write.attempts,
+            error=error,
+            duration_ms=round((write.ended - write.began) * 1000) if write.attempts else 0,
+        )
+
+    def _judge(self, write: _Write, after: Status | None) -> tuple[Outcome, NumberError | None]:
+        change = write.change
+        told = None if write.error is None else _number_error(write.error)
+        if not write.attempts:
+            return Outcome.NOT_ATTEMPTED, told or (None if self.stopped is None else _number_error(self.stopped))
+        if isinstance(write.error, NumberRejected):
+            return (Outcome.BLOCKED if isinstance(write.error, NotWritable) else Outcome.FAILED), told
+        landed = write.acknowledged or write.doubted
+        if self._final is None:
+            unproven = NumberError("Unproven", "the account could not be read after the write; plan again to see")
+            return (Outcome.UNVERIFIED, told or unproven) if landed else (Outcome.FAILED, told)
+        if write.overtaken or after not in {change.observed, change.desired}:
+            seen = "gone" if after is None else after
+            return Outcome.CONFLICT, NumberError("Conflict", f"someone else changed the number meanwhile: it is {seen}")
+        if after == change.desired:
+            return (Outcome.CHANGED if landed else Outcome.UNCHANGED), None
+        if write.acknowledged:
+            lost = NumberError("Unproven", f"the API accepted the write, yet the number is still {after}; plan again")
+            return Outcome.UNVERIFIED, lost
+        return Outcome.FAILED, told
+
+
+def _number_error(error: WorkerError) -> NumberError:
+    return error.number_error if isinstance(error, ApiError) else NumberError(error.code, str(error))
