@@ -158,7 +158,7 @@ class ActivationsFailed(WorkerError):
 class ApiError(WorkerError):
     """What the API, a proxy or the network answered.
 
-    `http_status` is None where no complete answer arrived. `api_code` is the API's `errorCode`, and the message its own,
+    `http_status` is None where no complete answer arrived. `api_code` is the API's `errorCode` and the message its own,
     where it sent one. `timed_out`: we stopped waiting, so the request may still arrive.
     """
 

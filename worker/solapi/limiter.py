@@ -68,11 +68,6 @@ class Window:
         if self._waiters:
             self._schedule(now)
 
-    def cancel(self) -> None:
-        """Give back a slot whose request was never sent."""
-        self._free += 1
-        self._grant()
-
     def hold(self, until: float) -> None:
         """Let nothing more start before `until` on the clock; a hold is never shortened."""
         if until > self._held_until:

@@ -27,7 +27,7 @@ _INFLATED_CAP: Final = 256 * _MIB
 
 
 class Answer(NamedTuple):
-    """One answer. `raw` is the beginning of the body as it travelled, and `complete` tells whether that is all of it."""
+    """One answer. `raw` is the beginning of the body as it travelled, and `complete` tells whether it is all of it."""
 
     status: int
     headers: Mapping[str, str]

@@ -1,0 +1,170 @@
+"""The wire: three shapes of reply, an account document with anything in it, and one error for every refusal."""
+
+import msgspec
+import pytest
+
+from worker.errors import (
+    AccountRejected,
+    Ambiguous,
+    ApiError,
+    ClockSkewed,
+    NotRegistered,
+    NotWritable,
+    NumberRejected,
+    RateLimited,
+    ServerError,
+    SignatureReused,
+)
+from worker.model import Observed, Status
+from worker.solapi import wire
+
+
+def _document(*rows: dict[str, object], **more: object) -> bytes:
+    return msgspec.json.encode({"accountId": "12925149", "limit": 5, "senderIds": rows, **more})
+
+
+def _row(phone: str = "01000000000", status: str = "ACTIVE", **more: object) -> dict[str, object]:
+    return {"phoneNumber": phone, "status": status, "expireAt": None, "handleKey": "SED", "log": [{"a": 1}], **more}
+
+
+def test_the_account_document_becomes_a_value() -> None:
+    """Phones, statuses and expiries are read, and the account's id."""
+    account = wire.account(_document(_row(), _row("0212345678", "INACTIVE", expireAt="2027-01-01T00:00:00.000Z")))
+    assert account.account_id == "12925149"
+    assert account.numbers["01000000000"].status is Status.ACTIVE
+    second = account.numbers["0212345678"]
+    assert isinstance(second, Observed)
+    assert (second.status, second.expires_at) == (Status.INACTIVE, "2027-01-01T00:00:00.000Z")
+
+
+def test_unknown_fields_and_statuses_are_tolerated() -> None:
+    """A field that nobody has heard of is skipped; a status that nobody has heard of is kept and not writable."""
+    account = wire.account(_document(_row(status="HIBERNATING", zebra={"x": [1]}), news=True))
+    status = account.numbers["01000000000"].status
+    assert status == "HIBERNATING"
+    assert not status.writable
+
+
+def test_an_account_without_numbers_is_no_error() -> None:
+    """An empty document is an account with nothing in it."""
+    account = wire.account(b"{}")
+    assert (account.account_id, account.numbers) == (None, {})
+
+
+def test_a_numeric_account_id_is_the_same_as_its_text() -> None:
+    """Ids are compared as text, however they are written."""
+    assert wire.account(b'{"accountId": 12925149, "senderIds": []}').account_id == "12925149"
+    assert wire.reply(b'{"accountId": 12925149}').account == "12925149"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>",
+        b"[]",
+        b'{"senderIds": 3}',
+        b'{"senderIds": [{"phoneNumber": "01000000000"}]}',
+        b'{"senderIds": [{"phoneNumber": "010", "status": 7}]}',
+        b'{"senderIds": [{"phoneNumber": "../x", "status": "ACTIVE"}]}',
+        b'{"senderIds": [{"phoneNumber": "010\xff", "status": "ACTIVE"}]}',
+        _document(_row(), _row()),
+        _document(_row())[:-5],
+    ],
+)
+def test_what_is_no_account_document_is_a_failed_read(body: bytes) -> None:
+    """Garbage, half a document, a number that is none and one that is there twice are never half believed."""
+    with pytest.raises(ServerError):
+        wire.account(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (_document(_row("0212345678", "ACTIVE"), _row(status="INACTIVE")), Status.INACTIVE),
+        (_document(_row(status="INACTIVE")), Status.INACTIVE),
+        (b'{"phoneNumber": "01000000000", "status": "INACTIVE"}', Status.INACTIVE),
+        (_document(_row("0212345678")), None),
+        (b'{"phoneNumber": "0212345678", "status": "INACTIVE"}', None),
+        (b"{}", None),
+    ],
+)
+def test_a_reply_in_any_shape_tells_of_its_own_number_only(body: bytes, status: Status | None) -> None:
+    """The row of the number that was written is read, and no other."""
+    assert wire.reply(body).own("01000000000") is status
+
+
+@pytest.mark.parametrize("body", [b"", b"OK", b"[]", b"<html>", b'{"status": ', b'{"errorCode": "InternalError"}'])
+def test_a_reply_that_says_nothing_clear_leaves_the_write_in_doubt(body: bytes) -> None:
+    """200 alone proves nothing: a body that is no reply makes the outcome unknown."""
+    with pytest.raises(Ambiguous):
+        wire.reply(body)
+
+
+_REFUSALS: list[tuple[int, str | None, str, type[ApiError], type[ApiError]]] = [
+    # status, errorCode, message, after a read, after a write
+    (400, "InvalidSenderId", "", AccountRejected, NotRegistered),
+    (409, "FailedToUpdate", "", AccountRejected, NotWritable),
+    (400, "InvalidApiKey", "", AccountRejected, AccountRejected),
+    (403, "InvalidAPIKey", "", AccountRejected, AccountRejected),
+    (400, "SignatureDoesNotMatch", "", AccountRejected, AccountRejected),
+    (403, "SignatureDoesNotMatch", "", AccountRejected, AccountRejected),
+    (401, "Unauthorized", "", AccountRejected, AccountRejected),
+    (401, None, "", AccountRejected, AccountRejected),
+    (400, "ValidationError", '"apiKey" is required', AccountRejected, AccountRejected),
+    (400, "ValidationError", '"status" must be one of', AccountRejected, NumberRejected),
+    (400, "InvalidToken", "", AccountRejected, AccountRejected),
+    (403, "Forbidden", "", AccountRejected, AccountRejected),
+    (403, None, "", AccountRejected, AccountRejected),
+    (403, "RequestTimeTooSkewed", "", ClockSkewed, ClockSkewed),
+    (403, "DuplicatedSignature", "", SignatureReused, SignatureReused),
+    (429, "TooManyRequests", "", RateLimited, RateLimited),
+    (404, "ResourceNotFound", "", AccountRejected, NumberRejected),
+    (418, "Teapot", "", AccountRejected, NumberRejected),
+    (408, None, "", ServerError, Ambiguous),
+    *((status, None, "", ServerError, Ambiguous) for status in (500, 501, 502, 503, 504, 520, 599)),
+    *((status, None, "", ServerError, Ambiguous) for status in (201, 202, 204, 206)),
+    *((status, None, "", AccountRejected, AccountRejected) for status in (301, 302, 303, 304, 307, 308)),
+]
+
+
+@pytest.mark.parametrize(("status", "code", "message", "after_read", "after_write"), _REFUSALS)
+def test_each_answer_is_one_error(
+    status: int, code: str | None, message: str, after_read: type[ApiError], after_write: type[ApiError]
+) -> None:
+    """Every row of the vendor's error table is one type, and a write whose answer is lost is in doubt."""
+    body = msgspec.json.encode({"errorCode": code, "errorMessage": message}) if code else b""
+    for write, kind in ((False, after_read), (True, after_write)):
+        error = wire.refusal(status, body, write=write)
+        assert type(error) is kind
+        assert error.http_status == status
+        assert error.api_code == code
+
+
+@pytest.mark.parametrize("status", [s for s in range(200, 600) if s != 200])
+def test_every_status_is_exactly_one_error(status: int) -> None:
+    """There is no status, known or not, that falls through."""
+    for write in (False, True):
+        assert isinstance(wire.refusal(status, b"", write=write), ApiError)
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 409, 500])
+def test_html_is_a_proxy_speaking_and_not_the_api(status: int) -> None:
+    """A page of HTML says nothing about credentials or numbers, whatever status it comes with."""
+    page = b"\n <html><body>Forbidden</body></html>"
+    assert type(wire.refusal(status, page, write=False)) is ServerError
+    assert type(wire.refusal(status, page, write=True)) is Ambiguous
+
+
+def test_the_second_spelling_of_a_message_is_read() -> None:
+    """429 calls its text `message`, and a wait that the headers named is kept."""
+    error = wire.refusal(429, b'{"errorCode": "TooManyRequests", "message": "slow"}', write=True, retry_after=3.0)
+    assert isinstance(error, RateLimited)
+    assert (str(error), error.retry_after) == ("slow", 3.0)
+
+
+def test_a_foreign_message_is_bounded() -> None:
+    """A message of a megabyte is cut, so that it floods neither log nor report."""
+    error = wire.refusal(418, msgspec.json.encode({"errorCode": "x" * 10**6, "errorMessage": "y" * 10**6}), write=True)
+    assert len(str(error)) < 600
+    assert len(error.code) < 600

@@ -1,0 +1,107 @@
+"""The command line: verbs, options, exit statuses. The only place that reads the environment, prints or exits."""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Final
+
+import click
+
+from worker import __version__
+from worker.cli.status import ExitStatus
+from worker.errors import (
+    DesiredStateError,
+    PlanFileError,
+    PolicyRefusal,
+    SettingsError,
+    UsageError,
+    WorkerError,
+)
+
+__all__ = ["run", "senderid"]
+
+_VERBS: Final = ("validate", "plan", "apply", "export", "doctor", "schema", "sandbox", "demo")
+
+
+class _Verbs(click.Group):
+    """Loads a verb's module when the verb is asked for, as most need what others do not."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002, PLR6301 - click's signature
+        return list(_VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002, PLR6301
+        if cmd_name not in _VERBS:
+            return None
+        command = import_module(f"worker.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)  # noqa: S101 - each verb's module has one
+        return command
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, message="senderid %(version)s")
+def senderid() -> None:
+    """Keep the SMS sender numbers of CoolSMS / SOLAPI accounts as a file says they should be.
+
+    \b
+    발신번호를 파일에 적힌 상태로 유지합니다.
+    New here? `senderid demo` shows the whole story without an account.
+
+    \b
+    Exit status: 0 converged or nothing to do; 1 credentials, network or account; 2 changes pending
+    (plan --detailed-exitcode); 3 some numbers did not converge; 4 refused by a safety rule; 5 another
+    run holds the account; 64 wrong usage; 65 invalid desired state or settings; 130/143 interrupted.
+    """
+
+
+def run(arguments: Sequence[str]) -> int:
+    """The exit status of one command line. Every error that was foreseen ends here as a sentence on stderr."""
+    try:
+        status = senderid.main(args=list(arguments), prog_name="senderid", standalone_mode=False)
+        sys.stdout.flush()
+    except click.UsageError as error:
+        error.show()
+        return ExitStatus.USAGE
+    except click.ClickException as error:
+        error.show()
+        return ExitStatus.ERROR
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted; nothing was written.", err=True)
+        return ExitStatus.SIGINT
+    except WorkerError as error:
+        _tell(error)
+        return _status(error)
+    except BrokenPipeError:
+        _abandon_stdout()
+        return ExitStatus.ERROR
+    except OSError as error:
+        _abandon_stdout()
+        click.echo(f"senderid: {error.filename or 'output'}: {error.strerror}", err=True)
+        return ExitStatus.ERROR
+    return status if isinstance(status, int) else ExitStatus.OK
+
+
+def _tell(error: WorkerError) -> None:
+    if isinstance(error, DesiredStateError | SettingsError):
+        click.echo(str(error), err=True)
+        count = len(error.problems)
+        click.echo(f"{count} problem{'s' * (count != 1)}; nothing was sent.", err=True)
+    else:
+        click.echo(f"senderid: {error}", err=True)
+
+
+def _status(error: WorkerError) -> ExitStatus:
+    match error:
+        case UsageError():
+            return ExitStatus.USAGE
+        case DesiredStateError() | SettingsError() | PlanFileError():
+            return ExitStatus.INVALID
+        case PolicyRefusal():
+            return ExitStatus.REFUSED
+        case _:
+            return ExitStatus.ERROR
+
+
+def _abandon_stdout() -> None:
+    # the interpreter would try once more to flush at exit, and complain
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

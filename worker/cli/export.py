@@ -1,0 +1,33 @@
+"""`senderid export`: a desired-state file of what is there now."""
+
+import click
+
+from worker.cli import inputs, options
+
+__all__ = ["command"]
+
+
+@click.command("export")
+@options.settings
+@click.option("--account", "name", metavar="NAME", default="main", help="The account's name in the file. [main]")
+@click.option("--output", metavar="FILE", help="Write to a file instead of stdout.")
+@options.logging
+def command(
+    *, settings_path: str | None, name: str, output: str | None, log_format: str | None, log_level: str | None
+) -> int:
+    """Print a desired-state file of what the account of the default credentials has now.
+
+    Planning the file shows no change. The credentials are those of SOLAPI_API_KEY and SOLAPI_API_SECRET.
+    """
+    settings = inputs.load_settings(settings_path, {"log.format": log_format, "log.level": log_level})
+
+    from worker.cli import session
+    from worker.render.export import desired_yaml
+
+    async def verb(run: session.Session) -> int:
+        client = run.fleet.client(AccountReader, Default(), run.log)
+        observed = await client.observe()
+        session.emit(desired_yaml(observed, name=name, endpoint=settings.endpoint), output)
+        return ExitStatus.OK
+
+    return session.run(verb, settings)

@@ -1,0 +1,76 @@
+"""Options that several verbs share, and the values that they come to."""
+
+from collections.abc import Callable
+from functools import reduce
+from typing import Any, Final, TypeVar
+
+import click
+
+__all__ = ["accounts", "allow", "document", "files", "logging", "selection", "settings"]
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+Decorator = Callable[[Decorated], Decorated]
+
+DEFAULT_FILES: Final = "config/desired"
+DEFAULT_SETTINGS: Final = "config/worker.yaml"
+
+
+def _all(*decorators: Callable[[Any], Any]) -> Callable[[Decorated], Decorated]:
+    def decorate(function: Decorated) -> Decorated:
+        return reduce(lambda decorated, decorator: decorator(decorated), reversed(decorators), function)
+
+    return decorate
+
+
+files: Final = _all(
+    click.option(
+        "-f",
+        "--file",
+        "paths",
+        metavar="PATH",
+        multiple=True,
+        help=f"Desired state: a file, a folder walked for *.yaml and *.yml, or - for stdin. Repeatable. [{DEFAULT_FILES}]",
+    ),
+)
+
+settings: Final = _all(
+    click.option(
+        "--settings", "settings_path", metavar="PATH", help=f"Settings file. [{DEFAULT_SETTINGS}, where it exists]"
+    ),
+)
+
+accounts: Final = _all(
+    click.option("--account", "accounts", metavar="NAME", multiple=True, help="Only this account. Repeatable."),
+)
+
+selection: Final = _all(
+    click.option("--only", metavar="PHONE", multiple=True, help="Only this number. Repeatable."),
+    click.option("--exclude", metavar="PHONE", multiple=True, help="All but this number. Repeatable."),
+)
+
+allow: Final = click.option(
+    "--allow",
+    metavar="RULE",
+    multiple=True,
+    help="Let a plan through that this safety rule refuses: max-deactivations, min-active or all. Repeatable.",
+)
+
+
+document: Final = _all(
+    click.option(
+        "--format", "form", type=click.Choice(["text", "json"]), default="text", help="What to print. [text]"
+    ),
+    click.option("--output", metavar="FILE", help="Write the document to a file instead of stdout."),
+    click.option("--no-color", is_flag=True, help="No colours; so does the environment variable NO_COLOR."),
+)
+
+logging: Final = _all(
+    click.option(
+        "--log-format",
+        type=click.Choice(["auto", "json", "console"]),
+        help="Log lines on stderr. auto: console on a terminal, JSON elsewhere. [auto]",
+    ),
+    click.option(
+        "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="The lowest level. [info]"
+    ),
+)

@@ -1,0 +1,19 @@
+"""`senderid schema`: the shapes of everything that is read and written."""
+
+import click
+
+__all__ = ["command"]
+
+_NAMES = ("desired", "settings", "plan", "result", "log")
+
+
+@click.command("schema")
+@click.argument("name", required=False, type=click.Choice(_NAMES))
+def command(name: str | None) -> int:
+    """Print the JSON Schema of desired, settings, plan, result or log; without a name, all of them by name."""
+    from worker.cli.session import emit
+    from worker.render import documents
+    from worker.render.schemas import schema
+
+    emit(documents.encode(schema(name) if name else {each: schema(each) for each in _NAMES}))
+    return 0

@@ -1,0 +1,177 @@
+"""One run on an event loop: log, connections, signals, and where documents go."""
+
+import asyncio
+import os
+import secrets
+import signal
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import click
+from platformdirs import user_state_path
+
+from worker import lease, logs
+from worker.cli.inputs import Resolver
+from worker.cli.progress import Progress
+from worker.cli.status import ExitStatus
+from worker.errors import Interrupted, LedgerError
+from worker.fleet import Fleet
+from worker.settings import Settings
+from worker.solapi.transport import Transport
+
+__all__ = ["Session", "colors", "emit", "now", "run", "state_folder"]
+
+_SIGNALS: Final = {signal.SIGINT: ExitStatus.SIGINT, signal.SIGTERM: ExitStatus.SIGTERM}
+
+
+def now() -> str:
+    """The time as documents carry it: UTC, ISO 8601, milliseconds, Z."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def state_folder(settings: Settings) -> Path:
+    """Where local state is kept: the folder of the ledger."""
+    path = settings.ledger.path
+    return Path(path).expanduser().parent if path else user_state_path("senderid")
+
+
+def colors(*, no_color: bool) -> bool:
+    """Whether stdout is a terminal that may be coloured."""
+    return sys.stdout.isatty() and not no_color and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+
+
+def emit(document: str | bytes, output: str | None = None) -> None:
+    """Write a document to stdout, or whole or not at all to a file.
+
+    Raises:
+        OSError: it could not be written.
+    """
+    data = document.encode() if isinstance(document, str) else document
+    if output is None:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    else:
+        replace(Path(output), data, mode=0o644)
+
+
+def replace(path: Path, data: bytes, *, mode: int) -> None:
+    """Write a file so that at any moment the old or the new one is there, whole.
+
+    Raises:
+        OSError: it could not be written; the old one stays.
+    """
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
+            os.fchmod(descriptor, mode)
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+        Path(name).replace(path)
+    except BaseException:
+        with suppress(OSError):
+            Path(name).unlink()
+        raise
+
+
+class Session:
+    """What a verb works with while its run lasts."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        fleet: Fleet,
+        log: logs.Log,
+        progress: Progress,
+        *,
+        run_id: str,
+        stopped: asyncio.Event,
+    ) -> None:
+        self.settings = settings
+        self.stopped = stopped
+        self.fleet = fleet
+        self.log = log
+        self.progress = progress
+        self.run_id = run_id
+        self.started_at = now()
+
+    def leases(self) -> Callable[[str], AbstractContextManager[None]]:
+        """Contexts in which this run alone writes to an account on this host.
+
+        Raises:
+            LedgerError: the folder for locks cannot be used.
+        """
+        folder = lease.prepare(state_folder(self.settings))
+        holder = lease.Holder(os.getpid(), self.run_id, self.started_at)
+        return lambda account: lease.hold(folder, account, holder)
+
+
+def run(
+    verb: Callable[[Session], Awaitable[int]], settings: Settings, *, no_color: bool = False, progress: bool = False
+) -> int:
+    """The exit status of `verb`, run with a session of its own; that of the signal where one arrived."""
+    resolver = Resolver()
+    terminal = sys.stderr.isatty()
+    bar = Progress(enabled=progress and terminal, no_color=no_color)
+    chosen = settings.log.format
+    log = logs.configure(
+        format=("console" if terminal else "json") if chosen == "auto" else chosen,
+        level=settings.log.level,
+        stream=bar.stream,
+        color=terminal and not no_color and "NO_COLOR" not in os.environ,
+        secrets=lambda: resolver.secrets,
+    )
+    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+
+    async def main() -> int:
+        async with Transport(settings.timeout) as transport:
+            bound = log.bind(run_id=run_id)
+            fleet = Fleet(settings, transport, resolver, bound)
+            stopped = asyncio.Event()
+            with _signals(fleet, log, stopped) as received, bar:
+                status = await verb(Session(settings, fleet, bound, bar, run_id=run_id, stopped=stopped))
+            return _SIGNALS[received[0]] if received else status
+
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(main())
+    finally:
+        log.flush()
+
+
+@contextmanager
+def _signals(fleet: Fleet, log: logs.Log, stopped: asyncio.Event) -> Iterator[list[signal.Signals]]:
+    """The first signal stops what waits and lets what is under way finish; the second ends the process at once."""
+    loop = asyncio.get_running_loop()
+    received: list[signal.Signals] = []
+
+    def receive(number: signal.Signals) -> None:
+        received.append(number)
+        if len(received) > 1:
+            log.flush()
+            os._exit(_SIGNALS[number])
+        click.echo("Stopping: what is under way is finished and checked. Once more to stop at once.", err=True)
+        stopped.set()
+        fleet.interrupt(Interrupted(f"stopped by {number.name} before it was tried; run again to go on"))
+
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, receive, number)
+    try:
+        yield received
+    finally:
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop  # noqa: PLC0415 - half again as fast where it installs, and it does not everywhere
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

@@ -1,0 +1,29 @@
+"""`senderid validate`: is the desired state fit to be planned?"""
+
+from collections.abc import Sequence
+
+import click
+
+from worker.cli import inputs, options
+from worker.cli.status import ExitStatus
+
+__all__ = ["command"]
+
+
+@click.command("validate")
+@options.files
+@options.settings
+def command(paths: Sequence[str], settings_path: str | None) -> int:
+    """Check desired-state files offline: every problem of every file at once.
+
+    Each problem is a line `file:line:column: message` on stderr. Exit status 0, or 65 with problems.
+    """
+    inputs.load_settings(settings_path, {})
+    accounts = inputs.load_accounts(paths)
+    numbers = sum(len(account.numbers) for account in accounts)
+    click.echo(f"OK: {_count(len(accounts), 'account')}, {_count(numbers, 'number')}.")
+    return ExitStatus.OK
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number != 1)}"
