@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol, Self, TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from worker.errors import Interrupted, WorkerError
 from worker.model import (
@@ -30,7 +31,7 @@ from worker.solapi.limiter import Quota
 from worker.solapi.transport import Transport
 from worker.writes import Log, Meter, Pace
 
-__all__ = ["Fleet", "InternalError", "Leases", "RunLog"]
+__all__ = ["Fleet", "InternalError", "Leases", "RunLog", "Site"]
 
 Client = TypeVar("Client", bound=AccountReader)
 Item = TypeVar("Item")
@@ -65,6 +66,14 @@ class Reachable(Protocol):
     def account_id(self) -> str | None:
         """The account that every answer must be of; None for whichever the credentials belong to."""
         ...
+
+
+class Site(Struct, frozen=True):
+    """An account that no file describes: the default credentials at the settings' endpoint."""
+
+    credentials: CredentialsRef | None = None
+    endpoint: str | None = None
+    account_id: str | None = None
 
 
 class InternalError(WorkerError):

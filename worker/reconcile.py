@@ -14,6 +14,7 @@ from worker.errors import (
     AccountBusy,
     ActivationsFailed,
     DeadlineExceeded,
+    Declined,
     Interrupted,
     PolicyRefusal,
     StalePlan,

@@ -27,10 +27,10 @@ _VERBS: Final = ("validate", "plan", "apply", "export", "doctor", "schema", "san
 class _Verbs(click.Group):
     """Loads a verb's module when the verb is asked for, as most need what others do not."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002, PLR6301 - click's signature
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(_VERBS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002, PLR6301
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in _VERBS:
             return None
         command = import_module(f"worker.cli.{cmd_name}").command

@@ -63,7 +63,9 @@ def command(
     Exit status 0 converged, 1 error, 3 some numbers did not converge, 4 refused, 5 another run holds the account.
     """
     if planfile is not None and (paths or accounts or only or exclude or dry_run):
-        raise UsageError("a saved plan is applied as it is: -f, --account, --only, --exclude and --dry-run do not go with it")
+        raise UsageError(
+            "a saved plan is applied as it is: -f, --account, --only, --exclude and --dry-run do not go with it"
+        )
     if dry_run:
         given = {name: value for name, value in ctx.params.items() if name not in {"planfile", "yes", "dry_run"}}
         status: int = ctx.invoke(planning.command, **given, out=None, detailed_exitcode=False)
@@ -139,8 +141,7 @@ async def _carry_out(
     if writes and asks and not await _agreed(run):
         declined = run.fleet.interrupted or Declined("nobody said yes; nothing was written")
         return [
-            unapplied(draft, draft.requests, run.log.bind(account=draft.plan.account), declined)
-            for draft in drafts
+            unapplied(draft, draft.requests, run.log.bind(account=draft.plan.account), declined) for draft in drafts
         ]
     run.progress.expect(writes)
     return await run.fleet.apply(desired, drafts, terms, run.leases(), run.progress)

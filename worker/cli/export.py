@@ -22,10 +22,13 @@ def command(
     settings = inputs.load_settings(settings_path, {"log.format": log_format, "log.level": log_level})
 
     from worker.cli import session
+    from worker.cli.status import ExitStatus
+    from worker.fleet import Site
     from worker.render.export import desired_yaml
+    from worker.solapi.client import AccountReader
 
     async def verb(run: session.Session) -> int:
-        client = run.fleet.client(AccountReader, Default(), run.log)
+        client = run.fleet.client(AccountReader, Site(), run.log)
         observed = await client.observe()
         session.emit(desired_yaml(observed, name=name, endpoint=settings.endpoint), output)
         return ExitStatus.OK

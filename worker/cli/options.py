@@ -57,9 +57,7 @@ allow: Final = click.option(
 
 
 document: Final = _all(
-    click.option(
-        "--format", "form", type=click.Choice(["text", "json"]), default="text", help="What to print. [text]"
-    ),
+    click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="What to print. [text]"),
     click.option("--output", metavar="FILE", help="Write the document to a file instead of stdout."),
     click.option("--no-color", is_flag=True, help="No colours; so does the environment variable NO_COLOR."),
 )

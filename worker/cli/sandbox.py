@@ -1,14 +1,9 @@
 """`senderid sandbox`: the simulated API, to try things on."""
 
-import asyncio
-import json
-import signal
-from pathlib import Path
 
 import click
 
 from worker.cli.status import ExitStatus
-from worker.errors import UsageError
 
 __all__ = ["command"]
 
@@ -17,7 +12,9 @@ __all__ = ["command"]
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="0 takes a free one. [0]")
 @click.option("--numbers", type=click.IntRange(0, 1_000_000), help="How many numbers the account has. [20]")
 @click.option("--state", metavar="FILE.json", help="An account document, or several, to begin with.")
-@click.option("--faults", type=click.Choice(["calm", "flaky", "hostile"]), default="calm", help="What goes wrong. [calm]")
+@click.option(
+    "--faults", type=click.Choice(["calm", "flaky", "hostile"]), default="calm", help="What goes wrong. [calm]"
+)
 @click.option("--api-key", metavar="K", help="[made up]")
 @click.option("--api-secret", metavar="S", help="[made up]")
 @click.option("--rate-limit", metavar="W/R", default="100/20", help="Writes and reads in 5 seconds. [100/20]")

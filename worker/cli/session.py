@@ -19,7 +19,7 @@ from worker import lease, logs
 from worker.cli.inputs import Resolver
 from worker.cli.progress import Progress
 from worker.cli.status import ExitStatus
-from worker.errors import Interrupted, LedgerError
+from worker.errors import Interrupted
 from worker.fleet import Fleet
 from worker.settings import Settings
 from worker.solapi.transport import Transport
@@ -171,7 +171,7 @@ def _signals(fleet: Fleet, log: logs.Log, stopped: asyncio.Event) -> Iterator[li
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
-        import uvloop  # noqa: PLC0415 - half again as fast where it installs, and it does not everywhere
+        import uvloop
     except ImportError:
         return None
     return uvloop.new_event_loop

@@ -4,7 +4,7 @@ import asyncio
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from random import SystemRandom
@@ -89,7 +89,7 @@ class AccountReader:
         self._log = log
         self._ambient = ambient
         self._gate = Gate()
-        self._server_date: tuple[str, float] | None = None
+        self._last: tuple[Mapping[str, str], float] | None = None
         self._reads = self._writes = self._retries = 0
         self._retry = retry
         self._budget = Budget()
@@ -104,14 +104,20 @@ class AccountReader:
     @property
     def clock_offset(self) -> float | None:
         """How many seconds the server's clock is ahead of ours by its last answer; None before the first."""
-        if self._server_date is None:
+        if self._last is None:
             return None
-        text, received = self._server_date
+        headers, received = self._last
         try:
-            moment = parsedate_to_datetime(text)
-        except ValueError:
+            moment = parsedate_to_datetime(headers["Date"])
+        except (KeyError, ValueError):
             return None
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - received
+
+    @property
+    def rate_limit_headers(self) -> dict[str, str]:
+        """What the last answer's headers tell of the server's limits, by their lower-case names."""
+        headers = {} if self._last is None else self._last[0]
+        return {name.lower(): value for name, value in headers.items() if name.lower().startswith("x-ratelimit-")}
 
     def halt(self, reason: WorkerError) -> None:
         """End every wait for a turn with `reason`, now and later. Only a closing `observe` still goes through."""
@@ -176,9 +182,7 @@ class AccountReader:
         finally:
             # what we stopped waiting for, or was cancelled, may reach the server later than now
             window.release(longer=longer)
-        date = answer.headers.get("Date")
-        if date is not None:
-            self._server_date = (date, self._ambient.wall())
+        self._last = (answer.headers, self._ambient.wall())
         return answer
 
     def _refusal(self, answer: Answer, body: bytes, *, write: bool) -> ApiError:

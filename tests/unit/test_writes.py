@@ -1,0 +1,266 @@
+"""Carrying out: every number gets one true outcome, whatever the network and other people do meanwhile."""
+
+import pytest
+
+from tests.model_account import ModelAccount, Unheard
+from tests.virtual_time import run
+from worker.errors import (
+    AccountRejected,
+    Ambiguous,
+    ConnectionFailed,
+    DeadlineExceeded,
+    Interrupted,
+    NotRegistered,
+    NotWritable,
+    ServerError,
+)
+from worker.model import Action, Change, NumberResult, Outcome, Status
+from worker.writes import Pace, Writes
+
+A, B, C = "0100001", "0100002", "0100003"
+
+
+def _on(phone: str) -> Change:
+    return Change(phone, Action.ACTIVATE, "INACTIVE", "ACTIVE", "")
+
+
+def _off(phone: str) -> Change:
+    return Change(phone, Action.DEACTIVATE, "ACTIVE", "INACTIVE", "")
+
+
+def _carry_out(
+    account: ModelAccount, *changes: Change, least_active: int = 0, deadline: float = 900.0, concurrency: int = 4
+) -> tuple[dict[str, NumberResult], Writes]:
+    async def scenario() -> Writes:
+        observed = await account.observe()
+        writes = Writes(changes, account, observed, least_active, Unheard())
+        await writes.carry_out(Pace(concurrency, deadline))
+        return writes
+
+    writes = run(scenario())
+    return {result.phone: result for result in writes.results()}, writes
+
+
+def test_a_write_is_changed_once_a_look_has_proven_it() -> None:
+    """The plain case: one attempt, one closing look, and the number is as desired."""
+    account = ModelAccount(n0100001="INACTIVE")
+    results, writes = _carry_out(account, _on(A))
+    result = results[A]
+    assert (result.outcome, result.before, result.after, result.attempts) == (Outcome.CHANGED, "INACTIVE", "ACTIVE", 1)
+    assert (account.looks, writes.stopped) == (2, None)
+
+
+def test_nothing_written_takes_no_closing_look() -> None:
+    """Without writes there is nothing to prove."""
+    account = ModelAccount(n0100001="INACTIVE")
+    results, _ = _carry_out(account)
+    assert (results, account.looks) == ({}, 1)
+
+
+def test_activations_go_before_deactivations() -> None:
+    """No number goes silent before those that shall speak do."""
+    account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE", n0100003="INACTIVE")
+    _carry_out(account, _off(A), _on(B), _on(C))
+    assert [phone for phone, _ in account.written] == [B, C, A]
+
+
+def test_an_accepted_write_that_does_not_show_is_unverified() -> None:
+    """200 without effect is never called changed."""
+    account = ModelAccount(n0100001="INACTIVE")
+    account.on_look = lambda look: account.statuses.update({A: Status.INACTIVE}) if look == 2 else None
+    results, _ = _carry_out(account, _on(A))
+    assert results[A].outcome is Outcome.UNVERIFIED
+    assert results[A].error is not None
+
+
+def test_without_the_closing_look_nothing_is_called_changed() -> None:
+    """If the account cannot be read afterwards, accepted writes stay unverified."""
+    account = ModelAccount(n0100001="INACTIVE")
+    account.failing_looks = {2: ServerError("down")}
+    results, _ = _carry_out(account, _on(A))
+    assert (results[A].outcome, results[A].after) == (Outcome.UNVERIFIED, None)
+
+
+def test_a_lost_answer_to_a_write_that_was_carried_out_is_not_sent_again() -> None:
+    """A look settles the doubt: the number has its new status, so one request was enough."""
+    account = ModelAccount(n0100001="INACTIVE")
+    account.faults = {A: [(Ambiguous("reset"), True)]}
+    results, _ = _carry_out(account, _on(A))
+    assert (results[A].outcome, len(account.written)) == (Outcome.CHANGED, 1)
+
+
+def test_a_lost_answer_to_a_write_that_was_not_carried_out_is_sent_again() -> None:
+    """A look settles the doubt: the number has its old status, so the write goes out once more."""
+    account = ModelAccount(n0100001="INACTIVE")
+    account.faults = {A: [(Ambiguous("timeout"), False)]}
+    results, _ = _carry_out(account, _on(A))
+    assert (results[A].outcome, results[A].attempts) == (Outcome.CHANGED, 2)
+
+
+def test_a_number_that_someone_else_changed_meanwhile_is_a_conflict() -> None:
+    """In doubt, and found in a third status: it is told and not written over."""
+    account = ModelAccount(n0100001="INACTIVE")
+    account.faults = {A: [(Ambiguous("timeout"), False)]}
+    account.on_look = lambda look: account.statuses.update({A: Status.BLOCKED}) if look == 2 else None
+    results, _ = _carry_out(account, _on(A))
+    assert (results[A].outcome, results[A].after, results[A].attempts) == (Outcome.CONFLICT, "BLOCKED", 1)
+
+
+def test_a_number_that_vanished_is_a_conflict() -> None:
+    """A number that the closing look does not find was taken away by someone else."""
+    account = ModelAccount(n0100001="INACTIVE")
+    account.on_look = lambda look: account.statuses.pop(A) and None if look == 2 else None
+    results, _ = _carry_out(account, _on(A))
+    assert results[A].outcome is Outcome.CONFLICT
+
+
+def test_doubts_of_one_moment_share_one_look() -> None:
+    """Twenty lost answers at once cost one read, not twenty."""
+    numbers = {f"01000{index:02}": "INACTIVE" for index in range(21)}
+    account = ModelAccount(**{f"n{phone}": status for phone, status in numbers.items()})
+    account.faults = {phone: [(Ambiguous("reset"), False)] for phone in list(numbers)[1:]}
+    results, _ = _carry_out(account, *map(_on, numbers), concurrency=20)
+    assert {result.outcome for result in results.values()} == {Outcome.CHANGED}
+    assert account.looks == 3
+
+
+@pytest.mark.parametrize(("error", "outcome"), [(NotRegistered, Outcome.FAILED), (NotWritable, Outcome.BLOCKED)])
+def test_one_bad_number_stops_no_other(error: type[NotRegistered], outcome: Outcome) -> None:
+    """A refusal of one number is that number's outcome, and the rest goes on."""
+    account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE")
+    account.faults = {A: [(error("no", http_status=400), False)]}
+    results, writes = _carry_out(account, _on(A), _on(B))
+    assert (results[A].outcome, results[B].outcome, writes.stopped) == (outcome, Outcome.CHANGED, None)
+    assert results[A].error is not None
+    assert results[A].error.http_status == 400
+
+
+def test_credentials_that_may_not_write_cost_one_request() -> None:
+    """The first write goes ahead alone, and its refusal stops the account before the second."""
+    account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE", n0100003="ACTIVE")
+    account.faults = {A: [(AccountRejected("forbidden", http_status=403), False)]}
+    results, writes = _carry_out(account, _on(A), _on(B), _off(C))
+    assert len(account.written) == 1
+    assert results[A].outcome is Outcome.FAILED
+    assert {results[B].outcome, results[C].outcome} == {Outcome.NOT_ATTEMPTED}
+    assert isinstance(writes.stopped, AccountRejected)
+
+
+def test_a_failure_without_effect_is_failed() -> None:
+    """Attempts that never reached the API leave the number failed, with their error."""
+    account = ModelAccount(n0100001="INACTIVE")
+    account.faults = {A: [(ConnectionFailed("refused"), False)]}
+    results, _ = _carry_out(account, _on(A))
+    assert (results[A].outcome, results[A].after) == (Outcome.FAILED, "INACTIVE")
+
+
+def test_a_failure_is_failed_even_if_the_account_cannot_be_read() -> None:
+    """What was never sent needs no proof."""
+    account = ModelAccount(n0100001="INACTIVE")
+    account.faults = {A: [(ConnectionFailed("refused"), False)]}
+    account.failing_looks = {2: ServerError("down")}
+    results, _ = _carry_out(account, _on(A))
+    assert results[A].outcome is Outcome.FAILED
+
+
+def test_a_number_that_became_right_without_us_is_unchanged() -> None:
+    """If every attempt failed before it was sent and the number is as desired, it was someone else."""
+    account = ModelAccount(n0100001="INACTIVE")
+    account.faults = {A: [(ConnectionFailed("refused"), False)]}
+    account.on_look = lambda look: account.statuses.update({A: Status.ACTIVE}) if look == 2 else None
+    results, _ = _carry_out(account, _on(A))
+    assert results[A].outcome is Outcome.UNCHANGED
+
+
+def test_doubt_to_the_last_attempt_is_decided_by_the_closing_look() -> None:
+    """Five lost answers, the last one carried out: the closing look proves the change."""
+    account = ModelAccount(n0100001="INACTIVE")
+    account.faults = {A: [(Ambiguous("reset"), False)] * 4 + [(Ambiguous("reset"), True)]}
+    results, _ = _carry_out(account, _on(A))
+    assert (results[A].outcome, results[A].attempts) == (Outcome.CHANGED, 5)
+
+
+def test_a_doubt_that_no_look_can_settle_is_not_sent_again() -> None:
+    """Where the account cannot be read, the write is not repeated, and stays unverified."""
+    account = ModelAccount(n0100001="INACTIVE")
+    account.faults = {A: [(Ambiguous("reset"), True)]}
+    account.failing_looks = {2: ServerError("down"), 3: ServerError("down")}
+    results, _ = _carry_out(account, _on(A))
+    assert (results[A].outcome, results[A].attempts) == (Outcome.UNVERIFIED, 1)
+
+
+def test_a_look_of_another_account_stops_this_one() -> None:
+    """If the look that settles a doubt shows another account, nothing more is written."""
+    account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE")
+    account.faults = {A: [(Ambiguous("reset"), False)]}
+    account.failing_looks = {2: AccountRejected("another account")}
+    results, writes = _carry_out(account, _on(A), _on(B))
+    assert isinstance(writes.stopped, AccountRejected)
+    assert results[B].outcome is Outcome.NOT_ATTEMPTED
+
+
+def test_failed_activations_hold_the_deactivations_that_lean_on_them() -> None:
+    """The last ACTIVE number is not switched off when the number that should replace it did not come up."""
+    account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
+    account.faults = {B: [(NotRegistered("no"), False)]}
+    results, writes = _carry_out(account, _off(A), _on(B), least_active=1)
+    assert (results[A].outcome, account.statuses[A]) == (Outcome.NOT_ATTEMPTED, "ACTIVE")
+    assert writes.stopped is not None
+    assert results[A].error is not None
+    assert results[A].error.code == "ActivationsFailed"
+
+
+def test_activations_that_are_leaned_on_are_proven_first() -> None:
+    """An activation that was accepted and does not show holds the deactivation of the last ACTIVE number."""
+    account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
+    account.on_look = lambda look: account.statuses.update({B: Status.INACTIVE}) if look >= 2 else None
+    results, _ = _carry_out(account, _off(A), _on(B), least_active=1)
+    assert (results[A].outcome, results[B].outcome) == (Outcome.NOT_ATTEMPTED, Outcome.UNVERIFIED)
+
+
+def test_a_swap_goes_through_when_its_activation_is_proven() -> None:
+    """With the new number proven ACTIVE the old one may go."""
+    account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
+    results, _ = _carry_out(account, _off(A), _on(B), least_active=1)
+    assert {result.outcome for result in results.values()} == {Outcome.CHANGED}
+
+
+@pytest.mark.parametrize("error", [ServerError("down"), AccountRejected("revoked")])
+def test_activations_that_cannot_be_proven_hold_the_deactivations(error: ServerError | AccountRejected) -> None:
+    """Without a look there is no proof, and without proof the last ACTIVE number stays."""
+    account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
+    account.failing_looks = {2: error}
+    results, _ = _carry_out(account, _off(A), _on(B), least_active=1)
+    assert results[A].outcome is Outcome.NOT_ATTEMPTED
+    assert account.statuses[A] is Status.ACTIVE
+
+
+def test_the_deadline_leaves_the_rest_untried_and_proves_what_was_done() -> None:
+    """When the account's time is up, what was sent is proven and what was not is not attempted."""
+    numbers = [f"01000{index:02}" for index in range(10)]
+    account = ModelAccount(**{f"n{phone}": "INACTIVE" for phone in numbers})
+    results, writes = _carry_out(account, *map(_on, numbers), deadline=2.5, concurrency=1)
+    outcomes = [results[phone].outcome for phone in numbers]
+    assert outcomes == [Outcome.CHANGED] * 3 + [Outcome.NOT_ATTEMPTED] * 7
+    assert isinstance(writes.stopped, DeadlineExceeded)
+
+
+def test_an_interrupted_run_tells_what_it_did_and_did_not() -> None:
+    """After a stop, numbers under way are proven and the others are not attempted, each with the reason."""
+    account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE")
+    account.on_write = lambda _: account.halt(Interrupted("SIGINT"))
+    results, writes = _carry_out(account, _on(A), _on(B))
+    assert (results[A].outcome, results[B].outcome) == (Outcome.CHANGED, Outcome.NOT_ATTEMPTED)
+    assert results[B].error is not None
+    assert results[B].error.code == "Interrupted"
+    assert isinstance(writes.stopped, Interrupted)
+
+
+def test_one_number_is_never_written_twice_at_once() -> None:
+    """However many are under way, each number has at most one request on the wire."""
+    numbers = [f"01000{index:02}" for index in range(30)]
+    account = ModelAccount(**{f"n{phone}": "INACTIVE" for phone in numbers})
+    account.faults = {phone: [(Ambiguous("reset"), bool(index % 2))] for index, phone in enumerate(numbers)}
+    results, _ = _carry_out(account, *map(_on, numbers), concurrency=10)
+    assert account.most_at_once == 1
+    assert {result.outcome for result in results.values()} == {Outcome.CHANGED}

@@ -1,0 +1,175 @@
+"""`senderid doctor`: what would keep a run from working?"""
+
+import asyncio
+import ssl
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, Literal
+from urllib.parse import urlsplit
+
+import click
+from msgspec import Struct
+
+from worker.cli import inputs, options
+from worker.cli.status import ExitStatus
+from worker.errors import AccountRejected, ClockSkewed, CredentialsMissing, LedgerError, WorkerError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from worker.cli.session import Session
+    from worker.settings import Settings
+
+__all__ = ["Check", "command"]
+
+_SKEW_WARNING: Final = 60.0
+"""Seconds of clock difference that are worth a word; the server refuses from 900 on."""
+
+
+class Check(Struct, frozen=True):
+    """One row: `ok`, `warn` or `fail`, or `skip` where an earlier failure leaves nothing to check."""
+
+    name: str
+    status: Literal["ok", "warn", "fail", "skip"]
+    detail: str
+
+
+class _Diagnosis(Struct, frozen=True):
+    checks: tuple[Check, ...]
+    schema: Literal["senderid.doctor/v1"] = "senderid.doctor/v1"
+
+
+@click.command("doctor")
+@options.settings
+@options.document
+@options.logging
+def command(
+    *,
+    settings_path: str | None,
+    form: str,
+    output: str | None,
+    no_color: bool,
+    log_format: str | None,
+    log_level: str | None,
+) -> int:
+    """Check credentials, network, TLS, signature, clock, rate limits and local state, one row each.
+
+    It reads the account once and writes nothing to it. Exit status 0, or 1 when a check fails.
+    """
+    settings = inputs.load_settings(settings_path, {"log.format": log_format, "log.level": log_level or "warning"})
+
+    from worker.cli import session
+    from worker.render import documents
+
+    async def verb(run: "Session") -> int:
+        checks = (*await _account(run), _ledger(settings))
+        if form == "json":
+            session.emit(documents.encode(_Diagnosis(checks)), output)
+        else:
+            session.emit(_table(checks), output)
+        failed = any(check.status == "fail" for check in checks)
+        return ExitStatus.ERROR if failed else ExitStatus.OK
+
+    return session.run(verb, settings, no_color=no_color)
+
+
+async def _account(run: "Session") -> tuple[Check, ...]:
+    from worker.fleet import Site
+    from worker.settings import endpoint
+    from worker.solapi.client import AccountReader
+
+    where = endpoint(run.settings.endpoint)
+    try:
+        client = run.fleet.client(AccountReader, Site(), run.log)
+    except CredentialsMissing as error:
+        return (
+            Check("credentials", "fail", str(error)),
+            *await _network(where.url, run.settings.timeout.connect_seconds),
+        )
+    found = Check("credentials", "ok", "API key and secret are there")
+    network = await _network(where.url, run.settings.timeout.connect_seconds)
+    if any(check.status == "fail" for check in network):
+        return (found, *network)
+    try:
+        observed = await client.observe()
+    except WorkerError as error:
+        return (found, *network, _refused(error), _clock(client.clock_offset, refused=isinstance(error, ClockSkewed)))
+    numbers = f"account {observed.account_id or '(no id)'}: {len(observed.numbers)} numbers, {observed.active} ACTIVE"
+    return (
+        found,
+        *network,
+        Check("signature", "ok", f"accepted; {numbers}"),
+        _clock(client.clock_offset, refused=False),
+        _rate_limit(client.rate_limit_headers),
+    )
+
+
+async def _network(url: str, seconds: float) -> tuple[Check, ...]:
+    """Whether a connection stands, and whether its TLS verifies."""
+    parts = urlsplit(url)
+    secure = parts.scheme == "https"
+    host, port = parts.hostname or "", parts.port or (443 if secure else 80)
+    place = f"{host}:{port}"
+    try:
+        await _connect(host, port, seconds, context=None)
+    except OSError as error:
+        reason = "no answer in time" if isinstance(error, TimeoutError) else error.strerror or "unknown host"
+        return (Check("network", "fail", f"no connection to {place}: {reason}"),)
+    reached = Check("network", "ok", f"{place} answers")
+    if not secure:
+        return (reached, Check("tls", "skip", "plain http to this machine"))
+    try:
+        await _connect(host, port, seconds, context=ssl.create_default_context())
+    except OSError as error:
+        reason = getattr(error, "verify_message", "") or error.strerror or type(error).__name__
+        return (reached, Check("tls", "fail", f"the certificate of {host} cannot be verified: {reason}"))
+    return (reached, Check("tls", "ok", f"the certificate of {host} is valid"))
+
+
+async def _connect(host: str, port: int, seconds: float, context: ssl.SSLContext | None) -> None:
+    async with asyncio.timeout(seconds):
+        _, writer = await asyncio.open_connection(host, port, ssl=context)
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+
+
+def _refused(error: WorkerError) -> Check:
+    advice = (
+        "check the API key and secret in the vendor's console" if isinstance(error, AccountRejected) else "try again"
+    )
+    return Check("signature", "fail", f"{error.code}: {error} ({advice})")
+
+
+def _clock(offset: float | None, *, refused: bool) -> Check:
+    if offset is None:
+        return Check("clock", "skip", "the server sent no date")
+    detail = f"this machine is {abs(offset):.0f} s {'behind' if offset > 0 else 'ahead of'} the server"
+    if refused:
+        return Check("clock", "fail", f"{detail}, which refuses that: set the clock")
+    if abs(offset) > _SKEW_WARNING:
+        return Check("clock", "warn", f"{detail}; it refuses more than 900 s: set the clock")
+    return Check("clock", "ok", detail)
+
+
+def _rate_limit(headers: "Mapping[str, str]") -> Check:
+    if not headers:
+        return Check("rate limit", "warn", "the server tells no limits; the settings' are used")
+    return Check("rate limit", "ok", ", ".join(f"{name}: {value}" for name, value in sorted(headers.items())))
+
+
+def _ledger(settings: "Settings") -> Check:
+    from worker import lease
+    from worker.cli.session import state_folder
+
+    try:
+        lease.prepare(state_folder(settings))
+    except LedgerError as error:
+        return Check("ledger", "fail", str(error))
+    return Check("ledger", "ok", f"{state_folder(settings)} can be written")
+
+
+def _table(checks: tuple[Check, ...]) -> str:
+    from worker.render.text import safe
+
+    width = max(len(check.name) for check in checks)
+    return "".join(f"{check.status:<4}  {check.name:<{width}}  {safe(check.detail)}\n" for check in checks)
