@@ -25,6 +25,9 @@ _RAW_CAP: Final = 64 * _MIB
 _INFLATED_CAP: Final = 256 * _MIB
 """Bytes of one answer after decompression; a few hundred bytes are a number, so this is over half a million."""
 
+_PEEK: Final = 64
+"""Bytes that tell JSON from something else."""
+
 
 class Answer(NamedTuple):
     """One answer. `raw` is the beginning of the body as it travelled, and `complete` tells whether it is all of it."""
@@ -35,7 +38,7 @@ class Answer(NamedTuple):
     complete: bool
 
     def content(self) -> bytes:
-        """`raw` decompressed.
+        """`raw` decompressed; of an incomplete one just the beginning.
 
         Raises:
             ServerError: it cannot be decompressed.
@@ -48,7 +51,7 @@ class Answer(NamedTuple):
             raise ServerError("the answer's compression was not asked for", http_status=self.status)
         inflater = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
         try:
-            text = inflater.decompress(self.raw, _INFLATED_CAP + 1)
+            text = inflater.decompress(self.raw, _INFLATED_CAP + 1 if self.complete else _PEEK)
         except zlib.error:
             raise ServerError("the answer says gzip and is not", http_status=self.status) from None
         if len(text) > _INFLATED_CAP:
@@ -104,7 +107,7 @@ class Transport:
     ) -> Answer:
         """Send one request once and read its answer to the end, so that the connection can be used again.
 
-        `keep` is how many bytes of the body are wanted, about; the rest is read and dropped. None wants all of it.
+        `keep` is how many bytes of the body are wanted; the rest is read and dropped. None wants all of it.
 
         Raises:
             ApiError: as of `transport_error`; AccountRejected for an endless answer.
@@ -119,7 +122,7 @@ class Transport:
                 size = 0
                 async for chunk in response.content.iter_any():
                     if size < wanted:
-                        kept.append(chunk)
+                        kept.append(chunk[: wanted - size])
                     size += len(chunk)
                     if size > _RAW_CAP:
                         response.close()

@@ -1,0 +1,154 @@
+"""A server as lean as asyncio allows, in its own process, so that a benchmark measures the client.
+
+It keeps the statuses of one account, can enforce a sliding window, delay its replies, and answer a write with the whole
+account document, gzipped. It prints one JSON line with its URL when it is ready. `GET /stats` tells what it saw.
+"""
+
+import argparse
+import asyncio
+import gzip
+import json
+import random
+from collections import deque
+from email.utils import formatdate
+from typing import cast
+
+try:
+    from uvloop import new_event_loop
+except ImportError:
+    from asyncio import new_event_loop
+
+ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+
+
+def row(phone: str, status: str, chance: random.Random) -> dict[str, object]:
+    """A row of the account document, as long as the vendor's, with parts that do not compress."""
+    made = f"2018-{chance.randint(1, 12):02}-{chance.randint(1, 28):02}T05:25:27.{chance.randint(0, 999):03}Z"
+    return {
+        "unlockDuplicate": {"duplicateId": None, "reason": None, "name": None, "status": None},
+        "status": status,
+        "expireAt": None,
+        "method": "ARS",
+        "dateCreated": made,
+        "dateUpdated": made,
+        "log": [{"createAt": made, "message": "발신번호 상태를 변경하였습니다."}],
+        "approvalDocuments": [],
+        "phoneNumber": phone,
+        "handleKey": "SED20181120142527" + "".join(chance.choices(ALPHABET, k=16)),
+    }
+
+
+class State:
+    """The account and what happened to it."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.statuses = {f"010{number:08}": "INACTIVE" for number in range(options.numbers)}
+        self.window: float = options.window
+        self.capacity: int = options.capacity
+        self.latency: tuple[float, float] = (options.latency[0] / 1000, options.latency[1] / 1000)
+        self.whole = options.whole_replies
+        self.arrivals: deque[float] = deque()
+        self.chance = random.Random(1)
+        self.stats = {"writes": 0, "refused": 0, "first": 0.0, "last": 0.0}
+        self.reply = gzip.compress(self.document(), 6) if self.whole else b'{"ok":true}'
+
+    def document(self) -> bytes:
+        """The account document."""
+        rows = [row(phone, status, self.chance) for phone, status in self.statuses.items()]
+        return json.dumps({"accountId": "1", "limit": 10**6, "senderIds": rows}, ensure_ascii=False).encode()
+
+    def admitted(self, now: float) -> bool:
+        """Whether the sliding window has room for a write that arrives now."""
+        if not self.capacity:
+            return True
+        arrivals = self.arrivals
+        while arrivals and arrivals[0] <= now - self.window:
+            arrivals.popleft()
+        if len(arrivals) >= self.capacity:
+            return False
+        arrivals.append(now)
+        return True
+
+
+class Connection(asyncio.Protocol):
+    """One keep-alive connection; requests come one after the other."""
+
+    def __init__(self, state: State, loop: asyncio.AbstractEventLoop) -> None:
+        self.state = state
+        self.loop = loop
+        self.buffer = b""
+        self.transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Remember where to write."""
+        self.transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Answer what has arrived whole."""
+        self.buffer += data
+        while (end := self.buffer.find(b"\r\n\r\n")) >= 0:
+            head = self.buffer[:end]
+            mark = head.lower().find(b"content-length:")
+            length = int(head[mark + 15 :].split(b"\r\n", 1)[0]) if mark >= 0 else 0
+            if len(self.buffer) < end + 4 + length:
+                return
+            body = self.buffer[end + 4 : end + 4 + length]
+            self.buffer = self.buffer[end + 4 + length :]
+            self.answer(head, body)
+
+    def answer(self, head: bytes, body: bytes) -> None:
+        """One request."""
+        method, path, _ = head.split(b"\r\n", 1)[0].split(b" ")
+        state = self.state
+        if method == b"PUT":
+            now = self.loop.time()
+            if not state.admitted(now):
+                state.stats["refused"] += 1
+                self.send(b"429 Too Many Requests", b'{"errorCode":"TooManyRequests"}', b"")
+                return
+            state.stats["writes"] += 1
+            state.stats["first"] = state.stats["first"] or now
+            state.stats["last"] = now
+            state.statuses[path.rsplit(b"/", 1)[1].decode()] = "INACTIVE" if b"INACTIVE" in body else "ACTIVE"
+            coding = b"Content-Encoding: gzip\r\n" if state.whole else b""
+            self.send(b"200 OK", state.reply, coding, delayed=True)
+        elif path == b"/stats":
+            self.send(b"200 OK", json.dumps(state.stats).encode(), b"")
+        else:
+            self.send(b"200 OK", gzip.compress(state.document(), 1), b"Content-Encoding: gzip\r\n")
+
+    def send(self, status: bytes, body: bytes, headers: bytes, *, delayed: bool = False) -> None:
+        """A reply, now or after the latency."""
+        date = formatdate(usegmt=True).encode()
+        reply = b"HTTP/1.1 %b\r\nDate: %b\r\nContent-Type: application/json\r\n%bContent-Length: %d\r\n\r\n%b" % (
+            status,
+            date,
+            headers,
+            len(body),
+            body,
+        )
+        assert self.transport is not None
+        low, high = self.state.latency
+        if delayed and high:
+            self.loop.call_later(self.state.chance.uniform(low, high), self.transport.write, reply)
+        else:
+            self.transport.write(reply)
+
+
+def main() -> None:
+    """Serve until killed."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--numbers", type=int, default=1)
+    parser.add_argument("--capacity", type=int, default=0, help="writes in a window; 0 is no limit")
+    parser.add_argument("--window", type=float, default=5.0)
+    parser.add_argument("--latency", type=float, nargs=2, default=(0.0, 0.0), metavar="MS")
+    parser.add_argument("--whole-replies", action="store_true")
+    state = State(parser.parse_args())
+    loop = new_event_loop()
+    server = loop.run_until_complete(loop.create_server(lambda: Connection(state, loop), "127.0.0.1", 0, backlog=1024))
+    print(json.dumps({"url": f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"}), flush=True)
+    loop.run_forever()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,211 @@
+"""Writes: the quota used in full and never exceeded, the worker against a bare loop, and what long replies cost.
+
+`python benchmarks/writes.py [quota] [throughput] [replies] [--json]`; without a name, all three.
+"""
+
+import asyncio
+import json
+import secrets
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from array import array
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiohttp
+import msgspec
+
+#LOGS
+from worker.fleet import Fleet
+from worker.model import Credentials, Desired, DesiredAccount, Requests, RunOutcome, Secret, Status
+from worker.reconcile import Terms
+from worker.settings import RateLimit, Settings
+from worker.solapi.signing import Signer
+from worker.solapi.transport import Transport
+
+try:
+    from uvloop import new_event_loop
+except ImportError:
+    from asyncio import new_event_loop
+
+T = TypeVar("T")
+
+CREDENTIALS = Credentials("NCSKEY", Secret("secret"))
+ROUNDS = 5
+
+
+class Ignored:
+    """Nobody watches a benchmark's progress."""
+
+    def advance(self) -> None:
+        """Nothing."""
+
+
+@contextmanager
+def served(*options: str) -> Iterator[str]:
+    """The URL of a server of its own process."""
+    with subprocess.Popen(
+        [sys.executable, str(Path(__file__).parent / "server.py"), *options], stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        try:
+            yield json.loads(process.stdout.readline())["url"]
+        finally:
+            process.kill()
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """`work` on the loop that the worker uses."""
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(work)
+
+
+async def worker(url: str, numbers: int, settings: Settings) -> tuple[float, float, Requests]:
+    """Seconds and CPU seconds of the whole run that activates `numbers`: plan, look, writes, proof, log."""
+    phones = {f"010{number:08}": Desired(Status.ACTIVE) for number in range(numbers)}
+    desired = DesiredAccount("bench", "bench.yaml", phones, array("I", range(1, numbers + 1)), endpoint=url)
+    with tempfile.TemporaryFile() as file:
+        log = logs.configure(format="json", level="info", stream=file, color=False, secrets=tuple)
+        async with Transport(settings.timeout) as transport:
+            fleet = Fleet(settings, transport, lambda _: CREDENTIALS, log.bind(run_id="bench"))
+            drafts = await fleet.plan([desired], Terms())
+            began, cpu = time.perf_counter(), time.process_time()
+            results = await fleet.apply([desired], drafts, Terms(), lambda _: nullcontext(), Ignored())
+            log.flush()
+            spent = time.perf_counter() - began, time.process_time() - cpu
+    assert results[0].outcome is RunOutcome.CONVERGED, results[0].error
+    return *spent, results[0].requests
+
+
+async def bare(url: str, numbers: int, concurrency: int) -> float:
+    """Seconds of a plain aiohttp loop that signs and PUTs."""
+    signer = Signer(CREDENTIALS)
+    queue = iter(range(numbers))
+    body = msgspec.json.encode({"status": "INACTIVE"})
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+
+        async def put() -> None:
+            for number in queue:
+                headers = {"Authorization": signer.header(time.time(), secrets.token_hex(16))}
+                address = f"{url}/senderid/v1/numbers/010{number:08}"
+                async with session.put(address, data=body, headers=headers) as response:
+                    await response.read()
+
+        began = time.perf_counter()
+        await asyncio.gather(*(put() for _ in range(concurrency)))
+        return time.perf_counter() - began
+
+
+async def stats(url: str) -> dict[str, float]:
+    """What the server saw."""
+    async with aiohttp.ClientSession() as session, session.get(f"{url}/stats") as response:
+        seen: dict[str, float] = json.loads(await response.read())
+        return seen
+
+
+def quota() -> dict[str, float]:
+    """Both quotas of the README against a server that enforces a sliding window."""
+    found: dict[str, float] = {}
+    for name, writes, per, total in (("100_per_5s", 100, 5.0, 400), ("1000_per_s", 1000, 1.0, 8000)):
+        with served(
+            "--numbers", str(total), "--capacity", str(writes), "--window", str(per), "--latency", "2", "30"
+        ) as url:
+            settings = Settings(rate_limit=RateLimit(writes, 100, per), concurrency=64)
+            run(worker(url, total, settings))
+            seen = run(stats(url))
+        least = (total // writes - 1) * per
+        took = seen["last"] - seen["first"]
+        found[f"{name}_refused"] = seen["refused"]
+        found[f"{name}_times_least"] = round(took / least, 4)
+        found[f"{name}_of_quota"] = round(least / took, 4)
+    return found
+
+
+def throughput() -> dict[str, float]:
+    """The worker's unlimited writes per second beside those of a bare loop, medians over rounds taken in turn."""
+    numbers, concurrency = 5000, 32
+    settings = Settings(rate_limit=RateLimit(10**6, 10**6, 1.0), concurrency=concurrency)
+    ours, theirs = [], []
+    for _ in range(ROUNDS):
+        with served("--numbers", str(numbers)) as url:
+            theirs.append(run(bare(url, numbers, concurrency)))
+            ours.append(run(worker(url, numbers, settings))[0])
+    mine, bare_loop = statistics.median(ours), statistics.median(theirs)
+    ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
+    return {
+        "worker_per_s": round(numbers / mine),
+        "bare_per_s": round(numbers / bare_loop),
+        "ratio": round(statistics.median(ratios), 3),
+    }
+
+
+def replies() -> dict[str, float]:
+    """CPU of one write where replies are the gzipped account document, of 10,000 numbers and of one."""
+    settings = Settings(rate_limit=RateLimit(10**6, 10**6, 1.0), concurrency=16)
+    costs: dict[int, list[float]] = {1: [], 10_000: []}
+    for _ in range(ROUNDS):
+        for numbers, spent in costs.items():
+            with served("--numbers", str(numbers), "--whole-replies") as url:
+                spent.append(run(_cpu_per_write(url, 2000, settings)))
+    small, large = (statistics.median(spent) * 1e6 for spent in costs.values())
+    return {
+        "cpu_us_of_1": round(small, 1),
+        "cpu_us_of_10000": round(large, 1),
+        "ratio": round(statistics.median([b / a for a, b in zip(costs[1], costs[10_000], strict=True)]), 3),
+    }
+
+
+async def _cpu_per_write(url: str, writes: int, settings: Settings) -> float:
+    from worker.settings import Endpoint
+    from worker.solapi.client import AccountWriter
+    from worker.solapi.limiter import Quota
+
+    class Silent:
+        def info(self, event: str, **fields: object) -> None:
+            """Nothing."""
+
+    async with Transport(settings.timeout) as transport:
+        client = AccountWriter(
+            transport,
+            Endpoint(url),
+            CREDENTIALS,
+            Quota(settings.rate_limit, clock=time.monotonic),
+            retry=settings.retry,
+            log=Silent(),
+        )
+
+        async def settle() -> bool:
+            return True
+
+        queue = iter(range(writes))
+
+        async def work() -> None:
+            for _ in queue:
+                await client.write("01000000000", Status.INACTIVE, settle=settle, on_send=lambda: None)
+
+        began = time.process_time()
+        await asyncio.gather(*(work() for _ in range(settings.concurrency)))
+        return (time.process_time() - began) / writes
+
+
+def main() -> None:
+    """Print the chosen figures."""
+    known: dict[str, Callable[[], dict[str, float]]] = {"quota": quota, "throughput": throughput, "replies": replies}
+    chosen = [name for name in sys.argv[1:] if name in known] or list(known)
+    figures = {name: known[name]() for name in chosen}
+    if "--json" in sys.argv:
+        print(json.dumps(figures))
+        return
+    for name, found in figures.items():
+        print(name)
+        for key, value in found.items():
+            print(f"  {key:<28}{value:>12,}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,245 @@
+"""One account from look to proof: plans, second looks, refusals, and an outcome for every number."""
+
+from array import array
+from collections import Counter
+
+import pytest
+
+from tests.model_account import ModelAccount, Unheard
+from tests.virtual_time import run
+from worker.errors import (
+    AccountBusy,
+    AccountRejected,
+    Declined,
+    Interrupted,
+    LedgerError,
+    PolicyRefusal,
+    StalePlan,
+    WorkerError,
+)
+from worker.model import (
+    AccountResult,
+    Action,
+    Desired,
+    DesiredAccount,
+    Outcome,
+    Requests,
+    RunOutcome,
+    SafetyOverride,
+    Status,
+    Unmanaged,
+    Verdict,
+)
+from worker.plan import SavedAccount
+from worker.policy import Selection
+from worker.reconcile import Draft, Terms, apply, apply_saved, draft, failed_draft, tell_planned, unapplied
+from worker.settings import Safety
+from worker.writes import Pace
+
+A, B, C, D = "0100001", "0100002", "0100003", "0100004"
+_ON, _OFF = Desired(Status.ACTIVE), Desired(Status.INACTIVE)
+_PACE = Pace(4, 900.0)
+
+
+def _desired(unmanaged: Unmanaged = Unmanaged.REPORT, **numbers: Desired) -> DesiredAccount:
+    phones = {phone.lstrip("n"): desired for phone, desired in numbers.items()}
+    return DesiredAccount("main", "main.yaml", phones, array("I", range(1, len(phones) + 1)), unmanaged=unmanaged)
+
+
+def _draft(desired: DesiredAccount, account: ModelAccount, terms: Terms | None = None) -> Draft:
+    return run(draft(desired, account, terms or Terms(), Unheard()))
+
+
+def _apply(
+    desired: DesiredAccount, account: ModelAccount, terms: Terms | None = None, log: Unheard | None = None
+) -> AccountResult:
+    terms = terms or Terms()
+    drawn = _draft(desired, account, terms)
+    return run(apply(desired, drawn.plan, account, terms, pace=_PACE, log=log or Unheard(), meter=Unheard()))
+
+
+def test_a_plan_takes_one_look() -> None:
+    """Planning reads the account once and counts every number in one action."""
+    account = ModelAccount(n0100001="INACTIVE", n0100002="ACTIVE", n0100004="PENDING")
+    drawn = _draft(_desired(n0100001=_ON, n0100002=_ON, n0100003=_ON), account)
+    assert account.looks == 1
+    assert drawn.plan.verdict is Verdict.OK
+    assert {a: n for a, n in drawn.plan.counts.items() if n} == {
+        Action.ACTIVATE: 1,
+        Action.UNCHANGED: 1,
+        Action.MISSING: 1,
+        Action.UNMANAGED: 1,
+    }
+
+
+def test_every_number_of_a_plan_has_one_line() -> None:
+    """Planned lines cover the whole account, the unchanged numbers included, each once."""
+    account = ModelAccount(n0100001="INACTIVE", n0100002="ACTIVE", n0100004="PENDING")
+    log = Unheard()
+    tell_planned(_draft(_desired(n0100001=_ON, n0100002=_ON, n0100003=_ON), account), log)
+    assert Counter((event, fields["phone"]) for event, fields in log.lines) == {
+        ("number.planned", phone): 1 for phone in (A, B, C, D)
+    }
+
+
+def test_an_apply_converges_and_closes_every_story() -> None:
+    """After an apply each number has one closing line and one outcome, and the next plan is empty."""
+    account = ModelAccount(n0100001="INACTIVE", n0100002="ACTIVE", n0100004="PENDING")
+    desired = _desired(n0100001=_ON, n0100002=_ON, n0100003=_ON)
+    log = Unheard()
+    result = _apply(desired, account, log=log)
+    assert result.outcome is RunOutcome.PARTIAL
+    assert {o: n for o, n in result.counts.items() if n} == {
+        Outcome.CHANGED: 1,
+        Outcome.UNCHANGED: 1,
+        Outcome.MISSING: 1,
+        Outcome.UNMANAGED: 1,
+    }
+    closed = Counter(fields["phone"] for event, fields in log.lines if event == "number")
+    assert closed == {phone: 1 for phone in (A, B, C, D)}
+    assert not _draft(desired, account).plan.writes
+
+
+def test_a_plan_that_is_no_longer_true_is_refused() -> None:
+    """If someone edits the account between the plan and the second look, nothing is written."""
+    account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE")
+    account.on_look = lambda look: account.statuses.update({B: Status.ACTIVE}) if look == 2 else None
+    with pytest.raises(StalePlan):
+        _apply(_desired(n0100001=_ON, n0100002=_ON), account)
+    assert account.written == []
+
+
+def test_a_rule_that_only_now_refuses_stops_the_plan() -> None:
+    """The same writes on an account that shrank meanwhile are refused at the second look."""
+    account = ModelAccount(n0100001="ACTIVE", n0100002="ACTIVE", n0100003="ACTIVE")
+    account.on_look = lambda look: account.statuses.update({C: Status.BLOCKED}) if look == 2 else None
+    terms = Terms(Safety(max_deactivations=9, min_active=2))
+    with pytest.raises(StalePlan):
+        _apply(_desired(n0100001=_OFF), account, terms)
+    assert account.written == []
+
+
+def test_the_files_own_thresholds_hold() -> None:
+    """A threshold in the desired-state file wins over the settings' one."""
+    account = ModelAccount(n0100001="ACTIVE", n0100002="ACTIVE", n0100003="ACTIVE")
+    desired = DesiredAccount(
+        "main", "m.yaml", {A: _OFF}, array("I", [1]), safety=SafetyOverride(max_deactivations=0)
+    )
+    assert [refusal.rule for refusal in _draft(desired, account).plan.refusals] == ["max-deactivations"]
+
+
+def test_allowing_the_last_one_lets_deactivations_go_without_leaning() -> None:
+    """With min-active allowed a person has said that the account may go silent."""
+    account = ModelAccount(n0100001="ACTIVE")
+    terms = Terms(allow=frozenset({"min-active"}))
+    assert _apply(_desired(n0100001=_OFF), account, terms).outcome is RunOutcome.CONVERGED
+    assert account.statuses[A] is Status.INACTIVE
+
+
+def test_a_selection_leaves_other_numbers_alone() -> None:
+    """Only the selected number is planned and written."""
+    account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE")
+    terms = Terms(selection=Selection(only=frozenset({B})))
+    result = _apply(_desired(n0100001=_ON, n0100002=_ON), account, terms)
+    assert account.written == [(B, "ACTIVE")]
+    assert sum(result.counts.values()) == 1
+
+
+def test_unlisted_numbers_are_switched_off_where_the_file_says_so() -> None:
+    """Under `unmanaged: deactivate` an unlisted ACTIVE number is written INACTIVE."""
+    account = ModelAccount(n0100001="ACTIVE", n0100002="ACTIVE")
+    _apply(_desired(Unmanaged.DEACTIVATE, n0100001=_ON), account)
+    assert account.written == [(B, "INACTIVE")]
+
+
+def test_a_protected_number_is_told_and_left() -> None:
+    """A protected number that differs is an outcome of its own and no failure."""
+    account = ModelAccount(n0100001="ACTIVE")
+    result = _apply(_desired(n0100001=Desired(Status.INACTIVE, protected=True)), account)
+    assert (result.outcome, account.written) == (RunOutcome.CONVERGED, [])
+    assert [number.outcome for number in result.numbers] == [Outcome.PROTECTED]
+    assert result.numbers[0].error is None
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (AccountBusy("held"), RunOutcome.LOCKED),
+        (StalePlan("stale"), RunOutcome.REFUSED),
+        (Declined("no"), RunOutcome.REFUSED),
+        (PolicyRefusal(()), RunOutcome.REFUSED),
+        (Interrupted("stop"), RunOutcome.INTERRUPTED),
+        (AccountRejected("key"), RunOutcome.FAILED),
+        (LedgerError("disk"), RunOutcome.FAILED),
+    ],
+)
+def test_an_account_that_was_not_written_says_why(error: WorkerError, outcome: RunOutcome) -> None:
+    """Whatever stopped it, the account's outcome is that, and its pending numbers were not attempted."""
+    account = ModelAccount(n0100001="INACTIVE", n0100002="ACTIVE", n0100003="PENDING")
+    drawn = _draft(_desired(n0100001=_ON, n0100002=_ON, n0100003=_ON), account)
+    result = unapplied(drawn, Requests(), Unheard(), error)
+    assert result.outcome is outcome
+    assert {number.phone: number.outcome for number in result.numbers} == {
+        A: Outcome.NOT_ATTEMPTED,
+        C: Outcome.BLOCKED,
+    }
+    assert result.counts[Outcome.UNCHANGED] == 1
+    assert result.error is not None
+
+
+def test_a_refused_plan_carries_its_refusals_into_the_result() -> None:
+    """The rules that refused stand in the result, for whoever reads only that."""
+    account = ModelAccount(n0100001="ACTIVE")
+    drawn = _draft(_desired(n0100001=_OFF), account)
+    result = unapplied(drawn, Requests(), Unheard())
+    assert result.outcome is RunOutcome.REFUSED
+    assert [refusal.rule for refusal in result.refusals] == ["min-active"]
+
+
+def test_nothing_to_do_is_converged() -> None:
+    """An account that is as desired is converged without a second look."""
+    account = ModelAccount(n0100001="ACTIVE")
+    result = unapplied(_draft(_desired(n0100001=_ON), account), Requests(), Unheard())
+    assert (result.outcome, result.numbers, account.looks) == (RunOutcome.CONVERGED, (), 1)
+
+
+def test_an_account_that_cannot_be_planned_gives_each_number_an_outcome() -> None:
+    """Credentials that fail leave every listed number not attempted, with the account's error."""
+    desired = _desired(n0100001=_ON, n0100002=_OFF)
+    drawn = failed_draft(desired, Terms(), AccountRejected("no", api_code="InvalidApiKey"))
+    log = Unheard()
+    tell_planned(drawn, log)
+    assert log.lines == []
+    assert drawn.plan.verdict is Verdict.ERROR
+    result = unapplied(drawn, Requests(), log)
+    assert result.outcome is RunOutcome.FAILED
+    assert result.counts[Outcome.NOT_ATTEMPTED] == 2
+    assert {number.error.code for number in result.numbers if number.error} == {"InvalidApiKey"}
+
+
+def _saved(account: ModelAccount, desired: DesiredAccount, safety: Safety | None = None) -> SavedAccount:
+    return SavedAccount.of(
+        desired, _draft(desired, account).plan, endpoint="solapi", safety=safety or Safety(max_deactivations=9)
+    )
+
+
+def test_a_saved_plan_writes_exactly_its_changes_where_they_still_hold() -> None:
+    """What changed meanwhile is a conflict or already done; the rest is written; nothing else is touched."""
+    account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE", n0100003="INACTIVE", n0100004="INACTIVE")
+    saved = _saved(account, _desired(n0100001=_ON, n0100002=_ON, n0100003=_ON))
+    account.statuses[B] = Status.ACTIVE
+    account.statuses[C] = Status.BLOCKED
+    result = run(apply_saved(saved, account, frozenset(), pace=_PACE, log=Unheard(), meter=Unheard()))
+    assert account.written == [(A, "ACTIVE")]
+    assert {number.phone: number.outcome for number in result.numbers} == {A: Outcome.CHANGED, C: Outcome.CONFLICT}
+    assert (result.counts[Outcome.UNCHANGED], result.outcome) == (1, RunOutcome.PARTIAL)
+
+
+def test_a_saved_plan_meets_the_safety_rules_again() -> None:
+    """A plan that was harmless when it was made is refused if by now it would silence the account."""
+    account = ModelAccount(n0100001="ACTIVE", n0100002="ACTIVE")
+    saved = _saved(account, _desired(n0100001=_OFF))
+    account.statuses[B] = Status.INACTIVE
+    with pytest.raises(PolicyRefusal, match="min_active"):
+        run(apply_saved(saved, account, frozenset(), pace=_PACE, log=Unheard(), meter=Unheard()))
+    assert account.written == []
