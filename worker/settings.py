@@ -4,10 +4,16 @@ Precedence: option, environment (`SENDERID_…`, nested with `__`), settings fil
 environment nor files: texts and mappings come in as arguments.
 """
 
-from typing import Annotated, Final, Literal
+from collections.abc import Iterator, Mapping
+from math import isfinite
+from typing import Annotated, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from msgspec import Meta, Struct
+import msgspec
+from msgspec import Meta, Struct, structs
+
+from worker import strictyaml
+from worker.errors import Problem, SettingsError
 
 __all__ = [
     "ENDPOINTS",
@@ -20,11 +26,15 @@ __all__ = [
     "Settings",
     "Timeout",
     "endpoint",
+    "load",
     "threshold",
 ]
 
-Positive = Annotated[int, Meta(ge=1)]
-Seconds = Annotated[float, Meta(gt=0)]
+S = TypeVar("S", bound=Struct)
+
+_PREFIX: Final = "SENDERID_"
+_SHOWN: Final = 40
+"""Characters of a wrong value that a message repeats."""
 
 
 class Endpoint(Struct, frozen=True):
@@ -170,3 +180,134 @@ def threshold(value: int | str, active: int) -> int:
             return max(2, active * int(number) // _WHOLE)
     msg = f"max_deactivations {value!r} is neither a whole number of 0 or more nor a percentage such as 30%"
     raise ValueError(msg)
+
+
+def load(source: tuple[str, bytes] | None, environment: Mapping[str, str], options: Mapping[str, object]) -> Settings:
+    """The settings in force.
+
+    `source` is the settings file's name and bytes, None without one; `environment` may hold anything, `SENDERID_…`
+    counts; `options` go by dotted names.
+
+    Raises:
+        SettingsError: with every problem of the three.
+    """
+    problems: list[Problem] = []
+    values: dict[tuple[str, ...], object] = {}
+    if source is not None:
+        values |= _of_file(*source, problems)
+    values |= _of_environment(environment, problems)
+    values |= {tuple(name.split(".")): value for name, value in options.items()}
+    if problems:
+        raise SettingsError(problems)
+    return _built(Settings, (), values)
+
+
+def _of_file(name: str, data: bytes, problems: list[Problem]) -> dict[tuple[str, ...], object]:
+    found: dict[tuple[str, ...], object] = {}
+    try:
+        stream = strictyaml.events(name, strictyaml.decode(name, data))
+        roots = [strictyaml.compose(event, stream) for event in stream if strictyaml.begins(event)]
+    except strictyaml.YamlProblem as error:
+        problems.append(error.problem)
+        return found
+    for extra in roots[1:]:
+        problems.append(extra.problem(name, "settings are one document: put everything into the first"))
+    for root in roots[:1]:
+        if isinstance(root, strictyaml.Mapping):
+            _walk(name, Settings, (), root, found, problems)
+        elif not (isinstance(root, strictyaml.Scalar) and root.null):
+            problems.append(root.problem(name, "settings should be a mapping of names to values"))
+    return found
+
+
+def _walk(
+    source: str,
+    section: type[Struct],
+    path: tuple[str, ...],
+    node: strictyaml.Mapping,
+    found: dict[tuple[str, ...], object],
+    problems: list[Problem],
+) -> None:
+    fields = {field.name: field for field in structs.fields(section)}
+    seen: dict[str, int] = {}
+    for key, value in node.items:
+        name = key.text if isinstance(key, strictyaml.Scalar) else ""
+        if name in seen:
+            problems.append(key.problem(source, f"{name} stands here and on line {seen[name]}: keep one of the two"))
+        elif name not in fields:
+            hint = strictyaml.suggestion(name, fields)
+            problems.append(key.problem(source, f"there is no setting {'.'.join((*path, name[:40]))!r}{hint}"))
+        elif _is_section(fields[name].type):
+            if isinstance(value, strictyaml.Mapping):
+                _walk(source, fields[name].type, (*path, name), value, found, problems)
+            else:
+                problems.append(value.problem(source, f"{name} should be a mapping"))
+        elif isinstance(value, strictyaml.Scalar):
+            try:
+                found[*path, name] = _leaf(fields[name], None if value.null else value.text)
+            except ValueError as error:
+                problems.append(value.problem(source, str(error)))
+        else:
+            problems.append(value.problem(source, f"{name} should be a single value"))
+        seen.setdefault(name, key.line)
+
+
+def _of_environment(environment: Mapping[str, str], problems: list[Problem]) -> dict[tuple[str, ...], object]:
+    leaves = dict(_leaves(Settings, ()))
+    names = {_PREFIX + "__".join(path).upper(): path for path in leaves}
+    found: dict[tuple[str, ...], object] = {}
+    for variable in sorted(environment):
+        if not variable.startswith(_PREFIX):
+            continue
+        place = f"environment variable {variable}"
+        path = names.get(variable)
+        if path is None:
+            problems.append(Problem(place, 1, 1, f"there is no such setting{strictyaml.suggestion(variable, names)}"))
+            continue
+        try:
+            found[path] = _leaf(leaves[path], environment[variable])
+        except ValueError as error:
+            problems.append(Problem(place, 1, 1, str(error)))
+    return found
+
+
+def _leaves(section: type[Struct], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], structs.FieldInfo]]:
+    for field in structs.fields(section):
+        if _is_section(field.type):
+            yield from _leaves(field.type, (*path, field.name))
+        else:
+            yield (*path, field.name), field
+
+
+def _is_section(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Struct)
+
+
+def _leaf(field: structs.FieldInfo, text: str | None) -> object:
+    """The value of one setting out of its text."""
+    try:
+        value: object = msgspec.convert(text, type=field.type, strict=False)
+    except msgspec.ValidationError as error:
+        shown = "nothing" if text is None else repr(text[:_SHOWN])
+        raise ValueError(f"{field.name}: {shown} will not do: {_lower(str(error))}") from None
+    if isinstance(value, float) and not isfinite(value):
+        raise ValueError(f"{field.name}: a finite number is needed")
+    if field.name == "endpoint":
+        endpoint(str(value))
+    if field.name == "max_deactivations" and isinstance(value, int | str):
+        threshold(value, 0)
+    return value
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _built(section: type[S], path: tuple[str, ...], values: Mapping[tuple[str, ...], object]) -> S:
+    given: dict[str, object] = {}
+    for field in structs.fields(section):
+        if _is_section(field.type):
+            given[field.name] = _built(field.type, (*path, field.name), values)
+        elif (*path, field.name) in values:
+            given[field.name] = values[*path, field.name]
+    return section(**given)

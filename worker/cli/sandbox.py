@@ -1,6 +1,5 @@
 """`senderid sandbox`: the simulated API, to try things on."""
 
-
 import click
 
 from worker.cli.status import ExitStatus

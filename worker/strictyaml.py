@@ -1,0 +1,236 @@
+"""YAML as parse events with places, without anything that could mean two things.
+
+Values are never resolved: YAML 1.1 takes `01000000000` for an octal number and `on` for true, so what counts is the
+text as it was written. Tags, anchors, aliases and merge keys are refused, depth and sizes are bounded, and nothing here
+recurses. libyaml does the parsing.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, Protocol
+
+import yaml
+
+from worker.errors import Problem
+
+__all__ = [
+    "Mapping",
+    "Mark",
+    "Node",
+    "Scalar",
+    "Sequence",
+    "YamlProblem",
+    "begins",
+    "compose",
+    "decode",
+    "events",
+    "suggestion",
+]
+
+FILE_CAP: Final = 64 << 20
+"""Bytes of one file: a million plain numbers are about 25 MB, with notes twice that."""
+DEPTH_CAP: Final = 8
+"""Levels of nesting: the deepest thing that means anything is four deep."""
+SCALAR_CAP: Final = 10_000
+"""Characters of one scalar."""
+
+
+class YamlProblem(Exception):
+    """A file that cannot be read on; `problem` says where and why."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
+
+
+class Mark(Protocol):
+    """A place as libyaml gives it, counted from 0."""
+
+    line: int
+    column: int
+
+
+def decode(source: str, data: bytes) -> str:
+    """The text of a file: UTF-8, with or without a byte-order mark.
+
+    Raises:
+        YamlProblem: too long, another encoding, or control characters.
+    """
+    if len(data) > FILE_CAP:
+        raise YamlProblem(Problem(source, 1, 1, f"the file is longer than {FILE_CAP >> 20} MiB: split it"))
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise YamlProblem(Problem(source, 1, 1, "the file is UTF-16: save it as UTF-8"))
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        column = error.start - (data.rfind(b"\n", 0, error.start) + 1) + 1
+        raise YamlProblem(Problem(source, line, column, "the file is not UTF-8 here: save it as UTF-8")) from None
+    nul = text.find("\0")
+    if nul >= 0:
+        line = text.count("\n", 0, nul) + 1
+        column = nul - (text.rfind("\n", 0, nul) + 1) + 1
+        raise YamlProblem(Problem(source, line, column, "there is a NUL byte here: this is no text file"))
+    return text
+
+
+def events(source: str, text: str) -> Iterator[Any]:
+    """The parse events of a text, refusing what is ambiguous.
+
+    Raises:
+        YamlProblem: at the first thing that is not YAML, or not the plain kind.
+    """
+    depth = 0
+    try:
+        for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+            kind = type(event)
+            if kind is yaml.ScalarEvent:
+                if event.anchor is not None or event.tag is not None or len(event.value) > SCALAR_CAP:
+                    raise YamlProblem(_refused(source, event))
+            elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
+                depth += 1
+                if depth > DEPTH_CAP or event.anchor is not None or event.tag is not None:
+                    raise YamlProblem(_refused(source, event))
+            elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
+                depth -= 1
+            elif kind is yaml.AliasEvent:
+                raise YamlProblem(_refused(source, event))
+            yield event
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line, column = (1, 1) if mark is None else (mark.line + 1, mark.column + 1)
+        raise YamlProblem(Problem(source, line, column, f"not YAML: {_reason(error, text)}")) from None
+    except yaml.YAMLError as error:
+        raise YamlProblem(_unreadable(source, text, error)) from None
+
+
+def _refused(source: str, event: Any) -> Problem:
+    mark = event.start_mark
+    if isinstance(event, yaml.AliasEvent):
+        reason = "aliases (*name) are not allowed: write the value out"
+    elif event.anchor is not None:
+        reason = "anchors (&name) are not allowed: write each value where it is used"
+    elif event.tag is not None:
+        reason = "tags (!name) are not allowed: write the plain value"
+    elif isinstance(event, yaml.ScalarEvent):
+        reason = f"this value is longer than {SCALAR_CAP:,} characters"
+    else:
+        reason = f"nested deeper than {DEPTH_CAP} levels"
+    return Problem(source, mark.line + 1, mark.column + 1, reason)
+
+
+def _reason(error: yaml.MarkedYAMLError, text: str) -> str:
+    mark = error.problem_mark
+    if mark is not None and text[mark.index : mark.index + 1] == "\t":
+        return "a tab cannot indent: use spaces"
+    context = f" {error.context}" if error.context else ""
+    return f"{error.problem or 'cannot be read'}{context}"
+
+
+def _unreadable(source: str, text: str, error: yaml.YAMLError) -> Problem:
+    position = getattr(error, "position", None)
+    if not isinstance(position, int):
+        return Problem(source, 1, 1, "not YAML")
+    before = text.encode()[:position].decode(errors="replace")
+    line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
+    return Problem(source, line, column, "there is a control character here that no text file has")
+
+
+class Node:
+    """A value of a file with its place; `line` and `column` count from 1."""
+
+    __slots__ = ("column", "line")
+
+    def __init__(self, mark: Mark) -> None:
+        self.line = mark.line + 1
+        self.column = mark.column + 1
+
+    def problem(self, source: str, message: str) -> Problem:
+        """A problem at this place."""
+        return Problem(source, self.line, self.column, message)
+
+
+class Scalar(Node):
+    """A text as it was written; `plain` tells that it was not quoted."""
+
+    __slots__ = ("plain", "text")
+
+    def __init__(self, mark: Mark, text: str, *, plain: bool) -> None:
+        super().__init__(mark)
+        self.text = text
+        self.plain = plain
+
+    @property
+    def null(self) -> bool:
+        """Whether it stands for nothing."""
+        return self.plain and self.text in {"", "~", "null", "Null", "NULL"}
+
+
+class Sequence(Node):
+    """A list."""
+
+    __slots__ = ("items",)
+
+    def __init__(self, mark: Mark) -> None:
+        super().__init__(mark)
+        self.items: list[Node] = []
+
+
+class Mapping(Node):
+    """Keys and values in their order, twice-given keys included."""
+
+    __slots__ = ("items",)
+
+    def __init__(self, mark: Mark) -> None:
+        super().__init__(mark)
+        self.items: list[tuple[Node, Node]] = []
+
+
+def begins(event: Any) -> bool:
+    """Whether a value begins with this event."""
+    return isinstance(event, yaml.ScalarEvent | yaml.MappingStartEvent | yaml.SequenceStartEvent)
+
+
+def compose(event: Any, stream: Iterator[Any]) -> Node:
+    """The node that begins with `event`, reading the rest of it from the stream."""
+    root = _begin(event)
+    if isinstance(root, Scalar):
+        return root
+    stack: list[Node] = [root]
+    keys: list[Node | None] = [None]
+    for each in stream:
+        if isinstance(each, yaml.MappingEndEvent | yaml.SequenceEndEvent):
+            stack.pop()
+            keys.pop()
+            if not stack:
+                break
+            continue
+        node = _begin(each)
+        parent = stack[-1]
+        if isinstance(parent, Sequence):
+            parent.items.append(node)
+        elif isinstance(parent, Mapping):
+            key = keys[-1]
+            if key is None:
+                keys[-1] = node
+            else:
+                parent.items.append((key, node))
+                keys[-1] = None
+        if not isinstance(node, Scalar):
+            stack.append(node)
+            keys.append(None)
+    return root
+
+
+def _begin(event: Any) -> Node:
+    if isinstance(event, yaml.ScalarEvent):
+        return Scalar(event.start_mark, event.value, plain=not event.style)
+    return Mapping(event.start_mark) if isinstance(event, yaml.MappingStartEvent) else Sequence(event.start_mark)
+
+
+def suggestion(text: str, known: Iterable[str]) -> str:
+    """A question that names the known word closest to `text`, or what there is if none is close."""
+    from difflib import get_close_matches  # noqa: PLC0415 - for mistakes only
+
+    words = list(known)
+    close = get_close_matches(text, words, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(words)}"
