@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import aiohttp
 import msgspec
 
-#LOGS
+from worker import logs
 from worker.fleet import Fleet
 from worker.model import Credentials, Desired, DesiredAccount, Requests, RunOutcome, Secret, Status
 from worker.reconcile import Terms
@@ -70,13 +70,14 @@ async def worker(url: str, numbers: int, settings: Settings) -> tuple[float, flo
     phones = {f"010{number:08}": Desired(Status.ACTIVE) for number in range(numbers)}
     desired = DesiredAccount("bench", "bench.yaml", phones, array("I", range(1, numbers + 1)), endpoint=url)
     with tempfile.TemporaryFile() as file:
-        log = logs.configure(format="json", level="info", stream=file, color=False, secrets=tuple)
+        sink = logs.Sink(file, patient=True)
+        log = logs.configure(format="json", level="info", sink=sink, color=False, secrets=lambda: ["secret"])
         async with Transport(settings.timeout) as transport:
             fleet = Fleet(settings, transport, lambda _: CREDENTIALS, log.bind(run_id="bench"))
             drafts = await fleet.plan([desired], Terms())
             began, cpu = time.perf_counter(), time.process_time()
             results = await fleet.apply([desired], drafts, Terms(), lambda _: nullcontext(), Ignored())
-            log.flush()
+            sink.flush()
             spent = time.perf_counter() - began, time.process_time() - cpu
     assert results[0].outcome is RunOutcome.CONVERGED, results[0].error
     return *spent, results[0].requests

@@ -26,6 +26,7 @@ __all__ = [
     "Observed",
     "ObservedAccount",
     "Outcome",
+    "Phone",
     "Plan",
     "Refusal",
     "Requests",
@@ -35,6 +36,7 @@ __all__ = [
     "Secret",
     "SecretRef",
     "Status",
+    "Timestamp",
     "Unmanaged",
     "Verdict",
     "tally",
@@ -244,7 +246,7 @@ class Change(Struct, frozen=True):
     phone: Phone
     action: Action
     observed: str | None
-    desired: str | None
+    desired: str
     reason: str
     note: str | None = None
     owner: str | None = None

@@ -266,7 +266,7 @@ class Writes:
     def _conclude(self, write: _Write) -> NumberResult:
         change = write.change
         number = None if self._final is None else self._final.numbers.get(change.phone)
-        after = None if number is None else number.status
+        after: str | None = None if number is None else number.status
         outcome, error = self._judge(write, after)
         if not write.attempts:
             after = change.observed
@@ -282,7 +282,7 @@ class Writes:
             duration_ms=round((write.ended - write.began) * 1000) if write.attempts else 0,
         )
 
-    def _judge(self, write: _Write, after: Status | None) -> tuple[Outcome, NumberError | None]:
+    def _judge(self, write: _Write, after: str | None) -> tuple[Outcome, NumberError | None]:
         change = write.change
         told = None if write.error is None else _number_error(write.error)
         if not write.attempts:

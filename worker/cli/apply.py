@@ -152,14 +152,19 @@ async def _agreed(run: "Session") -> bool:
     loop = asyncio.get_running_loop()
     click.echo(f"Apply these changes? Only {_YES!r} goes on: ", nl=False, err=True)
     answer: asyncio.Future[str] = loop.create_future()
-    loop.add_reader(sys.stdin.fileno(), lambda: answer.done() or answer.set_result(sys.stdin.readline()))
-    stopped = asyncio.create_task(run.stopped.wait())
+    loop.add_reader(sys.stdin.fileno(), _read_line, answer)
+    stopped = asyncio.ensure_future(run.stopped.wait())
     try:
-        await asyncio.wait([answer, stopped], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((answer, stopped), return_when=asyncio.FIRST_COMPLETED)
     finally:
         loop.remove_reader(sys.stdin.fileno())
         stopped.cancel()
     return answer.done() and answer.result().strip().lower() == _YES
+
+
+def _read_line(answer: "asyncio.Future[str]") -> None:
+    if not answer.done():
+        answer.set_result(sys.stdin.readline())
 
 
 def _result(run: "Session", accounts: "Sequence[AccountResult]") -> "Result":

@@ -169,7 +169,7 @@ def _ledger(settings: "Settings") -> Check:
 
 
 def _table(checks: tuple[Check, ...]) -> str:
-    from worker.render.text import safe
+    from worker.render.terminal import safe
 
     width = max(len(check.name) for check in checks)
     return "".join(f"{check.status:<4}  {check.name:<{width}}  {safe(check.detail)}\n" for check in checks)

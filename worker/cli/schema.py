@@ -2,6 +2,8 @@
 
 import click
 
+from worker.cli.status import ExitStatus
+
 __all__ = ["command"]
 
 _NAMES = ("desired", "settings", "plan", "result", "log")
@@ -16,4 +18,4 @@ def command(name: str | None) -> int:
     from worker.render.schemas import schema
 
     emit(documents.encode(schema(name) if name else {each: schema(each) for each in _NAMES}))
-    return 0
+    return ExitStatus.OK

@@ -118,12 +118,14 @@ def run(
     """The exit status of `verb`, run with a session of its own; that of the signal where one arrived."""
     resolver = Resolver()
     terminal = sys.stderr.isatty()
-    bar = Progress(enabled=progress and terminal, no_color=no_color)
+    bar = Progress(enabled=progress and terminal)
     chosen = settings.log.format
+    form = ("console" if terminal else "json") if chosen == "auto" else chosen
+    sink = logs.Sink(bar, patient=form == "json")
     log = logs.configure(
-        format=("console" if terminal else "json") if chosen == "auto" else chosen,
+        format=form,
         level=settings.log.level,
-        stream=bar.stream,
+        sink=sink,
         color=terminal and not no_color and "NO_COLOR" not in os.environ,
         secrets=lambda: resolver.secrets,
     )
@@ -134,7 +136,7 @@ def run(
             bound = log.bind(run_id=run_id)
             fleet = Fleet(settings, transport, resolver, bound)
             stopped = asyncio.Event()
-            with _signals(fleet, log, stopped) as received, bar:
+            with _signals(fleet, sink, stopped) as received, bar:
                 status = await verb(Session(settings, fleet, bound, bar, run_id=run_id, stopped=stopped))
             return _SIGNALS[received[0]] if received else status
 
@@ -142,11 +144,11 @@ def run(
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(main())
     finally:
-        log.flush()
+        sink.flush()
 
 
 @contextmanager
-def _signals(fleet: Fleet, log: logs.Log, stopped: asyncio.Event) -> Iterator[list[signal.Signals]]:
+def _signals(fleet: Fleet, sink: logs.Sink, stopped: asyncio.Event) -> Iterator[list[signal.Signals]]:
     """The first signal stops what waits and lets what is under way finish; the second ends the process at once."""
     loop = asyncio.get_running_loop()
     received: list[signal.Signals] = []
@@ -154,7 +156,7 @@ def _signals(fleet: Fleet, log: logs.Log, stopped: asyncio.Event) -> Iterator[li
     def receive(number: signal.Signals) -> None:
         received.append(number)
         if len(received) > 1:
-            log.flush()
+            sink.flush()
             os._exit(_SIGNALS[number])
         click.echo("Stopping: what is under way is finished and checked. Once more to stop at once.", err=True)
         stopped.set()

@@ -1,0 +1,1 @@
+"""What people and machines see: text, JSON, exported files, JSON Schemas. Text from outside is neutralised here."""

@@ -1,0 +1,76 @@
+"""Text for a terminal: foreign text made harmless, columns that align in Korean too, and the few colours there are."""
+
+from collections.abc import Iterator
+from typing import Final
+from unicodedata import east_asian_width, normalize
+
+__all__ = ["Paint", "fit", "safe", "width", "wrap"]
+
+_CODES: Final = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33, "cyan": 36}
+_WIDE: Final = frozenset("WF")
+
+
+def safe(text: str, limit: int | None = None) -> str:
+    """Foreign text on one line without anything a terminal obeys, in at most `limit` columns.
+
+    Blanks of any kind become plain ones; control characters, invisible ones, bidirectional overrides and lone
+    surrogates become U+FFFD. Hangul that came in parts is put together. What is too long ends in an ellipsis.
+    """
+    if not text.isascii():
+        text = normalize("NFC", text)
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else " " if char.isspace() else "\ufffd" for char in text)
+    return text if limit is None or width(text) <= limit else next(_cut(text, limit - 1), "") + "…"
+
+
+def width(text: str) -> int:
+    """Columns that printable text takes: wide East Asian characters take two."""
+    if text.isascii():
+        return len(text)
+    return sum(1 + (east_asian_width(char) in _WIDE) for char in text)
+
+
+def fit(text: str, columns: int) -> str:
+    """Printable text, filled up with blanks to `columns`."""
+    return text + " " * (columns - width(text))
+
+
+def wrap(text: str, columns: int) -> list[str]:
+    """Foreign text made safe, in lines of at most `columns`, broken between words where it can be."""
+    lines: list[str] = []
+    line = ""
+    for word in safe(text).split():
+        joined = f"{line} {word}" if line else word
+        if width(joined) <= columns:
+            line = joined
+            continue
+        if line:
+            lines.append(line)
+        *whole, line = _cut(word, columns)
+        lines.extend(whole)
+    return [*lines, line] if line else lines
+
+
+def _cut(text: str, columns: int) -> Iterator[str]:
+    """The text in pieces of at most `columns`, each of at least one character."""
+    start = taken = 0
+    for index, char in enumerate(text):
+        taken += width(char)
+        if taken > columns and index > start:
+            yield text[start:index]
+            start, taken = index, width(char)
+    if text:
+        yield text[start:]
+
+
+class Paint:
+    """Colours text, or leaves it alone where `color` is False."""
+
+    __slots__ = ("_color",)
+
+    def __init__(self, *, color: bool) -> None:
+        self._color = color
+
+    def __call__(self, style: str, text: str) -> str:
+        """The text in a style: bold, dim, red, green, yellow or cyan."""
+        return f"\x1b[{_CODES[style]}m{text}\x1b[0m" if self._color else text
