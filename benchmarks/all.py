@@ -1,0 +1,18 @@
+"""Every figure of the README, one script after the other."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPTS = ("startup.py", "load.py", "plan_memory.py", "writes.py")
+
+
+def main() -> None:
+    """Run them, and stop at the first that fails."""
+    for script in SCRIPTS:
+        print(f"\n== {script}", flush=True)
+        subprocess.run([sys.executable, str(Path(__file__).with_name(script))], check=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""One writer per account: told by name who holds it, freed by the kernel, refused where there is no room for locks."""
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from worker.errors import AccountBusy, LedgerError
+from worker.lease import Holder, hold, prepare
+
+_ME = Holder(os.getpid(), "run-1", "2026-11-23T00:00:00Z")
+
+
+def test_an_account_that_is_held_is_busy_and_names_its_holder(tmp_path: Path) -> None:
+    """The second run on an account is refused and told who has it; another account is free."""
+    locks = prepare(tmp_path)
+    with hold(locks, "a", _ME):
+        with pytest.raises(AccountBusy, match=f"process {os.getpid()}, run run-1, since 2026"):
+            with hold(locks, "a", Holder(1, "run-2", "")):
+                raise AssertionError("entered")
+        with hold(locks, "b", _ME):
+            pass
+
+
+def test_an_account_is_free_again_afterwards(tmp_path: Path) -> None:
+    """Leaving the context, by an error as well, frees the account."""
+    locks = prepare(tmp_path)
+    with pytest.raises(ZeroDivisionError), hold(locks, "a", _ME):
+        raise ZeroDivisionError
+    with hold(locks, "a", _ME):
+        pass
+
+
+def test_the_kernel_frees_what_a_killed_run_held(tmp_path: Path) -> None:
+    """A process that is killed while it holds the account leaves it free."""
+    locks = prepare(tmp_path)
+    script = (
+        "import sys, time; from pathlib import Path; from worker.lease import Holder, hold\n"
+        "with hold(Path(sys.argv[1]), 'a', Holder(7, 'killed', 'then')): print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, str(locks)], stdout=subprocess.PIPE) as process:  # noqa: S603
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        with pytest.raises(AccountBusy, match="run killed"), hold(locks, "a", _ME):
+            raise AssertionError("entered")
+        process.kill()
+        process.wait()
+    with hold(locks, "a", _ME):
+        pass
+
+
+def test_local_state_is_its_owners_alone(tmp_path: Path) -> None:
+    """The folders are 0700 and the lock files 0600."""
+    locks = prepare(tmp_path / "state")
+    with hold(locks, "a", _ME):
+        modes = [stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "state", locks, *locks.iterdir())]
+    assert modes == [0o700, 0o700, 0o600]
+
+
+def test_a_lock_file_without_a_readable_holder_still_says_busy(tmp_path: Path) -> None:
+    """Whatever stands in the lock file, the account is busy as long as it is locked."""
+    locks = prepare(tmp_path)
+    with hold(locks, "a", _ME):
+        next(iter(locks.iterdir())).write_bytes(b"\xff")
+        with pytest.raises(AccountBusy, match="did not leave its name"), hold(locks, "a", _ME):
+            raise AssertionError("entered")
+
+
+def test_no_place_for_locks_is_told_with_a_way_out(tmp_path: Path) -> None:
+    """Where the folder cannot be made, the error names the setting that chooses another."""
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with pytest.raises(LedgerError, match=r"ledger\.path"):
+        prepare(blocked / "state")
+
+
+def test_a_lock_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
+    """A folder in the place of the lock file is an error of local state, not a busy account."""
+    locks = prepare(tmp_path)
+    with hold(locks, "a", _ME):
+        (path,) = locks.iterdir()
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(LedgerError, match=r"ledger\.path"), hold(locks, "a", _ME):
+        raise AssertionError("entered")
+
+
+def test_a_folder_that_may_not_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read-only folder is found out before any request is sent."""
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(LedgerError, match="cannot be written"):
+        prepare(tmp_path)
