@@ -1,0 +1,120 @@
+"""What a plan and a result have in common on a page: rows of numbers, samples of many, lists of names."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final, TypeVar
+
+from msgspec import Struct
+
+from worker.render.numbers import hyphenated
+from worker.render.terminal import Paint, fit, safe, width, wrap
+
+__all__ = ["MANY", "Group", "Mark", "Row", "count", "counts", "in_full_or_brief", "names", "render_groups"]
+
+MANY: Final = 20
+"""More rows, or accounts, than this of one kind are shown as a sample and a count."""
+_SAMPLE: Final = 10
+_NAMES: Final = 5
+_NAME_COLUMNS: Final = 40
+
+T = TypeVar("T")
+
+
+class Mark(Struct, frozen=True):
+    """How one kind of row is marked, such as a green `+ activate`."""
+
+    symbol: str
+    word: str
+    style: str
+
+
+class Row(Struct, frozen=True):
+    """One number: what becomes of it, and a remark that may be cut to fit. Neither needs to be safe."""
+
+    phone: str
+    what: str
+    remark: str = ""
+
+
+class Group(Struct, frozen=True):
+    """Rows of one kind, all or a sample of them, with what a person must know or do about each.
+
+    `more` are the first and the last phone and the count of the rows that are not shown.
+    """
+
+    mark: Mark
+    rows: tuple[Row, ...]
+    advice: str = ""
+    more: tuple[str, str, int] | None = None
+
+    @classmethod
+    def of(cls, mark: Mark, items: Sequence[T], row: Callable[[T], Row], advice: str = "") -> "Group":
+        """All items as rows, or a sample of them where they are many."""
+        if len(items) <= MANY:
+            return cls(mark, tuple(map(row, items)), advice)
+        first, last = row(items[_SAMPLE]).phone, row(items[-1]).phone
+        return cls(mark, tuple(map(row, items[:_SAMPLE])), advice, (first, last, len(items) - _SAMPLE))
+
+
+def render_groups(groups: Sequence[Group], paint: Paint, columns: int) -> Iterator[str]:
+    """The groups as lines of a table in `columns`; each group's advice stands below its rows."""
+    shown = [(group.mark, row) for group in groups for row in group.rows]
+    if not shown:
+        return
+    word = max(len(mark.word) for mark, _ in shown)
+    phone = max(width(_phone(row)) for _, row in shown)
+    what = max(width(safe(row.what)) for _, row in shown)
+    indent = " " * (4 + word + 2)
+    for group in groups:
+        mark = group.mark
+        label = paint(mark.style, f"{mark.symbol} {mark.word:<{word}}")
+        for row in group.rows:
+            left = f"{fit(_phone(row), phone)}  {fit(safe(row.what), what)}"
+            room = columns - len(indent) - width(left) - 2
+            remark = "  " + paint("dim", safe(row.remark, max(room, 12))) if row.remark else ""
+            yield f"  {label}  {left}{remark}".rstrip()
+        if group.more is not None:
+            first, last, number = group.more
+            yield f"{indent}and {number:,} more, from {safe(hyphenated(first))} to {safe(hyphenated(last))}"
+        for line in wrap(group.advice, max(columns - len(indent), 20)):
+            yield indent + paint("dim", line)
+
+
+def _phone(row: Row) -> str:
+    return safe(hyphenated(row.phone))
+
+
+def in_full_or_brief(
+    accounts: Sequence[T], full: Callable[[T], Iterable[str]], brief: Callable[[T], str], name: Callable[[T], str]
+) -> Iterator[str]:
+    """The first accounts in full, a blank line after each; the rest, where they are many, counted by what is brief."""
+    for account in accounts[:MANY]:
+        yield from full(account)
+        yield ""
+    alike: dict[str, list[str]] = {}
+    for account in accounts[MANY:]:
+        alike.setdefault(brief(account), []).append(name(account))
+    for told, some in sorted(alike.items(), key=lambda item: -len(item[1]))[:MANY]:
+        yield f"{count(len(some), 'more account')}: {told} ({names(some)})"
+    rest = sorted(map(len, alike.values()), reverse=True)[MANY:]
+    if rest:
+        yield f"{count(sum(rest), 'more account')} of {len(rest):,} other kinds"
+    if alike:
+        yield "One account in full: --account NAME. All of them: --format json."
+        yield ""
+
+
+def names(all_names: Sequence[str]) -> str:
+    """Some names, and how many more there are."""
+    shown = ", ".join(safe(name, _NAME_COLUMNS) for name in all_names[:_NAMES])
+    more = len(all_names) - _NAMES
+    return f"{shown} and {more:,} more" if more > 0 else shown
+
+
+def count(number: int, noun: str) -> str:
+    """A number with its noun."""
+    return f"{number:,} {noun}" + ("s" if number != 1 else "")
+
+
+def counts(parts: Iterable[tuple[int, str]]) -> str:
+    """What there is any of, such as "2 to activate, 1 blocked"."""
+    return ", ".join(f"{number:,} {what}" for number, what in parts if number)
