@@ -5,16 +5,34 @@ from typing import Final, TypeVar
 
 from msgspec import Struct
 
+from worker.model import Refusal
 from worker.render.numbers import hyphenated
 from worker.render.terminal import Paint, fit, safe, width, wrap
 
-__all__ = ["MANY", "Group", "Mark", "Row", "count", "counts", "in_full_or_brief", "names", "render_groups"]
+__all__ = [
+    "MANY",
+    "Group",
+    "Mark",
+    "Row",
+    "apart",
+    "count",
+    "counts",
+    "header",
+    "in_full_or_brief",
+    "indented",
+    "names",
+    "refusals",
+    "render_groups",
+]
 
 MANY: Final = 20
 """More rows, or accounts, than this of one kind are shown as a sample and a count."""
 _SAMPLE: Final = 10
 _NAMES: Final = 5
-_NAME_COLUMNS: Final = 40
+_NAME_COLUMNS: Final = 50
+_WHAT_COLUMNS: Final = 40
+_NARROWEST: Final = 20
+"""Columns that wrapped text gets however narrow the page is."""
 
 T = TypeVar("T")
 
@@ -62,25 +80,28 @@ def render_groups(groups: Sequence[Group], paint: Paint, columns: int) -> Iterat
         return
     word = max(len(mark.word) for mark, _ in shown)
     phone = max(width(_phone(row)) for _, row in shown)
-    what = max(width(safe(row.what)) for _, row in shown)
+    what = max((width(_what(row)) for _, row in shown if row.remark), default=0)
     indent = " " * (4 + word + 2)
     for group in groups:
         mark = group.mark
         label = paint(mark.style, f"{mark.symbol} {mark.word:<{word}}")
         for row in group.rows:
-            left = f"{fit(_phone(row), phone)}  {fit(safe(row.what), what)}"
+            left = f"{fit(_phone(row), phone)}  {fit(_what(row), what)}"
             room = columns - len(indent) - width(left) - 2
-            remark = "  " + paint("dim", safe(row.remark, max(room, 12))) if row.remark else ""
+            remark = "  " + paint("dim", safe(row.remark, max(room, _NARROWEST))) if row.remark else ""
             yield f"  {label}  {left}{remark}".rstrip()
         if group.more is not None:
             first, last, number = group.more
             yield f"{indent}and {number:,} more, from {safe(hyphenated(first))} to {safe(hyphenated(last))}"
-        for line in wrap(group.advice, max(columns - len(indent), 20)):
-            yield indent + paint("dim", line)
+        yield from indented(group.advice, columns, indent, indent, lambda line: paint("dim", line))
 
 
 def _phone(row: Row) -> str:
-    return safe(hyphenated(row.phone))
+    return safe(hyphenated(row.phone), _WHAT_COLUMNS)
+
+
+def _what(row: Row) -> str:
+    return safe(row.what, _WHAT_COLUMNS)
 
 
 def in_full_or_brief(
@@ -118,3 +139,32 @@ def count(number: int, noun: str) -> str:
 def counts(parts: Iterable[tuple[int, str]]) -> str:
     """What there is any of, such as "2 to activate, 1 blocked"."""
     return ", ".join(f"{number:,} {what}" for number, what in parts if number)
+
+
+def header(account: str, account_id: str | None, paint: Paint) -> str:
+    """An account's name and the vendor's id of it."""
+    known = f" (account {safe(account_id, _NAME_COLUMNS)})" if account_id else ""
+    return paint("bold", safe(account, _NAME_COLUMNS)) + known
+
+
+def apart(observed: str | None, desired: str | None) -> str:
+    """A status that is not, and will not become, the desired one; or that no one asked to change."""
+    if observed is None:
+        return "not registered"
+    return observed if desired in {observed, None} else f"{observed}, not {desired}"
+
+
+def refusals(found: Iterable[Refusal], paint: Paint, columns: int) -> Iterator[str]:
+    """Each broken rule with the option that lets the plan through, a blank line before each."""
+    for refusal in found:
+        option = f"--allow {refusal.rule}"
+        hint = "" if option in refusal.message else f" To let it through: {option}"
+        yield ""
+        text = f"Refused by {refusal.rule}: {refusal.message}{hint}"
+        yield from indented(text, columns, "  ", "    ", lambda line: paint("red", line))
+
+
+def indented(text: str, columns: int, first: str, rest: str, style: Callable[[str], str] = str) -> Iterator[str]:
+    """Foreign text wrapped into `columns`, the first line behind one indent and the others behind another."""
+    for index, line in enumerate(wrap(text, max(columns - max(len(first), len(rest)), _NARROWEST))):
+        yield (rest if index else first) + style(line)

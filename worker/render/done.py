@@ -1,0 +1,168 @@
+"""A result as a person reads it: what went wrong first, with what to do; what is in order only as a count."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from typing import Final
+
+from worker.model import AccountResult, ErrorInfo, NumberError, NumberResult, Outcome, Result, RunOutcome
+from worker.render.layout import (
+    MANY,
+    Group,
+    Mark,
+    Row,
+    apart,
+    count,
+    counts,
+    header,
+    in_full_or_brief,
+    indented,
+    refusals,
+    render_groups,
+)
+from worker.render.terminal import Paint
+
+__all__ = ["result"]
+
+_DONE: Final = {
+    Outcome.FAILED: Mark("x", "failed", "red"),
+    Outcome.CONFLICT: Mark("x", "conflict", "red"),
+    Outcome.UNVERIFIED: Mark("?", "unverified", "yellow"),
+    Outcome.NOT_ATTEMPTED: Mark(".", "not attempted", "yellow"),
+    Outcome.BLOCKED: Mark("!", "blocked", "yellow"),
+    Outcome.MISSING: Mark("?", "missing", "yellow"),
+    Outcome.CHANGED: Mark("+", "changed", "green"),
+    Outcome.PROTECTED: Mark("=", "protected", "cyan"),
+    Outcome.UNMANAGED: Mark("*", "unmanaged", "cyan"),
+    Outcome.UNCHANGED: Mark(" ", "unchanged", "dim"),
+}
+"""In the order in which they are shown: what needs a person first."""
+
+_NEXT: Final = {
+    Outcome.FAILED: "It has its old status; apply again once the cause is gone.",
+    Outcome.CONFLICT: "Plan again to decide on it as it is now.",
+    Outcome.UNVERIFIED: "Plan again to see what became of it.",
+    Outcome.NOT_ATTEMPTED: "Nothing was sent for it; apply again once the cause is gone.",
+}
+
+_ENDED: Final = {
+    RunOutcome.CONVERGED: ("Converged", "green"),
+    RunOutcome.PARTIAL: ("Partial", "yellow"),
+    RunOutcome.REFUSED: ("Refused", "red"),
+    RunOutcome.FAILED: ("Failed", "red"),
+    RunOutcome.LOCKED: ("Locked", "red"),
+    RunOutcome.INTERRUPTED: ("Interrupted", "yellow"),
+}
+
+_GRAVEST_FIRST: Final = tuple(reversed(RunOutcome))
+
+_ORDER: Final = tuple(_DONE)
+
+_KINDS: Final[tuple[Callable[[NumberResult], object], ...]] = (
+    lambda number: number.error,
+    lambda number: None if number.error is None else number.error.code,
+    lambda _: None,
+)
+"""What numbers of one outcome are told apart by, finest first."""
+
+
+def result(result: Result, *, color: bool, width: int = 80) -> str:
+    """A result in `width` columns, ended by a newline. Without `color` it holds no escape code."""
+    paint = Paint(color=color)
+    busy = [account for account in result.accounts if account.numbers or account.outcome is not RunOutcome.CONVERGED]
+    lines = list(
+        in_full_or_brief(
+            sorted(busy, key=lambda account: _GRAVEST_FIRST.index(account.outcome)),
+            lambda account: _done(account, paint, width),
+            lambda account: f"{account.outcome}, {_tally(account.counts, quiet=False)}",
+            lambda account: account.account,
+        )
+    )
+    quiet = len(result.accounts) - len(busy)
+    if quiet and len(result.accounts) > 1:
+        lines += [f"{count(quiet, 'account')} had nothing to do.", ""]
+    lines.append(_result_closing(result, paint))
+    return "\n".join(lines) + "\n"
+
+
+def _done(account: AccountResult, paint: Paint, columns: int) -> Iterator[str]:
+    word, style = _ENDED[account.outcome]
+    yield f"{header(account.account, account.account_id, paint)}: {paint(style, word.lower())}"
+    took = account.requests
+    requests = counts(((took.reads, "read"), (took.writes, "written"), (took.retries, "retried")))
+    yield from indented(_tally(account.counts) + (f" (requests: {requests})" if requests else ""), columns, "  ", "  ")
+    if account.error is not None and not account.refusals:
+        yield from indented(_told(account.error), columns, "  ", "    ", lambda line: paint("red", line))
+    groups = _grouped(account.numbers)
+    if groups:
+        yield ""
+    yield from render_groups(
+        [
+            Group.of(_DONE[some[0].outcome], some, _number, _advice(some[0].outcome, some[0].error, account.error))
+            for some in groups
+        ],
+        paint,
+        columns,
+    )
+    yield from refusals(account.refusals, paint, columns)
+
+
+def _grouped(numbers: Sequence[NumberResult]) -> list[list[NumberResult]]:
+    """Numbers with the same outcome and error together; if errors are many and differ, by code, or by outcome alone."""
+    found: dict[tuple[Outcome, object], list[NumberResult]] = {}
+    for kind in _KINDS:
+        found = {}
+        for number in numbers:
+            found.setdefault((number.outcome, kind(number)), []).append(number)
+        if len(found) <= MANY:
+            break
+    return sorted(found.values(), key=lambda some: _ORDER.index(some[0].outcome))
+
+
+def _number(number: NumberResult) -> Row:
+    if number.outcome is Outcome.CHANGED:
+        return Row(number.phone, f"{number.before} → {number.after}")
+    if number.action is None:
+        return Row(number.phone, f"wanted {number.desired}")
+    now = number.before if number.outcome is Outcome.UNVERIFIED else number.after
+    return Row(number.phone, apart(now, number.desired))
+
+
+def _advice(outcome: Outcome, error: NumberError | None, above: ErrorInfo | None) -> str:
+    """What happened and what to do; nothing where the account's own error says it above."""
+    if error is None or (above is not None and (error.code, error.message) == (above.code, above.message)):
+        return ""
+    if outcome not in _NEXT:
+        return error.message
+    advice = "" if "plan again" in error.message else f" {_NEXT[outcome]}"
+    return f"{_told(error)}.{advice}"
+
+
+def _told(error: ErrorInfo | NumberError) -> str:
+    status = f" ({error.http_status})" if isinstance(error, NumberError) and error.http_status else ""
+    return f"{error.code}{status}: {error.message}".rstrip(".")
+
+
+def _tally(found: dict[Outcome, int], *, quiet: bool = True) -> str:
+    told = counts(
+        (found.get(outcome, 0), mark.word)
+        for outcome, mark in _DONE.items()
+        if quiet or outcome is not Outcome.UNCHANGED
+    )
+    return told or "no numbers"
+
+
+def _result_closing(result: Result, paint: Paint) -> str:
+    total = Counter[Outcome]()
+    sent = 0
+    for account in result.accounts:
+        total.update(account.counts)
+        sent += account.requests.reads + account.requests.writes
+    word, style = _ENDED[result.outcome]
+    took = datetime.fromisoformat(result.finished_at) - datetime.fromisoformat(result.started_at)
+    told = counts(
+        (total[outcome], _DONE[outcome].word)
+        for outcome in sorted(_DONE, key=lambda outcome: outcome is not Outcome.CHANGED)
+    )
+    closing = f"{told or 'no numbers'}. {count(sent, 'request')} in {took.total_seconds():,.1f} s."
+    return paint(style, f"{word}:") + " " + paint("bold", closing)

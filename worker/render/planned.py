@@ -1,0 +1,144 @@
+"""A plan as a person reads it: changes first, what needs a person next, what is in order only as a count."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from worker.model import AccountPlan, Action, Change, ErrorInfo, Plan, Verdict
+from worker.render.layout import (
+    Group,
+    Mark,
+    Row,
+    apart,
+    count,
+    counts,
+    header,
+    in_full_or_brief,
+    indented,
+    names,
+    refusals,
+    render_groups,
+)
+from worker.render.terminal import Paint, safe
+
+__all__ = ["plan"]
+
+_NOTE_COLUMNS: Final = 60
+_CODE_COLUMNS: Final = 50
+
+_PLANNED: Final = {
+    Action.ACTIVATE: Mark("+", "activate", "green"),
+    Action.DEACTIVATE: Mark("-", "deactivate", "red"),
+    Action.BLOCKED: Mark("!", "blocked", "yellow"),
+    Action.MISSING: Mark("?", "missing", "yellow"),
+    Action.PROTECTED: Mark("=", "protected", "cyan"),
+    Action.UNMANAGED: Mark("*", "unmanaged", "cyan"),
+    Action.UNCHANGED: Mark(" ", "unchanged", "dim"),
+}
+
+
+def plan(plan: Plan, *, color: bool, width: int = 80) -> str:
+    """A plan in `width` columns, ended by a newline. Without `color` it holds no escape code."""
+    paint = Paint(color=color)
+    readable = [account for account in plan.accounts if account.error is None]
+    busy = [account for account in readable if account.changes or account.refusals]
+    quiet = [account.account for account in readable if not (account.changes or account.refusals)]
+    lines = [
+        *in_full_or_brief(
+            sorted(busy, key=lambda account: not account.refusals),
+            lambda account: _planned(account, paint, width),
+            lambda account: _summary(account.counts, quiet=False) + " (refused)" * bool(account.refusals),
+            lambda account: account.account,
+        ),
+        *_errors([(account.account, account.error) for account in plan.accounts if account.error], paint, width),
+    ]
+    if quiet and len(plan.accounts) > 1:
+        is_are = "is" if len(quiet) == 1 else "are"
+        told = f"{count(len(quiet), 'account')} {is_are} as desired: {names(quiet)}"
+        lines += [*indented(told, width, "", "  "), ""]
+    lines.append(_plan_closing(plan, paint))
+    return "\n".join(lines) + "\n"
+
+
+def _planned(account: AccountPlan, paint: Paint, columns: int) -> Iterator[str]:
+    yield header(account.account, account.account_id, paint)
+    yield from indented(_summary(account.counts), columns, "  ", "  ")
+    groups: dict[tuple[Action, str], list[Change]] = {}
+    for change in account.changes:
+        groups.setdefault((change.action, "" if change.action.writes else change.reason), []).append(change)
+    ordered = sorted(groups.items(), key=lambda item: tuple(_PLANNED).index(item[0][0]))
+    if ordered:
+        yield ""
+    yield from render_groups(
+        [Group.of(_PLANNED[action], changes, _change, advice) for (action, advice), changes in ordered], paint, columns
+    )
+    yield from refusals(account.refusals, paint, columns)
+
+
+def _change(change: Change) -> Row:
+    remark = " · ".join(safe(text, _NOTE_COLUMNS) for text in (change.note, change.owner) if text)
+    if change.action.writes:
+        return Row(change.phone, f"{change.observed} → {change.desired}", remark or change.reason)
+    return Row(change.phone, apart(change.observed, change.desired), remark)
+
+
+def _errors(found: Sequence[tuple[str, ErrorInfo]], paint: Paint, columns: int) -> Iterator[str]:
+    """Accounts that could not be read, those with the same error together."""
+    alike: dict[ErrorInfo, list[str]] = {}
+    for account, error in found:
+        alike.setdefault(error, []).append(account)
+    yield from in_full_or_brief(
+        list(alike.items()),
+        lambda item: _error(item[0], item[1], paint, columns),
+        lambda item: safe(item[0].code, _CODE_COLUMNS),
+        lambda item: names(item[1]),
+    )
+
+
+def _error(error: ErrorInfo, accounts: Sequence[str], paint: Paint, columns: int) -> Iterator[str]:
+    several = f"{count(len(accounts), 'account')}: " if len(accounts) > 1 else ""
+    yield paint("bold", several + names(accounts))
+    yield from indented(f"{error.code}: {error.message}", columns, "  ", "    ", lambda line: paint("red", line))
+
+
+def _summary(found: dict[Action, int], *, quiet: bool = True) -> str:
+    told = counts(
+        (found.get(action, 0), f"to {action}" if action.writes else action.value)
+        for action in _PLANNED
+        if quiet or action is not Action.UNCHANGED
+    )
+    return told or "no numbers"
+
+
+def _plan_closing(plan: Plan, paint: Paint) -> str:
+    total = Counter[Action]()
+    for account in plan.accounts:
+        total.update(account.counts)
+    verdicts = Counter(account.verdict for account in plan.accounts)
+    refused, failed = verdicts[Verdict.REFUSED], verdicts[Verdict.ERROR]
+    if failed and failed == len(plan.accounts):
+        which = "the account could not" if failed == 1 else f"none of the {failed:,} accounts could"
+        return paint("bold", f"No plan: {which} be read.")
+    told = paint("bold", _total(total))
+    if refused:
+        none = failed + refused == len(plan.accounts)
+        told += paint("red", f" Refused: {'nothing will be written' if none else count(refused, 'account')}.")
+    if failed:
+        told += paint("red", f" Could not be read: {count(failed, 'account')}.")
+    return told
+
+
+def _total(total: Counter[Action]) -> str:
+    others = counts(
+        (
+            (total[Action.BLOCKED] + total[Action.MISSING], "cannot converge"),
+            (total[Action.PROTECTED], "protected"),
+            (total[Action.UNMANAGED], "not listed"),
+        )
+    )
+    same = total[Action.UNCHANGED]
+    if total[Action.ACTIVATE] or total[Action.DEACTIVATE]:
+        writes = f"{total[Action.ACTIVATE]:,} to activate, {total[Action.DEACTIVATE]:,} to deactivate"
+        return f"Plan: {writes}{', ' + others if others else ''}. {same:,} unchanged."
+    is_are = "is" if same == 1 else "are"
+    return f"No changes{': ' + others if others else ''}. {count(same, 'number')} {is_are} as desired."
