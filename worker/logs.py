@@ -4,31 +4,36 @@ structlog does the work, without its way through stdlib logging and without flus
 longer be written is dropped: a full disk or a closed pipe under stderr stops no run.
 """
 
-from collections.abc import Callable, Iterable, MutableMapping
+import asyncio
+import re
+from collections.abc import Callable, Collection, Mapping, MutableMapping
 from datetime import UTC, datetime
-from time import monotonic
+from traceback import extract_tb
 from typing import Any, Final, Literal, Protocol, Self, cast
 
 import orjson
 import structlog
 
-from worker.render.terminal import safe
+from worker.render.loglines import console_line
+from worker.render.terminal import Paint
 
 __all__ = ["Log", "Sink", "Stream", "configure"]
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
 _FORBIDDEN: Final = frozenset({"authorization", "authentication", "signature", "salt", "secret", "api_secret"})
+_HEADER_PART: Final = re.compile(r"(?i)\b(signature|salt)\b[\"']?\s*[=:]\s*[^\s,;]+")
+_REMOVED: Final = "[removed]"
+
 _BUFFERED: Final = 64 << 10
 """Bytes of lines that wait for the next write, at most."""
-_PATIENCE: Final = 0.5
-"""Seconds after which the next line takes the waiting ones along."""
+_PATIENCE: Final = 0.2
+"""Seconds that a line waits, at most."""
 
-_QUIET: Final = frozenset({"unchanged", "protected", "unmanaged", "not_attempted"})
-"""Outcomes whose lines people do not read one by one; the result says how many they are."""
+_LARGEST: Final = 2**63
+"""Whole numbers from here on are not JSON's to every reader, nor to orjson."""
 
-_COLORS: Final = {"debug": "2", "info": "36", "warning": "33", "error": "31"}
-
-Event = MutableMapping[str, Any]
+Line = MutableMapping[str, Any]
 
 
 class Stream(Protocol):
@@ -44,7 +49,7 @@ class Stream(Protocol):
 
 
 class Log(Protocol):
-    """Where a run tells what happens."""
+    """Where a run tells what happens. A field that is None is left out."""
 
     def bind(self, **fields: Any) -> Self:
         """The same log with `fields` on every line."""
@@ -59,14 +64,23 @@ class Log(Protocol):
         ...
 
     def warning(self, event: str, **fields: Any) -> None:
-        """Write a line that a person should see."""
+        """Write a line that a person should see, at once."""
+        ...
+
+    def error(self, event: str, **fields: Any) -> None:
+        """Write a line about a failure, at once.
+
+        An exception given as `exc_info` adds its type and where it was raised; its text and locals may hold anything
+        and are left out.
+        """
         ...
 
 
 class Sink:
     """Takes lines on their way to a stream, and gives up silently when the stream does.
 
-    `patient` keeps lines for a moment, as flushing each costs more than making it.
+    `patient` keeps lines for a moment while an event loop runs, as flushing each costs more than making it. Warnings
+    and errors wait for nothing.
     """
 
     def __init__(self, stream: Stream, *, patient: bool) -> None:
@@ -74,21 +88,31 @@ class Sink:
         self._lines: list[bytes] = []
         self._room = _BUFFERED if patient else 0
         self._size = 0
-        self._flushed = monotonic()
+        self._due: asyncio.TimerHandle | None = None
         self._broken = False
 
-    def msg(self, line: bytes) -> None:
-        """Take one line."""
+    def info(self, line: bytes) -> None:
+        """Take a line that may wait."""
         self._lines.append(line)
         self._size += len(line)
-        if self._size > self._room or monotonic() - self._flushed > _PATIENCE:
+        if self._size > self._room:
             self.flush()
+        elif self._due is None:
+            self._wait()
 
-    debug = info = warning = error = critical = msg
+    def warning(self, line: bytes) -> None:
+        """Take a line and hand everything on."""
+        self._lines.append(line)
+        self.flush()
+
+    debug = info
+    error = critical = warning
 
     def flush(self) -> None:
         """Hand on what was taken."""
-        self._flushed = monotonic()
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
         if self._lines and not self._broken:
             try:
                 self._stream.write(b"".join(self._lines))
@@ -98,6 +122,12 @@ class Sink:
         self._lines.clear()
         self._size = 0
 
+    def _wait(self) -> None:
+        try:
+            self._due = asyncio.get_running_loop().call_later(_PATIENCE, self.flush)
+        except RuntimeError:  # no event loop that would come back to the line
+            self.flush()
+
 
 def configure(
     *,
@@ -105,19 +135,19 @@ def configure(
     level: str,
     sink: Sink,
     color: bool,
-    secrets: Callable[[], Iterable[str]],
+    secrets: Callable[[], Collection[str]],
 ) -> Log:
     """A log that writes lines of `level` and above to `sink`.
 
-    `secrets` gives the texts that must not appear; it is asked at every line, as credentials are found late.
+    `secrets` gives the texts that must not appear. It is asked at every line, as credentials are found late, and may
+    grow but not shrink.
     """
-    redact = _Redaction(secrets)
-    render = _console(color=color) if format == "console" else _json
+    render = _Console(color=color, everything=level == "debug") if format == "console" else _json
     return cast(
         "Log",
         structlog.wrap_logger(
             sink,
-            processors=[structlog.processors.add_log_level, _timestamp, redact, render],
+            processors=[_Clean(secrets), render],
             wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
             context_class=dict,
             cache_logger_on_first_use=False,
@@ -125,56 +155,82 @@ def configure(
     )
 
 
-def _timestamp(_logger: object, _method: str, event: Event) -> Event:
+class _Clean:
+    """Puts a line's fields in order and takes out what must not be seen."""
+
+    def __init__(self, secrets: Callable[[], Collection[str]]) -> None:
+        self._source = secrets
+        self._known: tuple[str, ...] = ()
+        self._shortest = 0
+
+    def __call__(self, _logger: object, method: str, fields: Line) -> Line:
+        secrets = self._source()
+        if len(secrets) != len(self._known):
+            self._known = tuple(secrets)
+            self._shortest = min(map(len, filter(None, secrets)), default=0)
+        line = {
+            "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
+            "level": method,
+            "event": self._text(fields.pop("event")),
+        }
+        raised = fields.pop("exc_info", None)
+        if isinstance(raised, BaseException):
+            line |= _raised(raised)
+        for name, value in fields.items():
+            if value is not None and name.lower() not in _FORBIDDEN:
+                # most values are short texts and numbers: they are seen to be harmless at once
+                line[name] = self._text(value) if type(value) is str else self._clean(value)
+        return line
+
+    def _clean(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self._text(str(value))
+        if isinstance(value, Mapping):
+            cleaned = ((str(key), each) for key, each in value.items())
+            return {self._text(key): self._clean(each) for key, each in cleaned if key.lower() not in _FORBIDDEN}
+        if isinstance(value, list | tuple | set | frozenset):
+            return [self._clean(each) for each in value]
+        if value is None or isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < _LARGEST):
+            return value
+        # a foreign object's text may hold anything, a request's headers for one
+        return str(value) if isinstance(value, int) else type(value).__name__
+
+    def _text(self, text: str) -> str:
+        size = len(text)
+        if self._shortest and size >= self._shortest:
+            for secret in self._known:
+                if secret and secret in text:
+                    text = text.replace(secret, _REMOVED)
+        if size > len("salt=") and ("=" in text or ":" in text):
+            text = _HEADER_PART.sub(rf"\1={_REMOVED}", text)
+        return text
+
+
+def _raised(error: BaseException) -> dict[str, Any]:
+    frames = extract_tb(error.__traceback__)
     return {
-        "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "level": event.pop("level"),
-        "event": event.pop("event"),
-        **{name: value for name, value in event.items() if value is not None},
+        "error_code": type(error).__name__,
+        "raised_at": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
     }
 
 
-class _Redaction:
-    def __init__(self, secrets: Callable[[], Iterable[str]]) -> None:
-        self._secrets = secrets
-
-    def __call__(self, _logger: object, _method: str, event: Event) -> Event:
-        for name in _FORBIDDEN & event.keys():
-            event[name] = "[removed]"
-        for secret in self._secrets():
-            for name, value in event.items():
-                event[name] = _without(secret, value)
-        return event
+def _json(_logger: object, _method: str, line: Line) -> bytes:
+    try:
+        return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # a lone surrogate, or nested too deep
+        plain = {name: str(value).encode(errors="replace").decode() for name, value in line.items()}
+        return orjson.dumps(plain, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def _without(secret: str, value: object) -> object:
-    if type(value) is str:
-        return value.replace(secret, "[removed]") if secret in value else value
-    if isinstance(value, dict):
-        return {_without(secret, name): _without(secret, each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without(secret, each) for each in value]
-    return value
+class _Console:
+    """Lines for people."""
 
+    def __init__(self, *, color: bool, everything: bool) -> None:
+        self._paint = Paint(color=color)
+        self._everything = everything
 
-def _json(_logger: object, _method: str, event: Event) -> bytes:
-    return orjson.dumps(event, default=str, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
-
-
-def _console(*, color: bool) -> Callable[[object, str, Event], bytes]:
-    def render(_logger: object, _method: str, event: Event) -> bytes:
-        level, name = event.pop("level"), event.pop("event")
-        if name == "number.planned" or (name == "number" and event.get("outcome") in _QUIET):
+    def __call__(self, _logger: object, _method: str, line: Line) -> bytes:
+        told = console_line(line, self._paint, everything=self._everything)
+        if told is None:
             raise structlog.DropEvent
-        time = event.pop("timestamp")[11:19]
-        event.pop("run_id", None)
-        word = f"\x1b[{_COLORS[level]}m{level:<7}\x1b[0m" if color else f"{level:<7}"
-        fields = " ".join(f"{key}={_shown(value)}" for key, value in event.items())
-        return f"{time} {word} {safe(str(name)):<18} {fields}\n".encode()
-
-    return render
-
-
-def _shown(value: object) -> str:
-    text = safe(str(value))
-    return f'"{text}"' if " " in text or not text else text
+        return told.encode()

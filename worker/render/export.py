@@ -1,30 +1,47 @@
 """A desired-state file of what an account has now."""
 
-import json
+from typing import Final
 
-from worker.model import ObservedAccount
+from worker.model import Observed, ObservedAccount
+from worker.phones import normalise
 from worker.render.numbers import hyphenated
 from worker.render.terminal import safe
 
 __all__ = ["desired_yaml"]
 
+_NAME_COLUMNS: Final = 64
 
-def desired_yaml(account: ObservedAccount, *, name: str, endpoint: str) -> str:
-    """A file whose plan shows no change. Numbers whose status cannot be asked for stand in it as comments."""
-    lines = ["version: 1", f"account: {_quoted(name)}"]
-    if account.account_id is not None:
-        lines.append(f"account_id: {_quoted(account.account_id)}")
-    lines += [f"endpoint: {_quoted(endpoint)}", "unmanaged: report"]
+
+def desired_yaml(account: ObservedAccount, *, name: str, endpoint: str | None = None) -> str:
+    """A file whose plan shows no change: the account's ACTIVE and INACTIVE numbers, in the order of their digits.
+
+    Numbers in another status, which cannot be asked for, and those that no file may list stand in it as comments.
+    """
     numbers = sorted(account.numbers.values(), key=lambda number: number.phone)
-    listed = [f"  {_quoted(hyphenated(number.phone))}: {number.status}" for number in numbers if number.status.writable]
-    lines += ["numbers:", *listed] if listed else ["numbers: {}"]
-    others = [number for number in numbers if not number.status.writable]
+    listed = [number for number in numbers if _listable(number)]
+    others = [number for number in numbers if not _listable(number)]
+    lines = ["version: 1", f"account: {_quoted(name)}"]
+    if account.account_id:
+        lines.append(f"account_id: {_quoted(account.account_id)}")
+    if endpoint is not None:
+        lines.append(f"endpoint: {_quoted(endpoint)}")
+    lines.append("unmanaged: report  # tell of registered numbers that are not listed here, and leave them alone")
+    lines.append("numbers:" if listed else "numbers: {}")
+    lines += [f"  {_quoted(hyphenated(number.phone))}: {number.status}" for number in listed]
     if others:
-        lines.append("# Registered too, but in a status that nobody can ask for:")
-        lines += [f"#   {hyphenated(number.phone)}: {safe(number.status)}" for number in others]
+        lines += ["", "# Registered too, but not to be had by listing them:"]
+        lines += [f"#   {safe(hyphenated(number.phone))}: {safe(number.status)}" for number in others]
     return "\n".join(lines) + "\n"
 
 
+def _listable(number: Observed) -> bool:
+    try:
+        return number.status.writable and normalise(hyphenated(number.phone)) == number.phone
+    except ValueError:
+        return False
+
+
 def _quoted(text: str) -> str:
-    # a JSON string is a YAML string, whatever is in it
-    return json.dumps(text)
+    """The text in double quotes, as every YAML parser reads it; quoted, nothing is taken for a number or a flag."""
+    escaped = safe(text, _NAME_COLUMNS).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

@@ -4,47 +4,34 @@ Those of documents and settings come from the types themselves. Documents may ga
 there; in files that people write they are mistakes.
 """
 
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
-from worker.model import Action, Phone, Plan, Result, Timestamp, Unmanaged
+from worker.model import Plan, Result, Status, Unmanaged
+from worker.render.loglines import LogLine
 from worker.settings import ENDPOINTS, Settings
 
-__all__ = ["NAMES", "LogLine", "schema"]
+__all__ = ["NAMES", "schema"]
 
 NAMES: Final = ("desired", "settings", "plan", "result", "log")
 
-Counts = dict[str, Annotated[int, Meta(ge=0)]]
+_TITLES: Final = {
+    "desired": "Desired state of the sender numbers of one account",
+    "settings": "Settings of a run",
+    "plan": "What it would take to bring accounts to their desired state",
+    "result": "What became of every number in a run",
+    "log": "One log line",
+}
 
+_TYPES: Final[dict[str, type[Struct]]] = {"settings": Settings, "plan": Plan, "result": Result, "log": LogLine}
 
-class LogLine(Struct, omit_defaults=True, kw_only=True):
-    """One line of the log. Beyond the first three, fields are there where they apply."""
+_WRITTEN: Final = frozenset({"plan", "result"})
+"""What is written by the worker alone, and always with every field."""
 
-    timestamp: Timestamp
-    level: Literal["debug", "info", "warning", "error", "critical"]
-    event: str
-    run_id: str | None = None
-    account: str | None = None
-    phone: Phone | None = None
-    action: Action | None = None
-    desired: str | None = None
-    before: str | None = None
-    after: str | None = None
-    outcome: (
-        Annotated[str, Meta(description="Of a number, an account or the run; see the schema of the result.")] | None
-    ) = None
-    attempts: Annotated[int, Meta(ge=0)] | None = None
-    duration_ms: Annotated[float, Meta(ge=0)] | None = None
-    http_status: int | None = None
-    error_code: str | None = None
-    error_message: str | None = None
-    counts: Counts | None = None
-    accounts: int | None = None
-    numbers: int | None = None
-    active: int | None = None
-    fingerprint: str | None = None
+_PHONE_TEXT: Final = r"^[0-9+().\- \u00a0\u2010-\u2014\u2212]{3,40}$"
+"""Every spelling that could be a number; `validate` knows which of them are."""
 
 
 def schema(name: str) -> dict[str, Any]:
@@ -53,32 +40,42 @@ def schema(name: str) -> dict[str, Any]:
     Raises:
         KeyError: there is none of that name.
     """
-    types = {"settings": Settings, "plan": Plan, "result": Result, "log": LogLine}
-    made = _desired() if name == "desired" else msgspec.json.schema(types[name])
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": f"urn:senderid:schema:{name}:v1",
-        **made,
-    }
+    made = _desired() if name == "desired" else _of_type(_TYPES[name], complete=name in _WRITTEN)
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": f"urn:senderid:schema:{name}:v1"}
+    return {**head, **made, "title": _TITLES[name]}
+
+
+def _of_type(type_: type[Struct], *, complete: bool) -> dict[str, Any]:
+    (root,), parts = msgspec.json.schema_components([type_])
+    made = parts.pop(root["$ref"].rpartition("/")[2])
+    if complete:
+        for part in (made, *parts.values()):
+            if "properties" in part:
+                part["required"] = list(part["properties"])
+    return {**made, "$defs": parts} if parts else made
 
 
 def _desired() -> dict[str, Any]:
     text = {"type": "string", "minLength": 1}
+    # what YAML takes for a number or a flag is taken as the text that stands in the file
+    words = {"type": ["string", "number", "boolean"], "minLength": 1}
     status = {
         "description": "ACTIVE or INACTIVE, in any letter case.",
-        "type": "string",
-        "pattern": "^([Aa][Cc][Tt][Ii][Vv][Ee]|[Ii][Nn][Aa][Cc][Tt][Ii][Vv][Ee])$",
+        "anyOf": [
+            {"enum": [Status.ACTIVE.value, Status.INACTIVE.value]},
+            {"type": "string", "pattern": "^([Aa][Cc][Tt][Ii][Vv][Ee]|[Ii][Nn][Aa][Cc][Tt][Ii][Vv][Ee])$"},
+        ],
     }
     entry = {
         "status": {"$ref": "#/$defs/status"},
-        "note": {**text, "maxLength": 1000, "description": "For people: shown in plans."},
-        "owner": {**text, "maxLength": 1000, "description": "For people: who answers for the number."},
+        "note": {**words, "maxLength": 1000, "description": "For people: shown in plans."},
+        "owner": {**words, "maxLength": 1000, "description": "For people: who answers for the number."},
         "protected": {"type": "boolean", "description": "true: told when it differs, never written.", "default": False},
     }
     phone = {
         "description": "A Korean number in any spelling: 010-1234-5678, 02) 123 4567, +82 10-1234-5678.",
         "type": ["string", "integer"],
-        "pattern": r"^[0-9+().\- \u00a0\u2010-\u2014\u2212]{3,40}$",
+        "pattern": _PHONE_TEXT,
     }
     secret = {
         "description": "A reference, never the secret itself.",
@@ -89,11 +86,11 @@ def _desired() -> dict[str, Any]:
         "maxProperties": 1,
     }
     return {
-        "title": "Desired state of the sender numbers of one account",
+        "description": "One YAML document is one account. Unknown keys are refused.",
         "type": "object",
         "properties": {
-            "version": {"const": 1},
-            "account": {**text, "maxLength": 64, "description": "Name in logs and reports. Default: the file's stem."},
+            "version": {"enum": [1, "1"], "description": "The version of this format."},
+            "account": {**words, "maxLength": 64, "description": "Name in logs and reports. Default: the file's stem."},
             "account_id": {
                 "type": ["string", "integer"],
                 "description": "Pins the account: an answer of any other one is an error.",
@@ -130,7 +127,7 @@ def _desired() -> dict[str, Any]:
                 "anyOf": [
                     {
                         "type": "object",
-                        "propertyNames": {"pattern": phone["pattern"]},
+                        "propertyNames": {"pattern": _PHONE_TEXT},
                         "additionalProperties": {"anyOf": [{"$ref": "#/$defs/status"}, {"$ref": "#/$defs/entry"}]},
                     },
                     {"type": "array", "items": {"$ref": "#/$defs/listed"}},

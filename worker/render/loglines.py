@@ -1,0 +1,121 @@
+"""Log lines: the fields of one as a machine reads it, and the line that a person gets of it."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Any, Final, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from worker.model import Action, Count, Outcome, Phone, RunOutcome, Timestamp
+from worker.render.layout import counts
+from worker.render.numbers import hyphenated
+from worker.render.terminal import Paint, fit, safe
+
+__all__ = ["Event", "LogLine", "console_line"]
+
+_OUTCOMES: Final = sorted({*Outcome, *RunOutcome})
+_STYLES: Final = {"debug": "dim", "info": "cyan", "warning": "yellow", "error": "red"}
+_VALUE_COLUMNS: Final = 200
+_ACCOUNT_COLUMNS: Final = 12
+
+
+class Event(StrEnum):
+    """What a line is about. There may be more events later."""
+
+    RUN_STARTED = "run.started"
+    RUN_FINISHED = "run.finished"
+    ACCOUNT_OBSERVED = "account.observed"
+    ACCOUNT_FAILED = "account.failed"
+    NUMBER_PLANNED = "number.planned"
+    NUMBER = "number"
+    REQUEST_RETRIED = "request.retried"
+    RATE_LIMIT_HELD = "rate_limit.held"
+
+
+class LogLine(Struct, frozen=True, kw_only=True):
+    """One line of the log. Beyond the first four, a field is there where it applies, and never null."""
+
+    timestamp: Timestamp
+    level: Literal["debug", "info", "warning", "error"]
+    event: Annotated[
+        str,
+        Meta(
+            description="What the line is about. `number` closes the story of one number in an apply, `number.planned` "
+            "in a plan; there is one such line for each number.",
+            examples=[event.value for event in Event],
+        ),
+    ]
+    run_id: Annotated[str, Meta(description="The same on all lines of a run, and in its result.")]
+    account: Annotated[str, Meta(description="The account's name in the desired state.")] | UnsetType = UNSET
+    phone: Phone | UnsetType = UNSET
+    action: Action | UnsetType = UNSET
+    desired: Annotated[str, Meta(description="The status that is asked for.")] | UnsetType = UNSET
+    before: Annotated[str, Meta(description="The status at the first look.")] | UnsetType = UNSET
+    after: Annotated[str, Meta(description="The status at the last look.")] | UnsetType = UNSET
+    outcome: (
+        Annotated[
+            str,
+            Meta(description="What became of a number, or of the run.", extra_json_schema={"enum": _OUTCOMES}),
+        ]
+        | UnsetType
+    ) = UNSET
+    attempts: Annotated[int, Meta(ge=0, description="How often the request was sent.")] | UnsetType = UNSET
+    duration_ms: (
+        Annotated[float, Meta(ge=0, description="Milliseconds that it took, or will be waited.")] | UnsetType
+    ) = UNSET
+    http_status: Annotated[int, Meta(ge=100, le=599)] | UnsetType = UNSET
+    error_code: Annotated[str, Meta(description="The API's code, or the worker's own.")] | UnsetType = UNSET
+    error_message: Annotated[str, Meta(description="For people.")] | UnsetType = UNSET
+    raised_at: Annotated[list[str], Meta(description="Where a bug showed, outermost first.")] | UnsetType = UNSET
+    accounts: Annotated[int, Meta(ge=0, description="Accounts of the run.")] | UnsetType = UNSET
+    numbers: Annotated[int, Meta(ge=0, description="Numbers of the run, or that an account has.")] | UnsetType = UNSET
+    active: Annotated[int, Meta(ge=0, description="ACTIVE numbers that an account has.")] | UnsetType = UNSET
+    counts: Annotated[dict[str, Count], Meta(description="Numbers by action or outcome.")] | UnsetType = UNSET
+    fingerprint: Annotated[str, Meta(description="The saved plan's.")] | UnsetType = UNSET
+
+
+_TOLD: Final = frozenset({Outcome.CHANGED, Outcome.FAILED, Outcome.CONFLICT, Outcome.UNVERIFIED})
+"""Outcomes that people want to see while they come about; the result tells of all the others."""
+
+_SILENT: Final = frozenset({Event.RUN_STARTED, Event.RUN_FINISHED, Event.ACCOUNT_OBSERVED, Event.NUMBER_PLANNED})
+
+_PLACED: Final = frozenset(
+    {"timestamp", "level", "event", "run_id", "account", "phone", "action", "desired", "before", "after", "outcome"}
+    | {"counts", "http_status", "error_code", "error_message"}
+)
+
+
+def console_line(line: Mapping[str, Any], paint: Paint, *, everything: bool) -> str | None:
+    """A log line for a terminal, ended by a newline; None for one that a person would skip, unless `everything`."""
+    event = line["event"]
+    if not everything and (event in _SILENT or (event == Event.NUMBER and line.get("outcome") not in _TOLD)):
+        return None
+    level = line["level"]
+    parts = [
+        f"{line['timestamp'][11:19]}Z",
+        paint(_STYLES[level], f"{level:<7}"),
+        fit(_shown(line.get("account", "")), _ACCOUNT_COLUMNS),
+        paint("bold", safe(event, _VALUE_COLUMNS)),
+        *_details(line),
+    ]
+    return " ".join(part for part in parts if part).rstrip() + "\n"
+
+
+def _details(line: Mapping[str, Any]) -> list[str]:
+    found = []
+    if "phone" in line:
+        found.append(safe(hyphenated(line["phone"]), _VALUE_COLUMNS))
+    found += [_shown(line[name]) for name in ("action", "outcome") if name in line]
+    if "before" in line:
+        found.append(f"{_shown(line['before'])} → {_shown(line.get('after', line.get('desired', '?')))}")
+    if "counts" in line:
+        found.append(counts((number, safe(kind)) for kind, number in line["counts"].items()))
+    found += [f"{safe(name)}={_shown(value)}" for name, value in line.items() if name not in _PLACED]
+    if "error_code" in line:
+        status = f" ({_shown(line['http_status'])})" if "http_status" in line else ""
+        found.append(f"{_shown(line['error_code'])}{status}: {_shown(line.get('error_message', ''))}")
+    return found
+
+
+def _shown(value: Any) -> str:
+    return safe(str(value), _VALUE_COLUMNS)
