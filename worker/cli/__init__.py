@@ -41,7 +41,7 @@ class _Verbs(click.Group):
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, message="senderid %(version)s")
 def senderid() -> None:
-    """Keep the SMS sender numbers of CoolSMS / SOLAPI accounts as a file says they should be.
+    r"""Keep the SMS sender numbers of CoolSMS / SOLAPI accounts as a file says they should be.
 
     \b
     발신번호를 파일에 적힌 상태로 유지합니다.

@@ -18,7 +18,7 @@ from worker.phones import normalise
 from worker.policy import ALLOW_ALL, RULES, Selection
 from worker.settings import Settings
 
-__all__ = ["Resolver", "load_accounts", "load_settings", "read_rules", "read_selection"]
+__all__ = ["Known", "Resolver", "load_accounts", "load_settings", "read_rules", "read_selection"]
 
 _DEFAULT_CREDENTIALS: Final = CredentialsRef(SecretRef(env="SOLAPI_API_KEY"), SecretRef(env="SOLAPI_API_SECRET"))
 _SECRET_CAP: Final = 4096
@@ -106,6 +106,19 @@ class Resolver:
             self.secrets.add(secret)
             self._found[where] = Credentials(key, Secret(secret))
         return self._found[where]
+
+
+class Known(Resolver):
+    """Credentials that need no looking up."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        super().__init__()
+        self._credentials = credentials
+        self.secrets.add(credentials.api_secret.reveal())
+
+    def __call__(self, reference: CredentialsRef | None) -> Credentials:  # noqa: ARG002 - whatever is asked for
+        """The credentials."""
+        return self._credentials
 
 
 def _resolve(reference: SecretRef, what: str) -> str:

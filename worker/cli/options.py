@@ -29,7 +29,7 @@ files: Final = _all(
         "paths",
         metavar="PATH",
         multiple=True,
-        help=f"Desired state: a file, a folder walked for *.yaml and *.yml, or - for stdin. Repeatable. [{DEFAULT_FILES}]",
+        help=f"Desired state: a file, a folder walked for *.yaml and *.yml, or -. Repeatable. [{DEFAULT_FILES}]",
     ),
 )
 

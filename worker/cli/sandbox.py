@@ -1,16 +1,28 @@
 """`senderid sandbox`: the simulated API, to try things on."""
 
+import asyncio
+import json
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
 
 from worker.cli.status import ExitStatus
+from worker.errors import UsageError
+
+if TYPE_CHECKING:
+    from worker.sandbox import SandboxAccount
 
 __all__ = ["command"]
+
+_NUMBERS = 20
 
 
 @click.command("sandbox")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="0 takes a free one. [0]")
-@click.option("--numbers", type=click.IntRange(0, 1_000_000), help="How many numbers the account has. [20]")
-@click.option("--state", metavar="FILE.json", help="An account document, or several, to begin with.")
+@click.option("--numbers", type=click.IntRange(0, 1_000_000), help=f"How many numbers the account has. [{_NUMBERS}]")
+@click.option("--state", metavar="FILE.json", help="An account document to begin with, in place of --numbers.")
 @click.option(
     "--faults", type=click.Choice(["calm", "flaky", "hostile"]), default="calm", help="What goes wrong. [calm]"
 )
@@ -34,4 +46,51 @@ def command(
     It checks signatures, clocks and rate limits as the real one does. When it is ready it prints one JSON line with
     url, api_key and api_secret: put them into SENDERID_ENDPOINT, SOLAPI_API_KEY and SOLAPI_API_SECRET.
     """
+    if state is not None and numbers is not None:
+        raise UsageError("--state and --numbers both say what the account has: give one of them")
+    limits = _rate_limit(rate_limit)
+    accounts = _accounts(state, _NUMBERS if numbers is None else numbers, seed)
+    for account in accounts[:1]:
+        account.api_key = api_key or account.api_key
+        account.api_secret = api_secret or account.api_secret
+
+    from worker.sandbox import Sandbox
+
+    async def serve() -> None:
+        stopped = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+        box = Sandbox(accounts, faults=faults, seed=seed, rate_limit=limits)
+        try:
+            url = await box.start(port)
+        except OSError as error:
+            raise UsageError(f"--port {port} cannot be listened on: {error.strerror}") from None
+        first = accounts[0]
+        click.echo(json.dumps({"url": url, "api_key": first.api_key, "api_secret": first.api_secret}))
+        try:
+            await stopped.wait()
+        finally:
+            await box.stop()
+
+    asyncio.run(serve())
     return ExitStatus.OK
+
+
+def _rate_limit(text: str) -> tuple[int, int]:
+    writes, _, reads = text.partition("/")
+    if not (writes.isdecimal() and reads.isdecimal() and int(writes) and int(reads)):
+        raise UsageError(f"--rate-limit {text!r}: two whole numbers are needed, writes/reads, such as 100/20")
+    return int(writes), int(reads)
+
+
+def _accounts(state: str | None, numbers: int, seed: int) -> "list[SandboxAccount]":
+    from worker.sandbox import generate, load_state
+
+    if state is None:
+        return [generate(numbers, seed=seed)]
+    try:
+        return load_state(Path(state).read_bytes())
+    except OSError as error:
+        raise UsageError(f"--state {state}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise UsageError(f"--state {state}: {error}") from None

@@ -113,10 +113,15 @@ class Session:
 
 
 def run(
-    verb: Callable[[Session], Awaitable[int]], settings: Settings, *, no_color: bool = False, progress: bool = False
+    verb: Callable[[Session], Awaitable[int]],
+    settings: Settings,
+    *,
+    resolver: Resolver | None = None,
+    no_color: bool = False,
+    progress: bool = False,
 ) -> int:
     """The exit status of `verb`, run with a session of its own; that of the signal where one arrived."""
-    resolver = Resolver()
+    resolver = resolver or Resolver()
     terminal = sys.stderr.isatty()
     bar = Progress(enabled=progress and terminal)
     chosen = settings.log.format

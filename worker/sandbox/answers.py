@@ -1,0 +1,166 @@
+"""What an answer becomes when a fault meets it."""
+
+import gzip
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from email.utils import format_datetime
+from enum import Enum
+from functools import cache
+from typing import Final
+
+import msgspec
+
+from worker.sandbox.faults import Fault
+from worker.sandbox.state import SandboxAccount
+
+__all__ = ["Answered", "Cut", "perform"]
+
+_PAGE: Final = b"<html><head><title>Error</title></head><body><h1>Something went wrong</h1></body></html>"
+_MIB: Final = 1 << 20
+_BOMB_MIB: Final = 300
+_FLOOD_MIB: Final = 80
+_STALLED: Final = 3600.0
+"""Seconds: longer than any client waits."""
+
+
+class Cut(Enum):
+    """Where a connection ends."""
+
+    AT_ONCE = "before the answer"
+    HALFWAY = "in the middle of the body"
+
+
+class Answered:
+    """An answer on its way: what it says, and how slowly and how completely. Times are seconds."""
+
+    __slots__ = ("body", "cut", "delay", "headers", "pause", "piece", "repeat", "status")
+
+    def __init__(self, status: int, body: bytes) -> None:
+        self.status = status
+        self.body = body
+        self.headers: dict[str, str] = {}
+        self.delay = 0.0
+        self.pause = 0.0
+        self.piece = 0
+        self.repeat = 1
+        self.cut: Cut | None = None
+
+    def pieces(self, whole: bytes) -> Iterator[bytes]:
+        """The body as it is written."""
+        step = self.piece or len(whole) or 1
+        for _ in range(self.repeat):
+            for start in range(0, len(whole), step):
+                yield whole[start : start + step]
+
+    def becomes(self, status: int, body: bytes | dict[str, object] = b"", **headers: str) -> None:
+        """Something else altogether."""
+        self.status = status
+        self.body = body if isinstance(body, bytes) else msgspec.json.encode(body)
+        self.headers |= {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+_ERRORS: Final[dict[Fault, tuple[int, bytes | dict[str, object]]]] = {
+    Fault.INTERNAL_ERROR: (500, {"errorCode": "InternalError", "errorMessage": "내부 오류가 발생했습니다."}),
+    Fault.BAD_GATEWAY: (502, _PAGE),
+    Fault.UNAVAILABLE: (503, _PAGE),
+    Fault.GATEWAY_TIMEOUT: (504, b""),
+    Fault.REQUEST_TIMEOUT: (408, b""),
+    Fault.FAILS_AFTERWARDS: (500, {"errorCode": "InternalError", "errorMessage": "내부 오류가 발생했습니다."}),
+    Fault.HTML: (200, _PAGE),
+    Fault.GARBAGE: (200, b"\x00\xff\xfe garbage"),
+    Fault.NO_CONTENT: (204, b""),
+    Fault.OTHER_JSON: (200, b'["what", {"is": "this"}]'),
+    Fault.DUPLICATED_SIGNATURE: (403, {"errorCode": "DuplicatedSignature", "errorMessage": "이미 사용되었습니다."}),
+    Fault.CLOCK_SKEW: (403, {"errorCode": "RequestTimeTooSkewed", "errorMessage": "시간이 차이납니다."}),
+    Fault.ESCAPES: (
+        500,
+        {"errorCode": "Evil\r\n\x1b[2J", "errorMessage": "\x1b[31mred\x1b[0m\r\nlevel=error forged\x07"},
+    ),
+    Fault.INVALID_KEY: (400, {"errorCode": "InvalidApiKey", "errorMessage": "유효하지 않은 API Key입니다."}),
+    Fault.WRONG_SIGNATURE: (403, {"errorCode": "SignatureDoesNotMatch", "errorMessage": "일치하지 않습니다."}),
+    Fault.FORBIDDEN: (403, {"errorCode": "Forbidden", "errorMessage": "권한이 없습니다."}),
+    Fault.NOT_FOUND: (404, {"errorCode": "ResourceNotFound", "errorMessage": "찾을 수 없습니다."}),
+    Fault.NOT_REGISTERED: (400, {"errorCode": "InvalidSenderId", "errorMessage": "찾을 수 없습니다."}),
+    Fault.NOT_WRITABLE: (409, {"errorCode": "FailedToUpdate", "errorMessage": "변경할 수 없습니다."}),
+    Fault.TEAPOT: (418, {"errorCode": "Teapot", "errorMessage": "차 주전자입니다."}),
+}
+
+_LIMITED: Final = {
+    Fault.RATE_LIMITED: "1",
+    Fault.RATE_LIMITED_SILENTLY: None,
+    Fault.RATE_LIMITED_BEFORE: "-5",
+    Fault.RATE_LIMITED_OBSCURELY: "soon",
+    Fault.RATE_LIMITED_FOR_A_YEAR: "31536000",
+}
+
+
+_CUTS: Final = {
+    Fault.RESET_BEFORE: Cut.AT_ONCE,
+    Fault.RESET_AFTER: Cut.AT_ONCE,
+    Fault.HALF_AN_ANSWER: Cut.HALFWAY,
+}
+_HEADERS: Final = {
+    Fault.NOT_GZIP: {"Content-Encoding": "gzip"},
+    Fault.STRANGE_DATE: {"Date": "yesterday, around noon"},
+}
+_DELAYS: Final = {Fault.SLOW: 0.3, Fault.STALL: _STALLED}
+
+
+def perform(
+    fault: Fault, answered: Answered, *, account: SandboxAccount, phone: str | None, stale: bytes, now: datetime
+) -> None:
+    """Change the answer as the fault says. `stale` is the document before the write, `now` the server's time."""
+    if fault in _ERRORS:
+        status, body = _ERRORS[fault]
+        answered.becomes(status, body)
+    elif fault in _LIMITED:
+        answered.becomes(429, {"errorCode": "TooManyRequests", "message": "요청 한도를 초과했습니다."})
+        if (wait := _LIMITED[fault]) is not None:
+            answered.headers["Retry-After"] = wait
+    elif fault in _CUTS:
+        answered.cut = _CUTS[fault]
+    elif fault in _HEADERS:
+        answered.headers |= _HEADERS[fault]
+    elif fault in _DELAYS:
+        answered.delay = _DELAYS[fault]
+    elif answered.status == 200 and fault in {Fault.ONE_NUMBER_REPLY, Fault.SHORT_REPLY, Fault.STALE_ROWS}:  # noqa: PLR2004
+        if phone is not None:
+            _reply(fault, answered, account, phone, stale)
+    else:
+        _distort(fault, answered, account, now)
+
+
+def _reply(fault: Fault, answered: Answered, account: SandboxAccount, phone: str, stale: bytes) -> None:
+    if fault is Fault.STALE_ROWS:
+        answered.body = stale
+    elif fault is Fault.ONE_NUMBER_REPLY:
+        answered.body = account.one_number_document(phone)
+    else:
+        answered.body = msgspec.json.encode({"phoneNumber": phone, "status": account.numbers[phone].status})
+
+
+def _distort(fault: Fault, answered: Answered, account: SandboxAccount, now: datetime) -> None:
+    match fault:
+        case Fault.RATE_LIMITED_UNTIL:
+            until = format_datetime(now + timedelta(seconds=1), usegmt=True)
+            answered.becomes(429, {"errorCode": "TooManyRequests", "message": "한도"}, Retry_After=until)
+        case Fault.UNKNOWN_FIELDS:
+            answered.body = answered.body.replace(b'"limit":', b'"zebra":{"stripes":[1,2]},"limit":', 1)
+        case Fault.DRIP:
+            answered.piece, answered.pause = max(1, len(answered.body) // 10), 0.02
+        case Fault.REDIRECT:
+            answered.becomes(307, b"", Location="http://127.0.0.1:9/elsewhere")
+        case Fault.OTHER_ACCOUNT:
+            answered.body = answered.body.replace(account.account_id.encode(), b"99999999", 1)
+        case Fault.BOMB:
+            answered.becomes(200, _compressed(_BOMB_MIB), Content_Encoding="gzip")
+        case Fault.FLOOD:
+            answered.becomes(200, bytes(_MIB), Content_Encoding="gzip")
+            answered.repeat = _FLOOD_MIB
+        case _:
+            return
+
+
+@cache
+def _compressed(mebibytes: int) -> bytes:
+    return gzip.compress(b'{"senderIds":[' + b" " * (mebibytes * _MIB) + b"]}", 1)

@@ -1,0 +1,169 @@
+"""What can go wrong on the way, by name, and the profiles that choose among it."""
+
+from collections import defaultdict, deque
+from enum import Enum
+from random import Random
+from typing import Final, NamedTuple
+
+__all__ = ["PROFILES", "Fault", "Faults", "Profile"]
+
+
+class Fault(Enum):
+    """One thing that goes wrong; its value tells what."""
+
+    INTERNAL_ERROR = "500 in the API's JSON; nothing is carried out"
+    BAD_GATEWAY = "502 in a proxy's HTML; nothing is carried out"
+    UNAVAILABLE = "503 in a proxy's HTML; nothing is carried out"
+    GATEWAY_TIMEOUT = "504 without a body; a write is carried out"
+    REQUEST_TIMEOUT = "408; nothing is carried out"
+    FAILS_AFTERWARDS = "500; a write is carried out"
+    RATE_LIMITED = "429, Retry-After in seconds"
+    RATE_LIMITED_UNTIL = "429, Retry-After as a date"
+    RATE_LIMITED_SILENTLY = "429 without Retry-After"
+    RATE_LIMITED_BEFORE = "429, a negative Retry-After"
+    RATE_LIMITED_OBSCURELY = "429, a Retry-After that is neither number nor date"
+    RATE_LIMITED_FOR_A_YEAR = "429, Retry-After of a year"
+    RESET_BEFORE = "the connection is reset; nothing is carried out"
+    RESET_AFTER = "the connection is reset; a write is carried out"
+    HALF_AN_ANSWER = "the connection closes in the middle of the body; a write is carried out"
+    HTML = "200 with HTML; a write is carried out"
+    GARBAGE = "200 with bytes that are nothing; a write is carried out"
+    NO_CONTENT = "204; a write is carried out"
+    OTHER_JSON = "200 with JSON of another shape; a write is carried out"
+    NOT_GZIP = "200 that says gzip and is not; a write is carried out"
+    STALE_ROWS = "the reply shows every number as it was before the write"
+    UNKNOWN_FIELDS = "the answer has fields that nobody knows"
+    ONE_NUMBER_REPLY = "the reply to a write holds that number alone"
+    SHORT_REPLY = "the reply to a write is phoneNumber and status"
+    SLOW = "the answer comes a third of a second late"
+    DRIP = "the answer comes in small pieces"
+    STALL = "no answer comes; a write is carried out"
+    DUPLICATED_SIGNATURE = "403 DuplicatedSignature for a new signature"
+    CLOCK_SKEW = "403 RequestTimeTooSkewed"
+    STRANGE_DATE = "the Date header cannot be read"
+    ESCAPES = "500 whose message holds line breaks and terminal escapes"
+    REDIRECT = "307 to another place"
+    INVALID_KEY = "400 InvalidApiKey"
+    WRONG_SIGNATURE = "403 SignatureDoesNotMatch"
+    FORBIDDEN = "403 without the scope"
+    NOT_FOUND = "404"
+    NOT_REGISTERED = "400 InvalidSenderId"
+    NOT_WRITABLE = "409 FailedToUpdate"
+    TEAPOT = "418"
+    EDITED_BEFORE = "a person blocks the number right before the request"
+    EDITED_AFTER = "a person switches the number back right after the request"
+    OTHER_ACCOUNT = "the answer is of another account"
+    BOMB = "200 whose few compressed bytes become hundreds of megabytes"
+    FLOOD = "200 with 80 MB of compressed bytes"
+
+    @property
+    def carries_out(self) -> bool:
+        """Whether a write that meets this fault takes effect all the same."""
+        return self in _CARRYING_OUT
+
+
+_CARRYING_OUT: Final = frozenset(
+    {
+        Fault.GATEWAY_TIMEOUT,
+        Fault.FAILS_AFTERWARDS,
+        Fault.RESET_AFTER,
+        Fault.HALF_AN_ANSWER,
+        Fault.HTML,
+        Fault.GARBAGE,
+        Fault.NO_CONTENT,
+        Fault.OTHER_JSON,
+        Fault.NOT_GZIP,
+        Fault.STALE_ROWS,
+        Fault.UNKNOWN_FIELDS,
+        Fault.ONE_NUMBER_REPLY,
+        Fault.SHORT_REPLY,
+        Fault.SLOW,
+        Fault.DRIP,
+        Fault.STALL,
+        Fault.STRANGE_DATE,
+        Fault.EDITED_AFTER,
+        Fault.OTHER_ACCOUNT,
+        Fault.BOMB,
+        Fault.FLOOD,
+    }
+)
+
+
+class Profile(NamedTuple):
+    """Which faults happen, to what share of the requests, and how many at most to one request in a row."""
+
+    faults: tuple[Fault, ...]
+    share: float
+    in_a_row: int
+
+
+_FLAKY: Final = (
+    Fault.INTERNAL_ERROR,
+    Fault.BAD_GATEWAY,
+    Fault.UNAVAILABLE,
+    Fault.RATE_LIMITED,
+    Fault.RATE_LIMITED_UNTIL,
+    Fault.RESET_BEFORE,
+    Fault.RESET_AFTER,
+    Fault.HALF_AN_ANSWER,
+    Fault.GARBAGE,
+    Fault.SLOW,
+    Fault.DUPLICATED_SIGNATURE,
+    Fault.SHORT_REPLY,
+    Fault.ONE_NUMBER_REPLY,
+)
+_HOSTILE: Final = (
+    *_FLAKY,
+    Fault.GATEWAY_TIMEOUT,
+    Fault.REQUEST_TIMEOUT,
+    Fault.FAILS_AFTERWARDS,
+    Fault.RATE_LIMITED_SILENTLY,
+    Fault.RATE_LIMITED_BEFORE,
+    Fault.RATE_LIMITED_OBSCURELY,
+    Fault.RATE_LIMITED_FOR_A_YEAR,
+    Fault.HTML,
+    Fault.NO_CONTENT,
+    Fault.OTHER_JSON,
+    Fault.NOT_GZIP,
+    Fault.STALE_ROWS,
+    Fault.UNKNOWN_FIELDS,
+    Fault.DRIP,
+    Fault.STALL,
+    Fault.STRANGE_DATE,
+    Fault.ESCAPES,
+)
+
+PROFILES: Final = {
+    "calm": Profile((), 0.0, 0),
+    "flaky": Profile(_FLAKY, 0.15, 2),
+    "hostile": Profile(_HOSTILE, 0.35, 3),
+}
+"""Faults that a correct client survives: those that end an account's run for good happen only by script."""
+
+
+class Faults:
+    """Chooses the fault of each request: the scripted ones first, then by the profile's lot."""
+
+    def __init__(self, profile: str, seed: int) -> None:
+        self._profile = PROFILES[profile]
+        self._chance = Random(seed)  # noqa: S311 - repeatable, not secret
+        self._scripts: dict[tuple[str, str | None], deque[Fault | None]] = defaultdict(deque)
+        self._row: dict[tuple[str, str | None], int] = defaultdict(int)
+
+    def script(self, method: str, phone: str | None, faults: list[Fault | None]) -> None:
+        """What the next requests of this kind meet, one after the other; None is nothing."""
+        self._scripts[method, phone].extend(faults)
+
+    def next(self, method: str, phone: str | None) -> Fault | None:
+        """What this request meets."""
+        for key in ((method, phone), (method, None)):
+            if self._scripts[key]:
+                return self._scripts[key].popleft()
+        faults, share, most = self._profile
+        lot = self._chance.random()
+        key = (method, phone)
+        if not faults or lot >= share or self._row[key] >= most:
+            self._row[key] = 0
+            return None
+        self._row[key] += 1
+        return self._chance.choice(faults)

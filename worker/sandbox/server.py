@@ -1,0 +1,272 @@
+"""The simulated API's server: the checks that the real one makes, in its order, and the faults on the way."""
+
+import asyncio
+import re
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from email.utils import formatdate
+from hmac import compare_digest
+from types import TracebackType
+from typing import Any, Final, Self
+
+import msgspec
+from aiohttp import web
+
+from worker.model import PHONE_PATTERN, Status
+from worker.sandbox.answers import Answered, Cut, perform
+from worker.sandbox.faults import Fault, Faults
+from worker.sandbox.state import SandboxAccount
+from worker.solapi.signing import signature
+
+__all__ = ["Request", "Sandbox"]
+
+_SKEW: Final = 900.0
+"""Seconds that a date may be off, and that a signature is remembered."""
+_SALT: Final = range(12, 65)
+_NUMBERS: Final = "/senderid/v1/numbers"
+_GZIP_FROM: Final = 1024
+"""Bytes from which on an answer is compressed, if the client likes that."""
+
+_PAIR: Final = re.compile(r"\s*(\w+)\s*=\s*([^,]+?)\s*(?:,|$)")
+
+
+class Request(msgspec.Struct, kw_only=True):
+    """One request as it arrived: when (monotonic seconds), what it asked for, what it was answered and did."""
+
+    when: float
+    method: str
+    path: str
+    phone: str | None = None
+    asked: str | None = None
+    api_key: str | None = None
+    signature: str | None = None
+    status: int | None = None
+    fault: Fault | None = None
+    applied: bool = False
+
+
+class _Refused(Exception):
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(code)
+        self.status = status
+        self.body = {"errorCode": code, ("message" if status == 429 else "errorMessage"): message}  # noqa: PLR2004
+
+
+class Sandbox:
+    """Serves accounts on 127.0.0.1. An async context manager.
+
+    `wire` holds every request that arrived, whatever became of it. `rate_limit` is writes and reads in a sliding window
+    of `window_seconds` for each API key, None for no limit. `clock` is Unix time and `monotonic` runs the windows.
+    """
+
+    def __init__(
+        self,
+        accounts: Sequence[SandboxAccount],
+        *,
+        faults: str = "calm",
+        seed: int = 0,
+        rate_limit: tuple[int, int] | None = (100, 20),
+        window_seconds: float = 5.0,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        ssl_context: Any = None,
+    ) -> None:
+        self.accounts = {account.api_key: account for account in accounts}
+        self.wire: list[Request] = []
+        self.url = ""
+        self._faults = Faults(faults, seed)
+        self._limits = None if rate_limit is None else {"PUT": rate_limit[0], "GET": rate_limit[1]}
+        self._window = window_seconds
+        self._clock = clock
+        self._monotonic = monotonic
+        self._ssl = ssl_context
+        self._signatures: dict[str, float] = {}
+        self._arrivals: dict[tuple[str, str], deque[float]] = defaultdict(deque)
+        self._runner: web.ServerRunner | None = None
+
+    def script(self, phone: str | None, method: str, faults: Sequence[Fault | None]) -> None:
+        """What the next requests for a phone meet, before the profile's lot; None is any, and the account's document."""
+        self._faults.script(method, phone, list(faults))
+
+    async def start(self, port: int = 0) -> str:
+        """Listen, and give the URL.
+
+        Raises:
+            OSError: the port cannot be listened on.
+        """
+        self._runner = web.ServerRunner(web.Server(self._handle), shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", port, ssl_context=self._ssl, backlog=1024)
+        await site.start()
+        scheme = "http" if self._ssl is None else "https"
+        self.url = f"{scheme}://127.0.0.1:{self._runner.addresses[0][1]}"
+        return self.url
+
+    async def stop(self) -> None:
+        """Close the port and every connection."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        path = request.path
+        phone = path.removeprefix(f"{_NUMBERS}/") if path.startswith(f"{_NUMBERS}/") else None
+        seen = Request(when=self._monotonic(), method=request.method, path=path, phone=phone)
+        self.wire.append(seen)
+        headers: dict[str, str] = {}
+        try:
+            account = self._authenticated(request, seen)
+            headers |= self._admitted(account, seen)
+            body = await request.read()
+            seen.asked = _asked(body)
+            seen.fault = self._faults.next(request.method, phone)
+            answered = self._answer(account, seen)
+        except _Refused as refused:
+            answered = Answered(refused.status, msgspec.json.encode(refused.body))
+            if refused.status == 429:  # noqa: PLR2004
+                headers["Retry-After"] = str(self._wait(seen))
+        answered.headers.update(headers)
+        seen.status = answered.status
+        return await self._sent(request, answered)
+
+    def _authenticated(self, request: web.BaseRequest, seen: Request) -> SandboxAccount:
+        text = request.headers.get("Authorization") or request.headers.get("Authentication")
+        if text is None:
+            raise _Refused(401, "Unauthorized", "인증 정보가 없습니다.")
+        scheme, _, rest = text.strip().partition(" ")
+        pairs = {name.lower(): value for name, value in _PAIR.findall(rest)}
+        if scheme.lower() != "hmac-sha256" or not {"apikey", "date", "salt", "signature"} <= pairs.keys():
+            raise _Refused(400, "ValidationError", "apiKey, date, salt, signature가 필요합니다.")
+        seen.api_key, seen.signature = pairs["apikey"], pairs["signature"]
+        account = self.accounts.get(pairs["apikey"])
+        if account is None:
+            raise _Refused(400, "InvalidApiKey", "유효하지 않은 API Key입니다.")
+        if len(pairs["salt"]) not in _SALT:
+            raise _Refused(400, "ValidationError", "salt는 12~64바이트여야 합니다.")
+        expected = signature(account.api_secret, pairs["date"], pairs["salt"])
+        if not compare_digest(expected, pairs["signature"].lower()):
+            raise _Refused(403, "SignatureDoesNotMatch", "생성한 Signature와 일치하지 않습니다.")
+        now = self._clock()
+        try:
+            moment = datetime.fromisoformat(pairs["date"])
+        except ValueError:
+            raise _Refused(400, "ValidationError", "date는 ISO 8601 형식이어야 합니다.") from None
+        if moment.tzinfo is None or abs(moment.timestamp() - now) > _SKEW:
+            raise _Refused(403, "RequestTimeTooSkewed", "요청 시간이 서버 시간과 15분 이상 차이납니다.")
+        if now - self._signatures.get(pairs["signature"], -_SKEW) < _SKEW:
+            raise _Refused(403, "DuplicatedSignature", "이미 사용된 Signature입니다.")
+        self._signatures[pairs["signature"]] = now
+        return account
+
+    def _admitted(self, account: SandboxAccount, seen: Request) -> dict[str, str]:
+        """The quota's headers, if the window has room for the request."""
+        if self._limits is None or seen.method not in self._limits:
+            return {}
+        limit = self._limits[seen.method]
+        arrivals = self._arrivals[account.api_key, seen.method]
+        while arrivals and arrivals[0] <= seen.when - self._window:
+            arrivals.popleft()
+        if len(arrivals) >= limit:
+            raise _Refused(429, "TooManyRequests", "요청 한도를 초과했습니다.")
+        arrivals.append(seen.when)
+        return {
+            "x-ratelimit-limit": str(limit),
+            "x-ratelimit-remaining": str(limit - len(arrivals)),
+            "x-ratelimit-reset": f"{arrivals[0] + self._window - seen.when:.3f}",
+        }
+
+    def _wait(self, seen: Request) -> int:
+        """Whole seconds until the window has room again."""
+        arrivals = self._arrivals[seen.api_key or "", seen.method]
+        return int(arrivals[0] + self._window - seen.when) + 1 if arrivals else 1
+
+    def _answer(self, account: SandboxAccount, seen: Request) -> Answered:
+        """What the API says, with the fault that the request meets."""
+        number = account.numbers.get(seen.phone or "")
+        if seen.fault is Fault.EDITED_BEFORE and number is not None:
+            account.switch(number.phone, Status.BLOCKED)
+        stale = account.document() if seen.fault is Fault.STALE_ROWS else b""
+        before = None if number is None else number.status
+        carried_out = seen.fault is None or seen.fault.carries_out
+        answered = self._plain(account, seen) if carried_out else Answered(500, b"")
+        if seen.fault is Fault.EDITED_AFTER and number is not None and before is not None:
+            account.switch(number.phone, before)
+        if seen.fault is not None:
+            now = datetime.fromtimestamp(self._clock(), UTC)
+            perform(seen.fault, answered, account=account, phone=seen.phone, stale=stale, now=now)
+        return answered
+
+    def _plain(self, account: SandboxAccount, seen: Request) -> Answered:
+        if seen.method == "GET" and seen.path == _NUMBERS:
+            return Answered(200, account.document())
+        if seen.method == "GET" and seen.path == f"{_NUMBERS}/active":
+            active = [phone for phone, status in account.statuses.items() if status == Status.ACTIVE]
+            return Answered(200, msgspec.json.encode(active))
+        if seen.method == "GET" and seen.path == "/cash/v1/balance":
+            return Answered(200, b'{"balance":1000,"point":0}')
+        if seen.method == "PUT" and seen.phone is not None:
+            return self._written(account, seen, seen.phone)
+        raise _Refused(404, "ResourceNotFound", "요청한 리소스를 찾을 수 없습니다.")
+
+    def _written(self, account: SandboxAccount, seen: Request, phone: str) -> Answered:
+        if seen.asked not in {Status.ACTIVE, Status.INACTIVE} or not re.fullmatch(PHONE_PATTERN, phone, re.ASCII):
+            raise _Refused(400, "ValidationError", '"status" must be one of [ACTIVE, INACTIVE]')
+        number = account.numbers.get(phone)
+        if number is None:
+            raise _Refused(400, "InvalidSenderId", "등록된 발신번호 정보를 찾을 수 없습니다.")
+        if number.status not in {Status.ACTIVE, Status.INACTIVE}:
+            raise _Refused(409, "FailedToUpdate", "등록된 발신번호의 상태가 'ACTIVE', 'INACTIVE'가 아닙니다.")
+        account.switch(phone, str(seen.asked), datetime.fromtimestamp(self._clock(), UTC))
+        seen.applied = True
+        return Answered(200, account.document())
+
+    async def _sent(self, request: web.BaseRequest, answered: Answered) -> web.StreamResponse:
+        """The answer on its way, as slow and as broken as its fault wants it."""
+        if answered.delay:
+            await asyncio.sleep(answered.delay)
+        transport = request.transport
+        if answered.cut is Cut.AT_ONCE and transport is not None:
+            transport.abort()
+            return web.Response()
+        response = web.StreamResponse(status=answered.status)
+        response.headers["Content-Type"] = "text/html" if answered.body[:1] == b"<" else "application/json"
+        response.headers["Date"] = formatdate(self._clock(), usegmt=True)
+        response.headers.update(answered.headers)
+        whole = answered.body
+        if "Content-Encoding" not in answered.headers and len(whole) > _GZIP_FROM:
+            response.enable_compression(None)
+        if answered.cut is Cut.HALFWAY:
+            response.headers["Content-Length"] = str(len(whole))
+            whole = whole[: len(whole) // 2]
+        await response.prepare(request)
+        for piece in answered.pieces(whole):
+            try:
+                await response.write(piece)
+            except ConnectionError:
+                break
+            if answered.pause:
+                await asyncio.sleep(answered.pause)
+        if answered.cut is Cut.HALFWAY and transport is not None:
+            transport.close()
+        else:
+            await response.write_eof()
+        return response
+
+
+def _asked(body: bytes) -> str | None:
+    try:
+        decoded = msgspec.json.decode(body) if body else None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    status = decoded.get("status") if isinstance(decoded, dict) else None
+    return status if isinstance(status, str) else None

@@ -1,0 +1,177 @@
+"""The accounts that the simulated API serves, and their documents."""
+
+from datetime import UTC, datetime
+from random import Random
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from worker.model import Status
+
+__all__ = ["SandboxAccount", "SandboxNumber", "generate", "load_state"]
+
+_ALPHABET: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+_MADE: Final = "2018-11-20T05:25:27.757Z"
+_PREFIXES: Final = (("010", 8), ("010", 8), ("010", 8), ("02", 8), ("031", 7), ("051", 7), ("070", 8), ("15", 6))
+_RARE: Final = (Status.PENDING, Status.EXPIRED, Status.BLOCKED, Status.DUPLICATED)
+_MANY: Final = 50
+"""Numbers from which on an account has some that nobody can switch."""
+
+
+class SandboxNumber(Struct):
+    """One registered number, with the fields of the vendor's document that change."""
+
+    phone: str
+    status: str
+    handle_key: str = "SED20181120142527G9MUYZKJXEV6ADY"
+    method: str | None = "ARS"
+    expire_at: str | None = None
+    updated: str = _MADE
+    log: tuple[tuple[str, str], ...] = ()
+
+    def row(self) -> dict[str, Any]:
+        """The row of `senderIds`."""
+        return {
+            "unlockDuplicate": dict.fromkeys(
+                ("duplicateId", "reason", "reasonForRequested", "name", "status", "dateCreated", "dateUpdated")
+            ),
+            "status": self.status,
+            "expireAt": self.expire_at,
+            "method": self.method,
+            "autoExtension": False,
+            "necessaryMeasures": None,
+            "consignment": None,
+            "dateCreated": _MADE,
+            "dateUpdated": self.updated,
+            "log": [{"createAt": moment, "message": message} for moment, message in self.log],
+            "approvalDocuments": [],
+            "phoneNumber": self.phone,
+            "handleKey": self.handle_key,
+        }
+
+
+class SandboxAccount:
+    """One account. `numbers` maps digits to numbers; change them with `switch`, so that the document follows."""
+
+    def __init__(
+        self,
+        numbers: dict[str, SandboxNumber] | None = None,
+        *,
+        account_id: str = "12925149",
+        api_key: str = "NCSAAAAAAAAAAAAA",
+        api_secret: str = "sandbox-secret-0123456789ABCDEFG",  # noqa: S107 - of a simulated account
+        limit: int | None = None,
+    ) -> None:
+        self.numbers = numbers or {}
+        self.account_id = account_id
+        self.api_key = api_key
+        self.api_secret = api_secret
+        self.limit = max(5, len(self.numbers)) if limit is None else limit
+        self._rows: dict[str, bytes] = {}
+        self._document: bytes | None = None
+
+    @classmethod
+    def of(cls, statuses: dict[str, str], **more: Any) -> "SandboxAccount":
+        """An account of these numbers and statuses."""
+        return cls({phone: SandboxNumber(phone, status) for phone, status in statuses.items()}, **more)
+
+    @property
+    def statuses(self) -> dict[str, str]:
+        """Each number's status."""
+        return {phone: number.status for phone, number in self.numbers.items()}
+
+    def switch(self, phone: str, status: str, moment: datetime | None = None) -> None:
+        """Give a number a status, by the API or by a person at the console."""
+        number = self.numbers[phone]
+        when = (moment or datetime.now(UTC)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        number.status = status
+        number.updated = when
+        number.log = (*number.log[-2:], (when, f"발신번호 상태를 '{status}'로 변경하였습니다."))
+        self._rows.pop(phone, None)
+        self._document = None
+
+    def document(self) -> bytes:
+        """The account document; empty for an account without numbers."""
+        if not self.numbers:
+            return b"{}"
+        if self._document is None:
+            for phone, number in self.numbers.items():
+                if phone not in self._rows:
+                    self._rows[phone] = msgspec.json.encode(number.row())
+            head = msgspec.json.encode(
+                {
+                    "accountId": self.account_id,
+                    "dateCreated": _MADE,
+                    "dateUpdated": _MADE,
+                    "limit": self.limit,
+                    "limitationDocuments": [],
+                }
+            )
+            rows = b",".join(self._rows[phone] for phone in self.numbers)
+            self._document = head[:-1] + b',"senderIds":[' + rows + b"]}"
+        return self._document
+
+    def one_number_document(self, phone: str) -> bytes:
+        """The account document with this number alone."""
+        return msgspec.json.encode(
+            {"accountId": self.account_id, "limit": self.limit, "senderIds": [self.numbers[phone].row()]}
+        )
+
+
+def generate(numbers: int, *, seed: int = 0) -> SandboxAccount:
+    """An account of so many different numbers, most of them ACTIVE; the same seed gives the same account."""
+    chance = Random(seed)  # noqa: S311 - repeatable, not secret
+    found: dict[str, SandboxNumber] = {}
+    while len(found) < numbers:
+        prefix, digits = chance.choice(_PREFIXES)
+        first = chance.choice("23456789") if prefix != "15" else chance.choice("4567")
+        phone = prefix + first + "".join(chance.choices("0123456789", k=digits - 1))
+        rare = numbers >= _MANY and chance.random() < 0.02  # noqa: PLR2004 - one in fifty
+        status = chance.choice(_RARE) if rare else Status.INACTIVE if chance.random() < 0.25 else Status.ACTIVE  # noqa: PLR2004
+        key = "SED20181120142527" + "".join(chance.choices(_ALPHABET, k=15))
+        found[phone] = SandboxNumber(phone, status, key, chance.choice(("ARS", "SELF-CERT", "DOCUMENT")))
+    letters = "".join(chance.choices(_ALPHABET, k=13))
+    secret = "".join(chance.choices(_ALPHABET, k=32))
+    return SandboxAccount(found, api_key=f"NCS{letters}", api_secret=secret)
+
+
+class _Row(Struct, rename="camel"):
+    phone_number: str
+    status: str
+    method: str | None = None
+    expire_at: str | None = None
+    handle_key: str = "SED20181120142527G9MUYZKJXEV6ADY"
+
+
+class _Document(Struct, rename="camel"):
+    sender_ids: list[_Row] = []
+    account_id: str = "12925149"
+    limit: int | None = None
+
+
+def load_state(text: bytes) -> list[SandboxAccount]:
+    """The accounts of an account document, or of a list of them.
+
+    Raises:
+        ValueError: the text is neither; with what is wrong.
+    """
+    try:
+        decoded = msgspec.json.decode(text, type=_Document | list[_Document])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"not an account document: {error}") from None
+    documents = decoded if isinstance(decoded, list) else [decoded]
+    if not documents:
+        raise ValueError("there is no account in it")
+    return [
+        SandboxAccount(
+            {
+                row.phone_number: SandboxNumber(row.phone_number, row.status, row.handle_key, row.method, row.expire_at)
+                for row in document.sender_ids
+            },
+            account_id=document.account_id,
+            limit=document.limit,
+            api_key=f"NCS{index:013}",
+        )
+        for index, document in enumerate(documents)
+    ]
