@@ -6,6 +6,7 @@ longer be written is dropped: a full disk or a closed pipe under stderr stops no
 
 import asyncio
 import re
+import time
 from collections.abc import Callable, Collection, Mapping, MutableMapping
 from datetime import UTC, datetime
 from traceback import extract_tb
@@ -29,6 +30,9 @@ _BUFFERED: Final = 64 << 10
 """Bytes of lines that wait for the next write, at most."""
 _PATIENCE: Final = 0.2
 """Seconds that a line waits, at most."""
+
+_HARMLESS: Final = 16
+"""Characters of a text that is too short to give a salt or a signature away: theirs are 12 or longer, with their name."""
 
 _LARGEST: Final = 2**63
 """Whole numbers from here on are not JSON's to every reader, nor to orjson."""
@@ -161,26 +165,32 @@ class _Clean:
     def __init__(self, secrets: Callable[[], Collection[str]]) -> None:
         self._source = secrets
         self._known: tuple[str, ...] = ()
-        self._shortest = 0
+        self._harmless = _HARMLESS
+        self._second = 0
+        self._second_text = ""
 
     def __call__(self, _logger: object, method: str, fields: Line) -> Line:
         secrets = self._source()
         if len(secrets) != len(self._known):
-            self._known = tuple(secrets)
-            self._shortest = min(map(len, filter(None, secrets)), default=0)
-        line = {
-            "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
-            "level": method,
-            "event": self._text(fields.pop("event")),
-        }
+            self._known = tuple(filter(None, secrets))
+            self._harmless = min(_HARMLESS, *(len(secret) - 1 for secret in self._known), _HARMLESS)
+        line = {"timestamp": self._timestamp(), "level": method, "event": self._text(fields.pop("event"))}
         raised = fields.pop("exc_info", None)
         if isinstance(raised, BaseException):
             line |= _raised(raised)
         for name, value in fields.items():
-            if value is not None and name.lower() not in _FORBIDDEN:
-                # most values are short texts and numbers: they are seen to be harmless at once
-                line[name] = self._text(value) if type(value) is str else self._clean(value)
+            if value is not None and name not in _FORBIDDEN:
+                # most values are short texts, which are seen to be harmless at once
+                short = isinstance(value, str) and len(value) <= self._harmless
+                line[name] = value if short else self._clean(value)
         return line
+
+    def _timestamp(self) -> str:
+        second, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+        if second != self._second:
+            self._second = second
+            self._second_text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        return f"{self._second_text}.{nanoseconds // 1_000_000:03}Z"
 
     def _clean(self, value: Any) -> Any:
         if isinstance(value, str):
@@ -196,14 +206,12 @@ class _Clean:
         return str(value) if isinstance(value, int) else type(value).__name__
 
     def _text(self, text: str) -> str:
-        size = len(text)
-        if self._shortest and size >= self._shortest:
-            for secret in self._known:
-                if secret and secret in text:
-                    text = text.replace(secret, _REMOVED)
-        if size > len("salt=") and ("=" in text or ":" in text):
-            text = _HEADER_PART.sub(rf"\1={_REMOVED}", text)
-        return text
+        if len(text) <= self._harmless:
+            return text
+        for secret in self._known:
+            if secret in text:
+                text = text.replace(secret, _REMOVED)
+        return _HEADER_PART.sub(rf"\1={_REMOVED}", text)
 
 
 def _raised(error: BaseException) -> dict[str, Any]:

@@ -38,20 +38,34 @@ class _Verbs(click.Group):
         return command
 
 
-@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+_HELP: Final = """Keep the SMS sender numbers of CoolSMS / SOLAPI accounts as a file says they should be.
+
+\b
+발신번호를 파일에 적힌 상태로 유지합니다.
+New here? `senderid demo` shows the whole story without an account.
+
+\b
+Exit status:
+  0    converged, or nothing to do; a plan that could be made
+  1    credentials, network, wrong account, local state
+  2    changes are pending (plan --detailed-exitcode)
+  3    some numbers did not converge: failed, blocked, missing, conflict
+  4    refused by a safety rule: nothing was written
+  5    another run holds the account
+  64   wrong usage
+  65   invalid desired state or settings: nothing was sent
+  130  interrupted (SIGINT), 143 (SIGTERM), after what was under way was finished
+"""
+
+
+@click.group(
+    cls=_Verbs,
+    help=_HELP,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, message="senderid %(version)s")
 def senderid() -> None:
-    r"""Keep the SMS sender numbers of CoolSMS / SOLAPI accounts as a file says they should be.
-
-    \b
-    발신번호를 파일에 적힌 상태로 유지합니다.
-    New here? `senderid demo` shows the whole story without an account.
-
-    \b
-    Exit status: 0 converged or nothing to do; 1 credentials, network or account; 2 changes pending
-    (plan --detailed-exitcode); 3 some numbers did not converge; 4 refused by a safety rule; 5 another
-    run holds the account; 64 wrong usage; 65 invalid desired state or settings; 130/143 interrupted.
-    """
+    """The command; its verbs do the work."""
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -28,7 +28,7 @@ _PLAN_CAP: Final = 256 << 20
 """Bytes of a plan file: a million changes are about 200 MB."""
 
 
-@click.command("apply")
+@click.command("apply", short_help="Plan, ask, write and verify.")
 @click.argument("planfile", required=False)
 @options.files
 @options.settings

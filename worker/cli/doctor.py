@@ -38,7 +38,7 @@ class _Diagnosis(Struct, frozen=True):
     schema: Literal["senderid.doctor/v1"] = "senderid.doctor/v1"
 
 
-@click.command("doctor")
+@click.command("doctor", short_help="Check what would keep a run from working.")
 @options.settings
 @options.document
 @options.logging

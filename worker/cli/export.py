@@ -7,7 +7,7 @@ from worker.cli import inputs, options
 __all__ = ["command"]
 
 
-@click.command("export")
+@click.command("export", short_help="Print a desired-state file of what is there now.")
 @options.settings
 @click.option("--account", "name", metavar="NAME", default="main", help="The account's name in the file. [main]")
 @click.option("--output", metavar="FILE", help="Write to a file instead of stdout.")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["command", "document", "draw", "show"]
 
 
-@click.command("plan")
+@click.command("plan", short_help="Show what would change. Writes nothing.")
 @options.files
 @options.settings
 @options.accounts

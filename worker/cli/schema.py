@@ -9,7 +9,7 @@ __all__ = ["command"]
 _NAMES = ("desired", "settings", "plan", "result", "log")
 
 
-@click.command("schema")
+@click.command("schema", short_help="Print the JSON Schemas.")
 @click.argument("name", required=False, type=click.Choice(_NAMES))
 def command(name: str | None) -> int:
     """Print the JSON Schema of desired, settings, plan, result or log; without a name, all of them by name."""

@@ -10,7 +10,7 @@ from worker.cli.status import ExitStatus
 __all__ = ["command"]
 
 
-@click.command("validate")
+@click.command("validate", short_help="Check desired-state files offline.")
 @options.files
 @options.settings
 def command(paths: Sequence[str], settings_path: str | None) -> int:

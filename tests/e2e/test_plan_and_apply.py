@@ -1,0 +1,382 @@
+"""Plan and apply as a person and a pipeline meet them, judged by what the sandbox has afterwards."""
+
+import json
+import os
+import pty
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from tests.e2e.conftest import Command, Served
+from worker.render.schemas import schema
+from worker.sandbox import SandboxAccount
+
+A, B, C, D = "01000000001", "01000000002", "0212345678", "15881234"
+Serve = Callable[..., Served]
+
+_FILE = f"version: 1\naccount: main\nnumbers:\n  {A}: ACTIVE\n  010-0000-0002: INACTIVE\n  02-1234-5678: ACTIVE\n"
+
+
+def _account(**more: Any) -> SandboxAccount:
+    return SandboxAccount.of({A: "INACTIVE", B: "ACTIVE", C: "ACTIVE", D: "ACTIVE"}, **more)
+
+
+def _lines(stderr: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stderr.splitlines() if line.startswith("{")]
+
+
+@pytest.fixture
+def account() -> SandboxAccount:
+    """Four numbers, one of them INACTIVE."""
+    return _account()
+
+
+@pytest.fixture
+def served(serve: Serve, account: SandboxAccount, command: Command) -> Served:
+    """That account on a calm sandbox, with the command pointed at it and a file that wants two changes."""
+    served = serve(account)
+    command.at(served.sandbox, account).write("config/desired/main.yaml", _FILE)
+    return served
+
+
+def test_a_plan_shows_and_writes_nothing(command: Command, served: Served) -> None:
+    """A plan takes one request, tells both changes, and exits 0."""
+    done = command("plan")
+    assert done.returncode == 0
+    assert "010-0000-0001" in done.stdout
+    assert "1 to activate, 1 to deactivate" in done.stdout
+    assert [request.method for request in served.sandbox.wire] == ["GET"]
+
+
+def test_a_detailed_exit_code_tells_pending_changes(command: Command, served: Served, account: SandboxAccount) -> None:
+    """2 while changes are pending, 3 while some are impossible, 0 when there is nothing to do."""
+    assert command("plan", "--detailed-exitcode").returncode == 2
+    assert command("apply", "--yes").returncode == 0
+    assert command("plan", "--detailed-exitcode").returncode == 0
+    account.switch(A, "PENDING")
+    assert command("plan", "--detailed-exitcode").returncode == 3
+    assert command("plan").returncode == 0
+    assert served.writes
+
+
+def test_an_apply_converges_and_proves_it(command: Command, served: Served, account: SandboxAccount) -> None:
+    """After apply the account is as the file says, each change was seen, and a second run writes nothing."""
+    done = command("apply", "--yes", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    assert account.statuses == {A: "ACTIVE", B: "INACTIVE", C: "ACTIVE", D: "ACTIVE"}
+    assert served.writes == [(A, "ACTIVE"), (B, "INACTIVE")]
+    result = json.loads(done.stdout)
+    Draft202012Validator(schema("result")).validate(result)
+    assert result["outcome"] == "converged"
+    assert {number["phone"]: number["outcome"] for number in result["accounts"][0]["numbers"]} == {
+        A: "changed",
+        B: "changed",
+        D: "unmanaged",
+    }
+    assert command("apply", "--yes").returncode == 0
+    assert len(served.writes) == 2
+
+
+def test_the_plan_document_is_what_the_contract_says(command: Command, served: Served) -> None:
+    """The plan's JSON has the contract's keys and values, and nothing else is on stdout."""
+    done = command("plan", "--format", "json")
+    plan = json.loads(done.stdout)
+    Draft202012Validator(schema("plan")).validate(plan)
+    (account,) = plan["accounts"]
+    assert plan["schema"] == "senderid.plan/v1"
+    assert (account["account"], account["account_id"], account["verdict"]) == ("main", "12925149", "ok")
+    assert account["counts"]["unchanged"] == 1
+    assert [(c["phone"], c["action"], c["observed"], c["desired"]) for c in account["changes"]] == [
+        (A, "activate", "INACTIVE", "ACTIVE"),
+        (B, "deactivate", "ACTIVE", "INACTIVE"),
+        (D, "unmanaged", "ACTIVE", "ACTIVE"),
+    ]
+    assert served.writes == []
+
+
+def test_every_number_closes_its_story_in_one_line(command: Command, served: Served) -> None:
+    """Each number of the account has exactly one closing line, valid by the schema, and the run has its two."""
+    done = command("apply", "--yes")
+    lines = _lines(done.stderr)
+    validator = Draft202012Validator(schema("log"))
+    for line in lines:
+        validator.validate(line)
+    closing = sorted((line["phone"], line["outcome"]) for line in lines if line["event"] == "number")
+    assert closing == sorted([(A, "changed"), (B, "changed"), (C, "unchanged"), (D, "unmanaged")])
+    events = [line["event"] for line in lines]
+    assert (events[0], events[-1]) == ("run.started", "run.finished")
+    assert len({line["run_id"] for line in lines}) == 1
+    assert served.writes
+
+
+def test_every_number_of_a_plan_has_its_line(command: Command, served: Served) -> None:
+    """A plan tells each number's action once."""
+    lines = _lines(command("plan").stderr)
+    planned = sorted((line["phone"], line["action"]) for line in lines if line["event"] == "number.planned")
+    assert planned == sorted([(A, "activate"), (B, "deactivate"), (C, "unchanged"), (D, "unmanaged")])
+    assert served.writes == []
+
+
+def test_without_a_terminal_and_without_yes_nothing_happens(command: Command, served: Served) -> None:
+    """An apply that cannot ask and was not told yes is wrong usage and sends nothing."""
+    done = command("apply")
+    assert done.returncode == 64
+    assert "--yes" in done.stderr
+    assert served.sandbox.wire == []
+
+
+def test_a_dry_run_is_a_plan(command: Command, served: Served) -> None:
+    """--dry-run needs no yes and sends no PUT."""
+    done = command("apply", "--dry-run")
+    assert done.returncode == 0
+    assert "1 to activate" in done.stdout
+    assert [request.method for request in served.sandbox.wire] == ["GET"]
+
+
+def _on_a_terminal(command: Command, answer: bytes, *arguments: str) -> tuple[int, str]:
+    master, slave = pty.openpty()
+    try:
+        process = command.popen(*arguments, stdin=slave)
+        os.write(master, answer)
+        out, err = process.communicate(timeout=60)
+    finally:
+        os.close(slave)
+        os.close(master)
+    return process.returncode, out + err
+
+
+def test_yes_on_a_terminal_applies(command: Command, served: Served) -> None:
+    """A person who looks and says yes gets what was shown."""
+    status, shown = _on_a_terminal(command, b"yes\n", "apply")
+    assert status == 0
+    assert shown.index("1 to activate") < shown.index("Converged: 2 changed")
+    assert "Apply these changes?" in shown
+    assert len(served.writes) == 2
+
+
+@pytest.mark.parametrize("answer", [b"no\n", b"y\n", b"\n", b"\x04"])
+def test_anything_but_yes_on_a_terminal_writes_nothing(command: Command, served: Served, answer: bytes) -> None:
+    """No, y, an empty line and the end of input are all no."""
+    status, shown = _on_a_terminal(command, answer, "apply")
+    assert status == 4
+    assert "Declined" in shown
+    assert served.writes == []
+
+
+def test_a_refused_plan_is_shown_with_the_way_through(command: Command, serve: Serve) -> None:
+    """Too many deactivations: the whole plan, the rule and its option, exit 4, nothing written; --allow lets it pass."""
+    phones = [f"0100000{n:04}" for n in range(20)]
+    account = SandboxAccount.of(dict.fromkeys(phones, "ACTIVE"))
+    served = serve(account)
+    command.at(served.sandbox, account).write(
+        "config/desired/main.yaml", "version: 1\nnumbers:\n" + "".join(f"  {phone}: INACTIVE\n" for phone in phones[:9])
+    )
+    done = command("apply", "--yes")
+    assert done.returncode == 4
+    assert "9 to deactivate" in done.stdout
+    assert "--allow max-deactivations" in done.stdout
+    assert served.writes == []
+    assert command("plan").returncode == 4
+    assert command("apply", "--yes", "--allow", "min-active").returncode == 4
+    assert command("apply", "--yes", "--allow", "max-deactivations").returncode == 0
+    assert len(served.writes) == 9
+
+
+def test_the_last_active_number_stays(command: Command, serve: Serve) -> None:
+    """Switching off the only ACTIVE number is refused by min-active."""
+    account = SandboxAccount.of({A: "ACTIVE"})
+    served = serve(account)
+    command.at(served.sandbox, account).write("d.yaml", f"version: 1\nnumbers: {{{A}: INACTIVE}}\n")
+    result = json.loads(command("apply", "-y", "-f", "d.yaml", "--format", "json").stdout)
+    assert result["outcome"] == "refused"
+    assert [refusal["rule"] for refusal in result["accounts"][0]["refusals"]] == ["min-active"]
+    assert account.statuses == {A: "ACTIVE"}
+    assert served.writes == []
+
+
+def test_only_and_exclude_narrow_a_run_down(command: Command, served: Served) -> None:
+    """Numbers may be named in any spelling, and the others stay as they are."""
+    assert command("apply", "-y", "--only", "+82 10-0000-0001").returncode == 0
+    assert served.writes == [(A, "ACTIVE")]
+    assert command("apply", "-y", "--exclude", "010 0000 0002").returncode == 0
+    assert served.writes == [(A, "ACTIVE")]
+    assert command("plan", "--only", "010-9999-9999").returncode == 64
+    assert command("plan", "--only", "abc").returncode == 64
+    assert command("plan", "--account", "nobody").returncode == 64
+
+
+def test_wrong_credentials_stop_after_two_requests(command: Command, serve: Serve, account: SandboxAccount) -> None:
+    """A wrong key and a wrong secret are told, exit 1, and cost at most two requests."""
+    served = serve(account)
+    command.at(served.sandbox, account).write("config/desired/main.yaml", _FILE)
+    for name in ("SOLAPI_API_KEY", "SOLAPI_API_SECRET"):
+        before = len(served.sandbox.wire)
+        right = command.environment[name]
+        command.environment[name] = "WRONGWRONGWRONG"
+        done = command("apply", "--yes")
+        command.environment[name] = right
+        assert done.returncode == 1
+        assert len(served.sandbox.wire) - before <= 2
+        assert "WRONGWRONG" not in done.stderr
+    assert served.writes == []
+
+
+def test_missing_credentials_send_nothing(command: Command, served: Served) -> None:
+    """Without credentials no request leaves, and the place that should have them is named."""
+    del command.environment["SOLAPI_API_SECRET"]
+    done = command("plan")
+    assert done.returncode == 1
+    assert "SOLAPI_API_SECRET" in done.stdout
+    assert served.sandbox.wire == []
+
+
+def test_another_account_than_the_pinned_one_is_an_error(command: Command, served: Served) -> None:
+    """Credentials of the wrong account are found out by the first answer."""
+    command.write("config/desired/main.yaml", _FILE.replace("account: main", 'account: main\naccount_id: "1"'))
+    done = command("apply", "--yes")
+    assert done.returncode == 1
+    assert "WrongAccount" in done.stdout
+    assert served.writes == []
+
+
+def test_a_bad_account_stops_no_other(command: Command, serve: Serve) -> None:
+    """Of three accounts one has no credentials; the other two converge, and the run says 1."""
+    accounts = [
+        SandboxAccount.of({f"0100000000{n}": "INACTIVE"}, api_key=f"NCS{n}", account_id=f"{n}", api_secret="s" * 30)
+        for n in range(3)
+    ]
+    served = serve(*accounts)
+    command.at(served.sandbox, accounts[0])
+    for number in range(3):
+        command.write(
+            f"config/desired/a{number}.yaml",
+            f"version: 1\ncredentials: {{api_key: {{env: KEY{number}}}, api_secret: {{env: SECRET}}}}\n"
+            f"numbers: {{0100000000{number}: ACTIVE}}\n",
+        )
+    command.environment |= {"KEY0": "NCS0", "KEY2": "NCS2", "SECRET": "s" * 30}
+    done = command("apply", "--yes", "--format", "json")
+    assert done.returncode == 1
+    outcomes = {account["account"]: account["outcome"] for account in json.loads(done.stdout)["accounts"]}
+    assert outcomes == {"a0": "converged", "a1": "failed", "a2": "converged"}
+    assert sorted(served.writes) == [("01000000000", "ACTIVE"), ("01000000002", "ACTIVE")]
+
+
+def test_a_plan_that_became_false_is_refused(command: Command, served: Served) -> None:
+    """Someone edits the account between the plan and the second look: nothing is written."""
+    status, shown = _edited_while_asked(command, served)
+    assert status == 4
+    assert "changed since" in shown
+    assert served.writes == []
+
+
+def _edited_while_asked(command: Command, served: Served) -> tuple[int, str]:
+    master, slave = pty.openpty()
+    try:
+        process = command.popen("apply", stdin=slave, stderr=slave)
+        asked = b""
+        while b"Only 'yes'" not in asked:
+            asked += os.read(master, 1024)
+        (account,) = served.sandbox.accounts.values()
+        account.switch(A, "ACTIVE")
+        os.write(master, b"yes\n")
+        assert process.stdout is not None
+        shown = process.stdout.read()
+        return process.wait(60), shown
+    finally:
+        os.close(slave)
+        os.close(master)
+
+
+def test_numbers_that_cannot_converge_are_told_and_the_rest_is_done(command: Command, serve: Serve) -> None:
+    """Blocked and missing numbers are outcomes, exit 3, and the others are changed."""
+    account = SandboxAccount.of({A: "INACTIVE", B: "PENDING"})
+    served = serve(account)
+    command.at(served.sandbox, account).write(
+        "d.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE, {B}: ACTIVE, {C}: ACTIVE}}\n"
+    )
+    done = command("apply", "-y", "-f", "d.yaml", "--format", "json")
+    assert done.returncode == 3
+    numbers = json.loads(done.stdout)["accounts"][0]["numbers"]
+    assert {number["phone"]: number["outcome"] for number in numbers} == {A: "changed", B: "blocked", C: "missing"}
+    assert served.writes == [(A, "ACTIVE")]
+
+
+def test_a_saved_plan_is_applied_as_it_was_reviewed(command: Command, served: Served, account: SandboxAccount) -> None:
+    """plan --out and apply PLANFILE: exactly those writes, no question, a changed number is a conflict."""
+    assert command("plan", "--out", "plan.json").returncode == 0
+    assert (command.folder / "plan.json").stat().st_mode & 0o777 == 0o600
+    assert account.api_secret not in (command.folder / "plan.json").read_text()
+    command.write("config/desired/main.yaml", "version: 1\nnumbers: {}\n")
+    account.switch(A, "BLOCKED")
+    done = command("apply", "plan.json", "--format", "json")
+    assert done.returncode == 3, done.stderr
+    numbers = {number["phone"]: number["outcome"] for number in json.loads(done.stdout)["accounts"][0]["numbers"]}
+    assert numbers == {A: "conflict", B: "changed"}
+    assert served.writes == [(B, "INACTIVE")]
+
+
+def test_a_changed_plan_file_is_refused(command: Command, served: Served) -> None:
+    """A plan file that was edited, or is none, is invalid and sends nothing."""
+    command("plan", "--out", "plan.json")
+    path = command.folder / "plan.json"
+    path.write_text(path.read_text().replace(A, D))
+    before = len(served.sandbox.wire)
+    assert command("apply", "plan.json").returncode == 65
+    assert command("apply", "config/desired/main.yaml").returncode == 65
+    assert command("apply", "nowhere.json").returncode == 65
+    assert command("apply", "plan.json", "--only", A).returncode == 64
+    assert len(served.sandbox.wire) == before
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_drains_reports_and_exits(command: Command, serve: Serve, number: signal.Signals, status: int) -> None:
+    """After the first signal nothing new is sent, what was done is proven and told, and the rest is not attempted."""
+    phones = [f"0100000{n:04}" for n in range(30)]
+    account = SandboxAccount.of(dict.fromkeys(phones, "INACTIVE"))
+    served = serve(account, rate_limit=None)
+    command.at(served.sandbox, account).write(
+        "d.yaml", "version: 1\nnumbers:\n" + "".join(f"  {phone}: ACTIVE\n" for phone in phones)
+    )
+    command.environment["SENDERID_RATE_LIMIT__WRITES"] = "5"
+    process = command.popen("apply", "-y", "-f", "d.yaml", "--format", "json")
+    _until(lambda: len(served.writes) >= 5)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=40)
+    assert process.returncode == status, err
+    result = json.loads(out)
+    counts = result["accounts"][0]["counts"]
+    assert result["outcome"] == "interrupted"
+    assert (counts["changed"], counts["not_attempted"]) == (5, 25)
+    assert len(served.writes) == 5
+
+
+def test_a_second_run_on_the_account_is_told_who_holds_it(command: Command, serve: Serve) -> None:
+    """While one run writes, another exits 5 and names it; afterwards the account is free."""
+    account = SandboxAccount.of({f"0100000{n:04}": "INACTIVE" for n in range(30)})
+    served = serve(account, rate_limit=None)
+    command.at(served.sandbox, account).write(
+        "d.yaml", "version: 1\nnumbers:\n" + "".join(f"  {phone}: ACTIVE\n" for phone in account.numbers)
+    )
+    command.environment["SENDERID_RATE_LIMIT__WRITES"] = "5"
+    first = command.popen("apply", "-y", "-f", "d.yaml")
+    _until(lambda: len(served.writes) >= 5)
+    second = command("apply", "-y", "-f", "d.yaml", "--format", "json")
+    assert second.returncode == 5
+    result = json.loads(second.stdout)
+    assert result["outcome"] == "locked"
+    assert f"process {first.pid}" in result["accounts"][0]["error"]["message"]
+    first.terminate()
+    first.communicate(timeout=40)
+    assert first.returncode == 143
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    """Wait for what another process does; bounded, and no longer than needed."""
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.01)
