@@ -9,14 +9,12 @@ import asyncio
 import gzip
 import json
 import random
+import socket
 from collections import deque
 from email.utils import formatdate
 from typing import cast
 
-try:
-    from uvloop import new_event_loop
-except ImportError:
-    from asyncio import new_event_loop
+import uvloop
 
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 
@@ -144,9 +142,10 @@ def main() -> None:
     parser.add_argument("--latency", type=float, nargs=2, default=(0.0, 0.0), metavar="MS")
     parser.add_argument("--whole-replies", action="store_true")
     state = State(parser.parse_args())
-    loop = new_event_loop()
-    server = loop.run_until_complete(loop.create_server(lambda: Connection(state, loop), "127.0.0.1", 0, backlog=1024))
-    print(json.dumps({"url": f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"}), flush=True)
+    loop = uvloop.new_event_loop()
+    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+    loop.run_until_complete(loop.create_server(lambda: Connection(state, loop), sock=listener))
+    print(json.dumps({"url": f"http://127.0.0.1:{listener.getsockname()[1]}"}), flush=True)
     loop.run_forever()
 
 

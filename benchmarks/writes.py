@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import aiohttp
 import msgspec
+from uvloop import new_event_loop
 
 from worker import logs
 from worker.fleet import Fleet
@@ -27,11 +28,6 @@ from worker.reconcile import Terms
 from worker.settings import RateLimit, Settings
 from worker.solapi.signing import Signer
 from worker.solapi.transport import Transport
-
-try:
-    from uvloop import new_event_loop
-except ImportError:
-    from asyncio import new_event_loop
 
 T = TypeVar("T")
 

@@ -96,15 +96,16 @@ class UsageError(WorkerError):
 
 
 class _ProblemsError(WorkerError):
-    """An error that is a list of problems."""
+    """An error that is a list of problems; `untold` is how many more there are than anybody reads."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__("\n".join(map(str, problems)))
+    def __init__(self, problems: Sequence[Problem], untold: int = 0) -> None:
+        super().__init__("\n".join([*map(str, problems), *([f"… and {untold:,} more"] if untold else [])]))
         self.problems = tuple(problems)
+        self.untold = untold
 
 
 class DesiredStateError(_ProblemsError):
-    """The desired state cannot be used; `problems` has every reason, in the order of files and lines."""
+    """The desired state cannot be used; `problems` has every reason: file by file, then what files do not agree on."""
 
 
 class SettingsError(_ProblemsError):

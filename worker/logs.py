@@ -32,7 +32,7 @@ _PATIENCE: Final = 0.2
 """Seconds that a line waits, at most."""
 
 _HARMLESS: Final = 16
-"""Characters of a text that is too short to give a salt or a signature away: theirs are 12 or longer, with their name."""
+"""Characters of a text too short to give a salt or a signature away: theirs are 12 or longer, with their name."""
 
 _LARGEST: Final = 2**63
 """Whole numbers from here on are not JSON's to every reader, nor to orjson."""

@@ -176,7 +176,7 @@ def _without_zero(digits: str) -> str:
     if digits[:2] in {"15", "16", "18"} and _SHORT < length <= _NATIONWIDE + 1:
         return f"{digits[:2]}xx numbers have exactly 8 digits and no area code, this one has {length}"
     if length <= _SHORT:
-        return f"it is too short; special numbers have three or four digits and begin with 1, such as 1335"
+        return "it is too short; special numbers have three or four digits and begin with 1, such as 1335"
     if length in _LOCAL:
         return "it has no area code, or lost its leading 0: write the whole number, such as 02-312-4567"
     try:

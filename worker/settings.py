@@ -77,7 +77,10 @@ def endpoint(text: str) -> Endpoint:
         msg = f"endpoint {text!r} is neither one of {names} nor an https URL"
         raise ValueError(msg)
     if parts.scheme == "http" and host not in _LOOPBACK:
-        msg = f"endpoint {text!r} is plain http: credentials go over https only (http is allowed to 127.0.0.1, ::1 and localhost)"
+        msg = (
+            f"endpoint {text!r} is plain http: credentials go over https only "
+            "(http is allowed to 127.0.0.1, ::1 and localhost)"
+        )
         raise ValueError(msg)
     if parts.username or parts.password or parts.query or parts.fragment:
         msg = "an endpoint carries no user, password, query or fragment"
@@ -203,53 +206,44 @@ def load(source: tuple[str, bytes] | None, environment: Mapping[str, str], optio
 
 
 def _of_file(name: str, data: bytes, problems: list[Problem]) -> dict[tuple[str, ...], object]:
+    reader = strictyaml.Reader(name)
     found: dict[tuple[str, ...], object] = {}
     try:
         stream = strictyaml.events(name, strictyaml.decode(name, data))
-        roots = [strictyaml.compose(event, stream) for event in stream if strictyaml.begins(event)]
+        roots = [strictyaml.compose(name, event, stream) for event in stream if strictyaml.begins(event)]
     except strictyaml.YamlProblem as error:
         problems.append(error.problem)
         return found
     for extra in roots[1:]:
-        problems.append(extra.problem(name, "settings are one document: put everything into the first"))
+        reader.problem(extra, "settings are one document: put everything into the first")
     for root in roots[:1]:
         if isinstance(root, strictyaml.Mapping):
-            _walk(name, Settings, (), root, found, problems)
+            found |= _walk(reader, Settings, (), root)
         elif not (isinstance(root, strictyaml.Scalar) and root.null):
-            problems.append(root.problem(name, "settings should be a mapping of names to values"))
+            reader.problem(root, "settings should be a mapping of names to values")
+    problems += reader.problems
     return found
 
 
 def _walk(
-    source: str,
-    section: type[Struct],
-    path: tuple[str, ...],
-    node: strictyaml.Mapping,
-    found: dict[tuple[str, ...], object],
-    problems: list[Problem],
-) -> None:
+    reader: strictyaml.Reader, section: type[Struct], path: tuple[str, ...], node: strictyaml.Mapping
+) -> dict[tuple[str, ...], object]:
     fields = {field.name: field for field in structs.fields(section)}
-    seen: dict[str, int] = {}
-    for key, value in node.items:
-        name = key.text if isinstance(key, strictyaml.Scalar) else ""
-        if name in seen:
-            problems.append(key.problem(source, f"{name} stands here and on line {seen[name]}: keep one of the two"))
-        elif name not in fields:
-            hint = strictyaml.suggestion(name, fields)
-            problems.append(key.problem(source, f"there is no setting {'.'.join((*path, name[:40]))!r}{hint}"))
-        elif _is_section(fields[name].type):
+    found: dict[tuple[str, ...], object] = {}
+    for name, value in reader.fields(node, fields).items():
+        if _is_section(fields[name].type):
             if isinstance(value, strictyaml.Mapping):
-                _walk(source, fields[name].type, (*path, name), value, found, problems)
+                found |= _walk(reader, fields[name].type, (*path, name), value)
             else:
-                problems.append(value.problem(source, f"{name} should be a mapping"))
+                reader.problem(value, f"{name} should be a mapping")
         elif isinstance(value, strictyaml.Scalar):
             try:
                 found[*path, name] = _leaf(fields[name], None if value.null else value.text)
             except ValueError as error:
-                problems.append(value.problem(source, str(error)))
+                reader.problem(value, str(error))
         else:
-            problems.append(value.problem(source, f"{name} should be a single value"))
-        seen.setdefault(name, key.line)
+            reader.problem(value, f"{name} should be a single value")
+    return found
 
 
 def _of_environment(environment: Mapping[str, str], problems: list[Problem]) -> dict[tuple[str, ...], object]:

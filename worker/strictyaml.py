@@ -5,7 +5,7 @@ text as it was written. Tags, anchors, aliases and merge keys are refused, depth
 recurses. libyaml does the parsing.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, Final, Protocol
 
 import yaml
@@ -14,8 +14,8 @@ from worker.errors import Problem
 
 __all__ = [
     "Mapping",
-    "Mark",
     "Node",
+    "Reader",
     "Scalar",
     "Sequence",
     "YamlProblem",
@@ -32,6 +32,12 @@ DEPTH_CAP: Final = 8
 """Levels of nesting: the deepest thing that means anything is four deep."""
 SCALAR_CAP: Final = 10_000
 """Characters of one scalar."""
+NODE_CAP: Final = 1000
+"""Values of one composed node: entries and sections have a dozen, and long lists are read from the events."""
+PROBLEM_CAP: Final = 1000
+"""Problems of a file that are told: more than a person reads, and a bound for files that are something else."""
+_SHOWN: Final = 40
+"""Characters of a wrong text that a message repeats."""
 
 
 class YamlProblem(Exception):
@@ -80,8 +86,9 @@ def events(source: str, text: str) -> Iterator[Any]:
         YamlProblem: at the first thing that is not YAML, or not the plain kind.
     """
     depth = 0
+    stream: Iterator[Any] = yaml.parse(text, Loader=yaml.CSafeLoader)
     try:
-        for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        for event in stream:
             kind = type(event)
             if kind is yaml.ScalarEvent:
                 if event.anchor is not None or event.tag is not None or len(event.value) > SCALAR_CAP:
@@ -190,13 +197,18 @@ def begins(event: Any) -> bool:
     return isinstance(event, yaml.ScalarEvent | yaml.MappingStartEvent | yaml.SequenceStartEvent)
 
 
-def compose(event: Any, stream: Iterator[Any]) -> Node:
-    """The node that begins with `event`, reading the rest of it from the stream."""
+def compose(source: str, event: Any, stream: Iterator[Any]) -> Node:
+    """The node that begins with `event`, reading the rest of it from the stream.
+
+    Raises:
+        YamlProblem: it has more values than anything that means something.
+    """
     root = _begin(event)
     if isinstance(root, Scalar):
         return root
     stack: list[Node] = [root]
     keys: list[Node | None] = [None]
+    values = 0
     for each in stream:
         if isinstance(each, yaml.MappingEndEvent | yaml.SequenceEndEvent):
             stack.pop()
@@ -205,6 +217,9 @@ def compose(event: Any, stream: Iterator[Any]) -> Node:
                 break
             continue
         node = _begin(each)
+        values += 1
+        if values > NODE_CAP:
+            raise YamlProblem(root.problem(source, f"more than {NODE_CAP:,} values stand here"))
         parent = stack[-1]
         if isinstance(parent, Sequence):
             parent.items.append(node)
@@ -222,15 +237,65 @@ def compose(event: Any, stream: Iterator[Any]) -> Node:
 
 
 def _begin(event: Any) -> Node:
+    mark: Mark = event.start_mark
     if isinstance(event, yaml.ScalarEvent):
-        return Scalar(event.start_mark, event.value, plain=not event.style)
-    return Mapping(event.start_mark) if isinstance(event, yaml.MappingStartEvent) else Sequence(event.start_mark)
+        return Scalar(mark, event.value, plain=not event.style)
+    return Mapping(mark) if isinstance(event, yaml.MappingStartEvent) else Sequence(mark)
 
 
-def suggestion(text: str, known: Iterable[str]) -> str:
+class Reader:
+    """Reads the nodes of one file and collects what is wrong with them.
+
+    `problems` holds the first ones, in the order in which they were found, and `untold` counts those beyond.
+    """
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.problems: list[Problem] = []
+        self.untold = 0
+
+    def tell(self, problem: Problem) -> None:
+        """Something is wrong."""
+        if len(self.problems) < PROBLEM_CAP:
+            self.problems.append(problem)
+        else:
+            self.untold += 1
+
+    def problem(self, node: Node, message: str) -> None:
+        """Something is wrong at a node."""
+        self.tell(node.problem(self.source, message))
+
+    def fields(self, node: Mapping, known: Collection[str]) -> dict[str, Node]:
+        """The values of the known keys; unknown keys and those that stand twice are problems."""
+        seen: dict[str, Node] = {}
+        found: dict[str, Node] = {}
+        for key, value in node.items:
+            name = self.key(key, seen, known)
+            if name is not None:
+                found[name] = value
+        return found
+
+    def key(self, key: Node, seen: dict[str, Node], known: Collection[str]) -> str | None:
+        """A known key that was not seen before, which it is from now on; None where it is a problem."""
+        if not isinstance(key, Scalar):
+            self.problem(key, f"a key should stand here: one of {', '.join(known)}")
+            return None
+        if key.text in seen:
+            self.problem(key, f"{key.text} stands here and on line {seen[key.text].line}: keep one of the two")
+            return None
+        if key.text in known:
+            seen[key.text] = key
+            return key.text
+        if key.text == "<<":
+            self.problem(key, "merge keys (<<) are not allowed: write the values out")
+        else:
+            self.problem(key, f"there is no key {key.text[:_SHOWN]!r}{suggestion(key.text, known)}")
+        return None
+
+
+def suggestion(text: str, known: Collection[str]) -> str:
     """A question that names the known word closest to `text`, or what there is if none is close."""
     from difflib import get_close_matches  # noqa: PLC0415 - for mistakes only
 
-    words = list(known)
-    close = get_close_matches(text, words, n=1)
-    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(words)}"
+    close = get_close_matches(text, known, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(known)}"

@@ -168,7 +168,7 @@ def test_anything_but_yes_on_a_terminal_writes_nothing(command: Command, served:
 
 
 def test_a_refused_plan_is_shown_with_the_way_through(command: Command, serve: Serve) -> None:
-    """Too many deactivations: the whole plan, the rule and its option, exit 4, nothing written; --allow lets it pass."""
+    """Too many deactivations: the plan, the rule and its option, exit 4, nothing written; --allow lets it pass."""
     phones = [f"0100000{n:04}" for n in range(20)]
     account = SandboxAccount.of(dict.fromkeys(phones, "ACTIVE"))
     served = serve(account)
@@ -276,16 +276,15 @@ def test_a_plan_that_became_false_is_refused(command: Command, served: Served) -
 def _edited_while_asked(command: Command, served: Served) -> tuple[int, str]:
     master, slave = pty.openpty()
     try:
-        process = command.popen("apply", stdin=slave, stderr=slave)
-        asked = b""
-        while b"Only 'yes'" not in asked:
-            asked += os.read(master, 1024)
-        (account,) = served.sandbox.accounts.values()
-        account.switch(A, "ACTIVE")
-        os.write(master, b"yes\n")
-        assert process.stdout is not None
-        shown = process.stdout.read()
-        return process.wait(60), shown
+        with command.popen("apply", stdin=slave, stderr=slave) as process:
+            asked = b""
+            while b"Only 'yes'" not in asked:
+                asked += os.read(master, 1024)
+            (account,) = served.sandbox.accounts.values()
+            account.switch(A, "ACTIVE")
+            os.write(master, b"yes\n")
+            shown, _ = process.communicate(timeout=60)
+            return process.returncode, shown
     finally:
         os.close(slave)
         os.close(master)
@@ -306,7 +305,7 @@ def test_numbers_that_cannot_converge_are_told_and_the_rest_is_done(command: Com
 
 
 def test_a_saved_plan_is_applied_as_it_was_reviewed(command: Command, served: Served, account: SandboxAccount) -> None:
-    """plan --out and apply PLANFILE: exactly those writes, no question, a changed number is a conflict."""
+    """A saved plan is applied without a question: exactly those writes, and a changed number is a conflict."""
     assert command("plan", "--out", "plan.json").returncode == 0
     assert (command.folder / "plan.json").stat().st_mode & 0o777 == 0o600
     assert account.api_secret not in (command.folder / "plan.json").read_text()

@@ -18,9 +18,9 @@ def test_an_account_that_is_held_is_busy_and_names_its_holder(tmp_path: Path) ->
     """The second run on an account is refused and told who has it; another account is free."""
     locks = prepare(tmp_path)
     with hold(locks, "a", _ME):
-        with pytest.raises(AccountBusy, match=f"process {os.getpid()}, run run-1, since 2026"):
-            with hold(locks, "a", Holder(1, "run-2", "")):
-                raise AssertionError("entered")
+        told = f"process {os.getpid()}, run run-1, since 2026"
+        with pytest.raises(AccountBusy, match=told), hold(locks, "a", Holder(1, "run-2", "")):
+            raise AssertionError("entered")
         with hold(locks, "b", _ME):
             pass
 

@@ -96,7 +96,7 @@ def test_an_apply_converges_and_closes_every_story() -> None:
         Outcome.UNMANAGED: 1,
     }
     closed = Counter(fields["phone"] for event, fields in log.lines if event == "number")
-    assert closed == {phone: 1 for phone in (A, B, C, D)}
+    assert closed == dict.fromkeys((A, B, C, D), 1)
     assert not _draft(desired, account).plan.writes
 
 
@@ -122,9 +122,7 @@ def test_a_rule_that_only_now_refuses_stops_the_plan() -> None:
 def test_the_files_own_thresholds_hold() -> None:
     """A threshold in the desired-state file wins over the settings' one."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="ACTIVE", n0100003="ACTIVE")
-    desired = DesiredAccount(
-        "main", "m.yaml", {A: _OFF}, array("I", [1]), safety=SafetyOverride(max_deactivations=0)
-    )
+    desired = DesiredAccount("main", "m.yaml", {A: _OFF}, array("I", [1]), safety=SafetyOverride(max_deactivations=0))
     assert [refusal.rule for refusal in _draft(desired, account).plan.refusals] == ["max-deactivations"]
 
 

@@ -98,8 +98,8 @@ def run(arguments: Sequence[str]) -> int:
 def _tell(error: WorkerError) -> None:
     if isinstance(error, DesiredStateError | SettingsError):
         click.echo(str(error), err=True)
-        count = len(error.problems)
-        click.echo(f"{count} problem{'s' * (count != 1)}; nothing was sent.", err=True)
+        count = len(error.problems) + error.untold
+        click.echo(f"{count:,} problem{'s' * (count != 1)}; nothing was sent.", err=True)
     else:
         click.echo(f"senderid: {error}", err=True)
 

@@ -1,5 +1,6 @@
 """Text for a terminal: foreign text made harmless, columns that align in Korean too, and the few colours there are."""
 
+import re
 from collections.abc import Iterator
 from typing import Final
 from unicodedata import east_asian_width, normalize
@@ -8,6 +9,7 @@ __all__ = ["Paint", "fit", "safe", "width", "wrap"]
 
 _CODES: Final = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33, "cyan": 36}
 _WIDE: Final = frozenset("WF")
+_WORDS: Final = re.compile(r"--\S+ \S+|\S+")
 
 
 def safe(text: str, limit: int | None = None) -> str:
@@ -36,10 +38,13 @@ def fit(text: str, columns: int) -> str:
 
 
 def wrap(text: str, columns: int) -> list[str]:
-    """Foreign text made safe, in lines of at most `columns`, broken between words where it can be."""
+    """Foreign text made safe, in lines of at most `columns`, broken between words where it can be.
+
+    An option and its value stay together, to be copied in one piece.
+    """
     lines: list[str] = []
     line = ""
-    for word in safe(text).split():
+    for word in _WORDS.findall(safe(text)):
         joined = f"{line} {word}" if line else word
         if width(joined) <= columns:
             line = joined

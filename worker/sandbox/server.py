@@ -87,7 +87,7 @@ class Sandbox:
         self._runner: web.ServerRunner | None = None
 
     def script(self, phone: str | None, method: str, faults: Sequence[Fault | None]) -> None:
-        """What the next requests for a phone meet, before the profile's lot; None is any, and the account's document."""
+        """What the next requests for a phone, None for any, meet before the profile's lot; a None is no fault."""
         self._faults.script(method, phone, list(faults))
 
     async def start(self, port: int = 0) -> str:

@@ -1,0 +1,108 @@
+"""All files together: one account a document, and what no two of them may say.
+
+Numbers are read from the event stream one by one, and those that carry nothing but a status share one value, so that a
+million of them load in seconds and little memory.
+"""
+
+import gc
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import yaml
+from msgspec import Struct
+
+from worker import strictyaml
+from worker.desired.document import Document
+from worker.errors import DesiredStateError, Problem
+from worker.model import DesiredAccount, Status
+from worker.strictyaml import Reader, YamlProblem
+
+__all__ = ["Loaded", "load"]
+
+
+class Loaded(Struct, frozen=True):
+    """The accounts of all files, in their order, and what is odd but not wrong."""
+
+    accounts: tuple[DesiredAccount, ...]
+    warnings: tuple[Problem, ...] = ()
+
+
+def load(sources: Iterable[tuple[str, bytes] | Problem]) -> Loaded:
+    """The accounts of the sources: pairs of a name for messages and the file's bytes, or why one could not be read.
+
+    Raises:
+        DesiredStateError: with every problem of every source, up to a bound a file.
+    """
+    problems: list[Problem] = []
+    warnings: list[Problem] = []
+    accounts: list[DesiredAccount] = []
+    untold = 0
+    with _no_cyclic_collection():
+        for source in sources:
+            if isinstance(source, Problem):
+                problems.append(source)
+                continue
+            reader = Reader(source[0])
+            accounts += _accounts(reader, source[1], warnings)
+            problems += sorted(reader.problems)
+            untold += reader.untold
+    if not accounts and not problems:
+        problems.append(Problem("desired state", 1, 1, "there is no file to read"))
+    clashes = Reader("")
+    for clash in _clashes(accounts):
+        clashes.tell(clash)
+    problems += clashes.problems
+    if problems:
+        raise DesiredStateError(problems, untold + clashes.untold)
+    return Loaded(tuple(accounts), tuple(warnings))
+
+
+@contextmanager
+def _no_cyclic_collection() -> Iterator[None]:
+    # a million new objects and no cycles: the collector would look at all of them again and again
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _accounts(reader: Reader, data: bytes, warnings: list[Problem]) -> list[DesiredAccount]:
+    """One file's accounts; those with problems may be among them."""
+    source = reader.source
+    found: list[DesiredAccount] = []
+    try:
+        stream = strictyaml.events(source, strictyaml.decode(source, data))
+        found += [
+            Document(reader, stream, warnings).read() for event in stream if isinstance(event, yaml.DocumentStartEvent)
+        ]
+    except YamlProblem as error:
+        reader.tell(error.problem)
+        return found
+    if not found:
+        reader.tell(Problem(source, 1, 1, "the file is empty: it should say version, and numbers"))
+    return found
+
+
+def _clashes(accounts: list[DesiredAccount]) -> Iterator[Problem]:
+    """Two documents for one account, and numbers that are to be ACTIVE in two accounts."""
+    names: dict[str, DesiredAccount] = {}
+    for account in accounts:
+        first = names.setdefault(account.name, account)
+        if first is not account:
+            told = f"account {account.name!r} is described here and at {first.source}:{first.line}: name one anew"
+            yield Problem(account.source, account.line, 1, told)
+    if len(names) == 1:
+        return
+    holders: dict[str, tuple[DesiredAccount, int]] = {}
+    for account in accounts:
+        for phone, desired, line in account.located():
+            if desired.status is not Status.ACTIVE:
+                continue
+            first, first_line = holders.setdefault(phone, (account, line))
+            if first is not account:
+                other = f"at {first.source}:{first_line}, in {first.name!r}"
+                told = f"{phone} is to be ACTIVE in {account.name!r} and, {other}: it can be in one"
+                yield Problem(account.source, line, 1, told)
