@@ -15,7 +15,7 @@ from worker.errors import (
     ServerError,
     SignatureReused,
 )
-from worker.model import Observed, Status
+from worker.model import Status
 from worker.solapi import wire
 
 
@@ -27,55 +27,9 @@ def _row(phone: str = "01000000000", status: str = "ACTIVE", **more: object) -> 
     return {"phoneNumber": phone, "status": status, "expireAt": None, "handleKey": "SED", "log": [{"a": 1}], **more}
 
 
-def test_the_account_document_becomes_a_value() -> None:
-    """Phones, statuses and expiries are read, and the account's id."""
-    account = wire.account(_document(_row(), _row("0212345678", "INACTIVE", expireAt="2027-01-01T00:00:00.000Z")))
-    assert account.account_id == "12925149"
-    assert account.numbers["01000000000"].status is Status.ACTIVE
-    second = account.numbers["0212345678"]
-    assert isinstance(second, Observed)
-    assert (second.status, second.expires_at) == (Status.INACTIVE, "2027-01-01T00:00:00.000Z")
-
-
-def test_unknown_fields_and_statuses_are_tolerated() -> None:
-    """A field that nobody has heard of is skipped; a status that nobody has heard of is kept and not writable."""
-    account = wire.account(_document(_row(status="HIBERNATING", zebra={"x": [1]}), news=True))
-    status = account.numbers["01000000000"].status
-    assert status == "HIBERNATING"
-    assert not status.writable
-
-
-def test_an_account_without_numbers_is_no_error() -> None:
-    """An empty document is an account with nothing in it."""
-    account = wire.account(b"{}")
-    assert (account.account_id, account.numbers) == (None, {})
-
-
 def test_a_numeric_account_id_is_the_same_as_its_text() -> None:
     """Ids are compared as text, however they are written."""
-    assert wire.account(b'{"accountId": 12925149, "senderIds": []}').account_id == "12925149"
     assert wire.reply(b'{"accountId": 12925149}').account == "12925149"
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"",
-        b"<html>",
-        b"[]",
-        b'{"senderIds": 3}',
-        b'{"senderIds": [{"phoneNumber": "01000000000"}]}',
-        b'{"senderIds": [{"phoneNumber": "010", "status": 7}]}',
-        b'{"senderIds": [{"phoneNumber": "../x", "status": "ACTIVE"}]}',
-        b'{"senderIds": [{"phoneNumber": "010\xff", "status": "ACTIVE"}]}',
-        _document(_row(), _row()),
-        _document(_row())[:-5],
-    ],
-)
-def test_what_is_no_account_document_is_a_failed_read(body: bytes) -> None:
-    """Garbage, half a document, a number that is none and one that is there twice are never half believed."""
-    with pytest.raises(ServerError):
-        wire.account(body)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC
+from datetime import MAXYEAR, UTC, datetime
 from email.utils import parsedate_to_datetime
 from random import SystemRandom
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
@@ -23,6 +23,7 @@ from worker.errors import (
 from worker.model import PHONE_PATTERN, Credentials, ObservedAccount, Requests, Status
 from worker.settings import Endpoint, Retry
 from worker.solapi import wire
+from worker.solapi.account import AccountDocument
 from worker.solapi.gate import Gate
 from worker.solapi.limiter import Quota, Window
 from worker.solapi.retry import Budget, Retrier
@@ -33,8 +34,6 @@ __all__ = ["AccountReader", "AccountWriter", "Ambient"]
 
 T = TypeVar("T")
 
-_REPLY_KEPT: Final = 16 << 10
-"""Bytes of a write's reply that are looked at. A longer one is a whole account; the closing look proves the write."""
 _OK: Final = 200
 _LONGEST_HOLD: Final = 60.0
 """Seconds: a server that asks for more is not believed, as its windows are seconds long; the next 429 asks again."""
@@ -80,7 +79,7 @@ class AccountReader:
         ambient: Ambient = Ambient(),  # noqa: B008 - a value
     ) -> None:
         self._transport = transport
-        self._base = endpoint.url
+        self._numbers_url = URL(f"{endpoint.url}/senderid/v1/numbers", encoded=True)
         self._fixed_headers = {"Accept-Encoding": "gzip", "Content-Type": "application/json"}
         self._header_names = ("Authorization", "Authentication") if endpoint.both_headers else ("Authorization",)
         self._signer = Signer(credentials)
@@ -92,7 +91,6 @@ class AccountReader:
         self._last: tuple[Mapping[str, str], float] | None = None
         self._reads = self._writes = self._retries = 0
         self._retry = retry
-        self._budget = Budget()
         self._retrier = self._new_retrier(self._gated_sleep)
         self._closing_retrier = self._new_retrier(ambient.sleep)
 
@@ -107,11 +105,8 @@ class AccountReader:
         if self._last is None:
             return None
         headers, received = self._last
-        try:
-            moment = parsedate_to_datetime(headers["Date"])
-        except (KeyError, ValueError):
-            return None
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - received
+        moment = _moment(headers.get("Date", ""))
+        return None if moment is None else moment.timestamp() - received
 
     @property
     def rate_limit_headers(self) -> dict[str, str]:
@@ -130,14 +125,10 @@ class AccountReader:
             ApiError: AccountRejected, or the last of several TransientErrors.
             WorkerError: what `halt` was given.
         """
-        return await self.read("/senderid/v1/numbers", self._account, closing=closing)
-
-    async def read(self, path: str, decode: Callable[[bytes], T], *, closing: bool = False) -> T:
-        """What `decode` makes of the body of a GET; errors as of `observe`, and what `decode` raises is one of them."""
         retrier = self._closing_retrier if closing else self._retrier
-        return await retrier.call(lambda _: self._corrected(lambda: self._get_once(path, decode, closing=closing)))
+        return await retrier.call(lambda _: self._corrected(lambda: self._look_once(closing=closing)))
 
-    async def _get_once(self, path: str, decode: Callable[[bytes], T], *, closing: bool) -> T:
+    async def _look_once(self, *, closing: bool) -> ObservedAccount:
         window = self._quota.reads
         if closing:
             await window.acquire()
@@ -145,14 +136,11 @@ class AccountReader:
             with self._gate:
                 await window.acquire()
         self._reads += 1
-        answer = await self._send(window, "GET", URL(self._base + path, encoded=True))
-        content = answer.content()
+        document = AccountDocument()
+        answer = await self._send(window, "GET", self._numbers_url, into=document.feed)
         if answer.status != _OK:
-            raise self._refusal(answer, content, write=False)
-        return decode(content)
-
-    def _account(self, content: bytes) -> ObservedAccount:
-        observed = wire.account(content)
+            raise self._refusal(answer, answer.content(), write=False)
+        observed = document.finish()
         self._same_account(observed.account_id)
         return observed
 
@@ -163,17 +151,23 @@ class AccountReader:
             self._account_id = account_id
         elif account_id != self._account_id:
             raise AccountRejected(
-                f"the answer is of account {account_id}, not {self._account_id}", api_code="WrongAccount"
+                f"the answer is of account {account_id:.64}, not {self._account_id:.64}", api_code="WrongAccount"
             )
 
     async def _send(
-        self, window: Window, method: str, url: URL, body: bytes | None = None, *, keep: int | None = None
+        self,
+        window: Window,
+        method: str,
+        url: URL,
+        body: bytes | None = None,
+        *,
+        into: Callable[[bytes], None] | None = None,
     ) -> Answer:
-        header = self._signer.header(self._ambient.wall(), self._ambient.salt())
-        headers = dict.fromkeys(self._header_names, header) | self._fixed_headers
         longer = self._transport.timeout.total_seconds
         try:
-            answer = await self._transport.exchange(method, url, headers, body, keep=keep)
+            header = self._signer.header(self._ambient.wall(), self._ambient.salt())
+            headers = dict.fromkeys(self._header_names, header) | self._fixed_headers
+            answer = await self._transport.exchange(method, url, headers, body, into=into)
             longer = 0.0
         except ApiError as error:
             if not error.timed_out:
@@ -198,12 +192,8 @@ class AccountReader:
         text = answer.headers.get("Retry-After", "").strip()
         if text.isascii() and text.isdigit():
             return float(text[:9])
-        try:
-            until = parsedate_to_datetime(text)
-            now = parsedate_to_datetime(answer.headers["Date"])
-            return (until - now).total_seconds()
-        except (ValueError, KeyError, TypeError):
-            return None
+        until, now = _moment(text), _moment(answer.headers.get("Date", ""))
+        return None if until is None or now is None else (until - now).total_seconds()
 
     async def _corrected(self, send: Callable[[], Awaitable[T]]) -> T:
         try:
@@ -217,9 +207,7 @@ class AccountReader:
             return await send()
 
     def _new_retrier(self, sleep: Callable[[float], Awaitable[None]]) -> Retrier:
-        return Retrier(
-            self._retry, self._budget, uniform=self._ambient.uniform, sleep=sleep, on_retry=self._announce_retry
-        )
+        return Retrier(self._retry, Budget(), uniform=self._ambient.uniform, sleep=sleep, on_retry=self._announce_retry)
 
     async def _gated_sleep(self, seconds: float) -> None:
         with self._gate:
@@ -235,6 +223,17 @@ class AccountReader:
             error_code=error.code,
             error_message=str(error),
         )
+
+
+def _moment(text: str) -> datetime | None:
+    """A date of HTTP; None for what is none, and for the last year of the calendar, which nothing can be added to."""
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    if moment.year == MAXYEAR:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 class AccountWriter(AccountReader):
@@ -257,9 +256,9 @@ class AccountWriter(AccountReader):
             ApiError: NumberRejected, AccountRejected, or the last of several TransientError and Ambiguous.
             WorkerError: what `halt` was given, while the attempt was waiting for its turn.
         """
-        if not _PHONE.match(phone):
+        if not _PHONE.fullmatch(phone):
             raise ValueError(f"not a phone number: {phone!r}")
-        url = URL(f"{self._base}/senderid/v1/numbers/{phone}", encoded=True)
+        url = URL(f"{self._numbers_url}/{phone}", encoded=True)
         body = wire.status_body(status)
 
         async def attempt(failure: ApiError | None) -> None:
@@ -275,7 +274,7 @@ class AccountWriter(AccountReader):
             await window.acquire()
         on_send()
         self._writes += 1
-        answer = await self._send(window, "PUT", url, body, keep=_REPLY_KEPT)
+        answer = await self._send(window, "PUT", url, body)
         try:
             content = answer.content()
         except ApiError as error:

@@ -4,8 +4,10 @@ Redirects are not followed, proxies of the environment not used, certificates al
 and a request whose connection broke is never sent again from here.
 """
 
+import asyncio
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
@@ -21,10 +23,16 @@ __all__ = ["Answer", "Transport", "transport_error"]
 
 _MIB: Final = 1 << 20
 _RAW_CAP: Final = 64 * _MIB
-"""Bytes of one answer as they travel. An account of a million numbers is about half of that, compressed."""
-_INFLATED_CAP: Final = 256 * _MIB
-"""Bytes of one answer after decompression; a few hundred bytes are a number, so this is over half a million."""
+"""Compressed bytes of one answer. An account of a million numbers is about half of that."""
+_INFLATED_CAP: Final = 2048 * _MIB
+"""Bytes of one answer without compression. An account of a million numbers is about a quarter of that."""
+_PIECE: Final = _MIB
+"""Bytes that are decompressed at once."""
 
+_READ_BUFFER: Final = _MIB
+"""Bytes of a body that may wait to be read: the reply of an account of 30,000 numbers."""
+_KEPT: Final = 16 << 10
+"""Bytes that are kept of an answer which is not read as a document: every error, and the reply of a small account."""
 _PEEK: Final = 64
 """Bytes that tell JSON from something else."""
 
@@ -34,31 +42,72 @@ class Answer(NamedTuple):
 
     status: int
     headers: Mapping[str, str]
-    raw: bytes
-    complete: bool
+    raw: bytes = b""
+    complete: bool = True
 
     def content(self) -> bytes:
         """`raw` decompressed; of an incomplete one just the beginning.
 
         Raises:
             ServerError: it cannot be decompressed.
-            AccountRejected: it is longer than any account's document.
         """
-        encoding = self.headers.get("Content-Encoding", "identity").lower()
-        if encoding == "identity":
-            return self.raw
-        if encoding != "gzip":
-            raise ServerError("the answer's compression was not asked for", http_status=self.status)
-        inflater = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
-        try:
-            text = inflater.decompress(self.raw, _INFLATED_CAP + 1 if self.complete else _PEEK)
-        except zlib.error:
-            raise ServerError("the answer says gzip and is not", http_status=self.status) from None
-        if len(text) > _INFLATED_CAP:
-            raise AccountRejected(f"the answer is longer than {_INFLATED_CAP // _MIB} MiB", http_status=self.status)
-        if self.complete and not inflater.eof:
-            raise ServerError("the answer breaks off", http_status=self.status)
-        return text
+        pieces: list[bytes] = []
+        body = _Body(self.status, self.headers, pieces.append)
+        body.feed(self.raw, _PIECE if self.complete else _PEEK)
+        if self.complete:
+            body.finish()
+        return b"".join(pieces)
+
+
+class _Body:
+    """The body of an answer on its way to `into`, decompressed piece by piece where it came compressed."""
+
+    def __init__(self, status: int, headers: Mapping[str, str], into: Callable[[bytes], object]) -> None:
+        encoding = headers.get("Content-Encoding", "identity").lower()
+        if encoding not in {"identity", "gzip"}:
+            raise ServerError("the answer's compression was not asked for", http_status=status)
+        self._inflater = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS) if encoding == "gzip" else None
+        self._status = status
+        self._into = into
+        self._taken = self._given = 0
+
+    def feed(self, data: bytes, piece: int = _PIECE) -> None:
+        """Take some bytes; with another `piece`, give no more than that of them.
+
+        Raises:
+            ServerError: they cannot be decompressed.
+            AccountRejected: the body is longer than any account's document.
+        """
+        inflater = self._inflater
+        self._taken += len(data)
+        if inflater is None:
+            self._give(data)
+            return
+        self._bound(self._taken, _RAW_CAP)
+        while data and not inflater.eof:
+            try:
+                self._give(inflater.decompress(data, piece))
+            except zlib.error:
+                raise ServerError("the answer says gzip and is not", http_status=self._status) from None
+            data = inflater.unconsumed_tail if piece == _PIECE else b""
+
+    def finish(self) -> None:
+        """There is no more.
+
+        Raises:
+            ServerError: there should be.
+        """
+        if self._inflater is not None and self._taken and not self._inflater.eof:
+            raise ServerError("the answer breaks off", http_status=self._status)
+
+    def _give(self, data: bytes) -> None:
+        self._given += len(data)
+        self._bound(self._given, _INFLATED_CAP)
+        self._into(data)
+
+    def _bound(self, size: int, cap: int) -> None:
+        if size > cap:
+            raise AccountRejected(f"the answer is longer than {cap // _MIB} MiB", http_status=self._status)
 
 
 class _Dropped(Exception):
@@ -91,7 +140,7 @@ class Transport:
             headers={"User-Agent": f"senderid-worker/{__version__}", "Accept": "application/json"},
             middlewares=(_no_hidden_resend,),
             auto_decompress=False,
-            read_bufsize=_MIB,
+            read_bufsize=_READ_BUFFER,
             trust_env=False,
         )
         return self
@@ -103,36 +152,69 @@ class Transport:
             await self._session.close()
 
     async def exchange(
-        self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None = None, *, keep: int | None = None
+        self,
+        method: str,
+        url: URL,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        *,
+        into: Callable[[bytes], None] | None = None,
     ) -> Answer:
         """Send one request once and read its answer to the end, so that the connection can be used again.
 
-        `keep` is how many bytes of the body are wanted; the rest is read and dropped. None wants all of it.
+        `into` takes the body of a 200, decompressed, piece by piece. Of any other body the answer has the beginning.
 
         Raises:
-            ApiError: as of `transport_error`; AccountRejected for an endless answer.
+            ApiError: as of `transport_error`; ServerError for a body that cannot be decompressed and AccountRejected
+                for an endless one; what `into` raises.
         """
         assert self._session is not None, "a transport is used inside its context"  # noqa: S101 - a bug of ours
-        wanted = _RAW_CAP if keep is None else keep
+        deadline = asyncio.get_running_loop().time() + self.timeout.total_seconds
         try:
             async with self._session.request(
                 method, url, headers=headers, data=body, allow_redirects=False
             ) as response:
-                kept: list[bytes] = []
-                size = 0
-                async for chunk in response.content.iter_any():
-                    if size < wanted:
-                        kept.append(chunk[: wanted - size])
-                    size += len(chunk)
-                    if size > _RAW_CAP:
-                        response.close()
-                        raise AccountRejected(
-                            f"the answer is longer than {_RAW_CAP // _MIB} MiB", http_status=response.status
-                        )
-                raw = b"".join(kept)
-                return Answer(response.status, response.headers, raw, complete=len(raw) == size)
+                try:
+                    if into is None or response.status != HTTPStatus.OK:
+                        return await _beginning(response, deadline)
+                    document = _Body(response.status, response.headers, into)
+                    async for chunk in response.content.iter_any():
+                        document.feed(chunk)
+                    document.finish()
+                    return Answer(response.status, response.headers)
+                except ApiError:
+                    response.close()
+                    raise
         except (aiohttp.ClientError, OSError, _Dropped) as error:
             raise transport_error(error, write=method == "PUT") from None
+
+
+async def _beginning(response: ClientResponse, deadline: float) -> Answer:
+    """The answer with the beginning of its body; the rest is read and dropped."""
+    content = response.content
+    if (response.content_length or _READ_BUFFER + 1) <= _READ_BUFFER:
+        # it fits into the buffer: being woken once costs half as much as being woken for each piece
+        if not content.is_eof():
+            await _whole(content, deadline)
+        raw = content.read_nowait(_KEPT)
+        return Answer(response.status, response.headers, raw, complete=content.at_eof())
+    kept = bytearray()
+    size = 0
+    async for chunk in content.iter_any():
+        kept += chunk[: _KEPT - len(kept)]
+        size += len(chunk)
+        if size > _RAW_CAP:
+            raise AccountRejected(f"the answer is longer than {_RAW_CAP // _MIB} MiB", http_status=response.status)
+    return Answer(response.status, response.headers, bytes(kept), complete=len(kept) == size)
+
+
+async def _whole(content: aiohttp.StreamReader, deadline: float) -> None:
+    """Wait until everything is in the buffer, with the errors and the timeout that only reading knows by itself."""
+    failed = content.exception()
+    if failed is not None:
+        raise failed
+    async with asyncio.timeout_at(deadline):
+        await content.wait_eof()
 
 
 def transport_error(error: BaseException, *, write: bool) -> ApiError:

@@ -1,9 +1,8 @@
-"""What travels on the wire, as values: the account document, the replies to a write, and every kind of refusal.
+"""What travels on the wire, as values: an account's row, the replies to a write, and every kind of refusal.
 
 Only the fields that the worker needs are decoded; whatever else comes is skipped. Pure: bytes in, values or errors out.
 """
 
-import re
 from typing import Final
 
 import msgspec
@@ -21,22 +20,22 @@ from worker.errors import (
     ServerError,
     SignatureReused,
 )
-from worker.model import PHONE_PATTERN, Observed, ObservedAccount, Status
+from worker.model import Observed, Status
 
-__all__ = ["Reply", "account", "refusal", "reply", "status_body"]
-
-_PHONE: Final = re.compile(PHONE_PATTERN, re.ASCII)
+__all__ = ["UNREADABLE", "Reply", "Row", "brief", "identifier", "refusal", "reply", "status_body"]
 
 _CREDENTIAL_CODES: Final = frozenset(
     {"invalidapikey", "signaturedoesnotmatch", "invalidtoken", "unauthorized", "forbidden", "accessdenied"}
 )
 _MESSAGE_LENGTH: Final = 500
 """Characters of a foreign message that are kept: enough for a person, too few to flood a log."""
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding foreign bytes can raise. Brackets nested deep enough exhaust the stack, wherever they stand."""
 
 STATUS_BODIES: Final = {status: msgspec.json.encode({"status": status}) for status in Status if status.writable}
 
 
-class _Row(Observed, frozen=True, gc=False, rename={"phone": "phoneNumber", "expires_at": "expireAt"}):
+class Row(Observed, frozen=True, gc=False, rename={"phone": "phoneNumber", "expires_at": "expireAt"}):
     """A row of `senderIds`, decoded straight into the value that the rest of the worker uses."""
 
     phone: str
@@ -44,16 +43,11 @@ class _Row(Observed, frozen=True, gc=False, rename={"phone": "phoneNumber", "exp
     expires_at: str | None = None
 
 
-class _Document(Struct, gc=False, rename={"account_id": "accountId", "rows": "senderIds"}):
-    account_id: str | int | None = None
-    rows: list[_Row] | None = None
-
-
 class Reply(Struct, gc=False, rename="camel"):
     """The reply to a write, in any of its three shapes. `own` reads the one row that counts."""
 
     account_id: str | int | None = None
-    sender_ids: list[_Row] | None = None
+    sender_ids: list[Row] | None = None
     phone_number: str | None = None
     status: Status | None = None
     error_code: str | None = None
@@ -61,7 +55,7 @@ class Reply(Struct, gc=False, rename="camel"):
     @property
     def account(self) -> str | None:
         """The account that the reply is of; None where it does not say."""
-        return _text(self.account_id)
+        return identifier(self.account_id)
 
     def own(self, phone: str) -> Status | None:
         """The status that the reply gives for `phone`; None where it does not mention it."""
@@ -76,7 +70,6 @@ class _Error(Struct, rename="camel"):
     message: str | None = None
 
 
-_DOCUMENT: Final = msgspec.json.Decoder(_Document)
 _REPLY: Final = msgspec.json.Decoder(Reply)
 _ERROR: Final = msgspec.json.Decoder(_Error)
 
@@ -84,27 +77,6 @@ _ERROR: Final = msgspec.json.Decoder(_Error)
 def status_body(status: Status) -> bytes:
     """The body of a write."""
     return STATUS_BODIES[status]
-
-
-def account(body: bytes) -> ObservedAccount:
-    """The account document as a value.
-
-    Raises:
-        ServerError: the bytes are not an account document, or one that contradicts itself.
-    """
-    try:
-        document = _DOCUMENT.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ServerError(f"the answer is not an account document: {_brief(str(error))}") from None
-    rows = document.rows or []
-    numbers: dict[str, Observed] = {}
-    for row in rows:
-        if not _PHONE.match(row.phone):
-            raise ServerError(f"the account document holds a number that is not digits: {_brief(repr(row.phone))}")
-        numbers[row.phone] = row
-    if len(numbers) != len(rows):
-        raise ServerError("the account document holds a number twice")
-    return ObservedAccount(_text(document.account_id), numbers)
 
 
 def reply(body: bytes) -> Reply:
@@ -115,10 +87,10 @@ def reply(body: bytes) -> Reply:
     """
     try:
         decoded = _REPLY.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Ambiguous(f"the reply cannot be read: {_brief(str(error))}", http_status=200) from None
+    except UNREADABLE as error:
+        raise Ambiguous(f"the reply cannot be read: {brief(str(error))}", http_status=200) from None
     if decoded.error_code is not None:
-        raise Ambiguous(f"the reply says 200 and {_brief(decoded.error_code)} at once", http_status=200)
+        raise Ambiguous(f"the reply says 200 and {brief(decoded.error_code)} at once", http_status=200)
     return decoded
 
 
@@ -146,6 +118,11 @@ def refusal(status: int, body: bytes, *, write: bool, retry_after: float | None 
     return kind(message, http_status=status, api_code=api_code)
 
 
+def identifier(found: str | int | None) -> str | None:
+    """An id as text, however it is written."""
+    return None if found is None else str(found)
+
+
 def _refused(status: int, code: str, message: str, *, write: bool) -> type[ApiError]:
     if code == "duplicatedsignature":
         return SignatureReused
@@ -164,22 +141,19 @@ def _refused(status: int, code: str, message: str, *, write: bool) -> type[ApiEr
 def _parse(body: bytes) -> tuple[str | None, str | None]:
     try:
         error = _ERROR.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return None, None
     said = error.error_message or error.message
     return (
-        None if error.error_code is None else _brief(str(error.error_code)),
-        None if said is None else _brief(said),
+        None if error.error_code is None else brief(str(error.error_code)),
+        None if said is None else brief(said),
     )
-
-
-def _text(identifier: str | int | None) -> str | None:
-    return None if identifier is None else str(identifier)
 
 
 def _is_html(body: bytes) -> bool:
     return body.lstrip()[:1] == b"<"
 
 
-def _brief(text: str) -> str:
+def brief(text: str) -> str:
+    """As much of a foreign text as a message bears."""
     return text if len(text) <= _MESSAGE_LENGTH else text[:_MESSAGE_LENGTH] + "…"

@@ -1,0 +1,166 @@
+"""The account document: read whole or in pieces, it is the same account, or an error."""
+
+import random
+
+import msgspec
+import pytest
+
+from worker.errors import ServerError
+from worker.model import Observed, ObservedAccount, Status
+from worker.sandbox import SandboxAccount, generate
+from worker.solapi.account import AccountDocument
+
+
+def _document(*rows: dict[str, object], **more: object) -> bytes:
+    return msgspec.json.encode({"accountId": "12925149", "limit": 5, "senderIds": rows, **more})
+
+
+def _row(phone: str = "01000000000", status: str = "ACTIVE", **more: object) -> dict[str, object]:
+    return {"phoneNumber": phone, "status": status, "expireAt": None, "handleKey": "SED", "log": [{"a": 1}], **more}
+
+
+def _read(*pieces: bytes) -> ObservedAccount:
+    document = AccountDocument()
+    for piece in pieces:
+        document.feed(piece)
+    return document.finish()
+
+
+def _cut(text: bytes, seed: int) -> list[bytes]:
+    """The text in pieces of every size up to that of a network read."""
+    chance = random.Random(seed)
+    pieces = []
+    while text:
+        size = chance.choice([1, 100, 5_000, 300_000, 2_000_000])
+        pieces.append(text[:size])
+        text = text[size:]
+    return pieces
+
+
+def _statuses(account: ObservedAccount) -> dict[str, str]:
+    return {phone: number.status.value for phone, number in account.numbers.items()}
+
+
+def test_the_account_document_becomes_a_value() -> None:
+    """Phones, statuses and expiries are read, and the account's id."""
+    account = _read(_document(_row(), _row("0212345678", "INACTIVE", expireAt="2027-01-01T00:00:00.000Z")))
+    assert account.account_id == "12925149"
+    assert account.numbers["01000000000"].status is Status.ACTIVE
+    second = account.numbers["0212345678"]
+    assert isinstance(second, Observed)
+    assert (second.status, second.expires_at) == (Status.INACTIVE, "2027-01-01T00:00:00.000Z")
+
+
+def test_unknown_fields_and_statuses_are_tolerated() -> None:
+    """A field that nobody has heard of is skipped; a status that nobody has heard of is kept and not writable."""
+    account = _read(_document(_row(status="HIBERNATING", zebra={"x": [1]}), news=True))
+    status = account.numbers["01000000000"].status
+    assert status == "HIBERNATING"
+    assert not status.writable
+
+
+def test_an_account_without_numbers_is_no_error() -> None:
+    """An empty document is an account with nothing in it."""
+    account = _read(b"{}")
+    assert (account.account_id, account.numbers) == (None, {})
+
+
+def test_a_numeric_account_id_is_the_same_as_its_text() -> None:
+    """Ids are compared as text, however they are written."""
+    assert _read(b'{"accountId": 12925149, "senderIds": []}').account_id == "12925149"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>",
+        b"[]",
+        b'{"senderIds": 3}',
+        b'{"senderIds": [{"phoneNumber": "01000000000"}]}',
+        b'{"senderIds": [{"phoneNumber": "010", "status": 7}]}',
+        b'{"senderIds": [{"phoneNumber": "../x", "status": "ACTIVE"}]}',
+        b'{"senderIds": [{"phoneNumber": "010\xff", "status": "ACTIVE"}]}',
+        _document(_row(), _row()),
+        _document(_row())[:-5],
+    ],
+)
+def test_what_is_no_account_document_is_a_failed_read(body: bytes) -> None:
+    """Garbage, half a document, a number that is none and one that is there twice are never half believed."""
+    with pytest.raises(ServerError):
+        _read(body)
+
+
+@pytest.fixture(scope="module")
+def large() -> SandboxAccount:
+    """An account whose document is several batches long, with logs inside its rows."""
+    account = generate(12_000, seed=3)
+    for phone in list(account.numbers)[::3]:
+        account.switch(phone, "INACTIVE")
+        account.switch(phone, "ACTIVE")
+    return account
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_document_in_pieces_is_the_same_account(large: SandboxAccount, seed: int) -> None:
+    """Wherever the network cuts a long document, every number is read once, with its status."""
+    account = _read(*_cut(large.document(), seed))
+    assert account.account_id == large.account_id
+    assert _statuses(account) == large.statuses
+
+
+def test_blanks_and_the_order_of_keys_do_not_matter(large: SandboxAccount) -> None:
+    """An indented document whose account id comes last is read the same way."""
+    decoded = msgspec.json.decode(large.document())
+    account_id = decoded.pop("accountId")
+    text = msgspec.json.format(msgspec.json.encode({**decoded, "accountId": account_id}), indent=1)
+    account = _read(*_cut(text, 1))
+    assert (account.account_id, _statuses(account)) == (large.account_id, large.statuses)
+
+
+def test_texts_that_look_like_the_end_of_a_row_are_texts() -> None:
+    """A long document whose texts and inner lists hold what stands between rows is not cut there."""
+    traps = [{"note": '},{"phoneNumber":"1","status":"ACTIVE"},{', "inner": [{"x": 1}, {"x": 2}]}] * 3
+    rows = [_row(f"010{n:08}", log=traps) for n in range(9_000)]
+    account = _read(*_cut(_document(*rows), 2))
+    assert list(account.numbers) == [row["phoneNumber"] for row in rows]
+
+
+def test_a_long_document_costs_the_memory_of_what_is_kept(large: SandboxAccount) -> None:
+    """What was decoded is let go of: the buffer stays near one batch, however long the document is."""
+    document = AccountDocument()
+    longest = 0
+    for piece in _cut(large.document(), 4):
+        document.feed(piece)
+        longest = max(longest, len(document._rest))
+    assert len(large.document()) > 5 << 20
+    assert longest < 4 << 20
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda text: text[:-2],
+        lambda text: text.replace(b'"status":"ACTIVE"', b'"status":7', 1),
+        lambda text: text.replace(b"},{", b"},,{", 1),
+        lambda text: text.replace(b'"phoneNumber":"0', b'"phoneNumber":"/', 1),
+        lambda text: text[:-2] + text[text.index(b"[{") :].replace(b"[{", b",{", 1),
+        lambda text: b"[" + text,
+        lambda text: b'{"more":' + text + b"}",
+        lambda text: text.replace(b'"senderIds"', b'"senderIDS"', 1) + b" " * (17 << 20),
+        lambda _: b'{"senderIds":[' + b" " * (17 << 20) + b"]}",
+    ],
+)
+def test_a_long_document_that_is_wrong_anywhere_is_a_failed_read(large: SandboxAccount, spoil: object) -> None:
+    """Cut off, mistyped, repeated, nested, endless: no part of such a document is believed."""
+    assert callable(spoil)
+    with pytest.raises(ServerError):
+        _read(*_cut(spoil(large.document()), 5))
+
+
+def test_more_numbers_than_any_account_has_are_refused(monkeypatch: pytest.MonkeyPatch, large: SandboxAccount) -> None:
+    """A document without end cannot fill the memory with numbers."""
+    monkeypatch.setattr("worker.solapi.account._NUMBERS_CAP", 5_000)
+    with pytest.raises(ServerError, match="more than 5,000 numbers"):
+        _read(*_cut(large.document(), 6))

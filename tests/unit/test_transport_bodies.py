@@ -1,0 +1,176 @@
+"""Bodies as they come over a real socket: whole, in pieces, broken off, stalled, endless, compressed or not."""
+
+import asyncio
+import gzip
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+from aiohttp.base_protocol import BaseProtocol
+from yarl import URL
+
+from worker.errors import AccountRejected, Ambiguous, ApiError, ConnectionFailed, ServerError
+from worker.settings import Timeout
+from worker.solapi.transport import Answer, Transport, _whole
+
+Play = Callable[[asyncio.StreamWriter], Awaitable[None]]
+
+_LONG = bytes(range(256)) * 2_000
+_BOUNDLESS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"
+
+
+def _head(length: int, status: str = "200 OK", more: str = "") -> bytes:
+    return f"HTTP/1.1 {status}\r\nContent-Length: {length}\r\n{more}\r\n".encode()
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+@asynccontextmanager
+async def _served(play: Play) -> AsyncIterator[URL]:
+    """A server that reads one request's head and body, then plays."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while await reader.readuntil(b"\r\n\r\n"):
+                await play(writer)
+                await writer.drain()
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    async with server:
+        yield URL(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+
+
+async def _exchange(play: Play, method: str = "PUT", *, into: Callable[[bytes], None] | None = None) -> Answer:
+    timeout = Timeout(connect_seconds=1, total_seconds=0.3)
+    async with _served(play) as url, Transport(timeout) as transport:
+        return await transport.exchange(method, url, {}, into=into)
+
+
+def _says(*pieces: bytes) -> Play:
+    async def play(writer: asyncio.StreamWriter) -> None:
+        for piece in pieces:
+            writer.write(piece)
+
+    return play
+
+
+async def _breaks(writer: asyncio.StreamWriter) -> None:
+    writer.write(_head(len(_LONG)) + _LONG[:100_000])
+    await writer.drain()
+    writer.close()
+
+
+async def _stalls(writer: asyncio.StreamWriter) -> None:
+    writer.write(_head(len(_LONG)) + _LONG[:100_000])
+
+
+async def _floods(writer: asyncio.StreamWriter) -> None:
+    writer.write(_BOUNDLESS + b"\r\n")
+    for _ in range(80):
+        writer.write(_chunk(bytes(1 << 20)))
+        await writer.drain()
+
+
+async def test_the_beginning_of_a_long_reply_is_kept() -> None:
+    """A reply to a write is read to its end, and only its beginning is kept, whether or not its length is told."""
+    told = await _exchange(_says(_head(len(_LONG)), _LONG[:9], _LONG[9:]))
+    untold = await _exchange(_says(_BOUNDLESS + b"\r\n", _chunk(_LONG[:9]), _chunk(_LONG[9:]), _chunk(b"")))
+    for answer in (told, untold):
+        assert (answer.raw, answer.complete) == (_LONG[: 16 << 10], False)
+
+
+async def test_a_short_reply_is_whole() -> None:
+    """A reply that fits is kept as it is, an empty one too."""
+    assert (await _exchange(_says(_head(3), b"yes")))[2:] == (b"yes", True)
+    assert (await _exchange(_says(_BOUNDLESS + b"\r\n", _chunk(b"yes"), _chunk(b""))))[2:] == (b"yes", True)
+    assert (await _exchange(_says(_head(0))))[2:] == (b"", True)
+
+
+@pytest.mark.parametrize(("method", "error"), [("PUT", Ambiguous), ("GET", ConnectionFailed)])
+@pytest.mark.parametrize("into", [None, [].append])
+async def test_a_body_that_breaks_off_or_stalls_ends_in_time(
+    method: str, error: type[ApiError], into: Callable[[bytes], None] | None
+) -> None:
+    """Half a body is an error at once, and a body that stops coming is one when the attempt's time is over."""
+    with pytest.raises(error) as broken:
+        await _exchange(_breaks, method, into=into)
+    assert not broken.value.timed_out
+    with pytest.raises(error) as stalled:
+        await _exchange(_stalls, method, into=into)
+    assert stalled.value.timed_out
+
+
+async def test_a_body_that_broke_off_before_anybody_waited_is_an_error_at_once() -> None:
+    """A failure that came ahead of the wait ends it, rather than the attempt's time."""
+    loop = asyncio.get_running_loop()
+    body = aiohttp.StreamReader(BaseProtocol(loop), 1, loop=loop)
+    body.set_exception(aiohttp.ClientPayloadError("broken"))
+    with pytest.raises(aiohttp.ClientPayloadError):
+        await _whole(body, loop.time() + 60)
+
+
+async def test_a_connection_is_used_again_after_a_dropped_body() -> None:
+    """A long reply that nobody wants does not cost a new connection."""
+    peers = set()
+
+    async def play(writer: asyncio.StreamWriter) -> None:
+        peers.add(writer.get_extra_info("peername"))
+        writer.write(_head(len(_LONG)) + _LONG)
+
+    async with _served(play) as url, Transport(Timeout()) as transport:
+        for _ in range(3):
+            await transport.exchange("PUT", url, {})
+    assert len(peers) == 1
+
+
+async def test_a_document_comes_in_pieces() -> None:
+    """The body of a 200 goes where it is wanted, decompressed; that of another answer stays in the answer."""
+    packed = gzip.compress(_LONG)
+    gzipped = "Content-Encoding: gzip\r\n"
+    for head, body in ((_head(len(packed), more=gzipped), packed), (_head(len(_LONG)), _LONG)):
+        pieces: list[bytes] = []
+        answer = await _exchange(_says(head, body), "GET", into=pieces.append)
+        assert (answer.raw, b"".join(pieces)) == (b"", _LONG)
+    refused = await _exchange(
+        _says(_head(4, "400 No"), b"why?"), "GET", into=lambda _: pytest.fail("this is no document")
+    )
+    assert refused.content() == b"why?"
+
+
+@pytest.mark.parametrize(
+    ("more", "body"),
+    [
+        ("Content-Encoding: gzip\r\n", b"no gzip"),
+        ("Content-Encoding: gzip\r\n", gzip.compress(_LONG)[:-20]),
+        ("Content-Encoding: br\r\n", b"?"),
+    ],
+)
+async def test_what_cannot_be_decompressed_is_a_failed_read(more: str, body: bytes) -> None:
+    """A wrong, a broken-off and an unknown compression are told, in a document and in an error alike."""
+    with pytest.raises(ServerError):
+        await _exchange(_says(_head(len(body), more=more), body), "GET", into=lambda _: None)
+    with pytest.raises(ServerError):
+        (await _exchange(_says(_head(len(body), "500 No", more), body))).content()
+
+
+async def test_an_endless_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """80 MB of a write's reply, and a document beyond its bound before or after decompression, end the account."""
+    timeout = Timeout(connect_seconds=1, total_seconds=20)
+    async with _served(_floods) as url, Transport(timeout) as transport:
+        with pytest.raises(AccountRejected, match="longer than 64 MiB"):
+            await transport.exchange("PUT", url, {})
+    monkeypatch.setattr("worker.solapi.transport._INFLATED_CAP", 1 << 20)
+    bomb = gzip.compress(bytes(8 << 20))
+    for more, body in (("Content-Encoding: gzip\r\n", bomb), ("", bytes(2 << 20))):
+        with pytest.raises(AccountRejected, match="longer than 1 MiB"):
+            await _exchange(_says(_head(len(body), more=more), body), "GET", into=lambda _: None)
+    monkeypatch.setattr("worker.solapi.transport._RAW_CAP", 100)
+    with pytest.raises(AccountRejected):
+        await _exchange(_says(_head(len(bomb), more="Content-Encoding: gzip\r\n"), bomb), "GET", into=lambda _: None)

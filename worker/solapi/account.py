@@ -1,0 +1,119 @@
+"""The account document, read piece by piece, so that a million rows take the memory of what is kept of them.
+
+Pure: bytes in, a value or an error out.
+"""
+
+import re
+from itertools import islice
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from worker.errors import ServerError
+from worker.model import PHONE_PATTERN, Observed, ObservedAccount
+from worker.solapi.wire import UNREADABLE, Row, brief, identifier
+
+__all__ = ["AccountDocument"]
+
+_BATCH: Final = 1 << 20
+"""Bytes that are decoded at once. Shorter documents are decoded whole."""
+_LONGEST: Final = 16 << 20
+"""Bytes in which an end of a row must be found; a row is some hundred."""
+_TRIES: Final = 32
+"""Places at which a row may seem to end, while only something inside it does."""
+_NUMBERS_CAP: Final = 2_000_000
+"""Numbers of one account: twice what a file may well hold."""
+
+_begin: Final = re.compile(rb'"senderIds"\s*:\s*\[').search
+_ends: Final = re.compile(rb"\}\s*,(?=\s*\{)").finditer
+_phone: Final = re.compile(PHONE_PATTERN, re.ASCII).fullmatch
+
+
+class _Document(Struct, gc=False, rename={"account_id": "accountId", "rows": "senderIds"}):
+    account_id: str | int | None = None
+    rows: list[Row] | None = None
+
+
+_DOCUMENT: Final = msgspec.json.Decoder(_Document)
+_ROWS: Final = msgspec.json.Decoder(list[Row])
+
+
+class AccountDocument:
+    """Takes an account document in pieces.
+
+    A batch of rows ends where what was cut off is valid JSON: a cut inside a row leaves a bracket or a quote open.
+    """
+
+    def __init__(self) -> None:
+        self._head = b""
+        self._rest = bytearray()
+        self._numbers: dict[str, Observed] = {}
+
+    def feed(self, piece: bytes) -> None:
+        """Take the next piece.
+
+        Raises:
+            ServerError: this is no account document, or one that contradicts itself.
+        """
+        self._rest += piece
+        if len(self._rest) >= _BATCH and (self._head or self._begun()):
+            self._take_rows()
+        if len(self._rest) > _LONGEST:
+            raise ServerError(f"the answer is not an account document: {_LONGEST >> 20} MiB without a row")
+
+    def finish(self) -> ObservedAccount:
+        """The account, once everything was taken.
+
+        Raises:
+            ServerError: as of `feed`.
+        """
+        try:
+            document = _DOCUMENT.decode(self._head + self._rest)
+        except UNREADABLE as error:
+            raise _unreadable(error) from None
+        self._add(document.rows or [])
+        return ObservedAccount(identifier(document.account_id), self._numbers)
+
+    def _begun(self) -> bool:
+        """Whether the list of rows has begun; what stands before it is kept for the end."""
+        found = _begin(self._rest)
+        if found is None:
+            return False
+        head = bytes(self._rest[: found.end()])
+        try:
+            _DOCUMENT.decode(head + b"]}")
+        except UNREADABLE as error:
+            raise _unreadable(error) from None
+        self._head = head
+        del self._rest[: len(head)]
+        return True
+
+    def _take_rows(self) -> None:
+        ends = [found.end() for found in _ends(self._rest, max(0, len(self._rest) - _BATCH // 16))]
+        for end in islice(reversed(ends), _TRIES):
+            batch = b"[" + self._rest[: end - 1] + b"]"
+            try:
+                rows = _ROWS.decode(batch)
+            except msgspec.ValidationError as error:
+                raise _unreadable(error) from None
+            except UNREADABLE:
+                continue
+            self._add(rows)
+            del self._rest[:end]
+            return
+
+    def _add(self, rows: list[Row]) -> None:
+        numbers = self._numbers
+        for row in rows:
+            if not _phone(row.phone):
+                raise ServerError(f"the account document holds a number that is not digits: {brief(repr(row.phone))}")
+            if row.phone in numbers:
+                raise ServerError(f"the account document holds {row.phone} twice")
+            numbers[row.phone] = row
+        if len(numbers) > _NUMBERS_CAP:
+            raise ServerError(f"the account document holds more than {_NUMBERS_CAP:,} numbers")
+
+
+def _unreadable(error: Exception) -> ServerError:
+    return ServerError(f"the answer is not an account document: {brief(str(error))}")
