@@ -1,6 +1,6 @@
 """What an answer becomes when a fault meets it."""
 
-import gzip
+import zlib
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from email.utils import format_datetime
@@ -145,7 +145,9 @@ def _distort(fault: Fault, answered: Answered, account: SandboxAccount, now: dat
             until = format_datetime(now + timedelta(seconds=1), usegmt=True)
             answered.becomes(429, {"errorCode": "TooManyRequests", "message": "한도"}, Retry_After=until)
         case Fault.UNKNOWN_FIELDS:
-            answered.body = answered.body.replace(b'"limit":', b'"zebra":{"stripes":[1,2]},"limit":', 1)
+            if answered.body.startswith(b"{"):
+                rest = answered.body[1:]
+                answered.body = b'{"zebra":{"stripes":[1,2]}' + (rest if rest == b"}" else b"," + rest)
         case Fault.DRIP:
             answered.piece, answered.pause = max(1, len(answered.body) // 10), 0.02
         case Fault.REDIRECT:
@@ -163,4 +165,7 @@ def _distort(fault: Fault, answered: Answered, account: SandboxAccount, now: dat
 
 @cache
 def _compressed(mebibytes: int) -> bytes:
-    return gzip.compress(b'{"senderIds":[' + b" " * (mebibytes * _MIB) + b"]}", 1)
+    packer = zlib.compressobj(1, wbits=16 + zlib.MAX_WBITS)
+    blank = b" " * _MIB
+    pieces = [packer.compress(b'{"senderIds":['), *(packer.compress(blank) for _ in range(mebibytes))]
+    return b"".join([*pieces, packer.compress(b"]}"), packer.flush()])

@@ -81,6 +81,7 @@ _CARRYING_OUT: Final = frozenset(
         Fault.DRIP,
         Fault.STALL,
         Fault.STRANGE_DATE,
+        Fault.EDITED_BEFORE,
         Fault.EDITED_AFTER,
         Fault.OTHER_ACCOUNT,
         Fault.BOMB,

@@ -5,9 +5,9 @@ import re
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import formatdate
-from hmac import compare_digest
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -48,10 +48,11 @@ class Request(msgspec.Struct, kw_only=True):
 
 
 class _Refused(Exception):
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(self, status: int, code: str, message: str, **headers: str) -> None:
         super().__init__(code)
-        self.status = status
-        self.body = {"errorCode": code, ("message" if status == 429 else "errorMessage"): message}  # noqa: PLR2004
+        text = "message" if status == 429 else "errorMessage"  # noqa: PLR2004
+        self.answered = Answered(status, b"")
+        self.answered.becomes(status, {"errorCode": code, text: message}, **headers)
 
 
 class Sandbox:
@@ -132,9 +133,7 @@ class Sandbox:
             seen.fault = self._faults.next(request.method, phone)
             answered = self._answer(account, seen)
         except _Refused as refused:
-            answered = Answered(refused.status, msgspec.json.encode(refused.body))
-            if refused.status == 429:  # noqa: PLR2004
-                headers["Retry-After"] = str(self._wait(seen))
+            answered = refused.answered
         answered.headers.update(headers)
         seen.status = answered.status
         return await self._sent(request, answered)
@@ -145,16 +144,16 @@ class Sandbox:
             raise _Refused(401, "Unauthorized", "인증 정보가 없습니다.")
         scheme, _, rest = text.strip().partition(" ")
         pairs = {name.lower(): value for name, value in _PAIR.findall(rest)}
-        if scheme.lower() != "hmac-sha256" or not {"apikey", "date", "salt", "signature"} <= pairs.keys():
+        complete = {"apikey", "date", "salt", "signature"} <= pairs.keys()
+        if scheme.lower() != "hmac-sha256" or not complete or not text.isascii():
             raise _Refused(400, "ValidationError", "apiKey, date, salt, signature가 필요합니다.")
-        seen.api_key, seen.signature = pairs["apikey"], pairs["signature"]
+        seen.api_key, seen.signature = pairs["apikey"], pairs["signature"].lower()
         account = self.accounts.get(pairs["apikey"])
         if account is None:
             raise _Refused(400, "InvalidApiKey", "유효하지 않은 API Key입니다.")
         if len(pairs["salt"]) not in _SALT:
             raise _Refused(400, "ValidationError", "salt는 12~64바이트여야 합니다.")
-        expected = signature(account.api_secret, pairs["date"], pairs["salt"])
-        if not compare_digest(expected, pairs["signature"].lower()):
+        if seen.signature != signature(account.api_secret, pairs["date"], pairs["salt"]):
             raise _Refused(403, "SignatureDoesNotMatch", "생성한 Signature와 일치하지 않습니다.")
         now = self._clock()
         try:
@@ -163,9 +162,9 @@ class Sandbox:
             raise _Refused(400, "ValidationError", "date는 ISO 8601 형식이어야 합니다.") from None
         if moment.tzinfo is None or abs(moment.timestamp() - now) > _SKEW:
             raise _Refused(403, "RequestTimeTooSkewed", "요청 시간이 서버 시간과 15분 이상 차이납니다.")
-        if now - self._signatures.get(pairs["signature"], -_SKEW) < _SKEW:
+        if now - self._signatures.get(seen.signature, -_SKEW) < _SKEW:
             raise _Refused(403, "DuplicatedSignature", "이미 사용된 Signature입니다.")
-        self._signatures[pairs["signature"]] = now
+        self._signatures[seen.signature] = now
         return account
 
     def _admitted(self, account: SandboxAccount, seen: Request) -> dict[str, str]:
@@ -177,7 +176,8 @@ class Sandbox:
         while arrivals and arrivals[0] <= seen.when - self._window:
             arrivals.popleft()
         if len(arrivals) >= limit:
-            raise _Refused(429, "TooManyRequests", "요청 한도를 초과했습니다.")
+            wait = int(arrivals[0] + self._window - seen.when) + 1
+            raise _Refused(429, "TooManyRequests", "요청 한도를 초과했습니다.", Retry_After=str(wait))
         arrivals.append(seen.when)
         return {
             "x-ratelimit-limit": str(limit),
@@ -185,21 +185,19 @@ class Sandbox:
             "x-ratelimit-reset": f"{arrivals[0] + self._window - seen.when:.3f}",
         }
 
-    def _wait(self, seen: Request) -> int:
-        """Whole seconds until the window has room again."""
-        arrivals = self._arrivals[seen.api_key or "", seen.method]
-        return int(arrivals[0] + self._window - seen.when) + 1 if arrivals else 1
-
     def _answer(self, account: SandboxAccount, seen: Request) -> Answered:
         """What the API says, with the fault that the request meets."""
         number = account.numbers.get(seen.phone or "")
         if seen.fault is Fault.EDITED_BEFORE and number is not None:
             account.switch(number.phone, Status.BLOCKED)
         stale = account.document() if seen.fault is Fault.STALE_ROWS else b""
-        before = None if number is None else number.status
+        before = "" if number is None else number.status
         carried_out = seen.fault is None or seen.fault.carries_out
-        answered = self._plain(account, seen) if carried_out else Answered(500, b"")
-        if seen.fault is Fault.EDITED_AFTER and number is not None and before is not None:
+        try:
+            answered = self._plain(account, seen) if carried_out else Answered(500, b"")
+        except _Refused as refused:
+            answered = refused.answered
+        if seen.fault is Fault.EDITED_AFTER and number is not None:
             account.switch(number.phone, before)
         if seen.fault is not None:
             now = datetime.fromtimestamp(self._clock(), UTC)
@@ -235,7 +233,9 @@ class Sandbox:
         if answered.delay:
             await asyncio.sleep(answered.delay)
         transport = request.transport
-        if answered.cut is Cut.AT_ONCE and transport is not None:
+        if transport is None:  # the client did not wait so long
+            return web.Response()
+        if answered.cut is Cut.AT_ONCE:
             transport.abort()
             return web.Response()
         response = web.StreamResponse(status=answered.status)
@@ -248,25 +248,23 @@ class Sandbox:
         if answered.cut is Cut.HALFWAY:
             response.headers["Content-Length"] = str(len(whole))
             whole = whole[: len(whole) // 2]
-        await response.prepare(request)
-        for piece in answered.pieces(whole):
-            try:
+        with suppress(ConnectionError):
+            await response.prepare(request)
+            for piece in answered.pieces(whole):
                 await response.write(piece)
-            except ConnectionError:
-                break
-            if answered.pause:
-                await asyncio.sleep(answered.pause)
-        if answered.cut is Cut.HALFWAY and transport is not None:
+                if answered.pause:
+                    await asyncio.sleep(answered.pause)
+            if answered.cut is None:
+                await response.write_eof()
+        if answered.cut is Cut.HALFWAY:
             transport.close()
-        else:
-            await response.write_eof()
         return response
 
 
 def _asked(body: bytes) -> str | None:
     try:
         decoded = msgspec.json.decode(body) if body else None
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     status = decoded.get("status") if isinstance(decoded, dict) else None
     return status if isinstance(status, str) else None

@@ -158,7 +158,7 @@ def load_state(text: bytes) -> list[SandboxAccount]:
     """
     try:
         decoded = msgspec.json.decode(text, type=_Document | list[_Document])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"not an account document: {error}") from None
     documents = decoded if isinstance(decoded, list) else [decoded]
     if not documents:

@@ -27,17 +27,19 @@ class Gate:
     def __enter__(self) -> None:
         if self._reason is not None:
             raise self._reason
-        task = asyncio.current_task()
-        if task is not None:
-            self._waiting.add(task)
+        self._waiting.add(_this_task())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        task = asyncio.current_task()
-        if task is None:
-            return
+        task = _this_task()
         self._waiting.discard(task)
         # uncancel() tells our own cancellation from one that came from elsewhere as well
         if self._reason is not None and kind is asyncio.CancelledError and task.uncancel() == 0:
             raise self._reason from None
+
+
+def _this_task() -> asyncio.Task[object]:
+    task = asyncio.current_task()
+    assert task is not None, "only a task can wait"  # noqa: S101 - a bug of ours
+    return task
