@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPTS = ("startup.py", "load.py", "plan_memory.py", "writes.py")
+SCRIPTS = ("startup.py", "load.py", "memory.py", "writes.py")
 
 
 def main() -> None:
