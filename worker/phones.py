@@ -2,7 +2,8 @@
 
 The rules are those of the Korean numbering plan for numbers that may stand as the sender of a message. A number that an
 account has registered is right whatever is thought of it here, so that only what cannot exist is refused; what could
-exist and rarely does is a matter for `oddity`. Where the table below is silent, the library `phonenumbers` is asked.
+exist and rarely does is a matter for `oddity`. The library `phonenumbers` is not asked: what it takes for valid beyond
+the table below are numbers of other countries behind a carrier's prefix, and some that lack digits.
 """
 
 import re
@@ -54,6 +55,9 @@ _SERVICES: Final[dict[str, tuple[int, int, str | None]]] = {
 _SHORT: Final = 4
 """Special numbers, such as 112 and 1335, have three or four digits."""
 
+_IN_AREA: Final = re.compile("1[0-9]{2,3}").fullmatch
+"""Special numbers of one area, such as Seoul's 02-120, without the area code."""
+
 _NATIONWIDE: Final = 8
 """Digits of 15xx, 16xx and 18xx numbers."""
 
@@ -85,6 +89,8 @@ def normalise(text: str) -> str:
 
 def oddity(digits: str) -> str | None:
     """A sentence about a number, given by `normalise`, that could exist but is probably a mistake, else None."""
+    if len(digits) == _SHORT and digits[:2] in {"15", "16", "18"}:
+        return "it looks like the beginning of a nationwide number, which has 8 digits such as 1588-1234: check it"
     if _ordinary(digits):
         return None
     prefix = digits[:3]
@@ -94,6 +100,8 @@ def oddity(digits: str) -> str | None:
     subscriber = digits[2:] if digits.startswith("02") else digits[3:]
     if re.fullmatch("1[568][0-9]{6}", subscriber):
         return f"it looks like the nationwide number {subscriber} with an area code before it, which it must not have"
+    if _IN_AREA(subscriber):
+        return None
     if subscriber.startswith(("0", "1")):
         return "after an area code a number begins with 2 to 9: check it"
     return "it is shorter or rarer than usual for its area code: check it"
@@ -153,21 +161,19 @@ def _check(digits: str) -> None:
             raise ValueError(f"{prefix} numbers have {wanted} digits, this one has {length}: check it digit by digit")
         return
     area = re.match(f"02|0(?:{_AREA})", digits)
-    if area and _plausible(digits, area[0]):
-        return
-    if not _known_elsewhere(digits):
-        if area:
-            wanted = "9 or 10" if area[0] == "02" else "10 or 11"
-            told = f"{area[0]} numbers have {wanted} digits, this one has {length}: check it digit by digit"
-        else:
-            told = f"no Korean number begins with {prefix}: check it digit by digit"
-        raise ValueError(told)
+    if area and not _plausible(digits, area[0]):
+        wanted = "9 or 10" if area[0] == "02" else "10 or 11"
+        raise ValueError(f"{area[0]} numbers have {wanted} digits, this one has {length}: check it digit by digit")
+    if not area:
+        told = f"no Korean number begins with {prefix}" if length > _SHORT else "it is too short for a Korean number"
+        raise ValueError(f"{told}: check it digit by digit")
 
 
 def _plausible(digits: str, area: str) -> bool:
-    """Whether the length fits an area code: 7 or 8 digits follow it, or 6 in old exchanges outside Seoul."""
+    """Whether what follows fits an area code: 7 or 8 digits, 6 in old exchanges outside Seoul, or a special number."""
+    subscriber = digits[len(area) :]
     least, most = (7, 8) if area == "02" else (6, 8)
-    return least <= len(digits) - len(area) <= most
+    return least <= len(subscriber) <= most or bool(_IN_AREA(subscriber))
 
 
 def _without_zero(digits: str) -> str:
@@ -176,7 +182,7 @@ def _without_zero(digits: str) -> str:
     if digits[:2] in {"15", "16", "18"} and _SHORT < length <= _NATIONWIDE + 1:
         return f"{digits[:2]}xx numbers have exactly 8 digits and no area code, this one has {length}"
     if length <= _SHORT:
-        return "it is too short; special numbers have three or four digits and begin with 1, such as 1335"
+        return "it is too short; only special numbers, which begin with 1, have three or four digits, such as 1335"
     if length in _LOCAL:
         return "it has no area code, or lost its leading 0: write the whole number, such as 02-312-4567"
     try:
@@ -186,13 +192,3 @@ def _without_zero(digits: str) -> str:
     else:
         return f"its leading 0 is missing, which spreadsheets and YAML tools like to drop: write 0{digits}"
     return "a number begins with 0, or has eight digits and begins with 15, 16 or 18: check it digit by digit"
-
-
-def _known_elsewhere(digits: str) -> bool:
-    """Whether `phonenumbers` takes a number for valid whose prefix or length the table does not have."""
-    import phonenumbers  # noqa: PLC0415 - takes longer to import than everything else that checks a file
-
-    try:
-        return phonenumbers.is_valid_number(phonenumbers.parse(digits, "KR"))
-    except phonenumbers.NumberParseException:
-        return False
