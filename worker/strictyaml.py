@@ -5,6 +5,7 @@ text as it was written. Tags, anchors, aliases and merge keys are refused, depth
 recurses. libyaml does the parsing.
 """
 
+import re
 from collections.abc import Collection, Iterator
 from typing import Any, Final, Protocol
 
@@ -22,7 +23,10 @@ __all__ = [
     "begins",
     "compose",
     "decode",
+    "described",
     "events",
+    "shown",
+    "skip",
     "suggestion",
 ]
 
@@ -38,6 +42,22 @@ PROBLEM_CAP: Final = 1000
 """Problems of a file that are told: more than a person reads, and a bound for files that are something else."""
 _SHOWN: Final = 40
 """Characters of a wrong text that a message repeats."""
+
+_line_end: Final = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+"""Where libyaml begins a new line; editors agree on the first three."""
+
+_ADVICE: Final = {
+    "mapping values are not allowed in this context": (
+        "is a colon missing on the line before, or is a text with a colon not quoted?"
+    ),
+    "could not find expected ':'": "is a colon missing, or the blank after it?",
+    "did not find expected key": "is this line indented like those before it?",
+    "did not find expected '-' indicator": "is this line indented like those before it, and does it begin with -?",
+    "found unexpected end of stream": "is a quote not closed?",
+    "found character that cannot start any token": "put a text that begins like this into quotes",
+    "found incompatible YAML document": "leave the line %YAML out",
+}
+"""What to look for when libyaml says that; its own words tell less than a person needs."""
 
 
 class YamlProblem(Exception):
@@ -68,15 +88,19 @@ def decode(source: str, data: bytes) -> str:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        column = error.start - (data.rfind(b"\n", 0, error.start) + 1) + 1
-        raise YamlProblem(Problem(source, line, column, "the file is not UTF-8 here: save it as UTF-8")) from None
+        place = _end(data[: error.start].decode("utf-8-sig"))
+        raise YamlProblem(Problem(source, *place, "the file is not UTF-8 here: save it as UTF-8")) from None
     nul = text.find("\0")
     if nul >= 0:
-        line = text.count("\n", 0, nul) + 1
-        column = nul - (text.rfind("\n", 0, nul) + 1) + 1
-        raise YamlProblem(Problem(source, line, column, "there is a NUL byte here: this is no text file"))
+        told = "there is a NUL byte here: the file is no text, or UTF-16: save it as UTF-8"
+        raise YamlProblem(Problem(source, *_end(text[:nul]), told))
     return text
+
+
+def _end(text: str) -> tuple[int, int]:
+    """Line and column of what follows a text."""
+    lines = _line_end.split(text)
+    return len(lines), len(lines[-1]) + 1
 
 
 def events(source: str, text: str) -> Iterator[Any]:
@@ -103,11 +127,13 @@ def events(source: str, text: str) -> Iterator[Any]:
                 raise YamlProblem(_refused(source, event))
             yield event
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line, column = (1, 1) if mark is None else (mark.line + 1, mark.column + 1)
-        raise YamlProblem(Problem(source, line, column, f"not YAML: {_reason(error, text)}")) from None
-    except yaml.YAMLError as error:
-        raise YamlProblem(_unreadable(source, text, error)) from None
+        mark: Any = error.problem_mark
+        reason = f"not YAML: {_reason(error, text[mark.index : mark.index + 1])}"
+        raise YamlProblem(Problem(source, mark.line + 1, mark.column + 1, reason)) from None
+    except yaml.reader.ReaderError as error:
+        place = _end(text.encode()[: error.position].decode())
+        told = "there is a control character here that no text file has: take it out"
+        raise YamlProblem(Problem(source, *place, told)) from None
 
 
 def _refused(source: str, event: Any) -> Problem:
@@ -119,27 +145,18 @@ def _refused(source: str, event: Any) -> Problem:
     elif event.tag is not None:
         reason = "tags (!name) are not allowed: write the plain value"
     elif isinstance(event, yaml.ScalarEvent):
-        reason = f"this value is longer than {SCALAR_CAP:,} characters"
+        reason = f"this value is longer than {SCALAR_CAP:,} characters: is a quote not closed?"
     else:
-        reason = f"nested deeper than {DEPTH_CAP} levels"
+        reason = f"nested deeper than {DEPTH_CAP} levels, which nothing needs: is a bracket too many?"
     return Problem(source, mark.line + 1, mark.column + 1, reason)
 
 
-def _reason(error: yaml.MarkedYAMLError, text: str) -> str:
-    mark = error.problem_mark
-    if mark is not None and text[mark.index : mark.index + 1] == "\t":
+def _reason(error: yaml.MarkedYAMLError, found: str) -> str:
+    if found == "\t":
         return "a tab cannot indent: use spaces"
-    context = f" {error.context}" if error.context else ""
-    return f"{error.problem or 'cannot be read'}{context}"
-
-
-def _unreadable(source: str, text: str, error: yaml.YAMLError) -> Problem:
-    position = getattr(error, "position", None)
-    if not isinstance(position, int):
-        return Problem(source, 1, 1, "not YAML")
-    before = text.encode()[:position].decode(errors="replace")
-    line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
-    return Problem(source, line, column, "there is a control character here that no text file has")
+    problem = error.problem or ""
+    told = f"{problem} {error.context}" if error.context else problem
+    return f"{told}: {_ADVICE[problem]}" if problem in _ADVICE else told
 
 
 class Node:
@@ -206,37 +223,48 @@ def compose(source: str, event: Any, stream: Iterator[Any]) -> Node:
     root = _begin(event)
     if isinstance(root, Scalar):
         return root
-    stack: list[Node] = [root]
+    stack = [root]
     keys: list[Node | None] = [None]
     values = 0
-    for each in stream:
+    while stack:
+        each = next(stream)
         if isinstance(each, yaml.MappingEndEvent | yaml.SequenceEndEvent):
             stack.pop()
             keys.pop()
-            if not stack:
-                break
             continue
         node = _begin(each)
         values += 1
         if values > NODE_CAP:
-            raise YamlProblem(root.problem(source, f"more than {NODE_CAP:,} values stand here"))
-        parent = stack[-1]
+            told = f"more than {NODE_CAP:,} values stand here, where a few would do: check the indentation"
+            raise YamlProblem(root.problem(source, told))
+        parent, key = stack[-1], keys[-1]
         if isinstance(parent, Sequence):
             parent.items.append(node)
-        elif isinstance(parent, Mapping):
-            key = keys[-1]
-            if key is None:
-                keys[-1] = node
-            else:
-                parent.items.append((key, node))
-                keys[-1] = None
+        elif key is None:
+            keys[-1] = node
+        else:
+            parent.items.append((key, node))
+            keys[-1] = None
         if not isinstance(node, Scalar):
             stack.append(node)
             keys.append(None)
     return root
 
 
-def _begin(event: Any) -> Node:
+def skip(event: Any, stream: Iterator[Any]) -> None:
+    """Read past the value that begins with `event`, however long it is."""
+    depth = 0
+    while True:
+        if isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
+            depth -= 1
+        if depth == 0:
+            return
+        event = next(stream)
+
+
+def _begin(event: Any) -> Scalar | Mapping | Sequence:
     mark: Mark = event.start_mark
     if isinstance(event, yaml.ScalarEvent):
         return Scalar(mark, event.value, plain=not event.style)
@@ -265,37 +293,54 @@ class Reader:
         """Something is wrong at a node."""
         self.tell(node.problem(self.source, message))
 
-    def fields(self, node: Mapping, known: Collection[str]) -> dict[str, Node]:
-        """The values of the known keys; unknown keys and those that stand twice are problems."""
+    def fields(self, node: Mapping, known: Collection[str], *, secret: bool = False) -> dict[str, Node]:
+        """The values of the known keys; unknown keys and those that stand twice are problems.
+
+        `secret`: what stands in a wrong place may be a secret, and is not repeated.
+        """
         seen: dict[str, Node] = {}
         found: dict[str, Node] = {}
         for key, value in node.items:
-            name = self.key(key, seen, known)
+            name = self.key(key, seen, known, secret=secret)
             if name is not None:
                 found[name] = value
         return found
 
-    def key(self, key: Node, seen: dict[str, Node], known: Collection[str]) -> str | None:
+    def key(self, key: Node, seen: dict[str, Node], known: Collection[str], *, secret: bool = False) -> str | None:
         """A known key that was not seen before, which it is from now on; None where it is a problem."""
         if not isinstance(key, Scalar):
             self.problem(key, f"a key should stand here: one of {', '.join(known)}")
-            return None
-        if key.text in seen:
+        elif key.text in seen:
             self.problem(key, f"{key.text} stands here and on line {seen[key.text].line}: keep one of the two")
-            return None
-        if key.text in known:
+        elif key.text in known:
             seen[key.text] = key
             return key.text
-        if key.text == "<<":
+        elif len(self.problems) >= PROBLEM_CAP:
+            # looking for a suggestion takes longer than everything else that is done for a key
+            self.untold += 1
+        elif key.text == "<<":
             self.problem(key, "merge keys (<<) are not allowed: write the values out")
         else:
-            self.problem(key, f"there is no key {key.text[:_SHOWN]!r}{suggestion(key.text, known)}")
+            told = "such key" if secret else f"key {shown(key.text)}"
+            self.problem(key, f"there is no {told}{suggestion(key.text, known)}")
         return None
+
+
+def shown(text: str) -> str:
+    """A wrong text as a message repeats it: quoted, escaped, and not all of it if it is long."""
+    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")
+
+
+def described(node: Node) -> str:
+    """A wrong value as a message repeats it."""
+    if isinstance(node, Scalar):
+        return "nothing" if node.null else shown(node.text)
+    return "a mapping" if isinstance(node, Mapping) else "a list"
 
 
 def suggestion(text: str, known: Collection[str]) -> str:
     """A question that names the known word closest to `text`, or what there is if none is close."""
     from difflib import get_close_matches  # noqa: PLC0415 - for mistakes only
 
-    close = get_close_matches(text, known, n=1)
+    close = get_close_matches(text, known, n=1) or get_close_matches(text.lower(), known, n=1)
     return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(known)}"

@@ -1,17 +1,19 @@
 """One document: everything that stands beside its numbers."""
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import PurePath
 from typing import Any, Final
+from unicodedata import normalize
 
 import yaml
 
 from worker import settings, strictyaml
 from worker.desired.numbers import Numbers
-from worker.desired.texts import NAME_CAP, NOTE_CAP, text
+from worker.desired.texts import NAME_CAP, NOTE_CAP, text, unfit
 from worker.errors import Problem
 from worker.model import CredentialsRef, DesiredAccount, SafetyOverride, SecretRef, Unmanaged
-from worker.strictyaml import Mapping, Node, Reader, Scalar, suggestion
+from worker.strictyaml import Mapping, Node, Reader, Scalar, described, suggestion
 
 __all__ = ["Document"]
 
@@ -19,6 +21,10 @@ _KEYS: Final = ("version", "account", "account_id", "credentials", "endpoint", "
 _SECRETS: Final = ("api_key", "api_secret")
 _DIGITS: Final = 9
 """Digits of a count: more numbers than this says there are not."""
+
+_variable: Final = re.compile("[A-Za-z_][A-Za-z0-9_]*").fullmatch
+_secret: Final = re.compile("(?=.*[0-9])[A-Za-z0-9]{16,}").fullmatch
+"""What the vendor's keys and secrets look like, and names of variables and files hardly ever do."""
 
 
 class Document:
@@ -30,46 +36,56 @@ class Document:
         self._numbers = Numbers(reader, stream, warnings)
         self._found: dict[str, Any] = {}
 
-    def read(self) -> DesiredAccount:
-        """Read to the end of the document."""
+    def read(self) -> DesiredAccount | None:
+        """Read to the end of the document; None where it is no mapping."""
         event = next(self._stream)
         source, line = self._reader.source, event.start_mark.line + 1
-        if isinstance(event, yaml.MappingStartEvent):
-            self._read_keys(event)
-        else:
-            node = strictyaml.compose(source, event, self._stream)
-            empty = isinstance(node, Scalar) and node.null
-            told = "the document is empty: it should say" if empty else "this should be a mapping with"
-            self._reader.problem(node, f"{told} version and numbers")
+        if not isinstance(event, yaml.MappingStartEvent):
+            self._not_a_mapping(event)
+            return None
+        self._read_keys(event)
         self._numbers.finish()
-        name = self._found.pop("account", None) or ("stdin" if source == "stdin" else PurePath(source).stem)
+        name = self._found.pop("account", None) or self._name_of_file(line)
+        # people type names, and some systems keep Hangul of file names in parts
         return DesiredAccount(
-            name,
-            source,
-            self._numbers.desired,
-            self._numbers.lines,
-            line,
-            **{key: value for key, value in self._found.items() if value is not None},
+            normalize("NFC", name), source, self._numbers.desired, self._numbers.lines, line, **self._found
         )
+
+    def _not_a_mapping(self, event: Any) -> None:
+        node = Node(event.start_mark)
+        strictyaml.skip(event, self._stream)
+        if isinstance(event, yaml.ScalarEvent) and not event.value:
+            told = "the document is empty: write version and numbers, or take its --- out"
+            self._reader.problem(node, told)
+        else:
+            self._reader.problem(node, "this should be a mapping with version and numbers")
+
+    def _name_of_file(self, line: int) -> str:
+        source = self._reader.source
+        name = PurePath(source).stem
+        reason = unfit(name, NAME_CAP)
+        if reason is not None:
+            told = f"write `account: NAME`: the file's own name {reason}"
+            self._reader.tell(Problem(source, line, 1, told))
+        return name
 
     def _read_keys(self, start: Any) -> None:
         seen: dict[str, Node] = {}
-        for event in self._stream:
-            if isinstance(event, yaml.MappingEndEvent):
-                break
+        while not isinstance(event := next(self._stream), yaml.MappingEndEvent):
             key = strictyaml.compose(self._reader.source, event, self._stream)
             value = next(self._stream)
             name = self._reader.key(key, seen, _KEYS)
-            if name == "numbers" and not isinstance(value, yaml.ScalarEvent):
+            if name is None:
+                strictyaml.skip(value, self._stream)
+            elif name == "numbers" and not isinstance(value, yaml.ScalarEvent):
                 self._numbers.read(value)
-                continue
-            node = strictyaml.compose(self._reader.source, value, self._stream)
-            if name is not None:
-                self._read_value(name, node)
-        top = Mapping(start.start_mark)
-        for name in ("version", "numbers"):
-            if name not in seen:
-                self._reader.problem(top, f"{name} is missing" + (": write `version: 1`" if name == "version" else ""))
+            else:
+                self._read_value(name, strictyaml.compose(self._reader.source, value, self._stream))
+        top = Node(start.start_mark)
+        if "version" not in seen:
+            self._reader.problem(top, "version is missing: write `version: 1`")
+        if "numbers" not in seen:
+            self._reader.problem(top, "numbers is missing: write `numbers: {}` if there are none")
 
     def _read_value(self, name: str, node: Node) -> None:
         read: dict[str, Callable[[Node], Any]] = {
@@ -95,7 +111,11 @@ class Document:
         self._reader.problem(node, told)
 
     def _no_numbers(self, node: Node) -> None:
-        self._reader.problem(node, "numbers should be a mapping of number to status, or a list ({} for none)")
+        told = (
+            "numbers should be lines such as `010-1234-5678: ACTIVE`, indented, with a blank after the colon, "
+            "or a list of {phone: …, status: …}; {} for none"
+        )
+        self._reader.problem(node, told)
 
     def _endpoint(self, node: Node) -> str | None:
         given = text(self._reader, node, "endpoint", NOTE_CAP)
@@ -111,7 +131,7 @@ class Document:
         known = [each.value for each in Unmanaged]
         if given in known:
             return Unmanaged(given)
-        self._reader.problem(node, f"unmanaged is report, ignore or deactivate{suggestion(given, known)}")
+        self._reader.problem(node, f"unmanaged cannot be {described(node)}{suggestion(given, known)}")
         return None
 
     def _safety(self, node: Node) -> SafetyOverride | None:
@@ -124,12 +144,13 @@ class Document:
             number = int(given) if given.isascii() and given.isdigit() and len(given) <= _DIGITS else None
             if name == "min_active":
                 if number is None:
-                    self._reader.problem(value, "min_active should be a whole number of 0 or more")
+                    told = f"min_active should be a whole number from 0 to {10**_DIGITS - 1:,}, not {described(value)}"
+                    self._reader.problem(value, told)
                 found[name] = number
                 continue
+            found[name] = given if number is None else number
             try:
-                settings.threshold(given if number is None else number, 0)
-                found[name] = given if number is None else number
+                settings.threshold(found[name], 0)
             except ValueError as error:
                 self._reader.problem(value, str(error))
         return SafetyOverride(**found)
@@ -138,11 +159,11 @@ class Document:
         if not isinstance(node, Mapping):
             self._reader.problem(node, "credentials should be {api_key: {env: NAME}, api_secret: {env: NAME}}")
             return None
-        fields = self._reader.fields(node, _SECRETS)
+        fields = self._reader.fields(node, _SECRETS, secret=True)
         found: dict[str, SecretRef] = {}
         for name in _SECRETS:
             if name not in fields:
-                self._reader.problem(node, f"credentials: {name} is missing")
+                self._reader.problem(node, f"credentials: {name} is missing: write {name}: {{env: NAME}}")
             else:
                 reference = self._reference(name, fields[name])
                 if reference is not None:
@@ -151,14 +172,20 @@ class Document:
 
     def _reference(self, name: str, node: Node) -> SecretRef | None:
         advice = f"{name} takes a reference, {{env: NAME}} or {{file: PATH}}"
-        if isinstance(node, Scalar):
-            told = f"{advice}; a secret itself does not belong in this file: take it out and replace it"
-            self._reader.problem(node, told)
+        literal = f"{advice}; a secret itself does not belong in this file: take it out and replace it"
+        if not isinstance(node, Mapping):
+            self._reader.problem(node, literal)
             return None
-        fields = self._reader.fields(node, ("env", "file")) if isinstance(node, Mapping) else {}
+        fields = self._reader.fields(node, ("env", "file"), secret=True)
         if len(fields) != 1:
-            self._reader.problem(node, advice)
+            self._reader.problem(node, literal if node.items and not fields else f"{advice}: one of the two")
             return None
         ((kind, value),) = fields.items()
         given = text(self._reader, value, kind, NOTE_CAP)
-        return None if given is None else SecretRef(**{kind: given})
+        if given is None:
+            return None
+        if _secret(given):
+            self._reader.problem(value, f"this looks like a secret and not like a name: {literal}")
+        elif kind == "env" and not _variable(given):
+            self._reader.problem(value, "env is the name of a variable: letters, digits and _, without $ or blanks")
+        return SecretRef(**{kind: given})

@@ -73,16 +73,20 @@ def _accounts(reader: Reader, data: bytes, warnings: list[Problem]) -> list[Desi
     """One file's accounts; those with problems may be among them."""
     source = reader.source
     found: list[DesiredAccount] = []
+    empty = True
     try:
         stream = strictyaml.events(source, strictyaml.decode(source, data))
-        found += [
-            Document(reader, stream, warnings).read() for event in stream if isinstance(event, yaml.DocumentStartEvent)
-        ]
+        for event in stream:
+            if isinstance(event, yaml.DocumentStartEvent):
+                empty = False
+                account = Document(reader, stream, warnings).read()
+                if account is not None:
+                    found.append(account)
     except YamlProblem as error:
         reader.tell(error.problem)
-        return found
-    if not found:
-        reader.tell(Problem(source, 1, 1, "the file is empty: it should say version, and numbers"))
+    else:
+        if empty:
+            reader.tell(Problem(source, 1, 1, "the file is empty: it should say version and numbers"))
     return found
 
 
@@ -92,7 +96,8 @@ def _clashes(accounts: list[DesiredAccount]) -> Iterator[Problem]:
     for account in accounts:
         first = names.setdefault(account.name, account)
         if first is not account:
-            told = f"account {account.name!r} is described here and at {first.source}:{first.line}: name one anew"
+            place = f"{first.source}:{first.line}"
+            told = f"account {account.name!r} is described here and at {place}: write another `account:` in one of them"
             yield Problem(account.source, account.line, 1, told)
     if len(names) == 1:
         return
@@ -103,6 +108,6 @@ def _clashes(accounts: list[DesiredAccount]) -> Iterator[Problem]:
                 continue
             first, first_line = holders.setdefault(phone, (account, line))
             if first is not account:
-                other = f"at {first.source}:{first_line}, in {first.name!r}"
-                told = f"{phone} is to be ACTIVE in {account.name!r} and, {other}: it can be in one"
+                other = f"{first.name!r} ({first.source}:{first_line})"
+                told = f"{phone} is ACTIVE here, in {account.name!r}, and in {other}: it can be in one account only"
                 yield Problem(account.source, line, 1, told)

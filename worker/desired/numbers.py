@@ -11,21 +11,22 @@ from worker.desired.texts import NOTE_CAP, text
 from worker.errors import Problem
 from worker.model import Desired, Status
 from worker.phones import normalise, oddity
-from worker.strictyaml import PROBLEM_CAP, Mapping, Node, Reader, Scalar
+from worker.strictyaml import PROBLEM_CAP, Mapping, Node, Reader, Scalar, described, shown
 
 __all__ = ["Numbers"]
 
 _ODDITY_CAP: Final = 2000
 """Unusual numbers of a document that are looked at twice, at 20 µs each; nobody writes more by hand."""
-_SHOWN: Final = 40
-"""Characters of a wrong text that a message repeats."""
 
 _KEYS: Final = ("status", "note", "owner", "protected")
 _PLAIN: Final = {
     **dict.fromkeys(("ACTIVE", "active", "Active"), Desired(Status.ACTIVE)),
     **dict.fromkeys(("INACTIVE", "inactive", "Inactive"), Desired(Status.INACTIVE)),
 }
-_SHARED: Final = {Status.ACTIVE: _PLAIN["ACTIVE"], Status.INACTIVE: _PLAIN["INACTIVE"]}
+_SHARED: Final = {"active": _PLAIN["ACTIVE"], "inactive": _PLAIN["INACTIVE"]}
+"""By status in small letters, as it may be written in any."""
+_REFUSED: Final = _SHARED["inactive"]
+"""Stands in for what was wrong, so that the number is known to stand here. The file is refused whatever it says."""
 
 
 class Numbers:
@@ -45,9 +46,7 @@ class Numbers:
         if isinstance(start, yaml.MappingStartEvent):
             self._read_mapping()
         else:
-            for event in self._stream:
-                if isinstance(event, yaml.SequenceEndEvent):
-                    return
+            while not isinstance(event := next(self._stream), yaml.SequenceEndEvent):
                 self._listed(self._composed(event))
 
     def finish(self) -> None:
@@ -59,13 +58,14 @@ class Numbers:
 
     def _read_mapping(self) -> None:
         stream, plain = self._stream, _PLAIN
-        for key in stream:
+        for key in stream:  # pragma: no branch - it always breaks; `while` with `next` would be a tenth slower
             if type(key) is yaml.MappingEndEvent:
-                return
+                break
             mark: strictyaml.Mark = key.start_mark
             if type(key) is not yaml.ScalarEvent:
-                self._reader.problem(self._composed(key), "a number should stand here")
-                self._composed(next(stream))
+                self._reader.problem(Node(mark), "a number should stand here, such as 010-1234-5678")
+                strictyaml.skip(key, stream)
+                strictyaml.skip(next(stream), stream)
                 continue
             value = next(stream)
             desired = plain.get(value.value) if type(value) is yaml.ScalarEvent else None
@@ -75,17 +75,18 @@ class Numbers:
 
     def _listed(self, node: Node) -> None:
         if not isinstance(node, Mapping):
-            self._reader.problem(node, "an entry of the list should be {phone: …, status: …}")
+            told = f"an entry of the list should be {{phone: …, status: …}}, not {described(node)}"
+            self._reader.problem(node, told)
             return
         fields = self._reader.fields(node, ("phone", *_KEYS))
         desired = self._desired(node, fields)
         phone = fields.get("phone")
-        if isinstance(phone, Scalar):
+        if isinstance(phone, Scalar) and not phone.null:
             self._add(phone.text, phone.line, phone.column, desired)
         else:
-            self._reader.problem(phone or node, "phone is missing")
+            self._reader.problem(phone or node, "phone is missing: a number such as 010-1234-5678")
 
-    def _add(self, written: str, line: int, column: int, desired: Desired | None) -> None:
+    def _add(self, written: str, line: int, column: int, desired: Desired) -> None:
         phone = self._phone(written, line, column)
         if phone is None:
             return
@@ -94,7 +95,7 @@ class Numbers:
                 self._twice.append((phone, line, column))
             else:
                 self._reader.untold += 1
-        elif desired is not None:
+        else:
             self.desired[phone] = desired
             self.lines.append(line)
 
@@ -102,54 +103,45 @@ class Numbers:
         try:
             phone = normalise(written)
         except ValueError as error:
-            shown = written if len(written) <= _SHOWN else written[:_SHOWN] + "…"
             reason = "merge keys (<<) are not allowed: write the numbers out" if written == "<<" else str(error)
-            self._reader.tell(Problem(self._reader.source, line, column, f"{shown!r}: {reason}"))
+            self._reader.tell(Problem(self._reader.source, line, column, f"{shown(written)}: {reason}"))
             return None
         if not phone.startswith("010") and self._asked < _ODDITY_CAP:
             self._asked += 1
             odd = oddity(phone)
             if odd is not None:
-                self._warnings.append(Problem(self._reader.source, line, column, f"{written!r}: {odd}"))
+                self._warnings.append(Problem(self._reader.source, line, column, f"{shown(written)}: {odd}"))
         return phone
 
-    def _entry(self, node: Node) -> Desired | None:
+    def _entry(self, node: Node) -> Desired:
         if isinstance(node, Mapping):
             return self._desired(node, self._reader.fields(node, _KEYS))
-        if isinstance(node, Scalar):
-            status = self._status(node)
-            return None if status is None else _SHARED[status]
-        self._reader.problem(node, "a status should stand here, or {status: …, note: …}")
-        return None
+        return self._status(node)
 
-    def _desired(self, node: Mapping, fields: dict[str, Node]) -> Desired | None:
-        if "status" not in fields:
-            self._reader.problem(node, "status is missing: ACTIVE or INACTIVE")
-        status = self._status(fields["status"]) if "status" in fields else None
-        note = text(self._reader, fields["note"], "note", NOTE_CAP) if "note" in fields else None
-        owner = text(self._reader, fields["owner"], "owner", NOTE_CAP) if "owner" in fields else None
-        protected = self._flag(fields["protected"]) if "protected" in fields else False
-        if status is None:
-            return None
-        if note is None and owner is None and not protected:
-            return _SHARED[status]
-        return Desired(status, note, owner, protected)
-
-    def _status(self, node: Node) -> Status | None:
-        if isinstance(node, Scalar):
-            written = node.text.upper()
-            if written in {"ACTIVE", "INACTIVE"}:
-                return Status(written)
-            told = "nothing" if node.null else repr(node.text[:_SHOWN])
-            self._reader.problem(node, f"a status is ACTIVE or INACTIVE, not {told}")
+    def _desired(self, node: Mapping, fields: dict[str, Node]) -> Desired:
+        if "status" in fields:
+            plain = self._status(fields["status"])
         else:
-            self._reader.problem(node, "a status is ACTIVE or INACTIVE")
-        return None
+            self._reader.problem(node, "status is missing: ACTIVE or INACTIVE")
+            plain = _REFUSED
+        note = text(self._reader, fields["note"], "note", NOTE_CAP, prose=True) if "note" in fields else None
+        owner = text(self._reader, fields["owner"], "owner", NOTE_CAP, prose=True) if "owner" in fields else None
+        protected = self._flag(fields["protected"]) if "protected" in fields else False
+        if note is None and owner is None and not protected:
+            return plain
+        return Desired(plain.status, note, owner, protected)
+
+    def _status(self, node: Node) -> Desired:
+        desired = _SHARED.get(node.text.lower()) if isinstance(node, Scalar) else None
+        if desired is None:
+            self._reader.problem(node, f"a status is ACTIVE or INACTIVE, not {described(node)}")
+            return _REFUSED
+        return desired
 
     def _flag(self, node: Node) -> bool:
         if isinstance(node, Scalar) and node.text.lower() in {"true", "false"}:
             return node.text.lower() == "true"
-        self._reader.problem(node, "protected is true or false")
+        self._reader.problem(node, f"protected is true or false, not {described(node)}")
         return False
 
     def _composed(self, event: Any) -> Node:
