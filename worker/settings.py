@@ -4,8 +4,8 @@ Precedence: option, environment (`SENDERID_…`, nested with `__`), settings fil
 environment nor files: texts and mappings come in as arguments.
 """
 
+import re
 from collections.abc import Iterator, Mapping
-from math import isfinite
 from typing import Annotated, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
@@ -33,8 +33,10 @@ __all__ = [
 S = TypeVar("S", bound=Struct)
 
 _PREFIX: Final = "SENDERID_"
-_SHOWN: Final = 40
-"""Characters of a wrong value that a message repeats."""
+_COUNT_CAP: Final = 999_999_999
+"""No count is larger. What is, is a slip, and would not go into the documents that carry it."""
+_HOUR: Final = 3600
+_YEAR: Final = 365 * 24 * _HOUR
 
 
 class Endpoint(Struct, frozen=True):
@@ -55,6 +57,9 @@ ENDPOINTS: Final = {
 _WHOLE: Final = 100
 """Per cent."""
 
+_share: Final = re.compile(r"(?P<number>[0-9]{1,9})(?P<percent> *%)?").fullmatch
+"""A number of numbers, or a percentage of them."""
+
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -66,24 +71,26 @@ def endpoint(text: str) -> Endpoint:
     """
     if text in ENDPOINTS:
         return ENDPOINTS[text]
-    names = ", ".join(ENDPOINTS)
+    if "@" in text or "?" in text or "#" in text:
+        # whatever else is wrong, no message may repeat what could be a password or a token
+        msg = "an endpoint carries no user, password, query or fragment: take out @, ? and # and what belongs to them"
+        raise ValueError(msg)
+    told = f"endpoint {strictyaml.shown(text)}"
     try:
         parts = urlsplit(text)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
-        msg = f"endpoint {text!r} is not a URL: {error}"
+        msg = f"{told} is not a URL: {_lower(str(error))}"
         raise ValueError(msg) from None
     if parts.scheme not in {"http", "https"} or not host:
-        msg = f"endpoint {text!r} is neither one of {names} nor an https URL"
+        names = strictyaml.suggestion(text, ENDPOINTS)
+        msg = f"{told} is neither the name of an endpoint nor an https URL{names}"
+        raise ValueError(msg)
+    if not text.isascii() or not text.isprintable() or " " in text or "\\" in text:
+        msg = f"{told} has characters that no URL has: write them with %, and the host in its xn-- form"
         raise ValueError(msg)
     if parts.scheme == "http" and host not in _LOOPBACK:
-        msg = (
-            f"endpoint {text!r} is plain http: credentials go over https only "
-            "(http is allowed to 127.0.0.1, ::1 and localhost)"
-        )
-        raise ValueError(msg)
-    if parts.username or parts.password or parts.query or parts.fragment:
-        msg = "an endpoint carries no user, password, query or fragment"
+        msg = f"{told} is plain http: credentials go over https only (http is allowed to 127.0.0.1, ::1 and localhost)"
         raise ValueError(msg)
     return Endpoint(text.rstrip("/"))
 
@@ -95,9 +102,9 @@ class RateLimit(Struct, frozen=True, forbid_unknown_fields=True):
     account's other programs.
     """
 
-    writes: Annotated[int, Meta(ge=1, description="Writes in one window.")] = 80
-    reads: Annotated[int, Meta(ge=1, description="Reads in one window.")] = 16
-    per_seconds: Annotated[float, Meta(gt=0, description="Length of the window, seconds.")] = 5.0
+    writes: Annotated[int, Meta(ge=1, le=_COUNT_CAP, description="Writes in one window.")] = 80
+    reads: Annotated[int, Meta(ge=1, le=_COUNT_CAP, description="Reads in one window.")] = 16
+    per_seconds: Annotated[float, Meta(gt=0, le=_HOUR, description="Length of the window, seconds.")] = 5.0
 
 
 class Retry(Struct, frozen=True, forbid_unknown_fields=True):
@@ -105,16 +112,18 @@ class Retry(Struct, frozen=True, forbid_unknown_fields=True):
 
     attempts: Annotated[int, Meta(ge=1, le=20, description="Tries of one request, the first included.")] = 5
     base_seconds: Annotated[
-        float, Meta(gt=0, description="The first wait is at most this; each next one twice it.")
+        float, Meta(gt=0, le=_HOUR, description="The first wait is at most this; each next one twice it.")
     ] = 0.5
-    cap_seconds: Annotated[float, Meta(gt=0, description="No wait of ours is longer than this.")] = 20.0
+    cap_seconds: Annotated[float, Meta(gt=0, le=_HOUR, description="No wait of ours is longer than this.")] = 20.0
 
 
 class Timeout(Struct, frozen=True, forbid_unknown_fields=True):
     """How long one attempt may take."""
 
-    connect_seconds: Annotated[float, Meta(gt=0, description="Until the connection stands, TLS included.")] = 5.0
-    total_seconds: Annotated[float, Meta(gt=0, description="Until the answer has been read whole.")] = 20.0
+    connect_seconds: Annotated[
+        float, Meta(gt=0, le=_HOUR, description="Until the connection stands, TLS included.")
+    ] = 5.0
+    total_seconds: Annotated[float, Meta(gt=0, le=_HOUR, description="Until the answer has been read whole.")] = 20.0
 
 
 class Safety(Struct, frozen=True, forbid_unknown_fields=True):
@@ -124,7 +133,7 @@ class Safety(Struct, frozen=True, forbid_unknown_fields=True):
         int | str,
         Meta(description="Deactivations that one plan may hold: a number, or a percentage of the ACTIVE numbers."),
     ] = "30%"
-    min_active: Annotated[int, Meta(ge=0, description="ACTIVE numbers that a plan must leave.")] = 1
+    min_active: Annotated[int, Meta(ge=0, le=_COUNT_CAP, description="ACTIVE numbers that a plan must leave.")] = 1
 
 
 class LedgerSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -156,7 +165,9 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     concurrency: Annotated[int, Meta(ge=1, le=1000, description="Requests under way at once, per account.")] = 16
     accounts_concurrency: Annotated[int, Meta(ge=1, le=1000, description="Accounts under way at once.")] = 16
     retry: Retry = Retry()
-    deadline_seconds: Annotated[float, Meta(gt=0, description="One account's time for its writes, seconds.")] = 900.0
+    deadline_seconds: Annotated[
+        float, Meta(gt=0, le=_YEAR, description="One account's time for its writes, seconds.")
+    ] = 900.0
     timeout: Timeout = Timeout()
     safety: Safety = Safety()
     ledger: LedgerSettings = LedgerSettings()
@@ -170,19 +181,15 @@ def threshold(value: int | str, active: int) -> int:
     is taken as it is.
 
     Raises:
-        ValueError: when the value is neither a whole number of 0 or more nor a percentage from 0% to 100%.
+        ValueError: when the value is neither a whole number from 0 to 999,999,999 nor a percentage from 0% to 100%.
     """
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    text = str(value).strip()
-    number = text.removesuffix("%").strip()
-    if text.isascii() and number.isdigit():
-        if text == number:
-            return int(number)
-        if int(number) <= _WHOLE:
-            return max(2, active * int(number) // _WHOLE)
-    msg = f"max_deactivations {value!r} is neither a whole number of 0 or more nor a percentage such as 30%"
-    raise ValueError(msg)
+    match = _share(str(value).strip())
+    if match is None or (match["percent"] and int(match["number"]) > _WHOLE):
+        given = "nothing" if value == "" else strictyaml.shown(str(value))
+        msg = f"max_deactivations should be a whole number of 0 or more, or a percentage such as 30%, not {given}"
+        raise ValueError(msg)
+    number = int(match["number"])
+    return max(2, active * number // _WHOLE) if match["percent"] else number
 
 
 def load(source: tuple[str, bytes] | None, environment: Mapping[str, str], options: Mapping[str, object]) -> Settings:
@@ -196,23 +203,27 @@ def load(source: tuple[str, bytes] | None, environment: Mapping[str, str], optio
     """
     problems: list[Problem] = []
     values: dict[tuple[str, ...], object] = {}
+    untold = 0
     if source is not None:
-        values |= _of_file(*source, problems)
+        reader = strictyaml.Reader(source[0])
+        values |= _of_file(reader, source[1])
+        problems += sorted(reader.problems)
+        untold = reader.untold
     values |= _of_environment(environment, problems)
     values |= {tuple(name.split(".")): value for name, value in options.items()}
     if problems:
-        raise SettingsError(problems)
+        raise SettingsError(problems, untold)
     return _built(Settings, (), values)
 
 
-def _of_file(name: str, data: bytes, problems: list[Problem]) -> dict[tuple[str, ...], object]:
-    reader = strictyaml.Reader(name)
+def _of_file(reader: strictyaml.Reader, data: bytes) -> dict[tuple[str, ...], object]:
+    source = reader.source
     found: dict[tuple[str, ...], object] = {}
     try:
-        stream = strictyaml.events(name, strictyaml.decode(name, data))
-        roots = [strictyaml.compose(name, event, stream) for event in stream if strictyaml.begins(event)]
+        stream = strictyaml.events(source, strictyaml.decode(source, data))
+        roots = [strictyaml.compose(source, event, stream) for event in stream if strictyaml.begins(event)]
     except strictyaml.YamlProblem as error:
-        problems.append(error.problem)
+        reader.tell(error.problem)
         return found
     for extra in roots[1:]:
         reader.problem(extra, "settings are one document: put everything into the first")
@@ -220,8 +231,7 @@ def _of_file(name: str, data: bytes, problems: list[Problem]) -> dict[tuple[str,
         if isinstance(root, strictyaml.Mapping):
             found |= _walk(reader, Settings, (), root)
         elif not (isinstance(root, strictyaml.Scalar) and root.null):
-            reader.problem(root, "settings should be a mapping of names to values")
-    problems += reader.problems
+            reader.problem(root, f"settings should be a mapping of names to values, not {strictyaml.described(root)}")
     return found
 
 
@@ -235,14 +245,17 @@ def _walk(
             if isinstance(value, strictyaml.Mapping):
                 found |= _walk(reader, fields[name].type, (*path, name), value)
             else:
-                reader.problem(value, f"{name} should be a mapping")
-        elif isinstance(value, strictyaml.Scalar):
-            try:
-                found[*path, name] = _leaf(fields[name], None if value.null else value.text)
-            except ValueError as error:
-                reader.problem(value, str(error))
-        else:
-            reader.problem(value, f"{name} should be a single value")
+                names = ", ".join(field.name for field in structs.fields(fields[name].type))
+                reader.problem(value, f"{name} should be a mapping of {names}, not {strictyaml.described(value)}")
+            continue
+        given = strictyaml.described(value)
+        if not isinstance(value, strictyaml.Scalar):
+            reader.problem(value, _instead(fields[name], given))
+            continue
+        try:
+            found[*path, name] = _leaf(fields[name], None if value.null else value.text, given)
+        except ValueError as error:
+            reader.problem(value, str(error))
     return found
 
 
@@ -256,10 +269,13 @@ def _of_environment(environment: Mapping[str, str], problems: list[Problem]) -> 
         place = f"environment variable {variable}"
         path = names.get(variable)
         if path is None:
-            problems.append(Problem(place, 1, 1, f"there is no such setting{strictyaml.suggestion(variable, names)}"))
+            problems.append(
+                Problem(place, 1, 1, f"there is no such setting{strictyaml.suggestion(variable.upper(), names)}")
+            )
             continue
+        text = environment[variable].strip()
         try:
-            found[path] = _leaf(leaves[path], environment[variable])
+            found[path] = _leaf(leaves[path], text, strictyaml.shown(text) if text else "nothing")
         except ValueError as error:
             problems.append(Problem(place, 1, 1, str(error)))
     return found
@@ -277,20 +293,38 @@ def _is_section(kind: object) -> bool:
     return isinstance(kind, type) and issubclass(kind, Struct)
 
 
-def _leaf(field: structs.FieldInfo, text: str | None) -> object:
-    """The value of one setting out of its text."""
+def _leaf(field: structs.FieldInfo, text: str | None, given: str) -> object:
+    """The value of one setting out of its text, None for null; `given` is that text as a message repeats it."""
+    if text is not None and (not text or "\0" in text):
+        raise ValueError(_instead(field, given))
     try:
         value: object = msgspec.convert(text, type=field.type, strict=False)
-    except msgspec.ValidationError as error:
-        shown = "nothing" if text is None else repr(text[:_SHOWN])
-        raise ValueError(f"{field.name}: {shown} will not do: {_lower(str(error))}") from None
-    if isinstance(value, float) and not isfinite(value):
-        raise ValueError(f"{field.name}: a finite number is needed")
+    except msgspec.ValidationError:
+        raise ValueError(_instead(field, given)) from None
     if field.name == "endpoint":
         endpoint(str(value))
-    if field.name == "max_deactivations" and isinstance(value, int | str):
-        threshold(value, 0)
+    if field.name == "max_deactivations":
+        threshold(str(value), 0)
     return value
+
+
+def _instead(field: structs.FieldInfo, given: str) -> str:
+    """What a setting should be, and what it is."""
+    from msgspec import inspect  # noqa: PLC0415 - for mistakes only
+
+    kind = inspect.type_info(field.type)
+    match kind.type if isinstance(kind, inspect.Metadata) else kind:
+        case inspect.IntType(ge=least, le=most):
+            wanted = f"a whole number from {least} to {most:,}"
+        case inspect.FloatType(le=most):
+            wanted = f"a number of seconds above 0 and up to {most:,}"
+        case inspect.LiteralType(values=words):
+            wanted = f"one of {', '.join(map(str, words))}"
+        case inspect.UnionType(types=(inspect.IntType(), *_)):
+            wanted = "a whole number of 0 or more, or a percentage such as 30%"
+        case _:
+            wanted = "a text"
+    return f"{field.name} should be {wanted}, not {given}"
 
 
 def _lower(text: str) -> str:
