@@ -2,17 +2,19 @@
 
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
+from errno import EBADF
 from pathlib import Path
 from typing import Final
+from unicodedata import normalize
 
 import click
 
 from worker import desired, settings
 from worker.cli import sources
 from worker.cli.options import DEFAULT_FILES, DEFAULT_SETTINGS
-from worker.errors import CredentialsMissing, Problem, SettingsError, UsageError
+from worker.errors import CredentialsMissing, DesiredStateError, Problem, SettingsError, UsageError
 from worker.model import Credentials, CredentialsRef, DesiredAccount, Secret, SecretRef
 from worker.phones import normalise
 from worker.policy import ALLOW_ALL, RULES, Selection
@@ -23,6 +25,10 @@ __all__ = ["Known", "Resolver", "load_accounts", "load_settings", "read_rules", 
 _DEFAULT_CREDENTIALS: Final = CredentialsRef(SecretRef(env="SOLAPI_API_KEY"), SecretRef(env="SOLAPI_API_SECRET"))
 _SECRET_CAP: Final = 4096
 """Bytes of a secret file; keys are a few dozen."""
+_NO_KEY: Final = frozenset(" ,\"'")
+"""What would end a key in the header that carries it, and what env files leave around values."""
+_ACCOUNTS_SHOWN: Final = 10
+"""Accounts that a message names when none is like what was asked for."""
 
 
 def load_settings(path: str | None, options: Mapping[str, object]) -> Settings:
@@ -31,13 +37,13 @@ def load_settings(path: str | None, options: Mapping[str, object]) -> Settings:
     Raises:
         SettingsError: with every problem.
     """
-    chosen = path or (DEFAULT_SETTINGS if Path(DEFAULT_SETTINGS).is_file() else None)
     source = None
-    if chosen is not None:
-        try:
-            source = (chosen, Path(chosen).read_bytes())
-        except OSError as error:
-            raise SettingsError([Problem(chosen, 1, 1, f"the settings cannot be read: {error.strerror}")]) from None
+    # a link there that leads nowhere was meant to be read, and is not as good as no file
+    if path is not None or os.path.lexists(DEFAULT_SETTINGS):
+        read = sources.read_file(DEFAULT_SETTINGS if path is None else path)
+        if isinstance(read, Problem):
+            raise SettingsError([read])
+        source = read
     given = {name: value for name, value in options.items() if value is not None}
     return settings.load(source, os.environ, given)
 
@@ -49,17 +55,21 @@ def load_accounts(paths: Sequence[str], names: Sequence[str] = ()) -> tuple[Desi
         DesiredStateError: with every problem of every file.
         UsageError: an account that no file has.
     """
-    loaded = desired.load(sources.read(paths or (DEFAULT_FILES,), sys.stdin.buffer.read))
+    if not paths and not os.path.lexists(DEFAULT_FILES):
+        told = "there is no such folder here: name files with -f, or begin with `senderid export`"
+        raise DesiredStateError([Problem(DEFAULT_FILES, 1, 1, told)])
+    loaded = desired.load(sources.read(paths or (DEFAULT_FILES,), _stdin))
     for warning in loaded.warnings:
         click.echo(f"{warning.source}:{warning.line}:{warning.column}: warning: {warning.message}", err=True)
     known = {account.name: account for account in loaded.accounts}
-    for name in names:
-        if name not in known:
-            raise UsageError(f"no file has an account {name!r}{_similar(name, known)}")
-    return tuple(account for account in loaded.accounts if not names or account.name in names)
+    wanted = [normalize("NFC", name) for name in names]
+    unknown = [f"no file has an account {name!r}{_similar(name, known)}" for name in wanted if name not in known]
+    if unknown:
+        raise UsageError("; ".join(unknown))
+    return tuple(account for account in loaded.accounts if not wanted or account.name in wanted)
 
 
-def read_selection(only: Sequence[str], exclude: Sequence[str], accounts: Iterable[DesiredAccount]) -> Selection:
+def read_selection(only: Sequence[str], exclude: Sequence[str], accounts: Collection[DesiredAccount]) -> Selection:
     """The numbers that a run is about, in any spelling.
 
     Raises:
@@ -121,23 +131,37 @@ class Known(Resolver):
         return self._credentials
 
 
+def _stdin(size: int) -> bytes:
+    if sys.stdin is None:
+        raise OSError(EBADF, os.strerror(EBADF))
+    return sys.stdin.buffer.read(size)
+
+
 def _resolve(reference: SecretRef, what: str) -> str:
     if reference.env is not None:
-        text, place = os.environ.get(reference.env, ""), f"the environment variable {reference.env}"
+        place = f"the environment variable {reference.env}"
+        text = os.environ.get(reference.env)
     else:
         place = f"the file {reference.file}"
         try:
             with Path(reference.file or "").open("rb") as file:
-                text = file.read(_SECRET_CAP).decode()
+                data = file.read(_SECRET_CAP + 1)
         except OSError as error:
             raise CredentialsMissing(f"the {what} cannot be read: {place}: {error.strerror}") from None
+        if len(data) > _SECRET_CAP:
+            raise CredentialsMissing(f"the {what} cannot be used: {place} is too long to hold nothing but a key")
+        try:
+            text = data.decode("utf-8-sig")
         except UnicodeDecodeError:
-            raise CredentialsMissing(f"the {what} cannot be read: {place} is not text") from None
+            raise CredentialsMissing(f"the {what} cannot be used: {place} is not UTF-8 text") from None
+    if text is None:
+        raise CredentialsMissing(f"the {what} is missing: {place} is not set")
     text = text.strip()
     if not text:
-        raise CredentialsMissing(f"the {what} is missing: {place} is not set or empty")
-    if not (text.isascii() and text.isprintable()) or "," in text or " " in text:
-        raise CredentialsMissing(f"the {what} in {place} has characters that no key has")
+        raise CredentialsMissing(f"the {what} is missing: {place} is empty")
+    if not (text.isascii() and text.isprintable()) or not _NO_KEY.isdisjoint(text):
+        told = "has characters that no key has, such as quotes, blanks or line ends between others"
+        raise CredentialsMissing(f"the {what} cannot be used: {place} {told}")
     return text
 
 
@@ -148,6 +172,8 @@ def _phone(option: str, text: str) -> str:
         raise UsageError(f"{option} {text!r}: {error}") from None
 
 
-def _similar(name: str, known: Iterable[str]) -> str:
+def _similar(name: str, known: Collection[str]) -> str:
     close = get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; there are {', '.join(map(repr, known))}" if len(known) <= _ACCOUNTS_SHOWN else ""

@@ -1,4 +1,4 @@
-"""Reading desired-state files: a file, a folder, standard input."""
+"""Reading the files of people: desired state out of a file, a folder or standard input, and settings."""
 
 import os
 import stat
@@ -9,52 +9,87 @@ from typing import Final
 from worker.errors import Problem
 from worker.strictyaml import FILE_CAP
 
-__all__ = ["read"]
+__all__ = ["read", "read_file"]
 
 _ENDINGS: Final = (".yaml", ".yml")
+
+_Identity = tuple[int, int]
+"""Device and inode: what tells that two paths are one file."""
 
 
 def read(paths: Sequence[str], stdin: Callable[[int], bytes]) -> Iterator[tuple[str, bytes] | Problem]:
     """Name and bytes of each file, or why it cannot be read. No file is read twice, and none much over its bound.
 
-    `-` is standard input, read through `stdin(size)`. A folder is walked for *.yaml and *.yml, hidden ones left out.
+    `-` is standard input, read through `stdin(size)`. A folder is walked for *.yaml and *.yml, hidden ones left out and
+    links followed, each folder once.
     """
-    seen: dict[tuple[int, int], str] = {}
+    seen: dict[_Identity, str] = {}
+    asked = False
     for path in paths:
         if path == "-":
-            yield "stdin", stdin(FILE_CAP + 1)
-            continue
-        if not Path(path).is_dir():
-            yield _file(path, seen)
-            continue
-        found = False
-        for name in _walk(path):
-            found = True
-            yield _file(name, seen)
-        if not found:
-            yield Problem(path, 1, 1, "the folder has no *.yaml or *.yml files")
+            yield Problem("stdin", 1, 1, "standard input was given twice: give - once") if asked else _stdin(stdin)
+            asked = True
+        elif os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where a name is too long
+            yield from _folder(path, seen)
+        else:
+            yield read_file(path, seen, "a file, a folder or - for standard input")
 
 
-def _walk(folder: str) -> Iterator[str]:
-    for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if name.endswith(_ENDINGS) and not name.startswith("."):
-                yield str(Path(parent, name))
-
-
-def _file(path: str, seen: dict[tuple[int, int], str]) -> tuple[str, bytes] | Problem:
+def read_file(
+    path: str, seen: dict[_Identity, str] | None = None, wanted: str = "a file"
+) -> tuple[str, bytes] | Problem:
+    """A file's name and its bytes, or why it cannot be read. `seen` has files that were read, and gains this one."""
+    if not path.isprintable():
+        # lines with the file's name go to terminals and logs
+        return Problem(_named(path), 1, 1, "the name has characters that cannot be shown: rename the file or folder")
+    if not path:
+        return Problem("''", 1, 1, f"the path is empty: give {wanted}")
     try:
         # a FIFO or a device would never end; opening it must not wait either
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode):
-                return Problem(path, 1, 1, "this is no file: give a file, a folder or -")
+                return Problem(path, 1, 1, f"this is no regular file: give {wanted}")
             identity = (found.st_dev, found.st_ino)
-            if identity in seen:
+            if seen is not None and identity in seen:
                 return Problem(path, 1, 1, f"this is the same file as {seen[identity]}: give it once")
-            seen[identity] = path
-            return path, file.read(FILE_CAP + 1)
+            data = file.read(FILE_CAP + 1)
     except OSError as error:
         return Problem(path, 1, 1, f"cannot be read: {error.strerror}")
+    if seen is not None:
+        seen[identity] = path
+    return path, data
+
+
+def _named(path: str) -> str:
+    return path if path.isprintable() else ascii(path)
+
+
+def _stdin(stdin: Callable[[int], bytes]) -> tuple[str, bytes] | Problem:
+    try:
+        return "stdin", stdin(FILE_CAP + 1)
+    except OSError as error:
+        return Problem("stdin", 1, 1, f"cannot be read: {error.strerror}")
+
+
+def _folder(path: str, seen: dict[_Identity, str]) -> Iterator[tuple[str, bytes] | Problem]:
+    empty = True
+    unreadable: list[OSError] = []
+    walked: set[_Identity] = set()
+    for parent, folders, files in os.walk(path, onerror=unreadable.append, followlinks=True):
+        found = Path(parent).stat()
+        if (found.st_dev, found.st_ino) in walked:
+            folders.clear()
+            continue
+        walked.add((found.st_dev, found.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if name.endswith(_ENDINGS) and not name.startswith("."):
+                empty = False
+                yield read_file(str(Path(parent, name)), seen)
+    for error in unreadable:
+        empty = False
+        yield Problem(_named(str(error.filename)), 1, 1, f"the folder cannot be read: {error.strerror}")
+    if empty:
+        yield Problem(_named(path), 1, 1, "the folder has no *.yaml or *.yml files")
