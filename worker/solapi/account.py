@@ -30,9 +30,10 @@ _ends: Final = re.compile(rb"\}\s*,(?=\s*\{)").finditer
 _phone: Final = re.compile(PHONE_PATTERN, re.ASCII).fullmatch
 
 
-class _Document(Struct, gc=False, rename={"account_id": "accountId", "rows": "senderIds"}):
+class _Document(Struct, gc=False, rename={"account_id": "accountId", "rows": "senderIds", "error_code": "errorCode"}):
     account_id: str | int | None = None
     rows: list[Row] | None = None
+    error_code: str | int | None = None
 
 
 _DOCUMENT: Final = msgspec.json.Decoder(_Document)
@@ -72,6 +73,8 @@ class AccountDocument:
             document = _DOCUMENT.decode(self._head + self._rest)
         except UNREADABLE as error:
             raise _unreadable(error) from None
+        if document.error_code is not None:
+            raise ServerError(f"the answer says 200 and {brief(str(document.error_code))} at once")
         self._add(document.rows or [])
         return ObservedAccount(identifier(document.account_id), self._numbers)
 
