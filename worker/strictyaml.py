@@ -128,8 +128,10 @@ def events(source: str, text: str) -> Iterator[Any]:
             yield event
     except yaml.MarkedYAMLError as error:
         mark: Any = error.problem_mark
+        # libyaml thinks a line end after the last line, whether there is one or not
+        place: tuple[int, int] = (mark.line + 1, mark.column + 1) if mark.index < len(text) else _end(text)
         reason = f"not YAML: {_reason(error, text[mark.index : mark.index + 1])}"
-        raise YamlProblem(Problem(source, mark.line + 1, mark.column + 1, reason)) from None
+        raise YamlProblem(Problem(source, *place, reason)) from None
     except yaml.reader.ReaderError as error:
         place = _end(text.encode()[: error.position].decode())
         told = "there is a control character here that no text file has: take it out"

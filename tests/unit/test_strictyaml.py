@@ -1,0 +1,328 @@
+"""YAML as events with places, and what is refused of it."""
+
+import pytest
+import yaml
+
+from worker.errors import Problem
+from worker.strictyaml import (
+    DEPTH_CAP,
+    FILE_CAP,
+    NODE_CAP,
+    PROBLEM_CAP,
+    SCALAR_CAP,
+    Mapping,
+    Node,
+    Reader,
+    Scalar,
+    Sequence,
+    YamlProblem,
+    begins,
+    compose,
+    decode,
+    described,
+    events,
+    shown,
+    skip,
+    suggestion,
+)
+
+
+def refusal(text: str) -> str:
+    """Where and why a text is refused."""
+    with pytest.raises(YamlProblem) as refused:
+        list(events("f", text))
+    return str(refused.value)
+
+
+def composed(text: str) -> Node:
+    """The first value of a text."""
+    stream = events("f", text)
+    return compose("f", next(event for event in stream if begins(event)), stream)
+
+
+def plain(node: Node) -> object:
+    """A node as plain lists and texts with their places."""
+    match node:
+        case Scalar():
+            return (node.text, node.line, node.column)
+        case Sequence():
+            return [plain(item) for item in node.items]
+        case Mapping():
+            return {plain(key): plain(value) for key, value in node.items}
+    raise AssertionError(node)
+
+
+def mapping(text: str) -> Mapping:
+    """The mapping of a text."""
+    node = composed(text)
+    assert isinstance(node, Mapping)
+    return node
+
+
+@pytest.mark.parametrize("data", [b"a: b", b"\xef\xbb\xbfa: b"])
+def test_utf8_with_or_without_mark(data: bytes) -> None:
+    """UTF-8 is read with and without a byte-order mark."""
+    assert decode("f", data) == "a: b"
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ("a: b\n".encode("utf-16"), "f:1:1: the file is UTF-16: save it as UTF-8"),
+        (
+            "a: b\n".encode("utf-16-be"),
+            "f:1:1: there is a NUL byte here: the file is no text, or UTF-16: save it as UTF-8",
+        ),
+        (
+            "a: b\n".encode("utf-16-le"),
+            "f:1:2: there is a NUL byte here: the file is no text, or UTF-16: save it as UTF-8",
+        ),
+        ("a: b\n".encode("utf-32"), "f:1:1: the file is UTF-16: save it as UTF-8"),
+        (b"a: b\nc: \0\n", "f:2:4: there is a NUL byte here: the file is no text, or UTF-16: save it as UTF-8"),
+        (b"a: b\r\nc: d\re: \0\n", "f:3:4: there is a NUL byte here: the file is no text, or UTF-16: save it as UTF-8"),
+        (b"a: b\nname: caf\xe9\n", "f:2:10: the file is not UTF-8 here: save it as UTF-8"),
+        ("한국어: ".encode() + b"\xe9\n", "f:1:6: the file is not UTF-8 here: save it as UTF-8"),
+        (b"\xef\xbb\xbf\xe9", "f:1:1: the file is not UTF-8 here: save it as UTF-8"),
+        ("name: 본사\n".encode("cp949"), "f:1:7: the file is not UTF-8 here: save it as UTF-8"),
+        (b"\xed\xa0\x80", "f:1:1: the file is not UTF-8 here: save it as UTF-8"),
+        (b"a" * (FILE_CAP + 1), "f:1:1: the file is longer than 64 MiB: split it"),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_undecodable(data: bytes, told: str) -> None:
+    """What is not UTF-8 text is refused at its line and its column in characters, with what to do."""
+    with pytest.raises(YamlProblem) as refused:
+        decode("f", data)
+    assert str(refused.value) == told
+
+
+def test_file_of_exactly_the_cap() -> None:
+    """A file may be as long as the cap."""
+    assert len(decode("f", b"a" * FILE_CAP)) == FILE_CAP
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a: *b", "f:1:4: aliases (*name) are not allowed: write the value out"),
+        ("a: &b c", "f:1:4: anchors (&name) are not allowed: write each value where it is used"),
+        ("a: &b", "f:1:4: anchors (&name) are not allowed: write each value where it is used"),
+        ("a: &b [c]", "f:1:4: anchors (&name) are not allowed: write each value where it is used"),
+        ("&a b: c", "f:1:1: anchors (&name) are not allowed: write each value where it is used"),
+        ("a: !!str b", "f:1:4: tags (!name) are not allowed: write the plain value"),
+        ("a: !!python/object/apply:os.system [ls]", "f:1:4: tags (!name) are not allowed: write the plain value"),
+        ("--- !a\nb: c", "f:1:5: tags (!name) are not allowed: write the plain value"),
+        ("a: ! b", "f:1:4: tags (!name) are not allowed: write the plain value"),
+    ],
+)
+def test_ambiguous_yaml(text: str, told: str) -> None:
+    """Tags, anchors and aliases are refused at their place, with what to write instead."""
+    assert refusal(text) == told
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a:\n\tb: c", "f:2:1: not YAML: a tab cannot indent: use spaces"),
+        ("a:\n  b: c\n\td: e", "f:3:1: not YAML: a tab cannot indent: use spaces"),
+        (
+            "a b\nc: d",
+            "f:2:2: not YAML: mapping values are not allowed in this context: is a colon missing on the line",
+        ),
+        ("a:\n  b: c\n d: e", "f:3:2: not YAML: did not find expected key .*: is this line indented like those"),
+        ("a:\n- b\nc", "f:3:2: not YAML: could not find expected ':' .*: is a colon missing, or the blank after it"),
+        ("- a\nb: c", "f:2:1: not YAML: did not find expected '-' indicator .*: is this line indented"),
+        ('a: "b\n', "f:2:1: not YAML: found unexpected end of stream .*: is a quote not closed"),
+        ("a: @b", "f:1:4: not YAML: found character that cannot start any token .*: put a text .* into quotes"),
+        ("%YAML 2.0\n--- a", "f:1:1: not YAML: found incompatible YAML document: leave the line %YAML out"),
+        ("a: [b", "f:1:6: not YAML: did not find expected ',' or ']' while parsing a flow sequence$"),
+        ('a: "\\q"', "f:1:5: not YAML: found unknown escape character while parsing a quoted scalar$"),
+        ('a: "\\ud800"', "f:1:7: not YAML: found invalid Unicode character escape code"),
+        ("...", "f:1:1: not YAML: did not find expected node content"),
+        ("a: b\x07", "f:1:5: there is a control character here that no text file has: take it out"),
+        ("한국: 어\x07", "f:1:6: there is a control character here"),
+        ("a: b\x85c: \x1b[0m", "f:2:4: there is a control character here"),
+        ("a: \ufffe", "f:1:4: there is a control character here"),
+        ("a: \x7f", "f:1:4: there is a control character here"),
+    ],
+)
+def test_not_yaml(text: str, told: str) -> None:
+    """What is not YAML is refused at its line and column, with what to look for."""
+    where, what = told.split(": ", 1)
+    place, found = refusal(text).split(": ", 1)
+    assert place == where
+    with pytest.raises(YamlProblem, match=what):
+        list(events("f", text))
+    assert found.isprintable()
+
+
+@pytest.mark.parametrize("bracket", ["[", "{", "- ", "? "])
+def test_depth_is_bounded(bracket: str) -> None:
+    """Thousands of open brackets are refused at the first one too many."""
+    column = DEPTH_CAP * len(bracket) + 1
+    assert refusal(bracket * 6000) == (
+        f"f:1:{column}: nested deeper than 8 levels, which nothing needs: is a bracket too many?"
+    )
+
+
+def test_depth_of_exactly_the_cap() -> None:
+    """As many levels as the cap are read, also one after the other."""
+    level = "[" * DEPTH_CAP + "]" * DEPTH_CAP
+    assert len(list(events("f", f"- {level[1:-1]}\n" * 9))) > DEPTH_CAP * 9
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [(f"a: {'b' * (SCALAR_CAP + 1)}", "1:4"), ("b" * 1_000_000, "1:1"), (f"- '{'b' * 70_000}'", "1:3")],
+)
+def test_scalars_are_bounded(text: str, place: str) -> None:
+    """A value of a megabyte is refused where it begins, and is not repeated."""
+    assert refusal(text) == f"f:{place}: this value is longer than 10,000 characters: is a quote not closed?"
+
+
+def test_scalar_of_exactly_the_cap() -> None:
+    """A value may be as long as the cap."""
+    assert plain(composed("a" * SCALAR_CAP)) == ("a" * SCALAR_CAP, 1, 1)
+
+
+@pytest.mark.parametrize("text", ["01000000000", "on", "yes", "1_000", "0x10", "1:30", "2026-01-01", "=", "<<", ".nan"])
+def test_values_are_the_text_as_written(text: str) -> None:
+    """What YAML 1.1 takes for an octal number, a flag, a time or a merge stays the text that stands in the file."""
+    assert plain(composed(text)) == (text, 1, 1)
+
+
+def test_values_have_places() -> None:
+    """Every value has its line and column, counted from 1 in characters, with line ends of any system."""
+    assert plain(composed("# 한국어\r\nb: [c, 한: d]\r\n한: 'e'\r\n")) == {
+        ("b", 2, 1): [("c", 2, 5), {("한", 2, 8): ("d", 2, 11)}],
+        ("한", 3, 1): ("e", 3, 4),
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "null"),
+    [("~", True), ("null", True), ("Null", True), ("NULL", True), ("''", False), ("'~'", False), ("no", False)],
+)
+def test_null(text: str, *, null: bool) -> None:
+    """Only what YAML means by nothing is nothing; in quotes it is a text."""
+    node = composed(text)
+    assert isinstance(node, Scalar)
+    assert node.null is null
+
+
+def test_empty_value_is_null() -> None:
+    """A key without a value has nothing."""
+    ((_, value),) = mapping("a:\n").items
+    assert isinstance(value, Scalar)
+    assert value.null
+
+
+def test_keys_may_be_anything_and_stand_twice() -> None:
+    """A mapping keeps its keys in order, those that stand twice and those that are no text included."""
+    keys = [key for key, _ in mapping("{a: 1, [b]: 2, {c: d}: 3, a: 4}").items]
+    assert [described(key) for key in keys] == ["'a'", "a list", "a mapping", "'a'"]
+
+
+@pytest.mark.parametrize("text", ["{}", "{a: b}", "[a, b]"])
+def test_composing_reads_no_further(text: str) -> None:
+    """Composing one value leaves the next one to be read."""
+    stream = events("f", f"- {text}\n- next\n")
+    starts = (event for event in stream if begins(event))
+    next(starts)
+    compose("f", next(starts), stream)
+    assert plain(compose("f", next(stream), stream)) == ("next", 2, 3)
+
+
+@pytest.mark.parametrize("text", ["a", "{}", "{a: b, c: [d, {e: f}]}", "[[], [a]]"])
+def test_skipping_reads_no_further(text: str) -> None:
+    """Skipping a value, however nested, leaves the next one to be read."""
+    stream = events("f", f"- {text}\n- next\n")
+    starts = (event for event in stream if begins(event))
+    next(starts)
+    skip(next(starts), stream)
+    assert plain(compose("f", next(stream), stream)) == ("next", 2, 3)
+
+
+def test_composed_values_are_bounded() -> None:
+    """As many values as the cap are composed, and one more is refused where they begin."""
+    node = composed(f"[{'a,' * NODE_CAP}]")
+    assert isinstance(node, Sequence)
+    assert len(node.items) == NODE_CAP
+    with pytest.raises(YamlProblem, match=r"^f:1:1: more than 1,000 values stand here, .*: check the indentation"):
+        composed(f"[{'a,' * (NODE_CAP + 1)}]")
+
+
+def test_events_without_values_begin_nothing() -> None:
+    """Only scalars, mappings and lists begin a value."""
+    begun = [type(event) for event in events("f", "a: [b]") if begins(event)]
+    assert begun == [yaml.MappingStartEvent, yaml.ScalarEvent, yaml.SequenceStartEvent, yaml.ScalarEvent]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("colour: red\nsize: 1\n", ["f:1:1: there is no key 'colour'; did you mean color?"]),
+        ("COLOR: red\n", ["f:1:1: there is no key 'COLOR'; did you mean color?"]),
+        ("weight: 1\n", ["f:1:1: there is no key 'weight'; there are color, size"]),
+        ("size: 1\nsize: 2\n", ["f:2:1: size stands here and on line 1: keep one of the two"]),
+        ("<<: {size: 1}\n", ["f:1:1: merge keys (<<) are not allowed: write the values out"]),
+        ("[size]: 1\n", ["f:1:1: a key should stand here: one of color, size"]),
+        ("'\\e': 1\n", ["f:1:1: there is no key '\\\\e'; there are color, size"]),
+        ('"\\e[31m": 1\n', ["f:1:1: there is no key '\\x1b[31m'; there are color, size"]),
+        (f"{'x' * 99}: 1\n", [f"f:1:1: there is no key '{'x' * 40}…'; there are color, size"]),
+    ],
+)
+def test_keys(text: str, told: list[str]) -> None:
+    """A key that is not known, or not one, is told with the key that was probably meant, in printable characters."""
+    reader = Reader("f")
+    reader.fields(mapping(text), ("color", "size"))
+    assert [str(problem) for problem in reader.problems] == told
+
+
+def test_known_keys_are_found() -> None:
+    """The first value of every known key is found beside keys that are wrong."""
+    fields = Reader("f").fields(mapping("size: 1\nwidth: 2\nsize: 3\ncolor: red\n"), ("color", "size"))
+    assert {name: plain(value) for name, value in fields.items()} == {"size": ("1", 1, 7), "color": ("red", 4, 8)}
+
+
+def test_secret_keys_are_not_repeated() -> None:
+    """Where a secret may stand in the place of a key, the key is not repeated."""
+    reader = Reader("f")
+    reader.fields(mapping("hunter2: 1\n"), ("env", "file"), secret=True)
+    assert list(map(str, reader.problems)) == ["f:1:1: there is no such key; there are env, file"]
+
+
+def test_problems_are_bounded_and_counted() -> None:
+    """A reader keeps the first thousand problems and counts the rest, of unknown keys too."""
+    reader = Reader("f")
+    node = mapping("a: b")
+    for _ in range(PROBLEM_CAP + 5):
+        reader.tell(Problem("f", 1, 1, "wrong"))
+    reader.fields(node, ("size",))
+    assert (len(reader.problems), reader.untold) == (PROBLEM_CAP, 6)
+
+
+@pytest.mark.parametrize(
+    ("node", "told"), [("a", "'a'"), ("~", "nothing"), ("''", "''"), ("[a]", "a list"), ("{a: b}", "a mapping")]
+)
+def test_described(node: str, told: str) -> None:
+    """A message says what stands in a wrong place without more than is needed."""
+    assert described(composed(node)) == told
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("a", "'a'"), ("\x1b\u202e", "'\\x1b\\u202e'"), ("x" * 40, f"'{'x' * 40}'"), ("x" * 41, f"'{'x' * 40}…'")],
+)
+def test_shown(text: str, told: str) -> None:
+    """A wrong text is repeated in printable characters, and not all of it if it is long."""
+    assert shown(text) == told
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("acount", "; did you mean account?"), ("ACCOUNT", "; did you mean account?"), ("x", "; there are account, note")],
+)
+def test_suggestion(text: str, told: str) -> None:
+    """The closest known word is suggested, and all of them where none is close."""
+    assert suggestion(text, ("account", "note")) == told
