@@ -170,6 +170,7 @@ class AccountReader:
             answer = await self._transport.exchange(method, url, headers, body, into=into)
             longer = 0.0
         except ApiError as error:
+            error.__context__ = None  # aiohttp's own exception shows the request's headers, hidden or not
             if not error.timed_out:
                 longer = 0.0
             raise
