@@ -47,13 +47,16 @@ class State:
         self.whole = options.whole_replies
         self.arrivals: deque[float] = deque()
         self.chance = random.Random(1)
-        self.stats = {"writes": 0, "refused": 0, "first": 0.0, "last": 0.0}
+        self.stats = {"writes": 0, "refused": 0, "first": 0.0, "filled": 0.0, "last": 0.0}
+        rows = (json.dumps(row(phone, "?", self.chance), ensure_ascii=False) for phone in self.statuses)
+        self.halves = [text.encode().split(b"?", 1) for text in rows]
         self.reply = gzip.compress(self.document(), 6) if self.whole else b'{"ok":true}'
 
     def document(self) -> bytes:
-        """The account document."""
-        rows = [row(phone, status, self.chance) for phone, status in self.statuses.items()]
-        return json.dumps({"accountId": "1", "limit": 10**6, "senderIds": rows}, ensure_ascii=False).encode()
+        """The account document, made fast, as the time that it takes is not the client's."""
+        halves = zip(self.halves, self.statuses.values(), strict=True)
+        rows = b",".join([b"%b%b%b" % (left, status.encode(), right) for (left, right), status in halves])
+        return b'{"accountId":"1","limit":1000000,"senderIds":[%b]}' % rows
 
     def admitted(self, now: float) -> bool:
         """Whether the sliding window has room for a write that arrives now."""
@@ -107,13 +110,15 @@ class Connection(asyncio.Protocol):
             state.stats["writes"] += 1
             state.stats["first"] = state.stats["first"] or now
             state.stats["last"] = now
+            if state.stats["writes"] == state.capacity:
+                state.stats["filled"] = now
             state.statuses[path.rsplit(b"/", 1)[1].decode()] = "INACTIVE" if b"INACTIVE" in body else "ACTIVE"
             coding = b"Content-Encoding: gzip\r\n" if state.whole else b""
             self.send(b"200 OK", state.reply, coding, delayed=True)
         elif path == b"/stats":
             self.send(b"200 OK", json.dumps(state.stats).encode(), b"")
         else:
-            self.send(b"200 OK", gzip.compress(state.document(), 1), b"Content-Encoding: gzip\r\n")
+            self.send(b"200 OK", state.document(), b"")
 
     def send(self, status: bytes, body: bytes, headers: bytes, *, delayed: bool = False) -> None:
         """A reply, now or after the latency."""

@@ -16,8 +16,8 @@ from worker.settings import RateLimit
 
 __all__ = ["Quota", "Window"]
 
-_TIMER_SLACK: Final = 0.001
-"""Seconds a timer is set later than needed: event loops round to the millisecond, and early would be too early."""
+_TIMER_SLACK: Final = 0.0005
+"""Seconds a timer is set later than needed: event loops round to the nearest millisecond, and early is for nothing."""
 
 
 class Window:
