@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Final
 
-from worker.model import AccountResult, ErrorInfo, NumberError, NumberResult, Outcome, Result, RunOutcome
+from worker.model import AccountResult, ErrorInfo, NumberError, NumberResult, Outcome, Requests, Result, RunOutcome
 from worker.render.layout import (
     MANY,
     Group,
@@ -76,31 +76,28 @@ def result(result: Result, *, color: bool, width: int = 80) -> str:
             lambda account: _done(account, paint, width),
             lambda account: f"{account.outcome}, {_tally(account.counts, quiet=False)}",
             lambda account: account.account,
+            width,
         )
     )
     quiet = len(result.accounts) - len(busy)
     if quiet and len(result.accounts) > 1:
         lines += [f"{count(quiet, 'account')} had nothing to do.", ""]
-    lines.append(_result_closing(result, paint))
+    lines += _result_closing(result, paint, width)
     return "\n".join(lines) + "\n"
 
 
 def _done(account: AccountResult, paint: Paint, columns: int) -> Iterator[str]:
     word, style = _ENDED[account.outcome]
-    yield f"{header(account.account, account.account_id, paint)}: {paint(style, word.lower())}"
-    took = account.requests
-    requests = counts(((took.reads, "read"), (took.writes, "written"), (took.retries, "retried")))
-    yield from indented(_tally(account.counts) + (f" (requests: {requests})" if requests else ""), columns, "  ", "  ")
+    known = header(account.account, account.account_id, paint, columns - len(f": {word}"))
+    yield f"{known}: {paint(style, word.lower())}"
+    yield from indented(_tally(account.counts) + _took(account.requests), columns, "  ", "  ")
     if account.error is not None and not account.refusals:
         yield from indented(_told(account.error), columns, "  ", "    ", lambda line: paint("red", line))
     groups = _grouped(account.numbers)
     if groups:
         yield ""
     yield from render_groups(
-        [
-            Group.of(_DONE[some[0].outcome], some, _number, _advice(some[0].outcome, some[0].error, account.error))
-            for some in groups
-        ],
+        [Group.of(_DONE[some[0].outcome], some, _number, _advice(some, account.error)) for some in groups],
         paint,
         columns,
     )
@@ -124,23 +121,47 @@ def _number(number: NumberResult) -> Row:
         return Row(number.phone, f"{number.before} → {number.after}")
     if number.action is None:
         return Row(number.phone, f"wanted {number.desired}")
-    now = number.before if number.outcome is Outcome.UNVERIFIED else number.after
-    return Row(number.phone, apart(now, number.desired))
+    if number.outcome is Outcome.UNVERIFIED or _unseen(number):
+        return Row(number.phone, f"was {number.before}, wanted {number.desired}")
+    return Row(number.phone, apart(number.after, number.desired))
 
 
-def _advice(outcome: Outcome, error: NumberError | None, above: ErrorInfo | None) -> str:
+def _unseen(number: NumberResult) -> bool:
+    """Whether nobody knows what the number has now. Of a conflict without a status it is known: the number is gone."""
+    return number.after is None and number.before is not None and number.outcome is not Outcome.CONFLICT
+
+
+def _advice(numbers: Sequence[NumberResult], above: ErrorInfo | None) -> str:
     """What happened and what to do; nothing where the account's own error says it above."""
+    outcome, error = numbers[0].outcome, numbers[0].error
     if error is None or (above is not None and (error.code, error.message) == (above.code, above.message)):
         return ""
     if outcome not in _NEXT:
         return error.message
-    advice = "" if "plan again" in error.message else f" {_NEXT[outcome]}"
-    return f"{_told(error)}.{advice}"
+    told = f"{_told(error)}."
+    if "plan again" in error.message:
+        return told
+    if outcome is Outcome.FAILED and any(map(_unseen, numbers)):
+        return f"{told} {_NEXT[Outcome.UNVERIFIED]}"
+    return f"{told} {_NEXT[outcome]}"
 
 
 def _told(error: ErrorInfo | NumberError) -> str:
     status = f" ({error.http_status})" if isinstance(error, NumberError) and error.http_status else ""
     return f"{error.code}{status}: {error.message}".rstrip(".")
+
+
+def _took(requests: Requests) -> str:
+    told = ", ".join(
+        part
+        for number, part in (
+            (requests.reads, count(requests.reads, "read")),
+            (requests.writes, count(requests.writes, "write")),
+            (requests.retries, f"{requests.retries:,} retried"),
+        )
+        if number
+    )
+    return f" ({told})" if told else ""
 
 
 def _tally(found: dict[Outcome, int], *, quiet: bool = True) -> str:
@@ -152,7 +173,7 @@ def _tally(found: dict[Outcome, int], *, quiet: bool = True) -> str:
     return told or "no numbers"
 
 
-def _result_closing(result: Result, paint: Paint) -> str:
+def _result_closing(result: Result, paint: Paint, columns: int) -> Iterator[str]:
     total = Counter[Outcome]()
     sent = 0
     for account in result.accounts:
@@ -164,5 +185,7 @@ def _result_closing(result: Result, paint: Paint) -> str:
         (total[outcome], _DONE[outcome].word)
         for outcome in sorted(_DONE, key=lambda outcome: outcome is not Outcome.CHANGED)
     )
-    closing = f"{told or 'no numbers'}. {count(sent, 'request')} in {took.total_seconds():,.1f} s."
-    return paint(style, f"{word}:") + " " + paint("bold", closing)
+    closing = f"{word}: {told or 'no numbers'}. {count(sent, 'request')} in {took.total_seconds():,.1f} s."
+    first, *others = indented(closing, columns, "", "  ")
+    yield paint(style, f"{word}:") + paint("bold", first.removeprefix(f"{word}:"))
+    yield from (paint("bold", line) for line in others)

@@ -30,9 +30,12 @@ MANY: Final = 20
 _SAMPLE: Final = 10
 _NAMES: Final = 5
 _NAME_COLUMNS: Final = 50
+_ID_COLUMNS: Final = 24
+_PHONE_COLUMNS: Final = 16
 _WHAT_COLUMNS: Final = 40
 _NARROWEST: Final = 20
-"""Columns that wrapped text gets however narrow the page is."""
+"""Columns that wrapped text gets however narrow the page is. Numbers and statuses are never cut to fit one, so that a
+row may be wider than a page of under 80 columns."""
 
 T = TypeVar("T")
 
@@ -46,7 +49,7 @@ class Mark(Struct, frozen=True):
 
 
 class Row(Struct, frozen=True):
-    """One number: what becomes of it, and a remark that may be cut to fit. Neither needs to be safe."""
+    """One number: what becomes of it, and a remark that may be cut to fit a line. Neither needs to be safe."""
 
     phone: str
     what: str
@@ -79,25 +82,29 @@ def render_groups(groups: Sequence[Group], paint: Paint, columns: int) -> Iterat
     if not shown:
         return
     word = max(len(mark.word) for mark, _ in shown)
-    phone = max(width(_phone(row)) for _, row in shown)
+    phone = max(width(_phone(row.phone)) for _, row in shown)
     what = max((width(_what(row)) for _, row in shown if row.remark), default=0)
     indent = " " * (4 + word + 2)
     for group in groups:
         mark = group.mark
         label = paint(mark.style, f"{mark.symbol} {mark.word:<{word}}")
         for row in group.rows:
-            left = f"{fit(_phone(row), phone)}  {fit(_what(row), what)}"
-            room = columns - len(indent) - width(left) - 2
-            remark = "  " + paint("dim", safe(row.remark, max(room, _NARROWEST))) if row.remark else ""
-            yield f"  {label}  {left}{remark}".rstrip()
+            left = f"{fit(_phone(row.phone), phone)}  {fit(_what(row), what)}"
+            remark = safe(row.remark, max(columns - len(indent), _NARROWEST))
+            if remark and len(indent) + width(left) + 2 + width(remark) <= columns:
+                yield f"  {label}  {left}  {paint('dim', remark)}"
+                continue
+            yield f"  {label}  {left}".rstrip()
+            if remark:
+                yield indent + paint("dim", remark)
         if group.more is not None:
             first, last, number = group.more
-            yield f"{indent}and {number:,} more, from {safe(hyphenated(first))} to {safe(hyphenated(last))}"
+            yield f"{indent}and {number:,} more, from {_phone(first)} to {_phone(last)}"
         yield from indented(group.advice, columns, indent, indent, lambda line: paint("dim", line))
 
 
-def _phone(row: Row) -> str:
-    return safe(hyphenated(row.phone), _WHAT_COLUMNS)
+def _phone(phone: str) -> str:
+    return safe(hyphenated(phone), _PHONE_COLUMNS)
 
 
 def _what(row: Row) -> str:
@@ -105,7 +112,11 @@ def _what(row: Row) -> str:
 
 
 def in_full_or_brief(
-    accounts: Sequence[T], full: Callable[[T], Iterable[str]], brief: Callable[[T], str], name: Callable[[T], str]
+    accounts: Sequence[T],
+    full: Callable[[T], Iterable[str]],
+    brief: Callable[[T], str],
+    name: Callable[[T], str],
+    columns: int,
 ) -> Iterator[str]:
     """The first accounts in full, a blank line after each; the rest, where they are many, counted by what is brief."""
     for account in accounts[:MANY]:
@@ -115,12 +126,12 @@ def in_full_or_brief(
     for account in accounts[MANY:]:
         alike.setdefault(brief(account), []).append(name(account))
     for told, some in sorted(alike.items(), key=lambda item: -len(item[1]))[:MANY]:
-        yield f"{count(len(some), 'more account')}: {told} ({names(some)})"
+        yield from indented(f"{count(len(some), 'more account')}: {told} ({names(some)})", columns, "", "  ")
     rest = sorted(map(len, alike.values()), reverse=True)[MANY:]
     if rest:
-        yield f"{count(sum(rest), 'more account')} of {len(rest):,} other kinds"
+        yield f"{count(sum(rest), 'more account')} of {count(len(rest), 'other kind')}"
     if alike:
-        yield "One account in full: --account NAME. All of them: --format json."
+        yield from indented("One account in full: --account NAME. All of them: --format json.", columns, "", "  ")
         yield ""
 
 
@@ -141,10 +152,10 @@ def counts(parts: Iterable[tuple[int, str]]) -> str:
     return ", ".join(f"{number:,} {what}" for number, what in parts if number)
 
 
-def header(account: str, account_id: str | None, paint: Paint) -> str:
-    """An account's name and the vendor's id of it."""
-    known = f" (account {safe(account_id, _NAME_COLUMNS)})" if account_id else ""
-    return paint("bold", safe(account, _NAME_COLUMNS)) + known
+def header(account: str, account_id: str | None, paint: Paint, columns: int) -> str:
+    """An account's name, cut to fit, and the vendor's id of it."""
+    known = f" (account {safe(account_id, _ID_COLUMNS)})" if account_id else ""
+    return paint("bold", safe(account, max(columns - width(known), _NARROWEST))) + known
 
 
 def apart(observed: str | None, desired: str | None) -> str:

@@ -49,6 +49,7 @@ def plan(plan: Plan, *, color: bool, width: int = 80) -> str:
             lambda account: _planned(account, paint, width),
             lambda account: _summary(account.counts, quiet=False) + " (refused)" * bool(account.refusals),
             lambda account: account.account,
+            width,
         ),
         *_errors([(account.account, account.error) for account in plan.accounts if account.error], paint, width),
     ]
@@ -56,16 +57,16 @@ def plan(plan: Plan, *, color: bool, width: int = 80) -> str:
         is_are = "is" if len(quiet) == 1 else "are"
         told = f"{count(len(quiet), 'account')} {is_are} as desired: {names(quiet)}"
         lines += [*indented(told, width, "", "  "), ""]
-    lines.append(_plan_closing(plan, paint))
+    lines += _plan_closing(plan, paint, width)
     return "\n".join(lines) + "\n"
 
 
 def _planned(account: AccountPlan, paint: Paint, columns: int) -> Iterator[str]:
-    yield header(account.account, account.account_id, paint)
+    yield header(account.account, account.account_id, paint, columns)
     yield from indented(_summary(account.counts), columns, "  ", "  ")
     groups: dict[tuple[Action, str], list[Change]] = {}
     for change in account.changes:
-        groups.setdefault((change.action, "" if change.action.writes else change.reason), []).append(change)
+        groups.setdefault((change.action, change.reason), []).append(change)
     ordered = sorted(groups.items(), key=lambda item: tuple(_PLANNED).index(item[0][0]))
     if ordered:
         yield ""
@@ -77,9 +78,8 @@ def _planned(account: AccountPlan, paint: Paint, columns: int) -> Iterator[str]:
 
 def _change(change: Change) -> Row:
     remark = " · ".join(safe(text, _NOTE_COLUMNS) for text in (change.note, change.owner) if text)
-    if change.action.writes:
-        return Row(change.phone, f"{change.observed} → {change.desired}", remark or change.reason)
-    return Row(change.phone, apart(change.observed, change.desired), remark)
+    what = f"{change.observed} → {change.desired}" if change.action.writes else apart(change.observed, change.desired)
+    return Row(change.phone, what, remark)
 
 
 def _errors(found: Sequence[tuple[str, ErrorInfo]], paint: Paint, columns: int) -> Iterator[str]:
@@ -92,12 +92,13 @@ def _errors(found: Sequence[tuple[str, ErrorInfo]], paint: Paint, columns: int) 
         lambda item: _error(item[0], item[1], paint, columns),
         lambda item: safe(item[0].code, _CODE_COLUMNS),
         lambda item: names(item[1]),
+        columns,
     )
 
 
 def _error(error: ErrorInfo, accounts: Sequence[str], paint: Paint, columns: int) -> Iterator[str]:
     several = f"{count(len(accounts), 'account')}: " if len(accounts) > 1 else ""
-    yield paint("bold", several + names(accounts))
+    yield from indented(several + names(accounts), columns, "", "  ", lambda line: paint("bold", line))
     yield from indented(f"{error.code}: {error.message}", columns, "  ", "    ", lambda line: paint("red", line))
 
 
@@ -110,7 +111,8 @@ def _summary(found: dict[Action, int], *, quiet: bool = True) -> str:
     return told or "no numbers"
 
 
-def _plan_closing(plan: Plan, paint: Paint) -> str:
+def _plan_closing(plan: Plan, paint: Paint, columns: int) -> Iterator[str]:
+    """What it comes to, and what stands in its way, each on a line of its own."""
     total = Counter[Action]()
     for account in plan.accounts:
         total.update(account.counts)
@@ -118,14 +120,14 @@ def _plan_closing(plan: Plan, paint: Paint) -> str:
     refused, failed = verdicts[Verdict.REFUSED], verdicts[Verdict.ERROR]
     if failed and failed == len(plan.accounts):
         which = "the account could not" if failed == 1 else f"none of the {failed:,} accounts could"
-        return paint("bold", f"No plan: {which} be read.")
-    told = paint("bold", _total(total))
+        yield from indented(f"No plan: {which} be read.", columns, "", "  ", lambda line: paint("bold", line))
+        return
+    yield from indented(_total(total), columns, "", "  ", lambda line: paint("bold", line))
     if refused:
         none = failed + refused == len(plan.accounts)
-        told += paint("red", f" Refused: {'nothing will be written' if none else count(refused, 'account')}.")
+        yield paint("red", f"Refused: {'nothing will be written' if none else count(refused, 'account')}.")
     if failed:
-        told += paint("red", f" Could not be read: {count(failed, 'account')}.")
-    return told
+        yield paint("red", f"Could not be read: {count(failed, 'account')}.")
 
 
 def _total(total: Counter[Action]) -> str:
@@ -137,6 +139,8 @@ def _total(total: Counter[Action]) -> str:
         )
     )
     same = total[Action.UNCHANGED]
+    if not total.total():
+        return "No changes. There are no numbers."
     if total[Action.ACTIVATE] or total[Action.DEACTIVATE]:
         writes = f"{total[Action.ACTIVATE]:,} to activate, {total[Action.DEACTIVATE]:,} to deactivate"
         return f"Plan: {writes}{', ' + others if others else ''}. {same:,} unchanged."

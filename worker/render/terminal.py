@@ -9,7 +9,7 @@ __all__ = ["Paint", "fit", "safe", "width", "wrap"]
 
 _CODES: Final = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33, "cyan": 36}
 _WIDE: Final = frozenset("WF")
-_WORDS: Final = re.compile(r"--\S+ \S+|\S+")
+_WORDS: Final = re.compile(r"--\S+ \S+|[0-9][0-9.,]* \S+|\S+")
 
 
 def safe(text: str, limit: int | None = None) -> str:
@@ -40,7 +40,7 @@ def fit(text: str, columns: int) -> str:
 def wrap(text: str, columns: int) -> list[str]:
     """Foreign text made safe, in lines of at most `columns`, broken between words where it can be.
 
-    An option and its value stay together, to be copied in one piece.
+    An option and its value stay together, to be copied in one piece, and so do a number and its noun.
     """
     lines: list[str] = []
     line = ""
