@@ -13,9 +13,13 @@ def main() -> None:
 
         sys.stdout.write(f"senderid {__version__}\n")
         sys.exit(0)
-    from worker.cli import run
+    try:
+        from worker.cli import run
 
-    sys.exit(run(sys.argv[1:]))
+        sys.exit(run(sys.argv[1:]))
+    except KeyboardInterrupt:
+        # before there was anything to report
+        sys.exit(130)
 
 
 if __name__ == "__main__":

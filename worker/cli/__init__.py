@@ -3,7 +3,10 @@
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
+from traceback import extract_tb
 from typing import Final
 
 import click
@@ -80,7 +83,7 @@ def run(arguments: Sequence[str]) -> int:
         error.show()
         return ExitStatus.ERROR
     except (click.Abort, KeyboardInterrupt):
-        click.echo("Interrupted; nothing was written.", err=True)
+        _say("Interrupted.")
         return ExitStatus.SIGINT
     except WorkerError as error:
         _tell(error)
@@ -90,18 +93,29 @@ def run(arguments: Sequence[str]) -> int:
         return ExitStatus.ERROR
     except OSError as error:
         _abandon_stdout()
-        click.echo(f"senderid: {error.filename or 'output'}: {error.strerror}", err=True)
+        _say(f"senderid: {error.filename or 'output'}: {error.strerror}")
+        return ExitStatus.ERROR
+    except Exception as error:  # noqa: BLE001 - a bug; its text may hold anything, and its place says more
+        frame = extract_tb(error.__traceback__)[-1]
+        place = f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}"
+        _say(f"senderid: this is a bug, please report it: {type(error).__name__} at {place} (senderid {__version__})")
         return ExitStatus.ERROR
     return status if isinstance(status, int) else ExitStatus.OK
 
 
 def _tell(error: WorkerError) -> None:
     if isinstance(error, DesiredStateError | SettingsError):
-        click.echo(str(error), err=True)
+        _say(str(error))
         count = len(error.problems) + error.untold
-        click.echo(f"{count:,} problem{'s' * (count != 1)}; nothing was sent.", err=True)
+        _say(f"{count:,} problem{'s' * (count != 1)}; nothing was sent.")
     else:
-        click.echo(f"senderid: {error}", err=True)
+        _say(f"senderid: {error}")
+
+
+def _say(text: str) -> None:
+    """Tell a person, if there is still one: stderr may be closed or full."""
+    with suppress(OSError, ValueError):
+        click.echo(text, err=True)
 
 
 def _status(error: WorkerError) -> ExitStatus:

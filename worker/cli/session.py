@@ -163,9 +163,10 @@ def _signals(fleet: Fleet, sink: logs.Sink, stopped: asyncio.Event) -> Iterator[
         if len(received) > 1:
             sink.flush()
             os._exit(_SIGNALS[number])
-        click.echo("Stopping: what is under way is finished and checked. Once more to stop at once.", err=True)
         stopped.set()
         fleet.interrupt(Interrupted(f"stopped by {number.name} before it was tried; run again to go on"))
+        with suppress(OSError):
+            click.echo("Stopping: what is under way is finished and checked. Once more to stop at once.", err=True)
 
     for number in _SIGNALS:
         loop.add_signal_handler(number, receive, number)
