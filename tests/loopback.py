@@ -5,7 +5,7 @@ Hours of waiting take no time, and what waits for ever fails at once.
 
 import asyncio
 import selectors
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -77,7 +77,16 @@ def credentials(account: SandboxAccount) -> Credentials:
 
 
 class Journal(Unheard):
-    """A log that can be narrowed to an account, and does not care."""
+    """A log that can be narrowed to an account, and does not care. `on_line` is told of each line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.on_line: Callable[[str], None] = lambda _: None
+
+    def info(self, event: str, **fields: object) -> None:
+        """Remember a line."""
+        super().info(event, **fields)
+        self.on_line(event)
 
     def bind(self, **fields: object) -> Self:
         """Itself."""

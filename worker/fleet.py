@@ -5,8 +5,8 @@ Accounts share the connection pool, and those of one API key its quota.
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol, Self, TypeVar
 
 import msgspec
@@ -97,7 +97,7 @@ class Fleet:
         self._credentials = credentials
         self._log = log
         self._ambient = ambient or Ambient()
-        self._quotas: dict[tuple[str, str], Quota] = {}
+        self._quotas: dict[str, Quota] = {}
         self._under_way: set[AccountReader] = set()
         self._pace = Pace(settings.concurrency, settings.deadline_seconds)
         self.interrupted: Interrupted | None = None
@@ -112,15 +112,19 @@ class Fleet:
         """The plan of each account, in their order. One that cannot be planned has its error in its plan."""
 
         async def one(desired: DesiredAccount) -> Draft:
+            if self.interrupted is not None:
+                return failed_draft(desired, terms, self.interrupted)
             log = self._log.bind(account=desired.name)
+            requests = Requests()
             try:
-                client = self.client(AccountReader, desired, log)
-                drawn = await self._while_under_way(client, lambda: draft(desired, client, terms, log))
-                return msgspec.structs.replace(drawn, requests=client.requests)
-            except WorkerError as error:
-                return failed_draft(desired, terms, error)
+                with self._client(AccountReader, desired, log) as client:
+                    try:
+                        drawn = await draft(desired, client, terms, log)
+                    finally:
+                        requests = client.requests
             except Exception as error:  # noqa: BLE001 - a bug met in one account must not stop the others
-                return failed_draft(desired, terms, InternalError(type(error).__name__))
+                drawn = failed_draft(desired, terms, _ours(error, log))
+            return msgspec.structs.replace(drawn, requests=requests)
 
         return await self._each(accounts, one)
 
@@ -134,13 +138,11 @@ class Fleet:
             log = self._log.bind(account=desired.name)
             if drawn.error is not None or drawn.plan.refusals or not drawn.plan.writes:
                 return unapplied(drawn, drawn.requests, log)
-            client = self.client(AccountWriter, desired, log)
 
-            async def carry_out() -> AccountResult:
-                with leases(self._lease_name(desired, drawn.plan.account_id)):
-                    return await apply(desired, drawn.plan, client, terms, pace=self._pace, log=log, meter=meter)
+            async def carry_out(client: AccountWriter) -> AccountResult:
+                return await apply(desired, drawn.plan, client, terms, pace=self._pace, log=log, meter=meter)
 
-            result = await self._closed(client, carry_out, drawn, log)
+            result = await self._closed(desired, drawn, leases, carry_out, log)
             return msgspec.structs.replace(result, requests=_sum(drawn.requests, result.requests))
 
         return await self._each(list(zip(accounts, drafts, strict=True)), one)
@@ -152,17 +154,11 @@ class Fleet:
 
         async def one(saved: SavedAccount) -> AccountResult:
             log = self._log.bind(account=saved.account)
-            drawn = Draft(_as_plan(saved), {})
-            try:
-                client = self.client(AccountWriter, saved, log)
-            except WorkerError as error:
-                return unapplied(drawn, Requests(), log, error)
 
-            async def carry_out() -> AccountResult:
-                with leases(self._lease_name(saved, saved.account_id)):
-                    return await apply_saved(saved, client, allow, pace=self._pace, log=log, meter=meter)
+            async def carry_out(client: AccountWriter) -> AccountResult:
+                return await apply_saved(saved, client, allow, pace=self._pace, log=log, meter=meter)
 
-            return await self._closed(client, carry_out, drawn, log)
+            return await self._closed(saved, Draft(_as_plan(saved), {}), leases, carry_out, log)
 
         return await self._each(accounts, one)
 
@@ -171,10 +167,11 @@ class Fleet:
 
         Raises:
             CredentialsMissing: its credentials cannot be found.
+            ValueError: its endpoint is none.
         """
         credentials = self._credentials(account.credentials)
         where = endpoint(account.endpoint or self._settings.endpoint)
-        key = (where.url, credentials.api_key)
+        key = credentials.api_key
         if key not in self._quotas:
             self._quotas[key] = Quota(self._settings.rate_limit, clock=self._ambient.clock)
         return kind(
@@ -193,26 +190,35 @@ class Fleet:
 
     async def _closed(
         self,
-        client: AccountReader,
-        carry_out: Callable[[], Awaitable[AccountResult]],
+        account: Reachable,
         drawn: Draft,
+        leases: Leases,
+        carry_out: Callable[[AccountWriter], Awaitable[AccountResult]],
         log: RunLog,
     ) -> AccountResult:
         """The result of `carry_out`, or, where it wrote nothing, of the error that stopped it."""
-        try:
-            return await self._while_under_way(client, carry_out)
-        except WorkerError as error:
-            return unapplied(drawn, client.requests, log, error)
-        except Exception as error:  # noqa: BLE001 - a bug met in one account must not stop the others
-            log.warning("account.failed", error_code="InternalError", error_message=type(error).__name__)
-            return unapplied(drawn, client.requests, log, InternalError(type(error).__name__))
-
-    async def _while_under_way(self, client: AccountReader, work: Callable[[], Awaitable[Made]]) -> Made:
         if self.interrupted is not None:
-            raise self.interrupted
+            return unapplied(drawn, Requests(), log, self.interrupted)
+        requests = Requests()
+        try:
+            with (
+                self._client(AccountWriter, account, log) as client,
+                leases(self._lease_name(account, drawn.plan.account_id)),
+            ):
+                try:
+                    return await carry_out(client)
+                finally:
+                    requests = client.requests
+        except Exception as error:  # noqa: BLE001 - a bug met in one account must not stop the others
+            return unapplied(drawn, requests, log, _ours(error, log))
+
+    @contextmanager
+    def _client(self, kind: type[Client], account: Reachable, log: Log) -> Iterator[Client]:
+        """A client that an interruption halts."""
+        client = self.client(kind, account, log)
         self._under_way.add(client)
         try:
-            return await work()
+            yield client
         finally:
             self._under_way.discard(client)
 
@@ -229,6 +235,17 @@ class Fleet:
             for _ in range(min(self._settings.accounts_concurrency, len(items))):
                 group.create_task(take())
         return [made[index] for index in range(len(items))]
+
+
+def _ours(error: Exception, log: RunLog) -> WorkerError:
+    """The error, or what a bug is told as."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, WorkerError):
+        return error
+    name = type(error).__name__
+    log.warning("account.failed", error_code=InternalError.__name__, error_message=name)
+    return InternalError(name)
 
 
 def _as_plan(saved: SavedAccount) -> AccountPlan:
