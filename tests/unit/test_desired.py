@@ -681,7 +681,7 @@ def test_references(reference: str) -> None:
 
 
 def test_problems_are_bounded() -> None:
-    """A file of many problems tells the first thousand of them and counts the rest, and other files are told as well."""
+    """A file of many problems tells the first thousand and counts the rest, and other files are told as well."""
     text = HEAD + "".join(f"  x{n}: ACTIVE\n" for n in range(3000)) + "  112: ACTIVE\n  112: ACTIVE\n"
     error = refusal(("a.yaml", text.encode()), ("b.yaml", b""))
     assert len(error.problems) == 1001
