@@ -372,7 +372,7 @@ def test_a_busy_account_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_saved_plan_is_carried_out_but_for_its_conflicts() -> None:
-    """A number that a person changed since is a conflict and stays as it was left; what is done already is unchanged."""
+    """A number that a person changed since is a conflict and stays as it is; what is done already is unchanged."""
 
     async def scenario(reseller: _Reseller) -> None:
         drafts = await reseller.plan()

@@ -1,0 +1,87 @@
+"""The vendor's own client is served by the simulated API, so that what we test against is what the vendor means."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from solapi import SolapiMessageService
+from solapi.lib.authenticator import AuthenticationParameter
+from solapi.lib.fetcher import RequestMethod, default_fetcher
+
+from worker.sandbox import SandboxAccount
+
+PHONE = "01012345678"
+
+
+@pytest.fixture
+def vendor(serve: Callable[..., Any]) -> tuple[Any, SandboxAccount, AuthenticationParameter]:
+    """A sandbox, its account and the account's key pair as the vendor's client takes it."""
+    account = SandboxAccount.of({PHONE: "ACTIVE", "0212345678": "PENDING"})
+    return serve(account), account, {"api_key": account.api_key, "api_secret": account.api_secret}
+
+
+def _request(served: Any, key: AuthenticationParameter, method: RequestMethod, path: str, data: Any = None) -> Any:
+    return default_fetcher(key, {"method": method, "url": f"{served.sandbox.url}/senderid/v1/numbers{path}"}, data)
+
+
+def test_the_balance_is_read(vendor: Any) -> None:
+    """Its own call for the balance, pointed at the sandbox, gets one."""
+    served, account, _ = vendor
+    service = SolapiMessageService(account.api_key, account.api_secret)
+    service.base_url = served.sandbox.url
+    assert service.get_balance().balance == 1000
+    (request,) = served.sandbox.wire
+    assert (request.method, request.path, request.status) == ("GET", "/cash/v1/balance", 200)
+
+
+def test_numbers_are_read_and_written(vendor: Any) -> None:
+    """Requests that its code signs and sends look at the account and switch a number, each under a new signature."""
+    served, account, key = vendor
+    document = _request(served, key, RequestMethod.GET, "")
+    assert {row["phoneNumber"]: row["status"] for row in document["senderIds"]} == account.statuses
+    assert _request(served, key, RequestMethod.GET, "/active") == [PHONE]
+    document = _request(served, key, RequestMethod.PUT, f"/{PHONE}", {"status": "INACTIVE"})
+    assert document["senderIds"][0]["status"] == "INACTIVE"
+    assert account.statuses[PHONE] == "INACTIVE"
+    assert len({request.signature for request in served.sandbox.wire}) == 3
+
+
+@pytest.mark.parametrize("zone", ["Asia/Seoul", "America/New_York", "UTC"])
+def test_its_clock_is_understood_in_every_zone(vendor: Any, zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It signs local time with its offset and microseconds, which is the same moment anywhere."""
+    served, _, key = vendor
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        assert _request(served, key, RequestMethod.GET, "")["senderIds"]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("phone", "status", "code"),
+    [
+        ("0212345678", "ACTIVE", "FailedToUpdate"),
+        ("01099999999", "ACTIVE", "InvalidSenderId"),
+        (PHONE, "PENDING", "ValidationError"),
+    ],
+)
+def test_refusals_are_in_words_that_it_reads(vendor: Any, phone: str, status: str, code: str) -> None:
+    """What the sandbox refuses, it raises with the vendor's code."""
+    served, account, key = vendor
+    before = account.statuses
+    with pytest.raises(Exception, match=code):  # it raises nothing narrower
+        _request(served, key, RequestMethod.PUT, f"/{phone}", {"status": status})
+    assert account.statuses == before
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code"), [({"api_secret": "x"}, "SignatureDoesNotMatch"), ({"api_key": "NCSX"}, "InvalidApiKey")]
+)
+def test_wrong_keys_are_refused(vendor: Any, wrong: dict[str, str], code: str) -> None:
+    """A key pair that is not the account's is refused to the vendor's client as to ours."""
+    served, _, key = vendor
+    with pytest.raises(Exception, match=code):  # it raises nothing narrower
+        _request(served, key | wrong, RequestMethod.GET, "")

@@ -1,0 +1,86 @@
+"""The credentials header: as the vendor documents it, new each time, and without the secret."""
+
+import hmac
+from datetime import UTC, datetime
+from hashlib import sha256
+
+import pytest
+
+from worker.model import Credentials, Secret
+from worker.solapi.signing import Signer, iso_date, signature
+
+_KEY, _SECRET, _SALT = "NCSAYU7YDBXYORXC", "JWKLMNOPQRSTUVWXYZ0123456789ABCD", "jqsba2jxjnrjor"
+_NOW = 1_561_996_800.0
+
+
+def _header(moment: float, *, offset: float = 0.0) -> str:
+    signer = Signer(Credentials(_KEY, Secret(_SECRET)))
+    signer.offset = offset
+    return signer.header(moment, _SALT)
+
+
+def _parts(header: str) -> dict[str, str]:
+    scheme, _, rest = header.partition(" ")
+    assert scheme == "HMAC-SHA256"
+    return dict(part.split("=") for part in rest.split(", "))
+
+
+def test_a_signature_is_the_hmac_of_date_and_salt() -> None:
+    """What openssl computes comes out, and letters beyond ASCII are taken as UTF-8."""
+    date = "2019-07-01T00:41:48Z"
+    # printf '2019-07-01T00:41:48Zjqsba2jxjnrjor' | openssl dgst -sha256 -hmac 'JWKLMNOPQRSTUVWXYZ0123456789ABCD'
+    assert signature(_SECRET, date, _SALT) == "f5bacfe01716b0d7e374b9fea4572c9a5fcaab50ae30b8331c5f5bb12a8cc9ba"
+    assert signature("비밀", date, _SALT) == hmac.new("비밀".encode(), (date + _SALT).encode(), sha256).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("moment", "text"),
+    [
+        (0, "1970-01-01T00:00:00Z"),
+        (_NOW, "2019-07-01T16:00:00Z"),
+        (_NOW + 0.999, "2019-07-01T16:00:00Z"),
+        (1_709_164_799, "2024-02-28T23:59:59Z"),
+        (1_709_164_800, "2024-02-29T00:00:00Z"),
+    ],
+)
+def test_a_date_is_utc_with_its_zone_in_whole_seconds(moment: float, text: str) -> None:
+    """The server refuses a date without zone, and reads what ISO 8601 reads."""
+    assert iso_date(moment) == text
+    assert datetime.fromisoformat(text) == datetime.fromtimestamp(int(moment), UTC)
+
+
+def test_a_header_has_four_parts_and_no_secret() -> None:
+    """Key, date, salt and signature fit each other."""
+    header = _header(_NOW)
+    parts = _parts(header)
+    assert list(parts) == ["apiKey", "date", "salt", "signature"]
+    assert (parts["apiKey"], parts["date"], parts["salt"]) == (_KEY, iso_date(_NOW), _SALT)
+    assert parts["signature"] == signature(_SECRET, parts["date"], parts["salt"])
+    assert _SECRET not in header
+
+
+def test_headers_of_one_signer_follow_the_clock() -> None:
+    """Later, earlier and equal seconds each have their own text, whatever was kept of the one before."""
+    signer = Signer(Credentials(_KEY, Secret(_SECRET)))
+    for moment in (_NOW, _NOW + 0.5, _NOW + 1, _NOW + 1, _NOW - 3600):
+        parts = _parts(signer.header(moment, _SALT))
+        assert parts["date"] == iso_date(moment)
+        assert parts["signature"] == signature(_SECRET, parts["date"], _SALT)
+
+
+def test_another_salt_is_another_signature() -> None:
+    """In one second only the salt tells signatures apart, and it does."""
+    signer = Signer(Credentials(_KEY, Secret(_SECRET)))
+    headers = {_parts(signer.header(_NOW, f"{number:012}"))["signature"] for number in range(100)}
+    assert len(headers) == 100
+
+
+@pytest.mark.parametrize("offset", [0.0, 900.5, -86_400.0])
+def test_an_offset_moves_the_date(offset: float) -> None:
+    """What was learnt of the server's clock is added to ours, the fraction of a second included."""
+    assert _parts(_header(_NOW + 0.25, offset=offset))["date"] == iso_date(_NOW + 0.25 + offset)
+
+
+def test_a_signer_does_not_show_its_secret() -> None:
+    """Neither its text nor its kind tells anything."""
+    assert _SECRET not in repr(Signer(Credentials(_KEY, Secret(_SECRET))))
