@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, Protocol, Self, cast
 import orjson
 import structlog
 
+from worker.render.documents import encodable, inert
 from worker.render.loglines import console_line
 from worker.render.terminal import Paint
 
@@ -22,8 +23,15 @@ __all__ = ["Log", "Sink", "Stream", "configure"]
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
-_FORBIDDEN: Final = frozenset({"authorization", "authentication", "signature", "salt", "secret", "api_secret"})
-_HEADER_PART: Final = re.compile(r"(?i)\b(signature|salt)\b[\"']?\s*[=:]\s*[^\s,;]+")
+_FORBIDDEN: Final = frozenset({"authorization", "authentication", "signature", "salt", "secret", "apisecret"})
+"""Names of fields that are left out, in any letter case, with or without what joins their words."""
+_JOINTS: Final = str.maketrans("", "", "-_ ")
+_HEADER: Final = re.compile(
+    r"""(?ix) (?<![a-z0-9])
+    (?: (authorization|authentication) [\\"']*\s*[=:]\s* (?:"[^"]*" | '[^']*' | [^\r\n]+)
+      | (signature|salt) [\\"']*\s*[=:]\s* (?:"[^"]*" | '[^']*' | [^\s,;]+) )"""
+)
+"""A whole header, or those parts of one that nobody may see."""
 _REMOVED: Final = "[removed]"
 
 _BUFFERED: Final = 64 << 10
@@ -36,6 +44,12 @@ _HARMLESS: Final = 16
 
 _LARGEST: Final = 2**63
 """Whole numbers from here on are not JSON's to every reader, nor to orjson."""
+_LONGEST_BITS: Final = 4096
+"""Whole numbers beyond are more than Python turns into text."""
+_DEEPEST: Final = 8
+"""Levels of a value that are looked into: one that holds itself has no end."""
+_NAMES: Final = 1000
+"""Names of fields that are remembered as harmless."""
 
 Line = MutableMapping[str, Any]
 
@@ -164,26 +178,43 @@ class _Clean:
 
     def __init__(self, secrets: Callable[[], Collection[str]]) -> None:
         self._source = secrets
-        self._known: tuple[str, ...] = ()
+        self._count = 0
+        self._known: list[str] = []
         self._harmless = _HARMLESS
-        self._second = 0
+        self._names: set[str] = set()
+        self._second = -1
         self._second_text = ""
 
     def __call__(self, _logger: object, method: str, fields: Line) -> Line:
         secrets = self._source()
-        if len(secrets) != len(self._known):
-            self._known = tuple(filter(None, secrets))
-            self._harmless = min(_HARMLESS, *(len(secret) - 1 for secret in self._known), _HARMLESS)
+        if len(secrets) != self._count:
+            self._learn(secrets)
         line = {"timestamp": self._timestamp(), "level": method, "event": self._text(fields.pop("event"))}
         raised = fields.pop("exc_info", None)
         if isinstance(raised, BaseException):
             line |= _raised(raised)
         for name, value in fields.items():
-            if value is not None and name not in _FORBIDDEN:
+            if value is not None:
                 # most values are short texts, which are seen to be harmless at once
                 short = isinstance(value, str) and len(value) <= self._harmless
-                line[name] = value if short else self._clean(value)
+                if name in self._names:
+                    line[name] = value if short else self._clean(value)
+                elif not _forbidden(name):
+                    line[self._name(name)] = self._clean(value)
         return line
+
+    def _learn(self, secrets: Collection[str]) -> None:
+        self._count = len(secrets)
+        # one may be a part of another, which must not be left in pieces
+        self._known = sorted(filter(None, secrets), key=len, reverse=True)
+        self._harmless = min([_HARMLESS, *(len(secret) - 1 for secret in self._known)])
+        self._names.clear()
+
+    def _name(self, name: str) -> str:
+        cleaned = self._text(name)
+        if cleaned == name and len(self._names) < _NAMES:
+            self._names.add(name)
+        return cleaned
 
     def _timestamp(self) -> str:
         second, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
@@ -192,18 +223,19 @@ class _Clean:
             self._second_text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
         return f"{self._second_text}.{nanoseconds // 1_000_000:03}Z"
 
-    def _clean(self, value: Any) -> Any:
+    def _clean(self, value: Any, depth: int = _DEEPEST) -> Any:
         if isinstance(value, str):
             return self._text(str(value))
-        if isinstance(value, Mapping):
-            cleaned = ((str(key), each) for key, each in value.items())
-            return {self._text(key): self._clean(each) for key, each in cleaned if key.lower() not in _FORBIDDEN}
-        if isinstance(value, list | tuple | set | frozenset):
-            return [self._clean(each) for each in value]
+        if isinstance(value, Mapping) and depth:
+            cleaned = ((str(self._clean(key, 0)), each) for key, each in value.items())
+            return {key: self._clean(each, depth - 1) for key, each in cleaned if not _forbidden(key)}
+        if isinstance(value, list | tuple | set | frozenset) and depth:
+            return [self._clean(each, depth - 1) for each in value]
         if value is None or isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < _LARGEST):
             return value
         # a foreign object's text may hold anything, a request's headers for one
-        return str(value) if isinstance(value, int) else type(value).__name__
+        short = isinstance(value, int) and value.bit_length() < _LONGEST_BITS
+        return str(value) if short else type(value).__name__
 
     def _text(self, text: str) -> str:
         if len(text) <= self._harmless:
@@ -211,7 +243,15 @@ class _Clean:
         for secret in self._known:
             if secret in text:
                 text = text.replace(secret, _REMOVED)
-        return _HEADER_PART.sub(rf"\1={_REMOVED}", text)
+        return _HEADER.sub(_without_value, text)
+
+
+def _forbidden(name: str) -> bool:
+    return name.lower().translate(_JOINTS) in _FORBIDDEN
+
+
+def _without_value(header: re.Match[str]) -> str:
+    return f"{header[1] or header[2]}={_REMOVED}"
 
 
 def _raised(error: BaseException) -> dict[str, Any]:
@@ -224,10 +264,10 @@ def _raised(error: BaseException) -> dict[str, Any]:
 
 def _json(_logger: object, _method: str, line: Line) -> bytes:
     try:
-        return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
-    except TypeError:  # a lone surrogate, or nested too deep
-        plain = {name: str(value).encode(errors="replace").decode() for name, value in line.items()}
-        return orjson.dumps(plain, option=orjson.OPT_APPEND_NEWLINE)
+        made = orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # a lone surrogate
+        made = orjson.dumps(encodable(line), option=orjson.OPT_APPEND_NEWLINE)
+    return inert(made)
 
 
 class _Console:

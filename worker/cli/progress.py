@@ -1,13 +1,14 @@
 """The progress bar of long runs, above which log lines still find their place."""
 
+import math
 import sys
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
-    from rich.progress import TaskID
 
 __all__ = ["Progress"]
 
@@ -18,16 +19,16 @@ _PATIENCE: Final = 1.0
 class Progress:
     """Counts numbers and shows how far they are: on a terminal, and once the run has taken over a second.
 
-    It is also the stream of log lines, so that bar and lines do not overwrite each other.
+    It is also the stream of log lines, so that bar and lines do not overwrite each other. A terminal that is gone takes
+    the bar with it and stops no run.
     """
 
     def __init__(self, *, enabled: bool) -> None:
         self._enabled = enabled
         self._total = 0
         self._done = 0
-        self._began = 0.0
+        self._began = math.inf
         self._bar: Bar | None = None
-        self._task: TaskID | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -47,45 +48,56 @@ class Progress:
         self._done += 1
         if not self._enabled:
             return
-        if self._bar is None and time.monotonic() - self._began > _PATIENCE:
-            self._show()
-        if self._bar is not None and self._task is not None:
-            rate = self._done / (time.monotonic() - self._began)
-            self._bar.update(self._task, completed=self._done, rate=f"{rate:.0f}/s")
+        taken = time.monotonic() - self._began
+        if self._bar is None:
+            if taken <= _PATIENCE:
+                return
+            self._bar = self._new()
+            try:
+                self._bar.start()
+            except (OSError, ValueError):
+                self.finish()
+                return
+        self._bar.update(self._bar.task_ids[0], completed=self._done, rate=f"{self._done / taken:.0f}/s")
 
     def finish(self) -> None:
         """Take the bar away."""
         self._enabled = False
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+        bar, self._bar = self._bar, None
+        if bar is not None:
+            with suppress(OSError, ValueError):
+                bar.stop()
 
     def write(self, data: bytes, /) -> None:
         """Write log lines, above the bar where there is one."""
         if self._bar is None:
             sys.stderr.buffer.write(data)
             return
-        from rich.text import Text
+        from rich.ansi import AnsiDecoder
 
-        self._bar.console.print(Text.from_ansi(data.decode(errors="replace").rstrip("\n")), soft_wrap=True)
+        # by hand, as rich would also end a line at what JSON leaves alone, such as U+2028
+        decode = AnsiDecoder().decode_line
+        for line in data.decode(errors="replace").removesuffix("\n").split("\n"):
+            self._bar.console.print(decode(line), soft_wrap=True)
 
     def flush(self) -> None:
         """Let go of the lines."""
         sys.stderr.buffer.flush()
 
-    def _show(self) -> None:
+    def _new(self) -> "Bar":
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
-        self._bar = Bar(
+        bar = Bar(
             TextColumn("writing"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
             console=Console(stderr=True),
+            get_time=time.monotonic,
             transient=True,
         )
-        self._task = self._bar.add_task("", total=self._total, rate="")
-        self._bar.start()
+        bar.add_task("", total=self._total, rate="")
+        return bar

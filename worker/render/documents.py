@@ -1,11 +1,16 @@
 """JSON documents."""
 
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
-__all__ = ["encode"]
+__all__ = ["encodable", "encode", "inert"]
+
+_OBEYED: Final = re.compile(rb"\xc2[\x80-\x9f]|\xe2\x80[\x8b-\x8f\xa8-\xae]|\xe2\x81[\xa0-\xaf]")
+"""In UTF-8, what JSON leaves as it is and terminals obey or readers of lines stop at: C1 controls, U+2028 and the
+like, and what changes the direction of a text."""
 
 
 def encode(document: msgspec.Struct | Mapping[str, Any]) -> bytes:
@@ -16,17 +21,23 @@ def encode(document: msgspec.Struct | Mapping[str, Any]) -> bytes:
     try:
         data = msgspec.json.encode(document)
     except UnicodeEncodeError:
-        data = msgspec.json.encode(_encodable(msgspec.to_builtins(document, str_keys=True)))
-    return msgspec.json.format(data, indent=2) + b"\n"
+        data = msgspec.json.encode(encodable(msgspec.to_builtins(document, str_keys=True)))
+    return inert(msgspec.json.format(data, indent=2)) + b"\n"
 
 
-def _encodable(value: Any) -> Any:
+def inert(data: bytes) -> bytes:
+    """The same JSON without a character that does something to a terminal or a reader of lines: it is escaped."""
+    return data if data.isascii() else _OBEYED.sub(lambda found: b"\\u%04x" % ord(found[0].decode()), data)
+
+
+def encodable(value: Any) -> Any:
+    """A value of texts, mappings, lists and what is neither, with U+FFFD in place of lone surrogates."""
     match value:
         case str():
             return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         case dict():
-            return {_encodable(key): _encodable(item) for key, item in value.items()}
+            return {encodable(key): encodable(item) for key, item in value.items()}
         case list() | tuple():
-            return [_encodable(item) for item in value]
+            return [encodable(item) for item in value]
         case _:
             return value

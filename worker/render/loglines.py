@@ -104,10 +104,12 @@ def console_line(line: Mapping[str, Any], paint: Paint, *, everything: bool) -> 
 def _details(line: Mapping[str, Any]) -> list[str]:
     found = []
     if "phone" in line:
-        found.append(safe(hyphenated(line["phone"]), _VALUE_COLUMNS))
+        found.append(safe(hyphenated(str(line["phone"])), _VALUE_COLUMNS))
     found += [_shown(line[name]) for name in ("action", "outcome") if name in line]
     if "before" in line:
-        found.append(f"{_shown(line['before'])} → {_shown(line.get('after', line.get('desired', '?')))}")
+        # a closing line without an `after` is of a number that nobody has seen since
+        then = line.get("after", "?" if line["event"] == Event.NUMBER else line.get("desired", "?"))
+        found.append(f"{_shown(line['before'])} → {_shown(then)}")
     if "counts" in line:
         found.append(counts((number, safe(kind)) for kind, number in line["counts"].items()))
     found += [f"{safe(name)}={_shown(value)}" for name, value in line.items() if name not in _PLACED]

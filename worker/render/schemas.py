@@ -30,7 +30,12 @@ _TYPES: Final[dict[str, type[Struct]]] = {"settings": Settings, "plan": Plan, "r
 _WRITTEN: Final = frozenset({"plan", "result"})
 """What is written by the worker alone, and always with every field."""
 
-_PHONE_TEXT: Final = r"^[0-9+().\- \u00a0\u2010-\u2014\u2212]{3,40}$"
+_LARGEST: Final = 999_999_999
+
+_LITERAL: Final = "^(?=.*[0-9])[A-Za-z0-9]{16,}$"
+"""What looks like a key or a secret itself."""
+
+_PHONE_TEXT: Final = r"^[0-9+().\- \u00a0\u2007\u2009\u202f\u3000\u2010-\u2015\u2212]{3,40}$"
 """Every spelling that could be a number; `validate` knows which of them are."""
 
 
@@ -56,9 +61,9 @@ def _of_type(type_: type[Struct], *, complete: bool) -> dict[str, Any]:
 
 
 def _desired() -> dict[str, Any]:
-    text = {"type": "string", "minLength": 1}
-    # what YAML takes for a number or a flag is taken as the text that stands in the file
+    # what YAML takes for a number or a flag is taken as the text that stands in the file, and quotes make no difference
     words = {"type": ["string", "number", "boolean"], "minLength": 1}
+    whole = {"type": "integer", "minimum": 0, "maximum": _LARGEST}
     status = {
         "description": "ACTIVE or INACTIVE, in any letter case.",
         "anyOf": [
@@ -70,17 +75,28 @@ def _desired() -> dict[str, Any]:
         "status": {"$ref": "#/$defs/status"},
         "note": {**words, "maxLength": 1000, "description": "For people: shown in plans."},
         "owner": {**words, "maxLength": 1000, "description": "For people: who answers for the number."},
-        "protected": {"type": "boolean", "description": "true: told when it differs, never written.", "default": False},
+        "protected": {
+            "description": "true: told when it differs, never written.",
+            "default": False,
+            "anyOf": [
+                {"type": "boolean"},
+                {"type": "string", "pattern": "^([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee])$"},
+            ],
+        },
     }
     phone = {
         "description": "A Korean number in any spelling: 010-1234-5678, 02) 123 4567, +82 10-1234-5678.",
         "type": ["string", "integer"],
         "pattern": _PHONE_TEXT,
     }
+    reference = {"type": "string", "minLength": 1, "maxLength": 1000, "not": {"pattern": _LITERAL}}
     secret = {
         "description": "A reference, never the secret itself.",
         "type": "object",
-        "properties": {"env": text, "file": text},
+        "properties": {
+            "env": {**reference, "pattern": "^[A-Za-z_][A-Za-z0-9_]*$", "description": "Name of a variable."},
+            "file": {**reference, "description": "Path of a file."},
+        },
         "additionalProperties": False,
         "minProperties": 1,
         "maxProperties": 1,
@@ -92,12 +108,13 @@ def _desired() -> dict[str, Any]:
             "version": {"enum": [1, "1"], "description": "The version of this format."},
             "account": {**words, "maxLength": 64, "description": "Name in logs and reports. Default: the file's stem."},
             "account_id": {
-                "type": ["string", "integer"],
+                **words,
+                "maxLength": 64,
                 "description": "Pins the account: an answer of any other one is an error.",
             },
             "credentials": {
                 "type": "object",
-                "description": "Default: SOLAPI_API_KEY and SOLAPI_API_SECRET of the environment.",
+                "description": "Default: SOLAPI_API_KEY and SOLAPI_API_LITERAL of the environment.",
                 "properties": {"api_key": {"$ref": "#/$defs/secret"}, "api_secret": {"$ref": "#/$defs/secret"}},
                 "required": ["api_key", "api_secret"],
                 "additionalProperties": False,
@@ -115,10 +132,8 @@ def _desired() -> dict[str, Any]:
                 "type": "object",
                 "description": "Thresholds of this account, in place of the settings' ones.",
                 "properties": {
-                    "max_deactivations": {
-                        "anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": "^[0-9]+ ?%?$"}]
-                    },
-                    "min_active": {"type": "integer", "minimum": 0},
+                    "max_deactivations": {"anyOf": [whole, {"type": "string", "pattern": "^ *[0-9]{1,9} *%? *$"}]},
+                    "min_active": {"anyOf": [whole, {"type": "string", "pattern": "^[0-9]{1,9}$"}]},
                 },
                 "additionalProperties": False,
             },
