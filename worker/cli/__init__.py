@@ -7,7 +7,7 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from traceback import extract_tb
-from typing import Final
+from typing import Final, TextIO
 
 import click
 
@@ -74,6 +74,15 @@ def senderid() -> None:
 def run(arguments: Sequence[str]) -> int:
     """The exit status of one command line. Every error that was foreseen ends here as a sentence on stderr."""
     try:
+        return _run(arguments)
+    finally:
+        # the interpreter flushes both once more at exit, and would make a complaint and a status of its own
+        for stream in (sys.stdout, sys.stderr):
+            _let_go(stream)
+
+
+def _run(arguments: Sequence[str]) -> int:
+    try:
         status = senderid.main(args=list(arguments), prog_name="senderid", standalone_mode=False)
         sys.stdout.flush()
     except click.UsageError as error:
@@ -89,10 +98,8 @@ def run(arguments: Sequence[str]) -> int:
         _tell(error)
         return _status(error)
     except BrokenPipeError:
-        _abandon_stdout()
         return ExitStatus.ERROR
     except OSError as error:
-        _abandon_stdout()
         _say(f"senderid: {error.filename or 'output'}: {error.strerror}")
         return ExitStatus.ERROR
     except Exception as error:  # noqa: BLE001 - a bug; its text may hold anything, and its place says more
@@ -130,6 +137,8 @@ def _status(error: WorkerError) -> ExitStatus:
             return ExitStatus.ERROR
 
 
-def _abandon_stdout() -> None:
-    # the interpreter would try once more to flush at exit, and complain
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _let_go(stream: TextIO) -> None:
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
