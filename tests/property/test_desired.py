@@ -189,6 +189,7 @@ PIECES = (
 
 @settings(max_examples=400)
 @given(st.lists(st.sampled_from(PIECES), max_size=25).map("".join))
+@example("---\n# ")
 def test_any_pieces_are_loaded_or_refused(text: str) -> None:
     """However the parts of a file are put together, it is loaded, or refused with problems that lie within the file."""
     check(text.encode())

@@ -385,7 +385,7 @@ def test_wrong_entries(entry: str, words: str) -> None:
         ("", "1:1: the file is empty: it should say version and numbers"),
         (" \n\n", "1:1: the file is empty"),
         ("# nothing\n# here\n", "1:1: the file is empty"),
-        ("---\n", "2:1: the document is empty: write version and numbers, or take its --- out"),
+        ("---\n", "1:1: the document is empty: write version and numbers, or take its --- out"),
     ],
 )
 def test_wrong_documents(text: str, words: str) -> None:
@@ -490,7 +490,7 @@ def test_several_documents() -> None:
 def test_empty_document_at_the_end() -> None:
     """A document that is empty is told, and does not count as an account of the file's name."""
     assert problems("version: 1\nnumbers: {}\n---\n") == [
-        "a.yaml:4:1: the document is empty: write version and numbers, or take its --- out"
+        "a.yaml:3:1: the document is empty: write version and numbers, or take its --- out"
     ]
 
 

@@ -36,12 +36,12 @@ class Document:
         self._numbers = Numbers(reader, stream, warnings)
         self._found: dict[str, Any] = {}
 
-    def read(self) -> DesiredAccount | None:
-        """Read to the end of the document; None where it is no mapping."""
+    def read(self, start: Any) -> DesiredAccount | None:
+        """Read the document that begins with `start` to its end; None where it is no mapping."""
         event = next(self._stream)
         source, line = self._reader.source, event.start_mark.line + 1
         if not isinstance(event, yaml.MappingStartEvent):
-            self._not_a_mapping(event)
+            self._not_a_mapping(start, event)
             return None
         self._read_keys(event)
         self._numbers.finish()
@@ -51,14 +51,13 @@ class Document:
             normalize("NFC", name), source, self._numbers.desired, self._numbers.lines, line, **self._found
         )
 
-    def _not_a_mapping(self, event: Any) -> None:
-        node = Node(event.start_mark)
+    def _not_a_mapping(self, start: Any, event: Any) -> None:
         strictyaml.skip(event, self._stream)
         if isinstance(event, yaml.ScalarEvent) and not event.value:
             told = "the document is empty: write version and numbers, or take its --- out"
-            self._reader.problem(node, told)
+            self._reader.problem(Node(start.start_mark), told)
         else:
-            self._reader.problem(node, "this should be a mapping with version and numbers")
+            self._reader.problem(Node(event.start_mark), "this should be a mapping with version and numbers")
 
     def _name_of_file(self, line: int) -> str:
         source = self._reader.source

@@ -79,7 +79,7 @@ def _accounts(reader: Reader, data: bytes, warnings: list[Problem]) -> list[Desi
         for event in stream:
             if isinstance(event, yaml.DocumentStartEvent):
                 empty = False
-                account = Document(reader, stream, warnings).read()
+                account = Document(reader, stream, warnings).read(event)
                 if account is not None:
                     found.append(account)
     except YamlProblem as error:
