@@ -1,0 +1,233 @@
+"""The smaller verbs, as their users run them."""
+
+import json
+import re
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+
+from tests.e2e.conftest import Command, Served
+from worker import __version__
+from worker.render.schemas import NAMES
+from worker.sandbox import Fault, SandboxAccount, generate
+
+A, B, C = "01000000001", "0212345678", "15881234"
+Serve = Callable[..., Served]
+
+
+@pytest.fixture
+def account() -> SandboxAccount:
+    """Numbers in statuses of every kind."""
+    return SandboxAccount.of({A: "INACTIVE", B: "ACTIVE", C: "PENDING"})
+
+
+@pytest.fixture
+def served(serve: Serve, command: Command, account: SandboxAccount) -> Served:
+    """That account, with the command pointed at it."""
+    served = serve(account)
+    command.at(served.sandbox, account)
+    return served
+
+
+def test_the_version_is_told(command: Command) -> None:
+    """Both spellings of the question give the package's version."""
+    assert command("--version").stdout == f"senderid {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "verb", ["validate", "plan", "apply", "export", "doctor", "schema", "sandbox", "demo", "--help"]
+)
+def test_every_verb_explains_itself(command: Command, verb: str) -> None:
+    """Each verb's help says what it does, and the command's lists every verb and exit status."""
+    done = command(*([verb] if verb == "--help" else [verb, "--help"]))
+    assert done.returncode == 0
+    assert "Usage: senderid" in done.stdout
+    if verb == "--help":
+        assert all(f"  {name}" in done.stdout for name in ("validate", "plan", "apply", "export", "doctor", "130"))
+
+
+def test_without_a_verb_the_help_is_shown(command: Command) -> None:
+    """Somebody who types the bare command learns what there is, and a script learns that it was wrong usage."""
+    done = command()
+    assert done.returncode == 64
+    assert "validate" in done.stdout + done.stderr
+
+
+def test_validate_reads_files_folders_and_stdin(command: Command) -> None:
+    """A file, a folder and standard input, given together, are all checked."""
+    command.write("a.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE}}\n")
+    command.write("more/b.yml", f"version: 1\nnumbers: [{{phone: {B}, status: inactive}}]\n")
+    done = command("validate", "-f", "a.yaml", "-f", "more", "-f", "-", stdin="version: 1\nnumbers: {}\n")
+    assert (done.returncode, done.stdout) == (0, "OK: 3 accounts, 2 numbers.\n")
+
+
+def test_an_odd_number_is_a_warning(command: Command) -> None:
+    """What could be a mistake is told at its place and stops nothing."""
+    command.write("a.yaml", "version: 1\nnumbers:\n  031-123-4567: ACTIVE\n")
+    done = command("validate", "-f", "a.yaml")
+    assert done.returncode == 0
+    assert "a.yaml:3:3: warning: " in done.stderr
+
+
+def test_an_export_plans_to_no_change(command: Command, served: Served) -> None:
+    """What export prints is the desired state of what is there, pinned to the account."""
+    done = command("export", "--account", "shop")
+    assert done.returncode == 0
+    document = yaml.safe_load(done.stdout)
+    assert (document["account"], document["account_id"]) == ("shop", "12925149")
+    command.write("d.yaml", done.stdout)
+    assert command("validate", "-f", "d.yaml").returncode == 0
+    assert command("plan", "-f", "d.yaml", "--detailed-exitcode").returncode == 0
+    assert served.writes == []
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_large_export_plans_to_no_change(command: Command, serve: Serve, seed: int) -> None:
+    """So it is for an account with hundreds of numbers of every kind, written to a file."""
+    account = generate(400, seed=seed)
+    served = serve(account)
+    assert command.at(served.sandbox, account)("export", "--output", "d.yaml").returncode == 0
+    done = command("plan", "-f", "d.yaml", "--detailed-exitcode", "--format", "json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["accounts"][0]["counts"]["activate"] == 0
+
+
+def test_export_of_an_empty_account(command: Command, serve: Serve) -> None:
+    """An account without numbers gives a file that is valid."""
+    account = SandboxAccount.of({})
+    served = serve(account)
+    done = command.at(served.sandbox, account)("export")
+    assert done.returncode == 0
+    assert command("validate", "-f", "-", stdin=done.stdout).returncode == 0
+
+
+def test_the_doctor_finds_everything_in_order(command: Command, served: Served) -> None:
+    """Each thing that a run needs has its row, in text and in JSON, and nothing is written."""
+    done = command("doctor")
+    assert done.returncode == 0
+    names = ["credentials", "network", "tls", "signature", "clock", "rate limit", "ledger"]
+    assert [re.split(r"\s{2,}", line)[1] for line in done.stdout.splitlines()] == names
+    document = json.loads(command("doctor", "--format", "json").stdout)
+    assert document["schema"] == "senderid.doctor/v1"
+    assert [check["name"] for check in document["checks"]] == names
+    assert {check["status"] for check in document["checks"]} == {"ok", "skip"}
+    assert served.writes == []
+
+
+def _checks(command: Command) -> dict[str, str]:
+    done = command("doctor", "--format", "json")
+    checks = {check["name"]: check["status"] for check in json.loads(done.stdout)["checks"]}
+    assert done.returncode == (1 if "fail" in checks.values() else 0)
+    return checks
+
+
+def test_the_doctor_tells_what_is_wrong(command: Command, served: Served) -> None:
+    """A missing secret, a wrong one, an endpoint where nobody answers and a bad folder are each found, exit 1."""
+    right = dict(command.environment)
+    del command.environment["SOLAPI_API_SECRET"]
+    assert _checks(command)["credentials"] == "fail"
+    command.environment |= {"SOLAPI_API_SECRET": "WRONGWRONGWRONG"}
+    assert _checks(command)["signature"] == "fail"
+    command.environment |= right | {"SENDERID_ENDPOINT": "http://127.0.0.1:9"}
+    assert _checks(command)["network"] == "fail"
+    command.environment |= right | {"SENDERID_ENDPOINT": served.sandbox.url.replace("http:", "https:")}
+    assert _checks(command)["tls"] == "fail"
+    command.environment |= right
+    command.write("file", "in the way")
+    command.environment["SENDERID_LEDGER__PATH"] = "file/ledger.db"
+    assert _checks(command)["ledger"] == "fail"
+
+
+@pytest.mark.parametrize(("ahead", "status"), [(30, "ok"), (-400, "warn"), (4000, "ok")])
+def test_the_doctor_measures_the_clock(command: Command, serve: Serve, ahead: float, status: str) -> None:
+    """A clock that is off is told; one that is off by more than the API takes is told and corrected for."""
+    account = SandboxAccount.of({A: "ACTIVE"})
+    served = serve(account, clock=lambda: time.time() + ahead)
+    checks = _checks(command.at(served.sandbox, account))
+    assert checks["signature"] == "ok"
+    assert checks["clock"] == ("warn" if abs(ahead) > 900 else status)
+
+
+def test_the_doctor_reads_through_a_flaky_answer(command: Command, served: Served) -> None:
+    """One failed read is tried again, as in a run."""
+    served.sandbox.script(None, "GET", [Fault.UNAVAILABLE])
+    assert _checks(command)["signature"] == "ok"
+
+
+def test_schemas_are_schemas(command: Command) -> None:
+    """Each schema is printed by name, all of them without one, and each is valid itself."""
+    everything = json.loads(command("schema").stdout)
+    assert list(everything) == list(NAMES)
+    for name in NAMES:
+        alone = json.loads(command("schema", name).stdout)
+        assert alone == everything[name]
+        Draft202012Validator.check_schema(alone)
+
+
+def test_the_sandbox_serves_until_it_is_stopped(command: Command) -> None:
+    """It prints one JSON line, is an API to plan and apply against, and ends cleanly with a signal."""
+    process = command.popen("sandbox", "--numbers", "5", "--seed", "3", "--api-key", "NCSMINE", "--api-secret", "hush")
+    assert process.stdout is not None
+    ready = json.loads(process.stdout.readline())
+    try:
+        assert (ready["api_key"], ready["api_secret"]) == ("NCSMINE", "hush")
+        command.environment |= {
+            "SENDERID_ENDPOINT": ready["url"],
+            "SOLAPI_API_KEY": ready["api_key"],
+            "SOLAPI_API_SECRET": ready["api_secret"],
+        }
+        file = command("export").stdout.replace("INACTIVE", "ACTIVE")
+        command.write("d.yaml", file)
+        assert command("apply", "-y", "-f", "d.yaml").returncode == 0
+        assert command("plan", "-f", "d.yaml", "--detailed-exitcode").returncode == 0
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (0, "")
+
+
+def test_the_sandbox_begins_with_a_given_state(command: Command) -> None:
+    """An account document as the API gives it is what the sandbox serves."""
+    rows = [{"phoneNumber": A, "status": "ACTIVE"}, {"phoneNumber": B, "status": "EXPIRED"}]
+    command.write("state.json", json.dumps({"accountId": "77", "senderIds": rows}))
+    process = command.popen("sandbox", "--state", "state.json")
+    assert process.stdout is not None
+    ready = json.loads(process.stdout.readline())
+    try:
+        command.environment |= {
+            "SENDERID_ENDPOINT": ready["url"],
+            "SOLAPI_API_KEY": ready["api_key"],
+            "SOLAPI_API_SECRET": ready["api_secret"],
+        }
+        document = yaml.safe_load(command("export").stdout)
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+    assert (document["account_id"], document["numbers"]) == ("77", {"010-0000-0001": "ACTIVE"})
+
+
+@pytest.mark.parametrize("seed", ["7", "11"])
+def test_the_demo_tells_the_whole_story(command: Command, seed: str) -> None:
+    """In under 20 seconds it plans, applies through faults, plans again and shows what was proven."""
+    done = command("demo", "--seed", seed, timeout=20)
+    assert done.returncode == 0, done.stdout
+    story = done.stdout
+    steps = ["1. What is wanted", "2. senderid plan", "3. senderid apply", "4. senderid plan, once more", "proven"]
+    assert [story.index(step) for step in steps] == sorted(story.index(step) for step in steps)
+    assert "Converged:" in story
+    assert "No changes" in story
+    assert "0 changes are pending now" in story
+    assert "senderid export" in story
+    (arrived, met) = re.search(r"(\d+) requests arrived, (\d+) of them met a fault", story).groups()  # type: ignore[union-attr]
+    assert int(arrived) > int(met) > 0
+
+
+def test_colours_only_on_a_terminal(command: Command, served: Served) -> None:
+    """In a pipe there is no escape code."""
+    command.write("d.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE}}\n")
+    assert "\x1b" not in command("plan", "-f", "d.yaml").stdout
+    assert served.writes == []
