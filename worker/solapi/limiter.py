@@ -64,8 +64,11 @@ class Window:
     def release(self, *, longer: float = 0.0) -> None:
         """Give back a slot whose request completed now; it can be used again after the window and `longer` seconds."""
         now = self._clock()
-        heappush(self._cooling, now + self.seconds + longer)
+        free = now + self.seconds + longer
+        heappush(self._cooling, free)
         if self._waiters:
+            if self._cooling[0] is free:
+                self._disarm()  # it was set to a slot that cools longer
             self._schedule(now)
 
     def hold(self, until: float) -> None:
