@@ -219,14 +219,18 @@ def load(source: tuple[str, bytes] | None, environment: Mapping[str, str], optio
 def _of_file(reader: strictyaml.Reader, data: bytes) -> dict[tuple[str, ...], object]:
     source = reader.source
     found: dict[tuple[str, ...], object] = {}
+    roots: list[strictyaml.Node] = []
     try:
         stream = strictyaml.events(source, strictyaml.decode(source, data))
-        roots = [strictyaml.compose(source, event, stream) for event in stream if strictyaml.begins(event)]
+        for event in stream:
+            if strictyaml.begins(event):
+                roots.append(strictyaml.compose(source, event, stream))
+            elif roots and strictyaml.parts(event):
+                told = "settings are one document: put everything into the first, and take this --- out"
+                reader.problem(strictyaml.Node(event.start_mark), told)
     except strictyaml.YamlProblem as error:
         reader.tell(error.problem)
         return found
-    for extra in roots[1:]:
-        reader.problem(extra, "settings are one document: put everything into the first")
     for root in roots[:1]:
         if isinstance(root, strictyaml.Mapping):
             found |= _walk(reader, Settings, (), root)

@@ -25,6 +25,7 @@ __all__ = [
     "decode",
     "described",
     "events",
+    "parts",
     "shown",
     "skip",
     "suggestion",
@@ -214,6 +215,11 @@ class Mapping(Node):
 def begins(event: Any) -> bool:
     """Whether a value begins with this event."""
     return isinstance(event, yaml.ScalarEvent | yaml.MappingStartEvent | yaml.SequenceStartEvent)
+
+
+def parts(event: Any) -> bool:
+    """Whether a document begins with this event."""
+    return isinstance(event, yaml.DocumentStartEvent)
 
 
 def compose(source: str, event: Any, stream: Iterator[Any]) -> Node:

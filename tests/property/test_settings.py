@@ -1,0 +1,201 @@
+"""What holds for every setting."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from msgspec import Struct, inspect, structs
+
+from worker.errors import SettingsError
+from worker.settings import ENDPOINTS, Settings, load, threshold
+
+
+def leaves(section: type[Struct], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every setting with its path and its type, sections gone into."""
+    for field in structs.fields(section):
+        if isinstance(field.type, type) and issubclass(field.type, Struct):
+            yield from leaves(field.type, (*path, field.name))
+        else:
+            yield (*path, field.name), field.type
+
+
+LEAVES = dict(leaves(Settings))
+PATHS = pytest.mark.parametrize("path", LEAVES, ids=".".join)
+
+
+def values(path: tuple[str, ...]) -> st.SearchStrategy[Any]:
+    """What a setting may be."""
+    if path == ("endpoint",):
+        return st.sampled_from([*ENDPOINTS, "https://example.com", "http://127.0.0.1:1"])
+    kind = inspect.type_info(LEAVES[path])
+    match kind.type if isinstance(kind, inspect.Metadata) else kind:
+        case inspect.IntType(ge=least, le=most):
+            return st.integers(least, most)
+        case inspect.FloatType(gt=least, le=most):
+            return st.floats(least, most, exclude_min=True)
+        case inspect.LiteralType(values=words):
+            return st.sampled_from(sorted(map(str, words)))
+        case inspect.UnionType(types=(inspect.IntType(), *_)):
+            return st.integers(0, 999_999_999).map(str) | st.integers(0, 100).map(lambda share: f"{share}%")
+    return st.from_regex("/[a-z/]{1,20}", fullmatch=True)
+
+
+def in_file(path: tuple[str, ...], value: object) -> tuple[str, bytes]:
+    """A settings file with this one setting."""
+    return "w.yaml", msgspec.json.encode(nested(path, str(value)))
+
+
+def nested(path: tuple[str, ...], value: object) -> object:
+    """A value under the names of its path."""
+    return nested(path[:-1], {path[-1]: value}) if path else value
+
+
+def variable(path: tuple[str, ...]) -> str:
+    """The name of a setting's environment variable."""
+    return "SENDERID_" + "__".join(path).upper()
+
+
+def got(found: Settings, path: tuple[str, ...]) -> object:
+    """One of the settings."""
+    value: object = found
+    for name in path:
+        value = getattr(value, name)
+    return value
+
+
+@PATHS
+@settings(max_examples=25)
+@given(data=st.data())
+def test_option_wins_over_environment_over_file(path: tuple[str, ...], data: st.DataObject) -> None:
+    """Each setting can be set in three places, means the same in each, and the nearest place wins; others stay."""
+    far, near, nearest = (data.draw(values(path)) for _ in range(3))
+    source, environment = in_file(path, far), {variable(path): str(near)}
+    assert got(load(source, {}, {}), path) == far
+    assert got(load(source, environment, {}), path) == near
+    found = load(source, environment, {".".join(path): nearest})
+    assert got(found, path) == nearest
+    assert [got(found, other) for other in LEAVES if other != path] == [
+        got(Settings(), other) for other in LEAVES if other != path
+    ]
+
+
+def check(source: tuple[str, bytes] | None, environment: dict[str, str]) -> None:
+    """Load settings; if they are refused, look whether every problem can be shown and lies within its file."""
+    try:
+        assert isinstance(load(source, environment, {}), Settings)
+    except SettingsError as error:
+        refused = error
+    else:
+        return
+    text = source[1].decode("utf-8-sig", "replace") if source else ""
+    lines = re.split("\r\n|[\n\r\x85\u2028\u2029]", text)
+    assert 0 < len(refused.problems) <= 1000 + len(environment)
+    for problem in refused.problems:
+        place = lines if problem.source == "w.yaml" else [""]
+        assert 1 <= problem.line <= len(place)
+        assert 1 <= problem.column <= len(place[problem.line - 1]) + 1
+        assert problem.message.isprintable()
+        assert len(problem.message) < 700
+
+
+@settings(max_examples=200)
+@given(st.binary(max_size=100) | st.text(max_size=100).map(str.encode))
+@example(b"a\n---\n# ")
+@example(b"a: [b")
+def test_any_bytes_are_loaded_or_refused(data: bytes) -> None:
+    """Whatever a file holds, it is loaded, or refused with problems that lie within the file."""
+    check(("w.yaml", data), {})
+
+
+PIECES = (
+    *(
+        "endpoint: ",
+        "rate_limit:",
+        "  writes: ",
+        "  reads: ",
+        "retry: ",
+        "concurrency: ",
+        "safety: ",
+        "max_deactivations: ",
+    ),
+    *(
+        "\n",
+        "\r\n",
+        "  ",
+        "\t",
+        "---\n",
+        "...",
+        "- ",
+        "{",
+        "}",
+        "[",
+        "]",
+        ": ",
+        ",",
+        "'",
+        '"',
+        "&a ",
+        "*a",
+        "!!int ",
+        "# ",
+    ),
+    *(
+        "1",
+        "16",
+        "1e5",
+        "nan",
+        "-1",
+        "30%",
+        "null",
+        "~",
+        "true",
+        "solapi",
+        "https://x",
+        "@",
+        "9" * 400,
+        "9" * 5000,
+        "\\0",
+    ),
+    *("한국어", "\u202e", "\x85", "\u2028", "<<: "),
+)
+"""What files are made of, right and wrong."""
+
+
+@settings(max_examples=300)
+@given(st.lists(st.sampled_from(PIECES), max_size=20).map("".join))
+def test_any_pieces_are_loaded_or_refused(text: str) -> None:
+    """However the parts of a file are put together, it is loaded, or refused with problems that lie within the file."""
+    check(("w.yaml", text.encode()), {})
+
+
+@settings(max_examples=200)
+@given(
+    st.dictionaries(
+        st.sampled_from([*map(variable, LEAVES), "SENDERID_X"]), st.text(max_size=20) | st.sampled_from(PIECES)
+    )
+)
+def test_any_environment_is_loaded_or_refused(environment: dict[str, str]) -> None:
+    """Whatever variables hold, they are loaded, or refused with one problem a variable."""
+    check(None, environment)
+
+
+@settings(max_examples=200)
+@given(st.integers(0, 100), st.integers(0, 100), st.integers(0, 10**6), st.integers(0, 10**6))
+def test_threshold_is_monotonous(share: int, other: int, active: int, more: int) -> None:
+    """A larger share, or more ACTIVE numbers, never allow less; at least 2 are allowed, and never over all of them."""
+    low, high = sorted((share, other))
+    few, many = sorted((active, more))
+    assert threshold(f"{low}%", few) <= threshold(f"{high}%", few) <= threshold(f"{high}%", many)
+    assert 2 <= threshold(f"{low}%", few) <= max(2, few)
+    assert threshold("100%", many) == max(2, many)
+
+
+@settings(max_examples=100)
+@given(st.integers(0, 999_999_999), st.integers(0, 10**6))
+def test_threshold_of_a_number_is_that_number(limit: int, active: int) -> None:
+    """A plain number, as a number or a text, is the threshold whatever the account has."""
+    assert threshold(limit, active) == threshold(str(limit), active) == limit
