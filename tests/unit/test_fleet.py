@@ -349,7 +349,7 @@ def test_a_bug_is_told_by_its_type_alone() -> None:
         assert [line["error_message"] for line in told] == ["LookupError", "ZeroDivisionError"]
         assert "1234" not in repr((results, failed, reseller.log.lines))
 
-    _play(scenario, 3)
+    _play(scenario, [_account(number, 9) for number in range(3)])
 
 
 def test_a_busy_account_is_left_alone(tmp_path: Path) -> None:

@@ -80,6 +80,19 @@ class Retrier:
             return await operation(None)
         except _RETRIED as error:
             failure: ApiError = error
+        replayed = False
+
+        async def again() -> T:
+            nonlocal failure, replayed
+            if not replayed:
+                replayed = True
+                raise failure
+            try:
+                return await operation(failure)
+            except _RETRIED as error:
+                failure = error
+                raise
+
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(_RETRIED),
             stop=self._exhausted,
@@ -88,16 +101,7 @@ class Retrier:
             before_sleep=self._announce,
             reraise=True,
         )
-        async for attempt in retrying:
-            with attempt:
-                if attempt.retry_state.attempt_number == 1:
-                    raise failure
-                try:
-                    return await operation(failure)
-                except _RETRIED as error:
-                    failure = error
-                    raise
-        raise AssertionError("tenacity ends by returning or raising")  # pragma: no cover
+        return await retrying(again)
 
     def _exhausted(self, state: RetryCallState) -> bool:
         if state.attempt_number >= self._policy.attempts:

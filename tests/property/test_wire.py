@@ -1,0 +1,95 @@
+"""Whatever bytes arrive, the wire makes values or the errors of the tree of them, and nothing else."""
+
+import msgspec
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from worker.errors import Ambiguous, ApiError, ServerError
+from worker.model import ObservedAccount, Status
+from worker.solapi import wire
+from worker.solapi.account import AccountDocument
+
+_NAMES = st.sampled_from(
+    ["accountId", "senderIds", "phoneNumber", "status", "expireAt", "errorCode", "errorMessage", "message", "zebra"]
+)
+_SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(allow_nan=False),
+    st.text(max_size=20),
+    st.from_regex(r"[0-9]{3,12}"),
+)
+_JSON = st.recursive(
+    _SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_NAMES, inner, max_size=5), max_leaves=20
+)
+_BODIES = st.one_of(
+    st.binary(max_size=200),
+    _JSON.map(msgspec.json.encode),
+    st.builds(lambda value, cut: msgspec.json.encode(value)[:cut], _JSON, st.integers(0, 60)),
+)
+_DEEP = b'{"zebra": ' + b"[" * 100_000
+_HUGE = b'{"accountId": ' + b"9" * 10_000 + b', "errorCode": ' + b"9" * 10_000 + b"}"
+_HALF = b'{"accountId": "\\ud800", "errorMessage": "\\udfff"}'
+
+
+def _account(body: bytes, piece: int) -> ObservedAccount | ServerError:
+    document = AccountDocument()
+    try:
+        for start in range(0, len(body), piece):
+            document.feed(body[start : start + piece])
+        return document.finish()
+    except ServerError as error:
+        return error
+
+
+@given(_BODIES, st.integers(1, 50))
+@example(_DEEP, 1 << 20)
+@example(_HUGE, 1 << 20)
+@example(_HALF, 1 << 20)
+def test_any_document_is_an_account_or_a_failed_look(body: bytes, piece: int) -> None:
+    """Every number of an account has digits and a status, however the bytes were cut into pieces."""
+    account = _account(body, piece)
+    if isinstance(account, ServerError):
+        assert len(str(account)) < 700
+        return
+    assert account.account_id is None or isinstance(account.account_id, str)
+    for phone, number in account.numbers.items():
+        assert phone == number.phone
+        assert phone.isascii()
+        assert phone.isdigit()
+        assert isinstance(number.status, Status)
+
+
+def _reply(body: bytes) -> wire.Reply | Ambiguous:
+    try:
+        return wire.reply(body)
+    except Ambiguous as error:
+        return error
+
+
+@given(_BODIES)
+@example(_DEEP)
+@example(_HUGE)
+@example(_HALF)
+def test_any_reply_is_one_or_a_doubt(body: bytes) -> None:
+    """A reply that can be read gives a status or nothing for a number; any other leaves the write in doubt."""
+    reply = _reply(body)
+    if isinstance(reply, Ambiguous):
+        assert len(str(reply)) < 700
+        return
+    assert reply.own("01012345678") is None or isinstance(reply.own("01012345678"), Status)
+    assert reply.account is None or isinstance(reply.account, str)
+
+
+@given(status=st.integers(100, 999), body=_BODIES, write=st.booleans())
+@example(status=500, body=_DEEP, write=True)
+@example(status=400, body=_HUGE, write=True)
+@example(status=400, body=_HALF, write=False)
+def test_any_refusal_is_one_error_with_a_short_text(status: int, body: bytes, *, write: bool) -> None:
+    """There is an error for every status and body, it keeps the status, and floods nothing."""
+    error = wire.refusal(status, body, write=write)
+    assert isinstance(error, ApiError)
+    assert error.http_status == status
+    assert len(str(error)) < 700
+    assert len(error.code) < 700
