@@ -1,0 +1,276 @@
+"""The command while everything goes wrong: faults, interruptions, death, and people at the console."""
+
+import json
+import os
+import pty
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.e2e.conftest import Command, Served
+from worker.sandbox import Fault, SandboxAccount, generate
+
+A, B = "01000000001", "01000000002"
+Serve = Callable[..., Served]
+
+_HASTE = {
+    "SENDERID_RETRY__BASE_SECONDS": "0.01",
+    "SENDERID_RETRY__CAP_SECONDS": "0.1",
+    "SENDERID_RETRY__ATTEMPTS": "10",
+    "SENDERID_TIMEOUT__TOTAL_SECONDS": "0.5",
+    "SENDERID_RATE_LIMIT__PER_SECONDS": "0.1",
+}
+
+
+def _all_active(account: SandboxAccount) -> str:
+    """A file that wants every number ACTIVE that can be."""
+    lines = [f"  {phone}: ACTIVE" for phone, status in account.statuses.items() if status in {"ACTIVE", "INACTIVE"}]
+    return "\n".join(["version: 1", "numbers:", *lines, ""])
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("profile", ["flaky", "hostile"])
+@pytest.mark.parametrize("seed", range(3))
+def test_it_converges_and_never_says_what_is_not(command: Command, serve: Serve, profile: str, seed: int) -> None:
+    """Run until it says converged: then it is; and in every run, `changed` numbers are as desired at the API.
+
+    Every signature is new, and the requests that the worker counts are those that arrived.
+    """
+    account = SandboxAccount.of({f"0100000{n:04}": "INACTIVE" for n in range(60)})
+    served = serve(account, faults=profile, seed=seed, rate_limit=None)
+    command.at(served.sandbox, account).environment |= _HASTE
+    command.write("d.yaml", _all_active(account))
+    counted = runs = 0
+    status = 3
+    while status and runs < 12:
+        runs += 1
+        done = command("apply", "--yes", "-f", "d.yaml", "--format", "json")
+        result = json.loads(done.stdout)
+        (told,) = result["accounts"]
+        counted += told["requests"]["reads"] + told["requests"]["writes"]
+        for number in told["numbers"]:
+            if number["outcome"] == "changed":
+                assert account.statuses[number["phone"]] == number["desired"]
+        status = done.returncode
+        assert status in {0, 1, 3}
+        assert (result["outcome"] == "converged") == (status == 0)
+    assert set(account.statuses.values()) == {"ACTIVE"}
+    assert counted == len(served.sandbox.wire)
+    signatures = [request.signature for request in served.sandbox.wire]
+    assert len(set(signatures)) == len(signatures)
+
+
+def test_a_person_at_the_console_is_not_written_over(command: Command, serve: Serve) -> None:
+    """A number that someone blocks in the middle of the run is a conflict or blocked, told, and the rest goes on."""
+    account = SandboxAccount.of({A: "INACTIVE", B: "INACTIVE"})
+    served = serve(account)
+    served.sandbox.script(A, "PUT", [Fault.EDITED_BEFORE])
+    command.at(served.sandbox, account).write("d.yaml", _all_active(account))
+    done = command("apply", "--yes", "-f", "d.yaml", "--format", "json")
+    outcomes = {number["phone"]: number["outcome"] for number in json.loads(done.stdout)["accounts"][0]["numbers"]}
+    assert (done.returncode, outcomes) == (3, {A: "blocked", B: "changed"})
+    assert account.statuses == {A: "BLOCKED", B: "ACTIVE"}
+
+
+def test_a_number_that_is_switched_back_is_unverified(command: Command, serve: Serve) -> None:
+    """A write that was accepted and does not show afterwards is never called changed."""
+    account = SandboxAccount.of({A: "INACTIVE"})
+    served = serve(account)
+    served.sandbox.script(A, "PUT", [Fault.EDITED_AFTER])
+    command.at(served.sandbox, account).write("d.yaml", _all_active(account))
+    done = command("apply", "--yes", "-f", "d.yaml", "--format", "json")
+    (number,) = json.loads(done.stdout)["accounts"][0]["numbers"]
+    assert (done.returncode, number["outcome"], number["after"]) == (3, "unverified", "INACTIVE")
+    assert len(served.writes) == 1
+
+
+def test_a_killed_run_is_taken_up_by_the_next(command: Command, serve: Serve) -> None:
+    """After kill -9 in the middle, another run finds the account free, does what is left and converges."""
+    account = SandboxAccount.of({f"0100000{n:04}": "INACTIVE" for n in range(30)})
+    served = serve(account, rate_limit=None)
+    command.at(served.sandbox, account).write("d.yaml", _all_active(account))
+    command.environment["SENDERID_RATE_LIMIT__WRITES"] = "5"
+    with command.popen("apply", "-y", "-f", "d.yaml") as process:
+        _until(lambda: len(served.writes) >= 5)
+        process.kill()
+        process.communicate(timeout=10)
+    command.environment["SENDERID_RATE_LIMIT__WRITES"] = "1000"
+    assert command("apply", "-y", "-f", "d.yaml").returncode == 0
+    assert set(account.statuses.values()) == {"ACTIVE"}
+    assert len(served.writes) == 30
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_account_is_read_ends_the_run(
+    command: Command, serve: Serve, number: signal.Signals
+) -> None:
+    """While a read waits between its attempts, a signal ends the run with its status and nothing written."""
+    account = SandboxAccount.of({A: "INACTIVE"})
+    served = serve(account)
+    served.sandbox.script(None, "GET", [Fault.UNAVAILABLE] * 20)
+    command.at(served.sandbox, account).write("d.yaml", _all_active(account))
+    command.environment |= {"SENDERID_RETRY__BASE_SECONDS": "60", "SENDERID_RETRY__CAP_SECONDS": "60"}
+    with command.popen("apply", "-y", "-f", "d.yaml") as process:
+        _until(lambda: len(served.sandbox.wire) >= 1)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=20)
+    assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[number]
+    assert "Traceback" not in out + err
+    assert served.writes == []
+
+
+def test_a_second_signal_ends_it_at_once(command: Command, serve: Serve) -> None:
+    """Whoever cannot wait for an answer that does not come presses once more."""
+    account = SandboxAccount.of({A: "INACTIVE"})
+    served = serve(account)
+    served.sandbox.script(A, "PUT", [Fault.STALL])
+    command.at(served.sandbox, account).write("d.yaml", _all_active(account))
+    with command.popen("apply", "-y", "-f", "d.yaml") as process:
+        _until(lambda: len(served.writes) == 1)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        while "Once more" not in process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 130
+
+
+def test_ctrl_c_at_any_moment_never_shows_a_traceback(command: Command, serve: Serve) -> None:
+    """From the first import to the last line, an interruption is 130 or comes too late."""
+    account = generate(12, seed=1)
+    served = serve(account, rate_limit=None)
+    command.at(served.sandbox, account).write("d.yaml", _all_active(account))
+    statuses = set()
+    for step in range(14):
+        with command.popen("apply", "-y", "-f", "d.yaml") as process:
+            end = time.monotonic() + 0.02 * step + 0.05
+            _until(lambda: time.monotonic() > end)  # noqa: B023 - used at once
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=30)
+        assert "Traceback" not in out + err
+        statuses.add(process.returncode)
+    assert statuses <= {0, 130, -signal.SIGINT}
+    assert 130 in statuses
+
+
+def test_ctrl_c_at_the_question_writes_nothing(command: Command, serve: Serve) -> None:
+    """An interruption while a person is asked is no yes."""
+    account = SandboxAccount.of({A: "INACTIVE"})
+    served = serve(account)
+    command.at(served.sandbox, account).write("d.yaml", _all_active(account))
+    master, slave = pty.openpty()
+    try:
+        with command.popen("apply", "-f", "d.yaml", stdin=slave, stderr=slave) as process:
+            asked = b""
+            while b"Only 'yes'" not in asked:
+                asked += os.read(master, 1024)
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=20)
+    finally:
+        os.close(slave)
+        os.close(master)
+    assert process.returncode == 130
+    assert served.writes == []
+
+
+def test_no_secret_is_ever_shown(command: Command, serve: Serve) -> None:
+    """Through faults, refusals and debug logs, no secret, signature or salt is in any output or file."""
+    secret = "CANARYSECRETCANARYSECRET12345678"
+    account = SandboxAccount.of({A: "INACTIVE", B: "INACTIVE"}, api_secret=secret)
+    served = serve(account, rate_limit=None)
+    command.at(served.sandbox, account).environment |= _HASTE
+    served.sandbox.script(A, "PUT", [Fault.RESET_AFTER, Fault.ESCAPES, Fault.HTML, Fault.DUPLICATED_SIGNATURE])
+    served.sandbox.script(None, "GET", [Fault.CLOCK_SKEW, Fault.GARBAGE, None, Fault.RESET_BEFORE])
+    command.write("d.yaml", _all_active(account))
+    shown = ""
+    for arguments in (
+        ("plan", "-f", "d.yaml", "--out", "plan.json", "--log-level", "debug"),
+        ("apply", "plan.json", "--log-level", "debug"),
+        ("apply", "-y", "-f", "d.yaml", "--format", "json", "--log-level", "debug"),
+        ("doctor",),
+        ("export",),
+    ):
+        done = command(*arguments)
+        shown += done.stdout + done.stderr
+    command.environment["SOLAPI_API_KEY"] = "NCSWRONG"
+    shown += "".join(command("plan", "-f", "d.yaml").stderr)
+    shown += "".join(path.read_text() for path in command.folder.rglob("*") if path.is_file())
+    assert secret not in shown
+    assert not any(request.signature and request.signature in shown for request in served.sandbox.wire)
+    assert "salt=" not in shown
+
+
+def _on_a_terminal(command: Command, *arguments: str) -> str:
+    """What a command shows on a terminal that is both its outputs."""
+    master, slave = pty.openpty()
+    shown = b""
+    with command.popen(*arguments, stdout=slave, stderr=slave) as process:
+        os.close(slave)
+        while True:
+            try:
+                piece = os.read(master, 65536)
+            except OSError:
+                break
+            if not piece:
+                break
+            shown += piece
+        process.wait(60)
+    os.close(master)
+    return shown.decode()
+
+
+def test_a_terminal_gets_colours_and_a_bar(command: Command, serve: Serve) -> None:
+    """On a terminal changes are coloured, and a run of over a second shows how far it is."""
+    account = SandboxAccount.of({f"0100000{n:04}": "INACTIVE" for n in range(40)})
+    served = serve(account, rate_limit=None)
+    command.at(served.sandbox, account).write("d.yaml", _all_active(account))
+    command.environment |= {
+        "TERM": "xterm-256color",
+        "SENDERID_RATE_LIMIT__WRITES": "10",
+        "SENDERID_RATE_LIMIT__PER_SECONDS": "0.5",
+    }
+    assert "\x1b[32m+ activate" in _on_a_terminal(command, "plan", "-f", "d.yaml")
+    for plain in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
+        before = dict(command.environment)
+        command.environment |= plain
+        assert "\x1b[32m" not in _on_a_terminal(command, "plan", "-f", "d.yaml")
+        command.environment = before
+    shown = _on_a_terminal(command, "apply", "-y", "-f", "d.yaml")
+    assert "writing" in shown
+    assert "/40" in shown
+    assert "40 changed" in shown
+    assert set(account.statuses.values()) == {"ACTIVE"}
+
+
+def test_a_fleet_of_files_converges(command: Command, serve: Serve) -> None:
+    """A folder of 60 accounts, one of them without credentials, is done in one run; the bad one is told."""
+    accounts = [
+        SandboxAccount.of(
+            {f"010{n:04}0001": "INACTIVE"}, api_key=f"NCS{n}", account_id=f"{n}", api_secret=f"{n:04}" * 8
+        )
+        for n in range(60)
+    ]
+    served = serve(*accounts, faults="flaky", seed=5)
+    command.at(served.sandbox, accounts[0]).environment |= _HASTE
+    for n, account in enumerate(accounts):
+        command.environment |= {f"KEY{n}": account.api_key, f"SECRET{n}": account.api_secret}
+        command.write(
+            f"config/desired/{n % 7}/a{n}.yaml",
+            f"version: 1\naccount_id: '{n}'\n"
+            f"credentials: {{api_key: {{env: KEY{n}}}, api_secret: {{env: SECRET{n}}}}}\n"
+            f"numbers: {{010{n:04}0001: ACTIVE}}\n",
+        )
+    del command.environment["SECRET33"]
+    done = command("apply", "--yes", "--format", "json")
+    outcomes = {account["account"]: account["outcome"] for account in json.loads(done.stdout)["accounts"]}
+    assert done.returncode == 1
+    assert {name for name, outcome in outcomes.items() if outcome != "converged"} == {"a33"}
+    assert [account.account_id for account in accounts if "ACTIVE" not in account.statuses.values()] == ["33"]
