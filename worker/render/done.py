@@ -133,12 +133,15 @@ def _unseen(number: NumberResult) -> bool:
 
 def _advice(numbers: Sequence[NumberResult], above: ErrorInfo | None) -> str:
     """What happened and what to do; nothing where the account's own error says it above."""
-    outcome, error = numbers[0].outcome, numbers[0].error
-    if error is None or (above is not None and (error.code, error.message) == (above.code, above.message)):
+    outcome = numbers[0].outcome
+    errors = list(dict.fromkeys(number.error for number in numbers if number.error is not None))
+    if not errors or [above] == [ErrorInfo(error.code, error.message) for error in errors]:
         return ""
+    error = errors[0]
+    others = f" ({count(len(errors) - 1, 'other reason')}: --format json)" if len(errors) > 1 else ""
     if outcome not in _NEXT:
-        return error.message
-    told = f"{_told(error)}."
+        return error.message + others
+    told = f"{_told(error)}{others}."
     if "plan again" in error.message:
         return told
     if outcome is Outcome.FAILED and any(map(_unseen, numbers)):
