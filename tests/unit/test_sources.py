@@ -1,0 +1,254 @@
+"""Reading the files of people, from wherever they are, without ever waiting or guessing."""
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from worker.cli.sources import read, read_file
+from worker.errors import Problem
+from worker.strictyaml import FILE_CAP
+
+
+def no_stdin(size: int) -> bytes:
+    """Standard input that nobody should read."""
+    raise AssertionError(size)
+
+
+def found(*paths: object) -> list[tuple[str, bytes]]:
+    """What is read from paths; nothing may be wrong."""
+    sources = list(read([str(path) for path in paths], no_stdin))
+    assert [source for source in sources if isinstance(source, Problem)] == []
+    return [source for source in sources if not isinstance(source, Problem)]
+
+
+def problems(*paths: object) -> list[str]:
+    """What is wrong with paths, as it is printed."""
+    return [str(source) for source in read([str(path) for path in paths], no_stdin) if isinstance(source, Problem)]
+
+
+def test_file(tmp_path: Path) -> None:
+    """A file is read whole, whatever its name ends with, and goes by the path that was given."""
+    path = tmp_path / "numbers.txt"
+    path.write_bytes(b"version: 1\r\n")
+    assert found(path) == [(str(path), b"version: 1\r\n")]
+
+
+def test_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path stays as short as it was given, as messages repeat it."""
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "a.yaml").write_bytes(b"x")
+    monkeypatch.chdir(tmp_path)
+    assert found("config") == [("config/a.yaml", b"x")]
+
+
+def test_folder_is_walked(tmp_path: Path) -> None:
+    """A folder gives its *.yaml and *.yml files, folders in it included, by name; hidden ones stay out."""
+    for name in ("b.yaml", "a.yml", "c.txt", "d.yaml~", ".e.yaml", "y/a.yaml", "x/z/b.yaml", ".git/g.yaml", "h.YAML"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+    assert [(Path(name).relative_to(tmp_path).as_posix(), data.decode()) for name, data in found(tmp_path)] == [
+        (name, name) for name in ("a.yml", "b.yaml", "x/z/b.yaml", "y/a.yaml")
+    ]
+
+
+def test_links_are_followed(tmp_path: Path) -> None:
+    """Files and folders behind links are read, as a mounted ConfigMap has them."""
+    (tmp_path / "..data").mkdir()
+    (tmp_path / "..data" / "main.yaml").write_bytes(b"1")
+    (tmp_path / "main.yaml").symlink_to("..data/main.yaml")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "team.yaml").write_bytes(b"2")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "link").symlink_to(elsewhere)
+    assert found(tmp_path / "main.yaml", folder) == [
+        (str(tmp_path / "main.yaml"), b"1"),
+        (str(folder / "link" / "team.yaml"), b"2"),
+    ]
+
+
+def test_folder_that_contains_itself(tmp_path: Path) -> None:
+    """A folder that leads back into itself is read once."""
+    (tmp_path / "a.yaml").write_bytes(b"1")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "up").symlink_to("..")
+    assert found(tmp_path) == [(str(tmp_path / "a.yaml"), b"1")]
+
+
+def test_folder_without_files(tmp_path: Path) -> None:
+    """A folder that has nothing to read is a problem, and not an empty desired state."""
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "a.txt").write_bytes(b"")
+    assert problems(tmp_path) == [f"{tmp_path}:1:1: the folder has no *.yaml or *.yml files"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_folder_that_may_not_be_read(tmp_path: Path) -> None:
+    """A folder that may not be looked into is told instead of left out."""
+    (tmp_path / "a.yaml").write_bytes(b"1")
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    assert problems(tmp_path) == [f"{closed}:1:1: the folder cannot be read: Permission denied"]
+
+
+def test_folder_that_goes_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that cannot be looked into is told beside the files of the others, under a name that can be shown."""
+    (tmp_path / "a.yaml").write_bytes(b"1")
+    closed = tmp_path / "closed\x1b"
+    closed.mkdir()
+    scandir: Callable[[str], object] = os.scandir
+
+    def refusing(path: str) -> object:
+        if path == str(closed):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return scandir(path)
+
+    # root may read everything, so that nothing real can refuse
+    monkeypatch.setattr(os, "scandir", refusing)
+    first, second = read([str(tmp_path)], no_stdin)
+    assert first == (str(tmp_path / "a.yaml"), b"1")
+    assert str(second) == f"'{tmp_path}/closed\\x1b':1:1: the folder cannot be read: Permission denied"
+
+
+def unreadable(tmp_path: Path) -> dict[str, tuple[str, str]]:
+    """Paths that are no file, and what is told of each."""
+    (tmp_path / "dangling.yaml").symlink_to("nowhere")
+    (tmp_path / "loop.yaml").symlink_to("loop.yaml")
+    os.mkfifo(tmp_path / "fifo.yaml")
+    (tmp_path / "zero.yaml").symlink_to("/dev/zero")
+    return {
+        "dangling": (f"{tmp_path}/dangling.yaml", "cannot be read: No such file or directory"),
+        "loop": (f"{tmp_path}/loop.yaml", "cannot be read: Too many levels of symbolic links"),
+        "fifo": (f"{tmp_path}/fifo.yaml", "this is no regular file: give a file, a folder or - for standard input"),
+        "device": (f"{tmp_path}/zero.yaml", "this is no regular file: give a file, a folder or - for standard input"),
+        "missing": (f"{tmp_path}/missing.yaml", "cannot be read: No such file or directory"),
+        "below a file": (f"{__file__}/a.yaml", "cannot be read: Not a directory"),
+        "too long": (f"{tmp_path}/{'x' * 5000}", "cannot be read: File name too long"),
+        "empty": ("", "the path is empty: give a file, a folder or - for standard input"),
+    }
+
+
+@pytest.mark.parametrize("kind", ["dangling", "loop", "fifo", "device", "missing", "below a file", "too long", "empty"])
+def test_what_is_no_file(kind: str, tmp_path: Path) -> None:
+    """What is no file is told at once, without waiting for a FIFO or reading a device to its end."""
+    path, told = unreadable(tmp_path)[kind]
+    assert problems(path) == [f"{path or repr('')}:1:1: {told}"]
+
+
+def test_what_is_no_file_in_a_folder(tmp_path: Path) -> None:
+    """Each thing in a folder that is called like a file and is none is told, and the files are read."""
+    unreadable(tmp_path)
+    (tmp_path / "good.yaml").write_bytes(b"1")
+    sources = list(read([str(tmp_path)], no_stdin))
+    assert [Path(source.source).stem if isinstance(source, Problem) else source[1] for source in sources] == [
+        "dangling",
+        "fifo",
+        b"1",
+        "loop",
+        "zero",
+    ]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_file_that_may_not_be_read(tmp_path: Path) -> None:
+    """A file that may not be read is told."""
+    path = tmp_path / "a.yaml"
+    path.touch(mode=0)
+    assert problems(path) == [f"{path}:1:1: cannot be read: Permission denied"]
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("a\x1b[31m.yaml", "a\\x1b[31m.yaml"),
+        ("a\nb.yaml", "a\\nb.yaml"),
+        ("a\u202eb.yaml", "a\\u202eb.yaml"),
+        ("a\udcffb.yaml", "a\\udcffb.yaml"),
+    ],
+)
+def test_names_that_cannot_be_shown(name: str, shown: str, tmp_path: Path) -> None:
+    """A file whose name would deceive a terminal or tear a log is not read, and told under an escaped name."""
+    (tmp_path / name).write_bytes(b"1")
+    told = f"'{tmp_path}/{shown}':1:1: the name has characters that cannot be shown: rename the file or folder"
+    assert problems(tmp_path) == problems(tmp_path / name) == [told]
+
+
+def test_empty_folder_that_cannot_be_shown(tmp_path: Path) -> None:
+    """A folder without files is told under an escaped name too."""
+    (tmp_path / "\x1b").mkdir()
+    assert problems(tmp_path / "\x1b") == [f"'{tmp_path}/\\x1b':1:1: the folder has no *.yaml or *.yml files"]
+
+
+def test_same_file_twice(tmp_path: Path) -> None:
+    """A file that is given twice, by itself, through its folder or a link, is told with the name it had first."""
+    path, link = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    path.write_bytes(b"1")
+    link.symlink_to(path)
+    assert problems(path, path) == [f"{path}:1:1: this is the same file as {path}: give it once"]
+    assert problems(path, tmp_path) == [
+        f"{path}:1:1: this is the same file as {path}: give it once",
+        f"{link}:1:1: this is the same file as {path}: give it once",
+    ]
+
+
+def test_stdin() -> None:
+    """`-` is standard input, asked for no more than a file may have."""
+    asked: list[int] = []
+
+    def stdin(size: int) -> bytes:
+        asked.append(size)
+        return b"version: 1"
+
+    assert list(read(["-"], stdin)) == [("stdin", b"version: 1")]
+    assert asked == [FILE_CAP + 1]
+
+
+def test_stdin_twice() -> None:
+    """Standard input that is given twice is told, rather than found empty the second time."""
+    assert [str(each) for each in read(["-", "-"], lambda _: b"x")][1:] == [
+        "stdin:1:1: standard input was given twice: give - once"
+    ]
+
+
+def test_stdin_that_cannot_be_read() -> None:
+    """Standard input that is closed is a problem like that of a file."""
+
+    def closed(size: int) -> bytes:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF), size)
+
+    assert [str(each) for each in read(["-"], closed)] == ["stdin:1:1: cannot be read: Bad file descriptor"]
+
+
+def test_files_are_bounded(tmp_path: Path) -> None:
+    """Of a file without end no more is read than shows that it is too long."""
+    path = tmp_path / "a.yaml"
+    with path.open("wb") as file:
+        file.truncate(FILE_CAP * 4)
+    ((_, data),) = found(path)
+    assert len(data) == FILE_CAP + 1
+
+
+def test_one_file(tmp_path: Path) -> None:
+    """A single file is read in the same way, and told what it should have been."""
+    path = tmp_path / "w.yaml"
+    path.write_bytes(b"x")
+    assert read_file(str(path)) == (str(path), b"x")
+    assert read_file(str(path)) == (str(path), b"x")
+    assert str(read_file(str(tmp_path))) == f"{tmp_path}:1:1: cannot be read: Is a directory"
+    assert str(read_file("")) == "'':1:1: the path is empty: give a file"
+
+
+def test_everything_is_read_in_the_order_given(tmp_path: Path) -> None:
+    """Files, folders, standard input and what cannot be read come in the order in which they were given."""
+    (tmp_path / "sub").mkdir()
+    for name in ("z.yaml", "sub/b.yaml", "sub/a.yaml"):
+        (tmp_path / name).write_bytes(b"")
+    sources = read([f"{tmp_path}/z.yaml", "-", f"{tmp_path}/none", f"{tmp_path}/sub"], lambda _: b"")
+    names = [source.source if isinstance(source, Problem) else source[0] for source in sources]
+    assert [Path(name).name for name in names] == ["z.yaml", "stdin", "none", "a.yaml", "b.yaml"]
