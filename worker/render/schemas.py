@@ -4,6 +4,7 @@ Those of documents and settings come from the types themselves. Documents may ga
 there; in files that people write they are mistakes.
 """
 
+from inspect import cleandoc
 from typing import Any, Final
 
 import msgspec
@@ -53,10 +54,10 @@ def schema(name: str) -> dict[str, Any]:
 def _of_type(type_: type[Struct], *, complete: bool) -> dict[str, Any]:
     (root,), parts = msgspec.json.schema_components([type_])
     made = parts.pop(root["$ref"].rpartition("/")[2])
-    if complete:
-        for part in (made, *parts.values()):
-            if "properties" in part:
-                part["required"] = list(part["properties"])
+    for part in (made, *parts.values()):
+        part["description"] = cleandoc(part["description"])
+        if complete and "properties" in part:
+            part["required"] = list(part["properties"])
     return {**made, "$defs": parts} if parts else made
 
 
