@@ -25,7 +25,7 @@ from worker.model import (
 )
 from worker.plan import SavedAccount
 from worker.reconcile import Draft, Terms, apply, apply_saved, draft, failed_draft, unapplied
-from worker.settings import Settings, endpoint
+from worker.settings import ENDPOINTS, Settings, endpoint
 from worker.solapi.client import AccountReader, AccountWriter, Ambient
 from worker.solapi.limiter import Quota
 from worker.solapi.transport import Transport
@@ -117,7 +117,7 @@ class Fleet:
             log = self._log.bind(account=desired.name)
             requests = Requests()
             try:
-                with self._client(AccountReader, desired, log) as client:
+                with self.client(AccountReader, desired, log) as client:
                     try:
                         drawn = await draft(desired, client, terms, log)
                     finally:
@@ -162,8 +162,9 @@ class Fleet:
 
         return await self._each(accounts, one)
 
-    def client(self, kind: type[Client], account: Reachable, log: Log) -> Client:
-        """A client for one account, of a type that can write or of one that cannot.
+    @contextmanager
+    def client(self, kind: type[Client], account: Reachable, log: Log) -> Iterator[Client]:
+        """A client for one account, of a type that can write or of one that cannot; an interruption halts it.
 
         Raises:
             CredentialsMissing: its credentials cannot be found.
@@ -174,7 +175,7 @@ class Fleet:
         key = credentials.api_key
         if key not in self._quotas:
             self._quotas[key] = Quota(self._settings.rate_limit, clock=self._ambient.clock)
-        return kind(
+        client = kind(
             self._transport,
             where,
             credentials,
@@ -184,9 +185,16 @@ class Fleet:
             log=log,
             ambient=self._ambient,
         )
+        self._under_way.add(client)
+        try:
+            yield client
+        finally:
+            self._under_way.discard(client)
 
     def _lease_name(self, account: Reachable, account_id: str | None) -> str:
-        return f"{endpoint(account.endpoint or self._settings.endpoint).url} {account_id}"
+        where = endpoint(account.endpoint or self._settings.endpoint)
+        # the vendor's hosts are one platform
+        return f"{'vendor' if where in ENDPOINTS.values() else where.url} {account_id}"
 
     async def _closed(
         self,
@@ -196,13 +204,13 @@ class Fleet:
         carry_out: Callable[[AccountWriter], Awaitable[AccountResult]],
         log: RunLog,
     ) -> AccountResult:
-        """The result of `carry_out`, or, where it wrote nothing, of the error that stopped it."""
+        """The result of `carry_out`, or of the error that stopped it."""
         if self.interrupted is not None:
             return unapplied(drawn, Requests(), log, self.interrupted)
         requests = Requests()
         try:
             with (
-                self._client(AccountWriter, account, log) as client,
+                self.client(AccountWriter, account, log) as client,
                 leases(self._lease_name(account, drawn.plan.account_id)),
             ):
                 try:
@@ -211,16 +219,6 @@ class Fleet:
                     requests = client.requests
         except Exception as error:  # noqa: BLE001 - a bug met in one account must not stop the others
             return unapplied(drawn, requests, log, _ours(error, log))
-
-    @contextmanager
-    def _client(self, kind: type[Client], account: Reachable, log: Log) -> Iterator[Client]:
-        """A client that an interruption halts."""
-        client = self.client(kind, account, log)
-        self._under_way.add(client)
-        try:
-            yield client
-        finally:
-            self._under_way.discard(client)
 
     async def _each(self, items: Sequence[Item], work: Callable[[Item], Awaitable[Made]]) -> list[Made]:
         """What `work` makes of each item, in their order, `accounts_concurrency` of them at once."""

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from worker.errors import (
     AccountBusy,
@@ -159,7 +159,10 @@ async def apply_saved(
 
 
 def unapplied(draft: Draft, requests: Requests, log: Log, error: WorkerError | None = None) -> AccountResult:
-    """The result of an account to which nothing was written: nothing to do, refused, or stopped by `error`."""
+    """The result of an account whose plan was not carried out: nothing to do, refused, or stopped by `error`.
+
+    Where a bug of ours struck after the first write, `requests` tells, and what was to be written is unverified.
+    """
     plan, error = draft.plan, error or draft.error
     if error is None and plan.refusals:
         error = PolicyRefusal(plan.refusals)
@@ -171,7 +174,8 @@ def unapplied(draft: Draft, requests: Requests, log: Log, error: WorkerError | N
             for phone, want in draft.wanted.items()
         )
     else:
-        untouched = (_untouched(change, reason) for change in plan.changes)
+        planned = (_untouched(change, reason) for change in plan.changes)
+        untouched = map(_unknown, planned) if requests.writes else planned
         results = (*untouched, *(_as_it_is(phone, want.status) for phone, want in draft.unchanged()))
     return _closed(plan.account, plan.account_id, results, requests=requests, log=log, stopped=error)
 
@@ -215,6 +219,12 @@ def _untouched(change: Change, reason: NumberError | None = None) -> NumberResul
         outcome,
         error=None if outcome in _AS_WANTED else reason,
     )
+
+
+def _unknown(number: NumberResult) -> NumberResult:
+    if number.outcome is not Outcome.NOT_ATTEMPTED:
+        return number
+    return structs.replace(number, after=None, outcome=Outcome.UNVERIFIED)
 
 
 def _as_it_is(phone: str, status: str | None) -> NumberResult:

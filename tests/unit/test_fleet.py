@@ -228,11 +228,11 @@ def test_hosts_of_the_vendor_share_a_keys_quota() -> None:
 
     async def scenario(reseller: _Reseller) -> None:
         reference = reseller.desired[0].credentials
-        clients = [
-            reseller.fleet.client(AccountReader, Site(reference, endpoint), reseller.log)
-            for endpoint in ("solapi", "coolsms", None)
-        ]
-        assert len({id(client._quota) for client in clients}) == 1
+        quotas = set()
+        for endpoint in ("solapi", "coolsms", None):
+            with reseller.fleet.client(AccountReader, Site(reference, endpoint), reseller.log) as client:
+                quotas.add(id(client._quota))
+        assert len(quotas) == 1
 
     _play(scenario, 1)
 
@@ -345,6 +345,8 @@ def test_a_bug_is_told_by_its_type_alone() -> None:
         (failed,) = await reseller.fleet.apply_saved(saved, frozenset(), lambda _: nullcontext(), _Buggy())
         assert failed.error is not None
         assert failed.error.message == "ZeroDivisionError"
+        assert failed.requests.writes
+        assert {number.outcome for number in failed.numbers} == {Outcome.UNVERIFIED}
         told = [fields for event, fields in reseller.log.lines if event == "account.failed"]
         assert [line["error_message"] for line in told] == ["LookupError", "ZeroDivisionError"]
         assert "1234" not in repr((results, failed, reseller.log.lines))

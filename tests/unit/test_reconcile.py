@@ -185,6 +185,17 @@ def test_an_account_that_was_not_written_says_why(error: WorkerError, outcome: R
     assert result.error is not None
 
 
+def test_a_bug_after_the_first_write_leaves_its_numbers_unverified() -> None:
+    """Where requests that write were sent and nobody looked afterwards, no number is called not attempted."""
+    account = ModelAccount(n0100001="INACTIVE", n0100003="PENDING")
+    drawn = _draft(_desired(n0100001=_ON, n0100003=_ON), account)
+    result = unapplied(drawn, Requests(2, 1, 0), Unheard(), WorkerError("a bug"))
+    assert {number.phone: (number.outcome, number.after) for number in result.numbers} == {
+        A: (Outcome.UNVERIFIED, None),
+        C: (Outcome.BLOCKED, "PENDING"),
+    }
+
+
 def test_a_refused_plan_carries_its_refusals_into_the_result() -> None:
     """The rules that refused stand in the result, for whoever reads only that."""
     account = ModelAccount(n0100001="ACTIVE")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from worker.cli.session import Session
     from worker.settings import Settings
+    from worker.solapi.client import AccountReader
 
 __all__ = ["Check", "command"]
 
@@ -77,26 +78,23 @@ async def _account(run: "Session") -> tuple[Check, ...]:
     from worker.settings import endpoint
     from worker.solapi.client import AccountReader
 
-    where = endpoint(run.settings.endpoint)
+    network = await _network(endpoint(run.settings.endpoint).url, run.settings.timeout.connect_seconds)
     try:
-        client = run.fleet.client(AccountReader, Site(), run.log)
+        with run.fleet.client(AccountReader, Site(), run.log) as client:
+            found = Check("credentials", "ok", "API key and secret are there")
+            reached = not any(check.status == "fail" for check in network)
+            return (found, *network, *(await _look(client) if reached else ()))
     except CredentialsMissing as error:
-        return (
-            Check("credentials", "fail", str(error)),
-            *await _network(where.url, run.settings.timeout.connect_seconds),
-        )
-    found = Check("credentials", "ok", "API key and secret are there")
-    network = await _network(where.url, run.settings.timeout.connect_seconds)
-    if any(check.status == "fail" for check in network):
-        return (found, *network)
+        return (Check("credentials", "fail", str(error)), *network)
+
+
+async def _look(client: "AccountReader") -> tuple[Check, ...]:
     try:
         observed = await client.observe()
     except WorkerError as error:
-        return (found, *network, _refused(error), _clock(client.clock_offset, refused=isinstance(error, ClockSkewed)))
+        return (_refused(error), _clock(client.clock_offset, refused=isinstance(error, ClockSkewed)))
     numbers = f"account {observed.account_id or '(no id)'}: {len(observed.numbers)} numbers, {observed.active} ACTIVE"
     return (
-        found,
-        *network,
         Check("signature", "ok", f"accepted; {numbers}"),
         _clock(client.clock_offset, refused=False),
         _rate_limit(client.rate_limit_headers),

@@ -28,8 +28,8 @@ def command(
     from worker.solapi.client import AccountReader
 
     async def verb(run: session.Session) -> int:
-        client = run.fleet.client(AccountReader, Site(), run.log)
-        observed = await client.observe()
+        with run.fleet.client(AccountReader, Site(), run.log) as client:
+            observed = await client.observe()
         session.emit(desired_yaml(observed, name=name, endpoint=settings.endpoint), output)
         return ExitStatus.OK
 

@@ -6,7 +6,6 @@ window ever sees more than `capacity`, and a capacity that is wanted is used to 
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from heapq import heappop, heappush
 from math import inf
@@ -31,7 +30,7 @@ class Window:
         self._clock = clock
         self._free = capacity
         self._cooling: list[float] = []
-        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._waiters: list[asyncio.Future[None]] = []
         self._held_until = -inf
         self._timer: asyncio.TimerHandle | None = None
 
@@ -91,7 +90,7 @@ class Window:
         self._reap(now)
         if now >= self._held_until:
             while self._free and self._waiters:
-                turn = self._waiters.popleft()
+                turn = self._waiters.pop(0)
                 if not turn.done():
                     self._free -= 1
                     turn.set_result(None)

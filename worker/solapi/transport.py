@@ -148,8 +148,11 @@ class Transport:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._session is not None:
-            await self._session.close()
+        await self._opened().close()
+
+    def _opened(self) -> aiohttp.ClientSession:
+        assert self._session is not None, "a transport is used inside its context"  # noqa: S101 - a bug of ours
+        return self._session
 
     async def exchange(
         self,
@@ -168,12 +171,10 @@ class Transport:
             ApiError: as of `transport_error`; ServerError for a body that cannot be decompressed and AccountRejected
                 for an endless one; what `into` raises.
         """
-        assert self._session is not None, "a transport is used inside its context"  # noqa: S101 - a bug of ours
+        session = self._opened()
         deadline = asyncio.get_running_loop().time() + self.timeout.total_seconds
         try:
-            async with self._session.request(
-                method, url, headers=headers, data=body, allow_redirects=False
-            ) as response:
+            async with session.request(method, url, headers=headers, data=body, allow_redirects=False) as response:
                 try:
                     if into is None or response.status != HTTPStatus.OK:
                         return await _beginning(response, deadline)
@@ -186,7 +187,9 @@ class Transport:
                     response.close()
                     raise
         except (aiohttp.ClientError, OSError, _Dropped) as error:
-            raise transport_error(error, write=method == "PUT") from None
+            failure = transport_error(error, write=method == "PUT")
+        # raised out here, aiohttp's error, whose text has the header, is no part of it
+        raise failure
 
 
 async def _beginning(response: ClientResponse, deadline: float) -> Answer:
