@@ -1,0 +1,126 @@
+"""Exported files: what an account has, in a file that asks for nothing else."""
+
+from textwrap import dedent
+
+import pytest
+
+from worker.desired import load
+from worker.model import Action, Desired, Observed, ObservedAccount, Status, Unmanaged
+from worker.plan import diff
+from worker.policy import adopt
+from worker.render.export import desired_yaml
+
+
+def account(*numbers: tuple[str, str], account_id: str | None = "12925149") -> ObservedAccount:
+    """An account with these numbers and statuses."""
+    return ObservedAccount(account_id, {phone: Observed(phone, Status(status)) for phone, status in numbers})
+
+
+def test_exported_file() -> None:
+    """Numbers stand in the order of their digits, hyphenated; those that cannot be asked for are comments."""
+    seen = account(
+        ("15881234", "ACTIVE"),
+        ("01012345678", "ACTIVE"),
+        ("023124567", "INACTIVE"),
+        ("01033334444", "PENDING"),
+        ("123456789012", "ACTIVE"),
+        ("01044445555", "FROZEN\n  0211: ACTIVE"),
+    )
+    assert desired_yaml(seen, name="main", endpoint="solapi") == dedent("""\
+        version: 1
+        account: "main"
+        account_id: "12925149"
+        endpoint: "solapi"
+        unmanaged: report  # tell of registered numbers that are not listed here, and leave them alone
+        numbers:
+          "010-1234-5678": ACTIVE
+          "02-312-4567": INACTIVE
+          "1588-1234": ACTIVE
+
+        # Registered too, but not to be had by listing them:
+        #   010-3333-4444: PENDING
+        #   010-4444-5555: FROZEN   0211: ACTIVE
+        #   123456789012: ACTIVE
+        """)
+
+
+def test_account_without_numbers() -> None:
+    """An account that has nothing gives a file that wants nothing."""
+    text = desired_yaml(account(account_id=None), name="main")
+    assert text == dedent("""\
+        version: 1
+        account: "main"
+        unmanaged: report  # tell of registered numbers that are not listed here, and leave them alone
+        numbers: {}
+        """)
+    assert load([("main.yaml", text.encode())]).accounts[0].numbers == {}
+
+
+def test_exported_file_changes_nothing() -> None:
+    """The file loads, and a plan of it has no write and tells only of what it does not list."""
+    seen = account(("01012345678", "ACTIVE"), ("023124567", "INACTIVE"), ("0311234567", "EXPIRED"))
+    (desired,) = load([("x.yaml", desired_yaml(seen, name="main").encode())]).accounts
+    assert desired.numbers == {"01012345678": Desired(Status.ACTIVE), "023124567": Desired(Status.INACTIVE)}
+    assert desired.account_id == seen.account_id
+    assert desired.unmanaged is Unmanaged.REPORT
+    changes, counts = diff(adopt(desired, seen), seen.numbers)
+    assert [change.action for change in changes] == [Action.UNMANAGED]
+    assert counts[Action.UNCHANGED] == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("main", "main"),
+        ("본사", "본사"),
+        ('say "hi" \\ there', 'say "hi" \\ there'),
+        ("true", "true"),
+        ("# no comment", "# no comment"),
+        ("가" * 64, "가" * 64),
+        ("n" * 65, "n" * 64),
+        ("  main ", "main"),
+        ("a\nb: c", "a b: c"),
+        ("\x1b[31m\u202e\ud800", "\ufffd[31m\ufffd\ufffd"),
+        ("", "file-stem"),
+        (" \n ", "file-stem"),
+    ],
+)
+def test_any_name_can_be_read_again(name: str, read: str) -> None:
+    """A name that a file may have comes back as it is; any other one is mended, or left to the file's own name."""
+    text = desired_yaml(account(), name=name)
+    assert load([("file-stem.yaml", text.encode())]).accounts[0].name == read
+
+
+@pytest.mark.parametrize(
+    ("account_id", "pinned"),
+    [
+        ("12925149", "12925149"),
+        ("007", "007"),
+        ("a" * 64, "a" * 64),
+        ("a" * 65, None),
+        (" 1", None),
+        ("1\n2", None),
+        ("\ud800", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_account_is_pinned_as_it_is_or_not_at_all(account_id: str | None, pinned: str | None) -> None:
+    """An id that a file cannot say exactly is left out, as a mended one would be another account's."""
+    text = desired_yaml(account(account_id=account_id), name="main")
+    assert load([("main.yaml", text.encode())]).accounts[0].account_id == pinned
+
+
+def test_long_endpoint_is_not_cut() -> None:
+    """A URL is written whole, however long it is."""
+    url = "https://api.example.com/" + "path/" * 50
+    text = desired_yaml(account(), name="main", endpoint=url)
+    assert load([("main.yaml", text.encode())]).accounts[0].endpoint == url
+
+
+def test_comments_stay_comments() -> None:
+    """What stands in a comment is one short line, whatever an API calls a status or a number."""
+    evil = "\u2028\x85\r" + "x" * 10_000
+    text = desired_yaml(account((evil, evil)), name="main")
+    assert text.splitlines()[-1].startswith("#   ")
+    assert max(map(len, text.splitlines())) < 250
