@@ -393,3 +393,16 @@ def test_a_saved_plan_is_carried_out_but_for_its_conflicts() -> None:
         assert reseller.converged() == ["0"]
 
     _play(scenario, 2)
+
+
+def test_an_account_has_one_lease_whichever_host_it_is_reached_at() -> None:
+    """The vendor's hosts share an account's lease; another API's account of the same id has one of its own."""
+
+    async def scenario(reseller: _Reseller) -> None:
+        names = {
+            reseller.fleet._lease_name(Site(None, endpoint), "7")
+            for endpoint in ("solapi", "solapi-static", "coolsms", "coolsms-rest", "http://127.0.0.1:1")
+        }
+        assert names == {"vendor 7", "http://127.0.0.1:1 7"}
+
+    _play(scenario, [_account(0, 1)])

@@ -136,7 +136,7 @@ _HOSTILE: Final = (
 
 PROFILES: Final = {
     "calm": Profile((), 0.0, 0),
-    "flaky": Profile(_FLAKY, 0.15, 2),
+    "flaky": Profile(_FLAKY, 0.1, 2),
     "hostile": Profile(_HOSTILE, 0.35, 3),
 }
 """Faults that a correct client survives: those that end an account's run for good happen only by script."""
