@@ -117,7 +117,8 @@ def test_foreign_text_stays_on_its_line() -> None:
     """Whatever a field holds, a line is one line without anything that a terminal obeys."""
     evil = "\x1b[2J\r\n\u2028\u202e\ud800" + "x" * 10_000
     names = ("event", "account", "phone", "action", "outcome", "before", "after", "http_status", "error_code", "other")
-    line = shown(everything=True, counts={evil: 1}, **dict.fromkeys(names, evil))
+    fields: dict[str, Any] = dict.fromkeys(names, evil)
+    line = shown(everything=True, counts={evil: 1}, **fields)
     assert line is not None
     assert {char for char in line if not char.isprintable()} == {"\n"}
     assert line.index("\n") == len(line) - 1
