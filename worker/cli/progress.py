@@ -74,11 +74,11 @@ class Progress:
             sys.stderr.buffer.write(data)
             return
         from rich.ansi import AnsiDecoder
+        from rich.text import Text
 
-        # by hand, as rich would also end a line at what JSON leaves alone, such as U+2028
-        decode = AnsiDecoder().decode_line
-        for line in data.decode(errors="replace").removesuffix("\n").split("\n"):
-            self._bar.console.print(decode(line), soft_wrap=True)
+        # line by line, as rich would also end one at U+2028 and the like
+        lines = data.decode(errors="replace").removesuffix("\n").split("\n")
+        self._bar.console.print(Text("\n").join(map(AnsiDecoder().decode_line, lines)), soft_wrap=True)
 
     def flush(self) -> None:
         """Let go of the lines."""
@@ -99,5 +99,5 @@ class Progress:
             get_time=time.monotonic,
             transient=True,
         )
-        bar.add_task("", total=self._total, rate="")
+        bar.add_task("", total=self._total, completed=self._done, rate="")
         return bar
