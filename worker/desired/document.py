@@ -23,8 +23,8 @@ _DIGITS: Final = 9
 """Digits of a count: more numbers than this says there are not."""
 
 _variable: Final = re.compile("[A-Za-z_][A-Za-z0-9_]*").fullmatch
-_secret: Final = re.compile("(?=.*[0-9])[A-Za-z0-9]{16,}").fullmatch
-"""What the vendor's keys and secrets look like, and names of variables and files hardly ever do."""
+_secret: Final = re.compile("NCS[0-9A-Z]{13}|(?=.*[0-9])[0-9A-Z]{32}", re.IGNORECASE).fullmatch
+"""What the vendor's keys and secrets look like, and names of variables and files do not."""
 
 
 class Document:
