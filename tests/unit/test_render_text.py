@@ -445,7 +445,7 @@ def test_errors_of_many_kinds_are_brief() -> None:
 
 
 def test_note_is_beside_or_below() -> None:
-    """A note that fits stands beside its number, a longer one below it, and one too long for a line is cut there."""
+    """A note is one line: beside its number if it fits, else below it, and if it is too long there too, cut."""
 
     def noted(note: str, owner: str | None = None) -> list[str]:
         change = Change("01012345678", Action.ACTIVATE, "INACTIVE", "ACTIVE", "listed", note, owner)
@@ -455,6 +455,7 @@ def test_note_is_beside_or_below() -> None:
     below = " " * 14
     assert noted("n" * 32) == [f"{row}  {'n' * 32}", f"{below}listed"]
     assert noted("n" * 33) == [row, below + "n" * 33, f"{below}listed"]
+    assert noted("a\n\n  b\t", " \u3000 ") == [f"{row}  a b", f"{below}listed"]
     assert noted("가" * 400, "o" * 400) == [row, f"{below}{'가' * 29}… · {'o' * 3}…", f"{below}listed"]
 
 

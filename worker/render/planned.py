@@ -77,7 +77,8 @@ def _planned(account: AccountPlan, paint: Paint, columns: int) -> Iterator[str]:
 
 
 def _change(change: Change) -> Row:
-    remark = " · ".join(safe(text, _NOTE_COLUMNS) for text in (change.note, change.owner) if text)
+    words = (" ".join(text.split()) for text in (change.note, change.owner) if text)
+    remark = " · ".join(safe(text, _NOTE_COLUMNS) for text in words if text)
     what = f"{change.observed} → {change.desired}" if change.action.writes else apart(change.observed, change.desired)
     return Row(change.phone, what, remark)
 
