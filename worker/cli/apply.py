@@ -2,23 +2,22 @@
 
 import asyncio
 import sys
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from worker.cli import inputs, options
+from worker.cli import inputs, options, sources
 from worker.cli import plan as planning
-from worker.errors import Declined, PlanFileError, UsageError
+from worker.errors import Declined, PlanFileError, Problem, UsageError
 
 if TYPE_CHECKING:
     from worker.cli.session import Session
     from worker.model import AccountResult, DesiredAccount, Result
     from worker.plan import SavedPlan
     from worker.reconcile import Draft, Terms
+    from worker.settings import Settings
 
 __all__ = ["command"]
 
@@ -30,89 +29,86 @@ _PLAN_CAP: Final = 256 << 20
 
 @click.command("apply", short_help="Plan, ask, write and verify.")
 @click.argument("planfile", required=False)
-@options.files
-@options.settings
-@options.accounts
-@options.selection
-@options.allow
-@options.document
-@options.logging
+@options.common
 @click.option("-y", "--yes", is_flag=True, help="Do not ask. Without a terminal it must be given.")
 @click.option("--dry-run", is_flag=True, help="Plan and stop there, as `senderid plan` does.")
-@click.pass_context
-def command(
-    ctx: click.Context,
-    *,
-    planfile: str | None,
-    paths: Sequence[str],
-    settings_path: str | None,
-    accounts: Sequence[str],
-    only: Sequence[str],
-    exclude: Sequence[str],
-    allow: Sequence[str],
-    form: str,
-    output: str | None,
-    no_color: bool,
-    log_format: str | None,
-    log_level: str | None,
-    yes: bool,
-    dry_run: bool,
-) -> int:
+def command(*, planfile: str | None, yes: bool, dry_run: bool, **common: Any) -> int:
     """Plan, ask, write and verify. With PLANFILE, carry out exactly that saved plan and ask nothing.
 
     Exit status 0 converged, 1 error, 3 some numbers did not converge, 4 refused, 5 another run holds the account.
     """
-    if planfile is not None and (paths or accounts or only or exclude or dry_run):
-        raise UsageError(
-            "a saved plan is applied as it is: -f, --account, --only, --exclude and --dry-run do not go with it"
-        )
-    if dry_run:
-        given = {name: value for name, value in ctx.params.items() if name not in {"planfile", "yes", "dry_run"}}
-        status: int = ctx.invoke(planning.command, **given, out=None, detailed_exitcode=False)
-        return status
-    asks = planfile is None and not yes
-    if asks and ("-" in paths or not sys.stdin.isatty()):
-        raise UsageError("there is no terminal to ask on: look at the plan (senderid plan), then apply with --yes")
-    settings = inputs.load_settings(settings_path, {"log.format": log_format, "log.level": log_level})
-    rules = inputs.read_rules(allow)
-    saved = None if planfile is None else _open(planfile)
-    desired = () if saved is not None else inputs.load_accounts(paths, accounts)
-    selection = inputs.read_selection(only, exclude, desired)
+    given = options.Common(**common)
+    if planfile is not None:
+        if given.paths or given.accounts or given.only or given.exclude or dry_run:
+            raise UsageError(
+                "a saved plan is applied as it is: -f, --account, --only, --exclude and --dry-run do not go with it"
+            )
+        return _apply_saved(planfile, given)
+    return planning.plan(given) if dry_run else _apply(given, asks=not yes)
 
-    from worker.cli import session
-    from worker.cli.status import of_result
+
+def _apply(given: options.Common, *, asks: bool) -> int:
+    if asks and ("-" in given.paths or not _terminal()):
+        raise UsageError("there is no terminal to ask on: look at the plan (senderid plan), then apply with --yes")
+    settings = inputs.load_settings(given.settings_path, given.overrides)
+    rules = inputs.read_rules(given.allow)
+    desired = inputs.load_accounts(given.paths, given.accounts)
+    selection = inputs.read_selection(given.only, given.exclude, desired)
+
     from worker.reconcile import Terms
 
     terms = Terms(settings.safety, selection, rules)
 
+    async def carry_out(run: "Session") -> "list[AccountResult]":
+        drafts = await planning.draw(run, desired, terms)
+        if asks or (given.form == "text" and given.output is None):
+            _show(drafts, given)
+        return await _carry_out(run, desired, drafts, terms, asks=asks)
+
+    return _run(carry_out, settings, given)
+
+
+def _apply_saved(path: str, given: options.Common) -> int:
+    settings = inputs.load_settings(given.settings_path, given.overrides)
+    rules = inputs.read_rules(given.allow)
+    saved = _open(path)
+
+    async def carry_out(run: "Session") -> "list[AccountResult]":
+        run.log.info("run.started", accounts=len(saved.accounts), fingerprint=saved.fingerprint)
+        run.progress.expect(sum(len(account.changes) for account in saved.accounts))
+        return await run.fleet.apply_saved(saved.accounts, rules | set(saved.allow), run.leases(), run.progress)
+
+    return _run(carry_out, settings, given)
+
+
+def _run(
+    carry_out: "Callable[[Session], Awaitable[list[AccountResult]]]", settings: "Settings", given: options.Common
+) -> int:
+    """Carry out, tell the result; the exit status."""
+    from worker.cli import session
+    from worker.cli.status import of_result
+
     async def verb(run: "Session") -> int:
-        if saved is not None:
-            run.log.info("run.started", accounts=len(saved.accounts), fingerprint=saved.fingerprint)
-            run.progress.expect(sum(len(account.changes) for account in saved.accounts))
-            results = await run.fleet.apply_saved(saved.accounts, rules | set(saved.allow), run.leases(), run.progress)
-        else:
-            drafts = await planning.draw(run, desired, terms)
-            shown = form == "text" and output is None
-            if shown or asks:
-                _show(drafts, to_stdout=shown, no_color=no_color)
-            results = await _carry_out(run, desired, drafts, terms, asks=asks)
-        result = _result(run, results)
-        run.log.info("run.finished", outcome=result.outcome, counts=_counts(result))
+        result = _result(run, await carry_out(run))
+        run.log.info("run.finished", outcome=result.outcome, counts=session.total(result.accounts))
         run.progress.finish()
-        _print(result, form, output, no_color=no_color)
+        _print(result, given)
         return of_result(result)
 
-    return session.run(verb, settings, no_color=no_color, progress=True)
+    return session.run(verb, settings, no_color=given.no_color, progress=True)
+
+
+def _terminal() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty()
 
 
 def _open(path: str) -> "SavedPlan":
     from worker.plan import unseal
 
-    try:
-        with Path(path).open("rb") as file:
-            data = file.read(_PLAN_CAP + 1)
-    except OSError as error:
-        raise PlanFileError(f"{path}: the plan file cannot be read: {error.strerror}") from None
+    read = sources.read_file(path, wanted="the file that plan --out wrote", cap=_PLAN_CAP)
+    if isinstance(read, Problem):
+        raise PlanFileError(f"{read.source}: {read.message}")
+    _, data = read
     if len(data) > _PLAN_CAP:
         raise PlanFileError(f"{path}: this is no plan file: it is longer than any")
     try:
@@ -121,10 +117,10 @@ def _open(path: str) -> "SavedPlan":
         raise PlanFileError(f"{path}: {error}") from None
 
 
-def _show(drafts: "Sequence[Draft]", *, to_stdout: bool, no_color: bool) -> None:
+def _show(drafts: "Sequence[Draft]", given: options.Common) -> None:
     plan = planning.document(drafts)
-    if to_stdout:
-        planning.show(plan, "text", None, no_color=no_color)
+    if given.form == "text" and given.output is None:
+        planning.show(plan, given)
     else:
         # stdout is the result document's
         from worker.render import text
@@ -181,18 +177,11 @@ def _result(run: "Session", accounts: "Sequence[AccountResult]") -> "Result":
     )
 
 
-def _print(result: "Result", form: str, output: str | None, *, no_color: bool) -> None:
+def _print(result: "Result", given: options.Common) -> None:
     from worker.cli.session import colors, emit
     from worker.render import documents, text
 
-    if form == "json":
-        emit(documents.encode(result), output)
+    if given.form == "json":
+        emit(documents.encode(result), given.output)
     else:
-        emit(text.result(result, color=output is None and colors(no_color=no_color)), output)
-
-
-def _counts(result: "Result") -> dict[str, int]:
-    total = Counter[str]()
-    for account in result.accounts:
-        total.update(account.counts)
-    return dict(total)
+        emit(text.result(result, color=given.output is None and colors(no_color=given.no_color)), given.output)

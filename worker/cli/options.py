@@ -1,12 +1,13 @@
-"""Options that several verbs share, and the values that they come to."""
+"""Options that several verbs share, and what was given of them."""
 
 from collections.abc import Callable
 from functools import reduce
 from typing import Any, Final, TypeVar
 
 import click
+from msgspec import Struct
 
-__all__ = ["accounts", "allow", "document", "files", "logging", "selection", "settings"]
+__all__ = ["Common", "common", "document", "files", "logging", "settings"]
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 Decorator = Callable[[Decorated], Decorated]
@@ -39,22 +40,21 @@ settings: Final = _all(
     ),
 )
 
-accounts: Final = _all(
+_accounts: Final = _all(
     click.option("--account", "accounts", metavar="NAME", multiple=True, help="Only this account. Repeatable."),
 )
 
-selection: Final = _all(
+_selection: Final = _all(
     click.option("--only", metavar="PHONE", multiple=True, help="Only this number. Repeatable."),
     click.option("--exclude", metavar="PHONE", multiple=True, help="All but this number. Repeatable."),
 )
 
-allow: Final = click.option(
+_allow: Final = click.option(
     "--allow",
     metavar="RULE",
     multiple=True,
     help="Let a plan through that this safety rule refuses: max-deactivations, min-active or all. Repeatable.",
 )
-
 
 document: Final = _all(
     click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="What to print. [text]"),
@@ -72,3 +72,27 @@ logging: Final = _all(
         "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="The lowest level. [info]"
     ),
 )
+
+common: Final = _all(files, settings, _accounts, _selection, _allow, document, logging)
+"""What `plan` and `apply` share."""
+
+
+class Common(Struct, frozen=True, kw_only=True):
+    """What was given of `common`."""
+
+    paths: tuple[str, ...]
+    settings_path: str | None
+    accounts: tuple[str, ...]
+    only: tuple[str, ...]
+    exclude: tuple[str, ...]
+    allow: tuple[str, ...]
+    form: str
+    output: str | None
+    no_color: bool
+    log_format: str | None
+    log_level: str | None
+
+    @property
+    def overrides(self) -> dict[str, object]:
+        """The settings that options override, by their dotted names."""
+        return {"log.format": self.log_format, "log.level": self.log_level}

@@ -1,9 +1,8 @@
 """`senderid plan`: what would it take? Nothing here can write to an account."""
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,43 +14,27 @@ if TYPE_CHECKING:
     from worker.reconcile import Draft, Terms
     from worker.settings import Settings
 
-__all__ = ["command", "document", "draw", "show"]
+__all__ = ["command", "document", "draw", "plan", "show"]
 
 
 @click.command("plan", short_help="Show what would change. Writes nothing.")
-@options.files
-@options.settings
-@options.accounts
-@options.selection
-@options.allow
-@options.document
-@options.logging
+@options.common
 @click.option("--out", metavar="PLANFILE", help="Save the plan; `senderid apply PLANFILE` carries out exactly it.")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when changes are pending, 3 when some cannot be.")
-def command(
-    *,
-    paths: Sequence[str],
-    settings_path: str | None,
-    accounts: Sequence[str],
-    only: Sequence[str],
-    exclude: Sequence[str],
-    allow: Sequence[str],
-    form: str,
-    output: str | None,
-    no_color: bool,
-    log_format: str | None,
-    log_level: str | None,
-    out: str | None,
-    detailed_exitcode: bool,
-) -> int:
+def command(*, out: str | None, detailed_exitcode: bool, **common: Any) -> int:
     """Compare the desired state with the accounts and show what would change. Writes nothing.
 
     Exit status 0 when the plan could be made, 1 when an account could not be read, 4 when a safety rule refuses it.
     """
-    settings = inputs.load_settings(settings_path, {"log.format": log_format, "log.level": log_level})
-    desired = inputs.load_accounts(paths, accounts)
-    selection = inputs.read_selection(only, exclude, desired)
-    rules = inputs.read_rules(allow)
+    return plan(options.Common(**common), out=out, detailed=detailed_exitcode)
+
+
+def plan(given: options.Common, *, out: str | None = None, detailed: bool = False) -> int:
+    """Plan and show; the exit status. `out` is where to save the plan, `detailed` tells pending changes from none."""
+    settings = inputs.load_settings(given.settings_path, given.overrides)
+    desired = inputs.load_accounts(given.paths, given.accounts)
+    selection = inputs.read_selection(given.only, given.exclude, desired)
+    rules = inputs.read_rules(given.allow)
 
     from worker.cli import session
     from worker.cli.status import of_plans
@@ -63,15 +46,14 @@ def command(
         drafts = await draw(run, desired, terms)
         for draft in drafts:
             tell_planned(draft, run.log.bind(account=draft.plan.account))
-        plan = document(drafts)
+        made = document(drafts)
         if out is not None:
             _save(Path(out), settings, desired, drafts, terms)
-        show(plan, form, output, no_color=no_color)
-        status = of_plans(plan.accounts, detailed=detailed_exitcode)
-        run.log.info("run.finished", counts=_counts(plan))
-        return status
+        show(made, given)
+        run.log.info("run.finished", counts=session.total(made.accounts))
+        return of_plans(made.accounts, detailed=detailed)
 
-    return session.run(verb, settings, no_color=no_color)
+    return session.run(verb, settings, no_color=given.no_color)
 
 
 async def draw(run: "Session", desired: "Sequence[DesiredAccount]", terms: "Terms") -> "list[Draft]":
@@ -90,15 +72,15 @@ def document(drafts: "Sequence[Draft]") -> "Plan":
     return Plan(created_at=now(), fingerprint=fingerprint(plans), accounts=plans)
 
 
-def show(plan: "Plan", form: str, output: str | None, *, no_color: bool) -> None:
+def show(plan: "Plan", given: options.Common) -> None:
     """Print a plan, or write it to a file."""
     from worker.cli.session import colors, emit
     from worker.render import documents, text
 
-    if form == "json":
-        emit(documents.encode(plan), output)
+    if given.form == "json":
+        emit(documents.encode(plan), given.output)
     else:
-        emit(text.plan(plan, color=output is None and colors(no_color=no_color)), output)
+        emit(text.plan(plan, color=given.output is None and colors(no_color=given.no_color)), given.output)
 
 
 def _save(
@@ -122,10 +104,3 @@ def _save(
     )
     plan = SavedPlan.of(accounts, created_at=now(), version=__version__, allow=terms.allow)
     replace(path, seal(plan), mode=0o600)
-
-
-def _counts(plan: "Plan") -> dict[str, int]:
-    total = Counter[str]()
-    for account in plan.accounts:
-        total.update(account.counts)
-    return dict(total)

@@ -6,7 +6,8 @@ import secrets
 import signal
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,10 +22,11 @@ from worker.cli.progress import Progress
 from worker.cli.status import ExitStatus
 from worker.errors import Interrupted
 from worker.fleet import Fleet
+from worker.model import AccountPlan, AccountResult
 from worker.settings import Settings
 from worker.solapi.transport import Transport
 
-__all__ = ["Session", "colors", "emit", "now", "run", "state_folder"]
+__all__ = ["Session", "colors", "emit", "now", "run", "state_folder", "total"]
 
 _SIGNALS: Final = {signal.SIGINT: ExitStatus.SIGINT, signal.SIGTERM: ExitStatus.SIGTERM}
 
@@ -81,6 +83,14 @@ def replace(path: Path, data: bytes, *, mode: int) -> None:
         with suppress(OSError):
             Path(name).unlink()
         raise
+
+
+def total(accounts: Iterable[AccountPlan] | Iterable[AccountResult]) -> dict[str, int]:
+    """The numbers of all accounts by action or outcome."""
+    counts = Counter[str]()
+    for account in accounts:
+        counts.update(account.counts)
+    return dict(counts)
 
 
 class Session:

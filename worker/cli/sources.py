@@ -36,9 +36,12 @@ def read(paths: Sequence[str], stdin: Callable[[int], bytes]) -> Iterator[tuple[
 
 
 def read_file(
-    path: str, seen: dict[_Identity, str] | None = None, wanted: str = "a file"
+    path: str, seen: dict[_Identity, str] | None = None, wanted: str = "a file", cap: int = FILE_CAP
 ) -> tuple[str, bytes] | Problem:
-    """A file's name and its bytes, or why it cannot be read. `seen` has files that were read, and gains this one."""
+    """A file's name and its bytes, at most one more than `cap`, or why it cannot be read.
+
+    `seen` has files that were read, and gains this one.
+    """
     if not path.isprintable():
         # lines with the file's name go to terminals and logs
         return Problem(_named(path), 1, 1, "the name has characters that cannot be shown: rename the file or folder")
@@ -54,7 +57,7 @@ def read_file(
             identity = (found.st_dev, found.st_ino)
             if seen is not None and identity in seen:
                 return Problem(path, 1, 1, f"this is the same file as {seen[identity]}: give it once")
-            data = file.read(FILE_CAP + 1)
+            data = file.read(cap + 1)
     except OSError as error:
         return Problem(path, 1, 1, f"cannot be read: {error.strerror}")
     if seen is not None:
