@@ -25,6 +25,7 @@ _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 _FORBIDDEN: Final = frozenset({"authorization", "authentication", "signature", "salt", "secret", "apisecret"})
 """Names of fields that are left out, in any letter case, with or without what joins their words."""
+_OURS: Final = frozenset({"timestamp", "level"})
 _JOINTS: Final = str.maketrans("", "", "-_ ")
 _HEADER: Final = re.compile(
     r"""(?ix) (?<![a-z0-9])
@@ -199,7 +200,7 @@ class _Clean:
                 short = isinstance(value, str) and len(value) <= self._harmless
                 if name in self._names:
                     line[name] = value if short else self._clean(value)
-                elif not _forbidden(name):
+                elif name not in _OURS and not _forbidden(name):
                     line[self._name(name)] = self._clean(value)
         return line
 

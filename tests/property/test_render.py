@@ -322,6 +322,7 @@ CANARY = "c4naryc4naryc4nary"
 @given(fields, hostile)
 @example(dict.fromkeys(LONG, LONG), LONG[0])
 @example({CANARY: {CANARY: [CANARY]}}, CANARY)
+@example({"timestamp": [], "level": 1}, "event")
 @example({"salt": CANARY, "text": f"{CANARY}\ud800{CANARY}"}, f"signature={CANARY}")
 def test_any_log_line_is_one_object(fields: dict[str, Any], event: str) -> None:
     """A JSON line of any fields is one line and one object, with every field that is not None and no secret."""

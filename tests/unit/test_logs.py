@@ -134,6 +134,13 @@ def test_fields_that_are_none_are_left_out() -> None:
     assert logged(a=None, b=0, c="", d=False, e=[None]).keys() == {"timestamp", "level", "event", "b", "c", "d", "e"}
 
 
+def test_time_and_level_are_the_logs_own() -> None:
+    """No field takes the place of a line's time or level."""
+    line = logged(timestamp="never", level=["loud"])
+    assert line["level"] == "info"
+    assert datetime.fromisoformat(line["timestamp"]).tzinfo is UTC
+
+
 def test_timestamps_are_utc(monkeypatch: pytest.MonkeyPatch) -> None:
     """A timestamp is UTC to the millisecond with Z, each second's as the clock says, the epoch's first included."""
     stream = Stream()

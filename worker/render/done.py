@@ -1,7 +1,7 @@
 """A result as a person reads it: what went wrong first, with what to do; what is in order only as a count."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -106,14 +106,16 @@ def _done(account: AccountResult, paint: Paint, columns: int) -> Iterator[str]:
 
 def _grouped(numbers: Sequence[NumberResult]) -> list[list[NumberResult]]:
     """Numbers with the same outcome and error together; if errors are many and differ, by code, or by outcome alone."""
+    groupings = (_by(kind, numbers) for kind in _KINDS)
+    found = next(found for found in groupings if len(found) <= MANY)
+    return sorted(found, key=lambda some: _ORDER.index(some[0].outcome))
+
+
+def _by(kind: Callable[[NumberResult], object], numbers: Sequence[NumberResult]) -> Collection[list[NumberResult]]:
     found: dict[tuple[Outcome, object], list[NumberResult]] = {}
-    for kind in _KINDS:
-        found = {}
-        for number in numbers:
-            found.setdefault((number.outcome, kind(number)), []).append(number)
-        if len(found) <= MANY:
-            break
-    return sorted(found.values(), key=lambda some: _ORDER.index(some[0].outcome))
+    for number in numbers:
+        found.setdefault((number.outcome, kind(number)), []).append(number)
+    return found.values()
 
 
 def _number(number: NumberResult) -> Row:

@@ -33,7 +33,7 @@ _WRITTEN: Final = frozenset({"plan", "result"})
 
 _LARGEST: Final = 999_999_999
 
-_LITERAL: Final = "^(?=.*[0-9])[A-Za-z0-9]{16,}$"
+_LITERAL: Final = "^([Nn][Cc][Ss][0-9A-Za-z]{13}|(?=.*[0-9])[0-9A-Za-z]{32})$"
 """What looks like a key or a secret itself."""
 
 _PHONE_TEXT: Final = r"^[0-9+().\- \u00a0\u2007\u2009\u202f\u3000\u2010-\u2015\u2212]{3,40}$"

@@ -22,7 +22,7 @@ def safe(text: str, limit: int | None = None) -> str:
         text = normalize("NFC", text)
     if not text.isprintable():
         text = "".join(char if char.isprintable() else " " if char.isspace() else "\ufffd" for char in text)
-    return text if limit is None or width(text) <= limit else next(_cut(text, limit - 1), "") + "…"
+    return text if limit is None or width(text) <= limit else next(_cut(text, limit - 1)) + "…"
 
 
 def width(text: str) -> int:
@@ -64,8 +64,7 @@ def _cut(text: str, columns: int) -> Iterator[str]:
         if taken > columns and index > start:
             yield text[start:index]
             start, taken = index, width(char)
-    if text:
-        yield text[start:]
+    yield text[start:]
 
 
 class Paint:
