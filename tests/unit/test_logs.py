@@ -312,7 +312,8 @@ def test_secrets_are_learnt_on_the_way() -> None:
 
 def test_short_secret_is_taken_out_of_short_texts() -> None:
     """Texts are short enough to be let through only if they are shorter than every secret."""
-    assert logged("abcd", value="xabcdx", other="abc")["value"] == "x[removed]x"
+    assert logged("abcd", value="xabcdx")["value"] == "x[removed]x"
+    assert logged("abcd", value="abcd")["value"] == "[removed]"
 
 
 def test_secrets_are_asked_for_at_every_line_and_learnt_once() -> None:

@@ -101,7 +101,7 @@ def test_bar_after_a_second(clock: Clock, terminal: Terminal) -> None:
 
 
 def test_bar_is_taken_away(clock: Clock, terminal: Terminal) -> None:
-    """At the end the bar is erased and the cursor shown again, once, however often the end is told."""
+    """At the end the bar is erased and the cursor shown, once, however often it ends; lines then go straight on."""
     with redirect_stderr(terminal), Progress(enabled=True) as progress:
         progress.expect(20)
         advanced(progress, clock, 20)
@@ -111,7 +111,9 @@ def test_bar_is_taken_away(clock: Clock, terminal: Terminal) -> None:
         assert ended.count(SHOWN) == 1
         progress.finish()
         advanced(progress, clock, 20)
-    assert terminal.raw == ended
+        assert terminal.raw == ended
+        progress.write(b"\x0bas it is\n")
+    assert terminal.raw == f"{ended}\x0bas it is\n"
 
 
 def test_end_without_a_bar(terminal: Terminal) -> None:
