@@ -12,7 +12,7 @@ from yarl import URL
 
 from worker.errors import AccountRejected, Ambiguous, ApiError, ConnectionFailed, ServerError
 from worker.settings import Timeout
-from worker.solapi.transport import Answer, Transport, _whole
+from worker.solapi.transport import Answer, Transport, _ended
 
 Play = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
@@ -78,16 +78,20 @@ async def _floods(writer: asyncio.StreamWriter) -> None:
         await writer.drain()
 
 
-async def test_the_beginning_of_a_long_reply_is_kept() -> None:
-    """A reply to a write is read to its end, and only its beginning is kept, whether or not its length is told."""
+@pytest.mark.parametrize("moment", [0.02, 0.0])
+async def test_the_beginning_of_a_long_reply_is_kept(monkeypatch: pytest.MonkeyPatch, moment: float) -> None:
+    """A reply is read to its end and its beginning kept, whether its length is told or not, and it is fast or slow."""
+    monkeypatch.setattr("worker.solapi.transport._MOMENT", moment)
     told = await _exchange(_says(_head(len(_LONG)), _LONG[:9], _LONG[9:]))
     untold = await _exchange(_says(_BOUNDLESS + b"\r\n", _chunk(_LONG[:9]), _chunk(_LONG[9:]), _chunk(b"")))
     for answer in (told, untold):
         assert (answer.raw, answer.complete) == (_LONG[: 16 << 10], False)
 
 
-async def test_a_short_reply_is_whole() -> None:
-    """A reply that fits is kept as it is, an empty one too."""
+@pytest.mark.parametrize("moment", [0.02, 0.0])
+async def test_a_short_reply_is_whole(monkeypatch: pytest.MonkeyPatch, moment: float) -> None:
+    """A reply that fits is kept as it is, an empty one too, whether it comes fast or slowly."""
+    monkeypatch.setattr("worker.solapi.transport._MOMENT", moment)
     assert (await _exchange(_says(_head(3), b"yes")))[2:] == (b"yes", True)
     assert (await _exchange(_says(_BOUNDLESS + b"\r\n", _chunk(b"yes"), _chunk(b""))))[2:] == (b"yes", True)
     assert (await _exchange(_says(_head(0))))[2:] == (b"", True)
@@ -113,7 +117,7 @@ async def test_a_body_that_broke_off_before_anybody_waited_is_an_error_at_once()
     body = aiohttp.StreamReader(BaseProtocol(loop), 1, loop=loop)
     body.set_exception(aiohttp.ClientPayloadError("broken"))
     with pytest.raises(aiohttp.ClientPayloadError):
-        await _whole(body, loop.time() + 60)
+        await _ended(body, loop.time() + 60)
 
 
 async def test_a_connection_is_used_again_after_a_dropped_body() -> None:

@@ -1,6 +1,7 @@
 """The simulated API's server: the checks that the real one makes, in its order, and the faults on the way."""
 
 import asyncio
+import gzip
 import re
 import time
 from collections import defaultdict, deque
@@ -243,10 +244,12 @@ class Sandbox:
         response.headers["Date"] = formatdate(self._clock(), usegmt=True)
         response.headers.update(answered.headers)
         whole = answered.body
-        if "Content-Encoding" not in answered.headers and len(whole) > _GZIP_FROM:
-            response.enable_compression(None)
+        liked = "gzip" in request.headers.get("Accept-Encoding", "")
+        if liked and "Content-Encoding" not in answered.headers and len(whole) > _GZIP_FROM:
+            response.headers["Content-Encoding"] = "gzip"
+            whole = gzip.compress(whole, 1)
+        response.headers["Content-Length"] = str(len(whole) * answered.repeat)
         if answered.cut is Cut.HALFWAY:
-            response.headers["Content-Length"] = str(len(whole))
             whole = whole[: len(whole) // 2]
         with suppress(ConnectionError):
             await response.prepare(request)

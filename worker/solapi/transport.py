@@ -30,7 +30,9 @@ _PIECE: Final = _MIB
 """Bytes that are decompressed at once."""
 
 _READ_BUFFER: Final = _MIB
-"""Bytes of a body that may wait to be read: the reply of an account of 30,000 numbers."""
+"""Half of the bytes of a body that may wait to be read: twice this is the reply of an account of 60,000 numbers."""
+_MOMENT: Final = 0.02
+"""Seconds in which most bodies come whole."""
 _KEPT: Final = 16 << 10
 """Bytes that are kept of an answer which is not read as a document: every error, and the reply of a small account."""
 _PEEK: Final = 64
@@ -194,30 +196,33 @@ class Transport:
 
 async def _beginning(response: ClientResponse, deadline: float) -> Answer:
     """The answer with the beginning of its body; the rest is read and dropped."""
-    content = response.content
-    if (response.content_length or _READ_BUFFER + 1) <= _READ_BUFFER:
-        # it fits into the buffer: being woken once costs half as much as being woken for each piece
-        if not content.is_eof():
-            await _whole(content, deadline)
-        raw = content.read_nowait(_KEPT)
-        return Answer(response.status, response.headers, raw, complete=content.at_eof())
-    kept = bytearray()
-    size = 0
-    async for chunk in content.iter_any():
-        kept += chunk[: _KEPT - len(kept)]
-        size += len(chunk)
-        if size > _RAW_CAP:
+    content, kept, dropped = response.content, b"", 0
+    while not (content.is_eof() or await _ended(content, deadline)):
+        # it is slow, or longer than the buffer: make room
+        piece = content.read_nowait()
+        wanted = piece[: _KEPT - len(kept)]
+        kept += wanted
+        dropped += len(piece) - len(wanted)
+        if dropped > _RAW_CAP:
             raise AccountRejected(f"the answer is longer than {_RAW_CAP // _MIB} MiB", http_status=response.status)
-    return Answer(response.status, response.headers, bytes(kept), complete=len(kept) == size)
+    kept += content.read_nowait(_KEPT - len(kept))
+    return Answer(response.status, response.headers, kept, complete=content.at_eof() and not dropped)
 
 
-async def _whole(content: aiohttp.StreamReader, deadline: float) -> None:
-    """Wait until everything is in the buffer, with the errors and the timeout that only reading knows by itself."""
+async def _ended(content: aiohttp.StreamReader, deadline: float) -> bool:
+    """Whether a body came to its end within a moment. To be woken for each of its pieces costs far more than that."""
     failed = content.exception()
     if failed is not None:
         raise failed
-    async with asyncio.timeout_at(deadline):
-        await content.wait_eof()
+    moment = asyncio.get_running_loop().time() + _MOMENT
+    try:
+        async with asyncio.timeout_at(min(moment, deadline)):
+            await content.wait_eof()
+    except TimeoutError:
+        if moment < deadline:
+            return False
+        raise
+    return True
 
 
 def transport_error(error: BaseException, *, write: bool) -> ApiError:
