@@ -63,6 +63,7 @@ _UNWRITABLE: Final = "only ACTIVE and INACTIVE can be asked for; list one of the
 _MISSING: Final = "not registered on this account; register it with the vendor first, or take it off the list"
 _PROTECTED: Final = "protected; change it by hand, or lift its protection in the file"
 _UNMANAGED: Final = "registered but not listed; list it, or set unmanaged to ignore or deactivate"
+_UNMANAGED_FIXED: Final = "registered but not listed, in a status that cannot be written; set unmanaged to ignore it"
 _LISTED: Final = {Action.ACTIVATE: "listed as ACTIVE", Action.DEACTIVATE: "listed as INACTIVE"}
 _UNLISTED: Final = "not listed, and unmanaged is set to deactivate"
 
@@ -105,7 +106,7 @@ def _judge(want: Desired, seen: Status | None) -> tuple[Action, str]:
     if seen is None:
         return Action.MISSING, _MISSING
     if seen == want.status:
-        return Action.UNMANAGED, _UNMANAGED
+        return Action.UNMANAGED, _UNMANAGED if seen.writable else _UNMANAGED_FIXED
     if not seen.writable:
         return Action.BLOCKED, _BLOCKED.get(seen, _BLOCKED_UNKNOWN)
     if not want.status.writable:

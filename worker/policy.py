@@ -54,8 +54,9 @@ def adopt(desired: DesiredAccount, observed: ObservedAccount) -> Mapping[str, De
     """What every number should be, by its digits: the listed ones and, by the file's policy, the unlisted ones.
 
     Under `report` an unlisted number is wanted as it is. Under `deactivate` it is wanted INACTIVE where its status can
-    be written, and as it is elsewhere. Under `ignore` it is left out. `managed` is False for all of these. Where
-    nothing is unlisted the answer is the file's own mapping and not a copy.
+    be written, and as it is elsewhere. Under `ignore` it is left out. `managed` is False for all of these, except where
+    `deactivate` finds a number INACTIVE: that is as its file wants it. Where nothing is unlisted the answer is the
+    file's own mapping and not a copy.
     """
     if desired.unmanaged is Unmanaged.IGNORE:
         return desired.numbers
@@ -65,10 +66,11 @@ def adopt(desired: DesiredAccount, observed: ObservedAccount) -> Mapping[str, De
     for phone, number in observed.numbers.items():
         if phone in desired.numbers:
             continue
-        wanted = Status.INACTIVE if deactivate and number.status.writable else number.status
-        if wanted not in shared:
-            shared[wanted] = Desired(wanted, managed=False)
-        unlisted[phone] = shared[wanted]
+        status = number.status
+        if status not in shared:
+            wanted = Status.INACTIVE if deactivate and status.writable else status
+            shared[status] = Desired(wanted, managed=deactivate and status is Status.INACTIVE)
+        unlisted[phone] = shared[status]
     return desired.numbers | unlisted if unlisted else desired.numbers
 
 

@@ -71,7 +71,7 @@ def test_deactivate_wants_writable_unlisted_inactive() -> None:
     wanted = adopt(wanting(Unmanaged.DEACTIVATE), seeing(n0211="ACTIVE", n0222="INACTIVE", n0233="EXPIRED"))
     assert wanted == {
         "0211": Desired(Status.INACTIVE, managed=False),
-        "0222": Desired(Status.INACTIVE, managed=False),
+        "0222": Desired(Status.INACTIVE),
         "0233": Desired(Status.EXPIRED, managed=False),
     }
 

@@ -89,7 +89,7 @@ def _run(
     from worker.cli.status import of_result
 
     async def verb(run: "Session") -> int:
-        result = _result(run, await carry_out(run))
+        result = run.result(await carry_out(run))
         run.log.info("run.finished", outcome=result.outcome, counts=session.total(result.accounts))
         run.progress.finish()
         _print(result, given)
@@ -163,25 +163,12 @@ def _read_line(answer: "asyncio.Future[str]") -> None:
         answer.set_result(sys.stdin.readline())
 
 
-def _result(run: "Session", accounts: "Sequence[AccountResult]") -> "Result":
-    from worker.cli.session import now
-    from worker.cli.status import overall
-    from worker.model import Result
-
-    return Result(
-        run_id=run.run_id,
-        started_at=run.started_at,
-        finished_at=now(),
-        outcome=overall(account.outcome for account in accounts),
-        accounts=tuple(accounts),
-    )
-
-
 def _print(result: "Result", given: options.Common) -> None:
-    from worker.cli.session import colors, emit
+    from worker.cli.session import Page, emit
     from worker.render import documents, text
 
     if given.form == "json":
         emit(documents.encode(result), given.output)
     else:
-        emit(text.result(result, color=given.output is None and colors(no_color=given.no_color)), given.output)
+        page = Page.of(no_color=given.no_color, output=given.output)
+        emit(text.result(result, color=page.color, width=page.width), given.output)

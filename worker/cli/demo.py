@@ -13,7 +13,7 @@ from worker.model import Outcome
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from worker.cli.session import Session
+    from worker.cli.session import Page, Session
     from worker.model import AccountResult, Plan
     from worker.reconcile import Draft
     from worker.sandbox import Sandbox, SandboxAccount
@@ -47,17 +47,16 @@ def command(*, seed: int, no_color: bool) -> int:
 
     async def verb(run: "Session") -> int:
         async with Sandbox([account], faults="flaky", seed=seed) as sandbox:
-            return await _story(run, sandbox, account, color=session.colors(no_color=no_color))
+            return await _story(run, sandbox, account, session.Page.of(no_color=no_color))
 
     credentials = Credentials(account.api_key, Secret(account.api_secret))
     return session.run(verb, settings, resolver=Known(credentials), no_color=no_color)
 
 
-async def _story(run: "Session", sandbox: "Sandbox", account: "SandboxAccount", *, color: bool) -> int:
+async def _story(run: "Session", sandbox: "Sandbox", account: "SandboxAccount", page: "Page") -> int:
     from worker import desired
-    from worker.cli.session import emit, now
-    from worker.cli.status import overall
-    from worker.model import Result, RunOutcome
+    from worker.cli.session import emit
+    from worker.model import RunOutcome
     from worker.reconcile import Terms
     from worker.render import text
 
@@ -72,29 +71,23 @@ async def _story(run: "Session", sandbox: "Sandbox", account: "SandboxAccount", 
     loaded = desired.load([("demo.yaml", wanted.encode())]).accounts
     emit("\n2. senderid plan: what would change\n\n")
     drafts = await run.fleet.plan(loaded, Terms())
-    emit(text.plan(_document(drafts), color=color))
+    emit(text.plan(_document(drafts), color=page.color, width=page.width))
 
     emit("\n3. senderid apply: carried out, through everything that goes wrong on the way\n\n")
-    started = now()
     results = await run.fleet.apply(loaded, drafts, Terms(), lambda _: nullcontext(), run.progress)
-    outcome = overall(each.outcome for each in results)
-    emit(
-        text.result(
-            Result(run_id=run.run_id, started_at=started, finished_at=now(), outcome=outcome, accounts=tuple(results)),
-            color=color,
-        )
-    )
+    result = run.result(results)
+    emit(text.result(result, color=page.color, width=page.width))
 
     emit("\n4. senderid plan, once more\n\n")
     again = await run.fleet.plan(loaded, Terms())
-    emit(text.plan(_document(again), color=color))
+    emit(text.plan(_document(again), color=page.color, width=page.width))
 
     emit(
         _proof(
             sandbox, results, pending=sum(len(draft.plan.writes) for draft in again), seconds=time.monotonic() - began
         )
     )
-    settled = outcome is RunOutcome.CONVERGED and not any(draft.plan.writes or draft.error for draft in again)
+    settled = result.outcome is RunOutcome.CONVERGED and not any(draft.plan.writes or draft.error for draft in again)
     return ExitStatus.OK if settled else ExitStatus.UNCONVERGED
 
 

@@ -74,13 +74,14 @@ def document(drafts: "Sequence[Draft]") -> "Plan":
 
 def show(plan: "Plan", given: options.Common) -> None:
     """Print a plan, or write it to a file."""
-    from worker.cli.session import colors, emit
+    from worker.cli.session import Page, emit
     from worker.render import documents, text
 
     if given.form == "json":
         emit(documents.encode(plan), given.output)
     else:
-        emit(text.plan(plan, color=given.output is None and colors(no_color=given.no_color)), given.output)
+        page = Page.of(no_color=given.no_color, output=given.output)
+        emit(text.plan(plan, color=page.color, width=page.width), given.output)
 
 
 def _save(

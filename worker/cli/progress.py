@@ -23,8 +23,9 @@ class Progress:
     the bar with it and stops no run.
     """
 
-    def __init__(self, *, enabled: bool) -> None:
+    def __init__(self, *, enabled: bool, color: bool = True) -> None:
         self._enabled = enabled
+        self._color = color
         self._total = 0
         self._done = 0
         self._began = math.inf
@@ -95,7 +96,7 @@ class Progress:
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=Console(stderr=True, no_color=not self._color),
             get_time=time.monotonic,
             transient=True,
         )

@@ -3,15 +3,16 @@
 import asyncio
 import os
 import secrets
+import shutil
 import signal
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple, Self, TextIO
 
 import click
 from platformdirs import user_state_path
@@ -19,14 +20,18 @@ from platformdirs import user_state_path
 from worker import lease, logs
 from worker.cli.inputs import Resolver
 from worker.cli.progress import Progress
-from worker.cli.status import ExitStatus
+from worker.cli.status import ExitStatus, overall
 from worker.errors import Interrupted
 from worker.fleet import Fleet
-from worker.model import AccountPlan, AccountResult
+from worker.model import AccountPlan, AccountResult, Result
 from worker.settings import Settings
 from worker.solapi.transport import Transport
 
-__all__ = ["Session", "colors", "emit", "now", "run", "state_folder", "total"]
+__all__ = ["Page", "Session", "color", "emit", "now", "run", "state_folder", "total"]
+
+_NARROWEST: Final = 80
+_WIDEST: Final = 120
+"""Columns of a page: less makes tables break, more makes lines that nobody follows."""
 
 _SIGNALS: Final = {signal.SIGINT: ExitStatus.SIGINT, signal.SIGTERM: ExitStatus.SIGTERM}
 
@@ -42,9 +47,24 @@ def state_folder(settings: Settings) -> Path:
     return Path(path).expanduser().parent if path else user_state_path("senderid")
 
 
-def colors(*, no_color: bool) -> bool:
-    """Whether stdout is a terminal that may be coloured."""
-    return sys.stdout.isatty() and not no_color and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+def color(stream: TextIO, *, no_color: bool) -> bool:
+    """Whether a stream is a terminal that may be coloured."""
+    return stream.isatty() and not no_color and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+
+
+class Page(NamedTuple):
+    """What text is rendered for: whether it may be coloured, and how many columns it has."""
+
+    color: bool
+    width: int
+
+    @classmethod
+    def of(cls, *, no_color: bool, output: str | None = None) -> Self:
+        """The terminal behind stdout; elsewhere, and in files, a plain page."""
+        if output is not None or not sys.stdout.isatty():
+            return cls(color=False, width=_NARROWEST)
+        columns = shutil.get_terminal_size().columns
+        return cls(color=color(sys.stdout, no_color=no_color), width=min(max(columns, _NARROWEST), _WIDEST))
 
 
 def emit(document: str | bytes, output: str | None = None) -> None:
@@ -114,6 +134,16 @@ class Session:
         self.run_id = run_id
         self.started_at = now()
 
+    def result(self, accounts: Sequence[AccountResult]) -> Result:
+        """What became of the run, which ends now."""
+        return Result(
+            run_id=self.run_id,
+            started_at=self.started_at,
+            finished_at=now(),
+            outcome=overall(account.outcome for account in accounts),
+            accounts=tuple(accounts),
+        )
+
     def leases(self) -> Callable[[str], AbstractContextManager[None]]:
         """Contexts in which this run alone writes to an account on this host.
 
@@ -136,7 +166,8 @@ def run(
     """The exit status of `verb`, run with a session of its own; that of the signal where one arrived."""
     resolver = resolver or Resolver()
     terminal = sys.stderr.isatty()
-    bar = Progress(enabled=progress and terminal)
+    colored = color(sys.stderr, no_color=no_color)
+    bar = Progress(enabled=progress and terminal, color=colored)
     chosen = settings.log.format
     form = ("console" if terminal else "json") if chosen == "auto" else chosen
     sink = logs.Sink(bar, patient=form == "json")
@@ -144,7 +175,7 @@ def run(
         format=form,
         level=settings.log.level,
         sink=sink,
-        color=terminal and not no_color and "NO_COLOR" not in os.environ,
+        color=colored,
         secrets=lambda: resolver.secrets,
     )
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
