@@ -6,6 +6,7 @@ environment nor files: texts and mappings come in as arguments.
 
 import re
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
 from typing import Annotated, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
@@ -60,7 +61,8 @@ _WHOLE: Final = 100
 _share: Final = re.compile(r"(?P<number>[0-9]{1,9})(?P<percent> *%)?").fullmatch
 """A number of numbers, or a percentage of them."""
 
-_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_LABEL_CAP: Final = 63
+"""Characters between two dots of a host's name."""
 
 
 def endpoint(text: str) -> Endpoint:
@@ -78,7 +80,7 @@ def endpoint(text: str) -> Endpoint:
     told = f"endpoint {strictyaml.shown(text)}"
     try:
         parts = urlsplit(text)
-        host, _ = parts.hostname, parts.port
+        host, port = parts.hostname, parts.port
     except ValueError as error:
         msg = f"{told} is not a URL: {_lower(str(error))}"
         raise ValueError(msg) from None
@@ -89,10 +91,20 @@ def endpoint(text: str) -> Endpoint:
     if not text.isascii() or not text.isprintable() or " " in text or "\\" in text:
         msg = f"{told} has characters that no URL has: write them with %, and the host in its xn-- form"
         raise ValueError(msg)
-    if parts.scheme == "http" and host not in _LOOPBACK:
+    if port == 0 or not all(0 < len(label) <= _LABEL_CAP for label in host.removesuffix(".").split(".")):
+        msg = f"{told} has a host or a port that cannot be"
+        raise ValueError(msg)
+    if parts.scheme == "http" and not _loopback(host):
         msg = f"{told} is plain http: credentials go over https only (http is allowed to 127.0.0.1, ::1 and localhost)"
         raise ValueError(msg)
     return Endpoint(text.rstrip("/"))
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class RateLimit(Struct, frozen=True, forbid_unknown_fields=True):

@@ -153,6 +153,8 @@ def test_a_wrong_settings_file_is_told_at_its_place(command: Command, served: Se
         ("sandbox", "--rate-limit", "fast"),
         ("sandbox", "--state", "nowhere.json"),
         ("sandbox", "--port", "70000"),
+        ("sandbox", "--state", "d.yaml"),
+        ("sandbox", "--state", "d.yaml", "--numbers", "3"),
         ("schema", "everything"),
     ],
 )
@@ -232,7 +234,7 @@ def test_nobody_listens(command: Command, served: Served) -> None:
     command.environment["SENDERID_RETRY__BASE_SECONDS"] = "0.001"
     done = command("plan", "-f", "d.yaml")
     assert done.returncode == 1
-    assert "127.0.0.1:9" in done.stdout
+    assert "127.0.0.1:9 (Connection refused)" in done.stdout
     assert served.sandbox.wire == []
 
 
@@ -287,3 +289,10 @@ def test_a_state_folder_that_cannot_be_used_sends_nothing(command: Command, serv
     assert done.returncode == 1
     assert "ledger.path" in done.stdout + done.stderr
     assert served.writes == []
+
+
+def test_a_port_that_is_taken_is_told(command: Command, served: Served) -> None:
+    """A sandbox that cannot listen says so at once."""
+    done = command("sandbox", "--port", served.sandbox.url.rpartition(":")[2])
+    assert done.returncode == 64
+    assert "cannot be listened on" in done.stderr

@@ -167,6 +167,21 @@ def test_anything_but_yes_on_a_terminal_writes_nothing(command: Command, served:
     assert served.writes == []
 
 
+def test_a_question_leaves_stdout_to_the_document(command: Command, served: Served) -> None:
+    """With --format json the plan to decide on is shown on stderr, and stdout has the result and nothing else."""
+    master, slave = pty.openpty()
+    try:
+        with command.popen("apply", "--format", "json", stdin=slave) as process:
+            os.write(master, b"yes\n")
+            out, err = process.communicate(timeout=60)
+    finally:
+        os.close(slave)
+        os.close(master)
+    assert "1 to activate" in err
+    assert json.loads(out)["outcome"] == "converged"
+    assert len(served.writes) == 2
+
+
 def test_a_refused_plan_is_shown_with_the_way_through(command: Command, serve: Serve) -> None:
     """Too many deactivations: the plan, the rule and its option, exit 4, nothing written; --allow lets it pass."""
     phones = [f"0100000{n:04}" for n in range(20)]

@@ -88,9 +88,6 @@ def _run(arguments: Sequence[str]) -> int:
     except click.UsageError as error:
         error.show()
         return ExitStatus.USAGE
-    except click.ClickException as error:
-        error.show()
-        return ExitStatus.ERROR
     except (click.Abort, KeyboardInterrupt):
         _say("Interrupted.")
         return ExitStatus.SIGINT

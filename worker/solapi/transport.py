@@ -5,6 +5,7 @@ and a request whose connection broke is never sent again from here.
 """
 
 import asyncio
+import os
 import zlib
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -242,7 +243,9 @@ def transport_error(error: BaseException, *, write: bool) -> ApiError:
         case aiohttp.ConnectionTimeoutError():
             return ConnectionFailed("no connection within the time allowed")
         case aiohttp.ClientConnectorError():
-            reason = error.os_error.strerror or "the host is unknown or refuses"
+            failed = error.os_error
+            known = os.strerror(failed.errno) if failed.errno and failed.errno > 0 else failed.strerror
+            reason = known or "the host is unknown or refuses"
             return ConnectionFailed(f"no connection to {error.host}:{error.port} ({reason})")
         case TimeoutError():
             return lost("no answer within the time allowed", timed_out=True)
