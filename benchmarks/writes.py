@@ -32,7 +32,7 @@ from worker.solapi.transport import Transport
 T = TypeVar("T")
 
 CREDENTIALS = Credentials("NCS0123456789ABC", Secret("0123456789ABCDEFGHIJKLMNOPQRSTUV"))
-ROUNDS = 5
+ROUNDS = 7
 
 
 class Ignored:
@@ -157,7 +157,7 @@ def replies() -> dict[str, float]:
     return {
         "cpu_us_of_1": round(small, 1),
         "cpu_us_of_10000": round(large, 1),
-        "ratio": round(statistics.median([b / a for a, b in zip(costs[1], costs[10_000], strict=True)]), 3),
+        "ratio": round(large / small, 3),
     }
 
 

@@ -143,13 +143,13 @@ def fingerprint(accounts: Iterable[Planned]) -> str:
     order, verdicts, reasons or notes, and an account without writes leaves no trace: one fingerprint is one set of
     writes.
     """
-    digests = sorted(_digest(account) for account in accounts if account.writes)
+    digests = sorted(filter(None, map(_digest, accounts)))
     return sha256(b"".join(digests)).hexdigest()
 
 
 def _digest(account: Planned) -> bytes:
     writes = sorted((change.phone, change.observed, change.desired) for change in account.writes)
-    return sha256(msgspec.json.encode((account.account, account.account_id, writes))).digest()
+    return sha256(msgspec.json.encode((account.account, account.account_id, writes))).digest() if writes else b""
 
 
 class Preconditions(Struct, frozen=True):

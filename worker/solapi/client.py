@@ -80,7 +80,6 @@ class AccountReader:
     ) -> None:
         self._transport = transport
         self._numbers_url = URL(f"{endpoint.url}/senderid/v1/numbers", encoded=True)
-        self._fixed_headers = {"Accept-Encoding": "gzip", "Content-Type": "application/json"}
         self._header_names = ("Authorization", "Authentication") if endpoint.both_headers else ("Authorization",)
         self._signer = Signer(credentials)
         self._account_id = account_id
@@ -166,7 +165,7 @@ class AccountReader:
         longer = self._transport.timeout.total_seconds
         try:
             header = self._signer.header(self._ambient.wall(), self._ambient.salt())
-            headers = dict.fromkeys(self._header_names, header) | self._fixed_headers
+            headers = dict.fromkeys(self._header_names, header)
             answer = await self._transport.exchange(method, url, headers, body, into=into)
             longer = 0.0
         except ApiError as error:

@@ -22,6 +22,14 @@ from worker.settings import Timeout
 
 __all__ = ["Answer", "Transport", "transport_error"]
 
+_HEADERS: Final = {
+    "User-Agent": f"senderid-worker/{__version__}",
+    "Accept": "application/json",
+    "Accept-Encoding": "gzip",
+    "Content-Type": "application/json",
+}
+"""What every request says; its credentials come with it."""
+
 _MIB: Final = 1 << 20
 _RAW_CAP: Final = 64 * _MIB
 """Compressed bytes of one answer. An account of a million numbers is about half of that."""
@@ -36,8 +44,8 @@ _MOMENT: Final = 0.02
 """Seconds in which most bodies come whole."""
 _KEPT: Final = 16 << 10
 """Bytes that are kept of an answer which is not read as a document: every error, and the reply of a small account."""
-_PEEK: Final = 64
-"""Bytes that tell JSON from something else."""
+_PEEK: Final = 256
+"""Bytes of a longer one that tell JSON from something else, also while compressed."""
 
 
 class Answer(NamedTuple):
@@ -56,9 +64,11 @@ class Answer(NamedTuple):
         """
         pieces: list[bytes] = []
         body = _Body(self.status, self.headers, pieces.append)
-        body.feed(self.raw, _PIECE if self.complete else _PEEK)
         if self.complete:
+            body.feed(self.raw)
             body.finish()
+        else:
+            body.feed(self.raw[:_PEEK])
         return b"".join(pieces)
 
 
@@ -74,8 +84,8 @@ class _Body:
         self._into = into
         self._taken = self._given = 0
 
-    def feed(self, data: bytes, piece: int = _PIECE) -> None:
-        """Take some bytes; with another `piece`, give no more than that of them.
+    def feed(self, data: bytes) -> None:
+        """Take some bytes.
 
         Raises:
             ServerError: they cannot be decompressed.
@@ -89,10 +99,10 @@ class _Body:
         self._bound(self._taken, _RAW_CAP)
         while data and not inflater.eof:
             try:
-                self._give(inflater.decompress(data, piece))
+                self._give(inflater.decompress(data, _PIECE))
             except zlib.error:
                 raise ServerError("the answer says gzip and is not", http_status=self._status) from None
-            data = inflater.unconsumed_tail if piece == _PIECE else b""
+            data = inflater.unconsumed_tail
 
     def finish(self) -> None:
         """There is no more.
@@ -140,7 +150,7 @@ class Transport:
             timeout=aiohttp.ClientTimeout(
                 total=self.timeout.total_seconds, sock_connect=self.timeout.connect_seconds, ceil_threshold=1e9
             ),
-            headers={"User-Agent": f"senderid-worker/{__version__}", "Accept": "application/json"},
+            headers=_HEADERS,
             middlewares=(_no_hidden_resend,),
             auto_decompress=False,
             read_bufsize=_READ_BUFFER,
