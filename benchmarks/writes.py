@@ -146,19 +146,23 @@ def throughput() -> dict[str, float]:
 
 
 def replies() -> dict[str, float]:
-    """CPU of one write where replies are the gzipped account document, of 10,000 numbers and of one."""
-    settings = Settings(rate_limit=RateLimit(10**6, 10**6, 1.0), concurrency=16)
-    costs: dict[int, list[float]] = {1: [], 10_000: []}
-    for _ in range(ROUNDS):
-        for numbers, spent in costs.items():
-            with served("--numbers", str(numbers), "--whole-replies") as url:
-                spent.append(run(_cpu_per_write(url, 2000, settings)))
-    small, large = (statistics.median(spent) * 1e6 for spent in costs.values())
-    return {
-        "cpu_us_of_1": round(small, 1),
-        "cpu_us_of_10000": round(large, 1),
-        "ratio": round(large / small, 3),
-    }
+    """CPU of one write where replies are the gzipped account document, of 10,000 numbers and of one.
+
+    With 16 requests under way five megabytes of replies wait in the kernel, more than a core's cache; with 4 they fit.
+    """
+    found: dict[str, float] = {}
+    for concurrency in (4, 16):
+        settings = Settings(rate_limit=RateLimit(10**6, 10**6, 1.0), concurrency=concurrency)
+        costs: dict[int, list[float]] = {1: [], 10_000: []}
+        for _ in range(ROUNDS):
+            for numbers, spent in costs.items():
+                with served("--numbers", str(numbers), "--whole-replies") as url:
+                    spent.append(run(_cpu_per_write(url, 2000, settings)))
+        small, large = (statistics.median(spent) * 1e6 for spent in costs.values())
+        found[f"cpu_us_of_1_{concurrency}_under_way"] = round(small, 1)
+        found[f"cpu_us_of_10000_{concurrency}_under_way"] = round(large, 1)
+        found[f"ratio_{concurrency}_under_way"] = round(large / small, 3)
+    return found
 
 
 async def _cpu_per_write(url: str, writes: int, settings: Settings) -> float:
@@ -205,7 +209,7 @@ def main() -> None:
     for name, found in figures.items():
         print(name)
         for key, value in found.items():
-            print(f"  {key:<28}{value:>12,}")
+            print(f"  {key:<36}{value:>12,}")
 
 
 if __name__ == "__main__":
