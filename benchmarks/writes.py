@@ -25,6 +25,7 @@ from worker import logs
 from worker.fleet import Fleet
 from worker.model import Credentials, Desired, DesiredAccount, Requests, RunOutcome, Secret, Status
 from worker.reconcile import Terms
+from worker.redaction import Secrets
 from worker.settings import RateLimit, Settings
 from worker.solapi.signing import Signer
 from worker.solapi.transport import Transport
@@ -68,7 +69,7 @@ async def worker(url: str, numbers: int, settings: Settings) -> tuple[float, flo
     with tempfile.TemporaryFile() as file:
         sink = logs.Sink(file, patient=True)
         log = logs.configure(
-            format="json", level="info", sink=sink, color=False, secrets=lambda: [CREDENTIALS.api_secret.reveal()]
+            format="json", level="info", sink=sink, color=False, secrets=Secrets([CREDENTIALS.api_secret.reveal()])
         )
         async with Transport(settings.timeout) as transport:
             fleet = Fleet(settings, transport, lambda _: CREDENTIALS, log.bind(run_id="bench"))

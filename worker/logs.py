@@ -7,7 +7,7 @@ longer be written is dropped: a full disk or a closed pipe under stderr stops no
 import asyncio
 import re
 import time
-from collections.abc import Callable, Collection, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from datetime import UTC, datetime
 from traceback import extract_tb
 from typing import Any, Final, Literal, Protocol, Self, cast
@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, Protocol, Self, cast
 import orjson
 import structlog
 
+from worker.redaction import REMOVED, Secrets
 from worker.render.documents import encodable, inert
 from worker.render.loglines import console_line
 from worker.render.terminal import Paint
@@ -33,7 +34,6 @@ _HEADER: Final = re.compile(
       | (signature|salt) [\\"']*\s*[=:]\s* (?:"[^"]*" | '[^']*' | [^\s,;]+) )"""
 )
 """A whole header, or those parts of one that nobody may see."""
-_REMOVED: Final = "[removed]"
 
 _BUFFERED: Final = 64 << 10
 """Bytes of lines that wait for the next write, at most."""
@@ -154,13 +154,9 @@ def configure(
     level: str,
     sink: Sink,
     color: bool,
-    secrets: Callable[[], Collection[str]],
+    secrets: Secrets,
 ) -> Log:
-    """A log that writes lines of `level` and above to `sink`.
-
-    `secrets` gives the texts that must not appear. It is asked at every line, as credentials are found late, and may
-    grow but not shrink.
-    """
+    """A log that writes lines of `level` and above to `sink`. `secrets` must not appear; they may grow meanwhile."""
     render = _Console(color=color, everything=level == "debug") if format == "console" else _json
     return cast(
         "Log",
@@ -177,19 +173,17 @@ def configure(
 class _Clean:
     """Puts a line's fields in order and takes out what must not be seen."""
 
-    def __init__(self, secrets: Callable[[], Collection[str]]) -> None:
-        self._source = secrets
+    def __init__(self, secrets: Secrets) -> None:
+        self._secrets = secrets
         self._count = 0
-        self._known: list[str] = []
         self._harmless = _HARMLESS
         self._names: set[str] = set()
         self._second = -1
         self._second_text = ""
 
     def __call__(self, _logger: object, method: str, fields: Line) -> Line:
-        secrets = self._source()
-        if len(secrets) != self._count:
-            self._learn(secrets)
+        if len(self._secrets) != self._count:
+            self._learn()
         line = {"timestamp": self._timestamp(), "level": method, "event": self._text(fields.pop("event"))}
         raised = fields.pop("exc_info", None)
         if isinstance(raised, BaseException):
@@ -204,11 +198,9 @@ class _Clean:
                     line[self._name(name)] = self._clean(value)
         return line
 
-    def _learn(self, secrets: Collection[str]) -> None:
-        self._count = len(secrets)
-        # one may be a part of another, which must not be left in pieces
-        self._known = sorted(filter(None, secrets), key=len, reverse=True)
-        self._harmless = min([_HARMLESS, *(len(secret) - 1 for secret in self._known)])
+    def _learn(self) -> None:
+        self._count = len(self._secrets)
+        self._harmless = min(_HARMLESS, (self._secrets.shortest or _HARMLESS + 1) - 1)
         self._names.clear()
 
     def _name(self, name: str) -> str:
@@ -241,10 +233,7 @@ class _Clean:
     def _text(self, text: str) -> str:
         if len(text) <= self._harmless:
             return text
-        for secret in self._known:
-            if secret in text:
-                text = text.replace(secret, _REMOVED)
-        return _HEADER.sub(_without_value, text)
+        return _HEADER.sub(_without_value, self._secrets.removed_from(text))
 
 
 def _forbidden(name: str) -> bool:
@@ -252,7 +241,7 @@ def _forbidden(name: str) -> bool:
 
 
 def _without_value(header: re.Match[str]) -> str:
-    return f"{header[1] or header[2]}={_REMOVED}"
+    return f"{header[1] or header[2]}={REMOVED}"
 
 
 def _raised(error: BaseException) -> dict[str, Any]:

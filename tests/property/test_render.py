@@ -35,6 +35,7 @@ from worker.model import (
 from worker.phones import normalise
 from worker.plan import diff
 from worker.policy import adopt
+from worker.redaction import Secrets
 from worker.render import text
 from worker.render.documents import encode
 from worker.render.export import desired_yaml
@@ -327,9 +328,9 @@ CANARY = "c4naryc4naryc4nary"
 def test_any_log_line_is_one_object(fields: dict[str, Any], event: str) -> None:
     """A JSON line of any fields is one line and one object, with every field that is not None and no secret."""
     stream = Lines()
-    secrets = {CANARY}
+    secrets = Secrets([CANARY])
     log = logs.configure(
-        format="json", level="info", sink=logs.Sink(stream, patient=False), color=False, secrets=lambda: secrets
+        format="json", level="info", sink=logs.Sink(stream, patient=False), color=False, secrets=secrets
     )
     fields = {name: value for name, value in fields.items() if name not in {"event", "self"}}
     log.bind(**fields).info(event)

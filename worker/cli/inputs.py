@@ -18,6 +18,7 @@ from worker.errors import CredentialsMissing, DesiredStateError, Problem, Settin
 from worker.model import Credentials, CredentialsRef, DesiredAccount, Secret, SecretRef
 from worker.phones import normalise
 from worker.policy import ALLOW_ALL, RULES, Selection
+from worker.redaction import Secrets
 from worker.settings import Settings
 
 __all__ = ["Known", "Resolver", "load_accounts", "load_settings", "read_rules", "read_selection"]
@@ -101,7 +102,7 @@ class Resolver:
     """Finds credentials where files say they are. `secrets` holds what was found, for the log to hide."""
 
     def __init__(self) -> None:
-        self.secrets: set[str] = set()
+        self.secrets = Secrets()
         self._found: dict[CredentialsRef, Credentials] = {}
 
     def __call__(self, reference: CredentialsRef | None) -> Credentials:

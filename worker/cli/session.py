@@ -176,7 +176,7 @@ def run(
         level=settings.log.level,
         sink=sink,
         color=colored,
-        secrets=lambda: resolver.secrets,
+        secrets=resolver.secrets,
     )
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
