@@ -46,6 +46,11 @@ class Endpoint(Struct, frozen=True):
     url: str
     both_headers: bool = False
 
+    @property
+    def known(self) -> bool:
+        """Whether it is the vendor's, or this very machine."""
+        return self in ENDPOINTS.values() or _loopback(urlsplit(self.url).hostname or "")
+
 
 ENDPOINTS: Final = {
     "solapi": Endpoint("https://api.solapi.com"),

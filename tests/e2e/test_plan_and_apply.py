@@ -6,12 +6,15 @@ import pty
 import signal
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
+from msgspec.structs import replace
 
 from tests.e2e.conftest import Command, Served
+from worker.plan import seal, unseal
 from worker.render.schemas import schema
 from worker.sandbox import SandboxAccount
 
@@ -343,6 +346,21 @@ def test_a_changed_plan_file_is_refused(command: Command, served: Served) -> Non
     assert command("apply", "config/desired/main.yaml").returncode == 65
     assert command("apply", "nowhere.json").returncode == 65
     assert command("apply", "plan.json", "--only", A).returncode == 64
+    assert len(served.sandbox.wire) == before
+
+
+@pytest.mark.parametrize("endpoint", ["https://evil.example", "http://evil.example", "nowhere"])
+def test_a_plan_file_cannot_send_credentials_elsewhere(command: Command, served: Served, endpoint: str) -> None:
+    """A file with a sound seal whose endpoint is neither the vendor's nor the settings' is refused; nothing is sent."""
+    command("plan", "--out", "plan.json")
+    saved = unseal((command.folder / "plan.json").read_bytes(), now=datetime.now(UTC))
+    (account,) = saved.accounts
+    forged = replace(saved, accounts=(replace(account, endpoint=endpoint),))
+    command.write("plan.json", seal(forged))
+    before = len(served.sandbox.wire)
+    done = command("apply", "plan.json")
+    assert done.returncode == 65
+    assert "plan.json: account 'main'" in done.stderr
     assert len(served.sandbox.wire) == before
 
 

@@ -366,3 +366,17 @@ def test_max_deactivations_in_every_form(value: str) -> None:
     assert of_file(f"safety: {{max_deactivations: {value}}}").safety == Safety(value)
     assert of_environment(SAFETY__MAX_DEACTIVATIONS=value).safety == Safety(value)
     assert load(None, {}, {"safety.max_deactivations": value}).safety == Safety(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        *((name, True) for name in ENDPOINTS),
+        ("http://127.0.0.1:1", True),
+        ("https://[::1]", True),
+        ("https://x.y", False),
+    ],
+)
+def test_known_endpoints_are_the_vendors_and_this_machine(text: str, known: bool) -> None:  # noqa: FBT001 - a case
+    """What may be trusted without being told: the hosts of the vendor and the loopback addresses."""
+    assert endpoint(text).known is known

@@ -72,6 +72,7 @@ def _apply_saved(path: str, given: options.Common) -> int:
     settings = inputs.load_settings(given.settings_path, given.overrides)
     rules = inputs.read_rules(given.allow)
     saved = _open(path)
+    _check_endpoints(path, saved, settings)
 
     async def carry_out(run: "Session") -> "list[AccountResult]":
         run.log.info("run.started", accounts=len(saved.accounts), fingerprint=saved.fingerprint)
@@ -115,6 +116,22 @@ def _open(path: str) -> "SavedPlan":
         return unseal(data, now=datetime.now(UTC))
     except PlanFileError as error:
         raise PlanFileError(f"{path}: {error}") from None
+
+
+def _check_endpoints(path: str, saved: "SavedPlan", settings: "Settings") -> None:
+    """Whoever can write a plan file must not be able to have credentials sent anywhere."""
+    from worker.settings import endpoint
+
+    for account in saved.accounts:
+        try:
+            where = endpoint(account.endpoint)
+        except ValueError as error:
+            raise PlanFileError(f"{path}: account {account.account!r}: {error}") from None
+        if not where.known and where != endpoint(settings.endpoint):
+            raise PlanFileError(
+                f"{path}: account {account.account!r} is reached at {where.url}, which neither is the vendor's nor the "
+                f"settings' endpoint: if that is meant, set SENDERID_ENDPOINT to it"
+            )
 
 
 def _show(drafts: "Sequence[Draft]", given: options.Common) -> None:
