@@ -47,7 +47,7 @@ from worker.render.terminal import Paint, safe, width, wrap
 COLORS = re.compile(r"\x1b\[\d+m")
 PAGE = 80
 
-unhurried = settings(deadline=None, max_examples=60)
+unhurried = settings(max_examples=60)
 """Pages of many accounts take a moment, and more so where coverage is measured."""
 
 LONG = ["x" * 10_000, "가" * 10_000, "word " * 2_000, "--allow " + "y" * 10_000, "\x1b\ud800" * 5_000]
