@@ -78,6 +78,11 @@ class WorkerError(Exception):
         """The error as a document carries it for an account."""
         return ErrorInfo(self.code, str(self))
 
+    @property
+    def number_error(self) -> NumberError:
+        """The error as a document carries it for one number."""
+        return NumberError(self.code, str(self))
+
 
 class Problem(Struct, frozen=True, order=True):
     """One thing wrong in a file. `line` and `column` count from 1."""

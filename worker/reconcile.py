@@ -166,7 +166,7 @@ def unapplied(draft: Draft, requests: Requests, log: Log, error: WorkerError | N
     plan, error = draft.plan, error or draft.error
     if error is None and plan.refusals:
         error = PolicyRefusal(plan.refusals)
-    reason = None if error is None else NumberError(error.code, str(error))
+    reason = None if error is None else error.number_error
     results: Iterable[NumberResult]
     if draft.error is not None:
         results = (

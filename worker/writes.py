@@ -15,9 +15,12 @@ from worker.errors import (
     ActivationsFailed,
     Ambiguous,
     ApiError,
+    ConnectionFailed,
     DeadlineExceeded,
+    Interrupted,
     NotWritable,
     NumberRejected,
+    RateLimited,
     WorkerError,
 )
 from worker.model import (
@@ -159,7 +162,9 @@ class Writes:
     async def carry_out(self, pace: Pace) -> None:
         """Send the writes, then look once more to prove them. Errors end up in `results` and `stopped`."""
         loop = asyncio.get_running_loop()
-        late = DeadlineExceeded(f"the account's {pace.deadline_seconds:g} seconds were over; run again to go on")
+        late = DeadlineExceeded(
+            f"stopped when the account's {pace.deadline_seconds:g} seconds were over; run again to go on"
+        )
         deadline = loop.call_later(pace.deadline_seconds, self._api.halt, late)
         try:
             activations = [write for write in self._writes if write.change.action is Action.ACTIVATE]
@@ -212,6 +217,9 @@ class Writes:
 
     def _stop(self, write: _Write, reason: WorkerError) -> None:
         write.error = write.error or reason
+        refused = isinstance(reason, ApiError) and reason.http_status is not None
+        # an attempt before the stop may have been carried out, whatever was answered
+        write.doubted = write.doubted or (write.attempts > 0 and not refused)
         if self.stopped is None:
             self.stopped = reason
             self._api.halt(reason)
@@ -284,9 +292,13 @@ class Writes:
 
     def _judge(self, write: _Write, after: str | None) -> tuple[Outcome, NumberError | None]:
         change = write.change
-        told = None if write.error is None else _number_error(write.error)
+        told = None if write.error is None else write.error.number_error
         if not write.attempts:
-            return Outcome.NOT_ATTEMPTED, told or (None if self.stopped is None else _number_error(self.stopped))
+            return Outcome.NOT_ATTEMPTED, told or (None if self.stopped is None else self.stopped.number_error)
+        if self._final is not None and after == change.desired and not write.overtaken:
+            # refused or not, it was asked for and it shows, unless nothing ever left or the quota was used up
+            ours = write.acknowledged or write.doubted or not isinstance(write.error, ConnectionFailed | RateLimited)
+            return (Outcome.CHANGED if ours else Outcome.UNCHANGED), None
         if isinstance(write.error, NumberRejected):
             return (Outcome.BLOCKED if isinstance(write.error, NotWritable) else Outcome.FAILED), told
         landed = write.acknowledged or write.doubted
@@ -296,13 +308,10 @@ class Writes:
         if write.overtaken or after not in {change.observed, change.desired}:
             seen = "gone" if after is None else after
             return Outcome.CONFLICT, NumberError("Conflict", f"someone else changed the number meanwhile: it is {seen}")
-        if after == change.desired:
-            return (Outcome.CHANGED if landed else Outcome.UNCHANGED), None
         if write.acknowledged:
             lost = NumberError("Unproven", f"the API accepted the write, yet the number is still {after}; plan again")
             return Outcome.UNVERIFIED, lost
+        if isinstance(write.error, Interrupted | DeadlineExceeded) and told is not None:
+            tries = f"{write.attempts} attempt{'s' * (write.attempts != 1)} did not succeed"
+            told = NumberError(told.code, f"{tries} until it was {told.message}")
         return Outcome.FAILED, told
-
-
-def _number_error(error: WorkerError) -> NumberError:
-    return error.number_error if isinstance(error, ApiError) else NumberError(error.code, str(error))

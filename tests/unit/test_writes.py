@@ -7,12 +7,14 @@ from tests.virtual_time import run
 from worker.errors import (
     AccountRejected,
     Ambiguous,
+    ApiError,
     ConnectionFailed,
     DeadlineExceeded,
     Interrupted,
     NotRegistered,
     NotWritable,
     ServerError,
+    WorkerError,
 )
 from worker.model import Action, Change, NumberResult, Outcome, Status
 from worker.writes import Pace, Writes
@@ -272,3 +274,35 @@ def test_one_number_is_never_written_twice_at_once() -> None:
     results, _ = _carry_out(account, *map(_on, numbers), concurrency=10)
     assert account.most_at_once == 1
     assert {result.outcome for result in results.values()} == {Outcome.CHANGED}
+
+
+@pytest.mark.parametrize("error", [Interrupted("stopped"), AccountRejected("no", http_status=401)])
+def test_what_landed_before_a_stop_is_changed(error: WorkerError) -> None:
+    """A number whose answer was lost right before the run stopped is changed if the closing look shows it."""
+    account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE")
+    account.faults = {B: [(Ambiguous("timeout"), True)]}
+    account.on_write = lambda phone: account.halt(error) if phone == B else None
+    results, writes = _carry_out(account, _on(A), _on(B))
+    assert (results[B].outcome, results[B].after) == (Outcome.CHANGED, "ACTIVE")
+    assert writes.stopped is error
+
+
+@pytest.mark.parametrize("error", [NotWritable("no", http_status=409), AccountRejected("other account")])
+def test_a_refusal_that_took_effect_is_changed(error: ApiError) -> None:
+    """What the closing look shows counts more than what was answered."""
+    account = ModelAccount(n0100001="INACTIVE")
+    account.faults = {A: [(error, True)]}
+    results, _ = _carry_out(account, _on(A))
+    assert (results[A].outcome, results[A].after, results[A].error) == (Outcome.CHANGED, "ACTIVE", None)
+
+
+def test_a_stop_between_attempts_tells_that_there_were_some() -> None:
+    """A number that was tried in vain before the stop is failed, and its error says how often it was tried."""
+    account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE")
+    account.faults = {B: [(Ambiguous("timeout"), False)]}
+    account.on_write = lambda phone: account.halt(Interrupted("stopped by SIGINT")) if phone == B else None
+    results, _ = _carry_out(account, _on(A), _on(B))
+    told = results[B].error
+    assert results[B].outcome is Outcome.FAILED
+    assert told is not None
+    assert told.message == "1 attempt did not succeed until it was stopped by SIGINT"

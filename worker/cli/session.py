@@ -208,7 +208,7 @@ def _signals(fleet: Fleet, sink: logs.Sink, stopped: asyncio.Event) -> Iterator[
             sink.flush()
             os._exit(_SIGNALS[number])
         stopped.set()
-        fleet.interrupt(Interrupted(f"stopped by {number.name} before it was tried; run again to go on"))
+        fleet.interrupt(Interrupted(f"stopped by {number.name}; run again to go on"))
         with suppress(OSError):
             click.echo("Stopping: what is under way is finished and checked. Once more to stop at once.", err=True)
 
