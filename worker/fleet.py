@@ -247,9 +247,10 @@ def _ours(error: Exception, log: RunLog) -> WorkerError:
 
 
 def _as_plan(saved: SavedAccount) -> AccountPlan:
-    counts = Counter(change.action for change in saved.changes)
+    changes = (*saved.changes, *saved.impossible)
+    counts = Counter(change.action for change in changes)
     return AccountPlan(
-        account=saved.account, account_id=saved.account_id, counts=tally(Action, counts), changes=saved.changes
+        account=saved.account, account_id=saved.account_id, counts=tally(Action, counts), changes=changes
     )
 
 

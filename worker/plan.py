@@ -22,15 +22,18 @@ from worker.model import (
     CredentialsRef,
     Desired,
     DesiredAccount,
+    ErrorInfo,
     Observed,
     Status,
     Timestamp,
+    Verdict,
     tally,
 )
 from worker.settings import Safety
 
 __all__ = [
     "MAX_AGE_SECONDS",
+    "LeftOut",
     "Planned",
     "Preconditions",
     "SavedAccount",
@@ -66,6 +69,8 @@ _UNMANAGED: Final = "registered but not listed; list it, or set unmanaged to ign
 _UNMANAGED_FIXED: Final = "registered but not listed, in a status that cannot be written; set unmanaged to ignore it"
 _LISTED: Final = {Action.ACTIVATE: "listed as ACTIVE", Action.DEACTIVATE: "listed as INACTIVE"}
 _UNLISTED: Final = "not listed, and unmanaged is set to deactivate"
+
+_IMPOSSIBLE: Final = frozenset({Action.BLOCKED, Action.MISSING})
 
 _WRITES: Final = {
     (Action.ACTIVATE, Status.INACTIVE, Status.ACTIVE),
@@ -184,6 +189,7 @@ class SavedAccount(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     `account_id` pins the account that was seen. `credentials` says where they are kept, None for the default ones;
     a secret itself cannot be expressed. `endpoint` is a name or a URL. Each change's `observed` is its precondition.
+    `impossible` are the numbers that were blocked or missing, so that an apply tells of them too.
     """
 
     account: str
@@ -193,6 +199,7 @@ class SavedAccount(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     credentials: CredentialsRef | None
     safety: Safety
     changes: tuple[Change, ...]
+    impossible: tuple[Change, ...] = ()
 
     @property
     def writes(self) -> tuple[Change, ...]:
@@ -213,7 +220,17 @@ class SavedAccount(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             credentials=desired.credentials,
             safety=safety,
             changes=planned.writes,
+            impossible=tuple(change for change in planned.changes if change.action in _IMPOSSIBLE),
         )
+
+
+class LeftOut(Struct, frozen=True, forbid_unknown_fields=True):
+    """An account that a plan file has no writes of, as it was refused or could not be read, and why."""
+
+    account: str
+    account_id: str | None
+    verdict: Verdict
+    error: ErrorInfo
 
 
 class SavedPlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -228,18 +245,28 @@ class SavedPlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     fingerprint: str
     allow: tuple[str, ...]
     accounts: tuple[SavedAccount, ...]
+    left_out: tuple[LeftOut, ...] = ()
     seal: str = ""
 
     @classmethod
-    def of(cls, accounts: Iterable[SavedAccount], *, created_at: str, version: str, allow: Iterable[str]) -> Self:
-        """A plan of the accounts that have writes. `created_at` is UTC, ISO 8601, with Z."""
-        kept = tuple(account for account in accounts if account.writes)
+    def of(
+        cls,
+        accounts: Iterable[SavedAccount],
+        left_out: Iterable[LeftOut] = (),
+        *,
+        created_at: str,
+        version: str,
+        allow: Iterable[str],
+    ) -> Self:
+        """A plan of the accounts that have something to do or to tell. `created_at` is UTC, ISO 8601, with Z."""
+        kept = tuple(account for account in accounts if account.writes or account.impossible)
         return cls(
             created_at=created_at,
             version=version,
             fingerprint=fingerprint(kept),
             allow=tuple(sorted(set(allow))),
             accounts=kept,
+            left_out=tuple(left_out),
         )
 
 
@@ -301,6 +328,9 @@ def _coherent(plan: SavedPlan) -> bool:
         and all(
             re.fullmatch(PHONE_PATTERN, change.phone) and (change.action, change.observed, change.desired) in _WRITES
             for change in account.writes
+        )
+        and all(
+            re.fullmatch(PHONE_PATTERN, change.phone) and change.action in _IMPOSSIBLE for change in account.impossible
         )
         for account in plan.accounts
     )

@@ -36,12 +36,12 @@ from worker.model import (
     Verdict,
     tally,
 )
-from worker.plan import SavedAccount, diff, fingerprint, preconditions
+from worker.plan import LeftOut, SavedAccount, diff, fingerprint, preconditions
 from worker.policy import ALLOW_ALL, MIN_ACTIVE, Selection, adopt, effective_safety, guard, select
 from worker.settings import Safety
 from worker.writes import Log, Meter, Pace, Reader, Writer, Writes
 
-__all__ = ["Draft", "Terms", "apply", "apply_saved", "draft", "failed_draft", "tell_planned", "unapplied"]
+__all__ = ["Draft", "Terms", "apply", "apply_saved", "draft", "failed_draft", "left_out", "tell_planned", "unapplied"]
 
 _AS_WANTED: Final = frozenset({Outcome.CHANGED, Outcome.UNCHANGED, Outcome.PROTECTED, Outcome.UNMANAGED})
 
@@ -154,7 +154,9 @@ async def apply_saved(
     writes = Writes(now.due, api, observed, _least_active(saved.safety, allow), meter)
     await writes.carry_out(pace)
     conflicts = (_conflict(change, observed) for change in now.conflicts)
-    results = (*writes.results(), *conflicts, *(_as_it_is(change.phone, change.desired) for change in now.already))
+    impossible = (_still_impossible(change, observed) for change in saved.impossible)
+    already = (_as_it_is(change.phone, change.desired) for change in now.already)
+    results = (*writes.results(), *conflicts, *impossible, *already)
     return _closed(saved.account, observed.account_id, results, requests=api.requests, log=log, stopped=writes.stopped)
 
 
@@ -218,6 +220,25 @@ def _untouched(change: Change, reason: NumberError | None = None) -> NumberResul
         change.observed,
         outcome,
         error=None if outcome in _AS_WANTED else reason,
+    )
+
+
+def _still_impossible(change: Change, observed: ObservedAccount) -> NumberResult:
+    number = observed.numbers.get(change.phone)
+    now = None if number is None else number.status
+    if now == change.desired:
+        return _as_it_is(change.phone, change.desired)
+    return _untouched(change) if now == change.observed else _conflict(change, observed)
+
+
+def left_out(saved: LeftOut) -> AccountResult:
+    """The result of an account that a saved plan has no writes of."""
+    return AccountResult(
+        account=saved.account,
+        account_id=saved.account_id,
+        outcome=RunOutcome.REFUSED if saved.verdict is Verdict.REFUSED else RunOutcome.FAILED,
+        error=saved.error,
+        counts=tally(Outcome, {}),
     )
 
 

@@ -336,6 +336,38 @@ def test_a_saved_plan_is_applied_as_it_was_reviewed(command: Command, served: Se
     assert served.writes == [(B, "INACTIVE")]
 
 
+def test_a_saved_plan_tells_of_what_cannot_converge(command: Command, serve: Serve) -> None:
+    """Numbers that cannot converge, and accounts that could not be planned, are in a saved plan and its result."""
+    account = SandboxAccount.of({A: "INACTIVE", B: "PENDING", C: "ACTIVE"})
+    served = serve(account)
+    command.at(served.sandbox, account).write(
+        "d/main.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE, {B}: ACTIVE, {D}: ACTIVE}}\n"
+    )
+    command.write("d/other.yaml", "version: 1\ncredentials: {api_key: {env: NO}, api_secret: {env: NO}}\nnumbers: {}\n")
+    assert command("plan", "-f", "d", "--out", "plan.json").returncode == 1
+    account.switch(B, "INACTIVE")
+    done = command("apply", "plan.json", "--format", "json")
+    assert done.returncode == 1
+    main, other = json.loads(done.stdout)["accounts"]
+    assert {number["phone"]: number["outcome"] for number in main["numbers"]} == {
+        A: "changed",
+        B: "conflict",
+        D: "missing",
+    }
+    assert (main["outcome"], other["outcome"], other["error"]["code"]) == ("partial", "failed", "CredentialsMissing")
+    assert served.writes == [(A, "ACTIVE")]
+
+
+def test_a_refused_plan_is_saved_as_refused(command: Command, serve: Serve) -> None:
+    """Applying the saved plan of a refused account is refused as well, and writes nothing."""
+    account = SandboxAccount.of({A: "ACTIVE"})
+    served = serve(account)
+    command.at(served.sandbox, account).write("d.yaml", f"version: 1\nnumbers: {{{A}: INACTIVE}}\n")
+    assert command("plan", "-f", "d.yaml", "--out", "plan.json").returncode == 4
+    assert command("apply", "plan.json").returncode == 4
+    assert served.writes == []
+
+
 def test_a_changed_plan_file_is_refused(command: Command, served: Served) -> None:
     """A plan file that was edited, or is none, is invalid and sends nothing."""
     command("plan", "--out", "plan.json")

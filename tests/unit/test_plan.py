@@ -251,12 +251,13 @@ def test_preconditions_sort_writes() -> None:
 
 
 def test_plan_file_keeps_only_writes() -> None:
-    """A plan file holds what will be written, and leaves out accounts that need nothing."""
+    """A plan file holds what will be written and what cannot converge, and leaves out accounts that need nothing."""
     gone = Change("0233", Action.MISSING, None, "ACTIVE", "")
-    plan = SavedPlan.of(
-        [saved(UP, gone), saved(gone, name="other")], created_at="2026-03-01T12:00:00Z", version="1", allow=[]
-    )
-    assert [(account.account, account.changes) for account in plan.accounts] == [("main", (UP,))]
+    told = Change("0244", Action.UNMANAGED, "ACTIVE", "ACTIVE", "")
+    accounts = [saved(UP, gone, told), saved(gone, name="other"), saved(told, name="quiet")]
+    plan = SavedPlan.of(accounts, created_at="2026-03-01T12:00:00Z", version="1", allow=[])
+    kept = [(account.account, account.changes, account.impossible) for account in plan.accounts]
+    assert kept == [("main", (UP,), (gone,)), ("other", (), (gone,))]
     assert plan.fingerprint == fingerprint([planned(UP)])
 
 
@@ -265,7 +266,7 @@ def test_plan_file_is_readable_json() -> None:
     text = sealed(plan_file())
     document = json.loads(text)
     assert text.count(b"\n") > 20
-    assert set(document) == {"schema", "created_at", "version", "fingerprint", "allow", "accounts", "seal"}
+    assert set(document) == {"schema", "created_at", "version", "fingerprint", "allow", "accounts", "left_out", "seal"}
     assert document["schema"] == "senderid.saved-plan/v1"
     assert document["allow"] == ["max-deactivations", "min-active"]
     (account,) = document["accounts"]
@@ -288,6 +289,7 @@ def test_plan_file_is_readable_json() -> None:
             "api_secret": {"env": None, "file": "/run/secrets/main"},
         },
         "safety": {"max_deactivations": "20%", "min_active": 2},
+        "impossible": [],
     }
 
 

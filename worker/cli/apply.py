@@ -72,12 +72,16 @@ def _apply_saved(path: str, given: options.Common) -> int:
     settings = inputs.load_settings(given.settings_path, given.overrides)
     rules = inputs.read_rules(given.allow)
     saved = _open(path)
+
+    from worker.reconcile import left_out
+
     _check_endpoints(path, saved, settings)
 
     async def carry_out(run: "Session") -> "list[AccountResult]":
         run.log.info("run.started", accounts=len(saved.accounts), fingerprint=saved.fingerprint)
         run.progress.expect(sum(len(account.changes) for account in saved.accounts))
-        return await run.fleet.apply_saved(saved.accounts, rules | set(saved.allow), run.leases(), run.progress)
+        done = await run.fleet.apply_saved(saved.accounts, rules | set(saved.allow), run.leases(), run.progress)
+        return [*done, *map(left_out, saved.left_out)]
 
     return _run(carry_out, settings, given)
 

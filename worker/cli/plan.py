@@ -89,19 +89,21 @@ def _save(
 ) -> None:
     from worker import __version__
     from worker.cli.session import now, replace
+    from worker.errors import PolicyRefusal
     from worker.model import Verdict
-    from worker.plan import SavedAccount, SavedPlan, seal
+    from worker.plan import LeftOut, SavedAccount, SavedPlan, seal
     from worker.policy import effective_safety
 
-    accounts = (
-        SavedAccount.of(
-            account,
-            draft.plan,
-            endpoint=account.endpoint or settings.endpoint,
-            safety=effective_safety(terms.safety, account.safety),
-        )
-        for account, draft in zip(desired, drafts, strict=True)
-        if draft.plan.verdict is Verdict.OK
-    )
-    plan = SavedPlan.of(accounts, created_at=now(), version=__version__, allow=terms.allow)
+    accounts = []
+    left = []
+    for account, draft in zip(desired, drafts, strict=True):
+        made = draft.plan
+        if made.verdict is Verdict.OK:
+            where = account.endpoint or settings.endpoint
+            safety = effective_safety(terms.safety, account.safety)
+            accounts.append(SavedAccount.of(account, made, endpoint=where, safety=safety))
+        else:
+            why = (draft.error or PolicyRefusal(made.refusals)).info
+            left.append(LeftOut(made.account, made.account_id, made.verdict, why))
+    plan = SavedPlan.of(accounts, left, created_at=now(), version=__version__, allow=terms.allow)
     replace(path, seal(plan), mode=0o600)
