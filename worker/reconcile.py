@@ -103,9 +103,13 @@ def failed_draft(desired: DesiredAccount, terms: Terms, error: WorkerError) -> D
 
 
 def tell_planned(draft: Draft, log: Log) -> None:
-    """Write the line of each number of a plan."""
+    """Write the line of each number of a plan, or why there is none, and which rules refuse it."""
     if draft.error is not None:
+        told = draft.error.number_error
+        log.warning("account.failed", http_status=told.http_status, error_code=told.code, error_message=told.message)
         return
+    for refusal in draft.plan.refusals:
+        log.warning("account.refused", error_code=refusal.rule, error_message=refusal.message)
     for change in draft.plan.changes:
         log.info(
             "number.planned", phone=change.phone, action=change.action, desired=change.desired, before=change.observed

@@ -200,6 +200,12 @@ def test_a_refused_plan_carries_its_refusals_into_the_result() -> None:
     """The rules that refused stand in the result, for whoever reads only that."""
     account = ModelAccount(n0100001="ACTIVE")
     drawn = _draft(_desired(n0100001=_OFF), account)
+    log = Unheard()
+    tell_planned(drawn, log)
+    assert [(event, fields.get("error_code")) for event, fields in log.lines] == [
+        ("account.refused", "min-active"),
+        ("number.planned", None),
+    ]
     result = unapplied(drawn, Requests(), Unheard())
     assert result.outcome is RunOutcome.REFUSED
     assert [refusal.rule for refusal in result.refusals] == ["min-active"]
@@ -218,7 +224,9 @@ def test_an_account_that_cannot_be_planned_gives_each_number_an_outcome() -> Non
     drawn = failed_draft(desired, Terms(), AccountRejected("no", api_code="InvalidApiKey"))
     log = Unheard()
     tell_planned(drawn, log)
-    assert log.lines == []
+    assert log.lines == [
+        ("account.failed", {"http_status": None, "error_code": "InvalidApiKey", "error_message": "no"})
+    ]
     assert drawn.plan.verdict is Verdict.ERROR
     result = unapplied(drawn, Requests(), log)
     assert result.outcome is RunOutcome.FAILED

@@ -93,6 +93,8 @@ def _run(
     from worker.cli import session
     from worker.cli.status import of_result
 
+    session.check(given.output)
+
     async def verb(run: "Session") -> int:
         result = run.result(await carry_out(run))
         run.log.info("run.finished", outcome=result.outcome, counts=session.total(result.accounts))

@@ -42,6 +42,9 @@ def plan(given: options.Common, *, out: str | None = None, detailed: bool = Fals
 
     terms = Terms(settings.safety, selection, rules)
 
+    session.check(out)
+    session.check(given.output)
+
     async def verb(run: "Session") -> int:
         drafts = await draw(run, desired, terms)
         for draft in drafts:

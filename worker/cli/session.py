@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
+from errno import EISDIR
 from pathlib import Path
 from typing import Final, NamedTuple, Self, TextIO
 
@@ -27,7 +28,7 @@ from worker.model import AccountPlan, AccountResult, Result
 from worker.settings import Settings
 from worker.solapi.transport import Transport
 
-__all__ = ["Page", "Session", "color", "emit", "now", "run", "state_folder", "total"]
+__all__ = ["Page", "Session", "check", "color", "emit", "now", "run", "state_folder", "total"]
 
 _NARROWEST: Final = 80
 _WIDEST: Final = 120
@@ -82,16 +83,34 @@ def emit(document: str | bytes, output: str | None = None) -> None:
         replace(Path(output), data, mode=0o644)
 
 
+def check(path: str | None) -> None:
+    """See whether a file can be written at all, before there is anything to write.
+
+    Raises:
+        OSError: it cannot.
+    """
+    if path is not None:
+        descriptor, name = _beside(Path(path))
+        os.close(descriptor)
+        Path(name).unlink()
+
+
+def _beside(path: Path) -> tuple[int, str]:
+    if path.is_dir():
+        raise IsADirectoryError(EISDIR, os.strerror(EISDIR), str(path))
+    try:
+        return tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
 def replace(path: Path, data: bytes, *, mode: int) -> None:
     """Write a file so that at any moment the old or the new one is there, whole.
 
     Raises:
         OSError: it could not be written; the old one stays.
     """
-    try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from None
+    descriptor, name = _beside(path)
     try:
         with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
             os.fchmod(descriptor, mode)
@@ -185,7 +204,7 @@ def run(
             bound = log.bind(run_id=run_id)
             fleet = Fleet(settings, transport, resolver, bound)
             stopped = asyncio.Event()
-            with _signals(fleet, sink, stopped) as received, bar:
+            with _signals(fleet, sink, bar, stopped) as received, bar:
                 status = await verb(Session(settings, fleet, bound, bar, run_id=run_id, stopped=stopped))
             return _SIGNALS[received[0]] if received else status
 
@@ -197,7 +216,7 @@ def run(
 
 
 @contextmanager
-def _signals(fleet: Fleet, sink: logs.Sink, stopped: asyncio.Event) -> Iterator[list[signal.Signals]]:
+def _signals(fleet: Fleet, sink: logs.Sink, bar: Progress, stopped: asyncio.Event) -> Iterator[list[signal.Signals]]:
     """The first signal stops what waits and lets what is under way finish; the second ends the process at once."""
     loop = asyncio.get_running_loop()
     received: list[signal.Signals] = []
@@ -205,6 +224,7 @@ def _signals(fleet: Fleet, sink: logs.Sink, stopped: asyncio.Event) -> Iterator[
     def receive(number: signal.Signals) -> None:
         received.append(number)
         if len(received) > 1:
+            bar.finish()
             sink.flush()
             os._exit(_SIGNALS[number])
         stopped.set()

@@ -26,6 +26,7 @@ class Event(StrEnum):
     RUN_FINISHED = "run.finished"
     ACCOUNT_OBSERVED = "account.observed"
     ACCOUNT_FAILED = "account.failed"
+    ACCOUNT_REFUSED = "account.refused"
     NUMBER_PLANNED = "number.planned"
     NUMBER = "number"
     REQUEST_RETRIED = "request.retried"

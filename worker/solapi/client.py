@@ -83,6 +83,7 @@ class AccountReader:
         self._header_names = ("Authorization", "Authentication") if endpoint.both_headers else ("Authorization",)
         self._signer = Signer(credentials)
         self._account_id = account_id
+        self._pinned = account_id is not None
         self._quota = quota
         self._log = log
         self._ambient = ambient
@@ -128,18 +129,23 @@ class AccountReader:
         return await retrier.call(lambda _: self._corrected(lambda: self._look_once(closing=closing)))
 
     async def _look_once(self, *, closing: bool) -> ObservedAccount:
-        window = self._quota.reads
         if closing:
-            await window.acquire()
-        else:
-            with self._gate:
-                await window.acquire()
+            return await self._read_once()
+        # nothing is lost with a read, so that a stop need not wait for its answer
+        with self._gate:
+            return await self._read_once()
+
+    async def _read_once(self) -> ObservedAccount:
+        window = self._quota.reads
+        await window.acquire()
         self._reads += 1
         document = AccountDocument()
         answer = await self._send(window, "GET", self._numbers_url, into=document.feed)
         if answer.status != _OK:
             raise self._refusal(answer, answer.content(), write=False)
         observed = document.finish()
+        if self._pinned and observed.account_id is None and observed.numbers:
+            raise AccountRejected("the answer does not say which account it is of", api_code="WrongAccount")
         self._same_account(observed.account_id)
         return observed
 
