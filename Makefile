@@ -19,8 +19,10 @@ $(VENV)/.ready: requirements.lock requirements-dev.lock pyproject.toml
 	@echo "Setting up $(VENV) (once, about a minute)…"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=…")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@# the lock is complete: pip, left to resolve, would reach past it for a newer release of what an extra names
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-dev.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip check --quiet --disable-pip-version-check
 	@touch $@
 
 demo: setup ## the whole story on an embedded sandbox, no account needed
