@@ -13,13 +13,20 @@ def main() -> None:
 
         sys.stdout.write(f"senderid {__version__}\n")
         sys.exit(0)
+    status = 130
     try:
         from worker.cli import run
 
-        sys.exit(run(sys.argv[1:]))
+        status = run(sys.argv[1:])
     except KeyboardInterrupt:
-        # before there was anything to report
-        sys.exit(130)
+        # before there was anything to report, or after everything was
+        pass
+    finally:
+        # what the interpreter still does at its end would answer an interruption with a traceback
+        from signal import SIG_IGN, SIGINT, signal
+
+        signal(SIGINT, SIG_IGN)
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,10 +78,14 @@ class Command:
         path.write_bytes(text.encode() if isinstance(text, str) else text)
         return path
 
-    def popen(self, *arguments: str, **more: Any) -> subprocess.Popen[str]:
+    def unmeasured(self) -> None:
+        """Start without coverage, whose own start and end are no part of the command."""
+        self.environment = {name: value for name, value in self.environment.items() if not name.startswith("COV")}
+
+    def popen(self, *arguments: str, program: Sequence[str] = (SENDERID,), **more: Any) -> subprocess.Popen[str]:
         """Start the command and leave it running."""
         return subprocess.Popen(  # noqa: S603 - our own command
-            [SENDERID, *arguments],
+            [*program, *arguments],
             cwd=self.folder,
             env=self.environment,
             text=True,

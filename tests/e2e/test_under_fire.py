@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import signal
+import sys
 import time
 from collections.abc import Callable
 
@@ -143,21 +144,28 @@ def test_a_second_signal_ends_it_at_once(command: Command, serve: Serve) -> None
         assert process.wait(10) == 130
 
 
+_ANNOUNCED = "import sys, worker.__main__ as m; sys.stdout.write('up\\n'); sys.stdout.flush(); m.main()"
+"""The command, telling first that Python itself has started: an interruption before that is not ours to answer."""
+
+
 def test_ctrl_c_at_any_moment_never_shows_a_traceback(command: Command, serve: Serve) -> None:
     """From the first import to the last line, an interruption is 130 or comes too late."""
     account = generate(12, seed=1)
     served = serve(account, rate_limit=None)
     command.at(served.sandbox, account).write("d.yaml", _all_active(account))
+    command.unmeasured()
     statuses = set()
-    for step in range(14):
-        with command.popen("apply", "-y", "-f", "d.yaml") as process:
-            end = time.monotonic() + 0.02 * step + 0.05
+    for step in range(20):
+        with command.popen("apply", "-y", "-f", "d.yaml", program=(sys.executable, "-c", _ANNOUNCED)) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "up\n"
+            end = time.monotonic() + 0.02 * step
             _until(lambda: time.monotonic() > end)  # noqa: B023 - used at once
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=30)
         assert "Traceback" not in out + err
         statuses.add(process.returncode)
-    assert statuses <= {0, 130, -signal.SIGINT}
+    assert statuses <= {0, 130}
     assert 130 in statuses
 
 
