@@ -13,7 +13,7 @@ import tempfile
 import time
 from array import array
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -75,7 +75,7 @@ async def worker(url: str, numbers: int, settings: Settings) -> tuple[float, flo
             fleet = Fleet(settings, transport, lambda _: CREDENTIALS, log.bind(run_id="bench"))
             drafts = await fleet.plan([desired], Terms())
             began, cpu = time.perf_counter(), time.process_time()
-            results = await fleet.apply([desired], drafts, Terms(), lambda _: nullcontext(), Ignored())
+            results = await fleet.apply([desired], drafts, Terms(), Ignored())
             sink.flush()
             spent = time.perf_counter() - began, time.process_time() - cpu
     assert results[0].outcome is RunOutcome.CONVERGED, results[0].error
@@ -188,11 +188,14 @@ async def _cpu_per_write(url: str, writes: int, settings: Settings) -> float:
         async def settle() -> bool:
             return True
 
+        async def intend() -> Callable[[object], None]:
+            return lambda _: None
+
         queue = iter(range(writes))
 
         async def work() -> None:
             for _ in queue:
-                await client.write("01000000000", Status.INACTIVE, settle=settle, on_send=lambda: None)
+                await client.write("01000000000", Status.INACTIVE, settle=settle, intend=intend)
 
         began = time.process_time()
         await asyncio.gather(*(work() for _ in range(settings.concurrency)))

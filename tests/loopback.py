@@ -17,8 +17,9 @@ from worker.settings import Endpoint, RateLimit, Retry, Timeout
 from worker.solapi.client import AccountReader, AccountWriter, Ambient
 from worker.solapi.limiter import Quota
 from worker.solapi.transport import Transport
+from worker.writes import Answered
 
-__all__ = ["EPOCH", "Journal", "Loopback", "Peer", "ambient", "answer", "credentials", "run"]
+__all__ = ["EPOCH", "Journal", "Loopback", "Peer", "ambient", "answer", "credentials", "run", "unnoted"]
 
 EPOCH = 1_800_000_000.0
 """Unix time at which every test begins."""
@@ -74,6 +75,11 @@ def ambient(**more: Any) -> Ambient:
 def credentials(account: SandboxAccount) -> Credentials:
     """The key pair of an account."""
     return Credentials(account.api_key, Secret(account.api_secret))
+
+
+async def unnoted() -> Answered:
+    """An intent that nobody keeps."""
+    return lambda _: None
 
 
 class Journal(Unheard):
@@ -147,7 +153,7 @@ class Loopback:
         async def settle() -> bool:
             return (await writer.observe()).numbers[phone].status != status
 
-        await writer.write(phone, status, settle=settle, on_send=lambda: None)
+        await writer.write(phone, status, settle=settle, intend=unnoted)
 
 
 def answer(

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from worker.errors import Ambiguous, ApiError, WorkerError
 from worker.model import Observed, ObservedAccount, Requests, Status
+from worker.writes import Answered
 
 __all__ = ["ModelAccount", "Unheard"]
 
@@ -69,7 +70,12 @@ class ModelAccount:
         )
 
     async def write(
-        self, phone: str, status: Status, *, settle: Callable[[], Awaitable[bool]], on_send: Callable[[], None]
+        self,
+        phone: str,
+        status: Status,
+        *,
+        settle: Callable[[], Awaitable[bool]],
+        intend: Callable[[], Awaitable[Answered]],
     ) -> None:
         """Change a number, meeting its faults on the way; up to five attempts, as the client makes."""
         failure: ApiError | None = None
@@ -78,8 +84,9 @@ class ModelAccount:
                 return
             if self._halted is not None:
                 raise self._halted
-            on_send()
+            answered = await intend()
             failure = await self._attempt(phone, status)
+            answered(failure)
             if failure is None:
                 return
             if not isinstance(failure, Ambiguous) and "later" not in str(failure):

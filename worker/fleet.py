@@ -4,41 +4,58 @@ Accounts share the connection pool, and those of one API key its quota.
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any, Protocol, Self, TypeVar
 
 import msgspec
 from msgspec import Struct
 
-from worker.errors import Interrupted, WorkerError
+from worker.errors import Interrupted, LedgerError, WorkerError
+from worker.ledger import Nothing, Subject
 from worker.model import (
-    AccountPlan,
     AccountResult,
-    Action,
     Credentials,
     CredentialsRef,
     DesiredAccount,
+    Memory,
     Requests,
-    tally,
+    RunOutcome,
+    Status,
 )
 from worker.plan import SavedAccount
-from worker.reconcile import Draft, Terms, apply, apply_saved, draft, failed_draft, unapplied
-from worker.settings import ENDPOINTS, Settings, endpoint
+from worker.policy import effective_safety
+from worker.reconcile import Book, Draft, Terms, apply, apply_saved, as_plan, draft, failed_draft, unapplied
+from worker.settings import ENDPOINTS, Safety, Settings, endpoint
 from worker.solapi.client import AccountReader, AccountWriter, Ambient
 from worker.solapi.limiter import Quota
 from worker.solapi.transport import Transport
 from worker.writes import Log, Meter, Pace
 
-__all__ = ["Fleet", "InternalError", "Leases", "RunLog", "Site"]
+__all__ = ["Fleet", "InternalError", "Keeper", "RunLog", "Site"]
 
 Client = TypeVar("Client", bound=AccountReader)
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 
-Leases = Callable[[str], AbstractContextManager[None]]
-"""Given the name of an account, a context in which no other run of this host writes to it."""
+
+class Keeper(Protocol):
+    """The ledger of a run, as `worker.ledger` has it. Each may raise LedgerError."""
+
+    def hold(self, subject: Subject, pause: Callable[[float], Awaitable[bool]]) -> AbstractAsyncContextManager[Book]:
+        """A book of an account that no other run of this host writes to meanwhile.
+
+        `pause(seconds)` waits and tells whether to go on waiting for a run that has it. Raises AccountBusy.
+        """
+        ...
+
+    async def recall(self, key: str) -> Memory:
+        """What is remembered of an account."""
+        ...
+
+    async def record(self, subject: Subject, result: AccountResult, confirmed: Mapping[str, Status]) -> None:
+        """Note the result of an account whose plan was not carried out."""
+        ...
 
 
 class RunLog(Log, Protocol):
@@ -68,6 +85,25 @@ class Reachable(Protocol):
         ...
 
 
+class Revised(Reachable, Protocol):
+    """An account as a file describes it; desired-state documents and saved plans both are."""
+
+    @property
+    def source(self) -> str:
+        """The file's name."""
+        ...
+
+    @property
+    def sha256(self) -> str | None:
+        """The hash of its bytes."""
+        ...
+
+    @property
+    def commit(self) -> str | None:
+        """The commit of the checkout in which it lies."""
+        ...
+
+
 class Site(Struct, frozen=True):
     """An account that no file describes: the default credentials at the settings' endpoint."""
 
@@ -90,8 +126,10 @@ class Fleet:
         credentials: Callable[[CredentialsRef | None], Credentials],
         log: RunLog,
         *,
+        keeper: Keeper | None = None,
         ambient: Ambient | None = None,
     ) -> None:
+        self._keeper = keeper or Nothing()
         self._settings = settings
         self._transport = transport
         self._credentials = credentials
@@ -100,6 +138,7 @@ class Fleet:
         self._quotas: dict[str, Quota] = {}
         self._under_way: set[AccountReader] = set()
         self._pace = Pace(settings.concurrency, settings.deadline_seconds)
+        self._turns = asyncio.Semaphore(settings.accounts_concurrency)
         self.interrupted: Interrupted | None = None
 
     def interrupt(self, reason: Interrupted) -> None:
@@ -116,10 +155,14 @@ class Fleet:
                 return failed_draft(desired, terms, self.interrupted)
             log = self._log.bind(account=desired.name)
             requests = Requests()
+
+            async def recall(account_id: str | None) -> Memory:
+                return await self._keeper.recall(self._key(desired, account_id))
+
             try:
                 with self.client(AccountReader, desired, log) as client:
                     try:
-                        drawn = await draft(desired, client, terms, log)
+                        drawn = await draft(desired, client, terms, recall, log)
                     finally:
                         requests = client.requests
             except Exception as error:  # noqa: BLE001 - a bug met in one account must not stop the others
@@ -129,38 +172,53 @@ class Fleet:
         return await self._each(accounts, one)
 
     async def apply(
-        self, accounts: Sequence[DesiredAccount], drafts: Sequence[Draft], terms: Terms, leases: Leases, meter: Meter
+        self, accounts: Sequence[DesiredAccount], drafts: Sequence[Draft], terms: Terms, meter: Meter
     ) -> list[AccountResult]:
         """Carry out the plans that may be, and close the story of every account, in their order."""
 
         async def one(pair: tuple[DesiredAccount, Draft]) -> AccountResult:
             desired, drawn = pair
             log = self._log.bind(account=desired.name)
+            safety = effective_safety(terms.safety, desired.safety)
+            subject = self._subject(desired, desired.name, drawn.plan.account_id, safety)
             if drawn.error is not None or drawn.plan.refusals or not drawn.plan.writes:
-                return unapplied(drawn, drawn.requests, log)
+                return await self._recorded(subject, unapplied(drawn, drawn.requests, log), drawn.confirmed)
 
-            async def carry_out(client: AccountWriter) -> AccountResult:
-                return await apply(desired, drawn.plan, client, terms, pace=self._pace, log=log, meter=meter)
+            async def carry_out(client: AccountWriter, book: Book) -> AccountResult:
+                return await apply(desired, drawn.plan, client, terms, book=book, pace=self._pace, log=log, meter=meter)
 
-            result = await self._closed(desired, drawn, leases, carry_out, log)
+            result = await self._closed(desired, subject, drawn, carry_out, log)
             return msgspec.structs.replace(result, requests=_sum(drawn.requests, result.requests))
 
         return await self._each(list(zip(accounts, drafts, strict=True)), one)
 
     async def apply_saved(
-        self, accounts: Sequence[SavedAccount], allow: frozenset[str], leases: Leases, meter: Meter
+        self, accounts: Sequence[SavedAccount], allow: frozenset[str], meter: Meter
     ) -> list[AccountResult]:
         """Carry out a saved plan, account by account, in their order."""
 
         async def one(saved: SavedAccount) -> AccountResult:
             log = self._log.bind(account=saved.account)
 
-            async def carry_out(client: AccountWriter) -> AccountResult:
-                return await apply_saved(saved, client, allow, pace=self._pace, log=log, meter=meter)
+            async def carry_out(client: AccountWriter, book: Book) -> AccountResult:
+                return await apply_saved(saved, client, allow, book=book, pace=self._pace, log=log, meter=meter)
 
-            return await self._closed(saved, Draft(_as_plan(saved), {}), leases, carry_out, log)
+            subject = self._subject(saved, saved.account, saved.account_id, saved.safety)
+            return await self._closed(saved, subject, Draft(as_plan(saved), {}), carry_out, log)
 
         return await self._each(accounts, one)
+
+    async def decline(
+        self, accounts: Sequence[DesiredAccount], drafts: Sequence[Draft], terms: Terms, reason: WorkerError
+    ) -> list[AccountResult]:
+        """Carry out nothing, and tell of every account why."""
+        results = []
+        for desired, drawn in zip(accounts, drafts, strict=True):
+            safety = effective_safety(terms.safety, desired.safety)
+            subject = self._subject(desired, desired.name, drawn.plan.account_id, safety)
+            result = unapplied(drawn, drawn.requests, self._log.bind(account=desired.name), reason)
+            results.append(await self._recorded(subject, result, drawn.confirmed))
+        return results
 
     @contextmanager
     def client(self, kind: type[Client], account: Reachable, log: Log) -> Iterator[Client]:
@@ -191,48 +249,88 @@ class Fleet:
         finally:
             self._under_way.discard(client)
 
-    def _lease_name(self, account: Reachable, account_id: str | None) -> str:
-        where = endpoint(account.endpoint or self._settings.endpoint)
+    def _key(self, account: Reachable, account_id: str | None) -> str:
+        named = account.endpoint or self._settings.endpoint
+        try:
+            where = endpoint(named)
+        except ValueError:
+            return f"{named} {account_id}"  # nothing will ever reach it
         # the vendor's hosts are one platform
         return f"{'vendor' if where in ENDPOINTS.values() else where.url} {account_id}"
+
+    def _subject(self, account: Revised, name: str, account_id: str | None, safety: Safety) -> Subject:
+        return Subject(
+            key=self._key(account, account_id),
+            account=name,
+            account_id=account_id,
+            endpoint=account.endpoint or self._settings.endpoint,
+            credentials=account.credentials,
+            safety=safety,
+            source=account.source,
+            sha256=account.sha256,
+            commit=account.commit,
+        )
 
     async def _closed(
         self,
         account: Reachable,
+        subject: Subject,
         drawn: Draft,
-        leases: Leases,
-        carry_out: Callable[[AccountWriter], Awaitable[AccountResult]],
+        carry_out: Callable[[AccountWriter, Book], Awaitable[AccountResult]],
         log: RunLog,
     ) -> AccountResult:
         """The result of `carry_out`, or of the error that stopped it."""
         if self.interrupted is not None:
-            return unapplied(drawn, Requests(), log, self.interrupted)
-        requests = Requests()
+            return await self._recorded(subject, unapplied(drawn, Requests(), log, self.interrupted), {})
         try:
-            with (
-                self.client(AccountWriter, account, log) as client,
-                leases(self._lease_name(account, drawn.plan.account_id)),
-            ):
-                try:
-                    return await carry_out(client)
-                finally:
-                    requests = client.requests
-        except Exception as error:  # noqa: BLE001 - a bug met in one account must not stop the others
-            return unapplied(drawn, requests, log, _ours(error, log))
+            with self.client(AccountWriter, account, log) as client:
+                async with self._keeper.hold(subject, self._pause) as book:
+                    try:
+                        result = await carry_out(client, book)
+                    except Exception as error:  # noqa: BLE001 - a bug met in one account must not stop the others
+                        result = unapplied(drawn, client.requests, log, _ours(error, log))
+                    return await _noted(result, book.finish(result, drawn.confirmed))
+        except Exception as error:  # noqa: BLE001 - as above, and before anything was sent
+            return await self._recorded(subject, unapplied(drawn, Requests(), log, _ours(error, log)), {})
+
+    async def _recorded(
+        self, subject: Subject, result: AccountResult, confirmed: Mapping[str, Status]
+    ) -> AccountResult:
+        return await _noted(result, self._keeper.record(subject, result, confirmed))
+
+    async def _pause(self, seconds: float) -> bool:
+        """Wait for a run that holds an account, and meanwhile let another account have the turn."""
+        self._turns.release()
+        try:
+            await self._ambient.sleep(seconds)
+        finally:
+            await self._turns.acquire()
+        return self.interrupted is None
 
     async def _each(self, items: Sequence[Item], work: Callable[[Item], Awaitable[Made]]) -> list[Made]:
         """What `work` makes of each item, in their order, `accounts_concurrency` of them at once."""
         made: dict[int, Made] = {}
-        queue = enumerate(items)
 
-        async def take() -> None:
-            for index, item in queue:
+        async def one(index: int, item: Item) -> None:
+            try:
                 made[index] = await work(item)
+            finally:
+                self._turns.release()
 
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(self._settings.accounts_concurrency, len(items))):
-                group.create_task(take())
+            for index, item in enumerate(items):
+                await self._turns.acquire()
+                group.create_task(one(index, item))
         return [made[index] for index in range(len(items))]
+
+
+async def _noted(result: AccountResult, noting: Awaitable[None]) -> AccountResult:
+    """The result, which is no success where it could not be noted."""
+    try:
+        await noting
+    except LedgerError as error:
+        return msgspec.structs.replace(result, outcome=RunOutcome.FAILED, error=result.error or error.info)
+    return result
 
 
 def _ours(error: Exception, log: RunLog) -> WorkerError:
@@ -244,14 +342,6 @@ def _ours(error: Exception, log: RunLog) -> WorkerError:
     name = type(error).__name__
     log.warning("account.failed", error_code=InternalError.__name__, error_message=name)
     return InternalError(name)
-
-
-def _as_plan(saved: SavedAccount) -> AccountPlan:
-    changes = (*saved.changes, *saved.impossible)
-    counts = Counter(change.action for change in changes)
-    return AccountPlan(
-        account=saved.account, account_id=saved.account_id, counts=tally(Action, counts), changes=changes
-    )
 
 
 def _sum(first: Requests, second: Requests) -> Requests:

@@ -4,7 +4,8 @@
 the document, and its JSON Schema comes from the same type.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Final, Literal, Self, TypeVar
 
@@ -15,12 +16,14 @@ __all__ = [
     "AccountPlan",
     "AccountResult",
     "Action",
+    "Cause",
     "Change",
     "Credentials",
     "CredentialsRef",
     "Desired",
     "DesiredAccount",
     "ErrorInfo",
+    "Memory",
     "NumberError",
     "NumberResult",
     "Observed",
@@ -98,6 +101,14 @@ class Action(StrEnum):
     def writes(self) -> bool:
         """Whether carrying the action out takes a write."""
         return self is Action.ACTIVATE or self is Action.DEACTIVATE
+
+
+class Cause(StrEnum):
+    """Why a number is not as desired, by what a run of ours last wrote: the file changed, the account did, or both."""
+
+    CONFIG_CHANGE = "config_change"
+    EXTERNAL_DRIFT = "external_drift"
+    BOTH = "both"
 
 
 class Outcome(StrEnum):
@@ -201,7 +212,8 @@ class DesiredAccount(Struct, frozen=True):
     """One desired-state document: one account.
 
     `numbers` maps digits to what is desired, in the order of the file; `lines` holds the line of each, in that order.
-    `source` is the file's name as the user gave it; `line` is where the document begins.
+    `source` is the file's name as the user gave it, `sha256` that of its bytes in hex and `commit` that of the checkout
+    in which it lies; `line` is where the document begins.
     """
 
     name: str
@@ -214,6 +226,8 @@ class DesiredAccount(Struct, frozen=True):
     endpoint: str | None = None
     unmanaged: Unmanaged = Unmanaged.REPORT
     safety: SafetyOverride = SafetyOverride()
+    sha256: str | None = None
+    commit: str | None = None
 
     def located(self) -> Iterator[tuple[str, Desired, int]]:
         """Every number with what is desired and its line, in the order of the file."""
@@ -229,19 +243,47 @@ class Observed(Struct, frozen=True, gc=False):
 
 
 class ObservedAccount(Struct, frozen=True):
-    """What the API says of one account. An account without numbers may come without an id."""
+    """What the API says of one account. An account without numbers may come without an id.
+
+    `updated` has the Unix second at which each number last changed, in the order of `numbers`; 0 where it is not told.
+    """
 
     account_id: str | None
     numbers: dict[str, Observed]
+    updated: Sequence[int] = ()
 
     @property
     def active(self) -> int:
         """How many numbers are ACTIVE."""
         return sum(number.status is Status.ACTIVE for number in self.numbers.values())
 
+    def updated_at(self, phones: Collection[str]) -> dict[str, str]:
+        """When those of some numbers last changed of which it is told: UTC, ISO 8601, Z."""
+        if not phones:
+            return {}
+        told = zip(self.numbers, self.updated, strict=False)
+        return {
+            phone: datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            for phone, second in told
+            if second and phone in phones
+        }
+
+
+class Memory(Struct, frozen=True):
+    """What is remembered of an account: the last status that a run of ours wrote and proved, by phone.
+
+    `spent` are the numbers that runs which died have switched off since the last one that came to its end.
+    """
+
+    written: Mapping[str, Status] = {}
+    spent: frozenset[str] = frozenset()
+
 
 class Change(Struct, frozen=True):
-    """One number of a plan: what is there, what is wanted, and what that takes."""
+    """One number of a plan: what is there, what is wanted, and what that takes.
+
+    `cause` is why, where the ledger remembers the number, and `since` when it was changed outside, where the API tells.
+    """
 
     phone: Phone
     action: Action
@@ -250,6 +292,8 @@ class Change(Struct, frozen=True):
     reason: str
     note: str | None = None
     owner: str | None = None
+    cause: Cause | None = None
+    since: Timestamp | None = None
 
 
 class Refusal(Struct, frozen=True):

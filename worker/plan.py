@@ -12,18 +12,22 @@ from typing import Final, Literal, Protocol, Self
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from worker.errors import PlanFileError
 from worker.model import (
     PHONE_PATTERN,
     AccountPlan,
     Action,
+    Cause,
     Change,
     CredentialsRef,
     Desired,
     DesiredAccount,
     ErrorInfo,
+    Memory,
     Observed,
+    ObservedAccount,
     Status,
     Timestamp,
     Verdict,
@@ -38,6 +42,8 @@ __all__ = [
     "Preconditions",
     "SavedAccount",
     "SavedPlan",
+    "attribute",
+    "confirmed",
     "diff",
     "fingerprint",
     "preconditions",
@@ -100,6 +106,40 @@ def diff(
     counts = {action: len(some) for action, some in found.items()}
     counts[Action.UNCHANGED] = len(wanted) - len(changes)
     return changes, tally(Action, counts)
+
+
+def attribute(changes: Iterable[Change], observed: ObservedAccount, memory: Memory) -> tuple[Change, ...]:
+    """The changes, each with its cause where `memory` has what a run of ours last wrote to the number.
+
+    What is there is what we wrote: the file changed. The file still says what we wrote: the account changed, at `since`
+    if the API tells. Neither: both did.
+    """
+    written = memory.written
+    causes = {change.phone: _cause(written[change.phone], change) for change in changes if change.phone in written}
+    drifted = {phone for phone, cause in causes.items() if cause is not Cause.CONFIG_CHANGE}
+    since = observed.updated_at(drifted)
+    return tuple(
+        replace(change, cause=causes[change.phone], since=since.get(change.phone)) if change.phone in causes else change
+        for change in changes
+    )
+
+
+def _cause(ours: Status, change: Change) -> Cause:
+    if change.observed == ours:
+        return Cause.CONFIG_CHANGE
+    return Cause.EXTERNAL_DRIFT if change.desired == ours else Cause.BOTH
+
+
+def confirmed(wanted: Mapping[str, Desired], observed: Mapping[str, Observed], memory: Memory) -> dict[str, Status]:
+    """Numbers that are as desired while a run of ours last wrote another status: someone else changed both."""
+    return {
+        phone: wanted[phone].status
+        for phone, ours in memory.written.items()
+        if phone in wanted
+        and wanted[phone].managed
+        and phone in observed
+        and observed[phone].status == wanted[phone].status != ours
+    }
 
 
 def _by_phone(change: Change) -> str:
@@ -189,7 +229,8 @@ class SavedAccount(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     `account_id` pins the account that was seen. `credentials` says where they are kept, None for the default ones;
     a secret itself cannot be expressed. `endpoint` is a name or a URL. Each change's `observed` is its precondition.
-    `impossible` are the numbers that were blocked or missing, so that an apply tells of them too.
+    `impossible` are the numbers that were blocked or missing, so that an apply tells of them too. `sha256` and `commit`
+    are the revision of the desired state that was planned.
     """
 
     account: str
@@ -200,6 +241,8 @@ class SavedAccount(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     safety: Safety
     changes: tuple[Change, ...]
     impossible: tuple[Change, ...] = ()
+    sha256: str | None = None
+    commit: str | None = None
 
     @property
     def writes(self) -> tuple[Change, ...]:
@@ -221,6 +264,8 @@ class SavedAccount(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             safety=safety,
             changes=planned.writes,
             impossible=tuple(change for change in planned.changes if change.action in _IMPOSSIBLE),
+            sha256=desired.sha256,
+            commit=desired.commit,
         )
 
 
@@ -272,7 +317,7 @@ class SavedPlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 def seal(plan: SavedPlan) -> bytes:
     """The plan as the text of a plan file: indented JSON, ended by a SHA-256 over all the rest of it."""
-    sealed = msgspec.structs.replace(plan, seal=_seal_of(plan))
+    sealed = replace(plan, seal=_seal_of(plan))
     return msgspec.json.format(msgspec.json.encode(sealed), indent=2) + b"\n"
 
 
@@ -297,7 +342,7 @@ def unseal(data: bytes, *, now: datetime, max_age_seconds: float = MAX_AGE_SECON
         raise PlanFileError(f"the plan was made {hours}; plan again")
     if age < -_AHEAD_SECONDS:
         raise PlanFileError(f"the plan was made {-age / 60:.0f} minutes in the future; check the clocks of both hosts")
-    return msgspec.structs.replace(plan, seal="")
+    return replace(plan, seal="")
 
 
 class _Header(Struct):
@@ -318,7 +363,7 @@ def _parsed(data: bytes) -> tuple[SavedPlan, datetime]:
 
 
 def _seal_of(plan: SavedPlan) -> str:
-    return sha256(msgspec.json.encode(msgspec.structs.replace(plan, seal=""))).hexdigest()
+    return sha256(msgspec.json.encode(replace(plan, seal=""))).hexdigest()
 
 
 def _coherent(plan: SavedPlan) -> bool:

@@ -13,6 +13,7 @@ from worker.model import (
     Change,
     Desired,
     DesiredAccount,
+    Memory,
     ObservedAccount,
     Refusal,
     SafetyOverride,
@@ -31,6 +32,7 @@ __all__ = [
     "effective_safety",
     "guard",
     "select",
+    "spent",
 ]
 
 MAX_DEACTIVATIONS: Final = "max-deactivations"
@@ -84,6 +86,17 @@ def select(wanted: Mapping[str, Desired], selection: Selection) -> Mapping[str, 
     return wanted
 
 
+def spent(memory: Memory, wanted: Mapping[str, Desired], observed: ObservedAccount) -> int:
+    """How many numbers runs that died have switched off, which are still wanted so and still are."""
+    return sum(
+        phone in wanted
+        and wanted[phone].status is Status.INACTIVE
+        and phone in observed.numbers
+        and observed.numbers[phone].status is Status.INACTIVE
+        for phone in memory.spent
+    )
+
+
 def effective_safety(settings: Safety, override: SafetyOverride) -> Safety:
     """The thresholds in force for one account: its own file's, and the settings' where the file has none."""
     limit, least = override.max_deactivations, override.min_active
@@ -94,11 +107,12 @@ def effective_safety(settings: Safety, override: SafetyOverride) -> Safety:
 
 
 def guard(
-    changes: Iterable[Change], observed: ObservedAccount, safety: Safety, allow: frozenset[str]
+    changes: Iterable[Change], observed: ObservedAccount, safety: Safety, allow: frozenset[str], *, spent: int = 0
 ) -> tuple[Refusal, ...]:
     """The safety rules that the changes break and that `allow` does not let through; empty when they may be written.
 
-    `allow` holds names of `RULES`, or `ALLOW_ALL`.
+    `allow` holds names of `RULES`, or `ALLOW_ALL`. `spent` is how many numbers of the same plan a run that died has
+    switched off already: they count as if they were still to be, so that a plan gains nothing by being cut in pieces.
 
     Raises:
         ValueError: when `safety.max_deactivations` is neither a number nor a percentage.
@@ -107,7 +121,8 @@ def guard(
     for change in changes:
         activations += change.action is Action.ACTIVATE
         deactivations += change.action is Action.DEACTIVATE
-    active = observed.active
+    active = observed.active + spent
+    deactivations += spent
     broken = []
     limit = threshold(safety.max_deactivations, active)
     if deactivations > limit:

@@ -5,8 +5,8 @@ before.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from typing import Final
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Final, Protocol
 
 from msgspec import Struct, structs
 
@@ -27,21 +27,35 @@ from worker.model import (
     Change,
     Desired,
     DesiredAccount,
+    Memory,
     NumberError,
     NumberResult,
     ObservedAccount,
     Outcome,
     Requests,
     RunOutcome,
+    Status,
     Verdict,
     tally,
 )
-from worker.plan import LeftOut, SavedAccount, diff, fingerprint, preconditions
-from worker.policy import ALLOW_ALL, MIN_ACTIVE, Selection, adopt, effective_safety, guard, select
+from worker.plan import LeftOut, SavedAccount, attribute, confirmed, diff, fingerprint, preconditions
+from worker.policy import ALLOW_ALL, MIN_ACTIVE, Selection, adopt, effective_safety, guard, select, spent
 from worker.settings import Safety
-from worker.writes import Log, Meter, Pace, Reader, Writer, Writes
+from worker.writes import Journal, Log, Meter, Pace, Reader, Writer, Writes
 
-__all__ = ["Draft", "Terms", "apply", "apply_saved", "draft", "failed_draft", "left_out", "tell_planned", "unapplied"]
+__all__ = [
+    "Book",
+    "Draft",
+    "Terms",
+    "apply",
+    "apply_saved",
+    "as_plan",
+    "draft",
+    "failed_draft",
+    "left_out",
+    "tell_planned",
+    "unapplied",
+]
 
 _AS_WANTED: Final = frozenset({Outcome.CHANGED, Outcome.UNCHANGED, Outcome.PROTECTED, Outcome.UNMANAGED})
 
@@ -56,6 +70,22 @@ _UNTOUCHED: Final = {
 """What becomes of a number that is not written, by its action."""
 
 
+class Book(Journal, Protocol):
+    """The ledger of one account in one run, while nobody else writes to the account. Each may raise LedgerError."""
+
+    async def resume(self, observed: ObservedAccount) -> Memory:
+        """Close what runs that died left open, as what they turned out to be; what is remembered of the account."""
+        ...
+
+    async def begin(self, plan: AccountPlan, fingerprint: str) -> None:
+        """Note what is going to be done."""
+        ...
+
+    async def finish(self, result: AccountResult, confirmed: Mapping[str, Status]) -> None:
+        """Note what became of it, and which numbers turned out as desired by other hands than ours."""
+        ...
+
+
 class Terms(Struct, frozen=True):
     """What a plan is made and judged by, besides the desired state."""
 
@@ -67,13 +97,14 @@ class Terms(Struct, frozen=True):
 class Draft(Struct, frozen=True):
     """A plan with what it was made from: `wanted` holds every number that it is about; `error` is why there is none.
 
-    `requests` is what looking took.
+    `confirmed` are numbers that are as desired while we last wrote another status. `requests` is what looking took.
     """
 
     plan: AccountPlan
     wanted: Mapping[str, Desired]
     error: WorkerError | None = None
     requests: Requests = Requests()
+    confirmed: Mapping[str, Status] = {}
 
     def unchanged(self) -> Iterable[tuple[str, Desired]]:
         """The numbers that the plan only counts."""
@@ -81,13 +112,19 @@ class Draft(Struct, frozen=True):
         return ((phone, want) for phone, want in self.wanted.items() if phone not in changing)
 
 
-async def draft(desired: DesiredAccount, api: Reader, terms: Terms, log: Log) -> Draft:
+async def draft(
+    desired: DesiredAccount, api: Reader, terms: Terms, recall: Callable[[str | None], Awaitable[Memory]], log: Log
+) -> Draft:
     """Look at the account once and tell what it would take to make it as desired.
+
+    `recall` tells what is remembered of the account of an id.
 
     Raises:
         ApiError: the account cannot be read.
+        LedgerError: what is remembered of it cannot be.
     """
-    return _draw(desired, await _look(api, log), terms)
+    observed = await _look(api, log)
+    return _draw(desired, observed, terms, await recall(observed.account_id))
 
 
 def failed_draft(desired: DesiredAccount, terms: Terms, error: WorkerError) -> Draft:
@@ -119,20 +156,31 @@ def tell_planned(draft: Draft, log: Log) -> None:
 
 
 async def apply(
-    desired: DesiredAccount, approved: AccountPlan, api: Writer, terms: Terms, *, pace: Pace, log: Log, meter: Meter
+    desired: DesiredAccount,
+    approved: AccountPlan,
+    api: Writer,
+    terms: Terms,
+    *,
+    book: Book,
+    pace: Pace,
+    log: Log,
+    meter: Meter,
 ) -> AccountResult:
     """Look again, and carry out the approved plan if it is still what the account needs.
 
     Raises:
         StalePlan: it is not; nothing was written.
         ApiError: the account cannot be read; nothing was written.
+        LedgerError: what is going to be done cannot be noted, and nothing was written; or what was done cannot.
     """
     observed = await _look(api, log)
-    current = _draw(desired, observed, terms)
-    if fingerprint([current.plan]) != fingerprint([approved]) or current.plan.verdict is not Verdict.OK:
+    current = _draw(desired, observed, terms, await book.resume(observed))
+    print_ = fingerprint([current.plan])
+    if print_ != fingerprint([approved]) or current.plan.verdict is not Verdict.OK:
         raise StalePlan("the account has changed since it was planned; nothing was written: plan again")
     safety = effective_safety(terms.safety, desired.safety)
-    writes = Writes(current.plan.writes, api, observed, _least_active(safety, terms.allow), meter)
+    await book.begin(current.plan, print_)
+    writes = Writes(current.plan.writes, api, observed, _least_active(safety, terms.allow), journal=book, meter=meter)
     await writes.carry_out(pace)
     untouched = (_untouched(change) for change in current.plan.changes if not change.action.writes)
     results = (*writes.results(), *untouched, *(_as_it_is(phone, want.status) for phone, want in current.unchanged()))
@@ -140,7 +188,7 @@ async def apply(
 
 
 async def apply_saved(
-    saved: SavedAccount, api: Writer, allow: frozenset[str], *, pace: Pace, log: Log, meter: Meter
+    saved: SavedAccount, api: Writer, allow: frozenset[str], *, book: Book, pace: Pace, log: Log, meter: Meter
 ) -> AccountResult:
     """Carry out a saved plan: exactly its writes, each only where the number still is as the plan saw it.
 
@@ -149,19 +197,34 @@ async def apply_saved(
     Raises:
         PolicyRefusal: they refuse it; nothing was written.
         ApiError: the account cannot be read; nothing was written.
+        LedgerError: what is going to be done cannot be noted; nothing was written.
     """
     observed = await _look(api, log)
+    memory = await book.resume(observed)
     now = preconditions(saved, observed.numbers)
-    refusals = guard(now.due, observed, saved.safety, allow)
+    done = {change.phone: Desired(Status(change.desired)) for change in now.already}
+    refusals = guard(now.due, observed, saved.safety, allow, spent=spent(memory, done, observed))
     if refusals:
         raise PolicyRefusal(refusals)
-    writes = Writes(now.due, api, observed, _least_active(saved.safety, allow), meter)
+    if now.due:
+        left = structs.replace(saved, changes=now.due)
+        await book.begin(as_plan(left), fingerprint([left]))
+    writes = Writes(now.due, api, observed, _least_active(saved.safety, allow), journal=book, meter=meter)
     await writes.carry_out(pace)
     conflicts = (_conflict(change, observed) for change in now.conflicts)
     impossible = (_still_impossible(change, observed) for change in saved.impossible)
     already = (_as_it_is(change.phone, change.desired) for change in now.already)
     results = (*writes.results(), *conflicts, *impossible, *already)
     return _closed(saved.account, observed.account_id, results, requests=api.requests, log=log, stopped=writes.stopped)
+
+
+def as_plan(saved: SavedAccount) -> AccountPlan:
+    """A saved account as the plan that it was made from, as far as it was kept."""
+    changes = (*saved.changes, *saved.impossible)
+    counts = Counter(change.action for change in changes)
+    return AccountPlan(
+        account=saved.account, account_id=saved.account_id, counts=tally(Action, counts), changes=changes
+    )
 
 
 def unapplied(draft: Draft, requests: Requests, log: Log, error: WorkerError | None = None) -> AccountResult:
@@ -192,20 +255,20 @@ async def _look(api: Reader, log: Log) -> ObservedAccount:
     return observed
 
 
-def _draw(desired: DesiredAccount, observed: ObservedAccount, terms: Terms) -> Draft:
+def _draw(desired: DesiredAccount, observed: ObservedAccount, terms: Terms, memory: Memory) -> Draft:
     wanted = select(adopt(desired, observed), terms.selection)
     changes, counts = diff(wanted, observed.numbers)
     safety = effective_safety(terms.safety, desired.safety)
-    refusals = guard(changes, observed, safety, terms.allow)
+    refusals = guard(changes, observed, safety, terms.allow, spent=spent(memory, wanted, observed))
     plan = AccountPlan(
         account=desired.name,
         account_id=observed.account_id,
         verdict=Verdict.REFUSED if refusals else Verdict.OK,
         refusals=refusals,
         counts=counts,
-        changes=changes,
+        changes=attribute(changes, observed, memory),
     )
-    return Draft(plan, wanted)
+    return Draft(plan, wanted, confirmed=confirmed(wanted, observed.numbers, memory))
 
 
 def _least_active(safety: Safety, allow: frozenset[str]) -> int:

@@ -159,6 +159,9 @@ class LedgerSettings(Struct, frozen=True, forbid_unknown_fields=True):
     path: Annotated[
         str | None, Meta(description="A file; its folder also holds the locks. Null: the XDG state folder.")
     ] = None
+    max_megabytes: Annotated[
+        int, Meta(ge=1, le=_COUNT_CAP, description="The oldest runs are forgotten beyond this size.")
+    ] = 1024
 
 
 class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):

@@ -34,10 +34,22 @@ from worker.model import (
     Status,
 )
 
-__all__ = ["Log", "Meter", "Pace", "Reader", "Writer", "Writes"]
+__all__ = ["Answered", "Journal", "Log", "Meter", "Pace", "Reader", "Writer", "Writes"]
 
 _CLOSING_SECONDS: Final = 25.0
 """How long the look that proves a stopped account's writes may take."""
+
+
+Answered = Callable[[ApiError | None], None]
+"""Takes what became of one request: None, or why it was not carried out or nobody knows."""
+
+
+class Journal(Protocol):
+    """Where it is noted, before a request leaves, that it will."""
+
+    async def intend(self, phone: str, number: int, asked: Status) -> Answered:
+        """Note durably the request `number` of a phone. Raises LedgerError where that fails: nothing may be sent."""
+        ...
 
 
 class Log(Protocol):
@@ -81,9 +93,14 @@ class Writer(Reader, Protocol):
     """An account that can be changed, as `worker.solapi.client.AccountWriter` is."""
 
     async def write(
-        self, phone: str, status: Status, *, settle: Callable[[], Awaitable[bool]], on_send: Callable[[], None]
+        self,
+        phone: str,
+        status: Status,
+        *,
+        settle: Callable[[], Awaitable[bool]],
+        intend: Callable[[], Awaitable[Answered]],
     ) -> None:
-        """Ask for `status`; `settle` tells whether a write in doubt is to be sent again."""
+        """Ask for `status`; `settle` tells whether a write in doubt is to be sent again, `intend` comes before each."""
         ...
 
 
@@ -114,6 +131,12 @@ class _Write:
         if not self.attempts:
             self.began = asyncio.get_running_loop().time()
         self.attempts += 1
+
+    async def intend(self, journal: Journal) -> Answered:
+        """Note one more attempt, which leaves then."""
+        answered = await journal.intend(self.change.phone, self.attempts + 1, Status(self.change.desired))
+        self.sent()
+        return answered
 
 
 class _Rereads:
@@ -147,12 +170,20 @@ class Writes:
     """
 
     def __init__(
-        self, changes: Sequence[Change], api: Writer, observed: ObservedAccount, least_active: int, meter: Meter
+        self,
+        changes: Sequence[Change],
+        api: Writer,
+        observed: ObservedAccount,
+        least_active: int,
+        *,
+        journal: Journal,
+        meter: Meter,
     ) -> None:
         self._writes = [_Write(change) for change in changes]
         self._api = api
         self._active = observed.active
         self._least_active = least_active if self._active >= least_active else 0
+        self._journal = journal
         self._meter = meter
         self._rereads = _Rereads(api)
         self._final: ObservedAccount | None = None
@@ -201,7 +232,10 @@ class Writes:
         change = write.change
         try:
             await self._api.write(
-                change.phone, Status(change.desired), settle=partial(self._settle, write), on_send=write.sent
+                change.phone,
+                Status(change.desired),
+                settle=partial(self._settle, write),
+                intend=partial(write.intend, self._journal),
             )
             write.acknowledged = not write.overtaken and write.error is None
         except AccountRejected as error:

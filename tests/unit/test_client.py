@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
-from tests.loopback import EPOCH, Loopback, Peer, ambient, answer, now, run
+from tests.loopback import EPOCH, Loopback, Peer, ambient, answer, now, run, unnoted
 from worker.errors import AccountRejected, Ambiguous, ClockSkewed, Interrupted, NotWritable, ServerError
 from worker.model import Requests, Status
 from worker.sandbox import Fault, SandboxAccount
 from worker.settings import Endpoint, RateLimit, Retry
 from worker.solapi.client import AccountReader
 from worker.solapi.limiter import Quota
+from worker.writes import Answered
 
 PHONE, OTHER = "01012345678", "0212345678"
 _EMPTY = answer(body=b'{"accountId": "1", "senderIds": []}')
@@ -67,7 +68,7 @@ def test_what_is_no_number_never_becomes_a_url(phone: str) -> None:
     async def scenario() -> None:
         async with Loopback(_account()) as loopback:
             with pytest.raises(ValueError, match="not a phone number"):
-                await loopback.writer().write(phone, Status.ACTIVE, settle=_no, on_send=lambda: None)
+                await loopback.writer().write(phone, Status.ACTIVE, settle=_no, intend=unnoted)
             assert loopback.sandbox.wire == []
 
     run(scenario())
@@ -154,7 +155,7 @@ def test_a_reply_that_does_not_say_yes_leaves_doubt(reply: bytes) -> None:
             asked += 1
             return asked == 1
 
-        await client.write(PHONE, Status.INACTIVE, settle=settle, on_send=lambda: None)
+        await client.write(PHONE, Status.INACTIVE, settle=settle, intend=unnoted)
         assert (asked, len(peer.requests)) == (2, 2)
 
     _at(reply)(scenario)
@@ -172,7 +173,7 @@ def test_a_yes_is_believed_until_the_closing_look(reply: bytes) -> None:
     """An object that does not contradict the write is a yes, and a long one is not read to its end."""
 
     async def scenario(client: Any, peer: Peer) -> None:
-        await client.write(PHONE, Status.INACTIVE, settle=_no, on_send=lambda: None)
+        await client.write(PHONE, Status.INACTIVE, settle=_no, intend=unnoted)
         assert len(peer.requests) == 1
 
     _at(reply)(scenario)
@@ -242,7 +243,7 @@ def test_a_request_that_was_given_up_on_holds_its_slot_longer() -> None:
             quota = Quota(RateLimit(writes=1, reads=9, per_seconds=5.0), clock=now)
             loopback.sandbox.script(PHONE, "PUT", [Fault.STALL])
             writer = loopback.writer(quota=quota)
-            await writer.write(PHONE, Status.INACTIVE, settle=_yes, on_send=lambda: None)
+            await writer.write(PHONE, Status.INACTIVE, settle=_yes, intend=unnoted)
             first, second = (request.when for request in loopback.sandbox.wire)
             assert second - first == pytest.approx(2 + 5 + 2, abs=0.01)
 
@@ -310,9 +311,10 @@ def test_a_correction_that_does_not_help_is_not_repeated() -> None:
         async with Loopback(_account()) as loopback:
             sent = 0
 
-            def on_send() -> None:
+            async def intend() -> Answered:
                 nonlocal sent
                 sent += 1
+                return lambda _: None
 
             loopback.sandbox.script(None, "GET", [Fault.CLOCK_SKEW] * 9)
             loopback.sandbox.script(None, "PUT", [Fault.CLOCK_SKEW] * 9)
@@ -320,7 +322,7 @@ def test_a_correction_that_does_not_help_is_not_repeated() -> None:
             with pytest.raises(ClockSkewed):
                 await writer.observe()
             with pytest.raises(ClockSkewed):
-                await writer.write(PHONE, Status.INACTIVE, settle=_no, on_send=on_send)
+                await writer.write(PHONE, Status.INACTIVE, settle=_no, intend=intend)
             assert [request.method for request in loopback.sandbox.wire] == ["GET", "GET", "PUT", "PUT"]
             assert sent == 2
 
@@ -383,7 +385,7 @@ def test_a_closing_look_has_retries_of_its_own() -> None:
             loopback.sandbox.script(None, "PUT", [Fault.RESET_BEFORE] * 99)
             for _ in range(4):
                 with pytest.raises(Ambiguous):
-                    await writer.write(PHONE, Status.INACTIVE, settle=_yes, on_send=lambda: None)
+                    await writer.write(PHONE, Status.INACTIVE, settle=_yes, intend=unnoted)
             assert writer.requests.retries == 10
             loopback.sandbox.script(None, "GET", [Fault.UNAVAILABLE] * 4)
             assert (await writer.observe(closing=True)).numbers[PHONE].status is Status.ACTIVE

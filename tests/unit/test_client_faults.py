@@ -5,7 +5,7 @@ from collections.abc import Callable
 import aiohttp
 import pytest
 
-from tests.loopback import Loopback, Peer, answer, run
+from tests.loopback import Loopback, Peer, answer, run, unnoted
 from worker.errors import (
     AccountRejected,
     Ambiguous,
@@ -201,7 +201,7 @@ def test_a_dropped_connection_is_not_sent_on_in_secret(method: str) -> None:
                 sent = client.requests.reads
             else:
                 for _ in range(2):
-                    await client.write(PHONE, Status.ACTIVE, settle=_yes, on_send=lambda: None)
+                    await client.write(PHONE, Status.ACTIVE, settle=_yes, intend=unnoted)
                 sent = client.requests.writes
             return list(peer.header("Authorization")), sent, peer.requests
 

@@ -1,6 +1,7 @@
 """Desired-state files, and every way in which they go wrong."""
 
 import gc
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -87,14 +88,16 @@ def test_every_key() -> None:
         endpoint="coolsms",
         unmanaged=Unmanaged.DEACTIVATE,
         safety=SafetyOverride("50%", 3),
+        sha256=sha256(FULL.encode()).hexdigest(),
     )
     assert list(account(FULL).lines) == [12, 13]
 
 
 def test_defaults() -> None:
     """A document that says no more than it must gets the defaults, and its account the name of the file."""
-    assert account("version: 1\nnumbers: {}") == DesiredAccount(
-        "a", "a.yaml", {}, account("version: 1\nnumbers: {}").lines
+    least = "version: 1\nnumbers: {}"
+    assert account(least) == DesiredAccount(
+        "a", "a.yaml", {}, account(least).lines, sha256=sha256(least.encode()).hexdigest()
     )
 
 

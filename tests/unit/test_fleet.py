@@ -3,18 +3,19 @@
 import asyncio
 from array import array
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from tests.ledgers import ledger, never
 from tests.loopback import Journal, Loopback, ambient, credentials, run
-from worker import lease
 from worker.errors import CredentialsMissing, Interrupted
-from worker.fleet import Fleet, InternalError, Leases, Site
+from worker.fleet import Fleet, InternalError, Keeper, Site
+from worker.ledger import Nothing, Subject
 from worker.model import (
     AccountResult,
     Credentials,
@@ -44,6 +45,21 @@ def _account(number: int, numbers: int = 3, **more: Any) -> SandboxAccount:
     return SandboxAccount.of(statuses, **given | more)
 
 
+Holds = Callable[[str], AbstractContextManager[None]]
+
+
+class _Keeper(Nothing):
+    """Keeps nothing, but lets a test into the moment in which an account is held."""
+
+    holds: Holds = staticmethod(lambda _: nullcontext())
+
+    @asynccontextmanager
+    async def hold(self, subject: Subject, pause: Callable[[float], Awaitable[bool]]) -> AsyncIterator[Nothing]:
+        with self.holds(subject.key):
+            async with super().hold(subject, pause) as page:
+                yield page
+
+
 class _Reseller:
     """A fleet of desired accounts that want every number's status the other way round."""
 
@@ -62,8 +78,12 @@ class _Reseller:
             ),
             **settings,
         )
-        self.fleet = Fleet(self.settings, loopback.transport, self._resolve, self.log, ambient=ambient())
+        self.keeper = _Keeper()
+        self.fleet = self.kept_by(self.keeper)
         self.desired = [self._opposite(account) for account in self.accounts]
+
+    def kept_by(self, keeper: Keeper) -> Fleet:
+        return Fleet(self.settings, self.loopback.transport, self._resolve, self.log, keeper=keeper, ambient=ambient())
 
     def _resolve(self, reference: CredentialsRef | None) -> Credentials:
         assert reference is not None
@@ -83,9 +103,10 @@ class _Reseller:
     async def plan(self) -> list[Draft]:
         return await self.fleet.plan(self.desired, _TERMS)
 
-    async def apply(self, drafts: Sequence[Draft] | None = None, leases: Leases | None = None) -> list[AccountResult]:
+    async def apply(self, drafts: Sequence[Draft] | None = None, holds: Holds | None = None) -> list[AccountResult]:
         drafts = await self.plan() if drafts is None else drafts
-        return await self.fleet.apply(self.desired, drafts, _TERMS, leases or (lambda _: nullcontext()), self.log)
+        self.keeper.holds = holds or (lambda _: nullcontext())
+        return await self.fleet.apply(self.desired, drafts, _TERMS, self.log)
 
     def saved(self, drafts: Sequence[Draft]) -> list[SavedAccount]:
         return [
@@ -94,7 +115,7 @@ class _Reseller:
         ]
 
     async def apply_saved(self, drafts: Sequence[Draft]) -> list[AccountResult]:
-        return await self.fleet.apply_saved(self.saved(drafts), frozenset(), lambda _: nullcontext(), self.log)
+        return await self.fleet.apply_saved(self.saved(drafts), frozenset(), self.log)
 
     def converged(self) -> list[str]:
         """The accounts whose numbers are all as desired, in the sandbox itself."""
@@ -253,7 +274,7 @@ def test_so_many_accounts_at_once_and_no_more(most: int) -> None:
     _play(scenario, [_account(number) for number in range(8)], accounts_concurrency=most)
 
 
-def _interrupting(reseller: _Reseller, at: int) -> Leases:
+def _interrupting(reseller: _Reseller, at: int) -> Holds:
     begun: list[str] = []
 
     @contextmanager
@@ -330,12 +351,12 @@ def test_a_bug_is_told_by_its_type_alone() -> None:
     async def scenario(reseller: _Reseller) -> None:
         drafts = await reseller.plan()
 
-        def leases(name: str) -> AbstractContextManager[None]:
+        def holds(name: str) -> AbstractContextManager[None]:
             if name.endswith(" 1"):
                 raise LookupError("the secret is 1234")
             return nullcontext()
 
-        results = await reseller.fleet.apply(reseller.desired, drafts, _TERMS, leases, reseller.log)
+        results = await reseller.apply(drafts, holds)
         assert [None if r.error is None else (r.error.code, r.error.message) for r in results] == [
             None,
             (InternalError.__name__, "LookupError"),
@@ -343,7 +364,8 @@ def test_a_bug_is_told_by_its_type_alone() -> None:
         ]
         assert reseller.converged() == ["0", "2"]
         saved = reseller.saved(drafts)[1:2]
-        (failed,) = await reseller.fleet.apply_saved(saved, frozenset(), lambda _: nullcontext(), _Buggy())
+        reseller.keeper.holds = lambda _: nullcontext()
+        (failed,) = await reseller.fleet.apply_saved(saved, frozenset(), _Buggy())
         assert failed.error is not None
         assert failed.error.message == "ZeroDivisionError"
         assert failed.requests.writes
@@ -359,17 +381,16 @@ def test_a_busy_account_is_left_alone(tmp_path: Path) -> None:
     """Where another run holds an account nothing is written to it; the others are done."""
 
     async def scenario(reseller: _Reseller) -> None:
-        locks = lease.prepare(tmp_path)
-        holder = lease.Holder(1, "run", "2027-01-15T08:00:00.000Z")
-
-        def leases(name: str) -> AbstractContextManager[None]:
-            return lease.hold(locks, name, holder)
-
-        with leases(f"{reseller.settings.endpoint} 1"):
-            results = await reseller.apply(leases=leases)
-        assert _outcomes(results) == [RunOutcome.CONVERGED, RunOutcome.LOCKED, RunOutcome.CONVERGED]
-        assert reseller.converged() == ["0", "2"]
-        assert _outcomes(await reseller.apply(await reseller.plan(), leases)) == [RunOutcome.CONVERGED] * 3
+        drafts = await reseller.plan()
+        async with ledger(tmp_path, run_id="other") as other, ledger(tmp_path) as ours:
+            fleet = reseller.kept_by(ours)
+            subject = fleet._subject(reseller.desired[1], "1", "1", Safety())
+            async with other.hold(subject, never):
+                results = await fleet.apply(reseller.desired, drafts, _TERMS, reseller.log)
+            assert _outcomes(results) == [RunOutcome.CONVERGED, RunOutcome.LOCKED, RunOutcome.CONVERGED]
+            assert reseller.converged() == ["0", "2"]
+            assert results[1].error is not None
+            assert "run other, since" in results[1].error.message
 
     _play(scenario, 3)
 
@@ -396,12 +417,12 @@ def test_a_saved_plan_is_carried_out_but_for_its_conflicts() -> None:
     _play(scenario, 2)
 
 
-def test_an_account_has_one_lease_whichever_host_it_is_reached_at() -> None:
-    """The vendor's hosts share an account's lease; another API's account of the same id has one of its own."""
+def test_an_account_has_one_key_whichever_host_it_is_reached_at() -> None:
+    """The vendor's hosts share an account's lock and history; another API's account of that id has its own."""
 
     async def scenario(reseller: _Reseller) -> None:
         names = {
-            reseller.fleet._lease_name(Site(None, endpoint), "7")
+            reseller.fleet._key(Site(None, endpoint), "7")
             for endpoint in ("solapi", "solapi-static", "coolsms", "coolsms-rest", "http://127.0.0.1:1")
         }
         assert names == {"vendor 7", "http://127.0.0.1:1 7"}

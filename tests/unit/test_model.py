@@ -181,7 +181,7 @@ def test_plan_document_has_the_promised_keys() -> None:
         "unchanged",
     }
     promised = {"phone", "action", "observed", "desired", "reason"}
-    assert keys(document, "accounts", "changes") == promised | {"note", "owner"}
+    assert keys(document, "accounts", "changes") == promised | {"note", "owner", "cause", "since"}
     assert document["accounts"][0]["verdict"] == "refused"
 
 

@@ -278,6 +278,8 @@ def test_plan_file_is_readable_json() -> None:
         "reason": "listed as INACTIVE",
         "note": "old",
         "owner": "marketing",
+        "cause": None,
+        "since": None,
     }
     assert account == {
         "account": "main",
@@ -290,6 +292,8 @@ def test_plan_file_is_readable_json() -> None:
         },
         "safety": {"max_deactivations": "20%", "min_active": 2},
         "impossible": [],
+        "sha256": None,
+        "commit": None,
     }
 
 

@@ -17,11 +17,13 @@ from worker.errors import (
     StalePlan,
     WorkerError,
 )
+from worker.ledger import Nothing
 from worker.model import (
     AccountResult,
     Action,
     Desired,
     DesiredAccount,
+    Memory,
     Outcome,
     Requests,
     RunOutcome,
@@ -46,8 +48,12 @@ def _desired(unmanaged: Unmanaged = Unmanaged.REPORT, **numbers: Desired) -> Des
     return DesiredAccount("main", "main.yaml", phones, array("I", range(1, len(phones) + 1)), unmanaged=unmanaged)
 
 
+async def _forgetful(_: str | None) -> Memory:
+    return Memory()
+
+
 def _draft(desired: DesiredAccount, account: ModelAccount, terms: Terms | None = None) -> Draft:
-    return run(draft(desired, account, terms or Terms(), Unheard()))
+    return run(draft(desired, account, terms or Terms(), _forgetful, Unheard()))
 
 
 def _apply(
@@ -55,7 +61,9 @@ def _apply(
 ) -> AccountResult:
     terms = terms or Terms()
     drawn = _draft(desired, account, terms)
-    return run(apply(desired, drawn.plan, account, terms, pace=_PACE, log=log or Unheard(), meter=Unheard()))
+    return run(
+        apply(desired, drawn.plan, account, terms, book=Nothing(), pace=_PACE, log=log or Unheard(), meter=Unheard())
+    )
 
 
 def test_a_plan_takes_one_look() -> None:
@@ -246,7 +254,7 @@ def test_a_saved_plan_writes_exactly_its_changes_where_they_still_hold() -> None
     saved = _saved(account, _desired(n0100001=_ON, n0100002=_ON, n0100003=_ON))
     account.statuses[B] = Status.ACTIVE
     account.statuses[C] = Status.BLOCKED
-    result = run(apply_saved(saved, account, frozenset(), pace=_PACE, log=Unheard(), meter=Unheard()))
+    result = run(apply_saved(saved, account, frozenset(), book=Nothing(), pace=_PACE, log=Unheard(), meter=Unheard()))
     assert account.written == [(A, "ACTIVE")]
     assert {number.phone: number.outcome for number in result.numbers} == {A: Outcome.CHANGED, C: Outcome.CONFLICT}
     assert (result.counts[Outcome.UNCHANGED], result.outcome) == (1, RunOutcome.PARTIAL)
@@ -258,5 +266,5 @@ def test_a_saved_plan_meets_the_safety_rules_again() -> None:
     saved = _saved(account, _desired(n0100001=_OFF))
     account.statuses[B] = Status.INACTIVE
     with pytest.raises(PolicyRefusal, match="min_active"):
-        run(apply_saved(saved, account, frozenset(), pace=_PACE, log=Unheard(), meter=Unheard()))
+        run(apply_saved(saved, account, frozenset(), book=Nothing(), pace=_PACE, log=Unheard(), meter=Unheard()))
     assert account.written == []

@@ -59,6 +59,8 @@ def test_plan_document() -> None:
                         "reason": "listed as ACTIVE",
                         "note": "본사",
                         "owner": None,
+                        "cause": None,
+                        "since": None,
                     }
                 ],
             }

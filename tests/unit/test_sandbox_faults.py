@@ -11,7 +11,7 @@ from unittest.mock import AsyncMock
 import aiohttp
 import pytest
 
-from tests.loopback import EPOCH, Loopback, credentials, now, run
+from tests.loopback import EPOCH, Loopback, credentials, now, run, unnoted
 from worker.errors import Ambiguous
 from worker.model import Status
 from worker.sandbox import PROFILES, Fault, SandboxAccount, generate, load_state
@@ -263,7 +263,7 @@ def test_a_client_that_leaves_early_harms_nobody(fault: Fault, caplog: pytest.Lo
             loopback.sandbox.script(PHONE, "PUT", [fault])
             with pytest.raises(Ambiguous):
                 await loopback.writer(retry=Retry(attempts=1)).write(
-                    PHONE, Status.INACTIVE, settle=AsyncMock(), on_send=lambda: None
+                    PHONE, Status.INACTIVE, settle=AsyncMock(), intend=unnoted
                 )
             await asyncio.sleep(1)
             assert (await loopback.reader().observe()).numbers[PHONE].status is Status.INACTIVE

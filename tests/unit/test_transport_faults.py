@@ -9,6 +9,7 @@ import pytest
 from aiohttp.client_reqrep import ConnectionKey
 from yarl import URL
 
+from tests.loopback import unnoted
 from tests.model_account import Unheard
 from worker.errors import AccountRejected, Ambiguous, ApiError, ConnectionFailed, ServerError
 from worker.model import Credentials, Requests, Secret, Status
@@ -81,7 +82,7 @@ async def _write(client: AccountWriter) -> None:
     async def settle() -> bool:
         return True
 
-    await client.write(PHONE, Status.INACTIVE, settle=settle, on_send=lambda: None)
+    await client.write(PHONE, Status.INACTIVE, settle=settle, intend=unnoted)
 
 
 @pytest.mark.parametrize("fault", [*_NOTHING_SENT, *_LOST], ids=lambda fault: type(fault).__name__)

@@ -16,6 +16,7 @@ from worker.errors import (
     ServerError,
     WorkerError,
 )
+from worker.ledger import Nothing
 from worker.model import Action, Change, NumberResult, Outcome, Status
 from worker.writes import Pace, Writes
 
@@ -35,7 +36,7 @@ def _carry_out(
 ) -> tuple[dict[str, NumberResult], Writes]:
     async def scenario() -> Writes:
         observed = await account.observe()
-        writes = Writes(changes, account, observed, least_active, Unheard())
+        writes = Writes(changes, account, observed, least_active, journal=Nothing(), meter=Unheard())
         await writes.carry_out(Pace(concurrency, deadline))
         return writes
 

@@ -13,6 +13,7 @@ from worker.cli import plan as planning
 from worker.errors import Declined, PlanFileError, Problem, UsageError
 
 if TYPE_CHECKING:
+    from worker.cli.bookkeeping import Keeping
     from worker.cli.session import Session
     from worker.model import AccountResult, DesiredAccount, Result
     from worker.plan import SavedPlan
@@ -32,7 +33,22 @@ _PLAN_CAP: Final = 256 << 20
 @options.common
 @click.option("-y", "--yes", is_flag=True, help="Do not ask. Without a terminal it must be given.")
 @click.option("--dry-run", is_flag=True, help="Plan and stop there, as `senderid plan` does.")
-def command(*, planfile: str | None, yes: bool, dry_run: bool, **common: Any) -> int:
+@options.lock_timeout
+@click.option(
+    "--max-age",
+    type=options.DURATION,
+    metavar="TIME",
+    help="How old a saved plan may be: 90m, 24h, 7d. [24h]",
+)
+def command(
+    *,
+    planfile: str | None,
+    yes: bool,
+    dry_run: bool,
+    lock_timeout: float,
+    max_age: float | None,
+    **common: Any,
+) -> int:
     """Plan, ask, write and verify. With PLANFILE, carry out exactly that saved plan and ask nothing.
 
     Exit status 0 converged, 1 error, 3 some numbers did not converge, 4 refused, 5 another run holds the account.
@@ -43,16 +59,20 @@ def command(*, planfile: str | None, yes: bool, dry_run: bool, **common: Any) ->
             raise UsageError(
                 "a saved plan is applied as it is: -f, --account, --only, --exclude and --dry-run do not go with it"
             )
-        return _apply_saved(planfile, given)
-    return planning.plan(given) if dry_run else _apply(given, asks=not yes)
+        return _apply_saved(planfile, given, lock_timeout=lock_timeout, max_age=max_age)
+    if max_age is not None:
+        raise UsageError("--max-age is for a saved plan: senderid apply PLANFILE")
+    return planning.plan(given) if dry_run else _apply(given, asks=not yes, lock_timeout=lock_timeout)
 
 
-def _apply(given: options.Common, *, asks: bool) -> int:
+def _apply(given: options.Common, *, asks: bool, lock_timeout: float) -> int:
     if asks and ("-" in given.paths or not _terminal()):
         raise UsageError("there is no terminal to ask on: look at the plan (senderid plan), then apply with --yes")
     settings = inputs.load_settings(given.settings_path, given.overrides)
     rules = inputs.read_rules(given.allow)
-    desired = inputs.load_accounts(given.paths, given.accounts)
+    from worker.cli.bookkeeping import Keeping, committed
+
+    desired = committed(inputs.load_accounts(given.paths, given.accounts))
     selection = inputs.read_selection(given.only, given.exclude, desired)
 
     from worker.reconcile import Terms
@@ -65,14 +85,15 @@ def _apply(given: options.Common, *, asks: bool) -> int:
             _show(drafts, given)
         return await _carry_out(run, desired, drafts, terms, asks=asks)
 
-    return _run(carry_out, settings, given)
+    return _run(carry_out, settings, given, Keeping("apply", lock_timeout))
 
 
-def _apply_saved(path: str, given: options.Common) -> int:
+def _apply_saved(path: str, given: options.Common, *, lock_timeout: float, max_age: float | None) -> int:
     settings = inputs.load_settings(given.settings_path, given.overrides)
     rules = inputs.read_rules(given.allow)
-    saved = _open(path)
+    saved = _open(path, max_age)
 
+    from worker.cli.bookkeeping import Keeping
     from worker.reconcile import left_out
 
     _check_endpoints(path, saved, settings)
@@ -80,14 +101,17 @@ def _apply_saved(path: str, given: options.Common) -> int:
     async def carry_out(run: "Session") -> "list[AccountResult]":
         run.log.info("run.started", accounts=len(saved.accounts), fingerprint=saved.fingerprint)
         run.progress.expect(sum(len(account.changes) for account in saved.accounts))
-        done = await run.fleet.apply_saved(saved.accounts, rules | set(saved.allow), run.leases(), run.progress)
+        done = await run.fleet.apply_saved(saved.accounts, rules | set(saved.allow), run.progress)
         return [*done, *map(left_out, saved.left_out)]
 
-    return _run(carry_out, settings, given)
+    return _run(carry_out, settings, given, Keeping("apply PLANFILE", lock_timeout))
 
 
 def _run(
-    carry_out: "Callable[[Session], Awaitable[list[AccountResult]]]", settings: "Settings", given: options.Common
+    carry_out: "Callable[[Session], Awaitable[list[AccountResult]]]",
+    settings: "Settings",
+    given: options.Common,
+    keeping: "Keeping",
 ) -> int:
     """Carry out, tell the result; the exit status."""
     from worker.cli import session
@@ -97,20 +121,23 @@ def _run(
 
     async def verb(run: "Session") -> int:
         result = run.result(await carry_out(run))
+        unnoted = await run.finish(result)
         run.log.info("run.finished", outcome=result.outcome, counts=session.total(result.accounts))
         run.progress.finish()
         _print(result, given)
+        if unnoted is not None:
+            raise unnoted
         return of_result(result)
 
-    return session.run(verb, settings, no_color=given.no_color, progress=True)
+    return session.run(verb, settings, no_color=given.no_color, progress=True, keeping=keeping)
 
 
 def _terminal() -> bool:
     return sys.stdin is not None and sys.stdin.isatty()
 
 
-def _open(path: str) -> "SavedPlan":
-    from worker.plan import unseal
+def _open(path: str, max_age: float | None) -> "SavedPlan":
+    from worker.plan import MAX_AGE_SECONDS, unseal
 
     read = sources.read_file(path, wanted="the file that plan --out wrote", cap=_PLAN_CAP)
     if isinstance(read, Problem):
@@ -119,7 +146,7 @@ def _open(path: str) -> "SavedPlan":
     if len(data) > _PLAN_CAP:
         raise PlanFileError(f"{path}: this is no plan file: it is longer than any")
     try:
-        return unseal(data, now=datetime.now(UTC))
+        return unseal(data, now=datetime.now(UTC), max_age_seconds=MAX_AGE_SECONDS if max_age is None else max_age)
     except PlanFileError as error:
         raise PlanFileError(f"{path}: {error}") from None
 
@@ -154,16 +181,12 @@ def _show(drafts: "Sequence[Draft]", given: options.Common) -> None:
 async def _carry_out(
     run: "Session", desired: "Sequence[DesiredAccount]", drafts: "Sequence[Draft]", terms: "Terms", *, asks: bool
 ) -> "list[AccountResult]":
-    from worker.reconcile import unapplied
-
     writes = sum(len(draft.plan.writes) for draft in drafts if not draft.plan.refusals)
     if writes and asks and not await _agreed(run):
         declined = run.fleet.interrupted or Declined("nobody said yes; nothing was written")
-        return [
-            unapplied(draft, draft.requests, run.log.bind(account=draft.plan.account), declined) for draft in drafts
-        ]
+        return await run.fleet.decline(desired, drafts, terms, declined)
     run.progress.expect(writes)
-    return await run.fleet.apply(desired, drafts, terms, run.leases(), run.progress)
+    return await run.fleet.apply(desired, drafts, terms, run.progress)
 
 
 async def _agreed(run: "Session") -> bool:

@@ -2,7 +2,6 @@
 
 import time
 from collections import Counter
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -74,7 +73,7 @@ async def _story(run: "Session", sandbox: "Sandbox", account: "SandboxAccount", 
     emit(text.plan(_document(drafts), color=page.color, width=page.width))
 
     emit("\n3. senderid apply: carried out, through everything that goes wrong on the way\n\n")
-    results = await run.fleet.apply(loaded, drafts, Terms(), lambda _: nullcontext(), run.progress)
+    results = await run.fleet.apply(loaded, drafts, Terms(), run.progress)
     result = run.result(results)
     emit(text.result(result, color=page.color, width=page.width))
 

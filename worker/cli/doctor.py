@@ -156,14 +156,15 @@ def _rate_limit(headers: "Mapping[str, str]") -> Check:
 
 
 def _ledger(settings: "Settings") -> Check:
-    from worker import lease
-    from worker.cli.session import state_folder
+    from worker.cli.bookkeeping import ledger_path
+    from worker.ledger import probe
 
+    path = ledger_path(settings)
     try:
-        lease.prepare(state_folder(settings))
+        probe(path)
     except LedgerError as error:
         return Check("ledger", "fail", str(error))
-    return Check("ledger", "ok", f"{state_folder(settings)} can be written")
+    return Check("ledger", "ok", f"{path} can be written")
 
 
 def _table(checks: tuple[Check, ...]) -> str:

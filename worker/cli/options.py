@@ -7,13 +7,16 @@ from typing import Any, Final, TypeVar
 import click
 from msgspec import Struct
 
-__all__ = ["Common", "common", "document", "files", "logging", "settings"]
+__all__ = ["DURATION", "Common", "common", "document", "files", "lock_timeout", "logging", "settings"]
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 Decorator = Callable[[Decorated], Decorated]
 
 DEFAULT_FILES: Final = "config/desired"
 DEFAULT_SETTINGS: Final = "config/worker.yaml"
+
+_DIGITS: Final = 6
+"""Digits of a time: a million weeks are more than anybody means."""
 
 
 def _all(*decorators: Callable[[Any], Any]) -> Callable[[Decorated], Decorated]:
@@ -22,6 +25,24 @@ def _all(*decorators: Callable[[Any], Any]) -> Callable[[Decorated], Decorated]:
 
     return decorate
 
+
+class _Duration(click.ParamType[float]):
+    """A number of seconds, minutes, hours, days or weeks, as seconds."""
+
+    name = "time"
+    _units: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The seconds of a text such as 90m."""
+        if isinstance(value, int | float):
+            return float(value)
+        number, unit = value[:-1], value[-1:]
+        if unit not in self._units or not (number.isascii() and number.isdigit()) or len(number) > _DIGITS:
+            self.fail(f"{value!r} is no time: write 30s, 90m, 24h, 7d or 4w", param, ctx)
+        return float(int(number) * self._units[unit])
+
+
+DURATION: Final = _Duration()
 
 files: Final = _all(
     click.option(
@@ -75,6 +96,15 @@ logging: Final = _all(
 
 common: Final = _all(files, settings, _accounts, _selection, _allow, document, logging)
 """What `plan` and `apply` share."""
+
+
+lock_timeout: Final = click.option(
+    "--lock-timeout",
+    type=DURATION,
+    default=0.0,
+    metavar="TIME",
+    help="How long to wait for an account that another run holds: 30s, 5m. [not at all]",
+)
 
 
 class Common(Struct, frozen=True, kw_only=True):

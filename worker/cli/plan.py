@@ -36,10 +36,11 @@ def plan(given: options.Common, *, out: str | None = None, detailed: bool = Fals
     selection = inputs.read_selection(given.only, given.exclude, desired)
     rules = inputs.read_rules(given.allow)
 
-    from worker.cli import session
+    from worker.cli import bookkeeping, session
     from worker.cli.status import of_plans
     from worker.reconcile import Terms, tell_planned
 
+    desired = bookkeeping.committed(desired)
     terms = Terms(settings.safety, selection, rules)
 
     session.check(out)
@@ -56,7 +57,7 @@ def plan(given: options.Common, *, out: str | None = None, detailed: bool = Fals
         run.log.info("run.finished", counts=session.total(made.accounts))
         return of_plans(made.accounts, detailed=detailed)
 
-    return session.run(verb, settings, no_color=given.no_color)
+    return session.run(verb, settings, no_color=given.no_color, recall=True)
 
 
 async def draw(run: "Session", desired: "Sequence[DesiredAccount]", terms: "Terms") -> "list[Draft]":

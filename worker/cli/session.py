@@ -9,26 +9,27 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AsyncExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from errno import EISDIR
 from pathlib import Path
 from typing import Final, NamedTuple, Self, TextIO
 
 import click
-from platformdirs import user_state_path
 
-from worker import lease, logs
+from worker import logs
+from worker.cli.bookkeeping import Keeping, glance
 from worker.cli.inputs import Resolver
 from worker.cli.progress import Progress
 from worker.cli.status import ExitStatus, overall
-from worker.errors import Interrupted
+from worker.errors import Interrupted, LedgerError
 from worker.fleet import Fleet
+from worker.ledger import Ledger, Nothing
 from worker.model import AccountPlan, AccountResult, Result
 from worker.settings import Settings
 from worker.solapi.transport import Transport
 
-__all__ = ["Page", "Session", "check", "color", "emit", "now", "run", "state_folder", "total"]
+__all__ = ["Page", "Session", "check", "color", "emit", "now", "run", "total"]
 
 _NARROWEST: Final = 80
 _WIDEST: Final = 120
@@ -40,12 +41,6 @@ _SIGNALS: Final = {signal.SIGINT: ExitStatus.SIGINT, signal.SIGTERM: ExitStatus.
 def now() -> str:
     """The time as documents carry it: UTC, ISO 8601, milliseconds, Z."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def state_folder(settings: Settings) -> Path:
-    """Where local state is kept: the folder of the ledger."""
-    path = settings.ledger.path
-    return Path(path).expanduser().parent if path else user_state_path("senderid")
 
 
 def color(stream: TextIO, *, no_color: bool) -> bool:
@@ -144,7 +139,9 @@ class Session:
         *,
         run_id: str,
         stopped: asyncio.Event,
+        ledger: Ledger | None = None,
     ) -> None:
+        self._ledger = ledger
         self.settings = settings
         self.stopped = stopped
         self.fleet = fleet
@@ -163,15 +160,15 @@ class Session:
             accounts=tuple(accounts),
         )
 
-    def leases(self) -> Callable[[str], AbstractContextManager[None]]:
-        """Contexts in which this run alone writes to an account on this host.
-
-        Raises:
-            LedgerError: the folder for locks cannot be used.
-        """
-        folder = lease.prepare(state_folder(self.settings))
-        holder = lease.Holder(os.getpid(), self.run_id, self.started_at)
-        return lambda account: lease.hold(folder, account, holder)
+    async def finish(self, result: Result) -> LedgerError | None:
+        """Note in the ledger how the run ended, before anybody is told; the error where that cannot be noted."""
+        if self._ledger is None:
+            return None
+        try:
+            await self._ledger.finish(result.outcome)
+        except LedgerError as error:
+            return error
+        return None
 
 
 def run(
@@ -181,8 +178,16 @@ def run(
     resolver: Resolver | None = None,
     no_color: bool = False,
     progress: bool = False,
+    keeping: Keeping | None = None,
+    recall: bool = False,
 ) -> int:
-    """The exit status of `verb`, run with a session of its own; that of the signal where one arrived."""
+    """The exit status of `verb`, run with a session of its own; that of the signal where one arrived.
+
+    `keeping` has the run keep a ledger, which `recall` only reads: a run that does neither knows of no other run.
+
+    Raises:
+        LedgerError: the ledger cannot be written; nothing was sent.
+    """
     resolver = resolver or Resolver()
     terminal = sys.stderr.isatty()
     colored = color(sys.stderr, no_color=no_color)
@@ -200,12 +205,18 @@ def run(
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
     async def main() -> int:
-        async with Transport(settings.timeout) as transport:
+        async with AsyncExitStack() as stack:
+            ledger = None
+            if keeping is not None:
+                ledger = await stack.enter_async_context(keeping.open(settings, run_id, now))
+            keeper = ledger or (glance(settings) if recall else Nothing())
+            transport = await stack.enter_async_context(Transport(settings.timeout))
             bound = log.bind(run_id=run_id)
-            fleet = Fleet(settings, transport, resolver, bound)
+            fleet = Fleet(settings, transport, resolver, bound, keeper=keeper)
             stopped = asyncio.Event()
             with _signals(fleet, sink, bar, stopped) as received, bar:
-                status = await verb(Session(settings, fleet, bound, bar, run_id=run_id, stopped=stopped))
+                session = Session(settings, fleet, bound, bar, run_id=run_id, stopped=stopped, ledger=ledger)
+                status = await verb(session)
             return _SIGNALS[received[0]] if received else status
 
     try:

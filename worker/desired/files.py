@@ -7,9 +7,11 @@ million of them load in seconds and little memory.
 import gc
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 
 import yaml
 from msgspec import Struct
+from msgspec.structs import replace
 
 from worker import strictyaml
 from worker.desired.document import Document
@@ -43,7 +45,8 @@ def load(sources: Iterable[tuple[str, bytes] | Problem]) -> Loaded:
                 problems.append(source)
                 continue
             reader = Reader(source[0])
-            accounts += _accounts(reader, source[1], warnings)
+            digest = sha256(source[1]).hexdigest()
+            accounts += (replace(account, sha256=digest) for account in _accounts(reader, source[1], warnings))
             problems += sorted(reader.problems)
             untold += reader.untold
     if not accounts and not problems:

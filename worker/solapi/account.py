@@ -4,6 +4,7 @@ Pure: bytes in, a value or an error out.
 """
 
 import re
+from array import array
 from itertools import islice
 from typing import Final
 
@@ -50,6 +51,7 @@ class AccountDocument:
         self._head = b""
         self._rest = bytearray()
         self._numbers: dict[str, Observed] = {}
+        self._updated = array("I")
 
     def feed(self, piece: bytes) -> None:
         """Take the next piece.
@@ -76,7 +78,7 @@ class AccountDocument:
         if document.error_code is not None:
             raise ServerError(f"the answer says 200 and {brief(str(document.error_code))} at once")
         self._add(document.rows or [])
-        return ObservedAccount(identifier(document.account_id), self._numbers)
+        return ObservedAccount(identifier(document.account_id), self._numbers, self._updated)
 
     def _begun(self) -> bool:
         """Whether the list of rows has begun; what stands before it is kept for the end."""
@@ -113,7 +115,8 @@ class AccountDocument:
                 raise ServerError(f"the account document holds a number that is not digits: {brief(repr(row.phone))}")
             if row.phone in numbers:
                 raise ServerError(f"the account document holds {row.phone} twice")
-            numbers[row.phone] = row
+            numbers[row.phone] = row.observed
+            self._updated.append(row.updated)
         if len(numbers) > _NUMBERS_CAP:
             raise ServerError(f"the account document holds more than {_NUMBERS_CAP:,} numbers")
 

@@ -251,16 +251,17 @@ class AccountWriter(AccountReader):
         status: Status,
         *,
         settle: Callable[[], Awaitable[bool]],
-        on_send: Callable[[], None],
+        intend: Callable[[], Awaitable[Callable[[ApiError | None], None]]],
     ) -> None:
         """Ask for `status` of one number; returns when the API said yes or `settle` said that there is no more to do.
 
-        `on_send` is called right before each attempt leaves. `settle` is asked before an attempt that follows an
-        ambiguous one: has the number still its old status, so that the write is to be sent again?
+        `intend` is awaited right before each attempt is signed and leaves; what it gives is told what became of it.
+        `settle` is asked before an attempt that follows an ambiguous one: has the number still its old status, so that
+        the write is to be sent again?
 
         Raises:
             ApiError: NumberRejected, AccountRejected, or the last of several TransientError and Ambiguous.
-            WorkerError: what `halt` was given, while the attempt was waiting for its turn.
+            WorkerError: what `halt` was given, while the attempt was waiting for its turn; what `intend` raised.
         """
         if not _PHONE.fullmatch(phone):
             raise ValueError(f"not a phone number: {phone!r}")
@@ -270,16 +271,35 @@ class AccountWriter(AccountReader):
         async def attempt(failure: ApiError | None) -> None:
             if isinstance(failure, Ambiguous) and not await settle():
                 return
-            await self._corrected(lambda: self._put_once(url, body, phone, status, on_send))
+            await self._corrected(lambda: self._put_once(url, body, phone, status, intend))
 
         await self._retrier.call(attempt)
 
-    async def _put_once(self, url: URL, body: bytes, phone: str, status: Status, on_send: Callable[[], None]) -> None:
+    async def _put_once(
+        self,
+        url: URL,
+        body: bytes,
+        phone: str,
+        status: Status,
+        intend: Callable[[], Awaitable[Callable[[ApiError | None], None]]],
+    ) -> None:
         window = self._quota.writes
         with self._gate:
             await window.acquire()
-        on_send()
+        try:
+            answered = await intend()
+        except BaseException:
+            window.release()
+            raise
         self._writes += 1
+        try:
+            await self._exchange(window, url, body, phone, status)
+        except ApiError as error:
+            answered(error)
+            raise
+        answered(None)
+
+    async def _exchange(self, window: Window, url: URL, body: bytes, phone: str, status: Status) -> None:
         answer = await self._send(window, "PUT", url, body)
         try:
             content = answer.content()

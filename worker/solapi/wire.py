@@ -3,6 +3,7 @@
 Only the fields that the worker needs are decoded; whatever else comes is skipped. Pure: bytes in, values or errors out.
 """
 
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -32,15 +33,44 @@ _MESSAGE_LENGTH: Final = 500
 UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding foreign bytes can raise. Brackets nested deep enough exhaust the stack, wherever they stand."""
 
+_FIRST_YEAR: Final = 1971
+_LAST_YEAR: Final = 2106
+"""Years whose seconds are whole numbers of 32 bits."""
+
 STATUS_BODIES: Final = {status: msgspec.json.encode({"status": status}) for status in Status if status.writable}
 
 
-class Row(Observed, frozen=True, gc=False, rename={"phone": "phoneNumber", "expires_at": "expireAt"}):
-    """A row of `senderIds`, decoded straight into the value that the rest of the worker uses."""
+class _Logged(Struct, gc=False, rename={"at": "createAt"}):
+    at: str | None = None
+
+
+class Row(Struct, gc=False, rename={"phone": "phoneNumber", "expires_at": "expireAt", "updated_at": "dateUpdated"}):
+    """A row of `senderIds`."""
 
     phone: str
     status: Status
     expires_at: str | None = None
+    updated_at: str | None = None
+    log: list[_Logged] | None = None
+
+    @property
+    def observed(self) -> Observed:
+        """What the rest of the worker uses of it."""
+        return Observed(self.phone, self.status, self.expires_at)
+
+    @property
+    def updated(self) -> int:
+        """The Unix second at which it last changed; 0 where that is not told, or not in a form that is understood."""
+        text = self.updated_at or (self.log[-1].at if self.log else None)
+        if text is None:
+            return 0
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            return 0
+        if moment.tzinfo is None or not _FIRST_YEAR <= moment.year < _LAST_YEAR:
+            return 0
+        return int(moment.timestamp())
 
 
 class Reply(Struct, gc=False, rename="camel"):

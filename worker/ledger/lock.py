@@ -1,10 +1,11 @@
 """One writer per account on a host: a lock that the kernel frees when its holder dies, however it dies."""
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
+from typing import Final
 
 import msgspec
 from filelock import FileLock, Timeout
@@ -13,6 +14,9 @@ from msgspec import Struct
 from worker.errors import AccountBusy, LedgerError
 
 __all__ = ["Holder", "hold", "prepare"]
+
+_PAUSE: Final = 0.1
+"""Seconds between two tries for a lock that another run holds."""
 
 
 class Holder(Struct):
@@ -40,11 +44,14 @@ def prepare(folder: Path) -> Path:
     return locks
 
 
-@contextmanager
-def hold(locks: Path, account: str, holder: Holder) -> Iterator[None]:
+@asynccontextmanager
+async def hold(
+    locks: Path, account: str, holder: Holder, *, wait: Callable[[float], Awaitable[bool]]
+) -> AsyncIterator[None]:
     """Be the only run on this host that writes to `account`, as long as the context lasts.
 
-    `account` is any text that names it: the endpoint and the account's id.
+    `account` is any text that names it: the endpoint and the account's id. Where another run has it, `wait(seconds)`
+    pauses and tells whether to try again.
 
     Raises:
         AccountBusy: another run has it; with that run's process, id and start.
@@ -54,12 +61,18 @@ def hold(locks: Path, account: str, holder: Holder) -> Iterator[None]:
     lock = FileLock(
         path, timeout=0, mode=0o600, thread_local=False, fallback_to_soft=False, on_acquired=_signed_by(holder)
     )
-    try:
-        lock.acquire()
-    except Timeout:
-        raise AccountBusy(f"another run holds this account: {_holder(path)}; try again when it is done") from None
-    except OSError as error:
-        raise _unusable(path, error) from None
+    while True:
+        try:
+            lock.acquire()
+            break
+        except Timeout:
+            if not await wait(_PAUSE):
+                raise AccountBusy(
+                    f"another run holds this account: {_holder(path)}; try again when it is done, or wait for it with "
+                    "--lock-timeout"
+                ) from None
+        except OSError as error:
+            raise _unusable(path, error) from None
     try:
         yield
     finally:

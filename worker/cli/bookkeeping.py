@@ -1,0 +1,106 @@
+"""Which ledger a run keeps, and what it says of itself there."""
+
+import getpass
+import os
+import socket
+import subprocess
+from collections.abc import Callable, Iterable
+from functools import cache, partial
+from pathlib import Path
+from typing import Final
+
+import click
+import msgspec
+from platformdirs import user_state_path
+
+from worker import __version__
+from worker.errors import LedgerError
+from worker.ledger import Ledger, Nothing, Run, recollection
+from worker.model import DesiredAccount, Memory
+from worker.settings import Settings
+
+__all__ = ["Keeping", "committed", "glance", "ledger_path"]
+
+_GIT_SECONDS: Final = 5.0
+"""How long git may take to tell a commit; without an answer the revision is the file's hash alone."""
+_MEGABYTE: Final = 1 << 20
+
+
+class Keeping(msgspec.Struct, frozen=True):
+    """How a run that writes keeps its ledger: under which command, and how many seconds it waits for an account."""
+
+    command: str
+    lock_timeout: float = 0.0
+
+    def open(self, settings: Settings, run_id: str, now: Callable[[], str]) -> Ledger:
+        """The ledger of a run that starts now."""
+        run = Run(
+            id=run_id,
+            command=self.command,
+            started_by=_user(),
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            version=__version__,
+            settings=msgspec.json.encode(settings).decode(),
+            started_at=now(),
+        )
+        return Ledger(
+            ledger_path(settings),
+            run,
+            now=now,
+            most_bytes=settings.ledger.max_megabytes * _MEGABYTE,
+            lock_timeout=self.lock_timeout,
+        )
+
+
+def ledger_path(settings: Settings) -> Path:
+    """Where the ledger is: the settings' path, or its place in the user's state folder."""
+    path = settings.ledger.path
+    return Path(path).expanduser() if path else user_state_path("senderid") / "ledger.db"
+
+
+def glance(settings: Settings) -> Nothing:
+    """What a run that only looks needs of the ledger: what it remembers. Where that cannot be read, nothing."""
+    path = ledger_path(settings)
+
+    def remembered(recall: Callable[[str], Memory], key: str) -> Memory:
+        try:
+            return recall(key)
+        except LedgerError as error:
+            _warn(str(error))
+            return Memory()
+
+    return Nothing(partial(remembered, recollection(path)))
+
+
+@cache
+def _warn(told: str) -> None:
+    click.echo(f"warning: {told}; this plan does not say why numbers differ", err=True)
+
+
+def committed(accounts: Iterable[DesiredAccount]) -> tuple[DesiredAccount, ...]:
+    """The accounts, each with the commit of the git checkout that its file lies in."""
+    return tuple(msgspec.structs.replace(account, commit=_commit(Path(account.source).parent)) for account in accounts)
+
+
+@cache
+def _commit(folder: Path) -> str | None:
+    """The commit of a folder's checkout, with `-dirty` where files of it were changed since; None outside of one."""
+    try:
+        told = subprocess.run(  # noqa: S603 - git, with our own words
+            ("git", "-C", str(folder), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"),  # noqa: S607
+            capture_output=True,
+            text=True,
+            timeout=_GIT_SECONDS,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return None
+    return told.stdout.strip() or None
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return f"uid {os.getuid()}"

@@ -1,0 +1,221 @@
+"""The ledger as a run uses it: accounts held one writer at a time, and a page of its own for each."""
+
+import os
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from errno import EACCES
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from worker.errors import AccountRejected, Ambiguous, ApiError
+from worker.ledger import lock, store
+from worker.ledger.commits import Commits
+from worker.ledger.records import AttemptState, Run, Subject
+from worker.ledger.schema import connect, connect_to_read, unusable
+from worker.model import AccountPlan, AccountResult, Memory, ObservedAccount, RunOutcome, Status
+
+__all__ = ["Ledger", "Page", "probe"]
+
+_CHECKPOINT_PAGES: Final = 4000
+"""Pages of the write-ahead log that are moved into the file at once: 16 MB, so that no commit does it every moment."""
+
+
+class Page:
+    """One account in one run. Only its holder writes to the account and to this page."""
+
+    def __init__(self, commits: Commits, run: str, subject: Subject, now: Callable[[], str]) -> None:
+        self._commits = commits
+        self._run = run
+        self._subject = subject
+        self._now = now
+        self._entry: int | None = None
+
+    async def resume(self, observed: ObservedAccount) -> Memory:
+        """Close what earlier runs left open, as what `observed` shows it to be; what is remembered of the account.
+
+        Raises:
+            LedgerError: it could not be noted.
+        """
+        key, now = self._subject.key, self._now()
+
+        def work(connection: sqlite3.Connection) -> Memory:
+            store.settle(connection, key, observed.numbers, now)
+            return store.recall(connection, key)
+
+        return await self._commits.run(work)
+
+    async def begin(self, plan: AccountPlan, fingerprint: str) -> None:
+        """Note what is going to be done.
+
+        Raises:
+            LedgerError: it could not be noted.
+        """
+        now = self._now()
+        self._entry = await self._commits.run(
+            lambda connection: store.add_entry(
+                connection, self._run, self._subject, plan, fingerprint=fingerprint, now=now
+            )
+        )
+
+    async def intend(self, phone: str, number: int, asked: Status) -> Callable[[ApiError | None], None]:
+        """Note durably that the request `number` of a phone is about to leave; tell what is returned of its answer.
+
+        Raises:
+            LedgerError: it could not be noted: the request must not leave.
+        """
+        entry = self._entry
+        assert entry is not None, "a page is begun before its writes"  # noqa: S101 - a bug of ours
+        await self._commits.intend((entry, phone, number, asked))
+
+        def answered(error: ApiError | None) -> None:
+            if error is None:
+                self._commits.answer((entry, phone, number, AttemptState.OK, None, None, None))
+            else:
+                # a stop without a status may have come of the reply to a write that was carried out
+                unknown = isinstance(error, Ambiguous) or (isinstance(error, AccountRejected) and not error.http_status)
+                state = AttemptState.AMBIGUOUS if unknown else AttemptState.REJECTED
+                self._commits.answer((entry, phone, number, state, error.http_status, error.code, str(error)))
+
+        return answered
+
+    async def finish(self, result: AccountResult, confirmed: Mapping[str, Status]) -> None:
+        """Note what became of the account, where there is anything to tell.
+
+        `confirmed` are numbers that have their desired status now, while a run of ours last wrote another one.
+
+        Raises:
+            LedgerError: it could not be noted.
+        """
+        if self._entry is None and not confirmed and _quiet(result):
+            return
+        if self._entry is None:
+            plan = AccountPlan(account=result.account, account_id=result.account_id, counts={})
+            await self.begin(plan, "")
+        entry, now = self._entry, self._now()
+        assert entry is not None  # noqa: S101 - begun above
+        await self._commits.run(lambda connection: store.finish_entry(connection, entry, result, confirmed, now))
+
+
+class Ledger:
+    """The ledger of one run. An async context manager: a run that leaves it without `finish` has died.
+
+    `lock_timeout` is how many seconds to wait for an account that another run holds.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        run: Run,
+        *,
+        now: Callable[[], str],
+        most_bytes: int,
+        lock_timeout: float = 0.0,
+    ) -> None:
+        self._path = path
+        self._run = run
+        self._now = now
+        self._most_bytes = most_bytes
+        self._lock_timeout = lock_timeout
+        self._locks = path
+        self._connection: sqlite3.Connection | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+
+    async def __aenter__(self) -> Self:
+        """Open the file and note that a run began.
+
+        Raises:
+            LedgerError: it cannot be written: no request must be sent.
+        """
+        self._locks = lock.prepare(self._path.parent)
+        self._connection = connect(self._path, program=self._run.version, now=self._now)
+        self._connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+        self._commits = Commits(
+            self._connection,
+            submit=self._thread.submit,
+            now=self._now,
+            told=partial(unusable, self._path),
+        )
+        await self._commits.run(lambda connection: store.add_run(connection, self._run))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._thread.shutdown()
+        if self._connection is not None:
+            self._connection.close()
+
+    @asynccontextmanager
+    async def hold(self, subject: Subject, pause: Callable[[float], Awaitable[bool]]) -> AsyncIterator[Page]:
+        """A page for an account that nobody else on this host writes to as long as the context lasts.
+
+        `pause(seconds)` waits a moment and tells whether to go on waiting for whoever has the account.
+
+        Raises:
+            AccountBusy: another run has it; with that run's process, id and start.
+            LedgerError: the lock cannot be used.
+        """
+        until = time.monotonic() + self._lock_timeout
+
+        async def wait(seconds: float) -> bool:
+            return time.monotonic() < until and await pause(seconds)
+
+        holder = lock.Holder(self._run.pid, self._run.id, self._run.started_at)
+        async with lock.hold(self._locks, subject.key, holder, wait=wait):
+            yield self._page(subject)
+
+    async def recall(self, key: str) -> Memory:
+        """What is remembered of an account.
+
+        Raises:
+            LedgerError: it cannot be read.
+        """
+        return await self._commits.run(lambda connection: store.recall(connection, key))
+
+    async def record(self, subject: Subject, result: AccountResult, confirmed: Mapping[str, Status]) -> None:
+        """Note what became of an account whose plan was not carried out, where there is anything to tell.
+
+        Raises:
+            LedgerError: it could not be noted.
+        """
+        await self._page(subject).finish(result, confirmed)
+
+    async def finish(self, outcome: RunOutcome) -> None:
+        """Note how the run ended, and forget the oldest ones if the file has become too large.
+
+        Raises:
+            LedgerError: it could not be noted.
+        """
+
+        def work(connection: sqlite3.Connection) -> None:
+            store.finish_run(connection, self._run.id, outcome, self._now())
+            if store.trim(connection, self._most_bytes):
+                connection.execute("PRAGMA incremental_vacuum")
+
+        await self._commits.run(work)
+
+    def _page(self, subject: Subject) -> Page:
+        return Page(self._commits, self._run.id, subject, self._now)
+
+
+def probe(path: Path) -> None:
+    """See whether a ledger can be kept at `path`, without beginning one.
+
+    Raises:
+        LedgerError: it cannot; with why and what to do.
+    """
+    lock.prepare(path.parent)
+    connection = connect_to_read(path)
+    if connection is not None:
+        connection.close()
+    if path.exists() and not os.access(path, os.W_OK):
+        raise unusable(path, os.strerror(EACCES))
+
+
+def _quiet(result: AccountResult) -> bool:
+    return result.outcome is RunOutcome.CONVERGED and not result.requests.writes

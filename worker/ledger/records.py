@@ -1,0 +1,65 @@
+"""What the ledger keeps, as values. Times are UTC, ISO 8601, with Z."""
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+from worker.model import CredentialsRef
+from worker.settings import Safety
+
+__all__ = ["CRASHED", "OPEN", "AttemptState", "Run", "Subject"]
+
+CRASHED = "crashed"
+"""The outcome of a run that died, in place of one of `RunOutcome`."""
+
+
+class AttemptState(StrEnum):
+    """How far one request that writes has come.
+
+    `intent` is durable before the request leaves. The answer makes it `ok`, `rejected` (not carried out) or
+    `ambiguous`; a look afterwards makes what may have been carried out `verified`, `conflict` (it found a value that
+    is neither the old one nor ours) or `lost` (it found the old one).
+    """
+
+    INTENT = "intent"
+    OK = "ok"
+    REJECTED = "rejected"
+    AMBIGUOUS = "ambiguous"
+    VERIFIED = "verified"
+    CONFLICT = "conflict"
+    LOST = "lost"
+
+
+OPEN = (AttemptState.INTENT, AttemptState.OK, AttemptState.AMBIGUOUS)
+"""The states of what no look has settled yet."""
+
+
+class Run(Struct, frozen=True, kw_only=True):
+    """One run: its command, who started it where, and the settings that matter, as JSON."""
+
+    id: str
+    command: str
+    started_by: str
+    host: str
+    pid: int
+    version: str
+    settings: str
+    started_at: str
+
+
+class Subject(Struct, frozen=True, kw_only=True):
+    """An account as a run was asked to treat it: how it is reached, what limits hold, and which file says so.
+
+    `key` names it over all runs and files: the API's host and the vendor's id. `sha256` is of the whole file, and
+    `commit` of the checkout that it lies in. Credentials are references; a secret cannot be expressed.
+    """
+
+    key: str
+    account: str
+    account_id: str | None
+    endpoint: str
+    credentials: CredentialsRef | None
+    safety: Safety
+    source: str
+    sha256: str | None = None
+    commit: str | None = None

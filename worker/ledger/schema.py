@@ -1,0 +1,197 @@
+"""The ledger's file: how it is opened, what it holds, and how an older one becomes a newer one.
+
+A file that a newer program made, that is not a ledger, or that is damaged is refused and not touched.
+"""
+
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+from worker.errors import LedgerError
+
+__all__ = ["MIGRATIONS", "connect", "connect_to_read", "unusable"]
+
+_APPLICATION: Final = 0x53454E44
+"""SQLite's application_id of a ledger: SEND."""
+
+_BUSY_SECONDS: Final = 15.0
+"""How long another process may keep the file: its transactions take milliseconds."""
+
+_HEADER: Final = 100
+_CHECKED_BYTES: Final = 64 << 20
+"""Up to this size the whole file is checked at each opening, which takes some tenths of a second at most."""
+
+Migration = str
+
+MIGRATIONS: Final[Sequence[Migration]] = (
+    """
+    CREATE TABLE migrations (version INTEGER PRIMARY KEY, applied_at TEXT NOT NULL, program TEXT NOT NULL);
+    CREATE TABLE runs (
+        id TEXT PRIMARY KEY, command TEXT NOT NULL, started_by TEXT NOT NULL, host TEXT NOT NULL, pid INTEGER NOT NULL,
+        version TEXT NOT NULL, settings TEXT NOT NULL, started_at TEXT NOT NULL, finished_at TEXT, outcome TEXT
+    ) WITHOUT ROWID;
+    CREATE TABLE entries (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, run TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+        key TEXT NOT NULL, account TEXT NOT NULL, account_id TEXT, endpoint TEXT NOT NULL, credentials TEXT,
+        safety TEXT NOT NULL, source TEXT NOT NULL, sha256 TEXT, revision TEXT, fingerprint TEXT NOT NULL,
+        started_at TEXT NOT NULL, finished_at TEXT, outcome TEXT, error_code TEXT, error_message TEXT,
+        counts TEXT NOT NULL, reads INTEGER NOT NULL DEFAULT 0, writes INTEGER NOT NULL DEFAULT 0,
+        retries INTEGER NOT NULL DEFAULT 0, settled INTEGER NOT NULL DEFAULT 0
+    );
+    CREATE INDEX entries_by_run ON entries (run);
+    CREATE INDEX entries_by_key ON entries (key, id);
+    CREATE INDEX entries_unsettled ON entries (key) WHERE NOT settled;
+    CREATE TABLE attempts (
+        entry INTEGER NOT NULL REFERENCES entries (id) ON DELETE CASCADE, phone TEXT NOT NULL, number INTEGER NOT NULL,
+        asked TEXT NOT NULL, state TEXT NOT NULL, intended_at TEXT NOT NULL, answered_at TEXT,
+        http_status INTEGER, error_code TEXT, error_message TEXT,
+        PRIMARY KEY (entry, phone, number)
+    ) WITHOUT ROWID;
+    CREATE TABLE outcomes (
+        entry INTEGER NOT NULL REFERENCES entries (id) ON DELETE CASCADE, phone TEXT NOT NULL,
+        action TEXT, desired TEXT, before TEXT, after TEXT, outcome TEXT, attempts INTEGER NOT NULL DEFAULT 0,
+        duration_ms INTEGER NOT NULL DEFAULT 0, http_status INTEGER, error_code TEXT, error_message TEXT,
+        PRIMARY KEY (entry, phone)
+    ) WITHOUT ROWID;
+    CREATE INDEX outcomes_by_phone ON outcomes (phone);
+    CREATE TABLE written (
+        key TEXT NOT NULL, phone TEXT NOT NULL, status TEXT NOT NULL, run TEXT NOT NULL, at TEXT NOT NULL,
+        PRIMARY KEY (key, phone)
+    ) WITHOUT ROWID;
+    """,
+)
+"""What each version adds to the one before, the first to an empty file. Applied ones are never changed."""
+
+
+def connect(
+    path: Path, *, program: str, now: Callable[[], str], migrations: Sequence[Migration] = MIGRATIONS
+) -> sqlite3.Connection:
+    """The ledger at `path` to write, made or brought up to date if need be, for nobody but its owner.
+
+    `program` and `now` go into the record of a migration. The connection may be used by one thread at a time.
+
+    Raises:
+        LedgerError: it cannot be used; with why and how to choose another.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise unusable(path, error.strerror or type(error).__name__) from None
+    # a reader leaves a file alone that a newer program made
+    probe = connect_to_read(path, known=len(migrations))
+    if probe is not None:
+        probe.close()
+    return _opened(path, str(path), lambda connection: _prepare(connection, migrations, program=program, now=now))
+
+
+def connect_to_read(path: Path, *, known: int = len(MIGRATIONS)) -> sqlite3.Connection | None:
+    """The ledger at `path` to read, None where there is none yet.
+
+    Raises:
+        LedgerError: it cannot be read.
+    """
+    if not path.exists():
+        return None
+    _refuse_foreign(path)
+    connection = _opened(
+        path, f"{path.absolute().as_uri()}?mode=ro", lambda connection: _refuse(connection, path, known)
+    )
+    if _version(connection) == 0:
+        connection.close()
+        return None
+    return connection
+
+
+def _opened(path: Path, name: str, prepare: Callable[[sqlite3.Connection], None]) -> sqlite3.Connection:
+    """A connection that went through `prepare`; whatever goes wrong, none is left open."""
+    connection = None
+    try:
+        connection = sqlite3.connect(
+            name, uri=name.startswith("file:"), timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        prepare(connection)
+    except BaseException as error:
+        if connection is not None:
+            connection.close()
+        if isinstance(error, sqlite3.Error):
+            raise unusable(path, str(error)) from None
+        raise
+    return connection
+
+
+def unusable(path: Path | str, reason: str) -> LedgerError:
+    """The error of a ledger that cannot be used, with what to do about it."""
+    return LedgerError(
+        f"the ledger {path} cannot be used ({reason}): mend it, or choose another file with ledger.path in the "
+        "settings or SENDERID_LEDGER__PATH"
+    )
+
+
+def _refuse_foreign(path: Path) -> None:
+    """See by the file's first bytes, before SQLite touches anything, whether it is a ledger of ours."""
+    try:
+        with path.open("rb") as file:
+            header = file.read(_HEADER)
+    except OSError as error:
+        raise unusable(path, error.strerror or type(error).__name__) from None
+    if not header:
+        return
+    if len(header) < _HEADER or not header.startswith(b"SQLite format 3\0"):
+        raise unusable(path, "it is no ledger, or its beginning is gone")
+    if int.from_bytes(header[68:72]) not in {0, _APPLICATION}:
+        raise unusable(path, "it is the database of another program")
+
+
+def _refuse(connection: sqlite3.Connection, path: Path, known: int) -> None:
+    """Refuse a damaged file rather than read something out of it, and one of a schema that is not `known` yet."""
+    if path.stat().st_size <= _CHECKED_BYTES:
+        (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise unusable(path, "it is damaged")
+    version = _version(connection)
+    if version > known:
+        raise unusable(path, f"a newer senderid made it: its schema is {version}, this one knows {known}")
+
+
+def _prepare(
+    connection: sqlite3.Connection, migrations: Sequence[Migration], *, program: str, now: Callable[[], str]
+) -> None:
+    version = _version(connection)
+    if version == 0:
+        # neither can be changed once there are tables
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    if version < len(migrations):
+        _migrate(connection, migrations, program=program, now=now)
+
+
+def _migrate(
+    connection: sqlite3.Connection, migrations: Sequence[Migration], *, program: str, now: Callable[[], str]
+) -> None:
+    """Bring the file up to date: everything that is missing and its record, or nothing."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        # another process may have done it while this one waited
+        for version in range(_version(connection), len(migrations)):
+            for statement in filter(str.strip, migrations[version].split(";")):
+                connection.execute(statement)
+            connection.execute("INSERT INTO migrations VALUES (?, ?, ?)", (version + 1, now(), program))
+            connection.execute(f"PRAGMA user_version = {version + 1}")
+        connection.execute(f"PRAGMA application_id = {_APPLICATION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    with closing(connection.execute("PRAGMA user_version")) as cursor:
+        (version,) = cursor.fetchone()
+    assert isinstance(version, int)  # noqa: S101 - what SQLite keeps there
+    return version

@@ -1,0 +1,330 @@
+"""What a run writes into the ledger, as SQL. Every function here is part of a transaction that its caller ends."""
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import msgspec
+
+from worker.ledger.records import CRASHED, OPEN, AttemptState, Run, Subject
+from worker.model import AccountPlan, AccountResult, Memory, NumberError, Observed, Outcome, Status
+
+__all__ = [
+    "add_entry",
+    "add_run",
+    "answer",
+    "finish_entry",
+    "finish_run",
+    "intend",
+    "prune",
+    "recall",
+    "settle",
+    "trim",
+]
+
+_OPEN: Final = ", ".join(f"'{state}'" for state in OPEN)
+
+_INTEND: Final = f"""
+    INSERT INTO attempts (entry, phone, number, asked, state, intended_at)
+    SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
+        json_extract(value, '$[3]'), '{AttemptState.INTENT}', ?2
+    FROM json_each(?1)
+"""
+"""One statement for all rows: each statement waits for the interpreter's lock once, however many rows it has."""
+
+_ANSWER: Final = """
+    UPDATE attempts SET state = told.state, answered_at = ?2, http_status = told.http_status,
+        error_code = told.error_code, error_message = told.error_message
+    FROM (
+        SELECT json_extract(value, '$[0]') AS entry, json_extract(value, '$[1]') AS phone,
+            json_extract(value, '$[2]') AS number, json_extract(value, '$[3]') AS state,
+            json_extract(value, '$[4]') AS http_status, json_extract(value, '$[5]') AS error_code,
+            json_extract(value, '$[6]') AS error_message
+        FROM json_each(?1)
+    ) AS told
+    WHERE attempts.entry = told.entry AND attempts.phone = told.phone AND attempts.number = told.number
+"""
+
+_LOST: Final = ("Crashed", "the run ended before this write was answered, and the number still had its old status")
+_CONFLICT: Final = ("Conflict", "the run ended before this write was proven, and the number has another status now")
+_UNTRIED: Final = ("Crashed", "the run ended before this number's turn")
+
+
+def intend(connection: sqlite3.Connection, rows: list[tuple[int, str, int, str]], now: str) -> None:
+    """Note that requests are about to leave: entry, phone, the how-manieth of its phone, and the status asked for."""
+    connection.execute(_INTEND, (msgspec.json.encode(rows).decode(), now))
+
+
+def answer(
+    connection: sqlite3.Connection,
+    rows: list[tuple[int, str, int, str, int | None, str | None, str | None]],
+    now: str,
+) -> None:
+    """Note what became of requests: entry, phone, number, state, HTTP status, the error's code and message."""
+    connection.execute(_ANSWER, (msgspec.json.encode(rows).decode(), now))
+
+
+def add_run(connection: sqlite3.Connection, run: Run) -> None:
+    """Note that a run began."""
+    connection.execute(
+        "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL)",
+        (run.id, run.command, run.started_by, run.host, run.pid, run.version, run.settings, run.started_at),
+    )
+
+
+def finish_run(connection: sqlite3.Connection, run: str, outcome: str, now: str) -> None:
+    """Note how a run ended."""
+    connection.execute("UPDATE runs SET finished_at = ?, outcome = ? WHERE id = ?", (now, outcome, run))
+
+
+def add_entry(
+    connection: sqlite3.Connection, run: str, subject: Subject, plan: AccountPlan, *, fingerprint: str, now: str
+) -> int:
+    """Note what a run is going to do to an account; the entry's id."""
+    cursor = connection.execute(
+        """INSERT INTO entries (run, key, account, account_id, endpoint, credentials, safety, source, sha256, revision,
+            fingerprint, started_at, counts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+        (
+            run,
+            subject.key,
+            subject.account,
+            subject.account_id,
+            subject.endpoint,
+            None if subject.credentials is None else _json(subject.credentials),
+            _json(subject.safety),
+            subject.source,
+            subject.sha256,
+            subject.commit,
+            fingerprint,
+            now,
+            _json(plan.counts),
+        ),
+    )
+    entry = cursor.lastrowid
+    assert entry is not None  # noqa: S101 - an insert has one
+    connection.executemany(
+        "INSERT INTO outcomes (entry, phone, action, desired, before) VALUES (?, ?, ?, ?, ?)",
+        ((entry, change.phone, change.action, change.desired, change.observed) for change in plan.writes),
+    )
+    return entry
+
+
+def finish_entry(
+    connection: sqlite3.Connection, entry: int, result: AccountResult, confirmed: Mapping[str, Status], now: str
+) -> None:
+    """Note what became of an account: its numbers, the attempts that the closing look settled, and what we wrote.
+
+    `confirmed` are numbers that have their desired status now, while we last wrote another one.
+    """
+    error = result.error
+    connection.executemany(
+        """INSERT INTO outcomes (entry, phone, action, desired, before, after, outcome, attempts, duration_ms,
+            http_status, error_code, error_message) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        ON CONFLICT DO UPDATE SET after = excluded.after, outcome = excluded.outcome, attempts = excluded.attempts,
+            duration_ms = excluded.duration_ms, http_status = excluded.http_status,
+            error_code = excluded.error_code, error_message = excluded.error_message""",
+        (
+            (
+                entry,
+                number.phone,
+                number.action,
+                number.desired,
+                number.before,
+                number.after,
+                number.outcome,
+                number.attempts,
+                number.duration_ms,
+                *_columns(number.error),
+            )
+            for number in result.numbers
+        ),
+    )
+    _close_attempts(connection, entry)
+    run, key = connection.execute("SELECT run, key FROM entries WHERE id = ?", (entry,)).fetchone()
+    changed = ((number.phone, number.desired) for number in result.numbers if number.outcome is Outcome.CHANGED)
+    _remember(connection, key, run, (*changed, *confirmed.items()), now)
+    connection.execute(
+        f"""UPDATE entries SET finished_at = ?, outcome = ?, error_code = ?, error_message = ?, counts = ?, reads = ?,
+            writes = ?, retries = ?, settled = {_settled("entries.id")} WHERE id = ?""",
+        (
+            now,
+            result.outcome,
+            None if error is None else error.code,
+            None if error is None else error.message,
+            _json(result.counts),
+            result.requests.reads,
+            result.requests.writes,
+            result.requests.retries,
+            entry,
+        ),
+    )
+
+
+def settle(connection: sqlite3.Connection, key: str, observed: Mapping[str, Observed], now: str) -> None:
+    """Close what earlier runs left open on an account, as what a look shows it to be.
+
+    Nobody else may be writing to the account: an entry without an end is then that of a run which died.
+    """
+    unsettled = connection.execute(
+        "SELECT id, run, finished_at IS NULL FROM entries WHERE key = ? AND NOT settled ORDER BY id", (key,)
+    ).fetchall()
+    for entry, run, died in unsettled:
+        rows = connection.execute(
+            "SELECT phone, desired, before FROM outcomes WHERE entry = ?1 AND phone IN "
+            f"(SELECT phone FROM attempts WHERE entry = ?1 AND state IN ({_OPEN}))",
+            (entry,),
+        ).fetchall()
+        proven = []
+        for phone, desired, before in rows:
+            number = observed.get(phone)
+            seen = None if number is None else number.status
+            state = _state(seen, desired, before)
+            connection.execute(
+                f"UPDATE attempts SET state = ? WHERE entry = ? AND phone = ? AND state IN ({_OPEN})",
+                (state, entry, phone),
+            )
+            if state is AttemptState.VERIFIED:
+                proven.append((phone, desired))
+            if died:
+                _close_number(connection, entry, phone, state, seen)
+        _remember(connection, key, run, proven, now)
+        if died:
+            _close_died(connection, entry, run, now)
+        connection.execute("UPDATE entries SET settled = 1 WHERE id = ?", (entry,))
+
+
+def recall(connection: sqlite3.Connection, key: str) -> Memory:
+    """What is remembered of an account."""
+    written = dict(connection.execute("SELECT phone, status FROM written WHERE key = ?", (key,)))
+    spent: set[str] = set()
+    for entry, outcome, tried in connection.execute(
+        """SELECT id, outcome, EXISTS (SELECT 1 FROM attempts WHERE entry = entries.id) FROM entries
+        WHERE key = ? ORDER BY id DESC""",
+        (key,),
+    ):
+        if outcome not in {None, CRASHED}:
+            if tried:
+                break  # it came to its end, so that whatever follows is a plan of its own
+            continue
+        spent.update(
+            phone
+            for (phone,) in connection.execute(
+                "SELECT phone FROM attempts WHERE entry = ? AND asked = ? AND state NOT IN (?, ?)",
+                (entry, Status.INACTIVE, AttemptState.REJECTED, AttemptState.LOST),
+            )
+        )
+    return Memory({phone: Status(status) for phone, status in written.items()}, frozenset(spent))
+
+
+def prune(connection: sqlite3.Connection, before: str) -> int:
+    """Forget the runs that ended before a time and left nothing open; how many there were."""
+    return connection.execute(
+        """DELETE FROM runs WHERE coalesce(finished_at, started_at) < ?
+        AND NOT EXISTS (SELECT 1 FROM entries WHERE run = runs.id AND NOT settled)""",
+        (before,),
+    ).rowcount
+
+
+def trim(connection: sqlite3.Connection, most_bytes: int) -> int:
+    """Forget the oldest runs until the rest takes no more than `most_bytes`; how many there were."""
+    forgotten = 0
+    while _used(connection) > most_bytes:
+        gone = connection.execute(
+            """DELETE FROM runs WHERE id IN (
+                SELECT id FROM runs WHERE NOT EXISTS (SELECT 1 FROM entries WHERE run = runs.id AND NOT settled)
+                AND finished_at IS NOT NULL
+                ORDER BY started_at LIMIT (SELECT 1 + count(*) / 10 FROM runs)
+            )"""
+        ).rowcount
+        if not gone:
+            break
+        forgotten += gone
+    return forgotten
+
+
+def _used(connection: sqlite3.Connection) -> int:
+    """Bytes of the file that hold something."""
+    pages, free, size = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+    )
+    used: int = (pages - free) * size
+    return used
+
+
+def _close_attempts(connection: sqlite3.Connection, entry: int) -> None:
+    """Settle the attempts of numbers that the closing look has shown."""
+    connection.execute(
+        f"""UPDATE attempts SET state = CASE seen.outcome WHEN '{Outcome.CHANGED}' THEN '{AttemptState.VERIFIED}'
+            WHEN '{Outcome.CONFLICT}' THEN '{AttemptState.CONFLICT}' ELSE '{AttemptState.LOST}' END
+        FROM outcomes AS seen WHERE attempts.entry = ? AND attempts.state IN ({_OPEN})
+            AND seen.entry = attempts.entry AND seen.phone = attempts.phone
+            AND (seen.outcome IN ('{Outcome.CHANGED}', '{Outcome.CONFLICT}') OR seen.after = seen.before)""",
+        (entry,),
+    )
+
+
+def _close_number(
+    connection: sqlite3.Connection, entry: int, phone: str, state: AttemptState, seen: str | None
+) -> None:
+    outcome, error = {
+        AttemptState.VERIFIED: (Outcome.CHANGED, (None, None)),
+        AttemptState.CONFLICT: (Outcome.CONFLICT, _CONFLICT),
+    }.get(state, (Outcome.FAILED, _LOST))
+    connection.execute(
+        """UPDATE outcomes SET outcome = ?, after = ?, error_code = ?, error_message = ?,
+            attempts = (SELECT count(*) FROM attempts WHERE entry = ?5 AND phone = ?6)
+        WHERE entry = ?5 AND phone = ?6""",
+        (outcome, seen, *error, entry, phone),
+    )
+
+
+def _close_died(connection: sqlite3.Connection, entry: int, run: str, now: str) -> None:
+    connection.execute(
+        """UPDATE outcomes SET outcome = CASE WHEN tried THEN ?2 ELSE ?3 END, after = before, error_code = ?4,
+            error_message = CASE WHEN tried THEN ?5 ELSE ?6 END, attempts = tried
+        FROM (SELECT outcomes.phone AS number, count(attempts.number) AS tried FROM outcomes LEFT JOIN attempts
+            ON attempts.entry = outcomes.entry AND attempts.phone = outcomes.phone
+            WHERE outcomes.entry = ?1 AND outcomes.outcome IS NULL GROUP BY outcomes.phone)
+        WHERE entry = ?1 AND phone = number""",
+        (entry, Outcome.FAILED, Outcome.NOT_ATTEMPTED, _LOST[0], _LOST[1], _UNTRIED[1]),
+    )
+    counts = dict(
+        connection.execute("SELECT outcome, count(*) FROM outcomes WHERE entry = ? GROUP BY outcome", (entry,))
+    )
+    connection.execute(
+        """UPDATE entries SET finished_at = ?, outcome = ?, counts = ?,
+            writes = (SELECT count(*) FROM attempts WHERE entry = entries.id) WHERE id = ?""",
+        (now, CRASHED, _json(counts), entry),
+    )
+    connection.execute(
+        """UPDATE runs SET finished_at = ?, outcome = ? WHERE id = ? AND finished_at IS NULL
+        AND NOT EXISTS (SELECT 1 FROM entries WHERE run = runs.id AND finished_at IS NULL)""",
+        (now, CRASHED, run),
+    )
+
+
+def _state(seen: str | None, desired: str, before: str) -> AttemptState:
+    if seen == desired:
+        return AttemptState.VERIFIED
+    return AttemptState.LOST if seen == before else AttemptState.CONFLICT
+
+
+def _remember(
+    connection: sqlite3.Connection, key: str, run: str, statuses: Iterable[tuple[str, str | None]], now: str
+) -> None:
+    connection.executemany(
+        "INSERT OR REPLACE INTO written VALUES (?, ?, ?, ?, ?)",
+        ((key, phone, status, run, now) for phone, status in statuses),
+    )
+
+
+def _settled(entry: str) -> str:
+    return f"NOT EXISTS (SELECT 1 FROM attempts WHERE entry = {entry} AND state IN ({_OPEN}))"
+
+
+def _columns(error: NumberError | None) -> tuple[int | None, str | None, str | None]:
+    return (None, None, None) if error is None else (error.http_status, error.code, error.message)
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
