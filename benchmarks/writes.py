@@ -13,7 +13,7 @@ import tempfile
 import time
 from array import array
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,7 +22,9 @@ import msgspec
 from uvloop import new_event_loop
 
 from worker import logs
+from worker.cli.session import now
 from worker.fleet import Fleet
+from worker.ledger import Ledger, Run
 from worker.model import Credentials, Desired, DesiredAccount, Requests, RunOutcome, Secret, Status
 from worker.reconcile import Terms
 from worker.redaction import Secrets
@@ -62,8 +64,10 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         return runner.run(work)
 
 
-async def worker(url: str, numbers: int, settings: Settings) -> tuple[float, float, Requests]:
-    """Seconds and CPU seconds of the whole run that activates `numbers`: plan, look, writes, proof, log."""
+async def worker(
+    url: str, numbers: int, settings: Settings, ledger: Path | None = None
+) -> tuple[float, float, Requests]:
+    """Seconds and CPU seconds of the whole run that activates `numbers`: plan, look, writes, proof, log, ledger."""
     phones = {f"010{number:08}": Desired(Status.ACTIVE) for number in range(numbers)}
     desired = DesiredAccount("bench", "bench.yaml", phones, array("I", range(1, numbers + 1)), endpoint=url)
     with tempfile.TemporaryFile() as file:
@@ -71,15 +75,33 @@ async def worker(url: str, numbers: int, settings: Settings) -> tuple[float, flo
         log = logs.configure(
             format="json", level="info", sink=sink, color=False, secrets=Secrets([CREDENTIALS.api_secret.reveal()])
         )
-        async with Transport(settings.timeout) as transport:
-            fleet = Fleet(settings, transport, lambda _: CREDENTIALS, log.bind(run_id="bench"))
+        async with AsyncExitStack() as stack:
+            keeper = None if ledger is None else await stack.enter_async_context(_kept(ledger))
+            transport = await stack.enter_async_context(Transport(settings.timeout))
+            fleet = Fleet(settings, transport, lambda _: CREDENTIALS, log.bind(run_id="bench"), keeper=keeper)
             drafts = await fleet.plan([desired], Terms())
             began, cpu = time.perf_counter(), time.process_time()
             results = await fleet.apply([desired], drafts, Terms(), Ignored())
+            if keeper is not None:
+                await keeper.finish(RunOutcome.CONVERGED)
             sink.flush()
             spent = time.perf_counter() - began, time.process_time() - cpu
     assert results[0].outcome is RunOutcome.CONVERGED, results[0].error
     return *spent, results[0].requests
+
+
+def _kept(path: Path) -> Ledger:
+    run = Run(
+        id=secrets.token_hex(8),
+        command="bench",
+        started_by="",
+        host="",
+        pid=0,
+        version="",
+        settings="{}",
+        started_at="",
+    )
+    return Ledger(path, run, now=now, most_bytes=1 << 30)
 
 
 async def bare(url: str, numbers: int, concurrency: int) -> float:
@@ -129,21 +151,31 @@ def quota() -> dict[str, float]:
 
 
 def throughput() -> dict[str, float]:
-    """The worker's unlimited writes per second beside those of a bare loop, medians over rounds taken in turn."""
+    """The worker's unlimited writes per second, without a ledger and with one, beside those of a bare loop.
+
+    Medians over rounds taken in turn. `ledger_cost` is the share of its throughput that the worker gives for a ledger.
+    """
     numbers, concurrency = 5000, 32
     settings = Settings(rate_limit=RateLimit(10**6, 10**6, 1.0), concurrency=concurrency)
-    ours, theirs = [], []
-    for _ in range(ROUNDS):
-        with served("--numbers", str(numbers)) as url:
-            theirs.append(run(bare(url, numbers, concurrency)))
-            ours.append(run(worker(url, numbers, settings))[0])
-    mine, bare_loop = statistics.median(ours), statistics.median(theirs)
-    ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
+    ours, theirs, noted = [], [], []
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(ROUNDS):
+            with served("--numbers", str(numbers)) as url:
+                theirs.append(run(bare(url, numbers, concurrency)))
+                ours.append(run(worker(url, numbers, settings))[0])
+            with served("--numbers", str(numbers)) as url:
+                noted.append(run(worker(url, numbers, settings, Path(folder, "ledger.db")))[0])
+    rates = {"worker": ours, "worker_with_ledger": noted, "bare": theirs}
     return {
-        "worker_per_s": round(numbers / mine),
-        "bare_per_s": round(numbers / bare_loop),
-        "ratio": round(statistics.median(ratios), 3),
+        **{f"{name}_per_s": round(numbers / statistics.median(taken)) for name, taken in rates.items()},
+        "ratio": _median_ratio(theirs, ours),
+        "ratio_with_ledger": _median_ratio(theirs, noted),
+        "ledger_cost": round(1 - _median_ratio(ours, noted), 3),
     }
+
+
+def _median_ratio(above: list[float], below: list[float]) -> float:
+    return round(statistics.median(a / b for a, b in zip(above, below, strict=True)), 3)
 
 
 def replies() -> dict[str, float]:

@@ -2,33 +2,47 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from worker.errors import LedgerError
 from worker.ledger import store
+from worker.ledger.records import AttemptState
 
 __all__ = ["Commits"]
 
 T = TypeVar("T")
 
+_PATIENCE: Final = 2.0
+"""Seconds that an answer waits to be noted, at most: many answers cost little more than one."""
+
 Intent = tuple[int, str, int, str]
 """Entry, phone, the how-manieth request of the phone, the status asked for."""
-Answer = tuple[int, str, int, str, int | None, str | None, str | None]
+Answer = tuple[int, str, int, AttemptState, int | None, str | None, str | None]
 """Entry, phone, request, and what became of it: state, HTTP status, the error's code and message."""
 
 
 class _Batch:
     """What goes into one transaction, in this order: intents, answers, other work."""
 
-    __slots__ = ("answers", "done", "intents", "work")
+    __slots__ = ("answers", "intents", "waiting", "work")
 
     def __init__(self) -> None:
         self.intents: list[Intent] = []
         self.answers: list[Answer] = []
         self.work: list[Callable[[sqlite3.Connection], None]] = []
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.waiting: list[asyncio.Future[None]] = []
+
+    def end(self, error: BaseException | None) -> None:
+        """Wake whoever waits, with the error of the transaction where there is one."""
+        for turn in self.waiting:
+            if turn.done():
+                continue
+            if error is None:
+                turn.set_result(None)
+            else:
+                turn.set_exception(error)
 
     def commit(self, connection: sqlite3.Connection, now: str) -> None:
         """Everything durably, or nothing."""
@@ -68,23 +82,26 @@ class Commits:
         self._told = told
         self._loop = asyncio.get_running_loop()
         self._gathering: _Batch | None = None
-        self._committing = False
+        self._scheduled = False
+        self._answers: list[Answer] = []
+        self._due: asyncio.TimerHandle | None = None
         self._broken: LedgerError | None = None
 
-    async def intend(self, row: Intent) -> None:
-        """Note durably that a request is about to leave.
+    async def intend(self, rows: Iterable[Intent]) -> None:
+        """Note durably that requests are about to leave.
 
         Raises:
             LedgerError: it could not be noted.
         """
         batch = self._batch()
-        batch.intents.append(row)
-        await asyncio.shield(batch.done)
+        batch.intents += rows
+        await self._committed_with(batch)
 
     def answer(self, row: Answer) -> None:
-        """Note what became of a request, with whatever is noted next."""
-        if self._broken is None:
-            self._batch().answers.append(row)
+        """Note what became of a request, some seconds later: after a crash a look tells it as well."""
+        self._answers.append(row)
+        if self._due is None:
+            self._due = self._loop.call_later(_PATIENCE, self._note_answers)
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """What `work` makes of the connection, as part of a transaction.
@@ -95,27 +112,60 @@ class Commits:
         made: list[T] = []
         batch = self._batch()
         batch.work.append(lambda connection: made.append(work(connection)))
-        await asyncio.shield(batch.done)
+        await self._committed_with(batch)
         return made[-1]
+
+    async def close(self, entry: int, proven: frozenset[str], work: Callable[[sqlite3.Connection], None]) -> None:
+        """Note the answers of an entry that are not yet, then do `work`.
+
+        That a write was accepted is not noted of `proven` phones, as `work` notes more.
+
+        Raises:
+            LedgerError: it could not be committed.
+        """
+        batch = self._batch()
+        answers, self._answers = self._answers, []
+        batch.answers += (
+            row for row in answers if not (row[0] == entry and row[1] in proven and row[3] is AttemptState.OK)
+        )
+        batch.work.append(work)
+        await self._committed_with(batch)
+
+    def _note_answers(self) -> None:
+        self._due = None
+        if self._answers and self._broken is None:
+            self._batch().answers += self._answers
+            self._answers = []
+            self._schedule()
 
     def _batch(self) -> _Batch:
         if self._broken is not None:
             raise self._broken
         if self._gathering is None:
             self._gathering = _Batch()
-            self._gathering.done.add_done_callback(_heard)
-            if not self._committing:
-                # what else this turn of the loop brings comes along
-                self._loop.call_soon(self._start)
         return self._gathering
+
+    async def _committed_with(self, batch: _Batch) -> None:
+        turn = self._loop.create_future()
+        batch.waiting.append(turn)
+        self._schedule()
+        await turn
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            # what else this turn of the loop brings comes along
+            self._scheduled = True
+            self._loop.call_soon(self._start)
 
     def _start(self) -> None:
         batch, self._gathering = self._gathering, None
-        if batch is None or self._committing:
-            self._gathering = batch
-            return
-        self._committing = True
-        self._submit(partial(self._commit, batch))
+        if batch is None:
+            self._scheduled = False
+        elif self._broken is not None:
+            batch.end(self._broken)
+            self._scheduled = False
+        else:
+            self._submit(partial(self._commit, batch))
 
     def _commit(self, batch: _Batch) -> None:
         """On the other thread."""
@@ -127,23 +177,7 @@ class Commits:
         self._loop.call_soon_threadsafe(self._committed, batch, failed)
 
     def _committed(self, batch: _Batch, failed: BaseException | None) -> None:
-        self._committing = False
-        if failed is None:
-            batch.done.set_result(None)
-        else:
-            error = self._told(str(failed)) if isinstance(failed, sqlite3.Error) else failed
-            if isinstance(error, LedgerError):
-                self._broken = error
-            batch.done.set_exception(error)
-        if self._gathering is not None:
-            if self._broken is None:
-                self._start()
-            else:
-                batch, self._gathering = self._gathering, None
-                batch.done.set_exception(self._broken)
-
-
-def _heard(done: asyncio.Future[None]) -> None:
-    """Answers alone have nobody who waits for their commit."""
-    if not done.cancelled():
-        done.exception()
+        if isinstance(failed, sqlite3.Error):
+            failed = self._broken = self._told(str(failed))
+        batch.end(failed)
+        self._loop.call_soon(self._start)

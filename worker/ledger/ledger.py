@@ -3,7 +3,7 @@
 import os
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from errno import EACCES
@@ -17,7 +17,7 @@ from worker.ledger import lock, store
 from worker.ledger.commits import Commits
 from worker.ledger.records import AttemptState, Run, Subject
 from worker.ledger.schema import connect, connect_to_read, unusable
-from worker.model import AccountPlan, AccountResult, Memory, ObservedAccount, RunOutcome, Status
+from worker.model import AccountPlan, AccountResult, Memory, ObservedAccount, Outcome, RunOutcome, Status
 
 __all__ = ["Ledger", "Page", "probe"]
 
@@ -62,26 +62,23 @@ class Page:
             )
         )
 
-    async def intend(self, phone: str, number: int, asked: Status) -> Callable[[ApiError | None], None]:
-        """Note durably that the request `number` of a phone is about to leave; tell what is returned of its answer.
+    async def intend(self, requests: Sequence[tuple[str, int, Status]]) -> None:
+        """Note durably that requests are about to leave: phone, the how-manieth of it, and the status asked for.
 
         Raises:
-            LedgerError: it could not be noted: the request must not leave.
+            LedgerError: they could not be noted: they must not leave.
         """
-        entry = self._entry
-        assert entry is not None, "a page is begun before its writes"  # noqa: S101 - a bug of ours
-        await self._commits.intend((entry, phone, number, asked))
+        await self._commits.intend((self._begun, *request) for request in requests)
 
-        def answered(error: ApiError | None) -> None:
-            if error is None:
-                self._commits.answer((entry, phone, number, AttemptState.OK, None, None, None))
-            else:
-                # a stop without a status may have come of the reply to a write that was carried out
-                unknown = isinstance(error, Ambiguous) or (isinstance(error, AccountRejected) and not error.http_status)
-                state = AttemptState.AMBIGUOUS if unknown else AttemptState.REJECTED
-                self._commits.answer((entry, phone, number, state, error.http_status, error.code, str(error)))
-
-        return answered
+    def answered(self, phone: str, number: int, error: ApiError | None) -> None:
+        """Note what became of a request, some time later."""
+        if error is None:
+            self._commits.answer((self._begun, phone, number, AttemptState.OK, None, None, None))
+            return
+        # a stop without a status may have come of the reply to a write that was carried out
+        unknown = isinstance(error, Ambiguous) or (isinstance(error, AccountRejected) and not error.http_status)
+        state = AttemptState.AMBIGUOUS if unknown else AttemptState.REJECTED
+        self._commits.answer((self._begun, phone, number, state, error.http_status, error.code, str(error)))
 
     async def finish(self, result: AccountResult, confirmed: Mapping[str, Status]) -> None:
         """Note what became of the account, where there is anything to tell.
@@ -96,9 +93,16 @@ class Page:
         if self._entry is None:
             plan = AccountPlan(account=result.account, account_id=result.account_id, counts={})
             await self.begin(plan, "")
-        entry, now = self._entry, self._now()
-        assert entry is not None  # noqa: S101 - begun above
-        await self._commits.run(lambda connection: store.finish_entry(connection, entry, result, confirmed, now))
+        entry, now = self._begun, self._now()
+        proven = frozenset(number.phone for number in result.numbers if number.outcome is Outcome.CHANGED)
+        await self._commits.close(
+            entry, proven, lambda connection: store.finish_entry(connection, entry, result, confirmed, now)
+        )
+
+    @property
+    def _begun(self) -> int:
+        assert self._entry is not None, "a page is begun before its writes"  # noqa: S101 - a bug of ours
+        return self._entry
 
 
 class Ledger:

@@ -1,6 +1,6 @@
 """A ledger without a file, for runs that are nobody's history: nothing is locked, kept or remembered."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from worker.errors import ApiError
@@ -37,14 +37,11 @@ class Nothing:
     async def begin(self, plan: AccountPlan, fingerprint: str) -> None:
         """Nothing."""
 
-    async def intend(self, phone: str, number: int, asked: Status) -> Callable[[ApiError | None], None]:
+    async def intend(self, requests: Sequence[tuple[str, int, Status]]) -> None:
         """Nothing."""
-        del phone, number, asked
-        return _unheard
+
+    def answered(self, phone: str, number: int, error: ApiError | None) -> None:
+        """Nothing."""
 
     async def finish(self, result: AccountResult, confirmed: Mapping[str, Status]) -> None:
         """Nothing."""
-
-
-def _unheard(error: ApiError | None) -> None:
-    del error

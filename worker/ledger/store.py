@@ -45,6 +45,26 @@ _ANSWER: Final = """
     WHERE attempts.entry = told.entry AND attempts.phone = told.phone AND attempts.number = told.number
 """
 
+_PLANNED: Final = """
+    INSERT INTO outcomes (entry, phone, action, desired, before)
+    SELECT ?2, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
+        json_extract(value, '$[3]')
+    FROM json_each(?1)
+"""
+
+_TOLD: Final = """
+    INSERT INTO outcomes (entry, phone, action, desired, before, after, outcome, attempts, duration_ms, http_status,
+        error_code, error_message)
+    SELECT ?2, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
+        json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]'),
+        json_extract(value, '$[6]'), json_extract(value, '$[7]'), json_extract(value, '$[8]'),
+        json_extract(value, '$[9]'), json_extract(value, '$[10]')
+    FROM json_each(?1) WHERE true
+    ON CONFLICT DO UPDATE SET after = excluded.after, outcome = excluded.outcome, attempts = excluded.attempts,
+        duration_ms = excluded.duration_ms, http_status = excluded.http_status, error_code = excluded.error_code,
+        error_message = excluded.error_message
+"""
+
 _LOST: Final = ("Crashed", "the run ended before this write was answered, and the number still had its old status")
 _CONFLICT: Final = ("Conflict", "the run ended before this write was proven, and the number has another status now")
 _UNTRIED: Final = ("Crashed", "the run ended before this number's turn")
@@ -57,7 +77,7 @@ def intend(connection: sqlite3.Connection, rows: list[tuple[int, str, int, str]]
 
 def answer(
     connection: sqlite3.Connection,
-    rows: list[tuple[int, str, int, str, int | None, str | None, str | None]],
+    rows: list[tuple[int, str, int, AttemptState, int | None, str | None, str | None]],
     now: str,
 ) -> None:
     """Note what became of requests: entry, phone, number, state, HTTP status, the error's code and message."""
@@ -102,10 +122,8 @@ def add_entry(
     )
     entry = cursor.lastrowid
     assert entry is not None  # noqa: S101 - an insert has one
-    connection.executemany(
-        "INSERT INTO outcomes (entry, phone, action, desired, before) VALUES (?, ?, ?, ?, ?)",
-        ((entry, change.phone, change.action, change.desired, change.observed) for change in plan.writes),
-    )
+    rows = [(change.phone, change.action, change.desired, change.observed) for change in plan.writes]
+    connection.execute(_PLANNED, (_json(rows), entry))
     return entry
 
 
@@ -117,32 +135,34 @@ def finish_entry(
     `confirmed` are numbers that have their desired status now, while we last wrote another one.
     """
     error = result.error
-    connection.executemany(
-        """INSERT INTO outcomes (entry, phone, action, desired, before, after, outcome, attempts, duration_ms,
-            http_status, error_code, error_message) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-        ON CONFLICT DO UPDATE SET after = excluded.after, outcome = excluded.outcome, attempts = excluded.attempts,
-            duration_ms = excluded.duration_ms, http_status = excluded.http_status,
-            error_code = excluded.error_code, error_message = excluded.error_message""",
+    rows = [
         (
-            (
-                entry,
-                number.phone,
-                number.action,
-                number.desired,
-                number.before,
-                number.after,
-                number.outcome,
-                number.attempts,
-                number.duration_ms,
-                *_columns(number.error),
-            )
-            for number in result.numbers
-        ),
+            number.phone,
+            number.action,
+            number.desired,
+            number.before,
+            number.after,
+            number.outcome,
+            number.attempts,
+            number.duration_ms,
+            *_columns(number.error),
+        )
+        for number in result.numbers
+    ]
+    connection.execute(_TOLD, (_json(rows), entry))
+    # intents are noted some ahead: of these nothing ever left
+    connection.execute(
+        "DELETE FROM attempts WHERE entry = ?1 AND state = ?2 AND phone IN "
+        "(SELECT phone FROM outcomes WHERE entry = ?1 AND outcome = ?3)",
+        (entry, AttemptState.INTENT, Outcome.NOT_ATTEMPTED),
     )
     _close_attempts(connection, entry)
     run, key = connection.execute("SELECT run, key FROM entries WHERE id = ?", (entry,)).fetchone()
-    changed = ((number.phone, number.desired) for number in result.numbers if number.outcome is Outcome.CHANGED)
-    _remember(connection, key, run, (*changed, *confirmed.items()), now)
+    connection.execute(
+        "INSERT OR REPLACE INTO written SELECT ?, phone, desired, ?, ? FROM outcomes WHERE entry = ? AND outcome = ?",
+        (key, run, now, entry, Outcome.CHANGED),
+    )
+    _remember(connection, key, run, confirmed.items(), now)
     connection.execute(
         f"""UPDATE entries SET finished_at = ?, outcome = ?, error_code = ?, error_message = ?, counts = ?, reads = ?,
             writes = ?, retries = ?, settled = {_settled("entries.id")} WHERE id = ?""",
