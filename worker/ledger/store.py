@@ -132,9 +132,12 @@ def finish_entry(
 ) -> None:
     """Note what became of an account: its numbers, the attempts that the closing look settled, and what we wrote.
 
-    `confirmed` are numbers that have their desired status now, while we last wrote another one.
+    `confirmed` are numbers that have their desired status now, while we last wrote another one. Numbers that no file
+    lists are only counted, and so are those of an account that was never begun with: they would fill the ledger.
     """
     error = result.error
+    planned = connection.execute("SELECT EXISTS (SELECT 1 FROM outcomes WHERE entry = ?)", (entry,)).fetchone()[0]
+    counted = {Outcome.UNMANAGED} if planned else {Outcome.UNMANAGED, Outcome.NOT_ATTEMPTED}
     rows = [
         (
             number.phone,
@@ -148,6 +151,7 @@ def finish_entry(
             *_columns(number.error),
         )
         for number in result.numbers
+        if number.outcome not in counted
     ]
     connection.execute(_TOLD, (_json(rows), entry))
     # intents are noted some ahead: of these nothing ever left
