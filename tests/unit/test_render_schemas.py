@@ -122,6 +122,12 @@ def test_descriptions_read_well(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_descriptions_name_the_variables_that_are_read(name: str) -> None:
+    """No description names a variable of the environment that nothing reads."""
+    assert set(re.findall(r"\bSOLAPI_\w+", json.dumps(schema(name)))) <= {"SOLAPI_API_KEY", "SOLAPI_API_SECRET"}
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_patterns_are_compiled_alike_everywhere(name: str) -> None:
     """No pattern of a schema uses what only Python's regular expressions know."""
     patterns = re.findall(r'"pattern": "((?:[^"\\]|\\.)*)"', json.dumps(schema(name)))

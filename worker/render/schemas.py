@@ -115,7 +115,7 @@ def _desired() -> dict[str, Any]:
             },
             "credentials": {
                 "type": "object",
-                "description": "Default: SOLAPI_API_KEY and SOLAPI_API_LITERAL of the environment.",
+                "description": "Default: SOLAPI_API_KEY and SOLAPI_API_SECRET of the environment.",
                 "properties": {"api_key": {"$ref": "#/$defs/secret"}, "api_secret": {"$ref": "#/$defs/secret"}},
                 "required": ["api_key", "api_secret"],
                 "additionalProperties": False,
