@@ -1,5 +1,6 @@
 """`senderid`, also as `python -m worker`."""
 
+import os
 import sys
 
 __all__ = ["main"]
@@ -7,12 +8,17 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run the command line and exit with its status."""
+    _stand_in()
     if sys.argv[1:] == ["--version"]:
         # answered before anything is imported: scripts ask often
         from worker import __version__
 
-        sys.stdout.write(f"senderid {__version__}\n")
-        sys.exit(0)
+        try:
+            print(f"senderid {__version__}", flush=True)  # noqa: T201 - the answer
+            sys.exit(0)
+        except OSError:
+            # the command line meets it once more, and says so
+            pass
     status = 130
     try:
         from worker.cli import run
@@ -27,6 +33,21 @@ def main() -> None:
 
         signal(SIGINT, SIG_IGN)
     sys.exit(status)
+
+
+def _stand_in() -> None:
+    """Fill the places of closed standard streams, which the first files and sockets would take otherwise.
+
+    Writing to a closed stdout stays an error, as what it says is lost; who closed stderr wants to hear nothing.
+    """
+    for number, access in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            # the lowest free number is taken, which is this one
+            os.open(os.devnull, access)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.e2e.conftest import Command, Served
+from tests.e2e.conftest import SENDERID, Command, Served
 from worker.sandbox import Fault, SandboxAccount
 
 A, B = "01000000001", "01000000002"
@@ -269,6 +269,28 @@ def test_a_full_disk_under_the_log_stops_nothing(command: Command, account: Sand
     assert process.returncode == 0
     assert "Converged" in out
     assert account.statuses[A] == "ACTIVE"
+
+
+@pytest.mark.usefixtures("served")
+@pytest.mark.parametrize(
+    ("closed", "status"), [("<&-", 0), (">&-", 1), ("2>&-", 0), ("<&- >&- 2>&-", 1)], ids=["in", "out", "err", "all"]
+)
+def test_closed_streams_change_nothing_else(command: Command, closed: str, status: int) -> None:
+    """No socket takes the place of a closed standard stream; only a document that nobody gets is an error."""
+    process = command.popen("plan", "-f", "d.yaml", program=("sh", "-c", f'exec "$@" {closed}', "sh", SENDERID))
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert ("Plan: 1 to activate" in out) == (status == 0)
+    assert ("senderid: output: Bad file descriptor" in err) == (closed == ">&-")
+
+
+@pytest.mark.parametrize("asked", ["--version", "--help", "schema"])
+def test_an_answer_that_cannot_be_printed_is_an_error(command: Command, asked: str) -> None:
+    """Also the shortest answers end with a sentence where the disk under stdout is full."""
+    with Path("/dev/full").open("w") as full:
+        process = command.popen(asked, stdout=full)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (1, "senderid: output: No space left on device\n")
 
 
 def test_an_output_file_is_whole_or_not_there(command: Command, served: Served) -> None:

@@ -58,6 +58,7 @@ def test_a_closed_stderr_changes_no_status(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(sys, "stderr", Closed())
     assert run(["validate", "-f", "nowhere.yaml"]) == ExitStatus.INVALID
+    assert run(["nowhere"]) == ExitStatus.USAGE
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,7 +86,8 @@ def _run(arguments: Sequence[str]) -> int:
         status = senderid.main(args=list(arguments), prog_name="senderid", standalone_mode=False)
         sys.stdout.flush()
     except click.UsageError as error:
-        error.show()
+        with suppress(OSError, ValueError):
+            error.show()
         return ExitStatus.USAGE
     except (click.Abort, KeyboardInterrupt):
         _say("Interrupted.")
