@@ -1,6 +1,7 @@
 """What the command does when something of its own goes wrong."""
 
 import io
+import os
 import sys
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from worker.cli import inputs, run
 from worker.cli.doctor import _clock, _refused
-from worker.cli.session import replace
+from worker.cli.session import check, emit, replace
 from worker.cli.status import ExitStatus
 from worker.errors import AccountRejected, LedgerError, PolicyRefusal, ServerError
 from worker.model import Refusal
@@ -74,6 +75,27 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyt
         replace(path, b"new", mode=0o600)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_pipe_gets_the_document_and_stays(tmp_path: Path) -> None:
+    """What is no file, such as /dev/stdout, is written to; no file comes in its place."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    check(str(path))
+    emit("document", str(path))
+    assert os.read(reader, 100) == b"document"
+    os.close(reader)
+    assert path.is_fifo()
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    """What a link leads to is replaced, and not the link."""
+    link, path = tmp_path / "latest", tmp_path / "plan.json"
+    link.symlink_to(path.name)
+    emit("document", str(link))
+    assert link.is_symlink()
+    assert path.read_text() == "document"
 
 
 def test_the_doctor_says_what_to_do() -> None:

@@ -64,7 +64,7 @@ class Page(NamedTuple):
 
 
 def emit(document: str | bytes, output: str | None = None) -> None:
-    """Write a document to stdout, or whole or not at all to a file.
+    """Write a document to stdout, or whole or not at all to a file; a device or a pipe just gets it.
 
     Raises:
         OSError: it could not be written.
@@ -84,10 +84,15 @@ def check(path: str | None) -> None:
     Raises:
         OSError: it cannot.
     """
-    if path is not None:
+    if path is not None and not _special(Path(path)):
         descriptor, name = _beside(Path(path))
         os.close(descriptor)
         Path(name).unlink()
+
+
+def _special(path: Path) -> bool:
+    """Whether a path is a device, a pipe or the like, in whose place no file may come."""
+    return path.exists() and not (path.is_file() or path.is_dir())
 
 
 def _beside(path: Path) -> tuple[int, str]:
@@ -100,11 +105,16 @@ def _beside(path: Path) -> tuple[int, str]:
 
 
 def replace(path: Path, data: bytes, *, mode: int) -> None:
-    """Write a file so that at any moment the old or the new one is there, whole.
+    """Write a file so that at any moment the old or the new one is there, whole. A link stays one.
 
     Raises:
         OSError: it could not be written; the old one stays.
     """
+    if _special(path):
+        path.write_bytes(data)
+        return
+    if path.is_symlink():
+        path = path.resolve()
     descriptor, name = _beside(path)
     try:
         with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
