@@ -100,6 +100,16 @@ def test_bar_after_a_second(clock: Clock, terminal: Terminal) -> None:
     assert re.fullmatch(r"writing \S+ +200/1200 8/s 0:02:05 *", frame)
 
 
+def test_a_burst_promises_nothing(clock: Clock, terminal: Terminal) -> None:
+    """What a quota lets through at once does not count as the pace of the rest."""
+    with redirect_stderr(terminal), Progress(enabled=True) as progress:
+        progress.expect(120)
+        advanced(progress, clock, 19, 0)
+        advanced(progress, clock, 1, 5)
+    frame = [frame for frame in re.split(r"[\r\n]+", terminal.text) if frame][-1]
+    assert re.fullmatch(r"writing \S+ +20/120 4/s 0:00:25 *", frame)
+
+
 def test_bar_is_taken_away(clock: Clock, terminal: Terminal) -> None:
     """At the end the bar is erased and the cursor shown, once, however often it ends; lines then go straight on."""
     with redirect_stderr(terminal), Progress(enabled=True) as progress:

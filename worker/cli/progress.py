@@ -4,6 +4,7 @@ import math
 import sys
 import time
 from contextlib import suppress
+from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
@@ -59,7 +60,7 @@ class Progress:
             except (OSError, ValueError):
                 self.finish()
                 return
-        self._bar.update(self._bar.task_ids[0], completed=self._done, rate=f"{self._done / taken:.0f}/s")
+        self._bar.update(self._bar.task_ids[0], completed=self._done)
 
     def finish(self) -> None:
         """Take the bar away."""
@@ -87,18 +88,28 @@ class Progress:
 
     def _new(self) -> "Bar":
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn
         from rich.progress import Progress as Bar
+        from rich.text import Text
+
+        began = self._began
+
+        class Pace(ProgressColumn):
+            """The rate since the start, as a quota lets writes through in bursts, and the time that the rest takes."""
+
+            def render(self, task: Task) -> Text:
+                rate = task.completed / (time.monotonic() - began)
+                left = math.ceil(max(task.remaining or 0, 0) / rate)
+                return Text(f"{rate:.0f}/s {timedelta(seconds=left)}")
 
         bar = Bar(
             TextColumn("writing"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
+            Pace(),
             console=Console(stderr=True, no_color=not self._color),
             get_time=time.monotonic,
             transient=True,
         )
-        bar.add_task("", total=self._total, completed=self._done, rate="")
+        bar.add_task("", total=self._total, completed=self._done)
         return bar
