@@ -300,11 +300,13 @@ def _still_impossible(change: Change, observed: ObservedAccount) -> NumberResult
 
 def left_out(saved: LeftOut) -> AccountResult:
     """The result of an account that a saved plan has no writes of."""
+    # the message is from then: no option of now lets writes through that are not there
+    message = f"the saved plan holds no writes of this account; plan again: {saved.error.message}"
     return AccountResult(
         account=saved.account,
         account_id=saved.account_id,
         outcome=RunOutcome.REFUSED if saved.verdict is Verdict.REFUSED else RunOutcome.FAILED,
-        error=saved.error,
+        error=structs.replace(saved.error, message=message),
         counts=tally(Outcome, {}),
     )
 

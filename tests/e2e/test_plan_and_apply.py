@@ -359,12 +359,14 @@ def test_a_saved_plan_tells_of_what_cannot_converge(command: Command, serve: Ser
 
 
 def test_a_refused_plan_is_saved_as_refused(command: Command, serve: Serve) -> None:
-    """Applying the saved plan of a refused account is refused as well, and writes nothing."""
+    """Applying the saved plan of a refused account is refused whatever is allowed now, and says to plan again."""
     account = SandboxAccount.of({A: "ACTIVE"})
     served = serve(account)
     command.at(served.sandbox, account).write("d.yaml", f"version: 1\nnumbers: {{{A}: INACTIVE}}\n")
     assert command("plan", "-f", "d.yaml", "--out", "plan.json").returncode == 4
-    assert command("apply", "plan.json").returncode == 4
+    done = command("apply", "plan.json", "--allow", "all")
+    assert done.returncode == 4
+    assert "the saved plan holds no writes of this account; plan again: 0 of 1 ACTIVE" in " ".join(done.stdout.split())
     assert served.writes == []
 
 
