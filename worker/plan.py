@@ -331,7 +331,7 @@ def unseal(data: bytes, *, now: datetime, max_age_seconds: float = MAX_AGE_SECON
     try:
         plan, created = _parsed(data)
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        raise PlanFileError("this is not a plan file; plan --out writes one") from None
+        raise PlanFileError("this is not a plan file; plan --out writes one, and desired state goes with -f") from None
     if plan.seal != _seal_of(plan):
         raise PlanFileError("the plan file was changed after it was written; plan again")
     if not _coherent(plan):

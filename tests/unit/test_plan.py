@@ -332,7 +332,9 @@ def test_plan_file_may_be_reformatted() -> None:
 )
 def test_what_is_no_plan_file(data: bytes) -> None:
     """Anything that is not a plan file is refused in one sentence that says what writes one."""
-    with pytest.raises(PlanFileError, match=r"^this is not a plan file; plan --out writes one$"):
+    with pytest.raises(
+        PlanFileError, match=r"^this is not a plan file; plan --out writes one, and desired state goes with -f$"
+    ):
         unsealed(data, now=NOON)
 
 
