@@ -167,6 +167,7 @@ def test_anything_but_yes_on_a_terminal_writes_nothing(command: Command, served:
     status, shown = _on_a_terminal(command, answer, "apply")
     assert status == 4
     assert "Declined" in shown
+    assert ("goes on: \n" in shown) == (answer == b"\x04"), "the end of input, unlike an answer, ends no line"
     assert served.writes == []
 
 

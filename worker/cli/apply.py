@@ -201,7 +201,11 @@ async def _agreed(run: "Session") -> bool:
     finally:
         loop.remove_reader(sys.stdin.fileno())
         stopped.cancel()
-    return answer.done() and answer.result().strip().lower() == _YES
+    said = answer.result() if answer.done() else "\n"
+    if not said.endswith("\n"):
+        # the end of input left the cursor behind the question
+        click.echo(err=True)
+    return said.strip().lower() == _YES
 
 
 def _read_line(answer: "asyncio.Future[str]") -> None:
