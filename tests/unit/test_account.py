@@ -1,6 +1,7 @@
 """The account document: read whole or in pieces, it is the same account, or an error."""
 
 import random
+import re
 
 import msgspec
 import pytest
@@ -89,6 +90,13 @@ def test_what_is_no_account_document_is_a_failed_read(body: bytes) -> None:
     """Garbage, half a document, a number that is none and one that is there twice are never half believed."""
     with pytest.raises(ServerError):
         _read(body)
+
+
+@pytest.mark.parametrize("phone", ["../x", "0101234567890", "01"])
+def test_a_number_that_no_url_takes_is_named(phone: str) -> None:
+    """A document with a number that could not be written to is refused, and the sentence holds it and what is wrong."""
+    with pytest.raises(ServerError, match=f"a number that is not 3 to 12 digits: '{re.escape(phone)}'"):
+        _read(_document(_row(), _row(phone)))
 
 
 @pytest.fixture(scope="module")

@@ -112,7 +112,8 @@ class AccountDocument:
         numbers = self._numbers
         for row in rows:
             if not _phone(row.phone):
-                raise ServerError(f"the account document holds a number that is not digits: {brief(repr(row.phone))}")
+                told = f"the account document holds a number that is not 3 to 12 digits: {brief(repr(row.phone))}"
+                raise ServerError(told)
             if row.phone in numbers:
                 raise ServerError(f"the account document holds {row.phone} twice")
             numbers[row.phone] = row.observed
