@@ -138,7 +138,7 @@ def test_a_second_signal_ends_it_at_once(command: Command, serve: Serve) -> None
         _until(lambda: len(served.writes) == 1)
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None
-        while "Once more" not in process.stderr.readline():
+        while json.loads(process.stderr.readline())["event"] != "run.stopping":
             pass
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 130

@@ -35,6 +35,8 @@ _NARROWEST: Final = 80
 _WIDEST: Final = 120
 """Columns of a page: less makes tables break, more makes lines that nobody follows."""
 
+_STOPPING: Final = "what is under way is finished and checked; once more to stop at once"
+
 _SIGNALS: Final = {signal.SIGINT: ExitStatus.SIGINT, signal.SIGTERM: ExitStatus.SIGTERM}
 
 
@@ -224,7 +226,7 @@ def run(
             bound = log.bind(run_id=run_id)
             fleet = Fleet(settings, transport, resolver, bound, keeper=keeper)
             stopped = asyncio.Event()
-            with _signals(fleet, sink, bar, stopped) as received, bar:
+            with _signals(fleet, bound, sink, bar, stopped, machine=form == "json") as received, bar:
                 session = Session(settings, fleet, bound, bar, run_id=run_id, stopped=stopped, ledger=ledger)
                 status = await verb(session)
             return _SIGNALS[received[0]] if received else status
@@ -237,8 +239,13 @@ def run(
 
 
 @contextmanager
-def _signals(fleet: Fleet, sink: logs.Sink, bar: Progress, stopped: asyncio.Event) -> Iterator[list[signal.Signals]]:
-    """The first signal stops what waits and lets what is under way finish; the second ends the process at once."""
+def _signals(
+    fleet: Fleet, log: logs.Log, sink: logs.Sink, bar: Progress, stopped: asyncio.Event, *, machine: bool
+) -> Iterator[list[signal.Signals]]:
+    """The first signal stops what waits and lets what is under way finish; the second ends the process at once.
+
+    A `machine` that reads the log gets nothing that is no line of it.
+    """
     loop = asyncio.get_running_loop()
     received: list[signal.Signals] = []
 
@@ -249,9 +256,13 @@ def _signals(fleet: Fleet, sink: logs.Sink, bar: Progress, stopped: asyncio.Even
             sink.flush()
             os._exit(_SIGNALS[number])
         stopped.set()
-        fleet.interrupt(Interrupted(f"stopped by {number.name}; run again to go on"))
+        reason = Interrupted(f"stopped by {number.name}; run again to go on")
+        fleet.interrupt(reason)
+        if machine:
+            log.warning("run.stopping", error_code=reason.code, error_message=_STOPPING)
+            return
         with suppress(OSError):
-            click.echo("Stopping: what is under way is finished and checked. Once more to stop at once.", err=True)
+            click.echo(f"Stopping: {_STOPPING}.", err=True)
 
     for number in _SIGNALS:
         loop.add_signal_handler(number, receive, number)

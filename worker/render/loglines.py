@@ -24,6 +24,7 @@ class Event(StrEnum):
 
     RUN_STARTED = "run.started"
     RUN_FINISHED = "run.finished"
+    RUN_STOPPING = "run.stopping"
     ACCOUNT_OBSERVED = "account.observed"
     ACCOUNT_FAILED = "account.failed"
     ACCOUNT_REFUSED = "account.refused"
