@@ -80,15 +80,28 @@ def _warn(told: str) -> None:
 
 def committed(accounts: Iterable[DesiredAccount]) -> tuple[DesiredAccount, ...]:
     """The accounts, each with the commit of the git checkout that its file lies in."""
-    return tuple(msgspec.structs.replace(account, commit=_commit(Path(account.source).parent)) for account in accounts)
+    return tuple(msgspec.structs.replace(account, commit=_commit_of(Path(account.source))) for account in accounts)
+
+
+def _commit_of(file: Path) -> str | None:
+    checkout = _checkout(file.absolute().parent) if file.is_file() else None
+    return None if checkout is None else _commit(checkout)
 
 
 @cache
-def _commit(folder: Path) -> str | None:
-    """The commit of a folder's checkout, with `-dirty` where files of it were changed since; None outside of one."""
+def _checkout(folder: Path) -> Path | None:
+    """The nearest folder above that git works in."""
+    if (folder / ".git").exists():
+        return folder
+    return None if folder.parent == folder else _checkout(folder.parent)
+
+
+@cache
+def _commit(checkout: Path) -> str | None:
+    """The commit of a checkout, with `-dirty` where files of it were changed since; None where git does not say."""
     try:
         told = subprocess.run(  # noqa: S603 - git, with our own words
-            ("git", "-C", str(folder), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"),  # noqa: S607
+            ("git", "-C", str(checkout), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"),  # noqa: S607
             capture_output=True,
             text=True,
             timeout=_GIT_SECONDS,

@@ -144,12 +144,19 @@ class Ledger:
             now=self._now,
             told=partial(unusable, self._path),
         )
-        await self._commits.run(lambda connection: store.add_run(connection, self._run))
+        try:
+            await self._commits.run(lambda connection: store.add_run(connection, self._run))
+        except BaseException:
+            self._close()
+            raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._close()
+
+    def _close(self) -> None:
         self._thread.shutdown()
         if self._connection is not None:
             self._connection.close()
