@@ -5,14 +5,14 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from errno import EACCES
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from worker.errors import AccountRejected, Ambiguous, ApiError
+from worker.errors import AccountRejected, Ambiguous, ApiError, LedgerError
 from worker.ledger import lock, store
 from worker.ledger.commits import Commits
 from worker.ledger.records import AttemptState, Run, Subject
@@ -106,7 +106,7 @@ class Page:
 
 
 class Ledger:
-    """The ledger of one run. An async context manager: a run that leaves it without `finish` has died.
+    """The ledger of one run. An async context manager: a run that leaves it without `finish` has failed.
 
     `lock_timeout` is how many seconds to wait for an account that another run holds.
     """
@@ -126,6 +126,7 @@ class Ledger:
         self._most_bytes = most_bytes
         self._lock_timeout = lock_timeout
         self._locks = path
+        self._finished = False
         self._connection: sqlite3.Connection | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
 
@@ -154,6 +155,9 @@ class Ledger:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if not self._finished:
+            with suppress(LedgerError):
+                await self.finish(RunOutcome.FAILED)
         self._close()
 
     def _close(self) -> None:
@@ -208,6 +212,7 @@ class Ledger:
             if store.trim(connection, self._most_bytes):
                 connection.execute("PRAGMA incremental_vacuum")
 
+        self._finished = True
         await self._commits.run(work)
 
     def _page(self, subject: Subject) -> Page:
