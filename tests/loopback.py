@@ -94,6 +94,8 @@ class Journal(Unheard):
         super().info(event, **fields)
         self.on_line(event)
 
+    warning = info
+
     def bind(self, **fields: object) -> Self:
         """Itself."""
         del fields

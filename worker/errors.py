@@ -13,6 +13,7 @@ WorkerError
 ├── LedgerError                the folder for local state cannot be used
 ├── Interrupted                a signal arrived before the request was sent
 ├── DeadlineExceeded           the account's time was up before the request was sent
+├── CircuitOpen                nobody answered for so long that the request was not sent
 ├── ActivationsFailed          the deactivations leaned on activations that failed: they were not tried
 └── ApiError                   an answer, or the lack of one
     ├── TransientError         not carried out; the same request may work later
@@ -40,6 +41,7 @@ __all__ = [
     "ActivationsFailed",
     "Ambiguous",
     "ApiError",
+    "CircuitOpen",
     "ClockSkewed",
     "ConnectionFailed",
     "CredentialsMissing",
@@ -155,6 +157,10 @@ class Interrupted(WorkerError):
 
 class DeadlineExceeded(WorkerError):
     """The account's time was used up while this request was still waiting for its turn."""
+
+
+class CircuitOpen(WorkerError):
+    """The API failed so often in a row, and then every probe, that nothing more was sent to the account."""
 
 
 class ActivationsFailed(WorkerError):

@@ -386,6 +386,7 @@ def test_a_closing_look_has_retries_of_its_own() -> None:
             for _ in range(4):
                 with pytest.raises(Ambiguous):
                     await writer.write(PHONE, Status.INACTIVE, settle=_yes, intend=unnoted)
+                await writer.observe()  # an answer, so that no circuit opens
             assert writer.requests.retries == 10
             loopback.sandbox.script(None, "GET", [Fault.UNAVAILABLE] * 4)
             assert (await writer.observe(closing=True)).numbers[PHONE].status is Status.ACTIVE

@@ -10,7 +10,7 @@ import pytest
 import trustme
 
 from tests.loopback import Loopback, Peer, ambient, answer, now, run
-from worker.errors import AccountRejected, Ambiguous, ApiError, ConnectionFailed, ServerError
+from worker.errors import AccountRejected, Ambiguous, ApiError, ConnectionFailed, ServerError, WorkerError
 from worker.model import Status
 from worker.sandbox import Fault, SandboxAccount
 from worker.settings import Endpoint, Retry, Timeout
@@ -219,7 +219,7 @@ async def _says_nothing(loopback: Loopback, endpoint: Endpoint) -> str:
     for call in (writer.observe(), loopback.write(writer, PHONE, Status.INACTIVE)):
         try:
             await call
-        except ApiError as error:
+        except WorkerError as error:
             told.append(_told(error))
     return "\n".join([*told, repr(loopback.log.lines)])
 

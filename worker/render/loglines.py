@@ -32,6 +32,8 @@ class Event(StrEnum):
     NUMBER = "number"
     REQUEST_RETRIED = "request.retried"
     RATE_LIMIT_HELD = "rate_limit.held"
+    CIRCUIT_OPENED = "circuit.opened"
+    CIRCUIT_CLOSED = "circuit.closed"
 
 
 class LogLine(Struct, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from datetime import MAXYEAR, UTC, datetime
 from email.utils import parsedate_to_datetime
 from random import SystemRandom
@@ -24,6 +25,7 @@ from worker.model import PHONE_PATTERN, Credentials, ObservedAccount, Requests, 
 from worker.settings import Endpoint, Retry
 from worker.solapi import wire
 from worker.solapi.account import AccountDocument
+from worker.solapi.breaker import Breaker
 from worker.solapi.gate import Gate
 from worker.solapi.limiter import Quota, Window
 from worker.solapi.retry import Budget, Retrier
@@ -38,6 +40,9 @@ _OK: Final = 200
 _LONGEST_HOLD: Final = 60.0
 """Seconds: a server that asks for more is not believed, as its windows are seconds long; the next 429 asks again."""
 
+_DRAIN_SECONDS: Final = 25.0
+"""How long a write that is under way may take after `halt`: within what service managers wait before they kill."""
+
 _PHONE: Final = re.compile(PHONE_PATTERN, re.ASCII)
 
 
@@ -46,6 +51,10 @@ class Log(Protocol):
 
     def info(self, event: str, **fields: Any) -> None:
         """Write one line."""
+        ...
+
+    def warning(self, event: str, **fields: Any) -> None:
+        """Write one line that a person should see."""
         ...
 
 
@@ -88,10 +97,12 @@ class AccountReader:
         self._log = log
         self._ambient = ambient
         self._gate = Gate()
+        self._drain = Gate()
         self._last: tuple[Mapping[str, str], float] | None = None
         self._reads = self._writes = self._retries = 0
         self._retry = retry
-        self._retrier = self._new_retrier(self._gated_sleep)
+        self._breaker = Breaker(self._probe, clock=ambient.clock, sleep=ambient.sleep, log=log)
+        self._retrier = self._new_retrier(self._gated_sleep, free=lambda: self._breaker.open)
         self._closing_retrier = self._new_retrier(ambient.sleep)
 
     @property
@@ -115,8 +126,13 @@ class AccountReader:
         return {name.lower(): value for name, value in headers.items() if name.lower().startswith("x-ratelimit-")}
 
     def halt(self, reason: WorkerError) -> None:
-        """End every wait for a turn with `reason`, now and later. Only a closing `observe` still goes through."""
+        """End every wait for a turn with `reason`, now and later. Only a closing `observe` still goes through.
+
+        A write that is under way has 25 seconds to be answered; then it is given up, in doubt.
+        """
         self._gate.close(reason)
+        late = Ambiguous(f"no answer within {_DRAIN_SECONDS:g} seconds after the run was stopped", timed_out=True)
+        asyncio.get_running_loop().call_later(_DRAIN_SECONDS, self._drain.close, late)
 
     async def observe(self, *, closing: bool = False) -> ObservedAccount:
         """The account as it is now. A `closing` look is taken even after `halt`.
@@ -130,14 +146,39 @@ class AccountReader:
 
     async def _look_once(self, *, closing: bool) -> ObservedAccount:
         if closing:
-            return await self._read_once()
+            await self._quota.reads.acquire()
+            return await self._heard(self._read_once())
         # nothing is lost with a read, so that a stop need not wait for its answer
         with self._gate:
-            return await self._read_once()
+            await self._turn(self._quota.reads)
+            return await self._heard(self._read_once())
+
+    async def _probe(self) -> None:
+        await self._quota.reads.acquire()
+        await self._read_once()
+
+    async def _turn(self, window: Window) -> None:
+        """Wait for a slot that may be used: none while the circuit is open, also where it opened meanwhile."""
+        await self._breaker.closed()
+        await window.acquire()
+        while self._breaker.open:
+            window.release()
+            await self._breaker.closed()
+            await window.acquire()
+
+    async def _heard(self, request: Awaitable[T]) -> T:
+        """The result of a request, of which the breaker is told."""
+        try:
+            result = await request
+        except ApiError as error:
+            self._breaker.heard(error)
+            raise
+        self._breaker.heard(None)
+        return result
 
     async def _read_once(self) -> ObservedAccount:
+        """One look; its slot was acquired."""
         window = self._quota.reads
-        await window.acquire()
         self._reads += 1
         document = AccountDocument()
         answer = await self._send(window, "GET", self._numbers_url, into=document.feed)
@@ -167,12 +208,14 @@ class AccountReader:
         body: bytes | None = None,
         *,
         into: Callable[[bytes], None] | None = None,
+        until: AbstractContextManager[None] = nullcontext(),  # noqa: B008 - it holds nothing
     ) -> Answer:
         longer = self._transport.timeout.total_seconds
         try:
             header = self._signer.header(self._ambient.wall(), self._ambient.salt())
             headers = dict.fromkeys(self._header_names, header)
-            answer = await self._transport.exchange(method, url, headers, body, into=into)
+            with until:
+                answer = await self._transport.exchange(method, url, headers, body, into=into)
             longer = 0.0
         except ApiError as error:
             error.__context__ = None  # aiohttp's own exception shows the request's headers, hidden or not
@@ -212,8 +255,17 @@ class AccountReader:
             self._retries += 1
             return await send()
 
-    def _new_retrier(self, sleep: Callable[[float], Awaitable[None]]) -> Retrier:
-        return Retrier(self._retry, Budget(), uniform=self._ambient.uniform, sleep=sleep, on_retry=self._announce_retry)
+    def _new_retrier(
+        self, sleep: Callable[[float], Awaitable[None]], free: Callable[[], bool] = lambda: False
+    ) -> Retrier:
+        return Retrier(
+            self._retry,
+            Budget(),
+            uniform=self._ambient.uniform,
+            sleep=sleep,
+            on_retry=self._announce_retry,
+            free=free,
+        )
 
     async def _gated_sleep(self, seconds: float) -> None:
         with self._gate:
@@ -285,7 +337,7 @@ class AccountWriter(AccountReader):
     ) -> None:
         window = self._quota.writes
         with self._gate:
-            await window.acquire()
+            await self._turn(window)
         try:
             answered = await intend()
         except BaseException:
@@ -293,14 +345,17 @@ class AccountWriter(AccountReader):
             raise
         self._writes += 1
         try:
-            await self._exchange(window, url, body, phone, status)
+            said = await self._heard(self._exchange(window, url, body, phone))
+            if said is not None and said is not status:
+                raise Ambiguous(f"the reply says that the number is {said}", http_status=_OK)
         except ApiError as error:
             answered(error)
             raise
         answered(None)
 
-    async def _exchange(self, window: Window, url: URL, body: bytes, phone: str, status: Status) -> None:
-        answer = await self._send(window, "PUT", url, body)
+    async def _exchange(self, window: Window, url: URL, body: bytes, phone: str) -> Status | None:
+        """Send one write; the status that its reply gives for the number, None where it gives none."""
+        answer = await self._send(window, "PUT", url, body, until=self._drain)
         try:
             content = answer.content()
         except ApiError as error:
@@ -310,8 +365,7 @@ class AccountWriter(AccountReader):
         if answer.complete:
             reply = wire.reply(content)
             self._same_account(reply.account)
-            said = reply.own(phone)
-            if said is not None and said is not status:
-                raise Ambiguous(f"the reply says that the number is {said}", http_status=answer.status)
-        elif not content.lstrip().startswith(b"{"):
+            return reply.own(phone)
+        if not content.lstrip().startswith(b"{"):
             raise Ambiguous("the reply is not JSON", http_status=answer.status)
+        return None

@@ -23,7 +23,7 @@ class Budget:
     """How many retries an account may spend: 10, and one for every ten requests that were not retries.
 
     An outage then costs the API little more than the requests themselves. Waiting for a quota is no outage: being
-    rate-limited spends nothing.
+    rate-limited spends nothing. Nor does what fails while the circuit is open, as that waits for a probe.
     """
 
     __slots__ = ("_left",)
@@ -47,10 +47,11 @@ class Retrier:
     """Tries an operation again after transient and ambiguous errors, with full jitter.
 
     `uniform(a, b)` draws the jitter and `sleep(seconds)` waits; both are passed in so that tests run on a seed and a
-    clock of their own. `on_retry(error, tries so far, wait in seconds)` is told of each retry before its wait.
+    clock of their own. `on_retry(error, tries so far, wait in seconds)` is told of each retry before its wait. `free()`
+    tells whether retries spend nothing now, as something else bounds them.
     """
 
-    __slots__ = ("_budget", "_on_retry", "_policy", "_sleep", "_uniform")
+    __slots__ = ("_budget", "_free", "_on_retry", "_policy", "_sleep", "_uniform")
 
     def __init__(
         self,
@@ -60,12 +61,14 @@ class Retrier:
         uniform: Callable[[float, float], float],
         sleep: Callable[[float], Awaitable[None]],
         on_retry: Callable[[ApiError, int, float], None],
+        free: Callable[[], bool] = lambda: False,
     ) -> None:
         self._policy = policy
         self._budget = budget
         self._uniform = uniform
         self._sleep = sleep
         self._on_retry = on_retry
+        self._free = free
 
     async def call(self, operation: Callable[[ApiError | None], Awaitable[T]]) -> T:
         """The result of the first try that works.
@@ -106,7 +109,7 @@ class Retrier:
     def _exhausted(self, state: RetryCallState) -> bool:
         if state.attempt_number >= self._policy.attempts:
             return True
-        return not isinstance(_error(state), RateLimited) and not self._budget.spend()
+        return not isinstance(_error(state), RateLimited) and not self._free() and not self._budget.spend()
 
     def _wait(self, state: RetryCallState) -> float:
         error = _error(state)
