@@ -2,8 +2,9 @@
 
 import ssl
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import trustme
@@ -12,6 +13,13 @@ from worker.sandbox import SandboxAccount
 
 PHONE = "01012345678"
 _DESIRED = f"version: 1\naccount: main\nnumbers:\n  {PHONE}: INACTIVE\n"
+
+
+class Certificate(NamedTuple):
+    """A server's certificate, put into its context by `configure`, and the authority that the client trusts."""
+
+    configure: Callable[[ssl.SSLContext], object]
+    trusted: trustme.CA
 
 
 def _served(serve: Callable[..., Any], authority: trustme.CA, host: str) -> Any:
@@ -35,20 +43,60 @@ def test_an_authority_of_ones_own_is_trusted_where_it_is_named(
     assert [request.status for request in served.sandbox.wire] == [200]
 
 
-@pytest.mark.parametrize(("host", "named"), [("127.0.0.1", False), ("somebody.example", True)])
-def test_what_cannot_be_verified_gets_nothing(
-    command: Any, serve: Callable[..., Any], tmp_path: Path, host: str, *, named: bool
-) -> None:
-    """An authority that nobody named, and a certificate for another host, end the account before anything is sent."""
+def _self_signed(folder: Path) -> Certificate:
     authority = trustme.CA()
-    served = _served(serve, authority, host)
-    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    pem = folder / "self-signed.pem"
+    pem.write_bytes(authority.private_key_pem.bytes() + authority.cert_pem.bytes())
+    return Certificate(lambda context: context.load_cert_chain(pem), trustme.CA())
+
+
+def _expired(_: Path) -> Certificate:
+    authority, now = trustme.CA(), datetime.now(UTC)
+    issued = authority.issue_cert("127.0.0.1", not_before=now - timedelta(days=9), not_after=now - timedelta(days=1))
+    return Certificate(issued.configure_cert, authority)
+
+
+def _wrong_host(_: Path) -> Certificate:
+    authority = trustme.CA()
+    return Certificate(authority.issue_cert("somebody.example").configure_cert, authority)
+
+
+def _unnamed_authority(_: Path) -> Certificate:
+    return Certificate(trustme.CA().issue_cert("127.0.0.1").configure_cert, trustme.CA())
+
+
+@pytest.mark.parametrize(
+    ("made", "reason"),
+    [
+        (_self_signed, "self-signed certificate"),
+        (_expired, "certificate has expired"),
+        (_wrong_host, "certificate is not valid for '127.0.0.1'"),
+        (_unnamed_authority, "unable to get local issuer certificate"),
+    ],
+)
+@pytest.mark.parametrize("verb", [("plan",), ("apply", "--yes")])
+def test_what_cannot_be_verified_gets_nothing(
+    command: Any,
+    serve: Callable[..., Any],
+    tmp_path: Path,
+    made: Callable[[Path], Certificate],
+    *,
+    reason: str,
+    verb: tuple[str, ...],
+) -> None:
+    """To whom a certificate does not belong, or no longer, nothing is sent; the error says why and where to look."""
+    context, certificate = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), made(tmp_path)
+    certificate.configure(context)
+    served = serve(SandboxAccount.of({PHONE: "ACTIVE", "0212345678": "ACTIVE"}), ssl_context=context)
+    certificate.trusted.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     (account,) = served.sandbox.accounts.values()
-    command.at(served.sandbox, account)
-    if named:
-        command.environment["SSL_CERT_FILE"] = str(tmp_path / "ca.pem")
+    command.at(served.sandbox, account).environment["SSL_CERT_FILE"] = str(tmp_path / "ca.pem")
     command.write("main.yaml", _DESIRED)
-    done = command("plan", "-f", "main.yaml")
+    done = command(*verb, "-f", "main.yaml")
     assert done.returncode == 1
-    assert "certificate cannot be verified" in done.stdout + done.stderr
+    told = " ".join(done.stdout.split())
+    assert "certificate cannot be verified" in told
+    assert reason in told
+    assert "check the endpoint" in told
+    assert "SSL_CERT_FILE" in told
     assert served.sandbox.wire == []

@@ -245,7 +245,10 @@ def transport_error(error: BaseException, *, write: bool) -> ApiError:
     match error:
         case aiohttp.ClientConnectorCertificateError():
             reason = getattr(error.certificate_error, "verify_message", "") or "no reason given"
-            return AccountRejected(f"TLS: the endpoint's certificate cannot be verified ({reason})")
+            return AccountRejected(
+                f"TLS: the endpoint's certificate cannot be verified ({reason}): check the endpoint and this machine's "
+                "clock; an authority of your own is named in SSL_CERT_FILE"
+            )
         case aiohttp.ClientSSLError() | aiohttp.ServerFingerprintMismatch():
             return AccountRejected("TLS: no secure connection to the endpoint")
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError() | aiohttp.TooManyRedirects():
