@@ -159,12 +159,13 @@ class AccountReader:
 
     async def _turn(self, window: Window) -> None:
         """Wait for a slot that may be used: none while the circuit is open, also where it opened meanwhile."""
-        await self._breaker.closed()
-        await window.acquire()
-        while self._breaker.open:
-            window.release()
-            await self._breaker.closed()
+        while True:
+            if self._breaker.open:
+                await self._breaker.closed()
             await window.acquire()
+            if not self._breaker.open:
+                return
+            window.release()
 
     async def _heard(self, request: Awaitable[T]) -> T:
         """The result of a request, of which the breaker is told."""
@@ -345,12 +346,16 @@ class AccountWriter(AccountReader):
             raise
         self._writes += 1
         try:
-            said = await self._heard(self._exchange(window, url, body, phone))
-            if said is not None and said is not status:
-                raise Ambiguous(f"the reply says that the number is {said}", http_status=_OK)
+            said = await self._exchange(window, url, body, phone)
         except ApiError as error:
+            self._breaker.heard(error)
             answered(error)
             raise
+        self._breaker.heard(None)
+        if said is not None and said is not status:
+            unlike = Ambiguous(f"the reply says that the number is {said}", http_status=_OK)
+            answered(unlike)
+            raise unlike
         answered(None)
 
     async def _exchange(self, window: Window, url: URL, body: bytes, phone: str) -> Status | None:
