@@ -108,7 +108,8 @@ class Page:
 class Ledger:
     """The ledger of one run. An async context manager: a run that leaves it without `finish` has failed.
 
-    `lock_timeout` is how many seconds to wait for an account that another run holds.
+    `lock_timeout` is how many seconds to wait for an account that another run holds. `submit` has calls made off the
+    loop, one after the other, and `opened` opens the file: a thread and the disk, unless a simulation brings its own.
     """
 
     def __init__(
@@ -119,6 +120,8 @@ class Ledger:
         now: Callable[[], str],
         most_bytes: int,
         lock_timeout: float = 0.0,
+        submit: Callable[[Callable[[], None]], object] | None = None,
+        opened: Callable[..., sqlite3.Connection] = connect,
     ) -> None:
         self._path = path
         self._run = run
@@ -129,6 +132,8 @@ class Ledger:
         self._finished = False
         self._connection: sqlite3.Connection | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        self._submit = submit or self._thread.submit
+        self._opened = opened
 
     async def __aenter__(self) -> Self:
         """Open the file and note that a run began.
@@ -137,11 +142,11 @@ class Ledger:
             LedgerError: it cannot be written: no request must be sent.
         """
         self._locks = lock.prepare(self._path.parent)
-        self._connection = connect(self._path, program=self._run.version, now=self._now)
+        self._connection = self._opened(self._path, program=self._run.version, now=self._now)
         self._connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         self._commits = Commits(
             self._connection,
-            submit=self._thread.submit,
+            submit=self._submit,
             now=self._now,
             told=partial(unusable, self._path),
         )
