@@ -112,7 +112,8 @@ def guard(
     """The safety rules that the changes break and that `allow` does not let through; empty when they may be written.
 
     `allow` holds names of `RULES`, or `ALLOW_ALL`. `spent` is how many numbers of the same plan a run that died has
-    switched off already: they count as if they were still to be, so that a plan gains nothing by being cut in pieces.
+    switched off already: beside more deactivations they count as if they were still to be, so that a plan gains nothing
+    by being cut in pieces.
 
     Raises:
         ValueError: when `safety.max_deactivations` is neither a number nor a percentage.
@@ -121,6 +122,8 @@ def guard(
     for change in changes:
         activations += change.action is Action.ACTIVATE
         deactivations += change.action is Action.DEACTIVATE
+    if not deactivations:
+        spent = 0  # what takes nothing away needs no leave, whatever a run that died took
     active = observed.active + spent
     deactivations += spent
     broken = []

@@ -209,3 +209,14 @@ def test_senseless_threshold_is_an_error() -> None:
     """A threshold that is neither a number nor a percentage is an error rather than no limit."""
     with pytest.raises(ValueError, match="max_deactivations"):
         guard([], fleet(1), Safety("some"), frozenset())
+
+
+def test_what_a_dead_run_took_does_not_refuse_a_plan_that_takes_nothing() -> None:
+    """Numbers that a run which died switched off count beside further deactivations only."""
+    observed = ObservedAccount("1", {"0100001": Observed("0100001", Status.INACTIVE)})
+    activation = Change("0100001", Action.ACTIVATE, "INACTIVE", "ACTIVE", "")
+    safety = Safety(max_deactivations=0, min_active=1)
+    assert guard([], observed, safety, frozenset(), spent=1) == ()
+    assert guard([activation], observed, safety, frozenset(), spent=1) == ()
+    deactivation = Change("0100001", Action.DEACTIVATE, "ACTIVE", "INACTIVE", "")
+    assert guard([deactivation], observed, safety, frozenset(), spent=1)
