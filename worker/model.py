@@ -257,6 +257,11 @@ class ObservedAccount(Struct, frozen=True):
         """How many numbers are ACTIVE."""
         return sum(number.status is Status.ACTIVE for number in self.numbers.values())
 
+    def status(self, phone: str) -> Status | None:
+        """The status of one number; None where the account does not have it."""
+        number = self.numbers.get(phone)
+        return None if number is None else number.status
+
     def updated_at(self, phones: Collection[str]) -> dict[str, str]:
         """When those of some numbers last changed of which it is told: UTC, ISO 8601, Z."""
         if not phones:
@@ -272,11 +277,13 @@ class ObservedAccount(Struct, frozen=True):
 class Memory(Struct, frozen=True):
     """What is remembered of an account: the last status that a run of ours wrote and proved, by phone.
 
-    `spent` are the numbers that runs which died have switched off since the last one that came to its end.
+    `spent` are the numbers that runs which died have switched off since the last one that came to its end. `unsettled`
+    tells whether earlier runs left anything open.
     """
 
     written: Mapping[str, Status] = {}
     spent: frozenset[str] = frozenset()
+    unsettled: bool = False
 
 
 class Change(Struct, frozen=True):

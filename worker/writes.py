@@ -125,10 +125,26 @@ class Pace(Struct, frozen=True):
     deadline_seconds: float
 
 
-class _Write:
-    """One number on its way."""
+class _Overtaken(WorkerError):
+    """A look has shown that a number is no longer as the plan saw it, before the write's turn."""
 
-    __slots__ = ("acknowledged", "attempts", "began", "change", "doubted", "ended", "error", "intended", "overtaken")
+
+class _Write:
+    """One number on its way. `settled`: while it was waiting, a look has shown it to be `seen`, other than planned."""
+
+    __slots__ = (
+        "acknowledged",
+        "attempts",
+        "began",
+        "change",
+        "doubted",
+        "ended",
+        "error",
+        "intended",
+        "overtaken",
+        "seen",
+        "settled",
+    )
 
     def __init__(self, change: Change) -> None:
         self.change = change
@@ -137,6 +153,8 @@ class _Write:
         self.acknowledged = False
         self.doubted = False
         self.overtaken = False
+        self.settled = False
+        self.seen: str | None = None
         self.error: WorkerError | None = None
         self.began = 0.0
         self.ended = 0.0
@@ -146,8 +164,10 @@ class _Write:
         """The request that leaves next, as a journal takes it."""
         return self.change.phone, self.attempts + 1, Status(self.change.desired)
 
-    async def leave(self, journal: Journal) -> Answered:
-        """One more request leaves, once it is noted."""
+    async def leave(self, journal: Journal, latest: ObservedAccount | None) -> Answered:
+        """One more request leaves, once it is noted, unless the latest look shows that there is nothing to write."""
+        if latest is not None:
+            self._compare(latest)
         if self.intended == self.attempts:
             await journal.intend([self.next_request])
             self.intended += 1
@@ -155,6 +175,13 @@ class _Write:
             self.began = asyncio.get_running_loop().time()
         self.attempts += 1
         return partial(journal.answered, self.change.phone, self.attempts)
+
+    def _compare(self, latest: ObservedAccount) -> None:
+        self.seen = latest.status(self.change.phone)
+        if self.seen != self.change.observed:
+            self.settled = True
+            self.overtaken = self.seen != self.change.desired
+            raise _Overtaken
 
 
 class _Claims:
@@ -177,6 +204,7 @@ class _Claims:
         """
         if self._claim is None and len(self._ready) <= self._block // 2:
             self._claim = asyncio.create_task(self._more())
+            self._claim.add_done_callback(_heard)
         while not self._ready:
             if self._claim is None or not await asyncio.shield(self._claim):
                 return None
@@ -194,15 +222,22 @@ class _Claims:
         return True
 
 
+def _heard(claim: asyncio.Task[bool]) -> None:
+    """Where all have stopped for another reason, nobody else hears that a claim failed."""
+    if not claim.cancelled():
+        claim.exception()
+
+
 class _Rereads:
     """Looks shared by everyone who asks before they begin. At most one is under way, and one more is asked for."""
 
-    __slots__ = ("_api", "_next", "_running")
+    __slots__ = ("_api", "_next", "_running", "latest")
 
     def __init__(self, api: Reader) -> None:
         self._api = api
         self._running: asyncio.Task[ObservedAccount] | None = None
         self._next: asyncio.Task[ObservedAccount] | None = None
+        self.latest: ObservedAccount | None = None
 
     async def look(self) -> ObservedAccount:
         """The account at a moment after the call."""
@@ -214,7 +249,8 @@ class _Rereads:
         if running is not None:
             await asyncio.wait([running])
         self._running, self._next = self._next, None
-        return await self._api.observe()
+        self.latest = await self._api.observe()
+        return self.latest
 
 
 class Writes:
@@ -296,9 +332,11 @@ class Writes:
                 change.phone,
                 Status(change.desired),
                 settle=partial(self._settle, write),
-                intend=partial(write.leave, self._journal),
+                intend=lambda: write.leave(self._journal, self._rereads.latest),
             )
             write.acknowledged = not write.overtaken and write.error is None
+        except _Overtaken:
+            pass
         except AccountRejected as error:
             self._stop(write, error)
         except ApiError as error:
@@ -332,8 +370,7 @@ class Writes:
                 raise
             write.error = error
             return False
-        number = account.numbers.get(write.change.phone)
-        status = None if number is None else number.status
+        status = account.status(write.change.phone)
         if status == write.change.observed:
             return True
         write.overtaken = status != write.change.desired
@@ -371,10 +408,11 @@ class Writes:
 
     def _conclude(self, write: _Write) -> NumberResult:
         change = write.change
-        number = None if self._final is None else self._final.numbers.get(change.phone)
-        after: str | None = None if number is None else number.status
+        after: str | None = None if self._final is None else self._final.status(change.phone)
+        if write.settled and self._final is None:
+            after = write.seen
         outcome, error = self._judge(write, after)
-        if not write.attempts:
+        if not write.attempts and not write.settled:
             after = change.observed
         return NumberResult(
             phone=change.phone,
@@ -391,6 +429,9 @@ class Writes:
     def _judge(self, write: _Write, after: str | None) -> tuple[Outcome, NumberError | None]:
         change = write.change
         told = None if write.error is None else write.error.number_error
+        if write.settled and not write.doubted:
+            # nothing of ours was carried out: it is what others made of it
+            return (Outcome.UNCHANGED, None) if after == change.desired else _overtaken(after)
         if not write.attempts:
             return Outcome.NOT_ATTEMPTED, told or (None if self.stopped is None else self.stopped.number_error)
         if self._final is not None and after == change.desired and not write.overtaken:
@@ -404,8 +445,7 @@ class Writes:
             unproven = NumberError("Unproven", "the account could not be read after the write; plan again to see")
             return (Outcome.UNVERIFIED, told or unproven) if landed else (Outcome.FAILED, told)
         if write.overtaken or after not in {change.observed, change.desired}:
-            seen = "gone" if after is None else after
-            return Outcome.CONFLICT, NumberError("Conflict", f"someone else changed the number meanwhile: it is {seen}")
+            return _overtaken(after)
         if write.acknowledged:
             lost = NumberError("Unproven", f"the API accepted the write, yet the number is still {after}; plan again")
             return Outcome.UNVERIFIED, lost
@@ -413,3 +453,8 @@ class Writes:
             tries = f"{write.attempts} attempt{'s' * (write.attempts != 1)} did not succeed"
             told = NumberError(told.code, f"{tries} until it was {told.message}")
         return Outcome.FAILED, told
+
+
+def _overtaken(after: str | None) -> tuple[Outcome, NumberError]:
+    seen = "gone" if after is None else after
+    return Outcome.CONFLICT, NumberError("Conflict", f"someone else changed the number meanwhile: it is {seen}")

@@ -307,3 +307,35 @@ def test_a_stop_between_attempts_tells_that_there_were_some() -> None:
     assert results[B].outcome is Outcome.FAILED
     assert told is not None
     assert told.message == "1 attempt did not succeed until it was stopped by SIGINT"
+
+
+@pytest.mark.parametrize(
+    ("seen", "outcome"), [("INACTIVE", Outcome.UNCHANGED), ("BLOCKED", Outcome.CONFLICT), (None, Outcome.CONFLICT)]
+)
+def test_what_a_look_shows_changed_by_others_is_not_written(seen: str | None, outcome: Outcome) -> None:
+    """A number that still waits, and that a look taken for another one shows changed, is left as it is and told so."""
+    account = ModelAccount(n0100001="INACTIVE", n0100002="ACTIVE")
+    account.faults[A] = [(Ambiguous("?"), True)]
+
+    def interfere(look: int) -> None:
+        if look == 2 and seen is None:
+            del account.statuses[B]
+        elif look == 2 and seen is not None:
+            account.statuses[B] = Status(seen)
+
+    account.on_look = interfere
+    results, _ = _carry_out(account, _on(A), _off(B))
+    assert [phone for phone, _ in account.written] == [A]
+    assert (results[A].outcome, results[B].outcome, results[B].after) == (Outcome.CHANGED, outcome, seen)
+    assert results[B].attempts == 0
+
+
+def test_a_refused_write_whose_number_others_then_change_is_not_tried_again() -> None:
+    """Between two tries of a write that was not carried out, a look shows the number done by others: unchanged."""
+    account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE", n0100003="INACTIVE")
+    account.faults[B] = [(ServerError("later"), False), (ServerError("later"), False)]
+    account.faults[C] = [(Ambiguous("?"), True)]
+    account.on_look = lambda look: account.statuses.update({B: Status.ACTIVE}) if look == 2 else None
+    results, _ = _carry_out(account, _on(A), _on(B), _on(C))
+    assert [phone for phone, _ in account.written].count(B) == 2
+    assert (results[B].outcome, results[B].after, results[B].attempts) == (Outcome.UNCHANGED, "ACTIVE", 2)
