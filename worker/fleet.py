@@ -5,7 +5,7 @@ Accounts share the connection pool, and those of one API key its quota.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from typing import Any, Protocol, Self, TypeVar
 
 import msgspec
@@ -182,7 +182,9 @@ class Fleet:
             safety = effective_safety(terms.safety, desired.safety)
             subject = self._subject(desired, desired.name, drawn.plan.account_id, safety)
             if drawn.error is not None or drawn.plan.refusals or not drawn.plan.writes:
-                return await self._recorded(subject, unapplied(drawn, drawn.requests, log), drawn.confirmed)
+                settling = await self._settled(desired, subject, log) if drawn.unsettled else Requests()
+                result = unapplied(drawn, _sum(drawn.requests, settling), log)
+                return await self._recorded(subject, result, drawn.confirmed)
 
             async def carry_out(client: AccountWriter, book: Book) -> AccountResult:
                 return await apply(desired, drawn.plan, client, terms, book=book, pace=self._pace, log=log, meter=meter)
@@ -292,6 +294,17 @@ class Fleet:
                     return await _noted(result, book.finish(result, drawn.confirmed))
         except Exception as error:  # noqa: BLE001 - as above, and before anything was sent
             return await self._recorded(subject, unapplied(drawn, Requests(), log, _ours(error, log)), {})
+
+    async def _settled(self, account: Reachable, subject: Subject, log: RunLog) -> Requests:
+        """Close what earlier runs left open on an account to which nothing is written now; the requests of that.
+
+        Where it cannot be done, it stays for the next run.
+        """
+        with self.client(AccountReader, account, log) as client:
+            with suppress(WorkerError):
+                async with self._keeper.hold(subject, self._pause) as book:
+                    await book.resume(await client.observe())
+            return client.requests
 
     async def _recorded(
         self, subject: Subject, result: AccountResult, confirmed: Mapping[str, Status]

@@ -98,6 +98,7 @@ class Draft(Struct, frozen=True):
     """A plan with what it was made from: `wanted` holds every number that it is about; `error` is why there is none.
 
     `confirmed` are numbers that are as desired while we last wrote another status. `requests` is what looking took.
+    `unsettled` tells whether earlier runs left anything open.
     """
 
     plan: AccountPlan
@@ -105,6 +106,7 @@ class Draft(Struct, frozen=True):
     error: WorkerError | None = None
     requests: Requests = Requests()
     confirmed: Mapping[str, Status] = {}
+    unsettled: bool = False
 
     def unchanged(self) -> Iterable[tuple[str, Desired]]:
         """The numbers that the plan only counts."""
@@ -268,7 +270,8 @@ def _draw(desired: DesiredAccount, observed: ObservedAccount, terms: Terms, memo
         counts=counts,
         changes=attribute(changes, observed, memory),
     )
-    return Draft(plan, wanted, confirmed=confirmed(wanted, observed.numbers, memory))
+    found = confirmed(wanted, observed.numbers, memory)
+    return Draft(plan, wanted, confirmed=found, unsettled=memory.unsettled)
 
 
 def _least_active(safety: Safety, allow: frozenset[str]) -> int:

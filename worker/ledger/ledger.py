@@ -88,16 +88,24 @@ class Page:
         Raises:
             LedgerError: it could not be noted.
         """
-        if self._entry is None and not confirmed and _quiet(result):
-            return
+        now = self._now()
         if self._entry is None:
-            plan = AccountPlan(account=result.account, account_id=result.account_id, counts={})
-            await self.begin(plan, "")
-        entry, now = self._begun, self._now()
+            if confirmed or not _quiet(result):
+                await self._commits.run(lambda connection: self._note_whole(connection, result, confirmed, now))
+            return
+        entry = self._entry
         proven = frozenset(number.phone for number in result.numbers if number.outcome is Outcome.CHANGED)
         await self._commits.close(
             entry, proven, lambda connection: store.finish_entry(connection, entry, result, confirmed, now)
         )
+
+    def _note_whole(
+        self, connection: sqlite3.Connection, result: AccountResult, confirmed: Mapping[str, Status], now: str
+    ) -> None:
+        """Begin and finish at once, so that a crash leaves nothing open to which nobody would come back."""
+        plan = AccountPlan(account=result.account, account_id=result.account_id, counts={})
+        entry = store.add_entry(connection, self._run, self._subject, plan, fingerprint="", now=now)
+        store.finish_entry(connection, entry, result, confirmed, now)
 
     @property
     def _begun(self) -> int:

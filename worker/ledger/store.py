@@ -156,9 +156,16 @@ def finish_entry(
     connection.execute(_TOLD, (_json(rows), entry))
     # intents are noted some ahead: of these nothing ever left
     connection.execute(
-        "DELETE FROM attempts WHERE entry = ?1 AND state = ?2 AND phone IN "
-        "(SELECT phone FROM outcomes WHERE entry = ?1 AND outcome = ?3)",
-        (entry, AttemptState.INTENT, Outcome.NOT_ATTEMPTED),
+        "DELETE FROM attempts WHERE entry = ?1 AND state = ?2 AND number > "
+        "(SELECT attempts FROM outcomes AS told WHERE told.entry = ?1 AND told.phone = attempts.phone)",
+        (entry, AttemptState.INTENT),
+    )
+    # a result does not name what is unchanged, which a number that was to be written can turn out to be
+    connection.execute(
+        """UPDATE outcomes SET after = desired, outcome = ?1, attempts =
+            (SELECT count(*) FROM attempts WHERE entry = outcomes.entry AND phone = outcomes.phone)
+        WHERE entry = ?2 AND outcome IS NULL""",
+        (Outcome.UNCHANGED, entry),
     )
     _close_attempts(connection, entry)
     run, key = connection.execute("SELECT run, key FROM entries WHERE id = ?", (entry,)).fetchone()
@@ -237,7 +244,10 @@ def recall(connection: sqlite3.Connection, key: str) -> Memory:
                 (entry, Status.INACTIVE, AttemptState.REJECTED, AttemptState.LOST),
             )
         )
-    return Memory({phone: Status(status) for phone, status in written.items()}, frozenset(spent))
+    (unsettled,) = connection.execute(
+        "SELECT EXISTS (SELECT 1 FROM entries WHERE key = ? AND NOT settled)", (key,)
+    ).fetchone()
+    return Memory({phone: Status(status) for phone, status in written.items()}, frozenset(spent), bool(unsettled))
 
 
 def prune(connection: sqlite3.Connection, before: str) -> int:
