@@ -134,6 +134,7 @@ class _Write:
 
     __slots__ = (
         "acknowledged",
+        "asked",
         "attempts",
         "began",
         "change",
@@ -148,6 +149,7 @@ class _Write:
 
     def __init__(self, change: Change) -> None:
         self.change = change
+        self.asked = Status(change.desired)
         self.attempts = 0
         self.intended = 0
         self.acknowledged = False
@@ -162,7 +164,7 @@ class _Write:
     @property
     def next_request(self) -> tuple[str, int, Status]:
         """The request that leaves next, as a journal takes it."""
-        return self.change.phone, self.attempts + 1, Status(self.change.desired)
+        return self.change.phone, self.attempts + 1, self.asked
 
     async def leave(self, journal: Journal, latest: ObservedAccount | None) -> Answered:
         """One more request leaves, once it is noted, unless the latest look shows that there is nothing to write."""
@@ -196,19 +198,20 @@ class _Claims:
         self._block = block
         self._claim: asyncio.Task[bool] | None = None
 
-    async def take(self) -> _Write | None:
-        """The next write, None when there is no more.
-
-        Raises:
-            LedgerError: it could not be noted.
-        """
+    def take(self) -> _Write | None:
+        """The next write that is noted, None when `more` has to be waited for."""
         if self._claim is None and len(self._ready) <= self._block // 2:
             self._claim = asyncio.create_task(self._more())
             self._claim.add_done_callback(_heard)
-        while not self._ready:
-            if self._claim is None or not await asyncio.shield(self._claim):
-                return None
-        return self._ready.popleft()
+        return self._ready.popleft() if self._ready else None
+
+    async def more(self) -> bool:
+        """Wait until more writes are noted; False when there are none.
+
+        Raises:
+            LedgerError: they could not be noted.
+        """
+        return bool(self._ready) or (self._claim is not None and await asyncio.shield(self._claim))
 
     async def _more(self) -> bool:
         block = list(islice(self._queue, self._block))
@@ -313,24 +316,23 @@ class Writes:
                 group.create_task(self._work(claims))
 
     async def _work(self, claims: _Claims) -> None:
-        while self.stopped is None:
-            try:
-                write = await claims.take()
-            except LedgerError as error:
-                self._halt(error)
-                return
-            if write is None:
-                return
-            await self._write(write)
+        try:
+            while self.stopped is None:
+                write = claims.take()
+                if write is not None:
+                    await self._write(write)
+                elif not await claims.more():
+                    return
+        except LedgerError as error:
+            self._halt(error)
 
     async def _write(self, write: _Write) -> None:
         if self.stopped is not None:
             return
-        change = write.change
         try:
             await self._api.write(
-                change.phone,
-                Status(change.desired),
+                write.change.phone,
+                write.asked,
                 settle=partial(self._settle, write),
                 intend=lambda: write.leave(self._journal, self._rereads.latest),
             )

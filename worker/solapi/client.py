@@ -89,6 +89,7 @@ class AccountReader:
     ) -> None:
         self._transport = transport
         self._numbers_url = URL(f"{endpoint.url}/senderid/v1/numbers", encoded=True)
+        self._prefix = f"{self._numbers_url}/"
         self._header_names = ("Authorization", "Authentication") if endpoint.both_headers else ("Authorization",)
         self._signer = Signer(credentials)
         self._account_id = account_id
@@ -318,7 +319,7 @@ class AccountWriter(AccountReader):
         """
         if not _PHONE.fullmatch(phone):
             raise ValueError(f"not a phone number: {phone!r}")
-        url = URL(f"{self._numbers_url}/{phone}", encoded=True)
+        url = URL(f"{self._prefix}{phone}", encoded=True)
         body = wire.status_body(status)
 
         async def attempt(failure: ApiError | None) -> None:
