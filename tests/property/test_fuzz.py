@@ -1,0 +1,407 @@
+"""Good inputs with slips in them, and plain rubbish: each is taken or refused by an error of the tree, in bounded time.
+
+2,000 examples of each kind of input that comes from outside: files, documents, headers, error bodies, saved plans.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from tests import loopback
+from tests.loopback import Loopback
+from tests.property.test_desired import check
+from worker.errors import Ambiguous, ApiError, PlanFileError, ServerError, WorkerError
+from worker.model import PHONE_PATTERN, Status
+from worker.plan import SavedPlan, fingerprint, seal, unseal
+from worker.reconcile import as_plan
+from worker.render.documents import encode
+from worker.sandbox import SandboxAccount
+from worker.settings import Endpoint, RateLimit, Retry
+from worker.solapi import wire
+from worker.solapi.account import AccountDocument
+from worker.solapi.client import AccountWriter
+from worker.solapi.limiter import Quota
+
+PHONE = "01012345678"
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+fuzzed = settings(
+    max_examples=2_000,
+    deadline=timedelta(seconds=10),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+"""An example takes milliseconds: ten seconds are for an endless loop to show, on a machine however busy."""
+
+_BITS = (
+    *(b"", b"\0", b"\n", b"\r\n", b"\xff", b"\xc2\x85", b"\xe2\x80\xa8", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\x1b[2J"),
+    *(b'"', b"\\", b"\\ud800", b"\\u0000", b"{", b"}", b"[", b"]", b"[" * 3000),
+    *(b":", b",", b"'", b"-", b"#", b"&", b"*", b"%", b"<html>", b"../x", b"x" * 5000),
+    *(b"null", b"true", b"0", b"-1", b"1e999", b"NaN", b"9" * 400, b"0.1"),
+    *(b"ACTIVE", b"active", b"PENDING", b"BLOCKED", b"01012345678", b"0101234567\xd9\xa8", b"010-1234-5678"),
+    *(b"9999-12-31T23:59:59Z", b"0001-01-01T00:00:00Z", b"GMT", b"+2400"),
+)
+
+
+@st.composite
+def slips(draw: st.DrawFn, seeds: Sequence[bytes]) -> bytes:
+    """One of the seeds with up to four stretches replaced, some by what often is a surprise."""
+    text = draw(st.sampled_from(seeds))
+    for _ in range(draw(st.integers(1, 4))):
+        start = draw(st.integers(0, len(text)))
+        end = min(len(text), start + draw(st.integers(0, 12)))
+        text = text[:start] + draw(st.sampled_from(_BITS) | st.binary(max_size=4)) + text[end:]
+    return text
+
+
+def inputs(*seeds: bytes) -> st.SearchStrategy[bytes]:
+    """Mostly seeds with slips, and now and then plain rubbish."""
+    return st.one_of(slips(seeds), slips(seeds), slips(seeds), st.binary(max_size=200))
+
+
+_STRANGE: tuple[Any, ...] = (
+    *(None, True, 0, -1, 0.5, 2**70, 1e300, [], {}, [[]], {"a": 1}),
+    *("", "0211", "0222", "010-1234-5678", "1" * 13, "ACTIVE", "INACTIVE", "BLOCKED", "activate", "deactivate"),
+    *("https://evil.example", "ftp://x", "100%", "-1%", "9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z"),
+    *("\ud800", "\0", "a\r\nb\x1b[2J\u202e", "x" * 5000),
+)
+
+
+@st.composite
+def twists(draw: st.DrawFn, document: Any) -> bytes:
+    """A JSON document with up to three of its values replaced, left out, doubled or moved."""
+    changed = deepcopy(document)
+    for _ in range(draw(st.sampled_from([1, 1, 2, 3]))):
+        places = list(_places(changed))
+        holder, key = places[draw(st.integers(0, len(places) - 1))]
+        match draw(st.sampled_from(["alike", "alike", "alike", "replace", "drop", "double", "move"])):
+            case "alike":
+                alike = [strange for strange in _STRANGE if type(strange) is type(holder[key])]
+                holder[key] = deepcopy(draw(st.sampled_from(alike)))
+            case "replace":
+                holder[key] = deepcopy(draw(st.sampled_from(_STRANGE)))
+            case "drop":
+                del holder[key]
+            case "double" if isinstance(holder, list):
+                holder.append(deepcopy(holder[key]))
+            case _:
+                other, where = places[draw(st.integers(0, len(places) - 1))]
+                holder[key] = deepcopy(other[where])
+        if not changed:
+            break
+    return json.dumps(changed).encode()
+
+
+def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Where something is in a document: what holds it, and under which key or index."""
+    for key, inner in list(value.items() if isinstance(value, dict) else enumerate(value)):
+        yield value, key
+        if isinstance(inner, dict | list):
+            yield from _places(inner)
+
+
+def documents(document: Any, *more: bytes) -> st.SearchStrategy[bytes]:
+    """A JSON document with twists in its values or with slips in its text, and now and then plain rubbish."""
+    return st.one_of(twists(document), twists(document), inputs(json.dumps(document).encode(), *more))
+
+
+def _short(error: WorkerError) -> None:
+    """An error's text is short, and it fits into a document."""
+    assert len(str(error)) < 700
+    assert len(error.code) < 700
+    assert json.loads(encode(error.number_error))["code"]
+
+
+_FILES = [path.read_bytes() for path in sorted(Path("config/desired").glob("*.yaml"))]
+_LISTED = b"""version: 1
+account: "a"
+account_id: '12'
+endpoint: https://api.solapi.com
+unmanaged: deactivate
+safety: {max_deactivations: 30%, min_active: 1}
+numbers:
+- {phone: 112, status: active, protected: true}
+- phone: "+82 2-312-4567"
+  status: INACTIVE
+  note: |
+    old
+    office
+"""
+
+
+@fuzzed
+@given(inputs(*_FILES, _LISTED))
+def test_any_file_is_loaded_or_refused_at_its_places(data: bytes) -> None:
+    """Desired state with slips is loaded, or refused with problems that lie within the file and can be shown."""
+    check(data)
+
+
+_ACCOUNT = {
+    "accountId": "12925149",
+    "limit": 100,
+    "senderIds": [
+        {
+            "phoneNumber": phone,
+            "status": status,
+            "handleKey": "SENDER0001",
+            "method": "ARS",
+            "expireAt": "2027-01-01T00:00:00.000Z",
+            "dateUpdated": "2026-03-01T09:00:00.000+0900",
+            "log": [{"createAt": "2026-03-01T00:00:00Z", "message": "상태 변경"}],
+            "necessaryMeasures": None,
+        }
+        for phone, status in ((PHONE, "ACTIVE"), ("0212345678", "PENDING"), ("15881234", "HIBERNATING"))
+    ],
+    "limitationDocuments": [],
+}
+_DOCUMENT = json.dumps(_ACCOUNT, ensure_ascii=False, indent=2).encode()
+
+
+@fuzzed
+@given(documents(_ACCOUNT, _DOCUMENT, b'{"accountId": 1}', b"{}"), st.integers(1, 400))
+def test_any_account_document_is_an_account_or_a_failed_look(body: bytes, piece: int) -> None:
+    """However a document is cut and whatever slipped into it, numbers are digits and moments can be told."""
+    document = AccountDocument()
+    try:
+        for start in range(0, len(body), piece):
+            document.feed(body[start : start + piece])
+        account = document.finish()
+    except ServerError as error:
+        _short(error)
+        return
+    assert all(phone.isascii() and phone.isdigit() for phone in account.numbers)
+    assert all(isinstance(number.status, Status) for number in account.numbers.values())
+    assert account.updated_at(account.numbers).keys() <= account.numbers.keys()
+
+
+_ERROR = {
+    "errorCode": "InvalidSenderId",
+    "errorMessage": "등록되지 않은 번호입니다.",
+    "senderIds": _ACCOUNT["senderIds"],
+}
+_ERRORS = (
+    b'{"errorCode": "InvalidSenderId", "errorMessage": "\xeb\x93\xb1\xeb\xa1\x9d\xeb\x90\x98\xec\xa7\x80"}',
+    b'{"errorCode": "TooManyRequests", "message": "slow down"}',
+    b'{"errorCode":"ValidationError","errorMessage":"\\"apiKey\\" is required"}',
+    b'{"errorCode": 400, "errorMessage": null, "more": {"a": [1, 2.5, true]}}',
+    b"<html><head><title>502 Bad Gateway</title></head></html>",
+    b'{"phoneNumber": "01012345678", "status": "ACTIVE"}',
+)
+
+
+@fuzzed
+@given(status=st.sampled_from(range(100, 600)), body=documents(_ERROR, *_ERRORS), write=st.booleans())
+def test_any_error_body_is_one_error_with_a_short_text(status: int, body: bytes, *, write: bool) -> None:
+    """Whatever an answer says, it is one error of the tree, fit for a document; as a write's reply, one or a doubt."""
+    error = wire.refusal(status, body, write=write)
+    assert isinstance(error, ApiError)
+    assert error.http_status == status
+    _short(error)
+    try:
+        assert isinstance(wire.reply(body).own(PHONE), Status | None)
+    except Ambiguous as doubt:
+        _short(doubt)
+
+
+_HEADERS = (
+    b"Content-Length",
+    b"Content-Encoding",
+    b"Transfer-Encoding",
+    b"Content-Type",
+    b"Connection",
+    b"Date",
+    b"Retry-After",
+    b"x-ratelimit-limit",
+    b"x-ratelimit-remaining",
+    b"X-RateLimit-Reset",
+    b"Set-Cookie",
+    b"Location",
+)
+_NAMES = st.sampled_from(_HEADERS) | st.sampled_from([b"Date", b"Retry-After"])
+"""Two of them are computed with."""
+_VALUES = (
+    b"Fri, 15 Jan 2027 08:00:00 GMT",
+    b"Fri, 15 Jan 2027 08:00:00 +0900",
+    b"Fri, 31 Dec 9998 23:59:59 -2359",
+    b"Fri, 31 Dec 9999 23:59:59 -2359",
+    b"Mon, 01 Jan 0001 00:00:00 +2359",
+    b"Fri Jan 15 08:00:00 2027",
+    b"2027-01-15T08:00:00Z",
+    b"7",
+    b"86400",
+    b"-1",
+    b"1.5",
+    b"gzip",
+    b"GZIP, gzip",
+    b"deflate",
+    b"chunked",
+    b"identity",
+    b"close",
+    b"application/json; charset=\xff",
+    b"\xd9\xa3",
+)
+_BODIES = (_DOCUMENT, *_ERRORS, b'{"errorCode": "RequestTimeTooSkewed"}', b"\x1f\x8b\x08\0\0\0\0\0\0\xff\xab\xae\x05\0")
+
+
+class _Parrot:
+    """A server that answers whatever it is told to, on a loop of its own, and hangs up."""
+
+    def __init__(self) -> None:
+        self.reply = b""
+        self._runner = asyncio.Runner(loop_factory=loopback._Loop)
+
+    def __enter__(self) -> Self:
+        self._runner.__enter__()
+        self._loopback = self._runner.run(self._start())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._runner.run(self._stop())
+        self._runner.__exit__(None, None, None)
+
+    async def _start(self) -> Loopback:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return await Loopback(SandboxAccount.of({PHONE: "ACTIVE"})).__aenter__()
+
+    async def _stop(self) -> None:
+        await self._loopback.__aexit__(None, None, None)
+        self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(self.reply)
+            await writer.drain()
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    def hear(self, reply: bytes) -> float:
+        """Look and write once each; the seconds that it took the loop, and that the quota is held for afterwards."""
+        self.reply = reply
+        return self._runner.run(self._heard())
+
+    async def _heard(self) -> float:
+        begun = loopback.now()
+        url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        quota = Quota(RateLimit(), clock=loopback.now)
+        writer = self._loopback.writer(endpoint=Endpoint(url), retry=Retry(attempts=1), quota=quota)
+        for call in (self._look(writer), self._loopback.write(writer, PHONE, Status.INACTIVE)):
+            try:
+                await call
+            except WorkerError as error:
+                _short(error)
+        held = (window._held_until for window in (quota.reads, quota.writes))
+        return max(loopback.now(), *held) - begun
+
+    @staticmethod
+    async def _look(writer: AccountWriter) -> None:
+        assert (await writer.observe()).active >= 0
+        offset = writer.clock_offset
+        assert offset is None or abs(offset) < 10_000 * 366 * 86_400
+        assert all(isinstance(value, str) for value in writer.rate_limit_headers.values())
+
+
+@pytest.fixture(scope="module")
+def parrot() -> Iterator[_Parrot]:
+    """One server and one connection pool for all examples, on real sockets and virtual time."""
+    with _Parrot() as serving:
+        yield serving
+
+
+@fuzzed
+@given(
+    status=st.sampled_from([200, 200, 204, 206, 307, 400, 403, 403, 408, 429, 429, 500, 503, 999]),
+    headers=st.lists(st.tuples(_NAMES, st.sampled_from(_VALUES) | inputs(*_VALUES)), max_size=5),
+    body=st.sampled_from(_BODIES),
+    told=st.booleans(),
+)
+def test_any_headers_end_in_an_answer_or_an_error_in_time(
+    parrot: _Parrot, status: int, headers: list[tuple[bytes, bytes]], body: bytes, *, told: bool
+) -> None:
+    """Whatever the headers say, a look and a write end in their time, and the quota is held for a minute at most."""
+    lines = [b"%b: %b\r\n" % header for header in headers]
+    if told:
+        lines.append(b"Content-Length: %d\r\n" % len(body))
+    reply = b"HTTP/1.1 %d Whatever\r\n%b\r\n%b" % (status, b"".join(lines), body)
+    # two requests, or four where the clock is corrected, of two seconds each; and a minute of each window
+    assert parrot.hear(reply) <= 4 * 2 + 2 * 60 + 1
+
+
+def _plan_file() -> dict[str, Any]:
+    change = {"phone": "0211", "action": "activate", "observed": "INACTIVE", "desired": "ACTIVE", "reason": "listed"}
+    down = {"phone": "0222", "action": "deactivate", "observed": "ACTIVE", "desired": "INACTIVE", "reason": "listed"}
+    lost = {"phone": "0233", "action": "missing", "observed": None, "desired": "ACTIVE", "reason": "not registered"}
+    account = {
+        "account": "main",
+        "account_id": "12925149",
+        "source": "main.yaml",
+        "endpoint": "solapi",
+        "credentials": {"api_key": {"env": "MAIN_KEY"}, "api_secret": {"file": "/run/secrets/main"}},
+        "safety": {"max_deactivations": "20%", "min_active": 1},
+        "changes": [change, down],
+        "impossible": [lost],
+    }
+    left = {"account": "b", "account_id": None, "verdict": "error", "error": {"code": "Unauthorized", "message": "no"}}
+    return {
+        "schema": "senderid.saved-plan/v1",
+        "created_at": "2026-03-01T11:00:00Z",
+        "version": "1",
+        "fingerprint": "",
+        "allow": ["min-active"],
+        "accounts": [account],
+        "left_out": [left],
+        "seal": "",
+    }
+
+
+def _sound() -> SavedPlan:
+    found = msgspec.convert(_plan_file(), SavedPlan)
+    return SavedPlan.of(
+        found.accounts, found.left_out, created_at=found.created_at, version=found.version, allow=found.allow
+    )
+
+
+def _resealed(data: bytes) -> bytes:
+    """The same plan file with the fingerprint and the seal that it would have: whoever can write files can do that."""
+    try:
+        plan = msgspec.json.decode(data, type=SavedPlan)
+        return seal(msgspec.structs.replace(plan, fingerprint=fingerprint(plan.accounts), seal=""))
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return data
+
+
+_PLAN = seal(_sound())
+
+
+@fuzzed
+@given(data=documents(json.loads(_PLAN), _PLAN), sealed=st.booleans())
+@example(data=_PLAN, sealed=False)
+def test_any_plan_file_is_applied_as_it_was_made_or_refused(data: bytes, *, sealed: bool) -> None:
+    """Slips are found by the seal; and where someone sealed the file anew, what passes still is a plan that can be."""
+    given_ = _resealed(data) if sealed else data
+    try:
+        plan = unseal(given_, now=NOON)
+    except PlanFileError as error:
+        _short(error)
+        return
+    for account in plan.accounts:
+        assert all(_writes(change.phone, change.action, change.desired) for change in account.changes)
+        assert as_plan(account).writes == account.changes
+    if not sealed:
+        assert plan == _sound(), "a slip that the seal did not find"
+
+
+def _writes(phone: str, action: str, desired: str) -> bool:
+    wanted = {"activate": "ACTIVE", "deactivate": "INACTIVE"}[action]
+    return desired == wanted and re.fullmatch(PHONE_PATTERN, phone) is not None
