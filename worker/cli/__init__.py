@@ -118,9 +118,11 @@ def _tell(error: WorkerError) -> None:
 
 
 def _say(text: str) -> None:
-    """Tell a person, if there is still one: stderr may be closed or full."""
+    """Tell a person, if there is still one: stderr may be closed or full. What a terminal would obey is taken out."""
+    from worker.render.terminal import safe
+
     with suppress(OSError, ValueError):
-        click.echo(text, err=True)
+        click.echo("\n".join(map(safe, text.split("\n"))), err=True)
 
 
 def _status(error: WorkerError) -> ExitStatus:

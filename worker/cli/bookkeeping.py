@@ -17,6 +17,7 @@ from worker import __version__
 from worker.errors import LedgerError
 from worker.ledger import Ledger, Nothing, Run, recollection
 from worker.model import DesiredAccount, Memory
+from worker.render.documents import encodable
 from worker.settings import Settings
 
 __all__ = ["Keeping", "committed", "glance", "ledger_path"]
@@ -41,7 +42,7 @@ class Keeping(msgspec.Struct, frozen=True):
             host=socket.gethostname(),
             pid=os.getpid(),
             version=__version__,
-            settings=msgspec.json.encode(settings).decode(),
+            settings=msgspec.json.encode(encodable(msgspec.to_builtins(settings))).decode(),
             started_at=now(),
         )
         return Ledger(

@@ -8,6 +8,7 @@ import msgspec
 
 from worker.ledger.records import CRASHED, OPEN, AttemptState, Run, Subject
 from worker.model import AccountPlan, AccountResult, Memory, NumberError, Observed, Outcome, Status
+from worker.render.documents import encodable
 
 __all__ = [
     "add_entry",
@@ -81,14 +82,24 @@ def answer(
     now: str,
 ) -> None:
     """Note what became of requests: entry, phone, number, state, HTTP status, the error's code and message."""
-    connection.execute(_ANSWER, (msgspec.json.encode(rows).decode(), now))
+    kept = [row if row[6] is None else (*row[:5], _text(row[5]), _text(row[6])) for row in rows]
+    connection.execute(_ANSWER, (msgspec.json.encode(kept).decode(), now))
 
 
 def add_run(connection: sqlite3.Connection, run: Run) -> None:
     """Note that a run began."""
     connection.execute(
         "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL)",
-        (run.id, run.command, run.started_by, run.host, run.pid, run.version, run.settings, run.started_at),
+        (
+            run.id,
+            run.command,
+            _text(run.started_by),
+            _text(run.host),
+            run.pid,
+            run.version,
+            run.settings,
+            run.started_at,
+        ),
     )
 
 
@@ -180,8 +191,8 @@ def finish_entry(
         (
             now,
             result.outcome,
-            None if error is None else error.code,
-            None if error is None else error.message,
+            None if error is None else _text(error.code),
+            None if error is None else _text(error.message),
             _json(result.counts),
             result.requests.reads,
             result.requests.writes,
@@ -357,7 +368,12 @@ def _settled(entry: str) -> str:
 
 
 def _columns(error: NumberError | None) -> tuple[int | None, str | None, str | None]:
-    return (None, None, None) if error is None else (error.http_status, error.code, error.message)
+    return (None, None, None) if error is None else (error.http_status, _text(error.code), _text(error.message))
+
+
+def _text(foreign: str | None) -> str | None:
+    """A foreign text as the file can keep it: SQLite has no lone surrogates, and its JSON ends a text at a NUL."""
+    return None if foreign is None else encodable(foreign).replace("\0", "\ufffd")
 
 
 def _json(value: object) -> str:
