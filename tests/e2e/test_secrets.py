@@ -1,0 +1,273 @@
+"""Every way in which a run can go wrong, at debug level: and nothing of a secret, a salt or a signature is anywhere.
+
+What is looked through is all that a run leaves: both outputs, documents, plan files, the ledger with its journal, lock
+files, and the command line of the process while it runs. What is looked for are the texts as they are, and as they are
+in hex, in base64 and in URLs.
+"""
+
+import base64
+import json
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+import pytest
+
+from tests.e2e.conftest import Command, Served
+from worker.sandbox import Fault, Sandbox, SandboxAccount
+
+_CANARY = "Canary/of+the=secret&{}%"
+"""What URLs and base64 spell otherwise is in it."""
+_HASTE = {
+    "SENDERID_RETRY__ATTEMPTS": "1",
+    "SENDERID_RETRY__BASE_SECONDS": "0.01",
+    "SENDERID_TIMEOUT__TOTAL_SECONDS": "1",
+    "SENDERID_RATE_LIMIT__PER_SECONDS": "0.1",
+    "SENDERID_LOG__LEVEL": "debug",
+}
+_FAULTS = [fault for fault in Fault if fault is not Fault.FLOOD]
+"""80 MB more of the same, which takes a while."""
+
+Serve = Callable[..., Served]
+
+
+def _spellings(text: str) -> Iterator[bytes]:
+    """A text as it may turn up; in base64 at any place of what it is a part of."""
+    raw = text.encode()
+    yield raw
+    yield raw.hex().encode()
+    yield raw.hex().upper().encode()
+    yield quote(text, safe="").encode()
+    yield quote_plus(text).encode()
+    yield text.encode("unicode_escape")
+    yield json.dumps(text)[1:-1].encode()
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        for before in range(3):
+            # the first and last characters depend on what stands beside
+            yield encode(b"\0" * before + raw)[4 if before else 0 :].rstrip(b"=")[:-2]
+
+
+class _Watched:
+    """A command and sandboxes whose every header of credentials is remembered, and all that the command gave away."""
+
+    def __init__(self, command: Command, serve: Serve) -> None:
+        self.command = command
+        self._serve = serve
+        self.headers: list[str] = []
+        self.secrets: list[str] = []
+        self.shown: dict[str, bytes] = {}
+        self._kept = 0
+        command.environment |= _HASTE
+
+    def served(self, *accounts: SandboxAccount, **options: Any) -> Served:
+        served = self._serve(*accounts, rate_limit=None, **options)
+        checked = served.sandbox._authenticated
+
+        def authenticated(request: Any, seen: Any) -> SandboxAccount:
+            self.headers.append(request.headers.get("Authorization", ""))
+            return checked(request, seen)
+
+        setattr(served.sandbox, "_authenticated", authenticated)  # noqa: B010 - mypy knows it as a method
+        self.secrets += [account.api_secret for account in accounts]
+        return served
+
+    def run(self, *arguments: str, stdin: str = "", **environment: str) -> int:
+        """Run the command; its exit status."""
+        before = dict(self.command.environment)
+        self.command.environment |= environment
+        try:
+            done = self.command(*arguments, stdin=stdin)
+        finally:
+            self.command.environment = before
+        self.keep(done.stdout, done.stderr, " ".join(arguments))
+        return done.returncode
+
+    def keep(self, out: str, err: str, name: str) -> None:
+        """Remember outputs, and everything that lies in the folder now."""
+        self._kept += 1
+        name = f"{self._kept} {name}"
+        self.shown[f"{name}: outputs"] = f"{out}\n{err}".encode()
+        for path in self.command.folder.rglob("*"):
+            if path.is_file():
+                self.shown[f"{name}: {path.relative_to(self.command.folder)}"] = path.read_bytes()
+
+    def check(self) -> None:
+        """Nothing of what was signed with is anywhere."""
+        signed = [re.findall(r"(?:salt|signature)=([^,\s]+)", header) for header in self.headers]
+        assert all(len(each) == 2 for each in signed)
+        hidden = {*self.secrets, *(text for each in signed for text in each)}
+        needles = {spelling for text in hidden for spelling in _spellings(text)}
+        assert all(len(needle) > 8 for needle in needles)
+        everything = b"\n".join(self.shown.values())
+        if any(needle in everything for needle in needles):
+            found = [name for name, data in self.shown.items() if any(needle in data for needle in needles)]
+            pytest.fail(f"given away in {found}")
+        assert b"HMAC-SHA256" not in everything
+
+
+@pytest.fixture
+def watched(command: Command, serve: Serve) -> _Watched:
+    """A command that is watched."""
+    return _Watched(command, serve)
+
+
+def _account(number: int, numbers: int = 1) -> SandboxAccount:
+    return SandboxAccount.of(
+        {f"010{number:04}{index:04}": "INACTIVE" for index in range(numbers)},
+        account_id=f"{number}",
+        api_key=f"NCS{number:013}",
+        api_secret=_CANARY.format(f"{number:04}"),
+    )
+
+
+def _fleet(watched: _Watched, accounts: list[SandboxAccount], secrets: Path) -> None:
+    """A file for each account; half of the secrets are in the environment, half in files outside of the folder."""
+    for number, account in enumerate(accounts):
+        (secrets / f"{number}").write_text(account.api_secret + "\n")
+        watched.command.environment |= {f"KEY{number}": account.api_key, f"SECRET{number}": account.api_secret}
+        where = f"{{env: SECRET{number}}}" if number % 2 else f"{{file: {secrets / str(number)}}}"
+        wanted = "".join(f"  {phone}: ACTIVE\n" for phone in account.numbers)
+        watched.command.write(
+            f"config/desired/a{number}.yaml",
+            f"version: 1\ncredentials: {{api_key: {{env: KEY{number}}}, api_secret: {where}}}\nnumbers:\n{wanted}",
+        )
+
+
+@pytest.fixture
+def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where secrets may be."""
+    return tmp_path_factory.mktemp("secrets")
+
+
+def test_no_fault_gives_anything_away(watched: _Watched, secrets: Path) -> None:
+    """Each thing that can go wrong with an answer, in a plan, an apply and a saved plan of an account of its own."""
+    accounts = [_account(number) for number in range(len(_FAULTS))]
+    served = watched.served(*accounts)
+    watched.command.environment["SENDERID_ENDPOINT"] = served.sandbox.url
+    _fleet(watched, accounts, secrets)
+    served.sandbox.script(None, "GET", _FAULTS)
+    assert watched.run("plan", "--format", "json", "--output", "plan.out") == 1
+    for account, fault in zip(accounts, _FAULTS, strict=True):
+        served.sandbox.script(next(iter(account.numbers)), "PUT", [fault, fault, fault])
+    watched.run("plan", "--out", "plan.json")
+    assert watched.run("apply", "--yes", "--format", "json", "--output", "result.out") == 1
+    assert watched.run("apply", "plan.json", "--log-format", "console") == 1
+    met = {request.fault for request in served.sandbox.wire if request.method == "PUT"}
+    assert met >= set(_FAULTS), "a fault was not met"
+    assert len(watched.headers) > 3 * len(_FAULTS)
+    watched.check()
+
+
+def test_no_wrong_setting_or_file_gives_anything_away(watched: _Watched, secrets: Path) -> None:
+    """Secrets in the wrong place, in the wrong form, of another account or none, and hosts that are not there."""
+    account = _account(1)
+    served = watched.served(account)
+    secret = account.api_secret
+    watched.command.at(served.sandbox, account).write("d.yaml", "version: 1\nnumbers: {01000010000: ACTIVE}\n")
+    (secrets / "twice").write_text(f"{secret}\n{secret}\n")
+    (secrets / "folder").mkdir()
+    literal = f"version: 1\ncredentials: {{api_key: '{secret}', api_secret: '{secret}'}}\nnumbers: {{}}\n"
+    named = "version: 1\ncredentials: {{api_key: {{env: SOLAPI_API_KEY}}, api_secret: {}}}\nnumbers: {{}}\n"
+    assert watched.run("validate", "-f", "-", stdin=literal) == 65
+    assert watched.run("plan", "-f", "-", stdin=literal) == 65
+    for place in (f"{{file: {secrets / 'twice'}}}", f"{{file: {secrets / 'folder'}}}", "{env: NOBODY}"):
+        assert watched.run("plan", "-f", "-", stdin=named.format(place)) == 1
+    assert watched.run("plan", "-f", "d.yaml", SOLAPI_API_KEY="NCSUNKNOWN") == 1
+    assert watched.run("plan", "-f", "d.yaml", SOLAPI_API_KEY=secret) == 1
+    assert watched.run("apply", "-y", "-f", "d.yaml", SOLAPI_API_SECRET=secret + "\x1b") in {1, 65}
+    assert watched.run("plan", "-f", "d.yaml", SOLAPI_API_SECRET="ü" + secret) == 1
+    assert watched.run("plan", "-f", "d.yaml", SOLAPI_API_SECRET="x" + secret) == 1
+    assert watched.run("doctor", SOLAPI_API_SECRET=secret[:-1]) == 1
+    watched.secrets.append(secret[:-1])
+    assert watched.run("doctor") == 0
+    assert watched.run("export") == 0
+    for nowhere in ("http://127.0.0.1:1", "https://127.0.0.1:1", served.sandbox.url.replace("http", "https")):
+        for verb in (("plan", "-f", "d.yaml"), ("apply", "-y", "-f", "d.yaml"), ("export",), ("doctor",)):
+            assert watched.run(*verb, SENDERID_ENDPOINT=nowhere) == 1
+    watched.check()
+
+
+_BUGGY = """
+import sys
+from worker.solapi import {module}
+def bug(self, *arguments, **more):
+    secret = self._signer if hasattr(self, "_signer") else self
+    raise {error}("the secret is " + {secret!r})
+{module}.{place} = bug
+from worker.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize(("module", "place"), [("signing", "Signer.header"), ("client", "AccountReader._read_once")])
+@pytest.mark.parametrize("error", ["RuntimeError", "OSError", "KeyError", "UnicodeError"])
+@pytest.mark.parametrize("verb", [("apply", "-y", "-f", "d.yaml"), ("doctor",), ("export",)])
+def test_no_bug_gives_anything_away(
+    watched: _Watched, module: str, place: str, *, error: str, verb: tuple[str, ...]
+) -> None:
+    """A bug whose text and whose locals are a secret is told by its type and its place."""
+    account = _account(1)
+    served = watched.served(account)
+    watched.command.at(served.sandbox, account).write("d.yaml", "version: 1\nnumbers: {01000010000: ACTIVE}\n")
+    program = (sys.executable, "-c", _BUGGY.format(module=module, place=place, error=error, secret=account.api_secret))
+    with watched.command.popen(*verb, program=program) as process:
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Traceback" not in out + err
+    watched.keep(out, err, "bug")
+    watched.check()
+
+
+def test_a_run_gives_nothing_away_while_it_runs(watched: _Watched) -> None:
+    """In the middle of its writes: command lines, the ledger's journal and lock files, and what another run is told."""
+    account = _account(1, 40)
+    served = watched.served(account)
+    served.sandbox.script(None, "PUT", [None, Fault.UNAVAILABLE, Fault.RESET_AFTER, Fault.STALL, Fault.STALL])
+    wanted = "".join(f"  {phone}: ACTIVE\n" for phone in account.numbers)
+    watched.command.at(served.sandbox, account).write("d.yaml", f"version: 1\nnumbers:\n{wanted}")
+    watched.command.environment |= {"SENDERID_TIMEOUT__TOTAL_SECONDS": "20", "SENDERID_CONCURRENCY": "2"}
+    with watched.command.popen("apply", "-y", "-f", "d.yaml") as process:
+        end = time.monotonic() + 30
+        while sum(request.fault is Fault.STALL for request in served.sandbox.wire) < 2:
+            assert time.monotonic() < end, "it does not stall"
+            time.sleep(0.01)
+        assert watched.run("apply", "-y", "-f", "d.yaml") == 5
+        for path in Path(f"/proc/{process.pid}/task").iterdir():
+            watched.shown[f"cmdline {path.name}"] = (path / "cmdline").read_bytes()
+            watched.shown[f"comm {path.name}"] = (path / "comm").read_bytes()
+        assert any("-wal" in name for name in watched.shown)
+        assert any("lock" in name for name in watched.shown)
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 143
+    watched.keep(out, err, "stopped")
+    assert watched.run("apply", "-y", "-f", "d.yaml") == 0
+    watched.check()
+
+
+def test_the_search_finds_what_it_looks_for(watched: _Watched) -> None:
+    """A secret, a salt or a signature in any spelling would have been found."""
+    served = watched.served(_account(1))
+    assert isinstance(served.sandbox, Sandbox)
+    salt = "0123456789abcdef"
+    watched.headers.append(f"HMAC-SHA256 apiKey=k, date=d, salt={salt}, signature={'ab' * 32}")
+    for text in (_account(1).api_secret, salt, "ab" * 32):
+        raw = text.encode()
+        for given in (raw, raw.hex().encode(), quote(text, safe="").encode(), *_in_base64(raw)):
+            watched.shown = {"file": b"before " + given + b" after"}
+            with pytest.raises(pytest.fail.Exception, match="given away"):
+                watched.check()
+    watched.shown = {"file": b"nothing"}
+    watched.check()
+
+
+def _in_base64(raw: bytes) -> Iterator[bytes]:
+    for before in range(4):
+        yield base64.b64encode(b"x" * before + raw + b"yz")
