@@ -5,7 +5,6 @@ longer be written is dropped: a full disk or a closed pipe under stderr stops no
 """
 
 import asyncio
-import re
 import time
 from collections.abc import Mapping, MutableMapping
 from datetime import UTC, datetime
@@ -15,7 +14,7 @@ from typing import Any, Final, Literal, Protocol, Self, cast
 import orjson
 import structlog
 
-from worker.redaction import REMOVED, Secrets
+from worker.redaction import Secrets, without_headers
 from worker.render.documents import encodable, inert
 from worker.render.loglines import console_line
 from worker.render.terminal import Paint
@@ -28,13 +27,6 @@ _FORBIDDEN: Final = frozenset({"authorization", "authentication", "signature", "
 """Names of fields that are left out, in any letter case, with or without what joins their words."""
 _OURS: Final = frozenset({"timestamp", "level"})
 _JOINTS: Final = str.maketrans("", "", "-_ ")
-_HEADER: Final = re.compile(
-    r"""(?ix) (?<![a-z0-9])
-    (?: (authorization|authentication) [\\"']*\s*[=:]\s* (?:"[^"]*" | '[^']*' | [^\r\n]+)
-      | (signature|salt) [\\"']*\s*[=:]\s* (?:"[^"]*" | '[^']*' | [^\s,;]+) )"""
-)
-"""A whole header, or those parts of one that nobody may see."""
-
 _BUFFERED: Final = 64 << 10
 """Bytes of lines that wait for the next write, at most."""
 _PATIENCE: Final = 0.2
@@ -233,15 +225,11 @@ class _Clean:
     def _text(self, text: str) -> str:
         if len(text) <= self._harmless:
             return text
-        return _HEADER.sub(_without_value, self._secrets.removed_from(text))
+        return without_headers(self._secrets.removed_from(text))
 
 
 def _forbidden(name: str) -> bool:
     return name.lower().translate(_JOINTS) in _FORBIDDEN
-
-
-def _without_value(header: re.Match[str]) -> str:
-    return f"{header[1] or header[2]}={REMOVED}"
 
 
 def _raised(error: BaseException) -> dict[str, Any]:

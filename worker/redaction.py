@@ -1,12 +1,25 @@
 """Texts that must not be shown, and how they are taken out of what is."""
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-__all__ = ["REMOVED", "Secrets"]
+__all__ = ["REMOVED", "Secrets", "without_headers"]
 
 REMOVED: Final = "[removed]"
 """What stands where a secret stood."""
+
+_HEADER: Final = re.compile(
+    r"""(?ix) (?<![a-z0-9])
+    (?: (authorization|authentication) [\\"']*\s*[=:]\s* (?:"[^"]*" | '[^']*' | [^\r\n]+)
+      | (signature|salt) [\\"']*\s*[=:]\s* (?:"[^"]*" | '[^']*' | [^\s,;]+) )"""
+)
+"""A whole header, or those parts of one that nobody may see."""
+
+
+def without_headers(text: str) -> str:
+    """The text without credentials headers, and without the salt and the signature of one, wherever it came from."""
+    return _HEADER.sub(lambda found: f"{found[1] or found[2]}={REMOVED}", text)
 
 
 class Secrets:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.redaction import REMOVED, Secrets
+from worker.redaction import REMOVED, Secrets, without_headers
 
 _texts = st.text(alphabet="ab", max_size=30)
 
@@ -53,3 +53,25 @@ def test_a_hundred_thousand_cost_no_more_than_one() -> None:
         return time.perf_counter() - began
 
     assert min(seconds(many) for _ in range(5)) < 10 * min(seconds(one) for _ in range(5))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "HMAC-SHA256 apiKey=k, date=d, salt=CANARY, signature=CANARY",
+        "you sent: Authorization: HMAC-SHA256 apiKey=k, salt=CANARY",
+        '{"Authentication": "HMAC CANARY", "x": 1}',
+        "SIGNATURE = 'CANARY with blanks' and so on",
+        "authorization: CANARY",
+    ],
+)
+def test_a_header_is_taken_out_wherever_it_is_quoted(text: str) -> None:
+    """A credentials header, or its salt and signature alone, is removed from any text in any usual spelling."""
+    assert "CANARY" not in without_headers(text)
+    assert REMOVED in without_headers(text)
+
+
+def test_words_about_signatures_stay() -> None:
+    """A text that only talks of them is left as it is."""
+    text = "the signature does not match; salts are 12 to 64 bytes; assaulted=yes"
+    assert without_headers(text) == text

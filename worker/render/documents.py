@@ -8,9 +8,9 @@ import msgspec
 
 __all__ = ["encodable", "encode", "inert"]
 
-_OBEYED: Final = re.compile(rb"\xc2[\x80-\x9f]|\xe2\x80[\x8b-\x8f\xa8-\xae]|\xe2\x81[\xa0-\xaf]")
+_OBEYED: Final = re.compile(rb"\xc2[\x80-\x9f]|\xd8\x9c|\xe2\x80[\x8b-\x8f\xa8-\xae]|\xe2\x81[\xa0-\xaf]|\xef\xbb\xbf")
 """In UTF-8, what JSON leaves as it is and terminals obey or readers of lines stop at: C1 controls, U+2028 and the
-like, and what changes the direction of a text."""
+like, what changes the direction of a text, and what takes no room in it."""
 
 
 def encode(document: msgspec.Struct | Mapping[str, Any]) -> bytes:

@@ -22,6 +22,7 @@ from worker.errors import (
     SignatureReused,
 )
 from worker.model import Observed, Status
+from worker.redaction import without_headers
 
 __all__ = ["UNREADABLE", "Reply", "Row", "brief", "identifier", "refusal", "reply", "status_body"]
 
@@ -185,5 +186,6 @@ def _is_html(body: bytes) -> bool:
 
 
 def brief(text: str) -> str:
-    """As much of a foreign text as a message bears."""
+    """As much of a foreign text as a message bears; a header of ours that is echoed in it is taken out."""
+    text = without_headers(text[: 4 * _MESSAGE_LENGTH])
     return text if len(text) <= _MESSAGE_LENGTH else text[:_MESSAGE_LENGTH] + "…"

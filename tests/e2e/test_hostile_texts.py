@@ -1,0 +1,148 @@
+"""Texts of an API that means harm: one JSON string in logs and documents, and nothing that a terminal obeys.
+
+They are sent as error codes and messages, as statuses and as an account's id, and kept in the ledger.
+"""
+
+import json
+import os
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+from aiohttp import web
+
+from tests.e2e.conftest import Command, Served
+from tests.e2e.test_under_fire import _on_a_terminal
+from worker.sandbox import Sandbox, SandboxAccount
+from worker.sandbox.answers import Answered
+from worker.sandbox.server import Request
+
+A, B = "01000000001", "01000000002"
+_EVIL = (
+    "one\r\ntwo\nthree\tfour \x1b[2J\x1b]0;owned\x07\x1b[31m \x9b31m \x85 \u2028 \u2029 \u202egnp.exe\u2066"
+    '\u061c\u200b\ufeff "\'\\ {"event": "number", "outcome": "changed"} NUL\0 </script>'
+)
+_OURS = re.compile(
+    rb"\x1b\[(?:\d{1,2}m|1;\d\dm|\?25[lh]|2?K|1A)",
+)
+"""What we send to a terminal ourselves: colours, and what the bar needs."""
+_OBEYED = [*(bytes([byte]) for byte in range(32) if byte not in b"\r\n\t"), b"\x7f"]
+_INVISIBLE = "\u061c\x85\x9b\u200b\u2028\u2029\u202e\u2066\ufeff"
+
+
+class _Hostile(Sandbox):
+    """Answers each write with a refusal, and shows two numbers, one of them with a status that nobody knows."""
+
+    code, message = _EVIL, _EVIL
+
+    def _answer(self, account: SandboxAccount, seen: Request) -> Answered:
+        if seen.method == "GET":
+            return super()._answer(account, seen)
+        answered = Answered(400, b"")
+        answered.becomes(400, {"errorCode": self.code, "errorMessage": self.message})
+        return answered
+
+
+@pytest.fixture
+def hostile(command: Command) -> Iterator[_Hostile]:
+    """Such an API, to which the command talks."""
+    account = SandboxAccount.of({A: "INACTIVE", B: _EVIL, "0211": "ACTIVE"}, account_id=_EVIL)
+    sandbox = _Hostile([account])
+    served = Served(sandbox)
+    served.start()
+    command.at(sandbox, account).write("d.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE, {B}: ACTIVE}}\n")
+    yield sandbox
+    served.stop()
+
+
+def test_machines_get_one_string(command: Command, hostile: _Hostile) -> None:
+    """Each log line is one line and one object, each document one document, and both hold the text as it came."""
+    done = command("apply", "-y", "-f", "d.yaml", "--format", "json", "--log-level", "debug")
+    assert done.returncode == 3
+    lines = [json.loads(line) for line in done.stderr.split("\n") if line]
+    assert all(set(line) >= {"timestamp", "level", "event", "run_id"} for line in lines)
+    (told,) = [line for line in lines if line.get("phone") == A and line["event"] == "number"]
+    assert (told["outcome"], told["error_code"], told["error_message"]) == ("failed", _EVIL, _EVIL)
+    assert sum(line["event"] == "number" for line in lines) == 3
+    (account,) = json.loads(done.stdout)["accounts"]
+    (failed,) = [number for number in account["numbers"] if number["phone"] == A]
+    assert failed["error"] == {"code": _EVIL, "message": _EVIL, "http_status": 400}
+    assert account["account_id"] == _EVIL
+    for stream in (done.stdout, done.stderr):
+        assert not any(byte in stream.encode().replace(b"\n", b"") for byte in _OBEYED)
+        assert not any(char in stream for char in _INVISIBLE)
+        assert "\r" not in stream
+    assert hostile.wire
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("apply", "-y", "-f", "d.yaml"),
+        ("apply", "-y", "-f", "d.yaml", "--log-level", "debug"),
+        ("apply", "-y", "-f", "d.yaml", "--log-format", "json", "--format", "json"),
+        ("plan", "-f", "d.yaml"),
+        ("plan", "-f", "d.yaml", "--format", "json", "--log-format", "json"),
+        ("export",),
+        ("doctor",),
+    ],
+)
+def test_a_terminal_obeys_nobody_else(command: Command, hostile: _Hostile, arguments: tuple[str, ...]) -> None:
+    """On a terminal the text shows, on a line of ours, without a character that a terminal or an eye would follow."""
+    command.environment |= {"TERM": "xterm-256color", "COLUMNS": "200"}
+    shown = _OURS.sub(b"", _on_a_terminal(command, *arguments).encode())
+    assert b"owned" in shown
+    assert not [byte for byte in _OBEYED if byte in shown]
+    assert not [char for char in _INVISIBLE if char in shown.decode()]
+    # a line of its own would begin with what is behind the break
+    assert not any(line.startswith((b"two", b"three")) for line in re.split(rb"[\r\n]", shown))
+    assert hostile.wire
+
+
+def test_the_ledger_keeps_it_and_the_next_run_is_not_led_astray(command: Command, hostile: _Hostile) -> None:
+    """The text is one value in the ledger, NUL mended, and runs afterwards read the ledger as if nothing was."""
+    assert command("apply", "-y", "-f", "d.yaml").returncode == 3
+    with closing(sqlite3.connect(command.folder / "state" / "senderid" / "ledger.db")) as connection:
+        (row,) = connection.execute("SELECT error_code, error_message FROM outcomes WHERE phone = ?", (A,)).fetchall()
+        assert row == (_EVIL.replace("\0", "\ufffd"),) * 2
+        states = connection.execute("SELECT state, error_message FROM attempts").fetchall()
+        assert states == [("rejected", row[1])]
+    assert command("plan", "-f", "d.yaml").returncode == 0
+    assert command("apply", "-y", "-f", "d.yaml").returncode == 3
+    assert "Traceback" not in _on_a_terminal(command, "apply", "-y", "-f", "d.yaml")
+    assert len([request for request in hostile.wire if request.method == "PUT"]) == 3
+
+
+def test_an_echo_of_our_header_goes_nowhere(command: Command, hostile: _Hostile) -> None:
+    """A proxy that answers with the request's own header does not get its signature into logs, documents or ledger."""
+    checked = hostile._authenticated
+    headers: list[str] = []
+
+    def authenticated(request: web.BaseRequest, seen: Request) -> SandboxAccount:
+        headers.append(request.headers["Authorization"])
+        hostile.code = hostile.message = f"you sent: Authorization: {headers[-1]}"
+        return checked(request, seen)
+
+    setattr(hostile, "_authenticated", authenticated)  # noqa: B010 - mypy knows it as a method
+    done = command("apply", "-y", "-f", "d.yaml", "--format", "json", "--log-level", "debug")
+    assert done.returncode == 3
+    assert "you sent" in done.stdout
+    assert "you sent" in done.stderr
+    files = b"".join(path.read_bytes() for path in command.folder.rglob("*") if path.is_file())
+    everything = (done.stdout + done.stderr).encode() + files
+    for header in headers:
+        for text in re.findall(r"(?:salt|signature)=([^,\s]+)", header):
+            assert text.encode() not in everything
+
+
+def test_bytes_that_are_no_text_in_the_environment_are_no_bug(command: Command, hostile: _Hostile) -> None:
+    """A user's name and a ledger's path that cannot be decoded do not keep a run from its work."""
+    command.environment |= {
+        "LOGNAME": os.fsdecode(b"ann\xff"),
+        "SENDERID_LEDGER__PATH": os.fsdecode(b"l\xfe/ledger.db"),
+    }
+    assert command("apply", "-y", "-f", "d.yaml").returncode == 3
+    assert (command.folder / os.fsdecode(b"l\xfe") / "ledger.db").exists()
+    assert hostile.wire
