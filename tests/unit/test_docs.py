@@ -36,3 +36,12 @@ def test_every_promise_names_its_proof() -> None:
     promises = [row for row in rows if not row.startswith(("| promise", "| ---"))]
     assert len(promises) > 30
     assert [row for row in promises if not _TEST.search(row)] == []
+
+
+def test_every_threat_has_a_proof() -> None:
+    """Each row of the threat model, of every one of its six kinds, names at least one test."""
+    text = (ROOT / "docs/threat-model.md").read_text()
+    rows = re.findall(r"^\| \*\*([STRIDE])\*\* .*$", text, re.MULTILINE)
+    proven = re.findall(r"^\| \*\*([STRIDE])\*\* .*`tests/.*$", text, re.MULTILINE)
+    assert rows == proven
+    assert set(rows) == set("STRIDE")
