@@ -26,6 +26,7 @@ from worker.model import (
 from worker.plan import SavedAccount
 from worker.policy import effective_safety
 from worker.reconcile import Book, Draft, Terms, apply, apply_saved, as_plan, draft, failed_draft, unapplied
+from worker.rollback import approved, failed_preview, preview
 from worker.settings import ENDPOINTS, Safety, Settings, endpoint
 from worker.solapi.client import AccountReader, AccountWriter, Ambient
 from worker.solapi.limiter import Quota
@@ -151,23 +152,27 @@ class Fleet:
         """The plan of each account, in their order. One that cannot be planned has its error in its plan."""
 
         async def one(desired: DesiredAccount) -> Draft:
-            if self.interrupted is not None:
-                return failed_draft(desired, terms, self.interrupted)
             log = self._log.bind(account=desired.name)
-            requests = Requests()
+            return await self._drawn(
+                desired,
+                lambda client, recall: draft(desired, client, terms, recall, log),
+                lambda error: failed_draft(desired, terms, error),
+                log,
+            )
 
-            async def recall(account_id: str | None) -> Memory:
-                return await self._keeper.recall(self._key(desired, account_id))
+        return await self._each(accounts, one)
 
-            try:
-                with self.client(AccountReader, desired, log) as client:
-                    try:
-                        drawn = await draft(desired, client, terms, recall, log)
-                    finally:
-                        requests = client.requests
-            except Exception as error:  # noqa: BLE001 - a bug met in one account must not stop the others
-                drawn = failed_draft(desired, terms, _ours(error, log))
-            return msgspec.structs.replace(drawn, requests=requests)
+    async def preview(self, accounts: Sequence[SavedAccount], allow: frozenset[str]) -> list[Draft]:
+        """What undoing a run comes to now on each account, in their order."""
+
+        async def one(saved: SavedAccount) -> Draft:
+            log = self._log.bind(account=saved.account)
+            return await self._drawn(
+                saved,
+                lambda client, recall: preview(saved, client, allow, recall, log),
+                lambda error: failed_preview(saved, error),
+                log,
+            )
 
         return await self._each(accounts, one)
 
@@ -198,17 +203,35 @@ class Fleet:
         self, accounts: Sequence[SavedAccount], allow: frozenset[str], meter: Meter
     ) -> list[AccountResult]:
         """Carry out a saved plan, account by account, in their order."""
+        return await self._each(accounts, lambda saved: self._apply_saved(saved, allow, meter))
 
-        async def one(saved: SavedAccount) -> AccountResult:
-            log = self._log.bind(account=saved.account)
+    async def roll_back(
+        self,
+        accounts: Sequence[SavedAccount],
+        drafts: Sequence[Draft],
+        allow: frozenset[str],
+        meter: Meter,
+        declined: WorkerError | None = None,
+    ) -> list[AccountResult]:
+        """Carry out what `preview` showed and the rules let through, or nothing where it was `declined`."""
 
-            async def carry_out(client: AccountWriter, book: Book) -> AccountResult:
-                return await apply_saved(saved, client, allow, book=book, pace=self._pace, log=log, meter=meter)
+        async def one(pair: tuple[SavedAccount, Draft]) -> AccountResult:
+            saved, drawn = pair
+            if declined is None and drawn.error is None and not drawn.plan.refusals:
+                result = await self._apply_saved(approved(saved, drawn.plan), allow, meter)
+                return msgspec.structs.replace(result, requests=_sum(drawn.requests, result.requests))
+            result = unapplied(drawn, drawn.requests, self._log.bind(account=saved.account), declined)
+            return await self._recorded(self._subject_of(saved), result, {})
 
-            subject = self._subject(saved, saved.account, saved.account_id, saved.safety)
-            return await self._closed(saved, subject, Draft(as_plan(saved), {}), carry_out, log)
+        return await self._each(list(zip(accounts, drafts, strict=True)), one)
 
-        return await self._each(accounts, one)
+    async def _apply_saved(self, saved: SavedAccount, allow: frozenset[str], meter: Meter) -> AccountResult:
+        log = self._log.bind(account=saved.account)
+
+        async def carry_out(client: AccountWriter, book: Book) -> AccountResult:
+            return await apply_saved(saved, client, allow, book=book, pace=self._pace, log=log, meter=meter)
+
+        return await self._closed(saved, self._subject_of(saved), Draft(as_plan(saved), {}), carry_out, log)
 
     async def decline(
         self, accounts: Sequence[DesiredAccount], drafts: Sequence[Draft], terms: Terms, reason: WorkerError
@@ -251,6 +274,31 @@ class Fleet:
         finally:
             self._under_way.discard(client)
 
+    async def _drawn(
+        self,
+        account: Reachable,
+        draw: Callable[[AccountReader, Callable[[str | None], Awaitable[Memory]]], Awaitable[Draft]],
+        failed: Callable[[WorkerError], Draft],
+        log: RunLog,
+    ) -> Draft:
+        """What `draw` makes of a client that cannot write and of what is remembered, or `failed` of what stopped it."""
+        if self.interrupted is not None:
+            return failed(self.interrupted)
+        requests = Requests()
+
+        async def recall(account_id: str | None) -> Memory:
+            return await self._keeper.recall(self._key(account, account_id))
+
+        try:
+            with self.client(AccountReader, account, log) as client:
+                try:
+                    drawn = await draw(client, recall)
+                finally:
+                    requests = client.requests
+        except Exception as error:  # noqa: BLE001 - a bug met in one account must not stop the others
+            drawn = failed(_ours(error, log))
+        return msgspec.structs.replace(drawn, requests=requests)
+
     def _key(self, account: Reachable, account_id: str | None) -> str:
         named = account.endpoint or self._settings.endpoint
         try:
@@ -272,6 +320,9 @@ class Fleet:
             sha256=account.sha256,
             commit=account.commit,
         )
+
+    def _subject_of(self, saved: SavedAccount) -> Subject:
+        return self._subject(saved, saved.account, saved.account_id, saved.safety)
 
     async def _closed(
         self,

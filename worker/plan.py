@@ -15,6 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from worker.errors import PlanFileError
+from worker.history import NumberStory
 from worker.model import (
     PHONE_PATTERN,
     AccountPlan,
@@ -28,6 +29,7 @@ from worker.model import (
     Memory,
     Observed,
     ObservedAccount,
+    Outcome,
     Status,
     Timestamp,
     Verdict,
@@ -46,6 +48,7 @@ __all__ = [
     "confirmed",
     "diff",
     "fingerprint",
+    "inverse",
     "preconditions",
     "seal",
     "unseal",
@@ -222,6 +225,17 @@ def preconditions(account: Planned, observed: Mapping[str, Observed]) -> Precond
         else:
             (due if seen.status == change.observed else conflicts).append(change)
     return Preconditions(tuple(due), tuple(conflicts), tuple(already))
+
+
+def inverse(numbers: Iterable[NumberStory], run: str) -> tuple[Change, ...]:
+    """The writes that give numbers the status back that they had before a run: those that it changed, and no others."""
+    back = {Status.ACTIVE: Action.ACTIVATE, Status.INACTIVE: Action.DEACTIVATE}
+    changes = (
+        Change(number.phone, back[Status(number.before)], number.after, number.before, f"as before run {run}")
+        for number in numbers
+        if number.outcome is Outcome.CHANGED and number.before is not None
+    )
+    return tuple(sorted(changes, key=lambda change: (change.action is Action.DEACTIVATE, change.phone)))
 
 
 class SavedAccount(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from worker.model import (
     Action,
+    Cause,
     Change,
     Desired,
     DesiredAccount,
@@ -29,6 +30,7 @@ __all__ = [
     "RULES",
     "Selection",
     "adopt",
+    "drifted",
     "effective_safety",
     "guard",
     "select",
@@ -84,6 +86,11 @@ def select(wanted: Mapping[str, Desired], selection: Selection) -> Mapping[str, 
     if exclude:
         return {phone: wanted[phone] for phone in wanted if phone not in exclude}
     return wanted
+
+
+def drifted(change: Change) -> bool:
+    """Whether a number is not as desired for another reason than that its file was changed; unknown reasons count."""
+    return change.action is not Action.UNMANAGED and change.cause is not Cause.CONFIG_CHANGE
 
 
 def spent(memory: Memory, wanted: Mapping[str, Desired], observed: ObservedAccount) -> int:

@@ -39,7 +39,7 @@ from worker.model import (
     tally,
 )
 from worker.plan import LeftOut, SavedAccount, attribute, confirmed, diff, fingerprint, preconditions
-from worker.policy import ALLOW_ALL, MIN_ACTIVE, Selection, adopt, effective_safety, guard, select, spent
+from worker.policy import ALLOW_ALL, MIN_ACTIVE, Selection, adopt, drifted, effective_safety, guard, select, spent
 from worker.settings import Safety
 from worker.writes import Journal, Log, Meter, Pace, Reader, Writer, Writes
 
@@ -87,11 +87,12 @@ class Book(Journal, Protocol):
 
 
 class Terms(Struct, frozen=True):
-    """What a plan is made and judged by, besides the desired state."""
+    """What a plan is made and judged by, besides the desired state; `drift` leaves out what the file itself changed."""
 
     safety: Safety = Safety()
     selection: Selection = Selection()
     allow: frozenset[str] = frozenset()
+    drift: bool = False
 
 
 class Draft(Struct, frozen=True):
@@ -259,7 +260,12 @@ async def _look(api: Reader, log: Log) -> ObservedAccount:
 
 def _draw(desired: DesiredAccount, observed: ObservedAccount, terms: Terms, memory: Memory) -> Draft:
     wanted = select(adopt(desired, observed), terms.selection)
-    changes, counts = diff(wanted, observed.numbers)
+    found, counts = diff(wanted, observed.numbers)
+    changes = attribute(found, observed, memory)
+    if terms.drift:
+        expected = frozenset(change.phone for change in changes if not drifted(change))
+        selection = Selection(terms.selection.only, terms.selection.exclude | expected)
+        return _draw(desired, observed, structs.replace(terms, selection=selection, drift=False), memory)
     safety = effective_safety(terms.safety, desired.safety)
     refusals = guard(changes, observed, safety, terms.allow, spent=spent(memory, wanted, observed))
     plan = AccountPlan(
@@ -268,10 +274,10 @@ def _draw(desired: DesiredAccount, observed: ObservedAccount, terms: Terms, memo
         verdict=Verdict.REFUSED if refusals else Verdict.OK,
         refusals=refusals,
         counts=counts,
-        changes=attribute(changes, observed, memory),
+        changes=changes,
     )
-    found = confirmed(wanted, observed.numbers, memory)
-    return Draft(plan, wanted, confirmed=found, unsettled=memory.unsettled)
+    others = confirmed(wanted, observed.numbers, memory)
+    return Draft(plan, wanted, confirmed=others, unsettled=memory.unsettled)
 
 
 def _least_active(safety: Safety, allow: frozenset[str]) -> int:

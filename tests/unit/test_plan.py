@@ -10,19 +10,34 @@ import msgspec
 import pytest
 
 from worker.errors import PlanFileError
+from worker.history import NumberStory
 from worker.model import (
     AccountPlan,
     Action,
+    Cause,
     Change,
     CredentialsRef,
     Desired,
     DesiredAccount,
+    Memory,
     Observed,
+    ObservedAccount,
+    Outcome,
     SecretRef,
     Status,
     tally,
 )
-from worker.plan import MAX_AGE_SECONDS, Preconditions, SavedAccount, SavedPlan, diff, fingerprint, preconditions
+from worker.plan import (
+    MAX_AGE_SECONDS,
+    Preconditions,
+    SavedAccount,
+    SavedPlan,
+    attribute,
+    diff,
+    fingerprint,
+    inverse,
+    preconditions,
+)
 from worker.plan import seal as sealed
 from worker.plan import unseal as unsealed
 from worker.settings import Safety
@@ -405,3 +420,46 @@ def test_plan_file_of_the_future_is_refused() -> None:
     """A plan made well after now is refused, with the distance in minutes."""
     with pytest.raises(PlanFileError, match="6 minutes in the future; check the clocks"):
         unsealed(sealed(plan_file()), now=NOON - timedelta(minutes=6))
+
+
+def told(phone: str, before: str | None, after: str | None, outcome: Outcome | None = Outcome.CHANGED) -> NumberStory:
+    """What a run made of a number."""
+    return NumberStory(phone=phone, action=None, desired=after, before=before, after=after, outcome=outcome)
+
+
+def test_the_inverse_turns_round_what_was_changed() -> None:
+    """Each changed number goes from what the run left it with to what it had, activations first, and no other does."""
+    others = [outcome for outcome in Outcome if outcome is not Outcome.CHANGED]
+    numbers = [
+        told("0213", "INACTIVE", "ACTIVE"),
+        told("0212", "ACTIVE", "INACTIVE"),
+        told("0211", "ACTIVE", "INACTIVE"),
+        told("0219", "INACTIVE", None, None),
+        *(told("0220", "INACTIVE", "ACTIVE", outcome) for outcome in others),
+    ]
+    assert [(c.phone, c.action, c.observed, c.desired) for c in inverse(numbers, "run-1")] == [
+        ("0211", Action.ACTIVATE, "INACTIVE", "ACTIVE"),
+        ("0212", Action.ACTIVATE, "INACTIVE", "ACTIVE"),
+        ("0213", Action.DEACTIVATE, "ACTIVE", "INACTIVE"),
+    ]
+    assert {change.reason for change in inverse(numbers, "run-1")} == {"as before run run-1"}
+
+
+@pytest.mark.parametrize(
+    ("ours", "observed", "cause", "since"),
+    [
+        ("INACTIVE", "INACTIVE", Cause.CONFIG_CHANGE, None),
+        ("ACTIVE", "INACTIVE", Cause.EXTERNAL_DRIFT, "2026-11-20T09:00:00Z"),
+        ("INACTIVE", "PENDING", Cause.BOTH, "2026-11-20T09:00:00Z"),
+        (None, "INACTIVE", None, None),
+    ],
+)
+def test_the_cause_is_told_by_what_we_last_wrote(
+    ours: str | None, observed: str, cause: Cause | None, since: str | None
+) -> None:
+    """What we wrote, what the file says and what is there tell who changed a number, and when, if anyone can know."""
+    second = int(datetime(2026, 11, 20, 9, tzinfo=UTC).timestamp())
+    account = ObservedAccount("1", {PHONE: Observed(PHONE, Status(observed))}, (second,))
+    memory = Memory({} if ours is None else {PHONE: Status(ours)})
+    (change,) = attribute([Change(PHONE, Action.ACTIVATE, observed, "ACTIVE", "")], account, memory)
+    assert (change.cause, change.since) == (cause, since)

@@ -4,6 +4,7 @@ import pytest
 
 from worker.model import (
     Action,
+    Cause,
     Change,
     Desired,
     DesiredAccount,
@@ -13,7 +14,7 @@ from worker.model import (
     Status,
     Unmanaged,
 )
-from worker.policy import ALLOW_ALL, RULES, Selection, adopt, effective_safety, guard, select
+from worker.policy import ALLOW_ALL, RULES, Selection, adopt, drifted, effective_safety, guard, select
 from worker.settings import Safety
 
 ON = Desired(Status.ACTIVE)
@@ -220,3 +221,11 @@ def test_what_a_dead_run_took_does_not_refuse_a_plan_that_takes_nothing() -> Non
     assert guard([activation], observed, safety, frozenset(), spent=1) == ()
     deactivation = Change("0100001", Action.DEACTIVATE, "ACTIVE", "INACTIVE", "")
     assert guard([deactivation], observed, safety, frozenset(), spent=1)
+
+
+@pytest.mark.parametrize("action", Action)
+@pytest.mark.parametrize("cause", [None, *Cause])
+def test_whatever_the_file_did_not_change_drifted(action: Action, cause: Cause | None) -> None:
+    """A number that differs has drifted unless its file is known to be why; one that no file lists has not."""
+    expected = action is not Action.UNMANAGED and cause is not Cause.CONFIG_CHANGE
+    assert drifted(Change("0211", action, "ACTIVE", "INACTIVE", "", cause=cause)) is expected

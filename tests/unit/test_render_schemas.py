@@ -9,13 +9,17 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
+from tests import stories
+from tests.stories import account_story, attempt, number_story, run_story
 from worker import desired, settings
 from worker.errors import DesiredStateError, SettingsError
+from worker.history import AttemptState, Ending
 from worker.model import (
     AccountPlan,
     AccountResult,
     Action,
     Change,
+    CredentialsRef,
     ErrorInfo,
     NumberError,
     NumberResult,
@@ -24,6 +28,7 @@ from worker.model import (
     Refusal,
     Result,
     RunOutcome,
+    SecretRef,
     Status,
     Verdict,
     tally,
@@ -97,6 +102,19 @@ def result() -> Any:
     return json.loads(encode(made))
 
 
+def history() -> Any:
+    """A history's document, with everything that one can have."""
+    error = NumberError("ServerError", "the server failed", 502)
+    numbers = [
+        number_story(outcome=outcome, attempts=tuple(attempt(1, state, error=error) for state in AttemptState))
+        for outcome in (None, *Outcome)
+    ]
+    credentials = CredentialsRef(SecretRef(env="KEY"), SecretRef(file="/run/secret"))
+    accounts = [account_story(*numbers, outcome=ending, credentials=credentials) for ending in Ending]
+    runs = run_story(*accounts, settings={"retry": {"attempts": 5}}), run_story(account_story(numbers=None))
+    return json.loads(encode(stories.history(*runs)))
+
+
 def line(**fields: object) -> dict[str, object]:
     """A log line."""
     return {"timestamp": "2026-03-01T12:00:00.123Z", "level": "info", "event": "number", "run_id": "r"} | fields
@@ -137,7 +155,7 @@ def test_patterns_are_compiled_alike_everywhere(name: str) -> None:
 def test_unknown_schema() -> None:
     """There is no schema of another name."""
     with pytest.raises(KeyError):
-        schema("history")
+        schema("histories")
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.name)
@@ -281,7 +299,9 @@ def test_settings_schema_agrees_with_the_loader(text: str, *, right: bool) -> No
     assert (wrong("settings", read(text, CoreLoader) or {}) == []) is right
 
 
-@pytest.mark.parametrize(("name", "document"), [("plan", plan()), ("result", result()), ("log", line())])
+@pytest.mark.parametrize(
+    ("name", "document"), [("plan", plan()), ("result", result()), ("history", history()), ("log", line())]
+)
 def test_documents_are_as_their_schemas_say(name: str, document: Any) -> None:
     """Documents with everything in them are valid, and may gain fields."""
     assert wrong(name, document) == []
@@ -328,13 +348,18 @@ def test_wrong_plan_is_refused(path: list[str | int], value: object) -> None:
         ("result", ["accounts", 0, "requests"], "retries"),
         ("result", ["accounts", 0, "numbers", 0], "after"),
         ("result", ["accounts", 0, "numbers", 0, "error"], "http_status"),
+        ("history", [], "total"),
+        ("history", ["runs", 0], "outcome"),
+        ("history", ["runs", 0, "accounts", 0], "sha256"),
+        ("history", ["runs", 0, "accounts", 0, "numbers", 0], "attempts"),
+        ("history", ["runs", 0, "accounts", 0, "numbers", 0, "attempts", 0], "state"),
         ("log", [], "timestamp"),
         ("log", [], "run_id"),
     ],
 )
 def test_misspelt_key_is_refused(name: str, place: list[str | int], key: str) -> None:
     """A document that lacks a key, as it is misspelt, is not valid: everything is always written."""
-    document: Any = {"plan": plan, "result": result, "log": line}[name]()
+    document: Any = {"plan": plan, "result": result, "history": history, "log": line}[name]()
     inner = document
     for step in place:
         inner = inner[step]

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from textwrap import dedent
 
 import pytest
+from msgspec.structs import replace
 
 from worker.errors import PolicyRefusal
 from worker.model import (
     AccountPlan,
     AccountResult,
     Action,
+    Cause,
     Change,
     Desired,
     DesiredAccount,
@@ -74,10 +76,10 @@ def unread(name: str, error: ErrorInfo = NO_KEY) -> AccountPlan:
     return AccountPlan(account=name, verdict=Verdict.ERROR, error=error, counts=tally(Action, {}))
 
 
-def page(*accounts: AccountPlan, color: bool = False, width: int = 80) -> str:
+def page(*accounts: AccountPlan, color: bool = False, width: int = 80, drift: bool = False) -> str:
     """A plan as text."""
     plan = Plan(created_at="2026-03-01T12:00:00.000Z", fingerprint="f" * 64, accounts=accounts)
-    return text.plan(plan, color=color, width=width)
+    return text.plan(plan, color=color, width=width, drift=drift)
 
 
 def number(
@@ -764,3 +766,43 @@ def test_long_names_leave_room() -> None:
     first = told(RunOutcome.INTERRUPTED, account).splitlines()[0]
     assert first == "a" + "가" * 23 + "… (account 12925149): interrupted"
     assert width(first) == 80
+
+
+def test_who_changed_a_number_is_a_remark() -> None:
+    """What somebody changed outside is told with when, before note and owner; numbers differ and stay one group."""
+    since = "2026-11-20T09:00:00Z"
+    changes = (
+        replace(UP, phone="01000000001", cause=Cause.EXTERNAL_DRIFT, since=since, note="shop"),
+        replace(UP, phone="01000000002", cause=Cause.BOTH, since=since),
+        replace(UP, phone="01000000003", cause=Cause.EXTERNAL_DRIFT),
+        replace(UP, phone="01000000004", cause=Cause.CONFIG_CHANGE),
+        replace(UP, phone="01000000005"),
+    )
+    assert page(of("main", *changes), width=100) == golden("""
+        main (account 12925149)
+          5 to activate
+
+          + activate  010-0000-0001  INACTIVE → ACTIVE  changed outside on 2026-11-20 09:00 UTC · shop
+          + activate  010-0000-0002  INACTIVE → ACTIVE
+                      changed outside on 2026-11-20 09:00 UTC, and in the file
+          + activate  010-0000-0003  INACTIVE → ACTIVE  changed outside
+          + activate  010-0000-0004  INACTIVE → ACTIVE
+          + activate  010-0000-0005  INACTIVE → ACTIVE
+                      listed as ACTIVE
+
+        Plan: 5 to activate, 0 to deactivate. 0 unchanged.
+    """)
+
+
+@pytest.mark.parametrize(
+    ("account", "closing"),
+    [
+        (of("a", UP, unchanged=2), "Drift: 1 to activate, 0 to deactivate. 2 unchanged."),
+        (of("a", replace(UP, action=Action.PROTECTED), unchanged=1), "Drift: 1 protected. 1 number is as desired."),
+        (of("a", unchanged=2), "No drift. 2 numbers are as desired."),
+        (of("a"), "No drift. There are no numbers."),
+    ],
+)
+def test_drift_closes_in_words_of_its_own(account: AccountPlan, closing: str) -> None:
+    """A page of what drifted never says that there are no changes: the file may have some."""
+    assert page(account, drift=True).endswith(f"{closing}\n")

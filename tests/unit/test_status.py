@@ -2,9 +2,10 @@
 
 from itertools import combinations
 
+import msgspec
 import pytest
 
-from worker.cli.status import ExitStatus, of_plans, of_result, overall
+from worker.cli.status import ExitStatus, of_drift, of_plans, of_result, overall
 from worker.model import (
     AccountPlan,
     AccountResult,
@@ -50,6 +51,22 @@ def test_a_plan_has_the_status_of_the_contract(plan: AccountPlan, plain: int, de
     """Without --detailed-exitcode a plan that worked is 0; with it, pending is 2 and impossible is 3."""
     assert of_plans([plan], detailed=False) == plain
     assert of_plans([plan], detailed=True) == detailed
+
+
+@pytest.mark.parametrize(
+    ("plan", "status"),
+    [
+        (_plan(unchanged=3), 0),
+        (_plan(activate=1), 2),
+        (_plan(activate=1, blocked=1), 3),
+        (msgspec.structs.replace(_plan(protected=1), changes=(_WRITE,)), 2),
+        (_plan(Verdict.REFUSED, activate=1), 4),
+        (_plan(Verdict.ERROR), 1),
+    ],
+)
+def test_whatever_drifted_shows_in_the_status(plan: AccountPlan, status: int) -> None:
+    """Drift is 2 also where nothing may mend it, 3 where something cannot be; otherwise as of a plan."""
+    assert of_drift([plan, _plan()]) == status
 
 
 def test_of_many_accounts_the_gravest_counts() -> None:

@@ -24,7 +24,19 @@ from worker.errors import (
 
 __all__ = ["run", "senderid"]
 
-_VERBS: Final = ("validate", "plan", "apply", "export", "doctor", "schema", "sandbox", "demo")
+_VERBS: Final = (
+    "validate",
+    "plan",
+    "apply",
+    "drift",
+    "history",
+    "rollback",
+    "export",
+    "doctor",
+    "schema",
+    "sandbox",
+    "demo",
+)
 
 
 class _Verbs(click.Group):
@@ -51,7 +63,7 @@ New here? `senderid demo` shows the whole story without an account.
 Exit status:
   0    converged, or nothing to do; a plan that could be made
   1    credentials, network, wrong account, local state
-  2    changes are pending (plan --detailed-exitcode)
+  2    changes are pending (plan --detailed-exitcode), or numbers drifted (drift)
   3    some numbers did not converge: failed, blocked, missing, conflict
   4    refused by a safety rule: nothing was written
   5    another run holds the account

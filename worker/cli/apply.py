@@ -10,7 +10,7 @@ import click
 
 from worker.cli import inputs, options, sources
 from worker.cli import plan as planning
-from worker.errors import Declined, PlanFileError, Problem, UsageError
+from worker.errors import Declined, PlanFileError, Problem, UsageError, WorkerError
 
 if TYPE_CHECKING:
     from worker.cli.bookkeeping import Keeping
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from worker.reconcile import Draft, Terms
     from worker.settings import Settings
 
-__all__ = ["command"]
+__all__ = ["ask", "command", "conclude", "pending", "show", "terminal"]
 
 _YES: Final = "yes"
 
@@ -66,7 +66,7 @@ def command(
 
 
 def _apply(given: options.Common, *, asks: bool, lock_timeout: float) -> int:
-    if asks and ("-" in given.paths or not _terminal()):
+    if asks and ("-" in given.paths or not terminal()):
         raise UsageError("there is no terminal to ask on: look at the plan (senderid plan), then apply with --yes")
     settings = inputs.load_settings(given.settings_path, given.overrides)
     rules = inputs.read_rules(given.allow)
@@ -82,10 +82,10 @@ def _apply(given: options.Common, *, asks: bool, lock_timeout: float) -> int:
     async def carry_out(run: "Session") -> "list[AccountResult]":
         drafts = await planning.draw(run, desired, terms)
         if asks or (given.form == "text" and given.output is None):
-            _show(drafts, given)
+            show(drafts, given)
         return await _carry_out(run, desired, drafts, terms, asks=asks)
 
-    return _run(carry_out, settings, given, Keeping("apply", lock_timeout))
+    return conclude(carry_out, settings, given, Keeping("apply", lock_timeout))
 
 
 def _apply_saved(path: str, given: options.Common, *, lock_timeout: float, max_age: float | None) -> int:
@@ -104,16 +104,17 @@ def _apply_saved(path: str, given: options.Common, *, lock_timeout: float, max_a
         done = await run.fleet.apply_saved(saved.accounts, rules | set(saved.allow), run.progress)
         return [*done, *map(left_out, saved.left_out)]
 
-    return _run(carry_out, settings, given, Keeping("apply PLANFILE", lock_timeout))
+    return conclude(carry_out, settings, given, Keeping("apply PLANFILE", lock_timeout))
 
 
-def _run(
+def conclude(
     carry_out: "Callable[[Session], Awaitable[list[AccountResult]]]",
     settings: "Settings",
     given: options.Common,
-    keeping: "Keeping",
+    keeping: "Keeping | None",
+    remark: "Callable[[Result], str]" = lambda _: "",
 ) -> int:
-    """Carry out, tell the result; the exit status."""
+    """Carry out, tell the result and, where it is told as text, what there is to remark on it; the exit status."""
     from worker.cli import session
     from worker.cli.status import of_result
 
@@ -124,7 +125,7 @@ def _run(
         unnoted = await run.finish(result)
         run.log.info("run.finished", outcome=result.outcome, counts=session.total(result.accounts))
         run.progress.finish()
-        _print(result, given)
+        _print(result, given, remark)
         if unnoted is not None:
             raise unnoted
         return of_result(result)
@@ -132,7 +133,8 @@ def _run(
     return session.run(verb, settings, no_color=given.no_color, progress=True, keeping=keeping)
 
 
-def _terminal() -> bool:
+def terminal() -> bool:
+    """Whether there is somebody to ask."""
     return sys.stdin is not None and sys.stdin.isatty()
 
 
@@ -167,12 +169,12 @@ def _check_endpoints(path: str, saved: "SavedPlan", settings: "Settings") -> Non
             )
 
 
-def _show(drafts: "Sequence[Draft]", given: options.Common) -> None:
+def show(drafts: "Sequence[Draft]", given: options.Common) -> None:
+    """Show what is going to be done: on stdout, or where that is the result document's, on stderr."""
     plan = planning.document(drafts)
     if given.form == "text" and given.output is None:
         planning.show(plan, given)
     else:
-        # stdout is the result document's
         from worker.render import text
 
         click.echo(text.plan(plan, color=False), err=True)
@@ -181,16 +183,21 @@ def _show(drafts: "Sequence[Draft]", given: options.Common) -> None:
 async def _carry_out(
     run: "Session", desired: "Sequence[DesiredAccount]", drafts: "Sequence[Draft]", terms: "Terms", *, asks: bool
 ) -> "list[AccountResult]":
-    writes = sum(len(draft.plan.writes) for draft in drafts if not draft.plan.refusals)
-    if writes and asks and not await _agreed(run):
-        declined = run.fleet.interrupted or Declined("nobody said yes; nothing was written")
+    writes = pending(drafts)
+    declined = await ask(run) if writes and asks else None
+    if declined is not None:
         return await run.fleet.decline(desired, drafts, terms, declined)
     run.progress.expect(writes)
     return await run.fleet.apply(desired, drafts, terms, run.progress)
 
 
-async def _agreed(run: "Session") -> bool:
-    """Ask, without keeping the loop from hearing a signal."""
+def pending(drafts: "Sequence[Draft]") -> int:
+    """How many writes the rules let through."""
+    return sum(len(draft.plan.writes) for draft in drafts if not draft.plan.refusals)
+
+
+async def ask(run: "Session") -> WorkerError | None:
+    """Ask whether to go on, without keeping the loop from hearing a signal; None for a yes, otherwise why not."""
     loop = asyncio.get_running_loop()
     click.echo(f"Apply these changes? Only {_YES!r} goes on: ", nl=False, err=True)
     answer: asyncio.Future[str] = loop.create_future()
@@ -205,7 +212,9 @@ async def _agreed(run: "Session") -> bool:
     if not said.endswith("\n"):
         # the end of input left the cursor behind the question
         click.echo(err=True)
-    return said.strip().lower() == _YES
+    if said.strip().lower() == _YES:
+        return None
+    return run.fleet.interrupted or Declined("nobody said yes; nothing was written")
 
 
 def _read_line(answer: "asyncio.Future[str]") -> None:
@@ -213,7 +222,7 @@ def _read_line(answer: "asyncio.Future[str]") -> None:
         answer.set_result(sys.stdin.readline())
 
 
-def _print(result: "Result", given: options.Common) -> None:
+def _print(result: "Result", given: options.Common, remark: "Callable[[Result], str]") -> None:
     from worker.cli.session import Page, emit
     from worker.render import documents, text
 
@@ -221,4 +230,4 @@ def _print(result: "Result", given: options.Common) -> None:
         emit(documents.encode(result), given.output)
     else:
         page = Page.of(no_color=given.no_color, output=given.output)
-        emit(text.result(result, color=page.color, width=page.width), given.output)
+        emit(text.result(result, color=page.color, width=page.width) + remark(result), given.output)

@@ -4,7 +4,7 @@ import getpass
 import os
 import socket
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Final
@@ -14,17 +14,22 @@ import msgspec
 from platformdirs import user_state_path
 
 from worker import __version__
-from worker.errors import LedgerError
+from worker.errors import LedgerError, UsageError
+from worker.history import RunStory
 from worker.ledger import Ledger, Nothing, Run, recollection
+from worker.ledger.history import runs_named, story
+from worker.ledger.reading import reading
 from worker.model import DesiredAccount, Memory
 from worker.render.documents import encodable
 from worker.settings import Settings
 
-__all__ = ["Keeping", "committed", "glance", "ledger_path"]
+__all__ = ["Keeping", "committed", "glance", "ledger_path", "recorded"]
 
 _GIT_SECONDS: Final = 5.0
 """How long git may take to tell a commit; without an answer the revision is the file's hash alone."""
 _MEGABYTE: Final = 1 << 20
+_NAMED: Final = 5
+"""Runs that a message names when what was asked for is none or several."""
 
 
 class Keeping(msgspec.Struct, frozen=True):
@@ -77,6 +82,30 @@ def glance(settings: Settings) -> Nothing:
 @cache
 def _warn(told: str) -> None:
     click.echo(f"warning: {told}; this plan does not say why numbers differ", err=True)
+
+
+def recorded(settings: Settings, name: str, *, account: str | None = None, phone: str | None = None) -> RunStory:
+    """The run whose id is `name` or begins with it, in full, or as far as an account or a number is concerned.
+
+    Raises:
+        UsageError: there is none, or there are several.
+        LedgerError: the ledger cannot be read.
+    """
+    path = ledger_path(settings)
+    with reading(path) as connection:
+        if connection is None:
+            raise UsageError(f"there is no run {name!r}: there is no ledger yet at {path}")
+        found = runs_named(connection, name, _NAMED + 1)
+        if len(found) == 1:
+            return story(connection, found[0], account=account, phone=phone)
+        if found:
+            raise UsageError(f"several runs begin with {name!r}: {_listed(found)}; give more of the id")
+        there = runs_named(connection, "", _NAMED + 1)
+    raise UsageError(f"there is no run {name!r}; there {f'are {_listed(there)}' if there else 'are none yet'}")
+
+
+def _listed(runs: Sequence[str]) -> str:
+    return ", ".join(runs[:_NAMED]) + (" and more (senderid history)" if len(runs) > _NAMED else "")
 
 
 def committed(accounts: Iterable[DesiredAccount]) -> tuple[DesiredAccount, ...]:

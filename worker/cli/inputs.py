@@ -21,7 +21,7 @@ from worker.policy import ALLOW_ALL, RULES, Selection
 from worker.redaction import Secrets
 from worker.settings import Settings
 
-__all__ = ["Known", "Resolver", "load_accounts", "load_settings", "read_rules", "read_selection"]
+__all__ = ["Known", "Resolver", "load_accounts", "load_settings", "read_phone", "read_rules", "read_selection"]
 
 _DEFAULT_CREDENTIALS: Final = CredentialsRef(SecretRef(env="SOLAPI_API_KEY"), SecretRef(env="SOLAPI_API_SECRET"))
 _SECRET_CAP: Final = 4096
@@ -77,7 +77,8 @@ def read_selection(only: Sequence[str], exclude: Sequence[str], accounts: Collec
         UsageError: what is not a number, or one to be looked at alone that no file lists.
     """
     selection = Selection(
-        frozenset(_phone("--only", text) for text in only), frozenset(_phone("--exclude", text) for text in exclude)
+        frozenset(read_phone("--only", text) for text in only),
+        frozenset(read_phone("--exclude", text) for text in exclude),
     )
     for phone in sorted(selection.only):
         if not any(phone in account.numbers for account in accounts):
@@ -166,7 +167,12 @@ def _resolve(reference: SecretRef, what: str) -> str:
     return text
 
 
-def _phone(option: str, text: str) -> str:
+def read_phone(option: str, text: str) -> str:
+    """The digits of a number that an option names, in any spelling.
+
+    Raises:
+        UsageError: it is no number.
+    """
     try:
         return normalise(text)
     except ValueError as error:

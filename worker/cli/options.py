@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 import click
 from msgspec import Struct
 
-__all__ = ["DURATION", "Common", "common", "document", "files", "lock_timeout", "logging", "settings"]
+__all__ = ["DURATION", "Common", "allow", "common", "document", "files", "lock_timeout", "logging", "settings"]
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 Decorator = Callable[[Decorated], Decorated]
@@ -70,7 +70,7 @@ _selection: Final = _all(
     click.option("--exclude", metavar="PHONE", multiple=True, help="All but this number. Repeatable."),
 )
 
-_allow: Final = click.option(
+allow: Final = click.option(
     "--allow",
     metavar="RULE",
     multiple=True,
@@ -94,8 +94,8 @@ logging: Final = _all(
     ),
 )
 
-common: Final = _all(files, settings, _accounts, _selection, _allow, document, logging)
-"""What `plan` and `apply` share."""
+common: Final = _all(files, settings, _accounts, _selection, allow, document, logging)
+"""What `plan`, `apply` and `drift` share."""
 
 
 lock_timeout: Final = click.option(
@@ -108,14 +108,14 @@ lock_timeout: Final = click.option(
 
 
 class Common(Struct, frozen=True, kw_only=True):
-    """What was given of `common`."""
+    """What was given of `common`, or of a part of it."""
 
-    paths: tuple[str, ...]
     settings_path: str | None
-    accounts: tuple[str, ...]
-    only: tuple[str, ...]
-    exclude: tuple[str, ...]
-    allow: tuple[str, ...]
+    paths: tuple[str, ...] = ()
+    accounts: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
     form: str
     output: str | None
     no_color: bool

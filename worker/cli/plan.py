@@ -29,19 +29,22 @@ def command(*, out: str | None, detailed_exitcode: bool, **common: Any) -> int:
     return plan(options.Common(**common), out=out, detailed=detailed_exitcode)
 
 
-def plan(given: options.Common, *, out: str | None = None, detailed: bool = False) -> int:
-    """Plan and show; the exit status. `out` is where to save the plan, `detailed` tells pending changes from none."""
+def plan(given: options.Common, *, out: str | None = None, detailed: bool = False, drift: bool = False) -> int:
+    """Plan and show; the exit status. `out` is where to save the plan, `detailed` tells pending changes from none.
+
+    `drift` is about nothing but what is otherwise than the file says though the file was not changed.
+    """
     settings = inputs.load_settings(given.settings_path, given.overrides)
     desired = inputs.load_accounts(given.paths, given.accounts)
     selection = inputs.read_selection(given.only, given.exclude, desired)
     rules = inputs.read_rules(given.allow)
 
     from worker.cli import bookkeeping, session
-    from worker.cli.status import of_plans
+    from worker.cli.status import of_drift, of_plans
     from worker.reconcile import Terms, tell_planned
 
     desired = bookkeeping.committed(desired)
-    terms = Terms(settings.safety, selection, rules)
+    terms = Terms(settings.safety, selection, rules, drift=drift)
 
     session.check(out)
     session.check(given.output)
@@ -53,9 +56,9 @@ def plan(given: options.Common, *, out: str | None = None, detailed: bool = Fals
         made = document(drafts)
         if out is not None:
             _save(Path(out), settings, desired, drafts, terms)
-        show(made, given)
+        show(made, given, drift=drift)
         run.log.info("run.finished", counts=session.total(made.accounts))
-        return of_plans(made.accounts, detailed=detailed)
+        return of_drift(made.accounts) if drift else of_plans(made.accounts, detailed=detailed)
 
     return session.run(verb, settings, no_color=given.no_color, recall=True)
 
@@ -76,7 +79,7 @@ def document(drafts: "Sequence[Draft]") -> "Plan":
     return Plan(created_at=now(), fingerprint=fingerprint(plans), accounts=plans)
 
 
-def show(plan: "Plan", given: options.Common) -> None:
+def show(plan: "Plan", given: options.Common, *, drift: bool = False) -> None:
     """Print a plan, or write it to a file."""
     from worker.cli.session import Page, emit
     from worker.render import documents, text
@@ -85,7 +88,7 @@ def show(plan: "Plan", given: options.Common) -> None:
         emit(documents.encode(plan), given.output)
     else:
         page = Page.of(no_color=given.no_color, output=given.output)
-        emit(text.plan(plan, color=page.color, width=page.width), given.output)
+        emit(text.plan(plan, color=page.color, width=page.width, drift=drift), given.output)
 
 
 def _save(

@@ -29,7 +29,7 @@ from worker.model import AccountPlan, AccountResult, Result
 from worker.settings import Settings
 from worker.solapi.transport import Transport
 
-__all__ = ["Page", "Session", "check", "color", "emit", "now", "run", "total"]
+__all__ = ["Page", "Session", "check", "color", "emit", "now", "run", "stamp", "total"]
 
 _NARROWEST: Final = 80
 _WIDEST: Final = 120
@@ -41,8 +41,13 @@ _SIGNALS: Final = {signal.SIGINT: ExitStatus.SIGINT, signal.SIGTERM: ExitStatus.
 
 
 def now() -> str:
-    """The time as documents carry it: UTC, ISO 8601, milliseconds, Z."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """The time as documents carry it."""
+    return stamp(datetime.now(UTC))
+
+
+def stamp(moment: datetime) -> str:
+    """A moment of UTC as documents carry it: ISO 8601, milliseconds, Z."""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def color(stream: TextIO, *, no_color: bool) -> bool:

@@ -6,7 +6,7 @@ from typing import Final
 
 from worker.model import AccountPlan, Action, Result, RunOutcome, Verdict
 
-__all__ = ["ExitStatus", "of_plans", "of_result", "overall"]
+__all__ = ["ExitStatus", "of_drift", "of_plans", "of_result", "overall"]
 
 
 class ExitStatus(IntEnum):
@@ -50,6 +50,14 @@ def _gravest(found: Iterable[ExitStatus]) -> ExitStatus:
 def of_plans(plans: Iterable[AccountPlan], *, detailed: bool) -> ExitStatus:
     """The status of a plan over all its accounts; `detailed` tells pending and impossible changes from none."""
     return _gravest(_of_plan(plan, detailed=detailed) for plan in plans)
+
+
+def of_drift(plans: Iterable[AccountPlan]) -> ExitStatus:
+    """The status of plans that hold nothing but what drifted; a number that no write may mend has drifted too."""
+    found = ((plan, _of_plan(plan, detailed=True)) for plan in plans)
+    return _gravest(
+        ExitStatus.PENDING if plan.changes and status is ExitStatus.OK else status for plan, status in found
+    )
 
 
 def _of_plan(plan: AccountPlan, *, detailed: bool) -> ExitStatus:

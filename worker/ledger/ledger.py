@@ -5,7 +5,7 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from errno import EACCES
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from worker.ledger.records import AttemptState, Run, Subject
 from worker.ledger.schema import connect, connect_to_read, unusable
 from worker.model import AccountPlan, AccountResult, Memory, ObservedAccount, Outcome, RunOutcome, Status
 
-__all__ = ["Ledger", "Page", "probe"]
+__all__ = ["Ledger", "Page", "forget", "probe"]
 
 _CHECKPOINT_PAGES: Final = 4000
 """Pages of the write-ahead log that are moved into the file at once: 16 MB, so that no commit does it every moment."""
@@ -230,6 +230,25 @@ class Ledger:
 
     def _page(self, subject: Subject) -> Page:
         return Page(self._commits, self._run.id, subject, self._now)
+
+
+def forget(path: Path, before: str, *, program: str, now: Callable[[], str]) -> int:
+    """Forget the runs that ended before a time (UTC, ISO 8601, Z) and left nothing open; how many there were.
+
+    Raises:
+        LedgerError: the ledger cannot be written.
+    """
+    probe(path)
+    if not path.exists():
+        return 0
+    try:
+        with closing(connect(path, program=program, now=now)) as connection:
+            forgotten = store.prune(connection, before)
+            # a script, as one step of this frees one page
+            connection.executescript("PRAGMA incremental_vacuum")
+            return forgotten
+    except sqlite3.Error as error:
+        raise unusable(path, str(error)) from None
 
 
 def probe(path: Path) -> None:

@@ -1,33 +1,15 @@
 """What the ledger keeps, as values. Times are UTC, ISO 8601, with Z."""
 
-from enum import StrEnum
-
 from msgspec import Struct
 
+from worker.history import AttemptState, Ending
 from worker.model import CredentialsRef
 from worker.settings import Safety
 
 __all__ = ["CRASHED", "OPEN", "AttemptState", "Run", "Subject"]
 
-CRASHED = "crashed"
+CRASHED = Ending.CRASHED
 """The outcome of a run that died, in place of one of `RunOutcome`."""
-
-
-class AttemptState(StrEnum):
-    """How far one request that writes has come.
-
-    `intent` is durable before the request leaves. The answer makes it `ok`, `rejected` (not carried out) or
-    `ambiguous`; a look afterwards makes what may have been carried out `verified`, `conflict` (it found a value that
-    is neither the old one nor ours) or `lost` (it found the old one).
-    """
-
-    INTENT = "intent"
-    OK = "ok"
-    REJECTED = "rejected"
-    AMBIGUOUS = "ambiguous"
-    VERIFIED = "verified"
-    CONFLICT = "conflict"
-    LOST = "lost"
 
 
 OPEN = (AttemptState.INTENT, AttemptState.OK, AttemptState.AMBIGUOUS)

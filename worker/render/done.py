@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Final
 
+from worker.history import NumberStory
 from worker.model import AccountResult, ErrorInfo, NumberError, NumberResult, Outcome, Requests, Result, RunOutcome
 from worker.render.layout import (
     MANY,
@@ -22,9 +23,9 @@ from worker.render.layout import (
 )
 from worker.render.terminal import Paint
 
-__all__ = ["result"]
+__all__ = ["MARKS", "error_text", "number_row", "requests_text", "result"]
 
-_DONE: Final = {
+MARKS: Final = {
     Outcome.FAILED: Mark("x", "failed", "red"),
     Outcome.CONFLICT: Mark("x", "conflict", "red"),
     Outcome.UNVERIFIED: Mark("?", "unverified", "yellow"),
@@ -56,7 +57,7 @@ _ENDED: Final = {
 
 _GRAVEST_FIRST: Final = tuple(reversed(RunOutcome))
 
-_ORDER: Final = tuple(_DONE)
+_ORDER: Final = tuple(MARKS)
 
 _KINDS: Final[tuple[Callable[[NumberResult], object], ...]] = (
     lambda number: number.error,
@@ -90,14 +91,14 @@ def _done(account: AccountResult, paint: Paint, columns: int) -> Iterator[str]:
     word, style = _ENDED[account.outcome]
     known = header(account.account, account.account_id, paint, columns - len(f": {word}"))
     yield f"{known}: {paint(style, word.lower())}"
-    yield from indented(_tally(account.counts) + _took(account.requests), columns, "  ", "  ")
+    yield from indented(_tally(account.counts) + requests_text(account.requests), columns, "  ", "  ")
     if account.error is not None and not account.refusals:
-        yield from indented(_told(account.error), columns, "  ", "    ", lambda line: paint("red", line))
+        yield from indented(error_text(account.error), columns, "  ", "    ", lambda line: paint("red", line))
     groups = _grouped(account.numbers)
     if groups:
         yield ""
     yield from render_groups(
-        [Group.of(_DONE[some[0].outcome], some, _number, _advice(some, account.error)) for some in groups],
+        [Group.of(MARKS[some[0].outcome], some, number_row, _advice(some, account.error)) for some in groups],
         paint,
         columns,
     )
@@ -118,7 +119,8 @@ def _by(kind: Callable[[NumberResult], object], numbers: Sequence[NumberResult])
     return found.values()
 
 
-def _number(number: NumberResult) -> Row:
+def number_row(number: NumberResult | NumberStory) -> Row:
+    """A number with what became of it, or what it was to become."""
     if number.outcome is Outcome.CHANGED:
         return Row(number.phone, f"{number.before} → {number.after}")
     if number.action is None:
@@ -128,7 +130,7 @@ def _number(number: NumberResult) -> Row:
     return Row(number.phone, apart(number.after, number.desired))
 
 
-def _unseen(number: NumberResult) -> bool:
+def _unseen(number: NumberResult | NumberStory) -> bool:
     """Whether nobody knows what the number has now. Of a conflict without a status it is known: the number is gone."""
     return number.after is None and number.before is not None and number.outcome is not Outcome.CONFLICT
 
@@ -143,7 +145,7 @@ def _advice(numbers: Sequence[NumberResult], above: ErrorInfo | None) -> str:
     others = f" ({count(len(errors) - 1, 'other reason')}: --format json)" if len(errors) > 1 else ""
     if outcome not in _NEXT:
         return error.message + others
-    told = f"{_told(error)}{others}."
+    told = f"{error_text(error)}{others}."
     if "plan again" in error.message:
         return told
     if outcome is Outcome.FAILED and any(map(_unseen, numbers)):
@@ -151,12 +153,14 @@ def _advice(numbers: Sequence[NumberResult], above: ErrorInfo | None) -> str:
     return f"{told} {_NEXT[outcome]}"
 
 
-def _told(error: ErrorInfo | NumberError) -> str:
+def error_text(error: ErrorInfo | NumberError) -> str:
+    """What went wrong, without a full stop."""
     status = f" ({error.http_status})" if isinstance(error, NumberError) and error.http_status else ""
     return f"{error.code}{status}: {error.message}".rstrip(".")
 
 
-def _took(requests: Requests) -> str:
+def requests_text(requests: Requests) -> str:
+    """How many requests it took, in parentheses behind a blank; nothing where there were none."""
     told = ", ".join(
         part
         for number, part in (
@@ -172,7 +176,7 @@ def _took(requests: Requests) -> str:
 def _tally(found: dict[Outcome, int], *, quiet: bool = True) -> str:
     told = counts(
         (found.get(outcome, 0), mark.word)
-        for outcome, mark in _DONE.items()
+        for outcome, mark in MARKS.items()
         if quiet or outcome is not Outcome.UNCHANGED
     )
     return told or "no numbers"
@@ -187,8 +191,8 @@ def _result_closing(result: Result, paint: Paint, columns: int) -> Iterator[str]
     word, style = _ENDED[result.outcome]
     took = datetime.fromisoformat(result.finished_at) - datetime.fromisoformat(result.started_at)
     told = counts(
-        (total[outcome], _DONE[outcome].word)
-        for outcome in sorted(_DONE, key=lambda outcome: outcome is not Outcome.CHANGED)
+        (total[outcome], MARKS[outcome].word)
+        for outcome in sorted(MARKS, key=lambda outcome: outcome is not Outcome.CHANGED)
     )
     closing = f"{word}: {told or 'no numbers'}. {count(sent, 'request')} in {took.total_seconds():,.1f} s."
     first, *others = indented(closing, columns, "", "  ")

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from worker.model import AccountPlan, Action, Change, ErrorInfo, Plan, Verdict
+from worker.model import AccountPlan, Action, Cause, Change, ErrorInfo, Plan, Verdict
 from worker.render.layout import (
     Group,
     Mark,
@@ -37,8 +37,11 @@ _PLANNED: Final = {
 }
 
 
-def plan(plan: Plan, *, color: bool, width: int = 80) -> str:
-    """A plan in `width` columns, ended by a newline. Without `color` it holds no escape code."""
+def plan(plan: Plan, *, color: bool, width: int = 80, drift: bool = False) -> str:
+    """A plan in `width` columns, ended by a newline. Without `color` it holds no escape code.
+
+    A plan of `drift` is one that leaves out what the file itself changed.
+    """
     paint = Paint(color=color)
     readable = [account for account in plan.accounts if account.error is None]
     busy = [account for account in readable if account.changes or account.refusals]
@@ -57,7 +60,7 @@ def plan(plan: Plan, *, color: bool, width: int = 80) -> str:
         is_are = "is" if len(quiet) == 1 else "are"
         told = f"{count(len(quiet), 'account')} {is_are} as desired: {names(quiet)}"
         lines += [*indented(told, width, "", "  "), ""]
-    lines += _plan_closing(plan, paint, width)
+    lines += _plan_closing(plan, paint, width, drift=drift)
     return "\n".join(lines) + "\n"
 
 
@@ -77,10 +80,18 @@ def _planned(account: AccountPlan, paint: Paint, columns: int) -> Iterator[str]:
 
 
 def _change(change: Change) -> Row:
-    words = (" ".join(text.split()) for text in (change.note, change.owner) if text)
+    words = (" ".join(text.split()) for text in (_cause(change), change.note, change.owner) if text)
     remark = " · ".join(safe(text, _NOTE_COLUMNS) for text in words if text)
     what = f"{change.observed} → {change.desired}" if change.action.writes else apart(change.observed, change.desired)
     return Row(change.phone, what, remark)
+
+
+def _cause(change: Change) -> str:
+    """That someone else changed the number, where it is known; nothing of what the file changed."""
+    if change.cause not in {Cause.EXTERNAL_DRIFT, Cause.BOTH}:
+        return ""
+    when = f" on {change.since[:10]} {change.since[11:16]} UTC" if change.since else ""
+    return f"changed outside{when}" + (", and in the file" if change.cause is Cause.BOTH else "")
 
 
 def _errors(found: Sequence[tuple[str, ErrorInfo]], paint: Paint, columns: int) -> Iterator[str]:
@@ -112,7 +123,7 @@ def _summary(found: dict[Action, int], *, quiet: bool = True) -> str:
     return told or "no numbers"
 
 
-def _plan_closing(plan: Plan, paint: Paint, columns: int) -> Iterator[str]:
+def _plan_closing(plan: Plan, paint: Paint, columns: int, *, drift: bool) -> Iterator[str]:
     """What it comes to, and what stands in its way, each on a line of its own."""
     total = Counter[Action]()
     for account in plan.accounts:
@@ -123,7 +134,7 @@ def _plan_closing(plan: Plan, paint: Paint, columns: int) -> Iterator[str]:
         which = "the account could not" if failed == 1 else f"none of the {failed:,} accounts could"
         yield from indented(f"No plan: {which} be read.", columns, "", "  ", lambda line: paint("bold", line))
         return
-    yield from indented(_total(total), columns, "", "  ", lambda line: paint("bold", line))
+    yield from indented(_total(total, drift=drift), columns, "", "  ", lambda line: paint("bold", line))
     if refused:
         none = failed + refused == len(plan.accounts)
         yield paint("red", f"Refused: {'nothing will be written' if none else count(refused, 'account')}.")
@@ -131,7 +142,7 @@ def _plan_closing(plan: Plan, paint: Paint, columns: int) -> Iterator[str]:
         yield paint("red", f"Could not be read: {count(failed, 'account')}.")
 
 
-def _total(total: Counter[Action]) -> str:
+def _total(total: Counter[Action], *, drift: bool) -> str:
     others = counts(
         (
             (total[Action.BLOCKED] + total[Action.MISSING], "cannot converge"),
@@ -141,9 +152,12 @@ def _total(total: Counter[Action]) -> str:
     )
     same = total[Action.UNCHANGED]
     if not total.total():
-        return "No changes. There are no numbers."
+        return f"No {'drift' if drift else 'changes'}. There are no numbers."
     if total[Action.ACTIVATE] or total[Action.DEACTIVATE]:
         writes = f"{total[Action.ACTIVATE]:,} to activate, {total[Action.DEACTIVATE]:,} to deactivate"
-        return f"Plan: {writes}{', ' + others if others else ''}. {same:,} unchanged."
+        return f"{'Drift' if drift else 'Plan'}: {writes}{', ' + others if others else ''}. {same:,} unchanged."
     is_are = "is" if same == 1 else "are"
-    return f"No changes{': ' + others if others else ''}. {count(same, 'number')} {is_are} as desired."
+    as_desired = f"{count(same, 'number')} {is_are} as desired."
+    if drift:
+        return f"Drift: {others}. {as_desired}" if others else f"No drift. {as_desired}"
+    return f"No changes{': ' + others if others else ''}. {as_desired}"

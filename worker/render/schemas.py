@@ -10,25 +10,33 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
+from worker.history import History
 from worker.model import Plan, Result, Status, Unmanaged
 from worker.render.loglines import LogLine
 from worker.settings import ENDPOINTS, Settings
 
 __all__ = ["NAMES", "schema"]
 
-NAMES: Final = ("desired", "settings", "plan", "result", "log")
+NAMES: Final = ("desired", "settings", "plan", "result", "history", "log")
 
 _TITLES: Final = {
     "desired": "Desired state of the sender numbers of one account",
     "settings": "Settings of a run",
     "plan": "What it would take to bring accounts to their desired state",
     "result": "What became of every number in a run",
+    "history": "What the ledger tells of runs",
     "log": "One log line",
 }
 
-_TYPES: Final[dict[str, type[Struct]]] = {"settings": Settings, "plan": Plan, "result": Result, "log": LogLine}
+_TYPES: Final[dict[str, type[Struct]]] = {
+    "settings": Settings,
+    "plan": Plan,
+    "result": Result,
+    "history": History,
+    "log": LogLine,
+}
 
-_WRITTEN: Final = frozenset({"plan", "result"})
+_WRITTEN: Final = frozenset({"plan", "result", "history"})
 """What is written by the worker alone, and always with every field."""
 
 _LARGEST: Final = 999_999_999

@@ -1,0 +1,118 @@
+"""What drifted, and why, judged against a sandbox that somebody else changes."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from tests.e2e.conftest import Command, Served
+from worker.render.schemas import schema
+from worker.sandbox import SandboxAccount
+
+A, B, C, D = "01000000001", "01000000002", "0223456789", "15881234"
+WHEN = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
+Serve = Callable[..., Served]
+
+
+@pytest.fixture
+def account() -> SandboxAccount:
+    """Four numbers in the status that the file wants, but for two."""
+    return SandboxAccount.of({A: "INACTIVE", B: "ACTIVE", C: "ACTIVE", D: "ACTIVE"})
+
+
+@pytest.fixture
+def served(serve: Serve, account: SandboxAccount, command: Command) -> Served:
+    """That account, after an apply that wrote A and B."""
+    served = serve(account)
+    command.at(served.sandbox, account)
+    _want(command, {A: "ACTIVE", B: "INACTIVE", C: "ACTIVE"})
+    assert command("apply", "-y", "-f", "main.yaml").returncode == 0
+    served.sandbox.wire.clear()
+    return served
+
+
+def _want(command: Command, statuses: dict[str, str], more: str = "") -> None:
+    numbers = "".join(f"  {phone}: {status}\n" for phone, status in statuses.items())
+    command.write("main.yaml", f"version: 1\n{more}numbers:\n{numbers}")
+
+
+def _drift(command: Command, status: int, *arguments: str) -> dict[str, Any]:
+    """What drifted, by number, of a document that keeps to the schema of plans."""
+    done = command("drift", "-f", "main.yaml", "--format", "json", *arguments)
+    assert done.returncode == status, done.stderr
+    document = json.loads(done.stdout)
+    assert list(Draft202012Validator(schema("plan")).iter_errors(document)) == []
+    return {change["phone"]: change for change in document["accounts"][0]["changes"]}
+
+
+def test_nothing_drifted(command: Command, served: Served) -> None:
+    """As it was applied it is 0, in one read; a number that no file lists is not ours to drift."""
+    assert _drift(command, 0) == {}
+    assert [request.method for request in served.sandbox.wire] == ["GET"]
+    assert "No drift. 3 numbers are as desired." in command("drift", "-f", "main.yaml").stdout
+
+
+@pytest.mark.usefixtures("served")
+def test_a_change_of_the_file_is_no_drift(command: Command) -> None:
+    """What differs because the file was edited is the business of plan, which knows the cause and has no remark."""
+    _want(command, {A: "INACTIVE", B: "INACTIVE", C: "ACTIVE"})
+    assert _drift(command, 0) == {}
+    done = command("plan", "-f", "main.yaml", "--format", "json")
+    causes = {change["phone"]: change["cause"] for change in json.loads(done.stdout)["accounts"][0]["changes"]}
+    assert causes[A] == "config_change"
+    assert "outside" not in command("plan", "-f", "main.yaml").stdout
+    lines = [json.loads(line) for line in command("drift", "-f", "main.yaml").stderr.splitlines()]
+    assert A not in [line.get("phone") for line in lines]
+
+
+def test_a_change_outside_is_drift_with_its_time(command: Command, served: Served, account: SandboxAccount) -> None:
+    """A number that someone switched is told with when, and plan remarks on it too."""
+    account.switch(A, "INACTIVE", WHEN)
+    change = _drift(command, 2)[A]
+    assert (change["cause"], change["since"]) == ("external_drift", "2026-11-20T09:00:00Z")
+    for verb in ("drift", "plan"):
+        assert "changed outside on 2026-11-20 09:00 UTC" in command(verb, "-f", "main.yaml").stdout
+    assert served.writes == []
+
+
+@pytest.mark.usefixtures("served")
+def test_both_changed(command: Command, account: SandboxAccount) -> None:
+    """Where the file and the account were changed, to different statuses, it is drift too, and told as both."""
+    _want(command, {A: "INACTIVE", B: "INACTIVE", C: "ACTIVE"})
+    account.switch(A, "PENDING", WHEN)
+    assert _drift(command, 3)[A]["cause"] == "both"
+    assert "changed outside on 2026-11-20 09:00 UTC, and in the file" in command("drift", "-f", "main.yaml").stdout
+
+
+@pytest.mark.usefixtures("served")
+def test_what_no_run_wrote_is_shown(command: Command, account: SandboxAccount) -> None:
+    """Of a number that the ledger does not know nobody can say why it differs: it is shown, without a cause."""
+    account.switch(C, "INACTIVE")
+    assert _drift(command, 2)[C]["cause"] is None
+    (command.folder / "state/senderid/ledger.db").unlink()
+    _want(command, {A: "INACTIVE", B: "INACTIVE", C: "ACTIVE"})
+    assert set(_drift(command, 2)) == {A, C}
+
+
+@pytest.mark.usefixtures("served")
+def test_a_protected_number_has_drifted_too(command: Command, account: SandboxAccount) -> None:
+    """Nothing may write it, and yet somebody should know."""
+    account.switch(C, "INACTIVE")
+    _want(command, {A: "ACTIVE", B: "INACTIVE", C: "{status: ACTIVE, protected: true}"})
+    assert _drift(command, 2)[C]["action"] == "protected"
+    assert "Drift: 1 protected. 2 numbers are as desired." in command("drift", "-f", "main.yaml").stdout
+
+
+@pytest.mark.usefixtures("served")
+def test_what_a_rule_would_refuse_to_undo(command: Command) -> None:
+    """Only what drifted counts for the safety rules, and an account that cannot be read is an error."""
+    _want(command, {A: "INACTIVE", B: "INACTIVE", C: "INACTIVE", D: "INACTIVE"}, "safety: {max_deactivations: 1}\n")
+    assert command("plan", "-f", "main.yaml").returncode == 4
+    assert set(_drift(command, 4)) == {C, D}
+    assert set(_drift(command, 2, "--allow", "all")) == {C, D}
+    assert set(_drift(command, 2, "--only", D)) == {D}
+    command.environment["SOLAPI_API_SECRET"] = "another"
+    assert command("drift", "-f", "main.yaml").returncode == 1

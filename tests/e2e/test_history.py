@@ -1,0 +1,200 @@
+"""What the ledger tells afterwards, of runs that ended and of one that was killed."""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from tests.e2e.conftest import Command, Served
+from worker.render.schemas import schema
+from worker.sandbox import Fault, SandboxAccount
+
+A, B, C = "01000000001", "01000000002", "0223456789"
+Serve = Callable[..., Served]
+
+
+def _file(**statuses: str) -> str:
+    numbers = "".join(f"  {phone[1:]}: {status}\n" for phone, status in statuses.items())
+    return f"version: 1\naccount: main\nnumbers:\n{numbers}"
+
+
+def _told(command: Command, *arguments: str) -> Any:
+    """The document of `history`, which keeps to its schema."""
+    done = command("history", "--format", "json", *arguments)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert list(Draft202012Validator(schema("history")).iter_errors(document)) == []
+    return document
+
+
+@pytest.fixture
+def account() -> SandboxAccount:
+    """Three numbers, one of them INACTIVE."""
+    return SandboxAccount.of({A: "INACTIVE", B: "ACTIVE", C: "ACTIVE"})
+
+
+@pytest.fixture
+def served(serve: Serve, account: SandboxAccount, command: Command) -> Served:
+    """That account, and a file that wants two changes."""
+    served = serve(account)
+    command.at(served.sandbox, account).write("main.yaml", _file(_01000000001="ACTIVE", _01000000002="INACTIVE"))
+    return served
+
+
+def _apply(command: Command, *arguments: str) -> Any:
+    done = command("apply", "-y", "-f", "main.yaml", "--format", "json", *arguments)
+    return json.loads(done.stdout)
+
+
+def test_without_a_ledger_the_history_is_empty(command: Command) -> None:
+    """Before the first run there is nothing to tell, which is no error; a run by name is then wrong usage."""
+    assert _told(command) == {"schema": "senderid.history/v1", "total": 0, "runs": []}
+    done = command("history")
+    assert (done.returncode, done.stdout) == (0, "No runs.\n")
+    assert "no ledger yet" in done.stderr
+    assert command("history", "2026").returncode == 64
+    assert command("history", "--prune-older-than", "1d").stdout == "0 runs forgotten.\n"
+    assert not (command.folder / "state/senderid/ledger.db").exists()
+
+
+def test_an_apply_is_told_as_a_row_and_in_full(command: Command, served: Served) -> None:
+    """The table names the run; the run in full has who, where, by which file, each number and each attempt."""
+    served.sandbox.script(A, "PUT", [Fault.UNAVAILABLE])
+    result = _apply(command)
+    table = command("history").stdout
+    assert table.startswith("WHEN (UTC)")
+    assert result["run_id"] in table
+    assert "2 changed" in table
+
+    document = _told(command, result["run_id"][:16])
+    (run,) = document["runs"]
+    (account,) = run["accounts"]
+    numbers = {number["phone"]: number for number in account["numbers"]}
+    assert (run["run_id"], run["command"], run["outcome"]) == (result["run_id"], "apply", "converged")
+    assert run["settings"]["endpoint"] == served.sandbox.url
+    assert (account["source"], len(account["sha256"]), account["settled"]) == ("main.yaml", 64, True)
+    assert (numbers[A]["before"], numbers[A]["after"], numbers[A]["outcome"]) == ("INACTIVE", "ACTIVE", "changed")
+    states = [(attempt["state"], (attempt["error"] or {}).get("http_status")) for attempt in numbers[A]["attempts"]]
+    assert states == [("verified", 503), ("verified", None)]
+    assert sum(len(number["attempts"]) for number in numbers.values()) == len(served.writes)
+
+    shown = command("history", result["run_id"]).stdout
+    assert f"Run {result['run_id']}: converged" in shown
+    assert "+ changed  010-0000-0001  INACTIVE → ACTIVE" in shown
+    assert "attempt 1 at" in shown
+    assert "verified" in shown
+
+
+def test_a_killed_run_is_unfinished_and_then_crashed(command: Command, serve: Serve) -> None:
+    """After kill -9 the run is told as unfinished; once the next apply has settled it, each number has an outcome."""
+    account = SandboxAccount.of({f"0100000{n:04}": "INACTIVE" for n in range(30)})
+    served = serve(account, rate_limit=None)
+    numbers = "".join(f"  {phone}: ACTIVE\n" for phone in account.statuses)
+    command.at(served.sandbox, account).write("main.yaml", f"version: 1\nnumbers:\n{numbers}")
+    command.environment["SENDERID_RATE_LIMIT__WRITES"] = "5"
+    with command.popen("apply", "-y", "-f", "main.yaml") as process:
+        deadline = time.monotonic() + 20
+        while len(served.writes) < 5 and time.monotonic() < deadline:
+            pass
+        process.kill()
+        process.communicate(timeout=10)
+    (unfinished,) = _told(command)["runs"]
+    assert (unfinished["outcome"], unfinished["finished_at"]) == ("unfinished", None)
+    assert "died" in command("history", unfinished["run_id"]).stdout
+    refused = command("rollback", "-y", unfinished["run_id"])
+    assert (refused.returncode, "senderid apply" in refused.stderr) == (64, True)
+
+    command.environment["SENDERID_RATE_LIMIT__WRITES"] = "1000"
+    assert _apply(command)["outcome"] == "converged"
+    resumed, crashed = _told(command)["runs"]
+    assert (resumed["outcome"], crashed["outcome"]) == ("converged", "crashed")
+    (told,) = _told(command, unfinished["run_id"])["runs"][0]["accounts"]
+    outcomes = [number["outcome"] for number in told["numbers"]]
+    assert (len(outcomes), None in outcomes) == (30, False)
+    assert outcomes.count("changed") + resumed["counts"]["changed"] == 30
+    assert _told(command, "--outcome", "crashed")["total"] == 1
+
+    undone = command("rollback", "-y", crashed["run_id"], "--allow", "all", "--format", "json")
+    assert undone.returncode == 0
+    inactive = [phone for phone, status in account.statuses.items() if status == "INACTIVE"]
+    assert len(inactive) == outcomes.count("changed")
+
+
+@pytest.mark.usefixtures("served")
+def test_the_story_of_one_number(command: Command) -> None:
+    """--phone, in any spelling, tells each change of one number over all runs, newest first, and of no other number."""
+    _apply(command)
+    command.write("main.yaml", _file(_01000000001="INACTIVE"))
+    _apply(command)
+    document = _told(command, "--phone", "+82 10-0000-0001")
+    changes = [
+        (number["phone"], number["before"], number["after"], len(number["attempts"]))
+        for run in document["runs"]
+        for account in run["accounts"]
+        for number in account["numbers"]
+    ]
+    assert changes == [(A, "ACTIVE", "INACTIVE", 1), (A, "INACTIVE", "ACTIVE", 1)]
+    shown = command("history", "--phone", A).stdout
+    assert shown.index("ACTIVE → INACTIVE") < shown.index("INACTIVE → ACTIVE")
+    assert "2 runs with 010-0000-0001." in shown
+    assert command("history", "--phone", "010").returncode == 64
+
+
+@pytest.mark.usefixtures("served")
+def test_filters_and_limits(command: Command) -> None:
+    """Account, outcome, time and limit choose runs; the total tells how many there are beyond those shown."""
+    first = _apply(command)["run_id"]
+    command.write("main.yaml", _file(_01000000001="INACTIVE", _0223456789="INACTIVE"))
+    refused = _apply(command)["run_id"]
+
+    def ids(*arguments: str) -> list[str]:
+        return [run["run_id"] for run in _told(command, *arguments)["runs"]]
+
+    assert ids() == [refused, first]
+    assert ids("--account", "main", "--outcome", "refused") == [refused]
+    assert ids("--account", "other") == []
+    assert ids("--since", "1h") == [refused, first]
+    assert ids("--since", "2100-01-01") == []
+    assert ids("--since", "999999w") == [refused, first]
+    assert ids("--since", "2000-01-01T09:00+09:00", "--limit", "1") == [refused]
+    assert _told(command, "--limit", "1")["total"] == 2
+    assert "1 of 2 runs. All of them: --limit 0" in command("history", "--limit", "1").stdout
+    assert command("history", "--since", "yesterday").returncode == 64
+    assert command("history", "--limit", "-1").returncode == 64
+    assert command("history", first, "--outcome", "failed").returncode == 64
+
+
+@pytest.mark.usefixtures("served")
+def test_a_run_that_is_not_there_or_not_one(command: Command) -> None:
+    """An unknown run and a beginning of several are wrong usage, each with the runs there are."""
+    runs = [_apply(command)["run_id"], _apply(command)["run_id"]]
+    for name in ("nothing", "20"):
+        done = command("history", name)
+        assert done.returncode == 64
+        assert all(run in done.stderr for run in runs)
+
+
+def test_pruning_forgets_old_runs_and_shrinks_the_file(command: Command, served: Served) -> None:
+    """Runs that ended before the time are gone, what was written is still known, and a filter does not go with it."""
+    _apply(command)
+    assert command("history", "--prune-older-than", "1d").stdout == "0 runs forgotten.\n"
+    assert command("history", "--prune-older-than", "1d", "--account", "main").returncode == 64
+    assert command("history", "--prune-older-than", "0s").stdout == "1 run forgotten.\n"
+    assert _told(command)["total"] == 0
+    assert command("history").stdout == "No runs.\n"
+    (account,) = served.sandbox.accounts.values()
+    account.switch(A, "INACTIVE")
+    drift = json.loads(command("drift", "-f", "main.yaml", "--format", "json").stdout)
+    assert drift["accounts"][0]["changes"][0]["cause"] == "external_drift"
+
+
+def test_a_damaged_ledger_is_told(command: Command) -> None:
+    """A ledger that cannot be read is an error, with what to do."""
+    command.write("state/senderid/ledger.db", b"no ledger")
+    for arguments in (("history",), ("history", "x"), ("history", "--prune-older-than", "1d"), ("rollback", "-y", "x")):
+        done = command(*arguments)
+        assert done.returncode == 1
+        assert "SENDERID_LEDGER__PATH" in done.stderr

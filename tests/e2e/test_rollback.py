@@ -1,0 +1,202 @@
+"""Undoing a run, judged by what the sandbox has afterwards."""
+
+import json
+import os
+import pty
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from tests.e2e.conftest import Command, Served
+from worker.render.schemas import schema
+from worker.sandbox import SandboxAccount
+
+A, B, C, D = "01000000001", "01000000002", "0223456789", "15881234"
+BEFORE = {A: "INACTIVE", B: "ACTIVE", C: "ACTIVE", D: "ACTIVE"}
+AFTER = BEFORE | {A: "ACTIVE", B: "INACTIVE"}
+Serve = Callable[..., Served]
+
+
+@pytest.fixture
+def account() -> SandboxAccount:
+    """Four numbers, one of them INACTIVE."""
+    return SandboxAccount.of(BEFORE)
+
+
+@pytest.fixture
+def served(serve: Serve, account: SandboxAccount, command: Command) -> Served:
+    """That account, and a file that wants two changes."""
+    served = serve(account)
+    command.at(served.sandbox, account).write("main.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE, {B}: INACTIVE}}\n")
+    return served
+
+
+def _apply(command: Command, *arguments: str) -> str:
+    done = command("apply", "-y", "-f", "main.yaml", "--format", "json", *arguments)
+    run: str = json.loads(done.stdout)["run_id"]
+    return run
+
+
+def _rolled_back(command: Command, *arguments: str, status: int = 0) -> Any:
+    """The document of a rollback that ends with a status, which keeps to the schema of results."""
+    done = command("rollback", "-y", "--format", "json", *arguments)
+    assert done.returncode == status, done.stderr
+    document = json.loads(done.stdout)
+    assert list(Draft202012Validator(schema("result")).iter_errors(document)) == []
+    return document
+
+
+def _outcomes(result: Any) -> dict[str, str]:
+    return {number["phone"]: number["outcome"] for account in result["accounts"] for number in account["numbers"]}
+
+
+@pytest.mark.usefixtures("served")
+def test_a_run_is_rolled_back_and_the_rollback_too(command: Command, account: SandboxAccount) -> None:
+    """The numbers that a run changed get their old status back; undoing that run gives them the new one again."""
+    run = _apply(command)
+    assert account.statuses == AFTER
+    first = _rolled_back(command, run)
+    assert (account.statuses, _outcomes(first)) == (BEFORE, {A: "changed", B: "changed"})
+    second = _rolled_back(command, first["run_id"])
+    assert (account.statuses, second["outcome"]) == (AFTER, "converged")
+    told = json.loads(command("history", "--format", "json").stdout)["runs"]
+    assert [run["command"] for run in told] == [f"rollback {first['run_id']}", f"rollback {run}", "apply"]
+
+
+@pytest.mark.usefixtures("served")
+def test_the_plan_is_shown_and_the_file_remembered(command: Command) -> None:
+    """As text, the plan comes first, then the result, then that the file still asks for the other status."""
+    run = _apply(command)
+    shown = command("rollback", "-y", run).stdout
+    assert shown.index("Plan: 1 to activate, 1 to deactivate") < shown.index("Converged: 2 changed")
+    assert f"as before run {run}" in shown
+    assert "main.yaml" in shown[shown.index("Converged") :]
+    assert "the next apply undoes this rollback" in shown
+
+
+def test_what_was_changed_since_is_a_conflict(command: Command, served: Served, account: SandboxAccount) -> None:
+    """A number that is no longer as the run left it is shown, told as a conflict and left alone; the rest is undone."""
+    run = _apply(command)
+    account.switch(A, "PENDING")
+    dry = command("rollback", run, "--dry-run")
+    assert (dry.returncode, "! blocked" in dry.stdout, "left alone" in dry.stdout) == (0, True, True)
+    served.sandbox.wire.clear()
+    result = _rolled_back(command, run, status=3)
+    assert _outcomes(result) == {A: "conflict", B: "changed"}
+    assert (account.statuses[A], account.statuses[B]) == ("PENDING", "ACTIVE")
+    assert served.writes == [(B, "ACTIVE")]
+
+
+@pytest.mark.usefixtures("served")
+def test_what_is_as_before_already_is_unchanged(command: Command, account: SandboxAccount) -> None:
+    """A number that somebody else put back needs nothing, and is no conflict."""
+    run = _apply(command)
+    account.switch(A, "INACTIVE")
+    result = _rolled_back(command, run)
+    assert (_outcomes(result), result["accounts"][0]["counts"]["unchanged"]) == ({B: "changed"}, 1)
+
+
+def test_a_dry_run_writes_nothing(command: Command, served: Served) -> None:
+    """--dry-run needs no yes, prints the plan and sends no PUT, and is no run in the history."""
+    run = _apply(command)
+    served.sandbox.wire.clear()
+    done = command("rollback", run, "--dry-run", "--format", "json")
+    document = json.loads(done.stdout)
+    assert list(Draft202012Validator(schema("plan")).iter_errors(document)) == []
+    planned = {change["phone"]: change["action"] for change in document["accounts"][0]["changes"]}
+    assert (done.returncode, planned) == (0, {A: "deactivate", B: "activate"})
+    assert [request.method for request in served.sandbox.wire] == ["GET"]
+    assert len(json.loads(command("history", "--format", "json").stdout)["runs"]) == 1
+
+
+def test_a_safety_rule_refuses(command: Command, serve: Serve) -> None:
+    """A rollback that switches too much off is refused, shown with the way through, and passes when allowed."""
+    account = SandboxAccount.of({f"0100000{n:04}": "INACTIVE" if n < 8 else "ACTIVE" for n in range(10)})
+    served = serve(account)
+    before = dict(account.statuses)
+    numbers = "".join(f"  {phone}: ACTIVE\n" for phone in before)
+    command.at(served.sandbox, account).write("main.yaml", f"version: 1\nnumbers:\n{numbers}")
+    run = _apply(command)
+    served.sandbox.wire.clear()
+    shown = command("rollback", "-y", run)
+    assert shown.returncode == 4
+    assert "--allow max-deactivations" in shown.stdout
+    assert "undoes this rollback" not in shown.stdout
+    assert command("rollback", "--dry-run", run).returncode == 4
+    result = _rolled_back(command, run, status=4)
+    assert (result["outcome"], set(_outcomes(result).values())) == ("refused", {"not_attempted"})
+    assert served.writes == []
+    assert _rolled_back(command, run, "--allow", "max-deactivations")["outcome"] == "converged"
+    assert account.statuses == before
+
+
+def test_nothing_changed_is_nothing_to_do(command: Command, served: Served) -> None:
+    """A run that changed nothing is told so in text and as a document, without a request and without a new run."""
+    _apply(command)
+    run = _apply(command)
+    served.sandbox.wire.clear()
+    done = command("rollback", "-y", run)
+    assert (done.returncode, done.stdout) == (0, f"Run {run} changed nothing: there is nothing to roll back.\n")
+    assert _rolled_back(command, run)["accounts"] == []
+    dry = command("rollback", "--dry-run", "--format", "json", run)
+    assert (dry.returncode, json.loads(dry.stdout)["accounts"]) == (0, [])
+    assert served.sandbox.wire == []
+    assert len(json.loads(command("history", "--format", "json").stdout)["runs"]) == 2
+
+
+def test_wrong_usage_sends_nothing(command: Command, served: Served) -> None:
+    """Without a terminal and a yes, without a ledger, or with a run that is not there, it is 64 and says what to do."""
+    assert "there is no ledger yet" in command("rollback", "-y", "x").stderr
+    run = _apply(command)
+    served.sandbox.wire.clear()
+    for arguments, told in (((run,), "--dry-run"), (("-y", "x"), run), ((), "RUN")):
+        done = command("rollback", *arguments)
+        assert (done.returncode, told in done.stderr) == (64, True)
+    assert served.sandbox.wire == []
+
+
+@pytest.mark.usefixtures("served")
+@pytest.mark.parametrize(("answer", "status", "expected"), [(b"yes\n", 0, BEFORE), (b"no\n", 4, AFTER)])
+def test_a_person_is_asked(
+    command: Command, account: SandboxAccount, answer: bytes, status: int, expected: dict[str, str]
+) -> None:
+    """On a terminal the plan is shown and asked about; only a yes goes on."""
+    run = _apply(command)
+    master, slave = pty.openpty()
+    try:
+        with command.popen("rollback", run, stdin=slave) as process:
+            os.write(master, answer)
+            out, err = process.communicate(timeout=60)
+    finally:
+        os.close(slave)
+        os.close(master)
+    assert (process.returncode, account.statuses) == (status, expected)
+    assert "Plan: 1 to activate" in out
+    assert "Only 'yes'" in err
+
+
+def test_every_account_is_rolled_back_on_its_own(command: Command, serve: Serve) -> None:
+    """An account that cannot be read is told with its numbers, and the others are undone."""
+    accounts = [
+        SandboxAccount.of({A: "INACTIVE"}, account_id="1", api_key="NCS0000000000001", api_secret="secret-1"),
+        SandboxAccount.of({B: "INACTIVE"}, account_id="2", api_key="NCS0000000000002", api_secret="secret-2"),
+    ]
+    served = serve(*accounts)
+    command.at(served.sandbox, accounts[0])
+    for account, phone in zip(accounts, (A, B), strict=True):
+        name = f"S{account.account_id}"
+        command.environment |= {f"{name}_KEY": account.api_key, f"{name}_SECRET": account.api_secret}
+        where = f"{{api_key: {{env: {name}_KEY}}, api_secret: {{env: {name}_SECRET}}}}"
+        command.write(
+            f"files/{name}.yaml", f"version: 1\naccount: {name}\ncredentials: {where}\nnumbers: {{{phone}: ACTIVE}}\n"
+        )
+    done = command("apply", "-y", "-f", "files", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    run = json.loads(done.stdout)["run_id"]
+    del command.environment["S1_SECRET"]
+    result = _rolled_back(command, run, "--allow", "all", status=1)
+    assert _outcomes(result) == {A: "not_attempted", B: "changed"}
+    assert [account["outcome"] for account in result["accounts"]] == ["failed", "converged"]
+    assert [dict(account.statuses) for account in accounts] == [{A: "ACTIVE"}, {B: "INACTIVE"}]

@@ -1,0 +1,177 @@
+"""`senderid history`: what the ledger tells of the runs on this host."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import click
+
+from worker import __version__
+from worker.cli import inputs, options
+from worker.cli.status import ExitStatus
+from worker.errors import UsageError
+
+if TYPE_CHECKING:
+    from worker.cli.session import Page
+    from worker.history import History
+    from worker.settings import Settings
+
+__all__ = ["command"]
+
+_LIMIT: Final = 20
+_OUTCOMES: Final = ("converged", "partial", "refused", "failed", "locked", "interrupted", "crashed", "unfinished")
+
+
+class _Since(click.ParamType[datetime]):
+    """A moment: a date, a date with a time, in UTC where it names no zone, or how long ago it was."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """The moment of a text such as 7d, 2026-11-24 or 2026-11-24T09:00+09:00."""
+        try:
+            moment = datetime.fromisoformat(value)
+            return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        except (ValueError, OverflowError):
+            pass
+        try:
+            seconds = options.DURATION.convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"{value!r} is no time: write 24h, 7d, 2026-11-24 or 2026-11-24T09:00+09:00", param, ctx)
+        return _ago(seconds)
+
+
+class _Shown(NamedTuple):
+    """How the document is wanted."""
+
+    form: str
+    output: str | None
+    no_color: bool
+
+
+@click.command("history", short_help="Show what runs did, one run in full, or one number's story.")
+@click.argument("run", required=False)
+@click.option("--account", metavar="NAME", help="Only this account.")
+@click.option("--phone", metavar="PHONE", help="The story of this number, over all runs and accounts.")
+@click.option("--since", type=_Since(), metavar="TIME", help="Only runs since then: 24h, 7d, 2026-11-24. UTC.")
+@click.option(
+    "--outcome", type=click.Choice(_OUTCOMES), help="Only runs that ended so; with --account, in which it did."
+)
+@click.option("--limit", type=click.IntRange(min=0), metavar="N", help="At most so many runs, 0 for all. [20]")
+@click.option(
+    "--prune-older-than",
+    "age",
+    type=options.DURATION,
+    metavar="TIME",
+    help="Forget the runs that ended longer ago: 90d, 52w. Those with anything open are kept.",
+)
+@options.settings
+@options.document
+def command(
+    *,
+    run: str | None,
+    account: str | None,
+    phone: str | None,
+    since: datetime | None,
+    outcome: str | None,
+    limit: int | None,
+    age: float | None,
+    settings_path: str | None,
+    form: str,
+    output: str | None,
+    no_color: bool,
+) -> int:
+    """Show what the runs on this host did, newest first. RUN, a run's id or the beginning of it, is shown in full.
+
+    It reads the ledger and asks nobody. --phone tells the whole story of one number.
+    """
+    settings = inputs.load_settings(settings_path, {})
+    shown = _Shown(form, output, no_color)
+    chosen = (since, outcome, limit)
+    if age is not None:
+        if any(given is not None for given in (run, account, phone, *chosen)):
+            raise UsageError("--prune-older-than goes alone: it forgets whole runs, whatever they were about")
+        return _prune(settings, age)
+    digits = None if phone is None else inputs.read_phone("--phone", phone)
+    if run is None:
+        return _list(settings, shown, account=account, phone=digits, since=since, outcome=outcome, limit=limit)
+    if any(given is not None for given in chosen):
+        raise UsageError("--since, --outcome and --limit choose among runs: they do not go with RUN")
+    return _one(settings, shown, run, account=account, phone=digits)
+
+
+def _list(
+    settings: "Settings",
+    shown: _Shown,
+    *,
+    account: str | None,
+    phone: str | None,
+    since: datetime | None,
+    outcome: str | None,
+    limit: int | None,
+) -> int:
+    from worker.cli.bookkeeping import ledger_path
+    from worker.cli.session import stamp
+    from worker.history import Ending, History
+    from worker.ledger.history import Asked, history
+    from worker.ledger.reading import reading
+    from worker.render import history as text
+
+    # the story of a number is told whole
+    most = limit if limit is not None else _LIMIT if phone is None else 0
+    asked = Asked(
+        account=account,
+        phone=phone,
+        since=None if since is None else stamp(since),
+        outcome=None if outcome is None else Ending(outcome),
+        limit=most,
+    )
+    path = ledger_path(settings)
+    with reading(path) as connection:
+        if connection is None:
+            click.echo(f"There is no ledger yet at {path}: the first apply begins it.", err=True)
+        found = History(total=0, runs=()) if connection is None else history(connection, asked)
+
+    def rendered(page: "Page") -> str:
+        if phone is None:
+            return text.runs(found, color=page.color, width=page.width)
+        return text.number(phone, found, color=page.color, width=page.width)
+
+    return _show(found, rendered, shown)
+
+
+def _one(settings: "Settings", shown: _Shown, name: str, *, account: str | None, phone: str | None) -> int:
+    from worker.cli.bookkeeping import recorded
+    from worker.history import History
+    from worker.render import history as text
+
+    told = recorded(settings, name, account=account, phone=phone)
+    return _show(History(total=1, runs=(told,)), lambda page: text.run(told, color=page.color, width=page.width), shown)
+
+
+def _show(document: "History", rendered: "Callable[[Page], str]", shown: _Shown) -> int:
+    from worker.cli.session import Page, emit
+    from worker.render import documents
+
+    if shown.form == "json":
+        emit(documents.encode(document), shown.output)
+    else:
+        emit(rendered(Page.of(no_color=shown.no_color, output=shown.output)), shown.output)
+    return ExitStatus.OK
+
+
+def _prune(settings: "Settings", age: float) -> int:
+    from worker.cli.bookkeeping import ledger_path
+    from worker.cli.session import now, stamp
+    from worker.ledger import forget
+
+    forgotten = forget(ledger_path(settings), stamp(_ago(age)), program=__version__, now=now)
+    click.echo(f"{forgotten:,} run{'s' * (forgotten != 1)} forgotten.")
+    return ExitStatus.OK
+
+
+def _ago(seconds: float) -> datetime:
+    try:
+        return datetime.now(UTC) - timedelta(seconds=seconds)
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC)

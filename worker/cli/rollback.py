@@ -1,0 +1,127 @@
+"""`senderid rollback`: give the numbers that a run changed the status back that they had before it."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from worker.cli import apply as applying
+from worker.cli import inputs, options
+from worker.cli import plan as planning
+from worker.cli.status import ExitStatus
+from worker.errors import UsageError
+
+if TYPE_CHECKING:
+    from worker.cli.session import Session
+    from worker.history import RunStory
+    from worker.model import AccountResult, Result
+    from worker.plan import SavedAccount
+    from worker.reconcile import Draft
+    from worker.settings import Settings
+
+__all__ = ["command"]
+
+
+@click.command("rollback", short_help="Undo a run: plan, ask, write and verify.")
+@click.argument("run")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask. Without a terminal it must be given.")
+@click.option("--dry-run", is_flag=True, help="Show what would be written and stop there.")
+@options.settings
+@options.allow
+@options.lock_timeout
+@options.document
+@options.logging
+def command(*, run: str, yes: bool, dry_run: bool, lock_timeout: float, **common: Any) -> int:
+    """Give the numbers that RUN changed the status back that they had before it. RUN is an id or its beginning.
+
+    Only numbers that still are as the run left them are written; the others are a conflict and are left alone. It is a
+    run of its own, which can be rolled back too. The desired-state file stays as it is: the next apply follows it.
+
+    Exit status 0 rolled back, or nothing to do; otherwise as of apply.
+    """
+    given = options.Common(**common)
+    if not (yes or dry_run or applying.terminal()):
+        raise UsageError("there is no terminal to ask on: look at it with --dry-run, then roll back with --yes")
+    settings = inputs.load_settings(given.settings_path, given.overrides)
+    rules = inputs.read_rules(given.allow)
+
+    from worker.cli.bookkeeping import Keeping, recorded
+    from worker.rollback import undoing
+
+    told = recorded(settings, run)
+    _check_ended(told)
+    accounts = [saved for account in told.accounts if (saved := undoing(account, told.run_id)).changes]
+    if not accounts and given.form == "text":
+        return _nothing(told, given)
+    if dry_run:
+        return _preview(settings, given, accounts, rules)
+
+    async def carry_out(session: "Session") -> "list[AccountResult]":
+        drafts = await _look(session, accounts, rules)
+        if not yes or (given.form == "text" and given.output is None):
+            applying.show(drafts, given)
+        writes = applying.pending(drafts)
+        declined = await applying.ask(session) if writes and not yes else None
+        session.progress.expect(writes)
+        return await session.fleet.roll_back(accounts, drafts, rules, session.progress, declined)
+
+    keeping = Keeping(f"rollback {told.run_id}", lock_timeout) if accounts else None
+    return applying.conclude(carry_out, settings, given, keeping, lambda result: _remark(result, accounts))
+
+
+def _check_ended(told: "RunStory") -> None:
+    unfinished = [account.account for account in told.accounts if account.finished_at is None]
+    if unfinished:
+        from worker.render.layout import names
+
+        raise UsageError(
+            f"run {told.run_id} is not finished on {names(unfinished)}: wait for it; or, if it died, let "
+            "`senderid apply` settle what it left open, then roll it back"
+        )
+
+
+def _nothing(told: "RunStory", given: options.Common) -> int:
+    from worker.cli.session import emit
+
+    emit(f"Run {told.run_id} changed nothing: there is nothing to roll back.\n", given.output)
+    return ExitStatus.OK
+
+
+def _preview(
+    settings: "Settings", given: options.Common, accounts: "Sequence[SavedAccount]", rules: frozenset[str]
+) -> int:
+    from worker.cli import session
+    from worker.cli.status import of_plans
+    from worker.reconcile import tell_planned
+
+    session.check(given.output)
+
+    async def verb(run: "Session") -> int:
+        drafts = await _look(run, accounts, rules)
+        for draft in drafts:
+            tell_planned(draft, run.log.bind(account=draft.plan.account))
+        made = planning.document(drafts)
+        planning.show(made, given)
+        run.log.info("run.finished", counts=session.total(made.accounts))
+        return of_plans(made.accounts, detailed=False)
+
+    return session.run(verb, settings, no_color=given.no_color, recall=True)
+
+
+async def _look(run: "Session", accounts: "Sequence[SavedAccount]", rules: frozenset[str]) -> "list[Draft]":
+    run.log.info("run.started", accounts=len(accounts), numbers=sum(len(saved.changes) for saved in accounts))
+    return await run.fleet.preview(accounts, rules)
+
+
+def _remark(result: "Result", accounts: "Sequence[SavedAccount]") -> str:
+    """That files do not know of it, where anything was rolled back."""
+    from worker.model import Outcome
+    from worker.render.layout import names
+
+    if not any(account.counts[Outcome.CHANGED] for account in result.accounts):
+        return ""
+    files = names(list(dict.fromkeys(saved.source for saved in accounts)))
+    return (
+        f"\nThe desired state ({files}) still asks for the other status:\n"
+        "change it there too, or the next apply undoes this rollback.\n"
+    )

@@ -1,0 +1,210 @@
+"""What the ledger tells of the runs in it. Every function here only reads, out of one moment of the file."""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from typing import Any, Final, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from worker.history import AccountStory, Attempt, AttemptState, Ending, History, NumberStory, RunStory
+from worker.model import Action, CredentialsRef, ErrorInfo, NumberError, Outcome, Requests
+from worker.settings import Safety
+
+__all__ = ["Asked", "history", "runs_named", "story"]
+
+K = TypeVar("K", bound=StrEnum)
+
+
+class Asked(Struct, frozen=True, kw_only=True):
+    """Which runs: all that fit everything that is not None.
+
+    `account` is a name, `phone` digits, `since` the earliest start (UTC, ISO 8601, Z), `outcome` that of the run, or of
+    the account where one is asked for. `limit` is how many runs are shown, 0 all of them.
+    """
+
+    account: str | None = None
+    phone: str | None = None
+    since: str | None = None
+    outcome: Ending | None = None
+    limit: int = 0
+
+
+_FITS: Final = f"""
+    (:account IS NULL OR account = :account)
+    AND (:phone IS NULL OR EXISTS (SELECT 1 FROM outcomes WHERE entry = entries.id AND phone = :phone))
+    AND (:outcome IS NULL OR :account IS NULL OR coalesce(entries.outcome, '{Ending.UNFINISHED}') = :outcome)
+"""
+"""Whether an entry is asked for."""
+
+_ASKED: Final = f"""
+    FROM runs WHERE (:since IS NULL OR started_at >= :since)
+    AND (:outcome IS NULL OR :account IS NOT NULL OR coalesce(outcome, '{Ending.UNFINISHED}') = :outcome)
+    AND (:phone IS NULL
+        OR id IN (SELECT run FROM entries WHERE id IN (SELECT entry FROM outcomes WHERE phone = :phone)))
+    AND (:account IS NULL AND :phone IS NULL OR EXISTS (SELECT 1 FROM entries WHERE run = runs.id AND {_FITS}))
+"""
+"""The runs that are; those of a number are found by its index, and not by a look at each."""
+
+
+def history(connection: sqlite3.Connection, asked: Asked) -> History:
+    """The runs that are asked for, newest first, each with those of its accounts that are.
+
+    Where they are asked for by a number, they tell the story of that number alone; otherwise they tell of none.
+    """
+    given = msgspec.structs.asdict(asked)
+    with _Moment(connection):
+        (total,) = connection.execute(f"SELECT count(*) {_ASKED}", given).fetchone()
+        rows = connection.execute(
+            f"SELECT * {_ASKED} ORDER BY started_at DESC, id DESC LIMIT :rows", given | {"rows": asked.limit or -1}
+        )
+        found = list(_rows(rows))
+        ids = msgspec.json.encode([row["id"] for row in found]).decode()
+        entries = connection.execute(
+            f"SELECT * FROM entries WHERE run IN (SELECT value FROM json_each(:runs)) AND {_FITS} ORDER BY id",
+            given | {"runs": ids},
+        )
+        accounts: dict[str, list[AccountStory]] = {}
+        for row in list(_rows(entries)):
+            numbers = None if asked.phone is None else _numbers(connection, row["id"], asked.phone)
+            accounts.setdefault(row["run"], []).append(_account(row, numbers))
+    return History(total=total, runs=tuple(_run(row, accounts.get(row["id"], ())) for row in found))
+
+
+def runs_named(connection: sqlite3.Connection, name: str, most: int) -> tuple[str, ...]:
+    """The ids, at most `most` and newest first, of the runs whose id is `name`, or else of those that begin with it."""
+    exact = connection.execute("SELECT id FROM runs WHERE id = ?", (name,)).fetchone()
+    if exact is not None:
+        return (name,)
+    rows = connection.execute(
+        "SELECT id FROM runs WHERE substr(id, 1, length(?1)) = ?1 ORDER BY started_at DESC, id DESC LIMIT ?2",
+        (name, most),
+    )
+    return tuple(run for (run,) in rows)
+
+
+def story(
+    connection: sqlite3.Connection, run: str, *, account: str | None = None, phone: str | None = None
+) -> RunStory:
+    """One run in full: its settings, its accounts or the one of a name, their numbers or one, and each attempt.
+
+    Raises:
+        KeyError: there is no such run.
+    """
+    with _Moment(connection):
+        found = list(_rows(connection.execute("SELECT * FROM runs WHERE id = ?", (run,))))
+        if not found:
+            raise KeyError(run)
+        entries = connection.execute(
+            "SELECT * FROM entries WHERE run = ?1 AND (?2 IS NULL OR account = ?2) ORDER BY id", (run, account)
+        )
+        accounts = [_account(row, _numbers(connection, row["id"], phone)) for row in list(_rows(entries))]
+    settings = msgspec.json.decode(found[0]["settings"], type=dict[str, Any])
+    return msgspec.structs.replace(_run(found[0], accounts), settings=settings)
+
+
+class _Moment:
+    """A transaction that reads: what is written meanwhile is not seen."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        self._connection.execute("BEGIN")
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.execute("COMMIT")
+
+
+def _rows(cursor: sqlite3.Cursor) -> Iterator[dict[str, Any]]:
+    names = [column[0] for column in cursor.description]
+    return (dict(zip(names, row, strict=True)) for row in cursor)
+
+
+def _run(row: dict[str, Any], accounts: Sequence[AccountStory]) -> RunStory:
+    counts: Counter[str] = Counter()
+    for account in accounts:
+        counts.update(account.counts)
+    return RunStory(
+        run_id=row["id"],
+        command=row["command"],
+        outcome=_ending(row["outcome"]),
+        started_at=row["started_at"],
+        finished_at=row["finished_at"],
+        started_by=row["started_by"],
+        host=row["host"],
+        pid=row["pid"],
+        version=row["version"],
+        counts=dict(counts),
+        accounts=tuple(accounts),
+    )
+
+
+def _account(row: dict[str, Any], numbers: tuple[NumberStory, ...] | None) -> AccountStory:
+    credentials = row["credentials"]
+    counts = msgspec.json.decode(row["counts"], type=dict[str, int])
+    return AccountStory(
+        account=row["account"],
+        account_id=row["account_id"],
+        outcome=_ending(row["outcome"]),
+        started_at=row["started_at"],
+        finished_at=row["finished_at"],
+        endpoint=row["endpoint"],
+        credentials=None if credentials is None else msgspec.json.decode(credentials, type=CredentialsRef),
+        safety=msgspec.json.decode(row["safety"], type=Safety),
+        source=row["source"],
+        sha256=row["sha256"],
+        commit=row["revision"],
+        fingerprint=row["fingerprint"],
+        error=None if row["error_code"] is None else ErrorInfo(row["error_code"], row["error_message"] or ""),
+        counts={kind: number for kind, number in counts.items() if number},
+        requests=Requests(row["reads"], row["writes"], row["retries"]),
+        settled=bool(row["settled"]),
+        numbers=numbers,
+    )
+
+
+def _numbers(connection: sqlite3.Connection, entry: int, phone: str | None) -> tuple[NumberStory, ...]:
+    """The numbers of an entry, or one of them, in the order of their digits."""
+    which = "WHERE entry = ?1 AND (?2 IS NULL OR phone = ?2)"
+    attempts: dict[str, list[Attempt]] = {}
+    for row in _rows(connection.execute(f"SELECT * FROM attempts {which} ORDER BY phone, number", (entry, phone))):
+        attempts.setdefault(row["phone"], []).append(
+            Attempt(
+                number=row["number"],
+                asked=row["asked"],
+                state=AttemptState(row["state"]),
+                intended_at=row["intended_at"],
+                answered_at=row["answered_at"],
+                error=_error(row),
+            )
+        )
+    return tuple(
+        NumberStory(
+            phone=row["phone"],
+            action=_maybe(Action, row["action"]),
+            desired=row["desired"],
+            before=row["before"],
+            after=row["after"],
+            outcome=_maybe(Outcome, row["outcome"]),
+            duration_ms=row["duration_ms"],
+            error=_error(row),
+            attempts=tuple(attempts.get(row["phone"], ())),
+        )
+        for row in _rows(connection.execute(f"SELECT * FROM outcomes {which} ORDER BY phone", (entry, phone)))
+    )
+
+
+def _ending(outcome: str | None) -> Ending:
+    return Ending.UNFINISHED if outcome is None else Ending(outcome)
+
+
+def _maybe(kind: type[K], text: str | None) -> K | None:
+    return None if text is None else kind(text)
+
+
+def _error(row: dict[str, Any]) -> NumberError | None:
+    code = row["error_code"]
+    return None if code is None else NumberError(code, row["error_message"] or "", row["http_status"])

@@ -1,0 +1,228 @@
+"""What the ledger tells, as a person reads it: runs as a table, one run in full, one number over all runs."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from worker.history import AccountStory, Ending, History, NumberStory, RunStory
+from worker.model import Action, CredentialsRef, Outcome, SecretRef
+from worker.render.done import MARKS, error_text, number_row, requests_text
+from worker.render.layout import (
+    MANY,
+    Group,
+    Mark,
+    count,
+    counts,
+    header,
+    in_full_or_brief,
+    indented,
+    names,
+    render_groups,
+)
+from worker.render.numbers import hyphenated
+from worker.render.terminal import Paint, fit, safe
+
+__all__ = ["number", "run", "runs"]
+
+_STYLES: Final = {
+    Ending.CONVERGED: "green",
+    Ending.PARTIAL: "yellow",
+    Ending.REFUSED: "red",
+    Ending.FAILED: "red",
+    Ending.LOCKED: "red",
+    Ending.INTERRUPTED: "yellow",
+    Ending.CRASHED: "red",
+    Ending.UNFINISHED: "yellow",
+}
+_OPEN: Final = Mark("…", "unfinished", "yellow")
+_ORDER: Final = (None, *MARKS)
+_SAMPLE: Final = 10
+"""Numbers of one outcome that are shown with their attempts where there are many."""
+
+_WHEN_COLUMNS: Final = 19
+_OUTCOME_COLUMNS: Final = max(map(len, Ending))
+_ACCOUNT_COLUMNS: Final = 20
+_HASH_COLUMNS: Final = 12
+_UNFINISHED: Final = "It still runs, or it died: the next apply on its account settles the rest."
+
+
+def runs(document: History, *, color: bool, width: int = 80) -> str:
+    """Runs as a table, newest first, in `width` columns; ended by a newline. Without `color` it has no escape code."""
+    paint = Paint(color=color)
+    lines = []
+    if document.runs:
+        titles = ("WHEN (UTC)", _WHEN_COLUMNS), ("OUTCOME", _OUTCOME_COLUMNS), ("ACCOUNT", _ACCOUNT_COLUMNS)
+        lines = [paint("dim", "  ".join([*(fit(*title) for title in titles), "NUMBERS"]))]
+    for told in document.runs:
+        lines += _row(told, paint, width)
+    return "\n".join([*lines, *_closing(document, paint)]) + "\n"
+
+
+def run(told: RunStory, *, color: bool, width: int = 80) -> str:
+    """One run in full: who, where, by which files and settings, and every number with its attempts."""
+    paint = Paint(color=color)
+    lines = [
+        paint("bold", f"Run {safe(told.run_id)}: ") + paint(_STYLES[told.outcome], told.outcome),
+        *indented(f"{told.command} by {_who(told)} (process {told.pid}), senderid {told.version}", width, "  ", "    "),
+        *indented(_span(told), width, "  ", "    "),
+    ]
+    if told.settings:
+        lines += indented(f"settings: {', '.join(_flat(told.settings))}", width, "  ", "    ", _dim(paint))
+    if told.outcome is Ending.UNFINISHED:
+        lines += indented(_UNFINISHED, width, "  ", "    ")
+    lines.append("")
+    lines += in_full_or_brief(
+        told.accounts,
+        lambda account: _account(account, paint, width),
+        lambda account: f"{account.outcome}, {_brief(account.counts)}",
+        lambda account: account.account,
+        width,
+    )
+    if not told.accounts:
+        lines += ["Nothing is told of any account.", ""]
+    return "\n".join(lines[:-1]) + "\n"
+
+
+def number(phone: str, document: History, *, color: bool, width: int = 80) -> str:
+    """The story of one number over the runs and accounts of a document, newest first."""
+    paint = Paint(color=color)
+    lines = []
+    for told in document.runs:
+        for account in told.accounts:
+            known = f"{_when(told.started_at)}  {header(account.account, account.account_id, paint, width // 2)}"
+            lines.append(known)
+            lines += indented(
+                f"{told.command} by {_who(told)}, run {told.run_id}: {account.outcome}",
+                width,
+                "  ",
+                "    ",
+                _dim(paint),
+            )
+            lines += [*render_groups(list(_groups(account.numbers or ())), paint, width), ""]
+    return "\n".join([*lines, *_closing(document, paint, f" with {safe(hyphenated(phone))}")]) + "\n"
+
+
+def _row(told: RunStory, paint: Paint, columns: int) -> Iterator[str]:
+    accounts = names([account.account for account in told.accounts])
+    left = f"{_when(told.started_at)}  {paint(_STYLES[told.outcome], fit(told.outcome, _OUTCOME_COLUMNS))}"
+    room = columns - _WHEN_COLUMNS - _OUTCOME_COLUMNS - _ACCOUNT_COLUMNS - 6
+    counted = safe(_brief(told.counts), room)
+    yield f"{left}  {fit(safe(accounts, _ACCOUNT_COLUMNS), _ACCOUNT_COLUMNS)}  {counted}".rstrip()
+    yield from indented(f"{told.run_id}, {told.command} by {_who(told)}", columns, "  ", "    ", _dim(paint))
+
+
+def _closing(document: History, paint: Paint, which: str = "") -> Iterator[str]:
+    shown = len(document.runs)
+    if not shown:
+        yield f"No runs{which}."
+    elif shown < document.total:
+        yield paint("dim", f"{shown:,} of {count(document.total, 'run')}{which}. All of them: --limit 0")
+    else:
+        yield paint("dim", f"{count(shown, 'run')}{which}.")
+
+
+def _account(account: AccountStory, paint: Paint, columns: int) -> Iterator[str]:
+    known = header(account.account, account.account_id, paint, columns - len(f": {account.outcome}"))
+    yield f"{known}: {paint(_STYLES[account.outcome], account.outcome)}"
+    yield from indented(_counts(account.counts) + requests_text(account.requests), columns, "  ", "  ")
+    if account.error is not None:
+        yield from indented(error_text(account.error), columns, "  ", "    ", lambda line: paint("red", line))
+    for line in _provenance(account):
+        yield from indented(line, columns, "  ", "    ", _dim(paint))
+    groups = list(_groups(account.numbers or ()))
+    if groups:
+        yield ""
+    yield from render_groups(groups, paint, columns)
+
+
+def _provenance(account: AccountStory) -> Iterator[str]:
+    revision = [f"sha256 {account.sha256[:_HASH_COLUMNS]}"] if account.sha256 else []
+    revision += [f"commit {account.commit}"] if account.commit else []
+    yield f"from {account.source}" + (f" ({', '.join(revision)})" if revision else "")
+    yield f"at {account.endpoint}, with {_credentials(account.credentials)}"
+    safety = account.safety
+    yield f"safety: max_deactivations {safety.max_deactivations}, min_active {safety.min_active}"
+    if account.fingerprint:
+        yield f"plan {account.fingerprint[:_HASH_COLUMNS]}"
+
+
+def _credentials(where: CredentialsRef | None) -> str:
+    if where is None:
+        return "the default credentials"
+    return f"credentials from {_secret(where.api_key)} and {_secret(where.api_secret)}"
+
+
+def _secret(where: SecretRef) -> str:
+    return f"${where.env}" if where.env is not None else f"the file {where.file}"
+
+
+def _groups(numbers: Sequence[NumberStory]) -> Iterator[Group]:
+    """Each number with its attempts below it; where one outcome has many, a sample of it."""
+    for outcome in _ORDER:
+        alike = [number for number in numbers if number.outcome is outcome]
+        mark = _OPEN if outcome is None else MARKS[outcome]
+        shown = alike if len(alike) <= MANY else alike[:_SAMPLE]
+        for each in shown:
+            row = number_row(each)
+            advice = "; ".join([*([] if each.error is None else [error_text(each.error)]), *_attempts(each)])
+            yield Group(mark, (row,), advice)
+        rest = alike[len(shown) :]
+        if rest:
+            yield Group(mark, (), more=(rest[0].phone, rest[-1].phone, len(rest)))
+
+
+def _attempts(number: NumberStory) -> Iterator[str]:
+    """Each attempt, its error only where it is not what is said of the number anyway, and how long all of them took."""
+    for attempt in number.attempts:
+        error = "" if attempt.error in {None, number.error} else f" ({error_text(attempt.error)})"
+        yield f"attempt {attempt.number} at {_clock(attempt.intended_at)}: {attempt.state}{error}"
+    if number.duration_ms:
+        yield f"{number.duration_ms:,} ms in all"
+
+
+def _brief(found: Mapping[str, int]) -> str:
+    """Counts by outcome; those of what needed nothing only where there is nothing else."""
+    quiet = {Outcome.UNCHANGED, Outcome.UNMANAGED}
+    return _counts({kind: number for kind, number in found.items() if kind not in quiet} or found)
+
+
+def _counts(found: Mapping[str, int]) -> str:
+    """Counts by outcome, of what is unfinished by action."""
+    writes = {Action.ACTIVATE, Action.DEACTIVATE}
+    told = ((number, f"to {kind}" if kind in writes else kind.replace("_", " ")) for kind, number in found.items())
+    return counts(told) or "no numbers"
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        elif value is not None:
+            yield f"{prefix}{name} {value}"
+
+
+def _who(told: RunStory) -> str:
+    return f"{told.started_by}@{told.host}"
+
+
+def _span(told: RunStory) -> str:
+    began = f"{_when(told.started_at)} UTC"
+    if told.finished_at is None:
+        return f"since {began}"
+    return f"from {began} to {_when(told.finished_at)}, {_seconds(told.started_at, told.finished_at):,.1f} s"
+
+
+def _seconds(began: str, ended: str) -> float:
+    return (datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds()
+
+
+def _when(time: str) -> str:
+    return safe(f"{time[:10]} {time[11:19]}")
+
+
+def _clock(time: str) -> str:
+    return time[11:].removesuffix("Z")
+
+
+def _dim(paint: Paint) -> Callable[[str], str]:
+    return lambda line: paint("dim", line)

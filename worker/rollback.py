@@ -1,0 +1,100 @@
+"""What it would take to undo a run: its own writes turned round, as far as they still hold."""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from msgspec import structs
+
+from worker.errors import WorkerError
+from worker.history import AccountStory
+from worker.model import AccountPlan, Action, Change, Desired, Memory, ObservedAccount, Status, Verdict, tally
+from worker.plan import SavedAccount, inverse, preconditions
+from worker.policy import guard, spent
+from worker.reconcile import Draft
+from worker.writes import Log, Reader
+
+__all__ = ["approved", "failed_preview", "preview", "undoing"]
+
+_OVERTAKEN: Final = "no longer as that run left it: it is left alone; plan to decide on it as it is now"
+
+
+def undoing(account: AccountStory, run: str) -> SavedAccount:
+    """The writes that undo what a run changed on an account, to be reached and judged as that run did."""
+    return SavedAccount(
+        account=account.account,
+        account_id=account.account_id,
+        source=account.source,
+        endpoint=account.endpoint,
+        credentials=account.credentials,
+        safety=account.safety,
+        changes=inverse(account.numbers or (), run),
+        sha256=account.sha256,
+        commit=account.commit,
+    )
+
+
+async def preview(
+    saved: SavedAccount,
+    api: Reader,
+    allow: frozenset[str],
+    recall: Callable[[str | None], Awaitable[Memory]],
+    log: Log,
+) -> Draft:
+    """Look at the account once and tell which of the writes are still to be made, and what the safety rules say.
+
+    A number that is not as the run left it is `blocked`.
+
+    Raises:
+        ApiError: the account cannot be read.
+        LedgerError: what is remembered of it cannot be.
+    """
+    observed = await api.observe()
+    log.info("account.observed", numbers=len(observed.numbers), active=observed.active)
+    memory = await recall(observed.account_id)
+    now = preconditions(saved, observed.numbers)
+    aim = _aim(saved)
+    changes = (*now.due, *(_overtaken(change, observed) for change in now.conflicts))
+    refusals = guard(changes, observed, saved.safety, allow, spent=spent(memory, aim, observed))
+    counts = {action: sum(change.action is action for change in changes) for action in Action}
+    plan = AccountPlan(
+        account=saved.account,
+        account_id=observed.account_id,
+        verdict=Verdict.REFUSED if refusals else Verdict.OK,
+        refusals=refusals,
+        counts=tally(Action, counts | {Action.UNCHANGED: len(now.already)}),
+        changes=changes,
+    )
+    return Draft(plan, aim)
+
+
+def failed_preview(saved: SavedAccount, error: WorkerError) -> Draft:
+    """The plan of an account that cannot be read."""
+    plan = AccountPlan(
+        account=saved.account,
+        account_id=saved.account_id,
+        verdict=Verdict.ERROR,
+        error=error.info,
+        counts=tally(Action, {}),
+    )
+    return Draft(plan, _aim(saved), error)
+
+
+def approved(saved: SavedAccount, plan: AccountPlan) -> SavedAccount:
+    """The account with the writes that were shown alone; what was not to be written becomes no write later either."""
+    shown = {change.phone for change in plan.writes}
+    others = (change for change in saved.changes if change.phone not in shown)
+    return structs.replace(
+        saved,
+        changes=tuple(change for change in saved.changes if change.phone in shown),
+        impossible=tuple(structs.replace(change, action=Action.BLOCKED, reason=_OVERTAKEN) for change in others),
+    )
+
+
+def _aim(saved: SavedAccount) -> dict[str, Desired]:
+    return {change.phone: Desired(Status(change.desired)) for change in saved.changes}
+
+
+def _overtaken(change: Change, observed: ObservedAccount) -> Change:
+    number = observed.numbers.get(change.phone)
+    seen = None if number is None else number.status
+    return structs.replace(change, action=Action.BLOCKED, observed=seen, reason=_OVERTAKEN)
