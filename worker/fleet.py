@@ -9,7 +9,6 @@ from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from typing import Any, Protocol, Self, TypeVar
 
 import msgspec
-from msgspec import Struct
 
 from worker.errors import Interrupted, LedgerError, WorkerError
 from worker.ledger import Nothing, Subject
@@ -28,6 +27,7 @@ from worker.policy import effective_safety
 from worker.reconcile import Book, Draft, Terms, apply, apply_saved, as_plan, draft, failed_draft, unapplied
 from worker.rollback import approved, failed_preview, preview
 from worker.settings import ENDPOINTS, Safety, Settings, endpoint
+from worker.sites import Reachable, Revised, Site
 from worker.solapi.client import AccountReader, AccountWriter, Ambient
 from worker.solapi.limiter import Quota
 from worker.solapi.transport import Transport
@@ -65,52 +65,6 @@ class RunLog(Log, Protocol):
     def bind(self, **fields: Any) -> Self:
         """The same log with `fields` on every line."""
         ...
-
-
-class Reachable(Protocol):
-    """What it takes to reach an account; desired-state documents and saved plans both have it."""
-
-    @property
-    def credentials(self) -> CredentialsRef | None:
-        """Where its credentials are; None for the default ones."""
-        ...
-
-    @property
-    def endpoint(self) -> str | None:
-        """A name or a URL; None for the settings' one."""
-        ...
-
-    @property
-    def account_id(self) -> str | None:
-        """The account that every answer must be of; None for whichever the credentials belong to."""
-        ...
-
-
-class Revised(Reachable, Protocol):
-    """An account as a file describes it; desired-state documents and saved plans both are."""
-
-    @property
-    def source(self) -> str:
-        """The file's name."""
-        ...
-
-    @property
-    def sha256(self) -> str | None:
-        """The hash of its bytes."""
-        ...
-
-    @property
-    def commit(self) -> str | None:
-        """The commit of the checkout in which it lies."""
-        ...
-
-
-class Site(Struct, frozen=True):
-    """An account that no file describes: the default credentials at the settings' endpoint."""
-
-    credentials: CredentialsRef | None = None
-    endpoint: str | None = None
-    account_id: str | None = None
 
 
 class InternalError(WorkerError):
