@@ -7,7 +7,7 @@ comma := ,
 PURE := $(subst $() ,$(comma),$(addprefix worker/,model.py errors.py settings.py history.py phones.py redaction.py sites.py strictyaml.py policy.py \
 	plan.py desired/* render/* solapi/account.py solapi/signing.py solapi/wire.py))
 
-.PHONY: help setup demo test lint types contracts unit bench lock clean
+.PHONY: help setup demo test lint types contracts unit simulate bench lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,6 +43,9 @@ contracts: setup
 unit: setup
 	$(BIN)/python -m pytest -q -n 2 --cov --cov-report=term:skip-covered
 	$(BIN)/coverage report --include='$(PURE)' --fail-under=100
+
+simulate: setup ## 100,000 seeds of the simulation, see docs/simulation.md (SENDERID_SEEDS=… for more or fewer)
+	SENDERID_SEEDS=$${SENDERID_SEEDS:-100000} $(BIN)/python -m pytest -q -n auto tests/simulation
 
 bench: setup ## the figures of the README (several minutes)
 	$(BIN)/python benchmarks/all.py

@@ -1,0 +1,86 @@
+"""What the ledger has on disk and the result tells, compared with the requests on the wire."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tests.simulation.history import Answered
+from tests.simulation.runs import Life
+from tests.simulation.world import World
+from worker.model import Unmanaged
+
+__all__ = ["attempts_are_requests", "every_number_has_one_outcome", "nothing_is_left_open"]
+
+
+def attempts_are_requests(world: World, runs: list[Life]) -> Iterator[str]:
+    """Every request that writes is one row, with what was answered; a run that died may have intended one more."""
+    rows = _grouped(world, "SELECT run, phone, number, http_status FROM attempts JOIN entries ON entries.id = entry")
+    for life in runs:
+        written = rows.get(life.name, {})
+        cut = life.record.crashed or life.record.unwritable or _noting_failed(life)
+        for phone in {*written, *life.by_phone}:
+            found, puts = written.get(phone, []), life.by_phone.get(phone, [])
+            more = len(found) - len(puts)
+            if more < 0 or more > cut or [row["number"] for row in found] != list(range(1, len(found) + 1)):
+                yield f"{life.name} sends {len(puts)} writes of {phone}, {len(found)} are in the ledger"
+            if cut:
+                continue
+            for row, put in zip(found, puts, strict=False):
+                if put.answered in {Answered.NO, Answered.LATER} and row["http_status"] != put.status:
+                    yield f"{life.name} was answered {put.status} for {phone}, the ledger has {row['http_status']}"
+
+
+def every_number_has_one_outcome(world: World, runs: list[Life]) -> Iterator[str]:
+    """The result has every number once, and the ledger what the result has."""
+    rows = _grouped(
+        world,
+        "SELECT run, phone, outcomes.outcome FROM outcomes JOIN entries ON entries.id = entry "
+        "WHERE entries.finished_at IS NOT NULL",
+    )
+    for life in runs:
+        told, result = life.results, life.record.result
+        kept = {phone: found[0]["outcome"] for phone, found in rows.get(life.name, {}).items()}
+        if result is not None:
+            if len({number.phone for number in told}) != len(told):
+                yield f"{life.name} tells a number twice"
+            if life.record.saved is None and sum(result.counts.values()) not in _expected(life):
+                yield f"{life.name} counts {sum(result.counts.values())} numbers, there are {_expected(life)}"
+            outcomes = {number.phone: number.outcome for number in told}
+            noted = not life.record.crashed and not _noting_failed(life)
+            if noted and any(kept[phone] != outcomes.get(phone, "unchanged") for phone in kept):
+                yield f"{life.name} tells {outcomes}, the ledger has {kept}"
+        if missing := [phone for phone, outcome in kept.items() if outcome is None]:
+            yield f"{life.name} has no outcome of {missing} in the ledger"
+        if missing := [phone for phone in life.by_phone if phone not in kept]:
+            yield f"{life.name} wrote {missing}, and the ledger has no outcome of it"
+
+
+def nothing_is_left_open(world: World, runs: list[Life]) -> Iterator[str]:
+    """When all is quiet, every run has its end in the ledger, and every request what became of it."""
+    del runs
+    for row in world.rows("SELECT run, finished_at, settled FROM entries WHERE finished_at IS NULL OR NOT settled"):
+        yield f"{row['run']} is open: {row}"
+
+
+def _expected(life: Life) -> set[int]:
+    """How many numbers a run is about, by any of its looks."""
+    listed, selection = set(life.file.numbers), life.record.script.terms.selection
+    found = set()
+    for look in ({}, *(request.shown or {} for request in life.requests)):
+        phones = listed if life.file.unmanaged is Unmanaged.IGNORE else listed | set(look)
+        if selection.only:
+            phones &= selection.only
+        found.add(len(phones - selection.exclude))
+    return found
+
+
+def _noting_failed(life: Life) -> bool:
+    return life.record.script.disk_error is not None
+
+
+def _grouped(world: World, sql: str) -> Mapping[str, Mapping[str, list[dict[str, Any]]]]:
+    """Rows by run and phone."""
+    found: dict[str, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
+    for row in world.rows(sql):
+        found[row["run"]][row["phone"]].append(row)
+    return found

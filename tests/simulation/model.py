@@ -1,0 +1,227 @@
+"""The API as a model: what it does with what arrives. The only judge of what is true of the account."""
+
+import hmac
+import re
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from hashlib import sha256
+from random import Random
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from tests.simulation.faults import Fault
+from tests.simulation.history import Answered, Edit, History, Request
+from worker.settings import RateLimit
+
+__all__ = ["ACCOUNT_ID", "API_KEY", "API_SECRET", "Api", "Reply"]
+
+ACCOUNT_ID: Final = "12925149"
+API_KEY: Final = "NCSSIMULATION"
+API_SECRET: Final = "secret-of-the-simulation"
+
+_SKEW_SECONDS: Final = 900.0
+_LONGEST_HOLD: Final = 60.0
+_WRITABLE: Final = frozenset({"ACTIVE", "INACTIVE"})
+_header = re.compile(
+    r"HMAC-SHA256 apiKey=(?P<key>\w+), date=(?P<date>[^,]+), salt=(?P<salt>\w{12,64}), signature=(?P<signature>\w{64})"
+).fullmatch
+
+
+class Reply(NamedTuple):
+    """An answer as it travels, and what of it a client can know."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    answered: Answered = Answered.NO
+
+
+class Api:
+    """One account at the server. `wall` is the server's own clock, Unix seconds; `clock` is the loop's."""
+
+    def __init__(
+        self,
+        numbers: dict[str, str],
+        quota: RateLimit,
+        history: History,
+        *,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+        chance: Random,
+    ) -> None:
+        self.numbers = numbers
+        self._quota = quota
+        self._history = history
+        self._clock = clock
+        self._wall = wall
+        self._chance = chance
+        self._seen: set[str] = set()
+        self._arrivals: dict[bool, deque[float]] = {True: deque(), False: deque()}
+
+    @property
+    def active(self) -> int:
+        """How many numbers are ACTIVE."""
+        return sum(status == "ACTIVE" for status in self.numbers.values())
+
+    def edit(self, phone: str, status: str | None) -> None:
+        """A person changes, adds or removes a number."""
+        before = self.numbers.get(phone)
+        if status is None:
+            self.numbers.pop(phone, None)
+        else:
+            self.numbers[phone] = status
+        moment = self._history.mark("edit", phone=phone, said=f"{before} {status}")
+        self._history.edits.append(Edit(moment, phone, before, status))
+        self._history.active.append((moment, self.active, None))
+
+    def arrive(self, request: Request, fault: Fault) -> Reply:
+        """Take a request and answer it."""
+        request.arrived = self._history.mark("arrive", request.run, request.phone, f"{request.method} {request.asked}")
+        if fault.instead == "error" and not fault.after:
+            return self._error()
+        refused = self._stranger(request) or self._too_many(request) or self._instead(request, fault)
+        if refused is not None:
+            return refused
+        if not request.writes:
+            request.shown = dict(self.numbers)
+            return self._look(fault)
+        return self._write(request, fault)
+
+    def _stranger(self, request: Request) -> Reply | None:
+        """What is wrong with the signature."""
+        given = _header(request.header)
+        if given is None or given["key"] != API_KEY:
+            return self._said(400, "InvalidApiKey", "no such key")
+        signed = hmac.new(API_SECRET.encode(), (given["date"] + given["salt"]).encode(), sha256).hexdigest()
+        if signed != given["signature"]:
+            return self._said(403, "SignatureDoesNotMatch", "the signature is wrong")
+        if abs(datetime.fromisoformat(given["date"]).timestamp() - self._wall()) > _SKEW_SECONDS:
+            return self._said(403, "RequestTimeTooSkewed", "the date is too far off")
+        if signed in self._seen:
+            return self._said(403, "DuplicatedSignature", "the signature was used before")
+        self._seen.add(signed)
+        return None
+
+    def _too_many(self, request: Request) -> Reply | None:
+        arrivals, now = self._arrivals[request.writes], self._clock()
+        while arrivals and arrivals[0] <= now - self._quota.per_seconds:
+            arrivals.popleft()
+        if len(arrivals) >= (self._quota.writes if request.writes else self._quota.reads):
+            return self._limited(request)
+        arrivals.append(now)
+        return None
+
+    def _instead(self, request: Request, fault: Fault) -> Reply | None:
+        match fault.instead:
+            case "limited":
+                return self._limited(request)
+            case "duplicated":
+                return self._said(403, "DuplicatedSignature", "the signature was used before")
+            case "unauthorized":
+                return self._said(*self._chance.choice([(401, "Unauthorized"), (403, "Forbidden")]), "no")
+            case "redirected":
+                return Reply(307, self._headers() | {"Location": "https://elsewhere.example/"}, b"")
+            case "rejected" if request.writes:
+                codes = [(400, "ValidationError"), (400, "InvalidSenderId"), (409, "FailedToUpdate"), (422, "Odd")]
+                return self._said(*self._chance.choice(codes), "no such thing")
+            case _:
+                return None
+
+    def _limited(self, request: Request) -> Reply:
+        """429, with a Retry-After of any kind, and what of it a client must heed."""
+        now = int(self._wall())
+        dates = {text: format_datetime(datetime.fromtimestamp(now + s, UTC), usegmt=True) for text, s in _DATES.items()}
+        asked, seconds = self._chance.choice(_RETRY_AFTER)
+        request.hold = seconds if 0 < seconds <= _LONGEST_HOLD else self._quota.per_seconds
+        more = {} if asked is None else {"Retry-After": dates.get(asked, asked)}
+        reply = self._said(429, "TooManyRequests", "")
+        body = b'{"errorCode": "TooManyRequests", "message": "too many"}'
+        bodies = [body, b"", b"<html>slow down</html>"]
+        return Reply(429, reply.headers | more, self._chance.choice(bodies), Answered.LATER)
+
+    def _look(self, fault: Fault) -> Reply:
+        match fault.instead:
+            case "error":
+                return self._error()
+            case "garbage":
+                return self._garbage()
+            case "other account":
+                return self._ok(self._document(self.numbers, "999"), Answered.NO)
+            case _:
+                return self._ok(self._document(self.numbers, ACCOUNT_ID) if self.numbers else {})
+
+    def _write(self, request: Request, fault: Fault) -> Reply:
+        before = dict(self.numbers)
+        phone, asked = request.phone, request.asked
+        if phone not in before:
+            return self._said(400, "InvalidSenderId", "not registered")
+        if before[phone] not in _WRITABLE:
+            return self._said(409, "FailedToUpdate", "cannot be written")
+        if fault.instead != "untrue":
+            self.numbers[phone] = asked
+            request.effect = before[phone] != asked
+            moment = self._history.mark("effect", request.run, phone, f"{before[phone]} {asked}")
+            if request.effect:
+                self._history.active.append((moment, self.active, request))
+        match fault.instead:
+            case "error":
+                return self._error()
+            case "garbage":
+                return self._garbage()
+            case "other account":
+                return self._ok(self._document(self.numbers, "999"), Answered.DOUBT)
+            case "stale" if before[phone] != asked:
+                return self._ok(self._shaped(before, phone, before[phone]), Answered.DOUBT)
+            case _:
+                return self._ok(self._shaped(before | {phone: asked}, phone, asked))
+
+    def _shaped(self, numbers: dict[str, str], phone: str, status: str) -> dict[str, Any]:
+        """The reply to a write, in one of its three shapes."""
+        shape = self._chance.randrange(3)
+        if shape == 0:
+            return self._document(numbers, ACCOUNT_ID)
+        if shape == 1:
+            return self._document({phone: status}, ACCOUNT_ID)
+        return {"phoneNumber": phone, "status": status}
+
+    def _document(self, numbers: dict[str, str], account_id: str) -> dict[str, Any]:
+        rows = [{"phoneNumber": phone, "status": status, "method": None} for phone, status in numbers.items()]
+        return {"accountId": account_id, "limit": 5, "senderIds": rows, "limitationDocuments": []}
+
+    def _ok(self, document: dict[str, Any], answered: Answered = Answered.YES) -> Reply:
+        return Reply(200, self._headers(), msgspec.json.encode(document), answered)
+
+    def _said(self, status: int, code: str, message: str) -> Reply:
+        body = msgspec.json.encode({"errorCode": code, "errorMessage": message})
+        again = code in {"DuplicatedSignature", "RequestTimeTooSkewed"}
+        return Reply(status, self._headers(), body, Answered.LATER if again else Answered.NO)
+
+    def _error(self) -> Reply:
+        status = self._chance.choice([408, 500, 502, 503, 504])
+        bodies = [b"", b"<html>bad gateway</html>", b'{"oops": 1}']
+        return Reply(status, self._headers(), self._chance.choice(bodies), Answered.DOUBT)
+
+    def _garbage(self) -> Reply:
+        bodies = [b"<html>login</html>", b"", b"[1, 2", b'{"errorCode": "Odd", "errorMessage": "x"}', b'"text"']
+        return Reply(200, self._headers(), self._chance.choice(bodies), Answered.DOUBT)
+
+    def _headers(self) -> dict[str, str]:
+        return {"Date": format_datetime(datetime.fromtimestamp(int(self._wall()), UTC), usegmt=True)}
+
+
+_DATES: Final = {"a date to come": 2.0, "a date long gone": -3600.0, "a date far off": 86400.0}
+_RETRY_AFTER: Final[list[tuple[str | None, float]]] = [
+    (None, 0.0),
+    ("1", 1.0),
+    ("3", 3.0),
+    ("0", 0.0),
+    ("-5", 0.0),
+    ("86400", 86400.0),
+    ("soon", 0.0),
+    ("1.5", 0.0),
+    *_DATES.items(),
+]
+"""What a 429 asks for, and the seconds that are to be understood."""

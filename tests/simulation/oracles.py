@@ -1,0 +1,244 @@
+"""What must be true of every world, computed from the model's history and the ledger's rows, never from a log.
+
+Each oracle yields what contradicts it, as sentences that begin with its number in the list of promises.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Final
+
+from tests.simulation.bookkeeping import (
+    attempts_are_requests,
+    every_number_has_one_outcome,
+    nothing_is_left_open,
+)
+from tests.simulation.history import Answered, Request
+from tests.simulation.runs import Life, lives
+from tests.simulation.thresholds import enough_stay_active, thresholds_hold
+from tests.simulation.world import World
+
+__all__ = ["ORACLES", "judge", "violations"]
+
+_GRACE: Final = 0.1
+"""Seconds before a write leaves in which what a look shows comes too late: its intent is on the way to the disk."""
+_WRITABLE: Final = frozenset({"ACTIVE", "INACTIVE"})
+
+Oracle = Callable[[World, list[Life]], Iterator[str]]
+
+
+def violations(world: World) -> list[str]:
+    """Everything that is wrong with a world."""
+    seen = lives(world)
+    return [*world.violations, *(f"{name}: {told}" for name, oracle in ORACLES for told in oracle(world, seen))]
+
+
+def judge(world: World) -> None:
+    """Add to the world's violations what the oracles find."""
+    world.violations = violations(world)
+
+
+def _only_what_the_file_says(world: World, runs: list[Life]) -> Iterator[str]:
+    """A write carries only the file's status, for a number that is listed and different at the last look."""
+    del world
+    for life in runs:
+        for put in life.puts:
+            looks = [look for look in life.looks if look.ended is not None and look.ended.order < put.sent.order]
+            recent = [look for look in looks if look.ended is not None and look.ended.at > put.sent.at - _GRACE]
+            candidates = (looks[-len(recent) - 1 :] if recent else looks[-1:]) or []
+            asked = life.wants(put.phone)
+            if put.asked != asked:
+                yield f"{life.name} asks {put.asked} of {put.phone}, the file {asked}"
+            elif put.phone not in life.approved:
+                yield f"{life.name} writes {put.phone}, which its plan does not hold"
+            elif not any(_different(look, put) for look in candidates):
+                yield f"{life.name} asks {put.asked} of {put.phone}, which was seen so or not writable"
+
+
+def _different(look: Request, put: Request) -> bool:
+    assert look.shown is not None
+    return look.shown.get(put.phone) in _WRITABLE - {put.asked}
+
+
+def _doubt_is_settled_by_a_look(world: World, runs: list[Life]) -> Iterator[str]:
+    """After a write of which nobody knows, the number is looked at before it is written again."""
+    del world
+    for life in runs:
+        for puts in life.by_phone.values():
+            for first, second in pairwise(puts):
+                if first.answered is Answered.DOUBT and not any(
+                    first.ended is not None
+                    and look.sent.order > first.ended.order
+                    and look.sent.order < second.sent.order
+                    for look in life.looks
+                ):
+                    yield f"{life.name} writes {first.phone} again without a look after doubt"
+
+
+def _quota_holds(world: World, runs: list[Life]) -> Iterator[str]:
+    """No more arrivals than the quota in any sliding window at the server, retries and reads included."""
+    quota = world.story.settings.rate_limit
+    for life in runs:
+        for kind, most in (("writes", quota.writes), ("reads", quota.reads)):
+            times = sorted(
+                request.arrived.at
+                for request in life.requests
+                if request.arrived is not None and request.writes == (kind == "writes")
+            )
+            for first, last in zip(times, times[most:], strict=False):
+                if last - first < quota.per_seconds - 1e-6:
+                    yield f"{life.name} has {most + 1} {kind} arrive in {last - first:.3f} seconds"
+
+
+def _holds_are_heeded(world: World, runs: list[Life]) -> Iterator[str]:
+    """After a 429, nothing leaves until the time that it asks for, but what already had its intent on the way."""
+    del world
+    for life in runs:
+        for limited in life.requests:
+            if not limited.hold or limited.ended is None or limited.status != 429:
+                continue
+            until = limited.ended.at + limited.hold - 1e-6
+            for request in life.requests:
+                if limited.ended.at + _GRACE < request.sent.at < until:
+                    yield f"{life.name} sends at {request.sent.at:.3f}, held until {until:.3f}"
+
+
+def _signatures_are_used_once(world: World, runs: list[Life]) -> Iterator[str]:
+    del runs
+    seen: set[str] = set()
+    for request in world.history.requests:
+        if request.header in seen:
+            yield f"{request.run} uses a signature again"
+        seen.add(request.header)
+
+
+def _changed_was_observed(world: World, runs: list[Life]) -> Iterator[str]:
+    """`changed` is said only of what was written, and seen at the server afterwards."""
+    del world
+    for life in runs:
+        for number in life.results:
+            if number.outcome != "changed":
+                continue
+            puts = life.by_phone.get(number.phone, [])
+            last = life.looks[-1] if life.looks else None
+            if not puts:
+                yield f"{life.name} calls {number.phone} changed, which it did not write"
+            elif last is None or last.sent.order < puts[-1].sent.order:
+                yield f"{life.name} calls {number.phone} changed without a look after its last write"
+            elif (last.shown or {}).get(number.phone) != puts[-1].asked:
+                yield f"{life.name} calls {number.phone} changed, which showed {(last.shown or {}).get(number.phone)}"
+
+
+def _foreign_changes_stay(world: World, runs: list[Life]) -> Iterator[str]:
+    """What somebody else changed, and a look of the run showed, is not overwritten in that run."""
+    del world
+    for life in runs:
+        for phone, puts in life.by_phone.items():
+            foreign = _seen_foreign(life, phone, puts)
+            if foreign is None or foreign.ended is None:
+                continue
+            for put in puts:
+                if put.sent.order > foreign.ended.order and put.sent.at > foreign.ended.at + _GRACE:
+                    yield f"{life.name} writes {phone} after it saw that it was changed by others"
+
+
+def _seen_foreign(life: Life, phone: str, puts: list[Request]) -> Request | None:
+    """The first look that shows of a number what the run cannot have done."""
+    before = life.approved.get(phone)
+    possible = {before}
+    done = False
+    for look in life.looks_since_approval:
+        assert look.shown is not None
+        assert look.arrived is not None
+        shown = look.shown.get(phone)
+        if any(put.sent.order < look.arrived.order for put in puts):
+            possible.add(puts[0].asked)
+        if shown not in possible or (done and shown == before):
+            return look
+        done = shown == puts[0].asked
+    return None
+
+
+def _dry_runs_write_nothing(world: World, runs: list[Life]) -> Iterator[str]:
+    del world
+    for life in runs:
+        if life.record.script.kind in {"plan", "save"} and life.puts:
+            yield f"{life.name} is dry and writes {life.puts[0].phone}"
+
+
+def _converged_is_left_alone(world: World, runs: list[Life]) -> Iterator[str]:
+    """A run that finds everything as it should be writes nothing, and says so."""
+    del world
+    for life in runs:
+        if life.record.stage != "again":
+            continue
+        if life.puts:
+            yield f"{life.name} finds everything as it should be and writes {life.puts[0].phone}"
+        if life.record.result is None or life.record.result.outcome not in {"converged", "partial"}:
+            yield f"{life.name} has nothing to write and ends {life.record.result and life.record.result.outcome}"
+
+
+def _converges(world: World, runs: list[Life]) -> Iterator[str]:
+    """Once faults stop, one run makes everything as desired that can be, in its time."""
+    del world
+    for life in runs:
+        record = life.record
+        if record.stage != "converge":
+            continue
+        for phone, status in record.numbers.items():
+            wanted = life.wants(phone)
+            if wanted is not None and status in _WRITABLE and status != wanted:
+                yield f"{life.name} leaves {phone} {status}, not {wanted}"
+        if record.ended is None or record.ended.at - record.started.at > record.script.deadline:
+            yield f"{life.name} takes too long"
+        if record.result is None or record.result.outcome not in {"converged", "partial"}:
+            yield f"{life.name} ends {record.result and record.result.outcome}"
+
+
+def _one_write_at_a_time(world: World, runs: list[Life]) -> Iterator[str]:
+    del world
+    for life in runs:
+        for phone, puts in life.by_phone.items():
+            for first, second in pairwise(puts):
+                if first.ended is None or first.ended.order > second.sent.order:
+                    yield f"{life.name} has two writes of {phone} under way"
+
+
+def _one_writer_at_a_time(world: World, runs: list[Life]) -> Iterator[str]:
+    """Two runs never write to the account in turns."""
+    del world
+    spans = sorted((life.puts[0].sent.order, life.puts[-1].sent.order, life.name) for life in runs if life.puts)
+    for first, second in pairwise(spans):
+        if second[0] < first[1]:
+            yield f"{first[2]} and {second[2]} write in turns"
+
+
+def _refusals_are_final(world: World, runs: list[Life]) -> Iterator[str]:
+    """What was refused for good is not sent again."""
+    del world
+    for life in runs:
+        for puts in life.by_phone.values():
+            if any(put.answered is Answered.NO for put in puts[:-1]):
+                yield f"{life.name} writes {puts[0].phone} again after it was refused"
+
+
+ORACLES: Final[tuple[tuple[str, Oracle], ...]] = (
+    ("1", _only_what_the_file_says),
+    ("1", _doubt_is_settled_by_a_look),
+    ("3", thresholds_hold),
+    ("3", enough_stay_active),
+    ("4", _quota_holds),
+    ("4", _holds_are_heeded),
+    ("5", _signatures_are_used_once),
+    ("6", _changed_was_observed),
+    ("7", _foreign_changes_stay),
+    ("7", _refusals_are_final),
+    ("8", _dry_runs_write_nothing),
+    ("9", _converged_is_left_alone),
+    ("10", _converges),
+    ("11", every_number_has_one_outcome),
+    ("11", nothing_is_left_open),
+    ("12", _one_write_at_a_time),
+    ("12", _one_writer_at_a_time),
+    ("13", attempts_are_requests),
+)
+"""Oracle 2 is asked by the world itself, whenever a write leaves."""

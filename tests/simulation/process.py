@@ -1,0 +1,193 @@
+"""One run as an operating system sees it: its tasks, its disk, its clock, and how all of it can end at any moment."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from random import Random
+from typing import Any, Final, NamedTuple, cast
+
+from tests.simulation.faults import Fault, draw
+from tests.simulation.history import Answered, History, Request
+from worker.ledger.schema import connect
+
+__all__ = ["Disk", "DiskError", "Happening", "Process", "task_factory"]
+
+
+class Happening(NamedTuple):
+    """What happens at a moment of a run: a crash, an edit by a person, a jump of the clock, a signal."""
+
+    what: str
+    phone: str = ""
+    status: str | None = None
+    seconds: float = 0.0
+
+
+DiskError = tuple[int, str, bool]
+"""At which commit the disk fails, what SQLite says then, and whether the commit is on the disk all the same."""
+
+_CURRENT: Final[ContextVar["Process | None"]] = ContextVar("process", default=None)
+
+
+def task_factory(
+    loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any] | Generator[Any, None, Any], **more: Any
+) -> "asyncio.Task[Any]":
+    """Tasks that belong to the process in which they are made."""
+    task = asyncio.Task(cast("Coroutine[Any, Any, Any]", coroutine), loop=loop, **more)
+    process = _CURRENT.get()
+    if process is not None:
+        process.tasks.append(task)
+    return task
+
+
+class Disk:
+    """A connection to the real SQLite, on a disk that fails at one commit and from then on."""
+
+    def __init__(self, connection: sqlite3.Connection, error: DiskError | None) -> None:
+        self._connection = connection
+        self._error = error
+        self._commits = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def execute(self, sql: str, *given: Any) -> sqlite3.Cursor:
+        """Carry out a statement."""
+        if sql == "COMMIT" and self._error is not None:
+            at, message, durable = self._error
+            self._commits += 1
+            if self._commits >= at:
+                if durable and self._commits == at:
+                    self._connection.execute(sql)
+                raise sqlite3.OperationalError(message)
+        return self._connection.execute(sql, *given)
+
+
+class Process:
+    """One run. `script` has what happens at its moments, counted from 1; `chance` is its own."""
+
+    def __init__(
+        self,
+        name: str,
+        history: History,
+        chance: Random,
+        *,
+        profile: str = "calm",
+        script: Mapping[int, Sequence[Happening]] | None = None,
+        disk_error: DiskError | None = None,
+        on_send: Callable[[Request], None],
+        on_happening: Callable[[Happening], None],
+    ) -> None:
+        self.name = name
+        self.dead = False
+        self.tasks: list[asyncio.Task[Any]] = []
+        self.died: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.skew = 0.0
+        self._history = history
+        self._chance = chance
+        self._profile = profile
+        self._script = script or {}
+        self._disk_error = disk_error
+        self._on_send = on_send
+        self._on_happening = on_happening
+        self._moments = 0
+
+    @contextmanager
+    def inside(self) -> Generator[None, None, None]:
+        """Tasks made in this context are the process's."""
+        token = _CURRENT.set(self)
+        try:
+            yield
+        finally:
+            _CURRENT.reset(token)
+
+    async def moment(self) -> None:
+        """Something that can be seen from outside is about to happen, or just did. Does not return to the dead."""
+        self._pass()
+        if self.dead:
+            await asyncio.get_running_loop().create_future()
+
+    def _pass(self) -> None:
+        if self.dead:
+            return
+        self._moments += 1
+        for happening in self._script.get(self._moments, ()):
+            if happening.what == "crash":
+                self.kill()
+            elif happening.what == "jump":
+                self.skew += happening.seconds
+                self._history.mark("jump", self.name, said=f"{happening.seconds:g}")
+            else:
+                self._on_happening(happening)
+
+    def kill(self) -> None:
+        """End at once: nothing of it reaches the model or the disk any more. What was sent still arrives."""
+        if self.dead:
+            return
+        self._history.mark("crash", self.name)
+        self.dead = True
+        self.died.set_result(None)
+
+    async def vanish(self) -> None:
+        """Let nothing of a dead process be left: what its tasks still wait for on their way out never comes."""
+        while waiting := [task for task in self.tasks if not task.done()]:
+            for task in waiting:
+                task.cancel()
+            await asyncio.sleep(0)
+        self.unheard()
+
+    def unheard(self) -> list[BaseException]:
+        """The errors of tasks that nobody asked for, which asyncio prints with their tracebacks."""
+        left = [task for task in self.tasks if task.done() and getattr(task, "_log_traceback", False)]
+        return [error for task in left if (error := task.exception()) is not None]
+
+    def draw(self) -> Fault:
+        """What the next request meets."""
+        return draw(self._profile, self._chance)
+
+    def latency(self) -> float:
+        """Seconds that a way takes."""
+        return self._chance.choice((0.002, 0.01, 0.03, 0.2)) * (0.5 + self._chance.random())
+
+    def share(self) -> float:
+        """A number from 0 to 1."""
+        return self._chance.random()
+
+    def uniform(self, low: float, high: float) -> float:
+        """A number between two."""
+        return self._chance.uniform(low, high)
+
+    def salt(self) -> str:
+        """A salt."""
+        return f"{self._chance.getrandbits(128):032x}"
+
+    def sent(self, method: str, phone: str, asked: str, header: str, fault: Fault) -> Request:
+        """Note a request that leaves."""
+        moment = self._history.mark("send", self.name, phone, f"{method} {asked} {fault.name}")
+        request = Request(self.name, method, phone, asked, header, moment, fault.name)
+        self._history.requests.append(request)
+        self._on_send(request)
+        return request
+
+    def ended(self, request: Request, answered: Answered, status: int | None) -> None:
+        """Note what the client heard of it."""
+        request.answered = answered
+        request.status = status
+        request.ended = self._history.mark("heard", self.name, request.phone, f"{request.method} {answered.name}")
+
+    def submit(self, call: Callable[[], None]) -> None:
+        """The ledger's thread, in virtual time."""
+        asyncio.get_running_loop().call_later(self._chance.choice((0.0, 0.001, 0.02)), self._commit, call)
+
+    def _commit(self, call: Callable[[], None]) -> None:
+        self._pass()
+        if self.dead:
+            return
+        call()
+        self._history.mark("commit", self.name)
+        self._pass()
+
+    def opened(self, *given: Any, **more: Any) -> sqlite3.Connection:
+        """The disk."""
+        return cast("sqlite3.Connection", Disk(connect(*given, **more), self._disk_error))

@@ -1,0 +1,77 @@
+"""The requests of one run, sorted for the oracles."""
+
+from collections import defaultdict
+from functools import cached_property
+
+from tests.simulation.history import Answered, Request
+from tests.simulation.world import Record, World
+from worker.model import Change, DesiredAccount, NumberResult, Unmanaged, Verdict
+
+__all__ = ["Life", "lives"]
+
+
+class Life:
+    """One run: what it was told to do and what it sent."""
+
+    def __init__(self, record: Record, world: World) -> None:
+        self.record = record
+        self.name = record.name
+        self.requests = [request for request in world.history.requests if request.run == record.name]
+        self.puts = [request for request in self.requests if request.writes]
+        self.looks = [
+            request
+            for request in self.requests
+            if not request.writes and request.shown is not None and request.answered is Answered.YES
+        ]
+        self.file: DesiredAccount = world.story.files[record.script.file]
+        self.by_phone: dict[str, list[Request]] = defaultdict(list)
+        for put in self.puts:
+            self.by_phone[put.phone].append(put)
+
+    @property
+    def results(self) -> tuple[NumberResult, ...]:
+        """What the run told of its numbers."""
+        return () if self.record.result is None else self.record.result.numbers
+
+    @cached_property
+    def changes(self) -> tuple[Change, ...]:
+        """The writes that were approved."""
+        if self.record.saved is not None:
+            return self.record.saved.changes
+        plan = self.record.plan
+        return () if plan is None or plan.verdict is not Verdict.OK else plan.writes
+
+    @cached_property
+    def approved(self) -> dict[str, str | None]:
+        """What the approved plan saw of each number that it writes."""
+        return {change.phone: change.observed for change in self.changes}
+
+    @cached_property
+    def planning(self) -> Request | None:
+        """The look before the first write, by which the plan was judged."""
+        if not self.puts:
+            return None
+        return next((look for look in reversed(self.looks) if look.sent.order < self.puts[0].sent.order), None)
+
+    @property
+    def looks_since_approval(self) -> list[Request]:
+        """The looks from the one on by which the plan was judged."""
+        first = self.planning
+        return [] if first is None else self.looks[self.looks.index(first) :]
+
+    def wants(self, phone: str) -> str | None:
+        """The status that this run may ask of a number; None where it may ask for none."""
+        if self.record.saved is not None:
+            return next((change.desired for change in self.record.saved.changes if change.phone == phone), None)
+        selection = self.record.script.terms.selection
+        if phone in selection.exclude or (selection.only and phone not in selection.only):
+            return None
+        desired = self.file.numbers.get(phone)
+        if desired is not None:
+            return None if desired.protected else desired.status
+        return "INACTIVE" if self.file.unmanaged is Unmanaged.DEACTIVATE else None
+
+
+def lives(world: World) -> list[Life]:
+    """Every run of a world, in the order in which they began."""
+    return [Life(record, world) for record in world.records]

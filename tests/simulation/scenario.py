@@ -1,0 +1,191 @@
+"""One seed's story: an account, the files that describe it, and runs with everything that is going to befall them."""
+
+from collections.abc import Mapping
+from random import Random
+from typing import Final, NamedTuple
+
+from msgspec import structs
+
+from tests.simulation.faults import PROFILES
+from tests.simulation.model import ACCOUNT_ID
+from tests.simulation.process import DiskError, Happening
+from worker.model import Desired, DesiredAccount, Status, Unmanaged
+from worker.policy import Selection
+from worker.reconcile import Terms
+from worker.settings import RateLimit, Retry, Safety, Settings, Timeout
+
+__all__ = ["RunScript", "Scenario", "scenario"]
+
+_STRANGE: Final = ("BLOCKED", "PENDING", "EXPIRED", "FROZEN")
+_DISK: Final = ("disk I/O error", "database or disk is full")
+_DAYS: Final[tuple[tuple[str, ...], ...]] = (
+    ("apply",),
+    ("apply", "apply"),
+    ("apply", "apply"),
+    ("apply", "apply", "apply"),
+    ("apply", "apply", "apply", "apply", "apply"),
+    ("apply", "plan", "apply"),
+    ("save", "saved", "apply"),
+    ("save", "apply", "saved"),
+    ("save", "saved", "saved"),
+)
+"""Which runs one story may hold."""
+
+
+class RunScript(NamedTuple):
+    """One run. `kind` is apply, plan, save (a plan that is kept) or saved (apply what was kept).
+
+    `deadline` is in seconds. `happenings` go by the moments of the run; `pause` is how many seconds pass after it;
+    `beside` starts the next run at the same time.
+    """
+
+    kind: str = "apply"
+    file: int = 0
+    terms: Terms = Terms()
+    profile: str = "calm"
+    deadline: float = 60.0
+    happenings: Mapping[int, tuple[Happening, ...]] = {}
+    disk_error: DiskError | None = None
+    pause: float = 0.0
+    beside: bool = False
+
+
+class Scenario(NamedTuple):
+    """One seed's story."""
+
+    seed: int
+    numbers: dict[str, str]
+    files: tuple[DesiredAccount, ...]
+    settings: Settings
+    runs: tuple[RunScript, ...]
+
+
+def scenario(seed: int) -> Scenario:
+    """The story of a seed: most are anything, some are of a kind that anything seldom is."""
+    chance = Random(seed)
+    story = _anything(chance, seed)
+    kind = chance.random()
+    if kind < 0.08:
+        return _exchanged(story, chance)
+    return _in_pieces(story, chance) if kind < 0.16 else story
+
+
+def _exchanged(story: Scenario, chance: Random) -> Scenario:
+    """The few ACTIVE numbers give way to others, whose activations may fail."""
+    phones = [*story.numbers, *(f"0109999{index:04}" for index in range(4))][:4]
+    numbers = {phone: "INACTIVE" if index % 2 else "ACTIVE" for index, phone in enumerate(phones)}
+    file = _listing({phone: "ACTIVE" if index % 2 else "INACTIVE" for index, phone in enumerate(phones)}, 0)
+    safety = Safety(max_deactivations="100%", min_active=chance.choice((1, 2)))
+    settings = structs.replace(story.settings, safety=safety, retry=Retry(attempts=2, base_seconds=0.1))
+    runs = tuple(
+        run._replace(kind="apply", terms=Terms(safety), profile=chance.choice(("strict", "broken", "lying")))
+        for run in story.runs
+    )
+    return story._replace(numbers=numbers, files=(file, file), settings=settings, runs=runs)
+
+
+def _in_pieces(story: Scenario, chance: Random) -> Scenario:
+    """More and more is to be switched off, by runs that die."""
+    numbers = {f"010{index:08}": "ACTIVE" for index in range(chance.randint(6, 12))}
+    some, more = (
+        _listing({phone: "INACTIVE" if index < last else "ACTIVE" for index, phone in enumerate(numbers)}, last)
+        for last in (2, chance.randint(3, 5))
+    )
+    safety = Safety(max_deactivations=chance.choice((2, 2, 3, "30%")))
+    runs = []
+    for file in (0, 1, chance.choice((0, 1))):
+        crash = {chance.randint(15, 40): (Happening("crash"),)} if chance.random() < 0.8 else {}
+        profile = chance.choice(("calm", "calm", "flaky", "mute"))
+        runs.append(RunScript(file=file, terms=Terms(safety), profile=profile, happenings=crash, pause=5.0))
+    settings = structs.replace(story.settings, safety=safety)
+    return story._replace(numbers=numbers, files=(some, more), settings=settings, runs=tuple(runs))
+
+
+def _listing(statuses: Mapping[str, str], index: int) -> DesiredAccount:
+    wanted = {phone: Desired(Status(status)) for phone, status in statuses.items()}
+    return DesiredAccount("main", f"{index}.yaml", wanted, range(len(wanted)))
+
+
+def _anything(chance: Random, seed: int) -> Scenario:
+    phones = [f"010{chance.randrange(10**8):08}" for _ in range(chance.randint(2, 12))]
+    active = chance.choice((0.2, 0.5, 0.8, 1.0))
+    numbers = {
+        phone: chance.choice(_STRANGE) if chance.random() < 0.04 else _either(chance, active)
+        for phone in phones
+        if chance.random() < 0.97
+    }
+    files = (_file(chance, phones, numbers, 0), _file(chance, phones, numbers, 1))
+    safety = Safety(
+        max_deactivations=chance.choice(("30%", 2, 3, "60%", "100%", "100%", "100%")),
+        min_active=chance.choice((0, 1, 1, 1, 2)),
+    )
+    settings = Settings(
+        rate_limit=RateLimit(writes=chance.randint(2, 6), reads=chance.randint(3, 5), per_seconds=1.0),
+        concurrency=chance.choice((1, 3, 6)),
+        retry=Retry(attempts=chance.randint(2, 5), base_seconds=0.1, cap_seconds=1.0),
+        timeout=Timeout(connect_seconds=0.5, total_seconds=2.0),
+        safety=safety,
+    )
+    runs = tuple(_run(chance, kind, phones, safety) for kind in chance.choice(_DAYS))
+    return Scenario(seed, numbers, files, settings, runs)
+
+
+def _either(chance: Random, active: float) -> str:
+    return "ACTIVE" if chance.random() < active else "INACTIVE"
+
+
+def _file(chance: Random, phones: list[str], numbers: dict[str, str], index: int) -> DesiredAccount:
+    """A file that wants most numbers the other way round, or most of them alike."""
+    turned, active = chance.choice((0.0, 0.5, 0.9)), chance.choice((0.1, 0.5, 0.9))
+    listed = {}
+    for phone in phones:
+        other = "INACTIVE" if numbers.get(phone) == "ACTIVE" else "ACTIVE"
+        status = other if chance.random() < turned else _either(chance, active)
+        if chance.random() < 0.92:
+            listed[phone] = Desired(Status(status), protected=chance.random() < 0.06)
+    return DesiredAccount(
+        name="main",
+        source=f"{index}.yaml",
+        numbers=listed,
+        lines=range(len(listed)),
+        account_id=ACCOUNT_ID if chance.random() < 0.5 else None,
+        unmanaged=chance.choice((Unmanaged.REPORT, Unmanaged.REPORT, Unmanaged.IGNORE, Unmanaged.DEACTIVATE)),
+        sha256=f"{index}",
+    )
+
+
+def _run(chance: Random, kind: str, phones: list[str], safety: Safety) -> RunScript:
+    happenings: dict[int, tuple[Happening, ...]] = {}
+
+    def befall(share: float, happening: Happening) -> None:
+        if chance.random() < share:
+            moment = chance.randint(1, 15) if chance.random() < 0.2 else chance.randint(12, 60)
+            happenings[moment] = (*happenings.get(moment, ()), happening)
+
+    befall(0.4, Happening("crash"))
+    for _ in range(3):
+        befall(0.25, _edit(chance, phones))
+    befall(0.06, Happening("jump", seconds=chance.choice((-3600.0, 3600.0, 1200.0, -5.0))))
+    befall(0.06, Happening("interrupt"))
+    selection = Selection(exclude=frozenset(chance.sample(phones, 1))) if chance.random() < 0.1 else Selection()
+    allow: frozenset[str] = chance.choice(
+        (frozenset(),) * 6 + (frozenset({"all"}), frozenset({"all"}), frozenset({"min-active"}))
+    )
+    disk = (chance.randint(1, 20), chance.choice(_DISK), chance.random() < 0.3) if chance.random() < 0.06 else None
+    return RunScript(
+        kind=kind,
+        file=0 if chance.random() < 0.8 else 1,
+        terms=Terms(safety, selection, allow),
+        profile=chance.choice((*PROFILES, "calm", "flaky")),
+        deadline=chance.choice((5.0, 60.0, 60.0)),
+        happenings=happenings,
+        disk_error=disk,
+        pause=chance.choice((0.0, 0.0, 1.5, 10.0)),
+        beside=chance.random() < 0.08,
+    )
+
+
+def _edit(chance: Random, phones: list[str]) -> Happening:
+    phone = chance.choice(phones) if chance.random() < 0.95 else f"010{chance.randrange(10**8):08}"
+    status = chance.choice(("ACTIVE", "ACTIVE", "INACTIVE", "INACTIVE", "BLOCKED", None))
+    return Happening("edit", phone, status)

@@ -1,0 +1,83 @@
+"""The worker, lived through on thousands of seeds: the promises hold at the model and in the ledger, whatever happens.
+
+`SENDERID_SEEDS` is how many seeds there are; `make simulate` runs many more than `make test`.
+"""
+
+import os
+from typing import Final
+
+import pytest
+
+from tests.simulation.faults import PROFILES
+from tests.simulation.oracles import judge
+from tests.simulation.regressions import REGRESSIONS
+from tests.simulation.scenario import RunScript, scenario
+from tests.simulation.world import World, simulate
+from worker.model import Desired, DesiredAccount, Status
+
+_SEEDS: Final = int(os.environ.get("SENDERID_SEEDS", "2000"))
+_CHUNK: Final = 100 if _SEEDS <= 10_000 else 1000
+_CHUNKS: Final = range(0, _SEEDS, _CHUNK)
+
+
+def _judged(seed: int) -> World:
+    return simulate(scenario(seed), judge)
+
+
+@pytest.mark.parametrize("first", _CHUNKS)
+def test_the_promises_hold_on_every_seed(first: int) -> None:
+    """Faults, edits, crashes, broken disks and jumping clocks contradict none of the thirteen oracles."""
+    seeds = range(first, min(first + _CHUNK, _SEEDS))
+    wrong = [f"seed {seed}: {told}" for seed in seeds for told in _judged(seed).violations]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("seed", REGRESSIONS)
+def test_what_once_failed_stays_mended(seed: int) -> None:
+    """Seeds that have shown a mistake are lived through again, always."""
+    assert _judged(seed).violations == []
+
+
+@pytest.mark.parametrize("seed", [3, 34, 101, 650, 1871])
+def test_a_seed_has_one_trace(seed: int) -> None:
+    """Living through a seed twice gives the same events at the same virtual times, to the last one."""
+    first, second = _judged(seed).history.trace, _judged(seed).history.trace
+    assert len(first) > 10
+    assert first == second
+
+
+def test_the_seeds_meet_everything() -> None:
+    """The first thousand seeds hold every kind of fault and event: no oracle is silent because nothing happens."""
+    met: set[str] = set()
+
+    def look(world: World) -> None:
+        met.update(event.what for event in world.history.trace)
+        met.update(f"{request.method} {request.fault}" for request in world.history.requests)
+        met.update(f"run {record.script.kind}" for record in world.records)
+        met.update(f"outcome {record.result.outcome}" for record in world.records if record.result is not None)
+        met.update("unwritable" for record in world.records if record.unwritable)
+
+    for seed in range(1000):
+        simulate(scenario(seed), look)
+    faults = {name for _, weights in PROFILES.values() for name in weights}
+    wanted = {f"PUT {name}" for name in faults} | {f"GET {name}" for name in faults}
+    wanted |= {"crash", "edit", "jump", "interrupt", "commit", "unwritable"}
+    wanted |= {f"run {kind}" for kind in ("apply", "plan", "save", "saved")}
+    wanted |= {f"outcome {told}" for told in ("converged", "partial", "refused", "failed", "locked", "interrupted")}
+    assert met >= wanted, wanted - met
+
+
+def test_of_two_runs_at_once_one_is_told_that_the_account_is_busy() -> None:
+    """Two runs that start at one moment on one account: one writes everything, the other is told who holds it."""
+    numbers = {f"0100000{index:04}": "INACTIVE" for index in range(8)}
+    wanted = dict.fromkeys(numbers, Desired(Status.ACTIVE))
+    file = DesiredAccount("main", "0.yaml", wanted, range(8))
+    story = scenario(1)._replace(numbers=numbers, files=(file,), runs=(RunScript(beside=True), RunScript()))
+    world = simulate(story, judge)
+    assert world.violations == []
+    results = [record.result for record in world.records[:2] if record.result is not None]
+    assert sorted(str(result.outcome) for result in results) == ["converged", "locked"]
+    (error,) = (result.error for result in results if result.error is not None)
+    assert error.code == "AccountBusy"
+    assert "run run-" in error.message
+    assert len({request.run for request in world.history.requests if request.writes}) == 1

@@ -1,0 +1,65 @@
+"""The safety rules, counted at the model: over a run, and over those that died before it."""
+
+from collections.abc import Iterator
+
+from tests.simulation.runs import Life
+from tests.simulation.world import World
+from worker.policy import ALLOW_ALL, MAX_DEACTIVATIONS, MIN_ACTIVE, effective_safety
+from worker.settings import Safety, threshold
+
+__all__ = ["enough_stay_active", "thresholds_hold"]
+
+
+def _safety(life: Life) -> Safety:
+    if life.record.saved is not None:
+        return life.record.saved.safety
+    return effective_safety(life.record.script.terms.safety, life.file.safety)
+
+
+def thresholds_hold(world: World, runs: list[Life]) -> Iterator[str]:
+    """A plan that is cut in pieces by crashes takes no more away than one that is not."""
+    ended = {
+        row["run"]
+        for row in world.rows("SELECT run, outcome FROM entries WHERE outcome IS NOT NULL")
+        if row["outcome"] != "crashed"
+    }
+    spent: set[str] = set()
+    for life in runs:
+        if not life.puts:
+            continue
+        look = life.planning
+        shown = {} if look is None or look.shown is None else look.shown
+        before = {phone for phone in spent if shown.get(phone) == "INACTIVE" and life.wants(phone) == "INACTIVE"}
+        now = {put.phone for put in life.puts if put.asked == "INACTIVE"}
+        if life.record.script.terms.allow.isdisjoint({ALLOW_ALL, MAX_DEACTIVATIONS}):
+            active = sum(status == "ACTIVE" for status in shown.values()) + len(before)
+            limit = threshold(_safety(life).max_deactivations, active)
+            if now and len(now | before) > limit:
+                yield f"{life.name} switches off {sorted(now)} after {sorted(before)}, and {limit} may be"
+        if life.name not in ended:
+            spent |= {put.phone for put in life.puts if put.effect and put.asked == "INACTIVE"}
+        else:
+            spent = set()
+
+
+def enough_stay_active(world: World, runs: list[Life]) -> Iterator[str]:
+    """No write takes away one of the last ACTIVE numbers, unless others did so unseen."""
+    by_name = {life.name: life for life in runs}
+    for index, (moment, active, request) in enumerate(world.history.active):
+        if request is None or request.asked != "INACTIVE":
+            continue
+        life = by_name[request.run]
+        least = _safety(life).min_active
+        if active >= least or not life.record.script.terms.allow.isdisjoint({ALLOW_ALL, MIN_ACTIVE}):
+            continue
+        look = life.planning
+        if look is None or look.shown is None or look.arrived is None:
+            continue
+        if sum(status == "ACTIVE" for status in look.shown.values()) < least:
+            continue
+        foreign = any(
+            look.arrived.order < when.order <= moment.order and (by is None or by.run != request.run)
+            for when, _, by in world.history.active[: index + 1]
+        )
+        if not foreign:
+            yield f"{request.run} leaves {active} numbers ACTIVE, and {least} must be"

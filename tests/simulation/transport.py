@@ -1,0 +1,104 @@
+"""In the place of `worker.solapi.transport.Transport`: requests that travel to the model, or not, as their faults say.
+
+What it raises, the real one's `transport_error` makes of the real exceptions.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Final, NoReturn
+
+import aiohttp
+import msgspec
+from aiohttp.client_reqrep import ConnectionKey
+from yarl import URL
+
+from tests.simulation.faults import Fault
+from tests.simulation.history import Answered, Request
+from tests.simulation.model import Api, Reply
+from tests.simulation.process import Process
+from worker.settings import Timeout
+from worker.solapi.transport import Answer, Transport, transport_error
+
+__all__ = ["SimulatedTransport"]
+
+_KEY: Final = ConnectionKey("api.example", 443, True, True, None, None, None, None)  # noqa: FBT003 - aiohttp's own tuple
+_BROKEN: Final[Mapping[str, BaseException]] = {
+    "refused": aiohttp.ClientConnectorError(_KEY, OSError(111, "refused")),
+    "unreachable": aiohttp.ConnectionTimeoutError("connecting"),
+    "broken": aiohttp.ServerDisconnectedError(),
+    "half": aiohttp.ClientPayloadError("half"),
+    "silence": TimeoutError(),
+}
+
+
+class SimulatedTransport(Transport):
+    """The way from one process to the model."""
+
+    def __init__(self, timeout: Timeout, process: Process, api: Api) -> None:
+        super().__init__(timeout)
+        self._process = process
+        self._api = api
+
+    async def exchange(
+        self,
+        method: str,
+        url: URL,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        *,
+        into: Callable[[bytes], None] | None = None,
+    ) -> Answer:
+        """Send a request: it arrives, is answered and comes back in virtual time, each as its fault has it."""
+        process = self._process
+        await process.moment()
+        fault = process.draw()
+        request = process.sent(method, url.name if body else "", _asked(body), headers["Authorization"], fault)
+        answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._depart(request, fault, answer)
+        await process.moment()
+        if fault.ends != "answer" or fault.arrives != "in time":
+            await self._fail(request, fault, answer, into)
+        reply = await answer
+        await asyncio.sleep(process.latency())
+        await process.moment()
+        process.ended(request, reply.answered, reply.status)
+        if into is not None and reply.status == 200:
+            into(reply.body)
+            return Answer(reply.status, reply.headers)
+        return Answer(reply.status, reply.headers, reply.body)
+
+    def _depart(self, request: Request, fault: Fault, answer: asyncio.Future[Reply]) -> None:
+        """Let the request travel, whatever becomes of its sender."""
+
+        def arrive() -> None:
+            reply = self._api.arrive(request, fault)
+            if not answer.done():
+                answer.set_result(reply)
+
+        if fault.arrives == "never":
+            return
+        # what was given up may arrive as much later as its sender has waited for it
+        late = self.timeout.total_seconds * (1 + self._process.share()) if fault.arrives == "late" else 0.0
+        asyncio.get_running_loop().call_later(late or self._process.latency(), arrive)
+
+    async def _fail(
+        self, request: Request, fault: Fault, answer: asyncio.Future[Reply], into: Callable[[bytes], None] | None
+    ) -> NoReturn:
+        limits = {"unreachable": self.timeout.connect_seconds, "silence": self.timeout.total_seconds}
+        if fault.ends in limits:
+            await asyncio.sleep(limits[fault.ends])
+        elif fault.arrives != "never":
+            reply = await answer
+            await asyncio.sleep(self._process.latency())
+            if fault.ends == "half" and into is not None and reply.status == 200:
+                into(reply.body[: len(reply.body) // 2])
+        else:
+            await asyncio.sleep(self._process.latency())
+        await self._process.moment()
+        unsent = fault.ends in {"refused", "unreachable"}
+        self._process.ended(request, Answered.LATER if unsent else Answered.DOUBT, None)
+        raise transport_error(_BROKEN[fault.ends], write=request.writes)
+
+
+def _asked(body: bytes | None) -> str:
+    return msgspec.json.decode(body, type=dict[str, str])["status"] if body else ""

@@ -1,0 +1,264 @@
+"""One seed, lived through: runs befall the account as its story tells, then all is quiet and the tool has to converge.
+
+The worker is the real one; the network, the disk, the clock and chance are not.
+"""
+
+import asyncio
+import sqlite3
+import tempfile
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from typing import Any, Final, Self
+
+from msgspec import structs
+
+from tests.simulation.history import History, Moment, Request
+from tests.simulation.model import API_KEY, API_SECRET, Api
+from tests.simulation.process import Happening, Process, task_factory
+from tests.simulation.scenario import RunScript, Scenario
+from tests.simulation.transport import SimulatedTransport
+from tests.virtual_time import VirtualLoop
+from worker.errors import Interrupted, LedgerError
+from worker.fleet import Fleet, Keeper
+from worker.ledger import Ledger, Nothing, Run, recollection
+from worker.model import AccountPlan, AccountResult, Credentials, Secret
+from worker.plan import SavedAccount
+from worker.policy import ALLOW_ALL, Selection, effective_safety
+from worker.reconcile import Terms
+from worker.solapi.client import Ambient
+
+__all__ = ["MEMORY", "Record", "World", "simulate"]
+
+_EPOCH: Final = 1_800_000_000.0
+_CREDENTIALS: Final = Credentials(API_KEY, Secret(API_SECRET))
+MEMORY: Final = Path("/dev/shm")  # noqa: S108 - where there is such a thing, disks need not be waited for
+_INTENTS: Final = """
+    SELECT count(*) FROM attempts JOIN entries ON entries.id = entry WHERE run = ? AND phone = ? AND asked = ?
+"""
+_QUIET_SECONDS: Final = 200.0
+"""Longer than any request is on its way."""
+
+
+class Silence:
+    """A log and a meter to which nobody listens."""
+
+    def bind(self, **fields: Any) -> Self:
+        """Itself."""
+        del fields
+        return self
+
+    def info(self, event: str, **fields: Any) -> None:
+        """Nothing."""
+
+    def warning(self, event: str, **fields: Any) -> None:
+        """Nothing."""
+
+    def advance(self) -> None:
+        """Nothing."""
+
+
+@dataclass(slots=True)
+class Record:
+    """What is known of one run from outside. `stage` is storm, or how far into the quiet it was."""
+
+    name: str
+    script: RunScript
+    stage: str
+    started: Moment
+    ended: Moment | None = None
+    crashed: bool = False
+    interrupted: bool = False
+    unwritable: bool = False
+    plan: AccountPlan | None = None
+    saved: SavedAccount | None = None
+    result: AccountResult | None = None
+    numbers: dict[str, str] = field(default_factory=dict)
+    """The account as the run left it."""
+
+
+class World:
+    """One account, one ledger, and the runs that come and go."""
+
+    def __init__(self, story: Scenario, folder: Path) -> None:
+        self.story = story
+        self.history = History()
+        self.records: list[Record] = []
+        self.violations: list[str] = []
+        self.ledger = folder / "ledger.db"
+        self._loop = asyncio.get_running_loop()
+        self._chance = Random(story.seed * 7 + 1)
+        self.api = Api(
+            dict(story.numbers),
+            story.settings.rate_limit,
+            self.history,
+            clock=self._loop.time,
+            wall=lambda: _EPOCH + self._loop.time(),
+            chance=Random(story.seed * 7 + 2),
+        )
+        self.saved: SavedAccount | None = None
+        self._fleets: dict[str, Fleet] = {}
+        self._reader: sqlite3.Connection | None = None
+        self.history.active.append((self.history.mark("begin"), self.api.active, None))
+
+    async def live(self) -> None:
+        """The storm, then the quiet."""
+        beside: list[asyncio.Task[Record]] = []
+        for script in self.story.runs:
+            beside.append(asyncio.create_task(self.run(script, "storm")))
+            if not script.beside:
+                await asyncio.gather(*beside)
+                beside.clear()
+                await asyncio.sleep(script.pause)
+        await asyncio.gather(*beside)
+        await asyncio.sleep(_QUIET_SECONDS)
+        terms = Terms(self.story.settings.safety)
+        for stage, allow in (("resume", ()), ("converge", (ALLOW_ALL,)), ("again", ())):
+            quiet = RunScript(terms=Terms(terms.safety, Selection(), frozenset(allow)))
+            await self.run(quiet, stage)
+            await asyncio.sleep(self.story.settings.rate_limit.per_seconds * 2)
+
+    async def run(self, script: RunScript, stage: str) -> Record:
+        """One run, to its end."""
+        name = f"run-{len(self.records) + 1}"
+        record = Record(name, script, stage, self.history.mark("start", name, said=f"{stage} {script.kind}"))
+        self.records.append(record)
+        process = Process(
+            name,
+            self.history,
+            Random(self._chance.getrandbits(64)),
+            profile=script.profile,
+            script=script.happenings,
+            disk_error=script.disk_error,
+            on_send=self._sent,
+            on_happening=lambda happening: self._happen(happening, record),
+        )
+        with process.inside():
+            main = asyncio.create_task(self._run(script, record, process))
+        await asyncio.wait((main, process.died), return_when=asyncio.FIRST_COMPLETED)
+        if process.dead:
+            await process.vanish()
+        else:
+            await main
+            self.violations += (f"0: {name} would print the traceback of {error!r}" for error in process.unheard())
+        record.crashed = process.dead
+        record.numbers = dict(self.api.numbers)
+        outcome = "crashed" if record.result is None else str(record.result.outcome)
+        record.ended = self.history.mark("end", name, said=outcome)
+        return record
+
+    async def _run(self, script: RunScript, record: Record, process: Process) -> None:
+        dry = script.kind in {"plan", "save"}
+        if dry:
+            await self._carry_out(script, record, process, Nothing(recollection(self.ledger)))
+            return
+        run = Run(
+            id=record.name,
+            command=script.kind,
+            started_by="simulation",
+            host="box",
+            pid=1,
+            version="0",
+            settings="{}",
+            started_at=self._now(),
+        )
+        ledger = Ledger(
+            self.ledger, run, now=self._now, most_bytes=1 << 30, submit=process.submit, opened=process.opened
+        )
+        try:
+            async with ledger:
+                await self._carry_out(script, record, process, ledger)
+                if record.result is not None:
+                    await ledger.finish(record.result.outcome)
+        except LedgerError:
+            record.unwritable = True
+
+    async def _carry_out(self, script: RunScript, record: Record, process: Process, keeper: Keeper) -> None:
+        settings = structs.replace(self.story.settings, deadline_seconds=script.deadline)
+        loop, silence = self._loop, Silence()
+        ambient = Ambient(
+            clock=loop.time,
+            wall=lambda: _EPOCH + loop.time() + process.skew,
+            sleep=asyncio.sleep,
+            uniform=process.uniform,
+            salt=process.salt,
+        )
+        transport = SimulatedTransport(settings.timeout, process, self.api)
+        fleet = Fleet(settings, transport, lambda _: _CREDENTIALS, silence, keeper=keeper, ambient=ambient)
+        self._fleets[record.name] = fleet
+        desired, terms = self.story.files[script.file], script.terms
+        if script.kind == "saved" and self.saved is not None:
+            record.saved = self.saved
+            (record.result,) = await fleet.apply_saved([self.saved], terms.allow, silence)
+            return
+        drafts = await fleet.plan([desired], terms)
+        record.plan = drafts[0].plan
+        if script.kind == "save":
+            safety = effective_safety(terms.safety, desired.safety)
+            self.saved = SavedAccount.of(desired, record.plan, endpoint=settings.endpoint, safety=safety)
+        elif script.kind != "plan":
+            (record.result,) = await fleet.apply([desired], drafts, terms, silence)
+
+    def _happen(self, happening: Happening, record: Record) -> None:
+        if happening.what == "edit":
+            self.api.edit(happening.phone, happening.status)
+        elif record.name in self._fleets:
+            record.interrupted = True
+            self.history.mark("interrupt", record.name)
+            reason = Interrupted("stopped by SIGTERM; run again to go on")
+            # a signal is heard between two turns of the loop, never inside a task
+            self._loop.call_soon(self._fleets[record.name].interrupt, reason)
+
+    def _sent(self, request: Request) -> None:
+        """Oracle 2, at the moment at which it matters: what leaves was intended, durably."""
+        if not request.writes:
+            return
+        sends = sum(
+            other.writes and other.run == request.run and other.phone == request.phone
+            for other in self.history.requests
+        )
+        if self._reader is None:
+            self._reader = sqlite3.connect(f"{self.ledger.as_uri()}?mode=ro", uri=True)
+        given = (request.run, request.phone, request.asked)
+        with closing(self._reader.execute(_INTENTS, given)) as cursor:
+            (intents,) = cursor.fetchone()
+        if intents < sends:
+            self.violations.append(f"2: {request.run} sends {request.phone} the {sends}. time with {intents} intents")
+
+    def rows(self, sql: str) -> list[dict[str, Any]]:
+        """What the ledger has on disk."""
+        with closing(sqlite3.connect(f"{self.ledger.as_uri()}?mode=ro", uri=True)) as connection:
+            connection.row_factory = sqlite3.Row
+            return [dict(row) for row in connection.execute(sql)]
+
+    def close(self) -> None:
+        """Leave the files alone."""
+        if self._reader is not None:
+            self._reader.close()
+
+    def _now(self) -> str:
+        moment = datetime.fromtimestamp(_EPOCH + self._loop.time(), UTC)
+        return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03}Z"
+
+
+def simulate(story: Scenario, judge: Callable[[World], None] = lambda _: None) -> World:
+    """Live through a story in a folder of its own; `judge` looks at the world before the folder goes."""
+
+    async def main(folder: Path) -> World:
+        asyncio.get_running_loop().set_task_factory(task_factory)
+        world = World(story, folder)
+        try:
+            await world.live()
+            judge(world)
+        finally:
+            world.close()
+        return world
+
+    with (
+        tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder,
+        asyncio.Runner(loop_factory=VirtualLoop) as runner,
+    ):
+        return runner.run(main(Path(folder)))
