@@ -1,0 +1,235 @@
+"""Bugs, planted one at a time into the real worker, and the oracle that has to notice each."""
+
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import pytest
+
+from tests.simulation import plumbing
+from worker import reconcile, writes
+from worker.ledger.ledger import Page
+from worker.model import Action, Change, Memory, ObservedAccount, Outcome, Status
+from worker.plan import diff
+from worker.writes import Writes
+
+__all__ = ["CANARIES", "Canary"]
+
+Patch = pytest.MonkeyPatch
+
+
+class Canary(NamedTuple):
+    """A planted bug: what it is, the number of the oracle that must find it, and how it is planted."""
+
+    bug: str
+    oracle: str
+    plant: Callable[[Patch], None]
+
+
+def _trust_a_replys_row(patch: Patch) -> None:
+    """What replies say takes the place of the closing look."""
+    firsts: dict[Writes, ObservedAccount] = {}
+
+    async def prove(self: Writes) -> None:
+        seen = dict(firsts[self].numbers)
+        for write in self._writes:
+            if write.acknowledged:
+                seen[write.change.phone] = msgspec.structs.replace(
+                    seen[write.change.phone], status=Status(write.change.desired)
+                )
+        self._final = msgspec.structs.replace(firsts[self], numbers=seen)
+
+    real = Writes.__init__
+
+    def remember(self: Any, changes: Any, api: Any, observed: Any, least: int, **more: Any) -> None:
+        real(self, changes, api, observed, least, **more)
+        firsts[self] = observed
+
+    patch.setattr(Writes, "__init__", remember)
+    patch.setattr(Writes, "_prove", prove)
+
+
+def _call_doubt_done(patch: Patch) -> None:
+    """An ambiguous write is not looked after, and called changed."""
+    judge = Writes._judge
+
+    async def settle(self: Writes, write: Any) -> bool:
+        del self
+        write.doubted = True
+        return False
+
+    def believe(self: Writes, write: Any, after: str | None) -> Any:
+        return (Outcome.CHANGED, None) if write.doubted else judge(self, write, after)
+
+    patch.setattr(Writes, "_settle", settle)
+    patch.setattr(Writes, "_judge", believe)
+
+
+def _retry_doubt_without_a_look(patch: Patch) -> None:
+    async def settle(self: Writes, write: Any) -> bool:
+        del self
+        write.doubted = True
+        return True
+
+    patch.setattr(Writes, "_settle", settle)
+
+
+def _call_accepted_changed(patch: Patch) -> None:
+    judge = Writes._judge
+
+    def believe(self: Writes, write: Any, after: str | None) -> Any:
+        return (Outcome.CHANGED, None) if write.acknowledged else judge(self, write, after)
+
+    patch.setattr(Writes, "_judge", believe)
+
+
+def _write_protected_numbers(patch: Patch) -> None:
+    def unprotected(wanted: Any, observed: Any) -> Any:
+        return diff({phone: msgspec.structs.replace(want, protected=False) for phone, want in wanted.items()}, observed)
+
+    patch.setattr(reconcile, "diff", unprotected)
+
+
+def _ignore_a_stale_plan(patch: Patch) -> None:
+    patch.setattr(reconcile, "fingerprint", lambda _: "the same")
+
+
+def _deactivate_first(patch: Patch) -> None:
+    real = Writes.__init__
+
+    def swapped(self: Any, changes: Any, *given: Any, **more: Any) -> None:
+        real(self, changes, *given, **more)
+        self._least_active = 0
+        for write in self._writes:
+            other = Action.DEACTIVATE if write.change.action is Action.ACTIVATE else Action.ACTIVATE
+            write.change = msgspec.structs.replace(write.change, action=other)
+
+    patch.setattr(Writes, "__init__", swapped)
+
+
+def _do_not_wait_for_activations(patch: Patch) -> None:
+    async def may(self: Writes, activations: Any, deactivations: int) -> bool:
+        del self, activations, deactivations
+        return True
+
+    patch.setattr(Writes, "_may_deactivate", may)
+
+
+def _replay_open_intents(patch: Patch) -> None:
+    """A run writes what a dead one left open, before it compares anything."""
+    real, draw = Page.resume, reconcile._draw
+
+    async def resume(self: Page, observed: ObservedAccount) -> Memory:
+        left = await self._commits.run(
+            lambda connection: connection.execute(
+                "SELECT phone, asked FROM attempts JOIN entries ON entries.id = entry "
+                "WHERE key = ? AND state IN ('intent', 'ok', 'ambiguous')",
+                (self._subject.key,),
+            ).fetchall()
+        )
+        memory = await real(self, observed)
+        open_intents[id(memory)] = [(phone, asked) for phone, asked in left if phone in observed.numbers]
+        return memory
+
+    open_intents: dict[int, list[tuple[str, str]]] = {}
+
+    def drawn(desired: Any, observed: ObservedAccount, terms: Any, memory: Memory) -> Any:
+        made = draw(desired, observed, terms, memory)
+        again = tuple(
+            Change(
+                phone,
+                Action.ACTIVATE if asked == "ACTIVE" else Action.DEACTIVATE,
+                observed.numbers[phone].status,
+                asked,
+                "replayed",
+            )
+            for phone, asked in open_intents.pop(id(memory), ())
+        )
+        if not again:
+            return made
+        kept = tuple(change for change in made.plan.changes if change.phone not in {one.phone for one in again})
+        return msgspec.structs.replace(made, plan=msgspec.structs.replace(made.plan, changes=(*kept, *again)))
+
+    patch.setattr(Page, "resume", resume)
+    patch.setattr(reconcile, "_draw", drawn)
+    patch.setattr(reconcile, "fingerprint", lambda _: "the same")
+
+
+def _overwrite_what_others_changed(patch: Patch) -> None:
+    async def settle(self: Writes, write: Any) -> bool:
+        write.doubted = True
+        await self._rereads.look()
+        return True
+
+    patch.setattr(Writes, "_settle", settle)
+    patch.setattr(writes._Write, "_compare", lambda *_: None)
+
+
+def _do_not_heed_what_others_looks_show(patch: Patch) -> None:
+    patch.setattr(writes._Write, "_compare", lambda *_: None)
+
+
+def _tell_a_number_twice(patch: Patch) -> None:
+    real = Writes.results
+    patch.setattr(Writes, "results", lambda self: (result for one in real(self) for result in (one, one)))
+
+
+def _let_everything_through(patch: Patch) -> None:
+    patch.setattr(reconcile, "guard", lambda *_, **__: ())
+
+
+def _write_what_is_as_desired(patch: Patch) -> None:
+    def eager(wanted: Any, observed: Any) -> Any:
+        changes, counts = diff(wanted, observed)
+        known = {change.phone for change in changes}
+        more = (
+            Change(phone, Action.ACTIVATE, "ACTIVE", "ACTIVE", "to be sure")
+            for phone, want in wanted.items()
+            if phone not in known and phone in observed and want.status == "ACTIVE"
+        )
+        return (*changes, *more), counts
+
+    patch.setattr(reconcile, "diff", eager)
+
+
+def _forget_the_last_number(patch: Patch) -> None:
+    def short(wanted: Any, observed: Any) -> Any:
+        changes, counts = diff(wanted, observed)
+        return changes[:-1], counts
+
+    patch.setattr(reconcile, "diff", short)
+
+
+CANARIES: Final = (
+    Canary("skip the intent", "2", plumbing.skip_the_intent),
+    Canary("send before the intent is durable", "2", plumbing.send_before_the_intent_is_durable),
+    Canary("reuse a signature", "5", plumbing.reuse_a_signature),
+    Canary("free a slot at send", "4", plumbing.free_a_slot_at_send),
+    Canary("free a slot at the answer", "4", plumbing.free_a_slot_at_the_answer),
+    Canary("hold the slot of what timed out no longer", "4", plumbing.hold_what_timed_out_no_longer),
+    Canary("ignore a 429", "4", plumbing.ignore_a_429),
+    Canary("hold only writes after a 429", "4", plumbing.hold_writes_only),
+    Canary("trust a reply's row", "6", _trust_a_replys_row),
+    Canary("retry what is refused", "7", plumbing.retry_what_is_refused),
+    Canary("call doubt done", "6", _call_doubt_done),
+    Canary("retry doubt without a look", "1", _retry_doubt_without_a_look),
+    Canary("call what was accepted changed", "6", _call_accepted_changed),
+    Canary("write protected numbers", "1", _write_protected_numbers),
+    Canary("ignore a stale plan", "1", _ignore_a_stale_plan),
+    Canary("deactivate first", "3", _deactivate_first),
+    Canary("do not wait for activations", "3", _do_not_wait_for_activations),
+    Canary("let everything through", "3", _let_everything_through),
+    Canary("forget what dead runs have spent", "3", plumbing.forget_what_dead_runs_spent),
+    Canary("replay open intents", "1", _replay_open_intents),
+    Canary("overwrite what others changed", "7", _overwrite_what_others_changed),
+    Canary("do not heed what others' looks show", "1", _do_not_heed_what_others_looks_show),
+    Canary("write twice at once", "12", plumbing.write_twice_at_once),
+    Canary("lock nothing", "12", plumbing.lock_nothing),
+    Canary("write what is as desired", "9", _write_what_is_as_desired),
+    Canary("forget the last number", "10", _forget_the_last_number),
+    Canary("write in a dry run", "8", plumbing.write_in_a_dry_run),
+    Canary("drop an outcome", "11", plumbing.drop_an_outcome),
+    Canary("tell a number twice", "11", _tell_a_number_twice),
+    Canary("settle nothing", "11", plumbing.settle_nothing),
+    Canary("drop the answers", "13", plumbing.drop_the_answers),
+)

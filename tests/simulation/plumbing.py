@@ -1,0 +1,207 @@
+"""Bugs planted below the reconciler: in the quota, the signature, the retries, the client and the ledger."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from worker.errors import ApiError, NumberRejected
+from worker.fleet import Fleet
+from worker.ledger import store
+from worker.ledger.ledger import Ledger, Page
+from worker.model import Status
+from worker.solapi import retry
+from worker.solapi.client import AccountWriter
+from worker.solapi.limiter import Quota, Window
+from worker.solapi.signing import Signer
+
+__all__ = [
+    "drop_an_outcome",
+    "drop_the_answers",
+    "forget_what_dead_runs_spent",
+    "free_a_slot_at_send",
+    "free_a_slot_at_the_answer",
+    "hold_what_timed_out_no_longer",
+    "hold_writes_only",
+    "ignore_a_429",
+    "lock_nothing",
+    "retry_what_is_refused",
+    "reuse_a_signature",
+    "send_before_the_intent_is_durable",
+    "settle_nothing",
+    "skip_the_intent",
+    "write_in_a_dry_run",
+    "write_twice_at_once",
+]
+
+Patch = pytest.MonkeyPatch
+
+
+def skip_the_intent(patch: Patch) -> None:
+    """Requests leave that no ledger knows of."""
+
+    async def intend(self: Page, requests: Any) -> None:
+        del self, requests
+
+    patch.setattr(Page, "intend", intend)
+
+
+def send_before_the_intent_is_durable(patch: Patch) -> None:
+    """A request does not wait for its intent to reach the disk."""
+    real = Page.intend
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def intend(self: Page, requests: Any) -> None:
+        task = asyncio.create_task(real(self, list(requests)))
+        tasks.add(task)
+
+    patch.setattr(Page, "intend", intend)
+
+
+def reuse_a_signature(patch: Patch) -> None:
+    """One signature serves for two seconds."""
+    real = Signer.header
+    last: dict[tuple[int, int], str] = {}
+
+    def header(self: Signer, now: float, salt: str) -> str:
+        return last.setdefault((id(self), int(now) // 2), real(self, now, salt))
+
+    patch.setattr(Signer, "header", header)
+
+
+def free_a_slot_at_send(patch: Patch) -> None:
+    """A slot cools from when its request leaves."""
+    acquire, release = Window.acquire, Window.release
+
+    async def sent(self: Window) -> None:
+        await acquire(self)
+        release(self)
+
+    patch.setattr(Window, "acquire", sent)
+    patch.setattr(Window, "release", lambda *_, **__: None)
+
+
+def free_a_slot_at_the_answer(patch: Patch) -> None:
+    """A slot can be used again as soon as its request is answered."""
+    real = Window.release
+
+    def release(self: Window, *, longer: float = 0.0) -> None:
+        del longer
+        self.seconds, kept = 0.0, self.seconds
+        try:
+            real(self)
+        finally:
+            self.seconds = kept
+
+    patch.setattr(Window, "release", release)
+
+
+def hold_what_timed_out_no_longer(patch: Patch) -> None:
+    """What was given up is taken to have arrived by then."""
+    real = Window.release
+    patch.setattr(Window, "release", lambda self, *, longer=0.0: real(self, longer=0.0 * longer))
+
+
+def ignore_a_429(patch: Patch) -> None:
+    """A 429 holds nothing."""
+    patch.setattr(Quota, "hold", lambda *_: None)
+
+
+def hold_writes_only(patch: Patch) -> None:
+    """A 429 does not hold reads."""
+
+    def hold(self: Quota, seconds: float) -> None:
+        self.writes.hold(self._clock() + seconds)
+
+    patch.setattr(Quota, "hold", hold)
+
+
+def retry_what_is_refused(patch: Patch) -> None:
+    """A refusal of one number is taken for a passing failure."""
+    patch.setattr(retry, "_RETRIED", (*retry._RETRIED, NumberRejected))
+
+
+def forget_what_dead_runs_spent(patch: Patch) -> None:
+    """The thresholds know this run only."""
+    real = store.recall
+    patch.setattr(store, "recall", lambda *given: msgspec.structs.replace(real(*given), spent=frozenset()))
+
+
+def write_twice_at_once(patch: Patch) -> None:
+    """Each write is sent twice at one moment."""
+    real = AccountWriter._exchange
+
+    async def exchange(self: AccountWriter, *given: Any) -> None:
+        await asyncio.gather(real(self, *given), real(self, *given))
+
+    patch.setattr(AccountWriter, "_exchange", exchange)
+
+
+def write_in_a_dry_run(patch: Patch) -> None:
+    """A plan carries out its first write."""
+    real = Fleet.plan
+
+    async def plan_and_write(self: Fleet, accounts: Any, terms: Any) -> Any:
+        drafts = await real(self, accounts, terms)
+        with self.client(AccountWriter, accounts[0], self._log) as writer:
+            for change in drafts[0].plan.writes[:1]:
+                intend, settle = _nowhere, _never
+                await asyncio.gather(
+                    writer.write(change.phone, Status(change.desired), settle=settle, intend=intend),
+                    return_exceptions=True,
+                )
+        return drafts
+
+    patch.setattr(Fleet, "plan", plan_and_write)
+
+
+async def _nowhere() -> Callable[[ApiError | None], None]:
+    return lambda _: None
+
+
+async def _never() -> bool:
+    return False
+
+
+def drop_an_outcome(patch: Patch) -> None:
+    """The ledger loses the numbers that were changed."""
+    real = store.finish_entry
+
+    def finish(connection: Any, entry: int, result: Any, confirmed: Any, now: str) -> None:
+        real(connection, entry, result, confirmed, now)
+        connection.execute("DELETE FROM outcomes WHERE entry = ? AND outcome = 'changed'", (entry,))
+
+    patch.setattr(store, "finish_entry", finish)
+
+
+def drop_the_answers(patch: Patch) -> None:
+    """What was answered does not reach the ledger."""
+    patch.setattr(Page, "answered", lambda *_: None)
+
+
+def lock_nothing(patch: Patch) -> None:
+    """Every run may write to the account."""
+
+    def hold(self: Ledger, subject: Any, pause: Any) -> Any:
+        del pause
+        return _free(self._page(subject))
+
+    patch.setattr(Ledger, "hold", hold)
+
+
+class _free:  # noqa: N801 - a context manager like a function
+    def __init__(self, page: Page) -> None:
+        self._page = page
+
+    async def __aenter__(self) -> Page:
+        return self._page
+
+    async def __aexit__(self, *_: object) -> None:
+        return None
+
+
+def settle_nothing(patch: Patch) -> None:
+    """What dead runs left open stays so."""
+    patch.setattr(store, "settle", lambda *_: None)

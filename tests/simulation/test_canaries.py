@@ -1,0 +1,34 @@
+"""The oracles notice: every bug that is planted into the real worker is found within a few hundred seeds."""
+
+from typing import Final
+
+import pytest
+
+from tests.simulation.canaries import CANARIES, Canary
+from tests.simulation.oracles import judge
+from tests.simulation.scenario import scenario
+from tests.simulation.world import simulate
+
+_MOST_SEEDS: Final = 300
+
+
+def _found(oracle: str, seed: int) -> bool:
+    told = simulate(scenario(seed), judge).violations
+    return any(violation.startswith(f"{oracle}: ") for violation in told)
+
+
+@pytest.mark.parametrize("canary", CANARIES, ids=lambda canary: canary.bug)
+def test_a_planted_bug_is_found(canary: Canary, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oracle that a canary names contradicts the broken worker on one of the first seeds."""
+    canary.plant(monkeypatch)
+    assert any(_found(canary.oracle, seed) for seed in range(_MOST_SEEDS)), f"{canary.bug} was not noticed"
+
+
+def test_the_unbroken_worker_passes_the_same_seeds() -> None:
+    """None of those seeds contradicts the worker as it is."""
+    assert [seed for seed in range(_MOST_SEEDS) if simulate(scenario(seed), judge).violations] == []
+
+
+def test_every_oracle_has_its_canary() -> None:
+    """Each of the thirteen promises is known to be able to fail."""
+    assert {canary.oracle for canary in CANARIES} == {str(number) for number in range(1, 14)}
