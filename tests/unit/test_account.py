@@ -60,6 +60,25 @@ def test_unknown_fields_and_statuses_are_tolerated() -> None:
     assert not status.writable
 
 
+@pytest.mark.parametrize(
+    ("told", "since"),
+    [
+        ({"dateUpdated": "2026-11-20T09:00:00.123Z"}, "2026-11-20T09:00:00Z"),
+        ({"dateUpdated": "2026-11-20T18:00:00+09:00"}, "2026-11-20T09:00:00Z"),
+        ({"log": [{"createAt": "2026-11-20T09:00:00Z"}, {"createAt": "2026-11-20T10:00:00Z"}]}, "2026-11-20T10:00:00Z"),
+        ({"dateUpdated": None, "log": []}, None),
+        ({"dateUpdated": "yesterday"}, None),
+        ({"dateUpdated": "2026-11-20T09:00:00"}, None),
+        ({"dateUpdated": "9999-11-20T09:00:00Z"}, None),
+        ({"dateUpdated": "0001-01-01T00:00:00Z"}, None),
+    ],
+)
+def test_when_a_number_changed_is_told_where_it_is_understood(told: dict[str, object], since: str | None) -> None:
+    """The date of the row counts, else that of its last log entry; a date without a zone, or beyond reason, is none."""
+    account = _read(_document(_row() | told))
+    assert account.updated_at({"01000000000"}) == ({} if since is None else {"01000000000": since})
+
+
 def test_an_account_without_numbers_is_no_error() -> None:
     """An empty document is an account with nothing in it."""
     account = _read(b"{}")
