@@ -1,14 +1,31 @@
 """Ledgers of runs in a folder, on a clock that counts."""
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from worker.ledger import Ledger, Run
+from msgspec.structs import replace
 
-__all__ = ["clock", "ledger", "never", "started"]
+from worker.ledger import Ledger, Run, Subject
+from worker.model import (
+    AccountPlan,
+    AccountResult,
+    Action,
+    Change,
+    NumberResult,
+    Observed,
+    ObservedAccount,
+    Outcome,
+    RunOutcome,
+    Status,
+)
+from worker.settings import Safety
+
+__all__ = ["became", "clock", "ledger", "never", "planned", "rows", "seen", "started", "subject"]
 
 _EPOCH = datetime(2026, 11, 24, tzinfo=UTC)
 
@@ -43,3 +60,51 @@ def ledger(folder: Path, *, run_id: str = "run-1", now: Callable[[], str] | None
 async def never(_: float) -> bool:
     """Whoever holds an account is not waited for."""
     return False
+
+
+def subject(key: str = "vendor 1", **more: Any) -> Subject:
+    """An account as a file named it."""
+    given: dict[str, Any] = {
+        "account": "main",
+        "account_id": key.rsplit(maxsplit=1)[-1],
+        "endpoint": "solapi",
+        "credentials": None,
+        "safety": Safety(),
+        "source": "main.yaml",
+    }
+    return Subject(key=key, **given | more)
+
+
+def planned(*phones: str, desired: str = "INACTIVE") -> AccountPlan:
+    """A plan that writes these phones, each from the other status."""
+    action, before = (Action.DEACTIVATE, "ACTIVE") if desired == "INACTIVE" else (Action.ACTIVATE, "INACTIVE")
+    changes = tuple(Change(phone, action, before, desired, "") for phone in phones)
+    return AccountPlan(account="main", account_id="1", counts={action: len(phones)}, changes=changes)
+
+
+def became(plan: AccountPlan, outcome: Outcome, **more: Any) -> AccountResult:
+    """The result of a plan all of whose numbers became the same; `more` is of each number."""
+    numbers = []
+    for change in plan.writes:
+        after = change.desired if outcome is Outcome.CHANGED else change.observed
+        number = NumberResult(change.phone, change.action, change.desired, change.observed, after, outcome, 1)
+        numbers.append(replace(number, **more))
+    return AccountResult(
+        account=plan.account,
+        account_id=plan.account_id,
+        outcome=RunOutcome.CONVERGED if outcome is Outcome.CHANGED else RunOutcome.PARTIAL,
+        counts={outcome: len(numbers)},
+        numbers=tuple(numbers),
+    )
+
+
+def seen(**statuses: str) -> ObservedAccount:
+    """A look at an account; a phone is written with an n before it."""
+    numbers = {name[1:]: Observed(name[1:], Status(status)) for name, status in statuses.items()}
+    return ObservedAccount("1", numbers)
+
+
+def rows(folder: Path, query: str, *values: object) -> list[tuple[Any, ...]]:
+    """What the ledger in a folder has."""
+    with closing(sqlite3.connect(folder / "ledger.db")) as connection:
+        return connection.execute(query, values).fetchall()

@@ -17,6 +17,7 @@ __all__ = ["Holder", "hold", "prepare"]
 
 _PAUSE: Final = 0.1
 """Seconds between two tries for a lock that another run holds."""
+_ELSEWHERE: Final = "choose another place with ledger.path in the settings or SENDERID_LEDGER__PATH"
 
 
 class Holder(Struct):
@@ -37,10 +38,12 @@ def prepare(folder: Path) -> Path:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         locks.mkdir(mode=0o700, exist_ok=True)
+    except FileExistsError as error:
+        raise LedgerError(f"{error.filename} is no folder: {_ELSEWHERE}") from None
     except OSError as error:
         raise _unusable(locks, error) from None
     if not os.access(locks, os.W_OK | os.X_OK):
-        raise LedgerError(f"{locks} cannot be written: choose another place with ledger.path in the settings")
+        raise LedgerError(f"{locks} cannot be written: {_ELSEWHERE}")
     return locks
 
 
@@ -96,6 +99,4 @@ def _holder(path: Path) -> str:
 
 
 def _unusable(path: Path, error: OSError) -> LedgerError:
-    return LedgerError(
-        f"{path} cannot be used ({error.strerror}): choose another place with ledger.path in the settings"
-    )
+    return LedgerError(f"{path} cannot be used ({error.strerror}): {_ELSEWHERE}")

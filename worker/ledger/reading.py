@@ -13,16 +13,16 @@ __all__ = ["reading", "recollection"]
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[sqlite3.Connection | None]:
-    """A connection that can only read, None where there is no ledger yet.
+def reading(path: Path, *, checked: bool = False) -> Iterator[sqlite3.Connection | None]:
+    """A connection that can only read, None where there is no ledger yet. `checked`: it was sound a moment ago.
 
     Raises:
         LedgerError: the ledger cannot be read, now or while it is.
     """
-    connection = connect_to_read(path)
+    connection = connect_to_read(path, checked=checked)
     try:
         yield connection
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         raise unusable(path, str(error)) from None
     finally:
         if connection is not None:
@@ -30,13 +30,16 @@ def reading(path: Path) -> Iterator[sqlite3.Connection | None]:
 
 
 def recollection(path: Path) -> Callable[[str], Memory]:
-    """What the ledger remembers of an account, by its key; the file is opened when it is asked.
+    """What the ledger remembers of an account, by its key; the file is opened when it is asked, and checked once.
 
     The function raises LedgerError where it cannot be read.
     """
+    checked = False
 
     def recall(key: str) -> Memory:
-        with reading(path) as connection:
+        nonlocal checked
+        with reading(path, checked=checked) as connection:
+            checked = True
             return Memory() if connection is None else store.recall(connection, key)
 
     return recall

@@ -79,26 +79,29 @@ def connect(
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except FileExistsError as error:
+        raise unusable(path, f"{error.filename} is no folder") from None
     except OSError as error:
         raise unusable(path, error.strerror or type(error).__name__) from None
     # a reader leaves a file alone that a newer program made
     probe = connect_to_read(path, known=len(migrations))
     if probe is not None:
         probe.close()
-    return _opened(path, str(path), lambda connection: _prepare(connection, migrations, program=program, now=now))
+    return _opened(path, str(path), lambda connection: _prepare(connection, path, migrations, program=program, now=now))
 
 
-def connect_to_read(path: Path, *, known: int = len(MIGRATIONS)) -> sqlite3.Connection | None:
-    """The ledger at `path` to read, None where there is none yet.
+def connect_to_read(path: Path, *, known: int = len(MIGRATIONS), checked: bool = False) -> sqlite3.Connection | None:
+    """The ledger at `path` to read, None where there is none yet. `checked`: it was found sound a moment ago.
 
     Raises:
         LedgerError: it cannot be read.
     """
-    if not path.exists():
+    if not _found(path):
         return None
-    _refuse_foreign(path)
     connection = _opened(
-        path, f"{path.absolute().as_uri()}?mode=ro", lambda connection: _refuse(connection, path, known)
+        path,
+        f"{path.absolute().as_uri()}?mode=ro",
+        lambda connection: _refuse(connection, path, known, checked=checked),
     )
     if _version(connection) == 0:
         connection.close()
@@ -117,7 +120,7 @@ def _opened(path: Path, name: str, prepare: Callable[[sqlite3.Connection], None]
     except BaseException as error:
         if connection is not None:
             connection.close()
-        if isinstance(error, sqlite3.Error):
+        if isinstance(error, sqlite3.Error | OSError | UnicodeDecodeError):
             raise unusable(path, str(error)) from None
         raise
     return connection
@@ -131,36 +134,71 @@ def unusable(path: Path | str, reason: str) -> LedgerError:
     )
 
 
-def _refuse_foreign(path: Path) -> None:
-    """See by the file's first bytes, before SQLite touches anything, whether it is a ledger of ours."""
+def _found(path: Path) -> bool:
+    """Whether there is a file, which may be a ledger of ours by its first bytes; SQLite has not touched it yet."""
     try:
         with path.open("rb") as file:
             header = file.read(_HEADER)
+    except FileNotFoundError:
+        return False
     except OSError as error:
         raise unusable(path, error.strerror or type(error).__name__) from None
     if not header:
-        return
+        log = path.with_name(f"{path.name}-wal")
+        if log.exists() and log.stat().st_size:
+            # SQLite would take the file for a new one and throw away what its log holds
+            raise unusable(path, "it is empty, yet its write-ahead log is not")
+        return True
     if len(header) < _HEADER or not header.startswith(b"SQLite format 3\0"):
         raise unusable(path, "it is no ledger, or its beginning is gone")
     if int.from_bytes(header[68:72]) not in {0, _APPLICATION}:
         raise unusable(path, "it is the database of another program")
+    if _torn(path, int.from_bytes(header[16:18])):
+        raise unusable(path, "its end is gone")
+    return True
 
 
-def _refuse(connection: sqlite3.Connection, path: Path, known: int) -> None:
+def _torn(path: Path, page_size: int) -> bool:
+    """Whether the file ends within a page, which SQLite fills up with zeros, and its log does not hold that page.
+
+    A disk that fills up while the log is moved into the file can tear a page, but then the log still has it.
+    """
+    last, rest = divmod(path.stat().st_size, page_size or 1)
+    log = path.with_name(f"{path.name}-wal")
+    if not rest:
+        return False
+    frames = log.read_bytes() if log.exists() else b""
+    salts = frames[16:24]
+    return not any(
+        int.from_bytes(frames[at : at + 4]) == last + 1 and frames[at + 8 : at + 16] == salts
+        for at in range(32, len(frames), 24 + page_size)
+    )
+
+
+def _refuse(connection: sqlite3.Connection, path: Path, known: int, *, checked: bool) -> None:
     """Refuse a damaged file rather than read something out of it, and one of a schema that is not `known` yet."""
-    if path.stat().st_size <= _CHECKED_BYTES:
+    if not checked and path.stat().st_size <= _CHECKED_BYTES:
         (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         if found != "ok":
             raise unusable(path, "it is damaged")
-    version = _version(connection)
+    _refuse_version(_version(connection), path, known)
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if application != _APPLICATION and tables:
+        raise unusable(path, "it is the database of another program")
+
+
+def _refuse_version(version: int, path: Path, known: int) -> None:
     if version > known:
         raise unusable(path, f"a newer senderid made it: its schema is {version}, this one knows {known}")
 
 
 def _prepare(
-    connection: sqlite3.Connection, migrations: Sequence[Migration], *, program: str, now: Callable[[], str]
+    connection: sqlite3.Connection, path: Path, migrations: Sequence[Migration], *, program: str, now: Callable[[], str]
 ) -> None:
     version = _version(connection)
+    # a newer program may have been here since the look
+    _refuse_version(version, path, len(migrations))
     if version == 0:
         # neither can be changed once there are tables
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
@@ -186,7 +224,9 @@ def _migrate(
         connection.execute(f"PRAGMA application_id = {_APPLICATION}")
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        # a full disk has SQLite roll back by itself
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
         raise
 
 
