@@ -289,7 +289,7 @@ async def test_what_cannot_be_forgotten_is_told(tmp_path: Path, monkeypatch: pyt
     def full(*_: object) -> int:
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr("worker.ledger.store.prune", full)
+    monkeypatch.setattr("worker.ledger.retention.prune", full)
     with pytest.raises(LedgerError, match="disk is full"):
         forget(tmp_path / "ledger.db", "2030", program="0", now=clock())
     assert _ids(tmp_path) == ["run-1"]

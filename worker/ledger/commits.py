@@ -131,6 +131,20 @@ class Commits:
         batch.work.append(work)
         await self._committed_with(batch)
 
+    async def drain(self) -> None:
+        """Note the answers that are not yet.
+
+        Raises:
+            LedgerError: they could not be.
+        """
+        if self._due is not None:
+            self._due.cancel()
+        if self._answers:
+            batch = self._batch()
+            batch.answers += self._answers
+            self._answers = []
+            await self._committed_with(batch)
+
     def _note_answers(self) -> None:
         self._due = None
         if self._answers and self._broken is None:

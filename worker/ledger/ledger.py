@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from worker.errors import AccountRejected, Ambiguous, ApiError, LedgerError
-from worker.ledger import lock, store
+from worker.ledger import lock, retention, store
 from worker.ledger.commits import Commits
 from worker.ledger.records import AttemptState, Run, Subject
 from worker.ledger.schema import connect, connect_to_read, unusable
@@ -34,6 +34,7 @@ class Page:
         self._subject = subject
         self._now = now
         self._entry: int | None = None
+        self._spent = False
 
     async def resume(self, observed: ObservedAccount) -> Memory:
         """Close what earlier runs left open, as what `observed` shows it to be; what is remembered of the account.
@@ -47,7 +48,9 @@ class Page:
             store.settle(connection, key, observed.numbers, now)
             return store.recall(connection, key)
 
-        return await self._commits.run(work)
+        memory = await self._commits.run(work)
+        self._spent = bool(memory.spent)
+        return memory
 
     async def begin(self, plan: AccountPlan, fingerprint: str) -> None:
         """Note what is going to be done.
@@ -90,7 +93,8 @@ class Page:
         """
         now = self._now()
         if self._entry is None:
-            if confirmed or not _quiet(result):
+            # the end of a plan that a run which died had begun is worth a word
+            if confirmed or self._spent or not _quiet(result):
                 await self._commits.run(lambda connection: self._note_whole(connection, result, confirmed, now))
             return
         entry = self._entry
@@ -168,8 +172,9 @@ class Ledger:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if not self._finished:
-            with suppress(LedgerError):
+        with suppress(LedgerError):
+            await self._commits.drain()
+            if not self._finished:
                 await self.finish(RunOutcome.FAILED)
         self._close()
 
@@ -214,19 +219,16 @@ class Ledger:
         await self._page(subject).finish(result, confirmed)
 
     async def finish(self, outcome: RunOutcome) -> None:
-        """Note how the run ended, and forget the oldest ones if the file has become too large.
+        """Note how the run ended, and forget the oldest other ones if the file has become too large.
 
         Raises:
             LedgerError: it could not be noted.
         """
-
-        def work(connection: sqlite3.Connection) -> None:
-            store.finish_run(connection, self._run.id, outcome, self._now())
-            if store.trim(connection, self._most_bytes):
-                connection.execute("PRAGMA incremental_vacuum")
-
         self._finished = True
-        await self._commits.run(work)
+        await self._commits.run(lambda connection: store.finish_run(connection, self._run.id, outcome, self._now()))
+        # what is noted stays so where there is no room to forget
+        with suppress(LedgerError):
+            await self._commits.run(partial(retention.trim, most_bytes=self._most_bytes, keep=self._run.id))
 
     def _page(self, subject: Subject) -> Page:
         return Page(self._commits, self._run.id, subject, self._now)
@@ -243,9 +245,9 @@ def forget(path: Path, before: str, *, program: str, now: Callable[[], str]) -> 
         return 0
     try:
         with closing(connect(path, program=program, now=now)) as connection:
-            forgotten = store.prune(connection, before)
-            # a script, as one step of this frees one page
-            connection.executescript("PRAGMA incremental_vacuum")
+            connection.execute("BEGIN IMMEDIATE")
+            forgotten = retention.prune(connection, before)
+            connection.execute("COMMIT")
             return forgotten
     except sqlite3.Error as error:
         raise unusable(path, str(error)) from None

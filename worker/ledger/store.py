@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from worker.ledger.records import CRASHED, OPEN, AttemptState, Run, Subject
-from worker.model import AccountPlan, AccountResult, Memory, NumberError, Observed, Outcome, Status
+from worker.model import AccountPlan, AccountResult, Memory, NumberError, Observed, Outcome, RunOutcome, Status
 from worker.render.documents import encodable
 
 __all__ = [
@@ -17,10 +17,8 @@ __all__ = [
     "finish_entry",
     "finish_run",
     "intend",
-    "prune",
     "recall",
     "settle",
-    "trim",
 ]
 
 _OPEN: Final = ", ".join(f"'{state}'" for state in OPEN)
@@ -118,12 +116,12 @@ def add_entry(
         (
             run,
             subject.key,
-            subject.account,
+            _text(subject.account),
             subject.account_id,
             subject.endpoint,
             None if subject.credentials is None else _json(subject.credentials),
             _json(subject.safety),
-            subject.source,
+            _text(subject.source),
             subject.sha256,
             subject.commit,
             fingerprint,
@@ -184,7 +182,10 @@ def finish_entry(
         "INSERT OR REPLACE INTO written SELECT ?, phone, desired, ?, ? FROM outcomes WHERE entry = ? AND outcome = ?",
         (key, run, now, entry, Outcome.CHANGED),
     )
-    _remember(connection, key, run, confirmed.items(), now)
+    if confirmed:
+        known = _written(connection, key)
+        news = ((phone, status) for phone, status in confirmed.items() if known.get(phone) != status)
+        _remember(connection, key, run, news, now)
     connection.execute(
         f"""UPDATE entries SET finished_at = ?, outcome = ?, error_code = ?, error_message = ?, counts = ?, reads = ?,
             writes = ?, retries = ?, settled = {_settled("entries.id")} WHERE id = ?""",
@@ -231,22 +232,21 @@ def settle(connection: sqlite3.Connection, key: str, observed: Mapping[str, Obse
                 _close_number(connection, entry, phone, state, seen)
         _remember(connection, key, run, proven, now)
         if died:
-            _close_died(connection, entry, run, now)
+            _close_died(connection, entry, run, observed, now)
         connection.execute("UPDATE entries SET settled = 1 WHERE id = ?", (entry,))
 
 
 def recall(connection: sqlite3.Connection, key: str) -> Memory:
     """What is remembered of an account."""
-    written = dict(connection.execute("SELECT phone, status FROM written WHERE key = ?", (key,)))
     spent: set[str] = set()
     for entry, outcome, tried in connection.execute(
         """SELECT id, outcome, EXISTS (SELECT 1 FROM attempts WHERE entry = entries.id) FROM entries
         WHERE key = ? ORDER BY id DESC""",
         (key,),
     ):
-        if outcome not in {None, CRASHED}:
-            if tried:
-                break  # it came to its end, so that whatever follows is a plan of its own
+        if outcome == RunOutcome.CONVERGED or (tried and outcome not in {None, CRASHED}):
+            break  # it came to its end, so that whatever follows is a plan of its own
+        if not tried:
             continue
         spent.update(
             phone
@@ -258,42 +258,7 @@ def recall(connection: sqlite3.Connection, key: str) -> Memory:
     (unsettled,) = connection.execute(
         "SELECT EXISTS (SELECT 1 FROM entries WHERE key = ? AND NOT settled)", (key,)
     ).fetchone()
-    return Memory({phone: Status(status) for phone, status in written.items()}, frozenset(spent), bool(unsettled))
-
-
-def prune(connection: sqlite3.Connection, before: str) -> int:
-    """Forget the runs that ended before a time and left nothing open; how many there were."""
-    return connection.execute(
-        """DELETE FROM runs WHERE coalesce(finished_at, started_at) < ?
-        AND NOT EXISTS (SELECT 1 FROM entries WHERE run = runs.id AND NOT settled)""",
-        (before,),
-    ).rowcount
-
-
-def trim(connection: sqlite3.Connection, most_bytes: int) -> int:
-    """Forget the oldest runs until the rest takes no more than `most_bytes`; how many there were."""
-    forgotten = 0
-    while _used(connection) > most_bytes:
-        gone = connection.execute(
-            """DELETE FROM runs WHERE id IN (
-                SELECT id FROM runs WHERE NOT EXISTS (SELECT 1 FROM entries WHERE run = runs.id AND NOT settled)
-                AND finished_at IS NOT NULL
-                ORDER BY started_at LIMIT (SELECT 1 + count(*) / 10 FROM runs)
-            )"""
-        ).rowcount
-        if not gone:
-            break
-        forgotten += gone
-    return forgotten
-
-
-def _used(connection: sqlite3.Connection) -> int:
-    """Bytes of the file that hold something."""
-    pages, free, size = (
-        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
-    )
-    used: int = (pages - free) * size
-    return used
+    return Memory(_written(connection, key), frozenset(spent), bool(unsettled))
 
 
 def _close_attempts(connection: sqlite3.Connection, entry: int) -> None:
@@ -323,15 +288,30 @@ def _close_number(
     )
 
 
-def _close_died(connection: sqlite3.Connection, entry: int, run: str, now: str) -> None:
+def _close_died(
+    connection: sqlite3.Connection, entry: int, run: str, observed: Mapping[str, Observed], now: str
+) -> None:
+    """Give an outcome to each number whose writes were all refused or that was not tried, and an end to the run."""
+    refused = connection.execute(
+        # of the columns that are not grouped SQLite gives those of the row with the maximum
+        """SELECT phone, asked, max(number), http_status, error_code, error_message FROM attempts WHERE entry = ?1
+        AND phone IN (SELECT phone FROM outcomes WHERE entry = ?1 AND outcome IS NULL) GROUP BY phone""",
+        (entry,),
+    ).fetchall()
+    seen = {phone: number.status for phone, *_ in refused if (number := observed.get(phone)) is not None}
+    connection.executemany(
+        """UPDATE outcomes SET outcome = ?, after = ?, attempts = ?, http_status = ?, error_code = ?, error_message = ?
+        WHERE entry = ? AND phone = ?""",
+        (
+            # what shows although it was refused came from elsewhere
+            (Outcome.UNCHANGED if seen.get(phone) == asked else Outcome.FAILED, seen.get(phone), *rest, entry, phone)
+            for phone, asked, *rest in refused
+        ),
+    )
     connection.execute(
-        """UPDATE outcomes SET outcome = CASE WHEN tried THEN ?2 ELSE ?3 END, after = before, error_code = ?4,
-            error_message = CASE WHEN tried THEN ?5 ELSE ?6 END, attempts = tried
-        FROM (SELECT outcomes.phone AS number, count(attempts.number) AS tried FROM outcomes LEFT JOIN attempts
-            ON attempts.entry = outcomes.entry AND attempts.phone = outcomes.phone
-            WHERE outcomes.entry = ?1 AND outcomes.outcome IS NULL GROUP BY outcomes.phone)
-        WHERE entry = ?1 AND phone = number""",
-        (entry, Outcome.FAILED, Outcome.NOT_ATTEMPTED, _LOST[0], _LOST[1], _UNTRIED[1]),
+        """UPDATE outcomes SET outcome = ?, after = before, error_code = ?, error_message = ?
+        WHERE entry = ? AND outcome IS NULL""",
+        (Outcome.NOT_ATTEMPTED, *_UNTRIED, entry),
     )
     counts = dict(
         connection.execute("SELECT outcome, count(*) FROM outcomes WHERE entry = ? GROUP BY outcome", (entry,))
@@ -361,6 +341,11 @@ def _remember(
         "INSERT OR REPLACE INTO written VALUES (?, ?, ?, ?, ?)",
         ((key, phone, status, run, now) for phone, status in statuses),
     )
+
+
+def _written(connection: sqlite3.Connection, key: str) -> dict[str, Status]:
+    rows = connection.execute("SELECT phone, status FROM written WHERE key = ?", (key,))
+    return {phone: Status(status) for phone, status in rows}
 
 
 def _settled(entry: str) -> str:
