@@ -5,12 +5,12 @@ Accounts share the connection pool, and those of one API key its quota.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any, Protocol, Self, TypeVar
 
 import msgspec
 
-from worker.errors import Interrupted, LedgerError, WorkerError
+from worker.errors import Interrupted, WorkerError
 from worker.ledger import Nothing, Subject
 from worker.model import (
     AccountResult,
@@ -141,14 +141,21 @@ class Fleet:
             safety = effective_safety(terms.safety, desired.safety)
             subject = self._subject(desired, desired.name, drawn.plan.account_id, safety)
             if drawn.error is not None or drawn.plan.refusals or not drawn.plan.writes:
-                settling = await self._settled(desired, subject, log) if drawn.unsettled else Requests()
-                result = unapplied(drawn, _sum(drawn.requests, settling), log)
-                return await self._recorded(subject, result, drawn.confirmed)
+                return await self._unwritten(desired, subject, drawn, log)
+
+            waited = False
+
+            async def pause(seconds: float) -> bool:
+                nonlocal waited
+                waited = True
+                return await self._pause(seconds)
 
             async def carry_out(client: AccountWriter, book: Book) -> AccountResult:
-                return await apply(desired, drawn.plan, client, terms, book=book, pace=self._pace, log=log, meter=meter)
+                return await apply(
+                    desired, drawn.plan, client, terms, book=book, pace=self._pace, log=log, meter=meter, waited=waited
+                )
 
-            result = await self._closed(desired, subject, drawn, carry_out, log)
+            result = await self._closed(desired, subject, drawn, carry_out, pause=pause, log=log)
             return msgspec.structs.replace(result, requests=_sum(drawn.requests, result.requests))
 
         return await self._each(list(zip(accounts, drafts, strict=True)), one)
@@ -185,7 +192,9 @@ class Fleet:
         async def carry_out(client: AccountWriter, book: Book) -> AccountResult:
             return await apply_saved(saved, client, allow, book=book, pace=self._pace, log=log, meter=meter)
 
-        return await self._closed(saved, self._subject_of(saved), Draft(as_plan(saved), {}), carry_out, log)
+        return await self._closed(
+            saved, self._subject_of(saved), Draft(as_plan(saved), {}), carry_out, pause=self._pause, log=log
+        )
 
     async def decline(
         self, accounts: Sequence[DesiredAccount], drafts: Sequence[Draft], terms: Terms, reason: WorkerError
@@ -284,6 +293,8 @@ class Fleet:
         subject: Subject,
         drawn: Draft,
         carry_out: Callable[[AccountWriter, Book], Awaitable[AccountResult]],
+        *,
+        pause: Callable[[float], Awaitable[bool]],
         log: RunLog,
     ) -> AccountResult:
         """The result of `carry_out`, or of the error that stopped it."""
@@ -291,39 +302,54 @@ class Fleet:
             return await self._recorded(subject, unapplied(drawn, Requests(), log, self.interrupted), {})
         try:
             with self.client(AccountWriter, account, log) as client:
-                async with self._keeper.hold(subject, self._pause) as book:
+                async with self._keeper.hold(subject, pause) as book:
                     try:
                         result = await carry_out(client, book)
                     except Exception as error:  # noqa: BLE001 - a bug met in one account must not stop the others
                         result = unapplied(drawn, client.requests, log, _ours(error, log))
-                    return await _noted(result, book.finish(result, drawn.confirmed))
+                    return await _noted(result, book.finish(result, drawn.confirmed), log)
         except Exception as error:  # noqa: BLE001 - as above, and before anything was sent
             return await self._recorded(subject, unapplied(drawn, Requests(), log, _ours(error, log)), {})
 
-    async def _settled(self, account: Reachable, subject: Subject, log: RunLog) -> Requests:
-        """Close what earlier runs left open on an account to which nothing is written now; the requests of that.
+    async def _unwritten(self, account: Reachable, subject: Subject, drawn: Draft, log: RunLog) -> AccountResult:
+        """The result of an account to which nothing is written now; what earlier runs left open there is closed.
 
-        Where it cannot be done, it stays for the next run.
+        Where that cannot be done, it stays for the next run.
         """
-        with self.client(AccountReader, account, log) as client:
-            with suppress(WorkerError):
-                async with self._keeper.hold(subject, self._pause) as book:
-                    await book.resume(await client.observe())
-            return client.requests
+        result = unapplied(drawn, drawn.requests, log)
+        if not drawn.unsettled or self.interrupted is not None:
+            return await self._recorded(subject, result, drawn.confirmed)
+        try:
+            with self.client(AccountReader, account, log) as client:
+                async with self._keeper.hold(subject, _at_once) as book:
+                    try:
+                        await book.resume(await client.observe())
+                    finally:
+                        result = msgspec.structs.replace(result, requests=_sum(drawn.requests, client.requests))
+                    return await _noted(result, book.finish(result, drawn.confirmed), log)
+        except Exception as error:  # noqa: BLE001 - a bug met in one account must not stop the others
+            _ours(error, log)
+            return await self._recorded(subject, result, drawn.confirmed)
 
     async def _recorded(
         self, subject: Subject, result: AccountResult, confirmed: Mapping[str, Status]
     ) -> AccountResult:
-        return await _noted(result, self._keeper.record(subject, result, confirmed))
+        return await _noted(result, self._keeper.record(subject, result, confirmed), self._log)
 
     async def _pause(self, seconds: float) -> bool:
-        """Wait for a run that holds an account, and meanwhile let another account have the turn."""
+        """Wait for a run that holds an account, and meanwhile let another account have the turn.
+
+        Raises:
+            Interrupted: there is nothing to wait for any more.
+        """
         self._turns.release()
         try:
             await self._ambient.sleep(seconds)
         finally:
             await self._turns.acquire()
-        return self.interrupted is None
+        if self.interrupted is not None:
+            raise self.interrupted
+        return True
 
     async def _each(self, items: Sequence[Item], work: Callable[[Item], Awaitable[Made]]) -> list[Made]:
         """What `work` makes of each item, in their order, `accounts_concurrency` of them at once."""
@@ -342,12 +368,17 @@ class Fleet:
         return [made[index] for index in range(len(items))]
 
 
-async def _noted(result: AccountResult, noting: Awaitable[None]) -> AccountResult:
+async def _at_once(_seconds: float) -> bool:
+    """Whoever has the account closes what it left open itself."""
+    return False
+
+
+async def _noted(result: AccountResult, noting: Awaitable[None], log: RunLog) -> AccountResult:
     """The result, which is no success where it could not be noted."""
     try:
         await noting
-    except LedgerError as error:
-        return msgspec.structs.replace(result, outcome=RunOutcome.FAILED, error=result.error or error.info)
+    except Exception as error:  # noqa: BLE001 - whatever was done stays so
+        return msgspec.structs.replace(result, outcome=RunOutcome.FAILED, error=result.error or _ours(error, log).info)
     return result
 
 

@@ -9,6 +9,7 @@ from typing import Final
 from msgspec import Struct
 
 from worker.model import (
+    AccountPlan,
     Action,
     Cause,
     Change,
@@ -33,8 +34,10 @@ __all__ = [
     "drifted",
     "effective_safety",
     "guard",
+    "least_active",
     "select",
     "spent",
+    "within",
 ]
 
 MAX_DEACTIVATIONS: Final = "max-deactivations"
@@ -111,6 +114,17 @@ def effective_safety(settings: Safety, override: SafetyOverride) -> Safety:
         max_deactivations=settings.max_deactivations if limit is None else limit,
         min_active=settings.min_active if least is None else least,
     )
+
+
+def least_active(safety: Safety, allow: frozenset[str]) -> int:
+    """How many ACTIVE numbers must be left; `allow` as `guard` takes it."""
+    return safety.min_active if allow.isdisjoint({MIN_ACTIVE, ALLOW_ALL}) else 0
+
+
+def within(plan: AccountPlan, approved: AccountPlan) -> bool:
+    """Whether a plan writes nothing that an approved one of the same account does not."""
+    writes, leave = ({(each.phone, each.observed, each.desired) for each in some.writes} for some in (plan, approved))
+    return plan.account_id == approved.account_id and writes <= leave
 
 
 def guard(

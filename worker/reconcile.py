@@ -39,7 +39,7 @@ from worker.model import (
     tally,
 )
 from worker.plan import LeftOut, SavedAccount, attribute, confirmed, diff, fingerprint, preconditions
-from worker.policy import ALLOW_ALL, MIN_ACTIVE, Selection, adopt, drifted, effective_safety, guard, select, spent
+from worker.policy import Selection, adopt, drifted, effective_safety, guard, least_active, select, spent, within
 from worker.settings import Safety
 from worker.writes import Journal, Log, Meter, Pace, Reader, Writer, Writes
 
@@ -99,7 +99,7 @@ class Draft(Struct, frozen=True):
     """A plan with what it was made from: `wanted` holds every number that it is about; `error` is why there is none.
 
     `confirmed` are numbers that are as desired while we last wrote another status. `requests` is what looking took.
-    `unsettled` tells whether earlier runs left anything open.
+    `unsettled` tells whether earlier runs left anything open, or died within a plan.
     """
 
     plan: AccountPlan
@@ -168,8 +168,11 @@ async def apply(
     pace: Pace,
     log: Log,
     meter: Meter,
+    waited: bool = False,
 ) -> AccountResult:
     """Look again, and carry out the approved plan if it is still what the account needs.
+
+    `waited`: another run of ours had the account since the plan was approved, so that some of it may be done already.
 
     Raises:
         StalePlan: it is not; nothing was written.
@@ -179,11 +182,12 @@ async def apply(
     observed = await _look(api, log)
     current = _draw(desired, observed, terms, await book.resume(observed))
     print_ = fingerprint([current.plan])
-    if print_ != fingerprint([approved]) or current.plan.verdict is not Verdict.OK:
+    still = print_ == fingerprint([approved]) or (waited and within(current.plan, approved))
+    if not still or current.plan.verdict is not Verdict.OK:
         raise StalePlan("the account has changed since it was planned; nothing was written: plan again")
     safety = effective_safety(terms.safety, desired.safety)
     await book.begin(current.plan, print_)
-    writes = Writes(current.plan.writes, api, observed, _least_active(safety, terms.allow), journal=book, meter=meter)
+    writes = Writes(current.plan.writes, api, observed, least_active(safety, terms.allow), journal=book, meter=meter)
     await writes.carry_out(pace)
     untouched = (_untouched(change) for change in current.plan.changes if not change.action.writes)
     results = (*writes.results(), *untouched, *(_as_it_is(phone, want.status) for phone, want in current.unchanged()))
@@ -212,7 +216,7 @@ async def apply_saved(
     if now.due:
         left = structs.replace(saved, changes=now.due)
         await book.begin(as_plan(left), fingerprint([left]))
-    writes = Writes(now.due, api, observed, _least_active(saved.safety, allow), journal=book, meter=meter)
+    writes = Writes(now.due, api, observed, least_active(saved.safety, allow), journal=book, meter=meter)
     await writes.carry_out(pace)
     conflicts = (_conflict(change, observed) for change in now.conflicts)
     impossible = (_still_impossible(change, observed) for change in saved.impossible)
@@ -277,11 +281,7 @@ def _draw(desired: DesiredAccount, observed: ObservedAccount, terms: Terms, memo
         changes=changes,
     )
     others = confirmed(wanted, observed.numbers, memory)
-    return Draft(plan, wanted, confirmed=others, unsettled=memory.unsettled)
-
-
-def _least_active(safety: Safety, allow: frozenset[str]) -> int:
-    return safety.min_active if allow.isdisjoint({MIN_ACTIVE, ALLOW_ALL}) else 0
+    return Draft(plan, wanted, confirmed=others, unsettled=memory.unsettled or bool(memory.spent))
 
 
 def _untouched(change: Change, reason: NumberError | None = None) -> NumberResult:
