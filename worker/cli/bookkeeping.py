@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import re
 import socket
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
@@ -27,6 +28,11 @@ __all__ = ["Keeping", "committed", "glance", "ledger_path", "recorded"]
 
 _GIT_SECONDS: Final = 5.0
 """How long git may take to tell a commit; without an answer the revision is the file's hash alone."""
+_GIT: Final = ("git", "--no-optional-locks", "--literal-pathspecs")
+_STATUS: Final = ("status", "--porcelain=v2", "--branch", "--untracked-files=all", "--ignored", "--")
+"""Changes nothing of the checkout. What follows are files."""
+_OID: Final = "# branch.oid "
+_HASH: Final = re.compile("[0-9a-f]{40,64}")
 _MEGABYTE: Final = 1 << 20
 _NAMED: Final = 5
 """Runs that a message names when what was asked for is none or several."""
@@ -110,12 +116,20 @@ def _listed(runs: Sequence[str]) -> str:
 
 def committed(accounts: Iterable[DesiredAccount]) -> tuple[DesiredAccount, ...]:
     """The accounts, each with the commit of the git checkout that its file lies in."""
-    return tuple(msgspec.structs.replace(account, commit=_commit_of(Path(account.source))) for account in accounts)
-
-
-def _commit_of(file: Path) -> str | None:
-    checkout = _checkout(file.absolute().parent) if file.is_file() else None
-    return None if checkout is None else _commit(checkout)
+    accounts = tuple(accounts)
+    paths = {account.source: Path(account.source) for account in accounts}
+    files = {source: path.resolve() for source, path in paths.items() if path.is_file()}
+    checkouts: dict[Path, set[Path]] = {}
+    for file in files.values():
+        checkout = _checkout(file.parent)
+        if checkout is not None:
+            checkouts.setdefault(checkout, set()).add(file)
+    commits: dict[Path | None, str | None] = {}
+    for checkout, inside in checkouts.items():
+        commits |= dict.fromkeys(inside, _commit(checkout, inside))
+    return tuple(
+        msgspec.structs.replace(account, commit=commits.get(files.get(account.source))) for account in accounts
+    )
 
 
 @cache
@@ -126,12 +140,11 @@ def _checkout(folder: Path) -> Path | None:
     return None if folder.parent == folder else _checkout(folder.parent)
 
 
-@cache
-def _commit(checkout: Path) -> str | None:
-    """The commit of a checkout, with `-dirty` where files of it were changed since; None where git does not say."""
+def _commit(checkout: Path, files: Iterable[Path]) -> str | None:
+    """The commit of a checkout, with `-dirty` where some of these files differ from it; None where git does not say."""
     try:
         told = subprocess.run(  # noqa: S603 - git, with our own words
-            ("git", "-C", str(checkout), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"),  # noqa: S607
+            (*_GIT, "-C", str(checkout), *_STATUS, *map(str, files)),
             capture_output=True,
             text=True,
             timeout=_GIT_SECONDS,
@@ -139,7 +152,12 @@ def _commit(checkout: Path) -> str | None:
         )
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return None
-    return told.stdout.strip() or None
+    lines = told.stdout.splitlines()
+    headers = [line for line in lines if line.startswith("#")]
+    commit = next((line.removeprefix(_OID) for line in headers if line.startswith(_OID)), "")
+    if not _HASH.fullmatch(commit):  # there is none yet
+        return None
+    return commit if len(headers) == len(lines) else f"{commit}-dirty"
 
 
 def _user() -> str:
