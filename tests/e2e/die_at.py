@@ -1,0 +1,81 @@
+"""`senderid` in a process that kills itself with SIGKILL at a named point.
+
+`python die_at.py POINT TIMES ARGUMENTS…` dies when the point is reached for the TIMES-th time.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+POINTS = {
+    "before the ledger is made": ("worker.ledger.schema", "_migrate", "before"),
+    "after the ledger is made": ("worker.ledger.schema", "_migrate", "after"),
+    "before the run's row": ("worker.ledger.store", "add_run", "before"),
+    "after the run's row": ("worker.ledger.ledger:Ledger", "__aenter__", "after"),
+    "before the entry": ("worker.ledger.store", "add_entry", "before"),
+    "after the entry": ("worker.ledger.ledger:Page", "begin", "after"),
+    "before an intent": ("worker.ledger.store", "intend", "before"),
+    "before an intent's commit": ("worker.ledger.store", "intend", "after"),
+    "after an intent's commit": ("worker.ledger.ledger:Page", "intend", "after"),
+    "before a request": ("worker.solapi.client:AccountWriter", "_exchange", "before"),
+    "after an answer": ("worker.solapi.client:AccountWriter", "_exchange", "after"),
+    "before an answer is remembered": ("worker.ledger.ledger:Page", "answered", "before"),
+    "after an answer is remembered": ("worker.ledger.ledger:Page", "answered", "after"),
+    "before answers are noted": ("worker.ledger.store", "answer", "before"),
+    "before the commit of answers": ("worker.ledger.store", "answer", "after"),
+    "before the closing look": ("worker.writes:Writes", "_prove", "before"),
+    "after the closing look": ("worker.writes:Writes", "_prove", "after"),
+    "before the entry's end": ("worker.ledger.store", "finish_entry", "before"),
+    "before the commit of the entry's end": ("worker.ledger.store", "finish_entry", "after"),
+    "after the entry's end": ("worker.ledger.ledger:Page", "finish", "after"),
+    "before the run's end": ("worker.ledger.store", "finish_run", "before"),
+    "after the run's end": ("worker.ledger.ledger:Ledger", "finish", "after"),
+    "before what was left open is closed": ("worker.ledger.store", "settle", "before"),
+    "before the commit of what was closed": ("worker.ledger.store", "settle", "after"),
+    "after what was left open is closed": ("worker.ledger.ledger:Page", "resume", "after"),
+}
+"""Module and class, function, and whether to die before it begins or after it has ended."""
+
+
+def _dying(function: Callable[..., Any], when: str, times: int) -> Callable[..., Any]:
+    left = times
+
+    def reach(moment: str) -> None:
+        nonlocal left
+        left -= moment == when
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def called(*given: Any, **more: Any) -> Any:
+        reach("before")
+        made = function(*given, **more)
+        reach("after")
+        return made
+
+    async def awaited(*given: Any, **more: Any) -> Any:
+        reach("before")
+        made = await function(*given, **more)
+        reach("after")
+        return made
+
+    return awaited if asyncio.iscoroutinefunction(function) else called
+
+
+def main() -> None:
+    """Patch, and run the command."""
+    point, times, *arguments = sys.argv[1:]
+    where, name, when = POINTS[point]
+    module, _, owner = where.partition(":")
+    home = import_module(module)
+    home = getattr(home, owner) if owner else home
+    setattr(home, name, _dying(getattr(home, name), when, int(times)))
+    sys.argv[1:] = arguments
+    import_module("worker.__main__").main()
+
+
+if __name__ == "__main__":
+    main()

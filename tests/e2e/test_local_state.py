@@ -1,0 +1,336 @@
+"""The command where its ledger cannot be kept, disks are full, others hold the account, and in checkouts."""
+
+import json
+import os
+import re
+import resource
+import signal
+import sqlite3
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import Command, Served
+from worker.sandbox import Fault, SandboxAccount
+
+Serve = Callable[..., Served]
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.005)
+
+
+def _account(number: int = 0, numbers: int = 30) -> SandboxAccount:
+    phones = [f"010{number:04}{index:04}" for index in range(numbers)]
+    return SandboxAccount.of(
+        dict.fromkeys(phones, "INACTIVE"),
+        account_id=f"{number}",
+        api_key=f"NCS{number:013}",
+        api_secret=f"{number:04}" * 8,
+    )
+
+
+def _file(account: SandboxAccount, status: str = "ACTIVE") -> str:
+    return "version: 1\nnumbers:\n" + "".join(f"  {phone}: {status}\n" for phone in account.numbers)
+
+
+@pytest.fixture
+def account() -> SandboxAccount:
+    """Thirty numbers, none of them ACTIVE."""
+    return _account()
+
+
+@pytest.fixture
+def served(serve: Serve, command: Command, account: SandboxAccount) -> Served:
+    """That account on a calm sandbox, and a file that wants it all ACTIVE."""
+    served = serve(account, rate_limit=None)
+    command.at(served.sandbox, account).write("d.yaml", _file(account))
+    return served
+
+
+def _ledger(command: Command) -> Path:
+    return command.folder / "state" / "senderid" / "ledger.db"
+
+
+def _noted(command: Command) -> Counter[tuple[str | None, str | None]]:
+    if not _ledger(command).exists():
+        return Counter()
+    with closing(sqlite3.connect(_ledger(command))) as connection:
+        if not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+            return Counter()
+        return Counter(connection.execute("SELECT phone, asked FROM attempts").fetchall())
+
+
+def _file_in_place_of_the_folder(path: Path) -> None:
+    path.parent.parent.mkdir()
+    path.parent.write_text("")
+
+
+def _folder_in_place_of_the_file(path: Path) -> None:
+    path.mkdir(parents=True)
+
+
+def _newer(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA application_id = 0x53454E44")
+        connection.execute("PRAGMA user_version = 99")
+
+
+def _damaged(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"SQLite format 3\0" + b"\xa5" * 5000)
+
+
+def _of_another_program(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE theirs (a)")
+
+
+_UNUSABLE: dict[str, tuple[Callable[[Path], None], str]] = {
+    "folder": (_file_in_place_of_the_folder, "is no folder|Not a directory"),
+    "file": (_folder_in_place_of_the_file, "Is a directory"),
+    "newer": (_newer, "a newer senderid made it"),
+    "damaged": (_damaged, "another program|damaged|not a database|is gone"),
+    "foreign": (_of_another_program, "the database of another program"),
+}
+
+
+@pytest.mark.parametrize("kind", _UNUSABLE)
+def test_without_a_ledger_nothing_is_sent(command: Command, served: Served, kind: str) -> None:
+    """An apply, of files and of a saved plan, sends no request at all, and says why and how to choose another place."""
+    assert command("plan", "-f", "d.yaml", "--out", "plan.json").returncode == 0
+    served.sandbox.wire.clear()
+    make, told = _UNUSABLE[kind]
+    make(_ledger(command))
+    for arguments in (("-y", "-f", "d.yaml"), ("plan.json",)):
+        done = command("apply", *arguments)
+        assert (done.returncode, served.sandbox.wire, done.stdout) == (1, [], "")
+        assert re.search(told, done.stderr)
+        assert "SENDERID_LEDGER__PATH" in done.stderr
+    command.environment["SENDERID_LEDGER__PATH"] = "elsewhere/ledger.db"
+    assert command("apply", "-y", "-f", "d.yaml").returncode == 0
+    assert len(served.writes) == 30
+
+
+@pytest.mark.parametrize("kind", _UNUSABLE)
+def test_a_plan_goes_on_without_a_ledger_and_doctor_tells(command: Command, serve: Serve, kind: str) -> None:
+    """A plan of several accounts is made all the same, with one warning; doctor fails its row and exits 1."""
+    accounts = [_account(number, 2) for number in range(3)]
+    served = serve(*accounts)
+    command.at(served.sandbox, accounts[0])
+    for account in accounts:
+        name = account.account_id
+        command.environment |= {f"KEY{name}": account.api_key, f"SECRET{name}": account.api_secret}
+        where = f"credentials: {{api_key: {{env: KEY{name}}}, api_secret: {{env: SECRET{name}}}}}\n"
+        command.write(f"d/{name}.yaml", _file(account).replace("numbers:", f"{where}numbers:"))
+    make, told = _UNUSABLE[kind]
+    make(_ledger(command))
+    done = command("plan", "-f", "d", "--format", "json", "--detailed-exitcode")
+    assert done.returncode == 2
+    changes = [change for account in json.loads(done.stdout)["accounts"] for change in account["changes"]]
+    assert [change.get("cause") for change in changes] == [None] * 6
+    warnings = [line for line in done.stderr.splitlines() if line.startswith("warning:")]
+    assert len(warnings) == 1
+    assert re.search(told, warnings[0])
+    diagnosed = command("doctor", "--format", "json")
+    (row,) = [check for check in json.loads(diagnosed.stdout)["checks"] if check["name"] == "ledger"]
+    assert (diagnosed.returncode, row["status"]) == (1, "fail")
+    assert re.search(told, row["detail"])
+
+
+def _limited_to(size: int) -> Callable[[], None]:
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+
+@pytest.mark.parametrize("pages", [0, 1, 9, 18, 20, 22, 23, 24, 25, 26, 28, 30, 80])
+def test_a_disk_that_fills_up_stops_the_run_and_loses_nothing(
+    command: Command, served: Served, account: SandboxAccount, pages: int
+) -> None:
+    """However far it came: what was sent is in the ledger, the end is told, and with room again the next converges."""
+    command.environment |= {"SENDERID_CONCURRENCY": "3"}
+    command.unmeasured()
+    process = command.popen("apply", "-y", "-f", "d.yaml", "--format", "json", preexec_fn=_limited_to(pages * 4096))
+    out, told = process.communicate(timeout=60)
+    assert "Traceback" not in told
+    assert Counter(served.writes) <= _noted(command)
+    changed = [phone for phone, status in account.statuses.items() if status == "ACTIVE"]
+    if process.returncode:
+        assert process.returncode == 1, told
+        assert "SENDERID_LEDGER__PATH" in told
+        assert len(served.writes) < 30 or out
+    else:
+        assert pages > 22
+    if out:
+        (result,) = json.loads(out)["accounts"]
+        assert sorted(n["phone"] for n in result["numbers"] if n["outcome"] == "changed") == sorted(changed)
+    else:
+        assert changed == []
+    done = command("apply", "-y", "-f", "d.yaml")
+    assert done.returncode == 0, done.stderr
+    assert set(account.statuses.values()) == {"ACTIVE"}
+    assert Counter(served.writes) <= _noted(command)
+    with closing(sqlite3.connect(_ledger(command))) as connection:
+        assert connection.execute("SELECT count(*) FROM entries WHERE NOT settled").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("where", ["closed", "full"])
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_dead_output_loses_no_row(
+    command: Command, served: Served, account: SandboxAccount, stream: str, where: str
+) -> None:
+    """With nobody to read what is told, or no room for it, the run is in the ledger from its beginning to its end."""
+    command.unmeasured()
+    if where == "full":
+        target = os.open("/dev/full", os.O_WRONLY)
+    else:
+        read, target = os.pipe()
+        os.close(read)
+    streams: dict[str, Any] = {stream: target}
+    with command.popen("apply", "-y", "-f", "d.yaml", "--format", "json", **streams) as process:
+        os.close(target)
+        out, told = process.communicate(timeout=60)
+    assert process.returncode == (1 if stream == "stdout" else 0)
+    assert "Traceback" not in (told or "") + (out or "")
+    assert set(account.statuses.values()) == {"ACTIVE"}
+    assert Counter(served.writes) == _noted(command)
+    with closing(sqlite3.connect(_ledger(command))) as connection:
+        assert connection.execute("SELECT outcome FROM runs").fetchall() == [("converged",)]
+        assert connection.execute("SELECT outcome, settled FROM entries").fetchall() == [("converged", 1)]
+        assert connection.execute("SELECT outcome, count(*) FROM outcomes").fetchall() == [("changed", 30)]
+
+
+def test_a_plan_that_cannot_be_shown_is_not_carried_out_and_the_run_has_failed(
+    command: Command, served: Served
+) -> None:
+    """With stdout closed the plan is told to nobody: nothing is written, and the ledger knows that the run ended."""
+    read, target = os.pipe()
+    os.close(read)
+    with command.popen("apply", "-y", "-f", "d.yaml", stdout=target) as process:
+        os.close(target)
+        process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert served.writes == []
+    with closing(sqlite3.connect(_ledger(command))) as connection:
+        assert connection.execute("SELECT outcome FROM runs").fetchall() == [("failed",)]
+
+
+@pytest.fixture
+def holder(command: Command, served: Served) -> Iterator[subprocess.Popen[str]]:
+    """A run that holds the account until the test lets it go on: its second request is not answered."""
+    served.sandbox.script(None, "PUT", [None, Fault.STALL])
+    slow = {"SENDERID_CONCURRENCY": "1", "SENDERID_TIMEOUT__TOTAL_SECONDS": "600"}
+    command.environment |= slow
+    with command.popen("apply", "-y", "-f", "d.yaml", "--format", "json") as process:
+        _until(lambda: len(served.writes) > 1)
+        for name in slow:
+            del command.environment[name]
+        yield process
+        process.kill()
+
+
+def test_a_run_that_may_not_wait_long_enough_names_the_holder(
+    command: Command, served: Served, holder: subprocess.Popen[str]
+) -> None:
+    """After --lock-timeout it exits 5, with the other run's process, id and start; it wrote nothing."""
+    began = time.monotonic()
+    done = command("apply", "-y", "-f", "d.yaml", "--lock-timeout", "1s", "--format", "json")
+    assert 1 <= time.monotonic() - began < 10
+    assert done.returncode == 5
+    (result,) = json.loads(done.stdout)["accounts"]
+    assert result["outcome"] == "locked"
+    told = rf"process {holder.pid}, run \d{{8}}T\d{{6}}Z-[0-9a-f]{{6}}, since \d{{4}}-\d\d-\d\dT"
+    assert re.search(told, result["error"]["message"])
+    assert len(served.writes) == 2
+
+
+def test_a_run_that_waits_goes_on_when_the_account_is_free(
+    command: Command, served: Served, account: SandboxAccount, holder: subprocess.Popen[str]
+) -> None:
+    """With --lock-timeout it takes up what the run before it has left, and sends nothing a second time."""
+    waiting = command.popen("apply", "-y", "-f", "d.yaml", "--lock-timeout", "1m", "--format", "json")
+    reads = len(served.sandbox.wire)
+    _until(lambda: len(served.sandbox.wire) > reads)
+    holder.kill()
+    out, told = waiting.communicate(timeout=60)
+    assert waiting.returncode == 0, told
+    assert json.loads(out)["outcome"] == "converged"
+    assert set(account.statuses.values()) == {"ACTIVE"}
+    assert Counter(served.writes) == dict.fromkeys(((phone, "ACTIVE") for phone in account.numbers), 1)
+
+
+@pytest.mark.usefixtures("holder")
+def test_a_run_that_waits_can_be_stopped(command: Command, served: Served) -> None:
+    """SIGINT ends the wait at once: interrupted, with nothing sent."""
+    waiting = command.popen("apply", "-y", "-f", "d.yaml", "--lock-timeout", "10m", "--format", "json")
+    reads = len(served.sandbox.wire)
+    _until(lambda: len(served.sandbox.wire) > reads)
+    began = time.monotonic()
+    waiting.send_signal(signal.SIGINT)
+    out, told = waiting.communicate(timeout=60)
+    assert waiting.returncode == 130, told
+    assert time.monotonic() - began < 10
+    assert json.loads(out)["outcome"] == "interrupted"
+    assert len(served.writes) == 2
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    who = ("-c", "user.name=ann", "-c", "user.email=ann@example.org")
+    return subprocess.run(  # noqa: S603 - git
+        ["git", "-C", str(folder), *who, *arguments],  # noqa: S607
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
+
+
+def test_a_saved_plan_and_its_run_carry_the_revision(command: Command, served: Served) -> None:
+    """The plan file and the ledger have the file's hash and the commit, with -dirty where it was changed since."""
+    _git(command.folder, "init", "-q")
+    _git(command.folder, "add", "d.yaml")
+    _git(command.folder, "commit", "-qm", "first")
+    commit = _git(command.folder, "rev-parse", "HEAD")
+    assert command("plan", "-f", "d.yaml", "--out", "plan.json").returncode == 0
+    first = json.loads((command.folder / "plan.json").read_text())["accounts"][0]
+    assert first["commit"] == commit
+    command.write("d.yaml", (command.folder / "d.yaml").read_text() + "# changed\n")
+    assert command("plan", "-f", "d.yaml", "--out", "plan.json").returncode == 0
+    second = json.loads((command.folder / "plan.json").read_text())["accounts"][0]
+    assert (second["commit"], second["sha256"] != first["sha256"]) == (f"{commit}-dirty", True)
+    assert command("apply", "plan.json").returncode == 0
+    with closing(sqlite3.connect(_ledger(command))) as connection:
+        kept = connection.execute("SELECT source, sha256, revision FROM entries").fetchall()
+    assert kept == [("d.yaml", second["sha256"], second["commit"])]
+    assert len(served.writes) == 30
+
+
+def test_a_saved_plan_is_for_its_account_and_its_time(command: Command, serve: Serve, served: Served) -> None:
+    """Another account's credentials and an age beyond --max-age are refused; nothing is written."""
+    assert command("plan", "-f", "d.yaml", "--out", "plan.json").returncode == 0
+    path = command.folder / "plan.json"
+    old = command("apply", "plan.json", "--max-age", "0s")
+    assert old.returncode == 65
+    assert "plan again" in old.stderr
+    other = _account(7)
+    elsewhere = serve(other)
+    command.at(elsewhere.sandbox, other)
+    command.environment["SENDERID_ENDPOINT"] = served.sandbox.url
+    served.sandbox.accounts[other.api_key] = other
+    done = command("apply", "plan.json", "--format", "json")
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["accounts"][0]["error"]["code"] == "WrongAccount"
+    path.write_text(path.read_text().replace("saved-plan/v1", "saved-plan/v2"))
+    newer = command("apply", "plan.json")
+    assert newer.returncode == 65
+    assert "another version" in newer.stderr
+    assert served.writes == elsewhere.writes == []
