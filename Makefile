@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # the floors without I/O: every branch of theirs is tested
 comma := ,
 PURE := $(subst $() ,$(comma),$(addprefix worker/,model.py errors.py settings.py history.py phones.py redaction.py sites.py strictyaml.py policy.py \
-	plan.py desired/* render/* solapi/account.py solapi/signing.py solapi/wire.py))
+	plan.py ports.py desired/* render/* solapi/account.py solapi/signing.py solapi/wire.py))
 
 .PHONY: help setup demo test lint types contracts unit simulate bench lock clean
 

@@ -1,5 +1,6 @@
 """Ledgers of runs in a folder, on a clock that counts."""
 
+import asyncio
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -25,7 +26,7 @@ from worker.model import (
 )
 from worker.settings import Safety
 
-__all__ = ["became", "clock", "ledger", "never", "planned", "rows", "seen", "started", "subject"]
+__all__ = ["became", "clock", "ledger", "never", "planned", "rows", "seen", "started", "subject", "timeless"]
 
 _EPOCH = datetime(2026, 11, 24, tzinfo=UTC)
 
@@ -55,6 +56,12 @@ def ledger(folder: Path, *, run_id: str = "run-1", now: Callable[[], str] | None
     """The ledger of a run in a folder."""
     given: dict[str, Any] = {"now": now or clock(), "most_bytes": 1 << 30} | more
     return Ledger(folder / "ledger.db", started(run_id), **given)
+
+
+def timeless(folder: Path, *, run_id: str = "run-1", **more: Any) -> Ledger:
+    """A ledger for a loop on which time does not pass while a disk is waited for: it commits at once, on the loop."""
+    clock = asyncio.get_running_loop().time
+    return ledger(folder, run_id=run_id, clock=clock, submit=lambda work: work(), **more)
 
 
 async def never(_: float) -> bool:

@@ -12,12 +12,12 @@ from typing import Any, Self, TypeVar
 
 from tests.model_account import Unheard
 from worker.model import Credentials, Secret, Status
+from worker.ports import Answered
 from worker.sandbox import Sandbox, SandboxAccount
 from worker.settings import Endpoint, RateLimit, Retry, Timeout
 from worker.solapi.client import AccountReader, AccountWriter, Ambient
 from worker.solapi.limiter import Quota
 from worker.solapi.transport import Transport
-from worker.writes import Answered
 
 __all__ = ["EPOCH", "Journal", "Loopback", "Peer", "ambient", "answer", "credentials", "run", "unnoted"]
 

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from worker.errors import Ambiguous, ApiError, WorkerError
 from worker.model import Observed, ObservedAccount, Requests, Status
-from worker.writes import Answered
+from worker.ports import Answered
 
 __all__ = ["ModelAccount", "Unheard"]
 

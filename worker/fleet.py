@@ -24,14 +24,15 @@ from worker.model import (
 )
 from worker.plan import SavedAccount
 from worker.policy import effective_safety
-from worker.reconcile import Book, Draft, Terms, apply, apply_saved, as_plan, draft, failed_draft, unapplied
+from worker.ports import Book, Log, Meter
+from worker.reconcile import Draft, Terms, apply, apply_saved, as_plan, draft, failed_draft, unapplied
 from worker.rollback import approved, failed_preview, preview
 from worker.settings import ENDPOINTS, Safety, Settings, endpoint
 from worker.sites import Reachable, Revised, Site
 from worker.solapi.client import AccountReader, AccountWriter, Ambient
 from worker.solapi.limiter import Quota
 from worker.solapi.transport import Transport
-from worker.writes import Log, Meter, Pace
+from worker.writes import Pace
 
 __all__ = ["Fleet", "InternalError", "Keeper", "RunLog", "Site"]
 

@@ -6,7 +6,7 @@ before.
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Final, Protocol
+from typing import Final
 
 from msgspec import Struct, structs
 
@@ -40,11 +40,11 @@ from worker.model import (
 )
 from worker.plan import LeftOut, SavedAccount, attribute, confirmed, diff, fingerprint, preconditions
 from worker.policy import Selection, adopt, drifted, effective_safety, guard, least_active, select, spent, within
+from worker.ports import Book, Log, Meter, Reader, Writer
 from worker.settings import Safety
-from worker.writes import Journal, Log, Meter, Pace, Reader, Writer, Writes
+from worker.writes import Pace, Writes
 
 __all__ = [
-    "Book",
     "Draft",
     "Terms",
     "apply",
@@ -68,22 +68,6 @@ _UNTOUCHED: Final = {
     Action.UNMANAGED: Outcome.UNMANAGED,
 }
 """What becomes of a number that is not written, by its action."""
-
-
-class Book(Journal, Protocol):
-    """The ledger of one account in one run, while nobody else writes to the account. Each may raise LedgerError."""
-
-    async def resume(self, observed: ObservedAccount) -> Memory:
-        """Close what runs that died left open, as what they turned out to be; what is remembered of the account."""
-        ...
-
-    async def begin(self, plan: AccountPlan, fingerprint: str) -> None:
-        """Note what is going to be done."""
-        ...
-
-    async def finish(self, result: AccountResult, confirmed: Mapping[str, Status]) -> None:
-        """Note what became of it, and which numbers turned out as desired by other hands than ours."""
-        ...
 
 
 class Terms(Struct, frozen=True):

@@ -10,8 +10,8 @@ from worker.history import AccountStory
 from worker.model import AccountPlan, Action, Change, Desired, Memory, ObservedAccount, Status, Verdict, tally
 from worker.plan import SavedAccount, inverse, preconditions
 from worker.policy import guard, spent
+from worker.ports import Log, Reader
 from worker.reconcile import Draft
-from worker.writes import Log, Reader
 
 __all__ = ["approved", "failed_preview", "preview", "undoing"]
 

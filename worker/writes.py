@@ -1,14 +1,14 @@
 """One account's writes: activations before deactivations, each doubt settled by a look, each write proven by one.
 
-What this needs of the outside it says as protocols; it knows neither HTTP nor files.
+It knows neither HTTP nor files: what it needs of the outside is in `worker.ports`.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
-from typing import Any, Final, Protocol
+from typing import Final
 
 from msgspec import Struct
 
@@ -33,11 +33,11 @@ from worker.model import (
     NumberResult,
     ObservedAccount,
     Outcome,
-    Requests,
     Status,
 )
+from worker.ports import Answered, Journal, Meter, Reader, Writer
 
-__all__ = ["Answered", "Journal", "Log", "Meter", "Pace", "Reader", "Writer", "Writes"]
+__all__ = ["Pace", "Writes"]
 
 _CLOSING_SECONDS: Final = 25.0
 """How long the look that proves a stopped account's writes may take."""
@@ -45,77 +45,6 @@ _CLOSING_SECONDS: Final = 25.0
 
 _BLOCK: Final = 4
 """Intents that are noted at once, for each write under way: fewer cost throughput, more tell less after a crash."""
-
-Answered = Callable[[ApiError | None], None]
-"""Takes what became of one request: None, or why it was not carried out or nobody knows."""
-
-
-class Journal(Protocol):
-    """Where it is noted, before requests leave, that they will."""
-
-    async def intend(self, requests: Sequence[tuple[str, int, Status]]) -> None:
-        """Note durably some requests: the phone, the how-manieth of it, and the status that it asks for.
-
-        Raises:
-            LedgerError: they could not be noted, and must not leave.
-        """
-        ...
-
-    def answered(self, phone: str, number: int, error: ApiError | None) -> None:
-        """Note what became of a request."""
-        ...
-
-
-class Log(Protocol):
-    """Where the story of each number is told."""
-
-    def info(self, event: str, **fields: Any) -> None:
-        """Write one line."""
-        ...
-
-    def warning(self, event: str, **fields: Any) -> None:
-        """Write one line that a person should see."""
-        ...
-
-
-class Meter(Protocol):
-    """Who wants to know how far the writes are."""
-
-    def advance(self) -> None:
-        """One more number is done with."""
-        ...
-
-
-class Reader(Protocol):
-    """An account that can be looked at, as `worker.solapi.client.AccountReader` is."""
-
-    @property
-    def requests(self) -> Requests:
-        """The requests sent until now."""
-        ...
-
-    async def observe(self, *, closing: bool = False) -> ObservedAccount:
-        """The account as it is now; a `closing` look is taken even after `halt`."""
-        ...
-
-    def halt(self, reason: WorkerError) -> None:
-        """Raise `reason` in every wait for a turn; what is under way finishes."""
-        ...
-
-
-class Writer(Reader, Protocol):
-    """An account that can be changed, as `worker.solapi.client.AccountWriter` is."""
-
-    async def write(
-        self,
-        phone: str,
-        status: Status,
-        *,
-        settle: Callable[[], Awaitable[bool]],
-        intend: Callable[[], Awaitable[Answered]],
-    ) -> None:
-        """Ask for `status`; `settle` tells whether a write in doubt is to be sent again, `intend` comes before each."""
-        ...
 
 
 class Pace(Struct, frozen=True):

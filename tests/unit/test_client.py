@@ -9,11 +9,11 @@ import pytest
 from tests.loopback import EPOCH, Loopback, Peer, ambient, answer, now, run, unnoted
 from worker.errors import AccountRejected, Ambiguous, ClockSkewed, Interrupted, NotWritable, ServerError
 from worker.model import Requests, Status
+from worker.ports import Answered
 from worker.sandbox import Fault, SandboxAccount
 from worker.settings import Endpoint, RateLimit, Retry
 from worker.solapi.client import AccountReader
 from worker.solapi.limiter import Quota
-from worker.writes import Answered
 
 PHONE, OTHER = "01012345678", "0212345678"
 _EMPTY = answer(body=b'{"accountId": "1", "senderIds": []}')

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.ledgers import ledger, never
+from tests.ledgers import never, timeless
 from tests.loopback import Journal, Loopback, ambient, credentials, run
 from worker.errors import CredentialsMissing, Interrupted
 from worker.fleet import Fleet, InternalError, Keeper, Site
@@ -382,7 +382,7 @@ def test_a_busy_account_is_left_alone(tmp_path: Path) -> None:
 
     async def scenario(reseller: _Reseller) -> None:
         drafts = await reseller.plan()
-        async with ledger(tmp_path, run_id="other") as other, ledger(tmp_path) as ours:
+        async with timeless(tmp_path, run_id="other") as other, timeless(tmp_path) as ours:
             fleet = reseller.kept_by(ours)
             subject = fleet._subject(reseller.desired[1], "1", "1", Safety())
             async with other.hold(subject, never):

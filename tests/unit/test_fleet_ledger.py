@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.ledgers import ledger, never, rows
+from tests.ledgers import never, rows, timeless
 from tests.loopback import Journal, Loopback, ambient, credentials, run
 from worker.errors import CredentialsMissing, Interrupted
 from worker.fleet import Fleet
@@ -80,7 +80,7 @@ class Household:
 
     def book(self, run_id: str, **more: Any) -> Ledger:
         """A run's ledger."""
-        return ledger(self.folder, run_id=run_id, **more)
+        return timeless(self.folder, run_id=run_id, **more)
 
     async def apply(self, run_id: str, terms: Terms = _TERMS, **more: Any) -> list[AccountResult]:
         """A whole run, noted as such."""

@@ -120,8 +120,9 @@ class Page:
 class Ledger:
     """The ledger of one run. An async context manager: a run that leaves it without `finish` has failed.
 
-    `lock_timeout` is how many seconds to wait for an account that another run holds. `submit` has calls made off the
-    loop, one after the other, and `opened` opens the file: a thread and the disk, unless a simulation brings its own.
+    `lock_timeout` is how many seconds of `clock` to wait for an account that another run holds. `submit` has calls made
+    off the loop, one after the other, and `opened` opens the file: a thread and the disk, unless a simulation brings
+    its own.
     """
 
     def __init__(
@@ -132,6 +133,7 @@ class Ledger:
         now: Callable[[], str],
         most_bytes: int,
         lock_timeout: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
         submit: Callable[[Callable[[], None]], object] | None = None,
         opened: Callable[..., sqlite3.Connection] = connect,
     ) -> None:
@@ -140,6 +142,7 @@ class Ledger:
         self._now = now
         self._most_bytes = most_bytes
         self._lock_timeout = lock_timeout
+        self._clock = clock
         self._locks = path
         self._finished = False
         self._connection: sqlite3.Connection | None = None
@@ -193,10 +196,10 @@ class Ledger:
             AccountBusy: another run has it; with that run's process, id and start.
             LedgerError: the lock cannot be used.
         """
-        until = time.monotonic() + self._lock_timeout
+        until = self._clock() + self._lock_timeout
 
         async def wait(seconds: float) -> bool:
-            return time.monotonic() < until and await pause(seconds)
+            return self._clock() < until and await pause(seconds)
 
         holder = lock.Holder(self._run.pid, self._run.id, self._run.started_at)
         async with lock.hold(self._locks, subject.key, holder, wait=wait):

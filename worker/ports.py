@@ -1,0 +1,99 @@
+"""What one account's reconciliation needs of the outside, as protocols: the API, the ledger, a log and a meter.
+
+`worker.solapi`, `worker.ledger` and `worker.logs` have what fits; neither side imports the other.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from worker.errors import ApiError, WorkerError
+from worker.model import AccountPlan, AccountResult, Memory, ObservedAccount, Requests, Status
+
+__all__ = ["Answered", "Book", "Journal", "Log", "Meter", "Reader", "Writer"]
+
+Answered = Callable[[ApiError | None], None]
+"""Takes what became of one request: None, or why it was not carried out or nobody knows."""
+
+
+class Journal(Protocol):
+    """Where it is noted, before requests leave, that they will."""
+
+    async def intend(self, requests: Sequence[tuple[str, int, Status]]) -> None:
+        """Note durably some requests: the phone, the how-manieth of it, and the status that it asks for.
+
+        Raises:
+            LedgerError: they could not be noted, and must not leave.
+        """
+        ...
+
+    def answered(self, phone: str, number: int, error: ApiError | None) -> None:
+        """Note what became of a request."""
+        ...
+
+
+class Book(Journal, Protocol):
+    """The ledger of one account in one run, while nobody else writes to the account. Each may raise LedgerError."""
+
+    async def resume(self, observed: ObservedAccount) -> Memory:
+        """Close what runs that died left open, as what they turned out to be; what is remembered of the account."""
+        ...
+
+    async def begin(self, plan: AccountPlan, fingerprint: str) -> None:
+        """Note what is going to be done."""
+        ...
+
+    async def finish(self, result: AccountResult, confirmed: Mapping[str, Status]) -> None:
+        """Note what became of it, and which numbers turned out as desired by other hands than ours."""
+        ...
+
+
+class Log(Protocol):
+    """Where the story of each number is told."""
+
+    def info(self, event: str, **fields: Any) -> None:
+        """Write one line."""
+        ...
+
+    def warning(self, event: str, **fields: Any) -> None:
+        """Write one line that a person should see."""
+        ...
+
+
+class Meter(Protocol):
+    """Who wants to know how far the writes are."""
+
+    def advance(self) -> None:
+        """One more number is done with."""
+        ...
+
+
+class Reader(Protocol):
+    """An account that can be looked at, as `worker.solapi.client.AccountReader` is."""
+
+    @property
+    def requests(self) -> Requests:
+        """The requests sent until now."""
+        ...
+
+    async def observe(self, *, closing: bool = False) -> ObservedAccount:
+        """The account as it is now; a `closing` look is taken even after `halt`."""
+        ...
+
+    def halt(self, reason: WorkerError) -> None:
+        """Raise `reason` in every wait for a turn; what is under way finishes."""
+        ...
+
+
+class Writer(Reader, Protocol):
+    """An account that can be changed, as `worker.solapi.client.AccountWriter` is."""
+
+    async def write(
+        self,
+        phone: str,
+        status: Status,
+        *,
+        settle: Callable[[], Awaitable[bool]],
+        intend: Callable[[], Awaitable[Answered]],
+    ) -> None:
+        """Ask for `status`; `settle` tells whether a write in doubt is to be sent again, `intend` comes before each."""
+        ...
