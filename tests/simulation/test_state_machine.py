@@ -14,10 +14,13 @@ from tests.simulation.process import Happening, task_factory
 from tests.simulation.scenario import RunScript, Scenario
 from tests.simulation.world import MEMORY, Record, World
 from tests.virtual_time import VirtualLoop
-from worker.model import Action, Change, Desired, DesiredAccount, Outcome, Status
-from worker.plan import SavedAccount
+from worker.history import AccountStory
+from worker.ledger.history import story
+from worker.ledger.reading import reading
+from worker.model import Desired, DesiredAccount, Outcome, Status
 from worker.policy import ALLOW_ALL
 from worker.reconcile import Terms
+from worker.rollback import undoing
 from worker.settings import RateLimit, Retry, Safety, Settings, Timeout, threshold
 
 _PHONES: Final = tuple(f"0100000000{index}" for index in range(6))
@@ -158,29 +161,17 @@ class Account(RuleBasedStateMachine):
     @rule()
     def apply_saved(self) -> None:
         """Exactly what was kept is written, where the number still is as it was."""
-        self._carry_out_saved(self.kept)
+        self._carry_out_saved("saved")
 
     @precondition(lambda self: self._runs())
     @rule(data=st.data())
     def roll_back(self, data: st.DataObject) -> None:
         """What a run changed gets its old status back, where it still has that run's; a run like any other."""
-        rows = self._runs()[data.draw(st.sampled_from(sorted(self._runs())))]
-        back = {phone: (after, before) for phone, before, after in rows}
-        changes = tuple(
-            Change(phone, Action.ACTIVATE if to == "ACTIVE" else Action.DEACTIVATE, now, to, "rolled back")
-            for phone, (now, to) in sorted(back.items(), key=lambda one: (one[1][1], one[0]))
-        )
-        self.world.saved = SavedAccount(
-            account="main",
-            account_id=None,
-            source="rollback",
-            endpoint=_SETTINGS.endpoint,
-            credentials=None,
-            safety=_SAFETY,
-            changes=changes,
-        )
-        self.kept = back
-        self._carry_out_saved(back)
+        run = data.draw(st.sampled_from(sorted(self._runs())))
+        (account,) = self._told(run)
+        self.world.saved = undoing(account, run)
+        self.kept = {phone: (after, before) for phone, before, after in self._runs()[run]}
+        self._carry_out_saved("rollback")
 
     @invariant()
     def the_account_holds_what_it_should(self) -> None:
@@ -200,12 +191,12 @@ class Account(RuleBasedStateMachine):
             self._runner.close()
             self._folder.cleanup()
 
-    def _carry_out_saved(self, kept: dict[str, tuple[str, str]]) -> None:
-        record = self._live("saved", _ALLOWED)
+    def _carry_out_saved(self, kind: str) -> None:
+        record = self._live(kind, _ALLOWED)
         assert record.result is not None
         outcomes = {number.phone: number.outcome for number in record.result.numbers}
         tried = False
-        for phone, (before, after) in kept.items():
+        for phone, (before, after) in self.kept.items():
             if self.there.get(phone) == before:
                 self.there[phone] = after
                 tried = True
@@ -229,6 +220,12 @@ class Account(RuleBasedStateMachine):
         ):
             found.setdefault(row["run"], []).append((row["phone"], row["before"], row["after"]))
         return found
+
+    def _told(self, run: str) -> tuple[AccountStory, ...]:
+        """What the ledger tells of a run, as `history` has it."""
+        with reading(self.world.ledger) as connection:
+            assert connection is not None
+            return tuple(story(connection, run).accounts)
 
     def _ended(self, *, tried: bool) -> None:
         """A run came to its end: what dead runs have taken no longer counts."""

@@ -194,6 +194,11 @@ class World:
             record.saved = self.saved
             (record.result,) = await fleet.apply_saved([self.saved], terms.allow, silence)
             return
+        if script.kind == "rollback" and self.saved is not None:
+            record.saved = self.saved
+            looked = await fleet.preview([self.saved], terms.allow)
+            (record.result,) = await fleet.roll_back([self.saved], looked, terms.allow, silence, None)
+            return
         drafts = await fleet.plan([desired], terms)
         record.plan = drafts[0].plan
         if script.kind == "save":
