@@ -20,6 +20,7 @@ REGRESSIONS: Final[Mapping[int, str]] = {
     790: "as 229",
     650: "a ledger that broke while all stopped printed a traceback",
     1871: "as 650, with a full disk",
+    1084: "the model's own mistake: a run that finds all of a dead run's plan done has ended that plan",
     # with generators before it
     28: "as 41",
     50: "as 41, with a crash after the last write",

@@ -18,14 +18,13 @@ def _safety(life: Life) -> Safety:
 
 def thresholds_hold(world: World, runs: list[Life]) -> Iterator[str]:
     """A plan that is cut in pieces by crashes takes no more away than one that is not."""
-    ended = {
-        row["run"]
-        for row in world.rows("SELECT run, outcome FROM entries WHERE outcome IS NOT NULL")
-        if row["outcome"] != "crashed"
-    }
+    outcomes = {row["run"]: row["outcome"] for row in world.rows("SELECT run, outcome FROM entries")}
     spent: set[str] = set()
     for life in runs:
+        ended = outcomes.get(life.name) not in {None, "crashed"}
         if not life.puts:
+            # whoever finds that all is done has come to the end of that plan
+            spent = set() if outcomes.get(life.name) == "converged" else spent
             continue
         look = life.planning
         shown = {} if look is None or look.shown is None else look.shown
@@ -36,7 +35,7 @@ def thresholds_hold(world: World, runs: list[Life]) -> Iterator[str]:
             limit = threshold(_safety(life).max_deactivations, active)
             if now and len(now | before) > limit:
                 yield f"{life.name} switches off {sorted(now)} after {sorted(before)}, and {limit} may be"
-        if life.name not in ended:
+        if not ended:
             spent |= {put.phone for put in life.puts if put.effect and put.asked == "INACTIVE"}
         else:
             spent = set()
