@@ -5,7 +5,12 @@ longer be written is dropped: a full disk or a closed pipe under stderr stops no
 """
 
 import asyncio
+
+# orjson imports these while it begins, and takes the process with it if an interruption meets it there
+import dataclasses  # noqa: F401
+import json  # noqa: F401
 import time
+import uuid  # noqa: F401
 from collections.abc import Mapping, MutableMapping
 from datetime import UTC, datetime
 from traceback import extract_tb
