@@ -115,6 +115,31 @@ def test_the_ledger_keeps_it_and_the_next_run_is_not_led_astray(command: Command
     assert len([request for request in hostile.wire if request.method == "PUT"]) == 3
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("history",),
+        ("history", "RUN"),
+        ("history", "--phone", A),
+        ("history", "RUN", "--format", "json"),
+        ("drift", "-f", "d.yaml"),
+    ],
+)
+def test_what_comes_out_of_the_ledger_is_as_harmless(
+    command: Command, hostile: _Hostile, arguments: tuple[str, ...]
+) -> None:
+    """Runs, one run and one number are told later on a terminal without a character that it would obey."""
+    result = json.loads(command("apply", "-y", "-f", "d.yaml", "--format", "json").stdout)
+    command.environment |= {"TERM": "xterm-256color", "COLUMNS": "200"}
+    given = [result["run_id"] if argument == "RUN" else argument for argument in arguments]
+    shown = _OURS.sub(b"", _on_a_terminal(command, *given).encode())
+    assert A.encode() in shown or b"010-0000-0001" in shown or result["run_id"].encode() in shown
+    assert not [byte for byte in _OBEYED if byte in shown]
+    assert not [char for char in _INVISIBLE if char in shown.decode()]
+    assert not any(line.startswith((b"two", b"three")) for line in re.split(rb"[\r\n]", shown))
+    assert hostile.wire
+
+
 def test_an_echo_of_our_header_goes_nowhere(command: Command, hostile: _Hostile) -> None:
     """A proxy that answers with the request's own header does not get its signature into logs, documents or ledger."""
     checked = hostile._authenticated
