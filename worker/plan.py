@@ -6,7 +6,7 @@ is no signature, and proves nothing about who wrote it.
 
 import re
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Final, Literal, Protocol, Self
 
@@ -352,8 +352,8 @@ def unseal(data: bytes, *, now: datetime, max_age_seconds: float = MAX_AGE_SECON
         raise PlanFileError("the plan file holds writes that no plan makes; plan again")
     age = (now - created).total_seconds()
     if age > max_age_seconds:
-        hours = f"{age / 3600:.1f} hours ago, and may be applied for {max_age_seconds / 3600:g}"
-        raise PlanFileError(f"the plan was made {hours}; plan again")
+        made, allowed = timedelta(seconds=int(age)), timedelta(seconds=max_age_seconds)
+        raise PlanFileError(f"the plan was made {made} ago, and may be applied for {allowed}; plan again")
     if age < -_AHEAD_SECONDS:
         raise PlanFileError(f"the plan was made {-age / 60:.0f} minutes in the future; check the clocks of both hosts")
     return replace(plan, seal="")

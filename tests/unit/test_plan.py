@@ -409,10 +409,10 @@ def test_plan_file_keeps_for_a_day(seconds: float) -> None:
 
 
 def test_old_plan_file_is_refused() -> None:
-    """A plan past its age is refused, with its age and the limit in hours."""
-    with pytest.raises(PlanFileError, match=r"24\.1 hours ago, and may be applied for 24; plan again"):
+    """A plan past its age is refused, with its age and the limit, down to seconds."""
+    with pytest.raises(PlanFileError, match=r"1 day, 0:06:00 ago, and may be applied for 1 day, 0:00:00; plan again"):
         unsealed(sealed(plan_file()), now=NOON + timedelta(hours=24.1))
-    with pytest.raises(PlanFileError, match="may be applied for 0"):
+    with pytest.raises(PlanFileError, match="1:00:00 ago, and may be applied for 0:01:00"):
         unsealed(sealed(plan_file()), now=NOON + timedelta(hours=1), max_age_seconds=60)
 
 
