@@ -1,6 +1,8 @@
 """The credentials header: as the vendor documents it, new each time, and without the secret."""
 
 import hmac
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from hashlib import sha256
 
@@ -11,6 +13,16 @@ from worker.solapi.signing import Signer, iso_date, signature
 
 _KEY, _SECRET, _SALT = "NCSAYU7YDBXYORXC", "JWKLMNOPQRSTUVWXYZ0123456789ABCD", "jqsba2jxjnrjor"
 _NOW = 1_561_996_800.0
+
+
+@pytest.fixture
+def seoul(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine whose local time is nine hours ahead of UTC."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Seoul")
+        time.tzset()
+        yield
+    time.tzset()
 
 
 def _header(moment: float, *, offset: float = 0.0) -> str:
@@ -47,6 +59,18 @@ def test_a_date_is_utc_with_its_zone_in_whole_seconds(moment: float, text: str) 
     """The server refuses a date without zone, and reads what ISO 8601 reads."""
     assert iso_date(moment) == text
     assert datetime.fromisoformat(text) == datetime.fromtimestamp(int(moment), UTC)
+
+
+@pytest.mark.usefixtures("seoul")
+def test_a_date_is_utc_wherever_the_machine_stands() -> None:
+    """A local time zone does not move the date."""
+    assert iso_date(_NOW) == "2019-07-01T16:00:00Z"
+
+
+@pytest.mark.parametrize("moment", [-1.0, 0.0, 1.0])
+def test_the_first_header_has_its_own_date(moment: float) -> None:
+    """Whatever a clock begins with, nothing stands in for the date of a second that was not looked at."""
+    assert _parts(_header(moment))["date"] == iso_date(moment)
 
 
 def test_a_header_has_four_parts_and_no_secret() -> None:

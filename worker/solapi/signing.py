@@ -35,8 +35,7 @@ class Signer:
     def __init__(self, credentials: Credentials) -> None:
         self._api_key = credentials.api_key
         self._keyed = hmac.new(credentials.api_secret.reveal().encode(), digestmod=sha256)
-        self._second = -1
-        self._second_text = ""
+        self._second, self._second_text = 0, iso_date(0)
         self.offset = 0.0
 
     def header(self, now: float, salt: str) -> str:
