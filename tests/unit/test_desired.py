@@ -359,7 +359,13 @@ def test_wrong_entries(entry: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("version: 1\nnumbers:\n", "2:9: numbers should be lines such as `010-1234-5678: ACTIVE`"),
+        (
+            "version: 1\nnumbers:\n",
+            (
+                "2:9: numbers should be lines such as `010-1234-5678: ACTIVE`, indented, with a blank after the colon, "
+                "or a list of {phone: …, status: …}; {} for none$"
+            ),
+        ),
         ("version: 1\nnumbers: 112\n", "2:10: numbers should be lines"),
         ("version: 1\nnumbers:\n  010-1234-5678:ACTIVE\n", "3:3: numbers should be lines .*a blank after the colon"),
         ("version: 1\n", "1:1: numbers is missing: write `numbers: {}` if there are none"),
@@ -424,6 +430,11 @@ def test_value_that_is_far_too_big() -> None:
     )
 
 
+def test_entry_that_is_far_too_big() -> None:
+    """A thousand values where a number's status should stand end the reading with one problem in that file."""
+    assert told(f"{HEAD}  112: [{'a,' * 2000}]\n").startswith("3:8: more than 1,000 values stand here")
+
+
 def test_everything_wrong_is_told_at_once() -> None:
     """Every problem of every file, and of sources that could not be read, is told in the order of the files."""
     unread = Problem("c.yaml", 1, 1, "cannot be read: No such file or directory")
@@ -464,7 +475,7 @@ def test_line_ends(end: str) -> None:
         b"version: 1\nnumbers: {112: " + b"A" * 1_000_000 + b"}\n",
         b"version: 1\nnumbers:\n\t112: ACTIVE\n",
     ],
-    ids=lambda data: repr(data[:40]),
+    ids=["utf-16", "nul", "latin-1", "depth", "anchor", "alias", "tag", "length", "tab"],
 )
 def test_unreadable_files(data: bytes) -> None:
     """What is no plain YAML text is one problem of its file, and other files are read on."""
@@ -526,9 +537,15 @@ def test_nothing_to_read() -> None:
 def test_odd_numbers_are_warnings() -> None:
     """A number that could exist and rarely does is loaded, with a warning at its place."""
     found = loaded(HEAD + "  112: ACTIVE\n  011-123-4567: ACTIVE\n  02-1588-1234: ACTIVE\n")
-    assert [(warning.line, warning.column) for warning in found.warnings] == [(4, 3), (5, 3)]
+    assert [(each.source, each.line, each.column) for each in found.warnings] == [("a.yaml", 4, 3), ("a.yaml", 5, 3)]
     assert found.warnings[0].message.startswith("'011-123-4567': 011 is a mobile prefix of the 2G networks")
     assert list(found.accounts[0].numbers) == ["112", "0111234567", "0215881234"]
+
+
+def test_ordinary_numbers_hide_no_odd_one() -> None:
+    """An odd number is warned of however many ordinary ones stand before it."""
+    found = loaded(HEAD + "".join(f"  010-1234-{n:04}: ACTIVE\n" for n in range(2500)) + "  011-123-4567: ACTIVE\n")
+    assert [warning.line for warning in found.warnings] == [2503]
 
 
 def test_warnings_are_bounded() -> None:
@@ -544,6 +561,7 @@ def test_warnings_are_bounded() -> None:
         ("{}", SafetyOverride()),
         ("{max_deactivations: 5}", SafetyOverride(5, None)),
         ("{max_deactivations: 0, min_active: 0}", SafetyOverride(0, 0)),
+        ("{min_active: 1, max_deactivations: 2}", SafetyOverride(2, 1)),
         ("{max_deactivations: 100%}", SafetyOverride("100%", None)),
         ("{max_deactivations: '30 %'}", SafetyOverride("30 %", None)),
         ("{min_active: 999999999}", SafetyOverride(None, 999_999_999)),
@@ -565,12 +583,25 @@ def test_wrong_max_deactivations(wrong: str) -> None:
     assert len(problem) < 200
 
 
-@pytest.mark.parametrize("wrong", ["all", "-1", "0.5", "50%", "9" * 10, "9" * 9000, "", "[1]", "٣"])
-def test_wrong_min_active(wrong: str) -> None:
+@pytest.mark.parametrize(
+    ("wrong", "what"),
+    [
+        ("all", "'all'"),
+        ("-1", "'-1'"),
+        ("0.5", "'0.5'"),
+        ("50%", "'50%'"),
+        ("9" * 10, "'9999999999'"),
+        ("9" * 9000, f"'{'9' * 40}…'"),
+        ("", "nothing"),
+        ("[1]", "a list"),
+        ("٣", "'٣'"),
+    ],
+)
+def test_wrong_min_active(wrong: str, what: str) -> None:
     """A least number of ACTIVE numbers that is none is told with what it should be, in a short sentence."""
     problem = told(f"version: 1\nsafety:\n  min_active: {wrong}\nnumbers: {{}}\n")
     assert problem.startswith("3:1")
-    assert "min_active should be a whole number from 0 to 999,999,999, not " in problem
+    assert problem.endswith(f" min_active should be a whole number from 0 to 999,999,999, not {what}")
     assert len(problem) < 200
 
 
@@ -648,6 +679,7 @@ def test_literal_secrets_are_refused_and_not_repeated(credentials: str) -> None:
     ("credentials", "words"),
     [
         (f"{{api_key: {{env: A}}, api_secret: {SECRET}}}", "a secret itself does not belong in this file: take it out"),
+        ("{api_key: {env: A}, api_secret: {value: x}}", "2:46: .*; a secret itself does not belong in this file"),
         (f"{{api_key: {{env: A}}, api_secret: {{env: {SECRET}}}}}", "this looks like a secret and not like a name"),
         ("{api_key: {env: A}}", "2:14: credentials: api_secret is missing: write api_secret: {env: NAME}"),
         ("{api_secret: {env: A}}", "2:14: credentials: api_key is missing: write api_key: {env: NAME}"),

@@ -19,20 +19,24 @@ from worker.model import (
     CredentialsRef,
     Desired,
     DesiredAccount,
+    ErrorInfo,
     Memory,
     Observed,
     ObservedAccount,
     Outcome,
     SecretRef,
     Status,
+    Verdict,
     tally,
 )
 from worker.plan import (
     MAX_AGE_SECONDS,
+    LeftOut,
     Preconditions,
     SavedAccount,
     SavedPlan,
     attribute,
+    confirmed,
     diff,
     fingerprint,
     inverse,
@@ -43,9 +47,11 @@ from worker.plan import unseal as unsealed
 from worker.settings import Safety
 
 PHONE = "01012345678"
+ON, OFF = Desired(Status.ACTIVE), Desired(Status.INACTIVE)
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 UP = Change("0211", Action.ACTIVATE, "INACTIVE", "ACTIVE", "listed as ACTIVE")
 DOWN = Change("0222", Action.DEACTIVATE, "ACTIVE", "INACTIVE", "listed as INACTIVE", note="old", owner="marketing")
+GONE = Change("0233", Action.MISSING, None, "ACTIVE", "")
 
 
 def seen(**statuses: str) -> dict[str, Observed]:
@@ -72,9 +78,12 @@ def saved(*changes: Change, name: str = "main") -> SavedAccount:
 
 
 def plan_file() -> SavedPlan:
-    """A plan of two writes, made at noon."""
+    """A plan of two writes and a number that is missing, made at noon."""
     return SavedPlan.of(
-        [saved(UP, DOWN)], created_at="2026-03-01T12:00:00Z", version="1.0.0", allow=["min-active", "max-deactivations"]
+        [saved(UP, DOWN, GONE)],
+        created_at="2026-03-01T12:00:00Z",
+        version="1.0.0",
+        allow=["min-active", "max-deactivations"],
     )
 
 
@@ -136,6 +145,7 @@ def test_action(want: Desired, status: str | None, action: Action | None) -> Non
         (Desired(Status.PENDING), "ACTIVE", ["only ACTIVE and INACTIVE"]),
         (Desired(Status.ACTIVE, protected=True), "INACTIVE", ["protected", "by hand"]),
         (Desired(Status.ACTIVE, managed=False), "ACTIVE", ["not listed", "list it"]),
+        (Desired(Status.EXPIRED, managed=False), "EXPIRED", ["not listed", "cannot be written", "ignore it"]),
     ],
 )
 def test_reason(want: Desired, status: str | None, words: list[str]) -> None:
@@ -161,17 +171,16 @@ def test_note_and_owner_come_along() -> None:
 
 def test_order_is_by_action_then_phone() -> None:
     """Activations come first, then deactivations, then what is only told; phones ascend within each."""
-    on, off = Desired(Status.ACTIVE), Desired(Status.INACTIVE)
     wanted = {
-        "0299": off,
+        "0211": ON,
+        "0299": OFF,
         "0288": Desired(Status.ACTIVE, managed=False),
         "0277": Desired(Status.ACTIVE, protected=True),
-        "0266": on,
-        "0255": on,
-        "0244": off,
-        "0233": on,
-        "0222": on,
-        "0211": on,
+        "0266": ON,
+        "0255": ON,
+        "0244": OFF,
+        "0233": ON,
+        "0222": ON,
     }
     observed = seen(
         n0299="ACTIVE",
@@ -205,6 +214,53 @@ def test_order_is_by_action_then_phone() -> None:
     }
 
 
+def change(observed: str, desired: str, phone: str = PHONE) -> Change:
+    """A number that is not as desired."""
+    return Change(phone, Action.ACTIVATE if desired == "ACTIVE" else Action.DEACTIVATE, observed, desired, "")
+
+
+def test_cause_of_what_is_not_remembered() -> None:
+    """A number that no run of ours has written has no cause, whatever is told of others."""
+    stranger, ours = change("INACTIVE", "ACTIVE", "0211"), change("INACTIVE", "ACTIVE", "0222")
+    assert attribute([stranger, ours], ObservedAccount("1", {}), Memory({"0222": Status.ACTIVE})) == (
+        stranger,
+        msgspec.structs.replace(ours, cause=Cause.EXTERNAL_DRIFT),
+    )
+
+
+def test_since_is_told_of_what_others_changed() -> None:
+    """When a number was last changed is told of those that somebody else changed, and only where the API tells it."""
+    observed = ObservedAccount(
+        "1", seen(n0211="INACTIVE", n0222="INACTIVE", n0233="INACTIVE"), updated=(86_400, 172_800, 0)
+    )
+    drifted, configured, untold = (change("INACTIVE", "ACTIVE", phone) for phone in observed.numbers)
+    memory = Memory({"0211": Status.ACTIVE, "0222": Status.INACTIVE, "0233": Status.ACTIVE})
+    assert [each.since for each in attribute([drifted, configured, untold], observed, memory)] == [
+        "1970-01-02T00:00:00Z",
+        None,
+        None,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("want", "status", "told"),
+    [
+        (ON, "ACTIVE", {PHONE: Status.ACTIVE}),
+        (OFF, "INACTIVE", {}),
+        (ON, "INACTIVE", {}),
+        (OFF, "ACTIVE", {}),
+        (ON, None, {}),
+        (None, "ACTIVE", {}),
+        (Desired(Status.ACTIVE, managed=False), "ACTIVE", {}),
+    ],
+)
+def test_confirmed(want: Desired | None, status: str | None, told: dict[str, Status]) -> None:
+    """A listed number that has its desired status, while we last wrote another one, was confirmed by somebody else."""
+    wanted = {} if want is None else {PHONE: want}
+    observed = {} if status is None else {PHONE: Observed(PHONE, Status(status))}
+    assert confirmed(wanted, observed, Memory({PHONE: Status.INACTIVE})) == told
+
+
 def test_numbers_that_nobody_wants_take_no_part() -> None:
     """A number that is observed and not wanted is neither changed nor counted."""
     assert diff({}, seen(n0211="ACTIVE")) == ((), tally(Action, {}))
@@ -213,13 +269,18 @@ def test_numbers_that_nobody_wants_take_no_part() -> None:
 def test_fingerprint_is_stable() -> None:
     """The fingerprint of a given plan never changes, as approvals are compared across releases."""
     assert fingerprint([planned(UP, DOWN)]) == "cd3ea8fcc2d830c7e31472be1e7039846649b07e66420b394c538df0732efc3c"
+    two = [planned(UP), planned(DOWN, name="other")]
+    assert (
+        fingerprint(two)
+        == fingerprint(reversed(two))
+        == "b732f6142983fafd8fffbced46c5a77cf6fb8d2a8d6f5653b0358e39d9136c61"
+    )
 
 
 def test_fingerprint_of_nothing_to_write() -> None:
     """Accounts without writes leave no trace, whatever else their plans tell."""
-    gone = Change("0233", Action.MISSING, None, "ACTIVE", "")
-    assert fingerprint([planned(gone), planned(name="other")]) == fingerprint([])
-    assert fingerprint([planned(UP, gone), planned(name="other")]) == fingerprint([planned(UP)])
+    assert fingerprint([planned(GONE), planned(name="other")]) == fingerprint([])
+    assert fingerprint([planned(UP, GONE), planned(name="other")]) == fingerprint([planned(UP)])
 
 
 @pytest.mark.parametrize(
@@ -259,28 +320,40 @@ def test_what_no_longer_holds_is_a_conflict(status: str | None) -> None:
 
 def test_preconditions_sort_writes() -> None:
     """A write whose number is as the plan saw it is due, and one whose number got there by itself is not."""
-    gone = Change("0233", Action.MISSING, None, "ACTIVE", "")
     observed = seen(n0211="INACTIVE", n0222="INACTIVE")
-    assert preconditions(planned(UP, DOWN, gone), observed) == Preconditions(due=(UP,), already=(DOWN,))
+    assert preconditions(planned(UP, DOWN, GONE), observed) == Preconditions(due=(UP,), already=(DOWN,))
     assert preconditions(saved(UP, DOWN), observed) == Preconditions(due=(UP,), already=(DOWN,))
 
 
 def test_plan_file_keeps_only_writes() -> None:
     """A plan file holds what will be written and what cannot converge, and leaves out accounts that need nothing."""
-    gone = Change("0233", Action.MISSING, None, "ACTIVE", "")
     told = Change("0244", Action.UNMANAGED, "ACTIVE", "ACTIVE", "")
-    accounts = [saved(UP, gone, told), saved(gone, name="other"), saved(told, name="quiet")]
+    accounts = [saved(UP, GONE, told), saved(GONE, name="other"), saved(told, name="quiet")]
     plan = SavedPlan.of(accounts, created_at="2026-03-01T12:00:00Z", version="1", allow=[])
     kept = [(account.account, account.changes, account.impossible) for account in plan.accounts]
-    assert kept == [("main", (UP,), (gone,)), ("other", (), (gone,))]
+    assert kept == [("main", (UP,), (GONE,)), ("other", (), (GONE,))]
     assert plan.fingerprint == fingerprint([planned(UP)])
+
+
+def test_plan_file_keeps_the_revision() -> None:
+    """A saved account carries the hash of its file and the commit of its checkout, as history tells them later."""
+    desired = DesiredAccount("main", "main.yaml", {}, [], sha256="5e", commit="c0ffee")
+    account = SavedAccount.of(desired, planned(UP), endpoint="solapi", safety=Safety())
+    assert (account.sha256, account.commit) == ("5e", "c0ffee")
+
+
+def test_plan_file_keeps_what_was_left_out() -> None:
+    """Accounts that could not be planned come back with the plan, so that an apply tells of them too."""
+    left_out = LeftOut("other", None, Verdict.ERROR, ErrorInfo("ServerError", "down"))
+    plan = SavedPlan.of([saved(UP)], [left_out], created_at="2026-03-01T12:00:00Z", version="1", allow=[])
+    assert unsealed(sealed(plan), now=NOON).left_out == (left_out,)
 
 
 def test_plan_file_is_readable_json() -> None:
     """A plan file is indented JSON that says when, by what, on which terms, for which account and with which limits."""
     text = sealed(plan_file())
     document = json.loads(text)
-    assert text.count(b"\n") > 20
+    assert text == json.dumps(document, indent=2).encode() + b"\n"
     assert set(document) == {"schema", "created_at", "version", "fingerprint", "allow", "accounts", "left_out", "seal"}
     assert document["schema"] == "senderid.saved-plan/v1"
     assert document["allow"] == ["max-deactivations", "min-active"]
@@ -306,7 +379,19 @@ def test_plan_file_is_readable_json() -> None:
             "api_secret": {"env": None, "file": "/run/secrets/main"},
         },
         "safety": {"max_deactivations": "20%", "min_active": 2},
-        "impossible": [],
+        "impossible": [
+            {
+                "phone": "0233",
+                "action": "missing",
+                "observed": None,
+                "desired": "ACTIVE",
+                "reason": "",
+                "note": None,
+                "owner": None,
+                "cause": None,
+                "since": None,
+            }
+        ],
         "sha256": None,
         "commit": None,
     }
@@ -359,7 +444,7 @@ def test_what_is_no_plan_file(data: bytes) -> None:
 )
 def test_changed_plan_file_is_refused(old: bytes, new: bytes) -> None:
     """A plan file whose numbers, limits, references, notes or allowances were edited is refused."""
-    with pytest.raises(PlanFileError, match="was changed"):
+    with pytest.raises(PlanFileError, match=r"^the plan file was changed after it was written; plan again$"):
         unsealed(sealed(plan_file()).replace(old, new), now=NOON)
 
 
@@ -381,6 +466,8 @@ def test_other_version_is_refused(schema: str) -> None:
         lambda document: document["accounts"][0]["changes"][0].update(phone="0211\n"),
         lambda document: document["accounts"][0]["changes"].append(document["accounts"][0]["changes"][0]),
         lambda document: document["accounts"][0].update(account_id=None),
+        lambda document: document["accounts"][0]["impossible"][0].update(phone="0233\n"),
+        lambda document: document["accounts"][0]["impossible"][0].update(action="activate"),
         lambda document: document.update(fingerprint=""),
     ],
 )
@@ -393,7 +480,7 @@ def test_writes_that_no_plan_makes_are_refused(edit: Callable[[Any], object]) ->
             accounts = msgspec.convert(document["accounts"], type=tuple[SavedAccount, ...])
             document["fingerprint"] = fingerprint(accounts)
 
-    with pytest.raises(PlanFileError, match="no plan makes"):
+    with pytest.raises(PlanFileError, match=r"^the plan file holds writes that no plan makes; plan again$"):
         unsealed(resealed(with_fingerprint), now=NOON)
 
 
@@ -410,7 +497,10 @@ def test_plan_file_keeps_for_a_day(seconds: float) -> None:
 
 def test_old_plan_file_is_refused() -> None:
     """A plan past its age is refused, with its age and the limit, down to seconds."""
-    with pytest.raises(PlanFileError, match=r"1 day, 0:06:00 ago, and may be applied for 1 day, 0:00:00; plan again"):
+    with pytest.raises(
+        PlanFileError,
+        match=r"^the plan was made 1 day, 0:06:00 ago, and may be applied for 1 day, 0:00:00; plan again$",
+    ):
         unsealed(sealed(plan_file()), now=NOON + timedelta(hours=24.1))
     with pytest.raises(PlanFileError, match="1:00:00 ago, and may be applied for 0:01:00"):
         unsealed(sealed(plan_file()), now=NOON + timedelta(hours=1), max_age_seconds=60)
@@ -418,8 +508,10 @@ def test_old_plan_file_is_refused() -> None:
 
 def test_plan_file_of_the_future_is_refused() -> None:
     """A plan made well after now is refused, with the distance in minutes."""
-    with pytest.raises(PlanFileError, match="6 minutes in the future; check the clocks"):
-        unsealed(sealed(plan_file()), now=NOON - timedelta(minutes=6))
+    with pytest.raises(
+        PlanFileError, match=r"^the plan was made 600 minutes in the future; check the clocks of both hosts$"
+    ):
+        unsealed(sealed(plan_file()), now=NOON - timedelta(hours=10))
 
 
 def told(phone: str, before: str | None, after: str | None, outcome: Outcome | None = Outcome.CHANGED) -> NumberStory:

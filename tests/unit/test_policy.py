@@ -8,13 +8,14 @@ from worker.model import (
     Change,
     Desired,
     DesiredAccount,
+    Memory,
     Observed,
     ObservedAccount,
     SafetyOverride,
     Status,
     Unmanaged,
 )
-from worker.policy import ALLOW_ALL, RULES, Selection, adopt, drifted, effective_safety, guard, select
+from worker.policy import ALLOW_ALL, RULES, Selection, adopt, drifted, effective_safety, guard, select, spent
 from worker.settings import Safety
 
 ON = Desired(Status.ACTIVE)
@@ -165,6 +166,43 @@ def test_min_active_spares_accounts_below_it() -> None:
     """An account that has fewer than `min_active` numbers already is not held to it."""
     assert rules(moves(1), fleet(4), Safety("100%", 5)) == []
     assert rules(moves(1), fleet(5), Safety("100%", 5)) == ["min-active"]
+
+
+@pytest.mark.parametrize(
+    ("want", "status", "counts"),
+    [
+        (OFF, "INACTIVE", True),
+        (ON, "INACTIVE", False),
+        (OFF, "ACTIVE", False),
+        (ON, "ACTIVE", False),
+        (OFF, None, False),
+        (None, "INACTIVE", False),
+    ],
+)
+def test_spent_counts_what_a_died_run_has_switched_off(
+    want: Desired | None, status: str | None, *, counts: bool
+) -> None:
+    """A number that a run which died has switched off counts as long as it is still wanted so and still is."""
+    wanted = {} if want is None else {"0211": want}
+    observed = ObservedAccount("1", {} if status is None else {"0211": Observed("0211", Status(status))})
+    assert spent(Memory(spent=frozenset({"0211"})), wanted, observed) == int(counts)
+    assert spent(Memory(), wanted, observed) == 0
+
+
+def test_a_plan_gains_nothing_by_being_cut_in_pieces() -> None:
+    """What a run that died has switched off counts as if it still were to be: 3 of 10, however they are spread."""
+    safety = Safety("30%", 0)
+    for done in range(4):
+        assert guard(moves(3 - done), fleet(10 - done), safety, frozenset(), spent=done) == ()
+        (refusal,) = guard(moves(4 - done), fleet(10 - done), safety, frozenset(), spent=done)
+        assert refusal.message.startswith("4 of 10 ACTIVE numbers would be deactivated; at most 3 may be")
+
+
+def test_min_active_holds_over_a_crash() -> None:
+    """An account that a run which died has brought under `min_active` is still held to it."""
+    left = guard(moves(1), fleet(4), Safety("100%", 5), frozenset(), spent=1)
+    assert [refusal.rule for refusal in left] == ["min-active"]
+    assert left[0].message.startswith("3 of 5 ACTIVE numbers would be left")
 
 
 def test_every_broken_rule_is_told() -> None:

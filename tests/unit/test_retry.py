@@ -87,6 +87,34 @@ def test_tries_are_bounded() -> None:
     assert len(operation.given) == 3
 
 
+def test_each_retry_is_told_and_waited_for() -> None:
+    """Each retry is told with its error, the tries so far and its wait, which is then slept; ceilings double."""
+    told: list[tuple[ApiError, int, float]] = []
+    drawn: list[float] = []
+    slept: list[float] = []
+
+    def highest(least: float, most: float) -> float:
+        drawn.append(least)
+        return most
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    failures = [ServerError(str(number)) for number in range(6)]
+    retrier = Retrier(
+        Retry(attempts=20, base_seconds=0.5, cap_seconds=4.0),
+        Budget(),
+        uniform=highest,
+        sleep=sleep,
+        on_retry=lambda error, tries, wait: told.append((error, tries, wait)),
+    )
+    run(retrier.call(_Scripted(*failures)))
+    ceilings = [0.5, 1.0, 2.0, 4.0, 4.0, 4.0]
+    assert told == list(zip(failures, range(1, 7), ceilings, strict=True))
+    assert slept == ceilings
+    assert set(drawn) == {0.0}
+
+
 def test_waits_have_full_jitter_under_a_doubling_ceiling() -> None:
     """Each wait lies anywhere between nothing and a ceiling that doubles up to the cap."""
     policy = Retry(attempts=20, base_seconds=0.5, cap_seconds=4.0)
@@ -104,6 +132,24 @@ def test_an_outage_is_not_answered_with_a_storm() -> None:
         with pytest.raises(ServerError):
             _call(operation, budget=budget)
     assert 100 < sum(len(operation.given) for operation in operations) <= 120
+
+
+def test_a_budget_is_spent_to_its_end_and_earned_slowly() -> None:
+    """Ten retries to begin with, none more, and another one after some ten first tries and not before."""
+    budget = Budget()
+    assert [budget.spend() for _ in range(11)] == [True] * 10 + [False]
+    for _ in range(9):
+        budget.earn()
+    assert not budget.spend()
+    for _ in range(2):
+        budget.earn()
+    assert [budget.spend() for _ in range(2)] == [True, False]
+
+
+def test_a_budget_of_one_is_one_retry() -> None:
+    """The last retry of a budget can be spent."""
+    budget = Budget(start=1)
+    assert [budget.spend() for _ in range(2)] == [True, False]
 
 
 def test_waiting_for_a_quota_spends_no_budget() -> None:
