@@ -7,7 +7,7 @@ comma := ,
 PURE := $(subst $() ,$(comma),$(addprefix worker/,model.py errors.py settings.py history.py phones.py redaction.py sites.py strictyaml.py policy.py \
 	plan.py ports.py desired/* render/* solapi/account.py solapi/signing.py solapi/wire.py))
 
-.PHONY: help setup demo test lint types contracts unit simulate bench lock clean
+.PHONY: help setup demo test lint types contracts unit simulate mutate bench lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -47,6 +47,13 @@ unit: setup
 simulate: setup ## 100,000 seeds of the simulation, see docs/simulation.md (SENDERID_SEEDS=… for more or fewer)
 	SENDERID_SEEDS=$${SENDERID_SEEDS:-100000} $(BIN)/python -m pytest -q -n auto tests/simulation
 
+mutate: setup ## break the code in thousands of places and see that the tests notice, see docs/mutation.md
+	@echo "Breaking the code; mutants/run.log grows for about twenty minutes…"
+	@rm -rf mutants && mkdir mutants # verdicts would be kept between runs, also those of tests that have changed
+	@# named mutants have their tests run by name first, as a name that does not hold would pass for a kill
+	@$(BIN)/mutmut run --max-children 2 'worker.*' > mutants/run.log 2>&1 || { tail -n 40 mutants/run.log; exit 1; }
+	@$(BIN)/python -m tests.mutants
+
 bench: setup ## the figures of the README (several minutes)
 	$(BIN)/python benchmarks/all.py
 
@@ -61,4 +68,4 @@ lock: ## resolve the lock files anew from pyproject.toml
 	rm -rf $(VENV)-lock
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .import_linter_cache
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .import_linter_cache mutants
