@@ -102,10 +102,14 @@ def scene(command: Command, serve: Serve) -> Scene:
     return Scene(command, serve)
 
 
-def _until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30
+def _until(process: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
+    """Wait for what a process does; where it ends or stands still before, what it told is the failure."""
+    end = time.monotonic() + 60
     while not condition():
-        assert time.monotonic() < end, "it did not happen"
+        if process.poll() is not None or time.monotonic() > end:
+            process.kill()
+            _, told = process.communicate(timeout=10)
+            raise AssertionError(f"it ended with {process.returncode} before: {told[-999:]}")
         time.sleep(0.001)
 
 
@@ -139,9 +143,10 @@ def test_a_run_may_die_at_any_instant(scene: Scene, seed: int) -> None:
     for _ in range(5):
         begun, more = len(scene.served.sandbox.wire), chance.randint(1, 7)
         process = scene.start()
-        _until(lambda begun=begun, more=more: len(scene.served.sandbox.wire) >= begun + more)  # type: ignore[misc]
+        _until(process, lambda begun=begun, more=more: len(scene.served.sandbox.wire) >= begun + more)  # type: ignore[misc]
         moment = time.monotonic() + chance.uniform(0, 0.005)
-        _until(lambda moment=moment: time.monotonic() >= moment)  # type: ignore[misc]
+        while time.monotonic() < moment:
+            pass
         process.kill()
         _, told = process.communicate(timeout=10)
         assert process.returncode == -signal.SIGKILL, told[-999:]
@@ -153,7 +158,7 @@ def test_a_run_that_dies_while_it_waits_for_answers_leaves_its_intents(scene: Sc
     """Requests that arrived and were never answered are open in the ledger, and the next run sees that they landed."""
     scene.served.sandbox.script(None, "PUT", [None, *[Fault.STALL] * _CONCURRENCY])
     process = scene.start()
-    _until(lambda: len(scene.served.writes) > _CONCURRENCY)
+    _until(process, lambda: len(scene.served.writes) > _CONCURRENCY)
     process.kill()
     process.communicate(timeout=10)
     assert Counter(scene.rows("SELECT state FROM attempts"))[("intent",)] >= _CONCURRENCY
@@ -171,7 +176,7 @@ def test_a_run_that_is_asked_to_stop_tells_the_truth_three_times(scene: Scene, s
     """After a SIGTERM at any instant the result, the ledger and the API say the same of every number."""
     more = Random(seed).randint(3, 40)
     process = scene.start()
-    _until(lambda: len(scene.served.sandbox.wire) >= more)
+    _until(process, lambda: len(scene.served.sandbox.wire) >= more)
     process.terminate()
     out, told = process.communicate(timeout=40)
     assert process.returncode == 128 + signal.SIGTERM, told[-999:]
@@ -193,7 +198,7 @@ def test_the_second_signal_ends_the_run_with_its_intents_open(scene: Scene) -> N
     scene.served.sandbox.script(None, "PUT", [None, *[Fault.STALL] * _CONCURRENCY])
     process = scene.start()
     assert process.stderr is not None
-    _until(lambda: len(scene.served.writes) > _CONCURRENCY)
+    _until(process, lambda: len(scene.served.writes) > _CONCURRENCY)
     process.send_signal(signal.SIGINT)
     while "run.stopping" not in (line := process.stderr.readline()):
         assert line, "it ended"
