@@ -239,6 +239,7 @@ def test_notes(note: str, kept: str) -> None:
         ('"a\\x07b"', "has the invisible character U+0007: type it anew"),
         ("a\u202eb", "has the invisible character U+202E"),
         ("a\u200bb", "has the invisible character U+200B"),
+        ('"a\\nb\\x07"', "has the invisible character U+0007"),
         ("'  '", "is empty: leave the line out or give it a value"),
         ("~", "is empty"),
         ("[a]", "should be a text"),
@@ -522,7 +523,7 @@ def test_two_documents_for_one_account() -> None:
 def test_number_active_in_two_accounts() -> None:
     """A number that is ACTIVE in two accounts is told with both places; INACTIVE in one of them is fine."""
     first = HEAD + "  010-1234-5678: ACTIVE\n"
-    assert problems(first, HEAD + "  112: ACTIVE\n  01012345678: ACTIVE\n") == [
+    assert problems(first, HEAD + "  112: INACTIVE\n  01012345678: ACTIVE\n") == [
         "b.yaml:4:1: 01012345678 is ACTIVE here, in 'b', and in 'a' (a.yaml:3): it can be in one account only"
     ]
     assert len(loaded(first, HEAD + "  01012345678: INACTIVE\n").accounts) == 2
