@@ -43,7 +43,7 @@ _CLOSING_SECONDS: Final = 25.0
 """How long the look that proves a stopped account's writes may take."""
 
 
-_BLOCK: Final = 4
+_BLOCK: Final = 8
 """Intents that are noted at once, for each write under way: fewer cost throughput, more tell less after a crash."""
 
 

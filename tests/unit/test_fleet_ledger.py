@@ -147,7 +147,7 @@ def test_a_disk_that_fails_at_the_nth_commit_stops_the_run(
         assert result.error is not None
         assert (result.error.code, "disk is full" in result.error.message) == ("LedgerError", True)
         assert household.writes <= durable
-        assert household.writes.total() < 60
+        assert household.writes.total() < 120
         for number in result.numbers:
             assert (number.outcome is Outcome.CHANGED) == bool(household.writes[number.phone, ON])
         (again,) = await household.apply("second")
@@ -156,7 +156,7 @@ def test_a_disk_that_fails_at_the_nth_commit_stops_the_run(
         assert rows(tmp_path, "SELECT id FROM entries WHERE NOT settled") == []
         assert rows(tmp_path, "SELECT phone FROM outcomes WHERE outcome IS NULL") == []
 
-    _play(scenario, tmp_path, _account(0, 60), concurrency=3)
+    _play(scenario, tmp_path, _account(0, 120), concurrency=3)
 
 
 async def _until(condition: Callable[[], bool]) -> None:

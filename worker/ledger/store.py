@@ -64,6 +64,15 @@ _TOLD: Final = """
         error_message = excluded.error_message
 """
 
+_CHANGED: Final = f"""
+    INSERT INTO outcomes (entry, phone, attempts, duration_ms)
+    SELECT ?2, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]')
+    FROM json_each(?1) WHERE true
+    ON CONFLICT DO UPDATE SET after = desired, outcome = '{Outcome.CHANGED}', attempts = excluded.attempts,
+        duration_ms = excluded.duration_ms
+"""
+"""What most planned numbers become: there is little to add to the plan, and that in half the time of `_TOLD`."""
+
 _LOST: Final = ("Crashed", "the run ended before this write was answered, and the number still had its old status")
 _CONFLICT: Final = ("Conflict", "the run ended before this write was proven, and the number has another status now")
 _UNTRIED: Final = ("Crashed", "the run ended before this number's turn")
@@ -147,7 +156,12 @@ def finish_entry(
     error = result.error
     planned = connection.execute("SELECT EXISTS (SELECT 1 FROM outcomes WHERE entry = ?)", (entry,)).fetchone()[0]
     counted = {Outcome.UNMANAGED} if planned else {Outcome.UNMANAGED, Outcome.NOT_ATTEMPTED}
-    rows = [
+    changed = [
+        (number.phone, number.attempts, number.duration_ms)
+        for number in result.numbers
+        if planned and number.outcome is Outcome.CHANGED
+    ]
+    others = [
         (
             number.phone,
             number.action,
@@ -160,9 +174,10 @@ def finish_entry(
             *_columns(number.error),
         )
         for number in result.numbers
-        if number.outcome not in counted
+        if not (planned and number.outcome is Outcome.CHANGED) and number.outcome not in counted
     ]
-    connection.execute(_TOLD, (_json(rows), entry))
+    connection.execute(_CHANGED, (_json(changed), entry))
+    connection.execute(_TOLD, (_json(others), entry))
     # intents are noted some ahead: of these nothing ever left
     connection.execute(
         "DELETE FROM attempts WHERE entry = ?1 AND state = ?2 AND number > "
