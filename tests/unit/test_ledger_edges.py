@@ -1,5 +1,7 @@
 """What the ledger does at its edges: nothing kept, nothing waited for, one thread, and every field told as it was."""
 
+import asyncio
+import json
 import os
 import re
 import sqlite3
@@ -121,3 +123,41 @@ def test_who_may_not_write_is_told_of_the_file_and_why(tmp_path: Path, monkeypat
     monkeypatch.setattr(os, "access", lambda where, _: Path(where) != path)
     with pytest.raises(LedgerError, match=rf"the ledger {re.escape(str(path))} cannot be used \(Permission denied\)"):
         probe(path)
+
+
+async def test_a_number_that_was_planned_and_not_attempted_is_called_that(tmp_path: Path) -> None:
+    """What a run had begun with and did not come to keeps a row that says so, and is never taken for unchanged."""
+    async with ledger(tmp_path) as kept, kept.hold(subject(), never) as page:
+        await page.begin(planned(A, B), "f")
+        tried = became(planned(A), Outcome.CHANGED)
+        left = became(planned(B), Outcome.NOT_ATTEMPTED, attempts=0)
+        await page.finish(replace(tried, numbers=(*tried.numbers, *left.numbers)), {})
+    assert rows(tmp_path, "SELECT phone, outcome FROM outcomes ORDER BY phone") == [
+        (A, "changed"),
+        (B, "not_attempted"),
+    ]
+
+
+async def test_a_run_that_died_is_counted_by_what_became_of_its_numbers(tmp_path: Path) -> None:
+    """When the next run closes it, a dead run's account has its numbers by outcome, as any other has."""
+    async with ledger(tmp_path, run_id="dead") as dead, dead.hold(subject(), never) as page:
+        await page.begin(planned(A, B), "f")
+        await page.intend([(A, 1, Status.INACTIVE)])
+    async with ledger(tmp_path, run_id="next") as following, following.hold(subject(), never) as page:
+        await page.resume(seen(**{f"n{A}": "INACTIVE", f"n{B}": "ACTIVE"}))
+    ((counts,),) = rows(tmp_path, "SELECT counts FROM entries")
+    assert json.loads(counts) == {"changed": 1, "not_attempted": 1}
+
+
+async def test_answers_of_accounts_that_end_together_are_all_noted(tmp_path: Path) -> None:
+    """Two accounts that end at one moment share a transaction, and neither takes the other's answers away."""
+    async with ledger(tmp_path) as kept:
+        one, two = subject("vendor 1"), subject("vendor 2")
+        async with kept.hold(one, never) as first, kept.hold(two, never) as second:
+            for page in (first, second):
+                await page.begin(planned(A), "f")
+                await page.intend([(A, 1, Status.INACTIVE)])
+                page.answered(A, 1, None)
+            unproven = became(planned(A), Outcome.UNVERIFIED, after=None)
+            await asyncio.gather(first.finish(unproven, {}), second.finish(unproven, {}))
+    assert rows(tmp_path, "SELECT state FROM attempts") == [("ok",), ("ok",)]
