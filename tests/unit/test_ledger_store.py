@@ -336,6 +336,19 @@ def test_what_is_open_is_never_forgotten(book: Book) -> None:
     assert book.recall().written == {A: OFF, B: OFF, C: OFF}
 
 
+def test_what_counts_for_the_safety_rules_is_never_forgotten(book: Book) -> None:
+    """A dead run outlives pruning and trimming until another has come to its end: no plan gains by a short memory."""
+    _crash(book, A)
+    book.settle(n0100001=OFF)
+    _ended(book, RunOutcome.REFUSED)
+    assert retention.prune(book.connection, "9999") == 1
+    assert retention.trim(book.connection, 0, keep="r2") == 0
+    assert book.all("SELECT id FROM runs") == [("r1",)]
+    assert book.recall().spent == {A}
+    _ended(book, RunOutcome.PARTIAL, B)
+    assert retention.prune(book.connection, "9999") == 2
+
+
 def test_pruning_forgets_what_ended_before_a_time(book: Book) -> None:
     """The time is that of the run's end, to the millisecond."""
     for phone in (A, B, C):

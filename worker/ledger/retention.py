@@ -1,15 +1,27 @@
-"""What the ledger forgets: the oldest runs that left nothing open. What was written last stays remembered."""
+"""What the ledger forgets: the oldest runs that nothing depends on. What was written last stays remembered."""
 
 import sqlite3
+from typing import Final
+
+from worker.ledger.records import CRASHED
+from worker.model import RunOutcome
 
 __all__ = ["prune", "trim"]
 
+_DISPENSABLE: Final = f"""
+    NOT EXISTS (SELECT 1 FROM entries WHERE run = runs.id AND NOT settled)
+    AND NOT EXISTS (SELECT 1 FROM entries AS died WHERE died.run = runs.id AND died.outcome = '{CRASHED}'
+        AND NOT EXISTS (SELECT 1 FROM entries AS ended WHERE ended.key = died.key AND ended.id > died.id
+            AND ended.outcome <> '{CRASHED}' AND (ended.outcome = '{RunOutcome.CONVERGED}'
+                OR EXISTS (SELECT 1 FROM attempts WHERE entry = ended.id))))
+"""
+"""Of a run: nothing of it is open, and what it has switched off no longer counts for the safety rules."""
+
 
 def prune(connection: sqlite3.Connection, before: str) -> int:
-    """Forget the runs that ended before a time and left nothing open; how many there were."""
+    """Forget the runs that ended before a time and on which nothing depends; how many there were."""
     forgotten = connection.execute(
-        """DELETE FROM runs WHERE coalesce(finished_at, started_at) < ?
-        AND NOT EXISTS (SELECT 1 FROM entries WHERE run = runs.id AND NOT settled)""",
+        f"DELETE FROM runs WHERE coalesce(finished_at, started_at) < ? AND {_DISPENSABLE}",
         (before,),
     ).rowcount
     _shrink(connection)
@@ -21,8 +33,8 @@ def trim(connection: sqlite3.Connection, most_bytes: int, *, keep: str) -> int:
     forgotten = 0
     while _used(connection) > most_bytes:
         gone = connection.execute(
-            """DELETE FROM runs WHERE id IN (
-                SELECT id FROM runs WHERE NOT EXISTS (SELECT 1 FROM entries WHERE run = runs.id AND NOT settled)
+            f"""DELETE FROM runs WHERE id IN (
+                SELECT id FROM runs WHERE {_DISPENSABLE}
                 AND finished_at IS NOT NULL AND id <> ?
                 ORDER BY started_at LIMIT (SELECT 1 + count(*) / 10 FROM runs)
             )""",
