@@ -26,6 +26,7 @@ from worker.errors import (
     RateLimited,
     WorkerError,
 )
+from worker.looks import SharedLooks
 from worker.model import (
     Action,
     Change,
@@ -35,13 +36,12 @@ from worker.model import (
     Outcome,
     Status,
 )
-from worker.ports import Answered, Journal, Meter, Reader, Writer
+from worker.ports import Answered, Journal, Meter, Writer
 
 __all__ = ["Pace", "Writes"]
 
 _CLOSING_SECONDS: Final = 25.0
 """How long the look that proves a stopped account's writes may take."""
-
 
 _BLOCK: Final = 8
 """Intents that are noted at once, for each write under way: fewer cost throughput, more tell less after a crash."""
@@ -59,7 +59,10 @@ class _Overtaken(WorkerError):
 
 
 class _Write:
-    """One number on its way. `settled`: while it was waiting, a look has shown it to be `seen`, other than planned."""
+    """One number on its way. `settled`: while it was waiting, a look has shown it to be `seen`, other than planned.
+
+    `moved`: some look has shown it other than planned; if it is as planned again, then by somebody else's hand.
+    """
 
     __slots__ = (
         "acknowledged",
@@ -71,6 +74,7 @@ class _Write:
         "ended",
         "error",
         "intended",
+        "moved",
         "overtaken",
         "seen",
         "settled",
@@ -83,6 +87,7 @@ class _Write:
         self.intended = 0
         self.acknowledged = False
         self.doubted = False
+        self.moved = False
         self.overtaken = False
         self.settled = False
         self.seen: str | None = None
@@ -109,7 +114,7 @@ class _Write:
 
     def _compare(self, latest: ObservedAccount) -> None:
         self.seen = latest.status(self.change.phone)
-        if self.seen != self.change.observed:
+        if self.moved or self.seen != self.change.observed:
             self.settled = True
             self.overtaken = self.seen != self.change.desired
             raise _Overtaken
@@ -160,31 +165,6 @@ def _heard(claim: asyncio.Task[bool]) -> None:
         claim.exception()
 
 
-class _Rereads:
-    """Looks shared by everyone who asks before they begin. At most one is under way, and one more is asked for."""
-
-    __slots__ = ("_api", "_next", "_running", "latest")
-
-    def __init__(self, api: Reader) -> None:
-        self._api = api
-        self._running: asyncio.Task[ObservedAccount] | None = None
-        self._next: asyncio.Task[ObservedAccount] | None = None
-        self.latest: ObservedAccount | None = None
-
-    async def look(self) -> ObservedAccount:
-        """The account at a moment after the call."""
-        if self._next is None:
-            self._next = asyncio.create_task(self._after(self._running))
-        return await asyncio.shield(self._next)
-
-    async def _after(self, running: asyncio.Task[ObservedAccount] | None) -> ObservedAccount:
-        if running is not None:
-            await asyncio.wait([running])
-        self._running, self._next = self._next, None
-        self.latest = await self._api.observe()
-        return self.latest
-
-
 class Writes:
     """Carries out the writes of one account's plan.
 
@@ -208,7 +188,8 @@ class Writes:
         self._least_active = least_active if self._active >= least_active else 0
         self._journal = journal
         self._meter = meter
-        self._rereads = _Rereads(api)
+        self._under_way: set[_Write] = set()
+        self._rereads = SharedLooks(api, self._noticed)
         self._final: ObservedAccount | None = None
         self.stopped: WorkerError | None = None
         """Why not everything was tried: credentials, the deadline, a signal; None where everything was."""
@@ -258,6 +239,7 @@ class Writes:
     async def _write(self, write: _Write) -> None:
         if self.stopped is not None:
             return
+        self._under_way.add(write)
         try:
             await self._api.write(
                 write.change.phone,
@@ -276,8 +258,13 @@ class Writes:
         except WorkerError as reason:
             self._stop(write, reason)
         finally:
+            self._under_way.discard(write)
             write.ended = asyncio.get_running_loop().time()
             self._meter.advance()
+
+    def _noticed(self, account: ObservedAccount) -> None:
+        for write in self._under_way:
+            write.moved |= account.status(write.change.phone) != write.change.observed
 
     def _stop(self, write: _Write, reason: WorkerError) -> None:
         write.error = write.error or reason
@@ -292,7 +279,7 @@ class Writes:
             self._api.halt(reason)
 
     async def _settle(self, write: _Write) -> bool:
-        """Whether a write in doubt is to be sent again: its number still has its old status."""
+        """Whether a write in doubt is to be sent again: its number has its old status, and never had another."""
         write.doubted = True
         try:
             account = await self._rereads.look()
@@ -302,7 +289,7 @@ class Writes:
             write.error = error
             return False
         status = account.status(write.change.phone)
-        if status == write.change.observed:
+        if status == write.change.observed and not write.moved:
             return True
         write.overtaken = status != write.change.desired
         return False

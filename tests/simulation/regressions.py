@@ -21,6 +21,8 @@ REGRESSIONS: Final[Mapping[int, str]] = {
     650: "a ledger that broke while all stopped printed a traceback",
     1871: "as 650, with a full disk",
     1084: "the model's own mistake: a run that finds all of a dead run's plan done has ended that plan",
+    20017: "a write that a look had called lost landed after it, and no longer counted for the thresholds",
+    63684: "a number that a look had shown changed was written again once somebody had put it back",
     # with generators before it
     28: "as 41",
     50: "as 41, with a crash after the last write",

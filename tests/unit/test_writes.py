@@ -20,7 +20,7 @@ from worker.ledger import Nothing
 from worker.model import Action, Change, NumberResult, Outcome, Status
 from worker.writes import Pace, Writes
 
-A, B, C = "0100001", "0100002", "0100003"
+A, B, C, D = "0100001", "0100002", "0100003", "0100004"
 
 
 def _on(phone: str) -> Change:
@@ -107,6 +107,17 @@ def test_a_number_that_someone_else_changed_meanwhile_is_a_conflict() -> None:
     account.on_look = lambda look: account.statuses.update({A: Status.BLOCKED}) if look == 2 else None
     results, _ = _carry_out(account, _on(A))
     assert (results[A].outcome, results[A].after, results[A].attempts) == (Outcome.CONFLICT, "BLOCKED", 1)
+
+
+def test_who_puts_a_number_back_that_a_look_showed_changed_is_not_overruled() -> None:
+    """Another number's look saw it changed while its own answer was lost; that it is as before is somebody's doing."""
+    account = ModelAccount(**{f"n{phone}": "INACTIVE" for phone in (A, B, C, D)})
+    account.faults = {B: [(Ambiguous("reset"), False)], D: [(Ambiguous("reset"), False)]}
+    people = {2: Status.ACTIVE, 3: Status.INACTIVE}
+    account.on_look = lambda look: account.statuses.update({D: people[look]} if look in people else {})
+    results, _ = _carry_out(account, _on(A), _on(B), _on(C), _on(D), concurrency=2)
+    assert {results[phone].outcome for phone in (A, B, C)} == {Outcome.CHANGED}
+    assert (results[D].outcome, results[D].after, results[D].attempts) == (Outcome.CONFLICT, "INACTIVE", 1)
 
 
 def test_a_number_that_vanished_is_a_conflict() -> None:

@@ -266,8 +266,9 @@ def recall(connection: sqlite3.Connection, key: str) -> Memory:
         spent.update(
             phone
             for (phone,) in connection.execute(
-                "SELECT phone FROM attempts WHERE entry = ? AND asked = ? AND state NOT IN (?, ?)",
-                (entry, Status.INACTIVE, AttemptState.REJECTED, AttemptState.LOST),
+                # what a look called lost may have come after it
+                "SELECT phone FROM attempts WHERE entry = ? AND asked = ? AND state <> ?",
+                (entry, Status.INACTIVE, AttemptState.REJECTED),
             )
         )
     (unsettled,) = connection.execute(
