@@ -154,7 +154,7 @@ def finish_entry(
     lists are only counted, and so are those of an account that was never begun with: they would fill the ledger.
     """
     error = result.error
-    planned = connection.execute("SELECT EXISTS (SELECT 1 FROM outcomes WHERE entry = ?)", (entry,)).fetchone()[0]
+    (planned,) = connection.execute("SELECT count(*) FROM outcomes WHERE entry = ?", (entry,)).fetchone()
     counted = {Outcome.UNMANAGED} if planned else {Outcome.UNMANAGED, Outcome.NOT_ATTEMPTED}
     changed = [
         (number.phone, number.attempts, number.duration_ms)
@@ -178,19 +178,8 @@ def finish_entry(
     ]
     connection.execute(_CHANGED, (_json(changed), entry))
     connection.execute(_TOLD, (_json(others), entry))
-    # intents are noted some ahead: of these nothing ever left
-    connection.execute(
-        "DELETE FROM attempts WHERE entry = ?1 AND state = ?2 AND number > "
-        "(SELECT attempts FROM outcomes AS told WHERE told.entry = ?1 AND told.phone = attempts.phone)",
-        (entry, AttemptState.INTENT),
-    )
-    # a result does not name what is unchanged, which a number that was to be written can turn out to be
-    connection.execute(
-        """UPDATE outcomes SET after = desired, outcome = ?1, attempts =
-            (SELECT count(*) FROM attempts WHERE entry = outcomes.entry AND phone = outcomes.phone)
-        WHERE entry = ?2 AND outcome IS NULL""",
-        (Outcome.UNCHANGED, entry),
-    )
+    if len(changed) < planned:
+        _close_unsent(connection, entry)
     _close_attempts(connection, entry)
     run, key = connection.execute("SELECT run, key FROM entries WHERE id = ?", (entry,)).fetchone()
     connection.execute(
@@ -275,6 +264,23 @@ def recall(connection: sqlite3.Connection, key: str) -> Memory:
         "SELECT EXISTS (SELECT 1 FROM entries WHERE key = ? AND NOT settled)", (key,)
     ).fetchone()
     return Memory(_written(connection, key), frozenset(spent), bool(unsettled))
+
+
+def _close_unsent(connection: sqlite3.Connection, entry: int) -> None:
+    """Leave no intent of what never left, and no planned number without its outcome."""
+    # intents are noted some ahead
+    connection.execute(
+        "DELETE FROM attempts WHERE entry = ?1 AND state = ?2 AND number > "
+        "(SELECT attempts FROM outcomes AS told WHERE told.entry = ?1 AND told.phone = attempts.phone)",
+        (entry, AttemptState.INTENT),
+    )
+    # a result does not name what is unchanged, which a number that was to be written can turn out to be
+    connection.execute(
+        """UPDATE outcomes SET after = desired, outcome = ?1, attempts =
+            (SELECT count(*) FROM attempts WHERE entry = outcomes.entry AND phone = outcomes.phone)
+        WHERE entry = ?2 AND outcome IS NULL""",
+        (Outcome.UNCHANGED, entry),
+    )
 
 
 def _close_attempts(connection: sqlite3.Connection, entry: int) -> None:
