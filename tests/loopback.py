@@ -11,7 +11,8 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from tests.model_account import Unheard
-from worker.model import Credentials, Secret, Status
+from worker.credentials import Credentials, Secret
+from worker.model import Status
 from worker.ports import Answered
 from worker.sandbox import Sandbox, SandboxAccount
 from worker.settings import Endpoint, RateLimit, Retry, Timeout

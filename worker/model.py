@@ -11,6 +11,8 @@ from typing import Annotated, Final, Literal, Self, TypeVar
 
 from msgspec import Meta, Struct
 
+from worker.credentials import CredentialsRef
+
 __all__ = [
     "PHONE_PATTERN",
     "AccountPlan",
@@ -18,8 +20,6 @@ __all__ = [
     "Action",
     "Cause",
     "Change",
-    "Credentials",
-    "CredentialsRef",
     "Desired",
     "DesiredAccount",
     "ErrorInfo",
@@ -36,8 +36,6 @@ __all__ = [
     "Result",
     "RunOutcome",
     "SafetyOverride",
-    "Secret",
-    "SecretRef",
     "Status",
     "Timestamp",
     "Unmanaged",
@@ -143,49 +141,6 @@ class RunOutcome(StrEnum):
     FAILED = "failed"
     LOCKED = "locked"
     INTERRUPTED = "interrupted"
-
-
-class Secret:
-    """Text that must not be shown. Only `reveal()` gives it; `repr`, `str` and formatting do not."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def reveal(self) -> str:
-        """The text itself."""
-        return self._text
-
-    def __repr__(self) -> str:
-        return "Secret(…)"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and other._text == self._text
-
-    def __hash__(self) -> int:
-        return hash(self._text)
-
-
-class SecretRef(Struct, frozen=True, forbid_unknown_fields=True):
-    """Where a secret is kept: an environment variable or a file. Exactly one of the two is set."""
-
-    env: str | None = None
-    file: str | None = None
-
-
-class Credentials(Struct, frozen=True):
-    """An API key and its secret, ready to sign with."""
-
-    api_key: str
-    api_secret: Secret
-
-
-class CredentialsRef(Struct, frozen=True):
-    """References to an API key and its secret, as a desired-state file carries them."""
-
-    api_key: SecretRef
-    api_secret: SecretRef
 
 
 class SafetyOverride(Struct, frozen=True):

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from worker.credentials import CredentialsRef
 from worker.errors import PlanFileError
 from worker.history import NumberStory
 from worker.model import (
@@ -22,7 +23,6 @@ from worker.model import (
     Action,
     Cause,
     Change,
-    CredentialsRef,
     Desired,
     DesiredAccount,
     ErrorInfo,

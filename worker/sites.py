@@ -4,7 +4,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from worker.model import CredentialsRef
+from worker.credentials import CredentialsRef
 
 __all__ = ["Reachable", "Revised", "Site"]
 

@@ -7,9 +7,10 @@ from unicodedata import normalize
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from worker.credentials import CredentialsRef, SecretRef
 from worker.desired import Loaded, load
 from worker.errors import DesiredStateError
-from worker.model import CredentialsRef, Desired, SafetyOverride, SecretRef, Status, Unmanaged
+from worker.model import Desired, SafetyOverride, Status, Unmanaged
 from worker.strictyaml import PROBLEM_CAP
 
 phones = st.integers(0, 99_999_999).map(lambda n: f"010{n:08}") | st.integers(0, 999_999).map(lambda n: f"15{n:06}")

@@ -6,17 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from worker.credentials import CredentialsRef, SecretRef
 from worker.desired import Loaded, load
 from worker.errors import DesiredStateError, Problem
-from worker.model import (
-    CredentialsRef,
-    Desired,
-    DesiredAccount,
-    SafetyOverride,
-    SecretRef,
-    Status,
-    Unmanaged,
-)
+from worker.model import Desired, DesiredAccount, SafetyOverride, Status, Unmanaged
 
 ON = Desired(Status.ACTIVE)
 OFF = Desired(Status.INACTIVE)

@@ -13,22 +13,11 @@ import pytest
 
 from tests.ledgers import never, timeless
 from tests.loopback import Journal, Loopback, ambient, credentials, run
+from worker.credentials import Credentials, CredentialsRef, Secret, SecretRef
 from worker.errors import CredentialsMissing, Interrupted
 from worker.fleet import Fleet, InternalError, Keeper, Site
 from worker.ledger import Nothing, Subject
-from worker.model import (
-    AccountResult,
-    Credentials,
-    CredentialsRef,
-    Desired,
-    DesiredAccount,
-    Outcome,
-    RunOutcome,
-    Secret,
-    SecretRef,
-    Status,
-    Verdict,
-)
+from worker.model import AccountResult, Desired, DesiredAccount, Outcome, RunOutcome, Status, Verdict
 from worker.plan import SavedAccount
 from worker.reconcile import Draft, Terms
 from worker.sandbox import Fault, SandboxAccount

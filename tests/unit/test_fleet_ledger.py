@@ -12,20 +12,11 @@ import pytest
 
 from tests.ledgers import never, rows, timeless
 from tests.loopback import Journal, Loopback, ambient, credentials, run
+from worker.credentials import Credentials, CredentialsRef, SecretRef
 from worker.errors import CredentialsMissing, Interrupted
 from worker.fleet import Fleet
 from worker.ledger import Ledger, commits, recollection, store
-from worker.model import (
-    AccountResult,
-    Credentials,
-    CredentialsRef,
-    Desired,
-    DesiredAccount,
-    Outcome,
-    RunOutcome,
-    SecretRef,
-    Status,
-)
+from worker.model import AccountResult, Desired, DesiredAccount, Outcome, RunOutcome, Status
 from worker.reconcile import Draft, Terms
 from worker.sandbox import Fault, SandboxAccount
 from worker.settings import RateLimit, Retry, Safety, Settings

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from worker.cli.inputs import Known, Resolver, load_accounts, load_settings, read_rules, read_selection
+from worker.credentials import Credentials, CredentialsRef, Secret, SecretRef
 from worker.errors import CredentialsMissing, DesiredStateError, SettingsError, UsageError
-from worker.model import Credentials, CredentialsRef, Desired, DesiredAccount, Secret, SecretRef, Status
+from worker.model import Desired, DesiredAccount, Status
 from worker.policy import ALLOW_ALL, RULES, Selection
 from worker.settings import RateLimit, Settings
 

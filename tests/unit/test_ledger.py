@@ -173,7 +173,11 @@ async def test_two_runs_share_a_file(tmp_path: Path) -> None:
         ("vendor 1", "one", 150),
         ("vendor 2", "two", 150),
     ]
-    assert rows(tmp_path, "SELECT DISTINCT state FROM attempts") == [(AttemptState.VERIFIED,)]
+    assert rows(tmp_path, "SELECT DISTINCT number, state FROM attempts ORDER BY number") == [
+        (1, AttemptState.LOST),
+        (2, AttemptState.LOST),
+        (3, AttemptState.VERIFIED),
+    ]
 
 
 async def test_a_fleet_shares_a_run(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.ledgers import clock, ledger, never
+from worker.credentials import CredentialsRef, SecretRef
 from worker.errors import Ambiguous, LedgerError, NotRegistered
 from worker.history import AttemptState, Ending, History, RunStory
 from worker.ledger import Subject, forget
@@ -19,14 +20,12 @@ from worker.model import (
     AccountResult,
     Action,
     Change,
-    CredentialsRef,
     ErrorInfo,
     NumberError,
     NumberResult,
     Outcome,
     Requests,
     RunOutcome,
-    SecretRef,
     Status,
 )
 from worker.settings import Safety

@@ -208,6 +208,26 @@ def test_a_run_closes_what_its_own_look_has_shown(
     assert book.recall().written == ({A: OFF} if outcome is Outcome.CHANGED else {})
 
 
+def test_an_attempt_that_a_look_found_lost_takes_no_credit_from_the_one_that_followed(book: Book) -> None:
+    """A write in doubt is sent again only where a look found the old status, so that the last one is what shows."""
+    plan = planned(A, B)
+    entry = book.begin(plan)
+    book.sent(entry, A, B)
+    book.told(entry, A, AttemptState.AMBIGUOUS)
+    book.told(entry, B, AttemptState.AMBIGUOUS)
+    book.sent(entry, A, B, number=2)
+    book.told(entry, A, AttemptState.OK, number=2)
+    book.told(entry, B, AttemptState.REJECTED, 400, "ValidationError", "no", number=2)
+    result = became(plan, Outcome.CHANGED)
+    book.finish(entry, replace(result, numbers=tuple(replace(number, attempts=2) for number in result.numbers)))
+    assert book.all("SELECT phone, number, state FROM attempts ORDER BY phone, number") == [
+        (A, 1, AttemptState.LOST),
+        (A, 2, AttemptState.VERIFIED),
+        (B, 1, AttemptState.VERIFIED),
+        (B, 2, AttemptState.REJECTED),
+    ]
+
+
 def test_a_number_that_a_result_leaves_out_was_as_desired_without_us(book: Book) -> None:
     """Each planned number has an outcome when the entry ends, also one whose request never left."""
     entry = book.begin(planned(A, B))

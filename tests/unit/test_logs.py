@@ -14,8 +14,9 @@ from jsonschema import Draft202012Validator
 
 from tests import virtual_time
 from worker import logs
+from worker.credentials import Credentials, Secret
 from worker.logs import Log, Sink
-from worker.model import Action, Credentials, Outcome, Secret, Status
+from worker.model import Action, Outcome, Status
 from worker.redaction import Secrets
 from worker.render.schemas import schema
 

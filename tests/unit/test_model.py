@@ -7,12 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from worker.credentials import Credentials, Secret
 from worker.model import (
     AccountPlan,
     AccountResult,
     Action,
     Change,
-    Credentials,
     Desired,
     DesiredAccount,
     ErrorInfo,
@@ -25,7 +25,6 @@ from worker.model import (
     Refusal,
     Result,
     RunOutcome,
-    Secret,
     Status,
     Verdict,
     tally,

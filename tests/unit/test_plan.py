@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from worker.credentials import CredentialsRef, SecretRef
 from worker.errors import PlanFileError
 from worker.history import NumberStory
 from worker.model import (
@@ -16,7 +17,6 @@ from worker.model import (
     Action,
     Cause,
     Change,
-    CredentialsRef,
     Desired,
     DesiredAccount,
     ErrorInfo,
@@ -24,7 +24,6 @@ from worker.model import (
     Observed,
     ObservedAccount,
     Outcome,
-    SecretRef,
     Status,
     Verdict,
     tally,

@@ -6,8 +6,9 @@ from textwrap import dedent
 import pytest
 
 from tests.stories import account_story, attempt, history, number_story, run_story
+from worker.credentials import CredentialsRef, SecretRef
 from worker.history import AttemptState, Ending, RunStory
-from worker.model import Action, CredentialsRef, ErrorInfo, NumberError, Outcome, SecretRef
+from worker.model import Action, ErrorInfo, NumberError, Outcome
 from worker.render import history as text
 from worker.render.terminal import width
 

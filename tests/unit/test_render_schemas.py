@@ -12,6 +12,7 @@ from jsonschema import Draft202012Validator
 from tests import stories
 from tests.stories import account_story, attempt, number_story, run_story
 from worker import desired, settings
+from worker.credentials import CredentialsRef, SecretRef
 from worker.errors import DesiredStateError, SettingsError
 from worker.history import AttemptState, Ending
 from worker.model import (
@@ -19,7 +20,6 @@ from worker.model import (
     AccountResult,
     Action,
     Change,
-    CredentialsRef,
     ErrorInfo,
     NumberError,
     NumberResult,
@@ -28,7 +28,6 @@ from worker.model import (
     Refusal,
     Result,
     RunOutcome,
-    SecretRef,
     Status,
     Verdict,
     tally,

@@ -32,7 +32,7 @@ def command(*, seed: int, no_color: bool) -> int:
     """Show the whole story in some seconds: a plan, an apply through faults, a proof. No account is needed."""
     from worker.cli import session
     from worker.cli.inputs import Known
-    from worker.model import Credentials, Secret
+    from worker.credentials import Credentials, Secret
     from worker.sandbox import Sandbox, generate
     from worker.settings import LogSettings, RateLimit, Retry, Settings, Timeout
 

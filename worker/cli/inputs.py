@@ -14,8 +14,9 @@ import click
 from worker import desired, settings
 from worker.cli import sources
 from worker.cli.options import DEFAULT_FILES, DEFAULT_SETTINGS
+from worker.credentials import Credentials, CredentialsRef, Secret, SecretRef
 from worker.errors import CredentialsMissing, DesiredStateError, Problem, SettingsError, UsageError
-from worker.model import Credentials, CredentialsRef, DesiredAccount, Secret, SecretRef
+from worker.model import DesiredAccount
 from worker.phones import normalise
 from worker.policy import ALLOW_ALL, RULES, Selection
 from worker.redaction import Secrets

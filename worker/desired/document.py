@@ -9,10 +9,11 @@ from unicodedata import normalize
 import yaml
 
 from worker import settings, strictyaml
+from worker.credentials import CredentialsRef, SecretRef
 from worker.desired.numbers import Numbers
 from worker.desired.texts import NAME_CAP, NOTE_CAP, text, unfit
 from worker.errors import Problem
-from worker.model import CredentialsRef, DesiredAccount, SafetyOverride, SecretRef, Unmanaged
+from worker.model import DesiredAccount, SafetyOverride, Unmanaged
 from worker.strictyaml import Mapping, Node, Reader, Scalar, described, suggestion
 
 __all__ = ["Document"]

@@ -9,8 +9,9 @@ from typing import Any, Final, TypeVar
 import msgspec
 from msgspec import Struct
 
+from worker.credentials import CredentialsRef
 from worker.history import AccountStory, Attempt, AttemptState, Ending, History, NumberStory, RunStory
-from worker.model import Action, CredentialsRef, ErrorInfo, NumberError, Outcome, Requests
+from worker.model import Action, ErrorInfo, NumberError, Outcome, Requests
 from worker.settings import Safety
 
 __all__ = ["Asked", "history", "runs_named", "story"]

@@ -2,8 +2,8 @@
 
 from msgspec import Struct
 
+from worker.credentials import CredentialsRef
 from worker.history import AttemptState, Ending
-from worker.model import CredentialsRef
 from worker.settings import Safety
 
 __all__ = ["CRASHED", "OPEN", "AttemptState", "Run", "Subject"]

@@ -284,10 +284,17 @@ def _close_unsent(connection: sqlite3.Connection, entry: int) -> None:
 
 
 def _close_attempts(connection: sqlite3.Connection, entry: int) -> None:
-    """Settle the attempts of numbers that the closing look has shown."""
+    """Settle the attempts of numbers that the closing look has shown.
+
+    An attempt after which another one was made is lost: that is made only where a look has found the old status.
+    """
     connection.execute(
-        f"""UPDATE attempts SET state = CASE seen.outcome WHEN '{Outcome.CHANGED}' THEN '{AttemptState.VERIFIED}'
-            WHEN '{Outcome.CONFLICT}' THEN '{AttemptState.CONFLICT}' ELSE '{AttemptState.LOST}' END
+        f"""UPDATE attempts SET state = CASE
+            WHEN seen.attempts > 1 AND EXISTS (SELECT 1 FROM attempts AS later WHERE later.entry = attempts.entry
+                AND later.phone = attempts.phone AND later.number > attempts.number AND later.state IN ({_OPEN}))
+            THEN '{AttemptState.LOST}'
+            WHEN seen.outcome = '{Outcome.CHANGED}' THEN '{AttemptState.VERIFIED}'
+            WHEN seen.outcome = '{Outcome.CONFLICT}' THEN '{AttemptState.CONFLICT}' ELSE '{AttemptState.LOST}' END
         FROM outcomes AS seen WHERE attempts.entry = ? AND attempts.state IN ({_OPEN})
             AND seen.entry = attempts.entry AND seen.phone = attempts.phone
             AND (seen.outcome IN ('{Outcome.CHANGED}', '{Outcome.CONFLICT}') OR seen.after = seen.before)""",

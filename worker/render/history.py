@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from worker.credentials import CredentialsRef, SecretRef
 from worker.history import AccountStory, Ending, History, NumberStory, RunStory
-from worker.model import Action, CredentialsRef, Outcome, SecretRef
+from worker.model import Action, Outcome
 from worker.render.done import MARKS, error_text, number_row, requests_text
 from worker.render.layout import (
     MANY,

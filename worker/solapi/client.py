@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from yarl import URL
 
+from worker.credentials import Credentials
 from worker.errors import (
     AccountRejected,
     Ambiguous,
@@ -21,7 +22,7 @@ from worker.errors import (
     RateLimited,
     WorkerError,
 )
-from worker.model import PHONE_PATTERN, Credentials, ObservedAccount, Requests, Status
+from worker.model import PHONE_PATTERN, ObservedAccount, Requests, Status
 from worker.settings import Endpoint, Retry
 from worker.solapi import wire
 from worker.solapi.account import AccountDocument
