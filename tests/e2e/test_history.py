@@ -78,7 +78,7 @@ def test_an_apply_is_told_as_a_row_and_in_full(command: Command, served: Served)
     assert (account["source"], len(account["sha256"]), account["settled"]) == ("main.yaml", 64, True)
     assert (numbers[A]["before"], numbers[A]["after"], numbers[A]["outcome"]) == ("INACTIVE", "ACTIVE", "changed")
     states = [(attempt["state"], (attempt["error"] or {}).get("http_status")) for attempt in numbers[A]["attempts"]]
-    assert states == [("verified", 503), ("verified", None)]
+    assert states == [("lost", 503), ("verified", None)]
     assert sum(len(number["attempts"]) for number in numbers.values()) == len(served.writes)
 
     shown = command("history", result["run_id"]).stdout
