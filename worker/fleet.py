@@ -17,7 +17,7 @@ from worker.model import AccountResult, DesiredAccount, Memory, Requests, RunOut
 from worker.plan import SavedAccount
 from worker.policy import effective_safety
 from worker.ports import Book, Log, Meter
-from worker.reconcile import Draft, Terms, apply, apply_saved, as_plan, draft, failed_draft, unapplied
+from worker.reconcile import Draft, Terms, apply, apply_saved, as_plan, draft, failed_draft, tell, unapplied
 from worker.rollback import approved, failed_preview, preview
 from worker.settings import ENDPOINTS, Safety, Settings, endpoint
 from worker.sites import Reachable, Revised, Site
@@ -327,7 +327,8 @@ class Fleet:
     async def _recorded(
         self, subject: Subject, result: AccountResult, confirmed: Mapping[str, Status]
     ) -> AccountResult:
-        return await _noted(result, self._keeper.record(subject, result, confirmed), self._log)
+        log = self._log.bind(account=subject.account)
+        return await _noted(result, self._keeper.record(subject, result, confirmed), log)
 
     async def _pause(self, seconds: float) -> bool:
         """Wait for a run that holds an account, and meanwhile let another account have the turn.
@@ -367,9 +368,11 @@ async def _at_once(_seconds: float) -> bool:
 
 
 async def _noted(result: AccountResult, noting: Awaitable[None], log: RunLog) -> AccountResult:
-    """The result, which is no success where it could not be noted."""
+    """The result, noted while it is told; it is no success where it could not be noted."""
+    noted = asyncio.ensure_future(noting)
+    await tell(result, log)
     try:
-        await noting
+        await noted
     except Exception as error:  # noqa: BLE001 - whatever was done stays so
         return msgspec.structs.replace(result, outcome=RunOutcome.FAILED, error=result.error or _ours(error, log).info)
     return result

@@ -4,6 +4,7 @@ Level-triggered and idempotent: what to write follows from what is wanted and wh
 before.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final
@@ -53,6 +54,7 @@ __all__ = [
     "draft",
     "failed_draft",
     "left_out",
+    "tell",
     "tell_planned",
     "unapplied",
 ]
@@ -68,6 +70,10 @@ _UNTOUCHED: Final = {
     Action.UNMANAGED: Outcome.UNMANAGED,
 }
 """What becomes of a number that is not written, by its action."""
+
+
+_AT_ONCE: Final = 200
+"""Lines that are written before anybody else has a turn, some milliseconds."""
 
 
 class Terms(Struct, frozen=True):
@@ -240,6 +246,14 @@ def unapplied(draft: Draft, requests: Requests, log: Log, error: WorkerError | N
     return _closed(plan.account, plan.account_id, results, requests=requests, log=log, stopped=error)
 
 
+async def tell(result: AccountResult, log: Log) -> None:
+    """Write the closing line of each number of a result; between some of them whatever else is under way goes on."""
+    for first in range(0, len(result.numbers), _AT_ONCE):
+        for number in result.numbers[first : first + _AT_ONCE]:
+            _tell(number, log)
+        await asyncio.sleep(0)
+
+
 async def _look(api: Reader, log: Log) -> ObservedAccount:
     observed = await api.observe()
     log.info("account.observed", numbers=len(observed.numbers), active=observed.active)
@@ -330,13 +344,14 @@ def _closed(
     log: Log,
     stopped: WorkerError | None,
 ) -> AccountResult:
-    """The account's result, and the closing line of each of its numbers."""
+    """The account's result, and the closing line of each number that it only counts."""
     counts: Counter[Outcome] = Counter()
     kept = []
     for number in results:
         counts[number.outcome] += 1
-        _tell(number, log)
-        if number.outcome is not Outcome.UNCHANGED:
+        if number.outcome is Outcome.UNCHANGED:
+            _tell(number, log)
+        else:
             kept.append(number)
     return AccountResult(
         account=account,

@@ -34,7 +34,7 @@ from worker.model import (
 )
 from worker.plan import SavedAccount
 from worker.policy import Selection
-from worker.reconcile import Draft, Terms, apply, apply_saved, draft, failed_draft, tell_planned, unapplied
+from worker.reconcile import Draft, Terms, apply, apply_saved, draft, failed_draft, tell, tell_planned, unapplied
 from worker.settings import Safety
 from worker.writes import Pace
 
@@ -61,9 +61,16 @@ def _apply(
 ) -> AccountResult:
     terms = terms or Terms()
     drawn = _draft(desired, account, terms)
-    return run(
-        apply(desired, drawn.plan, account, terms, book=Nothing(), pace=_PACE, log=log or Unheard(), meter=Unheard())
-    )
+    heard = log or Unheard()
+
+    async def applied() -> AccountResult:
+        result = await apply(
+            desired, drawn.plan, account, terms, book=Nothing(), pace=_PACE, log=heard, meter=Unheard()
+        )
+        await tell(result, heard)
+        return result
+
+    return run(applied())
 
 
 def test_a_plan_takes_one_look() -> None:
