@@ -24,9 +24,10 @@ from uvloop import new_event_loop
 from worker import logs
 from worker.cli.session import now
 from worker.credentials import Credentials, Secret
+from worker.documents import Requests, RunOutcome
 from worker.fleet import Fleet
 from worker.ledger import Ledger, Run
-from worker.model import Desired, DesiredAccount, Requests, RunOutcome, Status
+from worker.model import Desired, DesiredAccount, Status
 from worker.reconcile import Terms
 from worker.redaction import Secrets
 from worker.settings import RateLimit, Settings

@@ -11,19 +11,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from worker.documents import AccountPlan, AccountResult, Action, Change, NumberResult, Outcome, RunOutcome
 from worker.ledger import Ledger, Run, Subject
-from worker.model import (
-    AccountPlan,
-    AccountResult,
-    Action,
-    Change,
-    NumberResult,
-    Observed,
-    ObservedAccount,
-    Outcome,
-    RunOutcome,
-    Status,
-)
+from worker.model import Observed, ObservedAccount, Status
 from worker.settings import Safety
 
 __all__ = ["became", "clock", "ledger", "never", "planned", "rows", "seen", "started", "subject", "timeless"]

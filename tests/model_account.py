@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from worker.documents import Requests
 from worker.errors import Ambiguous, ApiError, WorkerError
-from worker.model import Observed, ObservedAccount, Requests, Status
+from worker.model import Observed, ObservedAccount, Status
 from worker.ports import Answered
 
 __all__ = ["ModelAccount", "Unheard"]

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from worker.documents import Action, Outcome, Requests
 from worker.history import AccountStory, Attempt, AttemptState, Ending, History, NumberStory, RunStory
-from worker.model import Action, Outcome, Requests
 from worker.settings import Safety
 
 __all__ = ["account_story", "attempt", "history", "number_story", "run_story"]

@@ -33,7 +33,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from worker.model import ErrorInfo, NumberError, Refusal
+from worker.documents import ErrorInfo, NumberError, Refusal
 
 __all__ = [
     "AccountBusy",

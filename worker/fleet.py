@@ -11,9 +11,10 @@ from typing import Any, Protocol, Self, TypeVar
 import msgspec
 
 from worker.credentials import Credentials, CredentialsRef
+from worker.documents import AccountResult, Requests, RunOutcome
 from worker.errors import Interrupted, WorkerError
 from worker.ledger import Nothing, Subject
-from worker.model import AccountResult, DesiredAccount, Memory, Requests, RunOutcome, Status
+from worker.model import DesiredAccount, Memory, Status
 from worker.plan import SavedAccount
 from worker.policy import effective_safety
 from worker.ports import Book, Log, Meter

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from worker.credentials import CredentialsRef
-from worker.model import Action, Count, ErrorInfo, NumberError, Outcome, Phone, Requests, Timestamp
+from worker.documents import Action, Count, ErrorInfo, NumberError, Outcome, Phone, Requests, Timestamp
 from worker.settings import Safety
 
 __all__ = ["AccountStory", "Attempt", "AttemptState", "Ending", "History", "NumberStory", "RunStory"]

@@ -15,26 +15,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from worker.credentials import CredentialsRef
+from worker.documents import AccountPlan, Action, Cause, Change, ErrorInfo, Outcome, Timestamp, Verdict, tally
 from worker.errors import PlanFileError
 from worker.history import NumberStory
-from worker.model import (
-    PHONE_PATTERN,
-    AccountPlan,
-    Action,
-    Cause,
-    Change,
-    Desired,
-    DesiredAccount,
-    ErrorInfo,
-    Memory,
-    Observed,
-    ObservedAccount,
-    Outcome,
-    Status,
-    Timestamp,
-    Verdict,
-    tally,
-)
+from worker.model import PHONE_PATTERN, Desired, DesiredAccount, Memory, Observed, ObservedAccount, Status
 from worker.settings import Safety
 
 __all__ = [

@@ -8,20 +8,8 @@ from typing import Final
 
 from msgspec import Struct
 
-from worker.model import (
-    AccountPlan,
-    Action,
-    Cause,
-    Change,
-    Desired,
-    DesiredAccount,
-    Memory,
-    ObservedAccount,
-    Refusal,
-    SafetyOverride,
-    Status,
-    Unmanaged,
-)
+from worker.documents import AccountPlan, Action, Cause, Change, Refusal
+from worker.model import Desired, DesiredAccount, Memory, ObservedAccount, SafetyOverride, Status, Unmanaged
 from worker.settings import Safety, threshold
 
 __all__ = [

@@ -6,8 +6,9 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from worker.documents import AccountPlan, AccountResult, Requests
 from worker.errors import ApiError, WorkerError
-from worker.model import AccountPlan, AccountResult, Memory, ObservedAccount, Requests, Status
+from worker.model import Memory, ObservedAccount, Status
 
 __all__ = ["Answered", "Book", "Journal", "Log", "Meter", "Reader", "Writer"]
 

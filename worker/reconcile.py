@@ -11,6 +11,19 @@ from typing import Final
 
 from msgspec import Struct, structs
 
+from worker.documents import (
+    AccountPlan,
+    AccountResult,
+    Action,
+    Change,
+    NumberError,
+    NumberResult,
+    Outcome,
+    Requests,
+    RunOutcome,
+    Verdict,
+    tally,
+)
 from worker.errors import (
     AccountBusy,
     ActivationsFailed,
@@ -21,24 +34,7 @@ from worker.errors import (
     StalePlan,
     WorkerError,
 )
-from worker.model import (
-    AccountPlan,
-    AccountResult,
-    Action,
-    Change,
-    Desired,
-    DesiredAccount,
-    Memory,
-    NumberError,
-    NumberResult,
-    ObservedAccount,
-    Outcome,
-    Requests,
-    RunOutcome,
-    Status,
-    Verdict,
-    tally,
-)
+from worker.model import Desired, DesiredAccount, Memory, ObservedAccount, Status
 from worker.plan import LeftOut, SavedAccount, attribute, confirmed, diff, fingerprint, preconditions
 from worker.policy import Selection, adopt, drifted, effective_safety, guard, least_active, select, spent, within
 from worker.ports import Book, Log, Meter, Reader, Writer
@@ -65,6 +61,7 @@ _UNTOUCHED: Final = {
     Action.ACTIVATE: Outcome.NOT_ATTEMPTED,
     Action.DEACTIVATE: Outcome.NOT_ATTEMPTED,
     Action.BLOCKED: Outcome.BLOCKED,
+    Action.HELD: Outcome.HELD,
     Action.MISSING: Outcome.MISSING,
     Action.PROTECTED: Outcome.PROTECTED,
     Action.UNMANAGED: Outcome.UNMANAGED,

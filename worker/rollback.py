@@ -5,9 +5,10 @@ from typing import Final
 
 from msgspec import structs
 
+from worker.documents import AccountPlan, Action, Change, Verdict, tally
 from worker.errors import WorkerError
 from worker.history import AccountStory
-from worker.model import AccountPlan, Action, Change, Desired, Memory, ObservedAccount, Status, Verdict, tally
+from worker.model import Desired, Memory, ObservedAccount, Status
 from worker.plan import SavedAccount, inverse, preconditions
 from worker.policy import guard, spent
 from worker.ports import Log, Reader

@@ -12,6 +12,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from worker.documents import Action, Change, NumberError, NumberResult, Outcome
 from worker.errors import (
     AccountRejected,
     ActivationsFailed,
@@ -27,15 +28,7 @@ from worker.errors import (
     WorkerError,
 )
 from worker.looks import SharedLooks
-from worker.model import (
-    Action,
-    Change,
-    NumberError,
-    NumberResult,
-    ObservedAccount,
-    Outcome,
-    Status,
-)
+from worker.model import ObservedAccount, Status
 from worker.ports import Answered, Journal, Meter, Writer
 
 __all__ = ["Pace", "Writes"]

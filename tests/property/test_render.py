@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 
 from worker import logs
 from worker.desired import load
-from worker.model import (
+from worker.documents import (
     AccountPlan,
     AccountResult,
     Action,
@@ -21,17 +21,15 @@ from worker.model import (
     ErrorInfo,
     NumberError,
     NumberResult,
-    Observed,
-    ObservedAccount,
     Outcome,
     Plan,
     Refusal,
     Requests,
     Result,
     RunOutcome,
-    Status,
     Verdict,
 )
+from worker.model import Observed, ObservedAccount, Status
 from worker.phones import normalise
 from worker.plan import diff
 from worker.policy import adopt

@@ -8,8 +8,9 @@ import pytest
 
 from tests.simulation import plumbing
 from worker import reconcile, writes
+from worker.documents import Action, Change, Outcome
 from worker.ledger.ledger import Page
-from worker.model import Action, Change, Memory, ObservedAccount, Outcome, Status
+from worker.model import Memory, ObservedAccount, Status
 from worker.plan import diff
 from worker.writes import Writes
 

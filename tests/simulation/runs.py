@@ -5,7 +5,8 @@ from functools import cached_property
 
 from tests.simulation.history import Answered, Request
 from tests.simulation.world import Record, World
-from worker.model import Change, DesiredAccount, NumberResult, Unmanaged, Verdict
+from worker.documents import Change, NumberResult, Verdict
+from worker.model import DesiredAccount, Unmanaged
 
 __all__ = ["Life", "lives"]
 

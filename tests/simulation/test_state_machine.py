@@ -14,10 +14,11 @@ from tests.simulation.process import Happening, task_factory
 from tests.simulation.scenario import RunScript, Scenario
 from tests.simulation.world import MEMORY, Record, World
 from tests.virtual_time import VirtualLoop
+from worker.documents import Outcome
 from worker.history import AccountStory
 from worker.ledger.history import story
 from worker.ledger.reading import reading
-from worker.model import Desired, DesiredAccount, Outcome, Status
+from worker.model import Desired, DesiredAccount, Status
 from worker.policy import ALLOW_ALL
 from worker.reconcile import Terms
 from worker.rollback import undoing

@@ -23,10 +23,10 @@ from tests.simulation.scenario import RunScript, Scenario
 from tests.simulation.transport import SimulatedTransport
 from tests.virtual_time import VirtualLoop
 from worker.credentials import Credentials, Secret
+from worker.documents import AccountPlan, AccountResult
 from worker.errors import Interrupted, LedgerError
 from worker.fleet import Fleet, Keeper
 from worker.ledger import Ledger, Nothing, Run, recollection
-from worker.model import AccountPlan, AccountResult
 from worker.plan import SavedAccount
 from worker.policy import ALLOW_ALL, Selection, effective_safety
 from worker.reconcile import Terms

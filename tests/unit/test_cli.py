@@ -11,8 +11,8 @@ from worker.cli import inputs, run
 from worker.cli.doctor import _clock, _refused
 from worker.cli.session import check, emit, replace
 from worker.cli.status import ExitStatus
+from worker.documents import Refusal
 from worker.errors import AccountRejected, LedgerError, PolicyRefusal, ServerError
-from worker.model import Refusal
 
 
 @pytest.mark.parametrize(

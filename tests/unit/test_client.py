@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from tests.loopback import EPOCH, Loopback, Peer, ambient, answer, now, run, unnoted
+from worker.documents import Requests
 from worker.errors import AccountRejected, Ambiguous, ClockSkewed, Interrupted, NotWritable, ServerError
-from worker.model import Requests, Status
+from worker.model import Status
 from worker.ports import Answered
 from worker.sandbox import Fault, SandboxAccount
 from worker.settings import Endpoint, RateLimit, Retry

@@ -6,6 +6,7 @@ import aiohttp
 import pytest
 
 from tests.loopback import Loopback, Peer, answer, run, unnoted
+from worker.documents import Requests
 from worker.errors import (
     AccountRejected,
     Ambiguous,
@@ -20,7 +21,7 @@ from worker.errors import (
     SignatureReused,
     TransientError,
 )
-from worker.model import Requests, Status
+from worker.model import Status
 from worker.sandbox import PROFILES, Fault, SandboxAccount
 from worker.settings import Endpoint
 from worker.solapi.client import AccountReader

@@ -6,6 +6,7 @@ import re
 import pytest
 
 import worker.errors
+from worker.documents import ErrorInfo, NumberError, Refusal
 from worker.errors import (
     ApiError,
     DesiredStateError,
@@ -15,7 +16,6 @@ from worker.errors import (
     SettingsError,
     WorkerError,
 )
-from worker.model import ErrorInfo, NumberError, Refusal
 
 
 def public_errors() -> dict[str, type[WorkerError]]:

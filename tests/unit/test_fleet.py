@@ -14,10 +14,11 @@ import pytest
 from tests.ledgers import never, timeless
 from tests.loopback import Journal, Loopback, ambient, credentials, run
 from worker.credentials import Credentials, CredentialsRef, Secret, SecretRef
+from worker.documents import AccountResult, Outcome, RunOutcome, Verdict
 from worker.errors import CredentialsMissing, Interrupted
 from worker.fleet import Fleet, InternalError, Keeper, Site
 from worker.ledger import Nothing, Subject
-from worker.model import AccountResult, Desired, DesiredAccount, Outcome, RunOutcome, Status, Verdict
+from worker.model import Desired, DesiredAccount, Status
 from worker.plan import SavedAccount
 from worker.reconcile import Draft, Terms
 from worker.sandbox import Fault, SandboxAccount

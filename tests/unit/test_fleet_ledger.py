@@ -13,10 +13,11 @@ import pytest
 from tests.ledgers import never, rows, timeless
 from tests.loopback import Journal, Loopback, ambient, credentials, run
 from worker.credentials import Credentials, CredentialsRef, SecretRef
+from worker.documents import AccountResult, Outcome, RunOutcome
 from worker.errors import CredentialsMissing, Interrupted
 from worker.fleet import Fleet
 from worker.ledger import Ledger, commits, recollection, store
-from worker.model import AccountResult, Desired, DesiredAccount, Outcome, RunOutcome, Status
+from worker.model import Desired, DesiredAccount, Status
 from worker.reconcile import Draft, Terms
 from worker.sandbox import Fault, SandboxAccount
 from worker.settings import RateLimit, Retry, Safety, Settings

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.ledgers import became, ledger, never, planned, rows, seen, subject
+from worker.documents import AccountResult, Outcome, RunOutcome
 from worker.errors import (
     AccountRejected,
     Ambiguous,
@@ -20,7 +21,7 @@ from worker.errors import (
 )
 from worker.ledger import Ledger, recollection
 from worker.ledger.records import AttemptState
-from worker.model import AccountResult, Memory, Outcome, RunOutcome, Status
+from worker.model import Memory, Status
 
 A, B = "0100001", "0100002"
 ON, OFF = Status.ACTIVE, Status.INACTIVE

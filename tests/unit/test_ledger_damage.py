@@ -10,11 +10,11 @@ from typing import NamedTuple
 import pytest
 
 from tests.ledgers import became, clock, planned, seen, started, subject
+from worker.documents import Outcome
 from worker.errors import LedgerError
 from worker.ledger import recollection, store
 from worker.ledger.reading import reading
 from worker.ledger.schema import connect, connect_to_read
-from worker.model import Outcome
 
 _CUTS = 250
 _TABLES = ("migrations", "runs", "entries", "attempts", "outcomes", "written")

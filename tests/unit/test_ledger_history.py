@@ -10,12 +10,7 @@ import pytest
 
 from tests.ledgers import clock, ledger, never
 from worker.credentials import CredentialsRef, SecretRef
-from worker.errors import Ambiguous, LedgerError, NotRegistered
-from worker.history import AttemptState, Ending, History, RunStory
-from worker.ledger import Subject, forget
-from worker.ledger.history import Asked, history, runs_named, story
-from worker.ledger.reading import reading
-from worker.model import (
+from worker.documents import (
     AccountPlan,
     AccountResult,
     Action,
@@ -26,8 +21,13 @@ from worker.model import (
     Outcome,
     Requests,
     RunOutcome,
-    Status,
 )
+from worker.errors import Ambiguous, LedgerError, NotRegistered
+from worker.history import AttemptState, Ending, History, RunStory
+from worker.ledger import Subject, forget
+from worker.ledger.history import Asked, history, runs_named, story
+from worker.ledger.reading import reading
+from worker.model import Status
 from worker.settings import Safety
 
 A, B, C = "01000000001", "01000000002", "0223456789"

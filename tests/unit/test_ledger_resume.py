@@ -9,24 +9,12 @@ from typing import Any
 from tests.ledgers import ledger, never
 from tests.loopback import Loopback, ambient, credentials, run
 from tests.model_account import Unheard
+from worker.documents import AccountPlan, AccountResult, Action, Change, NumberResult, Outcome, RunOutcome
 from worker.errors import RateLimited
 from worker.fleet import Fleet
 from worker.ledger import Ledger, Subject
 from worker.ledger.ledger import Page
-from worker.model import (
-    AccountPlan,
-    AccountResult,
-    Action,
-    Change,
-    Desired,
-    DesiredAccount,
-    NumberResult,
-    Observed,
-    ObservedAccount,
-    Outcome,
-    RunOutcome,
-    Status,
-)
+from worker.model import Desired, DesiredAccount, Observed, ObservedAccount, Status
 from worker.reconcile import Terms
 from worker.sandbox import SandboxAccount
 from worker.settings import Safety, Settings

@@ -10,11 +10,12 @@ import pytest
 from msgspec.structs import replace
 
 from tests.ledgers import became, clock, planned, seen, started, subject
+from worker.documents import AccountPlan, AccountResult, NumberError, Outcome, RunOutcome
 from worker.ledger import retention, store
 from worker.ledger.commits import Answer
 from worker.ledger.records import CRASHED, AttemptState
 from worker.ledger.schema import connect
-from worker.model import AccountPlan, AccountResult, Memory, NumberError, Outcome, RunOutcome, Status
+from worker.model import Memory, Status
 
 A, B, C = "0100001", "0100002", "0100003"
 ON, OFF = "ACTIVE", "INACTIVE"

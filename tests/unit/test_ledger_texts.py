@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 
 from tests.ledgers import clock, ledger, never, started
-from worker.errors import Ambiguous, NumberRejected
-from worker.ledger import Ledger, Subject
-from worker.model import (
+from worker.documents import (
     AccountPlan,
     AccountResult,
     Action,
@@ -21,9 +19,11 @@ from worker.model import (
     NumberResult,
     Outcome,
     RunOutcome,
-    Status,
     tally,
 )
+from worker.errors import Ambiguous, NumberRejected
+from worker.ledger import Ledger, Subject
+from worker.model import Status
 from worker.settings import Safety
 
 PHONE, OTHER = "01012345678", "0212345678"

@@ -15,8 +15,9 @@ from jsonschema import Draft202012Validator
 from tests import virtual_time
 from worker import logs
 from worker.credentials import Credentials, Secret
+from worker.documents import Action, Outcome
 from worker.logs import Log, Sink
-from worker.model import Action, Outcome, Status
+from worker.model import Status
 from worker.redaction import Secrets
 from worker.render.schemas import schema
 

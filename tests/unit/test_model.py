@@ -8,27 +8,23 @@ import msgspec
 import pytest
 
 from worker.credentials import Credentials, Secret
-from worker.model import (
+from worker.documents import (
     AccountPlan,
     AccountResult,
     Action,
     Change,
-    Desired,
-    DesiredAccount,
     ErrorInfo,
     NumberError,
     NumberResult,
-    Observed,
-    ObservedAccount,
     Outcome,
     Plan,
     Refusal,
     Result,
     RunOutcome,
-    Status,
     Verdict,
     tally,
 )
+from worker.model import Desired, DesiredAccount, Observed, ObservedAccount, Status
 
 CANARY = "canary-7f3a"
 
@@ -167,6 +163,7 @@ def test_plan_document_has_the_promised_keys() -> None:
         "error",
         "counts",
         "changes",
+        "notices",
     }
     assert keys(document, "accounts", "refusals") == {"rule", "message"}
     assert keys(document, "accounts", "error") == {"code", "message"}
@@ -174,13 +171,14 @@ def test_plan_document_has_the_promised_keys() -> None:
         "activate",
         "deactivate",
         "blocked",
+        "held",
         "missing",
         "protected",
         "unmanaged",
         "unchanged",
     }
     promised = {"phone", "action", "observed", "desired", "reason"}
-    assert keys(document, "accounts", "changes") == promised | {"note", "owner", "cause", "since"}
+    assert keys(document, "accounts", "changes") == promised | {"note", "owner", "cause", "since", "until"}
     assert document["accounts"][0]["verdict"] == "refused"
 
 
@@ -218,6 +216,7 @@ def test_result_document_has_the_promised_keys() -> None:
         "counts",
         "requests",
         "numbers",
+        "notices",
     }
     assert keys(document, "accounts", "requests") == {"reads", "writes", "retries"}
     assert keys(document, "accounts", "counts") == {
@@ -225,6 +224,7 @@ def test_result_document_has_the_promised_keys() -> None:
         "unchanged",
         "failed",
         "blocked",
+        "held",
         "missing",
         "protected",
         "unmanaged",

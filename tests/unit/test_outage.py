@@ -12,9 +12,10 @@ import pytest
 
 from tests.loopback import EPOCH, Journal, Loopback, ambient, credentials, now, run
 from worker.credentials import Credentials, CredentialsRef, SecretRef
+from worker.documents import AccountResult, Outcome, RunOutcome
 from worker.errors import CircuitOpen, Interrupted
 from worker.fleet import Fleet
-from worker.model import AccountResult, Desired, DesiredAccount, Outcome, RunOutcome, Status
+from worker.model import Desired, DesiredAccount, Status
 from worker.reconcile import Draft, Terms
 from worker.sandbox import Fault, Sandbox, SandboxAccount
 from worker.sandbox.faults import Faults

@@ -10,24 +10,10 @@ import msgspec
 import pytest
 
 from worker.credentials import CredentialsRef, SecretRef
+from worker.documents import AccountPlan, Action, Cause, Change, ErrorInfo, Outcome, Verdict, tally
 from worker.errors import PlanFileError
 from worker.history import NumberStory
-from worker.model import (
-    AccountPlan,
-    Action,
-    Cause,
-    Change,
-    Desired,
-    DesiredAccount,
-    ErrorInfo,
-    Memory,
-    Observed,
-    ObservedAccount,
-    Outcome,
-    Status,
-    Verdict,
-    tally,
-)
+from worker.model import Desired, DesiredAccount, Memory, Observed, ObservedAccount, Status
 from worker.plan import (
     MAX_AGE_SECONDS,
     LeftOut,
@@ -206,6 +192,7 @@ def test_order_is_by_action_then_phone() -> None:
         "activate": 2,
         "deactivate": 2,
         "blocked": 1,
+        "held": 0,
         "missing": 1,
         "protected": 1,
         "unmanaged": 1,

@@ -2,19 +2,8 @@
 
 import pytest
 
-from worker.model import (
-    Action,
-    Cause,
-    Change,
-    Desired,
-    DesiredAccount,
-    Memory,
-    Observed,
-    ObservedAccount,
-    SafetyOverride,
-    Status,
-    Unmanaged,
-)
+from worker.documents import Action, Cause, Change
+from worker.model import Desired, DesiredAccount, Memory, Observed, ObservedAccount, SafetyOverride, Status, Unmanaged
 from worker.policy import ALLOW_ALL, RULES, Selection, adopt, drifted, effective_safety, guard, select, spent
 from worker.settings import Safety
 

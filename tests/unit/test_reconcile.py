@@ -7,6 +7,7 @@ import pytest
 
 from tests.model_account import ModelAccount, Unheard
 from tests.virtual_time import run
+from worker.documents import AccountResult, Action, Outcome, Requests, RunOutcome, Verdict
 from worker.errors import (
     AccountBusy,
     AccountRejected,
@@ -18,20 +19,7 @@ from worker.errors import (
     WorkerError,
 )
 from worker.ledger import Nothing
-from worker.model import (
-    AccountResult,
-    Action,
-    Desired,
-    DesiredAccount,
-    Memory,
-    Outcome,
-    Requests,
-    RunOutcome,
-    SafetyOverride,
-    Status,
-    Unmanaged,
-    Verdict,
-)
+from worker.model import Desired, DesiredAccount, Memory, SafetyOverride, Status, Unmanaged
 from worker.plan import SavedAccount
 from worker.policy import Selection
 from worker.reconcile import Draft, Terms, apply, apply_saved, draft, failed_draft, tell, tell_planned, unapplied

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from worker.model import (
+from worker.documents import (
     AccountPlan,
     AccountResult,
     Action,
@@ -17,9 +17,9 @@ from worker.model import (
     Plan,
     Result,
     RunOutcome,
-    Status,
     tally,
 )
+from worker.model import Status
 from worker.render.documents import encodable, encode, inert
 
 HOSTILE = "\x1b[31m\n\u202e\u2028\x85\x9b\u200b고객 😀\\"
@@ -61,8 +61,10 @@ def test_plan_document() -> None:
                         "owner": None,
                         "cause": None,
                         "since": None,
+                        "until": None,
                     }
                 ],
+                "notices": [],
             }
         ],
     }
@@ -109,6 +111,7 @@ def test_result_document() -> None:
                         "duration_ms": 70,
                     }
                 ],
+                "notices": [],
             }
         ],
     }

@@ -5,7 +5,8 @@ from textwrap import dedent
 import pytest
 
 from worker.desired import load
-from worker.model import Action, Desired, Observed, ObservedAccount, Status, Unmanaged
+from worker.documents import Action
+from worker.model import Desired, Observed, ObservedAccount, Status, Unmanaged
 from worker.plan import diff
 from worker.policy import adopt
 from worker.render.export import desired_yaml

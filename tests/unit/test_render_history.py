@@ -7,8 +7,8 @@ import pytest
 
 from tests.stories import account_story, attempt, history, number_story, run_story
 from worker.credentials import CredentialsRef, SecretRef
+from worker.documents import Action, ErrorInfo, NumberError, Outcome
 from worker.history import AttemptState, Ending, RunStory
-from worker.model import Action, ErrorInfo, NumberError, Outcome
 from worker.render import history as text
 from worker.render.terminal import width
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from worker.model import Action, Outcome
+from worker.documents import Action, Outcome
 from worker.render.loglines import Event, console_line
 from worker.render.terminal import Paint
 

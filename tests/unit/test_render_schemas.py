@@ -13,9 +13,7 @@ from tests import stories
 from tests.stories import account_story, attempt, number_story, run_story
 from worker import desired, settings
 from worker.credentials import CredentialsRef, SecretRef
-from worker.errors import DesiredStateError, SettingsError
-from worker.history import AttemptState, Ending
-from worker.model import (
+from worker.documents import (
     AccountPlan,
     AccountResult,
     Action,
@@ -28,10 +26,12 @@ from worker.model import (
     Refusal,
     Result,
     RunOutcome,
-    Status,
     Verdict,
     tally,
 )
+from worker.errors import DesiredStateError, SettingsError
+from worker.history import AttemptState, Ending
+from worker.model import Status
 from worker.phones import normalise
 from worker.render.documents import encode
 from worker.render.loglines import Event

@@ -8,31 +8,26 @@ from textwrap import dedent
 import pytest
 from msgspec.structs import replace
 
-from worker.errors import PolicyRefusal
-from worker.model import (
+from worker.documents import (
     AccountPlan,
     AccountResult,
     Action,
     Cause,
     Change,
-    Desired,
-    DesiredAccount,
     ErrorInfo,
     NumberError,
     NumberResult,
-    Observed,
-    ObservedAccount,
     Outcome,
     Plan,
     Refusal,
     Requests,
     Result,
     RunOutcome,
-    Status,
-    Unmanaged,
     Verdict,
     tally,
 )
+from worker.errors import PolicyRefusal
+from worker.model import Desired, DesiredAccount, Observed, ObservedAccount, Status, Unmanaged
 from worker.plan import diff
 from worker.policy import adopt, guard
 from worker.render import text

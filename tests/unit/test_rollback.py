@@ -4,10 +4,11 @@ from msgspec.structs import replace
 
 from tests.model_account import ModelAccount, Unheard
 from tests.virtual_time import run
+from worker.documents import Action, Outcome, RunOutcome, Verdict
 from worker.errors import CredentialsMissing
 from worker.history import AccountStory, Ending, NumberStory
 from worker.ledger import Nothing
-from worker.model import Action, Memory, Outcome, RunOutcome, Verdict
+from worker.model import Memory
 from worker.plan import SavedAccount
 from worker.reconcile import Draft, apply_saved
 from worker.rollback import approved, failed_preview, preview, undoing

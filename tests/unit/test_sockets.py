@@ -11,9 +11,10 @@ import pytest
 
 from tests.loopback import Journal, Loopback, ambient, answer, credentials, now, run
 from worker.credentials import Credentials, CredentialsRef, Secret, SecretRef
+from worker.documents import RunOutcome
 from worker.errors import Ambiguous, ConnectionFailed
 from worker.fleet import Fleet
-from worker.model import Desired, DesiredAccount, RunOutcome, Status
+from worker.model import Desired, DesiredAccount, Status
 from worker.reconcile import Terms
 from worker.sandbox import SandboxAccount
 from worker.settings import Endpoint, RateLimit, Retry, Safety, Settings, Timeout

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from worker.cli.status import ExitStatus, of_drift, of_plans, of_result, overall
-from worker.model import (
+from worker.documents import (
     AccountPlan,
     AccountResult,
     Action,

@@ -4,6 +4,7 @@ import pytest
 
 from tests.model_account import ModelAccount, Unheard
 from tests.virtual_time import run
+from worker.documents import Action, Change, NumberResult, Outcome
 from worker.errors import (
     AccountRejected,
     Ambiguous,
@@ -17,7 +18,7 @@ from worker.errors import (
     WorkerError,
 )
 from worker.ledger import Nothing
-from worker.model import Action, Change, NumberResult, Outcome, Status
+from worker.model import Status
 from worker.writes import Pace, Writes
 
 A, B, C, D = "0100001", "0100002", "0100003", "0100004"

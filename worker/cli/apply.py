@@ -15,7 +15,8 @@ from worker.errors import Declined, PlanFileError, Problem, UsageError, WorkerEr
 if TYPE_CHECKING:
     from worker.cli.bookkeeping import Keeping
     from worker.cli.session import Session
-    from worker.model import AccountResult, DesiredAccount, Result
+    from worker.documents import AccountResult, Result
+    from worker.model import DesiredAccount
     from worker.plan import SavedPlan
     from worker.reconcile import Draft, Terms
     from worker.settings import Settings

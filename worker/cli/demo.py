@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from worker.cli.status import ExitStatus
-from worker.model import Outcome
+from worker.documents import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from worker.cli.session import Page, Session
-    from worker.model import AccountResult, Plan
+    from worker.documents import AccountResult, Plan
     from worker.reconcile import Draft
     from worker.sandbox import Sandbox, SandboxAccount
 
@@ -55,7 +55,7 @@ def command(*, seed: int, no_color: bool) -> int:
 async def _story(run: "Session", sandbox: "Sandbox", account: "SandboxAccount", page: "Page") -> int:
     from worker import desired
     from worker.cli.session import emit
-    from worker.model import RunOutcome
+    from worker.documents import RunOutcome
     from worker.reconcile import Terms
     from worker.render import text
 

@@ -10,7 +10,8 @@ from worker.cli import inputs, options
 
 if TYPE_CHECKING:
     from worker.cli.session import Session
-    from worker.model import DesiredAccount, Plan
+    from worker.documents import Plan
+    from worker.model import DesiredAccount
     from worker.reconcile import Draft, Terms
     from worker.settings import Settings
 
@@ -72,7 +73,7 @@ async def draw(run: "Session", desired: "Sequence[DesiredAccount]", terms: "Term
 def document(drafts: "Sequence[Draft]") -> "Plan":
     """The plans of all accounts as one document."""
     from worker.cli.session import now
-    from worker.model import Plan
+    from worker.documents import Plan
     from worker.plan import fingerprint
 
     plans = tuple(draft.plan for draft in drafts)
@@ -96,8 +97,8 @@ def _save(
 ) -> None:
     from worker import __version__
     from worker.cli.session import now, replace
+    from worker.documents import Verdict
     from worker.errors import PolicyRefusal
-    from worker.model import Verdict
     from worker.plan import LeftOut, SavedAccount, SavedPlan, seal
     from worker.policy import effective_safety
 

@@ -13,8 +13,8 @@ from worker.errors import UsageError
 
 if TYPE_CHECKING:
     from worker.cli.session import Session
+    from worker.documents import AccountResult, Result
     from worker.history import RunStory
-    from worker.model import AccountResult, Result
     from worker.plan import SavedAccount
     from worker.reconcile import Draft
     from worker.settings import Settings
@@ -115,7 +115,7 @@ async def _look(run: "Session", accounts: "Sequence[SavedAccount]", rules: froze
 
 def _remark(result: "Result", accounts: "Sequence[SavedAccount]") -> str:
     """That files do not know of it, where anything was rolled back."""
-    from worker.model import Outcome
+    from worker.documents import Outcome
     from worker.render.layout import names
 
     if not any(account.counts[Outcome.CHANGED] for account in result.accounts):

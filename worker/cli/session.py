@@ -22,10 +22,10 @@ from worker.cli.bookkeeping import Keeping, glance
 from worker.cli.inputs import Resolver
 from worker.cli.progress import Progress
 from worker.cli.status import ExitStatus, overall
+from worker.documents import AccountPlan, AccountResult, Result
 from worker.errors import Interrupted, LedgerError
 from worker.fleet import Fleet
 from worker.ledger import Ledger, Nothing
-from worker.model import AccountPlan, AccountResult, Result
 from worker.settings import Settings
 from worker.solapi.transport import Transport
 

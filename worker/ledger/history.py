@@ -10,8 +10,8 @@ import msgspec
 from msgspec import Struct
 
 from worker.credentials import CredentialsRef
+from worker.documents import Action, ErrorInfo, NumberError, Outcome, Requests
 from worker.history import AccountStory, Attempt, AttemptState, Ending, History, NumberStory, RunStory
-from worker.model import Action, ErrorInfo, NumberError, Outcome, Requests
 from worker.settings import Safety
 
 __all__ = ["Asked", "history", "runs_named", "story"]

@@ -12,12 +12,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from worker.documents import AccountPlan, AccountResult, Outcome, RunOutcome
 from worker.errors import AccountRejected, Ambiguous, ApiError, LedgerError
 from worker.ledger import lock, retention, store
 from worker.ledger.commits import Commits
 from worker.ledger.records import AttemptState, Run, Subject
 from worker.ledger.schema import connect, connect_to_read, unusable
-from worker.model import AccountPlan, AccountResult, Memory, ObservedAccount, Outcome, RunOutcome, Status
+from worker.model import Memory, ObservedAccount, Status
 
 __all__ = ["Ledger", "Page", "forget", "probe"]
 

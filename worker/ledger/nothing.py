@@ -3,9 +3,10 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
+from worker.documents import AccountPlan, AccountResult
 from worker.errors import ApiError
 from worker.ledger.records import Subject
-from worker.model import AccountPlan, AccountResult, Memory, ObservedAccount, Status
+from worker.model import Memory, ObservedAccount, Status
 
 __all__ = ["Nothing"]
 

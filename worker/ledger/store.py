@@ -6,8 +6,9 @@ from typing import Final
 
 import msgspec
 
+from worker.documents import AccountPlan, AccountResult, NumberError, Outcome, RunOutcome
 from worker.ledger.records import CRASHED, OPEN, AttemptState, Run, Subject
-from worker.model import AccountPlan, AccountResult, Memory, NumberError, Observed, Outcome, RunOutcome, Status
+from worker.model import Memory, Observed, Status
 from worker.render.documents import encodable
 
 __all__ = [

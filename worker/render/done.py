@@ -5,8 +5,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Final
 
+from worker.documents import AccountResult, ErrorInfo, NumberError, NumberResult, Outcome, Requests, Result, RunOutcome
 from worker.history import NumberStory
-from worker.model import AccountResult, ErrorInfo, NumberError, NumberResult, Outcome, Requests, Result, RunOutcome
 from worker.render.layout import (
     MANY,
     Group,
@@ -30,6 +30,7 @@ MARKS: Final = {
     Outcome.CONFLICT: Mark("x", "conflict", "red"),
     Outcome.UNVERIFIED: Mark("?", "unverified", "yellow"),
     Outcome.NOT_ATTEMPTED: Mark(".", "not attempted", "yellow"),
+    Outcome.HELD: Mark("~", "held", "yellow"),
     Outcome.BLOCKED: Mark("!", "blocked", "yellow"),
     Outcome.MISSING: Mark("?", "missing", "yellow"),
     Outcome.CHANGED: Mark("+", "changed", "green"),

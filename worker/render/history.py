@@ -5,8 +5,8 @@ from datetime import datetime
 from typing import Any, Final
 
 from worker.credentials import CredentialsRef, SecretRef
+from worker.documents import Action, Outcome
 from worker.history import AccountStory, Ending, History, NumberStory, RunStory
-from worker.model import Action, Outcome
 from worker.render.done import MARKS, error_text, number_row, requests_text
 from worker.render.layout import (
     MANY,

@@ -5,7 +5,7 @@ from typing import Final, TypeVar
 
 from msgspec import Struct
 
-from worker.model import Refusal
+from worker.documents import Refusal
 from worker.render.numbers import hyphenated
 from worker.render.terminal import Paint, fit, safe, width, wrap
 

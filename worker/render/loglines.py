@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from worker.model import Action, Count, Outcome, Phone, RunOutcome, Timestamp
+from worker.documents import Action, Count, Outcome, Phone, RunOutcome, Timestamp
 from worker.render.layout import counts
 from worker.render.numbers import hyphenated
 from worker.render.terminal import Paint, fit, safe

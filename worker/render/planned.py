@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from worker.model import AccountPlan, Action, Cause, Change, ErrorInfo, Plan, Verdict
+from worker.documents import AccountPlan, Action, Cause, Change, ErrorInfo, Plan, Verdict
 from worker.render.layout import (
     Group,
     Mark,
@@ -29,6 +29,7 @@ _CODE_COLUMNS: Final = 50
 _PLANNED: Final = {
     Action.ACTIVATE: Mark("+", "activate", "green"),
     Action.DEACTIVATE: Mark("-", "deactivate", "red"),
+    Action.HELD: Mark("~", "held", "yellow"),
     Action.BLOCKED: Mark("!", "blocked", "yellow"),
     Action.MISSING: Mark("?", "missing", "yellow"),
     Action.PROTECTED: Mark("=", "protected", "cyan"),
@@ -146,6 +147,7 @@ def _total(total: Counter[Action], *, drift: bool) -> str:
     others = counts(
         (
             (total[Action.BLOCKED] + total[Action.MISSING], "cannot converge"),
+            (total[Action.HELD], "held"),
             (total[Action.PROTECTED], "protected"),
             (total[Action.UNMANAGED], "not listed"),
         )

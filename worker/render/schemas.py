@@ -10,8 +10,9 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
+from worker.documents import Plan, Result
 from worker.history import History
-from worker.model import Plan, Result, Status, Unmanaged
+from worker.model import Status, Unmanaged
 from worker.render.loglines import LogLine
 from worker.settings import ENDPOINTS, Settings
 

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 from yarl import URL
 
 from worker.credentials import Credentials
+from worker.documents import Requests
 from worker.errors import (
     AccountRejected,
     Ambiguous,
@@ -22,7 +23,7 @@ from worker.errors import (
     RateLimited,
     WorkerError,
 )
-from worker.model import PHONE_PATTERN, ObservedAccount, Requests, Status
+from worker.model import PHONE_PATTERN, ObservedAccount, Status
 from worker.settings import Endpoint, Retry
 from worker.solapi import wire
 from worker.solapi.account import AccountDocument
