@@ -63,8 +63,8 @@ lock: ## resolve the lock files anew from pyproject.toml
 	$(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links --upgrade --output-file requirements.lock pyproject.toml
 	$(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-		--no-emit-index-url --no-emit-find-links --upgrade --constraint requirements.lock --output-file requirements-dev.lock \
-		--group dev pyproject.toml
+		--no-emit-index-url --no-emit-find-links --upgrade --constraint requirements.lock --all-extras \
+		--output-file requirements-dev.lock --group dev pyproject.toml
 	rm -rf $(VENV)-lock
 
 clean: ## remove what the other targets made

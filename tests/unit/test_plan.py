@@ -354,6 +354,7 @@ def test_plan_file_is_readable_json() -> None:
         "owner": "marketing",
         "cause": None,
         "since": None,
+        "until": None,
     }
     assert account == {
         "account": "main",
