@@ -377,6 +377,7 @@ def test_plan_file_is_readable_json() -> None:
                 "owner": None,
                 "cause": None,
                 "since": None,
+                "until": None,
             }
         ],
         "sha256": None,
