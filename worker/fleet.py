@@ -10,6 +10,7 @@ from typing import Any, Protocol, Self, TypeVar
 
 import msgspec
 
+from worker.closing import tell
 from worker.credentials import Credentials, CredentialsRef
 from worker.documents import AccountResult, Requests, RunOutcome
 from worker.errors import Interrupted, WorkerError
@@ -18,7 +19,7 @@ from worker.model import DesiredAccount, Memory, Status
 from worker.plan import SavedAccount
 from worker.policy import effective_safety
 from worker.ports import Book, Log, Meter
-from worker.reconcile import Draft, Terms, apply, apply_saved, as_plan, draft, failed_draft, tell, unapplied
+from worker.reconcile import Draft, Terms, apply, apply_saved, as_plan, draft, failed_draft, unapplied
 from worker.rollback import approved, failed_preview, preview
 from worker.settings import ENDPOINTS, Safety, Settings, endpoint
 from worker.sites import Reachable, Revised, Site

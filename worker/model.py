@@ -137,6 +137,15 @@ class ObservedAccount(Struct, frozen=True):
         """How many numbers are ACTIVE."""
         return sum(number.status is Status.ACTIVE for number in self.numbers.values())
 
+    @property
+    def active_phones(self) -> frozenset[str]:
+        """The digits of those that are."""
+        return frozenset(phone for phone, number in self.numbers.items() if number.status is Status.ACTIVE)
+
+    def active_phone(self, phone: str) -> bool:
+        """Whether one number is ACTIVE."""
+        return self.status(phone) is Status.ACTIVE
+
     def status(self, phone: str) -> Status | None:
         """The status of one number; None where the account does not have it."""
         number = self.numbers.get(phone)

@@ -4,38 +4,29 @@ Level-triggered and idempotent: what to write follows from what is wanted and wh
 before.
 """
 
-import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Final
 
 from msgspec import Struct, structs
 
+from worker.closing import as_it_is, closed, conflict, still_impossible, unknown, untouched
 from worker.documents import (
     AccountPlan,
     AccountResult,
     Action,
-    Change,
-    NumberError,
     NumberResult,
     Outcome,
     Requests,
-    RunOutcome,
     Verdict,
     tally,
 )
 from worker.errors import (
-    AccountBusy,
-    ActivationsFailed,
-    DeadlineExceeded,
-    Declined,
-    Interrupted,
     PolicyRefusal,
     StalePlan,
     WorkerError,
 )
 from worker.model import Desired, DesiredAccount, Memory, ObservedAccount, Status
-from worker.plan import LeftOut, SavedAccount, attribute, confirmed, diff, fingerprint, preconditions
+from worker.plan import SavedAccount, attribute, confirmed, diff, fingerprint, preconditions
 from worker.policy import Selection, adopt, drifted, effective_safety, guard, least_active, select, spent, within
 from worker.ports import Book, Log, Meter, Reader, Writer
 from worker.settings import Safety
@@ -49,28 +40,9 @@ __all__ = [
     "as_plan",
     "draft",
     "failed_draft",
-    "left_out",
-    "tell",
     "tell_planned",
     "unapplied",
 ]
-
-_AS_WANTED: Final = frozenset({Outcome.CHANGED, Outcome.UNCHANGED, Outcome.PROTECTED, Outcome.UNMANAGED})
-
-_UNTOUCHED: Final = {
-    Action.ACTIVATE: Outcome.NOT_ATTEMPTED,
-    Action.DEACTIVATE: Outcome.NOT_ATTEMPTED,
-    Action.BLOCKED: Outcome.BLOCKED,
-    Action.HELD: Outcome.HELD,
-    Action.MISSING: Outcome.MISSING,
-    Action.PROTECTED: Outcome.PROTECTED,
-    Action.UNMANAGED: Outcome.UNMANAGED,
-}
-"""What becomes of a number that is not written, by its action."""
-
-
-_AT_ONCE: Final = 200
-"""Lines that are written before anybody else has a turn, some milliseconds."""
 
 
 class Terms(Struct, frozen=True):
@@ -176,9 +148,9 @@ async def apply(
     await book.begin(current.plan, print_)
     writes = Writes(current.plan.writes, api, observed, least_active(safety, terms.allow), journal=book, meter=meter)
     await writes.carry_out(pace)
-    untouched = (_untouched(change) for change in current.plan.changes if not change.action.writes)
-    results = (*writes.results(), *untouched, *(_as_it_is(phone, want.status) for phone, want in current.unchanged()))
-    return _closed(desired.name, observed.account_id, results, requests=api.requests, log=log, stopped=writes.stopped)
+    untouched = (untouched(change) for change in current.plan.changes if not change.action.writes)
+    results = (*writes.results(), *untouched, *(as_it_is(phone, want.status) for phone, want in current.unchanged()))
+    return closed(desired.name, observed.account_id, results, requests=api.requests, log=log, stopped=writes.stopped)
 
 
 async def apply_saved(
@@ -205,11 +177,11 @@ async def apply_saved(
         await book.begin(as_plan(left), fingerprint([left]))
     writes = Writes(now.due, api, observed, least_active(saved.safety, allow), journal=book, meter=meter)
     await writes.carry_out(pace)
-    conflicts = (_conflict(change, observed) for change in now.conflicts)
-    impossible = (_still_impossible(change, observed) for change in saved.impossible)
-    already = (_as_it_is(change.phone, change.desired) for change in now.already)
+    conflicts = (conflict(change, observed) for change in now.conflicts)
+    impossible = (still_impossible(change, observed) for change in saved.impossible)
+    already = (as_it_is(change.phone, change.desired) for change in now.already)
     results = (*writes.results(), *conflicts, *impossible, *already)
-    return _closed(saved.account, observed.account_id, results, requests=api.requests, log=log, stopped=writes.stopped)
+    return closed(saved.account, observed.account_id, results, requests=api.requests, log=log, stopped=writes.stopped)
 
 
 def as_plan(saved: SavedAccount) -> AccountPlan:
@@ -237,18 +209,10 @@ def unapplied(draft: Draft, requests: Requests, log: Log, error: WorkerError | N
             for phone, want in draft.wanted.items()
         )
     else:
-        planned = (_untouched(change, reason) for change in plan.changes)
-        untouched = map(_unknown, planned) if requests.writes else planned
-        results = (*untouched, *(_as_it_is(phone, want.status) for phone, want in draft.unchanged()))
-    return _closed(plan.account, plan.account_id, results, requests=requests, log=log, stopped=error)
-
-
-async def tell(result: AccountResult, log: Log) -> None:
-    """Write the closing line of each number of a result; between some of them whatever else is under way goes on."""
-    for first in range(0, len(result.numbers), _AT_ONCE):
-        for number in result.numbers[first : first + _AT_ONCE]:
-            _tell(number, log)
-        await asyncio.sleep(0)
+        planned = (untouched(change, reason) for change in plan.changes)
+        untouched = map(unknown, planned) if requests.writes else planned
+        results = (*untouched, *(as_it_is(phone, want.status) for phone, want in draft.unchanged()))
+    return closed(plan.account, plan.account_id, results, requests=requests, log=log, stopped=error)
 
 
 async def _look(api: Reader, log: Log) -> ObservedAccount:
@@ -277,120 +241,3 @@ def _draw(desired: DesiredAccount, observed: ObservedAccount, terms: Terms, memo
     )
     others = confirmed(wanted, observed.numbers, memory)
     return Draft(plan, wanted, confirmed=others, unsettled=memory.unsettled or bool(memory.spent))
-
-
-def _untouched(change: Change, reason: NumberError | None = None) -> NumberResult:
-    outcome = _UNTOUCHED[change.action]
-    if outcome is not Outcome.NOT_ATTEMPTED and outcome not in _AS_WANTED:
-        reason = NumberError(outcome.capitalize(), change.reason)
-    return NumberResult(
-        change.phone,
-        change.action,
-        change.desired,
-        change.observed,
-        change.observed,
-        outcome,
-        error=None if outcome in _AS_WANTED else reason,
-    )
-
-
-def _still_impossible(change: Change, observed: ObservedAccount) -> NumberResult:
-    number = observed.numbers.get(change.phone)
-    now = None if number is None else number.status
-    if now == change.desired:
-        return _as_it_is(change.phone, change.desired)
-    return _untouched(change) if now == change.observed else _conflict(change, observed)
-
-
-def left_out(saved: LeftOut) -> AccountResult:
-    """The result of an account that a saved plan has no writes of."""
-    # the message is from then: no option of now lets writes through that are not there
-    message = f"the saved plan holds no writes of this account; plan again: {saved.error.message}"
-    return AccountResult(
-        account=saved.account,
-        account_id=saved.account_id,
-        outcome=RunOutcome.REFUSED if saved.verdict is Verdict.REFUSED else RunOutcome.FAILED,
-        error=structs.replace(saved.error, message=message),
-        counts=tally(Outcome, {}),
-    )
-
-
-def _unknown(number: NumberResult) -> NumberResult:
-    if number.outcome is not Outcome.NOT_ATTEMPTED:
-        return number
-    return structs.replace(number, after=None, outcome=Outcome.UNVERIFIED)
-
-
-def _as_it_is(phone: str, status: str | None) -> NumberResult:
-    return NumberResult(phone, Action.UNCHANGED, status, status, status, Outcome.UNCHANGED)
-
-
-def _conflict(change: Change, observed: ObservedAccount) -> NumberResult:
-    number = observed.numbers.get(change.phone)
-    now = None if number is None else number.status
-    error = NumberError("Conflict", f"the plan saw {change.observed}; the number is {now or 'gone'} now: plan again")
-    return NumberResult(change.phone, change.action, change.desired, change.observed, now, Outcome.CONFLICT, 0, error)
-
-
-def _closed(
-    account: str,
-    account_id: str | None,
-    results: Iterable[NumberResult],
-    *,
-    requests: Requests,
-    log: Log,
-    stopped: WorkerError | None,
-) -> AccountResult:
-    """The account's result, and the closing line of each number that it only counts."""
-    counts: Counter[Outcome] = Counter()
-    kept = []
-    for number in results:
-        counts[number.outcome] += 1
-        if number.outcome is Outcome.UNCHANGED:
-            _tell(number, log)
-        else:
-            kept.append(number)
-    return AccountResult(
-        account=account,
-        account_id=account_id,
-        outcome=_outcome(stopped, as_wanted=_AS_WANTED.issuperset(counts)),
-        error=None if stopped is None else stopped.info,
-        refusals=stopped.refusals if isinstance(stopped, PolicyRefusal) else (),
-        counts=tally(Outcome, counts),
-        requests=requests,
-        numbers=tuple(kept),
-    )
-
-
-def _outcome(stopped: WorkerError | None, *, as_wanted: bool) -> RunOutcome:
-    match stopped:
-        case None | DeadlineExceeded() | ActivationsFailed():
-            return RunOutcome.CONVERGED if as_wanted else RunOutcome.PARTIAL
-        case PolicyRefusal() | StalePlan() | Declined():
-            return RunOutcome.REFUSED
-        case AccountBusy():
-            return RunOutcome.LOCKED
-        case Interrupted():
-            return RunOutcome.INTERRUPTED
-        case _:
-            return RunOutcome.FAILED
-
-
-def _tell(number: NumberResult, log: Log) -> None:
-    fields: dict[str, object] = {
-        "phone": number.phone,
-        "action": number.action,
-        "desired": number.desired,
-        "before": number.before,
-        "after": number.after,
-        "outcome": number.outcome,
-    }
-    if number.attempts:
-        fields |= {"attempts": number.attempts, "duration_ms": number.duration_ms}
-    if number.error is None:
-        log.info("number", **fields)
-    else:
-        error = number.error
-        log.warning(
-            "number", **fields, http_status=error.http_status, error_code=error.code, error_message=error.message
-        )

@@ -7,6 +7,7 @@ import pytest
 
 from tests.model_account import ModelAccount, Unheard
 from tests.virtual_time import run
+from worker.closing import tell
 from worker.documents import AccountResult, Action, Outcome, Requests, RunOutcome, Verdict
 from worker.errors import (
     AccountBusy,
@@ -22,7 +23,7 @@ from worker.ledger import Nothing
 from worker.model import Desired, DesiredAccount, Memory, SafetyOverride, Status, Unmanaged
 from worker.plan import SavedAccount
 from worker.policy import Selection
-from worker.reconcile import Draft, Terms, apply, apply_saved, draft, failed_draft, tell, tell_planned, unapplied
+from worker.reconcile import Draft, Terms, apply, apply_saved, draft, failed_draft, tell_planned, unapplied
 from worker.settings import Safety
 from worker.writes import Pace
 

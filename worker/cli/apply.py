@@ -95,7 +95,7 @@ def _apply_saved(path: str, given: options.Common, *, lock_timeout: float, max_a
     saved = _open(path, max_age)
 
     from worker.cli.bookkeeping import Keeping
-    from worker.reconcile import left_out
+    from worker.closing import left_out
 
     _check_endpoints(path, saved, settings)
 

@@ -1,0 +1,87 @@
+"""Deactivations that are kept back, as something leans on the number: its group would have too few ACTIVE ones."""
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Final
+
+from msgspec import structs
+
+from worker.documents import Action, Change, Notice, NoticeKind
+from worker.model import Group, ObservedAccount
+
+__all__ = ["hold", "leaning", "shortages", "spare"]
+
+_ORDER: Final = {action: place for place, action in enumerate(Action)}
+
+
+def leaning(phones: Iterable[str], active: Collection[str], groups: Iterable[Group]) -> dict[str, str]:
+    """Which of some deactivations, taken in their order, would leave a group too few ACTIVE numbers, and why.
+
+    `active` has the phones that are ACTIVE, or that somebody vouches for. A group that has too few already loses none.
+    """
+    asked = tuple(phones)
+    belongs: dict[str, list[Group]] = {}
+    left: dict[str, int] = {}
+    for group in groups:
+        ours = set(group.members).intersection(asked)
+        for phone in ours:
+            belongs.setdefault(phone, []).append(group)
+        if ours:
+            left[group.name] = sum(member in active for member in group.members)
+    held: dict[str, str] = {}
+    for phone in asked:
+        around = belongs.get(phone, ())
+        if phone not in active:
+            continue
+        short = next((group for group in around if left[group.name] <= group.min_active), None)
+        if short is not None:
+            held[phone] = _reason(short, left[short.name])
+            continue
+        for group in around:
+            left[group.name] -= 1
+    return held
+
+
+def hold(changes: Iterable[Change], reasons: Mapping[str, str]) -> tuple[Change, ...]:
+    """The changes, of which those deactivations are held that `reasons` names, in the order of `Action` again."""
+    told = (
+        structs.replace(change, action=Action.HELD, reason=reasons[change.phone])
+        if change.action is Action.DEACTIVATE and change.phone in reasons
+        else change
+        for change in changes
+    )
+    return tuple(sorted(told, key=lambda change: _ORDER[change.action])) if reasons else tuple(told)
+
+
+def spare(
+    changes: Iterable[Change], observed: ObservedAccount, groups: Iterable[Group], gone: Collection[str] = ()
+) -> tuple[Change, ...]:
+    """The changes without those deactivations that no group can spare, even if every activation succeeds.
+
+    `gone` are numbers that may yet turn INACTIVE, whatever a look shows.
+    """
+    kept = tuple(changes)
+    active = observed.active_phones.difference(gone) | {
+        change.phone for change in kept if change.action is Action.ACTIVATE
+    }
+    return hold(kept, leaning((change.phone for change in kept if change.action is Action.DEACTIVATE), active, groups))
+
+
+def shortages(observed: ObservedAccount, groups: Iterable[Group]) -> tuple[Notice, ...]:
+    """The groups that have fewer ACTIVE numbers now than they should."""
+    found = []
+    for group in groups:
+        active = sum(observed.active_phone(member) for member in group.members)
+        if active < group.min_active:
+            told = (
+                f"group {group.name} has {active} of {len(group.members)} numbers ACTIVE, and at least "
+                f"{group.min_active} should be: activate more of its members"
+            )
+            found.append(Notice(NoticeKind.GROUP, told))
+    return tuple(found)
+
+
+def _reason(group: Group, active: int) -> str:
+    return (
+        f"group {group.name} would keep {max(0, active - 1)} ACTIVE numbers, and at least {group.min_active} must be; "
+        "activate another member first, or lower its min_active"
+    )
