@@ -274,6 +274,7 @@ class Fleet:
             endpoint=account.endpoint or self._settings.endpoint,
             credentials=account.credentials,
             safety=safety,
+            groups=account.groups,
             source=account.source,
             sha256=account.sha256,
             commit=account.commit,

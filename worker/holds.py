@@ -1,6 +1,6 @@
 """Deactivations that are kept back, as something leans on the number: its group would have too few ACTIVE ones."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from msgspec import structs
@@ -8,7 +8,7 @@ from msgspec import structs
 from worker.documents import Action, Change, Notice, NoticeKind
 from worker.model import Group, ObservedAccount
 
-__all__ = ["hold", "leaning", "shortages", "spare"]
+__all__ = ["counted", "hold", "leaning", "shortages", "spare"]
 
 _ORDER: Final = {action: place for place, action in enumerate(Action)}
 
@@ -53,17 +53,25 @@ def hold(changes: Iterable[Change], reasons: Mapping[str, str]) -> tuple[Change,
 
 
 def spare(
-    changes: Iterable[Change], observed: ObservedAccount, groups: Iterable[Group], gone: Collection[str] = ()
+    changes: Iterable[Change], observed: ObservedAccount, groups: Sequence[Group], gone: Collection[str] = ()
 ) -> tuple[Change, ...]:
     """The changes without those deactivations that no group can spare, even if every activation succeeds.
 
     `gone` are numbers that may yet turn INACTIVE, whatever a look shows.
     """
     kept = tuple(changes)
+    if not groups:
+        return kept
     active = observed.active_phones.difference(gone) | {
         change.phone for change in kept if change.action is Action.ACTIVATE
     }
     return hold(kept, leaning((change.phone for change in kept if change.action is Action.DEACTIVATE), active, groups))
+
+
+def counted(counts: Mapping[Action, int], changes: Iterable[Change]) -> dict[Action, int]:
+    """Counts of a plan's actions, once some of its deactivations are held."""
+    held = sum(change.action is Action.HELD for change in changes)
+    return {**counts, Action.DEACTIVATE: counts[Action.DEACTIVATE] - held, Action.HELD: held}
 
 
 def shortages(observed: ObservedAccount, groups: Iterable[Group]) -> tuple[Notice, ...]:

@@ -18,7 +18,7 @@ from worker.credentials import CredentialsRef
 from worker.documents import AccountPlan, Action, Cause, Change, ErrorInfo, Outcome, Timestamp, Verdict, tally
 from worker.errors import PlanFileError
 from worker.history import NumberStory
-from worker.model import PHONE_PATTERN, Desired, DesiredAccount, Memory, Observed, ObservedAccount, Status
+from worker.model import PHONE_PATTERN, Desired, DesiredAccount, Group, Memory, Observed, ObservedAccount, Status
 from worker.settings import Safety
 
 __all__ = [
@@ -63,7 +63,7 @@ _UNMANAGED_FIXED: Final = "registered but not listed, in a status that cannot be
 _LISTED: Final = {Action.ACTIVATE: "listed as ACTIVE", Action.DEACTIVATE: "listed as INACTIVE"}
 _UNLISTED: Final = "not listed, and unmanaged is set to deactivate"
 
-_IMPOSSIBLE: Final = frozenset({Action.BLOCKED, Action.MISSING})
+_IMPOSSIBLE: Final = frozenset({Action.BLOCKED, Action.HELD, Action.MISSING})
 
 _WRITES: Final = {
     (Action.ACTIVATE, Status.INACTIVE, Status.ACTIVE),
@@ -227,8 +227,8 @@ class SavedAccount(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     `account_id` pins the account that was seen. `credentials` says where they are kept, None for the default ones;
     a secret itself cannot be expressed. `endpoint` is a name or a URL. Each change's `observed` is its precondition.
-    `impossible` are the numbers that were blocked or missing, so that an apply tells of them too. `sha256` and `commit`
-    are the revision of the desired state that was planned.
+    `impossible` are the numbers that were blocked, held or missing, so that an apply tells of them too. `groups` hold
+    as the safety does. `sha256` and `commit` are the revision of the desired state that was planned.
     """
 
     account: str
@@ -239,6 +239,7 @@ class SavedAccount(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     safety: Safety
     changes: tuple[Change, ...]
     impossible: tuple[Change, ...] = ()
+    groups: tuple[Group, ...] = ()
     sha256: str | None = None
     commit: str | None = None
 
@@ -262,6 +263,7 @@ class SavedAccount(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             safety=safety,
             changes=planned.writes,
             impossible=tuple(change for change in planned.changes if change.action in _IMPOSSIBLE),
+            groups=desired.groups,
             sha256=desired.sha256,
             commit=desired.commit,
         )

@@ -25,12 +25,13 @@ from worker.errors import (
     StalePlan,
     WorkerError,
 )
+from worker.holds import counted, shortages, spare
 from worker.model import Desired, DesiredAccount, Memory, ObservedAccount, Status
 from worker.plan import SavedAccount, attribute, confirmed, diff, fingerprint, preconditions
 from worker.policy import Selection, adopt, drifted, effective_safety, guard, least_active, select, spent, within
 from worker.ports import Book, Log, Meter, Reader, Writer
 from worker.settings import Safety
-from worker.writes import Pace, Writes
+from worker.writes import Needs, Pace, Writes
 
 __all__ = [
     "Draft",
@@ -139,17 +140,19 @@ async def apply(
         LedgerError: what is going to be done cannot be noted, and nothing was written; or what was done cannot.
     """
     observed = await _look(api, log)
-    current = _draw(desired, observed, terms, await book.resume(observed))
+    memory = await book.resume(observed)
+    current = _draw(desired, observed, terms, memory)
     print_ = fingerprint([current.plan])
     still = print_ == fingerprint([approved]) or (waited and within(current.plan, approved))
     if not still or current.plan.verdict is not Verdict.OK:
         raise StalePlan("the account has changed since it was planned; nothing was written: plan again")
     safety = effective_safety(terms.safety, desired.safety)
     await book.begin(current.plan, print_)
-    writes = Writes(current.plan.writes, api, observed, least_active(safety, terms.allow), journal=book, meter=meter)
+    needs = Needs(least_active(safety, terms.allow), desired.groups, memory.spent)
+    writes = Writes(current.plan.writes, api, observed, needs, journal=book, meter=meter)
     await writes.carry_out(pace)
-    untouched = (untouched(change) for change in current.plan.changes if not change.action.writes)
-    results = (*writes.results(), *untouched, *(as_it_is(phone, want.status) for phone, want in current.unchanged()))
+    others = (untouched(change) for change in current.plan.changes if not change.action.writes)
+    results = (*writes.results(), *others, *(as_it_is(phone, want.status) for phone, want in current.unchanged()))
     return closed(desired.name, observed.account_id, results, requests=api.requests, log=log, stopped=writes.stopped)
 
 
@@ -169,18 +172,21 @@ async def apply_saved(
     memory = await book.resume(observed)
     now = preconditions(saved, observed.numbers)
     done = {change.phone: Desired(Status(change.desired)) for change in now.already}
-    refusals = guard(now.due, observed, saved.safety, allow, spent=spent(memory, done, observed))
+    due = spare(now.due, observed, saved.groups, memory.spent)
+    left = structs.replace(saved, changes=tuple(change for change in due if change.action.writes))
+    refusals = guard(left.changes, observed, saved.safety, allow, spent=spent(memory, done, observed))
     if refusals:
         raise PolicyRefusal(refusals)
-    if now.due:
-        left = structs.replace(saved, changes=now.due)
+    if left.changes:
         await book.begin(as_plan(left), fingerprint([left]))
-    writes = Writes(now.due, api, observed, least_active(saved.safety, allow), journal=book, meter=meter)
+    needs = Needs(least_active(saved.safety, allow), saved.groups, memory.spent)
+    writes = Writes(left.changes, api, observed, needs, journal=book, meter=meter)
     await writes.carry_out(pace)
     conflicts = (conflict(change, observed) for change in now.conflicts)
     impossible = (still_impossible(change, observed) for change in saved.impossible)
+    held = (untouched(change) for change in due if not change.action.writes)
     already = (as_it_is(change.phone, change.desired) for change in now.already)
-    results = (*writes.results(), *conflicts, *impossible, *already)
+    results = (*writes.results(), *held, *conflicts, *impossible, *already)
     return closed(saved.account, observed.account_id, results, requests=api.requests, log=log, stopped=writes.stopped)
 
 
@@ -210,8 +216,8 @@ def unapplied(draft: Draft, requests: Requests, log: Log, error: WorkerError | N
         )
     else:
         planned = (untouched(change, reason) for change in plan.changes)
-        untouched = map(unknown, planned) if requests.writes else planned
-        results = (*untouched, *(as_it_is(phone, want.status) for phone, want in draft.unchanged()))
+        others = map(unknown, planned) if requests.writes else planned
+        results = (*others, *(as_it_is(phone, want.status) for phone, want in draft.unchanged()))
     return closed(plan.account, plan.account_id, results, requests=requests, log=log, stopped=error)
 
 
@@ -224,7 +230,7 @@ async def _look(api: Reader, log: Log) -> ObservedAccount:
 def _draw(desired: DesiredAccount, observed: ObservedAccount, terms: Terms, memory: Memory) -> Draft:
     wanted = select(adopt(desired, observed), terms.selection)
     found, counts = diff(wanted, observed.numbers)
-    changes = attribute(found, observed, memory)
+    changes = spare(attribute(found, observed, memory), observed, desired.groups, memory.spent)
     if terms.drift:
         expected = frozenset(change.phone for change in changes if not drifted(change))
         selection = Selection(terms.selection.only, terms.selection.exclude | expected)
@@ -236,8 +242,9 @@ def _draw(desired: DesiredAccount, observed: ObservedAccount, terms: Terms, memo
         account_id=observed.account_id,
         verdict=Verdict.REFUSED if refusals else Verdict.OK,
         refusals=refusals,
-        counts=counts,
+        counts=counted(counts, changes),
         changes=changes,
+        notices=shortages(observed, desired.groups),
     )
     others = confirmed(wanted, observed.numbers, memory)
     return Draft(plan, wanted, confirmed=others, unsettled=memory.unsettled or bool(memory.spent))

@@ -8,6 +8,7 @@ from msgspec import structs
 from worker.documents import AccountPlan, Action, Change, Verdict, tally
 from worker.errors import WorkerError
 from worker.history import AccountStory
+from worker.holds import shortages, spare
 from worker.model import Desired, Memory, ObservedAccount, Status
 from worker.plan import SavedAccount, inverse, preconditions
 from worker.policy import guard, spent
@@ -29,6 +30,7 @@ def undoing(account: AccountStory, run: str) -> SavedAccount:
         credentials=account.credentials,
         safety=account.safety,
         changes=inverse(account.numbers or (), run),
+        groups=account.groups,
         sha256=account.sha256,
         commit=account.commit,
     )
@@ -54,7 +56,8 @@ async def preview(
     memory = await recall(observed.account_id)
     now = preconditions(saved, observed.numbers)
     aim = _aim(saved)
-    changes = (*now.due, *(_overtaken(change, observed) for change in now.conflicts))
+    due = spare(now.due, observed, saved.groups, memory.spent)
+    changes = (*due, *(_overtaken(change, observed) for change in now.conflicts))
     refusals = guard(changes, observed, saved.safety, allow, spent=spent(memory, aim, observed))
     counts = {action: sum(change.action is action for change in changes) for action in Action}
     plan = AccountPlan(
@@ -64,6 +67,7 @@ async def preview(
         refusals=refusals,
         counts=tally(Action, counts | {Action.UNCHANGED: len(now.already)}),
         changes=changes,
+        notices=shortages(observed, saved.groups),
     )
     return Draft(plan, aim)
 
@@ -83,11 +87,15 @@ def failed_preview(saved: SavedAccount, error: WorkerError) -> Draft:
 def approved(saved: SavedAccount, plan: AccountPlan) -> SavedAccount:
     """The account with the writes that were shown alone; what was not to be written becomes no write later either."""
     shown = {change.phone for change in plan.writes}
+    held = {change.phone: change for change in plan.changes if change.action is Action.HELD}
     others = (change for change in saved.changes if change.phone not in shown)
     return structs.replace(
         saved,
         changes=tuple(change for change in saved.changes if change.phone in shown),
-        impossible=tuple(structs.replace(change, action=Action.BLOCKED, reason=_OVERTAKEN) for change in others),
+        impossible=tuple(
+            held.get(change.phone) or structs.replace(change, action=Action.BLOCKED, reason=_OVERTAKEN)
+            for change in others
+        ),
     )
 
 

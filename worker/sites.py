@@ -5,6 +5,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from worker.credentials import CredentialsRef
+from worker.model import Group
 
 __all__ = ["Reachable", "Revised", "Site"]
 
@@ -34,6 +35,11 @@ class Revised(Reachable, Protocol):
     @property
     def source(self) -> str:
         """The file's name."""
+        ...
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """Numbers of which some must stay ACTIVE."""
         ...
 
     @property

@@ -4,10 +4,8 @@ It knows neither HTTP nor files: what it needs of the outside is in `worker.port
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import islice
 from typing import Final
 
 from msgspec import Struct
@@ -27,11 +25,13 @@ from worker.errors import (
     RateLimited,
     WorkerError,
 )
+from worker.holds import leaning
 from worker.looks import SharedLooks
-from worker.model import ObservedAccount, Status
-from worker.ports import Answered, Journal, Meter, Writer
+from worker.model import Group, ObservedAccount
+from worker.ports import Journal, Meter, Writer
+from worker.turns import Claims, Held, Overtaken, Write
 
-__all__ = ["Pace", "Writes"]
+__all__ = ["Needs", "Pace", "Writes"]
 
 _CLOSING_SECONDS: Final = 25.0
 """How long the look that proves a stopped account's writes may take."""
@@ -47,122 +47,22 @@ class Pace(Struct, frozen=True):
     deadline_seconds: float
 
 
-class _Overtaken(WorkerError):
-    """A look has shown that a number is no longer as the plan saw it, before the write's turn."""
+class Needs(Struct, frozen=True):
+    """What must stay ACTIVE: so many numbers of the account, 0 lets all go, and so many of each group.
 
-
-class _Write:
-    """One number on its way. `settled`: while it was waiting, a look has shown it to be `seen`, other than planned.
-
-    `moved`: some look has shown it other than planned; if it is as planned again, then by somebody else's hand.
+    `gone` are numbers that may yet turn INACTIVE by a request of a run that died, whatever a look shows.
     """
 
-    __slots__ = (
-        "acknowledged",
-        "asked",
-        "attempts",
-        "began",
-        "change",
-        "doubted",
-        "ended",
-        "error",
-        "intended",
-        "moved",
-        "overtaken",
-        "seen",
-        "settled",
-    )
-
-    def __init__(self, change: Change) -> None:
-        self.change = change
-        self.asked = Status(change.desired)
-        self.attempts = 0
-        self.intended = 0
-        self.acknowledged = False
-        self.doubted = False
-        self.moved = False
-        self.overtaken = False
-        self.settled = False
-        self.seen: str | None = None
-        self.error: WorkerError | None = None
-        self.began = 0.0
-        self.ended = 0.0
-
-    @property
-    def next_request(self) -> tuple[str, int, Status]:
-        """The request that leaves next, as a journal takes it."""
-        return self.change.phone, self.attempts + 1, self.asked
-
-    async def leave(self, journal: Journal, latest: ObservedAccount | None) -> Answered:
-        """One more request leaves, once it is noted, unless the latest look shows that there is nothing to write."""
-        if latest is not None:
-            self._compare(latest)
-        if self.intended == self.attempts:
-            await journal.intend([self.next_request])
-            self.intended += 1
-        if not self.attempts:
-            self.began = asyncio.get_running_loop().time()
-        self.attempts += 1
-        return partial(journal.answered, self.change.phone, self.attempts)
-
-    def _compare(self, latest: ObservedAccount) -> None:
-        self.seen = latest.status(self.change.phone)
-        if self.moved or self.seen != self.change.observed:
-            self.settled = True
-            self.overtaken = self.seen != self.change.desired
-            raise _Overtaken
-
-
-class _Claims:
-    """Writes whose first request is noted, a block ahead of those who send them: a block is one transaction."""
-
-    __slots__ = ("_block", "_claim", "_journal", "_queue", "_ready")
-
-    def __init__(self, writes: Sequence[_Write], journal: Journal, block: int) -> None:
-        self._queue = iter(writes)
-        self._ready: deque[_Write] = deque()
-        self._journal = journal
-        self._block = block
-        self._claim: asyncio.Task[bool] | None = None
-
-    def take(self) -> _Write | None:
-        """The next write that is noted, None when `more` has to be waited for."""
-        if self._claim is None and len(self._ready) <= self._block // 2:
-            self._claim = asyncio.create_task(self._more())
-            self._claim.add_done_callback(_heard)
-        return self._ready.popleft() if self._ready else None
-
-    async def more(self) -> bool:
-        """Wait until more writes are noted; False when there are none.
-
-        Raises:
-            LedgerError: they could not be noted.
-        """
-        return bool(self._ready) or (self._claim is not None and await asyncio.shield(self._claim))
-
-    async def _more(self) -> bool:
-        block = list(islice(self._queue, self._block))
-        if not block:
-            return False
-        await self._journal.intend([write.next_request for write in block])
-        for write in block:
-            write.intended = 1
-        self._ready += block
-        self._claim = None
-        return True
-
-
-def _heard(claim: asyncio.Task[bool]) -> None:
-    """Where all have stopped for another reason, nobody else hears that a claim failed."""
-    if not claim.cancelled():
-        claim.exception()
+    least_active: int = 0
+    groups: tuple[Group, ...] = ()
+    gone: frozenset[str] = frozenset()
 
 
 class Writes:
     """Carries out the writes of one account's plan.
 
-    `observed` is the look that the writes were planned by. `least_active` is how many ACTIVE numbers must be left when
-    activations fail that the deactivations lean on; 0 lets every deactivation through.
+    `observed` is the look that the writes were planned by. `needs` is what must stay ACTIVE when activations fail that
+    the deactivations lean on.
     """
 
     def __init__(
@@ -170,18 +70,21 @@ class Writes:
         changes: Sequence[Change],
         api: Writer,
         observed: ObservedAccount,
-        least_active: int,
+        needs: Needs,
         *,
         journal: Journal,
         meter: Meter,
     ) -> None:
-        self._writes = [_Write(change) for change in changes]
+        self._writes = [Write(change) for change in changes]
         self._api = api
         self._active = observed.active
-        self._least_active = least_active if self._active >= least_active else 0
+        self._least_active = needs.least_active if self._active >= needs.least_active else 0
+        self._groups = needs.groups
+        self._gone = needs.gone
+        self._proven = observed.active_phones if needs.groups else frozenset()
         self._journal = journal
         self._meter = meter
-        self._under_way: set[_Write] = set()
+        self._under_way: set[Write] = set()
         self._rereads = SharedLooks(api, self._noticed)
         self._final: ObservedAccount | None = None
         self.stopped: WorkerError | None = None
@@ -200,7 +103,7 @@ class Writes:
             if activations:
                 await self._send(activations, pace.concurrency)
             if deactivations and await self._may_deactivate(activations, len(deactivations)):
-                await self._send(deactivations, pace.concurrency)
+                await self._send(await self._spared(deactivations), pace.concurrency)
         finally:
             deadline.cancel()
         if any(write.attempts for write in self._writes):
@@ -210,15 +113,17 @@ class Writes:
         """What became of each number."""
         return map(self._conclude, self._writes)
 
-    async def _send(self, writes: Sequence[_Write], concurrency: int) -> None:
+    async def _send(self, writes: Sequence[Write], concurrency: int) -> None:
+        if not writes:
+            return
         # one goes ahead, so that credentials without the right to write cost one request
         await self._write(writes[0])
-        claims = _Claims(writes[1:], self._journal, _BLOCK * concurrency)
+        claims = Claims(writes[1:], self._journal, _BLOCK * concurrency)
         async with asyncio.TaskGroup() as group:
             for _ in range(min(concurrency, len(writes) - 1)):
                 group.create_task(self._work(claims))
 
-    async def _work(self, claims: _Claims) -> None:
+    async def _work(self, claims: Claims) -> None:
         try:
             while self.stopped is None:
                 write = claims.take()
@@ -229,7 +134,7 @@ class Writes:
         except LedgerError as error:
             self._halt(error)
 
-    async def _write(self, write: _Write) -> None:
+    async def _write(self, write: Write) -> None:
         if self.stopped is not None:
             return
         self._under_way.add(write)
@@ -241,7 +146,7 @@ class Writes:
                 intend=lambda: write.leave(self._journal, self._rereads.latest),
             )
             write.acknowledged = not write.overtaken and write.error is None
-        except _Overtaken:
+        except (Overtaken, Held):
             pass
         except AccountRejected as error:
             self._stop(write, error)
@@ -258,8 +163,36 @@ class Writes:
     def _noticed(self, account: ObservedAccount) -> None:
         for write in self._under_way:
             write.moved |= account.status(write.change.phone) != write.change.observed
+        if self._groups:
+            self._hold_back(account.active_phones)
 
-    def _stop(self, write: _Write, reason: WorkerError) -> None:
+    def _hold_back(self, active: frozenset[str]) -> None:
+        """Hold the deactivations that groups cannot spare, now that these numbers are known to be ACTIVE.
+
+        Those that were sent come first, as they may be carried out; of these a hold keeps back a second request only.
+        """
+        away = [write for write in self._writes if write.change.action is Action.DEACTIVATE]
+        sent = {write.change.phone for write in away if write.attempts and write.ended}
+        waiting = sorted((write for write in away if not write.ended), key=lambda write: not write.attempts)
+        reasons = leaning((write.change.phone for write in waiting), active - self._gone - sent, self._groups)
+        for write in waiting:
+            write.held = write.held or reasons.get(write.change.phone)
+
+    async def _spared(self, deactivations: list[Write]) -> list[Write]:
+        """The deactivations that no group leans on; what it leans on instead is proven first, if need be."""
+        if not self._groups or self.stopped is not None:
+            return deactivations
+        phones = [write.change.phone for write in deactivations]
+        if leaning(phones, self._proven - self._gone, self._groups):
+            try:
+                await self._rereads.look()
+            except AccountRejected as error:
+                self._halt(error)
+            except WorkerError:
+                self._hold_back(self._proven)
+        return [write for write in deactivations if write.held is None]
+
+    def _stop(self, write: Write, reason: WorkerError) -> None:
         write.error = write.error or reason
         refused = isinstance(reason, ApiError) and reason.http_status is not None
         # an attempt before the stop may have been carried out, whatever was answered
@@ -271,7 +204,7 @@ class Writes:
             self.stopped = reason
             self._api.halt(reason)
 
-    async def _settle(self, write: _Write) -> bool:
+    async def _settle(self, write: Write) -> bool:
         """Whether a write in doubt is to be sent again: its number has its old status, and never had another."""
         write.doubted = True
         try:
@@ -287,7 +220,7 @@ class Writes:
         write.overtaken = status != write.change.desired
         return False
 
-    async def _may_deactivate(self, activations: Sequence[_Write], deactivations: int) -> bool:
+    async def _may_deactivate(self, activations: Sequence[Write], deactivations: int) -> bool:
         """Whether enough numbers stay ACTIVE even if some activations failed; what is leaned on is proven first."""
         if self.stopped is not None or self._active - deactivations >= self._least_active:
             return True
@@ -317,12 +250,14 @@ class Writes:
         except (ApiError, TimeoutError):
             return
 
-    def _conclude(self, write: _Write) -> NumberResult:
+    def _conclude(self, write: Write) -> NumberResult:
         change = write.change
         after: str | None = None if self._final is None else self._final.status(change.phone)
         if write.settled and self._final is None:
             after = write.seen
         outcome, error = self._judge(write, after)
+        if write.held is not None and (not write.attempts or after == change.observed):
+            outcome, error = Outcome.HELD, NumberError("Held", write.held)
         if not write.attempts and not write.settled:
             after = change.observed
         return NumberResult(
@@ -337,7 +272,7 @@ class Writes:
             duration_ms=round((write.ended - write.began) * 1000) if write.attempts else 0,
         )
 
-    def _judge(self, write: _Write, after: str | None) -> tuple[Outcome, NumberError | None]:
+    def _judge(self, write: Write, after: str | None) -> tuple[Outcome, NumberError | None]:
         change = write.change
         told = None if write.error is None else write.error.number_error
         if write.settled and not write.doubted:

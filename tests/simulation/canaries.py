@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from tests.simulation import plumbing
-from worker import reconcile, writes
+from worker import reconcile, turns
 from worker.documents import Action, Change, Outcome
 from worker.ledger.ledger import Page
 from worker.model import Memory, ObservedAccount, Status
@@ -42,8 +42,8 @@ def _trust_a_replys_row(patch: Patch) -> None:
 
     real = Writes.__init__
 
-    def remember(self: Any, changes: Any, api: Any, observed: Any, least: int, **more: Any) -> None:
-        real(self, changes, api, observed, least, **more)
+    def remember(self: Any, changes: Any, api: Any, observed: Any, needs: Any, **more: Any) -> None:
+        real(self, changes, api, observed, needs, **more)
         firsts[self] = observed
 
     patch.setattr(Writes, "__init__", remember)
@@ -163,11 +163,11 @@ def _overwrite_what_others_changed(patch: Patch) -> None:
         return True
 
     patch.setattr(Writes, "_settle", settle)
-    patch.setattr(writes._Write, "_compare", lambda *_: None)
+    patch.setattr(turns.Write, "_compare", lambda *_: None)
 
 
 def _do_not_heed_what_others_looks_show(patch: Patch) -> None:
-    patch.setattr(writes._Write, "_compare", lambda *_: None)
+    patch.setattr(turns.Write, "_compare", lambda *_: None)
 
 
 def _tell_a_number_twice(patch: Patch) -> None:

@@ -9,7 +9,7 @@ import pytest
 from worker.credentials import CredentialsRef, SecretRef
 from worker.desired import Loaded, load
 from worker.errors import DesiredStateError, Problem
-from worker.model import Desired, DesiredAccount, SafetyOverride, Status, Unmanaged
+from worker.model import Desired, DesiredAccount, Group, SafetyOverride, Status, Unmanaged
 
 ON = Desired(Status.ACTIVE)
 OFF = Desired(Status.INACTIVE)
@@ -759,3 +759,75 @@ def test_samples_load() -> None:
     found = load((path.name, path.read_bytes()) for path in sorted(folder.glob("*.yaml")))
     assert found.accounts
     assert found.warnings == ()
+
+
+GROUPS = """\
+version: 1
+account: main
+groups:
+  support: {{members: {members}, min_active: {least}}}
+numbers:
+  02-312-4567: ACTIVE
+  010-1234-5678: INACTIVE
+"""
+
+
+@pytest.mark.parametrize(
+    ("members", "least", "group"),
+    [
+        ("[02-312-4567, +82 10-1234-5678]", "2", Group("support", ("023124567", "01012345678"), 2)),
+        ("[01012345678]", "'1'", Group("support", ("01012345678",), 1)),
+    ],
+)
+def test_groups(members: str, least: str, group: Group) -> None:
+    """A group has listed numbers in any spelling and a least number of ACTIVE ones."""
+    assert account(GROUPS.format(members=members, least=least)).groups == (group,)
+
+
+def test_a_group_keeps_one_by_default_and_may_stand_behind_the_numbers() -> None:
+    """Without min_active at least one member must be ACTIVE; the order of keys does not matter."""
+    text = (
+        "version: 1\nnumbers: {112: ACTIVE, 1335: ACTIVE}\ngroups: {a: {members: [112]}, b: {members: [1335, 112]}}\n"
+    )
+    assert account(text).groups == (Group("a", ("112",)), Group("b", ("1335", "112")))
+
+
+@pytest.mark.parametrize(
+    ("members", "least", "words"),
+    [
+        ("[]", "1", "4:22: members should be a list of numbers"),
+        ("112", "1", "4:22: members should be a list of numbers"),
+        ("[[112]]", "1", "4:23: a number should stand here, not a list"),
+        ("[~]", "1", "4:23: a number should stand here, not nothing"),
+        ("[help]", "1", "4:23: 'help': it has the letter 'h'"),
+        ("[010-9999-0000]", "1", "4:23: 01099990000 is not listed under numbers"),
+        ("[02-312-4567, 023124567]", "1", "4:36: 023124567 stands here and on line 4: keep one"),
+        ("[02-312-4567]", "2", "4:49: min_active should be a whole number from 1 to 1, the number of its members"),
+        ("[02-312-4567]", "0", "4:49: min_active should be a whole number"),
+        (
+            "[02-312-4567]",
+            "[]",
+            "4:49: min_active should be a whole number from 1 to 1, the number of its members, not",
+        ),
+    ],
+)
+def test_wrong_groups(members: str, least: str, words: str) -> None:
+    """What is no list of listed numbers, each once, or asks for more of them than there are, is told at its place."""
+    assert told(GROUPS.format(members=members, least=least)).startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("groups", "words"),
+    [
+        ("3", "2:9: groups should be a mapping"),
+        ("{a: 3}", "2:13: group 'a' should be {members"),
+        ("{'': {members: [112]}}", "2:10: a group has a name"),
+        ("{[a]: {members: [112]}}", "2:10: a group has a name"),
+        (f"{{{'a' * 65}: {{members: [112]}}}}", "2:10: the group's name is longer than 64"),
+        ("{a: {members: [112]}, a: {members: [112]}}", "2:31: group 'a' stands here and on line 2"),
+        ("{a: {members: [112], least: 1}}", "2:30: there is no key 'least'"),
+    ],
+)
+def test_wrong_shapes_of_groups(groups: str, words: str) -> None:
+    """Groups are a mapping of names, each once, to members and min_active, and nothing else."""
+    assert told(f"version: 1\ngroups: {groups}\nnumbers: {{112: ACTIVE}}\n").startswith(words)

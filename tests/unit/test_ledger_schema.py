@@ -13,7 +13,7 @@ import pytest
 
 from tests.ledgers import clock, started
 from worker.errors import LedgerError
-from worker.ledger import probe, schema, store
+from worker.ledger import history, probe, schema, store
 from worker.ledger.schema import MIGRATIONS, connect, connect_to_read
 
 _SECOND = "CREATE TABLE notes (run TEXT PRIMARY KEY, text TEXT); INSERT INTO notes SELECT id, 'kept' FROM runs;"
@@ -66,7 +66,9 @@ def test_a_new_ledger_says_what_it_is(tmp_path: Path) -> None:
         pragmas = ["application_id", "user_version", "journal_mode", "synchronous", "foreign_keys", "auto_vacuum"]
         found = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in pragmas]
         assert found == [_APPLICATION, len(MIGRATIONS), "wal", 2, 1, 2]
-        assert connection.execute("SELECT * FROM migrations").fetchall() == [(1, "2026-11-24T00:00:00.000Z", "0")]
+        assert connection.execute("SELECT version, program FROM migrations").fetchall() == [
+            (version, "0") for version in range(1, len(MIGRATIONS) + 1)
+        ]
 
 
 def test_no_ledger_yet_is_nothing_to_read(tmp_path: Path) -> None:
@@ -88,10 +90,27 @@ def test_an_older_ledger_becomes_a_newer_one_with_all_it_has(tmp_path: Path) -> 
         store.add_run(connection, started("r1"))
     with closing(connect(path, program="2", now=clock(60), migrations=[*MIGRATIONS, _SECOND])) as connection:
         assert connection.execute("SELECT * FROM notes").fetchall() == [("r1", "kept")]
-        assert connection.execute("SELECT version, applied_at, program FROM migrations").fetchall() == [
-            (1, "2026-11-24T00:00:00.000Z", "0"),
-            (2, "2026-11-24T00:01:00.000Z", "2"),
-        ]
+        first, *_, last = connection.execute("SELECT version, applied_at, program FROM migrations").fetchall()
+        assert first == (1, "2026-11-24T00:00:00.000Z", "0")
+        assert last == (len(MIGRATIONS) + 1, "2026-11-24T00:01:00.000Z", "2")
+
+
+def test_a_ledger_of_the_first_schema_is_read_and_brought_up_to_date(tmp_path: Path) -> None:
+    """Its runs are told as they stand, before and after this program has written to it."""
+    path = tmp_path / "ledger.db"
+    with closing(_open(path, MIGRATIONS[:1])) as connection:
+        store.add_run(connection, started("r1"))
+        connection.execute(
+            "INSERT INTO entries (run, key, account, endpoint, safety, source, fingerprint, started_at, counts) "
+            "VALUES ('r1', 'vendor 1', 'main', 'solapi', '{}', 'main.yaml', '', '2026-11-24T00:00:00.000Z', '{}')"
+        )
+    reading = connect_to_read(path)
+    assert reading is not None
+    with closing(reading):
+        before = history.story(reading, "r1")
+    with closing(_open(path)) as connection:
+        assert history.story(connection, "r1") == before
+    assert before.accounts[0].groups == ()
 
 
 @pytest.mark.parametrize("broken", ["CREATE TABLE runs (id TEXT)", "UPDATE nowhere SET a = 1", "nonsense"])
@@ -152,7 +171,8 @@ def test_two_processes_that_begin_at_once_both_have_the_newest_ledger(tmp_path: 
     for process in processes:
         process.communicate(timeout=10)
     with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("SELECT version FROM migrations").fetchall() == [(1,), (2,)]
+        versions = [version for (version,) in connection.execute("SELECT version FROM migrations")]
+        assert versions == list(range(1, len(MIGRATIONS) + 2))
 
 
 @pytest.mark.parametrize("checkpointed", [True, False])
@@ -167,7 +187,7 @@ def test_a_newer_ledger_is_refused_and_not_touched(tmp_path: Path, *, checkpoint
         newer.execute("PRAGMA wal_checkpoint(TRUNCATE)" if checkpointed else "SELECT 1")
         before = [(file.read_bytes(), file.stat().st_mtime_ns) for file in files]
         in_the_file = int.from_bytes(before[0][0][60:64])
-        assert in_the_file == (7 if checkpointed else 1)
+        assert in_the_file == (7 if checkpointed else len(MIGRATIONS))
         _is_refused(path, f"a newer senderid made it: its schema is 7, this one knows {len(MIGRATIONS)}")
         assert [(file.read_bytes(), file.stat().st_mtime_ns) for file in files] == before
 

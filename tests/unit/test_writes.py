@@ -18,8 +18,8 @@ from worker.errors import (
     WorkerError,
 )
 from worker.ledger import Nothing
-from worker.model import Status
-from worker.writes import Pace, Writes
+from worker.model import Group, Status
+from worker.writes import Needs, Pace, Writes
 
 A, B, C, D = "0100001", "0100002", "0100003", "0100004"
 
@@ -33,11 +33,18 @@ def _off(phone: str) -> Change:
 
 
 def _carry_out(
-    account: ModelAccount, *changes: Change, least_active: int = 0, deadline: float = 900.0, concurrency: int = 4
+    account: ModelAccount,
+    *changes: Change,
+    least_active: int = 0,
+    groups: tuple[Group, ...] = (),
+    gone: frozenset[str] = frozenset(),
+    deadline: float = 900.0,
+    concurrency: int = 4,
 ) -> tuple[dict[str, NumberResult], Writes]:
     async def scenario() -> Writes:
         observed = await account.observe()
-        writes = Writes(changes, account, observed, least_active, journal=Nothing(), meter=Unheard())
+        needs = Needs(least_active, groups, gone)
+        writes = Writes(changes, account, observed, needs, journal=Nothing(), meter=Unheard())
         await writes.carry_out(Pace(concurrency, deadline))
         return writes
 
@@ -351,3 +358,64 @@ def test_a_refused_write_whose_number_others_then_change_is_not_tried_again() ->
     results, _ = _carry_out(account, _on(A), _on(B), _on(C))
     assert [phone for phone, _ in account.written].count(B) == 2
     assert (results[B].outcome, results[B].after, results[B].attempts) == (Outcome.UNCHANGED, "ACTIVE", 2)
+
+
+def test_a_successor_is_proven_before_its_predecessor_goes() -> None:
+    """In a group the activation comes first, a look shows it, and only then the deactivation leaves."""
+    account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
+    results, _ = _carry_out(account, _on(B), _off(A), groups=(Group("support", (A, B)),))
+    assert account.written == [(B, "ACTIVE"), (A, "INACTIVE")]
+    assert account.looks == 3
+    assert {result.outcome for result in results.values()} == {Outcome.CHANGED}
+
+
+def test_deactivations_that_lean_on_a_failed_activation_are_held() -> None:
+    """The group keeps its number, which is told with the group's name; what leans on nothing goes."""
+    account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE", n0100003="ACTIVE")
+    account.faults = {B: [(NotWritable("no", http_status=409), False)]}
+    results, writes = _carry_out(account, _on(B), _off(A), _off(C), groups=(Group("support", (A, B)),))
+    assert (results[B].outcome, results[C].outcome) == (Outcome.BLOCKED, Outcome.CHANGED)
+    assert (results[A].outcome, results[A].attempts, results[A].after) == (Outcome.HELD, 0, "ACTIVE")
+    told = results[A].error
+    assert told is not None
+    assert told.message.startswith("group support would keep 0 ACTIVE numbers")
+    assert writes.stopped is None
+
+
+def test_an_activation_that_cannot_be_proven_is_not_leaned_on() -> None:
+    """Accepted or not: where no look shows it, the deactivation is held."""
+    account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
+    account.failing_looks = {2: ServerError("down")}
+    results, _ = _carry_out(account, _on(B), _off(A), groups=(Group("support", (A, B)),))
+    assert (results[B].outcome, results[A].outcome) == (Outcome.CHANGED, Outcome.HELD)
+    assert account.statuses[A] is Status.ACTIVE
+
+
+def test_credentials_that_are_rejected_at_the_proof_stop_the_account() -> None:
+    """Nothing more is sent, and the rest is not attempted for that reason."""
+    account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
+    account.failing_looks = {2: AccountRejected("no", http_status=401)}
+    results, writes = _carry_out(account, _on(B), _off(A), groups=(Group("support", (A, B)),))
+    assert results[A].outcome is Outcome.NOT_ATTEMPTED
+    assert isinstance(writes.stopped, AccountRejected)
+
+
+def test_a_look_that_shows_a_member_gone_holds_the_rest_of_its_group() -> None:
+    """A person switches one off meanwhile; a look for another number's doubt shows it, and the last stays."""
+    account = ModelAccount(**{f"n{phone}": "ACTIVE" for phone in (A, B, C, D)})
+    account.faults = {D: [(Ambiguous("reset"), False)]}
+    account.on_look = lambda look: account.statuses.update({A: Status.INACTIVE}) if look == 2 else None
+    group = Group("support", (A, B, C), 2)
+    results, _ = _carry_out(account, _off(D), _off(C), groups=(group,), concurrency=1)
+    assert (results[D].outcome, results[C].outcome) == (Outcome.CHANGED, Outcome.HELD)
+    assert account.statuses[C] is Status.ACTIVE
+
+
+def test_a_deactivation_in_doubt_is_not_sent_again_once_its_group_cannot_spare_it() -> None:
+    """The look that says it was not carried out shows too that a person has taken the number beside it."""
+    account = ModelAccount(n0100001="ACTIVE", n0100002="ACTIVE")
+    account.faults = {A: [(Ambiguous("reset"), False)]}
+    account.on_look = lambda look: account.statuses.update({B: Status.INACTIVE}) if look == 2 else None
+    results, _ = _carry_out(account, _off(A), groups=(Group("support", (A, B)),))
+    assert (results[A].outcome, results[A].attempts, results[A].after) == (Outcome.HELD, 1, "ACTIVE")
+    assert len(account.written) == 1

@@ -10,6 +10,7 @@ import yaml
 
 from worker import settings, strictyaml
 from worker.credentials import CredentialsRef, SecretRef
+from worker.desired.groups import Groups
 from worker.desired.numbers import Numbers
 from worker.desired.texts import NAME_CAP, NOTE_CAP, text, unfit
 from worker.errors import Problem
@@ -18,7 +19,17 @@ from worker.strictyaml import Mapping, Node, Reader, Scalar, described, suggesti
 
 __all__ = ["Document"]
 
-_KEYS: Final = ("version", "account", "account_id", "credentials", "endpoint", "unmanaged", "safety", "numbers")
+_KEYS: Final = (
+    "version",
+    "account",
+    "account_id",
+    "credentials",
+    "endpoint",
+    "unmanaged",
+    "safety",
+    "groups",
+    "numbers",
+)
 _SECRETS: Final = ("api_key", "api_secret")
 _DIGITS: Final = 9
 """Digits of a count: more numbers than this says there are not."""
@@ -35,6 +46,7 @@ class Document:
         self._reader = reader
         self._stream = stream
         self._numbers = Numbers(reader, stream, warnings)
+        self._groups = Groups(reader)
         self._found: dict[str, Any] = {}
 
     def read(self, start: Any) -> DesiredAccount | None:
@@ -46,6 +58,7 @@ class Document:
             return None
         self._read_keys(event)
         self._numbers.finish()
+        self._found["groups"] = self._groups.finish(self._numbers.desired)
         name = self._found.pop("account", None) or self._name_of_file(line)
         # people type names, and some systems keep Hangul of file names in parts
         return DesiredAccount(
@@ -96,6 +109,7 @@ class Document:
             "endpoint": self._endpoint,
             "unmanaged": self._unmanaged,
             "safety": self._safety,
+            "groups": self._groups.read,
             "numbers": self._no_numbers,
         }
         value = read[name](node)

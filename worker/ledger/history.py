@@ -12,6 +12,7 @@ from msgspec import Struct
 from worker.credentials import CredentialsRef
 from worker.documents import Action, ErrorInfo, NumberError, Outcome, Requests
 from worker.history import AccountStory, Attempt, AttemptState, Ending, History, NumberStory, RunStory
+from worker.model import Group
 from worker.settings import Safety
 
 __all__ = ["Asked", "history", "runs_named", "story"]
@@ -155,6 +156,7 @@ def _account(row: dict[str, Any], numbers: tuple[NumberStory, ...] | None) -> Ac
         endpoint=row["endpoint"],
         credentials=None if credentials is None else msgspec.json.decode(credentials, type=CredentialsRef),
         safety=msgspec.json.decode(row["safety"], type=Safety),
+        groups=msgspec.json.decode(row.get("groups", "[]"), type=tuple[Group, ...]),
         source=row["source"],
         sha256=row["sha256"],
         commit=row["revision"],

@@ -4,6 +4,7 @@ from msgspec import Struct
 
 from worker.credentials import CredentialsRef
 from worker.history import AttemptState, Ending
+from worker.model import Group
 from worker.settings import Safety
 
 __all__ = ["CRASHED", "OPEN", "AttemptState", "Run", "Subject"]
@@ -42,6 +43,7 @@ class Subject(Struct, frozen=True, kw_only=True):
     endpoint: str
     credentials: CredentialsRef | None
     safety: Safety
+    groups: tuple[Group, ...] = ()
     source: str
     sha256: str | None = None
     commit: str | None = None

@@ -62,6 +62,9 @@ MIGRATIONS: Final[Sequence[Migration]] = (
         PRIMARY KEY (key, phone)
     ) WITHOUT ROWID;
     """,
+    """
+    ALTER TABLE entries ADD COLUMN groups TEXT NOT NULL DEFAULT '[]';
+    """,
 )
 """What each version adds to the one before, the first to an empty file. Applied ones are never changed."""
 

@@ -122,7 +122,7 @@ def add_entry(
     """Note what a run is going to do to an account; the entry's id."""
     cursor = connection.execute(
         """INSERT INTO entries (run, key, account, account_id, endpoint, credentials, safety, source, sha256, revision,
-            fingerprint, started_at, counts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+            fingerprint, started_at, counts, groups) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
         (
             run,
             subject.key,
@@ -137,6 +137,7 @@ def add_entry(
             fingerprint,
             now,
             _json(plan.counts),
+            _json(subject.groups),
         ),
     )
     entry = cursor.lastrowid

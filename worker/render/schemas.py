@@ -147,6 +147,23 @@ def _desired() -> dict[str, Any]:
                 },
                 "additionalProperties": False,
             },
+            "groups": {
+                "type": "object",
+                "description": "Numbers that stand in for each other: no apply leaves one too few ACTIVE members.",
+                "additionalProperties": {
+                    "type": "object",
+                    "properties": {
+                        "members": {"type": "array", "items": phone, "minItems": 1, "description": "Listed numbers."},
+                        "min_active": {
+                            "anyOf": [{**whole, "minimum": 1}, {"type": "string", "pattern": "^[0-9]{1,9}$"}],
+                            "default": 1,
+                            "description": "Members that must be ACTIVE at any moment.",
+                        },
+                    },
+                    "required": ["members"],
+                    "additionalProperties": False,
+                },
+            },
             "numbers": {
                 "description": "Number to status, or a list of entries.",
                 "anyOf": [

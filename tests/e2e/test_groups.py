@@ -1,0 +1,121 @@
+"""Groups of numbers that stand in for each other, as users meet them: in plans, applies, saved plans and rollbacks."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import Command, Served
+from worker.sandbox import Fault, SandboxAccount
+
+OLD, NEW, OTHER = "0223124567", "01012345678", "15881234"
+FILE = """\
+version: 1
+groups:
+  support: {{members: [{old}, {new}]}}
+numbers: {{{old}: {first}, {new}: {second}, {other}: INACTIVE}}
+"""
+Serve = Callable[..., Served]
+
+
+def _file(first: str, second: str) -> str:
+    return FILE.format(old=OLD, new=NEW, other=OTHER, first=first, second=second)
+
+
+@pytest.fixture
+def account() -> SandboxAccount:
+    """The old number is ACTIVE, its successor is not yet, and one stands alone."""
+    return SandboxAccount.of({OLD: "ACTIVE", NEW: "INACTIVE", OTHER: "ACTIVE"})
+
+
+@pytest.fixture
+def served(serve: Serve, account: SandboxAccount, command: Command) -> Served:
+    """That account, with no thresholds in the way."""
+    served = serve(account)
+    command.at(served.sandbox, account).environment |= {
+        "SENDERID_SAFETY__MIN_ACTIVE": "0",
+        "SENDERID_RETRY__BASE_SECONDS": "0.01",
+    }
+    return served
+
+
+def _numbers(result: Any) -> dict[str, str]:
+    return {number["phone"]: number["outcome"] for account in result["accounts"] for number in account["numbers"]}
+
+
+def test_a_number_is_swapped_without_a_moment_of_silence(
+    served: Served, command: Command, account: SandboxAccount
+) -> None:
+    """The successor is switched on and seen so before the old one goes, and all are as the file says."""
+    command.write("main.yaml", _file("INACTIVE", "ACTIVE"))
+    done = command("apply", "-y", "-f", "main.yaml", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    assert account.statuses == {OLD: "INACTIVE", NEW: "ACTIVE", OTHER: "INACTIVE"}
+    wire = [request.phone or "look" for request in served.sandbox.wire]
+    assert "look" in wire[wire.index(NEW) : wire.index(OLD)]
+
+
+def test_the_old_number_stays_where_its_successor_fails(
+    served: Served, command: Command, account: SandboxAccount
+) -> None:
+    """It is held, with the group's name, exit status 3, and history tells it."""
+    served.sandbox.script(NEW, "PUT", [Fault.INTERNAL_ERROR] * 9)
+    command.write("main.yaml", _file("INACTIVE", "ACTIVE"))
+    done = command("apply", "-y", "-f", "main.yaml", "--format", "json")
+    result = json.loads(done.stdout)
+    assert (done.returncode, _numbers(result)[OLD], _numbers(result)[OTHER]) == (3, "held", "changed")
+    assert account.statuses[OLD] == "ACTIVE"
+    (held,) = [number for number in result["accounts"][0]["numbers"] if number["phone"] == OLD]
+    assert held["error"]["code"] == "Held"
+    assert "group support" in held["error"]["message"]
+    told = command("history", result["run_id"]).stdout
+    assert "held" in told
+    assert "group support" in told
+
+
+@pytest.mark.usefixtures("served")
+def test_a_plan_that_asks_for_too_few_holds_them(command: Command, account: SandboxAccount) -> None:
+    """Nobody stands in for the old number: it is held in plan and apply, the rest is done, and nothing converges."""
+    command.write("main.yaml", _file("INACTIVE", "INACTIVE"))
+    shown = command("plan", "-f", "main.yaml", "--detailed-exitcode")
+    assert shown.returncode == 3, shown.stderr
+    assert "1 held" in shown.stdout
+    assert "group support would keep 0 ACTIVE numbers" in " ".join(shown.stdout.split())
+    done = command("apply", "-y", "-f", "main.yaml", "--format", "json")
+    assert (done.returncode, _numbers(json.loads(done.stdout))) == (3, {OLD: "held", OTHER: "changed"})
+    assert account.statuses[OLD] == "ACTIVE"
+
+
+@pytest.mark.usefixtures("served")
+def test_a_saved_plan_keeps_to_the_groups_it_was_made_with(command: Command, account: SandboxAccount) -> None:
+    """A person takes the successor away meanwhile: the saved deactivation of the old number is held."""
+    command.write("main.yaml", _file("INACTIVE", "ACTIVE"))
+    account.switch(NEW, "ACTIVE")
+    assert command("plan", "-f", "main.yaml", "--out", "plan.json").returncode == 0
+    account.switch(NEW, "INACTIVE")
+    done = command("apply", "plan.json", "--format", "json")
+    assert (done.returncode, _numbers(json.loads(done.stdout))[OLD]) == (3, "held"), done.stderr
+    assert account.statuses[OLD] == "ACTIVE"
+
+
+@pytest.mark.usefixtures("served")
+def test_a_rollback_keeps_to_the_groups_of_its_run(command: Command, account: SandboxAccount) -> None:
+    """Switching the successor off again waits for the old number, which a person has blocked meanwhile."""
+    command.write("main.yaml", _file("INACTIVE", "ACTIVE"))
+    run = json.loads(command("apply", "-y", "-f", "main.yaml", "--format", "json").stdout)["run_id"]
+    account.switch(OLD, "BLOCKED")
+    done = command("rollback", run, "-y", "--format", "json")
+    assert (done.returncode, _numbers(json.loads(done.stdout))[NEW]) == (3, "held"), done.stderr
+    assert account.statuses[NEW] == "ACTIVE"
+
+
+@pytest.mark.usefixtures("served")
+def test_a_group_with_too_few_already_is_told(command: Command, account: SandboxAccount) -> None:
+    """The plan's notices name the group; nothing of it is written."""
+    account.switch(OLD, "INACTIVE")
+    command.write("main.yaml", _file("INACTIVE", "INACTIVE"))
+    plan = json.loads(command("plan", "-f", "main.yaml", "--format", "json").stdout)
+    (notice,) = plan["accounts"][0]["notices"]
+    assert notice["kind"] == "group"
+    assert notice["message"].startswith("group support has 0 of 2 numbers ACTIVE")
