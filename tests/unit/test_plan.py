@@ -380,6 +380,7 @@ def test_plan_file_is_readable_json() -> None:
                 "until": None,
             }
         ],
+        "groups": [],
         "sha256": None,
         "commit": None,
     }
