@@ -19,6 +19,8 @@ from worker.errors import Problem, SettingsError
 __all__ = [
     "ENDPOINTS",
     "Endpoint",
+    "Health",
+    "InUse",
     "LedgerSettings",
     "LogSettings",
     "RateLimit",
@@ -153,6 +155,30 @@ class Safety(Struct, frozen=True, forbid_unknown_fields=True):
     min_active: Annotated[int, Meta(ge=0, le=_COUNT_CAP, description="ACTIVE numbers that a plan must leave.")] = 1
 
 
+class InUse(Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether a number that sends messages is kept from being deactivated; a desired-state file may set its account's.
+
+    Each number that a plan deactivates costs one more read, and each account some; so it is off until it is asked for.
+    """
+
+    enabled: Annotated[bool, Meta(description="true: ask before each deactivation.")] = False
+    hours: Annotated[int, Meta(ge=1, le=8784, description="What sent messages so many hours ago is in use.")] = 24
+    on_unknown: Annotated[
+        Literal["hold", "allow"], Meta(description="What becomes of numbers of which the API does not tell their use.")
+    ] = "hold"
+
+
+class Health(Struct, frozen=True, forbid_unknown_fields=True):
+    """When plans and results remark on what is going to need a person."""
+
+    expires_within_days: Annotated[
+        int, Meta(ge=0, le=3650, description="Numbers whose registration ends so soon are told.")
+    ] = 30
+    limit_percent: Annotated[
+        int, Meta(ge=1, le=100, description="Told from this share of the numbers that may be registered on, per cent.")
+    ] = 90
+
+
 class LedgerSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Where local state is kept."""
 
@@ -190,6 +216,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 900.0
     timeout: Timeout = Timeout()
     safety: Safety = Safety()
+    in_use: InUse = InUse()
+    health: Health = Health()
     ledger: LedgerSettings = LedgerSettings()
     log: LogSettings = LogSettings()
 
@@ -342,6 +370,8 @@ def _instead(field: structs.FieldInfo, given: str) -> str:
             wanted = f"a whole number from {least} to {most:,}"
         case inspect.FloatType(le=most):
             wanted = f"a number of seconds above 0 and up to {most:,}"
+        case inspect.BoolType():
+            wanted = "true or false"
         case inspect.LiteralType(values=words):
             wanted = f"one of {', '.join(map(str, words))}"
         case inspect.UnionType(types=(inspect.IntType(), *_)):

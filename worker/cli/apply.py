@@ -78,7 +78,7 @@ def _apply(given: options.Common, *, asks: bool, lock_timeout: float) -> int:
 
     from worker.reconcile import Terms
 
-    terms = Terms(settings.safety, selection, rules)
+    terms = Terms(settings.safety, selection, rules, in_use=settings.in_use, health=settings.health)
 
     async def carry_out(run: "Session") -> "list[AccountResult]":
         drafts = await planning.draw(run, desired, terms)

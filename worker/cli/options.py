@@ -74,7 +74,7 @@ allow: Final = click.option(
     "--allow",
     metavar="RULE",
     multiple=True,
-    help="Let a plan through that this safety rule refuses: max-deactivations, min-active or all. Repeatable.",
+    help="Let through what this rule refuses or holds: max-deactivations, min-active, in-use or all. Repeatable.",
 )
 
 document: Final = _all(
