@@ -94,7 +94,7 @@ def kept_back(changes: Iterable[Change], approved: Iterable[Change]) -> tuple[Ch
 def counted(counts: Mapping[Action, int], changes: Iterable[Change]) -> dict[Action, int]:
     """Counts of a plan's actions, once some of its deactivations are held."""
     held = sum(change.action is Action.HELD for change in changes)
-    away = counts[Action.DEACTIVATE] + counts[Action.HELD]
+    away = counts[Action.DEACTIVATE] + counts.get(Action.HELD, 0)
     return {**counts, Action.DEACTIVATE: away - held, Action.HELD: held}
 
 

@@ -195,8 +195,8 @@ def test_min_active_holds_over_a_crash() -> None:
 
 
 def test_every_broken_rule_is_told() -> None:
-    """A plan that breaks both rules is refused by both, in the order of the rules' list."""
-    assert rules(moves(10), fleet(10), Safety()) == list(RULES)
+    """A plan that breaks both rules is refused by both, in the order of the rules' list; in-use refuses none."""
+    assert [*rules(moves(10), fleet(10), Safety()), "in-use"] == list(RULES)
 
 
 @pytest.mark.parametrize(
