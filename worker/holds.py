@@ -76,7 +76,9 @@ def used(
 
     `hold_unknown` holds those as well.
     """
-    reasons = {phone: f"in use: {told}, or add --allow in-use" for phone, told in usage.in_use.items()}
+    reasons = {
+        phone: f"in use: {told}; if it may go all the same, add --allow in-use" for phone, told in usage.in_use.items()
+    }
     if not usage.unknown:
         return hold(changes, reasons), ()
     fate = "they are held: add --allow in-use to let them go" if hold_unknown else "they are let go all the same"

@@ -38,7 +38,7 @@ def values(path: tuple[str, ...]) -> st.SearchStrategy[Any]:
         case inspect.FloatType(gt=least, le=most):
             return st.floats(least, most, exclude_min=True)
         case inspect.BoolType():
-            return st.sampled_from(["true", "false"])
+            return st.booleans()
         case inspect.LiteralType(values=words):
             return st.sampled_from(sorted(map(str, words)))
         case inspect.UnionType(types=(inspect.IntType(), *_)):

@@ -42,6 +42,8 @@ _WRITTEN: Final = frozenset({"plan", "result", "history"})
 
 _LARGEST: Final = 999_999_999
 _MOST_HOURS: Final = 8784
+_HOURS_TEXT: Final = "^([1-9][0-9]{0,2}|[1-7][0-9]{3}|8[0-6][0-9]{2}|87[0-7][0-9]|878[0-4])$"
+"""A number from 1 to those, where it is written as a text."""
 
 _LITERAL: Final = "^([Nn][Cc][Ss][0-9A-Za-z]{13}|(?=.*[0-9])[0-9A-Za-z]{32})$"
 """What looks like a key or a secret itself."""
@@ -155,7 +157,7 @@ def _desired() -> dict[str, Any]:
                     "hours": {
                         "anyOf": [
                             {"type": "integer", "minimum": 1, "maximum": _MOST_HOURS},
-                            {"type": "string", "pattern": "^ *[0-9]{1,4} *$"},
+                            {"type": "string", "pattern": _HOURS_TEXT},
                         ],
                         "description": "What sent messages so many hours ago is in use.",
                     },
