@@ -81,8 +81,10 @@ def used(
     }
     if not usage.unknown:
         return hold(changes, reasons), ()
-    fate = "they are held: add --allow in-use to let them go" if hold_unknown else "they are let go all the same"
-    told = f"whether {len(usage.unknown):,} numbers are in use could not be found out, and {fate} ({usage.why})"
+    fate = "held, unless --allow in-use is added" if hold_unknown else "let go all the same"
+    number = len(usage.unknown)
+    some = "1 number is" if number == 1 else f"{number:,} numbers are"
+    told = f"whether {some} in use could not be found out: {fate} ({usage.why})"
     if hold_unknown:
         reasons |= dict.fromkeys(usage.unknown, f"{_UNKNOWN} ({usage.why}); add --allow in-use if it may go")
     return hold(changes, reasons), (Notice(NoticeKind.IN_USE, told),)

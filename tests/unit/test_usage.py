@@ -233,6 +233,15 @@ def test_lists_and_dates_are_read_as_they_may_come(answers: dict[str, Any], word
     assert words in _inquired(**answers).in_use[A]
 
 
+def test_what_is_read_of_a_message_is_its_sender_and_a_date() -> None:
+    """What a message says and to whom is in nothing that is found out, whether the number is in use or unknown."""
+    message = {"from": A, "to": "01098765432", "text": "your code is 4711", "dateUpdated": "2027-01-15T08:00:00Z"}
+    for sender in (A, B):
+        told = repr(_inquired(sent={"messageList": {"M": {**message, "from": sender}}}))
+        assert "4711" not in told
+        assert "01098765432" not in told
+
+
 def test_an_endless_answer_is_cut_off() -> None:
     """A body beyond any answer's length is unknown, and is not asked for again."""
     account = _account()
