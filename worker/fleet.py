@@ -6,7 +6,7 @@ Accounts share the connection pool, and those of one API key its quota.
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
-from typing import Any, Protocol, Self, TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -17,8 +17,8 @@ from worker.errors import Interrupted, WorkerError
 from worker.ledger import Nothing, Subject
 from worker.model import DesiredAccount, Memory, Status
 from worker.plan import SavedAccount
-from worker.policy import effective_safety
-from worker.ports import Book, Log, Meter
+from worker.policy import effective_safety, fleet_wide
+from worker.ports import Book, Log, Meter, RunLog
 from worker.reconcile import Draft, Terms, apply, apply_saved, as_plan, draft, failed_draft, unapplied
 from worker.rollback import approved, failed_preview, preview
 from worker.settings import ENDPOINTS, Safety, Settings, endpoint
@@ -28,7 +28,7 @@ from worker.solapi.limiter import Quota
 from worker.solapi.transport import Transport
 from worker.writes import Pace
 
-__all__ = ["Fleet", "InternalError", "Keeper", "RunLog", "Site"]
+__all__ = ["Fleet", "InternalError", "Keeper", "Site"]
 
 Client = TypeVar("Client", bound=AccountReader)
 Item = TypeVar("Item")
@@ -51,14 +51,6 @@ class Keeper(Protocol):
 
     async def record(self, subject: Subject, result: AccountResult, confirmed: Mapping[str, Status]) -> None:
         """Note the result of an account whose plan was not carried out."""
-        ...
-
-
-class RunLog(Log, Protocol):
-    """A log that can be narrowed to one account."""
-
-    def bind(self, **fields: Any) -> Self:
-        """The same log with `fields` on every line."""
         ...
 
 
@@ -98,7 +90,10 @@ class Fleet:
             client.halt(reason)
 
     async def plan(self, accounts: Sequence[DesiredAccount], terms: Terms) -> list[Draft]:
-        """The plan of each account, in their order. One that cannot be planned has its error in its plan."""
+        """The plan of each account, in their order, judged one by one and all together.
+
+        One that cannot be planned has its error in its plan.
+        """
 
         async def one(desired: DesiredAccount) -> Draft:
             log = self._log.bind(account=desired.name)
@@ -109,7 +104,9 @@ class Fleet:
                 log,
             )
 
-        return await self._each(accounts, one)
+        drafts = await self._each(accounts, one)
+        judged = fleet_wide([drawn.plan for drawn in drafts], self._settings.safety.fleet_wide, terms.allow)
+        return [msgspec.structs.replace(drawn, plan=plan) for drawn, plan in zip(drafts, judged, strict=True)]
 
     async def preview(self, accounts: Sequence[SavedAccount], allow: frozenset[str]) -> list[Draft]:
         """What undoing a run comes to now on each account, in their order."""
@@ -151,7 +148,7 @@ class Fleet:
                 )
 
             result = await self._closed(desired, subject, drawn, carry_out, pause=pause, log=log)
-            return msgspec.structs.replace(result, requests=_sum(drawn.requests, result.requests))
+            return msgspec.structs.replace(result, requests=drawn.requests + result.requests)
 
         return await self._each(list(zip(accounts, drafts, strict=True)), one)
 
@@ -175,7 +172,7 @@ class Fleet:
             saved, drawn = pair
             if declined is None and drawn.error is None and not drawn.plan.refusals:
                 result = await self._apply_saved(approved(saved, drawn.plan), allow, meter)
-                return msgspec.structs.replace(result, requests=_sum(drawn.requests, result.requests))
+                return msgspec.structs.replace(result, requests=drawn.requests + result.requests)
             result = unapplied(drawn, drawn.requests, self._log.bind(account=saved.account), declined)
             return await self._recorded(self._subject_of(saved), result, {})
 
@@ -321,7 +318,7 @@ class Fleet:
                     try:
                         await book.resume(await client.observe())
                     finally:
-                        result = msgspec.structs.replace(result, requests=_sum(drawn.requests, client.requests))
+                        result = msgspec.structs.replace(result, requests=drawn.requests + client.requests)
                     return await _noted(result, book.finish(result, drawn.confirmed), log)
         except Exception as error:  # noqa: BLE001 - a bug met in one account must not stop the others
             _ours(error, log)
@@ -390,7 +387,3 @@ def _ours(error: Exception, log: RunLog) -> WorkerError:
     name = type(error).__name__
     log.warning("account.failed", error_code=InternalError.__name__, error_message=name)
     return InternalError(name)
-
-
-def _sum(first: Requests, second: Requests) -> Requests:
-    return Requests(first.reads + second.reads, first.writes + second.writes, first.retries + second.retries)

@@ -4,13 +4,13 @@
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from worker.documents import AccountPlan, AccountResult, Requests
 from worker.errors import ApiError, WorkerError
 from worker.model import Memory, ObservedAccount, Status
 
-__all__ = ["Answered", "Book", "Journal", "Log", "Meter", "Reader", "Writer"]
+__all__ = ["Answered", "Book", "Journal", "Log", "Meter", "Reader", "RunLog", "Writer"]
 
 Answered = Callable[[ApiError | None], None]
 """Takes what became of one request: None, or why it was not carried out or nobody knows."""
@@ -57,6 +57,14 @@ class Log(Protocol):
 
     def warning(self, event: str, **fields: Any) -> None:
         """Write one line that a person should see."""
+        ...
+
+
+class RunLog(Log, Protocol):
+    """A log that can be narrowed to one account."""
+
+    def bind(self, **fields: Any) -> Self:
+        """The same log with `fields` on every line."""
         ...
 
 

@@ -4,7 +4,6 @@ Precedence: option, environment (`SENDERID_…`, nested with `__`), settings fil
 environment nor files: texts and mappings come in as arguments.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 from typing import Annotated, Final, Literal, TypeVar
@@ -15,15 +14,18 @@ from msgspec import Meta, Struct, structs
 
 from worker import strictyaml
 from worker.errors import Problem, SettingsError
+from worker.shares import at_most
 
 __all__ = [
     "ENDPOINTS",
+    "CanarySettings",
     "Endpoint",
     "LedgerSettings",
     "LogSettings",
     "RateLimit",
     "Retry",
     "Safety",
+    "SafetySettings",
     "Settings",
     "Timeout",
     "endpoint",
@@ -60,11 +62,8 @@ ENDPOINTS: Final = {
 }
 """The vendor's hosts by name. They are one platform; `solapi-static` has two fixed addresses for firewalled sites."""
 
-_WHOLE: Final = 100
-"""Per cent."""
-
-_share: Final = re.compile(r"(?P<number>[0-9]{1,9})(?P<percent> *%)?").fullmatch
-"""A number of numbers, or a percentage of them."""
+_SHARES: Final = frozenset({"max_deactivations", "fleet_wide", "max_failed"})
+"""Settings that are a number of numbers, or a percentage of them."""
 
 _LABEL_CAP: Final = 63
 """Characters between two dots of a host's name."""
@@ -144,13 +143,42 @@ class Timeout(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Safety(Struct, frozen=True, forbid_unknown_fields=True):
-    """When a plan is refused; a desired-state file may set both for its account."""
+    """When the plan of an account is refused; a desired-state file may set both for its account."""
 
     max_deactivations: Annotated[
         int | str,
         Meta(description="Deactivations that one plan may hold: a number, or a percentage of the ACTIVE numbers."),
     ] = "30%"
     min_active: Annotated[int, Meta(ge=0, le=_COUNT_CAP, description="ACTIVE numbers that a plan must leave.")] = 1
+
+
+class SafetySettings(Safety, frozen=True, forbid_unknown_fields=True):
+    """When a plan is refused; a desired-state file may set `max_deactivations` and `min_active` for its account.
+
+    `fleet_wide` is of no single account, so it stays out of what plan files and the ledger keep of one.
+    """
+
+    fleet_wide: Annotated[
+        int | str,
+        Meta(
+            description="Activations, or deactivations, that one run may hold over two or more accounts: a number, or "
+            "a percentage of all their numbers."
+        ),
+    ] = "50%"
+
+
+class CanarySettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """With how many accounts an apply begins; if those go wrong, the others are not begun with."""
+
+    accounts: Annotated[
+        int, Meta(ge=0, le=_COUNT_CAP, description="Accounts with something to write that go first. 0: no canary.")
+    ] = 0
+    max_failed: Annotated[
+        int | str,
+        Meta(
+            description="Numbers of theirs that may not become as planned: a number, or a percentage of those to write."
+        ),
+    ] = "10%"
 
 
 class LedgerSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -189,7 +217,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
         float, Meta(gt=0, le=_YEAR, description="One account's time for its writes, seconds.")
     ] = 900.0
     timeout: Timeout = Timeout()
-    safety: Safety = Safety()
+    safety: SafetySettings = SafetySettings()
+    canary: CanarySettings = CanarySettings()
     ledger: LedgerSettings = LedgerSettings()
     log: LogSettings = LogSettings()
 
@@ -203,13 +232,7 @@ def threshold(value: int | str, active: int) -> int:
     Raises:
         ValueError: when the value is neither a whole number from 0 to 999,999,999 nor a percentage from 0% to 100%.
     """
-    match = _share(str(value).strip())
-    if match is None or (match["percent"] and int(match["number"]) > _WHOLE):
-        given = "nothing" if value == "" else strictyaml.shown(str(value))
-        msg = f"max_deactivations should be a whole number of 0 or more, or a percentage such as 30%, not {given}"
-        raise ValueError(msg)
-    number = int(match["number"])
-    return max(2, active * number // _WHOLE) if match["percent"] else number
+    return at_most("max_deactivations", value, active, least=2)
 
 
 def load(source: tuple[str, bytes] | None, environment: Mapping[str, str], options: Mapping[str, object]) -> Settings:
@@ -327,8 +350,8 @@ def _leaf(field: structs.FieldInfo, text: str | None, given: str) -> object:
         raise ValueError(_instead(field, given)) from None
     if field.name == "endpoint":
         endpoint(str(value))
-    if field.name == "max_deactivations":
-        threshold(str(value), 0)
+    if field.name in _SHARES:
+        at_most(field.name, str(value), 0)
     return value
 
 

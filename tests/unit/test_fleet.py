@@ -26,7 +26,7 @@ from worker.settings import RateLimit, Retry, Safety, Settings
 from worker.solapi.client import AccountReader
 
 ON, OFF = "ACTIVE", "INACTIVE"
-_TERMS = Terms(Safety(max_deactivations="100%", min_active=0))
+_TERMS = Terms(Safety(max_deactivations="100%", min_active=0), allow=frozenset({"fleet-wide"}))
 
 
 def _account(number: int, numbers: int = 3, **more: Any) -> SandboxAccount:

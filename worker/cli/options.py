@@ -74,7 +74,8 @@ allow: Final = click.option(
     "--allow",
     metavar="RULE",
     multiple=True,
-    help="Let a plan through that this safety rule refuses: max-deactivations, min-active or all. Repeatable.",
+    help="Let a plan through that this safety rule refuses: max-deactivations, min-active, fleet-wide or all. "
+    "Repeatable.",
 )
 
 document: Final = _all(
