@@ -10,6 +10,8 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
+from worker.bugs import foreseen
+from worker.canary import begin_with_few
 from worker.closing import tell
 from worker.credentials import Credentials, CredentialsRef
 from worker.documents import AccountResult, Requests, RunOutcome
@@ -28,7 +30,7 @@ from worker.solapi.limiter import Quota
 from worker.solapi.transport import Transport
 from worker.writes import Pace
 
-__all__ = ["Fleet", "InternalError", "Keeper", "Site"]
+__all__ = ["Fleet", "Keeper", "Site"]
 
 Client = TypeVar("Client", bound=AccountReader)
 Item = TypeVar("Item")
@@ -52,10 +54,6 @@ class Keeper(Protocol):
     async def record(self, subject: Subject, result: AccountResult, confirmed: Mapping[str, Status]) -> None:
         """Note the result of an account whose plan was not carried out."""
         ...
-
-
-class InternalError(WorkerError):
-    """A bug of ours. It names the exception's type only, as its text may hold anything."""
 
 
 class Fleet:
@@ -150,13 +148,33 @@ class Fleet:
             result = await self._closed(desired, subject, drawn, carry_out, pause=pause, log=log)
             return msgspec.structs.replace(result, requests=drawn.requests + result.requests)
 
-        return await self._each(list(zip(accounts, drafts, strict=True)), one)
+        return await begin_with_few(
+            list(zip(accounts, drafts, strict=True)),
+            self._settings.canary,
+            writes=lambda pair: () if pair[1].plan.refusals else pair[1].plan.writes,
+            carry_out=lambda pairs: self._each(pairs, one),
+            hold_back=lambda pairs, why: self.decline(
+                [each[0] for each in pairs], [each[1] for each in pairs], terms, why
+            ),
+            log=self._log,
+        )
 
     async def apply_saved(
         self, accounts: Sequence[SavedAccount], allow: frozenset[str], meter: Meter
     ) -> list[AccountResult]:
         """Carry out a saved plan, account by account, in their order."""
-        return await self._each(accounts, lambda saved: self._apply_saved(saved, allow, meter))
+
+        async def hold_back(some: Sequence[SavedAccount], why: WorkerError) -> list[AccountResult]:
+            return await self.roll_back(some, [Draft(as_plan(saved), {}) for saved in some], allow, meter, why)
+
+        return await begin_with_few(
+            accounts,
+            self._settings.canary,
+            writes=lambda saved: saved.writes,
+            carry_out=lambda some: self._each(some, lambda saved: self._apply_saved(saved, allow, meter)),
+            hold_back=hold_back,
+            log=self._log,
+        )
 
     async def roll_back(
         self,
@@ -251,7 +269,7 @@ class Fleet:
                 finally:
                     requests = client.requests
         except Exception as error:  # noqa: BLE001 - a bug met in one account must not stop the others
-            drawn = failed(_ours(error, log))
+            drawn = failed(foreseen(error, log))
         return msgspec.structs.replace(drawn, requests=requests)
 
     def _key(self, account: Reachable, account_id: str | None) -> str:
@@ -299,10 +317,10 @@ class Fleet:
                     try:
                         result = await carry_out(client, book)
                     except Exception as error:  # noqa: BLE001 - a bug met in one account must not stop the others
-                        result = unapplied(drawn, client.requests, log, _ours(error, log))
+                        result = unapplied(drawn, client.requests, log, foreseen(error, log))
                     return await _noted(result, book.finish(result, drawn.confirmed), log)
         except Exception as error:  # noqa: BLE001 - as above, and before anything was sent
-            return await self._recorded(subject, unapplied(drawn, Requests(), log, _ours(error, log)), {})
+            return await self._recorded(subject, unapplied(drawn, Requests(), log, foreseen(error, log)), {})
 
     async def _unwritten(self, account: Reachable, subject: Subject, drawn: Draft, log: RunLog) -> AccountResult:
         """The result of an account to which nothing is written now; what earlier runs left open there is closed.
@@ -321,7 +339,7 @@ class Fleet:
                         result = msgspec.structs.replace(result, requests=drawn.requests + client.requests)
                     return await _noted(result, book.finish(result, drawn.confirmed), log)
         except Exception as error:  # noqa: BLE001 - a bug met in one account must not stop the others
-            _ours(error, log)
+            foreseen(error, log)
             return await self._recorded(subject, result, drawn.confirmed)
 
     async def _recorded(
@@ -374,16 +392,7 @@ async def _noted(result: AccountResult, noting: Awaitable[None], log: RunLog) ->
     try:
         await noted
     except Exception as error:  # noqa: BLE001 - whatever was done stays so
-        return msgspec.structs.replace(result, outcome=RunOutcome.FAILED, error=result.error or _ours(error, log).info)
+        return msgspec.structs.replace(
+            result, outcome=RunOutcome.FAILED, error=result.error or foreseen(error, log).info
+        )
     return result
-
-
-def _ours(error: Exception, log: RunLog) -> WorkerError:
-    """The error, or what a bug is told as."""
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
-    if isinstance(error, WorkerError):
-        return error
-    name = type(error).__name__
-    log.warning("account.failed", error_code=InternalError.__name__, error_message=name)
-    return InternalError(name)

@@ -5,9 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from tests.e2e.conftest import Command, Served
-from worker.sandbox import SandboxAccount
+from worker.render.schemas import schema
+from worker.sandbox import Fault, SandboxAccount
 
 Serve = Callable[..., Served]
 
@@ -116,3 +118,77 @@ def test_a_refused_account_is_left_out_of_a_saved_plan(reseller: Reseller) -> No
     reseller.run("plan", "--out", "p.json", "--allow", "fleet-wide", status=0)
     reseller.run("apply", "p.json", status=0)
     assert reseller.active() == [6, 6, 0]
+
+
+@pytest.fixture
+def careful(command: Command, serve: Serve) -> Reseller:
+    """Four accounts of 2 INACTIVE numbers that are all to be ACTIVE; the third is so already."""
+    made = Reseller(command, serve, [2, 2, 2, 2])
+    for place in range(4):
+        made.wants(place, "ACTIVE")
+    for phone in made.accounts[2].statuses:
+        made.accounts[2].switch(phone, "ACTIVE")
+    return made
+
+
+def _canary(stderr: str) -> list[tuple[str, int, int, dict[str, int]]]:
+    lines = [json.loads(line) for line in stderr.splitlines()]
+    for line in lines:
+        Draft202012Validator(schema("log")).validate(line)
+    return [
+        (line["event"], line["accounts"], line["numbers"], line["counts"])
+        for line in lines
+        if line["event"].startswith("canary")
+    ]
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_canary_that_fails_keeps_the_others_untouched(careful: Reseller, *, saved: bool) -> None:
+    """One number of the first account with changes fails: no other is begun with, exit 3, text and log say so."""
+    careful.served.sandbox.script(Reseller.phone(0, 1), "PUT", [Fault.NOT_WRITABLE])
+    what = ("apply", "--yes", "--canary", "1")
+    if saved:
+        careful.run("plan", "--out", "p.json", status=0)
+        what = ("apply", "p.json", "--canary", "1")
+    done = careful.command(*what)
+    assert done.returncode == 3
+    assert careful.active() == [1, 0, 2, 0]
+    assert {phone for phone, _ in careful.served.writes} == set(careful.accounts[0].statuses)
+    assert "The canary failed: 2 accounts not begun with." in done.stdout
+    assert "CanaryFailed: 1 of 2 numbers of the first account did not become as planned" in done.stdout
+    assert _canary(done.stderr) == [("canary.failed", 1, 2, {"changed": 1, "blocked": 1})]
+
+
+def test_a_canary_that_fails_is_in_the_document_and_the_history(careful: Reseller) -> None:
+    """Accounts behind it end partial with CanaryFailed, as the result says and the ledger remembers."""
+    careful.served.sandbox.script(Reseller.phone(0, 1), "PUT", [Fault.NOT_WRITABLE])
+    result = careful.run("apply", "--yes", "--canary", "1", status=3)
+    Draft202012Validator(schema("result")).validate(result)
+    told = [(account["outcome"], account["error"] and account["error"]["code"]) for account in result["accounts"]]
+    behind = ("partial", "CanaryFailed")
+    assert told == [("partial", None), behind, ("converged", None), behind]
+    numbers = [number for account in result["accounts"][1::2] for number in account["numbers"]]
+    assert {(number["outcome"], number["error"]["code"]) for number in numbers} == {("not_attempted", "CanaryFailed")}
+    (kept,) = careful.run("history", result["run_id"], status=0)["runs"]
+    ended = {account["account"]: account["outcome"] for account in kept["accounts"]}
+    assert ended == {"a0": "partial", "a1": "partial", "a3": "partial"}
+
+
+def test_a_canary_that_passes_lets_the_others_follow(careful: Reseller) -> None:
+    """Settings ask for it as the option does, its writes come first, and the run converges with one line for it."""
+    careful.command.environment["SENDERID_CANARY__ACCOUNTS"] = "2"
+    done = careful.command("apply", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert careful.active() == [2, 2, 2, 2]
+    first = [phone for phone, _ in careful.served.writes[:4]]
+    assert set(first) == {phone for place in (0, 1) for phone in careful.accounts[place].statuses}
+    assert _canary(done.stderr) == [("canary.passed", 2, 4, {"changed": 4})]
+
+
+def test_so_much_of_a_canary_may_fail(careful: Reseller) -> None:
+    """With half of its numbers allowed to fail the others go on, and an option of 0 has no canary at all."""
+    careful.command.environment |= {"SENDERID_CANARY__ACCOUNTS": "1", "SENDERID_CANARY__MAX_FAILED": "50%"}
+    careful.served.sandbox.script(Reseller.phone(0, 1), "PUT", [Fault.NOT_WRITABLE])
+    careful.run("apply", "--yes", status=3)
+    assert careful.active() == [1, 2, 2, 2]
+    assert _canary(careful.command("apply", "--yes", "--canary", "0").stderr) == []

@@ -34,6 +34,7 @@ _PLAN_CAP: Final = 256 << 20
 @options.common
 @click.option("-y", "--yes", is_flag=True, help="Do not ask. Without a terminal it must be given.")
 @click.option("--dry-run", is_flag=True, help="Plan and stop there, as `senderid plan` does.")
+@options.canary
 @options.lock_timeout
 @click.option(
     "--max-age",

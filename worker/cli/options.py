@@ -7,7 +7,18 @@ from typing import Any, Final, TypeVar
 import click
 from msgspec import Struct
 
-__all__ = ["DURATION", "Common", "allow", "common", "document", "files", "lock_timeout", "logging", "settings"]
+__all__ = [
+    "DURATION",
+    "Common",
+    "allow",
+    "canary",
+    "common",
+    "document",
+    "files",
+    "lock_timeout",
+    "logging",
+    "settings",
+]
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 Decorator = Callable[[Decorated], Decorated]
@@ -108,6 +119,15 @@ lock_timeout: Final = click.option(
 )
 
 
+canary: Final = click.option(
+    "--canary",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Write to the first N accounts with changes, and to the others only if those went well. 0: to all at once. "
+    "[the settings' canary.accounts]",
+)
+
+
 class Common(Struct, frozen=True, kw_only=True):
     """What was given of `common`, or of a part of it."""
 
@@ -117,6 +137,7 @@ class Common(Struct, frozen=True, kw_only=True):
     only: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     allow: tuple[str, ...] = ()
+    canary: int | None = None
     form: str
     output: str | None
     no_color: bool
@@ -126,4 +147,4 @@ class Common(Struct, frozen=True, kw_only=True):
     @property
     def overrides(self) -> dict[str, object]:
         """The settings that options override, by their dotted names."""
-        return {"log.format": self.log_format, "log.level": self.log_level}
+        return {"canary.accounts": self.canary, "log.format": self.log_format, "log.level": self.log_level}
