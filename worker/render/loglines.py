@@ -34,6 +34,7 @@ class Event(StrEnum):
     RATE_LIMIT_HELD = "rate_limit.held"
     CIRCUIT_OPENED = "circuit.opened"
     CIRCUIT_CLOSED = "circuit.closed"
+    METRICS_FAILED = "metrics.failed"
 
 
 class LogLine(Struct, frozen=True, kw_only=True):
