@@ -9,6 +9,7 @@ from worker.settings import (
     ENDPOINTS,
     LedgerSettings,
     LogSettings,
+    MetricsSettings,
     RateLimit,
     Retry,
     Safety,
@@ -51,6 +52,7 @@ def test_defaults() -> None:
         safety=Safety(max_deactivations="30%", min_active=1),
         ledger=LedgerSettings(path=None),
         log=LogSettings(format="auto", level="info"),
+        metrics=MetricsSettings(accounts=200, push_url=None, job="senderid"),
     )
 
 
@@ -86,6 +88,7 @@ def test_precedence() -> None:
 INT = "should be a whole number from"
 SECONDS = "should be a number of seconds above 0 and up to"
 SHARE = "should be a whole number of 0 or more, or a percentage such as 30%"
+GATEWAY = "push_url should be the URL of a push gateway"
 NEITHER = "is neither the name of an endpoint nor an https URL"
 WRONG = {
     "CONCURRENCY": (f"concurrency {INT} 1 to 1,000", ["0", "-1", "1001", "1.5", "abc", "nan", "\u0663", "1_0"]),
@@ -104,6 +107,9 @@ WRONG = {
         f"max_deactivations {SHARE}",
         ["-1", "101%", "12.5%", "lots", "9" * 10, "9" * 5000, "9" * 5000 + "%", "'%'", "1e3"],
     ),
+    "METRICS__ACCOUNTS": (f"accounts {INT} 0 to 10,000", ["-1", "10001"]),
+    "METRICS__PUSH_URL": (GATEWAY, ["gateway:9091", "ftp://x"]),
+    "METRICS__JOB": ("job should be a text", ["x" * 65]),
     "LOG__LEVEL": ("level should be one of debug, error, info, warning", ["INFO", "trace", "x" * 5000]),
     "LOG__FORMAT": ("format should be one of auto, console, json", ["text", "1"]),
     "ENDPOINT": (NEITHER, ["solap", "ftp://x", "16"]),
