@@ -57,7 +57,10 @@ class Keeper(Protocol):
 
 
 class Fleet:
-    """The accounts of one run. `credentials` resolves a file's references, or the default ones where it has none."""
+    """The accounts of one run. `credentials` resolves a file's references, or the default ones where it has none.
+
+    `quotas` has what each API key may use, by the key.
+    """
 
     def __init__(
         self,
@@ -75,7 +78,7 @@ class Fleet:
         self._credentials = credentials
         self._log = log
         self._ambient = ambient or Ambient()
-        self._quotas: dict[str, Quota] = {}
+        self.quotas: dict[str, Quota] = {}
         self._under_way: set[AccountReader] = set()
         self._pace = Pace(settings.concurrency, settings.deadline_seconds)
         self._turns = asyncio.Semaphore(settings.accounts_concurrency)
@@ -229,13 +232,13 @@ class Fleet:
         credentials = self._credentials(account.credentials)
         where = endpoint(account.endpoint or self._settings.endpoint)
         key = credentials.api_key
-        if key not in self._quotas:
-            self._quotas[key] = Quota(self._settings.rate_limit, clock=self._ambient.clock)
+        if key not in self.quotas:
+            self.quotas[key] = Quota(self._settings.rate_limit, clock=self._ambient.clock)
         client = kind(
             self._transport,
             where,
             credentials,
-            self._quotas[key],
+            self.quotas[key],
             account_id=account.account_id,
             retry=self._settings.retry,
             log=log,

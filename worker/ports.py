@@ -1,6 +1,6 @@
-"""What one account's reconciliation needs of the outside, as protocols: the API, the ledger, a log and a meter.
+"""What one account's reconciliation needs of the outside, as protocols: the API, the ledger, a log, a meter, a watcher.
 
-`worker.solapi`, `worker.ledger` and `worker.logs` have what fits; neither side imports the other.
+`worker.solapi`, `worker.ledger`, `worker.logs` and `worker.metrics` have what fits; neither side imports the other.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -10,7 +10,7 @@ from worker.documents import AccountPlan, AccountResult, Requests
 from worker.errors import ApiError, WorkerError
 from worker.model import Memory, ObservedAccount, Status
 
-__all__ = ["Answered", "Book", "Journal", "Log", "Meter", "Reader", "RunLog", "Writer"]
+__all__ = ["Answered", "Book", "Journal", "Log", "Meter", "Reader", "RunLog", "Watcher", "Writer"]
 
 Answered = Callable[[ApiError | None], None]
 """Takes what became of one request: None, or why it was not carried out or nobody knows."""
@@ -73,6 +73,18 @@ class Meter(Protocol):
 
     def advance(self) -> None:
         """One more number is done with."""
+        ...
+
+
+class Watcher(Protocol):
+    """Who wants to know how requests fare."""
+
+    def request(self, method: str, seconds: float, status: int | None) -> None:
+        """A request came to its end after so long; `status` is None where no answer came."""
+        ...
+
+    def retried(self, error: ApiError) -> None:
+        """A request is going to be tried again, as this became of it."""
         ...
 
 

@@ -14,6 +14,7 @@ from msgspec import Meta, Struct, structs
 
 from worker import strictyaml
 from worker.errors import Problem, SettingsError
+from worker.gateways import gateway
 from worker.shares import at_most
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Endpoint",
     "LedgerSettings",
     "LogSettings",
+    "MetricsSettings",
     "RateLimit",
     "Retry",
     "Safety",
@@ -203,6 +205,18 @@ class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = "info"
 
 
+class MetricsSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """What Prometheus is told of runs, and whom it is pushed to."""
+
+    accounts: Annotated[
+        int, Meta(ge=0, le=10_000, description="Accounts that are told by name; the others are told as one sum.")
+    ] = 200
+    push_url: Annotated[
+        str | None, Meta(description="A push gateway that plan, apply and drift tell when they end. Null: none.")
+    ] = None
+    job: Annotated[str, Meta(max_length=64, description="The job that a push gateway keeps it under.")] = "senderid"
+
+
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """All settings of a run."""
 
@@ -221,6 +235,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     canary: CanarySettings = CanarySettings()
     ledger: LedgerSettings = LedgerSettings()
     log: LogSettings = LogSettings()
+    metrics: MetricsSettings = MetricsSettings()
 
 
 def threshold(value: int | str, active: int) -> int:
@@ -352,6 +367,8 @@ def _leaf(field: structs.FieldInfo, text: str | None, given: str) -> object:
         endpoint(str(value))
     if field.name in _SHARES:
         at_most(field.name, str(value), 0)
+    if field.name == "push_url" and value is not None:
+        gateway(str(value))
     return value
 
 

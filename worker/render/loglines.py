@@ -36,6 +36,7 @@ class Event(StrEnum):
     CANARY_FAILED = "canary.failed"
     CIRCUIT_OPENED = "circuit.opened"
     CIRCUIT_CLOSED = "circuit.closed"
+    METRICS_FAILED = "metrics.failed"
 
 
 class LogLine(Struct, frozen=True, kw_only=True):
