@@ -5,7 +5,7 @@ The JSON Schema comes from the same type.
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from msgspec import Meta, Struct
 
@@ -198,8 +198,8 @@ class Requests(Struct, frozen=True):
     writes: Count = 0
     retries: Count = 0
 
-    def __add__(self, other: Self) -> Self:
-        return type(self)(self.reads + other.reads, self.writes + other.writes, self.retries + other.retries)
+    def __add__(self, other: "Requests") -> "Requests":
+        return Requests(self.reads + other.reads, self.writes + other.writes, self.retries + other.retries)
 
 
 class NumberResult(Struct, frozen=True):

@@ -4,7 +4,6 @@ Precedence: option, environment (`SENDERID_…`, nested with `__`), settings fil
 environment nor files: texts and mappings come in as arguments.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 from typing import Annotated, Final, Literal, TypeVar
@@ -15,17 +14,23 @@ from msgspec import Meta, Struct, structs
 
 from worker import strictyaml
 from worker.errors import Problem, SettingsError
+from worker.gateways import gateway
+from worker.precautions import Health, InUse
+from worker.shares import at_most
 
 __all__ = [
     "ENDPOINTS",
+    "CanarySettings",
     "Endpoint",
     "Health",
     "InUse",
     "LedgerSettings",
     "LogSettings",
+    "MetricsSettings",
     "RateLimit",
     "Retry",
     "Safety",
+    "SafetySettings",
     "Settings",
     "Timeout",
     "endpoint",
@@ -62,11 +67,8 @@ ENDPOINTS: Final = {
 }
 """The vendor's hosts by name. They are one platform; `solapi-static` has two fixed addresses for firewalled sites."""
 
-_WHOLE: Final = 100
-"""Per cent."""
-
-_share: Final = re.compile(r"(?P<number>[0-9]{1,9})(?P<percent> *%)?").fullmatch
-"""A number of numbers, or a percentage of them."""
+_SHARES: Final = frozenset({"max_deactivations", "fleet_wide", "max_failed"})
+"""Settings that are a number of numbers, or a percentage of them."""
 
 _LABEL_CAP: Final = 63
 """Characters between two dots of a host's name."""
@@ -146,7 +148,7 @@ class Timeout(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Safety(Struct, frozen=True, forbid_unknown_fields=True):
-    """When a plan is refused; a desired-state file may set both for its account."""
+    """When the plan of an account is refused; a desired-state file may set both for its account."""
 
     max_deactivations: Annotated[
         int | str,
@@ -155,28 +157,33 @@ class Safety(Struct, frozen=True, forbid_unknown_fields=True):
     min_active: Annotated[int, Meta(ge=0, le=_COUNT_CAP, description="ACTIVE numbers that a plan must leave.")] = 1
 
 
-class InUse(Struct, frozen=True, forbid_unknown_fields=True):
-    """Whether a number that sends messages is kept from being deactivated; a desired-state file may set its account's.
+class SafetySettings(Safety, frozen=True, forbid_unknown_fields=True):
+    """When a plan is refused; a desired-state file may set `max_deactivations` and `min_active` for its account.
 
-    Each number that a plan deactivates costs one more read, and each account some; so it is off until it is asked for.
+    `fleet_wide` is of no single account, so it stays out of what plan files and the ledger keep of one.
     """
 
-    enabled: Annotated[bool, Meta(description="true: ask before each deactivation.")] = False
-    hours: Annotated[int, Meta(ge=1, le=8784, description="What sent messages so many hours ago is in use.")] = 24
-    on_unknown: Annotated[
-        Literal["hold", "allow"], Meta(description="What becomes of numbers of which the API does not tell their use.")
-    ] = "hold"
+    fleet_wide: Annotated[
+        int | str,
+        Meta(
+            description="Activations, or deactivations, that one run may hold over two or more accounts: a number, or "
+            "a percentage of all their numbers."
+        ),
+    ] = "50%"
 
 
-class Health(Struct, frozen=True, forbid_unknown_fields=True):
-    """When plans and results remark on what is going to need a person."""
+class CanarySettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """With how many accounts an apply begins; if those go wrong, the others are not begun with."""
 
-    expires_within_days: Annotated[
-        int, Meta(ge=0, le=3650, description="Numbers whose registration ends so soon are told.")
-    ] = 30
-    limit_percent: Annotated[
-        int, Meta(ge=1, le=100, description="Told from this share of the numbers that may be registered on, per cent.")
-    ] = 90
+    accounts: Annotated[
+        int, Meta(ge=0, le=_COUNT_CAP, description="Accounts with something to write that go first. 0: no canary.")
+    ] = 0
+    max_failed: Annotated[
+        int | str,
+        Meta(
+            description="Numbers of theirs that may not become as planned: a number, or a percentage of those to write."
+        ),
+    ] = "10%"
 
 
 class LedgerSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -201,6 +208,18 @@ class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = "info"
 
 
+class MetricsSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """What Prometheus is told of runs, and whom it is pushed to."""
+
+    accounts: Annotated[
+        int, Meta(ge=0, le=10_000, description="Accounts that are told by name; the others are told as one sum.")
+    ] = 200
+    push_url: Annotated[
+        str | None, Meta(description="A push gateway that plan, apply and drift tell when they end. Null: none.")
+    ] = None
+    job: Annotated[str, Meta(max_length=64, description="The job that a push gateway keeps it under.")] = "senderid"
+
+
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """All settings of a run."""
 
@@ -215,11 +234,13 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
         float, Meta(gt=0, le=_YEAR, description="One account's time for its writes, seconds.")
     ] = 900.0
     timeout: Timeout = Timeout()
-    safety: Safety = Safety()
+    safety: SafetySettings = SafetySettings()
+    canary: CanarySettings = CanarySettings()
     in_use: InUse = InUse()
     health: Health = Health()
     ledger: LedgerSettings = LedgerSettings()
     log: LogSettings = LogSettings()
+    metrics: MetricsSettings = MetricsSettings()
 
 
 def threshold(value: int | str, active: int) -> int:
@@ -231,13 +252,7 @@ def threshold(value: int | str, active: int) -> int:
     Raises:
         ValueError: when the value is neither a whole number from 0 to 999,999,999 nor a percentage from 0% to 100%.
     """
-    match = _share(str(value).strip())
-    if match is None or (match["percent"] and int(match["number"]) > _WHOLE):
-        given = "nothing" if value == "" else strictyaml.shown(str(value))
-        msg = f"max_deactivations should be a whole number of 0 or more, or a percentage such as 30%, not {given}"
-        raise ValueError(msg)
-    number = int(match["number"])
-    return max(2, active * number // _WHOLE) if match["percent"] else number
+    return at_most("max_deactivations", value, active, least=2)
 
 
 def load(source: tuple[str, bytes] | None, environment: Mapping[str, str], options: Mapping[str, object]) -> Settings:
@@ -355,8 +370,10 @@ def _leaf(field: structs.FieldInfo, text: str | None, given: str) -> object:
         raise ValueError(_instead(field, given)) from None
     if field.name == "endpoint":
         endpoint(str(value))
-    if field.name == "max_deactivations":
-        threshold(str(value), 0)
+    if field.name in _SHARES:
+        at_most(field.name, str(value), 0)
+    if field.name == "push_url" and value is not None:
+        gateway(str(value))
     return value
 
 
