@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Self
 
 from opentelemetry import context, trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -20,6 +20,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from worker import __version__
 from worker.errors import ApiError
 from worker.patience import within
+from worker.ports import RunLog
 
 __all__ = ["Traced", "Traces"]
 
@@ -35,22 +36,6 @@ _TOLD: Final = frozenset({"attempts", "duration_ms", "error_code", "http_status"
 _library = logging.getLogger("opentelemetry")
 _library.addHandler(logging.NullHandler())
 _library.propagate = False
-
-
-class Log(Protocol):
-    """A log that can be narrowed to one account."""
-
-    def info(self, event: str, **fields: Any) -> None:
-        """Write one line."""
-        ...
-
-    def warning(self, event: str, **fields: Any) -> None:
-        """Write one line that a person should see."""
-        ...
-
-    def bind(self, **fields: Any) -> Self:
-        """The same log with `fields` on every line."""
-        ...
 
 
 class Traces:
@@ -119,7 +104,7 @@ class Traces:
     def retried(self, error: ApiError) -> None:
         """The log tells it already, and with it the account's span."""
 
-    def log(self, log: Log) -> "Traced":
+    def log(self, log: RunLog) -> "Traced":
         """A log whose lines about an account as a whole are events of its span too."""
         return Traced(self, log)
 
@@ -133,7 +118,7 @@ class Traces:
 class Traced:
     """A log that is narrowed to an account, and with it the task that narrows it."""
 
-    def __init__(self, traces: Traces, log: Log) -> None:
+    def __init__(self, traces: Traces, log: RunLog) -> None:
         self._traces = traces
         self._log = log
 

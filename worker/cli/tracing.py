@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Final
 from worker.errors import ApiError, UsageError
 
 if TYPE_CHECKING:
-    from worker.fleet import RunLog
     from worker.logs import Log
-    from worker.ports import Watcher
+    from worker.ports import RunLog, Watcher
     from worker.traces import Traces
 
 __all__ = ["Watchers", "traced"]
