@@ -58,10 +58,7 @@ class Keeper(Protocol):
 
 
 class Fleet:
-    """The accounts of one run. `credentials` resolves a file's references, or the default ones where it has none.
-
-    `quotas` has what each API key may use, by the key.
-    """
+    """The accounts of one run. `credentials` resolves references, None to the default ones; `quotas` is by API key."""
 
     def __init__(
         self,

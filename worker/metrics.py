@@ -195,6 +195,7 @@ class _Accounts(Collector):
         self._most = most
         self._figures: dict[str, Figures] = {}
         self._plans: dict[str, AccountPlan] = {}
+        self._told: dict[str, Figures] | None = None
         self.suspended: dict[str, float] = {}
 
     @property
@@ -202,20 +203,25 @@ class _Accounts(Collector):
         return bool(self._figures) and all(figures.failing for figures in self._figures.values())
 
     def keep(self, names: Collection[str]) -> None:
+        self._told = None
         for name in self._figures.keys() - names:
             del self._figures[name]
             self._plans.pop(name, None)
 
     def planned(self, plan: AccountPlan, statuses: Mapping[Status, int]) -> None:
+        self._told = None
         self._plans[plan.account] = plan
         self._figures[plan.account] = planned(plan, statuses, self._figures.get(plan.account, Figures()))
 
     def carried_out(self, result: AccountResult) -> None:
+        self._told = None
         before = self._figures.get(result.account, Figures())
         self._figures[result.account] = carried_out(self._plans.pop(result.account, None), result, before)
 
     def collect(self) -> Iterator[Metric]:
-        told = bounded(self._figures, self._most)
+        if self._told is None:
+            self._told = bounded(self._figures, self._most)
+        told = self._told
         # an account that no look has counted has no counts, not even zeros
         counted = {account: figures for account, figures in told.items() if figures.actions}
         yield _gauge("senderid_accounts", "Accounts that there are.", [], {(): len(self._figures)})

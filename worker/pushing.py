@@ -1,6 +1,5 @@
 """Metrics to a push gateway, within a bounded time whatever the gateway does."""
 
-import threading
 from collections.abc import Callable
 from http.client import HTTPException
 from typing import Final
@@ -9,6 +8,8 @@ from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_ope
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import pushadd_to_gateway
+
+from worker.patience import within
 
 __all__ = ["PATIENCE", "push"]
 
@@ -44,10 +45,7 @@ def push(registry: CollectorRegistry, url: str, job: str, *, patience: float = P
             failures.append(None)
 
     # each read has a timeout of its own, and a gateway that sends a byte a second would never be over
-    thread = threading.Thread(target=work, name="push", daemon=True)
-    thread.start()
-    thread.join(patience)
-    return failures[0] if failures else f"no answer within {patience:g} seconds"
+    return failures[0] if within(patience, work) else f"no answer within {patience:g} seconds"
 
 
 def _sender(

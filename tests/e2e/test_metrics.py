@@ -154,3 +154,14 @@ def test_a_gateway_that_cannot_be_is_wrong_usage(command: Command, url: str, ser
     assert done.returncode == 64
     assert "hunter2" not in done.stderr
     assert served.sandbox.wire == []
+
+
+def test_metrics_tell_no_phone_and_no_secret(command: Command, served: Served, account: SandboxAccount) -> None:
+    """What everybody may read names accounts, and neither numbers nor keys, nor what the API says."""
+    served.sandbox.script(None, "GET", [Fault.ESCAPES, Fault.RATE_LIMITED])
+    assert command("apply", "-y", "-f", "main.yaml", "--metrics-file", "senderid.prom").returncode == 0
+    text = (command.folder / "senderid.prom").read_text()
+    assert 'account="main"' in text
+    assert 'answer="429"' in text
+    for secret in (A, B, C, account.api_key, account.api_secret, account.account_id, "\x1b"):
+        assert secret not in text

@@ -23,6 +23,7 @@ from worker.cli.inputs import Resolver
 from worker.cli.metering import Metering
 from worker.cli.progress import Progress
 from worker.cli.status import ExitStatus, overall
+from worker.cli.tracing import Watchers, traced
 from worker.documents import AccountPlan, AccountResult, Result
 from worker.errors import Interrupted, LedgerError
 from worker.fleet import Fleet
@@ -233,9 +234,11 @@ def run(
             if keeping is not None:
                 ledger = await stack.enter_async_context(keeping.open(settings, run_id, now))
             keeper = ledger or (glance(settings) if recall else Nothing())
-            transport = await stack.enter_async_context(Transport(settings.timeout, metering.metrics))
             bound = log.bind(run_id=run_id)
-            fleet = Fleet(settings, transport, resolver, bound, keeper=keeper)
+            told, traces = stack.enter_context(traced(bound, run_id))
+            watcher = Watchers.of(metering.metrics, traces)
+            transport = await stack.enter_async_context(Transport(settings.timeout, watcher))
+            fleet = Fleet(settings, transport, resolver, told, keeper=keeper)
             stopped = asyncio.Event()
             with _signals(fleet, bound, sink, bar, stopped, machine=form == "json") as received, bar:
                 session = Session(

@@ -38,6 +38,7 @@ class Event(StrEnum):
     CIRCUIT_OPENED = "circuit.opened"
     CIRCUIT_CLOSED = "circuit.closed"
     METRICS_FAILED = "metrics.failed"
+    TRACES_FAILED = "traces.failed"
 
 
 class LogLine(Struct, frozen=True, kw_only=True):

@@ -155,7 +155,5 @@ class _Bounded(web.Server):
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
         """A connection ended."""
-        end = self._ends.pop(handler, None)
-        if end is not None:
-            end.cancel()
+        self._ends.pop(handler).cancel()
         super().connection_lost(handler, exc)
