@@ -42,8 +42,8 @@ _WRITTEN: Final = frozenset({"plan", "result", "history"})
 
 _LARGEST: Final = 999_999_999
 
-_LITERAL: Final = "^([Nn][Cc][Ss][0-9A-Za-z]{13}|(?=.*[0-9])[0-9A-Za-z]{32})$"
-"""What looks like a key or a secret itself."""
+_LITERAL: Final = "^([Nn][Cc][Ss][0-9A-Za-z]{13}|(?=.*[0-9])[0-9A-Za-z]{32}|.*://.*)$"
+"""What looks like a key, a secret or a URL with one."""
 
 _PHONE_TEXT: Final = r"^[0-9+().\- \u00a0\u2007\u2009\u202f\u3000\u2010-\u2015\u2212]{3,40}$"
 """Every spelling that could be a number; `validate` knows which of them are."""
