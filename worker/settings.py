@@ -5,7 +5,7 @@ environment nor files: texts and mappings come in as arguments.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from ipaddress import ip_address
 from typing import Annotated, Final, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta, Struct, structs
 
-from worker import strictyaml
+from worker import channels, strictyaml
+from worker.channels import Notify
 from worker.errors import Problem, SettingsError
 
 __all__ = [
@@ -65,6 +66,9 @@ _WHOLE: Final = 100
 
 _share: Final = re.compile(r"(?P<number>[0-9]{1,9})(?P<percent> *%)?").fullmatch
 """A number of numbers, or a percentage of them."""
+
+_LISTS: Final[dict[str, Callable[[strictyaml.Reader, strictyaml.Node], object]]] = {"channels": channels.read}
+"""Settings that are lists, which no environment variable holds, and what reads each."""
 
 _LABEL_CAP: Final = 63
 """Characters between two dots of a host's name."""
@@ -192,6 +196,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     safety: Safety = Safety()
     ledger: LedgerSettings = LedgerSettings()
     log: LogSettings = LogSettings()
+    notify: Notify = Notify()
 
 
 def threshold(value: int | str, active: int) -> int:
@@ -272,6 +277,9 @@ def _walk(
                 names = ", ".join(field.name for field in structs.fields(fields[name].type))
                 reader.problem(value, f"{name} should be a mapping of {names}, not {strictyaml.described(value)}")
             continue
+        if name in _LISTS:
+            found[*path, name] = _LISTS[name](reader, value)
+            continue
         given = strictyaml.described(value)
         if not isinstance(value, strictyaml.Scalar):
             reader.problem(value, _instead(fields[name], given))
@@ -309,7 +317,7 @@ def _leaves(section: type[Struct], path: tuple[str, ...]) -> Iterator[tuple[tupl
     for field in structs.fields(section):
         if _is_section(field.type):
             yield from _leaves(field.type, (*path, field.name))
-        else:
+        elif field.name not in _LISTS:
             yield (*path, field.name), field
 
 

@@ -34,6 +34,9 @@ class Event(StrEnum):
     RATE_LIMIT_HELD = "rate_limit.held"
     CIRCUIT_OPENED = "circuit.opened"
     CIRCUIT_CLOSED = "circuit.closed"
+    NOTIFY_FAILED = "notify.failed"
+    NOTIFY_RECOVERED = "notify.recovered"
+    NOTIFY_UNDELIVERED = "notify.undelivered"
 
 
 class LogLine(Struct, frozen=True, kw_only=True):
@@ -76,6 +79,8 @@ class LogLine(Struct, frozen=True, kw_only=True):
     active: Annotated[int, Meta(ge=0, description="ACTIVE numbers that an account has.")] | UnsetType = UNSET
     counts: Annotated[dict[str, Count], Meta(description="Numbers by action or outcome.")] | UnsetType = UNSET
     fingerprint: Annotated[str, Meta(description="The saved plan's.")] | UnsetType = UNSET
+    channel: Annotated[str, Meta(description="The notification channel's name.")] | UnsetType = UNSET
+    news: Annotated[int, Meta(ge=0, description="News that a channel is to be told of.")] | UnsetType = UNSET
 
 
 _TOLD: Final = frozenset({Outcome.CHANGED, Outcome.FAILED, Outcome.CONFLICT, Outcome.UNVERIFIED})

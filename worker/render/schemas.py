@@ -63,6 +63,7 @@ def schema(name: str) -> dict[str, Any]:
 def _of_type(type_: type[Struct], *, complete: bool) -> dict[str, Any]:
     (root,), parts = msgspec.json.schema_components([type_])
     made = parts.pop(root["$ref"].rpartition("/")[2])
+    parts |= {"SecretRef": _secret()} if "SecretRef" in parts and not complete else {}
     for part in (made, *parts.values()):
         part["description"] = cleandoc(part["description"])
         if complete and "properties" in part:
@@ -98,18 +99,6 @@ def _desired() -> dict[str, Any]:
         "description": "A Korean number in any spelling: 010-1234-5678, 02) 123 4567, +82 10-1234-5678.",
         "type": ["string", "integer"],
         "pattern": _PHONE_TEXT,
-    }
-    reference = {"type": "string", "minLength": 1, "maxLength": 1000, "not": {"pattern": _LITERAL}}
-    secret = {
-        "description": "A reference, never the secret itself.",
-        "type": "object",
-        "properties": {
-            "env": {**reference, "pattern": "^[A-Za-z_][A-Za-z0-9_]*$", "description": "Name of a variable."},
-            "file": {**reference, "description": "Path of a file."},
-        },
-        "additionalProperties": False,
-        "minProperties": 1,
-        "maxProperties": 1,
     }
     return {
         "description": "One YAML document is one account. Unknown keys are refused.",
@@ -180,7 +169,7 @@ def _desired() -> dict[str, Any]:
         "additionalProperties": False,
         "$defs": {
             "status": status,
-            "secret": secret,
+            "secret": _secret(),
             "entry": {"type": "object", "properties": entry, "required": ["status"], "additionalProperties": False},
             "listed": {
                 "type": "object",
@@ -189,4 +178,19 @@ def _desired() -> dict[str, Any]:
                 "additionalProperties": False,
             },
         },
+    }
+
+
+def _secret() -> dict[str, Any]:
+    reference = {"type": "string", "minLength": 1, "maxLength": 1000, "not": {"pattern": _LITERAL}}
+    return {
+        "description": "A reference, never the secret itself.",
+        "type": "object",
+        "properties": {
+            "env": {**reference, "pattern": "^[A-Za-z_][A-Za-z0-9_]*$", "description": "Name of a variable."},
+            "file": {**reference, "description": "Path of a file."},
+        },
+        "additionalProperties": False,
+        "minProperties": 1,
+        "maxProperties": 1,
     }
