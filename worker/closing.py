@@ -22,6 +22,7 @@ from worker.documents import (
 from worker.errors import (
     AccountBusy,
     ActivationsFailed,
+    CanaryFailed,
     DeadlineExceeded,
     Declined,
     Interrupted,
@@ -150,7 +151,7 @@ def closed(
 
 def _outcome(stopped: WorkerError | None, *, as_wanted: bool) -> RunOutcome:
     match stopped:
-        case None | DeadlineExceeded() | ActivationsFailed():
+        case None | DeadlineExceeded() | ActivationsFailed() | CanaryFailed():
             return RunOutcome.CONVERGED if as_wanted else RunOutcome.PARTIAL
         case PolicyRefusal() | StalePlan() | Declined():
             return RunOutcome.REFUSED

@@ -15,6 +15,7 @@ WorkerError
 ├── Interrupted                a signal arrived before the request was sent
 ├── DeadlineExceeded           the account's time was up before the request was sent
 ├── CircuitOpen                nobody answered for so long that the request was not sent
+├── CanaryFailed               the accounts that went first failed: this one was not begun with
 ├── ActivationsFailed          the deactivations leaned on activations that failed: they were not tried
 └── ApiError                   an answer, or the lack of one
     ├── TransientError         not carried out; the same request may work later
@@ -42,6 +43,7 @@ __all__ = [
     "ActivationsFailed",
     "Ambiguous",
     "ApiError",
+    "CanaryFailed",
     "ChannelUnusable",
     "CircuitOpen",
     "ClockSkewed",
@@ -167,6 +169,10 @@ class DeadlineExceeded(WorkerError):
 
 class CircuitOpen(WorkerError):
     """The API failed so often in a row, and then every probe, that nothing more was sent to the account."""
+
+
+class CanaryFailed(WorkerError):
+    """Too much went wrong on the accounts that went first; nothing was sent to the others."""
 
 
 class ActivationsFailed(WorkerError):

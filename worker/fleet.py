@@ -6,10 +6,12 @@ Accounts share the connection pool, and those of one API key its quota.
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
-from typing import Any, Protocol, Self, TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 
+from worker.bugs import foreseen
+from worker.canary import begin_with_few
 from worker.closing import tell
 from worker.credentials import Credentials, CredentialsRef
 from worker.documents import AccountResult, Requests, RunOutcome
@@ -17,8 +19,8 @@ from worker.errors import Interrupted, WorkerError
 from worker.ledger import Nothing, Subject
 from worker.model import DesiredAccount, Memory, Status
 from worker.plan import SavedAccount
-from worker.policy import effective_safety
-from worker.ports import Book, Log, Meter
+from worker.policy import effective_safety, fleet_wide
+from worker.ports import Book, Log, Meter, RunLog
 from worker.reconcile import Draft, Terms, apply, apply_saved, as_plan, draft, failed_draft, unapplied
 from worker.rollback import approved, failed_preview, preview
 from worker.settings import ENDPOINTS, Safety, Settings, endpoint
@@ -28,7 +30,7 @@ from worker.solapi.limiter import Quota
 from worker.solapi.transport import Transport
 from worker.writes import Pace
 
-__all__ = ["Fleet", "InternalError", "Keeper", "RunLog", "Site"]
+__all__ = ["Fleet", "Keeper", "Site"]
 
 Client = TypeVar("Client", bound=AccountReader)
 Item = TypeVar("Item")
@@ -54,20 +56,11 @@ class Keeper(Protocol):
         ...
 
 
-class RunLog(Log, Protocol):
-    """A log that can be narrowed to one account."""
-
-    def bind(self, **fields: Any) -> Self:
-        """The same log with `fields` on every line."""
-        ...
-
-
-class InternalError(WorkerError):
-    """A bug of ours. It names the exception's type only, as its text may hold anything."""
-
-
 class Fleet:
-    """The accounts of one run. `credentials` resolves a file's references, or the default ones where it has none."""
+    """The accounts of one run. `credentials` resolves a file's references, or the default ones where it has none.
+
+    `quotas` has what each API key may use, by the key.
+    """
 
     def __init__(
         self,
@@ -85,7 +78,7 @@ class Fleet:
         self._credentials = credentials
         self._log = log
         self._ambient = ambient or Ambient()
-        self._quotas: dict[str, Quota] = {}
+        self.quotas: dict[str, Quota] = {}
         self._under_way: set[AccountReader] = set()
         self._pace = Pace(settings.concurrency, settings.deadline_seconds)
         self._turns = asyncio.Semaphore(settings.accounts_concurrency)
@@ -98,7 +91,10 @@ class Fleet:
             client.halt(reason)
 
     async def plan(self, accounts: Sequence[DesiredAccount], terms: Terms) -> list[Draft]:
-        """The plan of each account, in their order. One that cannot be planned has its error in its plan."""
+        """The plan of each account, in their order, judged one by one and all together.
+
+        One that cannot be planned has its error in its plan.
+        """
 
         async def one(desired: DesiredAccount) -> Draft:
             log = self._log.bind(account=desired.name)
@@ -109,7 +105,9 @@ class Fleet:
                 log,
             )
 
-        return await self._each(accounts, one)
+        drafts = await self._each(accounts, one)
+        judged = fleet_wide([drawn.plan for drawn in drafts], self._settings.safety.fleet_wide, terms.allow)
+        return [msgspec.structs.replace(drawn, plan=plan) for drawn, plan in zip(drafts, judged, strict=True)]
 
     async def preview(self, accounts: Sequence[SavedAccount], allow: frozenset[str]) -> list[Draft]:
         """What undoing a run comes to now on each account, in their order."""
@@ -151,15 +149,35 @@ class Fleet:
                 )
 
             result = await self._closed(desired, subject, drawn, carry_out, pause=pause, log=log)
-            return msgspec.structs.replace(result, requests=_sum(drawn.requests, result.requests))
+            return msgspec.structs.replace(result, requests=drawn.requests + result.requests)
 
-        return await self._each(list(zip(accounts, drafts, strict=True)), one)
+        return await begin_with_few(
+            list(zip(accounts, drafts, strict=True)),
+            self._settings.canary,
+            writes=lambda pair: () if pair[1].plan.refusals else pair[1].plan.writes,
+            carry_out=lambda pairs: self._each(pairs, one),
+            hold_back=lambda pairs, why: self.decline(
+                [each[0] for each in pairs], [each[1] for each in pairs], terms, why
+            ),
+            log=self._log,
+        )
 
     async def apply_saved(
         self, accounts: Sequence[SavedAccount], allow: frozenset[str], meter: Meter
     ) -> list[AccountResult]:
         """Carry out a saved plan, account by account, in their order."""
-        return await self._each(accounts, lambda saved: self._apply_saved(saved, allow, meter))
+
+        async def hold_back(some: Sequence[SavedAccount], why: WorkerError) -> list[AccountResult]:
+            return await self.roll_back(some, [Draft(as_plan(saved), {}) for saved in some], allow, meter, why)
+
+        return await begin_with_few(
+            accounts,
+            self._settings.canary,
+            writes=lambda saved: saved.writes,
+            carry_out=lambda some: self._each(some, lambda saved: self._apply_saved(saved, allow, meter)),
+            hold_back=hold_back,
+            log=self._log,
+        )
 
     async def roll_back(
         self,
@@ -175,7 +193,7 @@ class Fleet:
             saved, drawn = pair
             if declined is None and drawn.error is None and not drawn.plan.refusals:
                 result = await self._apply_saved(approved(saved, drawn.plan), allow, meter)
-                return msgspec.structs.replace(result, requests=_sum(drawn.requests, result.requests))
+                return msgspec.structs.replace(result, requests=drawn.requests + result.requests)
             result = unapplied(drawn, drawn.requests, self._log.bind(account=saved.account), declined)
             return await self._recorded(self._subject_of(saved), result, {})
 
@@ -214,13 +232,13 @@ class Fleet:
         credentials = self._credentials(account.credentials)
         where = endpoint(account.endpoint or self._settings.endpoint)
         key = credentials.api_key
-        if key not in self._quotas:
-            self._quotas[key] = Quota(self._settings.rate_limit, clock=self._ambient.clock)
+        if key not in self.quotas:
+            self.quotas[key] = Quota(self._settings.rate_limit, clock=self._ambient.clock)
         client = kind(
             self._transport,
             where,
             credentials,
-            self._quotas[key],
+            self.quotas[key],
             account_id=account.account_id,
             retry=self._settings.retry,
             log=log,
@@ -254,7 +272,7 @@ class Fleet:
                 finally:
                     requests = client.requests
         except Exception as error:  # noqa: BLE001 - a bug met in one account must not stop the others
-            drawn = failed(_ours(error, log))
+            drawn = failed(foreseen(error, log))
         return msgspec.structs.replace(drawn, requests=requests)
 
     def _key(self, account: Reachable, account_id: str | None) -> str:
@@ -302,10 +320,10 @@ class Fleet:
                     try:
                         result = await carry_out(client, book)
                     except Exception as error:  # noqa: BLE001 - a bug met in one account must not stop the others
-                        result = unapplied(drawn, client.requests, log, _ours(error, log))
+                        result = unapplied(drawn, client.requests, log, foreseen(error, log))
                     return await _noted(result, book.finish(result, drawn.confirmed), log)
         except Exception as error:  # noqa: BLE001 - as above, and before anything was sent
-            return await self._recorded(subject, unapplied(drawn, Requests(), log, _ours(error, log)), {})
+            return await self._recorded(subject, unapplied(drawn, Requests(), log, foreseen(error, log)), {})
 
     async def _unwritten(self, account: Reachable, subject: Subject, drawn: Draft, log: RunLog) -> AccountResult:
         """The result of an account to which nothing is written now; what earlier runs left open there is closed.
@@ -321,10 +339,10 @@ class Fleet:
                     try:
                         await book.resume(await client.observe())
                     finally:
-                        result = msgspec.structs.replace(result, requests=_sum(drawn.requests, client.requests))
+                        result = msgspec.structs.replace(result, requests=drawn.requests + client.requests)
                     return await _noted(result, book.finish(result, drawn.confirmed), log)
         except Exception as error:  # noqa: BLE001 - a bug met in one account must not stop the others
-            _ours(error, log)
+            foreseen(error, log)
             return await self._recorded(subject, result, drawn.confirmed)
 
     async def _recorded(
@@ -377,20 +395,7 @@ async def _noted(result: AccountResult, noting: Awaitable[None], log: RunLog) ->
     try:
         await noted
     except Exception as error:  # noqa: BLE001 - whatever was done stays so
-        return msgspec.structs.replace(result, outcome=RunOutcome.FAILED, error=result.error or _ours(error, log).info)
+        return msgspec.structs.replace(
+            result, outcome=RunOutcome.FAILED, error=result.error or foreseen(error, log).info
+        )
     return result
-
-
-def _ours(error: Exception, log: RunLog) -> WorkerError:
-    """The error, or what a bug is told as."""
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
-    if isinstance(error, WorkerError):
-        return error
-    name = type(error).__name__
-    log.warning("account.failed", error_code=InternalError.__name__, error_message=name)
-    return InternalError(name)
-
-
-def _sum(first: Requests, second: Requests) -> Requests:
-    return Requests(first.reads + second.reads, first.writes + second.writes, first.retries + second.retries)

@@ -1,5 +1,6 @@
 """The values that everything else passes around: what is desired of accounts and numbers, and what is there."""
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -141,6 +142,11 @@ class ObservedAccount(Struct, frozen=True):
     def active_phones(self) -> frozenset[str]:
         """The digits of those that are."""
         return frozenset(phone for phone, number in self.numbers.items() if number.status is Status.ACTIVE)
+
+    @property
+    def statuses(self) -> Mapping[Status, int]:
+        """How many numbers there are of each status that any has."""
+        return Counter(number.status for number in self.numbers.values())
 
     def active_phone(self, phone: str) -> bool:
         """Whether one number is ACTIVE."""

@@ -3,17 +3,19 @@
 Numbers that no file lists are settled here, before the comparison, so that the comparison treats every number alike.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from worker.documents import AccountPlan, Action, Cause, Change, Refusal
+from worker.documents import AccountPlan, Action, Cause, Change, Refusal, Verdict
 from worker.model import Desired, DesiredAccount, Memory, ObservedAccount, SafetyOverride, Status, Unmanaged
 from worker.settings import Safety, threshold
+from worker.shares import at_most
 
 __all__ = [
     "ALLOW_ALL",
+    "FLEET_WIDE",
     "MAX_DEACTIVATIONS",
     "MIN_ACTIVE",
     "RULES",
@@ -21,6 +23,7 @@ __all__ = [
     "adopt",
     "drifted",
     "effective_safety",
+    "fleet_wide",
     "guard",
     "least_active",
     "select",
@@ -30,12 +33,25 @@ __all__ = [
 
 MAX_DEACTIVATIONS: Final = "max-deactivations"
 MIN_ACTIVE: Final = "min-active"
+FLEET_WIDE: Final = "fleet-wide"
 
-RULES: Final = (MAX_DEACTIVATIONS, MIN_ACTIVE)
+RULES: Final = (MAX_DEACTIVATIONS, MIN_ACTIVE, FLEET_WIDE)
 """The names of the safety rules, as refusals carry them and `--allow` takes them."""
 
 ALLOW_ALL: Final = "all"
 """The name that allows what every rule refuses."""
+
+
+_FLEET: Final = 2
+"""Accounts from which on a run is over a fleet; of a single one its own rules say enough."""
+
+_FEW: Final = 10
+"""Numbers that may change on a fleet whatever their share.
+
+They are few enough to be read one by one in a plan, and of a fleet that small half is no sign of a mistake.
+"""
+
+_CHANGED: Final = {Action.ACTIVATE: "activated", Action.DEACTIVATE: "deactivated"}
 
 
 class Selection(Struct, frozen=True):
@@ -148,3 +164,36 @@ def guard(
         told = f"{left} of {active} ACTIVE numbers would be left; at least {safety.min_active} must be (min_active)"
         broken.append(Refusal(MIN_ACTIVE, f"{told}. If that is meant, add --allow {MIN_ACTIVE}"))
     return tuple(refusal for refusal in broken if allow.isdisjoint({refusal.rule, ALLOW_ALL}))
+
+
+def fleet_wide(plans: Sequence[AccountPlan], most: int | str, allow: frozenset[str]) -> tuple[AccountPlan, ...]:
+    """The plans of one run, those refused that belong to too large a change over all accounts.
+
+    Activations and deactivations are judged apart. Each may be as many as `most`, a number or a percentage, lets
+    through of the numbers that the plans are about and that are registered. Accounts without a plan have none. What
+    another rule refuses counts as well: how much a file asks for shows a mistake, not how much of it is let through.
+    `allow` is as `guard` takes it.
+
+    Raises:
+        ValueError: when `most` is neither a number nor a percentage.
+    """
+    if len(plans) < _FLEET or not allow.isdisjoint({FLEET_WIDE, ALLOW_ALL}):
+        return tuple(plans)
+    whole = sum(sum(plan.counts.values()) - plan.counts.get(Action.MISSING, 0) for plan in plans)
+    limit = at_most("fleet_wide", most, whole, least=_FEW)
+    broken: dict[Action, Refusal] = {}
+    for action, word in _CHANGED.items():
+        number = sum(plan.counts.get(action, 0) for plan in plans)
+        if number > limit:
+            told = f"{number} of the {whole} numbers of all accounts would be {word}; at most {limit} may be"
+            way = f"If that is meant, add --allow {FLEET_WIDE}"
+            broken[action] = Refusal(FLEET_WIDE, f"{told} (fleet_wide: {most}). {way}")
+    return tuple(_refused(plan, broken) for plan in plans) if broken else tuple(plans)
+
+
+def _refused(plan: AccountPlan, broken: Mapping[Action, Refusal]) -> AccountPlan:
+    """The plan with the refusals of those actions of which it has any."""
+    refusals = tuple(refusal for action, refusal in broken.items() if plan.counts.get(action))
+    if not refusals:
+        return plan
+    return structs.replace(plan, verdict=Verdict.REFUSED, refusals=(*plan.refusals, *refusals))

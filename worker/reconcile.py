@@ -59,7 +59,8 @@ class Draft(Struct, frozen=True):
     """A plan with what it was made from: `wanted` holds every number that it is about; `error` is why there is none.
 
     `confirmed` are numbers that are as desired while we last wrote another status. `requests` is what looking took.
-    `unsettled` tells whether earlier runs left anything open, or died within a plan.
+    `unsettled` tells whether earlier runs left anything open, or died within a plan. `statuses` counts the account's
+    numbers, planned or not.
     """
 
     plan: AccountPlan
@@ -68,6 +69,7 @@ class Draft(Struct, frozen=True):
     requests: Requests = Requests()
     confirmed: Mapping[str, Status] = {}
     unsettled: bool = False
+    statuses: Mapping[Status, int] = {}
 
     def unchanged(self) -> Iterable[tuple[str, Desired]]:
         """The numbers that the plan only counts."""
@@ -247,4 +249,5 @@ def _draw(desired: DesiredAccount, observed: ObservedAccount, terms: Terms, memo
         notices=shortages(observed, desired.groups),
     )
     others = confirmed(wanted, observed.numbers, memory)
-    return Draft(plan, wanted, confirmed=others, unsettled=memory.unsettled or bool(memory.spent))
+    unsettled = memory.unsettled or bool(memory.spent)
+    return Draft(plan, wanted, confirmed=others, unsettled=unsettled, statuses=observed.statuses)

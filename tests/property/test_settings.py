@@ -31,6 +31,8 @@ def values(path: tuple[str, ...]) -> st.SearchStrategy[Any]:
     """What a setting may be."""
     if path == ("endpoint",):
         return st.sampled_from([*ENDPOINTS, "https://example.com", "http://127.0.0.1:1"])
+    if path == ("metrics", "push_url"):
+        return st.sampled_from(["http://gateway:9091", "https://push.example.com/base"])
     kind = inspect.type_info(LEAVES[path])
     match kind.type if isinstance(kind, inspect.Metadata) else kind:
         case inspect.IntType(ge=least, le=most):

@@ -23,7 +23,7 @@ from worker.sandbox import Fault, SandboxAccount
 from worker.settings import RateLimit, Retry, Safety, Settings
 
 ON, OFF = "ACTIVE", "INACTIVE"
-_TERMS = Terms(Safety(max_deactivations="100%", min_active=0))
+_TERMS = Terms(Safety(max_deactivations="100%", min_active=0), allow=frozenset({"fleet-wide"}))
 
 
 def _account(number: int, numbers: int = 3, status: str = OFF) -> SandboxAccount:

@@ -1,11 +1,12 @@
 """What a run may touch, rule by rule."""
 
+import msgspec
 import pytest
 
 from worker.documents import Action, Cause, Change
 from worker.model import Desired, DesiredAccount, Memory, Observed, ObservedAccount, SafetyOverride, Status, Unmanaged
 from worker.policy import ALLOW_ALL, RULES, Selection, adopt, drifted, effective_safety, guard, select, spent
-from worker.settings import Safety
+from worker.settings import Safety, SafetySettings
 
 ON = Desired(Status.ACTIVE)
 OFF = Desired(Status.INACTIVE)
@@ -119,6 +120,12 @@ def test_safety_of_the_file_wins() -> None:
     assert effective_safety(Safety("50%", 3), SafetyOverride(min_active=0)) == Safety("50%", 0)
 
 
+def test_what_is_kept_of_an_account_holds_its_own_thresholds_alone() -> None:
+    """The share of the fleet goes into no plan file and no ledger, so that older versions read them."""
+    kept = effective_safety(SafetySettings("50%", 3, "10%"), SafetyOverride())
+    assert msgspec.to_builtins(kept) == {"max_deactivations": "50%", "min_active": 3}
+
+
 @pytest.mark.parametrize(
     ("limit", "active", "allowed"), [("30%", 100, 30), ("30%", 19, 5), ("30%", 3, 2), (4, 100, 4), ("7", 100, 7)]
 )
@@ -195,8 +202,8 @@ def test_min_active_holds_over_a_crash() -> None:
 
 
 def test_every_broken_rule_is_told() -> None:
-    """A plan that breaks both rules is refused by both, in the order of the rules' list."""
-    assert rules(moves(10), fleet(10), Safety()) == list(RULES)
+    """A plan that breaks both rules of an account is refused by both, in the order of the rules' list."""
+    assert rules(moves(10), fleet(10), Safety()) == list(RULES[:2])
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from worker.documents import AccountResult, ErrorInfo, NumberError, NumberResult, Outcome, Requests, Result, RunOutcome
+from worker.errors import CanaryFailed
 from worker.history import NumberStory
 from worker.render.layout import (
     MANY,
@@ -199,3 +200,6 @@ def _result_closing(result: Result, paint: Paint, columns: int) -> Iterator[str]
     first, *others = indented(closing, columns, "", "  ")
     yield paint(style, f"{word}:") + paint("bold", first.removeprefix(f"{word}:"))
     yield from (paint("bold", line) for line in others)
+    held = sum(account.error is not None and account.error.code == CanaryFailed.__name__ for account in result.accounts)
+    if held:
+        yield paint("red", f"The canary failed: {count(held, 'account')} not begun with.")

@@ -32,11 +32,14 @@ class Event(StrEnum):
     NUMBER = "number"
     REQUEST_RETRIED = "request.retried"
     RATE_LIMIT_HELD = "rate_limit.held"
+    CANARY_PASSED = "canary.passed"
+    CANARY_FAILED = "canary.failed"
     CIRCUIT_OPENED = "circuit.opened"
     CIRCUIT_CLOSED = "circuit.closed"
     NOTIFY_FAILED = "notify.failed"
     NOTIFY_RECOVERED = "notify.recovered"
     NOTIFY_UNDELIVERED = "notify.undelivered"
+    METRICS_FAILED = "metrics.failed"
 
 
 class LogLine(Struct, frozen=True, kw_only=True):
@@ -74,8 +77,13 @@ class LogLine(Struct, frozen=True, kw_only=True):
     error_code: Annotated[str, Meta(description="The API's code, or the worker's own.")] | UnsetType = UNSET
     error_message: Annotated[str, Meta(description="For people.")] | UnsetType = UNSET
     raised_at: Annotated[list[str], Meta(description="Where a bug showed, outermost first.")] | UnsetType = UNSET
-    accounts: Annotated[int, Meta(ge=0, description="Accounts of the run.")] | UnsetType = UNSET
-    numbers: Annotated[int, Meta(ge=0, description="Numbers of the run, or that an account has.")] | UnsetType = UNSET
+    accounts: Annotated[int, Meta(ge=0, description="Accounts of the run, or of its canary.")] | UnsetType = UNSET
+    numbers: (
+        Annotated[
+            int, Meta(ge=0, description="Numbers of the run, that an account has, or that its canary was to write.")
+        ]
+        | UnsetType
+    ) = UNSET
     active: Annotated[int, Meta(ge=0, description="ACTIVE numbers that an account has.")] | UnsetType = UNSET
     counts: Annotated[dict[str, Count], Meta(description="Numbers by action or outcome.")] | UnsetType = UNSET
     fingerprint: Annotated[str, Meta(description="The saved plan's.")] | UnsetType = UNSET

@@ -251,12 +251,12 @@ class AccountReader:
     async def _corrected(self, send: Callable[[], Awaitable[T]]) -> T:
         try:
             return await send()
-        except ClockSkewed:
+        except ClockSkewed as error:
             offset = self.clock_offset
             if offset is None:
                 raise
             self._signer.offset = offset
-            self._retries += 1
+            self._count_retry(error)
             return await send()
 
     def _new_retrier(
@@ -275,8 +275,13 @@ class AccountReader:
         with self._gate:
             await self._ambient.sleep(seconds)
 
-    def _announce_retry(self, error: ApiError, tries: int, wait: float) -> None:
+    def _count_retry(self, error: ApiError) -> None:
         self._retries += 1
+        if self._transport.watcher is not None:
+            self._transport.watcher.retried(error)
+
+    def _announce_retry(self, error: ApiError, tries: int, wait: float) -> None:
+        self._count_retry(error)
         self._log.info(
             "request.retried",
             attempts=tries,
