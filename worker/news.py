@@ -205,7 +205,9 @@ def news(before: State, now: State) -> tuple[News, ...]:
     """
     told = [*_of_all(before, now)]
     for name, account in now.accounts.items():
-        told += _of_account(name, before.accounts.get(name, _NEVER_SEEN), account)
+        known = before.accounts.get(name, _NEVER_SEEN)
+        if known != account:
+            told += _of_account(name, known, account)
     return tuple(told)
 
 

@@ -123,6 +123,11 @@ PIECES = (
         "concurrency: ",
         "safety: ",
         "max_deactivations: ",
+        "notify: ",
+        "channels: ",
+        "{name: a, url: {env: A}, ",
+        "events: ",
+        "title: $",
     ),
     *(
         "\n",
