@@ -132,21 +132,19 @@ def decoded(data: bytes) -> State | None:
         return None
 
 
-def seen(
-    before: AccountState, plan: AccountPlan, result: AccountResult | None, run_id: str, suspended: str | None = None
-) -> AccountState:
+def seen(before: AccountState, plan: AccountPlan, result: AccountResult | None, run_id: str) -> AccountState:
     """How an account stands after a pass that planned it, and carried the plan out where there is a result.
 
     What the pass could not see, as the account could not be read, was held by another run or changed between two looks,
-    stays as it was `before`. `suspended` is why nothing is to be written to it, None where nothing forbids it.
+    stays as it was `before`; so does its suspension, of which a pass tells nothing.
     """
     ended = None if result is None else {number.phone: number for number in result.numbers}
     done = [change for change in plan.changes if _outcome(change, ended) is Outcome.CHANGED]
     written = _written(done, run_id) if done else before.written
     if plan.verdict is Verdict.ERROR:
-        return structs.replace(before, failing=_failing(plan, result), suspended=suspended, written=written)
+        return structs.replace(before, failing=_failing(plan, result), written=written)
     if result is not None and not result.refusals and result.outcome in _NOTHING_SEEN:
-        return structs.replace(before, suspended=suspended, written=written)
+        return structs.replace(before, written=written)
     refusals = plan.refusals if result is None else (*plan.refusals, *result.refusals)
     return AccountState(
         failing=_failing(plan, result),
@@ -158,7 +156,7 @@ def seen(
         },
         held=dict(_held(plan, result)),
         notices=plan.notices if result is None or result.outcome is RunOutcome.FAILED else result.notices,
-        suspended=suspended,
+        suspended=before.suspended,
         written=written,
     )
 
