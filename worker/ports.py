@@ -3,12 +3,12 @@
 `worker.solapi`, `worker.ledger`, `worker.logs` and `worker.metrics` have what fits; neither side imports the other.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol, Self
 
 from worker.documents import AccountPlan, AccountResult, Requests
 from worker.errors import ApiError, WorkerError
-from worker.model import Memory, ObservedAccount, Status
+from worker.model import Memory, ObservedAccount, Status, Usage
 
 __all__ = ["Answered", "Book", "Journal", "Log", "Meter", "Reader", "RunLog", "Watcher", "Writer"]
 
@@ -98,6 +98,10 @@ class Reader(Protocol):
 
     async def observe(self, *, closing: bool = False) -> ObservedAccount:
         """The account as it is now; a `closing` look is taken even after `halt`."""
+        ...
+
+    async def usage(self, phones: Collection[str], hours: int) -> Usage:
+        """Which of some numbers are scheduled to send, or have sent in so many hours."""
         ...
 
     def halt(self, reason: WorkerError) -> None:

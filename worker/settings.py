@@ -15,12 +15,15 @@ from worker.channels import Notify
 from worker.endpoints import ENDPOINTS, Endpoint, endpoint
 from worker.errors import Problem, SettingsError
 from worker.gateways import gateway
+from worker.precautions import Health, InUse
 from worker.shares import at_most
 
 __all__ = [
     "ENDPOINTS",
     "CanarySettings",
     "Endpoint",
+    "Health",
+    "InUse",
     "LedgerSettings",
     "LogSettings",
     "MetricsSettings",
@@ -171,6 +174,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     timeout: Timeout = Timeout()
     safety: SafetySettings = SafetySettings()
     canary: CanarySettings = CanarySettings()
+    in_use: InUse = InUse()
+    health: Health = Health()
     ledger: LedgerSettings = LedgerSettings()
     log: LogSettings = LogSettings()
     notify: Notify = Notify()
@@ -324,6 +329,8 @@ def _instead(field: structs.FieldInfo, given: str) -> str:
             wanted = f"a whole number from {least} to {most:,}"
         case inspect.FloatType(le=most):
             wanted = f"a number of seconds above 0 and up to {most:,}"
+        case inspect.BoolType():
+            wanted = "true or false"
         case inspect.LiteralType(values=words):
             wanted = f"one of {', '.join(map(str, words))}"
         case inspect.UnionType(types=(inspect.IntType(), *_)):

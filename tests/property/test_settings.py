@@ -39,6 +39,8 @@ def values(path: tuple[str, ...]) -> st.SearchStrategy[Any]:
             return st.integers(least, most)
         case inspect.FloatType(gt=least, le=most):
             return st.floats(least, most, exclude_min=True)
+        case inspect.BoolType():
+            return st.booleans()
         case inspect.LiteralType(values=words):
             return st.sampled_from(sorted(map(str, words)))
         case inspect.UnionType(types=(inspect.IntType(), *_)):

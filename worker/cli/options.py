@@ -85,7 +85,7 @@ allow: Final = click.option(
     "--allow",
     metavar="RULE",
     multiple=True,
-    help="Let a plan through that this safety rule refuses: max-deactivations, min-active, fleet-wide or all. "
+    help="Let through what this rule refuses or holds: max-deactivations, min-active, fleet-wide, in-use or all. "
     "Repeatable.",
 )
 

@@ -53,7 +53,7 @@ def _plan(
     from worker.reconcile import Terms, tell_planned
 
     desired = bookkeeping.committed(desired)
-    terms = Terms(settings.safety, selection, rules, drift=drift)
+    terms = Terms(settings.safety, selection, rules, drift=drift, in_use=settings.in_use, health=settings.health)
 
     session.check(out)
     session.check(given.output)
@@ -110,7 +110,7 @@ def _save(
     from worker.documents import Verdict
     from worker.errors import PolicyRefusal
     from worker.plan import LeftOut, SavedAccount, SavedPlan, seal
-    from worker.policy import effective_safety
+    from worker.policy import effective_safety, effective_use
 
     accounts = []
     left = []
@@ -119,7 +119,8 @@ def _save(
         if made.verdict is Verdict.OK:
             where = account.endpoint or settings.endpoint
             safety = effective_safety(terms.safety, account.safety)
-            accounts.append(SavedAccount.of(account, made, endpoint=where, safety=safety))
+            in_use = effective_use(terms.in_use, account.in_use)
+            accounts.append(SavedAccount.of(account, made, endpoint=where, safety=safety, in_use=in_use))
         else:
             why = (draft.error or PolicyRefusal(made.refusals)).info
             left.append(LeftOut(made.account, made.account_id, made.verdict, why))

@@ -11,6 +11,7 @@ from worker import settings, strictyaml
 from worker.credentials import CredentialsRef, SecretRef
 from worker.desired.groups import Groups
 from worker.desired.numbers import Numbers
+from worker.desired.usage import in_use
 from worker.errors import Problem
 from worker.model import DesiredAccount, SafetyOverride, Unmanaged
 from worker.strictyaml import Mapping, Node, Reader, Scalar, described, suggestion
@@ -26,6 +27,7 @@ _KEYS: Final = (
     "endpoint",
     "unmanaged",
     "safety",
+    "in_use",
     "groups",
     "numbers",
 )
@@ -104,6 +106,7 @@ class Document:
             "endpoint": self._endpoint,
             "unmanaged": self._unmanaged,
             "safety": self._safety,
+            "in_use": lambda node: in_use(self._reader, node),
             "groups": self._groups.read,
             "numbers": self._no_numbers,
         }

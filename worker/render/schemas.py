@@ -41,6 +41,9 @@ _WRITTEN: Final = frozenset({"plan", "result", "history"})
 """What is written by the worker alone, and always with every field."""
 
 _LARGEST: Final = 999_999_999
+_MOST_HOURS: Final = 8784
+_HOURS_TEXT: Final = "^([1-9][0-9]{0,2}|[1-7][0-9]{3}|8[0-6][0-9]{2}|87[0-7][0-9]|878[0-4])$"
+"""A number from 1 to those, where it is written as a text."""
 
 _LITERAL: Final = "^([Nn][Cc][Ss][0-9A-Za-z]{13}|(?=.*[0-9])[0-9A-Za-z]{32}|.*://.*)$"
 """What looks like a key, a secret or a URL with one."""
@@ -82,18 +85,17 @@ def _desired() -> dict[str, Any]:
             {"type": "string", "pattern": "^([Aa][Cc][Tt][Ii][Vv][Ee]|[Ii][Nn][Aa][Cc][Tt][Ii][Vv][Ee])$"},
         ],
     }
+    flag = {
+        "anyOf": [
+            {"type": "boolean"},
+            {"type": "string", "pattern": "^([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee])$"},
+        ]
+    }
     entry = {
         "status": {"$ref": "#/$defs/status"},
         "note": {**words, "maxLength": 1000, "description": "For people: shown in plans."},
         "owner": {**words, "maxLength": 1000, "description": "For people: who answers for the number."},
-        "protected": {
-            "description": "true: told when it differs, never written.",
-            "default": False,
-            "anyOf": [
-                {"type": "boolean"},
-                {"type": "string", "pattern": "^([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee])$"},
-            ],
-        },
+        "protected": {**flag, "description": "true: told when it differs, never written.", "default": False},
     }
     phone = {
         "description": "A Korean number in any spelling: 010-1234-5678, 02) 123 4567, +82 10-1234-5678.",
@@ -133,6 +135,22 @@ def _desired() -> dict[str, Any]:
                 "properties": {
                     "max_deactivations": {"anyOf": [whole, {"type": "string", "pattern": "^ *[0-9]{1,9} *%? *$"}]},
                     "min_active": {"anyOf": [whole, {"type": "string", "pattern": "^[0-9]{1,9}$"}]},
+                },
+                "additionalProperties": False,
+            },
+            "in_use": {
+                "type": "object",
+                "description": "Hold numbers of this account that send messages, in place of the settings' in_use.",
+                "properties": {
+                    "enabled": {**flag, "default": True},
+                    "hours": {
+                        "anyOf": [
+                            {"type": "integer", "minimum": 1, "maximum": _MOST_HOURS},
+                            {"type": "string", "pattern": _HOURS_TEXT},
+                        ],
+                        "description": "What sent messages so many hours ago is in use.",
+                    },
+                    "on_unknown": {"enum": ["hold", "allow"], "description": "What becomes of the others."},
                 },
                 "additionalProperties": False,
             },
