@@ -15,11 +15,11 @@ from worker.settings import ENDPOINTS, Settings, load, threshold
 
 
 def leaves(section: type[Struct], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Every setting with its path and its type, sections gone into."""
+    """Every setting of one value with its path and its type, sections gone into."""
     for field in structs.fields(section):
         if isinstance(field.type, type) and issubclass(field.type, Struct):
             yield from leaves(field.type, (*path, field.name))
-        else:
+        elif field.name != "channels":
             yield (*path, field.name), field.type
 
 
@@ -125,6 +125,11 @@ PIECES = (
         "concurrency: ",
         "safety: ",
         "max_deactivations: ",
+        "notify: ",
+        "channels: ",
+        "{name: a, url: {env: A}, ",
+        "events: ",
+        "title: $",
     ),
     *(
         "\n",

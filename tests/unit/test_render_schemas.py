@@ -310,6 +310,23 @@ def test_every_spelling_of_a_number_passes_the_schema() -> None:
         ("timeout: {total_seconds: 0}", False),
         ("log: {level: loud}", False),
         ("api_secret: 0a1b2c3d", False),
+        ("notify: {channels: []}", True),
+        ("notify: {channels: [{name: ops, url: {env: OPS_URL}}]}", True),
+        (
+            "notify: {channels: [{name: ops, url: {file: /x}, events: [drift], digest_seconds: 60, title: x}]}",
+            True,
+        ),
+        ("notify: {channels: {}}", False),
+        ("notify: {channels: [{name: ops}]}", False),
+        ("notify: {channels: [{name: ops, url: slack://a/b/c}]}", False),
+        ("notify: {channels: [{name: ops, url: {env: slack://a/b/c}}]}", False),
+        ("notify: {channels: [{name: ops, url: {file: slack://a/b/c}}]}", False),
+        ("notify: {channels: [{name: ops, url: {}}]}", False),
+        ("notify: {channels: [{name: ops, url: {env: A, file: b}}]}", False),
+        ("notify: {channels: [{name: ops, url: {env: A}, events: []}]}", False),
+        ("notify: {channels: [{name: ops, url: {env: A}, events: [drfit]}]}", False),
+        ("notify: {channels: [{name: ops, url: {env: A}, digest_seconds: -1}]}", False),
+        ("notify: {channels: [{name: ops, url: {env: A}, colour: red}]}", False),
     ],
 )
 def test_settings_schema_agrees_with_the_loader(text: str, *, right: bool) -> None:

@@ -37,6 +37,9 @@ class Event(StrEnum):
     CANARY_FAILED = "canary.failed"
     CIRCUIT_OPENED = "circuit.opened"
     CIRCUIT_CLOSED = "circuit.closed"
+    NOTIFY_FAILED = "notify.failed"
+    NOTIFY_RECOVERED = "notify.recovered"
+    NOTIFY_UNDELIVERED = "notify.undelivered"
     METRICS_FAILED = "metrics.failed"
     TRACES_FAILED = "traces.failed"
 
@@ -88,6 +91,8 @@ class LogLine(Struct, frozen=True, kw_only=True):
     active: Annotated[int, Meta(ge=0, description="ACTIVE numbers that an account has.")] | UnsetType = UNSET
     counts: Annotated[dict[str, Count], Meta(description="Numbers by action or outcome.")] | UnsetType = UNSET
     fingerprint: Annotated[str, Meta(description="The saved plan's.")] | UnsetType = UNSET
+    channel: Annotated[str, Meta(description="The notification channel's name.")] | UnsetType = UNSET
+    news: Annotated[int, Meta(ge=0, description="News that a channel is to be told of.")] | UnsetType = UNSET
 
 
 _TOLD: Final = frozenset({Outcome.CHANGED, Outcome.FAILED, Outcome.CONFLICT, Outcome.UNVERIFIED})

@@ -45,8 +45,8 @@ _MOST_HOURS: Final = 8784
 _HOURS_TEXT: Final = "^([1-9][0-9]{0,2}|[1-7][0-9]{3}|8[0-6][0-9]{2}|87[0-7][0-9]|878[0-4])$"
 """A number from 1 to those, where it is written as a text."""
 
-_LITERAL: Final = "^([Nn][Cc][Ss][0-9A-Za-z]{13}|(?=.*[0-9])[0-9A-Za-z]{32})$"
-"""What looks like a key or a secret itself."""
+_LITERAL: Final = "^([Nn][Cc][Ss][0-9A-Za-z]{13}|(?=.*[0-9])[0-9A-Za-z]{32}|.*://.*)$"
+"""What looks like a key, a secret or a URL with one."""
 
 _PHONE_TEXT: Final = r"^[0-9+().\- \u00a0\u2007\u2009\u202f\u3000\u2010-\u2015\u2212]{3,40}$"
 """Every spelling that could be a number; `validate` knows which of them are."""
@@ -66,6 +66,7 @@ def schema(name: str) -> dict[str, Any]:
 def _of_type(type_: type[Struct], *, complete: bool) -> dict[str, Any]:
     (root,), parts = msgspec.json.schema_components([type_])
     made = parts.pop(root["$ref"].rpartition("/")[2])
+    parts |= {"SecretRef": _secret()} if "SecretRef" in parts and not complete else {}
     for part in (made, *parts.values()):
         part["description"] = cleandoc(part["description"])
         if complete and "properties" in part:
@@ -100,18 +101,6 @@ def _desired() -> dict[str, Any]:
         "description": "A Korean number in any spelling: 010-1234-5678, 02) 123 4567, +82 10-1234-5678.",
         "type": ["string", "integer"],
         "pattern": _PHONE_TEXT,
-    }
-    reference = {"type": "string", "minLength": 1, "maxLength": 1000, "not": {"pattern": _LITERAL}}
-    secret = {
-        "description": "A reference, never the secret itself.",
-        "type": "object",
-        "properties": {
-            "env": {**reference, "pattern": "^[A-Za-z_][A-Za-z0-9_]*$", "description": "Name of a variable."},
-            "file": {**reference, "description": "Path of a file."},
-        },
-        "additionalProperties": False,
-        "minProperties": 1,
-        "maxProperties": 1,
     }
     return {
         "description": "One YAML document is one account. Unknown keys are refused.",
@@ -198,7 +187,7 @@ def _desired() -> dict[str, Any]:
         "additionalProperties": False,
         "$defs": {
             "status": status,
-            "secret": secret,
+            "secret": _secret(),
             "entry": {"type": "object", "properties": entry, "required": ["status"], "additionalProperties": False},
             "listed": {
                 "type": "object",
@@ -207,4 +196,19 @@ def _desired() -> dict[str, Any]:
                 "additionalProperties": False,
             },
         },
+    }
+
+
+def _secret() -> dict[str, Any]:
+    reference = {"type": "string", "minLength": 1, "maxLength": 1000, "not": {"pattern": _LITERAL}}
+    return {
+        "description": "A reference, never the secret itself.",
+        "type": "object",
+        "properties": {
+            "env": {**reference, "pattern": "^[A-Za-z_][A-Za-z0-9_]*$", "description": "Name of a variable."},
+            "file": {**reference, "description": "Path of a file."},
+        },
+        "additionalProperties": False,
+        "minProperties": 1,
+        "maxProperties": 1,
     }
