@@ -108,3 +108,11 @@ def test_each_number_is_told_once_for_each_kind(numbers: dict[str, tuple[Status,
         if left is not None and left <= days and (status is Status.ACTIVE or (status is Status.INACTIVE and left >= 0))
     }
     assert told == due
+
+
+def test_numbers_that_end_together_share_their_message() -> None:
+    """However many end at one moment, the text is there once, so that a million notices stay small."""
+    first, second = notices(
+        _account(*(Observed(f"010000{n}", Status.ACTIVE, "2026-12-01T00:00:00Z") for n in range(2))), Health()
+    )
+    assert first.message is second.message
