@@ -67,7 +67,10 @@ class InternalError(WorkerError):
 
 
 class Fleet:
-    """The accounts of one run. `credentials` resolves a file's references, or the default ones where it has none."""
+    """The accounts of one run. `credentials` resolves a file's references, or the default ones where it has none.
+
+    `quotas` has the windows of API keys that earlier runs of this process have used, and takes new ones.
+    """
 
     def __init__(
         self,
@@ -78,6 +81,7 @@ class Fleet:
         *,
         keeper: Keeper | None = None,
         ambient: Ambient | None = None,
+        quotas: dict[str, Quota] | None = None,
     ) -> None:
         self._keeper = keeper or Nothing()
         self._settings = settings
@@ -85,7 +89,7 @@ class Fleet:
         self._credentials = credentials
         self._log = log
         self._ambient = ambient or Ambient()
-        self._quotas: dict[str, Quota] = {}
+        self._quotas: dict[str, Quota] = {} if quotas is None else quotas
         self._under_way: set[AccountReader] = set()
         self._pace = Pace(settings.concurrency, settings.deadline_seconds)
         self._turns = asyncio.Semaphore(settings.accounts_concurrency)

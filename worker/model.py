@@ -8,6 +8,7 @@ from typing import Final, Self
 from msgspec import Struct
 
 from worker.credentials import CredentialsRef
+from worker.suspension import Suspend
 
 __all__ = [
     "PHONE_PATTERN",
@@ -106,6 +107,7 @@ class DesiredAccount(Struct, frozen=True):
     unmanaged: Unmanaged = Unmanaged.REPORT
     safety: SafetyOverride = SafetyOverride()
     groups: tuple[Group, ...] = ()
+    suspend: Suspend | None = None
     sha256: str | None = None
     commit: str | None = None
 

@@ -15,6 +15,7 @@ from msgspec import Meta, Struct, structs
 
 from worker import strictyaml
 from worker.errors import Problem, SettingsError
+from worker.suspension import Suspend, moment
 
 __all__ = [
     "ENDPOINTS",
@@ -192,6 +193,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     safety: Safety = Safety()
     ledger: LedgerSettings = LedgerSettings()
     log: LogSettings = LogSettings()
+    suspend: Suspend = Suspend()
 
 
 def threshold(value: int | str, active: int) -> int:
@@ -327,6 +329,8 @@ def _leaf(field: structs.FieldInfo, text: str | None, given: str) -> object:
         raise ValueError(_instead(field, given)) from None
     if field.name == "endpoint":
         endpoint(str(value))
+    if field.name == "until" and value is not None:
+        moment(str(value))
     if field.name == "max_deactivations":
         threshold(str(value), 0)
     return value

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from errno import EBADF
 from pathlib import Path
@@ -22,7 +22,18 @@ from worker.policy import ALLOW_ALL, RULES, Selection
 from worker.redaction import Secrets
 from worker.settings import Settings
 
-__all__ = ["Known", "Resolver", "load_accounts", "load_settings", "read_phone", "read_rules", "read_selection"]
+__all__ = [
+    "Known",
+    "Resolver",
+    "check_accounts",
+    "desired_paths",
+    "load_accounts",
+    "load_settings",
+    "read_phone",
+    "read_rules",
+    "read_selection",
+    "tell_warnings",
+]
 
 _DEFAULT_CREDENTIALS: Final = CredentialsRef(SecretRef(env="SOLAPI_API_KEY"), SecretRef(env="SOLAPI_API_SECRET"))
 _SECRET_CAP: Final = 4096
@@ -57,18 +68,42 @@ def load_accounts(paths: Sequence[str], names: Sequence[str] = ()) -> tuple[Desi
         DesiredStateError: with every problem of every file.
         UsageError: an account that no file has.
     """
+    loaded = desired.load(sources.read(desired_paths(paths), _stdin))
+    tell_warnings(loaded.warnings)
+    wanted = check_accounts(names, loaded.accounts)
+    return tuple(account for account in loaded.accounts if not wanted or account.name in wanted)
+
+
+def desired_paths(paths: Sequence[str]) -> Sequence[str]:
+    """The paths that were given, or the default one.
+
+    Raises:
+        DesiredStateError: none were given, and the default one is not there.
+    """
     if not paths and not os.path.lexists(DEFAULT_FILES):
         told = "there is no such folder here: name files with -f, or begin with `senderid export`"
         raise DesiredStateError([Problem(DEFAULT_FILES, 1, 1, told)])
-    loaded = desired.load(sources.read(paths or (DEFAULT_FILES,), _stdin))
-    for warning in loaded.warnings:
+    return paths or (DEFAULT_FILES,)
+
+
+def tell_warnings(warnings: Iterable[Problem]) -> None:
+    """Tell on stderr what is odd about files but not wrong."""
+    for warning in warnings:
         click.echo(f"{warning.source}:{warning.line}:{warning.column}: warning: {warning.message}", err=True)
-    known = {account.name: account for account in loaded.accounts}
+
+
+def check_accounts(names: Sequence[str], accounts: Iterable[DesiredAccount]) -> list[str]:
+    """The names that `--account` gave, as accounts have them.
+
+    Raises:
+        UsageError: an account that no file has.
+    """
+    known = {account.name: account for account in accounts}
     wanted = [normalize("NFC", name) for name in names]
     unknown = [f"no file has an account {name!r}{_similar(name, known)}" for name in wanted if name not in known]
     if unknown:
         raise UsageError("; ".join(unknown))
-    return tuple(account for account in loaded.accounts if not wanted or account.name in wanted)
+    return wanted
 
 
 def read_selection(only: Sequence[str], exclude: Sequence[str], accounts: Collection[DesiredAccount]) -> Selection:
@@ -119,6 +154,10 @@ class Resolver:
             self.secrets.add(secret)
             self._found[where] = Credentials(key, Secret(secret))
         return self._found[where]
+
+    def forget(self) -> None:
+        """Look up everything anew when it is asked for: secrets are rotated. What was found stays hidden in the log."""
+        self._found.clear()
 
 
 class Known(Resolver):

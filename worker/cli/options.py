@@ -7,7 +7,18 @@ from typing import Any, Final, TypeVar
 import click
 from msgspec import Struct
 
-__all__ = ["DURATION", "Common", "allow", "common", "document", "files", "lock_timeout", "logging", "settings"]
+__all__ = [
+    "DURATION",
+    "Common",
+    "allow",
+    "common",
+    "document",
+    "files",
+    "lock_timeout",
+    "logging",
+    "settings",
+    "watched",
+]
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 Decorator = Callable[[Decorated], Decorated]
@@ -97,6 +108,11 @@ logging: Final = _all(
 common: Final = _all(files, settings, _accounts, _selection, allow, document, logging)
 """What `plan`, `apply` and `drift` share."""
 
+
+watched: Final = _all(
+    files, settings, _accounts, _selection, allow, logging, click.option("--no-color", is_flag=True, help="No colours.")
+)
+"""What a daemon takes of that: it prints no document."""
 
 lock_timeout: Final = click.option(
     "--lock-timeout",

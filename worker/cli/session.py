@@ -29,7 +29,7 @@ from worker.ledger import Ledger, Nothing
 from worker.settings import Settings
 from worker.solapi.transport import Transport
 
-__all__ = ["Page", "Session", "check", "color", "emit", "now", "run", "stamp", "total"]
+__all__ = ["Page", "Session", "check", "color", "emit", "new_run_id", "now", "run", "stamp", "total"]
 
 _NARROWEST: Final = 80
 _WIDEST: Final = 120
@@ -43,6 +43,11 @@ _SIGNALS: Final = {signal.SIGINT: ExitStatus.SIGINT, signal.SIGTERM: ExitStatus.
 def now() -> str:
     """The time as documents carry it."""
     return stamp(datetime.now(UTC))
+
+
+def new_run_id() -> str:
+    """A name for a run that begins now."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
 
 def stamp(moment: datetime) -> str:
@@ -156,9 +161,11 @@ class Session:
         *,
         run_id: str,
         stopped: asyncio.Event,
+        transport: Transport,
         ledger: Ledger | None = None,
     ) -> None:
         self._ledger = ledger
+        self.transport = transport
         self.settings = settings
         self.stopped = stopped
         self.fleet = fleet
@@ -219,7 +226,7 @@ def run(
         color=colored,
         secrets=resolver.secrets,
     )
-    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    run_id = new_run_id()
 
     async def main() -> int:
         async with AsyncExitStack() as stack:
@@ -232,7 +239,9 @@ def run(
             fleet = Fleet(settings, transport, resolver, bound, keeper=keeper)
             stopped = asyncio.Event()
             with _signals(fleet, bound, sink, bar, stopped, machine=form == "json") as received, bar:
-                session = Session(settings, fleet, bound, bar, run_id=run_id, stopped=stopped, ledger=ledger)
+                session = Session(
+                    settings, fleet, bound, bar, run_id=run_id, stopped=stopped, transport=transport, ledger=ledger
+                )
                 status = await verb(session)
             return _SIGNALS[received[0]] if received else status
 

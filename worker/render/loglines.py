@@ -34,6 +34,16 @@ class Event(StrEnum):
     RATE_LIMIT_HELD = "rate_limit.held"
     CIRCUIT_OPENED = "circuit.opened"
     CIRCUIT_CLOSED = "circuit.closed"
+    WATCH_STARTED = "watch.started"
+    WATCH_PASS = "watch.pass"  # noqa: S105 - an event
+    WATCH_BACKOFF = "watch.backoff"
+    WATCH_FILE_BROKEN = "watch.file_broken"
+    WATCH_FILE_MENDED = "watch.file_mended"
+    WATCH_FILE_REMOVED = "watch.file_removed"
+    WATCH_SUSPENDED = "watch.suspended"
+    WATCH_RESUMED = "watch.resumed"
+    WATCH_RELOADED = "watch.reloaded"
+    WATCH_STOPPING = "watch.stopping"
 
 
 class LogLine(Struct, frozen=True, kw_only=True):
@@ -76,6 +86,18 @@ class LogLine(Struct, frozen=True, kw_only=True):
     active: Annotated[int, Meta(ge=0, description="ACTIVE numbers that an account has.")] | UnsetType = UNSET
     counts: Annotated[dict[str, Count], Meta(description="Numbers by action or outcome.")] | UnsetType = UNSET
     fingerprint: Annotated[str, Meta(description="The saved plan's.")] | UnsetType = UNSET
+    rhythm: Annotated[str, Meta(description="When a daemon's passes begin.")] | UnsetType = UNSET
+    mode: Annotated[Literal["apply", "dry-run"], Meta(description="Whether a daemon writes.")] | UnsetType = UNSET
+    trigger: Annotated[Literal["rhythm", "transition"], Meta(description="What a pass was due to.")] | UnsetType = UNSET
+    next: Annotated[Timestamp, Meta(description="When the next pass begins.")] | UnsetType = UNSET
+    overran: (
+        Annotated[bool, Meta(description="The time of the next pass fell into this one, so that it is later.")]
+        | UnsetType
+    ) = UNSET
+    file: Annotated[str, Meta(description="A desired-state file.")] | UnsetType = UNSET
+    reason: Annotated[str, Meta(description="Why nothing is written.")] | UnsetType = UNSET
+    by: Annotated[str, Meta(description="Who wants it so.")] | UnsetType = UNSET
+    until: Annotated[Timestamp, Meta(description="When that ends by itself.")] | UnsetType = UNSET
 
 
 _TOLD: Final = frozenset({Outcome.CHANGED, Outcome.FAILED, Outcome.CONFLICT, Outcome.UNVERIFIED})
