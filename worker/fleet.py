@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
+from worker import subjects
 from worker.bugs import foreseen
 from worker.canary import begin_with_few
 from worker.closing import tell
@@ -20,12 +21,12 @@ from worker.inquiry import answers
 from worker.ledger import Nothing, Subject
 from worker.model import DesiredAccount, Memory, Status
 from worker.plan import SavedAccount
-from worker.policy import IN_USE, effective_safety, effective_use, fleet_wide
+from worker.policy import IN_USE, fleet_wide
 from worker.ports import Book, Log, Meter, RunLog
 from worker.reconcile import Draft, Terms, apply, apply_saved, as_plan, draft, failed_draft, unapplied
 from worker.rollback import approved, failed_preview, preview
-from worker.settings import ENDPOINTS, InUse, Safety, Settings, endpoint
-from worker.sites import Reachable, Revised, Site
+from worker.settings import Settings, endpoint
+from worker.sites import Reachable, Site
 from worker.solapi.client import AccountReader, AccountWriter, Ambient
 from worker.solapi.limiter import Quota
 from worker.solapi.transport import Transport
@@ -58,7 +59,10 @@ class Keeper(Protocol):
 
 
 class Fleet:
-    """The accounts of one run. `credentials` resolves references, None to the default ones; `quotas` is by API key."""
+    """The accounts of one run. `credentials` resolves references, None to the default ones.
+
+    `quotas` has the windows of API keys that earlier runs of this process have used, and takes new ones.
+    """
 
     def __init__(
         self,
@@ -69,6 +73,7 @@ class Fleet:
         *,
         keeper: Keeper | None = None,
         ambient: Ambient | None = None,
+        quotas: dict[str, Quota] | None = None,
     ) -> None:
         self._keeper = keeper or Nothing()
         self._settings = settings
@@ -76,7 +81,7 @@ class Fleet:
         self._credentials = credentials
         self._log = log
         self._ambient = ambient or Ambient()
-        self.quotas: dict[str, Quota] = {}
+        self.quotas: dict[str, Quota] = {} if quotas is None else quotas
         self._under_way: set[AccountReader] = set()
         self._pace = Pace(settings.concurrency, settings.deadline_seconds)
         self._turns = asyncio.Semaphore(settings.accounts_concurrency)
@@ -129,7 +134,7 @@ class Fleet:
         async def one(pair: tuple[DesiredAccount, Draft]) -> AccountResult:
             desired, drawn = pair
             log = self._log.bind(account=desired.name)
-            subject = self._subject_as(desired, drawn, terms)
+            subject = subjects.planned(desired, drawn, terms, self._settings.endpoint)
             if drawn.error is not None or drawn.plan.refusals or not drawn.plan.writes:
                 return await self._unwritten(desired, subject, drawn, log)
 
@@ -194,7 +199,7 @@ class Fleet:
                 notices = (*result.notices, *answers(drawn.plan))
                 return msgspec.structs.replace(result, requests=drawn.requests + result.requests, notices=notices)
             result = unapplied(drawn, drawn.requests, self._log.bind(account=saved.account), declined)
-            return await self._recorded(self._subject_of(saved), result, {})
+            return await self._recorded(subjects.saved(saved, self._settings.endpoint), result, {})
 
         return await self._each(list(zip(accounts, drafts, strict=True)), one)
 
@@ -207,7 +212,12 @@ class Fleet:
             )
 
         return await self._closed(
-            saved, self._subject_of(saved), Draft(as_plan(saved), {}), carry_out, pause=self._pause, log=log
+            saved,
+            subjects.saved(saved, self._settings.endpoint),
+            Draft(as_plan(saved), {}),
+            carry_out,
+            pause=self._pause,
+            log=log,
         )
 
     async def decline(
@@ -216,7 +226,7 @@ class Fleet:
         """Carry out nothing, and tell of every account why."""
         results = []
         for desired, drawn in zip(accounts, drafts, strict=True):
-            subject = self._subject_as(desired, drawn, terms)
+            subject = subjects.planned(desired, drawn, terms, self._settings.endpoint)
             result = unapplied(drawn, drawn.requests, self._log.bind(account=desired.name), reason)
             results.append(await self._recorded(subject, result, drawn.confirmed))
         return results
@@ -263,7 +273,7 @@ class Fleet:
         requests = Requests()
 
         async def recall(account_id: str | None) -> Memory:
-            return await self._keeper.recall(self._key(account, account_id))
+            return await self._keeper.recall(subjects.key(account, account_id, self._settings.endpoint))
 
         try:
             with self.client(AccountReader, account, log) as client:
@@ -274,37 +284,6 @@ class Fleet:
         except Exception as error:  # noqa: BLE001 - a bug met in one account must not stop the others
             drawn = failed(foreseen(error, log))
         return msgspec.structs.replace(drawn, requests=requests)
-
-    def _key(self, account: Reachable, account_id: str | None) -> str:
-        named = account.endpoint or self._settings.endpoint
-        try:
-            where = endpoint(named)
-        except ValueError:
-            return f"{named} {account_id}"  # nothing will ever reach it
-        # the vendor's hosts are one platform
-        return f"{'vendor' if where in ENDPOINTS.values() else where.url} {account_id}"
-
-    def _subject_as(self, desired: DesiredAccount, drawn: Draft, terms: Terms) -> Subject:
-        safety, in_use = effective_safety(terms.safety, desired.safety), effective_use(terms.in_use, desired.in_use)
-        return self._subject(desired, desired.name, drawn.plan.account_id, safety, in_use)
-
-    def _subject(self, account: Revised, name: str, account_id: str | None, safety: Safety, in_use: InUse) -> Subject:
-        return Subject(
-            key=self._key(account, account_id),
-            account=name,
-            account_id=account_id,
-            endpoint=account.endpoint or self._settings.endpoint,
-            credentials=account.credentials,
-            safety=safety,
-            in_use=in_use,
-            groups=account.groups,
-            source=account.source,
-            sha256=account.sha256,
-            commit=account.commit,
-        )
-
-    def _subject_of(self, saved: SavedAccount) -> Subject:
-        return self._subject(saved, saved.account, saved.account_id, saved.safety, saved.in_use)
 
     async def _closed(
         self,

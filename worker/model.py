@@ -9,6 +9,7 @@ from typing import Final, Literal, Self
 from msgspec import Struct
 
 from worker.credentials import CredentialsRef
+from worker.suspension import Suspend
 
 __all__ = [
     "PHONE_PATTERN",
@@ -118,6 +119,7 @@ class DesiredAccount(Struct, frozen=True):
     safety: SafetyOverride = SafetyOverride()
     in_use: UseOverride | None = None
     groups: tuple[Group, ...] = ()
+    suspend: Suspend | None = None
     sha256: str | None = None
     commit: str | None = None
 

@@ -17,6 +17,7 @@ from worker.errors import Problem, SettingsError
 from worker.gateways import gateway
 from worker.precautions import Health, InUse
 from worker.shares import at_most
+from worker.suspension import Suspend, moment
 
 __all__ = [
     "ENDPOINTS",
@@ -180,6 +181,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     log: LogSettings = LogSettings()
     notify: Notify = Notify()
     metrics: MetricsSettings = MetricsSettings()
+    suspend: Suspend = Suspend()
 
 
 def threshold(value: int | str, active: int) -> int:
@@ -316,6 +318,8 @@ def _leaf(field: structs.FieldInfo, text: str | None, given: str) -> object:
         at_most(field.name, str(value), 0)
     if field.name == "push_url" and value is not None:
         gateway(str(value))
+    if field.name == "until" and value is not None:
+        moment(str(value))
     return value
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from datetime import date
 from typing import Any
 
 import msgspec
@@ -33,6 +34,8 @@ def values(path: tuple[str, ...]) -> st.SearchStrategy[Any]:
         return st.sampled_from([*ENDPOINTS, "https://example.com", "http://127.0.0.1:1"])
     if path == ("metrics", "push_url"):
         return st.sampled_from(["http://gateway:9091", "https://push.example.com/base"])
+    if path == ("suspend", "until"):
+        return st.dates(min_value=date(1970, 1, 2)).map(str)
     kind = inspect.type_info(LEAVES[path])
     match kind.type if isinstance(kind, inspect.Metadata) else kind:
         case inspect.IntType(ge=least, le=most):

@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.ledgers import never, timeless
+from tests.ledgers import never, subject, timeless
 from tests.loopback import Journal, Loopback, ambient, credentials, run
+from worker import subjects
 from worker.bugs import InternalError
 from worker.credentials import Credentials, CredentialsRef, Secret, SecretRef
 from worker.documents import AccountResult, Outcome, RunOutcome, Verdict
@@ -23,7 +24,7 @@ from worker.model import Desired, DesiredAccount, Status
 from worker.plan import SavedAccount
 from worker.reconcile import Draft, Terms
 from worker.sandbox import Fault, SandboxAccount
-from worker.settings import CanarySettings, InUse, RateLimit, Retry, Safety, Settings
+from worker.settings import CanarySettings, RateLimit, Retry, Safety, Settings
 from worker.solapi.client import AccountReader
 
 ON, OFF = "ACTIVE", "INACTIVE"
@@ -375,8 +376,8 @@ def test_a_busy_account_is_left_alone(tmp_path: Path) -> None:
         drafts = await reseller.plan()
         async with timeless(tmp_path, run_id="other") as other, timeless(tmp_path) as ours:
             fleet = reseller.kept_by(ours)
-            subject = fleet._subject(reseller.desired[1], "1", "1", Safety(), InUse())
-            async with other.hold(subject, never):
+            held = subject(subjects.key(reseller.desired[1], "1", reseller.settings.endpoint))
+            async with other.hold(held, never):
                 results = await fleet.apply(reseller.desired, drafts, _TERMS, reseller.log)
             assert _outcomes(results) == [RunOutcome.CONVERGED, RunOutcome.LOCKED, RunOutcome.CONVERGED]
             assert reseller.converged() == ["0", "2"]
@@ -411,14 +412,11 @@ def test_a_saved_plan_is_carried_out_but_for_its_conflicts() -> None:
 def test_an_account_has_one_key_whichever_host_it_is_reached_at() -> None:
     """The vendor's hosts share an account's lock and history; another API's account of that id has its own."""
 
-    async def scenario(reseller: _Reseller) -> None:
-        names = {
-            reseller.fleet._key(Site(None, endpoint), "7")
-            for endpoint in ("solapi", "solapi-static", "coolsms", "coolsms-rest", "http://127.0.0.1:1")
-        }
-        assert names == {"vendor 7", "http://127.0.0.1:1 7"}
-
-    _play(scenario, [_account(0, 1)])
+    names = {
+        subjects.key(Site(None, endpoint), "7", "solapi")
+        for endpoint in ("solapi", "solapi-static", "coolsms", "coolsms-rest", "http://127.0.0.1:1")
+    }
+    assert names == {"vendor 7", "http://127.0.0.1:1 7"}
 
 
 @pytest.mark.parametrize("saved", [False, True])

@@ -30,6 +30,7 @@ _VERBS: Final = (
     "plan",
     "apply",
     "drift",
+    "watch",
     "history",
     "rollback",
     "export",

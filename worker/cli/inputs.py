@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from errno import EBADF
 from pathlib import Path
@@ -29,12 +29,15 @@ if TYPE_CHECKING:
 __all__ = [
     "Known",
     "Resolver",
+    "check_accounts",
+    "desired_paths",
     "load_accounts",
     "load_settings",
     "open_channel",
     "read_phone",
     "read_rules",
     "read_selection",
+    "tell_warnings",
 ]
 
 _DEFAULT_CREDENTIALS: Final = CredentialsRef(SecretRef(env="SOLAPI_API_KEY"), SecretRef(env="SOLAPI_API_SECRET"))
@@ -70,18 +73,42 @@ def load_accounts(paths: Sequence[str], names: Sequence[str] = ()) -> tuple[Desi
         DesiredStateError: with every problem of every file.
         UsageError: an account that no file has.
     """
+    loaded = desired.load(sources.read(desired_paths(paths), _stdin))
+    tell_warnings(loaded.warnings)
+    wanted = check_accounts(names, loaded.accounts)
+    return tuple(account for account in loaded.accounts if not wanted or account.name in wanted)
+
+
+def desired_paths(paths: Sequence[str]) -> Sequence[str]:
+    """The paths that were given, or the default one.
+
+    Raises:
+        DesiredStateError: none were given, and the default one is not there.
+    """
     if not paths and not os.path.lexists(DEFAULT_FILES):
         told = "there is no such folder here: name files with -f, or begin with `senderid export`"
         raise DesiredStateError([Problem(DEFAULT_FILES, 1, 1, told)])
-    loaded = desired.load(sources.read(paths or (DEFAULT_FILES,), _stdin))
-    for warning in loaded.warnings:
+    return paths or (DEFAULT_FILES,)
+
+
+def tell_warnings(warnings: Iterable[Problem]) -> None:
+    """Tell on stderr what is odd about files but not wrong."""
+    for warning in warnings:
         click.echo(f"{warning.source}:{warning.line}:{warning.column}: warning: {warning.message}", err=True)
-    known = {account.name: account for account in loaded.accounts}
+
+
+def check_accounts(names: Sequence[str], accounts: Iterable[DesiredAccount]) -> list[str]:
+    """The names that `--account` gave, as accounts have them.
+
+    Raises:
+        UsageError: an account that no file has.
+    """
+    known = {account.name: account for account in accounts}
     wanted = [normalize("NFC", name) for name in names]
     unknown = [f"no file has an account {name!r}{_similar(name, known)}" for name in wanted if name not in known]
     if unknown:
         raise UsageError("; ".join(unknown))
-    return tuple(account for account in loaded.accounts if not wanted or account.name in wanted)
+    return wanted
 
 
 def read_selection(only: Sequence[str], exclude: Sequence[str], accounts: Collection[DesiredAccount]) -> Selection:
@@ -142,6 +169,10 @@ class Resolver:
         text, _ = _kept(channel.url, f"URL of channel {channel.name}")
         self.secrets.add(text)
         return text
+
+    def forget(self) -> None:
+        """Look up everything anew when it is asked for: secrets are rotated. What was found stays hidden in the log."""
+        self._found.clear()
 
 
 class Known(Resolver):

@@ -18,6 +18,7 @@ __all__ = [
     "lock_timeout",
     "logging",
     "settings",
+    "watched",
 ]
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -139,6 +140,11 @@ _metrics: Final = _all(
 common: Final = _all(files, settings, _accounts, _selection, allow, document, _metrics, logging)
 """What `plan`, `apply` and `drift` share."""
 
+
+watched: Final = _all(
+    files, settings, _accounts, _selection, allow, logging, click.option("--no-color", is_flag=True, help="No colours.")
+)
+"""What a daemon takes of that: it prints no document."""
 
 lock_timeout: Final = click.option(
     "--lock-timeout",

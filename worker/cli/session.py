@@ -31,7 +31,7 @@ from worker.ledger import Ledger, Nothing
 from worker.settings import Settings
 from worker.solapi.transport import Transport
 
-__all__ = ["Page", "Session", "check", "color", "emit", "now", "run", "stamp", "total"]
+__all__ = ["Page", "Session", "check", "color", "emit", "new_run_id", "now", "run", "stamp", "total"]
 
 _NARROWEST: Final = 80
 _WIDEST: Final = 120
@@ -45,6 +45,11 @@ _SIGNALS: Final = {signal.SIGINT: ExitStatus.SIGINT, signal.SIGTERM: ExitStatus.
 def now() -> str:
     """The time as documents carry it."""
     return stamp(datetime.now(UTC))
+
+
+def new_run_id() -> str:
+    """A name for a run that begins now."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
 
 def stamp(moment: datetime) -> str:
@@ -158,11 +163,13 @@ class Session:
         *,
         run_id: str,
         stopped: asyncio.Event,
+        transport: Transport,
         ledger: Ledger | None = None,
         metering: Metering,
     ) -> None:
         self._ledger = ledger
         self.metering = metering
+        self.transport = transport
         self.settings = settings
         self.stopped = stopped
         self.fleet = fleet
@@ -226,7 +233,7 @@ def run(
         color=colored,
         secrets=resolver.secrets,
     )
-    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    run_id = new_run_id()
 
     async def main() -> int:
         async with AsyncExitStack() as stack:
@@ -242,7 +249,15 @@ def run(
             stopped = asyncio.Event()
             with _signals(fleet, bound, sink, bar, stopped, machine=form == "json") as received, bar:
                 session = Session(
-                    settings, fleet, bound, bar, run_id=run_id, stopped=stopped, ledger=ledger, metering=metering
+                    settings,
+                    fleet,
+                    bound,
+                    bar,
+                    run_id=run_id,
+                    stopped=stopped,
+                    transport=transport,
+                    ledger=ledger,
+                    metering=metering,
                 )
                 async with metering.over(fleet, bound):
                     status = await verb(session)

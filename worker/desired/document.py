@@ -15,6 +15,7 @@ from worker.desired.usage import in_use
 from worker.errors import Problem
 from worker.model import DesiredAccount, SafetyOverride, Unmanaged
 from worker.strictyaml import Mapping, Node, Reader, Scalar, described, suggestion
+from worker.suspension import Suspend, moment
 from worker.texts import NAME_CAP, NOTE_CAP, reference, text, unfit
 
 __all__ = ["Document"]
@@ -28,6 +29,7 @@ _KEYS: Final = (
     "unmanaged",
     "safety",
     "in_use",
+    "suspend",
     "groups",
     "numbers",
 )
@@ -107,6 +109,7 @@ class Document:
             "unmanaged": self._unmanaged,
             "safety": self._safety,
             "in_use": lambda node: in_use(self._reader, node),
+            "suspend": self._suspend,
             "groups": self._groups.read,
             "numbers": self._no_numbers,
         }
@@ -166,6 +169,26 @@ class Document:
             except ValueError as error:
                 self._reader.problem(value, str(error))
         return SafetyOverride(**found)
+
+    def _suspend(self, node: Node) -> Suspend | None:
+        if not isinstance(node, Mapping):
+            self._reader.problem(node, "suspend should be {reason: …}, and by: …, until: … where they are known")
+            return None
+        found: dict[str, str] = {}
+        for name, value in self._reader.fields(node, ("reason", "by", "until")).items():
+            given = text(self._reader, value, name, NOTE_CAP)
+            if given is None:
+                continue
+            if name == "until":
+                try:
+                    moment(given)
+                except ValueError as error:
+                    self._reader.problem(value, str(error))
+                    continue
+            found[name] = given
+        if not node.items:
+            self._reader.problem(node, "suspend says nothing: give a reason, or leave the key out")
+        return Suspend(**found)
 
     def _credentials(self, node: Node) -> CredentialsRef | None:
         if not isinstance(node, Mapping):

@@ -42,6 +42,16 @@ class Event(StrEnum):
     NOTIFY_UNDELIVERED = "notify.undelivered"
     METRICS_FAILED = "metrics.failed"
     TRACES_FAILED = "traces.failed"
+    WATCH_STARTED = "watch.started"
+    WATCH_PASS = "watch.pass"  # noqa: S105 - an event
+    WATCH_BACKOFF = "watch.backoff"
+    WATCH_FILE_BROKEN = "watch.file_broken"
+    WATCH_FILE_MENDED = "watch.file_mended"
+    WATCH_FILE_REMOVED = "watch.file_removed"
+    WATCH_SUSPENDED = "watch.suspended"
+    WATCH_RESUMED = "watch.resumed"
+    WATCH_RELOADED = "watch.reloaded"
+    WATCH_STOPPING = "watch.stopping"
 
 
 class LogLine(Struct, frozen=True, kw_only=True):
@@ -93,6 +103,18 @@ class LogLine(Struct, frozen=True, kw_only=True):
     fingerprint: Annotated[str, Meta(description="The saved plan's.")] | UnsetType = UNSET
     channel: Annotated[str, Meta(description="The notification channel's name.")] | UnsetType = UNSET
     news: Annotated[int, Meta(ge=0, description="News that a channel is to be told of.")] | UnsetType = UNSET
+    rhythm: Annotated[str, Meta(description="When a daemon's passes begin.")] | UnsetType = UNSET
+    mode: Annotated[Literal["apply", "dry-run"], Meta(description="Whether a daemon writes.")] | UnsetType = UNSET
+    trigger: Annotated[Literal["rhythm", "transition"], Meta(description="What a pass was due to.")] | UnsetType = UNSET
+    next: Annotated[Timestamp, Meta(description="When the next pass begins.")] | UnsetType = UNSET
+    overran: (
+        Annotated[bool, Meta(description="The time of the next pass fell into this one, so that it is later.")]
+        | UnsetType
+    ) = UNSET
+    file: Annotated[str, Meta(description="A desired-state file.")] | UnsetType = UNSET
+    reason: Annotated[str, Meta(description="Why nothing is written.")] | UnsetType = UNSET
+    by: Annotated[str, Meta(description="Who wants it so.")] | UnsetType = UNSET
+    until: Annotated[Timestamp, Meta(description="When that ends by itself.")] | UnsetType = UNSET
 
 
 _TOLD: Final = frozenset({Outcome.CHANGED, Outcome.FAILED, Outcome.CONFLICT, Outcome.UNVERIFIED})

@@ -171,6 +171,21 @@ def _desired() -> dict[str, Any]:
                     "additionalProperties": False,
                 },
             },
+            "suspend": {
+                "type": "object",
+                "description": "Keeps `senderid watch` from writing to this account.",
+                "properties": {
+                    "reason": {**words, "maxLength": 1000, "description": "Why."},
+                    "by": {**words, "maxLength": 1000, "description": "Who wants it so."},
+                    "until": {
+                        "type": "string",
+                        "pattern": "^ *[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9:]{5,8}(Z|[+-][0-9]{2}:[0-9]{2})?)? *$",
+                        "description": "When it ends by itself: 2026-12-01 or 2026-12-01T09:00, Korean time.",
+                    },
+                },
+                "additionalProperties": False,
+                "minProperties": 1,
+            },
             "numbers": {
                 "description": "Number to status, or a list of entries.",
                 "anyOf": [
