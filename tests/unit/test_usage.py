@@ -23,7 +23,7 @@ from worker.solapi.usage import Fetch, inquire
 
 A, B, C = "01012345678", "0212345678", "0311234567"
 NOW = datetime.fromtimestamp(EPOCH, UTC)
-HOUR = timedelta(hours=1)
+HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 _FORBIDDEN = "Forbidden: "
 
 
@@ -52,10 +52,10 @@ def test_numbers_that_are_not_used_are_known_not_to_be() -> None:
     usage, wire = _usage(_account(), A, B)
     assert usage == Usage()
     assert [request.path for request in wire] == ["/messages/v4/groups", "/messages/v4/list", "/messages/v4/list"]
-    assert wire[0].query == {"criteria": "scheduledDate", "cond": "gte", "value": _text(NOW), "limit": "500"}
+    assert wire[0].query == {"criteria": "scheduledDate", "cond": "gte", "value": _text(NOW - MINUTE), "limit": "500"}
+    since, until = _text(NOW - 24 * HOUR), _text(NOW + MINUTE)
     assert [request.query for request in wire[1:]] == [
-        {"from": phone, "dateType": "UPDATED", "startDate": _text(NOW - 24 * HOUR), "endDate": _text(NOW), "limit": "1"}
-        for phone in (A, B)
+        {"from": phone, "dateType": "UPDATED", "startDate": since, "endDate": until, "limit": "1"} for phone in (A, B)
     ]
 
 
@@ -72,6 +72,15 @@ def test_what_was_sent_in_the_hours_before_is_in_use(ago: int, *, found: bool) -
     when = (NOW - ago * HOUR).strftime("%Y-%m-%d %H:%M UTC")
     told = f"it has sent messages in the last 24 hours, one of them on {when}"
     assert usage == Usage({A: told} if found else {})
+
+
+def test_nothing_falls_between_what_was_sent_and_what_is_ahead() -> None:
+    """A message of this very second is in use, be it told as sent a moment ago or as due a moment ago."""
+    account = _account()
+    account.sent(A, NOW + timedelta(seconds=0.9))
+    account.schedule(NOW - timedelta(seconds=0.9), B)
+    usage, _ = _usage(account, A, B, C)
+    assert set(usage.in_use) == {A, B}
 
 
 def test_what_is_scheduled_is_in_use_and_asked_about_no_more() -> None:

@@ -32,6 +32,8 @@ Page = TypeVar("Page", "_Messages", "_Groups")
 
 _CAP_MIB: Final = 16
 """Of one answer: 500 messages of the longest kind are some 2 MiB."""
+_ABOUT_NOW: Final = timedelta(minutes=1)
+"""How far both questions reach over now: seconds are cut off, clocks differ, and what is due is sent or still ahead."""
 _PAGE: Final = 500
 _PAGES: Final = 60
 """Reads that looking for scheduled senders may take an account: 30,000 messages, and some 20 seconds of the quota."""
@@ -178,12 +180,12 @@ async def _look_ahead(fetch: Fetch, phones: frozenset[str], now: datetime, in_us
 
 
 def _ahead_of(now: datetime) -> dict[str, str]:
-    return {"criteria": "scheduledDate", "cond": "gte", "value": _iso(now)}
+    return {"criteria": "scheduledDate", "cond": "gte", "value": _iso(now - _ABOUT_NOW)}
 
 
 def _sent_query(phone: str, now: datetime, hours: int) -> str:
-    since = now - timedelta(hours=hours)
-    query = {"from": phone, "dateType": "UPDATED", "startDate": _iso(since), "endDate": _iso(now), "limit": "1"}
+    since, until = _iso(now - timedelta(hours=hours)), _iso(now + _ABOUT_NOW)
+    query = {"from": phone, "dateType": "UPDATED", "startDate": since, "endDate": until, "limit": "1"}
     return f"/messages/v4/list?{urlencode(query)}"
 
 
