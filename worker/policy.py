@@ -58,7 +58,7 @@ ALLOW_ALL: Final = "all"
 _FLEET: Final = 2
 """Accounts from which on a run is over a fleet; of a single one its own rules say enough."""
 
-_FEW: Final = 10
+_FEW: Final = 100
 """Numbers that may change on a fleet whatever their share.
 
 They are few enough to be read one by one in a plan, and of a fleet that small half is no sign of a mistake.

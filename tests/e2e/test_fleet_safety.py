@@ -64,8 +64,9 @@ def _rules(document: dict[str, Any]) -> list[list[str]]:
 
 @pytest.fixture
 def reseller(command: Command, serve: Serve) -> Reseller:
-    """Three accounts of 6, 6 and 2 INACTIVE numbers: two of them are to be ACTIVE, 12 of 14 numbers."""
+    """Three accounts of 6, 6 and 2 INACTIVE numbers: two of them are to be ACTIVE, 12 of 14 numbers; 10 may be."""
     made = Reseller(command, serve, [6, 6, 2])
+    command.environment["SENDERID_SAFETY__FLEET_WIDE"] = "10"
     for place, status in enumerate(("ACTIVE", "ACTIVE", "INACTIVE")):
         made.wants(place, status)
     return made
@@ -80,6 +81,17 @@ def test_a_change_of_most_of_the_fleet_is_refused(reseller: Reseller) -> None:
     assert "12 of the 14 numbers of all accounts would be activated" in " ".join(shown.stdout.split())
     assert "--allow fleet-wide" in shown.stdout
     assert reseller.served.writes == []
+
+
+def test_by_default_it_is_half_of_a_fleet_of_hundreds(command: Command, serve: Serve) -> None:
+    """Of 102 numbers all may not change at once, and a hundred of them may."""
+    made = Reseller(command, serve, [101, 1])
+    for place in (0, 1):
+        made.wants(place, "ACTIVE")
+    assert _rules(made.run("plan", status=4)) == [["fleet-wide"], ["fleet-wide"]]
+    excluded = [f"--exclude={Reseller.phone(0, number)}" for number in (0, 1)]
+    made.run("apply", "--yes", *excluded, status=0)
+    assert made.active() == [99, 1]
 
 
 @pytest.mark.parametrize("rule", ["fleet-wide", "all"])

@@ -10,7 +10,7 @@ from worker.policy import fleet_wide
 from worker.shares import at_most
 
 _many = st.integers(0, 10**6)
-_few = st.integers(0, 40)
+_few = st.integers(0, 200)
 
 
 @settings(max_examples=200)
@@ -31,7 +31,7 @@ def test_a_plain_number_is_itself(limit: int, whole: int, least: int) -> None:
 @settings(max_examples=300)
 @given(st.lists(st.tuples(_few, _few, _few, _few), min_size=2, max_size=6), st.integers(0, 100))
 def test_the_fleet_is_refused_by_its_sums(accounts: list[tuple[int, int, int, int]], share: int) -> None:
-    """An account is refused exactly for those changes that it takes part in and whose sum is over ten and the share."""
+    """An account is refused exactly for those changes that it takes part in and whose sum is over a hundred and the share."""
     actions = (Action.ACTIVATE, Action.DEACTIVATE, Action.UNCHANGED, Action.MISSING)
     plans = [
         AccountPlan(account=str(place), counts=tally(Action, dict(zip(actions, numbers, strict=True))))
@@ -40,7 +40,7 @@ def test_the_fleet_is_refused_by_its_sums(accounts: list[tuple[int, int, int, in
     activate, deactivate, same, _ = (sum(numbers) for numbers in zip(*accounts, strict=True))
     whole = activate + deactivate + same
     large = [
-        number > 10 and whole and Fraction(number, whole) > Fraction(share, 100) for number in (activate, deactivate)
+        number > 100 and whole and Fraction(number, whole) > Fraction(share, 100) for number in (activate, deactivate)
     ]
     judged = fleet_wide(plans, f"{share}%", frozenset())
     for plan, numbers in zip(judged, accounts, strict=True):

@@ -411,7 +411,6 @@ def test_a_saved_plan_is_carried_out_but_for_its_conflicts() -> None:
 
 def test_an_account_has_one_key_whichever_host_it_is_reached_at() -> None:
     """The vendor's hosts share an account's lock and history; another API's account of that id has its own."""
-
     names = {
         subjects.key(Site(None, endpoint), "7", "solapi")
         for endpoint in ("solapi", "solapi-static", "coolsms", "coolsms-rest", "http://127.0.0.1:1")
