@@ -9,6 +9,7 @@ WorkerError
 ├── PlanFileError              a saved plan cannot be used: nothing was sent
 ├── StalePlan                  the account is no longer as the plan saw it: nothing was written
 ├── CredentialsMissing         an account's credentials are not where its file says
+├── ChannelUnusable            a notification channel cannot be used
 ├── AccountBusy                another run holds the account
 ├── LedgerError                the folder for local state cannot be used
 ├── Interrupted                a signal arrived before the request was sent
@@ -43,6 +44,7 @@ __all__ = [
     "Ambiguous",
     "ApiError",
     "CanaryFailed",
+    "ChannelUnusable",
     "CircuitOpen",
     "ClockSkewed",
     "ConnectionFailed",
@@ -139,6 +141,10 @@ class StalePlan(WorkerError):
 
 class CredentialsMissing(WorkerError):
     """An account's credentials are not where they should be. The message names the place, nothing of a secret."""
+
+
+class ChannelUnusable(WorkerError):
+    """A notification channel cannot be used: its library is missing, or its URL, which is not told, is none."""
 
 
 class Declined(WorkerError):

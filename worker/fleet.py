@@ -16,14 +16,15 @@ from worker.closing import tell
 from worker.credentials import Credentials, CredentialsRef
 from worker.documents import AccountResult, Requests, RunOutcome
 from worker.errors import Interrupted, WorkerError
+from worker.inquiry import answers
 from worker.ledger import Nothing, Subject
 from worker.model import DesiredAccount, Memory, Status
 from worker.plan import SavedAccount
-from worker.policy import effective_safety, fleet_wide
+from worker.policy import IN_USE, effective_safety, effective_use, fleet_wide
 from worker.ports import Book, Log, Meter, RunLog
 from worker.reconcile import Draft, Terms, apply, apply_saved, as_plan, draft, failed_draft, unapplied
 from worker.rollback import approved, failed_preview, preview
-from worker.settings import ENDPOINTS, Safety, Settings, endpoint
+from worker.settings import ENDPOINTS, InUse, Safety, Settings, endpoint
 from worker.sites import Reachable, Revised, Site
 from worker.solapi.client import AccountReader, AccountWriter, Ambient
 from worker.solapi.limiter import Quota
@@ -57,7 +58,7 @@ class Keeper(Protocol):
 
 
 class Fleet:
-    """The accounts of one run. `credentials` resolves a file's references, or the default ones where it has none."""
+    """The accounts of one run. `credentials` resolves references, None to the default ones; `quotas` is by API key."""
 
     def __init__(
         self,
@@ -75,7 +76,7 @@ class Fleet:
         self._credentials = credentials
         self._log = log
         self._ambient = ambient or Ambient()
-        self._quotas: dict[str, Quota] = {}
+        self.quotas: dict[str, Quota] = {}
         self._under_way: set[AccountReader] = set()
         self._pace = Pace(settings.concurrency, settings.deadline_seconds)
         self._turns = asyncio.Semaphore(settings.accounts_concurrency)
@@ -113,7 +114,7 @@ class Fleet:
             log = self._log.bind(account=saved.account)
             return await self._drawn(
                 saved,
-                lambda client, recall: preview(saved, client, allow, recall, log),
+                lambda client, recall: preview(saved, client, allow, recall, log, health=self._settings.health),
                 lambda error: failed_preview(saved, error),
                 log,
             )
@@ -128,8 +129,7 @@ class Fleet:
         async def one(pair: tuple[DesiredAccount, Draft]) -> AccountResult:
             desired, drawn = pair
             log = self._log.bind(account=desired.name)
-            safety = effective_safety(terms.safety, desired.safety)
-            subject = self._subject(desired, desired.name, drawn.plan.account_id, safety)
+            subject = self._subject_as(desired, drawn, terms)
             if drawn.error is not None or drawn.plan.refusals or not drawn.plan.writes:
                 return await self._unwritten(desired, subject, drawn, log)
 
@@ -189,8 +189,10 @@ class Fleet:
         async def one(pair: tuple[SavedAccount, Draft]) -> AccountResult:
             saved, drawn = pair
             if declined is None and drawn.error is None and not drawn.plan.refusals:
-                result = await self._apply_saved(approved(saved, drawn.plan), allow, meter)
-                return msgspec.structs.replace(result, requests=drawn.requests + result.requests)
+                # what the preview asked about is not asked again
+                result = await self._apply_saved(approved(saved, drawn.plan), allow | {IN_USE}, meter)
+                notices = (*result.notices, *answers(drawn.plan))
+                return msgspec.structs.replace(result, requests=drawn.requests + result.requests, notices=notices)
             result = unapplied(drawn, drawn.requests, self._log.bind(account=saved.account), declined)
             return await self._recorded(self._subject_of(saved), result, {})
 
@@ -200,7 +202,9 @@ class Fleet:
         log = self._log.bind(account=saved.account)
 
         async def carry_out(client: AccountWriter, book: Book) -> AccountResult:
-            return await apply_saved(saved, client, allow, book=book, pace=self._pace, log=log, meter=meter)
+            return await apply_saved(
+                saved, client, allow, book=book, pace=self._pace, log=log, meter=meter, health=self._settings.health
+            )
 
         return await self._closed(
             saved, self._subject_of(saved), Draft(as_plan(saved), {}), carry_out, pause=self._pause, log=log
@@ -212,8 +216,7 @@ class Fleet:
         """Carry out nothing, and tell of every account why."""
         results = []
         for desired, drawn in zip(accounts, drafts, strict=True):
-            safety = effective_safety(terms.safety, desired.safety)
-            subject = self._subject(desired, desired.name, drawn.plan.account_id, safety)
+            subject = self._subject_as(desired, drawn, terms)
             result = unapplied(drawn, drawn.requests, self._log.bind(account=desired.name), reason)
             results.append(await self._recorded(subject, result, drawn.confirmed))
         return results
@@ -229,13 +232,13 @@ class Fleet:
         credentials = self._credentials(account.credentials)
         where = endpoint(account.endpoint or self._settings.endpoint)
         key = credentials.api_key
-        if key not in self._quotas:
-            self._quotas[key] = Quota(self._settings.rate_limit, clock=self._ambient.clock)
+        if key not in self.quotas:
+            self.quotas[key] = Quota(self._settings.rate_limit, clock=self._ambient.clock)
         client = kind(
             self._transport,
             where,
             credentials,
-            self._quotas[key],
+            self.quotas[key],
             account_id=account.account_id,
             retry=self._settings.retry,
             log=log,
@@ -281,7 +284,11 @@ class Fleet:
         # the vendor's hosts are one platform
         return f"{'vendor' if where in ENDPOINTS.values() else where.url} {account_id}"
 
-    def _subject(self, account: Revised, name: str, account_id: str | None, safety: Safety) -> Subject:
+    def _subject_as(self, desired: DesiredAccount, drawn: Draft, terms: Terms) -> Subject:
+        safety, in_use = effective_safety(terms.safety, desired.safety), effective_use(terms.in_use, desired.in_use)
+        return self._subject(desired, desired.name, drawn.plan.account_id, safety, in_use)
+
+    def _subject(self, account: Revised, name: str, account_id: str | None, safety: Safety, in_use: InUse) -> Subject:
         return Subject(
             key=self._key(account, account_id),
             account=name,
@@ -289,6 +296,7 @@ class Fleet:
             endpoint=account.endpoint or self._settings.endpoint,
             credentials=account.credentials,
             safety=safety,
+            in_use=in_use,
             groups=account.groups,
             source=account.source,
             sha256=account.sha256,
@@ -296,7 +304,7 @@ class Fleet:
         )
 
     def _subject_of(self, saved: SavedAccount) -> Subject:
-        return self._subject(saved, saved.account, saved.account_id, saved.safety)
+        return self._subject(saved, saved.account, saved.account_id, saved.safety, saved.in_use)
 
     async def _closed(
         self,

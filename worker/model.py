@@ -1,9 +1,10 @@
 """The values that everything else passes around: what is desired of accounts and numbers, and what is there."""
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Final, Self
+from typing import Final, Literal, Self
 
 from msgspec import Struct
 
@@ -20,6 +21,8 @@ __all__ = [
     "SafetyOverride",
     "Status",
     "Unmanaged",
+    "Usage",
+    "UseOverride",
 ]
 
 PHONE_PATTERN: Final = "^[0-9]{3,12}$"
@@ -66,6 +69,14 @@ class SafetyOverride(Struct, frozen=True):
     min_active: int | None = None
 
 
+class UseOverride(Struct, frozen=True):
+    """The in-use guard as one desired-state file sets it for its own account; None leaves the settings' value."""
+
+    enabled: bool = True
+    hours: int | None = None
+    on_unknown: Literal["hold", "allow"] | None = None
+
+
 class Desired(Struct, frozen=True, gc=False):
     """What one number should be. Numbers that carry nothing but a status share one value.
 
@@ -105,6 +116,7 @@ class DesiredAccount(Struct, frozen=True):
     endpoint: str | None = None
     unmanaged: Unmanaged = Unmanaged.REPORT
     safety: SafetyOverride = SafetyOverride()
+    in_use: UseOverride | None = None
     groups: tuple[Group, ...] = ()
     sha256: str | None = None
     commit: str | None = None
@@ -126,11 +138,18 @@ class ObservedAccount(Struct, frozen=True):
     """What the API says of one account. An account without numbers may come without an id.
 
     `updated` has the Unix second at which each number last changed, in the order of `numbers`; 0 where it is not told.
+    `extended` are the numbers whose registration the vendor extends by itself, `measures` what a person still has to do
+    for one, in the vendor's words, `limit` how many numbers may be registered, None where that is not told.
+    `seen_at` is the Unix second of the look, 0 where nobody noted it.
     """
 
     account_id: str | None
     numbers: dict[str, Observed]
     updated: Sequence[int] = ()
+    extended: frozenset[str] = frozenset()
+    measures: Mapping[str, tuple[str, ...]] = {}
+    limit: int | None = None
+    seen_at: float = 0.0
 
     @property
     def active(self) -> int:
@@ -141,6 +160,11 @@ class ObservedAccount(Struct, frozen=True):
     def active_phones(self) -> frozenset[str]:
         """The digits of those that are."""
         return frozenset(phone for phone, number in self.numbers.items() if number.status is Status.ACTIVE)
+
+    @property
+    def statuses(self) -> Mapping[Status, int]:
+        """How many numbers there are of each status that any has."""
+        return Counter(number.status for number in self.numbers.values())
 
     def active_phone(self, phone: str) -> bool:
         """Whether one number is ACTIVE."""
@@ -173,3 +197,14 @@ class Memory(Struct, frozen=True):
     written: Mapping[str, Status] = {}
     spent: frozenset[str] = frozenset()
     unsettled: bool = False
+
+
+class Usage(Struct, frozen=True):
+    """What is known of the use of some numbers: `in_use` has those that are used, and what for.
+
+    `unknown` are others of which it cannot be told, and `why` that is.
+    """
+
+    in_use: Mapping[str, str] = {}
+    unknown: frozenset[str] = frozenset()
+    why: str = ""

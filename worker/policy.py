@@ -9,13 +9,23 @@ from typing import Final
 from msgspec import Struct, structs
 
 from worker.documents import AccountPlan, Action, Cause, Change, Refusal, Verdict
-from worker.model import Desired, DesiredAccount, Memory, ObservedAccount, SafetyOverride, Status, Unmanaged
-from worker.settings import Safety, threshold
+from worker.model import (
+    Desired,
+    DesiredAccount,
+    Memory,
+    ObservedAccount,
+    SafetyOverride,
+    Status,
+    Unmanaged,
+    UseOverride,
+)
+from worker.settings import InUse, Safety, threshold
 from worker.shares import at_most
 
 __all__ = [
     "ALLOW_ALL",
     "FLEET_WIDE",
+    "IN_USE",
     "MAX_DEACTIVATIONS",
     "MIN_ACTIVE",
     "RULES",
@@ -23,6 +33,7 @@ __all__ = [
     "adopt",
     "drifted",
     "effective_safety",
+    "effective_use",
     "fleet_wide",
     "guard",
     "least_active",
@@ -34,9 +45,11 @@ __all__ = [
 MAX_DEACTIVATIONS: Final = "max-deactivations"
 MIN_ACTIVE: Final = "min-active"
 FLEET_WIDE: Final = "fleet-wide"
+IN_USE: Final = "in-use"
 
-RULES: Final = (MAX_DEACTIVATIONS, MIN_ACTIVE, FLEET_WIDE)
-"""The names of the safety rules, as refusals carry them and `--allow` takes them."""
+RULES: Final = (MAX_DEACTIVATIONS, MIN_ACTIVE, FLEET_WIDE, IN_USE)
+"""The names of the safety rules, as `--allow` takes them. `in-use` holds numbers; the others refuse plans, and refusals
+carry their names."""
 
 ALLOW_ALL: Final = "all"
 """The name that allows what every rule refuses."""
@@ -117,6 +130,17 @@ def effective_safety(settings: Safety, override: SafetyOverride) -> Safety:
     return Safety(
         max_deactivations=settings.max_deactivations if limit is None else limit,
         min_active=settings.min_active if least is None else least,
+    )
+
+
+def effective_use(settings: InUse, override: UseOverride | None) -> InUse:
+    """The in-use guard in force for one account: its own file's, and the settings' where the file has none."""
+    if override is None:
+        return settings
+    return InUse(
+        enabled=override.enabled,
+        hours=settings.hours if override.hours is None else override.hours,
+        on_unknown=settings.on_unknown if override.on_unknown is None else override.on_unknown,
     )
 
 

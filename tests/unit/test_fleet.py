@@ -23,7 +23,7 @@ from worker.model import Desired, DesiredAccount, Status
 from worker.plan import SavedAccount
 from worker.reconcile import Draft, Terms
 from worker.sandbox import Fault, SandboxAccount
-from worker.settings import CanarySettings, RateLimit, Retry, Safety, Settings
+from worker.settings import CanarySettings, InUse, RateLimit, Retry, Safety, Settings
 from worker.solapi.client import AccountReader
 
 ON, OFF = "ACTIVE", "INACTIVE"
@@ -375,7 +375,7 @@ def test_a_busy_account_is_left_alone(tmp_path: Path) -> None:
         drafts = await reseller.plan()
         async with timeless(tmp_path, run_id="other") as other, timeless(tmp_path) as ours:
             fleet = reseller.kept_by(ours)
-            subject = fleet._subject(reseller.desired[1], "1", "1", Safety())
+            subject = fleet._subject(reseller.desired[1], "1", "1", Safety(), InUse())
             async with other.hold(subject, never):
                 results = await fleet.apply(reseller.desired, drafts, _TERMS, reseller.log)
             assert _outcomes(results) == [RunOutcome.CONVERGED, RunOutcome.LOCKED, RunOutcome.CONVERGED]

@@ -20,7 +20,7 @@ from worker.ledger import Ledger, commits, recollection, store
 from worker.model import Desired, DesiredAccount, Status
 from worker.reconcile import Draft, Terms
 from worker.sandbox import Fault, SandboxAccount
-from worker.settings import RateLimit, Retry, Safety, Settings
+from worker.settings import InUse, RateLimit, Retry, Safety, Settings
 
 ON, OFF = "ACTIVE", "INACTIVE"
 _TERMS = Terms(Safety(max_deactivations="100%", min_active=0), allow=frozenset({"fleet-wide"}))
@@ -212,7 +212,7 @@ def test_what_cannot_be_closed_now_stays_open_and_harms_nothing(tmp_path: Path) 
     async def scenario(household: Household) -> None:
         await _die(household, "dead", Fault.STALL)
         async with household.book("holder") as holder:
-            subject = household.fleet(holder)._subject(household.desired[0], "0", "0", Safety())
+            subject = household.fleet(holder)._subject(household.desired[0], "0", "0", Safety(), InUse())
             async with holder.hold(subject, never):
                 (result,) = await household.apply("next", lock_timeout=60.0)
         assert result.outcome is RunOutcome.CONVERGED
@@ -260,7 +260,7 @@ def test_a_run_that_waited_does_what_the_other_left_to_do(tmp_path: Path) -> Non
         async with household.book("first") as first, household.book("second", lock_timeout=60.0) as second:
             fleet = household.fleet(second)
             drafts = await fleet.plan(household.desired, _TERMS)
-            async with first.hold(fleet._subject(household.desired[0], "0", "0", Safety()), never):
+            async with first.hold(fleet._subject(household.desired[0], "0", "0", Safety(), InUse()), never):
                 waiting = asyncio.create_task(household.carry_out(fleet, drafts=drafts))
                 await asyncio.sleep(1)
                 done, left, _ = account.statuses
@@ -284,7 +284,7 @@ def test_a_run_that_waited_writes_nothing_that_was_not_approved(tmp_path: Path) 
         async with household.book("first") as first, household.book("second", lock_timeout=60.0) as second:
             fleet = household.fleet(second)
             drafts = await fleet.plan(household.desired, _TERMS)
-            async with first.hold(fleet._subject(household.desired[0], "0", "0", Safety()), never):
+            async with first.hold(fleet._subject(household.desired[0], "0", "0", Safety(), InUse()), never):
                 waiting = asyncio.create_task(household.carry_out(fleet, drafts=drafts))
                 await asyncio.sleep(1)
                 account.switch(done, OFF)
@@ -306,7 +306,7 @@ def test_accounts_that_wait_keep_no_other_waiting(tmp_path: Path) -> None:
             release = asyncio.Event()
 
             async def hold(desired: DesiredAccount) -> None:
-                async with first.hold(fleet._subject(desired, desired.name, desired.name, Safety()), never):
+                async with first.hold(fleet._subject(desired, desired.name, desired.name, Safety(), InUse()), never):
                     await release.wait()
 
             holding = [asyncio.create_task(hold(desired)) for desired in household.desired[:16]]
@@ -329,7 +329,7 @@ def test_a_run_that_is_stopped_while_it_waits_was_interrupted(tmp_path: Path) ->
         loop = asyncio.get_running_loop()
         async with household.book("first") as first, household.book("second", lock_timeout=3600.0) as second:
             fleet = household.fleet(second)
-            async with first.hold(fleet._subject(household.desired[0], "0", "0", Safety()), never):
+            async with first.hold(fleet._subject(household.desired[0], "0", "0", Safety(), InUse()), never):
                 loop.call_later(10, fleet.interrupt, Interrupted("SIGINT"))
                 (result,) = await household.carry_out(fleet)
         assert (result.outcome, loop.time() < 3000) == (RunOutcome.INTERRUPTED, True)

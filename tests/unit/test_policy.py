@@ -4,9 +4,30 @@ import msgspec
 import pytest
 
 from worker.documents import Action, Cause, Change
-from worker.model import Desired, DesiredAccount, Memory, Observed, ObservedAccount, SafetyOverride, Status, Unmanaged
-from worker.policy import ALLOW_ALL, RULES, Selection, adopt, drifted, effective_safety, guard, select, spent
-from worker.settings import Safety, SafetySettings
+from worker.model import (
+    Desired,
+    DesiredAccount,
+    Memory,
+    Observed,
+    ObservedAccount,
+    SafetyOverride,
+    Status,
+    Unmanaged,
+    UseOverride,
+)
+from worker.policy import (
+    ALLOW_ALL,
+    RULES,
+    Selection,
+    adopt,
+    drifted,
+    effective_safety,
+    effective_use,
+    guard,
+    select,
+    spent,
+)
+from worker.settings import InUse, Safety, SafetySettings
 
 ON = Desired(Status.ACTIVE)
 OFF = Desired(Status.INACTIVE)
@@ -263,3 +284,17 @@ def test_whatever_the_file_did_not_change_drifted(action: Action, cause: Cause |
     """A number that differs has drifted unless its file is known to be why; one that no file lists has not."""
     expected = action is not Action.UNMANAGED and cause is not Cause.CONFIG_CHANGE
     assert drifted(Change("0211", action, "ACTIVE", "INACTIVE", "", cause=cause)) is expected
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        (None, InUse(enabled=False, hours=5, on_unknown="allow")),
+        (UseOverride(), InUse(enabled=True, hours=5, on_unknown="allow")),
+        (UseOverride(hours=72), InUse(enabled=True, hours=72, on_unknown="allow")),
+        (UseOverride(enabled=False, on_unknown="hold"), InUse(enabled=False, hours=5, on_unknown="hold")),
+    ],
+)
+def test_a_files_guard_wins_over_the_settings(override: UseOverride | None, expected: InUse) -> None:
+    """What a file says of the in-use guard holds for its account, and what it leaves out is the settings'."""
+    assert effective_use(InUse(enabled=False, hours=5, on_unknown="allow"), override) == expected

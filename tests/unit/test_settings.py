@@ -10,6 +10,7 @@ from worker.settings import (
     CanarySettings,
     LedgerSettings,
     LogSettings,
+    MetricsSettings,
     RateLimit,
     Retry,
     SafetySettings,
@@ -53,6 +54,7 @@ def test_defaults() -> None:
         canary=CanarySettings(accounts=0, max_failed="10%"),
         ledger=LedgerSettings(path=None),
         log=LogSettings(format="auto", level="info"),
+        metrics=MetricsSettings(accounts=200, push_url=None, job="senderid"),
     )
 
 
@@ -88,6 +90,7 @@ def test_precedence() -> None:
 INT = "should be a whole number from"
 SECONDS = "should be a number of seconds above 0 and up to"
 SHARE = "should be a whole number of 0 or more, or a percentage such as 30%"
+GATEWAY = "push_url should be the URL of a push gateway"
 NEITHER = "is neither the name of an endpoint nor an https URL"
 WRONG = {
     "CONCURRENCY": (f"concurrency {INT} 1 to 1,000", ["0", "-1", "1001", "1.5", "abc", "nan", "\u0663", "1_0"]),
@@ -109,6 +112,9 @@ WRONG = {
     "SAFETY__FLEET_WIDE": (f"fleet_wide {SHARE}", ["-1", "101%", "half"]),
     "CANARY__ACCOUNTS": (f"accounts {INT} 0 to 999,999,999", ["-1", "10%", "all"]),
     "CANARY__MAX_FAILED": (f"max_failed {SHARE}", ["-1", "101%", "none", "0.1"]),
+    "METRICS__ACCOUNTS": (f"accounts {INT} 0 to 10,000", ["-1", "10001"]),
+    "METRICS__PUSH_URL": (GATEWAY, ["gateway:9091", "ftp://x"]),
+    "METRICS__JOB": ("job should be a text", ["x" * 65]),
     "LOG__LEVEL": ("level should be one of debug, error, info, warning", ["INFO", "trace", "x" * 5000]),
     "LOG__FORMAT": ("format should be one of auto, console, json", ["text", "1"]),
     "ENDPOINT": (NEITHER, ["solap", "ftp://x", "16"]),

@@ -14,6 +14,7 @@ import click
 from worker import __version__
 from worker.cli.status import ExitStatus
 from worker.errors import (
+    ChannelUnusable,
     DesiredStateError,
     PlanFileError,
     PolicyRefusal,
@@ -33,6 +34,7 @@ _VERBS: Final = (
     "rollback",
     "export",
     "doctor",
+    "notify",
     "schema",
     "sandbox",
     "demo",
@@ -141,7 +143,7 @@ def _status(error: WorkerError) -> ExitStatus:
     match error:
         case UsageError():
             return ExitStatus.USAGE
-        case DesiredStateError() | SettingsError() | PlanFileError():
+        case DesiredStateError() | SettingsError() | PlanFileError() | ChannelUnusable():
             return ExitStatus.INVALID
         case PolicyRefusal():
             return ExitStatus.REFUSED

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from errno import EBADF
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from unicodedata import normalize
 
 import click
@@ -22,11 +22,24 @@ from worker.policy import ALLOW_ALL, RULES, Selection
 from worker.redaction import Secrets
 from worker.settings import Settings
 
-__all__ = ["Known", "Resolver", "load_accounts", "load_settings", "read_phone", "read_rules", "read_selection"]
+if TYPE_CHECKING:
+    from worker.channels import Channel
+    from worker.delivery import Door
+
+__all__ = [
+    "Known",
+    "Resolver",
+    "load_accounts",
+    "load_settings",
+    "open_channel",
+    "read_phone",
+    "read_rules",
+    "read_selection",
+]
 
 _DEFAULT_CREDENTIALS: Final = CredentialsRef(SecretRef(env="SOLAPI_API_KEY"), SecretRef(env="SOLAPI_API_SECRET"))
 _SECRET_CAP: Final = 4096
-"""Bytes of a secret file; keys are a few dozen."""
+"""Bytes of a secret file; keys are a few dozen, URLs a few hundred."""
 _NO_KEY: Final = frozenset(" ,\"'")
 """What would end a key in the header that carries it, and what env files leave around values."""
 _ACCOUNTS_SHOWN: Final = 10
@@ -120,6 +133,16 @@ class Resolver:
             self._found[where] = Credentials(key, Secret(secret))
         return self._found[where]
 
+    def url(self, channel: "Channel") -> str:
+        """The URL of a notification channel.
+
+        Raises:
+            CredentialsMissing: with the place that has none.
+        """
+        text, _ = _kept(channel.url, f"URL of channel {channel.name}")
+        self.secrets.add(text)
+        return text
+
 
 class Known(Resolver):
     """Credentials that need no looking up."""
@@ -140,7 +163,28 @@ def _stdin(size: int) -> bytes:
     return sys.stdin.buffer.read(size)
 
 
+def open_channel(channel: "Channel", resolver: Resolver) -> "Door":
+    """The way to a notification channel.
+
+    Raises:
+        CredentialsMissing: its URL is not where the settings say.
+        ChannelUnusable: its URL is none, or the library for it is not installed.
+    """
+    from worker.delivery import opened
+
+    return opened(channel.name, resolver.url(channel))
+
+
 def _resolve(reference: SecretRef, what: str) -> str:
+    text, place = _kept(reference, what)
+    if not (text.isascii() and text.isprintable()) or not _NO_KEY.isdisjoint(text):
+        told = "has characters that no key has, such as quotes, blanks or line ends between others"
+        raise CredentialsMissing(f"the {what} cannot be used: {place} {told}")
+    return text
+
+
+def _kept(reference: SecretRef, what: str) -> tuple[str, str]:
+    """A secret without blanks around it, and the place where it is kept."""
     if reference.env is not None:
         place = f"the environment variable {reference.env}"
         text = os.environ.get(reference.env)
@@ -162,10 +206,7 @@ def _resolve(reference: SecretRef, what: str) -> str:
     text = text.strip()
     if not text:
         raise CredentialsMissing(f"the {what} is missing: {place} is empty")
-    if not (text.isascii() and text.isprintable()) or not _NO_KEY.isdisjoint(text):
-        told = "has characters that no key has, such as quotes, blanks or line ends between others"
-        raise CredentialsMissing(f"the {what} cannot be used: {place} {told}")
-    return text
+    return text, place
 
 
 def read_phone(option: str, text: str) -> str:

@@ -85,7 +85,7 @@ allow: Final = click.option(
     "--allow",
     metavar="RULE",
     multiple=True,
-    help="Let a plan through that this safety rule refuses: max-deactivations, min-active, fleet-wide or all. "
+    help="Let through what this rule refuses or holds: max-deactivations, min-active, fleet-wide, in-use or all. "
     "Repeatable.",
 )
 
@@ -106,7 +106,37 @@ logging: Final = _all(
     ),
 )
 
-common: Final = _all(files, settings, _accounts, _selection, allow, document, logging)
+
+class _Gateway(click.ParamType[str]):
+    """The URL of a push gateway."""
+
+    name = "url"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The URL, where it can be used."""
+        from worker.gateways import gateway
+
+        try:
+            return gateway(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+_metrics: Final = _all(
+    click.option(
+        "--metrics-file",
+        metavar="FILE",
+        help="Write metrics at the end, for the textfile collector of Prometheus' node exporter.",
+    ),
+    click.option(
+        "--metrics-push",
+        type=_Gateway(),
+        metavar="URL",
+        help="Push metrics to this Prometheus push gateway at the end.",
+    ),
+)
+
+common: Final = _all(files, settings, _accounts, _selection, allow, document, _metrics, logging)
 """What `plan`, `apply` and `drift` share."""
 
 
@@ -143,8 +173,15 @@ class Common(Struct, frozen=True, kw_only=True):
     no_color: bool
     log_format: str | None
     log_level: str | None
+    metrics_file: str | None = None
+    metrics_push: str | None = None
 
     @property
     def overrides(self) -> dict[str, object]:
         """The settings that options override, by their dotted names."""
-        return {"canary.accounts": self.canary, "log.format": self.log_format, "log.level": self.log_level}
+        return {
+            "canary.accounts": self.canary,
+            "log.format": self.log_format,
+            "log.level": self.log_level,
+            "metrics.push_url": self.metrics_push,
+        }

@@ -20,8 +20,10 @@ import click
 from worker import logs
 from worker.cli.bookkeeping import Keeping, glance
 from worker.cli.inputs import Resolver
+from worker.cli.metering import Metering
 from worker.cli.progress import Progress
 from worker.cli.status import ExitStatus, overall
+from worker.cli.tracing import Watchers, traced
 from worker.documents import AccountPlan, AccountResult, Result
 from worker.errors import Interrupted, LedgerError
 from worker.fleet import Fleet
@@ -157,8 +159,10 @@ class Session:
         run_id: str,
         stopped: asyncio.Event,
         ledger: Ledger | None = None,
+        metering: Metering,
     ) -> None:
         self._ledger = ledger
+        self.metering = metering
         self.settings = settings
         self.stopped = stopped
         self.fleet = fleet
@@ -197,15 +201,18 @@ def run(
     progress: bool = False,
     keeping: Keeping | None = None,
     recall: bool = False,
+    metering: Metering | None = None,
 ) -> int:
     """The exit status of `verb`, run with a session of its own; that of the signal where one arrived.
 
     `keeping` has the run keep a ledger, which `recall` only reads: a run that does neither knows of no other run.
+    `metering` is told how the run fares, and delivers it when the run ends.
 
     Raises:
         LedgerError: the ledger cannot be written; nothing was sent.
     """
     resolver = resolver or Resolver()
+    metering = metering or Metering()
     terminal = sys.stderr.isatty()
     colored = color(sys.stderr, no_color=no_color)
     bar = Progress(enabled=progress and terminal, color=colored)
@@ -227,13 +234,18 @@ def run(
             if keeping is not None:
                 ledger = await stack.enter_async_context(keeping.open(settings, run_id, now))
             keeper = ledger or (glance(settings) if recall else Nothing())
-            transport = await stack.enter_async_context(Transport(settings.timeout))
             bound = log.bind(run_id=run_id)
-            fleet = Fleet(settings, transport, resolver, bound, keeper=keeper)
+            told, traces = stack.enter_context(traced(bound, run_id))
+            watcher = Watchers.of(metering.metrics, traces)
+            transport = await stack.enter_async_context(Transport(settings.timeout, watcher))
+            fleet = Fleet(settings, transport, resolver, told, keeper=keeper)
             stopped = asyncio.Event()
             with _signals(fleet, bound, sink, bar, stopped, machine=form == "json") as received, bar:
-                session = Session(settings, fleet, bound, bar, run_id=run_id, stopped=stopped, ledger=ledger)
-                status = await verb(session)
+                session = Session(
+                    settings, fleet, bound, bar, run_id=run_id, stopped=stopped, ledger=ledger, metering=metering
+                )
+                async with metering.over(fleet, bound):
+                    status = await verb(session)
             return _SIGNALS[received[0]] if received else status
 
     try:

@@ -7,11 +7,11 @@ from typing import Any, Final
 import yaml
 
 from worker import strictyaml
-from worker.desired.texts import NOTE_CAP, text
 from worker.errors import Problem
 from worker.model import Desired, Status
 from worker.phones import normalise, oddity
 from worker.strictyaml import PROBLEM_CAP, Mapping, Node, Reader, Scalar, described, shown
+from worker.texts import NOTE_CAP, text
 
 __all__ = ["Numbers"]
 

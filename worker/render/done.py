@@ -22,6 +22,7 @@ from worker.render.layout import (
     refusals,
     render_groups,
 )
+from worker.render.notices import worth_knowing
 from worker.render.terminal import Paint
 
 __all__ = ["MARKS", "error_text", "number_row", "requests_text", "result"]
@@ -72,7 +73,11 @@ _KINDS: Final[tuple[Callable[[NumberResult], object], ...]] = (
 def result(result: Result, *, color: bool, width: int = 80) -> str:
     """A result in `width` columns, ended by a newline. Without `color` it holds no escape code."""
     paint = Paint(color=color)
-    busy = [account for account in result.accounts if account.numbers or account.outcome is not RunOutcome.CONVERGED]
+    busy = [
+        account
+        for account in result.accounts
+        if account.numbers or account.notices or account.outcome is not RunOutcome.CONVERGED
+    ]
     lines = list(
         in_full_or_brief(
             sorted(busy, key=lambda account: _GRAVEST_FIRST.index(account.outcome)),
@@ -104,6 +109,8 @@ def _done(account: AccountResult, paint: Paint, columns: int) -> Iterator[str]:
         paint,
         columns,
     )
+    told = {number.phone for number in account.numbers if number.outcome is Outcome.BLOCKED}
+    yield from worth_knowing(account.notices, told, paint, columns)
     yield from refusals(account.refusals, paint, columns)
 
 

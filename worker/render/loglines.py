@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from worker.documents import Action, Count, Outcome, Phone, RunOutcome, Timestamp
+from worker.documents import Action, Count, NoticeKind, Outcome, Phone, RunOutcome, Timestamp
 from worker.render.layout import counts
 from worker.render.numbers import hyphenated
 from worker.render.terminal import Paint, fit, safe
@@ -28,6 +28,7 @@ class Event(StrEnum):
     ACCOUNT_OBSERVED = "account.observed"
     ACCOUNT_FAILED = "account.failed"
     ACCOUNT_REFUSED = "account.refused"
+    NOTICE = "notice"
     NUMBER_PLANNED = "number.planned"
     NUMBER = "number"
     REQUEST_RETRIED = "request.retried"
@@ -36,6 +37,11 @@ class Event(StrEnum):
     CANARY_FAILED = "canary.failed"
     CIRCUIT_OPENED = "circuit.opened"
     CIRCUIT_CLOSED = "circuit.closed"
+    NOTIFY_FAILED = "notify.failed"
+    NOTIFY_RECOVERED = "notify.recovered"
+    NOTIFY_UNDELIVERED = "notify.undelivered"
+    METRICS_FAILED = "metrics.failed"
+    TRACES_FAILED = "traces.failed"
 
 
 class LogLine(Struct, frozen=True, kw_only=True):
@@ -54,6 +60,8 @@ class LogLine(Struct, frozen=True, kw_only=True):
     run_id: Annotated[str, Meta(description="The same on all lines of a run, and in its result.")]
     account: Annotated[str, Meta(description="The account's name in the desired state.")] | UnsetType = UNSET
     phone: Phone | UnsetType = UNSET
+    kind: Annotated[NoticeKind, Meta(description="What a notice is about.")] | UnsetType = UNSET
+    message: Annotated[str, Meta(description="A notice, for people.")] | UnsetType = UNSET
     action: Action | UnsetType = UNSET
     desired: Annotated[str, Meta(description="The status that is asked for.")] | UnsetType = UNSET
     before: Annotated[str, Meta(description="The status at the first look.")] | UnsetType = UNSET
@@ -83,12 +91,16 @@ class LogLine(Struct, frozen=True, kw_only=True):
     active: Annotated[int, Meta(ge=0, description="ACTIVE numbers that an account has.")] | UnsetType = UNSET
     counts: Annotated[dict[str, Count], Meta(description="Numbers by action or outcome.")] | UnsetType = UNSET
     fingerprint: Annotated[str, Meta(description="The saved plan's.")] | UnsetType = UNSET
+    channel: Annotated[str, Meta(description="The notification channel's name.")] | UnsetType = UNSET
+    news: Annotated[int, Meta(ge=0, description="News that a channel is to be told of.")] | UnsetType = UNSET
 
 
 _TOLD: Final = frozenset({Outcome.CHANGED, Outcome.FAILED, Outcome.CONFLICT, Outcome.UNVERIFIED})
 """Outcomes that people want to see while they come about; the result tells of all the others."""
 
-_SILENT: Final = frozenset({Event.RUN_STARTED, Event.RUN_FINISHED, Event.ACCOUNT_OBSERVED, Event.NUMBER_PLANNED})
+_SILENT: Final = frozenset(
+    {Event.RUN_STARTED, Event.RUN_FINISHED, Event.ACCOUNT_OBSERVED, Event.NUMBER_PLANNED, Event.NOTICE}
+)
 
 _PLACED: Final = frozenset(
     {"timestamp", "level", "event", "run_id", "account", "phone", "action", "desired", "before", "after", "outcome"}

@@ -19,6 +19,7 @@ from worker.render.layout import (
     refusals,
     render_groups,
 )
+from worker.render.notices import worth_knowing
 from worker.render.terminal import Paint, safe
 
 __all__ = ["plan"]
@@ -45,8 +46,8 @@ def plan(plan: Plan, *, color: bool, width: int = 80, drift: bool = False) -> st
     """
     paint = Paint(color=color)
     readable = [account for account in plan.accounts if account.error is None]
-    busy = [account for account in readable if account.changes or account.refusals]
-    quiet = [account.account for account in readable if not (account.changes or account.refusals)]
+    busy = list(filter(_busy, readable))
+    quiet = [account.account for account in readable if not _busy(account)]
     lines = [
         *in_full_or_brief(
             sorted(busy, key=lambda account: not account.refusals),
@@ -65,6 +66,11 @@ def plan(plan: Plan, *, color: bool, width: int = 80, drift: bool = False) -> st
     return "\n".join(lines) + "\n"
 
 
+def _busy(account: AccountPlan) -> bool:
+    """Whether there is anything to tell of an account besides that it is as desired."""
+    return bool(account.changes or account.refusals or account.notices)
+
+
 def _planned(account: AccountPlan, paint: Paint, columns: int) -> Iterator[str]:
     yield header(account.account, account.account_id, paint, columns)
     yield from indented(_summary(account.counts), columns, "  ", "  ")
@@ -77,6 +83,8 @@ def _planned(account: AccountPlan, paint: Paint, columns: int) -> Iterator[str]:
     yield from render_groups(
         [Group.of(_PLANNED[action], changes, _change, advice) for (action, advice), changes in ordered], paint, columns
     )
+    told = {change.phone for change in account.changes if change.action is Action.BLOCKED}
+    yield from worth_knowing(account.notices, told, paint, columns)
     yield from refusals(account.refusals, paint, columns)
 
 

@@ -41,9 +41,12 @@ _WRITTEN: Final = frozenset({"plan", "result", "history"})
 """What is written by the worker alone, and always with every field."""
 
 _LARGEST: Final = 999_999_999
+_MOST_HOURS: Final = 8784
+_HOURS_TEXT: Final = "^([1-9][0-9]{0,2}|[1-7][0-9]{3}|8[0-6][0-9]{2}|87[0-7][0-9]|878[0-4])$"
+"""A number from 1 to those, where it is written as a text."""
 
-_LITERAL: Final = "^([Nn][Cc][Ss][0-9A-Za-z]{13}|(?=.*[0-9])[0-9A-Za-z]{32})$"
-"""What looks like a key or a secret itself."""
+_LITERAL: Final = "^([Nn][Cc][Ss][0-9A-Za-z]{13}|(?=.*[0-9])[0-9A-Za-z]{32}|.*://.*)$"
+"""What looks like a key, a secret or a URL with one."""
 
 _PHONE_TEXT: Final = r"^[0-9+().\- \u00a0\u2007\u2009\u202f\u3000\u2010-\u2015\u2212]{3,40}$"
 """Every spelling that could be a number; `validate` knows which of them are."""
@@ -63,6 +66,7 @@ def schema(name: str) -> dict[str, Any]:
 def _of_type(type_: type[Struct], *, complete: bool) -> dict[str, Any]:
     (root,), parts = msgspec.json.schema_components([type_])
     made = parts.pop(root["$ref"].rpartition("/")[2])
+    parts |= {"SecretRef": _secret()} if "SecretRef" in parts and not complete else {}
     for part in (made, *parts.values()):
         part["description"] = cleandoc(part["description"])
         if complete and "properties" in part:
@@ -81,35 +85,22 @@ def _desired() -> dict[str, Any]:
             {"type": "string", "pattern": "^([Aa][Cc][Tt][Ii][Vv][Ee]|[Ii][Nn][Aa][Cc][Tt][Ii][Vv][Ee])$"},
         ],
     }
+    flag = {
+        "anyOf": [
+            {"type": "boolean"},
+            {"type": "string", "pattern": "^([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee])$"},
+        ]
+    }
     entry = {
         "status": {"$ref": "#/$defs/status"},
         "note": {**words, "maxLength": 1000, "description": "For people: shown in plans."},
         "owner": {**words, "maxLength": 1000, "description": "For people: who answers for the number."},
-        "protected": {
-            "description": "true: told when it differs, never written.",
-            "default": False,
-            "anyOf": [
-                {"type": "boolean"},
-                {"type": "string", "pattern": "^([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee])$"},
-            ],
-        },
+        "protected": {**flag, "description": "true: told when it differs, never written.", "default": False},
     }
     phone = {
         "description": "A Korean number in any spelling: 010-1234-5678, 02) 123 4567, +82 10-1234-5678.",
         "type": ["string", "integer"],
         "pattern": _PHONE_TEXT,
-    }
-    reference = {"type": "string", "minLength": 1, "maxLength": 1000, "not": {"pattern": _LITERAL}}
-    secret = {
-        "description": "A reference, never the secret itself.",
-        "type": "object",
-        "properties": {
-            "env": {**reference, "pattern": "^[A-Za-z_][A-Za-z0-9_]*$", "description": "Name of a variable."},
-            "file": {**reference, "description": "Path of a file."},
-        },
-        "additionalProperties": False,
-        "minProperties": 1,
-        "maxProperties": 1,
     }
     return {
         "description": "One YAML document is one account. Unknown keys are refused.",
@@ -147,6 +138,22 @@ def _desired() -> dict[str, Any]:
                 },
                 "additionalProperties": False,
             },
+            "in_use": {
+                "type": "object",
+                "description": "Hold numbers of this account that send messages, in place of the settings' in_use.",
+                "properties": {
+                    "enabled": {**flag, "default": True},
+                    "hours": {
+                        "anyOf": [
+                            {"type": "integer", "minimum": 1, "maximum": _MOST_HOURS},
+                            {"type": "string", "pattern": _HOURS_TEXT},
+                        ],
+                        "description": "What sent messages so many hours ago is in use.",
+                    },
+                    "on_unknown": {"enum": ["hold", "allow"], "description": "What becomes of the others."},
+                },
+                "additionalProperties": False,
+            },
             "groups": {
                 "type": "object",
                 "description": "Numbers that stand in for each other: no apply leaves one too few ACTIVE members.",
@@ -180,7 +187,7 @@ def _desired() -> dict[str, Any]:
         "additionalProperties": False,
         "$defs": {
             "status": status,
-            "secret": secret,
+            "secret": _secret(),
             "entry": {"type": "object", "properties": entry, "required": ["status"], "additionalProperties": False},
             "listed": {
                 "type": "object",
@@ -189,4 +196,19 @@ def _desired() -> dict[str, Any]:
                 "additionalProperties": False,
             },
         },
+    }
+
+
+def _secret() -> dict[str, Any]:
+    reference = {"type": "string", "minLength": 1, "maxLength": 1000, "not": {"pattern": _LITERAL}}
+    return {
+        "description": "A reference, never the secret itself.",
+        "type": "object",
+        "properties": {
+            "env": {**reference, "pattern": "^[A-Za-z_][A-Za-z0-9_]*$", "description": "Name of a variable."},
+            "file": {**reference, "description": "Path of a file."},
+        },
+        "additionalProperties": False,
+        "minProperties": 1,
+        "maxProperties": 1,
     }
