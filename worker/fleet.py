@@ -5,8 +5,8 @@ Accounts share the connection pool, and those of one API key its quota.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
-from typing import Protocol, TypeVar
+from contextlib import contextmanager
+from typing import TypeVar
 
 import msgspec
 
@@ -18,7 +18,7 @@ from worker.credentials import Credentials, CredentialsRef
 from worker.documents import AccountResult, Requests, RunOutcome
 from worker.errors import Interrupted, WorkerError
 from worker.inquiry import answers
-from worker.ledger import Nothing, Subject
+from worker.ledger import Keeper, Nothing, Subject
 from worker.model import DesiredAccount, Memory, Status
 from worker.plan import SavedAccount
 from worker.policy import IN_USE, fleet_wide
@@ -32,30 +32,11 @@ from worker.solapi.limiter import Quota
 from worker.solapi.transport import Transport
 from worker.writes import Pace
 
-__all__ = ["Fleet", "Keeper", "Site"]
+__all__ = ["Fleet", "Site"]
 
 Client = TypeVar("Client", bound=AccountReader)
 Item = TypeVar("Item")
 Made = TypeVar("Made")
-
-
-class Keeper(Protocol):
-    """The ledger of a run, as `worker.ledger` has it. Each may raise LedgerError."""
-
-    def hold(self, subject: Subject, pause: Callable[[float], Awaitable[bool]]) -> AbstractAsyncContextManager[Book]:
-        """A book of an account that no other run of this host writes to meanwhile.
-
-        `pause(seconds)` waits and tells whether to go on waiting for a run that has it. Raises AccountBusy.
-        """
-        ...
-
-    async def recall(self, key: str) -> Memory:
-        """What is remembered of an account."""
-        ...
-
-    async def record(self, subject: Subject, result: AccountResult, confirmed: Mapping[str, Status]) -> None:
-        """Note the result of an account whose plan was not carried out."""
-        ...
 
 
 class Fleet:

@@ -203,11 +203,11 @@ def fleet_wide(plans: Sequence[AccountPlan], most: int | str, allow: frozenset[s
     """
     if len(plans) < _FLEET or not allow.isdisjoint({FLEET_WIDE, ALLOW_ALL}):
         return tuple(plans)
-    whole = sum(sum(plan.counts.values()) - plan.counts.get(Action.MISSING, 0) for plan in plans)
+    whole = sum(sum(plan.counts.values()) - plan.counts[Action.MISSING] for plan in plans)
     limit = at_most("fleet_wide", most, whole, least=_FEW)
     broken: dict[Action, Refusal] = {}
     for action, word in _CHANGED.items():
-        number = sum(plan.counts.get(action, 0) for plan in plans)
+        number = sum(plan.counts[action] for plan in plans)
         if number > limit:
             told = f"{number} of the {whole} numbers of all accounts would be {word}; at most {limit} may be"
             way = f"If that is meant, add --allow {FLEET_WIDE}"
@@ -217,7 +217,7 @@ def fleet_wide(plans: Sequence[AccountPlan], most: int | str, allow: frozenset[s
 
 def _refused(plan: AccountPlan, broken: Mapping[Action, Refusal]) -> AccountPlan:
     """The plan with the refusals of those actions of which it has any."""
-    refusals = tuple(refusal for action, refusal in broken.items() if plan.counts.get(action))
+    refusals = tuple(refusal for action, refusal in broken.items() if plan.counts[action])
     if not refusals:
         return plan
     return structs.replace(plan, verdict=Verdict.REFUSED, refusals=(*plan.refusals, *refusals))

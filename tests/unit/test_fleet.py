@@ -18,8 +18,8 @@ from worker.bugs import InternalError
 from worker.credentials import Credentials, CredentialsRef, Secret, SecretRef
 from worker.documents import AccountResult, Outcome, RunOutcome, Verdict
 from worker.errors import CredentialsMissing, Interrupted
-from worker.fleet import Fleet, Keeper, Site
-from worker.ledger import Nothing, Subject
+from worker.fleet import Fleet, Site
+from worker.ledger import Keeper, Nothing, Subject
 from worker.model import Desired, DesiredAccount, Status
 from worker.plan import SavedAccount
 from worker.reconcile import Draft, Terms
