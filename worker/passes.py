@@ -15,7 +15,8 @@ from msgspec import Struct
 from worker.credentials import Credentials, CredentialsRef
 from worker.documents import AccountPlan, AccountResult, Action, Change, Outcome, RunOutcome, Verdict
 from worker.errors import Interrupted, LedgerError, WorkerError
-from worker.fleet import Fleet, Keeper
+from worker.fleet import Fleet
+from worker.ledger import Keeper
 from worker.logs import Log
 from worker.model import DesiredAccount
 from worker.reconcile import Draft, Terms

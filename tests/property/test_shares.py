@@ -31,7 +31,7 @@ def test_a_plain_number_is_itself(limit: int, whole: int, least: int) -> None:
 @settings(max_examples=300)
 @given(st.lists(st.tuples(_few, _few, _few, _few), min_size=2, max_size=6), st.integers(0, 100))
 def test_the_fleet_is_refused_by_its_sums(accounts: list[tuple[int, int, int, int]], share: int) -> None:
-    """An account is refused for just those changes that it takes part in and whose sum exceeds a hundred and the share."""
+    """An account is refused for just those of its changes whose sum exceeds a hundred and the share."""
     actions = (Action.ACTIVATE, Action.DEACTIVATE, Action.UNCHANGED, Action.MISSING)
     plans = [
         AccountPlan(account=str(place), counts=tally(Action, dict(zip(actions, numbers, strict=True))))
