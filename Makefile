@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # the floors without I/O: every branch of theirs is tested
 comma := ,
-PURE := $(subst $() ,$(comma),$(addprefix worker/,model.py credentials.py documents.py errors.py settings.py history.py holds.py phones.py redaction.py sites.py strictyaml.py policy.py \
+PURE := $(subst $() ,$(comma),$(addprefix worker/,model.py credentials.py documents.py errors.py settings.py history.py holds.py moments.py phones.py redaction.py sites.py strictyaml.py policy.py schedule.py \
 	plan.py ports.py desired/* render/* solapi/account.py solapi/signing.py solapi/wire.py))
 
 .PHONY: help setup demo test lint types contracts unit simulate mutate bench lock clean

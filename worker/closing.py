@@ -33,7 +33,7 @@ from worker.model import ObservedAccount
 from worker.plan import LeftOut
 from worker.ports import Log
 
-__all__ = ["as_it_is", "closed", "conflict", "left_out", "still_impossible", "tell", "unknown", "untouched"]
+__all__ = ["as_it_is", "closed", "conflict", "lapsed", "left_out", "still_impossible", "tell", "unknown", "untouched"]
 
 _AS_WANTED: Final = frozenset({Outcome.CHANGED, Outcome.UNCHANGED, Outcome.PROTECTED, Outcome.UNMANAGED})
 
@@ -116,6 +116,13 @@ def conflict(change: Change, observed: ObservedAccount) -> NumberResult:
     now = None if number is None else number.status
     error = NumberError("Conflict", f"the plan saw {change.observed}; the number is {now or 'gone'} now: plan again")
     return NumberResult(change.phone, change.action, change.desired, change.observed, now, Outcome.CONFLICT, 0, error)
+
+
+def lapsed(change: Change, observed: ObservedAccount) -> NumberResult:
+    """A number that its saved plan wanted so until a moment that has passed."""
+    now = observed.status(change.phone)
+    error = NumberError("Conflict", f"the file wanted {change.desired} until {change.until}, which is over: plan again")
+    return NumberResult(change.phone, change.action, change.desired, now, now, Outcome.CONFLICT, 0, error)
 
 
 def closed(

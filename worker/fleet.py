@@ -6,6 +6,7 @@ Accounts share the connection pool, and those of one API key its quota.
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
+from datetime import UTC, datetime
 from typing import Any, Protocol, Self, TypeVar
 
 import msgspec
@@ -185,7 +186,10 @@ class Fleet:
         log = self._log.bind(account=saved.account)
 
         async def carry_out(client: AccountWriter, book: Book) -> AccountResult:
-            return await apply_saved(saved, client, allow, book=book, pace=self._pace, log=log, meter=meter)
+            moment = datetime.fromtimestamp(self._ambient.wall(), UTC)
+            return await apply_saved(
+                saved, client, allow, book=book, pace=self._pace, log=log, meter=meter, moment=moment
+            )
 
         return await self._closed(
             saved, self._subject_of(saved), Draft(as_plan(saved), {}), carry_out, pause=self._pause, log=log
