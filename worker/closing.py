@@ -39,6 +39,7 @@ __all__ = [
     "as_it_is",
     "closed",
     "conflict",
+    "lapsed",
     "left_out",
     "still_impossible",
     "tell",
@@ -135,6 +136,13 @@ def conflict(change: Change, observed: ObservedAccount) -> NumberResult:
     now = None if number is None else number.status
     error = NumberError("Conflict", f"the plan saw {change.observed}; the number is {now or 'gone'} now: plan again")
     return NumberResult(change.phone, change.action, change.desired, change.observed, now, Outcome.CONFLICT, 0, error)
+
+
+def lapsed(change: Change, observed: ObservedAccount) -> NumberResult:
+    """A number that its saved plan wanted so until a moment that has passed."""
+    now = observed.status(change.phone)
+    error = NumberError("Conflict", f"the file wanted {change.desired} until {change.until}, which is over: plan again")
+    return NumberResult(change.phone, change.action, change.desired, now, now, Outcome.CONFLICT, 0, error)
 
 
 def closed(

@@ -165,10 +165,14 @@ class NumberError(Struct, frozen=True):
 
 
 class AccountPlan(Struct, frozen=True, kw_only=True):
-    """The plan of one account. `changes` holds everything but `unchanged`, in the order in which it will be done."""
+    """The plan of one account. `changes` holds everything but `unchanged`, in the order in which it will be done.
+
+    `timezone` is the IANA name of the zone by whose clock its file is written.
+    """
 
     account: str
     account_id: str | None = None
+    timezone: str = "Asia/Seoul"
     verdict: Verdict = Verdict.OK
     refusals: tuple[Refusal, ...] = ()
     error: ErrorInfo | None = None
@@ -183,10 +187,14 @@ class AccountPlan(Struct, frozen=True, kw_only=True):
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """The document of `plan`. `fingerprint` names the set of changes, whenever and wherever it was computed."""
+    """The document of `plan`. `fingerprint` names the set of changes, whenever and wherever it was computed.
+
+    `at` is the moment whose desired state was compared, where it is not that of the plan itself.
+    """
 
     schema: Literal["senderid.plan/v1"] = "senderid.plan/v1"
     created_at: Timestamp
+    at: Timestamp | None = None
     fingerprint: str
     accounts: tuple[AccountPlan, ...]
 

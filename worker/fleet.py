@@ -6,6 +6,7 @@ Accounts share the connection pool, and those of one API key its quota.
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TypeVar
 
 import msgspec
@@ -188,8 +189,17 @@ class Fleet:
         log = self._log.bind(account=saved.account)
 
         async def carry_out(client: AccountWriter, book: Book) -> AccountResult:
+            moment = datetime.fromtimestamp(self._ambient.wall(), UTC)
             return await apply_saved(
-                saved, client, allow, book=book, pace=self._pace, log=log, meter=meter, health=self._settings.health
+                saved,
+                client,
+                allow,
+                book=book,
+                pace=self._pace,
+                log=log,
+                meter=meter,
+                moment=moment,
+                health=self._settings.health,
             )
 
         return await self._closed(

@@ -13,17 +13,21 @@ from worker.suspension import Suspend
 
 __all__ = [
     "PHONE_PATTERN",
+    "Dated",
     "Desired",
     "DesiredAccount",
     "Group",
+    "Idle",
     "Memory",
     "Observed",
     "ObservedAccount",
     "SafetyOverride",
+    "Schedule",
     "Status",
     "Unmanaged",
     "Usage",
     "UseOverride",
+    "Weekly",
 ]
 
 PHONE_PATTERN: Final = "^[0-9]{3,12}$"
@@ -81,7 +85,8 @@ class UseOverride(Struct, frozen=True):
 class Desired(Struct, frozen=True, gc=False):
     """What one number should be. Numbers that carry nothing but a status share one value.
 
-    `managed` is False for a number that no file lists: it is wanted as it is.
+    `managed` is False for a number of which no file wants anything: it is wanted as it is. `because` is why a schedule
+    wants this now, and `until` when it stops to: UTC, ISO 8601, Z.
     """
 
     status: Status
@@ -89,6 +94,50 @@ class Desired(Struct, frozen=True, gc=False):
     owner: str | None = None
     protected: bool = False
     managed: bool = True
+    because: str | None = None
+    until: str | None = None
+
+
+class Idle(Struct, frozen=True, gc=False):
+    """A listed number of which its schedule wants nothing now; `because` and `until` as in `Desired`."""
+
+    because: str
+    until: str | None = None
+    note: str | None = None
+    owner: str | None = None
+
+
+class Dated(Struct, frozen=True):
+    """A status that is wanted from one instant until another, [start, end) in UTC; None is for ever."""
+
+    status: Status
+    start: datetime | None = None
+    end: datetime | None = None
+    reason: str | None = None
+
+
+class Weekly(Struct, frozen=True):
+    """A status that is wanted at some times of every week, as `text` says.
+
+    `spans` are those times, [from, until) in minutes from Monday's midnight on the clock.
+    """
+
+    status: Status
+    text: str
+    spans: tuple[tuple[int, int], ...]
+    reason: str | None = None
+
+
+class Schedule(Struct, frozen=True):
+    """What one number should be at which time, by the clock of a zone (an IANA name).
+
+    A dated window wins over a weekly one, and that over `plain`; where that is None nothing is wanted.
+    """
+
+    plain: Status | None
+    dated: tuple[Dated, ...]
+    weekly: tuple[Weekly, ...]
+    timezone: str
 
 
 class Group(Struct, frozen=True):
@@ -104,7 +153,10 @@ class DesiredAccount(Struct, frozen=True):
 
     `numbers` maps digits to what is desired, in the order of the file; `lines` holds the line of each, in that order.
     `source` is the file's name as the user gave it, `sha256` that of its bytes in hex and `commit` that of the checkout
-    in which it lies; `line` is where the document begins.
+    in which it lies; `line` is where the document begins. `timezone` is an IANA name.
+
+    The numbers of `schedules` have a status in `numbers` only once `worker.schedule.at` has settled what holds then;
+    it leaves no schedules, and those of which nothing is wanted then are `idle` and no part of `numbers`.
     """
 
     name: str
@@ -120,6 +172,9 @@ class DesiredAccount(Struct, frozen=True):
     in_use: UseOverride | None = None
     groups: tuple[Group, ...] = ()
     suspend: Suspend | None = None
+    timezone: str = "Asia/Seoul"
+    schedules: Mapping[str, Schedule] = {}
+    idle: Mapping[str, Idle] = {}
     sha256: str | None = None
     commit: str | None = None
 

@@ -90,7 +90,9 @@ def diff(
         if before == want.status and want.managed:
             continue
         action, reason = _judge(want, before)
-        found[action].append(Change(phone, action, before, want.status, reason, want.note, want.owner))
+        found[action].append(
+            Change(phone, action, before, want.status, reason, want.note, want.owner, until=want.until)
+        )
     changes = tuple(change for some in found.values() for change in sorted(some, key=_by_phone))
     counts = {action: len(some) for action, some in found.items()}
     counts[Action.UNCHANGED] = len(wanted) - len(changes)
@@ -140,7 +142,7 @@ def _judge(want: Desired, seen: Status | None) -> tuple[Action, str]:
     if seen is None:
         return Action.MISSING, _MISSING
     if seen == want.status:
-        return Action.UNMANAGED, _UNMANAGED if seen.writable else _UNMANAGED_FIXED
+        return Action.UNMANAGED, want.because or (_UNMANAGED if seen.writable else _UNMANAGED_FIXED)
     if not seen.writable:
         return Action.BLOCKED, _BLOCKED.get(seen, _BLOCKED_UNKNOWN)
     if not want.status.writable:
@@ -148,7 +150,7 @@ def _judge(want: Desired, seen: Status | None) -> tuple[Action, str]:
     if want.protected:
         return Action.PROTECTED, _PROTECTED
     action = Action.ACTIVATE if want.status is Status.ACTIVE else Action.DEACTIVATE
-    return action, _LISTED[action] if want.managed else _UNLISTED
+    return action, want.because or (_LISTED[action] if want.managed else _UNLISTED)
 
 
 class Planned(Protocol):
@@ -189,28 +191,36 @@ def _digest(account: Planned) -> bytes:
 class Preconditions(Struct, frozen=True):
     """Planned writes, sorted by what another look at the account found.
 
-    `due` are still to be made, `already` have their desired status, and what `conflicts` saw is no longer so.
+    `due` are still to be made, `already` have their desired status, and what `conflicts` saw is no longer so. What
+    `lapsed` wanted it wanted until a moment that has passed.
     """
 
     due: tuple[Change, ...] = ()
     conflicts: tuple[Change, ...] = ()
     already: tuple[Change, ...] = ()
+    lapsed: tuple[Change, ...] = ()
 
 
-def preconditions(account: Planned, observed: Mapping[str, Observed]) -> Preconditions:
-    """Which of the account's writes are still true of `observed`. Each is in one group, in the plan's order."""
+def preconditions(account: Planned, observed: Mapping[str, Observed], now: datetime | None = None) -> Preconditions:
+    """Which of the account's writes are still true of `observed`. Each is in one group, in the plan's order.
+
+    `now` is an aware time; None where no write's `until` counts.
+    """
     due: list[Change] = []
+    lapsed: list[Change] = []
     conflicts: list[Change] = []
     already: list[Change] = []
     for change in account.writes:
         seen = observed.get(change.phone)
-        if seen is None:
+        if now is not None and change.until is not None and datetime.fromisoformat(change.until) <= now:
+            lapsed.append(change)
+        elif seen is None:
             conflicts.append(change)
         elif seen.status == change.desired:
             already.append(change)
         else:
             (due if seen.status == change.observed else conflicts).append(change)
-    return Preconditions(tuple(due), tuple(conflicts), tuple(already))
+    return Preconditions(tuple(due), tuple(conflicts), tuple(already), tuple(lapsed))
 
 
 def inverse(numbers: Iterable[NumberStory], run: str) -> tuple[Change, ...]:

@@ -79,9 +79,14 @@ def adopt(desired: DesiredAccount, observed: ObservedAccount) -> Mapping[str, De
 
     Under `report` an unlisted number is wanted as it is. Under `deactivate` it is wanted INACTIVE where its status can
     be written, and as it is elsewhere. Under `ignore` it is left out. `managed` is False for all of these, except where
-    `deactivate` finds a number INACTIVE: that is as its file wants it. Where nothing is unlisted the answer is the
-    file's own mapping and not a copy.
+    `deactivate` finds a number INACTIVE: that is as its file wants it. A listed number of which nothing is wanted
+    now is wanted as it is under both. Where nothing is unlisted the answer is the file's own mapping and not a copy.
+
+    Raises:
+        ValueError: when nobody has settled what the account's schedules want now.
     """
+    if desired.schedules:
+        raise ValueError("schedules must be settled before anything is compared")
     if desired.unmanaged is Unmanaged.IGNORE:
         return desired.numbers
     deactivate = desired.unmanaged is Unmanaged.DEACTIVATE
@@ -91,6 +96,12 @@ def adopt(desired: DesiredAccount, observed: ObservedAccount) -> Mapping[str, De
         if phone in desired.numbers:
             continue
         status = number.status
+        if phone in desired.idle:
+            rest = desired.idle[phone]
+            unlisted[phone] = Desired(
+                status, rest.note, rest.owner, managed=False, because=rest.because, until=rest.until
+            )
+            continue
         if status not in shared:
             wanted = Status.INACTIVE if deactivate and status.writable else status
             shared[status] = Desired(wanted, managed=deactivate and status is Status.INACTIVE)

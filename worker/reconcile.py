@@ -6,10 +6,11 @@ before.
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from datetime import datetime
 
 from msgspec import Struct, structs
 
-from worker.closing import as_it_is, closed, conflict, still_impossible, tell_notices, unknown, untouched
+from worker.closing import as_it_is, closed, conflict, lapsed, still_impossible, tell_notices, unknown, untouched
 from worker.documents import (
     AccountPlan,
     AccountResult,
@@ -199,12 +200,14 @@ async def apply_saved(
     pace: Pace,
     log: Log,
     meter: Meter,
+    moment: datetime,
     health: Health = Health(),  # noqa: B008 - a value
 ) -> AccountResult:
     """Carry out a saved plan: exactly its writes, each only where the number still is as the plan saw it.
 
-    The safety rules judge what is left of the plan by what the account is now. The in-use guard asks before the look,
-    so that the look stays close to the writes.
+    What the file wanted until before `moment`, an aware time, is a conflict and not written. The safety rules judge
+    what is left of the plan by what the account is now. The in-use guard asks before the look, so that the look stays
+    close to the writes.
 
     Raises:
         PolicyRefusal: they refuse it; nothing was written.
@@ -214,7 +217,7 @@ async def apply_saved(
     asked, told = await spared(saved.changes, api, saved.in_use, allow)
     observed = await _look(api, log)
     memory = await book.resume(observed)
-    now = preconditions(saved, observed.numbers)
+    now = preconditions(saved, observed.numbers, moment)
     done = {change.phone: Desired(Status(change.desired)) for change in now.already}
     due = spare(kept_back(now.due, asked), observed, saved.groups, memory.spent)
     left = structs.replace(saved, changes=tuple(change for change in due if change.action.writes))
@@ -226,7 +229,10 @@ async def apply_saved(
     needs = Needs(least_active(saved.safety, allow), saved.groups, memory.spent)
     writes = Writes(left.changes, api, observed, needs, journal=book, meter=meter)
     await writes.carry_out(pace)
-    conflicts = (conflict(change, observed) for change in now.conflicts)
+    conflicts = (
+        *(conflict(change, observed) for change in now.conflicts),
+        *(lapsed(change, observed) for change in now.lapsed),
+    )
     impossible = (still_impossible(change, observed) for change in saved.impossible)
     held = (untouched(change) for change in due if not change.action.writes)
     already = (as_it_is(change.phone, change.desired) for change in now.already)
@@ -298,6 +304,7 @@ def _draw(desired: DesiredAccount, observed: ObservedAccount, terms: Terms, memo
     plan = AccountPlan(
         account=desired.name,
         account_id=observed.account_id,
+        timezone=desired.timezone,
         verdict=Verdict.REFUSED if refusals else Verdict.OK,
         refusals=refusals,
         counts=counted(counts, changes),

@@ -154,10 +154,11 @@ def test_plan_document_has_the_promised_keys() -> None:
     plan = Plan(created_at="2026-01-01T00:00:00Z", fingerprint="f", accounts=(account,))
     document = msgspec.json.decode(msgspec.json.encode(plan))
     assert document["schema"] == "senderid.plan/v1"
-    assert keys(document) == {"schema", "created_at", "fingerprint", "accounts"}
+    assert keys(document) == {"schema", "created_at", "at", "fingerprint", "accounts"}
     assert keys(document, "accounts") == {
         "account",
         "account_id",
+        "timezone",
         "verdict",
         "refusals",
         "error",

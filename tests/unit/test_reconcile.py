@@ -2,9 +2,11 @@
 
 from array import array
 from collections import Counter
+from datetime import UTC, datetime
 
 import pytest
 from msgspec import structs
+from msgspec.structs import replace
 
 from tests.model_account import ModelAccount, Unheard
 from tests.virtual_time import run
@@ -31,6 +33,7 @@ from worker.writes import Pace
 A, B, C, D = "0100001", "0100002", "0100003", "0100004"
 _ON, _OFF = Desired(Status.ACTIVE), Desired(Status.INACTIVE)
 _PACE = Pace(4, 900.0)
+_NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
 
 def _desired(unmanaged: Unmanaged = Unmanaged.REPORT, **numbers: Desired) -> DesiredAccount:
@@ -245,13 +248,36 @@ def _saved(account: ModelAccount, desired: DesiredAccount, safety: Safety | None
     )
 
 
+def _apply_saved(saved: SavedAccount, account: ModelAccount, moment: datetime = _NOW) -> AccountResult:
+    heard = Unheard()
+    carried = apply_saved(
+        saved, account, frozenset(), book=Nothing(), pace=_PACE, log=heard, meter=heard, moment=moment
+    )
+    return run(carried)
+
+
+def test_a_saved_plan_writes_nothing_that_the_file_has_ceased_to_want() -> None:
+    """From the moment until which a change was wanted it is a conflict that says so; the rest is written."""
+    account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE")
+    until = replace(_ON, until="2026-11-24T09:00:00Z", because="scheduled ACTIVE: sale")
+    saved = _saved(account, _desired(n0100001=until, n0100002=_ON))
+    result = _apply_saved(saved, account, datetime(2026, 11, 24, 9, tzinfo=UTC))
+    assert account.written == [(B, "ACTIVE")]
+    lapsed = next(number for number in result.numbers if number.phone == A)
+    assert (lapsed.outcome, lapsed.before, lapsed.after) == (Outcome.CONFLICT, "INACTIVE", "INACTIVE")
+    assert lapsed.error is not None
+    assert lapsed.error.message.startswith("the file wanted ACTIVE until 2026-11-24T09:00:00Z, which is over")
+    account = ModelAccount(n0100001="INACTIVE", n0100002="ACTIVE")
+    assert _apply_saved(saved, account, datetime(2026, 11, 24, 8, 59, 59, tzinfo=UTC)).counts[Outcome.CHANGED] == 1
+
+
 def test_a_saved_plan_writes_exactly_its_changes_where_they_still_hold() -> None:
     """What changed meanwhile is a conflict or already done; the rest is written; nothing else is touched."""
     account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE", n0100003="INACTIVE", n0100004="INACTIVE")
     saved = _saved(account, _desired(n0100001=_ON, n0100002=_ON, n0100003=_ON))
     account.statuses[B] = Status.ACTIVE
     account.statuses[C] = Status.BLOCKED
-    result = run(apply_saved(saved, account, frozenset(), book=Nothing(), pace=_PACE, log=Unheard(), meter=Unheard()))
+    result = _apply_saved(saved, account)
     assert account.written == [(A, "ACTIVE")]
     assert {number.phone: number.outcome for number in result.numbers} == {A: Outcome.CHANGED, C: Outcome.CONFLICT}
     assert (result.counts[Outcome.UNCHANGED], result.outcome) == (1, RunOutcome.PARTIAL)
@@ -263,7 +289,7 @@ def test_a_saved_plan_meets_the_safety_rules_again() -> None:
     saved = _saved(account, _desired(n0100001=_OFF))
     account.statuses[B] = Status.INACTIVE
     with pytest.raises(PolicyRefusal, match="min_active"):
-        run(apply_saved(saved, account, frozenset(), book=Nothing(), pace=_PACE, log=Unheard(), meter=Unheard()))
+        _apply_saved(saved, account)
     assert account.written == []
 
 

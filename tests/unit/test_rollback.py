@@ -1,5 +1,7 @@
 """What undoing a run comes to, on an account that others change too."""
 
+from datetime import UTC, datetime
+
 from msgspec.structs import replace
 
 from tests.model_account import ModelAccount, Unheard
@@ -110,8 +112,18 @@ def test_what_was_shown_as_left_alone_is_never_written() -> None:
     drawn = _preview(saved, ModelAccount(n0100001="INACTIVE", n0100002="PENDING", n0100003="ACTIVE"))
     account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE", n0100003="INACTIVE")
     shown = approved(saved, drawn.plan)
+    moment = datetime(2026, 11, 24, tzinfo=UTC)
     result = run(
-        apply_saved(shown, account, frozenset(), book=Nothing(), pace=Pace(4, 900.0), log=Unheard(), meter=Unheard())
+        apply_saved(
+            shown,
+            account,
+            frozenset(),
+            book=Nothing(),
+            pace=Pace(4, 900.0),
+            log=Unheard(),
+            meter=Unheard(),
+            moment=moment,
+        )
     )
     assert account.written == [(A, "ACTIVE")]
     assert {number.phone: number.outcome for number in result.numbers} == {

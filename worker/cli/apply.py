@@ -90,7 +90,7 @@ def _apply_files(
     terms = Terms(settings.safety, selection, rules, in_use=settings.in_use, health=settings.health)
 
     async def carry_out(run: "Session") -> "list[AccountResult]":
-        drafts = await planning.draw(run, desired, terms)
+        drafts = await planning.draw(run, inputs.settled(desired), terms)
         if asks or (given.form == "text" and given.output is None):
             show(drafts, given)
         return await _carry_out(run, desired, drafts, terms, asks=asks)
@@ -214,7 +214,8 @@ async def _carry_out(
     if declined is not None:
         return await run.fleet.decline(desired, drafts, terms, declined)
     run.progress.expect(writes)
-    return await run.fleet.apply(desired, drafts, terms, run.progress)
+    # while somebody was asked, something may have come due that nobody has seen: then the plan is no longer true
+    return await run.fleet.apply(inputs.settled(desired), drafts, terms, run.progress)
 
 
 def pending(drafts: "Sequence[Draft]") -> int:

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from errno import EBADF
 from pathlib import Path
@@ -11,7 +12,7 @@ from unicodedata import normalize
 
 import click
 
-from worker import desired, settings
+from worker import desired, moments, schedule, settings
 from worker.cli import sources
 from worker.cli.options import DEFAULT_FILES, DEFAULT_SETTINGS
 from worker.credentials import Credentials, CredentialsRef, Secret, SecretRef
@@ -34,9 +35,11 @@ __all__ = [
     "load_accounts",
     "load_settings",
     "open_channel",
+    "read_moment",
     "read_phone",
     "read_rules",
     "read_selection",
+    "settled",
     "tell_warnings",
 ]
 
@@ -138,6 +141,29 @@ def read_rules(names: Sequence[str]) -> frozenset[str]:
         if name not in known:
             raise UsageError(f"--allow {name!r}: there is no such rule; there are {', '.join(known)}")
     return frozenset(names)
+
+
+def read_moment(option: str, text: str, accounts: Collection[DesiredAccount]) -> datetime:
+    """The instant, in UTC, of an option; without an offset it is by the clock of the files' zone.
+
+    Raises:
+        UsageError: it is no moment, or the files are of several zones.
+    """
+    try:
+        moment = moments.written(text)
+    except ValueError as error:
+        raise UsageError(f"{option} {text!r}: {error}") from None
+    zones = sorted({account.timezone for account in accounts}) or [moments.DEFAULT_ZONE]
+    if moment.tzinfo is None and len(zones) > 1:
+        told = f"the files are of several time zones ({', '.join(zones[:_ACCOUNTS_SHOWN])})"
+        raise UsageError(f"{option} {text!r}: {told}: write an offset too, such as {text}+09:00 with a time of day")
+    return moments.instant(moment, moments.zone(zones[0]))
+
+
+def settled(accounts: Sequence[DesiredAccount], moment: datetime | None = None) -> tuple[DesiredAccount, ...]:
+    """The accounts as they should be at a moment; without one, now."""
+    when = moment or datetime.now(UTC)
+    return tuple(schedule.at(account, when) for account in accounts)
 
 
 class Resolver:

@@ -8,8 +8,11 @@ import click
 
 from worker.cli import inputs, options
 from worker.cli.metering import Metering, metered
+from worker.errors import UsageError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from worker.cli.session import Session
     from worker.documents import Plan
     from worker.model import DesiredAccount
@@ -23,36 +26,59 @@ __all__ = ["command", "document", "draw", "plan", "show"]
 @options.common
 @click.option("--out", metavar="PLANFILE", help="Save the plan; `senderid apply PLANFILE` carries out exactly it.")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when changes are pending, 3 when some cannot be.")
-def command(*, out: str | None, detailed_exitcode: bool, **common: Any) -> int:
+@click.option(
+    "--at",
+    metavar="TIME",
+    help="What will be wanted then: 2026-12-01, 2026-12-01T09:00 (by the files' time zone) or 2026-12-01T09:00+09:00.",
+)
+def command(*, out: str | None, detailed_exitcode: bool, at: str | None, **common: Any) -> int:
     """Compare the desired state with the accounts and show what would change. Writes nothing.
 
     Exit status 0 when the plan could be made, 1 when an account could not be read, 4 when a safety rule refuses it.
     """
-    return plan(options.Common(**common), out=out, detailed=detailed_exitcode)
+    if at is not None and out is not None:
+        raise UsageError("a plan of another time cannot be saved: --at and --out do not go together")
+    return plan(options.Common(**common), out=out, detailed=detailed_exitcode, at=at)
 
 
-def plan(given: options.Common, *, out: str | None = None, detailed: bool = False, drift: bool = False) -> int:
+def plan(
+    given: options.Common,
+    *,
+    out: str | None = None,
+    detailed: bool = False,
+    drift: bool = False,
+    at: str | None = None,
+) -> int:
     """Plan and show; the exit status. `out` is where to save the plan, `detailed` tells pending changes from none.
 
-    `drift` is about nothing but what is otherwise than the file says though the file was not changed.
+    `at` is the moment whose desired state is compared, as it was typed; None for now. `drift` is about nothing but what
+    is otherwise than the file says though the file was not changed.
     """
     settings = inputs.load_settings(given.settings_path, given.overrides)
     with metered(settings, given.metrics_file) as metering:
-        return _plan(given, settings, metering, out=out, detailed=detailed, drift=drift)
+        return _plan(given, settings, metering, out=out, detailed=detailed, drift=drift, at=at)
 
 
 def _plan(
-    given: options.Common, settings: "Settings", metering: Metering, *, out: str | None, detailed: bool, drift: bool
+    given: options.Common,
+    settings: "Settings",
+    metering: Metering,
+    *,
+    out: str | None,
+    detailed: bool,
+    drift: bool,
+    at: str | None,
 ) -> int:
     desired = inputs.load_accounts(given.paths, given.accounts)
     selection = inputs.read_selection(given.only, given.exclude, desired)
     rules = inputs.read_rules(given.allow)
+    moment = None if at is None else inputs.read_moment("--at", at, desired)
 
     from worker.cli import bookkeeping, session
     from worker.cli.status import of_drift, of_plans
     from worker.reconcile import Terms, tell_planned
 
-    desired = bookkeeping.committed(desired)
+    desired = inputs.settled(bookkeeping.committed(desired), moment)
     terms = Terms(settings.safety, selection, rules, drift=drift, in_use=settings.in_use, health=settings.health)
 
     session.check(out)
@@ -62,7 +88,7 @@ def _plan(
         drafts = await draw(run, desired, terms)
         for draft in drafts:
             tell_planned(draft, run.log.bind(account=draft.plan.account))
-        made = document(drafts)
+        made = document(drafts, moment)
         if out is not None:
             _save(Path(out), settings, desired, drafts, terms)
         show(made, given, drift=drift)
@@ -80,14 +106,16 @@ async def draw(run: "Session", desired: "Sequence[DesiredAccount]", terms: "Term
     return drafts
 
 
-def document(drafts: "Sequence[Draft]") -> "Plan":
-    """The plans of all accounts as one document."""
+def document(drafts: "Sequence[Draft]", moment: "datetime | None" = None) -> "Plan":
+    """The plans of all accounts as one document; `moment` is the one they are of, None for now."""
     from worker.cli.session import now
     from worker.documents import Plan
+    from worker.moments import stamp
     from worker.plan import fingerprint
 
     plans = tuple(draft.plan for draft in drafts)
-    return Plan(created_at=now(), fingerprint=fingerprint(plans), accounts=plans)
+    at = None if moment is None else stamp(moment)
+    return Plan(created_at=now(), at=at, fingerprint=fingerprint(plans), accounts=plans)
 
 
 def show(plan: "Plan", given: options.Common, *, drift: bool = False) -> None:

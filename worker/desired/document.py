@@ -14,7 +14,8 @@ from worker.desired.numbers import Numbers
 from worker.desired.usage import in_use
 from worker.errors import Problem
 from worker.model import DesiredAccount, SafetyOverride, Unmanaged
-from worker.strictyaml import Mapping, Node, Reader, Scalar, described, suggestion
+from worker.moments import DEFAULT_ZONE, zone
+from worker.strictyaml import Mapping, Node, Reader, Scalar, described, shown, suggestion
 from worker.suspension import Suspend, moment
 from worker.texts import NAME_CAP, NOTE_CAP, reference, text, unfit
 
@@ -31,6 +32,7 @@ _KEYS: Final = (
     "in_use",
     "suspend",
     "groups",
+    "timezone",
     "numbers",
 )
 _SECRETS: Final = ("api_key", "api_secret")
@@ -56,7 +58,7 @@ class Document:
             self._not_a_mapping(start, event)
             return None
         self._read_keys(event)
-        self._numbers.finish()
+        self._found["schedules"] = self._numbers.finish(self._found.get("timezone", DEFAULT_ZONE))
         self._found["groups"] = self._groups.finish(self._numbers.desired)
         name = self._found.pop("account", None) or self._name_of_file(line)
         # people type names, and some systems keep Hangul of file names in parts
@@ -111,6 +113,7 @@ class Document:
             "in_use": lambda node: in_use(self._reader, node),
             "suspend": self._suspend,
             "groups": self._groups.read,
+            "timezone": self._timezone,
             "numbers": self._no_numbers,
         }
         value = read[name](node)
@@ -148,6 +151,16 @@ class Document:
             return Unmanaged(given)
         self._reader.problem(node, f"unmanaged cannot be {described(node)}{suggestion(given, known)}")
         return None
+
+    def _timezone(self, node: Node) -> str | None:
+        given = text(self._reader, node, "timezone", NAME_CAP)
+        if given is not None:
+            try:
+                zone(given)
+            except ValueError as error:
+                self._reader.problem(node, f"timezone {shown(given)}: {error}")
+                return None
+        return given
 
     def _safety(self, node: Node) -> SafetyOverride | None:
         if not isinstance(node, Mapping):

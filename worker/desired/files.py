@@ -17,6 +17,7 @@ from worker import strictyaml
 from worker.desired.document import Document
 from worker.errors import DesiredStateError, Problem
 from worker.model import DesiredAccount, Status
+from worker.schedule import ever
 from worker.strictyaml import Reader, YamlProblem
 
 __all__ = ["Loaded", "clashes", "load"]
@@ -107,7 +108,8 @@ def clashes(accounts: Sequence[DesiredAccount]) -> Iterator[Problem]:
     holders: dict[str, tuple[DesiredAccount, int]] = {}
     for account in accounts:
         for phone, desired, line in account.located():
-            if desired.status is not Status.ACTIVE:
+            schedule = account.schedules.get(phone)
+            if not (desired.status is Status.ACTIVE if schedule is None else ever(schedule, Status.ACTIVE)):
                 continue
             first, first_line = holders.setdefault(phone, (account, line))
             if first is not account:

@@ -7,8 +7,10 @@ from typing import Any, Final
 import yaml
 
 from worker import strictyaml
+from worker.desired import schedules
+from worker.desired.schedules import Written
 from worker.errors import Problem
-from worker.model import Desired, Status
+from worker.model import Desired, Schedule, Status
 from worker.phones import normalise, oddity
 from worker.strictyaml import PROBLEM_CAP, Mapping, Node, Reader, Scalar, described, shown
 from worker.texts import NOTE_CAP, text
@@ -18,15 +20,15 @@ __all__ = ["Numbers"]
 _ODDITY_CAP: Final = 2000
 """Unusual numbers of a document that are looked at twice, at 20 µs each; nobody writes more by hand."""
 
-_KEYS: Final = ("status", "note", "owner", "protected")
+_KEYS: Final = ("status", "note", "owner", "protected", *schedules.KEYS)
 _PLAIN: Final = {
     **dict.fromkeys(("ACTIVE", "active", "Active"), Desired(Status.ACTIVE)),
     **dict.fromkeys(("INACTIVE", "inactive", "Inactive"), Desired(Status.INACTIVE)),
 }
-_SHARED: Final = {"active": _PLAIN["ACTIVE"], "inactive": _PLAIN["INACTIVE"]}
-"""By status in small letters, as it may be written in any."""
-_REFUSED: Final = _SHARED["inactive"]
-"""Stands in for what was wrong, so that the number is known to stand here. The file is refused whatever it says."""
+_SHARED: Final = {Status.ACTIVE: _PLAIN["ACTIVE"], Status.INACTIVE: _PLAIN["INACTIVE"]}
+_REFUSED: Final = _SHARED[Status.INACTIVE]
+"""Stands in for what was wrong, so that the number is known to stand here: the file is refused whatever it says. Also
+for what a schedule is going to say."""
 
 
 class Numbers:
@@ -35,6 +37,7 @@ class Numbers:
     def __init__(self, reader: Reader, stream: Iterator[Any], warnings: list[Problem]) -> None:
         self.desired: dict[str, Desired] = {}
         self.lines = array("I")
+        self._written: dict[str, Written] = {}
         self._reader = reader
         self._stream = stream
         self._warnings = warnings
@@ -49,12 +52,13 @@ class Numbers:
             while not isinstance(event := next(self._stream), yaml.SequenceEndEvent):
                 self._listed(self._composed(event))
 
-    def finish(self) -> None:
-        """Tell of the numbers that stand twice, with the lines of both places."""
+    def finish(self, timezone: str) -> dict[str, Schedule]:
+        """The schedules of numbers, by the clock of a zone; tells of the numbers that stand twice, with both lines."""
         first = dict(zip(self.desired, self.lines, strict=True)) if self._twice else {}
         for phone, line, column in self._twice:
             told = f"{phone} stands here and on line {first[phone]}: keep one of the two"
             self._reader.tell(Problem(self._reader.source, line, column, told))
+        return schedules.settled(self._reader, self._written, timezone)
 
     def _read_mapping(self) -> None:
         stream, plain = self._stream, _PLAIN
@@ -68,10 +72,11 @@ class Numbers:
                 strictyaml.skip(next(stream), stream)
                 continue
             value = next(stream)
+            written = None
             desired = plain.get(value.value) if type(value) is yaml.ScalarEvent else None
             if desired is None:
-                desired = self._entry(self._composed(value))
-            self._add(key.value, mark.line + 1, mark.column + 1, desired)
+                desired, written = self._entry(self._composed(value))
+            self._add(key.value, mark.line + 1, mark.column + 1, desired, written)
 
     def _listed(self, node: Node) -> None:
         if not isinstance(node, Mapping):
@@ -79,15 +84,15 @@ class Numbers:
             self._reader.problem(node, told)
             return
         fields = self._reader.fields(node, ("phone", *_KEYS))
-        desired = self._desired(node, fields)
+        desired, written = self._desired(node, fields)
         phone = fields.get("phone")
         if isinstance(phone, Scalar) and not phone.null:
-            self._add(phone.text, phone.line, phone.column, desired)
+            self._add(phone.text, phone.line, phone.column, desired, written)
         else:
             self._reader.problem(phone or node, "phone is missing: a number such as 010-1234-5678")
 
-    def _add(self, written: str, line: int, column: int, desired: Desired) -> None:
-        phone = self._phone(written, line, column)
+    def _add(self, text: str, line: int, column: int, desired: Desired, written: Written | None) -> None:
+        phone = self._phone(text, line, column)
         if phone is None:
             return
         if phone in self.desired:
@@ -98,6 +103,8 @@ class Numbers:
         else:
             self.desired[phone] = desired
             self.lines.append(line)
+            if written is not None:
+                self._written[phone] = written
 
     def _phone(self, written: str, line: int, column: int) -> str | None:
         try:
@@ -113,30 +120,30 @@ class Numbers:
                 self._warnings.append(Problem(self._reader.source, line, column, f"{shown(written)}: {odd}"))
         return phone
 
-    def _entry(self, node: Node) -> Desired:
+    def _entry(self, node: Node) -> tuple[Desired, Written | None]:
         if isinstance(node, Mapping):
             return self._desired(node, self._reader.fields(node, _KEYS))
-        return self._status(node)
+        return self._status(node), None
 
-    def _desired(self, node: Mapping, fields: dict[str, Node]) -> Desired:
+    def _desired(self, node: Mapping, fields: dict[str, Node]) -> tuple[Desired, Written | None]:
         if "status" in fields:
             plain = self._status(fields["status"])
         else:
-            self._reader.problem(node, "status is missing: ACTIVE or INACTIVE")
+            if "schedule" not in fields:
+                self._reader.problem(node, "status is missing: ACTIVE or INACTIVE")
             plain = _REFUSED
         note = text(self._reader, fields["note"], "note", NOTE_CAP, prose=True) if "note" in fields else None
         owner = text(self._reader, fields["owner"], "owner", NOTE_CAP, prose=True) if "owner" in fields else None
         protected = self._flag(fields["protected"]) if "protected" in fields else False
+        written = None
+        if not schedules.KEYS.isdisjoint(fields):
+            written = schedules.read(self._reader, fields, plain.status if "status" in fields else None)
         if note is None and owner is None and not protected:
-            return plain
-        return Desired(plain.status, note, owner, protected)
+            return plain, written
+        return Desired(plain.status, note, owner, protected), written
 
     def _status(self, node: Node) -> Desired:
-        desired = _SHARED.get(node.text.lower()) if isinstance(node, Scalar) else None
-        if desired is None:
-            self._reader.problem(node, f"a status is ACTIVE or INACTIVE, not {described(node)}")
-            return _REFUSED
-        return desired
+        return _SHARED[schedules.status(self._reader, node) or Status.INACTIVE]
 
     def _flag(self, node: Node) -> bool:
         if isinstance(node, Scalar) and node.text.lower() in {"true", "false"}:

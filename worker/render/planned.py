@@ -2,9 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Final
 
 from worker.documents import AccountPlan, Action, Cause, Change, ErrorInfo, Plan, Verdict
+from worker.moments import shown, zone
 from worker.render.layout import (
     Group,
     Mark,
@@ -81,18 +83,28 @@ def _planned(account: AccountPlan, paint: Paint, columns: int) -> Iterator[str]:
     if ordered:
         yield ""
     yield from render_groups(
-        [Group.of(_PLANNED[action], changes, _change, advice) for (action, advice), changes in ordered], paint, columns
+        [
+            Group.of(_PLANNED[action], changes, lambda change: _change(change, account.timezone), advice)
+            for (action, advice), changes in ordered
+        ],
+        paint,
+        columns,
     )
     told = {change.phone for change in account.changes if change.action is Action.BLOCKED}
     yield from worth_knowing(account.notices, told, paint, columns)
     yield from refusals(account.refusals, paint, columns)
 
 
-def _change(change: Change) -> Row:
-    words = (" ".join(text.split()) for text in (_cause(change), change.note, change.owner) if text)
+def _change(change: Change, timezone: str) -> Row:
+    until = change.until and f"until {_moment(change.until, timezone)}"
+    words = (" ".join(text.split()) for text in (until, _cause(change), change.note, change.owner) if text)
     remark = " · ".join(safe(text, _NOTE_COLUMNS) for text in words if text)
     what = f"{change.observed} → {change.desired}" if change.action.writes else apart(change.observed, change.desired)
     return Row(change.phone, what, remark)
+
+
+def _moment(stamp: str, timezone: str) -> str:
+    return shown(datetime.fromisoformat(stamp), zone(timezone))
 
 
 def _cause(change: Change) -> str:
@@ -144,6 +156,11 @@ def _plan_closing(plan: Plan, paint: Paint, columns: int, *, drift: bool) -> Ite
         yield from indented(f"No plan: {which} be read.", columns, "", "  ", lambda line: paint("bold", line))
         return
     yield from indented(_total(total, drift=drift), columns, "", "  ", lambda line: paint("bold", line))
+    if plan.at is not None:
+        when = ", ".join(sorted({_moment(plan.at, account.timezone) for account in plan.accounts}))
+        yield from indented(
+            f"That is what the files will want at {when}; apply follows what they want now.", columns, "", "  "
+        )
     if refused:
         none = failed + refused == len(plan.accounts)
         yield paint("red", f"Refused: {'nothing will be written' if none else count(refused, 'account')}.")

@@ -1,0 +1,270 @@
+"""What holds when, beside a reference that goes minute by minute: over changes of clocks, midnights and leap days."""
+
+from array import array
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+from worker.model import Dated, Desired, DesiredAccount, Idle, Schedule, Status, Weekly
+from worker.moments import WEEK, instant, shown, weekly, written, zone
+from worker.schedule import Transition, at, changes, contradictions, ever, holding, next_transition, transitions
+
+ZONES = ("Europe/Berlin", "America/New_York", "America/Havana", "Asia/Seoul", "Australia/Lord_Howe", "Asia/Beirut")
+"""Clocks that change at two in the morning, at midnight, by half an hour, and not at all."""
+
+_MINUTE = timedelta(minutes=1)
+statuses = st.sampled_from([Status.ACTIVE, Status.INACTIVE])
+days = st.sampled_from(
+    [
+        datetime(2026, 3, 7),  # noqa: DTZ001 - a clock's time: New York's and Havana's are put forward on the 8th
+        datetime(2026, 3, 28),  # noqa: DTZ001 - Berlin's and Beirut's on the 29th
+        datetime(2026, 10, 24),  # noqa: DTZ001 - Berlin's and Beirut's back on the 25th
+        datetime(2026, 10, 31),  # noqa: DTZ001 - New York's and Havana's on the 1st
+        datetime(2026, 10, 3),  # noqa: DTZ001 - Lord Howe's forward by half an hour on the 4th
+        datetime(2028, 2, 28),  # noqa: DTZ001 - the day before a leap day
+        datetime(2026, 12, 31),  # noqa: DTZ001 - the last day of a year
+    ]
+)
+"""Days before something odd."""
+clocks = st.builds(lambda day, minutes: day + minutes * _MINUTE, days, st.integers(0, 3 * 24 * 60))
+ranges = st.builds(lambda start, length: (start, start + length), st.integers(0, WEEK - 1), st.integers(1, 24 * 60))
+weeks = st.builds(
+    lambda status, spans: Weekly(status, "w", tuple(spans)), statuses, st.lists(ranges, min_size=1, max_size=3)
+)
+
+
+def _dated(status: Status, start: datetime, hours: int, ends: tuple[bool, bool], where: str) -> Dated:
+    first, last = instant(start, zone(where)), instant(start + timedelta(hours=hours), zone(where))
+    return Dated(status, first if ends[0] else None, last if ends[1] or not ends[0] else None)
+
+
+@st.composite
+def schedules(draw: st.DrawFn) -> Schedule:
+    """Schedules in one of the zones, without contradictions."""
+    where = draw(st.sampled_from(ZONES))
+    ends = st.tuples(st.booleans(), st.booleans())
+    dated = st.lists(st.builds(_dated, statuses, clocks, st.integers(3, 30), ends, st.just(where)), max_size=3)
+    some, every = tuple(draw(dated)), tuple(draw(st.lists(weeks, max_size=3)))
+    assume(not contradictions(some) and not contradictions(every))
+    return Schedule(draw(st.none() | statuses), some, every, where)
+
+
+def _first_shown(clock: datetime, where: str) -> datetime:
+    """The first minute of UTC, within a day of a clock's time, at which the clock shows that or more, by looking."""
+    moment = clock.replace(tzinfo=UTC) - timedelta(hours=26)
+    while moment.astimezone(ZoneInfo(where)).replace(tzinfo=None) < clock:
+        moment += _MINUTE
+    return moment
+
+
+@settings(max_examples=60)
+@given(clocks, st.sampled_from(ZONES))
+@example(datetime(2026, 3, 29, 2, 30), "Europe/Berlin")  # noqa: DTZ001 - a clock's time
+@example(datetime(2026, 10, 25, 2, 30), "Europe/Berlin")  # noqa: DTZ001 - a clock's time
+@example(datetime(2026, 3, 8), "America/Havana")  # noqa: DTZ001 - a clock's time
+@example(datetime(2026, 11, 1), "America/Havana")  # noqa: DTZ001 - a clock's time
+def test_a_time_is_the_first_instant_at_which_the_clock_shows_it_or_a_later_one(clock: datetime, where: str) -> None:
+    """Also where the clock skips it or shows it twice."""
+    assert instant(clock, zone(where)) == _first_shown(clock, where)
+
+
+@given(clocks, clocks, st.sampled_from(ZONES))
+def test_times_keep_their_order(one: datetime, other: datetime, where: str) -> None:
+    """What is later on the clock is no earlier instant, so that windows that touch on the clock do not overlap."""
+    earlier, later = sorted((one, other))
+    assert instant(earlier, zone(where)) <= instant(later, zone(where))
+
+
+def _reference(schedule: Schedule, moment: datetime, starts: dict[datetime, datetime]) -> Status | None:
+    """What a schedule wants at a moment, by looking at every window of the days around it."""
+    for window in schedule.dated:
+        if (window.start is None or window.start <= moment) and (window.end is None or moment < window.end):
+            return window.status
+    where = zone(schedule.timezone)
+    local = moment.astimezone(where).replace(tzinfo=None, fold=0)
+    for offset in range(-8, 9):
+        day = local.replace(hour=0, minute=0) + timedelta(offset)
+        if day.weekday() != 0:
+            continue
+        for week in schedule.weekly:
+            for span in week.spans:
+                clock_start, clock_end = (day + minute * _MINUTE for minute in span)
+                for clock in (clock_start, clock_end):
+                    starts.setdefault(clock, instant(clock, where))
+                if starts[clock_start] <= moment < starts[clock_end]:
+                    return week.status
+    return schedule.plain
+
+
+@settings(max_examples=40, deadline=None)
+@given(schedules(), clocks)
+def test_what_holds_is_what_a_look_at_every_minute_finds(schedule: Schedule, clock: datetime) -> None:
+    """Over a day and a half, minute by minute, and the changes are those that such a look sees."""
+    start = instant(clock, zone(schedule.timezone))
+    starts: dict[datetime, datetime] = {}
+    minutes = [start + minute * _MINUTE for minute in range(36 * 60)]
+    looked = [_reference(schedule, moment, starts) for moment in minutes]
+    seen = [
+        (later, status)
+        for (later, status), before in zip(zip(minutes[1:], looked[1:], strict=True), looked, strict=False)
+        if status is not before
+    ]
+    found = []
+    for when, held in changes(schedule, start):
+        if when > minutes[-1]:
+            break
+        found.append((when, held.status))
+    assert found == seen
+    edges = [start, *(when for when, _ in found), minutes[-1]]
+    for moment in {*edges, *(edge - timedelta(seconds=1) for edge in edges[1:]), *minutes[::97]}:
+        assert holding(schedule, moment).status is _reference(schedule, moment, starts)
+
+
+@given(st.lists(weeks, min_size=1, max_size=4))
+def test_weeks_contradict_each_other_where_two_minutes_do(windows: Sequence[Weekly]) -> None:
+    """A contradiction is told exactly where some minute of the week would have two statuses, and then truly."""
+    wanted = [{minute % WEEK for start, end in window.spans for minute in range(start, end)} for window in windows]
+
+    def clash(one: int, other: int) -> bool:
+        return windows[one].status is not windows[other].status and not wanted[one].isdisjoint(wanted[other])
+
+    found = contradictions(windows)
+    pairs = [(one, other) for other in range(len(windows)) for one in range(other) if clash(one, other)]
+    assert bool(found) == bool(pairs)
+    assert set(found) <= set(pairs)
+
+
+hours = st.none() | st.integers(0, 20).map(lambda hour: datetime(2026, 12, 1, hour, tzinfo=UTC))
+dated_windows = st.builds(Dated, statuses, hours, hours).filter(
+    lambda window: window.start is None or window.end is None or window.start < window.end
+)
+
+
+@given(st.lists(dated_windows, max_size=5))
+def test_dates_contradict_each_other_where_two_hours_do(windows: Sequence[Dated]) -> None:
+    """As above, of dated windows, also of those without a beginning or an end."""
+    wanted = [
+        {
+            hour
+            for hour in range(-1, 22)
+            if (window.start is None or window.start.hour <= hour) and (window.end is None or hour < window.end.hour)
+        }
+        for window in windows
+    ]
+
+    def clash(one: int, other: int) -> bool:
+        return windows[one].status is not windows[other].status and not wanted[one].isdisjoint(wanted[other])
+
+    found = contradictions(windows)
+    pairs = [(one, other) for other in range(len(windows)) for one in range(other) if clash(one, other)]
+    assert bool(found) == bool(pairs)
+    assert set(found) <= set(pairs)
+
+
+def _account(*schedules: Schedule | None) -> DesiredAccount:
+    phones = [f"0100000{place:04}" for place in range(len(schedules))]
+    numbers = dict.fromkeys(phones, Desired(Status.INACTIVE, note="n", owner="o", protected=True))
+    kept = {phone: schedule for phone, schedule in zip(phones, schedules, strict=True) if schedule is not None}
+    return DesiredAccount("main", "main.yaml", numbers, array("I", range(1, len(phones) + 1)), schedules=kept)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.none() | schedules(), max_size=4), clocks, st.integers(0, 5 * 24))
+def test_an_account_is_the_same_from_one_transition_to_the_next(
+    schedules: list[Schedule | None], clock: datetime, hours: int
+) -> None:
+    """Transitions replayed give what the account is at every moment, and the next one is the first of them."""
+    account = _account(*schedules)
+    start = clock.replace(tzinfo=UTC)
+    end = start + timedelta(hours=hours)
+    told = list(transitions(account, start, end))
+    assert [each.when for each in told] == sorted(each.when for each in told)
+    after = next_transition(account, start - timedelta(microseconds=1))
+    assert next(iter(told), None) is None or after == told[0].when
+    assert told or after is None or after >= end
+    state = _wanted(at(account, start - timedelta(seconds=1)))
+    for each, following in pairwise([*told, Transition("", end, None, None, "")]):
+        assert state[each.phone] is each.before is not each.after
+        state[each.phone] = each.after
+        if following.when > each.when:
+            for moment in (each.when, following.when - timedelta(seconds=1)):
+                assert _wanted(at(account, moment)) == state
+
+
+def _wanted(account: DesiredAccount) -> dict[str, Status | None]:
+    assert not account.schedules
+    assert len(account.lines) == len(account.numbers)
+    return {phone: want.status for phone, want in account.numbers.items()} | dict.fromkeys(account.idle)
+
+
+@settings(max_examples=60, deadline=None)
+@given(schedules(), clocks)
+def test_until_is_when_something_else_is_wanted(schedule: Schedule, clock: datetime) -> None:
+    """A number at a moment carries why and until when, keeps what else its entry says, and is idle without a status."""
+    account = _account(schedule, None)
+    moment = clock.replace(tzinfo=UTC)
+    settled = at(account, moment)
+    phone, other = account.numbers
+    change = next(changes(schedule, moment), None)
+    until = None if change is None else change[0].strftime("%Y-%m-%dT%H:%M:%SZ")
+    held = holding(schedule, moment)
+    if held.status is None:
+        assert settled.idle == {phone: Idle(held.because, until, "n", "o")}
+        assert (list(settled.numbers), list(settled.lines)) == ([other], [2])
+    else:
+        assert settled.numbers[phone] == Desired(
+            held.status, "n", "o", protected=True, because=held.because, until=until
+        )
+        assert ever(schedule, held.status)
+        assert not settled.idle
+    assert settled.numbers[other] is account.numbers[other]
+
+
+def test_an_account_without_schedules_is_left_as_it_is() -> None:
+    """It is not copied, and nothing ever comes due in it."""
+    account = _account(None)
+    moment = datetime(2026, 12, 1, tzinfo=UTC)
+    assert at(account, moment) is account
+    assert next_transition(account, moment) is None
+    assert list(transitions(account, moment, moment + timedelta(400))) == []
+
+
+names = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
+
+@given(
+    st.integers(0, 6),
+    st.integers(0, 6),
+    st.integers(0, 1439),
+    st.integers(0, 1440),
+    st.sampled_from([str.upper, str.lower, str]),
+)
+def test_weekly_windows_are_read(first: int, last: int, start: int, end: int, spelled: type[str]) -> None:
+    """Any range of days and of times: each day has its minutes, past midnight where the range ends before it begins."""
+    assume(start != end)
+    text = spelled(f"{names[first]}-{names[last]} {start // 60:02}:{start % 60:02}-{end // 60:02}:{end % 60:02}")
+    count = (last - first) % 7 + 1
+    expected = sorted((first + step) % 7 for step in range(count))
+    length = end - start if end > start else end - start + 1440
+    assert weekly(text) == tuple((day * 1440 + start, day * 1440 + start + length) for day in expected)
+
+
+@given(clocks, st.sampled_from(ZONES))
+def test_what_is_shown_is_read(clock: datetime, where: str) -> None:
+    """A moment as people are shown it, read again by the same clock, is that moment; or its first where it is twice."""
+    moment = instant(clock, zone(where))
+    text, _, name = shown(moment, zone(where)).rpartition(" ")
+    assert name
+    assert instant(written(text), zone(where)) == moment
+
+
+@pytest.mark.parametrize("text", ["2026-12-01T09:00+09:00", "2026-12-01T00:00Z"])
+def test_a_moment_with_an_offset_needs_no_zone(text: str) -> None:
+    """It is the same instant whatever the zone."""
+    found = {instant(written(text), zone(where)) for where in ZONES}
+    assert found == {datetime(2026, 12, 1, tzinfo=UTC)}
