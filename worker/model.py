@@ -9,7 +9,7 @@ from typing import Final, Literal, Self
 from msgspec import Struct
 
 from worker.credentials import CredentialsRef
-from worker.suspension import Suspend
+from worker.suspension import Maintenance, Suspend
 
 __all__ = [
     "PHONE_PATTERN",
@@ -172,6 +172,7 @@ class DesiredAccount(Struct, frozen=True):
     in_use: UseOverride | None = None
     groups: tuple[Group, ...] = ()
     suspend: Suspend | None = None
+    maintenance: Maintenance = Maintenance()
     timezone: str = "Asia/Seoul"
     schedules: Mapping[str, Schedule] = {}
     idle: Mapping[str, Idle] = {}

@@ -5,20 +5,21 @@ leave nothing in the ledger.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol, Self
 
 from msgspec import Struct
 
+from worker.closing import tell_notices
 from worker.credentials import Credentials, CredentialsRef
-from worker.documents import AccountPlan, AccountResult, Action, Change, Outcome, RunOutcome, Verdict
+from worker.documents import AccountPlan, AccountResult, Action, Change, Notice, Outcome, RunOutcome, Verdict
 from worker.errors import Interrupted, LedgerError, WorkerError
 from worker.fleet import Fleet
 from worker.ledger import Keeper
 from worker.logs import Log
-from worker.model import DesiredAccount
+from worker.model import DesiredAccount, Status
 from worker.reconcile import Draft, Terms
 from worker.settings import Settings
 from worker.solapi.client import Ambient
@@ -55,10 +56,14 @@ class Books(Protocol):
 
 
 class Seen(Struct, frozen=True):
-    """One account in one pass: its plan, and what became of it where it was carried out or noted."""
+    """One account in one pass: its plan, and what became of it where it was carried out or noted.
+
+    `statuses` counts its numbers at the first look.
+    """
 
     plan: AccountPlan
     result: AccountResult | None = None
+    statuses: Mapping[Status, int] = {}
 
     @property
     def failed(self) -> bool:
@@ -102,6 +107,7 @@ class _Told(Struct, frozen=True):
     error: str | None
     rules: tuple[str, ...]
     changes: frozenset[Change]
+    notices: frozenset[Notice]
 
     @classmethod
     def of(cls, plan: AccountPlan) -> Self:
@@ -109,6 +115,7 @@ class _Told(Struct, frozen=True):
             None if plan.error is None else plan.error.code,
             tuple(refusal.rule for refusal in plan.refusals),
             frozenset(plan.changes),
+            frozenset(plan.notices),
         )
 
 
@@ -128,9 +135,9 @@ class _Hushed:
         (self._log.debug if routine else self._log.info)(event, **fields)
 
     def warning(self, event: str, **fields: Any) -> None:
-        # of an account that could not be read one line is enough
-        unread = event == "number" and fields.get("action") is None
-        (self._log.debug if unread else self._log.warning)(event, **fields)
+        # of an account that could not be read one line is enough, and of a notice one in all
+        said = event == "notice" or (event == "number" and fields.get("action") is None)
+        (self._log.debug if said else self._log.warning)(event, **fields)
 
 
 class _NoMeter:
@@ -166,6 +173,11 @@ class Passes:
         self._fleet: Fleet | None = None
         self._interrupted: Interrupted | None = None
 
+    @property
+    def quotas(self) -> Collection[Quota]:
+        """The quotas of the API keys in use."""
+        return self._quotas.values()
+
     def interrupt(self, reason: Interrupted) -> None:
         """Start nothing more, now and later; what is under way finishes and is proven."""
         self._interrupted = reason
@@ -192,7 +204,7 @@ class Passes:
         began = self._now()
         log = _Hushed(self._log.bind(run_id=run_id))
         drafts = await self._at_work(log, self._books.memory).plan(accounts, self._terms)
-        seen = [Seen(draft.plan) for draft in drafts]
+        seen = [Seen(draft.plan, statuses=draft.statuses) for draft in drafts]
         error = None
         if self._interrupted is None:
             due = [
@@ -208,7 +220,7 @@ class Passes:
                     self.forget(accounts[index].name)
             else:
                 for index, result in zip(due, results, strict=True):
-                    seen[index] = Seen(drafts[index].plan, result)
+                    seen[index] = Seen(drafts[index].plan, result, drafts[index].statuses)
         self._fleet = None
         outcome = self._conclude(each.outcome for each in seen)
         if error is not None:
@@ -252,6 +264,8 @@ class Passes:
             _tell_error(draft.error, log)
         for refusal in plan.refusals if new else ():
             log.warning("account.refused", error_code=refusal.rule, error_message=refusal.message)
+        told = frozenset[Notice]() if before is None else before.notices
+        tell_notices((notice for notice in plan.notices if notice not in told), self._log.bind(account=plan.account))
         writes = plan.verdict is Verdict.OK and bool(plan.writes)
         notes = draft.unsettled or bool(draft.confirmed) or (new and _noteworthy(plan))
         if not held and (writes or notes):

@@ -15,9 +15,10 @@ from worker.channels import Notify
 from worker.endpoints import ENDPOINTS, Endpoint, endpoint
 from worker.errors import Problem, SettingsError
 from worker.gateways import gateway
+from worker.moments import weekly
 from worker.precautions import Health, InUse
 from worker.shares import at_most
-from worker.suspension import Suspend, moment
+from worker.suspension import Maintenance, Suspend, moment
 
 __all__ = [
     "ENDPOINTS",
@@ -182,6 +183,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     notify: Notify = Notify()
     metrics: MetricsSettings = MetricsSettings()
     suspend: Suspend = Suspend()
+    maintenance: Maintenance = Maintenance()
 
 
 def threshold(value: int | str, active: int) -> int:
@@ -320,6 +322,8 @@ def _leaf(field: structs.FieldInfo, text: str | None, given: str) -> object:
         gateway(str(value))
     if field.name == "until" and value is not None:
         moment(str(value))
+    if field.name == "weekly" and value is not None:
+        weekly(str(value))
     return value
 
 

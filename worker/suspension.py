@@ -1,30 +1,24 @@
 """Why, by whom and until when nothing is written: what settings and desired-state files say of it."""
 
-import re
-from datetime import UTC, datetime
-from typing import Annotated, Final
-from zoneinfo import ZoneInfo
+from datetime import datetime
+from typing import Annotated
 
 from msgspec import Meta, Struct
 
-__all__ = ["Suspend", "moment"]
+from worker.moments import DEFAULT_ZONE, instant, written, zone
 
-_KOREA: Final = "Asia/Seoul"
-
-_WRITTEN: Final = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d)?(?:Z|[+-]\d\d:\d\d)?)?", re.ASCII)
+__all__ = ["Maintenance", "Suspend", "moment"]
 
 
 def moment(text: str) -> datetime:
-    """The moment of a text: `2026-12-01`, its midnight, or `2026-12-01T09:00`, in Korea unless an offset or Z follows.
+    """The moment of a text such as `2026-12-01`, its midnight, in UTC; in Korea unless an offset or Z follows.
 
     Raises:
         ValueError: it is none.
     """
     try:
-        found = datetime.fromisoformat(text if _WRITTEN.fullmatch(text) else "")
-        # of moments near the ends of what datetime knows, not all have a UTC
-        return (found if found.tzinfo else found.replace(tzinfo=ZoneInfo(_KOREA))).astimezone(UTC)
-    except (ValueError, OverflowError):
+        return instant(written(text), zone(DEFAULT_ZONE))
+    except ValueError:
         msg = "until should be a moment: 2026-12-01, 2026-12-01T09:00 (Korean time) or 2026-12-01T09:00+09:00"
         raise ValueError(msg) from None
 
@@ -48,3 +42,12 @@ class Suspend(Struct, frozen=True, forbid_unknown_fields=True):
         """Whether it is in force."""
         given = self.reason is not None or self.by is not None or self.until is not None
         return given and (self.ends is None or now < self.ends)
+
+
+class Maintenance(Struct, frozen=True, forbid_unknown_fields=True):
+    """Times of every week in which `senderid watch` looks and writes nothing."""
+
+    weekly: Annotated[
+        str | None, Meta(description='Days and times, such as "Sun 02:00-04:00". Null: there are none.')
+    ] = None
+    reason: Annotated[str | None, Meta(description="Why nothing is written then.")] = None

@@ -4,24 +4,26 @@ One pass at a time. What is due is decided by `worker.rhythm`, what a pass does 
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
+from worker import maintenance, schedule
 from worker.errors import DesiredStateError, Interrupted, SettingsError
 from worker.lastgood import News
 from worker.logs import Log
 from worker.model import DesiredAccount
+from worker.moments import DEFAULT_ZONE
 from worker.passes import Pass, Passes
 from worker.reconcile import Terms
 from worker.rhythm import Agenda, Due
 from worker.settings import Settings
 from worker.solapi.client import Ambient
-from worker.suspension import Suspend
+from worker.suspension import Maintenance, Suspend
 from worker.systemd import Systemd
 
-__all__ = ["NAP", "Calendar", "Files", "Listener", "Unscheduled", "Watch"]
+__all__ = ["NAP", "Calendar", "Files", "Listener", "Watch"]
 
 NAP: Final = 30.0
 """Seconds after which clock and files are looked at again, at the latest: a clock may jump, and a machine sleep."""
@@ -42,20 +44,6 @@ class Calendar(Protocol):
     def next_transition(self, account: DesiredAccount, after: datetime) -> datetime | None:
         """The first moment later than `after` at which `at` changes; None where there is none."""
         ...
-
-
-class Unscheduled:
-    """The calendar of files that say the same at all times."""
-
-    def at(self, account: DesiredAccount, moment: datetime) -> DesiredAccount:
-        """The account itself."""
-        del moment
-        return account
-
-    def next_transition(self, account: DesiredAccount, after: datetime) -> datetime | None:
-        """None."""
-        del account, after
-        return None
 
 
 class Files(Protocol):
@@ -105,7 +93,7 @@ class Watch:
         reread: Callable[[], tuple[Settings, Terms]],
         begin: Callable[[], str],
         held: bool = False,
-        calendar: Calendar | None = None,
+        calendar: Calendar = schedule,
         listeners: Sequence[Listener] = (),
         systemd: Systemd | None = None,
         ambient: Ambient | None = None,
@@ -115,11 +103,11 @@ class Watch:
         self._passes = passes
         self._agenda = agenda
         self._log = log
-        self._suspend = settings.suspend
+        self._settings = settings
         self._reread = reread
         self._begin = begin
         self._held = held
-        self._calendar = calendar or Unscheduled()
+        self._calendar = calendar
         self._listeners = listeners
         self._systemd = systemd or Systemd({})
         self._ambient = ambient or Ambient()
@@ -273,7 +261,7 @@ class Watch:
             self._broken_settings = error
         else:
             self._broken_settings = None
-            self._suspend = settings.suspend
+            self._settings = settings
             self._passes.use(settings, terms)
         self._look_at_files(now, everything=True)
         self._expect(self._files.accounts, now)
@@ -303,10 +291,14 @@ class Watch:
             self._expect([account for account in self._files.accounts if account.name in news.changed], now)
 
     def _look_at_suspensions(self, now: datetime) -> None:
-        found: dict[str | None, Suspend] = {None: self._suspend} if self._suspend.holds(now) else {}
+        found: dict[str | None, Suspend] = {}
+        whole = _suspended(self._settings.suspend, self._settings.maintenance, DEFAULT_ZONE, now)
+        if whole is not None:
+            found[None] = whole
         for account in self._files.accounts:
-            if account.suspend is not None and account.suspend.holds(now):
-                found[account.name] = account.suspend
+            own = _suspended(account.suspend, account.maintenance, account.timezone, now)
+            if own is not None:
+                found[account.name] = own
         before, self._suspended = self._suspended, found
         for name, suspend in found.items():
             if before.get(name) != suspend:
@@ -318,12 +310,13 @@ class Watch:
 
     def _expect(self, accounts: Sequence[DesiredAccount], after: datetime) -> None:
         """Note the own times of accounts: edges of their schedules, and the ends of suspensions."""
+        settings = self._settings
+        whole = _edges(settings.suspend, settings.maintenance, DEFAULT_ZONE, after)
         for account in accounts:
-            own = account.suspend
-            ends = (self._suspend.ends, None if own is None else own.ends)
-            times = [moment for moment in ends if moment is not None and moment > after]
-            edge = self._calendar.next_transition(account, after)
-            self._agenda.expect(account.name, min([*times, *([] if edge is None else [edge])], default=None))
+            own = _edges(account.suspend, account.maintenance, account.timezone, after)
+            change = self._calendar.next_transition(account, after)
+            times = (*whole, *own, *([] if change is None else [change]))
+            self._agenda.expect(account.name, min(times, default=None))
 
     async def _sleep(self, seconds: float) -> None:
         with suppress(TimeoutError):
@@ -346,6 +339,20 @@ class Watch:
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._ambient.wall(), UTC)
+
+
+def _suspended(suspend: Suspend | None, window: Maintenance, timezone: str, now: datetime) -> Suspend | None:
+    """What keeps from writing at a moment, if anything does."""
+    if suspend is not None and suspend.holds(now):
+        return suspend
+    return maintenance.suspended(window, timezone, now)
+
+
+def _edges(suspend: Suspend | None, window: Maintenance, timezone: str, after: datetime) -> Iterator[datetime]:
+    """When that ends or begins next."""
+    for moment in (None if suspend is None else suspend.ends, maintenance.edge(window, timezone, after)):
+        if moment is not None and moment > after:
+            yield moment
 
 
 def _stamp(moment: datetime | None) -> str | None:

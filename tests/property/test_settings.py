@@ -28,14 +28,18 @@ LEAVES = dict(leaves(Settings))
 PATHS = pytest.mark.parametrize("path", LEAVES, ids=".".join)
 
 
+SPECIAL: dict[tuple[str, ...], st.SearchStrategy[Any]] = {
+    ("endpoint",): st.sampled_from([*ENDPOINTS, "https://example.com", "http://127.0.0.1:1"]),
+    ("metrics", "push_url"): st.sampled_from(["http://gateway:9091", "https://push.example.com/base"]),
+    ("maintenance", "weekly"): st.sampled_from(["Sun 02:00-04:00", "daily 22:00-06:00"]),
+    ("suspend", "until"): st.dates(date(1970, 1, 2), date(2999, 12, 31)).map(str),
+}
+
+
 def values(path: tuple[str, ...]) -> st.SearchStrategy[Any]:
     """What a setting may be."""
-    if path == ("endpoint",):
-        return st.sampled_from([*ENDPOINTS, "https://example.com", "http://127.0.0.1:1"])
-    if path == ("metrics", "push_url"):
-        return st.sampled_from(["http://gateway:9091", "https://push.example.com/base"])
-    if path == ("suspend", "until"):
-        return st.dates(min_value=date(1970, 1, 2)).map(str)
+    if path in SPECIAL:
+        return SPECIAL[path]
     kind = inspect.type_info(LEAVES[path])
     match kind.type if isinstance(kind, inspect.Metadata) else kind:
         case inspect.IntType(ge=least, le=most):

@@ -3,7 +3,8 @@
 import asyncio
 import os
 import signal
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,6 +14,7 @@ from worker.cli import inputs, options
 from worker.errors import UsageError
 
 if TYPE_CHECKING:
+    from worker.cli.monitoring import Monitoring
     from worker.cli.revisits import Revisited
     from worker.cli.session import Session
     from worker.ledger import Nothing
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from worker.reconcile import Terms
     from worker.rhythm import Rhythm
     from worker.settings import Settings
+    from worker.watch import Watch
 
 __all__ = ["command"]
 
@@ -40,8 +43,20 @@ _KOREA: Final = "Asia/Seoul"
     help="Begin each pass up to this much later, at random. [not at all]",
 )
 @click.option("--dry-run", is_flag=True, help="Look and tell, and never write.")
+@click.option(
+    "--listen",
+    metavar="ADDRESS",
+    help="Answer /metrics, /healthz and /readyz there: 127.0.0.1:9464, :9464. [not at all]",
+)
 def command(
-    *, every: float | None, cron: str | None, timezone: str | None, jitter: float, dry_run: bool, **common: Any
+    *,
+    every: float | None,
+    cron: str | None,
+    timezone: str | None,
+    jitter: float,
+    dry_run: bool,
+    listen: str | None,
+    **common: Any,
 ) -> int:
     """Keep accounts as their files say: look again and again, and write what differs, without asking.
 
@@ -57,18 +72,46 @@ def command(
         raise UsageError("--jitter must be shorter than the time between passes")
     settings = inputs.load_settings(given.settings_path, given.overrides)
 
-    from msgspec.structs import replace
-
-    from worker.cli import bookkeeping, session
+    from worker.cli import bookkeeping, monitoring, session
+    from worker.cli.metering import Metering
     from worker.ledger import probe
+    from worker.metrics import Metrics
 
+    where = None if listen is None else monitoring.address(listen)
     files = _files(given)
     terms = _terms(given, settings, files)
     if not dry_run:
         probe(bookkeeping.ledger_path(settings))
-    resolver = inputs.Resolver()
+    metrics = Metrics(accounts=settings.metrics.accounts)
+    metrics.every(_interval(rhythm))
+    watched = monitoring.Monitoring(settings, metrics, where)
+    daemon = _Daemon(given, settings, terms, files, watched)
 
     async def verb(run: "Session") -> int:
+        return await daemon.run(run, rhythm, described, jitter=jitter, dry_run=dry_run)
+
+    return session.run(verb, settings, resolver=watched.resolver, no_color=given.no_color, metering=Metering(metrics))
+
+
+class _Daemon:
+    """What the command watches, and by which settings."""
+
+    def __init__(
+        self,
+        given: options.Common,
+        settings: "Settings",
+        terms: "Terms",
+        files: "Revisited",
+        monitoring: "Monitoring",
+    ) -> None:
+        self._given = given
+        self._settings = settings
+        self._terms = terms
+        self._files = files
+        self._monitoring = monitoring
+
+    async def run(self, run: "Session", rhythm: "Rhythm", described: str, *, jitter: float, dry_run: bool) -> int:
+        """Watch until a signal."""
         from worker.cli.status import ExitStatus, overall
         from worker.passes import Passes
         from worker.rhythm import Agenda
@@ -76,43 +119,62 @@ def command(
         from worker.systemd import Systemd
         from worker.watch import Watch
 
-        def reread() -> "tuple[Settings, Terms]":
-            found = inputs.load_settings(given.settings_path, given.overrides)
-            return found, replace(terms, safety=found.safety)
-
-        def begin() -> str:
-            resolver.forget()
-            return session.new_run_id()
-
+        settings, resolver = self._settings, self._monitoring.resolver
         ambient = Ambient()
-        watch = Watch(
-            files,
-            Passes(settings, terms, run.transport, resolver, run.log, books=_Books(settings), conclude=overall),
-            Agenda(rhythm, datetime.now(UTC), uniform=ambient.uniform, jitter=jitter),
-            run.log,
-            settings=settings,
-            reread=reread,
-            begin=begin,
-            held=dry_run,
-            systemd=Systemd(os.environ),
+        passes = Passes(
+            settings, self._terms, run.transport, resolver, run.log, books=_Books(settings), conclude=overall
         )
-
-        async def end() -> None:
-            await run.stopped.wait()
-            if run.fleet.interrupted is not None:
-                watch.stop(run.fleet.interrupted)
-
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGHUP, watch.reload)
-        ending = asyncio.ensure_future(end())
-        try:
-            await watch.run(rhythm=described, mode="dry-run" if dry_run else "apply")
-        finally:
-            ending.cancel()
-            loop.remove_signal_handler(signal.SIGHUP)
+        async with self._monitoring.over(self._names, lambda: passes.quotas, run.log) as (monitor, listeners):
+            watch = Watch(
+                self._files,
+                passes,
+                Agenda(rhythm, datetime.now(UTC), uniform=ambient.uniform, jitter=jitter),
+                run.log,
+                settings=settings,
+                reread=self._reread,
+                begin=self._begin,
+                held=dry_run,
+                listeners=listeners,
+                systemd=Systemd(os.environ),
+            )
+            monitor.follow(watch)
+            async with _signals(watch, run):
+                await watch.run(rhythm=described, mode="dry-run" if dry_run else "apply")
         return ExitStatus.OK
 
-    return session.run(verb, settings, resolver=resolver, no_color=given.no_color)
+    def _names(self) -> list[str]:
+        return [account.name for account in self._files.accounts]
+
+    def _reread(self) -> "tuple[Settings, Terms]":
+        from msgspec.structs import replace
+
+        found = inputs.load_settings(self._given.settings_path, self._given.overrides)
+        return found, replace(self._terms, safety=found.safety, in_use=found.in_use, health=found.health)
+
+    def _begin(self) -> str:
+        from worker.cli import session
+
+        self._monitoring.resolver.forget()
+        return session.new_run_id()
+
+
+@asynccontextmanager
+async def _signals(watch: "Watch", run: "Session") -> AsyncIterator[None]:
+    """SIGHUP reloads; what stops the session stops the daemon."""
+
+    async def end() -> None:
+        await run.stopped.wait()
+        if run.fleet.interrupted is not None:
+            watch.stop(run.fleet.interrupted)
+
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, watch.reload)
+    ending = asyncio.ensure_future(end())
+    try:
+        yield
+    finally:
+        ending.cancel()
+        loop.remove_signal_handler(signal.SIGHUP)
 
 
 class _Books:
@@ -162,6 +224,12 @@ def _rhythm(every: float | None, cron: str | None, timezone: str | None) -> "tup
         raise UsageError(f"--cron {cron!r}: {error}") from None
 
 
+def _interval(rhythm: "Rhythm") -> float:
+    """Seconds between the next two passes, which for a cron expression may be more at other times."""
+    first = rhythm.after(datetime.now(UTC))
+    return (rhythm.after(first) - first).total_seconds()
+
+
 def _files(given: options.Common) -> "Revisited":
     from worker.cli.revisits import Revisited
 
@@ -177,4 +245,4 @@ def _terms(given: options.Common, settings: "Settings", files: "Revisited") -> "
 
     from worker.reconcile import Terms
 
-    return Terms(settings.safety, selection, rules)
+    return Terms(settings.safety, selection, rules, in_use=settings.in_use, health=settings.health)

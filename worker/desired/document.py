@@ -14,9 +14,9 @@ from worker.desired.numbers import Numbers
 from worker.desired.usage import in_use
 from worker.errors import Problem
 from worker.model import DesiredAccount, SafetyOverride, Unmanaged
-from worker.moments import DEFAULT_ZONE, zone
+from worker.moments import DEFAULT_ZONE, weekly, zone
 from worker.strictyaml import Mapping, Node, Reader, Scalar, described, shown, suggestion
-from worker.suspension import Suspend, moment
+from worker.suspension import Maintenance, Suspend, moment
 from worker.texts import NAME_CAP, NOTE_CAP, reference, text, unfit
 
 __all__ = ["Document"]
@@ -31,6 +31,7 @@ _KEYS: Final = (
     "safety",
     "in_use",
     "suspend",
+    "maintenance",
     "groups",
     "timezone",
     "numbers",
@@ -112,6 +113,7 @@ class Document:
             "safety": self._safety,
             "in_use": lambda node: in_use(self._reader, node),
             "suspend": self._suspend,
+            "maintenance": self._maintenance,
             "groups": self._groups.read,
             "timezone": self._timezone,
             "numbers": self._no_numbers,
@@ -202,6 +204,21 @@ class Document:
         if not node.items:
             self._reader.problem(node, "suspend says nothing: give a reason, or leave the key out")
         return Suspend(**found)
+
+    def _maintenance(self, node: Node) -> Maintenance | None:
+        fields = self._reader.fields(node, ("weekly", "reason")) if isinstance(node, Mapping) else {}
+        if "weekly" not in fields:
+            self._reader.problem(
+                node, 'maintenance should be {weekly: "Sun 02:00-04:00"}, and reason: … where it has one'
+            )
+            return None
+        found = {name: text(self._reader, value, name, NOTE_CAP) for name, value in fields.items()}
+        try:
+            weekly(found["weekly"] or "daily 00:00-24:00")
+        except ValueError as error:
+            self._reader.problem(fields["weekly"], str(error))
+            return None
+        return Maintenance(**found)
 
     def _credentials(self, node: Node) -> CredentialsRef | None:
         if not isinstance(node, Mapping):

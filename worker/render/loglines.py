@@ -52,6 +52,7 @@ class Event(StrEnum):
     WATCH_RESUMED = "watch.resumed"
     WATCH_RELOADED = "watch.reloaded"
     WATCH_STOPPING = "watch.stopping"
+    WATCH_LISTENING = "watch.listening"
 
 
 class LogLine(Struct, frozen=True, kw_only=True):
@@ -111,6 +112,7 @@ class LogLine(Struct, frozen=True, kw_only=True):
         Annotated[bool, Meta(description="The time of the next pass fell into this one, so that it is later.")]
         | UnsetType
     ) = UNSET
+    url: Annotated[str, Meta(description="Where a daemon answers.")] | UnsetType = UNSET
     file: Annotated[str, Meta(description="A desired-state file.")] | UnsetType = UNSET
     reason: Annotated[str, Meta(description="Why nothing is written.")] | UnsetType = UNSET
     by: Annotated[str, Meta(description="Who wants it so.")] | UnsetType = UNSET

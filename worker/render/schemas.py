@@ -171,6 +171,16 @@ def _desired() -> dict[str, Any]:
                     "additionalProperties": False,
                 },
             },
+            "maintenance": {
+                "type": "object",
+                "description": "Times of every week in which `senderid watch` looks and writes nothing.",
+                "properties": {
+                    "weekly": {**words, "maxLength": 200, "description": "Such as Sun 02:00-04:00."},
+                    "reason": {**words, "maxLength": 1000, "description": "Why nothing is written then."},
+                },
+                "required": ["weekly"],
+                "additionalProperties": False,
+            },
             "suspend": {
                 "type": "object",
                 "description": "Keeps `senderid watch` from writing to this account.",
