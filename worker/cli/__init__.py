@@ -29,6 +29,7 @@ _VERBS: Final = (
     "plan",
     "apply",
     "drift",
+    "calendar",
     "history",
     "rollback",
     "export",
