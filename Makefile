@@ -4,10 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 # the floors without I/O: every branch of theirs is tested
 comma := ,
-PURE := $(subst $() ,$(comma),$(addprefix worker/,model.py credentials.py documents.py errors.py settings.py history.py holds.py moments.py phones.py redaction.py sites.py strictyaml.py policy.py schedule.py \
-	plan.py ports.py desired/* render/* solapi/account.py solapi/signing.py solapi/wire.py))
+PURE := $(subst $() ,$(comma),$(addprefix worker/,model.py channels.py credentials.py documents.py endpoints.py errors.py figures.py \
+	gateways.py settings.py history.py health.py holds.py lastgood.py moments.py news.py phones.py precautions.py redaction.py \
+	rhythm.py schedule.py shares.py sites.py strictyaml.py suspension.py texts.py policy.py \
+	plan.py ports.py desired/* render/* solapi/account.py solapi/signing.py solapi/usage.py solapi/wire.py))
 
-.PHONY: help setup demo test lint types contracts unit simulate mutate bench lock clean
+.PHONY: help setup demo test lint types contracts unit simulate mutate promtool bench lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -53,6 +55,11 @@ mutate: setup ## break the code in thousands of places and see that the tests no
 	@# named mutants have their tests run by name first, as a name that does not hold would pass for a kill
 	@$(BIN)/mutmut run --max-children 2 'worker.*' > mutants/run.log 2>&1 || { tail -n 40 mutants/run.log; exit 1; }
 	@$(BIN)/python -m tests.mutants
+
+promtool: ## check the alert rules and run their tests, with Prometheus' own tool
+	@command -v promtool >/dev/null || { echo "promtool is missing: it comes with Prometheus (apt-get install prometheus, brew install prometheus)"; exit 1; }
+	promtool check rules deploy/prometheus/rules.yml
+	promtool test rules deploy/prometheus/rules-test.yml
 
 bench: setup ## the figures of the README (several minutes)
 	$(BIN)/python benchmarks/all.py

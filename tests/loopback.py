@@ -20,7 +20,7 @@ from worker.solapi.client import AccountReader, AccountWriter, Ambient
 from worker.solapi.limiter import Quota
 from worker.solapi.transport import Transport
 
-__all__ = ["EPOCH", "Journal", "Loopback", "Peer", "ambient", "answer", "credentials", "run", "unnoted"]
+__all__ = ["EPOCH", "Journal", "Loopback", "Peer", "ambient", "answer", "credentials", "now", "run", "unnoted"]
 
 EPOCH = 1_800_000_000.0
 """Unix time at which every test begins."""

@@ -1,11 +1,11 @@
 """An account in memory that can be looked at and written as the API can, with faults told beforehand."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 from worker.documents import Requests
 from worker.errors import Ambiguous, ApiError, WorkerError
-from worker.model import Observed, ObservedAccount, Status
+from worker.model import Observed, ObservedAccount, Status, Usage
 from worker.ports import Answered
 
 __all__ = ["ModelAccount", "Unheard"]
@@ -44,6 +44,8 @@ class ModelAccount:
         self.failing_looks: dict[int, WorkerError] = {}
         self.on_look: Callable[[int], None] = lambda _: None
         self.on_write: Callable[[str], None] = lambda _: None
+        self.use = Usage()
+        self.asked: list[tuple[tuple[str, ...], int]] = []
         self.most_at_once = 0
         self._at_once: dict[str, int] = {}
         self._halted: WorkerError | None = None
@@ -69,6 +71,11 @@ class ModelAccount:
         return ObservedAccount(
             self.account_id, {phone: Observed(phone, status) for phone, status in self.statuses.items()}
         )
+
+    async def usage(self, phones: Collection[str], hours: int) -> Usage:
+        """What was told beforehand."""
+        self.asked.append((tuple(phones), hours))
+        return self.use
 
     async def write(
         self,

@@ -30,6 +30,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._jumping = _JumpingSelector()
         super().__init__(self._jumping)
+        # of what is due, in seconds: after months a float knows no nanoseconds any more, and a timer would never come
+        self._clock_resolution = 1e-8
 
     def time(self) -> float:
         """Virtual seconds."""

@@ -11,6 +11,7 @@ from worker.documents import (
     AccountResult,
     Action,
     Change,
+    Notice,
     NumberError,
     NumberResult,
     Outcome,
@@ -22,6 +23,7 @@ from worker.documents import (
 from worker.errors import (
     AccountBusy,
     ActivationsFailed,
+    CanaryFailed,
     DeadlineExceeded,
     Declined,
     Interrupted,
@@ -33,7 +35,18 @@ from worker.model import ObservedAccount
 from worker.plan import LeftOut
 from worker.ports import Log
 
-__all__ = ["as_it_is", "closed", "conflict", "lapsed", "left_out", "still_impossible", "tell", "unknown", "untouched"]
+__all__ = [
+    "as_it_is",
+    "closed",
+    "conflict",
+    "lapsed",
+    "left_out",
+    "still_impossible",
+    "tell",
+    "tell_notices",
+    "unknown",
+    "untouched",
+]
 
 _AS_WANTED: Final = frozenset({Outcome.CHANGED, Outcome.UNCHANGED, Outcome.PROTECTED, Outcome.UNMANAGED})
 
@@ -53,11 +66,18 @@ _AT_ONCE: Final = 200
 
 
 async def tell(result: AccountResult, log: Log) -> None:
-    """Write the closing line of each number of a result; between some of them whatever else is under way goes on."""
+    """Write the lines of a result's notices and the closing one of each number; between some, other work goes on."""
+    tell_notices(result.notices, log)
     for first in range(0, len(result.numbers), _AT_ONCE):
         for number in result.numbers[first : first + _AT_ONCE]:
             _tell(number, log)
         await asyncio.sleep(0)
+
+
+def tell_notices(notices: Iterable[Notice], log: Log) -> None:
+    """Write the line of each notice."""
+    for notice in notices:
+        log.warning("notice", kind=notice.kind, phone=notice.phone, message=notice.message)
 
 
 def untouched(change: Change, reason: NumberError | None = None) -> NumberResult:
@@ -133,6 +153,7 @@ def closed(
     requests: Requests,
     log: Log,
     stopped: WorkerError | None,
+    notices: tuple[Notice, ...] = (),
 ) -> AccountResult:
     """The account's result, and the closing line of each number that it only counts."""
     counts: Counter[Outcome] = Counter()
@@ -152,12 +173,13 @@ def closed(
         counts=tally(Outcome, counts),
         requests=requests,
         numbers=tuple(kept),
+        notices=notices,
     )
 
 
 def _outcome(stopped: WorkerError | None, *, as_wanted: bool) -> RunOutcome:
     match stopped:
-        case None | DeadlineExceeded() | ActivationsFailed():
+        case None | DeadlineExceeded() | ActivationsFailed() | CanaryFailed():
             return RunOutcome.CONVERGED if as_wanted else RunOutcome.PARTIAL
         case PolicyRefusal() | StalePlan() | Declined():
             return RunOutcome.REFUSED

@@ -206,6 +206,9 @@ class Requests(Struct, frozen=True):
     writes: Count = 0
     retries: Count = 0
 
+    def __add__(self, other: "Requests") -> "Requests":
+        return Requests(self.reads + other.reads, self.writes + other.writes, self.retries + other.retries)
+
 
 class NumberResult(Struct, frozen=True):
     """What became of one number. `action` is None where the account could not be read, so that none was planned.

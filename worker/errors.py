@@ -9,11 +9,13 @@ WorkerError
 ├── PlanFileError              a saved plan cannot be used: nothing was sent
 ├── StalePlan                  the account is no longer as the plan saw it: nothing was written
 ├── CredentialsMissing         an account's credentials are not where its file says
+├── ChannelUnusable            a notification channel cannot be used
 ├── AccountBusy                another run holds the account
 ├── LedgerError                the folder for local state cannot be used
 ├── Interrupted                a signal arrived before the request was sent
 ├── DeadlineExceeded           the account's time was up before the request was sent
 ├── CircuitOpen                nobody answered for so long that the request was not sent
+├── CanaryFailed               the accounts that went first failed: this one was not begun with
 ├── ActivationsFailed          the deactivations leaned on activations that failed: they were not tried
 └── ApiError                   an answer, or the lack of one
     ├── TransientError         not carried out; the same request may work later
@@ -41,6 +43,8 @@ __all__ = [
     "ActivationsFailed",
     "Ambiguous",
     "ApiError",
+    "CanaryFailed",
+    "ChannelUnusable",
     "CircuitOpen",
     "ClockSkewed",
     "ConnectionFailed",
@@ -139,6 +143,10 @@ class CredentialsMissing(WorkerError):
     """An account's credentials are not where they should be. The message names the place, nothing of a secret."""
 
 
+class ChannelUnusable(WorkerError):
+    """A notification channel cannot be used: its library is missing, or its URL, which is not told, is none."""
+
+
 class Declined(WorkerError):
     """A person was asked and did not say yes."""
 
@@ -161,6 +169,10 @@ class DeadlineExceeded(WorkerError):
 
 class CircuitOpen(WorkerError):
     """The API failed so often in a row, and then every probe, that nothing more was sent to the account."""
+
+
+class CanaryFailed(WorkerError):
+    """Too much went wrong on the accounts that went first; nothing was sent to the others."""
 
 
 class ActivationsFailed(WorkerError):

@@ -5,70 +5,46 @@ Accounts share the connection pool, and those of one API key its quota.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, Protocol, Self, TypeVar
+from typing import TypeVar
 
 import msgspec
 
+from worker import subjects
+from worker.bugs import foreseen
+from worker.canary import begin_with_few
 from worker.closing import tell
 from worker.credentials import Credentials, CredentialsRef
 from worker.documents import AccountResult, Requests, RunOutcome
 from worker.errors import Interrupted, WorkerError
-from worker.ledger import Nothing, Subject
+from worker.inquiry import answers
+from worker.ledger import Keeper, Nothing, Subject
 from worker.model import DesiredAccount, Memory, Status
 from worker.plan import SavedAccount
-from worker.policy import effective_safety
-from worker.ports import Book, Log, Meter
+from worker.policy import IN_USE, fleet_wide
+from worker.ports import Book, Log, Meter, RunLog
 from worker.reconcile import Draft, Terms, apply, apply_saved, as_plan, draft, failed_draft, unapplied
 from worker.rollback import approved, failed_preview, preview
-from worker.settings import ENDPOINTS, Safety, Settings, endpoint
-from worker.sites import Reachable, Revised, Site
+from worker.settings import Settings, endpoint
+from worker.sites import Reachable, Site
 from worker.solapi.client import AccountReader, AccountWriter, Ambient
 from worker.solapi.limiter import Quota
 from worker.solapi.transport import Transport
 from worker.writes import Pace
 
-__all__ = ["Fleet", "InternalError", "Keeper", "RunLog", "Site"]
+__all__ = ["Fleet", "Site"]
 
 Client = TypeVar("Client", bound=AccountReader)
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 
-class Keeper(Protocol):
-    """The ledger of a run, as `worker.ledger` has it. Each may raise LedgerError."""
-
-    def hold(self, subject: Subject, pause: Callable[[float], Awaitable[bool]]) -> AbstractAsyncContextManager[Book]:
-        """A book of an account that no other run of this host writes to meanwhile.
-
-        `pause(seconds)` waits and tells whether to go on waiting for a run that has it. Raises AccountBusy.
-        """
-        ...
-
-    async def recall(self, key: str) -> Memory:
-        """What is remembered of an account."""
-        ...
-
-    async def record(self, subject: Subject, result: AccountResult, confirmed: Mapping[str, Status]) -> None:
-        """Note the result of an account whose plan was not carried out."""
-        ...
-
-
-class RunLog(Log, Protocol):
-    """A log that can be narrowed to one account."""
-
-    def bind(self, **fields: Any) -> Self:
-        """The same log with `fields` on every line."""
-        ...
-
-
-class InternalError(WorkerError):
-    """A bug of ours. It names the exception's type only, as its text may hold anything."""
-
-
 class Fleet:
-    """The accounts of one run. `credentials` resolves a file's references, or the default ones where it has none."""
+    """The accounts of one run. `credentials` resolves references, None to the default ones.
+
+    `quotas` has the windows of API keys that earlier runs of this process have used, and takes new ones.
+    """
 
     def __init__(
         self,
@@ -79,6 +55,7 @@ class Fleet:
         *,
         keeper: Keeper | None = None,
         ambient: Ambient | None = None,
+        quotas: dict[str, Quota] | None = None,
     ) -> None:
         self._keeper = keeper or Nothing()
         self._settings = settings
@@ -86,7 +63,7 @@ class Fleet:
         self._credentials = credentials
         self._log = log
         self._ambient = ambient or Ambient()
-        self._quotas: dict[str, Quota] = {}
+        self.quotas: dict[str, Quota] = {} if quotas is None else quotas
         self._under_way: set[AccountReader] = set()
         self._pace = Pace(settings.concurrency, settings.deadline_seconds)
         self._turns = asyncio.Semaphore(settings.accounts_concurrency)
@@ -99,7 +76,10 @@ class Fleet:
             client.halt(reason)
 
     async def plan(self, accounts: Sequence[DesiredAccount], terms: Terms) -> list[Draft]:
-        """The plan of each account, in their order. One that cannot be planned has its error in its plan."""
+        """The plan of each account, in their order, judged one by one and all together.
+
+        One that cannot be planned has its error in its plan.
+        """
 
         async def one(desired: DesiredAccount) -> Draft:
             log = self._log.bind(account=desired.name)
@@ -110,7 +90,9 @@ class Fleet:
                 log,
             )
 
-        return await self._each(accounts, one)
+        drafts = await self._each(accounts, one)
+        judged = fleet_wide([drawn.plan for drawn in drafts], self._settings.safety.fleet_wide, terms.allow)
+        return [msgspec.structs.replace(drawn, plan=plan) for drawn, plan in zip(drafts, judged, strict=True)]
 
     async def preview(self, accounts: Sequence[SavedAccount], allow: frozenset[str]) -> list[Draft]:
         """What undoing a run comes to now on each account, in their order."""
@@ -119,7 +101,7 @@ class Fleet:
             log = self._log.bind(account=saved.account)
             return await self._drawn(
                 saved,
-                lambda client, recall: preview(saved, client, allow, recall, log),
+                lambda client, recall: preview(saved, client, allow, recall, log, health=self._settings.health),
                 lambda error: failed_preview(saved, error),
                 log,
             )
@@ -134,8 +116,7 @@ class Fleet:
         async def one(pair: tuple[DesiredAccount, Draft]) -> AccountResult:
             desired, drawn = pair
             log = self._log.bind(account=desired.name)
-            safety = effective_safety(terms.safety, desired.safety)
-            subject = self._subject(desired, desired.name, drawn.plan.account_id, safety)
+            subject = subjects.planned(desired, drawn, terms, self._settings.endpoint)
             if drawn.error is not None or drawn.plan.refusals or not drawn.plan.writes:
                 return await self._unwritten(desired, subject, drawn, log)
 
@@ -152,15 +133,35 @@ class Fleet:
                 )
 
             result = await self._closed(desired, subject, drawn, carry_out, pause=pause, log=log)
-            return msgspec.structs.replace(result, requests=_sum(drawn.requests, result.requests))
+            return msgspec.structs.replace(result, requests=drawn.requests + result.requests)
 
-        return await self._each(list(zip(accounts, drafts, strict=True)), one)
+        return await begin_with_few(
+            list(zip(accounts, drafts, strict=True)),
+            self._settings.canary,
+            writes=lambda pair: () if pair[1].plan.refusals else pair[1].plan.writes,
+            carry_out=lambda pairs: self._each(pairs, one),
+            hold_back=lambda pairs, why: self.decline(
+                [each[0] for each in pairs], [each[1] for each in pairs], terms, why
+            ),
+            log=self._log,
+        )
 
     async def apply_saved(
         self, accounts: Sequence[SavedAccount], allow: frozenset[str], meter: Meter
     ) -> list[AccountResult]:
         """Carry out a saved plan, account by account, in their order."""
-        return await self._each(accounts, lambda saved: self._apply_saved(saved, allow, meter))
+
+        async def hold_back(some: Sequence[SavedAccount], why: WorkerError) -> list[AccountResult]:
+            return await self.roll_back(some, [Draft(as_plan(saved), {}) for saved in some], allow, meter, why)
+
+        return await begin_with_few(
+            accounts,
+            self._settings.canary,
+            writes=lambda saved: saved.writes,
+            carry_out=lambda some: self._each(some, lambda saved: self._apply_saved(saved, allow, meter)),
+            hold_back=hold_back,
+            log=self._log,
+        )
 
     async def roll_back(
         self,
@@ -175,10 +176,12 @@ class Fleet:
         async def one(pair: tuple[SavedAccount, Draft]) -> AccountResult:
             saved, drawn = pair
             if declined is None and drawn.error is None and not drawn.plan.refusals:
-                result = await self._apply_saved(approved(saved, drawn.plan), allow, meter)
-                return msgspec.structs.replace(result, requests=_sum(drawn.requests, result.requests))
+                # what the preview asked about is not asked again
+                result = await self._apply_saved(approved(saved, drawn.plan), allow | {IN_USE}, meter)
+                notices = (*result.notices, *answers(drawn.plan))
+                return msgspec.structs.replace(result, requests=drawn.requests + result.requests, notices=notices)
             result = unapplied(drawn, drawn.requests, self._log.bind(account=saved.account), declined)
-            return await self._recorded(self._subject_of(saved), result, {})
+            return await self._recorded(subjects.saved(saved, self._settings.endpoint), result, {})
 
         return await self._each(list(zip(accounts, drafts, strict=True)), one)
 
@@ -188,11 +191,24 @@ class Fleet:
         async def carry_out(client: AccountWriter, book: Book) -> AccountResult:
             moment = datetime.fromtimestamp(self._ambient.wall(), UTC)
             return await apply_saved(
-                saved, client, allow, book=book, pace=self._pace, log=log, meter=meter, moment=moment
+                saved,
+                client,
+                allow,
+                book=book,
+                pace=self._pace,
+                log=log,
+                meter=meter,
+                moment=moment,
+                health=self._settings.health,
             )
 
         return await self._closed(
-            saved, self._subject_of(saved), Draft(as_plan(saved), {}), carry_out, pause=self._pause, log=log
+            saved,
+            subjects.saved(saved, self._settings.endpoint),
+            Draft(as_plan(saved), {}),
+            carry_out,
+            pause=self._pause,
+            log=log,
         )
 
     async def decline(
@@ -201,8 +217,7 @@ class Fleet:
         """Carry out nothing, and tell of every account why."""
         results = []
         for desired, drawn in zip(accounts, drafts, strict=True):
-            safety = effective_safety(terms.safety, desired.safety)
-            subject = self._subject(desired, desired.name, drawn.plan.account_id, safety)
+            subject = subjects.planned(desired, drawn, terms, self._settings.endpoint)
             result = unapplied(drawn, drawn.requests, self._log.bind(account=desired.name), reason)
             results.append(await self._recorded(subject, result, drawn.confirmed))
         return results
@@ -218,13 +233,13 @@ class Fleet:
         credentials = self._credentials(account.credentials)
         where = endpoint(account.endpoint or self._settings.endpoint)
         key = credentials.api_key
-        if key not in self._quotas:
-            self._quotas[key] = Quota(self._settings.rate_limit, clock=self._ambient.clock)
+        if key not in self.quotas:
+            self.quotas[key] = Quota(self._settings.rate_limit, clock=self._ambient.clock)
         client = kind(
             self._transport,
             where,
             credentials,
-            self._quotas[key],
+            self.quotas[key],
             account_id=account.account_id,
             retry=self._settings.retry,
             log=log,
@@ -249,7 +264,7 @@ class Fleet:
         requests = Requests()
 
         async def recall(account_id: str | None) -> Memory:
-            return await self._keeper.recall(self._key(account, account_id))
+            return await self._keeper.recall(subjects.key(account, account_id, self._settings.endpoint))
 
         try:
             with self.client(AccountReader, account, log) as client:
@@ -258,34 +273,8 @@ class Fleet:
                 finally:
                     requests = client.requests
         except Exception as error:  # noqa: BLE001 - a bug met in one account must not stop the others
-            drawn = failed(_ours(error, log))
+            drawn = failed(foreseen(error, log))
         return msgspec.structs.replace(drawn, requests=requests)
-
-    def _key(self, account: Reachable, account_id: str | None) -> str:
-        named = account.endpoint or self._settings.endpoint
-        try:
-            where = endpoint(named)
-        except ValueError:
-            return f"{named} {account_id}"  # nothing will ever reach it
-        # the vendor's hosts are one platform
-        return f"{'vendor' if where in ENDPOINTS.values() else where.url} {account_id}"
-
-    def _subject(self, account: Revised, name: str, account_id: str | None, safety: Safety) -> Subject:
-        return Subject(
-            key=self._key(account, account_id),
-            account=name,
-            account_id=account_id,
-            endpoint=account.endpoint or self._settings.endpoint,
-            credentials=account.credentials,
-            safety=safety,
-            groups=account.groups,
-            source=account.source,
-            sha256=account.sha256,
-            commit=account.commit,
-        )
-
-    def _subject_of(self, saved: SavedAccount) -> Subject:
-        return self._subject(saved, saved.account, saved.account_id, saved.safety)
 
     async def _closed(
         self,
@@ -306,10 +295,10 @@ class Fleet:
                     try:
                         result = await carry_out(client, book)
                     except Exception as error:  # noqa: BLE001 - a bug met in one account must not stop the others
-                        result = unapplied(drawn, client.requests, log, _ours(error, log))
+                        result = unapplied(drawn, client.requests, log, foreseen(error, log))
                     return await _noted(result, book.finish(result, drawn.confirmed), log)
         except Exception as error:  # noqa: BLE001 - as above, and before anything was sent
-            return await self._recorded(subject, unapplied(drawn, Requests(), log, _ours(error, log)), {})
+            return await self._recorded(subject, unapplied(drawn, Requests(), log, foreseen(error, log)), {})
 
     async def _unwritten(self, account: Reachable, subject: Subject, drawn: Draft, log: RunLog) -> AccountResult:
         """The result of an account to which nothing is written now; what earlier runs left open there is closed.
@@ -325,10 +314,10 @@ class Fleet:
                     try:
                         await book.resume(await client.observe())
                     finally:
-                        result = msgspec.structs.replace(result, requests=_sum(drawn.requests, client.requests))
+                        result = msgspec.structs.replace(result, requests=drawn.requests + client.requests)
                     return await _noted(result, book.finish(result, drawn.confirmed), log)
         except Exception as error:  # noqa: BLE001 - a bug met in one account must not stop the others
-            _ours(error, log)
+            foreseen(error, log)
             return await self._recorded(subject, result, drawn.confirmed)
 
     async def _recorded(
@@ -381,20 +370,7 @@ async def _noted(result: AccountResult, noting: Awaitable[None], log: RunLog) ->
     try:
         await noted
     except Exception as error:  # noqa: BLE001 - whatever was done stays so
-        return msgspec.structs.replace(result, outcome=RunOutcome.FAILED, error=result.error or _ours(error, log).info)
+        return msgspec.structs.replace(
+            result, outcome=RunOutcome.FAILED, error=result.error or foreseen(error, log).info
+        )
     return result
-
-
-def _ours(error: Exception, log: RunLog) -> WorkerError:
-    """The error, or what a bug is told as."""
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
-    if isinstance(error, WorkerError):
-        return error
-    name = type(error).__name__
-    log.warning("account.failed", error_code=InternalError.__name__, error_message=name)
-    return InternalError(name)
-
-
-def _sum(first: Requests, second: Requests) -> Requests:
-    return Requests(first.reads + second.reads, first.writes + second.writes, first.retries + second.retries)

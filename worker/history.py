@@ -8,7 +8,7 @@ from msgspec import Struct
 from worker.credentials import CredentialsRef
 from worker.documents import Action, Count, ErrorInfo, NumberError, Outcome, Phone, Requests, Timestamp
 from worker.model import Group
-from worker.settings import Safety
+from worker.settings import InUse, Safety
 
 __all__ = ["AccountStory", "Attempt", "AttemptState", "Ending", "History", "NumberStory", "RunStory"]
 
@@ -79,9 +79,9 @@ class AccountStory(Struct, frozen=True, kw_only=True):
     """One account in one run: how it was reached, which file described it, and what became of it.
 
     `counts` are by outcome, of an unfinished account by action. `credentials` are references, None for the default
-    ones. `groups` had to keep some of their numbers ACTIVE. `settled` is whether every write of it is known to have
-    been carried out or not. `numbers` is None in a list of runs; otherwise it has what was written or to be written,
-    and what stood in the way: the others are only counted.
+    ones. `in_use` kept numbers in use from being deactivated, and `groups` some of theirs ACTIVE. `settled` is whether
+    every write of it is known to have been carried out or not. `numbers` is None in a list of runs; otherwise it has
+    what was written or to be written, and what stood in the way: the others are only counted.
     """
 
     account: str
@@ -92,6 +92,7 @@ class AccountStory(Struct, frozen=True, kw_only=True):
     endpoint: str
     credentials: CredentialsRef | None = None
     safety: Safety
+    in_use: InUse = InUse()
     groups: tuple[Group, ...] = ()
     source: str
     sha256: str | None = None

@@ -6,10 +6,11 @@ from typing import Final
 from msgspec import structs
 
 from worker.documents import Action, Change, Notice, NoticeKind
-from worker.model import Group, ObservedAccount
+from worker.model import Group, ObservedAccount, Usage
 
-__all__ = ["counted", "hold", "leaning", "shortages", "spare"]
+__all__ = ["counted", "hold", "kept_back", "leaning", "shortages", "spare", "used"]
 
+_UNKNOWN: Final = "whether it is in use could not be found out"
 _ORDER: Final = {action: place for place, action in enumerate(Action)}
 
 
@@ -68,10 +69,37 @@ def spare(
     return hold(kept, leaning((change.phone for change in kept if change.action is Action.DEACTIVATE), active, groups))
 
 
+def used(
+    changes: Iterable[Change], usage: Usage, *, hold_unknown: bool
+) -> tuple[tuple[Change, ...], tuple[Notice, ...]]:
+    """The changes without the deactivations of numbers that are in use, and a notice where the use of some is unknown.
+
+    `hold_unknown` holds those as well.
+    """
+    reasons = {
+        phone: f"in use: {told}; if it may go all the same, add --allow in-use" for phone, told in usage.in_use.items()
+    }
+    if not usage.unknown:
+        return hold(changes, reasons), ()
+    fate = "held, unless --allow in-use is added" if hold_unknown else "let go all the same"
+    number = len(usage.unknown)
+    some = "1 number is" if number == 1 else f"{number:,} numbers are"
+    told = f"whether {some} in use could not be found out: {fate} ({usage.why})"
+    if hold_unknown:
+        reasons |= dict.fromkeys(usage.unknown, f"{_UNKNOWN} ({usage.why}); add --allow in-use if it may go")
+    return hold(changes, reasons), (Notice(NoticeKind.IN_USE, told),)
+
+
+def kept_back(changes: Iterable[Change], approved: Iterable[Change]) -> tuple[Change, ...]:
+    """The changes, of which those stay held that the approved plan of the same account held."""
+    return hold(changes, {change.phone: change.reason for change in approved if change.action is Action.HELD})
+
+
 def counted(counts: Mapping[Action, int], changes: Iterable[Change]) -> dict[Action, int]:
     """Counts of a plan's actions, once some of its deactivations are held."""
     held = sum(change.action is Action.HELD for change in changes)
-    return {**counts, Action.DEACTIVATE: counts[Action.DEACTIVATE] - held, Action.HELD: held}
+    away = counts[Action.DEACTIVATE] + counts.get(Action.HELD, 0)
+    return {**counts, Action.DEACTIVATE: away - held, Action.HELD: held}
 
 
 def shortages(observed: ObservedAccount, groups: Iterable[Group]) -> tuple[Notice, ...]:

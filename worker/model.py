@@ -1,13 +1,15 @@
 """The values that everything else passes around: what is desired of accounts and numbers, and what is there."""
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Final, Self
+from typing import Final, Literal, Self
 
 from msgspec import Struct
 
 from worker.credentials import CredentialsRef
+from worker.suspension import Suspend
 
 __all__ = [
     "PHONE_PATTERN",
@@ -23,6 +25,8 @@ __all__ = [
     "Schedule",
     "Status",
     "Unmanaged",
+    "Usage",
+    "UseOverride",
     "Weekly",
 ]
 
@@ -68,6 +72,14 @@ class SafetyOverride(Struct, frozen=True):
 
     max_deactivations: int | str | None = None
     min_active: int | None = None
+
+
+class UseOverride(Struct, frozen=True):
+    """The in-use guard as one desired-state file sets it for its own account; None leaves the settings' value."""
+
+    enabled: bool = True
+    hours: int | None = None
+    on_unknown: Literal["hold", "allow"] | None = None
 
 
 class Desired(Struct, frozen=True, gc=False):
@@ -157,7 +169,9 @@ class DesiredAccount(Struct, frozen=True):
     endpoint: str | None = None
     unmanaged: Unmanaged = Unmanaged.REPORT
     safety: SafetyOverride = SafetyOverride()
+    in_use: UseOverride | None = None
     groups: tuple[Group, ...] = ()
+    suspend: Suspend | None = None
     timezone: str = "Asia/Seoul"
     schedules: Mapping[str, Schedule] = {}
     idle: Mapping[str, Idle] = {}
@@ -181,11 +195,18 @@ class ObservedAccount(Struct, frozen=True):
     """What the API says of one account. An account without numbers may come without an id.
 
     `updated` has the Unix second at which each number last changed, in the order of `numbers`; 0 where it is not told.
+    `extended` are the numbers whose registration the vendor extends by itself, `measures` what a person still has to do
+    for one, in the vendor's words, `limit` how many numbers may be registered, None where that is not told.
+    `seen_at` is the Unix second of the look, 0 where nobody noted it.
     """
 
     account_id: str | None
     numbers: dict[str, Observed]
     updated: Sequence[int] = ()
+    extended: frozenset[str] = frozenset()
+    measures: Mapping[str, tuple[str, ...]] = {}
+    limit: int | None = None
+    seen_at: float = 0.0
 
     @property
     def active(self) -> int:
@@ -196,6 +217,11 @@ class ObservedAccount(Struct, frozen=True):
     def active_phones(self) -> frozenset[str]:
         """The digits of those that are."""
         return frozenset(phone for phone, number in self.numbers.items() if number.status is Status.ACTIVE)
+
+    @property
+    def statuses(self) -> Mapping[Status, int]:
+        """How many numbers there are of each status that any has."""
+        return Counter(number.status for number in self.numbers.values())
 
     def active_phone(self, phone: str) -> bool:
         """Whether one number is ACTIVE."""
@@ -228,3 +254,14 @@ class Memory(Struct, frozen=True):
     written: Mapping[str, Status] = {}
     spent: frozenset[str] = frozenset()
     unsettled: bool = False
+
+
+class Usage(Struct, frozen=True):
+    """What is known of the use of some numbers: `in_use` has those that are used, and what for.
+
+    `unknown` are others of which it cannot be told, and `why` that is.
+    """
+
+    in_use: Mapping[str, str] = {}
+    unknown: frozenset[str] = frozenset()
+    why: str = ""

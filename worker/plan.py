@@ -19,7 +19,7 @@ from worker.documents import AccountPlan, Action, Cause, Change, ErrorInfo, Outc
 from worker.errors import PlanFileError
 from worker.history import NumberStory
 from worker.model import PHONE_PATTERN, Desired, DesiredAccount, Group, Memory, Observed, ObservedAccount, Status
-from worker.settings import Safety
+from worker.settings import InUse, Safety
 
 __all__ = [
     "MAX_AGE_SECONDS",
@@ -62,6 +62,8 @@ _UNMANAGED: Final = "registered but not listed; list it, or set unmanaged to ign
 _UNMANAGED_FIXED: Final = "registered but not listed, in a status that cannot be written; set unmanaged to ignore it"
 _LISTED: Final = {Action.ACTIVATE: "listed as ACTIVE", Action.DEACTIVATE: "listed as INACTIVE"}
 _UNLISTED: Final = "not listed, and unmanaged is set to deactivate"
+
+_OFF: Final = InUse()
 
 _IMPOSSIBLE: Final = frozenset({Action.BLOCKED, Action.HELD, Action.MISSING})
 
@@ -237,8 +239,8 @@ class SavedAccount(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     `account_id` pins the account that was seen. `credentials` says where they are kept, None for the default ones;
     a secret itself cannot be expressed. `endpoint` is a name or a URL. Each change's `observed` is its precondition.
-    `impossible` are the numbers that were blocked, held or missing, so that an apply tells of them too. `groups` hold
-    as the safety does. `sha256` and `commit` are the revision of the desired state that was planned.
+    `impossible` are the numbers that were blocked, held or missing, so that an apply tells of them too. `groups`
+    and `in_use` hold as the safety does. `sha256` and `commit` are the revision of the desired state that was planned.
     """
 
     account: str
@@ -249,6 +251,7 @@ class SavedAccount(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     safety: Safety
     changes: tuple[Change, ...]
     impossible: tuple[Change, ...] = ()
+    in_use: InUse = InUse()
     groups: tuple[Group, ...] = ()
     sha256: str | None = None
     commit: str | None = None
@@ -259,8 +262,10 @@ class SavedAccount(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return self.changes
 
     @classmethod
-    def of(cls, desired: DesiredAccount, planned: AccountPlan, *, endpoint: str, safety: Safety) -> Self:
-        """The writes of a plan, with the endpoint and the thresholds in force when it was made.
+    def of(
+        cls, desired: DesiredAccount, planned: AccountPlan, *, endpoint: str, safety: Safety, in_use: InUse = _OFF
+    ) -> Self:
+        """The writes of a plan, with the endpoint, the thresholds and the in-use guard in force when it was made.
 
         Whether a refused plan may be saved is the caller's decision; an apply guards it again.
         """
@@ -273,6 +278,7 @@ class SavedAccount(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             safety=safety,
             changes=planned.writes,
             impossible=tuple(change for change in planned.changes if change.action in _IMPOSSIBLE),
+            in_use=in_use,
             groups=desired.groups,
             sha256=desired.sha256,
             commit=desired.commit,

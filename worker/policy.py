@@ -3,17 +3,29 @@
 Numbers that no file lists are settled here, before the comparison, so that the comparison treats every number alike.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from worker.documents import AccountPlan, Action, Cause, Change, Refusal
-from worker.model import Desired, DesiredAccount, Memory, ObservedAccount, SafetyOverride, Status, Unmanaged
-from worker.settings import Safety, threshold
+from worker.documents import AccountPlan, Action, Cause, Change, Refusal, Verdict
+from worker.model import (
+    Desired,
+    DesiredAccount,
+    Memory,
+    ObservedAccount,
+    SafetyOverride,
+    Status,
+    Unmanaged,
+    UseOverride,
+)
+from worker.settings import InUse, Safety, threshold
+from worker.shares import at_most
 
 __all__ = [
     "ALLOW_ALL",
+    "FLEET_WIDE",
+    "IN_USE",
     "MAX_DEACTIVATIONS",
     "MIN_ACTIVE",
     "RULES",
@@ -21,6 +33,8 @@ __all__ = [
     "adopt",
     "drifted",
     "effective_safety",
+    "effective_use",
+    "fleet_wide",
     "guard",
     "least_active",
     "select",
@@ -30,12 +44,27 @@ __all__ = [
 
 MAX_DEACTIVATIONS: Final = "max-deactivations"
 MIN_ACTIVE: Final = "min-active"
+FLEET_WIDE: Final = "fleet-wide"
+IN_USE: Final = "in-use"
 
-RULES: Final = (MAX_DEACTIVATIONS, MIN_ACTIVE)
-"""The names of the safety rules, as refusals carry them and `--allow` takes them."""
+RULES: Final = (MAX_DEACTIVATIONS, MIN_ACTIVE, FLEET_WIDE, IN_USE)
+"""The names of the safety rules, as `--allow` takes them. `in-use` holds numbers; the others refuse plans, and refusals
+carry their names."""
 
 ALLOW_ALL: Final = "all"
 """The name that allows what every rule refuses."""
+
+
+_FLEET: Final = 2
+"""Accounts from which on a run is over a fleet; of a single one its own rules say enough."""
+
+_FEW: Final = 100
+"""Numbers that may change on a fleet whatever their share.
+
+They are few enough to be read one by one in a plan, and of a fleet that small half is no sign of a mistake.
+"""
+
+_CHANGED: Final = {Action.ACTIVATE: "activated", Action.DEACTIVATE: "deactivated"}
 
 
 class Selection(Struct, frozen=True):
@@ -115,6 +144,17 @@ def effective_safety(settings: Safety, override: SafetyOverride) -> Safety:
     )
 
 
+def effective_use(settings: InUse, override: UseOverride | None) -> InUse:
+    """The in-use guard in force for one account: its own file's, and the settings' where the file has none."""
+    if override is None:
+        return settings
+    return InUse(
+        enabled=override.enabled,
+        hours=settings.hours if override.hours is None else override.hours,
+        on_unknown=settings.on_unknown if override.on_unknown is None else override.on_unknown,
+    )
+
+
 def least_active(safety: Safety, allow: frozenset[str]) -> int:
     """How many ACTIVE numbers must be left; `allow` as `guard` takes it."""
     return safety.min_active if allow.isdisjoint({MIN_ACTIVE, ALLOW_ALL}) else 0
@@ -159,3 +199,36 @@ def guard(
         told = f"{left} of {active} ACTIVE numbers would be left; at least {safety.min_active} must be (min_active)"
         broken.append(Refusal(MIN_ACTIVE, f"{told}. If that is meant, add --allow {MIN_ACTIVE}"))
     return tuple(refusal for refusal in broken if allow.isdisjoint({refusal.rule, ALLOW_ALL}))
+
+
+def fleet_wide(plans: Sequence[AccountPlan], most: int | str, allow: frozenset[str]) -> tuple[AccountPlan, ...]:
+    """The plans of one run, those refused that belong to too large a change over all accounts.
+
+    Activations and deactivations are judged apart. Each may be as many as `most`, a number or a percentage, lets
+    through of the numbers that the plans are about and that are registered. Accounts without a plan have none. What
+    another rule refuses counts as well: how much a file asks for shows a mistake, not how much of it is let through.
+    `allow` is as `guard` takes it.
+
+    Raises:
+        ValueError: when `most` is neither a number nor a percentage.
+    """
+    if len(plans) < _FLEET or not allow.isdisjoint({FLEET_WIDE, ALLOW_ALL}):
+        return tuple(plans)
+    whole = sum(sum(plan.counts.values()) - plan.counts[Action.MISSING] for plan in plans)
+    limit = at_most("fleet_wide", most, whole, least=_FEW)
+    broken: dict[Action, Refusal] = {}
+    for action, word in _CHANGED.items():
+        number = sum(plan.counts[action] for plan in plans)
+        if number > limit:
+            told = f"{number} of the {whole} numbers of all accounts would be {word}; at most {limit} may be"
+            way = f"If that is meant, add --allow {FLEET_WIDE}"
+            broken[action] = Refusal(FLEET_WIDE, f"{told} (fleet_wide: {most}). {way}")
+    return tuple(_refused(plan, broken) for plan in plans) if broken else tuple(plans)
+
+
+def _refused(plan: AccountPlan, broken: Mapping[Action, Refusal]) -> AccountPlan:
+    """The plan with the refusals of those actions of which it has any."""
+    refusals = tuple(refusal for action, refusal in broken.items() if plan.counts[action])
+    if not refusals:
+        return plan
+    return structs.replace(plan, verdict=Verdict.REFUSED, refusals=(*plan.refusals, *refusals))

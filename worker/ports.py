@@ -1,16 +1,16 @@
-"""What one account's reconciliation needs of the outside, as protocols: the API, the ledger, a log and a meter.
+"""What one account's reconciliation needs of the outside, as protocols: the API, the ledger, a log, a meter, a watcher.
 
-`worker.solapi`, `worker.ledger` and `worker.logs` have what fits; neither side imports the other.
+`worker.solapi`, `worker.ledger`, `worker.logs` and `worker.metrics` have what fits; neither side imports the other.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import Any, Protocol, Self
 
 from worker.documents import AccountPlan, AccountResult, Requests
 from worker.errors import ApiError, WorkerError
-from worker.model import Memory, ObservedAccount, Status
+from worker.model import Memory, ObservedAccount, Status, Usage
 
-__all__ = ["Answered", "Book", "Journal", "Log", "Meter", "Reader", "Writer"]
+__all__ = ["Answered", "Book", "Journal", "Log", "Meter", "Reader", "RunLog", "Watcher", "Writer"]
 
 Answered = Callable[[ApiError | None], None]
 """Takes what became of one request: None, or why it was not carried out or nobody knows."""
@@ -60,11 +60,31 @@ class Log(Protocol):
         ...
 
 
+class RunLog(Log, Protocol):
+    """A log that can be narrowed to one account."""
+
+    def bind(self, **fields: Any) -> Self:
+        """The same log with `fields` on every line."""
+        ...
+
+
 class Meter(Protocol):
     """Who wants to know how far the writes are."""
 
     def advance(self) -> None:
         """One more number is done with."""
+        ...
+
+
+class Watcher(Protocol):
+    """Who wants to know how requests fare."""
+
+    def request(self, method: str, seconds: float, status: int | None) -> None:
+        """A request came to its end after so long; `status` is None where no answer came."""
+        ...
+
+    def retried(self, error: ApiError) -> None:
+        """A request is going to be tried again, as this became of it."""
         ...
 
 
@@ -78,6 +98,10 @@ class Reader(Protocol):
 
     async def observe(self, *, closing: bool = False) -> ObservedAccount:
         """The account as it is now; a `closing` look is taken even after `halt`."""
+        ...
+
+    async def usage(self, phones: Collection[str], hours: int) -> Usage:
+        """Which of some numbers are scheduled to send, or have sent in so many hours."""
         ...
 
     def halt(self, reason: WorkerError) -> None:

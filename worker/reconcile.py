@@ -10,11 +10,12 @@ from datetime import datetime
 
 from msgspec import Struct, structs
 
-from worker.closing import as_it_is, closed, conflict, lapsed, still_impossible, unknown, untouched
+from worker.closing import as_it_is, closed, conflict, lapsed, still_impossible, tell_notices, unknown, untouched
 from worker.documents import (
     AccountPlan,
     AccountResult,
     Action,
+    Notice,
     NumberResult,
     Outcome,
     Requests,
@@ -26,12 +27,25 @@ from worker.errors import (
     StalePlan,
     WorkerError,
 )
-from worker.holds import counted, shortages, spare
-from worker.model import Desired, DesiredAccount, Memory, ObservedAccount, Status
+from worker.health import notices
+from worker.holds import counted, kept_back, shortages, spare
+from worker.inquiry import answers, inquire, spared
+from worker.model import Desired, DesiredAccount, Group, Memory, ObservedAccount, Status
 from worker.plan import SavedAccount, attribute, confirmed, diff, fingerprint, preconditions
-from worker.policy import Selection, adopt, drifted, effective_safety, guard, least_active, select, spent, within
+from worker.policy import (
+    Selection,
+    adopt,
+    drifted,
+    effective_safety,
+    effective_use,
+    guard,
+    least_active,
+    select,
+    spent,
+    within,
+)
 from worker.ports import Book, Log, Meter, Reader, Writer
-from worker.settings import Safety
+from worker.settings import Health, InUse, Safety
 from worker.writes import Needs, Pace, Writes
 
 __all__ = [
@@ -54,13 +68,16 @@ class Terms(Struct, frozen=True):
     selection: Selection = Selection()
     allow: frozenset[str] = frozenset()
     drift: bool = False
+    in_use: InUse = InUse()
+    health: Health = Health()
 
 
 class Draft(Struct, frozen=True):
     """A plan with what it was made from: `wanted` holds every number that it is about; `error` is why there is none.
 
     `confirmed` are numbers that are as desired while we last wrote another status. `requests` is what looking took.
-    `unsettled` tells whether earlier runs left anything open, or died within a plan.
+    `unsettled` tells whether earlier runs left anything open, or died within a plan. `statuses` counts the account's
+    numbers, planned or not.
     """
 
     plan: AccountPlan
@@ -69,6 +86,7 @@ class Draft(Struct, frozen=True):
     requests: Requests = Requests()
     confirmed: Mapping[str, Status] = {}
     unsettled: bool = False
+    statuses: Mapping[Status, int] = {}
 
     def unchanged(self) -> Iterable[tuple[str, Desired]]:
         """The numbers that the plan only counts."""
@@ -81,14 +99,19 @@ async def draft(
 ) -> Draft:
     """Look at the account once and tell what it would take to make it as desired.
 
-    `recall` tells what is remembered of the account of an id.
+    `recall` tells what is remembered of the account of an id. Where the in-use guard is on, numbers that the plan would
+    deactivate are asked about; what only drifted is not.
 
     Raises:
         ApiError: the account cannot be read.
         LedgerError: what is remembered of it cannot be.
     """
     observed = await _look(api, log)
-    return _draw(desired, observed, terms, await recall(observed.account_id))
+    drawn = _draw(desired, observed, terms, await recall(observed.account_id))
+    if terms.drift:
+        return drawn
+    plan = await inquire(drawn.plan, api, effective_use(terms.in_use, desired.in_use), terms.allow)
+    return structs.replace(drawn, plan=plan)
 
 
 def failed_draft(desired: DesiredAccount, terms: Terms, error: WorkerError) -> Draft:
@@ -109,6 +132,7 @@ def tell_planned(draft: Draft, log: Log) -> None:
         told = draft.error.number_error
         log.warning("account.failed", http_status=told.http_status, error_code=told.code, error_message=told.message)
         return
+    tell_notices(draft.plan.notices, log)
     for refusal in draft.plan.refusals:
         log.warning("account.refused", error_code=refusal.rule, error_message=refusal.message)
     for change in draft.plan.changes:
@@ -131,7 +155,7 @@ async def apply(
     meter: Meter,
     waited: bool = False,
 ) -> AccountResult:
-    """Look again, and carry out the approved plan if it is still what the account needs.
+    """Look again, and carry out the approved plan if it is still what the account needs. What it held stays held.
 
     `waited`: another run of ours had the account since the plan was approved, so that some of it may be done already.
 
@@ -143,18 +167,28 @@ async def apply(
     observed = await _look(api, log)
     memory = await book.resume(observed)
     current = _draw(desired, observed, terms, memory)
-    print_ = fingerprint([current.plan])
-    still = print_ == fingerprint([approved]) or (waited and within(current.plan, approved))
-    if not still or current.plan.verdict is not Verdict.OK:
+    changes = kept_back(current.plan.changes, approved.changes)
+    plan = structs.replace(current.plan, changes=changes, counts=counted(current.plan.counts, changes))
+    print_ = fingerprint([plan])
+    still = print_ == fingerprint([approved]) or (waited and within(plan, approved))
+    if not still or plan.verdict is not Verdict.OK:
         raise StalePlan("the account has changed since it was planned; nothing was written: plan again")
     safety = effective_safety(terms.safety, desired.safety)
-    await book.begin(current.plan, print_)
+    await book.begin(plan, print_)
     needs = Needs(least_active(safety, terms.allow), desired.groups, memory.spent)
-    writes = Writes(current.plan.writes, api, observed, needs, journal=book, meter=meter)
+    writes = Writes(plan.writes, api, observed, needs, journal=book, meter=meter)
     await writes.carry_out(pace)
-    others = (untouched(change) for change in current.plan.changes if not change.action.writes)
+    others = (untouched(change) for change in plan.changes if not change.action.writes)
     results = (*writes.results(), *others, *(as_it_is(phone, want.status) for phone, want in current.unchanged()))
-    return closed(desired.name, observed.account_id, results, requests=api.requests, log=log, stopped=writes.stopped)
+    return closed(
+        desired.name,
+        observed.account_id,
+        results,
+        requests=api.requests,
+        log=log,
+        stopped=writes.stopped,
+        notices=(*_worth_knowing(writes.seen, desired.groups, terms.health), *answers(approved)),
+    )
 
 
 async def apply_saved(
@@ -167,22 +201,25 @@ async def apply_saved(
     log: Log,
     meter: Meter,
     moment: datetime,
+    health: Health = Health(),  # noqa: B008 - a value
 ) -> AccountResult:
     """Carry out a saved plan: exactly its writes, each only where the number still is as the plan saw it.
 
-    What the file wanted until before `moment`, an aware time, is a conflict and not written.
-    The safety rules judge what is left of the plan by what the account is now.
+    What the file wanted until before `moment`, an aware time, is a conflict and not written. The safety rules judge
+    what is left of the plan by what the account is now. The in-use guard asks before the look, so that the look stays
+    close to the writes.
 
     Raises:
         PolicyRefusal: they refuse it; nothing was written.
         ApiError: the account cannot be read; nothing was written.
         LedgerError: what is going to be done cannot be noted; nothing was written.
     """
+    asked, told = await spared(saved.changes, api, saved.in_use, allow)
     observed = await _look(api, log)
     memory = await book.resume(observed)
     now = preconditions(saved, observed.numbers, moment)
     done = {change.phone: Desired(Status(change.desired)) for change in now.already}
-    due = spare(now.due, observed, saved.groups, memory.spent)
+    due = spare(kept_back(now.due, asked), observed, saved.groups, memory.spent)
     left = structs.replace(saved, changes=tuple(change for change in due if change.action.writes))
     refusals = guard(left.changes, observed, saved.safety, allow, spent=spent(memory, done, observed))
     if refusals:
@@ -200,7 +237,15 @@ async def apply_saved(
     held = (untouched(change) for change in due if not change.action.writes)
     already = (as_it_is(change.phone, change.desired) for change in now.already)
     results = (*writes.results(), *held, *conflicts, *impossible, *already)
-    return closed(saved.account, observed.account_id, results, requests=api.requests, log=log, stopped=writes.stopped)
+    return closed(
+        saved.account,
+        observed.account_id,
+        results,
+        requests=api.requests,
+        log=log,
+        stopped=writes.stopped,
+        notices=(*_worth_knowing(writes.seen, saved.groups, health), *told),
+    )
 
 
 def as_plan(saved: SavedAccount) -> AccountPlan:
@@ -231,13 +276,19 @@ def unapplied(draft: Draft, requests: Requests, log: Log, error: WorkerError | N
         planned = (untouched(change, reason) for change in plan.changes)
         others = map(unknown, planned) if requests.writes else planned
         results = (*others, *(as_it_is(phone, want.status) for phone, want in draft.unchanged()))
-    return closed(plan.account, plan.account_id, results, requests=requests, log=log, stopped=error)
+    return closed(
+        plan.account, plan.account_id, results, requests=requests, log=log, stopped=error, notices=plan.notices
+    )
 
 
 async def _look(api: Reader, log: Log) -> ObservedAccount:
     observed = await api.observe()
     log.info("account.observed", numbers=len(observed.numbers), active=observed.active)
     return observed
+
+
+def _worth_knowing(observed: ObservedAccount, groups: Iterable[Group], health: Health) -> tuple[Notice, ...]:
+    return (*shortages(observed, groups), *notices(observed, health))
 
 
 def _draw(desired: DesiredAccount, observed: ObservedAccount, terms: Terms, memory: Memory) -> Draft:
@@ -258,7 +309,8 @@ def _draw(desired: DesiredAccount, observed: ObservedAccount, terms: Terms, memo
         refusals=refusals,
         counts=counted(counts, changes),
         changes=changes,
-        notices=shortages(observed, desired.groups),
+        notices=_worth_knowing(observed, desired.groups, terms.health),
     )
     others = confirmed(wanted, observed.numbers, memory)
-    return Draft(plan, wanted, confirmed=others, unsettled=memory.unsettled or bool(memory.spent))
+    unsettled = memory.unsettled or bool(memory.spent)
+    return Draft(plan, wanted, confirmed=others, unsettled=unsettled, statuses=observed.statuses)

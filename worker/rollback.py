@@ -7,13 +7,16 @@ from msgspec import structs
 
 from worker.documents import AccountPlan, Action, Change, Verdict, tally
 from worker.errors import WorkerError
+from worker.health import notices
 from worker.history import AccountStory
 from worker.holds import shortages, spare
+from worker.inquiry import inquire
 from worker.model import Desired, Memory, ObservedAccount, Status
 from worker.plan import SavedAccount, inverse, preconditions
 from worker.policy import guard, spent
 from worker.ports import Log, Reader
 from worker.reconcile import Draft
+from worker.settings import Health
 
 __all__ = ["approved", "failed_preview", "preview", "undoing"]
 
@@ -30,6 +33,7 @@ def undoing(account: AccountStory, run: str) -> SavedAccount:
         credentials=account.credentials,
         safety=account.safety,
         changes=inverse(account.numbers or (), run),
+        in_use=account.in_use,
         groups=account.groups,
         sha256=account.sha256,
         commit=account.commit,
@@ -42,10 +46,13 @@ async def preview(
     allow: frozenset[str],
     recall: Callable[[str | None], Awaitable[Memory]],
     log: Log,
+    *,
+    health: Health = Health(),  # noqa: B008 - a value
 ) -> Draft:
     """Look at the account once and tell which of the writes are still to be made, and what the safety rules say.
 
-    A number that is not as the run left it is `blocked`.
+    Where the in-use guard is on, numbers that would be deactivated are asked about. A number that is not as the run
+    left it is `blocked`.
 
     Raises:
         ApiError: the account cannot be read.
@@ -67,9 +74,9 @@ async def preview(
         refusals=refusals,
         counts=tally(Action, counts | {Action.UNCHANGED: len(now.already)}),
         changes=changes,
-        notices=shortages(observed, saved.groups),
+        notices=(*shortages(observed, saved.groups), *notices(observed, health)),
     )
-    return Draft(plan, aim)
+    return Draft(await inquire(plan, api, saved.in_use, allow), aim)
 
 
 def failed_preview(saved: SavedAccount, error: WorkerError) -> Draft:

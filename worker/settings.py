@@ -4,26 +4,34 @@ Precedence: option, environment (`SENDERID_…`, nested with `__`), settings fil
 environment nor files: texts and mappings come in as arguments.
 """
 
-import re
-from collections.abc import Iterator, Mapping
-from ipaddress import ip_address
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Final, Literal, TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, Struct, structs
 
-from worker import strictyaml
+from worker import channels, strictyaml
+from worker.channels import Notify
+from worker.endpoints import ENDPOINTS, Endpoint, endpoint
 from worker.errors import Problem, SettingsError
+from worker.gateways import gateway
+from worker.precautions import Health, InUse
+from worker.shares import at_most
+from worker.suspension import Suspend, moment
 
 __all__ = [
     "ENDPOINTS",
+    "CanarySettings",
     "Endpoint",
+    "Health",
+    "InUse",
     "LedgerSettings",
     "LogSettings",
+    "MetricsSettings",
     "RateLimit",
     "Retry",
     "Safety",
+    "SafetySettings",
     "Settings",
     "Timeout",
     "endpoint",
@@ -40,76 +48,11 @@ _HOUR: Final = 3600
 _YEAR: Final = 365 * 24 * _HOUR
 
 
-class Endpoint(Struct, frozen=True):
-    """Where the API is. `both_headers`: credentials go out under `Authentication` as well as `Authorization`."""
+_SHARES: Final = frozenset({"max_deactivations", "fleet_wide", "max_failed"})
+"""Settings that are a number of numbers, or a percentage of them."""
 
-    url: str
-    both_headers: bool = False
-
-    @property
-    def known(self) -> bool:
-        """Whether it is the vendor's, or this very machine."""
-        return self in ENDPOINTS.values() or _loopback(urlsplit(self.url).hostname or "")
-
-
-ENDPOINTS: Final = {
-    "solapi": Endpoint("https://api.solapi.com"),
-    "solapi-static": Endpoint("https://api-static.solapi.com"),
-    "coolsms": Endpoint("https://api.coolsms.co.kr"),
-    "coolsms-rest": Endpoint("https://rest.coolsms.co.kr", both_headers=True),
-}
-"""The vendor's hosts by name. They are one platform; `solapi-static` has two fixed addresses for firewalled sites."""
-
-_WHOLE: Final = 100
-"""Per cent."""
-
-_share: Final = re.compile(r"(?P<number>[0-9]{1,9})(?P<percent> *%)?").fullmatch
-"""A number of numbers, or a percentage of them."""
-
-_LABEL_CAP: Final = 63
-"""Characters between two dots of a host's name."""
-
-
-def endpoint(text: str) -> Endpoint:
-    """The endpoint of a name in `ENDPOINTS` or of a URL: https, or plain http to a loopback address.
-
-    Raises:
-        ValueError: with a sentence that says what is wrong and what is allowed.
-    """
-    if text in ENDPOINTS:
-        return ENDPOINTS[text]
-    if "@" in text or "?" in text or "#" in text:
-        # whatever else is wrong, no message may repeat what could be a password or a token
-        msg = "an endpoint carries no user, password, query or fragment: take out @, ? and # and what belongs to them"
-        raise ValueError(msg)
-    told = f"endpoint {strictyaml.shown(text)}"
-    try:
-        parts = urlsplit(text)
-        host, port = parts.hostname, parts.port
-    except ValueError as error:
-        msg = f"{told} is not a URL: {_lower(str(error))}"
-        raise ValueError(msg) from None
-    if parts.scheme not in {"http", "https"} or not host:
-        names = strictyaml.suggestion(text, ENDPOINTS)
-        msg = f"{told} is neither the name of an endpoint nor an https URL{names}"
-        raise ValueError(msg)
-    if not text.isascii() or not text.isprintable() or " " in text or "\\" in text:
-        msg = f"{told} has characters that no URL has: write them with %, and the host in its xn-- form"
-        raise ValueError(msg)
-    if port == 0 or not all(0 < len(label) <= _LABEL_CAP for label in host.removesuffix(".").split(".")):
-        msg = f"{told} has a host or a port that cannot be"
-        raise ValueError(msg)
-    if parts.scheme == "http" and not _loopback(host):
-        msg = f"{told} is plain http: credentials go over https only (http is allowed to 127.0.0.1, ::1 and localhost)"
-        raise ValueError(msg)
-    return Endpoint(text.rstrip("/"))
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
+_LISTS: Final[dict[str, Callable[[strictyaml.Reader, strictyaml.Node], object]]] = {"channels": channels.read}
+"""Settings that are lists, which no environment variable holds, and what reads each."""
 
 
 class RateLimit(Struct, frozen=True, forbid_unknown_fields=True):
@@ -144,13 +87,42 @@ class Timeout(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Safety(Struct, frozen=True, forbid_unknown_fields=True):
-    """When a plan is refused; a desired-state file may set both for its account."""
+    """When the plan of an account is refused; a desired-state file may set both for its account."""
 
     max_deactivations: Annotated[
         int | str,
         Meta(description="Deactivations that one plan may hold: a number, or a percentage of the ACTIVE numbers."),
     ] = "30%"
     min_active: Annotated[int, Meta(ge=0, le=_COUNT_CAP, description="ACTIVE numbers that a plan must leave.")] = 1
+
+
+class SafetySettings(Safety, frozen=True, forbid_unknown_fields=True):
+    """When a plan is refused; a desired-state file may set `max_deactivations` and `min_active` for its account.
+
+    `fleet_wide` is of no single account, so it stays out of what plan files and the ledger keep of one.
+    """
+
+    fleet_wide: Annotated[
+        int | str,
+        Meta(
+            description="Activations, or deactivations, that one run may hold over two or more accounts: a number, or "
+            "a percentage of all their numbers."
+        ),
+    ] = "50%"
+
+
+class CanarySettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """With how many accounts an apply begins; if those go wrong, the others are not begun with."""
+
+    accounts: Annotated[
+        int, Meta(ge=0, le=_COUNT_CAP, description="Accounts with something to write that go first. 0: no canary.")
+    ] = 0
+    max_failed: Annotated[
+        int | str,
+        Meta(
+            description="Numbers of theirs that may not become as planned: a number, or a percentage of those to write."
+        ),
+    ] = "10%"
 
 
 class LedgerSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -175,6 +147,18 @@ class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = "info"
 
 
+class MetricsSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """What Prometheus is told of runs, and whom it is pushed to."""
+
+    accounts: Annotated[
+        int, Meta(ge=0, le=10_000, description="Accounts that are told by name; the others are told as one sum.")
+    ] = 200
+    push_url: Annotated[
+        str | None, Meta(description="A push gateway that plan, apply and drift tell when they end. Null: none.")
+    ] = None
+    job: Annotated[str, Meta(max_length=64, description="The job that a push gateway keeps it under.")] = "senderid"
+
+
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """All settings of a run."""
 
@@ -189,9 +173,15 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
         float, Meta(gt=0, le=_YEAR, description="One account's time for its writes, seconds.")
     ] = 900.0
     timeout: Timeout = Timeout()
-    safety: Safety = Safety()
+    safety: SafetySettings = SafetySettings()
+    canary: CanarySettings = CanarySettings()
+    in_use: InUse = InUse()
+    health: Health = Health()
     ledger: LedgerSettings = LedgerSettings()
     log: LogSettings = LogSettings()
+    notify: Notify = Notify()
+    metrics: MetricsSettings = MetricsSettings()
+    suspend: Suspend = Suspend()
 
 
 def threshold(value: int | str, active: int) -> int:
@@ -203,13 +193,7 @@ def threshold(value: int | str, active: int) -> int:
     Raises:
         ValueError: when the value is neither a whole number from 0 to 999,999,999 nor a percentage from 0% to 100%.
     """
-    match = _share(str(value).strip())
-    if match is None or (match["percent"] and int(match["number"]) > _WHOLE):
-        given = "nothing" if value == "" else strictyaml.shown(str(value))
-        msg = f"max_deactivations should be a whole number of 0 or more, or a percentage such as 30%, not {given}"
-        raise ValueError(msg)
-    number = int(match["number"])
-    return max(2, active * number // _WHOLE) if match["percent"] else number
+    return at_most("max_deactivations", value, active, least=2)
 
 
 def load(source: tuple[str, bytes] | None, environment: Mapping[str, str], options: Mapping[str, object]) -> Settings:
@@ -272,6 +256,9 @@ def _walk(
                 names = ", ".join(field.name for field in structs.fields(fields[name].type))
                 reader.problem(value, f"{name} should be a mapping of {names}, not {strictyaml.described(value)}")
             continue
+        if name in _LISTS:
+            found[*path, name] = _LISTS[name](reader, value)
+            continue
         given = strictyaml.described(value)
         if not isinstance(value, strictyaml.Scalar):
             reader.problem(value, _instead(fields[name], given))
@@ -309,7 +296,7 @@ def _leaves(section: type[Struct], path: tuple[str, ...]) -> Iterator[tuple[tupl
     for field in structs.fields(section):
         if _is_section(field.type):
             yield from _leaves(field.type, (*path, field.name))
-        else:
+        elif field.name not in _LISTS:
             yield (*path, field.name), field
 
 
@@ -327,8 +314,12 @@ def _leaf(field: structs.FieldInfo, text: str | None, given: str) -> object:
         raise ValueError(_instead(field, given)) from None
     if field.name == "endpoint":
         endpoint(str(value))
-    if field.name == "max_deactivations":
-        threshold(str(value), 0)
+    if field.name in _SHARES:
+        at_most(field.name, str(value), 0)
+    if field.name == "push_url" and value is not None:
+        gateway(str(value))
+    if field.name == "until" and value is not None:
+        moment(str(value))
     return value
 
 
@@ -342,6 +333,8 @@ def _instead(field: structs.FieldInfo, given: str) -> str:
             wanted = f"a whole number from {least} to {most:,}"
         case inspect.FloatType(le=most):
             wanted = f"a number of seconds above 0 and up to {most:,}"
+        case inspect.BoolType():
+            wanted = "true or false"
         case inspect.LiteralType(values=words):
             wanted = f"one of {', '.join(map(str, words))}"
         case inspect.UnionType(types=(inspect.IntType(), *_)):
@@ -349,10 +342,6 @@ def _instead(field: structs.FieldInfo, given: str) -> str:
         case _:
             wanted = "a text"
     return f"{field.name} should be {wanted}, not {given}"
-
-
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]
 
 
 def _built(section: type[S], path: tuple[str, ...], values: Mapping[tuple[str, ...], object]) -> S:

@@ -77,6 +77,7 @@ class Writes:
     ) -> None:
         self._writes = [Write(change) for change in changes]
         self._api = api
+        self._observed = observed
         self._active = observed.active
         self._least_active = needs.least_active if self._active >= needs.least_active else 0
         self._groups = needs.groups
@@ -89,6 +90,11 @@ class Writes:
         self._final: ObservedAccount | None = None
         self.stopped: WorkerError | None = None
         """Why not everything was tried: credentials, the deadline, a signal; None where everything was."""
+
+    @property
+    def seen(self) -> ObservedAccount:
+        """The account as it was seen last: by the look that proved the writes, or else that they were planned by."""
+        return self._observed if self._final is None else self._final
 
     async def carry_out(self, pace: Pace) -> None:
         """Send the writes, then look once more to prove them. Errors end up in `results` and `stopped`."""

@@ -1,6 +1,7 @@
 """Desired state that lives in time, as users meet it: plans of other times, applies, saved plans and calendars."""
 
 import json
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -92,6 +93,36 @@ def test_apply_converges_to_what_holds_now(served: Served, command: Command, acc
     assert sorted(served.writes) == [(SALE, "ACTIVE"), (MOVED, "INACTIVE")]
     assert command("plan", "-f", "main.yaml", "--detailed-exitcode").returncode == 0
     assert command("drift", "-f", "main.yaml").returncode == 0
+
+
+CLOCK = """
+import sys
+from datetime import datetime
+from worker.cli import inputs, run
+
+class Clock(datetime):
+    moments = iter(["2037-12-01T08:59:59+09:00", "2037-12-01T09:00:00+09:00"])
+
+    @classmethod
+    def now(cls, zone):
+        return datetime.fromisoformat(next(cls.moments)).astimezone(zone)
+
+inputs.datetime = Clock
+sys.exit(run(sys.argv[1:]))
+"""
+"""The command with a clock that goes on from one second before a window to its beginning when it is read again."""
+
+
+def test_what_comes_due_between_the_plan_and_its_apply_refuses_it(served: Served, command: Command) -> None:
+    """What was shown is no longer what the file wants: nothing is written, and the next plan is another one."""
+    entry = "{status: INACTIVE, schedule: [{from: 2037-12-01T09:00, status: ACTIVE}]}"
+    command.write("main.yaml", f"version: 1\nnumbers:\n  {SALE}: {entry}\n  {OFFICE}: ACTIVE\n")
+    given = ("apply", "-y", "-f", "main.yaml", "--format", "json")
+    process = command.popen(*given, program=(sys.executable, "-c", CLOCK))
+    result = json.loads(process.communicate(timeout=60)[0])
+    assert process.returncode == 4
+    assert result["accounts"][0]["error"]["code"] == "StalePlan"
+    assert served.writes == []
 
 
 def test_a_saved_plan_is_not_carried_out_when_its_time_is_over(

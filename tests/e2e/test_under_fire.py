@@ -286,7 +286,7 @@ def test_a_fleet_of_files_converges(command: Command, serve: Serve) -> None:
             f"numbers: {{010{n:04}0001: ACTIVE}}\n",
         )
     del command.environment["SECRET33"]
-    done = command("apply", "--yes", "--format", "json")
+    done = command("apply", "--yes", "--allow", "fleet-wide", "--format", "json")
     outcomes = {account["account"]: account["outcome"] for account in json.loads(done.stdout)["accounts"]}
     assert done.returncode == 1
     assert {name for name, outcome in outcomes.items() if outcome != "converged"} == {"a33"}

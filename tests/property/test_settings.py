@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from datetime import date
 from typing import Any
 
 import msgspec
@@ -15,11 +16,11 @@ from worker.settings import ENDPOINTS, Settings, load, threshold
 
 
 def leaves(section: type[Struct], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Every setting with its path and its type, sections gone into."""
+    """Every setting of one value with its path and its type, sections gone into."""
     for field in structs.fields(section):
         if isinstance(field.type, type) and issubclass(field.type, Struct):
             yield from leaves(field.type, (*path, field.name))
-        else:
+        elif field.name != "channels":
             yield (*path, field.name), field.type
 
 
@@ -31,12 +32,18 @@ def values(path: tuple[str, ...]) -> st.SearchStrategy[Any]:
     """What a setting may be."""
     if path == ("endpoint",):
         return st.sampled_from([*ENDPOINTS, "https://example.com", "http://127.0.0.1:1"])
+    if path == ("metrics", "push_url"):
+        return st.sampled_from(["http://gateway:9091", "https://push.example.com/base"])
+    if path == ("suspend", "until"):
+        return st.dates(min_value=date(1970, 1, 2)).map(str)
     kind = inspect.type_info(LEAVES[path])
     match kind.type if isinstance(kind, inspect.Metadata) else kind:
         case inspect.IntType(ge=least, le=most):
             return st.integers(least, most)
         case inspect.FloatType(gt=least, le=most):
             return st.floats(least, most, exclude_min=True)
+        case inspect.BoolType():
+            return st.booleans()
         case inspect.LiteralType(values=words):
             return st.sampled_from(sorted(map(str, words)))
         case inspect.UnionType(types=(inspect.IntType(), *_)):
@@ -121,6 +128,11 @@ PIECES = (
         "concurrency: ",
         "safety: ",
         "max_deactivations: ",
+        "notify: ",
+        "channels: ",
+        "{name: a, url: {env: A}, ",
+        "events: ",
+        "title: $",
     ),
     *(
         "\n",

@@ -12,7 +12,7 @@ from tests.simulation.process import DiskError, Happening
 from worker.model import Desired, DesiredAccount, Status, Unmanaged
 from worker.policy import Selection
 from worker.reconcile import Terms
-from worker.settings import RateLimit, Retry, Safety, Settings, Timeout
+from worker.settings import RateLimit, Retry, Safety, SafetySettings, Settings, Timeout
 
 __all__ = ["RunScript", "Scenario", "scenario"]
 
@@ -75,7 +75,7 @@ def _exchanged(story: Scenario, chance: Random) -> Scenario:
     phones = [*story.numbers, *(f"0109999{index:04}" for index in range(4))][:4]
     numbers = {phone: "INACTIVE" if index % 2 else "ACTIVE" for index, phone in enumerate(phones)}
     file = _listing({phone: "ACTIVE" if index % 2 else "INACTIVE" for index, phone in enumerate(phones)}, 0)
-    safety = Safety(max_deactivations="100%", min_active=chance.choice((1, 2)))
+    safety = SafetySettings(max_deactivations="100%", min_active=chance.choice((1, 2)))
     settings = structs.replace(story.settings, safety=safety, retry=Retry(attempts=2, base_seconds=0.1))
     runs = tuple(
         run._replace(kind="apply", terms=Terms(safety), profile=chance.choice(("strict", "broken", "lying")))
@@ -91,7 +91,7 @@ def _in_pieces(story: Scenario, chance: Random) -> Scenario:
         _listing({phone: "INACTIVE" if index < last else "ACTIVE" for index, phone in enumerate(numbers)}, last)
         for last in (2, chance.randint(3, 5))
     )
-    safety = Safety(max_deactivations=chance.choice((2, 2, 3, "30%")))
+    safety = SafetySettings(max_deactivations=chance.choice((2, 2, 3, "30%")))
     runs = []
     for file in (0, 1, chance.choice((0, 1))):
         crash = {chance.randint(15, 40): (Happening("crash"),)} if chance.random() < 0.8 else {}
@@ -115,7 +115,7 @@ def _anything(chance: Random, seed: int) -> Scenario:
         if chance.random() < 0.97
     }
     files = (_file(chance, phones, numbers, 0), _file(chance, phones, numbers, 1))
-    safety = Safety(
+    safety = SafetySettings(
         max_deactivations=chance.choice(("30%", 2, 3, "60%", "100%", "100%", "100%")),
         min_active=chance.choice((0, 1, 1, 1, 2)),
     )

@@ -12,11 +12,11 @@ from tests.simulation.scenario import Scenario, scenario
 from tests.simulation.world import World, simulate
 from worker import reconcile, writes
 from worker.model import Desired, DesiredAccount, Group, Status
-from worker.settings import Safety
+from worker.settings import SafetySettings
 
 _PLANS: Final = int(os.environ.get("SENDERID_SEEDS", "2000"))
 _CHUNK: Final = 100 if _PLANS <= 10_000 else 1000
-_SAFETY: Final = Safety("100%", 0)
+_SAFETY: Final = SafetySettings("100%", 0)
 
 
 def _story(seed: int) -> Scenario:

@@ -22,11 +22,11 @@ from worker.model import Desired, DesiredAccount, Status
 from worker.policy import ALLOW_ALL
 from worker.reconcile import Terms
 from worker.rollback import undoing
-from worker.settings import RateLimit, Retry, Safety, Settings, Timeout, threshold
+from worker.settings import RateLimit, Retry, SafetySettings, Settings, Timeout, threshold
 
 _PHONES: Final = tuple(f"0100000000{index}" for index in range(6))
 _WRITABLE: Final = frozenset({"ACTIVE", "INACTIVE"})
-_SAFETY: Final = Safety(max_deactivations=2, min_active=0)
+_SAFETY: Final = SafetySettings(max_deactivations=2, min_active=0)
 _SETTINGS: Final = Settings(
     rate_limit=RateLimit(writes=5, reads=5, per_seconds=1.0),
     concurrency=2,

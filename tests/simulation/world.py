@@ -25,8 +25,8 @@ from tests.virtual_time import VirtualLoop
 from worker.credentials import Credentials, Secret
 from worker.documents import AccountPlan, AccountResult
 from worker.errors import Interrupted, LedgerError
-from worker.fleet import Fleet, Keeper
-from worker.ledger import Ledger, Nothing, Run, recollection
+from worker.fleet import Fleet
+from worker.ledger import Keeper, Ledger, Nothing, Run, recollection
 from worker.plan import SavedAccount
 from worker.policy import ALLOW_ALL, Selection, effective_safety
 from worker.reconcile import Terms

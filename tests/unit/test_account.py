@@ -191,3 +191,39 @@ def test_more_numbers_than_any_account_has_are_refused(monkeypatch: pytest.Monke
     monkeypatch.setattr("worker.solapi.account._NUMBERS_CAP", 5_000)
     with pytest.raises(ServerError, match="more than 5,000 numbers"):
         _read(*_cut(large.document(), 6))
+
+
+@pytest.mark.parametrize(
+    ("told", "extended", "measures"),
+    [
+        ({}, False, ()),
+        ({"autoExtension": True, "necessaryMeasures": None}, True, ()),
+        ({"autoExtension": False, "necessaryMeasures": []}, False, ()),
+        (
+            {"autoExtension": "true", "necessaryMeasures": ["BUSINESS_DOCUMENTS", "ID"]},
+            False,
+            ("BUSINESS_DOCUMENTS", "ID"),
+        ),
+        ({"autoExtension": {"from": 1}, "necessaryMeasures": "ID"}, False, ()),
+        ({"autoExtension": 1, "necessaryMeasures": [1, None]}, False, ()),
+        ({"necessaryMeasures": ["x" * 1000] * 100}, False, ("x" * 100,) * 10),
+    ],
+)
+def test_what_is_merely_worth_knowing_never_makes_an_account_unreadable(
+    told: dict[str, object], measures: tuple[str, ...], *, extended: bool
+) -> None:
+    """Whether a number is extended and what it waits for is kept where it is understood, and is unknown elsewhere."""
+    account = _read(_document(_row() | told, _row("0211")))
+    assert account.extended == (frozenset({"01000000000"}) if extended else frozenset())
+    assert account.measures == ({"01000000000": measures} if measures else {})
+    assert account.status("0211") is Status.ACTIVE
+
+
+@pytest.mark.parametrize(
+    ("limit", "known"), [(5, 5), (0, 0), (-1, None), ("5", None), (None, None), (2.5, None), ({}, None), (10**30, None)]
+)
+def test_a_limit_that_is_none_is_unknown(limit: object, known: int | None) -> None:
+    """Only a whole number is a limit, wherever it stands in the document."""
+    assert _read(_document(_row(), limit=limit)).limit == known
+    assert _read(msgspec.json.encode({"accountId": "1", "senderIds": [], "limit": limit})).limit == known
+    assert _read(b'{"accountId": "1", "senderIds": []}').limit is None

@@ -9,7 +9,7 @@ import pytest
 from worker.credentials import CredentialsRef, SecretRef
 from worker.desired import Loaded, load
 from worker.errors import DesiredStateError, Problem
-from worker.model import Desired, DesiredAccount, Group, SafetyOverride, Status, Unmanaged
+from worker.model import Desired, DesiredAccount, Group, SafetyOverride, Status, Unmanaged, UseOverride
 
 ON = Desired(Status.ACTIVE)
 OFF = Desired(Status.INACTIVE)
@@ -609,6 +609,40 @@ def test_wrong_min_active(wrong: str, what: str) -> None:
 def test_wrong_safety(safety: str, words: str) -> None:
     """Thresholds that are not named, or misnamed, are told."""
     assert told(f"version: 1\nsafety: {safety}\nnumbers: {{}}\n") == words
+
+
+@pytest.mark.parametrize(
+    ("guard", "expected"),
+    [
+        ("{}", UseOverride()),
+        ("{hours: 72}", UseOverride(hours=72)),
+        ("{hours: 8784, on_unknown: allow}", UseOverride(hours=8784, on_unknown="allow")),
+        ("{enabled: FALSE}", UseOverride(enabled=False)),
+        ("{enabled: 'true', hours: ' 1 ', on_unknown: hold}", UseOverride(hours=1, on_unknown="hold")),
+    ],
+)
+def test_in_use(guard: str, expected: UseOverride) -> None:
+    """The key turns the guard on unless it says otherwise; what it leaves out is the settings'."""
+    assert account(f"version: 1\nin_use: {guard}\nnumbers: {{}}\n").in_use == expected
+
+
+@pytest.mark.parametrize(
+    ("guard", "words"),
+    [
+        ("72", "2:9: in_use should be a mapping such as {hours: 72}, not '72'"),
+        ("{hours: 0}", "2:17: hours should be a whole number from 1 to 8,784, not '0'"),
+        ("{hours: 8785}", "2:17: hours should be a whole number from 1 to 8,784, not '8785'"),
+        ("{hours: 99999}", "2:17: hours should be a whole number from 1 to 8,784, not '99999'"),
+        ("{hours: ٣}", "2:17: hours should be a whole number from 1 to 8,784, not '٣'"),
+        ("{hours: [1]}", "2:17: hours should be a whole number from 1 to 8,784, not a list"),
+        ("{enabled: yes}", "2:19: enabled should be true or false, not 'yes'"),
+        ("{on_unknown: ask}", "2:22: on_unknown should be hold or allow, not 'ask'"),
+        ("{hour: 1}", "2:10: there is no key 'hour'; did you mean hours?"),
+    ],
+)
+def test_wrong_in_use(guard: str, words: str) -> None:
+    """What the guard does not know is told at its place, with what it should be."""
+    assert told(f"version: 1\nin_use: {guard}\nnumbers: {{}}\n") == words
 
 
 @pytest.mark.parametrize(

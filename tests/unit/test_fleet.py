@@ -11,22 +11,24 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.ledgers import never, timeless
+from tests.ledgers import never, subject, timeless
 from tests.loopback import Journal, Loopback, ambient, credentials, run
+from worker import subjects
+from worker.bugs import InternalError
 from worker.credentials import Credentials, CredentialsRef, Secret, SecretRef
 from worker.documents import AccountResult, Outcome, RunOutcome, Verdict
 from worker.errors import CredentialsMissing, Interrupted
-from worker.fleet import Fleet, InternalError, Keeper, Site
-from worker.ledger import Nothing, Subject
+from worker.fleet import Fleet, Site
+from worker.ledger import Keeper, Nothing, Subject
 from worker.model import Desired, DesiredAccount, Status
 from worker.plan import SavedAccount
 from worker.reconcile import Draft, Terms
 from worker.sandbox import Fault, SandboxAccount
-from worker.settings import RateLimit, Retry, Safety, Settings
+from worker.settings import CanarySettings, RateLimit, Retry, Safety, Settings
 from worker.solapi.client import AccountReader
 
 ON, OFF = "ACTIVE", "INACTIVE"
-_TERMS = Terms(Safety(max_deactivations="100%", min_active=0))
+_TERMS = Terms(Safety(max_deactivations="100%", min_active=0), allow=frozenset({"fleet-wide"}))
 
 
 def _account(number: int, numbers: int = 3, **more: Any) -> SandboxAccount:
@@ -374,8 +376,8 @@ def test_a_busy_account_is_left_alone(tmp_path: Path) -> None:
         drafts = await reseller.plan()
         async with timeless(tmp_path, run_id="other") as other, timeless(tmp_path) as ours:
             fleet = reseller.kept_by(ours)
-            subject = fleet._subject(reseller.desired[1], "1", "1", Safety())
-            async with other.hold(subject, never):
+            held = subject(subjects.key(reseller.desired[1], "1", reseller.settings.endpoint))
+            async with other.hold(held, never):
                 results = await fleet.apply(reseller.desired, drafts, _TERMS, reseller.log)
             assert _outcomes(results) == [RunOutcome.CONVERGED, RunOutcome.LOCKED, RunOutcome.CONVERGED]
             assert reseller.converged() == ["0", "2"]
@@ -409,12 +411,87 @@ def test_a_saved_plan_is_carried_out_but_for_its_conflicts() -> None:
 
 def test_an_account_has_one_key_whichever_host_it_is_reached_at() -> None:
     """The vendor's hosts share an account's lock and history; another API's account of that id has its own."""
+    names = {
+        subjects.key(Site(None, endpoint), "7", "solapi")
+        for endpoint in ("solapi", "solapi-static", "coolsms", "coolsms-rest", "http://127.0.0.1:1")
+    }
+    assert names == {"vendor 7", "http://127.0.0.1:1 7"}
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_canary_that_fails_holds_the_fleet_back(*, saved: bool) -> None:
+    """No request that writes goes to an account behind a canary that fails, whose every number says why."""
 
     async def scenario(reseller: _Reseller) -> None:
-        names = {
-            reseller.fleet._key(Site(None, endpoint), "7")
-            for endpoint in ("solapi", "solapi-static", "coolsms", "coolsms-rest", "http://127.0.0.1:1")
-        }
-        assert names == {"vendor 7", "http://127.0.0.1:1 7"}
+        drafts = await reseller.plan()
+        reseller.loopback.sandbox.script(next(iter(reseller.accounts[0].numbers)), "PUT", [Fault.NOT_WRITABLE])
+        results = await (reseller.apply_saved(drafts) if saved else reseller.apply(drafts))
+        assert _outcomes(results) == [RunOutcome.PARTIAL, RunOutcome.CONVERGED] + [RunOutcome.PARTIAL] * 3
+        assert _codes(results) == [None, None] + ["CanaryFailed"] * 3
+        assert {n.error and n.error.code for result in results[2:] for n in result.numbers} == {"CanaryFailed"}
+        assert {n.outcome for result in results[2:] for n in result.numbers} == {Outcome.NOT_ATTEMPTED}
+        wire = reseller.loopback.sandbox.wire
+        written = {request.api_key for request in wire if request.method == "PUT"}
+        assert written == {account.api_key for account in reseller.accounts[:2]}
+        closed = Counter(fields["phone"] for event, fields in reseller.log.lines if event == "number")
+        assert closed == {phone: 1 for account in reseller.accounts for phone in account.numbers}
 
-    _play(scenario, [_account(0, 1)])
+    _play(scenario, canary=CanarySettings(accounts=2))
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_canary_that_cannot_be_read_has_failed(*, saved: bool) -> None:
+    """An account that goes first and cannot be looked at again proves nothing, so no other is begun with."""
+
+    async def scenario(reseller: _Reseller) -> None:
+        drafts = await reseller.plan()
+        reseller.keys["0"] = CredentialsMissing("gone")
+        results = await (reseller.apply_saved(drafts) if saved else reseller.apply(drafts))
+        assert _codes(results) == ["CredentialsMissing", "CanaryFailed", "CanaryFailed"]
+        assert reseller.converged() == []
+
+    _play(scenario, 3, canary=CanarySettings(accounts=1))
+
+
+def test_accounts_that_are_not_to_be_written_are_no_canary() -> None:
+    """What cannot be planned, or is as desired, neither goes first nor waits."""
+
+    async def scenario(reseller: _Reseller) -> None:
+        reseller.keys["0"] = CredentialsMissing("gone")
+        for account in (reseller.accounts[1], reseller.accounts[4]):
+            for phone, status in account.statuses.items():
+                account.switch(phone, OFF if status == ON else ON)
+        drafts = await reseller.plan()
+        reseller.loopback.sandbox.script(next(iter(reseller.accounts[2].numbers)), "PUT", [Fault.NOT_WRITABLE])
+        results = await reseller.apply(drafts)
+        assert _codes(results) == ["CredentialsMissing", None, None, "CanaryFailed", None]
+        assert [result.outcome for result in results[1:3]] == [RunOutcome.CONVERGED, RunOutcome.PARTIAL]
+        assert reseller.converged() == ["1", "4"]
+
+    _play(scenario, 5, canary=CanarySettings(accounts=1))
+
+
+def test_an_interruption_of_the_canary_is_told_as_one() -> None:
+    """After a signal during the canary the others are interrupted, and nothing is said of a canary that failed."""
+
+    async def scenario(reseller: _Reseller) -> None:
+        drafts = await reseller.plan()
+        results = await reseller.apply(drafts, _interrupting(reseller, 1))
+        assert _outcomes(results) == [RunOutcome.INTERRUPTED] * 4
+        assert [event for event, _ in reseller.log.lines if event.startswith("canary")] == []
+        assert reseller.converged() == []
+
+    _play(scenario, 4, canary=CanarySettings(accounts=2), accounts_concurrency=1)
+
+
+def test_a_fleet_behind_a_canary_that_passed_converges() -> None:
+    """After a canary that went well the others are carried out as without one, each account once."""
+
+    async def scenario(reseller: _Reseller) -> None:
+        results = await reseller.apply()
+        assert _outcomes(results) == [RunOutcome.CONVERGED] * 5
+        first = [request.api_key for request in reseller.loopback.sandbox.wire if request.method == "PUT"][:6]
+        assert set(first) == {account.api_key for account in reseller.accounts[:2]}
+        assert [event for event, _ in reseller.log.lines if event.startswith("canary")] == ["canary.passed"]
+
+    _play(scenario, canary=CanarySettings(accounts=2))

@@ -10,20 +10,22 @@ from typing import Any
 
 import pytest
 
-from tests.ledgers import never, rows, timeless
+from tests.ledgers import never, rows, subject, timeless
 from tests.loopback import Journal, Loopback, ambient, credentials, run
+from worker import subjects
 from worker.credentials import Credentials, CredentialsRef, SecretRef
 from worker.documents import AccountResult, Outcome, RunOutcome
 from worker.errors import CredentialsMissing, Interrupted
 from worker.fleet import Fleet
-from worker.ledger import Ledger, commits, recollection, store
+from worker.ledger import Ledger, Subject, commits, recollection, store
 from worker.model import Desired, DesiredAccount, Status
 from worker.reconcile import Draft, Terms
 from worker.sandbox import Fault, SandboxAccount
 from worker.settings import RateLimit, Retry, Safety, Settings
+from worker.sites import Site
 
 ON, OFF = "ACTIVE", "INACTIVE"
-_TERMS = Terms(Safety(max_deactivations="100%", min_active=0))
+_TERMS = Terms(Safety(max_deactivations="100%", min_active=0), allow=frozenset({"fleet-wide"}))
 
 
 def _account(number: int, numbers: int = 3, status: str = OFF) -> SandboxAccount:
@@ -57,6 +59,10 @@ class Household:
     def wants(self, status: str) -> None:
         """Every number is to be so from now on."""
         self.desired = [self._wanted(account, status) for account in self.accounts]
+
+    def subject(self, name: str) -> Subject:
+        """One of the accounts, as the ledger knows it."""
+        return subject(subjects.key(Site(), name, self.settings.endpoint))
 
     def fleet(self, keeper: Ledger) -> Fleet:
         """A run's fleet."""
@@ -212,7 +218,7 @@ def test_what_cannot_be_closed_now_stays_open_and_harms_nothing(tmp_path: Path) 
     async def scenario(household: Household) -> None:
         await _die(household, "dead", Fault.STALL)
         async with household.book("holder") as holder:
-            subject = household.fleet(holder)._subject(household.desired[0], "0", "0", Safety())
+            subject = household.subject("0")
             async with holder.hold(subject, never):
                 (result,) = await household.apply("next", lock_timeout=60.0)
         assert result.outcome is RunOutcome.CONVERGED
@@ -260,7 +266,7 @@ def test_a_run_that_waited_does_what_the_other_left_to_do(tmp_path: Path) -> Non
         async with household.book("first") as first, household.book("second", lock_timeout=60.0) as second:
             fleet = household.fleet(second)
             drafts = await fleet.plan(household.desired, _TERMS)
-            async with first.hold(fleet._subject(household.desired[0], "0", "0", Safety()), never):
+            async with first.hold(household.subject("0"), never):
                 waiting = asyncio.create_task(household.carry_out(fleet, drafts=drafts))
                 await asyncio.sleep(1)
                 done, left, _ = account.statuses
@@ -284,7 +290,7 @@ def test_a_run_that_waited_writes_nothing_that_was_not_approved(tmp_path: Path) 
         async with household.book("first") as first, household.book("second", lock_timeout=60.0) as second:
             fleet = household.fleet(second)
             drafts = await fleet.plan(household.desired, _TERMS)
-            async with first.hold(fleet._subject(household.desired[0], "0", "0", Safety()), never):
+            async with first.hold(household.subject("0"), never):
                 waiting = asyncio.create_task(household.carry_out(fleet, drafts=drafts))
                 await asyncio.sleep(1)
                 account.switch(done, OFF)
@@ -306,7 +312,7 @@ def test_accounts_that_wait_keep_no_other_waiting(tmp_path: Path) -> None:
             release = asyncio.Event()
 
             async def hold(desired: DesiredAccount) -> None:
-                async with first.hold(fleet._subject(desired, desired.name, desired.name, Safety()), never):
+                async with first.hold(household.subject(desired.name), never):
                     await release.wait()
 
             holding = [asyncio.create_task(hold(desired)) for desired in household.desired[:16]]
@@ -329,7 +335,7 @@ def test_a_run_that_is_stopped_while_it_waits_was_interrupted(tmp_path: Path) ->
         loop = asyncio.get_running_loop()
         async with household.book("first") as first, household.book("second", lock_timeout=3600.0) as second:
             fleet = household.fleet(second)
-            async with first.hold(fleet._subject(household.desired[0], "0", "0", Safety()), never):
+            async with first.hold(household.subject("0"), never):
                 loop.call_later(10, fleet.interrupt, Interrupted("SIGINT"))
                 (result,) = await household.carry_out(fleet)
         assert (result.outcome, loop.time() < 3000) == (RunOutcome.INTERRUPTED, True)

@@ -22,7 +22,7 @@ from worker.sandbox.faults import Faults
 from worker.settings import RateLimit, Retry, Safety, Settings, Timeout
 from worker.solapi.limiter import Quota
 
-_TERMS = Terms(Safety(max_deactivations="100%", min_active=0))
+_TERMS = Terms(Safety(max_deactivations="100%", min_active=0), allow=frozenset({"fleet-wide"}))
 _CONCURRENCY = 16
 _MOST = 9 + _CONCURRENCY + 1
 """Requests of an outage besides its probes: nine failures, those under way when the tenth shows, and a shared look."""

@@ -380,6 +380,7 @@ def test_plan_file_is_readable_json() -> None:
                 "until": None,
             }
         ],
+        "in_use": {"enabled": False, "hours": 24, "on_unknown": "hold"},
         "groups": [],
         "sha256": None,
         "commit": None,

@@ -1,5 +1,6 @@
 """What a run may touch, rule by rule."""
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -15,9 +16,21 @@ from worker.model import (
     Schedule,
     Status,
     Unmanaged,
+    UseOverride,
 )
-from worker.policy import ALLOW_ALL, RULES, Selection, adopt, drifted, effective_safety, guard, select, spent
-from worker.settings import Safety
+from worker.policy import (
+    ALLOW_ALL,
+    RULES,
+    Selection,
+    adopt,
+    drifted,
+    effective_safety,
+    effective_use,
+    guard,
+    select,
+    spent,
+)
+from worker.settings import InUse, Safety, SafetySettings
 
 ON = Desired(Status.ACTIVE)
 OFF = Desired(Status.INACTIVE)
@@ -150,6 +163,12 @@ def test_safety_of_the_file_wins() -> None:
     assert effective_safety(Safety("50%", 3), SafetyOverride(min_active=0)) == Safety("50%", 0)
 
 
+def test_what_is_kept_of_an_account_holds_its_own_thresholds_alone() -> None:
+    """The share of the fleet goes into no plan file and no ledger, so that older versions read them."""
+    kept = effective_safety(SafetySettings("50%", 3, "10%"), SafetyOverride())
+    assert msgspec.to_builtins(kept) == {"max_deactivations": "50%", "min_active": 3}
+
+
 @pytest.mark.parametrize(
     ("limit", "active", "allowed"), [("30%", 100, 30), ("30%", 19, 5), ("30%", 3, 2), (4, 100, 4), ("7", 100, 7)]
 )
@@ -226,8 +245,8 @@ def test_min_active_holds_over_a_crash() -> None:
 
 
 def test_every_broken_rule_is_told() -> None:
-    """A plan that breaks both rules is refused by both, in the order of the rules' list."""
-    assert rules(moves(10), fleet(10), Safety()) == list(RULES)
+    """A plan that breaks both rules of an account is refused by both, in the order of the rules' list."""
+    assert rules(moves(10), fleet(10), Safety()) == list(RULES[:2])
 
 
 @pytest.mark.parametrize(
@@ -287,3 +306,17 @@ def test_whatever_the_file_did_not_change_drifted(action: Action, cause: Cause |
     """A number that differs has drifted unless its file is known to be why; one that no file lists has not."""
     expected = action is not Action.UNMANAGED and cause is not Cause.CONFIG_CHANGE
     assert drifted(Change("0211", action, "ACTIVE", "INACTIVE", "", cause=cause)) is expected
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        (None, InUse(enabled=False, hours=5, on_unknown="allow")),
+        (UseOverride(), InUse(enabled=True, hours=5, on_unknown="allow")),
+        (UseOverride(hours=72), InUse(enabled=True, hours=72, on_unknown="allow")),
+        (UseOverride(enabled=False, on_unknown="hold"), InUse(enabled=False, hours=5, on_unknown="hold")),
+    ],
+)
+def test_a_files_guard_wins_over_the_settings(override: UseOverride | None, expected: InUse) -> None:
+    """What a file says of the in-use guard holds for its account, and what it leaves out is the settings'."""
+    assert effective_use(InUse(enabled=False, hours=5, on_unknown="allow"), override) == expected

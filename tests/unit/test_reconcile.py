@@ -5,12 +5,13 @@ from collections import Counter
 from datetime import UTC, datetime
 
 import pytest
+from msgspec import structs
 from msgspec.structs import replace
 
 from tests.model_account import ModelAccount, Unheard
 from tests.virtual_time import run
 from worker.closing import tell
-from worker.documents import AccountResult, Action, Outcome, Requests, RunOutcome, Verdict
+from worker.documents import AccountResult, Action, NoticeKind, Outcome, Requests, RunOutcome, Verdict
 from worker.errors import (
     AccountBusy,
     AccountRejected,
@@ -22,11 +23,11 @@ from worker.errors import (
     WorkerError,
 )
 from worker.ledger import Nothing
-from worker.model import Desired, DesiredAccount, Memory, SafetyOverride, Status, Unmanaged
+from worker.model import Desired, DesiredAccount, Memory, SafetyOverride, Status, Unmanaged, Usage
 from worker.plan import SavedAccount
 from worker.policy import Selection
 from worker.reconcile import Draft, Terms, apply, apply_saved, draft, failed_draft, tell_planned, unapplied
-from worker.settings import Safety
+from worker.settings import InUse, Safety
 from worker.writes import Pace
 
 A, B, C, D = "0100001", "0100002", "0100003", "0100004"
@@ -84,7 +85,7 @@ def test_every_number_of_a_plan_has_one_line() -> None:
     account = ModelAccount(n0100001="INACTIVE", n0100002="ACTIVE", n0100004="PENDING")
     log = Unheard()
     tell_planned(_draft(_desired(n0100001=_ON, n0100002=_ON, n0100003=_ON), account), log)
-    assert Counter((event, fields["phone"]) for event, fields in log.lines) == {
+    assert Counter((event, fields["phone"]) for event, fields in log.lines if event != "notice") == {
         ("number.planned", phone): 1 for phone in (A, B, C, D)
     }
 
@@ -290,3 +291,44 @@ def test_a_saved_plan_meets_the_safety_rules_again() -> None:
     with pytest.raises(PolicyRefusal, match="min_active"):
         _apply_saved(saved, account)
     assert account.written == []
+
+
+_GUARDED = Terms(Safety("100%", 0), in_use=InUse(enabled=True))
+
+
+def test_an_apply_relies_on_the_answer_of_its_plan() -> None:
+    """Each deactivation is asked about once; what was in use is held through the second look, and notices go along."""
+    account = ModelAccount(n0100001="ACTIVE", n0100002="ACTIVE", n0100003="INACTIVE")
+    account.use = Usage({A: "busy"}, frozenset({B}), "who knows")
+    terms = structs.replace(_GUARDED, in_use=InUse(enabled=True, on_unknown="allow"))
+    log = Unheard()
+    result = _apply(_desired(n0100001=_OFF, n0100002=_OFF, n0100003=_ON), account, terms, log)
+    assert account.asked == [((A, B), 24)]
+    assert {number.phone: number.outcome for number in result.numbers} == {
+        A: Outcome.HELD,
+        B: Outcome.CHANGED,
+        C: Outcome.CHANGED,
+    }
+    assert [notice.kind for notice in result.notices] == [NoticeKind.IN_USE]
+    assert [fields["message"] for event, fields in log.lines if event == "notice"] == [result.notices[0].message]
+
+
+def test_drift_is_not_asked_about() -> None:
+    """A plan of what drifted tells it as it is."""
+    account = ModelAccount(n0100001="ACTIVE")
+    drawn = _draft(_desired(n0100001=_OFF), account, structs.replace(_GUARDED, drift=True))
+    assert [change.action for change in drawn.plan.changes] == [Action.DEACTIVATE]
+    assert account.asked == []
+
+
+def test_notices_of_a_result_are_of_the_look_that_proved_it() -> None:
+    """What a person should know is told as it is after the writes, not as it was when they were planned."""
+    account = ModelAccount(n0100001="INACTIVE", n0100002="PENDING")
+
+    def review(look: int) -> None:
+        if look == 3:
+            account.statuses[B] = Status.BLOCKED
+
+    account.on_look = review
+    result = _apply(_desired(n0100001=_ON, n0100002=_ON), account)
+    assert [(notice.kind, notice.phone) for notice in result.notices] == [(NoticeKind.BLOCKED, B)]

@@ -41,11 +41,13 @@ def test_plan_document() -> None:
     assert json.loads(data) == {
         "schema": "senderid.plan/v1",
         "created_at": "2026-03-01T12:00:00.000Z",
+        "at": None,
         "fingerprint": "f" * 64,
         "accounts": [
             {
                 "account": "main",
                 "account_id": None,
+                "timezone": "Asia/Seoul",
                 "verdict": "ok",
                 "refusals": [],
                 "error": None,

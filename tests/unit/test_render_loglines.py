@@ -83,6 +83,7 @@ def test_outcomes_that_are_told(outcome: Outcome) -> None:
 def test_events_that_are_told(event: Event) -> None:
     """What the result or the plan says anyway is left out, unless everything is asked for."""
     silent = {Event.RUN_STARTED, Event.RUN_FINISHED, Event.ACCOUNT_OBSERVED, Event.NUMBER_PLANNED, Event.NUMBER}
+    silent |= {Event.NOTICE}
     assert (shown(event=event) is None) is (event in silent)
     assert shown(event=event, everything=True) == f"12:00:00Z info                 {event}\n"
 

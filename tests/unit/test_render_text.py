@@ -742,6 +742,17 @@ def test_accounts_of_a_result_by_gravity() -> None:
     assert "\n3 accounts had nothing to do.\n\nFailed: 6 changed, 3 unchanged. 27 requests in 3.4 s.\n" in shown
 
 
+@pytest.mark.parametrize(("held", "line"), [(1, "1 account not begun with."), (30, "30 accounts not begun with.")])
+def test_a_canary_that_failed_is_the_last_line(held: int, line: str) -> None:
+    """However many accounts a canary holds back, one line says how many; nothing else is about a canary."""
+    error = ErrorInfo("CanaryFailed", "too much of the first account failed")
+    accounts = [ended(f"b{n}", RunOutcome.PARTIAL, CHANGED, error=error) for n in range(held)]
+    assert told(RunOutcome.PARTIAL, *accounts, ended("a", RunOutcome.PARTIAL, CHANGED)).endswith(
+        f" s.\nThe canary failed: {line}\n"
+    )
+    assert "canary" not in told(RunOutcome.PARTIAL, ended("a", RunOutcome.PARTIAL, CHANGED)).lower()
+
+
 def test_fleet_of_results_is_a_sample_and_counts() -> None:
     """Twenty accounts are shown in full, the rest by what they have in common."""
     shown = told(RunOutcome.CONVERGED, *(ended(f"b{n}", RunOutcome.CONVERGED, CHANGED) for n in range(30)))

@@ -264,6 +264,49 @@ def test_the_smaller_reads() -> None:
     run(scenario())
 
 
+@pytest.mark.parametrize(
+    ("path", "refusal"),
+    [
+        ("/messages/v4/list?startDate=yesterday", (400, "ValidationError")),
+        ("/messages/v4/list?dateType=SENT", (400, "ValidationError")),
+        ("/messages/v4/list?limit=501", (400, "ValidationError")),
+        ("/messages/v4/groups", (400, "ValidationError")),
+        ("/messages/v4/groups/G4V1/messages", (404, "ResourceNotFound")),
+        ("/messages/v4/other", (404, "ResourceNotFound")),
+    ],
+)
+def test_queries_of_messages_are_checked(path: str, refusal: tuple[int, str]) -> None:
+    """A query that the API would not take is refused, so that a client that sends one is found out."""
+
+    async def scenario() -> tuple[int, str]:
+        async with _calling() as call:
+            return await call.error("GET", path)
+
+    assert run(scenario()) == refusal
+
+
+def test_messages_come_in_pages() -> None:
+    """Each page has the key of the next, the last one none, and all of them together every message once."""
+
+    async def scenario() -> None:
+        account = SandboxAccount.of({PHONE: "ACTIVE"})
+        for hour in range(5):
+            account.sent(PHONE, datetime(2026, 11, 24, hour, tzinfo=UTC))
+        async with _calling(account) as call:
+            found: list[str] = []
+            key = ""
+            while True:
+                status, page = await call("GET", f"/messages/v4/list?from={PHONE}&limit=2{key}")
+                assert status == 200
+                found += page["messageList"]
+                if page["nextKey"] is None:
+                    break
+                key = f"&startKey={page['nextKey']}"
+            assert len(found) == len(set(found)) == 5
+
+    run(scenario())
+
+
 def test_an_account_without_numbers_is_an_empty_document() -> None:
     """No number gives neither an error nor an account id."""
 

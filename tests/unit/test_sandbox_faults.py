@@ -367,3 +367,20 @@ def test_a_switch_shows_in_the_document() -> None:
     after = json.loads(account.document())["senderIds"]
     assert (after[0]["status"], len(after[0]["log"])) == ("BLOCKED", 3)
     assert after[1] == before[1]
+
+
+def test_a_state_may_have_messages_and_schedules() -> None:
+    """What an account of a given state has sent and scheduled is listed; a date that is none is told."""
+    document = (
+        b'{"senderIds": [{"phoneNumber": "01012345678", "status": "ACTIVE", "autoExtension": true,'
+        b' "necessaryMeasures": ["ID"]}],'
+        b' "messages": [{"from": "01012345678", "dateUpdated": "2026-11-24T00:00:00Z"}],'
+        b' "scheduled": [{"scheduledDate": "2026-12-24T00:00:00Z", "senders": ["01012345678"]}]}'
+    )
+    (account,) = load_state(document)
+    row = account.numbers["01012345678"].row()
+    assert (row["autoExtension"], row["necessaryMeasures"]) == (True, ["ID"])
+    assert [message.sender for message in account.mailbox.sent] == ["01012345678"]
+    assert [group.senders for group in account.mailbox.scheduled] == [["01012345678"]]
+    with pytest.raises(ValueError, match="'soon' is not a date"):
+        load_state(document.replace(b"2026-12-24T00:00:00Z", b"soon"))

@@ -7,11 +7,13 @@ import pytest
 from worker.errors import SettingsError
 from worker.settings import (
     ENDPOINTS,
+    CanarySettings,
     LedgerSettings,
     LogSettings,
+    MetricsSettings,
     RateLimit,
     Retry,
-    Safety,
+    SafetySettings,
     Settings,
     Timeout,
     endpoint,
@@ -48,9 +50,11 @@ def test_defaults() -> None:
         retry=Retry(attempts=5, base_seconds=0.5, cap_seconds=20.0),
         deadline_seconds=900.0,
         timeout=Timeout(connect_seconds=5.0, total_seconds=20.0),
-        safety=Safety(max_deactivations="30%", min_active=1),
+        safety=SafetySettings(max_deactivations="30%", min_active=1, fleet_wide="50%"),
+        canary=CanarySettings(accounts=0, max_failed="10%"),
         ledger=LedgerSettings(path=None),
         log=LogSettings(format="auto", level="info"),
+        metrics=MetricsSettings(accounts=200, push_url=None, job="senderid"),
     )
 
 
@@ -86,6 +90,7 @@ def test_precedence() -> None:
 INT = "should be a whole number from"
 SECONDS = "should be a number of seconds above 0 and up to"
 SHARE = "should be a whole number of 0 or more, or a percentage such as 30%"
+GATEWAY = "push_url should be the URL of a push gateway"
 NEITHER = "is neither the name of an endpoint nor an https URL"
 WRONG = {
     "CONCURRENCY": (f"concurrency {INT} 1 to 1,000", ["0", "-1", "1001", "1.5", "abc", "nan", "\u0663", "1_0"]),
@@ -104,6 +109,12 @@ WRONG = {
         f"max_deactivations {SHARE}",
         ["-1", "101%", "12.5%", "lots", "9" * 10, "9" * 5000, "9" * 5000 + "%", "'%'", "1e3"],
     ),
+    "SAFETY__FLEET_WIDE": (f"fleet_wide {SHARE}", ["-1", "101%", "half"]),
+    "CANARY__ACCOUNTS": (f"accounts {INT} 0 to 999,999,999", ["-1", "10%", "all"]),
+    "CANARY__MAX_FAILED": (f"max_failed {SHARE}", ["-1", "101%", "none", "0.1"]),
+    "METRICS__ACCOUNTS": (f"accounts {INT} 0 to 10,000", ["-1", "10001"]),
+    "METRICS__PUSH_URL": (GATEWAY, ["gateway:9091", "ftp://x"]),
+    "METRICS__JOB": ("job should be a text", ["x" * 65]),
     "LOG__LEVEL": ("level should be one of debug, error, info, warning", ["INFO", "trace", "x" * 5000]),
     "LOG__FORMAT": ("format should be one of auto, console, json", ["text", "1"]),
     "ENDPOINT": (NEITHER, ["solap", "ftp://x", "16"]),
@@ -363,9 +374,9 @@ def test_wrong_threshold(value: int | str) -> None:
 @pytest.mark.parametrize("value", ["16", "0", "30%", "100 %"])
 def test_max_deactivations_in_every_form(value: str) -> None:
     """The file, the environment and an option take the same forms of a threshold."""
-    assert of_file(f"safety: {{max_deactivations: {value}}}").safety == Safety(value)
-    assert of_environment(SAFETY__MAX_DEACTIVATIONS=value).safety == Safety(value)
-    assert load(None, {}, {"safety.max_deactivations": value}).safety == Safety(value)
+    assert of_file(f"safety: {{max_deactivations: {value}}}").safety == SafetySettings(value)
+    assert of_environment(SAFETY__MAX_DEACTIVATIONS=value).safety == SafetySettings(value)
+    assert load(None, {}, {"safety.max_deactivations": value}).safety == SafetySettings(value)
 
 
 @pytest.mark.parametrize(

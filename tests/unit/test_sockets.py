@@ -229,7 +229,7 @@ def test_accounts_at_a_silent_server_stop_no_other(stalled: int, good: int, *, a
                     _desired(f"{5000 + number}", [f"010{5000 + number:04}0000"], url) for number in range(stalled)
                 ]
                 desired += [_desired(account.account_id, list(account.numbers)) for account in accounts]
-                terms = Terms(Safety(min_active=0))
+                terms = Terms(Safety(min_active=0), allow=frozenset({"fleet-wide"}))
                 drafts = await fleet.plan(desired, terms)
                 planned = now()
                 results = await fleet.apply(desired, drafts, terms, Journal())

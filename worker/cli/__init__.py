@@ -14,6 +14,7 @@ import click
 from worker import __version__
 from worker.cli.status import ExitStatus
 from worker.errors import (
+    ChannelUnusable,
     DesiredStateError,
     PlanFileError,
     PolicyRefusal,
@@ -30,10 +31,12 @@ _VERBS: Final = (
     "apply",
     "drift",
     "calendar",
+    "watch",
     "history",
     "rollback",
     "export",
     "doctor",
+    "notify",
     "schema",
     "sandbox",
     "demo",
@@ -142,7 +145,7 @@ def _status(error: WorkerError) -> ExitStatus:
     match error:
         case UsageError():
             return ExitStatus.USAGE
-        case DesiredStateError() | SettingsError() | PlanFileError():
+        case DesiredStateError() | SettingsError() | PlanFileError() | ChannelUnusable():
             return ExitStatus.INVALID
         case PolicyRefusal():
             return ExitStatus.REFUSED

@@ -10,6 +10,7 @@ import click
 
 from worker.cli import inputs, options, sources
 from worker.cli import plan as planning
+from worker.cli.metering import Metering, metered
 from worker.errors import Declined, PlanFileError, Problem, UsageError, WorkerError
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ _PLAN_CAP: Final = 256 << 20
 @options.common
 @click.option("-y", "--yes", is_flag=True, help="Do not ask. Without a terminal it must be given.")
 @click.option("--dry-run", is_flag=True, help="Plan and stop there, as `senderid plan` does.")
+@options.canary
 @options.lock_timeout
 @click.option(
     "--max-age",
@@ -70,6 +72,13 @@ def _apply(given: options.Common, *, asks: bool, lock_timeout: float) -> int:
     if asks and ("-" in given.paths or not terminal()):
         raise UsageError("there is no terminal to ask on: look at the plan (senderid plan), then apply with --yes")
     settings = inputs.load_settings(given.settings_path, given.overrides)
+    with metered(settings, given.metrics_file) as metering:
+        return _apply_files(given, settings, metering, asks=asks, lock_timeout=lock_timeout)
+
+
+def _apply_files(
+    given: options.Common, settings: "Settings", metering: Metering, *, asks: bool, lock_timeout: float
+) -> int:
     rules = inputs.read_rules(given.allow)
     from worker.cli.bookkeeping import Keeping, committed
 
@@ -78,7 +87,7 @@ def _apply(given: options.Common, *, asks: bool, lock_timeout: float) -> int:
 
     from worker.reconcile import Terms
 
-    terms = Terms(settings.safety, selection, rules)
+    terms = Terms(settings.safety, selection, rules, in_use=settings.in_use, health=settings.health)
 
     async def carry_out(run: "Session") -> "list[AccountResult]":
         drafts = await planning.draw(run, inputs.settled(desired), terms)
@@ -86,11 +95,24 @@ def _apply(given: options.Common, *, asks: bool, lock_timeout: float) -> int:
             show(drafts, given)
         return await _carry_out(run, desired, drafts, terms, asks=asks)
 
-    return conclude(carry_out, settings, given, Keeping("apply", lock_timeout))
+    return conclude(carry_out, settings, given, Keeping("apply", lock_timeout), metering=metering)
 
 
 def _apply_saved(path: str, given: options.Common, *, lock_timeout: float, max_age: float | None) -> int:
     settings = inputs.load_settings(given.settings_path, given.overrides)
+    with metered(settings, given.metrics_file) as metering:
+        return _apply_file(path, given, settings, metering, lock_timeout=lock_timeout, max_age=max_age)
+
+
+def _apply_file(
+    path: str,
+    given: options.Common,
+    settings: "Settings",
+    metering: Metering,
+    *,
+    lock_timeout: float,
+    max_age: float | None,
+) -> int:
     rules = inputs.read_rules(given.allow)
     saved = _open(path, max_age)
 
@@ -105,7 +127,7 @@ def _apply_saved(path: str, given: options.Common, *, lock_timeout: float, max_a
         done = await run.fleet.apply_saved(saved.accounts, rules | set(saved.allow), run.progress)
         return [*done, *map(left_out, saved.left_out)]
 
-    return conclude(carry_out, settings, given, Keeping("apply PLANFILE", lock_timeout))
+    return conclude(carry_out, settings, given, Keeping("apply PLANFILE", lock_timeout), metering=metering)
 
 
 def conclude(
@@ -114,6 +136,8 @@ def conclude(
     given: options.Common,
     keeping: "Keeping | None",
     remark: "Callable[[Result], str]" = lambda _: "",
+    *,
+    metering: Metering | None = None,
 ) -> int:
     """Carry out, tell the result and, where it is told as text, what there is to remark on it; the exit status."""
     from worker.cli import session
@@ -123,6 +147,7 @@ def conclude(
 
     async def verb(run: "Session") -> int:
         result = run.result(await carry_out(run))
+        run.metering.done(result)
         unnoted = await run.finish(result)
         run.log.info("run.finished", outcome=result.outcome, counts=session.total(result.accounts))
         run.progress.finish()
@@ -131,7 +156,7 @@ def conclude(
             raise unnoted
         return of_result(result)
 
-    return session.run(verb, settings, no_color=given.no_color, progress=True, keeping=keeping)
+    return session.run(verb, settings, no_color=given.no_color, progress=True, keeping=keeping, metering=metering)
 
 
 def terminal() -> bool:

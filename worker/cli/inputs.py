@@ -2,12 +2,12 @@
 
 import os
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from errno import EBADF
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from unicodedata import normalize
 
 import click
@@ -23,21 +23,29 @@ from worker.policy import ALLOW_ALL, RULES, Selection
 from worker.redaction import Secrets
 from worker.settings import Settings
 
+if TYPE_CHECKING:
+    from worker.channels import Channel
+    from worker.delivery import Door
+
 __all__ = [
     "Known",
     "Resolver",
+    "check_accounts",
+    "desired_paths",
     "load_accounts",
     "load_settings",
+    "open_channel",
     "read_moment",
     "read_phone",
     "read_rules",
     "read_selection",
     "settled",
+    "tell_warnings",
 ]
 
 _DEFAULT_CREDENTIALS: Final = CredentialsRef(SecretRef(env="SOLAPI_API_KEY"), SecretRef(env="SOLAPI_API_SECRET"))
 _SECRET_CAP: Final = 4096
-"""Bytes of a secret file; keys are a few dozen."""
+"""Bytes of a secret file; keys are a few dozen, URLs a few hundred."""
 _NO_KEY: Final = frozenset(" ,\"'")
 """What would end a key in the header that carries it, and what env files leave around values."""
 _ACCOUNTS_SHOWN: Final = 10
@@ -68,18 +76,42 @@ def load_accounts(paths: Sequence[str], names: Sequence[str] = ()) -> tuple[Desi
         DesiredStateError: with every problem of every file.
         UsageError: an account that no file has.
     """
+    loaded = desired.load(sources.read(desired_paths(paths), _stdin))
+    tell_warnings(loaded.warnings)
+    wanted = check_accounts(names, loaded.accounts)
+    return tuple(account for account in loaded.accounts if not wanted or account.name in wanted)
+
+
+def desired_paths(paths: Sequence[str]) -> Sequence[str]:
+    """The paths that were given, or the default one.
+
+    Raises:
+        DesiredStateError: none were given, and the default one is not there.
+    """
     if not paths and not os.path.lexists(DEFAULT_FILES):
         told = "there is no such folder here: name files with -f, or begin with `senderid export`"
         raise DesiredStateError([Problem(DEFAULT_FILES, 1, 1, told)])
-    loaded = desired.load(sources.read(paths or (DEFAULT_FILES,), _stdin))
-    for warning in loaded.warnings:
+    return paths or (DEFAULT_FILES,)
+
+
+def tell_warnings(warnings: Iterable[Problem]) -> None:
+    """Tell on stderr what is odd about files but not wrong."""
+    for warning in warnings:
         click.echo(f"{warning.source}:{warning.line}:{warning.column}: warning: {warning.message}", err=True)
-    known = {account.name: account for account in loaded.accounts}
+
+
+def check_accounts(names: Sequence[str], accounts: Iterable[DesiredAccount]) -> list[str]:
+    """The names that `--account` gave, as accounts have them.
+
+    Raises:
+        UsageError: an account that no file has.
+    """
+    known = {account.name: account for account in accounts}
     wanted = [normalize("NFC", name) for name in names]
     unknown = [f"no file has an account {name!r}{_similar(name, known)}" for name in wanted if name not in known]
     if unknown:
         raise UsageError("; ".join(unknown))
-    return tuple(account for account in loaded.accounts if not wanted or account.name in wanted)
+    return wanted
 
 
 def read_selection(only: Sequence[str], exclude: Sequence[str], accounts: Collection[DesiredAccount]) -> Selection:
@@ -154,6 +186,20 @@ class Resolver:
             self._found[where] = Credentials(key, Secret(secret))
         return self._found[where]
 
+    def url(self, channel: "Channel") -> str:
+        """The URL of a notification channel.
+
+        Raises:
+            CredentialsMissing: with the place that has none.
+        """
+        text, _ = _kept(channel.url, f"URL of channel {channel.name}")
+        self.secrets.add(text)
+        return text
+
+    def forget(self) -> None:
+        """Look up everything anew when it is asked for: secrets are rotated. What was found stays hidden in the log."""
+        self._found.clear()
+
 
 class Known(Resolver):
     """Credentials that need no looking up."""
@@ -174,7 +220,28 @@ def _stdin(size: int) -> bytes:
     return sys.stdin.buffer.read(size)
 
 
+def open_channel(channel: "Channel", resolver: Resolver) -> "Door":
+    """The way to a notification channel.
+
+    Raises:
+        CredentialsMissing: its URL is not where the settings say.
+        ChannelUnusable: its URL is none, or the library for it is not installed.
+    """
+    from worker.delivery import opened
+
+    return opened(channel.name, resolver.url(channel))
+
+
 def _resolve(reference: SecretRef, what: str) -> str:
+    text, place = _kept(reference, what)
+    if not (text.isascii() and text.isprintable()) or not _NO_KEY.isdisjoint(text):
+        told = "has characters that no key has, such as quotes, blanks or line ends between others"
+        raise CredentialsMissing(f"the {what} cannot be used: {place} {told}")
+    return text
+
+
+def _kept(reference: SecretRef, what: str) -> tuple[str, str]:
+    """A secret without blanks around it, and the place where it is kept."""
     if reference.env is not None:
         place = f"the environment variable {reference.env}"
         text = os.environ.get(reference.env)
@@ -196,10 +263,7 @@ def _resolve(reference: SecretRef, what: str) -> str:
     text = text.strip()
     if not text:
         raise CredentialsMissing(f"the {what} is missing: {place} is empty")
-    if not (text.isascii() and text.isprintable()) or not _NO_KEY.isdisjoint(text):
-        told = "has characters that no key has, such as quotes, blanks or line ends between others"
-        raise CredentialsMissing(f"the {what} cannot be used: {place} {told}")
-    return text
+    return text, place
 
 
 def read_phone(option: str, text: str) -> str:

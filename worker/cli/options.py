@@ -7,7 +7,19 @@ from typing import Any, Final, TypeVar
 import click
 from msgspec import Struct
 
-__all__ = ["DURATION", "Common", "allow", "common", "document", "files", "lock_timeout", "logging", "settings"]
+__all__ = [
+    "DURATION",
+    "Common",
+    "allow",
+    "canary",
+    "common",
+    "document",
+    "files",
+    "lock_timeout",
+    "logging",
+    "settings",
+    "watched",
+]
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 Decorator = Callable[[Decorated], Decorated]
@@ -74,7 +86,8 @@ allow: Final = click.option(
     "--allow",
     metavar="RULE",
     multiple=True,
-    help="Let a plan through that this safety rule refuses: max-deactivations, min-active or all. Repeatable.",
+    help="Let through what this rule refuses or holds: max-deactivations, min-active, fleet-wide, in-use or all. "
+    "Repeatable.",
 )
 
 document: Final = _all(
@@ -94,9 +107,44 @@ logging: Final = _all(
     ),
 )
 
-common: Final = _all(files, settings, _accounts, _selection, allow, document, logging)
+
+class _Gateway(click.ParamType[str]):
+    """The URL of a push gateway."""
+
+    name = "url"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The URL, where it can be used."""
+        from worker.gateways import gateway
+
+        try:
+            return gateway(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+_metrics: Final = _all(
+    click.option(
+        "--metrics-file",
+        metavar="FILE",
+        help="Write metrics at the end, for the textfile collector of Prometheus' node exporter.",
+    ),
+    click.option(
+        "--metrics-push",
+        type=_Gateway(),
+        metavar="URL",
+        help="Push metrics to this Prometheus push gateway at the end.",
+    ),
+)
+
+common: Final = _all(files, settings, _accounts, _selection, allow, document, _metrics, logging)
 """What `plan`, `apply` and `drift` share."""
 
+
+watched: Final = _all(
+    files, settings, _accounts, _selection, allow, logging, click.option("--no-color", is_flag=True, help="No colours.")
+)
+"""What a daemon takes of that: it prints no document."""
 
 lock_timeout: Final = click.option(
     "--lock-timeout",
@@ -104,6 +152,15 @@ lock_timeout: Final = click.option(
     default=0.0,
     metavar="TIME",
     help="How long to wait for an account that another run holds: 30s, 5m. [not at all]",
+)
+
+
+canary: Final = click.option(
+    "--canary",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Write to the first N accounts with changes, and to the others only if those went well. 0: to all at once. "
+    "[the settings' canary.accounts]",
 )
 
 
@@ -116,13 +173,21 @@ class Common(Struct, frozen=True, kw_only=True):
     only: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     allow: tuple[str, ...] = ()
+    canary: int | None = None
     form: str
     output: str | None
     no_color: bool
     log_format: str | None
     log_level: str | None
+    metrics_file: str | None = None
+    metrics_push: str | None = None
 
     @property
     def overrides(self) -> dict[str, object]:
         """The settings that options override, by their dotted names."""
-        return {"log.format": self.log_format, "log.level": self.log_level}
+        return {
+            "canary.accounts": self.canary,
+            "log.format": self.log_format,
+            "log.level": self.log_level,
+            "metrics.push_url": self.metrics_push,
+        }

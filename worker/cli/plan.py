@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from worker.cli import inputs, options
+from worker.cli.metering import Metering, metered
 from worker.errors import UsageError
 
 if TYPE_CHECKING:
@@ -54,6 +55,20 @@ def plan(
     is otherwise than the file says though the file was not changed.
     """
     settings = inputs.load_settings(given.settings_path, given.overrides)
+    with metered(settings, given.metrics_file) as metering:
+        return _plan(given, settings, metering, out=out, detailed=detailed, drift=drift, at=at)
+
+
+def _plan(
+    given: options.Common,
+    settings: "Settings",
+    metering: Metering,
+    *,
+    out: str | None,
+    detailed: bool,
+    drift: bool,
+    at: str | None,
+) -> int:
     desired = inputs.load_accounts(given.paths, given.accounts)
     selection = inputs.read_selection(given.only, given.exclude, desired)
     rules = inputs.read_rules(given.allow)
@@ -64,7 +79,7 @@ def plan(
     from worker.reconcile import Terms, tell_planned
 
     desired = inputs.settled(bookkeeping.committed(desired), moment)
-    terms = Terms(settings.safety, selection, rules, drift=drift)
+    terms = Terms(settings.safety, selection, rules, drift=drift, in_use=settings.in_use, health=settings.health)
 
     session.check(out)
     session.check(given.output)
@@ -80,13 +95,15 @@ def plan(
         run.log.info("run.finished", counts=session.total(made.accounts))
         return of_drift(made.accounts) if drift else of_plans(made.accounts, detailed=detailed)
 
-    return session.run(verb, settings, no_color=given.no_color, recall=True)
+    return session.run(verb, settings, no_color=given.no_color, recall=True, metering=metering)
 
 
 async def draw(run: "Session", desired: "Sequence[DesiredAccount]", terms: "Terms") -> "list[Draft]":
     """The plans of all accounts."""
     run.log.info("run.started", accounts=len(desired), numbers=sum(len(account.numbers) for account in desired))
-    return await run.fleet.plan(desired, terms)
+    drafts = await run.fleet.plan(desired, terms)
+    run.metering.drawn(drafts)
+    return drafts
 
 
 def document(drafts: "Sequence[Draft]", moment: "datetime | None" = None) -> "Plan":
@@ -121,7 +138,7 @@ def _save(
     from worker.documents import Verdict
     from worker.errors import PolicyRefusal
     from worker.plan import LeftOut, SavedAccount, SavedPlan, seal
-    from worker.policy import effective_safety
+    from worker.policy import effective_safety, effective_use
 
     accounts = []
     left = []
@@ -130,7 +147,8 @@ def _save(
         if made.verdict is Verdict.OK:
             where = account.endpoint or settings.endpoint
             safety = effective_safety(terms.safety, account.safety)
-            accounts.append(SavedAccount.of(account, made, endpoint=where, safety=safety))
+            in_use = effective_use(terms.in_use, account.in_use)
+            accounts.append(SavedAccount.of(account, made, endpoint=where, safety=safety, in_use=in_use))
         else:
             why = (draft.error or PolicyRefusal(made.refusals)).info
             left.append(LeftOut(made.account, made.account_id, made.verdict, why))

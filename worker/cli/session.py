@@ -20,8 +20,10 @@ import click
 from worker import logs
 from worker.cli.bookkeeping import Keeping, glance
 from worker.cli.inputs import Resolver
+from worker.cli.metering import Metering
 from worker.cli.progress import Progress
 from worker.cli.status import ExitStatus, overall
+from worker.cli.tracing import Watchers, traced
 from worker.documents import AccountPlan, AccountResult, Result
 from worker.errors import Interrupted, LedgerError
 from worker.fleet import Fleet
@@ -29,7 +31,7 @@ from worker.ledger import Ledger, Nothing
 from worker.settings import Settings
 from worker.solapi.transport import Transport
 
-__all__ = ["Page", "Session", "check", "color", "emit", "now", "run", "stamp", "total"]
+__all__ = ["Page", "Session", "check", "color", "emit", "new_run_id", "now", "run", "stamp", "total"]
 
 _NARROWEST: Final = 80
 _WIDEST: Final = 120
@@ -43,6 +45,11 @@ _SIGNALS: Final = {signal.SIGINT: ExitStatus.SIGINT, signal.SIGTERM: ExitStatus.
 def now() -> str:
     """The time as documents carry it."""
     return stamp(datetime.now(UTC))
+
+
+def new_run_id() -> str:
+    """A name for a run that begins now."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
 
 def stamp(moment: datetime) -> str:
@@ -156,9 +163,13 @@ class Session:
         *,
         run_id: str,
         stopped: asyncio.Event,
+        transport: Transport,
         ledger: Ledger | None = None,
+        metering: Metering,
     ) -> None:
         self._ledger = ledger
+        self.metering = metering
+        self.transport = transport
         self.settings = settings
         self.stopped = stopped
         self.fleet = fleet
@@ -197,15 +208,18 @@ def run(
     progress: bool = False,
     keeping: Keeping | None = None,
     recall: bool = False,
+    metering: Metering | None = None,
 ) -> int:
     """The exit status of `verb`, run with a session of its own; that of the signal where one arrived.
 
     `keeping` has the run keep a ledger, which `recall` only reads: a run that does neither knows of no other run.
+    `metering` is told how the run fares, and delivers it when the run ends.
 
     Raises:
         LedgerError: the ledger cannot be written; nothing was sent.
     """
     resolver = resolver or Resolver()
+    metering = metering or Metering()
     terminal = sys.stderr.isatty()
     colored = color(sys.stderr, no_color=no_color)
     bar = Progress(enabled=progress and terminal, color=colored)
@@ -219,7 +233,7 @@ def run(
         color=colored,
         secrets=resolver.secrets,
     )
-    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    run_id = new_run_id()
 
     async def main() -> int:
         async with AsyncExitStack() as stack:
@@ -227,13 +241,26 @@ def run(
             if keeping is not None:
                 ledger = await stack.enter_async_context(keeping.open(settings, run_id, now))
             keeper = ledger or (glance(settings) if recall else Nothing())
-            transport = await stack.enter_async_context(Transport(settings.timeout))
             bound = log.bind(run_id=run_id)
-            fleet = Fleet(settings, transport, resolver, bound, keeper=keeper)
+            told, traces = stack.enter_context(traced(bound, run_id))
+            watcher = Watchers.of(metering.metrics, traces)
+            transport = await stack.enter_async_context(Transport(settings.timeout, watcher))
+            fleet = Fleet(settings, transport, resolver, told, keeper=keeper)
             stopped = asyncio.Event()
             with _signals(fleet, bound, sink, bar, stopped, machine=form == "json") as received, bar:
-                session = Session(settings, fleet, bound, bar, run_id=run_id, stopped=stopped, ledger=ledger)
-                status = await verb(session)
+                session = Session(
+                    settings,
+                    fleet,
+                    bound,
+                    bar,
+                    run_id=run_id,
+                    stopped=stopped,
+                    transport=transport,
+                    ledger=ledger,
+                    metering=metering,
+                )
+                async with metering.over(fleet, bound):
+                    status = await verb(session)
             return _SIGNALS[received[0]] if received else status
 
     try:

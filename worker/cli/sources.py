@@ -9,11 +9,11 @@ from typing import Final
 from worker.errors import Problem
 from worker.strictyaml import FILE_CAP
 
-__all__ = ["read", "read_file"]
+__all__ = ["Identity", "listed", "read", "read_file"]
 
 _ENDINGS: Final = (".yaml", ".yml")
 
-_Identity = tuple[int, int]
+Identity = tuple[int, int]
 """Device and inode: what tells that two paths are one file."""
 
 
@@ -23,20 +23,29 @@ def read(paths: Sequence[str], stdin: Callable[[int], bytes]) -> Iterator[tuple[
     `-` is standard input, read through `stdin(size)`. A folder is walked for *.yaml and *.yml, hidden ones left out and
     links followed, each folder once.
     """
-    seen: dict[_Identity, str] = {}
+    seen: dict[Identity, str] = {}
     asked = False
-    for path in paths:
-        if path == "-":
+    for path in listed(paths):
+        if isinstance(path, Problem):
+            yield path
+        elif path == "-":
             yield Problem("stdin", 1, 1, "standard input was given twice: give - once") if asked else _stdin(stdin)
             asked = True
-        elif os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where a name is too long
-            yield from _folder(path, seen)
         else:
             yield read_file(path, seen, "a file, a folder or - for standard input")
 
 
+def listed(paths: Sequence[str]) -> Iterator[str | Problem]:
+    """The files behind paths: of folders those that are walked, or why that cannot be, and other paths as they are."""
+    for path in paths:
+        if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where a name is too long
+            yield from _folder(path)
+        else:
+            yield path
+
+
 def read_file(
-    path: str, seen: dict[_Identity, str] | None = None, wanted: str = "a file", cap: int = FILE_CAP
+    path: str, seen: dict[Identity, str] | None = None, wanted: str = "a file", cap: int = FILE_CAP
 ) -> tuple[str, bytes] | Problem:
     """A file's name and its bytes, at most one more than `cap`, or why it cannot be read.
 
@@ -76,10 +85,10 @@ def _stdin(stdin: Callable[[int], bytes]) -> tuple[str, bytes] | Problem:
         return Problem("stdin", 1, 1, f"cannot be read: {error.strerror}")
 
 
-def _folder(path: str, seen: dict[_Identity, str]) -> Iterator[tuple[str, bytes] | Problem]:
+def _folder(path: str) -> Iterator[str | Problem]:
     empty = True
     unreadable: list[OSError] = []
-    walked: set[_Identity] = set()
+    walked: set[Identity] = set()
     for parent, folders, files in os.walk(path, onerror=unreadable.append, followlinks=True):
         found = Path(parent).stat()
         if (found.st_dev, found.st_ino) in walked:
@@ -90,7 +99,7 @@ def _folder(path: str, seen: dict[_Identity, str]) -> Iterator[tuple[str, bytes]
         for name in sorted(files):
             if name.endswith(_ENDINGS) and not name.startswith("."):
                 empty = False
-                yield read_file(str(Path(parent, name)), seen)
+                yield str(Path(parent, name))
     for error in unreadable:
         empty = False
         yield Problem(_named(str(error.filename)), 1, 1, f"the folder cannot be read: {error.strerror}")

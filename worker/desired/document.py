@@ -1,6 +1,5 @@
 """One document: everything that stands beside its numbers."""
 
-import re
 from collections.abc import Callable, Iterator
 from pathlib import PurePath
 from typing import Any, Final
@@ -12,11 +11,13 @@ from worker import settings, strictyaml
 from worker.credentials import CredentialsRef, SecretRef
 from worker.desired.groups import Groups
 from worker.desired.numbers import Numbers
-from worker.desired.texts import NAME_CAP, NOTE_CAP, text, unfit
+from worker.desired.usage import in_use
 from worker.errors import Problem
 from worker.model import DesiredAccount, SafetyOverride, Unmanaged
 from worker.moments import DEFAULT_ZONE, zone
 from worker.strictyaml import Mapping, Node, Reader, Scalar, described, shown, suggestion
+from worker.suspension import Suspend, moment
+from worker.texts import NAME_CAP, NOTE_CAP, reference, text, unfit
 
 __all__ = ["Document"]
 
@@ -28,6 +29,8 @@ _KEYS: Final = (
     "endpoint",
     "unmanaged",
     "safety",
+    "in_use",
+    "suspend",
     "groups",
     "timezone",
     "numbers",
@@ -35,10 +38,6 @@ _KEYS: Final = (
 _SECRETS: Final = ("api_key", "api_secret")
 _DIGITS: Final = 9
 """Digits of a count: more numbers than this says there are not."""
-
-_variable: Final = re.compile("[A-Za-z_][A-Za-z0-9_]*").fullmatch
-_secret: Final = re.compile("NCS[0-9A-Z]{13}|(?=.*[0-9])[0-9A-Z]{32}", re.IGNORECASE).fullmatch
-"""What the vendor's keys and secrets look like, and names of variables and files do not."""
 
 
 class Document:
@@ -111,6 +110,8 @@ class Document:
             "endpoint": self._endpoint,
             "unmanaged": self._unmanaged,
             "safety": self._safety,
+            "in_use": lambda node: in_use(self._reader, node),
+            "suspend": self._suspend,
             "groups": self._groups.read,
             "timezone": self._timezone,
             "numbers": self._no_numbers,
@@ -182,6 +183,26 @@ class Document:
                 self._reader.problem(value, str(error))
         return SafetyOverride(**found)
 
+    def _suspend(self, node: Node) -> Suspend | None:
+        if not isinstance(node, Mapping):
+            self._reader.problem(node, "suspend should be {reason: …}, and by: …, until: … where they are known")
+            return None
+        found: dict[str, str] = {}
+        for name, value in self._reader.fields(node, ("reason", "by", "until")).items():
+            given = text(self._reader, value, name, NOTE_CAP)
+            if given is None:
+                continue
+            if name == "until":
+                try:
+                    moment(given)
+                except ValueError as error:
+                    self._reader.problem(value, str(error))
+                    continue
+            found[name] = given
+        if not node.items:
+            self._reader.problem(node, "suspend says nothing: give a reason, or leave the key out")
+        return Suspend(**found)
+
     def _credentials(self, node: Node) -> CredentialsRef | None:
         if not isinstance(node, Mapping):
             self._reader.problem(node, "credentials should be {api_key: {env: NAME}, api_secret: {env: NAME}}")
@@ -192,27 +213,7 @@ class Document:
             if name not in fields:
                 self._reader.problem(node, f"credentials: {name} is missing: write {name}: {{env: NAME}}")
             else:
-                reference = self._reference(name, fields[name])
-                if reference is not None:
-                    found[name] = reference
+                given = reference(self._reader, fields[name], name)
+                if given is not None:
+                    found[name] = given
         return CredentialsRef(**found) if len(found) == len(_SECRETS) else None
-
-    def _reference(self, name: str, node: Node) -> SecretRef | None:
-        advice = f"{name} takes a reference, {{env: NAME}} or {{file: PATH}}"
-        literal = f"{advice}; a secret itself does not belong in this file: take it out and replace it"
-        if not isinstance(node, Mapping):
-            self._reader.problem(node, literal)
-            return None
-        fields = self._reader.fields(node, ("env", "file"), secret=True)
-        if len(fields) != 1:
-            self._reader.problem(node, literal if node.items and not fields else f"{advice}: one of the two")
-            return None
-        ((kind, value),) = fields.items()
-        given = text(self._reader, value, kind, NOTE_CAP)
-        if given is None:
-            return None
-        if _secret(given):
-            self._reader.problem(value, f"this looks like a secret and not like a name: {literal}")
-        elif kind == "env" and not _variable(given):
-            self._reader.problem(value, "env is the name of a variable: letters, digits and _, without $ or blanks")
-        return SecretRef(**{kind: given})

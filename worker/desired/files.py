@@ -5,7 +5,7 @@ million of them load in seconds and little memory.
 """
 
 import gc
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 
@@ -20,7 +20,7 @@ from worker.model import DesiredAccount, Status
 from worker.schedule import ever
 from worker.strictyaml import Reader, YamlProblem
 
-__all__ = ["Loaded", "load"]
+__all__ = ["Loaded", "clashes", "load"]
 
 
 class Loaded(Struct, frozen=True):
@@ -52,12 +52,12 @@ def load(sources: Iterable[tuple[str, bytes] | Problem]) -> Loaded:
             untold += reader.untold
     if not accounts and not problems:
         problems.append(Problem("desired state", 1, 1, "there is no file to read"))
-    clashes = Reader("")
-    for clash in _clashes(accounts):
-        clashes.tell(clash)
-    problems += clashes.problems
+    between = Reader("")
+    for clash in clashes(accounts):
+        between.tell(clash)
+    problems += between.problems
     if problems:
-        raise DesiredStateError(problems, untold + clashes.untold)
+        raise DesiredStateError(problems, untold + between.untold)
     return Loaded(tuple(accounts), tuple(warnings))
 
 
@@ -94,8 +94,8 @@ def _accounts(reader: Reader, data: bytes, warnings: list[Problem]) -> list[Desi
     return found
 
 
-def _clashes(accounts: list[DesiredAccount]) -> Iterator[Problem]:
-    """Two documents for one account, and numbers that are to be ACTIVE in two accounts."""
+def clashes(accounts: Sequence[DesiredAccount]) -> Iterator[Problem]:
+    """Two documents for one account, and numbers that are to be ACTIVE in two accounts, each told at the later one."""
     names: dict[str, DesiredAccount] = {}
     for account in accounts:
         first = names.setdefault(account.name, account)

@@ -3,10 +3,10 @@
 from collections.abc import Collection
 from typing import Final
 
-from worker.desired.texts import NAME_CAP, unfit
 from worker.model import Group
 from worker.phones import normalise
 from worker.strictyaml import Mapping, Node, Reader, Scalar, Sequence, described, shown
+from worker.texts import NAME_CAP, unfit
 
 __all__ = ["Groups"]
 

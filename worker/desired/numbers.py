@@ -9,11 +9,11 @@ import yaml
 from worker import strictyaml
 from worker.desired import schedules
 from worker.desired.schedules import Written
-from worker.desired.texts import NOTE_CAP, text
 from worker.errors import Problem
 from worker.model import Desired, Schedule, Status
 from worker.phones import normalise, oddity
 from worker.strictyaml import PROBLEM_CAP, Mapping, Node, Reader, Scalar, described, shown
+from worker.texts import NOTE_CAP, text
 
 __all__ = ["Numbers"]
 

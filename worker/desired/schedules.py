@@ -10,13 +10,13 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from worker.desired.texts import NOTE_CAP, text
 from worker.errors import Problem
 from worker.model import Dated, Schedule, Status, Weekly
 from worker.moments import instant, weekly, written, zone
 from worker.schedule import contradictions
 from worker.strictyaml import Mapping as MappingNode
 from worker.strictyaml import Node, Reader, Scalar, Sequence, described
+from worker.texts import NOTE_CAP, text
 
 __all__ = ["KEYS", "Written", "read", "settled", "status"]
 

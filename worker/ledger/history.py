@@ -13,7 +13,7 @@ from worker.credentials import CredentialsRef
 from worker.documents import Action, ErrorInfo, NumberError, Outcome, Requests
 from worker.history import AccountStory, Attempt, AttemptState, Ending, History, NumberStory, RunStory
 from worker.model import Group
-from worker.settings import Safety
+from worker.settings import InUse, Safety
 
 __all__ = ["Asked", "history", "runs_named", "story"]
 
@@ -156,6 +156,7 @@ def _account(row: dict[str, Any], numbers: tuple[NumberStory, ...] | None) -> Ac
         endpoint=row["endpoint"],
         credentials=None if credentials is None else msgspec.json.decode(credentials, type=CredentialsRef),
         safety=msgspec.json.decode(row["safety"], type=Safety),
+        in_use=msgspec.json.decode(row.get("in_use", "{}"), type=InUse),
         groups=msgspec.json.decode(row.get("groups", "[]"), type=tuple[Group, ...]),
         source=row["source"],
         sha256=row["sha256"],

@@ -5,7 +5,7 @@ from msgspec import Struct
 from worker.credentials import CredentialsRef
 from worker.history import AttemptState, Ending
 from worker.model import Group
-from worker.settings import Safety
+from worker.settings import InUse, Safety
 
 __all__ = ["CRASHED", "OPEN", "AttemptState", "Run", "Subject"]
 
@@ -43,6 +43,7 @@ class Subject(Struct, frozen=True, kw_only=True):
     endpoint: str
     credentials: CredentialsRef | None
     safety: Safety
+    in_use: InUse = InUse()
     groups: tuple[Group, ...] = ()
     source: str
     sha256: str | None = None

@@ -65,6 +65,9 @@ MIGRATIONS: Final[Sequence[Migration]] = (
     """
     ALTER TABLE entries ADD COLUMN groups TEXT NOT NULL DEFAULT '[]';
     """,
+    """
+    ALTER TABLE entries ADD COLUMN in_use TEXT NOT NULL DEFAULT '{}';
+    """,
 )
 """What each version adds to the one before, the first to an empty file. Applied ones are never changed."""
 

@@ -122,7 +122,8 @@ def add_entry(
     """Note what a run is going to do to an account; the entry's id."""
     cursor = connection.execute(
         """INSERT INTO entries (run, key, account, account_id, endpoint, credentials, safety, source, sha256, revision,
-            fingerprint, started_at, counts, groups) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+            fingerprint, started_at, counts, groups, in_use)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
         (
             run,
             subject.key,
@@ -138,6 +139,7 @@ def add_entry(
             now,
             _json(plan.counts),
             _json(subject.groups),
+            _json(subject.in_use),
         ),
     )
     entry = cursor.lastrowid

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from worker.documents import AccountResult, ErrorInfo, NumberError, NumberResult, Outcome, Requests, Result, RunOutcome
+from worker.errors import CanaryFailed
 from worker.history import NumberStory
 from worker.render.layout import (
     MANY,
@@ -21,6 +22,7 @@ from worker.render.layout import (
     refusals,
     render_groups,
 )
+from worker.render.notices import worth_knowing
 from worker.render.terminal import Paint
 
 __all__ = ["MARKS", "error_text", "number_row", "requests_text", "result"]
@@ -71,7 +73,11 @@ _KINDS: Final[tuple[Callable[[NumberResult], object], ...]] = (
 def result(result: Result, *, color: bool, width: int = 80) -> str:
     """A result in `width` columns, ended by a newline. Without `color` it holds no escape code."""
     paint = Paint(color=color)
-    busy = [account for account in result.accounts if account.numbers or account.outcome is not RunOutcome.CONVERGED]
+    busy = [
+        account
+        for account in result.accounts
+        if account.numbers or account.notices or account.outcome is not RunOutcome.CONVERGED
+    ]
     lines = list(
         in_full_or_brief(
             sorted(busy, key=lambda account: _GRAVEST_FIRST.index(account.outcome)),
@@ -103,6 +109,8 @@ def _done(account: AccountResult, paint: Paint, columns: int) -> Iterator[str]:
         paint,
         columns,
     )
+    told = {number.phone for number in account.numbers if number.outcome is Outcome.BLOCKED}
+    yield from worth_knowing(account.notices, told, paint, columns)
     yield from refusals(account.refusals, paint, columns)
 
 
@@ -199,3 +207,6 @@ def _result_closing(result: Result, paint: Paint, columns: int) -> Iterator[str]
     first, *others = indented(closing, columns, "", "  ")
     yield paint(style, f"{word}:") + paint("bold", first.removeprefix(f"{word}:"))
     yield from (paint("bold", line) for line in others)
+    held = sum(account.error is not None and account.error.code == CanaryFailed.__name__ for account in result.accounts)
+    if held:
+        yield paint("red", f"The canary failed: {count(held, 'account')} not begun with.")

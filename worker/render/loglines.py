@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from worker.documents import Action, Count, Outcome, Phone, RunOutcome, Timestamp
+from worker.documents import Action, Count, NoticeKind, Outcome, Phone, RunOutcome, Timestamp
 from worker.render.layout import counts
 from worker.render.numbers import hyphenated
 from worker.render.terminal import Paint, fit, safe
@@ -28,12 +28,30 @@ class Event(StrEnum):
     ACCOUNT_OBSERVED = "account.observed"
     ACCOUNT_FAILED = "account.failed"
     ACCOUNT_REFUSED = "account.refused"
+    NOTICE = "notice"
     NUMBER_PLANNED = "number.planned"
     NUMBER = "number"
     REQUEST_RETRIED = "request.retried"
     RATE_LIMIT_HELD = "rate_limit.held"
+    CANARY_PASSED = "canary.passed"
+    CANARY_FAILED = "canary.failed"
     CIRCUIT_OPENED = "circuit.opened"
     CIRCUIT_CLOSED = "circuit.closed"
+    NOTIFY_FAILED = "notify.failed"
+    NOTIFY_RECOVERED = "notify.recovered"
+    NOTIFY_UNDELIVERED = "notify.undelivered"
+    METRICS_FAILED = "metrics.failed"
+    TRACES_FAILED = "traces.failed"
+    WATCH_STARTED = "watch.started"
+    WATCH_PASS = "watch.pass"  # noqa: S105 - an event
+    WATCH_BACKOFF = "watch.backoff"
+    WATCH_FILE_BROKEN = "watch.file_broken"
+    WATCH_FILE_MENDED = "watch.file_mended"
+    WATCH_FILE_REMOVED = "watch.file_removed"
+    WATCH_SUSPENDED = "watch.suspended"
+    WATCH_RESUMED = "watch.resumed"
+    WATCH_RELOADED = "watch.reloaded"
+    WATCH_STOPPING = "watch.stopping"
 
 
 class LogLine(Struct, frozen=True, kw_only=True):
@@ -52,6 +70,8 @@ class LogLine(Struct, frozen=True, kw_only=True):
     run_id: Annotated[str, Meta(description="The same on all lines of a run, and in its result.")]
     account: Annotated[str, Meta(description="The account's name in the desired state.")] | UnsetType = UNSET
     phone: Phone | UnsetType = UNSET
+    kind: Annotated[NoticeKind, Meta(description="What a notice is about.")] | UnsetType = UNSET
+    message: Annotated[str, Meta(description="A notice, for people.")] | UnsetType = UNSET
     action: Action | UnsetType = UNSET
     desired: Annotated[str, Meta(description="The status that is asked for.")] | UnsetType = UNSET
     before: Annotated[str, Meta(description="The status at the first look.")] | UnsetType = UNSET
@@ -71,17 +91,38 @@ class LogLine(Struct, frozen=True, kw_only=True):
     error_code: Annotated[str, Meta(description="The API's code, or the worker's own.")] | UnsetType = UNSET
     error_message: Annotated[str, Meta(description="For people.")] | UnsetType = UNSET
     raised_at: Annotated[list[str], Meta(description="Where a bug showed, outermost first.")] | UnsetType = UNSET
-    accounts: Annotated[int, Meta(ge=0, description="Accounts of the run.")] | UnsetType = UNSET
-    numbers: Annotated[int, Meta(ge=0, description="Numbers of the run, or that an account has.")] | UnsetType = UNSET
+    accounts: Annotated[int, Meta(ge=0, description="Accounts of the run, or of its canary.")] | UnsetType = UNSET
+    numbers: (
+        Annotated[
+            int, Meta(ge=0, description="Numbers of the run, that an account has, or that its canary was to write.")
+        ]
+        | UnsetType
+    ) = UNSET
     active: Annotated[int, Meta(ge=0, description="ACTIVE numbers that an account has.")] | UnsetType = UNSET
     counts: Annotated[dict[str, Count], Meta(description="Numbers by action or outcome.")] | UnsetType = UNSET
     fingerprint: Annotated[str, Meta(description="The saved plan's.")] | UnsetType = UNSET
+    channel: Annotated[str, Meta(description="The notification channel's name.")] | UnsetType = UNSET
+    news: Annotated[int, Meta(ge=0, description="News that a channel is to be told of.")] | UnsetType = UNSET
+    rhythm: Annotated[str, Meta(description="When a daemon's passes begin.")] | UnsetType = UNSET
+    mode: Annotated[Literal["apply", "dry-run"], Meta(description="Whether a daemon writes.")] | UnsetType = UNSET
+    trigger: Annotated[Literal["rhythm", "transition"], Meta(description="What a pass was due to.")] | UnsetType = UNSET
+    next: Annotated[Timestamp, Meta(description="When the next pass begins.")] | UnsetType = UNSET
+    overran: (
+        Annotated[bool, Meta(description="The time of the next pass fell into this one, so that it is later.")]
+        | UnsetType
+    ) = UNSET
+    file: Annotated[str, Meta(description="A desired-state file.")] | UnsetType = UNSET
+    reason: Annotated[str, Meta(description="Why nothing is written.")] | UnsetType = UNSET
+    by: Annotated[str, Meta(description="Who wants it so.")] | UnsetType = UNSET
+    until: Annotated[Timestamp, Meta(description="When that ends by itself.")] | UnsetType = UNSET
 
 
 _TOLD: Final = frozenset({Outcome.CHANGED, Outcome.FAILED, Outcome.CONFLICT, Outcome.UNVERIFIED})
 """Outcomes that people want to see while they come about; the result tells of all the others."""
 
-_SILENT: Final = frozenset({Event.RUN_STARTED, Event.RUN_FINISHED, Event.ACCOUNT_OBSERVED, Event.NUMBER_PLANNED})
+_SILENT: Final = frozenset(
+    {Event.RUN_STARTED, Event.RUN_FINISHED, Event.ACCOUNT_OBSERVED, Event.NUMBER_PLANNED, Event.NOTICE}
+)
 
 _PLACED: Final = frozenset(
     {"timestamp", "level", "event", "run_id", "account", "phone", "action", "desired", "before", "after", "outcome"}

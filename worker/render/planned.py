@@ -21,6 +21,7 @@ from worker.render.layout import (
     refusals,
     render_groups,
 )
+from worker.render.notices import worth_knowing
 from worker.render.terminal import Paint, safe
 
 __all__ = ["plan"]
@@ -47,8 +48,8 @@ def plan(plan: Plan, *, color: bool, width: int = 80, drift: bool = False) -> st
     """
     paint = Paint(color=color)
     readable = [account for account in plan.accounts if account.error is None]
-    busy = [account for account in readable if account.changes or account.refusals]
-    quiet = [account.account for account in readable if not (account.changes or account.refusals)]
+    busy = list(filter(_busy, readable))
+    quiet = [account.account for account in readable if not _busy(account)]
     lines = [
         *in_full_or_brief(
             sorted(busy, key=lambda account: not account.refusals),
@@ -65,6 +66,11 @@ def plan(plan: Plan, *, color: bool, width: int = 80, drift: bool = False) -> st
         lines += [*indented(told, width, "", "  "), ""]
     lines += _plan_closing(plan, paint, width, drift=drift)
     return "\n".join(lines) + "\n"
+
+
+def _busy(account: AccountPlan) -> bool:
+    """Whether there is anything to tell of an account besides that it is as desired."""
+    return bool(account.changes or account.refusals or account.notices)
 
 
 def _planned(account: AccountPlan, paint: Paint, columns: int) -> Iterator[str]:
@@ -84,6 +90,8 @@ def _planned(account: AccountPlan, paint: Paint, columns: int) -> Iterator[str]:
         paint,
         columns,
     )
+    told = {change.phone for change in account.changes if change.action is Action.BLOCKED}
+    yield from worth_knowing(account.notices, told, paint, columns)
     yield from refusals(account.refusals, paint, columns)
 
 

@@ -45,9 +45,12 @@ _WRITTEN: Final = frozenset({"plan", "result", "history", "calendar"})
 """What is written by the worker alone, and always with every field."""
 
 _LARGEST: Final = 999_999_999
+_MOST_HOURS: Final = 8784
+_HOURS_TEXT: Final = "^([1-9][0-9]{0,2}|[1-7][0-9]{3}|8[0-6][0-9]{2}|87[0-7][0-9]|878[0-4])$"
+"""A number from 1 to those, where it is written as a text."""
 
-_LITERAL: Final = "^([Nn][Cc][Ss][0-9A-Za-z]{13}|(?=.*[0-9])[0-9A-Za-z]{32})$"
-"""What looks like a key or a secret itself."""
+_LITERAL: Final = "^([Nn][Cc][Ss][0-9A-Za-z]{13}|(?=.*[0-9])[0-9A-Za-z]{32}|.*://.*)$"
+"""What looks like a key, a secret or a URL with one."""
 
 _MOMENT: Final = (
     r"^(19[7-9]|2[0-9]{2})[0-9]-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2})?(Z|[+-][0-9]{2}:[0-9]{2})?)?$"
@@ -77,6 +80,7 @@ def schema(name: str) -> dict[str, Any]:
 def _of_type(type_: type[Struct], *, complete: bool) -> dict[str, Any]:
     (root,), parts = msgspec.json.schema_components([type_])
     made = parts.pop(root["$ref"].rpartition("/")[2])
+    parts |= {"SecretRef": _secret()} if "SecretRef" in parts and not complete else {}
     for part in (made, *parts.values()):
         part["description"] = cleandoc(part["description"])
         if complete and "properties" in part:
@@ -95,18 +99,17 @@ def _desired() -> dict[str, Any]:
             {"type": "string", "pattern": "^([Aa][Cc][Tt][Ii][Vv][Ee]|[Ii][Nn][Aa][Cc][Tt][Ii][Vv][Ee])$"},
         ],
     }
+    flag = {
+        "anyOf": [
+            {"type": "boolean"},
+            {"type": "string", "pattern": "^([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee])$"},
+        ]
+    }
     entry = {
         "status": {"$ref": "#/$defs/status"},
         "note": {**words, "maxLength": 1000, "description": "For people: shown in plans."},
         "owner": {**words, "maxLength": 1000, "description": "For people: who answers for the number."},
-        "protected": {
-            "description": "true: told when it differs, never written.",
-            "default": False,
-            "anyOf": [
-                {"type": "boolean"},
-                {"type": "string", "pattern": "^([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee])$"},
-            ],
-        },
+        "protected": {**flag, "description": "true: told when it differs, never written.", "default": False},
     }
     moment = {
         "description": "A day or a time: 2026-12-01, 2026-12-01T09:00 by the file's time zone, 2026-12-01T09:00+09:00.",
@@ -155,18 +158,6 @@ def _desired() -> dict[str, Any]:
         "type": ["string", "integer"],
         "pattern": _PHONE_TEXT,
     }
-    reference = {"type": "string", "minLength": 1, "maxLength": 1000, "not": {"pattern": _LITERAL}}
-    secret = {
-        "description": "A reference, never the secret itself.",
-        "type": "object",
-        "properties": {
-            "env": {**reference, "pattern": "^[A-Za-z_][A-Za-z0-9_]*$", "description": "Name of a variable."},
-            "file": {**reference, "description": "Path of a file."},
-        },
-        "additionalProperties": False,
-        "minProperties": 1,
-        "maxProperties": 1,
-    }
     return {
         "description": "One YAML document is one account. Unknown keys are refused.",
         "type": "object",
@@ -210,6 +201,22 @@ def _desired() -> dict[str, Any]:
                 "default": DEFAULT_ZONE,
                 "description": "IANA name of the zone by whose clock times without an offset are.",
             },
+            "in_use": {
+                "type": "object",
+                "description": "Hold numbers of this account that send messages, in place of the settings' in_use.",
+                "properties": {
+                    "enabled": {**flag, "default": True},
+                    "hours": {
+                        "anyOf": [
+                            {"type": "integer", "minimum": 1, "maximum": _MOST_HOURS},
+                            {"type": "string", "pattern": _HOURS_TEXT},
+                        ],
+                        "description": "What sent messages so many hours ago is in use.",
+                    },
+                    "on_unknown": {"enum": ["hold", "allow"], "description": "What becomes of the others."},
+                },
+                "additionalProperties": False,
+            },
             "groups": {
                 "type": "object",
                 "description": "Numbers that stand in for each other: no apply leaves one too few ACTIVE members.",
@@ -227,6 +234,21 @@ def _desired() -> dict[str, Any]:
                     "additionalProperties": False,
                 },
             },
+            "suspend": {
+                "type": "object",
+                "description": "Keeps `senderid watch` from writing to this account.",
+                "properties": {
+                    "reason": {**words, "maxLength": 1000, "description": "Why."},
+                    "by": {**words, "maxLength": 1000, "description": "Who wants it so."},
+                    "until": {
+                        "type": "string",
+                        "pattern": "^ *[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9:]{5,8}(Z|[+-][0-9]{2}:[0-9]{2})?)? *$",
+                        "description": "When it ends by itself: 2026-12-01 or 2026-12-01T09:00, Korean time.",
+                    },
+                },
+                "additionalProperties": False,
+                "minProperties": 1,
+            },
             "numbers": {
                 "description": "Number to status, or a list of entries.",
                 "anyOf": [
@@ -243,7 +265,7 @@ def _desired() -> dict[str, Any]:
         "additionalProperties": False,
         "$defs": {
             "status": status,
-            "secret": secret,
+            "secret": _secret(),
             "moment": moment,
             "window": window,
             "entry": {"type": "object", "properties": entry, **timed},
@@ -254,4 +276,19 @@ def _desired() -> dict[str, Any]:
                 **timed,
             },
         },
+    }
+
+
+def _secret() -> dict[str, Any]:
+    reference = {"type": "string", "minLength": 1, "maxLength": 1000, "not": {"pattern": _LITERAL}}
+    return {
+        "description": "A reference, never the secret itself.",
+        "type": "object",
+        "properties": {
+            "env": {**reference, "pattern": "^[A-Za-z_][A-Za-z0-9_]*$", "description": "Name of a variable."},
+            "file": {**reference, "description": "Path of a file."},
+        },
+        "additionalProperties": False,
+        "minProperties": 1,
+        "maxProperties": 1,
     }

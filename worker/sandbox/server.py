@@ -18,6 +18,7 @@ from aiohttp import web
 from worker.model import PHONE_PATTERN, Status
 from worker.sandbox.answers import Answered, Cut, perform
 from worker.sandbox.faults import Fault, Faults
+from worker.sandbox.messages import Wrong
 from worker.sandbox.state import SandboxAccount
 from worker.solapi.signing import signature
 
@@ -39,6 +40,7 @@ class Request(msgspec.Struct, kw_only=True):
     when: float
     method: str
     path: str
+    query: dict[str, str] = {}
     phone: str | None = None
     asked: str | None = None
     api_key: str | None = None
@@ -123,7 +125,8 @@ class Sandbox:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         path = request.path
         phone = path.removeprefix(f"{_NUMBERS}/") if path.startswith(f"{_NUMBERS}/") else None
-        seen = Request(when=self._monotonic(), method=request.method, path=path, phone=phone)
+        query = dict(request.query)
+        seen = Request(when=self._monotonic(), method=request.method, path=path, query=query, phone=phone)
         self.wire.append(seen)
         headers: dict[str, str] = {}
         try:
@@ -211,11 +214,24 @@ class Sandbox:
         if seen.method == "GET" and seen.path == f"{_NUMBERS}/active":
             active = [phone for phone, status in account.statuses.items() if status == Status.ACTIVE]
             return Answered(200, msgspec.json.encode(active))
+        if seen.method == "GET" and seen.path.startswith("/messages/v4/"):
+            return self._listed(account, seen)
         if seen.method == "GET" and seen.path == "/cash/v1/balance":
             return Answered(200, b'{"balance":1000,"point":0}')
         if seen.method == "PUT" and seen.phone is not None:
             return self._written(account, seen, seen.phone)
         raise _Refused(404, "ResourceNotFound", "요청한 리소스를 찾을 수 없습니다.")
+
+    def _listed(self, account: SandboxAccount, seen: Request) -> Answered:
+        if not account.mailbox.readable:
+            raise _Refused(403, "Forbidden", "message:read 권한이 없습니다.")
+        try:
+            body = account.mailbox.answer(seen.path, seen.query)
+        except Wrong as wrong:
+            raise _Refused(400, "ValidationError", str(wrong)) from None
+        if body is None:
+            raise _Refused(404, "ResourceNotFound", "요청한 리소스를 찾을 수 없습니다.")
+        return Answered(200, body)
 
     def _written(self, account: SandboxAccount, seen: Request, phone: str) -> Answered:
         if seen.asked not in {Status.ACTIVE, Status.INACTIVE} or not re.fullmatch(PHONE_PATTERN, phone, re.ASCII):

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from worker.model import Status
+from worker.sandbox.messages import Mailbox, Scheduled, Sent
 
 __all__ = ["SandboxAccount", "SandboxNumber", "generate", "load_state"]
 
@@ -29,6 +30,8 @@ class SandboxNumber(Struct):
     expire_at: str | None = None
     updated: str = _MADE
     log: tuple[tuple[str, str], ...] = ()
+    auto_extension: Any = False
+    necessary_measures: Any = None
 
     def row(self) -> dict[str, Any]:
         """The row of `senderIds`."""
@@ -39,8 +42,8 @@ class SandboxNumber(Struct):
             "status": self.status,
             "expireAt": self.expire_at,
             "method": self.method,
-            "autoExtension": False,
-            "necessaryMeasures": None,
+            "autoExtension": self.auto_extension,
+            "necessaryMeasures": self.necessary_measures,
             "consignment": None,
             "dateCreated": _MADE,
             "dateUpdated": self.updated,
@@ -52,7 +55,10 @@ class SandboxNumber(Struct):
 
 
 class SandboxAccount:
-    """One account. `numbers` maps digits to numbers; change them with `switch`, so that the document follows."""
+    """One account. `numbers` maps digits to numbers; change them with `switch`, so that the document follows.
+
+    `mailbox` has what it has sent and scheduled.
+    """
 
     def __init__(
         self,
@@ -67,7 +73,8 @@ class SandboxAccount:
         self.account_id = account_id
         self.api_key = api_key
         self.api_secret = api_secret
-        self.limit = max(5, len(self.numbers)) if limit is None else limit
+        self.limit = max(5, 2 * len(self.numbers)) if limit is None else limit
+        self.mailbox = Mailbox()
         self._rows: dict[str, bytes] = {}
         self._document: bytes | None = None
 
@@ -90,6 +97,14 @@ class SandboxAccount:
         number.log = (*number.log[-2:], (when, f"발신번호 상태를 '{status}'로 변경하였습니다."))
         self._rows.pop(phone, None)
         self._document = None
+
+    def sent(self, phone: str, moment: datetime) -> None:
+        """A number has sent a message."""
+        self.mailbox.sent.append(Sent(phone, moment.isoformat()))
+
+    def schedule(self, moment: datetime, *phones: str, status: str = "SCHEDULED") -> None:
+        """Messages of some numbers are to be sent in one group."""
+        self.mailbox.scheduled.append(Scheduled(moment.isoformat(), list(phones), status))
 
     def document(self) -> bytes:
         """The account document; empty for an account without numbers."""
@@ -142,16 +157,23 @@ class _Row(Struct, rename="camel"):
     method: str | None = None
     expire_at: str | None = None
     handle_key: str = "SED20181120142527G9MUYZKJXEV6ADY"
+    auto_extension: bool = False
+    necessary_measures: list[str] | None = None
 
 
 class _Document(Struct, rename="camel"):
     sender_ids: list[_Row] = []
     account_id: str = "12925149"
     limit: int | None = None
+    messages: list[Sent] = []
+    scheduled: list[Scheduled] = []
 
 
 def load_state(text: bytes) -> list[SandboxAccount]:
     """The accounts of an account document, or of a list of them.
+
+    Beside the vendor's keys one may have `messages` (`from` and `dateUpdated` each) and `scheduled` (`scheduledDate`
+    and `senders` each), which are what it has sent and scheduled.
 
     Raises:
         ValueError: the text is neither; with what is wrong.
@@ -163,15 +185,22 @@ def load_state(text: bytes) -> list[SandboxAccount]:
     documents = decoded if isinstance(decoded, list) else [decoded]
     if not documents:
         raise ValueError("there is no account in it")
-    return [
-        SandboxAccount(
-            {
-                row.phone_number: SandboxNumber(row.phone_number, row.status, row.handle_key, row.method, row.expire_at)
-                for row in document.sender_ids
-            },
-            account_id=document.account_id,
-            limit=document.limit,
-            api_key=f"NCS{index:013}",
-        )
-        for index, document in enumerate(documents)
-    ]
+    accounts = []
+    for index, document in enumerate(documents):
+        numbers = {
+            row.phone_number: SandboxNumber(
+                row.phone_number,
+                row.status,
+                row.handle_key,
+                row.method,
+                row.expire_at,
+                auto_extension=row.auto_extension,
+                necessary_measures=row.necessary_measures,
+            )
+            for row in document.sender_ids
+        }
+        key = f"NCS{index:013}"
+        account = SandboxAccount(numbers, account_id=document.account_id, limit=document.limit, api_key=key)
+        account.mailbox = Mailbox(document.messages, document.scheduled)
+        accounts.append(account)
+    return accounts

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from worker.errors import ServerError
 from worker.model import PHONE_PATTERN, Observed, ObservedAccount
-from worker.solapi.wire import UNREADABLE, Row, brief, identifier
+from worker.solapi.wire import UNREADABLE, Row, brief, count, identifier
 
 __all__ = ["AccountDocument"]
 
@@ -35,6 +35,7 @@ class _Document(Struct, gc=False, rename={"account_id": "accountId", "rows": "se
     account_id: str | int | None = None
     rows: list[Row] | None = None
     error_code: str | int | None = None
+    limit: msgspec.Raw = msgspec.Raw(b"null")
 
 
 _DOCUMENT: Final = msgspec.json.Decoder(_Document)
@@ -52,6 +53,8 @@ class AccountDocument:
         self._rest = bytearray()
         self._numbers: dict[str, Observed] = {}
         self._updated = array("I")
+        self._extended: set[str] = set()
+        self._measures: dict[str, tuple[str, ...]] = {}
 
     def feed(self, piece: bytes) -> None:
         """Take the next piece.
@@ -78,7 +81,14 @@ class AccountDocument:
         if document.error_code is not None:
             raise ServerError(f"the answer says 200 and {brief(str(document.error_code))} at once")
         self._add(document.rows or [])
-        return ObservedAccount(identifier(document.account_id), self._numbers, self._updated)
+        return ObservedAccount(
+            identifier(document.account_id),
+            self._numbers,
+            self._updated,
+            frozenset(self._extended),
+            self._measures,
+            count(document.limit),
+        )
 
     def _begun(self) -> bool:
         """Whether the list of rows has begun; what stands before it is kept for the end."""
@@ -118,6 +128,10 @@ class AccountDocument:
                 raise ServerError(f"the account document holds {row.phone} twice")
             numbers[row.phone] = row.observed
             self._updated.append(row.updated)
+            if row.extended:
+                self._extended.add(row.phone)
+            if measures := row.measures:
+                self._measures[row.phone] = measures
         if len(numbers) > _NUMBERS_CAP:
             raise ServerError(f"the account document holds more than {_NUMBERS_CAP:,} numbers")
 

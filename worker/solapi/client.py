@@ -4,13 +4,13 @@ import asyncio
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from datetime import MAXYEAR, UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import UTC, datetime
 from random import SystemRandom
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
+from msgspec import structs
 from yarl import URL
 
 from worker.credentials import Credentials
@@ -23,7 +23,7 @@ from worker.errors import (
     RateLimited,
     WorkerError,
 )
-from worker.model import PHONE_PATTERN, ObservedAccount, Status
+from worker.model import PHONE_PATTERN, ObservedAccount, Status, Usage
 from worker.settings import Endpoint, Retry
 from worker.solapi import wire
 from worker.solapi.account import AccountDocument
@@ -33,6 +33,7 @@ from worker.solapi.limiter import Quota, Window
 from worker.solapi.retry import Budget, Retrier
 from worker.solapi.signing import Signer
 from worker.solapi.transport import Answer, Transport
+from worker.solapi.usage import Body, inquire
 
 __all__ = ["AccountReader", "AccountWriter", "Ambient"]
 
@@ -90,7 +91,8 @@ class AccountReader:
         ambient: Ambient = Ambient(),  # noqa: B008 - a value
     ) -> None:
         self._transport = transport
-        self._numbers_url = URL(f"{endpoint.url}/senderid/v1/numbers", encoded=True)
+        self._base = endpoint.url
+        self._numbers_url = URL(f"{self._base}/senderid/v1/numbers", encoded=True)
         self._prefix = f"{self._numbers_url}/"
         self._header_names = ("Authorization", "Authentication") if endpoint.both_headers else ("Authorization",)
         self._signer = Signer(credentials)
@@ -119,7 +121,7 @@ class AccountReader:
         if self._last is None:
             return None
         headers, received = self._last
-        moment = _moment(headers.get("Date", ""))
+        moment = wire.http_date(headers.get("Date", ""))
         return None if moment is None else moment.timestamp() - received
 
     @property
@@ -147,14 +149,44 @@ class AccountReader:
         retrier = self._closing_retrier if closing else self._retrier
         return await retrier.call(lambda _: self._corrected(lambda: self._look_once(closing=closing)))
 
+    async def usage(self, phones: Collection[str], hours: int) -> Usage:
+        """Which of some numbers are scheduled to send, or have sent in so many hours, by the server's clock.
+
+        A scope that is missing is no end of the account: it makes their use unknown, and so does what goes on failing.
+
+        Raises:
+            WorkerError: CircuitOpen, or what `halt` was given.
+        """
+        now = datetime.fromtimestamp(self._ambient.wall() + (self.clock_offset or 0.0), UTC)
+        return await inquire(self._fetch, phones, now, hours)
+
+    async def _fetch(self, query: str, decode: Callable[[bytearray], T]) -> T:
+        url = URL(f"{self._base}{query}", encoded=True)
+
+        async def once() -> T:
+            return await self._in_turn(lambda: self._fetch_once(url, decode))
+
+        return await self._retrier.call(lambda _: self._corrected(once))
+
+    async def _fetch_once(self, url: URL, decode: Callable[[bytearray], T]) -> T:
+        self._reads += 1
+        body = Body()
+        answer = await self._send(self._quota.reads, "GET", url, into=body.feed)
+        if answer.status != _OK:
+            raise self._refusal(answer, answer.content(), write=False)
+        return decode(body.whole)
+
     async def _look_once(self, *, closing: bool) -> ObservedAccount:
         if closing:
             await self._quota.reads.acquire()
             return await self._heard(self._read_once())
+        return await self._in_turn(self._read_once)
+
+    async def _in_turn(self, read: Callable[[], Awaitable[T]]) -> T:
         # nothing is lost with a read, so that a stop need not wait for its answer
         with self._gate:
             await self._turn(self._quota.reads)
-            return await self._heard(self._read_once())
+            return await self._heard(read())
 
     async def _probe(self) -> None:
         await self._quota.reads.acquire()
@@ -192,7 +224,7 @@ class AccountReader:
         if self._pinned and observed.account_id is None and observed.numbers:
             raise AccountRejected("the answer does not say which account it is of", api_code="WrongAccount")
         self._same_account(observed.account_id)
-        return observed
+        return structs.replace(observed, seen_at=self._ambient.wall())
 
     def _same_account(self, account_id: str | None) -> None:
         if account_id is None:
@@ -233,7 +265,7 @@ class AccountReader:
         return answer
 
     def _refusal(self, answer: Answer, body: bytes, *, write: bool) -> ApiError:
-        error = wire.refusal(answer.status, body, write=write, retry_after=self._retry_after(answer))
+        error = wire.refusal(answer.status, body, write=write, retry_after=wire.retry_after(answer.headers))
         if isinstance(error, RateLimited):
             asked = error.retry_after
             seconds = asked if asked is not None and 0 < asked <= _LONGEST_HOLD else self._quota.writes.seconds
@@ -241,22 +273,15 @@ class AccountReader:
             self._log.info("rate_limit.held", duration_ms=round(seconds * 1000), http_status=error.http_status)
         return error
 
-    def _retry_after(self, answer: Answer) -> float | None:
-        text = answer.headers.get("Retry-After", "").strip()
-        if text.isascii() and text.isdigit():
-            return float(text[:9])
-        until, now = _moment(text), _moment(answer.headers.get("Date", ""))
-        return None if until is None or now is None else (until - now).total_seconds()
-
     async def _corrected(self, send: Callable[[], Awaitable[T]]) -> T:
         try:
             return await send()
-        except ClockSkewed:
+        except ClockSkewed as error:
             offset = self.clock_offset
             if offset is None:
                 raise
             self._signer.offset = offset
-            self._retries += 1
+            self._count_retry(error)
             return await send()
 
     def _new_retrier(
@@ -275,8 +300,13 @@ class AccountReader:
         with self._gate:
             await self._ambient.sleep(seconds)
 
-    def _announce_retry(self, error: ApiError, tries: int, wait: float) -> None:
+    def _count_retry(self, error: ApiError) -> None:
         self._retries += 1
+        if self._transport.watcher is not None:
+            self._transport.watcher.retried(error)
+
+    def _announce_retry(self, error: ApiError, tries: int, wait: float) -> None:
+        self._count_retry(error)
         self._log.info(
             "request.retried",
             attempts=tries,
@@ -285,17 +315,6 @@ class AccountReader:
             error_code=error.code,
             error_message=str(error),
         )
-
-
-def _moment(text: str) -> datetime | None:
-    """A date of HTTP; None for what is none, and for the last year of the calendar, which nothing can be added to."""
-    try:
-        moment = parsedate_to_datetime(text)
-    except (ValueError, OverflowError):
-        return None
-    if moment.year == MAXYEAR:
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 class AccountWriter(AccountReader):

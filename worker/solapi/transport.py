@@ -6,6 +6,7 @@ and a request whose connection broke is never sent again from here.
 
 import asyncio
 import os
+import time
 import zlib
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -18,6 +19,7 @@ from yarl import URL
 
 from worker import __version__
 from worker.errors import AccountRejected, Ambiguous, ApiError, ConnectionFailed, ServerError
+from worker.ports import Watcher
 from worker.settings import Timeout
 
 __all__ = ["Answer", "Transport", "transport_error"]
@@ -137,10 +139,14 @@ async def _no_hidden_resend(request: ClientRequest, handler: ClientHandlerType) 
 
 
 class Transport:
-    """One connection pool for all accounts of a process. An async context manager."""
+    """One connection pool for all accounts of a process. An async context manager.
 
-    def __init__(self, timeout: Timeout) -> None:
+    `watcher` is told how long each request took and what was answered.
+    """
+
+    def __init__(self, timeout: Timeout, watcher: Watcher | None = None) -> None:
         self.timeout = timeout
+        self.watcher = watcher
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -184,6 +190,27 @@ class Transport:
             ApiError: as of `transport_error`; ServerError for a body that cannot be decompressed and AccountRejected
                 for an endless one; what `into` raises.
         """
+        watcher = self.watcher
+        if watcher is None:
+            return await self._exchange(method, url, headers, body, into)
+        clock = time.perf_counter  # the loop's own is as fine as a millisecond
+        began = clock()
+        try:
+            answer = await self._exchange(method, url, headers, body, into)
+        except ApiError as error:
+            watcher.request(method, clock() - began, error.http_status)
+            raise
+        watcher.request(method, clock() - began, answer.status)
+        return answer
+
+    async def _exchange(
+        self,
+        method: str,
+        url: URL,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        into: Callable[[bytes], None] | None,
+    ) -> Answer:
         session = self._opened()
         deadline = asyncio.get_running_loop().time() + self.timeout.total_seconds
         try:

@@ -3,8 +3,10 @@
 Only the fields that the worker needs are decoded; whatever else comes is skipped. Pure: bytes in, values or errors out.
 """
 
-from datetime import datetime
-from typing import Final
+from collections.abc import Mapping
+from datetime import MAXYEAR, UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Struct
@@ -24,7 +26,19 @@ from worker.errors import (
 from worker.model import Observed, Status
 from worker.redaction import without_headers
 
-__all__ = ["UNREADABLE", "Reply", "Row", "brief", "identifier", "refusal", "reply", "status_body"]
+__all__ = [
+    "UNREADABLE",
+    "Reply",
+    "Row",
+    "brief",
+    "count",
+    "http_date",
+    "identifier",
+    "refusal",
+    "reply",
+    "retry_after",
+    "status_body",
+]
 
 _CREDENTIAL_CODES: Final = frozenset(
     {"invalidapikey", "signaturedoesnotmatch", "invalidtoken", "unauthorized", "forbidden", "accessdenied"}
@@ -41,23 +55,58 @@ _LAST_YEAR: Final = 2106
 STATUS_BODIES: Final = {status: msgspec.json.encode({"status": status}) for status in Status if status.writable}
 
 
+_ABSENT: Final = msgspec.Raw(b"null")
+_MEASURES: Final = 10
+_MEASURE_LENGTH: Final = 100
+"""Measures of a number, and characters of one, that are kept."""
+
+
 class _Logged(Struct, gc=False, rename={"at": "createAt"}):
     at: str | None = None
 
 
-class Row(Struct, gc=False, rename={"phone": "phoneNumber", "expires_at": "expireAt", "updated_at": "dateUpdated"}):
-    """A row of `senderIds`."""
+class Row(
+    Struct,
+    gc=False,
+    rename={
+        "phone": "phoneNumber",
+        "expires_at": "expireAt",
+        "updated_at": "dateUpdated",
+        "extension": "autoExtension",
+        "necessary": "necessaryMeasures",
+    },
+):
+    """A row of `senderIds`. What is merely worth knowing is kept raw: no odd form of it makes a row unreadable."""
 
     phone: str
     status: Status
     expires_at: str | None = None
     updated_at: str | None = None
     log: list[_Logged] | None = None
+    extension: msgspec.Raw = _ABSENT
+    necessary: msgspec.Raw = _ABSENT
 
     @property
     def observed(self) -> Observed:
         """What the rest of the worker uses of it."""
         return Observed(self.phone, self.status, self.expires_at)
+
+    @property
+    def extended(self) -> bool:
+        """Whether the vendor says that it extends the registration by itself."""
+        return bytes(self.extension) == b"true"
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """What a person still has to do for the number; none where that is not told in a form that is understood."""
+        raw = bytes(self.necessary)
+        if raw == b"null":
+            return ()
+        try:
+            found = _TEXTS.decode(raw)
+        except UNREADABLE:
+            return ()
+        return tuple(brief(text)[:_MEASURE_LENGTH] for text in found[:_MEASURES])
 
     @property
     def updated(self) -> int:
@@ -101,6 +150,8 @@ class _Error(Struct, rename="camel"):
     message: str | None = None
 
 
+_COUNT: Final[msgspec.json.Decoder[int]] = msgspec.json.Decoder(Annotated[int, msgspec.Meta(ge=0, le=999_999_999)])
+_TEXTS: Final = msgspec.json.Decoder(list[str])
 _REPLY: Final = msgspec.json.Decoder(Reply)
 _ERROR: Final = msgspec.json.Decoder(_Error)
 
@@ -149,9 +200,37 @@ def refusal(status: int, body: bytes, *, write: bool, retry_after: float | None 
     return kind(message, http_status=status, api_code=api_code)
 
 
+def count(raw: msgspec.Raw) -> int | None:
+    """A whole number of 0 or more; None for whatever else may stand in its place."""
+    try:
+        return _COUNT.decode(raw)
+    except UNREADABLE:
+        return None
+
+
 def identifier(found: str | int | None) -> str | None:
     """An id as text, however it is written."""
     return None if found is None else str(found)
+
+
+def http_date(text: str) -> datetime | None:
+    """A date of HTTP; None for what is none, and for the last year of the calendar, which nothing can be added to."""
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    if moment.year == MAXYEAR:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """How many seconds an answer asks to wait; None where it does not say, or not in a form that is understood."""
+    text = headers.get("Retry-After", "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    until, now = http_date(text), http_date(headers.get("Date", ""))
+    return None if until is None or now is None else (until - now).total_seconds()
 
 
 def _refused(status: int, code: str, message: str, *, write: bool) -> type[ApiError]:

@@ -1,0 +1,206 @@
+"""What holds for all accounts of a run together, as a reseller and a pipeline meet it."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from tests.e2e.conftest import Command, Served
+from worker.render.schemas import schema
+from worker.sandbox import Fault, SandboxAccount
+
+Serve = Callable[..., Served]
+
+
+class Reseller:
+    """Accounts a0, a1, … on one sandbox, each with a key and a file of its own."""
+
+    def __init__(self, command: Command, serve: Serve, sizes: list[int], status: str = "INACTIVE") -> None:
+        self.command = command
+        self.accounts = [
+            SandboxAccount.of(
+                {self.phone(place, number): status for number in range(size)},
+                account_id=f"{place}",
+                api_key=f"NCS{place}",
+                api_secret="s" * 30,
+            )
+            for place, size in enumerate(sizes)
+        ]
+        self.served = serve(*self.accounts)
+        command.at(self.served.sandbox, self.accounts[0])
+        command.environment |= {"SECRET": "s" * 30} | {f"KEY{place}": f"NCS{place}" for place in range(len(sizes))}
+
+    @staticmethod
+    def phone(account: int, number: int) -> str:
+        """The digits of one number of an account."""
+        return f"010{account:04}{number:04}"
+
+    def wants(self, place: int, status: str) -> None:
+        """All numbers of an account are to be so."""
+        numbers = ", ".join(f"{phone}: {status}" for phone in self.accounts[place].statuses)
+        self.command.write(
+            f"config/desired/a{place}.yaml",
+            f"version: 1\ncredentials: {{api_key: {{env: KEY{place}}}, api_secret: {{env: SECRET}}}}\n"
+            f"numbers: {{{numbers}}}\n",
+        )
+
+    def active(self) -> list[int]:
+        """How many numbers of each account are ACTIVE on the sandbox."""
+        return [list(account.statuses.values()).count("ACTIVE") for account in self.accounts]
+
+    def run(self, *arguments: str, status: int) -> dict[str, Any]:
+        """The JSON document of a command that ends with `status`."""
+        done = self.command(*arguments, "--format", "json")
+        assert done.returncode == status, done.stderr
+        document: dict[str, Any] = json.loads(done.stdout)
+        return document
+
+
+def _rules(document: dict[str, Any]) -> list[list[str]]:
+    return [[refusal["rule"] for refusal in account["refusals"]] for account in document["accounts"]]
+
+
+@pytest.fixture
+def reseller(command: Command, serve: Serve) -> Reseller:
+    """Three accounts of 6, 6 and 2 INACTIVE numbers: two of them are to be ACTIVE, 12 of 14 numbers; 10 may be."""
+    made = Reseller(command, serve, [6, 6, 2])
+    command.environment["SENDERID_SAFETY__FLEET_WIDE"] = "10"
+    for place, status in enumerate(("ACTIVE", "ACTIVE", "INACTIVE")):
+        made.wants(place, status)
+    return made
+
+
+def test_a_change_of_most_of_the_fleet_is_refused(reseller: Reseller) -> None:
+    """12 of 14 numbers are too many at once: plan, drift and apply say so with 4, and nothing is written."""
+    for verb in (("plan",), ("drift",), ("apply", "--yes")):
+        assert _rules(reseller.run(*verb, status=4)) == [["fleet-wide"], ["fleet-wide"], []]
+    shown = reseller.command("apply", "--yes")
+    assert shown.returncode == 4
+    assert "12 of the 14 numbers of all accounts would be activated" in " ".join(shown.stdout.split())
+    assert "--allow fleet-wide" in shown.stdout
+    assert reseller.served.writes == []
+
+
+def test_by_default_it_is_half_of_a_fleet_of_hundreds(command: Command, serve: Serve) -> None:
+    """Of 102 numbers all may not change at once, and a hundred of them may."""
+    made = Reseller(command, serve, [101, 1])
+    for place in (0, 1):
+        made.wants(place, "ACTIVE")
+    assert _rules(made.run("plan", status=4)) == [["fleet-wide"], ["fleet-wide"]]
+    excluded = [f"--exclude={Reseller.phone(0, number)}" for number in (0, 1)]
+    made.run("apply", "--yes", *excluded, status=0)
+    assert made.active() == [99, 1]
+
+
+@pytest.mark.parametrize("rule", ["fleet-wide", "all"])
+def test_a_person_may_allow_it_by_name(reseller: Reseller, rule: str) -> None:
+    """With the rule's name, or all, the run converges."""
+    assert reseller.run("apply", "--yes", "--allow", rule, status=0)["outcome"] == "converged"
+    assert reseller.active() == [6, 6, 0]
+
+
+def test_the_share_is_a_setting(reseller: Reseller) -> None:
+    """A larger share lets the run pass, and a share that is none is refused with 65 before anything is sent."""
+    reseller.command.environment["SENDERID_SAFETY__FLEET_WIDE"] = "half"
+    wrong = reseller.command("apply", "--yes")
+    assert wrong.returncode == 65
+    assert "SENDERID_SAFETY__FLEET_WIDE:1:1: fleet_wide should be a whole number of 0 or more" in wrong.stderr
+    assert reseller.served.sandbox.wire == []
+    reseller.command.environment["SENDERID_SAFETY__FLEET_WIDE"] = "90%"
+    reseller.run("apply", "--yes", status=0)
+    assert reseller.active() == [6, 6, 0]
+
+
+def test_a_selection_narrows_what_is_counted(reseller: Reseller) -> None:
+    """Accounts and numbers that the run is not about are no part of the fleet: few are left, and they may change."""
+    excluded = [f"--exclude={Reseller.phone(place, number)}" for place in (0, 1) for number in (0, 1)]
+    reseller.run("apply", "--yes", *excluded, status=0)
+    assert reseller.active() == [4, 4, 0]
+    reseller.run("apply", "--yes", "--account", "a0", status=0)
+    assert reseller.active() == [6, 4, 0]
+
+
+def test_a_refused_account_is_left_out_of_a_saved_plan(reseller: Reseller) -> None:
+    """`plan --out` keeps no write of what the rule refused, and applying the file says so."""
+    reseller.run("plan", "--out", "p.json", status=4)
+    assert reseller.run("apply", "p.json", "--allow", "fleet-wide", status=4)["outcome"] == "refused"
+    assert reseller.served.writes == []
+    reseller.run("plan", "--out", "p.json", "--allow", "fleet-wide", status=0)
+    reseller.run("apply", "p.json", status=0)
+    assert reseller.active() == [6, 6, 0]
+
+
+@pytest.fixture
+def careful(command: Command, serve: Serve) -> Reseller:
+    """Four accounts of 2 INACTIVE numbers that are all to be ACTIVE; the third is so already."""
+    made = Reseller(command, serve, [2, 2, 2, 2])
+    for place in range(4):
+        made.wants(place, "ACTIVE")
+    for phone in made.accounts[2].statuses:
+        made.accounts[2].switch(phone, "ACTIVE")
+    return made
+
+
+def _canary(stderr: str) -> list[tuple[str, int, int, dict[str, int]]]:
+    lines = [json.loads(line) for line in stderr.splitlines()]
+    for line in lines:
+        Draft202012Validator(schema("log")).validate(line)
+    return [
+        (line["event"], line["accounts"], line["numbers"], line["counts"])
+        for line in lines
+        if line["event"].startswith("canary")
+    ]
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_canary_that_fails_keeps_the_others_untouched(careful: Reseller, *, saved: bool) -> None:
+    """One number of the first account with changes fails: no other is begun with, exit 3, text and log say so."""
+    careful.served.sandbox.script(Reseller.phone(0, 1), "PUT", [Fault.NOT_WRITABLE])
+    what = ("apply", "--yes", "--canary", "1")
+    if saved:
+        careful.run("plan", "--out", "p.json", status=0)
+        what = ("apply", "p.json", "--canary", "1")
+    done = careful.command(*what)
+    assert done.returncode == 3
+    assert careful.active() == [1, 0, 2, 0]
+    assert {phone for phone, _ in careful.served.writes} == set(careful.accounts[0].statuses)
+    assert "The canary failed: 2 accounts not begun with." in done.stdout
+    assert "CanaryFailed: 1 of 2 numbers of the first account did not become as planned" in done.stdout
+    assert _canary(done.stderr) == [("canary.failed", 1, 2, {"changed": 1, "blocked": 1})]
+
+
+def test_a_canary_that_fails_is_in_the_document_and_the_history(careful: Reseller) -> None:
+    """Accounts behind it end partial with CanaryFailed, as the result says and the ledger remembers."""
+    careful.served.sandbox.script(Reseller.phone(0, 1), "PUT", [Fault.NOT_WRITABLE])
+    result = careful.run("apply", "--yes", "--canary", "1", status=3)
+    Draft202012Validator(schema("result")).validate(result)
+    told = [(account["outcome"], account["error"] and account["error"]["code"]) for account in result["accounts"]]
+    behind = ("partial", "CanaryFailed")
+    assert told == [("partial", None), behind, ("converged", None), behind]
+    numbers = [number for account in result["accounts"][1::2] for number in account["numbers"]]
+    assert {(number["outcome"], number["error"]["code"]) for number in numbers} == {("not_attempted", "CanaryFailed")}
+    (kept,) = careful.run("history", result["run_id"], status=0)["runs"]
+    ended = {account["account"]: account["outcome"] for account in kept["accounts"]}
+    assert ended == {"a0": "partial", "a1": "partial", "a3": "partial"}
+
+
+def test_a_canary_that_passes_lets_the_others_follow(careful: Reseller) -> None:
+    """Settings ask for it as the option does, its writes come first, and the run converges with one line for it."""
+    careful.command.environment["SENDERID_CANARY__ACCOUNTS"] = "2"
+    done = careful.command("apply", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert careful.active() == [2, 2, 2, 2]
+    first = [phone for phone, _ in careful.served.writes[:4]]
+    assert set(first) == {phone for place in (0, 1) for phone in careful.accounts[place].statuses}
+    assert _canary(done.stderr) == [("canary.passed", 2, 4, {"changed": 4})]
+
+
+def test_so_much_of_a_canary_may_fail(careful: Reseller) -> None:
+    """With half of its numbers allowed to fail the others go on, and an option of 0 has no canary at all."""
+    careful.command.environment |= {"SENDERID_CANARY__ACCOUNTS": "1", "SENDERID_CANARY__MAX_FAILED": "50%"}
+    careful.served.sandbox.script(Reseller.phone(0, 1), "PUT", [Fault.NOT_WRITABLE])
+    careful.run("apply", "--yes", status=3)
+    assert careful.active() == [1, 2, 2, 2]
+    assert _canary(careful.command("apply", "--yes", "--canary", "0").stderr) == []

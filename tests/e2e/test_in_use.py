@@ -1,0 +1,192 @@
+"""Numbers that send messages, as users meet them, in whatever would deactivate them; and what is worth knowing."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import Command, Served
+from worker.sandbox import SandboxAccount, SandboxNumber
+
+BUSY, IDLE, AHEAD, STAYS = "0223124567", "01012345678", "15881234", "0311234567"
+FILE = f"""\
+version: 1
+in_use: {{hours: 48}}
+numbers: {{{BUSY}: INACTIVE, {IDLE}: INACTIVE, {AHEAD}: INACTIVE, {STAYS}: ACTIVE}}
+"""
+Serve = Callable[..., Served]
+
+
+@pytest.fixture
+def account() -> SandboxAccount:
+    """One number has sent a message yesterday, one is scheduled for tomorrow, and two do nothing."""
+    account = SandboxAccount.of(dict.fromkeys((BUSY, IDLE, AHEAD, STAYS), "ACTIVE"))
+    now = datetime.now(UTC)
+    account.sent(BUSY, now - timedelta(hours=30))
+    account.schedule(now + timedelta(hours=30), AHEAD)
+    return account
+
+
+@pytest.fixture
+def served(serve: Serve, account: SandboxAccount, command: Command) -> Served:
+    """That account, with no thresholds in the way."""
+    served = serve(account, rate_limit=None)
+    command.at(served.sandbox, account).environment |= {
+        "SENDERID_SAFETY__MAX_DEACTIVATIONS": "100%",
+        "SENDERID_RETRY__BASE_SECONDS": "0.01",
+    }
+    command.write("main.yaml", FILE)
+    return served
+
+
+def _asked(served: Served) -> int:
+    return sum(request.path.startswith("/messages/") for request in served.sandbox.wire)
+
+
+def _outcomes(done: Any) -> dict[str, str]:
+    (account,) = json.loads(done.stdout)["accounts"]
+    return {number["phone"]: number["outcome"] for number in account["numbers"]}
+
+
+@pytest.mark.usefixtures("served")
+def test_a_plan_holds_what_is_in_use(command: Command) -> None:
+    """Plan tells what each is in use for and how to let it go, and writes nothing."""
+    done = command("plan", "-f", "main.yaml", "--detailed-exitcode")
+    assert done.returncode == 3
+    assert "held" in done.stdout
+    told = " ".join(done.stdout.split())
+    assert "in use: it has sent messages in the last 48 hours, one of them on 20" in told
+    assert "in use: messages from it are scheduled for 20" in told
+    assert "add --allow in-use" in told
+    assert "1 to deactivate, 2 held" in told
+
+
+def test_an_apply_writes_what_is_not_in_use_and_asks_once(
+    served: Served, command: Command, account: SandboxAccount
+) -> None:
+    """The idle number goes, the others stay as they are, and the answers of the plan serve the writes too."""
+    done = command("apply", "-y", "-f", "main.yaml", "--format", "json")
+    assert (done.returncode, _outcomes(done)) == (3, {IDLE: "changed", BUSY: "held", AHEAD: "held"})
+    assert served.writes == [(IDLE, "INACTIVE")]
+    assert account.statuses[BUSY] == account.statuses[AHEAD] == "ACTIVE"
+    assert _asked(served) == 4
+
+
+def test_allow_in_use_lets_them_go_unasked(served: Served, command: Command, account: SandboxAccount) -> None:
+    """With --allow in-use everything is written, and nobody asks about messages."""
+    done = command("apply", "-y", "-f", "main.yaml", "--allow", "in-use", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    assert {phone for phone, status in account.statuses.items() if status == "ACTIVE"} == {STAYS}
+    assert _asked(served) == 0
+
+
+def test_the_guard_is_off_until_it_is_asked_for(served: Served, command: Command) -> None:
+    """Without the key and the setting nothing is asked; the setting turns it on, and a file off again."""
+    command.write("main.yaml", FILE.replace("in_use: {hours: 48}\n", ""))
+    assert command("plan", "-f", "main.yaml", "--detailed-exitcode").returncode == 2
+    assert _asked(served) == 0
+    command.environment["SENDERID_IN_USE__ENABLED"] = "true"
+    assert "messages from it are scheduled" in command("plan", "-f", "main.yaml").stdout
+    asked = _asked(served)
+    assert asked > 0
+    command.write("main.yaml", FILE.replace("hours: 48", "enabled: false"))
+    assert command("plan", "-f", "main.yaml", "--detailed-exitcode").returncode == 2
+    assert _asked(served) == asked
+
+
+@pytest.mark.parametrize(("fate", "outcome", "status"), [("hold", "held", 3), ("allow", "changed", 0)])
+def test_without_the_scope_a_notice_says_so(  # noqa: PLR0917 - a case and its fixtures
+    served: Served, command: Command, account: SandboxAccount, fate: str, outcome: str, status: int
+) -> None:
+    """The account goes on; on_unknown decides what becomes of the numbers, in the same words in text, JSON and log."""
+    account.mailbox.readable = False
+    command.write("main.yaml", FILE.replace("hours: 48", f"on_unknown: {fate}"))
+    told = " ".join(command("plan", "-f", "main.yaml").stdout.split())
+    assert "Worth knowing" in told
+    assert "whether 3 numbers are in use could not be found out" in told
+    before = _asked(served)
+    done = command("apply", "-y", "-f", "main.yaml", "--format", "json")
+    assert (done.returncode, _outcomes(done)) == (status, dict.fromkeys((IDLE, BUSY, AHEAD), outcome))
+    assert _asked(served) - before == 1
+    (notice,) = json.loads(done.stdout)["accounts"][0]["notices"]
+    lines = [json.loads(line) for line in done.stderr.splitlines() if '"notice"' in line]
+    assert [(line["kind"], line["message"]) for line in lines] == [("in_use", notice["message"])]
+    assert "Forbidden" in notice["message"]
+
+
+def test_a_saved_plan_is_asked_about_again(served: Served, command: Command, account: SandboxAccount) -> None:
+    """What was idle when the plan was saved and sends by now is held, and what was held then is not written either."""
+    assert command("plan", "-f", "main.yaml", "--out", "plan.json").returncode == 0
+    account.mailbox.scheduled.clear()
+    account.sent(IDLE, datetime.now(UTC))
+    done = command("apply", "plan.json", "--format", "json")
+    assert (done.returncode, _outcomes(done)) == (3, dict.fromkeys((IDLE, BUSY, AHEAD), "held"))
+    assert not served.writes
+    assert command("apply", "plan.json", "--allow", "in-use").returncode == 3
+    assert served.writes == [(IDLE, "INACTIVE")]
+
+
+def test_a_rollback_asks_once(served: Served, command: Command, account: SandboxAccount) -> None:
+    """A rollback that would deactivate a number in use holds it, by the guard that the run had."""
+    account.switch(IDLE, "INACTIVE")
+    command.write("main.yaml", f"version: 1\nin_use: {{hours: 48}}\nnumbers: {{{IDLE}: ACTIVE}}\n")
+    done = command("apply", "-y", "-f", "main.yaml", "--format", "json")
+    assert (done.returncode, _asked(served)) == (0, 0)
+    account.sent(IDLE, datetime.now(UTC))
+    run = json.loads(done.stdout)["run_id"]
+    undone = command("rollback", run, "-y", "--format", "json")
+    assert (undone.returncode, _outcomes(undone)) == (3, {IDLE: "held"})
+    assert _asked(served) == 3
+    assert command("rollback", run, "-y", "--allow", "in-use").returncode == 0
+    assert account.statuses[IDLE] == "INACTIVE"
+
+
+def test_drift_asks_nothing(served: Served, command: Command) -> None:
+    """What drifted is told as it is; whether it may be written is the next plan's question."""
+    assert "3 to deactivate" in command("drift", "-f", "main.yaml").stdout
+    assert _asked(served) == 0
+
+
+def test_a_wrong_guard_is_told_at_its_place(served: Served, command: Command) -> None:
+    """A key that the guard does not have, or a value that it cannot take, is exit status 65, and nothing is sent."""
+    command.write("main.yaml", "version: 1\nin_use: {hours: 0, until: now}\nnumbers: {}\n")
+    done = command("plan", "-f", "main.yaml")
+    assert done.returncode == 65
+    assert "main.yaml:2:17: hours should be a whole number from 1 to 8,784, not '0'" in done.stderr
+    assert "main.yaml:2:20:" in done.stderr
+    assert not served.sandbox.wire
+
+
+def test_what_is_worth_knowing_is_told(serve: Serve, command: Command) -> None:
+    """What ends, waits or is full stands in plan, result and log; of a number that is blocked the text tells once."""
+    soon = (datetime.now(UTC) + timedelta(days=10)).isoformat()
+    account = SandboxAccount(
+        {
+            IDLE: SandboxNumber(IDLE, "ACTIVE", expire_at=soon),
+            STAYS: SandboxNumber(STAYS, "ACTIVE", expire_at=soon, auto_extension=True),
+            BUSY: SandboxNumber(BUSY, "PENDING", necessary_measures=["BUSINESS_DOCUMENTS"]),
+            AHEAD: SandboxNumber(AHEAD, "DUPLICATED"),
+        },
+        limit=4,
+    )
+    command.at(serve(account).sandbox, account)
+    command.write("main.yaml", f"version: 1\nunmanaged: ignore\nnumbers: {{{IDLE}: ACTIVE, {BUSY}: ACTIVE}}\n")
+    text = command("plan", "-f", "main.yaml").stdout
+    assert text.count("02-2312-4567") == 1
+    assert "BUSINESS_DOCUMENTS" not in text
+    assert "1588-1234" in text
+    assert f"its registration ends on {soon[:10]}" in " ".join(text.split())
+    assert "4 of the 4 numbers that may be registered are" in " ".join(text.split())
+    done = command("apply", "-y", "-f", "main.yaml", "--format", "json")
+    found = json.loads(done.stdout)["accounts"][0]["notices"]
+    assert [(notice["kind"], notice["phone"]) for notice in found] == [
+        ("expiring", IDLE),
+        ("pending", BUSY),
+        ("duplicated", AHEAD),
+        ("limit", None),
+    ]
+    assert "BUSINESS_DOCUMENTS" in found[1]["message"]
+    lines = [json.loads(line) for line in done.stderr.splitlines() if '"event":"notice"' in line]
+    assert [line["kind"] for line in lines] == [notice["kind"] for notice in found]

@@ -1,0 +1,79 @@
+"""`senderid notify test`, as a process of its own against a real webhook."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.conftest import Command
+from tests.webhook import Webhook
+
+TOKEN = "TIiajkdnlazkcOXrIdevi7FQ"
+SETTINGS = """
+notify:
+  timeout_seconds: {seconds}
+  channels:
+    - {{name: ops, url: {{env: OPS_URL}}}}
+    - {{name: mail, url: {{file: mail.url}}, title: "$count from senderid: $title"}}
+"""
+
+
+@pytest.fixture
+def webhook() -> Iterator[Webhook]:
+    """A place that takes messages."""
+    with Webhook() as running:
+        yield running
+
+
+def test_every_channel_gets_a_message(command: Command, webhook: Webhook) -> None:
+    """Each channel gets one test message by its own template, and is said to have accepted it; a name narrows it."""
+    command.write("config/worker.yaml", SETTINGS.format(seconds=10))
+    command.write("mail.url", webhook.url("ok/mail\n"))
+    command.environment["OPS_URL"] = webhook.url("ok/ops")
+    done = command("notify", "test")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "ok    ops  accepted\nok    mail  accepted\n"
+    assert {message["title"] for message in webhook.received} == {
+        "[senderid] this is a test of the channel ops",
+        "1 from senderid: this is a test of the channel mail",
+    }
+    done = command("notify", "test", "--channel", "mail")
+    assert (done.returncode, done.stdout, len(webhook.received)) == (0, "ok    mail  accepted\n", 3)
+
+
+def test_channels_that_fail_are_said_to(command: Command, webhook: Webhook) -> None:
+    """A refusal, silence, and a URL that is missing or none are told for each channel, without its URL; status 1."""
+    command.write("config/worker.yaml", SETTINGS.format(seconds=0.5))
+    command.write("mail.url", webhook.url(f"bad/{TOKEN}"))
+    command.environment["OPS_URL"] = webhook.url(f"hang/{TOKEN}")
+    done = command("notify", "test")
+    assert done.returncode == 1
+    first, second = done.stdout.splitlines()
+    assert first == "fail  ops  no answer within 0.5 s"
+    assert second.startswith("fail  mail  Failed to send JSON POST notification")
+    assert (done.stderr, TOKEN in done.stdout) == ("", False)
+    command.write("mail.url", f"nonsense {TOKEN}")
+    del command.environment["OPS_URL"]
+    done = command("notify", "test")
+    assert done.returncode == 1
+    assert done.stdout.splitlines() == [
+        "fail  ops  the URL of channel ops is missing: the environment variable OPS_URL is not set",
+        "fail  mail  channel mail: its URL is none that Apprise understands; docs/notifications.md has examples",
+    ]
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("settings", "arguments", "status", "told"),
+    [
+        ("{}", [], 64, "senderid: the settings list no channel: write one under notify: channels"),
+        (SETTINGS.format(seconds=1), ["--channel", "opps"], 64, "the settings have no such channel; did you mean ops?"),
+        (f"notify: {{channels: [{{name: a, url: 'slack://{TOKEN}'}}]}}", [], 65, "1:36: url takes a reference"),
+    ],
+)
+def test_wrong_use_sends_nothing(command: Command, settings: str, arguments: list[str], status: int, told: str) -> None:
+    """No channel, an unknown one, and a URL in the settings themselves are told with what to do, and not repeated."""
+    command.write("config/worker.yaml", settings)
+    done = command("notify", "test", *arguments)
+    assert (done.returncode, done.stdout) == (status, "")
+    assert told in done.stderr
+    assert TOKEN not in done.stderr

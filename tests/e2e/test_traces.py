@@ -1,0 +1,102 @@
+"""Traces of a whole run, at a collector that takes OTLP over HTTP, and without one."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from tests.e2e.conftest import Command, Served
+from worker.sandbox import SandboxAccount
+
+PHONE = "01000000001"
+Serve = Callable[..., Served]
+
+
+class Collector(ThreadingHTTPServer):
+    """Keeps the spans that it is told."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.spans: list[Span] = []
+        self.services: set[str] = set()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Collector
+
+    def do_POST(self) -> None:
+        """Keep them."""
+        request = ExportTraceServiceRequest.FromString(self.rfile.read(int(self.headers["Content-Length"])))
+        for resource in request.resource_spans:
+            self.server.services |= {
+                each.value.string_value for each in resource.resource.attributes if each.key == "service.name"
+            }
+            self.server.spans += [span for scope in resource.scope_spans for span in scope.spans]
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    """One on a thread of its own."""
+    with Collector() as served:
+        thread = threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield served
+        served.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def wanted(serve: Serve, command: Command) -> None:
+    """An account with one number, which the file wants otherwise."""
+    account = SandboxAccount.of({PHONE: "INACTIVE"})
+    command.at(serve(account).sandbox, account)
+    command.write("main.yaml", f"version: 1\nnumbers: {{{PHONE}: ACTIVE}}\n")
+
+
+@pytest.mark.usefixtures("wanted")
+def test_a_run_is_at_the_collector_when_it_ends(command: Command, collector: Collector) -> None:
+    """The run, its account and each of its requests are one trace, under the service's name."""
+    command.environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://127.0.0.1:{collector.server_address[1]}"
+    done = command("apply", "-y", "-f", "main.yaml", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    assert collector.services == {"senderid"}
+    assert len({span.trace_id for span in collector.spans}) == 1
+    names = [span.name for span in collector.spans]
+    requests = json.loads(done.stdout)["accounts"][0]["requests"]
+    assert (names.count("GET numbers"), names.count("PUT numbers")) == (requests["reads"], requests["writes"])
+    (run,) = [span for span in collector.spans if span.name == "run"]
+    (run_id,) = [each.value.string_value for each in run.attributes if each.key == "senderid.run_id"]
+    assert run_id == json.loads(done.stdout)["run_id"]
+    assert PHONE not in str(collector.spans)
+
+
+@pytest.mark.usefixtures("wanted")
+def test_a_collector_that_is_not_there_does_not_fail_a_run(command: Command) -> None:
+    """The run is what it is without it; one warning says so, and no line is the library's."""
+    command.environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://127.0.0.1:1"
+    done = command("apply", "-y", "-f", "main.yaml")
+    assert done.returncode == 0
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    (line,) = [line for line in lines if line["event"] == "traces.failed"]
+    assert "collector" in line["error_message"]
+
+
+@pytest.mark.usefixtures("wanted")
+def test_variables_that_cannot_be_used_are_told(command: Command) -> None:
+    """Wrong usage, before anything is sent."""
+    command.environment |= {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_BSP_MAX_QUEUE_SIZE": "-1"}
+    done = command("plan", "-f", "main.yaml")
+    assert done.returncode == 64
+    assert "OTEL_" in done.stderr

@@ -1,0 +1,156 @@
+"""What is due when, for every rhythm and every course of events."""
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.rhythm import Agenda, Cron, Every, cron
+
+START = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
+SEOUL = ZoneInfo("Asia/Seoul")
+
+MOMENTS = st.datetimes(datetime(2020, 1, 1), datetime(2040, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - UTC follows
+EXPRESSIONS = st.sampled_from(["*/5 9-18 * * 1-5", "0 0 1 * *", "30 2 * * *", "0 9 29 2 *", "*/7 * * * *"])
+ZONES = st.sampled_from([SEOUL, ZoneInfo("Europe/Berlin"), ZoneInfo("America/New_York"), ZoneInfo("UTC")])
+
+
+def low(least: float, most: float) -> float:
+    """The least that can be drawn."""
+    del most
+    return least
+
+
+@given(EXPRESSIONS, ZONES, MOMENTS)
+def test_a_cron_rhythm_goes_on_and_keeps_its_minutes(expression: str, zone: ZoneInfo, moment: datetime) -> None:
+    """The next time is later, is UTC, is on a whole minute, and is the same from anywhere in between."""
+    rhythm = Cron(expression, zone)
+    following = rhythm.after(moment)
+    assert following > moment
+    assert following.tzinfo is UTC
+    assert (following.second, following.microsecond) == (0, 0)
+    assert rhythm.after(moment + (following - moment) / 2) == following
+
+
+def test_cron_goes_by_the_wall_time_of_its_zone() -> None:
+    """9 in the morning is 0 in UTC in Korea, and stays 9 in Berlin when summer ends there."""
+    assert cron("0 9 * * *", SEOUL, START).after(START) == datetime(2026, 11, 25, 0, 0, tzinfo=UTC)
+    berlin = cron("0 9 * * *", ZoneInfo("Europe/Berlin"), START)
+    saturday = datetime(2026, 10, 24, 0, 0, tzinfo=UTC)
+    first = berlin.after(saturday)
+    assert [first.hour, berlin.after(first).hour] == [7, 8]
+
+
+@pytest.mark.parametrize(
+    ("expression", "told"),
+    [
+        ("", "five fields"),
+        ("* * * *", "five fields (minute hour day month weekday), not 4"),
+        ("* * * * * *", "not 6"),
+        ("61 * * * *", "bad minute field"),
+        ("* * * * mon-", "bad day-of-week field"),
+        ("0 0 30 2 *", "bad day-of-month field"),
+        ("0 0 */31 1 1#2", "no time in the next fifty years"),
+    ],
+)
+def test_what_is_no_cron_expression_is_told(expression: str, told: str) -> None:
+    """Each mistake is named."""
+    with pytest.raises(ValueError, match=r".") as caught:
+        cron(expression, SEOUL, START)
+    assert told in str(caught.value)
+
+
+def test_a_cron_rhythm_without_a_next_time_waits_a_year() -> None:
+    """An expression that comes never again does not stop the daemon."""
+    assert Cron("0 0 */31 1 1#2", ZoneInfo("UTC")).after(START) == START + timedelta(days=366)
+
+
+@given(
+    st.floats(1, 5000),
+    st.floats(0, 1),
+    st.lists(st.tuples(st.floats(0.001, 4000), st.floats(0, 6000)), min_size=1, max_size=40),
+)
+def test_ticks_never_pile_up(seconds: float, share: float, course: list[tuple[float, float]]) -> None:
+    """However long passes take and however late the daemon wakes, each pass is followed by at most one that is due."""
+    agenda = Agenda(
+        Every(seconds), START, uniform=lambda least, most: least + share * (most - least), jitter=seconds / 3
+    )
+    now, last = START, START - timedelta(days=1)
+    for lasts, sleeps in course:
+        due = agenda.due(now, ["a"])
+        if due.tick:
+            assert due.accounts == {"a"}
+            ended = now + timedelta(seconds=lasts)
+            agenda.passed(now, ended)
+            assert agenda.next_pass > now
+            assert agenda.next_pass <= ended + timedelta(seconds=seconds * 4 / 3 + 0.001)
+            last, now = now, ended
+        now = max(now + timedelta(seconds=0.001), min(agenda.wake(), now + timedelta(seconds=sleeps)))
+        assert now > last
+
+
+@given(st.integers(1, 40), st.floats(1, 100_000), st.floats(0, 1))
+def test_a_rest_grows_to_its_cap_and_is_never_shorter_than_half_of_what_it_may_be(
+    failures: int, interval: float, share: float
+) -> None:
+    """Rests double from the interval, within an hour, and lie in the upper half of what they may be."""
+    agenda = Agenda(Every(interval), START, uniform=lambda least, most: least + share * (most - least))
+    for number in range(failures):
+        rest = agenda.failed("a", START)
+        most = min(3600.0, interval * 2.0**number)
+        assert most / 2 <= rest * (1 + 1e-6)
+        assert rest <= most * (1 + 1e-6)
+    assert agenda.resting == {"a": failures}
+    agenda.succeeded("a")
+    assert agenda.resting == {}
+
+
+def test_an_account_that_rests_is_due_at_its_own_time_all_the_same() -> None:
+    """The edge of a window is kept although the account failed before; the rhythm leaves it alone meanwhile."""
+    agenda = Agenda(Every(300.0), START, uniform=low)
+    agenda.passed(START, START)
+    for _ in range(5):
+        agenda.failed("a", START)
+    at = START + timedelta(seconds=100)
+    agenda.expect("a", at)
+    assert agenda.wake() == at
+    assert agenda.due(at - timedelta(seconds=1), ["a", "b"]).accounts == frozenset()
+    assert agenda.due(at, ["a", "b"]).accounts == {"a"}
+    agenda.expect("a", None)
+    due = agenda.due(START + timedelta(seconds=300), ["a", "b"])
+    assert due.tick
+    assert due.accounts == {"b"}
+    agenda.hurry(at)
+    assert agenda.due(at, ["a", "b"]).accounts == {"a", "b"}
+    agenda.expect("a", at)
+    agenda.failed("a", at)
+    agenda.forget("a")
+    assert agenda.resting == {}
+    assert agenda.wake() == at
+
+
+def test_a_clock_that_goes_back_shortens_what_is_waited() -> None:
+    """After a day back the next pass is an interval away, and a rest no longer than the longest."""
+    agenda = Agenda(Every(300.0), START, uniform=low)
+    agenda.passed(START, START)
+    agenda.failed("a", START)
+    agenda.failed("b", START - timedelta(days=1))
+    back = START - timedelta(days=1)
+    agenda.turned_back(back)
+    assert agenda.next_pass == back + timedelta(seconds=300)
+    assert agenda.due(back + timedelta(hours=1, seconds=1), ["a", "b"]).accounts == {"a", "b"}
+    agenda.turned_back(back - timedelta(seconds=0))
+    assert agenda.next_pass == back + timedelta(seconds=300)
+
+
+def test_a_pass_overran_only_if_the_next_ones_time_fell_into_it() -> None:
+    """A machine that slept through passes has not overrun; a pass that lasts too long has, and an interval follows."""
+    agenda = Agenda(Every(300.0), START, uniform=low)
+    late = START + timedelta(hours=5)
+    assert not agenda.passed(late, late + timedelta(seconds=10))
+    assert agenda.next_pass == late + timedelta(seconds=300)
+    began = agenda.next_pass
+    assert agenda.passed(began, began + timedelta(seconds=301))
+    assert agenda.next_pass == began + timedelta(seconds=601)

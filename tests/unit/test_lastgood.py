@@ -1,0 +1,131 @@
+"""Desired state that outlives broken files, and files that stop to agree."""
+
+import pytest
+
+from worker.errors import DesiredStateError, Problem
+from worker.lastgood import LastGood, News
+
+A, B = "01000000001", "01000000002"
+
+
+def _file(*active: str, more: str = "") -> bytes:
+    numbers = "".join(f"  {phone}: ACTIVE\n" for phone in active) or "  {}\n"
+    return f"version: 1\n{more}numbers:\n{numbers}".encode()
+
+
+def _begun(**files: bytes) -> LastGood:
+    state = LastGood()
+    assert state.begin([(f"{name}.yaml", data) for name, data in files.items()]) == ()
+    return state
+
+
+def _phones(state: LastGood) -> dict[str, list[str]]:
+    return {account.name: list(account.numbers) for account in state.accounts}
+
+
+def test_the_first_look_is_strict() -> None:
+    """What is wrong at the beginning is an error with all problems, as for any command."""
+    with pytest.raises(DesiredStateError) as caught:
+        LastGood().begin([("a.yaml", b"version: 1\n"), Problem("b.yaml", 1, 1, "cannot be read")])
+    assert len(caught.value.problems) == 2
+
+
+def test_nothing_new_is_no_news() -> None:
+    """Files that are as they were, by their times or by their bytes, bring nothing, and accounts stay as they are."""
+    state = _begun(a=_file(A), b=_file(B))
+    before = state.accounts
+    assert state.take([("a.yaml", None), ("b.yaml", _file(B))]) == News()
+    assert all(one is other for one, other in zip(before, state.accounts, strict=True))
+
+
+def test_a_changed_file_changes_its_accounts_only() -> None:
+    """Another text is read; who is in other files is not said to have changed."""
+    state = _begun(a=_file(A), b=_file(B))
+    news = state.take([("a.yaml", _file("0212345678")), ("b.yaml", None)])
+    assert news == News(changed=frozenset({"a"}))
+    assert _phones(state) == {"a": ["0212345678"], "b": [B]}
+
+
+def test_a_broken_file_counts_as_it_was_until_it_is_mended() -> None:
+    """The problem is told once for each text, the old accounts stay, and the mended file counts."""
+    state = _begun(a=_file(A), b=_file(B))
+    broken = b"version: 1\nnumbers:\n  01000000001: XACTIVE\n"
+    news = state.take([("a.yaml", broken), ("b.yaml", None)])
+    assert list(news.broken) == ["a.yaml"]
+    assert news.changed == frozenset()
+    assert _phones(state) == {"a": [A], "b": [B]}
+    assert state.take([("a.yaml", None), ("b.yaml", None)]) == News()
+    assert list(state.broken) == ["a.yaml"]
+    assert list(state.take([("a.yaml", broken + b"  1: x\n"), ("b.yaml", None)]).broken) == ["a.yaml"]
+    news = state.take([("a.yaml", _file(A, more="unmanaged: ignore\n")), ("b.yaml", None)])
+    assert news == News(mended=("a.yaml",), changed=frozenset({"a"}))
+    assert state.broken == {}
+
+
+def test_a_file_that_is_broken_and_goes_back_to_what_it_was_is_mended() -> None:
+    """The old text again is right again, and is told."""
+    state = _begun(a=_file(A))
+    assert state.take([("a.yaml", b"version: 2\n")]).broken
+    assert state.take([("a.yaml", _file(A))]).mended == ("a.yaml",)
+    assert _phones(state) == {"a": [A]}
+
+
+def test_a_file_that_cannot_be_read_is_not_a_deleted_one() -> None:
+    """A file without permission, and a folder behind which it may be, leave its accounts in the watch."""
+    state = _begun(**{"d/a": _file(A), "d/b": _file(B)})
+    news = state.take([Problem("d", 1, 1, "the folder cannot be read")])
+    assert list(news.broken) == ["d"]
+    assert news.removed == ()
+    assert _phones(state) == {"d/a.yaml"[2:-5]: [A], "b": [B]}
+    news = state.take([Problem("d/a.yaml", 1, 1, "cannot be read"), ("d/b.yaml", _file(B))])
+    assert (list(news.broken), news.mended, news.removed) == (["d/a.yaml"], ("d",), ())
+    assert state.take([("d/a.yaml", _file(A)), ("d/b.yaml", None)]).mended == ("d/a.yaml",)
+    assert _phones(state) == {"a": [A], "b": [B]}
+
+
+def test_a_deleted_file_takes_its_accounts_along_and_may_come_back() -> None:
+    """Its accounts leave, with their names told; the same text later is new."""
+    state = _begun(a=_file(A), b=_file(B))
+    news = state.take([("a.yaml", None)])
+    assert news == News(removed=("b.yaml",), gone=frozenset({"b"}))
+    assert _phones(state) == {"a": [A]}
+    assert state.take([("a.yaml", None), ("b.yaml", _file(B))]).changed == {"b"}
+
+
+def test_of_files_that_stop_to_agree_the_newcomer_is_broken() -> None:
+    """A number cannot be ACTIVE in two accounts: the file that changed is told, and counts again when it may."""
+    state = _begun(a=_file(A), z=_file(B))
+    news = state.take([("a.yaml", _file(A, B)), ("z.yaml", None)])
+    assert list(news.broken) == ["a.yaml"], "although a is listed before z, z was there first"
+    assert "it can be in one account only" in str(news.broken["a.yaml"])
+    assert _phones(state) == {"a": [A], "z": [B]}
+    assert state.take([("a.yaml", None), ("z.yaml", None)]) == News()
+    news = state.take([("a.yaml", None), ("z.yaml", _file("0212345678"))])
+    assert news == News(mended=("a.yaml",), changed=frozenset({"a", "z"}))
+    assert _phones(state) == {"a": [A, B], "z": ["0212345678"]}
+
+
+def test_a_number_that_moves_between_files_is_no_clash() -> None:
+    """Two files that change together are judged together."""
+    state = _begun(a=_file(A), b=_file(B))
+    news = state.take([("a.yaml", _file(B)), ("b.yaml", _file(A))])
+    assert news == News(changed=frozenset({"a", "b"}))
+
+
+def test_where_one_half_of_a_move_is_broken_the_other_waits() -> None:
+    """The file that would take a number which its last good owner still has is broken too, until both are right."""
+    state = _begun(a=_file(A), b=_file(B))
+    assert set(state.take([("a.yaml", b"version: 1\n"), ("b.yaml", _file(A, B))]).broken) == {"a.yaml", "b.yaml"}
+    assert _phones(state) == {"a": [A], "b": [B]}
+    news = state.take([("a.yaml", _file("0212345678")), ("b.yaml", None)])
+    assert set(news.mended) == {"a.yaml", "b.yaml"}
+    assert _phones(state) == {"a": ["0212345678"], "b": [A, B]}
+
+
+def test_two_new_files_of_one_account_name_leave_the_first() -> None:
+    """Of two that came together the later one is broken, and has no accounts."""
+    state = _begun(a=_file(A))
+    twice = [("b.yaml", _file(B, more="account: x\n")), ("c.yaml", _file("0212345678", more="account: x\n"))]
+    news = state.take([("a.yaml", None), *twice])
+    assert list(news.broken) == ["c.yaml"]
+    assert _phones(state) == {"a": [A], "x": [B]}

@@ -1,0 +1,119 @@
+"""Pushing metrics: to real sockets, and never for longer than it is worth."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from worker.metrics import Metrics
+from worker.pushing import push
+
+
+class Gateway(ThreadingHTTPServer):
+    """A push gateway that keeps what it is told, and answers with `status`."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.status = 200
+        self.told: list[tuple[str, str, bytes]] = []
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        self.thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01})
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Gateway
+
+    def do_POST(self) -> None:
+        """Keep it."""
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.told.append((self.command, self.path, body))
+        self.send_response(self.server.status)
+        self.send_header("Location", f"{self.server.url}/elsewhere")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_GET = do_POST  # noqa: N815 - the name that http.server looks for
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def gateway() -> Iterator[Gateway]:
+    """A gateway on a thread of its own."""
+    with Gateway() as served:
+        served.thread.start()
+        yield served
+        served.shutdown()
+        served.thread.join()
+
+
+def test_everything_is_pushed_under_the_job(gateway: Gateway) -> None:
+    """A gateway gets what a file would hold, by a method that leaves alone what the run has no word on."""
+    told = Metrics()
+    assert push(told.registry, gateway.url, "night run") is None
+    ((method, path, body),) = gateway.told
+    assert (method, path) == ("POST", "/metrics/job@base64/bmlnaHQgcnVu")
+    assert body == told.render()[0]
+
+
+@pytest.mark.parametrize("status", [302, 400, 500])
+def test_a_gateway_that_refuses_is_told(gateway: Gateway, status: int) -> None:
+    """Any other answer than a yes is one; nobody is sent elsewhere."""
+    gateway.status = status
+    assert push(Metrics().registry, gateway.url, "senderid") == f"it answered {status}"
+    assert len(gateway.told) == 1
+
+
+def test_a_gateway_that_is_not_there_is_told() -> None:
+    """The reason is the system's own words."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    assert push(Metrics().registry, f"http://127.0.0.1:{port}", "senderid") == "Connection refused"
+
+
+def test_what_does_not_speak_http_is_told() -> None:
+    """Neither a traceback nor its text."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def hang_up() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b"SSH-2.0-OpenSSH\r\n")
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        failure = push(Metrics().registry, f"http://127.0.0.1:{server.getsockname()[1]}", "senderid")
+        thread.join()
+    assert failure is not None
+
+
+def test_a_gateway_that_hangs_costs_its_time_and_no_more() -> None:
+    """One that takes everything and answers a byte now and then is given up all the same."""
+    given_up = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            connection, _ = server.accept()
+            with connection:
+                while not given_up.wait(0.01):
+                    connection.sendall(b"H")
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        failure = push(Metrics().registry, f"http://127.0.0.1:{server.getsockname()[1]}", "senderid", patience=0.2)
+        given_up.set()
+        thread.join()
+    assert failure == "no answer within 0.2 seconds"
+
+
+def test_proxies_of_the_environment_are_not_used(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the machine sends through a proxy is no business of a gateway that somebody named."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    assert push(Metrics().registry, gateway.url, "senderid") is None

@@ -1,0 +1,82 @@
+"""When nothing is to be written, as settings and files say it."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from worker import desired
+from worker.errors import DesiredStateError, SettingsError
+from worker.settings import load
+from worker.suspension import Suspend, moment
+
+NOW = datetime(2026, 12, 1, 0, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("2026-12-01", datetime(2026, 11, 30, 15, 0, tzinfo=UTC)),
+        ("2026-12-01T09:00", datetime(2026, 12, 1, 0, 0, tzinfo=UTC)),
+        ("2026-12-01 09:00:30", datetime(2026, 12, 1, 0, 0, 30, tzinfo=UTC)),
+        ("2026-12-01T09:00Z", datetime(2026, 12, 1, 9, 0, tzinfo=UTC)),
+        ("2026-12-01T09:00+01:00", datetime(2026, 12, 1, 8, 0, tzinfo=UTC)),
+    ],
+)
+def test_moments_are_korean_unless_they_say_otherwise(text: str, found: datetime) -> None:
+    """A date is its midnight; an offset is believed."""
+    assert moment(text) == found
+
+
+@pytest.mark.parametrize(
+    "text", ["", "tomorrow", "2026-13-01", "20261201", "2026-12-01T25:00", "0001-01-01", "2026-12-01T09", "2026-W01-1"]
+)
+def test_what_is_no_moment_is_told(text: str) -> None:
+    """Other spellings are refused with those that are right."""
+    with pytest.raises(ValueError, match="2026-12-01T09:00"):
+        moment(text)
+
+
+def test_any_of_the_three_suspends_until_the_time_is_over() -> None:
+    """Nothing given is no suspension; a time that is past ends one, to the second."""
+    assert not Suspend().holds(NOW)
+    assert Suspend(reason="moving").holds(NOW)
+    assert Suspend(by="kim").holds(NOW)
+    assert Suspend(until="2026-12-01T09:00:01").holds(NOW)
+    assert not Suspend("moving", "kim", "2026-12-01T09:00").holds(NOW)
+
+
+def _loaded(suspend: str) -> Suspend | None:
+    text = f"version: 1\nsuspend: {suspend}\nnumbers: {{}}\n"
+    return desired.load([("a.yaml", text.encode())]).accounts[0].suspend
+
+
+def test_a_file_suspends_its_account() -> None:
+    """All three keys are read as they stand."""
+    assert _loaded("{reason: moving, by: kim, until: 2026-12-01}") == Suspend("moving", "kim", "2026-12-01")
+    assert _loaded("{reason: moving}") == Suspend("moving")
+
+
+@pytest.mark.parametrize(
+    ("suspend", "told"),
+    [
+        ("true", "a.yaml:2:10: suspend should be {reason: …}"),
+        ("{}", "suspend says nothing"),
+        ("{until: soon}", "a.yaml:2:18: until should be a moment"),
+        ("{reason: }", "reason is empty"),
+        ("{whom: kim}", "whom"),
+    ],
+)
+def test_a_wrong_suspension_is_told_at_its_place(suspend: str, told: str) -> None:
+    """Each mistake has its line and column."""
+    with pytest.raises(DesiredStateError) as caught:
+        _loaded(suspend)
+    assert told in str(caught.value)
+
+
+def test_settings_suspend_everything() -> None:
+    """The section and the environment both may; a wrong time is told at its place."""
+    found = load(("w.yaml", b"suspend: {reason: audit}\n"), {"SENDERID_SUSPEND__BY": "kim"}, {})
+    assert found.suspend == Suspend("audit", "kim")
+    with pytest.raises(SettingsError) as caught:
+        load(("w.yaml", b"suspend: {until: soon}\n"), {}, {})
+    assert "w.yaml:1:18: until should be a moment" in str(caught.value)

@@ -1,0 +1,116 @@
+"""Desired-state files that are looked at again and again, and read only where they may have changed."""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+from worker.cli import sources
+from worker.cli.bookkeeping import committed
+from worker.errors import DesiredStateError, Problem
+from worker.lastgood import LastGood, News
+from worker.model import DesiredAccount
+
+__all__ = ["Revisited"]
+
+_SETTLED: Final = 2.0
+"""Seconds: a file younger than this may change once more without its times saying so."""
+
+_Mark = tuple[int, int, int, int, int]
+"""What tells that a file was changed: device, inode, size, and when contents and anything else of it were."""
+
+
+class Revisited:
+    """The files behind some paths; `wall` is Unix time. `begin` comes first."""
+
+    def __init__(self, paths: Sequence[str], *, wall: Callable[[], float] = time.time) -> None:
+        self._paths = paths
+        self._wall = wall
+        self._state = LastGood()
+        self._names: frozenset[str] | None = None
+        self._marks: dict[str, _Mark] = {}
+        self._there: set[str] = set()
+        self._named: set[str] = set()
+        self._accounts: dict[str, DesiredAccount] = {}
+
+    @property
+    def accounts(self) -> tuple[DesiredAccount, ...]:
+        """The accounts, each as it was when its file was last right."""
+        return tuple(self._accounts.values())
+
+    @property
+    def broken(self) -> dict[str, DesiredStateError]:
+        """The files that do not count as they are now, and why."""
+        return self._state.broken
+
+    def begin(self) -> tuple[Problem, ...]:
+        """Read all files for the first time; what is odd about them.
+
+        Raises:
+            DesiredStateError: with every problem of every file.
+        """
+        warnings = self._state.begin(self._all())
+        self._take(frozenset(account.name for account in self._state.accounts))
+        return warnings
+
+    def narrow(self, names: Sequence[str]) -> None:
+        """Be about the accounts of these names only, now and later; about all where there are none."""
+        self._names = frozenset(names) or None
+        self._take(frozenset())
+
+    def refresh(self, *, everything: bool = False) -> News:
+        """Read what may have changed, or `everything`; what that brings."""
+        news = self._state.take(self._read(everything=everything))
+        if news.changed or news.gone:
+            self._take(news.changed)
+        return news
+
+    def _take(self, changed: frozenset[str]) -> None:
+        found = {account.name: account for account in self._state.accounts}
+        fresh = {account.name: account for account in committed(found[name] for name in sorted(changed))}
+        self._accounts = {
+            name: fresh.get(name) or self._accounts.get(name) or account
+            for name, account in found.items()
+            if self._names is None or name in self._names
+        }
+
+    def _all(self) -> Iterator[tuple[str, bytes] | Problem]:
+        for file in self._read(everything=True):
+            if isinstance(file, Problem):
+                yield file
+            elif file[1] is not None:
+                yield file[0], file[1]
+
+    def _read(self, *, everything: bool) -> Iterator[tuple[str, bytes | None] | Problem]:
+        before, self._there = self._there, set()
+        seen: dict[sources.Identity, str] = {}
+        for path in sources.listed(self._paths):
+            if isinstance(path, Problem):
+                yield path
+                continue
+            mark = _mark(path)
+            if mark is None and (path in before or path in self._named):
+                continue  # it was taken away
+            if mark is not None:
+                self._there.add(path)
+                if path in self._paths:
+                    self._named.add(path)
+                if not everything and self._marks.get(path) == mark:
+                    seen[mark[:2]] = path
+                    yield path, None
+                    continue
+            self._marks.pop(path, None)
+            read = sources.read_file(path, seen, "a file or a folder")
+            if mark is not None and not isinstance(read, Problem) and max(mark[3:]) / 1e9 + _SETTLED < self._wall():
+                self._marks[path] = mark
+            yield read
+        for path in before - self._there:
+            self._marks.pop(path, None)
+
+
+def _mark(path: str) -> _Mark | None:
+    try:
+        found = os.stat(path)  # noqa: PTH116 - Path.stat raises ValueError where a name has a NUL
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

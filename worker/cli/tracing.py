@@ -1,0 +1,72 @@
+"""Traces of a run, where the environment names a collector for them."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from worker.errors import ApiError, UsageError
+
+if TYPE_CHECKING:
+    from worker.logs import Log
+    from worker.ports import RunLog, Watcher
+    from worker.traces import Traces
+
+__all__ = ["Watchers", "traced"]
+
+_COLLECTORS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+"""The variables of OpenTelemetry that say where traces go."""
+_OFF: Final = "OTEL_SDK_DISABLED"
+
+
+class Watchers:
+    """Several who want to know how requests fare."""
+
+    def __init__(self, *watchers: "Watcher") -> None:
+        self._watchers = watchers
+
+    @classmethod
+    def of(cls, *watchers: "Watcher | None") -> "Watcher | None":
+        """Whoever there is; None where there is nobody."""
+        there = [watcher for watcher in watchers if watcher is not None]
+        return cls(*there) if len(there) > 1 else next(iter(there), None)
+
+    def request(self, method: str, seconds: float, status: int | None) -> None:
+        """Tell each of a request that came to its end."""
+        for watcher in self._watchers:
+            watcher.request(method, seconds, status)
+
+    def retried(self, error: ApiError) -> None:
+        """Tell each of a request that is going to be tried again."""
+        for watcher in self._watchers:
+            watcher.retried(error)
+
+
+@contextmanager
+def traced(log: "Log", run_id: str) -> Iterator[tuple["RunLog", "Traces | None"]]:
+    """The log that the fleet writes to, and the traces of the run, where the environment names a collector.
+
+    Raises:
+        UsageError: it does, and traces cannot be made.
+    """
+    wanted = next((name for name in _COLLECTORS if os.environ.get(name)), None)
+    if wanted is None or os.environ.get(_OFF, "").lower() == "true":
+        yield log, None
+        return
+    try:
+        from worker.traces import Traces
+
+        traces = Traces.to_collector()
+    except ImportError:
+        raise UsageError(
+            f"{wanted} asks for traces, which take an extra: pip install 'senderid-worker[otel]'; or set {_OFF}=true"
+        ) from None
+    except ValueError:
+        raise UsageError(f"{wanted} asks for traces, and a variable OTEL_… beside it cannot be used") from None
+    try:
+        with traces.run(run_id):
+            yield traces.log(log), traces
+    finally:
+        failure = traces.close()
+        if failure is not None:
+            log.warning("traces.failed", error_message=failure)

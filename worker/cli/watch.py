@@ -1,0 +1,180 @@
+"""`senderid watch`: keep accounts as their files say, pass after pass, until a signal ends it."""
+
+import asyncio
+import os
+import signal
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from worker.cli import inputs, options
+from worker.errors import UsageError
+
+if TYPE_CHECKING:
+    from worker.cli.revisits import Revisited
+    from worker.cli.session import Session
+    from worker.ledger import Nothing
+    from worker.passes import Running
+    from worker.reconcile import Terms
+    from worker.rhythm import Rhythm
+    from worker.settings import Settings
+
+__all__ = ["command"]
+
+_EVERY: Final = 300.0
+_KOREA: Final = "Asia/Seoul"
+
+
+@click.command("watch", short_help="Keep accounts as their files say, until a signal ends it.")
+@options.watched
+@click.option("--every", type=options.DURATION, metavar="TIME", help="How often to look: 30s, 5m, 1h. [5m]")
+@click.option("--cron", metavar="EXPRESSION", help='When to look instead: "*/5 9-18 * * 1-5".')
+@click.option("--timezone", metavar="ZONE", help=f"The zone of --cron. [{_KOREA}]")
+@click.option(
+    "--jitter",
+    type=options.DURATION,
+    default=0.0,
+    metavar="TIME",
+    help="Begin each pass up to this much later, at random. [not at all]",
+)
+@click.option("--dry-run", is_flag=True, help="Look and tell, and never write.")
+def command(
+    *, every: float | None, cron: str | None, timezone: str | None, jitter: float, dry_run: bool, **common: Any
+) -> int:
+    """Keep accounts as their files say: look again and again, and write what differs, without asking.
+
+    The safety rules hold as in `apply`. Files are read again when they change; one that is broken counts as it last
+    was. SIGHUP reads settings and files again and begins a pass. SIGTERM and SIGINT finish what is under way and end
+    with 143 and 130.
+    """
+    given = options.Common(form="text", output=None, **common)
+    if "-" in given.paths:
+        raise UsageError("standard input can be read only once: give files or folders with -f")
+    rhythm, described = _rhythm(every, cron, timezone)
+    if cron is None and jitter >= (every or _EVERY):
+        raise UsageError("--jitter must be shorter than the time between passes")
+    settings = inputs.load_settings(given.settings_path, given.overrides)
+
+    from msgspec.structs import replace
+
+    from worker.cli import bookkeeping, session
+    from worker.ledger import probe
+
+    files = _files(given)
+    terms = _terms(given, settings, files)
+    if not dry_run:
+        probe(bookkeeping.ledger_path(settings))
+    resolver = inputs.Resolver()
+
+    async def verb(run: "Session") -> int:
+        from worker.cli.status import ExitStatus, overall
+        from worker.passes import Passes
+        from worker.rhythm import Agenda
+        from worker.solapi.client import Ambient
+        from worker.systemd import Systemd
+        from worker.watch import Watch
+
+        def reread() -> "tuple[Settings, Terms]":
+            found = inputs.load_settings(given.settings_path, given.overrides)
+            return found, replace(terms, safety=found.safety)
+
+        def begin() -> str:
+            resolver.forget()
+            return session.new_run_id()
+
+        ambient = Ambient()
+        watch = Watch(
+            files,
+            Passes(settings, terms, run.transport, resolver, run.log, books=_Books(settings), conclude=overall),
+            Agenda(rhythm, datetime.now(UTC), uniform=ambient.uniform, jitter=jitter),
+            run.log,
+            settings=settings,
+            reread=reread,
+            begin=begin,
+            held=dry_run,
+            systemd=Systemd(os.environ),
+        )
+
+        async def end() -> None:
+            await run.stopped.wait()
+            if run.fleet.interrupted is not None:
+                watch.stop(run.fleet.interrupted)
+
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, watch.reload)
+        ending = asyncio.ensure_future(end())
+        try:
+            await watch.run(rhythm=described, mode="dry-run" if dry_run else "apply")
+        finally:
+            ending.cancel()
+            loop.remove_signal_handler(signal.SIGHUP)
+        return ExitStatus.OK
+
+    return session.run(verb, settings, resolver=resolver, no_color=given.no_color)
+
+
+class _Books:
+    """The ledger of the settings with which the daemon began."""
+
+    def __init__(self, settings: "Settings") -> None:
+        from worker.cli.bookkeeping import glance
+
+        self._settings = settings
+        self._memory = glance(settings)
+
+    @property
+    def memory(self) -> "Nothing":
+        """What it remembers."""
+        return self._memory
+
+    def open(self, run_id: str) -> "AbstractAsyncContextManager[Running]":
+        """The ledger of a pass."""
+        from worker.cli.bookkeeping import Keeping
+        from worker.cli.session import now
+
+        return Keeping("watch").open(self._settings, run_id, now)
+
+
+def _rhythm(every: float | None, cron: str | None, timezone: str | None) -> "tuple[Rhythm, str]":
+    from zoneinfo import ZoneInfo
+
+    from worker.rhythm import Every
+    from worker.rhythm import cron as of_expression
+
+    if cron is None:
+        if timezone is not None:
+            raise UsageError("--timezone goes with --cron")
+        seconds = _EVERY if every is None else every
+        if seconds < 1:
+            raise UsageError("--every must be at least 1s")
+        return Every(seconds), f"every {seconds:g} s"
+    if every is not None:
+        raise UsageError("--every and --cron are two ways to say the same: give one of them")
+    try:
+        zone = ZoneInfo(timezone or _KOREA)
+    except (ValueError, KeyError, OSError):
+        raise UsageError(f"--timezone {timezone!r}: there is no such zone; write one such as {_KOREA} or UTC") from None
+    try:
+        return of_expression(cron, zone, datetime.now(UTC)), f"cron {cron} {zone.key}"
+    except ValueError as error:
+        raise UsageError(f"--cron {cron!r}: {error}") from None
+
+
+def _files(given: options.Common) -> "Revisited":
+    from worker.cli.revisits import Revisited
+
+    files = Revisited(inputs.desired_paths(given.paths))
+    inputs.tell_warnings(files.begin())
+    files.narrow(inputs.check_accounts(given.accounts, files.accounts))
+    return files
+
+
+def _terms(given: options.Common, settings: "Settings", files: "Revisited") -> "Terms":
+    selection = inputs.read_selection(given.only, given.exclude, files.accounts)
+    rules = inputs.read_rules(given.allow)
+
+    from worker.reconcile import Terms
+
+    return Terms(settings.safety, selection, rules)

@@ -1,0 +1,281 @@
+"""One pass of the daemon over some accounts: look at all of them, write where that is due, tell what is new.
+
+Passes share connections and the windows of the quota, so that none begins with a fresh one. Those with nothing to do
+leave nothing in the ledger.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol, Self
+
+from msgspec import Struct
+
+from worker.credentials import Credentials, CredentialsRef
+from worker.documents import AccountPlan, AccountResult, Action, Change, Outcome, RunOutcome, Verdict
+from worker.errors import Interrupted, LedgerError, WorkerError
+from worker.fleet import Fleet
+from worker.ledger import Keeper
+from worker.logs import Log
+from worker.model import DesiredAccount
+from worker.reconcile import Draft, Terms
+from worker.settings import Settings
+from worker.solapi.client import Ambient
+from worker.solapi.limiter import Quota
+from worker.solapi.transport import Transport
+
+__all__ = ["Books", "Pass", "Passes", "Running", "Seen"]
+
+_NOBODY_ACTS: Final = frozenset({Action.UNMANAGED, Action.PROTECTED})
+"""What needs no word in the ledger."""
+_AS_IT_WAS: Final = frozenset({Outcome.UNCHANGED, Outcome.UNMANAGED, Outcome.PROTECTED})
+_FAILED: Final = frozenset({Outcome.FAILED, Outcome.UNVERIFIED})
+
+
+class Running(Keeper, Protocol):
+    """The ledger of one pass, as `worker.ledger.Ledger` is."""
+
+    async def finish(self, outcome: RunOutcome) -> None:
+        """Note how the pass ended. Raises LedgerError."""
+        ...
+
+
+class Books(Protocol):
+    """What passes keep: what is remembered of accounts, and a ledger for each pass that has anything to note."""
+
+    @property
+    def memory(self) -> Keeper:
+        """What is remembered, for looking."""
+        ...
+
+    def open(self, run_id: str) -> AbstractAsyncContextManager[Running]:
+        """The ledger of a pass. Entering it raises LedgerError where it cannot be written."""
+        ...
+
+
+class Seen(Struct, frozen=True):
+    """One account in one pass: its plan, and what became of it where it was carried out or noted."""
+
+    plan: AccountPlan
+    result: AccountResult | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether it could not be read or written, so that it is better left alone for a while."""
+        if self.result is None:
+            return self.plan.error is not None
+        return self.result.outcome is RunOutcome.FAILED or any(self.result.counts.get(each) for each in _FAILED)
+
+    @property
+    def outcome(self) -> RunOutcome:
+        """How the account ended, or stands where nothing was to be done or might be."""
+        if self.result is not None:
+            return self.result.outcome
+        if self.plan.verdict is not Verdict.OK:
+            return RunOutcome.FAILED if self.plan.verdict is Verdict.ERROR else RunOutcome.REFUSED
+        return RunOutcome.PARTIAL if _noteworthy(self.plan) else RunOutcome.CONVERGED
+
+
+class Pass(Struct, frozen=True):
+    """What one pass came to. `error` is why it could note, and therefore write, nothing."""
+
+    run_id: str
+    began: datetime
+    ended: datetime
+    outcome: RunOutcome
+    accounts: tuple[Seen, ...]
+    error: LedgerError | None = None
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The numbers of all accounts by outcome, or by action where their plan was not carried out."""
+        found = Counter[str]()
+        for seen in self.accounts:
+            found.update(seen.plan.counts if seen.result is None else seen.result.counts)
+        return {name: count for name, count in found.items() if count}
+
+
+class _Told(Struct, frozen=True):
+    """What was last told of an account."""
+
+    error: str | None
+    rules: tuple[str, ...]
+    changes: frozenset[Change]
+
+    @classmethod
+    def of(cls, plan: AccountPlan) -> Self:
+        return cls(
+            None if plan.error is None else plan.error.code,
+            tuple(refusal.rule for refusal in plan.refusals),
+            frozenset(plan.changes),
+        )
+
+
+class _Hushed:
+    """A log whose lines of what is as it was are for those who look into the worker itself."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    def bind(self, **fields: Any) -> Self:
+        return type(self)(self._log.bind(**fields))
+
+    def info(self, event: str, **fields: Any) -> None:
+        routine = event == "account.observed" or (
+            event == "number" and fields.get("outcome") in _AS_IT_WAS and not fields.get("attempts")
+        )
+        (self._log.debug if routine else self._log.info)(event, **fields)
+
+    def warning(self, event: str, **fields: Any) -> None:
+        # of an account that could not be read one line is enough
+        unread = event == "number" and fields.get("action") is None
+        (self._log.debug if unread else self._log.warning)(event, **fields)
+
+
+class _NoMeter:
+    def advance(self) -> None:
+        pass
+
+
+class Passes:
+    """Carries out passes, one at a time. `conclude` makes one outcome of those of many accounts."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        terms: Terms,
+        transport: Transport,
+        credentials: Callable[[CredentialsRef | None], Credentials],
+        log: Log,
+        *,
+        books: Books,
+        conclude: Callable[[Iterable[RunOutcome]], RunOutcome],
+        ambient: Ambient | None = None,
+    ) -> None:
+        self._settings = settings
+        self._terms = terms
+        self._transport = transport
+        self._credentials = credentials
+        self._log = log
+        self._books = books
+        self._conclude = conclude
+        self._ambient = ambient or Ambient()
+        self._quotas: dict[str, Quota] = {}
+        self._told: dict[str, _Told] = {}
+        self._fleet: Fleet | None = None
+        self._interrupted: Interrupted | None = None
+
+    def interrupt(self, reason: Interrupted) -> None:
+        """Start nothing more, now and later; what is under way finishes and is proven."""
+        self._interrupted = reason
+        if self._fleet is not None:
+            self._fleet.interrupt(reason)
+
+    def use(self, settings: Settings, terms: Terms) -> None:
+        """Go by other settings from the next pass on."""
+        before, self._settings, self._terms = self._settings, settings, terms
+        if settings.rate_limit == before.rate_limit:
+            return
+        # what was sent under the old quota still counts at the server
+        seconds = before.rate_limit.per_seconds + before.timeout.total_seconds
+        self._quotas = {key: Quota(settings.rate_limit, clock=self._ambient.clock) for key in self._quotas}
+        for quota in self._quotas.values():
+            quota.hold(seconds)
+
+    def forget(self, account: str) -> None:
+        """Tell everything of an account anew when it comes again."""
+        self._told.pop(account, None)
+
+    async def carry_out(self, run_id: str, accounts: Sequence[DesiredAccount], held: frozenset[str]) -> Pass:
+        """Look at accounts, and write to those that are not `held`."""
+        began = self._now()
+        log = _Hushed(self._log.bind(run_id=run_id))
+        drafts = await self._at_work(log, self._books.memory).plan(accounts, self._terms)
+        seen = [Seen(draft.plan) for draft in drafts]
+        error = None
+        if self._interrupted is None:
+            due = [
+                index
+                for index, (account, draft) in enumerate(zip(accounts, drafts, strict=True))
+                if self._tell(draft, log, held=account.name in held)
+            ]
+            try:
+                results = await self._write(run_id, [accounts[i] for i in due], [drafts[i] for i in due], log)
+            except LedgerError as failed:
+                error = failed
+                for index in due:
+                    self.forget(accounts[index].name)
+            else:
+                for index, result in zip(due, results, strict=True):
+                    seen[index] = Seen(drafts[index].plan, result)
+        self._fleet = None
+        outcome = self._conclude(each.outcome for each in seen)
+        if error is not None:
+            outcome = RunOutcome.FAILED
+        if self._interrupted is not None:
+            outcome = RunOutcome.INTERRUPTED
+        return Pass(run_id, began, self._now(), outcome, tuple(seen), error)
+
+    async def _write(
+        self, run_id: str, accounts: Sequence[DesiredAccount], drafts: Sequence[Draft], log: _Hushed
+    ) -> list[AccountResult]:
+        if not accounts:
+            return []
+        async with self._books.open(run_id) as ledger:
+            results = await self._at_work(log, ledger).apply(accounts, drafts, self._terms, _NoMeter())
+            await ledger.finish(self._conclude(result.outcome for result in results))
+        return results
+
+    def _at_work(self, log: _Hushed, keeper: Keeper) -> Fleet:
+        self._fleet = Fleet(
+            self._settings,
+            self._transport,
+            self._credentials,
+            log,
+            keeper=keeper,
+            ambient=self._ambient,
+            quotas=self._quotas,
+        )
+        if self._interrupted is not None:
+            self._fleet.interrupt(self._interrupted)
+        return self._fleet
+
+    def _tell(self, draft: Draft, log: _Hushed, *, held: bool) -> bool:
+        """Tell what is new of an account; whether there is anything to write to it, or to note of it."""
+        plan = draft.plan
+        log = log.bind(account=plan.account)
+        now, before = _Told.of(plan), self._told.get(plan.account)
+        self._told[plan.account] = now
+        new = now != before
+        if new and draft.error is not None:
+            _tell_error(draft.error, log)
+        for refusal in plan.refusals if new else ():
+            log.warning("account.refused", error_code=refusal.rule, error_message=refusal.message)
+        writes = plan.verdict is Verdict.OK and bool(plan.writes)
+        notes = draft.unsettled or bool(draft.confirmed) or (new and _noteworthy(plan))
+        if not held and (writes or notes):
+            return True
+        known = frozenset[Change]() if before is None else before.changes
+        for change in plan.changes:
+            if change not in known:
+                log.info(
+                    "number.planned",
+                    phone=change.phone,
+                    action=change.action,
+                    desired=change.desired,
+                    before=change.observed,
+                )
+        return False
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._ambient.wall(), UTC)
+
+
+def _tell_error(error: WorkerError, log: _Hushed) -> None:
+    told = error.number_error
+    log.warning("account.failed", http_status=told.http_status, error_code=told.code, error_message=told.message)
+
+
+def _noteworthy(plan: AccountPlan) -> bool:
+    return plan.verdict is not Verdict.OK or any(change.action not in _NOBODY_ACTS for change in plan.changes)

@@ -1,0 +1,44 @@
+"""What is worth knowing of an account besides its numbers' story, as lines; what is alike stands together."""
+
+from collections.abc import Collection, Iterable, Iterator
+from typing import Final
+
+from worker.documents import Notice, NoticeKind
+from worker.render.layout import MANY, Group, Mark, Row, count, indented, render_groups
+from worker.render.terminal import Paint
+
+__all__ = ["worth_knowing"]
+
+_MARKS: Final = {kind: Mark("i", kind.value.replace("_", " "), "yellow") for kind in NoticeKind}
+_STATUSES: Final = frozenset({NoticeKind.PENDING, NoticeKind.DUPLICATED, NoticeKind.BLOCKED})
+"""Kinds that say of a number no more than that its status needs a person."""
+
+
+def worth_knowing(notices: Iterable[Notice], told: Collection[str], paint: Paint, columns: int) -> Iterator[str]:
+    """The notices below a heading of theirs, a blank line before it; nothing where there are none.
+
+    Those of numbers whose status is `told` of anyway are left out.
+    Numbers with the same message share it. Of more messages than anybody reads the first are shown, and a count.
+    """
+    alike: dict[tuple[NoticeKind, str], list[Notice]] = {}
+    for notice in notices:
+        if notice.kind in _STATUSES and notice.phone in told:
+            continue
+        alike.setdefault((notice.kind, notice.message), []).append(notice)
+    if not alike:
+        return
+    yield ""
+    yield f"  {paint('bold', 'Worth knowing')}"
+    first = list(alike.items())[:MANY]
+    groups = [Group.of(_MARKS[kind], some, _row, message) for (kind, message), some in first if some[0].phone]
+    yield from render_groups(groups, paint, columns)
+    for (_, message), some in first:
+        if not some[0].phone:
+            yield from indented(f"i {message}", columns, "  ", "    ")
+    left = sum(map(len, alike.values())) - sum(len(some) for _, some in first)
+    if left:
+        yield f"  {count(left, 'more notice')}: --format json"
+
+
+def _row(notice: Notice) -> Row:
+    return Row(notice.phone or "", "")

@@ -1,0 +1,145 @@
+"""What the simulated accounts have sent and scheduled, and how the API's lists of messages and groups tell it."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+__all__ = ["LIST", "Mailbox", "Scheduled", "Sent", "Wrong"]
+
+LIST: Final = "/messages/v4/list"
+_GROUPS: Final = "/messages/v4/groups"
+_PAGE: Final = 20
+_MOST: Final = 500
+"""Entries of a page where none are asked for, and at most."""
+
+
+class Wrong(ValueError):
+    """A query or a date is none that the API understands; the text says why."""
+
+
+class Sent(Struct, rename={"sender": "from", "date": "dateUpdated"}):
+    """One message that a number has sent; `date` is ISO 8601 with a zone."""
+
+    sender: str
+    date: str
+
+
+class Scheduled(Struct, rename="camel"):
+    """One group that is to be sent, with the sender of each of its messages."""
+
+    scheduled_date: str
+    senders: list[str]
+    status: str = "SCHEDULED"
+
+
+class Mailbox:
+    """One account's messages and groups. `readable` is whether its key has the scope `message:read`.
+
+    Raises:
+        Wrong: a date among them is none.
+    """
+
+    def __init__(self, sent: list[Sent] | None = None, scheduled: list[Scheduled] | None = None) -> None:
+        self.sent = sent or []
+        self.scheduled = scheduled or []
+        self.readable = True
+        for text in (*(each.date for each in self.sent), *(each.scheduled_date for each in self.scheduled)):
+            _read(text)
+
+    def answer(self, path: str, query: Mapping[str, str]) -> bytes | None:
+        """The answer to a read; None where there is nothing of this path.
+
+        Raises:
+            Wrong: the query is none.
+        """
+        if path == LIST:
+            return _page("messageList", self._sent(query), query)
+        if path == _GROUPS:
+            return _page("groupList", self._ahead(query), query)
+        name, _, rest = path.removeprefix(f"{_GROUPS}/").partition("/")
+        for index, group in enumerate(self.scheduled):
+            if name == _group_id(index) and rest == "messages":
+                found = {
+                    f"M4V{index:04}{place:06}": _message(f"M4V{index:04}{place:06}", sender, None)
+                    for place, sender in enumerate(group.senders)
+                }
+                return _page("messageList", found, query)
+        return None
+
+    def _sent(self, query: Mapping[str, str]) -> dict[str, Any]:
+        since, until = (_moment(query.get(name)) for name in ("startDate", "endDate"))
+        if query.get("dateType", "CREATED") not in {"CREATED", "UPDATED"}:
+            raise Wrong('"dateType" must be one of [CREATED, UPDATED]')
+        found = {}
+        for place, message in enumerate(self.sent):
+            when = _read(message.date)
+            late = (since is not None and when < since) or (until is not None and when > until)
+            if query.get("from", message.sender) == message.sender and not late:
+                name = f"M4V9999{place:06}"
+                found[name] = _message(name, message.sender, message.date)
+        return found
+
+    def _ahead(self, query: Mapping[str, str]) -> dict[str, Any]:
+        asked = [query.get(name) for name in ("criteria", "cond")]
+        since = _moment(query.get("value"))
+        if asked != ["scheduledDate", "gte"] or since is None:
+            raise Wrong("the sandbox knows criteria=scheduledDate with cond=gte and a date, and nothing else")
+        return {
+            _group_id(index): {
+                "groupId": _group_id(index),
+                "status": group.status,
+                "scheduledDate": group.scheduled_date,
+                "count": {"total": len(group.senders)},
+            }
+            for index, group in enumerate(self.scheduled)
+            if _read(group.scheduled_date) >= since
+        }
+
+
+def _group_id(index: int) -> str:
+    return f"G4V20261124{index:06}"
+
+
+def _message(name: str, sender: str, date: str | None) -> dict[str, Any]:
+    return {
+        "messageId": name,
+        "from": sender,
+        "to": "01000000000",
+        "type": "SMS",
+        "status": "PENDING" if date is None else "COMPLETE",
+        "statusCode": "2000" if date is None else "4000",
+        "dateUpdated": date,
+    }
+
+
+def _page(kind: str, found: Mapping[str, Any], query: Mapping[str, str]) -> bytes:
+    text = query.get("limit", str(_PAGE))
+    if not text.isdecimal() or not 1 <= int(text) <= _MOST:
+        raise Wrong(f'"limit" must be a number from 1 to {_MOST}')
+    names = list(found)
+    start = query.get("startKey")
+    first = 0 if start is None else names.index(start) if start in found else len(names)
+    last = first + int(text)
+    return msgspec.json.encode(
+        {
+            kind: {name: found[name] for name in names[first:last]},
+            "limit": int(text),
+            "startKey": start,
+            "nextKey": names[last] if last < len(names) else None,
+        }
+    )
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else _read(text)
+
+
+def _read(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise Wrong(f"{text!r} is not a date of ISO 8601") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

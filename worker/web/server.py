@@ -1,0 +1,159 @@
+"""A small HTTP server on the daemon's own loop, which nobody who speaks to it can hold up.
+
+Every connection is for one request and lives for some seconds at most; there are only so many at once.
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final, NamedTuple, Protocol
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+__all__ = ["HOST", "PORT", "Page", "State", "served"]
+
+HOST: Final = "127.0.0.1"
+PORT: Final = 9464
+"""The port that OpenTelemetry's Prometheus exporters use, and no program of this kind does."""
+
+_CONNECTIONS: Final = 64
+"""Connections at once: a scraper, two probes and a person need a handful."""
+_SECONDS: Final = 10.0
+"""How long a connection lives, whatever it is doing; scrapers wait for as long."""
+_AT_ONCE: Final = 0.01
+"""How long one lives that is too many: aiohttp must have come to know it."""
+_LINE: Final = 2048
+"""Bytes of the longest line of a request; browsers send headers of a few hundred."""
+_HEADERS: Final = 64
+"""Headers of a request."""
+
+_TEXT: Final = "text/plain; charset=utf-8"
+
+_EVERY_ANSWER: Final = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "Server": "senderid",
+    "X-Content-Type-Options": "nosniff",
+}
+"""What browsers are told: nothing here is for other sites, nor to be run, framed or kept."""
+
+
+class State(Protocol):
+    """What the daemon has to offer. Neither of these waits for anything."""
+
+    def metrics(self, accept: str) -> tuple[bytes, str]:
+        """The metrics in the format that an Accept header asks for, and its name: `worker.metrics.Metrics.render`."""
+        ...
+
+    def alive(self) -> str | None:
+        """None while the loop does its work; otherwise why it should be started anew."""
+        ...
+
+    def ready(self) -> str | None:
+        """None once the desired state is loaded and the first round is done; otherwise what is missing."""
+        ...
+
+
+class Page(NamedTuple):
+    """What is answered under one path."""
+
+    status: int
+    body: bytes
+    content_type: str = _TEXT
+
+
+@asynccontextmanager
+async def served(state: State, host: str = HOST, port: int = PORT) -> AsyncIterator[str]:
+    """Answer `/metrics`, `/healthz` and `/readyz` while the context lasts; gives the URL. Port 0 takes a free one.
+
+    Raises:
+        OSError: the port cannot be listened on; `filename` says which.
+    """
+    runner = web.ServerRunner(_Bounded(_answers(state)), shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, host, port, backlog=_CONNECTIONS).start()
+        except OSError as error:
+            known = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+            raise OSError(error.errno, known, f"{host}:{port}") from None
+        name, at = runner.addresses[0][:2]
+        yield f"http://[{name}]:{at}" if ":" in name else f"http://{name}:{at}"
+    finally:
+        await runner.cleanup()
+
+
+def _pages(state: State) -> Mapping[str, Callable[[str], Page]]:
+    def metrics(accept: str) -> Page:
+        body, content_type = state.metrics(accept)
+        return Page(200, body, content_type)
+
+    return {
+        "/metrics": metrics,
+        "/healthz": lambda _: _reason(state.alive()),
+        "/readyz": lambda _: _reason(state.ready()),
+    }
+
+
+def _reason(reason: str | None) -> Page:
+    return Page(200, b"ok\n") if reason is None else Page(503, f"{reason}\n".encode())
+
+
+def _answers(state: State) -> Any:
+    pages = _pages(state)
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        headers = dict(_EVERY_ANSWER)
+        make = pages.get(request.path)
+        if make is None:
+            page = Page(404, f"there are {', '.join(pages)}\n".encode())
+        elif request.method not in {"GET", "HEAD"}:
+            page = Page(405, b"GET or HEAD\n")
+            headers["Allow"] = "GET, HEAD"
+        else:
+            try:
+                page = make(request.headers.get("Accept", ""))
+            except Exception as error:  # noqa: BLE001 - a bug met while answering must not reach the daemon
+                page = Page(500, f"a bug, please report it: {type(error).__name__}\n".encode())
+        response = web.Response(
+            status=page.status, body=page.body, headers={**headers, "Content-Type": page.content_type}
+        )
+        response.force_close()
+        return response
+
+    return answer
+
+
+class _Bounded(web.Server):
+    """Ends every connection in time, and those at once that are too many."""
+
+    def __init__(self, handler: Any) -> None:
+        # what strangers send is nothing for our log
+        silent = logging.getLogger(__name__)
+        silent.disabled = True
+        super().__init__(
+            handler,
+            access_log=silent,
+            logger=silent,
+            lingering_time=0,
+            max_line_size=_LINE,
+            max_field_size=_LINE,
+            max_headers=_HEADERS,
+        )
+        self._ends: dict[RequestHandler, asyncio.TimerHandle] = {}
+
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        """Somebody connected."""
+        super().connection_made(handler, transport)
+        lives = _SECONDS if len(self._ends) < _CONNECTIONS else _AT_ONCE
+        self._ends[handler] = asyncio.get_running_loop().call_later(lives, transport.abort)
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        """A connection ended."""
+        self._ends.pop(handler).cancel()
+        super().connection_lost(handler, exc)
