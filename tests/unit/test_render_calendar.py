@@ -1,8 +1,11 @@
 """Calendars as people and calendar programs read them."""
 
+from datetime import UTC, datetime
+
 from icalendar import Calendar as Read
 
-from worker.render.calendar import AccountCalendar, Calendar, Due, text
+from worker.model import Dated, Desired, DesiredAccount, Schedule, Status
+from worker.render.calendar import AccountCalendar, Calendar, Due, account_calendar, text
 from worker.render.icalendars import icalendar
 
 
@@ -62,3 +65,13 @@ def test_an_event_has_what_a_calendar_program_needs() -> None:
     assert first["DTSTART"].to_ical() == b"20261201T000000Z"
     other = Read.from_ical(icalendar(made(AccountCalendar("main", "Asia/Seoul", (due(2),))))).walk("VEVENT")[0]
     assert other["UID"] != first["UID"]
+
+
+def test_an_account_s_calendar_is_what_its_schedules_change() -> None:
+    """Each change in the span, with what the number's entry says for people; what lies beyond it is left out."""
+    start, end = datetime(2026, 12, 1, tzinfo=UTC), datetime(2026, 12, 22, tzinfo=UTC)
+    numbers = {"0211": Desired(Status.INACTIVE, "note", "owner"), "0222": Desired(Status.ACTIVE)}
+    schedule = Schedule(Status.INACTIVE, (Dated(Status.ACTIVE, start, end, "sale"),), (), "Asia/Seoul")
+    account = DesiredAccount("main", "main.yaml", numbers, [1, 2], schedules={"0211": schedule})
+    change = Due("0211", "2026-12-01T00:00:00Z", "INACTIVE", "ACTIVE", "scheduled ACTIVE: sale", "note", "owner")
+    assert account_calendar(account, start, end) == AccountCalendar("main", "Asia/Seoul", (change,))
