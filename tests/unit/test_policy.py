@@ -2,15 +2,18 @@
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from worker.documents import Action, Cause, Change
 from worker.model import (
     Desired,
     DesiredAccount,
+    Idle,
     Memory,
     Observed,
     ObservedAccount,
     SafetyOverride,
+    Schedule,
     Status,
     Unmanaged,
     UseOverride,
@@ -71,6 +74,25 @@ def test_report_wants_unlisted_as_they_are() -> None:
         "0222": Desired(Status.ACTIVE, managed=False),
         "0233": Desired(Status("FROZEN"), managed=False),
     }
+
+
+@pytest.mark.parametrize("unmanaged", Unmanaged)
+def test_a_listed_number_of_which_nothing_is_wanted_is_left_as_it_is(unmanaged: Unmanaged) -> None:
+    """Whatever becomes of unlisted numbers it is not written, and it is told why, unless those are ignored."""
+    desired = replace(
+        wanting(unmanaged, n0211=ON), idle={"0222": Idle("nothing now", "2026-12-01T00:00:00Z", "n", "o")}
+    )
+    rest = Desired(Status.ACTIVE, "n", "o", managed=False, because="nothing now", until="2026-12-01T00:00:00Z")
+    wanted = adopt(desired, seeing(n0211="ACTIVE", n0222="ACTIVE"))
+    assert wanted == ({"0211": ON} if unmanaged is Unmanaged.IGNORE else {"0211": ON, "0222": rest})
+    assert adopt(desired, seeing(n0211="ACTIVE")) == {"0211": ON}
+
+
+def test_nothing_is_compared_before_schedules_are_settled() -> None:
+    """Whoever forgets to ask what holds now meets an error instead of a wrong write."""
+    schedule = Schedule(Status.ACTIVE, (), (), "Asia/Seoul")
+    with pytest.raises(ValueError, match="schedules must be settled"):
+        adopt(replace(wanting(n0211=ON), schedules={"0211": schedule}), seeing())
 
 
 def test_ignore_leaves_unlisted_out() -> None:

@@ -255,6 +255,38 @@ DESIRED = [
     ("version: 1\nnumbers: [010-1234-5678]", False),
     ("version: 1\nnumbers: [{phone: 010-1234-5678, status: ACTIVE, state: x}]", False),
     ("- version", False),
+    ("version: 1\ntimezone: Europe/Berlin\nnumbers: {}", True),
+    ("version: 1\ntimezone: []\nnumbers: {}", False),
+    ("version: 1\ntimezone: ''\nnumbers: {}", False),
+    *(
+        (f"version: 1\nnumbers: {{010-1234-5678: {entry}}}", right)
+        for entry, right in (
+            ("{status: ACTIVE, until: 2026-12-01, then: inactive, reason: moving}", True),
+            ("{status: ACTIVE, until: 2026-12-01T09:00+09:00}", True),
+            ("{status: ACTIVE, until: 2026-12-01 09:00:30}", True),
+            ("{status: ACTIVE, until: tomorrow}", False),
+            ("{status: ACTIVE, until: 1969-12-31}", False),
+            ("{until: 2026-12-01, then: ACTIVE}", False),
+            ("{status: ACTIVE, then: INACTIVE}", False),
+            ("{status: ACTIVE, reason: moving}", False),
+            ("{schedule: [{from: 2026-12-01, status: ACTIVE, reason: sale}]}", True),
+            ("{status: ACTIVE, schedule: [{until: 2026-12-01, status: INACTIVE}]}", True),
+            ("{schedule: [{from: 2026-12-01, until: 2026-12-02, status: ACTIVE}]}", True),
+            ('{schedule: [{weekly: "mon - fri,SUN 9:00-12:00, 13:00-18:00", status: ACTIVE}]}', True),
+            ('{schedule: [{weekly: "Daily 22:00-06:00", status: ACTIVE}]}', True),
+            ('{schedule: [{weekly: "Monday 09:00-18:00", status: ACTIVE}]}', False),
+            ('{schedule: [{weekly: "Mon 09:00", status: ACTIVE}]}', False),
+            ('{schedule: [{weekly: "Mon 09:00-18:00"}]}', False),
+            ('{schedule: [{weekly: "Mon 09:00-18:00", until: 2026-12-01, status: ACTIVE}]}', False),
+            ("{schedule: [{status: ACTIVE}]}", False),
+            ("{schedule: [{from: 2026-12-01, status: ACTIVE, note: x}]}", False),
+            ("{schedule: []}", False),
+            ("{schedule: {}}", False),
+            ("{status: ACTIVE, until: 2026-12-01, schedule: [{from: 2026-12-01, status: ACTIVE}]}", False),
+            ("{reason: x, schedule: [{from: 2026-12-01, status: ACTIVE}]}", False),
+        )
+    ),
+    ("version: 1\nnumbers: [{phone: 010-1234-5678, schedule: [{from: 2026-12-01, status: ACTIVE}]}]", True),
 ]
 
 

@@ -812,3 +812,20 @@ def test_who_changed_a_number_is_a_remark() -> None:
 def test_drift_closes_in_words_of_its_own(account: AccountPlan, closing: str) -> None:
     """A page of what drifted never says that there are no changes: the file may have some."""
     assert page(account, drift=True).endswith(f"{closing}\n")
+
+
+def test_times_of_a_schedule_are_told_by_the_file_s_clock() -> None:
+    """Until when a change is wanted stands beside it, and below a plan of another time that it is one."""
+    until = Change(
+        "01012345678", Action.ACTIVATE, "INACTIVE", "ACTIVE", "scheduled ACTIVE: sale", until="2026-12-21T15:00:00Z"
+    )
+    accounts = (of("a", until), replace(of("b", until), timezone="Europe/Berlin"), unread("c"))
+    plan = Plan(created_at="2026-03-01T12:00:00.000Z", fingerprint="f", accounts=accounts)
+    shown = text.plan(plan, color=False)
+    assert "until 2026-12-22 00:00 KST" in shown
+    assert "until 2026-12-21 16:00 CET" in shown
+    assert "scheduled ACTIVE: sale" in shown
+    assert "will want" not in shown
+    shown = text.plan(replace(plan, at="2026-12-01T00:00:00Z"), color=False)
+    told = "That is what the files will want at 2026-12-01 01:00 CET, 2026-12-01 09:00 KST; apply follows"
+    assert told in " ".join(shown.split())

@@ -30,6 +30,7 @@ _VERBS: Final = (
     "plan",
     "apply",
     "drift",
+    "calendar",
     "watch",
     "history",
     "rollback",

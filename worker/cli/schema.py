@@ -6,13 +6,16 @@ from worker.cli.status import ExitStatus
 
 __all__ = ["command"]
 
-_NAMES = ("desired", "settings", "plan", "result", "history", "log")
+_NAMES = ("desired", "settings", "plan", "result", "history", "calendar", "log")
 
 
 @click.command("schema", short_help="Print the JSON Schemas.")
 @click.argument("name", required=False, type=click.Choice(_NAMES))
 def command(name: str | None) -> int:
-    """Print the JSON Schema of desired, settings, plan, result, history or log; without a name, all of them by name."""
+    """Print the JSON Schema of desired, settings, plan, result, history, calendar or log.
+
+    Without a name, all of them by name.
+    """
     from worker.cli.session import emit
     from worker.render import documents
     from worker.render.schemas import schema

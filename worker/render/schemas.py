@@ -13,12 +13,14 @@ from msgspec import Struct
 from worker.documents import Plan, Result
 from worker.history import History
 from worker.model import Status, Unmanaged
+from worker.moments import DEFAULT_ZONE
+from worker.render.calendar import Calendar
 from worker.render.loglines import LogLine
 from worker.settings import ENDPOINTS, Settings
 
 __all__ = ["NAMES", "schema"]
 
-NAMES: Final = ("desired", "settings", "plan", "result", "history", "log")
+NAMES: Final = ("desired", "settings", "plan", "result", "history", "calendar", "log")
 
 _TITLES: Final = {
     "desired": "Desired state of the sender numbers of one account",
@@ -26,6 +28,7 @@ _TITLES: Final = {
     "plan": "What it would take to bring accounts to their desired state",
     "result": "What became of every number in a run",
     "history": "What the ledger tells of runs",
+    "calendar": "What comes due by the schedules of desired states",
     "log": "One log line",
 }
 
@@ -34,10 +37,11 @@ _TYPES: Final[dict[str, type[Struct]]] = {
     "plan": Plan,
     "result": Result,
     "history": History,
+    "calendar": Calendar,
     "log": LogLine,
 }
 
-_WRITTEN: Final = frozenset({"plan", "result", "history"})
+_WRITTEN: Final = frozenset({"plan", "result", "history", "calendar"})
 """What is written by the worker alone, and always with every field."""
 
 _LARGEST: Final = 999_999_999
@@ -47,6 +51,16 @@ _HOURS_TEXT: Final = "^([1-9][0-9]{0,2}|[1-7][0-9]{3}|8[0-6][0-9]{2}|87[0-7][0-9
 
 _LITERAL: Final = "^([Nn][Cc][Ss][0-9A-Za-z]{13}|(?=.*[0-9])[0-9A-Za-z]{32}|.*://.*)$"
 """What looks like a key, a secret or a URL with one."""
+
+_MOMENT: Final = (
+    r"^(19[7-9]|2[0-9]{2})[0-9]-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2})?(Z|[+-][0-9]{2}:[0-9]{2})?)?$"
+)
+"""What may be a moment; `validate` knows which days there are."""
+
+_DAY: Final = "([Mm][Oo][Nn]|[Tt][Uu][Ee]|[Ww][Ee][Dd]|[Tt][Hh][Uu]|[Ff][Rr][Ii]|[Ss][Aa][Tt]|[Ss][Uu][Nn])"
+_DAYS: Final = f"({_DAY}( *- *{_DAY})?|[Dd][Aa][Ii][Ll][Yy])"
+_TIMES: Final = "[0-9]{1,2}:[0-5][0-9] *- *[0-9]{1,2}:[0-5][0-9]"
+_WEEKLY: Final = f"^ *{_DAYS}( *, *{_DAYS})* +{_TIMES}( *, *{_TIMES})* *$"
 
 _PHONE_TEXT: Final = r"^[0-9+().\- \u00a0\u2007\u2009\u202f\u3000\u2010-\u2015\u2212]{3,40}$"
 """Every spelling that could be a number; `validate` knows which of them are."""
@@ -97,6 +111,48 @@ def _desired() -> dict[str, Any]:
         "owner": {**words, "maxLength": 1000, "description": "For people: who answers for the number."},
         "protected": {**flag, "description": "true: told when it differs, never written.", "default": False},
     }
+    moment = {
+        "description": "A day or a time: 2026-12-01, 2026-12-01T09:00 by the file's time zone, 2026-12-01T09:00+09:00.",
+        "type": "string",
+        "pattern": _MOMENT,
+    }
+    reason = {**words, "maxLength": 1000, "description": "For people: why, shown in plans."}
+    window = {
+        "type": "object",
+        "properties": {
+            "from": {"$ref": "#/$defs/moment"},
+            "until": {"$ref": "#/$defs/moment"},
+            "weekly": {
+                "description": "Days and times: Mon-Fri 09:00-18:00, or daily 22:00-06:00 over midnight.",
+                "type": "string",
+                "pattern": _WEEKLY,
+                "maxLength": 200,
+            },
+            "status": {"$ref": "#/$defs/status"},
+            "reason": reason,
+        },
+        "required": ["status"],
+        "oneOf": [{"required": ["weekly"]}, {"anyOf": [{"required": ["from"]}, {"required": ["until"]}]}],
+        "additionalProperties": False,
+    }
+    entry |= {
+        "until": {"$ref": "#/$defs/moment", "description": "The status ends then, and `then` follows."},
+        "then": {"$ref": "#/$defs/status", "description": "After `until`. Default: the number is left as it is."},
+        "reason": reason,
+        "schedule": {
+            "description": "When the number should be what. Dated windows win over weekly ones, those over status.",
+            "type": "array",
+            "items": {"$ref": "#/$defs/window"},
+            "minItems": 1,
+        },
+    }
+    alone = dict.fromkeys(("until", "then", "reason"), False)
+    timed = {
+        "anyOf": [{"required": ["status"]}, {"required": ["schedule"]}],
+        "dependentRequired": {"then": ["until"], "reason": ["until"], "until": ["status"]},
+        "dependentSchemas": {"schedule": {"properties": alone}},
+        "additionalProperties": False,
+    }
     phone = {
         "description": "A Korean number in any spelling: 010-1234-5678, 02) 123 4567, +82 10-1234-5678.",
         "type": ["string", "integer"],
@@ -137,6 +193,13 @@ def _desired() -> dict[str, Any]:
                     "min_active": {"anyOf": [whole, {"type": "string", "pattern": "^[0-9]{1,9}$"}]},
                 },
                 "additionalProperties": False,
+            },
+            "timezone": {
+                "type": "string",
+                "minLength": 1,
+                "maxLength": 64,
+                "default": DEFAULT_ZONE,
+                "description": "IANA name of the zone by whose clock times without an offset are.",
             },
             "in_use": {
                 "type": "object",
@@ -213,12 +276,14 @@ def _desired() -> dict[str, Any]:
         "$defs": {
             "status": status,
             "secret": _secret(),
-            "entry": {"type": "object", "properties": entry, "required": ["status"], "additionalProperties": False},
+            "moment": moment,
+            "window": window,
+            "entry": {"type": "object", "properties": entry, **timed},
             "listed": {
                 "type": "object",
                 "properties": {"phone": phone, **entry},
-                "required": ["phone", "status"],
-                "additionalProperties": False,
+                "required": ["phone"],
+                **timed,
             },
         },
     }

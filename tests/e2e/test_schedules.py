@@ -1,0 +1,206 @@
+"""Desired state that lives in time, as users meet it: plans of other times, applies, saved plans and calendars."""
+
+import json
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from icalendar import Calendar
+from jsonschema import Draft202012Validator
+from msgspec.structs import replace
+
+from tests.e2e.conftest import Command, Served
+from worker.moments import stamp
+from worker.plan import seal, unseal
+from worker.render.schemas import schema
+from worker.sandbox import SandboxAccount
+
+SALE, OFFICE, MOVED, FREE = "01012345678", "0223124567", "0223124568", "15881234"
+Serve = Callable[..., Served]
+
+FILE = f"""\
+version: 1
+unmanaged: deactivate
+numbers:
+  {SALE}: {{status: INACTIVE, schedule: [{{from: 2037-12-01T09:00, until: 2037-12-22, status: ACTIVE, reason: sale}}]}}
+  {OFFICE}: {{status: INACTIVE, schedule: [{{weekly: "Mon-Fri 09:00-18:00", status: ACTIVE}}]}}
+  {MOVED}: {{status: INACTIVE, until: 2037-12-01T00:00, reason: moving, then: ACTIVE}}
+  {FREE}: {{schedule: [{{until: 2026-01-01, status: ACTIVE}}]}}
+"""
+
+
+@pytest.fixture
+def account() -> SandboxAccount:
+    """Four numbers, of which the file wants something else now and then."""
+    return SandboxAccount.of({SALE: "INACTIVE", OFFICE: "INACTIVE", MOVED: "ACTIVE", FREE: "ACTIVE"})
+
+
+@pytest.fixture
+def served(serve: Serve, account: SandboxAccount, command: Command) -> Served:
+    """That account, with no thresholds in the way."""
+    served = serve(account)
+    command.at(served.sandbox, account).environment["SENDERID_SAFETY__MIN_ACTIVE"] = "0"
+    return served
+
+
+def _changes(command: Command, *more: str) -> dict[str, Any]:
+    done = command("plan", "-f", "main.yaml", "--format", "json", *more)
+    assert done.returncode == 0, done.stderr
+    plan = json.loads(done.stdout)
+    return {change["phone"]: change for change in plan["accounts"][0]["changes"]}
+
+
+@pytest.mark.usefixtures("served")
+def test_a_plan_shows_what_will_hold_on_either_side_of_a_boundary(command: Command) -> None:
+    """One minute before and at the beginning of windows, by the file's clock; with why and until when."""
+    command.write("main.yaml", FILE)
+    before = _changes(command, "--at", "2037-12-01T08:59")
+    assert {phone: change["action"] for phone, change in before.items()} == {FREE: "unmanaged"}
+    after = _changes(command, "--at", "2037-12-01T09:00")
+    assert {phone: change["action"] for phone, change in after.items()} == {
+        SALE: "activate",
+        OFFICE: "activate",
+        FREE: "unmanaged",
+    }
+    assert (after[SALE]["reason"], after[SALE]["until"]) == ("scheduled ACTIVE: sale", "2037-12-21T15:00:00Z")
+    assert (after[OFFICE]["reason"], after[OFFICE]["until"]) == (
+        "scheduled ACTIVE: Mon-Fri 09:00-18:00",
+        "2037-12-01T09:00:00Z",
+    )
+    assert after[FREE]["reason"].startswith("nothing is scheduled now")
+    shown = command("plan", "-f", "main.yaml", "--at", "2037-12-01T00:00Z").stdout
+    assert "until 2037-12-22 00:00 KST" in shown
+    assert "That is what the files will want at 2037-12-01 09:00 KST" in " ".join(shown.split())
+
+
+def test_apply_converges_to_what_holds_now(served: Served, command: Command, account: SandboxAccount) -> None:
+    """Windows around now are written, those of other times are not, and a second plan has nothing to do."""
+    now = datetime.now(UTC)
+    first, last = (f"{now + timedelta(hours=hours):%Y-%m-%dT%H:%M:%SZ}" for hours in (-1, 1))
+    command.write(
+        "main.yaml",
+        f"version: 1\nnumbers:\n"
+        f"  {SALE}: {{status: INACTIVE, schedule: [{{from: '{first}', until: '{last}', status: ACTIVE}}]}}\n"
+        f"  {OFFICE}: {{status: INACTIVE, schedule: [{{from: '{last}', status: ACTIVE}}]}}\n"
+        f"  {MOVED}: {{status: INACTIVE, until: '{last}', then: ACTIVE}}\n"
+        f"  {FREE}: {{schedule: [{{until: '{first}', status: INACTIVE}}]}}\n",
+    )
+    done = command("apply", "-y", "-f", "main.yaml", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    assert account.statuses == {SALE: "ACTIVE", OFFICE: "INACTIVE", MOVED: "INACTIVE", FREE: "ACTIVE"}
+    assert sorted(served.writes) == [(SALE, "ACTIVE"), (MOVED, "INACTIVE")]
+    assert command("plan", "-f", "main.yaml", "--detailed-exitcode").returncode == 0
+    assert command("drift", "-f", "main.yaml").returncode == 0
+
+
+CLOCK = """
+import sys
+from datetime import datetime
+from worker.cli import inputs, run
+
+class Clock(datetime):
+    moments = iter(["2037-12-01T08:59:59+09:00", "2037-12-01T09:00:00+09:00"])
+
+    @classmethod
+    def now(cls, zone):
+        return datetime.fromisoformat(next(cls.moments)).astimezone(zone)
+
+inputs.datetime = Clock
+sys.exit(run(sys.argv[1:]))
+"""
+"""The command with a clock that goes on from one second before a window to its beginning when it is read again."""
+
+
+def test_what_comes_due_between_the_plan_and_its_apply_refuses_it(served: Served, command: Command) -> None:
+    """What was shown is no longer what the file wants: nothing is written, and the next plan is another one."""
+    entry = "{status: INACTIVE, schedule: [{from: 2037-12-01T09:00, status: ACTIVE}]}"
+    command.write("main.yaml", f"version: 1\nnumbers:\n  {SALE}: {entry}\n  {OFFICE}: ACTIVE\n")
+    given = ("apply", "-y", "-f", "main.yaml", "--format", "json")
+    process = command.popen(*given, program=(sys.executable, "-c", CLOCK))
+    result = json.loads(process.communicate(timeout=60)[0])
+    assert process.returncode == 4
+    assert result["accounts"][0]["error"]["code"] == "StalePlan"
+    assert served.writes == []
+
+
+def test_a_saved_plan_is_not_carried_out_when_its_time_is_over(
+    served: Served, command: Command, account: SandboxAccount
+) -> None:
+    """What the file has ceased to want is a conflict, and the rest is done."""
+    command.write(
+        "main.yaml", f"version: 1\nnumbers:\n  {SALE}: {{status: ACTIVE, until: 2037-12-01}}\n  {OFFICE}: ACTIVE\n"
+    )
+    assert command("plan", "-f", "main.yaml", "--out", "plan.json").returncode == 0
+    path = command.folder / "plan.json"
+    now = datetime.now(UTC)
+    plan = unseal(path.read_bytes(), now=now)
+    (saved,) = plan.accounts
+    assert {change.phone: change.until for change in saved.changes} == {SALE: "2037-11-30T15:00:00Z", OFFICE: None}
+    over = tuple(replace(change, until=change.until and stamp(now)) for change in saved.changes)
+    path.write_bytes(seal(replace(plan, accounts=(replace(saved, changes=over),))))
+    done = command("apply", "plan.json", "--format", "json")
+    (result,) = json.loads(done.stdout)["accounts"]
+    outcomes = {number["phone"]: number["outcome"] for number in result["numbers"]}
+    assert (done.returncode, outcomes) == (3, {SALE: "conflict", OFFICE: "changed"})
+    assert served.writes == [(OFFICE, "ACTIVE")]
+    assert account.statuses[SALE] == "INACTIVE"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--at", "2037-12-01", "--out", "plan.json"], "--at and --out do not go together"),
+        (["--at", "soon"], "--at 'soon': this is no moment: write 2026-12-01"),
+    ],
+)
+def test_a_wrong_time_is_wrong_usage(serve: Serve, command: Command, arguments: list[str], told: str) -> None:
+    """A plan of another time cannot be saved, and a time has to be one: 64, and nothing is sent."""
+    served = serve(SandboxAccount.of({}))
+    command.write("main.yaml", FILE)
+    done = command("plan", "-f", "main.yaml", *arguments)
+    assert done.returncode == 64
+    assert told in " ".join(done.stderr.split())
+    assert served.sandbox.wire == []
+
+
+def test_a_time_without_an_offset_needs_files_of_one_zone(command: Command) -> None:
+    """Files of two zones have no common clock: 64, unless an offset is given."""
+    command.write("a.yaml", "version: 1\nnumbers: {}\n")
+    command.write("b.yaml", "version: 1\ntimezone: Europe/Berlin\nnumbers: {}\n")
+    files = ("-f", "a.yaml", "-f", "b.yaml")
+    done = command("calendar", *files, "--from", "2037-12-01T09:00")
+    assert done.returncode == 64
+    assert "several time zones (Asia/Seoul, Europe/Berlin)" in done.stderr
+    assert command("calendar", *files, "--from", "2037-12-01T09:00Z").returncode == 0
+
+
+def test_a_calendar_tells_what_comes_due_without_any_account(command: Command) -> None:
+    """As text by day on the file's clock, as JSON by its schema, and as events that calendar programs can update."""
+    command.write("main.yaml", FILE)
+    given = ("calendar", "-f", "main.yaml", "--from", "2037-12-01", "--days", "1")
+    text = command(*given).stdout
+    assert "2037-12-01 Tue" in text
+    assert "09:00 KST  010-1234-5678  INACTIVE → ACTIVE" in text
+    assert text.endswith("4 changes from 2037-12-01 00:00 KST until 2037-12-02 00:00 KST.\n")
+    document = json.loads(command(*given, "--format", "json").stdout)
+    Draft202012Validator(schema("calendar")).validate(document)
+    due = [(each["at"], each["phone"], each["after"]) for each in document["accounts"][0]["due"]]
+    assert due == [
+        ("2037-11-30T15:00:00Z", MOVED, "ACTIVE"),
+        ("2037-12-01T00:00:00Z", SALE, "ACTIVE"),
+        ("2037-12-01T00:00:00Z", OFFICE, "ACTIVE"),
+        ("2037-12-01T09:00:00Z", OFFICE, "INACTIVE"),
+    ]
+    assert command(*given, "--format", "icalendar", "--output", "due.ics").returncode == 0
+    once, again = (
+        {str(event["UID"]): event.decoded("DTSTART") for event in Calendar.from_ical(data).walk("VEVENT")}
+        for data in (
+            (command.folder / "due.ics").read_bytes(),
+            command(*given, "--format", "icalendar").stdout,
+        )
+    )
+    assert once == again
+    assert sorted(moment.strftime("%Y-%m-%dT%H:%M:%SZ") for moment in once.values()) == [at for at, _, _ in due]
+    assert command(*given, "--account", "other").returncode == 64

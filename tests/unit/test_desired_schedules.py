@@ -1,0 +1,159 @@
+"""Schedules in desired-state files: what they say, and every way in which they go wrong."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from worker.desired import load
+from worker.errors import DesiredStateError
+from worker.model import Dated, DesiredAccount, Schedule, Status, Weekly
+
+ON, OFF = Status.ACTIVE, Status.INACTIVE
+PHONE = "01012345678"
+
+
+def account(text: str) -> DesiredAccount:
+    """The one account of a file."""
+    (found,) = load([("a.yaml", text.encode())]).accounts
+    return found
+
+
+def schedule(entry: str, head: str = "") -> Schedule:
+    """The schedule of a file's one number."""
+    return account(f"version: 1\n{head}numbers:\n  010-1234-5678: {entry}\n").schedules[PHONE]
+
+
+def told(*entries: str, head: str = "") -> list[str]:
+    """The problems of a file whose numbers, from line 3 on, have these entries."""
+    numbers = "".join(f"  010-1234-567{place}: {entry}\n" for place, entry in enumerate(entries))
+    with pytest.raises(DesiredStateError) as refused:
+        load([("a.yaml", f"version: 1\nnumbers:\n{numbers}{head}".encode())])
+    return [str(problem).removeprefix("a.yaml:") for problem in refused.value.problems]
+
+
+def test_windows_are_read_as_they_are_written() -> None:
+    """Dated windows come out in UTC by the file's zone, weekly ones in minutes, and the plain status beside them."""
+    found = schedule(
+        "{status: INACTIVE, schedule: [{from: 2026-12-01T09:00, until: 2026-12-22, status: ACTIVE, reason: sale}, "
+        '{weekly: "Mon 09:00-18:00", status: active}]}'
+    )
+    dated = Dated(ON, datetime(2026, 12, 1, tzinfo=UTC), datetime(2026, 12, 21, 15, tzinfo=UTC), "sale")
+    assert found == Schedule(OFF, (dated,), (Weekly(ON, "Mon 09:00-18:00", ((540, 1080),)),), "Asia/Seoul")
+
+
+def test_a_status_that_ends_is_a_schedule() -> None:
+    """Until its moment the status holds, and then `then`, or nothing."""
+    end = datetime(2026, 11, 30, 15, tzinfo=UTC)
+    found = schedule("{status: INACTIVE, until: 2026-12-01T00:00, reason: moving, then: ACTIVE}")
+    assert found == Schedule(ON, (Dated(OFF, None, end, "moving"),), (), "Asia/Seoul")
+    assert schedule("{status: INACTIVE, until: '2026-12-01'}").plain is None
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_the_zone_may_stand_before_and_after_the_numbers(place: str) -> None:
+    """Wherever it stands, times are by its clock; those with an offset are not."""
+    zone = "timezone: Europe/Berlin\n"
+    numbers = "numbers:\n  - {phone: 010-1234-5678, schedule: [{from: 2026-12-01, status: ACTIVE}, "
+    numbers += "{until: 2026-11-01T00:00Z, status: ACTIVE}]}\n"
+    found = account("version: 1\n" + (zone + numbers if place == "before" else numbers + zone))
+    assert found.timezone == "Europe/Berlin"
+    assert [(window.start, window.end) for window in found.schedules[PHONE].dated] == [
+        (datetime(2026, 11, 30, 23, tzinfo=UTC), None),
+        (None, datetime(2026, 11, 1, tzinfo=UTC)),
+    ]
+
+
+def test_equal_schedules_are_one_value() -> None:
+    """Numbers of one schedule share it, and plain numbers have none."""
+    entry = '{schedule: [{weekly: "daily 09:00-18:00", status: ACTIVE}]}'
+    found = account(f"version: 1\nnumbers: {{01000000001: {entry}, 01000000002: {entry}, 01000000003: ACTIVE}}")
+    first, second = found.schedules.values()
+    assert first is second
+    assert list(found.numbers) == ["01000000001", "01000000002", "01000000003"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "problem"),
+    [
+        ("{schedule: []}", "29: schedule should be a list of one window or more"),
+        ("{schedule: x}", "29: schedule should be a list of one window or more"),
+        ("{schedule: [x]}", "30: a window is {from: 2026-12-01T09:00"),
+        ("{schedule: [{status: ACTIVE}]}", "30: the window says no time"),
+        ("{schedule: [{from: 2026-12-01}]}", "30: the window's status is missing"),
+        ("{schedule: [{from: 2026-12-01, state: ACTIVE, status: ACTIVE}]}", "49: there is no key 'state'"),
+        ("{schedule: [{from: 2026-12-01, status: on}]}", "57: a status is ACTIVE or INACTIVE, not 'on'"),
+        ("{schedule: [{from: soon, status: ACTIVE}]}", "37: from cannot be 'soon': this is no moment"),
+        ("{schedule: [{until: [], status: ACTIVE}]}", "38: until cannot be a list"),
+        (
+            "{schedule: [{until: 2026-12-01, weekly: Mon 09:00-10:00, status: ACTIVE}]}",
+            "30: the window has both weekly",
+        ),
+        ("{schedule: [{weekly: Mon, status: ACTIVE}]}", "39: this is no weekly window"),
+        ("{schedule: [{weekly: [], status: ACTIVE}]}", "39: weekly should be a text"),
+        ('{schedule: [{weekly: "Mon 09:00-10:00", status: on}]}', "66: a status is ACTIVE or INACTIVE"),
+        ("{schedule: [{from: 2026-12-02, until: 2026-12-01, status: ACTIVE}]}", "30: the window ends before it begins"),
+        ("{schedule: [{from: 2026-12-02, until: 2026-12-02, status: ACTIVE}]}", "30: the window ends before it begins"),
+        ("{status: ACTIVE, until: later}", "42: until cannot be 'later'"),
+        ("{status: ACTIVE, until: 2026-12-01, then: on}", "60: a status is ACTIVE or INACTIVE"),
+        ("{status: ACTIVE, until: 2026-12-01, reason: ''}", "62: reason is empty"),
+        ("{until: 2026-12-01}", "18: status is missing"),
+        ("{status: ACTIVE, then: INACTIVE}", "41: then needs a moment at which the status ends, until"),
+        ("{status: ACTIVE, reason: moving}", "43: reason needs a moment at which the status ends, until; use note"),
+        (
+            "{status: ACTIVE, until: 2026-12-01, schedule: [{from: 2026-12-01, status: ACTIVE}]}",
+            "42: until does not go",
+        ),
+    ],
+)
+def test_what_is_wrong_is_told_at_its_place(entry: str, problem: str) -> None:
+    """Each slip is one problem, at its line and column."""
+    (found,) = told(entry)
+    assert found.startswith(f"3:{problem}")
+
+
+def test_windows_that_contradict_each_other_are_told_with_both_lines() -> None:
+    """At the later one, for dated and for weekly windows; a dated window may well contradict a weekly one."""
+    entry = """
+      schedule:
+        - {from: 2026-12-01, until: 2026-12-10, status: ACTIVE}
+        - {weekly: "daily 00:00-24:00", status: INACTIVE}
+        - {from: 2026-12-09, status: INACTIVE}
+        - {weekly: "Sun 23:00-23:30", status: ACTIVE}"""
+    assert told(entry) == [
+        "7:11: this window overlaps that on line 5, whose status is another: shorten one of them",
+        "8:11: this window overlaps that on line 6, whose status is another: shorten one of them",
+    ]
+
+
+def test_a_wrong_schedule_is_told_wherever_it_stands() -> None:
+    """Two numbers with the same mistake are two problems."""
+    entry = "{schedule: [{from: 2026-12-02, until: 2026-12-01, status: ACTIVE}]}"
+    assert [problem[:5] for problem in told(entry, entry)] == ["3:30:", "4:30:"]
+
+
+@pytest.mark.parametrize(
+    ("zone", "problem"),
+    [
+        ("asia/soul", "4:11: timezone 'asia/soul': there is no such time zone; did you mean Asia/Seoul?"),
+        ("[]", "4:11: timezone should be a text"),
+        ("../Asia/Seoul", "4:11: timezone '../Asia/Seoul': there is no such time zone"),
+    ],
+)
+def test_a_wrong_zone_is_told(zone: str, problem: str) -> None:
+    """With what was probably meant; the times are then not judged by another one."""
+    (found,) = told("{schedule: [{from: 2026-12-02, status: ACTIVE}]}", head=f"timezone: {zone}\n")
+    assert found.startswith(problem)
+
+
+@pytest.mark.parametrize(("other", "clash"), [("ACTIVE", True), ("INACTIVE", False)])
+def test_a_number_that_is_ever_active_can_be_in_one_account_only(other: str, *, clash: bool) -> None:
+    """A window that activates counts as a plain ACTIVE does."""
+    first = "version: 1\naccount: a\nnumbers: {01000000001: {schedule: [{from: 2026-12-01, status: ACTIVE}]}}\n"
+    text = f"{first}---\nversion: 1\naccount: b\nnumbers: {{01000000001: {other}}}\n"
+    try:
+        load([("a.yaml", text.encode())])
+    except DesiredStateError as refused:
+        found = str(refused)
+    else:
+        found = ""
+    assert ("it can be in one account only" in found) is clash

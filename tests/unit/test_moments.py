@@ -1,0 +1,120 @@
+"""Times as people write them, and every way in which they go wrong."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from worker.moments import instant, shown, stamp, weekly, written, zone
+
+SEOUL = zone("Asia/Seoul")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2026-12-01", "2026-11-30T15:00:00Z"),
+        ("2026-12-01T09:00", "2026-12-01T00:00:00Z"),
+        ("2026-12-01 09:00", "2026-12-01T00:00:00Z"),
+        ("2026-12-01T09:00:30", "2026-12-01T00:00:30Z"),
+        ("2026-12-01T09:00Z", "2026-12-01T09:00:00Z"),
+        ("2026-12-01T09:00-05:00", "2026-12-01T14:00:00Z"),
+        ("2028-02-29", "2028-02-28T15:00:00Z"),
+    ],
+)
+def test_moments_are_read(text: str, expected: str) -> None:
+    """A day is its midnight, a time without an offset is by the zone's clock, and a blank may stand for the T."""
+    assert stamp(instant(written(text), SEOUL)) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "this is no moment: write 2026-12-01,"),
+        ("tomorrow", "this is no moment"),
+        ("2026-12-1", "this is no moment"),
+        ("2026-12-01T9:00", "this is no moment"),
+        ("2026-12-01T09:00 ", "this is no moment"),
+        ("2026-12-01+09:00", "this is no moment"),
+        ("２０２６-12-01", "this is no moment"),  # noqa: RUF001 - digits of another width
+        ("2026-02-29", "there is no such day or time of day"),
+        ("2026-12-01T24:00", "there is no such day or time of day"),
+        ("1969-12-31", "the year should be from 1970 to 2999"),
+        ("9999-12-31", "the year should be from 1970 to 2999"),
+    ],
+)
+def test_what_is_no_moment_is_told(text: str, told: str) -> None:
+    """Each slip is refused with what to write."""
+    with pytest.raises(ValueError, match=f"^{told}"):
+        written(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("asia/seoul", "did you mean Asia/Seoul"),
+        ("Asia/Soul", "did you mean Asia/Seoul"),
+        ("Mars", "write an IANA name such as Asia/Seoul"),
+        ("../../etc/passwd", "there is no such time zone"),
+        ("/usr/share/zoneinfo/Asia/Seoul", "there is no such time zone"),
+        ("localtime", "there is no such time zone"),
+        ("", "there is no such time zone"),
+    ],
+)
+def test_what_is_no_zone_is_told(name: str, told: str) -> None:
+    """A zone has an IANA name: no path and nothing that is another zone on another host."""
+    with pytest.raises(ValueError, match=told):
+        zone(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Mon 00:00-24:00", ((0, 1440),)),
+        ("sat,SUN 9:30-10:00", ((7770, 7800), (9210, 9240))),
+        ("Fri-Mon 00:00-00:01", ((0, 1), (5760, 5761), (7200, 7201), (8640, 8641))),
+        ("Mon,Wed-Thu 10:00-11:00", ((600, 660), (3480, 3540), (4920, 4980))),
+        ("Sun 22:00-06:00", ((9960, 10440),)),
+        ("Tue 13:00-18:00, 09:00-12:00", ((1980, 2160), (2220, 2520))),
+        (" Mon , Mon - Mon  18:00 - 00:00 ", ((1080, 1440),)),
+    ],
+)
+def test_weekly_windows(text: str, expected: tuple[tuple[int, int], ...]) -> None:
+    """Days and times in every form, as minutes of the week in their order."""
+    assert weekly(text) == expected
+
+
+def test_daily_is_every_day() -> None:
+    """`daily` is the same as Mon-Sun."""
+    assert weekly("Daily 09:00-10:00") == weekly("Mon-Sun 09:00-10:00")
+    assert len(weekly("daily 09:00-10:00")) == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "this is no weekly window"),
+        ("Mon", "this is no weekly window"),
+        ("09:00-18:00", "this is no weekly window"),
+        ("Mon 09:00" + "-18:00" * 40, "this is no weekly window"),
+        ("Monday 09:00-18:00", "'monday' is no day: there are Mon"),
+        ("Mon-Fry 09:00-18:00", "'fry' is no day"),
+        ("Mon, 09:00-18:00", "'' is no day"),
+        ("Mon 0900-1800", "'0900-1800' is no range of times"),
+        ("Mon 09:60-10:00", "is no range of times"),
+        ("Mon 09:00-10:00,", "'' is no range of times"),
+        ("Mon 09:00-25:00", "a day's times are from 00:00 to 24:00"),
+        ("Mon 24:00-06:00", "a day's times are from 00:00 to 24:00"),
+        ("Mon 09:00-24:01", "a day's times are from 00:00 to 24:00"),
+        ("Mon 09:00-09:00", "begins when it ends: a whole day is 00:00-24:00"),
+    ],
+)
+def test_what_is_no_weekly_window_is_told(text: str, told: str) -> None:
+    """Each slip is refused with what to write."""
+    with pytest.raises(ValueError, match=told):
+        weekly(text)
+
+
+def test_seconds_are_shown_where_there_are_any() -> None:
+    """A moment is shown by a zone's clock, with the zone's short name."""
+    assert shown(datetime(2026, 12, 1, tzinfo=UTC), SEOUL) == "2026-12-01 09:00 KST"
+    assert shown(datetime(2026, 12, 1, 0, 0, 5, tzinfo=UTC), SEOUL) == "2026-12-01 09:00:05 KST"

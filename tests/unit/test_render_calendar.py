@@ -1,0 +1,77 @@
+"""Calendars as people and calendar programs read them."""
+
+from datetime import UTC, datetime
+
+from icalendar import Calendar as Read
+
+from worker.model import Dated, Desired, DesiredAccount, Schedule, Status
+from worker.render.calendar import AccountCalendar, Calendar, Due, account_calendar, text
+from worker.render.icalendars import icalendar
+
+
+def made(*accounts: AccountCalendar) -> Calendar:
+    """A calendar of one day."""
+    return Calendar(
+        created_at="2026-11-24T09:00:00.123Z",
+        start="2026-11-30T15:00:00Z",
+        until="2026-12-01T15:00:00Z",
+        accounts=accounts,
+    )
+
+
+def due(place: int = 0, **more: str) -> Due:
+    """One number that comes due at nine in Seoul."""
+    return Due(f"010000000{place:02}", "2026-12-01T00:00:00Z", "INACTIVE", None, "nothing is scheduled", **more)
+
+
+def test_a_calendar_without_anything_says_so() -> None:
+    """Nothing comes due; over several zones the span is told in UTC."""
+    zones = [AccountCalendar(zone, zone, ()) for zone in ("Asia/Seoul", "Europe/Berlin")]
+    expected = "Nothing comes due from {} until {}.\n"
+    assert text(made(*zones), color=False) == expected.format("2026-11-30 15:00 UTC", "2026-12-01 15:00 UTC")
+    assert text(made(zones[0]), color=False) == expected.format("2026-12-01 00:00 KST", "2026-12-02 00:00 KST")
+
+
+def test_many_alike_are_a_sample_and_a_count() -> None:
+    """More than twenty numbers of one change are not all shown, and notes stand beside those that are."""
+    page = text(
+        made(AccountCalendar("main", "Asia/Seoul", tuple(due(n, note="a\nb", owner="o") for n in range(25)))),
+        color=False,
+    )
+    assert page.count("INACTIVE → as it is") == 21
+    assert "and 5 more" in page
+    assert "a b · o" in page
+    assert page.endswith("25 changes from 2026-12-01 00:00 KST until 2026-12-02 00:00 KST.\n")
+
+
+def test_foreign_text_does_nothing_to_a_terminal() -> None:
+    """Neither a name nor a note nor a reason gets an escape code through, in no format."""
+    evil = Due("01000000001", "2026-12-01T00:00:00Z", None, "ACTIVE", "\x1b[2Jreason", "\x1b[2Jnote", "\x1b[2Jowner")
+    calendar = made(AccountCalendar("\x1b[2Jname", "Asia/Seoul", (evil,)))
+    assert "\x1b" not in text(calendar, color=False)
+    assert b"\x1b" not in icalendar(calendar)
+
+
+def test_an_event_has_what_a_calendar_program_needs() -> None:
+    """Its time in UTC, when it was made, a text, and an id that only the change itself makes another one."""
+    first, second = (
+        Read.from_ical(icalendar(made(AccountCalendar("main", "Asia/Seoul", (each,))))).walk("VEVENT")[0]
+        for each in (due(1, note="a"), due(1, note="b"))
+    )
+    assert first["UID"] == second["UID"]
+    assert str(first["SUMMARY"]) == "010-0000-0001: INACTIVE → as it is (main)"
+    assert str(first["DESCRIPTION"]) == "nothing is scheduled\na"
+    assert first["DTSTAMP"].to_ical() == b"20261124T090000Z"
+    assert first["DTSTART"].to_ical() == b"20261201T000000Z"
+    other = Read.from_ical(icalendar(made(AccountCalendar("main", "Asia/Seoul", (due(2),))))).walk("VEVENT")[0]
+    assert other["UID"] != first["UID"]
+
+
+def test_an_account_s_calendar_is_what_its_schedules_change() -> None:
+    """Each change in the span, with what the number's entry says for people; what lies beyond it is left out."""
+    start, end = datetime(2026, 12, 1, tzinfo=UTC), datetime(2026, 12, 22, tzinfo=UTC)
+    numbers = {"0211": Desired(Status.INACTIVE, "note", "owner"), "0222": Desired(Status.ACTIVE)}
+    schedule = Schedule(Status.INACTIVE, (Dated(Status.ACTIVE, start, end, "sale"),), (), "Asia/Seoul")
+    account = DesiredAccount("main", "main.yaml", numbers, [1, 2], schedules={"0211": schedule})
+    change = Due("0211", "2026-12-01T00:00:00Z", "INACTIVE", "ACTIVE", "scheduled ACTIVE: sale", "note", "owner")
+    assert account_calendar(account, start, end) == AccountCalendar("main", "Asia/Seoul", (change,))
