@@ -7,7 +7,7 @@ import pytest
 from worker import desired
 from worker.errors import DesiredStateError, SettingsError
 from worker.settings import load
-from worker.suspension import Suspend, moment
+from worker.suspension import Maintenance, Suspend, moment
 
 NOW = datetime(2026, 12, 1, 0, 0, tzinfo=UTC)
 
@@ -80,3 +80,28 @@ def test_settings_suspend_everything() -> None:
     with pytest.raises(SettingsError) as caught:
         load(("w.yaml", b"suspend: {until: soon}\n"), {}, {})
     assert "w.yaml:1:18: until should be a moment" in str(caught.value)
+
+
+def test_a_file_has_a_maintenance_window() -> None:
+    """It has times of every week, in any of their spellings, and a reason where one is given."""
+    (found,) = desired.load(
+        [("a.yaml", b"version: 1\nmaintenance: {weekly: 'sun 2:00-4:00', reason: backup}\nnumbers: {}\n")]
+    ).accounts
+    assert found.maintenance == Maintenance("sun 2:00-4:00", "backup")
+
+
+@pytest.mark.parametrize(
+    ("maintenance", "told"),
+    [
+        ("3", "a.yaml:2:14: maintenance should be {weekly:"),
+        ("{reason: backup}", "a.yaml:2:14: maintenance should be {weekly:"),
+        ("{weekly: often}", "a.yaml:2:23: this is no weekly window"),
+        ("{weekly: Son 1:00-2:00}", "a.yaml:2:23: 'son' is no day"),
+        ("{weekly: Sun 1:00-2:00, until: 3}", "a.yaml:2:38: there is no key 'until'"),
+    ],
+)
+def test_a_wrong_maintenance_window_is_told_at_its_place(maintenance: str, told: str) -> None:
+    """What is no time of every week is 65, with its line and column."""
+    with pytest.raises(DesiredStateError) as caught:
+        desired.load([("a.yaml", f"version: 1\nmaintenance: {maintenance}\nnumbers: {{}}\n".encode())])
+    assert str(caught.value.problems[0]).startswith(told)

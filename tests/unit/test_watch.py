@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Coroutine
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from msgspec.structs import replace
@@ -15,12 +16,14 @@ from tests.watching import Daemon, account, wanting
 from worker.documents import RunOutcome
 from worker.errors import AccountRejected, DesiredStateError, LedgerError, Problem, SettingsError
 from worker.lastgood import News
-from worker.model import Desired, DesiredAccount, Status
+from worker.model import Dated, Desired, DesiredAccount, Group, Schedule, Status, Weekly
+from worker.moments import weekly
 from worker.passes import Pass
 from worker.reconcile import Terms
 from worker.rhythm import Every
+from worker.schedule import transitions
 from worker.settings import RateLimit, Settings
-from worker.suspension import Suspend
+from worker.suspension import Maintenance, Suspend
 from worker.systemd import Systemd
 
 PHONE = "01000000001"
@@ -463,5 +466,86 @@ def test_a_pass_woken_by_an_edge_is_about_its_accounts_only() -> None:
         await daemon.live(290)
         assert {key for at, key in daemon.wire.reads if 1 < at < 290} == {one.api_key}
         assert [round(at) for at, phone, _ in daemon.wire.writes if phone == PHONE] == [0, 100, 250]
+
+    _play(story())
+
+
+def test_a_year_of_weekly_windows_of_a_file_is_kept_to_the_second() -> None:
+    """Office hours with a holiday over them: each edge is written within a second, none is lost, none comes twice."""
+    holiday = datetime.fromtimestamp(EPOCH, UTC) + timedelta(days=100)
+    schedule = Schedule(
+        Status.INACTIVE,
+        (Dated(Status.INACTIVE, holiday, holiday + timedelta(days=3), "holiday"),),
+        (Weekly(Status.ACTIVE, "Mon-Fri 09:00-18:00", weekly("Mon-Fri 09:00-18:00")),),
+        "Europe/Berlin",
+    )
+
+    async def story() -> None:
+        found = account()
+        desired = wanting(found, "INACTIVE", schedules={PHONE: schedule})
+        start = datetime.fromtimestamp(EPOCH, UTC)
+        year = timedelta(days=365)
+        due = [(each.when, each.after) for each in transitions(desired, start, start + year)]
+        assert 500 < len(due) < 530
+        daemon = Daemon([found], [desired], rhythm=Every(7 * 3600.0), nap=3600.0)
+        await daemon.live(year.total_seconds())
+        written = daemon.wire.writes
+        assert [status for *_, status in written] == [status for _, status in due]
+        late = [moment - (when - start).total_seconds() for (moment, *_), (when, _) in zip(written, due, strict=True)]
+        assert min(late) >= 0
+        assert max(late) < 1
+
+    _play(story())
+
+
+def test_a_maintenance_window_is_told_at_its_ends_and_writes_wait_for_it() -> None:
+    """A file's window holds its account; at its end what waited is written at once, and not at a pass."""
+
+    async def story() -> None:
+        one, two = account(1), account(2)
+        start = datetime.fromtimestamp(EPOCH, ZoneInfo("Asia/Seoul"))
+        minute = start.replace(second=0, microsecond=0)
+        window = f"daily {minute:%H:%M}-{minute + timedelta(minutes=10):%H:%M}"
+        end = (minute + timedelta(minutes=10) - start).total_seconds()
+        daemon = Daemon([one, two], [wanting(one, maintenance=Maintenance(window, "backup")), wanting(two)])
+        await daemon.live(1300)
+        (began,) = daemon.tape.of("watch.suspended")
+        assert (began["account"], began["reason"]) == ("account-1", "backup")
+        assert [line["account"] for line in daemon.tape.of("watch.resumed")] == ["account-1"]
+        assert [(round(at), phone) for at, phone, _ in daemon.wire.writes] == [(0, "01000000002"), (round(end), PHONE)]
+
+    _play(story())
+
+
+def test_the_settings_maintenance_window_holds_every_account() -> None:
+    """Without a reason of its own the window is told by its times."""
+
+    async def story() -> None:
+        found = account()
+        settings = Settings(rate_limit=RateLimit(writes=100, reads=100), maintenance=Maintenance("daily 00:00-24:00"))
+        daemon = Daemon([found], [wanting(found)], settings=settings)
+        await daemon.live(700)
+        assert daemon.wire.writes == []
+        (began,) = daemon.tape.of("watch.suspended")
+        assert ("account" in began, began["reason"]) == (False, "maintenance: daily 00:00-24:00")
+
+    _play(story())
+
+
+def test_a_notice_is_told_once_over_all_passes() -> None:
+    """What a person should know of an account is one line, however often it is looked at; what is new is told."""
+
+    async def story() -> None:
+        found = account(1, n01000000001="INACTIVE", n01000000002="ACTIVE")
+        group = Group("hot", (PHONE,))
+        desired = replace(
+            wanting(found, "INACTIVE"), numbers={PHONE: Desired(Status.INACTIVE)}, lines=[1], groups=(group,)
+        )
+        daemon = Daemon([found], [desired])
+        await daemon.live(1000, (700, lambda: found.switch("01000000002", "PENDING")))
+        assert [(line["kind"], line.get("phone")) for line in daemon.tape.of("notice")] == [
+            ("group", None),
+            ("pending", "01000000002"),
+        ]
 
     _play(story())
