@@ -10,12 +10,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 from jsonschema import Draft202012Validator
 
 from tests.e2e.conftest import Command, Served
+from tests.webhook import Webhook
 from worker.render.schemas import schema
 from worker.sandbox import SandboxAccount
 
@@ -278,3 +281,52 @@ def test_a_ledger_that_cannot_be_kept_is_told_at_the_start(command: Command, ser
     command.environment["SENDERID_LEDGER__PATH"] = str(command.folder / "file/ledger.db")
     assert command("watch").returncode == 1
     assert served.sandbox.wire == []
+
+
+@pytest.mark.usefixtures("served")
+def test_a_window_opens_at_its_time_whatever_the_rhythm(
+    command: Command, account: SandboxAccount, watch: Callable[..., Daemon]
+) -> None:
+    """Between passes that are an hour apart, a schedule's window is written within a second of its time."""
+    account.switch(B, "INACTIVE")
+    opens = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=4)
+    window = f"{{status: INACTIVE, schedule: [{{from: '{opens:%Y-%m-%dT%H:%M:%S+00:00}', status: ACTIVE}}]}}"
+    command.write("config/desired/main.yaml", _wants(A=window, B="INACTIVE"))
+    daemon = watch("--every", "1h")
+    assert daemon.until("watch.pass")["trigger"] == "rhythm"
+    assert account.statuses[A] == "INACTIVE"
+    written = datetime.fromisoformat(daemon.until("number", phone=A, outcome="changed")["timestamp"])
+    assert 0 <= (written - opens).total_seconds() < 1
+    assert daemon.until("watch.pass")["trigger"] == "transition"
+    assert daemon.end() == 143
+
+
+@pytest.mark.usefixtures("served", "account")
+def test_it_answers_and_brings_news(command: Command, watch: Callable[..., Daemon]) -> None:
+    """Metrics, health and readiness are there for whoever asks; a channel hears of start, changes and end."""
+    with Webhook() as hook:
+        command.environment["HOOK"] = hook.url("ok")
+        command.write("config/worker.yaml", "notify: {channels: [{name: ops, url: {env: HOOK}}]}\n")
+        daemon = watch("--every", "1h", "--listen", "127.0.0.1:0")
+        url = daemon.until("watch.listening")["url"]
+        daemon.until("watch.pass", outcome="converged")
+        pages = {path: urlopen(url + path).read().decode() for path in ("/metrics", "/healthz", "/readyz")}  # noqa: S310 - ours
+        assert (pages["/healthz"], pages["/readyz"]) == ("ok\n", "ok\n")
+        assert 'senderid_numbers{account="main",status="ACTIVE"} 1.0' in pages["/metrics"]
+        assert 'senderid_number_outcomes_total{outcome="changed"} 2.0' in pages["/metrics"]
+        assert daemon.end() == 143
+        told = " ".join(str(message["message"]) for message in hook.received)
+    for words in ("watching 1 account", "1 activated", "1 deactivated", "stopp"):
+        assert words in told, told
+    again = watch("--every", "1h")
+    again.until("watch.pass")
+    assert again.end() == 143
+
+
+def test_an_address_that_is_taken_is_told(command: Command, served: Served) -> None:
+    """It is an error of its own, with the address; nothing is written."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        done = command("watch", "--listen", f"127.0.0.1:{port}")
+    assert (done.returncode, served.writes) == (1, [])
+    assert f"127.0.0.1:{port}: Address already in use" in done.stderr
