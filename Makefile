@@ -43,11 +43,11 @@ contracts: setup
 	$(BIN)/lint-imports
 
 unit: setup
-	$(BIN)/python -m pytest -q -n 2 --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal --cov --cov-report=term:skip-covered
 	$(BIN)/coverage report --include='$(PURE)' --fail-under=100
 
 simulate: setup ## 100,000 seeds of the simulation, see docs/simulation.md (SENDERID_SEEDS=… for more or fewer)
-	SENDERID_SEEDS=$${SENDERID_SEEDS:-100000} $(BIN)/python -m pytest -q -n auto tests/simulation
+	SENDERID_SEEDS=$${SENDERID_SEEDS:-100000} $(BIN)/python -m pytest -q -n auto --dist worksteal tests/simulation
 
 mutate: setup ## break the code in thousands of places and see that the tests notice, see docs/mutation.md
 	@echo "Breaking the code; mutants/run.log grows for about twenty minutes…"
