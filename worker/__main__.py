@@ -9,6 +9,7 @@ __all__ = ["main"]
 def main() -> None:
     """Run the command line and exit with its status."""
     _stand_in()
+    sys.unraisablehook = _interrupt_again
     if sys.argv[1:] == ["--version"]:
         # answered before anything is imported: scripts ask often
         from worker import __version__
@@ -33,6 +34,20 @@ def main() -> None:
 
         signal(SIGINT, SIG_IGN)
     sys.exit(status)
+
+
+def _interrupt_again(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Python drops what is raised where nobody can catch it, with a traceback; an interruption has to be heard."""
+    if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(unraisable)
+        return
+    from signal import SIGINT
+    from threading import Timer
+
+    # at once it would be raised in here, where nobody can catch it either
+    again = Timer(0.05, os.kill, (os.getpid(), SIGINT))
+    again.daemon = True
+    again.start()
 
 
 def _stand_in() -> None:

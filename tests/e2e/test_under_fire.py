@@ -145,7 +145,8 @@ def test_a_second_signal_ends_it_at_once(command: Command, serve: Serve) -> None
 
 
 _ANNOUNCED = """
-import sys, worker.__main__
+import signal, sys, worker.__main__
+signal.signal(signal.SIGINT, signal.default_int_handler)  # who starts a job in the background may have it ignored
 class Announcing:
     @staticmethod
     def find_spec(name, path=None, target=None):
@@ -176,6 +177,27 @@ def test_ctrl_c_at_any_moment_never_shows_a_traceback(command: Command, serve: S
         statuses.add(process.returncode)
     assert statuses <= {0, 130}
     assert 130 in statuses
+
+
+def test_ctrl_c_where_python_drops_it_is_heard_all_the_same(command: Command) -> None:
+    """In a callback that nobody can catch from it is neither lost nor told with a traceback."""
+    program = """
+import signal, sys, weakref, worker.cli
+from worker.__main__ import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+class Thing: pass
+def run(arguments):
+    thing = Thing()
+    reference = weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGINT))
+    del thing
+    signal.pause()
+    return 0
+worker.cli.run = run
+main()
+"""
+    with command.popen(program=(sys.executable, "-c", program)) as process:
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (130, "", "")
 
 
 def test_ctrl_c_at_the_question_writes_nothing(command: Command, serve: Serve) -> None:
