@@ -129,18 +129,26 @@ class _Books:
         self.memory = Nothing()
         self.opened: list[str] = []
         self.fail: Exception | None = None
+        self.fail_at_end: Exception | None = None
 
     @asynccontextmanager
     async def open(self, run_id: str) -> AsyncIterator["_Run"]:
         if self.fail is not None:
             raise self.fail
         self.opened.append(run_id)
-        yield _Run()
+        yield _Run(self.fail_at_end)
 
 
 class _Run(Nothing):
+    def __init__(self, failure: Exception | None) -> None:
+        super().__init__()
+        self._failure = failure
+
     async def finish(self, *given: Any) -> None:
-        """Nothing."""
+        """Nothing, or what it fails with."""
+        del given
+        if self._failure is not None:
+            raise self._failure
 
 
 def account(number: int = 1, **statuses: str) -> SandboxAccount:

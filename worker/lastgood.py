@@ -5,6 +5,7 @@ Files that no longer agree with each other count so too: what was there first st
 
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
+from pathlib import PurePath
 
 from msgspec import Struct
 
@@ -101,7 +102,8 @@ class LastGood:
         for file in files:
             if isinstance(file, Problem):
                 # behind a folder that cannot be read any file may still be there
-                hidden = [name for name in self._good if name.startswith(f"{file.source.rstrip('/')}/")]
+                folder = PurePath(file.source)
+                hidden = [name for name in self._good if folder in PurePath(name).parents]
                 there |= dict.fromkeys([file.source] if file.source in self._good else hidden)
                 broken[file.source] = DesiredStateError([file])
                 self._hashes.pop(file.source, None)

@@ -13,6 +13,7 @@ import time
 import uuid  # noqa: F401
 from collections.abc import Mapping, MutableMapping
 from datetime import UTC, datetime
+from errno import EAGAIN, EDQUOT, ENOSPC
 from traceback import extract_tb
 from typing import Any, Final, Literal, Protocol, Self, cast
 
@@ -92,6 +93,10 @@ class Log(Protocol):
         ...
 
 
+_PASSING: Final = frozenset({ENOSPC, EDQUOT, EAGAIN})
+"""Of what keeps lines from being written, what passes by itself."""
+
+
 class Sink:
     """Takes lines on their way to a stream, and gives up silently when the stream does.
 
@@ -133,8 +138,9 @@ class Sink:
             try:
                 self._stream.write(b"".join(self._lines))
                 self._stream.flush()
-            except (OSError, ValueError):
-                self._broken = True
+            except (OSError, ValueError) as error:
+                # a disk may have room again; whoever has gone does not come back
+                self._broken = not isinstance(error, OSError) or error.errno not in _PASSING
         self._lines.clear()
         self._size = 0
 

@@ -213,14 +213,14 @@ class Passes:
                 if self._tell(draft, log, held=account.name in held)
             ]
             try:
-                results = await self._write(run_id, [accounts[i] for i in due], [drafts[i] for i in due], log)
+                results, error = await self._write(run_id, [accounts[i] for i in due], [drafts[i] for i in due], log)
             except LedgerError as failed:
-                error = failed
+                results, error = [], failed
+            for index, result in zip(due, results, strict=False):
+                seen[index] = Seen(drafts[index].plan, result, drafts[index].statuses)
+            if error is not None:
                 for index in due:
                     self.forget(accounts[index].name)
-            else:
-                for index, result in zip(due, results, strict=True):
-                    seen[index] = Seen(drafts[index].plan, result, drafts[index].statuses)
         self._fleet = None
         outcome = self._conclude(each.outcome for each in seen)
         if error is not None:
@@ -231,13 +231,21 @@ class Passes:
 
     async def _write(
         self, run_id: str, accounts: Sequence[DesiredAccount], drafts: Sequence[Draft], log: _Hushed
-    ) -> list[AccountResult]:
+    ) -> tuple[list[AccountResult], LedgerError | None]:
+        """What became of the accounts, and why the end of it could not be noted.
+
+        Raises:
+            LedgerError: nothing could be, and nothing was written.
+        """
         if not accounts:
-            return []
+            return [], None
         async with self._books.open(run_id) as ledger:
             results = await self._at_work(log, ledger).apply(accounts, drafts, self._terms, _NoMeter())
-            await ledger.finish(self._conclude(result.outcome for result in results))
-        return results
+            try:
+                await ledger.finish(self._conclude(result.outcome for result in results))
+            except LedgerError as error:
+                return results, error
+        return results, None
 
     def _at_work(self, log: _Hushed, keeper: Keeper) -> Fleet:
         self._fleet = Fleet(

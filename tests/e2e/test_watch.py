@@ -330,3 +330,19 @@ def test_an_address_that_is_taken_is_told(command: Command, served: Served) -> N
         done = command("watch", "--listen", f"127.0.0.1:{port}")
     assert (done.returncode, served.writes) == (1, [])
     assert f"127.0.0.1:{port}: Address already in use" in done.stderr
+
+
+@pytest.mark.usefixtures("served", "account")
+def test_a_request_to_reload_never_ends_it(command: Command, watch: Callable[..., Daemon]) -> None:
+    """While the last news are brought to a channel that hangs, SIGHUP changes nothing of the end."""
+    with Webhook() as hook:
+        command.environment["HOOK"] = hook.url("hang")
+        command.write("config/worker.yaml", "notify: {channels: [{name: ops, url: {env: HOOK}}], timeout_seconds: 1}\n")
+        daemon = watch("--every", "1h")
+        daemon.until("watch.pass")
+        assert hook.arrived.wait(20)
+        daemon.process.send_signal(signal.SIGTERM)
+        daemon.until("watch.stopping")
+        for _ in range(20):
+            daemon.process.send_signal(signal.SIGHUP)
+        assert daemon.process.wait(40) == 143

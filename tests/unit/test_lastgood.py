@@ -129,3 +129,16 @@ def test_two_new_files_of_one_account_name_leave_the_first() -> None:
     news = state.take([("a.yaml", None), *twice])
     assert list(news.broken) == ["c.yaml"]
     assert _phones(state) == {"a": [A], "x": [B]}
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [("c", "c/a.yaml"), ("./c", "c/a.yaml"), (".", "a.yaml"), ("/x/./y", "/x/y/z/a.yaml"), ("c/", "c/a.yaml")],
+)
+def test_a_folder_that_cannot_be_read_hides_its_files_however_it_is_spelled(folder: str, name: str) -> None:
+    """Their accounts stay as they were; files beside it are not concerned."""
+    state = LastGood()
+    state.begin([(name, _file(A, more="account: a\n")), ("other/b.yaml", _file(B))])
+    news = state.take([Problem(folder, 1, 1, "has no *.yaml or *.yml files"), ("other/b.yaml", None)])
+    assert (news.removed, news.gone) == ((), frozenset())
+    assert _phones(state) == {"a": [A], "b": [B]}

@@ -1,6 +1,7 @@
 """Log lines on their way out: what they look like, what is never in them, and that nothing stops a run."""
 
 import asyncio
+import errno
 import json
 import re
 import subprocess
@@ -416,7 +417,7 @@ def test_console_shows_everything_when_debugging() -> None:
     assert stream.text.endswith(" run.started accounts=1\n")
 
 
-@pytest.mark.parametrize("error", [BrokenPipeError(), OSError(28, "no space"), ValueError("closed file")])
+@pytest.mark.parametrize("error", [BrokenPipeError(), OSError(9, "closed"), ValueError("closed file")])
 def test_broken_stream_stops_nothing(error: Exception) -> None:
     """A stream that fails is given up silently, and nothing is written to it any more."""
     stream = Stream()
@@ -428,6 +429,17 @@ def test_broken_stream_stops_nothing(error: Exception) -> None:
     stream.broken = None
     log.error("fourth")
     assert [json.loads(line)["event"] for line in stream.text.splitlines()] == ["first"]
+
+
+def test_a_disk_that_has_room_again_takes_lines_again() -> None:
+    """What a full disk took is lost, and a daemon's log goes on once there is room."""
+    stream = Stream()
+    log = logging_to(stream)
+    stream.broken = OSError(errno.ENOSPC, "no space")
+    log.error("lost")
+    stream.broken = None
+    log.error("kept")
+    assert [json.loads(line)["event"] for line in stream.text.splitlines()] == ["kept"]
 
 
 def test_broken_stream_keeps_no_lines() -> None:

@@ -143,7 +143,9 @@ def test_addresses(text: str, found: tuple[str, int]) -> None:
     assert address(text) == found
 
 
-@pytest.mark.parametrize("text", ["9464", "host", "host:", "host:x", "host:65536", ":-1", ""])
+@pytest.mark.parametrize(
+    "text", ["9464", "host", "host:", "host:x", "host:65536", ":-1", "", "a..b:1", "[::1:1", ":" + "9" * 5000]
+)
 def test_what_is_no_address_is_wrong_usage(text: str) -> None:
     """It says what to write instead."""
     with pytest.raises(UsageError, match=r"--listen .*: write an address and a port, such as"):

@@ -116,6 +116,27 @@ def test_folder_that_goes_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert str(second) == f"'{tmp_path}/closed\\x1b':1:1: the folder cannot be read: Permission denied"
 
 
+@pytest.mark.parametrize(("number", "told"), [(errno.ENOENT, 0), (errno.ESTALE, 1)])
+def test_folder_that_goes_while_it_is_walked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, told: int
+) -> None:
+    """One that was removed is none; one that cannot be looked at is told; the files of the others are there."""
+    (tmp_path / "a.yaml").write_bytes(b"1")
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    stat = Path.stat
+
+    def failing(path: Path, **more: bool) -> os.stat_result:
+        if path == gone:
+            raise OSError(number, os.strerror(number), str(path))
+        return stat(path, **more)
+
+    monkeypatch.setattr(Path, "stat", failing)
+    first, *others = read([str(tmp_path)], no_stdin)
+    assert first == (str(tmp_path / "a.yaml"), b"1")
+    assert len(others) == told
+
+
 def unreadable(tmp_path: Path) -> dict[str, tuple[str, str]]:
     """Paths that are no file, and what is told of each."""
     (tmp_path / "dangling.yaml").symlink_to("nowhere")

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from tests.loopback import EPOCH
 from tests.virtual_time import run
 from tests.watching import Daemon, account, wanting
-from worker.documents import RunOutcome
+from worker.documents import Outcome, RunOutcome
 from worker.errors import AccountRejected, DesiredStateError, LedgerError, Problem, SettingsError
 from worker.lastgood import News
 from worker.model import Dated, Desired, DesiredAccount, Group, Schedule, Status, Weekly
@@ -322,6 +322,31 @@ def test_a_ledger_that_fails_fails_the_pass_and_nothing_is_sent() -> None:
         assert (first["outcome"], first["error_code"]) == (RunOutcome.FAILED, "LedgerError")
         assert second["outcome"] == RunOutcome.CONVERGED
         assert [round(at) for at, *_ in daemon.wire.writes] == [300]
+
+    _play(story())
+
+
+def test_what_was_written_is_told_though_its_end_could_not_be_noted() -> None:
+    """The pass has failed, and who listens hears of the number that it has switched all the same."""
+    heard: list[Pass] = []
+
+    class Listening:
+        def passed(self, done: Pass) -> None:
+            heard.append(done)
+
+        def happened(self, *_: Any) -> None:
+            pass
+
+    async def story() -> None:
+        found = account()
+        daemon = Daemon([found], [wanting(found)], listeners=[Listening()])
+        daemon.books.fail_at_end = LedgerError("no room")
+        await daemon.live(100)
+        (done,) = heard
+        assert (done.outcome, done.error) == (RunOutcome.FAILED, daemon.books.fail_at_end)
+        (seen,) = done.accounts
+        assert seen.result is not None
+        assert seen.result.counts[Outcome.CHANGED] == 1
 
     _play(story())
 

@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import Final
@@ -87,7 +88,8 @@ def glance(settings: Settings) -> Nothing:
 
 @cache
 def _warn(told: str) -> None:
-    click.echo(f"warning: {told}; this plan does not say why numbers differ", err=True)
+    with suppress(OSError, ValueError):  # there may be nobody to hear it
+        click.echo(f"warning: {told}; until then nothing is said of why numbers differ", err=True)
 
 
 def recorded(settings: Settings, name: str, *, account: str | None = None, phone: str | None = None) -> RunStory:

@@ -110,9 +110,11 @@ def address(text: str) -> tuple[str, int]:
         UsageError: it is none.
     """
     host, colon, port = text.rpartition(":")
-    if not colon or not (port.isascii() and port.isdigit()) or int(port) > _PORTS:
+    bare = host.removeprefix("[").removesuffix("]")
+    digits = port.isascii() and port.isdigit() and len(port) <= len(str(_PORTS))
+    if not colon or not digits or int(port) > _PORTS or host not in {bare, f"[{bare}]"} or ".." in bare:
         raise UsageError(f"--listen {text!r}: write an address and a port, such as 127.0.0.1:9464 or :9464")
-    return host.removeprefix("[").removesuffix("]") or web.HOST, int(port)
+    return bare or web.HOST, int(port)
 
 
 class Monitoring:
@@ -162,6 +164,7 @@ class Monitoring:
             def keep(data: bytes) -> None:
                 nonlocal told
                 try:
+                    state.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                     replace(state, data, mode=0o600)
                 except OSError as error:
                     if not told:

@@ -90,7 +90,14 @@ def _folder(path: str) -> Iterator[str | Problem]:
     unreadable: list[OSError] = []
     walked: set[Identity] = set()
     for parent, folders, files in os.walk(path, onerror=unreadable.append, followlinks=True):
-        found = Path(parent).stat()
+        try:
+            found = Path(parent).stat()
+        except OSError as gone:
+            # a folder that went while it was walked is none; of another that cannot be read is told
+            if not isinstance(gone, FileNotFoundError):
+                unreadable.append(gone)
+            folders.clear()
+            continue
         if (found.st_dev, found.st_ino) in walked:
             folders.clear()
             continue

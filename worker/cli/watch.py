@@ -64,6 +64,8 @@ def command(
     was. SIGHUP reads settings and files again and begins a pass. SIGTERM and SIGINT finish what is under way and end
     with 143 and 130.
     """
+    # until there is something to reload, what asks for it must not end the process
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     given = options.Common(form="text", output=None, **common)
     if "-" in given.paths:
         raise UsageError("standard input can be read only once: give files or folders with -f")
@@ -175,6 +177,8 @@ async def _signals(watch: "Watch", run: "Session") -> AsyncIterator[None]:
     finally:
         ending.cancel()
         loop.remove_signal_handler(signal.SIGHUP)
+        # its end is to reload nothing, and is no reason to break off
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 class _Books:
