@@ -41,6 +41,7 @@ __all__ = [
     "conflict",
     "lapsed",
     "left_out",
+    "over",
     "still_impossible",
     "tell",
     "tell_notices",
@@ -141,8 +142,12 @@ def conflict(change: Change, observed: ObservedAccount) -> NumberResult:
 def lapsed(change: Change, observed: ObservedAccount) -> NumberResult:
     """A number that its saved plan wanted so until a moment that has passed."""
     now = observed.status(change.phone)
-    error = NumberError("Conflict", f"the file wanted {change.desired} until {change.until}, which is over: plan again")
-    return NumberResult(change.phone, change.action, change.desired, now, now, Outcome.CONFLICT, 0, error)
+    return NumberResult(change.phone, change.action, change.desired, now, now, Outcome.CONFLICT, 0, over(change))
+
+
+def over(change: Change) -> NumberError:
+    """Why a write does not leave any more whose time is over."""
+    return NumberError("Conflict", f"the file wanted {change.desired} until {change.until}, which is over: plan again")
 
 
 def closed(

@@ -65,7 +65,7 @@ class Fleet:
         self._ambient = ambient or Ambient()
         self.quotas: dict[str, Quota] = {} if quotas is None else quotas
         self._under_way: set[AccountReader] = set()
-        self._pace = Pace(settings.concurrency, settings.deadline_seconds)
+        self._pace = Pace(settings.concurrency, settings.deadline_seconds, self._ambient.wall)
         self._turns = asyncio.Semaphore(settings.accounts_concurrency)
         self.interrupted: Interrupted | None = None
 
@@ -117,7 +117,8 @@ class Fleet:
             desired, drawn = pair
             log = self._log.bind(account=desired.name)
             subject = subjects.planned(desired, drawn, terms, self._settings.endpoint)
-            if drawn.error is not None or drawn.plan.refusals or not drawn.plan.writes:
+            idle = not drawn.plan.writes and not drawn.outdated(desired)
+            if drawn.error is not None or drawn.plan.refusals or idle:
                 return await self._unwritten(desired, subject, drawn, log)
 
             waited = False

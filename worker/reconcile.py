@@ -88,6 +88,15 @@ class Draft(Struct, frozen=True):
     unsettled: bool = False
     statuses: Mapping[Status, int] = {}
 
+    def outdated(self, desired: DesiredAccount) -> bool:
+        """Whether something has come due since by the schedules of the file."""
+        due = (
+            phone in self.wanted and self.wanted[phone].status is not want.status
+            for phone, want in desired.numbers.items()
+            if want.because is not None
+        )
+        return any(due) or any(phone in self.wanted and self.wanted[phone].managed for phone in desired.idle)
+
     def unchanged(self) -> Iterable[tuple[str, Desired]]:
         """The numbers that the plan only counts."""
         changing = {change.phone for change in self.plan.changes}

@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from datetime import datetime
 from functools import partial
 from itertools import islice
 
@@ -19,14 +20,14 @@ class Overtaken(WorkerError):
 
 
 class Held(WorkerError):
-    """What leans on a number does not let go of it now."""
+    """What leans on a number does not let go of it now, or its file has ceased to want it."""
 
 
 class Write:
     """One number on its way. `settled`: while it was waiting, a look has shown it to be `seen`, other than planned.
 
     `moved`: some look has shown it other than planned; if it is as planned again, then by somebody else's hand.
-    `held` is why it may not leave now.
+    `held` is why it may not leave now, `lapsed` that the file wanted it until a moment that has passed.
     """
 
     __slots__ = (
@@ -40,10 +41,12 @@ class Write:
         "error",
         "held",
         "intended",
+        "lapsed",
         "moved",
         "overtaken",
         "seen",
         "settled",
+        "until",
     )
 
     def __init__(self, change: Change) -> None:
@@ -57,6 +60,8 @@ class Write:
         self.overtaken = False
         self.settled = False
         self.held: str | None = None
+        self.lapsed = False
+        self.until = None if change.until is None else datetime.fromisoformat(change.until).timestamp()
         self.seen: str | None = None
         self.error: WorkerError | None = None
         self.began = 0.0
@@ -67,11 +72,15 @@ class Write:
         """The request that leaves next, as a journal takes it."""
         return self.change.phone, self.attempts + 1, self.asked
 
-    async def leave(self, journal: Journal, latest: ObservedAccount | None) -> Answered:
-        """One more request leaves, once it is noted, unless a look has shown that it must not or need not."""
+    async def leave(self, journal: Journal, latest: ObservedAccount | None, now: float) -> Answered:
+        """One more request leaves, once it is noted, unless a look or the clock shows that it must not or need not.
+
+        `now` is Unix time in seconds.
+        """
         if latest is not None:
             self._compare(latest)
-        if self.held is not None:
+        self.lapsed = self.until is not None and self.until <= now
+        if self.lapsed or self.held is not None:
             raise Held
         if self.intended == self.attempts:
             await journal.intend([self.next_request])

@@ -4,12 +4,14 @@ It knows neither HTTP nor files: what it needs of the outside is in `worker.port
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
 from msgspec import Struct
 
+from worker.closing import over
 from worker.documents import Action, Change, NumberError, NumberResult, Outcome
 from worker.errors import (
     AccountRejected,
@@ -41,10 +43,14 @@ _BLOCK: Final = 8
 
 
 class Pace(Struct, frozen=True):
-    """How many writes of an account are under way at once, and how many seconds they may take in all."""
+    """How many writes of an account are under way at once, and how many seconds they may take in all.
+
+    `wall` is Unix time in seconds: what a file wants until a moment does not leave after it.
+    """
 
     concurrency: int
     deadline_seconds: float
+    wall: Callable[[], float] = time.time
 
 
 class Needs(Struct, frozen=True):
@@ -83,6 +89,8 @@ class Writes:
         self._groups = needs.groups
         self._gone = needs.gone
         self._proven = observed.active_phones if needs.groups else frozenset()
+        self._deactivating = False
+        self._wall: Callable[[], float] = time.time
         self._journal = journal
         self._meter = meter
         self._under_way: set[Write] = set()
@@ -99,6 +107,7 @@ class Writes:
     async def carry_out(self, pace: Pace) -> None:
         """Send the writes, then look once more to prove them. Errors end up in `results` and `stopped`."""
         loop = asyncio.get_running_loop()
+        self._wall = pace.wall
         late = DeadlineExceeded(
             f"stopped when the account's {pace.deadline_seconds:g} seconds were over; run again to go on"
         )
@@ -149,7 +158,7 @@ class Writes:
                 write.change.phone,
                 write.asked,
                 settle=partial(self._settle, write),
-                intend=lambda: write.leave(self._journal, self._rereads.latest),
+                intend=lambda: write.leave(self._journal, self._rereads.latest, self._wall()),
             )
             write.acknowledged = not write.overtaken and write.error is None
         except (Overtaken, Held):
@@ -169,7 +178,7 @@ class Writes:
     def _noticed(self, account: ObservedAccount) -> None:
         for write in self._under_way:
             write.moved |= account.status(write.change.phone) != write.change.observed
-        if self._groups:
+        if self._deactivating:
             self._hold_back(account.active_phones)
 
     def _hold_back(self, active: frozenset[str]) -> None:
@@ -188,14 +197,17 @@ class Writes:
         """The deactivations that no group leans on; what it leans on instead is proven first, if need be."""
         if not self._groups or self.stopped is not None:
             return deactivations
+        # what a look shows while activations are still under way says nothing of how they end
+        self._deactivating = True
+        known = self._proven if self._rereads.latest is None else self._rereads.latest.active_phones
         phones = [write.change.phone for write in deactivations]
-        if leaning(phones, self._proven - self._gone, self._groups):
+        if leaning(phones, known - self._gone, self._groups):
             try:
                 await self._rereads.look()
             except AccountRejected as error:
                 self._halt(error)
             except WorkerError:
-                self._hold_back(self._proven)
+                self._hold_back(known)
         return [write for write in deactivations if write.held is None]
 
     def _stop(self, write: Write, reason: WorkerError) -> None:
@@ -264,6 +276,8 @@ class Writes:
         outcome, error = self._judge(write, after)
         if write.held is not None and (not write.attempts or after == change.observed):
             outcome, error = Outcome.HELD, NumberError("Held", write.held)
+        if write.lapsed and (not write.attempts or after == change.observed):
+            outcome, error = Outcome.CONFLICT, over(change)
         if not write.attempts and not write.settled:
             after = change.observed
         return NumberResult(

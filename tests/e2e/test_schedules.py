@@ -125,6 +125,16 @@ def test_what_comes_due_between_the_plan_and_its_apply_refuses_it(served: Served
     assert served.writes == []
 
 
+def test_what_comes_due_in_an_account_without_writes_refuses_it_too(served: Served, command: Command) -> None:
+    """It is not said to be as its file wants it, as the file wants something else by now."""
+    entry = "{status: INACTIVE, schedule: [{from: 2037-12-01T09:00, status: ACTIVE}]}"
+    command.write("main.yaml", f"version: 1\nnumbers:\n  {SALE}: {entry}\n")
+    process = command.popen("apply", "-y", "-f", "main.yaml", "--format", "json", program=(sys.executable, "-c", CLOCK))
+    result = json.loads(process.communicate(timeout=60)[0])
+    assert (process.returncode, result["accounts"][0]["error"]["code"]) == (4, "StalePlan")
+    assert served.writes == []
+
+
 def test_a_saved_plan_is_not_carried_out_when_its_time_is_over(
     served: Served, command: Command, account: SandboxAccount
 ) -> None:

@@ -14,8 +14,8 @@ from worker import reconcile, writes
 from worker.model import Desired, DesiredAccount, Group, Status
 from worker.settings import SafetySettings
 
-_PLANS: Final = int(os.environ.get("SENDERID_SEEDS", "2000"))
-_CHUNK: Final = 100 if _PLANS <= 10_000 else 1000
+_PLANS: Final = max(2000, int(os.environ.get("SENDERID_SEEDS", "0")) // 10)
+_CHUNK: Final = 100
 _SAFETY: Final = SafetySettings("100%", 0)
 
 

@@ -250,9 +250,8 @@ def _saved(account: ModelAccount, desired: DesiredAccount, safety: Safety | None
 
 def _apply_saved(saved: SavedAccount, account: ModelAccount, moment: datetime = _NOW) -> AccountResult:
     heard = Unheard()
-    carried = apply_saved(
-        saved, account, frozenset(), book=Nothing(), pace=_PACE, log=heard, meter=heard, moment=moment
-    )
+    pace = Pace(4, 900.0, moment.timestamp)
+    carried = apply_saved(saved, account, frozenset(), book=Nothing(), pace=pace, log=heard, meter=heard, moment=moment)
     return run(carried)
 
 

@@ -210,6 +210,10 @@ def _inquired(**answers: Any) -> Usage:
         ({"sent": {"messages": []}}, "the answer cannot be read"),
         ({"sent": {"messageList": {"M": {"from": B}}}}, "not of the number that was asked for"),
         ({"sent": {"messageList": {"M": {}}}}, "not of the number that was asked for"),
+        *(
+            ({"groups": {"groupList": {"G1": {}}}, "group": {"messageList": {"M": message}}}, "may be any")
+            for message in ({}, {"from": None}, {"from": "somebody"})
+        ),
     ],
 )
 def test_what_does_not_answer_the_question_is_unknown(answers: dict[str, Any], why: str) -> None:
@@ -232,6 +236,13 @@ def test_what_does_not_answer_the_question_is_unknown(answers: dict[str, Any], w
             {
                 "groups": {"groupList": {"G1": {"scheduledDate": "2027-02-01T09:00:00+09:00"}}},
                 "group": {"messageList": {"M": {"from": A}, "N": {"from": None}}, "nextKey": None},
+            },
+            "scheduled for 2027-02-01 00:00 UTC",
+        ),
+        (
+            {
+                "groups": {"groupList": {"G1": {"scheduledDate": "2027-02-01T09:00:00+09:00"}}},
+                "group": {"messageList": {"M": {"from": f"+82 {A[1:3]}-{A[3:]}"}}, "nextKey": None},
             },
             "scheduled for 2027-02-01 00:00 UTC",
         ),

@@ -1,6 +1,9 @@
 """Carrying out: every number gets one true outcome, whatever the network and other people do meanwhile."""
 
+from collections.abc import Callable
+
 import pytest
+from msgspec import structs
 
 from tests.model_account import ModelAccount, Unheard
 from tests.virtual_time import run
@@ -40,12 +43,13 @@ def _carry_out(
     gone: frozenset[str] = frozenset(),
     deadline: float = 900.0,
     concurrency: int = 4,
+    wall: Callable[[], float] = lambda: 0.0,
 ) -> tuple[dict[str, NumberResult], Writes]:
     async def scenario() -> Writes:
         observed = await account.observe()
         needs = Needs(least_active, groups, gone)
         writes = Writes(changes, account, observed, needs, journal=Nothing(), meter=Unheard())
-        await writes.carry_out(Pace(concurrency, deadline))
+        await writes.carry_out(Pace(concurrency, deadline, wall))
         return writes
 
     writes = run(scenario())
@@ -419,3 +423,36 @@ def test_a_deactivation_in_doubt_is_not_sent_again_once_its_group_cannot_spare_i
     results, _ = _carry_out(account, _off(A), groups=(Group("support", (A, B)),))
     assert (results[A].outcome, results[A].attempts, results[A].after) == (Outcome.HELD, 1, "ACTIVE")
     assert len(account.written) == 1
+
+
+def test_an_early_look_holds_nothing_whose_stand_in_is_proven_later() -> None:
+    """A lost answer has the account looked at before the successor was sent; the swap is carried out all the same."""
+    account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE", n0100003="INACTIVE", n0100004="ACTIVE")
+    account.faults = {A: [(Ambiguous("reset"), True)]}
+    group = Group("pair", (C, D))
+    results, _ = _carry_out(account, _on(A), _on(B), _on(C), _off(D), groups=(group,), concurrency=1)
+    assert {result.outcome for result in results.values()} == {Outcome.CHANGED}
+
+
+def test_what_an_early_look_has_shown_gone_is_not_leaned_on() -> None:
+    """A person takes the stand-in while activations are under way: the number that leaned on it stays."""
+    account = ModelAccount(n0100001="INACTIVE", n0100003="ACTIVE", n0100004="ACTIVE")
+    account.faults = {A: [(Ambiguous("reset"), True)]}
+    account.on_look = lambda look: account.statuses.update({C: Status.INACTIVE}) if look == 2 else None
+    results, _ = _carry_out(account, _on(A), _off(D), groups=(Group("pair", (C, D)),))
+    assert (results[A].outcome, results[D].outcome) == (Outcome.CHANGED, Outcome.HELD)
+
+
+def test_what_the_file_has_ceased_to_want_does_not_leave() -> None:
+    """A write whose time is over when its turn comes is a conflict that says so; what is still wanted is written."""
+    account = ModelAccount(n0100001="ACTIVE", n0100002="ACTIVE", n0100003="ACTIVE")
+    until = "1970-01-01T00:00:10Z"
+    changes = (_off(A), structs.replace(_off(B), until="1970-01-01T00:01:00Z"), structs.replace(_off(C), until=until))
+    clock = iter([0.0, 9.9, 10.0])
+    results, _ = _carry_out(account, *changes, concurrency=1, wall=lambda: next(clock))
+    assert (results[A].outcome, results[B].outcome) == (Outcome.CHANGED, Outcome.CHANGED)
+    assert (results[C].outcome, results[C].attempts, results[C].after) == (Outcome.CONFLICT, 0, "ACTIVE")
+    told = results[C].error
+    assert told is not None
+    assert told.message == f"the file wanted INACTIVE until {until}, which is over: plan again"
+    assert account.statuses[C] is Status.ACTIVE

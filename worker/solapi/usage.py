@@ -23,6 +23,7 @@ from msgspec import Struct
 
 from worker.errors import AccountRejected, ApiError, ServerError
 from worker.model import Usage
+from worker.phones import normalise
 from worker.solapi.wire import UNREADABLE, brief
 
 __all__ = ["Body", "Fetch", "inquire"]
@@ -168,8 +169,11 @@ async def _look_ahead(fetch: Fetch, phones: frozenset[str], now: datetime, in_us
             raise ServerError(f"a scheduled group has an id that cannot be: {brief(repr(group_id))}")
 
         def note_senders(page: _Messages, when: str = _moment(group.scheduled_date)) -> bool:
-            for phone in phones.intersection(message.sender or "" for message in page.messages):
+            senders = {_sender(message.sender) for message in page.messages}
+            for phone in phones.intersection(senders):
                 in_use.setdefault(phone, f"messages from it are scheduled for {when}: let them be sent first")
+            if len(in_use) < len(phones) and None in senders:
+                raise ServerError("a scheduled message has no sender that can be told, so that it may be any")
             return len(in_use) == len(phones)
 
         path = f"/messages/v4/groups/{group_id}/messages"
@@ -177,6 +181,14 @@ async def _look_ahead(fetch: Fetch, phones: frozenset[str], now: datetime, in_us
         if len(in_use) == len(phones):
             return True
     return whole
+
+
+def _sender(text: str | None) -> str | None:
+    """The digits of a message's sender, however it is written; None where that cannot be told."""
+    try:
+        return normalise(text or "")
+    except ValueError:
+        return None
 
 
 def _ahead_of(now: datetime) -> dict[str, str]:
@@ -194,7 +206,7 @@ def _sending(phone: str, hours: int, body: bytearray) -> str | None:
     messages = list(_messages(body).messages)
     if not messages:
         return None
-    ours = next((message for message in messages if message.sender == phone), None)
+    ours = next((message for message in messages if _sender(message.sender) == phone), None)
     if ours is None:
         raise ServerError("the list of messages is not of the number that was asked for")
     return f"it has sent messages in the last {hours:,} hours, one of them on {_moment(ours.updated)}"
