@@ -225,7 +225,7 @@ def stopping(reason: str) -> News:
 def _of_all(before: State, now: State) -> Iterator[News]:
     for source, problem in now.broken.items():
         if source not in before.broken:
-            yield News(Event.FILE, None, f"{source} cannot be used; what it said when it was last right counts", (problem,))
+            yield News(Event.FILE, None, f"{source} cannot be used; its last good text counts, if any", (problem,))
     for source in before.broken:
         if source not in now.broken:
             yield News(Event.FILE, None, f"{source} is mended or gone", over=True)

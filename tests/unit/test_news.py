@@ -148,7 +148,7 @@ def test_files_and_suspensions_are_told() -> None:
     """A file that broke is told with its first problem, a suspension with its reason, and both with their end."""
     state = State(accounts={"b": AccountState(suspended="moving")}, broken={"a.yaml": "a.yaml:1:1: no"}, suspended="x")
     assert news(State(), state) == (
-        News(Event.FILE, None, "a.yaml cannot be used; what it said when it was last right counts", ("a.yaml:1:1: no",)),
+        News(Event.FILE, None, "a.yaml cannot be used; its last good text counts, if any", ("a.yaml:1:1: no",)),
         News(Event.SUSPENDED, None, "suspended, nothing is written: x"),
         News(Event.SUSPENDED, "b", "suspended, nothing is written: moving"),
     )

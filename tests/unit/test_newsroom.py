@@ -126,8 +126,8 @@ def test_files_and_settings_break_and_are_mended() -> None:
     room.event("file_mended", file="a.yaml")
     room.event("reloaded", accounts=2, error_code=None, error_message=None)
     assert room.told == [
-        "a.yaml cannot be used; what it said when it was last right counts",
-        "settings cannot be used; what it said when it was last right counts",
+        "a.yaml cannot be used; its last good text counts, if any",
+        "settings cannot be used; its last good text counts, if any",
         "a.yaml is mended or gone",
         "settings is mended or gone",
     ]
