@@ -311,7 +311,7 @@ class Watch:
     def _expect(self, accounts: Sequence[DesiredAccount], after: datetime) -> None:
         """Note the own times of accounts: edges of their schedules, and the ends of suspensions."""
         settings = self._settings
-        whole = _edges(settings.suspend, settings.maintenance, DEFAULT_ZONE, after)
+        whole = tuple(_edges(settings.suspend, settings.maintenance, DEFAULT_ZONE, after))
         for account in accounts:
             own = _edges(account.suspend, account.maintenance, account.timezone, after)
             change = self._calendar.next_transition(account, after)

@@ -182,6 +182,19 @@ def test_settings_suspend_everything() -> None:
     _play(story())
 
 
+def test_the_end_of_what_settings_suspend_is_every_accounts_own_time() -> None:
+    """All accounts are written in the second in which it ends, and none waits for the next pass."""
+
+    async def story() -> None:
+        some = [account(number) for number in (1, 2, 3)]
+        settings = Settings(rate_limit=RateLimit(writes=100, reads=100), suspend=Suspend("audit", until=_after(1000)))
+        daemon = Daemon(some, [wanting(each) for each in some], settings=settings)
+        await daemon.live(1100)
+        assert [round(at) for at, *_ in daemon.wire.writes] == [1000] * 3
+
+    _play(story())
+
+
 def test_settings_that_became_wrong_stay_as_they_were() -> None:
     """A reload with broken settings says so, keeps the old ones, and is no longer ready until they are mended."""
 
