@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo
 
-__all__ = ["DEFAULT_ZONE", "WEEK", "instant", "shown", "stamp", "weekly", "written", "zone"]
+__all__ = ["DEFAULT_ZONE", "WEEK", "instant", "shown", "stamp", "stamp_ms", "weekly", "written", "zone"]
 
 DEFAULT_ZONE: Final = "Asia/Seoul"
 """The zone of files that name none: the numbers are Korean."""
@@ -148,6 +148,11 @@ def _minutes(text: str) -> tuple[int, int]:
 def stamp(moment: datetime) -> str:
     """An aware moment as documents carry it, to the second: UTC, ISO 8601, Z."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def stamp_ms(moment: datetime) -> str:
+    """A moment of UTC as documents and logs carry it, to the millisecond: ISO 8601, Z."""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def shown(moment: datetime, where: ZoneInfo) -> str:

@@ -7,6 +7,7 @@ before.
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
+from typing import Self
 
 from msgspec import Struct, structs
 
@@ -45,7 +46,7 @@ from worker.policy import (
     within,
 )
 from worker.ports import Book, Log, Meter, Reader, Writer
-from worker.settings import Health, InUse, Safety
+from worker.settings import Health, InUse, Safety, Settings
 from worker.writes import Needs, Pace, Writes
 
 __all__ = [
@@ -70,6 +71,11 @@ class Terms(Struct, frozen=True):
     drift: bool = False
     in_use: InUse = InUse()
     health: Health = Health()
+
+    @classmethod
+    def of(cls, settings: Settings, selection: Selection, allow: frozenset[str], *, drift: bool = False) -> Self:
+        """The terms of a run by its settings."""
+        return cls(settings.safety, selection, allow, drift, settings.in_use, settings.health)
 
 
 class Draft(Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""Free texts of files that people write: names, notes, references to secrets."""
+"""Free texts of files that people write: names, notes, counts, references to secrets."""
 
 import re
 from typing import Final
@@ -7,12 +7,14 @@ from unicodedata import category
 from worker.credentials import SecretRef
 from worker.strictyaml import Mapping, Node, Reader, Scalar
 
-__all__ = ["NAME_CAP", "NOTE_CAP", "reference", "text", "unfit"]
+__all__ = ["COUNT_DIGITS", "NAME_CAP", "NOTE_CAP", "reference", "text", "unfit", "whole"]
 
 NAME_CAP: Final = 64
 """Characters of an account's name, which stands in every log line."""
 NOTE_CAP: Final = 1000
 """Characters of a note, an owner, a path or a URL."""
+COUNT_DIGITS: Final = 9
+"""Digits of a count: more numbers than this says there are not."""
 
 _variable: Final = re.compile("[A-Za-z_][A-Za-z0-9_]*").fullmatch
 _secret: Final = re.compile("NCS[0-9A-Z]{13}|(?=.*[0-9])[0-9A-Z]{32}|.*://.*", re.IGNORECASE).fullmatch
@@ -36,6 +38,12 @@ def text(reader: Reader, node: Node, what: str, cap: int, *, prose: bool = False
         reader.problem(node, f"{what} {reason}")
         return None
     return given
+
+
+def whole(node: Node) -> int | None:
+    """The whole number at a node, of at most `COUNT_DIGITS` digits; None where something else stands there."""
+    given = node.text if isinstance(node, Scalar) else ""
+    return int(given) if given.isascii() and given.isdigit() and len(given) <= COUNT_DIGITS else None
 
 
 def unfit(given: str, cap: int, *, prose: bool = False) -> str | None:

@@ -14,7 +14,7 @@ from worker.errors import DesiredStateError, Interrupted, SettingsError
 from worker.lastgood import News
 from worker.logs import Log
 from worker.model import DesiredAccount
-from worker.moments import DEFAULT_ZONE
+from worker.moments import DEFAULT_ZONE, stamp_ms
 from worker.passes import Pass, Passes
 from worker.reconcile import Terms
 from worker.rhythm import Agenda, Due
@@ -356,7 +356,7 @@ def _edges(suspend: Suspend | None, window: Maintenance, timezone: str, after: d
 
 
 def _stamp(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return None if moment is None else stamp_ms(moment)
 
 
 def _shown(error: DesiredStateError | SettingsError) -> str:

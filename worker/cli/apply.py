@@ -87,7 +87,7 @@ def _apply_files(
 
     from worker.reconcile import Terms
 
-    terms = Terms(settings.safety, selection, rules, in_use=settings.in_use, health=settings.health)
+    terms = Terms.of(settings, selection, rules)
 
     async def carry_out(run: "Session") -> "list[AccountResult]":
         drafts = await planning.draw(run, inputs.settled(desired), terms)

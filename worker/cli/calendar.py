@@ -52,12 +52,12 @@ def command(
     last = first + timedelta(days)
 
     from worker.cli import session
-    from worker.moments import stamp
+    from worker.moments import stamp, stamp_ms
     from worker.render import calendar, documents
 
     session.check(output)
     made = calendar.Calendar(
-        created_at=session.stamp(now),
+        created_at=stamp_ms(now),
         start=stamp(first),
         until=stamp(last),
         accounts=tuple(calendar.account_calendar(account, first, last) for account in desired),

@@ -111,10 +111,10 @@ def _list(
     limit: int | None,
 ) -> int:
     from worker.cli.bookkeeping import ledger_path
-    from worker.cli.session import stamp
     from worker.history import Ending, History
     from worker.ledger.history import Asked, history
     from worker.ledger.reading import reading
+    from worker.moments import stamp_ms
     from worker.render import history as text
 
     # the story of a number is told whole
@@ -122,7 +122,7 @@ def _list(
     asked = Asked(
         account=account,
         phone=phone,
-        since=None if since is None else stamp(since),
+        since=None if since is None else stamp_ms(since),
         outcome=None if outcome is None else Ending(outcome),
         limit=most,
     )
@@ -162,10 +162,11 @@ def _show(document: "History", rendered: "Callable[[Page], str]", shown: _Shown)
 
 def _prune(settings: "Settings", age: float) -> int:
     from worker.cli.bookkeeping import ledger_path
-    from worker.cli.session import now, stamp
+    from worker.cli.session import now
     from worker.ledger import forget
+    from worker.moments import stamp_ms
 
-    forgotten = forget(ledger_path(settings), stamp(_ago(age)), program=__version__, now=now)
+    forgotten = forget(ledger_path(settings), stamp_ms(_ago(age)), program=__version__, now=now)
     click.echo(f"{forgotten:,} run{'s' * (forgotten != 1)} forgotten.")
     return ExitStatus.OK
 

@@ -79,7 +79,7 @@ def _plan(
     from worker.reconcile import Terms, tell_planned
 
     desired = inputs.settled(bookkeeping.committed(desired), moment)
-    terms = Terms(settings.safety, selection, rules, drift=drift, in_use=settings.in_use, health=settings.health)
+    terms = Terms.of(settings, selection, rules, drift=drift)
 
     session.check(out)
     session.check(given.output)

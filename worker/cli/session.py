@@ -28,10 +28,11 @@ from worker.documents import AccountPlan, AccountResult, Result
 from worker.errors import Interrupted, LedgerError
 from worker.fleet import Fleet
 from worker.ledger import Ledger, Nothing
+from worker.moments import stamp_ms
 from worker.settings import Settings
 from worker.solapi.transport import Transport
 
-__all__ = ["Page", "Session", "check", "color", "emit", "new_run_id", "now", "run", "stamp", "total"]
+__all__ = ["Page", "Session", "check", "color", "emit", "new_run_id", "now", "run", "total"]
 
 _NARROWEST: Final = 80
 _WIDEST: Final = 120
@@ -44,17 +45,12 @@ _SIGNALS: Final = {signal.SIGINT: ExitStatus.SIGINT, signal.SIGTERM: ExitStatus.
 
 def now() -> str:
     """The time as documents carry it."""
-    return stamp(datetime.now(UTC))
+    return stamp_ms(datetime.now(UTC))
 
 
 def new_run_id() -> str:
     """A name for a run that begins now."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
-
-
-def stamp(moment: datetime) -> str:
-    """A moment of UTC as documents carry it: ISO 8601, milliseconds, Z."""
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def color(stream: TextIO, *, no_color: bool) -> bool:

@@ -148,10 +148,10 @@ class _Daemon:
         return [account.name for account in self._files.accounts]
 
     def _reread(self) -> "tuple[Settings, Terms]":
-        from msgspec.structs import replace
+        from worker.reconcile import Terms
 
         found = inputs.load_settings(self._given.settings_path, self._given.overrides)
-        return found, replace(self._terms, safety=found.safety, in_use=found.in_use, health=found.health)
+        return found, Terms.of(found, self._terms.selection, self._terms.allow)
 
     def _begin(self) -> str:
         from worker.cli import session
@@ -249,4 +249,4 @@ def _terms(given: options.Common, settings: "Settings", files: "Revisited") -> "
 
     from worker.reconcile import Terms
 
-    return Terms(settings.safety, selection, rules, in_use=settings.in_use, health=settings.health)
+    return Terms.of(settings, selection, rules)

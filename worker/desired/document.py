@@ -17,7 +17,7 @@ from worker.model import DesiredAccount, SafetyOverride, Unmanaged
 from worker.moments import DEFAULT_ZONE, weekly, zone
 from worker.strictyaml import Mapping, Node, Reader, Scalar, described, shown, suggestion
 from worker.suspension import Maintenance, Suspend, moment
-from worker.texts import NAME_CAP, NOTE_CAP, reference, text, unfit
+from worker.texts import COUNT_DIGITS, NAME_CAP, NOTE_CAP, reference, text, unfit, whole
 
 __all__ = ["Document"]
 
@@ -37,8 +37,6 @@ _KEYS: Final = (
     "numbers",
 )
 _SECRETS: Final = ("api_key", "api_secret")
-_DIGITS: Final = 9
-"""Digits of a count: more numbers than this says there are not."""
 
 
 class Document:
@@ -126,8 +124,8 @@ class Document:
         given = node.text if isinstance(node, Scalar) else ""
         if given == "1":
             return
-        newer = given.isascii() and given.isdigit() and int(given[:_DIGITS]) > 1
-        told = f"version {given[:_DIGITS]} needs a newer senderid" if newer else "version should be 1"
+        newer = given.isascii() and given.isdigit() and int(given[:COUNT_DIGITS]) > 1
+        told = f"version {given[:COUNT_DIGITS]} needs a newer senderid" if newer else "version should be 1"
         self._reader.problem(node, told)
 
     def _no_numbers(self, node: Node) -> None:
@@ -171,10 +169,11 @@ class Document:
         found: dict[str, Any] = {}
         for name, value in self._reader.fields(node, ("max_deactivations", "min_active")).items():
             given = value.text if isinstance(value, Scalar) else ""
-            number = int(given) if given.isascii() and given.isdigit() and len(given) <= _DIGITS else None
+            number = whole(value)
             if name == "min_active":
                 if number is None:
-                    told = f"min_active should be a whole number from 0 to {10**_DIGITS - 1:,}, not {described(value)}"
+                    most = f"{10**COUNT_DIGITS - 1:,}"
+                    told = f"min_active should be a whole number from 0 to {most}, not {described(value)}"
                     self._reader.problem(value, told)
                 found[name] = number
                 continue

@@ -6,13 +6,11 @@ from typing import Final
 from worker.model import Group
 from worker.phones import normalise
 from worker.strictyaml import Mapping, Node, Reader, Scalar, Sequence, described, shown
-from worker.texts import NAME_CAP, unfit
+from worker.texts import NAME_CAP, unfit, whole
 
 __all__ = ["Groups"]
 
 _KEYS: Final = ("members", "min_active")
-_DIGITS: Final = 9
-"""Digits of a count: more numbers than this says there are not."""
 
 
 class Groups:
@@ -96,9 +94,8 @@ class Groups:
         return phone
 
     def _least(self, node: Node, members: int) -> int | None:
-        given = node.text if isinstance(node, Scalar) else ""
-        number = int(given) if given.isascii() and given.isdigit() and len(given) <= _DIGITS else 0
-        if 1 <= number <= members:
+        number = whole(node)
+        if number is not None and 1 <= number <= members:
             return number
         if members:
             most = f"from 1 to {members:,}, the number of its members"
