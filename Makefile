@@ -5,11 +5,11 @@ BIN := $(VENV)/bin
 # the floors without I/O: every branch of theirs is tested
 comma := ,
 PURE := $(subst $() ,$(comma),$(addprefix worker/,model.py channels.py credentials.py documents.py endpoints.py errors.py figures.py \
-	gateways.py settings.py history.py health.py holds.py lastgood.py maintenance.py moments.py news.py phones.py precautions.py redaction.py \
+	gateways.py settings.py history.py health.py holds.py language.py lastgood.py maintenance.py moments.py news.py phones.py precautions.py redaction.py \
 	rhythm.py schedule.py shares.py sites.py strictyaml.py suspension.py texts.py policy.py \
 	plan.py ports.py desired/* render/* solapi/account.py solapi/signing.py solapi/usage.py solapi/wire.py))
 
-.PHONY: help setup demo test lint types contracts unit simulate mutate promtool bench lock clean
+.PHONY: help setup demo test lint types contracts unit simulate mutate promtool bench browser lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -63,6 +63,10 @@ promtool: ## check the alert rules and run their tests, with Prometheus' own too
 
 bench: setup ## the figures of the README (several minutes)
 	$(BIN)/python benchmarks/all.py
+
+browser: ## install the Chromium that tests of pages use (Debian and Ubuntu, as root)
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-noto-cjk
 
 lock: ## resolve the lock files anew from pyproject.toml
 	$(PYTHON) -m venv $(VENV)-lock

@@ -140,7 +140,7 @@ def conclude(
     metering: Metering | None = None,
 ) -> int:
     """Carry out, tell the result and, where it is told as text, what there is to remark on it; the exit status."""
-    from worker.cli import session
+    from worker.cli import printing, session
     from worker.cli.status import of_result
 
     session.check(given.output)
@@ -151,7 +151,7 @@ def conclude(
         unnoted = await run.finish(result)
         run.log.info("run.finished", outcome=result.outcome, counts=session.total(result.accounts))
         run.progress.finish()
-        _print(result, given, remark)
+        printing.result(result, given, remark)
         if unnoted is not None:
             raise unnoted
         return of_result(result)
@@ -199,7 +199,9 @@ def show(drafts: "Sequence[Draft]", given: options.Common) -> None:
     """Show what is going to be done: on stdout, or where that is the result document's, on stderr."""
     plan = planning.document(drafts)
     if given.form == "text" and given.output is None:
-        planning.show(plan, given)
+        from worker.cli import printing
+
+        printing.plan(plan, given)
     else:
         from worker.render import text
 
@@ -247,14 +249,3 @@ async def ask(run: "Session") -> WorkerError | None:
 def _read_line(answer: "asyncio.Future[str]") -> None:
     if not answer.done():
         answer.set_result(sys.stdin.readline())
-
-
-def _print(result: "Result", given: options.Common, remark: "Callable[[Result], str]") -> None:
-    from worker.cli.session import Page, emit
-    from worker.render import documents, text
-
-    if given.form == "json":
-        emit(documents.encode(result), given.output)
-    else:
-        page = Page.of(no_color=given.no_color, output=given.output)
-        emit(text.result(result, color=page.color, width=page.width) + remark(result), given.output)

@@ -66,7 +66,7 @@ class _Shown(NamedTuple):
     help="Forget the runs that ended longer ago: 90d, 52w. Those with anything open are kept.",
 )
 @options.settings
-@options.document
+@options.reviewed
 def command(
     *,
     run: str | None,
@@ -141,12 +141,11 @@ def _list(
 
 
 def _one(settings: "Settings", shown: _Shown, name: str, *, account: str | None, phone: str | None) -> int:
+    from worker.cli import printing
     from worker.cli.bookkeeping import recorded
-    from worker.history import History
-    from worker.render import history as text
 
-    told = recorded(settings, name, account=account, phone=phone)
-    return _show(History(total=1, runs=(told,)), lambda page: text.run(told, color=page.color, width=page.width), shown)
+    printing.run(recorded(settings, name, account=account, phone=phone), shown)
+    return ExitStatus.OK
 
 
 def _show(document: "History", rendered: "Callable[[Page], str]", shown: _Shown) -> int:

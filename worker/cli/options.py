@@ -9,6 +9,7 @@ from msgspec import Struct
 
 __all__ = [
     "DURATION",
+    "FORMS",
     "Common",
     "allow",
     "canary",
@@ -17,6 +18,7 @@ __all__ = [
     "files",
     "lock_timeout",
     "logging",
+    "reviewed",
     "settings",
     "watched",
 ]
@@ -90,11 +92,21 @@ allow: Final = click.option(
     "Repeatable.",
 )
 
-document: Final = _all(
-    click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="What to print. [text]"),
-    click.option("--output", metavar="FILE", help="Write the document to a file instead of stdout."),
-    click.option("--no-color", is_flag=True, help="No colours; so does the environment variable NO_COLOR."),
-)
+
+def _document(*forms: str) -> Decorator[Any]:
+    return _all(
+        click.option("--format", "form", type=click.Choice(forms), default="text", help="What to print. [text]"),
+        click.option("--output", metavar="FILE", help="Write the document to a file instead of stdout."),
+        click.option("--no-color", is_flag=True, help="No colours; so does the environment variable NO_COLOR."),
+    )
+
+
+FORMS: Final = ("text", "json")
+"""The forms of plans, results and runs; `worker.cli.printing` knows each."""
+
+document: Final = _document("text", "json")
+reviewed: Final = _document(*FORMS)
+"""Where a document is printed: one of the command's own, or one that people review."""
 
 logging: Final = _all(
     click.option(
@@ -137,7 +149,7 @@ _metrics: Final = _all(
     ),
 )
 
-common: Final = _all(files, settings, _accounts, _selection, allow, document, _metrics, logging)
+common: Final = _all(files, settings, _accounts, _selection, allow, reviewed, _metrics, logging)
 """What `plan`, `apply` and `drift` share."""
 
 

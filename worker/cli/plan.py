@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from worker.reconcile import Draft, Terms
     from worker.settings import Settings
 
-__all__ = ["command", "document", "draw", "plan", "show"]
+__all__ = ["command", "document", "draw", "plan"]
 
 
 @click.command("plan", short_help="Show what would change. Writes nothing.")
@@ -74,7 +74,7 @@ def _plan(
     rules = inputs.read_rules(given.allow)
     moment = None if at is None else inputs.read_moment("--at", at, desired)
 
-    from worker.cli import bookkeeping, session
+    from worker.cli import bookkeeping, printing, session
     from worker.cli.status import of_drift, of_plans
     from worker.reconcile import Terms, tell_planned
 
@@ -91,7 +91,7 @@ def _plan(
         made = document(drafts, moment)
         if out is not None:
             _save(Path(out), settings, desired, drafts, terms)
-        show(made, given, drift=drift)
+        printing.plan(made, given, drift=drift)
         run.log.info("run.finished", counts=session.total(made.accounts))
         return of_drift(made.accounts) if drift else of_plans(made.accounts, detailed=detailed)
 
@@ -116,18 +116,6 @@ def document(drafts: "Sequence[Draft]", moment: "datetime | None" = None) -> "Pl
     plans = tuple(draft.plan for draft in drafts)
     at = None if moment is None else stamp(moment)
     return Plan(created_at=now(), at=at, fingerprint=fingerprint(plans), accounts=plans)
-
-
-def show(plan: "Plan", given: options.Common, *, drift: bool = False) -> None:
-    """Print a plan, or write it to a file."""
-    from worker.cli.session import Page, emit
-    from worker.render import documents, text
-
-    if given.form == "json":
-        emit(documents.encode(plan), given.output)
-    else:
-        page = Page.of(no_color=given.no_color, output=given.output)
-        emit(text.plan(plan, color=page.color, width=page.width, drift=drift), given.output)
 
 
 def _save(

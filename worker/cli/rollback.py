@@ -29,7 +29,7 @@ __all__ = ["command"]
 @options.settings
 @options.allow
 @options.lock_timeout
-@options.document
+@options.reviewed
 @options.logging
 def command(*, run: str, yes: bool, dry_run: bool, lock_timeout: float, **common: Any) -> int:
     """Give the numbers that RUN changed the status back that they had before it. RUN is an id or its beginning.
@@ -90,7 +90,7 @@ def _nothing(told: "RunStory", given: options.Common) -> int:
 def _preview(
     settings: "Settings", given: options.Common, accounts: "Sequence[SavedAccount]", rules: frozenset[str]
 ) -> int:
-    from worker.cli import session
+    from worker.cli import printing, session
     from worker.cli.status import of_plans
     from worker.reconcile import tell_planned
 
@@ -101,7 +101,7 @@ def _preview(
         for draft in drafts:
             tell_planned(draft, run.log.bind(account=draft.plan.account))
         made = planning.document(drafts)
-        planning.show(made, given)
+        printing.plan(made, given)
         run.log.info("run.finished", counts=session.total(made.accounts))
         return of_plans(made.accounts, detailed=False)
 

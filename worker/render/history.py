@@ -23,9 +23,9 @@ from worker.render.layout import (
 from worker.render.numbers import hyphenated
 from worker.render.terminal import Paint, fit, safe
 
-__all__ = ["number", "run", "runs"]
+__all__ = ["STYLES", "number", "run", "runs"]
 
-_STYLES: Final = {
+STYLES: Final = {
     Ending.CONVERGED: "green",
     Ending.PARTIAL: "yellow",
     Ending.REFUSED: "red",
@@ -63,7 +63,7 @@ def run(told: RunStory, *, color: bool, width: int = 80) -> str:
     """One run in full: who, where, by which files and settings, and every number with its attempts."""
     paint = Paint(color=color)
     lines = [
-        paint("bold", f"Run {safe(told.run_id)}: ") + paint(_STYLES[told.outcome], told.outcome),
+        paint("bold", f"Run {safe(told.run_id)}: ") + paint(STYLES[told.outcome], told.outcome),
         *indented(f"{told.command} by {_who(told)} (process {told.pid}), senderid {told.version}", width, "  ", "    "),
         *indented(_span(told), width, "  ", "    "),
     ]
@@ -105,7 +105,7 @@ def number(phone: str, document: History, *, color: bool, width: int = 80) -> st
 
 def _row(told: RunStory, paint: Paint, columns: int) -> Iterator[str]:
     accounts = names([account.account for account in told.accounts])
-    left = f"{_when(told.started_at)}  {paint(_STYLES[told.outcome], fit(told.outcome, _OUTCOME_COLUMNS))}"
+    left = f"{_when(told.started_at)}  {paint(STYLES[told.outcome], fit(told.outcome, _OUTCOME_COLUMNS))}"
     room = columns - _WHEN_COLUMNS - _OUTCOME_COLUMNS - _ACCOUNT_COLUMNS - 6
     counted = safe(_brief(told.counts), room)
     yield f"{left}  {fit(safe(accounts, _ACCOUNT_COLUMNS), _ACCOUNT_COLUMNS)}  {counted}".rstrip()
@@ -124,7 +124,7 @@ def _closing(document: History, paint: Paint, which: str = "") -> Iterator[str]:
 
 def _account(account: AccountStory, paint: Paint, columns: int) -> Iterator[str]:
     known = header(account.account, account.account_id, paint, columns - len(f": {account.outcome}"))
-    yield f"{known}: {paint(_STYLES[account.outcome], account.outcome)}"
+    yield f"{known}: {paint(STYLES[account.outcome], account.outcome)}"
     yield from indented(_counts(account.counts) + requests_text(account.requests), columns, "  ", "  ")
     if account.error is not None:
         yield from indented(error_text(account.error), columns, "  ", "    ", lambda line: paint("red", line))

@@ -24,12 +24,12 @@ from worker.render.layout import (
 from worker.render.notices import worth_knowing
 from worker.render.terminal import Paint, safe
 
-__all__ = ["plan"]
+__all__ = ["PLANNED", "plan"]
 
 _NOTE_COLUMNS: Final = 60
 _CODE_COLUMNS: Final = 50
 
-_PLANNED: Final = {
+PLANNED: Final = {
     Action.ACTIVATE: Mark("+", "activate", "green"),
     Action.DEACTIVATE: Mark("-", "deactivate", "red"),
     Action.HELD: Mark("~", "held", "yellow"),
@@ -79,12 +79,12 @@ def _planned(account: AccountPlan, paint: Paint, columns: int) -> Iterator[str]:
     groups: dict[tuple[Action, str], list[Change]] = {}
     for change in account.changes:
         groups.setdefault((change.action, change.reason), []).append(change)
-    ordered = sorted(groups.items(), key=lambda item: tuple(_PLANNED).index(item[0][0]))
+    ordered = sorted(groups.items(), key=lambda item: tuple(PLANNED).index(item[0][0]))
     if ordered:
         yield ""
     yield from render_groups(
         [
-            Group.of(_PLANNED[action], changes, lambda change: _change(change, account.timezone), advice)
+            Group.of(PLANNED[action], changes, lambda change: _change(change, account.timezone), advice)
             for (action, advice), changes in ordered
         ],
         paint,
@@ -138,7 +138,7 @@ def _error(error: ErrorInfo, accounts: Sequence[str], paint: Paint, columns: int
 def _summary(found: dict[Action, int], *, quiet: bool = True) -> str:
     told = counts(
         (found.get(action, 0), f"to {action}" if action.writes else action.value)
-        for action in _PLANNED
+        for action in PLANNED
         if quiet or action is not Action.UNCHANGED
     )
     return told or "no numbers"

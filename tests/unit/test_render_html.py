@@ -1,0 +1,40 @@
+"""HTML from templates."""
+
+from base64 import b64decode
+from hashlib import sha256
+
+import pytest
+from jinja2 import UndefinedError
+
+from worker.render import html
+
+
+def _macro(call: str, **values: object) -> str:
+    text = '{% import "macros.html" as m with context %}{{ m.' + call + " }}"
+    return html._environment().from_string(text).render(**values)
+
+
+def test_foreign_text_does_nothing() -> None:
+    """Markup is escaped, and what turns a text around or takes no room is made visible."""
+    told = _macro("foreign(text)", text='<script>alert("x")</script>\u202e\u0000')
+    assert told == "<bdi>&lt;script&gt;alert(&#34;x&#34;)&lt;/script&gt;\ufffd\ufffd</bdi>"
+
+
+def test_a_value_that_is_missing_is_a_bug_and_not_a_blank() -> None:
+    """A template that names what it was not given fails."""
+    with pytest.raises(UndefinedError):
+        _macro("foreign(nobody)")
+
+
+def test_marks_have_their_word_and_numbers_their_groups() -> None:
+    """A chip tells its word beside its colour; phones are written as people write them."""
+    assert " failed</span>" in _macro('chip("failed", "bad", "x")')
+    assert ">010-1234-5678</span>" in _macro('phone("01012345678")')
+    assert "1,234,567" in _macro('tile(1234567, "changed", "good")')
+    assert '<time datetime="2026-11-24T09:00:00Z">2026-11-24 09:00:00' in _macro('moment("2026-11-24T09:00:00Z")')
+
+
+def test_an_inlined_asset_is_named_by_its_hash() -> None:
+    """The policy of a document allows exactly the bytes that stand in it."""
+    text, source = html.inlined("style.css")
+    assert b64decode(source.removeprefix("'sha256-").removesuffix("'")) == sha256(str(text).encode()).digest()

@@ -1,0 +1,70 @@
+"""Plans, results and stories in the form that was asked for, on stdout or in a file."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from worker.documents import Plan, Result
+    from worker.history import RunStory
+
+__all__ = ["Wanted", "plan", "result", "run"]
+
+
+class Wanted(Protocol):
+    """How a document is wanted: what `--format`, `--output` and `--no-color` said."""
+
+    @property
+    def form(self) -> str:
+        """One of `options.FORMS`."""
+        ...
+
+    @property
+    def output(self) -> str | None:
+        """The file to write; None for stdout."""
+        ...
+
+    @property
+    def no_color(self) -> bool:
+        """Whether text is to be without colours even on a terminal."""
+        ...
+
+
+def plan(document: "Plan", wanted: Wanted, *, drift: bool = False) -> None:
+    """Print a plan. One of `drift` leaves out what the file itself changed."""
+    from worker.cli.session import Page, emit
+    from worker.render import documents, text
+
+    match wanted.form:
+        case "json":
+            emit(documents.encode(document), wanted.output)
+        case _:
+            page = Page.of(no_color=wanted.no_color, output=wanted.output)
+            emit(text.plan(document, color=page.color, width=page.width, drift=drift), wanted.output)
+
+
+def result(document: "Result", wanted: Wanted, remark: "Callable[[Result], str]" = lambda _: "") -> None:
+    """Print a result and, where it is text, what there is to remark on it."""
+    from worker.cli.session import Page, emit
+    from worker.render import documents, text
+
+    match wanted.form:
+        case "json":
+            emit(documents.encode(document), wanted.output)
+        case _:
+            page = Page.of(no_color=wanted.no_color, output=wanted.output)
+            told = text.result(document, color=page.color, width=page.width)
+            emit(told + remark(document), wanted.output)
+
+
+def run(told: "RunStory", wanted: Wanted) -> None:
+    """Print one run in full."""
+    from worker.cli.session import Page, emit
+    from worker.history import History
+    from worker.render import documents, history
+
+    match wanted.form:
+        case "json":
+            emit(documents.encode(History(total=1, runs=(told,))), wanted.output)
+        case _:
+            page = Page.of(no_color=wanted.no_color, output=wanted.output)
+            emit(history.run(told, color=page.color, width=page.width), wanted.output)
