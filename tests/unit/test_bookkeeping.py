@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import pwd
 import shutil
 import subprocess
 from array import array
@@ -15,6 +16,7 @@ from msgspec.structs import replace
 from tests.ledgers import clock
 from worker.cli import bookkeeping
 from worker.cli.bookkeeping import Keeping, committed, glance, ledger_path
+from worker.errors import LedgerError
 from worker.model import DesiredAccount, Memory
 from worker.settings import LedgerSettings, Settings
 
@@ -127,6 +129,36 @@ def test_the_ledger_is_where_the_settings_say(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     assert ledger_path(Settings()) == tmp_path / "state" / "senderid" / "ledger.db"
     assert ledger_path(Settings(ledger=LedgerSettings(path="~/l.db"))) == tmp_path / "l.db"
+
+
+@pytest.fixture
+def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user that is a number and nothing else, as containers have them."""
+
+    def unknown(uid: int) -> pwd.struct_passwd:
+        raise KeyError(uid)
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    for name in ("HOME", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.usefixtures("homeless")
+@pytest.mark.parametrize("path", [None, "~/ledger.db"])
+def test_a_user_without_a_home_is_told_to_name_a_place(path: str | None) -> None:
+    """Neither a bug nor a folder named ~ comes of it, and a path of its own is good."""
+    with pytest.raises(LedgerError, match=r"no home folder: .*SENDERID_LEDGER__PATH"):
+        ledger_path(Settings(ledger=LedgerSettings(path=path)))
+    assert ledger_path(Settings(ledger=LedgerSettings(path="/s/l.db"))) == Path("/s/l.db")
+
+
+@pytest.mark.usefixtures("homeless")
+async def test_a_look_of_a_user_without_a_home_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    """What only reads remembers nothing, and says so once."""
+    bookkeeping._warn.cache_clear()
+    for _ in range(2):
+        assert await glance(Settings()).recall("key") == Memory()
+    assert capsys.readouterr().err.count("this user has no home folder") == 1
 
 
 async def _begun(settings: Settings) -> tuple[Any, ...]:

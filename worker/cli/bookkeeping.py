@@ -35,6 +35,10 @@ _STATUS: Final = ("status", "--porcelain=v2", "--branch", "--untracked-files=all
 _OID: Final = "# branch.oid "
 _HASH: Final = re.compile("[0-9a-f]{40,64}")
 _MEGABYTE: Final = 1 << 20
+_HOMELESS: Final = (
+    "the ledger has no place, as this user has no home folder: give it one with ledger.path in the settings or "
+    "SENDERID_LEDGER__PATH"
+)
 _NAMED: Final = 5
 """Runs that a message names when what was asked for is none or several."""
 
@@ -67,14 +71,25 @@ class Keeping(msgspec.Struct, frozen=True):
 
 
 def ledger_path(settings: Settings) -> Path:
-    """Where the ledger is: the settings' path, or its place in the user's state folder."""
+    """Where the ledger is: the settings' path, or its place in the user's state folder.
+
+    Raises:
+        LedgerError: that place is in the home folder of a user who has none.
+    """
     path = settings.ledger.path
-    return Path(path).expanduser() if path else user_state_path("senderid") / "ledger.db"
+    try:
+        return Path(path).expanduser() if path else user_state_path("senderid") / "ledger.db"
+    except RuntimeError:  # as in containers, whose users are often numbers and nothing else
+        raise LedgerError(_HOMELESS) from None
 
 
 def glance(settings: Settings) -> Nothing:
     """What a run that only looks needs of the ledger: what it remembers. Where that cannot be read, nothing."""
-    path = ledger_path(settings)
+    try:
+        path = ledger_path(settings)
+    except LedgerError as error:
+        _warn(str(error))
+        return Nothing()
 
     def remembered(recall: Callable[[str], Memory], key: str) -> Memory:
         try:

@@ -159,8 +159,8 @@ def _ledger(settings: "Settings") -> Check:
     from worker.cli.bookkeeping import ledger_path
     from worker.ledger import probe
 
-    path = ledger_path(settings)
     try:
+        path = ledger_path(settings)
         probe(path)
     except LedgerError as error:
         return Check("ledger", "fail", str(error))
