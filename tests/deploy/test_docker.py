@@ -1,0 +1,128 @@
+"""What the image is made of, and how compose runs it."""
+
+import fnmatch
+import re
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.deploy.commands import DEPLOY, ROOT, meant
+from tests.deploy.image import Image, pins
+from worker import __version__, desired
+
+COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+DRAIN = 25 + 20
+"""Seconds that a stop may take: what is under way, and a look of the settings' timeout.total_seconds."""
+
+
+def _dockerfile() -> str:
+    return (DEPLOY / "docker/Dockerfile").read_text()
+
+
+def test_hadolint_finds_nothing() -> None:
+    """The Dockerfile follows the rules of its linter, none of them switched off."""
+    assert "hadolint" not in _dockerfile()
+    linter = Path(sys.executable).with_name("hadolint")
+    if not linter.exists():
+        pytest.skip("hadolint is not installed")
+    done = subprocess.run(  # noqa: S603 - a pinned tool
+        [linter, "--no-color", DEPLOY / "docker/Dockerfile"], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_the_image_has_what_the_project_was_tested_with() -> None:
+    """Its lock holds every package of the command's, and of the extras', at the versions of the tests."""
+    runtime, tested = pins(DEPLOY / "docker/runtime.lock"), pins(ROOT / "requirements-dev.lock")
+    bare, building = pins(ROOT / "requirements.lock"), pins(DEPLOY / "docker/build.lock")
+    assert bare.keys() <= runtime.keys()
+    assert {"apprise", "opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http"} <= runtime.keys()
+    assert "hatchling" in building.keys() - runtime.keys()
+    for name, pin in (runtime | building).items():
+        assert tested[name].specifier == pin.specifier
+        assert pin.marker is not None or pin.specifier.contains(version(name))
+
+
+@pytest.mark.parametrize("lock", ["build.lock", "runtime.lock"])
+def test_every_pin_has_a_hash_and_the_build_wants_them(lock: str) -> None:
+    """No package enters the image whose bytes are not known."""
+    path = DEPLOY / "docker" / lock
+    found = re.split(r"^(?=[a-z0-9])", path.read_text(), flags=re.MULTILINE)
+    assert len(found) == len(pins(path)) + 1
+    assert all("--hash=sha256:" in each for each in found[1:])
+    assert re.search(rf"--require-hashes --no-deps .*-r {lock}", _dockerfile())
+
+
+def test_the_context_has_what_is_copied_and_no_secret() -> None:
+    """What the Dockerfile copies is let through, and what a deployment keeps beside it is not."""
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    allowed = [line[1:] for line in lines if line.startswith("!")]
+    assert "*" in lines
+
+    def sent(path: str) -> bool:
+        return any(fnmatch.fnmatch(path, each) or path.startswith(f"{each}/") for each in allowed)
+
+    copied = [line.split()[1:-1] for line in _dockerfile().splitlines() if re.match("COPY (?!--from)", line)]
+    names = [name for names in copied for name in names]
+    assert names
+    assert all(sent(name) and (ROOT / name).exists() for name in names)
+    for secret in ("deploy/secrets/main_api_key", "deploy/senderid.env", ".git/config", "config/desired/main.yaml"):
+        assert not sent(secret)
+
+
+def test_the_image_tells_its_version(dockerfile: Image) -> None:
+    """Its label, and the tag that compose runs, are the project's version."""
+    assert dockerfile.labels["org.opencontainers.image.version"] == __version__
+    assert {service["image"] for service in SERVICES.values()} == {f"senderid:{__version__}"}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_may_do_nothing_that_it_need_not(name: str) -> None:
+    """A read-only root, no capability, no way to gain one, nothing published, bounded memory and processes."""
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert not service.keys() & {"privileged", "cap_add", "ports", "user", "devices", "pid", "ipc"}
+    assert service["pids_limit"] <= 100
+    assert service["mem_limit"]
+    assert all(volume["read_only"] for volume in service.get("volumes", []) if isinstance(volume, dict))
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_runs_what_the_command_knows(name: str, dockerfile: Image) -> None:
+    """Its options are real, its stop has time to finish, its files are those that it mounts, its state is a volume."""
+    service = SERVICES[name]
+    command = meant(service["command"])
+    assert int(service["stop_grace_period"].removesuffix("s")) > DRAIN
+    if command["verb"] == "watch":
+        mounts = [each["target"] for each in service["volumes"] if isinstance(each, dict)]
+        assert list(command["paths"]) == mounts
+        volumes = [each.split(":") for each in service["volumes"] if isinstance(each, str)]
+        assert [[where in COMPOSE["volumes"], at] for where, at in volumes] == [[True, dockerfile.volumes[0]]]
+
+
+def test_services_and_their_files_refer_to_the_same_secrets() -> None:
+    """What the sample account names is mounted where it says, from a folder that git does not take."""
+    (account,) = desired.load([("main.yaml", (DEPLOY / "accounts/main.yaml").read_bytes())]).accounts
+    assert account.credentials is not None
+    named = {account.credentials.api_key.file, account.credentials.api_secret.file}
+    assert named == {secret["target"] for secret in SERVICES["watch"]["secrets"]}
+    assert {secret["source"] for secret in SERVICES["watch"]["secrets"]} == COMPOSE["secrets"].keys()
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+    assert "/deploy/secrets/" in ignored
+    assert all(secret["file"].startswith("./secrets/") for secret in COMPOSE["secrets"].values())
+    assert "environment" not in SERVICES["watch"]
+
+
+def test_two_daemons_share_no_state() -> None:
+    """The one of the simulated account writes neither to the ledger of the real one nor to its account."""
+    assert SERVICES["sandbox-watch"]["profiles"] == SERVICES["sandbox"]["profiles"] == ["sandbox"]
+    assert SERVICES["sandbox-watch"]["network_mode"] == "service:sandbox"
+    assert not {*map(str, SERVICES["watch"]["volumes"])} & {*map(str, SERVICES["sandbox-watch"]["volumes"])}

@@ -1,0 +1,113 @@
+"""The image runs as anybody, on a root that nobody can write: for real, in namespaces of the kernel."""
+
+import json
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.deploy.commands import DEPLOY, meant
+from tests.deploy.conftest import Pods
+from tests.deploy.image import PREFIX, Image, Pod
+
+ANYBODY = (1_234_567, 0)
+"""A user that no passwd file knows, in group 0, as OpenShift makes them up."""
+SANDBOX = DEPLOY / "docker/sandbox"
+
+
+def _until(pod: Pod, *check: str) -> None:
+    """Wait until a health check passes."""
+    end = time.monotonic() + 30
+    while (done := pod.run(program=check))[0] != 0:
+        assert time.monotonic() < end, done
+
+
+def test_nobody_can_write_but_the_state(pod: Pods) -> None:
+    """Neither the program nor any folder beside the state can be changed, and no user name or home is needed."""
+    box = pod(DEPLOY / "accounts", ANYBODY)
+    for place in (PREFIX, "/", "/etc/senderid", "/tmp"):  # noqa: S108 - it is not there
+        status, _, told = box.run("-c", f"open('{place}/x', 'w')", program=["python"])
+        assert status == 1
+        assert re.search("Read-only file system|No such file", told)
+    assert box.run("-c", "import os; print(os.getuid(), os.getgid())", program=["python"])[1] == "1234567 0\n"
+    assert list(box.state.iterdir()) == []
+
+
+def test_the_demo_runs_as_anybody(pod: Pods) -> None:
+    """The whole story on an embedded API, with the packages of the lock and no others; nothing is left behind."""
+    box = pod(DEPLOY / "accounts", ANYBODY)
+    status, shown, told = box.run("demo")
+    assert (status, told) == (0, "")
+    assert "0 changes are pending now" in shown
+    assert list(box.state.iterdir()) == []
+
+
+def test_notifications_and_traces_are_in_the_image(pod: Pods) -> None:
+    """Both extras can be used, as settings may name channels and the environment a collector."""
+    imports = "import apprise, opentelemetry.exporter.otlp.proto.http.trace_exporter, opentelemetry.sdk.trace"
+    assert pod(DEPLOY / "accounts", ANYBODY).run("-c", imports, program=["python"]) == (0, "", "")
+
+
+def test_the_sample_accounts_are_valid_in_the_image(pod: Pods) -> None:
+    """What the deployment mounts can be used, and doctor finds the state in its volume."""
+    box = pod(DEPLOY / "accounts", ANYBODY)
+    assert box.run("validate", "-f", "/etc/senderid/accounts")[0] == 0
+    rows = json.loads(box.run("doctor", "--format", "json")[1])["checks"]
+    ledger = next(row for row in rows if row["name"] == "ledger")
+    assert (ledger["status"], ledger["detail"]) == ("ok", "/var/lib/senderid/ledger.db can be written")
+
+
+@pytest.mark.parametrize("who", ["image", "anybody"])
+def test_the_sandbox_profile_of_compose_runs(pod: Pods, dockerfile: Image, who: str) -> None:
+    """The simulated API and a daemon that keeps it, both well by their health checks, and a stop that is in order."""
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    box = pod(SANDBOX, dockerfile.user if who == "image" else ANYBODY)
+    box.start(*services["sandbox"]["command"])
+    _until(box, *services["sandbox"]["healthcheck"]["test"][1:])
+    assert box.run(program=dockerfile.healthcheck)[0] == 1
+    watch = box.start(*services["sandbox-watch"]["command"], **services["sandbox-watch"]["environment"])
+    _until(box, *dockerfile.healthcheck)
+    ready = [part.replace("/healthz", "/readyz") for part in dockerfile.healthcheck]
+    _until(box, *ready)
+    watch.send_signal(getattr(signal, dockerfile.signal))
+    _, log = watch.communicate(timeout=40)
+    assert watch.returncode == 143
+    lines = [json.loads(line) for line in log.splitlines()]
+    changed = {line["phone"]: line["desired"] for line in lines if line["event"] == "number"}
+    assert changed == {"01076468271": "ACTIVE", "01078161974": "INACTIVE"}
+    runs = json.loads(box.run("history", "--format", "json")[1])["runs"]
+    assert [(run["command"], run["outcome"]) for run in runs] == [("watch", "converged")]
+    assert {path.stat().st_uid for path in box.state.rglob("*")} == {
+        dockerfile.user[0] if who == "image" else ANYBODY[0]
+    }
+
+
+def test_a_state_that_cannot_be_written_stops_the_daemon(pod: Pods) -> None:
+    """A user outside of the group gets a sentence that says what to do, and nothing is sent."""
+    box = pod(SANDBOX, (1_234_567, 1_234_567))
+    status, _, told = box.run("watch", "-f", "/etc/senderid/accounts")
+    assert status == 1
+    assert "/var/lib/senderid" in told
+    assert "SENDERID_LEDGER__PATH" in told
+
+
+def test_the_command_without_arguments_tells_what_there_is(pod: Pods, dockerfile: Image) -> None:
+    """Who starts the image with nothing said gets the help."""
+    status, shown, _ = pod(DEPLOY / "accounts", ANYBODY).run(*dockerfile.command)
+    assert status == 0
+    assert shown.startswith("Usage: senderid")
+
+
+def test_the_health_check_asks_where_the_daemon_listens(dockerfile: Image) -> None:
+    """Its port is the one of each daemon's --listen."""
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    for name in ("watch", "sandbox-watch"):
+        assert f", {meant(services[name]['command'])['listen'][1]}, " in dockerfile.healthcheck[-1]
+
+
+def test_the_state_is_in_the_volume(dockerfile: Image) -> None:
+    """The ledger's place is inside of what the image declares to outlive it."""
+    assert [str(Path(dockerfile.environment["SENDERID_LEDGER__PATH"]).parent)] == list(dockerfile.volumes)

@@ -1,0 +1,179 @@
+"""The units are sound by systemd's own tools, confined, and run what the command knows; so does the crontab."""
+
+import ctypes
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.deploy.commands import DEPLOY, meant
+from tests.deploy.test_docker import DRAIN
+from tests.e2e.conftest import SENDERID
+from worker.cli.status import ExitStatus
+from worker.settings import Settings
+
+UNITS: Final = sorted((DEPLOY / "systemd").iterdir())
+SERVICES: Final = [path for path in UNITS if path.suffix == ".service"]
+PROGRAM: Final = "/opt/senderid/bin/senderid"
+EXPOSURE: Final = 2.0
+"""What `systemd-analyze security` may give at most: 0 is nothing, 10 is everything."""
+
+_PR_SET_MDWE: Final = 65
+_REFUSE_EXEC_GAIN: Final = 1
+
+
+def _values(path: Path, key: str) -> list[str]:
+    return re.findall(rf"^{key}=(.*)$", path.read_text(), re.MULTILINE)
+
+
+def _one(path: Path, key: str) -> str:
+    (value,) = _values(path, key)
+    return value
+
+
+def _arguments(path: Path) -> list[str]:
+    program, *arguments = shlex.split(_one(path, "ExecStart"))
+    assert program == PROGRAM
+    return arguments
+
+
+def _seconds(text: str) -> int:
+    return int(text.removesuffix("min")) * 60 if text.endswith("min") else int(text)
+
+
+@pytest.fixture
+def analyze(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs `systemd-analyze` on copies of units whose program is one that is here."""
+    tool = shutil.which("systemd-analyze")
+    if tool is None:
+        pytest.skip("systemd-analyze is not installed")
+
+    def run(*arguments: str, units: list[Path]) -> subprocess.CompletedProcess[str]:
+        copies = []
+        for unit in units:
+            copy = tmp_path / unit.name
+            copy.write_text(unit.read_text().replace(PROGRAM, SENDERID))
+            copies.append(str(copy))
+        return subprocess.run(  # noqa: S603 - found above
+            [tool, *arguments, *copies], capture_output=True, text=True, check=False, timeout=60
+        )
+
+    return run
+
+
+def test_systemd_finds_nothing_wrong(analyze: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    """No unknown key, no value that is none, no program that is not there."""
+    done = analyze("verify", "--man=no", units=UNITS)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.name)
+def test_a_service_is_confined(analyze: Callable[..., subprocess.CompletedProcess[str]], unit: Path) -> None:
+    """By systemd's own measure it is hardly exposed."""
+    done = analyze("security", "--offline=true", f"--threshold={EXPOSURE * 10:.0f}", "--no-pager", units=[unit])
+    found = re.search(r"exposure level for .*: ([\d.]+)", done.stdout)
+    assert found is not None, done.stderr
+    assert (done.returncode, float(found[1]) < EXPOSURE) == (0, True)
+
+
+@pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.name)
+def test_a_service_runs_what_the_command_knows(unit: Path) -> None:
+    """Its options are real, its ledger is in its state folder, and a stop has time to finish."""
+    given = meant(_arguments(unit))
+    assert given["paths"] == ("/etc/senderid/accounts",)
+    assert given["verb"] == unit.stem.removeprefix("senderid-")
+    state = _one(unit, "StateDirectory")
+    assert f"SENDERID_LEDGER__PATH=%S/{state}/ledger.db" in _one(unit, "Environment").split()
+    assert _seconds(_one(unit, "TimeoutStopSec")) > DRAIN
+
+
+@pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.name)
+def test_credentials_are_where_files_are_told_to_name_them(unit: Path) -> None:
+    """The line that says how a desired-state file refers to a credential names this unit and one that it loads."""
+    loaded = {value.partition(":")[0] for value in _values(unit, "LoadCredential")}
+    (folder, name) = re.findall(r"\{file: (/run/credentials/[^/]+)/(\w+)\}", unit.read_text())[0]
+    assert folder == f"/run/credentials/{unit.name}"
+    assert name in loaded
+    assert all(
+        value.partition(":")[2].startswith("/etc/senderid/credentials/") for value in _values(unit, "LoadCredential")
+    )
+
+
+def test_the_daemon_is_told_apart_from_a_mistake() -> None:
+    """It says when it is ready, reloads, is watched, ends well by SIGTERM, and does not start again on a wrong file."""
+    unit = DEPLOY / "systemd/senderid-watch.service"
+    given = meant(_arguments(unit))
+    assert (_one(unit, "Type"), given["listen"][0]) == ("notify", "127.0.0.1")
+    assert _one(unit, "ExecReload").endswith("kill -HUP $MAINPID")
+    assert _seconds(_one(unit, "WatchdogSec")) >= 60
+    assert _one(unit, "Restart") == "on-failure"
+    never = {int(status) for status in _one(unit, "RestartPreventExitStatus").split()}
+    assert never == {ExitStatus.USAGE, ExitStatus.INVALID}
+    assert int(_one(unit, "SuccessExitStatus")) == ExitStatus.SIGTERM
+
+
+def test_the_timer_begins_runs_that_may_end() -> None:
+    """A missed one is made up for, not all machines begin at once, and a run may take what its settings allow."""
+    timer, unit = (DEPLOY / f"systemd/senderid-apply.{kind}" for kind in ("timer", "service"))
+    assert (_one(timer, "Persistent"), _one(unit, "Type")) == ("true", "oneshot")
+    assert _seconds(_one(timer, "RandomizedDelaySec")) > 0
+    given = meant(_arguments(unit))
+    assert given["yes"] is True
+    assert _seconds(_one(unit, "TimeoutStartSec")) > Settings().deadline_seconds + given["lock_timeout"] + DRAIN
+
+
+def test_an_account_has_one_writer() -> None:
+    """Starting the daemon stops the timer, and the other way round."""
+    assert _values(DEPLOY / "systemd/senderid-watch.service", "Conflicts") == ["senderid-apply.timer"]
+    assert _values(DEPLOY / "systemd/senderid-apply.timer", "Conflicts") == ["senderid-watch.service"]
+
+
+def test_it_lives_without_memory_that_is_written_and_run(tmp_path: Path) -> None:
+    """Python, uvloop and the other compiled parts need none of what MemoryDenyWriteExecute takes away."""
+    assert all(_one(unit, "MemoryDenyWriteExecute") == "yes" for unit in SERVICES)
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def refuse() -> None:
+        if libc.prctl(_PR_SET_MDWE, _REFUSE_EXEC_GAIN, 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), "prctl")
+
+    def run(*command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(  # noqa: S603 - our own command
+            [sys.executable, *command],
+            cwd=tmp_path,
+            preexec_fn=refuse,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    try:
+        refused = run("-c", "import mmap; mmap.mmap(-1, 4096, prot=7)")
+    except subprocess.SubprocessError:
+        pytest.skip("the kernel is older than Linux 6.3 and cannot refuse it by itself")
+    assert "PermissionError" in refused.stderr
+    done = run("-m", "worker", "demo")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "0 changes are pending now" in done.stdout
+
+
+def test_the_crontab_runs_what_the_command_knows() -> None:
+    """One entry, as a user of its own, that writes only below its state folder, in variables that are settings."""
+    lines = [line for line in (DEPLOY / "cron/senderid").read_text().splitlines() if not line.startswith("#")]
+    (entry,) = [line for line in lines if line.startswith("*")]
+    minute, hour, day, month, weekday, user, program, *arguments = entry.split()
+    assert (minute, hour, day, month, weekday, user, program) == ("*/10", "*", "*", "*", "*", "senderid", "senderid")
+    given = meant(arguments)
+    assert (given["verb"], given["yes"]) == ("apply", True)
+    assert given["lock_timeout"] < 600  # the next one is due by then
+    variables = dict(line.split("=", 1) for line in lines if "=" in line.partition(" ")[0] and line != entry)
+    state = Path(variables["SENDERID_LEDGER__PATH"]).parent
+    assert Path(given["output"]).is_relative_to(state)
+    assert "%" not in entry  # which cron would take for the end of the line
