@@ -76,6 +76,13 @@ lock: ## resolve the lock files anew from pyproject.toml
 	$(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links --upgrade --constraint requirements.lock --all-extras \
 		--output-file requirements-dev.lock --group dev pyproject.toml
+	@# of what the tests ran with, what the image has and what builds its wheel
+	$(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--no-emit-index-url --no-emit-find-links --upgrade --constraint requirements-dev.lock --all-extras \
+		--output-file deploy/docker/runtime.lock pyproject.toml
+	echo 'hatchling' | $(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		--no-annotate --no-emit-index-url --no-emit-find-links --upgrade --constraint requirements-dev.lock \
+		--output-file deploy/docker/build.lock -
 	rm -rf $(VENV)-lock
 
 clean: ## remove what the other targets made

@@ -1,0 +1,92 @@
+"""What the page on deployment tells to run and to copy is right."""
+
+import re
+import shlex
+import shutil
+import subprocess
+from itertools import takewhile
+from pathlib import Path
+from typing import Final
+
+import pytest
+import yaml
+
+from tests.deploy.commands import DEPLOY, ROOT, meant
+from worker import desired
+
+PAGE: Final = (ROOT / "docs/deployment.md").read_text()
+
+
+def _blocks(language: str) -> list[str]:
+    found = re.findall(rf"^( *)```{language}\n(.*?)^\1```", PAGE, re.MULTILINE | re.DOTALL)
+    return [re.sub(rf"^{indent}", "", text, flags=re.MULTILINE) for indent, text in found]
+
+
+def _arguments(line: str) -> list[str] | None:
+    """What a line of shell gives to the command; None where it runs something else."""
+    words = shlex.split(line.replace("…", ""), comments=True)
+    starts = [
+        index + 1
+        for index, word in enumerate(words)
+        if word.rpartition("/")[2] == "senderid" or word.startswith("senderid:") or words[index - 1 : index] == ["--rm"]
+    ]
+    if not starts:
+        return None
+    rest = words[starts[-1] :]
+    return list(takewhile(lambda word: word not in {"&&", "|", ">", ";"}, rest)) or None
+
+
+def _commands() -> list[list[str]]:
+    lines = "\n".join(_blocks("sh")).replace("\\\n", " ").splitlines()
+    given = [_arguments(line) for line in lines if "docker build" not in line and "venv" not in line]
+    named = re.findall(r'bash_command="senderid ([^"]+)"', PAGE)
+    found = [each for each in given if each and each[0] in {"plan", "apply", "export", "history", "doctor", "demo"}]
+    return found + [shlex.split(each) for each in named]
+
+
+@pytest.mark.parametrize("arguments", _commands(), ids=" ".join)
+def test_every_command_of_the_page_is_one(arguments: list[str]) -> None:
+    """The verb and its options are what the command knows today."""
+    assert meant(arguments)["verb"] == arguments[0]
+
+
+def test_the_page_shows_commands() -> None:
+    """The check above has something to check: each verb that a deployment begins with."""
+    assert {"plan", "apply", "export", "history", "doctor", "demo"} <= {each[0] for each in _commands()}
+
+
+def test_the_credentials_of_the_page_are_references() -> None:
+    """What is to be added to an exported file makes a file that is right."""
+    (block,) = [text for text in _blocks("yaml") if "credentials:" in text]
+    loaded = desired.load([("main.yaml", f"version: 1\n{block}numbers: {{}}\n".encode())])
+    assert loaded.accounts[0].credentials is not None
+
+
+def test_the_overlay_of_the_page_is_built(tmp_path: Path) -> None:
+    """One's own image and files take the place of the samples, in the daemon and its ConfigMap."""
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("kubectl is not installed")
+    (block,) = [text for text in _blocks("yaml") if "kind: Kustomization" in text]
+    shutil.copytree(DEPLOY / "kubernetes", tmp_path / "kubernetes")
+    (tmp_path / "kustomization.yaml").write_text(block)
+    (tmp_path / "main.yaml").write_text("version: 1\nnumbers: {}\n")
+    done = subprocess.run(  # noqa: S603 - found above
+        [kubectl, "kustomize", str(tmp_path)], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    objects = {(each["kind"], each["metadata"]["name"]): each for each in yaml.safe_load_all(done.stdout)}
+    (container,) = objects["Deployment", "senderid-watch"]["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == "registry.example.com/sms/senderid:0.1.0"
+    assert objects["ConfigMap", "senderid-accounts"]["data"] == {"main.yaml": "version: 1\nnumbers: {}\n"}
+
+
+def test_every_file_of_the_deployment_is_told_of() -> None:
+    """Each folder of `deploy/kubernetes` and each unit, crontab and compose file has its words on the page."""
+    tree = DEPLOY / "kubernetes"
+    folders = [path.parent.relative_to(tree).as_posix() for path in tree.rglob("kustomization.yaml")]
+    assert len(folders) >= 6
+    files = ["deploy/compose.yaml", "deploy/cron/senderid", "deploy/docker/Dockerfile", "deploy/docker/runtime.lock"]
+    units = [path.name for path in (DEPLOY / "systemd").iterdir()]
+    told = [*folders, *files, *(unit for unit in units if unit != "senderid-apply.service")]
+    assert [name for name in told if name not in PAGE] == []
