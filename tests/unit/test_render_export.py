@@ -28,6 +28,7 @@ def test_exported_file() -> None:
         ("01044445555", "FROZEN\n  0211: ACTIVE"),
     )
     assert desired_yaml(seen, name="main", endpoint="solapi") == dedent("""\
+        # yaml-language-server: $schema=senderid.schema.json
         version: 1
         account: "main"
         account_id: "12925149"
@@ -49,6 +50,7 @@ def test_account_without_numbers() -> None:
     """An account that has nothing gives a file that wants nothing."""
     text = desired_yaml(account(account_id=None), name="main")
     assert text == dedent("""\
+        # yaml-language-server: $schema=senderid.schema.json
         version: 1
         account: "main"
         unmanaged: report  # tell of registered numbers that are not listed here, and leave them alone

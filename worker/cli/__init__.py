@@ -25,22 +25,25 @@ from worker.errors import (
 
 __all__ = ["run", "senderid"]
 
-_VERBS: Final = (
-    "validate",
-    "plan",
-    "apply",
-    "drift",
-    "calendar",
-    "watch",
-    "history",
-    "rollback",
-    "export",
-    "doctor",
-    "notify",
-    "schema",
-    "sandbox",
-    "demo",
-)
+_VERBS: Final = {
+    "validate": "validate",
+    "plan": "plan",
+    "apply": "apply",
+    "drift": "drift",
+    "calendar": "calendar",
+    "watch": "watch",
+    "history": "history",
+    "rollback": "rollback",
+    "export": "export",
+    "import": "importing",
+    "doctor": "doctor",
+    "notify": "notify",
+    "schema": "schema",
+    "sandbox": "sandbox",
+    "demo": "demo",
+    "completion": "completion",
+}
+"""The module of each verb."""
 
 
 class _Verbs(click.Group):
@@ -50,9 +53,10 @@ class _Verbs(click.Group):
         return list(_VERBS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in _VERBS:
+        module = _VERBS.get(cmd_name)
+        if module is None:
             return None
-        command = import_module(f"worker.cli.{cmd_name}").command
+        command = import_module(f"worker.cli.{module}").command
         assert isinstance(command, click.Command)  # noqa: S101 - each verb's module has one
         return command
 

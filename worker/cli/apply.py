@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from worker.cli import inputs, options, sources
+from worker.cli import completing, inputs, options, sources
 from worker.cli import plan as planning
 from worker.cli.metering import Metering, metered
 from worker.errors import Declined, PlanFileError, Problem, UsageError, WorkerError
@@ -31,7 +31,7 @@ _PLAN_CAP: Final = 256 << 20
 
 
 @click.command("apply", short_help="Plan, ask, write and verify.")
-@click.argument("planfile", required=False)
+@click.argument("planfile", required=False, shell_complete=completing.file)
 @options.common
 @click.option("-y", "--yes", is_flag=True, help="Do not ask. Without a terminal it must be given.")
 @click.option("--dry-run", is_flag=True, help="Plan and stop there, as `senderid plan` does.")

@@ -9,11 +9,16 @@ __all__ = ["command"]
 
 @click.command("export", short_help="Print a desired-state file of what is there now.")
 @options.settings
-@click.option("--account", "name", metavar="NAME", default="main", help="The account's name in the file. [main]")
-@click.option("--output", metavar="FILE", help="Write to a file instead of stdout.")
+@options.authored
 @options.logging
 def command(
-    *, settings_path: str | None, name: str, output: str | None, log_format: str | None, log_level: str | None
+    *,
+    settings_path: str | None,
+    name: str,
+    output: str | None,
+    schema: str | None,
+    log_format: str | None,
+    log_level: str | None,
 ) -> int:
     """Print a desired-state file of what the account of the default credentials has now.
 
@@ -21,7 +26,7 @@ def command(
     """
     settings = inputs.load_settings(settings_path, {"log.format": log_format, "log.level": log_level})
 
-    from worker.cli import session
+    from worker.cli import authoring, session
     from worker.cli.status import ExitStatus
     from worker.fleet import Site
     from worker.render.export import desired_yaml
@@ -30,7 +35,8 @@ def command(
     async def verb(run: session.Session) -> int:
         with run.fleet.client(AccountReader, Site(), run.log) as client:
             observed = await client.observe()
-        session.emit(desired_yaml(observed, name=name, endpoint=settings.endpoint), output)
+        where = options.schema_of(schema)
+        authoring.emit(desired_yaml(observed, name=name, endpoint=settings.endpoint, schema=where), output, schema)
         return ExitStatus.OK
 
     return session.run(verb, settings)

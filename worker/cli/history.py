@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import click
 
 from worker import __version__
-from worker.cli import inputs, options
+from worker.cli import completing, inputs, options
 from worker.cli.status import ExitStatus
 from worker.errors import UsageError
 
@@ -50,7 +50,7 @@ class _Shown(NamedTuple):
 
 
 @click.command("history", short_help="Show what runs did, one run in full, or one number's story.")
-@click.argument("run", required=False)
+@click.argument("run", required=False, shell_complete=completing.runs)
 @click.option("--account", metavar="NAME", help="Only this account.")
 @click.option("--phone", metavar="PHONE", help="The story of this number, over all runs and accounts.")
 @click.option("--since", type=_Since(), metavar="TIME", help="Only runs since then: 24h, 7d, 2026-11-24. UTC.")

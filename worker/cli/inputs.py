@@ -36,6 +36,7 @@ __all__ = [
     "load_settings",
     "open_channel",
     "read_moment",
+    "read_one",
     "read_phone",
     "read_rules",
     "read_selection",
@@ -80,6 +81,18 @@ def load_accounts(paths: Sequence[str], names: Sequence[str] = ()) -> tuple[Desi
     tell_warnings(loaded.warnings)
     wanted = check_accounts(names, loaded.accounts)
     return tuple(account for account in loaded.accounts if not wanted or account.name in wanted)
+
+
+def read_one(path: str) -> tuple[str, bytes]:
+    """The name and the bytes of a file that is no desired state yet; - is standard input.
+
+    Raises:
+        DesiredStateError: it cannot be read.
+    """
+    (read,) = sources.read([path], _stdin) if path == "-" else [sources.read_file(path)]
+    if isinstance(read, Problem):
+        raise DesiredStateError([read])
+    return read
 
 
 def desired_paths(paths: Sequence[str]) -> Sequence[str]:

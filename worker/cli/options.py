@@ -7,11 +7,14 @@ from typing import Any, Final, TypeVar
 import click
 from msgspec import Struct
 
+from worker.cli import completing
+
 __all__ = [
     "DURATION",
     "FORMS",
     "Common",
     "allow",
+    "authored",
     "canary",
     "common",
     "document",
@@ -19,6 +22,7 @@ __all__ = [
     "lock_timeout",
     "logging",
     "reviewed",
+    "schema_of",
     "settings",
     "watched",
 ]
@@ -65,18 +69,30 @@ files: Final = _all(
         "paths",
         metavar="PATH",
         multiple=True,
+        shell_complete=completing.file,
         help=f"Desired state: a file, a folder walked for *.yaml and *.yml, or -. Repeatable. [{DEFAULT_FILES}]",
     ),
 )
 
 settings: Final = _all(
     click.option(
-        "--settings", "settings_path", metavar="PATH", help=f"Settings file. [{DEFAULT_SETTINGS}, where it exists]"
+        "--settings",
+        "settings_path",
+        metavar="PATH",
+        shell_complete=completing.file,
+        help=f"Settings file. [{DEFAULT_SETTINGS}, where it exists]",
     ),
 )
 
 _accounts: Final = _all(
-    click.option("--account", "accounts", metavar="NAME", multiple=True, help="Only this account. Repeatable."),
+    click.option(
+        "--account",
+        "accounts",
+        metavar="NAME",
+        multiple=True,
+        shell_complete=completing.accounts,
+        help="Only this account. Repeatable.",
+    ),
 )
 
 _selection: Final = _all(
@@ -88,6 +104,7 @@ allow: Final = click.option(
     "--allow",
     metavar="RULE",
     multiple=True,
+    shell_complete=completing.rules,
     help="Let through what this rule refuses or holds: max-deactivations, min-active, fleet-wide, in-use or all. "
     "Repeatable.",
 )
@@ -96,7 +113,12 @@ allow: Final = click.option(
 def _document(*forms: str) -> Decorator[Any]:
     return _all(
         click.option("--format", "form", type=click.Choice(forms), default="text", help="What to print. [text]"),
-        click.option("--output", metavar="FILE", help="Write the document to a file instead of stdout."),
+        click.option(
+            "--output",
+            metavar="FILE",
+            shell_complete=completing.file,
+            help="Write the document to a file instead of stdout.",
+        ),
         click.option("--no-color", is_flag=True, help="No colours; so does the environment variable NO_COLOR."),
     )
 
@@ -107,6 +129,26 @@ FORMS: Final = ("text", "json")
 document: Final = _document("text", "json")
 reviewed: Final = _document(*FORMS)
 """Where a document is printed: one of the command's own, or one that people review."""
+
+authored: Final = _all(
+    click.option("--account", "name", metavar="NAME", default="main", help="The account's name in the file. [main]"),
+    click.option("--output", metavar="FILE", help="Write to a file instead of stdout, and its schema beside it."),
+    click.option(
+        "--schema",
+        metavar="PATH",
+        help="Where editors find the schema: a path beside the file, or a URL. [senderid.schema.json, written with "
+        "--output]",
+    ),
+)
+"""Where a desired-state file is written."""
+
+
+def schema_of(given: str | None) -> str:
+    """What `--schema` said, or the default."""
+    from worker.render.export import SCHEMA_FILE
+
+    return SCHEMA_FILE if given is None else given
+
 
 logging: Final = _all(
     click.option(
@@ -139,6 +181,7 @@ _metrics: Final = _all(
     click.option(
         "--metrics-file",
         metavar="FILE",
+        shell_complete=completing.file,
         help="Write metrics at the end, for the textfile collector of Prometheus' node exporter.",
     ),
     click.option(

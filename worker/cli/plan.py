@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from worker.cli import inputs, options
+from worker.cli import completing, inputs, options
 from worker.cli.metering import Metering, metered
 from worker.errors import UsageError
 
@@ -24,7 +24,12 @@ __all__ = ["command", "document", "draw", "plan"]
 
 @click.command("plan", short_help="Show what would change. Writes nothing.")
 @options.common
-@click.option("--out", metavar="PLANFILE", help="Save the plan; `senderid apply PLANFILE` carries out exactly it.")
+@click.option(
+    "--out",
+    metavar="PLANFILE",
+    shell_complete=completing.file,
+    help="Save the plan; `senderid apply PLANFILE` carries out exactly it.",
+)
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when changes are pending, 3 when some cannot be.")
 @click.option(
     "--at",

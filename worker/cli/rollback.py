@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from worker.cli import apply as applying
-from worker.cli import inputs, options
+from worker.cli import completing, inputs, options
 from worker.cli import plan as planning
 from worker.cli.status import ExitStatus
 from worker.errors import UsageError
@@ -23,7 +23,7 @@ __all__ = ["command"]
 
 
 @click.command("rollback", short_help="Undo a run: plan, ask, write and verify.")
-@click.argument("run")
+@click.argument("run", shell_complete=completing.runs)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask. Without a terminal it must be given.")
 @click.option("--dry-run", is_flag=True, help="Show what would be written and stop there.")
 @options.settings

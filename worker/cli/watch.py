@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from worker.cli import inputs, options
+from worker.cli import completing, inputs, options
 from worker.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _KOREA: Final = "Asia/Seoul"
 @options.watched
 @click.option("--every", type=options.DURATION, metavar="TIME", help="How often to look: 30s, 5m, 1h. [5m]")
 @click.option("--cron", metavar="EXPRESSION", help='When to look instead: "*/5 9-18 * * 1-5".')
-@click.option("--timezone", metavar="ZONE", help=f"The zone of --cron. [{_KOREA}]")
+@click.option("--timezone", metavar="ZONE", shell_complete=completing.zones, help=f"The zone of --cron. [{_KOREA}]")
 @click.option(
     "--jitter",
     type=options.DURATION,

@@ -1,0 +1,189 @@
+"""What is written for people and their tools: files out of tables, schemas for editors, words for shells."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+
+from tests.e2e.conftest import SENDERID, Command, Served
+from worker.cli import _VERBS
+from worker.sandbox import SandboxAccount
+
+Serve = Callable[..., Served]
+
+MODELINE = "# yaml-language-server: $schema="
+
+
+def test_an_export_is_checked_by_its_editor(command: Command, serve: Serve) -> None:
+    """The file names its schema, which is written beside it, accepts it, and is renewed; planning shows no change."""
+    account = SandboxAccount.of({"01012345678": "ACTIVE", "0212345678": "INACTIVE"})
+    command.at(serve(account).sandbox, account)
+    done = command("export", "--output", "main.yaml")
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        0,
+        "Its schema, for editors, is in senderid.schema.json.",
+    )
+    text = (command.folder / "main.yaml").read_text()
+    assert text.startswith(f"{MODELINE}senderid.schema.json\n")
+    schema = json.loads((command.folder / "senderid.schema.json").read_text())
+    Draft202012Validator(schema).validate(yaml.safe_load(text))
+    assert command("export", "--output", "main.yaml").returncode == 0
+    assert command("plan", "-f", "main.yaml", "--detailed-exitcode").returncode == 0
+
+
+def test_the_schema_takes_no_other_files_place(command: Command) -> None:
+    """A file of that name that is something else stays; a schema that was chosen is named and not written."""
+    command.write("senderid.schema.json", "{}")
+    command.write("t.csv", "phone,status\n01012345678,ACTIVE\n")
+    done = command("import", "t.csv", "--output", "main.yaml")
+    assert done.returncode == 0
+    assert "was left alone" in done.stderr
+    assert (command.folder / "senderid.schema.json").read_text() == "{}"
+    command.write("senderid.schema.json", b"\xff")
+    assert "was left alone" in command("import", "t.csv", "--output", "main.yaml").stderr
+    done = command("import", "t.csv", "--output", "other.yaml", "--schema", "https://example.com/s.json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (command.folder / "other.yaml").read_text().startswith(f"{MODELINE}https://example.com/s.json\n")
+
+
+def test_a_table_becomes_a_file_that_plans(command: Command) -> None:
+    """A Korean table gives a valid file, from a file and from standard input; what is left out is told."""
+    table = "발신번호,상태,담당자,색\n010-1234-5678,활성,영업팀,빨강\n"
+    command.write("t.csv", table.encode("cp949"))
+    done = command("import", "t.csv", "--account", "본점")
+    assert done.returncode == 0
+    assert "'색'" in done.stderr
+    assert yaml.safe_load(done.stdout) == {
+        "version": 1,
+        "account": "본점",
+        "numbers": {"010-1234-5678": {"status": "ACTIVE", "owner": "영업팀"}},
+    }
+    assert command("import", "-", "--account", "본점", stdin=table).stdout == done.stdout
+    assert command("validate", "-f", "-", stdin=done.stdout).returncode == 0
+
+
+def test_an_account_document_becomes_a_file(command: Command) -> None:
+    """What the API answered is imported as an export would tell it."""
+    rows = [{"phoneNumber": "01012345678", "status": "ACTIVE"}, {"phoneNumber": "0212345678", "status": "PENDING"}]
+    command.write("answer.json", json.dumps({"accountId": "12925149", "senderIds": rows}))
+    done = command("import", "answer.json")
+    assert done.returncode == 0
+    assert yaml.safe_load(done.stdout)["numbers"] == {"010-1234-5678": "ACTIVE"}
+    assert yaml.safe_load(done.stdout)["account_id"] == "12925149"
+    assert "#   02-1234-5678: PENDING" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "told"),
+    [
+        ("phone,status\n1012345678,ACTIVE\n", (), "t.txt:2:1: '1012345678': its leading 0 is missing"),
+        ('{"senderIds": 5}', (), "t.txt:1:1: this is not an account document: Expected `array | null`"),
+        ('{"senderIds"', (), "t.txt:1:1: this is not an account document: Input data was truncated"),
+        ("phone,status\n", ("--from", "json"), "t.txt:1:1: this is not an account document: JSON is malformed"),
+        ("", (), "t.txt:1:1: the file is empty"),
+    ],
+)
+def test_what_cannot_be_imported_writes_nothing(
+    command: Command, text: str, arguments: tuple[str, ...], told: str
+) -> None:
+    """A mistake has its place and the status of invalid input, and no file comes about."""
+    command.write("t.txt", text)
+    done = command("import", "t.txt", *arguments, "--output", "main.yaml")
+    assert (done.returncode, done.stdout) == (65, "")
+    assert told in done.stderr
+    assert not (command.folder / "main.yaml").exists()
+
+
+def test_a_file_that_is_not_there_cannot_be_imported(command: Command) -> None:
+    """The path is told, with the reason."""
+    done = command("import", "nowhere.csv")
+    assert (done.returncode, done.stderr.splitlines()[0]) == (
+        65,
+        "nowhere.csv:1:1: cannot be read: No such file or directory",
+    )
+
+
+_BASH = """
+source <(senderid completion bash)
+COMP_WORDS=({words} "{last}")
+COMP_CWORD=$(( ${{#COMP_WORDS[@]}} - 1 ))
+_senderid_completion senderid
+printf '%s\\n' "${{COMPREPLY[@]}}"
+"""
+_FISH = 'senderid completion fish | source; complete --do-complete "{words} {last}" | cut -f 1'
+_ZSH = """
+compdef() {{ :; }}
+source <(senderid completion zsh)
+compadd() {{ print -rl -- "${{(@P)argv[-1]}}"; }}
+_describe() {{ print -rl -- "${{(@P)argv[-2]%%:*}}"; }}
+words=({words} "{last}")
+CURRENT=${{#words}}
+_senderid_completion
+"""
+
+
+def _completed(command: Command, shell: str, words: str, last: str) -> list[str]:
+    program = shutil.which(shell)
+    if program is None:
+        pytest.skip(f"there is no {shell}")
+    script = {"bash": _BASH, "fish": _FISH, "zsh": _ZSH}[shell].format(words=words, last=last)
+    path = f"{Path(SENDERID).parent}:{command.environment['PATH']}"
+    flags = ["-f"] if shell == "zsh" else ["--no-config"] if shell == "fish" else ["--norc"]
+    done = subprocess.run(  # noqa: S603 - a shell, with our own script
+        [program, *flags, "-c", script],
+        cwd=command.folder,
+        env={**command.environment, "PATH": path, "TERM": "dumb"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stderr == ""
+    return [line for line in done.stdout.splitlines() if line]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_complete_verbs_options_and_what_they_take(command: Command, serve: Serve, shell: str) -> None:
+    """Each shell, itself, offers verbs, options, rules, the accounts of the files and the runs of the ledger."""
+    account = SandboxAccount.of({"01012345678": "INACTIVE"})
+    command.at(serve(account).sandbox, account)
+    command.write("config/desired/here.yaml", "version: 1\naccount: here\nnumbers: {01012345678: ACTIVE}\n")
+    assert command("apply", "--yes").returncode == 0
+    (run,) = json.loads(command("history", "--format", "json").stdout)["runs"]
+    for words, last, wanted in (
+        ("senderid", "va", {"validate"}),
+        ("senderid plan", "--detailed", {"--detailed-exitcode"}),
+        ("senderid plan --allow", "m", {"max-deactivations", "min-active"}),
+        ("senderid plan --account", "", {"here"}),
+        ("senderid history", "", {run["run_id"]}),
+        ("senderid watch --timezone", "Asia/Seo", {"Asia/Seoul"}),
+        ("senderid watch --timezone", "Eur", {"Europe/"}),
+        ("senderid schema", "des", {"desired"}),
+    ):
+        assert set(_completed(command, shell, words, last)) == wanted, (words, last)
+
+
+def test_every_verb_is_offered(command: Command) -> None:
+    """A bare tab offers all there is."""
+    assert _completed(command, "bash", "senderid", "") == list(_VERBS)
+
+
+def test_what_is_not_known_is_offered_silently(command: Command) -> None:
+    """Broken files, a broken ledger, no ledger and no files offer nothing, and say nothing."""
+    assert _completed(command, "bash", "senderid history", "") == []
+    assert _completed(command, "bash", "senderid plan --account", "") == []
+    command.write("config/desired/here.yaml", "\x00")
+    command.write("state/senderid/ledger.db", "no ledger")
+    assert _completed(command, "bash", "senderid rollback", "") == []
+    assert _completed(command, "bash", "senderid plan --account", "") == []
+
+
+def test_large_files_are_named_and_not_read(command: Command) -> None:
+    """Where reading would take longer than a word is worth, the names of the files stand for those of the accounts."""
+    command.write("config/desired/large.yaml", "#" * (3 << 20))
+    assert _completed(command, "bash", "senderid plan --account", "l") == ["large"]

@@ -1,0 +1,46 @@
+"""Tables become desired state without losing anything."""
+
+import csv
+import io
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from worker.desired import load
+from worker.model import Desired, Status
+from worker.render.export import listed_yaml
+from worker.render.terminal import safe
+from worker.tables import table
+from worker.texts import unfit
+
+_phones = st.builds("010{:08d}".format, st.integers(0, 99_999_999))
+_texts = st.none() | st.text(max_size=30).map(str.strip).filter(
+    lambda text: text and unfit(text, 1000, prose=True) is None
+)
+_desired = st.builds(Desired, st.sampled_from([Status.ACTIVE, Status.INACTIVE]), _texts, _texts, st.booleans())
+
+
+@given(st.dictionaries(_phones, _desired, min_size=1, max_size=5), st.sampled_from(",;\t|"))
+@example({"01012345678": Desired(Status.ACTIVE, "=cmd|' /C calc'!A0", 'a "b" \\ {c}: # d')}, ",")
+@example({"01012345678": Desired(Status.ACTIVE, "two\nlines", "- x")}, ";")
+def test_a_table_and_the_file_made_of_it_say_the_same(numbers: dict[str, Desired], delimiter: str) -> None:
+    """Written as a table, read, written as a desired-state file and read again, every number says what it said."""
+    file = io.StringIO()
+    writer = csv.writer(file, delimiter=delimiter)
+    writer.writerow(["phone", "status", "note", "owner", "protected"])
+    for phone, want in numbers.items():
+        writer.writerow([phone, want.status, want.note, want.owner, want.protected])
+    found = table("t.csv", file.getvalue().encode()).numbers
+    assert found == numbers
+    loaded = load([("t.yaml", listed_yaml(found, name="main").encode())])
+    (account,) = loaded.accounts
+    assert account.name == "main"
+    assert {phone: _plain(want) for phone, want in account.numbers.items()} == {
+        phone: _plain(want) for phone, want in numbers.items()
+    }
+
+
+def _plain(want: Desired) -> tuple[Status, str | None, str | None, bool]:
+    """What a file keeps of a number: blanks of all kinds are plain ones."""
+    note, owner = ("\n".join(map(safe, text.split("\n"))) if text else None for text in (want.note, want.owner))
+    return want.status, note, owner, want.protected

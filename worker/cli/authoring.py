@@ -1,0 +1,46 @@
+"""Desired-state files that the command writes for people, and the schema that their editors check them by."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from worker.cli import session
+from worker.render import documents
+from worker.render.export import SCHEMA_FILE
+from worker.render.schemas import schema
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["emit"]
+
+
+def emit(text: str, output: str | None, chosen: str | None) -> None:
+    """Write a desired-state file to stdout, or to a file with its schema beside it, unless another was `chosen`.
+
+    A file there that is no schema of ours stays as it is.
+
+    Raises:
+        OSError: one of the two could not be written.
+    """
+    session.emit(text, output)
+    if output is None or chosen is not None:
+        return
+    made = schema("desired")
+    beside = Path(output).with_name(SCHEMA_FILE)
+    if _ours(beside, made):
+        session.emit(documents.encode(made), str(beside))
+        click.echo(f"Its schema, for editors, is in {beside}.", err=True)
+    else:
+        click.echo(f"{beside} is another file and was left alone: name a schema with --schema.", err=True)
+
+
+def _ours(path: Path, made: "Mapping[str, object]") -> bool:
+    """Whether the schema may be written there: over nothing, or over an earlier one."""
+    try:
+        return str(made["$id"]) in path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return True
+    except (OSError, UnicodeDecodeError):
+        return False

@@ -1,0 +1,62 @@
+"""`senderid import`: a desired-state file out of a table, or out of the vendor's own document. Offline."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from worker.cli import completing, inputs, options
+from worker.cli.status import ExitStatus
+
+if TYPE_CHECKING:
+    from worker.model import ObservedAccount
+
+__all__ = ["command"]
+
+
+@click.command("import", short_help="Make a desired-state file from a CSV table or the API's own document.")
+@click.argument("path", metavar="FILE", shell_complete=completing.file)
+@click.option(
+    "--from",
+    "kind",
+    type=click.Choice(["auto", "csv", "json"]),
+    default="auto",
+    help="What FILE is; auto looks at its first character. [auto]",
+)
+@options.authored
+def command(*, path: str, kind: str, name: str, output: str | None, schema: str | None) -> int:
+    """Print a desired-state file that lists what FILE lists; - is standard input. Nothing is asked over the network.
+
+    A CSV file names its columns in the first row: phone and status, and if you like note, owner and protected; or
+    전화번호, 상태, 메모, 담당자 and 보호. JSON is the account document that GET /senderid/v1/numbers answers.
+
+    Each problem is a line `file:line:column: message` on stderr, and then nothing is printed. Exit status 0, or 65.
+    """
+    from worker.cli.authoring import emit
+    from worker.render.export import desired_yaml, listed_yaml
+
+    source, data = inputs.read_one(path)
+    where = options.schema_of(schema)
+    if kind == "json" or (kind == "auto" and data.lstrip().startswith(b"{")):
+        text = desired_yaml(_document(source, data), name=name, schema=where)
+    else:
+        from worker.tables import table
+
+        found = table(source, data)
+        text = listed_yaml(found.numbers, name=name, schema=where)
+        if found.unknown:
+            named = ", ".join(found.unknown)
+            click.echo(f"{source}:1:1: warning: columns that mean nothing here were left out: {named}", err=True)
+    emit(text, output, schema)
+    return ExitStatus.OK
+
+
+def _document(source: str, data: bytes) -> "ObservedAccount":
+    from worker.errors import DesiredStateError, Problem, ServerError
+    from worker.solapi.account import AccountDocument
+
+    document = AccountDocument()
+    try:
+        document.feed(data)
+        return document.finish()
+    except ServerError as error:
+        raise DesiredStateError([Problem(source, 1, 1, str(error).replace("the answer", "this", 1))]) from None

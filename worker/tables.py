@@ -1,0 +1,236 @@
+"""Tables of sender numbers, as spreadsheets write them: CSV text to values, every problem with its place."""
+
+import csv
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from io import StringIO
+from typing import Final
+
+from msgspec import Struct
+
+from worker.errors import DesiredStateError, Problem
+from worker.model import Desired, Status
+from worker.phones import normalise
+from worker.strictyaml import FILE_CAP, PROBLEM_CAP, shown
+from worker.texts import NOTE_CAP, unfit
+
+__all__ = ["Table", "table"]
+
+_COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
+    "phone": ("phone", "phonenumber", "number", "sendernumber", "전화번호", "발신번호", "번호"),
+    "status": ("status", "state", "상태", "사용여부"),
+    "note": ("note", "notes", "memo", "comment", "메모", "비고", "설명"),
+    "owner": ("owner", "team", "담당자", "담당", "담당부서", "부서"),
+    "protected": ("protected", "보호"),
+}
+"""What a column may be called, without blanks, hyphens and letter case."""
+
+_NAMES: Final = {alias: column for column, aliases in _COLUMNS.items() for alias in aliases}
+
+_WORDS: Final = {
+    **dict.fromkeys(("active", "활성", "활성화", "사용", "사용중"), Status.ACTIVE),
+    **dict.fromkeys(("inactive", "비활성", "비활성화", "미사용", "사용안함", "중지"), Status.INACTIVE),
+}
+_FLAGS: Final = {
+    **dict.fromkeys(("true", "yes", "y", "1", "예", "o"), True),
+    **dict.fromkeys(("false", "no", "n", "0", "아니오", "아니요", "x", ""), False),
+}
+
+_DELIMITERS: Final = ",;\t|"
+_ENCODINGS: Final = ("utf-8-sig", "cp949")
+"""What spreadsheets in Korea write: UTF-8 with or without a byte-order mark, and the older Windows code page."""
+
+_blanks: Final = re.compile(r"[\s_-]+")
+_formula: Final = re.compile(r'="([^"]*)"').fullmatch
+"""How people keep a spreadsheet from taking a number for one."""
+_rounded: Final = re.compile(r"[0-9][0-9.,]*(?:[eE]\+?[0-9]+|\.[0-9])").fullmatch
+
+
+class Table(Struct, frozen=True):
+    """What a table says: each number with what is desired of it, in the order of the table.
+
+    `unknown` are the columns that mean nothing here and were left out.
+    """
+
+    numbers: Mapping[str, Desired]
+    unknown: tuple[str, ...] = ()
+
+
+class _Row(Struct, frozen=True):
+    """One row: where it begins, its cells, and its text where that is on one line."""
+
+    line: int
+    cells: Sequence[str]
+    raw: str | None
+
+
+def table(source: str, data: bytes) -> Table:
+    """The table in the bytes of a CSV file whose first row names its columns; `source` is its name in problems.
+
+    Comma, semicolon, tab or bar separate; the encoding is UTF-8, UTF-16 with a byte-order mark, or CP949.
+
+    Raises:
+        DesiredStateError: with every problem.
+    """
+    text = _decoded(source, data)
+    lines = list(StringIO(text, newline=""))
+    if not lines or not text.strip():
+        raise _error(source, 1, 1, "the file is empty")
+    delimiter = max(_DELIMITERS, key=lines[0].count)
+    rows = _rows(source, lines, delimiter)
+    reading = _Reading(source, next(rows), delimiter)
+    for row in rows:
+        if any(cell.strip() for cell in row.cells):
+            reading.take(row)
+    return reading.finish()
+
+
+def _decoded(source: str, data: bytes) -> str:
+    if len(data) > FILE_CAP:
+        raise _error(source, 1, 1, f"the file is longer than {FILE_CAP >> 20} MiB: split it")
+    wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+    for encoding in ("utf-16",) if wide else _ENCODINGS:
+        try:
+            text = data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if "\0" not in text:
+            return text
+    raise _error(source, 1, 1, "the file is neither UTF-8 nor CP949 text: export it as CSV (UTF-8)")
+
+
+def _rows(source: str, lines: Sequence[str], delimiter: str) -> Iterator[_Row]:
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    while True:
+        begins = reader.line_num
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            told = f"this is no CSV: {error}; look for a quote that is not closed, or export it anew"
+            raise _error(source, begins + 1, 1, told) from None
+        yield _Row(begins + 1, cells, lines[begins] if reader.line_num == begins + 1 else None)
+
+
+class _Reading:
+    """A table while it is read: the columns of its first row, and what the others say."""
+
+    def __init__(self, source: str, head: _Row, delimiter: str) -> None:
+        self._source = source
+        self._delimiter = delimiter
+        self._problems: list[Problem] = []
+        self._untold = 0
+        self._numbers: dict[str, Desired] = {}
+        self._lines: dict[str, int] = {}
+        self._width = len(head.cells)
+        self._columns: dict[str, int] = {}
+        self._unknown: list[str] = []
+        for index, cell in enumerate(head.cells):
+            column = _NAMES.get(_plain(cell))
+            if column is None:
+                self._unknown += [shown(cell.strip())] if cell.strip() else []
+            elif column in self._columns:
+                raise self._failed(head, index, f"there are two columns for {column}: keep one")
+            else:
+                self._columns[column] = index
+        missing = [column for column in ("phone", "status") if column not in self._columns]
+        if missing:
+            told = "the first row should name the columns: phone, status and, if you like, note, owner and protected"
+            raise self._failed(head, 0, f"{told}; there is none for {' and '.join(missing)}")
+
+    def take(self, row: _Row) -> None:
+        """Take a row that is not blank."""
+        if len(row.cells) > self._width and any(cell.strip() for cell in row.cells[self._width :]):
+            told = f"the row has {len(row.cells)} cells, the first one {self._width}: quote a text that has a comma"
+            self._problem(row, self._width, told)
+            return
+        phone = self._phone(row)
+        status = self._status(row)
+        note = self._text(row, "note")
+        owner = self._text(row, "owner")
+        protected = self._protected(row)
+        if phone is None or status is None:
+            return
+        if phone in self._numbers:
+            told = f"{phone} stands here and on line {self._lines[phone]}: keep one of the two"
+            self._problem(row, self._columns["phone"], told)
+            return
+        self._numbers[phone] = Desired(status, note, owner, protected)
+        self._lines[phone] = row.line
+
+    def finish(self) -> Table:
+        """The table, if nothing is wrong with it."""
+        if self._problems:
+            raise DesiredStateError(sorted(self._problems), self._untold)
+        return Table(self._numbers, tuple(self._unknown))
+
+    def _phone(self, row: _Row) -> str | None:
+        index = self._columns["phone"]
+        cell = self._cell(row, "phone")
+        formula = _formula(cell)
+        written = formula[1] if formula else cell.removeprefix("'")
+        if _rounded(written):
+            told = "a spreadsheet has made a decimal of this number: format the column as text and export it anew"
+            self._problem(row, index, f"{shown(cell)}: {told}")
+            return None
+        try:
+            return normalise(written)
+        except ValueError as error:
+            self._problem(row, index, f"{shown(cell)}: {error}")
+            return None
+
+    def _status(self, row: _Row) -> Status | None:
+        cell = self._cell(row, "status")
+        status = _WORDS.get(_plain(cell))
+        if status is None:
+            told = f"{shown(cell)} is no status" if cell else "the status is missing"
+            self._problem(row, self._columns["status"], f"{told}: write ACTIVE or INACTIVE, or leave the row out")
+        return status
+
+    def _text(self, row: _Row, column: str) -> str | None:
+        cell = self._cell(row, column)
+        reason = unfit(cell, NOTE_CAP, prose=True)
+        if reason is not None:
+            self._problem(row, self._columns[column], f"{column} {reason}")
+        return cell or None
+
+    def _protected(self, row: _Row) -> bool:
+        cell = self._cell(row, "protected")
+        flag = _FLAGS.get(cell.lower())
+        if flag is None:
+            self._problem(row, self._columns["protected"], f"protected is true or false, not {shown(cell)}")
+        return bool(flag)
+
+    def _cell(self, row: _Row, column: str) -> str:
+        index = self._columns.get(column, len(row.cells))
+        return row.cells[index].strip().replace("\r\n", "\n") if index < len(row.cells) else ""
+
+    def _problem(self, row: _Row, index: int, message: str) -> None:
+        if len(self._problems) < PROBLEM_CAP:
+            self._problems.append(Problem(self._source, row.line, _column(row, index, self._delimiter), message))
+        else:
+            self._untold += 1
+
+    def _failed(self, row: _Row, index: int, message: str) -> DesiredStateError:
+        return _error(self._source, row.line, _column(row, index, self._delimiter), message)
+
+
+def _plain(cell: str) -> str:
+    return _blanks.sub("", cell).lower()
+
+
+def _column(row: _Row, index: int, delimiter: str) -> int:
+    """Where a cell begins in its line, counted from 1; 1 where the row has several lines."""
+    quoted, cells = False, 0
+    for at, char in enumerate(row.raw or ""):
+        if cells == index:
+            return at + 1
+        if char == '"':
+            quoted = not quoted
+        cells += char == delimiter and not quoted
+    return 1
+
+
+def _error(source: str, line: int, column: int, message: str) -> DesiredStateError:
+    return DesiredStateError([Problem(source, line, column, message)])
