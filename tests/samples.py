@@ -1,7 +1,7 @@
 """The samples of the documents: every fenced block, how it is tried, and how what it shows is compared with what is.
 
-A comment above a block says what becomes of it: `<!-- run -->` has a shell run it, `<!-- run: yes -->` at a terminal where
-somebody answers yes, and `<!-- skip: REASON -->` leaves it alone. YAML and JSON need no comment: they are loaded.
+A comment above a block says what becomes of it: `<!-- run -->` has a shell run it, `<!-- run: yes -->` at a terminal
+where somebody answers yes, and `<!-- skip: REASON -->` leaves it alone. YAML and JSON need no comment: they are loaded.
 """
 
 import re
@@ -54,7 +54,7 @@ def samples(text: str) -> list[Sample]:
 
 
 def steps(sample: Sample) -> list[Step]:
-    """The commands of a block: all of `sh` is one, those of `console` begin with `$ ` and are followed by their output."""
+    """The commands of a block: `sh` is one, those of `console` begin with `$ ` and are followed by their output."""
     if sample.language != "console":
         return [Step(sample.text, None)]
     found: list[Step] = []

@@ -7,7 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +30,8 @@ PORT: Final = "8421"
 EXAMPLE: Final = "20261124T090012Z-a1b2c3"
 """The run that pages speak of; the newest one takes its place here."""
 SEED: Final = 3
+ELSEWHERE: Final = "0319261178"
+"""A number that pages do not speak of."""
 SHELLS: Final = {"sh", "console"}
 PATIENCE: Final = 120
 
@@ -60,7 +63,7 @@ def test_every_sample_is_tried_or_says_why_not() -> None:
 
 @pytest.mark.parametrize(("page", "sample"), of("yaml"), ids=name)
 def test_yaml_is_what_the_loaders_take(page: Path, sample: Sample) -> None:
-    """A sample with a version is a desired-state file, any other one is of the settings; the loader of each takes it."""
+    """The loaders take it: one with a version is a desired-state file, any other one is of the settings."""
     if "version:" in sample.text:
         assert desired.load([(f"{page.name}.yaml", sample.text.encode())]).accounts
     else:
@@ -83,9 +86,10 @@ def test_commands_do_what_the_page_shows(page: Path, tmp_path: Path, serve: Call
     story = [sample for sample in samples(page.read_text()) if sample.mark == "run"]
     account = generate(6, seed=SEED)
     served = serve(account)
-    prepare(tmp_path, account, own="mkdir accounts" in page.read_text())
-    url = served.sandbox.url  # type: ignore[attr-defined]
-    printed = Shell(tmp_path, url, account).run(story)
+    shell = Shell(tmp_path, served.sandbox.url, account)  # type: ignore[attr-defined]
+    if "mkdir accounts" not in page.read_text():
+        shell.run([begun(tmp_path, account)])
+    printed = iter(shell.run(story))
     for sample in story:
         for step in steps(sample):
             real = next(printed)
@@ -95,14 +99,13 @@ def test_commands_do_what_the_page_shows(page: Path, tmp_path: Path, serve: Call
                 assert matches(step.output, real), f"{place}: $ {step.command}\n{real}\n--- is not\n{step.output}"
 
 
-def prepare(folder: Path, account: SandboxAccount, *, own: bool) -> None:
-    """The folder in which the reader of a page stands: one with a file, unless the page has them make their own."""
-    if own:
-        return
+def begun(folder: Path, account: SandboxAccount) -> Sample:
+    """What the reader of a page has done before, unless it is about just that: made a file, and applied it once."""
     lines = "".join(f'  "{phone}": {status}\n' for phone, status in account.statuses.items())
     (folder / "accounts").mkdir()
     (folder / "accounts" / "main.yaml").write_text(f"version: 1\naccount: main\nnumbers:\n{lines}")
-    (folder / "plan.json").unlink(missing_ok=True)
+    account.switch(ELSEWHERE, "INACTIVE")
+    return Sample("sh", "senderid apply -f accounts --yes\n", 0, "run", "")
 
 
 class Shell:
@@ -125,30 +128,33 @@ class Shell:
             **{key: value for key, value in os.environ.items() if key.startswith("COV")},
         }
 
-    def run(self, story: list[Sample]) -> Iterator[str]:
+    def run(self, story: list[Sample]) -> list[str]:
         """What each command printed. One that fails where no output is shown ends the shell."""
         mine, terminal = pty.openpty()
         os.write(mine, b"yes\n" * 9)
         script = "".join(self._typed(sample, os.ttyname(terminal)) for sample in story)
-        shell = subprocess.Popen(
-            ["/bin/bash", "-c", script],
-            cwd=self._folder,
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        printed = self._folder / ".printed"
+        with printed.open("w") as output:
+            shell = subprocess.Popen(  # noqa: S603 - what the pages of this project tell
+                ["/bin/bash", "-c", script],
+                cwd=self._folder,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         try:
-            printed, _ = shell.communicate(timeout=PATIENCE)
+            status = shell.wait(PATIENCE)
         finally:
             # what the page has left running in the background
-            os.killpg(shell.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(shell.pid, signal.SIGKILL)
             os.close(mine)
             os.close(terminal)
-        assert shell.returncode == 0, printed
-        yield from printed.split("\0")[1:]
+        text = printed.read_text().replace(self._port, PORT)
+        assert status == 0, text
+        return text.split("\0")[1:]
 
     def _typed(self, sample: Sample, terminal: str) -> str:
         source = terminal if sample.remark == "yes" else "/dev/null"
