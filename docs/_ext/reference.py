@@ -46,6 +46,7 @@ _ENVIRONMENT: Final = (
     ("SOLAPI_API_SECRET", "its secret"),
     ("XDG_STATE_HOME", "the folder below which the ledger lies, unless `ledger.path` says otherwise"),
     ("NO_COLOR", "set to anything: no colours"),
+    ("TERM", "`dumb`: no colours either"),
     ("NOTIFY_SOCKET", "set by systemd: where `senderid watch` says that it is ready, reloading or stopping"),
     ("WATCHDOG_USEC", "set by systemd: how soon it wants to hear again"),
     ("WATCHDOG_PID", "set by systemd: of which process"),

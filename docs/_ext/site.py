@@ -1,7 +1,10 @@
-"""What makes a site of plain Markdown: the parts of the reference, and the menu out of the links of the front page."""
+"""What makes a site of plain Markdown: the parts of the reference, and the menu out of the links of the front page.
+
+It also has what the theme forgets of those who use a keyboard or a screen reader.
+"""
 
 import re
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from sphinx.application import Sphinx
@@ -12,6 +15,15 @@ __all__ = ["menu", "setup"]
 
 _SECTION: Final = re.compile(r"^## (.+)$", re.MULTILINE)
 _LINK: Final = re.compile(r"\]\((?!https?:|#|\.\.)([^)#]+)\.md\)")
+
+_MENDED: Final = (
+    ('<p class="caption" role="heading">', '<p class="caption" role="heading" aria-level="2">'),
+    ('<aside class="sidebar-drawer">', '<aside class="sidebar-drawer" aria-label="Pages">'),
+    ('<th class="head"><p></p></th>', "<td></td>"),
+    ("<pre>", '<pre tabindex="0">'),
+    ('<div class="table-wrapper', '<div tabindex="0" class="table-wrapper'),
+)
+"""What scrolls can be reached by keyboard, what is a heading has a level, and what is no heading is none."""
 
 
 def menu(front: str) -> str:
@@ -29,7 +41,19 @@ def _read(_app: Sphinx, name: str, source: list[str]) -> None:
     source[0] = f"{page}\n\n{menu(page)}\n" if PurePosixPath(name).name == "index" else page
 
 
+def _built(app: Sphinx, error: Exception | None) -> None:
+    outdir = Path(app.outdir)
+    for page in outdir.rglob("*.html") if error is None else ():
+        text = page.read_text()
+        if page.parent == outdir / "ko":
+            text = text.replace(' lang="en"', ' lang="ko"', 1)
+        for theirs, ours in _MENDED:
+            text = text.replace(theirs, ours)
+        page.write_text(text)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Tell Sphinx."""
     app.connect("source-read", _read)
+    app.connect("build-finished", _built)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -67,7 +67,9 @@ def test_every_verb_is_told_with_all_its_options(typed: str) -> None:
 def test_every_setting_is_told_with_its_default() -> None:
     """Each setting has a row with its meaning and its default, and each of one value its variable."""
     for path, field in shapes.leaves(Settings, ()):
-        row = re.search(rf"^\| `{re.escape('.'.join(path))}` \| (.+) \| (.+) \| (.+) \|$", REFERENCE["settings"], re.M)
+        row = re.search(
+            rf"^\| `{re.escape('.'.join(path))}` \| (.+) \| (.+) \| (.+) \|$", REFERENCE["settings"], re.MULTILINE
+        )
         assert row, path
         assert row[1].strip(), f"{path} has no description"
         default = "null" if field.default is None else f"`{field.default}`"
@@ -82,7 +84,7 @@ def test_every_environment_variable_of_the_code_is_told() -> None:
     sources = [path.read_text() for path in (DOCS.parent / "worker").rglob("*.py")]
     read = {name for text in sources for name in re.findall(r"environ(?:\.get\(|\[)\"([A-Z_]+)\"", text)}
     read |= {name for text in sources for name in re.findall(r"\"((?:OTEL|SOLAPI|XDG)_[A-Z_]+)\"", text)}
-    assert {"SOLAPI_API_KEY", "XDG_STATE_HOME"} <= read
+    assert {"SOLAPI_API_KEY", "OTEL_SDK_DISABLED"} <= read
     assert [name for name in read if f"`{name}`" not in REFERENCE["environment"]] == []
 
 
@@ -96,7 +98,7 @@ def test_every_exit_status_is_told() -> None:
 
 
 def test_every_word_of_plans_results_and_logs_is_explained() -> None:
-    """Actions, causes, outcomes, rules, notices and events are each explained in the page that people look them up in."""
+    """Actions, causes, outcomes, rules, notices and events are each explained where people look them up."""
     text = (DOCS / "outcomes.md").read_text()
     explained = set(re.findall(r"`([\w.-]+)`", "\n".join(re.findall(r"^\| (.+?) \|", text, re.MULTILINE))))
     prose = set(re.findall(r"`([\w.-]+)`", text))
@@ -125,7 +127,7 @@ def test_every_property_of_a_document_is_told(name: str) -> None:
 
     told = shapes.shape(name)
     assert [
-        each for each in names(schema(name)) if not re.search(rf"^\| `([\w.*\[\]]+\.)?{each}` \|", told, re.M)
+        each for each in names(schema(name)) if not re.search(rf"^\| `([\w.*\[\]]+\.)?{each}` \|", told, re.MULTILINE)
     ] == []
     assert told in REFERENCE["documents"]
 
