@@ -193,7 +193,7 @@ def _lines(process: subprocess.Popen[str]) -> Iterator[str]:
 
 def terminal(stage: Stage, browser: Browser) -> None:
     """An apply as a person sees it. The sandbox is as the file says afterwards."""
-    seen = f"$ senderid apply -f accounts\n{stage.typed('apply', '-f', 'accounts')}"
+    seen = f"$ senderid apply -f accounts\n{stage.typed('apply', '-f', 'accounts').rstrip()}"
     for name, theme in (("light", LIGHT), ("dark", DARK)):
         console = Console(record=True, width=COLUMNS, file=StringIO())
         console.print(Text.from_ansi(seen))

@@ -30,8 +30,6 @@ PORT: Final = "8421"
 EXAMPLE: Final = "20261124T090012Z-a1b2c3"
 """The run that pages speak of; the newest one takes its place here."""
 SEED: Final = 3
-ELSEWHERE: Final = "0319261178"
-"""A number that pages do not speak of."""
 SHELLS: Final = {"sh", "console"}
 PATIENCE: Final = 120
 
@@ -88,7 +86,7 @@ def test_commands_do_what_the_page_shows(page: Path, tmp_path: Path, serve: Call
     served = serve(account)
     shell = Shell(tmp_path, served.sandbox.url, account)  # type: ignore[attr-defined]
     if "mkdir accounts" not in page.read_text():
-        shell.run([begun(tmp_path, account)])
+        shell.run([BEGUN])
     printed = iter(shell.run(story))
     for sample in story:
         for step in steps(sample):
@@ -99,13 +97,18 @@ def test_commands_do_what_the_page_shows(page: Path, tmp_path: Path, serve: Call
                 assert matches(step.output, real), f"{place}: $ {step.command}\n{real}\n--- is not\n{step.output}"
 
 
-def begun(folder: Path, account: SandboxAccount) -> Sample:
-    """What the reader of a page has done before, unless it is about just that: made a file, and applied it once."""
-    lines = "".join(f'  "{phone}": {status}\n' for phone, status in account.statuses.items())
-    (folder / "accounts").mkdir()
-    (folder / "accounts" / "main.yaml").write_text(f"version: 1\naccount: main\nnumbers:\n{lines}")
-    account.switch(ELSEWHERE, "INACTIVE")
-    return Sample("sh", "senderid apply -f accounts --yes\n", 0, "run", "")
+BEGUN: Final = Sample(
+    "sh",
+    "mkdir accounts\n"
+    "senderid export --account main --output accounts/main.yaml\n"
+    """sed -i.bak -e 's/"010-6472-3955": INACTIVE/"010-6472-3955": ACTIVE/' \\\n"""
+    """  -e 's/"031-959-3747": ACTIVE/"031-959-3747": INACTIVE/' accounts/main.yaml\n"""
+    "senderid apply -f accounts --yes\n",
+    0,
+    "run",
+    "",
+)
+"""What the reader of a page has done before, in the tutorial, unless the page itself begins so."""
 
 
 class Shell:
