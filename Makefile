@@ -61,7 +61,7 @@ promtool: ## check the alert rules and run their tests, with Prometheus' own too
 	promtool check rules deploy/prometheus/rules.yml
 	promtool test rules deploy/prometheus/rules-test.yml
 
-bench: setup ## the figures of the README (several minutes)
+bench: setup ## the figures of docs/figures.md (several minutes)
 	$(BIN)/python benchmarks/all.py
 
 docs: setup ## build the documentation as a site, in build/site
