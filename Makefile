@@ -65,7 +65,7 @@ bench: setup ## the figures of docs/figures.md (several minutes)
 	$(BIN)/python benchmarks/all.py
 
 docs: setup ## build the documentation as a site, in build/site
-	$(BIN)/sphinx-build -W --keep-going -n -q -b html docs build/site
+	LC_ALL=C.UTF-8 $(BIN)/sphinx-build -W --keep-going -n -q -b html docs build/site
 	@echo "Open build/site/index.html"
 
 pictures: setup ## make the pictures of the README anew, see docs/pictures.py

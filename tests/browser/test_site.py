@@ -1,5 +1,6 @@
 """The documentation as a site: it builds without a warning, holds together, and can be read on any device."""
 
+import os
 import re
 import subprocess
 import sys
@@ -43,6 +44,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     built = subprocess.run(  # noqa: S603 - our own documentation
         [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-n", "-q", "-b", "html", "docs", str(made)],
         cwd=ROOT,
+        env=os.environ | {"LC_ALL": "C.UTF-8"},
         capture_output=True,
         text=True,
         check=False,
