@@ -82,8 +82,9 @@ def test_every_setting_is_told_with_its_default() -> None:
 def test_every_environment_variable_of_the_code_is_told() -> None:
     """A variable that the worker reads by its name is on the page."""
     sources = [path.read_text() for path in (DOCS.parent / "worker").rglob("*.py")]
-    read = {name for text in sources for name in re.findall(r"environ(?:\.get\(|\[)\"([A-Z_]+)\"", text)}
-    read |= {name for text in sources for name in re.findall(r"\"((?:OTEL|SOLAPI|XDG)_[A-Z_]+)\"", text)}
+    read = {name for text in sources for name in re.findall(r"environ(?:\.get\(|\[)\"([A-Z_]+)\"(?!\] =)", text)}
+    constant = r"\"((?:LC|OTEL|SENDERID|SOLAPI|XDG)_[A-Z_]+|LANG)\""
+    read |= {name for text in sources for name in re.findall(constant, text)}
     assert {"SOLAPI_API_KEY", "OTEL_SDK_DISABLED"} <= read
     assert [name for name in read if f"`{name}`" not in REFERENCE["environment"]] == []
 
