@@ -28,8 +28,9 @@ from rich.text import Text
 
 PICTURES: Final = Path(__file__).with_name("pictures")
 SENDERID: Final = str(Path(sys.executable).with_name("senderid"))
-WIDTH: Final = 760
-HEIGHT: Final = 620
+TEXT: Final = (760, 620)
+PAGE: Final = (1100, 860)
+"""Width and height of the window for what is read, and for pages made for desktops."""
 LARGEST: Final = 150_000
 """Bytes of a picture: a README is read over telephones too."""
 COLUMNS: Final = 78
@@ -235,9 +236,10 @@ def page(stage: Stage, browser: Browser) -> None:
 
 
 def _shoot(browser: Browser, name: str, *, dark: bool, content: str | None = None, url: str | None = None) -> None:
+    width, height = PAGE if content is None else TEXT
     context = browser.new_context(
-        viewport={"width": WIDTH, "height": HEIGHT},
-        device_scale_factor=1.5,
+        viewport={"width": width, "height": height},
+        device_scale_factor=1.1 if content is None else 1.5,
         color_scheme="dark" if dark else "light",
         locale="en-GB",
         timezone_id="UTC",
