@@ -9,7 +9,7 @@ PURE := $(subst $() ,$(comma),$(addprefix worker/,model.py channels.py credentia
 	rhythm.py schedule.py shares.py sites.py strictyaml.py suspension.py tables.py texts.py policy.py \
 	plan.py ports.py desired/* render/* solapi/account.py solapi/signing.py solapi/usage.py solapi/wire.py))
 
-.PHONY: help setup demo test lint types contracts unit simulate mutate promtool bench browser lock clean
+.PHONY: help setup demo test lint types contracts unit simulate mutate promtool bench docs pictures browser lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -61,8 +61,15 @@ promtool: ## check the alert rules and run their tests, with Prometheus' own too
 	promtool check rules deploy/prometheus/rules.yml
 	promtool test rules deploy/prometheus/rules-test.yml
 
-bench: setup ## the figures of the README (several minutes)
+bench: setup ## the figures of docs/figures.md (several minutes)
 	$(BIN)/python benchmarks/all.py
+
+docs: setup ## build the documentation as a site, in build/site
+	LC_ALL=C.UTF-8 $(BIN)/sphinx-build -W --keep-going -n -q -b html docs build/site
+	@echo "Open build/site/index.html"
+
+pictures: setup ## make the pictures of the README anew, see docs/pictures.py
+	$(BIN)/python docs/pictures.py
 
 browser: ## install the Chromium that tests of pages use (Debian and Ubuntu, as root)
 	apt-get update -qq

@@ -1,4 +1,4 @@
-"""Every figure of the README, one script after the other."""
+"""Every figure of docs/figures.md, one script after the other."""
 
 import subprocess
 import sys

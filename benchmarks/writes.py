@@ -133,7 +133,7 @@ async def stats(url: str) -> dict[str, float]:
 
 
 def quota() -> dict[str, float]:
-    """Both quotas of the README against a server that enforces a sliding window.
+    """Both quotas of docs/figures.md against a server that enforces a sliding window.
 
     `times_least` is the whole run by the least that it can take, which is no time at all for the first window;
     `of_quota` is the rate from the end of the first window's writes on.

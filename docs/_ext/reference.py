@@ -1,0 +1,178 @@
+"""The reference, made from the code while the site is built: Markdown of what the worker has, and of nothing else.
+
+A page of `docs/reference/` is plain Markdown with a comment such as `<!-- reference: commands -->` where a part goes.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from inspect import cleandoc
+from types import MappingProxyType
+from typing import Final
+
+import click
+
+from docs._ext.shapes import fields, leaves, settings, shape
+from docs._ext.writing import code, prose, table
+from worker.cli import senderid
+from worker.cli.status import ExitStatus
+from worker.documents import AccountPlan, Action, tally
+from worker.errors import ServerError
+from worker.metrics import Metrics
+from worker.model import Status
+from worker.render.loglines import Event
+from worker.settings import RateLimit, Settings
+from worker.solapi.limiter import Quota
+
+__all__ = ["PARTS", "STATUSES", "fill"]
+
+STATUSES: Final = MappingProxyType(
+    {
+        ExitStatus.OK: "converged, or nothing to do; a plan that could be made",
+        ExitStatus.ERROR: "credentials, network, wrong account, local state: an error that is not one number's",
+        ExitStatus.PENDING: "`plan --detailed-exitcode`: changes are pending; `drift`: something drifted",
+        ExitStatus.UNCONVERGED: "some numbers did not converge: failed, blocked, missing, held, conflict",
+        ExitStatus.REFUSED: "refused by a safety rule: nothing was written",
+        ExitStatus.BUSY: "another run holds the account",
+        ExitStatus.USAGE: "wrong usage: nothing was sent",
+        ExitStatus.INVALID: "invalid desired state, settings or plan file: nothing was sent",
+        ExitStatus.SIGINT: "interrupted by SIGINT (Ctrl-C), after what was under way was finished and checked",
+        ExitStatus.SIGTERM: "stopped by SIGTERM, likewise",
+    }
+)
+"""What each exit status says; a test holds this and the code together."""
+
+_ENVIRONMENT: Final = (
+    ("SOLAPI_API_KEY", "the API key of accounts whose file names no other"),
+    ("SOLAPI_API_SECRET", "its secret"),
+    ("XDG_STATE_HOME", "the folder below which the ledger lies, unless `ledger.path` says otherwise"),
+    ("NO_COLOR", "set to anything: no colours"),
+    ("TERM", "`dumb`: no colours either"),
+    ("NOTIFY_SOCKET", "set by systemd: where `senderid watch` says that it is ready, reloading or stopping"),
+    ("WATCHDOG_USEC", "set by systemd: how soon it wants to hear again"),
+    ("WATCHDOG_PID", "set by systemd: of which process"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "a collector: runs send it [traces](../metrics.md#traces)"),
+    ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "the same, for traces alone"),
+    ("OTEL_SDK_DISABLED", "`true`: no traces"),
+)
+
+_MARKER: Final = re.compile(r"^<!-- reference: ([a-z]+)(?: ([a-z]+))? -->$", re.MULTILINE)
+
+
+def fill(page: str) -> str:
+    """The page with each of its markers replaced by that part of the reference.
+
+    Raises:
+        KeyError: a marker names no part.
+    """
+    return _MARKER.sub(lambda found: PARTS[found[1]](*filter(None, [found[2]])), page)
+
+
+def commands() -> str:
+    """Every verb with its usage, its help, its arguments and its options."""
+    context = click.Context(senderid, info_name="senderid")
+    return "\n\n".join(_verbs(senderid, context))
+
+
+def _verbs(group: click.Group, context: click.Context) -> Iterator[str]:
+    for name in group.list_commands(context):
+        verb = group.get_command(context, name)
+        assert verb is not None  # noqa: S101 - the group listed it
+        inner = click.Context(verb, info_name=name, parent=context)
+        yield _verb(verb, inner)
+        if isinstance(verb, click.Group):
+            yield from _verbs(verb, inner)
+
+
+def _verb(verb: click.Command, context: click.Context) -> str:
+    usage = " ".join([context.command_path, *verb.collect_usage_pieces(context)])
+    parts = [f"## {context.command_path}", f"```text\n{usage}\n```", _paragraphs(verb.help or "")]
+    options = [each for each in verb.params if isinstance(each, click.Option)]
+    if options:
+        rows = ((_spelling(each, context), prose(each.help or ""), _given(each)) for each in options)
+        parts.append(table(("option", "meaning", "values, default"), rows))
+    return "\n\n".join(filter(None, parts))
+
+
+def _spelling(option: click.Option, context: click.Context) -> str:
+    names = [*option.opts, *option.secondary_opts]
+    value = "" if option.is_flag or option.count else f" {option.make_metavar(context)}"
+    if isinstance(option.type, click.Choice) and not option.metavar:
+        value = f" {option.name}".upper()
+    return ", ".join(code(f"{name}{value if name == names[-1] else ''}") for name in names)
+
+
+def _given(option: click.Option) -> str:
+    said = []
+    if isinstance(option.type, click.Choice):
+        said.append(", ".join(code(str(choice)) for choice in option.type.choices))
+    if option.multiple:
+        said.append("repeatable")
+    if option.required:
+        said.append("required")
+    default = option.default
+    if not option.is_flag and isinstance(default, str | int | float) and not isinstance(default, bool):
+        said.append(f"default {code(f'{default:g}' if isinstance(default, float) else str(default))}")
+    return "; ".join(said)
+
+
+def _paragraphs(text: str) -> str:
+    """Help of a command; a paragraph that click is told to leave as it is stays so."""
+    found = []
+    for paragraph in cleandoc(text).split("\n\n"):
+        if paragraph.startswith("\b"):
+            found.append(f"```text\n{paragraph.lstrip(chr(8)).strip(chr(10))}\n```")
+        else:
+            found.append(prose(" ".join(paragraph.split())))
+    return "\n\n".join(found)
+
+
+def environment() -> str:
+    """Every environment variable that is read: those of the outside, and one for each setting."""
+    variables = [(code(name), told) for name, told in _ENVIRONMENT]
+    variables += [
+        (code("SENDERID_" + "__".join(path).upper()), f"[{'.'.join(path)}](settings.md)")
+        for path, _ in leaves(Settings, ())
+    ]
+    return table(("variable", "meaning"), variables)
+
+
+def statuses() -> str:
+    """Every exit status."""
+    return table(("exit status", "meaning"), ((code(str(status.value)), STATUSES[status]) for status in ExitStatus))
+
+
+def events() -> str:
+    """Every event of the log by its name."""
+    return "\n".join(f"- {code(event.value)}" for event in Event)
+
+
+def metrics() -> str:
+    """Every metric with its type, its labels and its help, as a scraper reads them."""
+    found = Metrics()
+    # a metric with labels is not told before it has a value
+    found.planned(AccountPlan(account="main", counts=tally(Action, {})), {Status.ACTIVE: 1})
+    found.suspended({"main": 1.0})
+    found.request("GET", 0.1, 200)
+    found.retried(ServerError("down"))
+    found.quotas([Quota(RateLimit(), clock=lambda: 0.0)])
+    rows = []
+    for family in found.registry.collect():
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        labels = sorted({label for sample in family.samples for label in sample.labels} - {"le"})
+        rows.append((code(name), family.type, ", ".join(map(code, labels)), prose(family.documentation)))
+    return table(("metric", "type", "labels", "meaning"), sorted(rows))
+
+
+PARTS: Final[Mapping[str, Callable[..., str]]] = MappingProxyType(
+    {
+        "commands": commands,
+        "settings": settings,
+        "environment": environment,
+        "statuses": statuses,
+        "fields": fields,
+        "events": events,
+        "metrics": metrics,
+        "schema": shape,
+    }
+)
+"""What a marker may name; `schema` takes one of the schemas' names."""

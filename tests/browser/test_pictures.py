@@ -1,0 +1,55 @@
+"""The pictures of the README are there, small, for light and dark, and can be made anew."""
+
+import re
+from pathlib import Path
+from typing import Final
+
+import pytest
+from playwright.sync_api import Browser
+
+from docs import pictures
+
+ROOT: Final = Path(__file__).parents[2]
+PNG: Final = b"\x89PNG\r\n\x1a\n"
+
+
+def test_every_picture_is_shown_and_small() -> None:
+    """Both READMEs show the same pictures, each light and dark and with words for those who do not see it."""
+    kept = {picture.name for picture in pictures.PICTURES.iterdir()}
+    for page in ROOT.glob("README*.md"):
+        text = page.read_text()
+        assert set(re.findall(r"docs/pictures/([\w-]+\.png)", text)) == kept, page.name
+        assert len(re.findall(r'<img [^>]*alt="[^"]{20,}"', text)) == len(kept) / 2
+    for name in kept:
+        assert name.replace("-light", "-dark") in kept
+        data = (pictures.PICTURES / name).read_bytes()
+        assert data.startswith(PNG)
+        assert len(data) <= pictures.LARGEST
+
+
+def test_the_terminal_can_be_drawn_anew(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A person's apply, with the question, the answer and what became of it, is drawn light and dark."""
+    monkeypatch.setattr(pictures, "PICTURES", tmp_path)
+    seen: list[str] = []
+    typed = pictures.Stage.typed
+
+    def remembered(stage: pictures.Stage, *arguments: str) -> str:
+        seen.append(typed(stage, *arguments))
+        return seen[-1]
+
+    monkeypatch.setattr(pictures.Stage, "typed", remembered)
+    with pictures.staged() as stage:
+        pictures.terminal(stage, browser)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["terminal-dark.png", "terminal-light.png"]
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 2
+    assert re.search(r"Only 'yes' goes on: yes\n(.|\n)*3 changed, 3 unchanged", seen[0])
+    assert "\x1b[" in seen[0]
+    assert capsys.readouterr().out.count("bytes") == 2
+
+
+def test_a_picture_of_what_there_is_not_says_so() -> None:
+    """A command that fails is told with what it said, and no picture is made of it."""
+    with pictures.staged() as stage, pytest.raises(pictures.Missing, match=r"no-such-form.*is not one of"):
+        stage.run("plan", "-f", "accounts", "--format", "no-such-form")

@@ -1,0 +1,104 @@
+"""The documentation as a site: it builds without a warning, holds together, and can be read on any device."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+class Links(HTMLParser):
+    """What a page loads, where it links to, and which places it has."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.links: list[str] = []
+        self.places: set[str] = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Sort the addresses of an element."""
+        found = {name: value or "" for name, value in attrs}
+        if "id" in found:
+            self.places.add(found["id"])
+        if tag == "a":
+            self.links += [found["href"]] if "href" in found else []
+        else:
+            named = [found[name] for name in ("src", "href", "poster", "data") if name in found]
+            self.loads += named + [each.split()[0] for each in found.get("srcset", "").split(",") if each.strip()]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built as `make docs` does: a warning is an error, and so is a reference that leads nowhere."""
+    made = tmp_path_factory.mktemp("site")
+    built = subprocess.run(  # noqa: S603 - our own documentation
+        [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-n", "-q", "-b", "html", "docs", str(made)],
+        cwd=ROOT,
+        env=os.environ | {"LC_ALL": "C.UTF-8"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert built.returncode == 0, built.stderr
+    return made
+
+
+def outside(address: str) -> bool:
+    """Whether an address is of another machine."""
+    return urlsplit(address).netloc != ""
+
+
+def test_nothing_is_asked_of_other_machines(site: Path) -> None:
+    """No page, style or script loads anything from elsewhere: no font, no picture, no counter."""
+    pages = list(site.rglob("*.html"))
+    assert len(pages) > 25
+    for page in pages:
+        assert [address for address in Links(page.read_text()).loads if outside(address)] == [], page.name
+    for style in site.rglob("*.css"):
+        text = style.read_text()
+        assert [a for a in re.findall(r"url\(\s*['\"]?([^'\")]+)", text) if outside(a)] == [], style.name
+        assert "@import" not in text
+
+
+def test_every_link_of_the_site_leads_somewhere(site: Path) -> None:
+    """A link to a page, a place in it or a file of the project has it in the site."""
+    pages = {page: Links(page.read_text()) for page in site.rglob("*.html")}
+    for page, found in pages.items():
+        for address in filter(lambda each: not outside(each), found.links):
+            parts = urlsplit(address)
+            target = (page.parent / unquote(parts.path)).resolve() if parts.path else page
+            assert target.exists(), f"{page.name}: {address}"
+            if parts.fragment and target in pages:
+                assert unquote(parts.fragment) in pages[target].places, f"{page.name}: {address}"
+
+
+def test_files_of_the_project_come_along(site: Path) -> None:
+    """A link out of the documentation, to a file of the project, is one to a copy of it in the site."""
+    page = site / "metrics.html"
+    addresses = [address for address in Links(page.read_text()).links if address.endswith("rules.yml")]
+    (copied,) = {(page.parent / address).read_text() for address in addresses}
+    assert copied == (ROOT / "deploy/prometheus/rules.yml").read_text()
+
+
+@pytest.mark.parametrize("name", ["index", "tutorial", "ko/tutorial", "reference/commands", "outcomes"])
+@pytest.mark.parametrize(("size", "dark"), [("phone", True), ("desktop", False)])
+def test_anybody_can_read_it(site: Path, visit: Callable[..., Any], name: str, size: str, *, dark: bool) -> None:
+    """On phones and desktops, light and dark, axe finds nothing wrong, nothing scrolls sideways, nobody is asked."""
+    visited = visit((site / f"{name}.html").as_uri(), size=size, dark=dark)
+    # axe-core reads style sheets anew, which a browser does not like of files: it comes last
+    assert visited.complaints == []
+    assert [each for each in visited.requests if not each.startswith("file:")] == []
+    assert not visited.overflows()
+    assert visited.violations() == []
+    assert visited.page.locator("html").get_attribute("lang") == ("ko" if name.startswith("ko/") else "en")
