@@ -5,7 +5,7 @@ documents, the ledger and logs were finished in English before: a catalogue hold
 as templates such as `no account is named {name}`. One is recognised by its fixed parts.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from functools import lru_cache
 from gettext import GNUTranslations
 from pathlib import Path
@@ -17,7 +17,14 @@ __all__ = ["FINISHED", "Catalogue", "Template"]
 FINISHED: Final = "finished"
 """The context (`msgctxt`) of messages that are recognised."""
 _OF_CONTEXT: Final = f"{FINISHED}\x04"
-_KEPT: Final = 1024
+INNER: Final = frozenset(
+    {"described", "error", "failure", "holder", "message", "now", "odd", "place", "problem", "reason", "rule", "told"}
+    | {"wanted", "what", "why", "word", "wrong"}
+)
+"""Values that may be messages too, such as the reason within `the ledger cannot be used ({reason})`."""
+_DEEP: Final = 2
+"""How deep messages stand within each other."""
+_KEPT: Final = 2048
 """Texts whose translation is remembered."""
 _LONGEST: Final = 4000
 """Characters of a text that may be one of the messages; what is longer is somebody else's."""
@@ -47,11 +54,15 @@ class Template(NamedTuple):
         """How many characters are fixed."""
         return sum(map(len, self.parts))
 
-    def put(self, text: str) -> str | None:
-        """A finished message in the other language; None where the text is not of this template.
+    @property
+    def wordless(self) -> bool:
+        """Whether nothing but the values tells that a text is this message."""
+        return not any(char.isalpha() for part in self.parts for char in part)
 
-        Each part is sought once, behind the one before: the time grows with the text alone, whatever it holds. Values
-        are put in as they are, and looked at no further.
+    def values(self, text: str) -> list[str] | None:
+        """What a finished message has in the places of the names; None where the text is not of this template.
+
+        Each part is sought once, behind the one before: the time grows with the text alone, whatever it holds.
         """
         first, *between, last = self.parts
         end = len(text) - len(last)
@@ -66,6 +77,10 @@ class Template(NamedTuple):
             values.append(text[place:found])
             place = found + len(part)
         values.append(text[place:end])
+        return values
+
+    def put(self, values: Sequence[str]) -> str:
+        """The message in the other language. Values are put in as they are: what they hold is no placeholder."""
         return self.translation.format(**dict(zip(self.names, values, strict=True)))
 
 
@@ -77,8 +92,14 @@ class Catalogue(GNUTranslations):
 
     def __init__(self, fp: IO[bytes]) -> None:
         super().__init__(fp)
-        self._templates = sorted(self._read(), key=lambda template: -template.fixed)
-        self.finished = lru_cache(_KEPT)(self._finished)
+        said = [
+            Template.of(message.removeprefix(_OF_CONTEXT), translation)
+            for message, translation in self._catalog.items()
+            if isinstance(message, str) and message.startswith(_OF_CONTEXT)
+        ]
+        self._whole = {template.parts[0]: template.put(()) for template in said if not template.names}
+        self._templates = sorted((each for each in said if each.names), key=lambda template: -template.fixed)
+        self._found = lru_cache(_KEPT)(self._find)
 
     @classmethod
     def at(cls, path: Path) -> "Catalogue | None":
@@ -89,21 +110,25 @@ class Catalogue(GNUTranslations):
         except FileNotFoundError:
             return None
 
-    def _read(self) -> Iterator[Template]:
-        for message, translation in self._catalog.items():
-            if isinstance(message, str) and message.startswith(_OF_CONTEXT):
-                template = Template.of(message.removeprefix(_OF_CONTEXT), translation)
-                if template.names:
-                    yield template
+    def finished(self, text: str) -> str:
+        """A finished message in this language, by the template with the most fixed characters; other texts as they are.
 
-    def _finished(self, text: str) -> str:
-        """A finished message in this language: as it is written, or by the template with the most fixed characters.
-
-        What is none of them stays as it is.
+        What stands within it at a name of `INNER` may be a message too.
         """
-        exact = self._catalog.get(_OF_CONTEXT + text)
-        if exact is not None:
-            return exact
-        if len(text) > _LONGEST:
-            return text
-        return next(filter(None, (template.put(text) for template in self._templates)), text)
+        return (self._found(text, _DEEP) or text) if 0 < len(text) <= _LONGEST else text
+
+    def _find(self, text: str, deep: int) -> str | None:
+        whole = self._whole.get(text) or self._catalog.get(text)
+        if whole is not None:
+            return whole
+        for template in self._templates:
+            values = template.values(text)
+            if values is None:
+                continue
+            inner = [
+                (self._found(value, deep - 1) if deep and value and name in INNER else None)
+                for name, value in zip(template.names, values, strict=True)
+            ]
+            if not template.wordless or any(inner):
+                return template.put([found or value for found, value in zip(inner, values, strict=True)])
+        return None
