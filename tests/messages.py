@@ -24,7 +24,7 @@ from worker.documents import Action, NoticeKind, Outcome, RunOutcome
 from worker.history import AttemptState, Ending
 from worker.language import LANGUAGES
 
-__all__ = ["CATALOGUES", "CLICK", "SILENT", "template"]
+__all__ = ["CATALOGUES", "CLICK", "template"]
 
 CATALOGUES: Final = {
     code: ROOT / "worker" / "locale" / code / "LC_MESSAGES" / "senderid.po" for code in LANGUAGES if code != "en"
@@ -44,25 +44,28 @@ _UNHEARD: Final = (
 _UNHEARD_MODULES: Final = ("bugs.py", "logs.py", "metrics.py", "traces.py", "catalogue.py", "systemd.py")
 """What speaks to machines or developers alone: other programs' formats, names of metrics, log fields."""
 
-SILENT: Final = re.compile(
-    "|".join(
-        (
-            r"\s*(SELECT|INSERT|UPDATE|DELETE|PRAGMA|CREATE|ALTER|NOT EXISTS|WHERE|FROM|\(:)\b.*",  # SQL
-            r"[\w\[\], .]+ \| None|Callable\[.*|AsyncIterator\[.*|Keep the SMS sender numbers .*",  # types, help
-            r"HMAC-SHA256 .*|#.*|\(\?.*|%[YmdHMS:% -]+( UTC|%Z)?|daily 00:00-24:00|version: 1|account: demo|endpoint: .*",
-            r"commit \{\w+\}|sha256 \{\w+\}|U\+\{ord\} .*|'\{char\}' .*|\{\w+\} UTC|\{since\} \{since2\} UTC|--allow \{rule\}",
-            r"senderid[ :].*|SMS sender numbers|\[senderid\] \$title|notify \{name\}|rollback \{run_id\}|apply PLANFILE",
-            r"uid \{getuid\}|every \{seconds\} s|cron \{cron\} \{key\}|vendor \{account_id\}|desired state",
-            r"environment variable \{variable\}|The language of messages\. .*|\{name\}:\{lineno\} in \{name2\}",
-            # what is a part of others only, and what only a bug says
-            r"plan again|to \{\w+\}|; (did you mean|there are) .*| stands here twice: keep one|\{\{?\w+\}?\} \{noun\}s?",
-            r"(has|is longer than) [^{]*(\{(ord|cap)\}.*)?|schedules must be settled .*|a page is begun .*|not a phone number: .*",
-            r"a transport is used inside .*|only a task can wait|  \{hyphenated\}: .*|\{rate\}/s .*|listed as \{\{\}\}.*|\{more\}: .*",
-        )
-    ),
-    re.DOTALL,
+_SILENT: Final = tuple(
+    re.compile(pattern, re.DOTALL)
+    for pattern in (
+        # SQL, types, formats, other programs' words, names that stay as they are
+        r"\s*(SELECT|INSERT|UPDATE|DELETE|PRAGMA|CREATE|ALTER|NOT EXISTS|WHERE|FROM|\(:)\b.*",
+        r"[\w\[\], .]+ \| None|Callable\[.*|AsyncIterator\[.*",
+        r"HMAC-SHA256 .*|#.*|\(\?.*|%[YmdHMS:% -]+( UTC|%Z)?|daily 00:00-24:00",
+        r"version: 1|account: demo|endpoint: .*|  \{hyphenated\}: .*|\{name\}:\{lineno\} in \{name2\}",
+        r"commit \{\w+\}|sha256 \{\w+\}|U\+\{ord\} .*|'\{char\}' .*|--allow \{rule\}",
+        r"\{\w+\} UTC|\{since\} \{since2\} UTC|\{rate\}/s .*|every \{seconds\} s|cron \{cron\} \{key\}",
+        r"senderid[ :].*|SMS sender numbers|\[senderid\] \$title|notify \{name\}|rollback \{run_id\}|apply PLANFILE",
+        r"uid \{getuid\}|vendor \{account_id\}|desired state|environment variable \{variable\}",
+        # help, and parts that are told within others only
+        r"Keep the SMS sender numbers .*|The language of messages\. .*",
+        r"plan again|to \{\w+\}|; (did you mean|there are) .*| stands here twice: keep one|\{more\}: .*",
+        r"\{\{?\w+\}?\} \{noun\}s?|(has|is longer than) [^{]*(\{(ord|cap)\}.*)?|listed as \{\{\}\}.*",
+        # what only a bug says
+        r"schedules must be settled .*|a page is begun .*|not a phone number: .*|a transport is used inside .*",
+        r"only a task can wait",
+    )
 )
-"""Texts of several words that nobody is told."""
+"""Texts of several words that are no messages."""
 
 _MADE: Final = frozenset({"translated", "error_text", "paint", "fit", "format", "header"})
 """Calls whose values are in the reader's language already: what holds one is put together when it is shown."""
@@ -112,6 +115,9 @@ WORDS: Final = frozenset(
         "no longer held",
         "unreadable",
     }
+    | {"No such file or directory", "Permission denied", "Is a directory", "Not a directory", "File exists"}
+    | {"No space left on device", "Read-only file system", "Input/output error", "File name too long"}
+    | {"Address already in use", "Connection refused", "Name or service not known"}
     | {"mended", "suspended", "resumed", "started", "stopped"}
 )
 """Words of constants that are shown by themselves."""
@@ -140,12 +146,14 @@ def _finished() -> set[str]:
     for path in _modules():
         name = path.relative_to(ROOT / "worker").as_posix()
         if name not in _UNHEARD_MODULES and not name.startswith(_UNHEARD):
-            found |= {text for text in sentences(path) if not SILENT.fullmatch(text) and _says(text)}
+            found |= {text for text in sentences(path) if _says(text)}
     return found
 
 
 def _says(text: str) -> bool:
-    """Whether a sentence has words to translate, or a place for some, and is none that is put together when shown."""
+    """Whether a sentence is one that people are told, and has words to translate, or a place for some."""
+    if any(pattern.fullmatch(text) for pattern in _SILENT):
+        return False
     message = Template.of(text, "")
     names = {name.rstrip("23456789") for name in message.names}
     return names.isdisjoint(_MADE) and (not message.wordless or not names.isdisjoint(INNER))
@@ -172,7 +180,9 @@ def _of_templates() -> Iterator[str | tuple[str, str]]:
             continue
         with path.open("rb") as file:
             for _, _, message, _ in babel_extract(file, ("_", "gettext", "ngettext"), [], {"trimmed": "true"}):
-                yield (message[0], message[1]) if isinstance(message, tuple) else message
+                one, many = message if isinstance(message, tuple) else (message, None)
+                if one is not None:
+                    yield one if many is None else (one, many)
 
 
 def _help(command: click.Command) -> Iterator[str]:

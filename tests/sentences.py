@@ -16,7 +16,7 @@ __all__ = ["ROOT", "sentences"]
 
 ROOT: Final = Path(__file__).parents[1]
 
-_FOLLOWED: Final = frozenset({"count", "_count", "suggestion", "_similar", "unfit"})
+_FOLLOWED: Final = frozenset({"_count", "suggestion", "_similar", "unfit"})
 """Functions whose words are part of a sentence; those of others are values of it."""
 _CLOTHES: Final = frozenset(
     {"shown", "_shown", "brief", "repr", "str", "len", "map", "sorted", "min", "max", "abs", "dict"}
@@ -34,9 +34,10 @@ Texts = list[str] | None
 
 
 class _Given(NamedTuple):
-    """What a name was given, and the last line of the outermost statement in which it was."""
+    """What a name was given, on which line, and the last line of the outermost statement around that."""
 
     value: ast.expr
+    line: int
     end: int
 
 
@@ -53,12 +54,12 @@ class _Scope(NamedTuple):
         """
         if name not in self.names:
             return self.outer.find(name, line) if self.outer is not None else None
-        given = [each for each in self.names[name] if each.value.lineno <= line]
+        given = [each for each in self.names[name] if each.line <= line]
         if self.outer is None:
             return [each.value for each in self.names[name]], self
         if not given:  # the name of a loop or a comprehension, which is given something else below
             return [], self
-        nearest = max(given, key=lambda each: each.value.lineno)
+        nearest = max(given, key=lambda each: each.line)
         if line <= nearest.end:
             return [nearest.value], self
         return [each.value for each in given if each.end == nearest.end], self
@@ -110,13 +111,13 @@ def _given(body: Iterable[ast.stmt], *, into: bool = False) -> dict[str, list[_G
         for node in ast.walk(statement) if into else [statement]:
             match node:
                 case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                    found.setdefault(name, []).append(_Given(value, end))
+                    found.setdefault(name, []).append(_Given(value, value.lineno, end))
                 case ast.Assign(targets=[ast.Tuple(elts=names)], value=ast.Tuple(elts=values)):
                     for target, value in zip(names, values, strict=False):
                         if isinstance(target, ast.Name):
-                            found.setdefault(target.id, []).append(_Given(value, end))
+                            found.setdefault(target.id, []).append(_Given(value, value.lineno, end))
                 case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
-                    found.setdefault(name, []).append(_Given(value, end))
+                    found.setdefault(name, []).append(_Given(value, value.lineno, end))
     return found
 
 
@@ -142,7 +143,7 @@ def _held_back(tree: ast.AST) -> set[int]:
             id(value)
             for name, values in given.items()
             if 0 < uses.get(name, 0) == inside.get(name)
-            for value, _ in values
+            for value, _, _ in values
         }
     return held
 
@@ -190,7 +191,7 @@ class _Reading:
         finally:
             self._depth -= 1
 
-    def _texts(self, node: ast.expr, scope: _Scope) -> Texts:  # noqa: C901, PLR0911 - one case a kind of expression
+    def _texts(self, node: ast.expr, scope: _Scope) -> Texts:  # noqa: C901, PLR0911, PLR0912 - a case for each kind of expression
         match node:
             case ast.Constant(value=str(text)):
                 return [text.replace("{", "{{").replace("}", "}}")]
@@ -215,13 +216,15 @@ class _Reading:
             case ast.Subscript(value=ast.Name(id=name)):
                 return self._values(name, scope)
             case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="get"), args=[_, default]):
-                values = self._values(name, scope)
-                return None if values is None else [*values, *(self.texts(default, scope) or [])]
+                known = self._values(name, scope)
+                return None if known is None else [*known, *(self.texts(default, scope) or [])]
             case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="format"), args=[arg]):
                 found = self._name(name, scope, node.lineno) or []
                 return [text.replace("{{}}", _hole(arg)) for text in found if "{{}}" in text] or None
-            case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name), args=args) if name in _FOLLOWED:
-                return self._called(name, args, scope)
+            case ast.Call(func=ast.Name(id=name), args=args) if name in _FOLLOWED:
+                return self._called(self._module.taken.get(name, ("", name)), args)
+            case ast.Call(func=ast.Attribute(value=ast.Name(id=module), attr=name), args=args) if name in _FOLLOWED:
+                return self._called((".".join(self._module.taken[module]), name), args)
         return None
 
     def _part(self, node: ast.expr, scope: _Scope) -> list[str]:
@@ -261,23 +264,16 @@ class _Reading:
                 return self._either(values, where)
         return None
 
-    def _called(self, name: str, args: Sequence[ast.expr], scope: _Scope) -> Texts:
-        module, function = self._module, self._module.functions.get(name)
-        if function is None and name in self._module.taken:
-            source, named = self._module.taken[name]
-            other = _other(source)
-            if other is not None:
-                module, function = other, other.functions.get(named)
-        if function is None:
-            where = next(
-                (each for each in map(_other, ("worker.strictyaml",)) if each and name in each.functions), None
-            )
-            if where is None:
-                return None
-            module, function = where, where.functions[name]
+    def _called(self, place: tuple[str, str], args: Sequence[ast.expr]) -> Texts:
+        """What a function returns: one of a module of ours, or of this one where none is named."""
+        source, name = place
+        module = _other(source) if source else self._module
+        function = module.functions.get(name) if module else None
+        if module is None or function is None:
+            return None
         # what a caller gives is followed in the caller's scope, where it is a plain text
         plain = {
-            parameter.arg: [_Given(given, 0)]
+            parameter.arg: [_Given(given, 0, 0)]
             for parameter, given in zip(function.args.args, args, strict=False)
             if isinstance(given, ast.Constant)
         }
@@ -301,7 +297,7 @@ def _named(node: ast.expr) -> str:  # noqa: C901, PLR0911 - one case a kind of e
         case ast.Call(func=ast.Attribute(value=ast.Constant(), attr="join"), args=[arg]):
             return _named(arg)
         case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name), args=[arg, *_]) if name in _CLOTHES:
-            return _named(arg) if name != "map" else _named(node.args[-1])  # type: ignore[attr-defined]
+            return _named(arg) if name != "map" else _named(node.args[-1])
         case ast.Call(func=ast.Attribute(value=value, attr="lower" | "strip" | "partition" | "removeprefix")):
             return _named(value)
         case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)):

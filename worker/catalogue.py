@@ -18,8 +18,8 @@ FINISHED: Final = "finished"
 """The context (`msgctxt`) of messages that are recognised."""
 _OF_CONTEXT: Final = f"{FINISHED}\x04"
 INNER: Final = frozenset(
-    {"described", "error", "failure", "holder", "message", "now", "odd", "place", "problem", "reason", "rule", "told"}
-    | {"wanted", "what", "why", "word", "wrong"}
+    {"described", "error", "failure", "getattr", "holder", "known", "message", "now", "odd", "place", "problem"}
+    | {"reason", "strerror", "told", "wanted", "what", "why", "word", "wrong"}
 )
 """Values that may be messages too, such as the reason within `the ledger cannot be used ({reason})`."""
 _DEEP: Final = 2
@@ -31,11 +31,17 @@ _LONGEST: Final = 4000
 
 
 class Template(NamedTuple):
-    """A message's fixed parts, the names of the values between them, and how another language says it."""
+    """A message's fixed parts, the names of the values between them, and how another language says it.
+
+    `fixed` is how many characters the parts have; `wordless` tells that none of them is a letter, so that nothing but
+    the values shows that a text is this message.
+    """
 
     parts: tuple[str, ...]
     names: tuple[str, ...]
     translation: str
+    fixed: int
+    wordless: bool
 
     @classmethod
     def of(cls, message: str, translation: str) -> "Template":
@@ -47,17 +53,8 @@ class Template(NamedTuple):
             if name is not None:
                 names.append(name)
                 parts.append("")
-        return cls(tuple(parts), tuple(names), translation)
-
-    @property
-    def fixed(self) -> int:
-        """How many characters are fixed."""
-        return sum(map(len, self.parts))
-
-    @property
-    def wordless(self) -> bool:
-        """Whether nothing but the values tells that a text is this message."""
-        return not any(char.isalpha() for part in self.parts for char in part)
+        fixed = "".join(parts)
+        return cls(tuple(parts), tuple(names), translation, len(fixed), not any(map(str.isalpha, fixed)))
 
     def values(self, text: str) -> list[str] | None:
         """What a finished message has in the places of the names; None where the text is not of this template.
@@ -98,7 +95,7 @@ class Catalogue(GNUTranslations):
             if isinstance(message, str) and message.startswith(_OF_CONTEXT)
         ]
         self._whole = {template.parts[0]: template.put(()) for template in said if not template.names}
-        self._templates = sorted((each for each in said if each.names), key=lambda template: -template.fixed)
+        self._templates = [template for template in said if template.names]
         self._found = lru_cache(_KEPT)(self._find)
 
     @classmethod
@@ -111,24 +108,28 @@ class Catalogue(GNUTranslations):
             return None
 
     def finished(self, text: str) -> str:
-        """A finished message in this language, by the template with the most fixed characters; other texts as they are.
+        """A finished message in this language, by the template that explains most of it; other texts as they are.
 
         What stands within it at a name of `INNER` may be a message too.
         """
-        return (self._found(text, _DEEP) or text) if 0 < len(text) <= _LONGEST else text
+        return self._found(text, _DEEP)[1] if 0 < len(text) <= _LONGEST else text
 
-    def _find(self, text: str, deep: int) -> str | None:
+    def _find(self, text: str, deep: int) -> tuple[int, str]:
+        """How many characters of a text are a message's own, and the text in this language; 0 and the text if none."""
         whole = self._whole.get(text) or self._catalog.get(text)
         if whole is not None:
-            return whole
+            return len(text), whole
+        best = 0, text
         for template in self._templates:
             values = template.values(text)
             if values is None:
                 continue
             inner = [
-                (self._found(value, deep - 1) if deep and value and name in INNER else None)
+                self._found(value, deep - 1) if deep and value and name in INNER else (0, value)
                 for name, value in zip(template.names, values, strict=True)
             ]
-            if not template.wordless or any(inner):
-                return template.put([found or value for found, value in zip(inner, values, strict=True)])
-        return None
+            known = sum(own for own, _ in inner)
+            own = template.fixed + known
+            if own > best[0] and (known or not template.wordless):
+                best = own, template.put([value for _, value in inner])
+        return best

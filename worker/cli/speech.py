@@ -5,9 +5,11 @@ Help is written in English where options are, and put into the language when a v
 
 import gettext as words_of_click
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from inspect import cleandoc
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -38,6 +40,9 @@ LANG: Final = click.Option(
 
 def begin(arguments: Sequence[str]) -> None:
     """Speak the language that a command line or the environment wishes for, and have click speak it."""
+    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
+        # what a terminal's encoding has no place for is shown by its number, as on stderr, and stops nothing
+        sys.stdout.reconfigure(errors="backslashreplace")
     language = wish(arguments, os.environ)
     speak(language)
     if language == LANGUAGES[0]:
@@ -50,10 +55,12 @@ def begin(arguments: Sequence[str]) -> None:
 
 
 def wish(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
-    """The language that `--lang` names, or the first variable that is set; English where there is no such one."""
-    named = list(_named(arguments))
-    said = [*named[-1:], *filter(None, map(environment.get, _VARIABLES))]
-    return (chosen(said[0]) if said else None) or LANGUAGES[0]
+    """The language that `--lang` names, or else the first variable that is set; English where there is no such one."""
+    named = [language for language in map(chosen, _named(arguments)) if language is not None]
+    if named:
+        return named[-1]
+    said = next(filter(None, map(environment.get, _VARIABLES)), None)
+    return chosen(said) or LANGUAGES[0]
 
 
 def _named(arguments: Sequence[str]) -> Iterator[str]:
