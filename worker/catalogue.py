@@ -18,8 +18,21 @@ FINISHED: Final = "finished"
 """The context (`msgctxt`) of messages that are recognised."""
 _OF_CONTEXT: Final = f"{FINISHED}\x04"
 INNER: Final = frozenset(
-    {"described", "error", "failure", "getattr", "holder", "known", "message", "now", "odd", "place", "problem"}
-    | {"reason", "strerror", "told", "wanted", "what", "why", "word", "wrong"}
+    {
+        "described",
+        "error",
+        "failing",
+        "failure",
+        "getattr",
+        "holder",
+        "known",
+        "message",
+        "now",
+        "odd",
+        "place",
+        "problem",
+    }
+    | {"reason", "strerror", "switched", "told", "wanted", "what", "why", "word", "wrong"}
 )
 """Values that may be messages too, such as the reason within `the ledger cannot be used ({reason})`."""
 _DEEP: Final = 2

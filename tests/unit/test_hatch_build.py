@@ -31,7 +31,7 @@ def test_a_wheel_brings_its_catalogues(tmp_path: Path) -> None:
         names = archive.namelist()
         assert "worker/render/templates/base.html" in names
         with archive.open("worker/locale/ko/LC_MESSAGES/senderid.mo") as file:
-            korean = GNUTranslations(file)  # type: ignore[arg-type] # a file that is read only
+            korean = GNUTranslations(file)
     assert korean.gettext("Worth knowing") == "알아 두실 것"
     built = Catalogue.at(source / "worker/locale/ko/LC_MESSAGES/senderid.mo")
     assert built is not None

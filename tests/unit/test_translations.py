@@ -31,7 +31,7 @@ def _keys(catalog: Catalog) -> set[tuple[str | None, str]]:
 def _filled(code: str) -> Iterator[tuple[Message, str]]:
     for message in _catalog(code):
         if message.id:
-            for text in (message.string,) if isinstance(message.string, str) else message.string:
+            for text in (message.string,) if isinstance(message.string, str) else message.string or ("",):
                 yield message, text
 
 

@@ -8,7 +8,6 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from worker.documents import Action, Count, NoticeKind, Outcome, Phone, RunOutcome, Timestamp
 from worker.language import translated
-from worker.render.layout import counts
 from worker.render.numbers import hyphenated
 from worker.render.terminal import Paint, fit, safe
 
@@ -163,7 +162,7 @@ def _details(line: Mapping[str, Any]) -> list[str]:
         then = line.get("after", "?" if line["event"] == Event.NUMBER else line.get("desired", "?"))
         found.append(f"{_shown(line['before'])} → {_shown(then)}")
     if "counts" in line:
-        found.append(counts((number, safe(kind)) for kind, number in line["counts"].items()))
+        found.append(", ".join(f"{number:,} {safe(kind)}" for kind, number in line["counts"].items() if number))
     found += [f"{safe(name)}={_shown(_said(name, value))}" for name, value in line.items() if name not in _PLACED]
     if "error_code" in line:
         status = f" ({_shown(line['http_status'])})" if "http_status" in line else ""
