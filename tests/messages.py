@@ -127,14 +127,20 @@ def template() -> Catalog:
     """Every message of the code, without translations."""
     catalog = Catalog(project="senderid", copyright_holder="The senderid-worker authors", charset="utf-8")
     for message in sorted({*_marked(), *_of_templates()}, key=str):
-        catalog.add(message, flags=["python-brace-format"] if "{" in str(message) else [])
+        catalog.add(message, flags=_flags(message))
     for message in sorted({*_help(senderid), *WORDS}):
         catalog.add(message)
     for message in CLICK:
-        catalog.add(message, flags=["python-brace-format"] if "{" in str(message) else [])
+        catalog.add(message, flags=_flags(message))
     for message in sorted(_finished()):
-        catalog.add(message, context=FINISHED, flags=["python-brace-format"] if "{" in message else [])
+        catalog.add(message, context=FINISHED, flags=_flags(message))
     return catalog
+
+
+def _flags(message: str | tuple[str, str]) -> list[str]:
+    """How values are written: templates of pages write `%(name)s`, all others `{name}`."""
+    text = str(message)
+    return ["python-format"] if "%(" in text else ["python-brace-format"] if "{" in text else []
 
 
 def _modules() -> Iterator[Path]:
@@ -180,9 +186,9 @@ def _of_templates() -> Iterator[str | tuple[str, str]]:
             continue
         with path.open("rb") as file:
             for _, _, message, _ in babel_extract(file, ("_", "gettext", "ngettext"), [], {"trimmed": "true"}):
-                one, many = message if isinstance(message, tuple) else (message, None)
-                if one is not None:
-                    yield one if many is None else (one, many)
+                # of a plural the number stands among its arguments, too
+                forms = [form for form in (message if isinstance(message, tuple) else (message,)) if form]
+                yield (forms[0], forms[1]) if len(forms) > 1 else forms[0]
 
 
 def _help(command: click.Command) -> Iterator[str]:

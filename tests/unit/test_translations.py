@@ -1,5 +1,6 @@
 """The catalogues hold every message of the code, in every language, whole and fit to be filled in."""
 
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -36,6 +37,8 @@ def _filled(code: str) -> Iterator[tuple[Message, str]]:
 
 
 def _values(text: str) -> set[tuple[str, str | None, str | None]]:
+    if "%(" in text:
+        return {(name, None, None) for name in re.findall(r"%\((\w+)\)s", text)}
     return {(name, spec, conversion) for _, name, spec, conversion in Formatter().parse(text) if name is not None}
 
 
@@ -61,7 +64,7 @@ def test_placeholders_are_the_same(code: str) -> None:
     wrong = []
     for message, text in _filled(code):
         english = message.id if isinstance(message.id, str) else message.id[1]
-        if "python-brace-format" in message.flags:
+        if message.python_format or "python-brace-format" in message.flags:
             if _values(english) != _values(text):
                 wrong.append(english)
         elif ("{" in text) != ("{" in english):
