@@ -2,19 +2,20 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+CATALOGUES := $(patsubst %.po,%.mo,$(wildcard worker/locale/*/LC_MESSAGES/*.po))
 # the floors without I/O: every branch of theirs is tested
 comma := ,
-PURE := $(subst $() ,$(comma),$(addprefix worker/,model.py channels.py credentials.py documents.py endpoints.py errors.py figures.py \
+PURE := $(subst $() ,$(comma),$(addprefix worker/,model.py catalogue.py channels.py credentials.py documents.py endpoints.py errors.py figures.py \
 	gateways.py settings.py history.py health.py holds.py language.py lastgood.py maintenance.py moments.py news.py phones.py precautions.py redaction.py \
 	rhythm.py schedule.py shares.py sites.py strictyaml.py suspension.py tables.py texts.py policy.py \
 	plan.py ports.py desired/* render/* solapi/account.py solapi/signing.py solapi/usage.py solapi/wire.py))
 
-.PHONY: help setup demo test lint types contracts unit simulate mutate promtool bench docs pictures browser lock clean
+.PHONY: help setup messages demo test lint types contracts unit simulate mutate promtool bench docs pictures browser lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-setup: $(VENV)/.ready ## create .venv with the project and its pinned tools
+setup: $(VENV)/.ready $(CATALOGUES) ## create .venv with the project and its pinned tools
 
 $(VENV)/.ready: requirements.lock requirements-dev.lock pyproject.toml
 	@rm -f $@
@@ -26,6 +27,13 @@ $(VENV)/.ready: requirements.lock requirements-dev.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -m pip check --quiet --disable-pip-version-check
 	@touch $@
+
+# built with the package first, then wherever a translation changes
+$(CATALOGUES): %.mo: %.po | $(VENV)/.ready
+	@$(BIN)/pybabel -q compile --input-file $< --output-file $@
+
+messages: setup ## bring the translations up to the messages of the code
+	@$(BIN)/python -m tests.messages
 
 demo: setup ## the whole story on an embedded sandbox, no account needed
 	@$(BIN)/senderid demo

@@ -1,15 +1,21 @@
 """The language that people are spoken to in: English, unless it was chosen otherwise.
 
 Messages are written in English where they belong, and marked for translation by `gettext` and `ngettext`. What machines
-read (JSON, log lines, exit statuses) is never translated.
+read (JSON, log lines, exit statuses) is never translated. A message that travels there before people see it, such as
+an error's or a reason's, is English until it is shown; then `translated` finds the words for it.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Final, Protocol
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
-__all__ = ["LANGUAGES", "chosen", "gettext", "ngettext", "speak", "speaking", "spoken"]
+if TYPE_CHECKING:
+    from worker.catalogue import Catalogue
+
+__all__ = ["LANGUAGES", "chosen", "gettext", "ngettext", "speak", "speaking", "spoken", "translated"]
 
 LANGUAGES: Final = ("en", "ko")
 """ISO 639-1 codes of what there is, the first without a catalogue."""
@@ -17,13 +23,7 @@ LANGUAGES: Final = ("en", "ko")
 _DOMAIN: Final = "senderid"
 
 
-class _Catalogue(Protocol):
-    def gettext(self, message: str) -> str: ...
-
-    def ngettext(self, msgid1: str, msgid2: str, n: int) -> str: ...
-
-
-_catalogue: ContextVar[tuple[str, _Catalogue | None]] = ContextVar("language", default=("en", None))
+_catalogue: ContextVar[tuple[str, "Catalogue | None"]] = ContextVar("language", default=("en", None))
 
 
 def gettext(message: str) -> str:
@@ -38,6 +38,15 @@ def ngettext(one: str, many: str, number: int) -> str:
     if catalogue is None:
         return one if number == 1 else many
     return catalogue.ngettext(one, many, number)
+
+
+def translated(text: str) -> str:
+    """A finished message, such as an error's or a reason's, in the language that is spoken, as far as it is known.
+
+    Foreign text within it stays as it is, and has to be made harmless afterwards as ever.
+    """
+    _, catalogue = _catalogue.get()
+    return text if catalogue is None else catalogue.finished(text)
 
 
 def spoken() -> str:
@@ -66,11 +75,11 @@ def chosen(wish: str | None) -> str | None:
     return code if code in LANGUAGES else None
 
 
-def _opened(language: str) -> _Catalogue | None:
+@cache
+def _opened(language: str) -> "Catalogue | None":
     if language == LANGUAGES[0]:
         return None
-    from gettext import translation  # noqa: PLC0415 - English needs none, and starts sooner without
-    from importlib.resources import files  # noqa: PLC0415 - as above
+    from worker.catalogue import Catalogue  # noqa: PLC0415 - English needs none, and starts sooner without
 
     # where no catalogue was built (a bare checkout), people are spoken to in English
-    return translation(_DOMAIN, str(files("worker").joinpath("locale")), [language], fallback=True)
+    return Catalogue.at(Path(__file__).with_name("locale") / language / "LC_MESSAGES" / f"{_DOMAIN}.mo")

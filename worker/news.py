@@ -272,12 +272,16 @@ def _writes(name: str, before: AccountState, now: AccountState) -> Iterator[News
     done = now.written
     if done is None or done == before.written:
         return
-    parts = ((done.activated, "activated"), (done.deactivated, "deactivated"))
-    told = ", ".join(f"{count:,} {what}" for count, what in parts if count)
-    yield News(Event.CHANGED, name, f"{told} (run {done.run_id})")
+    yield News(Event.CHANGED, name, f"{_switched(done)} (run {done.run_id})")
     if done.put_right and (now.drift or not before.drift):
         title = f"{_count(done.put_right, 'number')} changed by others, put right (run {done.run_id})"
         yield News(Event.DRIFT, name, title, _some(done.phones, done.put_right), over=True)
+
+
+def _switched(done: Written) -> str:
+    if done.activated and done.deactivated:
+        return f"{done.activated:,} activated, {done.deactivated:,} deactivated"
+    return f"{done.activated:,} activated" if done.activated else f"{done.deactivated:,} deactivated"
 
 
 def _holds(name: str, before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[News]:

@@ -43,6 +43,8 @@ __all__ = [
 S = TypeVar("S", bound=Struct)
 
 _PREFIX: Final = "SENDERID_"
+_LANGUAGE: Final = "SENDERID_LANG"
+"""Is no setting: people are spoken to before there are any."""
 _COUNT_CAP: Final = 999_999_999
 """No count is larger. What is, is a slip, and would not go into the documents that carry it."""
 _HOUR: Final = 3600
@@ -277,7 +279,7 @@ def _of_environment(environment: Mapping[str, str], problems: list[Problem]) -> 
     names = {_PREFIX + "__".join(path).upper(): path for path in leaves}
     found: dict[tuple[str, ...], object] = {}
     for variable in sorted(environment):
-        if not variable.startswith(_PREFIX):
+        if not variable.startswith(_PREFIX) or variable == _LANGUAGE:
             continue
         place = f"environment variable {variable}"
         path = names.get(variable)

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Final, TextIO
 import click
 
 from worker import __version__
+from worker.cli.speech import LANG, begin, spoken_by
 from worker.cli.status import ExitStatus
 from worker.errors import (
     ChannelUnusable,
@@ -22,6 +23,8 @@ from worker.errors import (
     UsageError,
     WorkerError,
 )
+from worker.language import gettext as _
+from worker.language import ngettext, translated
 
 __all__ = ["run", "senderid"]
 
@@ -58,7 +61,7 @@ class _Verbs(click.Group):
             return None
         command = import_module(f"worker.cli.{module}").command
         assert isinstance(command, click.Command)  # noqa: S101 - each verb's module has one
-        return command
+        return spoken_by(command)
 
 
 _HELP: Final = """Keep the SMS sender numbers of CoolSMS / SOLAPI accounts as a file says they should be.
@@ -91,9 +94,13 @@ def senderid() -> None:
     """The command; its verbs do the work."""
 
 
+senderid.params.append(LANG)
+
+
 def run(arguments: Sequence[str]) -> int:
     """The exit status of one command line. Every error that was foreseen ends here as a sentence on stderr."""
     try:
+        begin(arguments)
         return _run(arguments)
     finally:
         # the interpreter flushes both once more at exit, and would make a complaint and a status of its own
@@ -103,14 +110,15 @@ def run(arguments: Sequence[str]) -> int:
 
 def _run(arguments: Sequence[str]) -> int:
     try:
-        status = senderid.main(args=list(arguments), prog_name="senderid", standalone_mode=False)
+        command = spoken_by(senderid, takes=False)
+        status = command.main(args=list(arguments), prog_name="senderid", standalone_mode=False)
         sys.stdout.flush()
     except click.UsageError as error:
         with suppress(OSError, ValueError):
             error.show()
         return ExitStatus.USAGE
     except (click.Abort, KeyboardInterrupt):
-        _say("Interrupted.")
+        _say(_("Interrupted."))
         return ExitStatus.SIGINT
     except WorkerError as error:
         _tell(error)
@@ -118,23 +126,32 @@ def _run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         return ExitStatus.ERROR
     except OSError as error:
-        _say(f"senderid: {error.filename or 'output'}: {error.strerror}")
+        _say(f"senderid: {error.filename or _('output')}: {translated(error.strerror or '')}")
         return ExitStatus.ERROR
     except Exception as error:  # noqa: BLE001 - a bug; its text may hold anything, and its place says more
         frame = extract_tb(error.__traceback__)[-1]
         place = f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}"
-        _say(f"senderid: this is a bug, please report it: {type(error).__name__} at {place} (senderid {__version__})")
+        told = _("senderid: this is a bug, please report it: {error} at {place} (senderid {version})")
+        _say(told.format(error=type(error).__name__, place=place, version=__version__))
         return ExitStatus.ERROR
     return status if isinstance(status, int) else ExitStatus.OK
 
 
 def _tell(error: WorkerError) -> None:
     if isinstance(error, DesiredStateError | SettingsError):
-        _say(str(error))
+        _say("\n".join(_lines(error)))
         count = len(error.problems) + error.untold
-        _say(f"{count:,} problem{'s' * (count != 1)}; nothing was sent.")
+        told = ngettext("{count} problem; nothing was sent.", "{count} problems; nothing was sent.", count)
+        _say(told.format(count=f"{count:,}"))
     else:
-        _say(f"senderid: {error}")
+        _say(f"senderid: {translated(str(error))}")
+
+
+def _lines(error: DesiredStateError | SettingsError) -> Iterator[str]:
+    for problem in error.problems:
+        yield f"{problem.source}:{problem.line}:{problem.column}: {translated(problem.message)}"
+    if error.untold:
+        yield _("… and {count} more").format(count=f"{error.untold:,}")
 
 
 def _say(text: str) -> None:

@@ -12,6 +12,7 @@ from worker.cli import completing, inputs, options, sources
 from worker.cli import plan as planning
 from worker.cli.metering import Metering, metered
 from worker.errors import Declined, PlanFileError, Problem, UsageError, WorkerError
+from worker.language import gettext as _
 
 if TYPE_CHECKING:
     from worker.cli.bookkeeping import Keeping
@@ -228,7 +229,7 @@ def pending(drafts: "Sequence[Draft]") -> int:
 async def ask(run: "Session") -> WorkerError | None:
     """Ask whether to go on, without keeping the loop from hearing a signal; None for a yes, otherwise why not."""
     loop = asyncio.get_running_loop()
-    click.echo(f"Apply these changes? Only {_YES!r} goes on: ", nl=False, err=True)
+    click.echo(_("Apply these changes? Only {answer} goes on: ").format(answer=repr(_YES)), nl=False, err=True)
     answer: asyncio.Future[str] = loop.create_future()
     loop.add_reader(sys.stdin.fileno(), _read_line, answer)
     stopped = asyncio.ensure_future(run.stopped.wait())

@@ -18,6 +18,8 @@ from platformdirs import user_state_path
 from worker import __version__
 from worker.errors import LedgerError, UsageError
 from worker.history import RunStory
+from worker.language import gettext as _
+from worker.language import translated
 from worker.ledger import Ledger, Nothing, Run, recollection
 from worker.ledger.history import runs_named, story
 from worker.ledger.reading import reading
@@ -104,7 +106,8 @@ def glance(settings: Settings) -> Nothing:
 @cache
 def _warn(told: str) -> None:
     with suppress(OSError, ValueError):  # there may be nobody to hear it
-        click.echo(f"warning: {told}; until then nothing is said of why numbers differ", err=True)
+        warning = _("warning: {what}; until then nothing is said of why numbers differ")
+        click.echo(warning.format(what=translated(told)), err=True)
 
 
 def recorded(settings: Settings, name: str, *, account: str | None = None, phone: str | None = None) -> RunStory:

@@ -8,6 +8,7 @@ import click
 
 from worker.cli.status import ExitStatus
 from worker.documents import Outcome
+from worker.language import gettext as _
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,24 +61,28 @@ async def _story(run: "Session", sandbox: "Sandbox", account: "SandboxAccount", 
     from worker.render import text
 
     began = time.monotonic()
-    emit(f"A simulated API listens at {sandbox.url}, with an account of {len(account.numbers)} numbers.\n")
-    emit("It checks signatures, clocks and quotas like the real one, and it is unreliable on purpose.\n")
+    told = _(
+        "A simulated API listens at {url}, with an account of {count} numbers.\n"
+        "It checks signatures, clocks and quotas like the real one, and it is unreliable on purpose."
+    )
+    emit(told.format(url=sandbox.url, count=len(account.numbers)) + "\n")
     wanted = _wanted(account, sandbox.url)
-    emit("\n1. What is wanted, in a file:\n\n")
+    _chapter(_("1. What is wanted, in a file:"))
     head = wanted.splitlines()
-    emit("".join(f"     {line}\n" for line in [*head[:_HEAD], f"  … {len(head) - _HEAD} more lines"]))
+    more = _("… {count} more lines").format(count=len(head) - _HEAD)
+    emit("".join(f"     {line}\n" for line in [*head[:_HEAD], f"  {more}"]))
 
     loaded = desired.load([("demo.yaml", wanted.encode())]).accounts
-    emit("\n2. senderid plan: what would change\n\n")
+    _chapter(_("2. senderid plan: what would change"))
     drafts = await run.fleet.plan(loaded, Terms())
     emit(text.plan(_document(drafts), color=page.color, width=page.width))
 
-    emit("\n3. senderid apply: carried out, through everything that goes wrong on the way\n\n")
+    _chapter(_("3. senderid apply: carried out, through everything that goes wrong on the way"))
     results = await run.fleet.apply(loaded, drafts, Terms(), run.progress)
     result = run.result(results)
     emit(text.result(result, color=page.color, width=page.width))
 
-    emit("\n4. senderid plan, once more\n\n")
+    _chapter(_("4. senderid plan, once more"))
     again = await run.fleet.plan(loaded, Terms())
     emit(text.plan(_document(again), color=page.color, width=page.width))
 
@@ -88,6 +93,12 @@ async def _story(run: "Session", sandbox: "Sandbox", account: "SandboxAccount", 
     )
     settled = result.outcome is RunOutcome.CONVERGED and not any(draft.plan.writes or draft.error for draft in again)
     return ExitStatus.OK if settled else ExitStatus.UNCONVERGED
+
+
+def _chapter(title: str) -> None:
+    from worker.cli.session import emit
+
+    emit(f"\n{title}\n\n")
 
 
 def _wanted(account: "SandboxAccount", url: str) -> str:
@@ -117,19 +128,32 @@ def _proof(sandbox: "Sandbox", results: "Sequence[AccountResult]", *, pending: i
     writes = [request for request in wire if request.method == "PUT"]
     signatures = {request.signature for request in wire}
     faults = Counter(request.fault.name.lower() for request in wire if request.fault is not None)
-    met = ", ".join(f"{name} {count}" for name, count in faults.most_common()) or "none"
+    met = ", ".join(f"{name} {count}" for name, count in faults.most_common()) or _("none")
     told = sum(result.requests.writes for result in results)
     changed = sum(result.counts[Outcome.CHANGED] for result in results)
     switched = len({request.phone for request in writes if request.applied})
-    return (
-        "\nWhat was proven, counted by the API and not by the worker:\n"
-        f"  - {len(wire)} requests arrived, {sum(faults.values())} of them met a fault ({met});\n"
-        f"  - {len(signatures)} different signatures: no attempt was sent twice behind the worker's back;\n"
-        f"  - {len(writes)} writes arrived, the worker says {told};\n"
-        f"  - {switched} numbers were switched, {changed} are called changed, each seen so by a look afterwards;\n"
-        f"  - {pending} changes are pending now.\n"
-        f"\nAll of that took {seconds:.1f} s. Where to go next:\n"
+    proof = _(
+        "What was proven, counted by the API and not by the worker:\n"
+        "  - {requests} requests arrived, {faults} of them met a fault ({met});\n"
+        "  - {signatures} different signatures: no attempt was sent twice behind the worker's back;\n"
+        "  - {writes} writes arrived, the worker says {told};\n"
+        "  - {switched} numbers were switched, {changed} are called changed, each seen so by a look afterwards;\n"
+        "  - {pending} changes are pending now."
+    ).format(
+        requests=len(wire),
+        faults=sum(faults.values()),
+        met=met,
+        signatures=len(signatures),
+        writes=len(writes),
+        told=told,
+        switched=switched,
+        changed=changed,
+        pending=pending,
+    )
+    further = _(
+        "All of that took {seconds} s. Where to go next:\n"
         "  senderid sandbox           this API, to try things on yourself\n"
         "  senderid export            a file of what your own account has (SOLAPI_API_KEY, SOLAPI_API_SECRET)\n"
-        "  senderid --help            everything else, and README.md\n"
-    )
+        "  senderid --help            everything else, and README.md"
+    ).format(seconds=f"{seconds:.1f}")
+    return f"\n{proof}\n\n{further}\n"

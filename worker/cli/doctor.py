@@ -168,7 +168,12 @@ def _ledger(settings: "Settings") -> Check:
 
 
 def _table(checks: tuple[Check, ...]) -> str:
-    from worker.render.terminal import safe
+    from worker.language import translated
+    from worker.render.terminal import fit, safe, width
 
-    width = max(len(check.name) for check in checks)
-    return "".join(f"{check.status:<4}  {check.name:<{width}}  {safe(check.detail)}\n" for check in checks)
+    names = [translated(check.name) for check in checks]
+    column = max(map(width, names))
+    return "".join(
+        f"{check.status:<4}  {fit(name, column)}  {safe(translated(check.detail))}\n"
+        for check, name in zip(checks, names, strict=True)
+    )

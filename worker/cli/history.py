@@ -10,6 +10,8 @@ from worker import __version__
 from worker.cli import completing, inputs, options
 from worker.cli.status import ExitStatus
 from worker.errors import UsageError
+from worker.language import gettext as _
+from worker.language import ngettext
 
 if TYPE_CHECKING:
     from worker.cli.session import Page
@@ -37,7 +39,8 @@ class _Since(click.ParamType[datetime]):
         try:
             seconds = options.DURATION.convert(value, param, ctx)
         except click.BadParameter:
-            self.fail(f"{value!r} is no time: write 24h, 7d, 2026-11-24 or 2026-11-24T09:00+09:00", param, ctx)
+            told = _("{value} is no time: write 24h, 7d, 2026-11-24 or 2026-11-24T09:00+09:00")
+            self.fail(told.format(value=repr(value)), param, ctx)
         return _ago(seconds)
 
 
@@ -129,7 +132,7 @@ def _list(
     path = ledger_path(settings)
     with reading(path) as connection:
         if connection is None:
-            click.echo(f"There is no ledger yet at {path}: the first apply begins it.", err=True)
+            click.echo(_("There is no ledger yet at {path}: the first apply begins it.").format(path=path), err=True)
         found = History(total=0, runs=()) if connection is None else history(connection, asked)
 
     def rendered(page: "Page") -> str:
@@ -166,7 +169,8 @@ def _prune(settings: "Settings", age: float) -> int:
     from worker.moments import stamp_ms
 
     forgotten = forget(ledger_path(settings), stamp_ms(_ago(age)), program=__version__, now=now)
-    click.echo(f"{forgotten:,} run{'s' * (forgotten != 1)} forgotten.")
+    told = ngettext("{count} run forgotten.", "{count} runs forgotten.", forgotten)
+    click.echo(told.format(count=f"{forgotten:,}"))
     return ExitStatus.OK
 
 

@@ -17,6 +17,8 @@ from worker.cli import sources
 from worker.cli.options import DEFAULT_FILES, DEFAULT_SETTINGS
 from worker.credentials import Credentials, CredentialsRef, Secret, SecretRef
 from worker.errors import CredentialsMissing, DesiredStateError, Problem, SettingsError, UsageError
+from worker.language import gettext as _
+from worker.language import translated
 from worker.model import DesiredAccount
 from worker.phones import normalise
 from worker.policy import ALLOW_ALL, RULES, Selection
@@ -110,7 +112,9 @@ def desired_paths(paths: Sequence[str]) -> Sequence[str]:
 def tell_warnings(warnings: Iterable[Problem]) -> None:
     """Tell on stderr what is odd about files but not wrong."""
     for warning in warnings:
-        click.echo(f"{warning.source}:{warning.line}:{warning.column}: warning: {warning.message}", err=True)
+        place = f"{warning.source}:{warning.line}:{warning.column}"
+        told = _("{place}: warning: {what}").format(place=place, what=translated(warning.message))
+        click.echo(told, err=True)
 
 
 def check_accounts(names: Sequence[str], accounts: Iterable[DesiredAccount]) -> list[str]:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from worker.errors import DesiredStateError
+from worker.language import gettext as _
+from worker.language import translated
 
 if TYPE_CHECKING:
     from worker.documents import Result
@@ -71,7 +73,7 @@ class Metering:
         if self.metrics is not None and not self._delivered:
             self.metrics.desired_state(valid=not isinstance(error, DesiredStateError))
             self.metrics.broke_off()
-            self.deliver(lambda told: click.echo(f"warning: {told}", err=True))
+            self.deliver(lambda told: click.echo(_("warning: {what}").format(what=translated(told)), err=True))
 
     def deliver(self, tell: Callable[[str], None]) -> None:
         """Bring the metrics to where they go; `tell` takes what did not work."""

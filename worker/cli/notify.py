@@ -38,12 +38,13 @@ def test(*, names: tuple[str, ...], settings_path: str | None) -> int:
     channels = _chosen(settings, names)
 
     from worker.cli.session import emit
+    from worker.language import translated
     from worker.render.terminal import safe
 
     reasons = asyncio.run(_try(channels, settings.notify.timeout_seconds))
     for channel, reason in zip(channels, reasons, strict=True):
         status, told = ("ok", "accepted") if reason is None else ("fail", reason)
-        emit(f"{status:<4}  {safe(channel.name)}  {safe(told)}\n")
+        emit(f"{status:<4}  {safe(channel.name)}  {safe(translated(told))}\n")
     return ExitStatus.OK if set(reasons) == {None} else ExitStatus.ERROR
 
 

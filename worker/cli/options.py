@@ -8,6 +8,8 @@ import click
 from msgspec import Struct
 
 from worker.cli import completing
+from worker.language import gettext as _
+from worker.language import translated
 
 __all__ = [
     "DURATION",
@@ -56,7 +58,8 @@ class _Duration(click.ParamType[float]):
             return float(value)
         number, unit = value[:-1], value[-1:]
         if unit not in self._units or not (number.isascii() and number.isdigit()) or len(number) > _DIGITS:
-            self.fail(f"{value!r} is no time: write 30s, 90m, 24h, 7d or 4w", param, ctx)
+            told = _("{value} is no time: write 30s, 90m, 24h, 7d or 4w")
+            self.fail(told.format(value=repr(value)), param, ctx)
         return float(int(number) * self._units[unit])
 
 
@@ -174,7 +177,7 @@ class _Gateway(click.ParamType[str]):
         try:
             return gateway(value)
         except ValueError as error:
-            self.fail(str(error), param, ctx)
+            self.fail(translated(str(error)), param, ctx)
 
 
 _metrics: Final = _all(

@@ -8,6 +8,8 @@ from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
+from worker.language import gettext as _
+
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
@@ -103,7 +105,7 @@ class Progress:
                 return Text(f"{rate:.0f}/s {timedelta(seconds=left)}")
 
         bar = Bar(
-            TextColumn("writing"),
+            TextColumn(_("writing")),
             BarColumn(),
             MofNCompleteColumn(),
             Pace(),

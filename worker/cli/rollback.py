@@ -10,6 +10,7 @@ from worker.cli import completing, inputs, options
 from worker.cli import plan as planning
 from worker.cli.status import ExitStatus
 from worker.errors import UsageError
+from worker.language import gettext as _
 
 if TYPE_CHECKING:
     from worker.cli.session import Session
@@ -83,7 +84,8 @@ def _check_ended(told: "RunStory") -> None:
 def _nothing(told: "RunStory", given: options.Common) -> int:
     from worker.cli.session import emit
 
-    emit(f"Run {told.run_id} changed nothing: there is nothing to roll back.\n", given.output)
+    nothing = _("Run {run} changed nothing: there is nothing to roll back.")
+    emit(nothing.format(run=told.run_id) + "\n", given.output)
     return ExitStatus.OK
 
 
@@ -121,7 +123,8 @@ def _remark(result: "Result", accounts: "Sequence[SavedAccount]") -> str:
     if not any(account.counts[Outcome.CHANGED] for account in result.accounts):
         return ""
     files = names(list(dict.fromkeys(saved.source for saved in accounts)))
-    return (
-        f"\nThe desired state ({files}) still asks for the other status:\n"
-        "change it there too, or the next apply undoes this rollback.\n"
+    told = _(
+        "The desired state ({files}) still asks for the other status:\n"
+        "change it there too, or the next apply undoes this rollback."
     )
+    return f"\n{told.format(files=files)}\n"

@@ -27,6 +27,8 @@ from worker.cli.tracing import Watchers, traced
 from worker.documents import AccountPlan, AccountResult, Result
 from worker.errors import Interrupted, LedgerError
 from worker.fleet import Fleet
+from worker.language import gettext as _
+from worker.language import translated
 from worker.ledger import Ledger, Nothing
 from worker.moments import stamp_ms
 from worker.settings import Settings
@@ -290,7 +292,7 @@ def _signals(
             log.warning("run.stopping", error_code=reason.code, error_message=_STOPPING)
             return
         with suppress(OSError):
-            click.echo(f"Stopping: {_STOPPING}.", err=True)
+            click.echo(_("Stopping: {what}.").format(what=translated(_STOPPING)), err=True)
 
     for number in _SIGNALS:
         loop.add_signal_handler(number, receive, number)

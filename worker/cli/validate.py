@@ -6,6 +6,8 @@ import click
 
 from worker.cli import inputs, options
 from worker.cli.status import ExitStatus
+from worker.language import gettext as _
+from worker.render.layout import count
 
 __all__ = ["command"]
 
@@ -21,9 +23,6 @@ def command(paths: Sequence[str], settings_path: str | None) -> int:
     inputs.load_settings(settings_path, {})
     accounts = inputs.load_accounts(paths)
     numbers = sum(len(account.numbers) for account in accounts)
-    click.echo(f"OK: {_count(len(accounts), 'account')}, {_count(numbers, 'number')}.")
+    told = _("OK: {accounts}, {numbers}.")
+    click.echo(told.format(accounts=count(len(accounts), "account"), numbers=count(numbers, "number")))
     return ExitStatus.OK
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'s' * (number != 1)}"

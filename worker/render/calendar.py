@@ -8,15 +8,19 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, Struct, field
 
 from worker.documents import Phone, Timestamp
+from worker.language import gettext as _
+from worker.language import translated
 from worker.model import DesiredAccount
 from worker.moments import shown, stamp, zone
 from worker.render.layout import MANY, count, header, indented
 from worker.render.numbers import hyphenated
 from worker.render.terminal import Paint, safe
+from worker.render.terminal import width as cells
 from worker.schedule import transitions
 
 __all__ = ["AccountCalendar", "Calendar", "Due", "account_calendar", "text"]
 
+DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _LEFT: Final = "as it is"
 """What a number is of which nothing is wanted."""
 _REMARK_COLUMNS: Final = 20
@@ -71,8 +75,9 @@ def text(calendar: Calendar, *, color: bool, width: int = 80) -> str:
         if account.due:
             lines += [*_account(account, paint, width), ""]
     total = sum(len(account.due) for account in calendar.accounts)
-    span = " until ".join(_local(each, _zone_of(calendar.accounts)) for each in (calendar.start, calendar.until))
-    told = f"{count(total, 'change')} from {span}." if total else f"Nothing comes due from {span}."
+    start, until = (_local(each, _zone_of(calendar.accounts)) for each in (calendar.start, calendar.until))
+    told = _("{changes} from {start} until {until}.") if total else _("Nothing comes due from {start} until {until}.")
+    told = told.format(changes=count(total, "change"), start=start, until=until)
     return "\n".join([*lines, *indented(told, width, "", "  ", lambda line: paint("bold", line))]) + "\n"
 
 
@@ -80,22 +85,23 @@ def _account(account: AccountCalendar, paint: Paint, width: int) -> Iterator[str
     yield f"{header(account.account, None, paint, width)} ({account.timezone})"
     for day, some in groupby(account.due, lambda due: _local(due.at, account.timezone)[:10]):
         yield ""
-        yield paint("bold", f"{day} {datetime.fromisoformat(day):%a}")
+        yield paint("bold", f"{day} {translated(DAYS[datetime.fromisoformat(day).weekday()])}")
         for (at, before, after, reason), alike in groupby(
             some, lambda due: (due.at, due.before, due.after, due.reason)
         ):
             yield from _rows(_local(at, account.timezone)[11:], before, after, tuple(alike), width)
-            yield from indented(reason, width, " " * 4, " " * 4, lambda line: paint("dim", line))
+            yield from indented(translated(reason), width, " " * 4, " " * 4, lambda line: paint("dim", line))
 
 
 def _rows(time: str, before: str | None, after: str | None, alike: Sequence[Due], width: int) -> Iterator[str]:
-    what = f"{before or _LEFT} → {after or _LEFT}"
+    left = translated(_LEFT)
+    what = f"{before or left} → {after or left}"
     for due in alike[:MANY]:
         row = f"  {time}  {hyphenated(due.phone):<13}  {what}"
         remark = " · ".join(" ".join(word.split()) for word in (due.note, due.owner) if word)
-        yield f"{row}  {safe(remark, max(width - len(row) - 2, _REMARK_COLUMNS))}".rstrip()
+        yield f"{row}  {safe(remark, max(width - cells(row) - 2, _REMARK_COLUMNS))}".rstrip()
     if len(alike) > MANY:
-        yield f"  {time}  and {len(alike) - MANY:,} more  {what}"
+        yield f"  {time}  {_('and {count} more').format(count=f'{len(alike) - MANY:,}')}  {what}"
 
 
 def _local(at: str, timezone: str) -> str:

@@ -8,6 +8,8 @@ from typing import Final
 from worker.documents import AccountResult, ErrorInfo, NumberError, NumberResult, Outcome, Requests, Result, RunOutcome
 from worker.errors import CanaryFailed
 from worker.history import NumberStory
+from worker.language import gettext as _
+from worker.language import ngettext, translated
 from worker.render.layout import (
     MANY,
     Group,
@@ -24,6 +26,7 @@ from worker.render.layout import (
 )
 from worker.render.notices import worth_knowing
 from worker.render.terminal import Paint
+from worker.render.terminal import width as cells
 
 __all__ = ["MARKS", "error_text", "number_row", "requests_text", "result"]
 
@@ -65,7 +68,7 @@ _ORDER: Final = tuple(MARKS)
 _KINDS: Final[tuple[Callable[[NumberResult], object], ...]] = (
     lambda number: number.error,
     lambda number: None if number.error is None else number.error.code,
-    lambda _: None,
+    lambda _number: None,
 )
 """What numbers of one outcome are told apart by, finest first."""
 
@@ -82,22 +85,24 @@ def result(result: Result, *, color: bool, width: int = 80) -> str:
         in_full_or_brief(
             sorted(busy, key=lambda account: _GRAVEST_FIRST.index(account.outcome)),
             lambda account: _done(account, paint, width),
-            lambda account: f"{account.outcome}, {_tally(account.counts, quiet=False)}",
+            lambda account: f"{translated(account.outcome)}, {_tally(account.counts, quiet=False)}",
             lambda account: account.account,
             width,
         )
     )
     quiet = len(result.accounts) - len(busy)
     if quiet and len(result.accounts) > 1:
-        lines += [f"{count(quiet, 'account')} had nothing to do.", ""]
+        told = ngettext("{count} account had nothing to do.", "{count} accounts had nothing to do.", quiet)
+        lines += [told.format(count=f"{quiet:,}"), ""]
     lines += _result_closing(result, paint, width)
     return "\n".join(lines) + "\n"
 
 
 def _done(account: AccountResult, paint: Paint, columns: int) -> Iterator[str]:
-    word, style = _ENDED[account.outcome]
-    known = header(account.account, account.account_id, paint, columns - len(f": {word}"))
-    yield f"{known}: {paint(style, word.lower())}"
+    _word, style = _ENDED[account.outcome]
+    word = translated(account.outcome)
+    known = header(account.account, account.account_id, paint, columns - cells(f": {word}"))
+    yield f"{known}: {paint(style, word)}"
     yield from indented(_tally(account.counts) + requests_text(account.requests), columns, "  ", "  ")
     if account.error is not None and not account.refusals:
         yield from indented(error_text(account.error), columns, "  ", "    ", lambda line: paint("red", line))
@@ -133,9 +138,10 @@ def number_row(number: NumberResult | NumberStory) -> Row:
     if number.outcome is Outcome.CHANGED:
         return Row(number.phone, f"{number.before} → {number.after}")
     if number.action is None:
-        return Row(number.phone, f"wanted {number.desired}")
+        return Row(number.phone, _("wanted {desired}").format(desired=number.desired))
     if number.outcome is Outcome.UNVERIFIED or _unseen(number):
-        return Row(number.phone, f"was {number.before}, wanted {number.desired}")
+        told = _("was {before}, wanted {desired}").format(before=number.before, desired=number.desired)
+        return Row(number.phone, told)
     return Row(number.phone, apart(number.after, number.desired))
 
 
@@ -153,19 +159,19 @@ def _advice(numbers: Sequence[NumberResult], above: ErrorInfo | None) -> str:
     error = errors[0]
     others = f" ({count(len(errors) - 1, 'other reason')}: --format json)" if len(errors) > 1 else ""
     if outcome not in _NEXT:
-        return error.message + others
+        return translated(error.message) + others
     told = f"{error_text(error)}{others}."
     if "plan again" in error.message:
         return told
     if outcome is Outcome.FAILED and any(map(_unseen, numbers)):
-        return f"{told} {_NEXT[Outcome.UNVERIFIED]}"
-    return f"{told} {_NEXT[outcome]}"
+        outcome = Outcome.UNVERIFIED
+    return f"{told} {translated(_NEXT[outcome])}"
 
 
 def error_text(error: ErrorInfo | NumberError) -> str:
     """What went wrong, without a full stop."""
     status = f" ({error.http_status})" if isinstance(error, NumberError) and error.http_status else ""
-    return f"{error.code}{status}: {error.message}".rstrip(".")
+    return f"{error.code}{status}: {translated(error.message)}".rstrip(".")
 
 
 def requests_text(requests: Requests) -> str:
@@ -175,7 +181,7 @@ def requests_text(requests: Requests) -> str:
         for number, part in (
             (requests.reads, count(requests.reads, "read")),
             (requests.writes, count(requests.writes, "write")),
-            (requests.retries, f"{requests.retries:,} retried"),
+            (requests.retries, _("{count} retried").format(count=f"{requests.retries:,}")),
         )
         if number
     )
@@ -188,7 +194,7 @@ def _tally(found: dict[Outcome, int], *, quiet: bool = True) -> str:
         for outcome, mark in MARKS.items()
         if quiet or outcome is not Outcome.UNCHANGED
     )
-    return told or "no numbers"
+    return told or _("no numbers")
 
 
 def _result_closing(result: Result, paint: Paint, columns: int) -> Iterator[str]:
@@ -203,10 +209,16 @@ def _result_closing(result: Result, paint: Paint, columns: int) -> Iterator[str]
         (total[outcome], MARKS[outcome].word)
         for outcome in sorted(MARKS, key=lambda outcome: outcome is not Outcome.CHANGED)
     )
-    closing = f"{word}: {told or 'no numbers'}. {count(sent, 'request')} in {took.total_seconds():,.1f} s."
+    word = translated(word)
+    closing = _("{outcome}: {what}. {requests} in {seconds} s.").format(
+        outcome=word,
+        what=told or _("no numbers"),
+        requests=count(sent, "request"),
+        seconds=f"{took.total_seconds():,.1f}",
+    )
     first, *others = indented(closing, columns, "", "  ")
     yield paint(style, f"{word}:") + paint("bold", first.removeprefix(f"{word}:"))
     yield from (paint("bold", line) for line in others)
     held = sum(account.error is not None and account.error.code == CanaryFailed.__name__ for account in result.accounts)
     if held:
-        yield paint("red", f"The canary failed: {count(held, 'account')} not begun with.")
+        yield paint("red", _("The canary failed: {accounts} not begun with.").format(accounts=count(held, "account")))

@@ -7,6 +7,8 @@ from typing import Any, Final
 from worker.credentials import CredentialsRef, SecretRef
 from worker.documents import Action, Outcome
 from worker.history import AccountStory, Ending, History, NumberStory, RunStory
+from worker.language import gettext as _
+from worker.language import translated
 from worker.render.done import MARKS, error_text, number_row, requests_text
 from worker.render.layout import (
     MANY,
@@ -22,6 +24,7 @@ from worker.render.layout import (
 )
 from worker.render.numbers import hyphenated
 from worker.render.terminal import Paint, fit, safe
+from worker.render.terminal import width as cells
 
 __all__ = ["STYLES", "number", "run", "runs"]
 
@@ -52,8 +55,12 @@ def runs(document: History, *, color: bool, width: int = 80) -> str:
     paint = Paint(color=color)
     lines = []
     if document.runs:
-        titles = ("WHEN (UTC)", _WHEN_COLUMNS), ("OUTCOME", _OUTCOME_COLUMNS), ("ACCOUNT", _ACCOUNT_COLUMNS)
-        lines = [paint("dim", "  ".join([*(fit(*title) for title in titles), "NUMBERS"]))]
+        titles = (
+            (_("WHEN (UTC)"), _WHEN_COLUMNS),
+            (_("OUTCOME"), _OUTCOME_COLUMNS),
+            (_("ACCOUNT"), _ACCOUNT_COLUMNS),
+        )
+        lines = [paint("dim", "  ".join([*(fit(*title) for title in titles), _("NUMBERS")]))]
     for told in document.runs:
         lines += _row(told, paint, width)
     return "\n".join([*lines, *_closing(document, paint)]) + "\n"
@@ -63,24 +70,33 @@ def run(told: RunStory, *, color: bool, width: int = 80) -> str:
     """One run in full: who, where, by which files and settings, and every number with its attempts."""
     paint = Paint(color=color)
     lines = [
-        paint("bold", f"Run {safe(told.run_id)}: ") + paint(STYLES[told.outcome], told.outcome),
-        *indented(f"{told.command} by {_who(told)} (process {told.pid}), senderid {told.version}", width, "  ", "    "),
+        paint("bold", _("Run {run}: ").format(run=safe(told.run_id)))
+        + paint(STYLES[told.outcome], translated(told.outcome)),
+        *indented(
+            _("{command} by {who} (process {pid}), senderid {version}").format(
+                command=told.command, who=_who(told), pid=told.pid, version=told.version
+            ),
+            width,
+            "  ",
+            "    ",
+        ),
         *indented(_span(told), width, "  ", "    "),
     ]
     if told.settings:
-        lines += indented(f"settings: {', '.join(_flat(told.settings))}", width, "  ", "    ", _dim(paint))
+        settings = _("settings: {settings}").format(settings=", ".join(_flat(told.settings)))
+        lines += indented(settings, width, "  ", "    ", _dim(paint))
     if told.outcome is Ending.UNFINISHED:
-        lines += indented(_UNFINISHED, width, "  ", "    ")
+        lines += indented(translated(_UNFINISHED), width, "  ", "    ")
     lines.append("")
     lines += in_full_or_brief(
         told.accounts,
         lambda account: _account(account, paint, width),
-        lambda account: f"{account.outcome}, {_brief(account.counts)}",
+        lambda account: f"{translated(account.outcome)}, {_brief(account.counts)}",
         lambda account: account.account,
         width,
     )
     if not told.accounts:
-        lines += ["Nothing is told of any account.", ""]
+        lines += [_("Nothing is told of any account."), ""]
     return "\n".join(lines[:-1]) + "\n"
 
 
@@ -93,38 +109,44 @@ def number(phone: str, document: History, *, color: bool, width: int = 80) -> st
             known = f"{_when(told.started_at)}  {header(account.account, account.account_id, paint, width // 2)}"
             lines.append(known)
             lines += indented(
-                f"{told.command} by {_who(told)}, run {told.run_id}: {account.outcome}",
+                _("{command} by {who}, run {run}: {outcome}").format(
+                    command=told.command, who=_who(told), run=told.run_id, outcome=translated(account.outcome)
+                ),
                 width,
                 "  ",
                 "    ",
                 _dim(paint),
             )
             lines += [*render_groups(list(_groups(account.numbers or ())), paint, width), ""]
-    return "\n".join([*lines, *_closing(document, paint, f" with {safe(hyphenated(phone))}")]) + "\n"
+    which = _(" with {phone}").format(phone=safe(hyphenated(phone)))
+    return "\n".join([*lines, *_closing(document, paint, which)]) + "\n"
 
 
 def _row(told: RunStory, paint: Paint, columns: int) -> Iterator[str]:
     accounts = names([account.account for account in told.accounts])
-    left = f"{_when(told.started_at)}  {paint(STYLES[told.outcome], fit(told.outcome, _OUTCOME_COLUMNS))}"
+    left = f"{_when(told.started_at)}  {paint(STYLES[told.outcome], fit(translated(told.outcome), _OUTCOME_COLUMNS))}"
     room = columns - _WHEN_COLUMNS - _OUTCOME_COLUMNS - _ACCOUNT_COLUMNS - 6
     counted = safe(_brief(told.counts), room)
     yield f"{left}  {fit(safe(accounts, _ACCOUNT_COLUMNS), _ACCOUNT_COLUMNS)}  {counted}".rstrip()
-    yield from indented(f"{told.run_id}, {told.command} by {_who(told)}", columns, "  ", "    ", _dim(paint))
+    line = _("{run}, {command} by {who}").format(run=told.run_id, command=told.command, who=_who(told))
+    yield from indented(line, columns, "  ", "    ", _dim(paint))
 
 
 def _closing(document: History, paint: Paint, which: str = "") -> Iterator[str]:
     shown = len(document.runs)
     if not shown:
-        yield f"No runs{which}."
+        yield _("No runs{which}.").format(which=which)
     elif shown < document.total:
-        yield paint("dim", f"{shown:,} of {count(document.total, 'run')}{which}. All of them: --limit 0")
+        some = _("{count} of {runs}{which}. All of them: --limit 0")
+        yield paint("dim", some.format(count=f"{shown:,}", runs=count(document.total, "run"), which=which))
     else:
-        yield paint("dim", f"{count(shown, 'run')}{which}.")
+        yield paint("dim", _("{runs}{which}.").format(runs=count(shown, "run"), which=which))
 
 
 def _account(account: AccountStory, paint: Paint, columns: int) -> Iterator[str]:
-    known = header(account.account, account.account_id, paint, columns - len(f": {account.outcome}"))
-    yield f"{known}: {paint(STYLES[account.outcome], account.outcome)}"
+    ended = translated(account.outcome)
+    known = header(account.account, account.account_id, paint, columns - cells(f": {ended}"))
+    yield f"{known}: {paint(STYLES[account.outcome], ended)}"
     yield from indented(_counts(account.counts) + requests_text(account.requests), columns, "  ", "  ")
     if account.error is not None:
         yield from indented(error_text(account.error), columns, "  ", "    ", lambda line: paint("red", line))
@@ -139,22 +161,25 @@ def _account(account: AccountStory, paint: Paint, columns: int) -> Iterator[str]
 def _provenance(account: AccountStory) -> Iterator[str]:
     revision = [f"sha256 {account.sha256[:_HASH_COLUMNS]}"] if account.sha256 else []
     revision += [f"commit {account.commit}"] if account.commit else []
-    yield f"from {account.source}" + (f" ({', '.join(revision)})" if revision else "")
-    yield f"at {account.endpoint}, with {_credentials(account.credentials)}"
+    yield _("from {source}").format(source=account.source) + (f" ({', '.join(revision)})" if revision else "")
+    told = _("at {endpoint}, with {credentials}")
+    yield told.format(endpoint=account.endpoint, credentials=_credentials(account.credentials))
     safety = account.safety
-    yield f"safety: max_deactivations {safety.max_deactivations}, min_active {safety.min_active}"
+    told = _("safety: max_deactivations {max_deactivations}, min_active {min_active}")
+    yield told.format(max_deactivations=safety.max_deactivations, min_active=safety.min_active)
     if account.fingerprint:
-        yield f"plan {account.fingerprint[:_HASH_COLUMNS]}"
+        yield _("plan {fingerprint}").format(fingerprint=account.fingerprint[:_HASH_COLUMNS])
 
 
 def _credentials(where: CredentialsRef | None) -> str:
     if where is None:
-        return "the default credentials"
-    return f"credentials from {_secret(where.api_key)} and {_secret(where.api_secret)}"
+        return _("the default credentials")
+    told = _("credentials from {key} and {secret}")
+    return told.format(key=_secret(where.api_key), secret=_secret(where.api_secret))
 
 
 def _secret(where: SecretRef) -> str:
-    return f"${where.env}" if where.env is not None else f"the file {where.file}"
+    return f"${where.env}" if where.env is not None else _("the file {path}").format(path=where.file)
 
 
 def _groups(numbers: Sequence[NumberStory]) -> Iterator[Group]:
@@ -176,9 +201,12 @@ def _attempts(number: NumberStory) -> Iterator[str]:
     """Each attempt, its error only where it is not what is said of the number anyway, and how long all of them took."""
     for attempt in number.attempts:
         error = "" if attempt.error in {None, number.error} else f" ({error_text(attempt.error)})"
-        yield f"attempt {attempt.number} at {_clock(attempt.intended_at)}: {attempt.state}{error}"
+        told = _("attempt {number} at {time}: {state}{error}")
+        yield told.format(
+            number=attempt.number, time=_clock(attempt.intended_at), state=translated(attempt.state), error=error
+        )
     if number.duration_ms:
-        yield f"{number.duration_ms:,} ms in all"
+        yield _("{milliseconds} ms in all").format(milliseconds=f"{number.duration_ms:,}")
 
 
 def _brief(found: Mapping[str, int]) -> str:
@@ -191,7 +219,7 @@ def _counts(found: Mapping[str, int]) -> str:
     """Counts by outcome, of what is unfinished by action."""
     writes = {Action.ACTIVATE, Action.DEACTIVATE}
     told = ((number, f"to {kind}" if kind in writes else kind.replace("_", " ")) for kind, number in found.items())
-    return counts(told) or "no numbers"
+    return counts(told) or _("no numbers")
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
@@ -209,8 +237,11 @@ def _who(told: RunStory) -> str:
 def _span(told: RunStory) -> str:
     began = f"{_when(told.started_at)} UTC"
     if told.finished_at is None:
-        return f"since {began}"
-    return f"from {began} to {_when(told.finished_at)}, {_seconds(told.started_at, told.finished_at):,.1f} s"
+        return _("since {began}").format(began=began)
+    seconds = _seconds(told.started_at, told.finished_at)
+    return _("from {began} to {ended}, {seconds} s").format(
+        began=began, ended=_when(told.finished_at), seconds=f"{seconds:,.1f}"
+    )
 
 
 def _seconds(began: str, ended: str) -> float:

@@ -6,6 +6,8 @@ from typing import Final, TypeVar
 from msgspec import Struct
 
 from worker.documents import Refusal
+from worker.language import gettext as _
+from worker.language import ngettext, translated
 from worker.render.numbers import hyphenated
 from worker.render.terminal import Paint, fit, safe, width, wrap
 
@@ -81,13 +83,13 @@ def render_groups(groups: Sequence[Group], paint: Paint, columns: int) -> Iterat
     shown = [(group.mark, row) for group in groups for row in group.rows]
     if not shown:
         return
-    word = max(len(mark.word) for mark, _ in shown)
-    phone = max(width(_phone(row.phone)) for _, row in shown)
-    what = max((width(_what(row)) for _, row in shown if row.remark), default=0)
+    word = max(width(translated(mark.word)) for mark, _row in shown)
+    phone = max(width(_phone(row.phone)) for _mark, row in shown)
+    what = max((width(_what(row)) for _mark, row in shown if row.remark), default=0)
     indent = " " * (4 + word + 2)
     for group in groups:
         mark = group.mark
-        label = paint(mark.style, f"{mark.symbol} {mark.word:<{word}}")
+        label = paint(mark.style, f"{mark.symbol} {fit(translated(mark.word), word)}")
         for row in group.rows:
             left = f"{fit(_phone(row.phone), phone)}  {fit(_what(row), what)}"
             remark = safe(row.remark, max(columns - len(indent), _NARROWEST))
@@ -99,7 +101,8 @@ def render_groups(groups: Sequence[Group], paint: Paint, columns: int) -> Iterat
                 yield indent + paint("dim", remark)
         if group.more is not None:
             first, last, number = group.more
-            yield f"{indent}and {number:,} more, from {_phone(first)} to {_phone(last)}"
+            told = _("and {count} more, from {first} to {last}")
+            yield indent + told.format(count=f"{number:,}", first=_phone(first), last=_phone(last))
         yield from indented(group.advice, columns, indent, indent, lambda line: paint("dim", line))
 
 
@@ -126,12 +129,14 @@ def in_full_or_brief(
     for account in accounts[MANY:]:
         alike.setdefault(brief(account), []).append(name(account))
     for told, some in sorted(alike.items(), key=lambda item: -len(item[1]))[:MANY]:
-        yield from indented(f"{count(len(some), 'more account')}: {told} ({names(some)})", columns, "", "  ")
+        more = count(len(some), "more account")
+        yield from indented(f"{more}: {told} ({names(some)})", columns, "", "  ")
     rest = sorted(map(len, alike.values()), reverse=True)[MANY:]
     if rest:
-        yield f"{count(sum(rest), 'more account')} of {count(len(rest), 'other kind')}"
+        more, kinds = count(sum(rest), "more account"), count(len(rest), "other kind")
+        yield _("{more} of {kinds}").format(more=more, kinds=kinds)
     if alike:
-        yield from indented("One account in full: --account NAME. All of them: --format json.", columns, "", "  ")
+        yield from indented(_("One account in full: --account NAME. All of them: --format json."), columns, "", "  ")
         yield ""
 
 
@@ -139,39 +144,44 @@ def names(all_names: Sequence[str]) -> str:
     """Some names, and how many more there are."""
     shown = ", ".join(safe(name, _NAME_COLUMNS) for name in all_names[:_NAMES])
     more = len(all_names) - _NAMES
-    return f"{shown} and {more:,} more" if more > 0 else shown
+    return _("{names} and {count} more").format(names=shown, count=f"{more:,}") if more > 0 else shown
 
 
 def count(number: int, noun: str) -> str:
-    """A number with its noun."""
-    return f"{number:,} {noun}" + ("s" if number != 1 else "")
+    """A number with its noun, which is one that takes an s: `account` counts 1 account and 2 accounts."""
+    one = f"{{count}} {noun}"
+    return ngettext(one, f"{one}s", number).format(count=f"{number:,}")
 
 
 def counts(parts: Iterable[tuple[int, str]]) -> str:
     """What there is any of, such as "2 to activate, 1 blocked"."""
-    return ", ".join(f"{number:,} {what}" for number, what in parts if number)
+    each = _("{count} {what}")
+    return ", ".join(each.format(count=f"{number:,}", what=translated(what)) for number, what in parts if number)
 
 
 def header(account: str, account_id: str | None, paint: Paint, columns: int) -> str:
     """An account's name, cut to fit, and the vendor's id of it."""
-    known = f" (account {safe(account_id, _ID_COLUMNS)})" if account_id else ""
+    known = _(" (account {id})").format(id=safe(account_id, _ID_COLUMNS)) if account_id else ""
     return paint("bold", safe(account, max(columns - width(known), _NARROWEST))) + known
 
 
 def apart(observed: str | None, desired: str | None) -> str:
     """A status that is not, and will not become, the desired one; or that no one asked to change."""
     if observed is None:
-        return "not registered"
-    return observed if desired in {observed, None} else f"{observed}, not {desired}"
+        return _("not registered")
+    if desired in {observed, None}:
+        return observed
+    return _("{observed}, not {desired}").format(observed=observed, desired=desired)
 
 
 def refusals(found: Iterable[Refusal], paint: Paint, columns: int) -> Iterator[str]:
     """Each broken rule with the option that lets the plan through, a blank line before each."""
     for refusal in found:
         option = f"--allow {refusal.rule}"
-        hint = "" if option in refusal.message else f" To let it through: {option}"
+        hint = "" if option in refusal.message else _(" To let it through: {option}").format(option=option)
         yield ""
-        text = f"Refused by {refusal.rule}: {refusal.message}{hint}"
+        told = _("Refused by {rule}: {reason}").format(rule=refusal.rule, reason=translated(refusal.message))
+        text = told + hint
         yield from indented(text, columns, "  ", "    ", lambda line: paint("red", line))
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from worker.documents import Action, Count, NoticeKind, Outcome, Phone, RunOutcome, Timestamp
-from worker.render.layout import counts
+from worker.language import translated
 from worker.render.numbers import hyphenated
 from worker.render.terminal import Paint, fit, safe
 
@@ -132,6 +132,10 @@ _PLACED: Final = frozenset(
 )
 
 
+_SENTENCES: Final = frozenset({"message", "reason", "error_message"})
+"""Fields that hold a sentence for people."""
+
+
 def console_line(line: Mapping[str, Any], paint: Paint, *, everything: bool) -> str | None:
     """A log line for a terminal, ended by a newline; None for one that a person would skip, unless `everything`."""
     event = line["event"]
@@ -158,12 +162,17 @@ def _details(line: Mapping[str, Any]) -> list[str]:
         then = line.get("after", "?" if line["event"] == Event.NUMBER else line.get("desired", "?"))
         found.append(f"{_shown(line['before'])} → {_shown(then)}")
     if "counts" in line:
-        found.append(counts((number, safe(kind)) for kind, number in line["counts"].items()))
-    found += [f"{safe(name)}={_shown(value)}" for name, value in line.items() if name not in _PLACED]
+        found.append(", ".join(f"{number:,} {safe(kind)}" for kind, number in line["counts"].items() if number))
+    found += [f"{safe(name)}={_shown(_said(name, value))}" for name, value in line.items() if name not in _PLACED]
     if "error_code" in line:
         status = f" ({_shown(line['http_status'])})" if "http_status" in line else ""
-        found.append(f"{_shown(line['error_code'])}{status}: {_shown(line.get('error_message', ''))}")
+        told = _shown(_said("error_message", line.get("error_message", "")))
+        found.append(f"{_shown(line['error_code'])}{status}: {told}")
     return found
+
+
+def _said(name: str, value: Any) -> Any:
+    return translated(value) if name in _SENTENCES and isinstance(value, str) else value
 
 
 def _shown(value: Any) -> str:

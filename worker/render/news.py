@@ -8,6 +8,8 @@ from typing import Final, Literal
 from msgspec import Struct
 
 from worker.channels import Channel
+from worker.language import gettext as _
+from worker.language import translated
 from worker.news import Event, News
 from worker.render.terminal import safe
 
@@ -77,7 +79,8 @@ def _kinds(news: Iterable[News]) -> list[list[News]]:
 def _headline(news: Sequence[News], kinds: Sequence[Sequence[News]]) -> str:
     if len(news) == 1:
         return _line(news[0])
-    return ", ".join(f"{len(kind):,} {_word(kind[0])}" for kind in kinds)
+    each = _("{count} {what}")
+    return ", ".join(each.format(count=f"{len(kind):,}", what=_word(kind[0])) for kind in kinds)
 
 
 def _body(kinds: Sequence[Sequence[News]], untold: int) -> str:
@@ -94,22 +97,23 @@ def _body(kinds: Sequence[Sequence[News]], untold: int) -> str:
             lines.append(block)
             left -= 1
         if left:
-            lines.append(f"… and {left:,} more {_word(kind[0])}")
+            lines.append(_("… and {count} more {what}").format(count=f"{left:,}", what=_word(kind[0])))
     if untold:
-        lines.append(f"… and {untold:,} more")
+        lines.append(_("… and {count} more").format(count=f"{untold:,}"))
     return "\n".join(lines)
 
 
 def _block(news: News) -> str:
-    return "\n".join((_line(news), *(f"  {safe(line, _LINE_CAP)}" for line in news.lines)))
+    return "\n".join((_line(news), *(f"  {safe(translated(line), _LINE_CAP)}" for line in news.lines)))
 
 
 def _line(news: News) -> str:
-    return safe(news.title if news.account is None else f"{news.account}: {news.title}", _LINE_CAP)
+    title = translated(news.title)
+    return safe(title if news.account is None else f"{news.account}: {title}", _LINE_CAP)
 
 
 def _word(news: News) -> str:
-    return _WORDS[news.event][news.over]
+    return translated(_WORDS[news.event][news.over])
 
 
 def _urgency(news: Iterable[News]) -> Urgency:

@@ -4,6 +4,8 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
 from worker.documents import Notice, NoticeKind
+from worker.language import gettext as _
+from worker.language import translated
 from worker.render.layout import MANY, Group, Mark, Row, count, indented, render_groups
 from worker.render.terminal import Paint
 
@@ -28,14 +30,16 @@ def worth_knowing(notices: Iterable[Notice], told: Collection[str], paint: Paint
     if not alike:
         return
     yield ""
-    yield f"  {paint('bold', 'Worth knowing')}"
+    yield f"  {paint('bold', _('Worth knowing'))}"
     first = list(alike.items())[:MANY]
-    groups = [Group.of(_MARKS[kind], some, _row, message) for (kind, message), some in first if some[0].phone]
+    groups = [
+        Group.of(_MARKS[kind], some, _row, translated(message)) for (kind, message), some in first if some[0].phone
+    ]
     yield from render_groups(groups, paint, columns)
-    for (_, message), some in first:
+    for (_kind, message), some in first:
         if not some[0].phone:
-            yield from indented(f"i {message}", columns, "  ", "    ")
-    left = sum(map(len, alike.values())) - sum(len(some) for _, some in first)
+            yield from indented(f"i {translated(message)}", columns, "  ", "    ")
+    left = sum(map(len, alike.values())) - sum(len(some) for _alike, some in first)
     if left:
         yield f"  {count(left, 'more notice')}: --format json"
 

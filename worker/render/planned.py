@@ -6,6 +6,8 @@ from datetime import datetime
 from typing import Final
 
 from worker.documents import AccountPlan, Action, Cause, Change, ErrorInfo, Plan, Verdict
+from worker.language import gettext as _
+from worker.language import ngettext, translated
 from worker.moments import shown, zone
 from worker.render.layout import (
     Group,
@@ -54,16 +56,16 @@ def plan(plan: Plan, *, color: bool, width: int = 80, drift: bool = False) -> st
         *in_full_or_brief(
             sorted(busy, key=lambda account: not account.refusals),
             lambda account: _planned(account, paint, width),
-            lambda account: _summary(account.counts, quiet=False) + " (refused)" * bool(account.refusals),
+            _brief,
             lambda account: account.account,
             width,
         ),
         *_errors([(account.account, account.error) for account in plan.accounts if account.error], paint, width),
     ]
     if quiet and len(plan.accounts) > 1:
-        is_are = "is" if len(quiet) == 1 else "are"
-        told = f"{count(len(quiet), 'account')} {is_are} as desired: {names(quiet)}"
-        lines += [*indented(told, width, "", "  "), ""]
+        number = len(quiet)
+        told = ngettext("{count} account is as desired: {names}", "{count} accounts are as desired: {names}", number)
+        lines += [*indented(told.format(count=f"{number:,}", names=names(quiet)), width, "", "  "), ""]
     lines += _plan_closing(plan, paint, width, drift=drift)
     return "\n".join(lines) + "\n"
 
@@ -71,6 +73,11 @@ def plan(plan: Plan, *, color: bool, width: int = 80, drift: bool = False) -> st
 def _busy(account: AccountPlan) -> bool:
     """Whether there is anything to tell of an account besides that it is as desired."""
     return bool(account.changes or account.refusals or account.notices)
+
+
+def _brief(account: AccountPlan) -> str:
+    told = _summary(account.counts, quiet=False)
+    return _("{what} (refused)").format(what=told) if account.refusals else told
 
 
 def _planned(account: AccountPlan, paint: Paint, columns: int) -> Iterator[str]:
@@ -84,7 +91,7 @@ def _planned(account: AccountPlan, paint: Paint, columns: int) -> Iterator[str]:
         yield ""
     yield from render_groups(
         [
-            Group.of(PLANNED[action], changes, lambda change: _change(change, account.timezone), advice)
+            Group.of(PLANNED[action], changes, lambda change: _change(change, account.timezone), translated(advice))
             for (action, advice), changes in ordered
         ],
         paint,
@@ -96,7 +103,7 @@ def _planned(account: AccountPlan, paint: Paint, columns: int) -> Iterator[str]:
 
 
 def _change(change: Change, timezone: str) -> Row:
-    until = change.until and f"until {_moment(change.until, timezone)}"
+    until = change.until and _("until {moment}").format(moment=_moment(change.until, timezone))
     words = (" ".join(text.split()) for text in (until, _cause(change), change.note, change.owner) if text)
     remark = " · ".join(safe(text, _NOTE_COLUMNS) for text in words if text)
     what = f"{change.observed} → {change.desired}" if change.action.writes else apart(change.observed, change.desired)
@@ -111,8 +118,11 @@ def _cause(change: Change) -> str:
     """That someone else changed the number, where it is known; nothing of what the file changed."""
     if change.cause not in {Cause.EXTERNAL_DRIFT, Cause.BOTH}:
         return ""
-    when = f" on {change.since[:10]} {change.since[11:16]} UTC" if change.since else ""
-    return f"changed outside{when}" + (", and in the file" if change.cause is Cause.BOTH else "")
+    both = change.cause is Cause.BOTH
+    if not change.since:
+        return _("changed outside, and in the file") if both else _("changed outside")
+    told = _("changed outside on {when}, and in the file") if both else _("changed outside on {when}")
+    return told.format(when=f"{change.since[:10]} {change.since[11:16]} UTC")
 
 
 def _errors(found: Sequence[tuple[str, ErrorInfo]], paint: Paint, columns: int) -> Iterator[str]:
@@ -130,9 +140,10 @@ def _errors(found: Sequence[tuple[str, ErrorInfo]], paint: Paint, columns: int) 
 
 
 def _error(error: ErrorInfo, accounts: Sequence[str], paint: Paint, columns: int) -> Iterator[str]:
-    several = f"{count(len(accounts), 'account')}: " if len(accounts) > 1 else ""
+    several = count(len(accounts), "account") + ": " if len(accounts) > 1 else ""
     yield from indented(several + names(accounts), columns, "", "  ", lambda line: paint("bold", line))
-    yield from indented(f"{error.code}: {error.message}", columns, "  ", "    ", lambda line: paint("red", line))
+    told = f"{error.code}: {translated(error.message)}"
+    yield from indented(told, columns, "  ", "    ", lambda line: paint("red", line))
 
 
 def _summary(found: dict[Action, int], *, quiet: bool = True) -> str:
@@ -141,7 +152,7 @@ def _summary(found: dict[Action, int], *, quiet: bool = True) -> str:
         for action in PLANNED
         if quiet or action is not Action.UNCHANGED
     )
-    return told or "no numbers"
+    return told or _("no numbers")
 
 
 def _plan_closing(plan: Plan, paint: Paint, columns: int, *, drift: bool) -> Iterator[str]:
@@ -152,20 +163,23 @@ def _plan_closing(plan: Plan, paint: Paint, columns: int, *, drift: bool) -> Ite
     verdicts = Counter(account.verdict for account in plan.accounts)
     refused, failed = verdicts[Verdict.REFUSED], verdicts[Verdict.ERROR]
     if failed and failed == len(plan.accounts):
-        which = "the account could not" if failed == 1 else f"none of the {failed:,} accounts could"
-        yield from indented(f"No plan: {which} be read.", columns, "", "  ", lambda line: paint("bold", line))
+        told = ngettext(
+            "No plan: the account could not be read.", "No plan: none of the {count} accounts could be read.", failed
+        ).format(count=f"{failed:,}")
+        yield from indented(told, columns, "", "  ", lambda line: paint("bold", line))
         return
     yield from indented(_total(total, drift=drift), columns, "", "  ", lambda line: paint("bold", line))
     if plan.at is not None:
         when = ", ".join(sorted({_moment(plan.at, account.timezone) for account in plan.accounts}))
-        yield from indented(
-            f"That is what the files will want at {when}; apply follows what they want now.", columns, "", "  "
-        )
+        told = _("That is what the files will want at {when}; apply follows what they want now.").format(when=when)
+        yield from indented(told, columns, "", "  ")
     if refused:
-        none = failed + refused == len(plan.accounts)
-        yield paint("red", f"Refused: {'nothing will be written' if none else count(refused, 'account')}.")
+        if failed + refused == len(plan.accounts):
+            yield paint("red", _("Refused: nothing will be written."))
+        else:
+            yield paint("red", _("Refused: {accounts}.").format(accounts=count(refused, "account")))
     if failed:
-        yield paint("red", f"Could not be read: {count(failed, 'account')}.")
+        yield paint("red", _("Could not be read: {accounts}.").format(accounts=count(failed, "account")))
 
 
 def _total(total: Counter[Action], *, drift: bool) -> str:
@@ -179,12 +193,15 @@ def _total(total: Counter[Action], *, drift: bool) -> str:
     )
     same = total[Action.UNCHANGED]
     if not total.total():
-        return f"No {'drift' if drift else 'changes'}. There are no numbers."
+        return _("No drift. There are no numbers.") if drift else _("No changes. There are no numbers.")
     if total[Action.ACTIVATE] or total[Action.DEACTIVATE]:
-        writes = f"{total[Action.ACTIVATE]:,} to activate, {total[Action.DEACTIVATE]:,} to deactivate"
-        return f"{'Drift' if drift else 'Plan'}: {writes}{', ' + others if others else ''}. {same:,} unchanged."
-    is_are = "is" if same == 1 else "are"
-    as_desired = f"{count(same, 'number')} {is_are} as desired."
-    if drift:
-        return f"Drift: {others}. {as_desired}" if others else f"No drift. {as_desired}"
-    return f"No changes{': ' + others if others else ''}. {as_desired}"
+        told = _("{count} to activate, {other} to deactivate")
+        writes = told.format(count=f"{total[Action.ACTIVATE]:,}", other=f"{total[Action.DEACTIVATE]:,}")
+        whole = _("Drift: {what}. {count} unchanged.") if drift else _("Plan: {what}. {count} unchanged.")
+        return whole.format(what=", ".join(filter(None, (writes, others))), count=f"{same:,}")
+    as_desired = ngettext("{count} number is as desired.", "{count} numbers are as desired.", same)
+    if others:
+        whole = _("Drift: {what}.") if drift else _("No changes: {what}.")
+    else:
+        whole = _("No drift.") if drift else _("No changes.")
+    return f"{whole.format(what=others)} {as_desired.format(count=f'{same:,}')}"

@@ -1,0 +1,216 @@
+"""The command in Korean, as its users run it; what machines read stays as it is."""
+
+import json
+import os
+import pty
+import re
+from collections.abc import Callable
+from shutil import rmtree
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import Command, Served
+from worker.sandbox import SandboxAccount
+
+A, B, C, D = "01000000001", "01000000002", "023124567", "15881234"
+Serve = Callable[..., Served]
+
+_FILE = f"version: 1\naccount: main\nnumbers:\n  {A}: ACTIVE\n  010-0000-0002: INACTIVE\n  02-312-4567: ACTIVE\n"
+_OWN_TIME = re.compile(
+    r'"(created_at|started_at|finished_at|timestamp|run_id|duration_ms|pid|intended_at|answered_at)": ?'
+    r'("[^"]*"|[0-9.]+)|127\.0\.0\.1:[0-9]+|is -?[0-9]+ s (behind|ahead of)|x-ratelimit-[a-z]+: [0-9.]+'
+)
+"""What two runs need not have in common: times, ids, ports."""
+
+
+@pytest.fixture
+def account() -> SandboxAccount:
+    """Four numbers, one of them INACTIVE."""
+    return SandboxAccount.of({A: "INACTIVE", B: "ACTIVE", C: "ACTIVE", D: "ACTIVE"})
+
+
+@pytest.fixture
+def served(serve: Serve, account: SandboxAccount, command: Command) -> Served:
+    """That account on a calm sandbox, with the command pointed at it and a file that wants two changes."""
+    served = serve(account)
+    command.at(served.sandbox, account).write("config/desired/main.yaml", _FILE)
+    return served
+
+
+def _same(text: str) -> str:
+    return _OWN_TIME.sub("…", text)
+
+
+@pytest.mark.parametrize(
+    ("variables", "arguments", "korean"),
+    [
+        ({}, ("--lang", "ko", "plan"), True),
+        ({}, ("plan", "--lang", "ko"), True),
+        ({"LANG": "ko_KR.UTF-8"}, ("plan",), True),
+        ({"LANG": "ko_KR.UTF-8", "LC_ALL": "C.UTF-8"}, ("plan",), False),
+        ({"LANG": "ko_KR.UTF-8"}, ("plan", "--lang", "en"), False),
+        ({"SENDERID_LANG": "ko"}, ("plan",), True),
+        ({"LANG": "C.UTF-8"}, ("plan",), False),
+    ],
+)
+def test_a_plan_is_shown_in_the_language_that_was_wished_for(
+    command: Command, served: Served, variables: dict[str, str], arguments: tuple[str, ...], *, korean: bool
+) -> None:
+    """By the option, SENDERID_LANG or the locale; the table and its closing sentence are in that language."""
+    command.environment |= variables
+    done = command(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert served.writes == []
+    if korean:
+        assert "+ 활성화    010-0000-0001  INACTIVE → ACTIVE" in done.stdout
+        assert "- 비활성화  010-0000-0002  ACTIVE → INACTIVE" in done.stdout
+        assert "파일에 ACTIVE로 적혀 있음" in done.stdout
+        assert "계획: 활성화 예정 1건, 비활성화 예정 1건, 목록에 없음 1건. 변경 없음 1건." in done.stdout
+    else:
+        assert "Plan: 1 to activate, 1 to deactivate, 1 not listed. 1 unchanged." in done.stdout
+        assert not re.search("[가-힣]", done.stdout)
+
+
+def test_documents_and_log_lines_are_the_same_in_both_languages(command: Command, serve: Serve) -> None:
+    """JSON of plan, apply, history and doctor, log lines, saved plans and exit statuses know no language."""
+    told: dict[str, list[Any]] = {}
+    for language in ("en", "ko"):
+        account = SandboxAccount.of({A: "INACTIVE", B: "PENDING", C: "ACTIVE", D: "ACTIVE"}, account_id="7")
+        served = serve(account)
+        command.at(served.sandbox, account).environment |= {"SENDERID_LANG": language}
+        rmtree(command.folder / "state", ignore_errors=True)
+        command.write(
+            "d.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE, {B}: ACTIVE, {C}: ACTIVE, '023334444': ACTIVE}}\n"
+        )
+        runs = [
+            command("plan", "-f", "d.yaml", "--format", "json", "--out", f"{language}.json", "--detailed-exitcode"),
+            command("apply", "-f", "d.yaml", "--yes", "--format", "json"),
+            command("drift", "-f", "d.yaml", "--format", "json"),
+            command("doctor", "--format", "json"),
+            command("history", "--format", "json"),
+            command("schema", "plan"),
+        ]
+        told[language] = [(run.returncode, _same(run.stdout), _same(run.stderr)) for run in runs]
+        told[language].append(json.loads((command.folder / f"{language}.json").read_text())["accounts"][0]["changes"])
+        assert runs[1].returncode == 3
+    assert told["en"] == told["ko"]
+    assert not re.search("[가-힣]", str(told["ko"]))
+
+
+def test_an_apply_tells_in_korean_what_became_of_it(command: Command, serve: Serve) -> None:
+    """Outcomes, reasons and advice are Korean; the exit status, the ledger's words and log lines are as ever."""
+    account = SandboxAccount.of({A: "INACTIVE", B: "PENDING"})
+    served = serve(account)
+    command.at(served.sandbox, account).environment["LANG"] = "ko_KR.UTF-8"
+    command.write("d.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE, {B}: ACTIVE, {C}: ACTIVE}}\n")
+    done = command("apply", "-y", "-f", "d.yaml")
+    assert done.returncode == 3
+    assert "일부 완료: 변경됨 1건, 차단 1건, 미등록 1건. " in done.stdout
+    assert "PENDING: 서비스 제공사가 서류나 ARS 인증을 심사 중입니다." in done.stdout.replace("\n            ", " ")
+    assert "등록되지 않은 번호입니다." in done.stdout
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert {line["outcome"] for line in lines if line["event"] == "number"} == {"changed", "blocked", "missing"}
+    assert not re.search("[가-힣]", done.stderr)
+    told = command("history")
+    assert "일부 완료" in told.stdout
+    (run,) = json.loads(command("history", "--format", "json").stdout)["runs"]
+    assert "Missing: 이 계정에 등록되지 않은 번호입니다." in command("history", run["run_id"]).stdout
+
+
+def test_a_refusal_names_the_way_through_in_korean(command: Command, serve: Serve) -> None:
+    """The broken rule, what it counts, and the option, which is in no language."""
+    phones = [f"0100000{n:04}" for n in range(20)]
+    account = SandboxAccount.of(dict.fromkeys(phones, "ACTIVE"))
+    served = serve(account)
+    command.at(served.sandbox, account).write(
+        "d.yaml", "version: 1\nnumbers:\n" + "".join(f"  {phone}: INACTIVE\n" for phone in phones[:9])
+    )
+    done = command("apply", "-y", "-f", "d.yaml", "--lang", "ko")
+    assert done.returncode == 4
+    told = " ".join(done.stdout.split())
+    assert "max-deactivations 규칙에 따라 거부: ACTIVE 번호 20개 중 9개가 비활성화됩니다." in told
+    assert "--allow max-deactivations" in told
+    assert served.writes == []
+
+
+@pytest.mark.parametrize(("answer", "goes_on"), [(b"yes\n", True), ("예\n".encode(), False), ("네\n".encode(), False)])
+def test_yes_is_the_only_yes_in_korean_too(command: Command, served: Served, answer: bytes, *, goes_on: bool) -> None:
+    """The question is Korean, and names the one answer that goes on; a Korean yes writes nothing."""
+    command.environment["SENDERID_LANG"] = "ko"
+    master, slave = pty.openpty()
+    try:
+        with command.popen("apply", stdin=slave) as process:
+            os.write(master, answer)
+            out, err = process.communicate(timeout=60)
+    finally:
+        os.close(slave)
+        os.close(master)
+    assert "이 변경을 적용할까요? 'yes'라고 입력해야만 진행합니다: " in err
+    assert process.returncode == (0 if goes_on else 4)
+    assert len(served.writes) == (2 if goes_on else 0)
+    assert ("아무도 yes라고 답하지 않아" in " ".join(out.split())) == (not goes_on)
+
+
+def test_problems_of_files_are_told_in_korean_at_their_places(command: Command) -> None:
+    """Each line is `file:line:column: message` as ever, foreign text in it is harmless, and the status is 65."""
+    command.environment["LC_ALL"] = "ko_KR.UTF-8"
+    command.write(
+        "d.yaml",
+        'version: 1\nacount: x\nnumbers:\n  010-1234-567: ACTIVE\n  "02-123\\e[2J\\u202E": ACTIVE\n  15881234: ON\n',
+    )
+    done = command("validate", "-f", "d.yaml")
+    assert done.returncode == 65
+    *problems, closing = done.stderr.splitlines()
+    assert closing == "문제 4건. 아무것도 전송하지 않았습니다."
+    assert all(re.match(r"d\.yaml:\d+:\d+: .*[가-힣]", problem) for problem in problems)
+    assert done.stderr.replace("\n", "").isprintable()
+    assert command("validate", "-f", "d.yaml", "--lang", "en").returncode == 65
+    command.write("d.yaml", _FILE)
+    assert command("validate", "-f", "d.yaml").stdout == "이상 없음: 계정 1개, 번호 3개.\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "told"),
+    [
+        (("--help",), 0, "사용법: senderid [OPTIONS]"),
+        (("plan", "--help"), 0, "원하는 상태를 계정과 비교하여"),
+        (("plan", "--nope"), 64, "오류: '--nope': 그런 옵션이 없습니다."),
+        (("plna",), 64, "도움말: 'senderid --help'"),
+        (("watch", "--every", "3x"), 64, "'--every'의 값이 잘못되었습니다: '3x': 시간이 아닙니다."),
+        (("apply", "nosuch.json"), 65, "senderid: nosuch.json: 읽을 수 없습니다: 파일이나 폴더가 없습니다"),
+        (("plan", "-f", "nosuch"), 65, "nosuch:1:1: 읽을 수 없습니다: 파일이나 폴더가 없습니다"),
+        (("plan", "--at", "then"), 65, "config/desired:1:1: 여기에 그런 폴더가 없습니다."),
+        (("apply", "--max-age", "1h"), 64, "senderid: --max-age는 저장된 계획에만 씁니다"),
+        (("history",), 0, "아직 원장이 없습니다."),
+        (("--version",), 0, "senderid "),
+    ],
+)
+def test_words_of_the_command_line_are_korean(
+    command: Command, arguments: tuple[str, ...], status: int, told: str
+) -> None:
+    """Help, wrong usage and errors before anything is sent; exit statuses are those of English."""
+    assert command(*arguments).returncode == status
+    command.environment["LANG"] = "ko_KR.UTF-8"
+    done = command(*arguments)
+    assert done.returncode == status
+    assert told in done.stdout + done.stderr
+
+
+def test_the_demo_tells_its_story_in_korean(command: Command) -> None:
+    """From the file to the proof, the whole story."""
+    done = command("demo", "--lang", "ko")
+    assert done.returncode == 0
+    assert "1. 원하는 상태를 적은 파일:" in done.stdout
+    assert "변경 사항이 없습니다. 번호 24개가 원하는 상태와 같습니다." in done.stdout
+    assert "지금 남은 변경은 0건입니다." in done.stdout
+
+
+def test_a_terminal_without_korean_letters_breaks_nothing(command: Command) -> None:
+    """What the output's encoding has no place for is shown by its number."""
+    command.environment |= {"SENDERID_LANG": "ko", "PYTHONIOENCODING": "latin-1"}
+    command.write("d.yaml", _FILE)
+    done = command("validate", "-f", "d.yaml")
+    assert done.returncode == 0
+    assert done.stdout.startswith(ascii("이상 없음").strip("'"))
+    assert command("--help").returncode == 0

@@ -1,0 +1,55 @@
+"""Help in a script whose characters take two columns, which click counts as one."""
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import click
+
+from worker.render.terminal import fit, width, wrap
+
+__all__ = ["WideContext"]
+
+_RAW: Final = "\b"
+"""What a paragraph begins with whose lines stay as they are."""
+
+
+class _WideFormatter(click.HelpFormatter):
+    """Breaks lines by their columns."""
+
+    def write_text(self, text: str) -> None:
+        """Paragraphs at the current indent."""
+        indent = " " * self.current_indent
+        paragraphs = (
+            "\n".join(indent + line for line in _lines(paragraph, self.width - self.current_indent))
+            for paragraph in text.strip("\n").split("\n\n")
+        )
+        self.write("\n\n".join(paragraphs) + "\n")
+
+    def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+        """Terms with what they mean beside them, below a term that is too long."""
+        rows = list(rows)
+        indent = " " * self.current_indent
+        column = min(max((width(term) for term, _ in rows), default=0), col_max)
+        beside = indent + " " * (column + col_spacing)
+        for term, meaning in rows:
+            lines = [line for text in meaning.split("\n\n") for line in _lines(text, self.width - len(beside))]
+            if width(term) > column or not lines:
+                self.write(f"{indent}{term}\n")
+            else:
+                self.write(f"{indent}{fit(term, column)}{' ' * col_spacing}{lines.pop(0)}\n")
+            for line in lines:
+                self.write(f"{beside}{line}\n")
+
+
+def _lines(paragraph: str, columns: int) -> Iterator[str]:
+    lines = paragraph.splitlines()
+    if lines[:1] == [_RAW]:
+        yield from lines[1:]
+    else:
+        yield from wrap(paragraph, columns)
+
+
+class WideContext(click.Context):
+    """A context whose help counts columns."""
+
+    formatter_class = _WideFormatter
