@@ -95,7 +95,7 @@ lock: ## resolve the lock files anew from pyproject.toml
 	$(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links --upgrade --constraint requirements-dev.lock --all-extras \
 		--output-file deploy/docker/runtime.lock pyproject.toml
-	echo 'hatchling' | $(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	printf 'babel\nhatchling\n' | $(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 		--no-annotate --no-emit-index-url --no-emit-find-links --upgrade --constraint requirements-dev.lock \
 		--output-file deploy/docker/build.lock -
 	rm -rf $(VENV)-lock
