@@ -44,6 +44,8 @@ PROBLEM_CAP: Final = 1000
 _SHOWN: Final = 40
 """Characters of a wrong text that a message repeats."""
 
+_TOO_DEEP: Final = f"nested deeper than {DEPTH_CAP} levels, which nothing needs: is a bracket too many?"
+
 _line_end: Final = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 """Where libyaml begins a new line; editors agree on the first three."""
 
@@ -131,7 +133,9 @@ def events(source: str, text: str) -> Iterator[Any]:
         mark: Any = error.problem_mark
         # libyaml thinks a line end after the last line, whether there is one or not
         place: tuple[int, int] = (mark.line + 1, mark.column + 1) if mark.index < len(text) else _end(text)
-        reason = f"not YAML: {_reason(error, text[mark.index : mark.index + 1])}"
+        # a newer libyaml reads that far ahead before it tells of any bracket
+        deep = error.problem == "exceeded maximum nesting depth"
+        reason = _TOO_DEEP if deep else f"not YAML: {_reason(error, text[mark.index : mark.index + 1])}"
         raise YamlProblem(Problem(source, *place, reason)) from None
     except yaml.reader.ReaderError as error:
         place = _end(text.encode()[: error.position].decode())
@@ -150,7 +154,7 @@ def _refused(source: str, event: Any) -> Problem:
     elif isinstance(event, yaml.ScalarEvent):
         reason = f"this value is longer than {SCALAR_CAP:,} characters: is a quote not closed?"
     else:
-        reason = f"nested deeper than {DEPTH_CAP} levels, which nothing needs: is a bracket too many?"
+        reason = _TOO_DEEP
     return Problem(source, mark.line + 1, mark.column + 1, reason)
 
 

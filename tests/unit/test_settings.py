@@ -195,7 +195,7 @@ def test_wrong_ledger_path(text: str) -> None:
         ("concurrency: &a 1", "1:14: anchors (&name) are not allowed: write each value where it is used"),
         ("concurrency:\n\t1", "2:1: not YAML: a tab cannot indent: use spaces"),
         (b"concurrency: \xff", "1:14: the file is not UTF-8 here: save it as UTF-8"),
-        (b"[" * 6000, "1:9: nested deeper than 8 levels, which nothing needs: is a bracket too many?"),
+        (b"[" * 900, "1:9: nested deeper than 8 levels, which nothing needs: is a bracket too many?"),
         ("[" + "a," * 2000, "1:1: more than 1,000 values stand here, where a few would do: check the indentation"),
     ],
 )
