@@ -155,9 +155,11 @@ def test_paper_has_all_of_it(visit: Opened, written: Written) -> None:
     page.evaluate("window.dispatchEvent(new Event('afterprint'))")
     assert page.locator("details[open]").count() == 0
     many = visit(written(report.plan(fleet(1, 450)), "many.html"))
+    many.page.set_viewport_size({"width": 794, "height": 1123})
     assert len(_shown(many)) == 200
     many.page.emulate_media(media="print")
     assert len(_shown(many)) == 450
+    assert not many.overflows()
 
 
 @pytest.mark.parametrize(("accounts", "each"), [(10, 1_000), (5_000, 2)])
