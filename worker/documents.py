@@ -167,7 +167,8 @@ class NumberError(Struct, frozen=True):
 class AccountPlan(Struct, frozen=True, kw_only=True):
     """The plan of one account. `changes` holds everything but `unchanged`, in the order in which it will be done.
 
-    `timezone` is the IANA name of the zone by whose clock its file is written.
+    `timezone` is the IANA name of the zone by whose clock its file is written. `active` is how many numbers of the
+    account, planned or not, are ACTIVE; None where nobody looked.
     """
 
     account: str
@@ -179,6 +180,7 @@ class AccountPlan(Struct, frozen=True, kw_only=True):
     counts: dict[Action, Count]
     changes: tuple[Change, ...] = ()
     notices: tuple[Notice, ...] = ()
+    active: Count | None = None
 
     @property
     def writes(self) -> tuple[Change, ...]:

@@ -325,6 +325,7 @@ def _draw(desired: DesiredAccount, observed: ObservedAccount, terms: Terms, memo
         counts=counted(counts, changes),
         changes=changes,
         notices=_worth_knowing(observed, desired.groups, terms.health),
+        active=observed.active,
     )
     others = confirmed(wanted, observed.numbers, memory)
     unsettled = memory.unsettled or bool(memory.spent)

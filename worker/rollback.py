@@ -75,6 +75,7 @@ async def preview(
         counts=tally(Action, counts | {Action.UNCHANGED: len(now.already)}),
         changes=changes,
         notices=(*shortages(observed, saved.groups), *notices(observed, health)),
+        active=observed.active,
     )
     return Draft(await inquire(plan, api, saved.in_use, allow), aim)
 

@@ -67,6 +67,7 @@ def test_plan_document() -> None:
                     }
                 ],
                 "notices": [],
+                "active": None,
             }
         ],
     }

@@ -140,7 +140,12 @@ def _list(
             return text.runs(found, color=page.color, width=page.width)
         return text.number(phone, found, color=page.color, width=page.width)
 
-    return _show(found, rendered, shown)
+    def report() -> str:
+        from worker.render import report
+
+        return report.runs(found) if phone is None else report.number(phone, found)
+
+    return _show(found, rendered, report, shown)
 
 
 def _one(settings: "Settings", shown: _Shown, name: str, *, account: str | None, phone: str | None) -> int:
@@ -151,14 +156,17 @@ def _one(settings: "Settings", shown: _Shown, name: str, *, account: str | None,
     return ExitStatus.OK
 
 
-def _show(document: "History", rendered: "Callable[[Page], str]", shown: _Shown) -> int:
+def _show(document: "History", rendered: "Callable[[Page], str]", report: "Callable[[], str]", shown: _Shown) -> int:
     from worker.cli.session import Page, emit
     from worker.render import documents
 
-    if shown.form == "json":
-        emit(documents.encode(document), shown.output)
-    else:
-        emit(rendered(Page.of(no_color=shown.no_color, output=shown.output)), shown.output)
+    match shown.form:
+        case "json":
+            emit(documents.encode(document), shown.output)
+        case "html":
+            emit(report(), shown.output)
+        case _:
+            emit(rendered(Page.of(no_color=shown.no_color, output=shown.output)), shown.output)
     return ExitStatus.OK
 
 

@@ -126,7 +126,7 @@ def _document(*forms: str) -> Decorator[Any]:
     )
 
 
-FORMS: Final = ("text", "json")
+FORMS: Final = ("text", "json", "html")
 """The forms of plans, results and runs; `worker.cli.printing` knows each."""
 
 document: Final = _document("text", "json")

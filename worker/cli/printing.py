@@ -37,6 +37,10 @@ def plan(document: "Plan", wanted: Wanted, *, drift: bool = False) -> None:
     match wanted.form:
         case "json":
             emit(documents.encode(document), wanted.output)
+        case "html":
+            from worker.render import report
+
+            emit(report.plan(document, drift=drift), wanted.output)
         case _:
             page = Page.of(no_color=wanted.no_color, output=wanted.output)
             emit(text.plan(document, color=page.color, width=page.width, drift=drift), wanted.output)
@@ -50,6 +54,10 @@ def result(document: "Result", wanted: Wanted, remark: "Callable[[Result], str]"
     match wanted.form:
         case "json":
             emit(documents.encode(document), wanted.output)
+        case "html":
+            from worker.render import report
+
+            emit(report.result(document, remark(document)), wanted.output)
         case _:
             page = Page.of(no_color=wanted.no_color, output=wanted.output)
             told = text.result(document, color=page.color, width=page.width)
@@ -65,6 +73,10 @@ def run(told: "RunStory", wanted: Wanted) -> None:
     match wanted.form:
         case "json":
             emit(documents.encode(History(total=1, runs=(told,))), wanted.output)
+        case "html":
+            from worker.render import report
+
+            emit(report.run(told), wanted.output)
         case _:
             page = Page.of(no_color=wanted.no_color, output=wanted.output)
             emit(history.run(told, color=page.color, width=page.width), wanted.output)

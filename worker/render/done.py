@@ -28,7 +28,19 @@ from worker.render.notices import worth_knowing
 from worker.render.terminal import Paint
 from worker.render.terminal import width as cells
 
-__all__ = ["MARKS", "error_text", "number_row", "requests_text", "result"]
+__all__ = [
+    "ENDED",
+    "GRAVEST_FIRST",
+    "MARKS",
+    "advice",
+    "closing",
+    "error_text",
+    "grouped",
+    "number_row",
+    "requests_text",
+    "result",
+    "tally_text",
+]
 
 MARKS: Final = {
     Outcome.FAILED: Mark("x", "failed", "red"),
@@ -52,7 +64,7 @@ _NEXT: Final = {
     Outcome.NOT_ATTEMPTED: "Nothing was sent for it; apply again once the cause is gone.",
 }
 
-_ENDED: Final = {
+ENDED: Final = {
     RunOutcome.CONVERGED: ("Converged", "green"),
     RunOutcome.PARTIAL: ("Partial", "yellow"),
     RunOutcome.REFUSED: ("Refused", "red"),
@@ -61,7 +73,7 @@ _ENDED: Final = {
     RunOutcome.INTERRUPTED: ("Interrupted", "yellow"),
 }
 
-_GRAVEST_FIRST: Final = tuple(reversed(RunOutcome))
+GRAVEST_FIRST: Final = tuple(reversed(RunOutcome))
 
 _ORDER: Final = tuple(MARKS)
 
@@ -83,9 +95,9 @@ def result(result: Result, *, color: bool, width: int = 80) -> str:
     ]
     lines = list(
         in_full_or_brief(
-            sorted(busy, key=lambda account: _GRAVEST_FIRST.index(account.outcome)),
+            sorted(busy, key=lambda account: GRAVEST_FIRST.index(account.outcome)),
             lambda account: _done(account, paint, width),
-            lambda account: f"{translated(account.outcome)}, {_tally(account.counts, quiet=False)}",
+            lambda account: f"{translated(account.outcome)}, {tally_text(account.counts, quiet=False)}",
             lambda account: account.account,
             width,
         )
@@ -99,18 +111,18 @@ def result(result: Result, *, color: bool, width: int = 80) -> str:
 
 
 def _done(account: AccountResult, paint: Paint, columns: int) -> Iterator[str]:
-    _word, style = _ENDED[account.outcome]
+    _word, style = ENDED[account.outcome]
     word = translated(account.outcome)
     known = header(account.account, account.account_id, paint, columns - cells(f": {word}"))
     yield f"{known}: {paint(style, word)}"
-    yield from indented(_tally(account.counts) + requests_text(account.requests), columns, "  ", "  ")
+    yield from indented(tally_text(account.counts) + requests_text(account.requests), columns, "  ", "  ")
     if account.error is not None and not account.refusals:
         yield from indented(error_text(account.error), columns, "  ", "    ", lambda line: paint("red", line))
-    groups = _grouped(account.numbers)
+    groups = grouped(account.numbers)
     if groups:
         yield ""
     yield from render_groups(
-        [Group.of(MARKS[some[0].outcome], some, number_row, _advice(some, account.error)) for some in groups],
+        [Group.of(MARKS[some[0].outcome], some, number_row, advice(some, account.error)) for some in groups],
         paint,
         columns,
     )
@@ -119,7 +131,7 @@ def _done(account: AccountResult, paint: Paint, columns: int) -> Iterator[str]:
     yield from refusals(account.refusals, paint, columns)
 
 
-def _grouped(numbers: Sequence[NumberResult]) -> list[list[NumberResult]]:
+def grouped(numbers: Sequence[NumberResult]) -> list[list[NumberResult]]:
     """Numbers with the same outcome and error together; if errors are many and differ, by code, or by outcome alone."""
     groupings = (_by(kind, numbers) for kind in _KINDS)
     found = next(found for found in groupings if len(found) <= MANY)
@@ -150,7 +162,7 @@ def _unseen(number: NumberResult | NumberStory) -> bool:
     return number.after is None and number.before is not None and number.outcome is not Outcome.CONFLICT
 
 
-def _advice(numbers: Sequence[NumberResult], above: ErrorInfo | None) -> str:
+def advice(numbers: Sequence[NumberResult], above: ErrorInfo | None) -> str:
     """What happened and what to do; nothing where the account's own error says it above."""
     outcome = numbers[0].outcome
     errors = list(dict.fromkeys(number.error for number in numbers if number.error is not None))
@@ -188,7 +200,8 @@ def requests_text(requests: Requests) -> str:
     return f" ({told})" if told else ""
 
 
-def _tally(found: dict[Outcome, int], *, quiet: bool = True) -> str:
+def tally_text(found: dict[Outcome, int], *, quiet: bool = True) -> str:
+    """The counts of a result, those of what is as desired only where `quiet`."""
     told = counts(
         (found.get(outcome, 0), mark.word)
         for outcome, mark in MARKS.items()
@@ -198,27 +211,35 @@ def _tally(found: dict[Outcome, int], *, quiet: bool = True) -> str:
 
 
 def _result_closing(result: Result, paint: Paint, columns: int) -> Iterator[str]:
+    word, style = ENDED[result.outcome]
+    word = translated(word)
+    told, *remarks = closing(result)
+    first, *others = indented(told, columns, "", "  ")
+    yield paint(style, f"{word}:") + paint("bold", first.removeprefix(f"{word}:"))
+    yield from (paint("bold", line) for line in others)
+    yield from (paint("red", remark) for remark in remarks)
+
+
+def closing(result: Result) -> Iterator[str]:
+    """What a result comes to, and then what stood in its way, in a sentence each."""
     total = Counter[Outcome]()
     sent = 0
     for account in result.accounts:
         total.update(account.counts)
         sent += account.requests.reads + account.requests.writes
-    word, style = _ENDED[result.outcome]
+    word, _style = ENDED[result.outcome]
     took = datetime.fromisoformat(result.finished_at) - datetime.fromisoformat(result.started_at)
     told = counts(
         (total[outcome], MARKS[outcome].word)
         for outcome in sorted(MARKS, key=lambda outcome: outcome is not Outcome.CHANGED)
     )
     word = translated(word)
-    closing = _("{outcome}: {what}. {requests} in {seconds} s.").format(
+    yield _("{outcome}: {what}. {requests} in {seconds} s.").format(
         outcome=word,
         what=told or _("no numbers"),
         requests=count(sent, "request"),
         seconds=f"{took.total_seconds():,.1f}",
     )
-    first, *others = indented(closing, columns, "", "  ")
-    yield paint(style, f"{word}:") + paint("bold", first.removeprefix(f"{word}:"))
-    yield from (paint("bold", line) for line in others)
     held = sum(account.error is not None and account.error.code == CanaryFailed.__name__ for account in result.accounts)
     if held:
-        yield paint("red", _("The canary failed: {accounts} not begun with.").format(accounts=count(held, "account")))
+        yield _("The canary failed: {accounts} not begun with.").format(accounts=count(held, "account"))

@@ -26,7 +26,21 @@ from worker.render.numbers import hyphenated
 from worker.render.terminal import Paint, fit, safe
 from worker.render.terminal import width as cells
 
-__all__ = ["STYLES", "number", "run", "runs"]
+__all__ = [
+    "OPEN",
+    "STYLES",
+    "UNFINISHED",
+    "brief",
+    "counts_text",
+    "flat",
+    "number",
+    "provenance",
+    "reached",
+    "run",
+    "runs",
+    "seconds",
+    "who",
+]
 
 STYLES: Final = {
     Ending.CONVERGED: "green",
@@ -38,7 +52,7 @@ STYLES: Final = {
     Ending.CRASHED: "red",
     Ending.UNFINISHED: "yellow",
 }
-_OPEN: Final = Mark("…", "unfinished", "yellow")
+OPEN: Final = Mark("…", "unfinished", "yellow")
 _ORDER: Final = (None, *MARKS)
 _SAMPLE: Final = 10
 """Numbers of one outcome that are shown with their attempts where there are many."""
@@ -47,7 +61,7 @@ _WHEN_COLUMNS: Final = 19
 _OUTCOME_COLUMNS: Final = max(map(len, Ending))
 _ACCOUNT_COLUMNS: Final = 20
 _HASH_COLUMNS: Final = 12
-_UNFINISHED: Final = "It still runs, or it died: the next apply on its account settles the rest."
+UNFINISHED: Final = "It still runs, or it died: the next apply on its account settles the rest."
 
 
 def runs(document: History, *, color: bool, width: int = 80) -> str:
@@ -74,7 +88,7 @@ def run(told: RunStory, *, color: bool, width: int = 80) -> str:
         + paint(STYLES[told.outcome], translated(told.outcome)),
         *indented(
             _("{command} by {who} (process {pid}), senderid {version}").format(
-                command=told.command, who=_who(told), pid=told.pid, version=told.version
+                command=told.command, who=who(told), pid=told.pid, version=told.version
             ),
             width,
             "  ",
@@ -83,15 +97,15 @@ def run(told: RunStory, *, color: bool, width: int = 80) -> str:
         *indented(_span(told), width, "  ", "    "),
     ]
     if told.settings:
-        settings = _("settings: {settings}").format(settings=", ".join(_flat(told.settings)))
+        settings = _("settings: {settings}").format(settings=", ".join(flat(told.settings)))
         lines += indented(settings, width, "  ", "    ", _dim(paint))
     if told.outcome is Ending.UNFINISHED:
-        lines += indented(translated(_UNFINISHED), width, "  ", "    ")
+        lines += indented(translated(UNFINISHED), width, "  ", "    ")
     lines.append("")
     lines += in_full_or_brief(
         told.accounts,
         lambda account: _account(account, paint, width),
-        lambda account: f"{translated(account.outcome)}, {_brief(account.counts)}",
+        lambda account: f"{translated(account.outcome)}, {brief(account.counts)}",
         lambda account: account.account,
         width,
     )
@@ -110,7 +124,7 @@ def number(phone: str, document: History, *, color: bool, width: int = 80) -> st
             lines.append(known)
             lines += indented(
                 _("{command} by {who}, run {run}: {outcome}").format(
-                    command=told.command, who=_who(told), run=told.run_id, outcome=translated(account.outcome)
+                    command=told.command, who=who(told), run=told.run_id, outcome=translated(account.outcome)
                 ),
                 width,
                 "  ",
@@ -126,9 +140,9 @@ def _row(told: RunStory, paint: Paint, columns: int) -> Iterator[str]:
     accounts = names([account.account for account in told.accounts])
     left = f"{_when(told.started_at)}  {paint(STYLES[told.outcome], fit(translated(told.outcome), _OUTCOME_COLUMNS))}"
     room = columns - _WHEN_COLUMNS - _OUTCOME_COLUMNS - _ACCOUNT_COLUMNS - 6
-    counted = safe(_brief(told.counts), room)
+    counted = safe(brief(told.counts), room)
     yield f"{left}  {fit(safe(accounts, _ACCOUNT_COLUMNS), _ACCOUNT_COLUMNS)}  {counted}".rstrip()
-    line = _("{run}, {command} by {who}").format(run=told.run_id, command=told.command, who=_who(told))
+    line = _("{run}, {command} by {who}").format(run=told.run_id, command=told.command, who=who(told))
     yield from indented(line, columns, "  ", "    ", _dim(paint))
 
 
@@ -147,10 +161,10 @@ def _account(account: AccountStory, paint: Paint, columns: int) -> Iterator[str]
     ended = translated(account.outcome)
     known = header(account.account, account.account_id, paint, columns - cells(f": {ended}"))
     yield f"{known}: {paint(STYLES[account.outcome], ended)}"
-    yield from indented(_counts(account.counts) + requests_text(account.requests), columns, "  ", "  ")
+    yield from indented(counts_text(account.counts) + requests_text(account.requests), columns, "  ", "  ")
     if account.error is not None:
         yield from indented(error_text(account.error), columns, "  ", "    ", lambda line: paint("red", line))
-    for line in _provenance(account):
+    for line in provenance(account):
         yield from indented(line, columns, "  ", "    ", _dim(paint))
     groups = list(_groups(account.numbers or ()))
     if groups:
@@ -158,17 +172,23 @@ def _account(account: AccountStory, paint: Paint, columns: int) -> Iterator[str]
     yield from render_groups(groups, paint, columns)
 
 
-def _provenance(account: AccountStory) -> Iterator[str]:
+def provenance(account: AccountStory) -> Iterator[str]:
+    """By which file, revision, endpoint, credentials and rules an account was carried out."""
     revision = [f"sha256 {account.sha256[:_HASH_COLUMNS]}"] if account.sha256 else []
     revision += [f"commit {account.commit}"] if account.commit else []
     yield _("from {source}").format(source=account.source) + (f" ({', '.join(revision)})" if revision else "")
-    told = _("at {endpoint}, with {credentials}")
-    yield told.format(endpoint=account.endpoint, credentials=_credentials(account.credentials))
+    yield reached(account)
     safety = account.safety
     told = _("safety: max_deactivations {max_deactivations}, min_active {min_active}")
     yield told.format(max_deactivations=safety.max_deactivations, min_active=safety.min_active)
     if account.fingerprint:
         yield _("plan {fingerprint}").format(fingerprint=account.fingerprint[:_HASH_COLUMNS])
+
+
+def reached(account: AccountStory) -> str:
+    """Where an account was reached, and with which credentials."""
+    told = _("at {endpoint}, with {credentials}")
+    return told.format(endpoint=account.endpoint, credentials=_credentials(account.credentials))
 
 
 def _credentials(where: CredentialsRef | None) -> str:
@@ -186,7 +206,7 @@ def _groups(numbers: Sequence[NumberStory]) -> Iterator[Group]:
     """Each number with its attempts below it; where one outcome has many, a sample of it."""
     for outcome in _ORDER:
         alike = [number for number in numbers if number.outcome is outcome]
-        mark = _OPEN if outcome is None else MARKS[outcome]
+        mark = OPEN if outcome is None else MARKS[outcome]
         shown = alike if len(alike) <= MANY else alike[:_SAMPLE]
         for each in shown:
             row = number_row(each)
@@ -209,28 +229,30 @@ def _attempts(number: NumberStory) -> Iterator[str]:
         yield _("{milliseconds} ms in all").format(milliseconds=f"{number.duration_ms:,}")
 
 
-def _brief(found: Mapping[str, int]) -> str:
+def brief(found: Mapping[str, int]) -> str:
     """Counts by outcome; those of what needed nothing only where there is nothing else."""
     quiet = {Outcome.UNCHANGED, Outcome.UNMANAGED}
-    return _counts({kind: number for kind, number in found.items() if kind not in quiet} or found)
+    return counts_text({kind: number for kind, number in found.items() if kind not in quiet} or found)
 
 
-def _counts(found: Mapping[str, int]) -> str:
+def counts_text(found: Mapping[str, int]) -> str:
     """Counts by outcome, of what is unfinished by action."""
     writes = {Action.ACTIVATE, Action.DEACTIVATE}
     told = ((number, f"to {kind}" if kind in writes else kind.replace("_", " ")) for kind, number in found.items())
     return counts(told) or _("no numbers")
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Settings that are set, each by its dotted name."""
     for name, value in settings.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
+            yield from flat(value, f"{prefix}{name}.")
         elif value is not None:
             yield f"{prefix}{name} {value}"
 
 
-def _who(told: RunStory) -> str:
+def who(told: RunStory) -> str:
+    """Who started a run, and on which host."""
     return f"{told.started_by}@{told.host}"
 
 
@@ -238,13 +260,13 @@ def _span(told: RunStory) -> str:
     began = f"{_when(told.started_at)} UTC"
     if told.finished_at is None:
         return _("since {began}").format(began=began)
-    seconds = _seconds(told.started_at, told.finished_at)
     return _("from {began} to {ended}, {seconds} s").format(
-        began=began, ended=_when(told.finished_at), seconds=f"{seconds:,.1f}"
+        began=began, ended=_when(told.finished_at), seconds=f"{seconds(told.started_at, told.finished_at):,.1f}"
     )
 
 
-def _seconds(began: str, ended: str) -> float:
+def seconds(began: str, ended: str) -> float:
+    """The time between two stamps."""
     return (datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds()
 
 

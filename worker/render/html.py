@@ -7,7 +7,7 @@ from base64 import b64encode
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -16,9 +16,11 @@ from worker.language import gettext, ngettext, spoken
 from worker.render.numbers import hyphenated
 from worker.render.terminal import safe
 
-__all__ = ["TONES", "asset", "inlined", "render"]
+__all__ = ["TONES", "Tone", "asset", "inlined", "render"]
 
-TONES: Final = {"green": "good", "red": "bad", "yellow": "warn", "cyan": "info", "dim": "quiet"}
+Tone = Literal["good", "bad", "warn", "info", "quiet"]
+
+TONES: Final[dict[str, Tone]] = {"green": "good", "red": "bad", "yellow": "warn", "cyan": "info", "dim": "quiet"}
 """The style sheet's tone for the style of a mark on a terminal."""
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "in_full_or_brief",
     "indented",
     "names",
+    "refusal_text",
     "refusals",
     "render_groups",
 ]
@@ -177,12 +178,16 @@ def apart(observed: str | None, desired: str | None) -> str:
 def refusals(found: Iterable[Refusal], paint: Paint, columns: int) -> Iterator[str]:
     """Each broken rule with the option that lets the plan through, a blank line before each."""
     for refusal in found:
-        option = f"--allow {refusal.rule}"
-        hint = "" if option in refusal.message else _(" To let it through: {option}").format(option=option)
         yield ""
-        told = _("Refused by {rule}: {reason}").format(rule=refusal.rule, reason=translated(refusal.message))
-        text = told + hint
+        text = _("Refused by {rule}: {reason}").format(rule=refusal.rule, reason=refusal_text(refusal))
         yield from indented(text, columns, "  ", "    ", lambda line: paint("red", line))
+
+
+def refusal_text(refusal: Refusal) -> str:
+    """What a broken rule says, with the option that lets the plan through."""
+    option = f"--allow {refusal.rule}"
+    hint = "" if option in refusal.message else _(" To let it through: {option}").format(option=option)
+    return translated(refusal.message) + hint
 
 
 def indented(text: str, columns: int, first: str, rest: str, style: Callable[[str], str] = str) -> Iterator[str]:

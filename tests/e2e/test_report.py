@@ -1,0 +1,92 @@
+"""Reports as people get them: `--format html` of plan, drift, apply, rollback and history, over the sandbox."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from tests.e2e.conftest import Command, Served
+from tests.reports import Read
+from worker.sandbox import Fault, SandboxAccount
+
+A, B, C = "01000000001", "01000000002", "0212345678"
+Serve = Callable[..., Served]
+
+
+@pytest.fixture
+def account() -> SandboxAccount:
+    """Three numbers, one of them INACTIVE."""
+    return SandboxAccount.of({A: "INACTIVE", B: "ACTIVE", C: "ACTIVE"})
+
+
+@pytest.fixture
+def served(serve: Serve, account: SandboxAccount, command: Command) -> Served:
+    """That account, and a file that wants two changes."""
+    served = serve(account)
+    numbers = f"  {A}: {{status: ACTIVE, note: 본사, owner: sales}}\n  {B}: INACTIVE\n  {C}: ACTIVE\n"
+    command.at(served.sandbox, account).write("main.yaml", f"version: 1\naccount: main\nnumbers:\n{numbers}")
+    return served
+
+
+def _report(command: Command, *arguments: str, status: int = 0) -> Read:
+    """What a command writes to a file, read; nothing of it goes to stdout."""
+    done = command(*arguments, "--format", "html", "--output", "report.html")
+    assert (done.returncode, done.stdout) == (status, ""), done.stderr
+    page = (command.folder / "report.html").read_text(encoding="utf-8")
+    assert page.startswith("<!doctype html>")
+    assert page.endswith("</html>\n")
+    return Read(page)
+
+
+def test_a_plan_is_a_report(command: Command, served: Served) -> None:
+    """It has both changes, note and owner, how many stay ACTIVE, and wrote nothing; on stdout it is the same kind."""
+    read = _report(command, "plan", "-f", "main.yaml")
+    assert read.line("010-0000-0001")[2:4] == ["+ activate", "INACTIVE → ACTIVE"]
+    assert read.line("010-0000-0001")[-2:] == ["본사", "sales"]
+    assert read.line("go off")[2].startswith("2 → 2")
+    assert served.writes == []
+    assert command("plan", "-f", "main.yaml", "--format", "html").stdout.startswith("<!doctype html>")
+
+
+def test_a_refused_plan_says_what_lets_it_through(command: Command, served: Served) -> None:
+    """The rule, its message and the option stand in the report."""
+    command.write("off.yaml", f"version: 1\naccount: main\nnumbers: {{{B}: INACTIVE, {C}: INACTIVE}}\n")
+    read = _report(command, "plan", "-f", "off.yaml", status=4)
+    assert "Refused by min-active:" in read.visible
+    assert "--allow min-active" in read.visible
+    assert served.writes == []
+
+
+def test_an_apply_and_its_run_are_reports(command: Command, served: Served) -> None:
+    """The result names the run, and the run is drawn with the retry and the quota by which it went."""
+    served.sandbox.script(A, "PUT", [Fault.UNAVAILABLE])
+    read = _report(command, "apply", "-y", "-f", "main.yaml")
+    assert "Converged: 2 changed" in read.visible
+    assert read.line("010-0000-0001")[2] == "+ changed"
+    run_id = json.loads(command("history", "--format", "json").stdout)["runs"][0]["run_id"]
+    assert f"senderid history {run_id} --format html" in read.visible
+
+    read = _report(command, "history", run_id)
+    (drawing,) = [each for each in read.named("svg") if each.get("role") == "img"]
+    assert "3 requests that write" in str(drawing["aria-label"])
+    assert "the quota is " in str(drawing["aria-label"])
+    assert "1 retry" in str(drawing["aria-label"])
+    assert "2. ACTIVE: verified" in read.visible
+    assert read.line("010-0000-0002")[2] == "+ changed"
+
+
+def test_history_drift_and_rollback_are_reports(command: Command, served: Served, account: SandboxAccount) -> None:
+    """The table of runs, one number's story, drift with its cause, and a rollback before and after."""
+    read = _report(command, "history")
+    assert "0 runs." in read.visible
+    assert command("apply", "-y", "-f", "main.yaml").returncode == 0
+    run_id = json.loads(command("history", "--format", "json").stdout)["runs"][0]["run_id"]
+    assert run_id in _report(command, "history").line(run_id)
+    assert "1 run with this number." in _report(command, "history", "--phone", "010-0000-0001").visible
+    account.switch(A, "INACTIVE")
+    read = _report(command, "drift", "-f", "main.yaml", status=2)
+    assert "changed outside on" in " ".join(read.line("010-0000-0001"))
+    account.switch(A, "ACTIVE")
+    assert "1 to activate" in _report(command, "rollback", run_id, "--dry-run").visible
+    assert "2 changed" in _report(command, "rollback", run_id, "-y").visible
+    assert len(served.writes) == 4

@@ -1,0 +1,101 @@
+"""Whatever plans, results and runs hold, a report is one document, with no element that a text brought."""
+
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tests.reports import HOSTILE, Read, fleet
+from tests.stories import account_story, attempt, history, number_story, run_story
+from worker.documents import AccountResult, Action, ErrorInfo, NumberError, NumberResult, Outcome, Result, RunOutcome
+from worker.history import AttemptState, Ending
+from worker.render import report
+from worker.render.terminal import safe
+
+_texts = st.one_of(
+    st.text(min_size=1, max_size=40),
+    st.text(st.characters(codec=None), min_size=1, max_size=40),
+    st.sampled_from(
+        ["<script>", "</script>", "</style>", "<!--", "-->", "\"'><b>", "&lt;", "{{x}}", "\ud800", "<b>" * 3_000]
+    ),
+)
+
+
+def _plan(text: str) -> str:
+    return report.plan(fleet(2, 4, text))
+
+
+def _result(text: str) -> str:
+    error = NumberError(text, text, 500)
+    number = NumberResult("0211", Action.ACTIVATE, text, text, None, Outcome.FAILED, 1, error, 1)
+    account = AccountResult(
+        account=text,
+        account_id=text,
+        outcome=RunOutcome.FAILED,
+        counts={Outcome.FAILED: 1},
+        numbers=(number,),
+        error=ErrorInfo(text, f"{text}."),
+    )
+    return report.result(
+        Result(
+            run_id="20261124T090012Z-a1b2c3",
+            started_at="2026-11-24T09:00:12.000Z",
+            finished_at="2026-11-24T09:00:12.000Z",
+            outcome=RunOutcome.FAILED,
+            accounts=(account,),
+        ),
+        text,
+    )
+
+
+def _run(text: str) -> str:
+    error = NumberError(text, text, 500)
+    tried = attempt(1, AttemptState.REJECTED, error=error)
+    number = number_story(outcome=Outcome.FAILED, before=text, after=text, error=error, attempts=(tried,))
+    account = account_story(
+        number, account=text, account_id=text, endpoint=text, source=text, outcome=Ending.FAILED, counts={"failed": 1}
+    )
+    run = run_story(account, started_by=text, host=text, version=text, command=text, settings={text: text})
+    return report.run(run) + report.runs(history(run)) + report.number("0211", history(run))
+
+
+def _elements(page: str) -> list[tuple[str, dict[str, Any]]]:
+    """Its elements with the attributes that hold nothing of a text."""
+    return [
+        (name, {key: value for key, value in attributes.items() if key not in {"aria-label", "href"}})
+        for name, attributes in Read(page).elements
+    ]
+
+
+def _alike(report_of: Callable[[str], str], text: str) -> None:
+    page = report_of(text)
+    ours = [each for each in _elements(report_of("x")) if each[0] not in {"meta", "br"}]
+    assert [each for each in _elements(page) if each[0] not in {"meta", "br"}] == ours
+    shown = "".join(safe(text, 60).split())
+    assert shown.rstrip("….") in "".join(Read(page).visible.split())
+    assert not [char for char in page if char in "\x00\x1b\u202e\u2066\ud800"]
+
+
+@settings(max_examples=40)
+@given(_texts)
+@example(HOSTILE)
+def test_no_text_brings_an_element_into_a_plan(text: str) -> None:
+    """The elements are those of the same plan with a harmless text, and the text is there to be read."""
+    _alike(_plan, text)
+
+
+@settings(max_examples=40)
+@given(_texts)
+@example(HOSTILE)
+def test_no_text_brings_an_element_into_a_result(text: str) -> None:
+    """So it is with errors, statuses and names of a result."""
+    _alike(_result, text)
+
+
+@settings(max_examples=40)
+@given(_texts)
+@example(HOSTILE)
+def test_no_text_brings_an_element_into_a_run(text: str) -> None:
+    """So it is with what the ledger tells."""
+    _alike(_run, text)

@@ -1,0 +1,93 @@
+"""How fast requests that write were answered: counts in a sliding window, and the times in which nothing came."""
+
+from collections.abc import Iterable, Sequence
+from itertools import chain, pairwise
+from typing import Final
+
+from msgspec import Struct
+
+__all__ = ["Pause", "Span", "Write", "busiest", "pauses", "spans"]
+
+_NOTABLE: Final = 1.0
+"""Seconds without an answer of which something is told."""
+
+
+class Write(Struct, frozen=True, order=True):
+    """A request that writes, at a Unix time in seconds: whether it came `again`, and whether the quota `refused` it."""
+
+    at: float
+    again: bool = False
+    refused: bool = False
+
+
+class Span(Struct, frozen=True):
+    """What happened in [start, end), Unix seconds; `most` is the highest count of any window that ended in it."""
+
+    start: float
+    end: float
+    writes: int
+    again: int
+    refused: int
+    most: int
+
+
+class Pause(Struct, frozen=True, order=True):
+    """A time without answers; `refused`: the last ones before it said that the quota is used up."""
+
+    start: float
+    end: float
+    refused: bool
+
+
+def busiest(writes: Sequence[Write], window: float, start: float, end: float, parts: int) -> list[int]:
+    """The highest count of writes in any `window` seconds that ended in each of some equal parts of [start, end].
+
+    `writes` are in the order of time; none of them begins outside, nor ends its window there.
+    """
+    # at one moment what leaves the window leaves first: a window is open at its beginning
+    events = sorted(chain(((each.at, 1) for each in writes), ((each.at + window, -1) for each in writes)))
+    most = [0] * parts
+    now = last = 0
+    for at, step in events:
+        place = min(int((at - start) / (end - start) * parts), parts - 1)
+        for passed in range(last + 1, place + 1):
+            most[passed] = now
+        last = place
+        now += step
+        most[place] = max(most[place], now)
+    return most
+
+
+def pauses(writes: Sequence[Write], window: float) -> list[Pause]:
+    """The times between writes, in the order of time, in which nothing was answered for longer than a window.
+
+    It is a second at least; and enough where the quota had refused something within the window before.
+    """
+    found = []
+    refused = -window
+    for one, other in pairwise(writes):
+        refused = one.at if one.refused else refused
+        held = one.at - refused < window
+        if other.at - one.at > (_NOTABLE if held else max(_NOTABLE, window)):
+            found.append(Pause(one.at, other.at, held))
+    return found
+
+
+def spans(writes: Iterable[Write], most: Sequence[int], start: float, end: float, parts: int) -> list[Span]:
+    """Some equal parts of [start, end], each with its writes. `most` has counts of finer parts, a multiple of them."""
+    found: list[list[Write]] = [[] for _ in range(parts)]
+    width = (end - start) / parts
+    for each in writes:
+        found[min(int((each.at - start) / width), parts - 1)].append(each)
+    finer = len(most) // parts
+    return [
+        Span(
+            start + place * width,
+            start + (place + 1) * width,
+            len(some),
+            sum(each.again for each in some),
+            sum(each.refused for each in some),
+            max(most[place * finer : (place + 1) * finer]),
+        )
+        for place, some in enumerate(found)
+    ]
