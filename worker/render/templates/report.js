@@ -20,8 +20,8 @@
   const fold = (text) => text.normalize("NFC").toLowerCase();
   const fill = (pattern, values) => pattern.replace(/\{(\w+)\}/g, (_, name) => values[name]);
   const element = (name, properties = {}) => Object.assign(document.createElement(name), properties);
-  // a mark is known by its word, not by the symbol before it
-  const valueOf = (cell) => (cell.querySelector(".chip")?.lastChild ?? cell).textContent.trim();
+  // a mark is known by its word, not by the symbol before it; an account by its name, not by the id behind it
+  const valueOf = (cell) => (cell.querySelector(".chip")?.lastChild ?? cell.querySelector(".name") ?? cell).textContent.trim();
 
   class List {
     constructor(table) {
