@@ -10,7 +10,7 @@ PURE := $(subst $() ,$(comma),$(addprefix worker/,model.py catalogue.py channels
 	rhythm.py schedule.py shares.py sites.py strictyaml.py suspension.py tables.py texts.py policy.py \
 	plan.py ports.py desired/* render/* solapi/account.py solapi/signing.py solapi/usage.py solapi/wire.py))
 
-.PHONY: help setup messages demo test lint types contracts unit simulate mutate promtool bench docs pictures browser lock clean
+.PHONY: help setup messages demo test lint types contracts unit simulate mutate promtool bench docs pictures browser dist sbom audit lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -82,6 +82,19 @@ pictures: setup ## make the pictures of the README anew, see docs/pictures.py
 browser: ## install the Chromium that tests of pages use (Debian and Ubuntu, as root)
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-noto-cjk
+
+dist: setup ## build the wheel and the source distribution into dist/, and check them
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/twine check --strict dist/*
+
+sbom: setup ## tell in CycloneDX what a release is made of, in dist/
+	@mkdir -p dist
+	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-file dist/senderid.cdx.json requirements.lock
+
+audit: setup ## ask the vulnerability database about everything that is locked (needs the internet)
+	$(BIN)/pip-audit --strict --require-hashes --disable-pip --requirement requirements.lock
+	$(BIN)/pip-audit --strict --require-hashes --disable-pip --requirement requirements-dev.lock
 
 lock: ## resolve the lock files anew from pyproject.toml
 	$(PYTHON) -m venv $(VENV)-lock

@@ -1,0 +1,127 @@
+"""What a release is: a wheel that has all it needs and nothing else, and that runs where nothing else is."""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from worker import __version__
+
+ROOT = Path(__file__).parents[2]
+
+
+def _run(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603 - our own tools
+        words,
+        cwd=cwd,
+        env={"PATH": os.environ["PATH"], "HOME": str(cwd), "SOURCE_DATE_EPOCH": "1764000000", **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def _built(source: Path, into: Path, *kinds: str) -> list[Path]:
+    done = _run(sys.executable, "-m", "build", "--no-isolation", "--outdir", str(into), *kinds, str(source), cwd=source)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return sorted(into.iterdir())
+
+
+@pytest.fixture(scope="module")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The wheel and the source distribution, of what git would have of this tree."""
+    source = tmp_path_factory.mktemp("source")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],  # noqa: S607 - whichever git there is
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+    )
+    if listed.returncode != 0:
+        pytest.skip("this is no checkout")
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        if (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, source / name)
+    wheel, sdist = _built(source, tmp_path_factory.mktemp("dist"))
+    return wheel, sdist
+
+
+def test_the_wheel_has_what_the_command_needs_and_nothing_else(dist: tuple[Path, Path]) -> None:
+    """Code, types, templates and catalogues are in it; tests, documents and sources of catalogues are not."""
+    names = zipfile.ZipFile(dist[0]).namelist()
+    packaged = {name for name in names if name.startswith("worker/")}
+    wanted = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "worker").rglob("*")
+        if path.is_file() and path.suffix not in {".pyc", ".po", ".mo", ".pot"}
+    }
+    catalogues = {
+        path.relative_to(ROOT).with_suffix(".mo").as_posix() for path in (ROOT / "worker/locale").rglob("*.po")
+    }
+    assert catalogues
+    assert packaged == wanted | catalogues
+    assert {name.partition("/")[0] for name in names} == {"worker", f"senderid_worker-{__version__}.dist-info"}
+
+
+def test_the_source_distribution_makes_the_same_wheel(dist: tuple[Path, Path], tmp_path: Path) -> None:
+    """Whoever builds from the source gets the wheel that was released, byte by byte; it can be tested, too."""
+    with tarfile.open(dist[1]) as archive:
+        archive.extractall(tmp_path, filter="data")
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {
+        "Makefile",
+        "requirements-dev.lock",
+        "tests/conftest.py",
+        "docs/conf.py",
+        "deploy/docker/Dockerfile",
+    } <= names
+    (again,) = _built(tmp_path / f"senderid_worker-{__version__}", tmp_path / "dist", "--wheel")
+    assert hashlib.sha256(again.read_bytes()).digest() == hashlib.sha256(dist[0].read_bytes()).digest()
+
+
+def test_package_indexes_take_it(dist: tuple[Path, Path]) -> None:
+    """The metadata is valid and the description renders, without a warning."""
+    done = _run(sys.executable, "-m", "twine", "check", "--strict", *map(str, dist), cwd=dist[0].parent)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_version_is_one(dist: tuple[Path, Path]) -> None:
+    """The package, the command, the wheel and the changelog say the same version, or that it is still to come."""
+    metadata = zipfile.ZipFile(dist[0]).read(f"senderid_worker-{__version__}.dist-info/METADATA").decode()
+    assert f"\nVersion: {__version__}\n" in metadata
+    heads = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert heads[0] in {"Unreleased", __version__}
+    assert len(heads) == len(set(heads))
+
+
+def test_the_wheel_runs_where_nothing_else_is(dist: tuple[Path, Path], tmp_path: Path) -> None:
+    """In an empty environment, with what the lock has and nothing more, the demo runs, and so do Korean and reports."""
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = str(tmp_path / "venv/bin/python")
+    pip = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps")
+    # pip finds packages where whoever runs this has told it to
+    settings = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "XDG_"))}
+    done = _run(*pip, "--require-hashes", "-r", str(ROOT / "requirements.lock"), cwd=tmp_path, **settings)
+    if re.search("ConnectionError|NewConnectionError|No matching distribution", done.stderr):
+        pytest.skip("no package index can be reached")
+    assert done.returncode == 0, done.stderr
+    assert _run(*pip, "--no-index", str(dist[0]), cwd=tmp_path).returncode == 0
+    assert _run(python, "-m", "pip", "check", "--disable-pip-version-check", cwd=tmp_path).returncode == 0
+    senderid = str(tmp_path / "venv/bin/senderid")
+    assert _run(senderid, "--version", cwd=tmp_path).stdout == f"senderid {__version__}\n"
+    demo = _run(senderid, "demo", cwd=tmp_path, NO_COLOR="1")
+    assert demo.returncode == 0, demo.stderr
+    assert "명령" in _run(senderid, "--lang", "ko", "--help", cwd=tmp_path, PYTHONUTF8="1").stdout
+    assert "No runs" in _run(senderid, "history", cwd=tmp_path).stdout
+    page = _run(senderid, "history", "--format", "html", cwd=tmp_path)
+    assert page.stdout.startswith("<!doctype html>"), page.stderr
