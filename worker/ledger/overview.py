@@ -13,9 +13,22 @@ import msgspec
 from worker.documents import ErrorInfo, Outcome
 from worker.history import Ending, NumberStory
 from worker.ledger.history import number_of, rows
+from worker.ledger.schema import MIGRATIONS
 from worker.overview import NEEDS, Kept, RunLine, Standing, Step, Window
 
-__all__ = ["account", "entries_of", "numbers", "run", "runs", "runs_of", "standings", "story", "windows", "written"]
+__all__ = [
+    "account",
+    "entries_of",
+    "nothing",
+    "numbers",
+    "run",
+    "runs",
+    "runs_of",
+    "standings",
+    "story",
+    "windows",
+    "written",
+]
 
 _LATEST: Final = """
     WITH RECURSIVE known (key) AS (
@@ -32,6 +45,14 @@ _RUN: Final = "SELECT *, (SELECT count(*) FROM entries WHERE run = runs.id) AS e
 _AFTER_DIGITS: Final = ":"
 """The character after 9."""
 _NEEDS: Final = ", ".join(f"'{outcome}'" for outcome in sorted(NEEDS))
+
+
+def nothing() -> sqlite3.Connection:
+    """A ledger of no runs, for where there is none yet."""
+    connection = sqlite3.connect(":memory:")
+    for migration in MIGRATIONS:
+        connection.executescript(migration)
+    return connection
 
 
 def standings(connection: sqlite3.Connection) -> list[Standing]:
