@@ -32,6 +32,7 @@ _VERBS: Final = (
     "drift",
     "calendar",
     "watch",
+    "serve",
     "history",
     "rollback",
     "export",

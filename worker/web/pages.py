@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from threading import Lock
+from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from aiohttp import web
@@ -55,8 +56,23 @@ _FRESH: Final = 60.0
 """Seconds for which what is coming is remembered."""
 
 
+class _Known(NamedTuple):
+    """What was coming at a moment, by some accounts."""
+
+    at: datetime
+    desired: tuple[DesiredAccount, ...]
+    coming: Coming
+
+    def holds(self, desired: tuple[DesiredAccount, ...], now: datetime) -> bool:
+        """Whether it is still so."""
+        if not 0 <= (now - self.at).total_seconds() < _FRESH or len(desired) != len(self.desired):
+            return False
+        same = all(one is other for one, other in zip(desired, self.desired, strict=True))
+        return same and all(turn.when > stamp(now) for turn in self.coming.turns[:1])
+
+
 class Site:
-    """The pages over a ledger. `live` tells what a daemon knows, `desired` gives accounts; None where there are none."""
+    """The pages over a ledger. `live` tells what a daemon knows, `desired` gives the accounts of the files, if any."""
 
     def __init__(
         self,
@@ -73,7 +89,8 @@ class Site:
         self._desired = desired
         self._now = now
         self._checked = False
-        self._coming: tuple[datetime, tuple[DesiredAccount, ...], Coming] | None = None
+        self._coming: _Known | None = None
+        self._one = Lock()
         # threads of its own: the daemon's are for its ledger, and must not wait for readers
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="page")
         self.events = Events(self._trace)
@@ -161,14 +178,13 @@ class Site:
         return Page(code, page.encode(), _HTML, headers or {})
 
     async def _shown(self, path: str, query: str) -> Page:
-        live, desired = self._live(), None if self._desired is None else tuple(self._desired())
         try:
             asked = views.Asked(
                 path=tuple(unquote(part, errors="strict") for part in path.split("/")[1:] if part),
                 query=dict(parse_qsl(query, max_num_fields=_PARTS, errors="strict")),
                 now=self._now(),
-                live=live,
-                coming=lambda: self._upcoming(desired),
+                live=self._live(),
+                coming=self._upcoming,
             )
         except ValueError:
             return self._said(400, _("That is no address of ours"), _("Begin at the first page: /"))
@@ -209,22 +225,15 @@ class Site:
             leave=self._access.guarded,
         )
 
-    def _upcoming(self, desired: tuple[DesiredAccount, ...] | None) -> Coming | None:
-        """What is coming, remembered for a minute while the files stay as they are."""
-        if desired is None:
+    def _upcoming(self) -> Coming | None:
+        """What is coming, remembered for a minute while the files stay as they are; None where there are none."""
+        if self._desired is None:
             return None
-        now, before = self._now(), self._coming
-        if (
-            before is not None
-            and 0 <= (now - before[0]).total_seconds() < _FRESH
-            and len(desired) == len(before[1])
-            and all(one is other for one, other in zip(desired, before[1], strict=True))
-            and not any(turn.when <= stamp(now) for turn in before[2].turns[:1])
-        ):
-            return before[2]
-        found = overview.upcoming(desired, now, _DAYS, _TURNS)
-        self._coming = (now, desired, found)
-        return found
+        with self._one:
+            desired, now, before = tuple(self._desired()), self._now(), self._coming
+            if before is None or not before.holds(desired, now):
+                before = self._coming = _Known(now, desired, overview.upcoming(desired, now, _DAYS, _TURNS))
+            return before.coming
 
     def _trace(self) -> object:
         """What changes whenever a run writes to the ledger."""
