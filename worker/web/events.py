@@ -26,6 +26,7 @@ class Events:
         self._look = look
         self._count = 0
         self._listening = 0
+        self._closed = False
         self._rung = asyncio.Condition()
         self._looking: asyncio.Task[None] | None = None
         self._ringing: set[asyncio.Task[None]] = set()
@@ -62,16 +63,19 @@ class Events:
                 self._looking = None
 
     def close(self) -> None:
-        """Look no more."""
+        """End every stream, and look no more."""
+        self._closed = True
         if self._looking is not None:
             self._looking.cancel()
+        if self._listening:
+            self.ring()
 
     async def _tell(self, response: web.StreamResponse) -> None:
         told = self._count
         with suppress(ConnectionError, TimeoutError):
             await response.write(f"event: hello\ndata: {told}\n\n".encode())
             async with asyncio.timeout(_LIVES):
-                while True:
+                while not self._closed:
                     with suppress(TimeoutError):
                         async with asyncio.timeout(_BEAT), self._rung:
                             await self._rung.wait_for(lambda: self._count != told)  # noqa: B023 - asked before it changes

@@ -45,6 +45,7 @@ _ASSETS: Final = {
     "style.css": "text/css; charset=utf-8",
     "page/page.css": "text/css; charset=utf-8",
     "page/page.js": "text/javascript; charset=utf-8",
+    "page/icon.svg": "image/svg+xml",
 }
 _FORM: Final = 4096
 """Bytes of the login form's answer."""

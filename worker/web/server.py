@@ -126,6 +126,8 @@ class _Bounded(web.Server):
             access_log=silent,
             logger=silent,
             lingering_time=0,
+            # who listens to events and leaves makes room for another
+            handler_cancellation=True,
             max_line_size=_LINE,
             max_field_size=_LINE,
             max_headers=_HEADERS,

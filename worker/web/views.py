@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from worker.ledger import overview as ledger
 from worker.moments import stamp
-from worker.overview import Coming, Live, Need, Standing
+from worker.overview import Coming, Live, Need, Standing, Window
 from worker.render import status
 
 __all__ = ["Asked", "Missing", "made"]
@@ -185,7 +185,17 @@ def _number(connection: sqlite3.Connection, asked: Asked, phone: str) -> status.
 
 
 def _quota(connection: sqlite3.Connection, asked: Asked) -> status.Quotas:
+    minute = asked.now.replace(second=0, microsecond=0)
+    hour = minute.replace(minute=0)
+    minutes = [stamp(minute - timedelta(minutes=before)) for before in range(59, -1, -1)]
+    hours = [stamp(hour - timedelta(hours=before)) for before in range(23, -1, -1)]
     return status.Quotas(
-        minutes=ledger.windows(connection, stamp(asked.now - timedelta(hours=1))),
-        hours=ledger.windows(connection, stamp(asked.now - timedelta(days=1)), by_hour=True),
+        minutes=_filled(minutes, ledger.windows(connection, minutes[0])),
+        hours=_filled(hours, ledger.windows(connection, hours[0], by_hour=True)),
     )
+
+
+def _filled(starts: list[str], windows: list[Window]) -> list[Window]:
+    """A window for each start, of no writes where there were none; none at all where there were none in any."""
+    writes = {window.start: window.writes for window in windows}
+    return [Window(start, writes.get(start, 0)) for start in starts] if writes else []
