@@ -43,8 +43,8 @@ def noted(
             counts = {"changed": len(phones) - bool(bad)} | ({bad: 1} if bad else {})
             entry = connection.execute(
                 "INSERT INTO entries (run, key, account, endpoint, safety, source, fingerprint, started_at,"
-                " finished_at, outcome, counts, settled, error_code, error_message) VALUES (?, ?, ?, 'solapi', '{}', 'a.yaml', 'f',"
-                " ?, ?, ?, ?, ?, ?, ?)",
+                " finished_at, outcome, counts, settled, error_code, error_message) VALUES"
+                " (?, ?, ?, 'solapi', '{}', 'a.yaml', 'f', ?, ?, ?, ?, ?, ?, ?)",
                 (
                     run,
                     f"https://api.solapi.com {name}",
