@@ -28,9 +28,8 @@ _PROBLEMS: Final = 3
 class Following:
     """Follows a daemon for its pages. `changed` is called when there is news; `quotas` gives those in use."""
 
-    def __init__(self, quotas: "Callable[[], Collection[Used]]", per_seconds: float) -> None:
+    def __init__(self, quotas: "Callable[[], Collection[Used]]") -> None:
         self._quotas = quotas
-        self._per_seconds = per_seconds
         self._watch: Watch | None = None
         self._seen: dict[str, Seen] = {}
         self._plans: dict[str, tuple[Need, ...]] = {}
@@ -77,7 +76,11 @@ class Following:
             ),
             quotas=tuple(
                 Quota(
-                    quota.writes.used, quota.writes.capacity, quota.reads.used, quota.reads.capacity, self._per_seconds
+                    quota.writes.used,
+                    quota.writes.capacity,
+                    quota.reads.used,
+                    quota.reads.capacity,
+                    quota.writes.seconds,
                 )
                 for quota in self._quotas()
             ),

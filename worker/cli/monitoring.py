@@ -155,7 +155,7 @@ class Monitoring:
         listeners: list[Listener] = [monitor]
         async with AsyncExitStack() as stack:
             if self._listen is not None:
-                following = Following(quotas, self._settings.rate_limit.per_seconds)
+                following = Following(quotas)
                 monitor.beside = following
                 listeners.append(following)
                 site = web.Site(
