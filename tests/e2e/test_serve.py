@@ -70,12 +70,12 @@ def _url(process: "subprocess.Popen[str]") -> str:
 @pytest.mark.usefixtures("applied")
 def test_a_ledger_is_shown_without_credentials(command: Command, start: Callable[..., Any]) -> None:
     """After an apply the page has its account, its run and its numbers, asks no API and ends on a signal."""
-    for name in ("SOLAPI_API_KEY", "SOLAPI_API_SECRET", "SENDERID_ENDPOINT"):
-        secret = command.environment.pop(name)
+    names = ("SENDERID_ENDPOINT", "SOLAPI_API_KEY", "SOLAPI_API_SECRET")
+    secret = [command.environment.pop(name) for name in names][-1]
     process = start("serve", "--listen", "127.0.0.1:0")
     url = _url(process)
     status, home = get(url)
-    assert (status, "1 account found" in home, "1 of 1" in home) == (200, True, False)
+    assert (status, "1 account found" in home) == (200, True)
     link = re.search(r'href="(/accounts/[^"]*)"', home)
     assert link is not None
     assert "010-0000-0001" in get(url + link[1])[1]
@@ -130,13 +130,9 @@ def test_coming_changes_are_shown_from_files(command: Command, start: Callable[.
 
 @pytest.mark.usefixtures("applied")
 @pytest.mark.parametrize("listen", ["127.0.0.1:0", "0.0.0.0:0"])
-def test_the_daemon_shows_what_it_sees(
-    command: Command, start: Callable[..., Any], account: SandboxAccount, listen: str
-) -> None:
+def test_the_daemon_shows_what_it_sees(start: Callable[..., Any], account: SandboxAccount, listen: str) -> None:
     """Drift and quota of its passes; without a token other machines get metrics and health as ever, and no page."""
-    process = start(
-        "watch", "-f", "main.yaml", "--every", "1h", "--dry-run", "--listen", listen, "--log-format", "json"
-    )
+    process = start("watch", "-f", "main.yaml", "--every", "1h", "--dry-run", "--listen", listen)
     account.switch(A, "INACTIVE")
     url = ""
     for line in process.stderr:

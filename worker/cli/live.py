@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from worker.documents import AccountPlan
     from worker.metrics import Quota as Used
+    from worker.metrics import Window
     from worker.model import DesiredAccount
     from worker.passes import Pass
     from worker.watch import Watch
@@ -74,17 +75,12 @@ class Following:
                 *_standing(watch),
                 *(need for name, needs in self._plans.items() if name in names for need in needs),
             ),
-            quotas=tuple(
-                Quota(
-                    quota.writes.used,
-                    quota.writes.capacity,
-                    quota.reads.used,
-                    quota.reads.capacity,
-                    quota.writes.seconds,
-                )
-                for quota in self._quotas()
-            ),
+            quotas=tuple(_quota(quota.writes, quota.reads) for quota in self._quotas()),
         )
+
+
+def _quota(writes: "Window", reads: "Window") -> Quota:
+    return Quota(writes.used, writes.capacity, reads.used, reads.capacity, writes.seconds)
 
 
 def _standing(watch: "Watch") -> Iterator[Need]:
