@@ -3,8 +3,10 @@
 import http.client
 import re
 import socket
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
@@ -357,6 +359,26 @@ def _eventually(holds: Callable[[], bool], seconds: float = 20) -> None:
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end
+
+
+def test_a_run_that_is_under_way_is_shown_so(tmp_path: Path) -> None:
+    """Its accounts and numbers are unfinished, and not settled."""
+    path = noted(tmp_path, "main", outcome=None)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE outcomes SET outcome = NULL")
+    with serving(path) as url:
+        assert "unsettled" in ask(url).body
+        assert "unfinished" in ask(url, "/numbers/01000000001").body
+
+
+def test_silence_is_broken_by_signs_of_life_and_a_stream_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that proxies keep it, and none is kept for ever."""
+    monkeypatch.setattr("worker.web.events._BEAT", 0.02)
+    monkeypatch.setattr("worker.web.events._LIVES", 1.0)
+    with serving(tmp_path / "ledger.db") as url, _listen(url) as found:
+        _until(found, b": alive")
+        while found.recv(4096):
+            pass
 
 
 def test_a_site_that_was_closed_looks_no_more(tmp_path: Path) -> None:
