@@ -134,6 +134,8 @@ def test_hostile_texts_are_shown_and_do_nothing(tmp_path: Path) -> None:
         "/nothing",
         "/accounts",
         "/accounts/x",
+        "//x/runs",
+        "/runs/",
         "/accounts/%2e%2e%2f",
         "/runs/x",
         f"/runs/{FIRST}?entry=77",

@@ -137,7 +137,7 @@ class Monitoring:
         self._settings = settings
         self._metrics = metrics
         self._listen = listen
-        self._access = access(settings, listen[0] if listen else web.HOST)
+        self._access = None if listen is None else access(settings, listen[0])
         self._channels = [
             (channel, inputs.open_channel(channel, self.resolver)) for channel in settings.notify.channels
         ]
@@ -154,7 +154,7 @@ class Monitoring:
         monitor = Monitor(self._metrics, names, quotas)
         listeners: list[Listener] = [monitor]
         async with AsyncExitStack() as stack:
-            if self._listen is not None:
+            if self._listen is not None and self._access is not None:
                 following = Following(quotas)
                 monitor.beside = following
                 listeners.append(following)

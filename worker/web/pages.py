@@ -11,7 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final, NamedTuple
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from aiohttp import web
 
@@ -108,16 +108,16 @@ class Site:
         speak(_language(request.headers.get("Accept-Language", "")))
         headers["Content-Security-Policy"] = _POLICY
         # what a browser sends as it is, before anything is decoded
-        raw = urlsplit(request.raw_path)
-        posted = raw.path in {"/login", "/logout"} and request.method == "POST"
+        path, _mark, query = request.raw_path.partition("?")
+        posted = path in {"/login", "/logout"} and request.method == "POST"
         if request.method not in {"GET", "HEAD"} and not posted:
             return Page(405, b"GET or HEAD\n", headers={"Allow": "GET, HEAD"})
         for name, kind in _ASSETS.items():
-            if raw.path == _url(name):
+            if path == _url(name):
                 return Page(200, asset(name), kind, {"Cache-Control": "public, max-age=31536000, immutable"})
         try:
             if posted:
-                return await self._entrance(request, raw.path)
+                return await self._entrance(request, path)
             denied = self._access.denied(
                 request.headers.get("Host", ""), request.headers.get("Authorization"), request.cookies.get(COOKIE)
             )
@@ -127,11 +127,11 @@ class Site:
             )
         if denied is not None:
             return self._denied(denied)
-        if raw.path == "/events":
+        if path == "/events":
             if self.events.full:
                 return Page(503, b"too many listen\n", headers={"Retry-After": "60"})
             return await self.events.stream(request, headers, last)
-        return await self._shown(raw.path, raw.query)
+        return await self._shown(path, query)
 
     async def _entrance(self, request: web.BaseRequest, path: str) -> Page:
         gone = f"{COOKIE}=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict"
@@ -181,7 +181,7 @@ class Site:
     async def _shown(self, path: str, query: str) -> Page:
         try:
             asked = views.Asked(
-                path=tuple(unquote(part, errors="strict") for part in path.split("/")[1:] if part),
+                path=() if path == "/" else tuple(unquote(part, errors="strict") for part in path.split("/")[1:]),
                 query=dict(parse_qsl(query, max_num_fields=_PARTS, errors="strict")),
                 now=self._now(),
                 live=self._live(),
