@@ -44,8 +44,10 @@ PATHS = ["/", _account("a"), _account(HOSTILE[:90]), "/runs", f"/runs/{FIRST}", 
 PATHS += [f"/numbers/{PHONES[0]}", "/transitions", "/quota", "/nothing"]
 
 
-@pytest.mark.parametrize(("size", "dark"), [("phone", True), ("desktop", False)])
-@pytest.mark.parametrize("path", PATHS)
+LOOKS = [(path, "phone", True) for path in PATHS] + [(path, "desktop", False) for path in ("/", "/quota", PATHS[2])]
+
+
+@pytest.mark.parametrize(("path", "size", "dark"), LOOKS)
 def test_every_page_is_for_everybody_and_does_nothing_else(
     pages: str, visit: Opened, path: str, size: str, *, dark: bool
 ) -> None:
