@@ -38,6 +38,7 @@ class Window(Protocol):
     """How much may be sent at once, and how much is, as `worker.solapi.limiter.Window` tells."""
 
     capacity: int
+    seconds: float
 
     @property
     def used(self) -> int:

@@ -162,6 +162,18 @@ class MetricsSettings(Struct, frozen=True, forbid_unknown_fields=True):
     job: Annotated[str, Meta(max_length=64, description="The job that a push gateway keeps it under.")] = "senderid"
 
 
+class WebSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Who may see the status page."""
+
+    token_file: Annotated[
+        str | None,
+        Meta(
+            description="A file with the token that the status page asks for, 16 characters or more. Null: no token, "
+            "and the page is for this machine alone."
+        ),
+    ] = None
+
+
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """All settings of a run."""
 
@@ -184,6 +196,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     log: LogSettings = LogSettings()
     notify: Notify = Notify()
     metrics: MetricsSettings = MetricsSettings()
+    web: WebSettings = WebSettings()
     suspend: Suspend = Suspend()
     maintenance: Maintenance = Maintenance()
 

@@ -128,6 +128,11 @@ class Watch:
         return self._last
 
     @property
+    def accounts(self) -> Sequence[DesiredAccount]:
+        """The accounts as their files say, each as it last was when it was right."""
+        return self._files.accounts
+
+    @property
     def suspended(self) -> Mapping[str | None, Suspend]:
         """What is not written to, by account; None stands for everything."""
         return self._suspended

@@ -16,6 +16,7 @@ from worker.settings import (
     SafetySettings,
     Settings,
     Timeout,
+    WebSettings,
     endpoint,
     load,
     threshold,
@@ -55,6 +56,7 @@ def test_defaults() -> None:
         ledger=LedgerSettings(path=None),
         log=LogSettings(format="auto", level="info"),
         metrics=MetricsSettings(accounts=200, push_url=None, job="senderid"),
+        web=WebSettings(token_file=None),
     )
 
 

@@ -35,6 +35,7 @@ _VERBS: Final = {
     "drift": "drift",
     "calendar": "calendar",
     "watch": "watch",
+    "serve": "serve",
     "history": "history",
     "rollback": "rollback",
     "export": "export",

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from worker import __version__, web
 from worker.cli import bookkeeping, inputs
+from worker.cli.live import Following
+from worker.cli.serve import access
 from worker.cli.session import replace
 from worker.errors import UsageError
 from worker.news import State, decoded
@@ -49,10 +51,13 @@ class Monitor:
         self._wall = wall
         self._since: dict[str | None, float] = {}
         self._watch: Watch | None = None
+        self.beside: Following | None = None
 
     def follow(self, watch: "Watch") -> None:
         """This is the daemon."""
         self._watch = watch
+        if self.beside is not None:
+            self.beside.follow(watch)
 
     def passed(self, done: "Pass") -> None:
         """Count a pass, and what it came to."""
@@ -124,6 +129,7 @@ class Monitoring:
 
     Raises:
         CredentialsMissing, ChannelUnusable: a channel of the settings cannot be used.
+        UsageError: the token of the pages cannot be read, or is too short.
     """
 
     def __init__(self, settings: "Settings", metrics: "Metrics", listen: tuple[str, int] | None) -> None:
@@ -131,6 +137,7 @@ class Monitoring:
         self._settings = settings
         self._metrics = metrics
         self._listen = listen
+        self._access = None if listen is None else access(settings, listen[0])
         self._channels = [
             (channel, inputs.open_channel(channel, self.resolver)) for channel in settings.notify.channels
         ]
@@ -147,8 +154,19 @@ class Monitoring:
         monitor = Monitor(self._metrics, names, quotas)
         listeners: list[Listener] = [monitor]
         async with AsyncExitStack() as stack:
-            if self._listen is not None:
-                url = await stack.enter_async_context(web.served(monitor, *self._listen))
+            if self._listen is not None and self._access is not None:
+                following = Following(quotas)
+                monitor.beside = following
+                listeners.append(following)
+                site = web.Site(
+                    bookkeeping.ledger_path(self._settings),
+                    self._access,
+                    live=following.live,
+                    desired=following.accounts,
+                )
+                following.changed = site.events.ring
+                stack.callback(site.close)
+                url = await stack.enter_async_context(web.served(monitor, *self._listen, site))
                 log.info("watch.listening", url=url)
             if self._channels:
                 listeners.append(await stack.enter_async_context(self._newsroom(names, log)))

@@ -26,6 +26,7 @@ __all__ = [
     "reviewed",
     "schema_of",
     "settings",
+    "token",
     "watched",
 ]
 
@@ -222,6 +223,13 @@ canary: Final = click.option(
 )
 
 
+token: Final = click.option(
+    "--token-file",
+    metavar="PATH",
+    help="A file with the token that whoever sees the pages must give. [web.token_file of the settings]",
+)
+
+
 class Common(Struct, frozen=True, kw_only=True):
     """What was given of `common`, or of a part of it."""
 
@@ -239,6 +247,7 @@ class Common(Struct, frozen=True, kw_only=True):
     log_level: str | None
     metrics_file: str | None = None
     metrics_push: str | None = None
+    token_file: str | None = None
 
     @property
     def overrides(self) -> dict[str, object]:
@@ -248,4 +257,5 @@ class Common(Struct, frozen=True, kw_only=True):
             "log.format": self.log_format,
             "log.level": self.log_level,
             "metrics.push_url": self.metrics_push,
+            "web.token_file": self.token_file,
         }

@@ -46,8 +46,9 @@ _KOREA: Final = "Asia/Seoul"
 @click.option(
     "--listen",
     metavar="ADDRESS",
-    help="Answer /metrics, /healthz and /readyz there: 127.0.0.1:9464, :9464. [not at all]",
+    help="Answer /metrics, /healthz, /readyz and the status page there: 127.0.0.1:9464, :9464. [not at all]",
 )
+@options.token
 def command(
     *,
     every: float | None,

@@ -15,7 +15,7 @@ from worker.history import AccountStory, Attempt, AttemptState, Ending, History,
 from worker.model import Group
 from worker.settings import InUse, Safety
 
-__all__ = ["Asked", "history", "runs_named", "story"]
+__all__ = ["Asked", "history", "number_of", "rows", "runs_named", "story"]
 
 K = TypeVar("K", bound=StrEnum)
 
@@ -59,17 +59,17 @@ def history(connection: sqlite3.Connection, asked: Asked) -> History:
     given = msgspec.structs.asdict(asked)
     with _Moment(connection):
         (total,) = connection.execute(f"SELECT count(*) {_ASKED}", given).fetchone()
-        rows = connection.execute(
+        chosen = connection.execute(
             f"SELECT * {_ASKED} ORDER BY started_at DESC, id DESC LIMIT :rows", given | {"rows": asked.limit or -1}
         )
-        found = list(_rows(rows))
+        found = list(rows(chosen))
         ids = msgspec.json.encode([row["id"] for row in found]).decode()
         entries = connection.execute(
             f"SELECT * FROM entries WHERE run IN (SELECT value FROM json_each(:runs)) AND {_FITS} ORDER BY id",
             given | {"runs": ids},
         )
         accounts: dict[str, list[AccountStory]] = {}
-        for row in list(_rows(entries)):
+        for row in list(rows(entries)):
             numbers = None if asked.phone is None else _numbers(connection, row["id"], asked.phone)
             accounts.setdefault(row["run"], []).append(_account(row, numbers))
     return History(total=total, runs=tuple(_run(row, accounts.get(row["id"], ())) for row in found))
@@ -80,11 +80,11 @@ def runs_named(connection: sqlite3.Connection, name: str, most: int) -> tuple[st
     exact = connection.execute("SELECT id FROM runs WHERE id = ?", (name,)).fetchone()
     if exact is not None:
         return (name,)
-    rows = connection.execute(
+    found = connection.execute(
         "SELECT id FROM runs WHERE substr(id, 1, length(?1)) = ?1 ORDER BY started_at DESC, id DESC LIMIT ?2",
         (name, most),
     )
-    return tuple(run for (run,) in rows)
+    return tuple(run for (run,) in found)
 
 
 def story(
@@ -96,13 +96,13 @@ def story(
         KeyError: there is no such run.
     """
     with _Moment(connection):
-        found = list(_rows(connection.execute("SELECT * FROM runs WHERE id = ?", (run,))))
+        found = list(rows(connection.execute("SELECT * FROM runs WHERE id = ?", (run,))))
         if not found:
             raise KeyError(run)
         entries = connection.execute(
             "SELECT * FROM entries WHERE run = ?1 AND (?2 IS NULL OR account = ?2) ORDER BY id", (run, account)
         )
-        accounts = [_account(row, _numbers(connection, row["id"], phone)) for row in list(_rows(entries))]
+        accounts = [_account(row, _numbers(connection, row["id"], phone)) for row in list(rows(entries))]
     settings = msgspec.json.decode(found[0]["settings"], type=dict[str, Any])
     return msgspec.structs.replace(_run(found[0], accounts), settings=settings)
 
@@ -120,7 +120,8 @@ class _Moment:
         self._connection.execute("COMMIT")
 
 
-def _rows(cursor: sqlite3.Cursor) -> Iterator[dict[str, Any]]:
+def rows(cursor: sqlite3.Cursor) -> Iterator[dict[str, Any]]:
+    """The rows of an answer, by the names of their columns."""
     names = [column[0] for column in cursor.description]
     return (dict(zip(names, row, strict=True)) for row in cursor)
 
@@ -173,31 +174,37 @@ def _account(row: dict[str, Any], numbers: tuple[NumberStory, ...] | None) -> Ac
 def _numbers(connection: sqlite3.Connection, entry: int, phone: str | None) -> tuple[NumberStory, ...]:
     """The numbers of an entry, or one of them, in the order of their digits."""
     which = "WHERE entry = ?1 AND (?2 IS NULL OR phone = ?2)"
-    attempts: dict[str, list[Attempt]] = {}
-    for row in _rows(connection.execute(f"SELECT * FROM attempts {which} ORDER BY phone, number", (entry, phone))):
-        attempts.setdefault(row["phone"], []).append(
-            Attempt(
-                number=row["number"],
-                asked=row["asked"],
-                state=AttemptState(row["state"]),
-                intended_at=row["intended_at"],
-                answered_at=row["answered_at"],
-                error=_error(row),
-            )
-        )
+    attempts: dict[str, list[dict[str, Any]]] = {}
+    for row in rows(connection.execute(f"SELECT * FROM attempts {which} ORDER BY phone, number", (entry, phone))):
+        attempts.setdefault(row["phone"], []).append(row)
     return tuple(
-        NumberStory(
-            phone=row["phone"],
-            action=_maybe(Action, row["action"]),
-            desired=row["desired"],
-            before=row["before"],
-            after=row["after"],
-            outcome=_maybe(Outcome, row["outcome"]),
-            duration_ms=row["duration_ms"],
-            error=_error(row),
-            attempts=tuple(attempts.get(row["phone"], ())),
-        )
-        for row in _rows(connection.execute(f"SELECT * FROM outcomes {which} ORDER BY phone", (entry, phone)))
+        number_of(row, attempts.get(row["phone"], ()))
+        for row in rows(connection.execute(f"SELECT * FROM outcomes {which} ORDER BY phone", (entry, phone)))
+    )
+
+
+def number_of(row: dict[str, Any], attempts: Sequence[dict[str, Any]]) -> NumberStory:
+    """One number in one run, out of its row of outcomes and those of its attempts in their order."""
+    return NumberStory(
+        phone=row["phone"],
+        action=_maybe(Action, row["action"]),
+        desired=row["desired"],
+        before=row["before"],
+        after=row["after"],
+        outcome=_maybe(Outcome, row["outcome"]),
+        duration_ms=row["duration_ms"],
+        error=_error(row),
+        attempts=tuple(
+            Attempt(
+                number=attempt["number"],
+                asked=attempt["asked"],
+                state=AttemptState(attempt["state"]),
+                intended_at=attempt["intended_at"],
+                answered_at=attempt["answered_at"],
+                error=_error(attempt),
+            )
+            for attempt in attempts
+        ),
     )
 
 

@@ -1,9 +1,11 @@
 """What the ledger tells those who only read it; nothing here changes the file."""
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from worker.ledger import store
 from worker.ledger.schema import connect_to_read, unusable
@@ -11,17 +13,30 @@ from worker.model import Memory
 
 __all__ = ["reading", "recollection"]
 
+_STEPS: Final = 10_000
+"""Instructions of SQLite's machine, some tenths of a millisecond, after which the time is looked at."""
+
 
 @contextmanager
-def reading(path: Path, *, checked: bool = False) -> Iterator[sqlite3.Connection | None]:
+def reading(path: Path, *, checked: bool = False, seconds: float | None = None) -> Iterator[sqlite3.Connection | None]:
     """A connection that can only read, None where there is no ledger yet. `checked`: it was sound a moment ago.
+
+    `seconds` is how long questions may take altogether, for ever where it is None.
 
     Raises:
         LedgerError: the ledger cannot be read, now or while it is.
+        TimeoutError: that took too long.
     """
     connection = connect_to_read(path, checked=checked)
+    if connection is not None and seconds is not None:
+        end = time.monotonic() + seconds
+        connection.set_progress_handler(lambda: time.monotonic() > end, _STEPS)
     try:
         yield connection
+    except sqlite3.OperationalError as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
+            raise TimeoutError from None
+        raise unusable(path, str(error)) from None
     except (sqlite3.Error, UnicodeDecodeError) as error:
         raise unusable(path, str(error)) from None
     finally:

@@ -8,12 +8,14 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-__all__ = ["HOST", "PORT", "Page", "State", "served"]
+from worker.web.answers import Page
+
+__all__ = ["HOST", "PORT", "Page", "Site", "State", "served"]
 
 HOST: Final = "127.0.0.1"
 PORT: Final = 9464
@@ -29,8 +31,6 @@ _LINE: Final = 2048
 """Bytes of the longest line of a request; browsers send headers of a few hundred."""
 _HEADERS: Final = 64
 """Headers of a request."""
-
-_TEXT: Final = "text/plain; charset=utf-8"
 
 _EVERY_ANSWER: Final = {
     "Cache-Control": "no-store",
@@ -59,22 +59,29 @@ class State(Protocol):
         ...
 
 
-class Page(NamedTuple):
-    """What is answered under one path."""
+class Site(Protocol):
+    """Everything that is neither metrics nor health: `worker.web.pages.Site`."""
 
-    status: int
-    body: bytes
-    content_type: str = _TEXT
+    async def answer(
+        self, request: web.BaseRequest, headers: dict[str, str], last: Callable[[float], None]
+    ) -> Page | web.StreamResponse:
+        """The answer to a request; it may change the `headers` that every answer has."""
+        ...
 
 
 @asynccontextmanager
-async def served(state: State, host: str = HOST, port: int = PORT) -> AsyncIterator[str]:
-    """Answer `/metrics`, `/healthz` and `/readyz` while the context lasts; gives the URL. Port 0 takes a free one.
+async def served(
+    state: State | None, host: str = HOST, port: int = PORT, site: Site | None = None
+) -> AsyncIterator[str]:
+    """Answer while the context lasts; gives the URL. Port 0 takes a free one.
+
+    `/metrics`, `/healthz` and `/readyz` are the daemon's, whose `state` is None where there is none: then nothing is
+    measured, and who answers is well. Everything else is for the `site`, if there is one.
 
     Raises:
         OSError: the port cannot be listened on; `filename` says which.
     """
-    runner = web.ServerRunner(_Bounded(_answers(state)), shutdown_timeout=0.1)
+    runner = web.ServerRunner(_Bounded(state, site), shutdown_timeout=0.1)
     await runner.setup()
     try:
         try:
@@ -88,7 +95,10 @@ async def served(state: State, host: str = HOST, port: int = PORT) -> AsyncItera
         await runner.cleanup()
 
 
-def _pages(state: State) -> Mapping[str, Callable[[str], Page]]:
+def _pages(state: State | None) -> Mapping[str, Callable[[str], Page]]:
+    if state is None:
+        return dict.fromkeys(("/healthz", "/readyz"), lambda _: _reason(None))
+
     def metrics(accept: str) -> Page:
         body, content_type = state.metrics(accept)
         return Page(200, body, content_type)
@@ -104,48 +114,57 @@ def _reason(reason: str | None) -> Page:
     return Page(200, b"ok\n") if reason is None else Page(503, f"{reason}\n".encode())
 
 
-def _answers(state: State) -> Any:
-    pages = _pages(state)
-
-    async def answer(request: web.BaseRequest) -> web.Response:
-        headers = dict(_EVERY_ANSWER)
-        make = pages.get(request.path)
-        if make is None:
-            page = Page(404, f"there are {', '.join(pages)}\n".encode())
-        elif request.method not in {"GET", "HEAD"}:
-            page = Page(405, b"GET or HEAD\n")
-            headers["Allow"] = "GET, HEAD"
-        else:
-            try:
-                page = make(request.headers.get("Accept", ""))
-            except Exception as error:  # noqa: BLE001 - a bug met while answering must not reach the daemon
-                page = Page(500, f"a bug, please report it: {type(error).__name__}\n".encode())
-        response = web.Response(
-            status=page.status, body=page.body, headers={**headers, "Content-Type": page.content_type}
-        )
-        response.force_close()
-        return response
-
-    return answer
-
-
 class _Bounded(web.Server):
     """Ends every connection in time, and those at once that are too many."""
 
-    def __init__(self, handler: Any) -> None:
+    def __init__(self, state: State | None, site: Site | None) -> None:
         # what strangers send is nothing for our log
         silent = logging.getLogger(__name__)
         silent.disabled = True
         super().__init__(
-            handler,
+            self._answer,
             access_log=silent,
             logger=silent,
             lingering_time=0,
+            # who listens to events and leaves makes room for another
+            handler_cancellation=True,
             max_line_size=_LINE,
             max_field_size=_LINE,
             max_headers=_HEADERS,
         )
+        self._pages = _pages(state)
+        self._site = site
         self._ends: dict[RequestHandler, asyncio.TimerHandle] = {}
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        headers = dict(_EVERY_ANSWER)
+        try:
+            page = await self._page(request, headers)
+        except Exception as error:  # noqa: BLE001 - a bug met while answering must not reach the daemon
+            page = Page(500, f"a bug, please report it: {type(error).__name__}\n".encode())
+        if isinstance(page, web.StreamResponse):
+            return page
+        more = {"Content-Type": page.content_type, **page.headers}
+        response = web.Response(status=page.status, body=page.body, headers={**headers, **more})
+        response.force_close()
+        return response
+
+    async def _page(self, request: web.BaseRequest, headers: dict[str, str]) -> Page | web.StreamResponse:
+        make = self._pages.get(request.path)
+        if make is None:
+            if self._site is None:
+                return Page(404, f"there are {', '.join(self._pages)}\n".encode())
+            return await self._site.answer(request, headers, lambda seconds: self._last(request, seconds))
+        if request.method not in {"GET", "HEAD"}:
+            return Page(405, b"GET or HEAD\n", headers={"Allow": "GET, HEAD"})
+        return make(request.headers.get("Accept", ""))
+
+    def _last(self, request: web.BaseRequest, seconds: float) -> None:
+        """Let the connection of a request live for so many seconds from now."""
+        handler, transport = request.protocol, request.transport
+        if handler in self._ends and transport is not None:
+            self._ends[handler].cancel()
+            self._ends[handler] = asyncio.get_running_loop().call_later(seconds, transport.abort)
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         """Somebody connected."""

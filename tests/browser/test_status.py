@@ -1,0 +1,136 @@
+"""The status page in a real browser: readable and operable by everybody, alive, and harmless whatever it shows."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from tests.pages import FIRST, noted, serving
+from worker.overview import Live, Need, Quota, Seen
+
+Opened = Callable[..., Any]
+HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>\u202e\x07" + "가" * 2000
+TOKEN = "a-token-of-24-characters"
+PHONES = ["01000000001", "01000000002"]
+
+
+def _live() -> Live:
+    return Live(
+        last_pass="2026-11-24T00:20:00Z",
+        outcome="partial",
+        seen=(Seen("a", "2026-11-24T00:20:00Z", "ok", 2),),
+        needs=(Need("expiring", "a", "It expires on 2026-12-01.", PHONES[0]), Need("suspended", None, HOSTILE)),
+        quotas=(Quota(3, 80, 1, 16, 5.0),),
+    )
+
+
+def _account(name: str) -> str:
+    return "/accounts/" + quote(f"https://api.solapi.com {name}", safe="")
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Pages over a ledger of three accounts, one of which is hostile throughout."""
+    folder = tmp_path_factory.mktemp("pages")
+    noted(folder, "a", "b", phones=PHONES)
+    noted(folder, HOSTILE[:90], run="20261124T000100Z-000002", outcome="failed", bad="failed", message=HOSTILE)
+    with serving(folder / "ledger.db", live=_live, desired=list) as url:
+        yield url
+
+
+PATHS = ["/", _account("a"), _account(HOSTILE[:90]), "/runs", f"/runs/{FIRST}", "/runs/20261124T000100Z-000002?entry=3"]
+PATHS += [f"/numbers/{PHONES[0]}", "/transitions", "/quota", "/nothing"]
+
+
+LOOKS = [(path, "phone", True) for path in PATHS] + [(path, "desktop", False) for path in ("/", "/quota", PATHS[2])]
+
+
+@pytest.mark.parametrize(("path", "size", "dark"), LOOKS)
+def test_every_page_is_for_everybody_and_does_nothing_else(
+    pages: str, visit: Opened, path: str, size: str, *, dark: bool
+) -> None:
+    """Axe finds nothing, nothing scrolls sideways, foreign texts do nothing, and nobody else is asked anything."""
+    seen = visit(pages + path, size=size, dark=dark)
+    assert seen.violations() == []
+    assert not seen.overflows()
+    assert all(url.startswith(pages) for url in seen.requests)
+    assert [told for told in seen.complaints if "404" not in told or path != "/nothing"] == []
+
+
+def test_it_is_complete_without_scripts(pages: str, visit: Opened) -> None:
+    """From the first page to a number by links, and to an account by its form."""
+    page = visit(pages, scripts=False).page
+    page.get_by_label("Account name contains").fill("a")
+    page.get_by_role("button", name="Search").click()
+    page.locator("#accounts").get_by_role("link", name="a", exact=True).click()
+    page.locator("#numbers").get_by_role("link", name="010-0000-0001").click()
+    assert page.get_by_role("heading", level=1).inner_text() == "010-0000-0001"
+    assert page.get_by_text("verified").count() == 3
+
+
+def test_it_is_operated_with_the_keyboard_alone(pages: str, visit: Opened) -> None:
+    """The first stop leads past the navigation; the search is reached and used by keys."""
+    page = visit(pages).page
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to content"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.name") == "q":
+            break
+    page.keyboard.type("b")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/?q=b*")
+
+
+def test_thousands_of_accounts_are_paged(tmp_path: Path, visit: Opened) -> None:
+    """5,000 accounts are a hundred a page, found by a part of their name, and the page stays operable."""
+    noted(tmp_path, *(f"shop {number:04}" for number in range(5000)))
+    with serving(tmp_path / "ledger.db") as url:
+        seen = visit(url, size="phone")
+        assert seen.page.locator("#accounts tbody tr").count() == 100
+        assert not seen.overflows()
+        seen.page.get_by_role("link", name="More accounts").click()
+        assert seen.page.locator("#accounts tbody th").first.inner_text() == "shop 0100"
+        seen.page.goto(url + "/?q=shop 4999")
+        assert seen.page.locator("#accounts tbody tr").count() == 1
+
+
+def test_an_open_page_follows_what_happens(tmp_path: Path, visit: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that ends appears by itself and is announced; what is typed, and where the focus is, stay as they are."""
+    monkeypatch.setattr("worker.web.events._LOOK", 0.1)
+    path = noted(tmp_path, "first")
+    with serving(path) as url:
+        seen = visit(url, size="desktop")
+        page = seen.page
+        page.get_by_label("Account name contains").fill("typed")
+        page.locator("#accounts").get_by_role("link", name="first").focus()
+        with page.expect_response("**/events") as listening:
+            page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        assert listening.value.ok
+        noted(tmp_path, "second", run="20261124T000500Z-000002")
+        page.locator("#accounts").get_by_role("link", name="second").wait_for()
+        assert page.get_by_label("Account name contains").input_value() == "typed"
+        assert page.evaluate("document.activeElement.textContent.trim()") == "first"
+        assert page.locator("#news").inner_text() == "The page was brought up to date."
+        assert seen.complaints == []
+        assert seen.violations() == []
+
+
+def test_a_browser_logs_in_once(tmp_path: Path, visit: Opened) -> None:
+    """Through the form; no address has the token, and scripts cannot read the session."""
+    noted(tmp_path, "main")
+    with serving(tmp_path / "ledger.db", TOKEN) as url:
+        seen = visit(url, size="phone")
+        page = seen.page
+        assert seen.violations() == []
+        page.get_by_label("Token").fill(TOKEN)
+        page.get_by_role("button", name="Log in").click()
+        page.locator("#accounts").get_by_role("link", name="main").wait_for()
+        assert page.evaluate("document.cookie") == ""
+        assert not any(TOKEN in request for request in seen.requests)
+        page.get_by_role("button", name="Log out").click()
+        page.get_by_label("Token").wait_for()

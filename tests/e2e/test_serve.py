@@ -1,0 +1,150 @@
+"""The status page as a process of its own, after runs on the sandbox, and beside the daemon."""
+
+import re
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+
+from tests.e2e.conftest import Command, Served
+from worker.sandbox import SandboxAccount
+
+A, B = "01000000001", "01000000002"
+TOKEN = "a-token-of-24-characters"
+WEEKLY = f"""version: 1
+numbers:
+  {A}: {{status: ACTIVE, schedule: [{{weekly: "Mon 09:00-18:00", status: INACTIVE, reason: night shift}}]}}
+  {B}: INACTIVE
+"""
+
+
+@pytest.fixture
+def account() -> SandboxAccount:
+    """Two numbers, neither as the file wants it."""
+    return SandboxAccount.of({A: "INACTIVE", B: "ACTIVE"})
+
+
+@pytest.fixture
+def applied(serve: Callable[..., Served], account: SandboxAccount, command: Command) -> Served:
+    """That account after an apply."""
+    served = serve(account)
+    command.at(served.sandbox, account).write("main.yaml", f"version: 1\nnumbers:\n  {A}: ACTIVE\n  {B}: INACTIVE\n")
+    assert command("apply", "-f", "main.yaml", "--yes", "--allow", "all").returncode == 0
+    return served
+
+
+@pytest.fixture
+def start(command: Command) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+    """Starts commands and ends those that are left."""
+    running: list[subprocess.Popen[str]] = []
+
+    def started(*arguments: str) -> "subprocess.Popen[str]":
+        running.append(command.popen(*arguments))
+        return running[-1]
+
+    yield started
+    for process in running:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def get(url: str, **headers: str) -> tuple[int, str]:
+    """Status and text of a page."""
+    try:
+        with urlopen(Request(url, headers=headers), timeout=20) as answer:  # noqa: S310 - ours
+            return answer.status, answer.read().decode()
+    except HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def _url(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+@pytest.mark.usefixtures("applied")
+def test_a_ledger_is_shown_without_credentials(command: Command, start: Callable[..., Any]) -> None:
+    """After an apply the page has its account, its run and its numbers, asks no API and ends on a signal."""
+    names = ("SENDERID_ENDPOINT", "SOLAPI_API_KEY", "SOLAPI_API_SECRET")
+    secret = [command.environment.pop(name) for name in names][-1]
+    process = start("serve", "--listen", "127.0.0.1:0")
+    url = _url(process)
+    status, home = get(url)
+    assert (status, "1 account found" in home) == (200, True)
+    link = re.search(r'href="(/accounts/[^"]*)"', home)
+    assert link is not None
+    assert "010-0000-0001" in get(url + link[1])[1]
+    number = get(f"{url}/numbers/{A}")[1]
+    assert "verified" in number
+    assert secret not in home + number
+    assert get(url + "/healthz") == (200, "ok\n")
+    assert get(url, Host="evil.example")[0] == 421
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+    assert process.stderr.read() == ""
+
+
+def test_other_machines_need_a_token(command: Command, start: Callable[..., Any]) -> None:
+    """Without one the command does not start; with one pages ask for it. A short or unreadable one is wrong usage."""
+    refused = command("serve", "--listen", "0.0.0.0:0")
+    assert refused.returncode == 64
+    assert "--token-file" in refused.stderr
+    command.write("short", "too short\n")
+    for name in ("short", "nowhere", "."):
+        wrong = command("serve", "--token-file", name)
+        assert (wrong.returncode, f"web.token_file {name}" in wrong.stderr) == (64, True)
+    command.write("token", TOKEN + "\n")
+    url = _url(start("serve", "--listen", "0.0.0.0:0", "--token-file", "token")).replace("0.0.0.0", "127.0.0.1")  # noqa: S104
+    assert get(url)[0] == 401
+    assert get(url, Authorization=f"Bearer {TOKEN}")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "told"),
+    [
+        (("-f", "-"), 64, "standard input can be read only once"),
+        (("-f", "wrong.yaml"), 65, "wrong.yaml"),
+        (("--listen", "nowhere"), 64, "write an address and a port"),
+    ],
+)
+def test_what_cannot_be_served_is_told(command: Command, arguments: tuple[str, ...], status: int, told: str) -> None:
+    """Each with its own exit status."""
+    command.write("wrong.yaml", "version: 7\n")
+    done = command("serve", *arguments)
+    assert (done.returncode, told in done.stderr) == (status, True), done.stderr
+
+
+def test_coming_changes_are_shown_from_files(command: Command, start: Callable[..., Any]) -> None:
+    """Those of the files as they are at the moment, also after they changed."""
+    command.write("main.yaml", WEEKLY)
+    url = _url(start("serve", "--listen", "127.0.0.1:0", "-f", "main.yaml"))
+    assert "night shift" in get(url + "/transitions")[1]
+    command.write("main.yaml", WEEKLY.replace("night shift", "day shift"))
+    assert "day shift" in get(url + "/transitions")[1]
+
+
+@pytest.mark.usefixtures("applied")
+@pytest.mark.parametrize("listen", ["127.0.0.1:0", "0.0.0.0:0"])
+def test_the_daemon_shows_what_it_sees(start: Callable[..., Any], account: SandboxAccount, listen: str) -> None:
+    """Drift and quota of its passes; without a token other machines get metrics and health as ever, and no page."""
+    process = start("watch", "-f", "main.yaml", "--every", "1h", "--dry-run", "--listen", listen)
+    account.switch(A, "INACTIVE")
+    url = ""
+    for line in process.stderr:
+        if '"watch.listening"' in line:
+            url = re.findall(r'"url":\s*"([^"]*)"', line)[0].replace("0.0.0.0", "127.0.0.1")  # noqa: S104
+        if '"watch.pass"' in line:
+            break
+    assert [get(url + path)[0] for path in ("/metrics", "/healthz", "/readyz")] == [200, 200, 200]
+    status, home = get(url)
+    if listen.startswith("0"):
+        assert (status, "--token-file" in home) == (403, True)
+        return
+    assert status == 200
+    assert "last pass ended at" in home
+    assert "/ 80" in get(url + "/quota")[1]

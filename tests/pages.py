@@ -1,0 +1,104 @@
+"""A status page that a test fills: ledgers of some accounts, and the pages over them on a loop of their own."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from worker.ledger.schema import connect
+from worker.web import Access, Site, served
+
+__all__ = ["AT", "FIRST", "noted", "serving"]
+
+FIRST = "20261124T000000Z-000001"
+AT = "2026-11-24T00:00:00.000Z"
+NOW = datetime(2026, 11, 24, 0, 30, tzinfo=UTC)
+
+
+def noted(
+    folder: Path,
+    *names: str,
+    run: str = FIRST,
+    phones: Sequence[str] = ("01000000001",),
+    outcome: str | None = "converged",
+    bad: str | None = None,
+    message: str = "",
+    at: str = AT,
+) -> Path:
+    """The ledger of a folder after one more run over accounts of these names.
+
+    Each has the same phones, of which all were changed, or `bad` is what became of the first, with a `message`.
+    """
+    path = folder / "ledger.db"
+    with closing(connect(path, program="0", now=lambda: AT)) as connection:
+        connection.execute("BEGIN")
+        connection.execute(
+            "INSERT INTO runs VALUES (?, 'apply', 'ann', 'box', 1, '0', '{}', ?, ?, ?)", (run, at, at, outcome)
+        )
+        for name in names:
+            counts = {"changed": len(phones) - bool(bad)} | ({bad: 1} if bad else {})
+            entry = connection.execute(
+                "INSERT INTO entries (run, key, account, endpoint, safety, source, fingerprint, started_at,"
+                " finished_at, outcome, counts, settled, error_code, error_message) VALUES"
+                " (?, ?, ?, 'solapi', '{}', 'a.yaml', 'f', ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    run,
+                    f"https://api.solapi.com {name}",
+                    name,
+                    at,
+                    at,
+                    outcome,
+                    json.dumps(counts),
+                    outcome is not None,
+                    "Broken" if message else None,
+                    message or None,
+                ),
+            ).lastrowid
+            for place, phone in enumerate(phones):
+                what = bad if bad and not place else "changed"
+                connection.execute(
+                    "INSERT INTO outcomes VALUES (?, ?, 'activate', 'ACTIVE', 'INACTIVE', 'ACTIVE', ?, 1, 5, NULL, ?, "
+                    "?)",
+                    (entry, phone, what, "Odd" if bad and not place else None, message or None),
+                )
+                connection.execute(
+                    "INSERT INTO attempts VALUES (?, ?, 1, 'ACTIVE', 'verified', ?, ?, 200, NULL, NULL)",
+                    (entry, phone, at, at),
+                )
+                connection.execute(
+                    "INSERT OR REPLACE INTO written VALUES (?, ?, 'ACTIVE', ?, ?)",
+                    (f"https://api.solapi.com {name}", phone, run, at),
+                )
+        connection.execute("COMMIT")
+    return path
+
+
+@contextmanager
+def serving(ledger: Path, token: str | None = None, **more: Any) -> Iterator[str]:
+    """The pages over a ledger on a thread of their own; gives their URL. `more` goes to the site."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    site: list[Site] = []
+
+    async def begin() -> Any:
+        site.append(Site(ledger, Access(token, local=True), **({"now": lambda: NOW} | more)))
+        context = served(None, port=0, site=site[0])
+        return context, await context.__aenter__()
+
+    async def end(context: Any) -> None:
+        site[0].close()
+        await context.__aexit__(None, None, None)
+
+    context, url = asyncio.run_coroutine_threadsafe(begin(), loop).result(10)
+    try:
+        yield url
+    finally:
+        asyncio.run_coroutine_threadsafe(end(context), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()

@@ -1,0 +1,126 @@
+"""What the status page asks of the ledger and of the files."""
+
+from array import array
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.pages import AT, FIRST, noted
+from worker.history import Ending
+from worker.ledger import overview
+from worker.ledger.reading import reading
+from worker.model import Desired, DesiredAccount, Schedule, Status, Weekly
+from worker.overview import upcoming
+
+SECOND = "20261124T010000Z-000002"
+PHONES = [f"0100000000{number}" for number in range(1, 8)]
+KEY = "https://api.solapi.com b"
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Path:
+    """One of two runs over two accounts, the second run of which went wrong for one."""
+    noted(tmp_path, "b", "a", phones=PHONES)
+    return noted(tmp_path, "b", run=SECOND, phones=PHONES[:2], outcome="partial", bad="failed", message="no")
+
+
+def test_an_account_stands_as_its_last_run_left_it(ledger: Path) -> None:
+    """By name, each once, with what differs; the one whose run went well is calm."""
+    with reading(ledger) as connection:
+        assert connection is not None
+        a, b = overview.standings(connection)
+        assert overview.account(connection, KEY) == b
+        assert overview.account(connection, "elsewhere") is None
+        assert [each.run_id for each in overview.runs_of(connection, KEY, limit=9)] == [SECOND, FIRST]
+        assert [each.run_id for each in overview.runs_of(connection, KEY, before=b.place, limit=9)] == [FIRST]
+    assert (a.account, a.run_id, a.calm, a.differing) == ("a", FIRST, True, 0)
+    assert (b.account, b.run_id, b.calm, b.differing, b.outcome) == ("b", SECOND, False, 1, Ending.PARTIAL)
+    assert b.error is not None
+    assert b.error.message == "no"
+
+
+def test_lists_go_on_where_the_page_before_ended(ledger: Path) -> None:
+    """Runs, accounts and numbers come whole and once, however small the pages are; a prefix narrows numbers."""
+    with reading(ledger) as connection:
+        assert connection is not None
+        runs = overview.runs(connection, limit=1)
+        assert [runs[0].run_id, *(run.run_id for run in overview.runs(connection, before=SECOND, limit=9))] == [
+            SECOND,
+            FIRST,
+        ]
+        first = overview.run(connection, FIRST)
+        assert first is not None
+        assert first.accounts == 2
+        assert overview.run(connection, "x") is None
+        one = overview.entries_of(connection, FIRST, limit=1)
+        two = overview.entries_of(connection, FIRST, after=one[0].place, limit=9)
+        assert [each.account for each in (*one, *two)] == ["b", "a"]
+        assert overview.entries_of(connection, FIRST, limit=9, needing=True) == []
+        numbers = overview.numbers(connection, one[0].place, after=PHONES[2], limit=2)
+        assert [number.phone for number in numbers] == PHONES[3:5]
+        latest = overview.entries_of(connection, SECOND, limit=1)[0].place
+        assert [each.phone for each in overview.numbers(connection, latest, limit=9, needing=True)] == PHONES[:1]
+        assert [each.phone for each in overview.written(connection, KEY, prefix=PHONES[4], limit=9)] == [PHONES[4]]
+        assert len(overview.written(connection, KEY, after=PHONES[0], limit=9)) == 6
+
+
+def test_the_story_of_a_number_is_of_all_accounts(ledger: Path) -> None:
+    """Every run that noted it, the last one first, with what was asked of the API."""
+    with reading(ledger) as connection:
+        assert connection is not None
+        steps = overview.story(connection, PHONES[0], limit=9)
+        rest = overview.story(connection, PHONES[0], before=steps[0].place, limit=9)
+    assert [(step.run_id, step.account) for step in steps] == [(SECOND, "b"), (FIRST, "a"), (FIRST, "b")]
+    assert rest == steps[1:]
+    assert [attempt.asked for attempt in steps[0].number.attempts] == ["ACTIVE"]
+
+
+def test_writes_are_counted_by_the_time_of_their_note(ledger: Path) -> None:
+    """By minute and by hour, from a moment on."""
+    with reading(ledger) as connection:
+        assert connection is not None
+        assert [(each.start, each.writes) for each in overview.windows(connection, AT)] == [
+            ("2026-11-24T00:00:00Z", 16)
+        ]
+        hours = overview.windows(connection, AT, by_hour=True)
+        assert [(each.start, each.writes) for each in hours] == [("2026-11-24T00:00:00Z", 16)]
+        assert overview.windows(connection, "2026-11-24T00:00:01Z") == []
+
+
+def test_a_question_that_takes_too_long_is_given_up(ledger: Path) -> None:
+    """The time is for all questions of a connection together."""
+
+    def ask() -> None:
+        with reading(ledger, seconds=0.0) as connection:
+            assert connection is not None
+            connection.execute("WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT sum(i) FROM n")
+
+    with pytest.raises(TimeoutError):
+        ask()
+
+
+def _account(*schedules: Schedule) -> DesiredAccount:
+    phones = PHONES[: len(schedules)]
+    return DesiredAccount(
+        name="main",
+        source="main.yaml",
+        numbers={phone: Desired(Status.ACTIVE) for phone in phones},
+        lines=array("I", range(len(phones))),
+        schedules=dict(zip(phones, schedules, strict=True)),
+    )
+
+
+def test_numbers_of_one_schedule_turn_together() -> None:
+    """What is coming is told once for all of them; beyond the most, only how many more there are."""
+    night = Schedule(Status.ACTIVE, (), (Weekly(Status.INACTIVE, "Mon 00:00-01:00", ((0, 60),)),), "UTC")
+    plain = Schedule(Status.ACTIVE, (), (), "UTC")
+    start = datetime(2026, 11, 24, tzinfo=UTC)
+    coming = upcoming([_account(night, night, plain)], start, 14, 3)
+    told = [(turn.when, turn.before, turn.after, turn.numbers) for turn in coming.turns]
+    assert told == [
+        ("2026-11-30T00:00:00Z", "ACTIVE", "INACTIVE", 2),
+        ("2026-11-30T01:00:00Z", "INACTIVE", "ACTIVE", 2),
+        ("2026-12-07T00:00:00Z", "ACTIVE", "INACTIVE", 2),
+    ]
+    assert (coming.more, coming.until) == (1, "2026-12-08T00:00:00Z")

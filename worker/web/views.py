@@ -1,0 +1,201 @@
+"""What each page shows, out of the ledger. These block, and are called in a thread."""
+
+import sqlite3
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Final
+
+from msgspec import Struct
+
+from worker.ledger import overview as ledger
+from worker.moments import stamp
+from worker.overview import Coming, Live, Need, Standing, Window
+from worker.render import status
+
+__all__ = ["Asked", "Missing", "made"]
+
+_ROWS: Final = 100
+_RUNS: Final = 50
+_FEW: Final = 10
+_NEEDS: Final = 20
+_TEXT: Final = 100
+"""Characters of what is searched for."""
+_BIGGEST: Final = (1 << 63) - 1
+
+
+class Missing(Exception):
+    """There is no such page."""
+
+
+class Asked(Struct, frozen=True, kw_only=True):
+    """A request: the decoded parts of its path, its query, and what is known besides the ledger."""
+
+    path: tuple[str, ...]
+    query: Mapping[str, str]
+    now: datetime
+    live: Live | None
+    coming: Callable[[], Coming | None]
+
+    def text(self, name: str) -> str:
+        """A text of the query."""
+        return self.query.get(name, "")[:_TEXT]
+
+    def place(self, name: str) -> int | None:
+        """A place in the ledger of the query; None where it has none."""
+        text = self.query.get(name, "")
+        digits = text.isascii() and text.isdigit()
+        return min(int(text), _BIGGEST) if digits and len(text) <= len(str(_BIGGEST)) else None
+
+    @property
+    def digits(self) -> str:
+        """The digits that are searched for, however they are written."""
+        return "".join(char for char in self.text("q") if char.isascii() and char.isdigit())
+
+
+def made(connection: sqlite3.Connection, asked: Asked) -> tuple[str, status.Body]:
+    """The page that is asked for, and the entry of the navigation that it belongs to.
+
+    Raises:
+        Missing: there is none.
+    """
+    match asked.path:
+        case ():
+            return "/", _overview(connection, asked)
+        case ("accounts", key):
+            return "/", _account(connection, asked, key)
+        case ("runs",):
+            return "/runs", _runs(connection, asked)
+        case ("runs", run_id):
+            return "/runs", _run(connection, asked, run_id)
+        case ("numbers",):
+            return "/numbers", _number(connection, asked, asked.digits)
+        case ("numbers", phone):
+            return "/numbers", _number(connection, asked, phone)
+        case ("transitions",):
+            return "/transitions", status.Transitions(coming=asked.coming())
+        case ("quota",):
+            return "/quota", _quota(connection, asked)
+        case _:
+            raise Missing
+
+
+def _overview(connection: sqlite3.Connection, asked: Asked) -> status.Overview:
+    every = ledger.standings(connection)
+    q, show = asked.text("q"), asked.text("show")
+    folded = q.casefold()
+    fitting = [each for each in every if folded in each.account.casefold() and not (show == "needing" and each.calm)]
+    after = (asked.query.get("after", ""), asked.query.get("key", ""))
+    rest = [each for each in fitting if (each.account, each.key) > after] if any(after) else fitting
+    shown = rest[:_ROWS]
+    url = None
+    if len(rest) > _ROWS:
+        url = status.link("/", q=q, show=show, after=shown[-1].account, key=shown[-1].key)
+    needs = () if asked.live is None else asked.live.needs
+    return status.Overview(
+        accounts=shown,
+        found=len(fitting),
+        total=len(every),
+        troubled=sum(not each.calm for each in every),
+        differing=sum(each.differing for each in every),
+        needs=needs[:_NEEDS],
+        more_needs=max(0, len(needs) - _NEEDS),
+        runs=ledger.runs(connection, limit=_FEW),
+        coming=asked.coming(),
+        q=q,
+        show=show,
+        next=url,
+        differ={} if asked.live is None else {each.account: each.differing for each in asked.live.seen},
+    )
+
+
+def _account(connection: sqlite3.Connection, asked: Asked, key: str) -> status.Account:
+    standing = ledger.account(connection, key)
+    if standing is None:
+        raise Missing
+    here = status.account_url(key)
+    runs = ledger.runs_of(connection, key, before=asked.place("before"), limit=_FEW + 1)
+    numbers = ledger.written(connection, key, prefix=asked.digits, after=asked.text("after"), limit=_ROWS + 1)
+    return status.Account(
+        standing=standing,
+        runs=runs[:_FEW],
+        older=status.link(here, before=runs[_FEW - 1].place) if len(runs) > _FEW else None,
+        needing=ledger.numbers(connection, standing.place, limit=_FEW, needing=True),
+        numbers=numbers[:_ROWS],
+        prefix=asked.digits,
+        next=status.link(here, q=asked.digits, after=numbers[_ROWS - 1].phone) if len(numbers) > _ROWS else None,
+        needs=_needs(asked.live, standing),
+    )
+
+
+def _needs(live: Live | None, standing: Standing) -> tuple[Need, ...]:
+    """What the daemon has to say of an account."""
+    return () if live is None else tuple(need for need in live.needs if need.account == standing.account)[:_ROWS]
+
+
+def _runs(connection: sqlite3.Connection, asked: Asked) -> status.Runs:
+    runs = ledger.runs(connection, before=asked.query.get("before"), limit=_RUNS + 1)
+    return status.Runs(
+        runs=runs[:_RUNS], next=status.link("/runs", before=runs[_RUNS - 1].run_id) if len(runs) > _RUNS else None
+    )
+
+
+def _run(connection: sqlite3.Connection, asked: Asked, run_id: str) -> status.Run:
+    run = ledger.run(connection, run_id)
+    if run is None:
+        raise Missing
+    here, show, entry = status.run_url(run_id), asked.text("show"), asked.place("entry")
+    needing = show == "needing"
+    accounts: list[Standing] = []
+    chosen = None
+    if entry is None:
+        accounts = ledger.entries_of(
+            connection, run_id, after=asked.place("after") or 0, limit=_ROWS + 1, needing=needing
+        )
+        numbers = []
+    else:
+        chosen = next(iter(ledger.entries_of(connection, run_id, after=entry - 1, limit=1)), None)
+        if chosen is None or chosen.place != entry:
+            raise Missing
+        numbers = ledger.numbers(
+            connection, entry, prefix=asked.digits, after=asked.text("after"), limit=_ROWS + 1, needing=needing
+        )
+    following, further = None, None
+    if len(accounts) > _ROWS:
+        following = status.link(here, show=show, after=accounts[_ROWS - 1].place)
+    if len(numbers) > _ROWS:
+        further = status.link(here, entry=entry, q=asked.digits, show=show, after=numbers[_ROWS - 1].phone)
+    return status.Run(
+        run=run,
+        accounts=accounts[:_ROWS],
+        show=show,
+        next=following,
+        chosen=chosen,
+        numbers=numbers[:_ROWS],
+        prefix=asked.digits,
+        more=further,
+    )
+
+
+def _number(connection: sqlite3.Connection, asked: Asked, phone: str) -> status.Number:
+    steps = ledger.story(connection, phone, before=asked.place("before"), limit=_RUNS + 1) if phone else []
+    further = None
+    if len(steps) > _RUNS:
+        further = status.link(status.number_url(phone), before=steps[_RUNS - 1].place)
+    return status.Number(phone=phone or None, asked=asked.text("q") or phone, steps=steps[:_RUNS], next=further)
+
+
+def _quota(connection: sqlite3.Connection, asked: Asked) -> status.Quotas:
+    minute = asked.now.replace(second=0, microsecond=0)
+    hour = minute.replace(minute=0)
+    minutes = [stamp(minute - timedelta(minutes=before)) for before in range(59, -1, -1)]
+    hours = [stamp(hour - timedelta(hours=before)) for before in range(23, -1, -1)]
+    return status.Quotas(
+        minutes=_filled(minutes, ledger.windows(connection, minutes[0])),
+        hours=_filled(hours, ledger.windows(connection, hours[0], by_hour=True)),
+    )
+
+
+def _filled(starts: list[str], windows: list[Window]) -> list[Window]:
+    """A window for each start, of no writes where there were none; none at all where there were none in any."""
+    writes = {window.start: window.writes for window in windows}
+    return [Window(start, writes.get(start, 0)) for start in starts] if writes else []
