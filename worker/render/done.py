@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeVar
 
 from worker.documents import AccountResult, ErrorInfo, NumberError, NumberResult, Outcome, Requests, Result, RunOutcome
 from worker.errors import CanaryFailed
@@ -25,7 +25,23 @@ from worker.render.layout import (
 from worker.render.notices import worth_knowing
 from worker.render.terminal import Paint
 
-__all__ = ["MARKS", "error_text", "number_row", "requests_text", "result"]
+__all__ = [
+    "ENDED",
+    "GRAVEST_FIRST",
+    "MARKS",
+    "Told",
+    "advice",
+    "closing",
+    "error_text",
+    "grouped",
+    "number_row",
+    "requests_text",
+    "result",
+    "tally_text",
+]
+
+Told = TypeVar("Told", NumberResult, NumberStory)
+"""A number with its outcome, as a result or the ledger tells of it."""
 
 MARKS: Final = {
     Outcome.FAILED: Mark("x", "failed", "red"),
@@ -49,7 +65,7 @@ _NEXT: Final = {
     Outcome.NOT_ATTEMPTED: "Nothing was sent for it; apply again once the cause is gone.",
 }
 
-_ENDED: Final = {
+ENDED: Final = {
     RunOutcome.CONVERGED: ("Converged", "green"),
     RunOutcome.PARTIAL: ("Partial", "yellow"),
     RunOutcome.REFUSED: ("Refused", "red"),
@@ -58,7 +74,7 @@ _ENDED: Final = {
     RunOutcome.INTERRUPTED: ("Interrupted", "yellow"),
 }
 
-_GRAVEST_FIRST: Final = tuple(reversed(RunOutcome))
+GRAVEST_FIRST: Final = tuple(reversed(RunOutcome))
 
 _ORDER: Final = tuple(MARKS)
 
@@ -80,9 +96,9 @@ def result(result: Result, *, color: bool, width: int = 80) -> str:
     ]
     lines = list(
         in_full_or_brief(
-            sorted(busy, key=lambda account: _GRAVEST_FIRST.index(account.outcome)),
+            sorted(busy, key=lambda account: GRAVEST_FIRST.index(account.outcome)),
             lambda account: _done(account, paint, width),
-            lambda account: f"{account.outcome}, {_tally(account.counts, quiet=False)}",
+            lambda account: f"{account.outcome}, {tally_text(account.counts, quiet=False)}",
             lambda account: account.account,
             width,
         )
@@ -95,17 +111,17 @@ def result(result: Result, *, color: bool, width: int = 80) -> str:
 
 
 def _done(account: AccountResult, paint: Paint, columns: int) -> Iterator[str]:
-    word, style = _ENDED[account.outcome]
+    word, style = ENDED[account.outcome]
     known = header(account.account, account.account_id, paint, columns - len(f": {word}"))
     yield f"{known}: {paint(style, word.lower())}"
-    yield from indented(_tally(account.counts) + requests_text(account.requests), columns, "  ", "  ")
+    yield from indented(tally_text(account.counts) + requests_text(account.requests), columns, "  ", "  ")
     if account.error is not None and not account.refusals:
         yield from indented(error_text(account.error), columns, "  ", "    ", lambda line: paint("red", line))
-    groups = _grouped(account.numbers)
+    groups = grouped(account.numbers)
     if groups:
         yield ""
     yield from render_groups(
-        [Group.of(MARKS[some[0].outcome], some, number_row, _advice(some, account.error)) for some in groups],
+        [Group.of(MARKS[some[0].outcome], some, number_row, advice(some, account.error)) for some in groups],
         paint,
         columns,
     )
@@ -114,7 +130,7 @@ def _done(account: AccountResult, paint: Paint, columns: int) -> Iterator[str]:
     yield from refusals(account.refusals, paint, columns)
 
 
-def _grouped(numbers: Sequence[NumberResult]) -> list[list[NumberResult]]:
+def grouped(numbers: Sequence[Told]) -> list[list[Told]]:
     """Numbers with the same outcome and error together; if errors are many and differ, by code, or by outcome alone."""
     groupings = (_by(kind, numbers) for kind in _KINDS)
     found = next(found for found in groupings if len(found) <= MANY)
@@ -144,7 +160,7 @@ def _unseen(number: NumberResult | NumberStory) -> bool:
     return number.after is None and number.before is not None and number.outcome is not Outcome.CONFLICT
 
 
-def _advice(numbers: Sequence[NumberResult], above: ErrorInfo | None) -> str:
+def advice(numbers: Sequence[Told], above: ErrorInfo | None) -> str:
     """What happened and what to do; nothing where the account's own error says it above."""
     outcome = numbers[0].outcome
     errors = list(dict.fromkeys(number.error for number in numbers if number.error is not None))
@@ -182,7 +198,8 @@ def requests_text(requests: Requests) -> str:
     return f" ({told})" if told else ""
 
 
-def _tally(found: dict[Outcome, int], *, quiet: bool = True) -> str:
+def tally_text(found: dict[Outcome, int], *, quiet: bool = True) -> str:
+    """The counts of a result, those of what is as desired only where `quiet`."""
     told = counts(
         (found.get(outcome, 0), mark.word)
         for outcome, mark in MARKS.items()
@@ -192,21 +209,28 @@ def _tally(found: dict[Outcome, int], *, quiet: bool = True) -> str:
 
 
 def _result_closing(result: Result, paint: Paint, columns: int) -> Iterator[str]:
+    word, style = ENDED[result.outcome]
+    told, *remarks = closing(result)
+    first, *others = indented(told, columns, "", "  ")
+    yield paint(style, f"{word}:") + paint("bold", first.removeprefix(f"{word}:"))
+    yield from (paint("bold", line) for line in others)
+    yield from (paint("red", remark) for remark in remarks)
+
+
+def closing(result: Result) -> Iterator[str]:
+    """What a result comes to, and then what stood in its way, in a sentence each."""
     total = Counter[Outcome]()
     sent = 0
     for account in result.accounts:
         total.update(account.counts)
         sent += account.requests.reads + account.requests.writes
-    word, style = _ENDED[result.outcome]
+    word, _ = ENDED[result.outcome]
     took = datetime.fromisoformat(result.finished_at) - datetime.fromisoformat(result.started_at)
     told = counts(
         (total[outcome], MARKS[outcome].word)
         for outcome in sorted(MARKS, key=lambda outcome: outcome is not Outcome.CHANGED)
     )
-    closing = f"{word}: {told or 'no numbers'}. {count(sent, 'request')} in {took.total_seconds():,.1f} s."
-    first, *others = indented(closing, columns, "", "  ")
-    yield paint(style, f"{word}:") + paint("bold", first.removeprefix(f"{word}:"))
-    yield from (paint("bold", line) for line in others)
+    yield f"{word}: {told or 'no numbers'}. {count(sent, 'request')} in {took.total_seconds():,.1f} s."
     held = sum(account.error is not None and account.error.code == CanaryFailed.__name__ for account in result.accounts)
     if held:
-        yield paint("red", f"The canary failed: {count(held, 'account')} not begun with.")
+        yield f"The canary failed: {count(held, 'account')} not begun with."

@@ -23,7 +23,21 @@ from worker.render.layout import (
 from worker.render.numbers import hyphenated
 from worker.render.terminal import Paint, fit, safe
 
-__all__ = ["STYLES", "number", "run", "runs"]
+__all__ = [
+    "OPEN",
+    "STYLES",
+    "UNFINISHED",
+    "brief",
+    "counts_text",
+    "flat",
+    "number",
+    "provenance",
+    "reached",
+    "run",
+    "runs",
+    "seconds",
+    "who",
+]
 
 STYLES: Final = {
     Ending.CONVERGED: "green",
@@ -35,7 +49,7 @@ STYLES: Final = {
     Ending.CRASHED: "red",
     Ending.UNFINISHED: "yellow",
 }
-_OPEN: Final = Mark("…", "unfinished", "yellow")
+OPEN: Final = Mark("…", "unfinished", "yellow")
 _ORDER: Final = (None, *MARKS)
 _SAMPLE: Final = 10
 """Numbers of one outcome that are shown with their attempts where there are many."""
@@ -44,7 +58,7 @@ _WHEN_COLUMNS: Final = 19
 _OUTCOME_COLUMNS: Final = max(map(len, Ending))
 _ACCOUNT_COLUMNS: Final = 20
 _HASH_COLUMNS: Final = 12
-_UNFINISHED: Final = "It still runs, or it died: the next apply on its account settles the rest."
+UNFINISHED: Final = "It still runs, or it died: the next apply on its account settles the rest."
 
 
 def runs(document: History, *, color: bool, width: int = 80) -> str:
@@ -64,18 +78,18 @@ def run(told: RunStory, *, color: bool, width: int = 80) -> str:
     paint = Paint(color=color)
     lines = [
         paint("bold", f"Run {safe(told.run_id)}: ") + paint(STYLES[told.outcome], told.outcome),
-        *indented(f"{told.command} by {_who(told)} (process {told.pid}), senderid {told.version}", width, "  ", "    "),
+        *indented(f"{told.command} by {who(told)} (process {told.pid}), senderid {told.version}", width, "  ", "    "),
         *indented(_span(told), width, "  ", "    "),
     ]
     if told.settings:
-        lines += indented(f"settings: {', '.join(_flat(told.settings))}", width, "  ", "    ", _dim(paint))
+        lines += indented(f"settings: {', '.join(flat(told.settings))}", width, "  ", "    ", _dim(paint))
     if told.outcome is Ending.UNFINISHED:
-        lines += indented(_UNFINISHED, width, "  ", "    ")
+        lines += indented(UNFINISHED, width, "  ", "    ")
     lines.append("")
     lines += in_full_or_brief(
         told.accounts,
         lambda account: _account(account, paint, width),
-        lambda account: f"{account.outcome}, {_brief(account.counts)}",
+        lambda account: f"{account.outcome}, {brief(account.counts)}",
         lambda account: account.account,
         width,
     )
@@ -93,7 +107,7 @@ def number(phone: str, document: History, *, color: bool, width: int = 80) -> st
             known = f"{_when(told.started_at)}  {header(account.account, account.account_id, paint, width // 2)}"
             lines.append(known)
             lines += indented(
-                f"{told.command} by {_who(told)}, run {told.run_id}: {account.outcome}",
+                f"{told.command} by {who(told)}, run {told.run_id}: {account.outcome}",
                 width,
                 "  ",
                 "    ",
@@ -107,9 +121,9 @@ def _row(told: RunStory, paint: Paint, columns: int) -> Iterator[str]:
     accounts = names([account.account for account in told.accounts])
     left = f"{_when(told.started_at)}  {paint(STYLES[told.outcome], fit(told.outcome, _OUTCOME_COLUMNS))}"
     room = columns - _WHEN_COLUMNS - _OUTCOME_COLUMNS - _ACCOUNT_COLUMNS - 6
-    counted = safe(_brief(told.counts), room)
+    counted = safe(brief(told.counts), room)
     yield f"{left}  {fit(safe(accounts, _ACCOUNT_COLUMNS), _ACCOUNT_COLUMNS)}  {counted}".rstrip()
-    yield from indented(f"{told.run_id}, {told.command} by {_who(told)}", columns, "  ", "    ", _dim(paint))
+    yield from indented(f"{told.run_id}, {told.command} by {who(told)}", columns, "  ", "    ", _dim(paint))
 
 
 def _closing(document: History, paint: Paint, which: str = "") -> Iterator[str]:
@@ -125,10 +139,10 @@ def _closing(document: History, paint: Paint, which: str = "") -> Iterator[str]:
 def _account(account: AccountStory, paint: Paint, columns: int) -> Iterator[str]:
     known = header(account.account, account.account_id, paint, columns - len(f": {account.outcome}"))
     yield f"{known}: {paint(STYLES[account.outcome], account.outcome)}"
-    yield from indented(_counts(account.counts) + requests_text(account.requests), columns, "  ", "  ")
+    yield from indented(counts_text(account.counts) + requests_text(account.requests), columns, "  ", "  ")
     if account.error is not None:
         yield from indented(error_text(account.error), columns, "  ", "    ", lambda line: paint("red", line))
-    for line in _provenance(account):
+    for line in provenance(account):
         yield from indented(line, columns, "  ", "    ", _dim(paint))
     groups = list(_groups(account.numbers or ()))
     if groups:
@@ -136,15 +150,21 @@ def _account(account: AccountStory, paint: Paint, columns: int) -> Iterator[str]
     yield from render_groups(groups, paint, columns)
 
 
-def _provenance(account: AccountStory) -> Iterator[str]:
+def provenance(account: AccountStory) -> Iterator[str]:
+    """By which file, revision, endpoint, credentials and rules an account was carried out."""
     revision = [f"sha256 {account.sha256[:_HASH_COLUMNS]}"] if account.sha256 else []
     revision += [f"commit {account.commit}"] if account.commit else []
     yield f"from {account.source}" + (f" ({', '.join(revision)})" if revision else "")
-    yield f"at {account.endpoint}, with {_credentials(account.credentials)}"
+    yield reached(account)
     safety = account.safety
     yield f"safety: max_deactivations {safety.max_deactivations}, min_active {safety.min_active}"
     if account.fingerprint:
         yield f"plan {account.fingerprint[:_HASH_COLUMNS]}"
+
+
+def reached(account: AccountStory) -> str:
+    """Where an account was reached, and with which credentials."""
+    return f"at {account.endpoint}, with {_credentials(account.credentials)}"
 
 
 def _credentials(where: CredentialsRef | None) -> str:
@@ -161,7 +181,7 @@ def _groups(numbers: Sequence[NumberStory]) -> Iterator[Group]:
     """Each number with its attempts below it; where one outcome has many, a sample of it."""
     for outcome in _ORDER:
         alike = [number for number in numbers if number.outcome is outcome]
-        mark = _OPEN if outcome is None else MARKS[outcome]
+        mark = OPEN if outcome is None else MARKS[outcome]
         shown = alike if len(alike) <= MANY else alike[:_SAMPLE]
         for each in shown:
             row = number_row(each)
@@ -181,28 +201,30 @@ def _attempts(number: NumberStory) -> Iterator[str]:
         yield f"{number.duration_ms:,} ms in all"
 
 
-def _brief(found: Mapping[str, int]) -> str:
+def brief(found: Mapping[str, int]) -> str:
     """Counts by outcome; those of what needed nothing only where there is nothing else."""
     quiet = {Outcome.UNCHANGED, Outcome.UNMANAGED}
-    return _counts({kind: number for kind, number in found.items() if kind not in quiet} or found)
+    return counts_text({kind: number for kind, number in found.items() if kind not in quiet} or found)
 
 
-def _counts(found: Mapping[str, int]) -> str:
+def counts_text(found: Mapping[str, int]) -> str:
     """Counts by outcome, of what is unfinished by action."""
     writes = {Action.ACTIVATE, Action.DEACTIVATE}
     told = ((number, f"to {kind}" if kind in writes else kind.replace("_", " ")) for kind, number in found.items())
     return counts(told) or "no numbers"
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Settings that are set, each by its dotted name."""
     for name, value in settings.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
+            yield from flat(value, f"{prefix}{name}.")
         elif value is not None:
             yield f"{prefix}{name} {value}"
 
 
-def _who(told: RunStory) -> str:
+def who(told: RunStory) -> str:
+    """Who started a run, and on which host."""
     return f"{told.started_by}@{told.host}"
 
 
@@ -210,10 +232,11 @@ def _span(told: RunStory) -> str:
     began = f"{_when(told.started_at)} UTC"
     if told.finished_at is None:
         return f"since {began}"
-    return f"from {began} to {_when(told.finished_at)}, {_seconds(told.started_at, told.finished_at):,.1f} s"
+    return f"from {began} to {_when(told.finished_at)}, {seconds(told.started_at, told.finished_at):,.1f} s"
 
 
-def _seconds(began: str, ended: str) -> float:
+def seconds(began: str, ended: str) -> float:
+    """The time between two stamps."""
     return (datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds()
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "in_full_or_brief",
     "indented",
     "names",
+    "refusal_text",
     "refusals",
     "render_groups",
 ]
@@ -168,11 +169,15 @@ def apart(observed: str | None, desired: str | None) -> str:
 def refusals(found: Iterable[Refusal], paint: Paint, columns: int) -> Iterator[str]:
     """Each broken rule with the option that lets the plan through, a blank line before each."""
     for refusal in found:
-        option = f"--allow {refusal.rule}"
-        hint = "" if option in refusal.message else f" To let it through: {option}"
         yield ""
-        text = f"Refused by {refusal.rule}: {refusal.message}{hint}"
-        yield from indented(text, columns, "  ", "    ", lambda line: paint("red", line))
+        yield from indented(refusal_text(refusal), columns, "  ", "    ", lambda line: paint("red", line))
+
+
+def refusal_text(refusal: Refusal) -> str:
+    """A broken rule with the option that lets the plan through."""
+    option = f"--allow {refusal.rule}"
+    hint = "" if option in refusal.message else f" To let it through: {option}"
+    return f"Refused by {refusal.rule}: {refusal.message}{hint}"
 
 
 def indented(text: str, columns: int, first: str, rest: str, style: Callable[[str], str] = str) -> Iterator[str]:

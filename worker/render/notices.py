@@ -7,9 +7,9 @@ from worker.documents import Notice, NoticeKind
 from worker.render.layout import MANY, Group, Mark, Row, count, indented, render_groups
 from worker.render.terminal import Paint
 
-__all__ = ["worth_knowing"]
+__all__ = ["MARKS", "grouped", "repeats", "worth_knowing"]
 
-_MARKS: Final = {kind: Mark("i", kind.value.replace("_", " "), "yellow") for kind in NoticeKind}
+MARKS: Final = {kind: Mark("i", kind.value.replace("_", " "), "yellow") for kind in NoticeKind}
 _STATUSES: Final = frozenset({NoticeKind.PENDING, NoticeKind.DUPLICATED, NoticeKind.BLOCKED})
 """Kinds that say of a number no more than that its status needs a person."""
 
@@ -20,17 +20,13 @@ def worth_knowing(notices: Iterable[Notice], told: Collection[str], paint: Paint
     Those of numbers whose status is `told` of anyway are left out.
     Numbers with the same message share it. Of more messages than anybody reads the first are shown, and a count.
     """
-    alike: dict[tuple[NoticeKind, str], list[Notice]] = {}
-    for notice in notices:
-        if notice.kind in _STATUSES and notice.phone in told:
-            continue
-        alike.setdefault((notice.kind, notice.message), []).append(notice)
+    alike = grouped(notice for notice in notices if not repeats(notice, told))
     if not alike:
         return
     yield ""
     yield f"  {paint('bold', 'Worth knowing')}"
     first = list(alike.items())[:MANY]
-    groups = [Group.of(_MARKS[kind], some, _row, message) for (kind, message), some in first if some[0].phone]
+    groups = [Group.of(MARKS[kind], some, _row, message) for (kind, message), some in first if some[0].phone]
     yield from render_groups(groups, paint, columns)
     for (_, message), some in first:
         if not some[0].phone:
@@ -38,6 +34,19 @@ def worth_knowing(notices: Iterable[Notice], told: Collection[str], paint: Paint
     left = sum(map(len, alike.values())) - sum(len(some) for _, some in first)
     if left:
         yield f"  {count(left, 'more notice')}: --format json"
+
+
+def repeats(notice: Notice, told: Collection[str]) -> bool:
+    """Whether a notice says no more than what is told of these numbers anyway."""
+    return notice.kind in _STATUSES and notice.phone in told
+
+
+def grouped(notices: Iterable[Notice]) -> dict[tuple[NoticeKind, str], list[Notice]]:
+    """Notices of one kind and message together."""
+    alike: dict[tuple[NoticeKind, str], list[Notice]] = {}
+    for notice in notices:
+        alike.setdefault((notice.kind, notice.message), []).append(notice)
+    return alike
 
 
 def _row(notice: Notice) -> Row:

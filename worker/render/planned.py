@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from worker.documents import AccountPlan, Action, Cause, Change, ErrorInfo, Plan, Verdict
@@ -24,7 +25,7 @@ from worker.render.layout import (
 from worker.render.notices import worth_knowing
 from worker.render.terminal import Paint, safe
 
-__all__ = ["PLANNED", "plan"]
+__all__ = ["PLANNED", "cause", "closing", "moment", "noteworthy", "plan"]
 
 _NOTE_COLUMNS: Final = 60
 _CODE_COLUMNS: Final = 50
@@ -48,8 +49,8 @@ def plan(plan: Plan, *, color: bool, width: int = 80, drift: bool = False) -> st
     """
     paint = Paint(color=color)
     readable = [account for account in plan.accounts if account.error is None]
-    busy = list(filter(_busy, readable))
-    quiet = [account.account for account in readable if not _busy(account)]
+    busy = list(filter(noteworthy, readable))
+    quiet = [account.account for account in readable if not noteworthy(account)]
     lines = [
         *in_full_or_brief(
             sorted(busy, key=lambda account: not account.refusals),
@@ -68,7 +69,7 @@ def plan(plan: Plan, *, color: bool, width: int = 80, drift: bool = False) -> st
     return "\n".join(lines) + "\n"
 
 
-def _busy(account: AccountPlan) -> bool:
+def noteworthy(account: AccountPlan) -> bool:
     """Whether there is anything to tell of an account besides that it is as desired."""
     return bool(account.changes or account.refusals or account.notices)
 
@@ -96,18 +97,19 @@ def _planned(account: AccountPlan, paint: Paint, columns: int) -> Iterator[str]:
 
 
 def _change(change: Change, timezone: str) -> Row:
-    until = change.until and f"until {_moment(change.until, timezone)}"
-    words = (" ".join(text.split()) for text in (until, _cause(change), change.note, change.owner) if text)
+    until = change.until and f"until {moment(change.until, timezone)}"
+    words = (" ".join(text.split()) for text in (until, cause(change), change.note, change.owner) if text)
     remark = " · ".join(safe(text, _NOTE_COLUMNS) for text in words if text)
     what = f"{change.observed} → {change.desired}" if change.action.writes else apart(change.observed, change.desired)
     return Row(change.phone, what, remark)
 
 
-def _moment(stamp: str, timezone: str) -> str:
+def moment(stamp: str, timezone: str) -> str:
+    """A stamp of a document by the clock of a zone."""
     return shown(datetime.fromisoformat(stamp), zone(timezone))
 
 
-def _cause(change: Change) -> str:
+def cause(change: Change) -> str:
     """That someone else changed the number, where it is known; nothing of what the file changed."""
     if change.cause not in {Cause.EXTERNAL_DRIFT, Cause.BOTH}:
         return ""
@@ -146,6 +148,12 @@ def _summary(found: dict[Action, int], *, quiet: bool = True) -> str:
 
 def _plan_closing(plan: Plan, paint: Paint, columns: int, *, drift: bool) -> Iterator[str]:
     """What it comes to, and what stands in its way, each on a line of its own."""
+    for style, told in closing(plan, drift=drift):
+        yield from indented(told, columns, "", "  ", partial(paint, style) if style else str)
+
+
+def closing(plan: Plan, *, drift: bool) -> Iterator[tuple[str, str]]:
+    """What a plan comes to, and then what stands in its way: sentences, each behind its style, "" for none."""
     total = Counter[Action]()
     for account in plan.accounts:
         total.update(account.counts)
@@ -153,19 +161,17 @@ def _plan_closing(plan: Plan, paint: Paint, columns: int, *, drift: bool) -> Ite
     refused, failed = verdicts[Verdict.REFUSED], verdicts[Verdict.ERROR]
     if failed and failed == len(plan.accounts):
         which = "the account could not" if failed == 1 else f"none of the {failed:,} accounts could"
-        yield from indented(f"No plan: {which} be read.", columns, "", "  ", lambda line: paint("bold", line))
+        yield "bold", f"No plan: {which} be read."
         return
-    yield from indented(_total(total, drift=drift), columns, "", "  ", lambda line: paint("bold", line))
+    yield "bold", _total(total, drift=drift)
     if plan.at is not None:
-        when = ", ".join(sorted({_moment(plan.at, account.timezone) for account in plan.accounts}))
-        yield from indented(
-            f"That is what the files will want at {when}; apply follows what they want now.", columns, "", "  "
-        )
+        when = ", ".join(sorted({moment(plan.at, account.timezone) for account in plan.accounts}))
+        yield "", f"That is what the files will want at {when}; apply follows what they want now."
     if refused:
         none = failed + refused == len(plan.accounts)
-        yield paint("red", f"Refused: {'nothing will be written' if none else count(refused, 'account')}.")
+        yield "red", f"Refused: {'nothing will be written' if none else count(refused, 'account')}."
     if failed:
-        yield paint("red", f"Could not be read: {count(failed, 'account')}.")
+        yield "red", f"Could not be read: {count(failed, 'account')}."
 
 
 def _total(total: Counter[Action], *, drift: bool) -> str:
