@@ -5,9 +5,9 @@ BIN := $(VENV)/bin
 # the floors without I/O: every branch of theirs is tested
 comma := ,
 PURE := $(subst $() ,$(comma),$(addprefix worker/,model.py channels.py credentials.py documents.py endpoints.py errors.py figures.py \
-	gateways.py settings.py history.py health.py holds.py language.py lastgood.py maintenance.py moments.py news.py phones.py precautions.py redaction.py \
+	gateways.py settings.py history.py health.py holds.py language.py lastgood.py maintenance.py masking.py moments.py news.py phones.py precautions.py redaction.py \
 	rhythm.py schedule.py shares.py sites.py strictyaml.py suspension.py texts.py policy.py \
-	plan.py ports.py desired/* render/* solapi/account.py solapi/signing.py solapi/usage.py solapi/wire.py))
+	plan.py ports.py desired/* render/* render/markdown/* solapi/account.py solapi/signing.py solapi/usage.py solapi/wire.py))
 
 .PHONY: help setup demo test lint types contracts unit simulate mutate promtool bench browser lock clean
 

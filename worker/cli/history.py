@@ -14,6 +14,7 @@ from worker.errors import UsageError
 if TYPE_CHECKING:
     from worker.cli.session import Page
     from worker.history import History
+    from worker.masking import Mask
     from worker.settings import Settings
 
 __all__ = ["command"]
@@ -45,6 +46,7 @@ class _Shown(NamedTuple):
     """How the document is wanted."""
 
     form: str
+    mask: "Mask | None"
     output: str | None
     no_color: bool
 
@@ -78,6 +80,7 @@ def command(
     age: float | None,
     settings_path: str | None,
     form: str,
+    mask: "Mask | None",
     output: str | None,
     no_color: bool,
 ) -> int:
@@ -86,13 +89,15 @@ def command(
     It reads the ledger and asks nobody. --phone tells the whole story of one number.
     """
     settings = inputs.load_settings(settings_path, {})
-    shown = _Shown(form, output, no_color)
+    shown = _Shown(form, mask, output, no_color)
     chosen = (since, outcome, limit)
     if age is not None:
         if any(given is not None for given in (run, account, phone, *chosen)):
             raise UsageError("--prune-older-than goes alone: it forgets whole runs, whatever they were about")
         return _prune(settings, age)
     digits = None if phone is None else inputs.read_phone("--phone", phone)
+    if run is None and form == "markdown":
+        raise UsageError("--format markdown is for one run: senderid history RUN --format markdown")
     if run is None:
         return _list(settings, shown, account=account, phone=digits, since=since, outcome=outcome, limit=limit)
     if any(given is not None for given in chosen):
@@ -110,6 +115,8 @@ def _list(
     outcome: str | None,
     limit: int | None,
 ) -> int:
+    from msgspec import structs
+
     from worker.cli.bookkeeping import ledger_path
     from worker.history import Ending, History
     from worker.ledger.history import Asked, history
@@ -132,10 +139,15 @@ def _list(
             click.echo(f"There is no ledger yet at {path}: the first apply begins it.", err=True)
         found = History(total=0, runs=()) if connection is None else history(connection, asked)
 
+    told = phone
+    if shown.mask is not None:
+        found = structs.replace(found, runs=tuple(map(shown.mask.run, found.runs)))
+        told = None if phone is None else shown.mask.number(phone)
+
     def rendered(page: "Page") -> str:
-        if phone is None:
+        if told is None:
             return text.runs(found, color=page.color, width=page.width)
-        return text.number(phone, found, color=page.color, width=page.width)
+        return text.number(told, found, color=page.color, width=page.width)
 
     return _show(found, rendered, shown)
 

@@ -78,7 +78,7 @@ GRAVEST_FIRST: Final = tuple(reversed(RunOutcome))
 
 _ORDER: Final = tuple(MARKS)
 
-_KINDS: Final[tuple[Callable[[NumberResult], object], ...]] = (
+_KINDS: Final[tuple[Callable[[NumberResult | NumberStory], object], ...]] = (
     lambda number: number.error,
     lambda number: None if number.error is None else number.error.code,
     lambda _: None,
@@ -137,8 +137,8 @@ def grouped(numbers: Sequence[Told]) -> list[list[Told]]:
     return sorted(found, key=lambda some: _ORDER.index(some[0].outcome))
 
 
-def _by(kind: Callable[[NumberResult], object], numbers: Sequence[NumberResult]) -> Collection[list[NumberResult]]:
-    found: dict[tuple[Outcome, object], list[NumberResult]] = {}
+def _by(kind: Callable[[NumberResult | NumberStory], object], numbers: Sequence[Told]) -> Collection[list[Told]]:
+    found: dict[tuple[Outcome | None, object], list[Told]] = {}
     for number in numbers:
         found.setdefault((number.outcome, kind(number)), []).append(number)
     return found.values()
