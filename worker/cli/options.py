@@ -23,6 +23,7 @@ __all__ = [
     "logging",
     "reviewed",
     "settings",
+    "veiled",
     "watched",
 ]
 
@@ -138,16 +139,20 @@ def _masking(_ctx: click.Context, param: click.Parameter, example: str | None) -
     return mask
 
 
-reviewed: Final = _all(
-    _document(*FORMS),
-    click.option(
+def _mask(*, exposed: bool) -> Decorator[Any]:
+    return click.option(
         "--mask",
         metavar="EXAMPLE",
         callback=_masking,
         is_eager=True,
+        expose_value=exposed,
         help="Hide digits of numbers wherever one is shown, log lines too, as in 010****5678.",
-    ),
-)
+    )
+
+
+veiled: Final = _mask(exposed=False)
+"""Where nothing is printed but what goes to stderr."""
+reviewed: Final = _all(_document(*FORMS), _mask(exposed=True))
 """Where a document is printed: one of the command's own, or one that people review."""
 
 logging: Final = _all(
