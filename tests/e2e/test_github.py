@@ -129,7 +129,7 @@ def merge(forge: Forge) -> None:
 
 
 def test_a_plan_is_one_comment_however_often_it_is_made(job: Job, forge: Forge, served: Served) -> None:
-    """The first run writes a comment, the next brings it up to date, behind a hundred others; others' are left alone."""
+    """The first run writes a comment, the next brings it up to date, behind a hundred of others, left alone."""
     others = [{"id": index, "user": {"login": "someone"}, "body": f"{MARKER}\nmine"} for index in range(120)]
     forge.comments = list(others)
     first = job("plan")
@@ -201,7 +201,7 @@ def test_the_reviewed_plan_is_applied_and_told(job: Job, forge: Forge, served: S
 
 
 def test_what_was_not_reviewed_is_not_applied(job: Job, forge: Forge, served: Served) -> None:
-    """No merge, no artifact, a fork's, another commit's, or a file that changed since: nothing is sent, and it is said why."""
+    """No merge, no artifact, a fork's, another commit's, a file that changed since: nothing is sent, and told why."""
     step = job("plan")
     assert "not the merge of one pull request" in job("apply").summary
     merge(forge)
@@ -256,7 +256,7 @@ def test_drift_is_one_issue(job: Job, forge: Forge, served: Served) -> None:
 @pytest.mark.parametrize("who", [{"HEAD_REPOSITORY": "eve/numbers"}, {"GITHUB_ACTOR": "dependabot[bot]"}])
 def test_a_request_without_secrets_is_validated(job: Job, forge: Forge, served: Served, who: dict[str, str]) -> None:
     """A fork's pull request is validated and told so: nothing is asked of the account, and no comment is tried."""
-    step = job("plan", FORGE_TOKEN="", SOLAPI_API_KEY="", SOLAPI_API_SECRET="", **who)  # noqa: S106 - none
+    step = job("plan", FORGE_TOKEN="", SOLAPI_API_KEY="", SOLAPI_API_SECRET="", **who)
     assert step.status == 0
     assert "its files are validated, and nothing is planned" in step.summary
     assert (step.outputs["changes"], step.outputs["exit-status"]) == ("", "0")
@@ -264,7 +264,7 @@ def test_a_request_without_secrets_is_validated(job: Job, forge: Forge, served: 
 
 
 def test_problems_are_annotations_at_their_lines(job: Job, served: Served) -> None:
-    """Each problem of a file becomes an annotation, whatever the file is called, and nothing in it becomes a command."""
+    """Each problem of a file becomes an annotation, whatever the file is called; nothing in it becomes a command."""
     name = "::error,title=x::%0A,a b.yaml"
     (job.folder / name).write_text("version: 1\nnumbers:\n  010-1234-5678: MAYBE\n  010-0000-0000: ON\n")
     step = job("validate", INPUT_FILES=name)
@@ -276,7 +276,9 @@ def test_problems_are_annotations_at_their_lines(job: Job, served: Served) -> No
     escaped = "%3A%3Aerror%2Ctitle=x%3A%3A%250A%2Ca b.yaml"
     commands = [line for line in told if line.startswith("::")]
     assert len(commands) == 2
-    assert all(re.fullmatch(rf"::error file={re.escape(escaped)},line=\d+,col=\d+::[^\r\n]+", each) for each in commands)
+    assert all(
+        re.fullmatch(rf"::error file={re.escape(escaped)},line=\d+,col=\d+::[^\r\n]+", each) for each in commands
+    )
     assert served.sandbox.wire == []
 
 
@@ -302,7 +304,7 @@ def test_a_module_in_the_repository_is_not_run(job: Job, forge: Forge) -> None:
 
 def test_a_token_that_may_not_comment_is_told(job: Job, served: Served) -> None:
     """Where the comment cannot be written the step fails with what to look at, after the summary."""
-    step = job("plan", FORGE_TOKEN="another")  # noqa: S106 - made up
+    step = job("plan", FORGE_TOKEN="another")
     assert step.status == 1
     assert "the token is not known" in step.log
     assert "### Plan" in step.summary

@@ -98,7 +98,9 @@ def merge(pipeline: Pipeline, forge: Forge, **run: Any) -> None:
 
 def test_a_plan_is_one_note_however_often_it_is_made(pipeline: Pipeline, forge: Forge, served: Served) -> None:
     """The note is found behind a hundred others and brought up to date; what it says is masked."""
-    forge.comments = [{"id": index, "author": {"id": 9}, "body": "<!-- senderid plan senderid -->"} for index in range(120)]
+    forge.comments = [
+        {"id": index, "author": {"id": 9}, "body": "<!-- senderid plan senderid -->"} for index in range(120)
+    ]
     first = pipeline("senderid-plan")
     assert first.returncode == 0, first.stderr
     pipeline.desire(f"version: 1\nnumbers: {{{A}: INACTIVE, {B}: ACTIVE}}\n")

@@ -2,7 +2,7 @@
 
 import io
 import sys
-from typing import BinaryIO
+from typing import TextIO
 
 from worker.masking import Mask
 
@@ -12,8 +12,9 @@ __all__ = ["Veil"]
 class Veil(io.BufferedIOBase):
     """A stream before stderr that masks line by line. A line that is not over yet is masked when it is flushed."""
 
-    def __init__(self, stream: BinaryIO, mask: Mask) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO, mask: Mask) -> None:
+        self._text = stream  # which would close what is behind it when it goes
+        self._stream = stream.buffer
         self._mask = mask
         self._begun = b""
 
@@ -21,7 +22,7 @@ class Veil(io.BufferedIOBase):
     def draw(cls, mask: Mask) -> None:
         """Put one before this process' stderr, where there is one."""
         if sys.stderr is not None:
-            veil = cls(sys.stderr.buffer, mask)
+            veil = cls(sys.stderr, mask)
             sys.stderr = io.TextIOWrapper(
                 veil, encoding=sys.stderr.encoding, errors=sys.stderr.errors, line_buffering=True
             )

@@ -49,7 +49,7 @@ class Section(Struct, frozen=True):
 
 
 class Page(Struct, frozen=True, kw_only=True):
-    """What is told, in the order in which it is read. `title`, `verdict`, `remarks` and `totals` are text.
+    """What is told, in the order in which it is read. `verdict`, `remarks` and `totals` are text, the rest is Markdown.
 
     `needs` is what a person must do, and `asks` what besides where sections are folded. Of `totals` each has a word,
     how many numbers and how many accounts.
@@ -92,7 +92,7 @@ def _within(lines: Iterator[str], cap: int) -> str | None:
 
 
 def _head(page: Page, *, folded: bool) -> Iterator[str]:
-    yield f"### {prose(page.title)}"
+    yield f"### {page.title}"
     for sentence in page.verdict:
         yield ""
         yield f"**{prose(sentence)}**"
@@ -123,9 +123,7 @@ def _list(lines: Sequence[str]) -> Iterator[str]:
         shown.append(f"- {line}")
     left = len(lines) - len(shown)
     if left:
-        shown.append(
-            "- " + ngettext("and {count:,} more like these", "and {count:,} more like these", left).format(count=left)
-        )
+        shown.append("- " + _("and {count:,} more like these").format(count=left))
     if shown:
         yield ""
         yield from shown

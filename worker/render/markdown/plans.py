@@ -35,7 +35,7 @@ def plan(plan: Plan, *, drift: bool = False) -> str:
     title, *verdict = (told for _, told in closing(plan, drift=drift))
     return fitted(
         Page(
-            title=title,
+            title=prose(title),
             verdict=tuple(verdict),
             needs=[
                 *refusals_of((account.account, account.refusals) for account in busy),

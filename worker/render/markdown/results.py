@@ -25,7 +25,7 @@ def result(result: Result, remark: str = "") -> str:
     quiet = sum(not _told(account) for account in accounts)
     return fitted(
         Page(
-            title=title,
+            title=prose(title),
             verdict=tuple(verdict),
             needs=[
                 *refusals_of((account.account, account.refusals) for account in accounts),

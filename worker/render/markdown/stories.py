@@ -9,7 +9,7 @@ from worker.render.done import MARKS, error_text, number_row
 from worker.render.history import OPEN, UNFINISHED, brief, counts_text, provenance, who
 from worker.render.markdown.page import Kind, Page, Section, fitted
 from worker.render.markdown.plans import errors_of
-from worker.render.markdown.words import phone, prose
+from worker.render.markdown.words import code, phone, prose
 
 __all__ = ["run"]
 
@@ -21,7 +21,7 @@ def run(told: RunStory) -> str:
     began = f"{told.started_at[:10]} {told.started_at[11:19]} UTC"
     return fitted(
         Page(
-            title=f"Run {told.run_id}: {told.outcome}",
+            title=_("Run {run}: {outcome}").format(run=code(told.run_id), outcome=told.outcome),
             verdict=(UNFINISHED,) if told.outcome is Ending.UNFINISHED else (),
             needs=list(errors_of((account.account, account.error) for account in told.accounts)),
             sections=list(map(_section, told.accounts)),
