@@ -100,6 +100,7 @@ senderid.params.append(LANG)
 
 def run(arguments: Sequence[str]) -> int:
     """The exit status of one command line. Every error that was foreseen ends here as a sentence on stderr."""
+    stderr = sys.stderr
     try:
         begin(arguments)
         return _run(arguments)
@@ -107,6 +108,7 @@ def run(arguments: Sequence[str]) -> int:
         # the interpreter flushes both once more at exit, and would make a complaint and a status of its own
         for stream in (sys.stdout, sys.stderr):
             _let_go(stream)
+        sys.stderr = stderr  # which --mask may have put a veil before
 
 
 def _run(arguments: Sequence[str]) -> int:

@@ -16,6 +16,7 @@ from worker.language import ngettext
 if TYPE_CHECKING:
     from worker.cli.session import Page
     from worker.history import History
+    from worker.masking import Mask
     from worker.settings import Settings
 
 __all__ = ["command"]
@@ -48,6 +49,7 @@ class _Shown(NamedTuple):
     """How the document is wanted."""
 
     form: str
+    mask: "Mask | None"
     output: str | None
     no_color: bool
 
@@ -81,6 +83,7 @@ def command(
     age: float | None,
     settings_path: str | None,
     form: str,
+    mask: "Mask | None",
     output: str | None,
     no_color: bool,
 ) -> int:
@@ -89,14 +92,18 @@ def command(
     It reads the ledger and asks nobody. --phone tells the whole story of one number.
     """
     settings = inputs.load_settings(settings_path, {})
-    shown = _Shown(form, output, no_color)
+    shown = _Shown(form, mask, output, no_color)
     chosen = (since, outcome, limit)
     if age is not None:
         if any(given is not None for given in (run, account, phone, *chosen)):
             raise UsageError("--prune-older-than goes alone: it forgets whole runs, whatever they were about")
         return _prune(settings, age)
     digits = None if phone is None else inputs.read_phone("--phone", phone)
+    if run is None and form == "markdown":
+        raise UsageError("--format markdown is for one run: senderid history RUN --format markdown")
     if run is None:
+        if form == "markdown":
+            raise UsageError("--format markdown shows one run in full: name it, or use text, json or html")
         return _list(settings, shown, account=account, phone=digits, since=since, outcome=outcome, limit=limit)
     if any(given is not None for given in chosen):
         raise UsageError("--since, --outcome and --limit choose among runs: they do not go with RUN")
@@ -113,6 +120,8 @@ def _list(
     outcome: str | None,
     limit: int | None,
 ) -> int:
+    from msgspec import structs
+
     from worker.cli.bookkeeping import ledger_path
     from worker.history import Ending, History
     from worker.ledger.history import Asked, history
@@ -135,15 +144,20 @@ def _list(
             click.echo(_("There is no ledger yet at {path}: the first apply begins it.").format(path=path), err=True)
         found = History(total=0, runs=()) if connection is None else history(connection, asked)
 
+    told = phone
+    if shown.mask is not None:
+        found = structs.replace(found, runs=tuple(map(shown.mask.run, found.runs)))
+        told = None if phone is None else shown.mask.number(phone)
+
     def rendered(page: "Page") -> str:
-        if phone is None:
+        if told is None:
             return text.runs(found, color=page.color, width=page.width)
-        return text.number(phone, found, color=page.color, width=page.width)
+        return text.number(told, found, color=page.color, width=page.width)
 
     def report() -> str:
         from worker.render import report
 
-        return report.runs(found) if phone is None else report.number(phone, found)
+        return report.runs(found) if told is None else report.number(told, found)
 
     return _show(found, rendered, report, shown)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import reduce
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 from msgspec import Struct
@@ -10,6 +10,9 @@ from msgspec import Struct
 from worker.cli import completing
 from worker.language import gettext as _
 from worker.language import translated
+
+if TYPE_CHECKING:
+    from worker.masking import Mask
 
 __all__ = [
     "DURATION",
@@ -27,6 +30,7 @@ __all__ = [
     "schema_of",
     "settings",
     "token",
+    "veiled",
     "watched",
 ]
 
@@ -114,9 +118,22 @@ allow: Final = click.option(
 )
 
 
+def _reviewable(ctx: click.Context, _param: click.Parameter, form: str) -> str:
+    if form == "json" and ctx.params.get("mask"):
+        raise click.UsageError("JSON is for machines and has numbers in full: --mask does not go with --format json")
+    return form
+
+
 def _document(*forms: str) -> Decorator[Any]:
     return _all(
-        click.option("--format", "form", type=click.Choice(forms), default="text", help="What to print. [text]"),
+        click.option(
+            "--format",
+            "form",
+            type=click.Choice(forms),
+            default="text",
+            callback=_reviewable,
+            help="What to print. [text]",
+        ),
         click.option(
             "--output",
             metavar="FILE",
@@ -127,11 +144,41 @@ def _document(*forms: str) -> Decorator[Any]:
     )
 
 
-FORMS: Final = ("text", "json", "html")
+FORMS: Final = ("text", "json", "markdown", "html")
 """The forms of plans, results and runs; `worker.cli.printing` knows each."""
 
 document: Final = _document("text", "json")
-reviewed: Final = _document(*FORMS)
+
+
+def _masking(_ctx: click.Context, param: click.Parameter, example: str | None) -> "Mask | None":
+    if example is None:
+        return None
+    from worker.cli.veil import Veil
+    from worker.masking import Mask
+
+    try:
+        mask = Mask.of(example)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param=param) from None
+    # from here on: whatever else is wrong with the command line may be told with a number in it
+    Veil.draw(mask)
+    return mask
+
+
+def _mask(*, exposed: bool) -> Decorator[Any]:
+    return click.option(
+        "--mask",
+        metavar="EXAMPLE",
+        callback=_masking,
+        is_eager=True,
+        expose_value=exposed,
+        help="Hide digits of numbers wherever one is shown, log lines too, as in 010****5678.",
+    )
+
+
+veiled: Final = _mask(exposed=False)
+"""Where nothing is printed but what goes to stderr."""
+reviewed: Final = _all(_document(*FORMS), _mask(exposed=True))
 """Where a document is printed: one of the command's own, or one that people review."""
 
 authored: Final = _all(
@@ -241,6 +288,7 @@ class Common(Struct, frozen=True, kw_only=True):
     allow: tuple[str, ...] = ()
     canary: int | None = None
     form: str
+    mask: "Mask | None" = None
     output: str | None
     no_color: bool
     log_format: str | None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from worker.documents import Plan, Result
     from worker.history import RunStory
+    from worker.masking import Mask
 
 __all__ = ["Wanted", "plan", "result", "run"]
 
@@ -16,6 +17,11 @@ class Wanted(Protocol):
     @property
     def form(self) -> str:
         """One of `options.FORMS`."""
+        ...
+
+    @property
+    def mask(self) -> "Mask | None":
+        """How numbers are masked; None where they are shown in full."""
         ...
 
     @property
@@ -34,6 +40,8 @@ def plan(document: "Plan", wanted: Wanted, *, drift: bool = False) -> None:
     from worker.cli.session import Page, emit
     from worker.render import documents, text
 
+    if wanted.mask is not None:
+        document = wanted.mask.plan(document)
     match wanted.form:
         case "json":
             emit(documents.encode(document), wanted.output)
@@ -41,6 +49,10 @@ def plan(document: "Plan", wanted: Wanted, *, drift: bool = False) -> None:
             from worker.render import report
 
             emit(report.plan(document, drift=drift), wanted.output)
+        case "markdown":
+            from worker.render import markdown
+
+            emit(markdown.plan(document, drift=drift), wanted.output)
         case _:
             page = Page.of(no_color=wanted.no_color, output=wanted.output)
             emit(text.plan(document, color=page.color, width=page.width, drift=drift), wanted.output)
@@ -51,17 +63,24 @@ def result(document: "Result", wanted: Wanted, remark: "Callable[[Result], str]"
     from worker.cli.session import Page, emit
     from worker.render import documents, text
 
+    remarked = remark(document)
+    if wanted.mask is not None:
+        document, remarked = wanted.mask.result(document), wanted.mask.text(remarked)
     match wanted.form:
         case "json":
             emit(documents.encode(document), wanted.output)
         case "html":
             from worker.render import report
 
-            emit(report.result(document, remark(document)), wanted.output)
+            emit(report.result(document, remarked), wanted.output)
+        case "markdown":
+            from worker.render import markdown
+
+            emit(markdown.result(document, remarked), wanted.output)
         case _:
             page = Page.of(no_color=wanted.no_color, output=wanted.output)
             told = text.result(document, color=page.color, width=page.width)
-            emit(told + remark(document), wanted.output)
+            emit(told + remarked, wanted.output)
 
 
 def run(told: "RunStory", wanted: Wanted) -> None:
@@ -70,6 +89,8 @@ def run(told: "RunStory", wanted: Wanted) -> None:
     from worker.history import History
     from worker.render import documents, history
 
+    if wanted.mask is not None:
+        told = wanted.mask.run(told)
     match wanted.form:
         case "json":
             emit(documents.encode(History(total=1, runs=(told,))), wanted.output)
@@ -77,6 +98,10 @@ def run(told: "RunStory", wanted: Wanted) -> None:
             from worker.render import report
 
             emit(report.run(told), wanted.output)
+        case "markdown":
+            from worker.render import markdown
+
+            emit(markdown.run(told), wanted.output)
         case _:
             page = Page.of(no_color=wanted.no_color, output=wanted.output)
             emit(history.run(told, color=page.color, width=page.width), wanted.output)

@@ -13,15 +13,17 @@ __all__ = ["command"]
 
 
 @click.command("validate", short_help="Check desired-state files offline.")
+@click.argument("more", metavar="[PATH]...", nargs=-1)
 @options.files
 @options.settings
-def command(paths: Sequence[str], settings_path: str | None) -> int:
-    """Check desired-state files offline: every problem of every file at once.
+@options.veiled
+def command(more: Sequence[str], paths: Sequence[str], settings_path: str | None) -> int:
+    """Check desired-state files offline: every problem of every file at once. PATH is the same as -f PATH.
 
     Each problem is a line `file:line:column: message` on stderr. Exit status 0, or 65 with problems.
     """
     inputs.load_settings(settings_path, {})
-    accounts = inputs.load_accounts(paths)
+    accounts = inputs.load_accounts([*paths, *more])
     numbers = sum(len(account.numbers) for account in accounts)
     told = _("OK: {accounts}, {numbers}.")
     click.echo(told.format(accounts=count(len(accounts), "account"), numbers=count(numbers, "number")))

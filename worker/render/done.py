@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeVar
 
 from worker.documents import AccountResult, ErrorInfo, NumberError, NumberResult, Outcome, Requests, Result, RunOutcome
 from worker.errors import CanaryFailed
@@ -32,6 +32,7 @@ __all__ = [
     "ENDED",
     "GRAVEST_FIRST",
     "MARKS",
+    "Told",
     "advice",
     "closing",
     "error_text",
@@ -41,6 +42,9 @@ __all__ = [
     "result",
     "tally_text",
 ]
+
+Told = TypeVar("Told", NumberResult, NumberStory)
+"""A number with its outcome, as a result or the ledger tells of it."""
 
 MARKS: Final = {
     Outcome.FAILED: Mark("x", "failed", "red"),
@@ -77,7 +81,7 @@ GRAVEST_FIRST: Final = tuple(reversed(RunOutcome))
 
 _ORDER: Final = tuple(MARKS)
 
-_KINDS: Final[tuple[Callable[[NumberResult], object], ...]] = (
+_KINDS: Final[tuple[Callable[[NumberResult | NumberStory], object], ...]] = (
     lambda number: number.error,
     lambda number: None if number.error is None else number.error.code,
     lambda _number: None,
@@ -131,15 +135,15 @@ def _done(account: AccountResult, paint: Paint, columns: int) -> Iterator[str]:
     yield from refusals(account.refusals, paint, columns)
 
 
-def grouped(numbers: Sequence[NumberResult]) -> list[list[NumberResult]]:
+def grouped(numbers: Sequence[Told]) -> list[list[Told]]:
     """Numbers with the same outcome and error together; if errors are many and differ, by code, or by outcome alone."""
     groupings = (_by(kind, numbers) for kind in _KINDS)
     found = next(found for found in groupings if len(found) <= MANY)
     return sorted(found, key=lambda some: _ORDER.index(some[0].outcome))
 
 
-def _by(kind: Callable[[NumberResult], object], numbers: Sequence[NumberResult]) -> Collection[list[NumberResult]]:
-    found: dict[tuple[Outcome, object], list[NumberResult]] = {}
+def _by(kind: Callable[[NumberResult | NumberStory], object], numbers: Sequence[Told]) -> Collection[list[Told]]:
+    found: dict[tuple[Outcome | None, object], list[Told]] = {}
     for number in numbers:
         found.setdefault((number.outcome, kind(number)), []).append(number)
     return found.values()
@@ -162,7 +166,7 @@ def _unseen(number: NumberResult | NumberStory) -> bool:
     return number.after is None and number.before is not None and number.outcome is not Outcome.CONFLICT
 
 
-def advice(numbers: Sequence[NumberResult], above: ErrorInfo | None) -> str:
+def advice(numbers: Sequence[Told], above: ErrorInfo | None) -> str:
     """What happened and what to do; nothing where the account's own error says it above."""
     outcome = numbers[0].outcome
     errors = list(dict.fromkeys(number.error for number in numbers if number.error is not None))

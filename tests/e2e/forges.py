@@ -1,0 +1,161 @@
+"""GitHub and GitLab as far as pipelines ask them: real sockets, pages of a hundred, and a look at every token."""
+
+import asyncio
+import io
+import threading
+import zipfile
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from aiohttp import web
+
+__all__ = ["BOT", "TOKEN", "Forge"]
+
+TOKEN: Final = "ghs_t0ken"
+BOT: Final = "github-actions[bot]"
+REPOSITORY: Final = "acme/numbers"
+PROJECT: Final = "77"
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Forge:
+    """Both, on a loop and a thread of their own. Tests look at the lists, and fill them."""
+
+    def __init__(self) -> None:
+        self.comments: list[dict[str, Any]] = []
+        self.issues: list[dict[str, Any]] = []
+        self.pulls: list[dict[str, Any]] = []
+        self.artifacts: list[dict[str, Any]] = []
+        self.pipelines: list[dict[str, Any]] = []
+        self.files: dict[int, bytes] = {}
+        self.calls: list[tuple[str, str]] = []
+        self.tokens_elsewhere: list[str | None] = []
+        self.url = ""
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._runner: web.AppRunner | None = None
+
+    def start(self) -> None:
+        """Listen."""
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(10)
+
+    def stop(self) -> None:
+        """Close."""
+        assert self._runner is not None
+        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+    @property
+    def writes(self) -> list[tuple[str, str]]:
+        """Method and path of every request that changes something."""
+        return [call for call in self.calls if call[0] != "GET"]
+
+    async def _start(self) -> None:
+        app = web.Application(middlewares=[self._look])
+        hub, lab = f"/repos/{REPOSITORY}", f"/projects/{PROJECT}"
+        app.add_routes(
+            [
+                web.get(hub + "/issues/{number}/comments", self._page(lambda: self.comments)),
+                web.post(hub + "/issues/{number}/comments", self._commented),
+                web.patch(hub + "/issues/comments/{id}", self._recommented),
+                web.get(hub + "/issues", self._page(lambda: self.issues)),
+                web.post(hub + "/issues", self._issued),
+                web.patch(hub + "/issues/{number}", self._reissued),
+                web.get(hub + "/commits/{sha}/pulls", self._page(lambda: self.pulls)),
+                web.get(hub + "/actions/artifacts", self._listed),
+                web.get(hub + "/actions/artifacts/{id}/zip", self._sent_on),
+                web.get("/blob/{id}", self._blob),
+                web.get("/user", self._user),
+                web.get(lab + "/merge_requests/{number}/notes", self._page(lambda: self.comments)),
+                web.post(lab + "/merge_requests/{number}/notes", self._commented),
+                web.put(lab + "/merge_requests/{number}/notes/{id}", self._recommented),
+                web.get(lab + "/issues", self._page(lambda: self.issues)),
+                web.post(lab + "/issues", self._issued),
+                web.put(lab + "/issues/{number}", self._reissued),
+                web.post(lab + "/issues/{number}/notes", self._remarked),
+                web.get(lab + "/repository/commits/{sha}/merge_requests", self._page(lambda: self.pulls)),
+                web.get(lab + "/merge_requests/{number}/pipelines", self._page(lambda: self.pipelines)),
+                web.get(lab + "/pipelines/{id}/jobs", self._jobs),
+                web.get(lab + "/jobs/{id}/artifacts/{name}", self._raw),
+            ]
+        )
+        self._runner = web.AppRunner(app)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+
+    @web.middleware
+    async def _look(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        token = request.headers.get("Authorization") or request.headers.get("PRIVATE-TOKEN")
+        if request.path.startswith("/blob/"):
+            self.tokens_elsewhere.append(token)
+            return await handler(request)
+        if token not in {f"Bearer {TOKEN}", TOKEN}:
+            return web.json_response({"message": "Bad credentials"}, status=401)
+        self.calls.append((request.method, request.path))
+        return await handler(request)
+
+    def _page(self, items: Callable[[], list[dict[str, Any]]]) -> Handler:
+        async def handle(request: web.Request) -> web.Response:
+            size, page = int(request.query["per_page"]), int(request.query["page"])
+            return web.json_response(items()[(page - 1) * size : page * size])
+
+        return handle
+
+    async def _commented(self, request: web.Request) -> web.Response:
+        body = (await request.json())["body"]
+        assert len(body) <= 65_536
+        self.comments.append(
+            {"id": 1000 + len(self.comments), "user": {"login": BOT}, "author": {"id": 5}, "body": body}
+        )
+        return web.json_response({}, status=201)
+
+    async def _recommented(self, request: web.Request) -> web.Response:
+        (found,) = [each for each in self.comments if str(each["id"]) == request.match_info["id"]]
+        found["body"] = (await request.json())["body"]
+        return web.json_response({})
+
+    async def _remarked(self, _request: web.Request) -> web.Response:
+        return web.json_response({}, status=201)
+
+    async def _issued(self, request: web.Request) -> web.Response:
+        number = len(self.issues) + 1
+        self.issues.append({"number": number, "iid": number, "user": {"login": BOT}, **await request.json()})
+        state = "open" if "/repos/" in request.path else "opened"
+        self.issues[-1]["state"] = state
+        return web.json_response({}, status=201)
+
+    async def _reissued(self, request: web.Request) -> web.Response:
+        (found,) = [each for each in self.issues if str(each["number"]) == request.match_info["number"]]
+        found |= await request.json()
+        event = found.pop("state_event", None)
+        if event:
+            found["state"] = {"reopen": "opened", "close": "closed"}[event]
+        return web.json_response({})
+
+    async def _listed(self, request: web.Request) -> web.Response:
+        found = [each for each in self.artifacts if each["name"] == request.query["name"]]
+        return web.json_response({"total_count": len(found), "artifacts": found})
+
+    async def _sent_on(self, request: web.Request) -> web.Response:
+        raise web.HTTPFound(f"{self.url}/blob/{request.match_info['id']}")
+
+    async def _blob(self, request: web.Request) -> web.Response:
+        archive = io.BytesIO()
+        with zipfile.ZipFile(archive, "w") as opened:
+            opened.writestr("plan.json", self.files[int(request.match_info["id"])])
+        return web.Response(body=archive.getvalue())
+
+    async def _user(self, _request: web.Request) -> web.Response:
+        return web.json_response({"id": 5})
+
+    async def _jobs(self, request: web.Request) -> web.Response:
+        return web.json_response([{"id": int(request.match_info["id"]), "name": "senderid-plan", "status": "success"}])
+
+    async def _raw(self, request: web.Request) -> web.Response:
+        return web.Response(body=self.files[int(request.match_info["id"])])

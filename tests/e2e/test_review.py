@@ -1,0 +1,137 @@
+"""`--format markdown` and `--mask`, as their users run them."""
+
+import json
+import os
+import pty
+import re
+from collections.abc import Callable
+
+import pytest
+
+from tests.e2e.conftest import Command, Served
+from worker.sandbox import SandboxAccount
+
+A, B, SHORT = "01012345678", "0232345678", "1335"
+FILE = f"version: 1\nnumbers: {{{A}: {{status: ACTIVE, note: was +82-2-3234-5678}}, {B}: ACTIVE, {SHORT}: ACTIVE}}\n"
+MASK = ("--mask", "010****5678")
+_FULL = re.compile(r"1234\D{0,2}5678|3234\D{0,2}5678")
+
+
+@pytest.fixture
+def account() -> SandboxAccount:
+    """An account with one number off."""
+    return SandboxAccount.of({A: "INACTIVE", B: "ACTIVE", SHORT: "ACTIVE"}, account_id="12925149")
+
+
+@pytest.fixture
+def served(command: Command, serve: Callable[..., Served], account: SandboxAccount) -> Served:
+    """Its API, and its file."""
+    started = serve(account)
+    command.at(started.sandbox, account).write("d.yaml", FILE)
+    return started
+
+
+def test_every_verb_speaks_markdown(command: Command, served: Served) -> None:
+    """Plan, drift, apply, a run of the history and its rollback are comments, and exit as they do in other forms."""
+    markdown = ("--format", "markdown")
+    planned = command("plan", "-f", "d.yaml", *markdown, "--detailed-exitcode")
+    assert planned.returncode == 2
+    assert planned.stdout.startswith("### Plan: 1 to activate, 0 to deactivate. 2 unchanged.\n")
+    drifted = command("drift", "-f", "d.yaml", *markdown)
+    assert (drifted.returncode, drifted.stdout[:10]) == (2, "### Drift:")
+    applied = command("apply", "-y", "-f", "d.yaml", *markdown, "--output", "done.md")
+    assert (applied.returncode, applied.stdout) == (0, "")
+    assert (command.folder / "done.md").read_text().startswith("### Converged: 1 changed, 2 unchanged.")
+    run = json.loads(command("history", "--format", "json").stdout)["runs"][0]["run_id"]
+    assert command("history", run, *markdown).stdout.startswith(f"### Run `{run}`: converged\n")
+    previewed = command("rollback", run, "--dry-run", *markdown)
+    assert "**1 to deactivate**: `as before run" in previewed.stdout
+    back = command("rollback", run, "--yes", *markdown, "--allow", "all")
+    assert back.returncode == 0
+    assert "change it there too, or the next apply undoes this rollback" in back.stdout
+    assert served.writes == [(A, "ACTIVE"), (A, "INACTIVE")]
+
+
+def test_no_verb_shows_a_number_that_is_masked(command: Command, served: Served, account: SandboxAccount) -> None:
+    """With a mask no form and no log line of any verb has a number in full; the short ones are hidden too."""
+    run = json.loads(command("apply", "-y", "-f", "d.yaml", "--format", "json").stdout)["run_id"]
+    seen = []
+    for form in ("text", "markdown"):
+        for verb in (
+            ("plan", "-f", "d.yaml", "--log-level", "debug"),
+            ("drift", "-f", "d.yaml", "--log-format", "console", "--log-level", "debug"),
+            ("apply", "-y", "-f", "d.yaml"),
+            ("history", run),
+            ("rollback", run, "--dry-run"),
+        ):
+            if verb[0] != "rollback":
+                account.switch(A, "INACTIVE")
+            done = command(*verb, "--format", form, *MASK)
+            seen.append(done.stdout + done.stderr)
+            assert "*" in done.stdout + done.stderr
+    seen += [command(*told).stdout for told in (("history", *MASK), ("history", "--phone", A, *MASK))]
+    assert "010****5678" in seen[-1]
+    assert served.writes == [(A, "ACTIVE")] * 3
+    assert [text for text in seen if _FULL.search(text) or '"phone":"1335"' in text] == []
+
+
+def test_errors_are_masked_too(command: Command, served: Served) -> None:
+    """What is wrong with files, options or an account is told without a number in full."""
+    command.write("bad.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE, +82 10-1234-5678: ON}}\n")
+    broken = command("plan", "-f", "bad.yaml", *MASK)
+    assert broken.returncode == 65
+    assert "010****5678 stands here and on line 2" in broken.stderr
+    elsewhere = command("plan", "-f", "d.yaml", "--only", "010-1234-56789", *MASK)
+    assert elsewhere.returncode == 64
+    wrong = command("plan", "--format", "x010-1234-5678", *MASK)
+    assert wrong.returncode == 64
+    invalid = command("validate", "bad.yaml", *MASK)
+    assert invalid.returncode == 65
+    for done in (broken, elsewhere, wrong, invalid):
+        assert not _FULL.search(done.stdout + done.stderr)
+    assert served.sandbox.wire == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("plan", "--mask", "0101234"), "a mask is a number with stars"),
+        (("apply", "-y", "--mask", "010*2345678"), "a mask hides 3 digits or more"),
+        (("apply", "-y", "--format", "json", *MASK), "--mask does not go with --format json"),
+        (("apply", "-y", *MASK, "--format", "json"), "--mask does not go with --format json"),
+        (("history", "--format", "markdown"), "senderid history RUN --format markdown"),
+    ],
+)
+def test_what_cannot_be_masked_is_wrong_usage(
+    command: Command, served: Served, arguments: tuple[str, ...], told: str
+) -> None:
+    """A mask that is none, or for a form that is for machines, is wrong usage: nothing is sent."""
+    done = command(*arguments)
+    assert done.returncode == 64
+    assert told in done.stderr
+    assert served.sandbox.wire == []
+
+
+def test_a_question_is_masked_and_asked(command: Command, served: Served) -> None:
+    """On a terminal the plan is shown masked, and the question comes before the answer."""
+    command.environment |= {"TERM": "dumb"}
+    master, slave = pty.openpty()
+    with command.popen("apply", "-f", "d.yaml", *MASK, stdin=slave, stdout=slave, stderr=slave) as process:
+        os.close(slave)
+        shown = ""
+        while "Apply these changes?" not in shown:
+            shown += os.read(master, 65536).decode()
+        os.write(master, b"no\n")
+        assert process.wait(60) == 4
+    os.close(master)
+    assert "010****5678" in shown
+    assert not _FULL.search(shown)
+    assert served.writes == []
+
+
+def test_files_are_validated_by_name(command: Command) -> None:
+    """Files may be given without -f, as tools that run on changed files do."""
+    command.write("a.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE}}\n")
+    command.write("b.yaml", f"version: 1\nnumbers: {{{B}: ACTIVE}}\n")
+    assert command("validate", "a.yaml", "b.yaml").stdout == "OK: 2 accounts, 2 numbers.\n"
+    assert command("validate", "-f", "a.yaml", "b.yaml").stdout == "OK: 2 accounts, 2 numbers.\n"

@@ -1,0 +1,258 @@
+"""Whatever plans, results and stories hold: their Markdown has our markup and no other, and fits a comment."""
+
+import re
+from collections import Counter
+from html.parser import HTMLParser
+from typing import Any
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from worker.documents import (
+    AccountPlan,
+    AccountResult,
+    Action,
+    Cause,
+    Change,
+    ErrorInfo,
+    Notice,
+    NoticeKind,
+    NumberError,
+    NumberResult,
+    Outcome,
+    Plan,
+    Refusal,
+    Result,
+    RunOutcome,
+)
+from worker.render import markdown
+from worker.render.markdown.words import code, html_code, prose
+from worker.render.terminal import safe
+
+GITHUB = MarkdownIt("gfm-like")
+
+OURS = {"h3", "h4", "p", "strong", "b", "ul", "li", "code", "details", "summary"} | {
+    "table",
+    "thead",
+    "tbody",
+    "tr",
+    "th",
+    "td",
+}
+EVIL = [
+    "| a | b |",
+    "`",
+    "a`b``c```",
+    "\\`x\\`|\\|",
+    "<script>alert(1)</script>",
+    "<!-- x",
+    "-->",
+    "</details></summary></td>",
+    "@everyone",
+    "ping @octocat, please",
+    "#123 GH-12 acme/numbers#1 !7 ~label %1 &4 $1",
+    "JIRA-12",
+    "0123456789abcdef0123456789abcdef01234567",
+    "https://evil.example/x",
+    "www.evil.example",
+    "WWW.evil.example",
+    "a@evil.example",
+    "mailto:a@evil.example",
+    "xmpp:a@evil.example",
+    "ftp://evil.example",
+    "![x](https://evil.example/x.png)",
+    "[x](javascript:alert(1))",
+    "[x]: https://evil.example",
+    "a\r\n\r\n# b",
+    "\n/close",
+    "/close",
+    "1. a",
+    "- a",
+    "* a",
+    "> a",
+    "---",
+    "    code",
+    "~~~",
+    "**a** _b_ __c__ ~~d~~ ==e==",
+    "&lt;b&gt; &#64;everyone &copy;",
+    "\u202egnp.exe\u2066\u200b\ufeff",
+    "$x$ $`x`$",
+    ":smile: :+1:",
+    "{+ a +} [- b -]",
+    "[^1]: note",
+    "- [ ] task",
+    "\\",
+    "a\\",
+    " ` ",
+    "\ud800",
+    "",
+    "x" * 10_000,
+    "가|" * 5_000,
+    "본사 고객센터",
+    "listed as ACTIVE",
+]
+hostile = st.sampled_from(EVIL) | st.text(max_size=30) | st.text("`|\\<>@#&*_-:/.[]()! aA1\n", max_size=20)
+unhurried = settings(max_examples=40)
+
+
+class Seen(HTMLParser):
+    """A page as a browser has it: elements, and the text within code and outside it."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.elements = Counter[str]()
+        self.attributes: list[tuple[str, str | None]] = []
+        self.comments: list[str] = []
+        self.within: list[str] = []
+        self.outside = ""
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(page)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        """Count it."""
+        self.elements[tag] += 1
+        self.attributes += attributes
+        self._open.append(tag)
+        if tag == "code":
+            self.within.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        """Close it."""
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        """Keep it."""
+        self.text += data
+        if "code" in self._open:
+            self.within[-1] += data
+        else:
+            self.outside += data
+
+    def handle_comment(self, data: str) -> None:
+        """Keep it."""
+        self.comments.append(data)
+
+
+FOLLOWED = re.compile(r"@\w|#\w|!\d|~\w|&\w|\$\d|%\w|://|www\.|GH-\d|\b[0-9a-f]{7,40}\b|`", re.IGNORECASE)
+"""What GitHub and GitLab look for in a text that is no code."""
+
+
+def seen(page: str) -> Seen:
+    """A page as a browser has it, which is ours and nobody else's."""
+    assert len(page.encode()) <= markdown.CAP
+    found = Seen(GITHUB.render(page))
+    assert set(found.elements) <= OURS
+    assert (found.attributes, found.comments) == ([], [])
+    assert not FOLLOWED.search(found.outside)
+    assert not any(re.match(r"\s*/\w", line) for line in page.split("\n"))
+    assert "\ufffe" not in page
+    return found
+
+
+@unhurried
+@given(hostile)
+@example("a  b")
+def test_any_text_is_shown_and_nothing_else(foreign: str) -> None:
+    """A text in a line, in a cell, in code and in HTML renders as itself, made harmless, with no element but code."""
+    wanted = safe(foreign, 64).strip()
+    stood_for = wanted.translate(str.maketrans("`|", "\u02cb\u00a6"))
+    for made in (prose(foreign, 64), code(foreign)):
+        found = Seen(GITHUB.render(f"x {made} y"))
+        assert set(found.elements) <= {"p", "code"}
+        assert found.text.strip() in {f"x {wanted} y", f"x {stood_for} y"}
+        cell = Seen(GITHUB.render(f"| a | b |\n| --- | --- |\n| {made} | x |\n"))
+        assert (cell.elements["td"], cell.elements["tr"]) == (2, 2)
+        assert set(cell.elements) <= {"table", "thead", "tbody", "tr", "th", "td", "code"}
+        assert not FOLLOWED.search(cell.outside)
+    folded = Seen(GITHUB.render(f"<details><summary>{html_code(foreign)}</summary>\n\nx\n\n</details>\n"))
+    assert folded.within == [safe(foreign, 64)]
+    assert set(folded.elements) == {"details", "summary", "code", "p"}
+
+
+changes = st.builds(
+    Change,
+    st.from_regex(r"[0-9]{3,12}", fullmatch=True) | hostile,
+    st.sampled_from([action for action in Action if action is not Action.UNCHANGED]),
+    st.none() | hostile,
+    hostile,
+    hostile,
+    st.none() | hostile,
+    st.none() | hostile,
+    st.none() | st.sampled_from(Cause),
+    st.none() | st.just("2026-11-24T08:12:00Z"),
+    st.none() | st.just("2026-12-01T00:00:00Z"),
+)
+refusals = st.builds(Refusal, hostile, hostile)
+errors = st.builds(ErrorInfo, hostile, hostile)
+notices = st.builds(Notice, st.sampled_from(NoticeKind), hostile, st.none() | hostile)
+
+
+def few(of: st.SearchStrategy[Any], most: int = 3) -> st.SearchStrategy[tuple[Any, ...]]:
+    """Some values, and now and then many of one."""
+    return st.lists(of, max_size=most).map(tuple) | st.tuples(of, st.integers(21, 40)).map(
+        lambda two: (two[0],) * two[1]
+    )
+
+
+@unhurried
+@given(
+    few(
+        st.builds(
+            AccountPlan,
+            account=hostile,
+            account_id=st.none() | hostile,
+            refusals=few(refusals, 1),
+            error=st.none() | errors,
+            counts=st.dictionaries(st.sampled_from(Action), st.integers(0, 10**6)),
+            changes=few(changes),
+            notices=few(notices, 2),
+        )
+    ),
+    st.none() | st.just("2026-12-01T00:00:00Z"),
+    st.booleans(),
+)
+def test_any_plan_is_a_comment(accounts: tuple[AccountPlan, ...], at: str | None, drift: bool) -> None:  # noqa: FBT001
+    """A plan of any content has no markup but ours, mentions nobody, links nowhere, and fits."""
+    plan = Plan(created_at="2026-11-25T00:00:00Z", at=at, fingerprint="f", accounts=accounts)
+    found = seen(markdown.plan(plan, drift=drift))
+    assert found.elements["h3"] == 1
+    assert found.elements["details"] == found.elements["summary"]
+
+
+@unhurried
+@given(
+    few(
+        st.builds(
+            AccountResult,
+            account=hostile,
+            account_id=st.none() | hostile,
+            outcome=st.sampled_from(RunOutcome),
+            error=st.none() | errors,
+            refusals=few(refusals, 1),
+            counts=st.dictionaries(st.sampled_from(Outcome), st.integers(0, 10**6)),
+            numbers=few(
+                st.builds(
+                    NumberResult,
+                    hostile,
+                    st.none() | st.sampled_from(Action),
+                    st.none() | hostile,
+                    st.none() | hostile,
+                    st.none() | hostile,
+                    st.sampled_from(Outcome),
+                    error=st.none() | st.builds(NumberError, hostile, hostile, st.none() | st.integers(100, 599)),
+                )
+            ),
+            notices=few(notices, 2),
+        )
+    ),
+    hostile,
+)
+def test_any_result_is_a_comment(accounts: tuple[AccountResult, ...], remark: str) -> None:
+    """So has a result."""
+    began = "2026-11-25T00:00:00Z"
+    result = Result(run_id="r", started_at=began, finished_at=began, outcome=RunOutcome.PARTIAL, accounts=accounts)
+    assert seen(markdown.result(result, remark)).elements["h3"] == 1
