@@ -49,6 +49,8 @@ _ENVIRONMENT: Final = (
     ("LC_ALL", "likewise, if that is not set"),
     ("LC_MESSAGES", "likewise, if neither is set"),
     ("LANG", "likewise, if none of them is set"),
+    ("FORGE_TOKEN", "of `python -m worker.forge`, which pipelines use: the token for comments, issues and artifacts"),
+    ("GITLAB_CI", "set by GitLab: which of the two it is that `worker.forge` speaks to"),
     ("NO_COLOR", "set to anything: no colours"),
     ("TERM", "`dumb`: no colours either"),
     ("NOTIFY_SOCKET", "set by systemd: where `senderid watch` says that it is ready, reloading or stopping"),
