@@ -14,7 +14,7 @@ from msgspec import Struct
 __all__ = ["PAGES", "ROOT", "Sample", "matches", "samples", "steps"]
 
 ROOT: Final = Path(__file__).parents[1]
-PAGES: Final = sorted([*ROOT.glob("README*.md"), *(ROOT / "docs").rglob("*.md")])
+PAGES: Final = sorted([*ROOT.glob("README*.md"), ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
 """Every page with samples that users may copy."""
 
 _MARK: Final = re.compile(r"<!-- (run|skip)(?:: ([^>]+))? -->\s*")
