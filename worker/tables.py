@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from io import StringIO
 from typing import Final
 
@@ -14,7 +14,7 @@ from worker.phones import normalise
 from worker.strictyaml import FILE_CAP, PROBLEM_CAP, shown
 from worker.texts import NOTE_CAP, unfit
 
-__all__ = ["Table", "table"]
+__all__ = ["table"]
 
 _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "phone": ("phone", "phonenumber", "number", "sendernumber", "전화번호", "발신번호", "번호"),
@@ -46,16 +46,6 @@ _formula: Final = re.compile(r'="([^"]*)"').fullmatch
 _rounded: Final = re.compile(r"[0-9][0-9.,]*(?:[eE]\+?[0-9]+|\.[0-9])").fullmatch
 
 
-class Table(Struct, frozen=True):
-    """What a table says: each number with what is desired of it, in the order of the table.
-
-    `unknown` are the columns that mean nothing here and were left out.
-    """
-
-    numbers: Mapping[str, Desired]
-    unknown: tuple[str, ...] = ()
-
-
 class _Row(Struct, frozen=True):
     """One row: where it begins, its cells, and its text where that is on one line."""
 
@@ -64,8 +54,11 @@ class _Row(Struct, frozen=True):
     raw: str | None
 
 
-def table(source: str, data: bytes) -> Table:
-    """The table in the bytes of a CSV file whose first row names its columns; `source` is its name in problems.
+def table(source: str, data: bytes, skipped: Collection[str] = ()) -> Mapping[str, Desired]:
+    """What a table says: each number with what is desired of it, in the order of the table.
+
+    It is the bytes of a CSV file whose first row names its columns, of which those `skipped` are left out; `source` is
+    its name in problems.
 
     Comma, semicolon, tab or bar separate; the encoding is UTF-8, UTF-16 with a byte-order mark, or CP949.
 
@@ -78,7 +71,7 @@ def table(source: str, data: bytes) -> Table:
         raise _error(source, 1, 1, "the file is empty")
     delimiter = max(_DELIMITERS, key=lines[0].count)
     rows = _rows(source, lines, delimiter)
-    reading = _Reading(source, next(rows), delimiter)
+    reading = _Reading(source, next(rows), delimiter, frozenset(map(_plain, skipped)))
     for row in rows:
         if any(cell.strip() for cell in row.cells):
             reading.take(row)
@@ -116,7 +109,7 @@ def _rows(source: str, lines: Sequence[str], delimiter: str) -> Iterator[_Row]:
 class _Reading:
     """A table while it is read: the columns of its first row, and what the others say."""
 
-    def __init__(self, source: str, head: _Row, delimiter: str) -> None:
+    def __init__(self, source: str, head: _Row, delimiter: str, skipped: Collection[str]) -> None:
         self._source = source
         self._delimiter = delimiter
         self._problems: list[Problem] = []
@@ -125,11 +118,12 @@ class _Reading:
         self._lines: dict[str, int] = {}
         self._width = len(head.cells)
         self._columns: dict[str, int] = {}
-        self._unknown: list[str] = []
         for index, cell in enumerate(head.cells):
-            column = _NAMES.get(_plain(cell))
+            column = None if _plain(cell) in skipped else _NAMES.get(_plain(cell))
             if column is None:
-                self._unknown += [shown(cell.strip())] if cell.strip() else []
+                if cell.strip() and _plain(cell) not in skipped:
+                    told = f"there is no column {shown(cell.strip())} here: name it otherwise, or --skip-column it"
+                    self._problem(head, index, told)
             elif column in self._columns:
                 raise self._failed(head, index, f"there are two columns for {column}: keep one")
             else:
@@ -159,17 +153,23 @@ class _Reading:
         self._numbers[phone] = Desired(status, note, owner, protected)
         self._lines[phone] = row.line
 
-    def finish(self) -> Table:
-        """The table, if nothing is wrong with it."""
+    def finish(self) -> Mapping[str, Desired]:
+        """What was read, if nothing is wrong with it."""
+        if not self._numbers and not self._problems:
+            raise _error(self._source, 1, 1, "the table has no numbers, only the names of its columns")
         if self._problems:
             raise DesiredStateError(sorted(self._problems), self._untold)
-        return Table(self._numbers, tuple(self._unknown))
+        return self._numbers
 
     def _phone(self, row: _Row) -> str | None:
         index = self._columns["phone"]
         cell = self._cell(row, "phone")
         formula = _formula(cell)
         written = formula[1] if formula else cell.removeprefix("'")
+        if written.startswith("-"):
+            told = "a number has no minus before it: format the column as text and export it anew"
+            self._problem(row, index, f"{shown(cell)}: {told}")
+            return None
         if _rounded(written):
             told = "a spreadsheet has made a decimal of this number: format the column as text and export it anew"
             self._problem(row, index, f"{shown(cell)}: {told}")

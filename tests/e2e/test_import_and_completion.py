@@ -45,25 +45,27 @@ def test_the_schema_takes_no_other_files_place(command: Command) -> None:
     assert "was left alone" in done.stderr
     assert (command.folder / "senderid.schema.json").read_text() == "{}"
     command.write("senderid.schema.json", b"\xff")
-    assert "was left alone" in command("import", "t.csv", "--output", "main.yaml").stderr
+    assert "was left alone" in command("import", "t.csv", "--output", "main.yaml", "--force").stderr
     done = command("import", "t.csv", "--output", "other.yaml", "--schema", "https://example.com/s.json")
     assert (done.returncode, done.stderr) == (0, "")
     assert (command.folder / "other.yaml").read_text().startswith(f"{MODELINE}https://example.com/s.json\n")
 
 
 def test_a_table_becomes_a_file_that_plans(command: Command) -> None:
-    """A Korean table gives a valid file, from a file and from standard input; what is left out is told."""
+    """A Korean table gives a valid file, from a file and from standard input; nothing is left out unasked."""
     table = "발신번호,상태,담당자,색\n010-1234-5678,활성,영업팀,빨강\n"
     command.write("t.csv", table.encode("cp949"))
     done = command("import", "t.csv", "--account", "본점")
+    told = "t.csv:1:13: there is no column '색' here: name it otherwise, or --skip-column it"
+    assert (done.returncode, done.stderr.splitlines()[0]) == (65, told)
+    done = command("import", "t.csv", "--account", "본점", "--skip-column", "색")
     assert done.returncode == 0
-    assert "'색'" in done.stderr
     assert yaml.safe_load(done.stdout) == {
         "version": 1,
         "account": "본점",
         "numbers": {"010-1234-5678": {"status": "ACTIVE", "owner": "영업팀"}},
     }
-    assert command("import", "-", "--account", "본점", stdin=table).stdout == done.stdout
+    assert command("import", "-", "--account", "본점", "--skip-column", "색", stdin=table).stdout == done.stdout
     assert command("validate", "-f", "-", stdin=done.stdout).returncode == 0
 
 
@@ -97,6 +99,16 @@ def test_what_cannot_be_imported_writes_nothing(
     assert (done.returncode, done.stdout) == (65, "")
     assert told in done.stderr
     assert not (command.folder / "main.yaml").exists()
+
+
+def test_a_file_that_is_there_is_kept(command: Command) -> None:
+    """What somebody wrote by hand is written over only by whoever says so."""
+    command.write("t.csv", "phone,status\n01012345678,ACTIVE\n")
+    command.write("main.yaml", "by hand")
+    done = command("import", "t.csv", "--output", "main.yaml")
+    assert done.returncode == 64
+    assert "--force" in done.stderr
+    assert (command.folder / "main.yaml").read_text() == "by hand"
 
 
 def test_a_file_that_is_not_there_cannot_be_imported(command: Command) -> None:
@@ -171,6 +183,16 @@ def test_shells_complete_verbs_options_and_what_they_take(command: Command, serv
 def test_every_verb_is_offered(command: Command) -> None:
     """A bare tab offers all there is."""
     assert _completed(command, "bash", "senderid", "") == list(_VERBS)
+
+
+def test_a_name_that_a_shell_would_obey_is_not_offered(command: Command) -> None:
+    """What is offered is put on the line as it is: an account whose name is a command is left to be typed."""
+    text = "version: 1\naccount: {}\nnumbers: {{}}\n---\n"
+    names = ("$(touch x)", "`x`", "a;b", "본점", "a b", "plain")
+    command.write(
+        "config/desired/all.yaml", "".join(text.format(json.dumps(name)) for name in names).removesuffix("---\n")
+    )
+    assert _completed(command, "bash", "senderid plan --account", "") == ["본점", "plain"]
 
 
 def test_what_is_not_known_is_offered_silently(command: Command) -> None:

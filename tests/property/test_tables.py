@@ -30,7 +30,7 @@ def test_a_table_and_the_file_made_of_it_say_the_same(numbers: dict[str, Desired
     writer.writerow(["phone", "status", "note", "owner", "protected"])
     for phone, want in numbers.items():
         writer.writerow([phone, want.status, want.note, want.owner, want.protected])
-    found = table("t.csv", file.getvalue().encode()).numbers
+    found = table("t.csv", file.getvalue().encode())
     assert found == numbers
     loaded = load([("t.yaml", listed_yaml(found, name="main").encode())])
     (account,) = loaded.accounts

@@ -21,11 +21,10 @@ def test_every_encoding_of_a_korean_spreadsheet_is_read(encoding: str) -> None:
     """Names and words in Korean mean the same in each encoding, whatever separates the cells."""
     text = "전화번호\t상태\t메모\t담당자\t보호\n010-1234-5678\t활성\t본점\t영업\t예\n02-312-4567\t미사용\t\t\t\n"
     found = table("t.csv", text.encode(encoding))
-    assert found.numbers == {
+    assert found == {
         "01012345678": Desired(Status.ACTIVE, "본점", "영업", protected=True),
         "023124567": INACTIVE,
     }
-    assert found.unknown == ()
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
@@ -33,7 +32,7 @@ def test_the_first_row_tells_what_separates(delimiter: str) -> None:
     """Whatever a spreadsheet puts between cells is understood; blank rows and blank cells at the end are nothing."""
     rows = [["Phone", " STATUS "], ["01012345678", "active"], ["", ""], ["15881234", "Inactive", "", ""]]
     text = "\r\n".join(delimiter.join(row) for row in rows)
-    assert table("t.csv", text.encode()).numbers == {"01012345678": ACTIVE, "15881234": INACTIVE}
+    assert table("t.csv", text.encode()) == {"01012345678": ACTIVE, "15881234": INACTIVE}
 
 
 def test_texts_of_a_spreadsheet_that_were_kept_from_being_numbers_are_read() -> None:
@@ -41,13 +40,22 @@ def test_texts_of_a_spreadsheet_that_were_kept_from_being_numbers_are_read() -> 
     found = table(
         "t.csv", b'phone,status,note\n"=""01012345678""",ACTIVE,=SUM(A1)\n\'0212345678,ACTIVE,"two\r\nlines"\n'
     )
-    assert [desired.note for desired in found.numbers.values()] == ["=SUM(A1)", "two\nlines"]
-    assert list(found.numbers) == ["01012345678", "0212345678"]
+    assert [desired.note for desired in found.values()] == ["=SUM(A1)", "two\nlines"]
+    assert list(found) == ["01012345678", "0212345678"]
 
 
-def test_columns_that_mean_nothing_are_told() -> None:
-    """What is left out is named; a column without a name is none."""
-    assert table("t.csv", b"phone,status,colour,\n01012345678,ACTIVE,red,\n").unknown == ("'colour'",)
+def test_columns_that_mean_nothing_are_left_out_only_by_name() -> None:
+    """A misspelt column loses nothing in silence; one that is to be skipped is, and one without a name is none."""
+    data = b"phone,status,protectd,\n01012345678,ACTIVE,yes,\n"
+    assert table("t.csv", data, ["Protectd"]) == {"01012345678": ACTIVE}
+    (told,) = _problems(data)
+    assert told == "t.csv:1:14: there is no column 'protectd' here: name it otherwise, or --skip-column it"
+
+
+def test_a_needed_column_cannot_be_skipped() -> None:
+    """Without its numbers a table is none."""
+    with pytest.raises(DesiredStateError, match="there is none for phone"):
+        table("t.csv", b"phone,status\n01012345678,ACTIVE\n", ["phone"])
 
 
 @pytest.mark.parametrize(
@@ -57,6 +65,7 @@ def test_columns_that_mean_nothing_are_told() -> None:
         ("1.0E+10", "has made a decimal"),
         ("8.21012E11", "has made a decimal"),
         ("021234567.0", "has made a decimal"),
+        ("-112", "no minus"),
         ("", "there is no number"),
     ],
 )
@@ -92,6 +101,7 @@ def test_every_problem_has_its_line_and_column() -> None:
         (b"phone\0,status\n", "neither UTF-8 nor CP949"),
         (b'phone,status\n"01012345678,ACTIVE\n', "t.csv:2:1: this is no CSV: unexpected end of data"),
         (b"number,phone,status\n", "t.csv:1:8: there are two columns for phone"),
+        (b"phone,status\n,\n", "t.csv:1:1: the table has no numbers"),
         (b"phone,note\n", "t.csv:1:1: the first row should name the columns"),
     ],
 )

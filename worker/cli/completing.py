@@ -1,6 +1,7 @@
 """What a shell offers for a word that is not finished: quickly, asking nobody, and silent where it does not know."""
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, suppress
 from pathlib import Path
@@ -15,19 +16,23 @@ _RUNS: Final = 50
 _BYTES: Final = 2 << 20
 """Bytes of desired state that are read for the names in it; more takes longer than anybody waits for a word."""
 
+_plain: Final = re.compile(r"[\w@%+:,./-]+").fullmatch
+"""Words that mean nothing to a shell: it puts on the line what is offered, and names of accounts are anybody's."""
+
 Completed = list[CompletionItem]
 Offer = Callable[[click.Context, str], Iterator[str | CompletionItem]]
 
 
 def _offered(offer: Offer) -> Callable[[click.Context, click.Parameter, str], Completed]:
-    """Those of an offer that begin with the word; nothing where anything goes wrong, as nobody could be told."""
+    """Plain words of an offer that begin with the word; nothing where anything goes wrong, as nobody could be told."""
 
     def complete(context: click.Context, _: click.Parameter, incomplete: str) -> Completed:
         found: Completed = []
         with suppress(Exception), Path(os.devnull).open("w", encoding="utf-8") as nobody, redirect_stderr(nobody):
             for each in offer(context, incomplete):
                 item = each if isinstance(each, CompletionItem) else CompletionItem(each)
-                if item.type != "plain" or str(item.value).startswith(incomplete):
+                fits = str(item.value).startswith(incomplete) and _plain(str(item.value))
+                if item.type != "plain" or fits:
                     found.append(item)
         return found
 

@@ -1,11 +1,13 @@
 """`senderid import`: a desired-state file out of a table, or out of the vendor's own document. Offline."""
 
+import os
 from typing import TYPE_CHECKING
 
 import click
 
 from worker.cli import completing, inputs, options
 from worker.cli.status import ExitStatus
+from worker.errors import UsageError
 
 if TYPE_CHECKING:
     from worker.model import ObservedAccount
@@ -22,18 +24,37 @@ __all__ = ["command"]
     default="auto",
     help="What FILE is; auto looks at its first character. [auto]",
 )
+@click.option(
+    "--skip-column", "skipped", metavar="NAME", multiple=True, help="Leave this column of the table out. Repeatable."
+)
 @options.authored
-def command(*, path: str, kind: str, name: str, output: str | None, schema: str | None) -> int:
+@click.option("--force", is_flag=True, help="Write over the file of --output, if there is one.")
+def command(
+    *,
+    path: str,
+    kind: str,
+    skipped: tuple[str, ...],
+    name: str,
+    output: str | None,
+    schema: str | None,
+    force: bool,
+) -> int:
     """Print a desired-state file that lists what FILE lists; - is standard input. Nothing is asked over the network.
 
     A CSV file names its columns in the first row: phone and status, and if you like note, owner and protected; or
-    전화번호, 상태, 메모, 담당자 and 보호. JSON is the account document that GET /senderid/v1/numbers answers.
+    전화번호, 상태, 메모, 담당자 and 보호. A column of another name is left out only
+    with --skip-column, as it may be one of these, misspelt. JSON is the account document that
+    GET /senderid/v1/numbers answers.
 
     Each problem is a line `file:line:column: message` on stderr, and then nothing is printed. Exit status 0, or 65.
     """
     from worker.cli.authoring import emit
     from worker.render.export import desired_yaml, listed_yaml
 
+    if output is not None and not force and os.path.lexists(output):
+        raise UsageError(
+            f"--output {output}: there is such a file already; name another, or write over it with --force"
+        )
     source, data = inputs.read_one(path)
     where = options.schema_of(schema)
     if kind == "json" or (kind == "auto" and data.lstrip().startswith(b"{")):
@@ -41,11 +62,7 @@ def command(*, path: str, kind: str, name: str, output: str | None, schema: str 
     else:
         from worker.tables import table
 
-        found = table(source, data)
-        text = listed_yaml(found.numbers, name=name, schema=where)
-        if found.unknown:
-            named = ", ".join(found.unknown)
-            click.echo(f"{source}:1:1: warning: columns that mean nothing here were left out: {named}", err=True)
+        text = listed_yaml(table(source, data, skipped), name=name, schema=where)
     emit(text, output, schema)
     return ExitStatus.OK
 
