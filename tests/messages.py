@@ -34,6 +34,7 @@ _COLUMNS: Final = 120
 
 _MARKS: Final = frozenset({"_", "gettext"})
 _UNHEARD: Final = (
+    "forge",
     "sandbox",
     "web",
     "render/schemas.py",
