@@ -62,7 +62,7 @@ _SILENT: Final = tuple(
         r"plan again|to \{\w+\}|; (did you mean|there are) .*| stands here twice: keep one|\{more\}: .*",
         r"\{\{?\w+\}?\} \{noun\}s?|(has|is longer than) [^{]*(\{(ord|cap)\}.*)?|listed as \{\{\}\}.*",
         # markup, and what stands in it
-        r"\*\*\{items\} .*|<details>.*|\{phones\}: \{told\}|\{shown\} \(\{known\}\)|\{started_at\} .* UTC",
+        r"\*\*\{\w+\}\*\*.*|<details>.*|\{phones\}: \{told\}|\{shown\} \(\{known\}\)|\{started_at\} .* UTC",
         # what only a bug says
         r"schedules must be settled .*|a page is begun .*|not a phone number: .*|a transport is used inside .*",
         r"only a task can wait",

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from worker.language import gettext as _
 from worker.language import ngettext
-from worker.render.layout import count
+from worker.render.layout import count, counts
 from worker.render.markdown.words import code, html_code, listed, prose, table
 
 __all__ = ["CAP", "Kind", "Page", "Section", "fitted"]
@@ -26,7 +26,7 @@ _LIST: Final = 15_000
 
 
 class Kind(Struct, frozen=True):
-    """Numbers of one account of which the same is to be told: `word` and `advice` say what.
+    """Numbers of one account of which the same is to be told: `word`, in English, and `advice` say what.
 
     `row` makes the cells of an item, the first of which is its number; a column without anything in it is left out.
     """
@@ -162,7 +162,7 @@ def _kind(kind: Kind, sample: int | None, *, folded: bool) -> Iterator[str]:
     left = _left(kind, sample)
     rows = [kind.row(item) for item in kind.items[: len(kind.items) - left]]
     columns = [index for index in range(len(kind.titles)) if any(row[index] for row in rows)]
-    word = f"{len(kind.items):,} {kind.word}"
+    word = counts([(len(kind.items), kind.word)])
     yield ""
     if folded:
         yield f"<details><summary><b>{word}</b></summary>"

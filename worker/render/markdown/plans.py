@@ -102,7 +102,7 @@ def _asks(accounts: Sequence[AccountPlan]) -> Iterator[str]:
             if change.action in _WAITS:
                 found.setdefault((change.action, change.reason), Counter())[account.account] += 1
     for (action, reason), where in sorted(found.items(), key=lambda item: _ORDER.index(item[0][0])):
-        yield f"**{where.total():,} {translated(_word(action))}** ({listed(list(where))}): {prose(translated(reason))}"
+        yield f"**{counts([(where.total(), _word(action))])}** ({listed(list(where))}): {prose(translated(reason))}"
 
 
 def _sections(accounts: Sequence[AccountPlan]) -> Iterator[Section]:
@@ -141,7 +141,7 @@ def _kinds(account: AccountPlan) -> list[Kind]:
     titles = (_("Number"), _("Status"), _("Why"), _("Until"), _("Note"), _("Owner"))
     row: Callable[[Change], tuple[str, ...]] = partial(_row, account.timezone)
     return [
-        Kind(translated(_word(action)), prose(translated(reason)), titles, changes, row)
+        Kind(_word(action), prose(translated(reason)), titles, changes, row)
         for (action, reason), changes in sorted(found.items(), key=lambda item: _ORDER.index(item[0][0]))
     ]
 

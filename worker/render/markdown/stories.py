@@ -51,7 +51,7 @@ def _kinds(account: AccountStory) -> list[Kind]:
     titles = (_("Number"), _("Status"), _("Attempts"), _("Error"))
     found = [(outcome, [each for each in account.numbers or () if each.outcome is outcome]) for outcome in _ORDER]
     return [
-        Kind(translated((OPEN if outcome is None else MARKS[outcome]).word), "", titles, some, _row)
+        Kind((OPEN if outcome is None else MARKS[outcome]).word, "", titles, some, _row)
         for outcome, some in found
         if some
     ]
