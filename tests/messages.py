@@ -34,6 +34,7 @@ _COLUMNS: Final = 120
 
 _MARKS: Final = frozenset({"_", "gettext"})
 _UNHEARD: Final = (
+    "forge",
     "sandbox",
     "web",
     "render/schemas.py",
@@ -60,6 +61,8 @@ _SILENT: Final = tuple(
         r"Keep the SMS sender numbers .*|The language of messages\. .*",
         r"plan again|to \{\w+\}|; (did you mean|there are) .*| stands here twice: keep one|\{more\}: .*",
         r"\{\{?\w+\}?\} \{noun\}s?|(has|is longer than) [^{]*(\{(ord|cap)\}.*)?|listed as \{\{\}\}.*",
+        # markup, and what stands in it
+        r"\*\*\{\w+\}\*\*.*|<details>.*|\{phones\}: \{told\}|\{shown\} \(\{known\}\)|\{started_at\} .* UTC",
         # what only a bug says
         r"schedules must be settled .*|a page is begun .*|not a phone number: .*|a transport is used inside .*",
         r"only a task can wait",

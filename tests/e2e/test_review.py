@@ -45,7 +45,7 @@ def test_every_verb_speaks_markdown(command: Command, served: Served) -> None:
     run = json.loads(command("history", "--format", "json").stdout)["runs"][0]["run_id"]
     assert command("history", run, *markdown).stdout.startswith(f"### Run `{run}`: converged\n")
     previewed = command("rollback", run, "--dry-run", *markdown)
-    assert "**1 to deactivate**: `as before run" in previewed.stdout
+    assert f"as before run {run}" in previewed.stdout
     back = command("rollback", run, "--yes", *markdown, "--allow", "all")
     assert back.returncode == 0
     assert "change it there too, or the next apply undoes this rollback" in back.stdout
@@ -56,7 +56,7 @@ def test_no_verb_shows_a_number_that_is_masked(command: Command, served: Served,
     """With a mask no form and no log line of any verb has a number in full; the short ones are hidden too."""
     run = json.loads(command("apply", "-y", "-f", "d.yaml", "--format", "json").stdout)["run_id"]
     seen = []
-    for form in ("text", "markdown"):
+    for form in ("text", "markdown", "html"):
         for verb in (
             ("plan", "-f", "d.yaml", "--log-level", "debug"),
             ("drift", "-f", "d.yaml", "--log-format", "console", "--log-level", "debug"),
@@ -69,9 +69,11 @@ def test_no_verb_shows_a_number_that_is_masked(command: Command, served: Served,
             done = command(*verb, "--format", form, *MASK)
             seen.append(done.stdout + done.stderr)
             assert "*" in done.stdout + done.stderr
-    seen += [command(*told).stdout for told in (("history", *MASK), ("history", "--phone", A, *MASK))]
+    seen += [
+        command(*told).stdout for told in (("history", *MASK), ("history", "--phone", A, "--format", "html", *MASK))
+    ]
     assert "010****5678" in seen[-1]
-    assert served.writes == [(A, "ACTIVE")] * 3
+    assert served.writes == [(A, "ACTIVE")] * 4
     assert [text for text in seen if _FULL.search(text) or '"phone":"1335"' in text] == []
 
 

@@ -144,10 +144,10 @@ def test_a_table_that_does_not_fit_is_a_sample(numbers: int, shown: int) -> None
 
 
 def test_one_number_left_out_is_told_as_one() -> None:
-    """A single number that is left out is named."""
+    """A single number that is left out is told as one."""
     wide = "\U0001d41a"  # four bytes, one column: 101 such rows do not fit, and 100 do
     told = plan(account("main", *(change(index, note=wide * 78, owner=wide * 71) for index in range(101))))
-    assert "and 1 more: `010-0000-0100`" in told
+    assert "and 1 more, from `010-0000-0100` to `010-0000-0100`" in told
     assert "1 number is left out of the tables." in told
 
 

@@ -102,8 +102,6 @@ def command(
     if run is None and form == "markdown":
         raise UsageError("--format markdown is for one run: senderid history RUN --format markdown")
     if run is None:
-        if form == "markdown":
-            raise UsageError("--format markdown shows one run in full: name it, or use text, json or html")
         return _list(settings, shown, account=account, phone=digits, since=since, outcome=outcome, limit=limit)
     if any(given is not None for given in chosen):
         raise UsageError("--since, --outcome and --limit choose among runs: they do not go with RUN")

@@ -7,9 +7,10 @@ from msgspec import Struct
 
 from worker.language import gettext as _
 from worker.language import ngettext
+from worker.render.layout import count, counts
 from worker.render.markdown.words import code, html_code, listed, prose, table
 
-__all__ = ["CAP", "Kind", "Page", "Section", "accounts_text", "fitted"]
+__all__ = ["CAP", "Kind", "Page", "Section", "fitted"]
 
 CAP: Final = 65_000
 """Bytes of UTF-8. GitHub takes 65,536 characters, however it counts them; whoever posts a page adds a line or two."""
@@ -25,7 +26,7 @@ _LIST: Final = 15_000
 
 
 class Kind(Struct, frozen=True):
-    """Numbers of one account of which the same is to be told: `word` and `advice` say what.
+    """Numbers of one account of which the same is to be told: `word`, in English, and `advice` say what.
 
     `row` makes the cells of an item, the first of which is its number; a column without anything in it is left out.
     """
@@ -75,11 +76,6 @@ def fitted(page: Page, cap: int = CAP) -> str:
     return "\n".join(_in_brief(page, whole=False)) + "\n"
 
 
-def accounts_text(number: int) -> str:
-    """A number of accounts with its noun."""
-    return ngettext("{count:,} account", "{count:,} accounts", number).format(count=number)
-
-
 def _within(lines: Iterator[str], cap: int) -> str | None:
     kept = []
     size = 0
@@ -123,7 +119,7 @@ def _list(lines: Sequence[str]) -> Iterator[str]:
         shown.append(f"- {line}")
     left = len(lines) - len(shown)
     if left:
-        shown.append("- " + _("and {count:,} more like these").format(count=left))
+        shown.append("- " + _("and {count} more like these").format(count=f"{left:,}"))
     if shown:
         yield ""
         yield from shown
@@ -153,9 +149,7 @@ def _in_full(page: Page, sample: int | None) -> Iterator[str]:
     if left:
         yield ""
         yield _whole(
-            ngettext(
-                "{count:,} number is left out of the tables.", "{count:,} numbers are left out of the tables.", left
-            ),
+            ngettext("{count} number is left out of the tables.", "{count} numbers are left out of the tables.", left),
             left,
         )
 
@@ -168,7 +162,7 @@ def _kind(kind: Kind, sample: int | None, *, folded: bool) -> Iterator[str]:
     left = _left(kind, sample)
     rows = [kind.row(item) for item in kind.items[: len(kind.items) - left]]
     columns = [index for index in range(len(kind.titles)) if any(row[index] for row in rows)]
-    word = f"{len(kind.items):,} {kind.word}"
+    word = counts([(len(kind.items), kind.word)])
     yield ""
     if folded:
         yield f"<details><summary><b>{word}</b></summary>"
@@ -178,9 +172,7 @@ def _kind(kind: Kind, sample: int | None, *, folded: bool) -> Iterator[str]:
     if left:
         first, last = (kind.row(item)[0] for item in (kind.items[-left], kind.items[-1]))
         yield ""
-        yield ngettext("and {count:,} more: {first}", "and {count:,} more, from {first} to {last}", left).format(
-            count=left, first=first, last=last
-        )
+        yield _("and {count} more, from {first} to {last}").format(count=f"{left:,}", first=first, last=last)
     if folded:
         yield ""
         yield "</details>"
@@ -203,25 +195,23 @@ def _in_brief(page: Page, *, whole: bool) -> Iterator[str]:
     yield from _foot(page)
     size = sum(section.size * len(section.accounts) for section in page.sections)
     yield ""
-    yield _whole(
-        ngettext("{count:,} number is only counted here.", "{count:,} numbers are only counted here.", size), size
-    )
+    yield _whole(ngettext("{count} number is only counted here.", "{count} numbers are only counted here.", size), size)
 
 
 def _alike(brief: str, names: Sequence[str]) -> str:
     if len(names) == 1:
         return f"{code(names[0])}: {prose(brief)}"
-    return f"{accounts_text(len(names))} ({listed(names)}): {prose(brief)}"
+    return f"{count(len(names), 'account')} ({listed(names)}): {prose(brief)}"
 
 
 def _whole(told: str, left: int) -> str:
-    return told.format(count=left) + " " + _("All of them: `--format html` or `--format json`.")
+    return told.format(count=f"{left:,}") + " " + _("All of them: `--format html` or `--format json`.")
 
 
 def _name(section: Section, *, html: bool = False) -> str:
     if len(section.accounts) > 1:
         return _("Same in {accounts}: {names}").format(
-            accounts=accounts_text(len(section.accounts)), names=listed(section.accounts, html=html)
+            accounts=count(len(section.accounts), "account"), names=listed(section.accounts, html=html)
         )
     shown = listed(section.accounts, html=html)
     if section.account_id is None:

@@ -7,9 +7,9 @@ from typing import Final
 
 from worker.documents import AccountPlan, Action, Cause, Change, ErrorInfo, Notice, Plan, Refusal
 from worker.language import gettext as _
-from worker.language import ngettext
-from worker.render.layout import apart, counts, refusal_text
-from worker.render.markdown.page import Kind, Page, Section, accounts_text, fitted
+from worker.language import ngettext, translated
+from worker.render.layout import apart, count, counts, refusal_text
+from worker.render.markdown.page import Kind, Page, Section, fitted
 from worker.render.markdown.words import NOTE, code, listed, phone, prose
 from worker.render.notices import grouped, repeats
 from worker.render.planned import PLANNED, cause, closing, moment, noteworthy
@@ -65,7 +65,7 @@ def errors_of(accounts: Iterable[tuple[str, ErrorInfo | None]]) -> Iterator[str]
     alike: dict[str, list[str]] = {}
     for account, error in accounts:
         if error is not None:
-            alike.setdefault(f"{error.code}: {error.message}", []).append(account)
+            alike.setdefault(f"{error.code}: {translated(error.message)}", []).append(account)
     return _of_accounts(alike)
 
 
@@ -74,19 +74,20 @@ def notices_of(accounts: Iterable[tuple[Sequence[Notice], frozenset[str]]]) -> I
     alike = grouped(notice for notices, told in accounts for notice in notices if not repeats(notice, told))
     for (_kind, message), some in alike.items():
         phones = [notice.phone for notice in some if notice.phone]
-        yield f"{_phones(phones)}: {prose(message)}" if phones else prose(message)
+        told = prose(translated(message))
+        yield f"{_phones(phones)}: {told}" if phones else told
 
 
 def _of_accounts(alike: dict[str, list[str]]) -> Iterator[str]:
     for told, accounts in sorted(alike.items(), key=lambda item: -len(item[1])):
-        several = f"{accounts_text(len(accounts))}: " if len(accounts) > 1 else ""
+        several = f"{count(len(accounts), 'account')}: " if len(accounts) > 1 else ""
         yield f"{several}{listed(accounts)}: {prose(told)}"
 
 
 def _phones(phones: Sequence[str]) -> str:
     shown = ", ".join(map(phone, phones[:_SHOWN]))
     more = len(phones) - _SHOWN
-    return shown + (ngettext(" and {count:,} more", " and {count:,} more", more).format(count=more) if more > 0 else "")
+    return _("{names} and {count} more").format(names=shown, count=f"{more:,}") if more > 0 else shown
 
 
 def _blocked(account: AccountPlan) -> frozenset[str]:
@@ -101,7 +102,7 @@ def _asks(accounts: Sequence[AccountPlan]) -> Iterator[str]:
             if change.action in _WAITS:
                 found.setdefault((change.action, change.reason), Counter())[account.account] += 1
     for (action, reason), where in sorted(found.items(), key=lambda item: _ORDER.index(item[0][0])):
-        yield f"**{where.total():,} {PLANNED[action].word}** ({listed(list(where))}): {prose(reason)}"
+        yield f"**{counts([(where.total(), _word(action))])}** ({listed(list(where))}): {prose(translated(reason))}"
 
 
 def _sections(accounts: Sequence[AccountPlan]) -> Iterator[Section]:
@@ -126,7 +127,7 @@ def _brief(account: AccountPlan) -> str:
     told = counts(
         (account.counts.get(action, 0), _word(action)) for action in PLANNED if action is not Action.UNCHANGED
     )
-    return f"{told} (refused)" if account.refusals else told
+    return _("{what} (refused)").format(what=told) if account.refusals else told
 
 
 def _word(action: Action) -> str:
@@ -140,7 +141,7 @@ def _kinds(account: AccountPlan) -> list[Kind]:
     titles = (_("Number"), _("Status"), _("Why"), _("Until"), _("Note"), _("Owner"))
     row: Callable[[Change], tuple[str, ...]] = partial(_row, account.timezone)
     return [
-        Kind(_word(action), prose(reason), titles, changes, row)
+        Kind(_word(action), prose(translated(reason)), titles, changes, row)
         for (action, reason), changes in sorted(found.items(), key=lambda item: _ORDER.index(item[0][0]))
     ]
 
@@ -161,14 +162,12 @@ def _row(timezone: str, change: Change) -> tuple[str, ...]:
 def _quiet(names: Sequence[str]) -> str:
     if not names:
         return ""
-    told = ngettext(
-        "{count:,} account is as desired: {names}", "{count:,} accounts are as desired: {names}", len(names)
-    )
-    return told.format(count=len(names), names=listed(names))
+    told = ngettext("{count} account is as desired: {names}", "{count} accounts are as desired: {names}", len(names))
+    return told.format(count=f"{len(names):,}", names=listed(names))
 
 
 def _totals(accounts: Sequence[AccountPlan]) -> Iterator[tuple[str, int, int]]:
     for action in PLANNED:
         found = [number for account in accounts if (number := account.counts.get(action, 0))]
         if found:
-            yield _word(action), sum(found), len(found)
+            yield translated(_word(action)), sum(found), len(found)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from typing import Final
 
-from worker.language import ngettext
+from worker.language import gettext as _
 from worker.render.numbers import hyphenated
 from worker.render.terminal import safe
 
@@ -66,7 +66,7 @@ def listed(names: Sequence[str], *, html: bool = False) -> str:
     """Some names, and how many more there are."""
     shown = ", ".join(map(html_code if html else code, names[:_NAMES]))
     more = len(names) - _NAMES
-    return shown + (ngettext(" and {count:,} more", " and {count:,} more", more).format(count=more) if more > 0 else "")
+    return _("{names} and {count} more").format(names=shown, count=f"{more:,}") if more > 0 else shown
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
