@@ -164,6 +164,7 @@ def test_plan_document_has_the_promised_keys() -> None:
         "error",
         "counts",
         "changes",
+        "active",
         "notices",
     }
     assert keys(document, "accounts", "refusals") == {"rule", "message"}
