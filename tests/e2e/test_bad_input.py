@@ -145,7 +145,7 @@ def test_a_wrong_settings_file_is_told_at_its_place(command: Command, served: Se
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("plan", "--format", "html"),
+        ("plan", "--format", "pdf"),
         ("plan", "--nonsense"),
         ("aply",),
         ("apply", "--allow", "everything", "-y", "-f", "d.yaml"),
