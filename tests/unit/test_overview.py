@@ -1,7 +1,5 @@
-"""What the status page asks of the ledger and of the files."""
+"""What the status page asks of the ledger."""
 
-from array import array
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,8 +8,6 @@ from tests.pages import AT, FIRST, noted
 from worker.history import Ending
 from worker.ledger import overview
 from worker.ledger.reading import reading
-from worker.model import Desired, DesiredAccount, Schedule, Status, Weekly
-from worker.overview import upcoming
 
 SECOND = "20261124T010000Z-000002"
 PHONES = [f"0100000000{number}" for number in range(1, 8)]
@@ -98,29 +94,3 @@ def test_a_question_that_takes_too_long_is_given_up(ledger: Path) -> None:
 
     with pytest.raises(TimeoutError):
         ask()
-
-
-def _account(*schedules: Schedule) -> DesiredAccount:
-    phones = PHONES[: len(schedules)]
-    return DesiredAccount(
-        name="main",
-        source="main.yaml",
-        numbers={phone: Desired(Status.ACTIVE) for phone in phones},
-        lines=array("I", range(len(phones))),
-        schedules=dict(zip(phones, schedules, strict=True)),
-    )
-
-
-def test_numbers_of_one_schedule_turn_together() -> None:
-    """What is coming is told once for all of them; beyond the most, only how many more there are."""
-    night = Schedule(Status.ACTIVE, (), (Weekly(Status.INACTIVE, "Mon 00:00-01:00", ((0, 60),)),), "UTC")
-    plain = Schedule(Status.ACTIVE, (), (), "UTC")
-    start = datetime(2026, 11, 24, tzinfo=UTC)
-    coming = upcoming([_account(night, night, plain)], start, 14, 3)
-    told = [(turn.when, turn.before, turn.after, turn.numbers) for turn in coming.turns]
-    assert told == [
-        ("2026-11-30T00:00:00Z", "ACTIVE", "INACTIVE", 2),
-        ("2026-11-30T01:00:00Z", "INACTIVE", "ACTIVE", 2),
-        ("2026-12-07T00:00:00Z", "ACTIVE", "INACTIVE", 2),
-    ]
-    assert (coming.more, coming.until) == (1, "2026-12-08T00:00:00Z")

@@ -5,7 +5,7 @@ import re
 import socket
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +14,9 @@ from urllib.parse import quote
 import pytest
 
 from tests.pages import FIRST, noted, serving
-from worker.overview import Coming, Live, Need, Quota, Seen, Turn
+from worker.desired import load
+from worker.model import DesiredAccount
+from worker.overview import Live, Need, Quota, Seen
 from worker.web import Site, pages
 from worker.web.events import MOST
 
@@ -279,26 +281,28 @@ def test_what_a_daemon_knows_is_shown(tmp_path: Path) -> None:
 
 
 def test_what_is_coming_is_told_with_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each change with its account and count, and how many more there are; it is computed anew where files change."""
-    told = []
-
-    def upcoming(*_: object) -> Coming:
-        told.append(1)
-        turn = Turn("2026-11-25T00:00:00Z", "main", None, None, 1234, "night")
-        return Coming("2026-12-08T00:00:00Z", (turn,), 7)
-
-    monkeypatch.setattr("worker.overview.upcoming", upcoming)
-    desired: list[object] = []
-    with serving(tmp_path / "ledger.db", desired=lambda: desired) as url:
+    """Numbers that turn together are one line, so many lines are told, and files count as they are now."""
+    accounts = _files("{weekly: 'Mon-Fri 09:00-18:00', status: INACTIVE, reason: night}")
+    with serving(tmp_path / "ledger.db", desired=lambda: accounts) as url:
         page = ask(url, "/transitions").body
-        assert "1,234" in page
-        assert "And 7 more" in page
+        assert page.count("ACTIVE → INACTIVE") == 10
+        assert page.count('class="number">120</td>') == 20
+        assert "2026-12-08" in page
         assert "night" in page
-        assert "1,234" in ask(url).body
-        assert len(told) == 1
-        desired.append(object())
-        ask(url)
-        assert len(told) == 2
+        assert "More changes come after these" not in page
+        assert "night" in ask(url).body
+        monkeypatch.setattr(pages, "_TURNS", 19)
+        page = ask(url, "/transitions").body
+        assert (page.count(" → "), "More changes come after these" in page) == (19, True)
+        accounts = _files(
+            "{from: '2026-11-24T12:00:00', until: '2026-11-24T13:00:00', status: INACTIVE, reason: repair}"
+        )
+        assert "repair" in ask(url).body
+
+
+def _files(entry: str) -> Sequence[DesiredAccount]:
+    numbers = "".join(f"  {phone}: {{status: ACTIVE, schedule: [{entry}]}}\n" for phone in PHONES)
+    return load(iter([("main.yaml", f"version: 1\naccount: main\nnumbers:\n{numbers}".encode())])).accounts
 
 
 def test_the_language_is_the_one_that_is_asked_for(tmp_path: Path) -> None:

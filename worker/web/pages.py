@@ -5,17 +5,16 @@ import contextvars
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from urllib.parse import parse_qsl, unquote
 
 from aiohttp import web
 
-from worker import overview
 from worker.errors import LedgerError
 from worker.language import LANGUAGES, chosen, speak
 from worker.language import gettext as _
@@ -23,9 +22,10 @@ from worker.ledger.overview import nothing
 from worker.ledger.reading import reading
 from worker.model import DesiredAccount
 from worker.moments import stamp
-from worker.overview import Coming, Live
+from worker.overview import Coming, Live, Turn
 from worker.render import status
 from worker.render.html import asset
+from worker.upcoming import Upcoming
 from worker.web import views
 from worker.web.access import COOKIE, Access, Denied, Many
 from worker.web.answers import Page
@@ -53,23 +53,6 @@ _PARTS: Final = 64
 """Fields of a query."""
 _DAYS: Final = 14
 _TURNS: Final = 200
-_FRESH: Final = 60.0
-"""Seconds for which what is coming is remembered."""
-
-
-class _Known(NamedTuple):
-    """What was coming at a moment, by some accounts."""
-
-    at: datetime
-    desired: tuple[DesiredAccount, ...]
-    coming: Coming
-
-    def holds(self, desired: tuple[DesiredAccount, ...], now: datetime) -> bool:
-        """Whether it is still so."""
-        if not 0 <= (now - self.at).total_seconds() < _FRESH or len(desired) != len(self.desired):
-            return False
-        same = all(one is other for one, other in zip(desired, self.desired, strict=True))
-        return same and all(turn.when > stamp(now) for turn in self.coming.turns[:1])
 
 
 class Site:
@@ -90,7 +73,7 @@ class Site:
         self._desired = desired
         self._now = now
         self._checked = False
-        self._coming: _Known | None = None
+        self._soon = Upcoming()
         self._one = Lock()
         # threads of its own: the daemon's are for its ledger, and must not wait for readers
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="page")
@@ -227,14 +210,17 @@ class Site:
         )
 
     def _upcoming(self) -> Coming | None:
-        """What is coming, remembered for a minute while the files stay as they are; None where there are none."""
+        """What is coming, in a thread; None where no files are known."""
         if self._desired is None:
             return None
+        now = self._now()
         with self._one:
-            desired, now, before = tuple(self._desired()), self._now(), self._coming
-            if before is None or not before.holds(desired, now):
-                before = self._coming = _Known(now, desired, overview.upcoming(desired, now, _DAYS, _TURNS))
-            return before.coming
+            turns = self._soon.next(self._desired(), now, days=_DAYS, most=_TURNS + 1)
+        told = tuple(
+            Turn(stamp(turn.when), turn.account, turn.before, turn.after, turn.count, turn.why)
+            for turn in turns[:_TURNS]
+        )
+        return Coming(stamp(now + timedelta(_DAYS)), told, more=len(turns) > _TURNS)
 
     def _trace(self) -> object:
         """What changes whenever a run writes to the ledger."""
