@@ -28,10 +28,12 @@ def noted(
     bad: str | None = None,
     message: str = "",
     at: str = AT,
+    key: str | None = None,
 ) -> Path:
     """The ledger of a folder after one more run over accounts of these names.
 
     Each has the same phones, of which all were changed, or `bad` is what became of the first, with a `message`.
+    `key` is that of all of them, where it is not made of their names.
     """
     path = folder / "ledger.db"
     with closing(connect(path, program="0", now=lambda: AT)) as connection:
@@ -47,7 +49,7 @@ def noted(
                 " (?, ?, ?, 'solapi', '{}', 'a.yaml', 'f', ?, ?, ?, ?, ?, ?, ?)",
                 (
                     run,
-                    f"https://api.solapi.com {name}",
+                    key or f"https://api.solapi.com {name}",
                     name,
                     at,
                     at,
@@ -71,7 +73,7 @@ def noted(
                 )
                 connection.execute(
                     "INSERT OR REPLACE INTO written VALUES (?, ?, 'ACTIVE', ?, ?)",
-                    (f"https://api.solapi.com {name}", phone, run, at),
+                    (key or f"https://api.solapi.com {name}", phone, run, at),
                 )
         connection.execute("COMMIT")
     return path

@@ -19,6 +19,8 @@ __all__ = [
     "Step",
     "Turn",
     "Window",
+    "platform",
+    "unread",
 ]
 
 NEEDS = frozenset(
@@ -44,6 +46,16 @@ class Standing(Struct, frozen=True, kw_only=True):
     counts: dict[str, Count]
     error: ErrorInfo | None
     settled: bool
+
+    @property
+    def unread(self) -> bool:
+        """Whether it could not be read."""
+        return unread(self.key)
+
+    @property
+    def name(self) -> tuple[str, str]:
+        """Its platform and what its file calls it: all that is known of an account that could not be read."""
+        return platform(self.key), self.account
 
     @property
     def differing(self) -> int:
@@ -154,3 +166,13 @@ class Live(Struct, frozen=True, kw_only=True):
     seen: tuple[Seen, ...] = ()
     needs: tuple[Need, ...] = ()
     quotas: tuple[Quota, ...] = ()
+
+
+def unread(key: str) -> bool:
+    """Whether a key is that of all accounts of a platform that could not be read, of which no id is known."""
+    return key.endswith(" None")
+
+
+def platform(key: str) -> str:
+    """Where the account of a key is."""
+    return key.rpartition(" ")[0]

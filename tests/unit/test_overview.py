@@ -26,10 +26,10 @@ def test_an_account_stands_as_its_last_run_left_it(ledger: Path) -> None:
     with reading(ledger) as connection:
         assert connection is not None
         a, b = overview.standings(connection)
-        assert overview.account(connection, KEY) == b
-        assert overview.account(connection, "elsewhere") is None
-        assert [each.run_id for each in overview.runs_of(connection, KEY, limit=9)] == [SECOND, FIRST]
-        assert [each.run_id for each in overview.runs_of(connection, KEY, before=b.place, limit=9)] == [FIRST]
+        assert overview.account(connection, KEY, "b") == b
+        assert overview.account(connection, "elsewhere", "b") is None
+        assert [each.run_id for each in overview.runs_of(connection, KEY, "b", limit=9)] == [SECOND, FIRST]
+        assert [each.run_id for each in overview.runs_of(connection, KEY, "b", before=b.place, limit=9)] == [FIRST]
     assert (a.account, a.run_id, a.calm, a.differing) == ("a", FIRST, True, 0)
     assert (b.account, b.run_id, b.calm, b.differing, b.outcome) == ("b", SECOND, False, 1, Ending.PARTIAL)
     assert b.error is not None
@@ -94,3 +94,28 @@ def test_a_question_that_takes_too_long_is_given_up(ledger: Path) -> None:
 
     with pytest.raises(TimeoutError):
         ask()
+
+
+def test_accounts_that_could_not_be_read_do_not_hide_each_other(tmp_path: Path) -> None:
+    """They share a key, and stand by their names; one that was read since, or before, stands as the later run says."""
+    path = noted(tmp_path, "a", "b")
+    unread = {"outcome": "failed", "key": "https://api.solapi.com None", "phones": ()}
+    noted(tmp_path, "b", "c", "d", run=SECOND, **unread)
+    with reading(path) as connection:
+        assert connection is not None
+        found = [(each.account, each.outcome, each.unread) for each in overview.standings(connection)]
+        failed = [(name, Ending.FAILED, True) for name in "bcd"]
+        assert found == [("a", Ending.CONVERGED, False), *failed]
+        for name in "bcd":
+            standing = overview.account(connection, "https://api.solapi.com None", name)
+            assert standing is not None
+            assert (standing.account, standing.run_id) == (name, SECOND)
+            before = overview.runs_of(connection, standing.key, name, before=standing.place, limit=5)
+            assert before == []
+        assert overview.account(connection, "https://api.solapi.com None", "a") is None
+        assert overview.read_as(connection, ("https://api.solapi.com", "b")) == [KEY]
+        assert overview.read_as(connection, ("vendor", "b")) == []
+    noted(tmp_path, "b", run="20261124T020000Z-000003")
+    with reading(path) as connection:
+        assert connection is not None
+        assert [each.account for each in overview.standings(connection) if each.unread] == ["c", "d"]

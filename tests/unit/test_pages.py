@@ -82,6 +82,44 @@ def test_accounts_runs_and_numbers_lead_to_each_other(tmp_path: Path) -> None:
         assert "not registered" in ask(url, f"/runs/{FIRST}?show=needing").body
 
 
+def test_accounts_that_could_not_be_read_have_pages_of_their_own(tmp_path: Path) -> None:
+    """Three that failed are three rows, and each leads to its own runs, and to what it was when it could be read."""
+    noted(tmp_path, "c")
+    for number in range(12):
+        run = f"20261124T01{number:04}Z-000002"
+        noted(
+            tmp_path, "a & b", "b", "c", run=run, outcome="failed", key="vendor None", phones=(), message=f"no {number}"
+        )
+    with serving(tmp_path / "ledger.db") as url:
+        home = ask(url).body
+        links = [link.replace("&amp;", "&") for link in re.findall(r'href="(/accounts/vendor[^"]*)"', home)]
+        assert len(links) == 3
+        for name, link in zip(("a &amp; b", "b", "c"), links, strict=True):
+            first, second = following(url, link)
+            assert f"<h1><bdi>{name}</bdi></h1>" in first
+            assert (first.count("<bdi>no 11</bdi>"), len(re.findall("entry=", first))) == (1, 10)
+            assert len(re.findall("entry=", second)) == 2
+            assert ("As it was when it was last read" in first) is False
+        assert ask(url, "/accounts/vendor%20None").status == 404
+    noted(tmp_path, "c", key="vendor 7", run="20261123T000000Z-000001")
+    noted(tmp_path, "c", key="vendor None", run="20261125T000000Z-000001", outcome="failed", phones=())
+    with serving(tmp_path / "ledger.db") as url:
+        assert 'href="/accounts/vendor%207"' in ask(url, links[2]).body
+        assert "/accounts/vendor%207" not in ask(url).body
+
+
+def test_a_number_has_a_page_with_a_history_and_without(tmp_path: Path) -> None:
+    """Both are told, by digits and by form."""
+    noted(tmp_path, "main")
+    with serving(tmp_path / "ledger.db") as url:
+        for path in ("/numbers/01000000001", "/numbers?q=010-0000-0001"):
+            page = ask(url, path)
+            assert (page.status, "<title>010-0000-0001" in page.body, "verified" in page.body) == (200, True, True)
+        for path in ("/numbers/01000000009", "/numbers?q=010-0000-0009", "/numbers/x"):
+            page = ask(url, path)
+            assert (page.status, "No run noted anything of this number." in page.body) == (200, True)
+
+
 def test_long_lists_are_paged_whole(tmp_path: Path) -> None:
     """By their links onward every account and every number comes once; searches narrow them."""
     names = [f"shop {number:03}" for number in range(230)]

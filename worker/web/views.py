@@ -109,21 +109,23 @@ def _overview(connection: sqlite3.Connection, asked: Asked) -> status.Overview:
 
 
 def _account(connection: sqlite3.Connection, asked: Asked, key: str) -> status.Account:
-    standing = ledger.account(connection, key)
+    standing = ledger.account(connection, key, asked.query.get("name", ""))
     if standing is None:
         raise Missing
     here = status.account_url(key)
-    runs = ledger.runs_of(connection, key, before=asked.place("before"), limit=_FEW + 1)
+    name = standing.account if standing.unread else None
+    runs = ledger.runs_of(connection, key, standing.account, before=asked.place("before"), limit=_FEW + 1)
     numbers = ledger.written(connection, key, prefix=asked.digits, after=asked.text("after"), limit=_ROWS + 1)
     return status.Account(
         standing=standing,
         runs=runs[:_FEW],
-        older=status.link(here, before=runs[_FEW - 1].place) if len(runs) > _FEW else None,
+        older=status.link(here, name=name, before=runs[_FEW - 1].place) if len(runs) > _FEW else None,
         needing=ledger.numbers(connection, standing.place, limit=_FEW, needing=True),
         numbers=numbers[:_ROWS],
         prefix=asked.digits,
         next=status.link(here, q=asked.digits, after=numbers[_ROWS - 1].phone) if len(numbers) > _ROWS else None,
         needs=_needs(asked.live, standing),
+        read_as=ledger.read_as(connection, standing.name)[:_FEW] if standing.unread else (),
     )
 
 
