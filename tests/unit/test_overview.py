@@ -99,8 +99,7 @@ def test_a_question_that_takes_too_long_is_given_up(ledger: Path) -> None:
 def test_accounts_that_could_not_be_read_do_not_hide_each_other(tmp_path: Path) -> None:
     """They share a key, and stand by their names; one that was read since, or before, stands as the later run says."""
     path = noted(tmp_path, "a", "b")
-    unread = {"outcome": "failed", "key": "https://api.solapi.com None", "phones": ()}
-    noted(tmp_path, "b", "c", "d", run=SECOND, **unread)
+    noted(tmp_path, "b", "c", "d", run=SECOND, outcome="failed", key="https://api.solapi.com None", phones=())
     with reading(path) as connection:
         assert connection is not None
         found = [(each.account, each.outcome, each.unread) for each in overview.standings(connection)]

@@ -31,8 +31,8 @@ __all__ = [
     "written",
 ]
 
-_UNREAD: Final = 20_000
-"""Entries of accounts that could not be read, which share their keys, that are looked through at most."""
+_RECENT: Final = "id > (SELECT max(id) FROM entries) - 50000"
+"""Where accounts that could not be read are looked for: they share their keys, and outages leave many."""
 
 _LATEST: Final = f"""
     WITH RECURSIVE known (key) AS (
@@ -42,10 +42,8 @@ _LATEST: Final = f"""
     ), last (id) AS (
         SELECT (SELECT max(id) FROM entries WHERE entries.key = known.key) FROM known WHERE key NOT LIKE '% None'
         UNION ALL
-        SELECT max(id) FROM (
-            SELECT id, key, account FROM entries WHERE key IN (SELECT key FROM known WHERE key LIKE '% None')
-            ORDER BY id DESC LIMIT {_UNREAD}
-        ) GROUP BY key, account
+        SELECT max(id) FROM entries
+        WHERE key IN (SELECT key FROM known WHERE key LIKE '% None') AND {_RECENT} GROUP BY key, account
     )
 """
 """The last entry of each account: the index is asked for one key after the other, and not read through."""
@@ -95,10 +93,11 @@ def runs_of(
     """An account as its runs left it, the last one first, from the one before the place `before`."""
     # a condition that may not hold would keep SQLite from seeking
     place = "" if before is None else "AND id < :before"
-    chosen = f"SELECT * FROM entries WHERE key = :key {place} ORDER BY id DESC"
-    if unread(key):
-        chosen = f"SELECT * FROM ({chosen} LIMIT {_UNREAD}) WHERE account = :name ORDER BY id DESC"
-    found = connection.execute(f"{chosen} LIMIT :limit", {"key": key, "name": name, "before": before, "limit": limit})
+    named = f"AND account = :name AND {_RECENT}" if unread(key) else ""
+    found = connection.execute(
+        f"SELECT * FROM entries WHERE key = :key {place} {named} ORDER BY id DESC LIMIT :limit",
+        {"key": key, "name": name, "before": before, "limit": limit},
+    )
     return [_standing(row) for row in rows(found)]
 
 
