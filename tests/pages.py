@@ -88,7 +88,7 @@ def serving(ledger: Path, token: str | None = None, **more: Any) -> Iterator[str
     site: list[Site] = []
 
     async def begin() -> Any:
-        site.append(Site(ledger, Access(token, local=True), **({"now": lambda: NOW} | more)))
+        site.append(Site(ledger, Access(token, host="127.0.0.1"), **({"now": lambda: NOW} | more)))
         context = served(None, port=0, site=site[0])
         return context, await context.__aenter__()
 

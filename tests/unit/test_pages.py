@@ -250,6 +250,9 @@ def test_with_a_token_nothing_is_shown_without_it(tmp_path: Path) -> None:
         assert "HttpOnly" in cookie
         assert "SameSite=Strict" in cookie
         assert TOKEN not in cookie
+        assert "Secure" not in cookie
+        proxied = ask(url, "/login", "POST", f"token={TOKEN}", X_Forwarded_Proto="https, http")
+        assert "; Secure" in proxied.headers["set-cookie"]
         page = ask(url, Cookie=cookie.partition(";")[0])
         assert "main</bdi>" in page.body
         assert "Log out" in page.body
@@ -260,10 +263,12 @@ def test_with_a_token_nothing_is_shown_without_it(tmp_path: Path) -> None:
 
 
 def test_wrong_tokens_are_bounded(tmp_path: Path) -> None:
-    """After ten wrong ones it is 429 with when to come again."""
+    """After ten wrong ones it is 429 with when to come again; programs that have the right one are not held up."""
     with serving(tmp_path / "ledger.db", TOKEN) as url:
         assert [ask(url, "/login", "POST", "token=x").status for _ in range(11)] == [401] * 10 + [429]
         assert ask(url, "/login", "POST", f"token={TOKEN}").headers["retry-after"] == "60"
+        assert ask(url, Authorization="Bearer x").status == 429
+        assert ask(url, Authorization=f"Bearer {TOKEN}").status == 200
 
 
 def test_a_ledger_that_cannot_be_read_or_is_slow_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -429,6 +434,6 @@ def test_a_site_that_was_closed_looks_no_more(tmp_path: Path) -> None:
     """Closing it twice, or before anybody listened, is no mistake."""
     from worker.web import Access  # noqa: PLC0415 - here alone
 
-    site = Site(tmp_path / "ledger.db", Access(None, local=True))
+    site = Site(tmp_path / "ledger.db", Access(None, host="127.0.0.1"))
     site.close()
     site.close()

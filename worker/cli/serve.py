@@ -92,7 +92,7 @@ def access(settings: "Settings", host: str) -> "Access":
                 f"web.token_file {name}: the token should be {web.LEAST} or more printable ASCII characters, such as "
                 "of `openssl rand -hex 32`"
             )
-    return web.Access(token, local=web.loopback(host))
+    return web.Access(token, host=host)
 
 
 def _files(paths: Sequence[str]) -> "Callable[[], Sequence[DesiredAccount]] | None":

@@ -102,7 +102,10 @@ class Site:
             if posted:
                 return await self._entrance(request, path)
             denied = self._access.denied(
-                request.headers.get("Host", ""), request.headers.get("Authorization"), request.cookies.get(COOKIE)
+                request.headers.get("Host", ""),
+                request.headers.get("Authorization"),
+                request.cookies.get(COOKIE),
+                request.remote or "",
             )
         except Many:
             return self._said(
@@ -117,7 +120,10 @@ class Site:
         return await self._shown(path, query)
 
     async def _entrance(self, request: web.BaseRequest, path: str) -> Page:
-        gone = f"{COOKIE}=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict"
+        # who lies here only denies themselves a session
+        proxied = request.headers.get("X-Forwarded-Proto", "").partition(",")[0].strip().lower() == "https"
+        only = "HttpOnly; SameSite=Strict; Secure" if proxied else "HttpOnly; SameSite=Strict"
+        gone = f"{COOKIE}=; Path=/; Max-Age=0; {only}"
         if path == "/logout" or not self._access.guarded:
             return Page(303, b"", headers={"Location": "/", "Set-Cookie": gone})
         body = b""
@@ -127,10 +133,10 @@ class Site:
             given = dict(parse_qsl(body[:_FORM].decode("ascii"), max_num_fields=2)).get("token", "")
         except ValueError:
             given = ""
-        value = self._access.login(given)
+        value = self._access.login(given, request.remote or "")
         if value is None:
             return self._login(_("That is not the token."))
-        cookie = f"{COOKIE}={value}; Path=/; Max-Age=43200; HttpOnly; SameSite=Strict"
+        cookie = f"{COOKIE}={value}; Path=/; Max-Age=43200; {only}"
         return Page(303, b"", headers={"Location": "/", "Set-Cookie": cookie})
 
     def _denied(self, denied: Denied) -> Page:
