@@ -120,6 +120,25 @@ def test_an_open_page_follows_what_happens(tmp_path: Path, visit: Opened, monkey
         assert seen.violations() == []
 
 
+def test_what_happens_before_it_listens_is_not_missed(tmp_path: Path, visit: Opened) -> None:
+    """A run that ends after the page was made, and before its script is told anything, appears at once."""
+    path = noted(tmp_path, "first")
+    with serving(path) as url:
+        page = visit(url).page
+        asked: list[str] = []
+
+        def late(route: Any) -> None:
+            if not asked:
+                noted(tmp_path, "second", run="20261124T000500Z-000002")
+            asked.append(route.request.url)
+            route.continue_()
+
+        page.route("**/events", late)
+        page.reload()
+        page.locator("#accounts").get_by_role("link", name="second").wait_for()
+        assert len(asked) == 1
+
+
 def test_a_browser_logs_in_once(tmp_path: Path, visit: Opened) -> None:
     """Through the form; no address has the token, and scripts cannot read the session."""
     noted(tmp_path, "main")

@@ -85,7 +85,19 @@ def test_a_ledger_is_shown_without_credentials(command: Command, start: Callable
     assert get(url + "/healthz") == (200, "ok\n")
     assert get(url, Host="evil.example")[0] == 421
     process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 0
+    assert process.wait(20) == 143
+    assert process.stderr.read() == ""
+
+
+def test_a_signal_is_the_exit_status(start: Callable[..., Any]) -> None:
+    """Also while a browser listens, and for SIGINT."""
+    process = start("serve", "--listen", "127.0.0.2:0")
+    url = _url(process)
+    assert get(url)[0] == 200
+    with urlopen(url + "/events", timeout=20) as stream:  # noqa: S310 - ours
+        assert stream.readline() == b"event: hello\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
     assert process.stderr.read() == ""
 
 

@@ -386,6 +386,49 @@ def test_listeners_are_told_of_changes_and_nothing_of_them(tmp_path: Path, monke
         assert b"secret-name" not in _until(found, b"event: change")
 
 
+def test_a_page_says_what_it_shows(tmp_path: Path) -> None:
+    """Its version is what a listener is told first, as long as nothing changed between; error pages have none."""
+    path = noted(tmp_path, "main")
+    versions = []
+    with serving(path) as url:
+        for run in ("20261124T010000Z-000002", "20261124T010000Z-000003"):
+            shown = re.findall(r'data-version="(\w+)"', ask(url).body)
+            with _listen(url) as found:
+                assert _until(found, b"\n\n").endswith(f"event: hello\ndata: {shown[0]}\n\n\r\n".encode())
+            versions.append(shown[0])
+            noted(tmp_path, "main", run=run)
+        assert 'data-version=""' in ask(url, "/nothing").body
+    assert len(set(versions)) == 2
+
+
+def test_asking_for_the_headers_of_events_takes_no_place(tmp_path: Path) -> None:
+    """HEAD is answered at once, however often it comes."""
+    with serving(tmp_path / "ledger.db") as url:
+        for _ in range(MOST + 1):
+            answer = ask(url, "/events", "HEAD")
+            assert (answer.status, answer.headers["content-type"], answer.body) == (200, "text/event-stream", "")
+        assert _free(url)
+
+
+@pytest.mark.parametrize("written", ["010-0000-0011", "+82 10-0000-0011", "0082 10 0000 0011", "(010) 0000.0011"])
+def test_a_number_is_found_however_it_is_written(tmp_path: Path, written: str) -> None:
+    """Whole ones by their story and on their account."""
+    noted(tmp_path, "big", phones=PHONES)
+    with serving(tmp_path / "ledger.db") as url:
+        assert "<title>010-0000-0011" in ask(url, f"/numbers?q={quote(written)}").body
+        big = ask(url, "/accounts/" + quote("https://api.solapi.com big", safe="") + f"?q={quote(written)}").body
+        assert set(re.findall(r"/numbers/(\d+)", big)) == {"01000000011"}
+
+
+@pytest.mark.parametrize("written", ["010-0000-011", "+82 10 0000 011", "+82 (0)10 0000 011"])
+def test_numbers_are_found_by_their_first_digits(tmp_path: Path, written: str) -> None:
+    """Those of an account that begin so."""
+    noted(tmp_path, "big", phones=PHONES)
+    with serving(tmp_path / "ledger.db") as url:
+        big = ask(url, "/accounts/" + quote("https://api.solapi.com big", safe="") + f"?q={quote(written)}").body
+        assert set(re.findall(r"/numbers/(\d+)", big)) == set(PHONES[110:])
+
+
 def test_there_are_only_so_many_listeners(tmp_path: Path) -> None:
     """Beyond them it is 503; a place that was left is free again, and pages are served all the while."""
     with serving(tmp_path / "ledger.db") as url:

@@ -55,7 +55,8 @@ _WIDTH, _HEIGHT = 720, 120
 class Frame(Struct, frozen=True, kw_only=True):
     """What stands around every page. `live` is what a daemon knows, None where there is none.
 
-    `assets` are the URLs of style sheets and scripts by name; `changes` is where a script hears of news.
+    `assets` are the URLs of style sheets and scripts by name. `version` is that of what is shown, which a script
+    compares with what it hears; empty where nothing is to be kept up to date.
     """
 
     here: str
@@ -64,6 +65,7 @@ class Frame(Struct, frozen=True, kw_only=True):
     assets: dict[str, str]
     live: Live | None = None
     leave: bool = False
+    version: str = ""
 
 
 class Overview(Struct, frozen=True, kw_only=True):

@@ -114,6 +114,8 @@ class Site:
         if denied is not None:
             return self._denied(denied)
         if path == "/events":
+            if request.method == "HEAD":
+                return Page(200, b"", "text/event-stream")
             if self.events.full:
                 return Page(503, b"too many listen\n", headers={"Retry-After": "60"})
             return await self.events.stream(request, headers, last)
@@ -168,6 +170,8 @@ class Site:
         return Page(code, page.encode(), _HTML, headers or {})
 
     async def _shown(self, path: str, query: str) -> Page:
+        loop = asyncio.get_running_loop()
+        version = await loop.run_in_executor(self._threads, self.events.version)
         try:
             asked = views.Asked(
                 path=() if path == "/" else tuple(unquote(part, errors="strict") for part in path.split("/")[1:]),
@@ -179,10 +183,9 @@ class Site:
         except ValueError:
             return self._said(400, _("That is no address of ours"), _("Begin at the first page: /"))
         context = contextvars.copy_context()
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, lambda: context.run(self._made, asked))
+        return await loop.run_in_executor(self._threads, lambda: context.run(self._made, asked, version))
 
-    def _made(self, asked: views.Asked) -> Page:
+    def _made(self, asked: views.Asked, version: str) -> Page:
         """The page, in a thread."""
         try:
             with reading(self._ledger, checked=self._checked, seconds=_SECONDS) as connection:
@@ -203,9 +206,10 @@ class Site:
             )
         except LedgerError as error:
             return self._said(503, _("The ledger cannot be read"), str(error), {"Retry-After": "5"})
-        return Page(200, status.page(self._frame(here, asked.live), body).encode(errors="replace"), _HTML)
+        frame = self._frame(here, asked.live, version)
+        return Page(200, status.page(frame, body).encode(errors="replace"), _HTML)
 
-    def _frame(self, here: str, live: Live | None) -> status.Frame:
+    def _frame(self, here: str, live: Live | None, version: str = "") -> status.Frame:
         return status.Frame(
             here=here,
             made_at=stamp(self._now()),
@@ -213,6 +217,7 @@ class Site:
             assets={name: _url(name) for name in _ASSETS},
             live=live,
             leave=self._access.guarded,
+            version=version,
         )
 
     def _upcoming(self) -> Coming | None:
@@ -237,7 +242,8 @@ class Site:
             except OSError:
                 found.append(None)
             else:
-                found.append((told.st_mtime_ns, told.st_size, told.st_ino))
+                # a reader may make an empty one, and take it away
+                found.append((told.st_mtime_ns, told.st_size, told.st_ino) if told.st_size else None)
         return found
 
 

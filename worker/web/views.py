@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -10,6 +11,7 @@ from msgspec import Struct
 from worker.ledger import overview as ledger
 from worker.moments import stamp
 from worker.overview import Coming, Live, Need, Standing, Window
+from worker.phones import normalise
 from worker.render import status
 
 __all__ = ["Asked", "Missing", "made"]
@@ -48,8 +50,12 @@ class Asked(Struct, frozen=True, kw_only=True):
 
     @property
     def digits(self) -> str:
-        """The digits that are searched for, however they are written."""
-        return "".join(char for char in self.text("q") if char.isascii() and char.isdigit())
+        """The number that is searched for, or its first digits, however they are written."""
+        text = self.text("q")
+        with suppress(ValueError):
+            return normalise(text)
+        digits = "".join(char for char in text if char.isascii() and char.isdigit())
+        return f"0{digits.removeprefix('82').lstrip('0')}" if text.strip().startswith("+82") else digits
 
 
 def made(connection: sqlite3.Connection, asked: Asked) -> tuple[str, status.Body]:
