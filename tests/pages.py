@@ -1,18 +1,19 @@
 """A status page that a test fills: ledgers of some accounts, and the pages over them on a loop of their own."""
 
 import asyncio
+import http.client
 import json
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from worker.ledger.schema import connect
 from worker.web import Access, Site, served
 
-__all__ = ["AT", "FIRST", "noted", "serving"]
+__all__ = ["AT", "FIRST", "Answer", "ask", "noted", "serving"]
 
 FIRST = "20261124T000000Z-000001"
 AT = "2026-11-24T00:00:00.000Z"
@@ -104,3 +105,22 @@ def serving(ledger: Path, token: str | None = None, **more: Any) -> Iterator[str
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
         loop.close()
+
+
+class Answer(NamedTuple):
+    """An answer: status, headers by lower-case names, body."""
+
+    status: int
+    headers: dict[str, str]
+    body: str
+
+
+def ask(url: str, path: str = "/", method: str = "GET", body: str | None = None, **headers: str) -> Answer:
+    """The answer to a request; an underscore in a header's name stands for a hyphen."""
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=20)
+    given = {name.replace("_", "-"): value for name, value in headers.items()}
+    connection.request(method, path, body, given)
+    answer = connection.getresponse()
+    text = answer.read().decode()
+    connection.close()
+    return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, text)

@@ -1,47 +1,23 @@
 """The status page over real sockets: what it shows, to whom, and that nobody holds it up."""
 
-import http.client
 import re
-import socket
 import sqlite3
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import quote
 
 import pytest
 
-from tests.pages import FIRST, noted, serving
+from tests.pages import FIRST, ask, noted, serving
 from worker.desired import load
 from worker.model import DesiredAccount
 from worker.overview import Live, Need, Quota, Seen
-from worker.web import Site, pages
-from worker.web.events import MOST
+from worker.web import pages
 
 TOKEN = "a-token-of-24-characters"
 HOSTILE = "<script>alert(1)</script>\u202e\x1b[31m\"'&{{ 7*7 }}../.."
 PHONES = [f"010{number:08}" for number in range(120)]
-
-
-class Answer(NamedTuple):
-    """An answer: status, headers by lower-case names, body."""
-
-    status: int
-    headers: dict[str, str]
-    body: str
-
-
-def ask(url: str, path: str = "/", method: str = "GET", body: str | None = None, **headers: str) -> Answer:
-    """The answer to a request; an underscore in a header's name stands for a hyphen."""
-    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=20)
-    given = {name.replace("_", "-"): value for name, value in headers.items()}
-    connection.request(method, path, body, given)
-    answer = connection.getresponse()
-    text = answer.read().decode()
-    connection.close()
-    return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, text)
 
 
 def following(url: str, page: str) -> list[str]:
@@ -360,56 +336,6 @@ def test_the_language_is_the_one_that_is_asked_for(tmp_path: Path) -> None:
             assert f'<html lang="{language}">' in ask(url, Accept_Language=wish).body
 
 
-def _listen(url: str) -> socket.socket:
-    host, _, port = url.removeprefix("http://").rpartition(":")
-    found = socket.create_connection((host, int(port)), timeout=20)
-    found.sendall(b"GET /events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-    return found
-
-
-def _until(found: socket.socket, words: bytes) -> bytes:
-    data = b""
-    while words not in data:
-        more = found.recv(4096)
-        assert more, data
-        data += more
-    return data
-
-
-def test_listeners_are_told_of_changes_and_nothing_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a run notes rings; the event has a count and no name."""
-    monkeypatch.setattr("worker.web.events._LOOK", 0.05)
-    path = noted(tmp_path, "main")
-    with serving(path) as url, _listen(url) as found:
-        assert b"text/event-stream" in _until(found, b"event: hello")
-        noted(tmp_path, "secret-name", run="20261124T010000Z-000002")
-        assert b"secret-name" not in _until(found, b"event: change")
-
-
-def test_a_page_says_what_it_shows(tmp_path: Path) -> None:
-    """Its version is what a listener is told first, as long as nothing changed between; error pages have none."""
-    path = noted(tmp_path, "main")
-    versions = []
-    with serving(path) as url:
-        for run in ("20261124T010000Z-000002", "20261124T010000Z-000003"):
-            shown = re.findall(r'data-version="(\w+)"', ask(url).body)
-            with _listen(url) as found:
-                assert _until(found, b"\n\n").endswith(f"event: hello\ndata: {shown[0]}\n\n\r\n".encode())
-            versions.append(shown[0])
-            noted(tmp_path, "main", run=run)
-        assert 'data-version=""' in ask(url, "/nothing").body
-    assert len(set(versions)) == 2
-
-
-def test_asking_for_the_headers_of_events_takes_no_place(tmp_path: Path) -> None:
-    """HEAD is answered at once, however often it comes."""
-    with serving(tmp_path / "ledger.db") as url:
-        for _ in range(MOST + 1):
-            answer = ask(url, "/events", "HEAD")
-            assert (answer.status, answer.headers["content-type"], answer.body) == (200, "text/event-stream", "")
-        assert _free(url)
-
-
 @pytest.mark.parametrize("written", ["010-0000-0011", "+82 10-0000-0011", "0082 10 0000 0011", "(010) 0000.0011"])
 def test_a_number_is_found_however_it_is_written(tmp_path: Path, written: str) -> None:
     """Whole ones by their story and on their account."""
@@ -429,30 +355,6 @@ def test_numbers_are_found_by_their_first_digits(tmp_path: Path, written: str) -
         assert set(re.findall(r"/numbers/(\d+)", big)) == set(PHONES[110:])
 
 
-def test_there_are_only_so_many_listeners(tmp_path: Path) -> None:
-    """Beyond them it is 503; a place that was left is free again, and pages are served all the while."""
-    with serving(tmp_path / "ledger.db") as url:
-        crowd = [_listen(url) for _ in range(MOST)]
-        for each in crowd:
-            _until(each, b"event: hello")
-        assert ask(url, "/events").status == 503
-        assert ask(url).status == 200
-        for each in crowd:
-            each.close()
-        _eventually(lambda: _free(url))
-
-
-def _free(url: str) -> bool:
-    with _listen(url) as found:
-        return b" 200 " in found.recv(64)
-
-
-def _eventually(holds: Callable[[], bool], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end
-
-
 def test_a_run_that_is_under_way_is_shown_so(tmp_path: Path) -> None:
     """Its accounts and numbers are unfinished, and not settled."""
     path = noted(tmp_path, "main", outcome=None)
@@ -461,22 +363,3 @@ def test_a_run_that_is_under_way_is_shown_so(tmp_path: Path) -> None:
     with serving(path) as url:
         assert "unsettled" in ask(url).body
         assert "unfinished" in ask(url, "/numbers/01000000001").body
-
-
-def test_silence_is_broken_by_signs_of_life_and_a_stream_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that proxies keep it, and none is kept for ever."""
-    monkeypatch.setattr("worker.web.events._BEAT", 0.02)
-    monkeypatch.setattr("worker.web.events._LIVES", 1.0)
-    with serving(tmp_path / "ledger.db") as url, _listen(url) as found:
-        _until(found, b": alive")
-        while found.recv(4096):
-            pass
-
-
-def test_a_site_that_was_closed_looks_no_more(tmp_path: Path) -> None:
-    """Closing it twice, or before anybody listened, is no mistake."""
-    from worker.web import Access  # noqa: PLC0415 - here alone
-
-    site = Site(tmp_path / "ledger.db", Access(None, host="127.0.0.1"))
-    site.close()
-    site.close()

@@ -56,7 +56,7 @@ class Frame(Struct, frozen=True, kw_only=True):
     """What stands around every page. `live` is what a daemon knows, None where there is none.
 
     `assets` are the URLs of style sheets and scripts by name. `version` is that of what is shown, which a script
-    compares with what it hears; empty where nothing is to be kept up to date.
+    compares with what it hears; messages have none, and no script.
     """
 
     here: str

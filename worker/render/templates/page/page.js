@@ -2,7 +2,7 @@
 // Everything works without this: it only keeps an open page up to date, and says so.
 (() => {
   const news = document.getElementById("news");
-  if (!news || !news.dataset.version || !window.EventSource) return;
+  if (!news || !window.EventSource) return;
   const FIRST = 1000, MOST = 60000, GATHER = 500;
   let source = null, wait = FIRST, timer = 0, due = 0, busy = false, again = false;
 
