@@ -101,6 +101,26 @@ def test_a_signal_is_the_exit_status(start: Callable[..., Any]) -> None:
     assert process.stderr.read() == ""
 
 
+@pytest.mark.usefixtures("applied")
+def test_accounts_that_fail_are_each_told(command: Command, start: Callable[..., Any]) -> None:
+    """Three whose keys the API does not take are three rows with a page each, and so is the one that can be read."""
+    keys = "credentials: {api_key: {env: SOLAPI_API_KEY}, api_secret: {env: WRONG}}"
+    command.environment["WRONG"] = "x" * 32
+    for name in ("one", "two", "three"):
+        command.write(f"{name}.yaml", f"version: 1\n{keys}\nnumbers:\n  {A}: INACTIVE\n")
+    files = [f"-f{name}.yaml" for name in ("main", "one", "two", "three")]
+    assert command("apply", *files, "--yes").returncode == 1
+    url = _url(start("serve", "--listen", "127.0.0.1:0"))
+    home = get(url)[1]
+    assert "4 accounts found" in home
+    links = re.findall(r'href="(/accounts/[^"]*)"><bdi>(\w+)<', home)
+    assert [name for _, name in links] == ["main", "one", "three", "two"]
+    for link, name in links:
+        page = get(url + link)[1]
+        assert f"<h1><bdi>{name}</bdi></h1>" in page
+        assert ("could not be read" in page) is (name != "main")
+
+
 def test_other_machines_need_a_token(command: Command, start: Callable[..., Any]) -> None:
     """Without one the command does not start; with one pages ask for it. A short or unreadable one is wrong usage."""
     refused = command("serve", "--listen", "0.0.0.0:0")
