@@ -32,16 +32,18 @@ def _account(name: str) -> str:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Pages over a ledger of three accounts, one of which is hostile throughout."""
+    """Pages over a ledger of four accounts: one is hostile throughout, one could not be read."""
     folder = tmp_path_factory.mktemp("pages")
     noted(folder, "a", "b", phones=PHONES)
     noted(folder, HOSTILE[:90], run="20261124T000100Z-000002", outcome="failed", bad="failed", message=HOSTILE)
+    noted(folder, "z", key="vendor 7", run="20261124T000200Z-000003", phones=["01000000009"])
+    noted(folder, "z", key="vendor None", run="20261124T000300Z-000004", outcome="failed", phones=(), message=HOSTILE)
     with serving(folder / "ledger.db", live=_live, desired=list) as url:
         yield url
 
 
 PATHS = ["/", _account("a"), _account(HOSTILE[:90]), "/runs", f"/runs/{FIRST}", "/runs/20261124T000100Z-000002?entry=3"]
-PATHS += [f"/numbers/{PHONES[0]}", "/transitions", "/quota", "/nothing"]
+PATHS += [f"/numbers/{PHONES[0]}", "/accounts/vendor%20None?name=z", "/transitions", "/quota", "/nothing"]
 
 
 LOOKS = [(path, "phone", True) for path in PATHS] + [(path, "desktop", False) for path in ("/", "/quota", PATHS[2])]
