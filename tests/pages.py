@@ -1,18 +1,19 @@
 """A status page that a test fills: ledgers of some accounts, and the pages over them on a loop of their own."""
 
 import asyncio
+import http.client
 import json
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from worker.ledger.schema import connect
 from worker.web import Access, Site, served
 
-__all__ = ["AT", "FIRST", "noted", "serving"]
+__all__ = ["AT", "FIRST", "Answer", "ask", "noted", "serving"]
 
 FIRST = "20261124T000000Z-000001"
 AT = "2026-11-24T00:00:00.000Z"
@@ -28,10 +29,12 @@ def noted(
     bad: str | None = None,
     message: str = "",
     at: str = AT,
+    key: str | None = None,
 ) -> Path:
     """The ledger of a folder after one more run over accounts of these names.
 
     Each has the same phones, of which all were changed, or `bad` is what became of the first, with a `message`.
+    `key` is that of all of them, where it is not made of their names.
     """
     path = folder / "ledger.db"
     with closing(connect(path, program="0", now=lambda: AT)) as connection:
@@ -47,7 +50,7 @@ def noted(
                 " (?, ?, ?, 'solapi', '{}', 'a.yaml', 'f', ?, ?, ?, ?, ?, ?, ?)",
                 (
                     run,
-                    f"https://api.solapi.com {name}",
+                    key or f"https://api.solapi.com {name}",
                     name,
                     at,
                     at,
@@ -71,7 +74,7 @@ def noted(
                 )
                 connection.execute(
                     "INSERT OR REPLACE INTO written VALUES (?, ?, 'ACTIVE', ?, ?)",
-                    (f"https://api.solapi.com {name}", phone, run, at),
+                    (key or f"https://api.solapi.com {name}", phone, run, at),
                 )
         connection.execute("COMMIT")
     return path
@@ -86,7 +89,7 @@ def serving(ledger: Path, token: str | None = None, **more: Any) -> Iterator[str
     site: list[Site] = []
 
     async def begin() -> Any:
-        site.append(Site(ledger, Access(token, local=True), **({"now": lambda: NOW} | more)))
+        site.append(Site(ledger, Access(token, host="127.0.0.1"), **({"now": lambda: NOW} | more)))
         context = served(None, port=0, site=site[0])
         return context, await context.__aenter__()
 
@@ -102,3 +105,22 @@ def serving(ledger: Path, token: str | None = None, **more: Any) -> Iterator[str
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
         loop.close()
+
+
+class Answer(NamedTuple):
+    """An answer: status, headers by lower-case names, body."""
+
+    status: int
+    headers: dict[str, str]
+    body: str
+
+
+def ask(url: str, path: str = "/", method: str = "GET", body: str | None = None, **headers: str) -> Answer:
+    """The answer to a request; an underscore in a header's name stands for a hyphen."""
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=20)
+    given = {name.replace("_", "-"): value for name, value in headers.items()}
+    connection.request(method, path, body, given)
+    answer = connection.getresponse()
+    text = answer.read().decode()
+    connection.close()
+    return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, text)

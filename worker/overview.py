@@ -1,17 +1,10 @@
 """What the status page shows, as values: what the ledger knows, what a daemon has seen, and what is coming."""
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from datetime import datetime, timedelta
-from itertools import takewhile
-
 from msgspec import Struct
 
-from worker import schedule
 from worker.documents import Count, ErrorInfo, Outcome, Phone, Timestamp
 from worker.history import Ending, NumberStory
-from worker.model import DesiredAccount, Status
-from worker.moments import stamp
+from worker.model import Status
 
 __all__ = [
     "NEEDS",
@@ -26,7 +19,8 @@ __all__ = [
     "Step",
     "Turn",
     "Window",
-    "upcoming",
+    "platform",
+    "unread",
 ]
 
 NEEDS = frozenset(
@@ -52,6 +46,16 @@ class Standing(Struct, frozen=True, kw_only=True):
     counts: dict[str, Count]
     error: ErrorInfo | None
     settled: bool
+
+    @property
+    def unread(self) -> bool:
+        """Whether it could not be read."""
+        return unread(self.key)
+
+    @property
+    def name(self) -> tuple[str, str]:
+        """Its platform and what its file calls it: all that is known of an account that could not be read."""
+        return platform(self.key), self.account
 
     @property
     def differing(self) -> int:
@@ -118,11 +122,11 @@ class Turn(Struct, frozen=True):
 
 
 class Coming(Struct, frozen=True):
-    """The changes of what is wanted before `until`, the next ones first; `more` of them are not told."""
+    """The changes of what is wanted before `until`, the next ones first; `more`: there are others after them."""
 
     until: Timestamp
     turns: tuple[Turn, ...] = ()
-    more: Count = 0
+    more: bool = False
 
 
 class Need(Struct, frozen=True):
@@ -164,25 +168,11 @@ class Live(Struct, frozen=True, kw_only=True):
     quotas: tuple[Quota, ...] = ()
 
 
-def upcoming(accounts: Iterable[DesiredAccount], start: datetime, days: int, most: int) -> Coming:
-    """What the schedules of accounts change in the next days, at most `most` changes of them.
-
-    Numbers of an account that go by one schedule turn together, so that a million of them cost what one does.
-    """
-    end = start + timedelta(days=days)
-    turns = sorted(
-        (turn for account in accounts for turn in _turns(account, start, end)),
-        key=lambda turn: (turn.when, turn.account, turn.after or "", turn.before or ""),
-    )
-    return Coming(stamp(end), tuple(turns[:most]), max(0, len(turns) - most))
+def unread(key: str) -> bool:
+    """Whether a key is that of all accounts of a platform that could not be read, of which no id is known."""
+    return key.endswith(" None")
 
 
-def _turns(account: DesiredAccount, start: datetime, end: datetime) -> Iterator[Turn]:
-    found: Counter[tuple[datetime, Status | None, Status | None, str]] = Counter()
-    for each, numbers in Counter(account.schedules.values()).items():
-        before = schedule.holding(each, start).status
-        for when, held in takewhile(lambda change: change[0] < end, schedule.changes(each, start)):
-            found[when, before, held.status, held.because] += numbers
-            before = held.status
-    for (when, before, after, why), numbers in found.items():
-        yield Turn(stamp(when), account.name, before, after, numbers, why)
+def platform(key: str) -> str:
+    """Where the account of a key is."""
+    return key.rpartition(" ")[0]

@@ -32,16 +32,18 @@ def _account(name: str) -> str:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Pages over a ledger of three accounts, one of which is hostile throughout."""
+    """Pages over a ledger of four accounts: one is hostile throughout, one could not be read."""
     folder = tmp_path_factory.mktemp("pages")
     noted(folder, "a", "b", phones=PHONES)
     noted(folder, HOSTILE[:90], run="20261124T000100Z-000002", outcome="failed", bad="failed", message=HOSTILE)
+    noted(folder, "z", key="vendor 7", run="20261124T000200Z-000003", phones=["01000000009"])
+    noted(folder, "z", key="vendor None", run="20261124T000300Z-000004", outcome="failed", phones=(), message=HOSTILE)
     with serving(folder / "ledger.db", live=_live, desired=list) as url:
         yield url
 
 
 PATHS = ["/", _account("a"), _account(HOSTILE[:90]), "/runs", f"/runs/{FIRST}", "/runs/20261124T000100Z-000002?entry=3"]
-PATHS += [f"/numbers/{PHONES[0]}", "/transitions", "/quota", "/nothing"]
+PATHS += [f"/numbers/{PHONES[0]}", "/accounts/vendor%20None?name=z", "/transitions", "/quota", "/nothing"]
 
 
 LOOKS = [(path, "phone", True) for path in PATHS] + [(path, "desktop", False) for path in ("/", "/quota", PATHS[2])]
@@ -118,6 +120,25 @@ def test_an_open_page_follows_what_happens(tmp_path: Path, visit: Opened, monkey
         assert page.locator("#news").inner_text() == "The page was brought up to date."
         assert seen.complaints == []
         assert seen.violations() == []
+
+
+def test_what_happens_before_it_listens_is_not_missed(tmp_path: Path, visit: Opened) -> None:
+    """A run that ends after the page was made, and before its script is told anything, appears at once."""
+    path = noted(tmp_path, "first")
+    with serving(path) as url:
+        page = visit(url).page
+        asked: list[str] = []
+
+        def late(route: Any) -> None:
+            if not asked:
+                noted(tmp_path, "second", run="20261124T000500Z-000002")
+            asked.append(route.request.url)
+            route.continue_()
+
+        page.route("**/events", late)
+        page.reload()
+        page.locator("#accounts").get_by_role("link", name="second").wait_for()
+        assert len(asked) == 1
 
 
 def test_a_browser_logs_in_once(tmp_path: Path, visit: Opened) -> None:

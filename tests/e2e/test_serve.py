@@ -85,8 +85,40 @@ def test_a_ledger_is_shown_without_credentials(command: Command, start: Callable
     assert get(url + "/healthz") == (200, "ok\n")
     assert get(url, Host="evil.example")[0] == 421
     process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 0
+    assert process.wait(20) == 143
     assert process.stderr.read() == ""
+
+
+def test_a_signal_is_the_exit_status(start: Callable[..., Any]) -> None:
+    """Also while a browser listens, and for SIGINT."""
+    process = start("serve", "--listen", "127.0.0.2:0")
+    url = _url(process)
+    assert get(url)[0] == 200
+    with urlopen(url + "/events", timeout=20) as stream:  # noqa: S310 - ours
+        assert stream.readline() == b"event: hello\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+    assert process.stderr.read() == ""
+
+
+@pytest.mark.usefixtures("applied")
+def test_accounts_that_fail_are_each_told(command: Command, start: Callable[..., Any]) -> None:
+    """Three whose keys the API does not take are three rows with a page each, and so is the one that can be read."""
+    keys = "credentials: {api_key: {env: SOLAPI_API_KEY}, api_secret: {env: WRONG}}"
+    command.environment["WRONG"] = "x" * 32
+    for name in ("one", "two", "three"):
+        command.write(f"{name}.yaml", f"version: 1\n{keys}\nnumbers:\n  {A}: INACTIVE\n")
+    files = [f"-f{name}.yaml" for name in ("main", "one", "two", "three")]
+    assert command("apply", *files, "--yes").returncode == 1
+    url = _url(start("serve", "--listen", "127.0.0.1:0"))
+    home = get(url)[1]
+    assert "4 accounts found" in home
+    links = re.findall(r'href="(/accounts/[^"]*)"><bdi>(\w+)<', home)
+    assert [name for _, name in links] == ["main", "one", "three", "two"]
+    for link, name in links:
+        page = get(url + link)[1]
+        assert f"<h1><bdi>{name}</bdi></h1>" in page
+        assert ("could not be read" in page) is (name != "main")
 
 
 def test_other_machines_need_a_token(command: Command, start: Callable[..., Any]) -> None:

@@ -5,6 +5,7 @@ import pytest
 from worker.web.access import Access, Denied, Many, loopback
 
 TOKEN = "a-token-of-24-characters"
+PEER = "192.0.2.1"
 
 
 class Clock:
@@ -21,39 +22,47 @@ class Clock:
 @pytest.mark.parametrize("host", ["127.0.0.1:9464", "localhost", "LOCALHOST:1", "[::1]:9464", "[::1]"])
 def test_on_a_loopback_address_this_machine_is_answered(host: str) -> None:
     """By each of its names, with a port or without."""
-    assert Access(None, local=True).denied(host, None, None) is None
+    assert Access(None, host="127.0.0.1").denied(host, None, None, PEER) is None
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil:9464", "", "::1", "10.0.0.1"]
+    ("listened", "host"), [("127.0.0.2", "127.0.0.2:1"), ("127.0.0.2", "localhost"), ("::1", "[::1]:1")]
+)
+def test_the_address_that_is_listened_on_is_answered(listened: str, host: str) -> None:
+    """So that the URL that was told works."""
+    assert Access(None, host=listened).denied(host, None, None, PEER) is None
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil:9464", "", "::1", "10.0.0.1", "127.0.0.2"]
 )
 def test_a_name_that_was_bound_anew_is_not_answered(host: str) -> None:
     """A site whose name was made to mean this machine gets nothing."""
-    assert Access(None, local=True).denied(host, None, None) is Denied.HOST
+    assert Access(None, host="127.0.0.1").denied(host, None, None, PEER) is Denied.HOST
 
 
 def test_other_machines_need_a_token_that_there_is() -> None:
     """Without one nobody sees a page, whatever they send."""
-    access = Access(None, local=False)
-    assert access.denied("127.0.0.1", f"Bearer {TOKEN}", "1.x") is Denied.NO_TOKEN
+    access = Access(None, host="192.0.2.9")
+    assert access.denied("127.0.0.1", f"Bearer {TOKEN}", "1.x", PEER) is Denied.NO_TOKEN
     assert not access.guarded
 
 
 def test_the_token_opens_to_programs_and_a_session_to_browsers() -> None:
     """A session is not the token, is of this token alone and ends by itself."""
     wall = Clock()
-    access = Access(TOKEN, local=False, wall=wall)
-    assert access.denied("x", f"bearer {TOKEN}", None) is None
-    assert access.denied("x", None, None) is Denied.LOGIN
-    assert access.denied("x", f"Basic {TOKEN}", None) is Denied.LOGIN
-    assert access.denied("x", "Bearer 토큰", None) is Denied.LOGIN
-    cookie = access.login(TOKEN)
+    access = Access(TOKEN, host="192.0.2.9", wall=wall)
+    assert access.denied("x", f"bearer {TOKEN}", None, PEER) is None
+    assert access.denied("x", None, None, PEER) is Denied.LOGIN
+    assert access.denied("x", f"Basic {TOKEN}", None, PEER) is Denied.LOGIN
+    assert access.denied("x", "Bearer 토큰", None, PEER) is Denied.LOGIN
+    cookie = access.login(TOKEN, PEER)
     assert cookie is not None
     assert TOKEN not in cookie
-    assert access.denied("x", None, cookie) is None
-    assert Access(TOKEN + "x", local=False, wall=wall).denied("x", None, cookie) is Denied.LOGIN
+    assert access.denied("x", None, cookie, PEER) is None
+    assert Access(TOKEN + "x", host="192.0.2.9", wall=wall).denied("x", None, cookie, PEER) is Denied.LOGIN
     wall.now += 12 * 3600
-    assert access.denied("x", None, cookie) is Denied.LOGIN
+    assert access.denied("x", None, cookie, PEER) is Denied.LOGIN
 
 
 @pytest.mark.parametrize(
@@ -61,24 +70,59 @@ def test_the_token_opens_to_programs_and_a_session_to_browsers() -> None:
 )
 def test_a_made_up_session_opens_nothing(cookie: str) -> None:
     """Whatever it is made of."""
-    assert Access(TOKEN, local=True).denied("x", None, cookie) is Denied.LOGIN
+    assert Access(TOKEN, host="127.0.0.1").denied("x", None, cookie, PEER) is Denied.LOGIN
 
 
 def test_wrong_tokens_are_bounded() -> None:
-    """After ten in a minute not even the right one is taken, until they are a minute old; sessions go on meanwhile."""
+    """After ten in a minute from an address the form takes none until they are a minute old; a program's does."""
     clock = Clock()
-    access = Access(TOKEN, local=False, clock=clock)
-    cookie = access.login(TOKEN)
+    access = Access(TOKEN, host="192.0.2.9", clock=clock)
+    cookie = access.login(TOKEN, PEER)
     for _ in range(5):
-        assert access.login("wrong") is None
-        assert access.denied("x", "Bearer wrong", None) is Denied.LOGIN
+        assert access.login("wrong", PEER) is None
+        assert access.denied("x", "Bearer wrong", None, PEER) is Denied.LOGIN
     with pytest.raises(Many):
-        access.login(TOKEN)
+        access.login(TOKEN, PEER)
     with pytest.raises(Many):
-        access.denied("x", f"Bearer {TOKEN}", None)
-    assert access.denied("x", None, cookie) is None
+        access.denied("x", "Bearer wrong", None, PEER)
+    assert access.denied("x", f"Bearer {TOKEN}", None, PEER) is None
+    assert access.denied("x", None, cookie, PEER) is None
     clock.now += 60
-    assert access.login(TOKEN) is not None
+    assert access.login(TOKEN, PEER) is not None
+
+
+@pytest.mark.parametrize(
+    ("peer", "same", "other"),
+    [
+        ("192.0.2.1", "192.0.2.1", "192.0.2.2"),
+        ("2001:db8::1", "2001:db8:0:0:ffff::9", "2001:db8:0:1::1"),
+        ("::ffff:192.0.2.1", "192.0.2.1", "::ffff:192.0.2.2"),
+        ("fe80::1%eth0", "fe80::1%eth1", "192.0.2.1"),
+        ("", "", "192.0.2.1"),
+    ],
+)
+def test_nobody_locks_another_out(peer: str, same: str, other: str) -> None:
+    """Wrong ones count for the address that sends them, or for its network where it can choose its address."""
+    access = Access(TOKEN, host="192.0.2.9", clock=Clock())
+    for _ in range(10):
+        assert access.login("wrong", peer) is None
+    with pytest.raises(Many):
+        access.login(TOKEN, same)
+    assert access.login(TOKEN, other) is not None
+
+
+def test_many_addresses_take_little_room() -> None:
+    """Of more than a thousand the one that was quiet longest is forgotten, and not the one that goes on."""
+    access = Access(TOKEN, host="192.0.2.9", clock=Clock())
+    for number in range(1500):
+        assert access.login("wrong", f"10.0.{number // 250}.{number % 250}") is None
+        if number % 200 == 0:
+            assert access.login("wrong", PEER) is None
+    assert len(access._wrong) == 1024
+    assert access.login("wrong", PEER) is None
+    assert access.login("wrong", PEER) is None
+    with pytest.raises(Many):
+        access.login(TOKEN, PEER)
 
 
 def test_loopback_addresses_are_known() -> None:

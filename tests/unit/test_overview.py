@@ -1,7 +1,5 @@
-"""What the status page asks of the ledger and of the files."""
+"""What the status page asks of the ledger."""
 
-from array import array
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,8 +8,6 @@ from tests.pages import AT, FIRST, noted
 from worker.history import Ending
 from worker.ledger import overview
 from worker.ledger.reading import reading
-from worker.model import Desired, DesiredAccount, Schedule, Status, Weekly
-from worker.overview import upcoming
 
 SECOND = "20261124T010000Z-000002"
 PHONES = [f"0100000000{number}" for number in range(1, 8)]
@@ -30,10 +26,10 @@ def test_an_account_stands_as_its_last_run_left_it(ledger: Path) -> None:
     with reading(ledger) as connection:
         assert connection is not None
         a, b = overview.standings(connection)
-        assert overview.account(connection, KEY) == b
-        assert overview.account(connection, "elsewhere") is None
-        assert [each.run_id for each in overview.runs_of(connection, KEY, limit=9)] == [SECOND, FIRST]
-        assert [each.run_id for each in overview.runs_of(connection, KEY, before=b.place, limit=9)] == [FIRST]
+        assert overview.account(connection, KEY, "b") == b
+        assert overview.account(connection, "elsewhere", "b") is None
+        assert [each.run_id for each in overview.runs_of(connection, KEY, "b", limit=9)] == [SECOND, FIRST]
+        assert [each.run_id for each in overview.runs_of(connection, KEY, "b", before=b.place, limit=9)] == [FIRST]
     assert (a.account, a.run_id, a.calm, a.differing) == ("a", FIRST, True, 0)
     assert (b.account, b.run_id, b.calm, b.differing, b.outcome) == ("b", SECOND, False, 1, Ending.PARTIAL)
     assert b.error is not None
@@ -100,27 +96,25 @@ def test_a_question_that_takes_too_long_is_given_up(ledger: Path) -> None:
         ask()
 
 
-def _account(*schedules: Schedule) -> DesiredAccount:
-    phones = PHONES[: len(schedules)]
-    return DesiredAccount(
-        name="main",
-        source="main.yaml",
-        numbers={phone: Desired(Status.ACTIVE) for phone in phones},
-        lines=array("I", range(len(phones))),
-        schedules=dict(zip(phones, schedules, strict=True)),
-    )
-
-
-def test_numbers_of_one_schedule_turn_together() -> None:
-    """What is coming is told once for all of them; beyond the most, only how many more there are."""
-    night = Schedule(Status.ACTIVE, (), (Weekly(Status.INACTIVE, "Mon 00:00-01:00", ((0, 60),)),), "UTC")
-    plain = Schedule(Status.ACTIVE, (), (), "UTC")
-    start = datetime(2026, 11, 24, tzinfo=UTC)
-    coming = upcoming([_account(night, night, plain)], start, 14, 3)
-    told = [(turn.when, turn.before, turn.after, turn.numbers) for turn in coming.turns]
-    assert told == [
-        ("2026-11-30T00:00:00Z", "ACTIVE", "INACTIVE", 2),
-        ("2026-11-30T01:00:00Z", "INACTIVE", "ACTIVE", 2),
-        ("2026-12-07T00:00:00Z", "ACTIVE", "INACTIVE", 2),
-    ]
-    assert (coming.more, coming.until) == (1, "2026-12-08T00:00:00Z")
+def test_accounts_that_could_not_be_read_do_not_hide_each_other(tmp_path: Path) -> None:
+    """They share a key, and stand by their names; one that was read since, or before, stands as the later run says."""
+    path = noted(tmp_path, "a", "b")
+    noted(tmp_path, "b", "c", "d", run=SECOND, outcome="failed", key="https://api.solapi.com None", phones=())
+    with reading(path) as connection:
+        assert connection is not None
+        found = [(each.account, each.outcome, each.unread) for each in overview.standings(connection)]
+        failed = [(name, Ending.FAILED, True) for name in "bcd"]
+        assert found == [("a", Ending.CONVERGED, False), *failed]
+        for name in "bcd":
+            standing = overview.account(connection, "https://api.solapi.com None", name)
+            assert standing is not None
+            assert (standing.account, standing.run_id) == (name, SECOND)
+            before = overview.runs_of(connection, standing.key, name, before=standing.place, limit=5)
+            assert before == []
+        assert overview.account(connection, "https://api.solapi.com None", "a") is None
+        assert overview.read_as(connection, ("https://api.solapi.com", "b")) == [KEY]
+        assert overview.read_as(connection, ("vendor", "b")) == []
+    noted(tmp_path, "b", run="20261124T020000Z-000003")
+    with reading(path) as connection:
+        assert connection is not None
+        assert [each.account for each in overview.standings(connection) if each.unread] == ["c", "d"]

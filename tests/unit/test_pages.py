@@ -1,45 +1,23 @@
 """The status page over real sockets: what it shows, to whom, and that nobody holds it up."""
 
-import http.client
 import re
-import socket
 import sqlite3
-import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import quote
 
 import pytest
 
-from tests.pages import FIRST, noted, serving
-from worker.overview import Coming, Live, Need, Quota, Seen, Turn
-from worker.web import Site, pages
-from worker.web.events import MOST
+from tests.pages import FIRST, ask, noted, serving
+from worker.desired import load
+from worker.model import DesiredAccount
+from worker.overview import Live, Need, Quota, Seen
+from worker.web import pages
 
 TOKEN = "a-token-of-24-characters"
 HOSTILE = "<script>alert(1)</script>\u202e\x1b[31m\"'&{{ 7*7 }}../.."
 PHONES = [f"010{number:08}" for number in range(120)]
-
-
-class Answer(NamedTuple):
-    """An answer: status, headers by lower-case names, body."""
-
-    status: int
-    headers: dict[str, str]
-    body: str
-
-
-def ask(url: str, path: str = "/", method: str = "GET", body: str | None = None, **headers: str) -> Answer:
-    """The answer to a request; an underscore in a header's name stands for a hyphen."""
-    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=20)
-    given = {name.replace("_", "-"): value for name, value in headers.items()}
-    connection.request(method, path, body, given)
-    answer = connection.getresponse()
-    text = answer.read().decode()
-    connection.close()
-    return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, text)
 
 
 def following(url: str, page: str) -> list[str]:
@@ -78,6 +56,44 @@ def test_accounts_runs_and_numbers_lead_to_each_other(tmp_path: Path) -> None:
         assert {"/quota", f"/runs/{FIRST}", f"/numbers/{PHONES[0]}"} <= seen
         assert "<b>2</b> <span>need a look</span>" in ask(url).body
         assert "not registered" in ask(url, f"/runs/{FIRST}?show=needing").body
+
+
+def test_accounts_that_could_not_be_read_have_pages_of_their_own(tmp_path: Path) -> None:
+    """Three that failed are three rows, and each leads to its own runs, and to what it was when it could be read."""
+    noted(tmp_path, "c")
+    for number in range(12):
+        run = f"20261124T01{number:04}Z-000002"
+        noted(
+            tmp_path, "a & b", "b", "c", run=run, outcome="failed", key="vendor None", phones=(), message=f"no {number}"
+        )
+    with serving(tmp_path / "ledger.db") as url:
+        home = ask(url).body
+        links = [link.replace("&amp;", "&") for link in re.findall(r'href="(/accounts/vendor[^"]*)"', home)]
+        assert len(links) == 3
+        for name, link in zip(("a &amp; b", "b", "c"), links, strict=True):
+            first, second = following(url, link)
+            assert f"<h1><bdi>{name}</bdi></h1>" in first
+            assert (first.count("<bdi>no 11</bdi>"), len(re.findall("entry=", first))) == (1, 10)
+            assert len(re.findall("entry=", second)) == 2
+            assert ("As it was when it was last read" in first) is False
+        assert ask(url, "/accounts/vendor%20None").status == 404
+    noted(tmp_path, "c", key="vendor 7", run="20261123T000000Z-000001")
+    noted(tmp_path, "c", key="vendor None", run="20261125T000000Z-000001", outcome="failed", phones=())
+    with serving(tmp_path / "ledger.db") as url:
+        assert 'href="/accounts/vendor%207"' in ask(url, links[2]).body
+        assert "/accounts/vendor%207" not in ask(url).body
+
+
+def test_a_number_has_a_page_with_a_history_and_without(tmp_path: Path) -> None:
+    """Both are told, by digits and by form."""
+    noted(tmp_path, "main")
+    with serving(tmp_path / "ledger.db") as url:
+        for path in ("/numbers/01000000001", "/numbers?q=010-0000-0001"):
+            page = ask(url, path)
+            assert (page.status, "<title>010-0000-0001" in page.body, "verified" in page.body) == (200, True, True)
+        for path in ("/numbers/01000000009", "/numbers?q=010-0000-0009", "/numbers/x"):
+            page = ask(url, path)
+            assert (page.status, "No run noted anything of this number." in page.body) == (200, True)
 
 
 def test_long_lists_are_paged_whole(tmp_path: Path) -> None:
@@ -210,6 +226,9 @@ def test_with_a_token_nothing_is_shown_without_it(tmp_path: Path) -> None:
         assert "HttpOnly" in cookie
         assert "SameSite=Strict" in cookie
         assert TOKEN not in cookie
+        assert "Secure" not in cookie
+        proxied = ask(url, "/login", "POST", f"token={TOKEN}", X_Forwarded_Proto="https, http")
+        assert "; Secure" in proxied.headers["set-cookie"]
         page = ask(url, Cookie=cookie.partition(";")[0])
         assert "main</bdi>" in page.body
         assert "Log out" in page.body
@@ -220,10 +239,12 @@ def test_with_a_token_nothing_is_shown_without_it(tmp_path: Path) -> None:
 
 
 def test_wrong_tokens_are_bounded(tmp_path: Path) -> None:
-    """After ten wrong ones it is 429 with when to come again."""
+    """After ten wrong ones it is 429 with when to come again; programs that have the right one are not held up."""
     with serving(tmp_path / "ledger.db", TOKEN) as url:
         assert [ask(url, "/login", "POST", "token=x").status for _ in range(11)] == [401] * 10 + [429]
         assert ask(url, "/login", "POST", f"token={TOKEN}").headers["retry-after"] == "60"
+        assert ask(url, Authorization="Bearer x").status == 429
+        assert ask(url, Authorization=f"Bearer {TOKEN}").status == 200
 
 
 def test_a_ledger_that_cannot_be_read_or_is_slow_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,26 +300,28 @@ def test_what_a_daemon_knows_is_shown(tmp_path: Path) -> None:
 
 
 def test_what_is_coming_is_told_with_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each change with its account and count, and how many more there are; it is computed anew where files change."""
-    told = []
-
-    def upcoming(*_: object) -> Coming:
-        told.append(1)
-        turn = Turn("2026-11-25T00:00:00Z", "main", None, None, 1234, "night")
-        return Coming("2026-12-08T00:00:00Z", (turn,), 7)
-
-    monkeypatch.setattr("worker.overview.upcoming", upcoming)
-    desired: list[object] = []
-    with serving(tmp_path / "ledger.db", desired=lambda: desired) as url:
+    """Numbers that turn together are one line, so many lines are told, and files count as they are now."""
+    accounts = _files("{weekly: 'Mon-Fri 09:00-18:00', status: INACTIVE, reason: night}")
+    with serving(tmp_path / "ledger.db", desired=lambda: accounts) as url:
         page = ask(url, "/transitions").body
-        assert "1,234" in page
-        assert "And 7 more" in page
+        assert page.count("ACTIVE → INACTIVE") == 10
+        assert page.count('class="number">120</td>') == 20
+        assert "2026-12-08" in page
         assert "night" in page
-        assert "1,234" in ask(url).body
-        assert len(told) == 1
-        desired.append(object())
-        ask(url)
-        assert len(told) == 2
+        assert "More changes come after these" not in page
+        assert "night" in ask(url).body
+        monkeypatch.setattr(pages, "_TURNS", 19)
+        page = ask(url, "/transitions").body
+        assert (page.count(" → "), "More changes come after these" in page) == (19, True)
+        accounts = _files(
+            "{from: '2026-11-24T12:00:00', until: '2026-11-24T13:00:00', status: INACTIVE, reason: repair}"
+        )
+        assert "repair" in ask(url).body
+
+
+def _files(entry: str) -> Sequence[DesiredAccount]:
+    numbers = "".join(f"  {phone}: {{status: ACTIVE, schedule: [{entry}]}}\n" for phone in PHONES)
+    return load(iter([("main.yaml", f"version: 1\naccount: main\nnumbers:\n{numbers}".encode())])).accounts
 
 
 def test_the_language_is_the_one_that_is_asked_for(tmp_path: Path) -> None:
@@ -313,54 +336,23 @@ def test_the_language_is_the_one_that_is_asked_for(tmp_path: Path) -> None:
             assert f'<html lang="{language}">' in ask(url, Accept_Language=wish).body
 
 
-def _listen(url: str) -> socket.socket:
-    host, _, port = url.removeprefix("http://").rpartition(":")
-    found = socket.create_connection((host, int(port)), timeout=20)
-    found.sendall(b"GET /events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-    return found
-
-
-def _until(found: socket.socket, words: bytes) -> bytes:
-    data = b""
-    while words not in data:
-        more = found.recv(4096)
-        assert more, data
-        data += more
-    return data
-
-
-def test_listeners_are_told_of_changes_and_nothing_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a run notes rings; the event has a count and no name."""
-    monkeypatch.setattr("worker.web.events._LOOK", 0.05)
-    path = noted(tmp_path, "main")
-    with serving(path) as url, _listen(url) as found:
-        assert b"text/event-stream" in _until(found, b"event: hello")
-        noted(tmp_path, "secret-name", run="20261124T010000Z-000002")
-        assert b"secret-name" not in _until(found, b"event: change")
-
-
-def test_there_are_only_so_many_listeners(tmp_path: Path) -> None:
-    """Beyond them it is 503; a place that was left is free again, and pages are served all the while."""
+@pytest.mark.parametrize("written", ["010-0000-0011", "+82 10-0000-0011", "0082 10 0000 0011", "(010) 0000.0011"])
+def test_a_number_is_found_however_it_is_written(tmp_path: Path, written: str) -> None:
+    """Whole ones by their story and on their account."""
+    noted(tmp_path, "big", phones=PHONES)
     with serving(tmp_path / "ledger.db") as url:
-        crowd = [_listen(url) for _ in range(MOST)]
-        for each in crowd:
-            _until(each, b"event: hello")
-        assert ask(url, "/events").status == 503
-        assert ask(url).status == 200
-        for each in crowd:
-            each.close()
-        _eventually(lambda: _free(url))
+        assert "<title>010-0000-0011" in ask(url, f"/numbers?q={quote(written)}").body
+        big = ask(url, "/accounts/" + quote("https://api.solapi.com big", safe="") + f"?q={quote(written)}").body
+        assert set(re.findall(r"/numbers/(\d+)", big)) == {"01000000011"}
 
 
-def _free(url: str) -> bool:
-    with _listen(url) as found:
-        return b" 200 " in found.recv(64)
-
-
-def _eventually(holds: Callable[[], bool], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end
+@pytest.mark.parametrize("written", ["010-0000-011", "+82 10 0000 011", "+82 (0)10 0000 011"])
+def test_numbers_are_found_by_their_first_digits(tmp_path: Path, written: str) -> None:
+    """Those of an account that begin so."""
+    noted(tmp_path, "big", phones=PHONES)
+    with serving(tmp_path / "ledger.db") as url:
+        big = ask(url, "/accounts/" + quote("https://api.solapi.com big", safe="") + f"?q={quote(written)}").body
+        assert set(re.findall(r"/numbers/(\d+)", big)) == set(PHONES[110:])
 
 
 def test_a_run_that_is_under_way_is_shown_so(tmp_path: Path) -> None:
@@ -371,22 +363,3 @@ def test_a_run_that_is_under_way_is_shown_so(tmp_path: Path) -> None:
     with serving(path) as url:
         assert "unsettled" in ask(url).body
         assert "unfinished" in ask(url, "/numbers/01000000001").body
-
-
-def test_silence_is_broken_by_signs_of_life_and_a_stream_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that proxies keep it, and none is kept for ever."""
-    monkeypatch.setattr("worker.web.events._BEAT", 0.02)
-    monkeypatch.setattr("worker.web.events._LIVES", 1.0)
-    with serving(tmp_path / "ledger.db") as url, _listen(url) as found:
-        _until(found, b": alive")
-        while found.recv(4096):
-            pass
-
-
-def test_a_site_that_was_closed_looks_no_more(tmp_path: Path) -> None:
-    """Closing it twice, or before anybody listened, is no mistake."""
-    from worker.web import Access  # noqa: PLC0415 - here alone
-
-    site = Site(tmp_path / "ledger.db", Access(None, local=True))
-    site.close()
-    site.close()

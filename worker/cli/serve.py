@@ -36,6 +36,7 @@ def command(*, listen: str, token_file: str | None, paths: Sequence[str], settin
     """Show accounts, runs and numbers of the ledger as pages in a browser, until a signal ends it.
 
     It asks no API, needs no credentials and changes nothing. On an address that other machines reach it needs a token.
+    SIGINT and SIGTERM end it with 130 and 143.
     """
     settings = inputs.load_settings(settings_path, {"web.token_file": token_file})
     if "-" in paths:
@@ -55,20 +56,25 @@ def command(*, listen: str, token_file: str | None, paths: Sequence[str], settin
     files = _files(paths)
     path = ledger_path(settings)
 
-    async def serve() -> None:
-        stopped = asyncio.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    async def serve() -> ExitStatus:
+        loop = asyncio.get_running_loop()
+        stopped: asyncio.Future[ExitStatus] = loop.create_future()
+
+        def stop(status: ExitStatus) -> None:
+            if not stopped.done():
+                stopped.set_result(status)
+
+        for number, status in ((signal.SIGINT, ExitStatus.SIGINT), (signal.SIGTERM, ExitStatus.SIGTERM)):
+            loop.add_signal_handler(number, stop, status)
         site = web.Site(path, allowed, desired=files)
         try:
             async with web.served(None, host, port, site) as url:
                 click.echo(url)
-                await stopped.wait()
+                return await stopped
         finally:
             site.close()
 
-    asyncio.run(serve())
-    return ExitStatus.OK
+    return asyncio.run(serve())
 
 
 def access(settings: "Settings", host: str) -> "Access":
@@ -92,7 +98,7 @@ def access(settings: "Settings", host: str) -> "Access":
                 f"web.token_file {name}: the token should be {web.LEAST} or more printable ASCII characters, such as "
                 "of `openssl rand -hex 32`"
             )
-    return web.Access(token, local=web.loopback(host))
+    return web.Access(token, host=host)
 
 
 def _files(paths: Sequence[str]) -> "Callable[[], Sequence[DesiredAccount]] | None":

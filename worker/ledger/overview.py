@@ -14,13 +14,14 @@ from worker.documents import ErrorInfo, Outcome
 from worker.history import Ending, NumberStory
 from worker.ledger.history import number_of, rows
 from worker.ledger.schema import MIGRATIONS
-from worker.overview import NEEDS, Kept, RunLine, Standing, Step, Window
+from worker.overview import NEEDS, Kept, RunLine, Standing, Step, Window, platform, unread
 
 __all__ = [
     "account",
     "entries_of",
     "nothing",
     "numbers",
+    "read_as",
     "run",
     "runs",
     "runs_of",
@@ -30,14 +31,20 @@ __all__ = [
     "written",
 ]
 
-_LATEST: Final = """
+_RECENT: Final = "id > (SELECT max(id) FROM entries) - 50000"
+"""Where accounts that could not be read are looked for: they share their keys, and outages leave many."""
+
+_LATEST: Final = f"""
     WITH RECURSIVE known (key) AS (
         SELECT min(key) FROM entries
         UNION ALL
         SELECT (SELECT min(key) FROM entries WHERE key > known.key) FROM known WHERE known.key IS NOT NULL
+    ), last (id) AS (
+        SELECT (SELECT max(id) FROM entries WHERE entries.key = known.key) FROM known WHERE key NOT LIKE '% None'
+        UNION ALL
+        SELECT max(id) FROM entries
+        WHERE key IN (SELECT key FROM known WHERE key LIKE '% None') AND {_RECENT} GROUP BY key, account
     )
-    SELECT entries.* FROM known
-    JOIN entries ON entries.id = (SELECT max(id) FROM entries WHERE entries.key = known.key)
 """
 """The last entry of each account: the index is asked for one key after the other, and not read through."""
 
@@ -56,30 +63,50 @@ def nothing() -> sqlite3.Connection:
 
 
 def standings(connection: sqlite3.Connection) -> list[Standing]:
-    """Every account that any run noted, by name, as the last of those runs left it."""
-    found = [_standing(row) for row in rows(connection.execute(_LATEST))]
-    return sorted(found, key=lambda standing: (standing.account, standing.key))
+    """Every account that any run noted, by name, as the last of those runs left it.
+
+    One that could not be read has no id. By platform and name it is the same as one that could, and the later stands.
+    """
+    found = [
+        _standing(row)
+        for row in rows(connection.execute(f"{_LATEST} SELECT entries.* FROM last JOIN entries USING (id)"))
+    ]
+    last = {which: {each.name: each.place for each in found if each.unread is which} for which in (False, True)}
+    standing = [each for each in found if each.place >= last[not each.unread].get(each.name, 0)]
+    return sorted(standing, key=lambda each: (each.account, each.key))
 
 
-def account(connection: sqlite3.Connection, key: str) -> Standing | None:
-    """One account likewise; None where no run noted it."""
-    return next(iter(runs_of(connection, key, limit=1)), None)
+def account(connection: sqlite3.Connection, key: str, name: str) -> Standing | None:
+    """One account likewise; None where no run noted it. `name` counts where the key says that it could not be read."""
+    return next(iter(runs_of(connection, key, name, limit=1)), None)
 
 
-def runs_of(connection: sqlite3.Connection, key: str, *, before: int | None = None, limit: int) -> list[Standing]:
+def read_as(connection: sqlite3.Connection, name: tuple[str, str]) -> list[str]:
+    """The keys of accounts that could be read, by their platform and name."""
+    found = connection.execute(f"{_LATEST} SELECT key, account FROM last JOIN entries USING (id) ORDER BY id DESC")
+    return [key for key, account in found if not unread(key) and platform(key) == name[0] and account == name[1]]
+
+
+def runs_of(
+    connection: sqlite3.Connection, key: str, name: str, *, before: int | None = None, limit: int
+) -> list[Standing]:
     """An account as its runs left it, the last one first, from the one before the place `before`."""
+    # a condition that may not hold would keep SQLite from seeking
+    place = "" if before is None else "AND id < :before"
+    named = f"AND account = :name AND {_RECENT}" if unread(key) else ""
     found = connection.execute(
-        "SELECT * FROM entries WHERE key = ?1 AND (?2 IS NULL OR id < ?2) ORDER BY id DESC LIMIT ?3",
-        (key, before, limit),
+        f"SELECT * FROM entries WHERE key = :key {place} {named} ORDER BY id DESC LIMIT :limit",
+        {"key": key, "name": name, "before": before, "limit": limit},
     )
     return [_standing(row) for row in rows(found)]
 
 
 def runs(connection: sqlite3.Connection, *, before: str | None = None, limit: int) -> list[RunLine]:
     """Runs, the last one first, from before the run `before`. Ids begin with the time of the start."""
+    place = "" if before is None else "WHERE id < :before"
     found = connection.execute(
-        f"{_RUN} WHERE ?1 IS NULL OR id < ?1 ORDER BY id DESC LIMIT ?2",
-        (before, limit),
+        f"{_RUN} {place} ORDER BY id DESC LIMIT :limit",
+        {"before": before, "limit": limit},
     )
     return [_line(row) for row in rows(found)]
 
@@ -138,9 +165,10 @@ def written(connection: sqlite3.Connection, key: str, *, prefix: str = "", after
 
 def story(connection: sqlite3.Connection, phone: str, *, before: int | None = None, limit: int) -> list[Step]:
     """What runs did to a number on any account, the last one first, from before the place `before`."""
+    place = "" if before is None else "AND entry < :before"
     entries = connection.execute(
-        "SELECT entry FROM outcomes WHERE phone = ?1 AND (?2 IS NULL OR entry < ?2) ORDER BY entry DESC LIMIT ?3",
-        (phone, before, limit),
+        f"SELECT entry FROM outcomes WHERE phone = :phone {place} ORDER BY entry DESC LIMIT :limit",
+        {"phone": phone, "before": before, "limit": limit},
     ).fetchall()
     return [_step(connection, entry, phone) for (entry,) in entries]
 

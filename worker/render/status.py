@@ -10,7 +10,7 @@ from worker.documents import Action, Outcome
 from worker.history import Ending, NumberStory
 from worker.language import gettext as _
 from worker.language import ngettext
-from worker.overview import Coming, Kept, Live, Need, RunLine, Standing, Step, Window
+from worker.overview import Coming, Kept, Live, Need, RunLine, Standing, Step, Window, unread
 from worker.render.html import render
 
 __all__ = [
@@ -55,7 +55,8 @@ _WIDTH, _HEIGHT = 720, 120
 class Frame(Struct, frozen=True, kw_only=True):
     """What stands around every page. `live` is what a daemon knows, None where there is none.
 
-    `assets` are the URLs of style sheets and scripts by name; `changes` is where a script hears of news.
+    `assets` are the URLs of style sheets and scripts by name. `version` is that of what is shown, which a script
+    compares with what it hears; messages have none, and no script.
     """
 
     here: str
@@ -64,6 +65,7 @@ class Frame(Struct, frozen=True, kw_only=True):
     assets: dict[str, str]
     live: Live | None = None
     leave: bool = False
+    version: str = ""
 
 
 class Overview(Struct, frozen=True, kw_only=True):
@@ -85,7 +87,10 @@ class Overview(Struct, frozen=True, kw_only=True):
 
 
 class Account(Struct, frozen=True, kw_only=True):
-    """One account: how its last runs left it, what of its last run needs a person, and its numbers as last written."""
+    """One account: how its last runs left it, what of its last run needs a person, and its numbers as last written.
+
+    `read_as` are the keys that it had when it could be read, where it could not.
+    """
 
     standing: Standing
     runs: Sequence[Standing]
@@ -95,6 +100,7 @@ class Account(Struct, frozen=True, kw_only=True):
     prefix: str
     next: str | None
     needs: Sequence[Need]
+    read_as: Sequence[str] = ()
 
 
 class Run(Struct, frozen=True, kw_only=True):
@@ -154,9 +160,9 @@ def message(frame: Frame, title: str, text: str, *, login: bool = False) -> str:
     return render("page/message.html", **_around(frame), headline=title, text=text, login=login)
 
 
-def account_url(key: str) -> str:
-    """Where an account is, by the key that it has over all runs."""
-    return f"/accounts/{quote(key, safe='')}"
+def account_url(key: str, name: str | None = None) -> str:
+    """Where an account is, by the key that it has over all runs; by its name too where it could not be read."""
+    return link(f"/accounts/{quote(key, safe='')}", name=name if unread(key) else None)
 
 
 def run_url(run_id: str) -> str:

@@ -1,9 +1,11 @@
 """Server-sent events: that something changed, and nothing of what. Who hears it asks for the page again."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
+from hashlib import sha256
+from typing import Final
 
 from aiohttp import web
 
@@ -24,21 +26,30 @@ class Events:
 
     def __init__(self, look: Callable[[], object]) -> None:
         self._look = look
-        self._count = 0
+        self._began = time.time_ns()
+        self._rings = 0
+        self._now = ""
         self._listening = 0
         self._closed = False
         self._rung = asyncio.Condition()
         self._looking: asyncio.Task[None] | None = None
-        self._ringing: set[asyncio.Task[None]] = set()
+        self._ringing: set[asyncio.Task[str]] = set()
 
     @property
     def full(self) -> bool:
         """Whether nobody more can listen."""
         return self._listening >= MOST
 
+    def version(self) -> str:
+        """A word that is another one after every change; it may block. A page has that of before it was made."""
+        return sha256(repr((self._began, self._rings, self._look())).encode()).hexdigest()[:16]
+
     def ring(self) -> None:
         """Something changed."""
-        task = asyncio.ensure_future(self._ring())
+        self._rings += 1
+        if not self._listening:
+            return
+        task = asyncio.ensure_future(self._tell_all())
         self._ringing.add(task)
         task.add_done_callback(self._ringing.discard)
 
@@ -67,35 +78,32 @@ class Events:
         self._closed = True
         if self._looking is not None:
             self._looking.cancel()
-        if self._listening:
-            self.ring()
+        self.ring()
 
     async def _tell(self, response: web.StreamResponse) -> None:
-        told = self._count
+        told = await self._tell_all()
         with suppress(ConnectionError, TimeoutError):
             await response.write(f"event: hello\ndata: {told}\n\n".encode())
             async with asyncio.timeout(_LIVES):
                 while not self._closed:
                     with suppress(TimeoutError):
                         async with asyncio.timeout(_BEAT), self._rung:
-                            await self._rung.wait_for(lambda: self._count != told)  # noqa: B023 - asked before it changes
-                    if self._count == told:
+                            await self._rung.wait_for(lambda: self._closed or self._now != told)  # noqa: B023 - asked before it changes
+                    if self._now == told:
                         await response.write(b": alive\n\n")
                         continue
-                    told = self._count
+                    told = self._now
                     await response.write(f"event: change\ndata: {told}\n\n".encode())
 
-    async def _ring(self) -> None:
+    async def _tell_all(self) -> str:
+        """Look, and wake who listens where something changed or this is the end."""
         async with self._rung:
-            self._count += 1
+            if not self._closed:
+                self._now = await asyncio.get_running_loop().run_in_executor(None, self.version)
             self._rung.notify_all()
+            return self._now
 
     async def _watch(self) -> None:
-        loop: Any = asyncio.get_running_loop()
-        before = await loop.run_in_executor(None, self._look)
         while True:
             await asyncio.sleep(_LOOK)
-            now = await loop.run_in_executor(None, self._look)
-            if now != before:
-                before = now
-                await self._ring()
+            await self._tell_all()

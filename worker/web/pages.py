@@ -5,17 +5,16 @@ import contextvars
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from urllib.parse import parse_qsl, unquote
 
 from aiohttp import web
 
-from worker import overview
 from worker.errors import LedgerError
 from worker.language import LANGUAGES, chosen, speak
 from worker.language import gettext as _
@@ -23,9 +22,10 @@ from worker.ledger.overview import nothing
 from worker.ledger.reading import reading
 from worker.model import DesiredAccount
 from worker.moments import stamp
-from worker.overview import Coming, Live
+from worker.overview import Coming, Live, Turn
 from worker.render import status
 from worker.render.html import asset
+from worker.upcoming import Upcoming
 from worker.web import views
 from worker.web.access import COOKIE, Access, Denied, Many
 from worker.web.answers import Page
@@ -53,23 +53,6 @@ _PARTS: Final = 64
 """Fields of a query."""
 _DAYS: Final = 14
 _TURNS: Final = 200
-_FRESH: Final = 60.0
-"""Seconds for which what is coming is remembered."""
-
-
-class _Known(NamedTuple):
-    """What was coming at a moment, by some accounts."""
-
-    at: datetime
-    desired: tuple[DesiredAccount, ...]
-    coming: Coming
-
-    def holds(self, desired: tuple[DesiredAccount, ...], now: datetime) -> bool:
-        """Whether it is still so."""
-        if not 0 <= (now - self.at).total_seconds() < _FRESH or len(desired) != len(self.desired):
-            return False
-        same = all(one is other for one, other in zip(desired, self.desired, strict=True))
-        return same and all(turn.when > stamp(now) for turn in self.coming.turns[:1])
 
 
 class Site:
@@ -90,7 +73,7 @@ class Site:
         self._desired = desired
         self._now = now
         self._checked = False
-        self._coming: _Known | None = None
+        self._soon = Upcoming()
         self._one = Lock()
         # threads of its own: the daemon's are for its ledger, and must not wait for readers
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="page")
@@ -119,7 +102,10 @@ class Site:
             if posted:
                 return await self._entrance(request, path)
             denied = self._access.denied(
-                request.headers.get("Host", ""), request.headers.get("Authorization"), request.cookies.get(COOKIE)
+                request.headers.get("Host", ""),
+                request.headers.get("Authorization"),
+                request.cookies.get(COOKIE),
+                request.remote or "",
             )
         except Many:
             return self._said(
@@ -128,13 +114,18 @@ class Site:
         if denied is not None:
             return self._denied(denied)
         if path == "/events":
+            if request.method == "HEAD":
+                return Page(200, b"", "text/event-stream")
             if self.events.full:
                 return Page(503, b"too many listen\n", headers={"Retry-After": "60"})
             return await self.events.stream(request, headers, last)
         return await self._shown(path, query)
 
     async def _entrance(self, request: web.BaseRequest, path: str) -> Page:
-        gone = f"{COOKIE}=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict"
+        # who lies here only denies themselves a session
+        proxied = request.headers.get("X-Forwarded-Proto", "").partition(",")[0].strip().lower() == "https"
+        only = "HttpOnly; SameSite=Strict; Secure" if proxied else "HttpOnly; SameSite=Strict"
+        gone = f"{COOKIE}=; Path=/; Max-Age=0; {only}"
         if path == "/logout" or not self._access.guarded:
             return Page(303, b"", headers={"Location": "/", "Set-Cookie": gone})
         body = b""
@@ -144,10 +135,10 @@ class Site:
             given = dict(parse_qsl(body[:_FORM].decode("ascii"), max_num_fields=2)).get("token", "")
         except ValueError:
             given = ""
-        value = self._access.login(given)
+        value = self._access.login(given, request.remote or "")
         if value is None:
             return self._login(_("That is not the token."))
-        cookie = f"{COOKIE}={value}; Path=/; Max-Age=43200; HttpOnly; SameSite=Strict"
+        cookie = f"{COOKIE}={value}; Path=/; Max-Age=43200; {only}"
         return Page(303, b"", headers={"Location": "/", "Set-Cookie": cookie})
 
     def _denied(self, denied: Denied) -> Page:
@@ -179,6 +170,8 @@ class Site:
         return Page(code, page.encode(), _HTML, headers or {})
 
     async def _shown(self, path: str, query: str) -> Page:
+        loop = asyncio.get_running_loop()
+        version = await loop.run_in_executor(self._threads, self.events.version)
         try:
             asked = views.Asked(
                 path=() if path == "/" else tuple(unquote(part, errors="strict") for part in path.split("/")[1:]),
@@ -190,10 +183,9 @@ class Site:
         except ValueError:
             return self._said(400, _("That is no address of ours"), _("Begin at the first page: /"))
         context = contextvars.copy_context()
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, lambda: context.run(self._made, asked))
+        return await loop.run_in_executor(self._threads, lambda: context.run(self._made, asked, version))
 
-    def _made(self, asked: views.Asked) -> Page:
+    def _made(self, asked: views.Asked, version: str) -> Page:
         """The page, in a thread."""
         try:
             with reading(self._ledger, checked=self._checked, seconds=_SECONDS) as connection:
@@ -214,9 +206,10 @@ class Site:
             )
         except LedgerError as error:
             return self._said(503, _("The ledger cannot be read"), str(error), {"Retry-After": "5"})
-        return Page(200, status.page(self._frame(here, asked.live), body).encode(errors="replace"), _HTML)
+        frame = self._frame(here, asked.live, version)
+        return Page(200, status.page(frame, body).encode(errors="replace"), _HTML)
 
-    def _frame(self, here: str, live: Live | None) -> status.Frame:
+    def _frame(self, here: str, live: Live | None, version: str = "") -> status.Frame:
         return status.Frame(
             here=here,
             made_at=stamp(self._now()),
@@ -224,17 +217,21 @@ class Site:
             assets={name: _url(name) for name in _ASSETS},
             live=live,
             leave=self._access.guarded,
+            version=version,
         )
 
     def _upcoming(self) -> Coming | None:
-        """What is coming, remembered for a minute while the files stay as they are; None where there are none."""
+        """What is coming, in a thread; None where no files are known."""
         if self._desired is None:
             return None
+        now = self._now()
         with self._one:
-            desired, now, before = tuple(self._desired()), self._now(), self._coming
-            if before is None or not before.holds(desired, now):
-                before = self._coming = _Known(now, desired, overview.upcoming(desired, now, _DAYS, _TURNS))
-            return before.coming
+            turns = self._soon.next(self._desired(), now, days=_DAYS, most=_TURNS + 1)
+        told = tuple(
+            Turn(stamp(turn.when), turn.account, turn.before, turn.after, turn.count, turn.why)
+            for turn in turns[:_TURNS]
+        )
+        return Coming(stamp(now + timedelta(_DAYS)), told, more=len(turns) > _TURNS)
 
     def _trace(self) -> object:
         """What changes whenever a run writes to the ledger."""
@@ -245,7 +242,8 @@ class Site:
             except OSError:
                 found.append(None)
             else:
-                found.append((told.st_mtime_ns, told.st_size, told.st_ino))
+                # a reader may make an empty one, and take it away
+                found.append((told.st_mtime_ns, told.st_size, told.st_ino) if told.st_size else None)
         return found
 
 

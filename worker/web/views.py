@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -10,6 +11,7 @@ from msgspec import Struct
 from worker.ledger import overview as ledger
 from worker.moments import stamp
 from worker.overview import Coming, Live, Need, Standing, Window
+from worker.phones import normalise
 from worker.render import status
 
 __all__ = ["Asked", "Missing", "made"]
@@ -48,8 +50,12 @@ class Asked(Struct, frozen=True, kw_only=True):
 
     @property
     def digits(self) -> str:
-        """The digits that are searched for, however they are written."""
-        return "".join(char for char in self.text("q") if char.isascii() and char.isdigit())
+        """The number that is searched for, or its first digits, however they are written."""
+        text = self.text("q")
+        with suppress(ValueError):
+            return normalise(text)
+        digits = "".join(char for char in text if char.isascii() and char.isdigit())
+        return f"0{digits.removeprefix('82').lstrip('0')}" if text.strip().startswith("+82") else digits
 
 
 def made(connection: sqlite3.Connection, asked: Asked) -> tuple[str, status.Body]:
@@ -109,21 +115,23 @@ def _overview(connection: sqlite3.Connection, asked: Asked) -> status.Overview:
 
 
 def _account(connection: sqlite3.Connection, asked: Asked, key: str) -> status.Account:
-    standing = ledger.account(connection, key)
+    standing = ledger.account(connection, key, asked.query.get("name", ""))
     if standing is None:
         raise Missing
     here = status.account_url(key)
-    runs = ledger.runs_of(connection, key, before=asked.place("before"), limit=_FEW + 1)
+    name = standing.account if standing.unread else None
+    runs = ledger.runs_of(connection, key, standing.account, before=asked.place("before"), limit=_FEW + 1)
     numbers = ledger.written(connection, key, prefix=asked.digits, after=asked.text("after"), limit=_ROWS + 1)
     return status.Account(
         standing=standing,
         runs=runs[:_FEW],
-        older=status.link(here, before=runs[_FEW - 1].place) if len(runs) > _FEW else None,
+        older=status.link(here, name=name, before=runs[_FEW - 1].place) if len(runs) > _FEW else None,
         needing=ledger.numbers(connection, standing.place, limit=_FEW, needing=True),
         numbers=numbers[:_ROWS],
         prefix=asked.digits,
         next=status.link(here, q=asked.digits, after=numbers[_ROWS - 1].phone) if len(numbers) > _ROWS else None,
         needs=_needs(asked.live, standing),
+        read_as=ledger.read_as(connection, standing.name)[:_FEW] if standing.unread else (),
     )
 
 

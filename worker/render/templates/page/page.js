@@ -37,6 +37,8 @@
       changed = true;
     }
     if (changed && was) back(was);
+    const told = fresh.getElementById("news");
+    if (told) news.dataset.version = told.dataset.version;
     return changed;
   };
 
@@ -53,14 +55,16 @@
 
   const later = () => { clearTimeout(due); due = setTimeout(refresh, GATHER); };
 
+  const heard = (event) => { if (event.data !== news.dataset.version) later(); };
+
   const close = () => { clearTimeout(timer); if (source) source.close(); source = null; };
 
   const open = () => {
     close();
     if (document.hidden) return;
     source = new EventSource("/events");
-    source.addEventListener("hello", () => { if (wait !== FIRST) later(); wait = FIRST; });
-    source.addEventListener("change", later);
+    source.addEventListener("hello", (event) => { wait = FIRST; heard(event); });
+    source.addEventListener("change", heard);
     source.onerror = () => {
       close();
       timer = setTimeout(open, wait);
@@ -68,6 +72,6 @@
     };
   };
 
-  document.addEventListener("visibilitychange", () => { if (document.hidden) close(); else { open(); later(); } });
+  document.addEventListener("visibilitychange", () => { if (document.hidden) close(); else open(); });
   open();
 })();

@@ -1,0 +1,90 @@
+"""What comes due next over many accounts."""
+
+from array import array
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.model import Dated, Desired, DesiredAccount, Schedule, Status, Weekly
+from worker.moments import weekly
+from worker.schedule import transitions
+from worker.upcoming import Turn, Upcoming
+
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+ACTIVE, INACTIVE = Status.ACTIVE, Status.INACTIVE
+
+
+def dated(hours: float, plain: Status | None = INACTIVE, last: float | None = 1) -> Schedule:
+    """ACTIVE for some hours, beginning so many hours from now."""
+    start = NOW + timedelta(hours=hours)
+    end = None if last is None else start + timedelta(hours=last)
+    return Schedule(plain, (Dated(ACTIVE, start, end),), (), "UTC")
+
+
+def account(name: str, *schedules: Schedule) -> DesiredAccount:
+    """An account whose numbers have these schedules, one each."""
+    phones = [f"010{place:08}" for place in range(len(schedules))]
+    lines = array("I", range(len(phones)))
+    plain = {phone: Desired(INACTIVE) for phone in phones}
+    return DesiredAccount(name, f"{name}.yaml", plain, lines, schedules=dict(zip(phones, schedules, strict=True)))
+
+
+def told(turns: tuple[Turn, ...]) -> list[tuple[float, str, int]]:
+    """Hours from now, account, how many numbers."""
+    return [((turn.when - NOW).total_seconds() / 3600, turn.account, turn.count) for turn in turns]
+
+
+def test_numbers_that_change_alike_are_told_together() -> None:
+    """By time over all accounts, as many as asked for, with some of the numbers and a count of them."""
+    one, two = account("one", *[dated(4)] * 7), account("two", dated(1), dated(2))
+    turns = Upcoming().next([one, two], NOW, days=14, most=5)
+    assert told(turns) == [(1, "two", 1), (2, "two", 1), (2, "two", 1), (3, "two", 1), (4, "one", 7)]
+    assert (turns[4].before, turns[4].after, len(turns[4].phones)) == (INACTIVE, ACTIVE, 5)
+    assert turns[4].phones[0] == "01000000000"
+
+
+def test_what_is_further_off_is_not_told() -> None:
+    """Neither what begins after the last day, nor what is over, nor a schedule that never changes."""
+    far, over = account("far", dated(25, last=None)), account("over", dated(-3), Schedule(ACTIVE, (), (), "UTC"))
+    assert told(Upcoming().next([far, over], NOW, days=1, most=9)) == []
+    assert told(Upcoming().next([far, over], NOW, days=2, most=9)) == [(25, "far", 1)]
+
+
+def test_it_keeps_up_with_clock_and_files() -> None:
+    """What is past is left out, a file that changed counts as it is, and a clock that is set back is believed."""
+    kept, upcoming = account("one", dated(1), dated(5, last=None)), Upcoming()
+    assert told(upcoming.next([kept], NOW, days=1, most=9)) == [(1, "one", 1), (2, "one", 1), (5, "one", 1)]
+    assert told(upcoming.next([kept], NOW + timedelta(hours=1), days=1, most=9)) == [(2, "one", 1), (5, "one", 1)]
+    assert told(upcoming.next([kept], NOW + timedelta(hours=6), days=1, most=9)) == []
+    assert told(upcoming.next([kept], NOW, days=1, most=1)) == [(1, "one", 1)]
+    assert told(upcoming.next([account("one", dated(4, last=None))], NOW, days=1, most=9)) == [(4, "one", 1)]
+    assert told(upcoming.next([], NOW, days=1, most=9)) == []
+
+
+@given(
+    st.lists(st.lists(st.tuples(st.integers(-50, 400), st.integers(1, 90)), max_size=4), max_size=5), st.integers(1, 9)
+)
+def test_it_is_the_beginning_of_all_transitions(hours: list[list[tuple[int, int]]], most: int) -> None:
+    """However many are asked for, their instants are the first of those that the calendar has."""
+    accounts = [account(f"a{i}", *(dated(at, last=long) for at, long in some)) for i, some in enumerate(hours)]
+    after = NOW + timedelta(microseconds=1)
+    every = sorted(
+        {
+            (each.when, found.name, found.schedules[each.phone])
+            for found in accounts
+            for each in transitions(found, after, NOW + timedelta(14))
+        },
+        key=lambda each: each[0],
+    )
+    turns = Upcoming().next(accounts, NOW, days=14, most=most)
+    assert [turn.when for turn in turns] == [each[0] for each in every[:most]]
+
+
+def test_weeks_without_end_are_told_as_far_as_asked() -> None:
+    """A weekly window comes again and again, and costs no more than what is told of it."""
+    text = "Mon-Fri 09:00-18:00"
+    days = Schedule(INACTIVE, (), (Weekly(ACTIVE, text, weekly(text)),), "Asia/Seoul")
+    turns = Upcoming().next([account("one", days)], NOW, days=3650, most=20)
+    assert len(turns) == 20
+    assert [turn.after for turn in turns[:3]] == [INACTIVE, ACTIVE, INACTIVE]  # it is nine in Seoul now
