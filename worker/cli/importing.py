@@ -6,6 +6,7 @@ import click
 
 from worker.cli import completing, inputs, options
 from worker.cli.status import ExitStatus
+from worker.language import translated
 
 if TYPE_CHECKING:
     from worker.model import ObservedAccount
@@ -45,7 +46,8 @@ def command(*, path: str, kind: str, name: str, output: str | None, schema: str 
         text = listed_yaml(found.numbers, name=name, schema=where)
         if found.unknown:
             named = ", ".join(found.unknown)
-            click.echo(f"{source}:1:1: warning: columns that mean nothing here were left out: {named}", err=True)
+            told = f"{source}:1:1: warning: columns that mean nothing here were left out: {named}"
+            click.echo(translated(told), err=True)
     emit(text, output, schema)
     return ExitStatus.OK
 

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from worker import overview
 from worker.errors import LedgerError
-from worker.language import LANGUAGES, chosen, speak
+from worker.language import LANGUAGES, chosen, speak, translated
 from worker.language import gettext as _
 from worker.ledger.overview import nothing
 from worker.ledger.reading import reading
@@ -213,7 +213,7 @@ class Site:
                 {"Retry-After": "5"},
             )
         except LedgerError as error:
-            return self._said(503, _("The ledger cannot be read"), str(error), {"Retry-After": "5"})
+            return self._said(503, _("The ledger cannot be read"), translated(str(error)), {"Retry-After": "5"})
         return Page(200, status.page(self._frame(here, asked.live), body).encode(errors="replace"), _HTML)
 
     def _frame(self, here: str, live: Live | None) -> status.Frame:

@@ -6,7 +6,8 @@ from typing import Any, Final
 from msgspec import Struct
 
 from worker.language import gettext as _
-from worker.language import ngettext
+from worker.language import ngettext, translated
+from worker.render.layout import counts
 from worker.render.markdown.words import code, html_code, listed, prose, table
 
 __all__ = ["CAP", "Kind", "Page", "Section", "accounts_text", "fitted"]
@@ -168,7 +169,7 @@ def _kind(kind: Kind, sample: int | None, *, folded: bool) -> Iterator[str]:
     left = _left(kind, sample)
     rows = [kind.row(item) for item in kind.items[: len(kind.items) - left]]
     columns = [index for index in range(len(kind.titles)) if any(row[index] for row in rows)]
-    word = f"{len(kind.items):,} {kind.word}"
+    word = counts([(len(kind.items), kind.word)])
     yield ""
     if folded:
         yield f"<details><summary><b>{word}</b></summary>"
@@ -189,7 +190,7 @@ def _kind(kind: Kind, sample: int | None, *, folded: bool) -> Iterator[str]:
 def _in_brief(page: Page, *, whole: bool) -> Iterator[str]:
     yield from _head(page, folded=True)
     if page.totals:
-        rows = ((prose(word), f"{numbers:,}", f"{accounts:,}") for word, numbers, accounts in page.totals)
+        rows = ((prose(translated(word)), f"{numbers:,}", f"{accounts:,}") for word, numbers, accounts in page.totals)
         yield from table(("", _("Numbers"), _("Accounts")), rows)
     alike: dict[str, list[str]] = {}
     for section in page.sections:

@@ -7,7 +7,7 @@ from typing import Final
 
 from worker.documents import AccountPlan, Action, Cause, Change, ErrorInfo, Notice, Plan, Refusal
 from worker.language import gettext as _
-from worker.language import ngettext
+from worker.language import ngettext, translated
 from worker.render.layout import apart, counts, refusal_text
 from worker.render.markdown.page import Kind, Page, Section, accounts_text, fitted
 from worker.render.markdown.words import NOTE, code, listed, phone, prose
@@ -65,7 +65,7 @@ def errors_of(accounts: Iterable[tuple[str, ErrorInfo | None]]) -> Iterator[str]
     alike: dict[str, list[str]] = {}
     for account, error in accounts:
         if error is not None:
-            alike.setdefault(f"{error.code}: {error.message}", []).append(account)
+            alike.setdefault(f"{error.code}: {translated(error.message)}", []).append(account)
     return _of_accounts(alike)
 
 
@@ -74,7 +74,8 @@ def notices_of(accounts: Iterable[tuple[Sequence[Notice], frozenset[str]]]) -> I
     alike = grouped(notice for notices, told in accounts for notice in notices if not repeats(notice, told))
     for (_kind, message), some in alike.items():
         phones = [notice.phone for notice in some if notice.phone]
-        yield f"{_phones(phones)}: {prose(message)}" if phones else prose(message)
+        shown = prose(translated(message))
+        yield f"{_phones(phones)}: {shown}" if phones else shown
 
 
 def _of_accounts(alike: dict[str, list[str]]) -> Iterator[str]:
@@ -101,7 +102,8 @@ def _asks(accounts: Sequence[AccountPlan]) -> Iterator[str]:
             if change.action in _WAITS:
                 found.setdefault((change.action, change.reason), Counter())[account.account] += 1
     for (action, reason), where in sorted(found.items(), key=lambda item: _ORDER.index(item[0][0])):
-        yield f"**{where.total():,} {PLANNED[action].word}** ({listed(list(where))}): {prose(reason)}"
+        told = counts([(where.total(), PLANNED[action].word)])
+        yield f"**{told}** ({listed(list(where))}): {prose(translated(reason))}"
 
 
 def _sections(accounts: Sequence[AccountPlan]) -> Iterator[Section]:
@@ -126,7 +128,7 @@ def _brief(account: AccountPlan) -> str:
     told = counts(
         (account.counts.get(action, 0), _word(action)) for action in PLANNED if action is not Action.UNCHANGED
     )
-    return f"{told} (refused)" if account.refusals else told
+    return _("{what} (refused)").format(what=told) if account.refusals else told
 
 
 def _word(action: Action) -> str:
@@ -140,7 +142,7 @@ def _kinds(account: AccountPlan) -> list[Kind]:
     titles = (_("Number"), _("Status"), _("Why"), _("Until"), _("Note"), _("Owner"))
     row: Callable[[Change], tuple[str, ...]] = partial(_row, account.timezone)
     return [
-        Kind(_word(action), prose(reason), titles, changes, row)
+        Kind(_word(action), prose(translated(reason)), titles, changes, row)
         for (action, reason), changes in sorted(found.items(), key=lambda item: _ORDER.index(item[0][0]))
     ]
 

@@ -6,8 +6,9 @@ from typing import Final
 
 from worker.documents import AccountResult, NumberResult, Outcome, Result, RunOutcome
 from worker.language import gettext as _
-from worker.language import ngettext
+from worker.language import ngettext, translated
 from worker.render.done import ENDED, GRAVEST_FIRST, MARKS, advice, closing, grouped, number_row, tally_text
+from worker.render.layout import counts
 from worker.render.markdown.page import Kind, Page, Section, fitted
 from worker.render.markdown.plans import errors_of, notices_of, refusals_of
 from worker.render.markdown.words import phone, prose
@@ -67,7 +68,7 @@ def _asks(accounts: Sequence[AccountResult]) -> Iterator[str]:
             if told and some[0].outcome not in _FINE:
                 found[some[0].outcome, told] = found.get((some[0].outcome, told), 0) + len(some)
     for (outcome, told), number in found.items():
-        yield f"**{number:,} {MARKS[outcome].word}**: {prose(told)}"
+        yield f"**{counts([(number, MARKS[outcome].word)])}**: {prose(told)}"
 
 
 def _section(account: AccountResult) -> Section:
@@ -75,7 +76,7 @@ def _section(account: AccountResult) -> Section:
     return Section(
         accounts=(account.account,),
         account_id=account.account_id,
-        brief=f"{word}: {tally_text(account.counts, quiet=False)}",
+        brief=f"{translated(word)}: {tally_text(account.counts, quiet=False)}",
         size=len(account.numbers),
         kinds=partial(_kinds, account),
     )

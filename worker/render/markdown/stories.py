@@ -5,8 +5,9 @@ from functools import partial
 
 from worker.history import AccountStory, Ending, NumberStory, RunStory
 from worker.language import gettext as _
+from worker.language import translated
 from worker.render.done import MARKS, error_text, number_row
-from worker.render.history import OPEN, UNFINISHED, brief, counts_text, provenance, who
+from worker.render.history import OPEN, UNFINISHED, brief, kind_word, provenance, who
 from worker.render.markdown.page import Kind, Page, Section, fitted
 from worker.render.markdown.plans import errors_of
 from worker.render.markdown.words import code, phone, prose
@@ -21,8 +22,8 @@ def run(told: RunStory) -> str:
     began = f"{told.started_at[:10]} {told.started_at[11:19]} UTC"
     return fitted(
         Page(
-            title=_("Run {run}: {outcome}").format(run=code(told.run_id), outcome=told.outcome),
-            verdict=(UNFINISHED,) if told.outcome is Ending.UNFINISHED else (),
+            title=_("Run {run}: {outcome}").format(run=code(told.run_id), outcome=translated(told.outcome)),
+            verdict=(translated(UNFINISHED),) if told.outcome is Ending.UNFINISHED else (),
             needs=list(errors_of((account.account, account.error) for account in told.accounts)),
             sections=list(map(_section, told.accounts)),
             totals=list(_totals(told)),
@@ -39,7 +40,7 @@ def _section(account: AccountStory) -> Section:
     return Section(
         accounts=(account.account,),
         account_id=account.account_id,
-        brief=f"{account.outcome}: {brief(account.counts)}",
+        brief=f"{translated(account.outcome)}: {brief(account.counts)}",
         size=len(account.numbers or ()),
         kinds=partial(_kinds, account),
         remarks=tuple(provenance(account)),
@@ -57,7 +58,7 @@ def _kinds(account: AccountStory) -> list[Kind]:
 
 
 def _row(number: NumberStory) -> tuple[str, ...]:
-    attempts = ", ".join(f"{attempt.number}: {attempt.state}" for attempt in number.attempts)
+    attempts = ", ".join(f"{attempt.number}: {translated(attempt.state)}" for attempt in number.attempts)
     error = "" if number.error is None else error_text(number.error)
     return phone(number.phone), prose(number_row(number).what), prose(attempts), prose(error)
 
@@ -66,4 +67,4 @@ def _totals(told: RunStory) -> Iterator[tuple[str, int, int]]:
     for kind, number in told.counts.items():
         if number:
             accounts = sum(kind in account.counts for account in told.accounts)
-            yield counts_text({kind: number}).partition(" ")[2], number, accounts
+            yield kind_word(kind), number, accounts
