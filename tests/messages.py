@@ -37,19 +37,20 @@ _UNHEARD: Final = (
     "forge",
     "sandbox",
     "web",
+    "forge",
     "render/schemas.py",
     "render/export.py",
     "render/loglines.py",
     "render/icalendars.py",
 )
 _UNHEARD_MODULES: Final = ("bugs.py", "logs.py", "metrics.py", "traces.py", "catalogue.py", "systemd.py")
-"""What speaks to machines or developers alone: other programs' formats, names of metrics, log fields."""
+"""What speaks to machines or developers alone: other programs' formats, metrics, fields and pipelines' logs."""
 
 _SILENT: Final = tuple(
     re.compile(pattern, re.DOTALL)
     for pattern in (
         # SQL, types, formats, other programs' words, names that stay as they are
-        r"\s*(SELECT|INSERT|UPDATE|DELETE|PRAGMA|CREATE|ALTER|NOT EXISTS|WHERE|FROM|\(:)\b.*",
+        r"\s*(SELECT|WITH|INSERT|UPDATE|DELETE|PRAGMA|CREATE|ALTER|NOT EXISTS|WHERE|FROM|\(:)\b.*",
         r"[\w\[\], .]+ \| None|Callable\[.*|AsyncIterator\[.*",
         r"HMAC-SHA256 .*|#.*|\(\?.*|%[YmdHMS:% -]+( UTC|%Z)?|daily 00:00-24:00",
         r"version: 1|account: demo|endpoint: .*|  \{hyphenated\}: .*|\{name\}:\{lineno\} in \{name2\}",
@@ -57,8 +58,12 @@ _SILENT: Final = tuple(
         r"\{\w+\} UTC|\{since\} \{since2\} UTC|\{rate\}/s .*|every \{seconds\} s|cron \{cron\} \{key\}",
         r"senderid[ :].*|SMS sender numbers|\[senderid\] \$title|notify \{name\}|rollback \{run_id\}|apply PLANFILE",
         r"uid \{getuid\}|vendor \{account_id\}|desired state|environment variable \{variable\}",
+        # markup, whose texts are messages themselves, and the headers of pages
+        r"<.*|\*\*.*|\{shown\} \(\{known\}\)|M0 \{.*|default-src .*|Bearer \{token\}|\{started_at\} .*",
+        # words of others that are only looked for
+        r"exceeded maximum nesting depth|the answer",
         # help, and parts that are told within others only
-        r"Keep the SMS sender numbers .*|The language of messages\. .*",
+        r"Keep the SMS sender numbers .*|Print the script by which .*|The language of messages\. .*",
         r"plan again|to \{\w+\}|; (did you mean|there are) .*| stands here twice: keep one|\{more\}: .*",
         r"\{\{?\w+\}?\} \{noun\}s?|(has|is longer than) [^{]*(\{(ord|cap)\}.*)?|listed as \{\{\}\}.*",
         # markup, and what stands in it
@@ -70,7 +75,9 @@ _SILENT: Final = tuple(
 )
 """Texts of several words that are no messages."""
 
-_MADE: Final = frozenset({"translated", "error_text", "paint", "fit", "format", "header"})
+_MADE: Final = frozenset(
+    {"counts", "error_text", "fit", "format", "header", "kind_word", "paint", "tally_text", "translated"}
+)
 """Calls whose values are in the reader's language already: what holds one is put together when it is shown."""
 
 CLICK: Final[tuple[str | tuple[str, str], ...]] = (
@@ -121,7 +128,7 @@ WORDS: Final = frozenset(
     | {"No such file or directory", "Permission denied", "Is a directory", "Not a directory", "File exists"}
     | {"No space left on device", "Read-only file system", "Input/output error", "File name too long"}
     | {"Address already in use", "Connection refused", "Name or service not known"}
-    | {"mended", "suspended", "resumed", "started", "stopped"}
+    | {"ok", "broken", "mended", "suspended", "resumed", "started", "stopped"}
 )
 """Words of constants that are shown by themselves."""
 
@@ -184,7 +191,7 @@ def _marked() -> Iterator[str | tuple[str, str]]:
 
 
 def _of_templates() -> Iterator[str | tuple[str, str]]:
-    for path in sorted((ROOT / "worker" / "render" / "templates").glob("*.*")):
+    for path in sorted((ROOT / "worker" / "render" / "templates").rglob("*.*")):
         if path.suffix not in {".html", ".md", ".txt"}:
             continue
         with path.open("rb") as file:

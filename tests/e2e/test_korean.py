@@ -5,8 +5,11 @@ import os
 import pty
 import re
 from collections.abc import Callable
+from html import unescape
 from shutil import rmtree
 from typing import Any
+from urllib.parse import quote
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -214,3 +217,59 @@ def test_a_terminal_without_korean_letters_breaks_nothing(command: Command) -> N
     assert done.returncode == 0
     assert done.stdout.startswith(ascii("이상 없음").strip("'"))
     assert command("--help").returncode == 0
+
+
+_ENGLISH = re.compile(r"(?<![\w/.-])[A-Za-z][a-z]+ [a-z]+ [a-z]+(?![\w.])")
+"""Three English words on end."""
+
+
+def _visible(page: str) -> str:
+    return unescape(re.sub(r"<(style|script)>.*?</\1>|<[^>]*>", " ", page, flags=re.DOTALL))
+
+
+@pytest.fixture
+def troubled(serve: Serve, command: Command) -> None:
+    """An account with a number to change, one that needs a person and one that is not registered, in Korean."""
+    account = SandboxAccount.of({A: "INACTIVE", B: "PENDING"})
+    command.at(serve(account).sandbox, account).environment["SENDERID_LANG"] = "ko"
+    command.write("d.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE, {B}: ACTIVE, {C}: ACTIVE}}\n")
+
+
+@pytest.mark.usefixtures("troubled")
+def test_reports_and_markdown_are_korean_to_the_last_reason(command: Command) -> None:
+    """A plan, a result and a run, in both forms, have no English sentence; a task's link finds its rows' word."""
+    shown = [command("plan", "-f", "d.yaml", "--format", form).stdout for form in ("html", "markdown")]
+    shown += [command("apply", "-y", "-f", "d.yaml", "--format", form).stdout for form in ("html", "markdown")]
+    run = json.loads(command("history", "--format", "json").stdout)["runs"][-1]["run_id"]
+    shown += [command("history", run, "--format", form).stdout for form in ("html", "markdown")]
+    for page in shown:
+        assert "서비스 제공사가 서류나 ARS 인증을 심사 중입니다." in page
+        assert "이 계정에 등록되지 않은 번호입니다." in page
+        assert "일부 완료" in page or "활성화 예정 1건" in page
+        assert _ENGLISH.findall(_visible(page)) == []
+    for page in shown[::2]:
+        assert '<html lang="ko">' in page
+        assert f'href="#what={quote("차단")}"' in page
+        assert re.search(r'<span class="chip"[^>]*>(<span[^>]*>.</span> )?차단</span>', page)
+
+
+@pytest.mark.usefixtures("troubled")
+def test_the_status_page_speaks_the_language_of_each_reader(command: Command) -> None:
+    """One process tells one browser in Korean and another in English what became of a number, and why."""
+    command("apply", "-y", "-f", "d.yaml")
+    with command.popen("serve", "--listen", "127.0.0.1:0") as process:
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().strip()
+            pages = {}
+            for language in ("ko", "en"):
+                request = Request(f"{url}/numbers/{B}", headers={"Accept-Language": language})  # noqa: S310 - ours
+                with urlopen(request, timeout=20) as answer:  # noqa: S310 - ours
+                    pages[language] = _visible(answer.read().decode())
+        finally:
+            process.terminate()
+    assert "PENDING: 서비스 제공사가 서류나 ARS 인증을 심사 중입니다." in pages["ko"]
+    assert _ENGLISH.findall(pages["ko"]) == []
+    assert "PENDING: the vendor is still reviewing its documents" in pages["en"]
+    assert _ENGLISH.findall(pages["en"])
+    assert not re.search("[가-힣]", pages["en"])

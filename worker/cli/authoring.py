@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from worker.cli import session
+from worker.language import gettext as _
 from worker.render import documents
 from worker.render.export import SCHEMA_FILE
 from worker.render.schemas import schema
@@ -31,9 +32,10 @@ def emit(text: str, output: str | None, chosen: str | None) -> None:
     beside = Path(output).with_name(SCHEMA_FILE)
     if _ours(beside, made):
         session.emit(documents.encode(made), str(beside))
-        click.echo(f"Its schema, for editors, is in {beside}.", err=True)
+        click.echo(_("Its schema, for editors, is in {path}.").format(path=beside), err=True)
     else:
-        click.echo(f"{beside} is another file and was left alone: name a schema with --schema.", err=True)
+        told = _("{path} is another file and was left alone: name a schema with --schema.")
+        click.echo(told.format(path=beside), err=True)
 
 
 def _ours(path: Path, made: "Mapping[str, object]") -> bool:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from worker.documents import Action, Outcome
 from worker.language import gettext as _
+from worker.language import translated
 from worker.moments import stamp
 from worker.overview import Live, Need, Quota, Seen
 
@@ -85,7 +86,7 @@ def _quota(writes: "Window", reads: "Window") -> Quota:
 
 def _standing(watch: "Watch") -> Iterator[Need]:
     for file, error in sorted(watch.broken.items()):
-        told = "; ".join(map(str, error.problems[:_PROBLEMS]))
+        told = "; ".join(translated(str(problem)) for problem in error.problems[:_PROBLEMS])
         yield Need("broken", None, f"{file}: {told}")
     for name, suspend in watch.suspended.items():
         parts = (suspend.reason, suspend.by, None if suspend.ends is None else stamp(suspend.ends))

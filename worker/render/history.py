@@ -33,6 +33,7 @@ __all__ = [
     "brief",
     "counts_text",
     "flat",
+    "kind_word",
     "number",
     "provenance",
     "reached",
@@ -237,9 +238,12 @@ def brief(found: Mapping[str, int]) -> str:
 
 def counts_text(found: Mapping[str, int]) -> str:
     """Counts by outcome, of what is unfinished by action."""
-    writes = {Action.ACTIVATE, Action.DEACTIVATE}
-    told = ((number, f"to {kind}" if kind in writes else kind.replace("_", " ")) for kind, number in found.items())
-    return counts(told) or _("no numbers")
+    return counts((number, kind_word(kind)) for kind, number in found.items()) or _("no numbers")
+
+
+def kind_word(kind: str) -> str:
+    """The word, in English, for numbers of an outcome or, where they are unfinished, of an action."""
+    return f"to {kind}" if kind in {Action.ACTIVATE, Action.DEACTIVATE} else kind.replace("_", " ")
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from worker.language import gettext, ngettext, spoken
+from worker.language import gettext, ngettext, spoken, translated
 from worker.render.numbers import hyphenated
 from worker.render.terminal import safe
 
@@ -27,7 +27,8 @@ TONES: Final[dict[str, Tone]] = {"green": "good", "red": "bad", "yellow": "warn"
 def render(template: str, **values: Any) -> str:
     """A template of `worker/render/templates`, filled in.
 
-    Texts are escaped; `{{ text | plain }}` also takes out control characters and what turns a text around.
+    Texts are escaped; `{{ text | plain }}` also takes out control characters and what turns a text around, and
+    `{{ text | translated | plain }}` says a finished message in the language that is spoken.
     """
     return _environment().get_template(template).render(lang=spoken(), **values)
 
@@ -57,6 +58,6 @@ def _environment() -> Environment:
         extensions=["jinja2.ext.i18n"],
     )
     environment.install_gettext_callables(gettext, ngettext, newstyle=True)  # type: ignore[attr-defined]
-    environment.filters |= {"plain": safe, "hyphenated": hyphenated}
+    environment.filters |= {"plain": safe, "hyphenated": hyphenated, "translated": translated}
     environment.globals["tones"] = TONES
     return environment

@@ -209,7 +209,10 @@ def _outcome(outcome: Outcome | None) -> tuple[str, str, str]:
 
 def _counts(counts: dict[str, int]) -> str:
     words = _words()
-    return ", ".join(f"{number:,} {words.get(name, name)}" for name, number in counts.items() if number)
+    each = _("{count} {what}")
+    return ", ".join(
+        each.format(count=f"{number:,}", what=words.get(name, name)) for name, number in counts.items() if number
+    )
 
 
 def _words() -> dict[str, str]:

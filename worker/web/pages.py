@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, unquote
 from aiohttp import web
 
 from worker.errors import LedgerError
-from worker.language import LANGUAGES, chosen, speak
+from worker.language import LANGUAGES, chosen, speak, translated
 from worker.language import gettext as _
 from worker.ledger.overview import nothing
 from worker.ledger.reading import reading
@@ -205,7 +205,7 @@ class Site:
                 {"Retry-After": "5"},
             )
         except LedgerError as error:
-            return self._said(503, _("The ledger cannot be read"), str(error), {"Retry-After": "5"})
+            return self._said(503, _("The ledger cannot be read"), translated(str(error)), {"Retry-After": "5"})
         frame = self._frame(here, asked.live, version)
         return Page(200, status.page(frame, body).encode(errors="replace"), _HTML)
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from worker.language import gettext as _
-from worker.language import ngettext
+from worker.language import ngettext, translated
 from worker.render.layout import count, counts
 from worker.render.markdown.words import code, html_code, listed, prose, table
 
@@ -181,7 +181,7 @@ def _kind(kind: Kind, sample: int | None, *, folded: bool) -> Iterator[str]:
 def _in_brief(page: Page, *, whole: bool) -> Iterator[str]:
     yield from _head(page, folded=True)
     if page.totals:
-        rows = ((prose(word), f"{numbers:,}", f"{accounts:,}") for word, numbers, accounts in page.totals)
+        rows = ((prose(translated(word)), f"{numbers:,}", f"{accounts:,}") for word, numbers, accounts in page.totals)
         yield from table(("", _("Numbers"), _("Accounts")), rows)
     alike: dict[str, list[str]] = {}
     for section in page.sections:

@@ -7,7 +7,7 @@ from worker.history import AccountStory, Ending, NumberStory, RunStory
 from worker.language import gettext as _
 from worker.language import translated
 from worker.render.done import MARKS, error_text, number_row
-from worker.render.history import OPEN, UNFINISHED, brief, counts_text, provenance, who
+from worker.render.history import OPEN, UNFINISHED, brief, kind_word, provenance, who
 from worker.render.markdown.page import Kind, Page, Section, fitted
 from worker.render.markdown.plans import errors_of
 from worker.render.markdown.words import code, phone, prose
@@ -67,4 +67,4 @@ def _totals(told: RunStory) -> Iterator[tuple[str, int, int]]:
     for kind, number in told.counts.items():
         if number:
             accounts = sum(kind in account.counts for account in told.accounts)
-            yield counts_text({kind: number}).partition(" ")[2], number, accounts
+            yield kind_word(kind), number, accounts

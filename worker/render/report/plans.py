@@ -6,6 +6,7 @@ from typing import Final
 
 from worker.documents import AccountPlan, Action, Cause, Change, Notice, Plan, Verdict
 from worker.language import gettext as _
+from worker.language import translated
 from worker.render.html import TONES, Tone
 from worker.render.layout import MANY, Mark, apart
 from worker.render.notices import repeats
@@ -72,7 +73,7 @@ def _tasks(accounts: Sequence[AccountPlan]) -> Iterator[Task]:
         ((account.account, account.error) for account in accounts if account.error), _("Could not be read")
     )
     stuck = [(account.account, each) for account in accounts for each in account.changes if each.action in _PERSON]
-    alike = gathered(stuck, lambda item: (item[1].action, item[1].reason))
+    alike = gathered(stuck, lambda item: (item[1].action, translated(item[1].reason)))
     for action in PLANNED:
         reasons = {reason: some for (kind, reason), some in alike.items() if kind is action}
         if len(reasons) > MANY:
@@ -154,7 +155,7 @@ def _number(account: AccountPlan, change: Change) -> Row:
             change.phone,
             PLANNED[change.action],
             f"{change.observed} → {change.desired}" if writes else apart(change.observed, change.desired),
-            change.reason,
+            translated(change.reason),
             _("the file was changed") if change.cause is Cause.CONFIG_CHANGE else cause(change),
             change.until and moment(change.until, account.timezone),
             change.note,

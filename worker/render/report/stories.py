@@ -9,9 +9,21 @@ import msgspec
 from worker.documents import NumberResult, Outcome
 from worker.history import AccountStory, Attempt, Ending, History, NumberStory, RunStory
 from worker.language import gettext as _
-from worker.language import ngettext
+from worker.language import ngettext, translated
 from worker.render.done import MARKS, error_text
-from worker.render.history import OPEN, STYLES, UNFINISHED, brief, counts_text, flat, provenance, reached, seconds, who
+from worker.render.history import (
+    OPEN,
+    STYLES,
+    UNFINISHED,
+    brief,
+    counts_text,
+    flat,
+    kind_word,
+    provenance,
+    reached,
+    seconds,
+    who,
+)
 from worker.render.html import TONES
 from worker.render.layout import Mark
 from worker.render.numbers import hyphenated
@@ -41,8 +53,8 @@ def run(told: RunStory) -> str:
             title=_("Run {run}").format(run=told.run_id),
             facts=tuple(_facts(told)),
             tone=TONES[STYLES[told.outcome]],
-            verdict=f"{told.outcome.capitalize()}: {counts_text(told.counts)}.",
-            remarks=(UNFINISHED,) if told.outcome is Ending.UNFINISHED else (),
+            verdict=f"{translated(told.outcome).capitalize()}: {counts_text(told.counts)}.",
+            remarks=(translated(UNFINISHED),) if told.outcome is Ending.UNFINISHED else (),
             tiles=tuple(_tiles(told)),
             tasks=(
                 *failed(((each.account, each.error) for each in told.accounts if each.error), _("Stopped")),
@@ -132,7 +144,7 @@ def _tiles(told: RunStory) -> Iterator[Tile]:
     """What became of numbers; of accounts that are unfinished, what was to."""
     for kind, found in told.counts.items():
         ended = kind in set(Outcome)
-        mark = MARKS[Outcome(kind)] if ended else Mark("", counts_text({kind: 1}).partition(" ")[2], OPEN.style)
+        mark = MARKS[Outcome(kind)] if ended else Mark("", kind_word(kind), OPEN.style)
         yield Tile(found, mark.word, TONES[mark.style])
 
 
@@ -246,7 +258,9 @@ def _cells(each: NumberStory) -> tuple[Cell, ...]:
 def _attempt(attempt: Attempt) -> str:
     """One request, with when it was noted before it left and when its answer was."""
     told = [
-        _("{number}. {asked}: {state}").format(number=attempt.number, asked=attempt.asked, state=attempt.state),
+        _("{number}. {asked}: {state}").format(
+            number=attempt.number, asked=attempt.asked, state=translated(attempt.state)
+        ),
         _("noted {time}").format(time=_clock(attempt.intended_at)),
     ]
     if attempt.answered_at is not None:

@@ -5,10 +5,10 @@ from typing import Final, TypeVar
 
 from worker.documents import ErrorInfo, Notice, Refusal
 from worker.language import gettext as _
-from worker.language import ngettext
+from worker.language import ngettext, translated
 from worker.render.done import error_text
 from worker.render.html import TONES
-from worker.render.layout import Mark, refusal_text
+from worker.render.layout import Mark, counts, refusal_text
 from worker.render.notices import MARKS
 from worker.render.report.page import Task
 
@@ -43,15 +43,21 @@ def worth_knowing(found: Iterable[tuple[str, Notice]]) -> Iterator[Task]:
     alike = gathered(found, lambda each: (each[1].kind, each[1].message))
     for (kind, message), some in _first(alike):
         phones = tuple(notice.phone for _account, notice in some if notice.phone)
-        yield Task("info", MARKS[kind].word, message, _apart(account for account, _notice in some), phones)
+        yield Task(
+            "info",
+            translated(MARKS[kind].word),
+            translated(message),
+            _apart(account for account, _notice in some),
+            phones,
+        )
     yield from _rest(alike, _("Worth knowing"))
 
 
 def numbered(mark: Mark, text: str, numbers: Iterable[tuple[str, str]]) -> Task:
     """What a person must do about some numbers, each with the name of its account before it."""
     accounts, phones = zip(*numbers, strict=True)
-    title = f"{len(phones):,} {mark.word}"
-    return Task(TONES[mark.style], title, text, _apart(accounts), phones, ("what", mark.word))
+    title = counts([(len(phones), mark.word)])
+    return Task(TONES[mark.style], title, text, _apart(accounts), phones, ("what", translated(mark.word)))
 
 
 def gathered(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
