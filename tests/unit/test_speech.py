@@ -94,6 +94,13 @@ def test_help_is_korean_and_stays_within_its_columns(capsys: pytest.CaptureFixtu
         assert not told & {line.strip() for line in korean.splitlines()}, path
 
 
+def test_the_option_for_help_follows_the_language(capsys: pytest.CaptureFixture[str]) -> None:
+    """Help that was asked for in English once does not leave its option in English for others."""
+    senderid.get_help_option(click.Context(senderid))
+    assert run(["--help", "--lang", "ko"]) == 0
+    assert "Show this message" not in capsys.readouterr().out
+
+
 def test_help_that_is_made_for_one_language_changes_no_command() -> None:
     """The commands themselves stay English: only what is shown of them is translated."""
     with speaking("ko"):

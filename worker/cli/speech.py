@@ -76,6 +76,7 @@ def _named(arguments: Sequence[str]) -> Iterator[str]:
 def spoken_by(command: Command, *, takes: bool = True) -> Command:
     """A command whose help is in the language that is spoken, and that takes `--lang`, unless it does already."""
     made = copy(command)
+    made._help_option = None  # noqa: SLF001 - click keeps the one of the language in which help was first asked for
     made.params = [_spoken(each) for each in (*command.params, *([LANG] if takes else []))]
     made.help = _words(command.help)
     made.short_help = _words(command.short_help)
