@@ -25,9 +25,16 @@ _SHAPE: Final = rf"""
       | [0\uff10] {_BETWEEN} (?:\d{_BETWEEN}){{7,10}} \d
       | 1[568]\d\d {_BETWEEN} \d{{4}} )
     (?!\d)"""
+_MOBILE: Final = r"(?:82)?0?10[\Wx_]{0,4}\d{4}[\Wx_]{0,4}\d{4}(?!\d)"
+"""A mobile number, with more between its groups than between any two digits."""
 _NUMBER: Final = re.compile(rf"(?x) (?<!\d) {_SHAPE}")
 """What looks like a Korean phone number in a text, whatever letters stand around it."""
-_LOGGED: Final = re.compile(rf"""(?x) (?<= "phone":") \d{{3,12}} (?=") | (?<!\d) (?<![^\\]":) {_SHAPE}""")
+_IN_TEXT: Final = tuple(re.compile(rf"(?x) (?<!\d) (?=({shape}))") for shape in (_SHAPE, _MOBILE))
+"""Likewise from every digit that may be its first: one number may begin within what looks like another."""
+_IN_LINE: Final = (
+    re.compile(r"""(?x) (?<= "phone":") (?=(\d{3,12})")"""),
+    *(re.compile(rf"""(?x) (?<!\d) (?<![^\\]":) (?=({shape}))""") for shape in (_SHAPE, _MOBILE)),
+)
 """Likewise in a line of JSON, where the `phone` is one however short, and a bare number is none."""
 _DIGITS: Final = re.compile(r"(?<!\d)\d(?:[- ]?\d){2,11}(?!\d)")
 _RUN: Final = re.compile(r"\d+")
@@ -72,11 +79,11 @@ class Mask:
 
     def text(self, text: str) -> str:
         """A text in which whatever looks like a Korean phone number is masked."""
-        return _NUMBER.sub(self._found, text)
+        return self._hidden(text, _IN_TEXT)
 
     def line(self, line: str) -> str:
         """A line of a log likewise, which may be JSON and stays so."""
-        return _LOGGED.sub(self._found, line) if line.startswith("{") else self.text(line)
+        return self._hidden(line, _IN_LINE) if line.startswith("{") else self.text(line)
 
     def plan(self, plan: Plan) -> Plan:
         """A plan without a number in full."""
@@ -196,13 +203,32 @@ class Mask:
 
         return hide
 
-    def _found(self, found: re.Match[str]) -> str:
-        digits = "".join(str(digit(char)) for char in found[0] if char.isdecimal())
+    def _hidden(self, text: str, patterns: Iterable[re.Pattern[str]]) -> str:
+        """The text with what any pattern finds masked; where findings overlap, they are masked as one."""
+        pieces, at = [], 0
+        for start, end in _joined(sorted(found.span(1) for pattern in patterns for found in pattern.finditer(text))):
+            pieces += [text[at:start], self._found(text[start:end])]
+            at = end
+        return "".join([*pieces, text[at:]]) if pieces else text
+
+    def _found(self, written: str) -> str:
+        digits = "".join(str(digit(char)) for char in written if char.isdecimal())
         abroad = _ABROAD.match(digits)
         if abroad is None:
             return self.number(digits)
         rest = digits[abroad.end() :]
         return self.number(rest if rest.startswith(("0", "15", "16", "18")) else f"0{rest}")
+
+
+def _joined(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Spans in their order, those that overlap as one."""
+    joined: list[tuple[int, int]] = []
+    for start, end in spans:
+        if joined and start < joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((start, end))
+    return joined
 
 
 def _phones(notices: Iterable[Notice]) -> list[str]:

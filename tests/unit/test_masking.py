@@ -125,6 +125,20 @@ def test_what_is_no_number_stays(text: str) -> None:
     assert MASK.text(text) == text
 
 
+@pytest.mark.parametrize("before", ["2026-01-02 ", "09:00 ", "desk 02, ", "07 ", "02-312-4567/", "1588-1234 ", "3) "])
+@pytest.mark.parametrize(
+    "number", ["010-5885-0712", "010:5885:0712", "010    5885    0712", "82010-5885-0712", "010x5885x0712"]
+)
+def test_digits_before_a_number_do_not_hide_it(before: str, number: str) -> None:
+    """A number that begins within what looks like another is hidden all the same, as is whatever that was."""
+    masked = MASK.text(f"{before}{number}")
+    assert "5885" not in masked
+    assert "312-4567" not in masked
+    line = json.dumps({"phone": "112", "note": f"{before}{number}"}, separators=(",", ":"))
+    assert "5885" not in MASK.line(line)
+    assert json.loads(MASK.line(line))["phone"] == "***"
+
+
 def test_several_numbers_of_a_text_are_found() -> None:
     """Numbers in a list are numbers each."""
     assert (
