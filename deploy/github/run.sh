@@ -31,7 +31,9 @@ summary() { cat "$@" >>"$GITHUB_STEP_SUMMARY"; }
 
 give_up() {
   printf '%s\n' "$1" | summary
-  echo "::error title=senderid::$1"
+  local told=${1//'%'/'%25'}
+  told=${told//$'\r'/'%0D'}
+  echo "::error title=senderid::${told//$'\n'/'%0A'}"
   exit "$2"
 }
 

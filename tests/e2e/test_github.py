@@ -5,13 +5,17 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from tests.e2e.conftest import Command, Served
 from tests.e2e.forges import BOT, REPOSITORY, TOKEN, Forge
+from worker.documents import Action, Change
+from worker.plan import SavedPlan, seal, unseal
 from worker.sandbox import SandboxAccount
 
 ROOT = Path(__file__).parents[2]
@@ -216,6 +220,25 @@ def test_what_was_not_reviewed_is_not_applied(job: Job, forge: Forge, served: Se
     moved = job("apply")
     assert "something else was merged meanwhile" in moved.summary
     assert moved.status == 1
+    assert served.writes == []
+
+
+def test_a_plan_that_somebody_made_up_is_not_applied(job: Job, forge: Forge, served: Served) -> None:
+    """Of the right head and files, sealed as it should be: what the files do not ask for is not written."""
+    step = job("plan")
+    keep(forge, step)
+    saved = unseal(forge.files[100], now=datetime.now(UTC), max_age_seconds=1e6)
+    write = Change(B, Action.DEACTIVATE, "ACTIVE", "INACTIVE", "made up")
+    account = structs.replace(saved.accounts[0], changes=(write,))
+    forge.files[100] = seal(
+        SavedPlan.of(
+            [account], created_at=saved.created_at, version=saved.version, allow=["max-deactivations", "min-active"]
+        )
+    )
+    merge(forge)
+    refused = job("apply")
+    assert refused.status == 1
+    assert "its file does not ask for all that it writes" in refused.summary
     assert served.writes == []
 
 

@@ -4,17 +4,24 @@ import json
 import re
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker.credentials import CredentialsRef, SecretRef
+from worker.documents import Action, Change
 from worker.errors import Problem
 from worker.forge.__main__ import _check, main
 from worker.forge.annotations import annotations
 from worker.forge.api import Api, Failed
+from worker.forge.asked import unasked
 from worker.forge.github import _only_file
+from worker.model import Group
+from worker.plan import SavedAccount, SavedPlan, seal
+from worker.settings import Safety
 
 
 def test_a_problem_is_an_annotation_at_its_line() -> None:
@@ -122,15 +129,106 @@ def test_a_saved_plan_is_described(tmp_path: Path) -> None:
     assert CliRunner().invoke(main, ["describe", str(plan)]).output == "changes=false\nfingerprint=f\n"
 
 
+DESIRED = """\
+version: 1
+account: main
+account_id: "12925149"
+groups: {desk: {members: [010-0000-0001, 010-0000-0002]}}
+numbers:
+  010-0000-0001: ACTIVE
+  010-0000-0002: {status: INACTIVE}
+  010-0000-0003: {status: INACTIVE, protected: true}
+  010-0000-0004: {schedule: [{weekly: "Mon 09:00-10:00", status: INACTIVE}]}
+  010-0000-0005: {status: ACTIVE, schedule: [{from: 2026-12-01, until: 2026-12-02, status: INACTIVE}]}
+"""
+
+
+def _write(phone: str, wanted: str) -> Change:
+    active = wanted == "ACTIVE"
+    action = Action.ACTIVATE if active else Action.DEACTIVATE
+    return Change(phone, action, "INACTIVE" if active else "ACTIVE", wanted, "listed")
+
+
+def _account(**other: Any) -> SavedAccount:
+    given = {
+        "account": "main",
+        "account_id": "12925149",
+        "source": "a.yaml",
+        "endpoint": "solapi",
+        "credentials": None,
+        "safety": Safety(),
+        "changes": (_write("01000000001", "ACTIVE"),),
+        "groups": (Group("desk", ("01000000001", "01000000002")),),
+    }
+    return SavedAccount(**(given | other))
+
+
+def _plan(*accounts: SavedAccount) -> bytes:
+    return seal(SavedPlan.of(accounts, created_at="2026-11-25T00:00:00Z", version="0.1.0", allow=()))
+
+
 def test_a_plan_is_of_the_files_that_are_here(tmp_path: Path) -> None:
     """A plan whose files are the same passes; one of a file that is gone or other, or no plan at all, does not."""
     file = tmp_path / "a.yaml"
-    file.write_text("a")
-    same = sha256(b"a").hexdigest()
-    _check(json.dumps({"accounts": [{"source": str(file), "sha256": same}, {"source": "x", "sha256": None}]}).encode())
-    for source, digest in ((file, "0" * 64), (tmp_path / "gone", same)):
+    file.write_text(DESIRED)
+    same = sha256(DESIRED.encode()).hexdigest()
+    _check(_plan(_account(source=str(file), sha256=same)))
+    for source, digest in ((file, "0" * 64), (file, None), (tmp_path / "gone", same), (tmp_path / "a\0b", same)):
         with pytest.raises(Failed, match="something else was merged"):
-            _check(json.dumps({"accounts": [{"source": str(source), "sha256": digest}]}).encode())
-    for data in (b"", b"[]", b'{"accounts": [1]}', b'{"accounts": [{}]}'):
-        with pytest.raises(Failed, match="no saved plan"):
+            _check(_plan(_account(source=str(source), sha256=digest)))
+    for data in (
+        b"",
+        b"[]",
+        b'{"accounts": [1]}',
+        b'{"accounts": [{"source": 1}]}',
+        _plan().replace(b"0.1.0", b"0.1.1"),
+    ):
+        with pytest.raises(Failed, match="no plan that can be applied"):
             _check(data)
+    with pytest.raises(Failed, match="its file does not ask for all that it writes"):
+        _check(_plan(_account(source=str(file), sha256=same, changes=(_write("01000000001", "INACTIVE"),))))
+
+
+@pytest.mark.parametrize(
+    ("phone", "wanted"),
+    [
+        ("01000000001", "ACTIVE"),
+        ("01000000002", "INACTIVE"),
+        ("01000000004", "INACTIVE"),
+        ("01000000005", "ACTIVE"),
+        ("01000000005", "INACTIVE"),
+    ],
+)
+def test_a_plan_may_write_what_its_file_asks_for(phone: str, wanted: str) -> None:
+    """What is listed, and what a schedule wants at some time, is asked for."""
+    assert unasked(_account(changes=(_write(phone, wanted),)), DESIRED.encode()) is None
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        ({"changes": (_write("01000000001", "INACTIVE"),)}, "does not ask"),
+        ({"changes": (_write("01000000003", "INACTIVE"),)}, "does not ask"),
+        ({"changes": (_write("01000000004", "ACTIVE"),)}, "does not ask"),
+        ({"changes": (_write("01000000009", "INACTIVE"),)}, "does not ask"),
+        ({"account": "other"}, "no such account"),
+        ({"account_id": "1"}, "another account"),
+        ({"credentials": CredentialsRef(SecretRef(env="A"), SecretRef(env="B"))}, "reached otherwise"),
+        ({"groups": ()}, "groups"),
+    ],
+)
+def test_a_plan_that_its_file_does_not_ask_for_is_found_out(other: dict[str, Any], told: str) -> None:
+    """Whoever can seal a plan can seal any: what it writes, where and by which groups must come from its file."""
+    assert told in (unasked(_account(**other), DESIRED.encode()) or "")
+
+
+def test_numbers_that_are_not_listed_may_be_switched_off_where_the_file_says_so() -> None:
+    """With `unmanaged: deactivate` an unlisted number may become INACTIVE, and nothing else."""
+    text = f"{DESIRED}unmanaged: deactivate\n".encode()
+    assert unasked(_account(changes=(_write("01000000009", "INACTIVE"),)), text) is None
+    assert unasked(_account(changes=(_write("01000000009", "ACTIVE"),)), text) is not None
+
+
+def test_a_plan_of_an_invalid_file_is_none() -> None:
+    """What cannot be read asks for nothing."""
+    assert unasked(_account(), b"version: 2") == "its file is invalid"

@@ -4,21 +4,27 @@ import json
 import os
 import re
 import sys
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
 import click
 
+from worker.errors import PlanFileError
 from worker.forge.annotations import annotations
 from worker.forge.api import Failed
+from worker.forge.asked import unasked
 from worker.forge.github import GitHub
 from worker.forge.gitlab import GitLab
+from worker.plan import unseal
 
 __all__ = ["main"]
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """A name, as it stands in an HTML comment, a file's name and an artifact's."""
+_ANY_AGE: Final = 1e9
+"""Seconds: how old it may be is for `senderid apply` to say."""
 _BODY: Final = 65_500
 """Characters of a comment: GitHub takes 65,536."""
 
@@ -128,21 +134,26 @@ def _page(kind: str, name: str, body: Path, footer: str) -> str:
 
 
 def _check(data: bytes) -> None:
-    """Whether the files that a plan was made of are still the same here."""
+    """Whether the files that a plan was made of are still the same here, and ask for all that it writes."""
     try:
-        accounts = json.loads(data)["accounts"]
-        made_of = {account["source"]: account["sha256"] for account in accounts if account["sha256"]}
-    except (ValueError, TypeError, KeyError):
-        raise Failed("the artifact is no saved plan: run the request's plan again") from None
-    for source, digest in made_of.items():
+        saved = unseal(data, now=datetime.now(UTC), max_age_seconds=_ANY_AGE)
+    except PlanFileError as error:
+        raise Failed(f"the artifact is no plan that can be applied ({error}): run the request's plan again") from None
+    for account in saved.accounts:
         try:
-            same = sha256(Path(source).read_bytes()).hexdigest() == digest
-        except OSError:
-            same = False
-        if not same:
+            made_of = Path(account.source).read_bytes()
+        except (OSError, ValueError):
+            made_of = b""
+        if sha256(made_of).hexdigest() != account.sha256:
             raise Failed(
-                f"{source!r} is not what the reviewed plan was made of, as something else was merged meanwhile: "
+                f"{account.source!r} is not what the reviewed plan was made of: something else was merged meanwhile; "
                 "look at a plan of what is there now, then apply from the files by hand"
+            )
+        reason = unasked(account, made_of)
+        if reason is not None:
+            raise Failed(
+                f"the artifact is not the plan of {account.source!r} ({reason}): find out who made it, and apply "
+                "from the files by hand"
             )
 
 
