@@ -88,12 +88,14 @@ def test_a_number_has_a_page_with_a_history_and_without(tmp_path: Path) -> None:
     """Both are told, by digits and by form."""
     noted(tmp_path, "main")
     with serving(tmp_path / "ledger.db") as url:
-        for path in ("/numbers/01000000001", "/numbers?q=010-0000-0001"):
+        for path in ("/numbers/01000000001", "/numbers/010-0000-0001", "/numbers?q=010-0000-0001"):
             page = ask(url, path)
             assert (page.status, "<title>010-0000-0001" in page.body, "verified" in page.body) == (200, True, True)
-        for path in ("/numbers/01000000009", "/numbers?q=010-0000-0009", "/numbers/x"):
+        for path in ("/numbers/01000000009", "/numbers?q=010-0000-0009", "/numbers/0211"):
             page = ask(url, path)
             assert (page.status, "No run noted anything of this number." in page.body) == (200, True)
+        for path in ("/numbers/x", "/numbers/1234567890123", "/numbers/%EF%BC%91%EF%BC%91%EF%BC%92%EF%BC%93"):
+            assert ask(url, path).status == 404
 
 
 def test_long_lists_are_paged_whole(tmp_path: Path) -> None:

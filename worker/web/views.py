@@ -4,11 +4,13 @@ import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
+from re import ASCII, fullmatch
 from typing import Final
 
 from msgspec import Struct
 
 from worker.ledger import overview as ledger
+from worker.model import PHONE_PATTERN
 from worker.moments import stamp
 from worker.overview import Coming, Live, Need, Standing, Window
 from worker.phones import normalise
@@ -76,13 +78,22 @@ def made(connection: sqlite3.Connection, asked: Asked) -> tuple[str, status.Body
         case ("numbers",):
             return "/numbers", _number(connection, asked, asked.digits)
         case ("numbers", phone):
-            return "/numbers", _number(connection, asked, phone)
+            return "/numbers", _number(connection, asked, _phone(phone))
         case ("transitions",):
             return "/transitions", status.Transitions(coming=asked.coming())
         case ("quota",):
             return "/quota", _quota(connection, asked)
         case _:
             raise Missing
+
+
+def _phone(text: str) -> str:
+    with suppress(ValueError):
+        return normalise(text)
+    # what an account has registered is a number, whatever is thought of it here
+    if fullmatch(PHONE_PATTERN, text, ASCII):
+        return text
+    raise Missing
 
 
 def _overview(connection: sqlite3.Connection, asked: Asked) -> status.Overview:
