@@ -152,7 +152,13 @@ def conclude(
         unnoted = await run.finish(result)
         run.log.info("run.finished", outcome=result.outcome, counts=session.total(result.accounts))
         run.progress.finish()
-        printing.result(result, given, remark)
+        try:
+            printing.result(result, given, remark)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            told = f"{error.strerror}; the run was carried out, and `senderid history {run.run_id}` tells it"
+            raise OSError(error.errno, told, error.filename) from None
         if unnoted is not None:
             raise unnoted
         return of_result(result)
