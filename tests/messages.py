@@ -52,7 +52,7 @@ _SILENT: Final = tuple(
         # SQL, types, formats, other programs' words, names that stay as they are
         r"\s*(SELECT|WITH|INSERT|UPDATE|DELETE|PRAGMA|CREATE|ALTER|NOT EXISTS|WHERE|FROM|\(:)\b.*",
         r"[\w\[\], .]+ \| None|Callable\[.*|AsyncIterator\[.*",
-        r"HMAC-SHA256 .*|#.*|\(\?.*|%[YmdHMS:% -]+( UTC|%Z)?|daily 00:00-24:00",
+        r"HMAC-SHA256 .*|#.*|\s*\(\?.*|%[YmdHMS:% -]+( UTC|%Z)?|daily 00:00-24:00",
         r"version: 1|account: demo|endpoint: .*|  \{hyphenated\}: .*|\{name\}:\{lineno\} in \{name2\}",
         r"commit \{\w+\}|sha256 \{\w+\}|U\+\{ord\} .*|'\{char\}' .*|--allow \{rule\}",
         r"\{\w+\} UTC|\{since\} \{since2\} UTC|\{rate\}/s .*|every \{seconds\} s|cron \{cron\} \{key\}",

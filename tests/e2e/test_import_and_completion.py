@@ -32,7 +32,11 @@ def test_an_export_is_checked_by_its_editor(command: Command, serve: Serve) -> N
     assert text.startswith(f"{MODELINE}senderid.schema.json\n")
     schema = json.loads((command.folder / "senderid.schema.json").read_text())
     Draft202012Validator(schema).validate(yaml.safe_load(text))
-    assert command("export", "--output", "main.yaml").returncode == 0
+    command.write("main.yaml", f"{text}# by hand\n")
+    refused = command("export", "--output", "main.yaml")
+    assert (refused.returncode, "--force" in refused.stderr) == (64, True)
+    assert (command.folder / "main.yaml").read_text().endswith("# by hand\n")
+    assert command("export", "--output", "main.yaml", "--force").returncode == 0
     assert command("plan", "-f", "main.yaml", "--detailed-exitcode").returncode == 0
 
 

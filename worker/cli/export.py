@@ -17,6 +17,7 @@ def command(
     name: str,
     output: str | None,
     schema: str | None,
+    force: bool,
     log_format: str | None,
     log_level: str | None,
 ) -> int:
@@ -24,6 +25,7 @@ def command(
 
     Planning the file shows no change. The credentials are those of SOLAPI_API_KEY and SOLAPI_API_SECRET.
     """
+    options.keep(output, force=force)
     settings = inputs.load_settings(settings_path, {"log.format": log_format, "log.level": log_level})
 
     from worker.cli import authoring, session

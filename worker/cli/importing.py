@@ -1,13 +1,11 @@
 """`senderid import`: a desired-state file out of a table, or out of the vendor's own document. Offline."""
 
-import os
 from typing import TYPE_CHECKING
 
 import click
 
 from worker.cli import completing, inputs, options
 from worker.cli.status import ExitStatus
-from worker.errors import UsageError
 
 if TYPE_CHECKING:
     from worker.model import ObservedAccount
@@ -28,7 +26,6 @@ __all__ = ["command"]
     "--skip-column", "skipped", metavar="NAME", multiple=True, help="Leave this column of the table out. Repeatable."
 )
 @options.authored
-@click.option("--force", is_flag=True, help="Write over the file of --output, if there is one.")
 def command(
     *,
     path: str,
@@ -51,10 +48,7 @@ def command(
     from worker.cli.authoring import emit
     from worker.render.export import desired_yaml, listed_yaml
 
-    if output is not None and not force and os.path.lexists(output):
-        raise UsageError(
-            f"--output {output}: there is such a file already; name another, or write over it with --force"
-        )
+    options.keep(output, force=force)
     source, data = inputs.read_one(path)
     where = options.schema_of(schema)
     if kind == "json" or (kind == "auto" and data.lstrip().startswith(b"{")):

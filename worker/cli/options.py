@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from functools import reduce
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 from msgspec import Struct
 
 from worker.cli import completing
+from worker.errors import UsageError
 from worker.language import gettext as _
 from worker.language import translated
 
@@ -24,6 +26,7 @@ __all__ = [
     "common",
     "document",
     "files",
+    "keep",
     "lock_timeout",
     "logging",
     "reviewed",
@@ -190,8 +193,21 @@ authored: Final = _all(
         help="Where editors find the schema: a path beside the file, or a URL. [senderid.schema.json, written with "
         "--output]",
     ),
+    click.option("--force", is_flag=True, help="Write over the file of --output, if there is one."),
 )
 """Where a desired-state file is written."""
+
+
+def keep(output: str | None, *, force: bool) -> None:
+    """See that no file is written over that somebody may have written by hand.
+
+    Raises:
+        UsageError: there is one, and nobody said that it may.
+    """
+    if output is not None and not force and Path(output).is_file():
+        raise UsageError(
+            f"--output {output}: there is such a file already; name another, or write over it with --force"
+        )
 
 
 def schema_of(given: str | None) -> str:
