@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo
 
-__all__ = ["DEFAULT_ZONE", "WEEK", "instant", "shown", "stamp", "stamp_ms", "weekly", "written", "zone"]
+__all__ = ["DEFAULT_ZONE", "WEEK", "instant", "shown", "stamp", "stamp_ms", "weekly", "written", "zone", "zones"]
 
 DEFAULT_ZONE: Final = "Asia/Seoul"
 """The zone of files that name none: the numbers are Korean."""
@@ -44,7 +44,7 @@ def zone(name: str) -> ZoneInfo:
     Raises:
         ValueError: there is none; the message has the name that was probably meant.
     """
-    known = _zones()
+    known = zones()
     if name in known:
         return ZoneInfo(name)
     from difflib import get_close_matches  # noqa: PLC0415 - for mistakes only
@@ -56,7 +56,7 @@ def zone(name: str) -> ZoneInfo:
 
 
 @lru_cache(maxsize=1)
-def _zones() -> frozenset[str]:
+def zones() -> frozenset[str]:
     """The names that the tzdata package knows: the same on every host, and none that is a path."""
     from importlib.resources import files  # noqa: PLC0415 - for files that name a zone or a time only
 

@@ -56,9 +56,9 @@ def rules(_: click.Context, __: str) -> Iterator[str]:
 @_offered
 def zones(_: click.Context, incomplete: str) -> Iterator[str]:
     """Time zones; their regions first, as there are hundreds."""
-    from importlib.resources import files
+    from worker import moments
 
-    names = files("tzdata").joinpath("zones").read_text(encoding="ascii").split()
+    names = moments.zones()
     yield from sorted(name for name in names if "/" in incomplete or "/" not in name or name == "Asia/Seoul")
     if "/" not in incomplete:
         yield from sorted({name.partition("/")[0] + "/" for name in names if "/" in name})
