@@ -49,8 +49,6 @@ __all__ = [
     "untouched",
 ]
 
-_AS_WANTED: Final = frozenset({Outcome.CHANGED, Outcome.UNCHANGED, Outcome.PROTECTED, Outcome.UNMANAGED})
-
 _UNTOUCHED: Final = {
     Action.ACTIVATE: Outcome.NOT_ATTEMPTED,
     Action.DEACTIVATE: Outcome.NOT_ATTEMPTED,
@@ -84,7 +82,7 @@ def tell_notices(notices: Iterable[Notice], log: Log) -> None:
 def untouched(change: Change, reason: NumberError | None = None) -> NumberResult:
     """What becomes of a planned number that is not written; `reason` is why, where that is no fault of its own."""
     outcome = _UNTOUCHED[change.action]
-    if outcome is not Outcome.NOT_ATTEMPTED and outcome not in _AS_WANTED:
+    if outcome is not Outcome.NOT_ATTEMPTED and outcome.stuck:
         reason = NumberError(outcome.capitalize(), change.reason)
     return NumberResult(
         change.phone,
@@ -93,7 +91,7 @@ def untouched(change: Change, reason: NumberError | None = None) -> NumberResult
         change.observed,
         change.observed,
         outcome,
-        error=None if outcome in _AS_WANTED else reason,
+        error=reason if outcome.stuck else None,
     )
 
 
@@ -172,7 +170,7 @@ def closed(
     return AccountResult(
         account=account,
         account_id=account_id,
-        outcome=_outcome(stopped, as_wanted=_AS_WANTED.issuperset(counts)),
+        outcome=_outcome(stopped, as_wanted=not any(outcome.stuck for outcome in counts)),
         error=None if stopped is None else stopped.info,
         refusals=stopped.refusals if isinstance(stopped, PolicyRefusal) else (),
         counts=tally(Outcome, counts),

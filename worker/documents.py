@@ -5,7 +5,7 @@ The JSON Schema comes from the same type.
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 
 from msgspec import Meta, Struct
 
@@ -59,6 +59,11 @@ class Action(StrEnum):
         """Whether carrying the action out takes a write."""
         return self is Action.ACTIVATE or self is Action.DEACTIVATE
 
+    @property
+    def stuck(self) -> bool:
+        """Whether the number is not as desired, and takes a person before it can be."""
+        return self is Action.BLOCKED or self is Action.HELD or self is Action.MISSING
+
 
 class Cause(StrEnum):
     """Why a number is not as desired, by what a run of ours last wrote: the file changed, the account did, or both."""
@@ -82,6 +87,14 @@ class Outcome(StrEnum):
     PROTECTED = "protected"
     UNMANAGED = "unmanaged"
     UNCHANGED = "unchanged"
+
+    @property
+    def stuck(self) -> bool:
+        """Whether the number did not converge, and a person has to look."""
+        return self not in _CONVERGED
+
+
+_CONVERGED: Final = frozenset({Outcome.CHANGED, Outcome.UNCHANGED, Outcome.PROTECTED, Outcome.UNMANAGED})
 
 
 class Verdict(StrEnum):

@@ -65,8 +65,6 @@ _UNLISTED: Final = "not listed, and unmanaged is set to deactivate"
 
 _OFF: Final = InUse()
 
-_IMPOSSIBLE: Final = frozenset({Action.BLOCKED, Action.HELD, Action.MISSING})
-
 _WRITES: Final = {
     (Action.ACTIVATE, Status.INACTIVE, Status.ACTIVE),
     (Action.DEACTIVATE, Status.ACTIVE, Status.INACTIVE),
@@ -277,7 +275,7 @@ class SavedAccount(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             credentials=desired.credentials,
             safety=safety,
             changes=planned.writes,
-            impossible=tuple(change for change in planned.changes if change.action in _IMPOSSIBLE),
+            impossible=tuple(change for change in planned.changes if change.action.stuck),
             in_use=in_use,
             groups=desired.groups,
             sha256=desired.sha256,
@@ -390,8 +388,6 @@ def _coherent(plan: SavedPlan) -> bool:
             re.fullmatch(PHONE_PATTERN, change.phone) and (change.action, change.observed, change.desired) in _WRITES
             for change in account.writes
         )
-        and all(
-            re.fullmatch(PHONE_PATTERN, change.phone) and change.action in _IMPOSSIBLE for change in account.impossible
-        )
+        and all(re.fullmatch(PHONE_PATTERN, change.phone) and change.action.stuck for change in account.impossible)
         for account in plan.accounts
     )

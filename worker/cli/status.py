@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from enum import IntEnum
 from typing import Final
 
-from worker.documents import AccountPlan, Action, Result, RunOutcome, Verdict
+from worker.documents import AccountPlan, Result, RunOutcome, Verdict
 
 __all__ = ["ExitStatus", "of_drift", "of_plans", "of_result", "overall"]
 
@@ -41,9 +41,6 @@ _OF_OUTCOME: Final = {
     RunOutcome.CONVERGED: ExitStatus.OK,
 }
 
-_STUCK: Final = (Action.BLOCKED, Action.HELD, Action.MISSING)
-"""What no write of this plan brings to where the file wants it."""
-
 
 def _gravest(found: Iterable[ExitStatus]) -> ExitStatus:
     statuses = set(found)
@@ -68,7 +65,7 @@ def _of_plan(plan: AccountPlan, *, detailed: bool) -> ExitStatus:
         return ExitStatus.ERROR
     if plan.verdict is Verdict.REFUSED:
         return ExitStatus.REFUSED
-    if detailed and any(plan.counts[action] for action in _STUCK):
+    if detailed and any(number for action, number in plan.counts.items() if action.stuck):
         return ExitStatus.UNCONVERGED
     return ExitStatus.PENDING if detailed and plan.writes else ExitStatus.OK
 

@@ -18,8 +18,6 @@ __all__ = ["errors_of", "notices_of", "plan", "refusals_of"]
 
 _ALIKE: Final = 200
 """Changes of an account that is looked for others that are alike: with more there are none."""
-_WAITS: Final = (Action.BLOCKED, Action.MISSING, Action.HELD)
-"""What waits for a person."""
 _ORDER: Final = tuple(PLANNED)
 _SHOWN: Final = 10
 """Numbers that a notice names; more are counted."""
@@ -99,7 +97,7 @@ def _asks(accounts: Sequence[AccountPlan]) -> Iterator[str]:
     found: dict[tuple[Action, str], Counter[str]] = {}
     for account in accounts:
         for change in account.changes:
-            if change.action in _WAITS:
+            if change.action.stuck:
                 found.setdefault((change.action, change.reason), Counter())[account.account] += 1
     for (action, reason), where in sorted(found.items(), key=lambda item: _ORDER.index(item[0][0])):
         yield f"**{counts([(where.total(), _word(action))])}** ({listed(list(where))}): {prose(translated(reason))}"

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Final
 
 from worker.documents import AccountResult, NumberResult, Outcome, Result, RunOutcome
 from worker.language import gettext as _
@@ -14,8 +13,6 @@ from worker.render.markdown.plans import errors_of, notices_of, refusals_of
 from worker.render.markdown.words import phone, prose
 
 __all__ = ["result", "result_row"]
-
-_FINE: Final = frozenset({Outcome.CHANGED, Outcome.UNCHANGED, Outcome.PROTECTED, Outcome.UNMANAGED})
 
 
 def result(result: Result, remark: str = "") -> str:
@@ -52,7 +49,7 @@ def _told(account: AccountResult) -> bool:
 
 
 def _open(account: AccountResult) -> int:
-    return sum(number for outcome, number in account.counts.items() if outcome not in _FINE)
+    return sum(number for outcome, number in account.counts.items() if outcome.stuck)
 
 
 def _blocked(account: AccountResult) -> frozenset[str]:
@@ -65,7 +62,7 @@ def _asks(accounts: Sequence[AccountResult]) -> Iterator[str]:
     for account in accounts:
         for some in grouped(account.numbers):
             told = advice(some, account.error)
-            if told and some[0].outcome not in _FINE:
+            if told and some[0].outcome.stuck:
                 found[some[0].outcome, told] = found.get((some[0].outcome, told), 0) + len(some)
     for (outcome, told), number in found.items():
         yield f"**{counts([(number, MARKS[outcome].word)])}**: {prose(told)}"
