@@ -16,9 +16,6 @@ from worker.render.report.tasks import failed, gathered, numbered, refused, wort
 
 __all__ = ["plan"]
 
-_PERSON: Final = frozenset({Action.HELD, Action.BLOCKED, Action.MISSING})
-"""What no write of ours brings about."""
-
 _VERDICTS: Final = {
     Verdict.OK: Mark("", "ok", "green"),
     Verdict.REFUSED: Mark("x", "refused", "red"),
@@ -62,7 +59,7 @@ def _facts(document: Plan, total: Counter[Action]) -> Iterator[Fact]:
 def _tone(accounts: Sequence[AccountPlan], total: Counter[Action]) -> Tone:
     if any(account.verdict is not Verdict.OK for account in accounts):
         return "bad"
-    if any(total[action] for action in _PERSON):
+    if any(number for action, number in total.items() if action.stuck):
         return "warn"
     return "info" if total[Action.ACTIVATE] or total[Action.DEACTIVATE] else "good"
 
@@ -72,7 +69,7 @@ def _tasks(accounts: Sequence[AccountPlan]) -> Iterator[Task]:
     yield from failed(
         ((account.account, account.error) for account in accounts if account.error), _("Could not be read")
     )
-    stuck = [(account.account, each) for account in accounts for each in account.changes if each.action in _PERSON]
+    stuck = [(account.account, each) for account in accounts for each in account.changes if each.action.stuck]
     alike = gathered(stuck, lambda item: (item[1].action, translated(item[1].reason)))
     for action in PLANNED:
         reasons = {reason: some for (kind, reason), some in alike.items() if kind is action}
@@ -110,7 +107,7 @@ def _accounts(accounts: Sequence[AccountPlan]) -> Table:
 def _account(account: AccountPlan) -> Row:
     found = Counter(account.counts)
     on, off = found[Action.ACTIVATE], found[Action.DEACTIVATE]
-    person = sum(found[action] for action in _PERSON)
+    person = sum(number for action, number in found.items() if action.stuck)
     why = (
         *(refusal.rule for refusal in account.refusals),
         *(() if account.error is None else (account.error.code,)),
@@ -161,5 +158,5 @@ def _number(account: AccountPlan, change: Change) -> Row:
             change.note,
             change.owner,
         ),
-        person=change.action in _PERSON,
+        person=change.action.stuck,
     )

@@ -2,10 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Final
 
 from worker.documents import AccountResult, ErrorInfo, Notice, NumberResult, Outcome, Requests, Result, RunOutcome
-from worker.history import NumberStory
+from worker.history import AccountStory, NumberStory
 from worker.language import gettext as _
 from worker.render.done import (
     ENDED,
@@ -25,20 +24,7 @@ from worker.render.notices import repeats
 from worker.render.report.page import Cell, Column, Fact, Named, Report, Row, Table, Task, Tile, page, sampled
 from worker.render.report.tasks import failed, numbered, refused, worth_knowing
 
-__all__ = ["PERSON", "about", "result", "stuck"]
-
-PERSON: Final = frozenset(
-    {
-        Outcome.FAILED,
-        Outcome.CONFLICT,
-        Outcome.UNVERIFIED,
-        Outcome.NOT_ATTEMPTED,
-        Outcome.HELD,
-        Outcome.BLOCKED,
-        Outcome.MISSING,
-    }
-)
-"""Outcomes of numbers that did not converge."""
+__all__ = ["about", "account_cells", "account_columns", "requests_facts", "result", "stuck"]
 
 
 def result(document: Result, remark: str = "") -> str:
@@ -86,7 +72,7 @@ def stuck(
     for name, above, some in accounts:
         for each in some:
             own = None if each.error is None else ErrorInfo(each.error.code, each.error.message)
-            if each.outcome in PERSON and (own is None or own != above):
+            if each.outcome.stuck and (own is None or own != above):
                 names[id(each)] = name
                 numbers.append(each)
     for alike in grouped(numbers):
@@ -108,12 +94,17 @@ def _busy(account: AccountResult) -> bool:
 
 
 def _facts(document: Result) -> Iterator[Fact]:
-    requests = sum((account.requests for account in document.accounts), Requests())
     yield Fact(_("Run"), document.run_id, "code")
     yield Fact(_("Began"), document.started_at, "moment")
     yield Fact(_("Ended"), document.finished_at, "moment")
     yield Fact(_("Took"), _("{seconds:,.1f} s").format(seconds=seconds(document.started_at, document.finished_at)))
     yield Fact(_("Accounts"), f"{len(document.accounts):,}")
+    yield from requests_facts(document.accounts)
+
+
+def requests_facts(accounts: Sequence[AccountResult] | Sequence[AccountStory]) -> Iterator[Fact]:
+    """How many requests accounts took together."""
+    requests = sum((account.requests for account in accounts), Requests())
     yield Fact(_("Reads"), f"{requests.reads:,}")
     yield Fact(_("Writes"), f"{requests.writes:,}")
     yield Fact(_("Retries among them"), f"{requests.retries:,}")
@@ -133,8 +124,9 @@ def _notices(accounts: Sequence[AccountResult]) -> Iterator[tuple[str, Notice]]:
         yield from ((account.account, notice) for notice in account.notices if not repeats(notice, told))
 
 
-def _accounts(accounts: Sequence[AccountResult]) -> Table:
-    columns = (
+def account_columns() -> tuple[Column, ...]:
+    """What `account_cells` hold."""
+    return (
         Column("account", _("Account"), "account"),
         Column("ended", _("Outcome"), "mark", facet=True),
         Column("counts", _("Numbers"), "lines"),
@@ -143,21 +135,29 @@ def _accounts(accounts: Sequence[AccountResult]) -> Table:
         Column("retries", _("Retries"), "number"),
         Column("why", _("Why"), "lines"),
     )
-    return sampled("accounts", _("Accounts"), columns, [_account(account) for account in accounts])
+
+
+def account_cells(account: AccountResult | AccountStory, ended: Mark, counted: str) -> tuple[Cell, ...]:
+    """An account with how it ended, its numbers as counted, its requests and its error."""
+    return (
+        Named(account.account, account.account_id),
+        ended,
+        counted,
+        account.requests.reads,
+        account.requests.writes,
+        account.requests.retries,
+        None if account.error is None else error_text(account.error),
+    )
+
+
+def _accounts(accounts: Sequence[AccountResult]) -> Table:
+    return sampled("accounts", _("Accounts"), account_columns(), [_account(account) for account in accounts])
 
 
 def _account(account: AccountResult) -> Row:
     told, style = ENDED[account.outcome]
     return Row(
-        (
-            Named(account.account, account.account_id),
-            Mark("", told.lower(), style),
-            tally_text(account.counts),
-            account.requests.reads,
-            account.requests.writes,
-            account.requests.retries,
-            None if account.error is None else error_text(account.error),
-        ),
+        account_cells(account, Mark("", told.lower(), style), tally_text(account.counts)),
         person=account.outcome is not RunOutcome.CONVERGED,
     )
 
@@ -175,7 +175,7 @@ def _numbers(accounts: Sequence[AccountResult]) -> Table:
     rows = [
         Row(
             (Named(account.account), *about(each), each.attempts or None, each.duration_ms or None),
-            person=each.outcome in PERSON,
+            person=each.outcome.stuck,
         )
         for account in accounts
         for each in account.numbers

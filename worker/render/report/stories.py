@@ -30,7 +30,7 @@ from worker.render.numbers import hyphenated
 from worker.render.report.chart import Chart, Rate, drawn
 from worker.render.report.pace import Write
 from worker.render.report.page import Cell, Column, Fact, Named, Report, Row, Table, Tile, page, sampled
-from worker.render.report.results import PERSON, about, stuck
+from worker.render.report.results import about, account_cells, account_columns, requests_facts, stuck
 from worker.render.report.tasks import failed
 
 __all__ = ["number", "run", "runs"]
@@ -107,7 +107,7 @@ def number(phone: str, document: History) -> str:
     rows = [
         Row(
             (told.started_at, told.run_id, Named(account.account, account.account_id), *_cells(each), who(told)),
-            person=each.outcome in PERSON,
+            person=each.outcome is not None and each.outcome.stuck,
         )
         for told in document.runs
         for account in told.accounts
@@ -134,10 +134,7 @@ def _facts(told: RunStory) -> Iterator[Fact]:
     if told.finished_at is not None:
         yield Fact(_("Ended"), told.finished_at, "moment")
         yield Fact(_("Took"), _("{seconds:,.1f} s").format(seconds=seconds(told.started_at, told.finished_at)))
-    requests = [account.requests for account in told.accounts]
-    yield Fact(_("Reads"), f"{sum(each.reads for each in requests):,}")
-    yield Fact(_("Writes"), f"{sum(each.writes for each in requests):,}")
-    yield Fact(_("Retries among them"), f"{sum(each.retries for each in requests):,}")
+    yield from requests_facts(told.accounts)
 
 
 def _tiles(told: RunStory) -> Iterator[Tile]:
@@ -196,28 +193,10 @@ def _ended(account: AccountStory) -> list[NumberResult]:
 
 
 def _accounts(accounts: Sequence[AccountStory]) -> Table:
-    columns = (
-        Column("account", _("Account"), "account"),
-        Column("ended", _("Outcome"), "mark", facet=True),
-        Column("counts", _("Numbers"), "lines"),
-        Column("reads", _("Reads"), "number"),
-        Column("writes", _("Writes"), "number"),
-        Column("retries", _("Retries"), "number"),
-        Column("why", _("Why"), "lines"),
-        Column("how", _("By what"), "lines"),
-    )
+    columns = (*account_columns(), Column("how", _("By what"), "lines"))
     rows = [
         Row(
-            (
-                Named(each.account, each.account_id),
-                _ending(each.outcome),
-                counts_text(each.counts),
-                each.requests.reads,
-                each.requests.writes,
-                each.requests.retries,
-                None if each.error is None else error_text(each.error),
-                tuple(provenance(each)),
-            ),
+            (*account_cells(each, _ending(each.outcome), counts_text(each.counts)), tuple(provenance(each))),
             person=each.outcome is not Ending.CONVERGED,
         )
         for each in accounts
@@ -232,7 +211,7 @@ def _numbers(accounts: Sequence[AccountStory]) -> Table:
         *_columns(),
     )
     rows = [
-        Row((Named(account.account), each.phone, *_cells(each)), person=each.outcome in PERSON)
+        Row((Named(account.account), each.phone, *_cells(each)), person=each.outcome is not None and each.outcome.stuck)
         for account in accounts
         for each in account.numbers or ()
     ]
