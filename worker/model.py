@@ -23,6 +23,7 @@ __all__ = [
     "ObservedAccount",
     "SafetyOverride",
     "Schedule",
+    "SourceFile",
     "Status",
     "Unmanaged",
     "Usage",
@@ -148,12 +149,26 @@ class Group(Struct, frozen=True):
     min_active: int = 1
 
 
+class SourceFile(Struct, frozen=True):
+    """A desired-state document that adds numbers to an account, and its revision.
+
+    `source` is the file's name as the user gave it, `line` the first line of the document, counted from 1. `sha256` is
+    the hash of the file's bytes in hex, `commit` the git commit of the checkout that holds the file.
+    """
+
+    source: str
+    line: int = 1
+    sha256: str | None = None
+    commit: str | None = None
+
+
 class DesiredAccount(Struct, frozen=True):
     """One desired-state document: one account.
 
     `numbers` maps digits to what is desired, in the order of the file; `lines` holds the line of each, in that order.
     `source` is the file's name as the user gave it, `sha256` that of its bytes in hex and `commit` that of the checkout
-    in which it lies; `line` is where the document begins. `timezone` is an IANA name.
+    in which it lies; `line` is where the document begins. `parts` are further documents of the same account, for an
+    account that is split over several of them. `timezone` is an IANA name.
 
     The numbers of `schedules` have a status in `numbers` only once `worker.schedule.at` has settled what holds then;
     it leaves no schedules, and those of which nothing is wanted then are `idle` and no part of `numbers`.
@@ -178,6 +193,7 @@ class DesiredAccount(Struct, frozen=True):
     idle: Mapping[str, Idle] = {}
     sha256: str | None = None
     commit: str | None = None
+    parts: tuple[SourceFile, ...] = ()
 
     def located(self) -> Iterator[tuple[str, Desired, int]]:
         """Every number with what is desired and its line, in the order of the file."""

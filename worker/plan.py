@@ -8,17 +8,27 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from hashlib import sha256
-from typing import Final, Literal, Protocol, Self
+from typing import Annotated, Final, Literal, Protocol, Self
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from worker.credentials import CredentialsRef
 from worker.documents import AccountPlan, Action, Cause, Change, ErrorInfo, Outcome, Timestamp, Verdict, tally
 from worker.errors import PlanFileError
 from worker.history import NumberStory
-from worker.model import PHONE_PATTERN, Desired, DesiredAccount, Group, Memory, Observed, ObservedAccount, Status
+from worker.model import (
+    PHONE_PATTERN,
+    Desired,
+    DesiredAccount,
+    Group,
+    Memory,
+    Observed,
+    ObservedAccount,
+    SourceFile,
+    Status,
+)
 from worker.settings import InUse, Safety
 
 __all__ = [
@@ -44,7 +54,7 @@ MAX_AGE_SECONDS: Final = 86_400.0
 _AHEAD_SECONDS: Final = 300.0
 """How far in the future a plan file may have been made: clocks of two hosts differ by minutes at worst."""
 
-_SCHEMA: Final = "senderid.saved-plan/v1"
+_SCHEMA: Final = "senderid.saved-plan/v2"
 _FAMILY: Final = "senderid.saved-plan/"
 
 _BLOCKED: Final[Mapping[str, str]] = {
@@ -238,7 +248,8 @@ class SavedAccount(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     `account_id` pins the account that was seen. `credentials` says where they are kept, None for the default ones;
     a secret itself cannot be expressed. `endpoint` is a name or a URL. Each change's `observed` is its precondition.
     `impossible` are the numbers that were blocked, held or missing, so that an apply tells of them too. `groups`
-    and `in_use` hold as the safety does. `sha256` and `commit` are the revision of the desired state that was planned.
+    and `in_use` hold as the safety does. `sha256` and `commit` are the revision of the desired state that was planned,
+    `parts` the further files of an account that is split over several.
     """
 
     account: str
@@ -253,6 +264,7 @@ class SavedAccount(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     groups: tuple[Group, ...] = ()
     sha256: str | None = None
     commit: str | None = None
+    parts: tuple[SourceFile, ...] = ()
 
     @property
     def writes(self) -> tuple[Change, ...]:
@@ -280,6 +292,7 @@ class SavedAccount(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             groups=desired.groups,
             sha256=desired.sha256,
             commit=desired.commit,
+            parts=desired.parts,
         )
 
 
@@ -295,10 +308,11 @@ class LeftOut(Struct, frozen=True, forbid_unknown_fields=True):
 class SavedPlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A plan file. `version` is the worker's that made it; `allow` names the safety rules that were let through then.
 
-    `seal` is empty but in the file itself.
+    `id` names this one file: two plans of the same changes have different ids. `seal` is empty but in the file itself.
     """
 
-    schema: Literal["senderid.saved-plan/v1"] = _SCHEMA
+    schema: Literal["senderid.saved-plan/v2"] = _SCHEMA
+    id: Annotated[str, Meta(min_length=1, max_length=64)]
     created_at: Timestamp
     version: str
     fingerprint: str
@@ -313,6 +327,7 @@ class SavedPlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         accounts: Iterable[SavedAccount],
         left_out: Iterable[LeftOut] = (),
         *,
+        id: str,  # noqa: A002 - the field's name
         created_at: str,
         version: str,
         allow: Iterable[str],
@@ -320,6 +335,7 @@ class SavedPlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """A plan of the accounts that have something to do or to tell. `created_at` is UTC, ISO 8601, with Z."""
         kept = tuple(account for account in accounts if account.writes or account.impossible)
         return cls(
+            id=id,
             created_at=created_at,
             version=version,
             fingerprint=fingerprint(kept),

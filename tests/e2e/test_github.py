@@ -232,7 +232,11 @@ def test_a_plan_that_somebody_made_up_is_not_applied(job: Job, forge: Forge, ser
     account = structs.replace(saved.accounts[0], changes=(write,))
     forge.files[100] = seal(
         SavedPlan.of(
-            [account], created_at=saved.created_at, version=saved.version, allow=["max-deactivations", "min-active"]
+            [account],
+            id=saved.id,
+            created_at=saved.created_at,
+            version=saved.version,
+            allow=["max-deactivations", "min-active"],
         )
     )
     merge(forge)

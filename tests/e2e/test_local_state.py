@@ -329,7 +329,7 @@ def test_a_saved_plan_is_for_its_account_and_its_time(command: Command, serve: S
     done = command("apply", "plan.json", "--format", "json")
     assert done.returncode == 1
     assert json.loads(done.stdout)["accounts"][0]["error"]["code"] == "WrongAccount"
-    path.write_text(path.read_text().replace("saved-plan/v1", "saved-plan/v2"))
+    path.write_text(path.read_text().replace("saved-plan/v2", "saved-plan/v3"))
     newer = command("apply", "plan.json")
     assert newer.returncode == 65
     assert "another version" in newer.stderr

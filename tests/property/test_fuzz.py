@@ -354,7 +354,8 @@ def _plan_file() -> dict[str, Any]:
     }
     left = {"account": "b", "account_id": None, "verdict": "error", "error": {"code": "Unauthorized", "message": "no"}}
     return {
-        "schema": "senderid.saved-plan/v1",
+        "schema": "senderid.saved-plan/v2",
+        "id": "1d",
         "created_at": "2026-03-01T11:00:00Z",
         "version": "1",
         "fingerprint": "",
@@ -368,7 +369,12 @@ def _plan_file() -> dict[str, Any]:
 def _sound() -> SavedPlan:
     found = msgspec.convert(_plan_file(), SavedPlan)
     return SavedPlan.of(
-        found.accounts, found.left_out, created_at=found.created_at, version=found.version, allow=found.allow
+        found.accounts,
+        found.left_out,
+        id=found.id,
+        created_at=found.created_at,
+        version=found.version,
+        allow=found.allow,
     )
 
 

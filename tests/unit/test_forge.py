@@ -164,7 +164,7 @@ def _account(**other: Any) -> SavedAccount:
 
 
 def _plan(*accounts: SavedAccount) -> bytes:
-    return seal(SavedPlan.of(accounts, created_at="2026-11-25T00:00:00Z", version="0.1.0", allow=()))
+    return seal(SavedPlan.of(accounts, id="1d", created_at="2026-11-25T00:00:00Z", version="0.1.0", allow=()))
 
 
 def test_a_plan_is_of_the_files_that_are_here(tmp_path: Path) -> None:

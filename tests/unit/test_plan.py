@@ -66,6 +66,7 @@ def plan_file() -> SavedPlan:
     """A plan of two writes and a number that is missing, made at noon."""
     return SavedPlan.of(
         [saved(UP, DOWN, GONE)],
+        id="c0ffee",
         created_at="2026-03-01T12:00:00Z",
         version="1.0.0",
         allow=["min-active", "max-deactivations"],
@@ -315,7 +316,7 @@ def test_plan_file_keeps_only_writes() -> None:
     """A plan file holds what will be written and what cannot converge, and leaves out accounts that need nothing."""
     told = Change("0244", Action.UNMANAGED, "ACTIVE", "ACTIVE", "")
     accounts = [saved(UP, GONE, told), saved(GONE, name="other"), saved(told, name="quiet")]
-    plan = SavedPlan.of(accounts, created_at="2026-03-01T12:00:00Z", version="1", allow=[])
+    plan = SavedPlan.of(accounts, id="1d", created_at="2026-03-01T12:00:00Z", version="1", allow=[])
     kept = [(account.account, account.changes, account.impossible) for account in plan.accounts]
     assert kept == [("main", (UP,), (GONE,)), ("other", (), (GONE,))]
     assert plan.fingerprint == fingerprint([planned(UP)])
@@ -331,7 +332,7 @@ def test_plan_file_keeps_the_revision() -> None:
 def test_plan_file_keeps_what_was_left_out() -> None:
     """Accounts that could not be planned come back with the plan, so that an apply tells of them too."""
     left_out = LeftOut("other", None, Verdict.ERROR, ErrorInfo("ServerError", "down"))
-    plan = SavedPlan.of([saved(UP)], [left_out], created_at="2026-03-01T12:00:00Z", version="1", allow=[])
+    plan = SavedPlan.of([saved(UP)], [left_out], id="1d", created_at="2026-03-01T12:00:00Z", version="1", allow=[])
     assert unsealed(sealed(plan), now=NOON).left_out == (left_out,)
 
 
@@ -340,8 +341,10 @@ def test_plan_file_is_readable_json() -> None:
     text = sealed(plan_file())
     document = json.loads(text)
     assert text == json.dumps(document, indent=2).encode() + b"\n"
-    assert set(document) == {"schema", "created_at", "version", "fingerprint", "allow", "accounts", "left_out", "seal"}
-    assert document["schema"] == "senderid.saved-plan/v1"
+    assert document.keys() == {
+        *("schema", "id", "created_at", "version", "fingerprint", "allow", "accounts", "left_out", "seal")
+    }
+    assert document["schema"] == "senderid.saved-plan/v2"
     assert document["allow"] == ["max-deactivations", "min-active"]
     (account,) = document["accounts"]
     assert account.pop("changes")[1] == {
@@ -384,6 +387,7 @@ def test_plan_file_is_readable_json() -> None:
         "groups": [],
         "sha256": None,
         "commit": None,
+        "parts": [],
     }
 
 
@@ -408,7 +412,7 @@ def test_plan_file_may_be_reformatted() -> None:
         b"version: 1\n",
         b'{"schema": 1}',
         b'{"schema": "senderid.plan/v1"}',
-        b'{"schema": "senderid.saved-plan/v1"}',
+        b'{"schema": "senderid.saved-plan/v2"}',
         b"\xff\xfe{}",
         b'{"schema": "\xff"}',
         b"\0",
@@ -438,7 +442,7 @@ def test_changed_plan_file_is_refused(old: bytes, new: bytes) -> None:
         unsealed(sealed(plan_file()).replace(old, new), now=NOON)
 
 
-@pytest.mark.parametrize("schema", ["senderid.saved-plan/v2", "senderid.saved-plan/\x1b[31m"])
+@pytest.mark.parametrize("schema", ["senderid.saved-plan/v1", "senderid.saved-plan/v3", "senderid.saved-plan/\x1b[31m"])
 def test_other_version_is_refused(schema: str) -> None:
     """A plan file of another schema version is told apart from a broken one, and its text is not repeated."""
     data = json.dumps(json.loads(sealed(plan_file())) | {"schema": schema, "novelty": 1}).encode()

@@ -1,5 +1,6 @@
 """`senderid plan`: what would it take? Nothing here can write to an account."""
 
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -145,5 +146,7 @@ def _save(
         else:
             why = (draft.error or PolicyRefusal(made.refusals)).info
             left.append(LeftOut(made.account, made.account_id, made.verdict, why))
-    plan = SavedPlan.of(accounts, left, created_at=now(), version=__version__, allow=terms.allow)
+    plan = SavedPlan.of(
+        accounts, left, id=secrets.token_hex(16), created_at=now(), version=__version__, allow=terms.allow
+    )
     replace(path, seal(plan), mode=0o600)
