@@ -66,7 +66,7 @@ def _expected(life: Life) -> set[int]:
     """How many numbers a run is about, by any of its looks."""
     listed, selection = set(life.file.numbers), life.record.script.terms.selection
     found = set()
-    for look in ({}, *(request.shown or {} for request in life.requests)):
+    for look in ({}, *(request.visible for request in life.requests)):
         phones = listed if life.file.unmanaged is Unmanaged.IGNORE else listed | set(look)
         if selection.only:
             phones &= selection.only

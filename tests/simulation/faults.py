@@ -47,8 +47,14 @@ FAULTS: Final[Mapping[str, Fault]] = {
         Fault("other account", instead="other account", after=True),
         Fault("unauthorized", instead="unauthorized"),
         Fault("redirected", instead="redirected"),
+        Fault("stranger", instead="stranger", after=True),
+        Fault("emptied", instead="emptied", after=True),
+        Fault("shrunk", instead="shrunk", after=True),
     )
 }
+
+_NO_ACCOUNT: Final = ("stranger", "emptied", "shrunk")
+"""Replies of status 200 that are JSON and not the account: another shape, an empty object, half of the numbers."""
 
 _FATAL: Final = ("other account", "unauthorized", "redirected")
 """What ends a whole account must be rare, or nothing else is ever seen."""
@@ -57,7 +63,9 @@ Profile = tuple[float, Mapping[str, float]]
 """The share of requests that meet a fault, and the weight of each."""
 
 _EVENLY: Final = {
-    name: 0.2 if name in _FATAL else 0.5 if name == "untrue" else 1.0 for name in FAULTS if name != "none"
+    name: 0.2 if name in _FATAL else 0.5 if name == "untrue" else 1.0
+    for name in FAULTS
+    if name not in {"none", *_NO_ACCOUNT}
 }
 
 PROFILES: Final[Mapping[str, Profile]] = {
@@ -69,6 +77,7 @@ PROFILES: Final[Mapping[str, Profile]] = {
     "lying": (0.4, {"stale": 2.0, "untrue": 1.0, "garbage": 1.0, "half": 1.0, "error after": 1.0}),
     "broken": (0.4, {"reset before": 1.0, "reset after": 1.0, "refused": 1.0, "half": 0.5}),
     "strict": (0.2, {"rejected": 4.0, "limited": 1.0, "unauthorized": 0.3}),
+    "strange": (0.35, {"stranger": 2.0, "emptied": 1.0, "shrunk": 3.0, "reset after": 0.5, "late": 0.5}),
 }
 
 

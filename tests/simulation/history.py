@@ -36,7 +36,11 @@ class Answered(Enum):
 
 @dataclass(slots=True)
 class Request:
-    """One request on the wire. `asked` is the status of a write; `shown` the account as a look was served it."""
+    """One request on the wire.
+
+    `asked` is the status of a write. `shown` is the account when a read was answered, and `hidden` the numbers that the
+    reply left out all the same.
+    """
 
     run: str
     method: str
@@ -48,11 +52,24 @@ class Request:
     arrived: Moment | None = None
     effect: bool = False
     shown: dict[str, str] | None = None
+    hidden: frozenset[str] = frozenset()
+    distorted: bool = False
+    """Whether the reply of status 200 is not the account."""
     ended: Moment | None = None
     answered: Answered | None = None
     status: int | None = None
     hold: float = 0.0
     """Seconds in which the answer forbids to send anything."""
+
+    @property
+    def visible(self) -> dict[str, str]:
+        """The numbers that the reply to a read holds."""
+        return {phone: status for phone, status in (self.shown or {}).items() if phone not in self.hidden}
+
+    @property
+    def heard_account(self) -> bool:
+        """Whether the run read a reply of status 200 to this read."""
+        return self.method == "GET" and self.ended is not None and self.status == 200
 
     @property
     def writes(self) -> bool:

@@ -16,10 +16,12 @@ from tests.simulation.faults import Fault
 from tests.simulation.history import Answered, Edit, History, Request
 from worker.settings import RateLimit
 
-__all__ = ["ACCOUNT_ID", "API_KEY", "API_SECRET", "Api", "Reply"]
+__all__ = ["ACCOUNT_ID", "API_KEY", "API_SECRET", "OTHER_KEY", "Api", "Reply"]
 
 ACCOUNT_ID: Final = "12925149"
 API_KEY: Final = "NCSSIMULATION"
+OTHER_KEY: Final = "NCSSIMULATIONTWO"
+"""A second key of the same account."""
 API_SECRET: Final = "secret-of-the-simulation"
 
 _SKEW_SECONDS: Final = 900.0
@@ -86,14 +88,13 @@ class Api:
         if refused is not None:
             return refused
         if not request.writes:
-            request.shown = dict(self.numbers)
-            return self._look(fault)
+            return self._distorted_look(request, fault) or self._look(request, fault)
         return self._write(request, fault)
 
     def _stranger(self, request: Request) -> Reply | None:
         """What is wrong with the signature."""
         given = _header(request.header)
-        if given is None or given["key"] != API_KEY:
+        if given is None or given["key"] not in {API_KEY, OTHER_KEY}:
             return self._said(400, "InvalidApiKey", "no such key")
         signed = hmac.new(API_SECRET.encode(), (given["date"] + given["salt"]).encode(), sha256).hexdigest()
         if signed != given["signature"]:
@@ -142,7 +143,25 @@ class Api:
         bodies = [body, b"", b"<html>slow down</html>"]
         return Reply(429, reply.headers | more, self._chance.choice(bodies), Answered.LATER)
 
-    def _look(self, fault: Fault) -> Reply:
+    def _distorted_look(self, request: Request, fault: Fault) -> Reply | None:
+        """A reply that is not the account; None where the reply is.
+
+        A run never hears two of them in a row: what a second read confirms may be believed.
+        """
+        heard = [each for each in self._history.requests if each.run == request.run and each.heard_account]
+        if fault.instead not in {"stranger", "emptied", "shrunk"} or (heard and heard[-1].distorted):
+            return None
+        request.distorted = True
+        if fault.instead == "stranger":
+            return self._ok(self._chance.choice(_STRANGERS), Answered.NO)
+        if fault.instead == "emptied":
+            return self._ok({}, Answered.NO)
+        request.shown = dict(self.numbers)
+        request.hidden = frozenset(self._chance.sample(sorted(self.numbers), (len(self.numbers) + 1) // 2))
+        return self._ok(self._document(request.visible, ACCOUNT_ID))
+
+    def _look(self, request: Request, fault: Fault) -> Reply:
+        request.shown = dict(self.numbers)
         match fault.instead:
             case "error":
                 return self._error()
@@ -151,7 +170,7 @@ class Api:
             case "other account":
                 return self._ok(self._document(self.numbers, "999"), Answered.NO)
             case _:
-                return self._ok(self._document(self.numbers, ACCOUNT_ID) if self.numbers else {})
+                return self._ok(self._document(self.numbers, ACCOUNT_ID))
 
     def _write(self, request: Request, fault: Fault) -> Reply:
         before = dict(self.numbers)
@@ -191,7 +210,7 @@ class Api:
         rows = [{"phoneNumber": phone, "status": status, "method": None} for phone, status in numbers.items()]
         return {"accountId": account_id, "limit": 5, "senderIds": rows, "limitationDocuments": []}
 
-    def _ok(self, document: dict[str, Any], answered: Answered = Answered.YES) -> Reply:
+    def _ok(self, document: object, answered: Answered = Answered.YES) -> Reply:
         return Reply(200, self._headers(), msgspec.json.encode(document), answered)
 
     def _said(self, status: int, code: str, message: str) -> Reply:
@@ -211,6 +230,18 @@ class Api:
     def _headers(self) -> dict[str, str]:
         return {"Date": format_datetime(datetime.fromtimestamp(int(self._wall()), UTC), usegmt=True)}
 
+
+_STRANGERS: Final[list[object]] = [
+    [],
+    "maintenance",
+    {"status": "ok"},
+    {"senderIds": []},
+    {"senderIds": None, "accountId": ACCOUNT_ID},
+    {"accountId": ACCOUNT_ID},
+    {"data": {"accountId": ACCOUNT_ID, "senderIds": []}},
+    {"message": "login", "limit": 5},
+]
+"""Replies of status 200 that are JSON and no account document."""
 
 _DATES: Final = {"a date to come": 2.0, "a date long gone": -3600.0, "a date far off": 86400.0}
 _RETRY_AFTER: Final[list[tuple[str | None, float]]] = [

@@ -16,6 +16,7 @@ from tests.simulation.history import Answered, Request
 from tests.simulation.runs import Life, lives
 from tests.simulation.thresholds import enough_stay_active, thresholds_hold
 from tests.simulation.world import World
+from worker.documents import Action, Outcome
 
 __all__ = ["ORACLES", "judge", "violations"]
 
@@ -55,8 +56,7 @@ def _only_what_the_file_says(world: World, runs: list[Life]) -> Iterator[str]:
 
 
 def _different(look: Request, put: Request) -> bool:
-    assert look.shown is not None
-    return look.shown.get(put.phone) in _WRITABLE - {put.asked}
+    return look.visible.get(put.phone) in _WRITABLE - {put.asked}
 
 
 def _doubt_is_settled_by_a_look(world: World, runs: list[Life]) -> Iterator[str]:
@@ -147,9 +147,10 @@ def _seen_foreign(life: Life, phone: str, puts: list[Request]) -> Request | None
     possible = {before}
     done = False
     for look in life.looks_since_approval:
-        assert look.shown is not None
         assert look.arrived is not None
-        shown = look.shown.get(phone)
+        if phone in look.hidden:
+            continue
+        shown = look.visible.get(phone)
         if any(put.sent.order < look.arrived.order for put in puts):
             possible.add(puts[0].asked)
         if shown not in possible or (done and shown == before):
@@ -221,6 +222,31 @@ def _refusals_are_final(world: World, runs: list[Life]) -> Iterator[str]:
                 yield f"{life.name} writes {puts[0].phone} again after it was refused"
 
 
+def _nothing_is_believed_of_what_is_no_account(world: World, runs: list[Life]) -> Iterator[str]:
+    """A number is called missing only where a reply that is the account did not have it."""
+    del world
+    for life in runs:
+        plan = life.record.plan
+        planned = () if plan is None else (change.phone for change in plan.changes if change.action is Action.MISSING)
+        told = (number.phone for number in life.results if number.outcome is Outcome.MISSING)
+        for phone in {*planned, *told}:
+            if all(phone in (look.shown or {}) for look in life.looks):
+                yield f"{life.name} calls {phone} missing, which no reply of the account shows"
+
+
+def _one_account_has_one_description(world: World, runs: list[Life]) -> Iterator[str]:
+    """A run that reads one account for two documents writes for neither, and tells both so."""
+    del world
+    for life in runs:
+        if not life.record.script.twin:
+            continue
+        if life.puts:
+            yield f"{life.name} writes {life.puts[0].phone} of an account that is described twice"
+        codes = [result.error and result.error.code for result in (life.record.result, life.record.twin) if result]
+        if codes != ["DescribedTwice", "DescribedTwice"]:
+            yield f"{life.name} ends {codes} for an account that is described twice"
+
+
 ORACLES: Final[tuple[tuple[str, Oracle], ...]] = (
     ("1", _only_what_the_file_says),
     ("1", _doubt_is_settled_by_a_look),
@@ -240,5 +266,7 @@ ORACLES: Final[tuple[tuple[str, Oracle], ...]] = (
     ("12", _one_write_at_a_time),
     ("12", _one_writer_at_a_time),
     ("13", attempts_are_requests),
+    ("14", _nothing_is_believed_of_what_is_no_account),
+    ("15", _one_account_has_one_description),
 )
 """Oracle 2 is asked by the world itself, whenever a write leaves."""

@@ -18,6 +18,7 @@ __all__ = ["RunScript", "Scenario", "scenario"]
 
 _STRANGE: Final = ("BLOCKED", "PENDING", "EXPIRED", "FROZEN")
 _DISK: Final = ("disk I/O error", "database or disk is full")
+_PROFILES: Final = (*(name for name in PROFILES if name != "strange"), "calm", "flaky")
 _DAYS: Final[tuple[tuple[str, ...], ...]] = (
     ("apply",),
     ("apply", "apply"),
@@ -35,7 +36,8 @@ _DAYS: Final[tuple[tuple[str, ...], ...]] = (
 class RunScript(NamedTuple):
     """One run. `kind` is apply, plan, save (a plan that is kept) or saved (apply what was kept).
 
-    `deadline` is in seconds. `happenings` go by the moments of the run; `pause` is how many seconds pass after it;
+    `twin` has the run find a second document of the same account, the other file by another key. `deadline` is in
+    seconds. `happenings` go by the moments of the run; `pause` is how many seconds pass after it;
     `beside` starts the next run at the same time.
     """
 
@@ -48,6 +50,7 @@ class RunScript(NamedTuple):
     disk_error: DiskError | None = None
     pause: float = 0.0
     beside: bool = False
+    twin: bool = False
 
 
 class Scenario(NamedTuple):
@@ -66,8 +69,31 @@ def scenario(seed: int) -> Scenario:
     story = _anything(chance, seed)
     kind = chance.random()
     if kind < 0.08:
-        return _exchanged(story, chance)
-    return _in_pieces(story, chance) if kind < 0.16 else story
+        story = _exchanged(story, chance)
+    elif kind < 0.16:
+        story = _in_pieces(story, chance)
+    # chances of their own: a kind that is new leaves the stories of the others as they were
+    return _described_twice(_strangely_answered(story, Random(f"replies {seed}")), Random(f"twins {seed}"))
+
+
+def _strangely_answered(story: Scenario, chance: Random) -> Scenario:
+    """Replies that are not the account, in one story of ten."""
+    if chance.random() >= 0.1:
+        return story
+    return story._replace(runs=tuple(run._replace(profile="strange") for run in story.runs))
+
+
+def _described_twice(story: Scenario, chance: Random) -> Scenario:
+    """A run in which two documents of different names turn out to be one account, in one story of twenty.
+
+    Nothing goes wrong in it, so that both documents are read.
+    """
+    if chance.random() >= 0.05:
+        return story
+    twin = RunScript(file=chance.randrange(2), terms=Terms(story.settings.safety, allow=frozenset({"all"})), twin=True)
+    at = chance.randint(0, len(story.runs))
+    runs = [run._replace(beside=False) for run in story.runs]
+    return story._replace(runs=(*runs[:at], twin, *runs[at:]))
 
 
 def _exchanged(story: Scenario, chance: Random) -> Scenario:
@@ -176,7 +202,7 @@ def _run(chance: Random, kind: str, phones: list[str], safety: Safety) -> RunScr
         kind=kind,
         file=0 if chance.random() < 0.8 else 1,
         terms=Terms(safety, selection, allow),
-        profile=chance.choice((*PROFILES, "calm", "flaky")),
+        profile=chance.choice(_PROFILES),
         deadline=chance.choice((5.0, 60.0, 60.0)),
         happenings=happenings,
         disk_error=disk,

@@ -27,7 +27,7 @@ def thresholds_hold(world: World, runs: list[Life]) -> Iterator[str]:
             spent = set() if outcomes.get(life.name) == "converged" else spent
             continue
         look = life.planning
-        shown = {} if look is None or look.shown is None else look.shown
+        shown = {} if look is None else look.visible
         before = {phone for phone in spent if shown.get(phone) == "INACTIVE" and life.wants(phone) == "INACTIVE"}
         now = {put.phone for put in life.puts if put.asked == "INACTIVE"}
         if life.record.script.terms.allow.isdisjoint({ALLOW_ALL, MAX_DEACTIVATIONS}):
@@ -54,7 +54,7 @@ def enough_stay_active(world: World, runs: list[Life]) -> Iterator[str]:
         look = life.planning
         if look is None or look.shown is None or look.arrived is None:
             continue
-        if sum(status == "ACTIVE" for status in look.shown.values()) < least:
+        if sum(status == "ACTIVE" for status in look.visible.values()) < least:
             continue
         foreign = any(
             look.arrived.order < when.order <= moment.order and (by is None or by.run != request.run)

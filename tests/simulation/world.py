@@ -17,12 +17,12 @@ from typing import Any, Final, Self
 from msgspec import structs
 
 from tests.simulation.history import History, Moment, Request
-from tests.simulation.model import API_KEY, API_SECRET, Api
+from tests.simulation.model import API_KEY, API_SECRET, OTHER_KEY, Api
 from tests.simulation.process import Happening, Process, task_factory
 from tests.simulation.scenario import RunScript, Scenario
 from tests.simulation.transport import SimulatedTransport
 from tests.virtual_time import VirtualLoop
-from worker.credentials import Credentials, Secret
+from worker.credentials import Credentials, CredentialsRef, Secret, SecretRef
 from worker.documents import AccountPlan, AccountResult
 from worker.errors import Interrupted, LedgerError
 from worker.fleet import Fleet
@@ -35,7 +35,11 @@ from worker.solapi.client import Ambient
 __all__ = ["MEMORY", "Record", "World", "simulate"]
 
 _EPOCH: Final = 1_800_000_000.0
-_CREDENTIALS: Final = Credentials(API_KEY, Secret(API_SECRET))
+_OTHER: Final = CredentialsRef(SecretRef(env="OTHER_KEY"), SecretRef(env="OTHER_SECRET"))
+_CREDENTIALS: Final = {
+    None: Credentials(API_KEY, Secret(API_SECRET)),
+    _OTHER: Credentials(OTHER_KEY, Secret(API_SECRET)),
+}
 MEMORY: Final = Path("/dev/shm")  # noqa: S108 - where there is such a thing, disks need not be waited for
 _INTENTS: Final = """
     SELECT count(*) FROM attempts JOIN entries ON entries.id = entry WHERE run = ? AND phone = ? AND asked = ?
@@ -77,6 +81,8 @@ class Record:
     plan: AccountPlan | None = None
     saved: SavedAccount | None = None
     result: AccountResult | None = None
+    twin: AccountResult | None = None
+    """The result of the second document of the same account."""
     numbers: dict[str, str] = field(default_factory=dict)
     """The account as the run left it."""
 
@@ -188,7 +194,7 @@ class World:
             salt=process.salt,
         )
         transport = SimulatedTransport(settings.timeout, process, self.api)
-        fleet = Fleet(settings, transport, lambda _: _CREDENTIALS, silence, keeper=keeper, ambient=ambient)
+        fleet = Fleet(settings, transport, _CREDENTIALS.__getitem__, silence, keeper=keeper, ambient=ambient)
         self._fleets[record.name] = fleet
         desired, terms = self.story.files[script.file], script.terms
         if script.kind == "saved" and self.saved is not None:
@@ -199,6 +205,11 @@ class World:
             record.saved = self.saved
             looked = await fleet.preview([self.saved], terms.allow)
             (record.result,) = await fleet.roll_back([self.saved], looked, terms.allow, silence, None)
+            return
+        if script.twin:
+            other = structs.replace(self.story.files[1 - script.file], name="twin", credentials=_OTHER)
+            both = [desired, other]
+            record.result, record.twin = await fleet.apply(both, await fleet.plan(both, terms), terms, silence)
             return
         drafts = await fleet.plan([desired], terms)
         record.plan = drafts[0].plan
