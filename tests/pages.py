@@ -40,7 +40,7 @@ def noted(
     with closing(connect(path, program="0", now=lambda: AT)) as connection:
         connection.execute("BEGIN")
         connection.execute(
-            "INSERT INTO runs VALUES (?, 'apply', 'ann', 'box', 1, '0', '{}', ?, ?, ?)", (run, at, at, outcome)
+            "INSERT INTO runs VALUES (?, 'apply', 'ann', 'box', 1, '0', '{}', ?, ?, ?, NULL)", (run, at, at, outcome)
         )
         for name in names:
             counts = {"changed": len(phones) - bool(bad)} | ({bad: 1} if bad else {})

@@ -47,6 +47,7 @@ __all__ = [
     "tell_notices",
     "unknown",
     "untouched",
+    "unwanted",
 ]
 
 _UNTOUCHED: Final = {
@@ -141,6 +142,13 @@ def lapsed(change: Change, observed: ObservedAccount) -> NumberResult:
     """A number that its saved plan wanted so until a moment that has passed."""
     now = observed.status(change.phone)
     return NumberResult(change.phone, change.action, change.desired, now, now, Outcome.CONFLICT, 0, over(change))
+
+
+def unwanted(change: Change, observed: ObservedAccount, reason: str) -> NumberResult:
+    """Return the result of a write that the desired-state files no longer ask for."""
+    now = observed.status(change.phone)
+    error = NumberError("Conflict", reason)
+    return NumberResult(change.phone, change.action, change.desired, now, now, Outcome.CONFLICT, 0, error)
 
 
 def over(change: Change) -> NumberError:

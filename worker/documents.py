@@ -115,6 +115,7 @@ class NoticeKind(StrEnum):
     LIMIT = "limit"
     GROUP = "group"
     IN_USE = "in_use"
+    FILES = "files"
 
 
 class RunOutcome(StrEnum):

@@ -15,12 +15,13 @@ from worker import subjects
 from worker.bugs import foreseen
 from worker.canary import begin_with_few
 from worker.closing import tell
+from worker.comparison import CurrentFiles
 from worker.credentials import Credentials, CredentialsRef
 from worker.documents import AccountResult, Requests, RunOutcome
 from worker.errors import Interrupted, WorkerError
 from worker.inquiry import answers
 from worker.ledger import Keeper, Nothing, Subject
-from worker.model import DesiredAccount, Memory, Status
+from worker.model import DesiredAccount, Memory, PlanFile, Status
 from worker.plan import SavedAccount
 from worker.policy import IN_USE, fleet_wide
 from worker.ports import Book, Log, Meter, RunLog
@@ -148,9 +149,20 @@ class Fleet:
         )
 
     async def apply_saved(
-        self, accounts: Sequence[SavedAccount], allow: frozenset[str], meter: Meter
+        self,
+        accounts: Sequence[SavedAccount],
+        allow: frozenset[str],
+        meter: Meter,
+        *,
+        plan: PlanFile | None = None,
+        files: Mapping[str, CurrentFiles] | None = None,
     ) -> list[AccountResult]:
-        """Carry out a saved plan, account by account, in their order."""
+        """Carry out a saved plan, account by account, in their order.
+
+        `plan` is the file that the accounts are of, None where it may be carried out again. `files` are the
+        desired-state files of accounts, by their names; None where the plan is not compared with them.
+        """
+        current = files or {}
 
         async def hold_back(some: Sequence[SavedAccount], why: WorkerError) -> list[AccountResult]:
             return await self.roll_back(some, [Draft(as_plan(saved), {}) for saved in some], allow, meter, why)
@@ -159,7 +171,9 @@ class Fleet:
             accounts,
             self._settings.canary,
             writes=lambda saved: saved.writes,
-            carry_out=lambda some: self._each(some, lambda saved: self._apply_saved(saved, allow, meter)),
+            carry_out=lambda some: self._each(
+                some, lambda saved: self._apply_saved(saved, allow, meter, plan, current.get(saved.account))
+            ),
             hold_back=hold_back,
             log=self._log,
         )
@@ -186,7 +200,14 @@ class Fleet:
 
         return await self._each(list(zip(accounts, drafts, strict=True)), one)
 
-    async def _apply_saved(self, saved: SavedAccount, allow: frozenset[str], meter: Meter) -> AccountResult:
+    async def _apply_saved(
+        self,
+        saved: SavedAccount,
+        allow: frozenset[str],
+        meter: Meter,
+        plan: PlanFile | None = None,
+        files: CurrentFiles | None = None,
+    ) -> AccountResult:
         log = self._log.bind(account=saved.account)
 
         async def carry_out(client: AccountWriter, book: Book) -> AccountResult:
@@ -201,6 +222,8 @@ class Fleet:
                 meter=meter,
                 moment=moment,
                 health=self._settings.health,
+                plan=plan,
+                files=files,
             )
 
         return await self._closed(

@@ -106,7 +106,10 @@ class AccountStory(Struct, frozen=True, kw_only=True):
 
 
 class RunStory(Struct, frozen=True, kw_only=True):
-    """One run. `settings` is None in a list of runs; `accounts` has those that there was anything to tell of."""
+    """One run. `settings` is None in a list of runs; `accounts` has those that there was anything to tell of.
+
+    `plan` is the id of the plan file that it carried out, None where it carried out none.
+    """
 
     run_id: str
     command: str
@@ -117,6 +120,7 @@ class RunStory(Struct, frozen=True, kw_only=True):
     host: str
     pid: int
     version: str
+    plan: str | None = None
     settings: dict[str, Any] | None = None
     counts: dict[str, Count]
     accounts: tuple[AccountStory, ...]

@@ -16,11 +16,13 @@ __all__ = [
     "Dated",
     "Desired",
     "DesiredAccount",
+    "EarlierRun",
     "Group",
     "Idle",
     "Memory",
     "Observed",
     "ObservedAccount",
+    "PlanFile",
     "SafetyOverride",
     "Schedule",
     "SourceFile",
@@ -271,6 +273,25 @@ class Memory(Struct, frozen=True):
     written: Mapping[str, Status] = {}
     spent: frozenset[str] = frozenset()
     unsettled: bool = False
+
+
+class PlanFile(Struct, frozen=True):
+    """The plan file that a run carries out: its id, and when the plan was made (UTC, ISO 8601, Z)."""
+
+    id: str
+    created_at: str
+
+
+class EarlierRun(Struct, frozen=True):
+    """A run that used up a plan file.
+
+    `carried_out`: it carried out the plan, and `at` is its start. Otherwise it wrote to numbers of the plan after the
+    plan was made, and `at` is the last such write. Times are UTC, ISO 8601, Z.
+    """
+
+    run: str
+    at: str
+    carried_out: bool
 
 
 class Usage(Struct, frozen=True):

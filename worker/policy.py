@@ -12,6 +12,7 @@ from worker.documents import AccountPlan, Action, Cause, Change, Refusal, Verdic
 from worker.model import (
     Desired,
     DesiredAccount,
+    EarlierRun,
     Memory,
     ObservedAccount,
     SafetyOverride,
@@ -28,6 +29,7 @@ __all__ = [
     "IN_USE",
     "MAX_DEACTIVATIONS",
     "MIN_ACTIVE",
+    "REPLAY",
     "RULES",
     "Selection",
     "adopt",
@@ -37,6 +39,7 @@ __all__ = [
     "fleet_wide",
     "guard",
     "least_active",
+    "replay",
     "select",
     "spent",
     "within",
@@ -47,7 +50,9 @@ MIN_ACTIVE: Final = "min-active"
 FLEET_WIDE: Final = "fleet-wide"
 IN_USE: Final = "in-use"
 
-RULES: Final = (MAX_DEACTIVATIONS, MIN_ACTIVE, FLEET_WIDE, IN_USE)
+REPLAY: Final = "replay"
+
+RULES: Final = (MAX_DEACTIVATIONS, MIN_ACTIVE, FLEET_WIDE, IN_USE, REPLAY)
 """The names of the safety rules, as `--allow` takes them. `in-use` holds numbers; the others refuse plans, and refusals
 carry their names."""
 
@@ -224,6 +229,15 @@ def fleet_wide(plans: Sequence[AccountPlan], most: int | str, allow: frozenset[s
             way = f"If that is meant, add --allow {FLEET_WIDE}"
             broken[action] = Refusal(FLEET_WIDE, f"{told} (fleet_wide: {most}). {way}")
     return tuple(_refused(plan, broken) for plan in plans) if broken else tuple(plans)
+
+
+def replay(earlier: EarlierRun) -> Refusal:
+    """Return the refusal of a plan file that an earlier run used up."""
+    if earlier.carried_out:
+        told = f"run {earlier.run} carried out this plan already, at {earlier.at}"
+    else:
+        told = f"run {earlier.run} wrote to numbers of this plan at {earlier.at}, after the plan was made"
+    return Refusal(REPLAY, f"{told}: plan again, or add --allow {REPLAY} to carry it out anyway")
 
 
 def _refused(plan: AccountPlan, broken: Mapping[Action, Refusal]) -> AccountPlan:

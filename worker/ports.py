@@ -8,7 +8,7 @@ from typing import Any, Protocol, Self
 
 from worker.documents import AccountPlan, AccountResult, Requests
 from worker.errors import ApiError, WorkerError
-from worker.model import Memory, ObservedAccount, Status, Usage
+from worker.model import EarlierRun, Memory, ObservedAccount, PlanFile, Status, Usage
 
 __all__ = ["Answered", "Book", "Journal", "Log", "Meter", "Reader", "RunLog", "Watcher", "Writer"]
 
@@ -34,6 +34,10 @@ class Journal(Protocol):
 
 class Book(Journal, Protocol):
     """The ledger of one account in one run, while nobody else writes to the account. Each may raise LedgerError."""
+
+    async def earlier_run(self, plan: PlanFile, phones: Collection[str]) -> EarlierRun | None:
+        """Return the run that used up a plan file, which writes `phones` of the account; None if there is none."""
+        ...
 
     async def resume(self, observed: ObservedAccount) -> Memory:
         """Close what runs that died left open, as what they turned out to be; what is remembered of the account."""

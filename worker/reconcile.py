@@ -11,7 +11,18 @@ from typing import Self
 
 from msgspec import Struct, structs
 
-from worker.closing import as_it_is, closed, conflict, lapsed, still_impossible, tell_notices, unknown, untouched
+from worker.closing import (
+    as_it_is,
+    closed,
+    conflict,
+    lapsed,
+    still_impossible,
+    tell_notices,
+    unknown,
+    untouched,
+    unwanted,
+)
+from worker.comparison import CurrentFiles, unasked, uncompared
 from worker.documents import (
     AccountPlan,
     AccountResult,
@@ -31,7 +42,7 @@ from worker.errors import (
 from worker.health import notices
 from worker.holds import counted, kept_back, shortages, spare
 from worker.inquiry import answers, inquire, spared
-from worker.model import Desired, DesiredAccount, Group, Memory, ObservedAccount, Status
+from worker.model import Desired, DesiredAccount, Group, Memory, ObservedAccount, PlanFile, Status
 from worker.plan import SavedAccount, attribute, confirmed, diff, fingerprint, preconditions
 from worker.policy import (
     Selection,
@@ -41,6 +52,7 @@ from worker.policy import (
     effective_use,
     guard,
     least_active,
+    replay,
     select,
     spent,
     within,
@@ -217,8 +229,13 @@ async def apply_saved(
     meter: Meter,
     moment: datetime,
     health: Health = Health(),  # noqa: B008 - a value
+    plan: PlanFile | None = None,
+    files: CurrentFiles | None = None,
 ) -> AccountResult:
     """Carry out a saved plan: exactly its writes, each only where the number still is as the plan saw it.
+
+    `plan` is the file that the account is of: it is refused where an earlier run used it up; None where that does not
+    matter. Writes that `files` no longer ask for are a conflict; None compares nothing.
 
     What the file wanted until before `moment`, an aware time, is a conflict and not written. The safety rules judge
     what is left of the plan by what the account is now. The in-use guard asks before the look, so that the look stays
@@ -229,6 +246,13 @@ async def apply_saved(
         ApiError: the account cannot be read; nothing was written.
         LedgerError: what is going to be done cannot be noted; nothing was written.
     """
+    if plan is not None:
+        earlier = await book.earlier_run(plan, [change.phone for change in saved.changes])
+        if earlier is not None:
+            raise PolicyRefusal([replay(earlier)])
+    reasons = {} if files is None else unasked(saved, files, moment)
+    dropped = tuple(change for change in saved.changes if change.phone in reasons)
+    saved = structs.replace(saved, changes=tuple(change for change in saved.changes if change.phone not in reasons))
     asked, told = await spared(saved.changes, api, saved.in_use, allow)
     observed = await _look(api, log)
     memory = await book.resume(observed)
@@ -247,6 +271,7 @@ async def apply_saved(
     conflicts = (
         *(conflict(change, observed) for change in now.conflicts),
         *(lapsed(change, observed) for change in now.lapsed),
+        *(unwanted(change, observed, reasons[change.phone]) for change in dropped),
     )
     impossible = (still_impossible(change, observed) for change in saved.impossible)
     held = (untouched(change) for change in due if not change.action.writes)
@@ -259,7 +284,11 @@ async def apply_saved(
         requests=api.requests,
         log=log,
         stopped=writes.stopped,
-        notices=(*_worth_knowing(writes.seen, saved.groups, health), *told),
+        notices=(
+            *_worth_knowing(writes.seen, saved.groups, health),
+            *told,
+            *(() if files is None else uncompared(files)),
+        ),
     )
 
 

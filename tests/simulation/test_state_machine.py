@@ -41,7 +41,10 @@ statuses = st.sampled_from(("ACTIVE", "INACTIVE"))
 
 
 class Account(RuleBasedStateMachine):
-    """`there` is what the account has to hold, `wanted` what the file says, `kept` what a saved plan saw and wants."""
+    """`there` is what the account has to hold, `wanted` what the file says, `kept` what a saved plan saw and wants.
+
+    `carried_out` is True once a run has used that plan up, and `touched` are numbers that others have written since.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,6 +53,8 @@ class Account(RuleBasedStateMachine):
         self.there: dict[str, str] = {}
         self.wanted: dict[str, str] = {}
         self.kept: dict[str, tuple[str, str]] = {}
+        self.carried_out = False
+        self.touched: set[str] = set()
         self.noted: set[str] = set()
         self.spent: set[str] = set()
 
@@ -157,12 +162,18 @@ class Account(RuleBasedStateMachine):
         """A plan is kept for later."""
         self.kept = {phone: (self.there[phone], status) for phone, status in self._due().items()}
         self._live("save", _ALLOWED)
+        self.carried_out, self.touched = False, set()
 
     @precondition(lambda self: self.world.saved is not None)
     @rule()
     def apply_saved(self) -> None:
-        """Exactly what was kept is written, where the number still is as it was."""
-        self._carry_out_saved("saved")
+        """Exactly what was kept is written, where the number still is as it was; and once at most."""
+        if self.carried_out or self.touched & set(self.kept):
+            record = self._live("saved", _ALLOWED)
+            assert record.result is not None
+            assert [refusal.rule for refusal in record.result.refusals] == ["replay"]
+        else:
+            self._carry_out_saved("saved")
 
     @precondition(lambda self: self._runs())
     @rule(data=st.data())
@@ -170,9 +181,11 @@ class Account(RuleBasedStateMachine):
         """What a run changed gets its old status back, where it still has that run's; a run like any other."""
         run = data.draw(st.sampled_from(sorted(self._runs())))
         (account,) = self._told(run)
+        saved, kept = self.world.saved, self.kept
         self.world.saved = undoing(account, run)
         self.kept = {phone: (after, before) for phone, before, after in self._runs()[run]}
         self._carry_out_saved("rollback")
+        self.world.saved, self.kept = saved, kept
 
     @invariant()
     def the_account_holds_what_it_should(self) -> None:
@@ -250,7 +263,19 @@ class Account(RuleBasedStateMachine):
             await asyncio.sleep(10)
             return record
 
-        return self._runner.run(do())
+        record = self._runner.run(do())
+        if kind not in {"plan", "save"}:
+            self._used(record)
+        return record
+
+    def _used(self, record: Record) -> None:
+        """What a run that may write does to the saved plan."""
+        tried = "SELECT run, phone FROM attempts JOIN entries ON entries.id = entry"
+        phones = {row["phone"] for row in self.world.rows(tried) if row["run"] == record.name}
+        if record.plan_file is None:
+            self.touched |= phones
+        elif phones or (record.result is not None and record.result.outcome == "converged"):
+            self.carried_out = True
 
 
 TestAccount = Account.TestCase

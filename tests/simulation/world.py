@@ -27,6 +27,7 @@ from worker.documents import AccountPlan, AccountResult
 from worker.errors import Interrupted, LedgerError
 from worker.fleet import Fleet
 from worker.ledger import Keeper, Ledger, Nothing, Run, recollection
+from worker.model import PlanFile
 from worker.plan import SavedAccount
 from worker.policy import ALLOW_ALL, Selection, effective_safety
 from worker.reconcile import Terms
@@ -80,6 +81,7 @@ class Record:
     unwritable: bool = False
     plan: AccountPlan | None = None
     saved: SavedAccount | None = None
+    plan_file: PlanFile | None = None
     result: AccountResult | None = None
     twin: AccountResult | None = None
     """The result of the second document of the same account."""
@@ -107,6 +109,7 @@ class World:
             chance=Random(story.seed * 7 + 2),
         )
         self.saved: SavedAccount | None = None
+        self.plan_file: PlanFile | None = None
         self._fleets: dict[str, Fleet] = {}
         self._reader: sqlite3.Connection | None = None
         self.history.active.append((self.history.mark("begin"), self.api.active, None))
@@ -162,6 +165,10 @@ class World:
         if dry:
             await self._carry_out(script, record, process, Nothing(recollection(self.ledger)))
             return
+        if script.kind in {"saved", "rollback"}:
+            record.saved = self.saved
+        if script.kind == "saved":
+            record.plan_file = self.plan_file
         run = Run(
             id=record.name,
             command=script.kind,
@@ -171,6 +178,7 @@ class World:
             version="0",
             settings="{}",
             started_at=self._now(),
+            plan=None if record.plan_file is None else record.plan_file.id,
         )
         ledger = Ledger(
             self.ledger, run, now=self._now, most_bytes=1 << 30, submit=process.submit, opened=process.opened
@@ -197,14 +205,12 @@ class World:
         fleet = Fleet(settings, transport, _CREDENTIALS.__getitem__, silence, keeper=keeper, ambient=ambient)
         self._fleets[record.name] = fleet
         desired, terms = self.story.files[script.file], script.terms
-        if script.kind == "saved" and self.saved is not None:
-            record.saved = self.saved
-            (record.result,) = await fleet.apply_saved([self.saved], terms.allow, silence)
+        if script.kind == "saved" and record.saved is not None:
+            (record.result,) = await fleet.apply_saved([record.saved], terms.allow, silence, plan=record.plan_file)
             return
-        if script.kind == "rollback" and self.saved is not None:
-            record.saved = self.saved
-            looked = await fleet.preview([self.saved], terms.allow)
-            (record.result,) = await fleet.roll_back([self.saved], looked, terms.allow, silence, None)
+        if script.kind == "rollback" and record.saved is not None:
+            looked = await fleet.preview([record.saved], terms.allow)
+            (record.result,) = await fleet.roll_back([record.saved], looked, terms.allow, silence, None)
             return
         if script.twin:
             other = structs.replace(self.story.files[1 - script.file], name="twin", credentials=_OTHER)
@@ -216,6 +222,7 @@ class World:
         if script.kind == "save":
             safety = effective_safety(terms.safety, desired.safety)
             self.saved = SavedAccount.of(desired, record.plan, endpoint=settings.endpoint, safety=safety)
+            self.plan_file = PlanFile(record.name, self._now())
         elif script.kind != "plan":
             (record.result,) = await fleet.apply([desired], drafts, terms, silence)
 

@@ -216,7 +216,8 @@ def test_unknown_rule(name: str) -> None:
     with pytest.raises(UsageError) as error:
         read_rules(["all", name])
     assert str(error.value) == (
-        f"--allow {name!r}: there is no such rule; there are max-deactivations, min-active, fleet-wide, in-use, all"
+        f"--allow {name!r}: there is no such rule; there are max-deactivations, min-active, fleet-wide, "
+        "in-use, replay, all"
     )
 
 

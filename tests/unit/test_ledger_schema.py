@@ -99,7 +99,9 @@ def test_a_ledger_of_the_first_schema_is_read_and_brought_up_to_date(tmp_path: P
     """Its runs are told as they stand, before and after this program has written to it."""
     path = tmp_path / "ledger.db"
     with closing(_open(path, MIGRATIONS[:1])) as connection:
-        store.add_run(connection, started("r1"))
+        connection.execute(
+            "INSERT INTO runs VALUES ('r1', 'apply', 'ann', 'box', 1, '0', '{}', '2026-11-24T00:00:00Z', NULL, NULL)"
+        )
         connection.execute(
             "INSERT INTO entries (run, key, account, endpoint, safety, source, fingerprint, started_at, counts) "
             "VALUES ('r1', 'vendor 1', 'main', 'solapi', '{}', 'main.yaml', '', '2026-11-24T00:00:00.000Z', '{}')"
@@ -111,6 +113,7 @@ def test_a_ledger_of_the_first_schema_is_read_and_brought_up_to_date(tmp_path: P
     with closing(_open(path)) as connection:
         assert history.story(connection, "r1") == before
     assert before.accounts[0].groups == ()
+    assert before.plan is None
 
 
 @pytest.mark.parametrize("broken", ["CREATE TABLE runs (id TEXT)", "UPDATE nowhere SET a = 1", "nonsense"])

@@ -1,10 +1,11 @@
 """`senderid apply`: carry a plan out, after a yes, and prove it."""
 
 import asyncio
+import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
@@ -17,6 +18,7 @@ from worker.language import gettext as _
 if TYPE_CHECKING:
     from worker.cli.bookkeeping import Keeping
     from worker.cli.session import Session
+    from worker.comparison import CurrentFiles
     from worker.documents import AccountResult, Result
     from worker.model import DesiredAccount
     from worker.plan import SavedPlan
@@ -31,6 +33,18 @@ _PLAN_CAP: Final = 256 << 20
 """Bytes of a plan file: a million changes are about 200 MB."""
 
 
+class _PlanFile(NamedTuple):
+    """A plan file as the command names it: how old it may be, in seconds, and which files it is compared with.
+
+    `folder` is where its desired-state files moved to, None where they did not; `compared` is False if there are none.
+    """
+
+    path: str
+    max_age: float | None
+    folder: str | None
+    compared: bool
+
+
 @click.command("apply", short_help="Plan, ask, write and verify.")
 @click.argument("planfile", required=False, shell_complete=completing.file)
 @options.common
@@ -38,6 +52,14 @@ _PLAN_CAP: Final = 256 << 20
 @click.option("--dry-run", is_flag=True, help="Plan and stop there, as `senderid plan` does.")
 @options.canary
 @options.lock_timeout
+@click.option(
+    "--files",
+    "folder",
+    metavar="DIR",
+    shell_complete=completing.file,
+    help="Where the desired-state files of a saved plan are, if they moved. [where the plan names them]",
+)
+@click.option("--no-files", is_flag=True, help="Do not compare a saved plan with its desired-state files.")
 @click.option(
     "--max-age",
     type=options.DURATION,
@@ -50,10 +72,15 @@ def command(
     yes: bool,
     dry_run: bool,
     lock_timeout: float,
+    folder: str | None,
+    no_files: bool,
     max_age: float | None,
     **common: Any,
 ) -> int:
     """Plan, ask, write and verify. With PLANFILE, carry out exactly that saved plan and ask nothing.
+
+    A saved plan is carried out once. A number whose desired-state file now asks for something else is a conflict and is
+    not written.
 
     Exit status 0 converged, 1 error, 3 some numbers did not converge, 4 refused, 5 another run holds the account.
     """
@@ -63,9 +90,13 @@ def command(
             raise UsageError(
                 "a saved plan is applied as it is: -f, --account, --only, --exclude and --dry-run do not go with it"
             )
-        return _apply_saved(planfile, given, lock_timeout=lock_timeout, max_age=max_age)
+        _check_folder(folder, no_files=no_files)
+        file = _PlanFile(planfile, max_age, folder, compared=not no_files)
+        return _apply_saved(file, given, lock_timeout=lock_timeout)
     if max_age is not None:
         raise UsageError("--max-age is for a saved plan: senderid apply PLANFILE")
+    if folder is not None or no_files:
+        raise UsageError("--files and --no-files are for a saved plan: senderid apply PLANFILE")
     return planning.plan(given) if dry_run else _apply(given, asks=not yes, lock_timeout=lock_timeout)
 
 
@@ -99,36 +130,47 @@ def _apply_files(
     return conclude(carry_out, settings, given, Keeping("apply", lock_timeout), metering=metering)
 
 
-def _apply_saved(path: str, given: options.Common, *, lock_timeout: float, max_age: float | None) -> int:
+def _check_folder(folder: str | None, *, no_files: bool) -> None:
+    if folder is None:
+        return
+    if no_files:
+        raise UsageError("--files and --no-files do not go together")
+    if not os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir raises where a name is too long
+        raise UsageError(f"--files {folder}: there is no such folder")
+
+
+def _apply_saved(file: _PlanFile, given: options.Common, *, lock_timeout: float) -> int:
     settings = inputs.load_settings(given.settings_path, given.overrides)
     with metered(settings, given.metrics_file) as metering:
-        return _apply_file(path, given, settings, metering, lock_timeout=lock_timeout, max_age=max_age)
+        return _apply_file(file, given, settings, metering, lock_timeout=lock_timeout)
 
 
 def _apply_file(
-    path: str,
-    given: options.Common,
-    settings: "Settings",
-    metering: Metering,
-    *,
-    lock_timeout: float,
-    max_age: float | None,
+    file: _PlanFile, given: options.Common, settings: "Settings", metering: Metering, *, lock_timeout: float
 ) -> int:
     rules = inputs.read_rules(given.allow)
-    saved = _open(path, max_age)
+    saved = _open(file.path, file.max_age)
 
     from worker.cli.bookkeeping import Keeping
     from worker.closing import left_out
+    from worker.model import PlanFile
+    from worker.policy import ALLOW_ALL, REPLAY
 
-    _check_endpoints(path, saved, settings)
+    _check_endpoints(file.path, saved, settings)
+    files = _current_files(saved, file.folder) if file.compared else None
+    # what the plan let through counts for its writes, not for carrying it out again
+    replays = not rules.isdisjoint({REPLAY, ALLOW_ALL})
+    plan = None if replays else PlanFile(saved.id, saved.created_at)
 
     async def carry_out(run: "Session") -> "list[AccountResult]":
         run.log.info("run.started", accounts=len(saved.accounts), fingerprint=saved.fingerprint)
         run.progress.expect(sum(len(account.changes) for account in saved.accounts))
-        done = await run.fleet.apply_saved(saved.accounts, rules | set(saved.allow), run.progress)
+        allow = rules | set(saved.allow)
+        done = await run.fleet.apply_saved(saved.accounts, allow, run.progress, plan=plan, files=files)
         return [*done, *map(left_out, saved.left_out)]
 
-    return conclude(carry_out, settings, given, Keeping("apply PLANFILE", lock_timeout), metering=metering)
+    keeping = Keeping("apply PLANFILE", lock_timeout, saved.id)
+    return conclude(carry_out, settings, given, keeping, metering=metering)
 
 
 def conclude(
@@ -200,6 +242,28 @@ def _check_endpoints(path: str, saved: "SavedPlan", settings: "Settings") -> Non
                 f"{path}: account {account.account!r} is reached at {where.url}, which neither is the vendor's nor the "
                 f"settings' endpoint: if that is meant, set SENDERID_ENDPOINT to it"
             )
+
+
+def _current_files(saved: "SavedPlan", folder: str | None) -> "dict[str, CurrentFiles]":
+    """Read the desired-state files of a plan as they are now; by the names of its accounts.
+
+    Raises:
+        DesiredStateError: with every problem of the files that are found.
+    """
+    from worker import desired
+    from worker.comparison import CurrentFiles
+    from worker.comparison import sources as sources_of
+
+    named = {account.account: sources_of(account) for account in saved.accounts}
+    paths = {name: sources.locate(name, folder) for names in named.values() for name in names}
+    found = dict.fromkeys(path for path in paths.values() if path is not None)
+    seen: dict[sources.Identity, str] = {}
+    loaded = desired.load(sources.read_file(path, seen) for path in found).accounts if found else ()
+    accounts = {account.name: account for account in loaded}
+    return {
+        account: CurrentFiles(accounts.get(account), tuple(name for name in names if paths[name] is None))
+        for account, names in named.items()
+    }
 
 
 def show(drafts: "Sequence[Draft]", given: options.Common) -> None:

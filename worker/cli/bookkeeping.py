@@ -46,10 +46,14 @@ _NAMED: Final = 5
 
 
 class Keeping(msgspec.Struct, frozen=True):
-    """How a run that writes keeps its ledger: under which command, and how many seconds it waits for an account."""
+    """How a run that writes keeps its ledger: under which command, and how many seconds it waits for an account.
+
+    `plan` is the id of the plan file that it carries out.
+    """
 
     command: str
     lock_timeout: float = 0.0
+    plan: str | None = None
 
     def open(self, settings: Settings, run_id: str, now: Callable[[], str]) -> Ledger:
         """The ledger of a run that starts now."""
@@ -62,6 +66,7 @@ class Keeping(msgspec.Struct, frozen=True):
             version=__version__,
             settings=msgspec.json.encode(encodable(msgspec.to_builtins(settings))).decode(),
             started_at=now(),
+            plan=self.plan,
         )
         return Ledger(
             ledger_path(settings),

@@ -116,8 +116,8 @@ allow: Final = click.option(
     metavar="RULE",
     multiple=True,
     shell_complete=completing.rules,
-    help="Let through what this rule refuses or holds: max-deactivations, min-active, fleet-wide, in-use or all. "
-    "Repeatable.",
+    help="Let through what this rule refuses or holds: max-deactivations, min-active, fleet-wide, in-use, replay or "
+    "all. Repeatable.",
 )
 
 

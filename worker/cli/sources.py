@@ -9,8 +9,10 @@ from typing import Final
 from worker.errors import Problem
 from worker.strictyaml import FILE_CAP
 
-__all__ = ["Identity", "listed", "read", "read_file"]
+__all__ = ["Identity", "listed", "locate", "read", "read_file"]
 
+_STDIN: Final = "stdin"
+"""The name of standard input, as files are named."""
 _ENDINGS: Final = (".yaml", ".yml")
 
 Identity = tuple[int, int]
@@ -29,7 +31,7 @@ def read(paths: Sequence[str], stdin: Callable[[int], bytes]) -> Iterator[tuple[
         if isinstance(path, Problem):
             yield path
         elif path == "-":
-            yield Problem("stdin", 1, 1, "standard input was given twice: give - once") if asked else _stdin(stdin)
+            yield Problem(_STDIN, 1, 1, "standard input was given twice: give - once") if asked else _stdin(stdin)
             asked = True
         else:
             yield read_file(path, seen, "a file, a folder or - for standard input")
@@ -74,15 +76,29 @@ def read_file(
     return path, data
 
 
+def locate(name: str, folder: str | None) -> str | None:
+    """Return the path of a file that a plan names; None if it is not found.
+
+    It is looked for at its own path. With a folder, the longest end of that path that exists in the folder is taken.
+    """
+    if name == _STDIN:
+        return None
+    if folder is None:
+        return name if os.path.lexists(name) else None
+    parts = [part for part in Path(os.path.normpath(name)).parts if part not in {os.sep, os.pardir}]
+    ends = (os.path.join(folder, *parts[first:]) for first in range(len(parts)))  # noqa: PTH118 - as given
+    return next(filter(os.path.lexists, ends), None)
+
+
 def _named(path: str) -> str:
     return path if path.isprintable() else ascii(path)
 
 
 def _stdin(stdin: Callable[[int], bytes]) -> tuple[str, bytes] | Problem:
     try:
-        return "stdin", stdin(FILE_CAP + 1)
+        return _STDIN, stdin(FILE_CAP + 1)
     except OSError as error:
-        return Problem("stdin", 1, 1, f"cannot be read: {error.strerror}")
+        return Problem(_STDIN, 1, 1, f"cannot be read: {error.strerror}")
 
 
 def _folder(path: str) -> Iterator[str | Problem]:

@@ -140,6 +140,7 @@ def _run(row: dict[str, Any], accounts: Sequence[AccountStory]) -> RunStory:
         host=row["host"],
         pid=row["pid"],
         version=row["version"],
+        plan=row.get("plan"),
         counts=dict(counts),
         accounts=tuple(accounts),
     )

@@ -3,7 +3,7 @@
 import os
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, suppress
 from errno import EACCES
@@ -18,7 +18,7 @@ from worker.ledger import lock, retention, store
 from worker.ledger.commits import Commits
 from worker.ledger.records import AttemptState, Run, Subject
 from worker.ledger.schema import connect, connect_to_read, unusable
-from worker.model import Memory, ObservedAccount, Status
+from worker.model import EarlierRun, Memory, ObservedAccount, PlanFile, Status
 
 __all__ = ["Ledger", "Page", "forget", "probe"]
 
@@ -36,6 +36,17 @@ class Page:
         self._now = now
         self._entry: int | None = None
         self._spent = False
+
+    async def earlier_run(self, plan: PlanFile, phones: Collection[str]) -> EarlierRun | None:
+        """Return the run that used up a plan file, which writes `phones` of the account; None if there is none.
+
+        Raises:
+            LedgerError: the ledger cannot be read.
+        """
+        key = self._subject.key
+        return await self._commits.run(
+            lambda connection: store.earlier_run(connection, self._run, key, plan, phones=phones)
+        )
 
     async def resume(self, observed: ObservedAccount) -> Memory:
         """Close what earlier runs left open, as what `observed` shows it to be; what is remembered of the account.

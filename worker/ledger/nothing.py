@@ -1,12 +1,12 @@
 """A ledger without a file, for runs that are nobody's history: nothing is locked, kept or remembered."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from worker.documents import AccountPlan, AccountResult
 from worker.errors import ApiError
 from worker.ledger.records import Subject
-from worker.model import Memory, ObservedAccount, Status
+from worker.model import EarlierRun, Memory, ObservedAccount, PlanFile, Status
 
 __all__ = ["Nothing"]
 
@@ -29,6 +29,9 @@ class Nothing:
 
     async def record(self, subject: Subject, result: AccountResult, confirmed: Mapping[str, Status]) -> None:
         """Nothing."""
+
+    async def earlier_run(self, plan: PlanFile, phones: Collection[str]) -> EarlierRun | None:
+        """Return None: no run is known."""
 
     async def resume(self, observed: ObservedAccount) -> Memory:
         """Nothing."""

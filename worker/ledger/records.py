@@ -18,7 +18,10 @@ OPEN = (AttemptState.INTENT, AttemptState.OK, AttemptState.AMBIGUOUS)
 
 
 class Run(Struct, frozen=True, kw_only=True):
-    """One run: its command, who started it where, and the settings that matter, as JSON."""
+    """One run: its command, who started it where, and the settings that matter, as JSON.
+
+    `plan` is the id of the plan file that it carries out.
+    """
 
     id: str
     command: str
@@ -28,6 +31,7 @@ class Run(Struct, frozen=True, kw_only=True):
     version: str
     settings: str
     started_at: str
+    plan: str | None = None
 
 
 class Subject(Struct, frozen=True, kw_only=True):

@@ -68,6 +68,10 @@ MIGRATIONS: Final[Sequence[Migration]] = (
     """
     ALTER TABLE entries ADD COLUMN in_use TEXT NOT NULL DEFAULT '{}';
     """,
+    """
+    ALTER TABLE runs ADD COLUMN plan TEXT;
+    CREATE INDEX runs_by_plan ON runs (plan) WHERE plan IS NOT NULL;
+    """,
 )
 """What each version adds to the one before, the first to an empty file. Applied ones are never changed."""
 

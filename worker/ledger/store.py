@@ -1,20 +1,23 @@
 """What a run writes into the ledger, as SQL. Every function here is part of a transaction that its caller ends."""
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
 from typing import Final
 
 import msgspec
 
 from worker.documents import AccountPlan, AccountResult, NumberError, Outcome, RunOutcome
 from worker.ledger.records import CRASHED, OPEN, AttemptState, Run, Subject
-from worker.model import Memory, Observed, Status
+from worker.model import EarlierRun, Memory, Observed, PlanFile, Status
+from worker.moments import stamp_ms
 from worker.render.documents import encodable
 
 __all__ = [
     "add_entry",
     "add_run",
     "answer",
+    "earlier_run",
     "finish_entry",
     "finish_run",
     "intend",
@@ -74,6 +77,20 @@ _CHANGED: Final = f"""
 """
 """What most planned numbers become: there is little to add to the plan, and that in half the time of `_TOLD`."""
 
+_CARRIED_OUT: Final = f"""
+    SELECT id, started_at FROM runs WHERE plan = ?1 AND id <> ?2 AND (
+        outcome = '{RunOutcome.CONVERGED}'
+        OR EXISTS (SELECT 1 FROM entries JOIN attempts ON entry = entries.id WHERE run = runs.id)
+    ) ORDER BY started_at LIMIT 1
+"""
+
+_SUPERSEDED: Final = """
+    SELECT run, max(intended_at) FROM entries JOIN attempts ON entry = entries.id
+    WHERE key = ?1 AND run <> ?2 AND (finished_at IS NULL OR finished_at >= ?3) AND intended_at >= ?3
+        AND phone IN (SELECT value FROM json_each(?4))
+"""
+"""Of the columns that are not grouped SQLite gives those of the row with the maximum."""
+
 _LOST: Final = ("Crashed", "the run ended before this write was answered, and the number still had its old status")
 _CONFLICT: Final = ("Conflict", "the run ended before this write was proven, and the number has another status now")
 _UNTRIED: Final = ("Crashed", "the run ended before this number's turn")
@@ -97,7 +114,8 @@ def answer(
 def add_run(connection: sqlite3.Connection, run: Run) -> None:
     """Note that a run began."""
     connection.execute(
-        "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL)",
+        """INSERT INTO runs (id, command, started_by, host, pid, version, settings, started_at, plan)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
         (
             run.id,
             run.command,
@@ -107,6 +125,7 @@ def add_run(connection: sqlite3.Connection, run: Run) -> None:
             run.version,
             run.settings,
             run.started_at,
+            _text(run.plan),
         ),
     )
 
@@ -114,6 +133,23 @@ def add_run(connection: sqlite3.Connection, run: Run) -> None:
 def finish_run(connection: sqlite3.Connection, run: str, outcome: str, now: str) -> None:
     """Note how a run ended."""
     connection.execute("UPDATE runs SET finished_at = ?, outcome = ? WHERE id = ?", (now, outcome, run))
+
+
+def earlier_run(
+    connection: sqlite3.Connection, run: str, key: str, plan: PlanFile, *, phones: Collection[str]
+) -> EarlierRun | None:
+    """Return the run other than `run` that used up a plan file, which writes `phones` of an account.
+
+    A run of the plan counts once it intended a write or ended converged. A run of anything else counts if it intended a
+    write of one of the phones since the plan was made.
+    """
+    carried = connection.execute(_CARRIED_OUT, (_text(plan.id), run)).fetchone()
+    if carried is not None:
+        earlier, started_at = carried
+        return EarlierRun(earlier, started_at, carried_out=True)
+    since = stamp_ms(datetime.fromisoformat(plan.created_at))
+    later, at = connection.execute(_SUPERSEDED, (key, run, since, _json(sorted(phones)))).fetchone()
+    return None if later is None else EarlierRun(later, at, carried_out=False)
 
 
 def add_entry(

@@ -97,6 +97,8 @@ def run(told: RunStory, *, color: bool, width: int = 80) -> str:
         ),
         *indented(_span(told), width, "  ", "    "),
     ]
+    if told.plan is not None:
+        lines += indented(_("plan file {plan}").format(plan=told.plan), width, "  ", "    ")
     if told.settings:
         settings = _("settings: {settings}").format(settings=", ".join(flat(told.settings)))
         lines += indented(settings, width, "  ", "    ", _dim(paint))

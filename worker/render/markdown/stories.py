@@ -31,6 +31,7 @@ def run(told: RunStory) -> str:
                 _("{command} by {who}, {began}, senderid {version}").format(
                     command=told.command, who=who(told), began=began, version=told.version
                 ),
+                *([] if told.plan is None else [_("plan file {plan}").format(plan=told.plan)]),
             ),
         )
     )

@@ -129,6 +129,8 @@ def number(phone: str, document: History) -> str:
 def _facts(told: RunStory) -> Iterator[Fact]:
     yield Fact(_("Command"), told.command)
     yield Fact(_("By"), _("{who} (process {pid})").format(who=who(told), pid=told.pid))
+    if told.plan is not None:
+        yield Fact(_("Plan file"), told.plan, "code")
     yield Fact(_("Version"), told.version)
     yield Fact(_("Began"), told.started_at, "moment")
     if told.finished_at is not None:

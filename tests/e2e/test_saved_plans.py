@@ -1,0 +1,338 @@
+"""A plan file is carried out once, and only while its desired-state files still ask for it."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from tests.e2e.conftest import Command, Served
+from worker.sandbox import SandboxAccount
+
+A, B, C, D = "01000000001", "01000000002", "0212345678", "15881234"
+WRITES = [(A, "ACTIVE"), (B, "INACTIVE")]
+FILE = f"version: 1\nnumbers:\n  {A}: ACTIVE\n  {B}: INACTIVE\n"
+Serve = Callable[..., Served]
+Done = subprocess.CompletedProcess[str]
+
+_DIE_AT = str(Path(__file__).with_name("die_at.py"))
+
+
+@pytest.fixture
+def account() -> SandboxAccount:
+    """One number to activate, one to deactivate, and two that are not in the file."""
+    return SandboxAccount.of({A: "INACTIVE", B: "ACTIVE", C: "ACTIVE", D: "ACTIVE"})
+
+
+@pytest.fixture
+def served(serve: Serve, account: SandboxAccount, command: Command) -> Served:
+    """That account on a calm sandbox, its file, and a plan of two writes."""
+    served = serve(account)
+    command.at(served.sandbox, account).write("config/main.yaml", FILE)
+    _plan(command)
+    return served
+
+
+def _plan(command: Command, name: str = "p.json", *more: str) -> None:
+    assert command("plan", "-f", "config/main.yaml", "--out", name, *more).returncode == 0
+
+
+def _result(done: Done) -> dict[str, str]:
+    (account,) = json.loads(done.stdout)["accounts"]
+    return {number["phone"]: number["outcome"] for number in account["numbers"]}
+
+
+def _reasons(done: Done) -> dict[str, str]:
+    (account,) = json.loads(done.stdout)["accounts"]
+    return {number["phone"]: number["error"]["message"] for number in account["numbers"] if number["error"]}
+
+
+def _refused(done: Done, run: str) -> str:
+    """What a refused replay says; it names the run, and the numbers are not attempted."""
+    assert done.returncode == 4, done.stderr
+    (account,) = json.loads(done.stdout)["accounts"]
+    (refusal,) = account["refusals"]
+    assert (account["outcome"], refusal["rule"]) == ("refused", "replay")
+    assert {number["outcome"] for number in account["numbers"]} <= {"not_attempted"}
+    message: str = refusal["message"]
+    assert f"run {run} " in message
+    assert "--allow replay" in message
+    return message
+
+
+def _run_id(done: Done) -> str:
+    run_id: str = json.loads(done.stdout)["run_id"]
+    return run_id
+
+
+def _apply(command: Command, *more: str) -> Done:
+    return command("apply", "p.json", "--format", "json", *more)
+
+
+def test_a_plan_is_carried_out_once(served: Served, command: Command) -> None:
+    """The second apply reads and writes nothing, and names the first one's run, in text too; history has the plan."""
+    first = _apply(command)
+    assert first.returncode == 0, first.stderr
+    served.sandbox.wire.clear()
+    message = _refused(_apply(command), _run_id(first))
+    assert "carried out this plan already" in message
+    assert _run_id(first) in " ".join(command("apply", "p.json").stdout.split())
+    assert served.sandbox.wire == []
+    told = json.loads(command("history", _run_id(first), "--format", "json").stdout)["runs"][0]
+    assert told["plan"] == json.loads((command.folder / "p.json").read_text())["id"]
+    for form in ("text", "markdown", "html"):
+        assert told["plan"] in command("history", _run_id(first), "--format", form).stdout
+    assert command("apply", "-y", "-f", "config/main.yaml").returncode == 0
+
+
+def test_a_rollback_is_not_undone_by_the_plan(served: Served, command: Command) -> None:
+    """apply, rollback, apply: the rollback is carried out, and the last is refused with the run of the first."""
+    first = _apply(command)
+    assert command("rollback", _run_id(first), "-y").returncode == 0
+    served.sandbox.wire.clear()
+    _refused(_apply(command), _run_id(first))
+    assert served.sandbox.wire == []
+
+
+def test_a_plan_that_a_later_run_superseded_is_refused(served: Served, command: Command) -> None:
+    """Another run wrote to one of its numbers since it was made; one of other numbers does not matter."""
+    command.write("other.yaml", f"version: 1\nnumbers: {{{C}: INACTIVE}}\n")
+    assert command("apply", "-y", "-f", "other.yaml").returncode == 0
+    command.write("same.yaml", f"version: 1\nnumbers: {{{B}: INACTIVE}}\n")
+    second = command("apply", "-y", "-f", "same.yaml", "--format", "json")
+    command.write("back.yaml", f"version: 1\nnumbers: {{{B}: ACTIVE}}\n")
+    third = command("apply", "-y", "-f", "back.yaml", "--format", "json")
+    assert (second.returncode, third.returncode) == (0, 0)
+    served.sandbox.wire.clear()
+    assert "after the plan was made" in _refused(_apply(command), _run_id(third))
+    assert served.sandbox.wire == []
+    _plan(command)
+    assert _apply(command).returncode == 0
+
+
+def test_a_number_that_another_run_wrote_before_the_plan_does_not_matter(served: Served, command: Command) -> None:
+    """Only writes since the plan was made supersede it."""
+    command.write("same.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE}}\n")
+    run = _run_id(command("apply", "-y", "-f", "same.yaml", "--format", "json"))
+    assert command("rollback", run, "-y").returncode == 0
+    _plan(command)
+    served.sandbox.wire.clear()
+    assert _apply(command).returncode == 0
+    assert served.writes == WRITES
+
+
+def test_a_run_that_wrote_nothing_does_not_use_the_plan_up(served: Served, command: Command) -> None:
+    """A busy account, missing credentials and conflicts: afterwards the same plan is carried out."""
+    with FileLock(_lock(served, command)):
+        assert command("apply", "p.json").returncode == 5
+    secret = command.environment.pop("SOLAPI_API_SECRET")
+    assert command("apply", "p.json").returncode == 1
+    command.environment["SOLAPI_API_SECRET"] = secret
+    command.write("config/main.yaml", f"version: 1\nnumbers: {{{A}: INACTIVE, {B}: ACTIVE}}\n")
+    assert _apply(command).returncode == 3
+    assert served.writes == []
+    command.write("config/main.yaml", FILE)
+    assert _apply(command).returncode == 0
+    assert served.writes == WRITES
+
+
+def _lock(served: Served, command: Command) -> Path:
+    """The lock of the account, left by an apply of a number that is not in the plan."""
+    command.write("other.yaml", f"version: 1\nnumbers: {{{C}: INACTIVE}}\n")
+    assert command("apply", "-y", "-f", "other.yaml").returncode == 0
+    served.sandbox.wire.clear()
+    (lock,) = (command.folder / "state" / "senderid" / "locks").iterdir()
+    return lock
+
+
+@pytest.mark.parametrize("rule", ["replay", "all"])
+def test_an_option_of_the_apply_lets_a_replay_through(
+    served: Served, command: Command, account: SandboxAccount, rule: str
+) -> None:
+    """Its preconditions still hold: a number that is no longer as the plan saw it is a conflict."""
+    first = _apply(command)
+    assert command("rollback", _run_id(first), "-y").returncode == 0
+    account.switch(B, "BLOCKED")
+    served.sandbox.wire.clear()
+    again = _apply(command, "--allow", rule)
+    assert (again.returncode, _result(again)) == (3, {A: "changed", B: "conflict"})
+    assert served.writes == WRITES[:1]
+
+
+@pytest.mark.parametrize("rule", ["replay", "all"])
+def test_what_the_plan_was_allowed_lets_no_replay_through(served: Served, command: Command, rule: str) -> None:
+    """`plan --allow` is about what the plan writes."""
+    _plan(command, "p.json", "--allow", rule)
+    first = _apply(command)
+    assert (first.returncode, served.writes) == (0, WRITES)
+    _refused(_apply(command, "--allow", "max-deactivations"), _run_id(first))
+    assert served.writes == WRITES
+
+
+@pytest.mark.parametrize(
+    ("point", "used_up"), [("after an intent's commit", True), ("before an intent", False), ("after the entry", False)]
+)
+def test_a_run_that_died_used_the_plan_up_from_its_first_intent_on(
+    served: Served, command: Command, point: str, *, used_up: bool
+) -> None:
+    """What may have left is not sent again on the plan's word."""
+    command.unmeasured()
+    died = command.popen("apply", "p.json", program=(sys.executable, _DIE_AT, point, "1"))
+    died.communicate(timeout=60)
+    assert died.returncode == -signal.SIGKILL
+    again = _apply(command)
+    if used_up:
+        (run,) = json.loads(command("history", "--format", "json", "--limit", "0").stdout)["runs"][1:]
+        _refused(again, run["run_id"])
+    else:
+        assert (again.returncode, served.writes) == (0, WRITES)
+
+
+def test_of_two_applies_at_once_one_carries_the_plan_out(served: Served, command: Command) -> None:
+    """The other waits for the account and then is refused: each write leaves once."""
+    both = [command.popen("apply", "p.json", "--lock-timeout", "30s") for _ in range(2)]
+    for process in both:
+        process.communicate(timeout=60)
+    assert sorted(process.returncode for process in both) == [0, 4]
+    assert sorted(served.writes) == sorted(WRITES)
+
+
+def test_a_number_whose_file_was_changed_is_a_conflict(served: Served, command: Command) -> None:
+    """The other number is written; the conflict names the line and what it says now, in every form."""
+    command.write("config/main.yaml", FILE.replace(f"{B}: INACTIVE", f"{B}: ACTIVE"))
+    done = _apply(command)
+    assert (done.returncode, _result(done)) == (3, {A: "changed", B: "conflict"})
+    assert _reasons(done) == {B: "config/main.yaml:4 now asks for ACTIVE: plan again"}
+    assert served.writes == WRITES[:1]
+    line = next(json.loads(line) for line in done.stderr.splitlines() if '"conflict"' in line)
+    assert (line["phone"], line["error_message"]) == (B, _reasons(done)[B])
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (FILE.replace(f"  {A}: ACTIVE\n", ""), "config/main.yaml no longer lists this number: plan again"),
+        (
+            FILE.replace(f"{A}: ACTIVE", f"{A}: {{status: ACTIVE, protected: true}}"),
+            "config/main.yaml:3 protects this number now: plan again",
+        ),
+        (
+            FILE.replace(f"{A}: ACTIVE", f"{A}: {{status: ACTIVE, until: 2026-01-01}}"),
+            "config/main.yaml:3 asks for nothing at this time: plan again",
+        ),
+    ],
+)
+def test_a_number_that_its_file_asks_for_no_longer_is_a_conflict(
+    served: Served, command: Command, text: str, reason: str
+) -> None:
+    """Unlisted, protected, or behind its window: it is not written, and the other one is."""
+    command.write("config/main.yaml", text)
+    done = _apply(command)
+    assert (done.returncode, _result(done), _reasons(done)) == (3, {A: "conflict", B: "changed"}, {A: reason})
+    assert served.writes == WRITES[1:]
+
+
+def test_the_edge_of_a_schedule_that_passed_since_is_a_conflict(served: Served, command: Command) -> None:
+    """Planned while a window held, carried out behind it: the file alone says so, as the plan had no end."""
+    _schedule(command, datetime.now(UTC) + timedelta(days=3))
+    _plan(command)
+    _schedule(command, datetime.now(UTC) - timedelta(seconds=1))
+    done = _apply(command)
+    assert (done.returncode, _result(done)) == (3, {A: "conflict", B: "changed"})
+    assert _reasons(done) == {A: "config/main.yaml:3 now asks for INACTIVE: plan again"}
+    assert served.writes == WRITES[1:]
+
+
+def _schedule(command: Command, end: datetime) -> None:
+    until = f"{end:%Y-%m-%dT%H:%M:%SZ}"
+    entry = f"{{status: ACTIVE, until: '{until}', then: INACTIVE}}"
+    command.write("config/main.yaml", FILE.replace(f"{A}: ACTIVE", f"{A}: {entry}"))
+
+
+@pytest.mark.parametrize("key", ["account: other", "account_id: '999'", "endpoint: coolsms"])
+def test_a_file_of_another_account_lets_nothing_through(served: Served, command: Command, key: str) -> None:
+    """Another name, pin or endpoint: both numbers are conflicts."""
+    command.write("config/main.yaml", f"{key}\n{FILE}")
+    done = _apply(command)
+    assert (done.returncode, _result(done)) == (3, {A: "conflict", B: "conflict"})
+    assert served.writes == []
+
+
+def test_a_file_that_is_gone_is_a_notice(served: Served, command: Command) -> None:
+    """The writes go on, and text, JSON, Markdown, HTML and the log name the file and both options."""
+    (command.folder / "config/main.yaml").unlink()
+    done = _apply(command)
+    assert (done.returncode, served.writes) == (0, WRITES)
+    (notice,) = json.loads(done.stdout)["accounts"][0]["notices"]
+    assert notice["kind"] == "files"
+    assert "the plan was not compared with config/main.yaml: not found" in notice["message"]
+    (line,) = [json.loads(line) for line in done.stderr.splitlines() if '"notice"' in line]
+    assert (line["kind"], line["message"]) == ("files", notice["message"])
+    for form in ("text", "markdown", "html"):
+        told = " ".join(command("apply", "p.json", "--allow", "replay", "--format", form).stdout.split())
+        assert "not compared with" in told
+        assert "--no-files" in told
+
+
+def test_files_that_moved_are_found_in_a_folder(served: Served, command: Command) -> None:
+    """--files DIR: by the longest end of the path that is there."""
+    command.write("config/main.yaml", FILE.replace(f"{B}: INACTIVE", f"{B}: ACTIVE"))
+    (command.folder / "config").rename(command.folder / "moved")
+    done = _apply(command, "--files", "moved")
+    assert (done.returncode, _reasons(done)) == (3, {B: "moved/main.yaml:4 now asks for ACTIVE: plan again"})
+    assert json.loads(done.stdout)["accounts"][0]["notices"] == []
+    assert served.writes == WRITES[:1]
+
+
+def test_no_files_compares_nothing_and_says_nothing(served: Served, command: Command) -> None:
+    """The plan is carried out whatever the file says."""
+    command.write("config/main.yaml", "broken")
+    done = _apply(command, "--no-files")
+    assert (done.returncode, served.writes) == (0, WRITES)
+    assert json.loads(done.stdout)["accounts"][0]["notices"] == []
+
+
+def test_a_plan_from_standard_input_has_no_files(served: Served, command: Command) -> None:
+    """A notice names it, unless --no-files says so."""
+    assert command("plan", "-f", "-", "--out", "p.json", stdin=f"account: main\n{FILE}").returncode == 0
+    done = _apply(command)
+    (notice,) = json.loads(done.stdout)["accounts"][0]["notices"]
+    assert "not compared with stdin: not found" in notice["message"]
+    assert served.writes == WRITES
+
+
+def test_a_broken_file_sends_nothing(served: Served, command: Command) -> None:
+    """Every problem of it is shown at its place, exit 65."""
+    command.write("config/main.yaml", f"{FILE}  {A}: ACTIVE\n  12: ACTIVE\n")
+    served.sandbox.wire.clear()
+    done = _apply(command)
+    assert (done.returncode, done.stdout) == (65, "")
+    assert "config/main.yaml:5:3: " in done.stderr
+    assert "config/main.yaml:6:3: " in done.stderr
+    assert served.sandbox.wire == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("p.json", "--files", "config", "--no-files"), "--files and --no-files do not go together"),
+        (("p.json", "--files", "nowhere"), "--files nowhere: there is no such folder"),
+        (("p.json", "--files", "config/main.yaml"), "--files config/main.yaml: there is no such folder"),
+        (("-y", "--files", "config"), "--files and --no-files are for a saved plan: senderid apply PLANFILE"),
+        (("-y", "--no-files"), "--files and --no-files are for a saved plan: senderid apply PLANFILE"),
+    ],
+)
+def test_options_about_files_that_make_no_sense_are_wrong_usage(
+    served: Served, command: Command, arguments: tuple[str, ...], told: str
+) -> None:
+    """64, and nothing is sent."""
+    served.sandbox.wire.clear()
+    done = command("apply", *arguments)
+    assert done.returncode == 64
+    assert told in " ".join(done.stderr.split())
+    assert served.sandbox.wire == []

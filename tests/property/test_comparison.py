@@ -1,0 +1,79 @@
+"""A write is still asked for exactly where a plan of the files as they are now makes the same write."""
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker import schedule
+from worker.comparison import CurrentFiles, unasked
+from worker.desired import load
+from worker.model import DesiredAccount, Observed, ObservedAccount, Status
+from worker.plan import SavedAccount, diff
+from worker.policy import adopt
+from worker.settings import Safety
+
+_PHONES = tuple(f"0100000000{index}" for index in range(4))
+_START = datetime(2026, 11, 20, tzinfo=UTC)
+
+entries = st.sampled_from(
+    (
+        "ACTIVE",
+        "INACTIVE",
+        "{status: ACTIVE, protected: true}",
+        "{status: INACTIVE, protected: true}",
+        "{status: ACTIVE, until: 2026-11-24}",
+        "{status: INACTIVE, until: 2026-11-24, then: ACTIVE}",
+        "{status: ACTIVE, schedule: [{from: 2026-11-22, until: 2026-11-26, status: INACTIVE}]}",
+    )
+)
+files = st.builds(
+    lambda policy, numbers: (
+        f"version: 1\naccount: main\nunmanaged: {policy}\nnumbers: "
+        f"{{{', '.join(f'{phone}: {entry}' for phone, entry in numbers.items())}}}\n"
+    ),
+    st.sampled_from(("report", "ignore", "deactivate")),
+    st.dictionaries(st.sampled_from(_PHONES), entries),
+)
+accounts = st.dictionaries(st.sampled_from(_PHONES), st.sampled_from(("ACTIVE", "INACTIVE")))
+moments = st.integers(0, 8 * 24).map(lambda hours: _START + timedelta(hours=hours))
+
+
+def _loaded(text: str) -> DesiredAccount:
+    (account,) = load([("main.yaml", text.encode())]).accounts
+    return account
+
+
+def _saved(text: str, there: dict[str, str], moment: datetime) -> SavedAccount:
+    """The writes that a plan of a file makes on an account at a moment."""
+    observed = ObservedAccount("1", {phone: Observed(phone, Status(status)) for phone, status in there.items()})
+    changes, _ = diff(adopt(schedule.at(_loaded(text), moment), observed), observed.numbers)
+    return SavedAccount(
+        account="main",
+        account_id="1",
+        source="main.yaml",
+        endpoint="solapi",
+        credentials=None,
+        safety=Safety(),
+        changes=tuple(change for change in changes if change.action.writes),
+    )
+
+
+@given(before=files, after=files, there=accounts, planned_at=moments, applied_at=moments)
+def test_what_is_still_asked_for_is_what_would_be_planned_now(
+    before: str, after: str, there: dict[str, str], planned_at: datetime, applied_at: datetime
+) -> None:
+    """For any two versions of a file and any two moments: no more is written, and no less."""
+    saved = _saved(before, there, planned_at)
+    dropped = unasked(saved, CurrentFiles(_loaded(after)), applied_at)
+    now = {(change.phone, change.desired) for change in _saved(after, there, applied_at).changes}
+    for change in saved.changes:
+        assert (change.phone not in dropped) == ((change.phone, change.desired) in now)
+
+
+@given(file=files, there=accounts, moment=moments)
+def test_an_unchanged_file_drops_nothing_at_the_moment_of_the_plan(
+    file: str, there: dict[str, str], moment: datetime
+) -> None:
+    """Carried out at once, a plan is whole."""
+    assert unasked(_saved(file, there, moment), CurrentFiles(_loaded(file)), moment) == {}
