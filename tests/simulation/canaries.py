@@ -9,6 +9,7 @@ import pytest
 from tests.simulation import plumbing
 from worker import reconcile, turns
 from worker.documents import Action, Change, Outcome
+from worker.ledger import store
 from worker.ledger.ledger import Page
 from worker.model import Memory, ObservedAccount, Status
 from worker.plan import diff
@@ -201,6 +202,14 @@ def _forget_the_last_number(patch: Patch) -> None:
     patch.setattr(reconcile, "diff", short)
 
 
+def _carry_a_plan_out_again(patch: Patch) -> None:
+    patch.setattr(store, "earlier_run", lambda *_, **__: None)
+
+
+def _do_not_compare_a_plan_with_its_file(patch: Patch) -> None:
+    patch.setattr(reconcile, "unasked", lambda *_: {})
+
+
 CANARIES: Final = (
     Canary("skip the intent", "2", plumbing.skip_the_intent),
     Canary("send before the intent is durable", "2", plumbing.send_before_the_intent_is_durable),
@@ -233,4 +242,6 @@ CANARIES: Final = (
     Canary("tell a number twice", "11", _tell_a_number_twice),
     Canary("settle nothing", "11", plumbing.settle_nothing),
     Canary("drop the answers", "13", plumbing.drop_the_answers),
+    Canary("carry a plan out again", "16", _carry_a_plan_out_again),
+    Canary("do not compare a plan with its file", "17", _do_not_compare_a_plan_with_its_file),
 )

@@ -17,6 +17,7 @@ from tests.simulation.runs import Life, lives
 from tests.simulation.thresholds import enough_stay_active, thresholds_hold
 from tests.simulation.world import World
 from worker.documents import Action, Outcome
+from worker.model import Status, Unmanaged
 
 __all__ = ["ORACLES", "judge", "violations"]
 
@@ -228,7 +229,9 @@ def _nothing_is_believed_of_what_is_no_account(world: World, runs: list[Life]) -
     for life in runs:
         plan = life.record.plan
         planned = () if plan is None else (change.phone for change in plan.changes if change.action is Action.MISSING)
-        told = (number.phone for number in life.results if number.outcome is Outcome.MISSING)
+        # a saved plan that is refused unread tells what it saw when it was made
+        read = life.looks or life.record.saved is None
+        told = (number.phone for number in life.results if read and number.outcome is Outcome.MISSING)
         for phone in {*planned, *told}:
             if all(phone in (look.shown or {}) for look in life.looks):
                 yield f"{life.name} calls {phone} missing, which no reply of the account shows"
@@ -245,6 +248,41 @@ def _one_account_has_one_description(world: World, runs: list[Life]) -> Iterator
         codes = [result.error and result.error.code for result in (life.record.result, life.record.twin) if result]
         if codes != ["DescribedTwice", "DescribedTwice"]:
             yield f"{life.name} ends {codes} for an account that is described twice"
+
+
+def _a_plan_is_carried_out_once(world: World, runs: list[Life]) -> Iterator[str]:
+    """The writes of one plan file leave in one run, and not after another run wrote the same numbers."""
+    del world
+    made = {life.name: life.record.ended for life in runs}
+    carried_out: dict[str, str] = {}
+    for life in runs:
+        plan = life.record.plan_file
+        if plan is None or not life.puts:
+            continue
+        first = carried_out.setdefault(plan.id, life.name)
+        if first != life.name:
+            yield f"{life.name} writes {life.puts[0].phone} of the plan that {first} carried out"
+        since = made[plan.id]
+        for other in runs:
+            between = [
+                put
+                for put in other.puts
+                if since is not None and since.order < put.sent.order < life.puts[0].sent.order
+            ]
+            if other is not life and any(put.phone in life.approved for put in between):
+                yield f"{life.name} carries out a plan after {other.name} wrote a number of it"
+
+
+def _a_plan_is_what_its_file_asks_for(world: World, runs: list[Life]) -> Iterator[str]:
+    """A saved plan that is compared with its file writes only what the file asks for now."""
+    del world
+    for life in runs:
+        for put in life.puts if life.record.script.compared else ():
+            listed = life.file.numbers.get(put.phone)
+            adopted = Status.INACTIVE if life.file.unmanaged is Unmanaged.DEACTIVATE else None
+            asked = adopted if listed is None else None if listed.protected else listed.status
+            if put.asked != asked:
+                yield f"{life.name} asks {put.asked} of {put.phone} by a plan, its file {asked}"
 
 
 ORACLES: Final[tuple[tuple[str, Oracle], ...]] = (
@@ -268,5 +306,7 @@ ORACLES: Final[tuple[tuple[str, Oracle], ...]] = (
     ("13", attempts_are_requests),
     ("14", _nothing_is_believed_of_what_is_no_account),
     ("15", _one_account_has_one_description),
+    ("16", _a_plan_is_carried_out_once),
+    ("17", _a_plan_is_what_its_file_asks_for),
 )
 """Oracle 2 is asked by the world itself, whenever a write leaves."""

@@ -36,9 +36,9 @@ _DAYS: Final[tuple[tuple[str, ...], ...]] = (
 class RunScript(NamedTuple):
     """One run. `kind` is apply, plan, save (a plan that is kept) or saved (apply what was kept).
 
-    `twin` has the run find a second document of the same account, the other file by another key. `deadline` is in
-    seconds. `happenings` go by the moments of the run; `pause` is how many seconds pass after it;
-    `beside` starts the next run at the same time.
+    `deadline` is in seconds. `happenings` go by the moments of the run; `pause` is how many seconds pass after it;
+    `beside` starts the next run at the same time. `compared` has a saved plan compared with the run's file. `twin` has
+    the run find a second document of the same account, which is the other file, by another key.
     """
 
     kind: str = "apply"
@@ -50,6 +50,7 @@ class RunScript(NamedTuple):
     disk_error: DiskError | None = None
     pause: float = 0.0
     beside: bool = False
+    compared: bool = False
     twin: bool = False
 
 
@@ -73,7 +74,9 @@ def scenario(seed: int) -> Scenario:
     elif kind < 0.16:
         story = _in_pieces(story, chance)
     # chances of their own: a kind that is new leaves the stories of the others as they were
-    return _described_twice(_strangely_answered(story, Random(f"replies {seed}")), Random(f"twins {seed}"))
+    story = _strangely_answered(story, Random(f"replies {seed}"))
+    story = _described_twice(story, Random(f"twins {seed}"))
+    return _edited(story, Random(f"edits {seed}"))
 
 
 def _strangely_answered(story: Scenario, chance: Random) -> Scenario:
@@ -94,6 +97,12 @@ def _described_twice(story: Scenario, chance: Random) -> Scenario:
     at = chance.randint(0, len(story.runs))
     runs = [run._replace(beside=False) for run in story.runs]
     return story._replace(runs=(*runs[:at], twin, *runs[at:]))
+
+
+def _edited(story: Scenario, chance: Random) -> Scenario:
+    """Half of the saved plans meet the file as it is now, which is sometimes another one."""
+    runs = tuple(run._replace(compared=run.kind == "saved" and chance.random() < 0.5) for run in story.runs)
+    return story._replace(runs=runs)
 
 
 def _exchanged(story: Scenario, chance: Random) -> Scenario:

@@ -22,6 +22,7 @@ from tests.simulation.process import Happening, Process, task_factory
 from tests.simulation.scenario import RunScript, Scenario
 from tests.simulation.transport import SimulatedTransport
 from tests.virtual_time import VirtualLoop
+from worker.comparison import CurrentFiles
 from worker.credentials import Credentials, CredentialsRef, Secret, SecretRef
 from worker.documents import AccountPlan, AccountResult
 from worker.errors import Interrupted, LedgerError
@@ -206,7 +207,10 @@ class World:
         self._fleets[record.name] = fleet
         desired, terms = self.story.files[script.file], script.terms
         if script.kind == "saved" and record.saved is not None:
-            (record.result,) = await fleet.apply_saved([record.saved], terms.allow, silence, plan=record.plan_file)
+            files = {record.saved.account: CurrentFiles(desired)} if script.compared else None
+            (record.result,) = await fleet.apply_saved(
+                [record.saved], terms.allow, silence, plan=record.plan_file, files=files
+            )
             return
         if script.kind == "rollback" and record.saved is not None:
             looked = await fleet.preview([record.saved], terms.allow)
