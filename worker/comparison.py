@@ -1,16 +1,17 @@
 """A saved plan compared with the desired-state files that it names, as they are when the plan is carried out."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from worker import schedule
 from worker.documents import Change, Notice, NoticeKind
-from worker.model import DesiredAccount, Status, Unmanaged
+from worker.model import Desired, DesiredAccount, Status, Unmanaged
 from worker.plan import SavedAccount
 
-__all__ = ["CurrentFiles", "sources", "unasked", "uncompared"]
+__all__ = ["CurrentFiles", "ending", "sources", "unasked", "uncompared"]
 
 
 class CurrentFiles(Struct, frozen=True):
@@ -47,6 +48,12 @@ def unasked(saved: SavedAccount, files: CurrentFiles, moment: datetime) -> dict[
     return {change.phone: _reason(settled, change.phone, places) for change in differing}
 
 
+def ending(changes: Iterable[Change], files: CurrentFiles, moment: datetime) -> tuple[Change, ...]:
+    """Return writes that the files ask for at an aware moment, each until they stop to if that is sooner."""
+    numbers = {} if files.desired is None else schedule.at(files.desired, moment).numbers
+    return tuple(_sooner(change, numbers.get(change.phone)) for change in changes)
+
+
 def uncompared(files: CurrentFiles) -> tuple[Notice, ...]:
     """Return the notice of files that were not found; none if all were."""
     if not files.missing:
@@ -60,6 +67,11 @@ def uncompared(files: CurrentFiles) -> tuple[Notice, ...]:
 
 def _phones(saved: SavedAccount) -> tuple[str, ...]:
     return tuple(change.phone for change in saved.changes)
+
+
+def _sooner(change: Change, desired: Desired | None) -> Change:
+    ends = [end for end in (change.until, None if desired is None else desired.until) if end is not None]
+    return replace(change, until=min(ends)) if ends else change
 
 
 def _elsewhere(saved: SavedAccount, desired: DesiredAccount, *, complete: bool) -> str | None:

@@ -22,7 +22,7 @@ from worker.closing import (
     untouched,
     unwanted,
 )
-from worker.comparison import CurrentFiles, unasked, uncompared
+from worker.comparison import CurrentFiles, ending, unasked, uncompared
 from worker.documents import (
     AccountPlan,
     AccountResult,
@@ -252,7 +252,8 @@ async def apply_saved(
             raise PolicyRefusal([replay(earlier)])
     reasons = {} if files is None else unasked(saved, files, moment)
     dropped = tuple(change for change in saved.changes if change.phone in reasons)
-    saved = structs.replace(saved, changes=tuple(change for change in saved.changes if change.phone not in reasons))
+    wanted = tuple(change for change in saved.changes if change.phone not in reasons)
+    saved = structs.replace(saved, changes=wanted if files is None else ending(wanted, files, moment))
     asked, told = await spared(saved.changes, api, saved.in_use, allow)
     observed = await _look(api, log)
     memory = await book.resume(observed)

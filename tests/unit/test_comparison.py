@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from msgspec.structs import replace
 
-from worker.comparison import CurrentFiles, sources, unasked, uncompared
+from worker.comparison import CurrentFiles, ending, sources, unasked, uncompared
 from worker.credentials import CredentialsRef, SecretRef
 from worker.desired import load
 from worker.documents import Action, Change, Notice, NoticeKind
@@ -68,6 +68,24 @@ def test_the_moment_decides_what_a_schedule_asks_for() -> None:
     end = datetime(2026, 11, 24, tzinfo=UTC)
     assert unasked(saved, files, end.replace(day=23, hour=23, minute=59, second=59)) == {}
     assert unasked(saved, files, end) == {ON: "main.yaml:3 asks for nothing at this time: plan again"}
+
+
+@pytest.mark.parametrize(
+    ("planned", "filed", "until"),
+    [
+        (None, "ACTIVE", None),
+        ("2026-11-25T00:00:00Z", "ACTIVE", "2026-11-25T00:00:00Z"),
+        (None, "{status: ACTIVE, until: '2026-11-25T09:00+09:00'}", "2026-11-25T00:00:00Z"),
+        ("2026-11-26T00:00:00Z", "{status: ACTIVE, until: '2026-11-25T09:00+09:00'}", "2026-11-25T00:00:00Z"),
+        ("2026-11-24T12:00:00Z", "{status: ACTIVE, until: '2026-11-25T09:00+09:00'}", "2026-11-24T12:00:00Z"),
+    ],
+)
+def test_a_write_ends_when_its_plan_or_its_file_says_so(planned: str | None, filed: str, until: str | None) -> None:
+    """The sooner of both counts."""
+    changes = (replace(SAVED.changes[0], until=planned), SAVED.changes[1])
+    found = ending(changes, CurrentFiles(_account(f"numbers: {{{ON}: {filed}}}")), NOW)
+    assert [change.until for change in found] == [until, None]
+    assert ending(changes, CurrentFiles(None, ("main.yaml",)), NOW) == changes
 
 
 @pytest.mark.parametrize("policy", ["report", "ignore", "deactivate"])

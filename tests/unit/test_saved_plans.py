@@ -2,7 +2,7 @@
 
 from array import array
 from collections.abc import Collection
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from worker.comparison import CurrentFiles
 from worker.documents import AccountResult, Action, Change, NoticeKind, Outcome, RunOutcome
 from worker.errors import PolicyRefusal
 from worker.ledger import Nothing
-from worker.model import Desired, DesiredAccount, EarlierRun, PlanFile, Status
+from worker.model import Dated, Desired, DesiredAccount, EarlierRun, PlanFile, Schedule, Status
 from worker.plan import SavedAccount
 from worker.policy import RULES, replay
 from worker.reconcile import apply_saved
@@ -71,6 +71,7 @@ def _applied(
     book: Nothing | None = None,
     plan: PlanFile | None = None,
     files: CurrentFiles | None = None,
+    wall: datetime = NOW,
 ) -> AccountResult:
     heard = Unheard()
     return run(
@@ -79,7 +80,7 @@ def _applied(
             account,
             frozenset(),
             book=book or Nothing(),
-            pace=Pace(4, 900.0, NOW.timestamp),
+            pace=Pace(4, 900.0, wall.timestamp),
             log=heard,
             meter=heard,
             moment=NOW,
@@ -156,6 +157,21 @@ def test_numbers_that_no_file_asks_for_are_not_asked_about() -> None:
     saved = replace(SAVED, in_use=InUse(enabled=True))
     _applied(account, saved, files=_files(n0100001="INACTIVE", n0100002="ACTIVE"))
     assert [phones for phones, _ in account.asked] == [(A,)]
+
+
+@pytest.mark.parametrize(("second", "written"), [(-1, [(A, "INACTIVE")]), (0, [])])
+def test_what_the_file_ceases_to_ask_for_on_the_way_is_not_written(second: int, written: list[tuple[str, str]]) -> None:
+    """The file gained an end since it was planned, and reads took until then."""
+    end = datetime(2026, 11, 24, 9, tzinfo=UTC)
+    schedule = Schedule(None, (Dated(Status.INACTIVE, None, end),), (), "UTC")
+    account = _account()
+    files = _files(n0100001="INACTIVE")
+    assert files.desired is not None
+    scheduled = CurrentFiles(replace(files.desired, schedules={A: schedule}))
+    saved = replace(SAVED, changes=SAVED.changes[:1])
+    result = _applied(account, saved, files=scheduled, wall=end + timedelta(seconds=second))
+    assert account.written == written
+    assert result.counts[Outcome.CONFLICT] == (not written)
 
 
 def test_files_that_are_not_found_are_a_notice_of_the_result() -> None:
