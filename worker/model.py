@@ -21,6 +21,7 @@ __all__ = [
     "Memory",
     "Observed",
     "ObservedAccount",
+    "PairSwaps",
     "SafetyOverride",
     "Schedule",
     "SourceFile",
@@ -33,6 +34,10 @@ __all__ = [
 
 PHONE_PATTERN: Final = "^[0-9]{3,12}$"
 """What may stand in a URL, a document or a log line as a phone number: 3 to 12 ASCII digits."""
+
+
+PairSwaps = Literal["warn", "hold"]
+"""What becomes of an account's deactivations while one of its activations is impossible."""
 
 
 class Status(StrEnum):
@@ -73,6 +78,7 @@ class SafetyOverride(Struct, frozen=True):
 
     max_deactivations: int | str | None = None
     min_active: int | None = None
+    pair_swaps: PairSwaps | None = None
 
 
 class UseOverride(Struct, frozen=True):
