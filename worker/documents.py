@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal, TypeVar
 
 from msgspec import Meta, Struct
 
-from worker.model import PHONE_PATTERN
+from worker.model import PHONE_PATTERN, Status
 
 __all__ = [
     "AccountPlan",
@@ -116,6 +116,7 @@ class NoticeKind(StrEnum):
     GROUP = "group"
     IN_USE = "in_use"
     FILES = "files"
+    SWAP = "swap"
 
 
 class RunOutcome(StrEnum):
@@ -146,6 +147,11 @@ class Change(Struct, frozen=True):
     cause: Cause | None = None
     since: Timestamp | None = None
     until: Timestamp | None = None
+
+    @property
+    def unreached(self) -> bool:
+        """Return True if the number should be ACTIVE, is not, and this change does not activate it."""
+        return self.desired == Status.ACTIVE != self.observed and self.action is not Action.ACTIVATE
 
 
 class Notice(Struct, frozen=True):

@@ -22,6 +22,7 @@ __all__ = [
     "Memory",
     "Observed",
     "ObservedAccount",
+    "PairSwaps",
     "PlanFile",
     "SafetyOverride",
     "Schedule",
@@ -35,6 +36,10 @@ __all__ = [
 
 PHONE_PATTERN: Final = "^[0-9]{3,12}$"
 """What may stand in a URL, a document or a log line as a phone number: 3 to 12 ASCII digits."""
+
+
+PairSwaps = Literal["warn", "hold"]
+"""What becomes of an account's deactivations while one of its activations is impossible."""
 
 
 class Status(StrEnum):
@@ -75,6 +80,7 @@ class SafetyOverride(Struct, frozen=True):
 
     max_deactivations: int | str | None = None
     min_active: int | None = None
+    pair_swaps: PairSwaps | None = None
 
 
 class UseOverride(Struct, frozen=True):

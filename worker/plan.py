@@ -247,7 +247,8 @@ class SavedAccount(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     `account_id` pins the account that was seen. `credentials` says where they are kept, None for the default ones;
     a secret itself cannot be expressed. `endpoint` is a name or a URL. Each change's `observed` is its precondition.
-    `impossible` are the numbers that were blocked, held or missing, so that an apply tells of them too. `groups`
+    `impossible` are the numbers that were blocked, held or missing, so that an apply tells of them too. Beside
+    deactivations they include protected numbers that should be ACTIVE, as `safety.pair_swaps` concerns them. `groups`
     and `in_use` hold as the safety does. `sha256` and `commit` are the revision of the desired state that was planned,
     `parts` the further files of an account that is split over several.
     """
@@ -279,6 +280,7 @@ class SavedAccount(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
         Whether a refused plan may be saved is the caller's decision; an apply guards it again.
         """
+        deactivates = planned.counts.get(Action.DEACTIVATE, 0) > 0
         return cls(
             account=planned.account,
             account_id=planned.account_id,
@@ -287,7 +289,9 @@ class SavedAccount(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             credentials=desired.credentials,
             safety=safety,
             changes=planned.writes,
-            impossible=tuple(change for change in planned.changes if change.action.stuck),
+            impossible=tuple(
+                change for change in planned.changes if change.action.stuck or (deactivates and change.unreached)
+            ),
             in_use=in_use,
             groups=desired.groups,
             sha256=desired.sha256,
@@ -404,6 +408,9 @@ def _coherent(plan: SavedPlan) -> bool:
             re.fullmatch(PHONE_PATTERN, change.phone) and (change.action, change.observed, change.desired) in _WRITES
             for change in account.writes
         )
-        and all(re.fullmatch(PHONE_PATTERN, change.phone) and change.action.stuck for change in account.impossible)
+        and all(
+            re.fullmatch(PHONE_PATTERN, change.phone) and (change.action.stuck or change.unreached)
+            for change in account.impossible
+        )
         for account in plan.accounts
     )

@@ -142,10 +142,11 @@ def spent(memory: Memory, wanted: Mapping[str, Desired], observed: ObservedAccou
 
 def effective_safety(settings: Safety, override: SafetyOverride) -> Safety:
     """The thresholds in force for one account: its own file's, and the settings' where the file has none."""
-    limit, least = override.max_deactivations, override.min_active
+    limit, least, pair = override.max_deactivations, override.min_active, override.pair_swaps
     return Safety(
         max_deactivations=settings.max_deactivations if limit is None else limit,
         min_active=settings.min_active if least is None else least,
+        pair_swaps=settings.pair_swaps if pair is None else pair,
     )
 
 

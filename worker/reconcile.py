@@ -59,6 +59,7 @@ from worker.policy import (
 )
 from worker.ports import Book, Log, Meter, Reader, Writer
 from worker.settings import Health, InUse, Safety, Settings
+from worker.swaps import as_found, hold_swaps, result_notices, with_notice
 from worker.writes import Needs, Pace, Writes
 
 __all__ = [
@@ -135,10 +136,10 @@ async def draft(
     """
     observed = await _look(api, log)
     drawn = _draw(desired, observed, terms, await recall(observed.account_id))
-    if terms.drift:
-        return drawn
-    plan = await inquire(drawn.plan, api, effective_use(terms.in_use, desired.in_use), terms.allow)
-    return structs.replace(drawn, plan=plan)
+    plan = drawn.plan
+    if not terms.drift:
+        plan = await inquire(plan, api, effective_use(terms.in_use, desired.in_use), terms.allow)
+    return structs.replace(drawn, plan=with_notice(plan))
 
 
 def failed_draft(desired: DesiredAccount, terms: Terms, error: WorkerError) -> Draft:
@@ -202,7 +203,7 @@ async def apply(
         raise StalePlan("the account has changed since it was planned; nothing was written: plan again")
     safety = effective_safety(terms.safety, desired.safety)
     await book.begin(plan, print_)
-    needs = Needs(least_active(safety, terms.allow), desired.groups, memory.spent)
+    needs = Needs(least_active(safety, terms.allow), desired.groups, memory.spent, safety.pair_swaps)
     writes = Writes(plan.writes, api, observed, needs, journal=book, meter=meter)
     await writes.carry_out(pace)
     others = (untouched(change) for change in plan.changes if not change.action.writes)
@@ -214,7 +215,11 @@ async def apply(
         requests=api.requests,
         log=log,
         stopped=writes.stopped,
-        notices=(*_worth_knowing(writes.seen, desired.groups, terms.health), *answers(approved)),
+        notices=(
+            *_worth_knowing(writes.seen, desired.groups, terms.health),
+            *answers(approved),
+            *result_notices(results, safety.pair_swaps),
+        ),
     )
 
 
@@ -260,13 +265,15 @@ async def apply_saved(
     now = preconditions(saved, observed.numbers, moment)
     done = {change.phone: Desired(Status(change.desired)) for change in now.already}
     due = spare(kept_back(now.due, asked), observed, saved.groups, memory.spent)
+    others = (as_found(change, observed) for change in (*now.conflicts, *now.lapsed, *dropped, *saved.impossible))
+    due = hold_swaps(due, saved.safety.pair_swaps, others)
     left = structs.replace(saved, changes=tuple(change for change in due if change.action.writes))
     refusals = guard(left.changes, observed, saved.safety, allow, spent=spent(memory, done, observed))
     if refusals:
         raise PolicyRefusal(refusals)
     if left.changes:
         await book.begin(as_plan(left), fingerprint([left]))
-    needs = Needs(least_active(saved.safety, allow), saved.groups, memory.spent)
+    needs = Needs(least_active(saved.safety, allow), saved.groups, memory.spent, saved.safety.pair_swaps)
     writes = Writes(left.changes, api, observed, needs, journal=book, meter=meter)
     await writes.carry_out(pace)
     conflicts = (
@@ -289,6 +296,7 @@ async def apply_saved(
             *_worth_knowing(writes.seen, saved.groups, health),
             *told,
             *(() if files is None else uncompared(files)),
+            *result_notices(results, saved.safety.pair_swaps),
         ),
     )
 
@@ -340,11 +348,12 @@ def _draw(desired: DesiredAccount, observed: ObservedAccount, terms: Terms, memo
     wanted = select(adopt(desired, observed), terms.selection)
     found, counts = diff(wanted, observed.numbers)
     changes = spare(attribute(found, observed, memory), observed, desired.groups, memory.spent)
+    safety = effective_safety(terms.safety, desired.safety)
+    changes = hold_swaps(changes, safety.pair_swaps)
     if terms.drift:
         expected = frozenset(change.phone for change in changes if not drifted(change))
         selection = Selection(terms.selection.only, terms.selection.exclude | expected)
         return _draw(desired, observed, structs.replace(terms, selection=selection, drift=False), memory)
-    safety = effective_safety(terms.safety, desired.safety)
     refusals = guard(changes, observed, safety, terms.allow, spent=spent(memory, wanted, observed))
     plan = AccountPlan(
         account=desired.name,

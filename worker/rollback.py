@@ -17,6 +17,7 @@ from worker.policy import guard, spent
 from worker.ports import Log, Reader
 from worker.reconcile import Draft
 from worker.settings import Health
+from worker.swaps import hold_swaps, with_notice
 
 __all__ = ["approved", "failed_preview", "preview", "undoing"]
 
@@ -64,7 +65,8 @@ async def preview(
     now = preconditions(saved, observed.numbers)
     aim = _aim(saved)
     due = spare(now.due, observed, saved.groups, memory.spent)
-    changes = (*due, *(_overtaken(change, observed) for change in now.conflicts))
+    stale = (_overtaken(change, observed) for change in now.conflicts)
+    changes = hold_swaps((*due, *stale), saved.safety.pair_swaps)
     refusals = guard(changes, observed, saved.safety, allow, spent=spent(memory, aim, observed))
     counts = {action: sum(change.action is action for change in changes) for action in Action}
     plan = AccountPlan(
@@ -77,7 +79,7 @@ async def preview(
         notices=(*shortages(observed, saved.groups), *notices(observed, health)),
         active=observed.active,
     )
-    return Draft(await inquire(plan, api, saved.in_use, allow), aim)
+    return Draft(with_notice(await inquire(plan, api, saved.in_use, allow)), aim)
 
 
 def failed_preview(saved: SavedAccount, error: WorkerError) -> Draft:

@@ -15,6 +15,7 @@ from worker.channels import Notify
 from worker.endpoints import ENDPOINTS, Endpoint, endpoint
 from worker.errors import Problem, SettingsError
 from worker.gateways import gateway
+from worker.model import PairSwaps
 from worker.moments import weekly
 from worker.precautions import Health, InUse
 from worker.shares import at_most
@@ -90,17 +91,24 @@ class Timeout(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Safety(Struct, frozen=True, forbid_unknown_fields=True):
-    """When the plan of an account is refused; a desired-state file may set both for its account."""
+    """What the plan of an account may deactivate; a desired-state file may set each for its account."""
 
     max_deactivations: Annotated[
         int | str,
         Meta(description="Deactivations that one plan may hold: a number, or a percentage of the ACTIVE numbers."),
     ] = "30%"
     min_active: Annotated[int, Meta(ge=0, le=_COUNT_CAP, description="ACTIVE numbers that a plan must leave.")] = 1
+    pair_swaps: Annotated[
+        PairSwaps,
+        Meta(
+            description="Deactivations of an account that has activations which cannot be done: warn adds a notice, "
+            "hold holds them."
+        ),
+    ] = "warn"
 
 
 class SafetySettings(Safety, frozen=True, forbid_unknown_fields=True):
-    """When a plan is refused; a desired-state file may set `max_deactivations` and `min_active` for its account.
+    """What the plans of a run may change; a desired-state file may set all but `fleet_wide` for its account.
 
     `fleet_wide` is of no single account, so it stays out of what plan files and the ledger keep of one.
     """

@@ -5,7 +5,7 @@ It knows neither HTTP nor files: what it needs of the outside is in `worker.port
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -29,8 +29,9 @@ from worker.errors import (
 )
 from worker.holds import leaning
 from worker.looks import SharedLooks
-from worker.model import Group, ObservedAccount
+from worker.model import Group, ObservedAccount, PairSwaps
 from worker.ports import Journal, Meter, Writer
+from worker.swaps import as_found, hold_reason, unreached
 from worker.turns import Claims, Held, Overtaken, Write
 
 __all__ = ["Needs", "Pace", "Writes"]
@@ -56,12 +57,14 @@ class Pace(Struct, frozen=True):
 class Needs(Struct, frozen=True):
     """What must stay ACTIVE: so many numbers of the account, 0 lets all go, and so many of each group.
 
-    `gone` are numbers that may yet turn INACTIVE by a request of a run that died, whatever a look shows.
+    `gone` are numbers that may yet turn INACTIVE by a request of a run that died, whatever a look shows. If
+    `pair_swaps` is `hold`, deactivations wait for a read that shows the number of every activation ACTIVE.
     """
 
     least_active: int = 0
     groups: tuple[Group, ...] = ()
     gone: frozenset[str] = frozenset()
+    pair_swaps: PairSwaps = "warn"
 
 
 class Writes:
@@ -88,7 +91,7 @@ class Writes:
         self._least_active = needs.least_active if self._active >= needs.least_active else 0
         self._groups = needs.groups
         self._gone = needs.gone
-        self._proven = observed.active_phones if needs.groups else frozenset()
+        self._paired = needs.pair_swaps == "hold"
         self._deactivating = False
         self._wall: Callable[[], float] = time.time
         self._journal = journal
@@ -179,29 +182,39 @@ class Writes:
         for write in self._under_way:
             write.moved |= account.status(write.change.phone) != write.change.observed
         if self._deactivating:
-            self._hold_back(account.active_phones)
+            self._hold_back(account)
 
-    def _hold_back(self, active: frozenset[str]) -> None:
-        """Hold the deactivations that groups cannot spare, now that these numbers are known to be ACTIVE.
+    def _hold_back(self, account: ObservedAccount) -> None:
+        """Hold the deactivations that groups and swaps do not allow, for the account as the last read shows it.
 
         Those that were sent come first, as they may be carried out; of these a hold keeps back a second request only.
         """
         away = [write for write in self._writes if write.change.action is Action.DEACTIVATE]
         sent = {write.change.phone for write in away if write.attempts and write.ended}
         waiting = sorted((write for write in away if not write.ended), key=lambda write: not write.attempts)
-        reasons = leaning((write.change.phone for write in waiting), active - self._gone - sent, self._groups)
+        reasons = self._reasons([write.change.phone for write in waiting], account, sent)
         for write in waiting:
             write.held = write.held or reasons.get(write.change.phone)
 
+    def _reasons(
+        self, phones: Sequence[str], account: ObservedAccount, sent: Collection[str] = ()
+    ) -> Mapping[str, str]:
+        """Return the deactivations to hold, each with the reason. Those that were `sent` count as carried out."""
+        if self._paired:
+            activations = (write.change for write in self._writes if write.change.action is Action.ACTIVATE)
+            lost = unreached(as_found(change, account) for change in activations)
+            if lost:
+                return dict.fromkeys(phones, hold_reason(lost))
+        return leaning(phones, account.active_phones.difference(self._gone, sent), self._groups)
+
     async def _spared(self, deactivations: list[Write]) -> list[Write]:
         """The deactivations that no group leans on; what it leans on instead is proven first, if need be."""
-        if not self._groups or self.stopped is not None:
+        if not (self._groups or self._paired) or self.stopped is not None:
             return deactivations
         # what a look shows while activations are still under way says nothing of how they end
         self._deactivating = True
-        known = self._proven if self._rereads.latest is None else self._rereads.latest.active_phones
-        phones = [write.change.phone for write in deactivations]
-        if leaning(phones, known - self._gone, self._groups):
+        known = self._rereads.latest or self._observed
+        if self._reasons([write.change.phone for write in deactivations], known):
             try:
                 await self._rereads.look()
             except AccountRejected as error:

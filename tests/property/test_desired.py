@@ -45,6 +45,7 @@ heads = st.fixed_dictionaries(
             SafetyOverride,
             st.none() | st.integers(0, 999_999_999) | st.integers(0, 100).map(lambda share: f"{share}%"),
             st.none() | st.integers(0, 999_999_999),
+            st.sampled_from([None, "warn", "hold"]),
         ),
     },
 )
@@ -179,6 +180,7 @@ PIECES = (
         "safety: ",
         "max_deactivations: ",
         "min_active: ",
+        "pair_swaps: ",
         "30%",
         "unmanaged: ",
         "endpoint: ",

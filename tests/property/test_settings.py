@@ -132,6 +132,7 @@ PIECES = (
         "concurrency: ",
         "safety: ",
         "max_deactivations: ",
+        "pair_swaps: ",
         "notify: ",
         "channels: ",
         "{name: a, url: {env: A}, ",

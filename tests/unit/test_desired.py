@@ -559,6 +559,8 @@ def test_warnings_are_bounded() -> None:
         ("{max_deactivations: 100%}", SafetyOverride("100%", None)),
         ("{max_deactivations: '30 %'}", SafetyOverride("30 %", None)),
         ("{min_active: 999999999}", SafetyOverride(None, 999_999_999)),
+        ("{pair_swaps: hold}", SafetyOverride(pair_swaps="hold")),
+        ("{pair_swaps: 'warn', min_active: 1}", SafetyOverride(None, 1, "warn")),
     ],
 )
 def test_safety(safety: str, expected: SafetyOverride) -> None:
@@ -602,7 +604,12 @@ def test_wrong_min_active(wrong: str, what: str) -> None:
 @pytest.mark.parametrize(
     ("safety", "words"),
     [
-        ("30%", "2:9: safety should be a mapping of max_deactivations and min_active"),
+        ("30%", "2:9: safety should be a mapping of max_deactivations, min_active and pair_swaps"),
+        ("{pair_swap: hold}", "2:10: there is no key 'pair_swap'; did you mean pair_swaps?"),
+        ("{pair_swaps: block}", "2:22: pair_swaps should be warn or hold, not 'block'"),
+        ("{pair_swaps: HOLD}", "2:22: pair_swaps should be warn or hold, not 'HOLD'"),
+        ("{pair_swaps: }", "2:22: pair_swaps should be warn or hold, not nothing"),
+        ("{pair_swaps: [hold]}", "2:22: pair_swaps should be warn or hold, not a list"),
         ("{min_activ: 1}", "2:10: there is no key 'min_activ'; did you mean min_active?"),
     ],
 )

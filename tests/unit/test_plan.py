@@ -368,7 +368,7 @@ def test_plan_file_is_readable_json() -> None:
             "api_key": {"env": "MAIN_API_KEY", "file": None},
             "api_secret": {"env": None, "file": "/run/secrets/main"},
         },
-        "safety": {"max_deactivations": "20%", "min_active": 2},
+        "safety": {"max_deactivations": "20%", "min_active": 2, "pair_swaps": "warn"},
         "impossible": [
             {
                 "phone": "0233",

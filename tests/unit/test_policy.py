@@ -161,12 +161,15 @@ def test_safety_of_the_file_wins() -> None:
     """A file's thresholds win one by one, 0 included."""
     assert effective_safety(Safety("50%", 3), SafetyOverride(max_deactivations=0)) == Safety(0, 3)
     assert effective_safety(Safety("50%", 3), SafetyOverride(min_active=0)) == Safety("50%", 0)
+    assert effective_safety(Safety("50%", 3), SafetyOverride(pair_swaps="hold")) == Safety("50%", 3, "hold")
+    assert effective_safety(Safety(pair_swaps="hold"), SafetyOverride(pair_swaps="warn")) == Safety()
+    assert effective_safety(Safety(pair_swaps="hold"), SafetyOverride(0)) == Safety(0, pair_swaps="hold")
 
 
 def test_what_is_kept_of_an_account_holds_its_own_thresholds_alone() -> None:
-    """The share of the fleet goes into no plan file and no ledger, so that older versions read them."""
-    kept = effective_safety(SafetySettings("50%", 3, "10%"), SafetyOverride())
-    assert msgspec.to_builtins(kept) == {"max_deactivations": "50%", "min_active": 3}
+    """The share of the fleet goes into no plan file and no ledger, as it is of no single account."""
+    kept = effective_safety(SafetySettings("50%", 3, fleet_wide="10%"), SafetyOverride())
+    assert msgspec.to_builtins(kept) == {"max_deactivations": "50%", "min_active": 3, "pair_swaps": "warn"}
 
 
 @pytest.mark.parametrize(

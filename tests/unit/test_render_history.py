@@ -96,7 +96,7 @@ def test_one_run_in_full() -> None:
           DeadlineExceeded: the time was up
           from main.yaml (sha256 abababababab, commit c0ffee-dirty)
           at solapi, with the default credentials
-          safety: max_deactivations 30%, min_active 1
+          safety: max_deactivations 30%, min_active 1, pair_swaps warn
           plan 0123456789ab
 
           x failed   02-1234-5678   INACTIVE, not ACTIVE
@@ -132,7 +132,7 @@ def test_a_run_without_an_end() -> None:
           1 to activate (2 reads, 1 write)
           from main.yaml
           at solapi, with credentials from $MAIN_KEY and the file /run/secrets/main
-          safety: max_deactivations 30%, min_active 1
+          safety: max_deactivations 30%, min_active 1, pair_swaps warn
 
           … unfinished  010-1234-5678  was INACTIVE, wanted ACTIVE
                         attempt 1 at 09:00:12.120: intent

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import PurePath
-from typing import Any, Final
+from typing import Any, Final, get_args
 from unicodedata import normalize
 
 import yaml
@@ -13,7 +13,7 @@ from worker.desired.groups import Groups
 from worker.desired.numbers import Numbers
 from worker.desired.usage import in_use
 from worker.errors import Problem
-from worker.model import DesiredAccount, SafetyOverride, Unmanaged
+from worker.model import DesiredAccount, PairSwaps, SafetyOverride, Unmanaged
 from worker.moments import DEFAULT_ZONE, weekly, zone
 from worker.strictyaml import Mapping, Node, Reader, Scalar, described, shown, suggestion
 from worker.suspension import Maintenance, Suspend, moment
@@ -37,6 +37,8 @@ _KEYS: Final = (
     "numbers",
 )
 _SECRETS: Final = ("api_key", "api_secret")
+_SAFETY: Final = ("max_deactivations", "min_active", "pair_swaps")
+_PAIR_SWAPS: Final = get_args(PairSwaps)
 
 
 class Document:
@@ -164,10 +166,10 @@ class Document:
 
     def _safety(self, node: Node) -> SafetyOverride | None:
         if not isinstance(node, Mapping):
-            self._reader.problem(node, "safety should be a mapping of max_deactivations and min_active")
+            self._reader.problem(node, "safety should be a mapping of max_deactivations, min_active and pair_swaps")
             return None
         found: dict[str, Any] = {}
-        for name, value in self._reader.fields(node, ("max_deactivations", "min_active")).items():
+        for name, value in self._reader.fields(node, _SAFETY).items():
             given = value.text if isinstance(value, Scalar) else ""
             number = whole(value)
             if name == "min_active":
@@ -176,6 +178,11 @@ class Document:
                     told = f"min_active should be a whole number from 0 to {most}, not {described(value)}"
                     self._reader.problem(value, told)
                 found[name] = number
+                continue
+            if name == "pair_swaps":
+                if given not in _PAIR_SWAPS:
+                    self._reader.problem(value, f"pair_swaps should be warn or hold, not {described(value)}")
+                found[name] = given
                 continue
             found[name] = given if number is None else number
             try:

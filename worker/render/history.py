@@ -182,8 +182,10 @@ def provenance(account: AccountStory) -> Iterator[str]:
     yield _("from {source}").format(source=account.source) + (f" ({', '.join(revision)})" if revision else "")
     yield reached(account)
     safety = account.safety
-    told = _("safety: max_deactivations {max_deactivations}, min_active {min_active}")
-    yield told.format(max_deactivations=safety.max_deactivations, min_active=safety.min_active)
+    limits = _("safety: max_deactivations {max_deactivations}, min_active {min_active}, pair_swaps {pair_swaps}")
+    yield limits.format(
+        max_deactivations=safety.max_deactivations, min_active=safety.min_active, pair_swaps=safety.pair_swaps
+    )
     if account.fingerprint:
         yield _("plan {fingerprint}").format(fingerprint=account.fingerprint[:_HASH_COLUMNS])
 

@@ -5,14 +5,14 @@ there; in files that people write they are mistakes.
 """
 
 from inspect import cleandoc
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 from msgspec import Struct
 
 from worker.documents import Plan, Result
 from worker.history import History
-from worker.model import Status, Unmanaged
+from worker.model import PairSwaps, Status, Unmanaged
 from worker.moments import DEFAULT_ZONE
 from worker.render.calendar import Calendar
 from worker.render.loglines import LogLine
@@ -187,10 +187,14 @@ def _desired() -> dict[str, Any]:
             },
             "safety": {
                 "type": "object",
-                "description": "Thresholds of this account, in place of the settings' ones.",
+                "description": "Limits of this account, in place of the settings' ones.",
                 "properties": {
                     "max_deactivations": {"anyOf": [whole, {"type": "string", "pattern": "^ *[0-9]{1,9} *%? *$"}]},
                     "min_active": {"anyOf": [whole, {"type": "string", "pattern": "^[0-9]{1,9}$"}]},
+                    "pair_swaps": {
+                        "enum": list(get_args(PairSwaps)),
+                        "description": "Deactivations while an activation of this account cannot be done.",
+                    },
                 },
                 "additionalProperties": False,
             },

@@ -1,0 +1,162 @@
+"""Swaps whose successor cannot be activated, as users meet them: plans, applies, saved plans and rollbacks."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import Command, Served
+from worker.sandbox import Fault, SandboxAccount
+
+OLD, NEW, OTHER = "0223124567", "01012345678", "15881234"
+FILE = f"version: 1\nnumbers: {{{OLD}: INACTIVE, {NEW}: ACTIVE, {OTHER}: ACTIVE}}\n"
+HELD = f"held by safety.pair_swaps: cannot activate {NEW} "
+Serve = Callable[..., Served]
+
+
+@pytest.fixture
+def account() -> SandboxAccount:
+    """The old number is ACTIVE, its successor is still PENDING, and another number is ACTIVE."""
+    return SandboxAccount.of({OLD: "ACTIVE", NEW: "PENDING", OTHER: "ACTIVE"})
+
+
+@pytest.fixture
+def served(serve: Serve, account: SandboxAccount, command: Command) -> Served:
+    """The account behind a sandbox, and its desired state, which swaps the old number."""
+    served = serve(account)
+    command.at(served.sandbox, account).environment["SENDERID_RETRY__BASE_SECONDS"] = "0.01"
+    command.write("main.yaml", FILE)
+    return served
+
+
+def _outcomes(document: str) -> dict[str, str]:
+    result: Any = json.loads(document)
+    return {number["phone"]: number["outcome"] for account in result["accounts"] for number in account["numbers"]}
+
+
+def _swaps(document: str) -> list[str]:
+    parsed: Any = json.loads(document)
+    return [
+        notice["message"] for account in parsed["accounts"] for notice in account["notices"] if notice["kind"] == "swap"
+    ]
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_warn_writes_and_every_format_shows_the_notice(
+    served: Served, command: Command, account: SandboxAccount
+) -> None:
+    """By default the old number is deactivated; plan and result name both sides and the setting that prevents it."""
+    plan = command("plan", "-f", "main.yaml", "--format", "json")
+    (message,) = _swaps(plan.stdout)
+    assert message == (
+        f"the plan cannot activate {NEW} (PENDING), but would deactivate {OLD}; "
+        "fix the activation first, or set safety.pair_swaps to hold"
+    )
+    for kind in ("text", "markdown", "html"):
+        shown = command("plan", "-f", "main.yaml", "--format", kind)
+        assert (shown.returncode, message in _flat(shown.stdout)) == (0, True), shown.stdout
+    logged = [
+        json.loads(line) for line in command("plan", "-f", "main.yaml", "--log-format", "json").stderr.splitlines()
+    ]
+    assert [line["message"] for line in logged if line["event"] == "notice" and line["kind"] == "swap"] == [message]
+    done = command("apply", "-y", "-f", "main.yaml", "--format", "json")
+    assert (done.returncode, _outcomes(done.stdout)) == (3, {OLD: "changed", NEW: "blocked"}), done.stderr
+    (message,) = _swaps(done.stdout)
+    assert message.startswith(f"the run deactivated {OLD}, but did not confirm {NEW} (blocked) as ACTIVE; ")
+    assert served.writes == [(OLD, "INACTIVE")]
+    assert account.statuses[OLD] == "INACTIVE"
+
+
+@pytest.mark.usefixtures("served")
+def test_notice_is_korean_and_masked(command: Command) -> None:
+    """With --lang ko the notice is Korean, and --mask hides the numbers in it."""
+    shown = command("--lang", "ko", "plan", "-f", "main.yaml", "--mask", "010****5678")
+    assert "활성화할 수 없는 번호: 010****5678 (PENDING)" in _flat(shown.stdout)
+    assert NEW not in shown.stdout
+    assert OLD not in shown.stdout
+
+
+@pytest.mark.parametrize("where", ["environment", "settings", "file"])
+def test_hold_writes_nothing_of_an_impossible_swap(
+    served: Served, command: Command, account: SandboxAccount, where: str
+) -> None:
+    """However pair_swaps is set: the old number is held with the reason, nothing is sent, and the status is 3."""
+    if where == "environment":
+        command.environment["SENDERID_SAFETY__PAIR_SWAPS"] = "hold"
+    elif where == "settings":
+        command.write("config/worker.yaml", "safety: {pair_swaps: hold}\n")
+    else:
+        command.write("main.yaml", f"{FILE}safety: {{pair_swaps: hold}}\n")
+    shown = command("plan", "-f", "main.yaml", "--detailed-exitcode")
+    assert (shown.returncode, f"{HELD}(PENDING); " in _flat(shown.stdout)) == (3, True), shown.stdout
+    done = command("apply", "-y", "-f", "main.yaml", "--format", "json", "--allow", "all")
+    assert (done.returncode, _outcomes(done.stdout)) == (3, {OLD: "held", NEW: "blocked"}), done.stderr
+    assert (served.writes, account.statuses[OLD]) == ([], "ACTIVE")
+    assert _swaps(done.stdout) == []
+
+
+def test_hold_lets_go_once_the_successor_is_left_out_or_ready(
+    served: Served, command: Command, account: SandboxAccount
+) -> None:
+    """The vendor approves the successor: the same command completes the swap, the successor first."""
+    command.environment["SENDERID_SAFETY__PAIR_SWAPS"] = "hold"
+    excluded = command("plan", "-f", "main.yaml", "--exclude", NEW)
+    assert "1 to deactivate" in excluded.stdout
+    account.switch(NEW, "INACTIVE")
+    done = command("apply", "-y", "-f", "main.yaml", "--format", "json")
+    assert (done.returncode, served.writes) == (0, [(NEW, "ACTIVE"), (OLD, "INACTIVE")]), done.stderr
+    wire = [request.phone or "read" for request in served.sandbox.wire]
+    assert "read" in wire[wire.index(NEW) : wire.index(OLD)]
+
+
+@pytest.mark.parametrize(("mode", "outcome"), [("hold", "held"), ("warn", "changed")])
+def test_activation_refused_during_the_run(
+    served: Served, command: Command, account: SandboxAccount, mode: str, outcome: str
+) -> None:
+    """The API answers 409 to the activation: `hold` keeps the old number ACTIVE, `warn` reports what happened."""
+    account.switch(NEW, "INACTIVE")
+    served.sandbox.script(NEW, "PUT", [Fault.NOT_WRITABLE])
+    command.environment["SENDERID_SAFETY__PAIR_SWAPS"] = mode
+    done = command("apply", "-y", "-f", "main.yaml", "--format", "json")
+    assert (done.returncode, _outcomes(done.stdout)) == (3, {OLD: outcome, NEW: "blocked"}), done.stderr
+    assert account.statuses[OLD] == ("ACTIVE" if mode == "hold" else "INACTIVE")
+    assert bool(_swaps(done.stdout)) == (mode == "warn")
+    if mode == "hold":
+        (number,) = (each for each in json.loads(done.stdout)["accounts"][0]["numbers"] if each["phone"] == OLD)
+        assert number["error"]["message"].startswith(f"{HELD}(INACTIVE); ")
+        run = json.loads(done.stdout)["run_id"]
+        assert "pair_swaps hold" in command("history", run).stdout
+
+
+def test_saved_plan_holds_when_the_successor_was_lost(
+    served: Served, command: Command, account: SandboxAccount
+) -> None:
+    """The successor becomes BLOCKED between plan and apply: it is a conflict, and the old number stays ACTIVE."""
+    account.switch(NEW, "INACTIVE")
+    command.environment["SENDERID_SAFETY__PAIR_SWAPS"] = "hold"
+    assert command("plan", "-f", "main.yaml", "--out", "plan.json").returncode == 0
+    account.switch(NEW, "BLOCKED")
+    command.environment["SENDERID_SAFETY__PAIR_SWAPS"] = "warn"
+    done = command("apply", "plan.json", "--format", "json")
+    assert (done.returncode, _outcomes(done.stdout)) == (3, {OLD: "held", NEW: "conflict"}), done.stderr
+    assert (served.writes, account.statuses[OLD]) == ([], "ACTIVE")
+
+
+def test_rollback_holds_when_the_old_number_cannot_come_back(
+    served: Served, command: Command, account: SandboxAccount
+) -> None:
+    """The old number is BLOCKED after the swap: undoing it would silence both, so the successor stays ACTIVE."""
+    account.switch(NEW, "INACTIVE")
+    command.environment["SENDERID_SAFETY__PAIR_SWAPS"] = "hold"
+    run = json.loads(command("apply", "-y", "-f", "main.yaml", "--format", "json").stdout)["run_id"]
+    account.switch(OLD, "BLOCKED")
+    before = len(served.writes)
+    shown = command("rollback", run, "--dry-run")
+    assert f"cannot activate {OLD} (BLOCKED)" in _flat(shown.stdout)
+    done = command("rollback", run, "-y", "--format", "json")
+    assert (done.returncode, _outcomes(done.stdout)[NEW]) == (3, "held"), done.stderr
+    assert (len(served.writes), account.statuses[NEW]) == (before, "ACTIVE")
