@@ -83,7 +83,7 @@ def _apply_files(
     rules = inputs.read_rules(given.allow)
     from worker.cli.bookkeeping import Keeping, committed
 
-    desired = committed(inputs.load_accounts(given.paths, given.accounts))
+    desired = committed(inputs.load_accounts(settings, given.paths, given.accounts))
     selection = inputs.read_selection(given.only, given.exclude, desired)
 
     from worker.reconcile import Terms
@@ -121,6 +121,7 @@ def _apply_file(
     from worker.closing import left_out
 
     _check_endpoints(path, saved, settings)
+    _check_keys(path, saved, settings)
 
     async def carry_out(run: "Session") -> "list[AccountResult]":
         run.log.info("run.started", accounts=len(saved.accounts), fingerprint=saved.fingerprint)
@@ -200,6 +201,21 @@ def _check_endpoints(path: str, saved: "SavedPlan", settings: "Settings") -> Non
                 f"{path}: account {account.account!r} is reached at {where.url}, which neither is the vendor's nor the "
                 f"settings' endpoint: if that is meant, set SENDERID_ENDPOINT to it"
             )
+
+
+def _check_keys(path: str, saved: "SavedPlan", settings: "Settings") -> None:
+    """Refuse accounts that have different ids in the plan and one API key here.
+
+    Raises:
+        PlanFileError: with the names of both.
+    """
+    from worker.desired import same_account
+
+    for found in same_account(saved.accounts, inputs.agreement(settings.endpoint).reach):
+        first, second = found.first.account, found.second.account
+        raise PlanFileError(
+            f"{path}: accounts {first!r} and {second!r} have the same API key, which belongs to one account: plan again"
+        )
 
 
 def show(drafts: "Sequence[Draft]", given: options.Common) -> None:
