@@ -25,6 +25,11 @@ def _nothing_around(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
+def owned(key: str) -> str:
+    """A document without numbers, with credentials of its own."""
+    return f"version: 1\ncredentials: {{api_key: {{env: {key}}}, api_secret: {{env: SECRET}}}}\nnumbers: {{}}\n"
+
+
 def wrote(name: str, data: str | bytes) -> str:
     """The name of a file with this in it."""
     path = Path(name)
@@ -96,7 +101,7 @@ def test_settings_file_that_would_never_end() -> None:
 def test_accounts_of_the_default_folder() -> None:
     """Without -f the accounts of config/desired are read."""
     wrote("config/desired/a.yaml", "version: 1\nnumbers: {}")
-    wrote("config/desired/b.yaml", "version: 1\nnumbers: {}")
+    wrote("config/desired/b.yaml", owned("B"))
     assert [account.name for account in load_accounts(Settings(), [])] == ["a", "b"]
 
 
@@ -111,7 +116,9 @@ def test_no_default_folder() -> None:
 def test_accounts_of_files() -> None:
     """With -f nothing else is read, and every problem of every file is told."""
     wrote("config/desired/a.yaml", "version: 1\nnumbers: {}")
-    assert [account.name for account in load_accounts(Settings(), [wrote("b.yaml", "version: 1\nnumbers: {}")])] == ["b"]
+    assert [account.name for account in load_accounts(Settings(), [wrote("b.yaml", "version: 1\nnumbers: {}")])] == [
+        "b"
+    ]
     with pytest.raises(DesiredStateError) as error:
         load_accounts(Settings(), [wrote("c.yaml", "numbers: {}"), "none.yaml"])
     assert [problem.source for problem in error.value.problems] == ["c.yaml", "none.yaml"]
@@ -120,7 +127,7 @@ def test_accounts_of_files() -> None:
 def test_accounts_by_name() -> None:
     """Only the accounts that were asked for are given, in the order of the files."""
     for name in "abc":
-        wrote(f"d/{name}.yaml", "version: 1\nnumbers: {}")
+        wrote(f"d/{name}.yaml", owned(name.upper()))
     assert [account.name for account in load_accounts(Settings(), ["d"], ["c", "a", "c"])] == ["a", "c"]
 
 
@@ -143,14 +150,14 @@ def test_korean_accounts_by_name() -> None:
 def test_unknown_accounts(names: list[str], told: str) -> None:
     """Every account that no file has is told, with the one that was probably meant."""
     wrote("d/main.yaml", "version: 1\nnumbers: {}")
-    wrote("d/shop.yaml", "version: 1\nnumbers: {}")
+    wrote("d/shop.yaml", owned("SHOP"))
     with pytest.raises(UsageError, match=told):
         load_accounts(Settings(), ["d"], names)
 
 
 def test_unknown_account_among_many() -> None:
     """A message does not list a whole fleet."""
-    wrote("fleet.yaml", "".join(f"---\nversion: 1\naccount: shop-{n}\nnumbers: {{}}\n" for n in range(50)))
+    wrote("fleet.yaml", "".join(f"---\naccount: shop-{n}\n{owned(f'KEY{n}')}" for n in range(50)))
     with pytest.raises(UsageError) as error:
         load_accounts(Settings(), ["fleet.yaml"], ["zzz"])
     assert str(error.value) == "no file has an account 'zzz'"
