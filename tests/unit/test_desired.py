@@ -504,13 +504,14 @@ def test_empty_document_at_the_end() -> None:
 
 def test_two_documents_for_one_account() -> None:
     """Two documents for one account, in a file or in two, are told with both places."""
+    advice = (
+        "a.yaml:1: write another `account:` in one of them, or the same one in both if they are parts of one account"
+    )
     assert problems("version: 1\nnumbers: {}\n---\nversion: 1\nnumbers: {}\n") == [
-        "a.yaml:4:1: account 'a' is described here and at a.yaml:1: write another `account:` in one of "
-        "them, or the same one in both if they are parts of one account"
+        f"a.yaml:4:1: account 'a' is described here and at {advice}"
     ]
     assert problems("version: 1\naccount: b\nnumbers: {}\n", "\nversion: 1\nnumbers: {}\n") == [
-        "b.yaml:2:1: account 'b' is described here and at a.yaml:1: write another `account:` in one of them, or the "
-        "same one in both if they are parts of one account"
+        f"b.yaml:2:1: account 'b' is described here and at {advice}"
     ]
 
 

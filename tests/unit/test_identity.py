@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from worker.cli.agreement import Agreement
-from worker.credentials import SecretRef
 from worker.desired import Reach, load, names
 from worker.endpoints import platform
 from worker.errors import DesiredStateError
@@ -96,8 +95,8 @@ def test_the_advice_is_to_split_or_to_correct() -> None:
     assert "write the same `account:` in both documents" in split
     (wrong,) = told(document("a", "K", pinned("7")), document("b", "K", pinned("8")))
     assert wrong.endswith(
-        "account 'b' has the API key of 'a' at f.yaml:1, but another account_id: a key belongs to one account, so correct "
-        "the credentials or the account_id of one of them"
+        "account 'b' has the API key of 'a' at f.yaml:1, but another account_id: a key belongs to one account, so "
+        "correct the credentials or the account_id of one of them"
     )
 
 
@@ -139,13 +138,14 @@ def test_a_fresh_file_of_the_same_account_is_broken_in_a_daemon() -> None:
 
 
 def test_keys_that_become_one_while_files_stay_break_no_file() -> None:
-    """A secret is rotated to another account's: no file brought that, so each counts; the API's answer is what shows it."""
+    """A secret is rotated to another account's: no file brought that, so each counts; the API's answer shows it."""
     keys = {"X": "NCS1", "Y": "NCS2", "Z": "NCS3"}
     state = LastGood(Agreement(reach(keys)))
     state.begin([("x.yaml", document("x", "X").encode()), ("y.yaml", document("y", "Y").encode())])
     keys["Y"] = "NCS1"
     news = state.take([("x.yaml", None), ("y.yaml", None), ("z.yaml", document("z", "Z").encode())])
-    assert (news.changed, news.broken) == ({"z"}, {})
+    assert news.changed == {"z"}
+    assert not news.broken
 
 
 def wrote(path: Path, text: str) -> str:
@@ -170,8 +170,8 @@ def test_a_file_left_out_that_lists_numbers_of_the_account(tmp_path: Path) -> No
     part = wrote(tmp_path / "part.yml", document("other", "K") + "---\n" + document("main"))
     (message,) = incomplete(head)
     assert message == (
-        f"{part}:7 describes account 'main' too and is no part of this run, so that its numbers would be deactivated as "
-        f"unmanaged: give the folder, -f {tmp_path}"
+        f"{part}:7 describes account 'main' too and is no part of this run, so that its numbers would be deactivated "
+        f"as unmanaged: give the folder, -f {tmp_path}"
     )
     assert incomplete(head, part) == []
     assert incomplete(f"{tmp_path}/./head.yaml", part) == []
@@ -216,7 +216,7 @@ def test_names_up_to_what_is_not_yaml() -> None:
     )
     assert [(each.name, each.line, each.head) for each in names("f.yaml", text.encode())] == [
         ("a", 2, True),
-        ("c", 14, True),
+        ("c", 13, True),
     ]
     assert names("f.yaml", b"\xff\xfe") == []
 
@@ -224,4 +224,3 @@ def test_names_up_to_what_is_not_yaml() -> None:
 def test_a_reference_that_is_found_is_no_longer_a_reference() -> None:
     """A value never equals a reference of the same text."""
     assert told(document("a", "ONE"), document("b", "TWO"), keys={"ONE": "TWO"}) == []
-    assert SecretRef(env="TWO") != "TWO"
