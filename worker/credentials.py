@@ -1,8 +1,10 @@
 """Keys and their secrets, and the references by which files name them."""
 
+from typing import Final
+
 from msgspec import Struct
 
-__all__ = ["Credentials", "CredentialsRef", "Secret", "SecretRef"]
+__all__ = ["DEFAULT_CREDENTIALS", "Credentials", "CredentialsRef", "Secret", "SecretRef"]
 
 
 class Secret:
@@ -46,3 +48,7 @@ class CredentialsRef(Struct, frozen=True):
 
     api_key: SecretRef
     api_secret: SecretRef
+
+
+DEFAULT_CREDENTIALS: Final = CredentialsRef(SecretRef(env="SOLAPI_API_KEY"), SecretRef(env="SOLAPI_API_SECRET"))
+"""The credentials of an account whose document names none."""

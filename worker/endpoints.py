@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from worker import strictyaml
 
-__all__ = ["ENDPOINTS", "Endpoint", "endpoint"]
+__all__ = ["ENDPOINTS", "Endpoint", "endpoint", "platform"]
 
 
 class Endpoint(Struct, frozen=True):
@@ -68,6 +68,31 @@ def endpoint(text: str) -> Endpoint:
         msg = f"{told} is plain http: credentials go over https only (http is allowed to 127.0.0.1, ::1 and localhost)"
         raise ValueError(msg)
     return Endpoint(text.rstrip("/"))
+
+
+def platform(text: str) -> str:
+    """Return what names the platform of an endpoint: `vendor` for all of the vendor's hosts, otherwise the URL.
+
+    One URL has one name, however it is written: letter case of the host, default port, trailing dot and slash.
+    """
+    try:
+        where = endpoint(text)
+    except ValueError:
+        return text  # nothing will ever reach it
+    url = _normal(where.url)
+    return "vendor" if url in _VENDOR else url
+
+
+def _normal(url: str) -> str:
+    parts = urlsplit(url)
+    host = (parts.hostname or "").removesuffix(".")
+    shown = f"[{host}]" if ":" in host else host
+    port = "" if parts.port in {None, _PORTS[parts.scheme]} else f":{parts.port}"
+    return f"{parts.scheme}://{shown}{port}{parts.path.rstrip('/')}"
+
+
+_PORTS: Final = {"https": 443, "http": 80}
+_VENDOR: Final = frozenset(_normal(each.url) for each in ENDPOINTS.values())
 
 
 def _loopback(host: str) -> bool:

@@ -10,6 +10,7 @@ WorkerError
 ├── StalePlan                  the account is no longer as the plan saw it: nothing was written
 ├── CredentialsMissing         an account's credentials are not where its file says
 ├── ChannelUnusable            a notification channel cannot be used
+├── DuplicateAccount           two names turned out to be one account: nothing was written to it
 ├── AccountBusy                another run holds the account
 ├── LedgerError                the folder for local state cannot be used
 ├── Interrupted                a signal arrived before the request was sent
@@ -52,6 +53,7 @@ __all__ = [
     "DeadlineExceeded",
     "Declined",
     "DesiredStateError",
+    "DuplicateAccount",
     "Interrupted",
     "LedgerError",
     "NotRegistered",
@@ -149,6 +151,10 @@ class ChannelUnusable(WorkerError):
 
 class Declined(WorkerError):
     """A person was asked and did not say yes."""
+
+
+class DuplicateAccount(WorkerError):
+    """The API answered for accounts of different names that they are one account; the message names each place."""
 
 
 class AccountBusy(WorkerError):

@@ -32,6 +32,7 @@ from worker.sites import Reachable, Site
 from worker.solapi.client import AccountReader, AccountWriter, Ambient
 from worker.solapi.limiter import Quota
 from worker.solapi.transport import Transport
+from worker.subjects import Identities
 from worker.writes import Pace
 
 __all__ = ["Fleet", "Site"]
@@ -44,7 +45,8 @@ Made = TypeVar("Made")
 class Fleet:
     """The accounts of one run. `credentials` resolves references, None to the default ones.
 
-    `quotas` has the windows of API keys that earlier runs of this process have used, and takes new ones.
+    `quotas` has the windows of API keys that earlier runs of this process have used, and takes new ones. `identities`
+    has who accounts turned out to be in earlier runs of this process, by name, and takes what this one learns.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Fleet:
         keeper: Keeper | None = None,
         ambient: Ambient | None = None,
         quotas: dict[str, Quota] | None = None,
+        identities: Identities | None = None,
     ) -> None:
         self._keeper = keeper or Nothing()
         self._settings = settings
@@ -65,6 +68,7 @@ class Fleet:
         self._log = log
         self._ambient = ambient or Ambient()
         self.quotas: dict[str, Quota] = {} if quotas is None else quotas
+        self._identities = identities or Identities()
         self._under_way: set[AccountReader] = set()
         self._pace = Pace(settings.concurrency, settings.deadline_seconds, self._ambient.wall)
         self._turns = asyncio.Semaphore(settings.accounts_concurrency)
@@ -79,7 +83,7 @@ class Fleet:
     async def plan(self, accounts: Sequence[DesiredAccount], terms: Terms) -> list[Draft]:
         """The plan of each account, in their order, judged one by one and all together.
 
-        One that cannot be planned has its error in its plan.
+        One that cannot be planned has its error in its plan, and so have accounts that turn out to be one.
         """
 
         async def one(desired: DesiredAccount) -> Draft:
@@ -91,9 +95,23 @@ class Fleet:
                 log,
             )
 
-        drafts = await self._each(accounts, one)
+        drafts = self._distinct(accounts, await self._each(accounts, one), terms)
         judged = fleet_wide([drawn.plan for drawn in drafts], self._settings.safety.fleet_wide, terms.allow)
         return [msgspec.structs.replace(drawn, plan=plan) for drawn, plan in zip(drafts, judged, strict=True)]
+
+    def _distinct(self, accounts: Sequence[DesiredAccount], drafts: Sequence[Draft], terms: Terms) -> Sequence[Draft]:
+        """Return the drafts, with an error in those of accounts of which another name has the same platform and id."""
+        for desired, drawn in zip(accounts, drafts, strict=True):
+            self._identities.learn(desired, drawn.plan, self._settings.endpoint)
+        found = []
+        for desired, drawn in zip(accounts, drafts, strict=True):
+            error = self._identities.duplicate(desired.name)
+            if error is None or drawn.error is not None:
+                found.append(drawn)
+            else:
+                failed = failed_draft(desired, terms, error)
+                found.append(msgspec.structs.replace(failed, requests=drawn.requests, statuses=drawn.statuses))
+        return found
 
     async def preview(self, accounts: Sequence[SavedAccount], allow: frozenset[str]) -> list[Draft]:
         """What undoing a run comes to now on each account, in their order."""

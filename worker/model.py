@@ -171,12 +171,14 @@ class SourceFile(Struct, frozen=True):
 
 
 class DesiredAccount(Struct, frozen=True):
-    """One desired-state document: one account.
+    """One account as desired-state documents describe it: mostly one document, several if the account is split.
 
-    `numbers` maps digits to what is desired, in the order of the file; `lines` holds the line of each, in that order.
+    `numbers` maps digits to what is desired, in the order of the files; `lines` holds the line of each, in that order,
+    each within its own file.
     `source` is the file's name as the user gave it, `sha256` that of its bytes in hex and `commit` that of the checkout
-    in which it lies; `line` is where the document begins. `parts` are further documents of the same account, for an
-    account that is split over several of them. `timezone` is an IANA name.
+    in which it lies; `line` is where the document begins. `parts` are further documents of the same account, if it is
+    split: they add numbers and schedules, and everything else is of the document at `source`. `timezone` is an IANA
+    name.
 
     The numbers of `schedules` have a status in `numbers` only once `worker.schedule.at` has settled what holds then;
     it leaves no schedules, and those of which nothing is wanted then are `idle` and no part of `numbers`.

@@ -25,6 +25,7 @@ from worker.settings import Settings
 from worker.solapi.client import Ambient
 from worker.solapi.limiter import Quota
 from worker.solapi.transport import Transport
+from worker.subjects import Identities
 
 __all__ = ["Books", "Pass", "Passes", "Running", "Seen"]
 
@@ -169,6 +170,7 @@ class Passes:
         self._conclude = conclude
         self._ambient = ambient or Ambient()
         self._quotas: dict[str, Quota] = {}
+        self._identities = Identities()
         self._told: dict[str, _Told] = {}
         self._fleet: Fleet | None = None
         self._interrupted: Interrupted | None = None
@@ -195,9 +197,11 @@ class Passes:
         for quota in self._quotas.values():
             quota.hold(seconds)
 
-    def forget(self, account: str) -> None:
-        """Tell everything of an account anew when it comes again."""
+    def forget(self, account: str, *, gone: bool = False) -> None:
+        """Tell everything of an account anew when it comes again; of one that is gone, forget also who it was."""
         self._told.pop(account, None)
+        if gone:
+            self._identities.forget(account)
 
     async def carry_out(self, run_id: str, accounts: Sequence[DesiredAccount], held: frozenset[str]) -> Pass:
         """Look at accounts, and write to those that are not `held`."""
@@ -256,6 +260,7 @@ class Passes:
             keeper=keeper,
             ambient=self._ambient,
             quotas=self._quotas,
+            identities=self._identities,
         )
         if self._interrupted is not None:
             self._fleet.interrupt(self._interrupted)

@@ -5,7 +5,7 @@ is no signature, and proves nothing about who wrote it.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Annotated, Final, Literal, Protocol, Self
@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from worker.credentials import CredentialsRef
 from worker.documents import AccountPlan, Action, Cause, Change, ErrorInfo, Outcome, Timestamp, Verdict, tally
+from worker.endpoints import platform
 from worker.errors import PlanFileError
 from worker.history import NumberStory
 from worker.model import (
@@ -360,7 +361,8 @@ def unseal(data: bytes, *, now: datetime, max_age_seconds: float = MAX_AGE_SECON
 
     Raises:
         PlanFileError: when the file is no plan file, was changed after it was sealed, is of another version's schema,
-            holds a write that no plan makes, is more than `max_age_seconds` old, or was made in the future.
+            holds a write that no plan makes or one account twice, is more than `max_age_seconds` old, or was made in
+            the future.
     """
     try:
         plan, created = _parsed(data)
@@ -368,6 +370,8 @@ def unseal(data: bytes, *, now: datetime, max_age_seconds: float = MAX_AGE_SECON
         raise PlanFileError("this is not a plan file; plan --out writes one, and desired state goes with -f") from None
     if plan.seal != _seal_of(plan):
         raise PlanFileError("the plan file was changed after it was written; plan again")
+    if not _distinct(plan.accounts):
+        raise PlanFileError("the plan file has one account twice; plan again")
     if not _coherent(plan):
         raise PlanFileError("the plan file holds writes that no plan makes; plan again")
     age = (now - created).total_seconds()
@@ -398,6 +402,12 @@ def _parsed(data: bytes) -> tuple[SavedPlan, datetime]:
 
 def _seal_of(plan: SavedPlan) -> str:
     return sha256(msgspec.json.encode(replace(plan, seal=""))).hexdigest()
+
+
+def _distinct(accounts: Sequence[SavedAccount]) -> bool:
+    """Return True if no two of the accounts have one name, or are one account of one platform."""
+    ids = [(platform(each.endpoint), each.account_id) for each in accounts if each.account_id is not None]
+    return len(set(ids)) == len(ids) and len({each.account for each in accounts}) == len(accounts)
 
 
 def _coherent(plan: SavedPlan) -> bool:

@@ -1,13 +1,14 @@
-"""What it takes to reach an account, and which file describes it."""
+"""What it takes to reach an account, and which files describe it."""
 
+from hashlib import sha256
 from typing import Protocol
 
 from msgspec import Struct
 
 from worker.credentials import CredentialsRef
-from worker.model import Group
+from worker.model import Group, SourceFile
 
-__all__ = ["Reachable", "Revised", "Site"]
+__all__ = ["Reachable", "Revised", "Site", "files", "revision"]
 
 
 class Reachable(Protocol):
@@ -52,6 +53,11 @@ class Revised(Reachable, Protocol):
         """The commit of the checkout in which it lies."""
         ...
 
+    @property
+    def parts(self) -> tuple[SourceFile, ...]:
+        """Further documents of an account that is split over several."""
+        ...
+
 
 class Site(Struct, frozen=True):
     """An account that no file describes: the default credentials at the settings' endpoint."""
@@ -59,3 +65,27 @@ class Site(Struct, frozen=True):
     credentials: CredentialsRef | None = None
     endpoint: str | None = None
     account_id: str | None = None
+
+
+def files(account: Revised) -> tuple[SourceFile, ...]:
+    """Return the files that describe an account, each once, the one with the account-level keys first."""
+    head = SourceFile(account.source, sha256=account.sha256, commit=account.commit)
+    others = {part.source: part for part in account.parts if part.source != account.source}
+    return (head, *others.values())
+
+
+def revision(account: Revised) -> SourceFile:
+    """Return all files of an account as one: their names, a hash over their hashes, and the commit of all of them.
+
+    A commit with `-dirty` wins. There is no commit if files are of different ones, or any is of none.
+    """
+    found = files(account)
+    if len(found) == 1:
+        return found[0]
+    hashes = [file.sha256 or "" for file in found]
+    commits = {file.commit for file in found}
+    dirty = sorted(commit for commit in commits if commit is not None and commit.endswith("-dirty"))
+    commit = dirty[0] if dirty else commits.pop() if len(commits) == 1 else None
+    return SourceFile(
+        ", ".join(file.source for file in found), sha256=sha256("".join(hashes).encode()).hexdigest(), commit=commit
+    )

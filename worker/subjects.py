@@ -1,26 +1,85 @@
 """By what the ledger knows an account: the API's platform and the vendor's id, whatever a file calls it."""
 
+from typing import Final
+
+from msgspec import Struct
+
+from worker.credentials import CredentialsRef
+from worker.documents import AccountPlan
+from worker.endpoints import platform
+from worker.errors import DuplicateAccount
 from worker.ledger import Subject
 from worker.model import DesiredAccount
 from worker.plan import Planned, SavedAccount
 from worker.policy import effective_safety, effective_use
 from worker.precautions import InUse
 from worker.reconcile import Draft, Terms
-from worker.settings import ENDPOINTS, Safety, endpoint
-from worker.sites import Reachable, Revised
+from worker.settings import Safety
+from worker.sites import Reachable, Revised, revision
 
-__all__ = ["key", "planned", "saved"]
+__all__ = ["Identities", "key", "planned", "saved"]
+
+
+_NAMED: Final = 10
+"""Documents that a message names."""
+
+
+class _Identity(Struct, frozen=True):
+    """Who an account turned out to be, where it is described, and how it was reached then."""
+
+    key: str
+    place: str
+    reach: tuple[str | None, CredentialsRef | None, str | None]
+
+
+class Identities:
+    """Who accounts turned out to be, by name. It finds names that are one account."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, _Identity] = {}
+        self._names: dict[str, dict[str, None]] = {}
+
+    def learn(self, desired: DesiredAccount, plan: AccountPlan, default: str) -> None:
+        """Note who an account is, as its plan has seen it; `default` is the endpoint of those that name none.
+
+        An account that could not be read keeps the identity that it had, as long as it is reached in the same way.
+        """
+        reach = (desired.endpoint, desired.credentials, desired.account_id)
+        before = self._known.get(desired.name)
+        if plan.error is not None and before is not None and before.reach == reach:
+            return
+        self.forget(desired.name)
+        if plan.error is None and plan.account_id is not None:
+            place = f"{desired.source}:{desired.line}"
+            identity = _Identity(key(desired, plan.account_id, default), place, reach)
+            self._known[desired.name] = identity
+            self._names.setdefault(identity.key, {})[desired.name] = None
+
+    def forget(self, name: str) -> None:
+        """Know nothing of an account any more."""
+        identity = self._known.pop(name, None)
+        if identity is not None:
+            names = self._names[identity.key]
+            del names[name]
+            if not names:
+                del self._names[identity.key]
+
+    def duplicate(self, name: str) -> DuplicateAccount | None:
+        """Return an error that names all documents of the account if others are the same account, otherwise None."""
+        identity = self._known.get(name)
+        names = () if identity is None else tuple(self._names[identity.key])
+        if len(names) < 2:  # noqa: PLR2004 - one is the account itself
+            return None
+        places = ", ".join(f"{each!r} ({self._known[each].place})" for each in names[:_NAMED])
+        return DuplicateAccount(
+            f"{len(names)} names are one account: {places}: nothing was written to it. Describe it once, or split it: "
+            "write the same `account:` in each document"
+        )
 
 
 def key(account: Reachable, account_id: str | None, default: str) -> str:
     """What names an account over all runs and files; `default` is the endpoint of those that name none."""
-    named = account.endpoint or default
-    try:
-        where = endpoint(named)
-    except ValueError:
-        return f"{named} {account_id}"  # nothing will ever reach it
-    # the vendor's hosts are one platform
-    return f"{'vendor' if where in ENDPOINTS.values() else where.url} {account_id}"
+    return f"{platform(account.endpoint or default)} {account_id}"
 
 
 def planned(desired: DesiredAccount, drawn: Draft, terms: Terms, default: str) -> Subject:
@@ -35,6 +94,7 @@ def saved(account: SavedAccount, default: str) -> Subject:
 
 
 def _subject(account: Revised, seen: Planned, safety: Safety, in_use: InUse, default: str) -> Subject:
+    described = revision(account)
     return Subject(
         key=key(account, seen.account_id, default),
         account=seen.account,
@@ -44,7 +104,7 @@ def _subject(account: Revised, seen: Planned, safety: Safety, in_use: InUse, def
         safety=safety,
         in_use=in_use,
         groups=account.groups,
-        source=account.source,
-        sha256=account.sha256,
-        commit=account.commit,
+        source=described.source,
+        sha256=described.sha256,
+        commit=described.commit,
     )

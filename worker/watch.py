@@ -291,7 +291,7 @@ class Watch:
             self._tell("watch.file_removed", warning=True, file=file)
         for name in news.gone | news.changed:
             self._agenda.forget(name)
-            self._passes.forget(name)
+            self._passes.forget(name, gone=name in news.gone)
         if news.changed:
             self._expect([account for account in self._files.accounts if account.name in news.changed], now)
 

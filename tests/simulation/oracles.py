@@ -246,7 +246,7 @@ def _one_account_has_one_description(world: World, runs: list[Life]) -> Iterator
         if life.puts:
             yield f"{life.name} writes {life.puts[0].phone} of an account that is described twice"
         codes = [result.error and result.error.code for result in (life.record.result, life.record.twin) if result]
-        if codes != ["DescribedTwice", "DescribedTwice"]:
+        if codes != ["DuplicateAccount", "DuplicateAccount"]:
             yield f"{life.name} ends {codes} for an account that is described twice"
 
 

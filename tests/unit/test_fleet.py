@@ -16,7 +16,7 @@ from tests.loopback import Journal, Loopback, ambient, credentials, run
 from worker import subjects
 from worker.bugs import InternalError
 from worker.credentials import Credentials, CredentialsRef, Secret, SecretRef
-from worker.documents import AccountResult, Outcome, RunOutcome, Verdict
+from worker.documents import AccountPlan, AccountResult, Action, ErrorInfo, Outcome, RunOutcome, Verdict, tally
 from worker.errors import CredentialsMissing, Interrupted
 from worker.fleet import Fleet, Site
 from worker.ledger import Keeper, Nothing, Subject
@@ -26,6 +26,7 @@ from worker.reconcile import Draft, Terms
 from worker.sandbox import Fault, SandboxAccount
 from worker.settings import CanarySettings, RateLimit, Retry, Safety, Settings
 from worker.solapi.client import AccountReader
+from worker.subjects import Identities
 
 ON, OFF = "ACTIVE", "INACTIVE"
 _TERMS = Terms(Safety(max_deactivations="100%", min_active=0), allow=frozenset({"fleet-wide"}))
@@ -225,7 +226,9 @@ def test_accounts_of_one_key_share_its_quota() -> None:
             msgspec.structs.replace(whole, name=name, numbers=half, lines=array("I", range(len(half))))
             for name, half in zip(("a", "b"), halves, strict=True)
         ]
-        results = await reseller.apply()
+        # planned by two runs, neither of which knows that both are one account
+        drafts = [(await reseller.kept_by(reseller.keeper).plan([each], _TERMS))[0] for each in reseller.desired]
+        results = await reseller.apply(drafts)
         assert _outcomes(results) == [RunOutcome.CONVERGED] * 2
         wire = reseller.loopback.sandbox.wire
         assert {request.status for request in wire} == {200}
@@ -234,6 +237,68 @@ def test_accounts_of_one_key_share_its_quota() -> None:
         assert whens[-1] - whens[0] > 5
 
     _play(scenario, [_account(0, 20)], rate_limit=RateLimit(writes=5, reads=10))
+
+
+def test_two_names_of_one_account_are_refused_before_any_write() -> None:
+    """Accounts that the API answers with one id get no write, both places are named, and others go on."""
+
+    async def scenario(reseller: _Reseller) -> None:
+        whole, other = reseller.desired
+        places = (("a", "a.yaml", 3), ("b", "b.yaml", 7))
+        pair = [msgspec.structs.replace(whole, name=name, source=file, line=line) for name, file, line in places]
+        reseller.desired = [pair[0], other, pair[1]]
+        results = await reseller.apply()
+        assert _outcomes(results) == [RunOutcome.FAILED, RunOutcome.CONVERGED, RunOutcome.FAILED]
+        assert _codes(results) == ["DuplicateAccount", None, "DuplicateAccount"]
+        assert results[0].error is not None
+        assert results[0].error.message.startswith("2 names are one account: 'a' (a.yaml:3), 'b' (b.yaml:7): ")
+        assert {request.phone for request in reseller.loopback.sandbox.wire if request.method == "PUT"} == set(
+            other.numbers
+        )
+        assert results[0].requests.reads == 1
+
+    _play(scenario, 2)
+
+
+def test_a_key_that_one_id_has_on_two_platforms_is_two_accounts() -> None:
+    """Ids are compared within a platform: another URL is another one."""
+
+    async def scenario(reseller: _Reseller) -> None:
+        (one,) = reseller.desired
+        elsewhere = reseller.settings.endpoint + "/behind/a/proxy"
+        identities = Identities()
+        (drawn,) = await reseller.plan()
+        identities.learn(one, drawn.plan, reseller.settings.endpoint)
+        identities.learn(
+            msgspec.structs.replace(one, name="b", endpoint=elsewhere), drawn.plan, reseller.settings.endpoint
+        )
+        assert identities.duplicate("b") is None
+        identities.learn(msgspec.structs.replace(one, name="c"), drawn.plan, reseller.settings.endpoint)
+        assert identities.duplicate("c") is not None
+        identities.forget("c")
+        assert identities.duplicate(one.name) is None
+
+    _play(scenario, 1)
+
+
+def test_an_account_that_cannot_be_read_stays_who_it_was() -> None:
+    """An error leaves the identity, unless the account is reached in another way; an account without id has none."""
+    desired = DesiredAccount("a", "a.yaml", {}, (), credentials=None)
+    twin = msgspec.structs.replace(desired, name="b")
+    read = AccountPlan(account="a", account_id="7", counts=tally(Action, {}))
+    failed = msgspec.structs.replace(read, account_id=None, verdict=Verdict.ERROR, error=ErrorInfo("X", "x"))
+    identities = Identities()
+    identities.learn(twin, read, "solapi")
+    identities.learn(desired, failed, "solapi")
+    assert identities.duplicate("a") is None
+    identities.learn(desired, read, "coolsms")
+    assert identities.duplicate("a") is not None, "the vendor's hosts are one platform"
+    identities.learn(desired, failed, "solapi")
+    assert identities.duplicate("a") is not None
+    identities.learn(msgspec.structs.replace(desired, account_id="8"), failed, "solapi")
+    assert identities.duplicate("a") is identities.duplicate("b") is None
+    identities.learn(desired, msgspec.structs.replace(read, account_id=None), "solapi")
+    assert identities.duplicate("a") is None
 
 
 def test_hosts_of_the_vendor_share_a_keys_quota() -> None:

@@ -25,6 +25,11 @@ def _nothing_around(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
+def owned(key: str) -> str:
+    """A document without numbers, with credentials of its own."""
+    return f"version: 1\ncredentials: {{api_key: {{env: {key}}}, api_secret: {{env: SECRET}}}}\nnumbers: {{}}\n"
+
+
 def wrote(name: str, data: str | bytes) -> str:
     """The name of a file with this in it."""
     path = Path(name)
@@ -96,8 +101,8 @@ def test_settings_file_that_would_never_end() -> None:
 def test_accounts_of_the_default_folder() -> None:
     """Without -f the accounts of config/desired are read."""
     wrote("config/desired/a.yaml", "version: 1\nnumbers: {}")
-    wrote("config/desired/b.yaml", "version: 1\nnumbers: {}")
-    assert [account.name for account in load_accounts([])] == ["a", "b"]
+    wrote("config/desired/b.yaml", owned("B"))
+    assert [account.name for account in load_accounts(Settings(), [])] == ["a", "b"]
 
 
 def test_no_default_folder() -> None:
@@ -105,30 +110,32 @@ def test_no_default_folder() -> None:
     with pytest.raises(
         DesiredStateError, match=r"^config/desired:1:1: .*: name files with -f, or begin with `senderid ex"
     ):
-        load_accounts([])
+        load_accounts(Settings(), [])
 
 
 def test_accounts_of_files() -> None:
     """With -f nothing else is read, and every problem of every file is told."""
     wrote("config/desired/a.yaml", "version: 1\nnumbers: {}")
-    assert [account.name for account in load_accounts([wrote("b.yaml", "version: 1\nnumbers: {}")])] == ["b"]
+    assert [account.name for account in load_accounts(Settings(), [wrote("b.yaml", "version: 1\nnumbers: {}")])] == [
+        "b"
+    ]
     with pytest.raises(DesiredStateError) as error:
-        load_accounts([wrote("c.yaml", "numbers: {}"), "none.yaml"])
+        load_accounts(Settings(), [wrote("c.yaml", "numbers: {}"), "none.yaml"])
     assert [problem.source for problem in error.value.problems] == ["c.yaml", "none.yaml"]
 
 
 def test_accounts_by_name() -> None:
     """Only the accounts that were asked for are given, in the order of the files."""
     for name in "abc":
-        wrote(f"d/{name}.yaml", "version: 1\nnumbers: {}")
-    assert [account.name for account in load_accounts(["d"], ["c", "a", "c"])] == ["a", "c"]
+        wrote(f"d/{name}.yaml", owned(name.upper()))
+    assert [account.name for account in load_accounts(Settings(), ["d"], ["c", "a", "c"])] == ["a", "c"]
 
 
 def test_korean_accounts_by_name() -> None:
     """A Korean name is found in whatever form a system keeps or types it."""
     wrote("본사.yaml", "version: 1\nnumbers: {}")
     parts = "\u1107\u1169\u11ab\u1109\u1161"
-    assert [account.name for account in load_accounts(["본사.yaml"], [parts])] == ["본사"]
+    assert [account.name for account in load_accounts(Settings(), ["본사.yaml"], [parts])] == ["본사"]
 
 
 @pytest.mark.parametrize(
@@ -143,22 +150,22 @@ def test_korean_accounts_by_name() -> None:
 def test_unknown_accounts(names: list[str], told: str) -> None:
     """Every account that no file has is told, with the one that was probably meant."""
     wrote("d/main.yaml", "version: 1\nnumbers: {}")
-    wrote("d/shop.yaml", "version: 1\nnumbers: {}")
+    wrote("d/shop.yaml", owned("SHOP"))
     with pytest.raises(UsageError, match=told):
-        load_accounts(["d"], names)
+        load_accounts(Settings(), ["d"], names)
 
 
 def test_unknown_account_among_many() -> None:
     """A message does not list a whole fleet."""
-    wrote("fleet.yaml", "".join(f"---\nversion: 1\naccount: shop-{n}\nnumbers: {{}}\n" for n in range(50)))
+    wrote("fleet.yaml", "".join(f"---\naccount: shop-{n}\n{owned(f'KEY{n}')}" for n in range(50)))
     with pytest.raises(UsageError) as error:
-        load_accounts(["fleet.yaml"], ["zzz"])
+        load_accounts(Settings(), ["fleet.yaml"], ["zzz"])
     assert str(error.value) == "no file has an account 'zzz'"
 
 
 def test_warnings_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     """What is odd is told on stderr with its place, and does not stop a run."""
-    assert load_accounts([wrote("a.yaml", "version: 1\nnumbers: {011-123-4567: ACTIVE}")])
+    assert load_accounts(Settings(), [wrote("a.yaml", "version: 1\nnumbers: {011-123-4567: ACTIVE}")])
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("a.yaml:2:11: warning: '011-123-4567': 011 is a mobile prefix of the 2G networks")
@@ -167,16 +174,16 @@ def test_warnings_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
 def test_accounts_of_stdin(monkeypatch: pytest.MonkeyPatch) -> None:
     """`-` is the standard input of the process."""
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"version: 1\nnumbers: {112: ACTIVE}")))
-    (account,) = load_accounts(["-"])
+    (account,) = load_accounts(Settings(), ["-"])
     assert (account.name, account.source, list(account.numbers)) == ("stdin", "stdin", ["112"])
 
 
 def test_closed_stdin(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process without standard input, as daemons start them, reads files all the same, and is told of `-`."""
     monkeypatch.setattr(sys, "stdin", None)
-    assert load_accounts([wrote("a.yaml", "version: 1\nnumbers: {}")])
+    assert load_accounts(Settings(), [wrote("a.yaml", "version: 1\nnumbers: {}")])
     with pytest.raises(DesiredStateError, match=r"^stdin:1:1: cannot be read: Bad file descriptor"):
-        load_accounts(["-"])
+        load_accounts(Settings(), ["-"])
 
 
 def test_selection_in_any_spelling() -> None:

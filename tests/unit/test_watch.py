@@ -319,6 +319,35 @@ def test_a_clock_that_jumps_costs_at_most_one_interval(jump: float) -> None:
     _play(story())
 
 
+def test_a_second_name_of_an_account_stops_writes_until_it_is_gone() -> None:
+    """What an earlier pass has seen counts: each of two names of one account is refused, also alone in a pass."""
+
+    async def story() -> None:
+        found = account()
+        first = wanting(found)
+        # its own times put it into passes of its own
+        second = replace(wanting(found, "INACTIVE"), name="second", source="second.yaml", schedules=_hourly())
+        daemon = Daemon([found], [first], rhythm=Every(10_000.0))
+        await daemon.live(
+            60_000,
+            (100, lambda: daemon.folder.write(first, second)),
+            (15_000, lambda: daemon.folder.write(first)),
+        )
+        assert [status for _, _, status in daemon.wire.writes] == ["ACTIVE"], "second has written nothing"
+        failed = [line for line in daemon.tape.of("account.failed") if line["error_code"] == "DuplicateAccount"]
+        assert {line["account"] for line in failed} == {"second", first.name}
+        assert "'account-1' (1.yaml:1), 'second' (second.yaml:1)" in failed[0]["error_message"]
+        assert daemon.outcomes()[0] is daemon.outcomes()[-1] is RunOutcome.CONVERGED
+
+    _play(story())
+
+
+def _hourly() -> dict[str, Schedule]:
+    """A schedule by which a number is to be INACTIVE, and at some times of a day for other reasons."""
+    text = "daily 01:00-02:00, 03:00-04:00"
+    return {PHONE: Schedule(Status.INACTIVE, (), (Weekly(Status.ACTIVE, text, weekly(text)),), "Asia/Seoul")}
+
+
 def test_a_ledger_that_fails_fails_the_pass_and_nothing_is_sent() -> None:
     """Where the ledger cannot be written nothing is; the next pass tries again, and then it is."""
 

@@ -47,7 +47,10 @@ def test_five_thousand_accounts_with_nothing_to_do_wait_for_the_quota_alone() ->
         found = account(n01000000001="ACTIVE")
         one = wanting(found)
         settings = Settings(rate_limit=RateLimit(writes=80, reads=16, per_seconds=5.0))
-        accounts = [replace(one, name=f"account-{number}") for number in range(5_000)]
+        accounts = [
+            replace(one, name=f"account-{number}", endpoint=f"https://proxy-{number}.example")
+            for number in range(5_000)
+        ]
         daemon = Daemon([found], accounts, rhythm=Every(3600.0), settings=settings)
         await daemon.live(3599)
         least = (5_000 / 16 - 1) * 5.0

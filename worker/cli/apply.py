@@ -114,7 +114,7 @@ def _apply_files(
     rules = inputs.read_rules(given.allow)
     from worker.cli.bookkeeping import Keeping, committed
 
-    desired = committed(inputs.load_accounts(given.paths, given.accounts))
+    desired = committed(inputs.load_accounts(settings, given.paths, given.accounts))
     selection = inputs.read_selection(given.only, given.exclude, desired)
 
     from worker.reconcile import Terms
@@ -157,6 +157,7 @@ def _apply_file(
     from worker.policy import ALLOW_ALL, REPLAY
 
     _check_endpoints(file.path, saved, settings)
+    _check_keys(file.path, saved, settings)
     files = _current_files(saved, file.folder) if file.compared else None
     # what the plan let through counts for its writes, not for carrying it out again
     replays = not rules.isdisjoint({REPLAY, ALLOW_ALL})
@@ -264,6 +265,21 @@ def _current_files(saved: "SavedPlan", folder: str | None) -> "dict[str, Current
         account: CurrentFiles(accounts.get(account), tuple(name for name in names if paths[name] is None))
         for account, names in named.items()
     }
+
+
+def _check_keys(path: str, saved: "SavedPlan", settings: "Settings") -> None:
+    """Refuse accounts that have different ids in the plan and one API key here.
+
+    Raises:
+        PlanFileError: with the names of both.
+    """
+    from worker.desired import same_account
+
+    for found in same_account(saved.accounts, inputs.agreement(settings.endpoint).reach):
+        first, second = found.first.account, found.second.account
+        raise PlanFileError(
+            f"{path}: accounts {first!r} and {second!r} have the same API key, which belongs to one account: plan again"
+        )
 
 
 def show(drafts: "Sequence[Draft]", given: options.Common) -> None:

@@ -26,6 +26,7 @@ from worker.ledger.reading import reading
 from worker.model import DesiredAccount, Memory
 from worker.render.documents import encodable
 from worker.settings import Settings
+from worker.sites import files
 
 __all__ = ["Keeping", "committed", "glance", "ledger_path", "recorded"]
 
@@ -140,20 +141,29 @@ def _listed(runs: Sequence[str]) -> str:
 
 
 def committed(accounts: Iterable[DesiredAccount]) -> tuple[DesiredAccount, ...]:
-    """The accounts, each with the commit of the git checkout that its file lies in."""
+    """Return the accounts, each of their files with the commit of the git checkout that it lies in."""
     accounts = tuple(accounts)
-    paths = {account.source: Path(account.source) for account in accounts}
-    files = {source: path.resolve() for source, path in paths.items() if path.is_file()}
+    paths = {file.source: Path(file.source) for account in accounts for file in files(account)}
+    found = {source: path.resolve() for source, path in paths.items() if path.is_file()}
     checkouts: dict[Path, set[Path]] = {}
-    for file in files.values():
+    for file in found.values():
         checkout = _checkout(file.parent)
         if checkout is not None:
             checkouts.setdefault(checkout, set()).add(file)
     commits: dict[Path | None, str | None] = {}
     for checkout, inside in checkouts.items():
         commits |= dict.fromkeys(inside, _commit(checkout, inside))
+
+    def commit(source: str) -> str | None:
+        return commits.get(found.get(source))
+
     return tuple(
-        msgspec.structs.replace(account, commit=commits.get(files.get(account.source))) for account in accounts
+        msgspec.structs.replace(
+            account,
+            commit=commit(account.source),
+            parts=tuple(msgspec.structs.replace(part, commit=commit(part.source)) for part in account.parts),
+        )
+        for account in accounts
     )
 
 

@@ -45,8 +45,8 @@ def command(
 
     What is told is a change of what is wanted: whether a number has to be written then, a plan tells. Exit status 0.
     """
-    inputs.load_settings(settings_path, {})
-    desired = inputs.load_accounts(paths, accounts)
+    settings = inputs.load_settings(settings_path, {})
+    desired = inputs.load_accounts(settings, paths, accounts)
     now = datetime.now(UTC)
     first = now.replace(microsecond=0) if start is None else inputs.read_moment("--from", start, desired)
     last = first + timedelta(days)

@@ -14,8 +14,10 @@ import click
 
 from worker import desired, moments, schedule, settings
 from worker.cli import sources
+from worker.cli.agreement import Agreement
 from worker.cli.options import DEFAULT_FILES, DEFAULT_SETTINGS
-from worker.credentials import Credentials, CredentialsRef, Secret, SecretRef
+from worker.credentials import DEFAULT_CREDENTIALS, Credentials, CredentialsRef, Secret, SecretRef
+from worker.desired import Reach
 from worker.errors import CredentialsMissing, DesiredStateError, Problem, SettingsError, UsageError
 from worker.language import gettext as _
 from worker.language import translated
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Known",
     "Resolver",
+    "agreement",
     "check_accounts",
     "desired_paths",
     "load_accounts",
@@ -46,7 +49,6 @@ __all__ = [
     "tell_warnings",
 ]
 
-_DEFAULT_CREDENTIALS: Final = CredentialsRef(SecretRef(env="SOLAPI_API_KEY"), SecretRef(env="SOLAPI_API_SECRET"))
 _SECRET_CAP: Final = 4096
 """Bytes of a secret file; keys are a few dozen, URLs a few hundred."""
 _NO_KEY: Final = frozenset(" ,\"'")
@@ -72,17 +74,32 @@ def load_settings(path: str | None, options: Mapping[str, object]) -> Settings:
     return settings.load(source, os.environ, given)
 
 
-def load_accounts(paths: Sequence[str], names: Sequence[str] = ()) -> tuple[DesiredAccount, ...]:
+def load_accounts(settings: Settings, paths: Sequence[str], names: Sequence[str] = ()) -> tuple[DesiredAccount, ...]:
     """The accounts of the desired-state files, all of them or those named; warnings go to stderr.
+
+    All files are checked, also those of accounts that are not named.
 
     Raises:
         DesiredStateError: with every problem of every file.
         UsageError: an account that no file has.
     """
-    loaded = desired.load(sources.read(desired_paths(paths), _stdin))
+    loaded = desired.load(sources.read(desired_paths(paths), _stdin), agreement(settings.endpoint))
     tell_warnings(loaded.warnings)
     wanted = check_accounts(names, loaded.accounts)
     return tuple(account for account in loaded.accounts if not wanted or account.name in wanted)
+
+
+def agreement(endpoint: str) -> Agreement:
+    """Return the check of the documents of a run; `endpoint` is that of accounts that name none."""
+    return Agreement(Reach(endpoint, _api_key))
+
+
+def _api_key(reference: SecretRef) -> str | None:
+    """Return the API key of a reference, or None if it is not there now."""
+    try:
+        return _kept(reference, "API key")[0]
+    except CredentialsMissing:
+        return None
 
 
 def read_one(path: str) -> tuple[str, bytes]:
@@ -196,7 +213,7 @@ class Resolver:
         Raises:
             CredentialsMissing: with the place that has none.
         """
-        where = reference or _DEFAULT_CREDENTIALS
+        where = reference or DEFAULT_CREDENTIALS
         if where not in self._found:
             key, secret = _resolve(where.api_key, "API key"), _resolve(where.api_secret, "API secret")
             self.secrets.add(secret)

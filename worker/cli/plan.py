@@ -75,7 +75,7 @@ def _plan(
     drift: bool,
     at: str | None,
 ) -> int:
-    desired = inputs.load_accounts(given.paths, given.accounts)
+    desired = inputs.load_accounts(settings, given.paths, given.accounts)
     selection = inputs.read_selection(given.only, given.exclude, desired)
     rules = inputs.read_rules(given.allow)
     moment = None if at is None else inputs.read_moment("--at", at, desired)

@@ -2,11 +2,12 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from worker.cli import sources
 from worker.cli.bookkeeping import committed
+from worker.desired import Check, Clash, Fragment
 from worker.errors import DesiredStateError, Problem
 from worker.lastgood import LastGood, News
 from worker.model import DesiredAccount
@@ -21,12 +22,15 @@ _Mark = tuple[int, int, int, int, int]
 
 
 class Revisited:
-    """The files behind some paths; `wall` is Unix time. `begin` comes first."""
+    """The files behind some paths; `wall` is Unix time. `begin` comes first. `check` may be replaced at any time."""
 
-    def __init__(self, paths: Sequence[str], *, wall: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, paths: Sequence[str], check: Check | None = None, *, wall: Callable[[], float] = time.time
+    ) -> None:
+        self.check = check
         self._paths = paths
         self._wall = wall
-        self._state = LastGood()
+        self._state = LastGood(self._checked)
         self._names: frozenset[str] | None = None
         self._marks: dict[str, _Mark] = {}
         self._there: set[str] = set()
@@ -64,6 +68,9 @@ class Revisited:
         if news.changed or news.gone:
             self._take(news.changed)
         return news
+
+    def _checked(self, fragments: Sequence[Fragment]) -> Iterable[Clash]:
+        return () if self.check is None else self.check(fragments)
 
     def _take(self, changed: frozenset[str]) -> None:
         found = {account.name: account for account in self._state.accounts}

@@ -53,7 +53,7 @@ def command(*, listen: str, token_file: str | None, paths: Sequence[str], settin
             f"--listen {listen!r}: other machines may see the pages only with a token: put one of {web.LEAST} "
             "characters or more into a file, and name it with --token-file or web.token_file in the settings"
         )
-    files = _files(paths)
+    files = _files(paths, settings)
     path = ledger_path(settings)
 
     async def serve() -> ExitStatus:
@@ -101,13 +101,13 @@ def access(settings: "Settings", host: str) -> "Access":
     return web.Access(token, host=host)
 
 
-def _files(paths: Sequence[str]) -> "Callable[[], Sequence[DesiredAccount]] | None":
+def _files(paths: Sequence[str], settings: "Settings") -> "Callable[[], Sequence[DesiredAccount]] | None":
     """What gives the accounts of files, read again where they change; None where no file is given."""
     if not paths:
         return None
     from worker.cli.revisits import Revisited
 
-    files = Revisited(inputs.desired_paths(paths))
+    files = Revisited(inputs.desired_paths(paths), inputs.agreement(settings.endpoint))
     inputs.tell_warnings(files.begin())
 
     def accounts() -> "Sequence[DesiredAccount]":

@@ -9,7 +9,7 @@ from typing import Final
 from worker.errors import Problem
 from worker.strictyaml import FILE_CAP
 
-__all__ = ["Identity", "listed", "locate", "read", "read_file"]
+__all__ = ["Identity", "identity", "listed", "locate", "read", "read_file", "yaml_files"]
 
 _STDIN: Final = "stdin"
 """The name of standard input, as files are named."""
@@ -90,6 +90,28 @@ def locate(name: str, folder: str | None) -> str | None:
     return next(filter(os.path.lexists, ends), None)
 
 
+def yaml_files(folder: Path) -> list[str]:
+    """Return the *.yaml and *.yml files in a folder itself, hidden ones left out; none if it cannot be read."""
+    try:
+        names = sorted(path.name for path in folder.iterdir())
+    except OSError:
+        return []
+    return [str(Path(folder, name)) for name in names if _is_yaml(name)]
+
+
+def identity(path: str) -> Identity | None:
+    """Return what tells that two paths are one file; None if there is none."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - Path.stat raises ValueError where a name has a NUL
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _is_yaml(name: str) -> bool:
+    return name.endswith(_ENDINGS) and not name.startswith(".")
+
+
 def _named(path: str) -> str:
     return path if path.isprintable() else ascii(path)
 
@@ -119,10 +141,9 @@ def _folder(path: str) -> Iterator[str | Problem]:
             continue
         walked.add((found.st_dev, found.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if name.endswith(_ENDINGS) and not name.startswith("."):
-                empty = False
-                yield str(Path(parent, name))
+        for name in filter(_is_yaml, sorted(files)):
+            empty = False
+            yield str(Path(parent, name))
     for error in unreadable:
         empty = False
         yield Problem(_named(str(error.filename)), 1, 1, f"the folder cannot be read: {error.strerror}")

@@ -22,8 +22,8 @@ def command(more: Sequence[str], paths: Sequence[str], settings_path: str | None
 
     Each problem is a line `file:line:column: message` on stderr. Exit status 0, or 65 with problems.
     """
-    inputs.load_settings(settings_path, {})
-    accounts = inputs.load_accounts([*paths, *more])
+    settings = inputs.load_settings(settings_path, {})
+    accounts = inputs.load_accounts(settings, [*paths, *more])
     numbers = sum(len(account.numbers) for account in accounts)
     told = _("OK: {accounts}, {numbers}.")
     click.echo(told.format(accounts=count(len(accounts), "account"), numbers=count(numbers, "number")))

@@ -81,7 +81,7 @@ def command(
     from worker.metrics import Metrics
 
     where = None if listen is None else monitoring.address(listen)
-    files = _files(given)
+    files = _files(given, settings)
     terms = _terms(given, settings, files)
     if not dry_run:
         probe(bookkeeping.ledger_path(settings))
@@ -152,6 +152,7 @@ class _Daemon:
         from worker.reconcile import Terms
 
         found = inputs.load_settings(self._given.settings_path, self._given.overrides)
+        self._files.check = inputs.agreement(found.endpoint)
         return found, Terms.of(found, self._terms.selection, self._terms.allow)
 
     def _begin(self) -> str:
@@ -235,10 +236,10 @@ def _interval(rhythm: "Rhythm") -> float:
     return (rhythm.after(first) - first).total_seconds()
 
 
-def _files(given: options.Common) -> "Revisited":
+def _files(given: options.Common, settings: "Settings") -> "Revisited":
     from worker.cli.revisits import Revisited
 
-    files = Revisited(inputs.desired_paths(given.paths))
+    files = Revisited(inputs.desired_paths(given.paths), inputs.agreement(settings.endpoint))
     inputs.tell_warnings(files.begin())
     files.narrow(inputs.check_accounts(given.accounts, files.accounts))
     return files

@@ -1,5 +1,25 @@
 """Desired-state files: YAML text to the accounts that it describes, with every problem of every file at its place."""
 
-from worker.desired.files import Loaded, clashes, load
+from worker.desired.files import Check, Documents, Loaded, fragments, load, read
+from worker.desired.fragments import Clash, Fragment, clashes, join
+from worker.desired.identity import Duplicate, Reach, duplicates, same_account
+from worker.desired.names import Named, names
 
-__all__ = ["Loaded", "clashes", "load"]
+__all__ = [
+    "Check",
+    "Clash",
+    "Documents",
+    "Duplicate",
+    "Fragment",
+    "Loaded",
+    "Named",
+    "Reach",
+    "clashes",
+    "duplicates",
+    "fragments",
+    "join",
+    "load",
+    "names",
+    "read",
+    "same_account",
+]

@@ -9,6 +9,7 @@ import yaml
 
 from worker import settings, strictyaml
 from worker.credentials import CredentialsRef, SecretRef
+from worker.desired.fragments import Fragment
 from worker.desired.groups import Groups
 from worker.desired.numbers import Numbers
 from worker.desired.usage import in_use
@@ -19,7 +20,7 @@ from worker.strictyaml import Mapping, Node, Reader, Scalar, described, shown, s
 from worker.suspension import Maintenance, Suspend, moment
 from worker.texts import COUNT_DIGITS, NAME_CAP, NOTE_CAP, reference, text, unfit, whole
 
-__all__ = ["Document"]
+__all__ = ["HEAD_KEYS", "Document"]
 
 _KEYS: Final = (
     "version",
@@ -36,6 +37,8 @@ _KEYS: Final = (
     "timezone",
     "numbers",
 )
+HEAD_KEYS: Final = frozenset(_KEYS) - {"version", "account", "timezone", "numbers"}
+"""Keys that hold for the whole account: one of its documents has all of them."""
 _SECRETS: Final = ("api_key", "api_secret")
 _SAFETY: Final = ("max_deactivations", "min_active", "pair_swaps")
 _PAIR_SWAPS: Final = get_args(PairSwaps)
@@ -50,8 +53,9 @@ class Document:
         self._numbers = Numbers(reader, stream, warnings)
         self._groups = Groups(reader)
         self._found: dict[str, Any] = {}
+        self._keys: frozenset[str] = frozenset()
 
-    def read(self, start: Any) -> DesiredAccount | None:
+    def read(self, start: Any) -> Fragment | None:
         """Read the document that begins with `start` to its end; None where it is no mapping."""
         event = next(self._stream)
         source, line = self._reader.source, event.start_mark.line + 1
@@ -60,11 +64,21 @@ class Document:
             return None
         self._read_keys(event)
         self._found["schedules"] = self._numbers.finish(self._found.get("timezone", DEFAULT_ZONE))
-        self._found["groups"] = self._groups.finish(self._numbers.desired)
-        name = self._found.pop("account", None) or self._name_of_file(line)
+        self._found["groups"] = self._groups.finish()
+        name = self._found.pop("account", None)
+        named = name is not None
         # people type names, and some systems keep Hangul of file names in parts
-        return DesiredAccount(
-            normalize("NFC", name), source, self._numbers.desired, self._numbers.lines, line, **self._found
+        account = DesiredAccount(
+            normalize("NFC", name or self._name_of_file(line)),
+            source,
+            self._numbers.desired,
+            self._numbers.lines,
+            line,
+            **self._found,
+        )
+        head_keys = tuple(sorted(self._keys & HEAD_KEYS))
+        return Fragment(
+            account, named, head_keys, "timezone" in self._keys, self._groups.unlisted(self._numbers.desired)
         )
 
     def _not_a_mapping(self, start: Any, event: Any) -> None:
@@ -96,6 +110,7 @@ class Document:
                 self._numbers.read(value)
             else:
                 self._read_value(name, strictyaml.compose(self._reader.source, value, self._stream))
+        self._keys = frozenset(seen)
         top = Node(start.start_mark)
         if "version" not in seen:
             self._reader.problem(top, "version is missing: write `version: 1`")

@@ -1,8 +1,9 @@
 """The groups of a document: numbers that stand in for each other, and how many of them must be ACTIVE at any moment."""
 
-from collections.abc import Collection
+from collections.abc import Container
 from typing import Final
 
+from worker.desired.fragments import Member
 from worker.model import Group
 from worker.phones import normalise
 from worker.strictyaml import Mapping, Node, Reader, Scalar, Sequence, described, shown
@@ -14,7 +15,7 @@ _KEYS: Final = ("members", "min_active")
 
 
 class Groups:
-    """Reads groups; whether their members are listed is known at the end of the document."""
+    """Reads groups. Whether their members are listed is known once all documents of the account are read."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -32,12 +33,13 @@ class Groups:
             if name is not None:
                 self._group(name, value)
 
-    def finish(self, listed: Collection[str]) -> tuple[Group, ...]:
-        """The groups; a member that the document does not list is a problem, as it may be a slip."""
-        for phone, node in self._members:
-            if phone not in listed:
-                self._reader.problem(node, f"{phone} is not listed under numbers: list it, or take it out of the group")
+    def finish(self) -> tuple[Group, ...]:
+        """Return the groups of the document."""
         return tuple(self._found)
+
+    def unlisted(self, listed: Container[str]) -> tuple[Member, ...]:
+        """Return the members that are not among the numbers of the document itself."""
+        return tuple(Member(phone, node.line, node.column) for phone, node in self._members if phone not in listed)
 
     def _name(self, key: Node, seen: dict[str, Node]) -> str | None:
         if not isinstance(key, Scalar) or key.null or not key.text.strip():

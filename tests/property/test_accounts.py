@@ -1,0 +1,74 @@
+"""Random sets of documents: one account never has two names, and an account in parts is the account in one."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from worker.cli.agreement import Agreement
+from worker.desired import Reach, load
+from worker.endpoints import platform
+from worker.errors import DesiredStateError
+
+KEYS = {"ONE": "NCS1", "TWO": "NCS1", "THREE": "NCS2"}
+"""What is known of variables; two of them hold one key, and that of FOUR is not there."""
+
+documents = st.tuples(
+    st.sampled_from("abc"),
+    st.sampled_from([None, "ONE", "TWO", "THREE", "FOUR"]),
+    st.sampled_from([None, "7", "8"]),
+    st.sampled_from([None, "coolsms", "https://sms.example", "https://SMS.example/"]),
+)
+phones = st.lists(st.integers(0, 99).map(lambda number: f"010123456{number:02}"), unique=True, max_size=12)
+
+
+def text(name: str, key: str | None, pin: str | None, endpoint: str | None, *numbers: str) -> str:
+    """A document."""
+    lines = ["version: 1", f"account: {name}"]
+    lines += [] if key is None else [f"credentials: {{api_key: {{env: {key}}}, api_secret: {{env: S}}}}"]
+    lines += [] if pin is None else [f'account_id: "{pin}"']
+    lines += [] if endpoint is None else [f"endpoint: {endpoint}"]
+    lines += ["numbers:", *(f"  {phone}: ACTIVE" for phone in numbers)] if numbers else ["numbers: {}"]
+    return "\n".join(lines) + "\n"
+
+
+@given(st.lists(documents, max_size=4))
+def test_one_account_never_has_two_names(found: Sequence[tuple[str, str | None, str | None, str | None]]) -> None:
+    """Of what is loaded no two accounts share a platform and a pin, or a platform and a key, known or not."""
+    files = [(f"{index}.yaml", text(*each).encode()) for index, each in enumerate(found)]
+    try:
+        accounts = load(files, Agreement(Reach("solapi", lambda reference: KEYS.get(reference.env or "")))).accounts
+    except DesiredStateError:
+        return
+    where = [platform(account.endpoint or "solapi") for account in accounts]
+    references = [account.credentials.api_key.env if account.credentials else "default" for account in accounts]
+    keys = [(place, KEYS.get(name or "", name)) for place, name in zip(where, references, strict=True)]
+    pins = [(place, account.account_id) for place, account in zip(where, accounts, strict=True) if account.account_id]
+    assert len(set(keys)) == len(keys)
+    assert len(set(pins)) == len(pins)
+    assert len({account.name for account in accounts}) == len(accounts)
+
+
+@given(phones, st.lists(st.integers(0, 12), max_size=3), st.integers(0, 3))
+def test_an_account_in_parts_is_the_account_in_one(numbers: list[str], cuts: list[int], head: int) -> None:
+    """However the numbers are divided, and in whichever part the keys stand, the account is the same."""
+    edges = [0, *sorted(min(cut, len(numbers)) for cut in cuts), len(numbers)]
+    parts = [numbers[start:end] for start, end in pairwise(edges)]
+    head = min(head, len(parts) - 1)
+    (whole,) = load([("whole.yaml", text("a", "ONE", "7", None, *numbers).encode())]).accounts
+    files = (
+        (
+            f"{index}.yaml",
+            (text("a", "ONE", "7", None, *some) if index == head else text("a", None, None, None, *some)).encode(),
+        )
+        for index, some in enumerate(parts)
+    )
+    (joined,) = load(files).accounts
+    assert list(joined.numbers) == list(whole.numbers)
+    assert {joined.source, *(part.source for part in joined.parts)} == {f"{index}.yaml" for index in range(len(parts))}
+    assert joined.source == f"{head}.yaml"
+    assert replace(joined, source="", lines=(), sha256=None, parts=()) == replace(
+        whole, source="", lines=(), sha256=None, parts=()
+    )

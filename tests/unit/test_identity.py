@@ -1,0 +1,226 @@
+"""One account under two names, as far as it is known offline: pins, API keys, endpoints, and files left out."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from worker.cli.agreement import Agreement
+from worker.desired import Reach, load, names
+from worker.endpoints import platform
+from worker.errors import DesiredStateError
+from worker.lastgood import LastGood
+
+
+def reach(keys: Mapping[str, str] | None = None, endpoint: str = "solapi") -> Reach:
+    """Where API keys are found by the names of variables and files."""
+    found = keys or {}
+    return Reach(endpoint, lambda reference: found.get(reference.env or reference.file or ""))
+
+
+def document(name: str, key: str | None = None, more: str = "") -> str:
+    """A document without numbers, whose API key is in a variable, or in a file if the name has a slash."""
+    kind = "file" if key is not None and "/" in key else "env"
+    where = (
+        "" if key is None else f"credentials: {{api_key: {{{kind}: {key}}}, api_secret: {{env: {name.upper()}_S}}}}\n"
+    )
+    return f"version: 1\naccount: {name}\n{where}{more}numbers: {{}}\n"
+
+
+def told(*texts: str, keys: Mapping[str, str] | None = None, endpoint: str = "solapi") -> list[str]:
+    """What is wrong with documents of one file."""
+    try:
+        load([("f.yaml", "---\n".join(texts).encode())], Agreement(reach(keys, endpoint)))
+    except DesiredStateError as error:
+        return list(map(str, error.problems))
+    return []
+
+
+def pinned(number: str, more: str = "") -> str:
+    """The lines of a pin."""
+    return f'account_id: "{number}"\n{more}'
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "keys"),
+    [
+        (document("a"), document("b"), None),
+        (document("a"), document("b", "SOLAPI_API_KEY"), None),
+        (document("a", "KEY"), document("b", "KEY"), None),
+        (document("a", "/k/./key"), document("b", "/k/key"), None),
+        (document("a", "ONE"), document("b", "TWO"), {"ONE": "NCS1", "TWO": "NCS1"}),
+        (document("a"), document("b", "/k/key"), {"SOLAPI_API_KEY": "NCS1", "/k/key": "NCS1"}),
+        (document("a", "K", "endpoint: solapi\n"), document("b", "K", "endpoint: coolsms-rest\n"), None),
+        (document("a", "K"), document("b", "K", "endpoint: https://API.solapi.com:443/\n"), None),
+        (document("a", "ONE", pinned("7")), document("b", "TWO", pinned("7")), None),
+        (document("a", "ONE", pinned("7")), document("b", "ONE", pinned("8")), None),
+    ],
+)
+def test_one_account_under_two_names_is_refused(first: str, second: str, keys: Mapping[str, str] | None) -> None:
+    """By value, by reference where there is no value, and by pin; both places are named, and nothing of a key."""
+    (message,) = told(first, second, keys=keys)
+    place = f"f.yaml:{first.count(chr(10)) + 2}:1: account 'b' "
+    assert message.startswith(place)
+    assert "'a' at f.yaml:1" in message
+    assert "NCS1" not in message
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "keys"),
+    [
+        (document("a", "ONE"), document("b", "TWO"), None),
+        (document("a", "ONE"), document("b", "TWO"), {"ONE": "NCS1", "TWO": "NCS2"}),
+        (document("a", "ONE"), document("b", "TWO"), {"ONE": "NCS1"}),
+        (document("a", "K"), document("b", "K", "endpoint: https://sms.example\n"), None),
+        (document("a", "A", pinned("7")), document("b", "B", pinned("7", "endpoint: https://sms.example\n")), None),
+        (document("a", "A", pinned("7")), document("b", "B", pinned("8")), None),
+    ],
+)
+def test_different_accounts_are_not_refused(first: str, second: str, keys: Mapping[str, str] | None) -> None:
+    """Other keys, other pins, and the same ones on another platform."""
+    assert told(first, second, keys=keys) == []
+
+
+def test_the_settings_endpoint_is_that_of_documents_without_one() -> None:
+    """A document that names the platform of the settings is on the same one."""
+    url = "https://sms.example"
+    pair = document("a", "K"), document("b", "K", f"endpoint: {url}/\n")
+    assert told(*pair) == []
+    assert len(told(*pair, endpoint=url)) == 1
+
+
+def test_the_advice_is_to_split_or_to_correct() -> None:
+    """One account may be split; a key with two pins is a mistake."""
+    (split,) = told(document("a", "K"), document("b", "K"))
+    assert "write the same `account:` in both documents" in split
+    (wrong,) = told(document("a", "K", pinned("7")), document("b", "K", pinned("8")))
+    assert wrong.endswith(
+        "account 'b' has the API key of 'a' at f.yaml:1, but another account_id: a key belongs to one account, so "
+        "correct the credentials or the account_id of one of them"
+    )
+
+
+def test_parts_of_a_split_account_are_no_two_accounts() -> None:
+    """Documents of one written name are one account with one key."""
+    assert told(document("a", "K"), document("a")) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("solapi", "vendor"),
+        ("coolsms-rest", "vendor"),
+        ("https://REST.coolsms.co.kr./", "vendor"),
+        ("https://api.solapi.com:443", "vendor"),
+        ("https://api.solapi.com:8443", "https://api.solapi.com:8443"),
+        ("https://api.solapi.com/proxy", "https://api.solapi.com/proxy"),
+        ("https://SMS.example/A/", "https://sms.example/A"),
+        ("http://127.0.0.1:80", "http://127.0.0.1"),
+        ("http://[::1]:8080/", "http://[::1]:8080"),
+        ("nowhere", "nowhere"),
+    ],
+)
+def test_one_platform_has_one_name(text: str, expected: str) -> None:
+    """Letter case of hosts, default ports, trailing dots and slashes make no other platform; paths and ports do."""
+    assert platform(text) == expected
+
+
+def test_a_fresh_file_of_the_same_account_is_broken_in_a_daemon() -> None:
+    """What was there first stays; once the newcomer has a key of its own it counts."""
+    state = LastGood(Agreement(reach({"X": "NCS1", "Y": "NCS1", "Z": "NCS2"})))
+    state.begin([("z.yaml", document("z", "X").encode())])
+    news = state.take([("a.yaml", document("a", "Y").encode()), ("z.yaml", None)])
+    assert list(news.broken) == ["a.yaml"]
+    assert [account.name for account in state.accounts] == ["z"]
+    news = state.take([("a.yaml", document("a", "Z").encode()), ("z.yaml", None)])
+    assert news.mended == ("a.yaml",)
+    assert [account.name for account in state.accounts] == ["a", "z"]
+
+
+def test_keys_that_become_one_while_files_stay_break_no_file() -> None:
+    """A secret is rotated to another account's: no file brought that, so each counts; the API's answer shows it."""
+    keys = {"X": "NCS1", "Y": "NCS2", "Z": "NCS3"}
+    state = LastGood(Agreement(reach(keys)))
+    state.begin([("x.yaml", document("x", "X").encode()), ("y.yaml", document("y", "Y").encode())])
+    keys["Y"] = "NCS1"
+    news = state.take([("x.yaml", None), ("y.yaml", None), ("z.yaml", document("z", "Z").encode())])
+    assert news.changed == {"z"}
+    assert not news.broken
+
+
+def wrote(path: Path, text: str) -> str:
+    """The name of a file with this in it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return str(path)
+
+
+def incomplete(*paths: str) -> list[str]:
+    """What is wrong with a run of these files."""
+    try:
+        load([(path, Path(path).read_bytes()) for path in paths], Agreement(reach()))
+    except DesiredStateError as error:
+        return [problem.message for problem in error.problems]
+    return []
+
+
+def test_a_file_left_out_that_lists_numbers_of_the_account(tmp_path: Path) -> None:
+    """With `unmanaged: deactivate` they would be deactivated: the folder is asked for, and a run of both is fine."""
+    head = wrote(tmp_path / "head.yaml", document("main", more="unmanaged: deactivate\n"))
+    part = wrote(tmp_path / "part.yml", document("other", "K") + "---\n" + document("main"))
+    (message,) = incomplete(head)
+    assert message == (
+        f"{part}:7 describes account 'main' too and is no part of this run, so that its numbers would be deactivated "
+        f"as unmanaged: give the folder, -f {tmp_path}"
+    )
+    assert incomplete(head, part) == []
+    assert incomplete(f"{tmp_path}/./head.yaml", part) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("sub/part.yaml", document("main")),
+        (".part.yaml", document("main")),
+        ("part.txt", document("main")),
+        ("part.yaml", document("else")),
+        ("main.yaml", "version: 1\nnumbers: {}\n"),
+        ("part.yaml", "version: 1\n- account: main\n"),
+    ],
+)
+def test_what_is_no_part_of_the_account_is_no_reason(tmp_path: Path, name: str, text: str) -> None:
+    """Other folders, hidden files, other endings, other names, names of files, and what is not YAML before the name."""
+    head = wrote(tmp_path / "head.yaml", document("main", more="unmanaged: deactivate\n"))
+    wrote(tmp_path / name, text)
+    assert incomplete(head) == []
+
+
+def test_a_part_alone_is_refused_where_the_keys_are_elsewhere(tmp_path: Path) -> None:
+    """Without its head the account would be reached with the default credentials; two plain files stay two."""
+    part = wrote(tmp_path / "part.yaml", document("main"))
+    other = wrote(tmp_path / "other.yaml", document("main"))
+    assert incomplete(part) == []
+    head = wrote(tmp_path / "head.yaml", document("main", "K"))
+    assert incomplete(part) == [
+        f"the keys of account 'main' are at {head}:2, which is no part of this run: give the folder, -f {tmp_path}"
+    ]
+    assert incomplete(head) == [], "nothing that it does not list is written"
+    assert incomplete(head, part, other) == []
+
+
+def test_names_up_to_what_is_not_yaml() -> None:
+    """A file that is broken further down still says whose it is."""
+    text = (
+        document("a", "K")
+        + "---\n- x\n---\n? [account]\n: b\n---\naccount: [c]\n---\naccount: c\nendpoint: x\nnumbers: *x\n"
+    )
+    assert [(each.name, each.line, each.head) for each in names("f.yaml", text.encode())] == [
+        ("a", 2, True),
+        ("c", 13, True),
+    ]
+    assert names("f.yaml", b"\xff\xfe") == []
+
+
+def test_a_reference_that_is_found_is_no_longer_a_reference() -> None:
+    """A value never equals a reference of the same text."""
+    assert told(document("a", "ONE"), document("b", "TWO"), keys={"ONE": "TWO"}) == []

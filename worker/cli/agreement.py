@@ -1,0 +1,90 @@
+"""What documents contradict each other in that they alone do not show: API keys, and files beside those of a run."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from worker import desired
+from worker.cli import sources
+from worker.desired import Clash, Fragment, Named, Reach
+from worker.errors import Problem
+from worker.model import Unmanaged
+
+__all__ = ["Agreement"]
+
+_STDIN: Final = "stdin"
+
+
+class Agreement(Struct, frozen=True):
+    """Checks the documents of a run against each other, and against the other files of their folders."""
+
+    reach: Reach
+
+    def __call__(self, fragments: Sequence[Fragment]) -> Iterator[Clash]:
+        """Yield accounts that are the same account, and those of which the run leaves a file out."""
+        yield from desired.duplicates(desired.join(fragments), self.reach)
+        yield from _incomplete(fragments)
+
+
+def _incomplete(fragments: Sequence[Fragment]) -> Iterator[Clash]:
+    """Yield accounts that the run has some documents of only, if that changes what is written.
+
+    Numbers of the others would be deactivated as unmanaged. Without the account-level keys the account would be reached
+    and guarded otherwise than its files say.
+    """
+    accounts: dict[str, list[Fragment]] = {}
+    for fragment in fragments:
+        if fragment.named:
+            accounts.setdefault(fragment.account.name, []).append(fragment)
+    outside = _Outside(fragment.account.source for fragment in fragments)
+    for name, some in accounts.items():
+        deactivating = [each for each in some if each.account.unmanaged is Unmanaged.DEACTIVATE]
+        if not deactivating and any(each.keys for each in some):
+            continue
+        first = (deactivating or some)[0].account
+        sources_ = tuple(dict.fromkeys(each.account.source for each in some))
+        for folder in dict.fromkeys(Path(source).parent for source in sources_ if source != _STDIN):
+            for place, named in outside.of(folder):
+                if named.name == name and (deactivating or named.head):
+                    told = (
+                        f"{place} describes account {name!r} too and is no part of this run, so that its numbers would "
+                        f"be deactivated as unmanaged: give the folder, -f {folder}"
+                        if deactivating
+                        else f"the keys of account {name!r} are at {place}, which is no part of this run: give the "
+                        f"folder, -f {folder}"
+                    )
+                    yield Clash(Problem(first.source, first.line, 1, told), sources_)
+
+
+class _Outside:
+    """The documents that are beside a run's files and no part of it."""
+
+    def __init__(self, run: Iterator[str]) -> None:
+        self._run = set(run)
+        self._identities: set[sources.Identity | None] | None = None
+        self._found: dict[Path, list[tuple[str, Named]]] = {}
+
+    def of(self, folder: Path) -> list[tuple[str, Named]]:
+        """Return the place and the name of each document of a folder that names its account."""
+        if folder not in self._found:
+            self._found[folder] = [
+                (f"{path}:{named.line}", named)
+                for path in sources.yaml_files(folder)
+                if not self._has(path)
+                for named in _names(path)
+            ]
+        return self._found[folder]
+
+    def _has(self, path: str) -> bool:
+        if path in self._run:
+            return True
+        if self._identities is None:
+            self._identities = set(map(sources.identity, self._run)) - {None}
+        return sources.identity(path) in self._identities
+
+
+def _names(path: str) -> list[Named]:
+    read = sources.read_file(path)
+    return [] if isinstance(read, Problem) else desired.names(*read)
