@@ -1,16 +1,17 @@
-"""Korean sender numbers: from every way that people write them to digits, and what cannot be one.
+"""Korean sender numbers: from every way that people write them to digits, and which of them are plausible.
 
-The rules are those of the Korean numbering plan for numbers that may stand as the sender of a message. A number that an
-account has registered is right whatever is thought of it here, so that only what cannot exist is refused; what could
-exist and rarely does is a matter for `oddity`. The library `phonenumbers` is not asked: what it takes for valid beyond
-the table below are numbers of other countries behind a carrier's prefix, and some that lack digits.
+An account may have registered any number of 3 to 12 digits, and what is registered is right by definition. So three
+questions are kept apart: `digits_of` answers what the digits are, `normalise` refuses digits that lost something on
+their way into a file, and `implausible` says why a number cannot exist unless an account has registered it. The library
+`phonenumbers` is not asked: what it takes for valid beyond the table below are numbers of other countries behind a
+carrier's prefix, and some that lack digits.
 """
 
 import re
 from typing import Final
 from unicodedata import name as unicode_name
 
-__all__ = ["normalise", "oddity"]
+__all__ = ["digits_of", "implausible", "is_listable", "normalise", "oddity"]
 
 _AREA: Final = "3[1-3]|4[1-4]|5[1-5]|6[1-4]"
 """Area codes without their zero, Seoul's 2 aside: Gyeonggi 31 to Jeju 64."""
@@ -20,13 +21,18 @@ _ordinary: Final = re.compile(
 ).fullmatch
 """Numbers that need no second look: settled in one step, as a file may hold a million of them."""
 
-_SEPARATORS: Final = dict.fromkeys(
-    map(ord, " -.()\u00a0\u2007\u2009\u202f\u3000\u2010\u2011\u2012\u2013\u2014\u2015\u2212"),
-)
+_DASHES: Final = "-\u2010\u2011\u2012\u2013\u2014\u2015\u2212"
+_SEPARATORS: Final = dict.fromkeys(map(ord, " .()\u00a0\u2007\u2009\u202f\u3000" + _DASHES))
 """What people and their word processors put between digits: spaces, hyphens, dashes, dots and parentheses."""
 
 _international: Final = re.compile(r"(?:\+|00)?82(?=\d)(.*)", re.ASCII).fullmatch
 _national: Final = re.compile(r"1[568]\d{6}|1\d{2,3}", re.ASCII).fullmatch
+
+_amount: Final = re.compile(r"\d[\d.,]*(?:,[\d.,]*|[eE][+-]?\d+)", re.ASCII).fullmatch
+"""How spreadsheets write amounts: a comma between thousands or before decimals, or an exponent."""
+_several: Final = re.compile(r"\d{7,}(?:,\d{7,})+", re.ASCII).fullmatch
+_fraction: Final = re.compile(r"[.,]0*$", re.ASCII)
+_extension: Final = re.compile(r"내선|교환|ext|[x#]\s*\d", re.IGNORECASE).search
 
 _2G: Final = "is a mobile prefix of the 2G networks, which were shut down by 2021"
 _UNUSED: Final = "is a prefix that no service uses"
@@ -52,6 +58,8 @@ _SERVICES: Final[dict[str, tuple[int, int, str | None]]] = {
 }
 """Prefixes that are no area code: the fewest and the most digits, and what is odd about such a sender number."""
 
+_NATIONWIDE_PREFIXES: Final = frozenset({"15", "16", "18"})
+
 _SHORT: Final = 4
 """Special numbers, such as 112 and 1335, have three or four digits."""
 
@@ -64,35 +72,110 @@ _NATIONWIDE: Final = 8
 _LOCAL: Final = (7, 8)
 """Digits of a number without its area code."""
 
+_SHORTEST: Final = 3
 _LONGEST: Final = 12
-"""No number that can be dialled in Korea is longer."""
+"""Digits of the shortest and of the longest number that an account can have registered."""
+
+_FOREIGN: Final = "only Korean numbers can send: write the number with +82 or with its leading 0"
+_MINUS: Final = "a number has no minus before it: format the column as text and export it anew"
+_EXTENSION: Final = "an extension is not part of a sender number: leave it out"
+_IN_RANGES: Final = "~\u223c\u301c\uff5e"
+_BETWEEN_NUMBERS: Final = ",;/&\n"
 
 
 def normalise(text: str) -> str:
-    """The digits of a number, however it is written: `010-1234-5678`, `02) 312 4567`, `+82 (0)2-312-4567`.
+    """Return the digits of a number that a file may list: `010-1234-5678`, `02) 312 4567`, `+82 (0)2-312-4567`.
 
     Spaces, hyphens, dashes, dots and parentheses may stand anywhere. `+82`, `0082` and `82` give way to the zero that
-    they stand for.
+    they stand for. The number may be implausible: only an account knows whether it is registered.
 
     Raises:
-        ValueError: with a sentence that says why it cannot be a sender number, and what to write. The sentence does not
-            repeat the text.
+        ValueError: the text is not a number of 3 to 12 digits, or the digits lost their leading zero on the way. The
+            message says what to write, where there is one answer only. It does not repeat the text.
     """
     digits = text.replace("-", "")
-    if _ordinary(digits):
+    if _ordinary(digits) and not text.startswith("-"):
         return digits
-    digits = _digits(text.strip().translate(_SEPARATORS))
-    if not _ordinary(digits):
-        _check(digits)
+    digits = digits_of(text)
+    if digits.startswith("00"):
+        raise ValueError(_FOREIGN)
+    if _lacks_zero(digits):
+        raise ValueError(_without_zero(digits))
     return digits
 
 
+def digits_of(text: str) -> str:
+    """Return the digits of any number that an account may have registered, as `normalise` reads them.
+
+    For options and searches that find what is there already, so that no digits are refused.
+
+    Raises:
+        ValueError: the text is not a number of 3 to 12 digits. The message does not repeat the text.
+    """
+    written = text.strip()
+    if written[:1] in _DASHES and written[1:2].isdecimal():
+        raise ValueError(_MINUS)
+    if _amount(written) and not _several(written):
+        decimal = "," not in written
+        raise ValueError(_spoilt("a decimal" if decimal else "an amount", written))
+    bare = written.translate(_SEPARATORS)
+    digits = bare.removeprefix("+")
+    if not digits:
+        raise ValueError("there is no number: write one such as 010-1234-5678")
+    if not (digits.isascii() and digits.isdigit()):
+        raise ValueError(_EXTENSION if _extension(written) else _stranger(digits))
+    if _is_decimal(written, digits):
+        raise ValueError(_spoilt("a decimal", written))
+    digits = _national_digits(bare)
+    length = len(digits)
+    if length > _LONGEST:
+        raise ValueError(f"it has {length} digits and no number has more than {_LONGEST}: are these two numbers?")
+    if length < _SHORTEST:
+        raise ValueError("it is too short for a Korean number: check it digit by digit")
+    return digits
+
+
+def is_listable(digits: str) -> bool:
+    """Return True if a file that lists a registered number names exactly this one."""
+    try:
+        return normalise(digits) == digits
+    except ValueError:
+        return False
+
+
+def implausible(digits: str) -> str | None:
+    """Return why no account is likely to have a number, given by `normalise`, or None where one may well have it."""
+    if _ordinary(digits):
+        return None
+    length = len(digits)
+    if not digits.startswith("0"):
+        return _without_zero(digits)
+    prefix = digits[:3]
+    if prefix == "050":
+        return "050 numbers forward calls and cannot be registered as a rule: list the number behind it"
+    if prefix in _SERVICES:
+        least, most, _ = _SERVICES[prefix]
+        if least <= length <= most:
+            return None
+        wanted = f"{least}" if least == most else f"{least} to {most}"
+        return f"{prefix} numbers have {wanted} digits, this one has {length}: check it digit by digit"
+    area = re.match(f"02|0(?:{_AREA})", digits)
+    if area is None:
+        return f"no Korean number begins with {prefix}: check it digit by digit"
+    if _fits_area(digits, area[0]):
+        return None
+    wanted = "9 or 10" if area[0] == "02" else "10 or 11"
+    return f"{area[0]} numbers have {wanted} digits, this one has {length}: check it digit by digit"
+
+
 def oddity(digits: str) -> str | None:
-    """A sentence about a number, given by `normalise`, that could exist but is probably a mistake, else None."""
-    if len(digits) == _SHORT and digits[:2] in {"15", "16", "18"}:
+    """Return a sentence about a number, given by `normalise`, that is probably a mistake, else None."""
+    if len(digits) == _SHORT and digits[:2] in _NATIONWIDE_PREFIXES:
         return "it looks like the beginning of a nationwide number, which has 8 digits such as 1588-1234: check it"
     if _ordinary(digits):
         return None
+    if reason := implausible(digits):
+        return f"{reason}; a plan refuses it unless it is registered"
     prefix = digits[:3]
     if prefix in _SERVICES:
         odd = _SERVICES[prefix][2]
@@ -107,25 +190,43 @@ def oddity(digits: str) -> str | None:
     return "it is shorter or rarer than usual for its area code: check it"
 
 
-def _digits(text: str) -> str:
-    """Digits alone, with the leading zero in place of the country code."""
-    bare = text.removeprefix("+")
-    if not bare:
-        raise ValueError("there is no number: write one such as 010-1234-5678")
-    if not (bare.isascii() and bare.isdigit()):
-        raise ValueError(_stranger(bare))
-    if match := _international(text):
+def _national_digits(bare: str) -> str:
+    """Return digits with the leading zero in place of the country code."""
+    if match := _international(bare):
         rest: str = match[1]
-        if rest.startswith("0") or _national(rest):
-            return rest
-        return f"0{rest}"
-    if text.startswith(("+", "00")):
-        raise ValueError("only Korean numbers can send: write the number with +82 or with its leading 0")
-    return text
+        return rest if rest.startswith("0") or _national(rest) else f"0{rest}"
+    if bare.startswith("+") or (bare.startswith("00") and len(bare) > _LONGEST):
+        raise ValueError(_FOREIGN)
+    return bare
+
+
+def _is_decimal(written: str, digits: str) -> bool:
+    """Return True if the last dot begins a fraction rather than the last group of a number.
+
+    A fraction is nothing but zeros (`15881234.0`). Behind the only dot it may also be shorter than any last group, or
+    follow more digits than any group has, which begin with no zero. `010.1234.0000` is a number.
+    """
+    head, dot, tail = written.rpartition(".")
+    if not dot:
+        return False
+    if not tail.strip("0 )" + _DASHES):
+        return not ("." in head and tail == "0000" and _ordinary(digits))
+    amount = len(head) > _SHORT and head.isdecimal() and not head.startswith("0")
+    return "." not in head and tail.isdecimal() and (len(tail) < _SHORTEST or amount)
+
+
+def _spoilt(what: str, written: str) -> str:
+    """Return why a number is refused of which a spreadsheet has made something else, with the number where one fits."""
+    whole, every = (re.sub("[^0-9]", "", text) for text in (_fraction.sub("", written), written))
+    readings = {reading for digits in (whole, every) for reading in (digits, f"0{digits}") if _is_usual(reading)}
+    number, *others = readings or {""}
+    if number in {whole, f"0{whole}"} and not others and "e" not in written.lower():
+        return f"a spreadsheet has made {what} of this number: write {number}"
+    return f"a spreadsheet has made {what} of this number: format the column as text and export it anew"
 
 
 def _stranger(text: str) -> str:
-    """Why text that is not only digits is refused, by its first character that is none."""
+    """Return why text that is not only digits is refused, by its first character that is not one."""
     char = next(char for char in text if char not in "0123456789")
     if char.isdigit() or char.isnumeric():
         return f"it has the character {_named(char)}: write the digits 0 to 9 as plain ASCII"
@@ -133,6 +234,10 @@ def _stranger(text: str) -> str:
         return f"it has the letter {_named(char)}: a number is made of digits, such as 010-1234-5678"
     if char == "+":
         return "a + can only stand at the beginning, as in +82 10-1234-5678"
+    if char in _IN_RANGES:
+        return f"it has the character {_named(char)}: list each number of a range by itself"
+    if char in _BETWEEN_NUMBERS:
+        return f"it has the character {_named(char)}: write one number only"
     if not char.isprintable():
         return f"it has the invisible character {_named(char)}: type the number anew instead of pasting it"
     return f"it has the character {_named(char)}: between digits only hyphens, spaces, dots and parentheses may stand"
@@ -144,51 +249,39 @@ def _named(char: str) -> str:
     return f"{shown} ({described})" if described else shown
 
 
-def _check(digits: str) -> None:
-    """Refuse digits that no Korean sender number can have."""
-    length = len(digits)
-    if length > _LONGEST:
-        raise ValueError(f"it has {length} digits and no number has more than {_LONGEST}: are these two numbers?")
-    if not digits.startswith("0"):
-        raise ValueError(_without_zero(digits))
-    prefix = digits[:3]
-    if prefix == "050":
-        raise ValueError("050 numbers forward calls and cannot be sender numbers: give the number behind it")
-    if prefix in _SERVICES:
-        least, most, _ = _SERVICES[prefix]
-        if not least <= length <= most:
-            wanted = f"{least}" if least == most else f"{least} to {most}"
-            raise ValueError(f"{prefix} numbers have {wanted} digits, this one has {length}: check it digit by digit")
-        return
-    area = re.match(f"02|0(?:{_AREA})", digits)
-    if area and not _plausible(digits, area[0]):
-        wanted = "9 or 10" if area[0] == "02" else "10 or 11"
-        raise ValueError(f"{area[0]} numbers have {wanted} digits, this one has {length}: check it digit by digit")
-    if not area:
-        told = f"no Korean number begins with {prefix}" if length > _SHORT else "it is too short for a Korean number"
-        raise ValueError(f"{told}: check it digit by digit")
-
-
-def _plausible(digits: str, area: str) -> bool:
-    """Whether what follows fits an area code: 7 or 8 digits, 6 in old exchanges outside Seoul, or a special number."""
+def _fits_area(digits: str, area: str) -> bool:
+    """Return True if what follows fits an area code: 7 or 8 digits, 6 outside Seoul, or a special number."""
     subscriber = digits[len(area) :]
     least, most = (7, 8) if area == "02" else (6, 8)
     return least <= len(subscriber) <= most or bool(_IN_AREA(subscriber))
 
 
+def _is_usual(digits: str) -> bool:
+    return _ordinary(digits) is not None and oddity(digits) is None
+
+
+def _lacks_zero(digits: str) -> bool:
+    """Return True if digits are those of a plausible number whose leading zero was dropped."""
+    if digits.startswith("0") or _ordinary(digits) or _is_cut_nationwide(digits):
+        return False
+    whole = f"0{digits}"
+    return implausible(whole) is None and _SERVICES.get(whole[:3], (0, 0, None))[2] is None
+
+
+def _is_cut_nationwide(digits: str) -> bool:
+    return digits[:2] in _NATIONWIDE_PREFIXES and _SHORT < len(digits) <= _NATIONWIDE + 1
+
+
 def _without_zero(digits: str) -> str:
-    """Why digits are refused that begin with no 0 and are no nationwide or special number."""
+    """Return what is wrong with digits that begin with no 0 and are no nationwide or special number."""
     length = len(digits)
-    if digits[:2] in {"15", "16", "18"} and _SHORT < length <= _NATIONWIDE + 1:
-        return f"{digits[:2]}xx numbers have exactly 8 digits and no area code, this one has {length}"
+    if _is_cut_nationwide(digits):
+        described = f"{digits[:2]}xx numbers have exactly 8 digits and no area code, this one has {length}"
+        return f"{described}: check it digit by digit"
     if length <= _SHORT:
-        return "it is too short; only special numbers, which begin with 1, have three or four digits, such as 1335"
+        return "only special numbers, which begin with 1, have three or four digits, such as 1335: check it"
     if length in _LOCAL:
         return "it has no area code, or lost its leading 0: write the whole number, such as 02-312-4567"
-    try:
-        _check(f"0{digits}")
-    except ValueError:
-        pass
-    else:
+    if _is_usual(f"0{digits}"):
         return f"its leading 0 is missing, which spreadsheets and YAML tools like to drop: write 0{digits}"
-    return "a number begins with 0, or has eight digits and begins with 15, 16 or 18: check it digit by digit"
+    return "a number begins with 0, or has 8 digits and begins with 15, 16 or 18: check it digit by digit"

@@ -9,6 +9,7 @@ from typing import Final
 from msgspec import Struct, structs
 
 from worker.documents import AccountPlan, Action, Cause, Change, Refusal, Verdict
+from worker.errors import DesiredStateError, Problem
 from worker.model import (
     Desired,
     DesiredAccount,
@@ -20,6 +21,7 @@ from worker.model import (
     Unmanaged,
     UseOverride,
 )
+from worker.phones import implausible, is_listable
 from worker.settings import InUse, Safety, threshold
 from worker.shares import at_most
 
@@ -33,6 +35,7 @@ __all__ = [
     "RULES",
     "Selection",
     "adopt",
+    "check_registered",
     "drifted",
     "effective_safety",
     "effective_use",
@@ -71,6 +74,11 @@ They are few enough to be read one by one in a plan, and of a fleet that small h
 
 _CHANGED: Final = {Action.ACTIVATE: "activated", Action.DEACTIVATE: "deactivated"}
 
+_UNLISTABLE: Final = "registered, but no file can list it as it is written there; change it in the vendor's console"
+
+_PROBLEMS: Final = 20
+"""Implausible numbers that one error names."""
+
 
 class Selection(Struct, frozen=True):
     """Which numbers a run is about, in digits. An empty `only` means all of them; `exclude` wins over `only`."""
@@ -79,13 +87,39 @@ class Selection(Struct, frozen=True):
     exclude: frozenset[str] = frozenset()
 
 
+def check_registered(desired: DesiredAccount, observed: ObservedAccount) -> None:
+    """Refuse an account whose file lists a number that is implausible and not registered.
+
+    Such a number is a slip of another one, which counts as unlisted: nothing may be written on the word of this file.
+
+    Raises:
+        DesiredStateError: with the place of each such number.
+    """
+    missing = (*desired.numbers.keys() - observed.numbers.keys(), *desired.idle.keys() - observed.numbers.keys())
+    reasons = {phone: reason for phone in missing if (reason := implausible(phone))}
+    if not reasons:
+        return
+    lines = dict(zip(desired.numbers, desired.lines, strict=True))
+    problems = sorted(
+        Problem(
+            desired.source,
+            lines.get(phone, desired.line),
+            1,
+            f"{phone} is not registered on this account, and {reason}, or take it off the list",
+        )
+        for phone, reason in reasons.items()
+    )
+    raise DesiredStateError(problems[:_PROBLEMS], max(0, len(problems) - _PROBLEMS))
+
+
 def adopt(desired: DesiredAccount, observed: ObservedAccount) -> Mapping[str, Desired]:
     """What every number should be, by its digits: the listed ones and, by the file's policy, the unlisted ones.
 
     Under `report` an unlisted number is wanted as it is. Under `deactivate` it is wanted INACTIVE where its status can
     be written, and as it is elsewhere. Under `ignore` it is left out. `managed` is False for all of these, except where
     `deactivate` finds a number INACTIVE: that is as its file wants it. A listed number of which nothing is wanted
-    now is wanted as it is under both. Where nothing is unlisted the answer is the file's own mapping and not a copy.
+    now is wanted as it is under both, and so is a number that no file can list. Where nothing is unlisted the answer is
+    the file's own mapping and not a copy.
 
     Raises:
         ValueError: when nobody has settled what the account's schedules want now.
@@ -106,6 +140,9 @@ def adopt(desired: DesiredAccount, observed: ObservedAccount) -> Mapping[str, De
             unlisted[phone] = Desired(
                 status, rest.note, rest.owner, managed=False, because=rest.because, until=rest.until
             )
+            continue
+        if not is_listable(phone):
+            unlisted[phone] = Desired(status, managed=False, because=_UNLISTABLE)
             continue
         if status not in shared:
             wanted = Status.INACTIVE if deactivate and status.writable else status

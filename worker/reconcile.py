@@ -47,6 +47,7 @@ from worker.plan import SavedAccount, attribute, confirmed, diff, fingerprint, p
 from worker.policy import (
     Selection,
     adopt,
+    check_registered,
     drifted,
     effective_safety,
     effective_use,
@@ -132,6 +133,7 @@ async def draft(
 
     Raises:
         ApiError: the account cannot be read.
+        DesiredStateError: an implausible number is listed that the account does not have.
         LedgerError: what is remembered of it cannot be.
     """
     observed = await _look(api, log)
@@ -190,6 +192,7 @@ async def apply(
     Raises:
         StalePlan: it is not; nothing was written.
         ApiError: the account cannot be read; nothing was written.
+        DesiredStateError: an implausible number is listed that the account no longer has; nothing was written.
         LedgerError: what is going to be done cannot be noted, and nothing was written; or what was done cannot.
     """
     observed = await _look(api, log)
@@ -345,6 +348,7 @@ def _worth_knowing(observed: ObservedAccount, groups: Iterable[Group], health: H
 
 
 def _draw(desired: DesiredAccount, observed: ObservedAccount, terms: Terms, memory: Memory) -> Draft:
+    check_registered(desired, observed)
     wanted = select(adopt(desired, observed), terms.selection)
     found, counts = diff(wanted, observed.numbers)
     changes = spare(attribute(found, observed, memory), observed, desired.groups, memory.spent)

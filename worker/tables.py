@@ -2,19 +2,21 @@
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from io import StringIO
 from typing import Final
+from unicodedata import normalize
 
 from msgspec import Struct
 
 from worker.errors import DesiredStateError, Problem
 from worker.model import Desired, Status
-from worker.phones import normalise
+from worker.phones import normalise, oddity
 from worker.strictyaml import FILE_CAP, PROBLEM_CAP, shown
 from worker.texts import NOTE_CAP, unfit
 
-__all__ = ["table"]
+__all__ = ["ENCODINGS", "Table", "table"]
 
 _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "phone": ("phone", "phonenumber", "number", "sendernumber", "전화번호", "발신번호", "번호"),
@@ -37,13 +39,25 @@ _FLAGS: Final = {
 }
 
 _DELIMITERS: Final = ",;\t|"
-_ENCODINGS: Final = ("utf-8-sig", "cp949")
-"""What spreadsheets in Korea write: UTF-8 with or without a byte-order mark, and the older Windows code page."""
+ENCODINGS: Final = {"utf-8": "utf-8-sig", "cp949": "cp949", "utf-16": "utf-16"}
+"""What spreadsheets in Korea write, and Python's name of it; CP949 is the older Windows code page."""
+
+_UTF_8_MARK: Final = b"\xef\xbb\xbf"
+_UTF_16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
+
+_PLAIN_BYTES: Final = 2
+"""Bytes of a syllable that EUC-KR knows; it spells others in eight."""
 
 _blanks: Final = re.compile(r"[\s_-]+")
 _formula: Final = re.compile(r'="([^"]*)"').fullmatch
 """How people keep a spreadsheet from taking a number for one."""
-_rounded: Final = re.compile(r"[0-9][0-9.,]*(?:[eE]\+?[0-9]+|\.[0-9])").fullmatch
+
+
+class Table(Struct, frozen=True):
+    """The numbers of a table with what is desired of each, in the order of the table, and what is odd about it."""
+
+    numbers: Mapping[str, Desired]
+    warnings: Sequence[Problem] = ()
 
 
 class _Row(Struct, frozen=True):
@@ -54,42 +68,75 @@ class _Row(Struct, frozen=True):
     raw: str | None
 
 
-def table(source: str, data: bytes, skipped: Collection[str] = ()) -> Mapping[str, Desired]:
-    """What a table says: each number with what is desired of it, in the order of the table.
+def table(source: str, data: bytes, skipped: Collection[str] = (), encoding: str = "auto") -> Table:
+    """Read the bytes of a CSV file whose first row names its columns; `source` is its name in problems.
 
-    It is the bytes of a CSV file whose first row names its columns, of which those `skipped` are left out; `source` is
-    its name in problems.
-
-    Comma, semicolon, tab or bar separate; the encoding is UTF-8, UTF-16 with a byte-order mark, or CP949.
+    Columns that are `skipped` are left out. Comma, semicolon, tab or bar separate. `encoding` is one of `ENCODINGS`, or
+    `auto`: what the byte-order mark says or, where UTF-8 and CP949 both fit, the one that gives the better Korean. Text
+    is read in NFC, as a Mac writes Hangul in parts.
 
     Raises:
         DesiredStateError: with every problem.
     """
-    text = _decoded(source, data)
+    if len(data) > FILE_CAP:
+        raise _error(source, 1, 1, f"the file is longer than {FILE_CAP >> 20} MiB: split it")
+    text, warnings = _decoded(source, data, encoding)
     lines = list(StringIO(text, newline=""))
     if not lines or not text.strip():
         raise _error(source, 1, 1, "the file is empty")
     delimiter = max(_DELIMITERS, key=lines[0].count)
     rows = _rows(source, lines, delimiter)
-    reading = _Reading(source, next(rows), delimiter, frozenset(map(_plain, skipped)))
+    reading = _Reading(source, next(rows), delimiter, frozenset(map(_plain, skipped)), warnings)
     for row in rows:
         if any(cell.strip() for cell in row.cells):
             reading.take(row)
     return reading.finish()
 
 
-def _decoded(source: str, data: bytes) -> str:
-    if len(data) > FILE_CAP:
-        raise _error(source, 1, 1, f"the file is longer than {FILE_CAP >> 20} MiB: split it")
-    wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))
-    for encoding in ("utf-16",) if wide else _ENCODINGS:
-        try:
-            text = data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        if "\0" not in text:
-            return text
-    raise _error(source, 1, 1, "the file is neither UTF-8 nor CP949 text: export it as CSV (UTF-8)")
+def _decoded(source: str, data: bytes, encoding: str) -> tuple[str, list[Problem]]:
+    """Return the text of a file, and a warning where its encoding had to be chosen."""
+    if encoding == "auto":
+        names: Sequence[str] = ("utf-8", "cp949")
+        if data.startswith(_UTF_16_MARKS):
+            names = ("utf-16",)
+        elif data.startswith(_UTF_8_MARK):
+            names = ("utf-8",)
+    else:
+        names = (encoding,)
+    texts = {name: text for name in names if (text := _text(data, name)) is not None}
+    if not texts:
+        wanted = "neither UTF-8 nor CP949" if encoding == "auto" else f"not {encoding.upper()}"
+        raise _error(source, 1, 1, f"the file is {wanted} text: export it as CSV (UTF-8)")
+    # max takes the first of equals
+    name, text = max(texts.items(), key=lambda item: _korean(item[1]) if len(texts) > 1 else 0)
+    if name != "cp949" or len(set(texts.values())) == 1:
+        return text, []
+    told = f"the file can be read as UTF-8 and as CP949, and is read as {name.upper()}: --encoding says otherwise"
+    return text, [Problem(source, 1, 1, told)]
+
+
+def _text(data: bytes, name: str) -> str | None:
+    try:
+        text = data.decode(ENCODINGS[name])
+    except UnicodeDecodeError:
+        return None
+    return None if "\0" in text else normalize("NFC", text)
+
+
+def _korean(text: str) -> int:
+    """Return how plausible a text is in Korean: usual syllables count for it, rare ones and accented letters against.
+
+    Text in another encoding than it is read in shows accented letters (CP949 read as UTF-8), or syllables that no word
+    has, between Chinese characters (UTF-8 read as CP949).
+    """
+    return sum(count * _weight(char) for char, count in Counter(text).items())
+
+
+def _weight(char: str) -> int:
+    if "가" <= char <= "힣":
+        # the 2,350 syllables of KS X 1001, which nearly all Korean text is made of
+        return 1 if len(char.encode("euc_kr")) == _PLAIN_BYTES else -1
+    return -1 if "\x80" <= char <= "\u02ff" else 0
 
 
 def _rows(source: str, lines: Sequence[str], delimiter: str) -> Iterator[_Row]:
@@ -109,8 +156,11 @@ def _rows(source: str, lines: Sequence[str], delimiter: str) -> Iterator[_Row]:
 class _Reading:
     """A table while it is read: the columns of its first row, and what the others say."""
 
-    def __init__(self, source: str, head: _Row, delimiter: str, skipped: Collection[str]) -> None:
+    def __init__(
+        self, source: str, head: _Row, delimiter: str, skipped: Collection[str], warnings: Sequence[Problem]
+    ) -> None:
         self._source = source
+        self._warnings = list(warnings)
         self._delimiter = delimiter
         self._problems: list[Problem] = []
         self._untold = 0
@@ -153,32 +203,29 @@ class _Reading:
         self._numbers[phone] = Desired(status, note, owner, protected)
         self._lines[phone] = row.line
 
-    def finish(self) -> Mapping[str, Desired]:
+    def finish(self) -> Table:
         """What was read, if nothing is wrong with it."""
         if not self._numbers and not self._problems:
             raise _error(self._source, 1, 1, "the table has no numbers, only the names of its columns")
         if self._problems:
             raise DesiredStateError(sorted(self._problems), self._untold)
-        return self._numbers
+        return Table(self._numbers, self._warnings)
 
     def _phone(self, row: _Row) -> str | None:
         index = self._columns["phone"]
         cell = self._cell(row, "phone")
         formula = _formula(cell)
         written = formula[1] if formula else cell.removeprefix("'")
-        if written.startswith("-"):
-            told = "a number has no minus before it: format the column as text and export it anew"
-            self._problem(row, index, f"{shown(cell)}: {told}")
-            return None
-        if _rounded(written):
-            told = "a spreadsheet has made a decimal of this number: format the column as text and export it anew"
-            self._problem(row, index, f"{shown(cell)}: {told}")
-            return None
         try:
-            return normalise(written)
+            phone = normalise(written)
         except ValueError as error:
             self._problem(row, index, f"{shown(cell)}: {error}")
             return None
+        odd = oddity(phone)
+        if odd is not None and len(self._warnings) < PROBLEM_CAP:
+            place = _column(row, index, self._delimiter)
+            self._warnings.append(Problem(self._source, row.line, place, f"{shown(cell)}: {odd}"))
+        return phone
 
     def _status(self, row: _Row) -> Status | None:
         cell = self._cell(row, "status")
@@ -217,7 +264,7 @@ class _Reading:
 
 
 def _plain(cell: str) -> str:
-    return _blanks.sub("", cell).lower()
+    return _blanks.sub("", normalize("NFC", cell)).lower()
 
 
 def _column(row: _Row, index: int, delimiter: str) -> int:

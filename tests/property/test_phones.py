@@ -8,9 +8,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from worker.model import PHONE_PATTERN
-from worker.phones import normalise, oddity
+from worker.phones import digits_of, implausible, normalise, oddity
 
-SEPARATORS = " -.()\u00a0\u2013"
+SEPARATORS = " -()\u00a0\u2013"
+"""What may stand behind any digit; dots make a decimal of some texts."""
 
 area = st.sampled_from(["2", *(str(code) for code in (31, 32, 33, 41, 42, 43, 44, 51, 52, 53, 54, 55, 61, 62, 63, 64))])
 """Area codes without their zero."""
@@ -67,6 +68,7 @@ def test_accepted_numbers_are_settled(text: str) -> None:
         phone = normalise(text)
         assert re.fullmatch(PHONE_PATTERN, phone)
         assert normalise(phone) == phone
+        assert digits_of(text) == phone
         odd = oddity(phone)
         assert odd is None or (odd.isprintable() and len(odd) < 150)
 
@@ -85,3 +87,33 @@ def test_what_the_library_knows_is_accepted(number: str) -> None:
     """A number that `phonenumbers` holds for a valid Korean one, forwarding numbers aside, is accepted."""
     if phonenumbers.is_valid_number_for_region(phonenumbers.parse(number, "KR"), "KR"):
         assert normalise(number) == number
+
+
+@settings(max_examples=200)
+@given(
+    st.one_of(digits(3, 12), national, national.map("0{}".format), spelt.map(str.strip)).filter(bool),
+    st.sampled_from(".,"),
+    st.text("0", max_size=4),
+)
+@example("1588.1234", ".", "0000")
+@example("010.1234.5678", ".", "")
+def test_decimal_of_a_number_is_never_another_number(number: str, separator: str, zeros: str) -> None:
+    """A dot, or a comma, that zeros alone follow makes a number unreadable, and no advice names another number."""
+    reason = refusal(f"{number}{separator}{zeros}")
+    if reason is None:  # the zeros are the last group, as in 010.1234.0000
+        assert zeros == "0000"
+        assert "." in number
+        assert implausible(normalise(f"{number}.{zeros}")) is None
+    elif match := re.search(r": write (0?\d+)$", reason):
+        assert normalise(match[1]) == match[1]
+        assert match[1].lstrip("0") == re.sub(r"\D", "", number).lstrip("0")
+
+
+@settings(max_examples=200)
+@given(digits(3, 12))
+def test_advice_is_itself_accepted(number: str) -> None:
+    """A number that a refusal tells to write is usual and is accepted."""
+    if (reason := refusal(number)) and (match := re.search(r"write (\d+)$", reason)):
+        assert match[1] == f"0{number}"
+        assert normalise(match[1]) == match[1]
+        assert oddity(match[1]) is None

@@ -2,9 +2,11 @@
 
 import csv
 import io
+from unicodedata import normalize
 
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from worker.desired import load
 from worker.model import Desired, Status
@@ -30,14 +32,30 @@ def test_a_table_and_the_file_made_of_it_say_the_same(numbers: dict[str, Desired
     writer.writerow(["phone", "status", "note", "owner", "protected"])
     for phone, want in numbers.items():
         writer.writerow([phone, want.status, want.note, want.owner, want.protected])
-    found = table("t.csv", file.getvalue().encode())
-    assert found == numbers
+    found = table("t.csv", file.getvalue().encode(), encoding="utf-8").numbers
+    assert found == {phone: _composed(want) for phone, want in numbers.items()}
     loaded = load([("t.yaml", listed_yaml(found, name="main").encode())])
     (account,) = loaded.accounts
     assert account.name == "main"
     assert {phone: _plain(want) for phone, want in account.numbers.items()} == {
-        phone: _plain(want) for phone, want in numbers.items()
+        phone: _plain(_composed(want)) for phone, want in numbers.items()
     }
+
+
+@given(st.text("가나다라마바사아자차카타파하거너더러머버서고노도로모보소구누두루무부수홍길동김이박최", min_size=1))
+def test_korean_text_is_read_in_the_encoding_that_it_is_in(note: str) -> None:
+    """Whatever the text, UTF-8 and CP949 are told apart."""
+    for encoding in ("utf-8", "cp949"):
+        data = f"전화번호,상태,메모\n01012345678,활성,{note}\n".encode(encoding)
+        assert table("t.csv", data).numbers == {"01012345678": Desired(Status.ACTIVE, note)}
+        bare = f"phone,status,note\n01012345678,ACTIVE,{note}\n".encode(encoding)
+        assert table("t.csv", bare).numbers == {"01012345678": Desired(Status.ACTIVE, note)}
+
+
+def _composed(want: Desired) -> Desired:
+    """The number with texts in NFC."""
+    note, owner = (text and normalize("NFC", text) for text in (want.note, want.owner))
+    return replace(want, note=note, owner=owner)
 
 
 def _plain(want: Desired) -> tuple[Status, str | None, str | None, bool]:

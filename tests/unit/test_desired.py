@@ -304,10 +304,10 @@ def test_same_number_twice_is_told_beside_other_mistakes() -> None:
     [
         ("../x", "'../x': it has the character '/'"),
         ('"%2e%2e"', "'%2e%2e': it has the character '%'"),
-        ('"010\\n"', "'010\\n': 010 numbers have 11 digits"),
+        ('"10-1234-5678\\n"', "'10-1234-5678\\n': its leading 0 is missing"),
         ('"\\e[31m010"', "'\\x1b[31m010': it has the invisible character U+001B"),
-        ("050-1234-5678", "050 numbers forward calls"),
-        ("1588-12345", "15xx numbers have exactly 8 digits"),
+        ("15881234.0", "a spreadsheet has made a decimal of this number: write 15881234"),
+        ("15881234.", "a spreadsheet has made a decimal of this number: write 15881234"),
         ("10-1234-5678", "write 01012345678"),
         ("<<", "'<<': merge keys (<<) are not allowed: write the numbers out"),
         ("''", "'': there is no number: write one such as 010-1234-5678"),
@@ -536,6 +536,16 @@ def test_odd_numbers_are_warnings() -> None:
     assert [(each.source, each.line, each.column) for each in found.warnings] == [("a.yaml", 4, 3), ("a.yaml", 5, 3)]
     assert found.warnings[0].message.startswith("'011-123-4567': 011 is a mobile prefix of the 2G networks")
     assert list(found.accounts[0].numbers) == ["112", "0111234567", "0215881234"]
+
+
+def test_implausible_numbers_are_loaded_with_a_warning_at_their_place() -> None:
+    """Only the account knows whether it has a number, so that a file may list any."""
+    found = load([("a.yaml", f"{HEAD}  0507-1234-5678: ACTIVE\n  '010-1234-567': INACTIVE\n".encode())])
+    assert list(found.accounts[0].numbers) == ["050712345678", "0101234567"]
+    forwarding, short = found.warnings
+    assert str(forwarding).startswith("a.yaml:3:3: '0507-1234-5678': 050 numbers forward calls")
+    assert str(short).startswith("a.yaml:4:3: '010-1234-567': 010 numbers have 11 digits, this one has 10")
+    assert short.message.endswith("; a plan refuses it unless it is registered")
 
 
 def test_ordinary_numbers_hide_no_odd_one() -> None:

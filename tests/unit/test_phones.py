@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.phones import normalise, oddity
+from worker.phones import digits_of, implausible, normalise, oddity
 
 HYPHENS = "-\u2010\u2011\u2012\u2013\u2014\u2015\u2212"
 BLANKS = " \u00a0\u2007\u2009\u202f\u3000"
@@ -68,33 +68,15 @@ def test_separators_of_word_processors(separator: str) -> None:
         ("", "there is no number: write one such as 010-1234-5678"),
         (" - ", "there is no number"),
         ("+", "there is no number"),
-        ("010-1234-567", "010 numbers have 11 digits, this one has 10"),
-        ("010-1234-56789", "010 numbers have 11 digits, this one has 12"),
-        ("010\n", "010 numbers have 11 digits, this one has 3"),
-        ("030-1234-567", "030 numbers have 11 to 12 digits, this one has 10"),
-        ("02-312-456", "02 numbers have 9 or 10 digits, this one has 8"),
-        ("031-312-456789", "031 numbers have 10 or 11 digits, this one has 12"),
         ("010-1234-5678 010-1234-5679", "more than 12: are these two numbers?"),
-        ("1588-123", "15xx numbers have exactly 8 digits and no area code, this one has 7"),
-        ("1588-12345", "15xx numbers have exactly 8 digits"),
-        ("16001", "16xx numbers have exactly 8 digits"),
-        ("1899-12345", "18xx numbers have exactly 8 digits"),
-        ("050-1234-5678", "050 numbers forward calls .*: give the number behind it"),
-        ("0507-123-4567", "050 numbers forward calls"),
-        ("+82 50-1234-5678", "050 numbers forward calls"),
-        ("10-1234-5678", "leading 0 is missing, .*: write 01012345678"),
-        ("312-4567", "no area code, or lost its leading 0"),
+        ("10-1234-5678", "leading 0 is missing, .*: write 01012345678$"),
+        ("21-234-5678", "begins with 0, or has 8 digits"),
         ("2312-4567", "no area code, or lost its leading 0"),
-        ("99-1234-5678", "a number begins with 0, or has eight digits and begins with 15, 16 or 18"),
-        ("099-123-4567", "no Korean number begins with 099"),
-        ("0312", "031 numbers have 10 or 11 digits, this one has 4"),
-        ("021", "02 numbers have 9 or 10 digits"),
-        ("0", "too short for a Korean number"),
-        ("99", "it is too short; only special numbers"),
-        ("999", "special numbers, which begin with 1"),
-        ("11", "it is too short"),
+        ("02", "it is too short"),
+        ("99", "it is too short"),
         ("+1 212 555 1234", r"only Korean numbers can send: write the number with \+82"),
         ("001 82 10 1234 5678", "only Korean numbers can send"),
+        ("0025 435 7718", "only Korean numbers can send"),
         ("+82", "only Korean numbers can send"),
         ("82+10-1234-5678", r"a \+ can only stand at the beginning"),
         ("010-1234-567O", "the letter 'O': a number is made of digits"),
@@ -104,7 +86,18 @@ def test_separators_of_word_processors(separator: str) -> None:
         ("%2e%2e", "the character '%'"),
         ("010/../../x", "the character '/'"),
         ("010-1234-5678?x=1", r"the character '\?'"),
-        ("010-1234~5678", "the character '~'"),
+        ("010-1234~5678", "the character '~': list each number of a range"),
+        ("010-1234-5678~9", "the character '~': list each number of a range"),
+        ("010-1234-5678, 010-1234-5679", "the character ',': write one number only"),
+        ("01012345678,01012345679", "the character ',': write one number only"),
+        ("010-1234-5678/5679", "the character '/': write one number only"),
+        ("02-312-4567 내선 12", "an extension is not part of a sender number"),
+        ("02-312-4567 ext. 12", "an extension is not part of a sender number"),
+        ("02-312-4567#12", "an extension is not part of a sender number"),
+        ('="01012345678"', "the character '='"),
+        ("-112", "a number has no minus before it"),
+        ("\u221201012345678", "a number has no minus before it"),
+        ("15881234\uff0e0", r"U\+FF0E \(fullwidth full stop\)"),
         ("010*12345678", r"the character '\*'"),
         ("010\uff0d1234\uff0d5678", r"the character U\+FF0D \(fullwidth hyphen-minus\)"),
         (
@@ -130,13 +123,111 @@ def test_refusals(written: str, words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "written",
-    ["+82 001 254 357 718", "0025 435 7718", "081-158-728629", "082-311-41", "088105232051", "0500-123-4567"],
+    ("written", "number"),
+    [
+        ("15881234.0", "15881234"),
+        ("15881234.", "15881234"),
+        ("15881234 .0", "15881234"),
+        ("01012345678.00", "01012345678"),
+        ("010-1234-5678.0", "01012345678"),
+        ("010.1234.5678.0", "01012345678"),
+        ("1588.1234.0000", "15881234"),
+        ("1012345678.0", "01012345678"),
+        ("15,881,234.0", "15881234"),
+        ("15881234,0", "15881234"),
+        ("15.881.234,00", "15881234"),
+        ("1,012,345,678", "01012345678"),
+        # another number would be right as well, or none, or digits are lost
+        ("1588123.0", None),
+        ("1588.0000", None),
+        ("023124567.0", None),
+        ("021234567.0", None),
+        ("112.0", None),
+        ("0507-1234-5678.0", None),
+        ("15881234.5", None),
+        ("15881234.567", None),
+        ("1.588E7", None),
+        ("1.588E+07", None),
+        ("1,588E+07", None),
+        ("8.21012e11", None),
+    ],
 )
-def test_carriers_and_foreign_numbers_are_no_senders(written: str) -> None:
-    """What can be dialled from Korea and is no Korean number, behind a carrier's prefix, is refused."""
-    with pytest.raises(ValueError, match=r"no Korean number|only Korean numbers|forward calls"):
+def test_amount_is_refused_with_the_only_number_that_is_right(written: str, number: str | None) -> None:
+    """What a spreadsheet made of a number is not a number, and the advice names one only if there is no other."""
+    with pytest.raises(ValueError, match="a spreadsheet has made") as refused:
         normalise(written)
+    advice = "format the column as text and export it anew" if number is None else f"write {number}"
+    assert str(refused.value).endswith(f": {advice}")
+
+
+@pytest.mark.parametrize(
+    ("written", "digits"),
+    [
+        ("02.312.4567", "023124567"),
+        ("010.1234.0000", "01012340000"),
+        ("1588.1234", "15881234"),
+        ("02.3124567", "023124567"),
+        ("+82.10.1234.5678", "01012345678"),
+        ("0101234.5678", "01012345678"),
+    ],
+)
+def test_dots_between_groups_are_no_decimals(written: str, digits: str) -> None:
+    """Dots separate groups as hyphens do."""
+    assert normalise(written) == digits
+
+
+@pytest.mark.parametrize(
+    ("written", "digits", "words"),
+    [
+        ("0507-1234-5678", "050712345678", "050 numbers forward calls"),
+        ("+82 50-1234-5678", "05012345678", "050 numbers forward calls"),
+        ("010-1234-567", "0101234567", "010 numbers have 11 digits, this one has 10"),
+        ("010-1234-56789", "010123456789", "010 numbers have 11 digits, this one has 12"),
+        ("010", "010", "010 numbers have 11 digits, this one has 3"),
+        ("030-1234-567", "0301234567", "030 numbers have 11 to 12 digits, this one has 10"),
+        ("02-312-456", "02312456", "02 numbers have 9 or 10 digits, this one has 8"),
+        ("031-312-456789", "031312456789", "031 numbers have 10 or 11 digits, this one has 12"),
+        ("0312", "0312", "031 numbers have 10 or 11 digits, this one has 4"),
+        ("021", "021", "02 numbers have 9 or 10 digits"),
+        ("099-123-4567", "0991234567", "no Korean number begins with 099"),
+        ("081-158-728629", "081158728629", "no Korean number begins with 081"),
+        ("1588-123", "1588123", "15xx numbers have exactly 8 digits and no area code, this one has 7"),
+        ("1588-12345", "158812345", "15xx numbers have exactly 8 digits"),
+        ("16001", "16001", "16xx numbers have exactly 8 digits"),
+        ("1588-123-456", "1588123456", "begins with 0, or has 8 digits"),
+        ("312-4567", "3124567", "it has no area code, or lost its leading 0"),
+        ("1422-1234", "14221234", "it has no area code, or lost its leading 0"),
+        ("99-1234-5678", "9912345678", "begins with 0, or has 8 digits and begins with 15, 16 or 18"),
+        ("123456789012", "123456789012", "begins with 0, or has 8 digits"),
+        ("999", "999", "only special numbers, which begin with 1"),
+    ],
+)
+def test_implausible_numbers_may_be_listed_with_a_reason(written: str, digits: str, words: str) -> None:
+    """A number that an account is unlikely to have is read, as only the account knows, and the reason is at hand."""
+    assert normalise(written) == digits_of(written) == digits
+    reason = implausible(digits)
+    assert reason is not None
+    assert words in reason
+    assert oddity(digits) == f"{reason}; a plan refuses it unless it is registered"
+
+
+@pytest.mark.parametrize("digits", ["01012345678", "023124567", "15881234", "112", "0111234567", "021234567", "02120"])
+def test_usual_and_odd_numbers_are_plausible(digits: str) -> None:
+    """A number that may well be registered has no reason against it, whatever is odd about it."""
+    assert implausible(digits) is None
+
+
+@pytest.mark.parametrize("written", ["1012345678", "2312-4567", "0025435771", "112", "999999999999", "0507-1234-5678"])
+def test_any_3_to_12_digits_can_be_searched_for(written: str) -> None:
+    """A search takes any number that an account may have, also what a file must not list."""
+    assert digits_of(written) == written.replace("-", "")
+
+
+@pytest.mark.parametrize("written", ["", "12", "1234567890123", "112.0", "-112", "+1 212 555 1234", "phone"])
+def test_what_no_account_has_cannot_be_searched_for(written: str) -> None:
+    """A search for anything but 3 to 12 digits is refused as in a file."""
+    with pytest.raises(ValueError, match=r"^(there|it|a|only) "):
+        digits_of(written)
 
 
 def test_refusal_repeats_no_long_text() -> None:

@@ -5,6 +5,7 @@ import pytest
 from msgspec.structs import replace
 
 from worker.documents import Action, Cause, Change
+from worker.errors import DesiredStateError
 from worker.model import (
     Desired,
     DesiredAccount,
@@ -23,6 +24,7 @@ from worker.policy import (
     RULES,
     Selection,
     adopt,
+    check_registered,
     drifted,
     effective_safety,
     effective_use,
@@ -74,6 +76,44 @@ def test_report_wants_unlisted_as_they_are() -> None:
         "0222": Desired(Status.ACTIVE, managed=False),
         "0233": Desired(Status("FROZEN"), managed=False),
     }
+
+
+@pytest.mark.parametrize("phone", ["821012345678", "008212345", "1012345678", "00123"])
+@pytest.mark.parametrize("unmanaged", [Unmanaged.REPORT, Unmanaged.DEACTIVATE])
+def test_a_number_that_no_file_can_list_is_left_as_it_is(unmanaged: Unmanaged, phone: str) -> None:
+    """A number is not deactivated for not being listed where a file could only have named another one."""
+    wanted = adopt(wanting(unmanaged), seeing(**{f"n{phone}": "ACTIVE"}))
+    because = "registered, but no file can list it as it is written there; change it in the vendor's console"
+    assert wanted == {phone: Desired(Status.ACTIVE, managed=False, because=because)}
+
+
+@pytest.mark.parametrize("phone", ["050712345678", "0101234567", "12345", "999999999999"])
+def test_an_implausible_number_is_accepted_as_far_as_it_is_registered(phone: str) -> None:
+    """What is registered is right; what is not is refused with its place, whether or not anything is wanted of it."""
+    desired = replace(wanting(n01012345678=ON), lines=[7], line=3)
+    listed = replace(desired, numbers={**desired.numbers, phone: OFF}, lines=[7, 8])
+    idle = replace(desired, idle={phone: Idle("nothing now")})
+    registered = seeing(**{f"n{phone}": "ACTIVE"})
+    check_registered(desired, seeing())
+    for account, line in ((listed, 8), (idle, 3)):
+        check_registered(account, registered)
+        with pytest.raises(DesiredStateError) as raised:
+            check_registered(account, seeing(n01012345678="ACTIVE"))
+        (problem,) = raised.value.problems
+        assert (problem.source, problem.line) == ("main.yaml", line)
+        assert problem.message.startswith(f"{phone} is not registered on this account, and ")
+        assert problem.message.endswith(", or take it off the list")
+
+
+def test_implausible_numbers_beyond_what_an_error_names_are_counted() -> None:
+    """An error names 20 numbers in the order of the file, and counts the others."""
+    for count, named in ((20, 20), (21, 20)):
+        phones = {f"050{index:08}": ON for index in reversed(range(count))}
+        desired = DesiredAccount("main", "main.yaml", phones, list(range(count)))
+        with pytest.raises(DesiredStateError) as raised:
+            check_registered(desired, seeing())
+        assert [problem.line for problem in raised.value.problems] == list(range(named))
+        assert raised.value.untold == count - named
 
 
 @pytest.mark.parametrize("unmanaged", Unmanaged)

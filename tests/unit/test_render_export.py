@@ -24,7 +24,8 @@ def test_exported_file() -> None:
         ("01012345678", "ACTIVE"),
         ("023124567", "INACTIVE"),
         ("01033334444", "PENDING"),
-        ("123456789012", "ACTIVE"),
+        ("821012345678", "ACTIVE"),
+        ("050712345678", "INACTIVE"),
         ("01044445555", "FROZEN\n  0211: ACTIVE"),
     )
     assert desired_yaml(seen, name="main", endpoint="solapi") == dedent("""\
@@ -37,12 +38,13 @@ def test_exported_file() -> None:
         numbers:
           "010-1234-5678": ACTIVE
           "02-312-4567": INACTIVE
+          "0507-1234-5678": INACTIVE
           "1588-1234": ACTIVE
 
         # Registered too, but not to be had by listing them:
         #   010-3333-4444: PENDING
         #   010-4444-5555: FROZEN   0211: ACTIVE
-        #   123456789012: ACTIVE
+        #   821012345678: ACTIVE
         """)
 
 

@@ -249,6 +249,13 @@ DESIRED = [
     ("version: 1\nnumbers: {010-1234-5678: {note: x}}", False),
     ("version: 1\nnumbers: {010-1234-5678: {status: ACTIVE, note: ''}}", False),
     ("version: 1\nnumbers: {phone: ACTIVE}", False),
+    ("version: 1\nnumbers: {0507-1234-5678: ACTIVE, '0101234567': ACTIVE, 010.1234.0000: INACTIVE}", True),
+    ("version: 1\nnumbers: {15881234.0: ACTIVE}", False),
+    ("version: 1\nnumbers: {'15881234.': ACTIVE}", False),
+    ("version: 1\nnumbers: {'1588.0000': ACTIVE}", False),
+    ("version: 1\nnumbers: {010.1234.5678.00: ACTIVE}", False),
+    ("version: 1\nnumbers: {'-112': ACTIVE}", False),
+    ("version: 1\nnumbers: [{phone: '15881234.0', status: ACTIVE}]", False),
     (
         "version: 1\nnumbers: [{phone: +82 10-1234-5678, status: ACTIVE}, {phone: '01012345679', status: inactive}]",
         True,

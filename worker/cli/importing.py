@@ -25,12 +25,19 @@ __all__ = ["command"]
 @click.option(
     "--skip-column", "skipped", metavar="NAME", multiple=True, help="Leave this column of the table out. Repeatable."
 )
+@click.option(
+    "--encoding",
+    type=click.Choice(["auto", "utf-8", "cp949", "utf-16"]),
+    default="auto",
+    help="The encoding of the table; auto finds out. [auto]",
+)
 @options.authored
 def command(
     *,
     path: str,
     kind: str,
     skipped: tuple[str, ...],
+    encoding: str,
     name: str,
     output: str | None,
     schema: str | None,
@@ -46,17 +53,22 @@ def command(
     Each problem is a line `file:line:column: message` on stderr, and then nothing is printed. Exit status 0, or 65.
     """
     from worker.cli.authoring import emit
+    from worker.errors import UsageError
     from worker.render.export import desired_yaml, listed_yaml
 
     options.keep(output, force=force)
     source, data = inputs.read_one(path)
     where = options.schema_of(schema)
     if kind == "json" or (kind == "auto" and data.lstrip().startswith(b"{")):
+        if encoding != "auto":
+            raise UsageError("--encoding is for tables: JSON is UTF-8")
         text = desired_yaml(_document(source, data), name=name, schema=where)
     else:
         from worker.tables import table
 
-        text = listed_yaml(table(source, data, skipped), name=name, schema=where)
+        read = table(source, data, skipped, encoding)
+        inputs.tell_warnings(read.warnings)
+        text = listed_yaml(read.numbers, name=name, schema=where)
     emit(text, output, schema)
     return ExitStatus.OK
 

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from errno import EBADF
@@ -22,7 +22,7 @@ from worker.errors import CredentialsMissing, DesiredStateError, Problem, Settin
 from worker.language import gettext as _
 from worker.language import translated
 from worker.model import DesiredAccount
-from worker.phones import normalise
+from worker.phones import digits_of, normalise
 from worker.policy import ALLOW_ALL, RULES, Selection
 from worker.redaction import Secrets
 from worker.settings import Settings
@@ -155,8 +155,8 @@ def read_selection(only: Sequence[str], exclude: Sequence[str], accounts: Collec
         UsageError: what is not a number, or one to be looked at alone that no file lists.
     """
     selection = Selection(
-        frozenset(read_phone("--only", text) for text in only),
-        frozenset(read_phone("--exclude", text) for text in exclude),
+        frozenset(_digits("--only", text, normalise) for text in only),
+        frozenset(_digits("--exclude", text, normalise) for text in exclude),
     )
     for phone in sorted(selection.only):
         if not any(phone in account.numbers for account in accounts):
@@ -301,13 +301,17 @@ def _kept(reference: SecretRef, what: str) -> tuple[str, str]:
 
 
 def read_phone(option: str, text: str) -> str:
-    """The digits of a number that an option names, in any spelling.
+    """Return the digits of a number that an option searches for, in any spelling: any 3 to 12 digits.
 
     Raises:
         UsageError: it is no number.
     """
+    return _digits(option, text, digits_of)
+
+
+def _digits(option: str, text: str, read: Callable[[str], str]) -> str:
     try:
-        return normalise(text)
+        return read(text)
     except ValueError as error:
         raise UsageError(f"{option} {text!r}: {error}") from None
 

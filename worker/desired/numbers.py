@@ -20,6 +20,9 @@ __all__ = ["Numbers"]
 _ODDITY_CAP: Final = 2000
 """Unusual numbers of a document that are looked at twice, at 20 µs each; nobody writes more by hand."""
 
+_MOBILE: Final = 11
+"""Digits of an 010 number: most numbers are such, and none of them is unusual."""
+
 _KEYS: Final = ("status", "note", "owner", "protected", *schedules.KEYS)
 _PLAIN: Final = {
     **dict.fromkeys(("ACTIVE", "active", "Active"), Desired(Status.ACTIVE)),
@@ -113,7 +116,7 @@ class Numbers:
             reason = "merge keys (<<) are not allowed: write the numbers out" if written == "<<" else str(error)
             self._reader.tell(Problem(self._reader.source, line, column, f"{shown(written)}: {reason}"))
             return None
-        if not phone.startswith("010") and self._asked < _ODDITY_CAP:
+        if (len(phone) != _MOBILE or not phone.startswith("010")) and self._asked < _ODDITY_CAP:
             self._asked += 1
             odd = oddity(phone)
             if odd is not None:

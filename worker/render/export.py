@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from worker.model import Desired, Observed, ObservedAccount
-from worker.phones import normalise
+from worker.phones import is_listable
 from worker.render.numbers import hyphenated
 from worker.render.terminal import safe
 
@@ -67,10 +67,7 @@ def _head(name: str, schema: str) -> Iterator[str]:
 
 
 def _listable(number: Observed) -> bool:
-    try:
-        return number.status.writable and normalise(hyphenated(number.phone)) == number.phone
-    except ValueError:
-        return False
+    return number.status.writable and is_listable(number.phone)
 
 
 def _quoted(text: str) -> str:

@@ -62,8 +62,11 @@ _DAYS: Final = f"({_DAY}( *- *{_DAY})?|[Dd][Aa][Ii][Ll][Yy])"
 _TIMES: Final = "[0-9]{1,2}:[0-5][0-9] *- *[0-9]{1,2}:[0-5][0-9]"
 _WEEKLY: Final = f"^ *{_DAYS}( *, *{_DAYS})* +{_TIMES}( *, *{_TIMES})* *$"
 
-_PHONE_TEXT: Final = r"^[0-9+().\- \u00a0\u2007\u2009\u202f\u3000\u2010-\u2015\u2212]{3,40}$"
-"""Every spelling that could be a number; `validate` knows which of them are."""
+_PHONE_TEXT: Final = (
+    r"^(?![-\u2010-\u2015\u2212][0-9])(?!([^.]*\.0*|.*\.0{0,3})$)"
+    r"[0-9+().\- \u00a0\u2007\u2009\u202f\u3000\u2010-\u2015\u2212]{3,40}$"
+)
+"""Every spelling that could be a number, no minus before it and no decimal; `validate` knows which of them are."""
 
 
 def schema(name: str) -> dict[str, Any]:

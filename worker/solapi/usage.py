@@ -23,7 +23,7 @@ from msgspec import Struct
 
 from worker.errors import AccountRejected, ApiError, ServerError
 from worker.model import Usage
-from worker.phones import normalise
+from worker.phones import digits_of
 from worker.solapi.wire import UNREADABLE, brief
 
 __all__ = ["Body", "Fetch", "inquire"]
@@ -186,7 +186,7 @@ async def _look_ahead(fetch: Fetch, phones: frozenset[str], now: datetime, in_us
 def _sender(text: str | None) -> str | None:
     """The digits of a message's sender, however it is written; None where that cannot be told."""
     try:
-        return normalise(text or "")
+        return digits_of(text or "")
     except ValueError:
         return None
 

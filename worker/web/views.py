@@ -13,7 +13,7 @@ from worker.ledger import overview as ledger
 from worker.model import PHONE_PATTERN
 from worker.moments import stamp
 from worker.overview import Coming, Live, Need, Standing, Window
-from worker.phones import normalise
+from worker.phones import digits_of
 from worker.render import status
 
 __all__ = ["Asked", "Missing", "made"]
@@ -55,7 +55,7 @@ class Asked(Struct, frozen=True, kw_only=True):
         """The number that is searched for, or its first digits, however they are written."""
         text = self.text("q")
         with suppress(ValueError):
-            return normalise(text)
+            return digits_of(text)
         digits = "".join(char for char in text if char.isascii() and char.isdigit())
         return f"0{digits.removeprefix('82').lstrip('0')}" if text.strip().startswith("+82") else digits
 
@@ -88,11 +88,11 @@ def made(connection: sqlite3.Connection, asked: Asked) -> tuple[str, status.Body
 
 
 def _phone(text: str) -> str:
-    with suppress(ValueError):
-        return normalise(text)
-    # what an account has registered is a number, whatever is thought of it here
+    # a number is linked by its own digits, which no country code is taken out of
     if fullmatch(PHONE_PATTERN, text, ASCII):
         return text
+    with suppress(ValueError):
+        return digits_of(text)
     raise Missing
 
 

@@ -1,0 +1,106 @@
+"""Numbers outside the numbering plan: right where the account has them, refused before any write where it has not."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from tests.e2e.conftest import Command, Served
+from worker.sandbox import SandboxAccount
+
+A, B = "01000000001", "01000000002"
+ODD = ("050712345678", "0101234567", "16001")
+Serve = Callable[..., Served]
+
+
+def _file(*lines: str, unmanaged: str = "deactivate") -> str:
+    safety = "safety: {max_deactivations: 100%, min_active: 0}"
+    numbers = "".join(f'  "{phone}": {status}\n' for phone, _, status in (line.partition(" ") for line in lines))
+    return f"version: 1\naccount: main\nunmanaged: {unmanaged}\n{safety}\nnumbers:\n{numbers}"
+
+
+@pytest.fixture
+def account() -> SandboxAccount:
+    """One usual number, and three that no numbering plan has."""
+    return SandboxAccount.of({A: "INACTIVE", **dict.fromkeys(ODD, "ACTIVE")})
+
+
+@pytest.fixture
+def served(serve: Serve, account: SandboxAccount, command: Command) -> Served:
+    """That account on a calm sandbox, with the command pointed at it."""
+    served = serve(account)
+    command.at(served.sandbox, account)
+    return served
+
+
+def test_a_registered_number_is_listed_protected_and_written(
+    command: Command, served: Served, account: SandboxAccount
+) -> None:
+    """Listed numbers get what they are listed with, and none of them counts as unlisted."""
+    spelt = ("0507-1234-5678 ACTIVE", "010-1234-567 {status: INACTIVE, protected: true}", "16001 INACTIVE")
+    command.write("config/desired/main.yaml", _file(f"{A} ACTIVE", *spelt))
+    checked = command("validate")
+    assert checked.returncode == 0
+    assert "config/desired/main.yaml:7:3: warning: '0507-1234-5678': 050 numbers forward calls" in checked.stderr
+    done = command("apply", "--yes", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    assert account.statuses == {A: "ACTIVE", "050712345678": "ACTIVE", "0101234567": "ACTIVE", "16001": "INACTIVE"}
+    assert served.writes == [(A, "ACTIVE"), ("16001", "INACTIVE")]
+    (told,) = json.loads(done.stdout)["accounts"]
+    assert told["counts"]["protected"] == 1
+    searched = command("history", "--phone", "1600-1")
+    assert searched.returncode == 0
+    assert "16001" in searched.stdout
+
+
+def test_a_registered_number_is_selected_and_excluded(
+    command: Command, served: Served, account: SandboxAccount
+) -> None:
+    """--only and --exclude take the number in any spelling; what is not listed is deactivated as the file says."""
+    command.write("config/desired/main.yaml", _file(f"{A} ACTIVE", "0507-1234-5678 INACTIVE"))
+    assert command("apply", "--yes", "--only", "0507-1234-5678").returncode == 0
+    assert served.writes == [("050712345678", "INACTIVE")]
+    account.switch("050712345678", "ACTIVE")
+    assert command("apply", "--yes", "--exclude", "+82 507-1234-5678", "--exclude", "16001").returncode == 0
+    assert served.writes[1:] == [(A, "ACTIVE"), ("0101234567", "INACTIVE")]
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.parametrize("verb", [("plan",), ("apply", "--yes"), ("drift",)])
+def test_an_implausible_number_that_is_not_registered_is_refused_before_any_write(
+    command: Command, served: Served, account: SandboxAccount, verb: tuple[str, ...], form: str
+) -> None:
+    """A slip of a registered number must not leave that one unlisted: the account is an error with the place."""
+    command.write("config/desired/main.yaml", _file(f"{A} ACTIVE", "0507-1234-567 ACTIVE", "0101234567 ACTIVE"))
+    done = command(*verb, "--format", form)
+    assert done.returncode == 1
+    told = "config/desired/main.yaml:7:1: 05071234567 is not registered on this account, and 050 numbers forward calls"
+    shown = " ".join((done.stdout if form == "json" else done.stderr + done.stdout).split())
+    assert told in shown
+    assert "list the number behind it, or take it off the list" in shown
+    assert not served.writes
+    assert account.statuses == {A: "INACTIVE", **dict.fromkeys(ODD, "ACTIVE")}
+
+
+def test_a_number_that_no_file_can_list_is_never_deactivated(command: Command, serve: Serve) -> None:
+    """An account may hold a number in a spelling that a file reads as another one: it is not unlisted for that."""
+    account = SandboxAccount.of({"821012345678": "ACTIVE", B: "ACTIVE"})
+    served = serve(account)
+    command.at(served.sandbox, account).write("config/desired/main.yaml", _file(f"{B} ACTIVE"))
+    done = command("apply", "--yes", "--format", "json")
+    assert (done.returncode, served.writes) == (0, [])
+    (number,) = json.loads(done.stdout)["accounts"][0]["numbers"]
+    assert (number["phone"], number["outcome"]) == ("821012345678", "unmanaged")
+
+
+@pytest.mark.parametrize("written", ["01000000001.0", "01000000001.00", "0100000000.", "1000000001", "1.000000001E9"])
+def test_a_decimal_is_refused_offline(command: Command, written: str, served: Served) -> None:
+    """What a spreadsheet made of a number is refused in files and in options, before anything is sent."""
+    command.write("config/desired/main.yaml", _file(f"{written} ACTIVE"))
+    done = command("apply", "--yes")
+    assert done.returncode == 65
+    assert f"config/desired/main.yaml:6:3: '{written}': " in done.stderr
+    command.write("config/desired/main.yaml", _file(f"{A} ACTIVE"))
+    for option in ("--only", "--exclude"):
+        assert command("apply", "--yes", option, written).returncode == 64
+    assert not served.sandbox.wire
