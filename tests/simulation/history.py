@@ -67,6 +67,11 @@ class Request:
         return {phone: status for phone, status in (self.shown or {}).items() if phone not in self.hidden}
 
     @property
+    def key(self) -> str:
+        """The API key that signed it."""
+        return self.header.partition("apiKey=")[2].partition(",")[0]
+
+    @property
     def heard_account(self) -> bool:
         """Whether the run read a reply of status 200 to this read."""
         return self.method == "GET" and self.ended is not None and self.status == 200

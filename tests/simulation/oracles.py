@@ -4,7 +4,7 @@ Each oracle yields what contradicts it, as sentences that begin with its number 
 """
 
 from collections.abc import Callable, Iterator
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Final
 
 from tests.simulation.bookkeeping import (
@@ -79,11 +79,12 @@ def _quota_holds(world: World, runs: list[Life]) -> Iterator[str]:
     """No more arrivals than the quota in any sliding window at the server, retries and reads included."""
     quota = world.story.settings.rate_limit
     for life in runs:
-        for kind, most in (("writes", quota.writes), ("reads", quota.reads)):
+        kinds = (("writes", quota.writes), ("reads", quota.reads))
+        for key, (kind, most) in product({request.key for request in life.requests}, kinds):
             times = sorted(
                 request.arrived.at
                 for request in life.requests
-                if request.arrived is not None and request.writes == (kind == "writes")
+                if request.arrived is not None and request.key == key and request.writes == (kind == "writes")
             )
             for first, last in zip(times, times[most:], strict=False):
                 if last - first < quota.per_seconds - 1e-6:
@@ -99,7 +100,7 @@ def _holds_are_heeded(world: World, runs: list[Life]) -> Iterator[str]:
                 continue
             until = limited.ended.at + limited.hold - 1e-6
             for request in life.requests:
-                if limited.ended.at + _GRACE < request.sent.at < until:
+                if request.key == limited.key and limited.ended.at + _GRACE < request.sent.at < until:
                     yield f"{life.name} sends at {request.sent.at:.3f}, held until {until:.3f}"
 
 
