@@ -70,4 +70,4 @@ def _document(source: str, data: bytes) -> "ObservedAccount":
         document.feed(data)
         return document.finish()
     except ServerError as error:
-        raise DesiredStateError([Problem(source, 1, 1, str(error).replace("the answer", "this", 1))]) from None
+        raise DesiredStateError([Problem(source, 1, 1, str(error))]) from None
