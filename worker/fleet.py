@@ -28,6 +28,7 @@ from worker.reconcile import Draft, Terms, apply, apply_saved, as_plan, draft, f
 from worker.rollback import approved, failed_preview, preview
 from worker.settings import Settings, endpoint
 from worker.sites import Reachable, Site
+from worker.solapi.baseline import Baseline
 from worker.solapi.client import AccountReader, AccountWriter, Ambient
 from worker.solapi.limiter import Quota
 from worker.solapi.transport import Transport
@@ -43,7 +44,8 @@ Made = TypeVar("Made")
 class Fleet:
     """The accounts of one run. `credentials` resolves references, None to the default ones.
 
-    `quotas` has the windows of API keys that earlier runs of this process have used, and takes new ones.
+    `quotas` has the windows of API keys that earlier runs of this process have used, and takes new ones. `baselines`
+    has what they have read of each account, by its endpoint and API key, and takes new ones likewise.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Fleet:
         keeper: Keeper | None = None,
         ambient: Ambient | None = None,
         quotas: dict[str, Quota] | None = None,
+        baselines: dict[str, Baseline] | None = None,
     ) -> None:
         self._keeper = keeper or Nothing()
         self._settings = settings
@@ -64,6 +67,7 @@ class Fleet:
         self._log = log
         self._ambient = ambient or Ambient()
         self.quotas: dict[str, Quota] = {} if quotas is None else quotas
+        self._baselines: dict[str, Baseline] = {} if baselines is None else baselines
         self._under_way: set[AccountReader] = set()
         self._pace = Pace(settings.concurrency, settings.deadline_seconds, self._ambient.wall)
         self._turns = asyncio.Semaphore(settings.accounts_concurrency)
@@ -242,6 +246,8 @@ class Fleet:
             credentials,
             self.quotas[key],
             account_id=account.account_id,
+            listed=account.listed,
+            baseline=self._baselines.setdefault(f"{where.url} {key}", Baseline()),
             retry=self._settings.retry,
             log=log,
             ambient=self._ambient,

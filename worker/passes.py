@@ -1,7 +1,7 @@
 """One pass of the daemon over some accounts: look at all of them, write where that is due, tell what is new.
 
-Passes share connections and the windows of the quota, so that none begins with a fresh one. Those with nothing to do
-leave nothing in the ledger.
+Passes share connections, the windows of the quota and what was read last, so that none begins with a fresh one. Those
+with nothing to do leave nothing in the ledger.
 """
 
 from collections import Counter
@@ -22,6 +22,7 @@ from worker.logs import Log
 from worker.model import DesiredAccount, Status
 from worker.reconcile import Draft, Terms
 from worker.settings import Settings
+from worker.solapi.baseline import Baseline
 from worker.solapi.client import Ambient
 from worker.solapi.limiter import Quota
 from worker.solapi.transport import Transport
@@ -169,6 +170,7 @@ class Passes:
         self._conclude = conclude
         self._ambient = ambient or Ambient()
         self._quotas: dict[str, Quota] = {}
+        self._baselines: dict[str, Baseline] = {}
         self._told: dict[str, _Told] = {}
         self._fleet: Fleet | None = None
         self._interrupted: Interrupted | None = None
@@ -256,6 +258,7 @@ class Passes:
             keeper=keeper,
             ambient=self._ambient,
             quotas=self._quotas,
+            baselines=self._baselines,
         )
         if self._interrupted is not None:
             self._fleet.interrupt(self._interrupted)

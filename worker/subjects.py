@@ -1,5 +1,7 @@
 """By what the ledger knows an account: the API's platform and the vendor's id, whatever a file calls it."""
 
+from msgspec.structs import replace
+
 from worker.ledger import Subject
 from worker.model import DesiredAccount
 from worker.plan import Planned, SavedAccount
@@ -26,7 +28,7 @@ def key(account: Reachable, account_id: str | None, default: str) -> str:
 def planned(desired: DesiredAccount, drawn: Draft, terms: Terms, default: str) -> Subject:
     """An account as its file describes it and its plan has seen it."""
     safety, in_use = effective_safety(terms.safety, desired.safety), effective_use(terms.in_use, desired.in_use)
-    return _subject(desired, drawn.plan, safety, in_use, default)
+    return replace(_subject(desired, drawn.plan, safety, in_use, default), registered=drawn.registered)
 
 
 def saved(account: SavedAccount, default: str) -> Subject:

@@ -30,6 +30,10 @@ class Nothing:
     async def record(self, subject: Subject, result: AccountResult, confirmed: Mapping[str, Status]) -> None:
         """Nothing."""
 
+    async def registered(self) -> int | None:
+        """Nothing."""
+        return None
+
     async def resume(self, observed: ObservedAccount) -> Memory:
         """Nothing."""
         del observed

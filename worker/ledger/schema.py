@@ -68,6 +68,11 @@ MIGRATIONS: Final[Sequence[Migration]] = (
     """
     ALTER TABLE entries ADD COLUMN in_use TEXT NOT NULL DEFAULT '{}';
     """,
+    """
+    CREATE TABLE registered (
+        key TEXT PRIMARY KEY, numbers INTEGER NOT NULL, run TEXT NOT NULL, at TEXT NOT NULL
+    ) WITHOUT ROWID;
+    """,
 )
 """What each version adds to the one before, the first to an empty file. Applied ones are never changed."""
 

@@ -55,7 +55,8 @@ class SandboxNumber(Struct):
 
 
 class SandboxAccount:
-    """One account. `numbers` maps digits to numbers; change them with `switch`, so that the document follows.
+    """One account. `numbers` maps digits to numbers; change them with `switch` and `remove`, so that
+    the document follows.
 
     `mailbox` has what it has sent and scheduled. Without numbers it is answered as an empty object, or with
     `named_when_empty` as its id and an empty list.
@@ -99,6 +100,11 @@ class SandboxAccount:
         number.updated = when
         number.log = (*number.log[-2:], (when, f"발신번호 상태를 '{status}'로 변경하였습니다."))
         self._rows.pop(phone, None)
+        self._document = None
+
+    def remove(self, phone: str) -> None:
+        """Delete a number, as a user does at the console."""
+        del self.numbers[phone]
         self._document = None
 
     def sent(self, phone: str, moment: datetime) -> None:
