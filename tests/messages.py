@@ -61,7 +61,7 @@ _SILENT: Final = tuple(
         # markup, whose texts are messages themselves, and the headers of pages
         r"<.*|\*\*.*|\{shown\} \(\{known\}\)|M0 \{.*|default-src .*|Bearer \{token\}|\{started_at\} .*",
         # words of others that are only looked for
-        r"exceeded maximum nesting depth|the answer",
+        r"exceeded maximum nesting depth",
         # help, and parts that are told within others only
         r"Keep the SMS sender numbers .*|Print the script by which .*|The language of messages\. .*",
         r"plan again|to \{\w+\}|; (did you mean|there are) .*| stands here twice: keep one|\{more\}: .*",

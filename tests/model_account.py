@@ -45,6 +45,7 @@ class ModelAccount:
         self.on_look: Callable[[int], None] = lambda _: None
         self.on_write: Callable[[str], None] = lambda _: None
         self.use = Usage()
+        self.remembered: list[int | None] = []
         self.asked: list[tuple[tuple[str, ...], int]] = []
         self.most_at_once = 0
         self._at_once: dict[str, int] = {}
@@ -71,6 +72,11 @@ class ModelAccount:
         return ObservedAccount(
             self.account_id, {phone: Observed(phone, status) for phone, status in self.statuses.items()}
         )
+
+    async def confirm(self, observed: ObservedAccount, registered: int | None) -> ObservedAccount:
+        """The same, or a second look where earlier runs remember more numbers, as the client takes one."""
+        self.remembered.append(registered)
+        return await self.observe() if registered is not None and registered > len(observed.numbers) else observed
 
     async def usage(self, phones: Collection[str], hours: int) -> Usage:
         """What was told beforehand."""

@@ -29,6 +29,7 @@ from worker.reconcile import Draft, Terms, apply, apply_saved, as_plan, draft, f
 from worker.rollback import approved, failed_preview, preview
 from worker.settings import Settings, endpoint
 from worker.sites import Reachable, Site
+from worker.solapi.baseline import Baseline
 from worker.solapi.client import AccountReader, AccountWriter, Ambient
 from worker.solapi.limiter import Quota
 from worker.solapi.transport import Transport
@@ -47,6 +48,7 @@ class Fleet:
 
     `quotas` has the windows of API keys that earlier runs of this process have used, and takes new ones. `identities`
     has who accounts turned out to be in earlier runs of this process, by name, and takes what this one learns.
+    `baselines` has what they have read of each account, by its endpoint and API key, and takes new ones likewise.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Fleet:
         ambient: Ambient | None = None,
         quotas: dict[str, Quota] | None = None,
         identities: Identities | None = None,
+        baselines: dict[str, Baseline] | None = None,
     ) -> None:
         self._keeper = keeper or Nothing()
         self._settings = settings
@@ -69,6 +72,7 @@ class Fleet:
         self._ambient = ambient or Ambient()
         self.quotas: dict[str, Quota] = {} if quotas is None else quotas
         self._identities = identities or Identities()
+        self._baselines: dict[str, Baseline] = {} if baselines is None else baselines
         self._under_way: set[AccountReader] = set()
         self._pace = Pace(settings.concurrency, settings.deadline_seconds, self._ambient.wall)
         self._turns = asyncio.Semaphore(settings.accounts_concurrency)
@@ -283,6 +287,8 @@ class Fleet:
             credentials,
             self.quotas[key],
             account_id=account.account_id,
+            listed=account.listed,
+            baseline=self._baselines.setdefault(f"{where.url} {key}", Baseline()),
             retry=self._settings.retry,
             log=log,
             ambient=self._ambient,

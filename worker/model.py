@@ -205,6 +205,11 @@ class DesiredAccount(Struct, frozen=True):
     commit: str | None = None
     parts: tuple[SourceFile, ...] = ()
 
+    @property
+    def listed(self) -> tuple[str, ...]:
+        """Every number that the document lists, whatever it wants of it now."""
+        return (*self.numbers, *self.idle, *self.schedules)
+
     def located(self) -> Iterator[tuple[str, Desired, int]]:
         """Every number with what is desired and its line, in the order of the file."""
         return ((phone, desired, line) for (phone, desired), line in zip(self.numbers.items(), self.lines, strict=True))
@@ -275,12 +280,14 @@ class Memory(Struct, frozen=True):
     """What is remembered of an account: the last status that a run of ours wrote and proved, by phone.
 
     `spent` are the numbers that runs which died have switched off since the last one that came to its end. `unsettled`
-    tells whether earlier runs left anything open.
+    tells whether earlier runs left anything open. `registered` is how many numbers the account had when a run saw it
+    last, None if that is unknown.
     """
 
     written: Mapping[str, Status] = {}
     spent: frozenset[str] = frozenset()
     unsettled: bool = False
+    registered: int | None = None
 
 
 class PlanFile(Struct, frozen=True):

@@ -1,7 +1,7 @@
 """One pass of the daemon over some accounts: look at all of them, write where that is due, tell what is new.
 
-Passes share connections and the windows of the quota, so that none begins with a fresh one. Those with nothing to do
-leave nothing in the ledger.
+Passes share connections, the windows of the quota and what was read last, so that none begins with a fresh one. Those
+with nothing to do leave nothing in the ledger.
 """
 
 from collections import Counter
@@ -22,6 +22,7 @@ from worker.logs import Log
 from worker.model import DesiredAccount, Status
 from worker.reconcile import Draft, Terms
 from worker.settings import Settings
+from worker.solapi.baseline import Baseline
 from worker.solapi.client import Ambient
 from worker.solapi.limiter import Quota
 from worker.solapi.transport import Transport
@@ -171,6 +172,7 @@ class Passes:
         self._ambient = ambient or Ambient()
         self._quotas: dict[str, Quota] = {}
         self._identities = Identities()
+        self._baselines: dict[str, Baseline] = {}
         self._told: dict[str, _Told] = {}
         self._fleet: Fleet | None = None
         self._interrupted: Interrupted | None = None
@@ -261,6 +263,7 @@ class Passes:
             ambient=self._ambient,
             quotas=self._quotas,
             identities=self._identities,
+            baselines=self._baselines,
         )
         if self._interrupted is not None:
             self._fleet.interrupt(self._interrupted)

@@ -273,6 +273,11 @@ class SavedAccount(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         """The changes, as each of them takes a write."""
         return self.changes
 
+    @property
+    def listed(self) -> tuple[str, ...]:
+        """The numbers to write, each of which the plan has seen."""
+        return tuple(change.phone for change in self.changes)
+
     @classmethod
     def of(
         cls, desired: DesiredAccount, planned: AccountPlan, *, endpoint: str, safety: Safety, in_use: InUse = _OFF

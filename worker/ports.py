@@ -39,6 +39,10 @@ class Book(Journal, Protocol):
         """Return the run that used up a plan file, which writes `phones` of the account; None if there is none."""
         ...
 
+    async def registered(self) -> int | None:
+        """Return how many numbers the account had when a run saw it last; None if that is unknown."""
+        ...
+
     async def resume(self, observed: ObservedAccount) -> Memory:
         """Close what runs that died left open, as what they turned out to be; what is remembered of the account."""
         ...
@@ -102,6 +106,10 @@ class Reader(Protocol):
 
     async def observe(self, *, closing: bool = False) -> ObservedAccount:
         """The account as it is now; a `closing` look is taken even after `halt`."""
+        ...
+
+    async def confirm(self, observed: ObservedAccount, registered: int | None) -> ObservedAccount:
+        """Return `observed`, or a second read where it lost too many of the `registered` numbers of earlier runs."""
         ...
 
     async def usage(self, phones: Collection[str], hours: int) -> Usage:

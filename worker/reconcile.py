@@ -71,6 +71,7 @@ __all__ = [
     "as_plan",
     "draft",
     "failed_draft",
+    "observe",
     "tell_planned",
     "unapplied",
 ]
@@ -97,7 +98,7 @@ class Draft(Struct, frozen=True):
 
     `confirmed` are numbers that are as desired while we last wrote another status. `requests` is what looking took.
     `unsettled` tells whether earlier runs left anything open, or died within a plan. `statuses` counts the account's
-    numbers, planned or not.
+    numbers, planned or not. `registered` is how many there are, None where the ledger has that count already.
     """
 
     plan: AccountPlan
@@ -107,6 +108,7 @@ class Draft(Struct, frozen=True):
     confirmed: Mapping[str, Status] = {}
     unsettled: bool = False
     statuses: Mapping[Status, int] = {}
+    registered: int | None = None
 
     def outdated(self, desired: DesiredAccount) -> bool:
         """Whether something has come due since by the schedules of the file."""
@@ -136,8 +138,8 @@ async def draft(
         DesiredStateError: an implausible number is listed that the account does not have.
         LedgerError: what is remembered of it cannot be.
     """
-    observed = await _look(api, log)
-    drawn = _draw(desired, observed, terms, await recall(observed.account_id))
+    observed, memory = await observe(api, recall, log)
+    drawn = _draw(desired, observed, terms, memory)
     plan = drawn.plan
     if not terms.drift:
         plan = await inquire(plan, api, effective_use(terms.in_use, desired.in_use), terms.allow)
@@ -195,8 +197,7 @@ async def apply(
         DesiredStateError: an implausible number is listed that the account no longer has; nothing was written.
         LedgerError: what is going to be done cannot be noted, and nothing was written; or what was done cannot.
     """
-    observed = await _look(api, log)
-    memory = await book.resume(observed)
+    observed, memory = await _resume(api, book, log)
     current = _draw(desired, observed, terms, memory)
     changes = kept_back(current.plan.changes, approved.changes)
     plan = structs.replace(current.plan, changes=changes, counts=counted(current.plan.counts, changes))
@@ -263,8 +264,7 @@ async def apply_saved(
     wanted = tuple(change for change in saved.changes if change.phone not in reasons)
     saved = structs.replace(saved, changes=wanted if files is None else ending(wanted, files, moment))
     asked, told = await spared(saved.changes, api, saved.in_use, allow)
-    observed = await _look(api, log)
-    memory = await book.resume(observed)
+    observed, memory = await _resume(api, book, log)
     now = preconditions(saved, observed.numbers, moment)
     done = {change.phone: Desired(Status(change.desired)) for change in now.already}
     due = spare(kept_back(now.due, asked), observed, saved.groups, memory.spent)
@@ -337,8 +337,28 @@ def unapplied(draft: Draft, requests: Requests, log: Log, error: WorkerError | N
     )
 
 
-async def _look(api: Reader, log: Log) -> ObservedAccount:
+async def observe(
+    api: Reader, recall: Callable[[str | None], Awaitable[Memory]], log: Log
+) -> tuple[ObservedAccount, Memory]:
+    """Read the account, and once more if it lost many of the numbers that are remembered; return both.
+
+    Raises:
+        ApiError: the account cannot be read.
+        LedgerError: what is remembered of it cannot be.
+    """
     observed = await api.observe()
+    memory = await recall(observed.account_id)
+    return await _confirmed(api, observed, memory.registered, log), memory
+
+
+async def _resume(api: Reader, book: Book, log: Log) -> tuple[ObservedAccount, Memory]:
+    """Read the account as `observe` does, before anything that earlier runs left open is closed by it."""
+    observed = await _confirmed(api, await api.observe(), await book.registered(), log)
+    return observed, await book.resume(observed)
+
+
+async def _confirmed(api: Reader, observed: ObservedAccount, registered: int | None, log: Log) -> ObservedAccount:
+    observed = await api.confirm(observed, registered)
     log.info("account.observed", numbers=len(observed.numbers), active=observed.active)
     return observed
 
@@ -372,4 +392,12 @@ def _draw(desired: DesiredAccount, observed: ObservedAccount, terms: Terms, memo
     )
     others = confirmed(wanted, observed.numbers, memory)
     unsettled = memory.unsettled or bool(memory.spent)
-    return Draft(plan, wanted, confirmed=others, unsettled=unsettled, statuses=observed.statuses)
+    registered = len(observed.numbers)
+    return Draft(
+        plan,
+        wanted,
+        confirmed=others,
+        unsettled=unsettled,
+        statuses=observed.statuses,
+        registered=None if registered == memory.registered else registered,
+    )

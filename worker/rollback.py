@@ -15,7 +15,7 @@ from worker.model import Desired, Memory, ObservedAccount, Status
 from worker.plan import SavedAccount, inverse, preconditions
 from worker.policy import guard, spent
 from worker.ports import Log, Reader
-from worker.reconcile import Draft
+from worker.reconcile import Draft, observe
 from worker.settings import Health
 from worker.swaps import hold_swaps, with_notice
 
@@ -59,9 +59,7 @@ async def preview(
         ApiError: the account cannot be read.
         LedgerError: what is remembered of it cannot be.
     """
-    observed = await api.observe()
-    log.info("account.observed", numbers=len(observed.numbers), active=observed.active)
-    memory = await recall(observed.account_id)
+    observed, memory = await observe(api, recall, log)
     now = preconditions(saved, observed.numbers)
     aim = _aim(saved)
     due = spare(now.due, observed, saved.groups, memory.spent)

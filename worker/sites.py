@@ -29,6 +29,11 @@ class Reachable(Protocol):
         """The account that every answer must be of; None for whichever the credentials belong to."""
         ...
 
+    @property
+    def listed(self) -> tuple[str, ...]:
+        """The numbers that are expected to be registered."""
+        ...
+
 
 class Revised(Reachable, Protocol):
     """An account as a file describes it; desired-state documents and saved plans both are."""
@@ -65,6 +70,7 @@ class Site(Struct, frozen=True):
     credentials: CredentialsRef | None = None
     endpoint: str | None = None
     account_id: str | None = None
+    listed: tuple[str, ...] = ()
 
 
 def files(account: Revised) -> tuple[SourceFile, ...]:

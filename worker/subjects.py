@@ -3,6 +3,7 @@
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from worker.credentials import CredentialsRef
 from worker.documents import AccountPlan
@@ -85,7 +86,7 @@ def key(account: Reachable, account_id: str | None, default: str) -> str:
 def planned(desired: DesiredAccount, drawn: Draft, terms: Terms, default: str) -> Subject:
     """An account as its file describes it and its plan has seen it."""
     safety, in_use = effective_safety(terms.safety, desired.safety), effective_use(terms.in_use, desired.in_use)
-    return _subject(desired, drawn.plan, safety, in_use, default)
+    return replace(_subject(desired, drawn.plan, safety, in_use, default), registered=drawn.registered)
 
 
 def saved(account: SavedAccount, default: str) -> Subject:

@@ -169,7 +169,7 @@ def test_wrong_usage_is_64(command: Command, served: Served, arguments: tuple[st
 @pytest.mark.parametrize(
     ("fault", "told"),
     [
-        (Fault.HTML, "not an account document"),
+        (Fault.HTML, "not an account document: it is an HTML page"),
         (Fault.GARBAGE, "not an account document"),
         (Fault.HALF_AN_ANSWER, "broke off"),
         (Fault.OTHER_JSON, "not an account document"),

@@ -88,9 +88,9 @@ def test_an_account_document_becomes_a_file(command: Command) -> None:
     ("text", "arguments", "told"),
     [
         ("phone,status\n1012345678,ACTIVE\n", (), "t.txt:2:1: '1012345678': its leading 0 is missing"),
-        ('{"senderIds": 5}', (), "t.txt:1:1: this is not an account document: Expected `array | null`"),
-        ('{"senderIds"', (), "t.txt:1:1: this is not an account document: Input data was truncated"),
-        ("phone,status\n", ("--from", "json"), "t.txt:1:1: this is not an account document: JSON is malformed"),
+        ('{"senderIds": 5}', (), "t.txt:1:1: not an account document: Expected `array | null`"),
+        ('{"senderIds"', (), "t.txt:1:1: not an account document: Input data was truncated"),
+        ("phone,status\n", ("--from", "json"), "t.txt:1:1: not an account document: JSON is malformed"),
         ("", (), "t.txt:1:1: the file is empty"),
     ],
 )

@@ -79,12 +79,6 @@ def test_when_a_number_changed_is_told_where_it_is_understood(told: dict[str, ob
     assert account.updated_at({"01000000000"}) == ({} if since is None else {"01000000000": since})
 
 
-def test_an_account_without_numbers_is_no_error() -> None:
-    """An empty document is an account with nothing in it."""
-    account = _read(b"{}")
-    assert (account.account_id, account.numbers) == (None, {})
-
-
 def test_a_numeric_account_id_is_the_same_as_its_text() -> None:
     """Ids are compared as text, however they are written."""
     assert _read(b'{"accountId": 12925149, "senderIds": []}').account_id == "12925149"
@@ -109,6 +103,83 @@ def test_what_is_no_account_document_is_a_failed_read(body: bytes) -> None:
     """Garbage, half a document, a number that is none and one that is there twice are never half believed."""
     with pytest.raises(ServerError):
         _read(body)
+
+
+@pytest.mark.parametrize("body", [b"{}", b" {\r\n\t} \n"])
+def test_an_empty_object_is_an_account_without_numbers(body: bytes) -> None:
+    """The one document without an id and a list is the empty object, however it is spaced."""
+    account = _read(body)
+    assert (account.account_id, account.numbers) == (None, {})
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ({"senderIds": []}, "keys are missing: accountId"),
+        ({"senderIds": [_row()]}, "keys are missing: accountId"),
+        ({"accountId": None, "senderIds": [_row()]}, "keys are missing: accountId"),
+        ({"accountId": "", "senderIds": [_row()]}, "keys are missing: accountId"),
+        ({"accountId": " ", "senderIds": []}, "keys are missing: accountId"),
+        ({"accountId": "1"}, "keys are missing: senderIds"),
+        ({"accountId": 0, "senderIds": None}, "keys are missing: senderIds"),
+        ({"accountId": None, "senderIds": None}, "keys are missing: accountId, senderIds"),
+        ({"limit": 5}, "keys are missing: accountId, senderIds"),
+        ({"errorCode": None}, "keys are missing: accountId, senderIds"),
+        ({"errorCode": "InvalidApiKey"}, "it is the error InvalidApiKey"),
+        ({"accountId": True, "senderIds": []}, "Expected `int | str | null`"),
+        ({"accountId": ["1"], "senderIds": []}, "Expected `int | str | null`"),
+        ({"accountId": "1", "senderIds": {}}, "Expected `array | null`"),
+        ([], "Expected `object`"),
+        ("{}", "Expected `object`"),
+        (None, "Expected `object`"),
+    ],
+)
+def test_json_of_another_shape_is_no_account_document(body: object, reason: str) -> None:
+    """An id and a list must both be there; the message says what is missing and holds the reply."""
+    text = msgspec.json.encode(body)
+    with pytest.raises(ServerError) as caught:
+        _read(text)
+    assert str(caught.value).startswith(f"not an account document: {reason}")
+    assert str(caught.value).endswith(f"; it starts with: {' '.join(text.decode().split())[:200]}")
+
+
+@pytest.mark.parametrize("account_id", ["0", 0, 12925149, "x"])
+def test_any_text_or_integer_is_an_id(account_id: object) -> None:
+    """An account without numbers that has an id and a list is an account document."""
+    assert _read(msgspec.json.encode({"accountId": account_id, "senderIds": []})).account_id == str(account_id)
+
+
+@pytest.mark.parametrize("body", [b"", b" \r\n"])
+def test_an_empty_reply_is_no_account_document(body: bytes) -> None:
+    """Nothing at all is not the empty object."""
+    with pytest.raises(ServerError, match=r"^not an account document: it is empty$"):
+        _read(body)
+
+
+def test_a_captive_portal_is_recognised() -> None:
+    """HTML is called HTML, and the start of the page is shown."""
+    with pytest.raises(ServerError, match=r"it is an HTML page, as a captive portal.*<title>Log in"):
+        _read(b"\r\n <!DOCTYPE html><title>Log", b" in to Hotel Wi-Fi</title>")
+
+
+def test_the_message_holds_200_printable_characters() -> None:
+    """Control characters, escapes and invisible characters are dropped, blanks are collapsed, the rest is cut."""
+    with pytest.raises(ServerError) as caught:
+        _read(b"\x00\x1b[31m\xe2\x80\xae", " 가\n\t나 ".encode() * 1000)
+    shown = str(caught.value).partition("it starts with: ")[2]
+    assert shown == ("[31m" + " 가 나" * 100)[:200]
+
+
+def test_credentials_that_are_echoed_do_not_show() -> None:
+    """A proxy's error page may hold the request's headers: they are removed before the text is cut."""
+    header = "Authorization: HMAC-SHA256 apiKey=NCS, date=2026, salt=0123456789abcdef, signature=deadbeef"
+    with pytest.raises(ServerError) as caught:
+        _read(f"<pre>{'x' * 190} {header}</pre>".encode())
+    assert "HMAC" not in str(caught.value)
+    assert str(caught.value).endswith("x Auth")
+    with pytest.raises(ServerError) as caught:
+        _read(f"<pre>Author\x00ization: x\nsal\x1bt=secretsalt {header}</pre>".encode())
+    assert not any(secret in str(caught.value) for secret in ("secretsalt", "deadbeef", "0123456789abcdef"))
 
 
 @pytest.mark.parametrize("phone", ["../x", "0101234567890", "01"])
@@ -173,6 +244,10 @@ def test_a_long_document_costs_the_memory_of_what_is_kept(large: SandboxAccount)
         lambda text: text.replace(b"},{", b"},,{", 1),
         lambda text: text.replace(b'"phoneNumber":"0', b'"phoneNumber":"/', 1),
         lambda text: text[:-2] + text[text.index(b"[{") :].replace(b"[{", b",{", 1),
+        lambda text: text.replace(b'"accountId"', b'"accountID"', 1),
+        lambda text: text.replace(b'"12925149"', b"null", 1),
+        lambda text: text.replace(b'"senderIds":[', b'"senderIds":null,"rows":[', 1),
+        lambda text: b"<html>" + text,
         lambda text: b"[" + text,
         lambda text: b'{"more":' + text + b"}",
         lambda text: text.replace(b'"senderIds"', b'"senderIDS"', 1) + b" " * (17 << 20),

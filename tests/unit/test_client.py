@@ -93,6 +93,33 @@ def test_an_answer_of_another_account_ends_everything(own: str | None) -> None:
     run(scenario())
 
 
+@pytest.mark.parametrize("reply", [b"{}", b'{"accountId": "2", "senderIds": []}'])
+def test_a_pinned_account_must_be_confirmed_by_every_reply(reply: bytes) -> None:
+    """Neither an empty object nor another account without numbers passes; without a pin both do."""
+
+    async def pinned(client: Any, peer: Peer) -> None:
+        with pytest.raises(AccountRejected, match="account") as raised:
+            await client.observe()
+        assert raised.value.code == "WrongAccount"
+        assert len(peer.requests) == 1
+
+    async def unpinned(client: Any, _: Peer) -> None:
+        assert (await client.observe()).numbers == {}
+
+    _at(answer(body=reply), account_id="1")(pinned)
+    _at(answer(body=reply))(unpinned)
+
+
+def test_a_pinned_account_without_numbers_is_confirmed_by_its_id() -> None:
+    """An id and an empty list are an account that has really no numbers."""
+
+    async def scenario(client: Any, _: Peer) -> None:
+        observed = await client.observe()
+        assert (observed.account_id, observed.numbers) == ("1", {})
+
+    _at(_EMPTY, account_id="1")(scenario)
+
+
 def test_an_id_is_text_and_a_message_is_short() -> None:
     """A numeric id is the same as its text, none at all is no other, and one of a megabyte is not repeated whole."""
 
@@ -104,9 +131,8 @@ def test_an_id_is_text_and_a_message_is_short() -> None:
         assert len(str(raised.value)) < 200
         assert len(peer.requests) == 4
 
-    _at(_EMPTY, answer(body=b'{"accountId": 1}'), answer(), answer(body=b'{"accountId": "%b"}' % (b"9" * 10**6)))(
-        scenario
-    )
+    numeric, endless = b'{"accountId": 1, "senderIds": []}', b'{"accountId": "%b", "senderIds": []}' % (b"9" * 10**6)
+    _at(_EMPTY, answer(body=numeric), answer(), answer(body=endless))(scenario)
 
 
 def test_a_status_that_nobody_knows_is_kept_and_not_written() -> None:

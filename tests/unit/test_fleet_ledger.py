@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.ledgers import never, rows, subject, timeless
 from tests.loopback import Journal, Loopback, ambient, credentials, run
@@ -17,9 +18,14 @@ from worker.credentials import Credentials, CredentialsRef, SecretRef
 from worker.documents import AccountResult, Outcome, RunOutcome
 from worker.errors import CredentialsMissing, Interrupted
 from worker.fleet import Fleet
+from worker.history import AccountStory
 from worker.ledger import Ledger, Subject, commits, recollection, store
+from worker.ledger.history import story
+from worker.ledger.reading import reading
 from worker.model import Desired, DesiredAccount, Status
+from worker.plan import SavedAccount
 from worker.reconcile import Draft, Terms
+from worker.rollback import undoing
 from worker.sandbox import Fault, SandboxAccount
 from worker.settings import RateLimit, Retry, Safety, Settings
 from worker.sites import Site
@@ -96,6 +102,12 @@ class Household:
     def writes(self) -> Counter[tuple[str | None, str | None]]:
         """What arrived."""
         return Counter((each.phone, each.asked) for each in self.sandbox.wire if each.method == "PUT")
+
+    def stories(self, run_id: str) -> tuple[AccountStory, ...]:
+        """A run's accounts, as the ledger has them."""
+        with reading(self.folder / "ledger.db") as connection:
+            assert connection is not None
+            return story(connection, run_id).accounts
 
     def noted(self) -> Counter[tuple[Any, ...]]:
         """What the ledger has of it."""
@@ -360,3 +372,94 @@ def test_a_bug_in_the_bookkeeping_takes_nothing_back(tmp_path: Path, monkeypatch
         assert {number.outcome for number in result.numbers} == {Outcome.CHANGED}
 
     _play(scenario, tmp_path, _account(0))
+
+
+def _rereads(household: Household) -> list[object]:
+    return [fields["reason"] for event, fields in household.log.lines if event == "account.reread"]
+
+
+def test_a_run_notes_how_many_numbers_an_account_has(tmp_path: Path) -> None:
+    """With writes and without; an unchanged count costs nothing, and a run that only plans notes nothing."""
+
+    async def scenario(household: Household) -> None:
+        name = household.accounts[0].account_id
+        key = household.subject(name).key
+
+        async def noted() -> list[tuple[Any, ...]]:
+            await household.apply(f"run-{len(household.sandbox.wire)}")
+            return rows(household.folder, "SELECT key, numbers, run FROM registered")
+
+        async with household.book("plan") as book:
+            await household.fleet(book).plan(household.desired, _TERMS)
+        assert rows(household.folder, "SELECT * FROM registered") == []
+        assert await noted() == [(key, 3, "run-1")]
+        assert await noted() == [(key, 3, "run-1")]
+        household.accounts[0].remove("01000010002")
+        household.wants(ON)
+        assert await noted() == [(key, 2, "run-8")]
+
+    _play(scenario, tmp_path, _account(1))
+
+
+@pytest.mark.parametrize(("left", "rereads"), [(7, 0), (6, 1)])
+def test_an_account_that_shrank_since_the_last_run_is_read_again(tmp_path: Path, left: int, rereads: int) -> None:
+    """Exactly 30 % fewer numbers are believed, one fewer is read once more: in the plan, and no more in the apply."""
+
+    async def scenario(household: Household) -> None:
+        account = household.accounts[0]
+        await household.apply("first")
+        for phone in list(account.statuses)[left:]:
+            account.remove(phone)
+        account.switch("01000010000", OFF)
+        household.wants(ON)
+        before = len(household.sandbox.wire)
+        (result,) = await household.apply("second")
+        assert result.outcome is RunOutcome.CONVERGED
+        reads = [each.method for each in household.sandbox.wire[before:]].count("GET")
+        assert result.requests.reads == reads == 3 + rereads
+        assert _rereads(household) == [f"registered numbers fell from 10 to {left}"] * rereads
+
+    _play(scenario, tmp_path, _account(1, numbers=10))
+
+
+def test_a_shrunken_reply_settles_nothing_of_a_saved_plan(tmp_path: Path) -> None:
+    """The count of the last run has the first read of `apply PLANFILE` repeated, before anything is closed by it."""
+
+    async def scenario(household: Household) -> None:
+        await household.apply("first")
+        household.wants(OFF)
+        async with household.book("second") as book:
+            fleet = household.fleet(book)
+            (drawn,) = await fleet.plan(household.desired, _TERMS)
+            saved = SavedAccount.of(
+                household.desired[0],
+                drawn.plan,
+                endpoint=household.settings.endpoint,
+                safety=_TERMS.safety,
+            )
+            one = replace(saved, changes=saved.changes[:1])
+            fleet = household.fleet(book)
+            household.sandbox.script(None, "GET", [Fault.SHRUNKEN])
+            (result,) = await fleet.apply_saved([one], _TERMS.allow, household.log)
+        assert result.outcome is RunOutcome.CONVERGED
+        assert _rereads(household) == ["registered numbers fell from 4 to 2"]
+        assert rows(household.folder, "SELECT numbers FROM registered") == [(4,)]
+
+    _play(scenario, tmp_path, _account(1, numbers=4))
+
+
+def test_a_rollback_previews_what_a_second_read_shows(tmp_path: Path) -> None:
+    """Its preview compares the account with the count of the last run as well."""
+
+    async def scenario(household: Household) -> None:
+        await household.apply("first")
+        (story,) = household.stories("first")
+        undo = undoing(story, "first")
+        one = replace(undo, changes=undo.changes[:1])
+        async with household.book("second") as book:
+            household.sandbox.script(None, "GET", [Fault.SHRUNKEN])
+            (drawn,) = await household.fleet(book).preview([one], _TERMS.allow)
+        assert [change.action for change in drawn.plan.changes] == ["deactivate"]
+        assert _rereads(household) == ["registered numbers fell from 4 to 2"]
+
+    _play(scenario, tmp_path, _account(1, numbers=4))

@@ -50,7 +50,7 @@ async def test_a_run_from_its_beginning_to_its_end(tmp_path: Path) -> None:
     ]
     assert rows(tmp_path, "SELECT state FROM attempts") == [(AttemptState.VERIFIED,)]
     assert rows(tmp_path, "SELECT phone, before, after, outcome FROM outcomes") == [(A, ON, OFF, "changed")]
-    assert recollection(tmp_path / "ledger.db")("vendor 1") == Memory({A: OFF})
+    assert recollection(tmp_path / "ledger.db")("vendor 1") == Memory({A: OFF}, registered=1)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ async def test_a_plan_that_is_done_is_over_although_nothing_is_left_to_send(tmp_
             await page.finish(_quiet(), {})
         await book.finish(RunOutcome.CONVERGED)
     assert rows(tmp_path, "SELECT run, outcome FROM entries") == [("dead", "crashed"), ("next", "converged")]
-    assert recollection(tmp_path / "ledger.db")("vendor 1") == Memory({A: OFF})
+    assert recollection(tmp_path / "ledger.db")("vendor 1") == Memory({A: OFF}, registered=1)
 
 
 async def test_a_run_that_leaves_without_an_end_has_failed(tmp_path: Path) -> None:

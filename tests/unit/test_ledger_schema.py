@@ -110,6 +110,7 @@ def test_a_ledger_of_the_first_schema_is_read_and_brought_up_to_date(tmp_path: P
     assert reading is not None
     with closing(reading):
         before = history.story(reading, "r1")
+        assert store.recall(reading, "vendor 1").registered is None
     with closing(_open(path)) as connection:
         assert history.story(connection, "r1") == before
     assert before.accounts[0].groups == ()

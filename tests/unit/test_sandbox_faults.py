@@ -1,6 +1,7 @@
 """Each fault of the simulated API does what its value says, and a seed repeats them all."""
 
 import asyncio
+import gzip
 import json
 import zlib
 from collections.abc import Sequence
@@ -103,6 +104,7 @@ _STATUSES = {
     Fault.REQUEST_TIMEOUT: 408,
     Fault.FAILS_AFTERWARDS: 500,
     Fault.RATE_LIMITED: 429,
+    Fault.RATE_LIMITED_FRACTIONALLY: 429,
     Fault.RATE_LIMITED_UNTIL: 429,
     Fault.RATE_LIMITED_SILENTLY: 429,
     Fault.RATE_LIMITED_BEFORE: 429,
@@ -176,6 +178,7 @@ def test_a_request_that_is_refused_meets_its_fault_too() -> None:
     [
         (Fault.RATE_LIMITED, "1"),
         (Fault.RATE_LIMITED_UNTIL, "Fri, 15 Jan 2027 08:00:01 GMT"),
+        (Fault.RATE_LIMITED_FRACTIONALLY, "1.5"),
         (Fault.RATE_LIMITED_SILENTLY, None),
         (Fault.RATE_LIMITED_BEFORE, "-5"),
         (Fault.RATE_LIMITED_OBSCURELY, "soon"),
@@ -230,6 +233,47 @@ def test_shapes_of_a_reply() -> None:
     plain = _meet(None, "GET").json
     for fault in (Fault.STALE_ROWS, Fault.ONE_NUMBER_REPLY, Fault.SHORT_REPLY):
         assert _meet(fault, "GET").json == plain
+
+
+def test_documents_that_lack_something() -> None:
+    """A read lacks the id, the list, both or every second number; a write and another read meet nothing."""
+    phones = {PHONE: "ACTIVE", OTHER: "ACTIVE", "0311234567": "ACTIVE"}
+    plain = _meet(None, "GET", account=SandboxAccount.of(phones)).json
+    rows = plain["senderIds"]
+    lacking = {
+        Fault.NO_ACCOUNT_ID: {key: value for key, value in plain.items() if key != "accountId"},
+        Fault.NO_NUMBER_LIST: {key: value for key, value in plain.items() if key != "senderIds"},
+        Fault.NULL_NUMBER_LIST: plain | {"senderIds": None},
+        Fault.EMPTY_OBJECT: {},
+        Fault.SHRUNKEN: plain | {"senderIds": [rows[0], rows[2]]},
+    }
+    for fault, document in lacking.items():
+        assert _meet(fault, "GET", account=SandboxAccount.of(phones)).json == document
+        assert _meet(fault).json == _meet(None).json
+        assert _meet(fault, "GET", f"{NUMBERS}/active").json == [PHONE, OTHER]
+        assert _meet(fault, "GET", f"{NUMBERS}/nowhere").status == 404
+
+
+def test_an_account_without_numbers_has_two_documents() -> None:
+    """It is an empty object, or an id and an empty list."""
+    assert _meet(None, "GET", account=SandboxAccount()).json == {}
+    named = _meet(None, "GET", account=SandboxAccount(named_when_empty=True)).json
+    assert (named["accountId"], named["senderIds"]) == ("12925149", [])
+
+
+@pytest.mark.parametrize(
+    ("fault", "encoding"), [(Fault.BLANK_ENCODING, ""), (Fault.X_GZIP, "x-gzip"), (Fault.TWO_GZIP_MEMBERS, "gzip")]
+)
+def test_rare_encodings(fault: Fault, encoding: str) -> None:
+    """The header is the fault's, and the body is the document in that encoding."""
+    met = _meet(fault, "GET")
+    assert met.headers["content-encoding"] == encoding
+    plain = gzip.decompress(met.body) if encoding else met.body
+    assert json.loads(plain) == _meet(None, "GET").json
+    first = zlib.decompressobj(wbits=31)
+    if fault is Fault.TWO_GZIP_MEMBERS:
+        assert first.decompress(met.body) != plain
+        assert first.unused_data
 
 
 def test_fields_that_nobody_knows() -> None:

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from worker.cli import session
+from worker import desired
+from worker.cli import session, sources
+from worker.errors import DesiredStateError
 from worker.language import gettext as _
 from worker.render import documents
 from worker.render.export import SCHEMA_FILE
@@ -14,7 +16,9 @@ from worker.render.schemas import schema
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["emit"]
+    from worker.model import ObservedAccount
+
+__all__ = ["emit", "refusal"]
 
 
 def emit(text: str, output: str | None, chosen: str | None) -> None:
@@ -36,6 +40,31 @@ def emit(text: str, output: str | None, chosen: str | None) -> None:
     else:
         told = _("{path} is another file and was left alone: name a schema with --schema.")
         click.echo(told.format(path=beside), err=True)
+
+
+def refusal(account: "ObservedAccount", output: str | None) -> str | None:
+    """Return why an account must not be written to a file; None if it may be.
+
+    An empty object does not prove that the account has no numbers: it replaces no file that lists some, and where it is
+    written, a notice on stderr says so.
+    """
+    if account.account_id is not None:
+        return None
+    if output is not None and _lists_numbers(output):
+        return f"an empty object does not prove that the account has no numbers; {output} was kept"
+    notice = _("The reply is an empty object: no numbers, and no account_id that could be checked.")
+    click.echo(notice, err=True)
+    return None
+
+
+def _lists_numbers(output: str) -> bool:
+    """Return True if there is a desired-state file with numbers, or a file that cannot be read as one."""
+    if not Path(output).is_file():
+        return False
+    try:
+        return any(account.listed for account in desired.load([sources.read_file(output)]).accounts)
+    except DesiredStateError:
+        return Path(output).stat().st_size > 0
 
 
 def _ours(path: Path, made: "Mapping[str, object]") -> bool:

@@ -93,9 +93,13 @@ async def _look(client: "AccountReader") -> tuple[Check, ...]:
         observed = await client.observe()
     except WorkerError as error:
         return (_refused(error), _clock(client.clock_offset, refused=isinstance(error, ClockSkewed)))
-    numbers = f"account {observed.account_id or '(no id)'}: {len(observed.numbers)} numbers, {observed.active} ACTIVE"
+    if observed.account_id is None:
+        signature = Check("signature", "warn", "accepted; the reply is an empty object: no numbers and no account id")
+    else:
+        numbers = f"account {observed.account_id}: {len(observed.numbers)} numbers, {observed.active} ACTIVE"
+        signature = Check("signature", "ok", f"accepted; {numbers}")
     return (
-        Check("signature", "ok", f"accepted; {numbers}"),
+        signature,
         _clock(client.clock_offset, refused=False),
         _rate_limit(client.rate_limit_headers),
     )

@@ -24,12 +24,16 @@ def command(
     """Print a desired-state file of what the account of the default credentials has now.
 
     Planning the file shows no change. The credentials are those of SOLAPI_API_KEY and SOLAPI_API_SECRET.
+
+    A reply that is not an account document is an error. An empty object never replaces a file that lists numbers, not
+    even with --force.
     """
     options.keep(output, force=force)
     settings = inputs.load_settings(settings_path, {"log.format": log_format, "log.level": log_level})
 
     from worker.cli import authoring, session
     from worker.cli.status import ExitStatus
+    from worker.errors import ServerError
     from worker.fleet import Site
     from worker.render.export import desired_yaml
     from worker.solapi.client import AccountReader
@@ -37,6 +41,8 @@ def command(
     async def verb(run: session.Session) -> int:
         with run.fleet.client(AccountReader, Site(), run.log) as client:
             observed = await client.observe()
+        if (refused := authoring.refusal(observed, output)) is not None:
+            raise ServerError(refused)
         where = options.schema_of(schema)
         authoring.emit(desired_yaml(observed, name=name, endpoint=settings.endpoint, schema=where), output, schema)
         return ExitStatus.OK

@@ -1,6 +1,6 @@
 """`senderid import`: a desired-state file out of a table, or out of the vendor's own document. Offline."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from worker.model import ObservedAccount
 
 __all__ = ["command"]
+
+_NO_TABLES: Final = (b"{", b"[", b"<")
+"""What JSON and HTML start with, and no table does."""
 
 
 @click.command("import", short_help="Make a desired-state file from a CSV table or the API's own document.")
@@ -48,28 +51,31 @@ def command(
     A CSV file names its columns in the first row: phone and status, and if you like note, owner and protected; or
     전화번호, 상태, 메모, 담당자 and 보호. A column of another name is left out only
     with --skip-column, as it may be one of these, misspelt. JSON is the account document that
-    GET /senderid/v1/numbers answers.
+    GET /senderid/v1/numbers answers; an empty object never replaces a file that lists numbers, not even with --force.
 
     Each problem is a line `file:line:column: message` on stderr, and then nothing is printed. Exit status 0, or 65.
     """
-    from worker.cli.authoring import emit
-    from worker.errors import UsageError
+    from worker.cli import authoring
+    from worker.errors import DesiredStateError, Problem, UsageError
     from worker.render.export import desired_yaml, listed_yaml
 
     options.keep(output, force=force)
     source, data = inputs.read_one(path)
     where = options.schema_of(schema)
-    if kind == "json" or (kind == "auto" and data.lstrip().startswith(b"{")):
+    if kind == "json" or (kind == "auto" and data.lstrip().startswith(_NO_TABLES)):
         if encoding != "auto":
             raise UsageError("--encoding is for tables: JSON is UTF-8")
-        text = desired_yaml(_document(source, data), name=name, schema=where)
+        account = _document(source, data)
+        if (refused := authoring.refusal(account, output)) is not None:
+            raise DesiredStateError([Problem(source, 1, 1, refused)])
+        text = desired_yaml(account, name=name, schema=where)
     else:
         from worker.tables import table
 
         read = table(source, data, skipped, encoding)
         inputs.tell_warnings(read.warnings)
         text = listed_yaml(read.numbers, name=name, schema=where)
-    emit(text, output, schema)
+    authoring.emit(text, output, schema)
     return ExitStatus.OK
 
 
@@ -82,4 +88,4 @@ def _document(source: str, data: bytes) -> "ObservedAccount":
         document.feed(data)
         return document.finish()
     except ServerError as error:
-        raise DesiredStateError([Problem(source, 1, 1, str(error).replace("the answer", "this", 1))]) from None
+        raise DesiredStateError([Problem(source, 1, 1, str(error))]) from None

@@ -36,6 +36,15 @@ class Page:
         self._now = now
         self._entry: int | None = None
         self._spent = False
+        self._registered = subject.registered
+
+    async def registered(self) -> int | None:
+        """Return how many numbers the account had when a run saw it last; None if that is unknown.
+
+        Raises:
+            LedgerError: it cannot be read.
+        """
+        return await self._commits.run(lambda connection: store.registered(connection, self._subject.key))
 
     async def earlier_run(self, plan: PlanFile, phones: Collection[str]) -> EarlierRun | None:
         """Return the run that used up a plan file, which writes `phones` of the account; None if there is none.
@@ -58,9 +67,12 @@ class Page:
 
         def work(connection: sqlite3.Connection) -> Memory:
             store.settle(connection, key, observed.numbers, now)
-            return store.recall(connection, key)
+            memory = store.recall(connection, key)
+            store.note_registered(connection, key, len(observed.numbers), self._run, now)
+            return memory
 
         memory = await self._commits.run(work)
+        self._registered = None
         self._spent = bool(memory.spent)
         return memory
 
@@ -105,6 +117,7 @@ class Page:
         """
         now = self._now()
         if self._entry is None:
+            await self._note_registered(now)
             # the end of a plan that a run which died had begun is worth a word
             if confirmed or self._spent or not _quiet(result):
                 await self._commits.run(lambda connection: self._note_whole(connection, result, confirmed, now))
@@ -114,6 +127,12 @@ class Page:
         await self._commits.close(
             entry, proven, lambda connection: store.finish_entry(connection, entry, result, confirmed, now)
         )
+
+    async def _note_registered(self, now: str) -> None:
+        numbers = self._registered
+        if numbers is not None:
+            key, run = self._subject.key, self._run
+            await self._commits.run(lambda connection: store.note_registered(connection, key, numbers, run, now))
 
     def _note_whole(
         self, connection: sqlite3.Connection, result: AccountResult, confirmed: Mapping[str, Status], now: str

@@ -33,6 +33,10 @@ class Nothing:
     async def earlier_run(self, plan: PlanFile, phones: Collection[str]) -> EarlierRun | None:
         """Return None: no run is known."""
 
+    async def registered(self) -> int | None:
+        """Nothing."""
+        return None
+
     async def resume(self, observed: ObservedAccount) -> Memory:
         """Nothing."""
         del observed

@@ -38,7 +38,8 @@ class Subject(Struct, frozen=True, kw_only=True):
     """An account as a run was asked to treat it: how it is reached, what limits hold, and which file says so.
 
     `key` names it over all runs and files: the API's host and the vendor's id. `sha256` is of the whole file, and
-    `commit` of the checkout that it lies in. Credentials are references; a secret cannot be expressed.
+    `commit` of the checkout that it lies in. Credentials are references; a secret cannot be expressed. `registered` is
+    how many numbers the account has, None where the ledger need not note that.
     """
 
     key: str
@@ -52,3 +53,4 @@ class Subject(Struct, frozen=True, kw_only=True):
     source: str
     sha256: str | None = None
     commit: str | None = None
+    registered: int | None = None

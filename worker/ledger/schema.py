@@ -72,6 +72,11 @@ MIGRATIONS: Final[Sequence[Migration]] = (
     ALTER TABLE runs ADD COLUMN plan TEXT;
     CREATE INDEX runs_by_plan ON runs (plan) WHERE plan IS NOT NULL;
     """,
+    """
+    CREATE TABLE registered (
+        key TEXT PRIMARY KEY, numbers INTEGER NOT NULL, run TEXT NOT NULL, at TEXT NOT NULL
+    ) WITHOUT ROWID;
+    """,
 )
 """What each version adds to the one before, the first to an empty file. Applied ones are never changed."""
 

@@ -303,7 +303,24 @@ def recall(connection: sqlite3.Connection, key: str) -> Memory:
     (unsettled,) = connection.execute(
         "SELECT EXISTS (SELECT 1 FROM entries WHERE key = ? AND NOT settled)", (key,)
     ).fetchone()
-    return Memory(_written(connection, key), frozenset(spent), bool(unsettled))
+    return Memory(_written(connection, key), frozenset(spent), bool(unsettled), registered(connection, key))
+
+
+def registered(connection: sqlite3.Connection, key: str) -> int | None:
+    """Return how many numbers an account had when a run saw it last; None if no run noted it."""
+    (known,) = connection.execute("SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'registered')").fetchone()
+    # an older ledger that is only read has no such table
+    row = connection.execute("SELECT numbers FROM registered WHERE key = ?", (key,)).fetchone() if known else None
+    return None if row is None else int(row[0])
+
+
+def note_registered(connection: sqlite3.Connection, key: str, numbers: int, run: str, now: str) -> None:
+    """Note how many numbers an account has; nothing is written if the ledger has that count already."""
+    connection.execute(
+        """INSERT INTO registered VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE
+        SET numbers = excluded.numbers, run = excluded.run, at = excluded.at WHERE numbers <> excluded.numbers""",
+        (key, numbers, run, now),
+    )
 
 
 def _close_unsent(connection: sqlite3.Connection, entry: int) -> None:

@@ -26,6 +26,7 @@ class Event(StrEnum):
     RUN_FINISHED = "run.finished"
     RUN_STOPPING = "run.stopping"
     ACCOUNT_OBSERVED = "account.observed"
+    ACCOUNT_REREAD = "account.reread"
     ACCOUNT_FAILED = "account.failed"
     ACCOUNT_REFUSED = "account.refused"
     NOTICE = "notice"
@@ -114,7 +115,9 @@ class LogLine(Struct, frozen=True, kw_only=True):
     ) = UNSET
     url: Annotated[str, Meta(description="Where a daemon answers.")] | UnsetType = UNSET
     file: Annotated[str, Meta(description="A desired-state file.")] | UnsetType = UNSET
-    reason: Annotated[str, Meta(description="Why nothing is written.")] | UnsetType = UNSET
+    reason: (
+        Annotated[str, Meta(description="Why nothing is written, or why an account was read again.")] | UnsetType
+    ) = UNSET
     by: Annotated[str, Meta(description="Who wants it so.")] | UnsetType = UNSET
     until: Annotated[Timestamp, Meta(description="When that ends by itself.")] | UnsetType = UNSET
 

@@ -1,12 +1,13 @@
 """What an answer becomes when a fault meets it."""
 
+import gzip
 import zlib
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from email.utils import format_datetime
 from enum import Enum
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -87,6 +88,7 @@ _ERRORS: Final[dict[Fault, tuple[int, bytes | dict[str, object]]]] = {
 
 _LIMITED: Final = {
     Fault.RATE_LIMITED: "1",
+    Fault.RATE_LIMITED_FRACTIONALLY: "1.5",
     Fault.RATE_LIMITED_SILENTLY: None,
     Fault.RATE_LIMITED_BEFORE: "-5",
     Fault.RATE_LIMITED_OBSCURELY: "soon",
@@ -101,15 +103,33 @@ _CUTS: Final = {
 }
 _HEADERS: Final = {
     Fault.NOT_GZIP: {"Content-Encoding": "gzip"},
+    Fault.BLANK_ENCODING: {"Content-Encoding": ""},
     Fault.STRANGE_DATE: {"Date": "yesterday, around noon"},
 }
+_OF_REPLIES: Final = frozenset({Fault.ONE_NUMBER_REPLY, Fault.SHORT_REPLY, Fault.STALE_ROWS})
+"""What happens to the reply to a write alone."""
+_OF_DOCUMENTS: Final = frozenset(
+    {Fault.NO_ACCOUNT_ID, Fault.NO_NUMBER_LIST, Fault.NULL_NUMBER_LIST, Fault.EMPTY_OBJECT, Fault.SHRUNKEN}
+)
+"""What happens to the account document alone, where it is read."""
 _DELAYS: Final = {Fault.SLOW: 0.3, Fault.STALL: _STALLED}
 
 
 def perform(
-    fault: Fault, answered: Answered, *, account: SandboxAccount, phone: str | None, stale: bytes, now: datetime
+    fault: Fault,
+    answered: Answered,
+    *,
+    account: SandboxAccount,
+    phone: str | None,
+    stale: bytes,
+    document: bool,
+    now: datetime,
 ) -> None:
-    """Change the answer as the fault says. `stale` is the document before the write, `now` the server's time."""
+    """Change the answer as the fault says.
+
+    `stale` is the document before the write, `document` is whether the answer is the one to a read of the account, and
+    `now` is the server's time.
+    """
     if fault in _ERRORS:
         status, body = _ERRORS[fault]
         answered.becomes(status, body)
@@ -123,9 +143,10 @@ def perform(
         answered.headers |= _HEADERS[fault]
     elif fault in _DELAYS:
         answered.delay = _DELAYS[fault]
-    elif answered.status == 200 and fault in {Fault.ONE_NUMBER_REPLY, Fault.SHORT_REPLY, Fault.STALE_ROWS}:  # noqa: PLR2004
-        if phone is not None:
-            _reply(fault, answered, account, phone, stale)
+    elif phone is not None and answered.status == 200 and fault in _OF_REPLIES:  # noqa: PLR2004
+        _reply(fault, answered, account, phone, stale)
+    elif document and fault in _OF_DOCUMENTS:
+        answered.body = _spoiled(fault, answered.body)
     else:
         _distort(fault, answered, account, now)
 
@@ -137,6 +158,23 @@ def _reply(fault: Fault, answered: Answered, account: SandboxAccount, phone: str
         answered.body = account.one_number_document(phone)
     else:
         answered.body = msgspec.json.encode({"phoneNumber": phone, "status": account.numbers[phone].status})
+
+
+def _spoiled(fault: Fault, document: bytes) -> bytes:
+    """Return an account document of which a part is missing."""
+    if fault is Fault.EMPTY_OBJECT:
+        return b"{}"
+    decoded = msgspec.json.decode(document, type=dict[str, Any])
+    match fault:
+        case Fault.NO_ACCOUNT_ID:
+            decoded.pop("accountId", None)
+        case Fault.NO_NUMBER_LIST:
+            decoded.pop("senderIds", None)
+        case Fault.NULL_NUMBER_LIST:
+            decoded["senderIds"] = None
+        case _:
+            decoded["senderIds"] = decoded.get("senderIds", [])[::2]
+    return msgspec.json.encode(decoded)
 
 
 def _distort(fault: Fault, answered: Answered, account: SandboxAccount, now: datetime) -> None:
@@ -160,7 +198,17 @@ def _distort(fault: Fault, answered: Answered, account: SandboxAccount, now: dat
             answered.becomes(200, bytes(_MIB), Content_Encoding="gzip")
             answered.repeat = _FLOOD_MIB
         case _:
-            return
+            _encode(fault, answered)
+
+
+def _encode(fault: Fault, answered: Answered) -> None:
+    """Compress the answer in a form that is valid and rare."""
+    if fault is Fault.X_GZIP:
+        answered.becomes(answered.status, gzip.compress(answered.body), Content_Encoding="x-gzip")
+    elif fault is Fault.TWO_GZIP_MEMBERS:
+        half = len(answered.body) // 2
+        members = gzip.compress(answered.body[:half]) + gzip.compress(answered.body[half:])
+        answered.becomes(answered.status, members, Content_Encoding="gzip")
 
 
 @cache

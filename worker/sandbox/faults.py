@@ -18,6 +18,7 @@ class Fault(Enum):
     REQUEST_TIMEOUT = "408; nothing is carried out"
     FAILS_AFTERWARDS = "500; a write is carried out"
     RATE_LIMITED = "429, Retry-After in seconds"
+    RATE_LIMITED_FRACTIONALLY = "429, Retry-After with a fraction of a second"
     RATE_LIMITED_UNTIL = "429, Retry-After as a date"
     RATE_LIMITED_SILENTLY = "429 without Retry-After"
     RATE_LIMITED_BEFORE = "429, a negative Retry-After"
@@ -30,7 +31,15 @@ class Fault(Enum):
     GARBAGE = "200 with bytes that are nothing; a write is carried out"
     NO_CONTENT = "204; a write is carried out"
     OTHER_JSON = "200 with JSON of another shape; a write is carried out"
+    NO_ACCOUNT_ID = "a read is answered with the account document without its accountId"
+    NO_NUMBER_LIST = "a read is answered with the account document without its senderIds"
+    NULL_NUMBER_LIST = "a read is answered with the account document with null for senderIds"
+    EMPTY_OBJECT = "a read is answered with an empty object, whatever numbers the account has"
+    SHRUNKEN = "a read is answered with every second number missing"
     NOT_GZIP = "200 that says gzip and is not; a write is carried out"
+    BLANK_ENCODING = "the answer has a blank Content-Encoding"
+    X_GZIP = "the answer is compressed and calls that x-gzip"
+    TWO_GZIP_MEMBERS = "the answer is compressed in two gzip members"
     STALE_ROWS = "the reply shows every number as it was before the write"
     UNKNOWN_FIELDS = "the answer has fields that nobody knows"
     ONE_NUMBER_REPLY = "the reply to a write holds that number alone"
@@ -72,7 +81,15 @@ _CARRYING_OUT: Final = frozenset(
         Fault.GARBAGE,
         Fault.NO_CONTENT,
         Fault.OTHER_JSON,
+        Fault.NO_ACCOUNT_ID,
+        Fault.NO_NUMBER_LIST,
+        Fault.NULL_NUMBER_LIST,
+        Fault.EMPTY_OBJECT,
+        Fault.SHRUNKEN,
         Fault.NOT_GZIP,
+        Fault.BLANK_ENCODING,
+        Fault.X_GZIP,
+        Fault.TWO_GZIP_MEMBERS,
         Fault.STALE_ROWS,
         Fault.UNKNOWN_FIELDS,
         Fault.ONE_NUMBER_REPLY,
@@ -125,6 +142,9 @@ _HOSTILE: Final = (
     Fault.HTML,
     Fault.NO_CONTENT,
     Fault.OTHER_JSON,
+    Fault.NO_ACCOUNT_ID,
+    Fault.NO_NUMBER_LIST,
+    Fault.NULL_NUMBER_LIST,
     Fault.NOT_GZIP,
     Fault.STALE_ROWS,
     Fault.UNKNOWN_FIELDS,

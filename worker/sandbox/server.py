@@ -205,7 +205,15 @@ class Sandbox:
             account.switch(number.phone, before)
         if seen.fault is not None:
             now = datetime.fromtimestamp(self._clock(), UTC)
-            perform(seen.fault, answered, account=account, phone=seen.phone, stale=stale, now=now)
+            perform(
+                seen.fault,
+                answered,
+                account=account,
+                phone=seen.phone,
+                stale=stale,
+                document=seen.method == "GET" and seen.path == _NUMBERS and answered.status == 200,  # noqa: PLR2004
+                now=now,
+            )
         return answered
 
     def _plain(self, account: SandboxAccount, seen: Request) -> Answered:

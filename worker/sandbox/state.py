@@ -55,9 +55,11 @@ class SandboxNumber(Struct):
 
 
 class SandboxAccount:
-    """One account. `numbers` maps digits to numbers; change them with `switch`, so that the document follows.
+    """One account. `numbers` maps digits to numbers; change them with `switch` and `remove`, so that
+    the document follows.
 
-    `mailbox` has what it has sent and scheduled.
+    `mailbox` has what it has sent and scheduled. Without numbers it is answered as an empty object, or with
+    `named_when_empty` as its id and an empty list.
     """
 
     def __init__(
@@ -68,12 +70,14 @@ class SandboxAccount:
         api_key: str = "NCSAAAAAAAAAAAAA",
         api_secret: str = "sandbox-secret-0123456789ABCDEFG",  # noqa: S107 - of a simulated account
         limit: int | None = None,
+        named_when_empty: bool = False,
     ) -> None:
         self.numbers = numbers or {}
         self.account_id = account_id
         self.api_key = api_key
         self.api_secret = api_secret
         self.limit = max(5, 2 * len(self.numbers)) if limit is None else limit
+        self.named_when_empty = named_when_empty
         self.mailbox = Mailbox()
         self._rows: dict[str, bytes] = {}
         self._document: bytes | None = None
@@ -98,6 +102,11 @@ class SandboxAccount:
         self._rows.pop(phone, None)
         self._document = None
 
+    def remove(self, phone: str) -> None:
+        """Delete a number, as a user does at the console."""
+        del self.numbers[phone]
+        self._document = None
+
     def sent(self, phone: str, moment: datetime) -> None:
         """A number has sent a message."""
         self.mailbox.sent.append(Sent(phone, moment.isoformat()))
@@ -107,8 +116,8 @@ class SandboxAccount:
         self.mailbox.scheduled.append(Scheduled(moment.isoformat(), list(phones), status))
 
     def document(self) -> bytes:
-        """The account document; empty for an account without numbers."""
-        if not self.numbers:
+        """The account document; without numbers an empty object, or its id and an empty list."""
+        if not self.numbers and not self.named_when_empty:
             return b"{}"
         if self._document is None:
             for phone, number in self.numbers.items():

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from worker.errors import ServerError
 from worker.model import PHONE_PATTERN, Observed, ObservedAccount
-from worker.solapi.wire import UNREADABLE, Row, brief, count, identifier
+from worker.solapi.wire import EXCERPT_BYTES, UNREADABLE, Row, brief, count, excerpt, identifier
 
 __all__ = ["AccountDocument"]
 
@@ -25,6 +25,8 @@ _TRIES: Final = 32
 """Places at which a row may seem to end, while only something inside it does."""
 _NUMBERS_CAP: Final = 2_000_000
 """Numbers of one account: twice what a file may well hold."""
+_CODE_LENGTH: Final = 64
+"""Characters of an error's code that a message shows."""
 
 _begin: Final = re.compile(rb'"senderIds"\s*:\s*\[').search
 _ends: Final = re.compile(rb"\}\s*,(?=\s*\{)").finditer
@@ -37,18 +39,28 @@ class _Document(Struct, gc=False, rename={"account_id": "accountId", "rows": "se
     error_code: str | int | None = None
     limit: msgspec.Raw = msgspec.Raw(b"null")
 
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The keys that every account document has and this one lacks."""
+        unnamed = self.account_id is None or not str(self.account_id).strip()
+        return ("accountId",) * unnamed + ("senderIds",) * (self.rows is None)
+
 
 _DOCUMENT: Final = msgspec.json.Decoder(_Document)
 _ROWS: Final = msgspec.json.Decoder(list[Row])
 
 
 class AccountDocument:
-    """Takes an account document in pieces.
+    """The decoder of account documents, fed in pieces. Every reader of such a document uses it.
+
+    An account document has an `accountId` (a non-empty string or an integer) and `senderIds` (a list). The one
+    exception is an empty JSON object: an account without numbers, whose id stays unknown. Any other reply is an error.
 
     A batch of rows ends where what was cut off is valid JSON: a cut inside a row leaves a bracket or a quote open.
     """
 
     def __init__(self) -> None:
+        self._opening = b""
         self._head = b""
         self._rest = bytearray()
         self._numbers: dict[str, Observed] = {}
@@ -60,26 +72,32 @@ class AccountDocument:
         """Take the next piece.
 
         Raises:
-            ServerError: this is no account document, or one that contradicts itself.
+            ServerError: the reply is not an account document, or contradicts itself.
         """
+        if len(self._opening) < EXCERPT_BYTES:
+            self._opening = (self._opening + piece[:EXCERPT_BYTES])[:EXCERPT_BYTES]
         self._rest += piece
         if len(self._rest) >= _BATCH and (self._head or self._begun()):
             self._take_rows()
         if len(self._rest) > _LONGEST:
-            raise ServerError(f"the answer is not an account document: {_LONGEST >> 20} MiB without a row")
+            raise self._unlike(f"{_LONGEST >> 20} MiB without a row")
 
     def finish(self) -> ObservedAccount:
-        """The account, once everything was taken.
+        """Return the account, once every piece was fed.
 
         Raises:
-            ServerError: as of `feed`.
+            ServerError: the reply is not an account document, or contradicts itself. The message has its first 200
+                printable characters.
         """
+        whole = self._head + self._rest
         try:
-            document = _DOCUMENT.decode(self._head + self._rest)
+            document = _DOCUMENT.decode(whole)
         except UNREADABLE as error:
-            raise _unreadable(error) from None
+            raise self._unreadable(error) from None
         if document.error_code is not None:
-            raise ServerError(f"the answer says 200 and {brief(str(document.error_code))} at once")
+            raise self._unlike(f"it is the error {brief(str(document.error_code))[:_CODE_LENGTH]}")
+        if document.missing and b"".join(whole.split()) != b"{}":
+            raise self._unlike(f"keys are missing: {', '.join(document.missing)}")
         self._add(document.rows or [])
         return ObservedAccount(
             identifier(document.account_id),
@@ -99,7 +117,7 @@ class AccountDocument:
         try:
             _DOCUMENT.decode(head + b"]}")
         except UNREADABLE as error:
-            raise _unreadable(error) from None
+            raise self._unreadable(error) from None
         self._head = head
         del self._rest[: len(head)]
         return True
@@ -111,7 +129,7 @@ class AccountDocument:
             try:
                 rows = _ROWS.decode(batch)
             except msgspec.ValidationError as error:
-                raise _unreadable(error) from None
+                raise self._unreadable(error) from None
             except UNREADABLE:
                 continue
             self._add(rows)
@@ -135,6 +153,13 @@ class AccountDocument:
         if len(numbers) > _NUMBERS_CAP:
             raise ServerError(f"the account document holds more than {_NUMBERS_CAP:,} numbers")
 
+    def _unreadable(self, error: Exception) -> ServerError:
+        opening = self._opening.lstrip()
+        if not opening:
+            return ServerError("not an account document: it is empty")
+        if opening.startswith(b"<"):
+            return self._unlike("it is an HTML page, as a captive portal, a proxy or a firewall answers")
+        return self._unlike(brief(str(error)))
 
-def _unreadable(error: Exception) -> ServerError:
-    return ServerError(f"the answer is not an account document: {brief(str(error))}")
+    def _unlike(self, reason: str) -> ServerError:
+        return ServerError(f"not an account document: {reason}; it starts with: {excerpt(self._opening)}")

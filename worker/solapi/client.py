@@ -4,11 +4,11 @@ import asyncio
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from random import SystemRandom
-from typing import Any, Final, NamedTuple, Protocol, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from msgspec import structs
 from yarl import URL
@@ -24,9 +24,11 @@ from worker.errors import (
     WorkerError,
 )
 from worker.model import PHONE_PATTERN, ObservedAccount, Status, Usage
+from worker.ports import Log
 from worker.settings import Endpoint, Retry
 from worker.solapi import wire
 from worker.solapi.account import AccountDocument
+from worker.solapi.baseline import Baseline
 from worker.solapi.breaker import Breaker
 from worker.solapi.gate import Gate
 from worker.solapi.limiter import Quota, Window
@@ -49,18 +51,6 @@ _DRAIN_SECONDS: Final = 25.0
 _PHONE: Final = re.compile(PHONE_PATTERN, re.ASCII)
 
 
-class Log(Protocol):
-    """What the client tells while it works."""
-
-    def info(self, event: str, **fields: Any) -> None:
-        """Write one line."""
-        ...
-
-    def warning(self, event: str, **fields: Any) -> None:
-        """Write one line that a person should see."""
-        ...
-
-
 class Ambient(NamedTuple):
     """Time and chance, so that tests can bring their own. `clock` is monotonic and `wall` Unix time, in seconds."""
 
@@ -76,6 +66,8 @@ class AccountReader:
 
     Counts its requests in `requests`. `halt` ends every wait for a turn, for good; what is under way finishes.
     `account_id` is the account that every answer must be of; None takes the one of the first answer.
+    `listed` are the numbers that are expected to be registered, `baseline` is what earlier clients of the account have
+    read: a read that lost numbers is repeated before it is believed.
     """
 
     def __init__(
@@ -86,6 +78,8 @@ class AccountReader:
         quota: Quota,
         *,
         account_id: str | None = None,
+        listed: Iterable[str] = (),
+        baseline: Baseline | None = None,
         retry: Retry,
         log: Log,
         ambient: Ambient = Ambient(),  # noqa: B008 - a value
@@ -98,6 +92,8 @@ class AccountReader:
         self._signer = Signer(credentials)
         self._account_id = account_id
         self._pinned = account_id is not None
+        self._listed = listed
+        self._baseline = baseline or Baseline()
         self._quota = quota
         self._log = log
         self._ambient = ambient
@@ -140,12 +136,35 @@ class AccountReader:
         asyncio.get_running_loop().call_later(_DRAIN_SECONDS, self._drain.close, late)
 
     async def observe(self, *, closing: bool = False) -> ObservedAccount:
-        """The account as it is now. A `closing` look is taken even after `halt`.
+        """Return the account as it is now. A `closing` read is sent even after `halt`.
+
+        A reply that lost listed numbers, or more than 30 % of the numbers of the read before it, is read once more; the
+        second reply counts.
 
         Raises:
             ApiError: AccountRejected, or the last of several TransientErrors.
             WorkerError: what `halt` was given.
         """
+        observed = await self._observe(closing=closing)
+        doubt = self._baseline.doubt(observed, self._listed)
+        return observed if doubt is None else await self._reread(doubt, closing=closing)
+
+    async def confirm(self, observed: ObservedAccount, registered: int | None) -> ObservedAccount:
+        """Return `observed`, or a second read where earlier runs remember far more `registered` numbers than it has.
+
+        Raises:
+            ApiError, WorkerError: as of `observe`.
+        """
+        doubt = self._baseline.recall(observed, registered)
+        return observed if doubt is None else await self._reread(doubt)
+
+    async def _reread(self, reason: str, *, closing: bool = False) -> ObservedAccount:
+        self._log.info("account.reread", reason=reason)
+        observed = await self._observe(closing=closing)
+        self._baseline.confirm(observed, self._listed)
+        return observed
+
+    async def _observe(self, *, closing: bool) -> ObservedAccount:
         retrier = self._closing_retrier if closing else self._retrier
         return await retrier.call(lambda _: self._corrected(lambda: self._look_once(closing=closing)))
 
@@ -221,8 +240,11 @@ class AccountReader:
         if answer.status != _OK:
             raise self._refusal(answer, answer.content(), write=False)
         observed = document.finish()
-        if self._pinned and observed.account_id is None and observed.numbers:
-            raise AccountRejected("the answer does not say which account it is of", api_code="WrongAccount")
+        if self._pinned and observed.account_id is None:
+            raise AccountRejected(
+                f"the reply does not say which account it is of; account_id {self._account_id:.64} is not confirmed",
+                api_code="WrongAccount",
+            )
         self._same_account(observed.account_id)
         return structs.replace(observed, seen_at=self._ambient.wall())
 

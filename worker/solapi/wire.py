@@ -27,11 +27,13 @@ from worker.model import Observed, Status
 from worker.redaction import without_headers
 
 __all__ = [
+    "EXCERPT_BYTES",
     "UNREADABLE",
     "Reply",
     "Row",
     "brief",
     "count",
+    "excerpt",
     "http_date",
     "identifier",
     "refusal",
@@ -45,6 +47,10 @@ _CREDENTIAL_CODES: Final = frozenset(
 )
 _MESSAGE_LENGTH: Final = 500
 """Characters of a foreign message that are kept: enough for a person, too few to flood a log."""
+_EXCERPT_LENGTH: Final = 200
+EXCERPT_BYTES: Final = 8 * _EXCERPT_LENGTH
+"""Bytes of a reply from which `excerpt` takes its characters."""
+
 UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding foreign bytes can raise. Brackets nested deep enough exhaust the stack, wherever they stand."""
 
@@ -268,3 +274,10 @@ def brief(text: str) -> str:
     """As much of a foreign text as a message bears; a header of ours that is echoed in it is taken out."""
     text = without_headers(text[: 4 * _MESSAGE_LENGTH])
     return text if len(text) <= _MESSAGE_LENGTH else text[:_MESSAGE_LENGTH] + "…"
+
+
+def excerpt(data: bytes) -> str:
+    """Return the first 200 printable characters of a foreign reply, without the credentials headers that it echoes."""
+    text = data[:EXCERPT_BYTES].decode(errors="replace")
+    printable = "".join(char for char in text if char.isprintable() or char.isspace())
+    return " ".join(without_headers(printable).split())[:_EXCERPT_LENGTH]

@@ -1,0 +1,193 @@
+"""Replies that are not the account document: nothing is written, exported or believed on their word."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import pytest
+import yaml
+
+from tests.e2e.conftest import Command, Served
+from worker.sandbox import Fault, SandboxAccount
+
+Serve = Callable[..., Served]
+
+PHONES: Final = [f"010{index:08}" for index in range(10)]
+_SHAPES: Final = {
+    Fault.NO_ACCOUNT_ID: "keys are missing: accountId",
+    Fault.NO_NUMBER_LIST: "keys are missing: senderIds",
+    Fault.NULL_NUMBER_LIST: "keys are missing: senderIds",
+    Fault.OTHER_JSON: "not an account document",
+    Fault.HTML: "HTML page",
+}
+_PINNED: Final = _SHAPES | {Fault.EMPTY_OBJECT: "account_id 12925149 is not confirmed"}
+
+
+@pytest.fixture
+def account() -> SandboxAccount:
+    """Ten ACTIVE numbers."""
+    return SandboxAccount.of(dict.fromkeys(PHONES, "ACTIVE"))
+
+
+@pytest.fixture
+def served(serve: Serve, command: Command, account: SandboxAccount) -> Served:
+    """The sandbox, and a command that talks to it and gives up at once."""
+    served = serve(account)
+    command.at(served.sandbox, account)
+    command.environment["SENDERID_RETRY__ATTEMPTS"] = "1"
+    return served
+
+
+def _desired(command: Command, *, pin: str = 'account_id: "12925149"\n') -> Path:
+    numbers = dict.fromkeys(PHONES, "ACTIVE") | {PHONES[0]: "INACTIVE"}
+    listed = "".join(f'  "{phone}": {status}\n' for phone, status in numbers.items())
+    return command.write("d.yaml", f"version: 1\n{pin}numbers:\n{listed}")
+
+
+@pytest.mark.parametrize("verb", ["plan", "apply", "drift"])
+@pytest.mark.parametrize("fault", _PINNED)
+def test_nothing_is_planned_or_written(command: Command, served: Served, fault: Fault, verb: str) -> None:
+    """Exit status 1 and the reason; the account is not taken for one without numbers."""
+    _desired(command)
+    served.sandbox.script(None, "GET", [fault] * 3)
+    done = command(verb, "-f", "d.yaml", *(["--yes"] if verb == "apply" else []))
+    assert done.returncode == 1
+    assert _PINNED[fault] in " ".join(done.stdout.split())
+    assert served.writes == []
+
+
+@pytest.mark.parametrize("fault", _PINNED)
+def test_a_saved_plan_is_not_carried_out(command: Command, served: Served, fault: Fault) -> None:
+    """A plan file pins the account that it was made for."""
+    _desired(command, pin="")
+    assert command("plan", "-f", "d.yaml", "--out", "p.json").returncode == 0
+    served.sandbox.script(None, "GET", [fault] * 3)
+    done = command("apply", "p.json", "--yes")
+    assert done.returncode == 1
+    assert _PINNED[fault] in " ".join(done.stdout.split())
+    assert served.writes == []
+
+
+@pytest.mark.parametrize("fault", [*_SHAPES, Fault.EMPTY_OBJECT])
+def test_no_file_is_exported_over(command: Command, served: Served, fault: Fault) -> None:
+    """The file stays as it is to the byte, and no schema appears beside it."""
+    file = _desired(command)
+    before = file.read_bytes()
+    served.sandbox.script(None, "GET", [fault])
+    done = command("export", "--output", "d.yaml", "--force")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert _SHAPES.get(fault, "an empty object does not prove that the account has no numbers; d.yaml") in done.stderr
+    assert file.read_bytes() == before
+    assert [path.name for path in command.folder.glob("*.json")] == []
+
+
+def test_an_empty_object_may_be_exported_where_nothing_is_lost(command: Command, served: Served) -> None:
+    """To a new file, or over one without numbers; a notice says what is unknown."""
+    for _ in range(2):
+        served.sandbox.script(None, "GET", [Fault.EMPTY_OBJECT])
+        done = command("export", "--output", "new.yaml", "--force")
+        assert done.returncode == 0
+        assert "The reply is an empty object" in done.stderr
+        assert yaml.safe_load((command.folder / "new.yaml").read_text())["numbers"] == {}
+    command.write("new.yaml", "written by hand")
+    served.sandbox.script(None, "GET", [Fault.EMPTY_OBJECT])
+    assert command("export", "--output", "new.yaml", "--force").returncode == 1
+    assert (command.folder / "new.yaml").read_text() == "written by hand"
+
+
+def test_an_account_with_an_id_and_an_empty_list_may_be_exported(command: Command, serve: Serve) -> None:
+    """It has really no numbers: its pin is confirmed, and its file replaces another one with --force."""
+    account = SandboxAccount(named_when_empty=True)
+    command.at(serve(account).sandbox, account)
+    _desired(command)
+    assert command("export", "--output", "d.yaml", "--force").returncode == 0
+    assert yaml.safe_load((command.folder / "d.yaml").read_text())["account_id"] == "12925149"
+    assert command("plan", "-f", "d.yaml", "--detailed-exitcode").returncode == 0
+
+
+@pytest.mark.parametrize("fault", _SHAPES)
+def test_the_doctor_fails_the_row(command: Command, served: Served, fault: Fault) -> None:
+    """The row says what was answered; the exit status is 1."""
+    served.sandbox.script(None, "GET", [fault])
+    done = command("doctor", "--format", "json")
+    assert done.returncode == 1
+    (row,) = [check for check in json.loads(done.stdout)["checks"] if check["status"] == "fail"]
+    assert row["name"] == "signature"
+    assert _SHAPES[fault] in row["detail"]
+
+
+def test_the_doctor_warns_of_an_empty_object(command: Command, served: Served) -> None:
+    """It may be an account without numbers, or no account at all."""
+    served.sandbox.script(None, "GET", [Fault.EMPTY_OBJECT])
+    done = command("doctor", "--format", "json")
+    assert done.returncode == 0
+    rows = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    assert rows["signature"]["status"] == "warn"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"senderIds": []}', "keys are missing: accountId"),
+        ('{"accountId": "1"}', "keys are missing: senderIds"),
+        ('{"accountId": null, "senderIds": null}', "keys are missing: accountId, senderIds"),
+        ('{"data": {"accountId": "1", "senderIds": []}}', "keys are missing: accountId, senderIds"),
+        ('["01012345678"]', "Expected `object`, got `array`"),
+        ("<html>Log in</html>", "it is an HTML page"),
+        ("{}", "an empty object does not prove that the account has no numbers; d.yaml was kept"),
+    ],
+)
+def test_what_is_not_an_account_document_is_not_imported(command: Command, text: str, reason: str) -> None:
+    """Exit status 65 at the file's place; the file to write stays as it is, --force or not."""
+    file = _desired(command)
+    before = file.read_bytes()
+    command.write("reply.json", text)
+    done = command("import", "reply.json", "--output", "d.yaml", "--force")
+    assert (done.returncode, done.stdout) == (65, "")
+    assert done.stderr.startswith("reply.json:1:1: ")
+    assert reason in done.stderr
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("fault", [Fault.SHRUNKEN, Fault.EMPTY_OBJECT])
+def test_a_reply_that_lost_numbers_once_changes_no_plan(command: Command, served: Served, fault: Fault) -> None:
+    """The account is read again; plan and apply are those of the whole account, and nothing is missing."""
+    _desired(command, pin="")
+    served.sandbox.script(None, "GET", [fault])
+    done = command("plan", "-f", "d.yaml", "--format", "json", "--log-format", "json")
+    (planned,) = json.loads(done.stdout)["accounts"]
+    assert (planned["counts"]["missing"], planned["counts"]["deactivate"]) == (0, 1)
+    assert [line["reason"] for line in map(json.loads, done.stderr.splitlines()) if line["event"] == "account.reread"]
+    # the plan, the second read before the writes and the verification read each meet it
+    before = len(served.sandbox.wire)
+    served.sandbox.script(None, "GET", [fault, None, fault, None, fault, None])
+    done = command("apply", "-f", "d.yaml", "--yes", "--format", "json")
+    assert done.returncode == 0
+    (applied,) = json.loads(done.stdout)["accounts"]
+    assert (applied["counts"]["changed"], applied["counts"]["missing"]) == (1, 0)
+    assert served.writes == [(PHONES[0], "INACTIVE")]
+    assert applied["requests"]["reads"] == len(served.sandbox.wire) - before - 1 == 6
+
+
+def test_a_reply_that_lost_numbers_twice_is_believed(command: Command, served: Served) -> None:
+    """Users do remove numbers: the second read counts, and the numbers are missing."""
+    _desired(command)
+    served.sandbox.script(None, "GET", [Fault.SHRUNKEN] * 2)
+    done = command("plan", "-f", "d.yaml", "--format", "json")
+    (planned,) = json.loads(done.stdout)["accounts"]
+    assert planned["counts"]["missing"] == 5
+    assert served.writes == []
+    assert len(served.sandbox.wire) == 2
+
+
+def test_a_run_remembers_how_many_numbers_there_were(command: Command, served: Served, account: SandboxAccount) -> None:
+    """Numbers that no file lists are compared with the last apply; a plan reads again and writes nothing down."""
+    command.write("d.yaml", f'version: 1\nnumbers: {{"{PHONES[0]}": ACTIVE}}\n')
+    assert command("apply", "-f", "d.yaml", "--yes").returncode == 0
+    for phone in PHONES[6:]:
+        account.remove(phone)
+    for verb, reads in (("plan", 2), ("plan", 2), ("apply", 2), ("plan", 1)):
+        before = len(served.sandbox.wire)
+        assert command(verb, "-f", "d.yaml", *(["--yes"] if verb == "apply" else [])).returncode == 0
+        assert len(served.sandbox.wire) - before == reads

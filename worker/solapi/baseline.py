@@ -1,0 +1,71 @@
+"""What a read of an account is compared with before it is believed.
+
+Pure: counts and phones in, a reason to read again out.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from worker.model import ObservedAccount
+
+__all__ = ["Baseline"]
+
+_LEAST_LEFT: Final = (7, 10)
+"""The share of the numbers, as a fraction, that one read may leave of those before it and still be believed at once."""
+
+
+class Baseline:
+    """The numbers that the last believed read of one account has shown.
+
+    Clients of the account share it, so that what a second read has confirmed is not read a third time. `registered` is
+    how many numbers there were, None before the first read; `absent` are the listed numbers that were not among them.
+    """
+
+    __slots__ = ("_compared", "absent", "registered")
+
+    def __init__(self) -> None:
+        self.registered: int | None = None
+        self.absent: frozenset[str] = frozenset()
+        self._compared = False
+
+    def doubt(self, observed: ObservedAccount, listed: Iterable[str]) -> str | None:
+        """Return why a read must be repeated before it is believed; None if it is believed, and compared with next."""
+        lost = _absent(observed, listed) - self.absent
+        if lost:
+            return f"listed numbers that are not registered: {len(lost)}"
+        reason = _shrinkage(self.registered, observed)
+        if reason is None:
+            self._believe(observed, listed)
+        return reason
+
+    def recall(self, observed: ObservedAccount, registered: int | None) -> str | None:
+        """Compare the first believed read with the count that earlier runs remember; return why to repeat it, or None.
+
+        Later reads are compared with the read before them alone.
+        """
+        if self._compared:
+            return None
+        self._compared = True
+        return _shrinkage(registered, observed)
+
+    def confirm(self, observed: ObservedAccount, listed: Iterable[str]) -> None:
+        """Believe a second read, whatever it shows."""
+        self._compared = True
+        self._believe(observed, listed)
+
+    def _believe(self, observed: ObservedAccount, listed: Iterable[str]) -> None:
+        self.registered = len(observed.numbers)
+        self.absent = _absent(observed, listed)
+
+
+def _absent(observed: ObservedAccount, listed: Iterable[str]) -> frozenset[str]:
+    return frozenset(phone for phone in listed if phone not in observed.numbers)
+
+
+def _shrinkage(before: int | None, observed: ObservedAccount) -> str | None:
+    """Return the reason to repeat a read that lost more than 30 % of the numbers; exactly 30 % is no reason."""
+    after = len(observed.numbers)
+    share, whole = _LEAST_LEFT
+    if before is None or after * whole >= before * share:
+        return None
+    return f"registered numbers fell from {before} to {after}"
