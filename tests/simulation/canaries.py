@@ -13,6 +13,7 @@ from worker.ledger import store
 from worker.ledger.ledger import Page
 from worker.model import Memory, ObservedAccount, Status
 from worker.plan import diff
+from worker.subjects import Identities
 from worker.writes import Writes
 
 __all__ = ["CANARIES", "Canary"]
@@ -202,6 +203,10 @@ def _forget_the_last_number(patch: Patch) -> None:
     patch.setattr(reconcile, "diff", short)
 
 
+def _write_by_two_descriptions(patch: Patch) -> None:
+    patch.setattr(Identities, "duplicate", lambda *_: None)
+
+
 def _carry_a_plan_out_again(patch: Patch) -> None:
     patch.setattr(store, "earlier_run", lambda *_, **__: None)
 
@@ -242,6 +247,9 @@ CANARIES: Final = (
     Canary("tell a number twice", "11", _tell_a_number_twice),
     Canary("settle nothing", "11", plumbing.settle_nothing),
     Canary("drop the answers", "13", plumbing.drop_the_answers),
+    Canary("believe any reply", "14", plumbing.believe_any_reply),
+    Canary("believe a shrunken reply", "14", plumbing.believe_a_shrunken_reply),
+    Canary("write by two descriptions of one account", "15", _write_by_two_descriptions),
     Canary("carry a plan out again", "16", _carry_a_plan_out_again),
     Canary("do not compare a plan with its file", "17", _do_not_compare_a_plan_with_its_file),
 )

@@ -7,17 +7,20 @@ from typing import Any
 import msgspec
 import pytest
 
-from worker.errors import ApiError, NumberRejected
+from worker.errors import ApiError, NumberRejected, ServerError
 from worker.fleet import Fleet
 from worker.ledger import store
 from worker.ledger.ledger import Ledger, Page
-from worker.model import Status
+from worker.model import ObservedAccount, Status
 from worker.solapi import retry
-from worker.solapi.client import AccountWriter
+from worker.solapi.account import AccountDocument
+from worker.solapi.client import AccountReader, AccountWriter
 from worker.solapi.limiter import Quota, Window
 from worker.solapi.signing import Signer
 
 __all__ = [
+    "believe_a_shrunken_reply",
+    "believe_any_reply",
     "drop_an_outcome",
     "drop_the_answers",
     "forget_what_dead_runs_spent",
@@ -205,3 +208,27 @@ class _free:  # noqa: N801 - a context manager like a function
 def settle_nothing(patch: Patch) -> None:
     """What dead runs left open stays so."""
     patch.setattr(store, "settle", lambda *_: None)
+
+
+def believe_a_shrunken_reply(patch: Patch) -> None:
+    """A reply that lost numbers is not read again."""
+
+    async def reread(self: AccountReader, observed: ObservedAccount, *_: Any, **__: Any) -> ObservedAccount:
+        del self
+        return observed
+
+    patch.setattr(AccountReader, "_reread", reread)
+
+
+def believe_any_reply(patch: Patch) -> None:
+    """A reply of another shape is an account without numbers."""
+    real = AccountDocument.finish
+
+    def finish(self: AccountDocument) -> ObservedAccount:
+        try:
+            return real(self)
+        except ServerError:
+            return ObservedAccount(None, {})
+
+    patch.setattr(AccountDocument, "finish", finish)
+    believe_a_shrunken_reply(patch)

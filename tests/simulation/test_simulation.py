@@ -26,7 +26,7 @@ def _judged(seed: int) -> World:
 
 @pytest.mark.parametrize("first", _CHUNKS)
 def test_the_promises_hold_on_every_seed(first: int) -> None:
-    """Faults, edits, crashes, broken disks and jumping clocks contradict none of the thirteen oracles."""
+    """Faults, edits, crashes, broken disks and jumping clocks contradict none of the oracles."""
     seeds = range(first, min(first + _CHUNK, _SEEDS))
     wrong = [f"seed {seed}: {told}" for seed in seeds for told in _judged(seed).violations]
     assert not wrong, "\n".join(wrong)

@@ -32,11 +32,17 @@ class Baseline:
         """Return why a read must be repeated before it is believed; None if it is believed, and compared with next."""
         lost = _absent(observed, listed) - self.absent
         if lost:
-            return f"listed numbers that are not registered: {len(lost)}"
+            return _lost(lost)
         reason = _shrinkage(self.registered, observed)
         if reason is None:
             self._believe(observed, listed)
         return reason
+
+    @staticmethod
+    def loss(before: ObservedAccount, observed: ObservedAccount, listed: Iterable[str]) -> str | None:
+        """Return why a read after a doubted one is doubted too: it lost what that one had; None if it did not."""
+        lost = _absent(observed, listed) - _absent(before, listed)
+        return _lost(lost) if lost else _shrinkage(len(before.numbers), observed)
 
     def recall(self, observed: ObservedAccount, registered: int | None) -> str | None:
         """Compare the first believed read with the count that earlier runs remember; return why to repeat it, or None.
@@ -49,7 +55,7 @@ class Baseline:
         return _shrinkage(registered, observed)
 
     def confirm(self, observed: ObservedAccount, listed: Iterable[str]) -> None:
-        """Believe a second read, whatever it shows."""
+        """Believe a read, whatever it shows."""
         self._compared = True
         self._believe(observed, listed)
 
@@ -60,6 +66,10 @@ class Baseline:
 
 def _absent(observed: ObservedAccount, listed: Iterable[str]) -> frozenset[str]:
     return frozenset(phone for phone in listed if phone not in observed.numbers)
+
+
+def _lost(phones: frozenset[str]) -> str:
+    return f"listed numbers that are not registered: {len(phones)}"
 
 
 def _shrinkage(before: int | None, observed: ObservedAccount) -> str | None:

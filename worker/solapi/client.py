@@ -48,6 +48,9 @@ _LONGEST_HOLD: Final = 60.0
 _DRAIN_SECONDS: Final = 25.0
 """How long a write that is under way may take after `halt`: within what service managers wait before they kill."""
 
+_REREADS: Final = 4
+"""Reads that may follow one that lost numbers: each of them may have lost others. Then the last one is believed."""
+
 _PHONE: Final = re.compile(PHONE_PATTERN, re.ASCII)
 
 
@@ -138,8 +141,8 @@ class AccountReader:
     async def observe(self, *, closing: bool = False) -> ObservedAccount:
         """Return the account as it is now. A `closing` read is sent even after `halt`.
 
-        A reply that lost listed numbers, or more than 30 % of the numbers of the read before it, is read once more; the
-        second reply counts.
+        A reply that lost listed numbers, or more than 30 % of the numbers of the read before it, is read once more:
+        what two replies in a row lack is believed to be gone.
 
         Raises:
             ApiError: AccountRejected, or the last of several TransientErrors.
@@ -147,7 +150,7 @@ class AccountReader:
         """
         observed = await self._observe(closing=closing)
         doubt = self._baseline.doubt(observed, self._listed)
-        return observed if doubt is None else await self._reread(doubt, closing=closing)
+        return observed if doubt is None else await self._reread(observed, doubt, closing=closing)
 
     async def confirm(self, observed: ObservedAccount, registered: int | None) -> ObservedAccount:
         """Return `observed`, or a second read where earlier runs remember far more `registered` numbers than it has.
@@ -156,11 +159,16 @@ class AccountReader:
             ApiError, WorkerError: as of `observe`.
         """
         doubt = self._baseline.recall(observed, registered)
-        return observed if doubt is None else await self._reread(doubt)
+        return observed if doubt is None else await self._reread(observed, doubt)
 
-    async def _reread(self, reason: str, *, closing: bool = False) -> ObservedAccount:
-        self._log.info("account.reread", reason=reason)
-        observed = await self._observe(closing=closing)
+    async def _reread(self, observed: ObservedAccount, reason: str | None, *, closing: bool = False) -> ObservedAccount:
+        """Read until a reply lost nothing that the reply before it had, and believe that one."""
+        for _ in range(_REREADS):
+            self._log.info("account.reread", reason=reason)
+            before, observed = observed, await self._observe(closing=closing)
+            reason = self._baseline.loss(before, observed, self._listed)
+            if reason is None:
+                break
         self._baseline.confirm(observed, self._listed)
         return observed
 
