@@ -115,6 +115,42 @@ def test_a_reply_that_is_shrunken_twice_is_believed() -> None:
     run(scenario())
 
 
+def test_a_read_after_a_doubted_one_is_doubted_if_it_lost_more() -> None:
+    """What both of them lack is no reason to read again, and what only the later one lacks is."""
+    assert Baseline.loss(_seen(8), _seen(8), PHONES) is None
+    assert Baseline.loss(_seen(8), _seen(10), PHONES) is None
+    assert Baseline.loss(_seen(8), _seen(7), PHONES) == "listed numbers that are not registered: 1"
+    assert Baseline.loss(_seen(10), _seen(7), ()) is None
+    assert Baseline.loss(_seen(10), _seen(6), ()) == "registered numbers fell from 10 to 6"
+
+
+def test_a_shrunken_reply_does_not_confirm_a_whole_one() -> None:
+    """One listed number is really not registered; the reply that should confirm it lost others, and is read again."""
+
+    async def scenario() -> None:
+        async with Loopback(_account(9)) as loopback:
+            client = loopback.reader(listed=PHONES)
+            loopback.sandbox.script(None, "GET", [None, Fault.SHRUNKEN])
+            assert sorted((await client.observe()).numbers) == PHONES[:9]
+            assert client.requests == Requests(3, 0, 0)
+
+    run(scenario())
+
+
+def test_an_account_that_loses_numbers_at_every_read_is_believed_in_the_end() -> None:
+    """Four reads follow the first one at most."""
+
+    async def scenario() -> None:
+        async with Loopback(_account()) as loopback:
+            client = loopback.reader(listed=PHONES)
+            loopback.account.remove(PHONES[9])
+            loopback.log.on_line = lambda _: loopback.account.remove(next(iter(loopback.account.numbers)))
+            assert sorted((await client.observe()).numbers) == PHONES[4:9]
+            assert client.requests == Requests(5, 0, 0)
+
+    run(scenario())
+
+
 def test_an_unlisted_number_may_go() -> None:
     """A user removes two of ten numbers that no file lists: one read."""
 
