@@ -7,7 +7,7 @@ CATALOGUES := $(patsubst %.po,%.mo,$(wildcard worker/locale/*/LC_MESSAGES/*.po))
 comma := ,
 PURE := $(subst $() ,$(comma),$(addprefix worker/,model.py catalogue.py channels.py comparison.py credentials.py documents.py endpoints.py errors.py figures.py \
 	gateways.py settings.py history.py health.py holds.py language.py lastgood.py maintenance.py masking.py moments.py news.py overview.py phones.py precautions.py redaction.py \
-	rhythm.py schedule.py shares.py sites.py strictyaml.py suspension.py swaps.py tables.py texts.py upcoming.py policy.py \
+	rhythm.py schedule.py shares.py sites.py strictyaml.py suspension.py swaps.py tables.py texts.py upcoming.py zones.py policy.py \
 	plan.py ports.py desired/* render/* render/markdown/* render/report/* solapi/account.py solapi/baseline.py solapi/signing.py solapi/usage.py solapi/wire.py))
 
 .PHONY: help setup messages demo test lint types contracts unit simulate mutate promtool bench docs pictures browser dist sbom audit lock clean

@@ -12,6 +12,8 @@ from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from worker.zones import described, meant, respelt
+
 __all__ = ["DEFAULT_ZONE", "WEEK", "instant", "shown", "stamp", "stamp_ms", "weekly", "written", "zone", "zones"]
 
 DEFAULT_ZONE: Final = "Asia/Seoul"
@@ -39,19 +41,23 @@ _WEEKLY_ADVICE: Final = 'write days and times, such as "Mon-Fri 09:00-18:00" or 
 
 
 def zone(name: str) -> ZoneInfo:
-    """The time zone of an IANA name.
+    """Return the time zone of an IANA name.
 
     Raises:
-        ValueError: there is none; the message has the name that was probably meant.
+        ValueError: there is none; the message has the name to write, where it is certain.
     """
     known = zones()
     if name in known:
         return ZoneInfo(name)
-    from difflib import get_close_matches  # noqa: PLC0415 - for mistakes only
-
-    alike = {each.lower(): each for each in known}
-    close = get_close_matches(name.lower(), alike, n=1)
-    told = f"did you mean {alike[close[0]]}?" if close else f"write an IANA name such as {DEFAULT_ZONE}"
+    names = meant(name, known)
+    if len(names) > 1:
+        told = f"write one of {', '.join(map(described, names))}"
+    elif names:
+        told = f"write {names[0]}"
+    elif slip := respelt(name, known):
+        told = f"did you mean {slip}?"
+    else:
+        told = f"write an IANA name such as {DEFAULT_ZONE}"
     raise ValueError(f"there is no such time zone; {told}")
 
 

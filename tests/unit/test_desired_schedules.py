@@ -135,6 +135,8 @@ def test_a_wrong_schedule_is_told_wherever_it_stands() -> None:
     ("zone", "problem"),
     [
         ("asia/soul", "4:11: timezone 'asia/soul': there is no such time zone; did you mean Asia/Seoul?"),
+        ("KST", "4:11: timezone 'KST': there is no such time zone; write Asia/Seoul"),
+        ("GMT+9", "4:11: timezone 'GMT+9': there is no such time zone; write Asia/Seoul"),
         ("[]", "4:11: timezone should be a text"),
         ("../Asia/Seoul", "4:11: timezone '../Asia/Seoul': there is no such time zone"),
     ],
@@ -143,6 +145,15 @@ def test_a_wrong_zone_is_told(zone: str, problem: str) -> None:
     """With what was probably meant; the times are then not judged by another one."""
     (found,) = told("{schedule: [{from: 2026-12-02, status: ACTIVE}]}", head=f"timezone: {zone}\n")
     assert found.startswith(problem)
+
+
+def test_a_zone_that_misleads_is_a_warning_at_its_place() -> None:
+    """The sign of `Etc/GMT+9` means the opposite of what most people take it for."""
+    found = load([("a.yaml", b"version: 1\ntimezone: Etc/GMT+9\nnumbers: {}\n")])
+    assert found.accounts[0].timezone == "Etc/GMT+9"
+    assert list(map(str, found.warnings)) == [
+        "a.yaml:2:11: timezone Etc/GMT+9 is UTC-9, as IANA inverts the sign: write Asia/Seoul for UTC+9"
+    ]
 
 
 @pytest.mark.parametrize(("other", "clash"), [("ACTIVE", True), ("INACTIVE", False)])

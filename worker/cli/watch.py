@@ -12,6 +12,8 @@ import click
 
 from worker.cli import completing, inputs, options
 from worker.errors import UsageError
+from worker.language import gettext as _
+from worker.language import translated
 
 if TYPE_CHECKING:
     from worker.cli.monitoring import Monitoring
@@ -206,10 +208,10 @@ class _Books:
 
 
 def _rhythm(every: float | None, cron: str | None, timezone: str | None) -> "tuple[Rhythm, str]":
-    from zoneinfo import ZoneInfo
-
+    from worker.moments import zone as of_name
     from worker.rhythm import Every
     from worker.rhythm import cron as of_expression
+    from worker.zones import caution
 
     if cron is None:
         if timezone is not None:
@@ -221,9 +223,11 @@ def _rhythm(every: float | None, cron: str | None, timezone: str | None) -> "tup
     if every is not None:
         raise UsageError("--every and --cron are two ways to say the same: give one of them")
     try:
-        zone = ZoneInfo(timezone or _KOREA)
-    except (ValueError, KeyError, OSError):
-        raise UsageError(f"--timezone {timezone!r}: there is no such zone; write one such as {_KOREA} or UTC") from None
+        zone = of_name(timezone or _KOREA)
+    except ValueError as error:
+        raise UsageError(f"--timezone {timezone!r}: {error}") from None
+    if warning := caution(zone.key):
+        click.echo(_("warning: --timezone {what}").format(what=translated(warning)), err=True)
     try:
         return of_expression(cron, zone, datetime.now(UTC)), f"cron {cron} {zone.key}"
     except ValueError as error:

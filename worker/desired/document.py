@@ -19,6 +19,7 @@ from worker.moments import DEFAULT_ZONE, weekly, zone
 from worker.strictyaml import Mapping, Node, Reader, Scalar, described, shown, suggestion
 from worker.suspension import Maintenance, Suspend, moment
 from worker.texts import COUNT_DIGITS, NAME_CAP, NOTE_CAP, reference, text, unfit, whole
+from worker.zones import caution
 
 __all__ = ["HEAD_KEYS", "Document"]
 
@@ -50,6 +51,7 @@ class Document:
     def __init__(self, reader: Reader, stream: Iterator[Any], warnings: list[Problem]) -> None:
         self._reader = reader
         self._stream = stream
+        self._warnings = warnings
         self._numbers = Numbers(reader, stream, warnings)
         self._groups = Groups(reader)
         self._found: dict[str, Any] = {}
@@ -177,6 +179,8 @@ class Document:
             except ValueError as error:
                 self._reader.problem(node, f"timezone {shown(given)}: {error}")
                 return None
+            if what := caution(given):
+                self._warnings.append(Problem(self._reader.source, node.line, node.column, f"timezone {what}"))
         return given
 
     def _safety(self, node: Node) -> SafetyOverride | None:

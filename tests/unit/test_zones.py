@@ -1,0 +1,182 @@
+"""Time zones as people write them: which name to write, and that no suggestion moves a clock."""
+
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from worker.moments import zone, zones
+from worker.zones import ABBREVIATIONS, OFFSETS, PLACES, caution, described, meant, respelt
+
+WINTER, SUMMER = datetime(2026, 1, 15, tzinfo=UTC), datetime(2026, 7, 15, tzinfo=UTC)
+
+
+def ahead(name: str, moment: datetime) -> int:
+    """Minutes that a zone is ahead of UTC."""
+    offset = moment.astimezone(ZoneInfo(name)).utcoffset()
+    assert offset is not None
+    return int(offset.total_seconds() // 60)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("KST", "kst", "KST-9", "UTC+9", "utc +9", "GMT+9", "GMT+09:00", "GMT+0900", "UTC9", "+09:00", "+9"),
+        *("Korea", "South Korea", "Korea Standard Time", "Seoul", "SEOUL", "Asia/Pusan", "asia/busan", "KR"),
+        *("서울", "\u1109\u1165\u110b\u116e\u11af", "한국", "한국 시간", "한국시간", "대한민국"),
+        *("(UTC+09:00) Seoul", "Seoul (GMT+9)", "KST (UTC+9)", "Asia/Seoul (UTC+9)"),
+    ],
+)
+def test_korean_time_has_its_name(name: str) -> None:
+    """However Korean time is written, the name to write is Asia/Seoul."""
+    with pytest.raises(ValueError, match=r"^there is no such time zone; write Asia/Seoul$"):
+        zone(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("JST", "write Asia/Tokyo"),
+        ("일본", "write Asia/Tokyo"),
+        ("Z", "write UTC"),
+        ("UTC+0", "write UTC"),
+        ("UTC\u00b10", "write UTC"),
+        ("UTC\u22128", "write Pacific/Pitcairn"),
+        ("UTC+5:30", "write Asia/Kolkata"),
+        ("New York", "write America/New_York"),
+        ("london", "write Europe/London"),
+        ("CST", r"write one of America/Chicago \(UTC-6, UTC-5\), Asia/Shanghai \(UTC\+8\)"),
+        ("PST", r"write one of America/Los_Angeles \(UTC-8, UTC-7\), Pacific/Pitcairn \(UTC-8\)"),
+        ("etc/gmt+9", r"write one of Pacific/Gambier \(UTC-9\), Asia/Seoul \(UTC\+9\)"),
+        ("etc/gmt-14", "write Pacific/Kiritimati"),
+        ("Asia/seoul", r"did you mean Asia/Seoul\?"),
+        ("Asia Seoul", r"did you mean Asia/Seoul\?"),
+        ("Asia/Soul", r"did you mean Asia/Seoul\?"),
+        ("Asai/Seoul", r"did you mean Asia/Seoul\?"),
+        ("Europe/Berln", r"did you mean Europe/Berlin\?"),
+        ("America/New_Yrok", r"did you mean America/New_York\?"),
+        ("utc", r"did you mean UTC\?"),
+        ("rok", r"did you mean ROK\?"),
+        ("est", r"did you mean EST\?"),
+    ],
+)
+def test_zone_to_write(name: str, advice: str) -> None:
+    """What is certain is said, and where people mean several zones all of them, with their offsets."""
+    with pytest.raises(ValueError, match=f"^there is no such time zone; {advice}$"):
+        zone(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "XST",
+            "KDT",
+            "MSTT",
+            "UTC+13:45",
+            "UTC+99",
+            "09:00",
+            "9",
+            "Etc/GMT+99",
+            "Etc/UTC+9",
+            "GMT+99",
+            "KST (UTC+8)",
+        ),
+        *(
+            "Asia/Busen",
+            "Asia/Kanpur",
+            "Seul",
+            "Mars",
+            "Asia",
+            "America/Montana",
+            "",
+            " ",
+            "/",
+            "()",
+            "../../etc/passwd",
+        ),
+    ],
+)
+def test_what_is_uncertain_is_not_guessed(name: str) -> None:
+    """No abbreviation, offset or other place becomes a zone that only looks like it."""
+    with pytest.raises(ValueError, match=r"; write an IANA name such as Asia/Seoul$"):
+        zone(name)
+
+
+def test_a_slip_between_two_clocks_is_not_guessed() -> None:
+    """Where two names are equally alike, they must have one offset."""
+    assert respelt("Brazil/Est", zones()) is None
+    assert respelt("Brazil/Est", ["Brazil/East"]) == "Brazil/East"
+    assert respelt("Brazil/Eastt", zones()) == "Brazil/East"
+
+
+@pytest.mark.parametrize("name", ["ROK", "EST", "MST", "HST", "UTC", "GMT", "Etc/GMT+9", "Asia/Pyongyang", "Japan"])
+def test_iana_names_are_accepted(name: str) -> None:
+    """A name that IANA has is a zone, whatever is odd about it."""
+    assert zone(name) == ZoneInfo(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "warning"),
+    [
+        ("Etc/GMT+9", "Etc/GMT+9 is UTC-9, as IANA inverts the sign: write Asia/Seoul for UTC+9"),
+        ("Etc/GMT-9", "Etc/GMT-9 is UTC+9, as IANA inverts the sign: write Pacific/Gambier for UTC-9"),
+        ("Etc/GMT-14", "Etc/GMT-14 is UTC+14, as IANA inverts the sign"),
+        ("EST", "EST (UTC-5) has no summer time: write America/New_York for a clock that has"),
+        ("MST", "MST (UTC-7) has no summer time: write America/Denver for a clock that has"),
+        ("HST", None),
+        ("Etc/GMT+0", None),
+        ("Etc/GMT", None),
+        ("Asia/Seoul", None),
+    ],
+)
+def test_names_that_mislead_are_warned_of(name: str, warning: str | None) -> None:
+    """A zone that is right and seldom meant comes with its offset and the other name."""
+    assert caution(name) == warning
+
+
+@pytest.mark.parametrize("name", [each for each in sorted(zones()) if each.startswith("Etc/GMT")])
+def test_a_warning_has_the_true_offset(name: str) -> None:
+    """The offset in a warning is the zone's own, and the name in it has the opposite one."""
+    warning = caution(name)
+    minutes = ahead(name, WINTER)
+    if minutes == 0:
+        assert warning is None
+    else:
+        assert warning is not None
+        assert f"{name} is UTC{minutes // 60:+d}," in warning
+        if -minutes in OFFSETS:
+            assert f"write {OFFSETS[-minutes]} for UTC{-minutes // 60:+d}" in warning
+
+
+@pytest.mark.parametrize(("minutes", "name"), OFFSETS.items())
+def test_an_offset_is_kept_all_year(minutes: int, name: str) -> None:
+    """The zone for an offset has it in winter and in summer, and every way to write the offset gives it."""
+    assert (ahead(name, WINTER), ahead(name, SUMMER)) == (minutes, minutes)
+    sign, (hours, rest) = "-" if minutes < 0 else "+", divmod(abs(minutes), 60)
+    for written in (f"UTC{sign}{hours}:{rest:02}", f"gmt{sign}{hours:02}{rest:02}", f"{sign}{hours:02}:{rest:02}"):
+        assert meant(written, zones()) == (name,)
+    if not rest:
+        assert meant(f"UTC {sign}{hours}", zones()) == (name,)
+
+
+@pytest.mark.parametrize("written", ABBREVIATIONS)
+def test_an_abbreviation_keeps_its_offset(written: str) -> None:
+    """Each zone for an abbreviation shows its offset at one of two instants, and one that does so all year is there."""
+    names = meant(written.upper(), zones())
+    assert not {written, written.upper()} & zones()
+    assert set(names) <= zones()
+    for name, minutes in ABBREVIATIONS[written].items():
+        assert minutes in {ahead(name, WINTER), ahead(name, SUMMER)}
+        assert name in described(name)
+    if len(set(ABBREVIATIONS[written].values())) == 1:
+        (minutes,) = set(ABBREVIATIONS[written].values())
+        assert any(ahead(name, WINTER) == ahead(name, SUMMER) == minutes for name in names)
+
+
+@pytest.mark.parametrize(("written", "name"), PLACES.items())
+def test_a_place_has_a_zone(written: str, name: str) -> None:
+    """Each place, in any letter case, gives a zone that there is, and is no IANA name itself."""
+    assert name in zones()
+    assert written not in zones()
+    assert meant(written, zones()) == meant(written.lower(), zones()) == (name,)

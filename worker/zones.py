@@ -1,0 +1,267 @@
+"""Time zones as people write them, and the IANA names that they should have written.
+
+No suggestion moves a clock: what is written as an abbreviation, an offset or a place is looked up in tables, and only
+the spelling of IANA names is corrected. Pure: the IANA names that there are come in as an argument.
+"""
+
+import re
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
+from typing import Final
+from unicodedata import normalize
+from zoneinfo import ZoneInfo
+
+__all__ = ["ABBREVIATIONS", "OFFSETS", "PLACES", "caution", "described", "meant", "respelt"]
+
+OFFSETS: Final[Mapping[int, str]] = {
+    -720: "Etc/GMT+12",
+    -660: "Pacific/Pago_Pago",
+    -600: "Pacific/Honolulu",
+    -570: "Pacific/Marquesas",
+    -540: "Pacific/Gambier",
+    -480: "Pacific/Pitcairn",
+    -420: "America/Phoenix",
+    -360: "America/Costa_Rica",
+    -300: "America/Panama",
+    -240: "America/Puerto_Rico",
+    -180: "America/Sao_Paulo",
+    -120: "America/Noronha",
+    -60: "Atlantic/Cape_Verde",
+    0: "UTC",
+    60: "Africa/Lagos",
+    120: "Africa/Johannesburg",
+    180: "Asia/Riyadh",
+    210: "Asia/Tehran",
+    240: "Asia/Dubai",
+    270: "Asia/Kabul",
+    300: "Asia/Karachi",
+    330: "Asia/Kolkata",
+    345: "Asia/Kathmandu",
+    360: "Asia/Dhaka",
+    390: "Asia/Yangon",
+    420: "Asia/Bangkok",
+    480: "Asia/Singapore",
+    525: "Australia/Eucla",
+    540: "Asia/Seoul",
+    570: "Australia/Darwin",
+    600: "Australia/Brisbane",
+    660: "Pacific/Guadalcanal",
+    720: "Pacific/Tarawa",
+    780: "Pacific/Tongatapu",
+    840: "Pacific/Kiritimati",
+}
+"""Minutes ahead of UTC, and a zone that is so all year."""
+
+ABBREVIATIONS: Final[Mapping[str, Mapping[str, int]]] = {
+    "kst": {"Asia/Seoul": 540},
+    "jst": {"Asia/Tokyo": 540},
+    "hkt": {"Asia/Hong_Kong": 480},
+    "sgt": {"Asia/Singapore": 480},
+    "myt": {"Asia/Kuala_Lumpur": 480},
+    "pht": {"Asia/Manila": 480},
+    "ict": {"Asia/Bangkok": 420},
+    "wib": {"Asia/Jakarta": 420},
+    "pkt": {"Asia/Karachi": 300},
+    "msk": {"Europe/Moscow": 180},
+    "z": {"UTC": 0},
+    # several places have these
+    "cst": {"America/Chicago": -360, "Asia/Shanghai": 480},
+    "ist": {"Asia/Kolkata": 330, "Asia/Jerusalem": 120, "Europe/Dublin": 60},
+    "bst": {"Europe/London": 60, "Asia/Dhaka": 360},
+    # clocks of these places show them in a part of the year only; the other zone shows them always
+    "edt": {"America/New_York": -240, "America/Puerto_Rico": -240},
+    "cdt": {"America/Chicago": -300, "America/Panama": -300},
+    "mdt": {"America/Denver": -360, "America/Costa_Rica": -360},
+    "pst": {"America/Los_Angeles": -480, "Pacific/Pitcairn": -480},
+    "pdt": {"America/Los_Angeles": -420, "America/Phoenix": -420},
+    "akst": {"America/Anchorage": -540, "Pacific/Gambier": -540},
+    "akdt": {"America/Anchorage": -480, "Pacific/Pitcairn": -480},
+    "west": {"Europe/Lisbon": 60, "Africa/Lagos": 60},
+    "cest": {"Europe/Paris": 120, "Africa/Johannesburg": 120},
+    "eest": {"Europe/Helsinki": 180, "Asia/Riyadh": 180},
+    "aest": {"Australia/Sydney": 600, "Australia/Brisbane": 600},
+    "aedt": {"Australia/Sydney": 660, "Pacific/Guadalcanal": 660},
+    "acst": {"Australia/Adelaide": 570, "Australia/Darwin": 570},
+    "awst": {"Australia/Perth": 480},
+    "nzst": {"Pacific/Auckland": 720, "Pacific/Tarawa": 720},
+    "nzdt": {"Pacific/Auckland": 780, "Pacific/Tongatapu": 780},
+}
+"""Abbreviations that are no IANA names, and the zones whose clocks show them at so many minutes ahead of UTC."""
+
+PLACES: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("Korea", "South_Korea", "Republic_of_Korea", "KR", "KOR", "KST-9", "KST+9", "KST9"), "Asia/Seoul"),
+    **dict.fromkeys(("Korea_Standard_Time", "Korean_Standard_Time", "Korea_Time"), "Asia/Seoul"),
+    **dict.fromkeys(("Busan", "Pusan", "Incheon", "Asia/Busan", "Asia/Pusan", "Asia/Incheon"), "Asia/Seoul"),
+    **dict.fromkeys(("Asia/Korea", "한국", "대한민국", "남한", "서울", "부산", "인천"), "Asia/Seoul"),
+    **dict.fromkeys(("한국시간", "한국표준시", "대한민국표준시", "서울시간", "서울표준시"), "Asia/Seoul"),
+    **dict.fromkeys(("North_Korea", "DPRK", "북한", "평양"), "Asia/Pyongyang"),
+    **dict.fromkeys(("Japan_Standard_Time", "Tokyo_Standard_Time", "JST-9", "JST+9", "JST9"), "Asia/Tokyo"),
+    **dict.fromkeys(("Osaka", "Asia/Osaka", "일본", "도쿄", "동경", "일본시간", "일본표준시"), "Asia/Tokyo"),
+    **dict.fromkeys(("China", "China_Standard_Time", "Beijing", "Peking", "Asia/Beijing"), "Asia/Shanghai"),
+    **dict.fromkeys(("중국", "베이징", "북경", "상하이", "중국표준시"), "Asia/Shanghai"),
+    "홍콩": "Asia/Hong_Kong",
+    "대만": "Asia/Taipei",
+    "타이베이": "Asia/Taipei",
+    "싱가포르": "Asia/Singapore",
+    "태국": "Asia/Bangkok",
+    "방콕": "Asia/Bangkok",
+    "Vietnam": "Asia/Ho_Chi_Minh",
+    "Hanoi": "Asia/Ho_Chi_Minh",
+    "Asia/Hanoi": "Asia/Ho_Chi_Minh",
+    "베트남": "Asia/Ho_Chi_Minh",
+    "하노이": "Asia/Ho_Chi_Minh",
+    "India": "Asia/Kolkata",
+    "Mumbai": "Asia/Kolkata",
+    "Asia/Mumbai": "Asia/Kolkata",
+    "Asia/Delhi": "Asia/Kolkata",
+    "인도": "Asia/Kolkata",
+    "런던": "Europe/London",
+    "파리": "Europe/Paris",
+    "베를린": "Europe/Berlin",
+    "모스크바": "Europe/Moscow",
+    "뉴욕": "America/New_York",
+    "Eastern": "America/New_York",
+    "Eastern_Time": "America/New_York",
+    "ET": "America/New_York",
+    "Central_Time": "America/Chicago",
+    "CT": "America/Chicago",
+    "Mountain_Time": "America/Denver",
+    "MT": "America/Denver",
+    "Pacific_Time": "America/Los_Angeles",
+    "PT": "America/Los_Angeles",
+    "로스앤젤레스": "America/Los_Angeles",
+    "하와이": "Pacific/Honolulu",
+    "협정세계시": "UTC",
+    "세계시": "UTC",
+    "Coordinated_Universal_Time": "UTC",
+}
+"""Places, and what systems other than IANA's call their zones, with _ for a blank."""
+
+_SEASONAL: Final = {"EST": "America/New_York", "MST": "America/Denver"}
+"""IANA names that never show summer time, and the places whose clocks people mean by them."""
+
+_WINTER: Final = datetime(2026, 1, 1)  # noqa: DTZ001 - on the clock of each zone
+_SUMMER: Final = datetime(2026, 7, 1)  # noqa: DTZ001 - as above
+_ALIKE: Final = 0.75
+"""How much of a region's and of a place's name must be right, so that the rest is a slip."""
+_APART: Final = 0.04
+"""How much more alike a name must be than the next ones, if those have another offset."""
+_RIVALS: Final = 4
+
+_offset: Final = re.compile(r"(UTC|GMT)?([+-])?(\d\d?)(?::?([0-5]\d))?", re.ASCII | re.IGNORECASE).fullmatch
+_turned: Final = re.compile(r"Etc/GMT([+-])(\d\d?)", re.ASCII | re.IGNORECASE).fullmatch
+_labelled: Final = re.compile(r"([^()]*)\(([^()]*)\)([^()]*)").fullmatch
+_blanks: Final = re.compile(r"[\s_]+")
+_signs: Final = str.maketrans("\u2212\u00b1", "-+")
+
+
+def meant(name: str, known: Collection[str]) -> tuple[str, ...]:
+    """Return the IANA names to write for an abbreviation, an offset or a place that is no IANA name itself.
+
+    There are several where people mean several zones by it, and none where nothing is certain.
+    """
+    plain = _plain(name)
+    if plain in ABBREVIATIONS:
+        return tuple(ABBREVIATIONS[plain])
+    if turned := _turned(name):
+        # only the letter case is wrong: what the sign means is asked
+        minutes = int(f"{turned[1]}{turned[2]}") * 60
+        return tuple(OFFSETS[each] for each in (-minutes, minutes) if each in OFFSETS)
+    if plain in _PLAIN_PLACES:
+        return (_PLAIN_PLACES[plain],)
+    ahead = _minutes(name)
+    if ahead is not None:
+        return (OFFSETS[ahead],) if ahead in OFFSETS else ()
+    if label := _labelled(name):
+        return _of_label(f"{label[1]}{label[3]}".strip(), label[2], known)
+    cities = [each for each in known if _plain(each.partition("/")[2]) == plain and not each.startswith("Etc/")]
+    return tuple(cities) if len(cities) == 1 else ()
+
+
+def respelt(name: str, known: Collection[str]) -> str | None:
+    """Return the IANA name that was misspelt: in letter case, in what separates its parts, or in letters of them."""
+    if _turned(name):
+        return None
+    for key in (_plain, _letters):
+        same = [each for each in sorted(known) if key(each) == key(name)]
+        # letters that stand alone may be an abbreviation
+        if len(same) == 1 and (key is _plain or "/" in same[0]):
+            return same[0]
+    alike = sorted(((_likeness(_plain(name), _plain(each)), each) for each in known), reverse=True)[:_RIVALS]
+    best, found = alike[0]
+    if not best:
+        return None
+    offsets = {_offsets(each) for likeness, each in alike if likeness > best - _APART}
+    return found if len(offsets) == 1 else None
+
+
+def caution(name: str) -> str | None:
+    """Return a warning about an IANA name that is seldom what its writer means, else None."""
+    place = _SEASONAL.get(name)
+    if place:
+        return f"{described(name)} has no summer time: write {place} for a clock that has"
+    turned = _turned(name)
+    if turned is None or int(turned[2]) == 0:
+        return None
+    minutes = int(f"{turned[1]}{turned[2]}") * 60
+    told = f"{name} is {_shown(-minutes)}, as IANA inverts the sign"
+    opposite = OFFSETS.get(minutes)
+    return f"{told}: write {opposite} for {_shown(minutes)}" if opposite else told
+
+
+def described(name: str) -> str:
+    """Return an IANA name with its offsets in winter and in summer: `America/Chicago (UTC-6, UTC-5)`."""
+    return f"{name} ({', '.join(map(_shown, dict.fromkeys(_offsets(name))))})"
+
+
+def _of_label(place: str, offset: str, known: Collection[str]) -> tuple[str, ...]:
+    """Return the zones of a place that an offset follows or precedes in parentheses, if both agree."""
+    names = (place,) if place in known else meant(place, known)
+    return tuple(each for each in names if _minutes(offset) in _offsets(each))
+
+
+def _offsets(name: str) -> tuple[int, ...]:
+    """Return the minutes ahead of UTC in January and in July."""
+    offsets = (ZoneInfo(name).utcoffset(moment) or timedelta() for moment in (_WINTER, _SUMMER))
+    return tuple(offset // timedelta(minutes=1) for offset in offsets)
+
+
+def _likeness(one: str, other: str) -> float:
+    """Return how alike two names are, from 0 to 1: as little as the less alike of their regions and places.
+
+    Names without a region, and offsets, are not compared: a slip there is another clock.
+    """
+    from difflib import SequenceMatcher  # noqa: PLC0415 - for mistakes only
+
+    parts = tuple(zip(one.rpartition("/"), other.rpartition("/"), strict=True))
+    if not all("/" in each and not each.startswith("etc/") for each in (one, other)):
+        return 0.0
+    ratio = min(SequenceMatcher(None, *pair).ratio() for pair in parts)
+    return ratio if ratio >= _ALIKE else 0.0
+
+
+def _minutes(name: str) -> int | None:
+    """Return the minutes ahead of UTC that `UTC+9`, `GMT+09:00`, `+0900` and `UTC9` say, None for anything else."""
+    match = _offset(_blanks.sub("", name).translate(_signs))
+    if match is None or not (match[1] or match[2]):
+        return None
+    minutes = int(match[3]) * 60 + int(match[4] or 0)
+    return -minutes if match[2] == "-" else minutes
+
+
+def _shown(minutes: int) -> str:
+    hours, rest = divmod(abs(minutes), 60)
+    sign = "-" if minutes < 0 else "+"
+    return f"UTC{sign}{hours}" + (f":{rest:02}" if rest else "")
+
+
+def _letters(name: str) -> str:
+    """Return a name without what separates its parts, unless digits make it an offset."""
+    return name if re.search(r"\d", name) else re.sub(r"\W", "", _plain(name))
+
+
+def _plain(name: str) -> str:
+    return _blanks.sub("", normalize("NFC", name)).casefold()
+
+
+_PLAIN_PLACES: Final = {_plain(place): name for place, name in PLACES.items()}
