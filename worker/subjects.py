@@ -71,7 +71,8 @@ class Identities:
         names = () if identity is None else tuple(self._names[identity.key])
         if len(names) < 2:  # noqa: PLR2004 - one is the account itself
             return None
-        places = ", ".join(f"{each!r} ({self._known[each].place})" for each in names[:_NAMED])
+        found = ((name, self._known[name].place) for name in names[:_NAMED])
+        places = ", ".join(f"{shown!r} ({known})" for shown, known in found)
         return DuplicateAccount(
             f"{len(names)} names are one account: {places}: nothing was written to it. Describe it once, or split it: "
             "write the same `account:` in each document"

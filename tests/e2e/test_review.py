@@ -134,6 +134,7 @@ def test_a_question_is_masked_and_asked(command: Command, served: Served) -> Non
 def test_files_are_validated_by_name(command: Command) -> None:
     """Files may be given without -f, as tools that run on changed files do."""
     command.write("a.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE}}\n")
-    command.write("b.yaml", f"version: 1\nnumbers: {{{B}: ACTIVE}}\n")
+    credentials = "credentials: {api_key: {env: B_KEY}, api_secret: {env: B_SECRET}}"
+    command.write("b.yaml", f"version: 1\n{credentials}\nnumbers: {{{B}: ACTIVE}}\n")
     assert command("validate", "a.yaml", "b.yaml").stdout == "OK: 2 accounts, 2 numbers.\n"
     assert command("validate", "-f", "a.yaml", "b.yaml").stdout == "OK: 2 accounts, 2 numbers.\n"

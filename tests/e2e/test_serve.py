@@ -104,9 +104,10 @@ def test_a_signal_is_the_exit_status(start: Callable[..., Any]) -> None:
 @pytest.mark.usefixtures("applied")
 def test_accounts_that_fail_are_each_told(command: Command, start: Callable[..., Any]) -> None:
     """Three whose keys the API does not take are three rows with a page each, and so is the one that can be read."""
-    keys = "credentials: {api_key: {env: SOLAPI_API_KEY}, api_secret: {env: WRONG}}"
     command.environment["WRONG"] = "x" * 32
     for name in ("one", "two", "three"):
+        command.environment[f"KEY_{name}"] = f"NCS-{name}"
+        keys = f"credentials: {{api_key: {{env: KEY_{name}}}, api_secret: {{env: WRONG}}}}"
         command.write(f"{name}.yaml", f"version: 1\n{keys}\nnumbers:\n  {A}: INACTIVE\n")
     files = [f"-f{name}.yaml" for name in ("main", "one", "two", "three")]
     assert command("apply", *files, "--yes").returncode == 1

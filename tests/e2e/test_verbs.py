@@ -56,11 +56,17 @@ def test_without_a_verb_the_help_is_shown(command: Command) -> None:
     assert "validate" in done.stdout + done.stderr
 
 
+def _keys(name: str) -> str:
+    """Credentials of an account's own."""
+    return f"credentials: {{api_key: {{env: {name}_KEY}}, api_secret: {{env: {name}_SECRET}}}}\n"
+
+
 def test_validate_reads_files_folders_and_stdin(command: Command) -> None:
     """A file, a folder and standard input, given together, are all checked."""
     command.write("a.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE}}\n")
-    command.write("more/b.yml", f"version: 1\nnumbers: [{{phone: {B}, status: inactive}}]\n")
-    done = command("validate", "-f", "a.yaml", "-f", "more", "-f", "-", stdin="version: 1\nnumbers: {}\n")
+    command.write("more/b.yml", f"version: 1\n{_keys('B')}numbers: [{{phone: {B}, status: inactive}}]\n")
+    given = f"version: 1\n{_keys('C')}numbers: {{}}\n"
+    done = command("validate", "-f", "a.yaml", "-f", "more", "-f", "-", stdin=given)
     assert (done.returncode, done.stdout) == (0, "OK: 3 accounts, 2 numbers.\n")
 
 

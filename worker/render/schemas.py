@@ -162,11 +162,11 @@ def _desired() -> dict[str, Any]:
         "pattern": _PHONE_TEXT,
     }
     return {
-        "description": "One YAML document is one account. Unknown keys are refused.",
+        "description": "One YAML document is one account, or a part of one. Unknown keys are refused.",
         "type": "object",
         "properties": {
             "version": {"enum": [1, "1"], "description": "The version of this format."},
-            "account": {**words, "maxLength": 64, "description": "Name in logs and reports. Default: the file's stem."},
+            "account": {**words, "maxLength": 64, "description": "Name in logs and reports. Default: the file's stem. Documents that write the same name are one account."},
             "account_id": {
                 **words,
                 "maxLength": 64,

@@ -1,0 +1,234 @@
+"""One account under two names, and one account in several files: what is refused, and that nothing is written then."""
+
+import json
+import signal
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.e2e.conftest import Command, Served
+from tests.e2e.test_watch import Daemon
+from worker.sandbox import SandboxAccount
+
+A, B, C, D = "01000000001", "01000000002", "01000000003", "01000000004"
+Serve = Callable[..., Served]
+
+
+def document(name: str, numbers: str, key: str | None = None, more: str = "") -> str:
+    """A document; `key` names the variables of its key pair."""
+    where = "" if key is None else f"credentials: {{api_key: {{env: {key}}}, api_secret: {{env: {key}_SECRET}}}}\n"
+    return f"version: 1\naccount: {name}\n{where}{more}numbers: {{{numbers}}}\n"
+
+
+def account(account_id: str = "1", key: str = "NCS1", **statuses: str) -> SandboxAccount:
+    """An account; numbers are written n010…."""
+    numbers = {phone.lstrip("n"): status for phone, status in statuses.items()}
+    return SandboxAccount.of(numbers, account_id=account_id, api_key=key, api_secret="s" * 32)
+
+
+@pytest.mark.parametrize("command_line", [("plan",), ("apply", "--yes"), ("validate",), ("drift",), ("calendar",)])
+@pytest.mark.parametrize("by_value", [True, False])
+def test_two_files_of_one_account_are_refused_offline(
+    command: Command, serve: Serve, command_line: tuple[str, ...], *, by_value: bool
+) -> None:
+    """By the same key, or the same reference to one that is not there: 65, both places, no key, and no request."""
+    served = serve(account(n01000000001="INACTIVE"))
+    command.environment["SENDERID_ENDPOINT"] = served.sandbox.url
+    if by_value:
+        command.environment |= {"ONE": "NCS1", "TWO": "NCS1", "ONE_SECRET": "s" * 32, "TWO_SECRET": "s" * 32}
+    command.write("d/a.yaml", document("a", f"{A}: ACTIVE", "ONE"))
+    command.write("d/b.yaml", document("b", f"{A}: INACTIVE", "TWO" if by_value else "ONE"))
+    done = command(*command_line, "-f", "d")
+    assert done.returncode == 65
+    assert done.stderr.startswith(
+        "d/b.yaml:1:1: account 'b' has the API key of 'a' at d/a.yaml:1, so both are one account"
+    )
+    assert "NCS1" not in done.stderr
+    assert served.sandbox.wire == []
+
+
+def test_accounts_left_out_by_name_are_checked_too(command: Command, serve: Serve) -> None:
+    """`--account` narrows what is done and not what is checked."""
+    served = serve(account(n01000000001="INACTIVE"))
+    command.at(served.sandbox, next(iter(served.sandbox.accounts.values())))
+    command.write("d/a.yaml", document("a", f"{A}: ACTIVE"))
+    command.write("d/b.yaml", document("b", f"{A}: INACTIVE"))
+    assert command("apply", "-f", "d", "--account", "a", "--yes").returncode == 65
+    assert served.sandbox.wire == []
+
+
+@pytest.fixture
+def twins(command: Command, serve: Serve) -> Served:
+    """Two keys of one account, and a third account, in a.yaml, b.yaml and c.yaml."""
+    served = serve(
+        account("1", "NCS1", n01000000001="INACTIVE"),
+        account("1", "NCS2", n01000000001="INACTIVE"),
+        account("2", "NCS3", n01000000003="INACTIVE"),
+    )
+    command.environment["SENDERID_ENDPOINT"] = served.sandbox.url
+    for name, key in (("A", "NCS1"), ("B", "NCS2"), ("C", "NCS3")):
+        command.environment |= {name: key, f"{name}_SECRET": "s" * 32}
+    command.write("d/a.yaml", document("a", f"{A}: ACTIVE", "A"))
+    command.write("d/b.yaml", "# the same account\n" + document("b", f"{A}: INACTIVE", "B"))
+    command.write("d/c.yaml", document("c", f"{C}: ACTIVE", "C"))
+    return served
+
+
+def test_two_keys_of_one_account_are_refused_before_any_write(command: Command, twins: Served) -> None:
+    """Only the API shows it: 1, an error with both places at each of the two, no PUT to them, and others converge."""
+    done = command("apply", "-f", "d", "--yes", "--format", "json")
+    assert done.returncode == 1
+    found = {each["account"]: each for each in json.loads(done.stdout)["accounts"]}
+    assert {name: each["outcome"] for name, each in found.items()} == {"a": "failed", "b": "failed", "c": "converged"}
+    for name in "ab":
+        assert found[name]["error"]["code"] == "DuplicateAccount"
+        assert "'a' (d/a.yaml:1), 'b' (d/b.yaml:2)" in found[name]["error"]["message"]
+    assert twins.writes == [(C, "ACTIVE")]
+    assert command("apply", "-f", "d/c.yaml", "-f", "d/a.yaml", "--yes").returncode == 0
+
+
+def test_a_plan_file_leaves_out_what_turned_out_to_be_one_account(command: Command, twins: Served) -> None:
+    """The plan shows the error, and what was saved writes the other account alone."""
+    assert command("plan", "-f", "d", "--out", "p.json").returncode == 1
+    saved = json.loads((command.folder / "p.json").read_text())
+    assert [each["account"] for each in saved["accounts"]] == ["c"]
+    assert [(each["account"], each["error"]["code"]) for each in saved["left_out"]] == [
+        ("a", "DuplicateAccount"),
+        ("b", "DuplicateAccount"),
+    ]
+    assert command("apply", "p.json").returncode == 1
+    assert twins.writes == [(C, "ACTIVE")]
+
+
+def test_accounts_of_a_plan_file_that_have_one_key_here_are_refused(command: Command, twins: Served) -> None:
+    """Different ids in the plan and one key on this host: 65 before anything is sent."""
+    assert command("plan", "-f", "d/a.yaml", "-f", "d/c.yaml", "--out", "p.json").returncode == 0
+    command.environment["C"] = "NCS1"
+    before = len(twins.sandbox.wire)
+    done = command("apply", "p.json")
+    assert done.returncode == 65
+    assert "p.json: accounts 'a' and 'c' have the same API key" in done.stderr
+    assert len(twins.sandbox.wire) == before
+
+
+_HEAD = "unmanaged: deactivate\nsafety: {min_active: 1, max_deactivations: 1}\n"
+
+
+@pytest.fixture
+def split(command: Command, serve: Serve) -> Served:
+    """An account in two files of a folder, and one number that no file lists."""
+    served = serve(account(n01000000001="INACTIVE", n01000000002="INACTIVE", n01000000003="ACTIVE"))
+    command.at(served.sandbox, next(iter(served.sandbox.accounts.values())))
+    command.write("d/head.yaml", document("main", f"{A}: ACTIVE", more=_HEAD))
+    command.write("d/team.yaml", document("main", f"{B}: ACTIVE"))
+    return served
+
+
+def test_a_split_account_converges_as_one(command: Command, split: Served) -> None:
+    """One plan, one entry in the ledger with all files, and `unmanaged` is what none of them lists."""
+    done = command("apply", "-f", "d", "--yes", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    (result,) = json.loads(done.stdout)["accounts"]
+    assert result["account"] == "main"
+    assert sorted(split.writes) == [(A, "ACTIVE"), (B, "ACTIVE"), (C, "INACTIVE")]
+    (run,) = json.loads(command("history", "--format", "json").stdout)["runs"]
+    (story,) = json.loads(command("history", run["run_id"], "--format", "json").stdout)["runs"][0]["accounts"]
+    assert story["source"] == "d/head.yaml, d/team.yaml"
+    assert len(story["sha256"]) == 64
+    assert command("plan", "-f", "d", "--detailed-exitcode").returncode == 0
+
+
+def test_safety_limits_of_a_split_account_count_once(command: Command, split: Served) -> None:
+    """Two files deactivate one number each: together they exceed the account's one, which each alone would not."""
+    assert command("apply", "-f", "d", "--yes").returncode == 0
+    command.write("d/head.yaml", document("main", f"{A}: INACTIVE, {D}: ACTIVE", more=_HEAD))
+    command.write("d/team.yaml", document("main", f"{B}: INACTIVE"))
+    before = len(split.writes)
+    done = command("apply", "-f", "d", "--yes")
+    assert done.returncode == 4
+    assert "max-deactivations" in done.stdout
+    assert len(split.writes) == before
+
+
+def test_one_file_of_a_split_account_is_refused_where_the_others_numbers_would_go(
+    command: Command, split: Served
+) -> None:
+    """The head alone would deactivate the team's numbers: 65, and the folder is asked for."""
+    done = command("apply", "-f", "d/head.yaml", "--yes", "--allow", "all")
+    assert done.returncode == 65
+    assert done.stderr.startswith("d/head.yaml:1:1: d/team.yaml:2 describes account 'main' too")
+    assert "-f d\n" in done.stderr
+    assert command("plan", "-f", "d/team.yaml").returncode == 65
+    assert split.sandbox.wire == []
+
+
+def test_a_plan_file_names_all_files_of_a_split_account(command: Command, split: Served) -> None:
+    """The parts are in it, and it is carried out like any."""
+    assert command("plan", "-f", "d", "--out", "p.json").returncode == 0
+    (saved,) = json.loads((command.folder / "p.json").read_text())["accounts"]
+    assert (saved["source"], [part["source"] for part in saved["parts"]]) == ("d/head.yaml", ["d/team.yaml"])
+    assert command("apply", "p.json").returncode == 0
+    assert len(split.writes) == 3
+
+
+def test_account_keeps_all_files_of_a_split_account(command: Command, split: Served) -> None:
+    """`--account` names an account, and not a file."""
+    assert command("apply", "-f", "d", "--account", "main", "--yes").returncode == 0
+    assert len(split.writes) == 3
+
+
+@pytest.fixture
+def watched(command: Command) -> Iterator[Callable[[], Daemon]]:
+    """Starts a daemon over the folder, and ends it with a signal."""
+    daemons: list[Daemon] = []
+
+    def start() -> Daemon:
+        daemons.append(Daemon(command, "-f", "d", "--every", "1s", "--log-format", "json"))
+        daemons[0].until("watch.pass", outcome="converged")
+        return daemons[0]
+
+    yield start
+    for daemon in daemons:
+        daemon.end()
+        daemon.process.communicate()
+
+
+def test_a_second_file_of_an_account_is_refused_while_it_is_watched(
+    command: Command, serve: Serve, watched: Callable[[], Daemon]
+) -> None:
+    """It is told as broken and nothing is written for it; what was there first goes on, and a part is taken."""
+    served = serve(account(n01000000001="INACTIVE", n01000000002="INACTIVE"))
+    command.at(served.sandbox, next(iter(served.sandbox.accounts.values())))
+    command.write("d/z.yaml", document("z", f"{A}: ACTIVE"))
+    daemon = watched()
+    command.write("d/a.yaml", document("a", f"{A}: INACTIVE"))
+    daemon.process.send_signal(signal.SIGHUP)
+    broken = daemon.until("watch.file_broken")
+    assert broken["file"] == "d/a.yaml"
+    assert "account 'a' has the API key of 'z' at d/z.yaml:1" in broken["error_message"]
+    daemon.until("watch.pass")
+    daemon.until("watch.pass")
+    assert served.writes == [(A, "ACTIVE")]
+    command.write("d/a.yaml", document("z", f"{B}: ACTIVE"))
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.until("watch.file_mended", file="d/a.yaml")
+    daemon.until("number", phone=B, outcome="changed")
+    assert served.writes == [(A, "ACTIVE"), (B, "ACTIVE")]
+
+
+def test_a_second_key_of_an_account_is_refused_while_it_is_watched(
+    command: Command, twins: Served, watched: Callable[[], Daemon]
+) -> None:
+    """Only the API shows it: from then on neither name is written, also in passes that cover one of them only."""
+    text = (command.folder / "d/b.yaml").read_bytes()
+    (command.folder / "d/b.yaml").unlink()
+    daemon = watched()
+    command.write("d/b.yaml", text)
+    daemon.until("account.failed", account="b", error_code="DuplicateAccount")
+    twins.sandbox.accounts["NCS1"].switch(A, "INACTIVE")
+    daemon.until("watch.backoff", account="a", attempts=3)
+    daemon.until("watch.backoff", account="b", attempts=3)
+    daemon.until("watch.pass")
+    assert sorted(twins.writes) == [(A, "ACTIVE"), (C, "ACTIVE")]
+    (command.folder / "d/b.yaml").unlink()
+    daemon.until("number", account="a", phone=A, outcome="changed")
