@@ -25,9 +25,9 @@ class CurrentFiles(Struct, frozen=True):
     missing: tuple[str, ...] = ()
 
 
-def sources(saved: SavedAccount) -> tuple[str, ...]:
-    """Return the names of the files that an account was planned from, each once."""
-    return tuple(dict.fromkeys((saved.source, *(part.source for part in saved.parts))))
+def sources(account: SavedAccount | DesiredAccount) -> tuple[str, ...]:
+    """Return the names of the files that describe an account, each once."""
+    return tuple(dict.fromkeys((account.source, *(part.source for part in account.parts))))
 
 
 def unasked(saved: SavedAccount, files: CurrentFiles, moment: datetime) -> dict[str, str]:
@@ -98,7 +98,7 @@ def _asks(settled: DesiredAccount, change: Change, *, complete: bool) -> bool:
 
 def _reason(settled: DesiredAccount, phone: str, places: Mapping[str, str]) -> str:
     if phone not in places:
-        return f"{settled.source} no longer lists this number: plan again"
+        return f"this number is no longer listed in {', '.join(sources(settled))}: plan again"
     place, desired = places[phone], settled.numbers.get(phone)
     if desired is None:
         return f"{place} asks for nothing at this time: plan again"
@@ -108,5 +108,8 @@ def _reason(settled: DesiredAccount, phone: str, places: Mapping[str, str]) -> s
 
 
 def _places(desired: DesiredAccount, phones: Collection[str]) -> dict[str, str]:
-    """Return where the document lists some numbers, as `file:line`."""
-    return {phone: f"{desired.source}:{line}" for phone, _, line in desired.located() if phone in phones}
+    """Return where the files list some numbers: `file:line`, or all files of an account that is split."""
+    files = ", ".join(sources(desired))
+    return {
+        phone: files if desired.parts else f"{files}:{line}" for phone, _, line in desired.located() if phone in phones
+    }

@@ -216,7 +216,7 @@ def test_a_number_whose_file_was_changed_is_a_conflict(served: Served, command: 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (FILE.replace(f"  {A}: ACTIVE\n", ""), "config/main.yaml no longer lists this number: plan again"),
+        (FILE.replace(f"  {A}: ACTIVE\n", ""), "this number is no longer listed in config/main.yaml: plan again"),
         (
             FILE.replace(f"{A}: ACTIVE", f"{A}: {{status: ACTIVE, protected: true}}"),
             "config/main.yaml:3 protects this number now: plan again",

@@ -156,7 +156,7 @@ def test_no_fault_gives_anything_away(watched: _Watched, secrets: Path) -> None:
         served.sandbox.script(next(iter(account.numbers)), "PUT", [fault, fault, fault])
     watched.run("plan", "--allow", "fleet-wide", "--out", "plan.json")
     assert watched.run("apply", "--yes", "--allow", "fleet-wide", "--format", "json", "--output", "result.out") == 1
-    assert watched.run("apply", "plan.json", "--log-format", "console") == 1
+    assert watched.run("apply", "plan.json", "--allow", "replay", "--log-format", "console") == 1
     met = {request.fault for request in served.sandbox.wire if request.method == "PUT"}
     assert met >= set(_FAULTS), "a fault was not met"
     assert len(watched.headers) > 3 * len(_FAULTS)

@@ -91,7 +91,7 @@ def test_a_write_ends_when_its_plan_or_its_file_says_so(planned: str | None, fil
 @pytest.mark.parametrize("policy", ["report", "ignore", "deactivate"])
 def test_a_number_that_is_no_longer_listed_is_not_written(policy: str) -> None:
     """Unless the file has unlisted numbers deactivated, and that is what the plan does."""
-    unlisted = "main.yaml no longer lists this number: plan again"
+    unlisted = "this number is no longer listed in main.yaml: plan again"
     expected = {ON: unlisted} if policy == "deactivate" else {ON: unlisted, OFF: unlisted}
     assert _reasons(f"unmanaged: {policy}\nnumbers: {{}}") == expected
 
@@ -132,6 +132,15 @@ def test_what_only_a_missing_file_could_say_is_taken_as_unchanged() -> None:
     assert _reasons("numbers: {}", SPLIT, "sales.yaml") == {}
     assert _reasons(f"numbers: {{{OFF}: ACTIVE}}", SPLIT, "sales.yaml") == {
         OFF: "main.yaml:2 now asks for ACTIVE: plan again"
+    }
+
+
+def test_of_a_split_account_all_files_are_named() -> None:
+    """Lines count within one file each, and which of them lists a number is not kept."""
+    account = replace(_account(f"numbers: {{{OFF}: ACTIVE}}"), parts=(SourceFile("sales.yaml"),))
+    assert unasked(SPLIT, CurrentFiles(account), NOW) == {
+        ON: "this number is no longer listed in main.yaml, sales.yaml: plan again",
+        OFF: "main.yaml, sales.yaml now asks for ACTIVE: plan again",
     }
 
 
