@@ -9,7 +9,7 @@ from tests.simulation.oracles import judge
 from tests.simulation.scenario import scenario
 from tests.simulation.world import simulate
 
-_MOST_SEEDS: Final = 300
+_MOST_SEEDS: Final = 400
 
 
 def _found(oracle: str, seed: int) -> bool:
