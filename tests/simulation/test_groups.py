@@ -81,7 +81,7 @@ def test_no_group_falls_below_its_minimum(first: int) -> None:
 
 
 def test_the_stories_lean_on_activations() -> None:
-    """Two hundred stories have held deactivations, deactivations that waited for a proof, and failed activations."""
+    """Among 200 stories are held deactivations, deactivations that waited for a proof, and failed activations."""
     outcomes: set[str] = set()
     for seed in range(200):
         world = simulate(_story(seed))

@@ -154,6 +154,9 @@ _LOOKS: dict[Fault, type[ApiError]] = {
         (fault for fault in Fault if fault.value.startswith(("500", "502", "503", "504", "408"))), ServerError
     ),
     **dict.fromkeys((Fault.HTML, Fault.GARBAGE, Fault.NO_CONTENT, Fault.OTHER_JSON, Fault.NOT_GZIP), ServerError),
+    **dict.fromkeys((Fault.NO_ACCOUNT_ID, Fault.NO_NUMBER_LIST, Fault.NULL_NUMBER_LIST), ServerError),
+    Fault.EMPTY_OBJECT: AccountRejected,
+    **dict.fromkeys((Fault.BLANK_ENCODING, Fault.X_GZIP, Fault.TWO_GZIP_MEMBERS), ServerError),
     **dict.fromkeys((Fault.BOMB, Fault.FLOOD), ServerError),
 }
 
