@@ -42,6 +42,8 @@ class Job:
             "GITHUB_REPOSITORY": REPOSITORY,
             "GITHUB_RUN_ID": "42",
             "GITHUB_SHA": MERGE,
+            "GITHUB_REF_NAME": "main",
+            "GITHUB_REF_TYPE": "branch",
             "GITHUB_API_URL": forge.url,
             "GITHUB_EVENT_PATH": str(command.folder / "event.json"),
             "HEAD_REPOSITORY": REPOSITORY,

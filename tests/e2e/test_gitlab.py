@@ -26,7 +26,7 @@ class Pipeline:
     def __init__(self, command: Command, forge: Forge) -> None:
         self.folder = command.folder
         self._environment = (
-            {name: value for name, value in TEMPLATE["variables"].items() if name != "SENDERKIT_IMAGE"}
+            {name: value for name, value in TEMPLATE["variables"].items() if name != "SENDERID_KIT_IMAGE"}
             | command.environment
             | {
                 "PATH": f"{Path(sys.executable).parent}:{command.environment['PATH']}",
@@ -34,9 +34,10 @@ class Pipeline:
                 "CI_API_V4_URL": forge.url,
                 "CI_PROJECT_ID": PROJECT,
                 "CI_COMMIT_SHA": MERGE,
+                "CI_COMMIT_BRANCH": "main",
                 "CI_JOB_URL": "https://gitlab.example/jobs/1",
                 "CI_MERGE_REQUEST_IID": "7",
-                "SENDERKIT_TOKEN": TOKEN,
+                "SENDERID_KIT_TOKEN": TOKEN,
             }
         )
 
@@ -57,7 +58,7 @@ class Pipeline:
 
     def desire(self, text: str) -> None:
         """What the files ask for."""
-        place = self.folder / TEMPLATE["variables"]["SENDERKIT_FILES"] / "main.yaml"
+        place = self.folder / TEMPLATE["variables"]["SENDERID_KIT_FILES"] / "main.yaml"
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(text)
 
