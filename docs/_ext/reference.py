@@ -50,7 +50,7 @@ _ENVIRONMENT: Final = (
     ("LC_MESSAGES", "likewise, if neither is set"),
     ("LANG", "likewise, if none of them is set"),
     ("FORGE_TOKEN", "of `python -m worker.forge`, which pipelines use: the token for comments, issues and artifacts"),
-    ("SENDERID_KIT_FILES", "of the [GitLab template](../gitops.md#gitlab), no setting: the folder of desired-state files"),
+    ("SENDERID_KIT_FILES", "of the [GitLab template](../gitops.md#gitlab), no setting: the folder of the files"),
     ("SENDERID_KIT_IMAGE", "likewise: the image that its jobs run in"),
     ("SENDERID_KIT_MASK", "likewise: how numbers are shown"),
     ("SENDERID_KIT_ALLOW", "likewise: safety rules to let through, separated by spaces"),

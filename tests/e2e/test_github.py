@@ -210,7 +210,7 @@ def test_the_reviewed_plan_is_applied_and_told(job: Job, forge: Forge, served: S
 
 
 def test_what_was_not_reviewed_is_not_applied(job: Job, forge: Forge, served: Served) -> None:
-    """No merge, no artifact, a fork's, another commit's, a file that is gone: nothing is sent, and the step says why."""
+    """No merge, no artifact, a fork's, another commit's, a file that is gone: nothing is sent."""
     step = job("plan")
     assert "not the merge of one pull request" in job("apply").summary
     merge(forge)
@@ -451,7 +451,7 @@ def test_without_a_claim_nothing_is_written(job: Job, forge: Forge, served: Serv
 def test_a_result_that_cannot_be_written_leaves_the_status_and_the_claim(
     job: Job, forge: Forge, served: Served
 ) -> None:
-    """The apply worked: the step has its status and a warning. The claim stays, so that the plan is not applied again."""
+    """The apply worked: the step has its status and a warning. The claim stays: the plan is not applied again."""
     keep(forge, job("plan"))
     merge(forge)
     forge.faults = [Fault("PATCH", f"/comments/{forge.comments[0]['id'] + 1}", 503)] * 5

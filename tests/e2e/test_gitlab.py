@@ -47,9 +47,7 @@ class Pipeline:
         done = subprocess.run(  # noqa: S603 - our own template
             ["/bin/bash", "-eo", "pipefail", "-c", "\n".join(TEMPLATE[job]["script"])],
             cwd=self.folder,
-            env=self._environment
-            | {"XDG_STATE_HOME": tempfile.mkdtemp(prefix="state.", dir=self.folder)}
-            | variables,
+            env=self._environment | {"XDG_STATE_HOME": tempfile.mkdtemp(prefix="state.", dir=self.folder)} | variables,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

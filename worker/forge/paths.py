@@ -9,11 +9,8 @@ __all__ = ["any_changed", "in_repository", "is_within"]
 
 def is_within(path: str, roots: Iterable[str]) -> bool:
     """Return True if a path is one of some files, or lies in one of some folders. Links are not followed."""
-    try:
-        place = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
-        return any(place.is_relative_to(os.path.abspath(root)) for root in roots)  # noqa: PTH100 - as above
-    except ValueError:
-        return False
+    place = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
+    return any(place.is_relative_to(os.path.abspath(root)) for root in roots)  # noqa: PTH100 - as above
 
 
 def any_changed(changed: Iterable[str], roots: Iterable[str]) -> bool:
