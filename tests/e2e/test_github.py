@@ -558,32 +558,24 @@ def test_drift_that_no_issue_reports_has_its_status(job: Job, forge: Forge) -> N
     assert job("drift").status == 0
 
 
-@pytest.mark.parametrize(
-    ("files", "changed", "is_changed"),
-    [
-        ("numbers", ["numbers/main.yaml"], "true"),
-        ("./numbers/\n", ["numbers/kr/main.yaml"], "true"),
-        ("numbers", ["numbers.md", "config/desired/main.yaml"], "false"),
-        ("numbers", ["config/worker.yaml"], "true"),
-        ("a.yaml\nb.yaml", ["b.yaml"], "true"),
-        (".", ["README.md"], "true"),
-        ("numbers", [], "false"),
-        ("numbers", ["docs/x"] * 300, "true"),
-    ],
-)
-def test_whether_a_push_changed_the_files_follows_the_chosen_folder(
-    job: Job, forge: Forge, files: str, changed: list[str], is_changed: str
-) -> None:
-    """The files, or the settings file; of more changes than GitHub lists any may be theirs."""
+def test_whether_a_push_changed_the_files_follows_the_chosen_folder(job: Job, forge: Forge) -> None:
+    """The files that the step was given count, or the settings file; what cannot be found out fails."""
     job.event = {"before": "d" * 40}
-    forge.compared = [{"filename": name} for name in changed]
-    assert job("changed", INPUT_FILES=files).outputs == {"changed": is_changed}
+    forge.compared = [{"filename": "numbers/kr/main.yaml"}, {"filename": "README.md"}]
+    assert job("changed", INPUT_FILES="other\n./numbers/\n").outputs == {"changed": "true"}
+    assert job("changed").outputs == {"changed": "false"}
+    assert job("changed", INPUT_SETTINGS="README.md").outputs == {"changed": "true"}
+    failed = job("changed", FORGE_TOKEN="another")
+    assert (failed.status, failed.outputs) == (1, {})
 
 
-def test_a_file_that_was_moved_away_is_a_change(job: Job, forge: Forge) -> None:
-    """A move out of the folder changes it; and so may a push whose beginning is not known."""
-    job.event = {"before": "d" * 40}
-    forge.compared = [{"filename": "old/main.yaml", "previous_filename": "numbers/main.yaml"}]
-    assert job("changed", INPUT_FILES="numbers").outputs == {"changed": "true"}
-    job.event = {"before": "0" * 40}
-    assert job("changed", INPUT_FILES="elsewhere").outputs == {"changed": "true"}
+def test_a_number_whose_file_asks_for_something_else_is_a_conflict(job: Job, forge: Forge, served: Served) -> None:
+    """Another merge came between: of the reviewed plan only what the merged files still ask for is written."""
+    job.folder.joinpath("desired.yaml").write_text(f"version: 1\nnumbers: {{{A}: ACTIVE, {B}: INACTIVE}}\n")
+    keep(forge, job("plan", INPUT_ALLOW="max-deactivations\nmin-active"))
+    merge(forge)
+    job.folder.joinpath("desired.yaml").write_text(f"version: 1\nnumbers: {{{A}: ACTIVE, {B}: ACTIVE}}\n")
+    done = job("apply")
+    assert done.status == 3
+    assert "1 conflict" in done.summary
+    assert served.writes == [(A, "ACTIVE")]

@@ -250,6 +250,25 @@ def test_what_is_no_plan_is_not_opened(data: bytes) -> None:
         _opened(data)
 
 
+@pytest.mark.parametrize(
+    ("roots", "names", "is_changed"),
+    [
+        (["numbers"], ["numbers/main.yaml"], True),
+        (["./numbers/"], ["numbers/kr/main.yaml"], True),
+        (["numbers"], ["numbers.md", "config/desired/main.yaml"], False),
+        (["a.yaml", "b.yaml"], ["b.yaml"], True),
+        (["."], ["README.md"], True),
+        (["numbers"], [], False),
+    ],
+)
+def test_a_change_lies_in_the_files_or_folders(
+    roots: list[str], names: list[str], *, is_changed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However the folder is written."""
+    monkeypatch.chdir(tmp_path)
+    assert any_changed(names, roots) is is_changed
+
+
 def test_a_folder_links_to_where_its_files_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The chosen folder may be a link, and the repository a folder below that of the job."""
     monkeypatch.chdir(tmp_path)

@@ -1,6 +1,8 @@
 """Requests to a forge that are sent again: when, after how long, and never so that there is a second item."""
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -128,14 +130,46 @@ def test_a_limit_until_a_moment_is_waited_for(forge: Forge, waiting: Waiting) ->
     assert waiting.seconds == [120]
 
 
+@pytest.fixture
+def github(forge: Forge, waiting: Waiting, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> GitHub:
+    """A job of a push, without waiting."""
+    event = tmp_path / "event.json"
+    event.write_text(json.dumps({"before": "d" * 40}))
+    made = GitHub(
+        {
+            "GITHUB_REPOSITORY": REPOSITORY,
+            "GITHUB_API_URL": forge.url,
+            "GITHUB_EVENT_PATH": str(event),
+            "GITHUB_SHA": "b" * 40,
+        },
+        TOKEN,
+    )
+    monkeypatch.setattr(made, "_api", waiting.api)
+    return made
+
+
+def test_files_that_a_push_changed(forge: Forge, github: GitHub, tmp_path: Path) -> None:
+    """A move counts at both ends; of 300 files GitHub may have left some out, and a new branch is all new."""
+    forge.compared = [{"filename": "old/a.yaml", "previous_filename": "numbers/a.yaml"}]
+    assert github.changed_files() == {"old/a.yaml", "numbers/a.yaml"}
+    forge.compared = [{"filename": f"{number}"} for number in range(299)]
+    assert len(github.changed_files() or ()) == 299
+    forge.compared = [{"filename": f"{number}"} for number in range(300)]
+    assert github.changed_files() is None
+    forge.faults = [Fault("GET", "b" * 40, 404, {})]
+    assert github.changed_files() is None
+    (tmp_path / "event.json").write_text(json.dumps({"before": "0" * 40}))
+    assert github.changed_files() is None
+    (tmp_path / "event.json").write_text("{}")
+    assert github.changed_files() is None
+
+
 @pytest.mark.parametrize("status", [None, 500, 502, 503, 504, 201])
 @pytest.mark.parametrize("takes_effect", [True, False])
 def test_a_comment_is_created_once(
-    forge: Forge, waiting: Waiting, monkeypatch: pytest.MonkeyPatch, status: int | None, *, takes_effect: bool
+    forge: Forge, waiting: Waiting, github: GitHub, status: int | None, *, takes_effect: bool
 ) -> None:
     """A POST without a usable answer may have taken effect: the comment is looked up before it is sent again."""
-    github = GitHub({"GITHUB_REPOSITORY": REPOSITORY, "GITHUB_API_URL": forge.url}, TOKEN)
-    monkeypatch.setattr(github, "_api", waiting.api)
     forge.faults = [Fault("POST", "/comments", status, {}, takes_effect=takes_effect)]
     number = github.add_comment(7, "<!-- key -->", "<!-- key -->\ntext")
     assert [(each["id"], each["body"]) for each in forge.comments] == [(number, "<!-- key -->\ntext")]
