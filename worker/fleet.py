@@ -77,6 +77,8 @@ class Fleet:
         self._pace = Pace(settings.concurrency, settings.deadline_seconds, self._ambient.wall)
         self._turns = asyncio.Semaphore(settings.accounts_concurrency)
         self.interrupted: Interrupted | None = None
+        self.writes = 0
+        """Write requests that closed clients have sent, whatever the results say."""
 
     def interrupt(self, reason: Interrupted) -> None:
         """Start nothing more; what is under way finishes and is proven."""
@@ -298,6 +300,7 @@ class Fleet:
             yield client
         finally:
             self._under_way.discard(client)
+            self.writes += client.requests.writes
 
     async def _drawn(
         self,

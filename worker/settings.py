@@ -46,6 +46,10 @@ S = TypeVar("S", bound=Struct)
 _PREFIX: Final = "SENDERID_"
 _LANGUAGE: Final = "SENDERID_LANG"
 """Is no setting: people are spoken to before there are any."""
+_KIT: Final = frozenset(
+    {"SENDERID_KIT_ALLOW", "SENDERID_KIT_FILES", "SENDERID_KIT_IMAGE", "SENDERID_KIT_MASK", "SENDERID_KIT_TOKEN"}
+)
+"""Variables of the GitLab template, which the command finds in its environment. They are not settings."""
 _COUNT_CAP: Final = 999_999_999
 """No count is larger. What is, is a slip, and would not go into the documents that carry it."""
 _HOUR: Final = 3600
@@ -298,15 +302,16 @@ def _walk(
 def _of_environment(environment: Mapping[str, str], problems: list[Problem]) -> dict[tuple[str, ...], object]:
     leaves = dict(_leaves(Settings, ()))
     names = {_PREFIX + "__".join(path).upper(): path for path in leaves}
+    known = [*names, *sorted(_KIT)]
     found: dict[tuple[str, ...], object] = {}
     for variable in sorted(environment):
-        if not variable.startswith(_PREFIX) or variable == _LANGUAGE:
+        if not variable.startswith(_PREFIX) or variable == _LANGUAGE or variable in _KIT:
             continue
         place = f"environment variable {variable}"
         path = names.get(variable)
         if path is None:
             problems.append(
-                Problem(place, 1, 1, f"there is no such setting{strictyaml.suggestion(variable.upper(), names)}")
+                Problem(place, 1, 1, f"there is no such setting{strictyaml.suggestion(variable.upper(), known)}")
             )
             continue
         text = environment[variable].strip()

@@ -10,31 +10,49 @@ folder=$(mktemp -d "$RUNNER_TEMP/senderid-run.XXXXXX")
 page=$folder/page.md
 plan=$folder/plan.json
 said=$folder/said.log
-footer="[The run](${GITHUB_SERVER_URL:-https://github.com}/$GITHUB_REPOSITORY/actions/runs/${GITHUB_RUN_ID:-0})"
+problem=$folder/problem.log
+run=${GITHUB_SERVER_URL:-https://github.com}/$GITHUB_REPOSITORY/actions/runs/${GITHUB_RUN_ID:-0}
+footer="[The run]($run)"
 
 # isolated, as the files of whoever made the pull request lie around
 forge() { python -I -m worker.forge "$@"; }
 
 # the text that senderid prints could be commands to the runner: meanwhile none is obeyed
 quietly() {
-  local token status=0
+  local token status
   token=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
   echo "::stop-commands::$token"
-  { "$@" 2>&1 >&3 | tee "$said"; } 3>&1 || status=$?
+  { "$@" 2>&1 >&3 | tee "$said"; status=${PIPESTATUS[0]}; } 3>&1
   echo "::$token::"
   return "$status"
 }
 
 output() { printf '%s=%s\n' "$1" "$2" >>"$GITHUB_OUTPUT"; }
 
-summary() { cat "$@" >>"$GITHUB_STEP_SUMMARY"; }
+summary() { cat >>"$GITHUB_STEP_SUMMARY"; }
+
+# a message of the level error, warning or notice at the run
+message() {
+  local text=${2//'%'/'%25'}
+  text=${text//$'\r'/'%0D'}
+  echo "::$1 title=senderid::${text//$'\n'/'%0A'}"
+}
 
 give_up() {
-  printf '%s\n' "$1" | summary
-  local told=${1//'%'/'%25'}
-  told=${told//$'\r'/'%0D'}
-  echo "::error title=senderid::${told//$'\n'/'%0A'}"
+  printf '%s\n' "$1" | summary || true
+  message error "$1"
   exit "$2"
+}
+
+# report WHAT COMMAND...: where the command fails, a warning says so, and the status of the step stays
+report() {
+  local what=$1
+  shift
+  if ! "$@" 2>"$problem"; then
+    message warning "senderid $command ended with $status, but $what could not be written. $(cat "$problem")"
+    return 1
+  fi
+  cat "$problem" >&2
 }
 
 # each line of an input as an option, behind those that an array has
@@ -47,9 +65,11 @@ listed() {
 }
 
 files=()
+roots=()
 options=()
 allowed=()
 listed files -f "${INPUT_FILES:-}"
+listed roots --files "${INPUT_FILES:-config/desired}"
 listed options --settings "${INPUT_SETTINGS:-}"
 listed options --mask "${INPUT_MASK:-}"
 listed allowed --allow "${INPUT_ALLOW:-}"
@@ -69,12 +89,19 @@ if [[ $command == validate ]]; then
   validate
 fi
 
+if [[ $command == changed ]]; then
+  changed=$(forge changed "${roots[@]}" --files "${INPUT_SETTINGS:-config/worker.yaml}" 2>"$problem") ||
+    give_up "It is not known whether this push changed the files. $(cat "$problem")" 1
+  output changed "$changed"
+  exit 0
+fi
+
 # such pull requests have no secrets, and are not to have any: what can be said without them is said
 if [[ $command == plan && -n ${HEAD_REPOSITORY:-} ]] &&
   [[ $HEAD_REPOSITORY != "$GITHUB_REPOSITORY" || ${GITHUB_ACTOR:-} == "dependabot[bot]" ]]; then
   without="A pull request of a fork or of Dependabot has no secrets: its files are validated, and nothing is planned."
   printf '%s\n' "$without" | summary
-  echo "::notice title=senderid::$without"
+  message notice "$without"
   output changes ""
   validate
 fi
@@ -82,51 +109,61 @@ fi
 told=("${options[@]}" "${allowed[@]}" --format markdown --output "$page" --log-format json)
 status=0
 request=
+claim=
 case $command in
   plan) quietly senderid plan "${files[@]}" "${told[@]}" --detailed-exitcode --out "$plan" || status=$? ;;
   drift) quietly senderid drift "${files[@]}" "${told[@]}" || status=$? ;;
   apply)
+    # the level of a settings file would hide the line that says whether anything was written
+    told+=(--log-level info)
     if [[ ${INPUT_FROM:-reviewed} == files ]]; then
       quietly senderid apply "${files[@]}" "${told[@]}" --yes || status=$?
     else
       listed told --max-age "${INPUT_MAX_AGE:-}"
-      if ! request=$(forge reviewed-plan --name "$name-plan" --output "$plan" 2>"$said"); then
-        give_up "Nothing was written. $(cat "$said")" 1
-      fi
+      request=$(forge reviewed-plan --name "$name-plan" --output "$plan" "${roots[@]}" 2>"$problem") || status=$?
+      if ((status)); then give_up "Nothing was written. $(cat "$problem")" "$status"; fi
+      claim=$(forge claim "$plan" --name "$name" --request "$request" --job "$run/attempts/${GITHUB_RUN_ATTEMPT:-1}" \
+        "${allowed[@]}" 2>"$problem") || status=$?
+      if ((status)); then give_up "Nothing was written. $(cat "$problem")" "$status"; fi
+      cat "$problem" >&2
       quietly senderid apply "$plan" "${told[@]}" || status=$?
     fi
     ;;
-  *) give_up "The input command is plan, apply, drift or validate." 64 ;;
+  *) give_up "The input command is plan, apply, drift, changed or validate." 64 ;;
 esac
 
-output exit-status "$status"
-forge annotate <"$said"
+# senderid has ended: from here on its status is the step's, whatever becomes of the reports
+set +e
+report "the output exit-status" output exit-status "$status"
+report "the annotations" forge annotate <"$said"
+if [[ -n $claim ]]; then
+  report "the comment with the result" forge conclude --name "$name" --request "$request" --comment "$claim" --status "$status" --log "$said" \
+    --body "$page" --footer "$footer"
+fi
 if [[ ! -s $page ]]; then
   give_up "senderid $command ended with $status: the log of this step says why." "$status"
 fi
-summary "$page"
+report "the summary" summary <"$page"
 
 case $command in
   plan)
-    forge describe "$plan" >>"$GITHUB_OUTPUT"
+    forge describe "$plan" >>"$GITHUB_OUTPUT" || exit 1
     output plan "$plan"
     if [[ -n ${HEAD_REPOSITORY:-} ]]; then
-      forge comment --kind plan --name "$name" --body "$page" --footer "$footer"
+      # an older comment would be what is reviewed: then this plan must not be kept for the merge
+      forge comment --kind plan --name "$name" --body "$page" --footer "$footer" 2>"$problem" ||
+        give_up "The plan is not on the pull request. $(cat "$problem")" 1
     fi
     # to tell of changes that are pending, and of numbers that wait for a person, is what a plan is for
     if ((status == 2 || status == 3)); then status=0; fi
     ;;
-  apply)
-    if [[ -n $request ]]; then
-      forge comment --kind apply --name "$name" --request "$request" --body "$page" --footer "$footer"
-    fi
-    ;;
   drift)
     if ((status == 0)); then
-      forge issue --kind drift --name "$name" --close "Nothing drifts any more. $footer"
+      report "the issue" forge issue --kind drift --name "$name" --close "Nothing drifts any more. $footer"
     elif ((status != 1)); then
-      forge issue --kind drift --name "$name" --title "Sender numbers drifted" --body "$page" --footer "$footer"
-      status=0
+      # once the issue says it, the step need not
+      report "the issue" forge issue --kind drift --name "$name" --title "Sender numbers drifted" --body "$page" \
+        --footer "$footer" && status=0
     fi
     ;;
 esac

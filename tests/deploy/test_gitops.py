@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from tests.e2e.conftest import Command
+from worker.settings import Settings, load
 
 ROOT = Path(__file__).parents[2]
 ACTION = yaml.safe_load((ROOT / "action.yml").read_text())
@@ -59,11 +60,31 @@ def test_no_input_is_put_into_a_script() -> None:
 
 
 def test_every_variable_of_the_script_is_given() -> None:
-    """What the script reads of inputs, the action gives it, and none of it is taken for a setting of senderid."""
+    """What the script reads of inputs, the action gives it, and none of it is a setting of senderid."""
     read = set(re.findall(r"\b(INPUT_\w+)", "".join(script.read_text() for script in SCRIPTS)))
     given = {name for step in ACTION["runs"]["steps"] for name in step["env"]}
     assert read == {name for name in given if name.startswith("INPUT_")}
-    assert not any(name.startswith("SENDERID_") for name in [*given, *LAB["variables"]])
+    assert not any(name.startswith("SENDERID_") for name in given)
+
+
+def test_variables_of_the_template_have_one_prefix_and_are_no_settings() -> None:
+    """Each is SENDERID_KIT_…, none is defined in vain, and senderid accepts each in its environment."""
+    text = (ROOT / "deploy/gitlab/senderid.gitlab-ci.yml").read_text()
+    read = set(re.findall(r"\bSENDERID_\w+", re.sub(r"#.*", "", text)))
+    assert read == {*LAB["variables"], "SENDERID_KIT_TOKEN"}
+    assert all(name.startswith("SENDERID_KIT_") for name in read)
+    assert load(None, dict.fromkeys(read, "x"), {}) == Settings()
+
+
+def test_no_workflow_filters_by_paths_that_cannot_follow_the_folder() -> None:
+    """The folder stands once in each workflow, and every step that takes files gets it."""
+    for path in WORKFLOWS:
+        workflow: dict[Any, Any] = yaml.safe_load(path.read_text())
+        triggers = workflow[True]  # YAML's reading of `on`
+        assert not any("paths" in (trigger or {}) for trigger in triggers.values())
+        assert workflow["env"] == {"FILES": "config/desired"}
+        steps = [step for job in workflow["jobs"].values() for step in job["steps"] if "senderid" in step["uses"]]
+        assert {step["with"]["files"] for step in steps} == {"${{ env.FILES }}"}
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)

@@ -1,15 +1,17 @@
-"""GitHub and GitLab as far as pipelines ask them: real sockets, pages of a hundred, and a look at every token."""
+"""GitHub and GitLab as far as pipelines use them: real sockets, pages of a hundred, checked tokens, and faults."""
 
 import asyncio
 import io
 import threading
 import zipfile
-from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Mapping
+from itertools import count
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 from aiohttp import web
 
-__all__ = ["BOT", "TOKEN", "Forge"]
+__all__ = ["BOT", "TOKEN", "Fault", "Forge"]
 
 TOKEN: Final = "ghs_t0ken"
 BOT: Final = "github-actions[bot]"
@@ -19,8 +21,28 @@ PROJECT: Final = "77"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+_AT_ONCE: Final = MappingProxyType({"Retry-After": "0"})
+
+
+class Fault(NamedTuple):
+    """What one request meets whose method is `method` and whose path ends with `path`.
+
+    Without a `status` its connection is reset. `takes_effect` has the request carried out all the same.
+    """
+
+    method: str
+    path: str
+    status: int | None = None
+    headers: Mapping[str, str] = _AT_ONCE
+    takes_effect: bool = False
+
+
 class Forge:
-    """Both, on a loop and a thread of their own. Tests look at the lists, and fill them."""
+    """Both, on a loop and a thread of their own. Tests read the lists, and fill them.
+
+    `faults` are met once each, in their order. `rivals` are comments of our own user that each appear right before the
+    next comment is created. `head` is the newest commit of every branch, and `newer` its files by path.
+    """
 
     def __init__(self) -> None:
         self.comments: list[dict[str, Any]] = []
@@ -29,6 +51,12 @@ class Forge:
         self.artifacts: list[dict[str, Any]] = []
         self.pipelines: list[dict[str, Any]] = []
         self.files: dict[int, bytes] = {}
+        self.faults: list[Fault] = []
+        self.rivals: list[str] = []
+        self.head = "b" * 40
+        self.newer: dict[str, bytes] = {}
+        self.compared: list[dict[str, Any]] = []
+        self._ids = count(1000)
         self.calls: list[tuple[str, str]] = []
         self.tokens_elsewhere: list[str | None] = []
         self.url = ""
@@ -62,6 +90,10 @@ class Forge:
                 web.get(hub + "/issues/{number}/comments", self._page(lambda: self.comments)),
                 web.post(hub + "/issues/{number}/comments", self._commented),
                 web.patch(hub + "/issues/comments/{id}", self._recommented),
+                web.delete(hub + "/issues/comments/{id}", self._uncommented),
+                web.get(hub + "/branches/{branch}", self._branch),
+                web.get(hub + "/contents/{path:.+}", self._content),
+                web.get(hub + "/compare/{range}", self._compared),
                 web.get(hub + "/issues", self._page(lambda: self.issues)),
                 web.post(hub + "/issues", self._issued),
                 web.patch(hub + "/issues/{number}", self._reissued),
@@ -73,6 +105,10 @@ class Forge:
                 web.get(lab + "/merge_requests/{number}/notes", self._page(lambda: self.comments)),
                 web.post(lab + "/merge_requests/{number}/notes", self._commented),
                 web.put(lab + "/merge_requests/{number}/notes/{id}", self._recommented),
+                web.delete(lab + "/merge_requests/{number}/notes/{id}", self._uncommented),
+                web.get(lab + "/repository/branches/{branch}", self._branch),
+                web.get(lab + "/repository/files/{path}/raw", self._content),
+                web.get(lab + "/issues/{number}/notes", self._page(list)),
                 web.get(lab + "/issues", self._page(lambda: self.issues)),
                 web.post(lab + "/issues", self._issued),
                 web.put(lab + "/issues/{number}", self._reissued),
@@ -98,7 +134,18 @@ class Forge:
         if token not in {f"Bearer {TOKEN}", TOKEN}:
             return web.json_response({"message": "Bad credentials"}, status=401)
         self.calls.append((request.method, request.path))
-        return await handler(request)
+        fault = next(
+            (each for each in self.faults if each.method == request.method and request.path.endswith(each.path)), None
+        )
+        if fault is None:
+            return await handler(request)
+        self.faults.remove(fault)
+        if fault.takes_effect:
+            await handler(request)
+        if fault.status is None:
+            assert request.transport is not None
+            request.transport.abort()
+        return web.Response(status=fault.status or 500, headers=fault.headers, text="something went wrong")
 
     def _page(self, items: Callable[[], list[dict[str, Any]]]) -> Handler:
         async def handle(request: web.Request) -> web.Response:
@@ -110,10 +157,14 @@ class Forge:
     async def _commented(self, request: web.Request) -> web.Response:
         body = (await request.json())["body"]
         assert len(body) <= 65_536
-        self.comments.append(
-            {"id": 1000 + len(self.comments), "user": {"login": BOT}, "author": {"id": 5}, "body": body}
-        )
-        return web.json_response({}, status=201)
+        for each in (*self.rivals, body):
+            self.comments.append({"id": next(self._ids), "user": {"login": BOT}, "author": {"id": 5}, "body": each})
+        self.rivals.clear()
+        return web.json_response({"id": self.comments[-1]["id"]}, status=201)
+
+    async def _uncommented(self, request: web.Request) -> web.Response:
+        self.comments[:] = [each for each in self.comments if str(each["id"]) != request.match_info["id"]]
+        return web.Response(status=204)
 
     async def _recommented(self, request: web.Request) -> web.Response:
         (found,) = [each for each in self.comments if str(each["id"]) == request.match_info["id"]]
@@ -121,7 +172,18 @@ class Forge:
         return web.json_response({})
 
     async def _remarked(self, _request: web.Request) -> web.Response:
-        return web.json_response({}, status=201)
+        return web.json_response({"id": next(self._ids)}, status=201)
+
+    async def _branch(self, _request: web.Request) -> web.Response:
+        return web.json_response({"commit": {"sha": self.head, "id": self.head}})
+
+    async def _content(self, request: web.Request) -> web.Response:
+        assert request.query["ref"] == self.head
+        data = self.newer.get(request.match_info["path"])
+        return web.Response(status=404) if data is None else web.Response(body=data)
+
+    async def _compared(self, _request: web.Request) -> web.Response:
+        return web.json_response({"files": self.compared})
 
     async def _issued(self, request: web.Request) -> web.Response:
         number = len(self.issues) + 1

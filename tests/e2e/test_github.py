@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,8 +14,9 @@ import pytest
 from msgspec import structs
 
 from tests.e2e.conftest import Command, Served
-from tests.e2e.forges import BOT, REPOSITORY, TOKEN, Forge
+from tests.e2e.forges import BOT, REPOSITORY, TOKEN, Fault, Forge
 from worker.documents import Action, Change
+from worker.forge.claims import Claim
 from worker.plan import SavedPlan, seal, unseal
 from worker.sandbox import SandboxAccount
 
@@ -27,7 +29,7 @@ _FULL = re.compile(r"(?:010|\+82\W{0,2}10)\W{0,2}1234\W{0,2}5678|02\W{0,2}1234\W
 
 
 class Job:
-    """A job of a workflow: its environment, and what its step leaves behind."""
+    """A job of a workflow: its environment, and what its step leaves behind. No ledger lasts from one to the next."""
 
     def __init__(self, command: Command, forge: Forge) -> None:
         self.folder = command.folder
@@ -42,6 +44,8 @@ class Job:
             "GITHUB_REPOSITORY": REPOSITORY,
             "GITHUB_RUN_ID": "42",
             "GITHUB_SHA": MERGE,
+            "GITHUB_REF_NAME": "main",
+            "GITHUB_REF_TYPE": "branch",
             "GITHUB_API_URL": forge.url,
             "GITHUB_EVENT_PATH": str(command.folder / "event.json"),
             "HEAD_REPOSITORY": REPOSITORY,
@@ -61,6 +65,7 @@ class Job:
             env=command.environment
             | self.environment
             | {"GITHUB_OUTPUT": str(outputs), "GITHUB_STEP_SUMMARY": str(summary), "INPUT_COMMAND": verb}
+            | {"XDG_STATE_HOME": tempfile.mkdtemp(prefix="state.", dir=command.folder)}
             | inputs,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -205,7 +210,7 @@ def test_the_reviewed_plan_is_applied_and_told(job: Job, forge: Forge, served: S
 
 
 def test_what_was_not_reviewed_is_not_applied(job: Job, forge: Forge, served: Served) -> None:
-    """No merge, no artifact, a fork's, another commit's, a file that changed since: nothing is sent, and told why."""
+    """No merge, no artifact, a fork's, another commit's, a file that is gone: nothing is sent."""
     step = job("plan")
     assert "not the merge of one pull request" in job("apply").summary
     merge(forge)
@@ -216,20 +221,26 @@ def test_what_was_not_reviewed_is_not_applied(job: Job, forge: Forge, served: Se
     assert "has no plan of its last commit" in refused.summary
     assert "::error title=senderid::Nothing was written." in refused.log
     keep(forge, step)
-    job.folder.joinpath("desired.yaml").write_text(FILES + "# merged meanwhile\n")
-    moved = job("apply")
-    assert "something else was merged meanwhile" in moved.summary
-    assert moved.status == 1
+    job.folder.joinpath("desired.yaml").unlink()
+    gone = job("apply")
+    assert "'desired.yaml' is not there" in gone.summary
+    assert gone.status == 1
     assert served.writes == []
 
 
-def test_a_plan_that_somebody_made_up_is_not_applied(job: Job, forge: Forge, served: Served) -> None:
-    """Of the right head and files, sealed as it should be: what the files do not ask for is not written."""
-    step = job("plan")
-    keep(forge, step)
+def test_a_file_that_asks_for_the_same_may_change_after_the_review(job: Job, forge: Forge, served: Served) -> None:
+    """Another merge changed a comment in the file: the plan is applied, as the file still asks for what it writes."""
+    keep(forge, job("plan"))
+    merge(forge)
+    job.folder.joinpath("desired.yaml").write_text(FILES + "# merged meanwhile\n")
+    assert job("apply").status == 0
+    assert served.writes == [(A, "ACTIVE")]
+
+
+def make_up(forge: Forge, **changed: Any) -> None:
+    """Replace the plan that was kept by one that is sealed as it should be, with other fields of its account."""
     saved = unseal(forge.files[100], now=datetime.now(UTC), max_age_seconds=1e6)
-    write = Change(B, Action.DEACTIVATE, "ACTIVE", "INACTIVE", "made up")
-    account = structs.replace(saved.accounts[0], changes=(write,))
+    account = structs.replace(saved.accounts[0], **changed)
     forge.files[100] = seal(
         SavedPlan.of(
             [account],
@@ -239,10 +250,41 @@ def test_a_plan_that_somebody_made_up_is_not_applied(job: Job, forge: Forge, ser
             allow=["max-deactivations", "min-active"],
         )
     )
+
+
+@pytest.mark.parametrize("revision", [{}, {"sha256": "0" * 64}], ids=["of the same file", "of another revision"])
+def test_a_made_up_plan_writes_nothing_that_the_files_do_not_ask_for(
+    job: Job, forge: Forge, served: Served, revision: dict[str, str]
+) -> None:
+    """A plan of the right head, sealed as it should be, that deactivates a number which the file wants ACTIVE."""
+    keep(forge, job("plan"))
+    make_up(forge, changes=(Change(B, Action.DEACTIVATE, "ACTIVE", "INACTIVE", "made up"),), **revision)
+    merge(forge)
+    assert job("apply").status != 0
+    assert served.writes == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"source": "other.yaml"}, "is not among the desired-state files of this job"),
+        ({"account": "other"}, "has no account 'other'"),
+        ({"endpoint": "coolsms"}, "its credentials or its endpoint are not those of its file"),
+    ],
+)
+def test_a_made_up_account_is_refused(
+    job: Job, forge: Forge, served: Served, changed: dict[str, str], reason: str
+) -> None:
+    """The files of the job say which files count, which accounts there are and how they are reached."""
+    text = f"endpoint: {served.sandbox.url}\n{FILES}"
+    job.folder.joinpath("desired.yaml").write_text(text)
+    job.folder.joinpath("other.yaml").write_text(text)
+    keep(forge, job("plan"))
+    make_up(forge, **changed)
     merge(forge)
     refused = job("apply")
     assert refused.status == 1
-    assert "its file does not ask for all that it writes" in refused.summary
+    assert reason in refused.summary
     assert served.writes == []
 
 
@@ -329,10 +371,211 @@ def test_a_module_in_the_repository_is_not_run(job: Job, forge: Forge) -> None:
     assert [each["user"]["login"] for each in forge.comments] == [BOT]
 
 
-def test_a_token_that_may_not_comment_is_told(job: Job, served: Served) -> None:
-    """Where the comment cannot be written the step fails with what to look at, after the summary."""
+def test_a_plan_that_cannot_be_shown_fails(job: Job, served: Served) -> None:
+    """Where the comment cannot be written the step fails, after the summary: an older comment would be reviewed."""
     step = job("plan", FORGE_TOKEN="another")
     assert step.status == 1
+    assert "The plan is not on the pull request." in step.log
     assert "the token is not known" in step.log
     assert "### Plan" in step.summary
     assert served.writes == []
+
+
+def test_a_reviewed_plan_is_carried_out_once(job: Job, forge: Forge, served: Served, account: SandboxAccount) -> None:
+    """A job that runs again is refused, names the job that carried the plan out, and writes nothing."""
+    keep(forge, job("plan"))
+    merge(forge)
+    assert job("apply").status == 0
+    account.switch(A, "INACTIVE")
+    again = job("apply", GITHUB_RUN_ATTEMPT="2")
+    assert again.status == 4
+    assert f"job https://github.com/{REPOSITORY}/actions/runs/42/attempts/1 has carried out this plan" in again.summary
+    assert "allow replay" in again.summary
+    assert served.writes == [(A, "ACTIVE")]
+    assert len(forge.comments) == 2
+    assert "### Converged: 1 changed" in forge.comments[1]["body"]
+
+
+def test_a_plan_is_carried_out_again_where_that_is_allowed(
+    job: Job, forge: Forge, served: Served, account: SandboxAccount
+) -> None:
+    """The input allow lets a plan through that another job has claimed."""
+    keep(forge, job("plan"))
+    merge(forge)
+    assert job("apply").status == 0
+    account.switch(A, "INACTIVE")
+    assert job("apply", INPUT_ALLOW="all").status == 0
+    assert served.writes == [(A, "ACTIVE"), (A, "ACTIVE")]
+    assert job("apply").status == 4
+
+
+@pytest.mark.parametrize(
+    ("unfit", "status"), [({"SOLAPI_API_KEY": ""}, 1), ({"INPUT_MAX_AGE": "0s"}, 65)], ids=["no key", "too old"]
+)
+def test_a_job_that_sent_nothing_does_not_use_the_plan_up(
+    job: Job, forge: Forge, served: Served, unfit: dict[str, str], status: int
+) -> None:
+    """An apply that wrote nothing leaves its result and no claim: the next job carries the plan out."""
+    keep(forge, job("plan"))
+    merge(forge)
+    first = job("apply", **unfit)
+    assert first.status == status
+    assert served.writes == []
+    assert "The claim is released" in first.log
+    assert job("apply").status == 0
+    assert served.writes == [(A, "ACTIVE")]
+
+
+def test_a_level_in_the_settings_does_not_hide_what_was_written(job: Job, forge: Forge, served: Served) -> None:
+    """The line of the log that keeps the claim is there whatever the settings say."""
+    keep(forge, job("plan"))
+    merge(forge)
+    assert job("apply", SENDERID_LOG__LEVEL="error").status == 0
+    assert job("apply").status == 4
+    assert served.writes == [(A, "ACTIVE")]
+
+
+def test_without_a_claim_nothing_is_written(job: Job, forge: Forge, served: Served) -> None:
+    """Where the comment that claims the plan cannot be written the step fails before senderid starts."""
+    keep(forge, job("plan"))
+    merge(forge)
+    forge.faults = [Fault("POST", "/comments", 500)] * 5
+    failed = job("apply")
+    assert failed.status == 1
+    assert "Nothing was written." in failed.summary
+    assert "gave up after 5 tries" in failed.summary
+    assert served.writes == []
+    assert job("apply").status == 0
+
+
+def test_a_result_that_cannot_be_written_leaves_the_status_and_the_claim(
+    job: Job, forge: Forge, served: Served
+) -> None:
+    """The apply worked: the step has its status and a warning. The claim stays: the plan is not applied again."""
+    keep(forge, job("plan"))
+    merge(forge)
+    forge.faults = [Fault("PATCH", f"/comments/{forge.comments[0]['id'] + 1}", 503)] * 5
+    done = job("apply")
+    assert done.status == 0
+    assert "::warning title=senderid::senderid apply ended with 0, but the comment with the result" in done.log
+    assert "### Applying the reviewed plan" in forge.comments[1]["body"]
+    refused = job("apply")
+    assert refused.status == 4
+    assert "or died while it did" in refused.summary
+    assert served.writes == [(A, "ACTIVE")]
+
+
+def test_a_summary_that_cannot_be_written_leaves_the_status(job: Job, forge: Forge, served: Served) -> None:
+    """Outputs and the summary are reports: the status of the step is that of the apply."""
+    keep(forge, job("plan"))
+    merge(forge)
+    done = job("apply", GITHUB_STEP_SUMMARY="/nowhere/summary", GITHUB_OUTPUT="/nowhere/outputs")
+    assert done.status == 0
+    assert "but the summary could not be written" in done.log
+    assert served.writes == [(A, "ACTIVE")]
+
+
+def test_of_two_jobs_at_once_the_first_claim_counts(job: Job, forge: Forge, served: Served) -> None:
+    """A claim that appears while this job writes its own is older: this job takes its own back and is refused."""
+    keep(forge, job("plan"))
+    merge(forge)
+    saved = unseal(forge.files[100], now=datetime.now(UTC), max_age_seconds=1e6)
+    rival = f"<!-- senderid apply senderid -->\n{Claim(saved.id, 'a1', 'https://github.com/rival').line}\n"
+    forge.rivals = [rival]
+    refused = job("apply")
+    assert refused.status == 4
+    assert "job https://github.com/rival has carried out this plan" in refused.summary
+    assert [each["body"] for each in forge.comments[1:]] == [rival]
+    assert served.writes == []
+
+
+def test_a_claim_of_somebody_else_is_none(job: Job, forge: Forge, served: Served) -> None:
+    """Comments of other users do not block an apply; and where our own are not found, nothing is written."""
+    keep(forge, job("plan"))
+    merge(forge)
+    saved = unseal(forge.files[100], now=datetime.now(UTC), max_age_seconds=1e6)
+    body = f"<!-- senderid apply senderid -->\n{Claim(saved.id, 'a1', 'https://github.com/eve').line}\n"
+    forge.comments.append({"id": 1, "user": {"login": "eve"}, "body": body})
+    unknown = job("apply", FORGE_AUTHOR="another[bot]")
+    assert unknown.status == 1
+    assert "the input author" in unknown.summary
+    assert served.writes == []
+
+
+def test_a_rate_limit_and_a_lost_answer_make_no_second_comment(job: Job, forge: Forge, served: Served) -> None:
+    """A secondary limit is waited for, and a POST whose answer was lost is looked up before it is sent again."""
+    forge.faults = [Fault("GET", "/comments", 403), Fault("POST", "/comments", 502, takes_effect=True)]
+    assert job("plan").status == 0
+    assert len(forge.comments) == 1
+    keep(forge, job("plan"))
+    merge(forge)
+    forge.faults = [
+        Fault("GET", "/pulls", 429),
+        Fault("POST", "/comments", 403),
+        Fault("POST", "/comments", 503, takes_effect=True),
+    ]
+    done = job("apply")
+    assert done.status == 0
+    assert "403, rate limit; waiting 0 s before try 2 of 5" in done.log
+    assert len(forge.comments) == 2
+    assert served.writes == [(A, "ACTIVE")]
+
+
+def test_a_plain_403_is_a_missing_permission(job: Job, forge: Forge) -> None:
+    """Without the signs of a rate limit it is not tried again."""
+    forge.faults = [Fault("POST", "/comments", 403, headers={})]
+    step = job("plan")
+    assert step.status == 1
+    assert "check the job's permissions" in step.log
+    assert len(forge.writes) == 1
+
+
+def test_a_job_that_a_newer_commit_overtook_is_refused(job: Job, forge: Forge, served: Served) -> None:
+    """The newest commit of the branch wants something else of a number that the plan writes: nothing is written."""
+    keep(forge, job("plan"))
+    merge(forge)
+    forge.head = "c" * 40
+    for newer in (FILES.replace("status: ACTIVE", "status: INACTIVE"), "version: 2\n", None):
+        forge.newer = {} if newer is None else {"desired.yaml": newer.encode()}
+        refused = job("apply")
+        assert refused.status == 4
+        assert "this job is superseded" in refused.summary
+    assert served.writes == []
+    forge.newer = {"desired.yaml": f"{FILES}  0311234567: ACTIVE\n".encode()}
+    assert job("apply").status == 0
+    assert served.writes == [(A, "ACTIVE")]
+
+
+def test_drift_that_no_issue_reports_has_its_status(job: Job, forge: Forge) -> None:
+    """Where the issue cannot be written the step fails as drift does; without drift a warning is enough."""
+    job.event = {}
+    forge.faults = [Fault("POST", "/issues", 500)] * 5
+    step = job("drift")
+    assert step.status == 2
+    assert "senderid drift ended with 2, but the issue could not be written" in step.log
+    job.folder.joinpath("desired.yaml").write_text(FILES.replace("status: ACTIVE", "status: INACTIVE"))
+    forge.faults = [Fault("GET", "/issues", 500)] * 5
+    assert job("drift").status == 0
+
+
+def test_whether_a_push_changed_the_files_follows_the_chosen_folder(job: Job, forge: Forge) -> None:
+    """The files that the step was given count, or the settings file; what cannot be found out fails."""
+    job.event = {"before": "d" * 40}
+    forge.compared = [{"filename": "numbers/kr/main.yaml"}, {"filename": "README.md"}]
+    assert job("changed", INPUT_FILES="other\n./numbers/\n").outputs == {"changed": "true"}
+    assert job("changed").outputs == {"changed": "false"}
+    assert job("changed", INPUT_SETTINGS="README.md").outputs == {"changed": "true"}
+    failed = job("changed", FORGE_TOKEN="another")
+    assert (failed.status, failed.outputs) == (1, {})
+
+
+def test_a_number_whose_file_asks_for_something_else_is_a_conflict(job: Job, forge: Forge, served: Served) -> None:
+    """Another merge came between: of the reviewed plan only what the merged files still ask for is written."""
+    job.folder.joinpath("desired.yaml").write_text(f"version: 1\nnumbers: {{{A}: ACTIVE, {B}: INACTIVE}}\n")
+    keep(forge, job("plan", INPUT_ALLOW="max-deactivations\nmin-active"))
+    merge(forge)
+    job.folder.joinpath("desired.yaml").write_text(f"version: 1\nnumbers: {{{A}: ACTIVE, {B}: ACTIVE}}\n")
+    done = job("apply")
+    assert done.status == 3
+    assert "1 conflict" in done.summary
+    assert served.writes == [(A, "ACTIVE")]

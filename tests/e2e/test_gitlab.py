@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 import yaml
 
 from tests.e2e.conftest import Command, Served
-from tests.e2e.forges import PROJECT, TOKEN, Forge
+from tests.e2e.forges import PROJECT, TOKEN, Fault, Forge
 from worker.sandbox import SandboxAccount
 
 ROOT = Path(__file__).parents[2]
@@ -21,12 +22,12 @@ FILES = f"version: 1\nnumbers: {{{A}: ACTIVE, {B}: ACTIVE}}\n"
 
 
 class Pipeline:
-    """Runs jobs of the template, each in one shell as a runner does."""
+    """Runs jobs of the template, each in one shell as a runner does. No ledger lasts from one to the next."""
 
     def __init__(self, command: Command, forge: Forge) -> None:
         self.folder = command.folder
         self._environment = (
-            {name: value for name, value in TEMPLATE["variables"].items() if name != "SENDERKIT_IMAGE"}
+            {name: value for name, value in TEMPLATE["variables"].items() if name != "SENDERID_KIT_IMAGE"}
             | command.environment
             | {
                 "PATH": f"{Path(sys.executable).parent}:{command.environment['PATH']}",
@@ -34,9 +35,10 @@ class Pipeline:
                 "CI_API_V4_URL": forge.url,
                 "CI_PROJECT_ID": PROJECT,
                 "CI_COMMIT_SHA": MERGE,
+                "CI_COMMIT_BRANCH": "main",
                 "CI_JOB_URL": "https://gitlab.example/jobs/1",
                 "CI_MERGE_REQUEST_IID": "7",
-                "SENDERKIT_TOKEN": TOKEN,
+                "SENDERID_KIT_TOKEN": TOKEN,
             }
         )
 
@@ -45,7 +47,7 @@ class Pipeline:
         done = subprocess.run(  # noqa: S603 - our own template
             ["/bin/bash", "-eo", "pipefail", "-c", "\n".join(TEMPLATE[job]["script"])],
             cwd=self.folder,
-            env=self._environment | variables,
+            env=self._environment | {"XDG_STATE_HOME": tempfile.mkdtemp(prefix="state.", dir=self.folder)} | variables,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -57,7 +59,7 @@ class Pipeline:
 
     def desire(self, text: str) -> None:
         """What the files ask for."""
-        place = self.folder / TEMPLATE["variables"]["SENDERKIT_FILES"] / "main.yaml"
+        place = self.folder / TEMPLATE["variables"]["SENDERID_KIT_FILES"] / "main.yaml"
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(text)
 
@@ -72,9 +74,14 @@ def forge() -> Iterator[Forge]:
 
 
 @pytest.fixture
-def served(serve: Callable[..., Served], command: Command) -> Served:
-    """The API of an account with one number off, whose keys the jobs have."""
-    account = SandboxAccount.of({A: "INACTIVE", B: "ACTIVE"}, account_id="12925149")
+def account() -> SandboxAccount:
+    """An account with one number off."""
+    return SandboxAccount.of({A: "INACTIVE", B: "ACTIVE"}, account_id="12925149")
+
+
+@pytest.fixture
+def served(serve: Callable[..., Served], command: Command, account: SandboxAccount) -> Served:
+    """Its API, whose keys the jobs have."""
     started = serve(account)
     command.at(started.sandbox, account)
     return started
@@ -123,18 +130,108 @@ def test_the_reviewed_plan_is_applied_and_told(pipeline: Pipeline, forge: Forge,
 
 
 def test_what_was_not_reviewed_is_not_applied(pipeline: Pipeline, forge: Forge, served: Served) -> None:
-    """A fork's pipeline, another commit's, or files that changed since: nothing is sent."""
+    """A fork's pipeline, another commit's, or a file that is gone: nothing is sent."""
     assert pipeline("senderid-plan").returncode == 0
     assert "not the merge of one merge request" in pipeline("senderid-apply").stderr
     merge(pipeline, forge, project_id=78)
     merge(pipeline, forge, sha="c" * 40)
     assert "has no plan of its last commit" in pipeline("senderid-apply").stderr
     merge(pipeline, forge)
-    pipeline.desire(FILES + "# merged meanwhile\n")
+    (pipeline.folder / TEMPLATE["variables"]["SENDERID_KIT_FILES"] / "main.yaml").unlink()
     refused = pipeline("senderid-apply")
     assert refused.returncode == 1
-    assert "something else was merged meanwhile" in refused.stderr
+    assert "is not there" in refused.stderr
     assert served.writes == []
+
+
+def test_a_reviewed_plan_is_carried_out_once(
+    pipeline: Pipeline, forge: Forge, served: Served, account: SandboxAccount
+) -> None:
+    """A job that runs again is refused and names the first; a variable lets it through."""
+    assert pipeline("senderid-plan").returncode == 0
+    merge(pipeline, forge)
+    assert pipeline("senderid-apply").returncode == 0
+    account.switch(A, "INACTIVE")
+    again = pipeline("senderid-apply", CI_JOB_URL="https://gitlab.example/jobs/2")
+    assert again.returncode == 4
+    assert "job https://gitlab.example/jobs/1 has carried out this plan" in again.stderr
+    assert served.writes == [(A, "ACTIVE")]
+    assert len(forge.comments) == 2
+    assert pipeline("senderid-apply", SENDERID_KIT_ALLOW="min-active all").returncode == 0
+    assert served.writes == [(A, "ACTIVE"), (A, "ACTIVE")]
+
+
+def test_a_job_that_sent_nothing_does_not_use_the_plan_up(pipeline: Pipeline, forge: Forge, served: Served) -> None:
+    """An apply without credentials notes its result and releases the claim: the next job carries the plan out."""
+    assert pipeline("senderid-plan").returncode == 0
+    merge(pipeline, forge)
+    first = pipeline("senderid-apply", SOLAPI_API_SECRET="")
+    assert first.returncode == 1
+    assert "The claim is released" in first.stdout
+    assert pipeline("senderid-apply").returncode == 0
+    assert served.writes == [(A, "ACTIVE")]
+
+
+def test_without_a_claim_nothing_is_written(pipeline: Pipeline, forge: Forge, served: Served) -> None:
+    """Where the note that claims the plan cannot be written the job fails before senderid starts."""
+    assert pipeline("senderid-plan").returncode == 0
+    merge(pipeline, forge)
+    forge.faults = [Fault("POST", "/notes", 502)] * 5
+    failed = pipeline("senderid-apply")
+    assert failed.returncode == 1
+    assert "gave up after 5 tries" in failed.stderr
+    assert served.writes == []
+
+
+def test_a_result_that_cannot_be_noted_leaves_the_status_and_the_claim(
+    pipeline: Pipeline, forge: Forge, served: Served
+) -> None:
+    """The apply worked: the job passes with a warning. The claim stays, so that the plan is not applied again."""
+    assert pipeline("senderid-plan").returncode == 0
+    merge(pipeline, forge)
+    forge.faults = [Fault("PUT", f"/notes/{forge.comments[0]['id'] + 1}", 500)] * 5
+    done = pipeline("senderid-apply")
+    assert done.returncode == 0
+    assert "Warning: senderid apply ended with 0, but its note could not be written" in done.stderr
+    assert pipeline("senderid-apply").returncode == 4
+    assert served.writes == [(A, "ACTIVE")]
+
+
+def test_a_job_that_a_newer_commit_overtook_is_refused(pipeline: Pipeline, forge: Forge, served: Served) -> None:
+    """The newest commit of the branch wants something else of a number that the plan writes: nothing is written."""
+    assert pipeline("senderid-plan").returncode == 0
+    merge(pipeline, forge)
+    forge.head = "c" * 40
+    forge.newer = {"config/desired/main.yaml": FILES.replace(f"{A}: ACTIVE", f"{A}: INACTIVE").encode()}
+    refused = pipeline("senderid-apply")
+    assert refused.returncode == 4
+    assert "this job is superseded" in refused.stderr
+    assert served.writes == []
+    forge.newer = {"config/desired/main.yaml": FILES.encode()}
+    assert pipeline("senderid-apply").returncode == 0
+
+
+def test_the_folder_is_chosen_by_one_variable(pipeline: Pipeline, forge: Forge, served: Served) -> None:
+    """Every job, and the rule that says when to apply, follows it."""
+    (pipeline.folder / "numbers").mkdir()
+    (pipeline.folder / "numbers/main.yaml").write_text(FILES)
+    assert pipeline("senderid-plan", SENDERID_KIT_FILES="numbers").returncode == 0
+    merge(pipeline, forge)
+    assert pipeline("senderid-apply", SENDERID_KIT_FILES="numbers").returncode == 0
+    assert served.writes == [(A, "ACTIVE")]
+    (rule,) = TEMPLATE["senderid-apply"]["rules"]
+    assert rule["changes"] == ["$SENDERID_KIT_FILES", "$SENDERID_KIT_FILES/**/*", "config/worker.yaml"]
+
+
+def test_drift_that_no_issue_reports_has_its_status(pipeline: Pipeline, forge: Forge) -> None:
+    """Where the issue cannot be written the job fails as drift does; without drift a warning is enough."""
+    forge.faults = [Fault("POST", "/issues", 500)] * 5
+    assert pipeline("senderid-drift").returncode == 2
+    pipeline.desire(FILES.replace(f"{A}: ACTIVE", f"{A}: INACTIVE"))
+    forge.faults = [Fault("GET", "/issues", 500)] * 5
+    calm = pipeline("senderid-drift")
+    assert calm.returncode == 0
+    assert "Warning: there is no drift, but the issue could not be closed" in calm.stderr
 
 
 def test_what_the_files_ask_for_is_applied_by_hand(pipeline: Pipeline, served: Served) -> None:

@@ -113,7 +113,7 @@ def test_every_number_closes_its_story_in_one_line(command: Command, served: Ser
     events = [line["event"] for line in lines]
     assert (events[0], events[-1]) == ("run.started", "run.finished")
     assert len({line["run_id"] for line in lines}) == 1
-    assert served.writes
+    assert lines[-1]["writes"] == len(served.writes) == 2
 
 
 def test_every_number_of_a_plan_has_its_line(command: Command, served: Served) -> None:

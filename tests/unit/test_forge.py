@@ -2,7 +2,6 @@
 
 import json
 import re
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,14 @@ from hypothesis import strategies as st
 from worker.credentials import CredentialsRef, SecretRef
 from worker.documents import Action, Change
 from worker.errors import Problem
-from worker.forge.__main__ import _check, main
+from worker.forge.__main__ import _opened, main
 from worker.forge.annotations import annotations
 from worker.forge.api import Api, Failed
-from worker.forge.asked import unasked
+from worker.forge.claims import Claim, sent_nothing
 from worker.forge.github import _only_file
-from worker.model import Group
+from worker.forge.paths import any_changed, in_repository
+from worker.forge.reviewed import Reader, mismatch, overtaken
+from worker.model import Group, SourceFile
 from worker.plan import SavedAccount, SavedPlan, seal
 from worker.settings import Safety
 
@@ -108,9 +109,11 @@ def test_an_issue_is_opened_or_closed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_host_that_does_not_answer_is_told() -> None:
     """Without a connection there is a sentence, without the token."""
-    with pytest.raises(Failed, match=r"GET /x: no answer \(.*refused") as caught:
-        Api("http://127.0.0.1:9", {"Authorization": "Bearer secret"}).get("/x")
+    waits: list[float] = []
+    with pytest.raises(Failed, match=r"GET /x: no answer \(.*refused.*gave up after 5 tries") as caught:
+        Api("http://127.0.0.1:9", {"Authorization": "Bearer secret"}, sleep=waits.append).get("/x")
     assert "secret" not in str(caught.value)
+    assert waits == [1, 2, 4, 8]
 
 
 @pytest.mark.parametrize("archive", [b"", b"PK", b"x" * 100])
@@ -129,6 +132,8 @@ def test_a_saved_plan_is_described(tmp_path: Path) -> None:
     assert CliRunner().invoke(main, ["describe", str(plan)]).output == "changes=false\nfingerprint=f\n"
 
 
+_SEALED = seal(SavedPlan.of((), id="1d", created_at="2026-11-25T00:00:00Z", version="0.1.0", allow=()))
+
 DESIRED = """\
 version: 1
 account: main
@@ -143,10 +148,10 @@ numbers:
 """
 
 
-def _write(phone: str, wanted: str) -> Change:
-    active = wanted == "ACTIVE"
+def _write(phone: str, desired: str) -> Change:
+    active = desired == "ACTIVE"
     action = Action.ACTIVATE if active else Action.DEACTIVATE
-    return Change(phone, action, "INACTIVE" if active else "ACTIVE", wanted, "listed")
+    return Change(phone, action, "INACTIVE" if active else "ACTIVE", desired, "listed")
 
 
 def _account(**other: Any) -> SavedAccount:
@@ -163,72 +168,175 @@ def _account(**other: Any) -> SavedAccount:
     return SavedAccount(**(given | other))
 
 
-def _plan(*accounts: SavedAccount) -> bytes:
-    return seal(SavedPlan.of(accounts, id="1d", created_at="2026-11-25T00:00:00Z", version="0.1.0", allow=()))
+def _reader(**files: str) -> Reader:
+    return lambda source: (
+        files[source.removesuffix(".yaml")].encode() if source.removesuffix(".yaml") in files else None
+    )
 
 
-def test_a_plan_is_of_the_files_that_are_here(tmp_path: Path) -> None:
-    """A plan whose files are the same passes; one of a file that is gone or other, or no plan at all, does not."""
-    file = tmp_path / "a.yaml"
-    file.write_text(DESIRED)
-    same = sha256(DESIRED.encode()).hexdigest()
-    _check(_plan(_account(source=str(file), sha256=same)))
-    for source, digest in ((file, "0" * 64), (file, None), (tmp_path / "gone", same), (tmp_path / "a\0b", same)):
-        with pytest.raises(Failed, match="something else was merged"):
-            _check(_plan(_account(source=str(source), sha256=digest)))
-    for data in (
-        b"",
-        b"[]",
-        b'{"accounts": [1]}',
-        b'{"accounts": [{"source": 1}]}',
-        _plan().replace(b"0.1.0", b"0.1.1"),
-    ):
-        with pytest.raises(Failed, match="no plan that can be applied"):
-            _check(data)
-    with pytest.raises(Failed, match="its file does not ask for all that it writes"):
-        _check(_plan(_account(source=str(file), sha256=same, changes=(_write("01000000001", "INACTIVE"),))))
+@pytest.mark.parametrize("roots", [["a.yaml"], ["."], ["./a.yaml", "b"]])
+def test_a_plan_of_its_files_matches(roots: list[str]) -> None:
+    """Account, pin, credentials, endpoint and groups are those of a file of the job."""
+    assert mismatch(_account(), roots, _reader(a=DESIRED)) is None
 
 
 @pytest.mark.parametrize(
-    ("phone", "wanted"),
+    ("other", "reason"),
     [
-        ("01000000001", "ACTIVE"),
-        ("01000000002", "INACTIVE"),
-        ("01000000004", "INACTIVE"),
-        ("01000000005", "ACTIVE"),
-        ("01000000005", "INACTIVE"),
-    ],
-)
-def test_a_plan_may_write_what_its_file_asks_for(phone: str, wanted: str) -> None:
-    """What is listed, and what a schedule wants at some time, is asked for."""
-    assert unasked(_account(changes=(_write(phone, wanted),)), DESIRED.encode()) is None
-
-
-@pytest.mark.parametrize(
-    ("other", "told"),
-    [
-        ({"changes": (_write("01000000001", "INACTIVE"),)}, "does not ask"),
-        ({"changes": (_write("01000000003", "INACTIVE"),)}, "does not ask"),
-        ({"changes": (_write("01000000004", "ACTIVE"),)}, "does not ask"),
-        ({"changes": (_write("01000000009", "INACTIVE"),)}, "does not ask"),
-        ({"account": "other"}, "no such account"),
+        ({"account": "other"}, "has no account 'other'"),
         ({"account_id": "1"}, "another account"),
-        ({"credentials": CredentialsRef(SecretRef(env="A"), SecretRef(env="B"))}, "reached otherwise"),
-        ({"groups": ()}, "groups"),
+        ({"credentials": CredentialsRef(SecretRef(env="A"), SecretRef(env="B"))}, "its credentials or its endpoint"),
+        ({"groups": ()}, "its groups"),
+        ({"source": "b.yaml"}, "'b.yaml' is not there"),
+        ({"source": "broken.yaml"}, "'broken.yaml' is invalid"),
+        ({"source": "../a.yaml"}, "'../a.yaml' is not among the desired-state files"),
+        ({"source": "a\0b.yaml"}, "is not there"),
+        ({"parts": (SourceFile("b.yaml"),)}, "'b.yaml' is not there"),
+        ({"parts": (SourceFile("/etc/a.yaml"),)}, "'/etc/a.yaml' is not among the desired-state files"),
     ],
 )
-def test_a_plan_that_its_file_does_not_ask_for_is_found_out(other: dict[str, Any], told: str) -> None:
-    """Whoever can seal a plan can seal any: what it writes, where and by which groups must come from its file."""
-    assert told in (unasked(_account(**other), DESIRED.encode()) or "")
+def test_a_plan_that_is_not_one_of_its_files_is_found_out(other: dict[str, Any], reason: str) -> None:
+    """Whoever can seal a plan can seal any: which files, accounts and groups it may name is for the files to say."""
+    assert reason in (mismatch(_account(**other), ["."], _reader(a=DESIRED, broken="version: 2")) or "")
 
 
-def test_numbers_that_are_not_listed_may_be_switched_off_where_the_file_says_so() -> None:
-    """With `unmanaged: deactivate` an unlisted number may become INACTIVE, and nothing else."""
-    text = f"{DESIRED}unmanaged: deactivate\n".encode()
-    assert unasked(_account(changes=(_write("01000000009", "INACTIVE"),)), text) is None
-    assert unasked(_account(changes=(_write("01000000009", "ACTIVE"),)), text) is not None
+def test_another_endpoint_than_that_of_the_file_is_found_out() -> None:
+    """A file that names an endpoint decides it; one that names none leaves it to the settings."""
+    text = f"endpoint: coolsms\n{DESIRED}"
+    assert "its endpoint" in (mismatch(_account(), ["."], _reader(a=text)) or "")
+    assert mismatch(_account(endpoint="coolsms"), ["."], _reader(a=text)) is None
+    assert mismatch(_account(endpoint="coolsms"), ["."], _reader(a=DESIRED)) is None
 
 
-def test_a_plan_of_an_invalid_file_is_none() -> None:
-    """What cannot be read asks for nothing."""
-    assert unasked(_account(), b"version: 2") == "its file is invalid"
+_UNLISTED = _write("01000000009", "INACTIVE")
+
+
+@pytest.mark.parametrize(
+    ("newer", "changes", "is_overtaken"),
+    [
+        (DESIRED, (_write("01000000001", "ACTIVE"),), False),
+        (DESIRED.replace("0001: ACTIVE", "0001: INACTIVE"), (_write("01000000001", "ACTIVE"),), True),
+        (DESIRED.replace("0001: ACTIVE", "0001: INACTIVE"), (_write("01000000002", "INACTIVE"),), False),
+        (DESIRED.replace("0001: ACTIVE", "0001: {status: ACTIVE, note: x}"), (_write("01000000001", "ACTIVE"),), False),
+        (
+            DESIRED.replace("0001: ACTIVE", "0001: {status: ACTIVE, protected: true}"),
+            (_write("01000000001", "ACTIVE"),),
+            True,
+        ),
+        (DESIRED.replace("Mon 09", "Mon 08"), (_write("01000000004", "INACTIVE"),), True),
+        (DESIRED + "  010-0000-0009: INACTIVE\n", (_UNLISTED,), True),
+        (DESIRED + "unmanaged: deactivate\n", (_UNLISTED,), True),
+        ("version: 2", (_write("01000000001", "ACTIVE"),), True),
+        (DESIRED.replace("account: main", "account: other"), (_write("01000000001", "ACTIVE"),), True),
+        ("version: 2", (), False),
+    ],
+)
+def test_newer_files_overtake_a_plan_where_they_ask_for_something_else(
+    newer: str, changes: tuple[Change, ...], *, is_overtaken: bool
+) -> None:
+    """What counts is what the plan writes: other numbers and notes may differ."""
+    assert overtaken(_account(changes=changes), _reader(a=DESIRED), _reader(a=newer)) is is_overtaken
+
+
+def test_a_plan_whose_file_is_gone_in_the_newer_commit_is_overtaken() -> None:
+    """A file that was deleted asks for nothing any more."""
+    assert overtaken(_account(), _reader(a=DESIRED), _reader())
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b'{"accounts": [1]}', _SEALED.replace(b"0.1.0", b"0.1.1")])
+def test_what_is_no_plan_is_not_opened(data: bytes) -> None:
+    """Neither other files nor a plan that was changed after it was written."""
+    with pytest.raises(Failed, match="no plan that can be applied"):
+        _opened(data)
+
+
+@pytest.mark.parametrize(
+    ("roots", "names", "is_changed"),
+    [
+        (["numbers"], ["numbers/main.yaml"], True),
+        (["./numbers/"], ["numbers/kr/main.yaml"], True),
+        (["numbers"], ["numbers.md", "config/desired/main.yaml"], False),
+        (["a.yaml", "b.yaml"], ["b.yaml"], True),
+        (["."], ["README.md"], True),
+        (["numbers"], [], False),
+    ],
+)
+def test_a_change_lies_in_the_files_or_folders(
+    roots: list[str], names: list[str], *, is_changed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However the folder is written."""
+    monkeypatch.chdir(tmp_path)
+    assert any_changed(names, roots) is is_changed
+
+
+def test_a_folder_links_to_where_its_files_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The chosen folder may be a link, and the repository a folder below that of the job."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "checkout/.git").mkdir(parents=True)
+    (tmp_path / "checkout/numbers").mkdir()
+    (tmp_path / "chosen").symlink_to("checkout/numbers")
+    assert any_changed(["numbers/main.yaml"], ["chosen"])
+    assert any_changed(["numbers/main.yaml"], ["checkout/numbers"])
+    assert any_changed(["numbers/main.yaml"], ["checkout"])
+    assert not any_changed(["checkout/numbers/main.yaml"], ["checkout/numbers"])
+    assert in_repository("/") is None
+
+
+JOB = "https://gitlab.example/jobs/1"
+
+
+def test_a_claim_is_read_back() -> None:
+    """The second line of a comment has it, also where the forge changed the ends of lines."""
+    claim = Claim("1d-a_B", "00ff", JOB)
+    assert Claim.read(f"<!-- senderid apply senderid -->\n{claim.line}\ntext") == claim
+    assert Claim.read(f"<!-- senderid apply senderid -->\r\n{claim.line}\r\n") == claim
+    for body in ("", claim.line, f"marker\ntext\n{claim.line}", f"marker\n{claim.line} x"):
+        assert Claim.read(body) is None
+
+
+@pytest.mark.parametrize(
+    ("plan", "job"),
+    [
+        ("", JOB),
+        ("a b", JOB),
+        ("-->", JOB),
+        ("x" * 65, JOB),
+        ("1d", "job 1"),
+        ("1d", "https://x/ -->"),
+        ("1d", "ftp://x"),
+    ],
+)
+def test_what_cannot_stand_in_a_comment_is_no_claim(plan: str, job: str) -> None:
+    """The id comes from an artifact, which anybody may have made."""
+    with pytest.raises(ValueError, match="not a plan's id"):
+        _ = Claim(plan, "00ff", job).line
+
+
+def _finished(**fields: object) -> str:
+    return json.dumps({"event": "run.finished", **fields}, separators=(",", ":"))
+
+
+@pytest.mark.parametrize(
+    ("log", "status", "is_certain"),
+    [
+        ([_finished(writes=0)], 1, True),
+        ([_finished(writes=0)], 4, True),
+        ([_finished(writes=0)], 5, True),
+        ([_finished(writes=1)], 0, False),
+        ([_finished(writes=1)], 3, False),
+        ([_finished()], 0, False),
+        ([_finished(writes=0), _finished(writes=1)], 0, False),
+        ([], 1, False),
+        ([], 137, False),
+        ([], 64, True),
+        ([], 65, True),
+        (['{"event":"notice","message":"\\"run.finished\\"","writes":0}'], 0, False),
+        (['{"event":"notice","kind":"run.finished","writes":0}'], 0, False),
+        (['"run.finished" is no line of a log'], 1, False),
+        (['["run.finished"]'], 1, False),
+        (["no JSON"], 1, False),
+    ],
+)
+def test_only_a_log_or_a_status_that_says_so_is_certain(log: list[str], status: int, *, is_certain: bool) -> None:
+    """A claim is released only where the run certainly sent no write."""
+    assert sent_nothing(log, status) is is_certain

@@ -215,6 +215,9 @@ def test_wrong_files(text: str | bytes, told: str) -> None:
         ("RATE_LIMIT_WRITES", "; did you mean SENDERID_RATE_LIMIT__WRITES?"),
         ("RATE_LIMIT__WRITE", "; did you mean SENDERID_RATE_LIMIT__WRITES?"),
         ("API_SECRET", "; did you mean SENDERID_"),
+        ("KIT_FILE", "; did you mean SENDERID_KIT_FILES?"),
+        ("kit_files", "; did you mean SENDERID_KIT_FILES?"),
+        ("TOKEN", "; did you mean SENDERID_KIT_TOKEN?"),
     ],
 )
 def test_unknown_variables(variable: str, told: str) -> None:
@@ -222,6 +225,12 @@ def test_unknown_variables(variable: str, told: str) -> None:
     (problem,) = problems(**{variable: "hunter2"})
     assert problem.startswith(f"environment variable SENDERID_{variable}:1:1: there is no such setting{told}")
     assert "hunter2" not in problem
+
+
+@pytest.mark.parametrize("variable", ["ALLOW", "FILES", "IMAGE", "MASK", "TOKEN"])
+def test_variables_of_the_gitlab_template_are_not_settings(variable: str) -> None:
+    """The template's variables are in the environment of its jobs; the command ignores them."""
+    assert load(None, {f"SENDERID_KIT_{variable}": "hunter2"}, {}) == Settings()
 
 
 def test_everything_wrong_is_told_at_once() -> None:

@@ -193,7 +193,8 @@ def conclude(
         result = run.result(await carry_out(run))
         run.metering.done(result)
         unnoted = await run.finish(result)
-        run.log.info("run.finished", outcome=result.outcome, counts=session.total(result.accounts))
+        counts = session.total(result.accounts)
+        run.log.info("run.finished", outcome=result.outcome, counts=counts, writes=run.fleet.writes)
         run.progress.finish()
         try:
             printing.result(result, given, remark)

@@ -3,9 +3,11 @@
 import json
 import os
 import re
+import secrets
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
-from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -13,11 +15,13 @@ import click
 
 from worker.errors import PlanFileError
 from worker.forge.annotations import annotations
-from worker.forge.api import Failed
-from worker.forge.asked import unasked
+from worker.forge.api import Failed, Refused
+from worker.forge.claims import JOB, Claim, sent_nothing
 from worker.forge.github import GitHub
 from worker.forge.gitlab import GitLab
-from worker.plan import unseal
+from worker.forge.paths import any_changed, in_repository
+from worker.forge.reviewed import mismatch, overtaken
+from worker.plan import SavedPlan, unseal
 
 __all__ = ["main"]
 
@@ -27,6 +31,10 @@ _ANY_AGE: Final = 1e9
 """Seconds: how old it may be is for `senderid apply` to say."""
 _BODY: Final = 65_500
 """Characters of a comment: GitHub takes 65,536."""
+_CLAIMED: Final = (
+    "### Applying the reviewed plan\n\n[This job]({job}) carries the plan out; its result will stand here. If it stays "
+    "like this, the job died: make a new plan of what is there now, and apply that."
+)
 
 
 def _named(_ctx: click.Context, param: click.Parameter, name: str) -> str:
@@ -35,10 +43,19 @@ def _named(_ctx: click.Context, param: click.Parameter, name: str) -> str:
     return name
 
 
+def _url(_ctx: click.Context, param: click.Parameter, url: str) -> str:
+    if not JOB.fullmatch(url):
+        raise click.BadParameter("a URL of http or https, without spaces", param=param)
+    return url
+
+
 _kind = click.option("--kind", default="plan", callback=_named, help="What is told: plan, apply or drift.")
 _name = click.option("--name", default="senderid", callback=_named, help="Tells several uses in one repository apart.")
 _body = click.option("--body", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A file of Markdown.")
 _footer = click.option("--footer", default="", help="A line below it.")
+_request = click.option("--request", type=int, required=True, help="The pull or merge request.")
+_files = click.option("--files", multiple=True, required=True, help="A desired-state file or folder.")
+_job = click.option("--job", required=True, callback=_url, help="The URL of this job.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -58,7 +75,18 @@ def comment(*, kind: str, name: str, body: Path, footer: str, request: int | Non
     number = forge.request if request is None else request
     if number is None:
         raise Failed("this job is of no pull or merge request")
-    click.echo(f"The comment was {forge.comment(number, _marker(kind, name), _page(kind, name, body, footer))}.")
+    marker = _marker(kind, name)
+    page = _page(marker, body, footer)
+    found = next(iter(forge.comments(number, marker)), None)
+    if found is None:
+        forge.add_comment(number, marker, page)
+        done = "created"
+    elif found[1] == page:
+        done = "unchanged"
+    else:
+        forge.edit_comment(number, found[0], page)
+        done = "updated"
+    click.echo(f"The comment was {done}.")
 
 
 @main.command()
@@ -76,7 +104,7 @@ def issue(*, kind: str, name: str, body: Path | None, footer: str, title: str | 
     elif title is None or body is None:
         raise click.UsageError("--title and --body, or --close")
     else:
-        done = forge.open_issue(_marker(kind, name), title, _page(kind, name, body, footer))
+        done = forge.open_issue(_marker(kind, name), title, _page(_marker(kind, name), body, footer))
         click.echo(f"The issue was {done}.")
 
 
@@ -99,16 +127,102 @@ def describe(plan: Path) -> None:
 @main.command("reviewed-plan")
 @click.option("--name", required=True, callback=_named, help="What the plan's artifact is called, or its file.")
 @click.option("--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Where it goes.")
-def reviewed_plan(name: str, output: Path) -> None:
+@_files
+def reviewed_plan(*, name: str, output: Path, files: tuple[str, ...]) -> None:
     """Fetch the plan that was reviewed before this commit was merged; prints the request's number.
 
-    It is refused where a file that it was made of is no longer the same: then it is not what was reviewed.
+    It is refused where it is not a plan of the desired-state files of this checkout, and (exit status 4) where a newer
+    commit of the branch asks for something else.
     """
-    number, data = _forge().reviewed_plan(name)
-    _check(data)
+    forge = _forge()
+    number, data = forge.reviewed_plan(name)
+    saved = _opened(data)
+    for account in saved.accounts:
+        reason = mismatch(account, files, _bytes)
+        if reason is not None:
+            raise Failed(
+                f"the artifact is not the plan of {account.source!r} ({reason}): plan again, or find out who made it, "
+                "and apply from the files by hand"
+            )
+    _refuse_overtaken(forge, saved)
     with open(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:  # noqa: PTH123
         file.write(data)
     click.echo(number)
+
+
+@main.command()
+@click.argument("plan", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@_name
+@_job
+@_request
+@click.option("--allow", multiple=True, help="A safety rule to let through: replay claims a plan once more.")
+def claim(*, plan: Path, name: str, job: str, request: int, allow: tuple[str, ...]) -> None:
+    """Claim a saved plan for a job, in a comment on the request, before the plan is applied; prints the comment's id.
+
+    Exit status 4 where another job has claimed the plan: then it must not be applied.
+    """
+    forge = _forge()
+    mine = Claim(_opened(plan.read_bytes()).id, secrets.token_hex(8), job)
+    marker = _marker("apply", name)
+    is_replay = not {"replay", "all"}.isdisjoint(allow)
+
+    def claims() -> list[tuple[int, Claim]]:
+        found = ((number, Claim.read(body)) for number, body in forge.comments(request, marker))
+        return sorted((number, each) for number, each in found if each is not None and each.plan == mine.plan)
+
+    if not is_replay:
+        _refuse_claimed(claims())
+    key = f"{marker}\n{_line(mine)}"
+    number = forge.add_comment(request, key, f"{key}\n{_CLAIMED.format(job=job)}\n")
+    # two jobs may have claimed the plan at once: the first comment counts
+    now = claims()
+    if (number, mine) not in now:
+        raise Failed(
+            "the claim of this plan is not among the comments of the token's user: check the token, and on GitHub the "
+            "input author"
+        )
+    if not is_replay and now[0] != (number, mine):
+        with suppress(Failed):
+            forge.delete_comment(request, number)
+        _refuse_claimed(now)
+    click.echo(number)
+
+
+@main.command()
+@_name
+@click.option("--body", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The result, as Markdown.")
+@_footer
+@_request
+@click.option("--comment", "number", required=True, type=int, help="The comment's id, as claim printed it.")
+@click.option("--log", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The apply's log, as JSON.")
+@click.option("--status", required=True, type=int, help="The apply's exit status.")
+def conclude(*, name: str, body: Path, footer: str, request: int, number: int, log: Path, status: int) -> None:
+    """Make the comment of a claim the apply's result. The claim is released where no write was sent."""
+    forge = _forge()
+    marker = _marker("apply", name)
+    found = next((Claim.read(text) for each, text in forge.comments(request, marker) if each == number), None)
+    if found is None:
+        raise Failed(f"comment {number} with the claim is gone: this plan can be applied again")
+    is_released = log.exists() and sent_nothing(log.read_text(encoding="utf-8", errors="replace").splitlines(), status)
+    head = marker if is_released else f"{marker}\n{_line(found)}"
+    if body.exists() and body.stat().st_size:
+        text = _page(head, body, footer)
+    else:
+        text = f"{head}\n`senderid apply` ended with exit status {status} and no result: see its log.\n\n{footer}\n"
+    forge.edit_comment(request, number, text)
+    released = "released: no write was sent" if is_released else "kept: this plan is not applied again"
+    click.echo(f"The comment has the result. The claim is {released}.")
+
+
+@main.command()
+@_files
+def changed(*, files: tuple[str, ...]) -> None:
+    """Print whether the push of this workflow changed one of the files, true or false; GitHub only."""
+    forge = _forge()
+    if not isinstance(forge, GitHub):
+        raise Failed("GitLab has rules:changes for this")
+    names = forge.changed_files()
+    click.echo(str(names is None or any_changed(names, files)).lower())
 
 
 def _forge() -> GitHub | GitLab:
@@ -125,35 +239,60 @@ def _marker(kind: str, name: str) -> str:
     return f"<!-- senderid {kind} {name} -->"
 
 
-def _page(kind: str, name: str, body: Path, footer: str) -> str:
-    told = body.read_text(encoding="utf-8")
-    page = f"{_marker(kind, name)}\n{told}" + (f"\n{footer}\n" if footer else "")
+def _refuse_claimed(claims: Sequence[tuple[int, Claim]]) -> None:
+    if claims:
+        raise Refused(
+            f"job {claims[0][1].job} has carried out this plan, or died while it did: plan again, or apply from the "
+            "files by hand; to carry the plan out once more, allow replay"
+        )
+
+
+def _line(claim: Claim) -> str:
+    try:
+        return claim.line
+    except ValueError:
+        raise Failed("the plan's id, or the job's URL, is not one that this kit makes: plan again") from None
+
+
+def _page(head: str, body: Path, footer: str) -> str:
+    text = body.read_text(encoding="utf-8")
+    page = f"{head}\n{text}" + (f"\n{footer}\n" if footer else "")
     if len(page) > _BODY:
         raise Failed(f"{body} has {len(page):,} characters: --format markdown keeps within what a comment takes")
     return page
 
 
-def _check(data: bytes) -> None:
-    """Whether the files that a plan was made of are still the same here, and ask for all that it writes."""
+def _opened(data: bytes) -> SavedPlan:
     try:
-        saved = unseal(data, now=datetime.now(UTC), max_age_seconds=_ANY_AGE)
+        return unseal(data, now=datetime.now(UTC), max_age_seconds=_ANY_AGE)
     except PlanFileError as error:
         raise Failed(f"the artifact is no plan that can be applied ({error}): run the request's plan again") from None
+
+
+def _bytes(source: str) -> bytes | None:
+    try:
+        return Path(source).read_bytes()
+    except (OSError, ValueError):
+        return None
+
+
+def _refuse_overtaken(forge: GitHub | GitLab, saved: SavedPlan) -> None:
+    """Refuse a plan where a newer commit of the branch asks for something else of a number that it writes."""
+    branch = forge.branch
+    newest = None if branch is None else forge.head(branch)
+    if newest is None or newest == forge.commit:
+        return
+
+    def newer(source: str) -> bytes | None:
+        place = in_repository(source)
+        return _bytes(source) if place is None else forge.file(place.as_posix(), newest)
+
     for account in saved.accounts:
-        try:
-            made_of = Path(account.source).read_bytes()
-        except (OSError, ValueError):
-            made_of = b""
-        if sha256(made_of).hexdigest() != account.sha256:
-            raise Failed(
-                f"{account.source!r} is not what the reviewed plan was made of: something else was merged meanwhile; "
-                "look at a plan of what is there now, then apply from the files by hand"
-            )
-        reason = unasked(account, made_of)
-        if reason is not None:
-            raise Failed(
-                f"the artifact is not the plan of {account.source!r} ({reason}): find out who made it, and apply "
-                "from the files by hand"
+        if overtaken(account, _bytes, newer):
+            raise Refused(
+                f"commit {newest[:12]} of {branch} asks for something else than this plan writes to account "
+                f"{account.account!r}: this job is superseded; the newer commit's own job carries on, and where there "
+                "is none, apply from the files by hand"
             )
 
 
@@ -162,4 +301,4 @@ if __name__ == "__main__":
         main(prog_name="python -m worker.forge")
     except Failed as failed:
         click.echo(f"senderid: {failed}", err=True)
-        sys.exit(1)
+        sys.exit(failed.status)

@@ -1,4 +1,4 @@
-"""GitHub: one comment on a pull request, one issue, and the plan that was reviewed before a merge."""
+"""GitHub: comments on a pull request, one issue, the plan that was reviewed before a merge, and what a push changed."""
 
 import json
 from collections.abc import Mapping
@@ -8,12 +8,14 @@ from typing import Any, Final
 from urllib.parse import quote
 from zipfile import BadZipFile, ZipFile
 
-from worker.forge.api import Api, Failed
+from worker.forge.api import Api, Failed, Missing
 
 __all__ = ["GitHub"]
 
 _BOT: Final = "github-actions[bot]"
 """Whose comments are those of a workflow's own token."""
+_FILES: Final = 300
+"""Changed files that GitHub lists of a comparison."""
 _PLAN_CAP: Final = 256 << 20
 """Bytes of a saved plan."""
 
@@ -34,9 +36,7 @@ class GitHub:
     @property
     def request(self) -> int | None:
         """The pull request that the workflow runs for; None where it is for none."""
-        event = self._environment.get("GITHUB_EVENT_PATH")
-        told = json.loads(Path(event).read_bytes()) if event else {}
-        number = told.get("pull_request", {}).get("number")
+        number = self._event.get("pull_request", {}).get("number")
         return number if isinstance(number, int) else None
 
     @property
@@ -44,24 +44,42 @@ class GitHub:
         """The commit that the workflow runs for."""
         return self._environment["GITHUB_SHA"]
 
-    def comment(self, request: int, marker: str, body: str) -> str:
-        """Create the comment that begins with a marker, or bring it up to date; what was done."""
-        for each in self._api.pages(f"{self._root}/issues/{request}/comments"):
-            if self._ours(each, marker):
-                if each["body"] == body:
-                    return "unchanged"
-                self._api.send("PATCH", f"{self._root}/issues/comments/{each['id']}", body=body)
-                return "updated"
-        self._api.send("POST", f"{self._root}/issues/{request}/comments", body=body)
-        return "created"
+    @property
+    def branch(self) -> str | None:
+        """The branch that the workflow runs for; None where it is for a tag."""
+        return (
+            self._environment.get("GITHUB_REF_NAME") if self._environment.get("GITHUB_REF_TYPE") == "branch" else None
+        )
+
+    def comments(self, request: int, marker: str) -> list[tuple[int, str]]:
+        """Return id and text of each of our comments that begin with a marker."""
+        found = self._api.pages(f"{self._root}/issues/{request}/comments")
+        return [(each["id"], each["body"]) for each in found if self._ours(each, marker)]
+
+    def add_comment(self, request: int, key: str, body: str) -> int:
+        """Create a comment, and return its id. `key` is how its text begins, and no other's."""
+
+        def find() -> dict[str, int] | None:
+            return next(({"id": number} for number, _ in self.comments(request, key)), None)
+
+        created = self._api.create(f"{self._root}/issues/{request}/comments", find, body=body)
+        return int(created["id"])
+
+    def edit_comment(self, _request: int, number: int, body: str) -> None:
+        """Give a comment another text."""
+        self._api.replace("PATCH", f"{self._root}/issues/comments/{number}", body=body)
+
+    def delete_comment(self, _request: int, number: int) -> None:
+        """Delete a comment."""
+        self._api.delete(f"{self._root}/issues/comments/{number}")
 
     def open_issue(self, marker: str, title: str, body: str) -> str:
         """Have one issue that begins with a marker open: bring it up to date, open it again or create it."""
         found = self._issue(marker)
         if found is None:
-            self._api.send("POST", f"{self._root}/issues", title=title, body=body)
+            self._api.create(f"{self._root}/issues", lambda: self._issue(marker), title=title, body=body)
             return "created"
-        self._api.send("PATCH", f"{self._root}/issues/{found['number']}", title=title, body=body, state="open")
+        self._api.replace("PATCH", f"{self._root}/issues/{found['number']}", title=title, body=body, state="open")
         return "updated" if found["state"] == "open" else "opened again"
 
     def close_issue(self, marker: str, remark: str) -> str:
@@ -69,8 +87,8 @@ class GitHub:
         found = self._issue(marker)
         if found is None or found["state"] != "open":
             return "not open"
-        self._api.send("POST", f"{self._root}/issues/{found['number']}/comments", body=remark)
-        self._api.send("PATCH", f"{self._root}/issues/{found['number']}", state="closed", state_reason="completed")
+        self.add_comment(found["number"], remark, remark)
+        self._api.replace("PATCH", f"{self._root}/issues/{found['number']}", state="closed", state_reason="completed")
         return "closed"
 
     def reviewed_plan(self, name: str) -> tuple[int, bytes]:
@@ -97,6 +115,37 @@ class GitHub:
             )
         newest = max(kept, key=lambda each: (each["created_at"], each["id"]))
         return number, _only_file(self._api.download(f"{self._root}/actions/artifacts/{newest['id']}/zip"))
+
+    def head(self, branch: str) -> str:
+        """Return the newest commit of a branch."""
+        return str(self._api.get(f"{self._root}/branches/{quote(branch, safe='')}")["commit"]["sha"])
+
+    def file(self, path: str, commit: str) -> bytes | None:
+        """Return the bytes of a file as a commit has it; None where it has none."""
+        try:
+            return self._api.download(
+                f"{self._root}/contents/{quote(path)}", accept="application/vnd.github.raw+json", ref=commit
+            )
+        except Missing:
+            return None
+
+    def changed_files(self) -> set[str] | None:
+        """Return the files that the push of this workflow changed; None where GitHub does not list all of them."""
+        before = self._event.get("before")
+        if not isinstance(before, str) or not before.strip("0"):
+            return None
+        try:
+            files = self._api.get(f"{self._root}/compare/{quote(before)}...{quote(self.commit)}")["files"]
+        except Missing:
+            return None
+        names = {name for each in files for name in (each["filename"], each.get("previous_filename")) if name}
+        return names if len(files) < _FILES else None
+
+    @property
+    def _event(self) -> dict[str, Any]:
+        path = self._environment.get("GITHUB_EVENT_PATH")
+        event: dict[str, Any] = json.loads(Path(path).read_bytes()) if path else {}
+        return event
 
     def _ours(self, each: Mapping[str, Any], marker: str) -> bool:
         return (each.get("user") or {}).get("login") == self.author and _begins(each.get("body"), marker)

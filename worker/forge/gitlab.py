@@ -1,10 +1,11 @@
-"""GitLab: one note on a merge request, one issue, and the plan that was reviewed before a merge."""
+"""GitLab: notes on a merge request, one issue, and the plan that was reviewed before a merge."""
 
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Final
+from urllib.parse import quote
 
-from worker.forge.api import Api, Failed
+from worker.forge.api import Api, Failed, Missing
 
 __all__ = ["GitLab"]
 
@@ -31,27 +32,36 @@ class GitLab:
         """The commit that the pipeline runs for."""
         return self._environment["CI_COMMIT_SHA"]
 
-    def comment(self, request: int, marker: str, body: str) -> str:
-        """Create the note that begins with a marker, or bring it up to date; what was done."""
-        notes = f"{self._root}/merge_requests/{request}/notes"
-        for each in self._api.pages(notes):
-            if each["author"]["id"] == self._user and each["body"].startswith(marker):
-                if each["body"] == body:
-                    return "unchanged"
-                self._api.send("PUT", f"{notes}/{each['id']}", body=body)
-                return "updated"
-        self._api.send("POST", notes, body=body)
-        return "created"
+    @property
+    def branch(self) -> str | None:
+        """The branch that the pipeline runs for; None where it is for none."""
+        return self._environment.get("CI_COMMIT_BRANCH")
+
+    def comments(self, request: int, marker: str) -> list[tuple[int, str]]:
+        """Return id and text of each of our notes that begin with a marker."""
+        return self._notes(f"{self._root}/merge_requests/{request}/notes", marker)
+
+    def add_comment(self, request: int, key: str, body: str) -> int:
+        """Create a note, and return its id. `key` is how its text begins, and no other's."""
+        return self._add_note(f"{self._root}/merge_requests/{request}/notes", key, body)
+
+    def edit_comment(self, request: int, number: int, body: str) -> None:
+        """Give a note another text."""
+        self._api.replace("PUT", f"{self._root}/merge_requests/{request}/notes/{number}", body=body)
+
+    def delete_comment(self, request: int, number: int) -> None:
+        """Delete a note."""
+        self._api.delete(f"{self._root}/merge_requests/{request}/notes/{number}")
 
     def open_issue(self, marker: str, title: str, body: str) -> str:
         """Have one issue that begins with a marker open: bring it up to date, open it again or create it."""
         found = self._issue(marker)
         if found is None:
-            self._api.send("POST", f"{self._root}/issues", title=title, description=body)
+            self._api.create(f"{self._root}/issues", lambda: self._issue(marker), title=title, description=body)
             return "created"
         again = found["state"] != "opened"
         event = {"state_event": "reopen"} if again else {}
-        self._api.send("PUT", f"{self._root}/issues/{found['iid']}", title=title, description=body, **event)
+        self._api.replace("PUT", f"{self._root}/issues/{found['iid']}", title=title, description=body, **event)
         return "opened again" if again else "updated"
 
     def close_issue(self, marker: str, remark: str) -> str:
@@ -59,8 +69,8 @@ class GitLab:
         found = self._issue(marker)
         if found is None or found["state"] != "opened":
             return "not open"
-        self._api.send("POST", f"{self._root}/issues/{found['iid']}/notes", body=remark)
-        self._api.send("PUT", f"{self._root}/issues/{found['iid']}", state_event="close")
+        self._add_note(f"{self._root}/issues/{found['iid']}/notes", remark, remark)
+        self._api.replace("PUT", f"{self._root}/issues/{found['iid']}", state_event="close")
         return "closed"
 
     def reviewed_plan(self, name: str) -> tuple[int, bytes]:
@@ -93,6 +103,30 @@ class GitLab:
             f"merge request {number} has no plan of its last commit {head[:12]}: "
             "run its plan again, or look at a plan of what is there now and apply from the files by hand"
         )
+
+    def head(self, branch: str) -> str:
+        """Return the newest commit of a branch."""
+        return str(self._api.get(f"{self._root}/repository/branches/{quote(branch, safe='')}")["commit"]["id"])
+
+    def file(self, path: str, commit: str) -> bytes | None:
+        """Return the bytes of a file as a commit has it; None where it has none."""
+        try:
+            return self._api.download(f"{self._root}/repository/files/{quote(path, safe='')}/raw", ref=commit)
+        except Missing:
+            return None
+
+    def _notes(self, path: str, marker: str) -> list[tuple[int, str]]:
+        return [
+            (each["id"], each["body"])
+            for each in self._api.pages(path)
+            if each["author"]["id"] == self._user and each["body"].startswith(marker)
+        ]
+
+    def _add_note(self, path: str, key: str, body: str) -> int:
+        def find() -> dict[str, int] | None:
+            return next(({"id": number} for number, _ in self._notes(path, key)), None)
+
+        return int(self._api.create(path, find, body=body)["id"])
 
     @cached_property
     def _user(self) -> object:

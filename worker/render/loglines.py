@@ -102,6 +102,10 @@ class LogLine(Struct, frozen=True, kw_only=True):
     ) = UNSET
     active: Annotated[int, Meta(ge=0, description="ACTIVE numbers that an account has.")] | UnsetType = UNSET
     counts: Annotated[dict[str, Count], Meta(description="Numbers by action or outcome.")] | UnsetType = UNSET
+    writes: (
+        Annotated[int, Meta(ge=0, description="Write requests that an apply or a rollback sent, retries included.")]
+        | UnsetType
+    ) = UNSET
     fingerprint: Annotated[str, Meta(description="The saved plan's.")] | UnsetType = UNSET
     channel: Annotated[str, Meta(description="The notification channel's name.")] | UnsetType = UNSET
     news: Annotated[int, Meta(ge=0, description="News that a channel is to be told of.")] | UnsetType = UNSET

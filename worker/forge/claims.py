@@ -1,0 +1,67 @@
+"""Claims: which job carries out which plan, kept in comments on the request, as runners keep no ledger.
+
+A job writes its claim before it applies a plan. The claim stays in the comment unless the job certainly sent no write,
+so that a plan is carried out once.
+"""
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Final, NamedTuple, Self
+
+__all__ = ["JOB", "Claim", "sent_nothing"]
+
+JOB: Final = re.compile(r"https?://[^\s<>]{1,500}")
+"""The URL of a job, as it can stand in an HTML comment."""
+
+_LINE: Final = re.compile(r"<!-- senderid-claim plan=([0-9A-Za-z_-]{1,64}) nonce=([0-9a-f]+) job=(\S+) -->")
+_PLAN: Final = re.compile(r"[0-9A-Za-z_-]{1,64}")
+_NOTHING_SENT: Final = frozenset({64, 65})
+"""Exit statuses that say that nothing was sent: wrong usage and invalid input."""
+
+
+class Claim(NamedTuple):
+    """That a job carries out a plan, named by its id. `nonce` is random, and tells two claims of one job apart."""
+
+    plan: str
+    nonce: str
+    job: str
+
+    @property
+    def line(self) -> str:
+        """The line of a comment that keeps the claim; readers of the comment do not see it.
+
+        Raises:
+            ValueError: the plan's id or the job's URL cannot stand in such a line.
+        """
+        if not (_PLAN.fullmatch(self.plan) and JOB.fullmatch(self.job)):
+            raise ValueError("not a plan's id and a job's URL")
+        return f"<!-- senderid-claim plan={self.plan} nonce={self.nonce} job={self.job} -->"
+
+    @classmethod
+    def read(cls, body: str) -> Self | None:
+        """Return the claim that the second line of a comment keeps; None without one."""
+        lines = body.splitlines()
+        found = _LINE.fullmatch(lines[1].strip()) if len(lines) > 1 else None
+        return None if found is None else cls(*found.groups())
+
+
+def sent_nothing(log: Iterable[str], status: int) -> bool:
+    """Return True if an apply certainly sent no write, by its log lines in JSON and its exit status.
+
+    Without a line `run.finished`, as of a job that died, nothing is certain unless the status says it.
+    """
+    writes: object = None
+    for line in log:
+        if '"run.finished"' in line:
+            writes = _writes(line)
+    return status in _NOTHING_SENT or writes == 0
+
+
+def _writes(line: str) -> object:
+    try:
+        fields = json.loads(line)
+    except ValueError:
+        return None
+    is_last = isinstance(fields, dict) and fields.get("event") == "run.finished"
+    return fields.get("writes") if is_last else None

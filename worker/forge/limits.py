@@ -1,0 +1,55 @@
+"""How long to wait before a request to a forge is sent again, as its answer says."""
+
+from collections.abc import Mapping
+from math import ceil
+from typing import Final, NamedTuple
+
+from worker.solapi.wire import retry_after
+
+__all__ = ["Pause", "pause"]
+
+_LIMITED: Final = frozenset({403, 429})
+_BROKEN: Final = frozenset({500, 502, 503, 504})
+_MINUTE: Final = 60.0
+"""Seconds to wait after a rate limit that names no time: GitHub asks for at least a minute."""
+
+
+class Pause(NamedTuple):
+    """Why another try may help. `seconds` is None where the forge names no time.
+
+    `is_refusal` is True where the request certainly had no effect.
+    """
+
+    reason: str
+    seconds: float | None
+    is_refusal: bool
+
+
+def pause(code: int, headers: Mapping[str, str], body: bytes, now: float) -> Pause | None:
+    """Return how long to wait after an error's answer; None where another try does not help.
+
+    A 403 is a rate limit only where its headers or its message say so: otherwise a permission is missing. `now` is the
+    Unix time.
+    """
+    asked = retry_after(headers)
+    asked = None if asked is None else max(0.0, asked)
+    if code in _LIMITED:
+        used_up = _first(headers, "x-ratelimit-remaining", "RateLimit-Remaining") == "0"
+        if asked is None and used_up:
+            asked = _until(_first(headers, "x-ratelimit-reset", "RateLimit-Reset"), now)
+        if asked is not None or used_up or code != 403 or b"rate limit" in body.lower():  # noqa: PLR2004 - the status
+            return Pause("rate limit", _MINUTE if asked is None else asked, is_refusal=True)
+    if code in _BROKEN:
+        return Pause("server error", asked, is_refusal=False)
+    return None
+
+
+def _first(headers: Mapping[str, str], *names: str) -> str:
+    return next((headers[name].strip() for name in names if name in headers), "")
+
+
+def _until(reset: str, now: float) -> float | None:
+    """Return the seconds until a Unix time, and one more as clocks differ; None where the text is not a time."""
+    if not (reset.isascii() and reset.isdigit()):
+        return None
+    return max(0.0, ceil(float(reset[:12]) - now)) + 1

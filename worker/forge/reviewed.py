@@ -1,0 +1,73 @@
+"""Whether a saved plan is one of the files of this checkout: its seal proves nothing of that.
+
+What a plan writes is compared with the files by `senderid apply`, number by number. What it must not choose itself is
+compared here: its files, and where and by which limits an account is reached.
+"""
+
+from collections.abc import Callable, Iterable
+
+from worker.desired import load
+from worker.errors import DesiredStateError
+from worker.forge.paths import is_within
+from worker.model import DesiredAccount
+from worker.plan import SavedAccount
+
+__all__ = ["Reader", "mismatch", "overtaken"]
+
+Reader = Callable[[str], bytes | None]
+"""The bytes of a file by its name in the plan; None where there is no such file."""
+
+
+def mismatch(account: SavedAccount, roots: Iterable[str], read: Reader) -> str | None:
+    """Return why an account of a plan is not one of the files in `roots`; None if it is."""
+    for source in _sources(account):
+        if not is_within(source, roots):
+            return f"{source!r} is not among the desired-state files of this job"
+    found = _described(account, read)
+    if isinstance(found, str):
+        return found
+    if found.account_id not in {None, account.account_id}:
+        return "it is of another account than its file pins"
+    if found.credentials != account.credentials or found.endpoint not in {None, account.endpoint}:
+        return "its credentials or its endpoint are not those of its file"
+    if found.groups != account.groups:
+        return "its groups are not those of its file"
+    return None
+
+
+def overtaken(account: SavedAccount, here: Reader, newer: Reader) -> bool:
+    """Return True if newer files ask for something else than the files here of a number that the plan writes."""
+    if not account.writes:
+        return False
+    old, new = _described(account, here), _described(account, newer)
+    if isinstance(old, str) or isinstance(new, str):
+        return True
+    return any(_asked(old, change.phone) != _asked(new, change.phone) for change in account.writes)
+
+
+def _sources(account: SavedAccount) -> list[str]:
+    return list(dict.fromkeys([account.source, *(part.source for part in account.parts)]))
+
+
+def _described(account: SavedAccount, read: Reader) -> DesiredAccount | str:
+    """Return the account as its files describe it, or why they do not."""
+    files = []
+    for source in _sources(account):
+        data = read(source)
+        if data is None:
+            return f"{source!r} is not there"
+        files.append((source, data))
+    try:
+        loaded = load(files).accounts
+    except DesiredStateError:
+        return f"{account.source!r} is invalid"
+    found = next((each for each in loaded if each.name == account.account), None)
+    return found or f"{account.source!r} has no account {account.account!r}"
+
+
+def _asked(account: DesiredAccount, phone: str) -> object:
+    """Return what a file asks for a number, in a form that can be compared."""
+    desired, schedule = account.numbers.get(phone), account.schedules.get(phone)
+    if desired is None and schedule is None:
+        return account.unmanaged
+    return schedule, desired and (desired.status, desired.protected)
