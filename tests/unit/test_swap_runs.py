@@ -28,7 +28,7 @@ from worker.rollback import approved, preview, undoing
 from worker.settings import InUse, Safety
 from worker.writes import Needs, Pace, Writes
 
-A, B, C, D = "0100001", "0100002", "0100003", "0100004"
+A, B, C, D = "01000000001", "01000000002", "01000000003", "01000000004"
 _ON, _OFF = Desired(Status.ACTIVE), Desired(Status.INACTIVE)
 _PROTECTED = Desired(Status.ACTIVE, protected=True)
 _NOW = datetime(2026, 11, 24, tzinfo=UTC)
@@ -69,7 +69,7 @@ def _swap(
 
 
 def _pairs() -> ModelAccount:
-    return ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE", n0100003="ACTIVE", n0100004="INACTIVE")
+    return ModelAccount(n01000000001="ACTIVE", n01000000002="INACTIVE", n01000000003="ACTIVE", n01000000004="INACTIVE")
 
 
 def test_hold_deactivates_once_a_read_shows_every_activation() -> None:
@@ -161,7 +161,7 @@ def test_hold_stops_once_a_later_read_shows_the_successor_gone() -> None:
 
 def test_hold_costs_no_read_without_activations() -> None:
     """Deactivations alone are no swap."""
-    account = ModelAccount(n0100001="ACTIVE", n0100002="ACTIVE")
+    account = ModelAccount(n01000000001="ACTIVE", n01000000002="ACTIVE")
     results, _ = _carry_out(account, _off(A), pair_swaps="hold")
     assert (results[A].outcome, account.looks) == (Outcome.CHANGED, 2)
 
@@ -225,8 +225,8 @@ def _actions(drawn: Draft) -> dict[str, Action]:
 
 def test_hold_keeps_unlisted_numbers_too() -> None:
     """What `unmanaged: deactivate` switches off counts like any other deactivation."""
-    account = ModelAccount(n0100001="ACTIVE", n0100002="PENDING")
-    desired = _desired(Unmanaged.DEACTIVATE, n0100002=_ON)
+    account = ModelAccount(n01000000001="ACTIVE", n01000000002="PENDING")
+    desired = _desired(Unmanaged.DEACTIVATE, n01000000002=_ON)
     drawn = _draft(desired, account, _terms("hold"))
     assert _actions(drawn) == {A: Action.HELD, B: Action.BLOCKED}
     assert drawn.plan.counts[Action.HELD] == 1
@@ -235,15 +235,15 @@ def test_hold_keeps_unlisted_numbers_too() -> None:
 @pytest.mark.parametrize(("settings", "own", "action"), [("warn", "hold", "held"), ("hold", "warn", "deactivate")])
 def test_the_file_decides_for_its_account(settings: PairSwaps, own: PairSwaps, action: str) -> None:
     """A file's pair_swaps wins over the settings, both ways."""
-    account = ModelAccount(n0100001="ACTIVE", n0100002="PENDING")
-    desired = structs.replace(_desired(n0100001=_OFF, n0100002=_ON), safety=SafetyOverride(pair_swaps=own))
+    account = ModelAccount(n01000000001="ACTIVE", n01000000002="PENDING")
+    desired = structs.replace(_desired(n01000000001=_OFF, n01000000002=_ON), safety=SafetyOverride(pair_swaps=own))
     assert _actions(_draft(desired, account, _terms(settings)))[A] == action
 
 
 def test_held_swaps_count_for_no_other_rule() -> None:
     """A plan that would break max-deactivations is not refused if pair_swaps holds all of it."""
-    account = ModelAccount(n0100001="ACTIVE", n0100003="ACTIVE")
-    desired = _desired(n0100001=_OFF, n0100003=_OFF, n0100002=_ON)
+    account = ModelAccount(n01000000001="ACTIVE", n01000000003="ACTIVE")
+    desired = _desired(n01000000001=_OFF, n01000000003=_OFF, n01000000002=_ON)
     refused = _draft(desired, account, Terms(Safety(0, 0)))
     assert refused.plan.verdict is Verdict.REFUSED
     assert [notice.kind for notice in refused.plan.notices] == [NoticeKind.SWAP]
@@ -253,8 +253,8 @@ def test_held_swaps_count_for_no_other_rule() -> None:
 
 def test_selection_leaves_the_successor_out_of_the_plan() -> None:
     """An excluded successor is no part of the plan, so nothing is held for it."""
-    account = ModelAccount(n0100001="ACTIVE", n0100002="PENDING")
-    desired = _desired(n0100001=_OFF, n0100002=_ON)
+    account = ModelAccount(n01000000001="ACTIVE", n01000000002="PENDING")
+    desired = _desired(n01000000001=_OFF, n01000000002=_ON)
     for selection in (Selection(only=frozenset({A})), Selection(exclude=frozenset({B}))):
         drawn = _draft(desired, account, structs.replace(_terms("hold"), selection=selection))
         assert _actions(drawn) == {A: Action.DEACTIVATE}
@@ -262,9 +262,9 @@ def test_selection_leaves_the_successor_out_of_the_plan() -> None:
 
 def test_notice_leaves_out_what_the_in_use_guard_holds() -> None:
     """The notice names only the deactivations that remain."""
-    account = ModelAccount(n0100001="ACTIVE", n0100003="ACTIVE", n0100002="PENDING")
+    account = ModelAccount(n01000000001="ACTIVE", n01000000003="ACTIVE", n01000000002="PENDING")
     account.use = Usage({A: "busy"})
-    desired = _desired(n0100001=_OFF, n0100003=_OFF, n0100002=_ON)
+    desired = _desired(n01000000001=_OFF, n01000000003=_OFF, n01000000002=_ON)
     terms = structs.replace(_terms(), in_use=InUse(enabled=True))
     (notice,) = (each for each in _draft(desired, account, terms).plan.notices if each.kind is NoticeKind.SWAP)
     assert f"would deactivate {C};" in notice.message
@@ -275,8 +275,8 @@ def test_notice_leaves_out_what_the_in_use_guard_holds() -> None:
 
 def test_drift_shows_held_swaps() -> None:
     """The read-only check shows the same holds as a plan."""
-    account = ModelAccount(n0100001="ACTIVE", n0100002="PENDING")
-    desired = _desired(n0100001=_OFF, n0100002=_ON)
+    account = ModelAccount(n01000000001="ACTIVE", n01000000002="PENDING")
+    desired = _desired(n01000000001=_OFF, n01000000002=_ON)
     held = _draft(desired, account, structs.replace(_terms("hold"), drift=True))
     assert _actions(held) == {A: Action.HELD, B: Action.BLOCKED}
     warned = _draft(desired, account, structs.replace(_terms(), drift=True))
@@ -285,9 +285,12 @@ def test_drift_shows_held_swaps() -> None:
 
 def test_result_carries_the_notice_of_a_run_that_warns() -> None:
     """An apply that deactivates beside an impossible or failed activation says so in its result."""
-    for desired in (_desired(n0100001=_OFF, n0100002=_ON), _desired(n0100001=_OFF, n0100002=_PROTECTED)):
+    for desired in (
+        _desired(n01000000001=_OFF, n01000000002=_ON),
+        _desired(n01000000001=_OFF, n01000000002=_PROTECTED),
+    ):
         for status in ("PENDING", "INACTIVE"):
-            account = ModelAccount(n0100001="ACTIVE", n0100002=status)
+            account = ModelAccount(n01000000001="ACTIVE", n01000000002=status)
             account.faults = {B: [(NotWritable("no", http_status=409), False)]}
             result = _apply(desired, account, _terms())
             assert _outcomes(result)[A] is Outcome.CHANGED
@@ -296,8 +299,8 @@ def test_result_carries_the_notice_of_a_run_that_warns() -> None:
 
 def test_complete_swap_has_no_notice() -> None:
     """When every activation is confirmed there is nothing to report."""
-    account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
-    result = _apply(_desired(n0100001=_OFF, n0100002=_ON), account, _terms())
+    account = ModelAccount(n01000000001="ACTIVE", n01000000002="INACTIVE")
+    result = _apply(_desired(n01000000001=_OFF, n01000000002=_ON), account, _terms())
     assert (_outcomes(result), result.notices) == ({A: Outcome.CHANGED, B: Outcome.CHANGED}, ())
 
 
@@ -307,8 +310,8 @@ def test_saved_plan_holds_when_an_activation_became_a_conflict(
     mode: PairSwaps, outcome: str, now: Status | None
 ) -> None:
     """Between plan and apply the successor became PENDING or was removed: the old number stays ACTIVE."""
-    account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
-    saved = _saved(_desired(n0100001=_OFF, n0100002=_ON), account, mode)
+    account = ModelAccount(n01000000001="ACTIVE", n01000000002="INACTIVE")
+    saved = _saved(_desired(n01000000001=_OFF, n01000000002=_ON), account, mode)
     if now is None:
         del account.statuses[B]
     else:
@@ -321,17 +324,17 @@ def test_saved_plan_holds_when_an_activation_became_a_conflict(
 
 def test_saved_plan_holds_when_an_activation_has_lapsed() -> None:
     """A successor that the file no longer wants ACTIVE is not activated, so the old number is held."""
-    account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
+    account = ModelAccount(n01000000001="ACTIVE", n01000000002="INACTIVE")
     until = Desired(Status.ACTIVE, until="2026-11-24T09:00:00Z", because="scheduled ACTIVE: sale")
-    saved = _saved(_desired(n0100001=_OFF, n0100002=until), account, "hold")
+    saved = _saved(_desired(n01000000001=_OFF, n01000000002=until), account, "hold")
     result = _apply_saved(saved, account, datetime(2026, 11, 24, 9, tzinfo=UTC))
     assert (_outcomes(result), account.written) == ({A: Outcome.HELD, B: Outcome.CONFLICT}, [])
 
 
 def test_saved_plan_deactivates_when_its_successor_is_active_by_now() -> None:
     """Somebody else activated the successor: the swap is complete with the deactivation."""
-    account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
-    saved = _saved(_desired(n0100001=_OFF, n0100002=_ON), account, "hold")
+    account = ModelAccount(n01000000001="ACTIVE", n01000000002="INACTIVE")
+    saved = _saved(_desired(n01000000001=_OFF, n01000000002=_ON), account, "hold")
     account.statuses[B] = Status.ACTIVE
     result = _apply_saved(saved, account)
     assert (_outcomes(result), account.statuses[A]) == ({A: Outcome.CHANGED}, Status.INACTIVE)
@@ -339,22 +342,22 @@ def test_saved_plan_deactivates_when_its_successor_is_active_by_now() -> None:
 
 def test_saved_plan_keeps_the_numbers_that_cannot_be_activated() -> None:
     """A plan that warns keeps protected successors beside its deactivations, and none without them."""
-    account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE", n0100003="PENDING")
-    saved = _saved(_desired(n0100001=_OFF, n0100002=_PROTECTED, n0100003=_ON), account, "warn")
+    account = ModelAccount(n01000000001="ACTIVE", n01000000002="INACTIVE", n01000000003="PENDING")
+    saved = _saved(_desired(n01000000001=_OFF, n01000000002=_PROTECTED, n01000000003=_ON), account, "warn")
     assert {change.phone for change in saved.impossible} == {B, C}
     result = _apply_saved(saved, account)
     assert _outcomes(result) == {A: Outcome.CHANGED, B: Outcome.PROTECTED, C: Outcome.BLOCKED}
     (notice,) = (each for each in result.notices if each.kind is NoticeKind.SWAP)
     assert f"{C} (blocked)" in notice.message
     assert f"{B} (protected)" in notice.message
-    without = _saved(_desired(n0100002=_PROTECTED, n0100003=_ON), account, "warn")
+    without = _saved(_desired(n01000000002=_PROTECTED, n01000000003=_ON), account, "warn")
     assert {change.phone for change in without.impossible} == {C}
 
 
 def test_saved_plan_that_is_held_entirely_writes_nothing() -> None:
     """The plan of an impossible swap has no writes; an apply reports the held number as held."""
-    account = ModelAccount(n0100001="ACTIVE", n0100002="PENDING")
-    saved = _saved(_desired(n0100001=_OFF, n0100002=_ON), account, "hold")
+    account = ModelAccount(n01000000001="ACTIVE", n01000000002="PENDING")
+    saved = _saved(_desired(n01000000001=_OFF, n01000000002=_ON), account, "hold")
     assert saved.changes == ()
     assert (_outcomes(_apply_saved(saved, account)), account.written) == ({A: Outcome.HELD, B: Outcome.BLOCKED}, [])
 
@@ -387,7 +390,7 @@ def _undoing(pair_swaps: PairSwaps) -> SavedAccount:
 
 def test_rollback_holds_when_the_old_number_cannot_come_back() -> None:
     """Undoing a swap whose old number is BLOCKED by now leaves the successor ACTIVE, in preview and run."""
-    account = ModelAccount(n0100001="BLOCKED", n0100002="ACTIVE")
+    account = ModelAccount(n01000000001="BLOCKED", n01000000002="ACTIVE")
     saved = _undoing("hold")
     shown = run(preview(saved, account, frozenset(), _forgetful, Unheard()))
     assert _actions(shown) == {A: Action.BLOCKED, B: Action.HELD}
@@ -398,7 +401,7 @@ def test_rollback_holds_when_the_old_number_cannot_come_back() -> None:
 
 def test_rollback_holds_when_the_old_number_is_lost_after_the_preview() -> None:
     """The run reads again: a number that became BLOCKED since the preview holds the deactivation."""
-    account = ModelAccount(n0100001="INACTIVE", n0100002="ACTIVE")
+    account = ModelAccount(n01000000001="INACTIVE", n01000000002="ACTIVE")
     saved = _undoing("hold")
     shown = run(preview(saved, account, frozenset(), _forgetful, Unheard()))
     assert _actions(shown) == {A: Action.ACTIVATE, B: Action.DEACTIVATE}
@@ -409,7 +412,7 @@ def test_rollback_holds_when_the_old_number_is_lost_after_the_preview() -> None:
 
 def test_rollback_that_warns_shows_the_notice() -> None:
     """By default the successor is deactivated, and preview and result say what that means."""
-    account = ModelAccount(n0100001="BLOCKED", n0100002="ACTIVE")
+    account = ModelAccount(n01000000001="BLOCKED", n01000000002="ACTIVE")
     saved = _undoing("warn")
     shown = run(preview(saved, account, frozenset(), _forgetful, Unheard()))
     assert NoticeKind.SWAP in {notice.kind for notice in shown.plan.notices}

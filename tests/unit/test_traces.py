@@ -12,6 +12,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from tests import loopback
 from tests.loopback import Journal, Loopback
 from worker.cli.tracing import Watchers, traced
+from worker.credentials import Credentials, CredentialsRef, SecretRef
 from worker.errors import ServerError, UsageError
 from worker.fleet import Fleet
 from worker.model import Desired, DesiredAccount, Status
@@ -32,27 +33,40 @@ class Ignored:
 
 
 def told(*names: str, faults: list[Fault | None] | None = None) -> tuple[tuple[ReadableSpan, ...], SandboxAccount]:
-    """The spans of a run that switches one number on for each name, and the account behind all of them."""
+    """The spans of a run that activates one number of one account for each name, and the first of the accounts."""
     exporter = InMemorySpanExporter()
-    account = SandboxAccount.of({PHONE: "INACTIVE"})
+    accounts = {
+        CredentialsRef(SecretRef(env=name), SecretRef(env=name)): SandboxAccount.of(
+            {PHONE: "INACTIVE"}, account_id=name, api_key=f"NCS{index:013}"
+        )
+        for index, name in enumerate(names)
+    }
 
     async def work() -> None:
         traces = Traces(exporter)
-        async with Loopback(account) as served:
+        async with Loopback(*accounts.values()) as served:
             served.sandbox.script(None, "GET", faults or [])
             served.transport.watcher = traces
             settings = Settings(endpoint=served.sandbox.url, retry=Retry(base_seconds=0.1))
             with traces.run("r1"):
                 log = traces.log(Journal())
-                own = loopback.credentials(account)
-                fleet = Fleet(settings, served.transport, lambda _: own, log, ambient=loopback.ambient())
-                wanted = [DesiredAccount(name, f"{name}.yaml", {PHONE: Desired(Status.ACTIVE)}, [1]) for name in names]
+
+                def own(reference: CredentialsRef | None) -> Credentials:
+                    assert reference is not None
+                    return loopback.credentials(accounts[reference])
+
+                fleet = Fleet(settings, served.transport, own, log, ambient=loopback.ambient())
+                numbers = {PHONE: Desired(Status.ACTIVE)}
+                wanted = [
+                    DesiredAccount(name, f"{name}.yaml", numbers, [1], credentials=reference)
+                    for name, reference in zip(names, accounts, strict=True)
+                ]
                 drafts = await fleet.plan(wanted, Terms())
                 await fleet.apply(wanted, drafts, Terms(), Ignored())
         assert await asyncio.to_thread(traces.close) is None
 
     loopback.run(work())
-    return exporter.get_finished_spans(), account
+    return exporter.get_finished_spans(), next(iter(accounts.values()))
 
 
 def test_requests_belong_to_accounts_and_accounts_to_the_run() -> None:
