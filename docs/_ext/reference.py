@@ -28,8 +28,8 @@ __all__ = ["PARTS", "STATUSES", "fill"]
 STATUSES: Final = MappingProxyType(
     {
         ExitStatus.OK: "converged, or nothing to do; a plan that could be made",
-        ExitStatus.ERROR: "credentials, network, wrong account, one account under two names, local state: an error that "
-        "is not one number's",
+        ExitStatus.ERROR: "credentials, network, wrong account, one account under two names, local state: an error "
+        "that is not one number's",
         ExitStatus.PENDING: "`plan --detailed-exitcode`: changes are pending; `drift`: something drifted",
         ExitStatus.UNCONVERGED: "some numbers did not converge: failed, blocked, missing, held, conflict",
         ExitStatus.REFUSED: "refused by a safety rule: nothing was written",

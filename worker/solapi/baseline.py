@@ -68,8 +68,8 @@ def _absent(observed: ObservedAccount, listed: Iterable[str]) -> frozenset[str]:
     return frozenset(phone for phone in listed if phone not in observed.numbers)
 
 
-def _lost(phones: frozenset[str]) -> str:
-    return f"listed numbers that are not registered: {len(phones)}"
+def _lost(lost: frozenset[str]) -> str:
+    return f"listed numbers that are not registered: {len(lost)}"
 
 
 def _shrinkage(before: int | None, observed: ObservedAccount) -> str | None:
