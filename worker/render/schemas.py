@@ -163,7 +163,11 @@ def _desired() -> dict[str, Any]:
         "type": "object",
         "properties": {
             "version": {"enum": [1, "1"], "description": "The version of this format."},
-            "account": {**words, "maxLength": 64, "description": "Name in logs and reports. Default: the file's stem. Documents that write the same name are one account."},
+            "account": {
+                **words,
+                "maxLength": 64,
+                "description": "Name in logs and reports. Documents of one name are one account. Default: file's stem.",
+            },
             "account_id": {
                 **words,
                 "maxLength": 64,
