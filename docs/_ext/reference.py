@@ -28,15 +28,18 @@ __all__ = ["PARTS", "STATUSES", "fill"]
 STATUSES: Final = MappingProxyType(
     {
         ExitStatus.OK: "converged, or nothing to do; a plan that could be made",
-        ExitStatus.ERROR: "credentials, network, wrong account, one account under two names, local state: an error "
-        "that is not one number's",
+        ExitStatus.ERROR: (
+            "credentials, network, wrong account, one account under two names, local state: an error that is not one "
+            "number's"
+        ),
         ExitStatus.PENDING: "`plan --detailed-exitcode`: changes are pending; `drift`: something drifted",
         ExitStatus.UNCONVERGED: "some numbers did not converge: failed, blocked, missing, held, conflict",
         ExitStatus.REFUSED: "refused by a safety rule: nothing was written",
         ExitStatus.BUSY: "another run holds the account",
         ExitStatus.USAGE: "wrong usage: nothing was sent",
-        ExitStatus.INVALID: "invalid desired state (also one account under two names), settings or plan file: nothing "
-        "was sent",
+        ExitStatus.INVALID: (
+            "invalid desired state (also one account under two names), settings or plan file: nothing was sent"
+        ),
         ExitStatus.SIGINT: "interrupted by SIGINT (Ctrl-C), after what was under way was finished and checked",
         ExitStatus.SIGTERM: "stopped by SIGTERM, likewise",
     }

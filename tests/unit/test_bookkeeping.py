@@ -17,7 +17,7 @@ from tests.ledgers import clock
 from worker.cli import bookkeeping
 from worker.cli.bookkeeping import Keeping, committed, glance, ledger_path
 from worker.errors import LedgerError
-from worker.model import DesiredAccount, Memory
+from worker.model import DesiredAccount, Memory, SourceFile
 from worker.settings import LedgerSettings, Settings
 
 
@@ -55,6 +55,16 @@ def test_a_file_of_a_checkout_has_its_commit(checkout: Path, monkeypatch: pytest
     assert _commits(checkout / "d" / "a.yaml", checkout / "top.yaml") == [commit, commit]
     monkeypatch.chdir(checkout)
     assert _commits("d/a.yaml", "./top.yaml") == [commit, commit]
+
+
+def test_each_file_of_a_split_account_has_its_own_commit(checkout: Path, tmp_path: Path) -> None:
+    """A part of the same checkout has its commit, and one that lies elsewhere has none."""
+    (tmp_path / "else.yaml").write_text("")
+    file = checkout / "d" / "a.yaml"
+    parts = (SourceFile(str(file), 3), SourceFile(str(tmp_path / "else.yaml")))
+    (account,) = committed([DesiredAccount("a", str(file), {}, array("I"), parts=parts)])
+    assert account.commit == _git(checkout, "rev-parse", "HEAD")
+    assert [(part.line, part.commit) for part in account.parts] == [(3, account.commit), (1, None)]
 
 
 def test_a_file_that_is_not_as_it_was_committed_is_dirty(checkout: Path) -> None:

@@ -478,6 +478,39 @@ def test_writes_that_no_plan_makes_are_refused(edit: Callable[[Any], object]) ->
         unsealed(resealed(with_fingerprint), now=NOON)
 
 
+@pytest.mark.parametrize(
+    "second",
+    [
+        {"account": "shop"},
+        {"account": "shop", "endpoint": "https://REST.coolsms.co.kr/"},
+        {"account_id": "7"},
+    ],
+)
+def test_a_plan_file_with_one_account_twice_is_refused(second: dict[str, str]) -> None:
+    """Two names of one account would be written twice, and one name of two accounts be told as one."""
+    data = resealed(lambda document: document["accounts"].append(document["accounts"][0] | second))
+    with pytest.raises(PlanFileError, match=r"^the plan file has one account twice; plan again$"):
+        unsealed(data, now=NOON)
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        {"account_id": "7"},
+        {"endpoint": "https://sms.example"},
+        {"account_id": None, "changes": []},
+    ],
+)
+def test_a_plan_file_may_have_many_accounts(second: dict[str, Any]) -> None:
+    """Another id, another platform, and an account without an id, which has no numbers."""
+
+    def edit(document: Any) -> None:
+        document["accounts"].append(document["accounts"][0] | {"account": "shop"} | second)
+        document["fingerprint"] = fingerprint(msgspec.convert(document["accounts"], type=tuple[SavedAccount, ...]))
+
+    assert len(unsealed(resealed(edit), now=NOON).accounts) == 2
+
+
 def test_resealing_alone_is_no_reason_to_refuse() -> None:
     """A file that was sealed anew without an edit is the same plan."""
     assert unsealed(resealed(lambda _: None), now=NOON) == plan_file()

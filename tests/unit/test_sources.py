@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.cli.sources import read, read_file
+from worker.cli.sources import identity, read, read_file, yaml_files
 from worker.errors import Problem
 from worker.strictyaml import FILE_CAP
 
@@ -253,6 +253,17 @@ def test_files_are_bounded(tmp_path: Path) -> None:
         file.truncate(FILE_CAP * 4)
     ((_, data),) = found(path)
     assert len(data) == FILE_CAP + 1
+
+
+def test_yaml_files_of_a_folder_alone(tmp_path: Path) -> None:
+    """Those that a walk would find in the folder itself; none in one that is not there. An identity needs a file."""
+    for name in ("b.yml", "a.yaml", ".hidden.yaml", "c.txt", "sub/d.yaml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
+    assert yaml_files(tmp_path) == [str(tmp_path / "a.yaml"), str(tmp_path / "b.yml")]
+    assert yaml_files(tmp_path / "gone") == []
+    assert identity(str(tmp_path / "a.yaml")) == identity(f"{tmp_path}/./a.yaml") != identity(str(tmp_path / "b.yml"))
+    assert identity("nowhere.yaml") is identity("a\0b") is None
 
 
 def test_one_file(tmp_path: Path) -> None:

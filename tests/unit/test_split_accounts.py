@@ -4,7 +4,7 @@ from hashlib import sha256
 
 import pytest
 
-from worker.desired import load
+from worker.desired import fragments, join, load
 from worker.errors import DesiredStateError
 from worker.lastgood import LastGood
 from worker.model import DesiredAccount, Group, SafetyOverride, SourceFile, Unmanaged
@@ -105,6 +105,12 @@ def test_documents_of_one_time_zone_keep_all_schedules() -> None:
     account = joined(*(scheduled(phone, "timezone: Europe/Berlin\n") for phone in (A, B)))
     assert {schedule.timezone for schedule in account.schedules.values()} == {"Europe/Berlin"}
     assert list(account.schedules) == [A, B]
+
+
+def test_of_a_number_in_two_documents_the_first_counts() -> None:
+    """What is refused is still an account of which something can be said, with a line for each number."""
+    found = join([*fragments("a.yaml", document(A).encode()), *fragments("b.yaml", document(B, A).encode())])
+    assert [(list(account.numbers), list(account.lines)) for account in found] == [([A, B], [4, 4])]
 
 
 def test_groups_may_have_numbers_of_any_document() -> None:

@@ -169,8 +169,7 @@ def _desired() -> dict[str, Any]:
             "account": {
                 **words,
                 "maxLength": 64,
-                "description": "Name in logs and reports. Default: the file's stem. Documents that write the same name "
-                "are one account.",
+                "description": "Name in logs and reports. Documents of one name are one account. Default: file's stem.",
             },
             "account_id": {
                 **words,
