@@ -79,7 +79,7 @@ def test_a_wrong_file_is_told_at_its_place_and_sends_nothing(
 
 def test_every_problem_of_every_file_is_told_at_once(command: Command) -> None:
     """Nobody has to fix files one error at a time."""
-    command.write("d/a.yaml", _numbers("  abc: ACTIVE\n  010-1: ACTIVE\n"))
+    command.write("d/a.yaml", _numbers("  abc: ACTIVE\n  10-1234-5678: ACTIVE\n"))
     command.write("d/sub/b.yml", "version: 2\nnumbers: {}\n")
     done = command("validate", "-f", "d")
     assert done.returncode == 65
