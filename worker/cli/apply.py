@@ -158,7 +158,7 @@ def _apply_file(
 
     _check_endpoints(file.path, saved, settings)
     _check_keys(file.path, saved, settings)
-    files = _current_files(saved, file.folder) if file.compared else None
+    files = _current_files(saved, settings, file.folder) if file.compared else None
     # what the plan let through counts for its writes, not for carrying it out again
     replays = not rules.isdisjoint({REPLAY, ALLOW_ALL})
     plan = None if replays else PlanFile(saved.id, saved.created_at)
@@ -246,7 +246,7 @@ def _check_endpoints(path: str, saved: "SavedPlan", settings: "Settings") -> Non
             )
 
 
-def _current_files(saved: "SavedPlan", folder: str | None) -> "dict[str, CurrentFiles]":
+def _current_files(saved: "SavedPlan", settings: "Settings", folder: str | None) -> "dict[str, CurrentFiles]":
     """Read the desired-state files of a plan as they are now; by the names of its accounts.
 
     Raises:
@@ -260,7 +260,8 @@ def _current_files(saved: "SavedPlan", folder: str | None) -> "dict[str, Current
     paths = {name: sources.locate(name, folder) for names in named.values() for name in names}
     found = dict.fromkeys(path for path in paths.values() if path is not None)
     seen: dict[sources.Identity, str] = {}
-    loaded = desired.load(sources.read_file(path, seen) for path in found).accounts if found else ()
+    read = (sources.read_file(path, seen) for path in found)
+    loaded = desired.load(read, inputs.agreement(settings.endpoint)).accounts if found else ()
     accounts = {account.name: account for account in loaded}
     return {
         account: CurrentFiles(accounts.get(account), tuple(name for name in names if paths[name] is None))
