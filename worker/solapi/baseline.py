@@ -4,6 +4,7 @@ Pure: counts and phones in, a reason to read again out.
 """
 
 from collections.abc import Iterable
+from itertools import filterfalse
 from typing import Final
 
 from worker.model import ObservedAccount
@@ -30,12 +31,13 @@ class Baseline:
 
     def doubt(self, observed: ObservedAccount, listed: Iterable[str]) -> str | None:
         """Return why a read must be repeated before it is believed; None if it is believed, and compared with next."""
-        lost = _absent(observed, listed) - self.absent
+        absent = _absent(observed, listed)
+        lost = absent - self.absent
         if lost:
             return _lost(lost)
         reason = _shrinkage(self.registered, observed)
         if reason is None:
-            self._believe(observed, listed)
+            self.registered, self.absent = len(observed.numbers), absent
         return reason
 
     @staticmethod
@@ -57,15 +59,11 @@ class Baseline:
     def confirm(self, observed: ObservedAccount, listed: Iterable[str]) -> None:
         """Believe a read, whatever it shows."""
         self._compared = True
-        self._believe(observed, listed)
-
-    def _believe(self, observed: ObservedAccount, listed: Iterable[str]) -> None:
-        self.registered = len(observed.numbers)
-        self.absent = _absent(observed, listed)
+        self.registered, self.absent = len(observed.numbers), _absent(observed, listed)
 
 
 def _absent(observed: ObservedAccount, listed: Iterable[str]) -> frozenset[str]:
-    return frozenset(phone for phone in listed if phone not in observed.numbers)
+    return frozenset(filterfalse(observed.numbers.__contains__, listed))
 
 
 def _lost(lost: frozenset[str]) -> str:
