@@ -4,6 +4,7 @@ WorkerError
 ├── UsageError                 wrong options or a missing answer: nothing was sent
 ├── DesiredStateError          problems in desired-state files, each with its place
 ├── SettingsError              problems in settings, each with its place
+├── ImplausibleNumber          a listed number cannot exist, and the account does not have it: nothing was written
 ├── PolicyRefusal              a safety rule refused the plan: nothing was written
 ├── Declined                   a person looked at the plan and did not say yes: nothing was written
 ├── PlanFileError              a saved plan cannot be used: nothing was sent
@@ -54,6 +55,7 @@ __all__ = [
     "Declined",
     "DesiredStateError",
     "DuplicateAccount",
+    "ImplausibleNumber",
     "Interrupted",
     "LedgerError",
     "NotRegistered",
@@ -123,6 +125,10 @@ class DesiredStateError(_ProblemsError):
 
 class SettingsError(_ProblemsError):
     """The settings cannot be used; `problems` has every reason. An environment variable is a source of its own."""
+
+
+class ImplausibleNumber(WorkerError):
+    """A file lists a number that no account is likely to have, and this account does not have it."""
 
 
 class PolicyRefusal(WorkerError):

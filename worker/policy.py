@@ -9,7 +9,7 @@ from typing import Final
 from msgspec import Struct, structs
 
 from worker.documents import AccountPlan, Action, Cause, Change, Refusal, Verdict
-from worker.errors import DesiredStateError, Problem
+from worker.errors import ImplausibleNumber
 from worker.model import (
     Desired,
     DesiredAccount,
@@ -76,8 +76,8 @@ _CHANGED: Final = {Action.ACTIVATE: "activated", Action.DEACTIVATE: "deactivated
 
 _UNLISTABLE: Final = "registered, but no file can list it as it is written there; change it in the vendor's console"
 
-_PROBLEMS: Final = 20
-"""Implausible numbers that one error names."""
+_NAMED: Final = 20
+"""Further implausible numbers that an error names."""
 
 
 class Selection(Struct, frozen=True):
@@ -93,23 +93,19 @@ def check_registered(desired: DesiredAccount, observed: ObservedAccount) -> None
     Such a number is a slip of another one, which counts as unlisted: nothing may be written on the word of this file.
 
     Raises:
-        DesiredStateError: with the place of each such number.
+        ImplausibleNumber: with the place of each such number.
     """
     missing = (*desired.numbers.keys() - observed.numbers.keys(), *desired.idle.keys() - observed.numbers.keys())
     reasons = {phone: reason for phone in missing if (reason := implausible(phone))}
     if not reasons:
         return
     lines = dict(zip(desired.numbers, desired.lines, strict=True))
-    problems = sorted(
-        Problem(
-            desired.source,
-            lines.get(phone, desired.line),
-            1,
-            f"{phone} is not registered on this account, and {reason}, or take it off the list",
-        )
-        for phone, reason in reasons.items()
-    )
-    raise DesiredStateError(problems[:_PROBLEMS], max(0, len(problems) - _PROBLEMS))
+    (line, phone), *more = sorted((lines.get(phone, desired.line), phone) for phone in reasons)
+    place = f"{desired.source}:{line}:1"
+    reason = reasons[phone]
+    first = f"{place}: {phone} is not registered on this account, and {reason}, or take it off the list"
+    others = [f"{phone} (:{line})" for line, phone in more[:_NAMED]] + ["…"] * (len(more) > _NAMED)
+    raise ImplausibleNumber(f"{first}; likewise {', '.join(others)}" if others else first)
 
 
 def adopt(desired: DesiredAccount, observed: ObservedAccount) -> Mapping[str, Desired]:

@@ -135,7 +135,7 @@ async def draft(
 
     Raises:
         ApiError: the account cannot be read.
-        DesiredStateError: an implausible number is listed that the account does not have.
+        ImplausibleNumber: an implausible number is listed that the account does not have.
         LedgerError: what is remembered of it cannot be.
     """
     observed, memory = await observe(api, recall, log)
@@ -194,7 +194,7 @@ async def apply(
     Raises:
         StalePlan: it is not; nothing was written.
         ApiError: the account cannot be read; nothing was written.
-        DesiredStateError: an implausible number is listed that the account no longer has; nothing was written.
+        ImplausibleNumber: an implausible number is listed that the account no longer has; nothing was written.
         LedgerError: what is going to be done cannot be noted, and nothing was written; or what was done cannot.
     """
     observed, memory = await _resume(api, book, log)

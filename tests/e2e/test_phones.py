@@ -71,13 +71,13 @@ def test_an_implausible_number_that_is_not_registered_is_refused_before_any_writ
     command: Command, served: Served, account: SandboxAccount, verb: tuple[str, ...], form: str
 ) -> None:
     """A slip of a registered number must not leave that one unlisted: the account is an error with the place."""
-    command.write("config/desired/main.yaml", _file(f"{A} ACTIVE", "0507-1234-567 ACTIVE", "0101234567 ACTIVE"))
+    command.write("config/desired/main.yaml", _file(f"{A} ACTIVE", "0507-1234-567 ACTIVE", "0109999999 ACTIVE"))
     done = command(*verb, "--format", form)
     assert done.returncode == 1
     told = "config/desired/main.yaml:7:1: 05071234567 is not registered on this account, and 050 numbers forward calls"
     shown = " ".join((done.stdout if form == "json" else done.stderr + done.stdout).split())
     assert told in shown
-    assert "list the number behind it, or take it off the list" in shown
+    assert "list the number behind it, or take it off the list; likewise 0109999999 (:8)" in shown
     assert not served.writes
     assert account.statuses == {A: "INACTIVE", **dict.fromkeys(ODD, "ACTIVE")}
 

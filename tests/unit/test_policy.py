@@ -5,7 +5,7 @@ import pytest
 from msgspec.structs import replace
 
 from worker.documents import Action, Cause, Change
-from worker.errors import DesiredStateError
+from worker.errors import ImplausibleNumber
 from worker.model import (
     Desired,
     DesiredAccount,
@@ -97,23 +97,25 @@ def test_an_implausible_number_is_accepted_as_far_as_it_is_registered(phone: str
     check_registered(desired, seeing())
     for account, line in ((listed, 8), (idle, 3)):
         check_registered(account, registered)
-        with pytest.raises(DesiredStateError) as raised:
+        with pytest.raises(ImplausibleNumber) as raised:
             check_registered(account, seeing(n01012345678="ACTIVE"))
-        (problem,) = raised.value.problems
-        assert (problem.source, problem.line) == ("main.yaml", line)
-        assert problem.message.startswith(f"{phone} is not registered on this account, and ")
-        assert problem.message.endswith(", or take it off the list")
+        message = str(raised.value)
+        assert message.startswith(f"main.yaml:{line}:1: {phone} is not registered on this account, and ")
+        assert message.endswith(", or take it off the list")
 
 
-def test_implausible_numbers_beyond_what_an_error_names_are_counted() -> None:
-    """An error names 20 numbers in the order of the file, and counts the others."""
-    for count, named in ((20, 20), (21, 20)):
-        phones = {f"050{index:08}": ON for index in reversed(range(count))}
-        desired = DesiredAccount("main", "main.yaml", phones, list(range(count)))
-        with pytest.raises(DesiredStateError) as raised:
-            check_registered(desired, seeing())
-        assert [problem.line for problem in raised.value.problems] == list(range(named))
-        assert raised.value.untold == count - named
+@pytest.mark.parametrize(("count", "named", "rest"), [(1, 0, ""), (2, 1, ")"), (21, 20, ")"), (22, 20, "), …")])
+def test_an_error_names_further_implausible_numbers(count: int, named: int, rest: str) -> None:
+    """The first number of the file is described, and 20 further ones are named with their lines."""
+    phones = {f"050{index:08}": ON for index in reversed(range(count))}
+    desired = DesiredAccount("main", "main.yaml", phones, list(range(1, count + 1)))
+    with pytest.raises(ImplausibleNumber, match=f"^main.yaml:1:1: 050{count - 1:08} is not registered") as raised:
+        check_registered(desired, seeing())
+    _, _, others = str(raised.value).partition("; likewise ")
+    assert others.count("050") == named
+    assert others.endswith(rest)
+    if named:
+        assert others.startswith(f"050{count - 2:08} (:2)")
 
 
 @pytest.mark.parametrize("unmanaged", Unmanaged)
