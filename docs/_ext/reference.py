@@ -35,6 +35,7 @@ STATUSES: Final = MappingProxyType(
         ExitStatus.BUSY: "another run holds the account",
         ExitStatus.USAGE: "wrong usage: nothing was sent",
         ExitStatus.INVALID: "invalid desired state, settings or plan file: nothing was sent",
+        ExitStatus.SIGHUP: "stopped by SIGHUP (a lost connection), likewise; `watch` reloads instead",
         ExitStatus.SIGINT: "interrupted by SIGINT (Ctrl-C), after what was under way was finished and checked",
         ExitStatus.SIGTERM: "stopped by SIGTERM, likewise",
     }
@@ -51,6 +52,7 @@ _ENVIRONMENT: Final = (
     ("LANG", "likewise, if none of them is set"),
     ("FORGE_TOKEN", "of `python -m worker.forge`, which pipelines use: the token for comments, issues and artifacts"),
     ("GITLAB_CI", "set by GitLab: which of the two it is that `worker.forge` speaks to"),
+    ("SSL_CERT_FILE", "a file with the authorities that are trusted; where TLS fails, a path without a file is named"),
     ("NO_COLOR", "set to anything: no colours"),
     ("TERM", "`dumb`: no colours either"),
     ("NOTIFY_SOCKET", "set by systemd: where `senderid watch` says that it is ready, reloading or stopping"),

@@ -11,18 +11,18 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager, suppress
 from datetime import UTC, datetime
-from errno import EISDIR
+from errno import EIO, EISDIR
 from pathlib import Path
 from typing import Final, NamedTuple, Self, TextIO
 
 import click
 
-from worker import logs
+from worker import interruption, logs
 from worker.cli.bookkeeping import Keeping, glance
 from worker.cli.inputs import Resolver
 from worker.cli.metering import Metering
 from worker.cli.progress import Progress
-from worker.cli.status import ExitStatus, overall
+from worker.cli.status import overall
 from worker.cli.tracing import Watchers, traced
 from worker.documents import AccountPlan, AccountResult, Result
 from worker.errors import Interrupted, LedgerError
@@ -41,8 +41,6 @@ _WIDEST: Final = 120
 """Columns of a page: less makes tables break, more makes lines that nobody follows."""
 
 _STOPPING: Final = "what is under way is finished and checked; once more to stop at once"
-
-_SIGNALS: Final = {signal.SIGINT: ExitStatus.SIGINT, signal.SIGTERM: ExitStatus.SIGTERM}
 
 
 def now() -> str:
@@ -257,9 +255,15 @@ def run(
                     ledger=ledger,
                     metering=metering,
                 )
-                async with metering.over(fleet, bound):
-                    status = await verb(session)
-            return _SIGNALS[received[0]] if received else status
+                try:
+                    async with metering.over(fleet, bound):
+                        status = await verb(session)
+                except (Interrupted, OSError) as error:
+                    if not received or (isinstance(error, OSError) and error.errno != EIO):
+                        raise
+                    # stopped before there was a result, or the terminal went away with the signal
+                    return interruption.status(received[0])
+            return interruption.status(received[0]) if received else status
 
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -276,7 +280,6 @@ def _signals(
 
     A `machine` that reads the log gets nothing that is no line of it.
     """
-    loop = asyncio.get_running_loop()
     received: list[signal.Signals] = []
 
     def receive(number: signal.Signals) -> None:
@@ -284,7 +287,7 @@ def _signals(
         if len(received) > 1:
             bar.finish()
             sink.flush()
-            os._exit(_SIGNALS[number])
+            os._exit(interruption.status(number))
         stopped.set()
         reason = Interrupted(f"stopped by {number.name}; run again to go on")
         fleet.interrupt(reason)
@@ -294,13 +297,8 @@ def _signals(
         with suppress(OSError):
             click.echo(_("Stopping: {what}.").format(what=translated(_STOPPING)), err=True)
 
-    for number in _SIGNALS:
-        loop.add_signal_handler(number, receive, number)
-    try:
+    with interruption.on_loop(asyncio.get_running_loop(), receive):
         yield received
-    finally:
-        for number in _SIGNALS:
-            loop.remove_signal_handler(number)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
