@@ -45,7 +45,10 @@ STATUSES: Final = MappingProxyType(
 _ENVIRONMENT: Final = (
     ("SOLAPI_API_KEY", "the API key of accounts whose file names no other"),
     ("SOLAPI_API_SECRET", "its secret"),
-    ("XDG_STATE_HOME", "the folder below which the ledger lies, unless `ledger.path` says otherwise"),
+    (
+        "XDG_STATE_HOME",
+        "the absolute path of the folder below which the ledger lies, unless `ledger.path` says otherwise",
+    ),
     ("SENDERID_LANG", "the language of messages, `en` or `ko`; `--lang` wins over it"),
     ("LC_ALL", "likewise, if that is not set"),
     ("LC_MESSAGES", "likewise, if neither is set"),
