@@ -18,6 +18,7 @@ from typing import Final, NamedTuple, Self, TextIO
 import click
 
 from worker import interruption, logs
+from worker.cli import options
 from worker.cli.bookkeeping import Keeping, glance
 from worker.cli.inputs import Resolver
 from worker.cli.metering import Metering
@@ -34,11 +35,14 @@ from worker.moments import stamp_ms
 from worker.settings import Settings
 from worker.solapi.transport import Transport
 
-__all__ = ["Page", "Session", "check", "color", "emit", "new_run_id", "now", "run", "total"]
+__all__ = ["Page", "Session", "check", "color", "emit", "is_special", "new_run_id", "now", "run", "total"]
 
 _NARROWEST: Final = 80
 _WIDEST: Final = 120
 """Columns of a page: less makes tables break, more makes lines that nobody follows."""
+
+_DESCRIPTORS: Final = frozenset({"/dev/fd", "/proc/self/fd"})
+_STDERR: Final = frozenset({options.STDERR, "/dev/fd/2", "/proc/self/fd/2"})
 
 _STOPPING: Final = "what is under way is finished and checked; once more to stop at once"
 
@@ -80,10 +84,11 @@ def emit(document: str | bytes, output: str | None = None) -> None:
         OSError: it could not be written.
     """
     data = document.encode() if isinstance(document, str) else document
-    if output is None:
-        sys.stdout.flush()
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+    if output is None or output in _STDERR:
+        stream = sys.stdout if output is None else sys.stderr
+        stream.flush()
+        stream.buffer.write(data)
+        stream.buffer.flush()
     else:
         replace(Path(output), data, mode=0o644)
 
@@ -94,14 +99,16 @@ def check(path: str | None) -> None:
     Raises:
         OSError: it cannot.
     """
-    if path is not None and not _special(Path(path)):
+    if path is not None and not is_special(Path(path)):
         descriptor, name = _beside(Path(path))
         os.close(descriptor)
         Path(name).unlink()
 
 
-def _special(path: Path) -> bool:
-    """Whether a path is a device, a pipe or the like, in whose place no file may come."""
+def is_special(path: Path) -> bool:
+    """Return True for a device, a pipe or an open descriptor: no file may come in its place or beside it."""
+    if str(path) in _STDERR or str(path.parent) in _DESCRIPTORS:
+        return True
     return path.exists() and not (path.is_file() or path.is_dir())
 
 
@@ -120,7 +127,7 @@ def replace(path: Path, data: bytes, *, mode: int) -> None:
     Raises:
         OSError: it could not be written; the old one stays.
     """
-    if _special(path):
+    if is_special(path):
         path.write_bytes(data)
         return
     if path.is_symlink():
