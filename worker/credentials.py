@@ -1,8 +1,10 @@
 """Keys and their secrets, and the references by which files name them."""
 
+from typing import Final
+
 from msgspec import Struct
 
-__all__ = ["Credentials", "CredentialsRef", "Secret", "SecretRef"]
+__all__ = ["DEFAULT_CREDENTIALS", "Credentials", "CredentialsRef", "Secret", "SecretRef"]
 
 
 class Secret:
@@ -33,6 +35,11 @@ class SecretRef(Struct, frozen=True, forbid_unknown_fields=True):
     env: str | None = None
     file: str | None = None
 
+    @property
+    def place(self) -> str:
+        """Where that is, in a message."""
+        return f"the file {self.file}" if self.env is None else f"the environment variable {self.env}"
+
 
 class Credentials(Struct, frozen=True):
     """An API key and its secret, ready to sign with."""
@@ -46,3 +53,7 @@ class CredentialsRef(Struct, frozen=True):
 
     api_key: SecretRef
     api_secret: SecretRef
+
+
+DEFAULT_CREDENTIALS: Final = CredentialsRef(SecretRef(env="SOLAPI_API_KEY"), SecretRef(env="SOLAPI_API_SECRET"))
+"""Where the credentials of accounts are whose file names none."""

@@ -15,7 +15,7 @@ import click
 from worker import desired, moments, schedule, settings
 from worker.cli import sources
 from worker.cli.options import DEFAULT_FILES, DEFAULT_SETTINGS
-from worker.credentials import Credentials, CredentialsRef, Secret, SecretRef
+from worker.credentials import DEFAULT_CREDENTIALS, Credentials, CredentialsRef, Secret, SecretRef
 from worker.errors import CredentialsMissing, DesiredStateError, Problem, SettingsError, UsageError
 from worker.language import gettext as _
 from worker.language import translated
@@ -46,7 +46,6 @@ __all__ = [
     "tell_warnings",
 ]
 
-_DEFAULT_CREDENTIALS: Final = CredentialsRef(SecretRef(env="SOLAPI_API_KEY"), SecretRef(env="SOLAPI_API_SECRET"))
 _SECRET_CAP: Final = 4096
 """Bytes of a secret file; keys are a few dozen, URLs a few hundred."""
 _NO_KEY: Final = frozenset(" ,\"'")
@@ -196,7 +195,7 @@ class Resolver:
         Raises:
             CredentialsMissing: with the place that has none.
         """
-        where = reference or _DEFAULT_CREDENTIALS
+        where = reference or DEFAULT_CREDENTIALS
         if where not in self._found:
             key, secret = _resolve(where.api_key, "API key"), _resolve(where.api_secret, "API secret")
             self.secrets.add(secret)
@@ -259,11 +258,10 @@ def _resolve(reference: SecretRef, what: str) -> str:
 
 def _kept(reference: SecretRef, what: str) -> tuple[str, str]:
     """A secret without blanks around it, and the place where it is kept."""
+    place = reference.place
     if reference.env is not None:
-        place = f"the environment variable {reference.env}"
         text = os.environ.get(reference.env)
     else:
-        place = f"the file {reference.file}"
         try:
             with Path(reference.file or "").open("rb") as file:
                 data = file.read(_SECRET_CAP + 1)
