@@ -20,19 +20,19 @@ def main() -> None:
         except OSError:
             # the command line meets it once more, and says so
             pass
-    status = 130
+    from worker import interruption
+
     try:
+        interruption.install()
         from worker.cli import run
 
         status = run(sys.argv[1:])
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         # before there was anything to report, or after everything was
-        pass
+        status = interruption.ended_by(error)
     finally:
         # what the interpreter still does at its end would answer an interruption with a traceback
-        from signal import SIG_IGN, SIGINT, signal
-
-        signal(SIGINT, SIG_IGN)
+        interruption.ignore()
     sys.exit(status)
 
 
@@ -44,8 +44,14 @@ def _interrupt_again(unraisable: "sys.UnraisableHookArgs") -> None:
     from signal import SIGINT
     from threading import Timer
 
+    from worker import interruption
+
+    number: int = SIGINT
+    if isinstance(unraisable.exc_value, interruption.Interruption):
+        number = unraisable.exc_value.number
+        interruption.install()  # the signal that comes again is still the first
     # at once it would be raised in here, where nobody can catch it either
-    again = Timer(0.05, os.kill, (os.getpid(), SIGINT))
+    again = Timer(0.05, os.kill, (os.getpid(), number))
     again.daemon = True
     again.start()
 

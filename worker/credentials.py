@@ -35,6 +35,11 @@ class SecretRef(Struct, frozen=True, forbid_unknown_fields=True):
     env: str | None = None
     file: str | None = None
 
+    @property
+    def place(self) -> str:
+        """Where that is, in a message."""
+        return f"the file {self.file}" if self.env is None else f"the environment variable {self.env}"
+
 
 class Credentials(Struct, frozen=True):
     """An API key and its secret, ready to sign with."""

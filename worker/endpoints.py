@@ -20,7 +20,12 @@ class Endpoint(Struct, frozen=True):
     @property
     def known(self) -> bool:
         """Whether it is the vendor's, or this very machine."""
-        return self in ENDPOINTS.values() or _loopback(urlsplit(self.url).hostname or "")
+        return self in ENDPOINTS.values() or self.loopback
+
+    @property
+    def loopback(self) -> bool:
+        """Whether it is this very machine, as a simulated API is."""
+        return _loopback(urlsplit(self.url).hostname or "")
 
 
 ENDPOINTS: Final = {

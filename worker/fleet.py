@@ -16,9 +16,9 @@ from worker.bugs import foreseen
 from worker.canary import begin_with_few
 from worker.closing import tell
 from worker.comparison import CurrentFiles
-from worker.credentials import Credentials, CredentialsRef
+from worker.credentials import DEFAULT_CREDENTIALS, Credentials, CredentialsRef
 from worker.documents import AccountResult, Requests, RunOutcome
-from worker.errors import Interrupted, WorkerError
+from worker.errors import CredentialsMissing, Interrupted, WorkerError
 from worker.inquiry import answers
 from worker.ledger import Keeper, Nothing, Subject
 from worker.model import DesiredAccount, Memory, PlanFile, Status
@@ -26,6 +26,7 @@ from worker.plan import SavedAccount
 from worker.policy import IN_USE, fleet_wide
 from worker.ports import Book, Log, Meter, RunLog
 from worker.reconcile import Draft, Terms, apply, apply_saved, as_plan, draft, failed_draft, unapplied
+from worker.redaction import SHORTEST_SECRET
 from worker.rollback import approved, failed_preview, preview
 from worker.settings import Settings, endpoint
 from worker.sites import Reachable, Site
@@ -275,11 +276,17 @@ class Fleet:
         """A client for one account, of a type that can write or of one that cannot; an interruption halts it.
 
         Raises:
-            CredentialsMissing: its credentials cannot be found.
+            CredentialsMissing: its credentials cannot be found, or its secret is too short to be one.
             ValueError: its endpoint is none.
         """
         credentials = self._credentials(account.credentials)
         where = endpoint(account.endpoint or self._settings.endpoint)
+        if len(credentials.api_secret.reveal()) < SHORTEST_SECRET and not where.loopback:
+            place = (account.credentials or DEFAULT_CREDENTIALS).api_secret.place
+            raise CredentialsMissing(
+                f"the API secret cannot be used: {place} has fewer than {SHORTEST_SECRET} characters, and no secret of "
+                "the vendor is so short; write the whole secret there"
+            )
         key = credentials.api_key
         if key not in self.quotas:
             self.quotas[key] = Quota(self._settings.rate_limit, clock=self._ambient.clock)

@@ -20,7 +20,7 @@ from typing import Any, Final, Literal, Protocol, Self, cast
 import orjson
 import structlog
 
-from worker.redaction import Secrets, without_headers
+from worker.redaction import SHORTEST_SECRET, Secrets, without_headers
 from worker.render.documents import encodable, inert
 from worker.render.loglines import console_line
 from worker.render.terminal import Paint
@@ -187,7 +187,7 @@ class _Clean:
     def __call__(self, _logger: object, method: str, fields: Line) -> Line:
         if len(self._secrets) != self._count:
             self._learn()
-        line = {"timestamp": self._timestamp(), "level": method, "event": self._text(fields.pop("event"))}
+        line = {"timestamp": self._timestamp(), "level": method, "event": self._named(fields.pop("event"))}
         raised = fields.pop("exc_info", None)
         if isinstance(raised, BaseException):
             line |= _raised(raised)
@@ -207,7 +207,7 @@ class _Clean:
         self._names.clear()
 
     def _name(self, name: str) -> str:
-        cleaned = self._text(name)
+        cleaned = self._named(name)
         if cleaned == name and len(self._names) < _NAMES:
             self._names.add(name)
         return cleaned
@@ -223,7 +223,7 @@ class _Clean:
         if isinstance(value, str):
             return self._text(str(value))
         if isinstance(value, Mapping) and depth:
-            cleaned = ((str(self._clean(key, 0)), each) for key, each in value.items())
+            cleaned = ((self._key(key), each) for key, each in value.items())
             return {key: self._clean(each, depth - 1) for key, each in cleaned if not _forbidden(key)}
         if isinstance(value, list | tuple | set | frozenset) and depth:
             return [self._clean(each, depth - 1) for each in value]
@@ -233,10 +233,17 @@ class _Clean:
         short = isinstance(value, int) and value.bit_length() < _LONGEST_BITS
         return str(value) if short else type(value).__name__
 
-    def _text(self, text: str) -> str:
+    def _key(self, key: Any) -> str:
+        return self._named(key) if isinstance(key, str) else str(self._clean(key, 0))
+
+    def _named(self, name: str) -> str:
+        """An event or the name of a field: programs read them, and a short secret is part of many."""
+        return self._text(name, SHORTEST_SECRET)
+
+    def _text(self, text: str, least: int = 1) -> str:
         if len(text) <= self._harmless:
             return text
-        return without_headers(self._secrets.removed_from(text))
+        return without_headers(self._secrets.removed_from(text, least=least))
 
 
 def _forbidden(name: str) -> bool:

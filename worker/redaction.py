@@ -4,10 +4,13 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-__all__ = ["REMOVED", "Secrets", "without_headers"]
+__all__ = ["REMOVED", "SHORTEST_SECRET", "Secrets", "without_headers"]
 
 REMOVED: Final = "[removed]"
 """What stands where a secret stood."""
+
+SHORTEST_SECRET: Final = 8
+"""Characters of a secret that real endpoints are used with. A shorter one could be part of any word."""
 
 _HEADER: Final = re.compile(
     r"""(?ix) (?<![a-z0-9])
@@ -58,9 +61,14 @@ class Secrets:
             self._by_length[length].add(secret)
             self._count += 1
 
-    def removed_from(self, text: str) -> str:
-        """The text with every secret in it replaced; a longer one first, as one may be a part of another."""
+    def removed_from(self, text: str, *, least: int = 1) -> str:
+        """The text with every secret of `least` characters or more replaced; a longer one first, as one may be a part.
+
+        Names of fields and events are ours: of them secrets below `SHORTEST_SECRET` take nothing out.
+        """
         for length in self._lengths:
+            if length < least:
+                break
             text = _without(text, length, self._by_length[length])
         return text
 

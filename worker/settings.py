@@ -4,6 +4,7 @@ Precedence: option, environment (`SENDERID_…`, nested with `__`), settings fil
 environment nor files: texts and mappings come in as arguments.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Final, Literal, TypeVar
 
@@ -50,6 +51,10 @@ _KIT: Final = frozenset(
     {"SENDERID_KIT_ALLOW", "SENDERID_KIT_FILES", "SENDERID_KIT_IMAGE", "SENDERID_KIT_MASK", "SENDERID_KIT_TOKEN"}
 )
 """Variables of the GitLab template, which the command finds in its environment. They are not settings."""
+_SERVICE_LINK: Final = re.compile(
+    r"SENDERID(_[A-Z0-9]+)*_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9]+)*|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+)
+"""Variables that Kubernetes sets in every pod beside a service named `senderid` or `senderid-…`."""
 _COUNT_CAP: Final = 999_999_999
 """No count is larger. What is, is a slip, and would not go into the documents that carry it."""
 _HOUR: Final = 3600
@@ -310,9 +315,9 @@ def _of_environment(environment: Mapping[str, str], problems: list[Problem]) -> 
         place = f"environment variable {variable}"
         path = names.get(variable)
         if path is None:
-            problems.append(
-                Problem(place, 1, 1, f"there is no such setting{strictyaml.suggestion(variable.upper(), known)}")
-            )
+            if not _SERVICE_LINK.fullmatch(variable):
+                told = f"there is no such setting{strictyaml.suggestion(variable.upper(), known)}"
+                problems.append(Problem(place, 1, 1, told))
             continue
         text = environment[variable].strip()
         try:

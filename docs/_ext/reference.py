@@ -40,6 +40,7 @@ STATUSES: Final = MappingProxyType(
         ExitStatus.INVALID: (
             "invalid desired state (also one account under two names), settings or plan file: nothing was sent"
         ),
+        ExitStatus.SIGHUP: "stopped by SIGHUP (a lost connection), likewise; `watch` reloads instead",
         ExitStatus.SIGINT: "interrupted by SIGINT (Ctrl-C), after what was under way was finished and checked",
         ExitStatus.SIGTERM: "stopped by SIGTERM, likewise",
     }
@@ -49,7 +50,10 @@ STATUSES: Final = MappingProxyType(
 _ENVIRONMENT: Final = (
     ("SOLAPI_API_KEY", "the API key of accounts whose file names no other"),
     ("SOLAPI_API_SECRET", "its secret"),
-    ("XDG_STATE_HOME", "the folder below which the ledger lies, unless `ledger.path` says otherwise"),
+    (
+        "XDG_STATE_HOME",
+        "the absolute path of the folder below which the ledger lies, unless `ledger.path` says otherwise",
+    ),
     ("SENDERID_LANG", "the language of messages, `en` or `ko`; `--lang` wins over it"),
     ("LC_ALL", "likewise, if that is not set"),
     ("LC_MESSAGES", "likewise, if neither is set"),
@@ -62,6 +66,7 @@ _ENVIRONMENT: Final = (
     ("SENDERID_KIT_TOKEN", "likewise: the token for notes and issues"),
     ("FORGE_AUTHOR", "of `python -m worker.forge`, on GitHub: the user whose comments and issues are the kit's own"),
     ("GITLAB_CI", "set by GitLab: which of the two it is that `worker.forge` speaks to"),
+    ("SSL_CERT_FILE", "a file with the authorities that are trusted; where TLS fails, a path without a file is named"),
     ("NO_COLOR", "set to anything: no colours"),
     ("TERM", "`dumb`: no colours either"),
     ("NOTIFY_SOCKET", "set by systemd: where `senderid watch` says that it is ready, reloading or stopping"),

@@ -271,3 +271,20 @@ def test_the_search_finds_what_it_looks_for(watched: _Watched) -> None:
 def _in_base64(raw: bytes) -> Iterator[bytes]:
     for before in range(4):
         yield base64.b64encode(b"x" * before + raw + b"yz")
+
+
+def test_a_short_secret_spoils_no_log(command: Command, serve: Callable[..., Served]) -> None:
+    """At a simulated API the lines of the log keep their names; at a real endpoint nothing is sent at all."""
+    account = SandboxAccount.of({"01000000001": "INACTIVE"}, api_key="k", api_secret="ho")
+    served = serve(account)
+    command.at(served.sandbox, account).write("d.yaml", "version: 1\nnumbers: {01000000001: ACTIVE}\n")
+    done = command("apply", "-y", "-f", "d.yaml")
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [line["phone"] for line in lines if line["event"] == "number"] == ["01000000001"]
+    assert "[removed]" not in "".join(name for line in lines for name in line)
+    del command.environment["SENDERID_ENDPOINT"]
+    done = command("plan", "-f", "d.yaml")
+    assert done.returncode == 1
+    told = " ".join(done.stdout.split())
+    assert "the environment variable SOLAPI_API_SECRET has fewer than 8 characters" in told

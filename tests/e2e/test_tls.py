@@ -100,3 +100,15 @@ def test_what_cannot_be_verified_gets_nothing(
     assert "check the endpoint" in told
     assert "SSL_CERT_FILE" in told
     assert served.sandbox.wire == []
+
+
+def test_an_authority_that_is_not_there_is_named(command: Any, serve: Callable[..., Any], tmp_path: Path) -> None:
+    """OpenSSL says nothing of a wrong SSL_CERT_FILE: plan and doctor do."""
+    served = _served(serve, trustme.CA(), "127.0.0.1")
+    (account,) = served.sandbox.accounts.values()
+    command.at(served.sandbox, account).environment["SSL_CERT_FILE"] = str(tmp_path / "gone.pem")
+    command.write("main.yaml", _DESIRED)
+    for arguments in (("plan", "-f", "main.yaml"), ("doctor",)):
+        done = command(*arguments)
+        assert done.returncode == 1
+        assert "gone.pem, where no file is" in " ".join(done.stdout.split())

@@ -94,9 +94,11 @@ def test_a_collector_that_is_not_there_does_not_fail_a_run(command: Command) -> 
 
 
 @pytest.mark.usefixtures("wanted")
-def test_variables_that_cannot_be_used_are_told(command: Command) -> None:
-    """Wrong usage, before anything is sent."""
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_variables_that_cannot_be_used_stop_nothing(command: Command, form: str) -> None:
+    """One warning on stderr, which is a log line where the log is JSON; the plan is made."""
     command.environment |= {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_BSP_MAX_QUEUE_SIZE": "-1"}
-    done = command("plan", "-f", "main.yaml")
-    assert done.returncode == 64
-    assert "OTEL_" in done.stderr
+    done = command("plan", "-f", "main.yaml", "--detailed-exitcode", "--log-format", form)
+    assert done.returncode == 2
+    (warning,) = [line for line in done.stderr.splitlines() if "no traces: OTEL_EXPORTER_OTLP_ENDPOINT" in line]
+    assert form == "console" or json.loads(warning)["event"] == "traces.failed"

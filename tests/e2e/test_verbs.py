@@ -192,7 +192,7 @@ def test_the_sandbox_serves_until_it_is_stopped(command: Command) -> None:
     finally:
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=20)
-    assert (process.returncode, err) == (0, "")
+    assert (process.returncode, err) == (130, "")
 
 
 def test_the_sandbox_begins_with_a_given_state(command: Command) -> None:

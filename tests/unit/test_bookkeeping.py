@@ -212,3 +212,28 @@ async def test_a_glance_at_an_unreadable_ledger_warns_once(tmp_path: Path, capsy
     told = capsys.readouterr().err
     assert told.count("warning:") == 1
     assert "it is no ledger" in told
+
+
+def test_the_environment_of_a_hook_names_no_other_repository(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Git sets GIT_DIR, GIT_WORK_TREE and GIT_INDEX_FILE for its hooks; the commit is that of the file's checkout."""
+    commit = _git(checkout, "rev-parse", "HEAD")
+    other = tmp_path / "other"
+    other.mkdir()
+    _git(other, "init", "-q")
+    _git(other, "commit", "-q", "--allow-empty", "-m", "another")
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(other))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(other / ".git" / "index"))
+    assert _commits(checkout / "top.yaml") == [commit]
+
+
+@pytest.mark.parametrize("value", ["", "state", "./state", "../state"])
+def test_a_relative_state_folder_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str) -> None:
+    """As the XDG specification asks: the ledger must not depend on the folder that a command is started in."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", value)
+    assert ledger_path(Settings()) == tmp_path / ".local" / "state" / "senderid" / "ledger.db"
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    assert ledger_path(Settings()) == tmp_path / "state" / "senderid" / "ledger.db"

@@ -579,3 +579,23 @@ def test_an_interruption_cannot_meet_orjson_half_begun() -> None:
         (sys.executable, "-c", _WATCHING), capture_output=True, text=True, check=True
     )
     assert done.stdout.split()[0] == "structlog"
+
+
+def test_a_short_secret_leaves_names_whole() -> None:
+    """A secret of a few letters is part of many words: events, names of fields, level and time are read by programs."""
+    line = logged(
+        "ho", "e", "1", "info", event="phone.info", phone="01012345678", error_message="here", counts={"phone": 1}
+    )
+    assert {"timestamp", "level", "event", "phone", "error_message", "counts"} == line.keys()
+    assert (line["event"], line["level"], line["counts"]) == ("phone.info", "info", {"phone": 1})
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["timestamp"])
+    assert (line["phone"], line["error_message"]) == ("0[removed]0[removed]2345678", "h[removed]r[removed]")
+
+
+@pytest.mark.parametrize(("secret", "shown"), [("abcdefg", "abcdefg"), ("abcdefgh", "[removed]")])
+def test_a_secret_of_eight_characters_is_taken_out_of_names_too(secret: str, shown: str) -> None:
+    """From there on no word of ours has one by chance, and a foreign name might."""
+    line = logged(secret, event=f"x.{secret}", **{f"{secret}.y": {secret: 1}, "value": secret})
+    assert line["event"] == f"x.{shown}"
+    assert line[f"{shown}.y"] == {shown: 1}
+    assert line["value"] == "[removed]"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.redaction import REMOVED, Secrets, without_headers
+from worker.redaction import REMOVED, SHORTEST_SECRET, Secrets, without_headers
 
 _texts = st.text(alphabet="ab", max_size=30)
 
@@ -32,6 +32,14 @@ def test_no_secret_is_left(secrets: list[str], text: str) -> None:
     """Whatever the text and the secrets, what is left holds none of them, beside the word for what was removed."""
     left = Secrets(secrets).removed_from(text).split(REMOVED)
     assert not any(secret in piece for secret in secrets for piece in left)
+
+
+def test_short_secrets_can_be_left_in() -> None:
+    """Where words of programs stand, only secrets of a length that no word has by chance are taken out."""
+    secrets = Secrets(["a" * SHORTEST_SECRET, "b" * (SHORTEST_SECRET - 1)])
+    text = "a" * SHORTEST_SECRET + " " + "b" * SHORTEST_SECRET
+    assert secrets.removed_from(text, least=SHORTEST_SECRET) == f"{REMOVED} {'b' * SHORTEST_SECRET}"
+    assert secrets.removed_from(text) == f"{REMOVED} {REMOVED}b"
 
 
 def test_they_are_counted_once() -> None:

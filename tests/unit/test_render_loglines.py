@@ -129,3 +129,9 @@ def test_foreign_text_stays_on_its_line() -> None:
 def test_phone_may_be_anything() -> None:
     """A phone that is no text is shown rather than an error raised."""
     assert "1012345678" in (shown(event="some.thing", phone=1012345678) or "")
+
+
+def test_a_message_without_a_code_is_shown() -> None:
+    """A warning such as `traces.failed` says what is wrong."""
+    line = shown(event="traces.failed", level="warning", error_message="no traces")
+    assert line == "12:00:00Z warning              traces.failed no traces\n"

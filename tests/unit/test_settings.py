@@ -403,3 +403,44 @@ def test_max_deactivations_in_every_form(value: str) -> None:
 def test_known_endpoints_are_the_vendors_and_this_machine(text: str, known: bool) -> None:  # noqa: FBT001 - a case
     """What may be trusted without being told: the hosts of the vendor and the loopback addresses."""
     assert endpoint(text).known is known
+
+
+_SERVICE_LINKS = {
+    "SENDERID_SERVICE_HOST": "10.0.0.7",
+    "SENDERID_SERVICE_PORT": "9464",
+    "SENDERID_SERVICE_PORT_HTTP": "9464",
+    "SENDERID_SERVICE_PORT_HTTP_METRICS": "9464",
+    "SENDERID_PORT": "tcp://10.0.0.7:9464",
+    "SENDERID_PORT_9464_TCP": "tcp://10.0.0.7:9464",
+    "SENDERID_PORT_9464_TCP_PROTO": "tcp",
+    "SENDERID_PORT_9464_TCP_PORT": "9464",
+    "SENDERID_PORT_9464_TCP_ADDR": "10.0.0.7",
+    "SENDERID_PORT_53_UDP": "udp://10.0.0.7:53",
+}
+
+
+def test_service_links_of_kubernetes_are_no_settings() -> None:
+    """A service named `senderid`, or `senderid-status-page`, in the namespace stops no run."""
+    named = {name.replace("SENDERID_", "SENDERID_STATUS_PAGE_", 1): value for name, value in _SERVICE_LINKS.items()}
+    assert load(None, _SERVICE_LINKS | named, {}) == Settings()
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "SENDERID_RATE_LIMIT__WRITE",
+        "SENDERID_SERVICE_HOSTS",
+        "SENDERID_SERVICE__PORT",
+        "SENDERID_PORT_TCP",
+        "SENDERID_PORT_9464",
+        "SENDERID_PORT_9464_TCP_HOST",
+        "SENDERID_METRICS__PORT",
+        "SENDERID_service_host",
+        "SENDERID__SERVICE_HOST",
+    ],
+)
+def test_what_only_resembles_a_service_link_is_a_mistake(variable: str) -> None:
+    """A misspelt setting is never passed over."""
+    with pytest.raises(SettingsError) as refused:
+        load(None, {variable: "1"}, {})
+    assert [problem.source for problem in refused.value.problems] == [f"environment variable {variable}"]

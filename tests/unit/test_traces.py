@@ -13,7 +13,7 @@ from tests import loopback
 from tests.loopback import Journal, Loopback
 from worker.cli.tracing import Watchers, traced
 from worker.credentials import Credentials, CredentialsRef, SecretRef
-from worker.errors import ServerError, UsageError
+from worker.errors import ServerError
 from worker.fleet import Fleet
 from worker.model import Desired, DesiredAccount, Status
 from worker.reconcile import Terms
@@ -153,15 +153,29 @@ def test_traces_are_off_unless_asked_for(environment: dict[str, str], monkeypatc
         assert (same, traces) == (log, None)
 
 
-def test_a_missing_extra_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever asks for traces without the packages for them reads what to install."""
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
-    monkeypatch.setitem(sys.modules, "worker.traces", None)
-    with (
-        pytest.raises(UsageError, match=r"pip install 'senderid-worker\[otel\]'"),
-        traced(Journal(), "r1"),  # type: ignore[arg-type] # all that is used of a log
-    ):
-        pass
+@pytest.mark.parametrize(
+    ("environment", "modules", "advice"),
+    [
+        ({}, {"worker.traces": None}, "pip install 'senderid-worker[otel]', or set OTEL_SDK_DISABLED=true"),
+        ({"OTEL_BSP_MAX_QUEUE_SIZE": "-1"}, {}, "fix it, or set OTEL_SDK_DISABLED=true"),
+    ],
+)
+def test_traces_that_cannot_be_made_are_a_warning(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], modules: dict[str, None], advice: str
+) -> None:
+    """The variables may be another program's: the run goes on without traces and says what to do, once."""
+    for name, value in {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", **environment}.items():
+        monkeypatch.setenv(name, value)
+    for name in modules:
+        monkeypatch.setitem(sys.modules, name, None)
+    log = Journal()
+    with traced(log, "r1") as (same, traces):  # type: ignore[arg-type] # all that is used of a log
+        assert (same, traces) == (log, None)
+    ((event, fields),) = log.lines
+    assert event == "traces.failed"
+    told = str(fields["error_message"])
+    assert told.startswith("no traces: OTEL_EXPORTER_OTLP_ENDPOINT is set, but ")
+    assert told.endswith(advice)
 
 
 class Watch:

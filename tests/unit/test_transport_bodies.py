@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -12,7 +13,7 @@ from yarl import URL
 
 from worker.errors import AccountRejected, Ambiguous, ApiError, ConnectionFailed, ServerError
 from worker.settings import Timeout
-from worker.solapi.transport import Answer, Transport, _ended
+from worker.solapi.transport import Answer, Transport, _Body, _ended
 
 Play = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
@@ -148,12 +149,72 @@ async def test_a_document_comes_in_pieces() -> None:
     assert refused.content() == b"why?"
 
 
+_GZIP = "Content-Encoding: gzip\r\n"
+_PACKED = gzip.compress(_LONG)
+_MEMBERS = gzip.compress(_LONG[:1_000]) + gzip.compress(b"") + gzip.compress(_LONG[1_000:])
+
+
 @pytest.mark.parametrize(
     ("more", "body"),
     [
-        ("Content-Encoding: gzip\r\n", b"no gzip"),
-        ("Content-Encoding: gzip\r\n", gzip.compress(_LONG)[:-20]),
+        ("Content-Encoding:\r\n", _LONG),
+        ("Content-Encoding: \t \r\n", _LONG),
+        ("Content-Encoding: IDENTITY\r\n", _LONG),
+        ("Content-Encoding: x-gzip\r\n", _PACKED),
+        ("Content-Encoding:  X-GZip \r\n", _PACKED),
+        ("Content-Encoding: identity, gzip\r\n", _PACKED),
+        ("Content-Encoding: gzip,\r\n", _PACKED),
+        ("Content-Encoding: identity\r\n" + _GZIP, _PACKED),
+        (_GZIP, _MEMBERS),
+        (_GZIP, _MEMBERS + bytes(20_000)),
+        (_GZIP, _PACKED + bytes(20_000) + gzip.compress(b"")),
+        (_GZIP, b""),
+    ],
+)
+async def test_every_spelling_of_identity_and_gzip_is_read(more: str, body: bytes) -> None:
+    """RFC 9110 and RFC 1952: blank, any letter case, x-gzip, lists, several members, zeros after a member."""
+    pieces: list[bytes] = []
+    await _exchange(_says(_head(len(body), more=more), body), "GET", into=pieces.append)
+    assert b"".join(pieces) == (_LONG if body else b"")
+
+
+@pytest.mark.parametrize("size", [1, 7, 1 << 20])
+def test_members_may_be_cut_anywhere(size: int) -> None:
+    """A gzip member may start and end in any piece."""
+    pieces: list[bytes] = []
+    body = _Body(200, {"content-encoding": "gzip"}, pieces.append)
+    travelled = _MEMBERS + bytes(9)
+    for start in range(0, len(travelled), size):
+        body.feed(travelled[start : start + size])
+    body.finish()
+    assert b"".join(pieces) == _LONG
+
+
+def test_a_flood_of_tiny_members_costs_no_more_than_their_bytes() -> None:
+    """The time grows with the number of members, not with its square."""
+    flood = gzip.compress(b"") * 50_000
+    body = _Body(200, {"Content-Encoding": "gzip"}, lambda _: None)
+    began = time.process_time()
+    body.feed(flood)
+    body.finish()
+    assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("more", "body"),
+    [
+        (_GZIP, b"no gzip"),
+        (_GZIP, bytes(20)),
+        (_GZIP, _PACKED[:-20]),
+        (_GZIP, _MEMBERS[:-20]),
+        (_GZIP, _PACKED + gzip.compress(b"")[:1]),
+        (_GZIP, _PACKED + b"?"),
+        (_GZIP, _PACKED + b"no gzip"),
+        (_GZIP, _PACKED + bytes(9) + b"no gzip"),
         ("Content-Encoding: br\r\n", b"?"),
+        ("Content-Encoding: deflate\r\n", b"?"),
+        ("Content-Encoding: gzip, br\r\n", _PACKED),
+        ("Content-Encoding: gzip, gzip\r\n", gzip.compress(_PACKED)),
     ],
 )
 async def test_what_cannot_be_decompressed_is_a_failed_read(more: str, body: bytes) -> None:

@@ -122,3 +122,33 @@ def test_a_foreign_message_is_bounded() -> None:
     error = wire.refusal(418, msgspec.json.encode({"errorCode": "x" * 10**6, "errorMessage": "y" * 10**6}), write=True)
     assert len(str(error)) < 600
     assert len(error.code) < 600
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0", 0),
+        ("30", 30),
+        (" 30\t", 30),
+        ("30.0", 30),
+        ("30.5", 31),
+        ("0.001", 1),
+        ("30.000000000001", 31),
+        ("9" * 40, 999_999_999),
+        ("-1", None),
+        ("+30", None),
+        ("1e3", None),
+        ("inf", None),
+        ("nan", None),
+        ("30.", None),
+        (".5", None),
+        ("30.5.1", None),
+        ("30 s", None),
+        ("1_0", None),
+        ("٣٠", None),
+        ("", None),
+    ],
+)
+def test_a_wait_is_read_in_seconds_and_rounded_up(text: str, seconds: float | None) -> None:
+    """A fraction is rounded up, because an early retry is refused again. Any other text is ignored."""
+    assert wire.retry_after({"Retry-After": text}) == seconds

@@ -11,7 +11,7 @@ from typing import Final, TextIO
 
 import click
 
-from worker import __version__
+from worker import __version__, interruption
 from worker.cli.speech import LANG, begin, spoken_by
 from worker.cli.status import ExitStatus
 from worker.errors import (
@@ -81,7 +81,8 @@ Exit status:
   5    another run holds the account
   64   wrong usage
   65   invalid desired state or settings: nothing was sent
-  130  interrupted (SIGINT), 143 (SIGTERM), after what was under way was finished
+  129  interrupted (SIGHUP; `watch` reloads), 130 (SIGINT), 143 (SIGTERM),
+       after what was under way was finished
 """
 
 
@@ -120,9 +121,10 @@ def _run(arguments: Sequence[str]) -> int:
         with suppress(OSError, ValueError):
             error.show()
         return ExitStatus.USAGE
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as error:  # click makes the one of the other
+        _abandon(sys.stdout)
         _say(_("Interrupted."))
-        return ExitStatus.SIGINT
+        return interruption.ended_by(error)
     except WorkerError as error:
         _tell(error)
         return _status(error)
@@ -181,4 +183,10 @@ def _let_go(stream: TextIO) -> None:
     try:
         stream.flush()
     except (OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _abandon(stream: TextIO) -> None:
+    """Drop what a stream still holds: a flush could wait for a reader that does not read."""
+    with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -84,7 +84,7 @@ def command(
 
     Exit status 0 converged, 1 error, 3 some numbers did not converge, 4 refused, 5 another run holds the account.
     """
-    given = options.Common(**common)
+    given = options.one_on_stdout(options.Common(**common))
     if planfile is not None:
         if given.paths or given.accounts or given.only or given.exclude or dry_run:
             raise UsageError(

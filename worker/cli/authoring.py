@@ -24,13 +24,13 @@ __all__ = ["emit", "refusal"]
 def emit(text: str, output: str | None, chosen: str | None) -> None:
     """Write a desired-state file to stdout, or to a file with its schema beside it, unless another was `chosen`.
 
-    A file there that is no schema of ours stays as it is.
+    A device or a pipe has no schema beside it. A file there that is no schema of ours stays as it is.
 
     Raises:
         OSError: one of the two could not be written.
     """
     session.emit(text, output)
-    if output is None or chosen is not None:
+    if output is None or chosen is not None or session.is_special(Path(output)):
         return
     made = schema("desired")
     beside = Path(output).with_name(SCHEMA_FILE)

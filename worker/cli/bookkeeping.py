@@ -86,7 +86,11 @@ def ledger_path(settings: Settings) -> Path:
     """
     path = settings.ledger.path
     try:
-        return Path(path).expanduser() if path else user_state_path("senderid") / "ledger.db"
+        if path:
+            return Path(path).expanduser()
+        folder = user_state_path("senderid")
+        # the XDG specification has a relative XDG_STATE_HOME ignored
+        return (folder if folder.is_absolute() else Path.home() / ".local" / "state" / "senderid") / "ledger.db"
     except RuntimeError:  # as in containers, whose users are often numbers and nothing else
         raise LedgerError(_HOMELESS) from None
 
@@ -180,6 +184,8 @@ def _commit(checkout: Path, files: Iterable[Path]) -> str | None:
     try:
         told = subprocess.run(  # noqa: S603 - git, with our own words
             (*_GIT, "-C", str(checkout), *_STATUS, *map(str, files)),
+            # a hook's GIT_DIR and the like name another repository
+            env={name: value for name, value in os.environ.items() if not name.startswith("GIT_")},
             capture_output=True,
             text=True,
             timeout=_GIT_SECONDS,

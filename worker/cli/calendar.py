@@ -28,7 +28,7 @@ _MOST_DAYS = 3660
 @click.option(
     "--format", "form", type=click.Choice(["text", "json", "icalendar"]), default="text", help="What to print. [text]"
 )
-@click.option("--output", metavar="FILE", help="Write the document to a file instead of stdout.")
+@options.output
 @click.option("--no-color", is_flag=True, help="No colours; so does the environment variable NO_COLOR.")
 def command(
     *,

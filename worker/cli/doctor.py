@@ -107,6 +107,8 @@ async def _look(client: "AccountReader") -> tuple[Check, ...]:
 
 async def _network(url: str, seconds: float) -> tuple[Check, ...]:
     """Whether a connection stands, and whether its TLS verifies."""
+    from worker.solapi.transport import missing_authority
+
     parts = urlsplit(url)
     secure = parts.scheme == "https"
     host, port = parts.hostname or "", parts.port or (443 if secure else 80)
@@ -122,7 +124,9 @@ async def _network(url: str, seconds: float) -> tuple[Check, ...]:
     try:
         await _connect(host, port, seconds, context=ssl.create_default_context())
     except OSError as error:
-        reason = getattr(error, "verify_message", "") or error.strerror or type(error).__name__
+        why = getattr(error, "verify_message", "") or error.strerror or type(error).__name__
+        path = missing_authority()
+        reason = why if path is None else f"SSL_CERT_FILE names {path}, where no file is"
         return (reached, Check("tls", "fail", f"the certificate of {host} cannot be verified: {reason}"))
     return (reached, Check("tls", "ok", f"the certificate of {host} is valid"))
 

@@ -276,11 +276,10 @@ def _resolve(reference: SecretRef, what: str) -> str:
 
 def _kept(reference: SecretRef, what: str) -> tuple[str, str]:
     """A secret without blanks around it, and the place where it is kept."""
+    place = reference.place
     if reference.env is not None:
-        place = f"the environment variable {reference.env}"
         text = os.environ.get(reference.env)
     else:
-        place = f"the file {reference.file}"
         try:
             with Path(reference.file or "").open("rb") as file:
                 data = file.read(_SECRET_CAP + 1)

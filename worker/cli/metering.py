@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from worker.cli.options import STDOUT
 from worker.errors import DesiredStateError
 from worker.language import gettext as _
 from worker.language import translated
@@ -98,15 +99,16 @@ def metered(settings: "Settings", path: str | None) -> Iterator[Metering]:
     from worker.metrics import Metrics
     from worker.pushing import push
 
-    session.check(path)
+    file = None if path == STDOUT else path
+    session.check(file)
     metrics = Metrics(accounts=settings.metrics.accounts)
-    if path is not None:
-        metrics.recall(_earlier(Path(path)))
+    if file is not None:
+        metrics.recall(_earlier(Path(file)))
 
     def deliver(tell: Callable[[str], None]) -> None:
         if path is not None:
             try:
-                session.replace(Path(path), metrics.render()[0], mode=0o644)
+                session.emit(metrics.render()[0], file)
             except OSError as error:
                 tell(f"the metrics could not be written to {path}: {error.strerror}")
         if gateway is not None:

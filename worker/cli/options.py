@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from worker.cli import completing
 from worker.errors import UsageError
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = [
     "DURATION",
     "FORMS",
+    "STDERR",
+    "STDOUT",
     "Common",
     "allow",
     "authored",
@@ -29,6 +31,9 @@ __all__ = [
     "keep",
     "lock_timeout",
     "logging",
+    "one_on_stdout",
+    "out",
+    "output",
     "reviewed",
     "schema_of",
     "settings",
@@ -121,6 +126,39 @@ allow: Final = click.option(
 )
 
 
+STDOUT: Final = "-"
+STDERR: Final = "/dev/stderr"
+_STDOUT: Final = frozenset({STDOUT, "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"})
+"""What options call stdout. `./-` is a file."""
+
+
+def _output(_ctx: click.Context, _param: click.Parameter, path: str | None) -> str | None:
+    """Return the file of a document; None is stdout, by default and by name."""
+    return None if path in _STDOUT else path
+
+
+def _extra(_ctx: click.Context, _param: click.Parameter, path: str | None) -> str | None:
+    """Return the file of a further document, None where it is not wanted."""
+    return STDOUT if path in _STDOUT else path
+
+
+output: Final = click.option(
+    "--output",
+    metavar="FILE",
+    callback=_output,
+    shell_complete=completing.file,
+    help="Write the document to a file instead of stdout. - is stdout.",
+)
+
+out: Final = click.option(
+    "--out",
+    metavar="PLANFILE",
+    callback=_extra,
+    shell_complete=completing.file,
+    help="Save the plan; `senderid apply PLANFILE` carries out exactly it. - is stdout; the text goes to stderr then.",
+)
+
+
 def _reviewable(ctx: click.Context, _param: click.Parameter, form: str) -> str:
     if form == "json" and ctx.params.get("mask"):
         raise click.UsageError("JSON is for machines and has numbers in full: --mask does not go with --format json")
@@ -137,12 +175,7 @@ def _document(*forms: str) -> Decorator[Any]:
             callback=_reviewable,
             help="What to print. [text]",
         ),
-        click.option(
-            "--output",
-            metavar="FILE",
-            shell_complete=completing.file,
-            help="Write the document to a file instead of stdout.",
-        ),
+        output,
         click.option("--no-color", is_flag=True, help="No colours; so does the environment variable NO_COLOR."),
     )
 
@@ -186,7 +219,13 @@ reviewed: Final = _all(_document(*FORMS), _mask(exposed=True))
 
 authored: Final = _all(
     click.option("--account", "name", metavar="NAME", default="main", help="The account's name in the file. [main]"),
-    click.option("--output", metavar="FILE", help="Write to a file instead of stdout, and its schema beside it."),
+    click.option(
+        "--output",
+        metavar="FILE",
+        callback=_output,
+        shell_complete=completing.file,
+        help="Write to a file instead of stdout, and its schema beside it. - is stdout.",
+    ),
     click.option(
         "--schema",
         metavar="PATH",
@@ -204,7 +243,9 @@ def keep(output: str | None, *, force: bool) -> None:
     Raises:
         UsageError: there is one, and nobody said that it may.
     """
-    if output is not None and not force and Path(output).is_file():
+    from worker.cli.session import is_special
+
+    if output is not None and not force and not is_special(Path(output)) and Path(output).is_file():
         raise UsageError(
             f"--output {output}: there is such a file already; name another, or write over it with --force"
         )
@@ -248,8 +289,10 @@ _metrics: Final = _all(
     click.option(
         "--metrics-file",
         metavar="FILE",
+        callback=_extra,
         shell_complete=completing.file,
-        help="Write metrics at the end, for the textfile collector of Prometheus' node exporter.",
+        help="Write metrics at the end, for the textfile collector of Prometheus' node exporter. - is stdout; the text "
+        "goes to stderr then.",
     ),
     click.option(
         "--metrics-push",
@@ -323,3 +366,20 @@ class Common(Struct, frozen=True, kw_only=True):
             "metrics.push_url": self.metrics_push,
             "web.token_file": self.token_file,
         }
+
+
+def one_on_stdout(given: Common, out: str | None = None) -> Common:
+    """Return what was given; the text for people goes to stderr where a plan file or metrics go to stdout.
+
+    Raises:
+        UsageError: two documents for programs would go there.
+    """
+    extras = {"--out": out, "--metrics-file": given.metrics_file}
+    options = [f"{name} -" for name, path in extras.items() if path == STDOUT]
+    if given.output is None and given.form != "text":
+        options.append(f"--format {given.form}")
+    if len(options) > 1:
+        raise UsageError(f"{' and '.join(options)} would put two documents on stdout: write one of them to a file")
+    if options and given.output is None and given.form == "text":
+        return structs.replace(given, output=STDERR)
+    return given

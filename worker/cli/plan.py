@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from worker.cli import completing, inputs, options
+from worker.cli import inputs, options
 from worker.cli.metering import Metering, metered
 from worker.errors import UsageError
 
@@ -25,12 +25,7 @@ __all__ = ["command", "document", "draw", "plan"]
 
 @click.command("plan", short_help="Show what would change. Writes nothing.")
 @options.common
-@click.option(
-    "--out",
-    metavar="PLANFILE",
-    shell_complete=completing.file,
-    help="Save the plan; `senderid apply PLANFILE` carries out exactly it.",
-)
+@options.out
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when changes are pending, 3 when some cannot be.")
 @click.option(
     "--at",
@@ -60,6 +55,7 @@ def plan(
     `at` is the moment whose desired state is compared, as it was typed; None for now. `drift` is about nothing but what
     is otherwise than the file says though the file was not changed.
     """
+    given = options.one_on_stdout(given, out)
     settings = inputs.load_settings(given.settings_path, given.overrides)
     with metered(settings, given.metrics_file) as metering:
         return _plan(given, settings, metering, out=out, detailed=detailed, drift=drift, at=at)
@@ -87,7 +83,7 @@ def _plan(
     desired = inputs.settled(bookkeeping.committed(desired), moment)
     terms = Terms.of(settings, selection, rules, drift=drift)
 
-    session.check(out)
+    session.check(None if out == options.STDOUT else out)
     session.check(given.output)
 
     async def verb(run: "Session") -> int:
@@ -96,7 +92,7 @@ def _plan(
             tell_planned(draft, run.log.bind(account=draft.plan.account))
         made = document(drafts, moment)
         if out is not None:
-            _save(Path(out), settings, desired, drafts, terms)
+            _save(out, settings, desired, drafts, terms)
         printing.plan(made, given, drift=drift)
         run.log.info("run.finished", counts=session.total(made.accounts))
         return of_drift(made.accounts) if drift else of_plans(made.accounts, detailed=detailed)
@@ -125,10 +121,10 @@ def document(drafts: "Sequence[Draft]", moment: "datetime | None" = None) -> "Pl
 
 
 def _save(
-    path: Path, settings: "Settings", desired: "Sequence[DesiredAccount]", drafts: "Sequence[Draft]", terms: "Terms"
+    path: str, settings: "Settings", desired: "Sequence[DesiredAccount]", drafts: "Sequence[Draft]", terms: "Terms"
 ) -> None:
     from worker import __version__
-    from worker.cli.session import now, replace
+    from worker.cli.session import emit, now, replace
     from worker.documents import Verdict
     from worker.errors import PolicyRefusal
     from worker.plan import LeftOut, SavedAccount, SavedPlan, seal
@@ -149,4 +145,7 @@ def _save(
     plan = SavedPlan.of(
         accounts, left, id=secrets.token_hex(16), created_at=now(), version=__version__, allow=terms.allow
     )
-    replace(path, seal(plan), mode=0o600)
+    if path == options.STDOUT:
+        emit(seal(plan))
+    else:
+        replace(Path(path), seal(plan), mode=0o600)

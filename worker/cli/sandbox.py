@@ -2,13 +2,12 @@
 
 import asyncio
 import json
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from worker.cli.status import ExitStatus
+from worker import interruption
 from worker.errors import UsageError
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ def command(
     rate_limit: str,
     seed: int,
 ) -> int:
-    """Serve a simulated sender-number API on 127.0.0.1 until it is stopped.
+    """Serve a simulated sender-number API on 127.0.0.1 until SIGHUP, SIGINT or SIGTERM ends it with 129, 130 or 143.
 
     It checks signatures, clocks and rate limits as the real one does. When it is ready it prints one JSON line with
     url, api_key and api_secret: put them into SENDERID_ENDPOINT, SOLAPI_API_KEY and SOLAPI_API_SECRET.
@@ -56,24 +55,21 @@ def command(
 
     from worker.sandbox import Sandbox
 
-    async def serve() -> None:
-        stopped = asyncio.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    async def serve() -> int:
         box = Sandbox(accounts, faults=faults, seed=seed, rate_limit=limits)
-        try:
-            url = await box.start(port)
-        except OSError as error:
-            raise UsageError(f"--port {port} cannot be listened on: {error.strerror}") from None
-        first = accounts[0]
-        click.echo(json.dumps({"url": url, "api_key": first.api_key, "api_secret": first.api_secret}))
-        try:
-            await stopped.wait()
-        finally:
-            await box.stop()
+        with interruption.awaited(asyncio.get_running_loop()) as stopped:
+            try:
+                url = await box.start(port)
+            except OSError as error:
+                raise UsageError(f"--port {port} cannot be listened on: {error.strerror}") from None
+            first = accounts[0]
+            click.echo(json.dumps({"url": url, "api_key": first.api_key, "api_secret": first.api_secret}))
+            try:
+                return await stopped
+            finally:
+                await box.stop()
 
-    asyncio.run(serve())
-    return ExitStatus.OK
+    return asyncio.run(serve())
 
 
 def _rate_limit(text: str) -> tuple[int, int]:

@@ -1,15 +1,14 @@
 """`senderid serve`: the status page over a ledger, without a daemon and without credentials."""
 
 import asyncio
-import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from worker import interruption
 from worker.cli import inputs, options
-from worker.cli.status import ExitStatus
 from worker.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ def command(*, listen: str, token_file: str | None, paths: Sequence[str], settin
     """Show accounts, runs and numbers of the ledger as pages in a browser, until a signal ends it.
 
     It asks no API, needs no credentials and changes nothing. On an address that other machines reach it needs a token.
-    SIGINT and SIGTERM end it with 130 and 143.
+    SIGHUP, SIGINT and SIGTERM end it with 129, 130 and 143.
     """
     settings = inputs.load_settings(settings_path, {"web.token_file": token_file})
     if "-" in paths:
@@ -56,21 +55,13 @@ def command(*, listen: str, token_file: str | None, paths: Sequence[str], settin
     files = _files(paths, settings)
     path = ledger_path(settings)
 
-    async def serve() -> ExitStatus:
-        loop = asyncio.get_running_loop()
-        stopped: asyncio.Future[ExitStatus] = loop.create_future()
-
-        def stop(status: ExitStatus) -> None:
-            if not stopped.done():
-                stopped.set_result(status)
-
-        for number, status in ((signal.SIGINT, ExitStatus.SIGINT), (signal.SIGTERM, ExitStatus.SIGTERM)):
-            loop.add_signal_handler(number, stop, status)
+    async def serve() -> int:
         site = web.Site(path, allowed, desired=files)
         try:
-            async with web.served(None, host, port, site) as url:
-                click.echo(url)
-                return await stopped
+            with interruption.awaited(asyncio.get_running_loop()) as stopped:
+                async with web.served(None, host, port, site) as url:
+                    click.echo(url)
+                    return await stopped
         finally:
             site.close()
 

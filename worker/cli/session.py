@@ -11,18 +11,19 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager, suppress
 from datetime import UTC, datetime
-from errno import EISDIR
+from errno import EIO, EISDIR
 from pathlib import Path
 from typing import Final, NamedTuple, Self, TextIO
 
 import click
 
-from worker import logs
+from worker import interruption, logs
+from worker.cli import options
 from worker.cli.bookkeeping import Keeping, glance
 from worker.cli.inputs import Resolver
 from worker.cli.metering import Metering
 from worker.cli.progress import Progress
-from worker.cli.status import ExitStatus, overall
+from worker.cli.status import overall
 from worker.cli.tracing import Watchers, traced
 from worker.documents import AccountPlan, AccountResult, Result
 from worker.errors import Interrupted, LedgerError
@@ -34,15 +35,16 @@ from worker.moments import stamp_ms
 from worker.settings import Settings
 from worker.solapi.transport import Transport
 
-__all__ = ["Page", "Session", "check", "color", "emit", "new_run_id", "now", "run", "total"]
+__all__ = ["Page", "Session", "check", "color", "emit", "is_special", "new_run_id", "now", "run", "total"]
 
 _NARROWEST: Final = 80
 _WIDEST: Final = 120
 """Columns of a page: less makes tables break, more makes lines that nobody follows."""
 
-_STOPPING: Final = "what is under way is finished and checked; once more to stop at once"
+_DESCRIPTORS: Final = frozenset({"/dev/fd", "/proc/self/fd"})
+_STDERR: Final = frozenset({options.STDERR, "/dev/fd/2", "/proc/self/fd/2"})
 
-_SIGNALS: Final = {signal.SIGINT: ExitStatus.SIGINT, signal.SIGTERM: ExitStatus.SIGTERM}
+_STOPPING: Final = "what is under way is finished and checked; once more to stop at once"
 
 
 def now() -> str:
@@ -82,10 +84,11 @@ def emit(document: str | bytes, output: str | None = None) -> None:
         OSError: it could not be written.
     """
     data = document.encode() if isinstance(document, str) else document
-    if output is None:
-        sys.stdout.flush()
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+    if output is None or output in _STDERR:
+        stream = sys.stdout if output is None else sys.stderr
+        stream.flush()
+        stream.buffer.write(data)
+        stream.buffer.flush()
     else:
         replace(Path(output), data, mode=0o644)
 
@@ -96,14 +99,16 @@ def check(path: str | None) -> None:
     Raises:
         OSError: it cannot.
     """
-    if path is not None and not _special(Path(path)):
+    if path is not None and not is_special(Path(path)):
         descriptor, name = _beside(Path(path))
         os.close(descriptor)
         Path(name).unlink()
 
 
-def _special(path: Path) -> bool:
-    """Whether a path is a device, a pipe or the like, in whose place no file may come."""
+def is_special(path: Path) -> bool:
+    """Return True for a device, a pipe or an open descriptor: no file may come in its place or beside it."""
+    if str(path) in _STDERR or str(path.parent) in _DESCRIPTORS:
+        return True
     return path.exists() and not (path.is_file() or path.is_dir())
 
 
@@ -122,7 +127,7 @@ def replace(path: Path, data: bytes, *, mode: int) -> None:
     Raises:
         OSError: it could not be written; the old one stays.
     """
-    if _special(path):
+    if is_special(path):
         path.write_bytes(data)
         return
     if path.is_symlink():
@@ -257,9 +262,15 @@ def run(
                     ledger=ledger,
                     metering=metering,
                 )
-                async with metering.over(fleet, bound):
-                    status = await verb(session)
-            return _SIGNALS[received[0]] if received else status
+                try:
+                    async with metering.over(fleet, bound):
+                        status = await verb(session)
+                except (Interrupted, OSError) as error:
+                    if not received or (isinstance(error, OSError) and error.errno != EIO):
+                        raise
+                    # stopped before there was a result, or the terminal went away with the signal
+                    return interruption.status(received[0])
+            return interruption.status(received[0]) if received else status
 
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -276,7 +287,6 @@ def _signals(
 
     A `machine` that reads the log gets nothing that is no line of it.
     """
-    loop = asyncio.get_running_loop()
     received: list[signal.Signals] = []
 
     def receive(number: signal.Signals) -> None:
@@ -284,7 +294,7 @@ def _signals(
         if len(received) > 1:
             bar.finish()
             sink.flush()
-            os._exit(_SIGNALS[number])
+            os._exit(interruption.status(number))
         stopped.set()
         reason = Interrupted(f"stopped by {number.name}; run again to go on")
         fleet.interrupt(reason)
@@ -294,13 +304,8 @@ def _signals(
         with suppress(OSError):
             click.echo(_("Stopping: {what}.").format(what=translated(_STOPPING)), err=True)
 
-    for number in _SIGNALS:
-        loop.add_signal_handler(number, receive, number)
-    try:
+    with interruption.on_loop(asyncio.get_running_loop(), receive):
         yield received
-    finally:
-        for number in _SIGNALS:
-            loop.remove_signal_handler(number)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

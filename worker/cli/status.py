@@ -20,6 +20,7 @@ class ExitStatus(IntEnum):
     BUSY = 5
     USAGE = 64
     INVALID = 65
+    SIGHUP = 129
     SIGINT = 130
     SIGTERM = 143
 

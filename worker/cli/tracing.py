@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from worker.errors import ApiError, UsageError
+from worker.errors import ApiError
 
 if TYPE_CHECKING:
     from worker.logs import Log
@@ -46,8 +46,7 @@ class Watchers:
 def traced(log: "Log", run_id: str) -> Iterator[tuple["RunLog", "Traces | None"]]:
     """The log that the fleet writes to, and the traces of the run, where the environment names a collector.
 
-    Raises:
-        UsageError: it does, and traces cannot be made.
+    The variables may be meant for other programs: where no traces can be made of them, a warning says so.
     """
     wanted = next((name for name in _COLLECTORS if os.environ.get(name)), None)
     if wanted is None or os.environ.get(_OFF, "").lower() == "true":
@@ -57,12 +56,10 @@ def traced(log: "Log", run_id: str) -> Iterator[tuple["RunLog", "Traces | None"]
         from worker.traces import Traces
 
         traces = Traces.to_collector()
-    except ImportError:
-        raise UsageError(
-            f"{wanted} asks for traces, which take an extra: pip install 'senderid-worker[otel]'; or set {_OFF}=true"
-        ) from None
-    except ValueError:
-        raise UsageError(f"{wanted} asks for traces, and a variable OTEL_… beside it cannot be used") from None
+    except Exception as error:  # noqa: BLE001 - the library reads many variables; its text may hold a header
+        log.warning("traces.failed", error_message=_unavailable(wanted, error))
+        yield log, None
+        return
     try:
         with traces.run(run_id):
             yield traces.log(log), traces
@@ -70,3 +67,12 @@ def traced(log: "Log", run_id: str) -> Iterator[tuple["RunLog", "Traces | None"]
         failure = traces.close()
         if failure is not None:
             log.warning("traces.failed", error_message=failure)
+
+
+def _unavailable(variable: str, error: Exception) -> str:
+    if isinstance(error, ImportError):
+        return (
+            f"no traces: {variable} is set, but the extra is not installed: pip install 'senderid-worker[otel]', "
+            f"or set {_OFF}=true"
+        )
+    return f"no traces: {variable} is set, but one of the OTEL_ variables cannot be used; fix it, or set {_OFF}=true"

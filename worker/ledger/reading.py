@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from worker.errors import LedgerError
 from worker.ledger import store
-from worker.ledger.schema import connect_to_read, unusable
+from worker.ledger.schema import connect_to_read, frozen, unusable
 from worker.model import Memory
 
 __all__ = ["reading", "recollection"]
@@ -27,12 +28,15 @@ def reading(path: Path, *, checked: bool = False, seconds: float | None = None) 
         LedgerError: the ledger cannot be read, now or while it is.
         TimeoutError: that took too long.
     """
+    before = frozen(path)
     connection = connect_to_read(path, checked=checked)
     if connection is not None and seconds is not None:
         end = time.monotonic() + seconds
         connection.set_progress_handler(lambda: time.monotonic() > end, _STEPS)
     try:
         yield connection
+        if before is not None and frozen(path) != before:
+            raise LedgerError(f"the ledger {path} was written while it was read; try again")
     except sqlite3.OperationalError as error:
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
             raise TimeoutError from None

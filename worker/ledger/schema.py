@@ -12,7 +12,7 @@ from typing import Final
 
 from worker.errors import LedgerError
 
-__all__ = ["MIGRATIONS", "connect", "connect_to_read", "unusable"]
+__all__ = ["MIGRATIONS", "connect", "connect_to_read", "frozen", "unusable"]
 
 _APPLICATION: Final = 0x53454E44
 """SQLite's application_id of a ledger: SEND."""
@@ -23,6 +23,8 @@ _BUSY_SECONDS: Final = 15.0
 _HEADER: Final = 100
 _CHECKED_BYTES: Final = 64 << 20
 """Up to this size the whole file is checked at each opening, which takes some tenths of a second at most."""
+
+_ELSEWHERE: Final = "copy it with both files to a folder of your own and name it with SENDERID_LEDGER__PATH"
 
 Migration = str
 
@@ -113,15 +115,57 @@ def connect_to_read(path: Path, *, known: int = len(MIGRATIONS), checked: bool =
     """
     if not _found(path):
         return None
+    mode = "mode=ro" if frozen(path) is None else "mode=ro&immutable=1"
     connection = _opened(
         path,
-        f"{path.absolute().as_uri()}?mode=ro",
+        f"{path.absolute().as_uri()}?{mode}",
         lambda connection: _refuse(connection, path, known, checked=checked),
     )
     if _version(connection) == 0:
         connection.close()
         return None
     return connection
+
+
+def frozen(path: Path) -> tuple[int, int, int] | None:
+    """Return the state of a ledger that no process is writing and SQLite cannot lock here, None for any other ledger.
+
+    SQLite makes two files beside the ledger even to read it. In a folder where it cannot, a ledger without a log can be
+    read as immutable. What was read is void if another process has written meanwhile: then the state has changed.
+
+    Raises:
+        LedgerError: those files are there and cannot be used; with which, why and what to do.
+    """
+    try:
+        found = path.stat()
+    except OSError:  # there is none, or whoever opens it learns why not
+        return None
+    folder = path.resolve().parent
+    log, index = (folder / f"{path.resolve().name}-{suffix}" for suffix in ("wal", "shm"))
+    for file in (log, index):
+        if file.exists() and not _allowed(file, os.R_OK):
+            raise LedgerError(
+                f"the ledger {path} cannot be read: no permission to read {file}, which belongs to it; run this as its "
+                "owner, or have read permission granted"
+            )
+    if _allowed(folder, os.W_OK | os.X_OK) or (log.exists() and index.exists()):
+        return None
+    if index.exists():
+        raise LedgerError(
+            f"the ledger {path} cannot be read: another process may be opening it, as {index.name} is there and "
+            f"{log.name} is not, and {folder} cannot be written; try again, or {_ELSEWHERE}"
+        )
+    if log.exists() and log.stat().st_size:
+        raise LedgerError(
+            f"the ledger {path} cannot be read: {log.name} holds changes that are not in it yet, and {index.name}, "
+            f"which SQLite needs to read them, cannot be made, as {folder} cannot be written; run `senderid history` "
+            f"once as a user who can write there, or {_ELSEWHERE}"
+        )
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _allowed(path: Path, access: int) -> bool:
+    return os.access(path, access, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _opened(path: Path, name: str, prepare: Callable[[sqlite3.Connection], None]) -> sqlite3.Connection:

@@ -171,10 +171,12 @@ def _details(line: Mapping[str, Any]) -> list[str]:
     if "counts" in line:
         found.append(", ".join(f"{number:,} {safe(kind)}" for kind, number in line["counts"].items() if number))
     found += [f"{safe(name)}={_shown(_said(name, value))}" for name, value in line.items() if name not in _PLACED]
+    told = _shown(_said("error_message", line.get("error_message", "")))
     if "error_code" in line:
         status = f" ({_shown(line['http_status'])})" if "http_status" in line else ""
-        told = _shown(_said("error_message", line.get("error_message", "")))
         found.append(f"{_shown(line['error_code'])}{status}: {told}")
+    elif told:
+        found.append(told)
     return found
 
 

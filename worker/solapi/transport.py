@@ -8,8 +8,9 @@ import asyncio
 import os
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
+from pathlib import Path
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
@@ -22,7 +23,7 @@ from worker.errors import AccountRejected, Ambiguous, ApiError, ConnectionFailed
 from worker.ports import Watcher
 from worker.settings import Timeout
 
-__all__ = ["Answer", "Transport", "transport_error"]
+__all__ = ["Answer", "Transport", "missing_authority", "transport_error"]
 
 _HEADERS: Final = {
     "User-Agent": f"senderid-worker/{__version__}",
@@ -39,6 +40,8 @@ _INFLATED_CAP: Final = 2048 * _MIB
 """Bytes of one answer without compression. An account of a million numbers is about a quarter of that."""
 _PIECE: Final = _MIB
 """Bytes that are decompressed at once."""
+_SLICE: Final = 16 << 10
+"""Compressed bytes taken at once. zlib copies what follows each gzip member, and members can be 20 bytes short."""
 
 _READ_BUFFER: Final = _MIB
 """Half of the bytes of a body that may wait to be read: twice this is the reply of an account of 60,000 numbers."""
@@ -78,10 +81,10 @@ class _Body:
     """The body of an answer on its way to `into`, decompressed piece by piece where it came compressed."""
 
     def __init__(self, status: int, headers: Mapping[str, str], into: Callable[[bytes], object]) -> None:
-        encoding = headers.get("Content-Encoding", "identity").lower()
-        if encoding not in {"identity", "gzip"}:
+        codings = list(_codings(headers))
+        if codings not in ([], ["gzip"]):
             raise ServerError("the answer's compression was not asked for", http_status=status)
-        self._inflater = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS) if encoding == "gzip" else None
+        self._inflater = _gunzip() if codings else None
         self._status = status
         self._into = into
         self._taken = self._given = 0
@@ -93,18 +96,13 @@ class _Body:
             ServerError: they cannot be decompressed.
             AccountRejected: the body is longer than any account's document.
         """
-        inflater = self._inflater
         self._taken += len(data)
-        if inflater is None:
+        if self._inflater is None:
             self._give(data)
             return
         self._bound(self._taken, _RAW_CAP)
-        while data and not inflater.eof:
-            try:
-                self._give(inflater.decompress(data, _PIECE))
-            except zlib.error:
-                raise ServerError("the answer says gzip and is not", http_status=self._status) from None
-            data = inflater.unconsumed_tail
+        for start in range(0, len(data), _SLICE):
+            self._inflate(self._inflater, data[start : start + _SLICE])
 
     def finish(self) -> None:
         """There is no more.
@@ -115,6 +113,20 @@ class _Body:
         if self._inflater is not None and self._taken and not self._inflater.eof:
             raise ServerError("the answer breaks off", http_status=self._status)
 
+    def _inflate(self, inflater: "zlib._Decompress", data: bytes) -> None:
+        """Decompress members (RFC 1952) one after the other; as in gzip(1), zeros may fill up what follows one."""
+        while data:
+            if inflater.eof:
+                data = data.lstrip(b"\0")
+                if not data:
+                    return
+                self._inflater = inflater = _gunzip()
+            try:
+                self._give(inflater.decompress(data, _PIECE))
+            except zlib.error:
+                raise ServerError("the answer says gzip and is not", http_status=self._status) from None
+            data = inflater.unused_data if inflater.eof else inflater.unconsumed_tail
+
     def _give(self, data: bytes) -> None:
         self._given += len(data)
         self._bound(self._given, _INFLATED_CAP)
@@ -123,6 +135,18 @@ class _Body:
     def _bound(self, size: int, cap: int) -> None:
         if size > cap:
             raise AccountRejected(f"the answer is longer than {cap // _MIB} MiB", http_status=self._status)
+
+
+def _codings(headers: Mapping[str, str]) -> Iterator[str]:
+    """The content codings of an answer (RFC 9110), over all its header lines; no coding has several spellings."""
+    for name, value in headers.items():
+        if name.lower() == "content-encoding":
+            named = (each.strip().lower() for each in value.split(","))
+            yield from ("gzip" if each == "x-gzip" else each for each in named if each not in {"", "identity"})
+
+
+def _gunzip() -> "zlib._Decompress":
+    return zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
 
 
 class _Dropped(Exception):
@@ -263,6 +287,12 @@ async def _ended(content: aiohttp.StreamReader, deadline: float) -> bool:
     return True
 
 
+def missing_authority() -> str | None:
+    """Return the path in SSL_CERT_FILE if no file is there: OpenSSL then trusts no authority and does not say why."""
+    path = os.environ.get("SSL_CERT_FILE")
+    return path if path and not Path(path).is_file() else None
+
+
 def transport_error(error: BaseException, *, write: bool) -> ApiError:
     """The one error that a failure below HTTP stands for. Its text never holds a header.
 
@@ -272,9 +302,15 @@ def transport_error(error: BaseException, *, write: bool) -> ApiError:
     match error:
         case aiohttp.ClientConnectorCertificateError():
             reason = getattr(error.certificate_error, "verify_message", "") or "no reason given"
+            path = missing_authority()
+            way = (
+                "an authority of your own is named in SSL_CERT_FILE"
+                if path is None
+                else f"SSL_CERT_FILE names {path}, where no file is"
+            )
             return AccountRejected(
                 f"TLS: the endpoint's certificate cannot be verified ({reason}): check the endpoint and this machine's "
-                "clock; an authority of your own is named in SSL_CERT_FILE"
+                f"clock; {way}"
             )
         case aiohttp.ClientSSLError() | aiohttp.ServerFingerprintMismatch():
             return AccountRejected("TLS: no secure connection to the endpoint")

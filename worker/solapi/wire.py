@@ -3,6 +3,7 @@
 Only the fields that the worker needs are decoded; whatever else comes is skipped. Pure: bytes in, values or errors out.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import MAXYEAR, UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -57,6 +58,9 @@ UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _FIRST_YEAR: Final = 1971
 _LAST_YEAR: Final = 2106
 """Years whose seconds are whole numbers of 32 bits."""
+
+_SECONDS: Final = re.compile(r"(?P<whole>[0-9]+)(?:\.(?P<part>[0-9]+))?")
+"""Seconds of `Retry-After`."""
 
 STATUS_BODIES: Final = {status: msgspec.json.encode({"status": status}) for status in Status if status.writable}
 
@@ -233,8 +237,10 @@ def http_date(text: str) -> datetime | None:
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """How many seconds an answer asks to wait; None where it does not say, or not in a form that is understood."""
     text = headers.get("Retry-After", "").strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
+    seconds = _SECONDS.fullmatch(text)
+    if seconds is not None:
+        # a fraction is not HTTP, but proxies send it; a retry that is too early is refused again
+        return float(seconds["whole"][:9]) + bool((seconds["part"] or "").strip("0"))
     until, now = http_date(text), http_date(headers.get("Date", ""))
     return None if until is None or now is None else (until - now).total_seconds()
 

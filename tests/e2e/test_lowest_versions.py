@@ -1,0 +1,111 @@
+"""The lowest versions that `pyproject.toml` allows, in an environment of their own."""
+
+import json
+import re
+import signal
+import subprocess
+import tomllib
+import venv
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from tests.e2e.conftest import Command, Served
+from worker.sandbox import SandboxAccount
+
+ROOT = Path(__file__).parents[2]
+A, B = "01000000001", "01000000002"
+
+
+def _lowest() -> list[str]:
+    """Each direct dependency at its lower bound."""
+    named = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    found = [re.fullmatch(r"([\w.-]+)>=([\w.]+)[^;]*(;.*)?", each) for each in named]
+    return [f"{each[1]}=={each[2]}{each[3] or ''}" for each in found if each]
+
+
+def test_every_dependency_has_a_lower_bound() -> None:
+    """Without one any version would be allowed, and none of them tested."""
+    named = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert len(_lowest()) == len(named)
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Sequence[str]:
+    """The command, run with the lowest versions."""
+    folder = tmp_path_factory.mktemp("lowest")
+    venv.create(folder, with_pip=True)
+    python = str(folder / "bin/python")
+    done = subprocess.run(  # noqa: S603 - the environment's own pip
+        [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *_lowest()],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    if re.search(r"ConnectionError|NewConnectionError|\(from versions: none\)", done.stderr):
+        pytest.skip("no package index can be reached")
+    assert done.returncode == 0, done.stderr
+    return python, "-m", "worker"
+
+
+def test_the_lowest_versions_run(command: Command, serve: Callable[..., Served], program: Sequence[str]) -> None:
+    """Demo, doctor, plan, apply, history, a held lock that names its holder, and a daemon with its metrics."""
+    account = SandboxAccount.of({A: "INACTIVE", B: "ACTIVE"})
+    served = serve(account)
+    command.unmeasured()
+    command.at(served.sandbox, account).environment |= {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
+    command.write("d.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE, {B}: ACTIVE}}\n")
+
+    def ran(*arguments: str) -> tuple[int, str]:
+        with command.popen(*arguments, program=program) as process:
+            out, err = process.communicate(timeout=60)
+        assert "bug" not in err, err
+        return process.returncode, out + err
+
+    for arguments in (("demo",), ("doctor",), ("plan", "-f", "d.yaml", "--metrics-file", "m.prom")):
+        status, told = ran(*arguments)
+        assert status == 0, told
+    with command.popen("apply", "-y", "-f", "d.yaml", program=program) as process:
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, account.statuses[A]) == (0, "ACTIVE"), out + err
+    assert json.loads(ran("history", "--format", "json")[1])["runs"][0]["outcome"] == "converged"
+    daemon = ("watch", "-f", "d.yaml", "--every", "1h", "--listen", "127.0.0.1:0", "--log-format", "json")
+    with command.popen(*daemon, program=program) as process:
+        assert process.stderr is not None
+        url = next(json.loads(line)["url"] for line in process.stderr if '"watch.listening"' in line)
+        with urlopen(f"{url}/metrics", timeout=20) as answer:  # noqa: S310 - our own
+            assert b"senderid_" in answer.read()
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+    assert process.returncode == 143
+
+
+_HELD = """
+import asyncio, pathlib
+from worker.errors import AccountBusy
+from worker.ledger import lock
+
+async def no(_): return False
+
+async def main():
+    locks = lock.prepare(pathlib.Path("locked"))
+    async with lock.hold(locks, "a", lock.Holder(7, "run-7", "now"), wait=no):
+        async with lock.hold(locks, "a", lock.Holder(8, "run-8", "now"), wait=no):
+            pass
+
+try:
+    asyncio.run(main())
+except AccountBusy as error:
+    print(error)
+"""
+
+
+def test_a_held_lock_names_its_holder(command: Command, program: Sequence[str]) -> None:
+    """Old releases of filelock ignored the callback that writes the name."""
+    command.environment["PYTHONPATH"] = str(ROOT)
+    with command.popen(program=(program[0], "-c", _HELD)) as process:
+        out, err = process.communicate(timeout=30)
+    assert "process 7, run run-7, since now" in out, err

@@ -1,0 +1,145 @@
+"""Where documents go: `-` is stdout for every option that names a file, and `./-` is a file."""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.e2e.conftest import SENDERID, Command, Served
+from worker.sandbox import SandboxAccount
+
+A, B = "01000000001", "01000000002"
+
+
+@pytest.fixture
+def served(command: Command, serve: Callable[..., Served]) -> Served:
+    """An account with one pending activation, and its file."""
+    account = SandboxAccount.of({A: "INACTIVE", B: "ACTIVE"})
+    served = serve(account)
+    command.at(served.sandbox, account).write("d.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE, {B}: ACTIVE}}\n")
+    command.write("t.csv", f"phone,status\n{A},ACTIVE\n")
+    return served
+
+
+def _made(command: Command) -> set[str]:
+    return {path.name for path in command.folder.iterdir()} - {"d.yaml", "t.csv", "state"}
+
+
+@pytest.mark.usefixtures("served")
+@pytest.mark.parametrize(
+    ("arguments", "begins"),
+    [
+        (("export",), "# yaml-language-server"),
+        (("import", "t.csv"), "# yaml-language-server"),
+        (("plan", "-f", "d.yaml", "--format", "json"), "{"),
+        (("drift", "-f", "d.yaml", "--format", "json"), "{"),
+        (("apply", "-y", "-f", "d.yaml", "--format", "json"), "{"),
+        (("doctor", "--format", "json"), "{"),
+        (("calendar", "-f", "d.yaml", "--format", "json"), "{"),
+        (("history", "--format", "json"), "{"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_output_may_be_stdout(command: Command, arguments: tuple[str, ...], begins: str) -> None:
+    """The document is on stdout, once and alone; no file is made, and none beside it."""
+    done = command(*arguments, "--output", "-")
+    assert (done.returncode in {0, 2}, done.stdout[: len(begins)]) == (True, begins)
+    if begins.startswith("{"):
+        json.loads(done.stdout)
+    assert "schema" not in done.stderr
+    assert _made(command) == set()
+
+
+@pytest.mark.usefixtures("served")
+def test_stdout_that_is_a_file_has_no_schema_beside_it(command: Command, tmp_path: Path) -> None:
+    """Neither where the shell redirects, nor at another open descriptor, nor at a pipe or a device."""
+    (tmp_path / "out").mkdir()
+    with (tmp_path / "out" / "x.yaml").open("w") as file:
+        with command.popen("export", "--output", "/dev/stdout", stdout=file) as process:
+            process.communicate(timeout=60)
+        assert process.returncode == 0
+        with command.popen("export", "--output", f"/dev/fd/{file.fileno()}", pass_fds=[file.fileno()]) as process:
+            process.communicate(timeout=60)
+        assert process.returncode == 0
+    assert yaml.safe_load((tmp_path / "out" / "x.yaml").read_text())["version"] == 1
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["x.yaml"]
+    os.mkfifo(tmp_path / "out" / "pipe")
+    reader = os.open(tmp_path / "out" / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    assert command("export", "--output", "out/pipe").returncode == 0
+    assert b"version: 1" in os.read(reader, 4096)
+    os.close(reader)
+    assert command("export", "--output", "/dev/null").returncode == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"x.yaml", "pipe"}
+
+
+@pytest.mark.usefixtures("served")
+def test_a_file_may_be_called_so(command: Command) -> None:
+    """`./-` names it."""
+    done = command("plan", "-f", "d.yaml", "--format", "json", "--output", "./-", "--out", "./-p")
+    assert (done.returncode, done.stdout, _made(command)) == (0, "", {"-", "-p"})
+    assert json.loads((command.folder / "-").read_text())["schema"] == "senderid.plan/v1"
+
+
+def test_a_plan_file_may_go_through_a_pipe(command: Command, served: Served) -> None:
+    """With `--out -` stdout is the plan file, and the text is on stderr."""
+    done = command("plan", "-f", "d.yaml", "--out", "-")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["schema"].startswith("senderid.saved-plan/")
+    assert "010-0000-0001" in done.stderr
+    command.write("p.json", done.stdout)
+    assert command("apply", "p.json").returncode == 0
+    assert [phone for phone, _ in served.writes] == [A]
+
+
+def test_metrics_may_go_to_stdout(command: Command, served: Served) -> None:
+    """With `--metrics-file -` stdout is the metrics, and the text is on stderr."""
+    for verb in (("plan",), ("drift",), ("apply", "-y")):
+        done = command(*verb, "-f", "d.yaml", "--metrics-file", "-")
+        assert done.returncode in {0, 2}
+        assert done.stdout.startswith("# HELP")
+        assert "010-0000-0001" in done.stderr
+    assert len(served.writes) == 1
+    done = command("plan", "-f", "d.yaml", "--metrics-file", "-", "--format", "json", "--output", "x.json")
+    assert (done.returncode, done.stdout[:6], _made(command)) == (0, "# HELP", {"x.json"})
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("plan", "-f", "d.yaml", "--out", "-", "--format", "json"),
+        ("plan", "-f", "d.yaml", "--out", "-", "--format", "html", "--output", "-"),
+        ("plan", "-f", "d.yaml", "--out", "-", "--metrics-file", "/dev/stdout"),
+        ("plan", "-f", "d.yaml", "--metrics-file", "-", "--format", "markdown"),
+        ("apply", "-y", "-f", "d.yaml", "--metrics-file", "-", "--format", "json"),
+    ],
+    ids=" ".join,
+)
+def test_two_documents_do_not_fit_on_stdout(command: Command, served: Served, arguments: tuple[str, ...]) -> None:
+    """Wrong usage: nothing is sent, and the message names both."""
+    done = command(*arguments)
+    assert (done.returncode, done.stdout, served.sandbox.wire) == (64, "", [])
+    assert " and " in done.stderr
+    assert "would put two documents on stdout" in done.stderr
+
+
+@pytest.mark.usefixtures("served")
+def test_stderr_may_be_named(command: Command, tmp_path: Path) -> None:
+    """A log that stderr goes to is not replaced."""
+    with (tmp_path / "log").open("w") as log:
+        done = subprocess.run(  # noqa: S603 - our own command
+            [SENDERID, "plan", "-f", "d.yaml", "--format", "json", "--output", "/dev/stderr"],
+            cwd=command.folder,
+            env=command.environment,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            timeout=60,
+            check=False,
+        )
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert any("run.started" in line for line in lines)
+    assert any(line.startswith("{") for line in lines)

@@ -1,0 +1,97 @@
+"""A ledger on a read-only mount: whatever only reads works, and whatever writes says why it cannot."""
+
+import json
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable
+from urllib.request import urlopen
+
+import pytest
+
+from tests.e2e.conftest import SENDERID, Command, Served
+from worker.sandbox import SandboxAccount
+
+A, B = "01000000001", "01000000002"
+
+_MOUNTED = (
+    "unshare",
+    "--mount",
+    "sh",
+    "-c",
+    'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && shift && exec "$@"',
+)
+
+
+def _mounts() -> bool:
+    if shutil.which("unshare") is None:
+        return False
+    tried = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False)  # noqa: S607
+    return tried.returncode == 0
+
+
+pytestmark = pytest.mark.skipif(not _mounts(), reason="a mount takes root and unshare of util-linux")
+
+
+@pytest.fixture
+def served(command: Command, serve: Callable[..., Served]) -> Served:
+    """An account to which a run has written."""
+    account = SandboxAccount.of({A: "INACTIVE", B: "ACTIVE"})
+    served = serve(account)
+    command.at(served.sandbox, account).write(
+        "d.yaml", f"version: 1\naccount: shop-on-a-mount\nnumbers: {{{A}: ACTIVE, {B}: ACTIVE}}\n"
+    )
+    assert command("apply", "-y", "-f", "d.yaml").returncode == 0
+    return served
+
+
+def _mounted(command: Command, *arguments: str) -> subprocess.Popen[str]:
+    program = (*_MOUNTED, "sh", str(command.folder / "state" / "senderid"), SENDERID)
+    return command.popen(*arguments, program=program)
+
+
+def _run(command: Command, *arguments: str) -> tuple[int, str, str]:
+    with _mounted(command, *arguments) as process:
+        out, err = process.communicate(timeout=60)
+    assert "Traceback" not in err
+    return process.returncode, out, err
+
+
+def test_what_only_reads_works(command: Command, served: Served) -> None:
+    """History, a plan and a drift that remember, and what a rollback would do."""
+    status, out, err = _run(command, "history", "--format", "json")
+    assert status == 0, err
+    (run,) = json.loads(out)["runs"]
+    command.write("d.yaml", f"version: 1\naccount: shop-on-a-mount\nnumbers: {{{A}: INACTIVE, {B}: ACTIVE}}\n")
+    status, out, err = _run(command, "plan", "-f", "d.yaml", "--format", "json")
+    assert (status, "warning" in err) == (0, False)
+    (change,) = json.loads(out)["accounts"][0]["changes"]
+    assert change["cause"] == "config_change"
+    assert _run(command, "drift", "-f", "d.yaml")[0] == 0
+    status, out, err = _run(command, "rollback", run["run_id"], "--dry-run")
+    assert status == 0, err
+    assert "010-0000-0001" in out
+    assert [phone for phone, _ in served.writes] == [A]
+
+
+def test_what_writes_sends_nothing(command: Command, served: Served) -> None:
+    """An apply that could not note its intents ends with 1."""
+    command.write("d.yaml", f"version: 1\naccount: shop-on-a-mount\nnumbers: {{{A}: INACTIVE, {B}: ACTIVE}}\n")
+    status, _, err = _run(command, "apply", "-y", "-f", "d.yaml")
+    assert status == 1
+    assert "SENDERID_LEDGER__PATH" in err
+    assert len(served.writes) == 1
+
+
+@pytest.mark.usefixtures("served")
+def test_the_status_page_shows_it(command: Command) -> None:
+    """`serve` answers with the run."""
+    with _mounted(command, "serve", "--listen", "127.0.0.1:0") as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        with urlopen(url, timeout=20) as answer:  # noqa: S310 - our own
+            page = answer.read().decode()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 143
+    assert "shop-on-a-mount" in page
+    assert "cannot be" not in page

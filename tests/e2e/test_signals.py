@@ -1,0 +1,275 @@
+"""SIGHUP, SIGINT and SIGTERM: every command drains, says so and ends with 129, 130 or 143."""
+
+import fcntl
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.e2e.conftest import Command, Served
+from worker.sandbox import Fault, SandboxAccount, generate
+
+A, B = "01000000001", "01000000002"
+Serve = Callable[..., Served]
+
+_STATUS: Final = {signal.SIGHUP: 129, signal.SIGINT: 130, signal.SIGTERM: 143}
+
+_SENDERID: Final = """
+import signal, sys, worker.__main__
+for number in (signal.SIGHUP, signal.SIGTERM):
+    signal.signal(number, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+class Announcing:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == "worker.cli":
+            print("up", file=sys.stderr, flush=True)
+sys.meta_path.insert(0, Announcing)
+worker.__main__.main()
+"""
+"""The command, started with default signal handlers. It prints a line when its own are installed."""
+
+_PROGRAM: Final = (sys.executable, "-c", _SENDERID)
+
+
+def _until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "nothing happened"
+        time.sleep(0.002)
+
+
+def _moment(seconds: float) -> None:
+    end = time.monotonic() + seconds
+    _until(lambda: time.monotonic() > end)
+
+
+@contextmanager
+def _unread() -> Iterator[int]:
+    """A pipe that is full: who writes to it waits."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    os.write(writer, bytes(4096))
+    os.set_blocking(writer, True)
+    try:
+        yield writer
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def _interrupted(process: subprocess.Popen[str], number: signal.Signals) -> str:
+    """Send a signal. Return what the process printed to stderr until it ended with the signal's status."""
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == _STATUS[number], err
+    assert "Traceback" not in err
+    return err
+
+
+@pytest.mark.parametrize("number", _STATUS)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("validate", "-f", "-"),
+        ("calendar", "-f", "-"),
+        ("import", "-"),
+        ("plan", "-f", "-"),
+        ("history",),
+        ("rollback", "x", "-y"),
+        ("schema",),
+        ("completion", "bash"),
+        ("--help",),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_command_without_an_event_loop_ends_with_the_status_of_the_signal(
+    command: Command, arguments: tuple[str, ...], number: signal.Signals
+) -> None:
+    """While it waits for its input, its ledger or its output, and also right after its start."""
+    command.unmeasured()
+    command.environment["SENDERID_LEDGER__PATH"] = "fifo"
+    os.mkfifo(command.folder / "fifo")
+    for seconds in (0.0, 0.5):
+        with (
+            _unread() as full,
+            command.popen(*arguments, program=_PROGRAM, stdout=full, stdin=subprocess.PIPE) as process,
+        ):
+            assert process.stderr is not None
+            assert process.stderr.readline() == "up\n"
+            _moment(seconds)
+            _interrupted(process, number)
+
+
+@pytest.mark.parametrize("number", _STATUS)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("export",),
+        ("export", "--output", "x.yaml"),
+        ("doctor",),
+        ("plan", "-f", "d.yaml"),
+        ("drift", "-f", "d.yaml"),
+        ("apply", "-y", "-f", "d.yaml"),
+        ("apply", "--dry-run", "-f", "d.yaml"),
+    ],
+    ids=" ".join,
+)
+def test_a_command_that_reads_ends_with_the_status_of_the_signal(
+    command: Command, serve: Serve, arguments: tuple[str, ...], number: signal.Signals
+) -> None:
+    """While a read waits between its attempts: nothing is written, to the account or to a file."""
+    account = SandboxAccount.of({A: "INACTIVE"})
+    served = serve(account)
+    served.sandbox.script(None, "GET", [Fault.UNAVAILABLE] * 20)
+    command.unmeasured()
+    command.at(served.sandbox, account).write("d.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE}}\n")
+    command.environment |= {"SENDERID_RETRY__BASE_SECONDS": "60", "SENDERID_RETRY__CAP_SECONDS": "60"}
+    with command.popen(*arguments, program=_PROGRAM) as process:
+        _until(lambda: len(served.sandbox.wire) >= 1)
+        err = _interrupted(process, number)
+    assert f"stopped by {number.name}" in err or "run.stopping" in err
+    assert served.writes == []
+    assert not (command.folder / "x.yaml").exists()
+
+
+@pytest.mark.parametrize("number", _STATUS)
+def test_servers_end_with_the_status_of_the_signal(command: Command, number: signal.Signals) -> None:
+    """`sandbox` and `serve` stop, and say nothing on stderr."""
+    command.unmeasured()
+    for arguments in (("sandbox",), ("serve", "--listen", "127.0.0.1:0")):
+        with command.popen(*arguments, program=_PROGRAM) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline()
+            assert _interrupted(process, number) == "up\n"
+
+
+@pytest.mark.parametrize("number", _STATUS)
+def test_a_demo_ends_with_the_status_of_the_signal(command: Command, number: signal.Signals) -> None:
+    """In the middle of its run."""
+    command.unmeasured()
+    with command.popen("demo", program=_PROGRAM) as process:
+        assert process.stdout is not None
+        while "3. senderid apply" not in process.stdout.readline():
+            pass
+        _interrupted(process, number)
+
+
+@pytest.mark.parametrize("number", _STATUS)
+def test_an_apply_drains(command: Command, serve: Serve, number: signal.Signals) -> None:
+    """What is under way is finished and verified; the rest is not attempted; result and account agree."""
+    account = generate(60, seed=1)
+    served = serve(account, rate_limit=None)
+    lines = "".join(f"  {phone}: ACTIVE\n" for phone, status in account.statuses.items() if status == "INACTIVE")
+    command.unmeasured()
+    command.at(served.sandbox, account).write("d.yaml", f"version: 1\nnumbers:\n{lines}")
+    command.environment |= {"SENDERID_RATE_LIMIT__WRITES": "3", "SENDERID_RATE_LIMIT__PER_SECONDS": "1"}
+    with command.popen("apply", "-y", "-f", "d.yaml", "--format", "json", program=_PROGRAM) as process:
+        _until(lambda: len(served.writes) >= 3)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == _STATUS[number], err
+    (result,) = json.loads(out)["accounts"]
+    assert (json.loads(out)["outcome"], result["outcome"]) == ("interrupted", "interrupted")
+    outcomes = {each["phone"]: each["outcome"] for each in result["numbers"] if each["action"] == "activate"}
+    assert {phone for phone, outcome in outcomes.items() if outcome == "changed"} == {
+        phone for phone, _ in served.writes
+    }
+    assert all(
+        account.statuses[phone] == ("ACTIVE" if outcome == "changed" else "INACTIVE")
+        for phone, outcome in outcomes.items()
+    )
+    assert "not_attempted" in outcomes.values()
+
+
+@pytest.mark.parametrize("number", _STATUS)
+def test_a_signal_at_any_moment_never_shows_a_traceback(command: Command, serve: Serve, number: signal.Signals) -> None:
+    """From the first import to the last line, a signal gives its status or comes too late."""
+    account = generate(12, seed=1)
+    served = serve(account, rate_limit=None)
+    lines = "".join(f"  {phone}: ACTIVE\n" for phone, status in account.statuses.items() if status == "INACTIVE")
+    command.unmeasured()
+    command.at(served.sandbox, account).write("d.yaml", f"version: 1\nnumbers:\n{lines}")
+    statuses = set()
+    for step in range(15):
+        with command.popen("apply", "-y", "-f", "d.yaml", program=_PROGRAM) as process:
+            assert process.stderr is not None
+            assert process.stderr.readline() == "up\n"
+            _moment(0.03 * step)
+            process.send_signal(number)
+            out, err = process.communicate(timeout=30)
+        assert "Traceback" not in out + err
+        # between two handlers the kernel ends the process: for a shell it is the same status
+        statuses.add(process.returncode if process.returncode >= 0 else 128 - process.returncode)
+    assert statuses <= {0, _STATUS[number]}
+    assert _STATUS[number] in statuses
+
+
+@pytest.mark.parametrize("number", _STATUS)
+def test_a_second_signal_ends_a_stalled_run_at_once(command: Command, serve: Serve, number: signal.Signals) -> None:
+    """A run that waits for an answer ends with the status of the second signal."""
+    account = SandboxAccount.of({A: "INACTIVE"})
+    served = serve(account)
+    served.sandbox.script(A, "PUT", [Fault.STALL])
+    command.unmeasured()
+    command.at(served.sandbox, account).write("d.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE}}\n")
+    with command.popen("apply", "-y", "-f", "d.yaml", program=_PROGRAM) as process:
+        _until(lambda: len(served.writes) == 1)
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr is not None
+        while "run.stopping" not in process.stderr.readline():
+            pass
+        process.send_signal(number)
+        assert process.wait(10) == _STATUS[number]
+
+
+def test_a_sighup_that_is_ignored_stays_ignored(command: Command, serve: Serve) -> None:
+    """Under nohup a run goes on, with and without an event loop."""
+    account = SandboxAccount.of({A: "INACTIVE", B: "INACTIVE"})
+    served = serve(account)
+    command.unmeasured()
+    command.at(served.sandbox, account).write("d.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE, {B}: ACTIVE}}\n")
+    command.environment |= {"SENDERID_RATE_LIMIT__WRITES": "1", "SENDERID_RATE_LIMIT__PER_SECONDS": "1"}
+    nohup = ("nohup", sys.executable, "-m", "worker")
+    command.environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+    with command.popen("apply", "-y", "-f", "d.yaml", program=nohup) as process:
+        _until(lambda: len(served.writes) == 1)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(30) == 0
+    assert set(account.statuses.values()) == {"ACTIVE"}
+    with command.popen("import", "-", program=nohup, stdin=subprocess.PIPE) as process:
+        _moment(0.5)
+        process.send_signal(signal.SIGHUP)
+        out, _ = process.communicate("phone,status\n01000000001,ACTIVE\n", timeout=30)
+        assert process.returncode == 0
+    assert '"010-0000-0001": ACTIVE' in out
+
+
+def test_a_lost_terminal_drains_an_apply(command: Command, serve: Serve) -> None:
+    """A connection that breaks takes stdin, stdout and stderr with it; the ledger has the whole run."""
+    account = SandboxAccount.of({f"0100000{n:04}": "INACTIVE" for n in range(20)})
+    served = serve(account, rate_limit=None)
+    lines = "".join(f"  {phone}: ACTIVE\n" for phone in account.statuses)
+    command.unmeasured()
+    command.at(served.sandbox, account).write("d.yaml", f"version: 1\nnumbers:\n{lines}")
+    command.environment |= {"SENDERID_RATE_LIMIT__WRITES": "3", "SENDERID_RATE_LIMIT__PER_SECONDS": "1"}
+    master, slave = pty.openpty()
+    terminal: dict[str, Any] = {"stdin": slave, "stdout": slave, "stderr": slave}
+    with command.popen("apply", "-y", "-f", "d.yaml", program=_PROGRAM, **terminal) as process:
+        os.close(slave)
+        _until(lambda: len(served.writes) >= 3)
+        os.close(master)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(30) == 129
+    (run,) = json.loads(command("history", "--format", "json").stdout)["runs"]
+    assert (run["outcome"], run["counts"]["changed"]) == ("interrupted", len(served.writes))

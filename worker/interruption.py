@@ -1,0 +1,94 @@
+"""Signals that end the process (SIGHUP, SIGINT, SIGTERM), and the exit status of each."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop, Future
+
+__all__ = ["Interruption", "awaited", "ended_by", "ignore", "install", "on_loop", "status"]
+
+_ENDING: Final = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+
+
+class Interruption(KeyboardInterrupt):
+    """SIGHUP or SIGTERM. It is handled wherever Ctrl-C is."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+def status(number: int) -> int:
+    """Return the exit status of a process that `number` ended, as shells count it."""
+    return 128 + number
+
+
+def ended_by(error: BaseException) -> int:
+    """Return the exit status for an interruption, or for the error that it caused."""
+    for each in (error, error.__cause__):
+        if isinstance(each, Interruption):
+            return status(each.number)
+    return status(signal.SIGINT)
+
+
+def install() -> None:
+    """Have SIGHUP and SIGTERM raise `Interruption` in the main thread. A second signal ends the process at once.
+
+    A SIGHUP that is ignored stays ignored: the process was started with nohup.
+    """
+    for number in _heard():
+        if number != signal.SIGINT:  # Python raises KeyboardInterrupt by itself
+            signal.signal(number, _raise)
+
+
+def ignore() -> None:
+    """Ignore the signals from now on: the exit status is settled."""
+    for number in _ENDING:
+        signal.signal(number, signal.SIG_IGN)
+
+
+@contextmanager
+def on_loop(loop: "AbstractEventLoop", receive: Callable[[signal.Signals], None]) -> Iterator[None]:
+    """Call `receive` on a running loop for each signal while the context lasts; then restore the former handlers."""
+    before = {number: signal.getsignal(number) for number in _heard()}
+    for number in before:
+        loop.add_signal_handler(number, receive, number)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler)
+
+
+@contextmanager
+def awaited(loop: "AbstractEventLoop") -> "Iterator[Future[int]]":
+    """Yield a future that the first signal resolves to the exit status. A second one ends the process at once."""
+    stopped: Future[int] = loop.create_future()
+
+    def receive(number: signal.Signals) -> None:
+        if stopped.done():
+            os._exit(status(number))
+        stopped.set_result(status(number))
+
+    with on_loop(loop, receive):
+        yield stopped
+
+
+def _heard() -> list[signal.Signals]:
+    return [each for each in _ENDING if each != signal.SIGHUP or signal.getsignal(each) != signal.SIG_IGN]
+
+
+def _raise(number: int, _frame: FrameType | None) -> None:
+    for each in _heard():
+        signal.signal(each, _exit)
+    raise Interruption(number)
+
+
+def _exit(number: int, _frame: FrameType | None) -> None:
+    os._exit(status(number))
