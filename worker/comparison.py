@@ -1,6 +1,6 @@
 """A saved plan compared with the desired-state files that it names, as they are when the plan is carried out."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from msgspec import Struct
@@ -44,7 +44,10 @@ def unasked(saved: SavedAccount, files: CurrentFiles, moment: datetime) -> dict[
         return dict.fromkeys(_phones(saved), elsewhere)
     settled = schedule.at(desired, moment)
     differing = [change for change in saved.changes if not _asks(settled, change, complete=not files.missing)]
-    places = _places(desired, {change.phone for change in differing})
+    places = {
+        phone: f"{source}:{line}"
+        for phone, (source, line) in desired.places({change.phone for change in differing}).items()
+    }
     return {change.phone: _reason(settled, change.phone, places) for change in differing}
 
 
@@ -105,11 +108,3 @@ def _reason(settled: DesiredAccount, phone: str, places: Mapping[str, str]) -> s
     if desired.protected:
         return f"{place} protects this number now: plan again"
     return f"{place} now asks for {desired.status}: plan again"
-
-
-def _places(desired: DesiredAccount, phones: Collection[str]) -> dict[str, str]:
-    """Return where the files list some numbers: `file:line`, or all files of an account that is split."""
-    files = ", ".join(sources(desired))
-    return {
-        phone: files if desired.parts else f"{files}:{line}" for phone, _, line in desired.located() if phone in phones
-    }

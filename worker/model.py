@@ -177,8 +177,8 @@ class DesiredAccount(Struct, frozen=True):
     each within its own file.
     `source` is the file's name as the user gave it, `sha256` that of its bytes in hex and `commit` that of the checkout
     in which it lies; `line` is where the document begins. `parts` are further documents of the same account, if it is
-    split: they add numbers and schedules, and everything else is of the document at `source`. `timezone` is an IANA
-    name.
+    split: they add numbers and schedules, and everything else is of the document at `source`. `elsewhere` has the file
+    of each number that one of them lists. `timezone` is an IANA name.
 
     The numbers of `schedules` have a status in `numbers` only once `worker.schedule.at` has settled what holds then;
     it leaves no schedules, and those of which nothing is wanted then are `idle` and no part of `numbers`.
@@ -204,6 +204,7 @@ class DesiredAccount(Struct, frozen=True):
     sha256: str | None = None
     commit: str | None = None
     parts: tuple[SourceFile, ...] = ()
+    elsewhere: Mapping[str, str] = {}
 
     @property
     def listed(self) -> tuple[str, ...]:
@@ -213,6 +214,14 @@ class DesiredAccount(Struct, frozen=True):
     def located(self) -> Iterator[tuple[str, Desired, int]]:
         """Every number with what is desired and its line, in the order of the file."""
         return ((phone, desired, line) for (phone, desired), line in zip(self.numbers.items(), self.lines, strict=True))
+
+    def places(self, phones: Collection[str]) -> dict[str, tuple[str, int]]:
+        """Return the file and the line of those of some phones that are numbers of the account, in its order."""
+        return {
+            phone: (self.elsewhere.get(phone, self.source), line)
+            for phone, _, line in self.located()
+            if phone in phones
+        }
 
 
 class Observed(Struct, frozen=True, gc=False):

@@ -99,12 +99,14 @@ def check_registered(desired: DesiredAccount, observed: ObservedAccount) -> None
     reasons = {phone: reason for phone in missing if (reason := implausible(phone))}
     if not reasons:
         return
-    lines = dict(zip(desired.numbers, desired.lines, strict=True))
-    (line, phone), *more = sorted((lines.get(phone, desired.line), phone) for phone in reasons)
-    place = f"{desired.source}:{line}:1"
-    reason = reasons[phone]
-    first = f"{place}: {phone} is not registered on this account, and {reason}, or take it off the list"
-    others = [f"{phone} (:{line})" for line, phone in more[:_NAMED]] + ["…"] * (len(more) > _NAMED)
+    places = desired.places(reasons)
+    found = sorted((*places.get(phone, (desired.source, desired.line)), phone) for phone in reasons)
+    (source, line, phone), *more = found
+    first = (
+        f"{source}:{line}:1: {phone} is not registered on this account, and {reasons[phone]}, or take it off the list"
+    )
+    others = [f"{phone} ({other * (other != source)}:{line})" for other, line, phone in more[:_NAMED]]
+    others += ["…"] * (len(more) > _NAMED)
     raise ImplausibleNumber(f"{first}; likewise {', '.join(others)}" if others else first)
 
 

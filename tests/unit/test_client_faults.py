@@ -156,7 +156,6 @@ _LOOKS: dict[Fault, type[ApiError]] = {
     **dict.fromkeys((Fault.HTML, Fault.GARBAGE, Fault.NO_CONTENT, Fault.OTHER_JSON, Fault.NOT_GZIP), ServerError),
     **dict.fromkeys((Fault.NO_ACCOUNT_ID, Fault.NO_NUMBER_LIST, Fault.NULL_NUMBER_LIST), ServerError),
     Fault.EMPTY_OBJECT: AccountRejected,
-    **dict.fromkeys((Fault.BLANK_ENCODING, Fault.X_GZIP, Fault.TWO_GZIP_MEMBERS), ServerError),
     **dict.fromkeys((Fault.BOMB, Fault.FLOOD), ServerError),
 }
 

@@ -135,12 +135,13 @@ def test_what_only_a_missing_file_could_say_is_taken_as_unchanged() -> None:
     }
 
 
-def test_of_a_split_account_all_files_are_named() -> None:
-    """Lines count within one file each, and which of them lists a number is not kept."""
-    account = replace(_account(f"numbers: {{{OFF}: ACTIVE}}"), parts=(SourceFile("sales.yaml"),))
+def test_of_a_split_account_the_file_that_lists_a_number_is_named() -> None:
+    """Lines count within one file each. A number that none of them lists is looked for in all."""
+    account = _account(f"numbers: {{{OFF}: ACTIVE}}")
+    account = replace(account, parts=(SourceFile("sales.yaml"),), elsewhere={OFF: "sales.yaml"})
     assert unasked(SPLIT, CurrentFiles(account), NOW) == {
         ON: "this number is no longer listed in main.yaml, sales.yaml: plan again",
-        OFF: "main.yaml, sales.yaml now asks for ACTIVE: plan again",
+        OFF: f"sales.yaml:{account.lines[0]} now asks for ACTIVE: plan again",
     }
 
 

@@ -77,7 +77,7 @@ def test_a_small_plan_is_told_whole() -> None:
     assert told == (
         "### Plan: 1 to activate, 2 to deactivate, 1 cannot converge. 3 unchanged.\n"
         "\n**Refused: 1 account.**\n"
-        "\n**Could not be read: 1 account.**\n"
+        "\n**Could not be planned: 1 account.**\n"
         "\n- `branch`: Refused by max-deactivations: 3 of 4 ACTIVE numbers would be deactivated. If that is meant, add"
         " --allow x To let it through: --allow max-deactivations\n"
         "- `lost`: Code: no key\n"

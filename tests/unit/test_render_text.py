@@ -328,7 +328,7 @@ def test_one_account_that_cannot_be_read() -> None:
         main
           AccountRejected: the API key is unknown: check SOLAPI_API_KEY
 
-        No plan: the account could not be read.
+        No plan: the account could not be planned.
         """)
 
 
@@ -376,7 +376,7 @@ def test_accounts_of_every_kind() -> None:
 
         Plan: 1 to activate, 1 to deactivate. 14 unchanged.
         Refused: 1 account.
-        Could not be read: 3 accounts.
+        Could not be planned: 3 accounts.
         """)
 
 
@@ -388,8 +388,8 @@ def test_one_quiet_account_of_two() -> None:
 @pytest.mark.parametrize(
     ("accounts", "closing"),
     [
-        ([unread("a"), unread("b")], "\nNo plan: none of the 2 accounts could be read.\n"),
-        ([many_refused(), unread("b")], "\nRefused: nothing will be written.\nCould not be read: 1 account.\n"),
+        ([unread("a"), unread("b")], "\nNo plan: none of the 2 accounts could be planned.\n"),
+        ([many_refused(), unread("b")], "\nRefused: nothing will be written.\nCould not be planned: 1 account.\n"),
         ([many_refused(), of("main", unchanged=1)], "\nRefused: 1 account.\n"),
     ],
 )

@@ -92,12 +92,15 @@ def _joined(fragments: Sequence[Fragment]) -> DesiredAccount:
         return head.account
     numbers: dict[str, Desired] = {}
     schedules: dict[str, Schedule] = {}
+    elsewhere: dict[str, str] = {}
     lines = array("I")
     for fragment in fragments:
         for phone, desired, line in fragment.account.located():
             if phone not in numbers:
                 numbers[phone] = desired
                 lines.append(line)
+                if fragment is not head:
+                    elsewhere[phone] = fragment.account.source
         for phone, schedule in fragment.account.schedules.items():
             schedules.setdefault(phone, schedule)
     others = (fragment.account for fragment in fragments if fragment is not head)
@@ -106,6 +109,7 @@ def _joined(fragments: Sequence[Fragment]) -> DesiredAccount:
         numbers=numbers,
         lines=lines,
         schedules=schedules,
+        elsewhere=elsewhere,
         parts=tuple(SourceFile(each.source, each.line, each.sha256, each.commit) for each in others),
     )
 

@@ -172,7 +172,9 @@ def closing(plan: Plan, *, drift: bool) -> Iterator[tuple[str, str]]:
     refused, failed = verdicts[Verdict.REFUSED], verdicts[Verdict.ERROR]
     if failed and failed == len(plan.accounts):
         told = ngettext(
-            "No plan: the account could not be read.", "No plan: none of the {count} accounts could be read.", failed
+            "No plan: the account could not be planned.",
+            "No plan: none of the {count} accounts could be planned.",
+            failed,
         ).format(count=f"{failed:,}")
         yield "bold", told
         return
@@ -187,7 +189,7 @@ def closing(plan: Plan, *, drift: bool) -> Iterator[tuple[str, str]]:
         else:
             yield "red", _("Refused: {accounts}.").format(accounts=count(refused, "account"))
     if failed:
-        yield "red", _("Could not be read: {accounts}.").format(accounts=count(failed, "account"))
+        yield "red", _("Could not be planned: {accounts}.").format(accounts=count(failed, "account"))
 
 
 def _total(total: Counter[Action], *, drift: bool) -> str:

@@ -67,7 +67,7 @@ def _tone(accounts: Sequence[AccountPlan], total: Counter[Action]) -> Tone:
 def _tasks(accounts: Sequence[AccountPlan]) -> Iterator[Task]:
     yield from refused((account.account, refusal) for account in accounts for refusal in account.refusals)
     yield from failed(
-        ((account.account, account.error) for account in accounts if account.error), _("Could not be read")
+        ((account.account, account.error) for account in accounts if account.error), _("Could not be planned")
     )
     stuck = [(account.account, each) for account in accounts for each in account.changes if each.action.stuck]
     alike = gathered(stuck, lambda item: (item[1].action, translated(item[1].reason)))
