@@ -81,8 +81,8 @@ Exit status:
   5    another run holds the account
   64   wrong usage
   65   invalid desired state or settings: nothing was sent
-  129  interrupted (SIGHUP; `watch` reloads), 130 (SIGINT), 143 (SIGTERM),
-       after what was under way was finished
+  129  stopped by a lost connection (SIGHUP; `watch` reloads), likewise
+  130  interrupted (SIGINT), 143 (SIGTERM), after what was under way was finished
 """
 
 
