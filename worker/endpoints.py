@@ -78,7 +78,8 @@ def endpoint(text: str) -> Endpoint:
 def platform(text: str) -> str:
     """Return what names the platform of an endpoint: `vendor` for all of the vendor's hosts, otherwise the URL.
 
-    One URL has one name, however it is written: letter case of the host, default port, trailing dot and slash.
+    One URL has one name, however it is written: letter case of the host, default port, trailing dot and slash, and the
+    names of this machine.
     """
     try:
         where = endpoint(text)
@@ -91,6 +92,7 @@ def platform(text: str) -> str:
 def _normal(url: str) -> str:
     parts = urlsplit(url)
     host = (parts.hostname or "").removesuffix(".")
+    host = "127.0.0.1" if host in {"localhost", "::1"} else host
     shown = f"[{host}]" if ":" in host else host
     port = "" if parts.port in {None, _PORTS[parts.scheme]} else f":{parts.port}"
     return f"{parts.scheme}://{shown}{port}{parts.path.rstrip('/')}"

@@ -70,7 +70,9 @@ def test_an_account_in_parts_is_the_account_in_one(numbers: list[str], cuts: lis
     assert {joined.source, *(part.source for part in joined.parts)} == {f"{index}.yaml" for index in range(len(parts))}
     assert joined.source == f"{head}.yaml"
     elsewhere = {phone for index, some in enumerate(parts) if index != head for phone in some}
-    assert {phone for phone, (source, _) in joined.places(joined.numbers).items() if source != joined.source} == elsewhere
+    assert {
+        phone for phone, (source, _) in joined.places(joined.numbers).items() if source != joined.source
+    } == elsewhere
     assert replace(joined, source="", lines=(), sha256=None, parts=(), elsewhere={}) == replace(
         whole, source="", lines=(), sha256=None, parts=()
     )

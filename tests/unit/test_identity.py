@@ -116,7 +116,9 @@ def test_parts_of_a_split_account_are_no_two_accounts() -> None:
         ("https://api.solapi.com/proxy", "https://api.solapi.com/proxy"),
         ("https://SMS.example/A/", "https://sms.example/A"),
         ("http://127.0.0.1:80", "http://127.0.0.1"),
-        ("http://[::1]:8080/", "http://[::1]:8080"),
+        ("http://[::1]:8080/", "http://127.0.0.1:8080"),
+        ("http://LOCALHOST:8080", "http://127.0.0.1:8080"),
+        ("https://[2001:db8::1]:8080/", "https://[2001:db8::1]:8080"),
         ("nowhere", "nowhere"),
     ],
 )
