@@ -18,8 +18,9 @@ _LEAST_LEFT: Final = (7, 10)
 class Baseline:
     """The numbers that the last believed read of one account has shown.
 
-    Clients of the account share it, so that a loss that a further read has confirmed is not doubted again. `registered` is
-    how many numbers there were, None before the first read; `absent` are the listed numbers that were not among them.
+    Clients of the account share it, so that a loss that a further read has confirmed is not doubted again. `registered`
+    is how many numbers there were, None before the first read; `absent` are the listed numbers that were not among
+    them.
     """
 
     __slots__ = ("_compared", "absent", "registered")
