@@ -27,7 +27,8 @@ _AT_ONCE: Final = MappingProxyType({"Retry-After": "0"})
 class Fault(NamedTuple):
     """What one request meets whose method is `method` and whose path ends with `path`.
 
-    Without a `status` its connection is reset. `takes_effect` has the request carried out all the same.
+    Without a `status` its connection is reset. `takes_effect` has the request carried out all the same. `text` is
+    the answer's body.
     """
 
     method: str
@@ -35,13 +36,14 @@ class Fault(NamedTuple):
     status: int | None = None
     headers: Mapping[str, str] = _AT_ONCE
     takes_effect: bool = False
+    text: str = "something went wrong"
 
 
 class Forge:
     """Both, on a loop and a thread of their own. Tests read the lists, and fill them.
 
     `faults` are met once each, in their order. `rivals` are comments of our own user that each appear right before the
-    next comment is created. `head` is the newest commit of every branch, and `newer` its files by path.
+    next comment is created. `compared` is what a push changed, and `comparison` how its commits lie to each other. `head` is the newest commit of every branch, and `newer` its files by path.
     """
 
     def __init__(self) -> None:
@@ -56,6 +58,7 @@ class Forge:
         self.head = "b" * 40
         self.newer: dict[str, bytes] = {}
         self.compared: list[dict[str, Any]] = []
+        self.comparison = "ahead"
         self._ids = count(1000)
         self.calls: list[tuple[str, str]] = []
         self.tokens_elsewhere: list[str | None] = []
@@ -145,7 +148,7 @@ class Forge:
         if fault.status is None:
             assert request.transport is not None
             request.transport.abort()
-        return web.Response(status=fault.status or 500, headers=fault.headers, text="something went wrong")
+        return web.Response(status=fault.status or 500, headers=fault.headers, text=fault.text)
 
     def _page(self, items: Callable[[], list[dict[str, Any]]]) -> Handler:
         async def handle(request: web.Request) -> web.Response:
@@ -183,14 +186,14 @@ class Forge:
         return web.Response(status=404) if data is None else web.Response(body=data)
 
     async def _compared(self, _request: web.Request) -> web.Response:
-        return web.json_response({"files": self.compared})
+        return web.json_response({"status": self.comparison, "files": self.compared})
 
     async def _issued(self, request: web.Request) -> web.Response:
         number = len(self.issues) + 1
         self.issues.append({"number": number, "iid": number, "user": {"login": BOT}, **await request.json()})
         state = "open" if "/repos/" in request.path else "opened"
         self.issues[-1]["state"] = state
-        return web.json_response({}, status=201)
+        return web.json_response({"id": next(self._ids)}, status=201)
 
     async def _reissued(self, request: web.Request) -> web.Response:
         (found,) = [each for each in self.issues if str(each["number"]) == request.match_info["number"]]

@@ -490,7 +490,10 @@ def test_of_two_jobs_at_once_the_first_claim_counts(job: Job, forge: Forge, serv
 
 
 def test_a_claim_of_somebody_else_is_none(job: Job, forge: Forge, served: Served) -> None:
-    """Comments of other users do not block an apply; and where our own are not found, nothing is written."""
+    """Comments of other users do not block an apply.
+
+    Where our own claim is not found, nothing is written and the claim is taken back: with the right author it goes on.
+    """
     keep(forge, job("plan"))
     merge(forge)
     saved = unseal(forge.files[100], now=datetime.now(UTC), max_age_seconds=1e6)
@@ -500,6 +503,8 @@ def test_a_claim_of_somebody_else_is_none(job: Job, forge: Forge, served: Served
     assert unknown.status == 1
     assert "the input author" in unknown.summary
     assert served.writes == []
+    assert job("apply").status == 0
+    assert served.writes == [(A, "ACTIVE")]
 
 
 def test_a_rate_limit_and_a_lost_answer_make_no_second_comment(job: Job, forge: Forge, served: Served) -> None:
@@ -518,6 +523,42 @@ def test_a_rate_limit_and_a_lost_answer_make_no_second_comment(job: Job, forge: 
     assert done.status == 0
     assert "403, rate limit; waiting 0 s before try 2 of 5" in done.log
     assert len(forge.comments) == 2
+    assert served.writes == [(A, "ACTIVE")]
+
+
+def test_what_a_job_waits_for_is_in_its_log(job: Job, forge: Forge) -> None:
+    """Each wait has a line, also where the request succeeded in the end."""
+    forge.faults = [Fault("GET", "/comments", 403)]
+    step = job("plan")
+    assert step.status == 0
+    assert "403, rate limit; waiting 0 s before try 2 of 5" in step.log
+    forge.faults = [Fault("GET", "b" * 40, 429)]
+    job.event = {"before": "d" * 40}
+    assert "429, rate limit; waiting 0 s before try 2 of 5" in job("changed").log
+
+
+@pytest.mark.parametrize("pull", [None, [], {"number": 7}, {"merged_at": "x", "merge_commit_sha": MERGE, "head": None}])
+def test_an_answer_of_another_form_is_an_error_with_a_remedy(
+    job: Job, forge: Forge, served: Served, pull: Any
+) -> None:
+    """The step fails with a sentence, and nothing is written."""
+    keep(forge, job("plan"))
+    forge.pulls = [pull]
+    failed = job("apply")
+    assert failed.status == 1
+    assert "Nothing was written." in failed.summary
+    assert "run the job again" in failed.summary or "apply from the files by hand" in failed.summary
+    assert "Traceback" not in failed.log
+    assert served.writes == []
+
+
+def test_blanks_around_a_line_of_an_input_do_not_count(job: Job, forge: Forge, served: Served) -> None:
+    """Editors leave blanks at the end of a line, which nobody sees."""
+    keep(forge, job("plan", INPUT_FILES="  desired.yaml \n"))
+    merge(forge)
+    assert job("apply").status == 0
+    again = job("apply", INPUT_ALLOW="max-deactivations\t\n  replay \n\n")
+    assert (again.status, len(forge.comments)) == (0, 3), "it is claimed once more"
     assert served.writes == [(A, "ACTIVE")]
 
 

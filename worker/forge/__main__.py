@@ -177,13 +177,13 @@ def claim(*, plan: Path, name: str, job: str, request: int, allow: tuple[str, ..
     # two jobs may have claimed the plan at once: the first comment counts
     now = claims()
     if (number, mine) not in now:
+        _take_back(forge, request, number)
         raise Failed(
             "the claim of this plan is not among the comments of the token's user: check the token, and on GitHub the "
             "input author"
         )
     if not is_replay and now[0] != (number, mine):
-        with suppress(Failed):
-            forge.delete_comment(request, number)
+        _take_back(forge, request, number)
         _refuse_claimed(now)
     click.echo(number)
 
@@ -237,6 +237,12 @@ def _forge() -> GitHub | GitLab:
 
 def _marker(kind: str, name: str) -> str:
     return f"<!-- senderid {kind} {name} -->"
+
+
+def _take_back(forge: GitHub | GitLab, request: int, number: int) -> None:
+    """Delete the comment of a claim whose plan is not going to be applied."""
+    with suppress(Failed):
+        forge.delete_comment(request, number)
 
 
 def _refuse_claimed(claims: Sequence[tuple[int, Claim]]) -> None:
@@ -302,3 +308,10 @@ if __name__ == "__main__":
     except Failed as failed:
         click.echo(f"senderid: {failed}", err=True)
         sys.exit(failed.status)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        click.echo(
+            f"senderid: an answer of the forge, or the environment of this job, is not as documented "
+            f"({type(error).__name__}: {error}): run the job again",
+            err=True,
+        )
+        sys.exit(Failed.status)

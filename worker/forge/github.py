@@ -135,9 +135,13 @@ class GitHub:
         if not isinstance(before, str) or not before.strip("0"):
             return None
         try:
-            files = self._api.get(f"{self._root}/compare/{quote(before)}...{quote(self.commit)}")["files"]
+            found = self._api.get(f"{self._root}/compare/{quote(before)}...{quote(self.commit)}")
         except Missing:
             return None
+        # after a forced push the comparison begins at the common ancestor, and leaves out what was taken back
+        if found["status"] != "ahead":
+            return None
+        files = found["files"]
         names = {name for each in files for name in (each["filename"], each.get("previous_filename")) if name}
         return names if len(files) < _FILES else None
 
