@@ -122,6 +122,7 @@ case $command in
   apply)
     # the level of a settings file would hide the line that says whether anything was written
     told+=(--log-level info)
+    if [[ ${INPUT_FROM:-reviewed} != @(reviewed|files) ]]; then give_up "The input from is reviewed or files." 64; fi
     if [[ ${INPUT_FROM:-reviewed} == files ]]; then
       quietly senderid apply "${files[@]}" "${told[@]}" --yes || status=$?
     else

@@ -1,6 +1,7 @@
 """GitHub and GitLab as far as pipelines use them: real sockets, pages of a hundred, checked tokens, and faults."""
 
 import asyncio
+import hashlib
 import io
 import threading
 import zipfile
@@ -43,7 +44,8 @@ class Forge:
     """Both, on a loop and a thread of their own. Tests read the lists, and fill them.
 
     `faults` are met once each, in their order. `rivals` are comments of our own user that each appear right before the
-    next comment is created. `compared` is what a push changed, and `comparison` how its commits lie to each other. `head` is the newest commit of every branch, and `newer` its files by path.
+    next comment is created. `compared` is what a push changed, and `comparison` how its commits lie to each other.
+    `head` is the newest commit of every branch, `newer` its files by path, and `is_truncated` that not all are listed.
     """
 
     def __init__(self) -> None:
@@ -59,6 +61,7 @@ class Forge:
         self.newer: dict[str, bytes] = {}
         self.compared: list[dict[str, Any]] = []
         self.comparison = "ahead"
+        self.is_truncated = False
         self._ids = count(1000)
         self.calls: list[tuple[str, str]] = []
         self.tokens_elsewhere: list[str | None] = []
@@ -97,6 +100,7 @@ class Forge:
                 web.get(hub + "/branches/{branch}", self._branch),
                 web.get(hub + "/contents/{path:.+}", self._content),
                 web.get(hub + "/compare/{range}", self._compared),
+                web.get(hub + "/git/trees/{sha}", self._tree),
                 web.get(hub + "/issues", self._page(lambda: self.issues)),
                 web.post(hub + "/issues", self._issued),
                 web.patch(hub + "/issues/{number}", self._reissued),
@@ -111,6 +115,7 @@ class Forge:
                 web.delete(lab + "/merge_requests/{number}/notes/{id}", self._uncommented),
                 web.get(lab + "/repository/branches/{branch}", self._branch),
                 web.get(lab + "/repository/files/{path}/raw", self._content),
+                web.get(lab + "/repository/tree", self._treed),
                 web.get(lab + "/issues/{number}/notes", self._page(list)),
                 web.get(lab + "/issues", self._page(lambda: self.issues)),
                 web.post(lab + "/issues", self._issued),
@@ -184,6 +189,22 @@ class Forge:
         assert request.query["ref"] == self.head
         data = self.newer.get(request.match_info["path"])
         return web.Response(status=404) if data is None else web.Response(body=data)
+
+    def _blobs(self, folder: str = "") -> list[dict[str, Any]]:
+        return [{"path": folder, "type": "tree", "id": "0", "sha": "0"}] + [
+            {"path": path, "type": "blob", "id": blob, "sha": blob}
+            for path, data in self.newer.items()
+            if path.startswith(folder)
+            for blob in [hashlib.sha1(b"blob %d\0%b" % (len(data), data)).hexdigest()]  # noqa: S324 - as git does
+        ]
+
+    async def _tree(self, request: web.Request) -> web.Response:
+        assert (request.match_info["sha"], request.query["recursive"]) == (self.head, "1")
+        return web.json_response({"tree": self._blobs(), "truncated": self.is_truncated})
+
+    async def _treed(self, request: web.Request) -> web.StreamResponse:
+        assert (request.query["ref"], request.query["recursive"]) == (self.head, "true")
+        return await self._page(lambda: self._blobs(request.query.get("path", "")))(request)
 
     async def _compared(self, _request: web.Request) -> web.Response:
         return web.json_response({"status": self.comparison, "files": self.compared})

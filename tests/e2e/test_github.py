@@ -538,9 +538,7 @@ def test_what_a_job_waits_for_is_in_its_log(job: Job, forge: Forge) -> None:
 
 
 @pytest.mark.parametrize("pull", [None, [], {"number": 7}, {"merged_at": "x", "merge_commit_sha": MERGE, "head": None}])
-def test_an_answer_of_another_form_is_an_error_with_a_remedy(
-    job: Job, forge: Forge, served: Served, pull: Any
-) -> None:
+def test_an_answer_of_another_form_is_an_error_with_a_remedy(job: Job, forge: Forge, served: Served, pull: Any) -> None:
     """The step fails with a sentence, and nothing is written."""
     keep(forge, job("plan"))
     forge.pulls = [pull]
@@ -585,6 +583,46 @@ def test_a_job_that_a_newer_commit_overtook_is_refused(job: Job, forge: Forge, s
     forge.newer = {"desired.yaml": f"{FILES}  0311234567: ACTIVE\n".encode()}
     assert job("apply").status == 0
     assert served.writes == [(A, "ACTIVE")]
+
+
+def test_a_newer_part_of_a_split_account_overtakes_a_job(job: Job, forge: Forge, served: Served) -> None:
+    """The plan deactivates an unlisted number; a file that the newest commit adds to the account keeps it ACTIVE."""
+    path = job.folder / "numbers/main.yaml"
+    path.parent.mkdir()
+    path.write_text(f"version: 1\naccount: main\nunmanaged: deactivate\nnumbers: {{{A}: ACTIVE}}\n")
+    job.environment["INPUT_FILES"] = "numbers"
+    keep(forge, job("plan"))
+    merge(forge)
+    forge.head = "c" * 40
+    forge.newer = {
+        "numbers/main.yaml": path.read_bytes(),
+        "numbers/team.yaml": f"version: 1\naccount: main\nnumbers: {{{B}: ACTIVE}}\n".encode(),
+        "other/team.yaml": b"version: 2",
+        "numbers/README.md": b"",
+    }
+    refused = job("apply")
+    assert refused.status == 4
+    assert "this job is superseded" in refused.summary
+    assert sorted(path for _, path in forge.calls if "/contents/" in path) == [
+        f"/repos/{REPOSITORY}/contents/numbers/{name}.yaml" for name in ("main", "team")
+    ]
+    forge.is_truncated = True
+    unknown = job("apply")
+    assert (unknown.status, served.writes) == (1, [])
+    assert "more files than GitHub lists: apply from the files by hand" in unknown.summary
+    forge.is_truncated = False
+    del forge.newer["numbers/team.yaml"]
+    assert job("apply").status == 0
+    assert served.writes == [(A, "ACTIVE"), (B, "INACTIVE")]
+
+
+@pytest.mark.parametrize("inputs", [{"INPUT_NAME": "a b"}, {"INPUT_FROM": "file"}])
+def test_a_wrong_input_is_wrong_usage(job: Job, forge: Forge, served: Served, inputs: dict[str, str]) -> None:
+    """Exit status 2 would say that changes are pending."""
+    keep(forge, job("plan"))
+    merge(forge)
+    assert job("apply", **inputs).status == 64
+    assert served.writes == []
 
 
 def test_drift_that_no_issue_reports_has_its_status(job: Job, forge: Forge) -> None:

@@ -153,7 +153,7 @@ def github(forge: Forge, waiting: Waiting, monkeypatch: pytest.MonkeyPatch, tmp_
 def test_files_that_a_push_changed(forge: Forge, github: GitHub, tmp_path: Path) -> None:
     """A move counts at both ends.
 
-    Of 300 files GitHub may have left some out, a new branch is all new, and a forced push takes back what is not listed.
+    Of 300 files GitHub may have left some out, a new branch is all new, and a forced push may take files back.
     """
     forge.compared = [{"filename": "old/a.yaml", "previous_filename": "numbers/a.yaml"}]
     assert github.changed_files() == {"old/a.yaml", "numbers/a.yaml"}

@@ -13,13 +13,15 @@ from urllib.request import HTTPRedirectHandler, OpenerDirector, Request, build_o
 
 from worker.forge.limits import pause
 
-__all__ = ["Api", "Failed", "Missing", "Refused", "Unanswered"]
+__all__ = ["MOST_ITEMS", "Api", "Failed", "Missing", "Refused", "Unanswered"]
 
 _PATIENCE: Final = 30.0
 """Seconds without an answer."""
 _PAGE: Final = 100
 _PAGES: Final = 100
 """Pages that are read at most: nobody has written ten thousand comments on one request."""
+MOST_ITEMS: Final = _PAGE * _PAGES
+"""Items of a list that are read at most."""
 _CAP: Final = 300 << 20
 """Bytes of an answer."""
 _ERROR_CAP: Final = 64 << 10
@@ -90,7 +92,7 @@ class Api:
         self._report = report
         self._budget = _BUDGET
 
-    def get(self, path: str, **query: str) -> Any:
+    def get(self, path: str, /, **query: str) -> Any:
         """Return the JSON at a path."""
         return self._json("GET", path, query)
 
@@ -127,7 +129,7 @@ class Api:
             if attempt >= _TRIES:
                 raise _exhausted(problem, attempt)
 
-    def pages(self, path: str, **query: str) -> Iterator[Any]:
+    def pages(self, path: str, /, **query: str) -> Iterator[Any]:
         """Yield every item of a list, page after page."""
         for page in range(1, _PAGES + 1):
             items = self.get(path, **query, per_page=str(_PAGE), page=str(page))

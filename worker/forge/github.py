@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from io import BytesIO
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Final
 from urllib.parse import quote
 from zipfile import BadZipFile, ZipFile
@@ -128,6 +128,13 @@ class GitHub:
             )
         except Missing:
             return None
+
+    def blobs(self, commit: str, _folder: PurePath) -> dict[PurePath, str]:
+        """Return the files of a commit, at least those in a folder, and the id of the content of each."""
+        found = self._api.get(f"{self._root}/git/trees/{quote(commit)}", recursive="1")
+        if found["truncated"]:
+            raise Failed("the repository has more files than GitHub lists: apply from the files by hand")
+        return {PurePath(each["path"]): each["sha"] for each in found["tree"] if each["type"] == "blob"}
 
     def changed_files(self) -> set[str] | None:
         """Return the files that the push of this workflow changed; None where GitHub does not list all of them."""
