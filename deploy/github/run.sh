@@ -83,10 +83,11 @@ listed allowed --allow "${INPUT_ALLOW:-}"
 validate() {
   local status=0
   quietly senderid validate "${files[@]}" "${options[@]}" || status=$?
-  forge annotate <"$said"
-  output exit-status "$status"
+  set +e
+  report "the annotations" forge annotate <"$said"
+  report "the output exit-status" output exit-status "$status"
   if ((status == 65)); then
-    printf '### The desired state is invalid\n\nIts problems stand at their lines, and in the log.\n' | summary
+    report "the summary" summary <<<$'### The desired state is invalid\n\nIts problems stand at their lines, and in the log.'
   fi
   exit "$status"
 }

@@ -473,6 +473,8 @@ def test_a_summary_that_cannot_be_written_leaves_the_status(job: Job, forge: For
     assert done.status == 0
     assert "but the summary could not be written" in done.log
     assert served.writes == [(A, "ACTIVE")]
+    job.folder.joinpath("desired.yaml").write_text("version: 2\n")
+    assert job("validate", GITHUB_STEP_SUMMARY="/nowhere/summary", GITHUB_OUTPUT="/nowhere/outputs").status == 65
 
 
 def test_of_two_jobs_at_once_the_first_claim_counts(job: Job, forge: Forge, served: Served) -> None:
