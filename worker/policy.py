@@ -102,9 +102,8 @@ def check_registered(desired: DesiredAccount, observed: ObservedAccount) -> None
     places = desired.places(reasons)
     found = sorted((*places.get(phone, (desired.source, desired.line)), phone) for phone in reasons)
     (source, line, phone), *more = found
-    first = (
-        f"{source}:{line}:1: {phone} is not registered on this account, and {reasons[phone]}, or take it off the list"
-    )
+    reason = reasons[phone]
+    first = f"{source}:{line}:1: {phone} is not registered on this account, and {reason}, or take it off the list"
     others = [f"{phone} ({other * (other != source)}:{line})" for other, line, phone in more[:_NAMED]]
     others += ["…"] * (len(more) > _NAMED)
     raise ImplausibleNumber(f"{first}; likewise {', '.join(others)}" if others else first)

@@ -10,12 +10,18 @@ folder=$(mktemp -d "$RUNNER_TEMP/senderid-run.XXXXXX")
 page=$folder/page.md
 plan=$folder/plan.json
 said=$folder/said.log
+said_by_forge=$folder/forge.log
 problem=$folder/problem.log
 run=${GITHUB_SERVER_URL:-https://github.com}/$GITHUB_REPOSITORY/actions/runs/${GITHUB_RUN_ID:-0}
 footer="[The run]($run)"
 
-# isolated, as the files of whoever made the pull request lie around
-forge() { python -I -m worker.forge "$@"; }
+# isolated, as the files of whoever made the pull request lie around; what it says on stderr is also kept for messages
+forge() {
+  local status=0
+  python -I -m worker.forge "$@" 2>"$said_by_forge" || status=$?
+  cat "$said_by_forge" >&2
+  return "$status"
+}
 
 # the text that senderid prints could be commands to the runner: meanwhile none is obeyed
 quietly() {
@@ -55,12 +61,12 @@ report() {
   cat "$problem" >&2
 }
 
-# each line of an input as an option, behind those that an array has
+# each line of an input as an option, without blanks around it, behind those that an array has
 listed() {
   local -n into=$1
   local value
-  while IFS= read -r value; do
-    if [[ -n ${value//[[:space:]]/} ]]; then into+=("$2" "$value"); fi
+  while read -r value; do
+    if [[ -n $value ]]; then into+=("$2" "$value"); fi
   done <<<"$3"
 }
 
@@ -77,10 +83,11 @@ listed allowed --allow "${INPUT_ALLOW:-}"
 validate() {
   local status=0
   quietly senderid validate "${files[@]}" "${options[@]}" || status=$?
-  forge annotate <"$said"
-  output exit-status "$status"
+  set +e
+  report "the annotations" forge annotate <"$said"
+  report "the output exit-status" output exit-status "$status"
   if ((status == 65)); then
-    printf '### The desired state is invalid\n\nIts problems stand at their lines, and in the log.\n' | summary
+    report "the summary" summary <<<$'### The desired state is invalid\n\nIts problems stand at their lines, and in the log.'
   fi
   exit "$status"
 }
@@ -90,8 +97,8 @@ if [[ $command == validate ]]; then
 fi
 
 if [[ $command == changed ]]; then
-  changed=$(forge changed "${roots[@]}" --files "${INPUT_SETTINGS:-config/worker.yaml}" 2>"$problem") ||
-    give_up "It is not known whether this push changed the files. $(cat "$problem")" 1
+  changed=$(forge changed "${roots[@]}" --files "${INPUT_SETTINGS:-config/worker.yaml}") ||
+    give_up "It is not known whether this push changed the files. $(cat "$said_by_forge")" 1
   output changed "$changed"
   exit 0
 fi
@@ -116,16 +123,16 @@ case $command in
   apply)
     # the level of a settings file would hide the line that says whether anything was written
     told+=(--log-level info)
+    if [[ ${INPUT_FROM:-reviewed} != @(reviewed|files) ]]; then give_up "The input from is reviewed or files." 64; fi
     if [[ ${INPUT_FROM:-reviewed} == files ]]; then
       quietly senderid apply "${files[@]}" "${told[@]}" --yes || status=$?
     else
       listed told --max-age "${INPUT_MAX_AGE:-}"
-      request=$(forge reviewed-plan --name "$name-plan" --output "$plan" "${roots[@]}" 2>"$problem") || status=$?
-      if ((status)); then give_up "Nothing was written. $(cat "$problem")" "$status"; fi
+      request=$(forge reviewed-plan --name "$name-plan" --output "$plan" "${roots[@]}") || status=$?
+      if ((status)); then give_up "Nothing was written. $(cat "$said_by_forge")" "$status"; fi
       claim=$(forge claim "$plan" --name "$name" --request "$request" --job "$run/attempts/${GITHUB_RUN_ATTEMPT:-1}" \
-        "${allowed[@]}" 2>"$problem") || status=$?
-      if ((status)); then give_up "Nothing was written. $(cat "$problem")" "$status"; fi
-      cat "$problem" >&2
+        "${allowed[@]}") || status=$?
+      if ((status)); then give_up "Nothing was written. $(cat "$said_by_forge")" "$status"; fi
       quietly senderid apply "$plan" "${told[@]}" || status=$?
     fi
     ;;
@@ -151,8 +158,8 @@ case $command in
     output plan "$plan"
     if [[ -n ${HEAD_REPOSITORY:-} ]]; then
       # an older comment would be what is reviewed: then this plan must not be kept for the merge
-      forge comment --kind plan --name "$name" --body "$page" --footer "$footer" 2>"$problem" ||
-        give_up "The plan is not on the pull request. $(cat "$problem")" 1
+      forge comment --kind plan --name "$name" --body "$page" --footer "$footer" ||
+        give_up "The plan is not on the pull request. $(cat "$said_by_forge")" 1
     fi
     # to tell of changes that are pending, and of numbers that wait for a person, is what a plan is for
     if ((status == 2 || status == 3)); then status=0; fi

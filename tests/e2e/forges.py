@@ -1,6 +1,7 @@
 """GitHub and GitLab as far as pipelines use them: real sockets, pages of a hundred, checked tokens, and faults."""
 
 import asyncio
+import hashlib
 import io
 import threading
 import zipfile
@@ -27,7 +28,8 @@ _AT_ONCE: Final = MappingProxyType({"Retry-After": "0"})
 class Fault(NamedTuple):
     """What one request meets whose method is `method` and whose path ends with `path`.
 
-    Without a `status` its connection is reset. `takes_effect` has the request carried out all the same.
+    Without a `status` its connection is reset. `takes_effect` has the request carried out all the same. `text` is
+    the answer's body.
     """
 
     method: str
@@ -35,13 +37,15 @@ class Fault(NamedTuple):
     status: int | None = None
     headers: Mapping[str, str] = _AT_ONCE
     takes_effect: bool = False
+    text: str = "something went wrong"
 
 
 class Forge:
     """Both, on a loop and a thread of their own. Tests read the lists, and fill them.
 
     `faults` are met once each, in their order. `rivals` are comments of our own user that each appear right before the
-    next comment is created. `head` is the newest commit of every branch, and `newer` its files by path.
+    next comment is created. `compared` is what a push changed, and `comparison` how its commits lie to each other.
+    `head` is the newest commit of every branch, `newer` its files by path, and `is_truncated` that not all are listed.
     """
 
     def __init__(self) -> None:
@@ -56,6 +60,8 @@ class Forge:
         self.head = "b" * 40
         self.newer: dict[str, bytes] = {}
         self.compared: list[dict[str, Any]] = []
+        self.comparison = "ahead"
+        self.is_truncated = False
         self._ids = count(1000)
         self.calls: list[tuple[str, str]] = []
         self.tokens_elsewhere: list[str | None] = []
@@ -94,6 +100,7 @@ class Forge:
                 web.get(hub + "/branches/{branch}", self._branch),
                 web.get(hub + "/contents/{path:.+}", self._content),
                 web.get(hub + "/compare/{range}", self._compared),
+                web.get(hub + "/git/trees/{sha}", self._tree),
                 web.get(hub + "/issues", self._page(lambda: self.issues)),
                 web.post(hub + "/issues", self._issued),
                 web.patch(hub + "/issues/{number}", self._reissued),
@@ -108,6 +115,7 @@ class Forge:
                 web.delete(lab + "/merge_requests/{number}/notes/{id}", self._uncommented),
                 web.get(lab + "/repository/branches/{branch}", self._branch),
                 web.get(lab + "/repository/files/{path}/raw", self._content),
+                web.get(lab + "/repository/tree", self._treed),
                 web.get(lab + "/issues/{number}/notes", self._page(list)),
                 web.get(lab + "/issues", self._page(lambda: self.issues)),
                 web.post(lab + "/issues", self._issued),
@@ -145,7 +153,7 @@ class Forge:
         if fault.status is None:
             assert request.transport is not None
             request.transport.abort()
-        return web.Response(status=fault.status or 500, headers=fault.headers, text="something went wrong")
+        return web.Response(status=fault.status or 500, headers=fault.headers, text=fault.text)
 
     def _page(self, items: Callable[[], list[dict[str, Any]]]) -> Handler:
         async def handle(request: web.Request) -> web.Response:
@@ -182,15 +190,31 @@ class Forge:
         data = self.newer.get(request.match_info["path"])
         return web.Response(status=404) if data is None else web.Response(body=data)
 
+    def _blobs(self, folder: str = "") -> list[dict[str, Any]]:
+        return [{"path": folder, "type": "tree", "id": "0", "sha": "0"}] + [
+            {"path": path, "type": "blob", "id": blob, "sha": blob}
+            for path, data in self.newer.items()
+            if path.startswith(folder)
+            for blob in [hashlib.sha1(b"blob %d\0%b" % (len(data), data)).hexdigest()]  # noqa: S324 - as git does
+        ]
+
+    async def _tree(self, request: web.Request) -> web.Response:
+        assert (request.match_info["sha"], request.query["recursive"]) == (self.head, "1")
+        return web.json_response({"tree": self._blobs(), "truncated": self.is_truncated})
+
+    async def _treed(self, request: web.Request) -> web.StreamResponse:
+        assert (request.query["ref"], request.query["recursive"]) == (self.head, "true")
+        return await self._page(lambda: self._blobs(request.query.get("path", "")))(request)
+
     async def _compared(self, _request: web.Request) -> web.Response:
-        return web.json_response({"files": self.compared})
+        return web.json_response({"status": self.comparison, "files": self.compared})
 
     async def _issued(self, request: web.Request) -> web.Response:
         number = len(self.issues) + 1
         self.issues.append({"number": number, "iid": number, "user": {"login": BOT}, **await request.json()})
         state = "open" if "/repos/" in request.path else "opened"
         self.issues[-1]["state"] = state
-        return web.json_response({}, status=201)
+        return web.json_response({"id": next(self._ids)}, status=201)
 
     async def _reissued(self, request: web.Request) -> web.Response:
         (found,) = [each for each in self.issues if str(each["number"]) == request.match_info["number"]]

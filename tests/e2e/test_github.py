@@ -473,6 +473,8 @@ def test_a_summary_that_cannot_be_written_leaves_the_status(job: Job, forge: For
     assert done.status == 0
     assert "but the summary could not be written" in done.log
     assert served.writes == [(A, "ACTIVE")]
+    job.folder.joinpath("desired.yaml").write_text("version: 2\n")
+    assert job("validate", GITHUB_STEP_SUMMARY="/nowhere/summary", GITHUB_OUTPUT="/nowhere/outputs").status == 65
 
 
 def test_of_two_jobs_at_once_the_first_claim_counts(job: Job, forge: Forge, served: Served) -> None:
@@ -490,7 +492,10 @@ def test_of_two_jobs_at_once_the_first_claim_counts(job: Job, forge: Forge, serv
 
 
 def test_a_claim_of_somebody_else_is_none(job: Job, forge: Forge, served: Served) -> None:
-    """Comments of other users do not block an apply; and where our own are not found, nothing is written."""
+    """Comments of other users do not block an apply.
+
+    Where our own claim is not found, nothing is written and the claim is taken back: with the right author it goes on.
+    """
     keep(forge, job("plan"))
     merge(forge)
     saved = unseal(forge.files[100], now=datetime.now(UTC), max_age_seconds=1e6)
@@ -500,6 +505,8 @@ def test_a_claim_of_somebody_else_is_none(job: Job, forge: Forge, served: Served
     assert unknown.status == 1
     assert "the input author" in unknown.summary
     assert served.writes == []
+    assert job("apply").status == 0
+    assert served.writes == [(A, "ACTIVE")]
 
 
 def test_a_rate_limit_and_a_lost_answer_make_no_second_comment(job: Job, forge: Forge, served: Served) -> None:
@@ -518,6 +525,40 @@ def test_a_rate_limit_and_a_lost_answer_make_no_second_comment(job: Job, forge: 
     assert done.status == 0
     assert "403, rate limit; waiting 0 s before try 2 of 5" in done.log
     assert len(forge.comments) == 2
+    assert served.writes == [(A, "ACTIVE")]
+
+
+def test_what_a_job_waits_for_is_in_its_log(job: Job, forge: Forge) -> None:
+    """Each wait has a line, also where the request succeeded in the end."""
+    forge.faults = [Fault("GET", "/comments", 403)]
+    step = job("plan")
+    assert step.status == 0
+    assert "403, rate limit; waiting 0 s before try 2 of 5" in step.log
+    forge.faults = [Fault("GET", "b" * 40, 429)]
+    job.event = {"before": "d" * 40}
+    assert "429, rate limit; waiting 0 s before try 2 of 5" in job("changed").log
+
+
+@pytest.mark.parametrize("pull", [None, [], {"number": 7}, {"merged_at": "x", "merge_commit_sha": MERGE, "head": None}])
+def test_an_answer_of_another_form_is_an_error_with_a_remedy(job: Job, forge: Forge, served: Served, pull: Any) -> None:
+    """The step fails with a sentence, and nothing is written."""
+    keep(forge, job("plan"))
+    forge.pulls = [pull]
+    failed = job("apply")
+    assert failed.status == 1
+    assert "Nothing was written." in failed.summary
+    assert "run the job again" in failed.summary or "apply from the files by hand" in failed.summary
+    assert "Traceback" not in failed.log
+    assert served.writes == []
+
+
+def test_blanks_around_a_line_of_an_input_do_not_count(job: Job, forge: Forge, served: Served) -> None:
+    """Editors leave blanks at the end of a line, which nobody sees."""
+    keep(forge, job("plan", INPUT_FILES="  desired.yaml \n"))
+    merge(forge)
+    assert job("apply").status == 0
+    again = job("apply", INPUT_ALLOW="max-deactivations\t\n  replay \n\n")
+    assert (again.status, len(forge.comments)) == (0, 3), "it is claimed once more"
     assert served.writes == [(A, "ACTIVE")]
 
 
@@ -544,6 +585,46 @@ def test_a_job_that_a_newer_commit_overtook_is_refused(job: Job, forge: Forge, s
     forge.newer = {"desired.yaml": f"{FILES}  0311234567: ACTIVE\n".encode()}
     assert job("apply").status == 0
     assert served.writes == [(A, "ACTIVE")]
+
+
+def test_a_newer_part_of_a_split_account_overtakes_a_job(job: Job, forge: Forge, served: Served) -> None:
+    """The plan deactivates an unlisted number; a file that the newest commit adds to the account keeps it ACTIVE."""
+    path = job.folder / "numbers/main.yaml"
+    path.parent.mkdir()
+    path.write_text(f"version: 1\naccount: main\nunmanaged: deactivate\nnumbers: {{{A}: ACTIVE}}\n")
+    job.environment["INPUT_FILES"] = "numbers"
+    keep(forge, job("plan"))
+    merge(forge)
+    forge.head = "c" * 40
+    forge.newer = {
+        "numbers/main.yaml": path.read_bytes(),
+        "numbers/team.yaml": f"version: 1\naccount: main\nnumbers: {{{B}: ACTIVE}}\n".encode(),
+        "other/team.yaml": b"version: 2",
+        "numbers/README.md": b"",
+    }
+    refused = job("apply")
+    assert refused.status == 4
+    assert "this job is superseded" in refused.summary
+    assert sorted(path for _, path in forge.calls if "/contents/" in path) == [
+        f"/repos/{REPOSITORY}/contents/numbers/{name}.yaml" for name in ("main", "team")
+    ]
+    forge.is_truncated = True
+    unknown = job("apply")
+    assert (unknown.status, served.writes) == (1, [])
+    assert "more files than GitHub lists: apply from the files by hand" in unknown.summary
+    forge.is_truncated = False
+    del forge.newer["numbers/team.yaml"]
+    assert job("apply").status == 0
+    assert served.writes == [(A, "ACTIVE"), (B, "INACTIVE")]
+
+
+@pytest.mark.parametrize("inputs", [{"INPUT_NAME": "a b"}, {"INPUT_FROM": "file"}])
+def test_a_wrong_input_is_wrong_usage(job: Job, forge: Forge, served: Served, inputs: dict[str, str]) -> None:
+    """Exit status 2 would say that changes are pending."""
+    keep(forge, job("plan"))
+    merge(forge)
+    assert job("apply", **inputs).status == 64
+    assert served.writes == []
 
 
 def test_drift_that_no_issue_reports_has_its_status(job: Job, forge: Forge) -> None:

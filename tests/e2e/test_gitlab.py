@@ -129,6 +129,16 @@ def test_the_reviewed_plan_is_applied_and_told(pipeline: Pipeline, forge: Forge,
     assert A not in done.stdout + done.stderr
 
 
+def test_rules_that_the_variable_allows_are_let_through(pipeline: Pipeline, forge: Forge, served: Served) -> None:
+    """A plan that was made with them is kept and applied with them."""
+    pipeline.desire(f"version: 1\nnumbers: {{{A}: INACTIVE, {B}: INACTIVE}}\n")
+    assert pipeline("senderid-plan").returncode == 4
+    assert pipeline("senderid-plan", SENDERID_KIT_ALLOW="min-active max-deactivations").returncode == 0
+    merge(pipeline, forge)
+    assert pipeline("senderid-apply").returncode == 0
+    assert served.writes == [(B, "INACTIVE")]
+
+
 def test_what_was_not_reviewed_is_not_applied(pipeline: Pipeline, forge: Forge, served: Served) -> None:
     """A fork's pipeline, another commit's, or a file that is gone: nothing is sent."""
     assert pipeline("senderid-plan").returncode == 0
@@ -209,6 +219,25 @@ def test_a_job_that_a_newer_commit_overtook_is_refused(pipeline: Pipeline, forge
     assert served.writes == []
     forge.newer = {"config/desired/main.yaml": FILES.encode()}
     assert pipeline("senderid-apply").returncode == 0
+
+
+def test_a_newer_part_of_a_split_account_overtakes_a_job(pipeline: Pipeline, forge: Forge, served: Served) -> None:
+    """The plan deactivates an unlisted number; a file that the newest commit adds to the account keeps it ACTIVE."""
+    text = f"version: 1\naccount: main\nunmanaged: deactivate\nnumbers: {{{A}: ACTIVE}}\n"
+    pipeline.desire(text)
+    assert pipeline("senderid-plan").returncode == 0
+    merge(pipeline, forge)
+    forge.head = "c" * 40
+    main = {"config/desired/main.yaml": text.encode()}
+    part = {"config/desired/team.yaml": f"version: 1\naccount: main\nnumbers: {{{B}: ACTIVE}}\n".encode()}
+    forge.newer = main | part
+    refused = pipeline("senderid-apply")
+    assert refused.returncode == 4
+    assert "this job is superseded" in refused.stderr
+    assert served.writes == []
+    forge.newer = main
+    assert pipeline("senderid-apply").returncode == 0
+    assert served.writes == [(A, "ACTIVE"), (B, "INACTIVE")]
 
 
 def test_the_folder_is_chosen_by_one_variable(pipeline: Pipeline, forge: Forge, served: Served) -> None:

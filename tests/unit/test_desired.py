@@ -853,7 +853,7 @@ def test_a_group_keeps_one_by_default_and_may_stand_behind_the_numbers() -> None
         ("[[112]]", "1", "4:23: a number should stand here, not a list"),
         ("[~]", "1", "4:23: a number should stand here, not nothing"),
         ("[help]", "1", "4:23: 'help': it has the letter 'h'"),
-        ("[010-9999-0000]", "1", "4:23: 01099990000 is not listed under numbers"),
+        ("[010-9999-0000]", "1", "4:23: 01099990000 is not listed by the files of this run"),
         ("[02-312-4567, 023124567]", "1", "4:36: 023124567 stands here and on line 4: keep one"),
         ("[02-312-4567]", "2", "4:49: min_active should be a whole number from 1 to 1, the number of its members"),
         ("[02-312-4567]", "0", "4:49: min_active should be a whole number"),

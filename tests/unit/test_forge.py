@@ -235,12 +235,40 @@ def test_newer_files_overtake_a_plan_where_they_ask_for_something_else(
     newer: str, changes: tuple[Change, ...], *, is_overtaken: bool
 ) -> None:
     """What counts is what the plan writes: other numbers and notes may differ."""
-    assert overtaken(_account(changes=changes), _reader(a=DESIRED), _reader(a=newer)) is is_overtaken
+    assert overtaken(_account(changes=changes), _reader(a=DESIRED), _reader(a=newer), list) is is_overtaken
 
 
 def test_a_plan_whose_file_is_gone_in_the_newer_commit_is_overtaken() -> None:
     """A file that was deleted asks for nothing any more."""
-    assert overtaken(_account(), _reader(a=DESIRED), _reader())
+    assert overtaken(_account(), _reader(a=DESIRED), _reader(), list)
+
+
+@pytest.mark.parametrize(
+    ("other", "is_overtaken"),
+    [
+        ("version: 1\naccount: main\nnumbers: {010-0000-0009: ACTIVE}\n", True),
+        ("version: 1\naccount: main\nnumbers: {010-0000-0009: INACTIVE}\n", True),
+        ("version: 1\naccount: main\nnumbers: {010-0000-0008: ACTIVE}\n", False),
+        ("version: 1\naccount: other\nnumbers: {010-0000-0009: ACTIVE}\n", False),
+        ("version: 1\naccount: main\nnumbers: [", True),
+        ("version: 1\nnumbers: [", False),
+    ],
+)
+def test_a_newer_file_that_lists_an_unlisted_number_overtakes_a_plan(other: str, *, is_overtaken: bool) -> None:
+    """A part that is added to a split account is a file that the plan does not name."""
+    text = DESIRED + "unmanaged: deactivate\n"
+    parts = [("accounts/new.yaml", other.encode())]
+    account = _account(changes=(_UNLISTED,))
+    assert overtaken(account, _reader(a=text), _reader(a=text), lambda: parts) is is_overtaken
+    known = [(account.source, b"version: 2")]
+    assert not overtaken(account, _reader(a=text), _reader(a=text), lambda: known), "its own files are read by `newer`"
+
+
+def test_other_newer_files_are_read_only_for_unlisted_numbers() -> None:
+    """A listed number is asked for by the files of the plan alone."""
+    reader = _reader(a=DESIRED)
+    account = _account(changes=(_write("01000000001", "ACTIVE"),))
+    assert not overtaken(account, reader, reader, lambda: pytest.fail("read"))
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b'{"accounts": [1]}', _SEALED.replace(b"0.1.0", b"0.1.1")])

@@ -53,11 +53,13 @@ COMMENTS = f"/repos/{REPOSITORY}/issues/7/comments"
         (404, {"Retry-After": "60"}, b"rate limit", None),
         (401, {}, b"", None),
         (422, {}, b"", None),
-        (501, {}, b"", None),
+        (499, {}, b"", None),
+        (408, {}, b"", Pause("server error", None, is_refusal=False)),
         (500, {}, b"", Pause("server error", None, is_refusal=False)),
         (502, {}, b"", Pause("server error", None, is_refusal=False)),
         (503, {"Retry-After": "3"}, b"", Pause("server error", 3, is_refusal=False)),
         (504, {}, b"rate limit", Pause("server error", None, is_refusal=False)),
+        (520, {}, b"", Pause("server error", None, is_refusal=False)),
     ],
 )
 def test_what_an_answer_says_of_another_try(
@@ -149,13 +151,20 @@ def github(forge: Forge, waiting: Waiting, monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 def test_files_that_a_push_changed(forge: Forge, github: GitHub, tmp_path: Path) -> None:
-    """A move counts at both ends; of 300 files GitHub may have left some out, and a new branch is all new."""
+    """A move counts at both ends.
+
+    Of 300 files GitHub may have left some out, a new branch is all new, and a forced push may take files back.
+    """
     forge.compared = [{"filename": "old/a.yaml", "previous_filename": "numbers/a.yaml"}]
     assert github.changed_files() == {"old/a.yaml", "numbers/a.yaml"}
     forge.compared = [{"filename": f"{number}"} for number in range(299)]
     assert len(github.changed_files() or ()) == 299
     forge.compared = [{"filename": f"{number}"} for number in range(300)]
     assert github.changed_files() is None
+    forge.compared = []
+    assert github.changed_files() == set()
+    for forge.comparison in ("behind", "diverged"):
+        assert github.changed_files() is None
     forge.faults = [Fault("GET", "b" * 40, 404, {})]
     assert github.changed_files() is None
     (tmp_path / "event.json").write_text(json.dumps({"before": "0" * 40}))
@@ -164,7 +173,7 @@ def test_files_that_a_push_changed(forge: Forge, github: GitHub, tmp_path: Path)
     assert github.changed_files() is None
 
 
-@pytest.mark.parametrize("status", [None, 500, 502, 503, 504, 201])
+@pytest.mark.parametrize("status", [None, 408, 500, 502, 503, 504, 520, 201])
 @pytest.mark.parametrize("takes_effect", [True, False])
 def test_a_comment_is_created_once(
     forge: Forge, waiting: Waiting, github: GitHub, status: int | None, *, takes_effect: bool
@@ -185,12 +194,28 @@ def test_a_refused_post_is_sent_again_without_a_lookup(forge: Forge, waiting: Wa
 
 
 def test_a_post_without_answers_ends(forge: Forge, waiting: Waiting) -> None:
-    """Five tries, each followed by a lookup but the last."""
+    """Five tries, each followed by a lookup."""
     forge.faults = [Fault("POST", "/comments", 500, {})] * 6
-    with pytest.raises(Failed, match="gave up after 5 tries"):
-        waiting.api.create(COMMENTS, lambda: None, body="x")
+    lookups: list[int] = []
+    with pytest.raises(Failed, match="500, server error; gave up after 5 tries: run the job again"):
+        waiting.api.create(COMMENTS, lambda: lookups.append(1), body="x")
     assert waiting.seconds == [1, 2, 4, 8]
-    assert len(forge.writes) == 5
+    assert (len(forge.writes), len(lookups)) == (5, 5)
+
+
+def test_a_comment_that_the_last_try_created_is_not_a_failure(forge: Forge, github: GitHub) -> None:
+    """A claim that is there but reported as failed would block the plan, although nothing was written."""
+    forge.faults = [Fault("POST", "/comments", 500, {})] * 4 + [Fault("POST", "/comments", takes_effect=True)]
+    number = github.add_comment(7, "<!-- key -->", "<!-- key -->\ntext")
+    assert [each["id"] for each in forge.comments] == [number]
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", "null", "[" * 100_000, "<html>"])
+def test_an_answer_that_names_no_item_is_looked_up(forge: Forge, waiting: Waiting, text: str) -> None:
+    """A gateway may answer a POST with 200 and something else: what was created is asked for."""
+    forge.faults = [Fault("POST", "/comments", 200, {}, takes_effect=True, text=text)]
+    assert waiting.api.create(COMMENTS, lambda: forge.comments[-1], body="x")["body"] == "x"
+    assert (waiting.seconds, len(forge.writes)) == ([1], 1)
 
 
 def test_a_plain_403_is_a_missing_permission(forge: Forge, waiting: Waiting) -> None:

@@ -1,11 +1,14 @@
 """What a run may touch, rule by rule."""
 
+import re
+
 import msgspec
 import pytest
 from msgspec.structs import replace
 
 from worker.documents import Action, Cause, Change
 from worker.errors import ImplausibleNumber
+from worker.language import speaking, translated
 from worker.model import (
     Desired,
     DesiredAccount,
@@ -116,6 +119,16 @@ def test_an_error_names_further_implausible_numbers(count: int, named: int, rest
     assert others.endswith(rest)
     if named:
         assert others.startswith(f"050{count - 2:08} (:2)")
+
+
+def test_an_error_about_an_implausible_number_is_korean_throughout() -> None:
+    """The advice within it is translated too."""
+    desired = DesiredAccount("main", "main.yaml", {"050712345678": ON, "0101234567": ON}, [1, 2])
+    with pytest.raises(ImplausibleNumber) as raised:
+        check_registered(desired, seeing())
+    with speaking("ko"):
+        korean = translated(str(raised.value))
+    assert re.findall("[a-z]{2,}", korean) == ["main", "yaml"]
 
 
 @pytest.mark.parametrize("unmanaged", Unmanaged)

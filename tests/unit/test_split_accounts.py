@@ -83,7 +83,10 @@ def test_without_keys_the_first_document_is_the_head() -> None:
         ),
         (
             (document(A, more=f"groups: {{g: {{members: [{A}, {C}]}}}}\n"), document(B)),
-            f"a.yaml:3:37: {C} is not listed under numbers: list it, or take it out of the group",
+            (
+                f"a.yaml:3:37: {C} is not listed by the files of this run: give all files of account 'main', as "
+                "-f FOLDER does; or list it, or take it out of the group"
+            ),
         ),
     ],
 )

@@ -76,13 +76,14 @@ Exit status:
   0    converged, or nothing to do; a plan that could be made
   1    credentials, network, wrong account, local state
   2    changes are pending (plan --detailed-exitcode), or numbers drifted (drift)
-  3    some numbers did not converge: failed, blocked, missing, conflict
+  3    some numbers did not converge: failed, blocked, missing, held, conflict
   4    refused by a safety rule: nothing was written
   5    another run holds the account
   64   wrong usage
   65   invalid desired state or settings: nothing was sent
-  129  stopped by a lost connection (SIGHUP; `watch` reloads), likewise
-  130  interrupted (SIGINT), 143 (SIGTERM), after what was under way was finished
+  129  stopped by SIGHUP, as of a lost connection; `watch` reloads instead
+  130  interrupted by SIGINT
+  143  stopped by SIGTERM; like the two above after what was under way was finished
 """
 
 

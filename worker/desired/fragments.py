@@ -128,7 +128,12 @@ def _disagreements(fragments: Sequence[Fragment]) -> Iterator[Problem]:
     for fragment in fragments:
         for member in fragment.unlisted:
             if not any(member.phone in numbers for numbers in listed):
-                told = f"{member.phone} is not listed under numbers: list it, or take it out of the group"
+                told = (
+                    f"{member.phone} is not listed by the files of this run: give all files of account "
+                    f"{fragment.account.name!r}, as -f FOLDER does; or list it, or take it out of the group"
+                    if fragment.named
+                    else f"{member.phone} is not listed under numbers: list it, or take it out of the group"
+                )
                 yield Problem(fragment.account.source, member.line, member.column, told)
 
 

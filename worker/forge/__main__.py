@@ -1,13 +1,15 @@
 """The command line of `python -m worker.forge`, for the jobs of pipelines."""
 
+import hashlib
 import json
 import os
 import re
 import secrets
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +29,8 @@ __all__ = ["main"]
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """A name, as it stands in an HTML comment, a file's name and an artifact's."""
+_USAGE: Final = 64
+"""The exit status of wrong usage, as of `senderid`: 2, which is click's, means that changes are pending."""
 _ANY_AGE: Final = 1e9
 """Seconds: how old it may be is for `senderid apply` to say."""
 _BODY: Final = 65_500
@@ -144,7 +148,7 @@ def reviewed_plan(*, name: str, output: Path, files: tuple[str, ...]) -> None:
                 f"the artifact is not the plan of {account.source!r} ({reason}): plan again, or find out who made it, "
                 "and apply from the files by hand"
             )
-    _refuse_overtaken(forge, saved)
+    _refuse_overtaken(forge, saved, files)
     with open(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:  # noqa: PTH123
         file.write(data)
     click.echo(number)
@@ -177,13 +181,13 @@ def claim(*, plan: Path, name: str, job: str, request: int, allow: tuple[str, ..
     # two jobs may have claimed the plan at once: the first comment counts
     now = claims()
     if (number, mine) not in now:
+        _take_back(forge, request, number)
         raise Failed(
             "the claim of this plan is not among the comments of the token's user: check the token, and on GitHub the "
             "input author"
         )
     if not is_replay and now[0] != (number, mine):
-        with suppress(Failed):
-            forge.delete_comment(request, number)
+        _take_back(forge, request, number)
         _refuse_claimed(now)
     click.echo(number)
 
@@ -239,6 +243,12 @@ def _marker(kind: str, name: str) -> str:
     return f"<!-- senderid {kind} {name} -->"
 
 
+def _take_back(forge: GitHub | GitLab, request: int, number: int) -> None:
+    """Delete the comment of a claim whose plan is not going to be applied."""
+    with suppress(Failed):
+        forge.delete_comment(request, number)
+
+
 def _refuse_claimed(claims: Sequence[tuple[int, Claim]]) -> None:
     if claims:
         raise Refused(
@@ -276,7 +286,7 @@ def _bytes(source: str) -> bytes | None:
         return None
 
 
-def _refuse_overtaken(forge: GitHub | GitLab, saved: SavedPlan) -> None:
+def _refuse_overtaken(forge: GitHub | GitLab, saved: SavedPlan, roots: Sequence[str]) -> None:
     """Refuse a plan where a newer commit of the branch asks for something else of a number that it writes."""
     branch = forge.branch
     newest = None if branch is None else forge.head(branch)
@@ -288,7 +298,7 @@ def _refuse_overtaken(forge: GitHub | GitLab, saved: SavedPlan) -> None:
         return _bytes(source) if place is None else forge.file(place.as_posix(), newest)
 
     for account in saved.accounts:
-        if overtaken(account, _bytes, newer):
+        if overtaken(account, _bytes, newer, partial(_changed_since, forge, newest, roots)):
             raise Refused(
                 f"commit {newest[:12]} of {branch} asks for something else than this plan writes to account "
                 f"{account.account!r}: this job is superseded; the newer commit's own job carries on, and where there "
@@ -296,9 +306,40 @@ def _refuse_overtaken(forge: GitHub | GitLab, saved: SavedPlan) -> None:
             )
 
 
+def _changed_since(forge: GitHub | GitLab, newest: str, roots: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    """Yield the files in the folders of this job that the newest commit has and this checkout has otherwise or not."""
+    for root in map(Path, roots):
+        place = in_repository(root)
+        if place is None or not root.is_dir():
+            continue
+        for path, blob in forge.blobs(newest, place).items():
+            if path.is_relative_to(place) and path.suffix in {".yaml", ".yml"}:
+                source = str(root / path.relative_to(place))
+                data = None if _blob(_bytes(source)) == blob else forge.file(path.as_posix(), newest)
+                if data is not None:
+                    yield source, data
+
+
+def _blob(data: bytes | None) -> str | None:
+    """Return the id by which git knows the content of a file."""
+    if data is None:
+        return None
+    return hashlib.sha1(b"blob %d\0%b" % (len(data), data), usedforsecurity=False).hexdigest()
+
+
 if __name__ == "__main__":
     try:
-        main(prog_name="python -m worker.forge")
+        main(prog_name="python -m worker.forge", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(_USAGE)
     except Failed as failed:
         click.echo(f"senderid: {failed}", err=True)
         sys.exit(failed.status)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        click.echo(
+            f"senderid: an answer of the forge, or the environment of this job, is not as documented "
+            f"({type(error).__name__}: {error}): run the job again",
+            err=True,
+        )
+        sys.exit(Failed.status)

@@ -13,13 +13,15 @@ from urllib.request import HTTPRedirectHandler, OpenerDirector, Request, build_o
 
 from worker.forge.limits import pause
 
-__all__ = ["Api", "Failed", "Missing", "Refused", "Unanswered"]
+__all__ = ["MOST_ITEMS", "Api", "Failed", "Missing", "Refused", "Unanswered"]
 
 _PATIENCE: Final = 30.0
 """Seconds without an answer."""
 _PAGE: Final = 100
 _PAGES: Final = 100
 """Pages that are read at most: nobody has written ten thousand comments on one request."""
+MOST_ITEMS: Final = _PAGE * _PAGES
+"""Items of a list that are read at most."""
 _CAP: Final = 300 << 20
 """Bytes of an answer."""
 _ERROR_CAP: Final = 64 << 10
@@ -90,7 +92,7 @@ class Api:
         self._report = report
         self._budget = _BUDGET
 
-    def get(self, path: str, **query: str) -> Any:
+    def get(self, path: str, /, **query: str) -> Any:
         """Return the JSON at a path."""
         return self._json("GET", path, query)
 
@@ -106,20 +108,28 @@ class Api:
     def create(self, path: str, find: Callable[[], Any], **fields: Any) -> Any:
         """Create an item once, and return it.
 
-        Where a POST has no usable answer, `find` looks the item up before it is sent again, so that there is no second.
+        Where a POST has no usable answer, `find` looks the item up before it is sent again, so that there is no second,
+        and after the last try, so that an item that is there is not reported as a failure.
         """
         attempt = 0
         while True:
             attempt += 1
             try:
-                return self._json("POST", path, {}, fields, is_repeatable=False)
+                answer = self._json("POST", path, {}, fields, is_repeatable=False)
+                if isinstance(answer, dict) and "id" in answer:
+                    return answer
+                problem = f"POST {path}: the answer names no item"
             except Unanswered as unanswered:
-                self._wait(None, str(unanswered), attempt)
-                found = find()
-                if found is not None:
-                    return found
+                problem = str(unanswered)
+            if attempt < _TRIES:
+                self._wait(None, problem, attempt)
+            found = find()
+            if found is not None:
+                return found
+            if attempt >= _TRIES:
+                raise _exhausted(problem, attempt)
 
-    def pages(self, path: str, **query: str) -> Iterator[Any]:
+    def pages(self, path: str, /, **query: str) -> Iterator[Any]:
         """Yield every item of a list, page after page."""
         for page in range(1, _PAGES + 1):
             items = self.get(path, **query, per_page=str(_PAGE), page=str(page))
@@ -164,7 +174,7 @@ class Api:
             return json.loads(answer) if answer else None
         except HTTPError as error:
             raise _failure(method, path, error) from None
-        except ValueError:
+        except (ValueError, RecursionError):
             raise (Failed if is_repeatable else Unanswered)(f"{method} {path}: the answer is not JSON") from None
 
     def _send(self, request: Request, *, is_repeatable: bool = True) -> bytes:
@@ -203,7 +213,7 @@ class Api:
             Failed: there were too many tries, or the wait would be too long.
         """
         if attempt >= _TRIES:
-            raise Failed(f"{problem}; gave up after {attempt} tries: run the job again")
+            raise _exhausted(problem, attempt)
         seconds = 2.0 ** (attempt - 1) if seconds is None else seconds
         if seconds > self._budget:
             raise Failed(
@@ -227,6 +237,10 @@ def _beginning(error: HTTPError) -> bytes:
         return error.read(_ERROR_CAP)
     except (HTTPException, OSError):
         return b""
+
+
+def _exhausted(problem: str, attempt: int) -> Failed:
+    return Failed(f"{problem}; gave up after {attempt} tries: run the job again")
 
 
 def _failure(method: str, path: str, error: HTTPError) -> Failed:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from io import BytesIO
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Final
 from urllib.parse import quote
 from zipfile import BadZipFile, ZipFile
@@ -129,15 +129,26 @@ class GitHub:
         except Missing:
             return None
 
+    def blobs(self, commit: str, _folder: PurePath) -> dict[PurePath, str]:
+        """Return the files of a commit, at least those in a folder, and the id of the content of each."""
+        found = self._api.get(f"{self._root}/git/trees/{quote(commit)}", recursive="1")
+        if found["truncated"]:
+            raise Failed("the repository has more files than GitHub lists: apply from the files by hand")
+        return {PurePath(each["path"]): each["sha"] for each in found["tree"] if each["type"] == "blob"}
+
     def changed_files(self) -> set[str] | None:
         """Return the files that the push of this workflow changed; None where GitHub does not list all of them."""
         before = self._event.get("before")
         if not isinstance(before, str) or not before.strip("0"):
             return None
         try:
-            files = self._api.get(f"{self._root}/compare/{quote(before)}...{quote(self.commit)}")["files"]
+            found = self._api.get(f"{self._root}/compare/{quote(before)}...{quote(self.commit)}")
         except Missing:
             return None
+        # after a forced push the comparison begins at the common ancestor, and leaves out what was taken back
+        if found["status"] != "ahead":
+            return None
+        files = found["files"]
         names = {name for each in files for name in (each["filename"], each.get("previous_filename")) if name}
         return names if len(files) < _FILES else None
 

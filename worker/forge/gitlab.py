@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from functools import cached_property
+from pathlib import PurePath
 from typing import Any, Final
 from urllib.parse import quote
 
-from worker.forge.api import Api, Failed, Missing
+from worker.forge.api import MOST_ITEMS, Api, Failed, Missing
 
 __all__ = ["GitLab"]
 
@@ -114,6 +115,17 @@ class GitLab:
             return self._api.download(f"{self._root}/repository/files/{quote(path, safe='')}/raw", ref=commit)
         except Missing:
             return None
+
+    def blobs(self, commit: str, folder: PurePath) -> dict[PurePath, str]:
+        """Return the files of a commit in a folder, and the id of the content of each."""
+        query = {"ref": commit, "recursive": "true"} | ({"path": folder.as_posix()} if folder.parts else {})
+        try:
+            found = list(self._api.pages(f"{self._root}/repository/tree", **query))
+        except Missing:
+            return {}
+        if len(found) >= MOST_ITEMS:
+            raise Failed(f"{folder} has more files than this job reads: apply from the files by hand")
+        return {PurePath(each["path"]): each["id"] for each in found if each["type"] == "blob"}
 
     def _notes(self, path: str, marker: str) -> list[tuple[int, str]]:
         return [

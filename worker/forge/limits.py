@@ -9,7 +9,9 @@ from worker.solapi.wire import retry_after
 __all__ = ["Pause", "pause"]
 
 _LIMITED: Final = frozenset({403, 429})
-_BROKEN: Final = frozenset({500, 502, 503, 504})
+_TIMED_OUT: Final = 408
+_SERVER_ERROR: Final = 500
+"""The first status of a server's errors. Proxies before a forge have statuses of their own, such as 520 to 524."""
 _MINUTE: Final = 60.0
 """Seconds to wait after a rate limit that names no time: GitHub asks for at least a minute."""
 
@@ -39,7 +41,7 @@ def pause(code: int, headers: Mapping[str, str], body: bytes, now: float) -> Pau
             asked = _until(_first(headers, "x-ratelimit-reset", "RateLimit-Reset"), now)
         if asked is not None or used_up or code != 403 or b"rate limit" in body.lower():  # noqa: PLR2004 - the status
             return Pause("rate limit", _MINUTE if asked is None else asked, is_refusal=True)
-    if code in _BROKEN:
+    if code == _TIMED_OUT or code >= _SERVER_ERROR:
         return Pause("server error", asked, is_refusal=False)
     return None
 

@@ -6,9 +6,9 @@ compared here: its files, and where and by which limits an account is reached.
 
 from collections.abc import Callable, Iterable
 
-from worker.desired import load
+from worker.desired import load, names
 from worker.errors import DesiredStateError
-from worker.forge.paths import is_within
+from worker.forge.paths import in_repository, is_within
 from worker.model import DesiredAccount
 from worker.plan import SavedAccount
 
@@ -35,23 +35,41 @@ def mismatch(account: SavedAccount, roots: Iterable[str], read: Reader) -> str |
     return None
 
 
-def overtaken(account: SavedAccount, here: Reader, newer: Reader) -> bool:
-    """Return True if newer files ask for something else than the files here of a number that the plan writes."""
+def overtaken(
+    account: SavedAccount, here: Reader, newer: Reader, others: Callable[[], Iterable[tuple[str, bytes]]]
+) -> bool:
+    """Return True if newer files ask for something else than the files here of a number that the plan writes.
+
+    `others` gives name and bytes of the newer files that are not as here. They are read if the plan writes a number
+    that no file here lists: a file that the plan does not name may list it by now.
+    """
     if not account.writes:
         return False
-    old, new = _described(account, here), _described(account, newer)
-    if isinstance(old, str) or isinstance(new, str):
+    old = _described(account, here)
+    if isinstance(old, str):
         return True
-    return any(_asked(old, change.phone) != _asked(new, change.phone) for change in account.writes)
+    more: list[tuple[str, bytes]] = []
+    if any(change.phone not in old.numbers and change.phone not in old.schedules for change in account.writes):
+        known = set(map(in_repository, _sources(account)))
+        more = [
+            (source, data)
+            for source, data in others()
+            if in_repository(source) not in known
+            and any(document.name == account.account for document in names(source, data))
+        ]
+    new = _described(account, newer, more)
+    return isinstance(new, str) or any(
+        _asked(old, change.phone) != _asked(new, change.phone) for change in account.writes
+    )
 
 
 def _sources(account: SavedAccount) -> list[str]:
     return list(dict.fromkeys([account.source, *(part.source for part in account.parts)]))
 
 
-def _described(account: SavedAccount, read: Reader) -> DesiredAccount | str:
-    """Return the account as its files describe it, or why they do not."""
-    files = []
+def _described(account: SavedAccount, read: Reader, more: Iterable[tuple[str, bytes]] = ()) -> DesiredAccount | str:
+    """Return the account as its files describe it, and `more` of them, or why they do not."""
+    files = list(more)
     for source in _sources(account):
         data = read(source)
         if data is None:
