@@ -103,7 +103,8 @@ def test_an_export_that_lost_numbers_of_the_last_run_is_read_once_more(
     assert len(yaml.safe_load(done.stdout)["numbers"]) == exported
 
 
-def test_an_export_needs_no_ledger(command: Command, served: Served) -> None:
+@pytest.mark.usefixtures("served")
+def test_an_export_needs_no_ledger(command: Command) -> None:
     """One that cannot be read is a warning."""
     command.environment["SENDERID_LEDGER__PATH"] = str(command.write("broken.db", "no database"))
     done = command("export")
