@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import TypeVar
 
 import msgspec
@@ -21,7 +22,7 @@ from worker.documents import AccountResult, Requests, RunOutcome
 from worker.errors import CredentialsMissing, Interrupted, WorkerError
 from worker.inquiry import answers
 from worker.ledger import Keeper, Nothing, Subject
-from worker.model import DesiredAccount, Memory, PlanFile, Status
+from worker.model import DesiredAccount, Memory, ObservedAccount, PlanFile, Status
 from worker.plan import SavedAccount
 from worker.policy import IN_USE, fleet_wide
 from worker.ports import Book, Log, Meter, RunLog
@@ -119,6 +120,19 @@ class Fleet:
                 failed = failed_draft(desired, terms, error)
                 found.append(msgspec.structs.replace(failed, requests=drawn.requests, statuses=drawn.statuses))
         return found
+
+    async def read(self, account: Reachable, log: Log) -> ObservedAccount:
+        """Read an account, and once more if it lost numbers that are listed or many that are remembered.
+
+        Raises:
+            ApiError: the account cannot be read.
+            LedgerError: what is remembered of it cannot be.
+            CredentialsMissing: its credentials cannot be found.
+        """
+        with self.client(AccountReader, account, log) as client:
+            observed = await client.observe()
+            memory = await self._recall(account, observed.account_id)
+            return await client.confirm(observed, memory.registered)
 
     async def preview(self, accounts: Sequence[SavedAccount], allow: frozenset[str]) -> list[Draft]:
         """What undoing a run comes to now on each account, in their order."""
@@ -321,18 +335,18 @@ class Fleet:
             return failed(self.interrupted)
         requests = Requests()
 
-        async def recall(account_id: str | None) -> Memory:
-            return await self._keeper.recall(subjects.key(account, account_id, self._settings.endpoint))
-
         try:
             with self.client(AccountReader, account, log) as client:
                 try:
-                    drawn = await draw(client, recall)
+                    drawn = await draw(client, partial(self._recall, account))
                 finally:
                     requests = client.requests
         except Exception as error:  # noqa: BLE001 - a bug met in one account must not stop the others
             drawn = failed(foreseen(error, log))
         return msgspec.structs.replace(drawn, requests=requests)
+
+    async def _recall(self, account: Reachable, account_id: str | None) -> Memory:
+        return await self._keeper.recall(subjects.key(account, account_id, self._settings.endpoint))
 
     async def _closed(
         self,

@@ -32,6 +32,8 @@ _amount: Final = re.compile(r"\d[\d.,]*(?:,[\d.,]*|[eE][+-]?\d+)", re.ASCII).ful
 """How spreadsheets write amounts: a comma between thousands or before decimals, or an exponent."""
 _several: Final = re.compile(r"\d{7,}(?:,\d{7,})+", re.ASCII).fullmatch
 _fraction: Final = re.compile(r"[.,]0*$", re.ASCII)
+_whole: Final = re.compile(r"\d+|\d{1,4}(?P<between>[.,])\d{3,4}(?:(?P=between)\d{3,4})*", re.ASCII).fullmatch
+"""Digits without a fraction: in one piece, in thousands, or in the groups of a phone number."""
 _extension: Final = re.compile(r"내선|교환|ext|[x#]\s*\d", re.IGNORECASE).search
 
 _2G: Final = "is a mobile prefix of the 2G networks, which were shut down by 2021"
@@ -124,9 +126,9 @@ def digits_of(text: str) -> str:
         raise ValueError("there is no number: write one such as 010-1234-5678")
     if not (digits.isascii() and digits.isdigit()):
         raise ValueError(_EXTENSION if _extension(written) else _stranger(digits))
+    digits = _national_digits(bare)
     if _is_decimal(written, digits):
         raise ValueError(_spoilt("a decimal", written))
-    digits = _national_digits(bare)
     length = len(digits)
     if length > _LONGEST:
         raise ValueError(f"it has {length} digits and no number has more than {_LONGEST}: are these two numbers?")
@@ -209,18 +211,20 @@ def _is_decimal(written: str, digits: str) -> bool:
     head, dot, tail = written.rpartition(".")
     if not dot:
         return False
-    if not tail.strip("0 )" + _DASHES):
-        return not ("." in head and tail == "0000" and _ordinary(digits))
+    tail = tail.translate(_SEPARATORS)
+    if not tail.strip("0"):
+        return not ("." in head and tail == "0000" and implausible(digits) is None)
     amount = len(head) > _SHORT and head.isdecimal() and not head.startswith("0")
     return "." not in head and tail.isdecimal() and (len(tail) < _SHORTEST or amount)
 
 
 def _spoilt(what: str, written: str) -> str:
     """Return why a number is refused of which a spreadsheet has made something else, with the number where one fits."""
-    whole, every = (re.sub("[^0-9]", "", text) for text in (_fraction.sub("", written), written))
+    integer = _fraction.sub("", written)
+    whole, every = (re.sub("[^0-9]", "", text) for text in (integer, written))
     readings = {reading for digits in (whole, every) for reading in (digits, f"0{digits}") if _is_usual(reading)}
     number, *others = readings or {""}
-    if number in {whole, f"0{whole}"} and not others and "e" not in written.lower():
+    if number in {whole, f"0{whole}"} and not others and _whole(re.sub("[^0-9.,eE]", "", integer)):
         return f"a spreadsheet has made {what} of this number: write {number}"
     return f"a spreadsheet has made {what} of this number: format the column as text and export it anew"
 

@@ -92,7 +92,7 @@ PLACES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("Korea", "South_Korea", "Republic_of_Korea", "KR", "KOR", "KST-9", "KST+9", "KST9"), "Asia/Seoul"),
     **dict.fromkeys(("Korea_Standard_Time", "Korean_Standard_Time", "Korea_Time"), "Asia/Seoul"),
     **dict.fromkeys(("Busan", "Pusan", "Incheon", "Asia/Busan", "Asia/Pusan", "Asia/Incheon"), "Asia/Seoul"),
-    **dict.fromkeys(("Asia/Korea", "한국", "대한민국", "남한", "서울", "부산", "인천"), "Asia/Seoul"),
+    **dict.fromkeys(("Asia/Korea", "한국", "대한민국", "남한", "서울", "서울시", "부산", "인천"), "Asia/Seoul"),
     **dict.fromkeys(("한국시간", "한국표준시", "대한민국표준시", "서울시간", "서울표준시"), "Asia/Seoul"),
     **dict.fromkeys(("North_Korea", "DPRK", "북한", "평양"), "Asia/Pyongyang"),
     **dict.fromkeys(("Japan_Standard_Time", "Tokyo_Standard_Time", "JST-9", "JST+9", "JST9"), "Asia/Tokyo"),
@@ -160,6 +160,7 @@ def meant(name: str, known: Collection[str]) -> tuple[str, ...]:
 
     There are several where people mean several zones by it, and none where nothing is certain.
     """
+    name = normalize("NFKC", name)
     plain = _plain(name)
     if plain in ABBREVIATIONS:
         return tuple(ABBREVIATIONS[plain])
@@ -215,7 +216,9 @@ def described(name: str) -> str:
 
 
 def _of_label(place: str, offset: str, known: Collection[str]) -> tuple[str, ...]:
-    """Return the zones of a place that an offset follows or precedes in parentheses, if both agree."""
+    """Return the zones of a place and an offset, one of them in parentheses, if both agree."""
+    if _minutes(offset) is None:
+        place, offset = offset, place
     names = (place,) if place in known else meant(place, known)
     return tuple(each for each in names if _minutes(offset) in _offsets(each))
 
@@ -261,7 +264,7 @@ def _letters(name: str) -> str:
 
 
 def _plain(name: str) -> str:
-    return _blanks.sub("", normalize("NFC", name)).casefold()
+    return _blanks.sub("", normalize("NFKC", name)).casefold()
 
 
 _PLAIN_PLACES: Final = {_plain(place): name for place, name in PLACES.items()}

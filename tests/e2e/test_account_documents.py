@@ -74,12 +74,43 @@ def test_no_file_is_exported_over(command: Command, served: Served, fault: Fault
     """The file stays as it is to the byte, and no schema appears beside it."""
     file = _desired(command)
     before = file.read_bytes()
-    served.sandbox.script(None, "GET", [fault])
+    served.sandbox.script(None, "GET", [fault] * 2)
     done = command("export", "--output", "d.yaml", "--force")
     assert (done.returncode, done.stdout) == (1, "")
     assert _SHAPES.get(fault, "an empty object does not prove that the account has no numbers; d.yaml") in done.stderr
     assert file.read_bytes() == before
     assert [path.name for path in command.folder.glob("*.json")] == []
+
+
+def test_an_export_that_lost_numbers_of_its_file_is_read_once_more(command: Command, served: Served) -> None:
+    """A reply without half of them does not replace the file."""
+    _desired(command)
+    served.sandbox.script(None, "GET", [Fault.SHRUNKEN])
+    assert command("export", "--output", "d.yaml", "--force").returncode == 0
+    assert len(yaml.safe_load((command.folder / "d.yaml").read_text())["numbers"]) == len(PHONES)
+    assert len(served.sandbox.wire) == 2
+
+
+@pytest.mark.parametrize(("faults", "exported"), [([Fault.SHRUNKEN], 10), ([Fault.SHRUNKEN] * 2, 5)])
+def test_an_export_that_lost_numbers_of_the_last_run_is_read_once_more(
+    command: Command, served: Served, faults: list[Fault], exported: int
+) -> None:
+    """The ledger remembers how many there were; what two replies in a row show is exported."""
+    _desired(command)
+    assert command("apply", "-f", "d.yaml", "--yes").returncode == 0
+    served.sandbox.script(None, "GET", faults)
+    done = command("export")
+    assert len(yaml.safe_load(done.stdout)["numbers"]) == exported
+
+
+@pytest.mark.usefixtures("served")
+def test_an_export_needs_no_ledger(command: Command) -> None:
+    """One that cannot be read is a warning."""
+    command.environment["SENDERID_LEDGER__PATH"] = str(command.write("broken.db", "no database"))
+    done = command("export")
+    assert done.returncode == 0
+    assert len(yaml.safe_load(done.stdout)["numbers"]) == len(PHONES)
+    assert "warning:" in done.stderr
 
 
 def test_an_empty_object_may_be_exported_where_nothing_is_lost(command: Command, served: Served) -> None:
@@ -135,6 +166,7 @@ def test_the_doctor_warns_of_an_empty_object(command: Command, served: Served) -
         ('{"data": {"accountId": "1", "senderIds": []}}', "keys are missing: accountId, senderIds"),
         ('["01012345678"]', "Expected `object`, got `array`"),
         ("<html>Log in</html>", "it is an HTML page"),
+        ("\ufeff<html>Log in</html>", "it is an HTML page"),
         ("{}", "an empty object does not prove that the account has no numbers; d.yaml was kept"),
     ],
 )

@@ -84,6 +84,18 @@ def test_an_account_document_becomes_a_file(command: Command) -> None:
     assert "#   02-1234-5678: PENDING" in done.stdout
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
+def test_an_account_document_may_begin_with_a_byte_order_mark(command: Command, encoding: str) -> None:
+    """PowerShell saves replies as UTF-8 or UTF-16 with a mark."""
+    text = json.dumps({"accountId": "1", "senderIds": [{"phoneNumber": "01012345678", "status": "ACTIVE"}]})
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    command.write("answer.json", f"{mark}{text}".encode(encoding))
+    for arguments in ((), ("--from", "json")):
+        done = command("import", "answer.json", *arguments)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert yaml.safe_load(done.stdout)["numbers"] == {"010-1234-5678": "ACTIVE"}
+
+
 @pytest.mark.parametrize(
     ("text", "arguments", "told"),
     [

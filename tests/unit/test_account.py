@@ -160,6 +160,8 @@ def test_a_captive_portal_is_recognised() -> None:
     """HTML is called HTML, and the start of the page is shown."""
     with pytest.raises(ServerError, match=r"it is an HTML page, as a captive portal.*<title>Log in"):
         _read(b"\r\n <!DOCTYPE html><title>Log", b" in to Hotel Wi-Fi</title>")
+    with pytest.raises(ServerError, match="it is an HTML page"):
+        _read(b"\xef\xbb\xbf<!DOCTYPE html>")
 
 
 def test_the_message_holds_200_printable_characters() -> None:

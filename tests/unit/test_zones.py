@@ -24,7 +24,8 @@ def ahead(name: str, moment: datetime) -> int:
         *("KST", "kst", "KST-9", "UTC+9", "utc +9", "GMT+9", "GMT+09:00", "GMT+0900", "UTC9", "+09:00", "+9"),
         *("Korea", "South Korea", "Korea Standard Time", "Seoul", "SEOUL", "Asia/Pusan", "asia/busan", "KR"),
         *("서울", "\u1109\u1165\u110b\u116e\u11af", "한국", "한국 시간", "한국시간", "대한민국"),
-        *("(UTC+09:00) Seoul", "Seoul (GMT+9)", "KST (UTC+9)", "Asia/Seoul (UTC+9)"),
+        *("(UTC+09:00) Seoul", "Seoul (GMT+9)", "KST (UTC+9)", "Asia/Seoul (UTC+9)", "UTC+9 (KST)"),
+        *("\uff2b\uff33\uff34", "\uff35\uff34\uff23\uff0b\uff19", "서울시"),
     ],
 )
 def test_korean_time_has_its_name(name: str) -> None:
@@ -81,6 +82,7 @@ def test_zone_to_write(name: str, advice: str) -> None:
             "Etc/UTC+9",
             "GMT+99",
             "KST (UTC+8)",
+            "UTC+8 (KST)",
         ),
         *(
             "Asia/Busen",

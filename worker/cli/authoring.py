@@ -14,11 +14,11 @@ from worker.render.export import SCHEMA_FILE
 from worker.render.schemas import schema
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from worker.model import ObservedAccount
+    from worker.model import DesiredAccount, ObservedAccount
 
-__all__ = ["emit", "refusal"]
+__all__ = ["emit", "listed", "refusal"]
 
 
 def emit(text: str, output: str | None, chosen: str | None) -> None:
@@ -57,14 +57,24 @@ def refusal(account: "ObservedAccount", output: str | None) -> str | None:
     return None
 
 
+def listed(output: str | None) -> tuple[str, ...]:
+    """Return the numbers that the desired-state file to be replaced lists; empty if there is none."""
+    return tuple(phone for account in _replaced(output) or () for phone in account.listed)
+
+
 def _lists_numbers(output: str) -> bool:
     """Return True if there is a desired-state file with numbers, or a file that cannot be read as one."""
-    if not Path(output).is_file():
-        return False
+    return bool(listed(output)) or (_replaced(output) is None and Path(output).stat().st_size > 0)
+
+
+def _replaced(output: str | None) -> "Sequence[DesiredAccount] | None":
+    """Return the accounts of the file to be replaced, none if there is no file; None if it cannot be read as one."""
+    if output is None or not Path(output).is_file():
+        return ()
     try:
-        return any(account.listed for account in desired.load([sources.read_file(output)]).accounts)
+        return desired.load([sources.read_file(output)]).accounts
     except DesiredStateError:
-        return Path(output).stat().st_size > 0
+        return None
 
 
 def _ours(path: Path, made: "Mapping[str, object]") -> bool:

@@ -25,7 +25,8 @@ def command(
 
     Planning the file shows no change. The credentials are those of SOLAPI_API_KEY and SOLAPI_API_SECRET.
 
-    A reply that is not an account document is an error. An empty object never replaces a file that lists numbers, not
+    A reply that is not an account document is an error. A reply that lacks numbers that the file at --output lists, or
+    many that the last run has seen, is read once more. An empty object never replaces a file that lists numbers, not
     even with --force.
     """
     options.keep(output, force=force)
@@ -36,15 +37,13 @@ def command(
     from worker.errors import ServerError
     from worker.fleet import Site
     from worker.render.export import desired_yaml
-    from worker.solapi.client import AccountReader
 
     async def verb(run: session.Session) -> int:
-        with run.fleet.client(AccountReader, Site(), run.log) as client:
-            observed = await client.observe()
+        observed = await run.fleet.read(Site(listed=authoring.listed(output)), run.log)
         if (refused := authoring.refusal(observed, output)) is not None:
             raise ServerError(refused)
         where = options.schema_of(schema)
         authoring.emit(desired_yaml(observed, name=name, endpoint=settings.endpoint, schema=where), output, schema)
         return ExitStatus.OK
 
-    return session.run(verb, settings)
+    return session.run(verb, settings, recall=True)

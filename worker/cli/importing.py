@@ -1,5 +1,6 @@
 """`senderid import`: a desired-state file out of a table, or out of the vendor's own document. Offline."""
 
+import codecs
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -62,10 +63,11 @@ def command(
     options.keep(output, force=force)
     source, data = inputs.read_one(path)
     where = options.schema_of(schema)
-    if kind == "json" or (kind == "auto" and data.lstrip().startswith(_NO_TABLES)):
+    document = _utf_8(data)
+    if kind == "json" or (kind == "auto" and document.lstrip().startswith(_NO_TABLES)):
         if encoding != "auto":
             raise UsageError("--encoding is for tables: JSON is UTF-8")
-        account = _document(source, data)
+        account = _document(source, document)
         if (refused := authoring.refusal(account, output)) is not None:
             raise DesiredStateError([Problem(source, 1, 1, refused)])
         text = desired_yaml(account, name=name, schema=where)
@@ -77,6 +79,13 @@ def command(
         text = listed_yaml(read.numbers, name=name, schema=where)
     authoring.emit(text, output, schema)
     return ExitStatus.OK
+
+
+def _utf_8(data: bytes) -> bytes:
+    """Return text in UTF-8 without a byte-order mark, which Windows tools write; UTF-16 is known by its own."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16", errors="replace").encode()
+    return data.removeprefix(codecs.BOM_UTF8)
 
 
 def _document(source: str, data: bytes) -> "ObservedAccount":

@@ -5,6 +5,7 @@ Pure: bytes in, a value or an error out.
 
 import re
 from array import array
+from codecs import BOM_UTF8
 from itertools import islice
 from typing import Final
 
@@ -154,7 +155,7 @@ class AccountDocument:
             raise ServerError(f"the account document holds more than {_NUMBERS_CAP:,} numbers")
 
     def _unreadable(self, error: Exception) -> ServerError:
-        opening = self._opening.lstrip()
+        opening = self._opening.removeprefix(BOM_UTF8).lstrip()
         if not opening:
             return ServerError("not an account document: it is empty")
         if opening.startswith(b"<"):
