@@ -114,7 +114,8 @@ def _apply_files(
     rules = inputs.read_rules(given.allow)
     from worker.cli.bookkeeping import Keeping, committed
 
-    desired = committed(inputs.load_accounts(settings, given.paths, given.accounts))
+    taken, others = inputs.load_all(settings, given.paths, given.accounts)
+    desired = committed(taken)
     selection = inputs.read_selection(given.only, given.exclude, desired)
 
     from worker.reconcile import Terms
@@ -122,7 +123,7 @@ def _apply_files(
     terms = Terms.of(settings, selection, rules)
 
     async def carry_out(run: "Session") -> "list[AccountResult]":
-        drafts = await planning.draw(run, inputs.settled(desired), terms)
+        drafts = await planning.draw(run, inputs.settled(desired), terms, others)
         if asks or (given.form == "text" and given.output is None):
             show(drafts, given)
         return await _carry_out(run, desired, drafts, terms, asks=asks)

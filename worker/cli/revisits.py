@@ -43,6 +43,11 @@ class Revisited:
         return tuple(self._accounts.values())
 
     @property
+    def others(self) -> tuple[DesiredAccount, ...]:
+        """The accounts that `narrow` left out, each as it was when its file was last right."""
+        return tuple(account for account in self._state.accounts if account.name not in self._accounts)
+
+    @property
     def broken(self) -> dict[str, DesiredStateError]:
         """The files that do not count as they are now, and why."""
         return self._state.broken

@@ -9,7 +9,7 @@ from typing import Final
 from worker.errors import Problem
 from worker.strictyaml import FILE_CAP
 
-__all__ = ["Identity", "identity", "listed", "locate", "read", "read_file", "yaml_files"]
+__all__ = ["Identity", "around", "identity", "listed", "locate", "read", "read_file", "yaml_files"]
 
 _STDIN: Final = "stdin"
 """The name of standard input, as files are named."""
@@ -88,6 +88,27 @@ def locate(name: str, folder: str | None) -> str | None:
     parts = [part for part in Path(os.path.normpath(name)).parts if part not in {os.sep, os.pardir}]
     ends = (os.path.join(folder, *parts[first:]) for first in range(len(parts)))  # noqa: PTH118 - as given
     return next(filter(os.path.lexists, ends), None)
+
+
+def around(folder: Path, default: Path) -> list[str]:
+    """Return the *.yaml and *.yml files that belong together with those of a folder, hidden ones left out.
+
+    They are in the folder and below it, in the folders above it as long as each holds some, and anywhere in the
+    `default` folder if it is a part of that. Below a folder that holds the working directory nothing is searched.
+    """
+    whole, here = default.resolve(), Path.cwd()
+    folder = next((parent for parent in folder.parents if parent.resolve() == whole), folder)
+    found = yaml_files(folder) if folder.resolve() in (here, *here.parents) else _walked(folder)
+    for parent in folder.parents:
+        some = yaml_files(parent)
+        if not some:
+            break
+        found += some
+    return found
+
+
+def _walked(folder: Path) -> list[str]:
+    return [path for path in _folder(str(folder)) if isinstance(path, str)]
 
 
 def yaml_files(folder: Path) -> list[str]:
