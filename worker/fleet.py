@@ -216,14 +216,14 @@ class Fleet:
         meter: Meter,
         *,
         plan: PlanFile | None = None,
-        files: Mapping[str, CurrentFiles] | None = None,
+        files: Callable[[str], CurrentFiles] | None = None,
     ) -> list[AccountResult]:
         """Carry out a saved plan, account by account, in their order.
 
-        `plan` is the file that the accounts are of, None where it may be carried out again. `files` are the
-        desired-state files of accounts, by their names; None where the plan is not compared with them.
+        `plan` is the file that the accounts are of, None where it may be carried out again. `files` returns the
+        desired-state files of an account by its name, and is asked when the account is held; None where the plan is not
+        compared with them.
         """
-        current = files or {}
 
         async def hold_back(some: Sequence[SavedAccount], why: WorkerError) -> list[AccountResult]:
             return await self.roll_back(some, [Draft(as_plan(saved), {}) for saved in some], allow, meter, why)
@@ -232,9 +232,7 @@ class Fleet:
             accounts,
             self._settings.canary,
             writes=lambda saved: saved.writes,
-            carry_out=lambda some: self._each(
-                some, lambda saved: self._apply_saved(saved, allow, meter, plan, current.get(saved.account))
-            ),
+            carry_out=lambda some: self._each(some, lambda saved: self._apply_saved(saved, allow, meter, plan, files)),
             hold_back=hold_back,
             log=self._log,
         )
@@ -267,7 +265,7 @@ class Fleet:
         allow: frozenset[str],
         meter: Meter,
         plan: PlanFile | None = None,
-        files: CurrentFiles | None = None,
+        files: Callable[[str], CurrentFiles] | None = None,
     ) -> AccountResult:
         log = self._log.bind(account=saved.account)
 
@@ -284,7 +282,7 @@ class Fleet:
                 moment=moment,
                 health=self._settings.health,
                 plan=plan,
-                files=files,
+                files=None if files is None else files(saved.account),
             )
 
         return await self._closed(

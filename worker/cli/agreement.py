@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
 
 from msgspec import Struct
 
@@ -14,9 +13,7 @@ from worker.desired import Clash, Fragment, Named, Reach
 from worker.errors import Problem
 from worker.model import Unmanaged
 
-__all__ = ["Agreement"]
-
-_STDIN: Final = "stdin"
+__all__ = ["Agreement", "described"]
 
 
 class Agreement(Struct, frozen=True):
@@ -46,7 +43,7 @@ def _incomplete(fragments: Sequence[Fragment]) -> Iterator[Clash]:
             continue
         first = (deactivating or some)[0].account
         sources_ = tuple(dict.fromkeys(each.account.source for each in some))
-        folders = dict.fromkeys(Path(source).parent for source in sources_ if source != _STDIN)
+        folders = dict.fromkeys(Path(source).parent for source in sources_ if source != sources.STDIN)
         # one name in one folder is one account; elsewhere a document is a part if it lacks what the run has
         parts = {
             f"{path}:{named.line}": os.path.commonpath([folder, path.parent]) or os.curdir
@@ -82,7 +79,7 @@ class _Outside:
                 (Path(path), named)
                 for path in sources.around(folder, Path(DEFAULT_FILES))
                 if not self._has(path)
-                for named in _names(path)
+                for named in described(path)
             ]
         return self._found[folder]
 
@@ -94,7 +91,8 @@ class _Outside:
         return sources.identity(path) in self._identities
 
 
-def _names(path: str) -> list[Named]:
+def described(path: str) -> list[Named]:
+    """Return the documents of a file; none if it cannot be read."""
     read = sources.read_file(path)
     # without the word it is no desired state, and need not be parsed
     return [] if isinstance(read, Problem) or b"numbers" not in read[1] else desired.names(*read)
