@@ -106,6 +106,7 @@ class Folder:
 
     def __init__(self, accounts: Sequence[DesiredAccount]) -> None:
         self.accounts: Sequence[DesiredAccount] = accounts
+        self.others: Sequence[DesiredAccount] = ()
         self.broken: dict[str, DesiredStateError] = {}
         self._news: list[News] = []
 

@@ -18,7 +18,7 @@ from worker.canary import begin_with_few
 from worker.closing import tell
 from worker.comparison import CurrentFiles
 from worker.credentials import DEFAULT_CREDENTIALS, Credentials, CredentialsRef
-from worker.documents import AccountResult, Requests, RunOutcome
+from worker.documents import AccountPlan, AccountResult, Action, Requests, RunOutcome, tally
 from worker.errors import CredentialsMissing, Interrupted, WorkerError
 from worker.inquiry import answers
 from worker.ledger import Keeper, Nothing, Subject
@@ -26,7 +26,7 @@ from worker.model import DesiredAccount, Memory, ObservedAccount, PlanFile, Stat
 from worker.plan import SavedAccount
 from worker.policy import IN_USE, fleet_wide
 from worker.ports import Book, Log, Meter, RunLog
-from worker.reconcile import Draft, Terms, apply, apply_saved, as_plan, draft, failed_draft, unapplied
+from worker.reconcile import Draft, Terms, apply, apply_saved, as_plan, draft, failed_draft, observe, unapplied
 from worker.redaction import SHORTEST_SECRET
 from worker.rollback import approved, failed_preview, preview
 from worker.settings import Settings, endpoint
@@ -88,10 +88,14 @@ class Fleet:
         for client in self._under_way:
             client.halt(reason)
 
-    async def plan(self, accounts: Sequence[DesiredAccount], terms: Terms) -> list[Draft]:
+    async def plan(
+        self, accounts: Sequence[DesiredAccount], terms: Terms, others: Sequence[DesiredAccount] = ()
+    ) -> list[Draft]:
         """The plan of each account, in their order, judged one by one and all together.
 
-        One that cannot be planned has its error in its plan, and so have accounts that turn out to be one.
+        One that cannot be planned has its error in its plan, and so have accounts that turn out to be one. `others` are
+        accounts that the same files describe and that the run leaves out: one of them is read if an earlier run knew it
+        as an account of this run.
         """
 
         async def one(desired: DesiredAccount) -> Draft:
@@ -103,14 +107,46 @@ class Fleet:
                 log,
             )
 
-        drafts = self._distinct(accounts, await self._each(accounts, one), terms)
+        drafts = await self._each(accounts, one)
+        await self._identify(accounts, drafts, others)
+        drafts = self._distinct(accounts, drafts, terms)
         judged = fleet_wide([drawn.plan for drawn in drafts], self._settings.safety.fleet_wide, terms.allow)
         return [msgspec.structs.replace(drawn, plan=plan) for drawn, plan in zip(drafts, judged, strict=True)]
 
-    def _distinct(self, accounts: Sequence[DesiredAccount], drafts: Sequence[Draft], terms: Terms) -> Sequence[Draft]:
-        """Return the drafts, with an error in those of accounts of which another name has the same platform and id."""
+    async def _identify(
+        self, accounts: Sequence[DesiredAccount], drafts: Sequence[Draft], others: Sequence[DesiredAccount]
+    ) -> None:
+        """Learn who accounts are, also of those that were not read and that earlier runs noted as one of these."""
+        default = self._settings.endpoint
         for desired, drawn in zip(accounts, drafts, strict=True):
-            self._identities.learn(desired, drawn.plan, self._settings.endpoint)
+            self._identities.learn(desired, drawn.plan, default)
+        described = {desired.name: desired for desired in (*accounts, *others)}
+        noted = [
+            (described[name], drawn.plan.account)
+            for drawn in drafts
+            for name, credentials in drawn.names.items()
+            if name in described and described[name].credentials == credentials
+        ]
+        suspects = {desired.name for desired, _ in noted}
+        left_out = [desired for desired in others if desired.name in suspects]
+        for desired, drawn in zip(left_out, await self._each(left_out, self._read), strict=True):
+            self._identities.learn(desired, drawn.plan, default)
+        for desired, name in noted:
+            self._identities.recall(desired, name, default)
+
+    async def _read(self, desired: DesiredAccount) -> Draft:
+        """Return a plan without changes that says who an account is."""
+        log = self._log.bind(account=desired.name)
+
+        async def read(client: AccountReader, recall: Callable[[str | None], Awaitable[Memory]]) -> Draft:
+            observed, _ = await observe(client, recall, log)
+            plan = AccountPlan(account=desired.name, account_id=observed.account_id, counts=tally(Action, {}))
+            return Draft(plan, {})
+
+        return await self._drawn(desired, read, lambda error: failed_draft(desired, Terms(), error), log)
+
+    def _distinct(self, accounts: Sequence[DesiredAccount], drafts: Sequence[Draft], terms: Terms) -> list[Draft]:
+        """Return the drafts, with an error in those of accounts of which another name has the same platform and id."""
         found = []
         for desired, drawn in zip(accounts, drafts, strict=True):
             error = self._identities.duplicate(desired.name)
@@ -194,14 +230,14 @@ class Fleet:
         meter: Meter,
         *,
         plan: PlanFile | None = None,
-        files: Mapping[str, CurrentFiles] | None = None,
+        files: Callable[[str], CurrentFiles] | None = None,
     ) -> list[AccountResult]:
         """Carry out a saved plan, account by account, in their order.
 
-        `plan` is the file that the accounts are of, None where it may be carried out again. `files` are the
-        desired-state files of accounts, by their names; None where the plan is not compared with them.
+        `plan` is the file that the accounts are of, None where it may be carried out again. `files` returns the
+        desired-state files of an account by its name, and is asked when the account is held; None where the plan is not
+        compared with them.
         """
-        current = files or {}
 
         async def hold_back(some: Sequence[SavedAccount], why: WorkerError) -> list[AccountResult]:
             return await self.roll_back(some, [Draft(as_plan(saved), {}) for saved in some], allow, meter, why)
@@ -210,9 +246,7 @@ class Fleet:
             accounts,
             self._settings.canary,
             writes=lambda saved: saved.writes,
-            carry_out=lambda some: self._each(
-                some, lambda saved: self._apply_saved(saved, allow, meter, plan, current.get(saved.account))
-            ),
+            carry_out=lambda some: self._each(some, lambda saved: self._apply_saved(saved, allow, meter, plan, files)),
             hold_back=hold_back,
             log=self._log,
         )
@@ -245,7 +279,7 @@ class Fleet:
         allow: frozenset[str],
         meter: Meter,
         plan: PlanFile | None = None,
-        files: CurrentFiles | None = None,
+        files: Callable[[str], CurrentFiles] | None = None,
     ) -> AccountResult:
         log = self._log.bind(account=saved.account)
 
@@ -262,7 +296,7 @@ class Fleet:
                 moment=moment,
                 health=self._settings.health,
                 plan=plan,
-                files=files,
+                files=None if files is None else files(saved.account),
             )
 
         return await self._closed(

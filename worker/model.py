@@ -290,13 +290,15 @@ class Memory(Struct, frozen=True):
 
     `spent` are the numbers that runs which died have switched off since the last one that came to its end. `unsettled`
     tells whether earlier runs left anything open. `registered` is how many numbers the account had when a run saw it
-    last, None if that is unknown.
+    last, None if that is unknown. `names` are the names under which runs noted the account, each with its credentials
+    in the last of them.
     """
 
     written: Mapping[str, Status] = {}
     spent: frozenset[str] = frozenset()
     unsettled: bool = False
     registered: int | None = None
+    names: Mapping[str, CredentialsRef | None] = {}
 
 
 class PlanFile(Struct, frozen=True):

@@ -205,11 +205,17 @@ class Passes:
         if gone:
             self._identities.forget(account)
 
-    async def carry_out(self, run_id: str, accounts: Sequence[DesiredAccount], held: frozenset[str]) -> Pass:
-        """Look at accounts, and write to those that are not `held`."""
+    async def carry_out(
+        self,
+        run_id: str,
+        accounts: Sequence[DesiredAccount],
+        held: frozenset[str],
+        others: Sequence[DesiredAccount] = (),
+    ) -> Pass:
+        """Look at accounts, and write to those that are not `held`; `others` are those that `Fleet.plan` leaves out."""
         began = self._now()
         log = _Hushed(self._log.bind(run_id=run_id))
-        drafts = await self._at_work(log, self._books.memory).plan(accounts, self._terms)
+        drafts = await self._at_work(log, self._books.memory).plan(accounts, self._terms, others)
         seen = [Seen(draft.plan, statuses=draft.statuses) for draft in drafts]
         error = None
         if self._interrupted is None:

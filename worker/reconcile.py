@@ -23,6 +23,7 @@ from worker.closing import (
     unwanted,
 )
 from worker.comparison import CurrentFiles, ending, unasked, uncompared
+from worker.credentials import CredentialsRef
 from worker.documents import (
     AccountPlan,
     AccountResult,
@@ -98,7 +99,8 @@ class Draft(Struct, frozen=True):
 
     `confirmed` are numbers that are as desired while we last wrote another status. `requests` is what looking took.
     `unsettled` tells whether earlier runs left anything open, or died within a plan. `statuses` counts the account's
-    numbers, planned or not. `registered` is how many there are, None where the ledger has that count already.
+    numbers, planned or not. `registered` is how many there are, None where the ledger has that count already. `names`
+    are those under which earlier runs noted the account.
     """
 
     plan: AccountPlan
@@ -109,6 +111,7 @@ class Draft(Struct, frozen=True):
     unsettled: bool = False
     statuses: Mapping[Status, int] = {}
     registered: int | None = None
+    names: Mapping[str, CredentialsRef | None] = {}
 
     def outdated(self, desired: DesiredAccount) -> bool:
         """Whether something has come due since by the schedules of the file."""
@@ -400,4 +403,5 @@ def _draw(desired: DesiredAccount, observed: ObservedAccount, terms: Terms, memo
         unsettled=unsettled,
         statuses=observed.statuses,
         registered=None if registered == memory.registered else registered,
+        names=memory.names,
     )

@@ -29,8 +29,13 @@ class _Identity(Struct, frozen=True):
     """Who an account turned out to be, where it is described, and how it was reached then."""
 
     key: str
+    account_id: str
     place: str
     reach: tuple[str | None, CredentialsRef | None, str | None]
+
+
+def _reach(desired: DesiredAccount) -> tuple[str | None, CredentialsRef | None, str | None]:
+    return desired.endpoint, desired.credentials, desired.account_id
 
 
 class Identities:
@@ -45,16 +50,26 @@ class Identities:
 
         An account that could not be read keeps the identity that it had, as long as it is reached in the same way.
         """
-        reach = (desired.endpoint, desired.credentials, desired.account_id)
         before = self._known.get(desired.name)
-        if plan.error is not None and before is not None and before.reach == reach:
+        if plan.error is not None and before is not None and before.reach == _reach(desired):
             return
         self.forget(desired.name)
         if plan.error is None and plan.account_id is not None:
-            place = f"{desired.source}:{desired.line}"
-            identity = _Identity(key(desired, plan.account_id, default), place, reach)
-            self._known[desired.name] = identity
-            self._names.setdefault(identity.key, {})[desired.name] = None
+            self._note(desired, plan.account_id, default)
+
+    def _note(self, desired: DesiredAccount, account_id: str, default: str) -> None:
+        place = f"{desired.source}:{desired.line}"
+        identity = _Identity(key(desired, account_id, default), account_id, place, _reach(desired))
+        self._known[desired.name] = identity
+        self._names.setdefault(identity.key, {})[desired.name] = None
+
+    def recall(self, desired: DesiredAccount, name: str, default: str) -> None:
+        """Note that an account was the same as `name` when it was last reached as it is now, unless it is known."""
+        same = self._known.get(name)
+        if same is None or desired.name in self._known or desired.account_id not in {None, same.account_id}:
+            return
+        if key(desired, same.account_id, default) == same.key:
+            self._note(desired, same.account_id, default)
 
     def forget(self, name: str) -> None:
         """Know nothing of an account any more."""

@@ -55,6 +55,11 @@ class Files(Protocol):
         ...
 
     @property
+    def others(self) -> Sequence[DesiredAccount]:
+        """Accounts that they describe and that the daemon is not about."""
+        ...
+
+    @property
     def broken(self) -> Mapping[str, DesiredStateError]:
         """The files that do not count as they are now, and why."""
         ...
@@ -213,7 +218,7 @@ class Watch:
         self._passing = True
         try:
             accounts = [self._calendar.at(account, now) for account in named]
-            done = await self._passes.carry_out(self._begin(), accounts, held)
+            done = await self._passes.carry_out(self._begin(), accounts, held, self._files.others)
         finally:
             self._passing = False
         overran = self._agenda.passed(now, self._now()) if due.tick else False

@@ -87,6 +87,39 @@ def test_two_keys_of_one_account_are_refused_before_any_write(command: Command, 
     assert command("apply", "-f", "d/c.yaml", "-f", "d/a.yaml", "--yes").returncode == 0
 
 
+@pytest.mark.parametrize("unreadable", [None, "A"])
+def test_what_an_earlier_run_knew_is_refused_where_the_other_is_not_read(
+    command: Command, twins: Served, unreadable: str | None
+) -> None:
+    """`--account` leaves the other document out, or it cannot be read: an earlier run wrote to the account for it."""
+    assert command("apply", "-f", "d", "--account", "a", "--yes").returncode == 0
+    if unreadable is not None:
+        del command.environment[unreadable]
+    more = () if unreadable else ("--account", "b")
+    done = command("apply", "-f", "d", *more, "--exclude", C, "--yes", "--format", "json")
+    assert done.returncode == 1
+    (other,) = (each for each in json.loads(done.stdout)["accounts"] if each["account"] == "b")
+    assert other["error"]["code"] == "DuplicateAccount"
+    assert "'b' (d/b.yaml:2), 'a' (d/a.yaml:1)" in other["error"]["message"]
+    assert twins.writes == [(A, "ACTIVE")]
+    assert command("plan", "-f", "d", "--account", "b").returncode == 1
+    assert command("apply", "-f", "d/b.yaml", "--yes").returncode == 0, "no file of this run describes the other"
+
+
+def test_what_an_earlier_run_knew_is_read_again(command: Command, twins: Served) -> None:
+    """A document that is another account by now is no reason, and one whose credentials are elsewhere is not read."""
+    assert command("apply", "-f", "d", "--account", "a", "--yes").returncode == 0
+    command.environment["A"] = "NCS3"
+    del command.environment["C"], command.environment["C_SECRET"]
+    before = len(twins.sandbox.wire)
+    assert command("plan", "-f", "d", "--account", "b").returncode == 0
+    assert len(twins.sandbox.wire) == before + 3, "one without a number that its file lists is read twice"
+    command.environment |= {"ELSE": "NCS1", "ELSE_SECRET": "s" * 32}
+    command.write("d/a.yaml", document("a", f"{A}: ACTIVE", "ELSE"))
+    assert command("plan", "-f", "d", "--account", "b").returncode == 0
+    assert len(twins.sandbox.wire) == before + 4
+
+
 def test_a_plan_file_leaves_out_what_turned_out_to_be_one_account(command: Command, twins: Served) -> None:
     """The plan shows the error, and what was saved writes the other account alone."""
     assert command("plan", "-f", "d", "--out", "p.json").returncode == 1
@@ -178,13 +211,13 @@ def test_account_keeps_all_files_of_a_split_account(command: Command, split: Ser
 
 
 @pytest.fixture
-def watched(command: Command) -> Iterator[Callable[[], Daemon]]:
+def watched(command: Command) -> Iterator[Callable[..., Daemon]]:
     """Starts a daemon over the folder, and ends it with a signal."""
     daemons: list[Daemon] = []
 
-    def start() -> Daemon:
-        daemons.append(Daemon(command, "-f", "d", "--every", "1s", "--log-format", "json"))
-        daemons[0].until("watch.pass", outcome="converged")
+    def start(*more: str, outcome: str = "converged") -> Daemon:
+        daemons.append(Daemon(command, "-f", "d", "--every", "1s", "--log-format", "json", *more))
+        daemons[0].until("watch.pass", outcome=outcome)
         return daemons[0]
 
     yield start
@@ -194,7 +227,7 @@ def watched(command: Command) -> Iterator[Callable[[], Daemon]]:
 
 
 def test_a_second_file_of_an_account_is_refused_while_it_is_watched(
-    command: Command, serve: Serve, watched: Callable[[], Daemon]
+    command: Command, serve: Serve, watched: Callable[..., Daemon]
 ) -> None:
     """It is told as broken and nothing is written for it; what was there first goes on, and a part is taken."""
     served = serve(account(n01000000001="INACTIVE", n01000000002="INACTIVE"))
@@ -217,7 +250,7 @@ def test_a_second_file_of_an_account_is_refused_while_it_is_watched(
 
 
 def test_a_second_key_of_an_account_is_refused_while_it_is_watched(
-    command: Command, twins: Served, watched: Callable[[], Daemon]
+    command: Command, twins: Served, watched: Callable[..., Daemon]
 ) -> None:
     """Only the API shows it: from then on neither name is written, also in passes that cover one of them only."""
     text = (command.folder / "d/b.yaml").read_bytes()
@@ -231,4 +264,18 @@ def test_a_second_key_of_an_account_is_refused_while_it_is_watched(
     daemon.until("watch.pass")
     assert sorted(twins.writes) == [(A, "ACTIVE"), (C, "ACTIVE")]
     (command.folder / "d/b.yaml").unlink()
+    daemon.until("number", account="a", phone=A, outcome="changed")
+
+
+def test_a_daemon_reads_an_account_it_is_not_about_where_an_earlier_run_knew_it(
+    command: Command, twins: Served, watched: Callable[..., Daemon]
+) -> None:
+    """Two daemons with one name each would undo each other for ever."""
+    assert command("apply", "-f", "d", "--account", "b", "--yes").returncode == 0
+    twins.sandbox.accounts["NCS2"].switch(A, "ACTIVE")
+    assert command("apply", "-f", "d", "--account", "b", "--yes", "--allow", "min-active").returncode == 0
+    daemon = watched("--account", "a", outcome="failed")
+    assert (A, "ACTIVE") not in twins.writes
+    (command.folder / "d/b.yaml").unlink()
+    daemon.process.send_signal(signal.SIGHUP)
     daemon.until("number", account="a", phone=A, outcome="changed")

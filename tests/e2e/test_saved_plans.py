@@ -279,6 +279,44 @@ def test_a_file_that_is_gone_is_a_notice(served: Served, command: Command) -> No
         assert "--no-files" in told
 
 
+@pytest.mark.parametrize(
+    ("text", "status", "told"),
+    [
+        (FILE.replace(f"{A}: ACTIVE", f"{A}: INACTIVE"), 3, "config/main.yaml:3 now asks for INACTIVE: plan again"),
+        (FILE + "numbers: {}\n", 1, "config/main.yaml:5:1: "),
+        (FILE + "# a note\n", 0, ""),
+    ],
+)
+def test_files_are_compared_when_the_account_is_free(
+    served: Served, command: Command, text: str, status: int, told: str
+) -> None:
+    """What changes while the apply waits for another run counts; a file that breaks lets nothing through."""
+    with FileLock(_lock(served, command)):
+        process = command.popen("apply", "p.json", "--lock-timeout", "60s", "--format", "json", "--log-format", "json")
+        assert process.stderr is not None
+        while '"run.started"' not in process.stderr.readline():
+            pass
+        command.write("config/main.yaml", text)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert told in out
+    assert served.writes == {0: WRITES, 1: [], 3: WRITES[1:]}[status]
+
+
+def test_a_file_that_was_renamed_is_found_by_its_account(served: Served, command: Command) -> None:
+    """In the folder of a file that is gone the document that names the account counts, and no other file."""
+    document = f"account: main\n{FILE}"
+    command.write("config/main.yaml", document)
+    _plan(command)
+    (command.folder / "config/main.yaml").unlink()
+    command.write("config/b.yaml", document.replace(f"{B}: INACTIVE", f"{B}: ACTIVE"))
+    command.write("config/compose.yaml", "services: {}\n")
+    done = _apply(command)
+    assert (done.returncode, _reasons(done)) == (3, {B: "config/b.yaml:5 now asks for ACTIVE: plan again"})
+    assert "not compared with config/main.yaml" in json.loads(done.stdout)["accounts"][0]["notices"][0]["message"]
+    assert served.writes == WRITES[:1]
+
+
 def test_files_that_moved_are_found_in_a_folder(served: Served, command: Command) -> None:
     """--files DIR: by the longest end of the path that is there."""
     command.write("config/main.yaml", FILE.replace(f"{B}: INACTIVE", f"{B}: ACTIVE"))

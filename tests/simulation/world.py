@@ -207,7 +207,7 @@ class World:
         self._fleets[record.name] = fleet
         desired, terms = self.story.files[script.file], script.terms
         if script.kind == "saved" and record.saved is not None:
-            files = {record.saved.account: CurrentFiles(desired)} if script.compared else None
+            files = (lambda _: CurrentFiles(desired)) if script.compared else None
             (record.result,) = await fleet.apply_saved(
                 [record.saved], terms.allow, silence, plan=record.plan_file, files=files
             )

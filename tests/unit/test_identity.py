@@ -182,19 +182,64 @@ def test_a_file_left_out_that_lists_numbers_of_the_account(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("sub/part.yaml", document("main")),
+        ("sub/main.yaml", "version: 1\nnumbers: {}\n"),
+        ("sub/head.yaml", document("main", "K")),
+        ("sub/.part.yaml", document("main")),
         (".part.yaml", document("main")),
         ("part.txt", document("main")),
         ("part.yaml", document("else")),
-        ("main.yaml", "version: 1\nnumbers: {}\n"),
+        ("main.yaml", "version: 1\nendpoint: solapi\n"),
         ("part.yaml", "version: 1\n- account: main\n"),
+        ("part.yaml", "version: 1\n# account: main\nnumbers: {\n"),
+        ("part.yaml", "version: 1\nnumbers: {}\n"),
     ],
 )
 def test_what_is_no_part_of_the_account_is_no_reason(tmp_path: Path, name: str, text: str) -> None:
-    """Other folders, hidden files, other endings, other names, names of files, and what is not YAML before the name."""
+    """Another account in a folder below, hidden files, other endings and names, and what is no desired state."""
     head = wrote(tmp_path / "head.yaml", document("main", more="unmanaged: deactivate\n"))
     wrote(tmp_path / name, text)
     assert incomplete(head) == []
+
+
+@pytest.mark.parametrize(
+    ("head", "part", "text"),
+    [
+        ("head.yaml", "sub/part.yaml", document("main")),
+        ("sub/head.yaml", "part.yaml", document("main")),
+        ("head.yaml", "main.yaml", "version: 1\nnumbers: {}\n"),
+        ("head.yaml", "part.yaml", "version: 1\nnumbers: {\naccount: 'main' # x\n"),
+    ],
+)
+def test_a_part_left_out_is_found_where_a_folder_would_bring_it(
+    tmp_path: Path, head: str, part: str, text: str
+) -> None:
+    """In folders below and above, by the name of its file in the same folder, and if it is broken before its name."""
+    (tmp_path / "d" / "sub").mkdir(parents=True)
+    whole = wrote(tmp_path / "d" / head, document("main", more="unmanaged: deactivate\n"))
+    wrote(tmp_path / "d" / part, text)
+    (message,) = incomplete(whole)
+    assert message.endswith(f"give the folder, -f {tmp_path / 'd'}")
+
+
+def test_a_head_without_a_name_asks_for_the_parts_of_its_folder(tmp_path: Path) -> None:
+    """A folder with both is refused; alone the head would deactivate the numbers of the part."""
+    head = wrote(tmp_path / "main.yaml", "version: 1\nunmanaged: deactivate\nnumbers: {}\n")
+    assert incomplete(head) == []
+    wrote(tmp_path / "part.yaml", document("main"))
+    assert len(incomplete(head)) == 1
+
+
+def test_a_part_of_the_default_folder_is_found_anywhere_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders side by side belong together there, and not elsewhere; the working directory is not searched below."""
+    monkeypatch.chdir(tmp_path)
+    text = document("main", more="unmanaged: deactivate\n")
+    for folder in ("config/desired", "d"):
+        wrote(Path(folder, "x/head.yaml"), text)
+        wrote(Path(folder, "y/part.yaml"), document("main"))
+    (message,) = incomplete("config/desired/x/head.yaml")
+    assert message.endswith("give the folder, -f config/desired")
+    assert incomplete("d/x/head.yaml") == []
+    assert incomplete(wrote(Path("head.yaml"), text)) == []
 
 
 def test_a_part_alone_is_refused_where_the_keys_are_elsewhere(tmp_path: Path) -> None:
@@ -210,15 +255,17 @@ def test_a_part_alone_is_refused_where_the_keys_are_elsewhere(tmp_path: Path) ->
     assert incomplete(head, part, other) == []
 
 
-def test_names_up_to_what_is_not_yaml() -> None:
-    """A file that is broken further down still says whose it is."""
+def test_names_of_documents_and_of_lines_after_what_is_not_yaml() -> None:
+    """A file that is broken still says whose it is, in any line."""
     text = (
         document("a", "K")
-        + "---\n- x\n---\n? [account]\n: b\n---\naccount: [c]\n---\naccount: c\nendpoint: x\nnumbers: *x\n"
+        + "---\n- x\n---\n? [account]\n: b\n---\naccount: [c]\n"
+        + "---\naccount: c\nendpoint: x\nnumbers: *x\n---\naccount: d\n"
     )
     assert [(each.name, each.line, each.head) for each in names("f.yaml", text.encode())] == [
         ("a", 2, True),
         ("c", 13, True),
+        ("d", 17, True),
     ]
     assert names("f.yaml", b"\xff\xfe") == []
 

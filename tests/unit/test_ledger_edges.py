@@ -121,7 +121,7 @@ def test_who_may_not_write_is_told_of_the_file_and_why(tmp_path: Path, monkeypat
     """A ledger that is there and may not be written is refused with its name and the system's reason."""
     path = tmp_path / "ledger.db"
     path.touch()
-    monkeypatch.setattr(os, "access", lambda where, _: Path(where) != path)
+    monkeypatch.setattr(os, "access", lambda where, _, **__: Path(where) != path)
     with pytest.raises(LedgerError, match=rf"the ledger {re.escape(str(path))} cannot be used \(Permission denied\)"):
         probe(path)
 

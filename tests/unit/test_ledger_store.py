@@ -18,6 +18,7 @@ from worker.ledger.schema import connect
 from worker.model import Memory, Status
 
 A, B, C = "0100001", "0100002", "0100003"
+NAMES = {"main": None}
 ON, OFF = "ACTIVE", "INACTIVE"
 KEY = "vendor 1"
 
@@ -146,7 +147,7 @@ def test_what_was_refused_before_the_run_died_stays_refused(
     assert book.states(entry) == {A: AttemptState.REJECTED}
     assert book.outcomes(entry) == {A: (outcome, after, 2, "FailedToUpdate")}
     assert book.all("SELECT http_status, error_message FROM outcomes") == [(409, "not now")]
-    assert book.recall() == Memory()
+    assert book.recall() == Memory(names=NAMES)
 
 
 def test_all_attempts_of_a_number_are_closed_by_its_look(book: Book) -> None:
@@ -179,11 +180,11 @@ def test_a_look_closes_what_a_run_could_not_prove_and_leaves_its_story(
     book.finish(entry, became(planned(A), Outcome.UNVERIFIED, after=None))
     before = book.outcomes(entry), book.all("SELECT finished_at, outcome FROM entries")
     assert book.states(entry) == {A: AttemptState.OK}
-    assert book.recall() == Memory(unsettled=True)
+    assert book.recall() == Memory(unsettled=True, names=NAMES)
     book.settle(n0100001=look)
     assert book.states(entry) == {A: becomes}
     assert (book.outcomes(entry), book.all("SELECT finished_at, outcome FROM entries")) == before
-    assert book.recall() == Memory({A: Status(OFF)} if look == OFF else {})
+    assert book.recall() == Memory({A: Status(OFF)} if look == OFF else {}, names=NAMES)
 
 
 @pytest.mark.parametrize(
@@ -463,5 +464,5 @@ def test_recall_is_quick_however_long_the_history(book: Book) -> None:
     assert time.perf_counter() - began < 1
     _ended(book, RunOutcome.CONVERGED, A)
     began = time.perf_counter()
-    assert book.recall() == Memory({A: Status(OFF)})
+    assert book.recall() == Memory({A: Status(OFF)}, names=NAMES)
     assert time.perf_counter() - began < 0.1

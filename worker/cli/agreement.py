@@ -1,24 +1,23 @@
-"""What documents contradict each other in that they alone do not show: API keys, and files beside those of a run."""
+"""What documents contradict each other in that they alone do not show: API keys, and files around those of a run."""
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
 
 from msgspec import Struct
 
 from worker import desired
 from worker.cli import sources
+from worker.cli.options import DEFAULT_FILES
 from worker.desired import Clash, Fragment, Named, Reach
 from worker.errors import Problem
 from worker.model import Unmanaged
 
-__all__ = ["Agreement"]
-
-_STDIN: Final = "stdin"
+__all__ = ["Agreement", "described"]
 
 
 class Agreement(Struct, frozen=True):
-    """Checks the documents of a run against each other, and against the other files of their folders."""
+    """Checks the documents of a run against each other, and against the files around them."""
 
     reach: Reach
 
@@ -36,44 +35,51 @@ def _incomplete(fragments: Sequence[Fragment]) -> Iterator[Clash]:
     """
     accounts: dict[str, list[Fragment]] = {}
     for fragment in fragments:
-        if fragment.named:
-            accounts.setdefault(fragment.account.name, []).append(fragment)
+        accounts.setdefault(fragment.account.name, []).append(fragment)
     outside = _Outside(fragment.account.source for fragment in fragments)
     for name, some in accounts.items():
         deactivating = [each for each in some if each.account.unmanaged is Unmanaged.DEACTIVATE]
-        if not deactivating and any(each.keys for each in some):
+        if not deactivating and any(each.keys or not each.named for each in some):
             continue
         first = (deactivating or some)[0].account
         sources_ = tuple(dict.fromkeys(each.account.source for each in some))
-        for folder in dict.fromkeys(Path(source).parent for source in sources_ if source != _STDIN):
-            for place, named in outside.of(folder):
-                if named.name == name and (deactivating or named.head):
-                    told = (
-                        f"{place} describes account {name!r} too and is no part of this run, so that its numbers would "
-                        f"be deactivated as unmanaged: give the folder, -f {folder}"
-                        if deactivating
-                        else f"the keys of account {name!r} are at {place}, which is no part of this run: give the "
-                        f"folder, -f {folder}"
-                    )
-                    yield Clash(Problem(first.source, first.line, 1, told), sources_)
+        folders = dict.fromkeys(Path(source).parent for source in sources_ if source != sources.STDIN)
+        # one name in one folder is one account; elsewhere a document is a part if it lacks what the run has
+        parts = {
+            f"{path}:{named.line}": os.path.commonpath([folder, path.parent]) or os.curdir
+            for folder in reversed(folders)
+            for path, named in outside.of(folder)
+            if named.name == name
+            and (named.head or deactivating)
+            and (path.parent in folders or (named.written and some[0].named and named.head != bool(deactivating)))
+        }
+        for place, folder in parts.items():
+            told = (
+                f"{place} describes account {name!r} too and is no part of this run, so that its numbers would "
+                f"be deactivated as unmanaged: give the folder, -f {folder}"
+                if deactivating
+                else f"the keys of account {name!r} are at {place}, which is no part of this run: give the "
+                f"folder, -f {folder}"
+            )
+            yield Clash(Problem(first.source, first.line, 1, told), sources_)
 
 
 class _Outside:
-    """The documents that are beside a run's files and no part of it."""
+    """The documents that are around a run's files and no part of it."""
 
     def __init__(self, run: Iterator[str]) -> None:
         self._run = set(run)
         self._identities: set[sources.Identity | None] | None = None
-        self._found: dict[Path, list[tuple[str, Named]]] = {}
+        self._found: dict[Path, list[tuple[Path, Named]]] = {}
 
-    def of(self, folder: Path) -> list[tuple[str, Named]]:
-        """Return the place and the name of each document of a folder that names its account."""
+    def of(self, folder: Path) -> list[tuple[Path, Named]]:
+        """Return the documents around a folder, each with its file."""
         if folder not in self._found:
             self._found[folder] = [
-                (f"{path}:{named.line}", named)
-                for path in sources.yaml_files(folder)
+                (Path(path), named)
+                for path in sources.around(folder, Path(DEFAULT_FILES))
                 if not self._has(path)
-                for named in _names(path)
+                for named in described(path)
             ]
         return self._found[folder]
 
@@ -85,6 +91,8 @@ class _Outside:
         return sources.identity(path) in self._identities
 
 
-def _names(path: str) -> list[Named]:
+def described(path: str) -> list[Named]:
+    """Return the documents of a file; none if it cannot be read."""
     read = sources.read_file(path)
-    return [] if isinstance(read, Problem) else desired.names(*read)
+    # without the word it is no desired state, and need not be parsed
+    return [] if isinstance(read, Problem) or b"numbers" not in read[1] else desired.names(*read)

@@ -5,12 +5,14 @@ import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
 from worker.cli import completing, inputs, options, sources
 from worker.cli import plan as planning
+from worker.cli.agreement import described
 from worker.cli.metering import Metering, metered
 from worker.errors import Declined, PlanFileError, Problem, UsageError, WorkerError
 from worker.language import gettext as _
@@ -114,7 +116,8 @@ def _apply_files(
     rules = inputs.read_rules(given.allow)
     from worker.cli.bookkeeping import Keeping, committed
 
-    desired = committed(inputs.load_accounts(settings, given.paths, given.accounts))
+    taken, others = inputs.load_all(settings, given.paths, given.accounts)
+    desired = committed(taken)
     selection = inputs.read_selection(given.only, given.exclude, desired)
 
     from worker.reconcile import Terms
@@ -122,7 +125,7 @@ def _apply_files(
     terms = Terms.of(settings, selection, rules)
 
     async def carry_out(run: "Session") -> "list[AccountResult]":
-        drafts = await planning.draw(run, inputs.settled(desired), terms)
+        drafts = await planning.draw(run, inputs.settled(desired), terms, others)
         if asks or (given.form == "text" and given.output is None):
             show(drafts, given)
         return await _carry_out(run, desired, drafts, terms, asks=asks)
@@ -158,7 +161,7 @@ def _apply_file(
 
     _check_endpoints(file.path, saved, settings)
     _check_keys(file.path, saved, settings)
-    files = _current_files(saved, settings, file.folder) if file.compared else None
+    files = _CurrentFiles(saved, settings, file.folder) if file.compared else None
     # what the plan let through counts for its writes, not for carrying it out again
     replays = not rules.isdisjoint({REPLAY, ALLOW_ALL})
     plan = None if replays else PlanFile(saved.id, saved.created_at)
@@ -246,27 +249,59 @@ def _check_endpoints(path: str, saved: "SavedPlan", settings: "Settings") -> Non
             )
 
 
-def _current_files(saved: "SavedPlan", settings: "Settings", folder: str | None) -> "dict[str, CurrentFiles]":
-    """Read the desired-state files of a plan as they are now; by the names of its accounts.
+class _CurrentFiles:
+    """The desired-state files of a plan as they are now. They are read again if those of an account changed."""
 
-    Raises:
-        DesiredStateError: with every problem of the files that are found.
-    """
-    from worker import desired
-    from worker.comparison import CurrentFiles
-    from worker.comparison import sources as sources_of
+    def __init__(self, saved: "SavedPlan", settings: "Settings", folder: str | None) -> None:
+        """Read them.
 
-    named = {account.account: sources_of(account) for account in saved.accounts}
-    paths = {name: sources.locate(name, folder) for names in named.values() for name in names}
-    found = dict.fromkeys(path for path in paths.values() if path is not None)
-    seen: dict[sources.Identity, str] = {}
-    read = (sources.read_file(path, seen) for path in found)
-    loaded = desired.load(read, inputs.agreement(settings.endpoint)).accounts if found else ()
-    accounts = {account.name: account for account in loaded}
-    return {
-        account: CurrentFiles(accounts.get(account), tuple(name for name in names if paths[name] is None))
-        for account, names in named.items()
-    }
+        Raises:
+            DesiredStateError: with every problem of the files that are found.
+        """
+        from worker.comparison import sources as sources_of
+
+        self._names = {account.account: sources_of(account) for account in saved.accounts}
+        self._check = inputs.agreement(settings.endpoint)
+        self._folder = folder
+        self._read()
+
+    def __call__(self, account: str) -> "CurrentFiles":
+        """Return those of an account, by its name.
+
+        Raises:
+            DesiredStateError: as when they were read first.
+        """
+        if self._marks(account) != self._known[account]:
+            self._read()
+        return self._found[account]
+
+    def _read(self) -> None:
+        from worker import desired
+        from worker.comparison import CurrentFiles
+
+        self._known = {account: self._marks(account) for account in self._names}
+        found: dict[str, None] = {}
+        missing: dict[str, tuple[str, ...]] = {}
+        for account, names in self._names.items():
+            paths = {name: sources.locate(name, self._folder) for name in names}
+            found |= dict.fromkeys(path for path in paths.values() if path is not None)
+            missing[account] = tuple(name for name, path in paths.items() if path is None)
+            found |= dict.fromkeys(path for name in missing[account] for path in self._beside(name, account))
+        seen: dict[sources.Identity, str] = {}
+        read = (sources.read_file(path, seen) for path in found)
+        loaded = desired.load(read, self._check).accounts if found else ()
+        accounts = {account.name: account for account in loaded}
+        self._found = {account: CurrentFiles(accounts.get(account), missing[account]) for account in self._names}
+
+    def _beside(self, name: str, account: str) -> list[str]:
+        """Return the files that describe an account in the folder of a file that is not found: it may be renamed."""
+        folder = None if name == sources.STDIN else sources.locate(str(Path(name).parent), self._folder)
+        paths = [] if folder is None else sources.yaml_files(Path(folder))
+        return [path for path in paths if any(each.name == account and each.written for each in described(path))]
+
+    def _marks(self, account: str) -> "list[sources.Mark | None]":
+        paths = [sources.locate(name, self._folder) for name in self._names[account]]
+        return [None if path is None else sources.mark(path) for path in paths]
 
 
 def _check_keys(path: str, saved: "SavedPlan", settings: "Settings") -> None:

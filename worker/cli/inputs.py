@@ -38,6 +38,7 @@ __all__ = [
     "check_accounts",
     "desired_paths",
     "load_accounts",
+    "load_all",
     "load_settings",
     "open_channel",
     "read_moment",
@@ -75,18 +76,29 @@ def load_settings(path: str | None, options: Mapping[str, object]) -> Settings:
 
 
 def load_accounts(settings: Settings, paths: Sequence[str], names: Sequence[str] = ()) -> tuple[DesiredAccount, ...]:
-    """The accounts of the desired-state files, all of them or those named; warnings go to stderr.
-
-    All files are checked, also those of accounts that are not named.
+    """Return the accounts of the desired-state files, all of them or those named; warnings go to stderr.
 
     Raises:
         DesiredStateError: with every problem of every file.
         UsageError: an account that no file has.
     """
+    return load_all(settings, paths, names)[0]
+
+
+def load_all(
+    settings: Settings, paths: Sequence[str], names: Sequence[str] = ()
+) -> tuple[tuple[DesiredAccount, ...], tuple[DesiredAccount, ...]]:
+    """Return the accounts of `load_accounts`, and those that the names leave out. The files of both are checked.
+
+    Raises:
+        DesiredStateError: as `load_accounts` does.
+        UsageError: likewise.
+    """
     loaded = desired.load(sources.read(desired_paths(paths), _stdin), agreement(settings.endpoint))
     tell_warnings(loaded.warnings)
-    wanted = check_accounts(names, loaded.accounts)
-    return tuple(account for account in loaded.accounts if not wanted or account.name in wanted)
+    wanted = frozenset(check_accounts(names, loaded.accounts))
+    taken = tuple(account for account in loaded.accounts if not wanted or account.name in wanted)
+    return taken, tuple(account for account in loaded.accounts if wanted and account.name not in wanted)
 
 
 def agreement(endpoint: str) -> Agreement:

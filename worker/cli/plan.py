@@ -71,7 +71,7 @@ def _plan(
     drift: bool,
     at: str | None,
 ) -> int:
-    desired = inputs.load_accounts(settings, given.paths, given.accounts)
+    desired, others = inputs.load_all(settings, given.paths, given.accounts)
     selection = inputs.read_selection(given.only, given.exclude, desired)
     rules = inputs.read_rules(given.allow)
     moment = None if at is None else inputs.read_moment("--at", at, desired)
@@ -87,7 +87,7 @@ def _plan(
     session.check(given.output)
 
     async def verb(run: "Session") -> int:
-        drafts = await draw(run, desired, terms)
+        drafts = await draw(run, desired, terms, others)
         for draft in drafts:
             tell_planned(draft, run.log.bind(account=draft.plan.account))
         made = document(drafts, moment)
@@ -100,10 +100,12 @@ def _plan(
     return session.run(verb, settings, no_color=given.no_color, recall=True, metering=metering)
 
 
-async def draw(run: "Session", desired: "Sequence[DesiredAccount]", terms: "Terms") -> "list[Draft]":
-    """The plans of all accounts."""
+async def draw(
+    run: "Session", desired: "Sequence[DesiredAccount]", terms: "Terms", others: "Sequence[DesiredAccount]"
+) -> "list[Draft]":
+    """The plans of all accounts; `others` are those of the same files that the run leaves out."""
     run.log.info("run.started", accounts=len(desired), numbers=sum(len(account.numbers) for account in desired))
-    drafts = await run.fleet.plan(desired, terms)
+    drafts = await run.fleet.plan(desired, terms, others)
     run.metering.drawn(drafts)
     return drafts
 

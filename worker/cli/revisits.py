@@ -1,6 +1,5 @@
 """Desired-state files that are looked at again and again, and read only where they may have changed."""
 
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
@@ -17,9 +16,6 @@ __all__ = ["Revisited"]
 _SETTLED: Final = 2.0
 """Seconds: a file younger than this may change once more without its times saying so."""
 
-_Mark = tuple[int, int, int, int, int]
-"""What tells that a file was changed: device, inode, size, and when contents and anything else of it were."""
-
 
 class Revisited:
     """The files behind some paths; `wall` is Unix time. `begin` comes first. `check` may be replaced at any time."""
@@ -32,7 +28,7 @@ class Revisited:
         self._wall = wall
         self._state = LastGood(self._checked)
         self._names: frozenset[str] | None = None
-        self._marks: dict[str, _Mark] = {}
+        self._marks: dict[str, sources.Mark] = {}
         self._there: set[str] = set()
         self._named: set[str] = set()
         self._accounts: dict[str, DesiredAccount] = {}
@@ -41,6 +37,11 @@ class Revisited:
     def accounts(self) -> tuple[DesiredAccount, ...]:
         """The accounts, each as it was when its file was last right."""
         return tuple(self._accounts.values())
+
+    @property
+    def others(self) -> tuple[DesiredAccount, ...]:
+        """The accounts that `narrow` left out, each as it was when its file was last right."""
+        return tuple(account for account in self._state.accounts if account.name not in self._accounts)
 
     @property
     def broken(self) -> dict[str, DesiredStateError]:
@@ -95,7 +96,7 @@ class Revisited:
             if isinstance(path, Problem):
                 yield path
                 continue
-            mark = _mark(path)
+            mark = sources.mark(path)
             if mark is None and (path in before or path in self._named):
                 continue  # it was taken away
             if mark is not None:
@@ -113,11 +114,3 @@ class Revisited:
             yield read
         for path in before - self._there:
             self._marks.pop(path, None)
-
-
-def _mark(path: str) -> _Mark | None:
-    try:
-        found = os.stat(path)  # noqa: PTH116 - Path.stat raises ValueError where a name has a NUL
-    except (OSError, ValueError):
-        return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

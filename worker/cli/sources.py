@@ -9,14 +9,29 @@ from typing import Final
 from worker.errors import Problem
 from worker.strictyaml import FILE_CAP
 
-__all__ = ["Identity", "identity", "listed", "locate", "read", "read_file", "yaml_files"]
+__all__ = [
+    "STDIN",
+    "Identity",
+    "Mark",
+    "around",
+    "identity",
+    "listed",
+    "locate",
+    "mark",
+    "read",
+    "read_file",
+    "yaml_files",
+]
 
-_STDIN: Final = "stdin"
+STDIN: Final = "stdin"
 """The name of standard input, as files are named."""
 _ENDINGS: Final = (".yaml", ".yml")
 
 Identity = tuple[int, int]
 """Device and inode: what tells that two paths are one file."""
+
+Mark = tuple[int, int, int, int, int]
+"""What tells that a file was changed: device, inode, size, and when contents and anything else of it were."""
 
 
 def read(paths: Sequence[str], stdin: Callable[[int], bytes]) -> Iterator[tuple[str, bytes] | Problem]:
@@ -31,7 +46,7 @@ def read(paths: Sequence[str], stdin: Callable[[int], bytes]) -> Iterator[tuple[
         if isinstance(path, Problem):
             yield path
         elif path == "-":
-            yield Problem(_STDIN, 1, 1, "standard input was given twice: give - once") if asked else _stdin(stdin)
+            yield Problem(STDIN, 1, 1, "standard input was given twice: give - once") if asked else _stdin(stdin)
             asked = True
         else:
             yield read_file(path, seen, "a file, a folder or - for standard input")
@@ -81,13 +96,34 @@ def locate(name: str, folder: str | None) -> str | None:
 
     It is looked for at its own path. With a folder, the longest end of that path that exists in the folder is taken.
     """
-    if name == _STDIN:
+    if name == STDIN:
         return None
     if folder is None:
         return name if os.path.lexists(name) else None
     parts = [part for part in Path(os.path.normpath(name)).parts if part not in {os.sep, os.pardir}]
     ends = (os.path.join(folder, *parts[first:]) for first in range(len(parts)))  # noqa: PTH118 - as given
     return next(filter(os.path.lexists, ends), None)
+
+
+def around(folder: Path, default: Path) -> list[str]:
+    """Return the *.yaml and *.yml files that belong together with those of a folder, hidden ones left out.
+
+    They are in the folder and below it, in the folders above it as long as each holds some, and anywhere in the
+    `default` folder if it is a part of that. Below a folder that holds the working directory nothing is searched.
+    """
+    whole, here = default.resolve(), Path.cwd()
+    folder = next((parent for parent in folder.parents if parent.resolve() == whole), folder)
+    found = yaml_files(folder) if folder.resolve() in (here, *here.parents) else _walked(folder)
+    for parent in folder.parents:
+        some = yaml_files(parent)
+        if not some:
+            break
+        found += some
+    return found
+
+
+def _walked(folder: Path) -> list[str]:
+    return [path for path in _folder(str(folder)) if isinstance(path, str)]
 
 
 def yaml_files(folder: Path) -> list[str]:
@@ -108,6 +144,15 @@ def identity(path: str) -> Identity | None:
     return found.st_dev, found.st_ino
 
 
+def mark(path: str) -> Mark | None:
+    """Return what tells that a file was changed; None if there is none."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - Path.stat raises ValueError where a name has a NUL
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
 def _is_yaml(name: str) -> bool:
     return name.endswith(_ENDINGS) and not name.startswith(".")
 
@@ -118,9 +163,9 @@ def _named(path: str) -> str:
 
 def _stdin(stdin: Callable[[int], bytes]) -> tuple[str, bytes] | Problem:
     try:
-        return _STDIN, stdin(FILE_CAP + 1)
+        return STDIN, stdin(FILE_CAP + 1)
     except OSError as error:
-        return Problem(_STDIN, 1, 1, f"cannot be read: {error.strerror}")
+        return Problem(STDIN, 1, 1, f"cannot be read: {error.strerror}")
 
 
 def _folder(path: str) -> Iterator[str | Problem]:

@@ -9,9 +9,9 @@ from typing import Any, Final, TypeVar
 import msgspec
 from msgspec import Struct
 
-from worker.credentials import CredentialsRef
 from worker.documents import Action, ErrorInfo, NumberError, Outcome, Requests
 from worker.history import AccountStory, Attempt, AttemptState, Ending, History, NumberStory, RunStory
+from worker.ledger.records import credentials_of
 from worker.model import Group
 from worker.settings import InUse, Safety
 
@@ -147,7 +147,6 @@ def _run(row: dict[str, Any], accounts: Sequence[AccountStory]) -> RunStory:
 
 
 def _account(row: dict[str, Any], numbers: tuple[NumberStory, ...] | None) -> AccountStory:
-    credentials = row["credentials"]
     counts = msgspec.json.decode(row["counts"], type=dict[str, int])
     return AccountStory(
         account=row["account"],
@@ -156,7 +155,7 @@ def _account(row: dict[str, Any], numbers: tuple[NumberStory, ...] | None) -> Ac
         started_at=row["started_at"],
         finished_at=row["finished_at"],
         endpoint=row["endpoint"],
-        credentials=None if credentials is None else msgspec.json.decode(credentials, type=CredentialsRef),
+        credentials=credentials_of(row["credentials"]),
         safety=msgspec.json.decode(row["safety"], type=Safety),
         in_use=msgspec.json.decode(row.get("in_use", "{}"), type=InUse),
         groups=msgspec.json.decode(row.get("groups", "[]"), type=tuple[Group, ...]),

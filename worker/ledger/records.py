@@ -1,5 +1,6 @@
 """What the ledger keeps, as values. Times are UTC, ISO 8601, with Z."""
 
+import msgspec
 from msgspec import Struct
 
 from worker.credentials import CredentialsRef
@@ -7,7 +8,7 @@ from worker.history import AttemptState, Ending
 from worker.model import Group
 from worker.settings import InUse, Safety
 
-__all__ = ["CRASHED", "OPEN", "AttemptState", "Run", "Subject"]
+__all__ = ["CRASHED", "OPEN", "AttemptState", "Run", "Subject", "credentials_of"]
 
 CRASHED = Ending.CRASHED
 """The outcome of a run that died, in place of one of `RunOutcome`."""
@@ -54,3 +55,8 @@ class Subject(Struct, frozen=True, kw_only=True):
     sha256: str | None = None
     commit: str | None = None
     registered: int | None = None
+
+
+def credentials_of(text: str | None) -> CredentialsRef | None:
+    """Return where credentials are, as an entry has it in JSON; None for the default ones."""
+    return None if text is None else msgspec.json.decode(text, type=CredentialsRef)

@@ -7,8 +7,9 @@ from typing import Final
 
 import msgspec
 
+from worker.credentials import CredentialsRef
 from worker.documents import AccountPlan, AccountResult, NumberError, Outcome, RunOutcome
-from worker.ledger.records import CRASHED, OPEN, AttemptState, Run, Subject
+from worker.ledger.records import CRASHED, OPEN, AttemptState, Run, Subject, credentials_of
 from worker.model import EarlierRun, Memory, Observed, PlanFile, Status
 from worker.moments import stamp_ms
 from worker.render.documents import encodable
@@ -303,7 +304,13 @@ def recall(connection: sqlite3.Connection, key: str) -> Memory:
     (unsettled,) = connection.execute(
         "SELECT EXISTS (SELECT 1 FROM entries WHERE key = ? AND NOT settled)", (key,)
     ).fetchone()
-    return Memory(_written(connection, key), frozenset(spent), bool(unsettled), registered(connection, key))
+    return Memory(
+        _written(connection, key),
+        frozenset(spent),
+        bool(unsettled),
+        registered(connection, key),
+        _names(connection, key),
+    )
 
 
 def registered(connection: sqlite3.Connection, key: str) -> int | None:
@@ -432,6 +439,14 @@ def _remember(
 def _written(connection: sqlite3.Connection, key: str) -> dict[str, Status]:
     rows = connection.execute("SELECT phone, status FROM written WHERE key = ?", (key,))
     return {phone: Status(status) for phone, status in rows}
+
+
+def _names(connection: sqlite3.Connection, key: str) -> dict[str, CredentialsRef | None]:
+    # of the columns that are not grouped SQLite gives those of the row with the maximum
+    rows = connection.execute(
+        "SELECT account, credentials, max(id) FROM entries WHERE key = ? GROUP BY account", (key,)
+    )
+    return {account: credentials_of(credentials) for account, credentials, _ in rows}
 
 
 def _settled(entry: str) -> str:
