@@ -122,7 +122,7 @@ def _run(arguments: Sequence[str]) -> int:
             error.show()
         return ExitStatus.USAGE
     except (click.Abort, KeyboardInterrupt) as error:  # click makes the one of the other
-        _abandon(sys.stdout)
+        interruption.abandon(sys.stdout)
         _say(_("Interrupted."))
         return interruption.ended_by(error)
     except WorkerError as error:
@@ -183,10 +183,4 @@ def _let_go(stream: TextIO) -> None:
     try:
         stream.flush()
     except (OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-def _abandon(stream: TextIO) -> None:
-    """Drop what a stream still holds: a flush could wait for a reader that does not read."""
-    with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
