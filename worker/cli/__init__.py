@@ -48,6 +48,7 @@ _VERBS: Final = {
     "completion": "completion",
 }
 """The module of each verb."""
+_KEY_LOG: Final = "SSLKEYLOGFILE"
 
 
 class _Verbs(click.Group):
@@ -104,12 +105,22 @@ def run(arguments: Sequence[str]) -> int:
     stderr = sys.stderr
     try:
         begin(arguments)
+        _drop_key_log()
         return _run(arguments)
     finally:
         # the interpreter flushes both once more at exit, and would make a complaint and a status of its own
         for stream in (sys.stdout, sys.stderr):
             _let_go(stream)
         sys.stderr = stderr  # which --mask may have put a veil before
+
+
+def _drop_key_log() -> None:
+    """Drop an SSLKEYLOGFILE that cannot be written: with it Python makes no TLS connection at all."""
+    path = os.environ.get(_KEY_LOG)
+    if not path or os.access(path if os.path.lexists(path) else Path(path).parent, os.W_OK):
+        return
+    del os.environ[_KEY_LOG]
+    _say(_("warning: {variable} is ignored: {path} cannot be written").format(variable=_KEY_LOG, path=path))
 
 
 def _run(arguments: Sequence[str]) -> int:
