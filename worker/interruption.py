@@ -3,14 +3,14 @@
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TextIO
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future
 
-__all__ = ["Interruption", "awaited", "ended_by", "ignore", "install", "on_loop", "status"]
+__all__ = ["Interruption", "abandon", "awaited", "ended_by", "ignore", "install", "on_loop", "status"]
 
 _ENDING: Final = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
@@ -39,7 +39,8 @@ def ended_by(error: BaseException) -> int:
 def install() -> None:
     """Have SIGHUP and SIGTERM raise `Interruption` in the main thread. A second signal ends the process at once.
 
-    A SIGHUP that is ignored stays ignored: the process was started with nohup.
+    A SIGHUP that is ignored stays ignored: the process was started with nohup. A SIGHUP that follows a SIGHUP does
+    nothing: for one lost terminal the shell and the kernel can each send it.
     """
     for number in _heard():
         if number != signal.SIGINT:  # Python raises KeyboardInterrupt by itself
@@ -52,12 +53,29 @@ def ignore() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+def abandon(stream: TextIO) -> None:
+    """Drop what a stream still holds: a flush could fail, or wait for a reader that does not read."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 @contextmanager
 def on_loop(loop: "AbstractEventLoop", receive: Callable[[signal.Signals], None]) -> Iterator[None]:
-    """Call `receive` on a running loop for each signal while the context lasts; then restore the former handlers."""
+    """Call `receive` on a running loop for each signal while the context lasts; then restore the former handlers.
+
+    A SIGHUP that follows a SIGHUP is dropped, as in `install`.
+    """
     before = {number: signal.getsignal(number) for number in _heard()}
+    first: signal.Signals | None = None
+
+    def hear(number: signal.Signals) -> None:
+        nonlocal first
+        if not _is_repeated(first, number):
+            first = first or number
+            receive(number)
+
     for number in before:
-        loop.add_signal_handler(number, receive, number)
+        loop.add_signal_handler(number, hear, number)
     try:
         yield
     finally:
@@ -84,10 +102,18 @@ def _heard() -> list[signal.Signals]:
     return [each for each in _ENDING if each != signal.SIGHUP or signal.getsignal(each) != signal.SIG_IGN]
 
 
+def _is_repeated(first: int | None, number: int) -> bool:
+    return first == number == signal.SIGHUP
+
+
 def _raise(number: int, _frame: FrameType | None) -> None:
     for each in _heard():
-        signal.signal(each, _exit)
+        signal.signal(each, _drop if _is_repeated(number, each) else _exit)
     raise Interruption(number)
+
+
+def _drop(_number: int, _frame: FrameType | None) -> None:
+    pass
 
 
 def _exit(number: int, _frame: FrameType | None) -> None:

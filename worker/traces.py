@@ -5,7 +5,6 @@ number, key or message of the API is in any span.
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,12 +29,6 @@ _ERRORS: Final = 400
 """From this HTTP status on a request's span is an error."""
 _TOLD: Final = frozenset({"attempts", "duration_ms", "error_code", "http_status", "numbers", "active"})
 """Fields of a log line that an event of a span has. Neither phones nor texts that the API made are among them."""
-
-
-# what does not work is told by us, once; the library tells it time and again, with headers and all
-_library = logging.getLogger("opentelemetry")
-_library.addHandler(logging.NullHandler())
-_library.propagate = False
 
 
 class Traces:

@@ -67,6 +67,7 @@ _ENVIRONMENT: Final = (
     ("FORGE_AUTHOR", "of `python -m worker.forge`, on GitHub: the user whose comments and issues are the kit's own"),
     ("GITLAB_CI", "set by GitLab: which of the two it is that `worker.forge` speaks to"),
     ("SSL_CERT_FILE", "a file with the authorities that are trusted; where TLS fails, a path without a file is named"),
+    ("SSLKEYLOGFILE", "a file for the keys of TLS sessions; one that cannot be written is ignored, with a warning"),
     ("NO_COLOR", "set to anything: no colours"),
     ("TERM", "`dumb`: no colours either"),
     ("NOTIFY_SOCKET", "set by systemd: where `senderid watch` says that it is ready, reloading or stopping"),
@@ -75,6 +76,7 @@ _ENVIRONMENT: Final = (
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "a collector: runs send it [traces](../metrics.md#traces)"),
     ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "the same, for traces alone"),
     ("OTEL_SDK_DISABLED", "`true`: no traces"),
+    ("OTEL_TRACES_EXPORTER", "`none`: likewise"),
 )
 
 _MARKER: Final = re.compile(r"^<!-- reference: ([a-z]+)(?: ([a-z]+))? -->$", re.MULTILINE)

@@ -233,6 +233,45 @@ def test_a_second_signal_ends_a_stalled_run_at_once(command: Command, serve: Ser
         assert process.wait(10) == _STATUS[number]
 
 
+def test_a_repeated_sighup_still_drains(command: Command, serve: Serve) -> None:
+    """For one lost terminal the shell and the kernel each send a SIGHUP."""
+    account = SandboxAccount.of({A: "INACTIVE"})
+    served = serve(account)
+    served.sandbox.script(A, "PUT", [Fault.SLOW])
+    command.unmeasured()
+    command.at(served.sandbox, account).write("d.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE}}\n")
+    with command.popen("apply", "-y", "-f", "d.yaml", "--format", "json", program=_PROGRAM) as process:
+        _until(lambda: len(served.writes) == 1)
+        process.send_signal(signal.SIGHUP)
+        assert process.stderr is not None
+        while "run.stopping" not in process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGHUP)
+        out, _ = process.communicate(timeout=30)
+    assert process.returncode == 129
+    (result,) = json.loads(out)["accounts"]
+    assert [(each["phone"], each["outcome"]) for each in result["numbers"]] == [(A, "changed")]
+
+
+def test_a_repeated_sighup_before_the_run_is_dropped() -> None:
+    """It leaves the first one to be handled; any other second signal ends the process."""
+    program = """
+import signal
+from worker import interruption
+interruption.install()
+try:
+    signal.raise_signal(signal.SIGHUP)
+except interruption.Interruption:
+    signal.raise_signal(signal.SIGHUP)
+    print("dropped", flush=True)
+    signal.raise_signal(signal.SIGTERM)
+"""
+    done = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (143, "dropped\n", "")
+
+
 def test_a_sighup_that_is_ignored_stays_ignored(command: Command, serve: Serve) -> None:
     """Under nohup a run goes on, with and without an event loop."""
     account = SandboxAccount.of({A: "INACTIVE", B: "INACTIVE"})
@@ -253,6 +292,25 @@ def test_a_sighup_that_is_ignored_stays_ignored(command: Command, serve: Serve) 
         out, _ = process.communicate("phone,status\n01000000001,ACTIVE\n", timeout=30)
         assert process.returncode == 0
     assert '"010-0000-0001": ACTIVE' in out
+
+
+def test_a_lost_terminal_answers_no_question(command: Command, serve: Serve) -> None:
+    """At the prompt the end of input arrives before the SIGHUP: the run is interrupted, as after the signal."""
+    account = SandboxAccount.of({A: "INACTIVE"})
+    served = serve(account)
+    command.unmeasured()
+    command.at(served.sandbox, account).write("d.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE}}\n")
+    master, slave = pty.openpty()
+    terminal: dict[str, Any] = {"stdin": slave, "stdout": slave, "stderr": slave}
+    with command.popen("apply", "-f", "d.yaml", program=_PROGRAM, **terminal) as process:
+        os.close(slave)
+        shown = b""
+        while b"'yes'" not in shown:
+            shown += os.read(master, 1 << 16)
+        os.close(master)
+        assert process.wait(30) == 129
+    (run,) = json.loads(command("history", "--format", "json").stdout)["runs"]
+    assert (run["outcome"], served.writes) == ("interrupted", [])
 
 
 def test_a_lost_terminal_drains_an_apply(command: Command, serve: Serve) -> None:

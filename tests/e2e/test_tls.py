@@ -102,6 +102,27 @@ def test_what_cannot_be_verified_gets_nothing(
     assert served.sandbox.wire == []
 
 
+@pytest.mark.parametrize("writable", [True, False])
+def test_a_key_log_that_cannot_be_written_stops_no_run(
+    command: Any, serve: Callable[..., Any], tmp_path: Path, *, writable: bool
+) -> None:
+    """SSLKEYLOGFILE is a variable of other programs; Python refuses every TLS connection if its file cannot be made."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    served = _served(serve, authority, "127.0.0.1")
+    (account,) = served.sandbox.accounts.values()
+    path = tmp_path / ("keys" if writable else "gone/keys")
+    command.at(served.sandbox, account).environment |= {
+        "SSL_CERT_FILE": str(tmp_path / "ca.pem"),
+        "SSLKEYLOGFILE": str(path),
+    }
+    command.write("main.yaml", _DESIRED)
+    done = command("plan", "-f", "main.yaml")
+    assert done.returncode == 0
+    warning = f"warning: SSLKEYLOGFILE is ignored: {path} cannot be written"
+    assert (warning in done.stderr, path.exists()) == (not writable, writable)
+
+
 def test_an_authority_that_is_not_there_is_named(command: Any, serve: Callable[..., Any], tmp_path: Path) -> None:
     """OpenSSL says nothing of a wrong SSL_CERT_FILE: plan and doctor do."""
     served = _served(serve, trustme.CA(), "127.0.0.1")

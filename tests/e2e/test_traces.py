@@ -94,6 +94,15 @@ def test_a_collector_that_is_not_there_does_not_fail_a_run(command: Command) -> 
 
 
 @pytest.mark.usefixtures("wanted")
+def test_what_the_library_logs_while_it_is_imported_is_not_shown(command: Command) -> None:
+    """It reads some variables at its first import, and logs a traceback for one that it does not know."""
+    command.environment |= {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_PYTHON_CONTEXT": "none_such"}
+    done = command("plan", "-f", "main.yaml")
+    assert done.returncode == 0
+    assert all(line.startswith("{") for line in done.stderr.splitlines())
+
+
+@pytest.mark.usefixtures("wanted")
 @pytest.mark.parametrize("form", ["json", "console"])
 def test_variables_that_cannot_be_used_stop_nothing(command: Command, form: str) -> None:
     """One warning on stderr, which is a log line where the log is JSON; the plan is made."""

@@ -141,7 +141,12 @@ def test_a_collector_that_fails_is_told_once(capfd: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.parametrize(
-    "environment", [{}, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_SDK_DISABLED": "true"}]
+    "environment",
+    [
+        {},
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_SDK_DISABLED": "true"},
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_TRACES_EXPORTER": "none"},
+    ],
 )
 def test_traces_are_off_unless_asked_for(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a collector's address, or with OpenTelemetry switched off, there are none, and nothing is imported."""

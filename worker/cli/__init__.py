@@ -48,6 +48,7 @@ _VERBS: Final = {
     "completion": "completion",
 }
 """The module of each verb."""
+_KEY_LOG: Final = "SSLKEYLOGFILE"
 
 
 class _Verbs(click.Group):
@@ -105,12 +106,22 @@ def run(arguments: Sequence[str]) -> int:
     stderr = sys.stderr
     try:
         begin(arguments)
+        _drop_key_log()
         return _run(arguments)
     finally:
         # the interpreter flushes both once more at exit, and would make a complaint and a status of its own
         for stream in (sys.stdout, sys.stderr):
             _let_go(stream)
         sys.stderr = stderr  # which --mask may have put a veil before
+
+
+def _drop_key_log() -> None:
+    """Drop an SSLKEYLOGFILE that cannot be written: with it Python makes no TLS connection at all."""
+    path = os.environ.get(_KEY_LOG)
+    if not path or os.access(path if os.path.lexists(path) else Path(path).parent, os.W_OK):
+        return
+    del os.environ[_KEY_LOG]
+    _say(_("warning: {variable} is ignored: {path} cannot be written").format(variable=_KEY_LOG, path=path))
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -123,7 +134,7 @@ def _run(arguments: Sequence[str]) -> int:
             error.show()
         return ExitStatus.USAGE
     except (click.Abort, KeyboardInterrupt) as error:  # click makes the one of the other
-        _abandon(sys.stdout)
+        interruption.abandon(sys.stdout)
         _say(_("Interrupted."))
         return interruption.ended_by(error)
     except WorkerError as error:
@@ -184,10 +195,4 @@ def _let_go(stream: TextIO) -> None:
     try:
         stream.flush()
     except (OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-def _abandon(stream: TextIO) -> None:
-    """Drop what a stream still holds: a flush could wait for a reader that does not read."""
-    with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

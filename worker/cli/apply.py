@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["ask", "command", "conclude", "pending", "show", "terminal"]
 
 _YES: Final = "yes"
+_HANG_UP_SECONDS: Final = 1.0
+"""How long a SIGHUP may take from the kernel to the event loop. One that is ignored never arrives."""
 
 _PLAN_CAP: Final = 256 << 20
 """Bytes of a plan file: a million changes are about 200 MB."""
@@ -350,7 +354,10 @@ def pending(drafts: "Sequence[Draft]") -> int:
 
 
 async def ask(run: "Session") -> WorkerError | None:
-    """Ask whether to go on, without keeping the loop from hearing a signal; None for a yes, otherwise why not."""
+    """Ask whether to go on, without keeping the loop from hearing a signal; None for a yes, otherwise why not.
+
+    A terminal that goes away is a SIGHUP, which arrives after the end of input, if at all.
+    """
     loop = asyncio.get_running_loop()
     click.echo(_("Apply these changes? Only {answer} goes on: ").format(answer=repr(_YES)), nl=False, err=True)
     answer: asyncio.Future[str] = loop.create_future()
@@ -358,13 +365,18 @@ async def ask(run: "Session") -> WorkerError | None:
     stopped = asyncio.ensure_future(run.stopped.wait())
     try:
         await asyncio.wait((answer, stopped), return_when=asyncio.FIRST_COMPLETED)
+        loop.remove_reader(sys.stdin.fileno())
+        if answer.done() and not terminal():
+            signal.raise_signal(signal.SIGHUP)
+            await asyncio.wait((stopped,), timeout=_HANG_UP_SECONDS)
     finally:
         loop.remove_reader(sys.stdin.fileno())
         stopped.cancel()
     said = answer.result() if answer.done() else "\n"
     if not said.endswith("\n"):
         # the end of input left the cursor behind the question
-        click.echo(err=True)
+        with suppress(OSError):
+            click.echo(err=True)
     if said.strip().lower() == _YES:
         return None
     return run.fleet.interrupted or Declined("nobody said yes; nothing was written")
@@ -372,4 +384,7 @@ async def ask(run: "Session") -> WorkerError | None:
 
 def _read_line(answer: "asyncio.Future[str]") -> None:
     if not answer.done():
-        answer.set_result(sys.stdin.readline())
+        try:
+            answer.set_result(sys.stdin.readline())
+        except OSError:  # the terminal is gone
+            answer.set_result("")

@@ -269,6 +269,7 @@ def run(
                     if not received or (isinstance(error, OSError) and error.errno != EIO):
                         raise
                     # stopped before there was a result, or the terminal went away with the signal
+                    interruption.abandon(sys.stdout)
                     return interruption.status(received[0])
             return interruption.status(received[0]) if received else status
 

@@ -1,5 +1,6 @@
 """Traces of a run, where the environment names a collector for them."""
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ __all__ = ["Watchers", "traced"]
 _COLLECTORS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 """The variables of OpenTelemetry that say where traces go."""
 _OFF: Final = "OTEL_SDK_DISABLED"
+_EXPORTER: Final = "OTEL_TRACES_EXPORTER"
 
 
 class Watchers:
@@ -49,9 +51,14 @@ def traced(log: "Log", run_id: str) -> Iterator[tuple["RunLog", "Traces | None"]
     The variables may be meant for other programs: where no traces can be made of them, a warning says so.
     """
     wanted = next((name for name in _COLLECTORS if os.environ.get(name)), None)
-    if wanted is None or os.environ.get(_OFF, "").lower() == "true":
+    off = os.environ.get(_OFF, "").lower() == "true" or os.environ.get(_EXPORTER) == "none"
+    if wanted is None or off:
         yield log, None
         return
+    # what does not work is reported below, once; the library logs it repeatedly, with headers, from its first import on
+    library = logging.getLogger("opentelemetry")
+    library.addHandler(logging.NullHandler())
+    library.propagate = False
     try:
         from worker.traces import Traces
 
