@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from worker.cli import sources
 from worker.cli.agreement import Agreement
+from worker.cli.sources import yaml_files_below
 from worker.desired import Reach, load, names
 from worker.endpoints import platform
 from worker.errors import DesiredStateError
@@ -240,6 +242,24 @@ def test_a_part_of_the_default_folder_is_found_anywhere_in_it(tmp_path: Path, mo
     assert message.endswith("give the folder, -f config/desired")
     assert incomplete("d/x/head.yaml") == []
     assert incomplete(wrote(Path("head.yaml"), text)) == []
+
+
+def test_a_folder_is_walked_once_for_all_accounts_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fleet has thousands of folders below the default one."""
+    monkeypatch.chdir(tmp_path)
+    more = "unmanaged: deactivate\n"
+    paths = [
+        wrote(Path(f"config/desired/{name}/f.yaml"), document(name, name.upper(), more)) for name in ("a", "b", "c")
+    ]
+    walked: list[Path] = []
+
+    def walk(folder: Path) -> list[str]:
+        walked.append(folder)
+        return yaml_files_below(folder)
+
+    monkeypatch.setattr(sources, "yaml_files_below", walk)
+    assert incomplete(*paths) == []
+    assert walked == [Path("config/desired")]
 
 
 def test_a_part_alone_is_refused_where_the_keys_are_elsewhere(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from functools import cache
+from itertools import takewhile
 from pathlib import Path
 
 from msgspec import Struct
@@ -65,23 +67,33 @@ def _incomplete(fragments: Sequence[Fragment]) -> Iterator[Clash]:
 
 
 class _Outside:
-    """The documents that are around a run's files and no part of it."""
+    """The documents that are around a run's files and no part of it.
+
+    They are in the folder of a file and below it, in the folders above it as long as each holds YAML files, and
+    anywhere in the default folder if it is a part of that. Below a folder that holds the working directory nothing is
+    searched.
+    """
 
     def __init__(self, run: Iterator[str]) -> None:
         self._run = set(run)
         self._identities: set[sources.Identity | None] | None = None
-        self._found: dict[Path, list[tuple[Path, Named]]] = {}
+        self._default, self._here = Path(DEFAULT_FILES).resolve(), Path.cwd()
+        # a fleet has thousands of folders below one
+        self.of = cache(self._of)
+        self._documents = cache(self._documents_of)
+        self._files = cache(sources.yaml_files)
 
-    def of(self, folder: Path) -> list[tuple[Path, Named]]:
+    def _of(self, folder: Path) -> tuple[tuple[Path, Named], ...]:
         """Return the documents around a folder, each with its file."""
-        if folder not in self._found:
-            self._found[folder] = [
-                (Path(path), named)
-                for path in sources.around(folder, Path(DEFAULT_FILES))
-                if not self._has(path)
-                for named in described(path)
-            ]
-        return self._found[folder]
+        root = next((parent for parent in folder.parents if parent.resolve() == self._default), folder)
+        found = self._documents(root, below=root.resolve() not in (self._here, *self._here.parents))
+        for parent in takewhile(self._files, root.parents):
+            found += self._documents(parent, below=False)
+        return found
+
+    def _documents_of(self, folder: Path, *, below: bool) -> tuple[tuple[Path, Named], ...]:
+        paths = sources.yaml_files_below(folder) if below else self._files(folder)
+        return tuple((Path(path), named) for path in paths if not self._has(path) for named in described(path))
 
     def _has(self, path: str) -> bool:
         if path in self._run:

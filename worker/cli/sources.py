@@ -13,7 +13,6 @@ __all__ = [
     "STDIN",
     "Identity",
     "Mark",
-    "around",
     "identity",
     "listed",
     "locate",
@@ -21,6 +20,7 @@ __all__ = [
     "read",
     "read_file",
     "yaml_files",
+    "yaml_files_below",
 ]
 
 STDIN: Final = "stdin"
@@ -105,24 +105,8 @@ def locate(name: str, folder: str | None) -> str | None:
     return next(filter(os.path.lexists, ends), None)
 
 
-def around(folder: Path, default: Path) -> list[str]:
-    """Return the *.yaml and *.yml files that belong together with those of a folder, hidden ones left out.
-
-    They are in the folder and below it, in the folders above it as long as each holds some, and anywhere in the
-    `default` folder if it is a part of that. Below a folder that holds the working directory nothing is searched.
-    """
-    whole, here = default.resolve(), Path.cwd()
-    folder = next((parent for parent in folder.parents if parent.resolve() == whole), folder)
-    found = yaml_files(folder) if folder.resolve() in (here, *here.parents) else _walked(folder)
-    for parent in folder.parents:
-        some = yaml_files(parent)
-        if not some:
-            break
-        found += some
-    return found
-
-
-def _walked(folder: Path) -> list[str]:
+def yaml_files_below(folder: Path) -> list[str]:
+    """Return the *.yaml and *.yml files in a folder and below it, as `read` walks it."""
     return [path for path in _folder(str(folder)) if isinstance(path, str)]
 
 
