@@ -140,7 +140,7 @@ def test_the_story_of_one_number(command: Command) -> None:
     shown = command("history", "--phone", A).stdout
     assert shown.index("ACTIVE → INACTIVE") < shown.index("INACTIVE → ACTIVE")
     assert "2 runs with 010-0000-0001." in shown
-    assert command("history", "--phone", "010").returncode == 64
+    assert command("history", "--phone", "01").returncode == 64
 
 
 @pytest.mark.usefixtures("served")

@@ -178,7 +178,8 @@ def test_a_wrong_time_is_wrong_usage(serve: Serve, command: Command, arguments: 
 def test_a_time_without_an_offset_needs_files_of_one_zone(command: Command) -> None:
     """Files of two zones have no common clock: 64, unless an offset is given."""
     command.write("a.yaml", "version: 1\nnumbers: {}\n")
-    command.write("b.yaml", "version: 1\ntimezone: Europe/Berlin\nnumbers: {}\n")
+    keys = "credentials: {api_key: {env: B_KEY}, api_secret: {env: B_SECRET}}"
+    command.write("b.yaml", f"version: 1\ntimezone: Europe/Berlin\n{keys}\nnumbers: {{}}\n")
     files = ("-f", "a.yaml", "-f", "b.yaml")
     done = command("calendar", *files, "--from", "2037-12-01T09:00")
     assert done.returncode == 64
