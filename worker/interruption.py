@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Final, TextIO
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future
 
-__all__ = ["Interruption", "abandon", "awaited", "ended_by", "ignore", "install", "on_loop", "status"]
+__all__ = ["Interruption", "abandon", "awaited", "ended_by", "ignore", "install", "on_loop", "raising", "status"]
 
 _ENDING: Final = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
@@ -45,6 +46,23 @@ def install() -> None:
     for number in _heard():
         if number != signal.SIGINT:  # Python raises KeyboardInterrupt by itself
             signal.signal(number, _raise)
+
+
+@contextmanager
+def raising() -> Iterator[None]:
+    """Have signals raise `Interruption` while the context lasts, also on a running loop: it may block here.
+
+    Another thread than the main one hears no signals: there it does nothing.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in _heard()} if main else {}
+    for number in before:
+        signal.signal(number, _raise)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def ignore() -> None:

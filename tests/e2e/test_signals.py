@@ -68,6 +68,11 @@ def _unread() -> Iterator[int]:
         os.close(writer)
 
 
+def _writes(pid: int) -> bool:
+    """Return True if a process is inside a system call on its stdout."""
+    return Path(f"/proc/{pid}/syscall").read_text().split()[1:2] == ["0x1"]
+
+
 def _interrupted(process: subprocess.Popen[str], number: signal.Signals) -> str:
     """Send a signal. Return what the process printed to stderr until it ended with the signal's status."""
     process.send_signal(number)
@@ -141,6 +146,41 @@ def test_a_command_that_reads_ends_with_the_status_of_the_signal(
     assert f"stopped by {number.name}" in err or "run.stopping" in err
     assert served.writes == []
     assert not (command.folder / "x.yaml").exists()
+
+
+@pytest.mark.parametrize("number", _STATUS)
+@pytest.mark.parametrize("verb", ["plan", "export", "history"])
+def test_a_reader_that_does_not_read_delays_no_signal(
+    command: Command, serve: Serve, verb: str, number: signal.Signals
+) -> None:
+    """The document waits for room in the pipe, on the event loop too: the first signal ends it."""
+    account = SandboxAccount.of({A: "INACTIVE"})
+    served = serve(account)
+    command.unmeasured()
+    command.at(served.sandbox, account).write("d.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE}}\n")
+    arguments = (verb, "-f", "d.yaml") if verb == "plan" else (verb,)
+    with _unread() as pipe, command.popen(*arguments, program=_PROGRAM, stdout=pipe) as process:
+        _until(lambda: _writes(process.pid))
+        assert _interrupted(process, number).endswith("Interrupted.\n")
+
+
+@pytest.mark.parametrize("number", _STATUS)
+def test_a_reader_that_goes_away_with_the_signal_leaves_its_status(
+    command: Command, serve: Serve, number: signal.Signals
+) -> None:
+    """Ctrl-C also ends the `tee` that reads the result."""
+    account = SandboxAccount.of({A: "INACTIVE"})
+    served = serve(account)
+    served.sandbox.script(A, "PUT", [Fault.SLOW])
+    command.unmeasured()
+    command.at(served.sandbox, account).write("d.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE}}\n")
+    with command.popen("apply", "-y", "-f", "d.yaml", "--format", "json", program=_PROGRAM) as process:
+        _until(lambda: len(served.writes) == 1)
+        assert process.stdout is not None
+        process.stdout.close()
+        process.send_signal(number)
+        assert process.wait(30) == _STATUS[number]
+    assert account.statuses == {A: "ACTIVE"}
 
 
 @pytest.mark.parametrize("number", _STATUS)

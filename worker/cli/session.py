@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager, suppress
 from datetime import UTC, datetime
-from errno import EIO, EISDIR
+from errno import EIO, EISDIR, EPIPE
 from pathlib import Path
 from typing import Final, NamedTuple, Self, TextIO
 
@@ -43,6 +43,9 @@ _WIDEST: Final = 120
 
 _DESCRIPTORS: Final = frozenset({"/dev/fd", "/proc/self/fd"})
 _STDERR: Final = frozenset({options.STDERR, "/dev/fd/2", "/proc/self/fd/2"})
+
+_GONE: Final = frozenset({EIO, EPIPE})
+"""Of a terminal that was closed, and of a pipe that has no reader any more."""
 
 _STOPPING: Final = "what is under way is finished and checked; once more to stop at once"
 
@@ -82,15 +85,17 @@ def emit(document: str | bytes, output: str | None = None) -> None:
 
     Raises:
         OSError: it could not be written.
+        Interruption: a signal arrived; the reader of a pipe may never read.
     """
     data = document.encode() if isinstance(document, str) else document
-    if output is None or output in _STDERR:
-        stream = sys.stdout if output is None else sys.stderr
-        stream.flush()
-        stream.buffer.write(data)
-        stream.buffer.flush()
-    else:
-        replace(Path(output), data, mode=0o644)
+    with interruption.raising():
+        if output is None or output in _STDERR:
+            stream = sys.stdout if output is None else sys.stderr
+            stream.flush()
+            stream.buffer.write(data)
+            stream.buffer.flush()
+        else:
+            replace(Path(output), data, mode=0o644)
 
 
 def check(path: str | None) -> None:
@@ -266,9 +271,9 @@ def run(
                     async with metering.over(fleet, bound):
                         status = await verb(session)
                 except (Interrupted, OSError) as error:
-                    if not received or (isinstance(error, OSError) and error.errno != EIO):
+                    if not received or (isinstance(error, OSError) and error.errno not in _GONE):
                         raise
-                    # stopped before there was a result, or the terminal went away with the signal
+                    # stopped before there was a result, or the terminal or the reader went away with the signal
                     interruption.abandon(sys.stdout)
                     return interruption.status(received[0])
             return interruption.status(received[0]) if received else status
