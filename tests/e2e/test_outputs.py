@@ -126,6 +126,30 @@ def test_two_documents_do_not_fit_on_stdout(command: Command, served: Served, ar
     assert "would put two documents on stdout" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("plan", "-f", "d.yaml", "--out", "x.json", "--output", "./x.json"),
+        ("plan", "-f", "d.yaml", "--out", "x.json", "--metrics-file", "x.json"),
+        ("apply", "-y", "-f", "d.yaml", "--output", "link.json", "--metrics-file", "x.json"),
+    ],
+    ids=" ".join,
+)
+def test_two_documents_do_not_fit_in_one_file(command: Command, served: Served, arguments: tuple[str, ...]) -> None:
+    """Wrong usage: the later document would replace the earlier one without a word."""
+    (command.folder / "link.json").symlink_to("x.json")
+    done = command(*arguments)
+    assert (done.returncode, done.stdout, served.sandbox.wire) == (64, "", [])
+    assert "name the same file: " in done.stderr
+    assert not (command.folder / "x.json").exists()
+
+
+def test_two_documents_fit_in_one_device(command: Command, served: Served) -> None:
+    """What nobody keeps replaces nothing."""
+    assert command("plan", "-f", "d.yaml", "--out", "/dev/null", "--output", "/dev/null").returncode == 0
+    assert served.writes == []
+
+
 @pytest.mark.usefixtures("served")
 def test_stderr_may_be_named(command: Command, tmp_path: Path) -> None:
     """A log that stderr goes to is not replaced."""

@@ -372,9 +372,10 @@ def one_on_stdout(given: Common, out: str | None = None) -> Common:
     """Return what was given; the text for people goes to stderr where a plan file or metrics go to stdout.
 
     Raises:
-        UsageError: two documents for programs would go there.
+        UsageError: two documents for programs would go there, or one file would hold two documents.
     """
     extras = {"--out": out, "--metrics-file": given.metrics_file}
+    _refuse_one_file({**extras, "--output": given.output})
     options = [f"{name} -" for name, path in extras.items() if path == STDOUT]
     if given.output is None and given.form != "text":
         options.append(f"--format {given.form}")
@@ -383,3 +384,13 @@ def one_on_stdout(given: Common, out: str | None = None) -> Common:
     if options and given.output is None and given.form == "text":
         return structs.replace(given, output=STDERR)
     return given
+
+
+def _refuse_one_file(given: dict[str, str | None]) -> None:
+    named: dict[Path, str] = {}
+    for option, path in given.items():
+        if path is None or path in {STDOUT, STDERR} or (Path(path).exists() and not Path(path).is_file()):
+            continue
+        other = named.setdefault(Path(path).resolve(), option)
+        if other != option:
+            raise UsageError(f"{other} and {option} name the same file: {path}")
