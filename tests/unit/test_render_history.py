@@ -109,6 +109,12 @@ def test_one_run_in_full() -> None:
     """)
 
 
+def test_a_run_names_the_plan_file_that_it_carried_out() -> None:
+    """So that one finds the run that used a plan up, by the file's id."""
+    assert "\n  plan file 5f1c\n" in text.run(run_story(plan="5f1c"), color=False)
+    assert "plan file" not in text.run(run_story(), color=False)
+
+
 def test_a_run_without_an_end() -> None:
     """It says that it may have died and what settles that, and its numbers are unfinished; one without accounts too."""
     number = number_story(outcome=None, after=None, attempts=(attempt(1, AttemptState.INTENT),), duration_ms=0)

@@ -246,6 +246,14 @@ def test_a_run_draws_its_writes_against_the_quota() -> None:
     assert "rate_limit.writes" in read.visible
 
 
+def test_a_run_names_the_plan_file_that_it_carried_out() -> None:
+    """Among its facts, by the file's id; a run without one has no such fact."""
+    page = report.run(run_story(plan="5f1c"))
+    assert "Plan file" in page
+    assert "5f1c" in page
+    assert "Plan file" not in report.run(run_story())
+
+
 def test_a_run_without_a_quota_or_writes_draws_what_there_is() -> None:
     """Without settings there is no limit to draw, without attempts no chart; an unfinished run says what to expect."""
     bare = run_story(account_story(number_story()), settings=None)
