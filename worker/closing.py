@@ -140,14 +140,16 @@ def conflict(change: Change, observed: ObservedAccount) -> NumberResult:
 
 def lapsed(change: Change, observed: ObservedAccount) -> NumberResult:
     """A number that its saved plan wanted so until a moment that has passed."""
-    now = observed.status(change.phone)
-    return NumberResult(change.phone, change.action, change.desired, now, now, Outcome.CONFLICT, 0, over(change))
+    return _conflicting(change, observed, over(change))
 
 
 def unwanted(change: Change, observed: ObservedAccount, reason: str) -> NumberResult:
     """Return the result of a write that the desired-state files no longer ask for."""
+    return _conflicting(change, observed, NumberError("Conflict", reason))
+
+
+def _conflicting(change: Change, observed: ObservedAccount, error: NumberError) -> NumberResult:
     now = observed.status(change.phone)
-    error = NumberError("Conflict", reason)
     return NumberResult(change.phone, change.action, change.desired, now, now, Outcome.CONFLICT, 0, error)
 
 

@@ -10,8 +10,9 @@ from worker import schedule
 from worker.documents import Change, Notice, NoticeKind
 from worker.model import Desired, DesiredAccount, Status, Unmanaged
 from worker.plan import SavedAccount
+from worker.sites import sources
 
-__all__ = ["CurrentFiles", "ending", "sources", "unasked", "uncompared"]
+__all__ = ["CurrentFiles", "ending", "unasked", "uncompared"]
 
 
 class CurrentFiles(Struct, frozen=True):
@@ -23,11 +24,6 @@ class CurrentFiles(Struct, frozen=True):
 
     desired: DesiredAccount | None
     missing: tuple[str, ...] = ()
-
-
-def sources(account: SavedAccount | DesiredAccount) -> tuple[str, ...]:
-    """Return the names of the files that describe an account, each once."""
-    return tuple(dict.fromkeys((account.source, *(part.source for part in account.parts))))
 
 
 def unasked(saved: SavedAccount, files: CurrentFiles, moment: datetime) -> dict[str, str]:

@@ -7,6 +7,7 @@ split account do not go away alone.
 
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
+from itertools import chain
 from pathlib import PurePath
 
 from msgspec import Struct
@@ -157,12 +158,8 @@ class LastGood:
 
     def _join(self) -> None:
         """Make the accounts of the documents; one whose documents are the same ones stays the same object."""
-        names: dict[str, list[Fragment]] = {}
-        for some in self._good.values():
-            for fragment in some:
-                names.setdefault(fragment.account.name, []).append(fragment)
         before, self._accounts = self._accounts, {}
-        for name, found in names.items():
+        for name, found in desired.by_name(chain.from_iterable(self._good.values())).items():
             fragments, account = before.get(name, ((), None))
             if account is None or list(map(id, fragments)) != list(map(id, found)):
                 (account,) = desired.join(found)
@@ -205,9 +202,7 @@ def _to_blame(
 
 def _headless(fragments: Iterable[Fragment], gone: dict[str, Fragments]) -> Iterator[Clash]:
     """Yield the files that are gone with the keys of an account of which other documents remain."""
-    remaining: dict[str, list[Fragment]] = {}
-    for fragment in fragments if gone else ():
-        remaining.setdefault(fragment.account.name, []).append(fragment)
+    remaining = desired.by_name(fragments) if gone else {}
     for source, some in gone.items():
         for fragment in some:
             others = remaining.get(fragment.account.name, [])

@@ -52,7 +52,6 @@ MAX_DEACTIVATIONS: Final = "max-deactivations"
 MIN_ACTIVE: Final = "min-active"
 FLEET_WIDE: Final = "fleet-wide"
 IN_USE: Final = "in-use"
-
 REPLAY: Final = "replay"
 
 RULES: Final = (MAX_DEACTIVATIONS, MIN_ACTIVE, FLEET_WIDE, IN_USE, REPLAY)

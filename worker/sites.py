@@ -8,7 +8,7 @@ from msgspec import Struct
 from worker.credentials import CredentialsRef
 from worker.model import Group, SourceFile
 
-__all__ = ["Reachable", "Revised", "Site", "files", "revision"]
+__all__ = ["Reachable", "Revised", "Site", "files", "revision", "sources"]
 
 
 class Reachable(Protocol):
@@ -78,6 +78,11 @@ def files(account: Revised) -> tuple[SourceFile, ...]:
     head = SourceFile(account.source, sha256=account.sha256, commit=account.commit)
     others = {part.source: part for part in account.parts if part.source != account.source}
     return (head, *others.values())
+
+
+def sources(account: Revised) -> tuple[str, ...]:
+    """Return the names of the files that describe an account, as `files` does."""
+    return tuple(file.source for file in files(account))
 
 
 def revision(account: Revised) -> SourceFile:

@@ -5,13 +5,14 @@ from datetime import UTC, datetime
 import pytest
 from msgspec.structs import replace
 
-from worker.comparison import CurrentFiles, ending, sources, unasked, uncompared
+from worker.comparison import CurrentFiles, ending, unasked, uncompared
 from worker.credentials import CredentialsRef, SecretRef
 from worker.desired import load
 from worker.documents import Action, Change, Notice, NoticeKind
 from worker.model import DesiredAccount, SourceFile
 from worker.plan import SavedAccount
 from worker.settings import Safety
+from worker.sites import sources
 
 ON, OFF = "01000000001", "01000000002"
 NOW = datetime(2026, 11, 24, tzinfo=UTC)

@@ -35,11 +35,8 @@ def _incomplete(fragments: Sequence[Fragment]) -> Iterator[Clash]:
     Numbers of the others would be deactivated as unmanaged. Without the account-level keys the account would be reached
     and guarded otherwise than its files say.
     """
-    accounts: dict[str, list[Fragment]] = {}
-    for fragment in fragments:
-        accounts.setdefault(fragment.account.name, []).append(fragment)
     outside = _Outside(fragment.account.source for fragment in fragments)
-    for name, some in accounts.items():
+    for name, some in desired.by_name(fragments).items():
         deactivating = [each for each in some if each.account.unmanaged is Unmanaged.DEACTIVATE]
         if not deactivating and any(each.keys or not each.named for each in some):
             continue

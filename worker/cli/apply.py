@@ -262,7 +262,7 @@ class _CurrentFiles:
         Raises:
             DesiredStateError: with every problem of the files that are found.
         """
-        from worker.comparison import sources as sources_of
+        from worker.sites import sources as sources_of
 
         self._names = {account.account: sources_of(account) for account in saved.accounts}
         self._check = inputs.agreement(settings.endpoint)

@@ -59,12 +59,17 @@ def refusal(account: "ObservedAccount", output: str | None) -> str | None:
 
 def listed(output: str | None) -> tuple[str, ...]:
     """Return the numbers that the desired-state file to be replaced lists; empty if there is none."""
-    return tuple(phone for account in _replaced(output) or () for phone in account.listed)
+    return _numbers(_replaced(output) or ())
 
 
 def _lists_numbers(output: str) -> bool:
     """Return True if there is a desired-state file with numbers, or a file that cannot be read as one."""
-    return bool(listed(output)) or (_replaced(output) is None and Path(output).stat().st_size > 0)
+    accounts = _replaced(output)
+    return Path(output).stat().st_size > 0 if accounts is None else bool(_numbers(accounts))
+
+
+def _numbers(accounts: "Sequence[DesiredAccount]") -> tuple[str, ...]:
+    return tuple(phone for account in accounts for phone in account.listed)
 
 
 def _replaced(output: str | None) -> "Sequence[DesiredAccount] | None":

@@ -121,11 +121,8 @@ def yaml_files(folder: Path) -> list[str]:
 
 def identity(path: str) -> Identity | None:
     """Return what tells that two paths are one file; None if there is none."""
-    try:
-        found = os.stat(path)  # noqa: PTH116 - Path.stat raises ValueError where a name has a NUL
-    except (OSError, ValueError):
-        return None
-    return found.st_dev, found.st_ino
+    found = mark(path)
+    return None if found is None else found[:2]
 
 
 def mark(path: str) -> Mark | None:

@@ -14,7 +14,7 @@ from worker.errors import Problem
 from worker.model import Desired, DesiredAccount, Schedule, SourceFile, Status
 from worker.schedule import ever
 
-__all__ = ["Clash", "Fragment", "Member", "clashes", "join"]
+__all__ = ["Clash", "Fragment", "Member", "by_name", "clashes", "join"]
 
 
 class Member(Struct, frozen=True):
@@ -52,13 +52,21 @@ class Clash(Struct, frozen=True):
     sources: tuple[str, ...]
 
 
+def by_name(fragments: Iterable[Fragment]) -> dict[str, list[Fragment]]:
+    """Return the documents of each account by its name, in their order."""
+    found: dict[str, list[Fragment]] = {}
+    for fragment in fragments:
+        found.setdefault(fragment.account.name, []).append(fragment)
+    return found
+
+
 def join(fragments: Iterable[Fragment]) -> list[DesiredAccount]:
     """Return the accounts that the documents describe, in the order of the first document of each.
 
     The account-level values are those of the head: the document that has any account-level key, or the first one. Of a
     number that is listed twice the first entry counts; `clashes` reports it.
     """
-    return [_joined(some) for some in _by_name(fragments)]
+    return [_joined(some) for some in by_name(fragments).values()]
 
 
 def clashes(fragments: Sequence[Fragment]) -> Iterator[Clash]:
@@ -66,20 +74,13 @@ def clashes(fragments: Sequence[Fragment]) -> Iterator[Clash]:
 
     That is: what the documents of one account do not agree on, and numbers that are to be ACTIVE in two accounts.
     """
-    accounts = _by_name(fragments)
-    for some in accounts:
+    accounts = by_name(fragments)
+    for some in accounts.values():
         sources = tuple(dict.fromkeys(fragment.account.source for fragment in some))
         for problem in _disagreements(some):
             yield Clash(problem, sources)
     if len(accounts) > 1:
         yield from _active_twice(fragments)
-
-
-def _by_name(fragments: Iterable[Fragment]) -> list[list[Fragment]]:
-    found: dict[str, list[Fragment]] = {}
-    for fragment in fragments:
-        found.setdefault(fragment.account.name, []).append(fragment)
-    return list(found.values())
 
 
 def _head(fragments: Sequence[Fragment]) -> Fragment:

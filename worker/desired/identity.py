@@ -14,7 +14,7 @@ from worker.desired.fragments import Clash
 from worker.endpoints import platform
 from worker.errors import Problem
 from worker.model import DesiredAccount
-from worker.sites import Reachable, files
+from worker.sites import Reachable, sources
 
 __all__ = ["Duplicate", "Reach", "duplicates", "same_account"]
 
@@ -84,8 +84,7 @@ def duplicates(accounts: Sequence[DesiredAccount], reach: Reach) -> Iterator[Cla
                 f"account {second.name!r} has the API key of {first.name!r} at {place}, so both are one account: "
                 f"{advice}, or give one of them other credentials"
             )
-        sources = (*(file.source for file in files(second)), *(file.source for file in files(first)))
-        yield Clash(Problem(second.source, second.line, 1, told), sources)
+        yield Clash(Problem(second.source, second.line, 1, told), (*sources(second), *sources(first)))
 
 
 def _plain(reference: SecretRef) -> SecretRef:

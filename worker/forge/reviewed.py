@@ -11,6 +11,7 @@ from worker.errors import DesiredStateError
 from worker.forge.paths import in_repository, is_within
 from worker.model import DesiredAccount
 from worker.plan import SavedAccount
+from worker.sites import sources
 
 __all__ = ["Reader", "mismatch", "overtaken"]
 
@@ -20,7 +21,7 @@ Reader = Callable[[str], bytes | None]
 
 def mismatch(account: SavedAccount, roots: Iterable[str], read: Reader) -> str | None:
     """Return why an account of a plan is not one of the files in `roots`; None if it is."""
-    for source in _sources(account):
+    for source in sources(account):
         if not is_within(source, roots):
             return f"{source!r} is not among the desired-state files of this job"
     found = _described(account, read)
@@ -50,7 +51,7 @@ def overtaken(
         return True
     more: list[tuple[str, bytes]] = []
     if any(change.phone not in old.numbers and change.phone not in old.schedules for change in account.writes):
-        known = set(map(in_repository, _sources(account)))
+        known = set(map(in_repository, sources(account)))
         more = [
             (source, data)
             for source, data in others()
@@ -63,14 +64,10 @@ def overtaken(
     )
 
 
-def _sources(account: SavedAccount) -> list[str]:
-    return list(dict.fromkeys([account.source, *(part.source for part in account.parts)]))
-
-
 def _described(account: SavedAccount, read: Reader, more: Iterable[tuple[str, bytes]] = ()) -> DesiredAccount | str:
     """Return the account as its files describe it, and `more` of them, or why they do not."""
     files = list(more)
-    for source in _sources(account):
+    for source in sources(account):
         data = read(source)
         if data is None:
             return f"{source!r} is not there"
