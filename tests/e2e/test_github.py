@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -85,15 +85,6 @@ class Step:
         self.log = log
         self.summary = summary
         self.outputs = dict(line.split("=", 1) for line in outputs.splitlines())
-
-
-@pytest.fixture
-def forge() -> Iterator[Forge]:
-    """A GitHub and a GitLab."""
-    started = Forge()
-    started.start()
-    yield started
-    started.stop()
 
 
 @pytest.fixture

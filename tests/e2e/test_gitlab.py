@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,15 +62,6 @@ class Pipeline:
         place = self.folder / TEMPLATE["variables"]["SENDERID_KIT_FILES"] / "main.yaml"
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(text)
-
-
-@pytest.fixture
-def forge() -> Iterator[Forge]:
-    """A GitHub and a GitLab."""
-    started = Forge()
-    started.start()
-    yield started
-    started.stop()
 
 
 @pytest.fixture

@@ -73,6 +73,16 @@ def _writes(pid: int) -> bool:
     return Path(f"/proc/{pid}/syscall").read_text().split()[1:2] == ["0x1"]
 
 
+def _to_activate(command: Command, serve: Serve, numbers: int) -> tuple[SandboxAccount, Served]:
+    """Serve an account of some numbers, with a file `d.yaml` that wants the INACTIVE ones ACTIVE."""
+    account = generate(numbers, seed=1)
+    served = serve(account, rate_limit=None)
+    lines = "".join(f"  {phone}: ACTIVE\n" for phone, status in account.statuses.items() if status == "INACTIVE")
+    command.unmeasured()
+    command.at(served.sandbox, account).write("d.yaml", f"version: 1\nnumbers:\n{lines}")
+    return account, served
+
+
 def _interrupted(process: subprocess.Popen[str], number: signal.Signals) -> str:
     """Send a signal. Return what the process printed to stderr until it ended with the signal's status."""
     process.send_signal(number)
@@ -208,11 +218,7 @@ def test_a_demo_ends_with_the_status_of_the_signal(command: Command, number: sig
 @pytest.mark.parametrize("number", _STATUS)
 def test_an_apply_drains(command: Command, serve: Serve, number: signal.Signals) -> None:
     """What is under way is finished and verified; the rest is not attempted; result and account agree."""
-    account = generate(60, seed=1)
-    served = serve(account, rate_limit=None)
-    lines = "".join(f"  {phone}: ACTIVE\n" for phone, status in account.statuses.items() if status == "INACTIVE")
-    command.unmeasured()
-    command.at(served.sandbox, account).write("d.yaml", f"version: 1\nnumbers:\n{lines}")
+    account, served = _to_activate(command, serve, 60)
     command.environment |= {"SENDERID_RATE_LIMIT__WRITES": "3", "SENDERID_RATE_LIMIT__PER_SECONDS": "1"}
     with command.popen("apply", "-y", "-f", "d.yaml", "--format", "json", program=_PROGRAM) as process:
         _until(lambda: len(served.writes) >= 3)
@@ -235,11 +241,7 @@ def test_an_apply_drains(command: Command, serve: Serve, number: signal.Signals)
 @pytest.mark.parametrize("number", _STATUS)
 def test_a_signal_at_any_moment_never_shows_a_traceback(command: Command, serve: Serve, number: signal.Signals) -> None:
     """From the first import to the last line, a signal gives its status or comes too late."""
-    account = generate(12, seed=1)
-    served = serve(account, rate_limit=None)
-    lines = "".join(f"  {phone}: ACTIVE\n" for phone, status in account.statuses.items() if status == "INACTIVE")
-    command.unmeasured()
-    command.at(served.sandbox, account).write("d.yaml", f"version: 1\nnumbers:\n{lines}")
+    _to_activate(command, serve, 12)
     statuses = set()
     for step in range(15):
         with command.popen("apply", "-y", "-f", "d.yaml", program=_PROGRAM) as process:

@@ -1,7 +1,6 @@
 """Requests to a forge that are sent again: when, after how long, and never so that there is a second item."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -67,15 +66,6 @@ def test_what_an_answer_says_of_another_try(
 ) -> None:
     """A 403 is a rate limit only where its headers or its message say so."""
     assert pause(code, headers, body, NOW) == expected
-
-
-@pytest.fixture
-def forge() -> Iterator[Forge]:
-    """A GitHub."""
-    started = Forge()
-    started.start()
-    yield started
-    started.stop()
 
 
 class Waiting:
