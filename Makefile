@@ -53,9 +53,9 @@ contracts: setup
 	$(BIN)/lint-imports
 
 unit: setup
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal --cov --cov-report=term:skip-covered $(addprefix --ignore=,$(UNMEASURED))
+	$(BIN)/python -m pytest -q -n 3 --dist worksteal --cov --cov-report=term:skip-covered $(addprefix --ignore=,$(UNMEASURED))
 	$(BIN)/coverage report --include='$(PURE)' --fail-under=100
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal $(UNMEASURED)
+	$(BIN)/python -m pytest -q -n 3 --dist worksteal $(UNMEASURED)
 
 simulate: setup ## 100,000 seeds of the simulation, see docs/simulation.md (SENDERID_SEEDS=… for more or fewer)
 	SENDERID_SEEDS=$${SENDERID_SEEDS:-100000} $(BIN)/python -m pytest -q -n auto --dist worksteal tests/simulation

@@ -7,13 +7,18 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
+from tests.e2e import forkserver
 from worker.sandbox import Sandbox, SandboxAccount
 
 SENDERID = str(Path(sys.executable).with_name("senderid"))
+
+# variables that are read before the command is: by the interpreter, and by aiohttp as it is imported
+_READ_AT_START = ("LANG", "LC_", "PYTHON", "SSL")
 
 
 class Served:
@@ -52,8 +57,10 @@ class Served:
 class Command:
     """Runs `senderid` in a folder of its own, with an environment that holds nothing of the machine's."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, quick: Path | None = None) -> None:
         self.folder = folder
+        self.quick = quick
+        """A folder of `senderid` and `python` that the fork server runs; None where there is none."""
         self.environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(folder),
@@ -82,6 +89,11 @@ class Command:
         """Start without coverage, whose own start and end are no part of the command."""
         self.environment = {name: value for name, value in self.environment.items() if not name.startswith("COV")}
 
+    def _program(self) -> list[str]:
+        """Return what starts the command: the fork server's client, unless what it imports is to start differently."""
+        asked = {name: value for name, value in self.environment.items() if name.startswith(_READ_AT_START)}
+        return [SENDERID if self.quick is None or asked != {"LANG": "C.UTF-8"} else str(self.quick / "senderid")]
+
     def popen(self, *arguments: str, program: Sequence[str] = (SENDERID,), **more: Any) -> subprocess.Popen[str]:
         """Start the command and leave it running."""
         return subprocess.Popen(  # noqa: S603 - our own command
@@ -95,7 +107,7 @@ class Command:
     def __call__(self, *arguments: str, stdin: str = "", timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """Run the command to its end."""
         done = subprocess.run(  # noqa: S603 - our own command
-            [SENDERID, *arguments],
+            [*self._program(), *arguments],
             cwd=self.folder,
             env=self.environment,
             input=stdin,
@@ -108,10 +120,42 @@ class Command:
         return done
 
 
+@pytest.fixture(scope="session")
+def quick() -> Iterator[Path]:
+    """Commands that a fork server runs: `senderid`, and a `python` that hands it `python -I -m worker.forge`."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "socket")
+        client = f"exec {sys.executable} -IS {forkserver.__file__} {path}"
+        for name, lines in {
+            "senderid": [f'{client} worker "$@"'],
+            "python": [
+                f'[ "$1 $2 $3" = "-I -m worker.forge" ] && shift 3 && {client} worker.forge "$@"',
+                f'exec {sys.executable} "$@"',
+            ],
+        }.items():
+            script = Path(folder, name)
+            script.write_text("\n".join(["#!/bin/sh", *lines, ""]))
+            script.chmod(0o755)
+        server = subprocess.Popen(  # noqa: S603 - our own
+            [sys.executable, forkserver.__file__, path],
+            env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8"},
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+        try:
+            while not path.exists():
+                assert server.poll() is None
+            yield Path(folder)
+        finally:
+            server.kill()
+            server.wait()
+
+
 @pytest.fixture
-def command(tmp_path: Path) -> Command:
+def command(tmp_path: Path, quick: Path) -> Command:
     """The command in an empty folder."""
-    return Command(tmp_path)
+    return Command(tmp_path, quick)
 
 
 @pytest.fixture

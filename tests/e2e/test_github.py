@@ -36,8 +36,8 @@ class Job:
         self._command = command
         self._forge = forge
         installed = command.folder / "runner" / "senderid"
-        installed.parent.mkdir()
-        installed.symlink_to(Path(sys.executable).parents[1])
+        installed.mkdir(parents=True)
+        (installed / "bin").symlink_to(command.quick or Path(sys.executable).parent)
         self.event: dict[str, Any] = {"pull_request": {"number": 7}}
         self.environment = {
             "RUNNER_TEMP": str(command.folder / "runner"),

@@ -1,7 +1,6 @@
 """The jobs of the GitLab template, as a runner runs them, against the sandbox and a GitLab over real sockets."""
 
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +29,7 @@ class Pipeline:
             {name: value for name, value in TEMPLATE["variables"].items() if name != "SENDERID_KIT_IMAGE"}
             | command.environment
             | {
-                "PATH": f"{Path(sys.executable).parent}:{command.environment['PATH']}",
+                "PATH": f"{command.quick}:{command.environment['PATH']}",
                 "GITLAB_CI": "true",
                 "CI_API_V4_URL": forge.url,
                 "CI_PROJECT_ID": PROJECT,

@@ -1,0 +1,111 @@
+"""Start `senderid` by forking a process that has imported it: the same command without the time of its imports.
+
+As a script with a socket's path, a package and its arguments, it is the client: it lends the server its streams, folder
+and environment, and ends as the command ends. With the path alone, it is the server.
+"""
+
+# ruff: noqa: PLC0415, PTH104, PTH109 - the client imports next to nothing: it has to start at once
+import json
+import os
+import signal
+import socket
+import sys
+
+
+def _request(path: str, arguments: list[str]) -> int:
+    """Have the server run the command; return the status that `os.waitpid` reported."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(path)
+        asked = json.dumps([arguments, os.getcwd(), dict(os.environ)]).encode(errors="surrogatepass")
+        socket.send_fds(connection, [len(asked).to_bytes(8, "big")], [0, 1, 2])
+        connection.sendall(asked)
+        reply = connection.recv(4)
+    return int.from_bytes(reply, "big") if reply else signal.SIGKILL
+
+
+def _end_like(status: int) -> None:
+    """End this process with a status of `os.waitpid`, by the same signal if one ended the command."""
+    if os.WIFSIGNALED(status):
+        signal.signal(os.WTERMSIG(status), signal.SIG_DFL)
+        os.kill(os.getpid(), os.WTERMSIG(status))
+    os._exit(os.waitstatus_to_exitcode(status))
+
+
+def _serve(path: str) -> None:
+    """Answer requests until the process is killed. Return in the process that is to run the command."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # supervisors need no wait
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path + ".new")
+        listener.listen(64)
+        os.rename(path + ".new", path)
+        while True:
+            connection, _ = listener.accept()
+            if os.fork() == 0:
+                break
+            connection.close()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    if not _supervise(connection):
+        os._exit(0)
+
+
+def _supervise(connection: socket.socket) -> bool:
+    """Fork the command, and return True in it. Report its status; kill it when the client is gone."""
+    import select
+
+    head, streams, _, _ = socket.recv_fds(connection, 8, 3)
+    body = b""
+    while len(body) < int.from_bytes(head, "big"):
+        body += connection.recv(1 << 20)
+    command = os.fork()
+    if command == 0:
+        connection.close()
+        for number, stream in enumerate(streams):
+            os.dup2(stream, number)
+            os.close(stream)
+        arguments, folder, environment = json.loads(body)
+        sys.argv[1:] = arguments
+        os.chdir(folder)
+        os.environ.clear()
+        os.environ.update(environment)
+        return True
+    for stream in streams:
+        os.close(stream)
+    ended = os.pidfd_open(command)
+    if ended not in select.select([ended, connection.fileno()], [], [])[0]:
+        os.kill(command, signal.SIGKILL)
+    connection.sendall(os.waitpid(command, 0)[1].to_bytes(4, "big"))
+    return False
+
+
+def _imported() -> None:
+    """Import everything that a command may import, and keep it out of the collector's way."""
+    import gc
+    import importlib
+    import pkgutil
+
+    import worker
+
+    for module in pkgutil.walk_packages(worker.__path__, "worker."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    gc.collect()
+    gc.freeze()
+
+
+def _run(package: str) -> None:
+    """Run `python -m package`, measured if coverage asks for it."""
+    if any(name.startswith("COV") for name in os.environ):
+        import coverage
+
+        coverage.process_startup(force=True)
+    import runpy
+
+    runpy.run_module(package, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    if sys.argv[2:]:
+        _end_like(_request(sys.argv[1], sys.argv[2:]))
+    _imported()
+    _serve(sys.argv[1])
+    _run(sys.argv.pop(1))
