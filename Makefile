@@ -2,15 +2,16 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-CATALOGUES := $(patsubst %.po,%.mo,$(wildcard worker/locale/*/LC_MESSAGES/*.po))
+CATALOGUES := $(patsubst %.po,%.mo,$(wildcard worker/render/locale/*/LC_MESSAGES/*.po))
 # run without coverage, which doubles the time of the simulation; the other tests reach what is asked for
 UNMEASURED := tests/simulation tests/deploy tests/browser
-# the floors without I/O: every branch of theirs is tested
+# the packages without I/O: every branch of theirs is tested
 comma := ,
-PURE := $(subst $() ,$(comma),$(addprefix worker/,model.py catalogue.py channels.py comparison.py credentials.py documents.py endpoints.py errors.py figures.py \
-	gateways.py settings.py history.py health.py holds.py language.py lastgood.py maintenance.py masking.py moments.py news.py overview.py phones.py precautions.py redaction.py \
-	rhythm.py schedule.py shares.py sites.py strictyaml.py suspension.py swaps.py tables.py texts.py upcoming.py zones.py policy.py \
-	plan.py ports.py desired/* render/* render/markdown/* render/report/* solapi/account.py solapi/baseline.py solapi/signing.py solapi/usage.py solapi/wire.py))
+PURE := $(subst $() ,$(comma),$(addprefix worker/,model/* plan/* render/* config/channels.py config/csv_import.py config/desired/* \
+	config/fields.py config/limits.py config/settings.py config/urls.py config/gateways.py config/yaml_reader.py \
+	daemon/last_good.py daemon/scheduler.py daemon/suspension.py daemon/notify/changes.py daemon/notify/message.py \
+	solapi/account_document.py solapi/baseline.py solapi/in_use.py solapi/signing.py solapi/wire.py \
+	telemetry/account_metrics.py web/next_changes.py))
 
 .PHONY: help setup messages demo test lint types contracts unit simulate mutate promtool bench docs pictures browser dist sbom audit lock clean
 

@@ -17,7 +17,7 @@ class Messages(BuildHookInterface[BuilderConfig]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - hatchling's signature
         """Compile before files are gathered."""
         root = Path(self.root)
-        for source in root.glob("worker/locale/*/LC_MESSAGES/*.po"):
+        for source in root.glob("worker/render/locale/*/LC_MESSAGES/*.po"):
             with source.open("rb") as file:
                 catalog = read_po(file, locale=source.parts[-3], abort_invalid=True)
             compiled = source.with_suffix(".mo")

@@ -23,7 +23,7 @@ def peak_mib() -> float:
 
 def worker(path: str) -> int:
     """Numbers that the worker finds."""
-    from worker import desired
+    from worker.config import desired
 
     with Path(path).open("rb") as file:
         (account,) = desired.load([(path, file.read())]).accounts

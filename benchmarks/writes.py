@@ -21,18 +21,18 @@ import aiohttp
 import msgspec
 from uvloop import new_event_loop
 
-from worker import logs
-from worker.cli.session import now
-from worker.credentials import Credentials, Secret
-from worker.documents import Requests, RunOutcome
-from worker.fleet import Fleet
+from worker.cli.runner import now
+from worker.config.settings import RateLimit, Settings
 from worker.ledger import Ledger, Run
-from worker.model import Desired, DesiredAccount, Status
-from worker.reconcile import Terms
-from worker.redaction import Secrets
-from worker.settings import RateLimit, Settings
+from worker.model.accounts import Desired, DesiredAccount, Status
+from worker.model.credentials import Credentials, Secret
+from worker.model.plans import Requests, RunOutcome
+from worker.model.redaction import Secrets
+from worker.reconcile.account import Terms
+from worker.reconcile.fleet import Fleet
 from worker.solapi.signing import Signer
 from worker.solapi.transport import Transport
+from worker.telemetry import logs
 
 T = TypeVar("T")
 
@@ -201,7 +201,7 @@ def replies() -> dict[str, float]:
 
 
 async def _cpu_per_write(url: str, writes: int, settings: Settings) -> float:
-    from worker.settings import Endpoint
+    from worker.config.settings import Endpoint
     from worker.solapi.client import AccountWriter
     from worker.solapi.limiter import Quota
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from worker.documents import AccountPlan, AccountResult, Action, Change, NumberResult, Outcome, RunOutcome
+from worker.config.settings import Safety
 from worker.ledger import Ledger, Run, Subject
-from worker.model import Observed, ObservedAccount, Status
-from worker.settings import Safety
+from worker.model.accounts import Observed, ObservedAccount, Status
+from worker.model.plans import AccountPlan, AccountResult, Action, Change, NumberResult, Outcome, RunOutcome
 
 __all__ = ["became", "clock", "ledger", "never", "planned", "rows", "seen", "started", "subject", "timeless"]
 

@@ -11,11 +11,11 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from tests.model_account import Unheard
-from worker.credentials import Credentials, Secret
-from worker.model import Status
-from worker.ports import Answered
+from worker.config.settings import Endpoint, RateLimit, Retry, Timeout
+from worker.model.accounts import Status
+from worker.model.credentials import Credentials, Secret
+from worker.model.ports import Answered
 from worker.sandbox import Sandbox, SandboxAccount
-from worker.settings import Endpoint, RateLimit, Retry, Timeout
 from worker.solapi.client import AccountReader, AccountWriter, Ambient
 from worker.solapi.limiter import Quota
 from worker.solapi.transport import Transport

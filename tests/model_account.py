@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
 
-from worker.documents import Requests
-from worker.errors import Ambiguous, ApiError, WorkerError
-from worker.model import Observed, ObservedAccount, Status, Usage
-from worker.ports import Answered
+from worker.model.accounts import Observed, ObservedAccount, Status, Usage
+from worker.model.errors import Ambiguous, ApiError, WorkerError
+from worker.model.plans import Requests
+from worker.model.ports import Answered
 
 __all__ = ["ModelAccount", "Unheard"]
 

@@ -1,6 +1,6 @@
 """What became of the mutants of `make mutate`: a line a module, the survivors by name, and a status for scripts.
 
-A module is what the floors call one: `worker/plan.py`, or a package such as `worker/desired/` as a whole.
+A module is what the floors call one: `worker/plan/diff.py`, or a package such as `worker/desired/` as a whole.
 """
 
 import json

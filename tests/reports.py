@@ -5,7 +5,8 @@ from html.parser import HTMLParser
 from typing import Final
 
 from tests.stories import account_story, attempt, number_story, run_story
-from worker.documents import (
+from worker.model.history import AttemptState, RunStory
+from worker.model.plans import (
     AccountPlan,
     Action,
     Cause,
@@ -18,8 +19,7 @@ from worker.documents import (
     Verdict,
     tally,
 )
-from worker.history import AttemptState, RunStory
-from worker.moments import stamp_ms
+from worker.model.times import stamp_ms
 
 __all__ = ["HOSTILE", "Read", "changed", "fleet", "paced"]
 

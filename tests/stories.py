@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from worker.documents import Action, Outcome, Requests
-from worker.history import AccountStory, Attempt, AttemptState, Ending, History, NumberStory, RunStory
-from worker.settings import Safety
+from worker.config.settings import Safety
+from worker.model.history import AccountStory, Attempt, AttemptState, Ending, History, NumberStory, RunStory
+from worker.model.plans import Action, Outcome, Requests
 
 __all__ = ["account_story", "attempt", "history", "number_story", "run_story"]
 

@@ -11,21 +11,21 @@ import msgspec
 from yarl import URL
 
 from tests.loopback import EPOCH
-from worker.cli.status import overall
-from worker.credentials import Credentials, CredentialsRef, Secret, SecretRef
-from worker.documents import RunOutcome
-from worker.errors import ApiError, DesiredStateError, Interrupted
-from worker.lastgood import News
+from worker.cli.exit_status import overall
+from worker.config.settings import RateLimit, Settings
+from worker.daemon.last_good import News
+from worker.daemon.loop import Watch
+from worker.daemon.passes import Passes
+from worker.daemon.scheduler import Agenda, Every, Rhythm
 from worker.ledger import Nothing
-from worker.model import Desired, DesiredAccount, Status
-from worker.passes import Passes
-from worker.reconcile import Terms
-from worker.rhythm import Agenda, Every, Rhythm
+from worker.model.accounts import Desired, DesiredAccount, Status
+from worker.model.credentials import Credentials, CredentialsRef, Secret, SecretRef
+from worker.model.errors import ApiError, DesiredStateError, Interrupted
+from worker.model.plans import RunOutcome
+from worker.reconcile.account import Terms
 from worker.sandbox import SandboxAccount
-from worker.settings import RateLimit, Settings
 from worker.solapi.client import Ambient
 from worker.solapi.transport import Answer, Transport
-from worker.watch import Watch
 
 __all__ = ["Daemon", "Folder", "Tape", "Wire", "account", "wanting"]
 

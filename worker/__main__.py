@@ -20,19 +20,19 @@ def main() -> None:
         except OSError:
             # the command line meets it once more, and says so
             pass
-    from worker import interruption
+    from worker.cli import signals
 
     try:
-        interruption.install()
+        signals.install()
         from worker.cli import run
 
         status = run(sys.argv[1:])
     except KeyboardInterrupt as error:
         # before there was anything to report, or after everything was
-        status = interruption.ended_by(error)
+        status = signals.ended_by(error)
     finally:
         # what the interpreter still does at its end would answer an interruption with a traceback
-        interruption.ignore()
+        signals.ignore()
     sys.exit(status)
 
 
@@ -44,12 +44,12 @@ def _interrupt_again(unraisable: "sys.UnraisableHookArgs") -> None:
     from signal import SIGINT
     from threading import Timer
 
-    from worker import interruption
+    from worker.cli import signals
 
     number: int = SIGINT
-    if isinstance(unraisable.exc_value, interruption.Interruption):
+    if isinstance(unraisable.exc_value, signals.Interruption):
         number = unraisable.exc_value.number
-        interruption.install()  # the signal that comes again is still the first
+        signals.install()  # the signal that comes again is still the first
     # at once it would be raised in here, where nobody can catch it either
     again = Timer(0.05, os.kill, (os.getpid(), number))
     again.daemon = True

@@ -18,7 +18,7 @@ footer="[The run]($run)"
 # isolated, as the files of whoever made the pull request lie around; what it says on stderr is also kept for messages
 forge() {
   local status=0
-  python -I -m worker.forge "$@" 2>"$said_by_forge" || status=$?
+  python -I -m worker.cli.ci "$@" 2>"$said_by_forge" || status=$?
   cat "$said_by_forge" >&2
   return "$status"
 }

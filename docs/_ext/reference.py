@@ -14,14 +14,14 @@ import click
 from docs._ext.shapes import fields, leaves, settings, shape
 from docs._ext.writing import code, prose, table
 from worker.cli import senderid
-from worker.cli.status import ExitStatus
-from worker.documents import AccountPlan, Action, tally
-from worker.errors import ServerError
-from worker.metrics import Metrics
-from worker.model import Status
-from worker.render.loglines import Event
-from worker.settings import RateLimit, Settings
+from worker.cli.exit_status import ExitStatus
+from worker.config.settings import RateLimit, Settings
+from worker.model.accounts import Status
+from worker.model.errors import ServerError
+from worker.model.plans import AccountPlan, Action, tally
+from worker.render.log_lines import Event
 from worker.solapi.limiter import Quota
+from worker.telemetry.metrics import Metrics
 
 __all__ = ["PARTS", "STATUSES", "fill"]
 
@@ -58,14 +58,14 @@ _ENVIRONMENT: Final = (
     ("LC_ALL", "likewise, if that is not set"),
     ("LC_MESSAGES", "likewise, if neither is set"),
     ("LANG", "likewise, if none of them is set"),
-    ("FORGE_TOKEN", "of `python -m worker.forge`, which pipelines use: the token for comments, issues and artifacts"),
+    ("FORGE_TOKEN", "of `python -m worker.cli.ci`, which pipelines use: the token for comments, issues and artifacts"),
     ("SENDERID_KIT_FILES", "of the [GitLab template](../gitops.md#gitlab), no setting: the folder of the files"),
     ("SENDERID_KIT_IMAGE", "likewise: the image that its jobs run in"),
     ("SENDERID_KIT_MASK", "likewise: how numbers are shown"),
     ("SENDERID_KIT_ALLOW", "likewise: safety rules to let through, separated by spaces"),
     ("SENDERID_KIT_TOKEN", "likewise: the token for notes and issues"),
-    ("FORGE_AUTHOR", "of `python -m worker.forge`, on GitHub: the user whose comments and issues are the kit's own"),
-    ("GITLAB_CI", "set by GitLab: which of the two it is that `worker.forge` speaks to"),
+    ("FORGE_AUTHOR", "of `python -m worker.cli.ci`, on GitHub: the user whose comments and issues are the kit's own"),
+    ("GITLAB_CI", "set by GitLab: which of the two it is that `worker.cli.ci` speaks to"),
     ("SSL_CERT_FILE", "a file with the authorities that are trusted; where TLS fails, a path without a file is named"),
     ("SSLKEYLOGFILE", "a file for the keys of TLS sessions; one that cannot be written is ignored, with a warning"),
     ("NO_COLOR", "set to anything: no colours"),

@@ -8,11 +8,11 @@ import msgspec
 from msgspec import UNSET, Struct, inspect, structs
 
 from docs._ext.writing import code, prose, table
-from worker.channels import Channel
-from worker.credentials import SecretRef
-from worker.render.loglines import LogLine
-from worker.render.schemas import schema
-from worker.settings import Settings
+from worker.config.channels import Channel
+from worker.config.settings import Settings
+from worker.model.credentials import SecretRef
+from worker.render.json_schema import schema
+from worker.render.log_lines import LogLine
 
 __all__ = ["fields", "leaves", "settings", "shape"]
 

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.pages import FIRST, noted, serving
-from worker.overview import Live, Need, Quota, Seen
+from worker.model.status_page import Live, Need, Quota, Seen
 
 Opened = Callable[..., Any]
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>\u202e\x07" + "가" * 2000
@@ -103,7 +103,7 @@ def test_thousands_of_accounts_are_paged(tmp_path: Path, visit: Opened) -> None:
 
 def test_an_open_page_follows_what_happens(tmp_path: Path, visit: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that ends appears by itself and is announced; what is typed, and where the focus is, stay as they are."""
-    monkeypatch.setattr("worker.web.events._LOOK", 0.1)
+    monkeypatch.setattr("worker.web.sse._LOOK", 0.1)
     path = noted(tmp_path, "first")
     with serving(path) as url:
         seen = visit(url, size="desktop")

@@ -13,7 +13,8 @@ import yaml
 
 from tests.deploy.commands import DEPLOY, ROOT, meant
 from tests.deploy.image import Image, pins
-from worker import __version__, desired
+from worker import __version__
+from worker.config import desired
 
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]

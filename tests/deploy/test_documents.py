@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tests.deploy.commands import DEPLOY, ROOT, meant
-from worker import desired
+from worker.config import desired
 
 PAGE: Final = (ROOT / "docs/deployment.md").read_text()
 

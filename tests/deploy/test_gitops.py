@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tests.e2e.conftest import Command
-from worker.settings import Settings, load
+from worker.config.settings import Settings, load
 
 ROOT = Path(__file__).parents[2]
 ACTION = yaml.safe_load((ROOT / "action.yml").read_text())

@@ -13,8 +13,9 @@ import yaml
 from tests.deploy.commands import DEPLOY, meant
 from tests.deploy.image import Image
 from tests.deploy.test_docker import DRAIN
-from worker import __version__, desired, settings
-from worker.settings import Settings
+from worker import __version__
+from worker.config import desired, settings
+from worker.config.settings import Settings
 
 Object = dict[str, Any]
 Build = Callable[..., list[Object]]

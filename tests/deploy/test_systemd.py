@@ -15,8 +15,8 @@ import pytest
 from tests.deploy.commands import DEPLOY, meant
 from tests.deploy.test_docker import DRAIN
 from tests.e2e.conftest import SENDERID
-from worker.cli.status import ExitStatus
-from worker.settings import Settings
+from worker.cli.exit_status import ExitStatus
+from worker.config.settings import Settings
 
 UNITS: Final = sorted((DEPLOY / "systemd").iterdir())
 SERVICES: Final = [path for path in UNITS if path.suffix == ".service"]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.cli.revisits import Revisited
+from worker.daemon.files import Revisited
 
 
 class _Volume:

@@ -122,14 +122,14 @@ class Command:
 
 @pytest.fixture(scope="session")
 def quick() -> Iterator[Path]:
-    """Commands that a fork server runs: `senderid`, and a `python` that hands it `python -I -m worker.forge`."""
+    """Commands that a fork server runs: `senderid`, and a `python` that hands it `python -I -m worker.cli.ci`."""
     with TemporaryDirectory() as folder:
         path = Path(folder, "socket")
         client = f"exec {sys.executable} -IS {forkserver.__file__} {path}"
         for name, lines in {
             "senderid": [f'{client} worker "$@"'],
             "python": [
-                f'[ "$1 $2 $3" = "-I -m worker.forge" ] && shift 3 && {client} worker.forge "$@"',
+                f'[ "$1 $2 $3" = "-I -m worker.cli.ci" ] && shift 3 && {client} worker.cli.ci "$@"',
                 f'exec {sys.executable} "$@"',
             ],
         }.items():

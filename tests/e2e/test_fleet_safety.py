@@ -8,7 +8,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from tests.e2e.conftest import Command, Served
-from worker.render.schemas import schema
+from worker.render.json_schema import schema
 from worker.sandbox import Fault, SandboxAccount
 
 Serve = Callable[..., Served]

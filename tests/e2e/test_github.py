@@ -15,9 +15,9 @@ from msgspec import structs
 
 from tests.e2e.conftest import Command, Served
 from tests.e2e.forges import BOT, REPOSITORY, TOKEN, Fault, Forge
-from worker.documents import Action, Change
-from worker.forge.claims import Claim
-from worker.plan import SavedPlan, seal, unseal
+from worker.cli.ci.claims import Claim
+from worker.model.plans import Action, Change
+from worker.plan.diff import SavedPlan, seal, unseal
 from worker.sandbox import SandboxAccount
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from tests.e2e.conftest import Command, Served
-from worker.render.schemas import schema
+from worker.render.json_schema import schema
 from worker.sandbox import Fault, SandboxAccount
 
 A, B, C = "01000000001", "01000000002", "0223456789"

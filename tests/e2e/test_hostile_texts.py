@@ -16,7 +16,7 @@ from aiohttp import web
 from tests.e2e.conftest import Command, Served
 from tests.e2e.test_under_fire import _on_a_terminal
 from worker.sandbox import Sandbox, SandboxAccount
-from worker.sandbox.answers import Answered
+from worker.sandbox.responses import Answered
 from worker.sandbox.server import Request
 
 A, B = "01000000001", "01000000002"

@@ -85,7 +85,7 @@ def test_the_lowest_versions_run(command: Command, serve: Callable[..., Served],
 
 _HELD = """
 import asyncio, pathlib
-from worker.errors import AccountBusy
+from worker.model.errors import AccountBusy
 from worker.ledger import lock
 
 async def no(_): return False

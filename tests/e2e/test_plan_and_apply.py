@@ -14,8 +14,8 @@ from jsonschema import Draft202012Validator
 from msgspec.structs import replace
 
 from tests.e2e.conftest import Command, Served
-from worker.plan import seal, unseal
-from worker.render.schemas import schema
+from worker.plan.diff import seal, unseal
+from worker.render.json_schema import schema
 from worker.sandbox import SandboxAccount
 
 A, B, C, D = "01000000001", "01000000002", "0212345678", "15881234"

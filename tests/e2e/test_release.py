@@ -66,7 +66,7 @@ def test_the_wheel_has_what_the_command_needs_and_nothing_else(dist: tuple[Path,
         if path.is_file() and path.suffix not in {".pyc", ".po", ".mo", ".pot"}
     }
     catalogues = {
-        path.relative_to(ROOT).with_suffix(".mo").as_posix() for path in (ROOT / "worker/locale").rglob("*.po")
+        path.relative_to(ROOT).with_suffix(".mo").as_posix() for path in (ROOT / "worker/render/locale").rglob("*.po")
     }
     assert catalogues
     assert packaged == wanted | catalogues

@@ -10,7 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from tests.e2e.conftest import Command, Served
-from worker.render.schemas import schema
+from worker.render.json_schema import schema
 from worker.sandbox import SandboxAccount
 
 A, B, C, D = "01000000001", "01000000002", "0223456789", "15881234"

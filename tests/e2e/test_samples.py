@@ -18,10 +18,10 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from tests.samples import PAGES, ROOT, Sample, matches, samples, steps
-from worker import desired
-from worker.render.schemas import NAMES, schema
+from worker.config import desired
+from worker.config.settings import load
+from worker.render.json_schema import NAMES, schema
 from worker.sandbox import SandboxAccount, generate
-from worker.settings import load
 
 ALL: Final = [(page, sample) for page in PAGES for sample in samples(page.read_text())]
 RUN: Final = sorted({page for page, sample in ALL if sample.mark == "run"})

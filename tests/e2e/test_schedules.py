@@ -12,9 +12,9 @@ from jsonschema import Draft202012Validator
 from msgspec.structs import replace
 
 from tests.e2e.conftest import Command, Served
-from worker.moments import stamp
-from worker.plan import seal, unseal
-from worker.render.schemas import schema
+from worker.model.times import stamp
+from worker.plan.diff import seal, unseal
+from worker.render.json_schema import schema
 from worker.sandbox import SandboxAccount
 
 SALE, OFFICE, MOVED, FREE = "01012345678", "0223124567", "0223124568", "15881234"

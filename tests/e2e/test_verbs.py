@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from tests.e2e.conftest import Command, Served
 from worker import __version__
 from worker.cli import _VERBS
-from worker.render.schemas import NAMES
+from worker.render.json_schema import NAMES
 from worker.sandbox import Fault, SandboxAccount, generate
 
 A, B, C = "01000000001", "0212345678", "15881234"

@@ -19,7 +19,7 @@ from jsonschema import Draft202012Validator
 
 from tests.e2e.conftest import Command, Served
 from tests.webhook import Webhook
-from worker.render.schemas import schema
+from worker.render.json_schema import schema
 from worker.sandbox import SandboxAccount
 
 A, B = "01000000001", "01000000002"

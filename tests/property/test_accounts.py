@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from worker.cli.agreement import Agreement
-from worker.desired import Reach, load
-from worker.endpoints import platform
-from worker.errors import DesiredStateError
+from worker.cli.document_conflicts import Agreement
+from worker.config.desired import Reach, load
+from worker.config.urls import platform
+from worker.model.errors import DesiredStateError
 
 KEYS = {"ONE": "NCS1", "TWO": "NCS1", "THREE": "NCS2"}
 """What is known of variables; two of them hold one key, and that of FOUR is not there."""

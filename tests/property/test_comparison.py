@@ -5,13 +5,13 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker import schedule
-from worker.comparison import CurrentFiles, unasked
-from worker.desired import load
-from worker.model import DesiredAccount, Observed, ObservedAccount, Status
-from worker.plan import SavedAccount, diff
-from worker.policy import adopt
-from worker.settings import Safety
+from worker.config.desired import load
+from worker.config.settings import Safety
+from worker.model import schedule
+from worker.model.accounts import DesiredAccount, Observed, ObservedAccount, Status
+from worker.plan.comparison import CurrentFiles, unasked
+from worker.plan.diff import SavedAccount, diff
+from worker.plan.policy import adopt
 
 _PHONES = tuple(f"0100000000{index}" for index in range(4))
 _START = datetime(2026, 11, 20, tzinfo=UTC)

@@ -7,11 +7,11 @@ from unicodedata import normalize
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from worker.credentials import CredentialsRef, SecretRef
-from worker.desired import Loaded, load
-from worker.errors import DesiredStateError
-from worker.model import Desired, SafetyOverride, Status, Unmanaged
-from worker.strictyaml import PROBLEM_CAP
+from worker.config.desired import Loaded, load
+from worker.config.yaml_reader import PROBLEM_CAP
+from worker.model.accounts import Desired, SafetyOverride, Status, Unmanaged
+from worker.model.credentials import CredentialsRef, SecretRef
+from worker.model.errors import DesiredStateError
 
 phones = st.integers(0, 99_999_999).map(lambda n: f"010{n:08}") | st.integers(0, 999_999).map(lambda n: f"15{n:06}")
 prose = st.text(

@@ -20,15 +20,15 @@ from hypothesis import strategies as st
 from tests import loopback
 from tests.loopback import Loopback
 from tests.property.test_desired import check
-from worker.errors import Ambiguous, ApiError, PlanFileError, ServerError, WorkerError
-from worker.model import PHONE_PATTERN, Status
-from worker.plan import SavedPlan, fingerprint, seal, unseal
-from worker.reconcile import as_plan
-from worker.render.documents import encode
+from worker.config.settings import Endpoint, RateLimit, Retry
+from worker.model.accounts import PHONE_PATTERN, Status
+from worker.model.errors import Ambiguous, ApiError, PlanFileError, ServerError, WorkerError
+from worker.plan.diff import SavedPlan, fingerprint, seal, unseal
+from worker.reconcile.account import as_plan
+from worker.render.json_document import encode
 from worker.sandbox import SandboxAccount
-from worker.settings import Endpoint, RateLimit, Retry
 from worker.solapi import wire
-from worker.solapi.account import AccountDocument
+from worker.solapi.account_document import AccountDocument
 from worker.solapi.client import AccountWriter
 from worker.solapi.limiter import Quota
 

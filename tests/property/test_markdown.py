@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from worker.documents import (
+from worker.model.plans import (
     AccountPlan,
     AccountResult,
     Action,
@@ -27,7 +27,7 @@ from worker.documents import (
     RunOutcome,
 )
 from worker.render import markdown
-from worker.render.markdown.words import code, html_code, prose
+from worker.render.markdown.escape import code, html_code, prose
 from worker.render.terminal import safe
 
 GITHUB = MarkdownIt("gfm-like")

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.documents import Cause, Notice, NoticeKind
-from worker.news import AccountState, Event, News, State, Written, decoded, encoded, news
+from worker.daemon.notify.changes import AccountState, Event, News, State, Written, decoded, encoded, news
+from worker.model.plans import Cause, Notice, NoticeKind
 
 PHONES = ("01011112222", "0212345678", "15881234")
 NOTICES = (

@@ -7,8 +7,8 @@ import phonenumbers
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from worker.model import PHONE_PATTERN
-from worker.phones import digits_of, implausible, normalise, oddity
+from worker.model.accounts import PHONE_PATTERN
+from worker.model.phones import digits_of, implausible, normalise, oddity
 
 SEPARATORS = " -()\u00a0\u2013"
 """What may stand behind any digit; dots make a decimal of some texts."""

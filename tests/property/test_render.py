@@ -11,9 +11,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from worker import logs
-from worker.desired import load
-from worker.documents import (
+from worker.config.desired import load
+from worker.model.accounts import Observed, ObservedAccount, Status
+from worker.model.phone_format import hyphenated
+from worker.model.phones import normalise
+from worker.model.plans import (
     AccountPlan,
     AccountResult,
     Action,
@@ -29,18 +31,16 @@ from worker.documents import (
     RunOutcome,
     Verdict,
 )
-from worker.model import Observed, ObservedAccount, Status
-from worker.phones import normalise
-from worker.plan import diff
-from worker.policy import adopt
-from worker.redaction import Secrets
+from worker.model.redaction import Secrets
+from worker.plan.diff import diff
+from worker.plan.policy import adopt
 from worker.render import text
-from worker.render.documents import encode
-from worker.render.export import desired_yaml
-from worker.render.loglines import console_line
-from worker.render.numbers import hyphenated
-from worker.render.schemas import schema
+from worker.render.desired_yaml import desired_yaml
+from worker.render.json_document import encode
+from worker.render.json_schema import schema
+from worker.render.log_lines import console_line
 from worker.render.terminal import Paint, safe, width, wrap
+from worker.telemetry import logs
 
 COLORS = re.compile(r"\x1b\[\d+m")
 PAGE = 80

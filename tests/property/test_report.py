@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from tests.reports import HOSTILE, Read, fleet
 from tests.stories import account_story, attempt, history, number_story, run_story
-from worker.documents import AccountResult, Action, ErrorInfo, NumberError, NumberResult, Outcome, Result, RunOutcome
-from worker.history import AttemptState, Ending
+from worker.model.history import AttemptState, Ending
+from worker.model.plans import AccountResult, Action, ErrorInfo, NumberError, NumberResult, Outcome, Result, RunOutcome
 from worker.render import report
 from worker.render.terminal import safe
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.rhythm import Agenda, Cron, Every, cron
+from worker.daemon.scheduler import Agenda, Cron, Every, cron
 
 START = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 SEOUL = ZoneInfo("Asia/Seoul")

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from worker.model import Dated, Desired, DesiredAccount, Idle, Schedule, Status, Weekly
-from worker.moments import WEEK, instant, shown, weekly, written, zone
-from worker.schedule import Transition, at, changes, contradictions, ever, holding, next_transition, transitions
+from worker.model.accounts import Dated, Desired, DesiredAccount, Idle, Schedule, Status, Weekly
+from worker.model.schedule import Transition, at, changes, contradictions, ever, holding, next_transition, transitions
+from worker.model.times import WEEK, instant, shown, weekly, written, zone
 
 ZONES = ("Europe/Berlin", "America/New_York", "America/Havana", "Asia/Seoul", "Australia/Lord_Howe", "Asia/Beirut")
 """Clocks that change at two in the morning, at midnight, by half an hour, and not at all."""

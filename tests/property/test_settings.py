@@ -11,8 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec import Struct, inspect, structs
 
-from worker.errors import SettingsError
-from worker.settings import ENDPOINTS, Settings, load, threshold
+from worker.config.settings import ENDPOINTS, Settings, load, threshold
+from worker.model.errors import SettingsError
 
 
 def leaves(section: type[Struct], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:

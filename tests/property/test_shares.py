@@ -5,9 +5,9 @@ from fractions import Fraction
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.documents import AccountPlan, Action, Verdict, tally
-from worker.policy import fleet_wide
-from worker.shares import at_most
+from worker.config.limits import at_most
+from worker.model.plans import AccountPlan, Action, Verdict, tally
+from worker.plan.policy import fleet_wide
 
 _many = st.integers(0, 10**6)
 _few = st.integers(0, 200)

@@ -8,12 +8,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from worker.desired import load
-from worker.model import Desired, Status
-from worker.render.export import listed_yaml
+from worker.config.csv_import import table
+from worker.config.desired import load
+from worker.config.fields import unfit
+from worker.model.accounts import Desired, Status
+from worker.render.desired_yaml import listed_yaml
 from worker.render.terminal import safe
-from worker.tables import table
-from worker.texts import unfit
 
 _phones = st.builds("010{:08d}".format, st.integers(0, 99_999_999))
 _texts = st.none() | st.text(max_size=30).map(str.strip).filter(

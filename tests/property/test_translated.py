@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import messages
-from worker.catalogue import Catalogue, Template
-from worker.documents import Action, Change, Plan
-from worker.language import speaking, translated
+from worker.model.plans import Action, Change, Plan
 from worker.render import text
+from worker.render.i18n import speaking, translated
+from worker.render.i18n_catalog import Catalogue, Template
 
 _FOREIGN = st.text(max_size=60) | st.sampled_from(
     ["{name}", "{0!r}", "%s", "\x1b[2J", "\u202egnp.exe", "<script>alert(1)</script>", "a: b (c); d, e. f"]
@@ -84,7 +84,7 @@ def test_a_korean_plan_of_foreign_texts_obeys_nothing(foreign: list[str]) -> Non
 
 
 def _plan(change: Change) -> str:
-    from worker.documents import AccountPlan, tally  # noqa: PLC0415
+    from worker.model.plans import AccountPlan, tally  # noqa: PLC0415
 
     account = AccountPlan(
         account="main", account_id=None, counts=tally(Action, {Action.ACTIVATE: 1}), changes=(change,)

@@ -4,10 +4,10 @@ import msgspec
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from worker.errors import Ambiguous, ApiError, ServerError
-from worker.model import ObservedAccount, Status
+from worker.model.accounts import ObservedAccount, Status
+from worker.model.errors import Ambiguous, ApiError, ServerError
 from worker.solapi import wire
-from worker.solapi.account import AccountDocument
+from worker.solapi.account_document import AccountDocument
 
 _NAMES = st.sampled_from(
     ["accountId", "senderIds", "phoneNumber", "status", "expireAt", "errorCode", "errorMessage", "message", "zebra"]

@@ -7,7 +7,7 @@ from typing import Any
 from tests.simulation.history import Answered
 from tests.simulation.runs import Life
 from tests.simulation.world import World
-from worker.model import Unmanaged
+from worker.model.accounts import Unmanaged
 
 __all__ = ["attempts_are_requests", "every_number_has_one_outcome", "nothing_is_left_open"]
 

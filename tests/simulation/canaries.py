@@ -7,14 +7,14 @@ import msgspec
 import pytest
 
 from tests.simulation import plumbing
-from worker import reconcile, turns
-from worker.documents import Action, Change, Outcome
-from worker.ledger import store
+from worker.ledger import writes
 from worker.ledger.ledger import Page
-from worker.model import Memory, ObservedAccount, Status
-from worker.plan import diff
-from worker.subjects import Identities
-from worker.writes import Writes
+from worker.model.accounts import Memory, ObservedAccount, Status
+from worker.model.plans import Action, Change, Outcome
+from worker.plan.diff import diff
+from worker.reconcile import account, write_queue
+from worker.reconcile.executor import Writes
+from worker.reconcile.identity import Identities
 
 __all__ = ["CANARIES", "Canary"]
 
@@ -90,11 +90,11 @@ def _write_protected_numbers(patch: Patch) -> None:
     def unprotected(wanted: Any, observed: Any) -> Any:
         return diff({phone: msgspec.structs.replace(want, protected=False) for phone, want in wanted.items()}, observed)
 
-    patch.setattr(reconcile, "diff", unprotected)
+    patch.setattr(account, "diff", unprotected)
 
 
 def _ignore_a_stale_plan(patch: Patch) -> None:
-    patch.setattr(reconcile, "fingerprint", lambda _: "the same")
+    patch.setattr(account, "fingerprint", lambda _: "the same")
 
 
 def _deactivate_first(patch: Patch) -> None:
@@ -120,7 +120,7 @@ def _do_not_wait_for_activations(patch: Patch) -> None:
 
 def _replay_open_intents(patch: Patch) -> None:
     """A run writes what a dead one left open, before it compares anything."""
-    real, draw = Page.resume, reconcile._draw
+    real, draw = Page.resume, account._draw
 
     async def resume(self: Page, observed: ObservedAccount) -> Memory:
         left = await self._commits.run(
@@ -154,8 +154,8 @@ def _replay_open_intents(patch: Patch) -> None:
         return msgspec.structs.replace(made, plan=msgspec.structs.replace(made.plan, changes=(*kept, *again)))
 
     patch.setattr(Page, "resume", resume)
-    patch.setattr(reconcile, "_draw", drawn)
-    patch.setattr(reconcile, "fingerprint", lambda _: "the same")
+    patch.setattr(account, "_draw", drawn)
+    patch.setattr(account, "fingerprint", lambda _: "the same")
 
 
 def _overwrite_what_others_changed(patch: Patch) -> None:
@@ -165,11 +165,11 @@ def _overwrite_what_others_changed(patch: Patch) -> None:
         return True
 
     patch.setattr(Writes, "_settle", settle)
-    patch.setattr(turns.Write, "_compare", lambda *_: None)
+    patch.setattr(write_queue.Write, "_compare", lambda *_: None)
 
 
 def _do_not_heed_what_others_looks_show(patch: Patch) -> None:
-    patch.setattr(turns.Write, "_compare", lambda *_: None)
+    patch.setattr(write_queue.Write, "_compare", lambda *_: None)
 
 
 def _tell_a_number_twice(patch: Patch) -> None:
@@ -178,7 +178,7 @@ def _tell_a_number_twice(patch: Patch) -> None:
 
 
 def _let_everything_through(patch: Patch) -> None:
-    patch.setattr(reconcile, "guard", lambda *_, **__: ())
+    patch.setattr(account, "guard", lambda *_, **__: ())
 
 
 def _write_what_is_as_desired(patch: Patch) -> None:
@@ -192,7 +192,7 @@ def _write_what_is_as_desired(patch: Patch) -> None:
         )
         return (*changes, *more), counts
 
-    patch.setattr(reconcile, "diff", eager)
+    patch.setattr(account, "diff", eager)
 
 
 def _forget_the_last_number(patch: Patch) -> None:
@@ -200,7 +200,7 @@ def _forget_the_last_number(patch: Patch) -> None:
         changes, counts = diff(wanted, observed)
         return changes[:-1], counts
 
-    patch.setattr(reconcile, "diff", short)
+    patch.setattr(account, "diff", short)
 
 
 def _write_by_two_descriptions(patch: Patch) -> None:
@@ -208,11 +208,11 @@ def _write_by_two_descriptions(patch: Patch) -> None:
 
 
 def _carry_a_plan_out_again(patch: Patch) -> None:
-    patch.setattr(store, "earlier_run", lambda *_, **__: None)
+    patch.setattr(writes, "earlier_run", lambda *_, **__: None)
 
 
 def _do_not_compare_a_plan_with_its_file(patch: Patch) -> None:
-    patch.setattr(reconcile, "unasked", lambda *_: {})
+    patch.setattr(account, "unasked", lambda *_: {})
 
 
 CANARIES: Final = (

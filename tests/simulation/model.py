@@ -14,7 +14,7 @@ import msgspec
 
 from tests.simulation.faults import Fault
 from tests.simulation.history import Answered, Edit, History, Request
-from worker.settings import RateLimit
+from worker.config.settings import RateLimit
 
 __all__ = ["ACCOUNT_ID", "API_KEY", "API_SECRET", "OTHER_KEY", "Api", "Reply"]
 

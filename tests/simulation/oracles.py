@@ -16,8 +16,8 @@ from tests.simulation.history import Answered, Request
 from tests.simulation.runs import Life, lives
 from tests.simulation.thresholds import enough_stay_active, thresholds_hold
 from tests.simulation.world import World
-from worker.documents import Action, Outcome
-from worker.model import Status, Unmanaged
+from worker.model.accounts import Status, Unmanaged
+from worker.model.plans import Action, Outcome
 
 __all__ = ["ORACLES", "judge", "violations"]
 

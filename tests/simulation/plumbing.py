@@ -7,13 +7,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from worker.errors import ApiError, NumberRejected, ServerError
-from worker.fleet import Fleet
-from worker.ledger import store
+from worker.ledger import writes
 from worker.ledger.ledger import Ledger, Page
-from worker.model import ObservedAccount, Status
+from worker.model.accounts import ObservedAccount, Status
+from worker.model.errors import ApiError, NumberRejected, ServerError
+from worker.reconcile.fleet import Fleet
 from worker.solapi import retry
-from worker.solapi.account import AccountDocument
+from worker.solapi.account_document import AccountDocument
 from worker.solapi.client import AccountReader, AccountWriter
 from worker.solapi.limiter import Quota, Window
 from worker.solapi.signing import Signer
@@ -128,8 +128,8 @@ def retry_what_is_refused(patch: Patch) -> None:
 
 def forget_what_dead_runs_spent(patch: Patch) -> None:
     """The thresholds know this run only."""
-    real = store.recall
-    patch.setattr(store, "recall", lambda *given: msgspec.structs.replace(real(*given), spent=frozenset()))
+    real = writes.recall
+    patch.setattr(writes, "recall", lambda *given: msgspec.structs.replace(real(*given), spent=frozenset()))
 
 
 def write_twice_at_once(patch: Patch) -> None:
@@ -170,13 +170,13 @@ async def _never() -> bool:
 
 def drop_an_outcome(patch: Patch) -> None:
     """The ledger loses the numbers that were changed."""
-    real = store.finish_entry
+    real = writes.finish_entry
 
     def finish(connection: Any, entry: int, result: Any, confirmed: Any, now: str) -> None:
         real(connection, entry, result, confirmed, now)
         connection.execute("DELETE FROM outcomes WHERE entry = ? AND outcome = 'changed'", (entry,))
 
-    patch.setattr(store, "finish_entry", finish)
+    patch.setattr(writes, "finish_entry", finish)
 
 
 def drop_the_answers(patch: Patch) -> None:
@@ -207,7 +207,7 @@ class _free:  # noqa: N801 - a context manager like a function
 
 def settle_nothing(patch: Patch) -> None:
     """What dead runs left open stays so."""
-    patch.setattr(store, "settle", lambda *_: None)
+    patch.setattr(writes, "settle", lambda *_: None)
 
 
 def believe_a_shrunken_reply(patch: Patch) -> None:

@@ -5,8 +5,8 @@ from functools import cached_property
 
 from tests.simulation.history import Answered, Request
 from tests.simulation.world import Record, World
-from worker.documents import Change, NumberResult, Verdict
-from worker.model import DesiredAccount, Unmanaged
+from worker.model.accounts import DesiredAccount, Unmanaged
+from worker.model.plans import Change, NumberResult, Verdict
 
 __all__ = ["Life", "lives"]
 

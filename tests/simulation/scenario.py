@@ -9,10 +9,10 @@ from msgspec import structs
 from tests.simulation.faults import PROFILES
 from tests.simulation.model import ACCOUNT_ID
 from tests.simulation.process import DiskError, Happening
-from worker.model import Desired, DesiredAccount, Status, Unmanaged
-from worker.policy import Selection
-from worker.reconcile import Terms
-from worker.settings import RateLimit, Retry, Safety, SafetySettings, Settings, Timeout
+from worker.config.settings import RateLimit, Retry, Safety, SafetySettings, Settings, Timeout
+from worker.model.accounts import Desired, DesiredAccount, Status, Unmanaged
+from worker.plan.policy import Selection
+from worker.reconcile.account import Terms
 
 __all__ = ["RunScript", "Scenario", "scenario"]
 

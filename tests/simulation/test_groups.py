@@ -10,9 +10,9 @@ from msgspec import structs
 
 from tests.simulation.scenario import Scenario, scenario
 from tests.simulation.world import World, simulate
-from worker import reconcile, writes
-from worker.model import Desired, DesiredAccount, Group, Status
-from worker.settings import SafetySettings
+from worker.config.settings import SafetySettings
+from worker.model.accounts import Desired, DesiredAccount, Group, Status
+from worker.reconcile import account, executor
 
 _PLANS: Final = max(2000, int(os.environ.get("SENDERID_SEEDS", "0")) // 10)
 _CHUNK: Final = 100
@@ -95,6 +95,6 @@ def test_the_stories_lean_on_activations() -> None:
 def test_a_planted_bug_is_found(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the plan's holds, or without the proof of activations, some group falls among two hundred stories."""
     if bug == "no plan is spared":
-        monkeypatch.setattr(reconcile, "spare", lambda changes, *_: tuple(changes))
-    monkeypatch.setattr(writes, "leaning", lambda *_: {})
+        monkeypatch.setattr(account, "spare", lambda changes, *_: tuple(changes))
+    monkeypatch.setattr(executor, "leaning", lambda *_: {})
     assert any(_lived(seed) for seed in range(200))

@@ -13,7 +13,7 @@ from tests.simulation.oracles import judge
 from tests.simulation.regressions import REGRESSIONS
 from tests.simulation.scenario import RunScript, scenario
 from tests.simulation.world import World, simulate
-from worker.model import Desired, DesiredAccount, Status
+from worker.model.accounts import Desired, DesiredAccount, Status
 
 _SEEDS: Final = int(os.environ.get("SENDERID_SEEDS", "2000"))
 _CHUNK: Final = 100 if _SEEDS <= 10_000 else 1000

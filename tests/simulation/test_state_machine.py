@@ -14,15 +14,15 @@ from tests.simulation.process import Happening, task_factory
 from tests.simulation.scenario import RunScript, Scenario
 from tests.simulation.world import MEMORY, Record, World
 from tests.virtual_time import VirtualLoop
-from worker.documents import Outcome
-from worker.history import AccountStory
+from worker.config.settings import RateLimit, Retry, SafetySettings, Settings, Timeout, threshold
 from worker.ledger.history import story
-from worker.ledger.reading import reading
-from worker.model import Desired, DesiredAccount, Status
-from worker.policy import ALLOW_ALL
-from worker.reconcile import Terms
-from worker.rollback import undoing
-from worker.settings import RateLimit, Retry, SafetySettings, Settings, Timeout, threshold
+from worker.ledger.readonly import reading
+from worker.model.accounts import Desired, DesiredAccount, Status
+from worker.model.history import AccountStory
+from worker.model.plans import Outcome
+from worker.plan.policy import ALLOW_ALL
+from worker.reconcile.account import Terms
+from worker.reconcile.rollback import undoing
 
 _PHONES: Final = tuple(f"0100000000{index}" for index in range(6))
 _WRITABLE: Final = frozenset({"ACTIVE", "INACTIVE"})

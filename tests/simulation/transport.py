@@ -16,7 +16,7 @@ from tests.simulation.faults import Fault
 from tests.simulation.history import Answered, Request
 from tests.simulation.model import Api, Reply
 from tests.simulation.process import Process
-from worker.settings import Timeout
+from worker.config.settings import Timeout
 from worker.solapi.transport import Answer, Transport, transport_error
 
 __all__ = ["SimulatedTransport"]

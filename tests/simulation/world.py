@@ -22,16 +22,16 @@ from tests.simulation.process import Happening, Process, task_factory
 from tests.simulation.scenario import RunScript, Scenario
 from tests.simulation.transport import SimulatedTransport
 from tests.virtual_time import VirtualLoop
-from worker.comparison import CurrentFiles
-from worker.credentials import Credentials, CredentialsRef, Secret, SecretRef
-from worker.documents import AccountPlan, AccountResult
-from worker.errors import Interrupted, LedgerError
-from worker.fleet import Fleet
 from worker.ledger import Keeper, Ledger, Nothing, Run, recollection
-from worker.model import PlanFile
-from worker.plan import SavedAccount
-from worker.policy import ALLOW_ALL, Selection, effective_safety
-from worker.reconcile import Terms
+from worker.model.accounts import PlanFile
+from worker.model.credentials import Credentials, CredentialsRef, Secret, SecretRef
+from worker.model.errors import Interrupted, LedgerError
+from worker.model.plans import AccountPlan, AccountResult
+from worker.plan.comparison import CurrentFiles
+from worker.plan.diff import SavedAccount
+from worker.plan.policy import ALLOW_ALL, Selection, effective_safety
+from worker.reconcile.account import Terms
+from worker.reconcile.fleet import Fleet
 from worker.solapi.client import Ambient
 
 __all__ = ["MEMORY", "Record", "World", "simulate"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.web.access import Access, Denied, Many, loopback
+from worker.web.auth import Access, Denied, Many, loopback
 
 TOKEN = "a-token-of-24-characters"
 PEER = "192.0.2.1"

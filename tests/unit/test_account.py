@@ -6,10 +6,10 @@ import re
 import msgspec
 import pytest
 
-from worker.errors import ServerError
-from worker.model import Observed, ObservedAccount, Status
+from worker.model.accounts import Observed, ObservedAccount, Status
+from worker.model.errors import ServerError
 from worker.sandbox import SandboxAccount, generate
-from worker.solapi.account import AccountDocument
+from worker.solapi.account_document import AccountDocument
 
 
 def _document(*rows: dict[str, object], **more: object) -> bytes:
@@ -265,7 +265,7 @@ def test_a_long_document_that_is_wrong_anywhere_is_a_failed_read(large: SandboxA
 
 def test_more_numbers_than_any_account_has_are_refused(monkeypatch: pytest.MonkeyPatch, large: SandboxAccount) -> None:
     """A document without end cannot fill the memory with numbers."""
-    monkeypatch.setattr("worker.solapi.account._NUMBERS_CAP", 5_000)
+    monkeypatch.setattr("worker.solapi.account_document._NUMBERS_CAP", 5_000)
     with pytest.raises(ServerError, match="more than 5,000 numbers"):
         _read(*_cut(large.document(), 6))
 

@@ -6,11 +6,11 @@ import pytest
 
 from tests.loopback import Loopback, run
 from tests.watching import Daemon, account, wanting
-from worker.documents import Requests
-from worker.errors import ServerError
-from worker.model import Observed, ObservedAccount, Status
+from worker.config.settings import Retry
+from worker.model.accounts import Observed, ObservedAccount, Status
+from worker.model.errors import ServerError
+from worker.model.plans import Requests
 from worker.sandbox import Fault, SandboxAccount
-from worker.settings import Retry
 from worker.solapi.baseline import Baseline
 
 PHONES = [f"010{index:08}" for index in range(10)]

@@ -14,11 +14,11 @@ import pytest
 from msgspec.structs import replace
 
 from tests.ledgers import clock
-from worker.cli import bookkeeping
-from worker.cli.bookkeeping import Keeping, committed, glance, ledger_path
-from worker.errors import LedgerError
-from worker.model import DesiredAccount, Memory, SourceFile
-from worker.settings import LedgerSettings, Settings
+from worker.cli import ledger
+from worker.cli.ledger import Keeping, committed, glance, ledger_path
+from worker.config.settings import LedgerSettings, Settings
+from worker.model.accounts import DesiredAccount, Memory, SourceFile
+from worker.model.errors import LedgerError
 
 
 def _git(folder: Path, *arguments: str) -> str:
@@ -165,7 +165,7 @@ def test_a_user_without_a_home_is_told_to_name_a_place(path: str | None) -> None
 @pytest.mark.usefixtures("homeless")
 async def test_a_look_of_a_user_without_a_home_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
     """What only reads remembers nothing, and says so once."""
-    bookkeeping._warn.cache_clear()
+    ledger._warn.cache_clear()
     for _ in range(2):
         assert await glance(Settings()).recall("key") == Memory()
     assert capsys.readouterr().err.count("this user has no home folder") == 1
@@ -206,7 +206,7 @@ async def test_a_user_without_a_name_has_a_number(
 async def test_a_glance_at_an_unreadable_ledger_warns_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Each account is planned as if nothing were remembered; why is told once and not for each."""
     (tmp_path / "l.db").write_text("no ledger")
-    bookkeeping._warn.cache_clear()
+    ledger._warn.cache_clear()
     nothing = glance(Settings(ledger=LedgerSettings(path=str(tmp_path / "l.db"))))
     assert [await nothing.recall("vendor 1"), await nothing.recall("vendor 2")] == [Memory(), Memory()]
     told = capsys.readouterr().err

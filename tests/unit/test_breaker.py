@@ -7,7 +7,7 @@ import pytest
 
 from tests.model_account import Unheard
 from tests.virtual_time import run
-from worker.errors import (
+from worker.model.errors import (
     AccountRejected,
     Ambiguous,
     ApiError,

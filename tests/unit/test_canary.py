@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.loopback import Journal
-from worker.canary import begin_with_few
-from worker.documents import AccountResult, Action, Change, NumberResult, Outcome, RunOutcome, tally
-from worker.errors import CanaryFailed
-from worker.settings import CanarySettings
+from worker.config.settings import CanarySettings
+from worker.model.errors import CanaryFailed
+from worker.model.plans import AccountResult, Action, Change, NumberResult, Outcome, RunOutcome, tally
+from worker.reconcile.canary import begin_with_few
 
 Account = tuple[Outcome, ...]
 """What becomes of each number of an account that is to be written."""

@@ -7,7 +7,7 @@ import pytest
 from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 
-from worker.catalogue import FINISHED, Catalogue, Template
+from worker.render.i18n_catalog import FINISHED, Catalogue, Template
 
 _MESSAGES = {
     "no account is named {name}": "{name}: 그런 계정이 없습니다",

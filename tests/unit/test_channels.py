@@ -2,11 +2,11 @@
 
 import pytest
 
-from worker.channels import Channel, Notify
-from worker.credentials import SecretRef
-from worker.errors import SettingsError
-from worker.news import Event
-from worker.settings import Settings, load
+from worker.config.channels import Channel, Notify
+from worker.config.settings import Settings, load
+from worker.daemon.notify.changes import Event
+from worker.model.credentials import SecretRef
+from worker.model.errors import SettingsError
 
 URL = "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ"
 

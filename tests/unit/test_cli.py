@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from worker.cli import inputs, run
-from worker.cli.doctor import _clock, _refused
-from worker.cli.session import check, emit, replace
-from worker.cli.status import ExitStatus
-from worker.documents import Refusal
-from worker.errors import AccountRejected, LedgerError, PolicyRefusal, ServerError
+from worker.cli import load, run
+from worker.cli.commands.doctor import _clock, _refused
+from worker.cli.exit_status import ExitStatus
+from worker.cli.runner import check, emit, replace
+from worker.model.errors import AccountRejected, LedgerError, PolicyRefusal, ServerError
+from worker.model.plans import Refusal
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_every_end_is_a_status_and_a_sentence(
     def fail(*_: object) -> None:
         raise raised
 
-    monkeypatch.setattr(inputs, "load_settings", fail)
+    monkeypatch.setattr(load, "load_settings", fail)
     assert run(["validate"]) == status
     out, err = capsys.readouterr()
     assert (out, err.strip().startswith(told), err.strip().count("\n")) == ("", True, 0)
@@ -70,7 +70,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyt
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("worker.cli.session.os.fsync", full)
+    monkeypatch.setattr("worker.cli.runner.os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
         replace(path, b"new", mode=0o600)
     assert path.read_bytes() == b"old"

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from tests.loopback import EPOCH, Loopback, Peer, ambient, answer, now, run, unnoted
-from worker.documents import Requests
-from worker.errors import AccountRejected, Ambiguous, ClockSkewed, Interrupted, NotWritable, ServerError
-from worker.model import Status
-from worker.ports import Answered
+from worker.config.settings import Endpoint, RateLimit, Retry
+from worker.model.accounts import Status
+from worker.model.errors import AccountRejected, Ambiguous, ClockSkewed, Interrupted, NotWritable, ServerError
+from worker.model.plans import Requests
+from worker.model.ports import Answered
 from worker.sandbox import Fault, SandboxAccount
-from worker.settings import Endpoint, RateLimit, Retry
 from worker.solapi.client import AccountReader
 from worker.solapi.limiter import Quota
 

@@ -6,8 +6,9 @@ import aiohttp
 import pytest
 
 from tests.loopback import Loopback, Peer, answer, run, unnoted
-from worker.documents import Requests
-from worker.errors import (
+from worker.config.settings import Endpoint
+from worker.model.accounts import Status
+from worker.model.errors import (
     AccountRejected,
     Ambiguous,
     ApiError,
@@ -21,9 +22,8 @@ from worker.errors import (
     SignatureReused,
     TransientError,
 )
-from worker.model import Status
+from worker.model.plans import Requests
 from worker.sandbox import PROFILES, Fault, SandboxAccount
-from worker.settings import Endpoint
 from worker.solapi.client import AccountReader
 
 PHONE, OTHER = "01012345678", "0212345678"

@@ -10,10 +10,10 @@ import pytest
 import trustme
 
 from tests.loopback import Loopback, Peer, ambient, answer, now, run
-from worker.errors import AccountRejected, Ambiguous, ApiError, ConnectionFailed, ServerError, WorkerError
-from worker.model import Status
+from worker.config.settings import Endpoint, Retry, Timeout
+from worker.model.accounts import Status
+from worker.model.errors import AccountRejected, Ambiguous, ApiError, ConnectionFailed, ServerError, WorkerError
 from worker.sandbox import Fault, SandboxAccount
-from worker.settings import Endpoint, Retry, Timeout
 from worker.solapi.client import AccountWriter
 
 PHONE = "01012345678"

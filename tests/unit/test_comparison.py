@@ -5,14 +5,14 @@ from datetime import UTC, datetime
 import pytest
 from msgspec.structs import replace
 
-from worker.comparison import CurrentFiles, ending, unasked, uncompared
-from worker.credentials import CredentialsRef, SecretRef
-from worker.desired import load
-from worker.documents import Action, Change, Notice, NoticeKind
-from worker.model import DesiredAccount, SourceFile
-from worker.plan import SavedAccount
-from worker.settings import Safety
-from worker.sites import sources
+from worker.config.desired import load
+from worker.config.settings import Safety
+from worker.model.accounts import DesiredAccount, SourceFile
+from worker.model.credentials import CredentialsRef, SecretRef
+from worker.model.plans import Action, Change, Notice, NoticeKind
+from worker.model.sites import sources
+from worker.plan.comparison import CurrentFiles, ending, unasked, uncompared
+from worker.plan.diff import SavedAccount
 
 ON, OFF = "01000000001", "01000000002"
 NOW = datetime(2026, 11, 24, tzinfo=UTC)

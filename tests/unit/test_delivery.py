@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.webhook import Webhook
-from worker.delivery import opened
-from worker.errors import ChannelUnusable
-from worker.notify import brought
-from worker.render.news import Message
+from worker.daemon.notify.apprise_sender import opened
+from worker.daemon.notify.dispatcher import brought
+from worker.daemon.notify.message import Message
+from worker.model.errors import ChannelUnusable
 
 MESSAGE = Message("[senderid] main: failing", "main: failing: <b>x</b>", "failure")
 TOKEN = "TIiajkdnlazkcOXrIdevi7FQ"

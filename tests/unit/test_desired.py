@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from worker.credentials import CredentialsRef, SecretRef
-from worker.desired import Loaded, load
-from worker.errors import DesiredStateError, Problem
-from worker.model import Desired, DesiredAccount, Group, SafetyOverride, Status, Unmanaged, UseOverride
+from worker.config.desired import Loaded, load
+from worker.model.accounts import Desired, DesiredAccount, Group, SafetyOverride, Status, Unmanaged, UseOverride
+from worker.model.credentials import CredentialsRef, SecretRef
+from worker.model.errors import DesiredStateError, Problem
 
 ON = Desired(Status.ACTIVE)
 OFF = Desired(Status.INACTIVE)

@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from worker.desired import load
-from worker.errors import DesiredStateError
-from worker.model import Dated, DesiredAccount, Schedule, Status, Weekly
+from worker.config.desired import load
+from worker.model.accounts import Dated, DesiredAccount, Schedule, Status, Weekly
+from worker.model.errors import DesiredStateError
 
 ON, OFF = Status.ACTIVE, Status.INACTIVE
 PHONE = "01012345678"

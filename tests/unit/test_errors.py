@@ -5,9 +5,8 @@ import re
 
 import pytest
 
-import worker.errors
-from worker.documents import ErrorInfo, NumberError, Refusal
-from worker.errors import (
+import worker.model.errors
+from worker.model.errors import (
     ApiError,
     DesiredStateError,
     PolicyRefusal,
@@ -16,11 +15,12 @@ from worker.errors import (
     SettingsError,
     WorkerError,
 )
+from worker.model.plans import ErrorInfo, NumberError, Refusal
 
 
 def public_errors() -> dict[str, type[WorkerError]]:
     """Every public error by its name."""
-    everything = {name: getattr(worker.errors, name) for name in worker.errors.__all__}
+    everything = {name: getattr(worker.model.errors, name) for name in worker.model.errors.__all__}
     return {name: kind for name, kind in everything.items() if issubclass(kind, WorkerError)}
 
 
@@ -42,7 +42,7 @@ def test_picture_is_the_tree() -> None:
     """The tree drawn at the top of the module names every public error under its real parent, and nothing else."""
     drawn: dict[str, str] = {}
     path = ["Exception"]
-    for line in (inspect.getdoc(worker.errors) or "").splitlines():
+    for line in (inspect.getdoc(worker.model.errors) or "").splitlines():
         if found := re.match(r"^([│├└─ ]*)(\w+)( {2,}\S|$)", line):
             depth = len(found[1]) // 4 + 1
             path[depth:] = [found[2]]
@@ -52,9 +52,9 @@ def test_picture_is_the_tree() -> None:
 
 def test_every_error_is_exported() -> None:
     """No error class of the module is missing from its public names."""
-    classes = {name for name, kind in vars(worker.errors).items() if inspect.isclass(kind) and name[0] != "_"}
-    own = {name for name in classes if getattr(worker.errors, name).__module__ == "worker.errors"}
-    assert own == set(worker.errors.__all__)
+    classes = {name for name, kind in vars(worker.model.errors).items() if inspect.isclass(kind) and name[0] != "_"}
+    own = {name for name in classes if getattr(worker.model.errors, name).__module__ == "worker.model.errors"}
+    assert own == set(worker.model.errors.__all__)
 
 
 @pytest.mark.parametrize("kind", public_errors().values())

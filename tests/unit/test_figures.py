@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from worker.documents import (
+from worker.model.accounts import Status
+from worker.model.plans import (
     AccountPlan,
     AccountResult,
     Action,
@@ -21,8 +22,7 @@ from worker.documents import (
     Verdict,
     tally,
 )
-from worker.figures import ACTIONS, REST, STATUSES, Figures, bounded, carried_out, planned
-from worker.model import Status
+from worker.telemetry.account_metrics import ACTIONS, REST, STATUSES, Figures, bounded, carried_out, planned
 
 A, B, C = "01000000001", "01000000002", "0223456789"
 STATUSES_OF = {Status.ACTIVE: 4, Status.INACTIVE: 3}

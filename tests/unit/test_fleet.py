@@ -13,20 +13,20 @@ import pytest
 
 from tests.ledgers import never, subject, timeless
 from tests.loopback import Journal, Loopback, ambient, credentials, run
-from worker import subjects
-from worker.bugs import InternalError
-from worker.credentials import Credentials, CredentialsRef, Secret, SecretRef
-from worker.documents import AccountPlan, AccountResult, Action, ErrorInfo, Outcome, RunOutcome, Verdict, tally
-from worker.errors import CredentialsMissing, Interrupted
-from worker.fleet import Fleet, Site
+from worker.config.settings import CanarySettings, RateLimit, Retry, Safety, Settings
 from worker.ledger import Keeper, Nothing, Subject
-from worker.model import Desired, DesiredAccount, Status
-from worker.plan import SavedAccount
-from worker.reconcile import Draft, Terms
+from worker.model.accounts import Desired, DesiredAccount, Status
+from worker.model.credentials import Credentials, CredentialsRef, Secret, SecretRef
+from worker.model.errors import CredentialsMissing, Interrupted
+from worker.model.plans import AccountPlan, AccountResult, Action, ErrorInfo, Outcome, RunOutcome, Verdict, tally
+from worker.plan.diff import SavedAccount
+from worker.reconcile import identity
+from worker.reconcile.account import Draft, Terms
+from worker.reconcile.bugs import InternalError
+from worker.reconcile.fleet import Fleet, Site
+from worker.reconcile.identity import Identities
 from worker.sandbox import Fault, SandboxAccount
-from worker.settings import CanarySettings, RateLimit, Retry, Safety, Settings
 from worker.solapi.client import AccountReader
-from worker.subjects import Identities
 
 ON, OFF = "ACTIVE", "INACTIVE"
 _TERMS = Terms(Safety(max_deactivations="100%", min_active=0), allow=frozenset({"fleet-wide"}))
@@ -441,7 +441,7 @@ def test_a_busy_account_is_left_alone(tmp_path: Path) -> None:
         drafts = await reseller.plan()
         async with timeless(tmp_path, run_id="other") as other, timeless(tmp_path) as ours:
             fleet = reseller.kept_by(ours)
-            held = subject(subjects.key(reseller.desired[1], "1", reseller.settings.endpoint))
+            held = subject(identity.key(reseller.desired[1], "1", reseller.settings.endpoint))
             async with other.hold(held, never):
                 results = await fleet.apply(reseller.desired, drafts, _TERMS, reseller.log)
             assert _outcomes(results) == [RunOutcome.CONVERGED, RunOutcome.LOCKED, RunOutcome.CONVERGED]
@@ -477,7 +477,7 @@ def test_a_saved_plan_is_carried_out_but_for_its_conflicts() -> None:
 def test_an_account_has_one_key_whichever_host_it_is_reached_at() -> None:
     """The vendor's hosts share an account's lock and history; another API's account of that id has its own."""
     names = {
-        subjects.key(Site(None, endpoint), "7", "solapi")
+        identity.key(Site(None, endpoint), "7", "solapi")
         for endpoint in ("solapi", "solapi-static", "coolsms", "coolsms-rest", "http://127.0.0.1:1")
     }
     assert names == {"vendor 7", "http://127.0.0.1:1 7"}

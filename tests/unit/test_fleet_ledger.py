@@ -13,22 +13,23 @@ from msgspec.structs import replace
 
 from tests.ledgers import never, rows, subject, timeless
 from tests.loopback import Journal, Loopback, ambient, credentials, run
-from worker import subjects
-from worker.credentials import Credentials, CredentialsRef, SecretRef
-from worker.documents import AccountResult, Outcome, RunOutcome
-from worker.errors import CredentialsMissing, Interrupted
-from worker.fleet import Fleet
-from worker.history import AccountStory
-from worker.ledger import Ledger, Subject, commits, recollection, store
+from worker.config.settings import RateLimit, Retry, Safety, Settings
+from worker.ledger import Ledger, Subject, group_commit, recollection
+from worker.ledger import writes as store
 from worker.ledger.history import story
-from worker.ledger.reading import reading
-from worker.model import Desired, DesiredAccount, Status
-from worker.plan import SavedAccount
-from worker.reconcile import Draft, Terms
-from worker.rollback import undoing
+from worker.ledger.readonly import reading
+from worker.model.accounts import Desired, DesiredAccount, Status
+from worker.model.credentials import Credentials, CredentialsRef, SecretRef
+from worker.model.errors import CredentialsMissing, Interrupted
+from worker.model.history import AccountStory
+from worker.model.plans import AccountResult, Outcome, RunOutcome
+from worker.model.sites import Site
+from worker.plan.diff import SavedAccount
+from worker.reconcile import identity
+from worker.reconcile.account import Draft, Terms
+from worker.reconcile.fleet import Fleet
+from worker.reconcile.rollback import undoing
 from worker.sandbox import Fault, SandboxAccount
-from worker.settings import RateLimit, Retry, Safety, Settings
-from worker.sites import Site
 
 ON, OFF = "ACTIVE", "INACTIVE"
 _TERMS = Terms(Safety(max_deactivations="100%", min_active=0), allow=frozenset({"fleet-wide"}))
@@ -68,7 +69,7 @@ class Household:
 
     def subject(self, name: str) -> Subject:
         """One of the accounts, as the ledger knows it."""
-        return subject(subjects.key(Site(), name, self.settings.endpoint))
+        return subject(identity.key(Site(), name, self.settings.endpoint))
 
     def fleet(self, keeper: Ledger) -> Fleet:
         """A run's fleet."""
@@ -133,12 +134,12 @@ def test_a_disk_that_fails_at_the_nth_commit_stops_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nth: int, *, done: bool
 ) -> None:
     """Nothing is sent from then on, also where the commit that failed reached the disk; the next run converges."""
-    commit = commits._Batch.commit
+    commit = group_commit._Batch.commit
     left = nth
     durable = Counter[tuple[Any, ...]]()
 
     async def scenario(household: Household) -> None:
-        def failing(batch: commits._Batch, connection: sqlite3.Connection, now: str) -> None:
+        def failing(batch: group_commit._Batch, connection: sqlite3.Connection, now: str) -> None:
             nonlocal left, durable
             left -= 1
             if left == 0:
@@ -148,7 +149,7 @@ def test_a_disk_that_fails_at_the_nth_commit_stops_the_run(
                 raise sqlite3.OperationalError("database or disk is full")
             commit(batch, connection, now)
 
-        monkeypatch.setattr(commits._Batch, "commit", failing)
+        monkeypatch.setattr(group_commit._Batch, "commit", failing)
         async with household.book("first") as book:
             (result,) = await household.carry_out(household.fleet(book))
         monkeypatch.undo()

@@ -2,8 +2,8 @@
 
 import pytest
 
-from worker.documents import AccountPlan, Action, Refusal, Verdict, tally
-from worker.policy import fleet_wide
+from worker.model.plans import AccountPlan, Action, Refusal, Verdict, tally
+from worker.plan.policy import fleet_wide
 
 
 def account(name: str, activate: int = 0, deactivate: int = 0, unchanged: int = 0, **more: int) -> AccountPlan:

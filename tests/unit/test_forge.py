@@ -10,19 +10,19 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.credentials import CredentialsRef, SecretRef
-from worker.documents import Action, Change
-from worker.errors import Problem
-from worker.forge.__main__ import _opened, main
-from worker.forge.annotations import annotations
-from worker.forge.api import Api, Failed
-from worker.forge.claims import Claim, sent_nothing
-from worker.forge.github import _only_file
-from worker.forge.paths import any_changed, in_repository
-from worker.forge.reviewed import Reader, mismatch, overtaken
-from worker.model import Group, SourceFile
-from worker.plan import SavedAccount, SavedPlan, seal
-from worker.settings import Safety
+from worker.cli.ci.__main__ import _opened, main
+from worker.cli.ci.annotations import annotations
+from worker.cli.ci.claims import Claim, sent_nothing
+from worker.cli.ci.github import _only_file
+from worker.cli.ci.http import Api, Failed
+from worker.cli.ci.paths import any_changed, in_repository
+from worker.cli.ci.verify import Reader, mismatch, overtaken
+from worker.config.settings import Safety
+from worker.model.accounts import Group, SourceFile
+from worker.model.credentials import CredentialsRef, SecretRef
+from worker.model.errors import Problem
+from worker.model.plans import Action, Change
+from worker.plan.diff import SavedAccount, SavedPlan, seal
 
 
 def test_a_problem_is_an_annotation_at_its_line() -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.forges import REPOSITORY, TOKEN, Fault, Forge
-from worker.forge.api import Api, Failed, Missing
-from worker.forge.github import GitHub
-from worker.forge.limits import Pause, pause
+from worker.cli.ci.github import GitHub
+from worker.cli.ci.http import Api, Failed, Missing
+from worker.cli.ci.limits import Pause, pause
 
 NOW = 1_790_000_000.25
 COMMENTS = f"/repos/{REPOSITORY}/issues/7/comments"

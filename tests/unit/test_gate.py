@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from tests.virtual_time import run
-from worker.errors import Interrupted
-from worker.solapi.gate import Gate
+from worker.model.errors import Interrupted
+from worker.solapi.cancellation import Gate
 
 
 def test_a_closed_gate_lets_nobody_in() -> None:

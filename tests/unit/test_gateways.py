@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.gateways import gateway
+from worker.config.gateways import gateway
 
 
 @pytest.mark.parametrize(

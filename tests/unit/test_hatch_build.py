@@ -7,7 +7,7 @@ from gettext import GNUTranslations
 from pathlib import Path
 from shutil import copytree, ignore_patterns
 
-from worker.catalogue import Catalogue
+from worker.render.i18n_catalog import Catalogue
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,9 +30,9 @@ def test_a_wheel_brings_its_catalogues(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         assert "worker/render/templates/base.html" in names
-        with archive.open("worker/locale/ko/LC_MESSAGES/senderid.mo") as file:
+        with archive.open("worker/render/locale/ko/LC_MESSAGES/senderid.mo") as file:
             korean = GNUTranslations(file)
     assert korean.gettext("Worth knowing") == "알아 두실 것"
-    built = Catalogue.at(source / "worker/locale/ko/LC_MESSAGES/senderid.mo")
+    built = Catalogue.at(source / "worker/render/locale/ko/LC_MESSAGES/senderid.mo")
     assert built is not None
     assert built.finished("it is damaged") == "손상되었습니다"

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.documents import Notice, NoticeKind
-from worker.health import notices
-from worker.model import Observed, ObservedAccount, Status
-from worker.settings import Health
+from worker.config.settings import Health
+from worker.model.accounts import Observed, ObservedAccount, Status
+from worker.model.plans import Notice, NoticeKind
+from worker.plan.notices import notices
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 PHONE = "01012345678"

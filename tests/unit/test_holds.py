@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.documents import Action, Change, NoticeKind
-from worker.holds import counted, hold, leaning, shortages, spare
-from worker.model import Group, Observed, ObservedAccount, Status
+from worker.model.accounts import Group, Observed, ObservedAccount, Status
+from worker.model.plans import Action, Change, NoticeKind
+from worker.plan.holds import counted, hold, leaning, shortages, spare
 
 A, B, C = "0100001", "0100002", "0100003"
 PAIR = Group("support", (A, B))

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from worker.cli import sources
-from worker.cli.agreement import Agreement
-from worker.cli.sources import yaml_files_below
-from worker.desired import Reach, load, names
-from worker.endpoints import platform
-from worker.errors import DesiredStateError
-from worker.lastgood import LastGood
+from worker.cli.document_conflicts import Agreement
+from worker.config import files
+from worker.config.desired import Reach, load, names
+from worker.config.files import yaml_files_below
+from worker.config.urls import platform
+from worker.daemon.last_good import LastGood
+from worker.model.errors import DesiredStateError
 
 
 def reach(keys: Mapping[str, str] | None = None, endpoint: str = "solapi") -> Reach:
@@ -257,7 +257,7 @@ def test_a_folder_is_walked_once_for_all_accounts_in_it(tmp_path: Path, monkeypa
         walked.append(folder)
         return yaml_files_below(folder)
 
-    monkeypatch.setattr(sources, "yaml_files_below", walk)
+    monkeypatch.setattr(files, "yaml_files_below", walk)
     assert incomplete(*paths) == []
     assert walked == [Path("config/desired")]
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from worker.cli.inputs import Known, Resolver, load_accounts, load_settings, read_rules, read_selection
-from worker.credentials import Credentials, CredentialsRef, Secret, SecretRef
-from worker.errors import CredentialsMissing, DesiredStateError, SettingsError, UsageError
-from worker.model import Desired, DesiredAccount, Status
-from worker.policy import ALLOW_ALL, RULES, Selection
-from worker.settings import RateLimit, Settings
+from worker.cli.load import Known, Resolver, load_accounts, load_settings, read_rules, read_selection
+from worker.config.settings import RateLimit, Settings
+from worker.model.accounts import Desired, DesiredAccount, Status
+from worker.model.credentials import Credentials, CredentialsRef, Secret, SecretRef
+from worker.model.errors import CredentialsMissing, DesiredStateError, SettingsError, UsageError
+from worker.plan.policy import ALLOW_ALL, RULES, Selection
 
 SECRET = "hunter2hunter2"
 

@@ -2,26 +2,26 @@
 
 import pytest
 
-from worker import language
+from worker.render import i18n
 
 
 def test_english_is_spoken_until_another_is_chosen() -> None:
     """Without a choice messages stay as they are written, and a number picks its form."""
-    assert language.spoken() == "en"
-    assert language.gettext("Plan") == "Plan"
-    assert language.ngettext("one", "many", 1) == "one"
-    assert language.ngettext("one", "many", 2) == "many"
+    assert i18n.spoken() == "en"
+    assert i18n.gettext("Plan") == "Plan"
+    assert i18n.ngettext("one", "many", 1) == "one"
+    assert i18n.ngettext("one", "many", 2) == "many"
 
 
 def test_a_language_is_spoken_for_a_while_only() -> None:
     """What is chosen within a context ends with it; a message without a translation stays English."""
-    with language.speaking("ko"):
-        assert language.spoken() == "ko"
-        assert language.gettext("no such message") == "no such message"
-        assert language.ngettext("no such one", "no such many", 2) == "no such many"
-        with language.speaking("en"):
-            assert language.spoken() == "en"
-    assert language.spoken() == "en"
+    with i18n.speaking("ko"):
+        assert i18n.spoken() == "ko"
+        assert i18n.gettext("no such message") == "no such message"
+        assert i18n.ngettext("no such one", "no such many", 2) == "no such many"
+        with i18n.speaking("en"):
+            assert i18n.spoken() == "en"
+    assert i18n.spoken() == "en"
 
 
 @pytest.mark.parametrize(
@@ -38,4 +38,4 @@ def test_a_language_is_spoken_for_a_while_only() -> None:
 )
 def test_wishes_are_understood_as_systems_and_browsers_write_them(wish: str | None, code: str | None) -> None:
     """Locale names and language tags mean their language; what there is no language for means none."""
-    assert language.chosen(wish) == code
+    assert i18n.chosen(wish) == code

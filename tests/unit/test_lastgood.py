@@ -2,8 +2,8 @@
 
 import pytest
 
-from worker.errors import DesiredStateError, Problem
-from worker.lastgood import LastGood, News
+from worker.daemon.last_good import LastGood, News
+from worker.model.errors import DesiredStateError, Problem
 
 A, B = "01000000001", "01000000002"
 

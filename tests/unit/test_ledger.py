@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.ledgers import became, ledger, never, planned, rows, seen, subject
-from worker.documents import AccountResult, Outcome, RunOutcome
-from worker.errors import (
+from worker.ledger import Ledger, recollection
+from worker.ledger.records import AttemptState
+from worker.model.accounts import Memory, Status
+from worker.model.errors import (
     AccountRejected,
     Ambiguous,
     ApiError,
@@ -19,9 +21,7 @@ from worker.errors import (
     RateLimited,
     SignatureReused,
 )
-from worker.ledger import Ledger, recollection
-from worker.ledger.records import AttemptState
-from worker.model import Memory, Status
+from worker.model.plans import AccountResult, Outcome, RunOutcome
 
 A, B = "0100001", "0100002"
 NAMES = {"main": None}

@@ -10,11 +10,11 @@ import pytest
 
 from tests.ledgers import clock, planned, started, subject
 from tests.virtual_time import run
-from worker.errors import LedgerError
-from worker.ledger import store
-from worker.ledger.commits import Commits, Intent
+from worker.ledger import writes
+from worker.ledger.group_commit import Commits, Intent
 from worker.ledger.records import AttemptState
 from worker.ledger.schema import connect, unusable
+from worker.model.errors import LedgerError
 
 _PHONES = [f"010{n:08}" for n in range(100)]
 
@@ -26,9 +26,9 @@ class Disk:
         self.connection = connection
         self.waiting: list[Callable[[], None]] = []
         self.statements: list[str] = []
-        store.add_run(connection, started())
+        writes.add_run(connection, started())
         plan = planned(*_PHONES)
-        self.entry = store.add_entry(connection, "run-1", subject(), plan, fingerprint="", now="now")
+        self.entry = writes.add_entry(connection, "run-1", subject(), plan, fingerprint="", now="now")
         connection.set_trace_callback(self.statements.append)
 
     def commits(self) -> Commits:

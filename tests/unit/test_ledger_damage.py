@@ -10,11 +10,11 @@ from typing import NamedTuple
 import pytest
 
 from tests.ledgers import became, clock, planned, seen, started, subject
-from worker.documents import Outcome
-from worker.errors import LedgerError
-from worker.ledger import recollection, store
-from worker.ledger.reading import reading
+from worker.ledger import recollection, writes
+from worker.ledger.readonly import reading
 from worker.ledger.schema import connect, connect_to_read
+from worker.model.errors import LedgerError
+from worker.model.plans import Outcome
 
 _CUTS = 250
 _TABLES = ("migrations", "runs", "entries", "attempts", "outcomes", "written")
@@ -41,22 +41,22 @@ def _story(connection: sqlite3.Connection) -> Iterator[None]:
     now = clock()
     for number in range(6):
         run = started(f"r{number}", started_at=now())
-        store.add_run(connection, run)
+        writes.add_run(connection, run)
         yield
         plan = planned(*_PHONES, desired=("INACTIVE", "ACTIVE")[number % 2])
-        store.settle(
+        writes.settle(
             connection, "vendor 1", seen(**dict.fromkeys((f"n{phone}" for phone in _PHONES), "ACTIVE")).numbers, now()
         )
-        entry = store.add_entry(connection, run.id, subject(), plan, fingerprint="f" * 64, now=now())
+        entry = writes.add_entry(connection, run.id, subject(), plan, fingerprint="f" * 64, now=now())
         yield
         for part in range(0, len(_PHONES), 10):
             asked = plan.changes[0].desired
-            store.intend(connection, [(entry, phone, 1, asked) for phone in _PHONES[part : part + 10]], now())
+            writes.intend(connection, [(entry, phone, 1, asked) for phone in _PHONES[part : part + 10]], now())
             yield
         if number % 2:
-            store.finish_entry(connection, entry, became(plan, Outcome.CHANGED), {}, now())
+            writes.finish_entry(connection, entry, became(plan, Outcome.CHANGED), {}, now())
             yield
-            store.finish_run(connection, run.id, "converged", now())
+            writes.finish_run(connection, run.id, "converged", now())
             yield
 
 

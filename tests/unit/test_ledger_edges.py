@@ -12,13 +12,13 @@ import pytest
 from msgspec.structs import replace
 
 from tests.ledgers import became, ledger, never, planned, rows, seen, subject
-from worker.documents import Outcome, RunOutcome
-from worker.errors import AccountBusy, Ambiguous, LedgerError
-from worker.history import AttemptState
 from worker.ledger import Nothing, probe
 from worker.ledger.history import story
-from worker.ledger.reading import reading
-from worker.model import Memory, Status
+from worker.ledger.readonly import reading
+from worker.model.accounts import Memory, Status
+from worker.model.errors import AccountBusy, Ambiguous, LedgerError
+from worker.model.history import AttemptState
+from worker.model.plans import Outcome, RunOutcome
 
 A, B = "01000000001", "01000000002"
 _TIME = re.compile(r"2026-11-24T00:00:\d\d\.000Z")

@@ -9,8 +9,15 @@ from typing import Any
 import pytest
 
 from tests.ledgers import clock, ledger, never
-from worker.credentials import CredentialsRef, SecretRef
-from worker.documents import (
+from worker.config.settings import Safety
+from worker.ledger import Subject, forget
+from worker.ledger.history import Asked, history, runs_named, story
+from worker.ledger.readonly import reading
+from worker.model.accounts import Status
+from worker.model.credentials import CredentialsRef, SecretRef
+from worker.model.errors import Ambiguous, LedgerError, NotRegistered
+from worker.model.history import AttemptState, Ending, History, RunStory
+from worker.model.plans import (
     AccountPlan,
     AccountResult,
     Action,
@@ -22,13 +29,6 @@ from worker.documents import (
     Requests,
     RunOutcome,
 )
-from worker.errors import Ambiguous, LedgerError, NotRegistered
-from worker.history import AttemptState, Ending, History, RunStory
-from worker.ledger import Subject, forget
-from worker.ledger.history import Asked, history, runs_named, story
-from worker.ledger.reading import reading
-from worker.model import Status
-from worker.settings import Safety
 
 A, B, C = "01000000001", "01000000002", "0223456789"
 CREDENTIALS = CredentialsRef(SecretRef(env="KEY"), SecretRef(file="/run/secret"))

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.ledgers import never
-from worker.errors import AccountBusy, LedgerError
 from worker.ledger.lock import Holder, hold, prepare
+from worker.model.errors import AccountBusy, LedgerError
 
 _ME = Holder(os.getpid(), "run-1", "2026-11-23T00:00:00Z")
 

@@ -11,11 +11,11 @@ from tempfile import mkdtemp
 import pytest
 
 from tests.ledgers import clock, ledger
-from worker.documents import RunOutcome
-from worker.errors import LedgerError
 from worker.ledger.history import Asked, history
-from worker.ledger.reading import reading, recollection
-from worker.model import Memory
+from worker.ledger.readonly import reading, recollection
+from worker.model.accounts import Memory
+from worker.model.errors import LedgerError
+from worker.model.plans import RunOutcome
 
 _NOBODY = 65534
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests.ledgers import became, clock, ledger, never, planned, seen, started, subject
-from worker.documents import Outcome, RunOutcome
-from worker.errors import LedgerError
-from worker.ledger import Nothing, store
+from worker.ledger import Nothing, writes
 from worker.ledger.records import AttemptState
 from worker.ledger.schema import connect
-from worker.model import EarlierRun, PlanFile
+from worker.model.accounts import EarlierRun, PlanFile
+from worker.model.errors import LedgerError
+from worker.model.plans import Outcome, RunOutcome
 
 A, B = "01000000001", "01000000002"
 KEY = "vendor 1"
@@ -29,16 +29,16 @@ class Kept:
 
     def run(self, name: str, *, plan: str | None = None, key: str = KEY) -> int:
         """A run with an entry for an account, which plans to write A and B."""
-        store.add_run(self.connection, started(name, plan=plan, started_at=f"start of {name}"))
-        return store.add_entry(self.connection, name, subject(key), planned(A, B), fingerprint="f", now=BEFORE)
+        writes.add_run(self.connection, started(name, plan=plan, started_at=f"start of {name}"))
+        return writes.add_entry(self.connection, name, subject(key), planned(A, B), fingerprint="f", now=BEFORE)
 
     def intend(self, entry: int, phone: str = A, at: str = AFTER) -> None:
         """The intent of a request."""
-        store.intend(self.connection, [(entry, phone, 1, "INACTIVE")], at)
+        writes.intend(self.connection, [(entry, phone, 1, "INACTIVE")], at)
 
     def earlier(self, *phones: str, key: str = KEY, plan: PlanFile = PLAN) -> EarlierRun | None:
         """What the run `now` hears."""
-        return store.earlier_run(self.connection, "now", key, plan, phones=phones or (A, B))
+        return writes.earlier_run(self.connection, "now", key, plan, phones=phones or (A, B))
 
 
 @pytest.fixture
@@ -68,14 +68,14 @@ def test_a_run_of_the_plan_counts_for_all_its_accounts(kept: Kept) -> None:
 def test_a_run_of_the_plan_without_writes_counts_only_if_it_converged(kept: Kept, outcome: RunOutcome) -> None:
     """A busy account, missing credentials, an interruption, a refusal or conflicts leave the plan to be carried out."""
     kept.run("r1", plan="p1")
-    store.finish_run(kept.connection, "r1", outcome, AFTER)
+    writes.finish_run(kept.connection, "r1", outcome, AFTER)
     assert (kept.earlier() is not None) == (outcome is RunOutcome.CONVERGED)
 
 
 def test_a_run_is_not_its_own_earlier_run(kept: Kept) -> None:
     """What the asking run intends itself, on this or another account, does not refuse it."""
     kept.intend(kept.run("now", plan="p1"))
-    store.finish_run(kept.connection, "now", RunOutcome.CONVERGED, AFTER)
+    writes.finish_run(kept.connection, "now", RunOutcome.CONVERGED, AFTER)
     assert kept.earlier() is None
 
 
@@ -84,7 +84,7 @@ def test_an_interrupted_run_whose_intents_never_left_does_not_count(kept: Kept) 
     entry = kept.run("r1", plan="p1")
     kept.intend(entry)
     result = became(planned(A, B), Outcome.NOT_ATTEMPTED, attempts=0)
-    store.finish_entry(kept.connection, entry, result, {}, AFTER)
+    writes.finish_entry(kept.connection, entry, result, {}, AFTER)
     assert kept.earlier() is None
 
 
@@ -121,8 +121,8 @@ def test_a_run_that_ended_before_the_plan_was_made_does_not_supersede_it(kept: K
     for name, at in (("r1", BEFORE), ("r2", AFTER)):
         entry = kept.run(name)
         kept.intend(entry, at=at)
-        store.answer(kept.connection, [(entry, A, 1, AttemptState.REJECTED, 400, "X", "no")], at)
-        store.finish_entry(kept.connection, entry, became(planned(A, B), Outcome.FAILED), {}, at)
+        writes.answer(kept.connection, [(entry, A, 1, AttemptState.REJECTED, 400, "X", "no")], at)
+        writes.finish_entry(kept.connection, entry, became(planned(A, B), Outcome.FAILED), {}, at)
         assert (kept.earlier() is not None) == (name == "r2")
 
 
@@ -139,7 +139,7 @@ def test_the_lookup_is_quick_however_long_the_history(kept: Kept) -> None:
     kept.connection.execute("BEGIN")
     for number in range(10_000):
         entry = kept.run(f"r{number}", plan=f"other {number}")
-        store.intend(kept.connection, [(entry, phone, 1, "INACTIVE") for phone in phones[:10]], BEFORE)
+        writes.intend(kept.connection, [(entry, phone, 1, "INACTIVE") for phone in phones[:10]], BEFORE)
     kept.connection.execute("UPDATE entries SET finished_at = ?", (BEFORE,))
     kept.connection.execute("COMMIT")
     statements: list[str] = []

@@ -9,15 +9,15 @@ from typing import Any
 from tests.ledgers import ledger, never
 from tests.loopback import Loopback, ambient, credentials, run
 from tests.model_account import Unheard
-from worker.documents import AccountPlan, AccountResult, Action, Change, NumberResult, Outcome, RunOutcome
-from worker.errors import RateLimited
-from worker.fleet import Fleet
+from worker.config.settings import Safety, Settings
 from worker.ledger import Ledger, Subject
 from worker.ledger.ledger import Page
-from worker.model import Desired, DesiredAccount, Observed, ObservedAccount, Status
-from worker.reconcile import Terms
+from worker.model.accounts import Desired, DesiredAccount, Observed, ObservedAccount, Status
+from worker.model.errors import RateLimited
+from worker.model.plans import AccountPlan, AccountResult, Action, Change, NumberResult, Outcome, RunOutcome
+from worker.reconcile.account import Terms
+from worker.reconcile.fleet import Fleet
 from worker.sandbox import SandboxAccount
-from worker.settings import Safety, Settings
 
 A, B, C = "01000000001", "01000000002", "01000000003"
 _SUBJECT = Subject(

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.ledgers import clock, started
-from worker.errors import LedgerError
-from worker.ledger import history, probe, schema, store
+from worker.ledger import history, probe, schema, writes
 from worker.ledger.schema import MIGRATIONS, connect, connect_to_read
+from worker.model.errors import LedgerError
 
 _SECOND = "CREATE TABLE notes (run TEXT PRIMARY KEY, text TEXT); INSERT INTO notes SELECT id, 'kept' FROM runs;"
 _APPLICATION = 0x53454E44
@@ -52,7 +52,7 @@ def test_the_file_and_what_sqlite_puts_beside_it_are_their_owners_alone(tmp_path
     path = tmp_path / "far" / "state" / "ledger.db"
     for _ in range(2):
         with closing(_open(path)) as connection:
-            store.add_run(connection, started())
+            writes.add_run(connection, started())
             modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in (path.parent, *path.parent.iterdir())}
         assert modes == {"state": 0o700, **dict.fromkeys(["ledger.db", "ledger.db-shm", "ledger.db-wal"], 0o600)}
         for file in path.parent.iterdir():
@@ -87,7 +87,7 @@ def test_an_older_ledger_becomes_a_newer_one_with_all_it_has(tmp_path: Path) -> 
     """A migration finds the rows of before, and stands in the record with its time and program."""
     path = tmp_path / "ledger.db"
     with closing(_open(path)) as connection:
-        store.add_run(connection, started("r1"))
+        writes.add_run(connection, started("r1"))
     with closing(connect(path, program="2", now=clock(60), migrations=[*MIGRATIONS, _SECOND])) as connection:
         assert connection.execute("SELECT * FROM notes").fetchall() == [("r1", "kept")]
         first, *_, last = connection.execute("SELECT version, applied_at, program FROM migrations").fetchall()
@@ -110,7 +110,7 @@ def test_a_ledger_of_the_first_schema_is_read_and_brought_up_to_date(tmp_path: P
     assert reading is not None
     with closing(reading):
         before = history.story(reading, "r1")
-        assert store.recall(reading, "vendor 1").registered is None
+        assert writes.recall(reading, "vendor 1").registered is None
     with closing(_open(path)) as connection:
         assert history.story(connection, "r1") == before
     assert before.accounts[0].groups == ()
@@ -122,7 +122,7 @@ def test_a_migration_that_fails_half_way_changes_nothing(tmp_path: Path, broken:
     """The file is as before, its version and record too, and this program can still use it."""
     path = tmp_path / "ledger.db"
     with closing(_open(path)) as connection:
-        store.add_run(connection, started("r1"))
+        writes.add_run(connection, started("r1"))
     before = _dump(path)
     with pytest.raises(LedgerError, match="cannot be used"):
         _open(path, [*MIGRATIONS, f"{_SECOND}; {broken}"])
@@ -248,7 +248,7 @@ def test_an_empty_file_beside_a_full_log_is_damaged_and_not_new(tmp_path: Path) 
     """SQLite would throw the log away, and with it what happened: it is refused, and the log stays."""
     path, log = tmp_path / "ledger.db", tmp_path / "ledger.db-wal"
     with closing(_open(path)) as connection:
-        store.add_run(connection, started())
+        writes.add_run(connection, started())
         kept = log.read_bytes()
     path.write_bytes(b"")
     log.write_bytes(kept)
@@ -271,7 +271,7 @@ def test_a_page_that_is_damaged_is_found_before_anything_is_read(tmp_path: Path)
     path = tmp_path / "ledger.db"
     with closing(_open(path)) as connection:
         for number in range(99):
-            store.add_run(connection, started(f"r{number}", settings="x" * 1000))
+            writes.add_run(connection, started(f"r{number}", settings="x" * 1000))
     data = bytearray(path.read_bytes())
     data[len(data) // 2 : len(data) // 2 + 4096] = b"\xa5" * 4096
     path.write_bytes(data)

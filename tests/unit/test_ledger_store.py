@@ -10,12 +10,12 @@ import pytest
 from msgspec.structs import replace
 
 from tests.ledgers import became, clock, planned, seen, started, subject
-from worker.documents import AccountPlan, AccountResult, NumberError, Outcome, RunOutcome
-from worker.ledger import retention, store
-from worker.ledger.commits import Answer
+from worker.ledger import retention, writes
+from worker.ledger.group_commit import Answer
 from worker.ledger.records import CRASHED, AttemptState
 from worker.ledger.schema import connect
-from worker.model import Memory, Status
+from worker.model.accounts import Memory, Status
+from worker.model.plans import AccountPlan, AccountResult, NumberError, Outcome, RunOutcome
 
 A, B, C = "0100001", "0100002", "0100003"
 NAMES = {"main": None}
@@ -35,30 +35,30 @@ class Book:
         """A run's entry."""
         self.runs += 1
         run = started(f"r{self.runs}", started_at=self.now())
-        store.add_run(self.connection, run)
-        return store.add_entry(self.connection, run.id, subject(key), plan, fingerprint="f", now=self.now())
+        writes.add_run(self.connection, run)
+        return writes.add_entry(self.connection, run.id, subject(key), plan, fingerprint="f", now=self.now())
 
     def sent(self, entry: int, *phones: str, asked: str = OFF, number: int = 1) -> None:
         """Intents of requests."""
-        store.intend(self.connection, [(entry, phone, number, asked) for phone in phones], self.now())
+        writes.intend(self.connection, [(entry, phone, number, asked) for phone in phones], self.now())
 
     def told(self, entry: int, phone: str, state: AttemptState, *error: object, number: int = 1) -> None:
         """What became of a request; the error is status, code and message."""
         status, code, message = error or (None, None, None)
-        store.answer(self.connection, [(entry, phone, number, state, status, code, message)], self.now())  # type: ignore[list-item]
+        writes.answer(self.connection, [(entry, phone, number, state, status, code, message)], self.now())  # type: ignore[list-item]
 
     def finish(self, entry: int, result: AccountResult, confirmed: dict[str, Status] | None = None) -> None:
         """An entry's end and its run's."""
-        store.finish_entry(self.connection, entry, result, confirmed or {}, self.now())
-        store.finish_run(self.connection, f"r{self.runs}", result.outcome, self.now())
+        writes.finish_entry(self.connection, entry, result, confirmed or {}, self.now())
+        writes.finish_run(self.connection, f"r{self.runs}", result.outcome, self.now())
 
     def settle(self, key: str = KEY, **statuses: str) -> None:
         """A look at an account."""
-        store.settle(self.connection, key, seen(**statuses).numbers, self.now())
+        writes.settle(self.connection, key, seen(**statuses).numbers, self.now())
 
     def recall(self, key: str = KEY) -> Memory:
         """What is remembered."""
-        return store.recall(self.connection, key)
+        return writes.recall(self.connection, key)
 
     def all(self, query: str) -> list[tuple[object, ...]]:
         """Rows."""
@@ -249,7 +249,7 @@ def test_errors_are_kept_whole_whatever_is_in_them(book: Book) -> None:
     rows: list[Answer] = [
         (entry, phone, 1, AttemptState.REJECTED, 400, text, text) for phone, text in zip(phones, texts, strict=True)
     ]
-    store.answer(book.connection, rows, "now")
+    writes.answer(book.connection, rows, "now")
     kept = ["a\ufffdb", "\ufffdé", *texts[2:]]
     assert [text for (text,) in book.all("SELECT error_message FROM attempts ORDER BY phone")] == kept
     result = became(planned(*phones), Outcome.FAILED)
@@ -261,7 +261,7 @@ def test_errors_are_kept_whole_whatever_is_in_them(book: Book) -> None:
         zip(kept, kept, strict=True)
     )
     odd = replace(subject("vendor 2"), account="a\udcff", source="d/\udcff.yaml")
-    store.add_entry(book.connection, "r1", odd, planned(), fingerprint="", now="now")
+    writes.add_entry(book.connection, "r1", odd, planned(), fingerprint="", now="now")
     assert book.all("SELECT account, source FROM entries WHERE key = 'vendor 2'") == [("a\ufffd", "d/\ufffd.yaml")]
 
 

@@ -9,7 +9,11 @@ from typing import Any
 import pytest
 
 from tests.ledgers import clock, ledger, never, started
-from worker.documents import (
+from worker.config.settings import Safety
+from worker.ledger import Ledger, Subject
+from worker.model.accounts import Status
+from worker.model.errors import Ambiguous, NumberRejected
+from worker.model.plans import (
     AccountPlan,
     AccountResult,
     Action,
@@ -21,10 +25,6 @@ from worker.documents import (
     RunOutcome,
     tally,
 )
-from worker.errors import Ambiguous, NumberRejected
-from worker.ledger import Ledger, Subject
-from worker.model import Status
-from worker.settings import Safety
 
 PHONE, OTHER = "01012345678", "0212345678"
 _SUBJECT = Subject(

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from tests.virtual_time import run
-from worker.settings import RateLimit
+from worker.config.settings import RateLimit
 from worker.solapi.limiter import _TIMER_SLACK, Quota, Window
 
 

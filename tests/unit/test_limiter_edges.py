@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.virtual_time import run
-from worker.settings import RateLimit
+from worker.config.settings import RateLimit
 from worker.solapi.limiter import Quota, Window
 
 

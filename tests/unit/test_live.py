@@ -4,12 +4,12 @@ import pytest
 
 from tests.virtual_time import run
 from tests.watching import Daemon, account, wanting
-from worker.cli.live import Following
-from worker.errors import DesiredStateError, Problem
-from worker.lastgood import News
-from worker.overview import Live
+from worker.daemon.last_good import News
+from worker.daemon.status import Following
+from worker.model.errors import DesiredStateError, Problem
+from worker.model.status_page import Live
+from worker.model.suspension import Suspend
 from worker.sandbox import SandboxAccount
-from worker.suspension import Suspend
 
 
 def test_before_there_is_a_daemon_nothing_is_known() -> None:

@@ -14,13 +14,13 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from tests import virtual_time
-from worker import logs
-from worker.credentials import Credentials, Secret
-from worker.documents import Action, Outcome
-from worker.logs import Log, Sink
-from worker.model import Status
-from worker.redaction import Secrets
-from worker.render.schemas import schema
+from worker.model.accounts import Status
+from worker.model.credentials import Credentials, Secret
+from worker.model.plans import Action, Outcome
+from worker.model.redaction import Secrets
+from worker.render.json_schema import schema
+from worker.telemetry import logs
+from worker.telemetry.logs import Log, Sink
 
 CANARY = "K7canary0secret1of2thirty3two4chars"
 
@@ -151,7 +151,7 @@ def test_timestamps_are_utc(monkeypatch: pytest.MonkeyPatch) -> None:
     log = logging_to(stream)
     ticks = [0, 999_999, 1_000_000, 1_000_000_000, 1_772_366_400_123_999_999, 1_772_366_400_999_000_000]
     clock = iter(ticks)
-    monkeypatch.setattr("worker.logs.time.time_ns", lambda: next(clock))
+    monkeypatch.setattr("worker.telemetry.logs.time.time_ns", lambda: next(clock))
     for _ in ticks:
         log.info("tick")
     assert [json.loads(line)["timestamp"] for line in stream.text.splitlines()] == [
@@ -564,7 +564,7 @@ class Watching:
     def find_spec(name, path=None, target=None):
         looked_for.append(name)
 sys.meta_path.insert(0, Watching)
-import worker.logs
+import worker.telemetry.logs
 begun = looked_for.index("orjson.orjson") + 1
 print(*[name for name in looked_for[begun:begun + 3]])
 """

@@ -7,8 +7,11 @@ import sys
 import msgspec
 import pytest
 
-from worker.cli.veil import Veil
-from worker.documents import (
+from worker.cli.masked_stderr import Veil
+from worker.config.settings import Safety
+from worker.model.accounts import Group
+from worker.model.history import AccountStory, Attempt, AttemptState, Ending, NumberStory, RunStory
+from worker.model.plans import (
     AccountPlan,
     AccountResult,
     Action,
@@ -24,10 +27,7 @@ from worker.documents import (
     Result,
     RunOutcome,
 )
-from worker.history import AccountStory, Attempt, AttemptState, Ending, NumberStory, RunStory
-from worker.masking import Mask
-from worker.model import Group
-from worker.settings import Safety
+from worker.render.masking import Mask
 
 MASK = Mask.of("010****5678")
 PHONE = "01012345678"

@@ -9,14 +9,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests import loopback
 from tests.loopback import Loopback
 from worker import __version__
-from worker.documents import AccountPlan, AccountResult, Action, Outcome, RunOutcome, Verdict, tally
-from worker.errors import ApiError
-from worker.metrics import Metrics
-from worker.model import Status
+from worker.config.settings import RateLimit
+from worker.model.accounts import Status
+from worker.model.errors import ApiError
+from worker.model.plans import AccountPlan, AccountResult, Action, Outcome, RunOutcome, Verdict, tally
 from worker.sandbox import SandboxAccount
 from worker.sandbox.faults import Fault
-from worker.settings import RateLimit
 from worker.solapi.limiter import Quota
+from worker.telemetry.metrics import Metrics
 
 NOW = 1_800_000_000.0
 LAST_GOOD = "senderid_last_good_pass_timestamp_seconds"

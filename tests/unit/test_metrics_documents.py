@@ -10,12 +10,12 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from worker.documents import AccountPlan, Action, tally
-from worker.errors import ServerError
-from worker.metrics import Metrics
-from worker.model import Status
-from worker.settings import RateLimit
+from worker.config.settings import RateLimit
+from worker.model.accounts import Status
+from worker.model.errors import ServerError
+from worker.model.plans import AccountPlan, Action, tally
 from worker.solapi.limiter import Quota
+from worker.telemetry.metrics import Metrics
 
 ROOT: Final = Path(__file__).parents[2]
 PROMETHEUS: Final = ROOT / "deploy" / "prometheus"

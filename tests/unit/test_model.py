@@ -7,8 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from worker.credentials import Credentials, Secret
-from worker.documents import (
+from worker.model.accounts import Desired, DesiredAccount, Observed, ObservedAccount, Status
+from worker.model.credentials import Credentials, Secret
+from worker.model.plans import (
     AccountPlan,
     AccountResult,
     Action,
@@ -24,7 +25,6 @@ from worker.documents import (
     Verdict,
     tally,
 )
-from worker.model import Desired, DesiredAccount, Observed, ObservedAccount, Status
 
 CANARY = "canary-7f3a"
 

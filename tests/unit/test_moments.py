@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from worker.moments import instant, shown, stamp, weekly, written, zone
+from worker.model.times import instant, shown, stamp, weekly, written, zone
 
 SEOUL = zone("Asia/Seoul")
 

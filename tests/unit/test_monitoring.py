@@ -6,11 +6,11 @@ import pytest
 
 from tests.virtual_time import run
 from tests.watching import Daemon, account, wanting
-from worker.cli.monitoring import Monitor, address
-from worker.errors import DesiredStateError, LedgerError, Problem, UsageError
-from worker.lastgood import News
-from worker.metrics import Metrics
-from worker.suspension import Suspend
+from worker.cli.services import Monitor, address
+from worker.daemon.last_good import News
+from worker.model.errors import DesiredStateError, LedgerError, Problem, UsageError
+from worker.model.suspension import Suspend
+from worker.telemetry.metrics import Metrics
 
 
 class Told:

@@ -2,7 +2,19 @@
 
 import pytest
 
-from worker.documents import (
+from worker.daemon.notify.changes import (
+    AccountState,
+    Event,
+    News,
+    State,
+    Written,
+    decoded,
+    news,
+    seen,
+    started,
+    stopping,
+)
+from worker.model.plans import (
     AccountPlan,
     AccountResult,
     Action,
@@ -18,7 +30,6 @@ from worker.documents import (
     RunOutcome,
     Verdict,
 )
-from worker.news import AccountState, Event, News, State, Written, decoded, news, seen, started, stopping
 
 A, B = "01011112222", "0212345678"
 DRIFTED = Change(A, Action.DEACTIVATE, "ACTIVE", "INACTIVE", "listed", cause=Cause.EXTERNAL_DRIFT)

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from worker.documents import AccountPlan, AccountResult, Action, Cause, Change, ErrorInfo, Verdict
-from worker.news import News, State, decoded
-from worker.newsroom import Newsroom
+from worker.daemon.notify.changes import News, State, decoded
+from worker.daemon.notify.tracker import Newsroom
+from worker.model.plans import AccountPlan, AccountResult, Action, Cause, Change, ErrorInfo, Verdict
 
 DRIFT = Change("0212345678", Action.ACTIVATE, "INACTIVE", "ACTIVE", "listed", cause=Cause.EXTERNAL_DRIFT)
 

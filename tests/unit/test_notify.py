@@ -6,11 +6,11 @@ import pytest
 
 from tests import virtual_time
 from tests.model_account import Unheard
-from worker.channels import Channel
-from worker.credentials import SecretRef
-from worker.news import Event, News
-from worker.notify import Notifier
-from worker.render.news import Message
+from worker.config.channels import Channel
+from worker.daemon.notify.changes import Event, News
+from worker.daemon.notify.dispatcher import Notifier
+from worker.daemon.notify.message import Message
+from worker.model.credentials import SecretRef
 
 FAILING = News(Event.FAILING, "main", "failing: x")
 WORKS = News(Event.FAILING, "main", "works again", over=True)

@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 
 from tests.loopback import EPOCH, Journal, Loopback, ambient, credentials, now, run
-from worker.credentials import Credentials, CredentialsRef, SecretRef
-from worker.documents import AccountResult, Outcome, RunOutcome
-from worker.errors import CircuitOpen, Interrupted
-from worker.fleet import Fleet
-from worker.model import Desired, DesiredAccount, Status
-from worker.reconcile import Draft, Terms
+from worker.config.settings import RateLimit, Retry, Safety, Settings, Timeout
+from worker.model.accounts import Desired, DesiredAccount, Status
+from worker.model.credentials import Credentials, CredentialsRef, SecretRef
+from worker.model.errors import CircuitOpen, Interrupted
+from worker.model.plans import AccountResult, Outcome, RunOutcome
+from worker.reconcile.account import Draft, Terms
+from worker.reconcile.fleet import Fleet
 from worker.sandbox import Fault, Sandbox, SandboxAccount
 from worker.sandbox.faults import Faults
-from worker.settings import RateLimit, Retry, Safety, Settings, Timeout
 from worker.solapi.limiter import Quota
 
 _TERMS = Terms(Safety(max_deactivations="100%", min_active=0), allow=frozenset({"fleet-wide"}))

@@ -10,10 +10,10 @@ from urllib.parse import quote
 import pytest
 
 from tests.pages import FIRST, ask, noted, serving
-from worker.desired import load
-from worker.model import DesiredAccount
-from worker.overview import Live, Need, Quota, Seen
-from worker.web import pages
+from worker.config.desired import load
+from worker.model.accounts import DesiredAccount
+from worker.model.status_page import Live, Need, Quota, Seen
+from worker.web import site
 
 TOKEN = "a-token-of-24-characters"
 HOSTILE = "<script>alert(1)</script>\u202e\x1b[31m\"'&{{ 7*7 }}../.."
@@ -253,8 +253,8 @@ def test_a_ledger_that_cannot_be_read_or_is_slow_is_told(tmp_path: Path, monkeyp
     """503 with what to do, and the next request may do better."""
     path = noted(tmp_path, "main")
     with serving(path) as url:
-        monkeypatch.setattr(pages, "_SECONDS", 0.0)
-        monkeypatch.setattr("worker.ledger.reading._STEPS", 1)
+        monkeypatch.setattr(site, "_SECONDS", 0.0)
+        monkeypatch.setattr("worker.ledger.readonly._STEPS", 1)
         slow = ask(url)
         assert (slow.status, slow.headers["retry-after"]) == (503, "5")
         monkeypatch.undo()
@@ -312,7 +312,7 @@ def test_what_is_coming_is_told_with_its_end(tmp_path: Path, monkeypatch: pytest
         assert "night" in page
         assert "More changes come after these" not in page
         assert "night" in ask(url).body
-        monkeypatch.setattr(pages, "_TURNS", 19)
+        monkeypatch.setattr(site, "_TURNS", 19)
         page = ask(url, "/transitions").body
         assert (page.count(" → "), "More changes come after these" in page) == (19, True)
         accounts = _files(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.phones import digits_of, implausible, normalise, oddity
+from worker.model.phones import digits_of, implausible, normalise, oddity
 
 HYPHENS = "-\u2010\u2011\u2012\u2013\u2014\u2015\u2212"
 BLANKS = " \u00a0\u2007\u2009\u202f\u3000"

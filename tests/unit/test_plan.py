@@ -9,12 +9,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from worker.credentials import CredentialsRef, SecretRef
-from worker.documents import AccountPlan, Action, Cause, Change, ErrorInfo, Outcome, Verdict, tally
-from worker.errors import PlanFileError
-from worker.history import NumberStory
-from worker.model import Desired, DesiredAccount, Memory, Observed, ObservedAccount, Status
-from worker.plan import (
+from worker.config.settings import Safety
+from worker.model.accounts import Desired, DesiredAccount, Memory, Observed, ObservedAccount, Status
+from worker.model.credentials import CredentialsRef, SecretRef
+from worker.model.errors import PlanFileError
+from worker.model.history import NumberStory
+from worker.model.plans import AccountPlan, Action, Cause, Change, ErrorInfo, Outcome, Verdict, tally
+from worker.plan.diff import (
     MAX_AGE_SECONDS,
     LeftOut,
     Preconditions,
@@ -27,9 +28,8 @@ from worker.plan import (
     inverse,
     preconditions,
 )
-from worker.plan import seal as sealed
-from worker.plan import unseal as unsealed
-from worker.settings import Safety
+from worker.plan.diff import seal as sealed
+from worker.plan.diff import unseal as unsealed
 
 PHONE = "01012345678"
 ON, OFF = Desired(Status.ACTIVE), Desired(Status.INACTIVE)

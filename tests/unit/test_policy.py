@@ -6,10 +6,8 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from worker.documents import Action, Cause, Change
-from worker.errors import ImplausibleNumber
-from worker.language import speaking, translated
-from worker.model import (
+from worker.config.settings import InUse, Safety, SafetySettings
+from worker.model.accounts import (
     Desired,
     DesiredAccount,
     Idle,
@@ -22,7 +20,9 @@ from worker.model import (
     Unmanaged,
     UseOverride,
 )
-from worker.policy import (
+from worker.model.errors import ImplausibleNumber
+from worker.model.plans import Action, Cause, Change
+from worker.plan.policy import (
     ALLOW_ALL,
     RULES,
     Selection,
@@ -35,7 +35,7 @@ from worker.policy import (
     select,
     spent,
 )
-from worker.settings import InUse, Safety, SafetySettings
+from worker.render.i18n import speaking, translated
 
 ON = Desired(Status.ACTIVE)
 OFF = Desired(Status.INACTIVE)

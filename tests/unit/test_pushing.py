@@ -7,8 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from worker.metrics import Metrics
-from worker.pushing import push
+from worker.telemetry.metrics import Metrics
+from worker.telemetry.pushgateway import push
 
 
 class Gateway(ThreadingHTTPServer):

@@ -10,9 +10,10 @@ from msgspec.structs import replace
 
 from tests.model_account import ModelAccount, Unheard
 from tests.virtual_time import run
-from worker.closing import tell
-from worker.documents import AccountResult, Action, NoticeKind, Outcome, Requests, RunOutcome, Verdict
-from worker.errors import (
+from worker.config.settings import InUse, Safety
+from worker.ledger import Nothing
+from worker.model.accounts import Desired, DesiredAccount, Memory, SafetyOverride, Status, Unmanaged, Usage
+from worker.model.errors import (
     AccountBusy,
     AccountRejected,
     Declined,
@@ -22,13 +23,12 @@ from worker.errors import (
     StalePlan,
     WorkerError,
 )
-from worker.ledger import Nothing
-from worker.model import Desired, DesiredAccount, Memory, SafetyOverride, Status, Unmanaged, Usage
-from worker.plan import SavedAccount
-from worker.policy import Selection
-from worker.reconcile import Draft, Terms, apply, apply_saved, draft, failed_draft, tell_planned, unapplied
-from worker.settings import InUse, Safety
-from worker.writes import Pace
+from worker.model.plans import AccountResult, Action, NoticeKind, Outcome, Requests, RunOutcome, Verdict
+from worker.plan.diff import SavedAccount
+from worker.plan.policy import Selection
+from worker.reconcile.account import Draft, Terms, apply, apply_saved, draft, failed_draft, tell_planned, unapplied
+from worker.reconcile.executor import Pace
+from worker.reconcile.results import tell
 
 A, B, C, D = "01000000001", "01000000002", "01000000003", "01000000004"
 _ON, _OFF = Desired(Status.ACTIVE), Desired(Status.INACTIVE)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.redaction import REMOVED, SHORTEST_SECRET, Secrets, without_headers
+from worker.model.redaction import REMOVED, SHORTEST_SECRET, Secrets, without_headers
 
 _texts = st.text(alphabet="ab", max_size=30)
 

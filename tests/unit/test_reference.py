@@ -11,14 +11,14 @@ from msgspec import structs
 
 from docs._ext import reference, shapes, writing
 from docs._ext.site import menu
-from worker.channels import Channel
 from worker.cli import senderid
-from worker.cli.status import ExitStatus
-from worker.documents import Action, Cause, NoticeKind, Outcome, RunOutcome, Verdict
-from worker.policy import RULES
-from worker.render.loglines import Event, LogLine
-from worker.render.schemas import NAMES, schema
-from worker.settings import Settings
+from worker.cli.exit_status import ExitStatus
+from worker.config.channels import Channel
+from worker.config.settings import Settings
+from worker.model.plans import Action, Cause, NoticeKind, Outcome, RunOutcome, Verdict
+from worker.plan.policy import RULES
+from worker.render.json_schema import NAMES, schema
+from worker.render.log_lines import Event, LogLine
 
 DOCS: Final = Path(__file__).parents[2] / "docs"
 REFERENCE: Final = {page.stem: reference.fill(page.read_text()) for page in (DOCS / "reference").glob("*.md")}

@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 from icalendar import Calendar as Read
 
-from worker.model import Dated, Desired, DesiredAccount, Schedule, Status
-from worker.render.calendar import AccountCalendar, Calendar, Due, account_calendar, text
-from worker.render.icalendars import icalendar
+from worker.model.accounts import Dated, Desired, DesiredAccount, Schedule, Status
+from worker.render.ics import icalendar
+from worker.render.text.calendar import AccountCalendar, Calendar, Due, account_calendar, text
 
 
 def made(*accounts: AccountCalendar) -> Calendar:

@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from worker.documents import (
+from worker.model.accounts import Status
+from worker.model.plans import (
     AccountPlan,
     AccountResult,
     Action,
@@ -19,8 +20,7 @@ from worker.documents import (
     RunOutcome,
     tally,
 )
-from worker.model import Status
-from worker.render.documents import encodable, encode, inert
+from worker.render.json_document import encodable, encode, inert
 
 HOSTILE = "\x1b[31m\n\u202e\u2028\x85\x9b\u200b고객 😀\\"
 

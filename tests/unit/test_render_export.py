@@ -4,12 +4,12 @@ from textwrap import dedent
 
 import pytest
 
-from worker.desired import load
-from worker.documents import Action
-from worker.model import Desired, Observed, ObservedAccount, Status, Unmanaged
-from worker.plan import diff
-from worker.policy import adopt
-from worker.render.export import desired_yaml
+from worker.config.desired import load
+from worker.model.accounts import Desired, Observed, ObservedAccount, Status, Unmanaged
+from worker.model.plans import Action
+from worker.plan.diff import diff
+from worker.plan.policy import adopt
+from worker.render.desired_yaml import desired_yaml
 
 
 def account(*numbers: tuple[str, str], account_id: str | None = "12925149") -> ObservedAccount:

@@ -6,11 +6,11 @@ from textwrap import dedent
 import pytest
 
 from tests.stories import account_story, attempt, history, number_story, run_story
-from worker.credentials import CredentialsRef, SecretRef
-from worker.documents import Action, ErrorInfo, NumberError, Outcome
-from worker.history import AttemptState, Ending, RunStory
-from worker.render import history as text
+from worker.model.credentials import CredentialsRef, SecretRef
+from worker.model.history import AttemptState, Ending, RunStory
+from worker.model.plans import Action, ErrorInfo, NumberError, Outcome
 from worker.render.terminal import width
+from worker.render.text import history as text
 
 REJECTED = NumberError("InvalidSenderId", "not registered", 400)
 HOSTILE = "\x1b[31m\nroot\u202e"

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from worker.documents import Action, Outcome
-from worker.render.loglines import Event, console_line
+from worker.model.plans import Action, Outcome
+from worker.render.log_lines import Event, console_line
 from worker.render.terminal import Paint
 
 NUMBER: dict[str, Any] = {

@@ -6,7 +6,9 @@ from collections import Counter
 import pytest
 from msgspec import structs
 
-from worker.documents import (
+from worker.config.settings import Safety
+from worker.model.history import AccountStory, Attempt, AttemptState, Ending, NumberStory, RunStory
+from worker.model.plans import (
     AccountPlan,
     AccountResult,
     Action,
@@ -26,9 +28,7 @@ from worker.documents import (
     Verdict,
     tally,
 )
-from worker.history import AccountStory, Attempt, AttemptState, Ending, NumberStory, RunStory
 from worker.render import markdown
-from worker.settings import Safety
 
 NOW = "2026-11-25T00:00:00Z"
 REFUSED = Refusal("max-deactivations", "3 of 4 ACTIVE numbers would be deactivated. If that is meant, add --allow x")

@@ -3,10 +3,10 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.channels import Channel
-from worker.credentials import SecretRef
-from worker.news import Event, News
-from worker.render.news import Message, message
+from worker.config.channels import Channel
+from worker.daemon.notify.changes import Event, News
+from worker.daemon.notify.message import Message, message
+from worker.model.credentials import SecretRef
 
 CHANNEL = Channel("ops", SecretRef(env="OPS"))
 FAILING = News(Event.FAILING, "main", "failing: no answer (CircuitOpen)")

@@ -1,6 +1,6 @@
 """What is worth knowing, as a person reads it below a plan or a result."""
 
-from worker.documents import (
+from worker.model.plans import (
     AccountPlan,
     AccountResult,
     Action,

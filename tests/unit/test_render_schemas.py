@@ -11,9 +11,13 @@ from jsonschema import Draft202012Validator
 
 from tests import stories
 from tests.stories import account_story, attempt, number_story, run_story
-from worker import desired, settings
-from worker.credentials import CredentialsRef, SecretRef
-from worker.documents import (
+from worker.config import desired, settings
+from worker.model.accounts import Status
+from worker.model.credentials import CredentialsRef, SecretRef
+from worker.model.errors import DesiredStateError, SettingsError
+from worker.model.history import AttemptState, Ending
+from worker.model.phones import normalise
+from worker.model.plans import (
     AccountPlan,
     AccountResult,
     Action,
@@ -31,13 +35,9 @@ from worker.documents import (
     Verdict,
     tally,
 )
-from worker.errors import DesiredStateError, SettingsError
-from worker.history import AttemptState, Ending
-from worker.model import Status
-from worker.phones import normalise
-from worker.render.documents import encode
-from worker.render.loglines import Event
-from worker.render.schemas import NAMES, schema
+from worker.render.json_document import encode
+from worker.render.json_schema import NAMES, schema
+from worker.render.log_lines import Event
 
 CONFIG = Path(__file__).parents[2] / "config"
 SAMPLES = sorted(CONFIG.glob("desired/*.yaml"))

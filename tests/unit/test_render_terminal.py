@@ -4,9 +4,9 @@ import unicodedata
 
 import pytest
 
-from worker.render.layout import Group, Mark, Row, count, counts, render_groups
-from worker.render.numbers import hyphenated
+from worker.model.phone_format import hyphenated
 from worker.render.terminal import Paint, fit, safe, width, wrap
+from worker.render.text.layout import Group, Mark, Row, count, counts, render_groups
 
 
 @pytest.mark.parametrize(

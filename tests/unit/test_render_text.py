@@ -8,7 +8,10 @@ from textwrap import dedent
 import pytest
 from msgspec.structs import replace
 
-from worker.documents import (
+from worker.config.settings import Safety
+from worker.model.accounts import Desired, DesiredAccount, Observed, ObservedAccount, Status, Unmanaged
+from worker.model.errors import PolicyRefusal
+from worker.model.plans import (
     AccountPlan,
     AccountResult,
     Action,
@@ -26,13 +29,10 @@ from worker.documents import (
     Verdict,
     tally,
 )
-from worker.errors import PolicyRefusal
-from worker.model import Desired, DesiredAccount, Observed, ObservedAccount, Status, Unmanaged
-from worker.plan import diff
-from worker.policy import adopt, guard
+from worker.plan.diff import diff
+from worker.plan.policy import adopt, guard
 from worker.render import text
 from worker.render.terminal import width
-from worker.settings import Safety
 
 ON, OFF = Desired(Status.ACTIVE), Desired(Status.INACTIVE)
 UP = Change("01012345678", Action.ACTIVATE, "INACTIVE", "ACTIVE", "listed as ACTIVE")

@@ -8,8 +8,9 @@ from msgspec.structs import replace
 
 from tests.reports import HOSTILE, Read, changed, fleet, paced
 from tests.stories import account_story, attempt, history, number_story, run_story
-from worker.credentials import CredentialsRef, SecretRef
-from worker.documents import (
+from worker.model.credentials import CredentialsRef, SecretRef
+from worker.model.history import Ending
+from worker.model.plans import (
     AccountPlan,
     AccountResult,
     Action,
@@ -26,11 +27,10 @@ from worker.documents import (
     RunOutcome,
     tally,
 )
-from worker.history import Ending
 from worker.render import report
-from worker.render.report import plans
 from worker.render.report.page import Row, Share, Task, sampled
-from worker.render.report.tasks import worth_knowing
+from worker.render.report.plan import _number
+from worker.render.report.todo import worth_knowing
 
 PHONE = "01012345678"
 DOWN = NumberError("ServerError", "the API is down", 503)
@@ -170,7 +170,7 @@ def test_more_rows_than_a_browser_opens_are_counted() -> None:
 
 def _rows(number: int) -> list[Row]:
     only, _broken = fleet(1, number).accounts
-    return [plans._number(only, change) for change in only.changes]
+    return [_number(only, change) for change in only.changes]
 
 
 def test_a_share_is_never_rounded_to_nothing() -> None:

@@ -6,7 +6,8 @@ from random import Random
 import pytest
 
 from tests.virtual_time import run
-from worker.errors import (
+from worker.config.settings import Retry
+from worker.model.errors import (
     AccountRejected,
     Ambiguous,
     ApiError,
@@ -18,7 +19,6 @@ from worker.errors import (
     ServerError,
     SignatureReused,
 )
-from worker.settings import Retry
 from worker.solapi.retry import Budget, Retrier
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from worker.cli import sources
-from worker.cli.revisits import Revisited
-from worker.errors import DesiredStateError, Problem
-from worker.lastgood import News
+from worker.config import files as sources
+from worker.daemon.files import Revisited
+from worker.daemon.last_good import News
+from worker.model.errors import DesiredStateError, Problem
 
 OLD = 1_700_000_000
 

@@ -6,16 +6,16 @@ from msgspec.structs import replace
 
 from tests.model_account import ModelAccount, Unheard
 from tests.virtual_time import run
-from worker.documents import Action, Outcome, RunOutcome, Verdict
-from worker.errors import CredentialsMissing
-from worker.history import AccountStory, Ending, NumberStory
+from worker.config.settings import Safety
 from worker.ledger import Nothing
-from worker.model import Memory
-from worker.plan import SavedAccount
-from worker.reconcile import Draft, apply_saved
-from worker.rollback import approved, failed_preview, preview, undoing
-from worker.settings import Safety
-from worker.writes import Pace
+from worker.model.accounts import Memory
+from worker.model.errors import CredentialsMissing
+from worker.model.history import AccountStory, Ending, NumberStory
+from worker.model.plans import Action, Outcome, RunOutcome, Verdict
+from worker.plan.diff import SavedAccount
+from worker.reconcile.account import Draft, apply_saved
+from worker.reconcile.executor import Pace
+from worker.reconcile.rollback import approved, failed_preview, preview, undoing
 
 A, B, C = "0100001", "0100002", "0100003"
 

@@ -13,11 +13,11 @@ import aiohttp
 import pytest
 
 from tests.loopback import EPOCH, Loopback, credentials, now, run, unnoted
-from worker.errors import Ambiguous
-from worker.model import Status
+from worker.config.settings import Retry, Timeout
+from worker.model.accounts import Status
+from worker.model.errors import Ambiguous
 from worker.sandbox import PROFILES, Fault, SandboxAccount, generate, load_state
 from worker.sandbox.faults import Faults
-from worker.settings import Retry, Timeout
 from worker.solapi.signing import Signer
 
 PHONE, OTHER = "01012345678", "0212345678"

@@ -10,17 +10,17 @@ from msgspec.structs import replace
 
 from tests.model_account import ModelAccount, Unheard
 from tests.virtual_time import run
-from worker.cli.sources import locate
-from worker.comparison import CurrentFiles
-from worker.documents import AccountResult, Action, Change, NoticeKind, Outcome, RunOutcome
-from worker.errors import PolicyRefusal
+from worker.config.files import locate
+from worker.config.settings import InUse, Safety
 from worker.ledger import Nothing
-from worker.model import Dated, Desired, DesiredAccount, EarlierRun, PlanFile, Schedule, Status
-from worker.plan import SavedAccount
-from worker.policy import RULES, replay
-from worker.reconcile import apply_saved
-from worker.settings import InUse, Safety
-from worker.writes import Pace
+from worker.model.accounts import Dated, Desired, DesiredAccount, EarlierRun, PlanFile, Schedule, Status
+from worker.model.errors import PolicyRefusal
+from worker.model.plans import AccountResult, Action, Change, NoticeKind, Outcome, RunOutcome
+from worker.plan.comparison import CurrentFiles
+from worker.plan.diff import SavedAccount
+from worker.plan.policy import RULES, replay
+from worker.reconcile.account import apply_saved
+from worker.reconcile.executor import Pace
 
 A, B = "0100001", "0100002"
 NOW = datetime(2026, 11, 24, tzinfo=UTC)

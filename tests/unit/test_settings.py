@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.errors import SettingsError
-from worker.settings import (
+from worker.config.settings import (
     ENDPOINTS,
     CanarySettings,
     LedgerSettings,
@@ -21,6 +20,7 @@ from worker.settings import (
     load,
     threshold,
 )
+from worker.model.errors import SettingsError
 
 
 def of_file(text: str | bytes) -> Settings:

@@ -3,10 +3,10 @@
 import pytest
 
 from tests.loopback import Journal
-from worker.credentials import Credentials, CredentialsRef, Secret, SecretRef
-from worker.errors import CredentialsMissing
-from worker.fleet import Fleet, Site
-from worker.settings import Settings, Timeout
+from worker.config.settings import Settings, Timeout
+from worker.model.credentials import Credentials, CredentialsRef, Secret, SecretRef
+from worker.model.errors import CredentialsMissing
+from worker.reconcile.fleet import Fleet, Site
 from worker.solapi.client import AccountReader
 from worker.solapi.transport import Transport
 

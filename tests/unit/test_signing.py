@@ -8,7 +8,7 @@ from hashlib import sha256
 
 import pytest
 
-from worker.credentials import Credentials, Secret
+from worker.model.credentials import Credentials, Secret
 from worker.solapi.signing import Signer, iso_date, signature
 
 _KEY, _SECRET, _SALT = "NCSAYU7YDBXYORXC", "JWKLMNOPQRSTUVWXYZ0123456789ABCD", "jqsba2jxjnrjor"

@@ -10,14 +10,14 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tests.loopback import Journal, Loopback, ambient, answer, credentials, now, run
-from worker.credentials import Credentials, CredentialsRef, Secret, SecretRef
-from worker.documents import RunOutcome
-from worker.errors import Ambiguous, ConnectionFailed
-from worker.fleet import Fleet
-from worker.model import Desired, DesiredAccount, Status
-from worker.reconcile import Terms
+from worker.config.settings import Endpoint, RateLimit, Retry, Safety, Settings, Timeout
+from worker.model.accounts import Desired, DesiredAccount, Status
+from worker.model.credentials import Credentials, CredentialsRef, Secret, SecretRef
+from worker.model.errors import Ambiguous, ConnectionFailed
+from worker.model.plans import RunOutcome
+from worker.reconcile.account import Terms
+from worker.reconcile.fleet import Fleet
 from worker.sandbox import SandboxAccount
-from worker.settings import Endpoint, RateLimit, Retry, Safety, Settings, Timeout
 from worker.solapi.client import AccountWriter
 
 PHONE = "01012345678"

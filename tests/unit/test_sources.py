@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from worker.cli.sources import identity, read, read_file, yaml_files
-from worker.errors import Problem
-from worker.strictyaml import FILE_CAP
+from worker.config.files import identity, read, read_file, yaml_files
+from worker.config.yaml_reader import FILE_CAP
+from worker.model.errors import Problem
 
 
 def no_stdin(size: int) -> bytes:

@@ -8,9 +8,9 @@ import click
 import pytest
 
 from worker.cli import run, senderid
-from worker.cli.speech import LANG, begin, paragraphs, spoken_by, wish
-from worker.cli.widehelp import WideContext
-from worker.language import speaking, spoken
+from worker.cli.help import WideContext
+from worker.cli.lang import LANG, begin, paragraphs, spoken_by, wish
+from worker.render.i18n import speaking, spoken
 from worker.render.terminal import width
 
 

@@ -4,11 +4,11 @@ from hashlib import sha256
 
 import pytest
 
-from worker.desired import fragments, join, load
-from worker.errors import DesiredStateError
-from worker.lastgood import LastGood
-from worker.model import DesiredAccount, Group, SafetyOverride, SourceFile, Unmanaged
-from worker.sites import files, revision
+from worker.config.desired import fragments, join, load
+from worker.daemon.last_good import LastGood
+from worker.model.accounts import DesiredAccount, Group, SafetyOverride, SourceFile, Unmanaged
+from worker.model.errors import DesiredStateError
+from worker.model.sites import files, revision
 
 A, B, C = "01000000001", "01000000002", "01000000003"
 HEAD = "unmanaged: deactivate\n"

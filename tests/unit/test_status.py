@@ -5,8 +5,8 @@ from itertools import combinations
 import msgspec
 import pytest
 
-from worker.cli.status import ExitStatus, of_drift, of_plans, of_result, overall
-from worker.documents import (
+from worker.cli.exit_status import ExitStatus, of_drift, of_plans, of_result, overall
+from worker.model.plans import (
     AccountPlan,
     AccountResult,
     Action,

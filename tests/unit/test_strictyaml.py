@@ -3,8 +3,7 @@
 import pytest
 import yaml
 
-from worker.errors import Problem
-from worker.strictyaml import (
+from worker.config.yaml_reader import (
     DEPTH_CAP,
     FILE_CAP,
     NODE_CAP,
@@ -25,6 +24,7 @@ from worker.strictyaml import (
     skip,
     suggestion,
 )
+from worker.model.errors import Problem
 
 
 def refusal(text: str) -> str:

@@ -4,10 +4,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from worker import desired
-from worker.errors import DesiredStateError, SettingsError
-from worker.settings import load
-from worker.suspension import Maintenance, Suspend, moment
+from worker.config import desired
+from worker.config.settings import load
+from worker.model.errors import DesiredStateError, SettingsError
+from worker.model.suspension import Maintenance, Suspend, moment
 
 NOW = datetime(2026, 12, 1, 0, 0, tzinfo=UTC)
 

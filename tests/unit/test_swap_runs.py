@@ -8,8 +8,20 @@ from msgspec import structs
 
 from tests.model_account import ModelAccount, Unheard
 from tests.virtual_time import run
-from worker.documents import AccountResult, Action, Change, NoticeKind, NumberResult, Outcome, Verdict
-from worker.errors import (
+from worker.config.settings import InUse, Safety
+from worker.ledger import Nothing
+from worker.model.accounts import (
+    Desired,
+    DesiredAccount,
+    Group,
+    Memory,
+    PairSwaps,
+    SafetyOverride,
+    Status,
+    Unmanaged,
+    Usage,
+)
+from worker.model.errors import (
     Ambiguous,
     ApiError,
     ConnectionFailed,
@@ -18,15 +30,13 @@ from worker.errors import (
     NotWritable,
     ServerError,
 )
-from worker.history import AccountStory, Ending, NumberStory
-from worker.ledger import Nothing
-from worker.model import Desired, DesiredAccount, Group, Memory, PairSwaps, SafetyOverride, Status, Unmanaged, Usage
-from worker.plan import SavedAccount
-from worker.policy import Selection
-from worker.reconcile import Draft, Terms, apply, apply_saved, draft
-from worker.rollback import approved, preview, undoing
-from worker.settings import InUse, Safety
-from worker.writes import Needs, Pace, Writes
+from worker.model.history import AccountStory, Ending, NumberStory
+from worker.model.plans import AccountResult, Action, Change, NoticeKind, NumberResult, Outcome, Verdict
+from worker.plan.diff import SavedAccount
+from worker.plan.policy import Selection
+from worker.reconcile.account import Draft, Terms, apply, apply_saved, draft
+from worker.reconcile.executor import Needs, Pace, Writes
+from worker.reconcile.rollback import approved, preview, undoing
 
 A, B, C, D = "01000000001", "01000000002", "01000000003", "01000000004"
 _ON, _OFF = Desired(Status.ACTIVE), Desired(Status.INACTIVE)

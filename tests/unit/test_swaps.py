@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.documents import AccountPlan, Action, Change, NoticeKind, NumberResult, Outcome, tally
-from worker.model import Desired, Observed, ObservedAccount, PairSwaps, Status
-from worker.plan import diff
-from worker.swaps import as_found, hold_reason, hold_swaps, result_notices, unreached, with_notice
+from worker.model.accounts import Desired, Observed, ObservedAccount, PairSwaps, Status
+from worker.model.plans import AccountPlan, Action, Change, NoticeKind, NumberResult, Outcome, tally
+from worker.plan.diff import diff
+from worker.plan.swaps import as_found, hold_reason, hold_swaps, result_notices, unreached, with_notice
 
 OLD, NEW, OTHER = "0223124567", "01012345678", "15881234"
 OFF = Change(OLD, Action.DEACTIVATE, "ACTIVE", "INACTIVE", "listed as INACTIVE")

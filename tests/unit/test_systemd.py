@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.systemd import Systemd
+from worker.daemon.systemd import Systemd
 
 
 @pytest.fixture(params=["path", "abstract"])

@@ -5,9 +5,9 @@ from unicodedata import normalize
 
 import pytest
 
-from worker.errors import DesiredStateError, Problem
-from worker.model import Desired, Status
-from worker.tables import ENCODINGS, Table, table
+from worker.config.csv_import import ENCODINGS, Table, table
+from worker.model.accounts import Desired, Status
+from worker.model.errors import DesiredStateError, Problem
 
 ACTIVE = Desired(Status.ACTIVE)
 INACTIVE = Desired(Status.INACTIVE)
@@ -191,7 +191,7 @@ def test_only_line_ends_end_a_line() -> None:
 
 def test_a_file_that_is_too_long_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is a bound, as for desired-state files."""
-    monkeypatch.setattr("worker.tables.FILE_CAP", 1 << 20)
+    monkeypatch.setattr("worker.config.csv_import.FILE_CAP", 1 << 20)
     (told,) = _problems(b"x" * ((1 << 20) + 1))
     assert "longer than 1 MiB" in told
 

@@ -12,15 +12,15 @@ from opentelemetry.trace import SpanKind, StatusCode
 from tests import loopback
 from tests.loopback import Journal, Loopback
 from worker.cli.tracing import Watchers, traced
-from worker.credentials import Credentials, CredentialsRef, SecretRef
-from worker.errors import ServerError
-from worker.fleet import Fleet
-from worker.model import Desired, DesiredAccount, Status
-from worker.reconcile import Terms
+from worker.config.settings import Retry, Settings
+from worker.model.accounts import Desired, DesiredAccount, Status
+from worker.model.credentials import Credentials, CredentialsRef, SecretRef
+from worker.model.errors import ServerError
+from worker.reconcile.account import Terms
+from worker.reconcile.fleet import Fleet
 from worker.sandbox import SandboxAccount
 from worker.sandbox.faults import Fault
-from worker.settings import Retry, Settings
-from worker.traces import Traces
+from worker.telemetry.tracing import Traces
 
 PHONE = "01012345678"
 
@@ -152,7 +152,7 @@ def test_traces_are_off_unless_asked_for(environment: dict[str, str], monkeypatc
     """Without a collector's address, or with OpenTelemetry switched off, there are none, and nothing is imported."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setitem(sys.modules, "worker.traces", None)
+    monkeypatch.setitem(sys.modules, "worker.telemetry.tracing", None)
     log = Journal()
     with traced(log, "r1") as (same, traces):  # type: ignore[arg-type] # all that is used of a log
         assert (same, traces) == (log, None)
@@ -161,7 +161,7 @@ def test_traces_are_off_unless_asked_for(environment: dict[str, str], monkeypatc
 @pytest.mark.parametrize(
     ("environment", "modules", "advice"),
     [
-        ({}, {"worker.traces": None}, "pip install 'senderid-worker[otel]', or set OTEL_SDK_DISABLED=true"),
+        ({}, {"worker.telemetry.tracing": None}, "pip install 'senderid-worker[otel]', or set OTEL_SDK_DISABLED=true"),
         ({"OTEL_BSP_MAX_QUEUE_SIZE": "-1"}, {}, "fix it, or set OTEL_SDK_DISABLED=true"),
     ],
 )

@@ -11,8 +11,8 @@ from aiohttp.client_reqrep import ConnectionKey
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from worker.errors import AccountRejected, Ambiguous, ApiError, ConnectionFailed
-from worker.settings import Timeout
+from worker.config.settings import Timeout
+from worker.model.errors import AccountRejected, Ambiguous, ApiError, ConnectionFailed
 from worker.solapi.transport import Transport, transport_error
 
 _CANARY = "signature=0123456789abcdef"

@@ -11,8 +11,8 @@ import pytest
 from aiohttp.base_protocol import BaseProtocol
 from yarl import URL
 
-from worker.errors import AccountRejected, Ambiguous, ApiError, ConnectionFailed, ServerError
-from worker.settings import Timeout
+from worker.config.settings import Timeout
+from worker.model.errors import AccountRejected, Ambiguous, ApiError, ConnectionFailed, ServerError
 from worker.solapi.transport import Answer, Transport, _Body, _ended
 
 Play = Callable[[asyncio.StreamWriter], Awaitable[None]]

@@ -11,11 +11,11 @@ from yarl import URL
 
 from tests.loopback import unnoted
 from tests.model_account import Unheard
-from worker.credentials import Credentials, Secret
-from worker.documents import Requests
-from worker.errors import AccountRejected, Ambiguous, ApiError, ConnectionFailed, ServerError
-from worker.model import Status
-from worker.settings import Endpoint, RateLimit, Retry, Timeout
+from worker.config.settings import Endpoint, RateLimit, Retry, Timeout
+from worker.model.accounts import Status
+from worker.model.credentials import Credentials, Secret
+from worker.model.errors import AccountRejected, Ambiguous, ApiError, ConnectionFailed, ServerError
+from worker.model.plans import Requests
 from worker.solapi.client import AccountWriter, Ambient
 from worker.solapi.limiter import Quota
 from worker.solapi.transport import Transport

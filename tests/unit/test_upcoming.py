@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.model import Dated, Desired, DesiredAccount, Schedule, Status, Weekly
-from worker.moments import weekly
-from worker.schedule import transitions
-from worker.upcoming import Turn, Upcoming
+from worker.model.accounts import Dated, Desired, DesiredAccount, Schedule, Status, Weekly
+from worker.model.schedule import transitions
+from worker.model.times import weekly
+from worker.web.next_changes import Turn, Upcoming
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 ACTIVE, INACTIVE = Status.ACTIVE, Status.INACTIVE

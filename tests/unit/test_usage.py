@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.loopback import EPOCH, Loopback, now, run
-from worker.documents import AccountPlan, Action, Change, NoticeKind, Refusal, Verdict, tally
-from worker.errors import AccountRejected, Interrupted, ServerError
-from worker.holds import kept_back
-from worker.inquiry import inquire as asked
-from worker.model import Usage
+from worker.config.settings import InUse, RateLimit, Retry
+from worker.model.accounts import Usage
+from worker.model.errors import AccountRejected, Interrupted, ServerError
+from worker.model.plans import AccountPlan, Action, Change, NoticeKind, Refusal, Verdict, tally
+from worker.plan.holds import kept_back
+from worker.reconcile.in_use import inquire as asked
 from worker.sandbox import Fault, SandboxAccount
-from worker.settings import InUse, RateLimit, Retry
+from worker.solapi.in_use import Fetch, inquire
 from worker.solapi.limiter import Quota
-from worker.solapi.usage import Fetch, inquire
 
 A, B, C = "01012345678", "0212345678", "0311234567"
 NOW = datetime.fromtimestamp(EPOCH, UTC)

@@ -13,18 +13,18 @@ from msgspec.structs import replace
 from tests.loopback import EPOCH
 from tests.virtual_time import run
 from tests.watching import Daemon, account, wanting
-from worker.documents import Outcome, RunOutcome
-from worker.errors import AccountRejected, DesiredStateError, LedgerError, Problem, SettingsError
-from worker.lastgood import News
-from worker.model import Dated, Desired, DesiredAccount, Group, Schedule, Status, Weekly
-from worker.moments import weekly
-from worker.passes import Pass
-from worker.reconcile import Terms
-from worker.rhythm import Every
-from worker.schedule import transitions
-from worker.settings import RateLimit, Settings
-from worker.suspension import Maintenance, Suspend
-from worker.systemd import Systemd
+from worker.config.settings import RateLimit, Settings
+from worker.daemon.last_good import News
+from worker.daemon.passes import Pass
+from worker.daemon.scheduler import Every
+from worker.daemon.systemd import Systemd
+from worker.model.accounts import Dated, Desired, DesiredAccount, Group, Schedule, Status, Weekly
+from worker.model.errors import AccountRejected, DesiredStateError, LedgerError, Problem, SettingsError
+from worker.model.plans import Outcome, RunOutcome
+from worker.model.schedule import transitions
+from worker.model.suspension import Maintenance, Suspend
+from worker.model.times import weekly
+from worker.reconcile.account import Terms
 
 PHONE = "01000000001"
 

@@ -7,9 +7,9 @@ from msgspec.structs import replace
 
 from tests.virtual_time import run
 from tests.watching import Daemon, account, wanting
-from worker.documents import RunOutcome
-from worker.rhythm import Every
-from worker.settings import RateLimit, Settings
+from worker.config.settings import RateLimit, Settings
+from worker.daemon.scheduler import Every
+from worker.model.plans import RunOutcome
 
 
 def test_a_thousand_passes_take_no_more_memory_than_some() -> None:

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests import loopback
-from worker.metrics import Metrics
+from worker.telemetry.metrics import Metrics
 from worker.web import served
 
 _MORE_THAN_SOCKETS_TAKE = 64 << 20

@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 
-from worker.errors import (
+from worker.model.accounts import Status
+from worker.model.errors import (
     AccountRejected,
     Ambiguous,
     ApiError,
@@ -15,7 +16,6 @@ from worker.errors import (
     ServerError,
     SignatureReused,
 )
-from worker.model import Status
 from worker.solapi import wire
 
 

@@ -7,8 +7,9 @@ from msgspec import structs
 
 from tests.model_account import ModelAccount, Unheard
 from tests.virtual_time import run
-from worker.documents import Action, Change, NumberResult, Outcome
-from worker.errors import (
+from worker.ledger import Nothing
+from worker.model.accounts import Group, Status
+from worker.model.errors import (
     AccountRejected,
     Ambiguous,
     ApiError,
@@ -20,9 +21,8 @@ from worker.errors import (
     ServerError,
     WorkerError,
 )
-from worker.ledger import Nothing
-from worker.model import Group, Status
-from worker.writes import Needs, Pace, Writes
+from worker.model.plans import Action, Change, NumberResult, Outcome
+from worker.reconcile.executor import Needs, Pace, Writes
 
 A, B, C, D = "0100001", "0100002", "0100003", "0100004"
 

@@ -5,8 +5,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from worker.moments import zone, zones
-from worker.zones import ABBREVIATIONS, OFFSETS, PLACES, caution, described, meant, respelt
+from worker.model.times import zone, zones
+from worker.model.zones import ABBREVIATIONS, OFFSETS, PLACES, caution, described, meant, respelt
 
 WINTER, SUMMER = datetime(2026, 1, 15, tzinfo=UTC), datetime(2026, 7, 15, tzinfo=UTC)
 

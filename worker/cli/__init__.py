@@ -11,10 +11,11 @@ from typing import Final, TextIO
 
 import click
 
-from worker import __version__, interruption
-from worker.cli.speech import LANG, begin, spoken_by
-from worker.cli.status import ExitStatus
-from worker.errors import (
+from worker import __version__
+from worker.cli import signals
+from worker.cli.exit_status import ExitStatus
+from worker.cli.lang import LANG, begin, spoken_by
+from worker.model.errors import (
     ChannelUnusable,
     DesiredStateError,
     PlanFileError,
@@ -23,8 +24,8 @@ from worker.errors import (
     UsageError,
     WorkerError,
 )
-from worker.language import gettext as _
-from worker.language import ngettext, translated
+from worker.render.i18n import gettext as _
+from worker.render.i18n import ngettext, translated
 
 __all__ = ["run", "senderid"]
 
@@ -39,7 +40,7 @@ _VERBS: Final = {
     "history": "history",
     "rollback": "rollback",
     "export": "export",
-    "import": "importing",
+    "import": "import_",
     "doctor": "doctor",
     "notify": "notify",
     "schema": "schema",
@@ -61,7 +62,7 @@ class _Verbs(click.Group):
         module = _VERBS.get(cmd_name)
         if module is None:
             return None
-        command = import_module(f"worker.cli.{module}").command
+        command = import_module(f"worker.cli.commands.{module}").command
         assert isinstance(command, click.Command)  # noqa: S101 - each verb's module has one
         return spoken_by(command)
 
@@ -134,9 +135,9 @@ def _run(arguments: Sequence[str]) -> int:
             error.show()
         return ExitStatus.USAGE
     except (click.Abort, KeyboardInterrupt) as error:  # click makes the one of the other
-        interruption.abandon(sys.stdout)
+        signals.abandon(sys.stdout)
         _say(_("Interrupted."))
-        return interruption.ended_by(error)
+        return signals.ended_by(error)
     except WorkerError as error:
         _tell(error)
         return _status(error)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 from msgspec import Struct, structs
 
-from worker.cli import completing
-from worker.errors import UsageError
-from worker.language import gettext as _
-from worker.language import translated
+from worker.cli import complete
+from worker.model.errors import UsageError
+from worker.render.i18n import gettext as _
+from worker.render.i18n import translated
 
 if TYPE_CHECKING:
-    from worker.masking import Mask
+    from worker.render.masking import Mask
 
 __all__ = [
     "DURATION",
@@ -85,7 +85,7 @@ files: Final = _all(
         "paths",
         metavar="PATH",
         multiple=True,
-        shell_complete=completing.file,
+        shell_complete=complete.file,
         help=f"Desired state: a file, a folder walked for *.yaml and *.yml, or -. Repeatable. [{DEFAULT_FILES}]",
     ),
 )
@@ -95,7 +95,7 @@ settings: Final = _all(
         "--settings",
         "settings_path",
         metavar="PATH",
-        shell_complete=completing.file,
+        shell_complete=complete.file,
         help=f"Settings file. [{DEFAULT_SETTINGS}, where it exists]",
     ),
 )
@@ -106,7 +106,7 @@ _accounts: Final = _all(
         "accounts",
         metavar="NAME",
         multiple=True,
-        shell_complete=completing.accounts,
+        shell_complete=complete.accounts,
         help="Only this account. Repeatable.",
     ),
 )
@@ -120,7 +120,7 @@ allow: Final = click.option(
     "--allow",
     metavar="RULE",
     multiple=True,
-    shell_complete=completing.rules,
+    shell_complete=complete.rules,
     help="Let through what this rule refuses or holds: max-deactivations, min-active, fleet-wide, in-use, replay or "
     "all. Repeatable.",
 )
@@ -146,7 +146,7 @@ output: Final = click.option(
     "--output",
     metavar="FILE",
     callback=_output,
-    shell_complete=completing.file,
+    shell_complete=complete.file,
     help="Write the document to a file instead of stdout. - is stdout.",
 )
 
@@ -154,7 +154,7 @@ out: Final = click.option(
     "--out",
     metavar="PLANFILE",
     callback=_extra,
-    shell_complete=completing.file,
+    shell_complete=complete.file,
     help="Save the plan; `senderid apply PLANFILE` carries out exactly it. - is stdout; the text goes to stderr then.",
 )
 
@@ -181,7 +181,7 @@ def _document(*forms: str) -> Decorator[Any]:
 
 
 FORMS: Final = ("text", "json", "markdown", "html")
-"""The forms of plans, results and runs; `worker.cli.printing` knows each."""
+"""The forms of plans, results and runs; `worker.cli.output` knows each."""
 
 document: Final = _document("text", "json")
 
@@ -189,8 +189,8 @@ document: Final = _document("text", "json")
 def _masking(_ctx: click.Context, param: click.Parameter, example: str | None) -> "Mask | None":
     if example is None:
         return None
-    from worker.cli.veil import Veil
-    from worker.masking import Mask
+    from worker.cli.masked_stderr import Veil
+    from worker.render.masking import Mask
 
     try:
         mask = Mask.of(example)
@@ -223,7 +223,7 @@ authored: Final = _all(
         "--output",
         metavar="FILE",
         callback=_output,
-        shell_complete=completing.file,
+        shell_complete=complete.file,
         help="Write to a file instead of stdout, and its schema beside it. - is stdout.",
     ),
     click.option(
@@ -243,7 +243,7 @@ def keep(output: str | None, *, force: bool) -> None:
     Raises:
         UsageError: there is one, and nobody said that it may.
     """
-    from worker.cli.session import is_special
+    from worker.cli.runner import is_special
 
     if output is not None and not force and not is_special(Path(output)) and Path(output).is_file():
         raise UsageError(
@@ -253,7 +253,7 @@ def keep(output: str | None, *, force: bool) -> None:
 
 def schema_of(given: str | None) -> str:
     """What `--schema` said, or the default."""
-    from worker.render.export import SCHEMA_FILE
+    from worker.render.desired_yaml import SCHEMA_FILE
 
     return SCHEMA_FILE if given is None else given
 
@@ -277,7 +277,7 @@ class _Gateway(click.ParamType[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The URL, where it can be used."""
-        from worker.gateways import gateway
+        from worker.config.gateways import gateway
 
         try:
             return gateway(value)
@@ -290,7 +290,7 @@ _metrics: Final = _all(
         "--metrics-file",
         metavar="FILE",
         callback=_extra,
-        shell_complete=completing.file,
+        shell_complete=complete.file,
         help="Write metrics at the end, for the textfile collector of Prometheus' node exporter. - is stdout; the text "
         "goes to stderr then.",
     ),

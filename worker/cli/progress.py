@@ -8,7 +8,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
-from worker.language import gettext as _
+from worker.render.i18n import gettext as _
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar

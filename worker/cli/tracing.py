@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from worker.errors import ApiError
+from worker.model.errors import ApiError
 
 if TYPE_CHECKING:
-    from worker.logs import Log
-    from worker.ports import RunLog, Watcher
-    from worker.traces import Traces
+    from worker.model.ports import RunLog, Watcher
+    from worker.telemetry.logs import Log
+    from worker.telemetry.tracing import Traces
 
 __all__ = ["Watchers", "traced"]
 
@@ -60,7 +60,7 @@ def traced(log: "Log", run_id: str) -> Iterator[tuple["RunLog", "Traces | None"]
     library.addHandler(logging.NullHandler())
     library.propagate = False
     try:
-        from worker.traces import Traces
+        from worker.telemetry.tracing import Traces
 
         traces = Traces.to_collector()
     except Exception as error:  # noqa: BLE001 - the library reads many variables; its text may hold a header

@@ -9,11 +9,11 @@ from typing import Any, Final, TypeVar
 import msgspec
 from msgspec import Struct
 
-from worker.documents import Action, ErrorInfo, NumberError, Outcome, Requests
-from worker.history import AccountStory, Attempt, AttemptState, Ending, History, NumberStory, RunStory
+from worker.config.settings import InUse, Safety
 from worker.ledger.records import credentials_of
-from worker.model import Group
-from worker.settings import InUse, Safety
+from worker.model.accounts import Group
+from worker.model.history import AccountStory, Attempt, AttemptState, Ending, History, NumberStory, RunStory
+from worker.model.plans import Action, ErrorInfo, NumberError, Outcome, Requests
 
 __all__ = ["Asked", "history", "number_of", "rows", "runs_named", "story"]
 

@@ -12,13 +12,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from worker.documents import AccountPlan, AccountResult, Outcome, RunOutcome
-from worker.errors import AccountRejected, Ambiguous, ApiError, LedgerError
-from worker.ledger import lock, retention, store
-from worker.ledger.commits import Commits
+from worker.ledger import lock, retention, writes
+from worker.ledger.group_commit import Commits
 from worker.ledger.records import AttemptState, Run, Subject
 from worker.ledger.schema import connect, connect_to_read, unusable
-from worker.model import EarlierRun, Memory, ObservedAccount, PlanFile, Status
+from worker.model.accounts import EarlierRun, Memory, ObservedAccount, PlanFile, Status
+from worker.model.errors import AccountRejected, Ambiguous, ApiError, LedgerError
+from worker.model.plans import AccountPlan, AccountResult, Outcome, RunOutcome
 
 __all__ = ["Ledger", "Page", "forget", "probe"]
 
@@ -44,7 +44,7 @@ class Page:
         Raises:
             LedgerError: it cannot be read.
         """
-        return await self._commits.run(lambda connection: store.registered(connection, self._subject.key))
+        return await self._commits.run(lambda connection: writes.registered(connection, self._subject.key))
 
     async def earlier_run(self, plan: PlanFile, phones: Collection[str]) -> EarlierRun | None:
         """Return the run that used up a plan file, which writes `phones` of the account; None if there is none.
@@ -54,7 +54,7 @@ class Page:
         """
         key = self._subject.key
         return await self._commits.run(
-            lambda connection: store.earlier_run(connection, self._run, key, plan, phones=phones)
+            lambda connection: writes.earlier_run(connection, self._run, key, plan, phones=phones)
         )
 
     async def resume(self, observed: ObservedAccount) -> Memory:
@@ -66,9 +66,9 @@ class Page:
         key, now = self._subject.key, self._now()
 
         def work(connection: sqlite3.Connection) -> Memory:
-            store.settle(connection, key, observed.numbers, now)
-            memory = store.recall(connection, key)
-            store.note_registered(connection, key, len(observed.numbers), self._run, now)
+            writes.settle(connection, key, observed.numbers, now)
+            memory = writes.recall(connection, key)
+            writes.note_registered(connection, key, len(observed.numbers), self._run, now)
             return memory
 
         memory = await self._commits.run(work)
@@ -84,7 +84,7 @@ class Page:
         """
         now = self._now()
         self._entry = await self._commits.run(
-            lambda connection: store.add_entry(
+            lambda connection: writes.add_entry(
                 connection, self._run, self._subject, plan, fingerprint=fingerprint, now=now
             )
         )
@@ -125,22 +125,22 @@ class Page:
         entry = self._entry
         proven = frozenset(number.phone for number in result.numbers if number.outcome is Outcome.CHANGED)
         await self._commits.close(
-            entry, proven, lambda connection: store.finish_entry(connection, entry, result, confirmed, now)
+            entry, proven, lambda connection: writes.finish_entry(connection, entry, result, confirmed, now)
         )
 
     async def _note_registered(self, now: str) -> None:
         numbers = self._registered
         if numbers is not None:
             key, run = self._subject.key, self._run
-            await self._commits.run(lambda connection: store.note_registered(connection, key, numbers, run, now))
+            await self._commits.run(lambda connection: writes.note_registered(connection, key, numbers, run, now))
 
     def _note_whole(
         self, connection: sqlite3.Connection, result: AccountResult, confirmed: Mapping[str, Status], now: str
     ) -> None:
         """Begin and finish at once, so that a crash leaves nothing open to which nobody would come back."""
         plan = AccountPlan(account=result.account, account_id=result.account_id, counts={})
-        entry = store.add_entry(connection, self._run, self._subject, plan, fingerprint="", now=now)
-        store.finish_entry(connection, entry, result, confirmed, now)
+        entry = writes.add_entry(connection, self._run, self._subject, plan, fingerprint="", now=now)
+        writes.finish_entry(connection, entry, result, confirmed, now)
 
     @property
     def _begun(self) -> int:
@@ -197,7 +197,7 @@ class Ledger:
             told=partial(unusable, self._path),
         )
         try:
-            await self._commits.run(lambda connection: store.add_run(connection, self._run))
+            await self._commits.run(lambda connection: writes.add_run(connection, self._run))
         except BaseException:
             self._close()
             raise
@@ -242,7 +242,7 @@ class Ledger:
         Raises:
             LedgerError: it cannot be read.
         """
-        return await self._commits.run(lambda connection: store.recall(connection, key))
+        return await self._commits.run(lambda connection: writes.recall(connection, key))
 
     async def record(self, subject: Subject, result: AccountResult, confirmed: Mapping[str, Status]) -> None:
         """Note what became of an account whose plan was not carried out, where there is anything to tell.
@@ -259,7 +259,7 @@ class Ledger:
             LedgerError: it could not be noted.
         """
         self._finished = True
-        await self._commits.run(lambda connection: store.finish_run(connection, self._run.id, outcome, self._now()))
+        await self._commits.run(lambda connection: writes.finish_run(connection, self._run.id, outcome, self._now()))
         # what is noted stays so where there is no room to forget
         with suppress(LedgerError):
             await self._commits.run(partial(retention.trim, most_bytes=self._most_bytes, keep=self._run.id))

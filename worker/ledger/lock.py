@@ -11,7 +11,7 @@ import msgspec
 from filelock import FileLock, Timeout
 from msgspec import Struct
 
-from worker.errors import AccountBusy, LedgerError
+from worker.model.errors import AccountBusy, LedgerError
 
 __all__ = ["Holder", "hold", "prepare"]
 

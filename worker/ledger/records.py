@@ -3,10 +3,10 @@
 import msgspec
 from msgspec import Struct
 
-from worker.credentials import CredentialsRef
-from worker.history import AttemptState, Ending
-from worker.model import Group
-from worker.settings import InUse, Safety
+from worker.config.settings import InUse, Safety
+from worker.model.accounts import Group
+from worker.model.credentials import CredentialsRef
+from worker.model.history import AttemptState, Ending
 
 __all__ = ["CRASHED", "OPEN", "AttemptState", "Run", "Subject", "credentials_of"]
 

@@ -3,8 +3,8 @@
 import sqlite3
 from typing import Final
 
-from worker.documents import RunOutcome
 from worker.ledger.records import CRASHED
+from worker.model.plans import RunOutcome
 
 __all__ = ["prune", "trim"]
 

@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-from worker.errors import LedgerError
+from worker.model.errors import LedgerError
 
 __all__ = ["MIGRATIONS", "connect", "connect_to_read", "frozen", "unusable"]
 

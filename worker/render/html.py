@@ -12,8 +12,8 @@ from typing import Any, Final, Literal
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from worker.language import gettext, ngettext, spoken, translated
-from worker.render.numbers import hyphenated
+from worker.model.phone_format import hyphenated
+from worker.render.i18n import gettext, ngettext, spoken, translated
 from worker.render.terminal import safe
 
 __all__ = ["TONES", "Tone", "asset", "inlined", "render"]

@@ -15,10 +15,10 @@ from typing import Any, Final, Self
 import msgspec
 from aiohttp import web
 
-from worker.model import PHONE_PATTERN, Status
-from worker.sandbox.answers import Answered, Cut, perform
+from worker.model.accounts import PHONE_PATTERN, Status
 from worker.sandbox.faults import Fault, Faults
 from worker.sandbox.messages import Wrong
+from worker.sandbox.responses import Answered, Cut, perform
 from worker.sandbox.state import SandboxAccount
 from worker.solapi.signing import signature
 

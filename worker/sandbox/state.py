@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from worker.model import Status
+from worker.model.accounts import Status
 from worker.sandbox.messages import Mailbox, Scheduled, Sent
 
 __all__ = ["SandboxAccount", "SandboxNumber", "generate", "load_state"]

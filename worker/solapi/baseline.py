@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from itertools import filterfalse
 from typing import Final
 
-from worker.model import ObservedAccount
+from worker.model.accounts import ObservedAccount
 
 __all__ = ["Baseline"]
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
-from worker.errors import Ambiguous, ApiError, CircuitOpen, ConnectionFailed, ServerError
+from worker.model.errors import Ambiguous, ApiError, CircuitOpen, ConnectionFailed, ServerError
 
 __all__ = ["Breaker"]
 

@@ -13,9 +13,10 @@ from typing import Final, NamedTuple, TypeVar
 from msgspec import structs
 from yarl import URL
 
-from worker.credentials import Credentials
-from worker.documents import Requests
-from worker.errors import (
+from worker.config.settings import Endpoint, Retry
+from worker.model.accounts import PHONE_PATTERN, ObservedAccount, Status, Usage
+from worker.model.credentials import Credentials
+from worker.model.errors import (
     AccountRejected,
     Ambiguous,
     ApiError,
@@ -23,19 +24,18 @@ from worker.errors import (
     RateLimited,
     WorkerError,
 )
-from worker.model import PHONE_PATTERN, ObservedAccount, Status, Usage
-from worker.ports import Log
-from worker.settings import Endpoint, Retry
+from worker.model.plans import Requests
+from worker.model.ports import Log
 from worker.solapi import wire
-from worker.solapi.account import AccountDocument
+from worker.solapi.account_document import AccountDocument
 from worker.solapi.baseline import Baseline
 from worker.solapi.breaker import Breaker
-from worker.solapi.gate import Gate
+from worker.solapi.cancellation import Gate
+from worker.solapi.in_use import Body, inquire
 from worker.solapi.limiter import Quota, Window
 from worker.solapi.retry import Budget, Retrier
 from worker.solapi.signing import Signer
 from worker.solapi.transport import Answer, Transport
-from worker.solapi.usage import Body, inquire
 
 __all__ = ["AccountReader", "AccountWriter", "Ambient"]
 

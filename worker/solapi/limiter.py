@@ -11,7 +11,7 @@ from heapq import heappop, heappush
 from math import inf
 from typing import Final
 
-from worker.settings import RateLimit
+from worker.config.settings import RateLimit
 
 __all__ = ["Quota", "Window"]
 

@@ -9,8 +9,8 @@ from typing import Final, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
-from worker.errors import Ambiguous, ApiError, RateLimited, TransientError
-from worker.settings import Retry
+from worker.config.settings import Retry
+from worker.model.errors import Ambiguous, ApiError, RateLimited, TransientError
 
 __all__ = ["Budget", "Retrier"]
 

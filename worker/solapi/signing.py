@@ -8,7 +8,7 @@ import hmac
 from datetime import UTC, datetime
 from hashlib import sha256
 
-from worker.credentials import Credentials
+from worker.model.credentials import Credentials
 
 __all__ = ["Signer", "iso_date", "signature"]
 

@@ -19,9 +19,9 @@ from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 from yarl import URL
 
 from worker import __version__
-from worker.errors import AccountRejected, Ambiguous, ApiError, ConnectionFailed, ServerError
-from worker.ports import Watcher
-from worker.settings import Timeout
+from worker.config.settings import Timeout
+from worker.model.errors import AccountRejected, Ambiguous, ApiError, ConnectionFailed, ServerError
+from worker.model.ports import Watcher
 
 __all__ = ["Answer", "Transport", "missing_authority", "transport_error"]
 

@@ -12,7 +12,8 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Struct
 
-from worker.errors import (
+from worker.model.accounts import Observed, Status
+from worker.model.errors import (
     AccountRejected,
     Ambiguous,
     ApiError,
@@ -24,8 +25,7 @@ from worker.errors import (
     ServerError,
     SignatureReused,
 )
-from worker.model import Observed, Status
-from worker.redaction import without_headers
+from worker.model.redaction import without_headers
 
 __all__ = [
     "EXCERPT_BYTES",

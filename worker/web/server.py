@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from worker.web.answers import Page
+from worker.web.response import Page
 
 __all__ = ["HOST", "PORT", "Page", "Site", "State", "served"]
 
@@ -47,7 +47,7 @@ class State(Protocol):
     """What the daemon has to offer. Neither of these waits for anything."""
 
     def metrics(self, accept: str) -> tuple[bytes, str]:
-        """The metrics in the format that an Accept header asks for, and its name: `worker.metrics.Metrics.render`."""
+        """Return the metrics in the format that an Accept header asks for, and the name of that format."""
         ...
 
     def alive(self) -> str | None:
@@ -60,7 +60,7 @@ class State(Protocol):
 
 
 class Site(Protocol):
-    """Everything that is neither metrics nor health: `worker.web.pages.Site`."""
+    """Everything that is neither metrics nor health: `worker.web.site.Site`."""
 
     async def answer(
         self, request: web.BaseRequest, headers: dict[str, str], last: Callable[[float], None]

@@ -9,12 +9,12 @@ from typing import Final
 
 from msgspec import Struct
 
-from worker.ledger import overview as ledger
-from worker.model import PHONE_PATTERN
-from worker.moments import stamp
-from worker.overview import Coming, Live, Need, Standing, Window
-from worker.phones import digits_of
-from worker.render import status
+from worker.ledger import status_page as ledger
+from worker.model.accounts import PHONE_PATTERN
+from worker.model.phones import digits_of
+from worker.model.status_page import Coming, Live, Need, Standing, Window
+from worker.model.times import stamp
+from worker.render import status_pages
 
 __all__ = ["Asked", "Missing", "made"]
 
@@ -60,7 +60,7 @@ class Asked(Struct, frozen=True, kw_only=True):
         return f"0{digits.removeprefix('82').lstrip('0')}" if text.strip().startswith("+82") else digits
 
 
-def made(connection: sqlite3.Connection, asked: Asked) -> tuple[str, status.Body]:
+def made(connection: sqlite3.Connection, asked: Asked) -> tuple[str, status_pages.Body]:
     """The page that is asked for, and the entry of the navigation that it belongs to.
 
     Raises:
@@ -80,7 +80,7 @@ def made(connection: sqlite3.Connection, asked: Asked) -> tuple[str, status.Body
         case ("numbers", phone):
             return "/numbers", _number(connection, asked, _phone(phone))
         case ("transitions",):
-            return "/transitions", status.Transitions(coming=asked.coming())
+            return "/transitions", status_pages.Transitions(coming=asked.coming())
         case ("quota",):
             return "/quota", _quota(connection, asked)
         case _:
@@ -96,7 +96,7 @@ def _phone(text: str) -> str:
     raise Missing
 
 
-def _overview(connection: sqlite3.Connection, asked: Asked) -> status.Overview:
+def _overview(connection: sqlite3.Connection, asked: Asked) -> status_pages.Overview:
     every = ledger.standings(connection)
     q, show = asked.text("q"), asked.text("show")
     folded = q.casefold()
@@ -106,9 +106,9 @@ def _overview(connection: sqlite3.Connection, asked: Asked) -> status.Overview:
     shown = rest[:_ROWS]
     url = None
     if len(rest) > _ROWS:
-        url = status.link("/", q=q, show=show, after=shown[-1].account, key=shown[-1].key)
+        url = status_pages.link("/", q=q, show=show, after=shown[-1].account, key=shown[-1].key)
     needs = () if asked.live is None else asked.live.needs
-    return status.Overview(
+    return status_pages.Overview(
         accounts=shown,
         found=len(fitting),
         total=len(every),
@@ -125,22 +125,22 @@ def _overview(connection: sqlite3.Connection, asked: Asked) -> status.Overview:
     )
 
 
-def _account(connection: sqlite3.Connection, asked: Asked, key: str) -> status.Account:
+def _account(connection: sqlite3.Connection, asked: Asked, key: str) -> status_pages.Account:
     standing = ledger.account(connection, key, asked.query.get("name", ""))
     if standing is None:
         raise Missing
-    here = status.account_url(key)
+    here = status_pages.account_url(key)
     name = standing.account if standing.unread else None
     runs = ledger.runs_of(connection, key, standing.account, before=asked.place("before"), limit=_FEW + 1)
     numbers = ledger.written(connection, key, prefix=asked.digits, after=asked.text("after"), limit=_ROWS + 1)
-    return status.Account(
+    return status_pages.Account(
         standing=standing,
         runs=runs[:_FEW],
-        older=status.link(here, name=name, before=runs[_FEW - 1].place) if len(runs) > _FEW else None,
+        older=status_pages.link(here, name=name, before=runs[_FEW - 1].place) if len(runs) > _FEW else None,
         needing=ledger.numbers(connection, standing.place, limit=_FEW, needing=True),
         numbers=numbers[:_ROWS],
         prefix=asked.digits,
-        next=status.link(here, q=asked.digits, after=numbers[_ROWS - 1].phone) if len(numbers) > _ROWS else None,
+        next=status_pages.link(here, q=asked.digits, after=numbers[_ROWS - 1].phone) if len(numbers) > _ROWS else None,
         needs=_needs(asked.live, standing),
         read_as=ledger.read_as(connection, standing.name)[:_FEW] if standing.unread else (),
     )
@@ -151,18 +151,18 @@ def _needs(live: Live | None, standing: Standing) -> tuple[Need, ...]:
     return () if live is None else tuple(need for need in live.needs if need.account == standing.account)[:_ROWS]
 
 
-def _runs(connection: sqlite3.Connection, asked: Asked) -> status.Runs:
+def _runs(connection: sqlite3.Connection, asked: Asked) -> status_pages.Runs:
     runs = ledger.runs(connection, before=asked.query.get("before"), limit=_RUNS + 1)
-    return status.Runs(
-        runs=runs[:_RUNS], next=status.link("/runs", before=runs[_RUNS - 1].run_id) if len(runs) > _RUNS else None
+    return status_pages.Runs(
+        runs=runs[:_RUNS], next=status_pages.link("/runs", before=runs[_RUNS - 1].run_id) if len(runs) > _RUNS else None
     )
 
 
-def _run(connection: sqlite3.Connection, asked: Asked, run_id: str) -> status.Run:
+def _run(connection: sqlite3.Connection, asked: Asked, run_id: str) -> status_pages.Run:
     run = ledger.run(connection, run_id)
     if run is None:
         raise Missing
-    here, show, entry = status.run_url(run_id), asked.text("show"), asked.place("entry")
+    here, show, entry = status_pages.run_url(run_id), asked.text("show"), asked.place("entry")
     needing = show == "needing"
     accounts: list[Standing] = []
     chosen = None
@@ -180,10 +180,10 @@ def _run(connection: sqlite3.Connection, asked: Asked, run_id: str) -> status.Ru
         )
     following, further = None, None
     if len(accounts) > _ROWS:
-        following = status.link(here, show=show, after=accounts[_ROWS - 1].place)
+        following = status_pages.link(here, show=show, after=accounts[_ROWS - 1].place)
     if len(numbers) > _ROWS:
-        further = status.link(here, entry=entry, q=asked.digits, show=show, after=numbers[_ROWS - 1].phone)
-    return status.Run(
+        further = status_pages.link(here, entry=entry, q=asked.digits, show=show, after=numbers[_ROWS - 1].phone)
+    return status_pages.Run(
         run=run,
         accounts=accounts[:_ROWS],
         show=show,
@@ -195,20 +195,20 @@ def _run(connection: sqlite3.Connection, asked: Asked, run_id: str) -> status.Ru
     )
 
 
-def _number(connection: sqlite3.Connection, asked: Asked, phone: str) -> status.Number:
+def _number(connection: sqlite3.Connection, asked: Asked, phone: str) -> status_pages.Number:
     steps = ledger.story(connection, phone, before=asked.place("before"), limit=_RUNS + 1) if phone else []
     further = None
     if len(steps) > _RUNS:
-        further = status.link(status.number_url(phone), before=steps[_RUNS - 1].place)
-    return status.Number(phone=phone or None, asked=asked.text("q") or phone, steps=steps[:_RUNS], next=further)
+        further = status_pages.link(status_pages.number_url(phone), before=steps[_RUNS - 1].place)
+    return status_pages.Number(phone=phone or None, asked=asked.text("q") or phone, steps=steps[:_RUNS], next=further)
 
 
-def _quota(connection: sqlite3.Connection, asked: Asked) -> status.Quotas:
+def _quota(connection: sqlite3.Connection, asked: Asked) -> status_pages.Quotas:
     minute = asked.now.replace(second=0, microsecond=0)
     hour = minute.replace(minute=0)
     minutes = [stamp(minute - timedelta(minutes=before)) for before in range(59, -1, -1)]
     hours = [stamp(hour - timedelta(hours=before)) for before in range(23, -1, -1)]
-    return status.Quotas(
+    return status_pages.Quotas(
         minutes=_filled(minutes, ledger.windows(connection, minutes[0])),
         hours=_filled(hours, ledger.windows(connection, hours[0], by_hour=True)),
     )

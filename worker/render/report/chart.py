@@ -6,10 +6,10 @@ from typing import Final
 
 from msgspec import Struct
 
-from worker.language import gettext as _
-from worker.language import ngettext
-from worker.moments import stamp_ms
-from worker.render.report.pace import Pause, Span, Write, busiest, pauses, spans
+from worker.model.times import stamp_ms
+from worker.render.i18n import gettext as _
+from worker.render.i18n import ngettext
+from worker.render.report.rates import Pause, Span, Write, busiest, pauses, spans
 
 __all__ = ["HEIGHT", "WIDTH", "Chart", "Rate", "drawn"]
 

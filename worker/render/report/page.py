@@ -7,11 +7,11 @@ from urllib.parse import quote
 
 from msgspec import Struct
 
-from worker.language import gettext as _
-from worker.language import ngettext
 from worker.render.html import Tone, inlined, render
-from worker.render.layout import Mark, counts
+from worker.render.i18n import gettext as _
+from worker.render.i18n import ngettext
 from worker.render.report.chart import Chart
+from worker.render.text.layout import Mark, counts
 
 __all__ = [
     "MOST",

@@ -1,0 +1,345 @@
+"""The command line of `python -m worker.cli.ci`, for the jobs of pipelines."""
+
+import hashlib
+import json
+import os
+import re
+import secrets
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import click
+
+from worker.cli.ci.annotations import annotations
+from worker.cli.ci.claims import JOB, Claim, sent_nothing
+from worker.cli.ci.github import GitHub
+from worker.cli.ci.gitlab import GitLab
+from worker.cli.ci.http import Failed, Refused
+from worker.cli.ci.paths import any_changed, in_repository
+from worker.cli.ci.verify import mismatch, overtaken
+from worker.model.errors import PlanFileError
+from worker.plan.diff import SavedPlan, unseal
+
+__all__ = ["main"]
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""A name, as it stands in an HTML comment, a file's name and an artifact's."""
+_USAGE: Final = 64
+"""The exit status of wrong usage, as of `senderid`: 2, which is click's, means that changes are pending."""
+_ANY_AGE: Final = 1e9
+"""Seconds: how old it may be is for `senderid apply` to say."""
+_BODY: Final = 65_500
+"""Characters of a comment: GitHub takes 65,536."""
+_CLAIMED: Final = (
+    "### Applying the reviewed plan\n\n[This job]({job}) carries the plan out; its result will stand here. If it stays "
+    "like this, the job died: make a new plan of what is there now, and apply that."
+)
+
+
+def _named(_ctx: click.Context, param: click.Parameter, name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise click.BadParameter("letters, digits, dots, hyphens and underscores, at most 64", param=param)
+    return name
+
+
+def _url(_ctx: click.Context, param: click.Parameter, url: str) -> str:
+    if not JOB.fullmatch(url):
+        raise click.BadParameter("a URL of http or https, without spaces", param=param)
+    return url
+
+
+_kind = click.option("--kind", default="plan", callback=_named, help="What is told: plan, apply or drift.")
+_name = click.option("--name", default="senderid", callback=_named, help="Tells several uses in one repository apart.")
+_body = click.option("--body", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A file of Markdown.")
+_footer = click.option("--footer", default="", help="A line below it.")
+_request = click.option("--request", type=int, required=True, help="The pull or merge request.")
+_files = click.option("--files", multiple=True, required=True, help="A desired-state file or folder.")
+_job = click.option("--job", required=True, callback=_url, help="The URL of this job.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """What pipelines on GitHub and GitLab need besides senderid. The token is in FORGE_TOKEN."""
+
+
+@main.command()
+@_kind
+@_name
+@_body
+@_footer
+@click.option("--request", type=int, help="The pull or merge request. [the one of this job]")
+def comment(*, kind: str, name: str, body: Path, footer: str, request: int | None) -> None:
+    """Have one comment of that kind and name on a pull or merge request say what a file says."""
+    forge = _forge()
+    number = forge.request if request is None else request
+    if number is None:
+        raise Failed("this job is of no pull or merge request")
+    marker = _marker(kind, name)
+    page = _page(marker, body, footer)
+    found = next(iter(forge.comments(number, marker)), None)
+    if found is None:
+        forge.add_comment(number, marker, page)
+        done = "created"
+    elif found[1] == page:
+        done = "unchanged"
+    else:
+        forge.edit_comment(number, found[0], page)
+        done = "updated"
+    click.echo(f"The comment was {done}.")
+
+
+@main.command()
+@_kind
+@_name
+@_body
+@_footer
+@click.option("--title", help="The issue's title.")
+@click.option("--close", "remark", metavar="REMARK", help="Close it, with this remark.")
+def issue(*, kind: str, name: str, body: Path | None, footer: str, title: str | None, remark: str | None) -> None:
+    """Have one issue of that kind and name be open and say what a file says, or be closed."""
+    forge = _forge()
+    if remark is not None:
+        click.echo(f"The issue is {forge.close_issue(_marker(kind, name), remark)}.")
+    elif title is None or body is None:
+        raise click.UsageError("--title and --body, or --close")
+    else:
+        done = forge.open_issue(_marker(kind, name), title, _page(_marker(kind, name), body, footer))
+        click.echo(f"The issue was {done}.")
+
+
+@main.command()
+def annotate() -> None:
+    """Problems of files on standard input, `file:line:column: message`, as annotations of GitHub."""
+    for line in annotations(sys.stdin):
+        click.echo(line)
+
+
+@main.command()
+@click.argument("plan", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def describe(plan: Path) -> None:
+    """Whether a saved plan has changes, and its fingerprint, as outputs of a step."""
+    saved = json.loads(plan.read_bytes())
+    click.echo(f"changes={str(any(account['changes'] for account in saved['accounts'])).lower()}")
+    click.echo(f"fingerprint={saved['fingerprint']}")
+
+
+@main.command("reviewed-plan")
+@click.option("--name", required=True, callback=_named, help="What the plan's artifact is called, or its file.")
+@click.option("--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Where it goes.")
+@_files
+def reviewed_plan(*, name: str, output: Path, files: tuple[str, ...]) -> None:
+    """Fetch the plan that was reviewed before this commit was merged; prints the request's number.
+
+    It is refused where it is not a plan of the desired-state files of this checkout, and (exit status 4) where a newer
+    commit of the branch asks for something else.
+    """
+    forge = _forge()
+    number, data = forge.reviewed_plan(name)
+    saved = _opened(data)
+    for account in saved.accounts:
+        reason = mismatch(account, files, _bytes)
+        if reason is not None:
+            raise Failed(
+                f"the artifact is not the plan of {account.source!r} ({reason}): plan again, or find out who made it, "
+                "and apply from the files by hand"
+            )
+    _refuse_overtaken(forge, saved, files)
+    with open(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:  # noqa: PTH123
+        file.write(data)
+    click.echo(number)
+
+
+@main.command()
+@click.argument("plan", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@_name
+@_job
+@_request
+@click.option("--allow", multiple=True, help="A safety rule to let through: replay claims a plan once more.")
+def claim(*, plan: Path, name: str, job: str, request: int, allow: tuple[str, ...]) -> None:
+    """Claim a saved plan for a job, in a comment on the request, before the plan is applied; prints the comment's id.
+
+    Exit status 4 where another job has claimed the plan: then it must not be applied.
+    """
+    forge = _forge()
+    mine = Claim(_opened(plan.read_bytes()).id, secrets.token_hex(8), job)
+    marker = _marker("apply", name)
+    is_replay = not {"replay", "all"}.isdisjoint(allow)
+
+    def claims() -> list[tuple[int, Claim]]:
+        found = ((number, Claim.read(body)) for number, body in forge.comments(request, marker))
+        return sorted((number, each) for number, each in found if each is not None and each.plan == mine.plan)
+
+    if not is_replay:
+        _refuse_claimed(claims())
+    key = f"{marker}\n{_line(mine)}"
+    number = forge.add_comment(request, key, f"{key}\n{_CLAIMED.format(job=job)}\n")
+    # two jobs may have claimed the plan at once: the first comment counts
+    now = claims()
+    if (number, mine) not in now:
+        _take_back(forge, request, number)
+        raise Failed(
+            "the claim of this plan is not among the comments of the token's user: check the token, and on GitHub the "
+            "input author"
+        )
+    if not is_replay and now[0] != (number, mine):
+        _take_back(forge, request, number)
+        _refuse_claimed(now)
+    click.echo(number)
+
+
+@main.command()
+@_name
+@click.option("--body", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The result, as Markdown.")
+@_footer
+@_request
+@click.option("--comment", "number", required=True, type=int, help="The comment's id, as claim printed it.")
+@click.option("--log", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The apply's log, as JSON.")
+@click.option("--status", required=True, type=int, help="The apply's exit status.")
+def conclude(*, name: str, body: Path, footer: str, request: int, number: int, log: Path, status: int) -> None:
+    """Make the comment of a claim the apply's result. The claim is released where no write was sent."""
+    forge = _forge()
+    marker = _marker("apply", name)
+    found = next((Claim.read(text) for each, text in forge.comments(request, marker) if each == number), None)
+    if found is None:
+        raise Failed(f"comment {number} with the claim is gone: this plan can be applied again")
+    is_released = log.exists() and sent_nothing(log.read_text(encoding="utf-8", errors="replace").splitlines(), status)
+    head = marker if is_released else f"{marker}\n{_line(found)}"
+    if body.exists() and body.stat().st_size:
+        text = _page(head, body, footer)
+    else:
+        text = f"{head}\n`senderid apply` ended with exit status {status} and no result: see its log.\n\n{footer}\n"
+    forge.edit_comment(request, number, text)
+    released = "released: no write was sent" if is_released else "kept: this plan is not applied again"
+    click.echo(f"The comment has the result. The claim is {released}.")
+
+
+@main.command()
+@_files
+def changed(*, files: tuple[str, ...]) -> None:
+    """Print whether the push of this workflow changed one of the files, true or false; GitHub only."""
+    forge = _forge()
+    if not isinstance(forge, GitHub):
+        raise Failed("GitLab has rules:changes for this")
+    names = forge.changed_files()
+    click.echo(str(names is None or any_changed(names, files)).lower())
+
+
+def _forge() -> GitHub | GitLab:
+    token = os.environ.get("FORGE_TOKEN")
+    if not token:
+        raise Failed("there is no token: give the job one in FORGE_TOKEN")
+    try:
+        return GitLab(os.environ, token) if os.environ.get("GITLAB_CI") else GitHub(os.environ, token)
+    except KeyError as missing:
+        raise Failed(f"{missing.args[0]} is not set: this runs in jobs of GitHub and GitLab") from None
+
+
+def _marker(kind: str, name: str) -> str:
+    return f"<!-- senderid {kind} {name} -->"
+
+
+def _take_back(forge: GitHub | GitLab, request: int, number: int) -> None:
+    """Delete the comment of a claim whose plan is not going to be applied."""
+    with suppress(Failed):
+        forge.delete_comment(request, number)
+
+
+def _refuse_claimed(claims: Sequence[tuple[int, Claim]]) -> None:
+    if claims:
+        raise Refused(
+            f"job {claims[0][1].job} has carried out this plan, or died while it did: plan again, or apply from the "
+            "files by hand; to carry the plan out once more, allow replay"
+        )
+
+
+def _line(claim: Claim) -> str:
+    try:
+        return claim.line
+    except ValueError:
+        raise Failed("the plan's id, or the job's URL, is not one that this kit makes: plan again") from None
+
+
+def _page(head: str, body: Path, footer: str) -> str:
+    text = body.read_text(encoding="utf-8")
+    page = f"{head}\n{text}" + (f"\n{footer}\n" if footer else "")
+    if len(page) > _BODY:
+        raise Failed(f"{body} has {len(page):,} characters: --format markdown keeps within what a comment takes")
+    return page
+
+
+def _opened(data: bytes) -> SavedPlan:
+    try:
+        return unseal(data, now=datetime.now(UTC), max_age_seconds=_ANY_AGE)
+    except PlanFileError as error:
+        raise Failed(f"the artifact is no plan that can be applied ({error}): run the request's plan again") from None
+
+
+def _bytes(source: str) -> bytes | None:
+    try:
+        return Path(source).read_bytes()
+    except (OSError, ValueError):
+        return None
+
+
+def _refuse_overtaken(forge: GitHub | GitLab, saved: SavedPlan, roots: Sequence[str]) -> None:
+    """Refuse a plan where a newer commit of the branch asks for something else of a number that it writes."""
+    branch = forge.branch
+    newest = None if branch is None else forge.head(branch)
+    if newest is None or newest == forge.commit:
+        return
+
+    def newer(source: str) -> bytes | None:
+        place = in_repository(source)
+        return _bytes(source) if place is None else forge.file(place.as_posix(), newest)
+
+    for account in saved.accounts:
+        if overtaken(account, _bytes, newer, partial(_changed_since, forge, newest, roots)):
+            raise Refused(
+                f"commit {newest[:12]} of {branch} asks for something else than this plan writes to account "
+                f"{account.account!r}: this job is superseded; the newer commit's own job carries on, and where there "
+                "is none, apply from the files by hand"
+            )
+
+
+def _changed_since(forge: GitHub | GitLab, newest: str, roots: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    """Yield the files in the folders of this job that the newest commit has and this checkout has otherwise or not."""
+    for root in map(Path, roots):
+        place = in_repository(root)
+        if place is None or not root.is_dir():
+            continue
+        for path, blob in forge.blobs(newest, place).items():
+            if path.is_relative_to(place) and path.suffix in {".yaml", ".yml"}:
+                source = str(root / path.relative_to(place))
+                data = None if _blob(_bytes(source)) == blob else forge.file(path.as_posix(), newest)
+                if data is not None:
+                    yield source, data
+
+
+def _blob(data: bytes | None) -> str | None:
+    """Return the id by which git knows the content of a file."""
+    if data is None:
+        return None
+    return hashlib.sha1(b"blob %d\0%b" % (len(data), data), usedforsecurity=False).hexdigest()
+
+
+if __name__ == "__main__":
+    try:
+        main(prog_name="python -m worker.cli.ci", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(_USAGE)
+    except Failed as failed:
+        click.echo(f"senderid: {failed}", err=True)
+        sys.exit(failed.status)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        click.echo(
+            f"senderid: an answer of the forge, or the environment of this job, is not as documented "
+            f"({type(error).__name__}: {error}): run the job again",
+            err=True,
+        )
+        sys.exit(Failed.status)

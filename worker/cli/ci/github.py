@@ -1,0 +1,195 @@
+"""GitHub: comments on a pull request, one issue, the plan that was reviewed before a merge, and what a push changed."""
+
+import json
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path, PurePath
+from typing import Any, Final
+from urllib.parse import quote
+from zipfile import BadZipFile, ZipFile
+
+from worker.cli.ci.http import Api, Failed, Missing
+
+__all__ = ["GitHub"]
+
+_BOT: Final = "github-actions[bot]"
+"""Whose comments are those of a workflow's own token."""
+_FILES: Final = 300
+"""Changed files that GitHub lists of a comparison."""
+_PLAN_CAP: Final = 256 << 20
+"""Bytes of a saved plan."""
+
+
+class GitHub:
+    """The repository that a workflow runs for. `author` is whose comments and issues count as ours."""
+
+    def __init__(self, environment: Mapping[str, str], token: str) -> None:
+        self._environment = environment
+        self.repository = environment["GITHUB_REPOSITORY"]
+        self.author = environment.get("FORGE_AUTHOR") or _BOT
+        self._api = Api(
+            environment.get("GITHUB_API_URL") or "https://api.github.com",
+            {"Authorization": f"Bearer {token}", "X-GitHub-Api-Version": "2022-11-28"},
+        )
+        self._root = f"/repos/{self.repository}"
+
+    @property
+    def request(self) -> int | None:
+        """The pull request that the workflow runs for; None where it is for none."""
+        number = self._event.get("pull_request", {}).get("number")
+        return number if isinstance(number, int) else None
+
+    @property
+    def commit(self) -> str:
+        """The commit that the workflow runs for."""
+        return self._environment["GITHUB_SHA"]
+
+    @property
+    def branch(self) -> str | None:
+        """The branch that the workflow runs for; None where it is for a tag."""
+        return (
+            self._environment.get("GITHUB_REF_NAME") if self._environment.get("GITHUB_REF_TYPE") == "branch" else None
+        )
+
+    def comments(self, request: int, marker: str) -> list[tuple[int, str]]:
+        """Return id and text of each of our comments that begin with a marker."""
+        found = self._api.pages(f"{self._root}/issues/{request}/comments")
+        return [(each["id"], each["body"]) for each in found if self._ours(each, marker)]
+
+    def add_comment(self, request: int, key: str, body: str) -> int:
+        """Create a comment, and return its id. `key` is how its text begins, and no other's."""
+
+        def find() -> dict[str, int] | None:
+            return next(({"id": number} for number, _ in self.comments(request, key)), None)
+
+        created = self._api.create(f"{self._root}/issues/{request}/comments", find, body=body)
+        return int(created["id"])
+
+    def edit_comment(self, _request: int, number: int, body: str) -> None:
+        """Give a comment another text."""
+        self._api.replace("PATCH", f"{self._root}/issues/comments/{number}", body=body)
+
+    def delete_comment(self, _request: int, number: int) -> None:
+        """Delete a comment."""
+        self._api.delete(f"{self._root}/issues/comments/{number}")
+
+    def open_issue(self, marker: str, title: str, body: str) -> str:
+        """Have one issue that begins with a marker open: bring it up to date, open it again or create it."""
+        found = self._issue(marker)
+        if found is None:
+            self._api.create(f"{self._root}/issues", lambda: self._issue(marker), title=title, body=body)
+            return "created"
+        self._api.replace("PATCH", f"{self._root}/issues/{found['number']}", title=title, body=body, state="open")
+        return "updated" if found["state"] == "open" else "opened again"
+
+    def close_issue(self, marker: str, remark: str) -> str:
+        """Close the issue that begins with a marker, where it is open."""
+        found = self._issue(marker)
+        if found is None or found["state"] != "open":
+            return "not open"
+        self.add_comment(found["number"], remark, remark)
+        self._api.replace("PATCH", f"{self._root}/issues/{found['number']}", state="closed", state_reason="completed")
+        return "closed"
+
+    def reviewed_plan(self, name: str) -> tuple[int, bytes]:
+        """The merged pull request of the commit, and the plan that its last run kept as an artifact of this name.
+
+        Runs of forks keep artifacts in this repository too: only one of its own branches counts, and of that very head.
+        """
+        merged = [
+            pull
+            for pull in self._api.pages(f"{self._root}/commits/{quote(self.commit)}/pulls")
+            if pull.get("merged_at") and pull.get("merge_commit_sha") == self.commit
+        ]
+        if len(merged) != 1:
+            raise Failed(
+                f"commit {self.commit[:12]} is not the merge of one pull request: there is no reviewed plan; "
+                "look at a plan of what is there now, then apply from the files by hand"
+            )
+        number, head = merged[0]["number"], merged[0]["head"]["sha"]
+        kept = [each for each in self._artifacts(f"{name}-{head}") if self._trusted(each, head)]
+        if not kept:
+            raise Failed(
+                f"pull request {number} has no plan of its last commit {head[:12]}, or it has expired: "
+                "run its plan again, or look at a plan of what is there now and apply from the files by hand"
+            )
+        newest = max(kept, key=lambda each: (each["created_at"], each["id"]))
+        return number, _only_file(self._api.download(f"{self._root}/actions/artifacts/{newest['id']}/zip"))
+
+    def head(self, branch: str) -> str:
+        """Return the newest commit of a branch."""
+        return str(self._api.get(f"{self._root}/branches/{quote(branch, safe='')}")["commit"]["sha"])
+
+    def file(self, path: str, commit: str) -> bytes | None:
+        """Return the bytes of a file as a commit has it; None where it has none."""
+        try:
+            return self._api.download(
+                f"{self._root}/contents/{quote(path)}", accept="application/vnd.github.raw+json", ref=commit
+            )
+        except Missing:
+            return None
+
+    def blobs(self, commit: str, _folder: PurePath) -> dict[PurePath, str]:
+        """Return the files of a commit, at least those in a folder, and the id of the content of each."""
+        found = self._api.get(f"{self._root}/git/trees/{quote(commit)}", recursive="1")
+        if found["truncated"]:
+            raise Failed("the repository has more files than GitHub lists: apply from the files by hand")
+        return {PurePath(each["path"]): each["sha"] for each in found["tree"] if each["type"] == "blob"}
+
+    def changed_files(self) -> set[str] | None:
+        """Return the files that the push of this workflow changed; None where GitHub does not list all of them."""
+        before = self._event.get("before")
+        if not isinstance(before, str) or not before.strip("0"):
+            return None
+        try:
+            found = self._api.get(f"{self._root}/compare/{quote(before)}...{quote(self.commit)}")
+        except Missing:
+            return None
+        # after a forced push the comparison begins at the common ancestor, and leaves out what was taken back
+        if found["status"] != "ahead":
+            return None
+        files = found["files"]
+        names = {name for each in files for name in (each["filename"], each.get("previous_filename")) if name}
+        return names if len(files) < _FILES else None
+
+    @property
+    def _event(self) -> dict[str, Any]:
+        path = self._environment.get("GITHUB_EVENT_PATH")
+        event: dict[str, Any] = json.loads(Path(path).read_bytes()) if path else {}
+        return event
+
+    def _ours(self, each: Mapping[str, Any], marker: str) -> bool:
+        return (each.get("user") or {}).get("login") == self.author and _begins(each.get("body"), marker)
+
+    def _issue(self, marker: str) -> dict[str, Any] | None:
+        """The issue that is open, or else the newest of those that were."""
+        found = [
+            each
+            for each in self._api.pages(f"{self._root}/issues", state="all", creator=self.author)
+            if "pull_request" not in each and self._ours(each, marker)
+        ]
+        return max(found, key=lambda each: (each["state"] == "open", each["number"]), default=None)
+
+    def _artifacts(self, name: str) -> list[dict[str, Any]]:
+        answer = self._api.get(f"{self._root}/actions/artifacts", name=name, per_page="100")
+        return [each for each in answer["artifacts"] if each["name"] == name and not each["expired"]]
+
+    def _trusted(self, artifact: Mapping[str, Any], head: str) -> bool:
+        run = artifact.get("workflow_run") or {}
+        own = run.get("repository_id")
+        return own is not None and run.get("head_repository_id") == own and run.get("head_sha") == head
+
+
+def _begins(body: object, marker: str) -> bool:
+    return isinstance(body, str) and body.startswith(marker)
+
+
+def _only_file(archive: bytes) -> bytes:
+    try:
+        with ZipFile(BytesIO(archive)) as opened:
+            (entry,) = opened.infolist()
+            if entry.file_size <= _PLAN_CAP:
+                return opened.read(entry)
+    except (BadZipFile, ValueError, NotImplementedError, RuntimeError):
+        pass
+    raise Failed("the plan's artifact is no archive of one plan: run the pull request's plan again")

@@ -1,0 +1,154 @@
+"""GitLab: notes on a merge request, one issue, and the plan that was reviewed before a merge."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import PurePath
+from typing import Any, Final
+from urllib.parse import quote
+
+from worker.cli.ci.http import MOST_ITEMS, Api, Failed, Missing
+
+__all__ = ["GitLab"]
+
+_JOB: Final = "senderid-plan"
+
+
+class GitLab:
+    """The project that a pipeline runs for. Notes and issues of the token's own user count as ours."""
+
+    def __init__(self, environment: Mapping[str, str], token: str) -> None:
+        self._environment = environment
+        self._project = environment["CI_PROJECT_ID"]
+        self._api = Api(environment["CI_API_V4_URL"], {"PRIVATE-TOKEN": token})
+        self._root = f"/projects/{self._project}"
+
+    @property
+    def request(self) -> int | None:
+        """The merge request that the pipeline runs for; None where it is for none."""
+        number = self._environment.get("CI_MERGE_REQUEST_IID", "")
+        return int(number) if number.isascii() and number.isdigit() else None
+
+    @property
+    def commit(self) -> str:
+        """The commit that the pipeline runs for."""
+        return self._environment["CI_COMMIT_SHA"]
+
+    @property
+    def branch(self) -> str | None:
+        """The branch that the pipeline runs for; None where it is for none."""
+        return self._environment.get("CI_COMMIT_BRANCH")
+
+    def comments(self, request: int, marker: str) -> list[tuple[int, str]]:
+        """Return id and text of each of our notes that begin with a marker."""
+        return self._notes(f"{self._root}/merge_requests/{request}/notes", marker)
+
+    def add_comment(self, request: int, key: str, body: str) -> int:
+        """Create a note, and return its id. `key` is how its text begins, and no other's."""
+        return self._add_note(f"{self._root}/merge_requests/{request}/notes", key, body)
+
+    def edit_comment(self, request: int, number: int, body: str) -> None:
+        """Give a note another text."""
+        self._api.replace("PUT", f"{self._root}/merge_requests/{request}/notes/{number}", body=body)
+
+    def delete_comment(self, request: int, number: int) -> None:
+        """Delete a note."""
+        self._api.delete(f"{self._root}/merge_requests/{request}/notes/{number}")
+
+    def open_issue(self, marker: str, title: str, body: str) -> str:
+        """Have one issue that begins with a marker open: bring it up to date, open it again or create it."""
+        found = self._issue(marker)
+        if found is None:
+            self._api.create(f"{self._root}/issues", lambda: self._issue(marker), title=title, description=body)
+            return "created"
+        again = found["state"] != "opened"
+        event = {"state_event": "reopen"} if again else {}
+        self._api.replace("PUT", f"{self._root}/issues/{found['iid']}", title=title, description=body, **event)
+        return "opened again" if again else "updated"
+
+    def close_issue(self, marker: str, remark: str) -> str:
+        """Close the issue that begins with a marker, where it is open."""
+        found = self._issue(marker)
+        if found is None or found["state"] != "opened":
+            return "not open"
+        self._add_note(f"{self._root}/issues/{found['iid']}/notes", remark, remark)
+        self._api.replace("PUT", f"{self._root}/issues/{found['iid']}", state_event="close")
+        return "closed"
+
+    def reviewed_plan(self, name: str) -> tuple[int, bytes]:
+        """The merged merge request of the commit, and the file `name` that its last pipeline's plan kept.
+
+        Pipelines of forks run in their own projects: only one of this project counts, and of that very head.
+        """
+        merged = [
+            each
+            for each in self._api.pages(f"{self._root}/repository/commits/{self.commit}/merge_requests")
+            if each["state"] == "merged"
+            and self.commit in {each.get("merge_commit_sha"), each.get("squash_commit_sha"), each.get("sha")}
+        ]
+        if len(merged) != 1:
+            raise Failed(
+                f"commit {self.commit[:12]} is not the merge of one merge request: there is no reviewed plan; "
+                "look at a plan of what is there now, then apply from the files by hand"
+            )
+        number, head = merged[0]["iid"], merged[0]["sha"]
+        pipelines = [
+            each["id"]
+            for each in self._api.pages(f"{self._root}/merge_requests/{number}/pipelines")
+            if each["sha"] == head and str(each["project_id"]) == self._project
+        ]
+        for pipeline in sorted(pipelines, reverse=True):
+            for job in self._api.pages(f"{self._root}/pipelines/{pipeline}/jobs"):
+                if job["name"] == _JOB and job["status"] == "success":
+                    return number, self._api.download(f"{self._root}/jobs/{job['id']}/artifacts/{name}")
+        raise Failed(
+            f"merge request {number} has no plan of its last commit {head[:12]}: "
+            "run its plan again, or look at a plan of what is there now and apply from the files by hand"
+        )
+
+    def head(self, branch: str) -> str:
+        """Return the newest commit of a branch."""
+        return str(self._api.get(f"{self._root}/repository/branches/{quote(branch, safe='')}")["commit"]["id"])
+
+    def file(self, path: str, commit: str) -> bytes | None:
+        """Return the bytes of a file as a commit has it; None where it has none."""
+        try:
+            return self._api.download(f"{self._root}/repository/files/{quote(path, safe='')}/raw", ref=commit)
+        except Missing:
+            return None
+
+    def blobs(self, commit: str, folder: PurePath) -> dict[PurePath, str]:
+        """Return the files of a commit in a folder, and the id of the content of each."""
+        query = {"ref": commit, "recursive": "true"} | ({"path": folder.as_posix()} if folder.parts else {})
+        try:
+            found = list(self._api.pages(f"{self._root}/repository/tree", **query))
+        except Missing:
+            return {}
+        if len(found) >= MOST_ITEMS:
+            raise Failed(f"{folder} has more files than this job reads: apply from the files by hand")
+        return {PurePath(each["path"]): each["id"] for each in found if each["type"] == "blob"}
+
+    def _notes(self, path: str, marker: str) -> list[tuple[int, str]]:
+        return [
+            (each["id"], each["body"])
+            for each in self._api.pages(path)
+            if each["author"]["id"] == self._user and each["body"].startswith(marker)
+        ]
+
+    def _add_note(self, path: str, key: str, body: str) -> int:
+        def find() -> dict[str, int] | None:
+            return next(({"id": number} for number, _ in self._notes(path, key)), None)
+
+        return int(self._api.create(path, find, body=body)["id"])
+
+    @cached_property
+    def _user(self) -> object:
+        return self._api.get("/user")["id"]
+
+    def _issue(self, marker: str) -> dict[str, Any] | None:
+        """The issue that is open, or else the newest of those that were."""
+        found = [
+            each
+            for each in self._api.pages(f"{self._root}/issues", scope="created_by_me", state="all")
+            if (each["description"] or "").startswith(marker)
+        ]
+        return max(found, key=lambda each: (each["state"] == "opened", each["iid"]), default=None)

@@ -1,0 +1,88 @@
+"""Whether a saved plan is one of the files of this checkout: its seal proves nothing of that.
+
+What a plan writes is compared with the files by `senderid apply`, number by number. What it must not choose itself is
+compared here: its files, and where and by which limits an account is reached.
+"""
+
+from collections.abc import Callable, Iterable
+
+from worker.cli.ci.paths import in_repository, is_within
+from worker.config.desired import load, names
+from worker.model.accounts import DesiredAccount
+from worker.model.errors import DesiredStateError
+from worker.model.sites import sources
+from worker.plan.diff import SavedAccount
+
+__all__ = ["Reader", "mismatch", "overtaken"]
+
+Reader = Callable[[str], bytes | None]
+"""The bytes of a file by its name in the plan; None where there is no such file."""
+
+
+def mismatch(account: SavedAccount, roots: Iterable[str], read: Reader) -> str | None:
+    """Return why an account of a plan is not one of the files in `roots`; None if it is."""
+    for source in sources(account):
+        if not is_within(source, roots):
+            return f"{source!r} is not among the desired-state files of this job"
+    found = _described(account, read)
+    if isinstance(found, str):
+        return found
+    if found.account_id not in {None, account.account_id}:
+        return "it is of another account than its file pins"
+    if found.credentials != account.credentials or found.endpoint not in {None, account.endpoint}:
+        return "its credentials or its endpoint are not those of its file"
+    if found.groups != account.groups:
+        return "its groups are not those of its file"
+    return None
+
+
+def overtaken(
+    account: SavedAccount, here: Reader, newer: Reader, others: Callable[[], Iterable[tuple[str, bytes]]]
+) -> bool:
+    """Return True if newer files ask for something else than the files here of a number that the plan writes.
+
+    `others` gives name and bytes of the newer files that are not as here. They are read if the plan writes a number
+    that no file here lists: a file that the plan does not name may list it by now.
+    """
+    if not account.writes:
+        return False
+    old = _described(account, here)
+    if isinstance(old, str):
+        return True
+    more: list[tuple[str, bytes]] = []
+    if any(change.phone not in old.numbers and change.phone not in old.schedules for change in account.writes):
+        known = set(map(in_repository, sources(account)))
+        more = [
+            (source, data)
+            for source, data in others()
+            if in_repository(source) not in known
+            and any(document.name == account.account for document in names(source, data))
+        ]
+    new = _described(account, newer, more)
+    return isinstance(new, str) or any(
+        _asked(old, change.phone) != _asked(new, change.phone) for change in account.writes
+    )
+
+
+def _described(account: SavedAccount, read: Reader, more: Iterable[tuple[str, bytes]] = ()) -> DesiredAccount | str:
+    """Return the account as its files describe it, and `more` of them, or why they do not."""
+    files = list(more)
+    for source in sources(account):
+        data = read(source)
+        if data is None:
+            return f"{source!r} is not there"
+        files.append((source, data))
+    try:
+        loaded = load(files).accounts
+    except DesiredStateError:
+        return f"{account.source!r} is invalid"
+    found = next((each for each in loaded if each.name == account.account), None)
+    return found or f"{account.source!r} has no account {account.account!r}"
+
+
+def _asked(account: DesiredAccount, phone: str) -> object:
+    """Return what a file asks for a number, in a form that can be compared."""
+    desired, schedule = account.numbers.get(phone), account.schedules.get(phone)
+    if desired is None and schedule is None:
+        return account.unmanaged
+    return schedule, desired and (desired.status, desired.protected)

@@ -1,0 +1,391 @@
+"""`senderid apply`: carry a plan out, after a yes, and prove it."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import click
+
+from worker.cli import complete, load, options
+from worker.cli.commands import plan as planning
+from worker.cli.document_conflicts import described
+from worker.cli.metrics import Metering, metered
+from worker.config import files as sources
+from worker.model.errors import Declined, PlanFileError, Problem, UsageError, WorkerError
+from worker.render.i18n import gettext as _
+
+if TYPE_CHECKING:
+    from worker.cli.ledger import Keeping
+    from worker.cli.runner import Session
+    from worker.config.settings import Settings
+    from worker.model.accounts import DesiredAccount
+    from worker.model.plans import AccountResult, Result
+    from worker.plan.comparison import CurrentFiles
+    from worker.plan.diff import SavedPlan
+    from worker.reconcile.account import Draft, Terms
+
+__all__ = ["ask", "command", "conclude", "pending", "show", "terminal"]
+
+_YES: Final = "yes"
+_HANG_UP_SECONDS: Final = 1.0
+"""How long a SIGHUP may take from the kernel to the event loop. One that is ignored never arrives."""
+
+_PLAN_CAP: Final = 256 << 20
+"""Bytes of a plan file: a million changes are about 200 MB."""
+
+
+class _PlanFile(NamedTuple):
+    """A plan file as the command names it: how old it may be, in seconds, and which files it is compared with.
+
+    `folder` is where its desired-state files moved to, None where they did not; `compared` is False if there are none.
+    """
+
+    path: str
+    max_age: float | None
+    folder: str | None
+    compared: bool
+
+
+@click.command("apply", short_help="Plan, ask, write and verify.")
+@click.argument("planfile", required=False, shell_complete=complete.file)
+@options.common
+@click.option("-y", "--yes", is_flag=True, help="Do not ask. Without a terminal it must be given.")
+@click.option("--dry-run", is_flag=True, help="Plan and stop there, as `senderid plan` does.")
+@options.canary
+@options.lock_timeout
+@click.option(
+    "--files",
+    "folder",
+    metavar="DIR",
+    shell_complete=complete.file,
+    help="Where the desired-state files of a saved plan are, if they moved. [where the plan names them]",
+)
+@click.option("--no-files", is_flag=True, help="Do not compare a saved plan with its desired-state files.")
+@click.option(
+    "--max-age",
+    type=options.DURATION,
+    metavar="TIME",
+    help="How old a saved plan may be: 90m, 24h, 7d. [24h]",
+)
+def command(
+    *,
+    planfile: str | None,
+    yes: bool,
+    dry_run: bool,
+    lock_timeout: float,
+    folder: str | None,
+    no_files: bool,
+    max_age: float | None,
+    **common: Any,
+) -> int:
+    """Plan, ask, write and verify. With PLANFILE, carry out exactly that saved plan and ask nothing.
+
+    A saved plan is carried out once. A number whose desired-state file now asks for something else is a conflict and is
+    not written.
+
+    Exit status 0 converged, 1 error, 3 some numbers did not converge, 4 refused, 5 another run holds the account.
+    """
+    given = options.one_on_stdout(options.Common(**common))
+    if planfile is not None:
+        if given.paths or given.accounts or given.only or given.exclude or dry_run:
+            raise UsageError(
+                "a saved plan is applied as it is: -f, --account, --only, --exclude and --dry-run do not go with it"
+            )
+        _check_folder(folder, no_files=no_files)
+        file = _PlanFile(planfile, max_age, folder, compared=not no_files)
+        return _apply_saved(file, given, lock_timeout=lock_timeout)
+    if max_age is not None:
+        raise UsageError("--max-age is for a saved plan: senderid apply PLANFILE")
+    if folder is not None or no_files:
+        raise UsageError("--files and --no-files are for a saved plan: senderid apply PLANFILE")
+    return planning.plan(given) if dry_run else _apply(given, asks=not yes, lock_timeout=lock_timeout)
+
+
+def _apply(given: options.Common, *, asks: bool, lock_timeout: float) -> int:
+    if asks and ("-" in given.paths or not terminal()):
+        raise UsageError("there is no terminal to ask on: look at the plan (senderid plan), then apply with --yes")
+    settings = load.load_settings(given.settings_path, given.overrides)
+    with metered(settings, given.metrics_file) as metering:
+        return _apply_files(given, settings, metering, asks=asks, lock_timeout=lock_timeout)
+
+
+def _apply_files(
+    given: options.Common, settings: "Settings", metering: Metering, *, asks: bool, lock_timeout: float
+) -> int:
+    rules = load.read_rules(given.allow)
+    from worker.cli.ledger import Keeping, committed
+
+    taken, others = load.load_all(settings, given.paths, given.accounts)
+    desired = committed(taken)
+    selection = load.read_selection(given.only, given.exclude, desired)
+
+    from worker.reconcile.account import Terms
+
+    terms = Terms.of(settings, selection, rules)
+
+    async def carry_out(run: "Session") -> "list[AccountResult]":
+        drafts = await planning.draw(run, load.settled(desired), terms, others)
+        if asks or (given.form == "text" and given.output is None):
+            show(drafts, given)
+        return await _carry_out(run, desired, drafts, terms, asks=asks)
+
+    return conclude(carry_out, settings, given, Keeping("apply", lock_timeout), metering=metering)
+
+
+def _check_folder(folder: str | None, *, no_files: bool) -> None:
+    if folder is None:
+        return
+    if no_files:
+        raise UsageError("--files and --no-files do not go together")
+    if not os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir raises where a name is too long
+        raise UsageError(f"--files {folder}: there is no such folder")
+
+
+def _apply_saved(file: _PlanFile, given: options.Common, *, lock_timeout: float) -> int:
+    settings = load.load_settings(given.settings_path, given.overrides)
+    with metered(settings, given.metrics_file) as metering:
+        return _apply_file(file, given, settings, metering, lock_timeout=lock_timeout)
+
+
+def _apply_file(
+    file: _PlanFile, given: options.Common, settings: "Settings", metering: Metering, *, lock_timeout: float
+) -> int:
+    rules = load.read_rules(given.allow)
+    saved = _open(file.path, file.max_age)
+
+    from worker.cli.ledger import Keeping
+    from worker.model.accounts import PlanFile
+    from worker.plan.policy import ALLOW_ALL, REPLAY
+    from worker.reconcile.results import left_out
+
+    _check_endpoints(file.path, saved, settings)
+    _check_keys(file.path, saved, settings)
+    files = _CurrentFiles(saved, settings, file.folder) if file.compared else None
+    # what the plan let through counts for its writes, not for carrying it out again
+    replays = not rules.isdisjoint({REPLAY, ALLOW_ALL})
+    plan = None if replays else PlanFile(saved.id, saved.created_at)
+
+    async def carry_out(run: "Session") -> "list[AccountResult]":
+        run.log.info("run.started", accounts=len(saved.accounts), fingerprint=saved.fingerprint)
+        run.progress.expect(sum(len(account.changes) for account in saved.accounts))
+        allow = rules | set(saved.allow)
+        done = await run.fleet.apply_saved(saved.accounts, allow, run.progress, plan=plan, files=files)
+        return [*done, *map(left_out, saved.left_out)]
+
+    keeping = Keeping("apply PLANFILE", lock_timeout, saved.id)
+    return conclude(carry_out, settings, given, keeping, metering=metering)
+
+
+def conclude(
+    carry_out: "Callable[[Session], Awaitable[list[AccountResult]]]",
+    settings: "Settings",
+    given: options.Common,
+    keeping: "Keeping | None",
+    remark: "Callable[[Result], str]" = lambda _: "",
+    *,
+    metering: Metering | None = None,
+) -> int:
+    """Carry out, tell the result and, where it is told as text, what there is to remark on it; the exit status."""
+    from worker.cli import output, runner
+    from worker.cli.exit_status import of_result
+
+    runner.check(given.output)
+
+    async def verb(run: "Session") -> int:
+        result = run.result(await carry_out(run))
+        run.metering.done(result)
+        unnoted = await run.finish(result)
+        counts = runner.total(result.accounts)
+        run.log.info("run.finished", outcome=result.outcome, counts=counts, writes=run.fleet.writes)
+        run.progress.finish()
+        try:
+            output.result(result, given, remark)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            told = f"{error.strerror}; the run was carried out, and `senderid history {run.run_id}` tells it"
+            raise OSError(error.errno, told, error.filename) from None
+        if unnoted is not None:
+            raise unnoted
+        return of_result(result)
+
+    return runner.run(verb, settings, no_color=given.no_color, progress=True, keeping=keeping, metering=metering)
+
+
+def terminal() -> bool:
+    """Whether there is somebody to ask."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+def _open(path: str, max_age: float | None) -> "SavedPlan":
+    from worker.plan.diff import MAX_AGE_SECONDS, unseal
+
+    read = sources.read_file(path, wanted="the file that plan --out wrote", cap=_PLAN_CAP)
+    if isinstance(read, Problem):
+        raise PlanFileError(f"{read.source}: {read.message}")
+    _, data = read
+    if len(data) > _PLAN_CAP:
+        raise PlanFileError(f"{path}: this is no plan file: it is longer than any")
+    try:
+        return unseal(data, now=datetime.now(UTC), max_age_seconds=MAX_AGE_SECONDS if max_age is None else max_age)
+    except PlanFileError as error:
+        raise PlanFileError(f"{path}: {error}") from None
+
+
+def _check_endpoints(path: str, saved: "SavedPlan", settings: "Settings") -> None:
+    """Whoever can write a plan file must not be able to have credentials sent anywhere."""
+    from worker.config.settings import endpoint
+
+    for account in saved.accounts:
+        try:
+            where = endpoint(account.endpoint)
+        except ValueError as error:
+            raise PlanFileError(f"{path}: account {account.account!r}: {error}") from None
+        if not where.known and where != endpoint(settings.endpoint):
+            raise PlanFileError(
+                f"{path}: account {account.account!r} is reached at {where.url}, which neither is the vendor's nor the "
+                f"settings' endpoint: if that is meant, set SENDERID_ENDPOINT to it"
+            )
+
+
+class _CurrentFiles:
+    """The desired-state files of a plan as they are now. They are read again if those of an account changed."""
+
+    def __init__(self, saved: "SavedPlan", settings: "Settings", folder: str | None) -> None:
+        """Read them.
+
+        Raises:
+            DesiredStateError: with every problem of the files that are found.
+        """
+        from worker.model.sites import sources as sources_of
+
+        self._names = {account.account: sources_of(account) for account in saved.accounts}
+        self._check = load.agreement(settings.endpoint)
+        self._folder = folder
+        self._read()
+
+    def __call__(self, account: str) -> "CurrentFiles":
+        """Return those of an account, by its name.
+
+        Raises:
+            DesiredStateError: as when they were read first.
+        """
+        if self._marks(account) != self._known[account]:
+            self._read()
+        return self._found[account]
+
+    def _read(self) -> None:
+        from worker.config import desired
+        from worker.plan.comparison import CurrentFiles
+
+        self._known = {account: self._marks(account) for account in self._names}
+        found: dict[str, None] = {}
+        missing: dict[str, tuple[str, ...]] = {}
+        for account, names in self._names.items():
+            paths = {name: sources.locate(name, self._folder) for name in names}
+            found |= dict.fromkeys(path for path in paths.values() if path is not None)
+            missing[account] = tuple(name for name, path in paths.items() if path is None)
+            found |= dict.fromkeys(path for name in missing[account] for path in self._beside(name, account))
+        seen: dict[sources.Identity, str] = {}
+        read = (sources.read_file(path, seen) for path in found)
+        loaded = desired.load(read, self._check).accounts if found else ()
+        accounts = {account.name: account for account in loaded}
+        self._found = {account: CurrentFiles(accounts.get(account), missing[account]) for account in self._names}
+
+    def _beside(self, name: str, account: str) -> list[str]:
+        """Return the files that describe an account in the folder of a file that is not found: it may be renamed."""
+        folder = None if name == sources.STDIN else sources.locate(str(Path(name).parent), self._folder)
+        paths = [] if folder is None else sources.yaml_files(Path(folder))
+        return [path for path in paths if any(each.name == account and each.written for each in described(path))]
+
+    def _marks(self, account: str) -> "list[sources.Mark | None]":
+        paths = [sources.locate(name, self._folder) for name in self._names[account]]
+        return [None if path is None else sources.mark(path) for path in paths]
+
+
+def _check_keys(path: str, saved: "SavedPlan", settings: "Settings") -> None:
+    """Refuse accounts that have different ids in the plan and one API key here.
+
+    Raises:
+        PlanFileError: with the names of both.
+    """
+    from worker.config.desired import same_account
+
+    for found in same_account(saved.accounts, load.agreement(settings.endpoint).reach):
+        first, second = found.first.account, found.second.account
+        raise PlanFileError(
+            f"{path}: accounts {first!r} and {second!r} have the same API key, which belongs to one account: plan again"
+        )
+
+
+def show(drafts: "Sequence[Draft]", given: options.Common) -> None:
+    """Show what is going to be done: on stdout, or where that is the result document's, on stderr."""
+    plan = planning.document(drafts)
+    if given.form == "text" and given.output is None:
+        from worker.cli import output
+
+        output.plan(plan, given)
+    else:
+        from worker.render import text
+
+        click.echo(text.plan(plan, color=False), err=True)
+
+
+async def _carry_out(
+    run: "Session", desired: "Sequence[DesiredAccount]", drafts: "Sequence[Draft]", terms: "Terms", *, asks: bool
+) -> "list[AccountResult]":
+    writes = pending(drafts)
+    declined = await ask(run) if writes and asks else None
+    if declined is not None:
+        return await run.fleet.decline(desired, drafts, terms, declined)
+    run.progress.expect(writes)
+    # while somebody was asked, something may have come due that nobody has seen: then the plan is no longer true
+    return await run.fleet.apply(load.settled(desired), drafts, terms, run.progress)
+
+
+def pending(drafts: "Sequence[Draft]") -> int:
+    """How many writes the rules let through."""
+    return sum(len(draft.plan.writes) for draft in drafts if not draft.plan.refusals)
+
+
+async def ask(run: "Session") -> WorkerError | None:
+    """Ask whether to go on, without keeping the loop from hearing a signal; None for a yes, otherwise why not.
+
+    A terminal that goes away is a SIGHUP, which arrives after the end of input, if at all.
+    """
+    loop = asyncio.get_running_loop()
+    click.echo(_("Apply these changes? Only {answer} goes on: ").format(answer=repr(_YES)), nl=False, err=True)
+    answer: asyncio.Future[str] = loop.create_future()
+    loop.add_reader(sys.stdin.fileno(), _read_line, answer)
+    stopped = asyncio.ensure_future(run.stopped.wait())
+    try:
+        await asyncio.wait((answer, stopped), return_when=asyncio.FIRST_COMPLETED)
+        loop.remove_reader(sys.stdin.fileno())
+        if answer.done() and not terminal():
+            signal.raise_signal(signal.SIGHUP)
+            await asyncio.wait((stopped,), timeout=_HANG_UP_SECONDS)
+    finally:
+        loop.remove_reader(sys.stdin.fileno())
+        stopped.cancel()
+    said = answer.result() if answer.done() else "\n"
+    if not said.endswith("\n"):
+        # the end of input left the cursor behind the question
+        with suppress(OSError):
+            click.echo(err=True)
+    if said.strip().lower() == _YES:
+        return None
+    return run.fleet.interrupted or Declined("nobody said yes; nothing was written")
+
+
+def _read_line(answer: "asyncio.Future[str]") -> None:
+    if not answer.done():
+        try:
+            answer.set_result(sys.stdin.readline())
+        except OSError:  # the terminal is gone
+            answer.set_result("")

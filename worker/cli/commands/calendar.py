@@ -1,0 +1,76 @@
+"""`senderid calendar`: what comes due, and when? It reads files and no account."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import click
+
+from worker.cli import load, options
+from worker.cli.exit_status import ExitStatus
+
+__all__ = ["command"]
+
+_MOST_DAYS = 3660
+"""Days that are told at most: ten years."""
+
+
+@click.command("calendar", short_help="Show what comes due by schedule. Reads no account.")
+@options.files
+@options.settings
+@click.option("--account", "accounts", metavar="NAME", multiple=True, help="Only this account. Repeatable.")
+@click.option("--days", type=click.IntRange(1, _MOST_DAYS), default=14, help="How many days ahead. [14]")
+@click.option(
+    "--from",
+    "start",
+    metavar="TIME",
+    help="From then on: 2026-12-01, 2026-12-01T09:00 (by the files' time zone) or 2026-12-01T09:00+09:00. [now]",
+)
+@click.option(
+    "--format", "form", type=click.Choice(["text", "json", "icalendar"]), default="text", help="What to print. [text]"
+)
+@options.output
+@click.option("--no-color", is_flag=True, help="No colours; so does the environment variable NO_COLOR.")
+def command(
+    *,
+    paths: Sequence[str],
+    settings_path: str | None,
+    accounts: Sequence[str],
+    days: int,
+    start: str | None,
+    form: str,
+    output: str | None,
+    no_color: bool,
+) -> int:
+    """Show what the files' schedules will change in the coming days. Reads files and no account.
+
+    What is told is a change of what is wanted: whether a number has to be written then, a plan tells. Exit status 0.
+    """
+    settings = load.load_settings(settings_path, {})
+    desired = load.load_accounts(settings, paths, accounts)
+    now = datetime.now(UTC)
+    first = now.replace(microsecond=0) if start is None else load.read_moment("--from", start, desired)
+    last = first + timedelta(days)
+
+    from worker.cli import runner
+    from worker.model.times import stamp, stamp_ms
+    from worker.render import json_document
+    from worker.render.text import calendar
+
+    runner.check(output)
+    made = calendar.Calendar(
+        created_at=stamp_ms(now),
+        start=stamp(first),
+        until=stamp(last),
+        accounts=tuple(calendar.account_calendar(account, first, last) for account in desired),
+    )
+    match form:
+        case "json":
+            runner.emit(json_document.encode(made), output)
+        case "icalendar":
+            from worker.render.ics import icalendar
+
+            runner.emit(icalendar(made), output)
+        case _:
+            page = runner.Page.of(no_color=no_color, output=output)
+            runner.emit(calendar.text(made, color=page.color, width=page.width), output)
+    return ExitStatus.OK

@@ -1,0 +1,159 @@
+"""`senderid demo`: the whole story on an embedded sandbox, no account needed."""
+
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from worker.cli.exit_status import ExitStatus
+from worker.model.plans import Outcome
+from worker.render.i18n import gettext as _
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from worker.cli.runner import Page, Session
+    from worker.model.plans import AccountResult, Plan
+    from worker.reconcile.account import Draft
+    from worker.sandbox import Sandbox, SandboxAccount
+
+__all__ = ["command"]
+
+_NUMBERS: Final = 24
+_SEED: Final = 7
+_HEAD: Final = 8
+"""Lines of the desired state that are shown."""
+
+
+@click.command("demo", short_help="Show the whole story, no account needed.")
+@click.option("--seed", type=int, default=_SEED, help="Other numbers and other faults.")
+@click.option("--no-color", is_flag=True, help="No colours; so does the environment variable NO_COLOR.")
+def command(*, seed: int, no_color: bool) -> int:
+    """Show the whole story in some seconds: a plan, an apply through faults, a proof. No account is needed."""
+    from worker.cli import runner
+    from worker.cli.load import Known
+    from worker.config.settings import LogSettings, RateLimit, Retry, Settings, Timeout
+    from worker.model.credentials import Credentials, Secret
+    from worker.sandbox import Sandbox, generate
+
+    account = generate(_NUMBERS, seed=seed)
+    settings = Settings(
+        rate_limit=RateLimit(writes=100, reads=20),
+        retry=Retry(attempts=8, base_seconds=0.1, cap_seconds=1.0),
+        timeout=Timeout(connect_seconds=1.0, total_seconds=1.5),
+        log=LogSettings(level="error"),
+    )
+
+    async def verb(run: "Session") -> int:
+        async with Sandbox([account], faults="flaky", seed=seed) as sandbox:
+            return await _story(run, sandbox, account, runner.Page.of(no_color=no_color))
+
+    credentials = Credentials(account.api_key, Secret(account.api_secret))
+    return runner.run(verb, settings, resolver=Known(credentials), no_color=no_color)
+
+
+async def _story(run: "Session", sandbox: "Sandbox", account: "SandboxAccount", page: "Page") -> int:
+    from worker.cli.runner import emit
+    from worker.config import desired
+    from worker.model.plans import RunOutcome
+    from worker.reconcile.account import Terms
+    from worker.render import text
+
+    began = time.monotonic()
+    told = _(
+        "A simulated API listens at {url}, with an account of {count} numbers.\n"
+        "It checks signatures, clocks and quotas like the real one, and it is unreliable on purpose."
+    )
+    emit(told.format(url=sandbox.url, count=len(account.numbers)) + "\n")
+    wanted = _wanted(account, sandbox.url)
+    _chapter(_("1. What is wanted, in a file:"))
+    head = wanted.splitlines()
+    more = _("… {count} more lines").format(count=len(head) - _HEAD)
+    emit("".join(f"     {line}\n" for line in [*head[:_HEAD], f"  {more}"]))
+
+    loaded = desired.load([("demo.yaml", wanted.encode())]).accounts
+    _chapter(_("2. senderid plan: what would change"))
+    drafts = await run.fleet.plan(loaded, Terms())
+    emit(text.plan(_document(drafts), color=page.color, width=page.width))
+
+    _chapter(_("3. senderid apply: carried out, through everything that goes wrong on the way"))
+    results = await run.fleet.apply(loaded, drafts, Terms(), run.progress)
+    result = run.result(results)
+    emit(text.result(result, color=page.color, width=page.width))
+
+    _chapter(_("4. senderid plan, once more"))
+    again = await run.fleet.plan(loaded, Terms())
+    emit(text.plan(_document(again), color=page.color, width=page.width))
+
+    emit(
+        _proof(
+            sandbox, results, pending=sum(len(draft.plan.writes) for draft in again), seconds=time.monotonic() - began
+        )
+    )
+    settled = result.outcome is RunOutcome.CONVERGED and not any(draft.plan.writes or draft.error for draft in again)
+    return ExitStatus.OK if settled else ExitStatus.UNCONVERGED
+
+
+def _chapter(title: str) -> None:
+    from worker.cli.runner import emit
+
+    emit(f"\n{title}\n\n")
+
+
+def _wanted(account: "SandboxAccount", url: str) -> str:
+    """A desired state that switches a third of the numbers: those INACTIVE on, and some ACTIVE ones off."""
+    from worker.model.accounts import Status
+    from worker.model.phone_format import hyphenated
+
+    lines = ["version: 1", "account: demo", f"endpoint: {url}", "numbers:"]
+    off = 2
+    for phone, status in account.statuses.items():
+        wanted = Status.ACTIVE
+        if status == Status.ACTIVE and off:
+            wanted, off = Status.INACTIVE, off - 1
+        lines.append(f"  {hyphenated(phone)}: {wanted}")
+    return "\n".join(lines) + "\n"
+
+
+def _document(drafts: "Sequence[Draft]") -> "Plan":
+    from worker.cli.commands.plan import document
+
+    return document(drafts)
+
+
+def _proof(sandbox: "Sandbox", results: "Sequence[AccountResult]", *, pending: int, seconds: float) -> str:
+    """What the simulated API saw, beside what the worker says."""
+    wire = sandbox.wire
+    writes = [request for request in wire if request.method == "PUT"]
+    signatures = {request.signature for request in wire}
+    faults = Counter(request.fault.name.lower() for request in wire if request.fault is not None)
+    met = ", ".join(f"{name} {count}" for name, count in faults.most_common()) or _("none")
+    told = sum(result.requests.writes for result in results)
+    changed = sum(result.counts[Outcome.CHANGED] for result in results)
+    switched = len({request.phone for request in writes if request.applied})
+    proof = _(
+        "What was proven, counted by the API and not by the worker:\n"
+        "  - {requests} requests arrived, {faults} of them met a fault ({met});\n"
+        "  - {signatures} different signatures: no attempt was sent twice behind the worker's back;\n"
+        "  - {writes} writes arrived, the worker says {told};\n"
+        "  - {switched} numbers were switched, {changed} are called changed, each seen so by a look afterwards;\n"
+        "  - {pending} changes are pending now."
+    ).format(
+        requests=len(wire),
+        faults=sum(faults.values()),
+        met=met,
+        signatures=len(signatures),
+        writes=len(writes),
+        told=told,
+        switched=switched,
+        changed=changed,
+        pending=pending,
+    )
+    further = _(
+        "All of that took {seconds} s. Where to go next:\n"
+        "  senderid sandbox           this API, to try things on yourself\n"
+        "  senderid export            a file of what your own account has (SOLAPI_API_KEY, SOLAPI_API_SECRET)\n"
+        "  senderid --help            everything else, and README.md"
+    ).format(seconds=f"{seconds:.1f}")
+    return f"\n{proof}\n\n{further}\n"

@@ -1,0 +1,187 @@
+"""`senderid doctor`: what would keep a run from working?"""
+
+import asyncio
+import ssl
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, Literal
+from urllib.parse import urlsplit
+
+import click
+from msgspec import Struct
+
+from worker.cli import load, options
+from worker.cli.exit_status import ExitStatus
+from worker.model.errors import AccountRejected, ClockSkewed, CredentialsMissing, LedgerError, WorkerError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from worker.cli.runner import Session
+    from worker.config.settings import Settings
+    from worker.solapi.client import AccountReader
+
+__all__ = ["Check", "command"]
+
+_SKEW_WARNING: Final = 60.0
+"""Seconds of clock difference that are worth a word; the server refuses from 900 on."""
+
+
+class Check(Struct, frozen=True):
+    """One row: `ok`, `warn` or `fail`, or `skip` where an earlier failure leaves nothing to check."""
+
+    name: str
+    status: Literal["ok", "warn", "fail", "skip"]
+    detail: str
+
+
+class _Diagnosis(Struct, frozen=True):
+    checks: tuple[Check, ...]
+    schema: Literal["senderid.doctor/v1"] = "senderid.doctor/v1"
+
+
+@click.command("doctor", short_help="Check what would keep a run from working.")
+@options.settings
+@options.document
+@options.logging
+def command(
+    *,
+    settings_path: str | None,
+    form: str,
+    output: str | None,
+    no_color: bool,
+    log_format: str | None,
+    log_level: str | None,
+) -> int:
+    """Check credentials, network, TLS, signature, clock, rate limits and local state, one row each.
+
+    It reads the account once and writes nothing to it. Exit status 0, or 1 when a check fails.
+    """
+    settings = load.load_settings(settings_path, {"log.format": log_format, "log.level": log_level or "warning"})
+
+    from worker.cli import runner
+    from worker.render import json_document
+
+    async def verb(run: "Session") -> int:
+        checks = (*await _account(run), _ledger(settings))
+        if form == "json":
+            runner.emit(json_document.encode(_Diagnosis(checks)), output)
+        else:
+            runner.emit(_table(checks), output)
+        failed = any(check.status == "fail" for check in checks)
+        return ExitStatus.ERROR if failed else ExitStatus.OK
+
+    return runner.run(verb, settings, no_color=no_color)
+
+
+async def _account(run: "Session") -> tuple[Check, ...]:
+    from worker.config.settings import endpoint
+    from worker.reconcile.fleet import Site
+    from worker.solapi.client import AccountReader
+
+    network = await _network(endpoint(run.settings.endpoint).url, run.settings.timeout.connect_seconds)
+    try:
+        with run.fleet.client(AccountReader, Site(), run.log) as client:
+            found = Check("credentials", "ok", "API key and secret are there")
+            reached = not any(check.status == "fail" for check in network)
+            return (found, *network, *(await _look(client) if reached else ()))
+    except CredentialsMissing as error:
+        return (Check("credentials", "fail", str(error)), *network)
+
+
+async def _look(client: "AccountReader") -> tuple[Check, ...]:
+    try:
+        observed = await client.observe()
+    except WorkerError as error:
+        return (_refused(error), _clock(client.clock_offset, refused=isinstance(error, ClockSkewed)))
+    if observed.account_id is None:
+        signature = Check("signature", "warn", "accepted; the reply is an empty object: no numbers and no account id")
+    else:
+        numbers = f"account {observed.account_id}: {len(observed.numbers)} numbers, {observed.active} ACTIVE"
+        signature = Check("signature", "ok", f"accepted; {numbers}")
+    return (
+        signature,
+        _clock(client.clock_offset, refused=False),
+        _rate_limit(client.rate_limit_headers),
+    )
+
+
+async def _network(url: str, seconds: float) -> tuple[Check, ...]:
+    """Whether a connection stands, and whether its TLS verifies."""
+    from worker.solapi.transport import missing_authority
+
+    parts = urlsplit(url)
+    secure = parts.scheme == "https"
+    host, port = parts.hostname or "", parts.port or (443 if secure else 80)
+    place = f"{host}:{port}"
+    try:
+        await _connect(host, port, seconds, context=None)
+    except OSError as error:
+        reason = "no answer in time" if isinstance(error, TimeoutError) else error.strerror or "unknown host"
+        return (Check("network", "fail", f"no connection to {place}: {reason}"),)
+    reached = Check("network", "ok", f"{place} answers")
+    if not secure:
+        return (reached, Check("tls", "skip", "plain http to this machine"))
+    try:
+        await _connect(host, port, seconds, context=ssl.create_default_context())
+    except OSError as error:
+        why = getattr(error, "verify_message", "") or error.strerror or type(error).__name__
+        path = missing_authority()
+        reason = why if path is None else f"SSL_CERT_FILE names {path}, where no file is"
+        return (reached, Check("tls", "fail", f"the certificate of {host} cannot be verified: {reason}"))
+    return (reached, Check("tls", "ok", f"the certificate of {host} is valid"))
+
+
+async def _connect(host: str, port: int, seconds: float, context: ssl.SSLContext | None) -> None:
+    async with asyncio.timeout(seconds):
+        _, writer = await asyncio.open_connection(host, port, ssl=context)
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+
+
+def _refused(error: WorkerError) -> Check:
+    advice = (
+        "check the API key and secret in the vendor's console" if isinstance(error, AccountRejected) else "try again"
+    )
+    return Check("signature", "fail", f"{error.code}: {error} ({advice})")
+
+
+def _clock(offset: float | None, *, refused: bool) -> Check:
+    if offset is None:
+        return Check("clock", "skip", "the server sent no date")
+    detail = f"this machine is {abs(offset):.0f} s {'behind' if offset > 0 else 'ahead of'} the server"
+    if refused:
+        return Check("clock", "fail", f"{detail}, which refuses that: set the clock")
+    if abs(offset) > _SKEW_WARNING:
+        return Check("clock", "warn", f"{detail}; it refuses more than 900 s: set the clock")
+    return Check("clock", "ok", detail)
+
+
+def _rate_limit(headers: "Mapping[str, str]") -> Check:
+    if not headers:
+        return Check("rate limit", "warn", "the server tells no limits; the settings' are used")
+    return Check("rate limit", "ok", ", ".join(f"{name}: {value}" for name, value in sorted(headers.items())))
+
+
+def _ledger(settings: "Settings") -> Check:
+    from worker.cli.ledger import ledger_path
+    from worker.ledger import probe
+
+    try:
+        path = ledger_path(settings)
+        probe(path)
+    except LedgerError as error:
+        return Check("ledger", "fail", str(error))
+    return Check("ledger", "ok", f"{path} can be written")
+
+
+def _table(checks: tuple[Check, ...]) -> str:
+    from worker.render.i18n import translated
+    from worker.render.terminal import fit, safe, width
+
+    names = [translated(check.name) for check in checks]
+    column = max(map(width, names))
+    return "".join(
+        f"{check.status:<4}  {fit(name, column)}  {safe(translated(check.detail))}\n"
+        for check, name in zip(checks, names, strict=True)
+    )

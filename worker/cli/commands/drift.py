@@ -1,0 +1,22 @@
+"""`senderid drift`: what was changed behind the files' back? Nothing here can write to an account."""
+
+from typing import Any
+
+import click
+
+from worker.cli import options
+from worker.cli.commands.plan import plan
+
+__all__ = ["command"]
+
+
+@click.command("drift", short_help="Show what is not as desired though the file is unchanged. Writes nothing.")
+@options.common
+def command(**common: Any) -> int:
+    """Show the numbers that are not as their file says although the file was not changed. Writes nothing.
+
+    A number that no run has written yet is shown too, as nobody knows why it differs. Exit status 0 when nothing
+    drifted, 2 when something did, 3 when some of it cannot converge, 4 when a safety rule would refuse to undo it,
+    1 when an account could not be read.
+    """
+    return plan(options.Common(**common), drift=True)

@@ -1,0 +1,49 @@
+"""`senderid export`: a desired-state file of what is there now."""
+
+import click
+
+from worker.cli import load, options
+
+__all__ = ["command"]
+
+
+@click.command("export", short_help="Print a desired-state file of what is there now.")
+@options.settings
+@options.authored
+@options.logging
+def command(
+    *,
+    settings_path: str | None,
+    name: str,
+    output: str | None,
+    schema: str | None,
+    force: bool,
+    log_format: str | None,
+    log_level: str | None,
+) -> int:
+    """Print a desired-state file of what the account of the default credentials has now.
+
+    Planning the file shows no change. The credentials are those of SOLAPI_API_KEY and SOLAPI_API_SECRET.
+
+    A reply that is not an account document is an error. A reply that lacks numbers that the file at --output lists, or
+    many that the last run has seen, is read once more. An empty object never replaces a file that lists numbers, not
+    even with --force.
+    """
+    options.keep(output, force=force)
+    settings = load.load_settings(settings_path, {"log.format": log_format, "log.level": log_level})
+
+    from worker.cli import runner, write_desired
+    from worker.cli.exit_status import ExitStatus
+    from worker.model.errors import ServerError
+    from worker.reconcile.fleet import Site
+    from worker.render.desired_yaml import desired_yaml
+
+    async def verb(run: runner.Session) -> int:
+        observed = await run.fleet.read(Site(listed=write_desired.listed(output)), run.log)
+        if (refused := write_desired.refusal(observed, output)) is not None:
+            raise ServerError(refused)
+        where = options.schema_of(schema)
+        write_desired.emit(desired_yaml(observed, name=name, endpoint=settings.endpoint, schema=where), output, schema)
+        return ExitStatus.OK
+
+    return runner.run(verb, settings, recall=True)

@@ -1,0 +1,201 @@
+"""`senderid history`: what the ledger tells of the runs on this host."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import click
+
+from worker import __version__
+from worker.cli import complete, load, options
+from worker.cli.exit_status import ExitStatus
+from worker.model.errors import UsageError
+from worker.render.i18n import gettext as _
+from worker.render.i18n import ngettext
+
+if TYPE_CHECKING:
+    from worker.cli.runner import Page
+    from worker.config.settings import Settings
+    from worker.model.history import History
+    from worker.render.masking import Mask
+
+__all__ = ["command"]
+
+_LIMIT: Final = 20
+_OUTCOMES: Final = ("converged", "partial", "refused", "failed", "locked", "interrupted", "crashed", "unfinished")
+
+
+class _Since(click.ParamType[datetime]):
+    """A moment: a date, a date with a time, in UTC where it names no zone, or how long ago it was."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """The moment of a text such as 7d, 2026-11-24 or 2026-11-24T09:00+09:00."""
+        try:
+            moment = datetime.fromisoformat(value)
+            return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        except (ValueError, OverflowError):
+            pass
+        try:
+            seconds = options.DURATION.convert(value, param, ctx)
+        except click.BadParameter:
+            told = _("{value} is no time: write 24h, 7d, 2026-11-24 or 2026-11-24T09:00+09:00")
+            self.fail(told.format(value=repr(value)), param, ctx)
+        return _ago(seconds)
+
+
+class _Shown(NamedTuple):
+    """How the document is wanted."""
+
+    form: str
+    mask: "Mask | None"
+    output: str | None
+    no_color: bool
+
+
+@click.command("history", short_help="Show what runs did, one run in full, or one number's story.")
+@click.argument("run", required=False, shell_complete=complete.runs)
+@click.option("--account", metavar="NAME", help="Only this account.")
+@click.option("--phone", metavar="PHONE", help="The story of this number, over all runs and accounts.")
+@click.option("--since", type=_Since(), metavar="TIME", help="Only runs since then: 24h, 7d, 2026-11-24. UTC.")
+@click.option(
+    "--outcome", type=click.Choice(_OUTCOMES), help="Only runs that ended so; with --account, in which it did."
+)
+@click.option("--limit", type=click.IntRange(min=0), metavar="N", help="At most so many runs, 0 for all. [20]")
+@click.option(
+    "--prune-older-than",
+    "age",
+    type=options.DURATION,
+    metavar="TIME",
+    help="Forget the runs that ended longer ago: 90d, 52w. Those with anything open are kept.",
+)
+@options.settings
+@options.reviewed
+def command(
+    *,
+    run: str | None,
+    account: str | None,
+    phone: str | None,
+    since: datetime | None,
+    outcome: str | None,
+    limit: int | None,
+    age: float | None,
+    settings_path: str | None,
+    form: str,
+    mask: "Mask | None",
+    output: str | None,
+    no_color: bool,
+) -> int:
+    """Show what the runs on this host did, newest first. RUN, a run's id or the beginning of it, is shown in full.
+
+    It reads the ledger and asks nobody. --phone tells the whole story of one number.
+    """
+    settings = load.load_settings(settings_path, {})
+    shown = _Shown(form, mask, output, no_color)
+    chosen = (since, outcome, limit)
+    if age is not None:
+        if any(given is not None for given in (run, account, phone, *chosen)):
+            raise UsageError("--prune-older-than goes alone: it forgets whole runs, whatever they were about")
+        return _prune(settings, age)
+    digits = None if phone is None else load.read_phone("--phone", phone)
+    if run is None and form == "markdown":
+        raise UsageError("--format markdown is for one run: senderid history RUN --format markdown")
+    if run is None:
+        return _list(settings, shown, account=account, phone=digits, since=since, outcome=outcome, limit=limit)
+    if any(given is not None for given in chosen):
+        raise UsageError("--since, --outcome and --limit choose among runs: they do not go with RUN")
+    return _one(settings, shown, run, account=account, phone=digits)
+
+
+def _list(
+    settings: "Settings",
+    shown: _Shown,
+    *,
+    account: str | None,
+    phone: str | None,
+    since: datetime | None,
+    outcome: str | None,
+    limit: int | None,
+) -> int:
+    from msgspec import structs
+
+    from worker.cli.ledger import ledger_path
+    from worker.ledger.history import Asked, history
+    from worker.ledger.readonly import reading
+    from worker.model.history import Ending, History
+    from worker.model.times import stamp_ms
+    from worker.render.text import history as text
+
+    # the story of a number is told whole
+    most = limit if limit is not None else _LIMIT if phone is None else 0
+    asked = Asked(
+        account=account,
+        phone=phone,
+        since=None if since is None else stamp_ms(since),
+        outcome=None if outcome is None else Ending(outcome),
+        limit=most,
+    )
+    path = ledger_path(settings)
+    with reading(path) as connection:
+        if connection is None:
+            click.echo(_("There is no ledger yet at {path}: the first apply begins it.").format(path=path), err=True)
+        found = History(total=0, runs=()) if connection is None else history(connection, asked)
+
+    told = phone
+    if shown.mask is not None:
+        found = structs.replace(found, runs=tuple(map(shown.mask.run, found.runs)))
+        told = None if phone is None else shown.mask.number(phone)
+
+    def rendered(page: "Page") -> str:
+        if told is None:
+            return text.runs(found, color=page.color, width=page.width)
+        return text.number(told, found, color=page.color, width=page.width)
+
+    def report() -> str:
+        from worker.render import report
+
+        return report.runs(found) if told is None else report.number(told, found)
+
+    return _show(found, rendered, report, shown)
+
+
+def _one(settings: "Settings", shown: _Shown, name: str, *, account: str | None, phone: str | None) -> int:
+    from worker.cli import output as printing
+    from worker.cli.ledger import recorded
+
+    printing.run(recorded(settings, name, account=account, phone=phone), shown)
+    return ExitStatus.OK
+
+
+def _show(document: "History", rendered: "Callable[[Page], str]", report: "Callable[[], str]", shown: _Shown) -> int:
+    from worker.cli.runner import Page, emit
+    from worker.render import json_document
+
+    match shown.form:
+        case "json":
+            emit(json_document.encode(document), shown.output)
+        case "html":
+            emit(report(), shown.output)
+        case _:
+            emit(rendered(Page.of(no_color=shown.no_color, output=shown.output)), shown.output)
+    return ExitStatus.OK
+
+
+def _prune(settings: "Settings", age: float) -> int:
+    from worker.cli.ledger import ledger_path
+    from worker.cli.runner import now
+    from worker.ledger import forget
+    from worker.model.times import stamp_ms
+
+    forgotten = forget(ledger_path(settings), stamp_ms(_ago(age)), program=__version__, now=now)
+    told = ngettext("{count} run forgotten.", "{count} runs forgotten.", forgotten)
+    click.echo(told.format(count=f"{forgotten:,}"))
+    return ExitStatus.OK
+
+
+def _ago(seconds: float) -> datetime:
+    try:
+        return datetime.now(UTC) - timedelta(seconds=seconds)
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC)

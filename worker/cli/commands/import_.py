@@ -1,0 +1,100 @@
+"""`senderid import`: a desired-state file out of a table, or out of the vendor's own document. Offline."""
+
+import codecs
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from worker.cli import complete, load, options
+from worker.cli.exit_status import ExitStatus
+
+if TYPE_CHECKING:
+    from worker.model.accounts import ObservedAccount
+
+__all__ = ["command"]
+
+_NO_TABLES: Final = (b"{", b"[", b"<")
+"""What JSON and HTML start with, and no table does."""
+
+
+@click.command("import", short_help="Make a desired-state file from a CSV table or the API's own document.")
+@click.argument("path", metavar="FILE", shell_complete=complete.file)
+@click.option(
+    "--from",
+    "kind",
+    type=click.Choice(["auto", "csv", "json"]),
+    default="auto",
+    help="What FILE is; auto looks at its first character. [auto]",
+)
+@click.option(
+    "--skip-column", "skipped", metavar="NAME", multiple=True, help="Leave this column of the table out. Repeatable."
+)
+@click.option(
+    "--encoding",
+    type=click.Choice(["auto", "utf-8", "cp949", "utf-16"]),
+    default="auto",
+    help="The encoding of the table; auto finds out. [auto]",
+)
+@options.authored
+def command(
+    *,
+    path: str,
+    kind: str,
+    skipped: tuple[str, ...],
+    encoding: str,
+    name: str,
+    output: str | None,
+    schema: str | None,
+    force: bool,
+) -> int:
+    """Print a desired-state file that lists what FILE lists; - is standard input. Nothing is asked over the network.
+
+    A CSV file names its columns in the first row: phone and status, and if you like note, owner and protected; or
+    전화번호, 상태, 메모, 담당자 and 보호. A column of another name is left out only
+    with --skip-column, as it may be one of these, misspelt. JSON is the account document that
+    GET /senderid/v1/numbers answers; an empty object never replaces a file that lists numbers, not even with --force.
+
+    Each problem is a line `file:line:column: message` on stderr, and then nothing is printed. Exit status 0, or 65.
+    """
+    from worker.cli import write_desired
+    from worker.model.errors import DesiredStateError, Problem, UsageError
+    from worker.render.desired_yaml import desired_yaml, listed_yaml
+
+    options.keep(output, force=force)
+    source, data = load.read_one(path)
+    where = options.schema_of(schema)
+    document = _utf_8(data)
+    if kind == "json" or (kind == "auto" and document.lstrip().startswith(_NO_TABLES)):
+        if encoding != "auto":
+            raise UsageError("--encoding is for tables: JSON is UTF-8")
+        account = _document(source, document)
+        if (refused := write_desired.refusal(account, output)) is not None:
+            raise DesiredStateError([Problem(source, 1, 1, refused)])
+        text = desired_yaml(account, name=name, schema=where)
+    else:
+        from worker.config.csv_import import table
+
+        read = table(source, data, skipped, encoding)
+        load.tell_warnings(read.warnings)
+        text = listed_yaml(read.numbers, name=name, schema=where)
+    write_desired.emit(text, output, schema)
+    return ExitStatus.OK
+
+
+def _utf_8(data: bytes) -> bytes:
+    """Return text in UTF-8 without a byte-order mark, which Windows tools write; UTF-16 is known by its own."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16", errors="replace").encode()
+    return data.removeprefix(codecs.BOM_UTF8)
+
+
+def _document(source: str, data: bytes) -> "ObservedAccount":
+    from worker.model.errors import DesiredStateError, Problem, ServerError
+    from worker.solapi.account_document import AccountDocument
+
+    document = AccountDocument()
+    try:
+        document.feed(data)
+        return document.finish()
+    except ServerError as error:
+        raise DesiredStateError([Problem(source, 1, 1, str(error))]) from None

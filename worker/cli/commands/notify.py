@@ -1,0 +1,78 @@
+"""`senderid notify`: do the notification channels work?"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from worker.cli import load, options
+from worker.cli.exit_status import ExitStatus
+from worker.config.yaml_reader import suggestion
+from worker.model.errors import ChannelUnusable, CredentialsMissing, UsageError
+
+if TYPE_CHECKING:
+    from worker.config.channels import Channel
+    from worker.config.settings import Settings
+
+__all__ = ["command"]
+
+
+@click.group("notify", short_help="Try the notification channels out.")
+def command() -> None:
+    """Try out who is told of what `senderid watch` finds.
+
+    The settings list the channels: mail, chats, webhooks and whatever else Apprise knows.
+    """
+
+
+@command.command("test", short_help="Send a test message to each channel.")
+@click.option("--channel", "names", metavar="NAME", multiple=True, help="Only this channel. Repeatable.")
+@options.settings
+def test(*, names: tuple[str, ...], settings_path: str | None) -> int:
+    """Send one test message to each channel, and say whether it was accepted.
+
+    Exit status 0, or 1 when a channel did not accept it. No account is looked at.
+    """
+    settings = load.load_settings(settings_path, {})
+    channels = _chosen(settings, names)
+
+    from worker.cli.runner import emit
+    from worker.render.i18n import translated
+    from worker.render.terminal import safe
+
+    reasons = asyncio.run(_try(channels, settings.notify.timeout_seconds))
+    for channel, reason in zip(channels, reasons, strict=True):
+        status, told = ("ok", "accepted") if reason is None else ("fail", reason)
+        emit(f"{status:<4}  {safe(channel.name)}  {safe(translated(told))}\n")
+    return ExitStatus.OK if set(reasons) == {None} else ExitStatus.ERROR
+
+
+def _chosen(settings: "Settings", names: Sequence[str]) -> list["Channel"]:
+    channels = {channel.name: channel for channel in settings.notify.channels}
+    if not channels:
+        raise UsageError("the settings list no channel: write one under notify: channels, see docs/notifications.md")
+    for name in names:
+        if name not in channels:
+            raise UsageError(f"--channel {name!r}: the settings have no such channel{suggestion(name, channels)}")
+    return [channel for channel in channels.values() if not names or channel.name in names]
+
+
+async def _try(channels: Sequence["Channel"], seconds: float) -> list[str | None]:
+    resolver = load.Resolver()
+    return await asyncio.gather(*(_tried(channel, resolver, seconds) for channel in channels))
+
+
+async def _tried(channel: "Channel", resolver: load.Resolver, seconds: float) -> str | None:
+    from platform import node
+
+    from worker.daemon.notify.changes import Event, News
+    from worker.daemon.notify.dispatcher import brought
+    from worker.daemon.notify.message import message
+
+    try:
+        door = load.open_channel(channel, resolver)
+    except (CredentialsMissing, ChannelUnusable) as error:
+        return str(error)
+    told = News(Event.DAEMON, None, f"this is a test of the channel {channel.name}", ("Nothing has happened.",))
+    return await brought(door, message([told], channel, host=node()), seconds)

@@ -1,0 +1,131 @@
+"""`senderid rollback`: give the numbers that a run changed the status back that they had before it."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from worker.cli import complete, load, options
+from worker.cli.commands import apply as applying
+from worker.cli.commands import plan as planning
+from worker.cli.exit_status import ExitStatus
+from worker.model.errors import UsageError
+from worker.render.i18n import gettext as _
+
+if TYPE_CHECKING:
+    from worker.cli.runner import Session
+    from worker.config.settings import Settings
+    from worker.model.history import RunStory
+    from worker.model.plans import AccountResult, Result
+    from worker.plan.diff import SavedAccount
+    from worker.reconcile.account import Draft
+
+__all__ = ["command"]
+
+
+@click.command("rollback", short_help="Undo a run: plan, ask, write and verify.")
+@click.argument("run", shell_complete=complete.runs)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask. Without a terminal it must be given.")
+@click.option("--dry-run", is_flag=True, help="Show what would be written and stop there.")
+@options.settings
+@options.allow
+@options.lock_timeout
+@options.reviewed
+@options.logging
+def command(*, run: str, yes: bool, dry_run: bool, lock_timeout: float, **common: Any) -> int:
+    """Give the numbers that RUN changed the status back that they had before it. RUN is an id or its beginning.
+
+    Only numbers that still are as the run left them are written; the others are a conflict and are left alone. It is a
+    run of its own, which can be rolled back too. The desired-state file stays as it is: the next apply follows it.
+
+    Exit status 0 rolled back, or nothing to do; otherwise as of apply.
+    """
+    given = options.Common(**common)
+    if not (yes or dry_run or applying.terminal()):
+        raise UsageError("there is no terminal to ask on: look at it with --dry-run, then roll back with --yes")
+    settings = load.load_settings(given.settings_path, given.overrides)
+    rules = load.read_rules(given.allow)
+
+    from worker.cli.ledger import Keeping, recorded
+    from worker.reconcile.rollback import undoing
+
+    told = recorded(settings, run)
+    _check_ended(told)
+    accounts = [saved for account in told.accounts if (saved := undoing(account, told.run_id)).changes]
+    if not accounts and given.form == "text":
+        return _nothing(told, given)
+    if dry_run:
+        return _preview(settings, given, accounts, rules)
+
+    async def carry_out(session: "Session") -> "list[AccountResult]":
+        drafts = await _look(session, accounts, rules)
+        if not yes or (given.form == "text" and given.output is None):
+            applying.show(drafts, given)
+        writes = applying.pending(drafts)
+        declined = await applying.ask(session) if writes and not yes else None
+        session.progress.expect(writes)
+        return await session.fleet.roll_back(accounts, drafts, rules, session.progress, declined)
+
+    keeping = Keeping(f"rollback {told.run_id}", lock_timeout) if accounts else None
+    return applying.conclude(carry_out, settings, given, keeping, lambda result: _remark(result, accounts))
+
+
+def _check_ended(told: "RunStory") -> None:
+    unfinished = [account.account for account in told.accounts if account.finished_at is None]
+    if unfinished:
+        from worker.render.text.layout import names
+
+        raise UsageError(
+            f"run {told.run_id} is not finished on {names(unfinished)}: wait for it; or, if it died, let "
+            "`senderid apply` settle what it left open, then roll it back"
+        )
+
+
+def _nothing(told: "RunStory", given: options.Common) -> int:
+    from worker.cli.runner import emit
+
+    nothing = _("Run {run} changed nothing: there is nothing to roll back.")
+    emit(nothing.format(run=told.run_id) + "\n", given.output)
+    return ExitStatus.OK
+
+
+def _preview(
+    settings: "Settings", given: options.Common, accounts: "Sequence[SavedAccount]", rules: frozenset[str]
+) -> int:
+    from worker.cli import output
+    from worker.cli import runner as session
+    from worker.cli.exit_status import of_plans
+    from worker.reconcile.account import tell_planned
+
+    session.check(given.output)
+
+    async def verb(run: "Session") -> int:
+        drafts = await _look(run, accounts, rules)
+        for draft in drafts:
+            tell_planned(draft, run.log.bind(account=draft.plan.account))
+        made = planning.document(drafts)
+        output.plan(made, given)
+        run.log.info("run.finished", counts=session.total(made.accounts))
+        return of_plans(made.accounts, detailed=False)
+
+    return session.run(verb, settings, no_color=given.no_color, recall=True)
+
+
+async def _look(run: "Session", accounts: "Sequence[SavedAccount]", rules: frozenset[str]) -> "list[Draft]":
+    run.log.info("run.started", accounts=len(accounts), numbers=sum(len(saved.changes) for saved in accounts))
+    return await run.fleet.preview(accounts, rules)
+
+
+def _remark(result: "Result", accounts: "Sequence[SavedAccount]") -> str:
+    """That files do not know of it, where anything was rolled back."""
+    from worker.model.plans import Outcome
+    from worker.render.text.layout import names
+
+    if not any(account.counts[Outcome.CHANGED] for account in result.accounts):
+        return ""
+    files = names(list(dict.fromkeys(saved.source for saved in accounts)))
+    told = _(
+        "The desired state ({files}) still asks for the other status:\n"
+        "change it there too, or the next apply undoes this rollback."
+    )
+    return f"\n{told.format(files=files)}\n"

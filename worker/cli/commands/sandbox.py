@@ -1,0 +1,92 @@
+"""`senderid sandbox`: the simulated API, to try things on."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from worker.cli import signals
+from worker.model.errors import UsageError
+
+if TYPE_CHECKING:
+    from worker.sandbox import SandboxAccount
+
+__all__ = ["command"]
+
+_NUMBERS = 20
+
+
+@click.command("sandbox", short_help="Serve the simulated API.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="0 takes a free one. [0]")
+@click.option("--numbers", type=click.IntRange(0, 1_000_000), help=f"How many numbers the account has. [{_NUMBERS}]")
+@click.option("--state", metavar="FILE.json", help="An account document to begin with, in place of --numbers.")
+@click.option(
+    "--faults", type=click.Choice(["calm", "flaky", "hostile"]), default="calm", help="What goes wrong. [calm]"
+)
+@click.option("--api-key", metavar="K", help="[made up]")
+@click.option("--api-secret", metavar="S", help="[made up]")
+@click.option("--rate-limit", metavar="W/R", default="100/20", help="Writes and reads in 5 seconds. [100/20]")
+@click.option("--seed", type=int, default=0, help="The same seed gives the same numbers and faults. [0]")
+def command(
+    *,
+    port: int,
+    numbers: int | None,
+    state: str | None,
+    faults: str,
+    api_key: str | None,
+    api_secret: str | None,
+    rate_limit: str,
+    seed: int,
+) -> int:
+    """Serve a simulated sender-number API on 127.0.0.1 until SIGHUP, SIGINT or SIGTERM ends it with 129, 130 or 143.
+
+    It checks signatures, clocks and rate limits as the real one does. When it is ready it prints one JSON line with
+    url, api_key and api_secret: put them into SENDERID_ENDPOINT, SOLAPI_API_KEY and SOLAPI_API_SECRET.
+    """
+    if state is not None and numbers is not None:
+        raise UsageError("--state and --numbers both say what the account has: give one of them")
+    limits = _rate_limit(rate_limit)
+    accounts = _accounts(state, _NUMBERS if numbers is None else numbers, seed)
+    for account in accounts[:1]:
+        account.api_key = api_key or account.api_key
+        account.api_secret = api_secret or account.api_secret
+
+    from worker.sandbox import Sandbox
+
+    async def serve() -> int:
+        box = Sandbox(accounts, faults=faults, seed=seed, rate_limit=limits)
+        with signals.awaited(asyncio.get_running_loop()) as stopped:
+            try:
+                url = await box.start(port)
+            except OSError as error:
+                raise UsageError(f"--port {port} cannot be listened on: {error.strerror}") from None
+            first = accounts[0]
+            click.echo(json.dumps({"url": url, "api_key": first.api_key, "api_secret": first.api_secret}))
+            try:
+                return await stopped
+            finally:
+                await box.stop()
+
+    return asyncio.run(serve())
+
+
+def _rate_limit(text: str) -> tuple[int, int]:
+    writes, _, reads = text.partition("/")
+    if not (writes.isdecimal() and reads.isdecimal() and int(writes) and int(reads)):
+        raise UsageError(f"--rate-limit {text!r}: two whole numbers are needed, writes/reads, such as 100/20")
+    return int(writes), int(reads)
+
+
+def _accounts(state: str | None, numbers: int, seed: int) -> "list[SandboxAccount]":
+    from worker.sandbox import generate, load_state
+
+    if state is None:
+        return [generate(numbers, seed=seed)]
+    try:
+        return load_state(Path(state).read_bytes())
+    except OSError as error:
+        raise UsageError(f"--state {state}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise UsageError(f"--state {state}: {error}") from None

@@ -1,0 +1,24 @@
+"""`senderid schema`: the shapes of everything that is read and written."""
+
+import click
+
+from worker.cli.exit_status import ExitStatus
+
+__all__ = ["command"]
+
+_NAMES = ("desired", "settings", "plan", "result", "history", "calendar", "log")
+
+
+@click.command("schema", short_help="Print the JSON Schemas.")
+@click.argument("name", required=False, type=click.Choice(_NAMES))
+def command(name: str | None) -> int:
+    """Print the JSON Schema of desired, settings, plan, result, history, calendar or log.
+
+    Without a name, all of them by name.
+    """
+    from worker.cli.runner import emit
+    from worker.render import json_document
+    from worker.render.json_schema import schema
+
+    emit(json_document.encode(schema(name) if name else {each: schema(each) for each in _NAMES}))
+    return ExitStatus.OK

@@ -1,0 +1,107 @@
+"""`senderid serve`: the status page over a ledger, without a daemon and without credentials."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from worker.cli import load, options, signals
+from worker.model.errors import UsageError
+
+if TYPE_CHECKING:
+    from worker.config.settings import Settings
+    from worker.model.accounts import DesiredAccount
+    from worker.web import Access
+
+__all__ = ["access", "command"]
+
+
+@click.command("serve", short_help="Show the ledger as pages in a browser, read-only.")
+@click.option("--listen", metavar="ADDRESS", default="127.0.0.1:9464", help="Where to answer. [127.0.0.1:9464]")
+@options.token
+@click.option(
+    "-f",
+    "--file",
+    "paths",
+    metavar="PATH",
+    multiple=True,
+    help="Desired state, to show what its schedules change next. Repeatable. [not shown]",
+)
+@options.settings
+def command(*, listen: str, token_file: str | None, paths: Sequence[str], settings_path: str | None) -> int:
+    """Show accounts, runs and numbers of the ledger as pages in a browser, until a signal ends it.
+
+    It asks no API, needs no credentials and changes nothing. On an address that other machines reach it needs a token.
+    SIGHUP, SIGINT and SIGTERM end it with 129, 130 and 143.
+    """
+    settings = load.load_settings(settings_path, {"web.token_file": token_file})
+    if "-" in paths:
+        raise UsageError("standard input can be read only once: give files or folders with -f")
+
+    from worker import web
+    from worker.cli.ledger import ledger_path
+    from worker.cli.services import address
+
+    host, port = address(listen)
+    allowed = access(settings, host)
+    if not (allowed.guarded or web.loopback(host)):
+        raise UsageError(
+            f"--listen {listen!r}: other machines may see the pages only with a token: put one of {web.LEAST} "
+            "characters or more into a file, and name it with --token-file or web.token_file in the settings"
+        )
+    files = _files(paths, settings)
+    path = ledger_path(settings)
+
+    async def serve() -> int:
+        site = web.Site(path, allowed, desired=files)
+        try:
+            with signals.awaited(asyncio.get_running_loop()) as stopped:
+                async with web.served(None, host, port, site) as url:
+                    click.echo(url)
+                    return await stopped
+        finally:
+            site.close()
+
+    return asyncio.run(serve())
+
+
+def access(settings: "Settings", host: str) -> "Access":
+    """Who may see the pages of these settings on an address.
+
+    Raises:
+        UsageError: the token cannot be read, or is too short.
+    """
+    from worker import web
+
+    name = settings.web.token_file
+    token = None
+    if name is not None:
+        try:
+            token = Path(name).expanduser().read_text(encoding="utf-8").strip()
+        except (OSError, RuntimeError, UnicodeDecodeError) as error:
+            why = (error.strerror or "") if isinstance(error, OSError) else "it is no text, or has no place"
+            raise UsageError(f"web.token_file {name}: cannot be read: {why}") from None
+        if len(token) < web.LEAST or not token.isascii() or not token.isprintable():
+            raise UsageError(
+                f"web.token_file {name}: the token should be {web.LEAST} or more printable ASCII characters, such as "
+                "of `openssl rand -hex 32`"
+            )
+    return web.Access(token, host=host)
+
+
+def _files(paths: Sequence[str], settings: "Settings") -> "Callable[[], Sequence[DesiredAccount]] | None":
+    """What gives the accounts of files, read again where they change; None where no file is given."""
+    if not paths:
+        return None
+    from worker.daemon.files import Revisited
+
+    files = Revisited(load.desired_paths(paths), load.agreement(settings.endpoint))
+    load.tell_warnings(files.begin())
+
+    def accounts() -> "Sequence[DesiredAccount]":
+        files.refresh()
+        return files.accounts
+
+    return accounts

@@ -1,0 +1,30 @@
+"""`senderid validate`: is the desired state fit to be planned?"""
+
+from collections.abc import Sequence
+
+import click
+
+from worker.cli import load, options
+from worker.cli.exit_status import ExitStatus
+from worker.render.i18n import gettext as _
+from worker.render.text.layout import count
+
+__all__ = ["command"]
+
+
+@click.command("validate", short_help="Check desired-state files offline.")
+@click.argument("more", metavar="[PATH]...", nargs=-1)
+@options.files
+@options.settings
+@options.veiled
+def command(more: Sequence[str], paths: Sequence[str], settings_path: str | None) -> int:
+    """Check desired-state files offline: every problem of every file at once. PATH is the same as -f PATH.
+
+    Each problem is a line `file:line:column: message` on stderr. Exit status 0, or 65 with problems.
+    """
+    settings = load.load_settings(settings_path, {})
+    accounts = load.load_accounts(settings, [*paths, *more])
+    numbers = sum(len(account.numbers) for account in accounts)
+    told = _("OK: {accounts}, {numbers}.")
+    click.echo(told.format(accounts=count(len(accounts), "account"), numbers=count(numbers, "number")))
+    return ExitStatus.OK

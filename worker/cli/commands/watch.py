@@ -1,0 +1,259 @@
+"""`senderid watch`: keep accounts as their files say, pass after pass, until a signal ends it."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from worker.cli import complete, load, options
+from worker.model.errors import UsageError
+from worker.render.i18n import gettext as _
+from worker.render.i18n import translated
+
+if TYPE_CHECKING:
+    from worker.cli.runner import Session
+    from worker.cli.services import Monitoring
+    from worker.config.settings import Settings
+    from worker.daemon.files import Revisited
+    from worker.daemon.loop import Watch
+    from worker.daemon.passes import Running
+    from worker.daemon.scheduler import Rhythm
+    from worker.ledger import Nothing
+    from worker.reconcile.account import Terms
+
+__all__ = ["command"]
+
+_EVERY: Final = 300.0
+_KOREA: Final = "Asia/Seoul"
+
+
+@click.command("watch", short_help="Keep accounts as their files say, until a signal ends it.")
+@options.watched
+@click.option("--every", type=options.DURATION, metavar="TIME", help="How often to look: 30s, 5m, 1h. [5m]")
+@click.option("--cron", metavar="EXPRESSION", help='When to look instead: "*/5 9-18 * * 1-5".')
+@click.option("--timezone", metavar="ZONE", shell_complete=complete.zones, help=f"The zone of --cron. [{_KOREA}]")
+@click.option(
+    "--jitter",
+    type=options.DURATION,
+    default=0.0,
+    metavar="TIME",
+    help="Begin each pass up to this much later, at random. [not at all]",
+)
+@click.option("--dry-run", is_flag=True, help="Look and tell, and never write.")
+@click.option(
+    "--listen",
+    metavar="ADDRESS",
+    help="Answer /metrics, /healthz, /readyz and the status page there: 127.0.0.1:9464, :9464. [not at all]",
+)
+@options.token
+def command(
+    *,
+    every: float | None,
+    cron: str | None,
+    timezone: str | None,
+    jitter: float,
+    dry_run: bool,
+    listen: str | None,
+    **common: Any,
+) -> int:
+    """Keep accounts as their files say: look again and again, and write what differs, without asking.
+
+    The safety rules hold as in `apply`. Files are read again when they change; one that is broken counts as it last
+    was. SIGHUP reads settings and files again and begins a pass. SIGTERM and SIGINT finish what is under way and end
+    with 143 and 130.
+    """
+    # until there is something to reload, what asks for it must not end the process
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    given = options.Common(form="text", output=None, **common)
+    if "-" in given.paths:
+        raise UsageError("standard input can be read only once: give files or folders with -f")
+    rhythm, described = _rhythm(every, cron, timezone)
+    if cron is None and jitter >= (every or _EVERY):
+        raise UsageError("--jitter must be shorter than the time between passes")
+    settings = load.load_settings(given.settings_path, given.overrides)
+
+    from worker.cli import ledger, runner
+    from worker.cli import services as monitoring
+    from worker.cli.metrics import Metering
+    from worker.ledger import probe
+    from worker.telemetry.metrics import Metrics
+
+    where = None if listen is None else monitoring.address(listen)
+    files = _files(given, settings)
+    terms = _terms(given, settings, files)
+    if not dry_run:
+        probe(ledger.ledger_path(settings))
+    metrics = Metrics(accounts=settings.metrics.accounts)
+    metrics.every(_interval(rhythm))
+    watched = monitoring.Monitoring(settings, metrics, where)
+    daemon = _Daemon(given, settings, terms, files, watched)
+
+    async def verb(run: "Session") -> int:
+        return await daemon.run(run, rhythm, described, jitter=jitter, dry_run=dry_run)
+
+    return runner.run(verb, settings, resolver=watched.resolver, no_color=given.no_color, metering=Metering(metrics))
+
+
+class _Daemon:
+    """What the command watches, and by which settings."""
+
+    def __init__(
+        self,
+        given: options.Common,
+        settings: "Settings",
+        terms: "Terms",
+        files: "Revisited",
+        monitoring: "Monitoring",
+    ) -> None:
+        self._given = given
+        self._settings = settings
+        self._terms = terms
+        self._files = files
+        self._monitoring = monitoring
+
+    async def run(self, run: "Session", rhythm: "Rhythm", described: str, *, jitter: float, dry_run: bool) -> int:
+        """Watch until a signal."""
+        from worker.cli.exit_status import ExitStatus, overall
+        from worker.daemon.loop import Watch
+        from worker.daemon.passes import Passes
+        from worker.daemon.scheduler import Agenda
+        from worker.daemon.systemd import Systemd
+        from worker.solapi.client import Ambient
+
+        settings, resolver = self._settings, self._monitoring.resolver
+        ambient = Ambient()
+        passes = Passes(
+            settings, self._terms, run.transport, resolver, run.log, books=_Books(settings), conclude=overall
+        )
+        async with self._monitoring.over(self._names, lambda: passes.quotas, run.log) as (monitor, listeners):
+            watch = Watch(
+                self._files,
+                passes,
+                Agenda(rhythm, datetime.now(UTC), uniform=ambient.uniform, jitter=jitter),
+                run.log,
+                settings=settings,
+                reread=self._reread,
+                begin=self._begin,
+                held=dry_run,
+                listeners=listeners,
+                systemd=Systemd(os.environ),
+            )
+            monitor.follow(watch)
+            async with _signals(watch, run):
+                await watch.run(rhythm=described, mode="dry-run" if dry_run else "apply")
+        return ExitStatus.OK
+
+    def _names(self) -> list[str]:
+        return [account.name for account in self._files.accounts]
+
+    def _reread(self) -> "tuple[Settings, Terms]":
+        from worker.reconcile.account import Terms
+
+        found = load.load_settings(self._given.settings_path, self._given.overrides)
+        self._files.check = load.agreement(found.endpoint)
+        return found, Terms.of(found, self._terms.selection, self._terms.allow)
+
+    def _begin(self) -> str:
+        from worker.cli import runner
+
+        self._monitoring.resolver.forget()
+        return runner.new_run_id()
+
+
+@asynccontextmanager
+async def _signals(watch: "Watch", run: "Session") -> AsyncIterator[None]:
+    """SIGHUP reloads; what stops the session stops the daemon."""
+
+    async def end() -> None:
+        await run.stopped.wait()
+        if run.fleet.interrupted is not None:
+            watch.stop(run.fleet.interrupted)
+
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, watch.reload)
+    ending = asyncio.ensure_future(end())
+    try:
+        yield
+    finally:
+        ending.cancel()
+        loop.remove_signal_handler(signal.SIGHUP)
+        # its end is to reload nothing, and is no reason to break off
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+class _Books:
+    """The ledger of the settings with which the daemon began."""
+
+    def __init__(self, settings: "Settings") -> None:
+        from worker.cli.ledger import glance
+
+        self._settings = settings
+        self._memory = glance(settings)
+
+    @property
+    def memory(self) -> "Nothing":
+        """What it remembers."""
+        return self._memory
+
+    def open(self, run_id: str) -> "AbstractAsyncContextManager[Running]":
+        """The ledger of a pass."""
+        from worker.cli.ledger import Keeping
+        from worker.cli.runner import now
+
+        return Keeping("watch").open(self._settings, run_id, now)
+
+
+def _rhythm(every: float | None, cron: str | None, timezone: str | None) -> "tuple[Rhythm, str]":
+    from worker.daemon.scheduler import Every
+    from worker.daemon.scheduler import cron as of_expression
+    from worker.model.times import zone as of_name
+    from worker.model.zones import caution
+
+    if cron is None:
+        if timezone is not None:
+            raise UsageError("--timezone goes with --cron")
+        seconds = _EVERY if every is None else every
+        if seconds < 1:
+            raise UsageError("--every must be at least 1s")
+        return Every(seconds), f"every {seconds:g} s"
+    if every is not None:
+        raise UsageError("--every and --cron are two ways to say the same: give one of them")
+    try:
+        zone = of_name(timezone or _KOREA)
+    except ValueError as error:
+        raise UsageError(f"--timezone {timezone!r}: {error}") from None
+    if warning := caution(zone.key):
+        click.echo(_("warning: --timezone {what}").format(what=translated(warning)), err=True)
+    try:
+        return of_expression(cron, zone, datetime.now(UTC)), f"cron {cron} {zone.key}"
+    except ValueError as error:
+        raise UsageError(f"--cron {cron!r}: {error}") from None
+
+
+def _interval(rhythm: "Rhythm") -> float:
+    """Seconds between the next two passes, which for a cron expression may be more at other times."""
+    first = rhythm.after(datetime.now(UTC))
+    return (rhythm.after(first) - first).total_seconds()
+
+
+def _files(given: options.Common, settings: "Settings") -> "Revisited":
+    from worker.daemon.files import Revisited
+
+    files = Revisited(load.desired_paths(given.paths), load.agreement(settings.endpoint))
+    load.tell_warnings(files.begin())
+    files.narrow(load.check_accounts(given.accounts, files.accounts))
+    return files
+
+
+def _terms(given: options.Common, settings: "Settings", files: "Revisited") -> "Terms":
+    selection = load.read_selection(given.only, given.exclude, files.accounts)
+    rules = load.read_rules(given.allow)
+
+    from worker.reconcile.account import Terms
+
+    return Terms.of(settings, selection, rules)

@@ -1,0 +1,106 @@
+"""What documents contradict each other in that they alone do not show: API keys, and files around those of a run."""
+
+import os
+from collections.abc import Iterator, Sequence
+from functools import cache
+from itertools import takewhile
+from pathlib import Path
+
+from msgspec import Struct
+
+from worker.cli.options import DEFAULT_FILES
+from worker.config import desired, files
+from worker.config.desired import Clash, Fragment, Named, Reach
+from worker.model.accounts import Unmanaged
+from worker.model.errors import Problem
+
+__all__ = ["Agreement", "described"]
+
+
+class Agreement(Struct, frozen=True):
+    """Checks the documents of a run against each other, and against the files around them."""
+
+    reach: Reach
+
+    def __call__(self, fragments: Sequence[Fragment]) -> Iterator[Clash]:
+        """Yield accounts that are the same account, and those of which the run leaves a file out."""
+        yield from desired.duplicates(desired.join(fragments), self.reach)
+        yield from _incomplete(fragments)
+
+
+def _incomplete(fragments: Sequence[Fragment]) -> Iterator[Clash]:
+    """Yield accounts that the run has some documents of only, if that changes what is written.
+
+    Numbers of the others would be deactivated as unmanaged. Without the account-level keys the account would be reached
+    and guarded otherwise than its files say.
+    """
+    outside = _Outside(fragment.account.source for fragment in fragments)
+    for name, some in desired.by_name(fragments).items():
+        deactivating = [each for each in some if each.account.unmanaged is Unmanaged.DEACTIVATE]
+        if not deactivating and any(each.keys or not each.named for each in some):
+            continue
+        first = (deactivating or some)[0].account
+        sources_ = tuple(dict.fromkeys(each.account.source for each in some))
+        folders = dict.fromkeys(Path(source).parent for source in sources_ if source != files.STDIN)
+        # one name in one folder is one account; elsewhere a document is a part if it lacks what the run has
+        parts = {
+            f"{path}:{named.line}": os.path.commonpath([folder, path.parent]) or os.curdir
+            for folder in reversed(folders)
+            for path, named in outside.of(folder)
+            if named.name == name
+            and (named.head or deactivating)
+            and (path.parent in folders or (named.written and some[0].named and named.head != bool(deactivating)))
+        }
+        for place, folder in parts.items():
+            told = (
+                f"{place} describes account {name!r} too and is no part of this run, so that its numbers would "
+                f"be deactivated as unmanaged: give the folder, -f {folder}"
+                if deactivating
+                else f"the keys of account {name!r} are at {place}, which is no part of this run: give the "
+                f"folder, -f {folder}"
+            )
+            yield Clash(Problem(first.source, first.line, 1, told), sources_)
+
+
+class _Outside:
+    """The documents that are around a run's files and no part of it.
+
+    They are in the folder of a file and below it, in the folders above it as long as each holds YAML files, and
+    anywhere in the default folder if it is a part of that. Below a folder that holds the working directory nothing is
+    searched.
+    """
+
+    def __init__(self, run: Iterator[str]) -> None:
+        self._run = set(run)
+        self._identities: set[files.Identity | None] | None = None
+        self._default, self._here = Path(DEFAULT_FILES).resolve(), Path.cwd()
+        # a fleet has thousands of folders below one
+        self.of = cache(self._of)
+        self._documents = cache(self._documents_of)
+        self._files = cache(files.yaml_files)
+
+    def _of(self, folder: Path) -> tuple[tuple[Path, Named], ...]:
+        """Return the documents around a folder, each with its file."""
+        root = next((parent for parent in folder.parents if parent.resolve() == self._default), folder)
+        found = self._documents(root, below=root.resolve() not in (self._here, *self._here.parents))
+        for parent in takewhile(self._files, root.parents):
+            found += self._documents(parent, below=False)
+        return found
+
+    def _documents_of(self, folder: Path, *, below: bool) -> tuple[tuple[Path, Named], ...]:
+        paths = files.yaml_files_below(folder) if below else self._files(folder)
+        return tuple((Path(path), named) for path in paths if not self._has(path) for named in described(path))
+
+    def _has(self, path: str) -> bool:
+        if path in self._run:
+            return True
+        if self._identities is None:
+            self._identities = set(map(files.identity, self._run)) - {None}
+        return files.identity(path) in self._identities
+
+
+def described(path: str) -> list[Named]:
+    """Return the documents of a file; none if it cannot be read."""
+    read = files.read_file(path)
+    # without the word it is no desired state, and need not be parsed
+    return [] if isinstance(read, Problem) or b"numbers" not in read[1] else desired.names(*read)

@@ -1,0 +1,83 @@
+"""Exit statuses, and how those of many accounts become one."""
+
+from collections.abc import Iterable
+from enum import IntEnum
+from typing import Final
+
+from worker.model.plans import AccountPlan, Result, RunOutcome, Verdict
+
+__all__ = ["ExitStatus", "of_drift", "of_plans", "of_result", "overall"]
+
+
+class ExitStatus(IntEnum):
+    """What the process says of itself when it ends."""
+
+    OK = 0
+    ERROR = 1
+    PENDING = 2
+    UNCONVERGED = 3
+    REFUSED = 4
+    BUSY = 5
+    USAGE = 64
+    INVALID = 65
+    SIGHUP = 129
+    SIGINT = 130
+    SIGTERM = 143
+
+
+_GRAVEST_FIRST: Final = (
+    ExitStatus.ERROR,
+    ExitStatus.BUSY,
+    ExitStatus.REFUSED,
+    ExitStatus.UNCONVERGED,
+    ExitStatus.PENDING,
+)
+
+_OF_OUTCOME: Final = {
+    RunOutcome.FAILED: ExitStatus.ERROR,
+    RunOutcome.LOCKED: ExitStatus.BUSY,
+    RunOutcome.REFUSED: ExitStatus.REFUSED,
+    RunOutcome.INTERRUPTED: ExitStatus.UNCONVERGED,
+    RunOutcome.PARTIAL: ExitStatus.UNCONVERGED,
+    RunOutcome.CONVERGED: ExitStatus.OK,
+}
+
+
+def _gravest(found: Iterable[ExitStatus]) -> ExitStatus:
+    statuses = set(found)
+    return next((status for status in _GRAVEST_FIRST if status in statuses), ExitStatus.OK)
+
+
+def of_plans(plans: Iterable[AccountPlan], *, detailed: bool) -> ExitStatus:
+    """The status of a plan over all its accounts; `detailed` tells pending and impossible changes from none."""
+    return _gravest(_of_plan(plan, detailed=detailed) for plan in plans)
+
+
+def of_drift(plans: Iterable[AccountPlan]) -> ExitStatus:
+    """The status of plans that hold nothing but what drifted; a number that no write may mend has drifted too."""
+    found = ((plan, _of_plan(plan, detailed=True)) for plan in plans)
+    return _gravest(
+        ExitStatus.PENDING if plan.changes and status is ExitStatus.OK else status for plan, status in found
+    )
+
+
+def _of_plan(plan: AccountPlan, *, detailed: bool) -> ExitStatus:
+    if plan.verdict is Verdict.ERROR:
+        return ExitStatus.ERROR
+    if plan.verdict is Verdict.REFUSED:
+        return ExitStatus.REFUSED
+    if detailed and any(number for action, number in plan.counts.items() if action.stuck):
+        return ExitStatus.UNCONVERGED
+    return ExitStatus.PENDING if detailed and plan.writes else ExitStatus.OK
+
+
+def of_result(result: Result) -> ExitStatus:
+    """The status of a run over all its accounts."""
+    return _gravest(_OF_OUTCOME[account.outcome] for account in result.accounts)
+
+
+def overall(outcomes: Iterable[RunOutcome]) -> RunOutcome:
+    """The outcome of a run whose accounts ended so: the gravest of theirs, an interruption above all."""
+    found = set(outcomes)
+    gravest_first = (RunOutcome.INTERRUPTED, *_OF_OUTCOME)
+    return next((outcome for outcome in gravest_first if outcome in found), RunOutcome.CONVERGED)

@@ -1,0 +1,135 @@
+"""The metrics of a run, and where they go when it ends: into a file, to a push gateway."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from worker.cli.options import STDOUT
+from worker.model.errors import DesiredStateError
+from worker.render.i18n import gettext as _
+from worker.render.i18n import translated
+
+if TYPE_CHECKING:
+    from worker.config.settings import Settings
+    from worker.model.plans import Result
+    from worker.model.ports import Log
+    from worker.reconcile.account import Draft
+    from worker.reconcile.fleet import Fleet
+    from worker.telemetry.metrics import Metrics
+
+__all__ = ["Metering", "metered"]
+
+_LONGEST: Final = 64 << 20
+"""Bytes of an earlier file that are looked at; one of 10,000 accounts has about 30 MB."""
+
+
+class Metering:
+    """What a run tells its metrics. Without any, nothing."""
+
+    def __init__(
+        self, metrics: "Metrics | None" = None, deliver: Callable[[Callable[[str], None]], None] | None = None
+    ) -> None:
+        self.metrics = metrics
+        self._deliver = deliver
+        self._delivered = False
+
+    def drawn(self, drafts: "list[Draft]") -> None:
+        """The accounts were looked at."""
+        if self.metrics is not None:
+            for draft in drafts:
+                self.metrics.planned(draft.plan, draft.statuses)
+
+    def done(self, result: "Result") -> None:
+        """The plans were carried out."""
+        if self.metrics is not None:
+            for account in result.accounts:
+                self.metrics.carried_out(account)
+            self.metrics.run(result.outcome)
+
+    @asynccontextmanager
+    async def over(self, fleet: "Fleet", log: "Log") -> AsyncIterator[None]:
+        """A round over the accounts. When it ends, however, what it came to is delivered."""
+        metrics = self.metrics
+        if metrics is None:
+            yield
+            return
+        ended = False
+        try:
+            yield
+            ended = fleet.interrupted is None
+        finally:
+            if ended:
+                metrics.passed()
+            else:
+                metrics.broke_off()
+            metrics.quotas(fleet.quotas.values())
+            await asyncio.to_thread(self.deliver, lambda told: log.warning("metrics.failed", error_message=told))
+
+    def never_began(self, error: Exception) -> None:
+        """There was no round over the accounts, because of this."""
+        if self.metrics is not None and not self._delivered:
+            self.metrics.desired_state(valid=not isinstance(error, DesiredStateError))
+            self.metrics.broke_off()
+            self.deliver(lambda told: click.echo(_("warning: {what}").format(what=translated(told)), err=True))
+
+    def deliver(self, tell: Callable[[str], None]) -> None:
+        """Bring the metrics to where they go; `tell` takes what did not work."""
+        self._delivered = True
+        if self._deliver is not None:
+            self._deliver(tell)
+
+
+@contextmanager
+def metered(settings: "Settings", path: str | None) -> Iterator[Metering]:
+    """The metering of a run: into the file of that path and to the gateway of the settings, or nowhere.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    gateway = settings.metrics.push_url
+    if path is None and gateway is None:
+        yield Metering()
+        return
+
+    from worker.cli import runner
+    from worker.telemetry.metrics import Metrics
+    from worker.telemetry.pushgateway import push
+
+    file = None if path == STDOUT else path
+    runner.check(file)
+    metrics = Metrics(accounts=settings.metrics.accounts)
+    if file is not None:
+        metrics.recall(_earlier(Path(file)))
+
+    def deliver(tell: Callable[[str], None]) -> None:
+        if path is not None:
+            try:
+                runner.emit(metrics.render()[0], file)
+            except OSError as error:
+                tell(f"the metrics could not be written to {path}: {error.strerror}")
+        if gateway is not None:
+            failure = push(metrics.registry, gateway, settings.metrics.job)
+            if failure is not None:
+                tell(f"the metrics could not be pushed to {gateway}: {failure}")
+
+    metering = Metering(metrics, deliver)
+    try:
+        yield metering
+    except Exception as error:
+        metering.never_began(error)
+        raise
+
+
+def _earlier(path: Path) -> str:
+    """What an earlier run told; nothing where that cannot be read."""
+    try:
+        if not path.is_file():
+            return ""
+        with path.open("rb") as file:
+            return file.read(_LONGEST).decode(errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,322 @@
+"""One run on an event loop: log, connections, signals, and where documents go."""
+
+import asyncio
+import os
+import secrets
+import shutil
+import signal
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager, suppress
+from datetime import UTC, datetime
+from errno import EIO, EISDIR, EPIPE
+from pathlib import Path
+from typing import Final, NamedTuple, Self, TextIO
+
+import click
+
+from worker.cli import options, signals
+from worker.cli.exit_status import overall
+from worker.cli.ledger import Keeping, glance
+from worker.cli.load import Resolver
+from worker.cli.metrics import Metering
+from worker.cli.progress import Progress
+from worker.cli.tracing import Watchers, traced
+from worker.config.settings import Settings
+from worker.ledger import Ledger, Nothing
+from worker.model.errors import Interrupted, LedgerError
+from worker.model.plans import AccountPlan, AccountResult, Result
+from worker.model.times import stamp_ms
+from worker.reconcile.fleet import Fleet
+from worker.render.i18n import gettext as _
+from worker.render.i18n import translated
+from worker.solapi.transport import Transport
+from worker.telemetry import logs
+
+__all__ = ["Page", "Session", "check", "color", "emit", "is_special", "new_run_id", "now", "run", "total"]
+
+_NARROWEST: Final = 80
+_WIDEST: Final = 120
+"""Columns of a page: less makes tables break, more makes lines that nobody follows."""
+
+_DESCRIPTORS: Final = frozenset({"/dev/fd", "/proc/self/fd"})
+_STDERR: Final = frozenset({options.STDERR, "/dev/fd/2", "/proc/self/fd/2"})
+
+_GONE: Final = frozenset({EIO, EPIPE})
+"""Of a terminal that was closed, and of a pipe that has no reader any more."""
+
+_STOPPING: Final = "what is under way is finished and checked; once more to stop at once"
+
+
+def now() -> str:
+    """The time as documents carry it."""
+    return stamp_ms(datetime.now(UTC))
+
+
+def new_run_id() -> str:
+    """A name for a run that begins now."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+
+
+def color(stream: TextIO, *, no_color: bool) -> bool:
+    """Whether a stream is a terminal that may be coloured."""
+    return stream.isatty() and not no_color and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+
+
+class Page(NamedTuple):
+    """What text is rendered for: whether it may be coloured, and how many columns it has."""
+
+    color: bool
+    width: int
+
+    @classmethod
+    def of(cls, *, no_color: bool, output: str | None = None) -> Self:
+        """The terminal behind stdout; elsewhere, and in files, a plain page."""
+        if output is not None or not sys.stdout.isatty():
+            return cls(color=False, width=_NARROWEST)
+        columns = shutil.get_terminal_size().columns
+        return cls(color=color(sys.stdout, no_color=no_color), width=min(max(columns, _NARROWEST), _WIDEST))
+
+
+def emit(document: str | bytes, output: str | None = None) -> None:
+    """Write a document to stdout, or whole or not at all to a file; a device or a pipe just gets it.
+
+    Raises:
+        OSError: it could not be written.
+        Interruption: a signal arrived; the reader of a pipe may never read.
+    """
+    data = document.encode() if isinstance(document, str) else document
+    with signals.raising():
+        if output is None or output in _STDERR:
+            stream = sys.stdout if output is None else sys.stderr
+            stream.flush()
+            stream.buffer.write(data)
+            stream.buffer.flush()
+        else:
+            replace(Path(output), data, mode=0o644)
+
+
+def check(path: str | None) -> None:
+    """See whether a file can be written at all, before there is anything to write.
+
+    Raises:
+        OSError: it cannot.
+    """
+    if path is not None and not is_special(Path(path)):
+        descriptor, name = _beside(Path(path))
+        os.close(descriptor)
+        Path(name).unlink()
+
+
+def is_special(path: Path) -> bool:
+    """Return True for a device, a pipe or an open descriptor: no file may come in its place or beside it."""
+    if str(path) in _STDERR or str(path.parent) in _DESCRIPTORS:
+        return True
+    return path.exists() and not (path.is_file() or path.is_dir())
+
+
+def _beside(path: Path) -> tuple[int, str]:
+    if path.is_dir():
+        raise IsADirectoryError(EISDIR, os.strerror(EISDIR), str(path))
+    try:
+        return tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def replace(path: Path, data: bytes, *, mode: int) -> None:
+    """Write a file so that at any moment the old or the new one is there, whole. A link stays one.
+
+    Raises:
+        OSError: it could not be written; the old one stays.
+    """
+    if is_special(path):
+        path.write_bytes(data)
+        return
+    if path.is_symlink():
+        path = path.resolve()
+    descriptor, name = _beside(path)
+    try:
+        with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
+            os.fchmod(descriptor, mode)
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+        Path(name).replace(path)
+    except BaseException:
+        with suppress(OSError):
+            Path(name).unlink()
+        raise
+
+
+def total(accounts: Iterable[AccountPlan] | Iterable[AccountResult]) -> dict[str, int]:
+    """The numbers of all accounts by action or outcome."""
+    counts = Counter[str]()
+    for account in accounts:
+        counts.update(account.counts)
+    return dict(counts)
+
+
+class Session:
+    """What a verb works with while its run lasts."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        fleet: Fleet,
+        log: logs.Log,
+        progress: Progress,
+        *,
+        run_id: str,
+        stopped: asyncio.Event,
+        transport: Transport,
+        ledger: Ledger | None = None,
+        metering: Metering,
+    ) -> None:
+        self._ledger = ledger
+        self.metering = metering
+        self.transport = transport
+        self.settings = settings
+        self.stopped = stopped
+        self.fleet = fleet
+        self.log = log
+        self.progress = progress
+        self.run_id = run_id
+        self.started_at = now()
+
+    def result(self, accounts: Sequence[AccountResult]) -> Result:
+        """What became of the run, which ends now."""
+        return Result(
+            run_id=self.run_id,
+            started_at=self.started_at,
+            finished_at=now(),
+            outcome=overall(account.outcome for account in accounts),
+            accounts=tuple(accounts),
+        )
+
+    async def finish(self, result: Result) -> LedgerError | None:
+        """Note in the ledger how the run ended, before anybody is told; the error where that cannot be noted."""
+        if self._ledger is None:
+            return None
+        try:
+            await self._ledger.finish(result.outcome)
+        except LedgerError as error:
+            return error
+        return None
+
+
+def run(
+    verb: Callable[[Session], Awaitable[int]],
+    settings: Settings,
+    *,
+    resolver: Resolver | None = None,
+    no_color: bool = False,
+    progress: bool = False,
+    keeping: Keeping | None = None,
+    recall: bool = False,
+    metering: Metering | None = None,
+) -> int:
+    """The exit status of `verb`, run with a session of its own; that of the signal where one arrived.
+
+    `keeping` has the run keep a ledger, which `recall` only reads: a run that does neither knows of no other run.
+    `metering` is told how the run fares, and delivers it when the run ends.
+
+    Raises:
+        LedgerError: the ledger cannot be written; nothing was sent.
+    """
+    resolver = resolver or Resolver()
+    metering = metering or Metering()
+    terminal = sys.stderr.isatty()
+    colored = color(sys.stderr, no_color=no_color)
+    bar = Progress(enabled=progress and terminal, color=colored)
+    chosen = settings.log.format
+    form = ("console" if terminal else "json") if chosen == "auto" else chosen
+    sink = logs.Sink(bar, patient=form == "json")
+    log = logs.configure(
+        format=form,
+        level=settings.log.level,
+        sink=sink,
+        color=colored,
+        secrets=resolver.secrets,
+    )
+    run_id = new_run_id()
+
+    async def main() -> int:
+        async with AsyncExitStack() as stack:
+            ledger = None
+            if keeping is not None:
+                ledger = await stack.enter_async_context(keeping.open(settings, run_id, now))
+            keeper = ledger or (glance(settings) if recall else Nothing())
+            bound = log.bind(run_id=run_id)
+            told, traces = stack.enter_context(traced(bound, run_id))
+            watcher = Watchers.of(metering.metrics, traces)
+            transport = await stack.enter_async_context(Transport(settings.timeout, watcher))
+            fleet = Fleet(settings, transport, resolver, told, keeper=keeper)
+            stopped = asyncio.Event()
+            with _signals(fleet, bound, sink, bar, stopped, machine=form == "json") as received, bar:
+                session = Session(
+                    settings,
+                    fleet,
+                    bound,
+                    bar,
+                    run_id=run_id,
+                    stopped=stopped,
+                    transport=transport,
+                    ledger=ledger,
+                    metering=metering,
+                )
+                try:
+                    async with metering.over(fleet, bound):
+                        status = await verb(session)
+                except (Interrupted, OSError) as error:
+                    if not received or (isinstance(error, OSError) and error.errno not in _GONE):
+                        raise
+                    # stopped before there was a result, or the terminal or the reader went away with the signal
+                    signals.abandon(sys.stdout)
+                    return signals.status(received[0])
+            return signals.status(received[0]) if received else status
+
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(main())
+    finally:
+        sink.flush()
+
+
+@contextmanager
+def _signals(
+    fleet: Fleet, log: logs.Log, sink: logs.Sink, bar: Progress, stopped: asyncio.Event, *, machine: bool
+) -> Iterator[list[signal.Signals]]:
+    """The first signal stops what waits and lets what is under way finish; the second ends the process at once.
+
+    A `machine` that reads the log gets nothing that is no line of it.
+    """
+    received: list[signal.Signals] = []
+
+    def receive(number: signal.Signals) -> None:
+        received.append(number)
+        if len(received) > 1:
+            bar.finish()
+            sink.flush()
+            os._exit(signals.status(number))
+        stopped.set()
+        reason = Interrupted(f"stopped by {number.name}; run again to go on")
+        fleet.interrupt(reason)
+        if machine:
+            log.warning("run.stopping", error_code=reason.code, error_message=_STOPPING)
+            return
+        with suppress(OSError):
+            click.echo(_("Stopping: {what}.").format(what=translated(_STOPPING)), err=True)
+
+    with signals.on_loop(asyncio.get_running_loop(), receive):
+        yield received
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

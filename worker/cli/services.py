@@ -1,0 +1,199 @@
+"""What a daemon tells of itself: metrics and health to whoever asks, and what is new to its channels."""
+
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from platform import node
+from typing import TYPE_CHECKING, Any, Final
+
+from worker import __version__, web
+from worker.cli import ledger, load
+from worker.cli.commands.serve import access
+from worker.cli.runner import replace
+from worker.daemon.notify.changes import State, decoded
+from worker.daemon.notify.dispatcher import Notifier
+from worker.daemon.notify.tracker import Newsroom
+from worker.daemon.status import Following
+from worker.model.errors import UsageError
+
+if TYPE_CHECKING:
+    from worker.config.settings import Settings
+    from worker.daemon.loop import Listener, Watch
+    from worker.daemon.passes import Pass
+    from worker.telemetry.logs import Log
+    from worker.telemetry.metrics import Metrics, Quota
+
+__all__ = ["Monitor", "Monitoring", "address"]
+
+_TURNS: Final = frozenset({"watch.file_broken", "watch.file_mended", "watch.file_removed", "watch.reloaded"})
+"""After these it may be otherwise whether the desired state can be used as it stands in the files."""
+_PORTS: Final = 65_535
+
+
+class Monitor:
+    """Follows a daemon for its metrics, and is what its pages are made of.
+
+    `names` gives the accounts that are watched, `quotas` those of the API keys in use; `wall` is Unix time in seconds.
+    """
+
+    def __init__(
+        self,
+        metrics: "Metrics",
+        names: Callable[[], Collection[str]],
+        quotas: "Callable[[], Collection[Quota]]",
+        *,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._metrics = metrics
+        self._names = names
+        self._quotas = quotas
+        self._wall = wall
+        self._since: dict[str | None, float] = {}
+        self._watch: Watch | None = None
+        self.beside: Following | None = None
+
+    def follow(self, watch: "Watch") -> None:
+        """This is the daemon."""
+        self._watch = watch
+        if self.beside is not None:
+            self.beside.follow(watch)
+
+    def passed(self, done: "Pass") -> None:
+        """Count a pass, and what it came to."""
+        from worker.model.plans import RunOutcome
+
+        metrics = self._metrics
+        metrics.accounts(self._names())
+        for seen in done.accounts:
+            metrics.planned(seen.plan, seen.statuses)
+            if seen.result is not None:
+                metrics.carried_out(seen.result)
+        if any(seen.result is not None for seen in done.accounts):
+            metrics.run(done.outcome)
+        metrics.quotas(self._quotas())
+        self._suspended()
+        if done.error is None and done.outcome is not RunOutcome.INTERRUPTED:
+            metrics.passed()
+        else:
+            metrics.broke_off()
+
+    def happened(self, event: str, fields: Mapping[str, Any]) -> None:
+        """Keep in step with files, settings and suspensions."""
+        if event in _TURNS and self._watch is not None:
+            self._metrics.desired_state(valid=not self._watch.broken)
+        elif event == "watch.suspended":
+            self._since.setdefault(fields["account"], self._wall())
+            self._suspended()
+        elif event == "watch.resumed":
+            self._since.pop(fields["account"], None)
+            self._suspended()
+
+    def metrics(self, accept: str) -> tuple[bytes, str]:
+        """The metrics in the format that an Accept header asks for, and its name."""
+        return self._metrics.render(accept)
+
+    def alive(self) -> str | None:
+        """Why the daemon is to be started anew; None where it is well."""
+        return None if self._watch is None else self._watch.alive()
+
+    def ready(self) -> str | None:
+        """Why it does not do all of what its files say; None where it does."""
+        return "it is about to start" if self._watch is None else self._watch.ready()
+
+    def _suspended(self) -> None:
+        whole = self._since.get(None)
+        everywhere = {} if whole is None else dict.fromkeys(self._names(), whole)
+        own = {name: since for name, since in self._since.items() if name is not None}
+        self._metrics.suspended(everywhere | own)
+
+
+def address(text: str) -> tuple[str, int]:
+    """Host and port of a text such as 127.0.0.1:9464, :9464 or [::1]:9464.
+
+    Raises:
+        UsageError: it is none.
+    """
+    host, colon, port = text.rpartition(":")
+    bare = host.removeprefix("[").removesuffix("]")
+    digits = port.isascii() and port.isdigit() and len(port) <= len(str(_PORTS))
+    if not colon or not digits or int(port) > _PORTS or host not in {bare, f"[{bare}]"} or ".." in bare:
+        raise UsageError(f"--listen {text!r}: write an address and a port, such as 127.0.0.1:9464 or :9464")
+    return bare or web.HOST, int(port)
+
+
+class Monitoring:
+    """What a daemon of these settings tells of itself, and to whom; `listen` is where it answers over HTTP, if it does.
+
+    `resolver` finds the secrets of accounts and channels.
+
+    Raises:
+        CredentialsMissing, ChannelUnusable: a channel of the settings cannot be used.
+        UsageError: the token of the pages cannot be read, or is too short.
+    """
+
+    def __init__(self, settings: "Settings", metrics: "Metrics", listen: tuple[str, int] | None) -> None:
+        self.resolver = load.Resolver()
+        self._settings = settings
+        self._metrics = metrics
+        self._listen = listen
+        self._access = None if listen is None else access(settings, listen[0])
+        self._channels = [(channel, load.open_channel(channel, self.resolver)) for channel in settings.notify.channels]
+
+    @asynccontextmanager
+    async def over(
+        self, names: Callable[[], Collection[str]], quotas: "Callable[[], Collection[Quota]]", log: "Log"
+    ) -> "AsyncIterator[tuple[Monitor, list[Listener]]]":
+        """Who listens to the daemon, as long as the context lasts; at its end news that wait are delivered.
+
+        Raises:
+            OSError: the address cannot be listened on.
+        """
+        monitor = Monitor(self._metrics, names, quotas)
+        listeners: list[Listener] = [monitor]
+        async with AsyncExitStack() as stack:
+            if self._listen is not None and self._access is not None:
+                following = Following(quotas)
+                monitor.beside = following
+                listeners.append(following)
+                site = web.Site(
+                    ledger.ledger_path(self._settings),
+                    self._access,
+                    live=following.live,
+                    desired=following.accounts,
+                )
+                following.changed = site.events.ring
+                stack.callback(site.close)
+                url = await stack.enter_async_context(web.served(monitor, *self._listen, site))
+                log.info("watch.listening", url=url)
+            if self._channels:
+                listeners.append(await stack.enter_async_context(self._newsroom(names, log)))
+            yield monitor, listeners
+
+    @asynccontextmanager
+    async def _newsroom(self, names: Callable[[], Collection[str]], log: "Log") -> AsyncIterator[Newsroom]:
+        state = ledger.ledger_path(self._settings).with_name("news.json")
+        seconds = self._settings.notify.timeout_seconds
+        async with Notifier(self._channels, log, host=node(), timeout_seconds=seconds) as notifier:
+            told = False
+
+            def keep(data: bytes) -> None:
+                nonlocal told
+                try:
+                    state.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                    replace(state, data, mode=0o600)
+                except OSError as error:
+                    if not told:
+                        told = True
+                        why = f"what was told cannot be kept in {state}, and a restart tells it again: {error.strerror}"
+                        log.warning("notify.failed", error_message=why)
+
+            yield Newsroom(_kept(state), tell=notifier.tell, keep=keep, names=names, version=__version__)
+
+
+def _kept(state: Path) -> State:
+    """What was told until the last stop; nothing where that cannot be read."""
+    try:
+        return decoded(state.read_bytes()) or State()
+    except OSError:
+        return State()

@@ -1,0 +1,92 @@
+"""Desired-state files that the command writes for people, and the schema that their editors check them by."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from worker.cli import runner
+from worker.config import desired, files
+from worker.model.errors import DesiredStateError
+from worker.render import json_document
+from worker.render.desired_yaml import SCHEMA_FILE
+from worker.render.i18n import gettext as _
+from worker.render.json_schema import schema
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from worker.model.accounts import DesiredAccount, ObservedAccount
+
+__all__ = ["emit", "listed", "refusal"]
+
+
+def emit(text: str, output: str | None, chosen: str | None) -> None:
+    """Write a desired-state file to stdout, or to a file with its schema beside it, unless another was `chosen`.
+
+    A device or a pipe has no schema beside it. A file there that is no schema of ours stays as it is.
+
+    Raises:
+        OSError: one of the two could not be written.
+    """
+    runner.emit(text, output)
+    if output is None or chosen is not None or runner.is_special(Path(output)):
+        return
+    made = schema("desired")
+    beside = Path(output).with_name(SCHEMA_FILE)
+    if _ours(beside, made):
+        runner.emit(json_document.encode(made), str(beside))
+        click.echo(_("Its schema, for editors, is in {path}.").format(path=beside), err=True)
+    else:
+        told = _("{path} is another file and was left alone: name a schema with --schema.")
+        click.echo(told.format(path=beside), err=True)
+
+
+def refusal(account: "ObservedAccount", output: str | None) -> str | None:
+    """Return why an account must not be written to a file; None if it may be.
+
+    An empty object does not prove that the account has no numbers: it replaces no file that lists some, and where it is
+    written, a notice on stderr says so.
+    """
+    if account.account_id is not None:
+        return None
+    if output is not None and _lists_numbers(output):
+        return f"an empty object does not prove that the account has no numbers; {output} was kept"
+    notice = _("The reply is an empty object: no numbers, and no account_id that could be checked.")
+    click.echo(notice, err=True)
+    return None
+
+
+def listed(output: str | None) -> tuple[str, ...]:
+    """Return the numbers that the desired-state file to be replaced lists; empty if there is none."""
+    return _numbers(_replaced(output) or ())
+
+
+def _lists_numbers(output: str) -> bool:
+    """Return True if there is a desired-state file with numbers, or a file that cannot be read as one."""
+    accounts = _replaced(output)
+    return Path(output).stat().st_size > 0 if accounts is None else bool(_numbers(accounts))
+
+
+def _numbers(accounts: "Sequence[DesiredAccount]") -> tuple[str, ...]:
+    return tuple(phone for account in accounts for phone in account.listed)
+
+
+def _replaced(output: str | None) -> "Sequence[DesiredAccount] | None":
+    """Return the accounts of the file to be replaced, none if there is no file; None if it cannot be read as one."""
+    if output is None or not Path(output).is_file():
+        return ()
+    try:
+        return desired.load([files.read_file(output)]).accounts
+    except DesiredStateError:
+        return None
+
+
+def _ours(path: Path, made: "Mapping[str, object]") -> bool:
+    """Whether the schema may be written there: over nothing, or over an earlier one."""
+    try:
+        return str(made["$id"]) in path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return True
+    except (OSError, UnicodeDecodeError):
+        return False

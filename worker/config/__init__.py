@@ -1,0 +1,1 @@
+"""YAML, environment and CSV, read into typed settings and desired state."""

@@ -1,0 +1,133 @@
+"""All files together: the documents of each file, and the accounts that they describe.
+
+Numbers are read from the event stream one by one, and those that carry nothing but a status share one value, so that a
+million of them load in seconds and little memory.
+"""
+
+import gc
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from hashlib import sha256
+
+import yaml
+from msgspec import Struct
+from msgspec.structs import replace
+
+from worker.config import yaml_reader
+from worker.config.desired.document import Document
+from worker.config.desired.fragments import Clash, Fragment, clashes, join
+from worker.config.yaml_reader import Reader, YamlProblem
+from worker.model.accounts import DesiredAccount
+from worker.model.errors import DesiredStateError, Problem
+
+__all__ = ["Check", "Documents", "Loaded", "fragments", "load", "read"]
+
+Check = Callable[[Sequence[Fragment]], Iterable[Clash]]
+"""Reports what documents contradict each other in that only the environment and the disk show."""
+
+
+class Documents(Struct, frozen=True):
+    """The documents of files, in their order, and what is odd but not wrong."""
+
+    fragments: tuple[Fragment, ...]
+    warnings: tuple[Problem, ...] = ()
+
+
+class Loaded(Struct, frozen=True):
+    """The accounts of all files, in the order of the first document of each, and what is odd but not wrong."""
+
+    accounts: tuple[DesiredAccount, ...]
+    warnings: tuple[Problem, ...] = ()
+
+
+def load(sources: Iterable[tuple[str, bytes] | Problem], check: Check | None = None) -> Loaded:
+    """Return the accounts that the documents of all sources describe; `check` adds problems between accounts.
+
+    A source is a name for messages and the file's bytes, or why it could not be read.
+
+    Raises:
+        DesiredStateError: with every problem of every source, up to a bound a file. `check` is not asked if there are
+            others.
+    """
+    documents = read(sources, check)
+    return Loaded(tuple(join(documents.fragments)), documents.warnings)
+
+
+def read(sources: Iterable[tuple[str, bytes] | Problem], check: Check | None = None) -> Documents:
+    """Return the documents of all sources, checked like those of `load`.
+
+    Raises:
+        DesiredStateError: as `load` does.
+    """
+    problems: list[Problem] = []
+    warnings: list[Problem] = []
+    found: list[Fragment] = []
+    untold = 0
+    with _no_cyclic_collection():
+        for source in sources:
+            if isinstance(source, Problem):
+                problems.append(source)
+                continue
+            reader = Reader(source[0])
+            found += _fragments(reader, source[1], warnings)
+            problems += sorted(reader.problems)
+            untold += reader.untold
+    if not found and not problems:
+        problems.append(Problem("desired state", 1, 1, "there is no file to read"))
+    between = Reader("")
+    for clash in clashes(found):
+        between.tell(clash.problem)
+    if check is not None and not problems and not between.problems:
+        for clash in check(found):
+            between.tell(clash.problem)
+    problems += between.problems
+    if problems:
+        raise DesiredStateError(problems, untold + between.untold)
+    return Documents(tuple(found), tuple(warnings))
+
+
+def fragments(source: str, data: bytes) -> tuple[Fragment, ...]:
+    """Return the documents of one file, whatever other documents say.
+
+    Raises:
+        DesiredStateError: with every problem of the file itself.
+    """
+    reader = Reader(source)
+    with _no_cyclic_collection():
+        found = _fragments(reader, data, [])
+    if reader.problems:
+        raise DesiredStateError(sorted(reader.problems), reader.untold)
+    return tuple(found)
+
+
+@contextmanager
+def _no_cyclic_collection() -> Iterator[None]:
+    # a million new objects and no cycles: the collector would look at all of them again and again
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _fragments(reader: Reader, data: bytes, warnings: list[Problem]) -> list[Fragment]:
+    """Return one file's documents; those with problems may be among them."""
+    source, digest = reader.source, sha256(data).hexdigest()
+    found: list[Fragment] = []
+    empty = True
+    try:
+        stream = yaml_reader.events(source, yaml_reader.decode(source, data))
+        for event in stream:
+            if isinstance(event, yaml.DocumentStartEvent):
+                empty = False
+                fragment = Document(reader, stream, warnings).read(event)
+                if fragment is not None:
+                    found.append(replace(fragment, account=replace(fragment.account, sha256=digest)))
+    except YamlProblem as error:
+        reader.tell(error.problem)
+    else:
+        if empty:
+            reader.tell(Problem(source, 1, 1, "the file is empty: it should say version and numbers"))
+    return found

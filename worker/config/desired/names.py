@@ -1,0 +1,80 @@
+"""Which accounts a file describes, without reading its numbers."""
+
+import re
+from collections.abc import Iterator
+from pathlib import PurePath
+from typing import Any, Final
+from unicodedata import normalize
+
+import yaml
+from msgspec import Struct
+
+from worker.config import yaml_reader
+from worker.config.desired.document import HEAD_KEYS
+
+__all__ = ["Named", "names"]
+
+_LINE: Final = re.compile(r"""^account[ \t]*:[ \t]*(["']?)(.*?)\1[ \t]*(?:[ \t]#.*)?$""", re.MULTILINE)
+_HEAD_LINE: Final = re.compile(rf"^(?:{'|'.join(sorted(HEAD_KEYS))})[ \t]*:", re.MULTILINE)
+
+
+class Named(Struct, frozen=True):
+    """A document by the name of its account and its `line`.
+
+    `head` is True if it has keys of the whole account, `written` if it has `account:`.
+    """
+
+    name: str
+    line: int
+    head: bool
+    written: bool = True
+
+
+def names(source: str, data: bytes) -> list[Named]:
+    """Return the documents of a file that have `account:`, or `numbers:` and the file's name for an account.
+
+    From the first place on that is not YAML, lines that begin with `account:` count.
+    """
+    found: list[Named] = []
+    text = ""
+    try:
+        text = yaml_reader.decode(source, data)
+        stream = yaml_reader.events(source, text)
+        for event in stream:
+            if isinstance(event, yaml.DocumentStartEvent):
+                _read(stream, found, PurePath(source).stem)
+    except yaml_reader.YamlProblem:
+        last = found[-1].line if found else 0
+        found += [named for named in _by_lines(text) if named.line > last]
+    return found
+
+
+def _by_lines(text: str) -> Iterator[Named]:
+    head = _HEAD_LINE.search(text) is not None
+    for match in _LINE.finditer(text):
+        yield Named(normalize("NFC", match[2].strip()), text.count("\n", 0, match.start()) + 1, head)
+
+
+def _read(stream: Iterator[Any], found: list[Named], stem: str) -> None:
+    """Add one document to those found as soon as it is named, or at its end if it has only numbers."""
+    start: Any = next(stream)
+    if not isinstance(start, yaml.MappingStartEvent):
+        yaml_reader.skip(start, stream)
+        return
+    line = start.start_mark.line + 1  # type: ignore[union-attr]
+    named: tuple[str, int] | None = None
+    head = numbers = False
+    before = len(found)
+    while not isinstance(key := next(stream), yaml.MappingEndEvent):
+        name = key.value if isinstance(key, yaml.ScalarEvent) else ""
+        yaml_reader.skip(key, stream)
+        value: Any = next(stream)
+        yaml_reader.skip(value, stream)
+        head = head or name in HEAD_KEYS
+        numbers = numbers or name == "numbers"
+        if name == "account" and isinstance(value, yaml.ScalarEvent):
+            named = normalize("NFC", value.value.strip()), value.start_mark.line + 1  # type: ignore[union-attr]
+        if named is not None:
+            found[before:] = [Named(*named, head)]
+    if named is None and numbers:
+        found.append(Named(normalize("NFC", stem), line, head, written=False))

@@ -1,0 +1,177 @@
+"""Reading the files of people: desired state out of a file, a folder or standard input, and settings."""
+
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from worker.config.yaml_reader import FILE_CAP
+from worker.model.errors import Problem
+
+__all__ = [
+    "STDIN",
+    "Identity",
+    "Mark",
+    "identity",
+    "listed",
+    "locate",
+    "mark",
+    "read",
+    "read_file",
+    "yaml_files",
+    "yaml_files_below",
+]
+
+STDIN: Final = "stdin"
+"""The name of standard input, as files are named."""
+_ENDINGS: Final = (".yaml", ".yml")
+
+Identity = tuple[int, int]
+"""Device and inode: what tells that two paths are one file."""
+
+Mark = tuple[int, int, int, int, int]
+"""What tells that a file was changed: device, inode, size, and when contents and anything else of it were."""
+
+
+def read(paths: Sequence[str], stdin: Callable[[int], bytes]) -> Iterator[tuple[str, bytes] | Problem]:
+    """Name and bytes of each file, or why it cannot be read. No file is read twice, and none much over its bound.
+
+    `-` is standard input, read through `stdin(size)`. A folder is walked for *.yaml and *.yml, hidden ones left out and
+    links followed, each folder once.
+    """
+    seen: dict[Identity, str] = {}
+    asked = False
+    for path in listed(paths):
+        if isinstance(path, Problem):
+            yield path
+        elif path == "-":
+            yield Problem(STDIN, 1, 1, "standard input was given twice: give - once") if asked else _stdin(stdin)
+            asked = True
+        else:
+            yield read_file(path, seen, "a file, a folder or - for standard input")
+
+
+def listed(paths: Sequence[str]) -> Iterator[str | Problem]:
+    """The files behind paths: of folders those that are walked, or why that cannot be, and other paths as they are."""
+    for path in paths:
+        if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where a name is too long
+            yield from _folder(path)
+        else:
+            yield path
+
+
+def read_file(
+    path: str, seen: dict[Identity, str] | None = None, wanted: str = "a file", cap: int = FILE_CAP
+) -> tuple[str, bytes] | Problem:
+    """A file's name and its bytes, at most one more than `cap`, or why it cannot be read.
+
+    `seen` has files that were read, and gains this one.
+    """
+    if not path.isprintable():
+        # lines with the file's name go to terminals and logs
+        return Problem(_named(path), 1, 1, "the name has characters that cannot be shown: rename the file or folder")
+    if not path:
+        return Problem("''", 1, 1, f"the path is empty: give {wanted}")
+    try:
+        # a FIFO or a device would never end; opening it must not wait either
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
+                return Problem(path, 1, 1, f"this is no regular file: give {wanted}")
+            identity = (found.st_dev, found.st_ino)
+            if seen is not None and identity in seen:
+                return Problem(path, 1, 1, f"this is the same file as {seen[identity]}: give it once")
+            data = file.read(cap + 1)
+    except OSError as error:
+        return Problem(path, 1, 1, f"cannot be read: {error.strerror}")
+    if seen is not None:
+        seen[identity] = path
+    return path, data
+
+
+def locate(name: str, folder: str | None) -> str | None:
+    """Return the path of a file that a plan names; None if it is not found.
+
+    It is looked for at its own path. With a folder, the longest end of that path that exists in the folder is taken.
+    """
+    if name == STDIN:
+        return None
+    if folder is None:
+        return name if os.path.lexists(name) else None
+    parts = [part for part in Path(os.path.normpath(name)).parts if part not in {os.sep, os.pardir}]
+    ends = (os.path.join(folder, *parts[first:]) for first in range(len(parts)))  # noqa: PTH118 - as given
+    return next(filter(os.path.lexists, ends), None)
+
+
+def yaml_files_below(folder: Path) -> list[str]:
+    """Return the *.yaml and *.yml files in a folder and below it, as `read` walks it."""
+    return [path for path in _folder(str(folder)) if isinstance(path, str)]
+
+
+def yaml_files(folder: Path) -> list[str]:
+    """Return the *.yaml and *.yml files in a folder itself, hidden ones left out; none if it cannot be read."""
+    try:
+        names = sorted(path.name for path in folder.iterdir())
+    except OSError:
+        return []
+    return [str(Path(folder, name)) for name in names if _is_yaml(name)]
+
+
+def identity(path: str) -> Identity | None:
+    """Return what tells that two paths are one file; None if there is none."""
+    found = mark(path)
+    return None if found is None else found[:2]
+
+
+def mark(path: str) -> Mark | None:
+    """Return what tells that a file was changed; None if there is none."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - Path.stat raises ValueError where a name has a NUL
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _is_yaml(name: str) -> bool:
+    return name.endswith(_ENDINGS) and not name.startswith(".")
+
+
+def _named(path: str) -> str:
+    return path if path.isprintable() else ascii(path)
+
+
+def _stdin(stdin: Callable[[int], bytes]) -> tuple[str, bytes] | Problem:
+    try:
+        return STDIN, stdin(FILE_CAP + 1)
+    except OSError as error:
+        return Problem(STDIN, 1, 1, f"cannot be read: {error.strerror}")
+
+
+def _folder(path: str) -> Iterator[str | Problem]:
+    empty = True
+    unreadable: list[OSError] = []
+    walked: set[Identity] = set()
+    for parent, folders, files in os.walk(path, onerror=unreadable.append, followlinks=True):
+        try:
+            found = Path(parent).stat()
+        except OSError as gone:
+            # a folder that went while it was walked is none; of another that cannot be read is told
+            if not isinstance(gone, FileNotFoundError):
+                unreadable.append(gone)
+            folders.clear()
+            continue
+        if (found.st_dev, found.st_ino) in walked:
+            folders.clear()
+            continue
+        walked.add((found.st_dev, found.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in filter(_is_yaml, sorted(files)):
+            empty = False
+            yield str(Path(parent, name))
+    for error in unreadable:
+        empty = False
+        yield Problem(_named(str(error.filename)), 1, 1, f"the folder cannot be read: {error.strerror}")
+    if empty:
+        yield Problem(_named(path), 1, 1, "the folder has no *.yaml or *.yml files")

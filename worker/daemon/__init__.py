@@ -1,0 +1,1 @@
+"""The watch loop: scheduling, file reload, systemd and notifications."""

@@ -1,0 +1,116 @@
+"""Desired-state files that are looked at again and again, and read only where they may have changed."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final
+
+from worker.cli.ledger import committed
+from worker.config import files
+from worker.config.desired import Check, Clash, Fragment
+from worker.daemon.last_good import LastGood, News
+from worker.model.accounts import DesiredAccount
+from worker.model.errors import DesiredStateError, Problem
+
+__all__ = ["Revisited"]
+
+_SETTLED: Final = 2.0
+"""Seconds: a file younger than this may change once more without its times saying so."""
+
+
+class Revisited:
+    """The files behind some paths; `wall` is Unix time. `begin` comes first. `check` may be replaced at any time."""
+
+    def __init__(
+        self, paths: Sequence[str], check: Check | None = None, *, wall: Callable[[], float] = time.time
+    ) -> None:
+        self.check = check
+        self._paths = paths
+        self._wall = wall
+        self._state = LastGood(self._checked)
+        self._names: frozenset[str] | None = None
+        self._marks: dict[str, files.Mark] = {}
+        self._there: set[str] = set()
+        self._named: set[str] = set()
+        self._accounts: dict[str, DesiredAccount] = {}
+
+    @property
+    def accounts(self) -> tuple[DesiredAccount, ...]:
+        """The accounts, each as it was when its file was last right."""
+        return tuple(self._accounts.values())
+
+    @property
+    def others(self) -> tuple[DesiredAccount, ...]:
+        """The accounts that `narrow` left out, each as it was when its file was last right."""
+        return tuple(account for account in self._state.accounts if account.name not in self._accounts)
+
+    @property
+    def broken(self) -> dict[str, DesiredStateError]:
+        """The files that do not count as they are now, and why."""
+        return self._state.broken
+
+    def begin(self) -> tuple[Problem, ...]:
+        """Read all files for the first time; what is odd about them.
+
+        Raises:
+            DesiredStateError: with every problem of every file.
+        """
+        warnings = self._state.begin(self._all())
+        self._take(frozenset(account.name for account in self._state.accounts))
+        return warnings
+
+    def narrow(self, names: Sequence[str]) -> None:
+        """Be about the accounts of these names only, now and later; about all where there are none."""
+        self._names = frozenset(names) or None
+        self._take(frozenset())
+
+    def refresh(self, *, everything: bool = False) -> News:
+        """Read what may have changed, or `everything`; what that brings."""
+        news = self._state.take(self._read(everything=everything))
+        if news.changed or news.gone:
+            self._take(news.changed)
+        return news
+
+    def _checked(self, fragments: Sequence[Fragment]) -> Iterable[Clash]:
+        return () if self.check is None else self.check(fragments)
+
+    def _take(self, changed: frozenset[str]) -> None:
+        found = {account.name: account for account in self._state.accounts}
+        fresh = {account.name: account for account in committed(found[name] for name in sorted(changed))}
+        self._accounts = {
+            name: fresh.get(name) or self._accounts.get(name) or account
+            for name, account in found.items()
+            if self._names is None or name in self._names
+        }
+
+    def _all(self) -> Iterator[tuple[str, bytes] | Problem]:
+        for file in self._read(everything=True):
+            if isinstance(file, Problem):
+                yield file
+            elif file[1] is not None:
+                yield file[0], file[1]
+
+    def _read(self, *, everything: bool) -> Iterator[tuple[str, bytes | None] | Problem]:
+        before, self._there = self._there, set()
+        seen: dict[files.Identity, str] = {}
+        for path in files.listed(self._paths):
+            if isinstance(path, Problem):
+                yield path
+                continue
+            mark = files.mark(path)
+            if mark is None and (path in before or path in self._named):
+                continue  # it was taken away
+            if mark is not None:
+                self._there.add(path)
+                if path in self._paths:
+                    self._named.add(path)
+                if not everything and self._marks.get(path) == mark:
+                    seen[mark[:2]] = path
+                    yield path, None
+                    continue
+            self._marks.pop(path, None)
+            read = files.read_file(path, seen, "a file or a folder")
+            if mark is not None and not isinstance(read, Problem) and max(mark[3:]) / 1e9 + _SETTLED < self._wall():
+                self._marks[path] = mark
+            yield read
+        for path in before - self._there:
+            self._marks.pop(path, None)

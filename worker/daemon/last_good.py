@@ -1,0 +1,247 @@
+"""Desired state that outlives a broken file: each file counts as it last was when it was right.
+
+Files that no longer agree with each other count so too: what was there first stays. A number that a file no longer
+lists is not deactivated as unmanaged while another file is broken that may list it now, and the account-level keys of a
+split account do not go away alone.
+"""
+
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+from itertools import chain
+from pathlib import PurePath
+
+from msgspec import Struct
+
+from worker.config import desired
+from worker.config.desired import Clash, Fragment
+from worker.model.accounts import DesiredAccount, Unmanaged
+from worker.model.errors import DesiredStateError, Problem
+
+__all__ = ["LastGood", "News"]
+
+Fragments = tuple[Fragment, ...]
+
+
+class News(Struct, frozen=True):
+    """What another look at the files has brought, by their names as the user gave them.
+
+    `broken` has files that were right, or broken in another way, when they were last looked at, with what is wrong now.
+    `changed` and `gone` are the names of accounts.
+    """
+
+    broken: dict[str, DesiredStateError] = {}
+    mended: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    changed: frozenset[str] = frozenset()
+    gone: frozenset[str] = frozenset()
+
+
+class LastGood:
+    """The files of a daemon. The first read is as strict as any command's: `begin`.
+
+    `check` reports what documents contradict each other in that their files alone do not show.
+    """
+
+    def __init__(self, check: desired.Check | None = None) -> None:
+        self._check = check
+        self._good: dict[str, Fragments] = {}
+        self._accounts: dict[str, tuple[Fragments, DesiredAccount]] = {}
+        self._hashes: dict[str, str] = {}
+        self._broken: dict[str, DesiredStateError] = {}
+        self._waiting: dict[str, Fragments] = {}
+
+    @property
+    def accounts(self) -> tuple[DesiredAccount, ...]:
+        """The accounts of all files, each as it was when its files were last right."""
+        return tuple(account for _, account in self._accounts.values())
+
+    @property
+    def broken(self) -> dict[str, DesiredStateError]:
+        """The files that do not count as they are now, and why."""
+        return dict(self._broken)
+
+    def begin(self, files: Iterable[tuple[str, bytes] | Problem]) -> tuple[Problem, ...]:
+        """Take files of which nothing is known yet; what is odd about them.
+
+        Raises:
+            DesiredStateError: with every problem of all of them.
+        """
+        hashes: dict[str, str] = {}
+
+        def noted() -> Iterator[tuple[str, bytes] | Problem]:
+            for file in files:
+                if not isinstance(file, Problem):
+                    hashes[file[0]] = _hash(file[1])
+                yield file
+
+        documents = desired.read(noted(), self._check)
+        self._hashes = hashes
+        self._good = dict.fromkeys(hashes, ())
+        for fragment in documents.fragments:
+            self._good[fragment.account.source] += (fragment,)
+        self._join()
+        return documents.warnings
+
+    def take(self, files: Iterable[tuple[str, bytes | None] | Problem]) -> News:
+        """Take all files again: the bytes of each, None where they are as before, or why one cannot be read."""
+        there, fresh, broken = self._read(files)
+        before = self._good
+        good = {source: before.get(source, ()) for source in there}
+        gone = {source: some for source, some in before.items() if source not in there}
+        waiting: dict[str, Fragments] = {}
+        while fresh or gone:
+            found: dict[str, list[Problem]] = {}
+            for clash in self._clashes(good, fresh, gone, broken):
+                for source in _to_blame(clash, good, fresh, gone):
+                    found.setdefault(source, []).append(clash.problem)
+            if not found:
+                break
+            # of files that do not agree, the ones that came later are named; without them the others may
+            for source, problems in found.items():
+                broken[source] = DesiredStateError(problems)
+                if source in fresh:
+                    waiting[source] = fresh.pop(source)
+                else:
+                    good[source] = gone.pop(source)
+                    self._hashes.pop(source, None)  # whatever comes back there is read anew
+        self._good, self._waiting = good | fresh, waiting
+        return self._compared(before, broken)
+
+    def _clashes(
+        self,
+        good: dict[str, Fragments],
+        fresh: dict[str, Fragments],
+        gone: dict[str, Fragments],
+        broken: Iterable[str],
+    ) -> Iterator[Clash]:
+        """Yield what the files do not agree on, files that are as they were before the others."""
+        steady = [fragment for source, some in good.items() if source not in fresh for fragment in some]
+        fragments = [*steady, *(fragment for some in fresh.values() for fragment in some)]
+        yield from desired.clashes(fragments)
+        yield from _headless(fragments, gone)
+        former = {source: self._good.get(source, ()) for source in (*fresh, *gone)}
+        yield from _numbers_lost(fragments, former, {source: self._good.get(source, ()) for source in broken})
+        if self._check is not None:
+            yield from self._check(fragments)
+
+    def _read(
+        self, files: Iterable[tuple[str, bytes | None] | Problem]
+    ) -> tuple[dict[str, None], dict[str, Fragments], dict[str, DesiredStateError]]:
+        """Which files are there, what the new ones say, and which are broken by themselves."""
+        there: dict[str, None] = {}
+        fresh: dict[str, Fragments] = {}
+        broken: dict[str, DesiredStateError] = {}
+        for file in files:
+            if isinstance(file, Problem):
+                # behind a folder that cannot be read any file may still be there
+                folder = PurePath(file.source)
+                hidden = [name for name in self._good if folder in PurePath(name).parents]
+                there |= dict.fromkeys([file.source] if file.source in self._good else hidden)
+                broken[file.source] = DesiredStateError([file])
+                self._hashes.pop(file.source, None)
+                continue
+            source, data = file
+            there[source] = None
+            digest = self._hashes.get(source) if data is None else _hash(data)
+            if data is None or digest == self._hashes.get(source):
+                if source in self._waiting:
+                    fresh[source] = self._waiting[source]
+                elif source in self._broken:
+                    broken[source] = self._broken[source]
+                continue
+            self._hashes[source] = digest or ""
+            try:
+                fresh[source] = desired.fragments(source, data)
+            except DesiredStateError as error:
+                broken[source] = error
+        return there, fresh, broken
+
+    def _join(self) -> None:
+        """Make the accounts of the documents; one whose documents are the same ones stays the same object."""
+        before, self._accounts = self._accounts, {}
+        for name, found in desired.by_name(chain.from_iterable(self._good.values())).items():
+            fragments, account = before.get(name, ((), None))
+            if account is None or list(map(id, fragments)) != list(map(id, found)):
+                (account,) = desired.join(found)
+            self._accounts[name] = tuple(found), account
+
+    def _compared(self, before: dict[str, Fragments], broken: dict[str, DesiredStateError]) -> News:
+        told, self._broken = self._broken, broken
+        was = self._accounts
+        self._join()
+        now = self._accounts
+        removed = tuple(source for source in before if source not in self._good)
+        for source in removed:
+            self._hashes.pop(source, None)
+        return News(
+            broken={
+                source: error
+                for source, error in broken.items()
+                if source not in told or told[source].problems != error.problems
+            },
+            mended=tuple(source for source in told if source not in broken and source not in removed),
+            removed=removed,
+            changed=frozenset(name for name in now if name not in was or was[name][1] is not now[name][1]),
+            gone=frozenset(was.keys() - now.keys()),
+        )
+
+
+def _to_blame(
+    clash: Clash, good: dict[str, Fragments], fresh: dict[str, Fragments], gone: dict[str, Fragments]
+) -> list[str]:
+    """Return the files whose change brought the clash: the one that has the problem, or others of its accounts."""
+    source = clash.problem.source
+    if source in fresh or source in gone:
+        return [source]
+    changed = [other for other in clash.sources if other in fresh]
+    if changed:
+        return changed
+    names = {fragment.account.name for other in clash.sources for fragment in good.get(other, ())}
+    return [other for other, some in gone.items() if any(fragment.account.name in names for fragment in some)]
+
+
+def _headless(fragments: Iterable[Fragment], gone: dict[str, Fragments]) -> Iterator[Clash]:
+    """Yield the files that are gone with the keys of an account of which other documents remain."""
+    remaining = desired.by_name(fragments) if gone else {}
+    for source, some in gone.items():
+        for fragment in some:
+            others = remaining.get(fragment.account.name, [])
+            if fragment.keys and others and not any(other.keys for other in others):
+                keys = ", ".join(fragment.keys)
+                told = (
+                    f"the file is gone, and with it {keys} of account {fragment.account.name!r}, which "
+                    f"{others[0].place} still describes: write them there, or delete that too"
+                )
+                yield Clash(Problem(source, fragment.account.line, 1, told), (source,))
+
+
+def _numbers_lost(
+    fragments: Iterable[Fragment], former: dict[str, Fragments], broken: dict[str, Fragments]
+) -> Iterator[Clash]:
+    """Yield the files that stop to list numbers, which are deactivated then, while a broken file may list them now.
+
+    `former` has what files that are changed or gone described before, and `broken` what broken ones did. One that was
+    never right may be of any account that is named with `account:`.
+    """
+    listed: dict[str, set[str]] = {}
+    deactivating: set[str] = set()
+    for fragment in fragments if broken else ():
+        listed.setdefault(fragment.account.name, set()).update(fragment.account.numbers)
+        if fragment.named and fragment.account.unmanaged is Unmanaged.DEACTIVATE:
+            deactivating.add(fragment.account.name)
+    for source, some in former.items():
+        for account in (fragment.account for fragment in some if fragment.account.name in deactivating):
+            suspects = [
+                other
+                for other, described in broken.items()
+                if not described or any(each.account.name == account.name for each in described)
+            ]
+            lost = sorted(account.numbers.keys() - listed[account.name])
+            if suspects and lost:
+                known = ", ".join(sorted(suspects))
+                told = f"account {account.name!r} keeps {lost[0]} until these files are right: {known}"
+                yield Clash(Problem(source, account.line, 1, told), (source,))
+
+
+def _hash(data: bytes) -> str:
+    return sha256(data).hexdigest()

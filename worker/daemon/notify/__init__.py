@@ -1,0 +1,1 @@
+"""Notifications: what changed, and its way to channels."""

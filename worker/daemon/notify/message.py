@@ -1,0 +1,125 @@
+"""News as a message: one for all that was gathered, bounded, plain text that nothing obeys."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from string import Template
+from typing import Final, Literal
+
+from msgspec import Struct
+
+from worker.config.channels import Channel
+from worker.daemon.notify.changes import Event, News
+from worker.render.i18n import gettext as _
+from worker.render.i18n import translated
+from worker.render.terminal import safe
+
+__all__ = ["Message", "Urgency", "message"]
+
+Urgency = Literal["failure", "warning", "success", "info"]
+
+_EACH: Final = 10
+"""News of one kind that are written out; the rest is counted."""
+_BODY_CAP: Final = 3000
+"""Characters of what happened: the narrowest services take about 4,000 a message."""
+_LINE_CAP: Final = 300
+"""Columns of a line."""
+_TITLE_CAP: Final = 200
+"""Columns of a title."""
+
+_WORDS: Final[Mapping[Event, tuple[str, str]]] = {
+    Event.FAILING: ("failing", "working again"),
+    Event.REFUSED: ("refused", "no longer refused"),
+    Event.DRIFT: ("changed by others", "put right"),
+    Event.CHANGED: ("changed", "changed"),
+    Event.HELD: ("held", "no longer held"),
+    Event.EXPIRING: ("expiring", "expiring"),
+    Event.NOTICE: ("worth knowing", "worth knowing"),
+    Event.FILE: ("unreadable", "mended"),
+    Event.SUSPENDED: ("suspended", "resumed"),
+    Event.DAEMON: ("started", "stopped"),
+}
+"""What a kind of news is called, and its end."""
+
+_BAD: Final = frozenset({Event.FAILING, Event.REFUSED, Event.FILE})
+_ODD: Final = frozenset({Event.DRIFT, Event.HELD, Event.EXPIRING, Event.NOTICE, Event.SUSPENDED})
+
+
+class Message(Struct, frozen=True):
+    """What is sent to a channel. `urgency` is for services that show it, as a colour or an icon."""
+
+    title: str
+    body: str
+    urgency: Urgency
+
+
+def message(news: Sequence[News], channel: Channel, *, host: str, untold: int = 0) -> Message:
+    """One message of some news, one at least, in the order in which they happened; kinds stay together.
+
+    `untold` is how much more there was that nobody could keep.
+    """
+    kinds = _kinds(news)
+    fields = {
+        "title": _headline(news, kinds),
+        "body": _body(kinds, untold),
+        "count": f"{len(news) + untold:,}",
+        "host": safe(host, _TITLE_CAP),
+    }
+    title = Template(channel.title).substitute(fields)
+    body = Template(channel.body).substitute(fields)
+    return Message(safe(title, _TITLE_CAP), body, _urgency(news))
+
+
+def _kinds(news: Iterable[News]) -> list[list[News]]:
+    """News of one kind together, the kinds in the order of their first."""
+    places: dict[tuple[Event, bool], int] = {}
+    ordered = sorted(news, key=lambda each: places.setdefault((each.event, each.over), len(places)))
+    return [list(group) for _, group in groupby(ordered, lambda each: (each.event, each.over))]
+
+
+def _headline(news: Sequence[News], kinds: Sequence[Sequence[News]]) -> str:
+    if len(news) == 1:
+        return _line(news[0])
+    each = _("{count} {what}")
+    return ", ".join(each.format(count=f"{len(kind):,}", what=_word(kind[0])) for kind in kinds)
+
+
+def _body(kinds: Sequence[Sequence[News]], untold: int) -> str:
+    lines: list[str] = []
+    room = _BODY_CAP
+    for kind in kinds:
+        if len(kinds) > 1:
+            lines.append(f"{_word(kind[0]).capitalize()}:")
+        left = len(kind)
+        for block in map(_block, kind[:_EACH]):
+            room -= len(block) + 1
+            if room < 0:
+                break
+            lines.append(block)
+            left -= 1
+        if left:
+            lines.append(_("… and {count} more {what}").format(count=f"{left:,}", what=_word(kind[0])))
+    if untold:
+        lines.append(_("… and {count} more").format(count=f"{untold:,}"))
+    return "\n".join(lines)
+
+
+def _block(news: News) -> str:
+    return "\n".join((_line(news), *(f"  {safe(translated(line), _LINE_CAP)}" for line in news.lines)))
+
+
+def _line(news: News) -> str:
+    title = translated(news.title)
+    return safe(title if news.account is None else f"{news.account}: {title}", _LINE_CAP)
+
+
+def _word(news: News) -> str:
+    return translated(_WORDS[news.event][news.over])
+
+
+def _urgency(news: Iterable[News]) -> Urgency:
+    begun = {each.event for each in news if not each.over}
+    if begun & _BAD:
+        return "failure"
+    if begun & _ODD:
+        return "warning"
+    return "info" if begun else "success"

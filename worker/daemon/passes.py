@@ -1,0 +1,317 @@
+"""One pass of the daemon over some accounts: look at all of them, write where that is due, tell what is new.
+
+Passes share connections, the windows of the quota and what was read last, so that none begins with a fresh one. Those
+with nothing to do leave nothing in the ledger.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol, Self
+
+from msgspec import Struct
+
+from worker.config.settings import Settings
+from worker.ledger import Keeper
+from worker.model.accounts import DesiredAccount, Status
+from worker.model.credentials import Credentials, CredentialsRef
+from worker.model.errors import Interrupted, LedgerError, WorkerError
+from worker.model.plans import AccountPlan, AccountResult, Action, Change, Notice, Outcome, RunOutcome, Verdict
+from worker.reconcile.account import Draft, Terms
+from worker.reconcile.fleet import Fleet
+from worker.reconcile.identity import Identities
+from worker.reconcile.results import tell_notices
+from worker.solapi.baseline import Baseline
+from worker.solapi.client import Ambient
+from worker.solapi.limiter import Quota
+from worker.solapi.transport import Transport
+from worker.telemetry.logs import Log
+
+__all__ = ["Books", "Pass", "Passes", "Running", "Seen"]
+
+_NOBODY_ACTS: Final = frozenset({Action.UNMANAGED, Action.PROTECTED})
+"""What needs no word in the ledger."""
+_AS_IT_WAS: Final = frozenset({Outcome.UNCHANGED, Outcome.UNMANAGED, Outcome.PROTECTED})
+_FAILED: Final = frozenset({Outcome.FAILED, Outcome.UNVERIFIED})
+
+
+class Running(Keeper, Protocol):
+    """The ledger of one pass, as `worker.ledger.Ledger` is."""
+
+    async def finish(self, outcome: RunOutcome) -> None:
+        """Note how the pass ended. Raises LedgerError."""
+        ...
+
+
+class Books(Protocol):
+    """What passes keep: what is remembered of accounts, and a ledger for each pass that has anything to note."""
+
+    @property
+    def memory(self) -> Keeper:
+        """What is remembered, for looking."""
+        ...
+
+    def open(self, run_id: str) -> AbstractAsyncContextManager[Running]:
+        """The ledger of a pass. Entering it raises LedgerError where it cannot be written."""
+        ...
+
+
+class Seen(Struct, frozen=True):
+    """One account in one pass: its plan, and what became of it where it was carried out or noted.
+
+    `statuses` counts its numbers at the first look.
+    """
+
+    plan: AccountPlan
+    result: AccountResult | None = None
+    statuses: Mapping[Status, int] = {}
+
+    @property
+    def failed(self) -> bool:
+        """Whether it could not be read or written, so that it is better left alone for a while."""
+        if self.result is None:
+            return self.plan.error is not None
+        return self.result.outcome is RunOutcome.FAILED or any(self.result.counts.get(each) for each in _FAILED)
+
+    @property
+    def outcome(self) -> RunOutcome:
+        """How the account ended, or stands where nothing was to be done or might be."""
+        if self.result is not None:
+            return self.result.outcome
+        if self.plan.verdict is not Verdict.OK:
+            return RunOutcome.FAILED if self.plan.verdict is Verdict.ERROR else RunOutcome.REFUSED
+        return RunOutcome.PARTIAL if _noteworthy(self.plan) else RunOutcome.CONVERGED
+
+
+class Pass(Struct, frozen=True):
+    """What one pass came to. `error` is why it could note, and therefore write, nothing."""
+
+    run_id: str
+    began: datetime
+    ended: datetime
+    outcome: RunOutcome
+    accounts: tuple[Seen, ...]
+    error: LedgerError | None = None
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The numbers of all accounts by outcome, or by action where their plan was not carried out."""
+        found = Counter[str]()
+        for seen in self.accounts:
+            found.update(seen.plan.counts if seen.result is None else seen.result.counts)
+        return {name: count for name, count in found.items() if count}
+
+
+class _Told(Struct, frozen=True):
+    """What was last told of an account."""
+
+    error: str | None
+    rules: tuple[str, ...]
+    changes: frozenset[Change]
+    notices: frozenset[Notice]
+
+    @classmethod
+    def of(cls, plan: AccountPlan) -> Self:
+        return cls(
+            None if plan.error is None else plan.error.code,
+            tuple(refusal.rule for refusal in plan.refusals),
+            frozenset(plan.changes),
+            frozenset(plan.notices),
+        )
+
+
+class _Hushed:
+    """A log whose lines of what is as it was are for those who look into the worker itself."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    def bind(self, **fields: Any) -> Self:
+        return type(self)(self._log.bind(**fields))
+
+    def info(self, event: str, **fields: Any) -> None:
+        routine = event == "account.observed" or (
+            event == "number" and fields.get("outcome") in _AS_IT_WAS and not fields.get("attempts")
+        )
+        (self._log.debug if routine else self._log.info)(event, **fields)
+
+    def warning(self, event: str, **fields: Any) -> None:
+        # of an account that could not be read one line is enough, and of a notice one in all
+        said = event == "notice" or (event == "number" and fields.get("action") is None)
+        (self._log.debug if said else self._log.warning)(event, **fields)
+
+
+class _NoMeter:
+    def advance(self) -> None:
+        pass
+
+
+class Passes:
+    """Carries out passes, one at a time. `conclude` makes one outcome of those of many accounts."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        terms: Terms,
+        transport: Transport,
+        credentials: Callable[[CredentialsRef | None], Credentials],
+        log: Log,
+        *,
+        books: Books,
+        conclude: Callable[[Iterable[RunOutcome]], RunOutcome],
+        ambient: Ambient | None = None,
+    ) -> None:
+        self._settings = settings
+        self._terms = terms
+        self._transport = transport
+        self._credentials = credentials
+        self._log = log
+        self._books = books
+        self._conclude = conclude
+        self._ambient = ambient or Ambient()
+        self._quotas: dict[str, Quota] = {}
+        self._identities = Identities()
+        self._baselines: dict[str, Baseline] = {}
+        self._told: dict[str, _Told] = {}
+        self._fleet: Fleet | None = None
+        self._interrupted: Interrupted | None = None
+
+    @property
+    def quotas(self) -> Collection[Quota]:
+        """The quotas of the API keys in use."""
+        return self._quotas.values()
+
+    def interrupt(self, reason: Interrupted) -> None:
+        """Start nothing more, now and later; what is under way finishes and is proven."""
+        self._interrupted = reason
+        if self._fleet is not None:
+            self._fleet.interrupt(reason)
+
+    def use(self, settings: Settings, terms: Terms) -> None:
+        """Go by other settings from the next pass on."""
+        before, self._settings, self._terms = self._settings, settings, terms
+        if settings.rate_limit == before.rate_limit:
+            return
+        # what was sent under the old quota still counts at the server
+        seconds = before.rate_limit.per_seconds + before.timeout.total_seconds
+        self._quotas = {key: Quota(settings.rate_limit, clock=self._ambient.clock) for key in self._quotas}
+        for quota in self._quotas.values():
+            quota.hold(seconds)
+
+    def forget(self, account: str, *, gone: bool = False) -> None:
+        """Tell everything of an account anew when it comes again; of one that is gone, forget also who it was."""
+        self._told.pop(account, None)
+        if gone:
+            self._identities.forget(account)
+
+    async def carry_out(
+        self,
+        run_id: str,
+        accounts: Sequence[DesiredAccount],
+        held: frozenset[str],
+        others: Sequence[DesiredAccount] = (),
+    ) -> Pass:
+        """Look at accounts, and write to those that are not `held`; `others` are those that `Fleet.plan` leaves out."""
+        began = self._now()
+        log = _Hushed(self._log.bind(run_id=run_id))
+        drafts = await self._at_work(log, self._books.memory).plan(accounts, self._terms, others)
+        seen = [Seen(draft.plan, statuses=draft.statuses) for draft in drafts]
+        error = None
+        if self._interrupted is None:
+            due = [
+                index
+                for index, (account, draft) in enumerate(zip(accounts, drafts, strict=True))
+                if self._tell(draft, log, held=account.name in held)
+            ]
+            try:
+                results, error = await self._write(run_id, [accounts[i] for i in due], [drafts[i] for i in due], log)
+            except LedgerError as failed:
+                results, error = [], failed
+            for index, result in zip(due, results, strict=False):
+                seen[index] = Seen(drafts[index].plan, result, drafts[index].statuses)
+            if error is not None:
+                for index in due:
+                    self.forget(accounts[index].name)
+        self._fleet = None
+        outcome = self._conclude(each.outcome for each in seen)
+        if error is not None:
+            outcome = RunOutcome.FAILED
+        if self._interrupted is not None:
+            outcome = RunOutcome.INTERRUPTED
+        return Pass(run_id, began, self._now(), outcome, tuple(seen), error)
+
+    async def _write(
+        self, run_id: str, accounts: Sequence[DesiredAccount], drafts: Sequence[Draft], log: _Hushed
+    ) -> tuple[list[AccountResult], LedgerError | None]:
+        """What became of the accounts, and why the end of it could not be noted.
+
+        Raises:
+            LedgerError: nothing could be, and nothing was written.
+        """
+        if not accounts:
+            return [], None
+        async with self._books.open(run_id) as ledger:
+            results = await self._at_work(log, ledger).apply(accounts, drafts, self._terms, _NoMeter())
+            try:
+                await ledger.finish(self._conclude(result.outcome for result in results))
+            except LedgerError as error:
+                return results, error
+        return results, None
+
+    def _at_work(self, log: _Hushed, keeper: Keeper) -> Fleet:
+        self._fleet = Fleet(
+            self._settings,
+            self._transport,
+            self._credentials,
+            log,
+            keeper=keeper,
+            ambient=self._ambient,
+            quotas=self._quotas,
+            identities=self._identities,
+            baselines=self._baselines,
+        )
+        if self._interrupted is not None:
+            self._fleet.interrupt(self._interrupted)
+        return self._fleet
+
+    def _tell(self, draft: Draft, log: _Hushed, *, held: bool) -> bool:
+        """Tell what is new of an account; whether there is anything to write to it, or to note of it."""
+        plan = draft.plan
+        log = log.bind(account=plan.account)
+        now, before = _Told.of(plan), self._told.get(plan.account)
+        self._told[plan.account] = now
+        new = now != before
+        if new and draft.error is not None:
+            _tell_error(draft.error, log)
+        for refusal in plan.refusals if new else ():
+            log.warning("account.refused", error_code=refusal.rule, error_message=refusal.message)
+        told = frozenset[Notice]() if before is None else before.notices
+        tell_notices((notice for notice in plan.notices if notice not in told), self._log.bind(account=plan.account))
+        writes = plan.verdict is Verdict.OK and bool(plan.writes)
+        notes = draft.unsettled or bool(draft.confirmed) or (new and _noteworthy(plan))
+        if not held and (writes or notes):
+            return True
+        known = frozenset[Change]() if before is None else before.changes
+        for change in plan.changes:
+            if change not in known:
+                log.info(
+                    "number.planned",
+                    phone=change.phone,
+                    action=change.action,
+                    desired=change.desired,
+                    before=change.observed,
+                )
+        return False
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._ambient.wall(), UTC)
+
+
+def _tell_error(error: WorkerError, log: _Hushed) -> None:
+    told = error.number_error
+    log.warning("account.failed", http_status=told.http_status, error_code=told.code, error_message=told.message)
+
+
+def _noteworthy(plan: AccountPlan) -> bool:
+    return plan.verdict is not Verdict.OK or any(change.action not in _NOBODY_ACTS for change in plan.changes)

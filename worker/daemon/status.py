@@ -1,0 +1,102 @@
+"""What the status page is told of a running daemon, beside what its ledger holds."""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from worker.model.plans import Action, Outcome
+from worker.model.status_page import Live, Need, Quota, Seen
+from worker.model.times import stamp
+from worker.render.i18n import gettext as _
+from worker.render.i18n import translated
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from worker.daemon.loop import Watch
+    from worker.daemon.passes import Pass
+    from worker.model.accounts import DesiredAccount
+    from worker.model.plans import AccountPlan
+    from worker.telemetry.metrics import Quota as Used
+    from worker.telemetry.metrics import Window
+
+__all__ = ["Following"]
+
+_CHANGED: Final = Outcome.CHANGED
+_NOBODY_ACTS: Final = frozenset({Action.UNMANAGED, Action.PROTECTED})
+_PROBLEMS: Final = 3
+"""Problems of a broken file that a page names."""
+
+
+class Following:
+    """Follows a daemon for its pages. `changed` is called when there is news; `quotas` gives those in use."""
+
+    def __init__(self, quotas: "Callable[[], Collection[Used]]") -> None:
+        self._quotas = quotas
+        self._watch: Watch | None = None
+        self._seen: dict[str, Seen] = {}
+        self._plans: dict[str, tuple[Need, ...]] = {}
+        self.changed: Callable[[], None] = lambda: None
+
+    def follow(self, watch: "Watch") -> None:
+        """This is the daemon."""
+        self._watch = watch
+
+    def passed(self, done: "Pass") -> None:
+        """Note what a pass saw of each account. What it wrote and proved differs no more."""
+        at = stamp(done.ended)
+        for each in done.accounts:
+            plan = each.plan
+            written = 0 if each.result is None else each.result.counts.get(_CHANGED, 0)
+            differing = max(0, sum(change.action not in _NOBODY_ACTS for change in plan.changes) - written)
+            self._seen[plan.account] = Seen(plan.account, at, plan.verdict, differing)
+            self._plans[plan.account] = tuple(_needs(plan))
+        self.changed()
+
+    def happened(self, event: str, fields: Mapping[str, Any]) -> None:  # noqa: ARG002 - what a listener is given
+        """Files, settings or suspensions changed."""
+        self.changed()
+
+    def accounts(self) -> "Sequence[DesiredAccount]":
+        """What the files want."""
+        return () if self._watch is None else self._watch.accounts
+
+    def live(self) -> Live:
+        """What is known now."""
+        watch = self._watch
+        if watch is None:
+            return Live(ready=_("it is about to start"))
+        names = {account.name for account in watch.accounts}
+        last = watch.last
+        return Live(
+            last_pass=None if last is None else stamp(last.ended),
+            outcome=None if last is None else last.outcome,
+            ready=watch.ready(),
+            seen=tuple(seen for name, seen in self._seen.items() if name in names),
+            needs=(
+                *_standing(watch),
+                *(need for name, needs in self._plans.items() if name in names for need in needs),
+            ),
+            quotas=tuple(_quota(quota.writes, quota.reads) for quota in self._quotas()),
+        )
+
+
+def _quota(writes: "Window", reads: "Window") -> Quota:
+    return Quota(writes.used, writes.capacity, reads.used, reads.capacity, writes.seconds)
+
+
+def _standing(watch: "Watch") -> Iterator[Need]:
+    for file, error in sorted(watch.broken.items()):
+        told = "; ".join(translated(str(problem)) for problem in error.problems[:_PROBLEMS])
+        yield Need("broken", None, f"{file}: {told}")
+    for name, suspend in watch.suspended.items():
+        parts = (suspend.reason, suspend.by, None if suspend.ends is None else stamp(suspend.ends))
+        yield Need("suspended", name, " · ".join(part for part in parts if part) or _("nothing is written"))
+
+
+def _needs(plan: "AccountPlan") -> Iterator[Need]:
+    if plan.error is not None:
+        yield Need(plan.error.code, plan.account, plan.error.message)
+    for refusal in plan.refusals:
+        yield Need(refusal.rule, plan.account, refusal.message)
+    for notice in plan.notices:
+        yield Need(notice.kind, plan.account, notice.message, notice.phone)

@@ -1,0 +1,1 @@
+"""Values, errors, ports, times and phone numbers. Pure."""

@@ -1,0 +1,136 @@
+"""What one account's reconciliation needs of the outside, as protocols: the API, the ledger, a log, a meter, a watcher.
+
+`worker.solapi`, `worker.ledger` and `worker.telemetry` implement them; neither side imports the other.
+"""
+
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import Any, Protocol, Self
+
+from worker.model.accounts import EarlierRun, Memory, ObservedAccount, PlanFile, Status, Usage
+from worker.model.errors import ApiError, WorkerError
+from worker.model.plans import AccountPlan, AccountResult, Requests
+
+__all__ = ["Answered", "Book", "Journal", "Log", "Meter", "Reader", "RunLog", "Watcher", "Writer"]
+
+Answered = Callable[[ApiError | None], None]
+"""Takes what became of one request: None, or why it was not carried out or nobody knows."""
+
+
+class Journal(Protocol):
+    """Where it is noted, before requests leave, that they will."""
+
+    async def intend(self, requests: Sequence[tuple[str, int, Status]]) -> None:
+        """Note durably some requests: the phone, the how-manieth of it, and the status that it asks for.
+
+        Raises:
+            LedgerError: they could not be noted, and must not leave.
+        """
+        ...
+
+    def answered(self, phone: str, number: int, error: ApiError | None) -> None:
+        """Note what became of a request."""
+        ...
+
+
+class Book(Journal, Protocol):
+    """The ledger of one account in one run, while nobody else writes to the account. Each may raise LedgerError."""
+
+    async def earlier_run(self, plan: PlanFile, phones: Collection[str]) -> EarlierRun | None:
+        """Return the run that used up a plan file, which writes `phones` of the account; None if there is none."""
+        ...
+
+    async def registered(self) -> int | None:
+        """Return how many numbers the account had when a run saw it last; None if that is unknown."""
+        ...
+
+    async def resume(self, observed: ObservedAccount) -> Memory:
+        """Close what runs that died left open, as what they turned out to be; what is remembered of the account."""
+        ...
+
+    async def begin(self, plan: AccountPlan, fingerprint: str) -> None:
+        """Note what is going to be done."""
+        ...
+
+    async def finish(self, result: AccountResult, confirmed: Mapping[str, Status]) -> None:
+        """Note what became of it, and which numbers turned out as desired by other hands than ours."""
+        ...
+
+
+class Log(Protocol):
+    """Where the story of each number is told."""
+
+    def info(self, event: str, **fields: Any) -> None:
+        """Write one line."""
+        ...
+
+    def warning(self, event: str, **fields: Any) -> None:
+        """Write one line that a person should see."""
+        ...
+
+
+class RunLog(Log, Protocol):
+    """A log that can be narrowed to one account."""
+
+    def bind(self, **fields: Any) -> Self:
+        """The same log with `fields` on every line."""
+        ...
+
+
+class Meter(Protocol):
+    """Who wants to know how far the writes are."""
+
+    def advance(self) -> None:
+        """One more number is done with."""
+        ...
+
+
+class Watcher(Protocol):
+    """Who wants to know how requests fare."""
+
+    def request(self, method: str, seconds: float, status: int | None) -> None:
+        """A request came to its end after so long; `status` is None where no answer came."""
+        ...
+
+    def retried(self, error: ApiError) -> None:
+        """A request is going to be tried again, as this became of it."""
+        ...
+
+
+class Reader(Protocol):
+    """An account that can be looked at, as `worker.solapi.client.AccountReader` is."""
+
+    @property
+    def requests(self) -> Requests:
+        """The requests sent until now."""
+        ...
+
+    async def observe(self, *, closing: bool = False) -> ObservedAccount:
+        """The account as it is now; a `closing` look is taken even after `halt`."""
+        ...
+
+    async def confirm(self, observed: ObservedAccount, registered: int | None) -> ObservedAccount:
+        """Return `observed`, or a second read where it lost too many of the `registered` numbers of earlier runs."""
+        ...
+
+    async def usage(self, phones: Collection[str], hours: int) -> Usage:
+        """Which of some numbers are scheduled to send, or have sent in so many hours."""
+        ...
+
+    def halt(self, reason: WorkerError) -> None:
+        """Raise `reason` in every wait for a turn; what is under way finishes."""
+        ...
+
+
+class Writer(Reader, Protocol):
+    """An account that can be changed, as `worker.solapi.client.AccountWriter` is."""
+
+    async def write(
+        self,
+        phone: str,
+        status: Status,
+        *,
+        settle: Callable[[], Awaitable[bool]],
+        intend: Callable[[], Awaitable[Answered]],
+    ) -> None:
+        """Ask for `status`; `settle` tells whether a write in doubt is to be sent again, `intend` comes before each."""
+        ...

@@ -1,0 +1,228 @@
+"""What holds when: the statuses that schedules want at a moment, and when that changes.
+
+Everything here is exact: what an account should be is the same at every moment between two transitions.
+"""
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from functools import lru_cache
+from heapq import merge
+from itertools import groupby, takewhile
+from math import inf
+from operator import itemgetter
+from typing import Final, NamedTuple
+
+from msgspec import Struct, structs
+
+from worker.model.accounts import Dated, Desired, DesiredAccount, Idle, Schedule, Status, Weekly
+from worker.model.times import WEEK, instant, shown, stamp, zone
+
+__all__ = ["Held", "Transition", "at", "changes", "contradictions", "ever", "holding", "next_transition", "transitions"]
+
+_INSTANT: Final = timedelta(microseconds=1)
+"""Less than lies between any two edges of windows, which are whole seconds."""
+_IDLE: Final = "nothing is scheduled now, and no status holds outside its windows; it is left as it is"
+_PLAIN: Final = "listed as {}, and nothing else is scheduled now"
+
+
+class Held(NamedTuple):
+    """What a schedule wants at a moment, None for nothing, and why."""
+
+    status: Status | None
+    because: str
+
+
+class Transition(Struct, frozen=True):
+    """A change of what is wanted of one number at an instant of UTC; None is nothing. `why` is said of `after`."""
+
+    phone: str
+    when: datetime
+    before: Status | None
+    after: Status | None
+    why: str
+
+
+def at(account: DesiredAccount, moment: datetime) -> DesiredAccount:
+    """The account with every number as it should be at an aware moment; itself where it has no schedules."""
+    if not account.schedules:
+        return account
+    settled: dict[Schedule, tuple[Held, str | None]] = {}
+    numbers = dict(account.numbers)
+    idle: dict[str, Idle] = {}
+    for phone, schedule in account.schedules.items():
+        if schedule not in settled:
+            change = next(changes(schedule, moment), None)
+            settled[schedule] = holding(schedule, moment), None if change is None else stamp(change[0])
+        held, until = settled[schedule]
+        want = numbers[phone]
+        if held.status is None:
+            idle[phone] = Idle(held.because, until, want.note, want.owner)
+            del numbers[phone]
+        else:
+            numbers[phone] = Desired(
+                held.status, want.note, want.owner, want.protected, because=held.because, until=until
+            )
+    kept = zip(account.numbers, account.lines, strict=True)
+    lines = array("I", (line for phone, line in kept if phone not in idle)) if idle else account.lines
+    return structs.replace(account, numbers=numbers, lines=lines, schedules={}, idle=idle)
+
+
+def next_transition(account: DesiredAccount, after: datetime) -> datetime | None:
+    """The first instant after a moment at which what is wanted of any number changes; None if it never does."""
+    found = (next(changes(schedule, after), None) for schedule in set(account.schedules.values()))
+    return min((change[0] for change in found if change is not None), default=None)
+
+
+def transitions(account: DesiredAccount, start: datetime, end: datetime) -> Iterator[Transition]:
+    """Every change of what is wanted in [start, end), by instant and, within one, in the order of the file."""
+    places = {phone: place for place, phone in enumerate(account.schedules)}
+    phones: dict[Schedule, list[str]] = {}
+    for phone, schedule in account.schedules.items():
+        phones.setdefault(schedule, []).append(phone)
+    told = merge(*(_told(schedule, some, start, end) for schedule, some in phones.items()), key=itemgetter(0))
+    for _, together in groupby(told, key=itemgetter(0)):
+        found = [transition for _, some in together for transition in some]
+        yield from sorted(found, key=lambda transition: places[transition.phone])
+
+
+def _told(
+    schedule: Schedule, phones: Sequence[str], start: datetime, end: datetime
+) -> Iterator[tuple[datetime, list[Transition]]]:
+    before = holding(schedule, start - _INSTANT).status
+    for when, held in takewhile(lambda change: change[0] < end, changes(schedule, start - _INSTANT)):
+        yield when, [Transition(phone, when, before, held.status, held.because) for phone in phones]
+        before = held.status
+
+
+def holding(schedule: Schedule, moment: datetime) -> Held:
+    """What a schedule wants at an aware moment."""
+    window = _dated_at(schedule, moment) or _weekly_at(schedule, moment)
+    if window is None:
+        plain = schedule.plain
+        return Held(plain, _IDLE if plain is None else _PLAIN.format(plain))
+    text = window.text if isinstance(window, Weekly) else _span(window, schedule.timezone)
+    return Held(window.status, f"scheduled {window.status}: {window.reason or text}")
+
+
+def changes(schedule: Schedule, after: datetime) -> Iterator[tuple[datetime, Held]]:
+    """Every instant after a moment at which the wanted status changes, and what holds from then on; maybe endless."""
+    edges = sorted({edge for window in schedule.dated for edge in (window.start, window.end) if edge is not None})
+    statuses = {schedule.plain if window is None else window.status for _, window in _profile(schedule.weekly)}
+    status, moment = holding(schedule, after).status, after
+    while True:
+        place = bisect_right(edges, moment)
+        candidates = edges[place : place + 1]
+        # weeks without an end tell nothing new where they are all alike, or while a dated window hides them
+        if len(statuses) > 1 and _dated_at(schedule, moment) is None:
+            candidates.append(_next_weekly(schedule, moment))
+        if not candidates:
+            return
+        moment = min(candidates)
+        held = holding(schedule, moment)
+        if held.status != status:
+            status = held.status
+            yield moment, held
+
+
+def ever(schedule: Schedule, status: Status) -> bool:
+    """Whether a schedule wants a status at any time."""
+    return status == schedule.plain or any(
+        window.status == status for some in (schedule.dated, schedule.weekly) for window in some
+    )
+
+
+def contradictions(windows: Sequence[Dated | Weekly]) -> list[tuple[int, int]]:
+    """Windows of one kind that overlap with different statuses: pairs of their places, the lower one first.
+
+    Not every pair that contradicts, but at least one of those that do.
+    """
+    spans = sorted((start, end, place) for place, window in enumerate(windows) for start, end in _spans(window))
+    found: set[tuple[int, int]] = set()
+    latest: dict[Status, tuple[float, int]] = {}
+    for start, end, place in spans:
+        status = windows[place].status
+        for other, (until, earlier) in latest.items():
+            if other is not status and start < until:
+                found.add((min(place, earlier), max(place, earlier)))
+        latest[status] = max(latest.get(status, (-inf, place)), (end, place))
+    return sorted(found)
+
+
+def _spans(window: Dated | Weekly) -> Iterable[tuple[float, float]]:
+    if isinstance(window, Weekly):
+        return _of_week(window)
+    start = -inf if window.start is None else window.start.timestamp()
+    return [(start, inf if window.end is None else window.end.timestamp())]
+
+
+def _of_week(window: Weekly) -> Iterator[tuple[int, int]]:
+    """The window's minutes within the week; what runs past its end comes back at its beginning."""
+    for start, end in window.spans:
+        yield start, min(end, WEEK)
+        if end > WEEK:
+            yield 0, end - WEEK
+
+
+def _dated_at(schedule: Schedule, moment: datetime) -> Dated | None:
+    return next(
+        (
+            window
+            for window in schedule.dated
+            if (window.start is None or window.start <= moment) and (window.end is None or moment < window.end)
+        ),
+        None,
+    )
+
+
+def _weekly_at(schedule: Schedule, moment: datetime) -> Weekly | None:
+    if not schedule.weekly:
+        return None
+    instants, windows = _fortnight(schedule.weekly, schedule.timezone, _monday(moment, schedule.timezone))
+    return windows[bisect_right(instants, moment) - 1]
+
+
+def _next_weekly(schedule: Schedule, after: datetime) -> datetime:
+    instants, _ = _fortnight(schedule.weekly, schedule.timezone, _monday(after, schedule.timezone))
+    return instants[bisect_right(instants, after)]
+
+
+def _monday(moment: datetime, timezone: str) -> datetime:
+    """Midnight of the week's Monday, as the zone's clock has it."""
+    local = moment.astimezone(zone(timezone)).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
+    return local.replace(fold=0) - timedelta(local.weekday())
+
+
+@lru_cache(maxsize=1024)
+def _fortnight(
+    weekly: tuple[Weekly, ...], timezone: str, monday: datetime
+) -> tuple[tuple[datetime, ...], tuple[Weekly | None, ...]]:
+    """When each part of two weeks begins, and which window holds then; the second is there for what lies ahead."""
+    where = zone(timezone)
+    profile = _profile(weekly)
+    parts = [(minute + week, window) for week in (0, WEEK) for minute, window in profile]
+    instants = tuple(instant(monday + timedelta(minutes=minute), where) for minute, _ in parts)
+    return instants, tuple(window for _, window in parts)
+
+
+@lru_cache(maxsize=1024)
+def _profile(weekly: tuple[Weekly, ...]) -> tuple[tuple[int, Weekly | None], ...]:
+    """The week in parts: the minute at which each begins, the first at 0, and the window that holds in it."""
+    parts: list[tuple[int, Weekly | None]] = []
+    reached = 0
+    for start, end, place in sorted((*span, place) for place, window in enumerate(weekly) for span in _of_week(window)):
+        if start > reached:
+            parts.append((reached, None))
+        if end > reached:
+            parts.append((max(start, reached), weekly[place]))
+            reached = end
+    if reached < WEEK:
+        parts.append((reached, None))
+    return tuple(parts)
+
+
+def _span(window: Dated, timezone: str) -> str:
+    where = zone(timezone)
+    parts = (("from", window.start), ("until", window.end))
+    return " ".join(f"{word} {shown(moment, where)}" for word, moment in parts if moment is not None)

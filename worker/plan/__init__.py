@@ -1,0 +1,1 @@
+"""Desired and observed state, compared: changes, safety rules and plan files. Pure."""

@@ -1,0 +1,106 @@
+"""A saved plan compared with the desired-state files that it names, as they are when the plan is carried out."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from worker.model import schedule
+from worker.model.accounts import Desired, DesiredAccount, Status, Unmanaged
+from worker.model.plans import Change, Notice, NoticeKind
+from worker.model.sites import sources
+from worker.plan.diff import SavedAccount
+
+__all__ = ["CurrentFiles", "ending", "unasked", "uncompared"]
+
+
+class CurrentFiles(Struct, frozen=True):
+    """The desired-state files of one saved account as they are now.
+
+    `desired` is the account as the files describe it, schedules not settled; None if none of them has it. `missing` are
+    the names of files that were not found: what they ask for is unknown.
+    """
+
+    desired: DesiredAccount | None
+    missing: tuple[str, ...] = ()
+
+
+def unasked(saved: SavedAccount, files: CurrentFiles, moment: datetime) -> dict[str, str]:
+    """Return the numbers whose writes the files no longer ask for at an aware moment, each with the reason.
+
+    What only a missing file could say is taken as unchanged.
+    """
+    desired = files.desired
+    if desired is None:
+        lost = f"account {saved.account!r} is no longer in {', '.join(sources(saved))}: plan again"
+        return {} if files.missing else dict.fromkeys(_phones(saved), lost)
+    elsewhere = _elsewhere(saved, desired, complete=not files.missing)
+    if elsewhere is not None:
+        return dict.fromkeys(_phones(saved), elsewhere)
+    settled = schedule.at(desired, moment)
+    differing = [change for change in saved.changes if not _asks(settled, change, complete=not files.missing)]
+    places = {
+        phone: f"{source}:{line}"
+        for phone, (source, line) in desired.places({change.phone for change in differing}).items()
+    }
+    return {change.phone: _reason(settled, change.phone, places) for change in differing}
+
+
+def ending(changes: Iterable[Change], files: CurrentFiles, moment: datetime) -> tuple[Change, ...]:
+    """Return writes that the files ask for at an aware moment, each until they stop to if that is sooner."""
+    numbers = {} if files.desired is None else schedule.at(files.desired, moment).numbers
+    return tuple(_sooner(change, numbers.get(change.phone)) for change in changes)
+
+
+def uncompared(files: CurrentFiles) -> tuple[Notice, ...]:
+    """Return the notice of files that were not found; none if all were."""
+    if not files.missing:
+        return ()
+    told = (
+        f"the plan was not compared with {', '.join(files.missing)}: not found; add --files with the folder that the "
+        "files are in now, or --no-files if there are none"
+    )
+    return (Notice(NoticeKind.FILES, told),)
+
+
+def _phones(saved: SavedAccount) -> tuple[str, ...]:
+    return tuple(change.phone for change in saved.changes)
+
+
+def _sooner(change: Change, desired: Desired | None) -> Change:
+    ends = [end for end in (change.until, None if desired is None else desired.until) if end is not None]
+    return replace(change, until=min(ends)) if ends else change
+
+
+def _elsewhere(saved: SavedAccount, desired: DesiredAccount, *, complete: bool) -> str | None:
+    """Return why the document no longer describes the account of the plan; None if it does."""
+    if desired.account_id not in {None, saved.account_id}:
+        return f"{desired.source} now names another account_id than the plan: plan again"
+    if desired.endpoint not in {None, saved.endpoint}:
+        return f"{desired.source} now names another endpoint than the plan: plan again"
+    # default credentials may also be those of a document that was not found
+    if desired.credentials != saved.credentials and (complete or desired.credentials is not None):
+        return f"{desired.source} now names other credentials than the plan: plan again"
+    return None
+
+
+def _asks(settled: DesiredAccount, change: Change, *, complete: bool) -> bool:
+    """Return True if a document asks for a write, or may do so in a file that was not found."""
+    desired = settled.numbers.get(change.phone)
+    if desired is not None:
+        return desired.status == change.desired and not desired.protected
+    if change.phone in settled.idle:
+        return False
+    return not complete or (settled.unmanaged is Unmanaged.DEACTIVATE and change.desired == Status.INACTIVE)
+
+
+def _reason(settled: DesiredAccount, phone: str, places: Mapping[str, str]) -> str:
+    if phone not in places:
+        return f"this number is no longer listed in {', '.join(sources(settled))}: plan again"
+    place, desired = places[phone], settled.numbers.get(phone)
+    if desired is None:
+        return f"{place} asks for nothing at this time: plan again"
+    if desired.protected:
+        return f"{place} protects this number now: plan again"
+    return f"{place} now asks for {desired.status}: plan again"

@@ -1,0 +1,1 @@
+"""Carry out plans: one account, then a fleet."""

@@ -1,0 +1,74 @@
+"""The canary of a run over many accounts: a few go first, and the others only if those went well."""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TypeVar
+
+from worker.config.limits import at_most
+from worker.config.settings import CanarySettings
+from worker.model.errors import CanaryFailed
+from worker.model.plans import AccountResult, Change, Outcome, RunOutcome
+from worker.model.ports import Log
+
+__all__ = ["begin_with_few"]
+
+Item = TypeVar("Item")
+
+
+async def begin_with_few(
+    accounts: Sequence[Item],
+    settings: CanarySettings,
+    *,
+    writes: Callable[[Item], Sequence[Change]],
+    carry_out: Callable[[Sequence[Item]], Awaitable[list[AccountResult]]],
+    hold_back: Callable[[Sequence[Item], CanaryFailed], Awaitable[list[AccountResult]]],
+    log: Log,
+) -> list[AccountResult]:
+    """The result of each account, in their order.
+
+    The first `settings.accounts` of those with `writes` are the canary. `carry_out` gets it, and the accounts without
+    writes, before the others. If too much of the canary fails, the others go to `hold_back`. An interruption is no
+    failure: `carry_out` tells it of the others too.
+    """
+    writing = [place for place, account in enumerate(accounts) if writes(account)]
+    canary = writing[: settings.accounts]
+    later = writing[settings.accounts :]
+    if not canary or not later:
+        return await carry_out(accounts)
+    others = frozenset(later)
+    first = [place for place in range(len(accounts)) if place not in others]
+    done = dict(zip(first, await carry_out([accounts[place] for place in first]), strict=True))
+    failed = _judge([(writes(accounts[place]), done[place]) for place in canary], settings.max_failed, log)
+    rest = [accounts[place] for place in later]
+    ended = await (carry_out(rest) if failed is None else hold_back(rest, failed))
+    done |= zip(later, ended, strict=True)
+    return [done[place] for place in range(len(accounts))]
+
+
+def _judge(
+    canary: Sequence[tuple[Sequence[Change], AccountResult]], max_failed: int | str, log: Log
+) -> CanaryFailed | None:
+    """Why no other account may be begun with; None where they may, or where a signal has the word already."""
+    if any(result.outcome is RunOutcome.INTERRUPTED for _, result in canary):
+        return None
+    counts = Counter(outcome for planned, result in canary for outcome in _outcomes(planned, result))
+    whole = counts.total()
+    failed = whole - counts[Outcome.CHANGED] - counts[Outcome.UNCHANGED]
+    limit = at_most("max_failed", max_failed, whole)
+    told: dict[str, object] = {"accounts": len(canary), "numbers": whole, "counts": dict(counts)}
+    if failed <= limit:
+        log.info("canary.passed", **told)
+        return None
+    which = "account" if len(canary) == 1 else f"{len(canary)} accounts"
+    error = CanaryFailed(
+        f"{failed} of {whole} numbers of the first {which} did not become as planned; at most {limit} may fail "
+        f"(canary.max_failed: {max_failed}): see what became of them, then apply again"
+    )
+    log.warning("canary.failed", **told, error_code=error.code, error_message=str(error))
+    return error
+
+
+def _outcomes(planned: Iterable[Change], result: AccountResult) -> Iterable[Outcome]:
+    """What became of each number that was to be written; a result holds everything but `unchanged`."""
+    found = {number.phone: number.outcome for number in result.numbers}
+    return (found.get(change.phone, Outcome.UNCHANGED) for change in planned)

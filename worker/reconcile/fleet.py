@@ -1,0 +1,482 @@
+"""Many accounts at once, each on its own: what goes wrong in one stops no other.
+
+Accounts share the connection pool, and those of one API key its quota.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from typing import TypeVar
+
+import msgspec
+
+from worker.config.settings import Settings, endpoint
+from worker.ledger import Keeper, Nothing, Subject
+from worker.model.accounts import DesiredAccount, Memory, ObservedAccount, PlanFile, Status
+from worker.model.credentials import DEFAULT_CREDENTIALS, Credentials, CredentialsRef
+from worker.model.errors import CredentialsMissing, Interrupted, WorkerError
+from worker.model.plans import AccountPlan, AccountResult, Action, Requests, RunOutcome, tally
+from worker.model.ports import Book, Log, Meter, RunLog
+from worker.model.redaction import SHORTEST_SECRET
+from worker.model.sites import Reachable, Site
+from worker.plan.comparison import CurrentFiles
+from worker.plan.diff import SavedAccount
+from worker.plan.policy import IN_USE, fleet_wide
+from worker.reconcile import identity
+from worker.reconcile.account import Draft, Terms, apply, apply_saved, as_plan, draft, failed_draft, observe, unapplied
+from worker.reconcile.bugs import foreseen
+from worker.reconcile.canary import begin_with_few
+from worker.reconcile.executor import Pace
+from worker.reconcile.identity import Identities
+from worker.reconcile.in_use import answers
+from worker.reconcile.results import tell
+from worker.reconcile.rollback import approved, failed_preview, preview
+from worker.solapi.baseline import Baseline
+from worker.solapi.client import AccountReader, AccountWriter, Ambient
+from worker.solapi.limiter import Quota
+from worker.solapi.transport import Transport
+
+__all__ = ["Fleet", "Site"]
+
+Client = TypeVar("Client", bound=AccountReader)
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+
+class Fleet:
+    """The accounts of one run. `credentials` resolves references, None to the default ones.
+
+    `quotas` has the windows of API keys that earlier runs of this process have used, and takes new ones. `identities`
+    has who accounts turned out to be in earlier runs of this process, by name, and takes what this one learns.
+    `baselines` has what they have read of each account, by its endpoint and API key, and takes new ones likewise.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        transport: Transport,
+        credentials: Callable[[CredentialsRef | None], Credentials],
+        log: RunLog,
+        *,
+        keeper: Keeper | None = None,
+        ambient: Ambient | None = None,
+        quotas: dict[str, Quota] | None = None,
+        identities: Identities | None = None,
+        baselines: dict[str, Baseline] | None = None,
+    ) -> None:
+        self._keeper = keeper or Nothing()
+        self._settings = settings
+        self._transport = transport
+        self._credentials = credentials
+        self._log = log
+        self._ambient = ambient or Ambient()
+        self.quotas: dict[str, Quota] = {} if quotas is None else quotas
+        self._identities = identities or Identities()
+        self._baselines: dict[str, Baseline] = {} if baselines is None else baselines
+        self._under_way: set[AccountReader] = set()
+        self._pace = Pace(settings.concurrency, settings.deadline_seconds, self._ambient.wall)
+        self._turns = asyncio.Semaphore(settings.accounts_concurrency)
+        self.interrupted: Interrupted | None = None
+        self.writes = 0
+        """Write requests that closed clients have sent, whatever the results say."""
+
+    def interrupt(self, reason: Interrupted) -> None:
+        """Start nothing more; what is under way finishes and is proven."""
+        self.interrupted = self.interrupted or reason
+        for client in self._under_way:
+            client.halt(reason)
+
+    async def plan(
+        self, accounts: Sequence[DesiredAccount], terms: Terms, others: Sequence[DesiredAccount] = ()
+    ) -> list[Draft]:
+        """The plan of each account, in their order, judged one by one and all together.
+
+        One that cannot be planned has its error in its plan, and so have accounts that turn out to be one. `others` are
+        accounts that the same files describe and that the run leaves out: one of them is read if an earlier run knew it
+        as an account of this run.
+        """
+
+        async def one(desired: DesiredAccount) -> Draft:
+            log = self._log.bind(account=desired.name)
+            return await self._drawn(
+                desired,
+                lambda client, recall: draft(desired, client, terms, recall, log),
+                lambda error: failed_draft(desired, terms, error),
+                log,
+            )
+
+        drafts = await self._each(accounts, one)
+        await self._identify(accounts, drafts, others)
+        drafts = self._distinct(accounts, drafts, terms)
+        judged = fleet_wide([drawn.plan for drawn in drafts], self._settings.safety.fleet_wide, terms.allow)
+        return [msgspec.structs.replace(drawn, plan=plan) for drawn, plan in zip(drafts, judged, strict=True)]
+
+    async def _identify(
+        self, accounts: Sequence[DesiredAccount], drafts: Sequence[Draft], others: Sequence[DesiredAccount]
+    ) -> None:
+        """Learn who accounts are, also of those that were not read and that earlier runs noted as one of these."""
+        default = self._settings.endpoint
+        for desired, drawn in zip(accounts, drafts, strict=True):
+            self._identities.learn(desired, drawn.plan, default)
+        described = {desired.name: desired for desired in (*accounts, *others)}
+        noted = [
+            (described[name], drawn.plan.account)
+            for drawn in drafts
+            for name, credentials in drawn.names.items()
+            if name in described and described[name].credentials == credentials
+        ]
+        suspects = {desired.name for desired, _ in noted}
+        left_out = [desired for desired in others if desired.name in suspects]
+        for desired, drawn in zip(left_out, await self._each(left_out, self._read), strict=True):
+            self._identities.learn(desired, drawn.plan, default)
+        for desired, name in noted:
+            self._identities.recall(desired, name, default)
+
+    async def _read(self, desired: DesiredAccount) -> Draft:
+        """Return a plan without changes that says who an account is."""
+        log = self._log.bind(account=desired.name)
+
+        async def read(client: AccountReader, recall: Callable[[str | None], Awaitable[Memory]]) -> Draft:
+            observed, _ = await observe(client, recall, log)
+            plan = AccountPlan(account=desired.name, account_id=observed.account_id, counts=tally(Action, {}))
+            return Draft(plan, {})
+
+        return await self._drawn(desired, read, lambda error: failed_draft(desired, Terms(), error), log)
+
+    def _distinct(self, accounts: Sequence[DesiredAccount], drafts: Sequence[Draft], terms: Terms) -> list[Draft]:
+        """Return the drafts, with an error in those of accounts of which another name has the same platform and id."""
+        found = []
+        for desired, drawn in zip(accounts, drafts, strict=True):
+            error = self._identities.duplicate(desired.name)
+            if error is None or drawn.error is not None:
+                found.append(drawn)
+            else:
+                failed = failed_draft(desired, terms, error)
+                found.append(msgspec.structs.replace(failed, requests=drawn.requests, statuses=drawn.statuses))
+        return found
+
+    async def read(self, account: Reachable, log: Log) -> ObservedAccount:
+        """Read an account, and once more if it lost numbers that are listed or many that are remembered.
+
+        Raises:
+            ApiError: the account cannot be read.
+            LedgerError: what is remembered of it cannot be.
+            CredentialsMissing: its credentials cannot be found.
+        """
+        with self.client(AccountReader, account, log) as client:
+            observed = await client.observe()
+            memory = await self._recall(account, observed.account_id)
+            return await client.confirm(observed, memory.registered)
+
+    async def preview(self, accounts: Sequence[SavedAccount], allow: frozenset[str]) -> list[Draft]:
+        """What undoing a run comes to now on each account, in their order."""
+
+        async def one(saved: SavedAccount) -> Draft:
+            log = self._log.bind(account=saved.account)
+            return await self._drawn(
+                saved,
+                lambda client, recall: preview(saved, client, allow, recall, log, health=self._settings.health),
+                lambda error: failed_preview(saved, error),
+                log,
+            )
+
+        return await self._each(accounts, one)
+
+    async def apply(
+        self, accounts: Sequence[DesiredAccount], drafts: Sequence[Draft], terms: Terms, meter: Meter
+    ) -> list[AccountResult]:
+        """Carry out the plans that may be, and close the story of every account, in their order."""
+
+        async def one(pair: tuple[DesiredAccount, Draft]) -> AccountResult:
+            desired, drawn = pair
+            log = self._log.bind(account=desired.name)
+            subject = identity.planned(desired, drawn, terms, self._settings.endpoint)
+            idle = not drawn.plan.writes and not drawn.outdated(desired)
+            if drawn.error is not None or drawn.plan.refusals or idle:
+                return await self._unwritten(desired, subject, drawn, log)
+
+            waited = False
+
+            async def pause(seconds: float) -> bool:
+                nonlocal waited
+                waited = True
+                return await self._pause(seconds)
+
+            async def carry_out(client: AccountWriter, book: Book) -> AccountResult:
+                return await apply(
+                    desired, drawn.plan, client, terms, book=book, pace=self._pace, log=log, meter=meter, waited=waited
+                )
+
+            result = await self._closed(desired, subject, drawn, carry_out, pause=pause, log=log)
+            return msgspec.structs.replace(result, requests=drawn.requests + result.requests)
+
+        return await begin_with_few(
+            list(zip(accounts, drafts, strict=True)),
+            self._settings.canary,
+            writes=lambda pair: () if pair[1].plan.refusals else pair[1].plan.writes,
+            carry_out=lambda pairs: self._each(pairs, one),
+            hold_back=lambda pairs, why: self.decline(
+                [each[0] for each in pairs], [each[1] for each in pairs], terms, why
+            ),
+            log=self._log,
+        )
+
+    async def apply_saved(
+        self,
+        accounts: Sequence[SavedAccount],
+        allow: frozenset[str],
+        meter: Meter,
+        *,
+        plan: PlanFile | None = None,
+        files: Callable[[str], CurrentFiles] | None = None,
+    ) -> list[AccountResult]:
+        """Carry out a saved plan, account by account, in their order.
+
+        `plan` is the file that the accounts are of, None where it may be carried out again. `files` returns the
+        desired-state files of an account by its name, and is asked when the account is held; None where the plan is not
+        compared with them.
+        """
+
+        async def hold_back(some: Sequence[SavedAccount], why: WorkerError) -> list[AccountResult]:
+            return await self.roll_back(some, [Draft(as_plan(saved), {}) for saved in some], allow, meter, why)
+
+        return await begin_with_few(
+            accounts,
+            self._settings.canary,
+            writes=lambda saved: saved.writes,
+            carry_out=lambda some: self._each(some, lambda saved: self._apply_saved(saved, allow, meter, plan, files)),
+            hold_back=hold_back,
+            log=self._log,
+        )
+
+    async def roll_back(
+        self,
+        accounts: Sequence[SavedAccount],
+        drafts: Sequence[Draft],
+        allow: frozenset[str],
+        meter: Meter,
+        declined: WorkerError | None = None,
+    ) -> list[AccountResult]:
+        """Carry out what `preview` showed and the rules let through, or nothing where it was `declined`."""
+
+        async def one(pair: tuple[SavedAccount, Draft]) -> AccountResult:
+            saved, drawn = pair
+            if declined is None and drawn.error is None and not drawn.plan.refusals:
+                # what the preview asked about is not asked again
+                result = await self._apply_saved(approved(saved, drawn.plan), allow | {IN_USE}, meter)
+                notices = (*result.notices, *answers(drawn.plan))
+                return msgspec.structs.replace(result, requests=drawn.requests + result.requests, notices=notices)
+            result = unapplied(drawn, drawn.requests, self._log.bind(account=saved.account), declined)
+            return await self._recorded(identity.saved(saved, self._settings.endpoint), result, {})
+
+        return await self._each(list(zip(accounts, drafts, strict=True)), one)
+
+    async def _apply_saved(
+        self,
+        saved: SavedAccount,
+        allow: frozenset[str],
+        meter: Meter,
+        plan: PlanFile | None = None,
+        files: Callable[[str], CurrentFiles] | None = None,
+    ) -> AccountResult:
+        log = self._log.bind(account=saved.account)
+
+        async def carry_out(client: AccountWriter, book: Book) -> AccountResult:
+            moment = datetime.fromtimestamp(self._ambient.wall(), UTC)
+            return await apply_saved(
+                saved,
+                client,
+                allow,
+                book=book,
+                pace=self._pace,
+                log=log,
+                meter=meter,
+                moment=moment,
+                health=self._settings.health,
+                plan=plan,
+                files=None if files is None else files(saved.account),
+            )
+
+        return await self._closed(
+            saved,
+            identity.saved(saved, self._settings.endpoint),
+            Draft(as_plan(saved), {}),
+            carry_out,
+            pause=self._pause,
+            log=log,
+        )
+
+    async def decline(
+        self, accounts: Sequence[DesiredAccount], drafts: Sequence[Draft], terms: Terms, reason: WorkerError
+    ) -> list[AccountResult]:
+        """Carry out nothing, and tell of every account why."""
+        results = []
+        for desired, drawn in zip(accounts, drafts, strict=True):
+            subject = identity.planned(desired, drawn, terms, self._settings.endpoint)
+            result = unapplied(drawn, drawn.requests, self._log.bind(account=desired.name), reason)
+            results.append(await self._recorded(subject, result, drawn.confirmed))
+        return results
+
+    @contextmanager
+    def client(self, kind: type[Client], account: Reachable, log: Log) -> Iterator[Client]:
+        """A client for one account, of a type that can write or of one that cannot; an interruption halts it.
+
+        Raises:
+            CredentialsMissing: its credentials cannot be found, or its secret is too short to be one.
+            ValueError: its endpoint is none.
+        """
+        credentials = self._credentials(account.credentials)
+        where = endpoint(account.endpoint or self._settings.endpoint)
+        if len(credentials.api_secret.reveal()) < SHORTEST_SECRET and not where.loopback:
+            place = (account.credentials or DEFAULT_CREDENTIALS).api_secret.place
+            raise CredentialsMissing(
+                f"the API secret cannot be used: {place} has fewer than {SHORTEST_SECRET} characters, and no secret of "
+                "the vendor is so short; write the whole secret there"
+            )
+        key = credentials.api_key
+        if key not in self.quotas:
+            self.quotas[key] = Quota(self._settings.rate_limit, clock=self._ambient.clock)
+        client = kind(
+            self._transport,
+            where,
+            credentials,
+            self.quotas[key],
+            account_id=account.account_id,
+            listed=account.listed,
+            baseline=self._baselines.setdefault(f"{where.url} {key}", Baseline()),
+            retry=self._settings.retry,
+            log=log,
+            ambient=self._ambient,
+        )
+        self._under_way.add(client)
+        try:
+            yield client
+        finally:
+            self._under_way.discard(client)
+            self.writes += client.requests.writes
+
+    async def _drawn(
+        self,
+        account: Reachable,
+        draw: Callable[[AccountReader, Callable[[str | None], Awaitable[Memory]]], Awaitable[Draft]],
+        failed: Callable[[WorkerError], Draft],
+        log: RunLog,
+    ) -> Draft:
+        """What `draw` makes of a client that cannot write and of what is remembered, or `failed` of what stopped it."""
+        if self.interrupted is not None:
+            return failed(self.interrupted)
+        requests = Requests()
+
+        try:
+            with self.client(AccountReader, account, log) as client:
+                try:
+                    drawn = await draw(client, partial(self._recall, account))
+                finally:
+                    requests = client.requests
+        except Exception as error:  # noqa: BLE001 - a bug met in one account must not stop the others
+            drawn = failed(foreseen(error, log))
+        return msgspec.structs.replace(drawn, requests=requests)
+
+    async def _recall(self, account: Reachable, account_id: str | None) -> Memory:
+        return await self._keeper.recall(identity.key(account, account_id, self._settings.endpoint))
+
+    async def _closed(
+        self,
+        account: Reachable,
+        subject: Subject,
+        drawn: Draft,
+        carry_out: Callable[[AccountWriter, Book], Awaitable[AccountResult]],
+        *,
+        pause: Callable[[float], Awaitable[bool]],
+        log: RunLog,
+    ) -> AccountResult:
+        """The result of `carry_out`, or of the error that stopped it."""
+        if self.interrupted is not None:
+            return await self._recorded(subject, unapplied(drawn, Requests(), log, self.interrupted), {})
+        try:
+            with self.client(AccountWriter, account, log) as client:
+                async with self._keeper.hold(subject, pause) as book:
+                    try:
+                        result = await carry_out(client, book)
+                    except Exception as error:  # noqa: BLE001 - a bug met in one account must not stop the others
+                        result = unapplied(drawn, client.requests, log, foreseen(error, log))
+                    return await _noted(result, book.finish(result, drawn.confirmed), log)
+        except Exception as error:  # noqa: BLE001 - as above, and before anything was sent
+            return await self._recorded(subject, unapplied(drawn, Requests(), log, foreseen(error, log)), {})
+
+    async def _unwritten(self, account: Reachable, subject: Subject, drawn: Draft, log: RunLog) -> AccountResult:
+        """The result of an account to which nothing is written now; what earlier runs left open there is closed.
+
+        Where that cannot be done, it stays for the next run.
+        """
+        result = unapplied(drawn, drawn.requests, log)
+        if not drawn.unsettled or self.interrupted is not None:
+            return await self._recorded(subject, result, drawn.confirmed)
+        try:
+            with self.client(AccountReader, account, log) as client:
+                async with self._keeper.hold(subject, _at_once) as book:
+                    try:
+                        await book.resume(await client.observe())
+                    finally:
+                        result = msgspec.structs.replace(result, requests=drawn.requests + client.requests)
+                    return await _noted(result, book.finish(result, drawn.confirmed), log)
+        except Exception as error:  # noqa: BLE001 - a bug met in one account must not stop the others
+            foreseen(error, log)
+            return await self._recorded(subject, result, drawn.confirmed)
+
+    async def _recorded(
+        self, subject: Subject, result: AccountResult, confirmed: Mapping[str, Status]
+    ) -> AccountResult:
+        log = self._log.bind(account=subject.account)
+        return await _noted(result, self._keeper.record(subject, result, confirmed), log)
+
+    async def _pause(self, seconds: float) -> bool:
+        """Wait for a run that holds an account, and meanwhile let another account have the turn.
+
+        Raises:
+            Interrupted: there is nothing to wait for any more.
+        """
+        self._turns.release()
+        try:
+            await self._ambient.sleep(seconds)
+        finally:
+            await self._turns.acquire()
+        if self.interrupted is not None:
+            raise self.interrupted
+        return True
+
+    async def _each(self, items: Sequence[Item], work: Callable[[Item], Awaitable[Made]]) -> list[Made]:
+        """What `work` makes of each item, in their order, `accounts_concurrency` of them at once."""
+        made: dict[int, Made] = {}
+
+        async def one(index: int, item: Item) -> None:
+            try:
+                made[index] = await work(item)
+            finally:
+                self._turns.release()
+
+        async with asyncio.TaskGroup() as group:
+            for index, item in enumerate(items):
+                await self._turns.acquire()
+                group.create_task(one(index, item))
+        return [made[index] for index in range(len(items))]
+
+
+async def _at_once(_seconds: float) -> bool:
+    """Whoever has the account closes what it left open itself."""
+    return False
+
+
+async def _noted(result: AccountResult, noting: Awaitable[None], log: RunLog) -> AccountResult:
+    """The result, noted while it is told; it is no success where it could not be noted."""
+    noted = asyncio.ensure_future(noting)
+    await tell(result, log)
+    try:
+        await noted
+    except Exception as error:  # noqa: BLE001 - whatever was done stays so
+        return msgspec.structs.replace(
+            result, outcome=RunOutcome.FAILED, error=result.error or foreseen(error, log).info
+        )
+    return result

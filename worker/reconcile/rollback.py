@@ -1,0 +1,117 @@
+"""What it would take to undo a run: its own writes turned round, as far as they still hold."""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from msgspec import structs
+
+from worker.config.settings import Health
+from worker.model.accounts import Desired, Memory, ObservedAccount, Status
+from worker.model.errors import WorkerError
+from worker.model.history import AccountStory
+from worker.model.plans import AccountPlan, Action, Change, Verdict, tally
+from worker.model.ports import Log, Reader
+from worker.plan.diff import SavedAccount, inverse, preconditions
+from worker.plan.holds import shortages, spare
+from worker.plan.notices import notices
+from worker.plan.policy import guard, spent
+from worker.plan.swaps import hold_swaps, with_notice
+from worker.reconcile.account import Draft, observe
+from worker.reconcile.in_use import inquire
+
+__all__ = ["approved", "failed_preview", "preview", "undoing"]
+
+_OVERTAKEN: Final = "no longer as that run left it: it is left alone; plan to decide on it as it is now"
+
+
+def undoing(account: AccountStory, run: str) -> SavedAccount:
+    """The writes that undo what a run changed on an account, to be reached and judged as that run did."""
+    return SavedAccount(
+        account=account.account,
+        account_id=account.account_id,
+        source=account.source,
+        endpoint=account.endpoint,
+        credentials=account.credentials,
+        safety=account.safety,
+        changes=inverse(account.numbers or (), run),
+        in_use=account.in_use,
+        groups=account.groups,
+        sha256=account.sha256,
+        commit=account.commit,
+    )
+
+
+async def preview(
+    saved: SavedAccount,
+    api: Reader,
+    allow: frozenset[str],
+    recall: Callable[[str | None], Awaitable[Memory]],
+    log: Log,
+    *,
+    health: Health = Health(),  # noqa: B008 - a value
+) -> Draft:
+    """Look at the account once and tell which of the writes are still to be made, and what the safety rules say.
+
+    Where the in-use guard is on, numbers that would be deactivated are asked about. A number that is not as the run
+    left it is `blocked`.
+
+    Raises:
+        ApiError: the account cannot be read.
+        LedgerError: what is remembered of it cannot be.
+    """
+    observed, memory = await observe(api, recall, log)
+    now = preconditions(saved, observed.numbers)
+    aim = _aim(saved)
+    due = spare(now.due, observed, saved.groups, memory.spent)
+    stale = (_overtaken(change, observed) for change in now.conflicts)
+    changes = hold_swaps((*due, *stale), saved.safety.pair_swaps)
+    refusals = guard(changes, observed, saved.safety, allow, spent=spent(memory, aim, observed))
+    counts = {action: sum(change.action is action for change in changes) for action in Action}
+    plan = AccountPlan(
+        account=saved.account,
+        account_id=observed.account_id,
+        verdict=Verdict.REFUSED if refusals else Verdict.OK,
+        refusals=refusals,
+        counts=tally(Action, counts | {Action.UNCHANGED: len(now.already)}),
+        changes=changes,
+        notices=(*shortages(observed, saved.groups), *notices(observed, health)),
+        active=observed.active,
+    )
+    return Draft(with_notice(await inquire(plan, api, saved.in_use, allow)), aim)
+
+
+def failed_preview(saved: SavedAccount, error: WorkerError) -> Draft:
+    """The plan of an account that cannot be read."""
+    plan = AccountPlan(
+        account=saved.account,
+        account_id=saved.account_id,
+        verdict=Verdict.ERROR,
+        error=error.info,
+        counts=tally(Action, {}),
+    )
+    return Draft(plan, _aim(saved), error)
+
+
+def approved(saved: SavedAccount, plan: AccountPlan) -> SavedAccount:
+    """The account with the writes that were shown alone; what was not to be written becomes no write later either."""
+    shown = {change.phone for change in plan.writes}
+    held = {change.phone: change for change in plan.changes if change.action is Action.HELD}
+    others = (change for change in saved.changes if change.phone not in shown)
+    return structs.replace(
+        saved,
+        changes=tuple(change for change in saved.changes if change.phone in shown),
+        impossible=tuple(
+            held.get(change.phone) or structs.replace(change, action=Action.BLOCKED, reason=_OVERTAKEN)
+            for change in others
+        ),
+    )
+
+
+def _aim(saved: SavedAccount) -> dict[str, Desired]:
+    return {change.phone: Desired(Status(change.desired)) for change in saved.changes}
+
+
+def _overtaken(change: Change, observed: ObservedAccount) -> Change:
+    number = observed.numbers.get(change.phone)
+    seen = None if number is None else number.status
+    return structs.replace(change, action=Action.BLOCKED, observed=seen, reason=_OVERTAKEN)

@@ -1,0 +1,76 @@
+"""Desired-state files: of what an account has now, and of what a table says."""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from worker.model.accounts import Desired, Observed, ObservedAccount
+from worker.model.phone_format import hyphenated
+from worker.model.phones import is_listable
+from worker.render.terminal import safe
+
+__all__ = ["SCHEMA_FILE", "desired_yaml", "listed_yaml"]
+
+SCHEMA_FILE: Final = "senderid.schema.json"
+"""The file beside a desired-state file in which its editor finds the schema."""
+
+_NAME_CHARACTERS: Final = 64
+"""What a file may have in a name."""
+_SHOWN_COLUMNS: Final = 100
+
+
+def desired_yaml(account: ObservedAccount, *, name: str, endpoint: str | None = None, schema: str = SCHEMA_FILE) -> str:
+    """A file whose plan shows no change: the account's ACTIVE and INACTIVE numbers, in the order of their digits.
+
+    Numbers in another status, which cannot be asked for, and those that no file may list stand in it as comments. A
+    name or an id that no file may have is mended or left out, as the file is to be read again. `schema` is the path or
+    the URL from which editors take the schema.
+    """
+    numbers = sorted(account.numbers.values(), key=lambda number: number.phone)
+    listed = [number for number in numbers if _listable(number)]
+    others = [number for number in numbers if not _listable(number)]
+    lines = [*_head(name, schema)]
+    pin = account.account_id
+    if pin and pin == safe(pin)[:_NAME_CHARACTERS].strip():
+        lines.append(f"account_id: {_quoted(pin)}")
+    if endpoint is not None:
+        lines.append(f"endpoint: {_quoted(endpoint)}")
+    lines.append("unmanaged: report  # tell of registered numbers that are not listed here, and leave them alone")
+    lines.append("numbers:" if listed else "numbers: {}")
+    lines += [f"  {_quoted(hyphenated(number.phone))}: {number.status}" for number in listed]
+    if others:
+        lines += ["", "# Registered too, but not to be had by listing them:"]
+        lines += [
+            f"#   {safe(hyphenated(number.phone), _SHOWN_COLUMNS)}: {safe(number.status, _SHOWN_COLUMNS)}"
+            for number in others
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def listed_yaml(numbers: Mapping[str, Desired], *, name: str, schema: str = SCHEMA_FILE) -> str:
+    """A file that lists numbers with what is desired of them, in their order; `name` and `schema` as in an export."""
+    lines = [*_head(name, schema), "numbers:" if numbers else "numbers: {}"]
+    for phone, desired in numbers.items():
+        entry = [f"status: {desired.status}"]
+        entry += [f"note: {_quoted(desired.note)}"] if desired.note else []
+        entry += [f"owner: {_quoted(desired.owner)}"] if desired.owner else []
+        entry += ["protected: true"] if desired.protected else []
+        value = f"{{{', '.join(entry)}}}" if len(entry) > 1 else str(desired.status)
+        lines.append(f"  {_quoted(hyphenated(phone))}: {value}")
+    return "\n".join(lines) + "\n"
+
+
+def _head(name: str, schema: str) -> Iterator[str]:
+    yield f"# yaml-language-server: $schema={safe(schema)}"
+    yield "version: 1"
+    if named := safe(name)[:_NAME_CHARACTERS].strip():
+        yield f"account: {_quoted(named)}"
+
+
+def _listable(number: Observed) -> bool:
+    return number.status.writable and is_listable(number.phone)
+
+
+def _quoted(text: str) -> str:
+    """The text in double quotes, as every YAML parser reads it; quoted, nothing is taken for a number or a flag."""
+    escaped = "\\n".join(safe(line).replace("\\", "\\\\").replace('"', '\\"') for line in text.split("\n"))
+    return f'"{escaped}"'

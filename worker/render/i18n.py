@@ -1,0 +1,87 @@
+"""The language that people are spoken to in: English, unless it was chosen otherwise.
+
+Messages are written in English where they belong, and marked for translation by `gettext` and `ngettext`. What machines
+read (JSON, log lines, exit statuses) is never translated. A message that travels there before people see it, such as
+an error's or a reason's, is English until it is shown; then `translated` finds the words for it.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from worker.render.i18n_catalog import Catalogue
+
+__all__ = ["LANGUAGES", "LOCALE", "chosen", "gettext", "ngettext", "speak", "speaking", "spoken", "translated"]
+
+LANGUAGES: Final = ("en", "ko")
+"""ISO 639-1 codes of what there is, the first without a catalogue."""
+
+LOCALE: Final = Path(__file__).with_name("locale")
+"""The folder of the catalogues."""
+_DOMAIN: Final = "senderid"
+
+
+_catalogue: ContextVar[tuple[str, "Catalogue | None"]] = ContextVar("language", default=("en", None))
+
+
+def gettext(message: str) -> str:
+    """A message in the language that is spoken. Values are put into it afterwards, by `str.format`."""
+    _, catalogue = _catalogue.get()
+    return message if catalogue is None else catalogue.gettext(message)
+
+
+def ngettext(one: str, many: str, number: int) -> str:
+    """Likewise one of two messages, by a number of something."""
+    _, catalogue = _catalogue.get()
+    if catalogue is None:
+        return one if number == 1 else many
+    return catalogue.ngettext(one, many, number)
+
+
+def translated(text: str) -> str:
+    """A finished message, such as an error's or a reason's, in the language that is spoken, as far as it is known.
+
+    Foreign text within it stays as it is, and has to be made harmless afterwards as ever.
+    """
+    _, catalogue = _catalogue.get()
+    return text if catalogue is None else catalogue.finished(text)
+
+
+def spoken() -> str:
+    """The code of the language that is spoken, one of `LANGUAGES`."""
+    return _catalogue.get()[0]
+
+
+def speak(language: str) -> None:
+    """Speak a language of `LANGUAGES` from now on, in this context and those that it begins."""
+    _catalogue.set((language, _opened(language)))
+
+
+@contextmanager
+def speaking(language: str) -> Iterator[None]:
+    """Speak a language of `LANGUAGES` for a while."""
+    token = _catalogue.set((language, _opened(language)))
+    try:
+        yield
+    finally:
+        _catalogue.reset(token)
+
+
+def chosen(wish: str | None) -> str | None:
+    """The language that a wish such as ko, ko_KR.UTF-8 or en-GB is for; None where there is no such one."""
+    code = (wish or "").replace("-", "_").partition("_")[0].partition(".")[0].lower()
+    return code if code in LANGUAGES else None
+
+
+@cache
+def _opened(language: str) -> "Catalogue | None":
+    if language == LANGUAGES[0]:
+        return None
+    from worker.render.i18n_catalog import Catalogue  # noqa: PLC0415 - English needs none, and starts sooner without
+
+    # where no catalogue was built (a bare checkout), people are spoken to in English
+    return Catalogue.at(LOCALE / language / "LC_MESSAGES" / f"{_DOMAIN}.mo")

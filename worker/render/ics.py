@@ -1,0 +1,48 @@
+"""A calendar as calendar programs read it: RFC 5545, one event for each change of a number."""
+
+from datetime import datetime
+from hashlib import sha256
+from typing import Final
+
+from icalendar import Calendar as ICalendar
+from icalendar import Event
+
+from worker.model.phone_format import hyphenated
+from worker.render.terminal import safe
+from worker.render.text.calendar import Calendar, Due
+
+__all__ = ["icalendar"]
+
+_UID_DIGITS: Final = 32
+"""Of a SHA-256 in hex: more than enough to tell events apart."""
+
+
+def icalendar(calendar: Calendar) -> bytes:
+    """The calendar's changes as events at an instant, in UTC.
+
+    An event's UID follows from its account, number, time and status alone, so that a program that reads the calendar
+    again updates its events.
+    """
+    made = ICalendar()
+    made.add("prodid", "-//senderid//calendar//EN")
+    made.add("version", "2.0")
+    stamped = datetime.fromisoformat(calendar.created_at)
+    for account in calendar.accounts:
+        for due in account.due:
+            made.add_component(_event(account.account, due, stamped))
+    data: bytes = made.to_ical()
+    return data
+
+
+def _event(account: str, due: Due, stamped: datetime) -> Event:
+    event = Event()
+    named = "\0".join((account, due.phone, due.at, str(due.after)))
+    event.add("uid", sha256(named.encode("utf-8", "replace")).hexdigest()[:_UID_DIGITS] + "@senderid")
+    event.add("dtstamp", stamped)
+    event.add("dtstart", datetime.fromisoformat(due.at))
+    event.add(
+        "summary", safe(f"{hyphenated(due.phone)}: {due.before or 'as it is'} → {due.after or 'as it is'} ({account})")
+    )
+    parts = (due.reason, due.note, due.owner)
+    event.add("description", "\n".join(safe(" ".join(part.split())) for part in parts if part))
+    return event

@@ -1,0 +1,78 @@
+"""Foreign text in Markdown: nothing of it becomes markup, a link, a mention or a reference, on GitHub or on GitLab.
+
+Text of letters, digits and harmless punctuation stands as it is; all other text stands in a code span, in which neither
+Markdown nor what both sites look for afterwards (@names, #numbers, URLs, commits, commands) means anything. A code span
+cannot hold a backtick everywhere, nor a cell of a table a bar: U+02CB and U+00A6 stand for them.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from html import escape
+from typing import Final
+
+from worker.model.phone_format import hyphenated
+from worker.render.i18n import gettext as _
+from worker.render.terminal import safe
+
+__all__ = ["code", "html_code", "listed", "phone", "prose", "table"]
+
+NAME: Final = 64
+"""Columns of a name or a status."""
+NOTE: Final = 80
+"""Columns of a note or an owner."""
+MESSAGE: Final = 400
+"""Columns of a message."""
+_PHONE: Final = 16
+_NAMES: Final = 5
+"""Names that stand in a sentence; more are counted."""
+
+_plain: Final = re.compile(
+    r"""(?x) (?: [^\W_] | [ ,;()'"?→…·\u2013\u2014-] | (?<=[^\W_])_(?=[^\W_]) | \.(?![^\W\d_]) | :(?=[ \d]|$)
+      | %(?![\w"]) | (?<!/)/(?!/) )*"""
+).fullmatch
+_odd: Final = re.compile(
+    r"""(?xi) www                   # is linked without a scheme
+      | [a-z]-\d                    # GH-12, and what a repository may have links made of
+      | \b[0-9a-f]{7,}\b            # a commit
+      | ^(?: [-/] | \d+[.)] )        # a list, or a command
+    """
+).search
+_STOOD_FOR: Final = str.maketrans("`|", "\u02cb\u00a6")
+
+
+def code(text: str, limit: int = NAME) -> str:
+    """Foreign text as a code span of at most `limit` columns; nothing for a text of blanks."""
+    shown = safe(text, limit).translate(_STOOD_FOR).strip()
+    return f"`{shown}`" if shown else ""
+
+
+def prose(text: str, limit: int = MESSAGE) -> str:
+    """Foreign text as it is where that means nothing but itself, otherwise as a code span."""
+    shown = safe(text, limit).strip()
+    return shown if _plain(shown) and not _odd(shown) else code(shown, limit)
+
+
+def html_code(text: str, limit: int = NAME) -> str:
+    """Foreign text within HTML, where Markdown does not count."""
+    return f"<code>{escape(safe(text, limit))}</code>"
+
+
+def phone(digits: str) -> str:
+    """A number with its hyphens, as a code span."""
+    return code(hyphenated(digits), _PHONE)
+
+
+def listed(names: Sequence[str], *, html: bool = False) -> str:
+    """Some names, and how many more there are."""
+    shown = ", ".join(map(html_code if html else code, names[:_NAMES]))
+    more = len(names) - _NAMES
+    return _("{names} and {count} more").format(names=shown, count=f"{more:,}") if more > 0 else shown
+
+
+def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """A table's lines: a blank one, titles, and cells of Markdown."""
+    yield ""
+    yield f"| {' | '.join(titles)} |"
+    yield f"|{' --- |' * len(titles)}"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"

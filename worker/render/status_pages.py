@@ -1,0 +1,282 @@
+"""The pages of the status page: HTML out of what the ledger and a daemon know. They work without JavaScript."""
+
+from collections.abc import Sequence
+from typing import Final
+from urllib.parse import quote, urlencode
+
+from msgspec import Struct
+
+from worker.model.history import Ending, NumberStory
+from worker.model.plans import Action, Outcome
+from worker.model.status_page import Coming, Kept, Live, Need, RunLine, Standing, Step, Window, unread
+from worker.render.html import render
+from worker.render.i18n import gettext as _
+from worker.render.i18n import ngettext
+
+__all__ = [
+    "Account",
+    "Body",
+    "Frame",
+    "Number",
+    "Overview",
+    "Quotas",
+    "Run",
+    "Runs",
+    "Transitions",
+    "account_url",
+    "link",
+    "message",
+    "number_url",
+    "page",
+    "run_url",
+]
+
+_ENDINGS: Final = {
+    Ending.CONVERGED: ("good", "✓"),
+    Ending.PARTIAL: ("warn", "!"),
+    Ending.REFUSED: ("warn", "!"),
+    Ending.FAILED: ("bad", "✗"),
+    Ending.LOCKED: ("info", "·"),
+    Ending.INTERRUPTED: ("warn", "!"),
+    Ending.CRASHED: ("bad", "✗"),
+    Ending.UNFINISHED: ("info", "…"),
+}
+_OUTCOMES: Final = {
+    Outcome.CHANGED: ("good", "✓"),
+    Outcome.UNCHANGED: ("quiet", "·"),
+    Outcome.PROTECTED: ("quiet", "·"),
+    Outcome.UNMANAGED: ("quiet", "·"),
+    Outcome.HELD: ("warn", "!"),
+}
+_WIDTH, _HEIGHT = 720, 120
+"""Of a chart, in its own units."""
+
+
+class Frame(Struct, frozen=True, kw_only=True):
+    """What stands around every page. `live` is what a daemon knows, None where there is none.
+
+    `assets` are the URLs of style sheets and scripts by name. `version` is that of what is shown, which a script
+    compares with what it hears; messages have none, and no script.
+    """
+
+    here: str
+    made_at: str
+    ledger: str
+    assets: dict[str, str]
+    live: Live | None = None
+    leave: bool = False
+    version: str = ""
+
+
+class Overview(Struct, frozen=True, kw_only=True):
+    """The first page: accounts (a page of those that fit), what needs a person, the last runs, what is coming."""
+
+    accounts: Sequence[Standing]
+    found: int
+    total: int
+    troubled: int
+    differing: int
+    needs: Sequence[Need]
+    more_needs: int
+    runs: Sequence[RunLine]
+    coming: Coming | None
+    q: str
+    show: str
+    next: str | None
+    differ: dict[str, int]
+
+
+class Account(Struct, frozen=True, kw_only=True):
+    """One account: how its last runs left it, what of its last run needs a person, and its numbers as last written.
+
+    `read_as` are the keys that it had when it could be read, where it could not.
+    """
+
+    standing: Standing
+    runs: Sequence[Standing]
+    older: str | None
+    needing: Sequence[NumberStory]
+    numbers: Sequence[Kept]
+    prefix: str
+    next: str | None
+    needs: Sequence[Need]
+    read_as: Sequence[str] = ()
+
+
+class Run(Struct, frozen=True, kw_only=True):
+    """One run: its accounts, and the numbers of one of them where one was chosen."""
+
+    run: RunLine
+    accounts: Sequence[Standing]
+    show: str
+    next: str | None
+    chosen: Standing | None
+    numbers: Sequence[NumberStory]
+    prefix: str
+    more: str | None
+
+
+class Runs(Struct, frozen=True, kw_only=True):
+    """Runs, the last one first."""
+
+    runs: Sequence[RunLine]
+    next: str | None
+
+
+class Number(Struct, frozen=True, kw_only=True):
+    """One number's whole story, or a form to ask for one."""
+
+    phone: str | None
+    asked: str
+    steps: Sequence[Step]
+    next: str | None
+
+
+class Transitions(Struct, frozen=True, kw_only=True):
+    """What is coming, None where the desired files are not known."""
+
+    coming: Coming | None
+
+
+class Quotas(Struct, frozen=True, kw_only=True):
+    """Requests that write over time, and by how much the windows are used now."""
+
+    minutes: Sequence[Window]
+    hours: Sequence[Window]
+
+
+Body = Overview | Account | Run | Runs | Number | Transitions | Quotas
+
+
+def page(frame: Frame, body: Body) -> str:
+    """A page."""
+    name = type(body).__name__.lower()
+    fields = {field: getattr(body, field) for field in body.__struct_fields__}
+    return render(f"page/{name}.html", **_around(frame), **fields)
+
+
+def message(frame: Frame, title: str, text: str, *, login: bool = False) -> str:
+    """A page that says what is wrong and what to do, with a form for the token where `login`."""
+    return render("page/message.html", **_around(frame), headline=title, text=text, login=login)
+
+
+def account_url(key: str, name: str | None = None) -> str:
+    """Where an account is, by the key that it has over all runs; by its name too where it could not be read."""
+    return link(f"/accounts/{quote(key, safe='')}", name=name if unread(key) else None)
+
+
+def run_url(run_id: str) -> str:
+    """Where a run is."""
+    return f"/runs/{quote(run_id, safe='')}"
+
+
+def number_url(phone: str) -> str:
+    """Where the story of a number is."""
+    return f"/numbers/{quote(phone, safe='')}"
+
+
+def link(path: str, **query: object) -> str:
+    """A URL of ours; what is None or empty is left out."""
+    given = urlencode({name: value for name, value in query.items() if value not in {None, ""}})
+    return f"{path}?{given}" if given else path
+
+
+def _around(frame: Frame) -> dict[str, object]:
+    return {
+        "frame": frame,
+        "account_url": account_url,
+        "run_url": run_url,
+        "number_url": number_url,
+        "link": link,
+        "ending": _ending,
+        "outcome": _outcome,
+        "counts": _counts,
+        "chart": _chart,
+    }
+
+
+def _ending(ending: str) -> tuple[str, str, str]:
+    tone, symbol = _ENDINGS[Ending(ending)]
+    return _words()[ending], tone, symbol
+
+
+def _outcome(outcome: Outcome | None) -> tuple[str, str, str]:
+    if outcome is None:
+        return _("unfinished"), "info", "…"
+    tone, symbol = _OUTCOMES.get(outcome, ("bad", "✗"))
+    return _words()[outcome], tone, symbol
+
+
+def _counts(counts: dict[str, int]) -> str:
+    words = _words()
+    each = _("{count} {what}")
+    return ", ".join(
+        each.format(count=f"{number:,}", what=words.get(name, name)) for name, number in counts.items() if number
+    )
+
+
+def _words() -> dict[str, str]:
+    return {
+        Ending.CONVERGED: _("converged"),
+        Ending.PARTIAL: _("partial"),
+        Ending.REFUSED: _("refused"),
+        Ending.FAILED: _("failed"),
+        Ending.LOCKED: _("locked"),
+        Ending.INTERRUPTED: _("interrupted"),
+        Ending.CRASHED: _("crashed"),
+        Ending.UNFINISHED: _("unfinished"),
+        Outcome.CHANGED: _("changed"),
+        Outcome.UNCHANGED: _("unchanged"),
+        Outcome.PROTECTED: _("protected"),
+        Outcome.UNMANAGED: _("unmanaged"),
+        Outcome.HELD: _("held"),
+        Outcome.BLOCKED: _("blocked"),
+        Outcome.MISSING: _("missing"),
+        Outcome.CONFLICT: _("conflict"),
+        Outcome.UNVERIFIED: _("unverified"),
+        Outcome.NOT_ATTEMPTED: _("not attempted"),
+        Action.ACTIVATE: _("to activate"),
+        Action.DEACTIVATE: _("to deactivate"),
+    }
+
+
+class Bar(Struct, frozen=True):
+    """One bar of a chart, in the chart's own units."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    title: str
+
+
+class Chart(Struct, frozen=True):
+    """Bars over time, and what a reader who does not see them is told."""
+
+    width: int
+    height: int
+    label: str
+    bars: Sequence[Bar]
+    most: int
+
+
+def _chart(windows: Sequence[Window]) -> Chart:
+    """Windows as bars, one beside the other."""
+    most = max((window.writes for window in windows), default=0)
+    step = _WIDTH / max(1, len(windows))
+    bars = [
+        Bar(
+            round(place * step, 2),
+            round(_HEIGHT - _HEIGHT * window.writes / (most or 1), 2),
+            round(max(1.0, step - 1), 2),
+            round(_HEIGHT * window.writes / (most or 1), 2),
+            ngettext("{start}: {number} write", "{start}: {number} writes", window.writes).format(
+                start=f"{window.start[11:16]} UTC", number=f"{window.writes:,}"
+            ),
+        )
+        for place, window in enumerate(windows)
+    ]
+    label = _("Requests that write over time, at most {most} at once; the table below has the same figures").format(
+        most=f"{most:,}"
+    )
+    return Chart(_WIDTH, _HEIGHT, label, bars, most)

@@ -1,0 +1,114 @@
+"""What desired states will want when: the document of `calendar`, and its text for people."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from itertools import groupby
+from typing import Annotated, Final, Literal
+
+from msgspec import Meta, Struct, field
+
+from worker.model.accounts import DesiredAccount
+from worker.model.phone_format import hyphenated
+from worker.model.plans import Phone, Timestamp
+from worker.model.schedule import transitions
+from worker.model.times import shown, stamp, zone
+from worker.render.i18n import gettext as _
+from worker.render.i18n import translated
+from worker.render.terminal import Paint, safe
+from worker.render.terminal import width as cells
+from worker.render.text.layout import MANY, count, header, indented
+
+__all__ = ["AccountCalendar", "Calendar", "Due", "account_calendar", "text"]
+
+DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_LEFT: Final = "as it is"
+"""What a number is of which nothing is wanted."""
+_REMARK_COLUMNS: Final = 20
+"""Columns that a remark gets however narrow the page is."""
+
+
+class Due(Struct, frozen=True):
+    """One number from a moment on: what was wanted before and what is wanted then, null for nothing, and why."""
+
+    phone: Phone
+    at: Timestamp
+    before: str | None
+    after: str | None
+    reason: str
+    note: str | None = None
+    owner: str | None = None
+
+
+class AccountCalendar(Struct, frozen=True):
+    """What comes due in one account, by time; `timezone` is the IANA name of its file's zone."""
+
+    account: str
+    timezone: str
+    due: tuple[Due, ...]
+
+
+class Calendar(Struct, frozen=True, kw_only=True):
+    """The document of `calendar`: what comes due in [from, until), as the files say."""
+
+    schema: Literal["senderid.calendar/v1"] = "senderid.calendar/v1"
+    created_at: Timestamp
+    start: Annotated[Timestamp, Meta(description="UTC, ISO 8601.")] = field(name="from")
+    until: Timestamp
+    accounts: tuple[AccountCalendar, ...]
+
+
+def account_calendar(account: DesiredAccount, start: datetime, end: datetime) -> AccountCalendar:
+    """What comes due in an account in [start, end), aware times."""
+    due = tuple(
+        Due(each.phone, stamp(each.when), each.before, each.after, each.why, want.note, want.owner)
+        for each in transitions(account, start, end)
+        for want in (account.numbers[each.phone],)
+    )
+    return AccountCalendar(account.name, account.timezone, due)
+
+
+def text(calendar: Calendar, *, color: bool, width: int = 80) -> str:
+    """A calendar in `width` columns, day by day on each file's clock, ended by a newline."""
+    paint = Paint(color=color)
+    lines: list[str] = []
+    for account in calendar.accounts:
+        if account.due:
+            lines += [*_account(account, paint, width), ""]
+    total = sum(len(account.due) for account in calendar.accounts)
+    start, until = (_local(each, _zone_of(calendar.accounts)) for each in (calendar.start, calendar.until))
+    told = _("{changes} from {start} until {until}.") if total else _("Nothing comes due from {start} until {until}.")
+    told = told.format(changes=count(total, "change"), start=start, until=until)
+    return "\n".join([*lines, *indented(told, width, "", "  ", lambda line: paint("bold", line))]) + "\n"
+
+
+def _account(account: AccountCalendar, paint: Paint, width: int) -> Iterator[str]:
+    yield f"{header(account.account, None, paint, width)} ({account.timezone})"
+    for day, some in groupby(account.due, lambda due: _local(due.at, account.timezone)[:10]):
+        yield ""
+        yield paint("bold", f"{day} {translated(DAYS[datetime.fromisoformat(day).weekday()])}")
+        for (at, before, after, reason), alike in groupby(
+            some, lambda due: (due.at, due.before, due.after, due.reason)
+        ):
+            yield from _rows(_local(at, account.timezone)[11:], before, after, tuple(alike), width)
+            yield from indented(translated(reason), width, " " * 4, " " * 4, lambda line: paint("dim", line))
+
+
+def _rows(time: str, before: str | None, after: str | None, alike: Sequence[Due], width: int) -> Iterator[str]:
+    left = translated(_LEFT)
+    what = f"{before or left} → {after or left}"
+    for due in alike[:MANY]:
+        row = f"  {time}  {hyphenated(due.phone):<13}  {what}"
+        remark = " · ".join(" ".join(word.split()) for word in (due.note, due.owner) if word)
+        yield f"{row}  {safe(remark, max(width - cells(row) - 2, _REMARK_COLUMNS))}".rstrip()
+    if len(alike) > MANY:
+        yield f"  {time}  {_('and {count} more').format(count=f'{len(alike) - MANY:,}')}  {what}"
+
+
+def _local(at: str, timezone: str) -> str:
+    return shown(datetime.fromisoformat(at), zone(timezone))
+
+
+def _zone_of(accounts: Iterable[AccountCalendar]) -> str:
+    """The zone of all accounts, or UTC where they are of several."""
+    zones = {account.timezone for account in accounts}
+    return zones.pop() if len(zones) == 1 else "UTC"

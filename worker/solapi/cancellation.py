@@ -1,0 +1,45 @@
+"""How a run is stopped between requests: who waits for a turn is woken, who waits for an answer is left alone."""
+
+import asyncio
+from types import TracebackType
+
+from worker.model.errors import WorkerError
+
+__all__ = ["Gate"]
+
+
+class Gate:
+    """A context for waits that a stop may end. Once closed, entering it raises the reason at once."""
+
+    __slots__ = ("_reason", "_waiting")
+
+    def __init__(self) -> None:
+        self._reason: WorkerError | None = None
+        self._waiting: set[asyncio.Task[object]] = set()
+
+    def close(self, reason: WorkerError) -> None:
+        """Raise `reason` in every wait, now and later. The first reason stays."""
+        if self._reason is None:
+            self._reason = reason
+            for task in self._waiting:
+                task.cancel()
+
+    def __enter__(self) -> None:
+        if self._reason is not None:
+            raise self._reason
+        self._waiting.add(_this_task())
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        task = _this_task()
+        self._waiting.discard(task)
+        # uncancel() tells our own cancellation from one that came from elsewhere as well
+        if self._reason is not None and kind is asyncio.CancelledError and task.uncancel() == 0:
+            raise self._reason from None
+
+
+def _this_task() -> asyncio.Task[object]:
+    task = asyncio.current_task()
+    assert task is not None, "only a task can wait"  # noqa: S101 - a bug of ours
+    return task

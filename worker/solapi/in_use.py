@@ -1,0 +1,240 @@
+"""Whether numbers are in use: what to ask the API, and what its answers say. Pure but for `fetch`, which is given.
+
+Documented by the vendor: `GET /messages/v4/list` takes `from`, `dateType` (CREATED or UPDATED), `startDate` and
+`endDate` in ISO 8601; `GET /messages/v4/groups` takes `criteria=scheduledDate`, `cond=gte` and `value`, up to 500
+groups a page; a group does not tell its senders, so that `GET /messages/v4/groups/{id}/messages` is read for their
+`from`. `messageList` and `groupList` are objects keyed by id; `nextKey` is null or absent on the last page, and goes
+into `startKey` of the next. All of them need the scope `message:read`.
+
+Assumed, as nothing says so: a message's last update is its sending or the report of its delivery, so that UPDATED also
+finds what was registered earlier and sent now; a list of messages takes 500 a page as one of groups does; a group that
+is COMPLETE, FAILED or DELETED sends no more, whatever its date.
+"""
+
+import re
+from collections.abc import Callable, Collection, Iterable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Final, Protocol, TypeVar
+from urllib.parse import urlencode
+
+import msgspec
+from msgspec import Struct
+
+from worker.model.accounts import Usage
+from worker.model.errors import AccountRejected, ApiError, ServerError
+from worker.model.phones import digits_of
+from worker.solapi.wire import UNREADABLE, brief
+
+__all__ = ["Body", "Fetch", "inquire"]
+
+T = TypeVar("T")
+Page = TypeVar("Page", "_Messages", "_Groups")
+
+_CAP_MIB: Final = 16
+"""Of one answer: 500 messages of the longest kind are some 2 MiB."""
+_ABOUT_NOW: Final = timedelta(minutes=1)
+"""How far both questions reach over now: seconds are cut off, clocks differ, and what is due is sent or still ahead."""
+_PAGE: Final = 500
+_PAGES: Final = 60
+"""Reads that looking for scheduled senders may take an account: 30,000 messages, and some 20 seconds of the quota."""
+_OVER: Final = frozenset({"COMPLETE", "FAILED", "DELETED"})
+
+_group_id: Final = re.compile("[0-9A-Za-z_-]{1,64}", re.ASCII).fullmatch
+
+
+class Fetch(Protocol):
+    """Sends one read, as often as need be."""
+
+    async def __call__(self, query: str, decode: Callable[[bytearray], T], /) -> T:
+        """What `decode` makes of the answer to a path with its query. Raises ApiError, also what `decode` raises."""
+        ...
+
+
+class Body:
+    """Takes the body of an answer in pieces, as many as an answer can have."""
+
+    __slots__ = ("whole",)
+
+    def __init__(self) -> None:
+        self.whole = bytearray()
+
+    def feed(self, piece: bytes) -> None:
+        """Take the next piece.
+
+        Raises:
+            AccountRejected: this is longer than any answer.
+        """
+        self.whole += piece
+        if len(self.whole) > _CAP_MIB << 20:
+            raise AccountRejected(f"the answer is longer than {_CAP_MIB} MiB")
+
+
+class _Message(Struct, rename={"sender": "from", "updated": "dateUpdated"}):
+    sender: str | None = None
+    updated: str | None = None
+
+
+class _Messages(Struct, rename="camel"):
+    message_list: dict[str, _Message] | list[_Message]
+    next_key: str | None = None
+
+    @property
+    def messages(self) -> Iterable[_Message]:
+        """The messages of the page."""
+        return self.message_list.values() if isinstance(self.message_list, dict) else self.message_list
+
+
+class _Group(Struct, rename="camel"):
+    scheduled_date: str | None = None
+    status: str | None = None
+
+
+class _Groups(Struct, rename="camel"):
+    group_list: dict[str, _Group]
+    next_key: str | None = None
+
+
+_MESSAGES: Final = msgspec.json.Decoder(_Messages)
+_GROUPS: Final = msgspec.json.Decoder(_Groups)
+
+
+async def inquire(fetch: Fetch, phones: Collection[str], now: datetime, hours: int) -> Usage:
+    """Which of some numbers are scheduled to send after `now`, or have sent in so many hours before it.
+
+    The first failure ends the asking: what is not known by then is unknown. Where more messages are scheduled than are
+    looked through, what is not found among those is unknown as well.
+
+    Raises:
+        WorkerError: what `fetch` raised and is no ApiError.
+    """
+    in_use: dict[str, str] = {}
+    clear: set[str] = set()
+    why = ""
+    try:
+        whole = await _look_ahead(fetch, frozenset(phones), now, in_use)
+        if not whole:
+            why = f"more than {_PAGES * _PAGE:,} messages are scheduled, and no more are looked through"
+        for phone in phones:
+            if phone in in_use:
+                continue
+            reason = await fetch(_sent_query(phone, now, hours), partial(_sending, phone, hours))
+            if reason is not None:
+                in_use[phone] = reason
+            elif whole:
+                clear.add(phone)
+    except ApiError as error:
+        why = f"{error.code}: {error}"
+    return Usage(in_use, frozenset(phones).difference(in_use, clear), why)
+
+
+class _Lists:
+    """Reads lists page by page, a bounded number of pages in all."""
+
+    def __init__(self, fetch: Fetch) -> None:
+        self._fetch = fetch
+        self._pages = iter(range(_PAGES))
+
+    async def read(
+        self,
+        path: str,
+        query: dict[str, str],
+        decode: Callable[[bytearray], Page],
+        enough: Callable[[Page], bool],
+    ) -> bool:
+        """Read one until `enough` says so of a page or it ends; False where there may be no more pages before that."""
+        more: dict[str, str] = {}
+        for _ in self._pages:
+            page = await self._fetch(f"{path}?{urlencode(query | more | {'limit': str(_PAGE)})}", decode)
+            if enough(page) or not page.next_key:
+                return True
+            more = {"startKey": page.next_key}
+        return False
+
+
+async def _look_ahead(fetch: Fetch, phones: frozenset[str], now: datetime, in_use: dict[str, str]) -> bool:
+    """Note which numbers are senders of what is scheduled; whether all of it was looked through that matters."""
+    lists = _Lists(fetch)
+    ahead: dict[str, _Group] = {}
+
+    def note_groups(page: _Groups) -> bool:
+        ahead.update(page.group_list)
+        return False
+
+    whole = await lists.read("/messages/v4/groups", _ahead_of(now), _groups, note_groups)
+    for group_id, group in ahead.items():
+        if group.status in _OVER:
+            continue
+        if not _group_id(group_id):
+            raise ServerError(f"a scheduled group has an id that cannot be: {brief(repr(group_id))}")
+
+        def note_senders(page: _Messages, when: str = _moment(group.scheduled_date)) -> bool:
+            senders = {_sender(message.sender) for message in page.messages}
+            for phone in phones.intersection(senders):
+                in_use.setdefault(phone, f"messages from it are scheduled for {when}: let them be sent first")
+            if len(in_use) < len(phones) and None in senders:
+                raise ServerError("a scheduled message has no sender that can be told, so that it may be any")
+            return len(in_use) == len(phones)
+
+        path = f"/messages/v4/groups/{group_id}/messages"
+        whole = await lists.read(path, {}, _messages, note_senders) and whole
+        if len(in_use) == len(phones):
+            return True
+    return whole
+
+
+def _sender(text: str | None) -> str | None:
+    """The digits of a message's sender, however it is written; None where that cannot be told."""
+    try:
+        return digits_of(text or "")
+    except ValueError:
+        return None
+
+
+def _ahead_of(now: datetime) -> dict[str, str]:
+    return {"criteria": "scheduledDate", "cond": "gte", "value": _iso(now - _ABOUT_NOW)}
+
+
+def _sent_query(phone: str, now: datetime, hours: int) -> str:
+    since, until = _iso(now - timedelta(hours=hours)), _iso(now + _ABOUT_NOW)
+    query = {"from": phone, "dateType": "UPDATED", "startDate": since, "endDate": until, "limit": "1"}
+    return f"/messages/v4/list?{urlencode(query)}"
+
+
+def _sending(phone: str, hours: int, body: bytearray) -> str | None:
+    """That the number has sent, by one message of a page of its own; None for an empty page."""
+    messages = list(_messages(body).messages)
+    if not messages:
+        return None
+    ours = next((message for message in messages if _sender(message.sender) == phone), None)
+    if ours is None:
+        raise ServerError("the list of messages is not of the number that was asked for")
+    return f"it has sent messages in the last {hours:,} hours, one of them on {_moment(ours.updated)}"
+
+
+def _messages(body: bytearray) -> _Messages:
+    return _decoded(_MESSAGES, body)
+
+
+def _groups(body: bytearray) -> _Groups:
+    return _decoded(_GROUPS, body)
+
+
+def _decoded(decoder: msgspec.json.Decoder[T], body: bytearray) -> T:
+    try:
+        return decoder.decode(body)
+    except UNREADABLE as error:
+        raise ServerError(f"the answer cannot be read: {brief(str(error))}") from None
+
+
+def _iso(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _moment(text: str | None) -> str:
+    """A moment of the API's as people read it, or its own text where it is no such moment."""
+    try:
+        moment = datetime.fromisoformat(text or "")
+        return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    except (ValueError, OverflowError):
+        return brief(text or "a day that is not told")

@@ -1,0 +1,147 @@
+"""What metrics tell of accounts: counts by fixed words, and which accounts are told by their names."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from msgspec import Struct, structs
+
+from worker.model.accounts import Status
+from worker.model.errors import Interrupted
+from worker.model.plans import (
+    AccountPlan,
+    AccountResult,
+    Action,
+    Cause,
+    Change,
+    NoticeKind,
+    Outcome,
+    RunOutcome,
+    Verdict,
+)
+
+__all__ = ["ACTIONS", "CAUSES", "NOTICES", "REST", "STATUSES", "Figures", "bounded", "carried_out", "planned"]
+
+REST: Final = "_other"
+"""The name under which the accounts are summed that are not told by their own."""
+
+_UNHEARD_OF: Final = "other"
+"""A status that the API has invented: its text is not ours to bound."""
+_UNKNOWN: Final = "unknown"
+"""Why a number differs of which the ledger remembers nothing."""
+
+STATUSES: Final = (*(status.value for status in Status), _UNHEARD_OF)
+ACTIONS: Final = tuple(action.value for action in Action)
+CAUSES: Final = (*(cause.value for cause in Cause), _UNKNOWN)
+NOTICES: Final = tuple(kind.value for kind in NoticeKind)
+
+
+class Figures(Struct, frozen=True):
+    """The counts of one account, or of several together.
+
+    `statuses`, `actions`, `causes` and `notices` are by the words of the tuples of those names. `failing` and `refused`
+    count accounts: whose last look or run failed, and whose plan a safety rule refuses.
+    """
+
+    statuses: Mapping[str, int] = {}
+    actions: Mapping[str, int] = {}
+    causes: Mapping[str, int] = {}
+    notices: Mapping[str, int] = {}
+    failing: int = 0
+    refused: int = 0
+
+    def __add__(self, other: "Figures") -> "Figures":
+        return Figures(
+            _sum(self.statuses, other.statuses),
+            _sum(self.actions, other.actions),
+            _sum(self.causes, other.causes),
+            _sum(self.notices, other.notices),
+            self.failing + other.failing,
+            self.refused + other.refused,
+        )
+
+    @property
+    def gravity(self) -> int:
+        """How much a person wants to know of the account: 0 where everything is as it should be."""
+        if self.failing:
+            return 3
+        if self.refused:
+            return 2
+        return int(any(self.causes.values()) or any(self.notices.values()))
+
+
+def planned(plan: AccountPlan, statuses: Mapping[Status, int], before: Figures) -> Figures:
+    """The figures of an account that was looked at; what `before` had stays true of one that could not be.
+
+    A run that was stopped says nothing about the accounts that it did not come to.
+    """
+    if plan.verdict is Verdict.ERROR:
+        stopped = plan.error is not None and plan.error.code == Interrupted.__name__
+        return before if stopped else structs.replace(before, failing=1)
+    counts = Counter[str]()
+    for status, count in statuses.items():
+        counts[status.value if status.value in STATUSES else _UNHEARD_OF] += count
+    return Figures(
+        statuses=counts,
+        actions={action.value: count for action, count in plan.counts.items()},
+        causes=_causes(plan.changes),
+        notices=Counter(notice.kind.value for notice in plan.notices),
+        refused=int(plan.verdict is Verdict.REFUSED),
+    )
+
+
+def carried_out(plan: AccountPlan | None, result: AccountResult, before: Figures) -> Figures:
+    """The figures of an account after a run: `before`, less what was changed and proven.
+
+    A saved plan is carried out without the account being counted: then there is no `plan`, and nothing in `before`.
+    """
+    changed = {number.phone: number for number in result.numbers if number.outcome is Outcome.CHANGED}
+    return Figures(
+        statuses=_moved(before.statuses, ((number.before, number.after) for number in changed.values())),
+        actions=_moved(before.actions, ((number.action, Action.UNCHANGED) for number in changed.values())),
+        causes=_causes(change for change in (plan.changes if plan else ()) if change.phone not in changed),
+        notices=before.notices,
+        failing=int(result.outcome is RunOutcome.FAILED),
+        refused=int(bool(result.refusals)),
+    )
+
+
+def bounded(figures: Mapping[str, Figures], most: int) -> dict[str, Figures]:
+    """The figures by account, and where there are more than `most`, those of the rest as one sum under `REST`.
+
+    Up to `most` accounts are told each. Beyond, the names go to those with something to tell: failing ones first, then
+    refused ones, then those with numbers that differ or notices, each in the order of their names.
+    """
+    named = set(figures) - {REST}
+    if len(named) > most:
+        telling = sorted(
+            (name for name in named if figures[name].gravity), key=lambda name: (-figures[name].gravity, name)
+        )
+        named = set(telling[:most])
+    told = {name: figures[name] for name in sorted(named)}
+    rest = [figures[name] for name in figures if name not in named]
+    return told | ({REST: sum(rest, Figures())} if rest else {})
+
+
+def _causes(changes: Iterable[Change]) -> Mapping[str, int]:
+    """Why numbers differ that the file is about."""
+    return Counter(
+        _UNKNOWN if change.cause is None else change.cause.value
+        for change in changes
+        if change.action is not Action.UNMANAGED
+    )
+
+
+def _sum(first: Mapping[str, int], second: Mapping[str, int]) -> Mapping[str, int]:
+    return {key: first.get(key, 0) + second.get(key, 0) for key in {**first, **second}}
+
+
+def _moved(counts: Mapping[str, int], moves: Iterable[tuple[str | None, str | None]]) -> Mapping[str, int]:
+    """Counts after numbers went from one word to another; where nothing was counted, nothing is."""
+    if not counts:
+        return counts
+    moved = Counter(counts)
+    for source, target in moves:
+        moved[str(source)] -= 1
+        moved[str(target)] += 1
+    return moved

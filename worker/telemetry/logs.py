@@ -1,0 +1,280 @@
+"""Log lines: one JSON object a line, or a short line for people; on stderr, and never a secret.
+
+structlog does the work, without its way through stdlib logging and without flushing every line. A log that can no
+longer be written is dropped: a full disk or a closed pipe under stderr stops no run.
+"""
+
+import asyncio
+
+# orjson imports these while it begins, and takes the process with it if an interruption meets it there
+import dataclasses  # noqa: F401
+import json  # noqa: F401
+import time
+import uuid  # noqa: F401
+from collections.abc import Mapping, MutableMapping
+from datetime import UTC, datetime
+from errno import EAGAIN, EDQUOT, ENOSPC
+from traceback import extract_tb
+from typing import Any, Final, Literal, Protocol, Self, cast
+
+import orjson
+import structlog
+
+from worker.model.redaction import SHORTEST_SECRET, Secrets, without_headers
+from worker.render.json_document import encodable, inert
+from worker.render.log_lines import console_line
+from worker.render.terminal import Paint
+
+__all__ = ["Log", "Sink", "Stream", "configure"]
+
+_LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+_FORBIDDEN: Final = frozenset({"authorization", "authentication", "signature", "salt", "secret", "apisecret"})
+"""Names of fields that are left out, in any letter case, with or without what joins their words."""
+_OURS: Final = frozenset({"timestamp", "level"})
+_JOINTS: Final = str.maketrans("", "", "-_ ")
+_BUFFERED: Final = 64 << 10
+"""Bytes of lines that wait for the next write, at most."""
+_PATIENCE: Final = 0.2
+"""Seconds that a line waits, at most."""
+
+_HARMLESS: Final = 16
+"""Characters of a text too short to give a salt or a signature away: theirs are 12 or longer, with their name."""
+
+_LARGEST: Final = 2**63
+"""Whole numbers from here on are not JSON's to every reader, nor to orjson."""
+_LONGEST_BITS: Final = 4096
+"""Whole numbers beyond are more than Python turns into text."""
+_DEEPEST: Final = 8
+"""Levels of a value that are looked into: one that holds itself has no end."""
+_NAMES: Final = 1000
+"""Names of fields that are remembered as harmless."""
+
+Line = MutableMapping[str, Any]
+
+
+class Stream(Protocol):
+    """Where lines end up."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take bytes."""
+        ...
+
+    def flush(self) -> None:
+        """Let go of them."""
+        ...
+
+
+class Log(Protocol):
+    """Where a run tells what happens. A field that is None is left out."""
+
+    def bind(self, **fields: Any) -> Self:
+        """The same log with `fields` on every line."""
+        ...
+
+    def debug(self, event: str, **fields: Any) -> None:
+        """Write a line for whoever looks into the worker itself."""
+        ...
+
+    def info(self, event: str, **fields: Any) -> None:
+        """Write a line."""
+        ...
+
+    def warning(self, event: str, **fields: Any) -> None:
+        """Write a line that a person should see, at once."""
+        ...
+
+    def error(self, event: str, **fields: Any) -> None:
+        """Write a line about a failure, at once.
+
+        An exception given as `exc_info` adds its type and where it was raised; its text and locals may hold anything
+        and are left out.
+        """
+        ...
+
+
+_PASSING: Final = frozenset({ENOSPC, EDQUOT, EAGAIN})
+"""Of what keeps lines from being written, what passes by itself."""
+
+
+class Sink:
+    """Takes lines on their way to a stream, and gives up silently when the stream does.
+
+    `patient` keeps lines for a moment while an event loop runs, as flushing each costs more than making it. Warnings
+    and errors wait for nothing.
+    """
+
+    def __init__(self, stream: Stream, *, patient: bool) -> None:
+        self._stream = stream
+        self._lines: list[bytes] = []
+        self._room = _BUFFERED if patient else 0
+        self._size = 0
+        self._due: asyncio.TimerHandle | None = None
+        self._broken = False
+
+    def info(self, line: bytes) -> None:
+        """Take a line that may wait."""
+        self._lines.append(line)
+        self._size += len(line)
+        if self._size > self._room:
+            self.flush()
+        elif self._due is None:
+            self._wait()
+
+    def warning(self, line: bytes) -> None:
+        """Take a line and hand everything on."""
+        self._lines.append(line)
+        self.flush()
+
+    debug = info
+    error = critical = warning
+
+    def flush(self) -> None:
+        """Hand on what was taken."""
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+        if self._lines and not self._broken:
+            try:
+                self._stream.write(b"".join(self._lines))
+                self._stream.flush()
+            except (OSError, ValueError) as error:
+                # a disk may have room again; whoever has gone does not come back
+                self._broken = not isinstance(error, OSError) or error.errno not in _PASSING
+        self._lines.clear()
+        self._size = 0
+
+    def _wait(self) -> None:
+        try:
+            self._due = asyncio.get_running_loop().call_later(_PATIENCE, self.flush)
+        except RuntimeError:  # no event loop that would come back to the line
+            self.flush()
+
+
+def configure(
+    *,
+    format: Literal["json", "console"],  # noqa: A002 - the setting's name
+    level: str,
+    sink: Sink,
+    color: bool,
+    secrets: Secrets,
+) -> Log:
+    """A log that writes lines of `level` and above to `sink`. `secrets` must not appear; they may grow meanwhile."""
+    render = _Console(color=color, everything=level == "debug") if format == "console" else _json
+    return cast(
+        "Log",
+        structlog.wrap_logger(
+            sink,
+            processors=[_Clean(secrets), render],
+            wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+            context_class=dict,
+            cache_logger_on_first_use=False,
+        ),
+    )
+
+
+class _Clean:
+    """Puts a line's fields in order and takes out what must not be seen."""
+
+    def __init__(self, secrets: Secrets) -> None:
+        self._secrets = secrets
+        self._count = 0
+        self._harmless = _HARMLESS
+        self._names: set[str] = set()
+        self._second = -1
+        self._second_text = ""
+
+    def __call__(self, _logger: object, method: str, fields: Line) -> Line:
+        if len(self._secrets) != self._count:
+            self._learn()
+        line = {"timestamp": self._timestamp(), "level": method, "event": self._named(fields.pop("event"))}
+        raised = fields.pop("exc_info", None)
+        if isinstance(raised, BaseException):
+            line |= _raised(raised)
+        for name, value in fields.items():
+            if value is not None:
+                # most values are short texts, which are seen to be harmless at once
+                short = isinstance(value, str) and len(value) <= self._harmless
+                if name in self._names:
+                    line[name] = value if short else self._clean(value)
+                elif name not in _OURS and not _forbidden(name):
+                    line[self._name(name)] = self._clean(value)
+        return line
+
+    def _learn(self) -> None:
+        self._count = len(self._secrets)
+        self._harmless = min(_HARMLESS, (self._secrets.shortest or _HARMLESS + 1) - 1)
+        self._names.clear()
+
+    def _name(self, name: str) -> str:
+        cleaned = self._named(name)
+        if cleaned == name and len(self._names) < _NAMES:
+            self._names.add(name)
+        return cleaned
+
+    def _timestamp(self) -> str:
+        second, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+        if second != self._second:
+            self._second = second
+            self._second_text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        return f"{self._second_text}.{nanoseconds // 1_000_000:03}Z"
+
+    def _clean(self, value: Any, depth: int = _DEEPEST) -> Any:
+        if isinstance(value, str):
+            return self._text(str(value))
+        if isinstance(value, Mapping) and depth:
+            cleaned = ((self._key(key), each) for key, each in value.items())
+            return {key: self._clean(each, depth - 1) for key, each in cleaned if not _forbidden(key)}
+        if isinstance(value, list | tuple | set | frozenset) and depth:
+            return [self._clean(each, depth - 1) for each in value]
+        if value is None or isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < _LARGEST):
+            return value
+        # a foreign object's text may hold anything, a request's headers for one
+        short = isinstance(value, int) and value.bit_length() < _LONGEST_BITS
+        return str(value) if short else type(value).__name__
+
+    def _key(self, key: Any) -> str:
+        return self._named(key) if isinstance(key, str) else str(self._clean(key, 0))
+
+    def _named(self, name: str) -> str:
+        """An event or the name of a field: programs read them, and a short secret is part of many."""
+        return self._text(name, SHORTEST_SECRET)
+
+    def _text(self, text: str, least: int = 1) -> str:
+        if len(text) <= self._harmless:
+            return text
+        return without_headers(self._secrets.removed_from(text, least=least))
+
+
+def _forbidden(name: str) -> bool:
+    return name.lower().translate(_JOINTS) in _FORBIDDEN
+
+
+def _raised(error: BaseException) -> dict[str, Any]:
+    frames = extract_tb(error.__traceback__)
+    return {
+        "error_code": type(error).__name__,
+        "raised_at": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
+    }
+
+
+def _json(_logger: object, _method: str, line: Line) -> bytes:
+    try:
+        made = orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # a lone surrogate
+        made = orjson.dumps(encodable(line), option=orjson.OPT_APPEND_NEWLINE)
+    return inert(made)
+
+
+class _Console:
+    """Lines for people."""
+
+    def __init__(self, *, color: bool, everything: bool) -> None:
+        self._paint = Paint(color=color)
+        self._everything = everything
+
+    def __call__(self, _logger: object, _method: str, line: Line) -> bytes:
+        told = console_line(line, self._paint, everything=self._everything)
+        if told is None:
+            raise structlog.DropEvent
+        return told.encode()

@@ -1,0 +1,328 @@
+"""What Prometheus is told of runs: a registry of our own, fed with values, rendered on request.
+
+docs/metrics.md tells every metric; a test holds the two together.
+"""
+
+import re
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Final, Protocol
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from worker import __version__
+from worker.model.accounts import Status
+from worker.model.errors import ApiError
+from worker.model.plans import AccountPlan, AccountResult, Outcome, RunOutcome
+from worker.telemetry.account_metrics import (
+    ACTIONS,
+    CAUSES,
+    NOTICES,
+    REST,
+    STATUSES,
+    Figures,
+    bounded,
+    carried_out,
+    planned,
+)
+
+__all__ = ["Metrics", "Quota", "Window"]
+
+_SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0)
+"""Upper edges of the histogram of requests. Loops keep time in milliseconds; 20 s is when a request is given up."""
+
+_METHODS: Final = {"GET": "read", "PUT": "write"}
+_RATE_LIMITED: Final = 429
+_LAST_GOOD: Final = "senderid_last_good_pass_timestamp_seconds"
+_EARLIER: Final = re.compile(rf"^{_LAST_GOOD} ([0-9.]+(?:e\+[0-9]+)?)$", re.MULTILINE | re.ASCII)
+"""Its line as it is written."""
+
+# when each counter began is of no use to anybody here, and as many lines again
+disable_created_metrics()  # type: ignore[no-untyped-call] # the library has no types there
+
+
+class Window(Protocol):
+    """How much may be sent at once, and how much is, as `worker.solapi.limiter.Window` tells."""
+
+    capacity: int
+    seconds: float
+
+    @property
+    def used(self) -> int:
+        """Slots that are taken now."""
+        ...
+
+
+class Quota(Protocol):
+    """The windows of one API key, as `worker.solapi.limiter.Quota` has them."""
+
+    @property
+    def reads(self) -> Window:
+        """The window of looks."""
+        ...
+
+    @property
+    def writes(self) -> Window:
+        """The window of writes."""
+        ...
+
+
+class Metrics:
+    """The metrics of a process. It is a `worker.model.ports.Watcher` of requests.
+
+    At most `accounts` accounts are shown by name, see `telemetry.account_metrics.bounded`. `wall`: Unix time, seconds.
+    """
+
+    def __init__(self, *, accounts: int = 200, wall: Callable[[], float] = time.time) -> None:
+        self._wall = wall
+        self._figures = _Accounts(accounts)
+        self._quotas = _Quotas()
+        self._registry = CollectorRegistry()
+        build = Gauge("senderid_build_info", "1, with the version of the worker.", ["version"], registry=self._registry)
+        build.labels(__version__).set(1)
+        self._requests = Histogram(
+            "senderid_request_duration_seconds",
+            "How long requests took until their answer was read, by what was answered.",
+            ["method", "answer"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._retries = self._counter("senderid_retries", "Requests sent again, by what had become of them.", "reason")
+        self._runs = self._counter("senderid_runs", "Runs that were to write, by how they ended.", "outcome")
+        self._numbers = self._counter("senderid_number_outcomes", "Numbers by what became of them in runs.", "outcome")
+        self._passes = Counter("senderid_passes", "Rounds over the accounts.", registry=self._registry)
+        self._failed_passes = Counter(
+            "senderid_failed_passes",
+            "Rounds that broke off, or in which every account failed.",
+            registry=self._registry,
+        )
+        self._last_good = Gauge(
+            _LAST_GOOD,
+            "Unix time of the last round that was none of the failed ones; 0 before it.",
+            registry=self._registry,
+        )
+        self._last_good.set(0)
+        self._interval = Gauge(
+            "senderid_pass_interval_seconds",
+            "How long after each other rounds begin; 0 where nothing begins them by itself.",
+            registry=self._registry,
+        )
+        self._valid = Gauge(
+            "senderid_desired_state_valid",
+            "1 where the desired-state files can be used as they are now, 0 where one of them cannot.",
+            registry=self._registry,
+        )
+        self._valid.set(1)
+        for outcome in RunOutcome:
+            self._runs.labels(outcome.value)
+        for became in Outcome:
+            self._numbers.labels(became.value)
+        self._registry.register(self._figures)
+        self._registry.register(self._quotas)
+
+    def _counter(self, name: str, told: str, label: str) -> Counter:
+        return Counter(name, told, [label], registry=self._registry)
+
+    @property
+    def registry(self) -> CollectorRegistry:
+        """What everything is registered with."""
+        return self._registry
+
+    def request(self, method: str, seconds: float, status: int | None) -> None:
+        """A request came to its end after so long; `status` is None where no answer came."""
+        self._requests.labels(_METHODS.get(method, "other"), _answer(status)).observe(seconds)
+
+    def retried(self, error: ApiError) -> None:
+        """A request is going to be sent again. The API's own codes are not told: nothing bounds them."""
+        self._retries.labels(type(error).__name__).inc()
+
+    def accounts(self, names: Iterable[str]) -> None:
+        """Which accounts there are: others are told of no more."""
+        self._figures.keep(frozenset(names))
+
+    def planned(self, plan: AccountPlan, statuses: Mapping[Status, int]) -> None:
+        """An account was looked at, or could not be; `statuses` counts its numbers."""
+        self._figures.planned(plan, statuses)
+
+    def carried_out(self, result: AccountResult) -> None:
+        """An account's plan was carried out, as far as it could be."""
+        self._figures.carried_out(result)
+        for outcome, count in result.counts.items():
+            self._numbers.labels(outcome.value).inc(count)
+
+    def run(self, outcome: RunOutcome) -> None:
+        """A run that was to write has ended."""
+        self._runs.labels(outcome.value).inc()
+
+    def passed(self) -> None:
+        """A round over the accounts came to its end. It is a good one unless every account failed."""
+        self._passes.inc()
+        if self._figures.all_failing:
+            self._failed_passes.inc()
+        else:
+            self._last_good.set(self._wall())
+
+    def broke_off(self) -> None:
+        """A round over the accounts did not come to its end."""
+        self._passes.inc()
+        self._failed_passes.inc()
+
+    def desired_state(self, *, valid: bool) -> None:
+        """Whether the desired-state files can be used as they are."""
+        self._valid.set(int(valid))
+
+    def suspended(self, since: Mapping[str, float]) -> None:
+        """The accounts in which nothing is to be written now, each with the Unix time since when."""
+        self._figures.suspended = dict(since)
+
+    def every(self, seconds: float) -> None:
+        """How long after each other rounds begin."""
+        self._interval.set(seconds)
+
+    def quotas(self, quotas: Collection[Quota]) -> None:
+        """The quotas in use, in the order in which their keys came; how much is used is asked when it is told."""
+        self._quotas.known = tuple(quotas)
+
+    def recall(self, text: str) -> None:
+        """Take the last good round out of what an earlier process told; text that does not tell it changes nothing."""
+        found = _EARLIER.search(text)
+        moment = float(found[1]) if found else 0.0
+        if 0 < moment <= self._wall():
+            self._last_good.set(moment)
+
+    def render(self, accept: str = "") -> tuple[bytes, str]:
+        """The metrics in the format that an Accept header asks for, and the name of that format."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self._registry), content_type
+
+
+class _Accounts(Collector):
+    """What is told of accounts, made from their figures whenever it is asked for: who is gone leaves nothing behind."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._figures: dict[str, Figures] = {}
+        self._plans: dict[str, AccountPlan] = {}
+        self._told: dict[str, Figures] | None = None
+        self.suspended: dict[str, float] = {}
+
+    @property
+    def all_failing(self) -> bool:
+        return bool(self._figures) and all(figures.failing for figures in self._figures.values())
+
+    def keep(self, names: Collection[str]) -> None:
+        self._told = None
+        for name in self._figures.keys() - names:
+            del self._figures[name]
+            self._plans.pop(name, None)
+
+    def planned(self, plan: AccountPlan, statuses: Mapping[Status, int]) -> None:
+        self._told = None
+        self._plans[plan.account] = plan
+        self._figures[plan.account] = planned(plan, statuses, self._figures.get(plan.account, Figures()))
+
+    def carried_out(self, result: AccountResult) -> None:
+        self._told = None
+        before = self._figures.get(result.account, Figures())
+        self._figures[result.account] = carried_out(self._plans.pop(result.account, None), result, before)
+
+    def collect(self) -> Iterator[Metric]:
+        if self._told is None:
+            self._told = bounded(self._figures, self._most)
+        told = self._told
+        # an account that no look has counted has no counts, not even zeros
+        counted = {account: figures for account, figures in told.items() if figures.actions}
+        yield _gauge("senderid_accounts", "Accounts that there are.", [], {(): len(self._figures)})
+        yield _gauge(
+            "senderid_numbers",
+            "Registered numbers by their status, as the last look and what was proven since have it.",
+            ["account", "status"],
+            _by_word({account: figures.statuses for account, figures in counted.items()}, STATUSES),
+        )
+        yield _gauge(
+            "senderid_planned_numbers",
+            "Numbers by what is to be done with them.",
+            ["account", "action"],
+            _by_word({account: figures.actions for account, figures in counted.items()}, ACTIONS),
+        )
+        yield _gauge(
+            "senderid_differing_numbers",
+            "Numbers that are not as their file says, by why.",
+            ["account", "cause"],
+            _by_word({account: figures.causes for account, figures in counted.items()}, CAUSES),
+        )
+        yield _gauge(
+            "senderid_notices",
+            "What a person should know of the account besides its changes, by kind.",
+            ["account", "kind"],
+            _by_word({account: figures.notices for account, figures in counted.items()}, NOTICES),
+        )
+        yield _gauge(
+            "senderid_account_failing",
+            "1 where the last look at the account, or its last run, failed; of the rest how many.",
+            ["account"],
+            {(account,): figures.failing for account, figures in told.items()},
+        )
+        yield _gauge(
+            "senderid_account_refused",
+            "1 where a safety rule refuses the account's plan; of the rest how many.",
+            ["account"],
+            {(account,): figures.refused for account, figures in told.items()},
+        )
+        since: dict[tuple[str, ...], float] = {}
+        for account, moment in self.suspended.items():
+            name = account if account in told else REST
+            since[name,] = min(moment, since.get((name,), moment))
+        yield _gauge(
+            "senderid_account_suspended_since_timestamp_seconds",
+            "Unix time since when nothing is to be written to the account; of the rest the earliest.",
+            ["account"],
+            since,
+        )
+
+
+class _Quotas(Collector):
+    """What is told of quotas. A key is told by its place, never by itself."""
+
+    def __init__(self) -> None:
+        self.known: tuple[Quota, ...] = ()
+
+    def collect(self) -> Iterator[Metric]:
+        windows = {
+            (str(place), kind): window
+            for place, quota in enumerate(self.known)
+            for kind, window in (("read", quota.reads), ("write", quota.writes))
+        }
+        labels = ["key", "kind"]
+        yield _gauge(
+            "senderid_quota_used",
+            "Requests that count against the quota of an API key now.",
+            labels,
+            {key: window.used for key, window in windows.items()},
+        )
+        yield _gauge(
+            "senderid_quota_capacity",
+            "Requests that the quota of an API key allows in its window.",
+            labels,
+            {key: window.capacity for key, window in windows.items()},
+        )
+
+
+def _gauge(name: str, told: str, labels: Sequence[str], values: Mapping[tuple[str, ...], float]) -> Metric:
+    family = GaugeMetricFamily(name, told, labels=labels)
+    for key, value in values.items():
+        family.add_metric(key, value)
+    return family
+
+
+def _by_word(counts: Mapping[str, Mapping[str, int]], words: Sequence[str]) -> dict[tuple[str, ...], float]:
+    return {(account, word): of.get(word, 0) for account, of in counts.items() for word in words}
+
+
+def _answer(status: int | None) -> str:
+    if status is None:
+        return "none"
+    return "429" if status == _RATE_LIMITED else f"{status // 100}xx"

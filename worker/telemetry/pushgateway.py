@@ -1,0 +1,61 @@
+"""Metrics to a push gateway, within a bounded time whatever the gateway does."""
+
+from collections.abc import Callable
+from http.client import HTTPException
+from typing import Final
+from urllib.error import HTTPError, URLError
+from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import pushadd_to_gateway
+
+from worker.telemetry.threads import within
+
+__all__ = ["PATIENCE", "push"]
+
+PATIENCE: Final = 2.0
+"""Seconds that a run waits for a gateway when it ends: one in the same network answers in milliseconds."""
+
+_SCHEMES: Final = ("http://", "https://")
+
+
+class _NoRedirects(HTTPRedirectHandler):
+    """The gateway is who was named, nobody whom it names."""
+
+    def redirect_request(self, *_: object) -> None:
+        """No request: the redirect is then an error as any other."""
+
+
+def push(registry: CollectorRegistry, url: str, job: str, *, patience: float = PATIENCE) -> str | None:
+    """Tell a gateway every metric of the registry; why that did not work, None where it did.
+
+    What the gateway knows by other names stays, so that a run which has no word on something does not take it away.
+    """
+    failures: list[str | None] = []
+
+    def work() -> None:
+        try:
+            pushadd_to_gateway(url, job, registry, timeout=patience, handler=_sender)
+        except HTTPError as error:
+            failures.append(f"it answered {error.code}")
+        except (OSError, HTTPException, ValueError) as error:
+            reason = error.reason if isinstance(error, URLError) else error
+            failures.append(str(getattr(reason, "strerror", None) or reason) or type(error).__name__)
+        else:
+            failures.append(None)
+
+    # each read has a timeout of its own, and a gateway that sends a byte a second would never be over
+    return failures[0] if within(patience, work) else f"no answer within {patience:g} seconds"
+
+
+def _sender(
+    url: str, method: str, timeout: float | None, headers: list[tuple[str, str]], data: bytes
+) -> Callable[[], None]:
+    def send() -> None:
+        assert url.startswith(_SCHEMES), "settings let nothing else through"  # noqa: S101 - a bug of ours
+        request = Request(url, data=data, headers=dict(headers), method=method)  # noqa: S310 - see above
+        # proxies of the environment are not used here either
+        with build_opener(ProxyHandler({}), _NoRedirects).open(request, timeout=timeout):
+            pass
+
+    return send

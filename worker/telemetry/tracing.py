@@ -1,0 +1,157 @@
+"""What OpenTelemetry is told of runs: a span for the run, one for each account, one for each request.
+
+The packages come with the extra `otel`; this module is imported where traces are asked for and nowhere else. No phone
+number, key or message of the API is in any span.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, Self
+
+from opentelemetry import context, trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+
+from worker import __version__
+from worker.model.errors import ApiError
+from worker.model.ports import RunLog
+from worker.telemetry.threads import within
+
+__all__ = ["Traced", "Traces"]
+
+_PATIENCE: Final = 2.0
+"""Seconds that a run waits for a collector when it ends."""
+_ERRORS: Final = 400
+"""From this HTTP status on a request's span is an error."""
+_TOLD: Final = frozenset({"attempts", "duration_ms", "error_code", "http_status", "numbers", "active"})
+"""Fields of a log line that an event of a span has. Neither phones nor texts that the API made are among them."""
+
+
+class Traces:
+    """The spans of a process, in batches to `exporter`. It is a `worker.model.ports.Watcher` of requests."""
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        self._exporter = _Exporter(exporter)
+        resource = Resource.create({"service.name": "senderid", "service.version": __version__})
+        self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
+        self._tracer = self._provider.get_tracer("senderid", __version__)
+        self._tasks: set[asyncio.Task[Any] | None] = set()
+
+    @classmethod
+    def to_collector(cls) -> Self:
+        """Traces that go to the collector which the variables `OTEL_EXPORTER_OTLP_…` of the environment name.
+
+        Raises:
+            ValueError: they cannot be used.
+        """
+        return cls(OTLPSpanExporter())
+
+    @contextmanager
+    def run(self, run_id: str) -> Iterator[None]:
+        """The span of a run; accounts are looked after in other tasks than this one."""
+        task = asyncio.current_task()
+        self._tasks.add(task)
+        try:
+            with self._tracer.start_as_current_span("run", attributes={"senderid.run_id": run_id}):
+                yield
+        finally:
+            self._tasks.discard(task)
+
+    def account(self, name: str) -> None:
+        """The current task is about an account from now on, until it ends; of a task that is already, nothing new."""
+        task = asyncio.current_task()
+        if task is None or task in self._tasks:
+            return
+        span = self._tracer.start_span("account", attributes={"senderid.account": name})
+        # a task has a context of its own, which ends with it
+        context.attach(trace.set_span_in_context(span))
+        self._tasks.add(task)
+
+        def end(ended: asyncio.Task[Any]) -> None:
+            self._tasks.discard(ended)
+            span.end()
+
+        task.add_done_callback(end)
+
+    def request(self, method: str, seconds: float, status: int | None) -> None:
+        """A request came to its end after so long; `status` is None where no answer came."""
+        now = time.time_ns()
+        began = now - int(seconds * 1e9)
+        span = self._tracer.start_span(
+            f"{method} numbers",
+            kind=trace.SpanKind.CLIENT,
+            attributes={"http.request.method": method},
+            start_time=began,
+        )
+        if status is not None:
+            span.set_attribute("http.response.status_code", status)
+        if status is None or status >= _ERRORS:
+            span.set_status(trace.StatusCode.ERROR, "no answer" if status is None else None)
+        span.end(now)
+
+    def retried(self, error: ApiError) -> None:
+        """The log tells it already, and with it the account's span."""
+
+    def log(self, log: RunLog) -> "Traced":
+        """A log whose lines about an account as a whole are events of its span too."""
+        return Traced(self, log)
+
+    def close(self) -> str | None:
+        """Bring what is left to whom it is for; why that, or anything before, did not work; None where all did."""
+        if not within(_PATIENCE, self._provider.shutdown):
+            return f"the collector has not taken them within {_PATIENCE:g} seconds"
+        return "the collector has not taken all of them" if self._exporter.failed else None
+
+
+class Traced:
+    """A log that is narrowed to an account, and with it the task that narrows it."""
+
+    def __init__(self, traces: Traces, log: RunLog) -> None:
+        self._traces = traces
+        self._log = log
+
+    def bind(self, **fields: Any) -> "Traced":
+        """The same log with `fields` on every line."""
+        if "account" in fields:
+            self._traces.account(fields["account"])
+        return Traced(self._traces, self._log.bind(**fields))
+
+    def info(self, event: str, **fields: Any) -> None:
+        """Write one line."""
+        self._log.info(event, **fields)
+        _note(event, fields)
+
+    def warning(self, event: str, **fields: Any) -> None:
+        """Write one line that a person should see."""
+        self._log.warning(event, **fields)
+        _note(event, fields)
+
+
+def _note(event: str, fields: dict[str, Any]) -> None:
+    if "phone" not in fields:
+        told = {name: value for name, value in fields.items() if name in _TOLD and value is not None}
+        trace.get_current_span().add_event(event, told)
+
+
+class _Exporter(SpanExporter):
+    """Hands spans on, and remembers whether that ever did not work."""
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        self._exporter = exporter
+        self.failed = False
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        try:
+            result = self._exporter.export(spans)
+        except Exception:  # noqa: BLE001 - whatever it is, the run goes on
+            result = SpanExportResult.FAILURE
+        self.failed = self.failed or result is not SpanExportResult.SUCCESS
+        return result
+
+    def shutdown(self) -> None:
+        self._exporter.shutdown()

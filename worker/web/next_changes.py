@@ -1,0 +1,92 @@
+"""What comes due next over many accounts, numbers that change alike told together; quick however often it is asked."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from heapq import merge
+from itertools import islice, takewhile
+from operator import attrgetter
+from typing import Final
+
+from msgspec import Struct
+
+from worker.model.accounts import DesiredAccount, Schedule, Status
+from worker.model.schedule import changes, holding
+
+__all__ = ["Turn", "Upcoming"]
+
+_SHOWN: Final = 5
+"""Phones that a turn names."""
+
+
+class Turn(Struct, frozen=True):
+    """Numbers of an account that change alike at an instant of UTC: how many, and some of them. None is nothing."""
+
+    when: datetime
+    account: str
+    before: Status | None
+    after: Status | None
+    why: str
+    count: int
+    phones: tuple[str, ...]
+
+
+class _Alike(Struct):
+    """Numbers of an account with one schedule, and when it changes next after a moment; None if it never does."""
+
+    account: str
+    schedule: Schedule
+    count: int
+    phones: tuple[str, ...]
+    asked: datetime | None = None
+    following: datetime | None = None
+
+
+class Upcoming:
+    """Remembers of each account which of its numbers go together, and when they change next."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[DesiredAccount, tuple[_Alike, ...]]] = {}
+
+    def next(self, accounts: Iterable[DesiredAccount], now: datetime, *, days: int, most: int) -> tuple[Turn, ...]:
+        """The first `most` turns after an aware moment and within so many days, by time."""
+        self._known = {account.name: self._grouped(account) for account in accounts}
+        end = now + timedelta(days)
+        due = [
+            alike
+            for _, some in self._known.values()
+            for alike in some
+            if (when := _following(alike, now)) is not None and when < end
+        ]
+        # whoever is not among the first `most` to begin has nothing among the first `most` turns
+        due.sort(key=lambda alike: alike.following or end)
+        told = merge(*(_turns(alike, now, end) for alike in due[:most]), key=attrgetter("when"))
+        return tuple(islice(told, most))
+
+    def _grouped(self, account: DesiredAccount) -> tuple[DesiredAccount, tuple[_Alike, ...]]:
+        known = self._known.get(account.name)
+        if known is not None and known[0] is account:
+            return known
+        phones: dict[Schedule, list[str]] = {}
+        for phone, schedule in account.schedules.items():
+            phones.setdefault(schedule, []).append(phone)
+        return account, tuple(_alike(account.name, schedule, some) for schedule, some in phones.items())
+
+
+def _alike(account: str, schedule: Schedule, phones: Sequence[str]) -> _Alike:
+    return _Alike(account, schedule, len(phones), tuple(phones[:_SHOWN]))
+
+
+def _following(alike: _Alike, now: datetime) -> datetime | None:
+    """When a schedule changes next; asked again only once that is past, or the clock was set back."""
+    stale = alike.asked is None or now < alike.asked or (alike.following is not None and alike.following <= now)
+    if stale:
+        found = next(changes(alike.schedule, now), None)
+        alike.asked, alike.following = now, None if found is None else found[0]
+    return alike.following
+
+
+def _turns(alike: _Alike, after: datetime, end: datetime) -> Iterator[Turn]:
+    before = holding(alike.schedule, after).status
+    for when, held in takewhile(lambda change: change[0] < end, changes(alike.schedule, after)):
+        yield Turn(when, alike.account, before, held.status, held.because, alike.count, alike.phones)
+        before = held.status

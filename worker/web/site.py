@@ -1,0 +1,265 @@
+"""The pages: which one a request is for, whether whoever asks may see it, and its answer."""
+
+import asyncio
+import contextvars
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from threading import Lock
+from typing import Any, Final
+from urllib.parse import parse_qsl, unquote
+
+from aiohttp import web
+
+from worker.ledger.readonly import reading
+from worker.ledger.status_page import nothing
+from worker.model.accounts import DesiredAccount
+from worker.model.errors import LedgerError
+from worker.model.status_page import Coming, Live, Turn
+from worker.model.times import stamp
+from worker.render import status_pages
+from worker.render.html import asset
+from worker.render.i18n import LANGUAGES, chosen, speak, translated
+from worker.render.i18n import gettext as _
+from worker.web import views
+from worker.web.auth import COOKIE, Access, Denied, Many
+from worker.web.next_changes import Upcoming
+from worker.web.response import Page
+from worker.web.sse import Events
+
+__all__ = ["Site"]
+
+_POLICY: Final = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
+_HTML: Final = "text/html; charset=utf-8"
+_SECONDS: Final = 2.0
+"""How long the ledger may be asked for one page."""
+_THREADS: Final = 2
+_ASSETS: Final = {
+    "style.css": "text/css; charset=utf-8",
+    "page/page.css": "text/css; charset=utf-8",
+    "page/page.js": "text/javascript; charset=utf-8",
+    "page/icon.svg": "image/svg+xml",
+}
+_FORM: Final = 4096
+"""Bytes of the login form's answer."""
+_PARTS: Final = 64
+"""Fields of a query."""
+_DAYS: Final = 14
+_TURNS: Final = 200
+
+
+class Site:
+    """The pages over a ledger. `live` tells what a daemon knows, `desired` gives the accounts of the files, if any."""
+
+    def __init__(
+        self,
+        ledger: Path,
+        access: Access,
+        *,
+        live: Callable[[], Live | None] = lambda: None,
+        desired: Callable[[], Sequence[DesiredAccount]] | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._ledger = ledger
+        self._access = access
+        self._live = live
+        self._desired = desired
+        self._now = now
+        self._checked = False
+        self._soon = Upcoming()
+        self._one = Lock()
+        # threads of its own: the daemon's are for its ledger, and must not wait for readers
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="page")
+        self.events = Events(self._trace)
+
+    def close(self) -> None:
+        """Answer no more."""
+        self.events.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def answer(
+        self, request: web.BaseRequest, headers: dict[str, str], last: Callable[[float], None]
+    ) -> Page | web.StreamResponse:
+        """The answer to any request that is not for metrics or health; `last` lets its connection live longer."""
+        speak(_language(request.headers.get("Accept-Language", "")))
+        headers["Content-Security-Policy"] = _POLICY
+        # what a browser sends as it is, before anything is decoded
+        path, _mark, query = request.raw_path.partition("?")
+        posted = path in {"/login", "/logout"} and request.method == "POST"
+        if request.method not in {"GET", "HEAD"} and not posted:
+            return Page(405, b"GET or HEAD\n", headers={"Allow": "GET, HEAD"})
+        for name, kind in _ASSETS.items():
+            if path == _url(name):
+                return Page(200, asset(name), kind, {"Cache-Control": "public, max-age=31536000, immutable"})
+        try:
+            if posted:
+                return await self._entrance(request, path)
+            denied = self._access.denied(
+                request.headers.get("Host", ""),
+                request.headers.get("Authorization"),
+                request.cookies.get(COOKIE),
+                request.remote or "",
+            )
+        except Many:
+            return self._said(
+                429, _("Too many wrong tokens"), _("Wait a minute, then try again."), {"Retry-After": "60"}
+            )
+        if denied is not None:
+            return self._denied(denied)
+        if path == "/events":
+            if request.method == "HEAD":
+                return Page(200, b"", "text/event-stream")
+            if self.events.full:
+                return Page(503, b"too many listen\n", headers={"Retry-After": "60"})
+            return await self.events.stream(request, headers, last)
+        return await self._shown(path, query)
+
+    async def _entrance(self, request: web.BaseRequest, path: str) -> Page:
+        # who lies here only denies themselves a session
+        proxied = request.headers.get("X-Forwarded-Proto", "").partition(",")[0].strip().lower() == "https"
+        only = "HttpOnly; SameSite=Strict; Secure" if proxied else "HttpOnly; SameSite=Strict"
+        gone = f"{COOKIE}=; Path=/; Max-Age=0; {only}"
+        if path == "/logout" or not self._access.guarded:
+            return Page(303, b"", headers={"Location": "/", "Set-Cookie": gone})
+        body = b""
+        while len(body) <= _FORM and (data := await request.content.read(_FORM)):
+            body += data
+        try:
+            given = dict(parse_qsl(body[:_FORM].decode("ascii"), max_num_fields=2)).get("token", "")
+        except ValueError:
+            given = ""
+        value = self._access.login(given, request.remote or "")
+        if value is None:
+            return self._login(_("That is not the token."))
+        cookie = f"{COOKIE}={value}; Path=/; Max-Age=43200; {only}"
+        return Page(303, b"", headers={"Location": "/", "Set-Cookie": cookie})
+
+    def _denied(self, denied: Denied) -> Page:
+        match denied:
+            case Denied.HOST:
+                return self._said(
+                    421,
+                    _("This name is not known here"),
+                    _("Ask for the page by 127.0.0.1 or localhost, or give it a token with --token-file."),
+                )
+            case Denied.NO_TOKEN:
+                return self._said(
+                    403,
+                    _("There is no token"),
+                    _(
+                        "The pages are open to other machines only with a token: put one into a file and name it with "
+                        "--token-file or web.token_file in the settings. Or listen on 127.0.0.1."
+                    ),
+                )
+            case Denied.LOGIN:
+                return self._login(_("Give the token that the pages were started with."))
+
+    def _login(self, text: str) -> Page:
+        page = status_pages.message(self._frame("", None), _("Log in"), text, login=True)
+        return Page(401, page.encode(), _HTML, {"WWW-Authenticate": "Bearer"})
+
+    def _said(self, code: int, title: str, text: str, headers: dict[str, str] | None = None) -> Page:
+        page = status_pages.message(self._frame("", None), title, text)
+        return Page(code, page.encode(), _HTML, headers or {})
+
+    async def _shown(self, path: str, query: str) -> Page:
+        loop = asyncio.get_running_loop()
+        version = await loop.run_in_executor(self._threads, self.events.version)
+        try:
+            asked = views.Asked(
+                path=() if path == "/" else tuple(unquote(part, errors="strict") for part in path.split("/")[1:]),
+                query=dict(parse_qsl(query, max_num_fields=_PARTS, errors="strict")),
+                now=self._now(),
+                live=self._live(),
+                coming=self._upcoming,
+            )
+        except ValueError:
+            return self._said(400, _("That is no address of ours"), _("Begin at the first page: /"))
+        context = contextvars.copy_context()
+        return await loop.run_in_executor(self._threads, lambda: context.run(self._made, asked, version))
+
+    def _made(self, asked: views.Asked, version: str) -> Page:
+        """The page, in a thread."""
+        try:
+            with reading(self._ledger, checked=self._checked, seconds=_SECONDS) as connection:
+                self._checked = True
+                if connection is None:
+                    with closing(nothing()) as empty:
+                        here, body = views.made(empty, asked)
+                else:
+                    here, body = views.made(connection, asked)
+        except views.Missing:
+            return self._said(404, _("There is no such page"), _("It may be of a run that was forgotten. Begin at /"))
+        except TimeoutError:
+            return self._said(
+                503,
+                _("The ledger takes too long"),
+                _("Try again in a moment. If it stays so, forget old runs with history --prune-older-than."),
+                {"Retry-After": "5"},
+            )
+        except LedgerError as error:
+            return self._said(503, _("The ledger cannot be read"), translated(str(error)), {"Retry-After": "5"})
+        frame = self._frame(here, asked.live, version)
+        return Page(200, status_pages.page(frame, body).encode(errors="replace"), _HTML)
+
+    def _frame(self, here: str, live: Live | None, version: str = "") -> status_pages.Frame:
+        return status_pages.Frame(
+            here=here,
+            made_at=stamp(self._now()),
+            ledger=self._ledger.name,
+            assets={name: _url(name) for name in _ASSETS},
+            live=live,
+            leave=self._access.guarded,
+            version=version,
+        )
+
+    def _upcoming(self) -> Coming | None:
+        """What is coming, in a thread; None where no files are known."""
+        if self._desired is None:
+            return None
+        now = self._now()
+        with self._one:
+            turns = self._soon.next(self._desired(), now, days=_DAYS, most=_TURNS + 1)
+        told = tuple(
+            Turn(stamp(turn.when), turn.account, turn.before, turn.after, turn.count, turn.why)
+            for turn in turns[:_TURNS]
+        )
+        return Coming(stamp(now + timedelta(_DAYS)), told, more=len(turns) > _TURNS)
+
+    def _trace(self) -> object:
+        """What changes whenever a run writes to the ledger."""
+        found: list[Any] = []
+        for path in (self._ledger, self._ledger.with_name(f"{self._ledger.name}-wal")):
+            try:
+                told = path.stat()
+            except OSError:
+                found.append(None)
+            else:
+                # a reader may make an empty one, and take it away
+                found.append((told.st_mtime_ns, told.st_size, told.st_ino) if told.st_size else None)
+        return found
+
+
+@cache
+def _url(name: str) -> str:
+    """Where an asset is; another one is elsewhere, so that browsers may keep it for ever."""
+    return f"/assets/{sha256(asset(name)).hexdigest()[:16]}/{name.rpartition('/')[2]}"
+
+
+def _language(header: str) -> str:
+    """The language of ours that an Accept-Language header wants most, English where it wants none of them."""
+    wishes = []
+    for place, wish in enumerate(header.split(",")[:20]):
+        name, _semicolon, weight = wish.strip().partition(";q=")
+        try:
+            wishes.append((-float(weight or 1), place, name))
+        except ValueError:
+            continue
+    return next(filter(None, (chosen(name) for weight, _place, name in sorted(wishes) if weight)), LANGUAGES[0])
