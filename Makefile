@@ -8,7 +8,7 @@ UNMEASURED := tests/simulation tests/deploy tests/browser
 # the packages without I/O: every branch of theirs is tested
 comma := ,
 PURE := $(subst $() ,$(comma),$(addprefix worker/,model/* plan/* render/* config/channels.py config/csv_import.py config/desired/* \
-	config/fields.py config/limits.py config/settings.py config/urls.py config/gateways.py config/yaml_reader.py \
+	config/fields.py config/limits.py config/settings.py config/urls.py config/yaml_reader.py \
 	daemon/last_good.py daemon/scheduler.py daemon/suspension.py daemon/notify/changes.py daemon/notify/message.py \
 	solapi/account_document.py solapi/baseline.py solapi/in_use.py solapi/signing.py solapi/wire.py \
 	telemetry/account_metrics.py web/next_changes.py))
@@ -36,7 +36,7 @@ $(CATALOGUES): %.mo: %.po | $(VENV)/.ready
 	@$(BIN)/pybabel -q compile --input-file $< --output-file $@
 
 messages: setup ## bring the translations up to the messages of the code
-	@$(BIN)/python -m tests.messages
+	@$(BIN)/python -m tests.tools.messages
 
 demo: setup ## the whole story on an embedded sandbox, no account needed
 	@$(BIN)/senderid demo
@@ -66,7 +66,7 @@ mutate: setup ## break the code in thousands of places and see that the tests no
 	@rm -rf mutants && mkdir mutants # verdicts would be kept between runs, also those of tests that have changed
 	@# named mutants have their tests run by name first, as a name that does not hold would pass for a kill
 	@$(BIN)/mutmut run --max-children 2 'worker.*' > mutants/run.log 2>&1 || { tail -n 40 mutants/run.log; exit 1; }
-	@$(BIN)/python -m tests.mutants
+	@$(BIN)/python -m tests.tools.mutants
 
 promtool: ## check the alert rules and run their tests, with Prometheus' own tool
 	@command -v promtool >/dev/null || { echo "promtool is missing: it comes with Prometheus (apt-get install prometheus, brew install prometheus)"; exit 1; }

@@ -26,8 +26,8 @@ from worker.config.settings import RateLimit, Settings
 from worker.ledger import Ledger, Run
 from worker.model.accounts import Desired, DesiredAccount, Status
 from worker.model.credentials import Credentials, Secret
-from worker.model.plans import Requests, RunOutcome
 from worker.model.redaction import Secrets
+from worker.model.results import Requests, RunOutcome
 from worker.reconcile.account import Terms
 from worker.reconcile.fleet import Fleet
 from worker.solapi.signing import Signer
@@ -201,7 +201,7 @@ def replies() -> dict[str, float]:
 
 
 async def _cpu_per_write(url: str, writes: int, settings: Settings) -> float:
-    from worker.config.settings import Endpoint
+    from worker.config.urls import Endpoint
     from worker.solapi.client import AccountWriter
     from worker.solapi.limiter import Quota
 

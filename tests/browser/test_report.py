@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Opened, Visit
-from tests.reports import HOSTILE, fleet, paced
+from tests.support.reports import HOSTILE, fleet, paced
 from worker.render import report
 
 Written = Callable[[str, str], str]

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.pages import FIRST, noted, serving
+from tests.support.pages import FIRST, noted, serving
 from worker.model.status_page import Live, Need, Quota, Seen
 
 Opened = Callable[..., Any]

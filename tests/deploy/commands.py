@@ -7,7 +7,7 @@ from typing import Any, Final
 import click
 
 from worker.cli import senderid
-from worker.cli.services import address
+from worker.cli.options import address
 
 __all__ = ["DEPLOY", "ROOT", "meant"]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e import forkserver
+from tests.support import forkserver
 from worker.sandbox import Sandbox, SandboxAccount
 
 SENDERID = str(Path(sys.executable).with_name("senderid"))

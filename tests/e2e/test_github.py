@@ -14,10 +14,10 @@ import pytest
 from msgspec import structs
 
 from tests.e2e.conftest import Command, Served
-from tests.e2e.forges import BOT, REPOSITORY, TOKEN, Fault, Forge
+from tests.support.forges import BOT, REPOSITORY, TOKEN, Fault, Forge
 from worker.cli.ci.claims import Claim
 from worker.model.plans import Action, Change
-from worker.plan.diff import SavedPlan, seal, unseal
+from worker.plan.planfile import SavedPlan, seal, unseal
 from worker.sandbox import SandboxAccount
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.e2e.conftest import Command, Served
-from tests.e2e.forges import PROJECT, TOKEN, Fault, Forge
+from tests.support.forges import PROJECT, TOKEN, Fault, Forge
 from worker.sandbox import SandboxAccount
 
 ROOT = Path(__file__).parents[2]

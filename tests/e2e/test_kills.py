@@ -9,14 +9,14 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
-from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 
 from tests.e2e.conftest import SENDERID, Command, Served
-from tests.e2e.die_at import POINTS
+from tests.support import die_at
+from tests.support.die_at import POINTS
 from worker.ledger.records import OPEN
 from worker.sandbox import Fault, SandboxAccount
 
@@ -26,7 +26,7 @@ _SECRET = "CANARYSECRETCANARYSECRET12345678"
 _CONCURRENCY = 4
 _AHEAD = 3 * 4 * _CONCURRENCY
 """Intents that a run may have noted and not sent when it died."""
-_DIE_AT = str(Path(__file__).with_name("die_at.py"))
+_DIE_AT = die_at.__file__
 
 
 class Scene:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.conftest import Command
-from tests.webhook import Webhook
+from tests.support.webhook import Webhook
 
 TOKEN = "TIiajkdnlazkcOXrIdevi7FQ"
 SETTINGS = """

@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 from msgspec.structs import replace
 
 from tests.e2e.conftest import Command, Served
-from worker.plan.diff import seal, unseal
+from worker.plan.planfile import seal, unseal
 from worker.render.json_schema import schema
 from worker.sandbox import SandboxAccount
 

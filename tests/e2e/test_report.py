@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.e2e.conftest import Command, Served
-from tests.reports import Read
+from tests.support.reports import Read
 from worker.sandbox import Fault, SandboxAccount
 
 A, B, C = "01000000001", "01000000002", "0212345678"

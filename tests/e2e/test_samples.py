@@ -17,7 +17,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from tests.samples import PAGES, ROOT, Sample, matches, samples, steps
+from tests.support.samples import PAGES, ROOT, Sample, matches, samples, steps
 from worker.config import desired
 from worker.config.settings import load
 from worker.render.json_schema import NAMES, schema

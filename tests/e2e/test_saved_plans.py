@@ -12,6 +12,7 @@ import pytest
 from filelock import FileLock
 
 from tests.e2e.conftest import Command, Served
+from tests.support import die_at
 from worker.sandbox import SandboxAccount
 
 A, B, C, D = "01000000001", "01000000002", "0212345678", "15881234"
@@ -20,7 +21,7 @@ FILE = f"version: 1\nnumbers:\n  {A}: ACTIVE\n  {B}: INACTIVE\n"
 Serve = Callable[..., Served]
 Done = subprocess.CompletedProcess[str]
 
-_DIE_AT = str(Path(__file__).with_name("die_at.py"))
+_DIE_AT = die_at.__file__
 
 
 @pytest.fixture

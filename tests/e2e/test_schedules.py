@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from tests.e2e.conftest import Command, Served
 from worker.model.times import stamp
-from worker.plan.diff import seal, unseal
+from worker.plan.planfile import seal, unseal
 from worker.render.json_schema import schema
 from worker.sandbox import SandboxAccount
 

@@ -18,7 +18,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from tests.e2e.conftest import Command, Served
-from tests.webhook import Webhook
+from tests.support.webhook import Webhook
 from worker.render.json_schema import schema
 from worker.sandbox import SandboxAccount
 

@@ -6,11 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.config.desired import load
-from worker.config.settings import Safety
 from worker.model import schedule
 from worker.model.accounts import DesiredAccount, Observed, ObservedAccount, Status
+from worker.model.safety import Safety
 from worker.plan.comparison import CurrentFiles, unasked
-from worker.plan.diff import SavedAccount, diff
+from worker.plan.diff import diff
+from worker.plan.planfile import SavedAccount
 from worker.plan.policy import adopt
 
 _PHONES = tuple(f"0100000000{index}" for index in range(4))

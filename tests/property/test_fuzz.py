@@ -17,13 +17,15 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tests import loopback
-from tests.loopback import Loopback
 from tests.property.test_desired import check
-from worker.config.settings import Endpoint, RateLimit, Retry
+from tests.support import loopback
+from tests.support.loopback import Loopback
+from worker.config.settings import RateLimit, Retry
+from worker.config.urls import Endpoint
 from worker.model.accounts import PHONE_PATTERN, Status
 from worker.model.errors import Ambiguous, ApiError, PlanFileError, ServerError, WorkerError
-from worker.plan.diff import SavedPlan, fingerprint, seal, unseal
+from worker.plan.diff import fingerprint
+from worker.plan.planfile import SavedPlan, seal, unseal
 from worker.reconcile.account import as_plan
 from worker.render.json_document import encode
 from worker.sandbox import SandboxAccount

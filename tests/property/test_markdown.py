@@ -9,23 +9,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from worker.model.plans import (
-    AccountPlan,
-    AccountResult,
-    Action,
-    Cause,
-    Change,
-    ErrorInfo,
-    Notice,
-    NoticeKind,
-    NumberError,
-    NumberResult,
-    Outcome,
-    Plan,
-    Refusal,
-    Result,
-    RunOutcome,
-)
+from worker.model.errors import ErrorInfo, NumberError, Refusal
+from worker.model.plans import AccountPlan, Action, Cause, Change, Notice, NoticeKind, Plan
+from worker.model.results import AccountResult, NumberResult, Outcome, Result, RunOutcome
 from worker.render import markdown
 from worker.render.markdown.escape import code, html_code, prose
 from worker.render.terminal import safe

@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.daemon.notify.changes import AccountState, Event, News, State, Written, decoded, encoded, news
+from worker.config.channels import Event
+from worker.daemon.notify.changes import AccountState, News, State, Written, decoded, encoded, news
 from worker.model.plans import Cause, Notice, NoticeKind
 
 PHONES = ("01011112222", "0212345678", "15881234")

@@ -13,25 +13,11 @@ from jsonschema import Draft202012Validator
 
 from worker.config.desired import load
 from worker.model.accounts import Observed, ObservedAccount, Status
-from worker.model.phone_format import hyphenated
-from worker.model.phones import normalise
-from worker.model.plans import (
-    AccountPlan,
-    AccountResult,
-    Action,
-    Change,
-    ErrorInfo,
-    NumberError,
-    NumberResult,
-    Outcome,
-    Plan,
-    Refusal,
-    Requests,
-    Result,
-    RunOutcome,
-    Verdict,
-)
+from worker.model.errors import ErrorInfo, NumberError, Refusal
+from worker.model.phones import hyphenated, normalise
+from worker.model.plans import AccountPlan, Action, Change, Plan, Verdict
 from worker.model.redaction import Secrets
+from worker.model.results import AccountResult, NumberResult, Outcome, Requests, Result, RunOutcome
 from worker.plan.diff import diff
 from worker.plan.policy import adopt
 from worker.render import text

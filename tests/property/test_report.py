@@ -6,10 +6,12 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.reports import HOSTILE, Read, fleet
-from tests.stories import account_story, attempt, history, number_story, run_story
+from tests.support.records import account_story, attempt, history, number_story, run_story
+from tests.support.reports import HOSTILE, Read, fleet
+from worker.model.errors import ErrorInfo, NumberError
 from worker.model.history import AttemptState, Ending
-from worker.model.plans import AccountResult, Action, ErrorInfo, NumberError, NumberResult, Outcome, Result, RunOutcome
+from worker.model.plans import Action
+from worker.model.results import AccountResult, NumberResult, Outcome, Result, RunOutcome
 from worker.render import report
 from worker.render.terminal import safe
 

@@ -11,7 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec import Struct, inspect, structs
 
-from worker.config.settings import ENDPOINTS, Settings, load, threshold
+from worker.config.settings import Settings, load, threshold
+from worker.config.urls import ENDPOINTS
 from worker.model.errors import SettingsError
 
 

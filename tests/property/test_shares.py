@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from worker.config.limits import at_most
 from worker.model.plans import AccountPlan, Action, Verdict, tally
-from worker.plan.policy import fleet_wide
+from worker.plan.safety import fleet_wide
 
 _many = st.integers(0, 10**6)
 _few = st.integers(0, 200)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests import messages
+from tests.tools import messages
 from worker.model.plans import Action, Change, Plan
 from worker.render import text
 from worker.render.i18n import speaking, translated

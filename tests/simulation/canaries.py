@@ -10,7 +10,8 @@ from tests.simulation import plumbing
 from worker.ledger import writes
 from worker.ledger.ledger import Page
 from worker.model.accounts import Memory, ObservedAccount, Status
-from worker.model.plans import Action, Change, Outcome
+from worker.model.plans import Action, Change
+from worker.model.results import Outcome
 from worker.plan.diff import diff
 from worker.reconcile import account, write_queue
 from worker.reconcile.executor import Writes

@@ -17,7 +17,8 @@ from tests.simulation.runs import Life, lives
 from tests.simulation.thresholds import enough_stay_active, thresholds_hold
 from tests.simulation.world import World
 from worker.model.accounts import Status, Unmanaged
-from worker.model.plans import Action, Outcome
+from worker.model.plans import Action
+from worker.model.results import Outcome
 
 __all__ = ["ORACLES", "judge", "violations"]
 

@@ -6,7 +6,8 @@ from functools import cached_property
 from tests.simulation.history import Answered, Request
 from tests.simulation.world import Record, World
 from worker.model.accounts import DesiredAccount, Unmanaged
-from worker.model.plans import Change, NumberResult, Verdict
+from worker.model.plans import Change, Verdict
+from worker.model.results import NumberResult
 
 __all__ = ["Life", "lives"]
 

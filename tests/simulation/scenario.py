@@ -9,8 +9,9 @@ from msgspec import structs
 from tests.simulation.faults import PROFILES
 from tests.simulation.model import ACCOUNT_ID
 from tests.simulation.process import DiskError, Happening
-from worker.config.settings import RateLimit, Retry, Safety, SafetySettings, Settings, Timeout
+from worker.config.settings import RateLimit, Retry, SafetySettings, Settings, Timeout
 from worker.model.accounts import Desired, DesiredAccount, Status, Unmanaged
+from worker.model.safety import Safety
 from worker.plan.policy import Selection
 from worker.reconcile.account import Terms
 

@@ -13,14 +13,14 @@ from tests.simulation.oracles import violations
 from tests.simulation.process import Happening, task_factory
 from tests.simulation.scenario import RunScript, Scenario
 from tests.simulation.world import MEMORY, Record, World
-from tests.virtual_time import VirtualLoop
+from tests.support.virtual_time import VirtualLoop
 from worker.config.settings import RateLimit, Retry, SafetySettings, Settings, Timeout, threshold
 from worker.ledger.history import story
 from worker.ledger.readonly import reading
 from worker.model.accounts import Desired, DesiredAccount, Status
-from worker.model.history import AccountStory
-from worker.model.plans import Outcome
-from worker.plan.policy import ALLOW_ALL
+from worker.model.history import AccountRecord
+from worker.model.results import Outcome
+from worker.plan.safety import ALLOW_ALL
 from worker.reconcile.account import Terms
 from worker.reconcile.rollback import undoing
 
@@ -235,7 +235,7 @@ class Account(RuleBasedStateMachine):
             found.setdefault(row["run"], []).append((row["phone"], row["before"], row["after"]))
         return found
 
-    def _told(self, run: str) -> tuple[AccountStory, ...]:
+    def _told(self, run: str) -> tuple[AccountRecord, ...]:
         """What the ledger tells of a run, as `history` has it."""
         with reading(self.world.ledger) as connection:
             assert connection is not None

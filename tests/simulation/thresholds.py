@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 from tests.simulation.runs import Life
 from tests.simulation.world import World
-from worker.config.settings import Safety, threshold
-from worker.plan.policy import ALLOW_ALL, MAX_DEACTIVATIONS, MIN_ACTIVE, effective_safety
+from worker.config.settings import threshold
+from worker.model.safety import Safety
+from worker.plan.safety import ALLOW_ALL, MAX_DEACTIVATIONS, MIN_ACTIVE, effective_safety
 
 __all__ = ["enough_stay_active", "thresholds_hold"]
 

@@ -21,18 +21,20 @@ from tests.simulation.model import API_KEY, API_SECRET, OTHER_KEY, Api
 from tests.simulation.process import Happening, Process, task_factory
 from tests.simulation.scenario import RunScript, Scenario
 from tests.simulation.transport import SimulatedTransport
-from tests.virtual_time import VirtualLoop
+from tests.support.virtual_time import VirtualLoop
 from worker.ledger import Keeper, Ledger, Nothing, Run, recollection
 from worker.model.accounts import PlanFile
 from worker.model.credentials import Credentials, CredentialsRef, Secret, SecretRef
 from worker.model.errors import Interrupted, LedgerError
-from worker.model.plans import AccountPlan, AccountResult
+from worker.model.plans import AccountPlan
+from worker.model.results import AccountResult
 from worker.plan.comparison import CurrentFiles
-from worker.plan.diff import SavedAccount
-from worker.plan.policy import ALLOW_ALL, Selection, effective_safety
+from worker.plan.planfile import SavedAccount
+from worker.plan.policy import Selection
+from worker.plan.safety import ALLOW_ALL, effective_safety
 from worker.reconcile.account import Terms
 from worker.reconcile.fleet import Fleet
-from worker.solapi.client import Ambient
+from worker.solapi.runtime import Ambient
 
 __all__ = ["MEMORY", "Record", "World", "simulate"]
 

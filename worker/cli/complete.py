@@ -48,7 +48,7 @@ def file(_: click.Context, incomplete: str) -> Iterator[CompletionItem]:
 @_offered
 def rules(_: click.Context, __: str) -> Iterator[str]:
     """What `--allow` takes."""
-    from worker.plan.policy import ALLOW_ALL, RULES
+    from worker.plan.safety import ALLOW_ALL, RULES
 
     yield from (*RULES, ALLOW_ALL)
 
@@ -67,7 +67,7 @@ def zones(_: click.Context, incomplete: str) -> Iterator[str]:
 @_offered
 def accounts(context: click.Context, _: str) -> Iterator[str]:
     """The accounts of the desired state that the command line names, or of the default one."""
-    from worker.cli.options import DEFAULT_FILES
+    from worker.cli.defaults import DEFAULT_FILES
     from worker.config import desired, files
 
     given = [str(path) for path in context.params.get("paths") or (DEFAULT_FILES,) if path != "-"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from worker.cli.options import DEFAULT_FILES
+from worker.cli.defaults import DEFAULT_FILES
 from worker.config import desired, files
 from worker.config.desired import Clash, Fragment, Named, Reach
 from worker.model.accounts import Unmanaged

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from enum import IntEnum
 from typing import Final
 
-from worker.model.plans import AccountPlan, Result, RunOutcome, Verdict
+from worker.model.plans import AccountPlan, Verdict
+from worker.model.results import Result, RunOutcome
 
 __all__ = ["ExitStatus", "of_drift", "of_plans", "of_result", "overall"]
 

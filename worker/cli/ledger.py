@@ -2,10 +2,8 @@
 
 import getpass
 import os
-import re
 import socket
-import subprocess
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
@@ -20,23 +18,15 @@ from worker.config.settings import Settings
 from worker.ledger import Ledger, Nothing, Run, recollection
 from worker.ledger.history import runs_named, story
 from worker.ledger.readonly import reading
-from worker.model.accounts import DesiredAccount, Memory
+from worker.model.accounts import Memory
 from worker.model.errors import LedgerError, UsageError
-from worker.model.history import RunStory
-from worker.model.sites import files
+from worker.model.history import RunRecord
 from worker.render.i18n import gettext as _
 from worker.render.i18n import translated
 from worker.render.json_document import encodable
 
-__all__ = ["Keeping", "committed", "glance", "ledger_path", "recorded"]
+__all__ = ["Keeping", "glance", "ledger_path", "recorded"]
 
-_GIT_SECONDS: Final = 5.0
-"""How long git may take to tell a commit; without an answer the revision is the file's hash alone."""
-_GIT: Final = ("git", "--no-optional-locks", "--literal-pathspecs")
-_STATUS: Final = ("status", "--porcelain=v2", "--branch", "--untracked-files=all", "--ignored", "--")
-"""Changes nothing of the checkout. What follows are files."""
-_OID: Final = "# branch.oid "
-_HASH: Final = re.compile("[0-9a-f]{40,64}")
 _MEGABYTE: Final = 1 << 20
 _HOMELESS: Final = (
     "the ledger has no place, as this user has no home folder: give it one with ledger.path in the settings or "
@@ -120,7 +110,7 @@ def _warn(told: str) -> None:
         click.echo(warning.format(what=translated(told)), err=True)
 
 
-def recorded(settings: Settings, name: str, *, account: str | None = None, phone: str | None = None) -> RunStory:
+def recorded(settings: Settings, name: str, *, account: str | None = None, phone: str | None = None) -> RunRecord:
     """The run whose id is `name` or begins with it, in full, or as far as an account or a number is concerned.
 
     Raises:
@@ -142,63 +132,6 @@ def recorded(settings: Settings, name: str, *, account: str | None = None, phone
 
 def _listed(runs: Sequence[str]) -> str:
     return ", ".join(runs[:_NAMED]) + (" and more (senderid history)" if len(runs) > _NAMED else "")
-
-
-def committed(accounts: Iterable[DesiredAccount]) -> tuple[DesiredAccount, ...]:
-    """Return the accounts, each of their files with the commit of the git checkout that it lies in."""
-    accounts = tuple(accounts)
-    paths = {file.source: Path(file.source) for account in accounts for file in files(account)}
-    found = {source: path.resolve() for source, path in paths.items() if path.is_file()}
-    checkouts: dict[Path, set[Path]] = {}
-    for file in found.values():
-        checkout = _checkout(file.parent)
-        if checkout is not None:
-            checkouts.setdefault(checkout, set()).add(file)
-    commits: dict[Path | None, str | None] = {}
-    for checkout, inside in checkouts.items():
-        commits |= dict.fromkeys(inside, _commit(checkout, inside))
-
-    def commit(source: str) -> str | None:
-        return commits.get(found.get(source))
-
-    return tuple(
-        msgspec.structs.replace(
-            account,
-            commit=commit(account.source),
-            parts=tuple(msgspec.structs.replace(part, commit=commit(part.source)) for part in account.parts),
-        )
-        for account in accounts
-    )
-
-
-@cache
-def _checkout(folder: Path) -> Path | None:
-    """The nearest folder above that git works in."""
-    if (folder / ".git").exists():
-        return folder
-    return None if folder.parent == folder else _checkout(folder.parent)
-
-
-def _commit(checkout: Path, files: Iterable[Path]) -> str | None:
-    """The commit of a checkout, with `-dirty` where some of these files differ from it; None where git does not say."""
-    try:
-        told = subprocess.run(  # noqa: S603 - git, with our own words
-            (*_GIT, "-C", str(checkout), *_STATUS, *map(str, files)),
-            # a hook's GIT_DIR and the like name another repository
-            env={name: value for name, value in os.environ.items() if not name.startswith("GIT_")},
-            capture_output=True,
-            text=True,
-            timeout=_GIT_SECONDS,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
-        return None
-    lines = told.stdout.splitlines()
-    headers = [line for line in lines if line.startswith("#")]
-    commit = next((line.removeprefix(_OID) for line in headers if line.startswith(_OID)), "")
-    if not _HASH.fullmatch(commit):  # there is none yet
-        return None
-    return commit if len(headers) == len(lines) else f"{commit}-dirty"
 
 
 def _user() -> str:

@@ -6,41 +6,33 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from errno import EBADF
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from unicodedata import normalize
 
 import click
 
+from worker.cli.credentials import _api_key
+from worker.cli.defaults import DEFAULT_FILES, DEFAULT_SETTINGS
 from worker.cli.document_conflicts import Agreement
-from worker.cli.options import DEFAULT_FILES, DEFAULT_SETTINGS
 from worker.config import desired, files, settings
 from worker.config.desired import Reach
 from worker.config.settings import Settings
 from worker.model import schedule, times
 from worker.model.accounts import DesiredAccount
-from worker.model.credentials import DEFAULT_CREDENTIALS, Credentials, CredentialsRef, Secret, SecretRef
-from worker.model.errors import CredentialsMissing, DesiredStateError, Problem, SettingsError, UsageError
+from worker.model.errors import DesiredStateError, Problem, SettingsError, UsageError
 from worker.model.phones import digits_of, normalise
-from worker.model.redaction import Secrets
-from worker.plan.policy import ALLOW_ALL, RULES, Selection
+from worker.plan.policy import Selection
+from worker.plan.safety import ALLOW_ALL, RULES
 from worker.render.i18n import gettext as _
 from worker.render.i18n import translated
 
-if TYPE_CHECKING:
-    from worker.config.channels import Channel
-    from worker.daemon.notify.apprise_sender import Door
-
 __all__ = [
-    "Known",
-    "Resolver",
     "agreement",
     "check_accounts",
     "desired_paths",
     "load_accounts",
     "load_all",
     "load_settings",
-    "open_channel",
     "read_moment",
     "read_one",
     "read_phone",
@@ -50,10 +42,6 @@ __all__ = [
     "tell_warnings",
 ]
 
-_SECRET_CAP: Final = 4096
-"""Bytes of a secret file; keys are a few dozen, URLs a few hundred."""
-_NO_KEY: Final = frozenset(" ,\"'")
-"""What would end a key in the header that carries it, and what env files leave around values."""
 _ACCOUNTS_SHOWN: Final = 10
 """Accounts that a message names when none is like what was asked for."""
 
@@ -104,14 +92,6 @@ def load_all(
 def agreement(endpoint: str) -> Agreement:
     """Return the check of the documents of a run; `endpoint` is that of accounts that name none."""
     return Agreement(Reach(endpoint, _api_key))
-
-
-def _api_key(reference: SecretRef) -> str | None:
-    """Return the API key of a reference, or None if it is not there now."""
-    try:
-        return _kept(reference, "API key")[0]
-    except CredentialsMissing:
-        return None
 
 
 def read_one(path: str) -> tuple[str, bytes]:
@@ -212,103 +192,10 @@ def settled(accounts: Sequence[DesiredAccount], moment: datetime | None = None) 
     return tuple(schedule.at(account, when) for account in accounts)
 
 
-class Resolver:
-    """Finds credentials where files say they are. `secrets` holds what was found, for the log to hide."""
-
-    def __init__(self) -> None:
-        self.secrets = Secrets()
-        self._found: dict[CredentialsRef, Credentials] = {}
-
-    def __call__(self, reference: CredentialsRef | None) -> Credentials:
-        """The credentials of a file's references, or the default ones.
-
-        Raises:
-            CredentialsMissing: with the place that has none.
-        """
-        where = reference or DEFAULT_CREDENTIALS
-        if where not in self._found:
-            key, secret = _resolve(where.api_key, "API key"), _resolve(where.api_secret, "API secret")
-            self.secrets.add(secret)
-            self._found[where] = Credentials(key, Secret(secret))
-        return self._found[where]
-
-    def url(self, channel: "Channel") -> str:
-        """The URL of a notification channel.
-
-        Raises:
-            CredentialsMissing: with the place that has none.
-        """
-        text, _ = _kept(channel.url, f"URL of channel {channel.name}")
-        self.secrets.add(text)
-        return text
-
-    def forget(self) -> None:
-        """Look up everything anew when it is asked for: secrets are rotated. What was found stays hidden in the log."""
-        self._found.clear()
-
-
-class Known(Resolver):
-    """Credentials that need no looking up."""
-
-    def __init__(self, credentials: Credentials) -> None:
-        super().__init__()
-        self._credentials = credentials
-        self.secrets.add(credentials.api_secret.reveal())
-
-    def __call__(self, reference: CredentialsRef | None) -> Credentials:  # noqa: ARG002 - whatever is asked for
-        """The credentials."""
-        return self._credentials
-
-
 def _stdin(size: int) -> bytes:
     if sys.stdin is None:
         raise OSError(EBADF, os.strerror(EBADF))
     return sys.stdin.buffer.read(size)
-
-
-def open_channel(channel: "Channel", resolver: Resolver) -> "Door":
-    """The way to a notification channel.
-
-    Raises:
-        CredentialsMissing: its URL is not where the settings say.
-        ChannelUnusable: its URL is none, or the library for it is not installed.
-    """
-    from worker.daemon.notify.apprise_sender import opened
-
-    return opened(channel.name, resolver.url(channel))
-
-
-def _resolve(reference: SecretRef, what: str) -> str:
-    text, place = _kept(reference, what)
-    if not (text.isascii() and text.isprintable()) or not _NO_KEY.isdisjoint(text):
-        told = "has characters that no key has, such as quotes, blanks or line ends between others"
-        raise CredentialsMissing(f"the {what} cannot be used: {place} {told}")
-    return text
-
-
-def _kept(reference: SecretRef, what: str) -> tuple[str, str]:
-    """A secret without blanks around it, and the place where it is kept."""
-    place = reference.place
-    if reference.env is not None:
-        text = os.environ.get(reference.env)
-    else:
-        try:
-            with Path(reference.file or "").open("rb") as file:
-                data = file.read(_SECRET_CAP + 1)
-        except OSError as error:
-            raise CredentialsMissing(f"the {what} cannot be read: {place}: {error.strerror}") from None
-        if len(data) > _SECRET_CAP:
-            raise CredentialsMissing(f"the {what} cannot be used: {place} is too long to hold nothing but a key")
-        try:
-            text = data.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            raise CredentialsMissing(f"the {what} cannot be used: {place} is not UTF-8 text") from None
-    if text is None:
-        raise CredentialsMissing(f"the {what} is missing: {place} is not set")
-    text = text.strip()
-    if not text:
-        raise CredentialsMissing(f"the {what} is missing: {place} is empty")
-    return text, place
 
 
 def read_phone(option: str, text: str) -> str:

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from worker.cli.options import STDOUT
+from worker.cli.output import emit
+from worker.config.files import STDOUT, check
 from worker.model.errors import DesiredStateError
 from worker.render.i18n import gettext as _
 from worker.render.i18n import translated
 
 if TYPE_CHECKING:
     from worker.config.settings import Settings
-    from worker.model.plans import Result
     from worker.model.ports import Log
+    from worker.model.results import Result
     from worker.reconcile.account import Draft
     from worker.reconcile.fleet import Fleet
     from worker.telemetry.metrics import Metrics
@@ -95,12 +96,11 @@ def metered(settings: "Settings", path: str | None) -> Iterator[Metering]:
         yield Metering()
         return
 
-    from worker.cli import runner
     from worker.telemetry.metrics import Metrics
     from worker.telemetry.pushgateway import push
 
     file = None if path == STDOUT else path
-    runner.check(file)
+    check(file)
     metrics = Metrics(accounts=settings.metrics.accounts)
     if file is not None:
         metrics.recall(_earlier(Path(file)))
@@ -108,7 +108,7 @@ def metered(settings: "Settings", path: str | None) -> Iterator[Metering]:
     def deliver(tell: Callable[[str], None]) -> None:
         if path is not None:
             try:
-                runner.emit(metrics.render()[0], file)
+                emit(metrics.render()[0], file)
             except OSError as error:
                 tell(f"the metrics could not be written to {path}: {error.strerror}")
         if gateway is not None:

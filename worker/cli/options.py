@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 from msgspec import Struct, structs
 
+from worker import web
 from worker.cli import complete
+from worker.cli.defaults import DEFAULT_FILES, DEFAULT_SETTINGS
+from worker.config.files import STDERR, STDOUT
 from worker.model.errors import UsageError
 from worker.render.i18n import gettext as _
 from worker.render.i18n import translated
@@ -19,9 +22,8 @@ if TYPE_CHECKING:
 __all__ = [
     "DURATION",
     "FORMS",
-    "STDERR",
-    "STDOUT",
     "Common",
+    "address",
     "allow",
     "authored",
     "canary",
@@ -45,8 +47,6 @@ __all__ = [
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 Decorator = Callable[[Decorated], Decorated]
 
-DEFAULT_FILES: Final = "config/desired"
-DEFAULT_SETTINGS: Final = "config/worker.yaml"
 
 _DIGITS: Final = 6
 """Digits of a time: a million weeks are more than anybody means."""
@@ -126,8 +126,6 @@ allow: Final = click.option(
 )
 
 
-STDOUT: Final = "-"
-STDERR: Final = "/dev/stderr"
 _STDOUT: Final = frozenset({STDOUT, "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"})
 """What options call stdout. `./-` is a file."""
 
@@ -243,7 +241,7 @@ def keep(output: str | None, *, force: bool) -> None:
     Raises:
         UsageError: there is one, and nobody said that it may.
     """
-    from worker.cli.runner import is_special
+    from worker.config.files import is_special
 
     if output is not None and not force and not is_special(Path(output)) and Path(output).is_file():
         raise UsageError(
@@ -277,7 +275,7 @@ class _Gateway(click.ParamType[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The URL, where it can be used."""
-        from worker.config.gateways import gateway
+        from worker.config.urls import gateway
 
         try:
             return gateway(value)
@@ -394,3 +392,20 @@ def _refuse_one_file(given: dict[str, str | None]) -> None:
         other = named.setdefault(Path(path).resolve(), option)
         if other != option:
             raise UsageError(f"{other} and {option} name the same file: {path}")
+
+
+_PORTS: Final = 65_535
+
+
+def address(text: str) -> tuple[str, int]:
+    """Host and port of a text such as 127.0.0.1:9464, :9464 or [::1]:9464.
+
+    Raises:
+        UsageError: it is none.
+    """
+    host, colon, port = text.rpartition(":")
+    bare = host.removeprefix("[").removesuffix("]")
+    digits = port.isascii() and port.isdigit() and len(port) <= len(str(_PORTS))
+    if not colon or not digits or int(port) > _PORTS or host not in {bare, f"[{bare}]"} or ".." in bare:
+        raise UsageError(f"--listen {text!r}: write an address and a port, such as 127.0.0.1:9464 or :9464")
+    return bare or web.HOST, int(port)

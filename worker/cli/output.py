@@ -1,14 +1,22 @@
 """Plans, results and stories in the form that was asked for, on stdout or in a file."""
 
+import os
+import shutil
+import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, Self, TextIO
+
+from worker.cli import signals
+from worker.config.files import _STDERR, replace
 
 if TYPE_CHECKING:
-    from worker.model.history import RunStory
-    from worker.model.plans import Plan, Result
+    from worker.model.history import RunRecord
+    from worker.model.plans import Plan
+    from worker.model.results import Result
     from worker.render.masking import Mask
 
-__all__ = ["Wanted", "plan", "result", "run"]
+__all__ = ["Page", "Wanted", "color", "emit", "plan", "result", "run"]
 
 
 class Wanted(Protocol):
@@ -37,7 +45,6 @@ class Wanted(Protocol):
 
 def plan(document: "Plan", wanted: Wanted, *, drift: bool = False) -> None:
     """Print a plan. One of `drift` leaves out what the file itself changed."""
-    from worker.cli.runner import Page, emit
     from worker.render import json_document, text
 
     if wanted.mask is not None:
@@ -60,7 +67,6 @@ def plan(document: "Plan", wanted: Wanted, *, drift: bool = False) -> None:
 
 def result(document: "Result", wanted: Wanted, remark: "Callable[[Result], str]" = lambda _: "") -> None:
     """Print a result and, where it is text, what there is to remark on it."""
-    from worker.cli.runner import Page, emit
     from worker.render import json_document, text
 
     remarked = remark(document)
@@ -83,9 +89,8 @@ def result(document: "Result", wanted: Wanted, remark: "Callable[[Result], str]"
             emit(told + remarked, wanted.output)
 
 
-def run(told: "RunStory", wanted: Wanted) -> None:
+def run(told: "RunRecord", wanted: Wanted) -> None:
     """Print one run in full."""
-    from worker.cli.runner import Page, emit
     from worker.model.history import History
     from worker.render import json_document
     from worker.render.text import history
@@ -106,3 +111,48 @@ def run(told: "RunStory", wanted: Wanted) -> None:
         case _:
             page = Page.of(no_color=wanted.no_color, output=wanted.output)
             emit(history.run(told, color=page.color, width=page.width), wanted.output)
+
+
+_NARROWEST: Final = 80
+
+
+_WIDEST: Final = 120
+"""Columns of a page: less makes tables break, more makes lines that nobody follows."""
+
+
+def color(stream: TextIO, *, no_color: bool) -> bool:
+    """Whether a stream is a terminal that may be coloured."""
+    return stream.isatty() and not no_color and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+
+
+class Page(NamedTuple):
+    """What text is rendered for: whether it may be coloured, and how many columns it has."""
+
+    color: bool
+    width: int
+
+    @classmethod
+    def of(cls, *, no_color: bool, output: str | None = None) -> Self:
+        """The terminal behind stdout; elsewhere, and in files, a plain page."""
+        if output is not None or not sys.stdout.isatty():
+            return cls(color=False, width=_NARROWEST)
+        columns = shutil.get_terminal_size().columns
+        return cls(color=color(sys.stdout, no_color=no_color), width=min(max(columns, _NARROWEST), _WIDEST))
+
+
+def emit(document: str | bytes, output: str | None = None) -> None:
+    """Write a document to stdout, or whole or not at all to a file; a device or a pipe just gets it.
+
+    Raises:
+        OSError: it could not be written.
+        Interruption: a signal arrived; the reader of a pipe may never read.
+    """
+    data = document.encode() if isinstance(document, str) else document
+    with signals.raising():
+        if output is None or output in _STDERR:
+            stream = sys.stdout if output is None else sys.stderr
+            stream.flush()
+            stream.buffer.write(data)
+            stream.buffer.flush()
+        else:
+            replace(Path(output), data, mode=0o644)

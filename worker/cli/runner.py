@@ -3,31 +3,30 @@
 import asyncio
 import os
 import secrets
-import shutil
 import signal
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager, suppress
 from datetime import UTC, datetime
-from errno import EIO, EISDIR, EPIPE
-from pathlib import Path
-from typing import Final, NamedTuple, Self, TextIO
+from errno import EIO, EPIPE
+from typing import Final
 
 import click
 
-from worker.cli import options, signals
+from worker.cli import signals
+from worker.cli.credentials import Resolver
 from worker.cli.exit_status import overall
 from worker.cli.ledger import Keeping, glance
-from worker.cli.load import Resolver
 from worker.cli.metrics import Metering
+from worker.cli.output import color
 from worker.cli.progress import Progress
 from worker.cli.tracing import Watchers, traced
 from worker.config.settings import Settings
 from worker.ledger import Ledger, Nothing
 from worker.model.errors import Interrupted, LedgerError
-from worker.model.plans import AccountPlan, AccountResult, Result
+from worker.model.plans import AccountPlan
+from worker.model.results import AccountResult, Result
 from worker.model.times import stamp_ms
 from worker.reconcile.fleet import Fleet
 from worker.render.i18n import gettext as _
@@ -35,14 +34,8 @@ from worker.render.i18n import translated
 from worker.solapi.transport import Transport
 from worker.telemetry import logs
 
-__all__ = ["Page", "Session", "check", "color", "emit", "is_special", "new_run_id", "now", "run", "total"]
+__all__ = ["Session", "new_run_id", "now", "run", "total"]
 
-_NARROWEST: Final = 80
-_WIDEST: Final = 120
-"""Columns of a page: less makes tables break, more makes lines that nobody follows."""
-
-_DESCRIPTORS: Final = frozenset({"/dev/fd", "/proc/self/fd"})
-_STDERR: Final = frozenset({options.STDERR, "/dev/fd/2", "/proc/self/fd/2"})
 
 _GONE: Final = frozenset({EIO, EPIPE})
 """Of a terminal that was closed, and of a pipe that has no reader any more."""
@@ -58,97 +51,6 @@ def now() -> str:
 def new_run_id() -> str:
     """A name for a run that begins now."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
-
-
-def color(stream: TextIO, *, no_color: bool) -> bool:
-    """Whether a stream is a terminal that may be coloured."""
-    return stream.isatty() and not no_color and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
-
-
-class Page(NamedTuple):
-    """What text is rendered for: whether it may be coloured, and how many columns it has."""
-
-    color: bool
-    width: int
-
-    @classmethod
-    def of(cls, *, no_color: bool, output: str | None = None) -> Self:
-        """The terminal behind stdout; elsewhere, and in files, a plain page."""
-        if output is not None or not sys.stdout.isatty():
-            return cls(color=False, width=_NARROWEST)
-        columns = shutil.get_terminal_size().columns
-        return cls(color=color(sys.stdout, no_color=no_color), width=min(max(columns, _NARROWEST), _WIDEST))
-
-
-def emit(document: str | bytes, output: str | None = None) -> None:
-    """Write a document to stdout, or whole or not at all to a file; a device or a pipe just gets it.
-
-    Raises:
-        OSError: it could not be written.
-        Interruption: a signal arrived; the reader of a pipe may never read.
-    """
-    data = document.encode() if isinstance(document, str) else document
-    with signals.raising():
-        if output is None or output in _STDERR:
-            stream = sys.stdout if output is None else sys.stderr
-            stream.flush()
-            stream.buffer.write(data)
-            stream.buffer.flush()
-        else:
-            replace(Path(output), data, mode=0o644)
-
-
-def check(path: str | None) -> None:
-    """See whether a file can be written at all, before there is anything to write.
-
-    Raises:
-        OSError: it cannot.
-    """
-    if path is not None and not is_special(Path(path)):
-        descriptor, name = _beside(Path(path))
-        os.close(descriptor)
-        Path(name).unlink()
-
-
-def is_special(path: Path) -> bool:
-    """Return True for a device, a pipe or an open descriptor: no file may come in its place or beside it."""
-    if str(path) in _STDERR or str(path.parent) in _DESCRIPTORS:
-        return True
-    return path.exists() and not (path.is_file() or path.is_dir())
-
-
-def _beside(path: Path) -> tuple[int, str]:
-    if path.is_dir():
-        raise IsADirectoryError(EISDIR, os.strerror(EISDIR), str(path))
-    try:
-        return tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from None
-
-
-def replace(path: Path, data: bytes, *, mode: int) -> None:
-    """Write a file so that at any moment the old or the new one is there, whole. A link stays one.
-
-    Raises:
-        OSError: it could not be written; the old one stays.
-    """
-    if is_special(path):
-        path.write_bytes(data)
-        return
-    if path.is_symlink():
-        path = path.resolve()
-    descriptor, name = _beside(path)
-    try:
-        with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
-            os.fchmod(descriptor, mode)
-            file.write(data)
-            file.flush()
-            os.fsync(descriptor)
-        Path(name).replace(path)
-    except BaseException:
-        with suppress(OSError):
-            Path(name).unlink()
-        raise
 
 
 def total(accounts: Iterable[AccountPlan] | Iterable[AccountResult]) -> dict[str, int]:

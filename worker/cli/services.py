@@ -8,14 +8,15 @@ from platform import node
 from typing import TYPE_CHECKING, Any, Final
 
 from worker import __version__, web
-from worker.cli import ledger, load
-from worker.cli.commands.serve import access
-from worker.cli.runner import replace
+from worker.cli import ledger
+from worker.cli.credentials import Resolver, open_channel
+from worker.config.files import replace
 from worker.daemon.notify.changes import State, decoded
 from worker.daemon.notify.dispatcher import Notifier
 from worker.daemon.notify.tracker import Newsroom
 from worker.daemon.status import Following
 from worker.model.errors import UsageError
+from worker.web import Access
 
 if TYPE_CHECKING:
     from worker.config.settings import Settings
@@ -24,11 +25,10 @@ if TYPE_CHECKING:
     from worker.telemetry.logs import Log
     from worker.telemetry.metrics import Metrics, Quota
 
-__all__ = ["Monitor", "Monitoring", "address"]
+__all__ = ["Monitor", "Monitoring", "access"]
 
 _TURNS: Final = frozenset({"watch.file_broken", "watch.file_mended", "watch.file_removed", "watch.reloaded"})
 """After these it may be otherwise whether the desired state can be used as it stands in the files."""
-_PORTS: Final = 65_535
 
 
 class Monitor:
@@ -61,7 +61,7 @@ class Monitor:
 
     def passed(self, done: "Pass") -> None:
         """Count a pass, and what it came to."""
-        from worker.model.plans import RunOutcome
+        from worker.model.results import RunOutcome
 
         metrics = self._metrics
         metrics.accounts(self._names())
@@ -108,20 +108,6 @@ class Monitor:
         self._metrics.suspended(everywhere | own)
 
 
-def address(text: str) -> tuple[str, int]:
-    """Host and port of a text such as 127.0.0.1:9464, :9464 or [::1]:9464.
-
-    Raises:
-        UsageError: it is none.
-    """
-    host, colon, port = text.rpartition(":")
-    bare = host.removeprefix("[").removesuffix("]")
-    digits = port.isascii() and port.isdigit() and len(port) <= len(str(_PORTS))
-    if not colon or not digits or int(port) > _PORTS or host not in {bare, f"[{bare}]"} or ".." in bare:
-        raise UsageError(f"--listen {text!r}: write an address and a port, such as 127.0.0.1:9464 or :9464")
-    return bare or web.HOST, int(port)
-
-
 class Monitoring:
     """What a daemon of these settings tells of itself, and to whom; `listen` is where it answers over HTTP, if it does.
 
@@ -133,12 +119,12 @@ class Monitoring:
     """
 
     def __init__(self, settings: "Settings", metrics: "Metrics", listen: tuple[str, int] | None) -> None:
-        self.resolver = load.Resolver()
+        self.resolver = Resolver()
         self._settings = settings
         self._metrics = metrics
         self._listen = listen
         self._access = None if listen is None else access(settings, listen[0])
-        self._channels = [(channel, load.open_channel(channel, self.resolver)) for channel in settings.notify.channels]
+        self._channels = [(channel, open_channel(channel, self.resolver)) for channel in settings.notify.channels]
 
     @asynccontextmanager
     async def over(
@@ -197,3 +183,27 @@ def _kept(state: Path) -> State:
         return decoded(state.read_bytes()) or State()
     except OSError:
         return State()
+
+
+def access(settings: "Settings", host: str) -> "Access":
+    """Who may see the pages of these settings on an address.
+
+    Raises:
+        UsageError: the token cannot be read, or is too short.
+    """
+    from worker import web
+
+    name = settings.web.token_file
+    token = None
+    if name is not None:
+        try:
+            token = Path(name).expanduser().read_text(encoding="utf-8").strip()
+        except (OSError, RuntimeError, UnicodeDecodeError) as error:
+            why = (error.strerror or "") if isinstance(error, OSError) else "it is no text, or has no place"
+            raise UsageError(f"web.token_file {name}: cannot be read: {why}") from None
+        if len(token) < web.LEAST or not token.isascii() or not token.isprintable():
+            raise UsageError(
+                f"web.token_file {name}: the token should be {web.LEAST} or more printable ASCII characters, such as "
+                "of `openssl rand -hex 32`"
+            )
+    return web.Access(token, host=host)

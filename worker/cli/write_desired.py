@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from worker.cli import runner
+from worker.cli import output
 from worker.config import desired, files
+from worker.config.files import is_special
 from worker.model.errors import DesiredStateError
 from worker.render import json_document
 from worker.render.desired_yaml import SCHEMA_FILE
@@ -18,10 +19,10 @@ if TYPE_CHECKING:
 
     from worker.model.accounts import DesiredAccount, ObservedAccount
 
-__all__ = ["emit", "listed", "refusal"]
+__all__ = ["listed", "refusal", "write"]
 
 
-def emit(text: str, output: str | None, chosen: str | None) -> None:
+def write(text: str, path: str | None, chosen: str | None) -> None:
     """Write a desired-state file to stdout, or to a file with its schema beside it, unless another was `chosen`.
 
     A device or a pipe has no schema beside it. A file there that is no schema of ours stays as it is.
@@ -29,13 +30,13 @@ def emit(text: str, output: str | None, chosen: str | None) -> None:
     Raises:
         OSError: one of the two could not be written.
     """
-    runner.emit(text, output)
-    if output is None or chosen is not None or runner.is_special(Path(output)):
+    output.emit(text, path)
+    if path is None or chosen is not None or is_special(Path(path)):
         return
     made = schema("desired")
-    beside = Path(output).with_name(SCHEMA_FILE)
+    beside = Path(path).with_name(SCHEMA_FILE)
     if _ours(beside, made):
-        runner.emit(json_document.encode(made), str(beside))
+        output.emit(json_document.encode(made), str(beside))
         click.echo(_("Its schema, for editors, is in {path}.").format(path=beside), err=True)
     else:
         told = _("{path} is another file and was left alone: name a schema with --schema.")

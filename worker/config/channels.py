@@ -1,6 +1,7 @@
 """Notification channels: who is told what, how often and in which words. The list of them as settings have it."""
 
 from collections.abc import Callable
+from enum import StrEnum
 from string import Template
 from typing import Annotated, Any, Final
 
@@ -9,10 +10,9 @@ from msgspec import Meta, Struct
 
 from worker.config.fields import NAME_CAP, NOTE_CAP, reference, text
 from worker.config.yaml_reader import Mapping, Node, Reader, Scalar, Sequence, suggestion
-from worker.daemon.notify.changes import Event
 from worker.model.credentials import SecretRef
 
-__all__ = ["FIELDS", "Channel", "Notify", "read"]
+__all__ = ["FIELDS", "Channel", "Event", "Notify", "read"]
 
 _DAY: Final = 24 * 3600
 
@@ -22,6 +22,21 @@ FIELDS: Final = ("title", "body", "count", "host")
 _Digest = Annotated[
     float, Meta(ge=0, le=_DAY, description="News are gathered so long and told in one message; 0: told at once.")
 ]
+
+
+class Event(StrEnum):
+    """What news are about. Whoever is told that something began is told that it ended."""
+
+    FAILING = "failing"
+    REFUSED = "refused"
+    DRIFT = "drift"
+    CHANGED = "changed"
+    HELD = "held"
+    EXPIRING = "expiring"
+    NOTICE = "notice"
+    FILE = "file"
+    SUSPENDED = "suspended"
+    DAEMON = "daemon"
 
 
 class Channel(Struct, frozen=True, forbid_unknown_fields=True):

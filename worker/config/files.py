@@ -2,7 +2,10 @@
 
 import os
 import stat
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from errno import EISDIR
 from pathlib import Path
 from typing import Final
 
@@ -10,10 +13,14 @@ from worker.config.yaml_reader import FILE_CAP
 from worker.model.errors import Problem
 
 __all__ = [
+    "STDERR",
     "STDIN",
+    "STDOUT",
     "Identity",
     "Mark",
+    "check",
     "identity",
+    "is_special",
     "listed",
     "locate",
     "mark",
@@ -24,7 +31,11 @@ __all__ = [
 ]
 
 STDIN: Final = "stdin"
-"""The name of standard input, as files are named."""
+"""The name of standard input in messages."""
+STDOUT: Final = "-"
+STDERR: Final = "/dev/stderr"
+_STDERR: Final = frozenset({STDERR, "/dev/fd/2", "/proc/self/fd/2"})
+_DESCRIPTORS: Final = frozenset({"/dev/fd", "/proc/self/fd"})
 _ENDINGS: Final = (".yaml", ".yml")
 
 Identity = tuple[int, int]
@@ -175,3 +186,56 @@ def _folder(path: str) -> Iterator[str | Problem]:
         yield Problem(_named(str(error.filename)), 1, 1, f"the folder cannot be read: {error.strerror}")
     if empty:
         yield Problem(_named(path), 1, 1, "the folder has no *.yaml or *.yml files")
+
+
+def check(path: str | None) -> None:
+    """See whether a file can be written at all, before there is anything to write.
+
+    Raises:
+        OSError: it cannot.
+    """
+    if path is not None and not is_special(Path(path)):
+        descriptor, name = _beside(Path(path))
+        os.close(descriptor)
+        Path(name).unlink()
+
+
+def is_special(path: Path) -> bool:
+    """Return True for a device, a pipe or an open descriptor: no file may come in its place or beside it."""
+    if str(path) in _STDERR or str(path.parent) in _DESCRIPTORS:
+        return True
+    return path.exists() and not (path.is_file() or path.is_dir())
+
+
+def _beside(path: Path) -> tuple[int, str]:
+    if path.is_dir():
+        raise IsADirectoryError(EISDIR, os.strerror(EISDIR), str(path))
+    try:
+        return tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def replace(path: Path, data: bytes, *, mode: int) -> None:
+    """Write a file so that at any moment the old or the new one is there, whole. A link stays one.
+
+    Raises:
+        OSError: it could not be written; the old one stays.
+    """
+    if is_special(path):
+        path.write_bytes(data)
+        return
+    if path.is_symlink():
+        path = path.resolve()
+    descriptor, name = _beside(path)
+    try:
+        with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
+            os.fchmod(descriptor, mode)
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+        Path(name).replace(path)
+    except BaseException:
+        with suppress(OSError):
+            Path(name).unlink()
+        raise

@@ -13,31 +13,23 @@ from msgspec import Meta, Struct, structs
 
 from worker.config import channels, yaml_reader
 from worker.config.channels import Notify
-from worker.config.gateways import gateway
 from worker.config.limits import at_most
-from worker.config.urls import ENDPOINTS, Endpoint, endpoint
-from worker.model.accounts import PairSwaps
+from worker.config.urls import endpoint, gateway
 from worker.model.errors import Problem, SettingsError
-from worker.model.safety import Health, InUse
+from worker.model.safety import COUNT_CAP, Health, InUse, Safety
 from worker.model.suspension import Maintenance, Suspend, moment
 from worker.model.times import weekly
 
 __all__ = [
-    "ENDPOINTS",
     "CanarySettings",
-    "Endpoint",
-    "Health",
-    "InUse",
     "LedgerSettings",
     "LogSettings",
     "MetricsSettings",
     "RateLimit",
     "Retry",
-    "Safety",
     "SafetySettings",
     "Settings",
     "Timeout",
-    "endpoint",
     "load",
     "threshold",
 ]
@@ -55,8 +47,6 @@ _SERVICE_LINK: Final = re.compile(
     r"SENDERID(_[A-Z0-9]+)*_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9]+)*|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
 )
 """Variables that Kubernetes sets in every pod beside a service named `senderid` or `senderid-…`."""
-_COUNT_CAP: Final = 999_999_999
-"""No count is larger. What is, is a slip, and would not go into the documents that carry it."""
 _HOUR: Final = 3600
 _YEAR: Final = 365 * 24 * _HOUR
 
@@ -75,8 +65,8 @@ class RateLimit(Struct, frozen=True, forbid_unknown_fields=True):
     account's other programs.
     """
 
-    writes: Annotated[int, Meta(ge=1, le=_COUNT_CAP, description="Writes in one window.")] = 80
-    reads: Annotated[int, Meta(ge=1, le=_COUNT_CAP, description="Reads in one window.")] = 16
+    writes: Annotated[int, Meta(ge=1, le=COUNT_CAP, description="Writes in one window.")] = 80
+    reads: Annotated[int, Meta(ge=1, le=COUNT_CAP, description="Reads in one window.")] = 16
     per_seconds: Annotated[float, Meta(gt=0, le=_HOUR, description="Length of the window, seconds.")] = 5.0
 
 
@@ -99,23 +89,6 @@ class Timeout(Struct, frozen=True, forbid_unknown_fields=True):
     total_seconds: Annotated[float, Meta(gt=0, le=_HOUR, description="Until the answer has been read whole.")] = 20.0
 
 
-class Safety(Struct, frozen=True, forbid_unknown_fields=True):
-    """What the plan of an account may deactivate; a desired-state file may set each for its account."""
-
-    max_deactivations: Annotated[
-        int | str,
-        Meta(description="Deactivations that one plan may hold: a number, or a percentage of the ACTIVE numbers."),
-    ] = "30%"
-    min_active: Annotated[int, Meta(ge=0, le=_COUNT_CAP, description="ACTIVE numbers that a plan must leave.")] = 1
-    pair_swaps: Annotated[
-        PairSwaps,
-        Meta(
-            description="Deactivations of an account that has activations which cannot be done: warn adds a notice, "
-            "hold holds them."
-        ),
-    ] = "warn"
-
-
 class SafetySettings(Safety, frozen=True, forbid_unknown_fields=True):
     """What the plans of a run may change; a desired-state file may set all but `fleet_wide` for its account.
 
@@ -135,7 +108,7 @@ class CanarySettings(Struct, frozen=True, forbid_unknown_fields=True):
     """With how many accounts an apply begins; if those go wrong, the others are not begun with."""
 
     accounts: Annotated[
-        int, Meta(ge=0, le=_COUNT_CAP, description="Accounts with something to write that go first. 0: no canary.")
+        int, Meta(ge=0, le=COUNT_CAP, description="Accounts with something to write that go first. 0: no canary.")
     ] = 0
     max_failed: Annotated[
         int | str,
@@ -152,7 +125,7 @@ class LedgerSettings(Struct, frozen=True, forbid_unknown_fields=True):
         str | None, Meta(description="A file; its folder also holds the locks. Null: the XDG state folder.")
     ] = None
     max_megabytes: Annotated[
-        int, Meta(ge=1, le=_COUNT_CAP, description="The oldest runs are forgotten beyond this size.")
+        int, Meta(ge=1, le=COUNT_CAP, description="The oldest runs are forgotten beyond this size.")
     ] = 1024
 
 

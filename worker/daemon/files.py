@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
-from worker.cli.ledger import committed
 from worker.config import files
 from worker.config.desired import Check, Clash, Fragment
+from worker.config.revision import committed
 from worker.daemon.last_good import LastGood, News
 from worker.model.accounts import DesiredAccount
 from worker.model.errors import DesiredStateError, Problem

@@ -21,7 +21,7 @@ from worker.model.errors import DesiredStateError, Interrupted, SettingsError
 from worker.model.suspension import Maintenance, Suspend
 from worker.model.times import DEFAULT_ZONE, stamp_ms
 from worker.reconcile.account import Terms
-from worker.solapi.client import Ambient
+from worker.solapi.runtime import Ambient
 from worker.telemetry.logs import Log
 
 __all__ = ["NAP", "Calendar", "Files", "Listener", "Watch"]

@@ -17,14 +17,15 @@ from worker.ledger import Keeper
 from worker.model.accounts import DesiredAccount, Status
 from worker.model.credentials import Credentials, CredentialsRef
 from worker.model.errors import Interrupted, LedgerError, WorkerError
-from worker.model.plans import AccountPlan, AccountResult, Action, Change, Notice, Outcome, RunOutcome, Verdict
+from worker.model.plans import AccountPlan, Action, Change, Notice, Verdict
+from worker.model.results import AccountResult, Outcome, RunOutcome
 from worker.reconcile.account import Draft, Terms
 from worker.reconcile.fleet import Fleet
 from worker.reconcile.identity import Identities
 from worker.reconcile.results import tell_notices
 from worker.solapi.baseline import Baseline
-from worker.solapi.client import Ambient
 from worker.solapi.limiter import Quota
+from worker.solapi.runtime import Ambient
 from worker.solapi.transport import Transport
 from worker.telemetry.logs import Log
 

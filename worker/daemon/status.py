@@ -3,7 +3,8 @@
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from worker.model.plans import Action, Outcome
+from worker.model.plans import Action
+from worker.model.results import Outcome
 from worker.model.status_page import Live, Need, Quota, Seen
 from worker.model.times import stamp
 from worker.render.i18n import gettext as _

@@ -9,11 +9,13 @@ from typing import Any, Final, TypeVar
 import msgspec
 from msgspec import Struct
 
-from worker.config.settings import InUse, Safety
 from worker.ledger.records import credentials_of
 from worker.model.accounts import Group
-from worker.model.history import AccountStory, Attempt, AttemptState, Ending, History, NumberStory, RunStory
-from worker.model.plans import Action, ErrorInfo, NumberError, Outcome, Requests
+from worker.model.errors import ErrorInfo, NumberError
+from worker.model.history import AccountRecord, Attempt, AttemptState, Ending, History, NumberRecord, RunRecord
+from worker.model.plans import Action
+from worker.model.results import Outcome, Requests
+from worker.model.safety import InUse, Safety
 
 __all__ = ["Asked", "history", "number_of", "rows", "runs_named", "story"]
 
@@ -68,7 +70,7 @@ def history(connection: sqlite3.Connection, asked: Asked) -> History:
             f"SELECT * FROM entries WHERE run IN (SELECT value FROM json_each(:runs)) AND {_FITS} ORDER BY id",
             given | {"runs": ids},
         )
-        accounts: dict[str, list[AccountStory]] = {}
+        accounts: dict[str, list[AccountRecord]] = {}
         for row in list(rows(entries)):
             numbers = None if asked.phone is None else _numbers(connection, row["id"], asked.phone)
             accounts.setdefault(row["run"], []).append(_account(row, numbers))
@@ -89,7 +91,7 @@ def runs_named(connection: sqlite3.Connection, name: str, most: int) -> tuple[st
 
 def story(
     connection: sqlite3.Connection, run: str, *, account: str | None = None, phone: str | None = None
-) -> RunStory:
+) -> RunRecord:
     """One run in full: its settings, its accounts or the one of a name, their numbers or one, and each attempt.
 
     Raises:
@@ -126,11 +128,11 @@ def rows(cursor: sqlite3.Cursor) -> Iterator[dict[str, Any]]:
     return (dict(zip(names, row, strict=True)) for row in cursor)
 
 
-def _run(row: dict[str, Any], accounts: Sequence[AccountStory]) -> RunStory:
+def _run(row: dict[str, Any], accounts: Sequence[AccountRecord]) -> RunRecord:
     counts: Counter[str] = Counter()
     for account in accounts:
         counts.update(account.counts)
-    return RunStory(
+    return RunRecord(
         run_id=row["id"],
         command=row["command"],
         outcome=_ending(row["outcome"]),
@@ -146,9 +148,9 @@ def _run(row: dict[str, Any], accounts: Sequence[AccountStory]) -> RunStory:
     )
 
 
-def _account(row: dict[str, Any], numbers: tuple[NumberStory, ...] | None) -> AccountStory:
+def _account(row: dict[str, Any], numbers: tuple[NumberRecord, ...] | None) -> AccountRecord:
     counts = msgspec.json.decode(row["counts"], type=dict[str, int])
-    return AccountStory(
+    return AccountRecord(
         account=row["account"],
         account_id=row["account_id"],
         outcome=_ending(row["outcome"]),
@@ -171,7 +173,7 @@ def _account(row: dict[str, Any], numbers: tuple[NumberStory, ...] | None) -> Ac
     )
 
 
-def _numbers(connection: sqlite3.Connection, entry: int, phone: str | None) -> tuple[NumberStory, ...]:
+def _numbers(connection: sqlite3.Connection, entry: int, phone: str | None) -> tuple[NumberRecord, ...]:
     """The numbers of an entry, or one of them, in the order of their digits."""
     which = "WHERE entry = ?1 AND (?2 IS NULL OR phone = ?2)"
     attempts: dict[str, list[dict[str, Any]]] = {}
@@ -183,9 +185,9 @@ def _numbers(connection: sqlite3.Connection, entry: int, phone: str | None) -> t
     )
 
 
-def number_of(row: dict[str, Any], attempts: Sequence[dict[str, Any]]) -> NumberStory:
+def number_of(row: dict[str, Any], attempts: Sequence[dict[str, Any]]) -> NumberRecord:
     """One number in one run, out of its row of outcomes and those of its attempts in their order."""
-    return NumberStory(
+    return NumberRecord(
         phone=row["phone"],
         action=_maybe(Action, row["action"]),
         desired=row["desired"],

@@ -18,7 +18,8 @@ from worker.ledger.records import AttemptState, Run, Subject
 from worker.ledger.schema import connect, connect_to_read, unusable
 from worker.model.accounts import EarlierRun, Memory, ObservedAccount, PlanFile, Status
 from worker.model.errors import AccountRejected, Ambiguous, ApiError, LedgerError
-from worker.model.plans import AccountPlan, AccountResult, Outcome, RunOutcome
+from worker.model.plans import AccountPlan
+from worker.model.results import AccountResult, Outcome, RunOutcome
 
 __all__ = ["Ledger", "Page", "forget", "probe"]
 

@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager
 from worker.ledger.records import Subject
 from worker.model.accounts import EarlierRun, Memory, ObservedAccount, PlanFile, Status
 from worker.model.errors import ApiError
-from worker.model.plans import AccountPlan, AccountResult
+from worker.model.plans import AccountPlan
+from worker.model.results import AccountResult
 
 __all__ = ["Nothing"]
 

@@ -6,8 +6,8 @@ from typing import Protocol
 
 from worker.ledger.records import Subject
 from worker.model.accounts import Memory, Status
-from worker.model.plans import AccountResult
 from worker.model.ports import Book
+from worker.model.results import AccountResult
 
 __all__ = ["Keeper"]
 

@@ -3,10 +3,10 @@
 import msgspec
 from msgspec import Struct
 
-from worker.config.settings import InUse, Safety
 from worker.model.accounts import Group
 from worker.model.credentials import CredentialsRef
 from worker.model.history import AttemptState, Ending
+from worker.model.safety import InUse, Safety
 
 __all__ = ["CRASHED", "OPEN", "AttemptState", "Run", "Subject", "credentials_of"]
 

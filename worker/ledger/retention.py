@@ -4,7 +4,7 @@ import sqlite3
 from typing import Final
 
 from worker.ledger.records import CRASHED
-from worker.model.plans import RunOutcome
+from worker.model.results import RunOutcome
 
 __all__ = ["prune", "trim"]
 

@@ -12,8 +12,9 @@ import msgspec
 
 from worker.ledger.history import number_of, rows
 from worker.ledger.schema import MIGRATIONS
-from worker.model.history import Ending, NumberStory
-from worker.model.plans import ErrorInfo, Outcome
+from worker.model.errors import ErrorInfo
+from worker.model.history import Ending, NumberRecord
+from worker.model.results import Outcome
 from worker.model.status_page import NEEDS, Kept, RunLine, Standing, Step, Window, platform, unread
 
 __all__ = [
@@ -139,7 +140,7 @@ def numbers(
     after: str = "",
     limit: int,
     needing: bool = False,
-) -> list[NumberStory]:
+) -> list[NumberRecord]:
     """What a run noted of an account's numbers, by digits, without attempts; `entry` is its place in the run.
 
     `prefix` are the first digits; `needing`: those alone that did not become as they were wanted.

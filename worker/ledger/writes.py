@@ -10,7 +10,9 @@ import msgspec
 from worker.ledger.records import CRASHED, OPEN, AttemptState, Run, Subject, credentials_of
 from worker.model.accounts import EarlierRun, Memory, Observed, PlanFile, Status
 from worker.model.credentials import CredentialsRef
-from worker.model.plans import AccountPlan, AccountResult, NumberError, Outcome, RunOutcome
+from worker.model.errors import NumberError
+from worker.model.plans import AccountPlan
+from worker.model.results import AccountResult, Outcome, RunOutcome
 from worker.model.times import stamp_ms
 from worker.render.json_document import encodable
 

@@ -19,6 +19,7 @@ WorkerError
 ├── CircuitOpen                nobody answered for so long that the request was not sent
 ├── CanaryFailed               the accounts that went first failed: this one was not begun with
 ├── ActivationsFailed          the deactivations leaned on activations that failed: they were not tried
+├── InternalError              a bug in the worker: the account is reported as failed
 └── ApiError                   an answer, or the lack of one
     ├── TransientError         not carried out; the same request may work later
     │   ├── RateLimited        the window is used up
@@ -37,8 +38,6 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from worker.model.plans import ErrorInfo, NumberError, Refusal
-
 __all__ = [
     "AccountBusy",
     "AccountRejected",
@@ -55,16 +54,20 @@ __all__ = [
     "Declined",
     "DesiredStateError",
     "DuplicateAccount",
+    "ErrorInfo",
     "ImplausibleNumber",
+    "InternalError",
     "Interrupted",
     "LedgerError",
     "NotRegistered",
     "NotWritable",
+    "NumberError",
     "NumberRejected",
     "PlanFileError",
     "PolicyRefusal",
     "Problem",
     "RateLimited",
+    "Refusal",
     "ServerError",
     "SettingsError",
     "SignatureReused",
@@ -73,6 +76,28 @@ __all__ = [
     "UsageError",
     "WorkerError",
 ]
+
+
+class Refusal(Struct, frozen=True):
+    """A safety rule that a plan breaks. `rule` is the name that `--allow` takes."""
+
+    rule: str
+    message: str
+
+
+class ErrorInfo(Struct, frozen=True):
+    """Why an account could not be planned or applied."""
+
+    code: str
+    message: str
+
+
+class NumberError(Struct, frozen=True):
+    """Why a number did not converge; `http_status` where the API answered."""
+
+    code: str
+    message: str
+    http_status: int | None = None
 
 
 class WorkerError(Exception):
@@ -263,3 +288,7 @@ class AccountRejected(ApiError):
 
 class ClockSkewed(AccountRejected):
     """The server refuses the date in the signature."""
+
+
+class InternalError(WorkerError):
+    """A bug of ours. It names the exception's type only, as its text may hold anything."""

@@ -5,12 +5,14 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from worker.config.settings import InUse, Safety
 from worker.model.accounts import Group
 from worker.model.credentials import CredentialsRef
-from worker.model.plans import Action, Count, ErrorInfo, NumberError, Outcome, Phone, Requests, Timestamp
+from worker.model.errors import ErrorInfo, NumberError
+from worker.model.plans import Action, Count, Phone, Timestamp
+from worker.model.results import Outcome, Requests
+from worker.model.safety import InUse, Safety
 
-__all__ = ["AccountStory", "Attempt", "AttemptState", "Ending", "History", "NumberStory", "RunStory"]
+__all__ = ["AccountRecord", "Attempt", "AttemptState", "Ending", "History", "NumberRecord", "RunRecord"]
 
 
 class AttemptState(StrEnum):
@@ -61,7 +63,7 @@ class Attempt(Struct, frozen=True):
     error: NumberError | None = None
 
 
-class NumberStory(Struct, frozen=True, kw_only=True):
+class NumberRecord(Struct, frozen=True, kw_only=True):
     """One number in one run. `outcome` is None while the account is unfinished."""
 
     phone: Phone
@@ -75,7 +77,7 @@ class NumberStory(Struct, frozen=True, kw_only=True):
     attempts: tuple[Attempt, ...] = ()
 
 
-class AccountStory(Struct, frozen=True, kw_only=True):
+class AccountRecord(Struct, frozen=True, kw_only=True):
     """One account in one run: how it was reached, which file described it, and what became of it.
 
     `counts` are by outcome, of an unfinished account by action. `credentials` are references, None for the default
@@ -102,10 +104,10 @@ class AccountStory(Struct, frozen=True, kw_only=True):
     counts: dict[str, Count]
     requests: Requests = Requests()
     settled: bool
-    numbers: tuple[NumberStory, ...] | None = None
+    numbers: tuple[NumberRecord, ...] | None = None
 
 
-class RunStory(Struct, frozen=True, kw_only=True):
+class RunRecord(Struct, frozen=True, kw_only=True):
     """One run. `settings` is None in a list of runs; `accounts` has those that there was anything to tell of.
 
     `plan` is the id of the plan file that it carried out, None where it carried out none.
@@ -123,7 +125,7 @@ class RunStory(Struct, frozen=True, kw_only=True):
     plan: str | None = None
     settings: dict[str, Any] | None = None
     counts: dict[str, Count]
-    accounts: tuple[AccountStory, ...]
+    accounts: tuple[AccountRecord, ...]
 
 
 class History(Struct, frozen=True, kw_only=True):
@@ -131,4 +133,4 @@ class History(Struct, frozen=True, kw_only=True):
 
     schema: Literal["senderid.history/v1"] = "senderid.history/v1"
     total: Count
-    runs: tuple[RunStory, ...]
+    runs: tuple[RunRecord, ...]

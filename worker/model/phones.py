@@ -11,7 +11,7 @@ import re
 from typing import Final
 from unicodedata import name as unicode_name
 
-__all__ = ["digits_of", "implausible", "is_listable", "normalise", "oddity"]
+__all__ = ["digits_of", "hyphenated", "implausible", "is_listable", "normalise", "oddity"]
 
 _AREA: Final = "3[1-3]|4[1-4]|5[1-5]|6[1-4]"
 """Area codes without their zero, Seoul's 2 aside: Gyeonggi 31 to Jeju 64."""
@@ -289,3 +289,22 @@ def _without_zero(digits: str) -> str:
     if _is_usual(f"0{digits}"):
         return f"its leading 0 is missing, which spreadsheets and YAML tools like to drop: write 0{digits}"
     return "a number begins with 0, or has 8 digits and begins with 15, 16 or 18: check it digit by digit"
+
+
+_SHAPES: Final = tuple(
+    re.compile(shape, re.ASCII)
+    for shape in (
+        r"(1[568]\d\d)(\d{4})",  # representative numbers: 1588-1234
+        r"(02)(\d{3,5})(\d{4})",  # Seoul: 02-312-4567
+        r"(0[35]0\d)(\d{3,4})(\d{4})",  # personal and forwarding services: 0303-123-4567
+        r"(0\d\d)(\d{2,5})(\d{4})",  # everything else: 010-1234-5678, 031-123-4567
+    )
+)
+
+
+def hyphenated(digits: str) -> str:
+    """A number in the usual groups, such as 010-1234-5678; as it came where there are none, as in 112."""
+    for shape in _SHAPES:
+        if match := shape.fullmatch(digits):
+            return "-".join(match.groups())
+    return digits

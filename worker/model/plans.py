@@ -5,31 +5,23 @@ The JSON Schema comes from the same type.
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Final, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from msgspec import Meta, Struct
 
 from worker.model.accounts import PHONE_PATTERN, Status
+from worker.model.errors import ErrorInfo, Refusal
 
 __all__ = [
     "AccountPlan",
-    "AccountResult",
     "Action",
     "Cause",
     "Change",
     "Count",
-    "ErrorInfo",
     "Notice",
     "NoticeKind",
-    "NumberError",
-    "NumberResult",
-    "Outcome",
     "Phone",
     "Plan",
-    "Refusal",
-    "Requests",
-    "Result",
-    "RunOutcome",
     "Timestamp",
     "Verdict",
     "tally",
@@ -73,30 +65,6 @@ class Cause(StrEnum):
     BOTH = "both"
 
 
-class Outcome(StrEnum):
-    """What became of one number in a run. Every number has exactly one."""
-
-    CHANGED = "changed"
-    FAILED = "failed"
-    BLOCKED = "blocked"
-    HELD = "held"
-    MISSING = "missing"
-    CONFLICT = "conflict"
-    UNVERIFIED = "unverified"
-    NOT_ATTEMPTED = "not_attempted"
-    PROTECTED = "protected"
-    UNMANAGED = "unmanaged"
-    UNCHANGED = "unchanged"
-
-    @property
-    def stuck(self) -> bool:
-        """Whether the number did not converge, and a person has to look."""
-        return self not in _CONVERGED
-
-
-_CONVERGED: Final = frozenset({Outcome.CHANGED, Outcome.UNCHANGED, Outcome.PROTECTED, Outcome.UNMANAGED})
-
-
 class Verdict(StrEnum):
     """Whether an account's plan may be applied."""
 
@@ -117,17 +85,6 @@ class NoticeKind(StrEnum):
     IN_USE = "in_use"
     FILES = "files"
     SWAP = "swap"
-
-
-class RunOutcome(StrEnum):
-    """How a run, or one account of it, ended."""
-
-    CONVERGED = "converged"
-    PARTIAL = "partial"
-    REFUSED = "refused"
-    FAILED = "failed"
-    LOCKED = "locked"
-    INTERRUPTED = "interrupted"
 
 
 class Change(Struct, frozen=True):
@@ -160,28 +117,6 @@ class Notice(Struct, frozen=True):
     kind: NoticeKind
     message: str
     phone: Phone | None = None
-
-
-class Refusal(Struct, frozen=True):
-    """A safety rule that a plan breaks. `rule` is the name that `--allow` takes."""
-
-    rule: str
-    message: str
-
-
-class ErrorInfo(Struct, frozen=True):
-    """Why an account could not be planned or applied."""
-
-    code: str
-    message: str
-
-
-class NumberError(Struct, frozen=True):
-    """Why a number did not converge; `http_status` where the API answered."""
-
-    code: str
-    message: str
-    http_status: int | None = None
 
 
 class AccountPlan(Struct, frozen=True, kw_only=True):
@@ -219,59 +154,6 @@ class Plan(Struct, frozen=True, kw_only=True):
     at: Timestamp | None = None
     fingerprint: str
     accounts: tuple[AccountPlan, ...]
-
-
-class Requests(Struct, frozen=True):
-    """How many requests an account took; `retries` are part of `reads` and `writes`."""
-
-    reads: Count = 0
-    writes: Count = 0
-    retries: Count = 0
-
-    def __add__(self, other: "Requests") -> "Requests":
-        return Requests(self.reads + other.reads, self.writes + other.writes, self.retries + other.retries)
-
-
-class NumberResult(Struct, frozen=True):
-    """What became of one number. `action` is None where the account could not be read, so that none was planned.
-
-    `duration_ms` is from the first attempt to the last answer, 0 where nothing was sent.
-    """
-
-    phone: Phone
-    action: Action | None
-    desired: str | None
-    before: str | None
-    after: str | None
-    outcome: Outcome
-    attempts: Count = 0
-    error: NumberError | None = None
-    duration_ms: Count = 0
-
-
-class AccountResult(Struct, frozen=True, kw_only=True):
-    """What became of one account. `numbers` holds everything but `unchanged`."""
-
-    account: str
-    account_id: str | None = None
-    outcome: RunOutcome
-    error: ErrorInfo | None = None
-    refusals: tuple[Refusal, ...] = ()
-    counts: dict[Outcome, Count]
-    requests: Requests = Requests()
-    numbers: tuple[NumberResult, ...] = ()
-    notices: tuple[Notice, ...] = ()
-
-
-class Result(Struct, frozen=True, kw_only=True):
-    """The document of `apply`."""
-
-    schema: Literal["senderid.result/v1"] = "senderid.result/v1"
-    run_id: str
-    started_at: Timestamp
-    finished_at: Timestamp
-    outcome: RunOutcome
-    accounts: tuple[AccountResult, ...]
 
 
 K = TypeVar("K", bound=StrEnum)

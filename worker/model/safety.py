@@ -1,10 +1,12 @@
 """Settings of two precautions: whether numbers in use are held, and what is told before it needs a person."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
-__all__ = ["Health", "InUse"]
+from worker.model.accounts import PairSwaps
+
+__all__ = ["Health", "InUse", "Safety"]
 
 
 class InUse(Struct, frozen=True, forbid_unknown_fields=True):
@@ -29,3 +31,24 @@ class Health(Struct, frozen=True, forbid_unknown_fields=True):
     limit_percent: Annotated[
         int, Meta(ge=1, le=100, description="Told from this share of the numbers that may be registered on, per cent.")
     ] = 90
+
+
+COUNT_CAP: Final = 999_999_999
+"""No count is larger. What is, is a slip, and would not go into the documents that carry it."""
+
+
+class Safety(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the plan of an account may deactivate; a desired-state file may set each for its account."""
+
+    max_deactivations: Annotated[
+        int | str,
+        Meta(description="Deactivations that one plan may hold: a number, or a percentage of the ACTIVE numbers."),
+    ] = "30%"
+    min_active: Annotated[int, Meta(ge=0, le=COUNT_CAP, description="ACTIVE numbers that a plan must leave.")] = 1
+    pair_swaps: Annotated[
+        PairSwaps,
+        Meta(
+            description="Deactivations of an account that has activations which cannot be done: warn adds a notice, "
+            "hold holds them."
+        ),
+    ] = "warn"

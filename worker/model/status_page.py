@@ -3,8 +3,10 @@
 from msgspec import Struct
 
 from worker.model.accounts import Status
-from worker.model.history import Ending, NumberStory
-from worker.model.plans import Count, ErrorInfo, Outcome, Phone, Timestamp
+from worker.model.errors import ErrorInfo
+from worker.model.history import Ending, NumberRecord
+from worker.model.plans import Count, Phone, Timestamp
+from worker.model.results import Outcome
 
 __all__ = [
     "NEEDS",
@@ -100,7 +102,7 @@ class Step(Struct, frozen=True):
     key: str
     account: str
     started_at: Timestamp
-    number: NumberStory
+    number: NumberRecord
 
 
 class Window(Struct, frozen=True):

@@ -9,8 +9,8 @@ from msgspec.structs import replace
 from worker.model import schedule
 from worker.model.accounts import Desired, DesiredAccount, Status, Unmanaged
 from worker.model.plans import Change, Notice, NoticeKind
-from worker.model.sites import sources
-from worker.plan.diff import SavedAccount
+from worker.model.ports import sources
+from worker.plan.planfile import SavedAccount
 
 __all__ = ["CurrentFiles", "ending", "unasked", "uncompared"]
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from worker.config.settings import Health
 from worker.model.accounts import ObservedAccount, Status
 from worker.model.plans import Notice, NoticeKind
+from worker.model.safety import Health
 
 __all__ = ["notices"]
 

@@ -10,7 +10,8 @@ from typing import Final
 from msgspec import structs
 
 from worker.model.accounts import ObservedAccount, PairSwaps, Status
-from worker.model.plans import AccountPlan, Action, Change, Notice, NoticeKind, NumberResult, Outcome
+from worker.model.plans import AccountPlan, Action, Change, Notice, NoticeKind
+from worker.model.results import NumberResult, Outcome
 from worker.plan.holds import hold
 
 __all__ = ["as_found", "hold_reason", "hold_swaps", "result_notices", "unreached", "with_notice"]

@@ -11,7 +11,7 @@ from typing import Self
 
 from msgspec import Struct, structs
 
-from worker.config.settings import Health, InUse, Safety, Settings
+from worker.config.settings import Settings
 from worker.model.accounts import Desired, DesiredAccount, Group, Memory, ObservedAccount, PlanFile, Status
 from worker.model.credentials import CredentialsRef
 from worker.model.errors import (
@@ -19,36 +19,17 @@ from worker.model.errors import (
     StalePlan,
     WorkerError,
 )
-from worker.model.plans import (
-    AccountPlan,
-    AccountResult,
-    Action,
-    Notice,
-    NumberResult,
-    Outcome,
-    Requests,
-    Verdict,
-    tally,
-)
+from worker.model.plans import AccountPlan, Action, Notice, Verdict, tally
 from worker.model.ports import Book, Log, Meter, Reader, Writer
+from worker.model.results import AccountResult, NumberResult, Outcome, Requests
+from worker.model.safety import Health, InUse, Safety
 from worker.plan.comparison import CurrentFiles, ending, unasked, uncompared
-from worker.plan.diff import SavedAccount, attribute, confirmed, diff, fingerprint, preconditions
+from worker.plan.diff import attribute, confirmed, diff, fingerprint, preconditions
 from worker.plan.holds import counted, kept_back, shortages, spare
 from worker.plan.notices import notices
-from worker.plan.policy import (
-    Selection,
-    adopt,
-    check_registered,
-    drifted,
-    effective_safety,
-    effective_use,
-    guard,
-    least_active,
-    replay,
-    select,
-    spent,
-    within,
-)
+from worker.plan.planfile import SavedAccount
+from worker.plan.policy import Selection, adopt, check_registered, drifted, select, spent
+from worker.plan.safety import effective_safety, effective_use, guard, least_active, replay, within
 from worker.plan.swaps import as_found, hold_swaps, result_notices, with_notice
 from worker.reconcile.executor import Needs, Pace, Writes
 from worker.reconcile.in_use import answers, inquire, spared

@@ -7,8 +7,9 @@ from typing import TypeVar
 from worker.config.limits import at_most
 from worker.config.settings import CanarySettings
 from worker.model.errors import CanaryFailed
-from worker.model.plans import AccountResult, Change, Outcome, RunOutcome
+from worker.model.plans import Change
 from worker.model.ports import Log
+from worker.model.results import AccountResult, Outcome, RunOutcome
 
 __all__ = ["begin_with_few"]
 

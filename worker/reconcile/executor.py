@@ -22,12 +22,14 @@ from worker.model.errors import (
     Interrupted,
     LedgerError,
     NotWritable,
+    NumberError,
     NumberRejected,
     RateLimited,
     WorkerError,
 )
-from worker.model.plans import Action, Change, NumberError, NumberResult, Outcome
+from worker.model.plans import Action, Change
 from worker.model.ports import Journal, Meter, Writer
+from worker.model.results import NumberResult, Outcome
 from worker.plan.holds import leaning
 from worker.plan.swaps import as_found, hold_reason, unreached
 from worker.reconcile.results import over

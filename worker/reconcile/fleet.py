@@ -12,21 +12,21 @@ from typing import TypeVar
 
 import msgspec
 
-from worker.config.settings import Settings, endpoint
+from worker.config.settings import Settings
+from worker.config.urls import endpoint
 from worker.ledger import Keeper, Nothing, Subject
 from worker.model.accounts import DesiredAccount, Memory, ObservedAccount, PlanFile, Status
 from worker.model.credentials import DEFAULT_CREDENTIALS, Credentials, CredentialsRef
-from worker.model.errors import CredentialsMissing, Interrupted, WorkerError
-from worker.model.plans import AccountPlan, AccountResult, Action, Requests, RunOutcome, tally
-from worker.model.ports import Book, Log, Meter, RunLog
+from worker.model.errors import CredentialsMissing, InternalError, Interrupted, WorkerError
+from worker.model.plans import AccountPlan, Action, tally
+from worker.model.ports import Book, Log, Meter, Reachable, RunLog, Site
 from worker.model.redaction import SHORTEST_SECRET
-from worker.model.sites import Reachable, Site
+from worker.model.results import AccountResult, Requests, RunOutcome
 from worker.plan.comparison import CurrentFiles
-from worker.plan.diff import SavedAccount
-from worker.plan.policy import IN_USE, fleet_wide
+from worker.plan.planfile import SavedAccount
+from worker.plan.safety import IN_USE, fleet_wide
 from worker.reconcile import identity
 from worker.reconcile.account import Draft, Terms, apply, apply_saved, as_plan, draft, failed_draft, observe, unapplied
-from worker.reconcile.bugs import foreseen
 from worker.reconcile.canary import begin_with_few
 from worker.reconcile.executor import Pace
 from worker.reconcile.identity import Identities
@@ -34,11 +34,12 @@ from worker.reconcile.in_use import answers
 from worker.reconcile.results import tell
 from worker.reconcile.rollback import approved, failed_preview, preview
 from worker.solapi.baseline import Baseline
-from worker.solapi.client import AccountReader, AccountWriter, Ambient
+from worker.solapi.client import AccountReader, AccountWriter
 from worker.solapi.limiter import Quota
+from worker.solapi.runtime import Ambient
 from worker.solapi.transport import Transport
 
-__all__ = ["Fleet", "Site"]
+__all__ = ["Fleet", "Site", "foreseen"]
 
 Client = TypeVar("Client", bound=AccountReader)
 Item = TypeVar("Item")
@@ -480,3 +481,14 @@ async def _noted(result: AccountResult, noting: Awaitable[None], log: RunLog) ->
             result, outcome=RunOutcome.FAILED, error=result.error or foreseen(error, log).info
         )
     return result
+
+
+def foreseen(error: Exception, log: Log) -> WorkerError:
+    """The error itself where it was raised on purpose, or what a bug is told as, with a line of its own."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, WorkerError):
+        return error
+    name = type(error).__name__
+    log.warning("account.failed", error_code=InternalError.__name__, error_message=name)
+    return InternalError(name)

@@ -5,17 +5,17 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from worker.config.settings import Safety
 from worker.config.urls import platform
 from worker.ledger import Subject
 from worker.model.accounts import DesiredAccount
 from worker.model.credentials import CredentialsRef
 from worker.model.errors import DuplicateAccount
 from worker.model.plans import AccountPlan
-from worker.model.safety import InUse
-from worker.model.sites import Reachable, Revised, revision
-from worker.plan.diff import Planned, SavedAccount
-from worker.plan.policy import effective_safety, effective_use
+from worker.model.ports import Reachable, Revised, revision
+from worker.model.safety import InUse, Safety
+from worker.plan.diff import Planned
+from worker.plan.planfile import SavedAccount
+from worker.plan.safety import effective_safety, effective_use
 from worker.reconcile.account import Draft, Terms
 
 __all__ = ["Identities", "key", "planned", "saved"]

@@ -4,11 +4,11 @@ from collections.abc import Iterable
 
 from msgspec import structs
 
-from worker.config.settings import InUse
 from worker.model.plans import AccountPlan, Action, Change, Notice, NoticeKind, Verdict
 from worker.model.ports import Reader
+from worker.model.safety import InUse
 from worker.plan.holds import counted, used
-from worker.plan.policy import ALLOW_ALL, IN_USE
+from worker.plan.safety import ALLOW_ALL, IN_USE
 
 __all__ = ["answers", "inquire", "spared"]
 

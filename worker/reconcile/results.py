@@ -15,25 +15,15 @@ from worker.model.errors import (
     DeadlineExceeded,
     Declined,
     Interrupted,
+    NumberError,
     PolicyRefusal,
     StalePlan,
     WorkerError,
 )
-from worker.model.plans import (
-    AccountResult,
-    Action,
-    Change,
-    Notice,
-    NumberError,
-    NumberResult,
-    Outcome,
-    Requests,
-    RunOutcome,
-    Verdict,
-    tally,
-)
+from worker.model.plans import Action, Change, Notice, Verdict, tally
 from worker.model.ports import Log
-from worker.plan.diff import LeftOut
+from worker.model.results import AccountResult, NumberResult, Outcome, Requests, RunOutcome
+from worker.plan.planfile import LeftOut
 
 __all__ = [
     "as_it_is",

@@ -5,16 +5,18 @@ from typing import Final
 
 from msgspec import structs
 
-from worker.config.settings import Health
 from worker.model.accounts import Desired, Memory, ObservedAccount, Status
 from worker.model.errors import WorkerError
-from worker.model.history import AccountStory
+from worker.model.history import AccountRecord
 from worker.model.plans import AccountPlan, Action, Change, Verdict, tally
 from worker.model.ports import Log, Reader
-from worker.plan.diff import SavedAccount, inverse, preconditions
+from worker.model.safety import Health
+from worker.plan.diff import inverse, preconditions
 from worker.plan.holds import shortages, spare
 from worker.plan.notices import notices
-from worker.plan.policy import guard, spent
+from worker.plan.planfile import SavedAccount
+from worker.plan.policy import spent
+from worker.plan.safety import guard
 from worker.plan.swaps import hold_swaps, with_notice
 from worker.reconcile.account import Draft, observe
 from worker.reconcile.in_use import inquire
@@ -24,7 +26,7 @@ __all__ = ["approved", "failed_preview", "preview", "undoing"]
 _OVERTAKEN: Final = "no longer as that run left it: it is left alone; plan to decide on it as it is now"
 
 
-def undoing(account: AccountStory, run: str) -> SavedAccount:
+def undoing(account: AccountRecord, run: str) -> SavedAccount:
     """The writes that undo what a run changed on an account, to be reached and judged as that run did."""
     return SavedAccount(
         account=account.account,

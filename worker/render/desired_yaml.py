@@ -4,8 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from worker.model.accounts import Desired, Observed, ObservedAccount
-from worker.model.phone_format import hyphenated
-from worker.model.phones import is_listable
+from worker.model.phones import hyphenated, is_listable
 from worker.render.terminal import safe
 
 __all__ = ["SCHEMA_FILE", "desired_yaml", "listed_yaml"]

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from worker.model.phone_format import hyphenated
+from worker.model.phones import hyphenated
 from worker.render.i18n import gettext, ngettext, spoken, translated
 from worker.render.terminal import safe
 

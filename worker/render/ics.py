@@ -7,7 +7,7 @@ from typing import Final
 from icalendar import Calendar as ICalendar
 from icalendar import Event
 
-from worker.model.phone_format import hyphenated
+from worker.model.phones import hyphenated
 from worker.render.terminal import safe
 from worker.render.text.calendar import Calendar, Due
 

@@ -10,10 +10,12 @@ from typing import Any, Final, get_args
 import msgspec
 from msgspec import Struct
 
-from worker.config.settings import ENDPOINTS, Settings
+from worker.config.settings import Settings
+from worker.config.urls import ENDPOINTS
 from worker.model.accounts import PairSwaps, Status, Unmanaged
 from worker.model.history import History
-from worker.model.plans import Plan, Result
+from worker.model.plans import Plan
+from worker.model.results import Result
 from worker.model.times import DEFAULT_ZONE
 from worker.render.log_lines import LogLine
 from worker.render.text.calendar import Calendar

@@ -6,8 +6,9 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from worker.model.phone_format import hyphenated
-from worker.model.plans import Action, Count, NoticeKind, Outcome, Phone, RunOutcome, Timestamp
+from worker.model.phones import hyphenated
+from worker.model.plans import Action, Count, NoticeKind, Phone, Timestamp
+from worker.model.results import Outcome, RunOutcome
 from worker.render.i18n import translated
 from worker.render.terminal import Paint, fit, safe
 

@@ -8,8 +8,10 @@ from unicodedata import digit
 
 from msgspec import structs
 
-from worker.model.history import AccountStory, NumberStory, RunStory
-from worker.model.plans import AccountPlan, AccountResult, Change, ErrorInfo, Notice, NumberError, Plan, Refusal, Result
+from worker.model.errors import ErrorInfo, NumberError, Refusal
+from worker.model.history import AccountRecord, NumberRecord, RunRecord
+from worker.model.plans import AccountPlan, Change, Notice, Plan
+from worker.model.results import AccountResult, Result
 
 __all__ = ["Mask"]
 
@@ -93,7 +95,7 @@ class Mask:
         """A result likewise."""
         return structs.replace(result, accounts=tuple(map(self._account_result, result.accounts)))
 
-    def run(self, told: RunStory) -> RunStory:
+    def run(self, told: RunRecord) -> RunRecord:
         """A run's story likewise."""
         settings = None if told.settings is None else _mapped(told.settings, self.text)
         accounts = tuple(map(self._account_story, told.accounts))
@@ -146,7 +148,7 @@ class Mask:
             notices=self._notices(account.notices, hide),
         )
 
-    def _account_story(self, account: AccountStory) -> AccountStory:
+    def _account_story(self, account: AccountRecord) -> AccountRecord:
         numbers = account.numbers
         groups = account.groups
         known = [each.phone for each in numbers or ()]
@@ -164,7 +166,7 @@ class Mask:
             numbers=None if numbers is None else tuple(self._number_story(each, hide) for each in numbers),
         )
 
-    def _number_story(self, number: NumberStory, hide: Callable[[str], str]) -> NumberStory:
+    def _number_story(self, number: NumberRecord, hide: Callable[[str], str]) -> NumberRecord:
         attempts = (
             structs.replace(each, asked=hide(each.asked), error=_error(each.error, hide)) for each in number.attempts
         )

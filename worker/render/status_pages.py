@@ -6,8 +6,9 @@ from urllib.parse import quote, urlencode
 
 from msgspec import Struct
 
-from worker.model.history import Ending, NumberStory
-from worker.model.plans import Action, Outcome
+from worker.model.history import Ending, NumberRecord
+from worker.model.plans import Action
+from worker.model.results import Outcome
 from worker.model.status_page import Coming, Kept, Live, Need, RunLine, Standing, Step, Window, unread
 from worker.render.html import render
 from worker.render.i18n import gettext as _
@@ -95,7 +96,7 @@ class Account(Struct, frozen=True, kw_only=True):
     standing: Standing
     runs: Sequence[Standing]
     older: str | None
-    needing: Sequence[NumberStory]
+    needing: Sequence[NumberRecord]
     numbers: Sequence[Kept]
     prefix: str
     next: str | None
@@ -111,7 +112,7 @@ class Run(Struct, frozen=True, kw_only=True):
     show: str
     next: str | None
     chosen: Standing | None
-    numbers: Sequence[NumberStory]
+    numbers: Sequence[NumberRecord]
     prefix: str
     more: str | None
 

@@ -2,18 +2,16 @@
 
 import asyncio
 import re
-import secrets
-import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
-from random import SystemRandom
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
 from msgspec import structs
 from yarl import URL
 
-from worker.config.settings import Endpoint, Retry
+from worker.config.settings import Retry
+from worker.config.urls import Endpoint
 from worker.model.accounts import PHONE_PATTERN, ObservedAccount, Status, Usage
 from worker.model.credentials import Credentials
 from worker.model.errors import (
@@ -24,8 +22,8 @@ from worker.model.errors import (
     RateLimited,
     WorkerError,
 )
-from worker.model.plans import Requests
 from worker.model.ports import Log
+from worker.model.results import Requests
 from worker.solapi import wire
 from worker.solapi.account_document import AccountDocument
 from worker.solapi.baseline import Baseline
@@ -34,10 +32,11 @@ from worker.solapi.cancellation import Gate
 from worker.solapi.in_use import Body, inquire
 from worker.solapi.limiter import Quota, Window
 from worker.solapi.retry import Budget, Retrier
+from worker.solapi.runtime import Ambient
 from worker.solapi.signing import Signer
 from worker.solapi.transport import Answer, Transport
 
-__all__ = ["AccountReader", "AccountWriter", "Ambient"]
+__all__ = ["AccountReader", "AccountWriter"]
 
 T = TypeVar("T")
 
@@ -52,16 +51,6 @@ _REREADS: Final = 4
 """Reads that may follow one that lost numbers: each of them may have lost others. Then the last one is believed."""
 
 _PHONE: Final = re.compile(PHONE_PATTERN, re.ASCII)
-
-
-class Ambient(NamedTuple):
-    """Time and chance, so that tests can bring their own. `clock` is monotonic and `wall` Unix time, in seconds."""
-
-    clock: Callable[[], float] = time.monotonic
-    wall: Callable[[], float] = time.time
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    uniform: Callable[[float, float], float] = SystemRandom().uniform
-    salt: Callable[[], str] = lambda: secrets.token_hex(16)
 
 
 class AccountReader:

@@ -8,17 +8,8 @@ from msgspec import Struct, structs
 
 from worker.model.accounts import Status
 from worker.model.errors import Interrupted
-from worker.model.plans import (
-    AccountPlan,
-    AccountResult,
-    Action,
-    Cause,
-    Change,
-    NoticeKind,
-    Outcome,
-    RunOutcome,
-    Verdict,
-)
+from worker.model.plans import AccountPlan, Action, Cause, Change, NoticeKind, Verdict
+from worker.model.results import AccountResult, Outcome, RunOutcome
 
 __all__ = ["ACTIONS", "CAUSES", "NOTICES", "REST", "STATUSES", "Figures", "bounded", "carried_out", "planned"]
 

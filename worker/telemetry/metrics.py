@@ -16,7 +16,8 @@ from prometheus_client.registry import Collector
 from worker import __version__
 from worker.model.accounts import Status
 from worker.model.errors import ApiError
-from worker.model.plans import AccountPlan, AccountResult, Outcome, RunOutcome
+from worker.model.plans import AccountPlan
+from worker.model.results import AccountResult, Outcome, RunOutcome
 from worker.telemetry.account_metrics import (
     ACTIONS,
     CAUSES,

@@ -8,12 +8,11 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Final, Protocol
+from types import MappingProxyType
+from typing import Final, NamedTuple, Protocol
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
-
-from worker.web.response import Page
 
 __all__ = ["HOST", "PORT", "Page", "Site", "State", "served"]
 
@@ -41,6 +40,18 @@ _EVERY_ANSWER: Final = {
     "X-Content-Type-Options": "nosniff",
 }
 """What browsers are told: nothing here is for other sites, nor to be run, framed or kept."""
+
+
+_TEXT: Final = "text/plain; charset=utf-8"
+
+
+class Page(NamedTuple):
+    """What is answered under one path, with headers beside those of every answer."""
+
+    status: int
+    body: bytes
+    content_type: str = _TEXT
+    headers: Mapping[str, str] = MappingProxyType({})
 
 
 class State(Protocol):

@@ -28,7 +28,7 @@ from worker.render.i18n import gettext as _
 from worker.web import views
 from worker.web.auth import COOKIE, Access, Denied, Many
 from worker.web.next_changes import Upcoming
-from worker.web.response import Page
+from worker.web.server import Page
 from worker.web.sse import Events
 
 __all__ = ["Site"]

@@ -23,7 +23,7 @@ from worker.cli.ci.http import Failed, Refused
 from worker.cli.ci.paths import any_changed, in_repository
 from worker.cli.ci.verify import mismatch, overtaken
 from worker.model.errors import PlanFileError
-from worker.plan.diff import SavedPlan, unseal
+from worker.plan.planfile import SavedPlan, unseal
 
 __all__ = ["main"]
 

@@ -10,8 +10,8 @@ from worker.cli.ci.paths import in_repository, is_within
 from worker.config.desired import load, names
 from worker.model.accounts import DesiredAccount
 from worker.model.errors import DesiredStateError
-from worker.model.sites import sources
-from worker.plan.diff import SavedAccount
+from worker.model.ports import sources
+from worker.plan.planfile import SavedAccount
 
 __all__ = ["Reader", "mismatch", "overtaken"]
 

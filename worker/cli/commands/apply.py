@@ -1,11 +1,7 @@
 """`senderid apply`: carry a plan out, after a yes, and prove it."""
 
-import asyncio
 import os
-import signal
-import sys
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -13,28 +9,23 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import click
 
 from worker.cli import complete, load, options
-from worker.cli.commands import plan as planning
 from worker.cli.document_conflicts import described
 from worker.cli.metrics import Metering, metered
+from worker.cli.planning import ask, conclude, draw, pending, plan, show, terminal
 from worker.config import files as sources
-from worker.model.errors import Declined, PlanFileError, Problem, UsageError, WorkerError
-from worker.render.i18n import gettext as _
+from worker.model.errors import PlanFileError, Problem, UsageError
 
 if TYPE_CHECKING:
-    from worker.cli.ledger import Keeping
     from worker.cli.runner import Session
     from worker.config.settings import Settings
     from worker.model.accounts import DesiredAccount
-    from worker.model.plans import AccountResult, Result
+    from worker.model.results import AccountResult
     from worker.plan.comparison import CurrentFiles
-    from worker.plan.diff import SavedPlan
+    from worker.plan.planfile import SavedPlan
     from worker.reconcile.account import Draft, Terms
 
-__all__ = ["ask", "command", "conclude", "pending", "show", "terminal"]
+__all__ = ["command"]
 
-_YES: Final = "yes"
-_HANG_UP_SECONDS: Final = 1.0
-"""How long a SIGHUP may take from the kernel to the event loop. One that is ignored never arrives."""
 
 _PLAN_CAP: Final = 256 << 20
 """Bytes of a plan file: a million changes are about 200 MB."""
@@ -104,7 +95,7 @@ def command(
         raise UsageError("--max-age is for a saved plan: senderid apply PLANFILE")
     if folder is not None or no_files:
         raise UsageError("--files and --no-files are for a saved plan: senderid apply PLANFILE")
-    return planning.plan(given) if dry_run else _apply(given, asks=not yes, lock_timeout=lock_timeout)
+    return plan(given) if dry_run else _apply(given, asks=not yes, lock_timeout=lock_timeout)
 
 
 def _apply(given: options.Common, *, asks: bool, lock_timeout: float) -> int:
@@ -119,7 +110,8 @@ def _apply_files(
     given: options.Common, settings: "Settings", metering: Metering, *, asks: bool, lock_timeout: float
 ) -> int:
     rules = load.read_rules(given.allow)
-    from worker.cli.ledger import Keeping, committed
+    from worker.cli.ledger import Keeping
+    from worker.config.revision import committed
 
     taken, others = load.load_all(settings, given.paths, given.accounts)
     desired = committed(taken)
@@ -130,7 +122,7 @@ def _apply_files(
     terms = Terms.of(settings, selection, rules)
 
     async def carry_out(run: "Session") -> "list[AccountResult]":
-        drafts = await planning.draw(run, load.settled(desired), terms, others)
+        drafts = await draw(run, load.settled(desired), terms, others)
         if asks or (given.form == "text" and given.output is None):
             show(drafts, given)
         return await _carry_out(run, desired, drafts, terms, asks=asks)
@@ -161,7 +153,7 @@ def _apply_file(
 
     from worker.cli.ledger import Keeping
     from worker.model.accounts import PlanFile
-    from worker.plan.policy import ALLOW_ALL, REPLAY
+    from worker.plan.safety import ALLOW_ALL, REPLAY
     from worker.reconcile.results import left_out
 
     _check_endpoints(file.path, saved, settings)
@@ -182,49 +174,8 @@ def _apply_file(
     return conclude(carry_out, settings, given, keeping, metering=metering)
 
 
-def conclude(
-    carry_out: "Callable[[Session], Awaitable[list[AccountResult]]]",
-    settings: "Settings",
-    given: options.Common,
-    keeping: "Keeping | None",
-    remark: "Callable[[Result], str]" = lambda _: "",
-    *,
-    metering: Metering | None = None,
-) -> int:
-    """Carry out, tell the result and, where it is told as text, what there is to remark on it; the exit status."""
-    from worker.cli import output, runner
-    from worker.cli.exit_status import of_result
-
-    runner.check(given.output)
-
-    async def verb(run: "Session") -> int:
-        result = run.result(await carry_out(run))
-        run.metering.done(result)
-        unnoted = await run.finish(result)
-        counts = runner.total(result.accounts)
-        run.log.info("run.finished", outcome=result.outcome, counts=counts, writes=run.fleet.writes)
-        run.progress.finish()
-        try:
-            output.result(result, given, remark)
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            told = f"{error.strerror}; the run was carried out, and `senderid history {run.run_id}` tells it"
-            raise OSError(error.errno, told, error.filename) from None
-        if unnoted is not None:
-            raise unnoted
-        return of_result(result)
-
-    return runner.run(verb, settings, no_color=given.no_color, progress=True, keeping=keeping, metering=metering)
-
-
-def terminal() -> bool:
-    """Whether there is somebody to ask."""
-    return sys.stdin is not None and sys.stdin.isatty()
-
-
 def _open(path: str, max_age: float | None) -> "SavedPlan":
-    from worker.plan.diff import MAX_AGE_SECONDS, unseal
+    from worker.plan.planfile import MAX_AGE_SECONDS, unseal
 
     read = sources.read_file(path, wanted="the file that plan --out wrote", cap=_PLAN_CAP)
     if isinstance(read, Problem):
@@ -240,7 +191,7 @@ def _open(path: str, max_age: float | None) -> "SavedPlan":
 
 def _check_endpoints(path: str, saved: "SavedPlan", settings: "Settings") -> None:
     """Whoever can write a plan file must not be able to have credentials sent anywhere."""
-    from worker.config.settings import endpoint
+    from worker.config.urls import endpoint
 
     for account in saved.accounts:
         try:
@@ -263,7 +214,7 @@ class _CurrentFiles:
         Raises:
             DesiredStateError: with every problem of the files that are found.
         """
-        from worker.model.sites import sources as sources_of
+        from worker.model.ports import sources as sources_of
 
         self._names = {account.account: sources_of(account) for account in saved.accounts}
         self._check = load.agreement(settings.endpoint)
@@ -324,19 +275,6 @@ def _check_keys(path: str, saved: "SavedPlan", settings: "Settings") -> None:
         )
 
 
-def show(drafts: "Sequence[Draft]", given: options.Common) -> None:
-    """Show what is going to be done: on stdout, or where that is the result document's, on stderr."""
-    plan = planning.document(drafts)
-    if given.form == "text" and given.output is None:
-        from worker.cli import output
-
-        output.plan(plan, given)
-    else:
-        from worker.render import text
-
-        click.echo(text.plan(plan, color=False), err=True)
-
-
 async def _carry_out(
     run: "Session", desired: "Sequence[DesiredAccount]", drafts: "Sequence[Draft]", terms: "Terms", *, asks: bool
 ) -> "list[AccountResult]":
@@ -347,45 +285,3 @@ async def _carry_out(
     run.progress.expect(writes)
     # while somebody was asked, something may have come due that nobody has seen: then the plan is no longer true
     return await run.fleet.apply(load.settled(desired), drafts, terms, run.progress)
-
-
-def pending(drafts: "Sequence[Draft]") -> int:
-    """How many writes the rules let through."""
-    return sum(len(draft.plan.writes) for draft in drafts if not draft.plan.refusals)
-
-
-async def ask(run: "Session") -> WorkerError | None:
-    """Ask whether to go on, without keeping the loop from hearing a signal; None for a yes, otherwise why not.
-
-    A terminal that goes away is a SIGHUP, which arrives after the end of input, if at all.
-    """
-    loop = asyncio.get_running_loop()
-    click.echo(_("Apply these changes? Only {answer} goes on: ").format(answer=repr(_YES)), nl=False, err=True)
-    answer: asyncio.Future[str] = loop.create_future()
-    loop.add_reader(sys.stdin.fileno(), _read_line, answer)
-    stopped = asyncio.ensure_future(run.stopped.wait())
-    try:
-        await asyncio.wait((answer, stopped), return_when=asyncio.FIRST_COMPLETED)
-        loop.remove_reader(sys.stdin.fileno())
-        if answer.done() and not terminal():
-            signal.raise_signal(signal.SIGHUP)
-            await asyncio.wait((stopped,), timeout=_HANG_UP_SECONDS)
-    finally:
-        loop.remove_reader(sys.stdin.fileno())
-        stopped.cancel()
-    said = answer.result() if answer.done() else "\n"
-    if not said.endswith("\n"):
-        # the end of input left the cursor behind the question
-        with suppress(OSError):
-            click.echo(err=True)
-    if said.strip().lower() == _YES:
-        return None
-    return run.fleet.interrupted or Declined("nobody said yes; nothing was written")
-
-
-def _read_line(answer: "asyncio.Future[str]") -> None:
-    if not answer.done():
-        try:
-            answer.set_result(sys.stdin.readline())
-        except OSError:  # the terminal is gone
-            answer.set_result("")

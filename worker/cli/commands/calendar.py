@@ -7,6 +7,8 @@ import click
 
 from worker.cli import load, options
 from worker.cli.exit_status import ExitStatus
+from worker.cli.output import Page, emit
+from worker.config.files import check
 
 __all__ = ["command"]
 
@@ -51,12 +53,11 @@ def command(
     first = now.replace(microsecond=0) if start is None else load.read_moment("--from", start, desired)
     last = first + timedelta(days)
 
-    from worker.cli import runner
     from worker.model.times import stamp, stamp_ms
     from worker.render import json_document
     from worker.render.text import calendar
 
-    runner.check(output)
+    check(output)
     made = calendar.Calendar(
         created_at=stamp_ms(now),
         start=stamp(first),
@@ -65,12 +66,12 @@ def command(
     )
     match form:
         case "json":
-            runner.emit(json_document.encode(made), output)
+            emit(json_document.encode(made), output)
         case "icalendar":
             from worker.render.ics import icalendar
 
-            runner.emit(icalendar(made), output)
+            emit(icalendar(made), output)
         case _:
-            page = runner.Page.of(no_color=no_color, output=output)
-            runner.emit(calendar.text(made, color=page.color, width=page.width), output)
+            page = Page.of(no_color=no_color, output=output)
+            emit(calendar.text(made, color=page.color, width=page.width), output)
     return ExitStatus.OK

@@ -28,7 +28,7 @@ def command(context: click.Context, *, shell: str) -> int:
     """Print the completion script of a shell."""
     from click.shell_completion import get_completion_class
 
-    from worker.cli.runner import emit
+    from worker.cli.output import emit
 
     script = get_completion_class(shell)
     assert script is not None  # noqa: S101 - click knows each of these

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from worker.cli.exit_status import ExitStatus
-from worker.model.plans import Outcome
+from worker.cli.output import Page
+from worker.model.results import Outcome
 from worker.render.i18n import gettext as _
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from worker.cli.runner import Page, Session
-    from worker.model.plans import AccountResult, Plan
+    from worker.cli.runner import Session
+    from worker.model.plans import Plan
+    from worker.model.results import AccountResult
     from worker.reconcile.account import Draft
     from worker.sandbox import Sandbox, SandboxAccount
 
@@ -32,7 +34,7 @@ _HEAD: Final = 8
 def command(*, seed: int, no_color: bool) -> int:
     """Show the whole story in some seconds: a plan, an apply through faults, a proof. No account is needed."""
     from worker.cli import runner
-    from worker.cli.load import Known
+    from worker.cli.credentials import Known
     from worker.config.settings import LogSettings, RateLimit, Retry, Settings, Timeout
     from worker.model.credentials import Credentials, Secret
     from worker.sandbox import Sandbox, generate
@@ -47,16 +49,16 @@ def command(*, seed: int, no_color: bool) -> int:
 
     async def verb(run: "Session") -> int:
         async with Sandbox([account], faults="flaky", seed=seed) as sandbox:
-            return await _story(run, sandbox, account, runner.Page.of(no_color=no_color))
+            return await _story(run, sandbox, account, Page.of(no_color=no_color))
 
     credentials = Credentials(account.api_key, Secret(account.api_secret))
     return runner.run(verb, settings, resolver=Known(credentials), no_color=no_color)
 
 
 async def _story(run: "Session", sandbox: "Sandbox", account: "SandboxAccount", page: "Page") -> int:
-    from worker.cli.runner import emit
+    from worker.cli.output import emit
     from worker.config import desired
-    from worker.model.plans import RunOutcome
+    from worker.model.results import RunOutcome
     from worker.reconcile.account import Terms
     from worker.render import text
 
@@ -96,7 +98,7 @@ async def _story(run: "Session", sandbox: "Sandbox", account: "SandboxAccount", 
 
 
 def _chapter(title: str) -> None:
-    from worker.cli.runner import emit
+    from worker.cli.output import emit
 
     emit(f"\n{title}\n\n")
 
@@ -104,7 +106,7 @@ def _chapter(title: str) -> None:
 def _wanted(account: "SandboxAccount", url: str) -> str:
     """A desired state that switches a third of the numbers: those INACTIVE on, and some ACTIVE ones off."""
     from worker.model.accounts import Status
-    from worker.model.phone_format import hyphenated
+    from worker.model.phones import hyphenated
 
     lines = ["version: 1", "account: demo", f"endpoint: {url}", "numbers:"]
     off = 2
@@ -117,7 +119,7 @@ def _wanted(account: "SandboxAccount", url: str) -> str:
 
 
 def _document(drafts: "Sequence[Draft]") -> "Plan":
-    from worker.cli.commands.plan import document
+    from worker.cli.planning import document
 
     return document(drafts)
 

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from worker.cli import load, options
 from worker.cli.exit_status import ExitStatus
+from worker.cli.output import emit
 from worker.model.errors import AccountRejected, ClockSkewed, CredentialsMissing, LedgerError, WorkerError
 
 if TYPE_CHECKING:
@@ -64,9 +65,9 @@ def command(
     async def verb(run: "Session") -> int:
         checks = (*await _account(run), _ledger(settings))
         if form == "json":
-            runner.emit(json_document.encode(_Diagnosis(checks)), output)
+            emit(json_document.encode(_Diagnosis(checks)), output)
         else:
-            runner.emit(_table(checks), output)
+            emit(_table(checks), output)
         failed = any(check.status == "fail" for check in checks)
         return ExitStatus.ERROR if failed else ExitStatus.OK
 
@@ -74,7 +75,7 @@ def command(
 
 
 async def _account(run: "Session") -> tuple[Check, ...]:
-    from worker.config.settings import endpoint
+    from worker.config.urls import endpoint
     from worker.reconcile.fleet import Site
     from worker.solapi.client import AccountReader
 

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from worker.cli import options
-from worker.cli.commands.plan import plan
+from worker.cli.planning import plan
 
 __all__ = ["command"]
 

@@ -43,7 +43,7 @@ def command(
         if (refused := write_desired.refusal(observed, output)) is not None:
             raise ServerError(refused)
         where = options.schema_of(schema)
-        write_desired.emit(desired_yaml(observed, name=name, endpoint=settings.endpoint, schema=where), output, schema)
+        write_desired.write(desired_yaml(observed, name=name, endpoint=settings.endpoint, schema=where), output, schema)
         return ExitStatus.OK
 
     return runner.run(verb, settings, recall=True)

@@ -14,7 +14,7 @@ from worker.render.i18n import gettext as _
 from worker.render.i18n import ngettext
 
 if TYPE_CHECKING:
-    from worker.cli.runner import Page
+    from worker.cli.output import Page
     from worker.config.settings import Settings
     from worker.model.history import History
     from worker.render.masking import Mask
@@ -169,7 +169,7 @@ def _one(settings: "Settings", shown: _Shown, name: str, *, account: str | None,
 
 
 def _show(document: "History", rendered: "Callable[[Page], str]", report: "Callable[[], str]", shown: _Shown) -> int:
-    from worker.cli.runner import Page, emit
+    from worker.cli.output import Page, emit
     from worker.render import json_document
 
     match shown.form:

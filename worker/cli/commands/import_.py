@@ -77,7 +77,7 @@ def command(
         read = table(source, data, skipped, encoding)
         load.tell_warnings(read.warnings)
         text = listed_yaml(read.numbers, name=name, schema=where)
-    write_desired.emit(text, output, schema)
+    write_desired.write(text, output, schema)
     return ExitStatus.OK
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from worker.cli import load, options
+from worker.cli.credentials import Resolver, open_channel
 from worker.cli.exit_status import ExitStatus
 from worker.config.yaml_reader import suggestion
 from worker.model.errors import ChannelUnusable, CredentialsMissing, UsageError
@@ -37,7 +38,7 @@ def test(*, names: tuple[str, ...], settings_path: str | None) -> int:
     settings = load.load_settings(settings_path, {})
     channels = _chosen(settings, names)
 
-    from worker.cli.runner import emit
+    from worker.cli.output import emit
     from worker.render.i18n import translated
     from worker.render.terminal import safe
 
@@ -59,19 +60,20 @@ def _chosen(settings: "Settings", names: Sequence[str]) -> list["Channel"]:
 
 
 async def _try(channels: Sequence["Channel"], seconds: float) -> list[str | None]:
-    resolver = load.Resolver()
+    resolver = Resolver()
     return await asyncio.gather(*(_tried(channel, resolver, seconds) for channel in channels))
 
 
-async def _tried(channel: "Channel", resolver: load.Resolver, seconds: float) -> str | None:
+async def _tried(channel: "Channel", resolver: Resolver, seconds: float) -> str | None:
     from platform import node
 
-    from worker.daemon.notify.changes import Event, News
+    from worker.config.channels import Event
+    from worker.daemon.notify.changes import News
     from worker.daemon.notify.dispatcher import brought
     from worker.daemon.notify.message import message
 
     try:
-        door = load.open_channel(channel, resolver)
+        door = open_channel(channel, resolver)
     except (CredentialsMissing, ChannelUnusable) as error:
         return str(error)
     told = News(Event.DAEMON, None, f"this is a test of the channel {channel.name}", ("Nothing has happened.",))

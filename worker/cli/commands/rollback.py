@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from worker.cli import complete, load, options
-from worker.cli.commands import apply as applying
-from worker.cli.commands import plan as planning
 from worker.cli.exit_status import ExitStatus
+from worker.cli.planning import ask, conclude, document, pending, show, terminal
+from worker.config.files import check
 from worker.model.errors import UsageError
 from worker.render.i18n import gettext as _
 
 if TYPE_CHECKING:
     from worker.cli.runner import Session
     from worker.config.settings import Settings
-    from worker.model.history import RunStory
-    from worker.model.plans import AccountResult, Result
-    from worker.plan.diff import SavedAccount
+    from worker.model.history import RunRecord
+    from worker.model.results import AccountResult, Result
+    from worker.plan.planfile import SavedAccount
     from worker.reconcile.account import Draft
 
 __all__ = ["command"]
@@ -41,7 +41,7 @@ def command(*, run: str, yes: bool, dry_run: bool, lock_timeout: float, **common
     Exit status 0 rolled back, or nothing to do; otherwise as of apply.
     """
     given = options.Common(**common)
-    if not (yes or dry_run or applying.terminal()):
+    if not (yes or dry_run or terminal()):
         raise UsageError("there is no terminal to ask on: look at it with --dry-run, then roll back with --yes")
     settings = load.load_settings(given.settings_path, given.overrides)
     rules = load.read_rules(given.allow)
@@ -60,17 +60,17 @@ def command(*, run: str, yes: bool, dry_run: bool, lock_timeout: float, **common
     async def carry_out(session: "Session") -> "list[AccountResult]":
         drafts = await _look(session, accounts, rules)
         if not yes or (given.form == "text" and given.output is None):
-            applying.show(drafts, given)
-        writes = applying.pending(drafts)
-        declined = await applying.ask(session) if writes and not yes else None
+            show(drafts, given)
+        writes = pending(drafts)
+        declined = await ask(session) if writes and not yes else None
         session.progress.expect(writes)
         return await session.fleet.roll_back(accounts, drafts, rules, session.progress, declined)
 
     keeping = Keeping(f"rollback {told.run_id}", lock_timeout) if accounts else None
-    return applying.conclude(carry_out, settings, given, keeping, lambda result: _remark(result, accounts))
+    return conclude(carry_out, settings, given, keeping, lambda result: _remark(result, accounts))
 
 
-def _check_ended(told: "RunStory") -> None:
+def _check_ended(told: "RunRecord") -> None:
     unfinished = [account.account for account in told.accounts if account.finished_at is None]
     if unfinished:
         from worker.render.text.layout import names
@@ -81,8 +81,8 @@ def _check_ended(told: "RunStory") -> None:
         )
 
 
-def _nothing(told: "RunStory", given: options.Common) -> int:
-    from worker.cli.runner import emit
+def _nothing(told: "RunRecord", given: options.Common) -> int:
+    from worker.cli.output import emit
 
     nothing = _("Run {run} changed nothing: there is nothing to roll back.")
     emit(nothing.format(run=told.run_id) + "\n", given.output)
@@ -92,23 +92,22 @@ def _nothing(told: "RunStory", given: options.Common) -> int:
 def _preview(
     settings: "Settings", given: options.Common, accounts: "Sequence[SavedAccount]", rules: frozenset[str]
 ) -> int:
-    from worker.cli import output
-    from worker.cli import runner as session
+    from worker.cli import output, runner
     from worker.cli.exit_status import of_plans
     from worker.reconcile.account import tell_planned
 
-    session.check(given.output)
+    check(given.output)
 
     async def verb(run: "Session") -> int:
         drafts = await _look(run, accounts, rules)
         for draft in drafts:
             tell_planned(draft, run.log.bind(account=draft.plan.account))
-        made = planning.document(drafts)
+        made = document(drafts)
         output.plan(made, given)
-        run.log.info("run.finished", counts=session.total(made.accounts))
+        run.log.info("run.finished", counts=runner.total(made.accounts))
         return of_plans(made.accounts, detailed=False)
 
-    return session.run(verb, settings, no_color=given.no_color, recall=True)
+    return runner.run(verb, settings, no_color=given.no_color, recall=True)
 
 
 async def _look(run: "Session", accounts: "Sequence[SavedAccount]", rules: frozenset[str]) -> "list[Draft]":
@@ -118,7 +117,7 @@ async def _look(run: "Session", accounts: "Sequence[SavedAccount]", rules: froze
 
 def _remark(result: "Result", accounts: "Sequence[SavedAccount]") -> str:
     """That files do not know of it, where anything was rolled back."""
-    from worker.model.plans import Outcome
+    from worker.model.results import Outcome
     from worker.render.text.layout import names
 
     if not any(account.counts[Outcome.CHANGED] for account in result.accounts):

@@ -16,7 +16,7 @@ def command(name: str | None) -> int:
 
     Without a name, all of them by name.
     """
-    from worker.cli.runner import emit
+    from worker.cli.output import emit
     from worker.render import json_document
     from worker.render.json_schema import schema
 

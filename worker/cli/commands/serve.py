@@ -2,20 +2,19 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from worker.cli import load, options, signals
+from worker.cli.services import access
 from worker.model.errors import UsageError
 
 if TYPE_CHECKING:
     from worker.config.settings import Settings
     from worker.model.accounts import DesiredAccount
-    from worker.web import Access
 
-__all__ = ["access", "command"]
+__all__ = ["command"]
 
 
 @click.command("serve", short_help="Show the ledger as pages in a browser, read-only.")
@@ -42,7 +41,7 @@ def command(*, listen: str, token_file: str | None, paths: Sequence[str], settin
 
     from worker import web
     from worker.cli.ledger import ledger_path
-    from worker.cli.services import address
+    from worker.cli.options import address
 
     host, port = address(listen)
     allowed = access(settings, host)
@@ -65,30 +64,6 @@ def command(*, listen: str, token_file: str | None, paths: Sequence[str], settin
             site.close()
 
     return asyncio.run(serve())
-
-
-def access(settings: "Settings", host: str) -> "Access":
-    """Who may see the pages of these settings on an address.
-
-    Raises:
-        UsageError: the token cannot be read, or is too short.
-    """
-    from worker import web
-
-    name = settings.web.token_file
-    token = None
-    if name is not None:
-        try:
-            token = Path(name).expanduser().read_text(encoding="utf-8").strip()
-        except (OSError, RuntimeError, UnicodeDecodeError) as error:
-            why = (error.strerror or "") if isinstance(error, OSError) else "it is no text, or has no place"
-            raise UsageError(f"web.token_file {name}: cannot be read: {why}") from None
-        if len(token) < web.LEAST or not token.isascii() or not token.isprintable():
-            raise UsageError(
-                f"web.token_file {name}: the token should be {web.LEAST} or more printable ASCII characters, such as "
-                "of `openssl rand -hex 32`"
-            )
-    return web.Access(token, host=host)
 
 
 def _files(paths: Sequence[str], settings: "Settings") -> "Callable[[], Sequence[DesiredAccount]] | None":

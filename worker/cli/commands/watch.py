@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from worker.cli import complete, load, options
+from worker.cli.options import address
 from worker.model.errors import UsageError
 from worker.render.i18n import gettext as _
 from worker.render.i18n import translated
@@ -83,7 +84,7 @@ def command(
     from worker.ledger import probe
     from worker.telemetry.metrics import Metrics
 
-    where = None if listen is None else monitoring.address(listen)
+    where = None if listen is None else address(listen)
     files = _files(given, settings)
     terms = _terms(given, settings, files)
     if not dry_run:
@@ -123,7 +124,7 @@ class _Daemon:
         from worker.daemon.passes import Passes
         from worker.daemon.scheduler import Agenda
         from worker.daemon.systemd import Systemd
-        from worker.solapi.client import Ambient
+        from worker.solapi.runtime import Ambient
 
         settings, resolver = self._settings, self._monitoring.resolver
         ambient = Ambient()

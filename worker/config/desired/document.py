@@ -7,7 +7,7 @@ from unicodedata import normalize
 
 import yaml
 
-from worker.config import settings, yaml_reader
+from worker.config import settings, urls, yaml_reader
 from worker.config.desired.fragments import Fragment
 from worker.config.desired.groups import Groups
 from worker.config.desired.in_use import in_use
@@ -158,7 +158,7 @@ class Document:
         given = text(self._reader, node, "endpoint", NOTE_CAP)
         if given is not None:
             try:
-                settings.endpoint(given)
+                urls.endpoint(given)
             except ValueError as error:
                 self._reader.problem(node, str(error))
         return given

@@ -14,7 +14,7 @@ from worker.config.urls import platform
 from worker.model.accounts import DesiredAccount
 from worker.model.credentials import DEFAULT_CREDENTIALS, SecretRef
 from worker.model.errors import Problem
-from worker.model.sites import Reachable, sources
+from worker.model.ports import Reachable, sources
 
 __all__ = ["Duplicate", "Reach", "duplicates", "same_account"]
 

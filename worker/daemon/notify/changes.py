@@ -4,39 +4,16 @@ Only edges are news. What stays as it is, is told once, however many passes see 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from enum import StrEnum
 from typing import Final
 
 import msgspec
 from msgspec import Struct, structs
 
-from worker.model.plans import (
-    AccountPlan,
-    AccountResult,
-    Action,
-    Cause,
-    Change,
-    Notice,
-    NoticeKind,
-    NumberResult,
-    Outcome,
-    RunOutcome,
-    Verdict,
-)
+from worker.config.channels import Event
+from worker.model.plans import AccountPlan, Action, Cause, Change, Notice, NoticeKind, Verdict
+from worker.model.results import AccountResult, NumberResult, Outcome, RunOutcome
 
-__all__ = [
-    "AccountState",
-    "Event",
-    "News",
-    "State",
-    "Written",
-    "decoded",
-    "encoded",
-    "news",
-    "seen",
-    "started",
-    "stopping",
-]
+__all__ = ["AccountState", "News", "State", "Written", "decoded", "encoded", "news", "seen", "started", "stopping"]
 
 _SHOWN: Final = 5
 """Numbers that one piece of news lists; the rest is counted."""
@@ -47,21 +24,6 @@ _FAILED: Final = frozenset({Outcome.FAILED, Outcome.UNVERIFIED})
 _UNFINISHED: Final = frozenset({RunOutcome.FAILED, RunOutcome.PARTIAL})
 _NOTHING_SEEN: Final = frozenset({RunOutcome.LOCKED, RunOutcome.INTERRUPTED, RunOutcome.REFUSED})
 """Without a safety rule that refuses: the account was held, the run was stopped, or the plan was no longer true."""
-
-
-class Event(StrEnum):
-    """What news are about. Whoever is told that something began is told that it ended."""
-
-    FAILING = "failing"
-    REFUSED = "refused"
-    DRIFT = "drift"
-    CHANGED = "changed"
-    HELD = "held"
-    EXPIRING = "expiring"
-    NOTICE = "notice"
-    FILE = "file"
-    SUSPENDED = "suspended"
-    DAEMON = "daemon"
 
 
 class News(Struct, frozen=True):

@@ -7,8 +7,8 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-from worker.config.channels import Channel
-from worker.daemon.notify.changes import Event, News
+from worker.config.channels import Channel, Event
+from worker.daemon.notify.changes import News
 from worker.render.i18n import gettext as _
 from worker.render.i18n import translated
 from worker.render.terminal import safe

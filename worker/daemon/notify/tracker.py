@@ -6,7 +6,8 @@ from typing import Any, Final, Protocol
 from msgspec import structs
 
 from worker.daemon.notify.changes import AccountState, News, State, encoded, news, seen, started, stopping
-from worker.model.plans import AccountPlan, AccountResult
+from worker.model.plans import AccountPlan
+from worker.model.results import AccountResult
 
 __all__ = ["Newsroom", "Passed", "Seen"]
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from typing import Final
 
-from worker.model.phone_format import hyphenated
+from worker.model.phones import hyphenated
 from worker.render.i18n import gettext as _
 from worker.render.terminal import safe
 

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
-from worker.model.plans import AccountPlan, Action, Cause, Change, ErrorInfo, Notice, Plan, Refusal
+from worker.model.errors import ErrorInfo, Refusal
+from worker.model.plans import AccountPlan, Action, Cause, Change, Notice, Plan
 from worker.render.i18n import gettext as _
 from worker.render.i18n import ngettext, translated
 from worker.render.markdown.escape import NOTE, code, listed, phone, prose

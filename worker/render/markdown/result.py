@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from worker.model.plans import AccountResult, NumberResult, Outcome, Result, RunOutcome
+from worker.model.results import AccountResult, NumberResult, Outcome, Result, RunOutcome
 from worker.render.i18n import gettext as _
 from worker.render.i18n import ngettext, translated
 from worker.render.markdown.escape import phone, prose

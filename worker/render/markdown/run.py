@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from functools import partial
 
-from worker.model.history import AccountStory, Ending, NumberStory, RunStory
+from worker.model.history import AccountRecord, Ending, NumberRecord, RunRecord
 from worker.render.i18n import gettext as _
 from worker.render.i18n import translated
 from worker.render.markdown.escape import code, phone, prose
@@ -17,7 +17,7 @@ __all__ = ["run"]
 _ORDER = (None, *MARKS)
 
 
-def run(told: RunStory) -> str:
+def run(told: RunRecord) -> str:
     """One run in full, as Markdown that fits a comment."""
     began = f"{told.started_at[:10]} {told.started_at[11:19]} UTC"
     return fitted(
@@ -37,7 +37,7 @@ def run(told: RunStory) -> str:
     )
 
 
-def _section(account: AccountStory) -> Section:
+def _section(account: AccountRecord) -> Section:
     return Section(
         accounts=(account.account,),
         account_id=account.account_id,
@@ -48,7 +48,7 @@ def _section(account: AccountStory) -> Section:
     )
 
 
-def _kinds(account: AccountStory) -> list[Kind]:
+def _kinds(account: AccountRecord) -> list[Kind]:
     titles = (_("Number"), _("Status"), _("Attempts"), _("Error"))
     found = [(outcome, [each for each in account.numbers or () if each.outcome is outcome]) for outcome in _ORDER]
     return [
@@ -58,13 +58,13 @@ def _kinds(account: AccountStory) -> list[Kind]:
     ]
 
 
-def _row(number: NumberStory) -> tuple[str, ...]:
+def _row(number: NumberRecord) -> tuple[str, ...]:
     attempts = ", ".join(f"{attempt.number}: {translated(attempt.state)}" for attempt in number.attempts)
     error = "" if number.error is None else error_text(number.error)
     return phone(number.phone), prose(number_row(number).what), prose(attempts), prose(error)
 
 
-def _totals(told: RunStory) -> Iterator[tuple[str, int, int]]:
+def _totals(told: RunRecord) -> Iterator[tuple[str, int, int]]:
     for kind, number in told.counts.items():
         if number:
             accounts = sum(kind in account.counts for account in told.accounts)

@@ -3,8 +3,10 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from worker.model.history import AccountStory, NumberStory
-from worker.model.plans import AccountResult, ErrorInfo, Notice, NumberResult, Outcome, Requests, Result, RunOutcome
+from worker.model.errors import ErrorInfo
+from worker.model.history import AccountRecord, NumberRecord
+from worker.model.plans import Notice
+from worker.model.results import AccountResult, NumberResult, Outcome, Requests, Result, RunOutcome
 from worker.render.html import TONES
 from worker.render.i18n import gettext as _
 from worker.render.report.page import Cell, Column, Fact, Named, Report, Row, Table, Task, Tile, page, sampled
@@ -79,7 +81,7 @@ def stuck(
         yield numbered(MARKS[alike[0].outcome], advice(alike, None), [(names[id(each)], each.phone) for each in alike])
 
 
-def about(number: NumberResult | NumberStory) -> tuple[Cell, ...]:
+def about(number: NumberResult | NumberRecord) -> tuple[Cell, ...]:
     """The cells of a number's phone, outcome, status and error."""
     return (
         number.phone,
@@ -102,7 +104,7 @@ def _facts(document: Result) -> Iterator[Fact]:
     yield from requests_facts(document.accounts)
 
 
-def requests_facts(accounts: Sequence[AccountResult] | Sequence[AccountStory]) -> Iterator[Fact]:
+def requests_facts(accounts: Sequence[AccountResult] | Sequence[AccountRecord]) -> Iterator[Fact]:
     """How many requests accounts took together."""
     requests = sum((account.requests for account in accounts), Requests())
     yield Fact(_("Reads"), f"{requests.reads:,}")
@@ -137,7 +139,7 @@ def account_columns() -> tuple[Column, ...]:
     )
 
 
-def account_cells(account: AccountResult | AccountStory, ended: Mark, counted: str) -> tuple[Cell, ...]:
+def account_cells(account: AccountResult | AccountRecord, ended: Mark, counted: str) -> tuple[Cell, ...]:
     """An account with how it ended, its numbers as counted, its requests and its error."""
     return (
         Named(account.account, account.account_id),

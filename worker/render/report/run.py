@@ -6,9 +6,9 @@ from typing import Final
 
 import msgspec
 
-from worker.model.history import AccountStory, Attempt, Ending, History, NumberStory, RunStory
-from worker.model.phone_format import hyphenated
-from worker.model.plans import NumberResult, Outcome
+from worker.model.history import AccountRecord, Attempt, Ending, History, NumberRecord, RunRecord
+from worker.model.phones import hyphenated
+from worker.model.results import NumberResult, Outcome
 from worker.render.html import TONES
 from worker.render.i18n import gettext as _
 from worker.render.i18n import ngettext, translated
@@ -44,7 +44,7 @@ _WINDOW: Final = 5.0
 _TOO_MANY: Final = 429
 
 
-def run(told: RunStory) -> str:
+def run(told: RunRecord) -> str:
     """One run as an HTML document."""
     rate = _rate(told)
     charts, others = _charts(told, rate)
@@ -126,7 +126,7 @@ def number(phone: str, document: History) -> str:
     )
 
 
-def _facts(told: RunStory) -> Iterator[Fact]:
+def _facts(told: RunRecord) -> Iterator[Fact]:
     yield Fact(_("Command"), told.command)
     yield Fact(_("By"), _("{who} (process {pid})").format(who=who(told), pid=told.pid))
     if told.plan is not None:
@@ -139,7 +139,7 @@ def _facts(told: RunStory) -> Iterator[Fact]:
     yield from requests_facts(told.accounts)
 
 
-def _tiles(told: RunStory) -> Iterator[Tile]:
+def _tiles(told: RunRecord) -> Iterator[Tile]:
     """What became of numbers; of accounts that are unfinished, what was to."""
     for kind, found in told.counts.items():
         ended = kind in set(Outcome)
@@ -147,7 +147,7 @@ def _tiles(told: RunStory) -> Iterator[Tile]:
         yield Tile(found, mark.word, TONES[mark.style])
 
 
-def _rate(told: RunStory) -> Rate | None:
+def _rate(told: RunRecord) -> Rate | None:
     """The quota by which a run went, where it says so."""
     try:
         return msgspec.convert((told.settings or {}).get("rate_limit"), Rate)
@@ -155,7 +155,7 @@ def _rate(told: RunStory) -> Rate | None:
         return None
 
 
-def _charts(told: RunStory, rate: Rate | None) -> tuple[tuple[Chart, ...], str]:
+def _charts(told: RunRecord, rate: Rate | None) -> tuple[tuple[Chart, ...], str]:
     """The API keys that wrote most, each with its own quota, and what is said of the others."""
     keys: dict[str, list[Write]] = {}
     for account in told.accounts:
@@ -183,7 +183,7 @@ def _write(attempt: Attempt) -> Write:
     return Write(at, again=attempt.number > 1, refused=refused)
 
 
-def _ended(account: AccountStory) -> list[NumberResult]:
+def _ended(account: AccountRecord) -> list[NumberResult]:
     """Its numbers whose outcome is known, as a result tells of them."""
     return [
         NumberResult(
@@ -194,7 +194,7 @@ def _ended(account: AccountStory) -> list[NumberResult]:
     ]
 
 
-def _accounts(accounts: Sequence[AccountStory]) -> Table:
+def _accounts(accounts: Sequence[AccountRecord]) -> Table:
     columns = (*account_columns(), Column("how", _("By what"), "lines"))
     rows = [
         Row(
@@ -206,7 +206,7 @@ def _accounts(accounts: Sequence[AccountStory]) -> Table:
     return sampled("accounts", _("Accounts"), columns, rows)
 
 
-def _numbers(accounts: Sequence[AccountStory]) -> Table:
+def _numbers(accounts: Sequence[AccountRecord]) -> Table:
     columns = (
         Column("account", _("Account"), "account", facet=True),
         Column("phone", _("Number"), "phone"),
@@ -231,7 +231,7 @@ def _columns() -> tuple[Column, ...]:
     )
 
 
-def _cells(each: NumberStory) -> tuple[Cell, ...]:
+def _cells(each: NumberRecord) -> tuple[Cell, ...]:
     _phone, *told = about(each)
     return (*told, tuple(map(_attempt, each.attempts)), each.duration_ms or None)
 
@@ -251,7 +251,7 @@ def _attempt(attempt: Attempt) -> str:
     return ", ".join(told)
 
 
-def _run(told: RunStory) -> Row:
+def _run(told: RunRecord) -> Row:
     took = None if told.finished_at is None else f"{seconds(told.started_at, told.finished_at):,.1f}"
     names = tuple(account.account for account in told.accounts)
     return Row(

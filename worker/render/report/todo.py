@@ -3,7 +3,8 @@
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Final, TypeVar
 
-from worker.model.plans import ErrorInfo, Notice, Refusal
+from worker.model.errors import ErrorInfo, Refusal
+from worker.model.plans import Notice
 from worker.render.html import TONES
 from worker.render.i18n import gettext as _
 from worker.render.i18n import ngettext, translated

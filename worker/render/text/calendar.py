@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, Struct, field
 
 from worker.model.accounts import DesiredAccount
-from worker.model.phone_format import hyphenated
+from worker.model.phones import hyphenated
 from worker.model.plans import Phone, Timestamp
 from worker.model.schedule import transitions
 from worker.model.times import shown, stamp, zone

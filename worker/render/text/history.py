@@ -5,9 +5,10 @@ from datetime import datetime
 from typing import Any, Final
 
 from worker.model.credentials import CredentialsRef, SecretRef
-from worker.model.history import AccountStory, Ending, History, NumberStory, RunStory
-from worker.model.phone_format import hyphenated
-from worker.model.plans import Action, Outcome
+from worker.model.history import AccountRecord, Ending, History, NumberRecord, RunRecord
+from worker.model.phones import hyphenated
+from worker.model.plans import Action
+from worker.model.results import Outcome
 from worker.render.i18n import gettext as _
 from worker.render.i18n import translated
 from worker.render.terminal import Paint, fit, safe
@@ -81,7 +82,7 @@ def runs(document: History, *, color: bool, width: int = 80) -> str:
     return "\n".join([*lines, *_closing(document, paint)]) + "\n"
 
 
-def run(told: RunStory, *, color: bool, width: int = 80) -> str:
+def run(told: RunRecord, *, color: bool, width: int = 80) -> str:
     """One run in full: who, where, by which files and settings, and every number with its attempts."""
     paint = Paint(color=color)
     lines = [
@@ -139,7 +140,7 @@ def number(phone: str, document: History, *, color: bool, width: int = 80) -> st
     return "\n".join([*lines, *_closing(document, paint, which)]) + "\n"
 
 
-def _row(told: RunStory, paint: Paint, columns: int) -> Iterator[str]:
+def _row(told: RunRecord, paint: Paint, columns: int) -> Iterator[str]:
     accounts = names([account.account for account in told.accounts])
     left = f"{_when(told.started_at)}  {paint(STYLES[told.outcome], fit(translated(told.outcome), _OUTCOME_COLUMNS))}"
     room = columns - _WHEN_COLUMNS - _OUTCOME_COLUMNS - _ACCOUNT_COLUMNS - 6
@@ -160,7 +161,7 @@ def _closing(document: History, paint: Paint, which: str = "") -> Iterator[str]:
         yield paint("dim", _("{runs}{which}.").format(runs=count(shown, "run"), which=which))
 
 
-def _account(account: AccountStory, paint: Paint, columns: int) -> Iterator[str]:
+def _account(account: AccountRecord, paint: Paint, columns: int) -> Iterator[str]:
     ended = translated(account.outcome)
     known = header(account.account, account.account_id, paint, columns - cells(f": {ended}"))
     yield f"{known}: {paint(STYLES[account.outcome], ended)}"
@@ -175,7 +176,7 @@ def _account(account: AccountStory, paint: Paint, columns: int) -> Iterator[str]
     yield from render_groups(groups, paint, columns)
 
 
-def provenance(account: AccountStory) -> Iterator[str]:
+def provenance(account: AccountRecord) -> Iterator[str]:
     """By which file, revision, endpoint, credentials and rules an account was carried out."""
     revision = [f"sha256 {account.sha256[:_HASH_COLUMNS]}"] if account.sha256 else []
     revision += [f"commit {account.commit}"] if account.commit else []
@@ -190,7 +191,7 @@ def provenance(account: AccountStory) -> Iterator[str]:
         yield _("plan {fingerprint}").format(fingerprint=account.fingerprint[:_HASH_COLUMNS])
 
 
-def reached(account: AccountStory) -> str:
+def reached(account: AccountRecord) -> str:
     """Where an account was reached, and with which credentials."""
     told = _("at {endpoint}, with {credentials}")
     return told.format(endpoint=account.endpoint, credentials=_credentials(account.credentials))
@@ -207,7 +208,7 @@ def _secret(where: SecretRef) -> str:
     return f"${where.env}" if where.env is not None else _("the file {path}").format(path=where.file)
 
 
-def _groups(numbers: Sequence[NumberStory]) -> Iterator[Group]:
+def _groups(numbers: Sequence[NumberRecord]) -> Iterator[Group]:
     """Each number with its attempts below it; where one outcome has many, a sample of it."""
     for outcome in _ORDER:
         alike = [number for number in numbers if number.outcome is outcome]
@@ -222,7 +223,7 @@ def _groups(numbers: Sequence[NumberStory]) -> Iterator[Group]:
             yield Group(mark, (), more=(rest[0].phone, rest[-1].phone, len(rest)))
 
 
-def _attempts(number: NumberStory) -> Iterator[str]:
+def _attempts(number: NumberRecord) -> Iterator[str]:
     """Each attempt, its error only where it is not what is said of the number anyway, and how long all of them took."""
     for attempt in number.attempts:
         error = "" if attempt.error in {None, number.error} else f" ({error_text(attempt.error)})"
@@ -259,12 +260,12 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{name} {value}"
 
 
-def who(told: RunStory) -> str:
+def who(told: RunRecord) -> str:
     """Who started a run, and on which host."""
     return f"{told.started_by}@{told.host}"
 
 
-def _span(told: RunStory) -> str:
+def _span(told: RunRecord) -> str:
     began = f"{_when(told.started_at)} UTC"
     if told.finished_at is None:
         return _("since {began}").format(began=began)

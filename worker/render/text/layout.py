@@ -5,8 +5,8 @@ from typing import Final, TypeVar
 
 from msgspec import Struct
 
-from worker.model.phone_format import hyphenated
-from worker.model.plans import Refusal
+from worker.model.errors import Refusal
+from worker.model.phones import hyphenated
 from worker.render.i18n import gettext as _
 from worker.render.i18n import ngettext, translated
 from worker.render.terminal import Paint, fit, safe, width, wrap

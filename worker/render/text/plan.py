@@ -6,7 +6,8 @@ from datetime import datetime
 from functools import partial
 from typing import Final
 
-from worker.model.plans import AccountPlan, Action, Cause, Change, ErrorInfo, Plan, Verdict
+from worker.model.errors import ErrorInfo
+from worker.model.plans import AccountPlan, Action, Cause, Change, Plan, Verdict
 from worker.model.times import shown, zone
 from worker.render.i18n import gettext as _
 from worker.render.i18n import ngettext, translated

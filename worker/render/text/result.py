@@ -5,18 +5,9 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Final, TypeVar
 
-from worker.model.errors import CanaryFailed
-from worker.model.history import NumberStory
-from worker.model.plans import (
-    AccountResult,
-    ErrorInfo,
-    NumberError,
-    NumberResult,
-    Outcome,
-    Requests,
-    Result,
-    RunOutcome,
-)
+from worker.model.errors import CanaryFailed, ErrorInfo, NumberError
+from worker.model.history import NumberRecord
+from worker.model.results import AccountResult, NumberResult, Outcome, Requests, Result, RunOutcome
 from worker.render.i18n import gettext as _
 from worker.render.i18n import ngettext, translated
 from worker.render.terminal import Paint
@@ -52,7 +43,7 @@ __all__ = [
     "tally_text",
 ]
 
-Told = TypeVar("Told", NumberResult, NumberStory)
+Told = TypeVar("Told", NumberResult, NumberRecord)
 """A number with its outcome, as a result or the ledger tells of it."""
 
 MARKS: Final = {
@@ -90,7 +81,7 @@ GRAVEST_FIRST: Final = tuple(reversed(RunOutcome))
 
 _ORDER: Final = tuple(MARKS)
 
-_KINDS: Final[tuple[Callable[[NumberResult | NumberStory], object], ...]] = (
+_KINDS: Final[tuple[Callable[[NumberResult | NumberRecord], object], ...]] = (
     lambda number: number.error,
     lambda number: None if number.error is None else number.error.code,
     lambda _number: None,
@@ -151,14 +142,14 @@ def grouped(numbers: Sequence[Told]) -> list[list[Told]]:
     return sorted(found, key=lambda some: _ORDER.index(some[0].outcome))
 
 
-def _by(kind: Callable[[NumberResult | NumberStory], object], numbers: Sequence[Told]) -> Collection[list[Told]]:
+def _by(kind: Callable[[NumberResult | NumberRecord], object], numbers: Sequence[Told]) -> Collection[list[Told]]:
     found: dict[tuple[Outcome | None, object], list[Told]] = {}
     for number in numbers:
         found.setdefault((number.outcome, kind(number)), []).append(number)
     return found.values()
 
 
-def number_row(number: NumberResult | NumberStory) -> Row:
+def number_row(number: NumberResult | NumberRecord) -> Row:
     """A number with what became of it, or what it was to become."""
     if number.outcome is Outcome.CHANGED:
         return Row(number.phone, f"{number.before} → {number.after}")
@@ -170,7 +161,7 @@ def number_row(number: NumberResult | NumberStory) -> Row:
     return Row(number.phone, apart(number.after, number.desired))
 
 
-def _unseen(number: NumberResult | NumberStory) -> bool:
+def _unseen(number: NumberResult | NumberRecord) -> bool:
     """Whether nobody knows what the number has now. Of a conflict without a status it is known: the number is gone."""
     return number.after is None and number.before is not None and number.outcome is not Outcome.CONFLICT
 

@@ -1,0 +1,246 @@
+"""A daemon in virtual time: the real worker on accounts in memory, with files and a wall clock that a test turns."""
+
+import asyncio
+from array import array
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any, Self
+
+import msgspec
+from yarl import URL
+
+from tests.support.loopback import EPOCH
+from worker.cli.exit_status import overall
+from worker.config.settings import RateLimit, Settings
+from worker.daemon.last_good import News
+from worker.daemon.loop import Watch
+from worker.daemon.passes import Passes
+from worker.daemon.scheduler import Agenda, Every, Rhythm
+from worker.ledger import Nothing
+from worker.model.accounts import Desired, DesiredAccount, Status
+from worker.model.credentials import Credentials, CredentialsRef, Secret, SecretRef
+from worker.model.errors import ApiError, DesiredStateError, Interrupted
+from worker.model.results import RunOutcome
+from worker.reconcile.account import Terms
+from worker.sandbox import SandboxAccount
+from worker.solapi.runtime import Ambient
+from worker.solapi.transport import Answer, Transport
+
+__all__ = ["Daemon", "Folder", "Tape", "Wire", "account", "wanting"]
+
+
+class Tape:
+    """A log that keeps its lines, but not more than `most`."""
+
+    def __init__(self, fields: Mapping[str, Any] | None = None, lines: list[dict[str, Any]] | None = None) -> None:
+        self._fields = dict(fields or {})
+        self.lines: list[dict[str, Any]] = [] if lines is None else lines
+
+    def bind(self, **fields: Any) -> Self:
+        """The same tape with `fields` on every line."""
+        return type(self)(self._fields | fields, self.lines)
+
+    def info(self, event: str, **fields: Any) -> None:
+        """Keep a line."""
+        given = {name: value for name, value in fields.items() if value is not None}
+        self.lines.append({"event": event, **self._fields, **given})
+        del self.lines[:-5000]
+
+    warning = error = info
+
+    def debug(self, event: str, **fields: Any) -> None:
+        """Nothing: that is what few want to see."""
+
+    def of(self, event: str) -> list[dict[str, Any]]:
+        """The lines of one event."""
+        return [line for line in self.lines if line["event"] == event]
+
+
+class Wire(Transport):
+    """The way to accounts in memory, by their API keys. `faults` has what the requests of a key meet.
+
+    `reads` and `writes` hold when each request arrived, in seconds of the loop, and the key or the phone.
+    """
+
+    def __init__(self, accounts: Iterable[SandboxAccount], latency: float = 0.01) -> None:
+        super().__init__(Settings().timeout)
+        self._accounts = {account.api_key: account for account in accounts}
+        self._latency = latency
+        self.faults: dict[str, Callable[[], ApiError]] = {}
+        self.reads: list[tuple[float, str]] = []
+        self.writes: list[tuple[float, str, str]] = []
+
+    async def exchange(
+        self,
+        method: str,
+        url: URL,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        *,
+        into: Callable[[bytes], None] | None = None,
+    ) -> Answer:
+        """Carry a request out at once, and answer a moment later."""
+        del method
+        key = headers["Authorization"].partition("apiKey=")[2].partition(",")[0]
+        found, now = self._accounts[key], asyncio.get_running_loop().time()
+        if body is None:
+            self.reads.append((now, key))
+        if key in self.faults:
+            raise self.faults[key]()  # noqa: RSE102 - a new one each time
+        document = found.document()
+        if body is not None:
+            status = msgspec.json.decode(body)["status"]
+            self.writes.append((now, url.name, status))
+            found.switch(url.name, status)
+            document = found.one_number_document(url.name)
+        await asyncio.sleep(self._latency)
+        if into is not None:
+            into(document)
+            return Answer(200, {})
+        return Answer(200, {}, document)
+
+
+class Folder:
+    """Files that say what a test gives them to say."""
+
+    def __init__(self, accounts: Sequence[DesiredAccount]) -> None:
+        self.accounts: Sequence[DesiredAccount] = accounts
+        self.others: Sequence[DesiredAccount] = ()
+        self.broken: dict[str, DesiredStateError] = {}
+        self._news: list[News] = []
+
+    def write(self, *accounts: DesiredAccount) -> None:
+        """Other files, as of the next look."""
+        was, now = ({each.name: each for each in some} for some in (self.accounts, accounts))
+        changed = frozenset(name for name in now if now[name] != was.get(name))
+        self._news.append(News(changed=changed, gone=frozenset(was.keys() - now.keys())))
+        self.accounts = accounts
+
+    def refresh(self, *, everything: bool = False) -> News:
+        """What was written since the last look."""
+        del everything
+        return self._news.pop(0) if self._news else News()
+
+
+class _Books:
+    """Ledgers that are not kept, but counted."""
+
+    def __init__(self) -> None:
+        self.memory = Nothing()
+        self.opened: list[str] = []
+        self.fail: Exception | None = None
+        self.fail_at_end: Exception | None = None
+
+    @asynccontextmanager
+    async def open(self, run_id: str) -> AsyncIterator["_Run"]:
+        if self.fail is not None:
+            raise self.fail
+        self.opened.append(run_id)
+        yield _Run(self.fail_at_end)
+
+
+class _Run(Nothing):
+    def __init__(self, failure: Exception | None) -> None:
+        super().__init__()
+        self._failure = failure
+
+    async def finish(self, *given: Any) -> None:
+        """Nothing, or what it fails with."""
+        del given
+        if self._failure is not None:
+            raise self._failure
+
+
+def account(number: int = 1, **statuses: str) -> SandboxAccount:
+    """An account in memory; its numbers are written n010…, as names may not begin with a digit."""
+    numbers = {phone.lstrip("n"): status for phone, status in statuses.items()} or {f"010{number:08}": "INACTIVE"}
+    return SandboxAccount.of(numbers, account_id=f"{number}", api_key=f"NCS{number:013}", api_secret="s" * 32)
+
+
+def wanting(found: SandboxAccount, status: str = "ACTIVE", **more: Any) -> DesiredAccount:
+    """A file that wants every number of an account to have a status."""
+    where = SecretRef(env=found.api_key)
+    return DesiredAccount(
+        f"account-{found.account_id}",
+        f"{found.account_id}.yaml",
+        {phone: Desired(Status(status)) for phone in found.numbers},
+        array("I", range(1, len(found.numbers) + 1)),
+        credentials=CredentialsRef(where, where),
+        **more,
+    )
+
+
+class Daemon:
+    """A watch of accounts, on a virtual loop. `skew` is how many seconds its wall clock is ahead."""
+
+    def __init__(
+        self,
+        accounts: Sequence[SandboxAccount],
+        desired: Sequence[DesiredAccount],
+        *,
+        rhythm: Rhythm | None = None,
+        settings: Settings | None = None,
+        terms: Terms | None = None,
+        latency: float = 0.01,
+        **more: Any,
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.skew = 0.0
+        self.settings = settings or Settings(rate_limit=RateLimit(writes=10_000, reads=10_000))
+        self.wire = Wire(accounts, latency)
+        self.folder = Folder(desired)
+        self.tape = Tape()
+        self.books = _Books()
+        self.ambient = Ambient(clock=self.loop.time, wall=self.wall, uniform=lambda low, high: (low + high) / 2)
+        terms = terms or Terms(msgspec.structs.replace(self.settings.safety, max_deactivations="100%", min_active=0))
+        self.passes = Passes(
+            self.settings,
+            terms,
+            self.wire,
+            lambda reference: Credentials(reference.api_key.env or "", Secret("s" * 32)) if reference else _nobody(),
+            self.tape,
+            books=self.books,
+            conclude=overall,
+            ambient=self.ambient,
+        )
+        self.agenda = Agenda(rhythm or Every(300.0), self.now(), uniform=self.ambient.uniform)
+        self._runs = 0
+        given: dict[str, Any] = {
+            "settings": self.settings,
+            "reread": lambda: (self.settings, terms),
+            "begin": self._begin,
+            "ambient": self.ambient,
+        } | more
+        self.watch = Watch(self.folder, self.passes, self.agenda, self.tape, **given)
+
+    def wall(self) -> float:
+        """Unix time as the daemon sees it."""
+        return EPOCH + self.loop.time() + self.skew
+
+    def now(self) -> datetime:
+        """The same as a moment."""
+        return datetime.fromtimestamp(self.wall(), UTC)
+
+    def passes_began(self) -> list[float]:
+        """When the first read of each run of reads came, in seconds of the loop."""
+        return [moment for moment, _ in self.wire.reads]
+
+    def outcomes(self) -> list[RunOutcome]:
+        """How each pass ended."""
+        return [line["outcome"] for line in self.tape.of("watch.pass")]
+
+    async def live(self, seconds: float, *events: tuple[float, Callable[[], object]]) -> None:
+        """Watch for so long; each of `events` happens at its second."""
+        for at, event in events:
+            self.loop.call_later(at, event)
+        self.loop.call_later(seconds, self.watch.stop, Interrupted("stopped by SIGTERM; run again to go on"))
+        await self.watch.run()
+
+    def _begin(self) -> str:
+        self._runs += 1
+        return f"pass-{self._runs}"
+
+
+def _nobody() -> Credentials:
+    raise AssertionError("every account has a reference")

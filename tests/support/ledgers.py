@@ -1,0 +1,108 @@
+"""Ledgers of runs in a folder, on a clock that counts."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+from worker.ledger import Ledger, Run, Subject
+from worker.model.accounts import Observed, ObservedAccount, Status
+from worker.model.plans import AccountPlan, Action, Change
+from worker.model.results import AccountResult, NumberResult, Outcome, RunOutcome
+from worker.model.safety import Safety
+
+__all__ = ["became", "clock", "ledger", "never", "planned", "rows", "seen", "started", "subject", "timeless"]
+
+_EPOCH = datetime(2026, 11, 24, tzinfo=UTC)
+
+
+def clock(start: int = 0) -> Callable[[], str]:
+    """A second later each time it is asked, as documents carry time."""
+    seconds = count(start)
+    return lambda: (_EPOCH + timedelta(seconds=next(seconds))).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+
+
+def started(run_id: str = "run-1", **more: Any) -> Run:
+    """A run that somebody started."""
+    given: dict[str, Any] = {
+        "id": run_id,
+        "command": "apply",
+        "started_by": "ann",
+        "host": "box",
+        "pid": 7,
+        "version": "0",
+        "settings": "{}",
+        "started_at": "2026-11-24T00:00:00.000Z",
+    }
+    return Run(**given | more)
+
+
+def ledger(folder: Path, *, run_id: str = "run-1", now: Callable[[], str] | None = None, **more: Any) -> Ledger:
+    """The ledger of a run in a folder."""
+    given: dict[str, Any] = {"now": now or clock(), "most_bytes": 1 << 30} | more
+    return Ledger(folder / "ledger.db", started(run_id), **given)
+
+
+def timeless(folder: Path, *, run_id: str = "run-1", **more: Any) -> Ledger:
+    """A ledger for a loop on which time does not pass while a disk is waited for: it commits at once, on the loop."""
+    clock = asyncio.get_running_loop().time
+    return ledger(folder, run_id=run_id, clock=clock, submit=lambda work: work(), **more)
+
+
+async def never(_: float) -> bool:
+    """Whoever holds an account is not waited for."""
+    return False
+
+
+def subject(key: str = "vendor 1", **more: Any) -> Subject:
+    """An account as a file named it."""
+    given: dict[str, Any] = {
+        "account": "main",
+        "account_id": key.rsplit(maxsplit=1)[-1],
+        "endpoint": "solapi",
+        "credentials": None,
+        "safety": Safety(),
+        "source": "main.yaml",
+    }
+    return Subject(key=key, **given | more)
+
+
+def planned(*phones: str, desired: str = "INACTIVE") -> AccountPlan:
+    """A plan that writes these phones, each from the other status."""
+    action, before = (Action.DEACTIVATE, "ACTIVE") if desired == "INACTIVE" else (Action.ACTIVATE, "INACTIVE")
+    changes = tuple(Change(phone, action, before, desired, "") for phone in phones)
+    return AccountPlan(account="main", account_id="1", counts={action: len(phones)}, changes=changes)
+
+
+def became(plan: AccountPlan, outcome: Outcome, **more: Any) -> AccountResult:
+    """The result of a plan all of whose numbers became the same; `more` is of each number."""
+    numbers = []
+    for change in plan.writes:
+        after = change.desired if outcome is Outcome.CHANGED else change.observed
+        number = NumberResult(change.phone, change.action, change.desired, change.observed, after, outcome, 1)
+        numbers.append(replace(number, **more))
+    return AccountResult(
+        account=plan.account,
+        account_id=plan.account_id,
+        outcome=RunOutcome.CONVERGED if outcome is Outcome.CHANGED else RunOutcome.PARTIAL,
+        counts={outcome: len(numbers)},
+        numbers=tuple(numbers),
+    )
+
+
+def seen(**statuses: str) -> ObservedAccount:
+    """A look at an account; a phone is written with an n before it."""
+    numbers = {name[1:]: Observed(name[1:], Status(status)) for name, status in statuses.items()}
+    return ObservedAccount("1", numbers)
+
+
+def rows(folder: Path, query: str, *values: object) -> list[tuple[Any, ...]]:
+    """What the ledger in a folder has."""
+    with closing(sqlite3.connect(folder / "ledger.db")) as connection:
+        return connection.execute(query, values).fetchall()

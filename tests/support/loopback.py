@@ -1,0 +1,228 @@
+"""A sandbox and a client of it over real sockets, on a loop whose time passes only when no socket has anything to say.
+
+Hours of waiting take no time, and what waits for ever fails at once.
+"""
+
+import asyncio
+import selectors
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from tests.support.model_account import Unheard
+from worker.config.settings import RateLimit, Retry, Timeout
+from worker.config.urls import Endpoint
+from worker.model.accounts import Status
+from worker.model.credentials import Credentials, Secret
+from worker.model.ports import Answered
+from worker.sandbox import Sandbox, SandboxAccount
+from worker.solapi.client import AccountReader, AccountWriter
+from worker.solapi.limiter import Quota
+from worker.solapi.runtime import Ambient
+from worker.solapi.transport import Transport
+
+__all__ = ["EPOCH", "Journal", "Loopback", "Peer", "ambient", "answer", "credentials", "now", "run", "unnoted"]
+
+EPOCH = 1_800_000_000.0
+"""Unix time at which every test begins."""
+_GRACE = 0.001
+"""Real seconds that the kernel is given to hand bytes over, before time jumps to the next timer."""
+_STUCK = 5.0
+"""Real seconds after which nothing is believed to come any more."""
+
+T = TypeVar("T")
+Client = TypeVar("Client", bound=AccountReader)
+
+
+class _PatientSelector(selectors.DefaultSelector):
+    now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = super().select(0)
+        if ready or timeout == 0:
+            return ready
+        ready = super().select(_STUCK if timeout is None else _GRACE)
+        if not ready and timeout is None:
+            raise AssertionError("everything waits and no timer is set: a deadlock")
+        if not ready and timeout is not None:
+            self.now += max(0.0, timeout)
+        return ready
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    def __init__(self) -> None:
+        self._patient = _PatientSelector()
+        super().__init__(self._patient)
+
+    def time(self) -> float:
+        return self._patient.now
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work` on such a loop."""
+    with asyncio.Runner(loop_factory=_Loop) as runner:
+        return runner.run(work)
+
+
+def now() -> float:
+    """The loop's seconds."""
+    return asyncio.get_running_loop().time()
+
+
+def ambient(**more: Any) -> Ambient:
+    """Time as the loop's, chance as it comes."""
+    return Ambient(**{"clock": now, "wall": lambda: EPOCH + now()} | more)
+
+
+def credentials(account: SandboxAccount) -> Credentials:
+    """The key pair of an account."""
+    return Credentials(account.api_key, Secret(account.api_secret))
+
+
+async def unnoted() -> Answered:
+    """An intent that nobody keeps."""
+    return lambda _: None
+
+
+class Journal(Unheard):
+    """A log that can be narrowed to an account, and does not care. `on_line` is told of each line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.on_line: Callable[[str], None] = lambda _: None
+
+    def info(self, event: str, **fields: object) -> None:
+        """Remember a line."""
+        super().info(event, **fields)
+        self.on_line(event)
+
+    warning = info
+
+    def bind(self, **fields: object) -> Self:
+        """Itself."""
+        del fields
+        return self
+
+
+class Loopback:
+    """A sandbox and a transport to it. An async context manager; `options` are the sandbox's."""
+
+    def __init__(
+        self,
+        *accounts: SandboxAccount,
+        timeout: Timeout = Timeout(1.0, 2.0),  # noqa: B008 - a value
+        **options: Any,
+    ) -> None:
+        self.account = accounts[0]
+        self.sandbox = Sandbox(
+            accounts, **{"rate_limit": None, "clock": lambda: EPOCH + now(), "monotonic": now} | options
+        )
+        self.transport = Transport(timeout)
+        self.log = Journal()
+
+    async def __aenter__(self) -> Self:
+        self._stack = AsyncExitStack()
+        await self._stack.enter_async_context(self.sandbox)
+        await self._stack.enter_async_context(self.transport)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    def client(self, kind: type[Client], **more: Any) -> Client:
+        """A client of the first account that is in no hurry and has quota enough."""
+        given: dict[str, Any] = {
+            "endpoint": Endpoint(self.sandbox.url),
+            "credentials": credentials(self.account),
+            "quota": Quota(RateLimit(writes=10_000, reads=10_000), clock=now),
+            "retry": Retry(base_seconds=0.1),
+            "log": self.log,
+            "ambient": ambient(),
+        } | more
+        return kind(self.transport, **given)
+
+    def reader(self, **more: Any) -> AccountReader:
+        """One that looks."""
+        return self.client(AccountReader, **more)
+
+    def writer(self, **more: Any) -> AccountWriter:
+        """One that writes."""
+        return self.client(AccountWriter, **more)
+
+    async def write(self, writer: AccountWriter, phone: str, status: Status) -> None:
+        """A write whose doubts are settled by a look."""
+
+        async def settle() -> bool:
+            return (await writer.observe()).numbers[phone].status != status
+
+        await writer.write(phone, status, settle=settle, intend=unnoted)
+
+
+def answer(
+    status: int = 200, body: bytes = b"{}", headers: dict[str, str] | None = None, *, length: int | None = None
+) -> bytes:
+    """An answer as it travels."""
+    given = {"Content-Length": str(len(body) if length is None else length), **(headers or {})}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in given.items())
+    return f"HTTP/1.1 {status} Whatever\r\n{lines}\r\n".encode() + body
+
+
+class Peer:
+    """A server that answers each request with the next of `answers`, the last one again and again; b"" hangs up.
+
+    `requests` holds each request's head as it came. `connections` counts who connected.
+    """
+
+    def __init__(self, *answers: bytes, then_hang_up: bool = False, ssl_context: Any = None) -> None:
+        self._answers = list(answers)
+        self._then_hang_up = then_hang_up
+        self._ssl = ssl_context
+        self._server: asyncio.Server | None = None
+        self._writers: list[asyncio.StreamWriter] = []
+        self.requests: list[str] = []
+        self.connections = 0
+        self.url = ""
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._ssl)
+        scheme = "http" if self._ssl is None else "https"
+        self.url = f"{scheme}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self._server is not None
+        for writer in self._writers:
+            writer.close()
+        self._server.close()
+        await self._server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self._writers.append(writer)
+        try:
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                self.requests.append(head)
+                length = next(
+                    (line.split(":")[1] for line in head.split("\r\n") if line.startswith("Content-Length")), 0
+                )
+                await reader.readexactly(int(length))
+                reply = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+                writer.write(reply)
+                await writer.drain()
+                if not reply or self._then_hang_up:
+                    break
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    def header(self, name: str) -> Sequence[str]:
+        """The values of a header in all requests."""
+        lines = (line.partition(": ") for head in self.requests for line in head.split("\r\n"))
+        return [value for found, _, value in lines if found.lower() == name.lower()]

@@ -1,0 +1,122 @@
+"""An account in memory that can be looked at and written as the API can, with faults told beforehand."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection
+
+from worker.model.accounts import Observed, ObservedAccount, Status, Usage
+from worker.model.errors import Ambiguous, ApiError, WorkerError
+from worker.model.ports import Answered
+from worker.model.results import Requests
+
+__all__ = ["ModelAccount", "Unheard"]
+
+
+class Unheard:
+    """A log and a meter to which nobody listens, but that remember."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, dict[str, object]]] = []
+        self.advanced = 0
+
+    def info(self, event: str, **fields: object) -> None:
+        """Remember a line."""
+        self.lines.append((event, fields))
+
+    warning = info
+
+    def advance(self) -> None:
+        """Count a number."""
+        self.advanced += 1
+
+
+class ModelAccount:
+    """`faults` maps a phone to what its next attempts meet: an error, raised before or after the write was carried out.
+
+    `before` and `after` look are called with the account at each observation, for a person to interfere.
+    """
+
+    def __init__(self, account_id: str = "1", **numbers: str) -> None:
+        self.account_id = account_id
+        self.statuses = {phone.lstrip("n"): Status(status) for phone, status in numbers.items()}
+        self.faults: dict[str, list[tuple[ApiError, bool]]] = {}
+        self.written: list[tuple[str, str]] = []
+        self.looks = 0
+        self.failing_looks: dict[int, WorkerError] = {}
+        self.on_look: Callable[[int], None] = lambda _: None
+        self.on_write: Callable[[str], None] = lambda _: None
+        self.use = Usage()
+        self.remembered: list[int | None] = []
+        self.asked: list[tuple[tuple[str, ...], int]] = []
+        self.most_at_once = 0
+        self._at_once: dict[str, int] = {}
+        self._halted: WorkerError | None = None
+
+    @property
+    def requests(self) -> Requests:
+        """Looks and writes until now."""
+        return Requests(self.looks, len(self.written), 0)
+
+    def halt(self, reason: WorkerError) -> None:
+        """Refuse writes from now on."""
+        self._halted = self._halted or reason
+
+    async def observe(self, *, closing: bool = False) -> ObservedAccount:
+        """The account as it is after a moment."""
+        if self._halted is not None and not closing:
+            raise self._halted
+        self.looks += 1
+        self.on_look(self.looks)
+        await asyncio.sleep(0.1)
+        if self.looks in self.failing_looks:
+            raise self.failing_looks[self.looks]
+        return ObservedAccount(
+            self.account_id, {phone: Observed(phone, status) for phone, status in self.statuses.items()}
+        )
+
+    async def confirm(self, observed: ObservedAccount, registered: int | None) -> ObservedAccount:
+        """The same, or a second look where earlier runs remember more numbers, as the client takes one."""
+        self.remembered.append(registered)
+        return await self.observe() if registered is not None and registered > len(observed.numbers) else observed
+
+    async def usage(self, phones: Collection[str], hours: int) -> Usage:
+        """What was told beforehand."""
+        self.asked.append((tuple(phones), hours))
+        return self.use
+
+    async def write(
+        self,
+        phone: str,
+        status: Status,
+        *,
+        settle: Callable[[], Awaitable[bool]],
+        intend: Callable[[], Awaitable[Answered]],
+    ) -> None:
+        """Change a number, meeting its faults on the way; up to five attempts, as the client makes."""
+        failure: ApiError | None = None
+        for _ in range(5):
+            if isinstance(failure, Ambiguous) and not await settle():
+                return
+            if self._halted is not None:
+                raise self._halted
+            answered = await intend()
+            failure = await self._attempt(phone, status)
+            answered(failure)
+            if failure is None:
+                return
+            if not isinstance(failure, Ambiguous) and "later" not in str(failure):
+                raise failure
+        assert failure is not None
+        raise failure
+
+    async def _attempt(self, phone: str, status: Status) -> ApiError | None:
+        self.written.append((phone, status))
+        self.on_write(phone)
+        self._at_once[phone] = self._at_once.get(phone, 0) + 1
+        self.most_at_once = max(self.most_at_once, self._at_once[phone])
+        await asyncio.sleep(1)
+        self._at_once[phone] -= 1
+        faults = self.faults.get(phone)
+        error, carried_out = faults.pop(0) if faults else (None, True)
+        if carried_out:
+            self.statuses[phone] = status
+        return error

@@ -1,0 +1,244 @@
+"""The messages that there are to translate, gathered from the code; as a program it brings the catalogues up to them.
+
+A catalogue holds what is marked (`_`, `ngettext`, `count`, `{% trans %}`), the help of the command line, what click
+says itself, and, in a context of their own, the sentences that are finished before people see them.
+"""
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import click
+from babel.messages.catalog import Catalog
+from babel.messages.pofile import read_po, write_po
+from jinja2.ext import babel_extract
+
+from tests.tools.sentences import ROOT, sentences
+from worker.cli import senderid
+from worker.cli.lang import paragraphs
+from worker.model.history import AttemptState, Ending
+from worker.model.plans import Action, NoticeKind
+from worker.model.results import Outcome, RunOutcome
+from worker.render.i18n import LANGUAGES, LOCALE
+from worker.render.i18n_catalog import FINISHED, INNER, Template
+
+__all__ = ["CATALOGUES", "CLICK", "template"]
+
+CATALOGUES: Final = {code: LOCALE / code / "LC_MESSAGES" / "senderid.po" for code in LANGUAGES if code != "en"}
+_POT: Final = ROOT / "build" / "senderid.pot"
+_COLUMNS: Final = 120
+
+_MARKS: Final = frozenset({"_", "gettext"})
+_UNHEARD: Final = (
+    "cli/ci",
+    "sandbox",
+    "web",
+    "telemetry/logs.py",
+    "telemetry/metrics.py",
+    "telemetry/tracing.py",
+    "daemon/systemd.py",
+    "render/json_schema.py",
+    "render/desired_yaml.py",
+    "render/log_lines.py",
+    "render/ics.py",
+    "render/i18n_catalog.py",
+)
+"""What speaks to machines or developers alone: other programs' formats, metrics, fields and pipelines' logs."""
+
+_SILENT: Final = tuple(
+    re.compile(pattern, re.DOTALL)
+    for pattern in (
+        # SQL, types, formats, other programs' words, names that stay as they are
+        r"\s*(SELECT|WITH|INSERT|UPDATE|DELETE|PRAGMA|CREATE|ALTER|NOT EXISTS|WHERE|FROM|\(:)\b.*",
+        r"[\w\[\], .]+ \| None|Callable\[.*|AsyncIterator\[.*",
+        r"HMAC-SHA256 .*|#.*|\s*\(\?.*|%[YmdHMS:% -]+( UTC|%Z)?|daily 00:00-24:00",
+        r"version: 1|account: demo|endpoint: .*|  \{hyphenated\}: .*|\{name\}:\{lineno\} in \{name2\}",
+        r"commit \{\w+\}|sha256 \{\w+\}|U\+\{ord\} .*|'\{char\}' .*|--allow \{rule\}",
+        r"\{\w+\} UTC|\{since\} \{since2\} UTC|\{rate\}/s .*|every \{seconds\} s|cron \{cron\} \{key\}",
+        r"senderid[ :].*|SMS sender numbers|\[senderid\] \$title|notify \{name\}|rollback \{run_id\}|apply PLANFILE",
+        r"uid \{getuid\}|vendor \{account_id\}|desired state|environment variable \{variable\}",
+        # markup, whose texts are messages themselves, and the headers of pages
+        r"<.*|\*\*.*|\{shown\} \(\{known\}\)|M0 \{.*|default-src .*|Bearer \{token\}|\{started_at\} .*",
+        # words of others that are only looked for
+        r"exceeded maximum nesting depth",
+        # help, and parts that are told within others only
+        r"Keep the SMS sender numbers .*|Print the script by which .*|The language of messages\. .*",
+        r"plan again|to \{\w+\}|; (did you mean|there are) .*| stands here twice: keep one|\{more\}: .*",
+        r"\{\{?\w+\}?\} \{noun\}s?|(has|is longer than) [^{]*(\{(ord|cap)\}.*)?|listed as \{\{\}\}.*",
+        # markup, and what stands in it
+        r"\*\*\{\w+\}\*\*.*|<details>.*|\{phones\}: \{told\}|\{shown\} \(\{known\}\)|\{started_at\} .* UTC",
+        # what only a bug says
+        r"schedules must be settled .*|a page is begun .*|not a phone number: .*|a transport is used inside .*",
+        r"only a task can wait",
+    )
+)
+"""Texts of several words that are no messages."""
+
+_MADE: Final = frozenset(
+    {"counts", "error_text", "fit", "format", "header", "kind_word", "paint", "tally_text", "translated"}
+)
+"""Calls whose values are in the reader's language already: what holds one is put together when it is shown."""
+
+CLICK: Final[tuple[str | tuple[str, str], ...]] = (
+    "Usage:",
+    "Options",
+    "Commands",
+    "Show the version and exit.",
+    "Show this message and exit.",
+    "Error: {message}",
+    "Try '{command} {option}' for help.",
+    "Invalid value: {message}",
+    "Invalid value for {param_hint}: {message}",
+    "Missing argument",
+    "Missing option",
+    "Missing command.",
+    "Choose from:\n\t{choices}",
+    "No such option {name!r}.",
+    "No such command {name!r}.",
+    ("Did you mean {possibility}?", "(Did you mean one of: {possibilities}?)"),
+    ("Got unexpected extra argument ({args})", "Got unexpected extra arguments ({args})"),
+    "Option {name!r} does not take a value.",
+    ("Option {name!r} requires an argument.", "Option {name!r} requires {nargs} arguments."),
+    ("{value!r} is not {choice}.", "{value!r} is not one of {choices}."),
+    "{value!r} is not a valid {number_type}.",
+    "{value} is not in the range {range}.",
+)
+"""What click says that users of this command may meet."""
+
+WORDS: Final = frozenset(
+    {
+        value.replace("_", " ")
+        for kind in (Action, Outcome, RunOutcome, Ending, NoticeKind, AttemptState)
+        for value in kind
+    }
+    | {"Converged", "Partial", "Refused", "Failed", "Locked", "Interrupted"}
+    | {"to activate", "to deactivate", "cannot converge", "not listed", "as it is", "activated", "deactivated"}
+    | {"Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun", "nothing", "accepted", "until", "from"}
+    | {"credentials", "network", "tls", "signature", "clock", "rate limit", "ledger"}
+    | {
+        "failing",
+        "working again",
+        "no longer refused",
+        "changed by others",
+        "put right",
+        "no longer held",
+        "unreadable",
+    }
+    | {"No such file or directory", "Permission denied", "Is a directory", "Not a directory", "File exists"}
+    | {"No space left on device", "Read-only file system", "Input/output error", "File name too long"}
+    | {"Address already in use", "Connection refused", "Name or service not known"}
+    | {"ok", "broken", "mended", "suspended", "resumed", "started", "stopped"}
+)
+"""Words of constants that are shown by themselves."""
+
+
+def template() -> Catalog:
+    """Every message of the code, without translations."""
+    catalog = Catalog(project="senderid", copyright_holder="The senderid-worker authors", charset="utf-8")
+    for message in sorted({*_marked(), *_of_templates()}, key=str):
+        catalog.add(message, flags=_flags(message))
+    for message in sorted({*_help(senderid), *WORDS}):
+        catalog.add(message)
+    for message in CLICK:
+        catalog.add(message, flags=_flags(message))
+    for message in sorted(_finished()):
+        catalog.add(message, context=FINISHED, flags=_flags(message))
+    return catalog
+
+
+def _flags(message: str | tuple[str, str]) -> list[str]:
+    """How values are written: templates of pages write `%(name)s`, all others `{name}`."""
+    text = str(message)
+    return ["python-format"] if "%(" in text else ["python-brace-format"] if "{" in text else []
+
+
+def _modules() -> Iterator[Path]:
+    return iter(sorted((ROOT / "worker").rglob("*.py")))
+
+
+def _finished() -> set[str]:
+    found: set[str] = set()
+    for path in _modules():
+        name = path.relative_to(ROOT / "worker").as_posix()
+        if not name.startswith(_UNHEARD):
+            found |= {text for text in sentences(path) if _says(text)}
+    return found
+
+
+def _says(text: str) -> bool:
+    """Whether a sentence is one that people are told, and has words to translate, or a place for some."""
+    if any(pattern.fullmatch(text) for pattern in _SILENT):
+        return False
+    message = Template.of(text, "")
+    names = {name.rstrip("23456789") for name in message.names}
+    return names.isdisjoint(_MADE) and (not message.wordless or not names.isdisjoint(INNER))
+
+
+def _marked() -> Iterator[str | tuple[str, str]]:
+    for path in _modules():
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.Call(func=ast.Name(id=name), args=[ast.Constant(value=str(text)), *_]) if name in _MARKS:
+                    yield text
+                case ast.Call(
+                    func=ast.Name(id="ngettext"),
+                    args=[ast.Constant(value=str(one)), ast.Constant(value=str(many)), _],
+                ):
+                    yield one, many
+                case ast.Call(func=ast.Name(id="count"), args=[_, ast.Constant(value=str(noun))]):
+                    yield f"{{count}} {noun}", f"{{count}} {noun}s"
+
+
+def _of_templates() -> Iterator[str | tuple[str, str]]:
+    for path in sorted((ROOT / "worker" / "render" / "templates").rglob("*.*")):
+        if path.suffix not in {".html", ".md", ".txt"}:
+            continue
+        with path.open("rb") as file:
+            for _, _, message, _ in babel_extract(file, ("_", "gettext", "ngettext"), [], {"trimmed": "true"}):
+                # of a plural the number stands among its arguments, too
+                forms = [form for form in (message if isinstance(message, tuple) else (message,)) if form]
+                yield (forms[0], forms[1]) if len(forms) > 1 else forms[0]
+
+
+def _help(command: click.Command) -> Iterator[str]:
+    options = [each for each in command.params if isinstance(each, click.Option)]
+    for text in (command.help, command.short_help, *(option.help for option in options)):
+        for _, paragraph in paragraphs(text or ""):
+            if paragraph:
+                yield paragraph
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            verb = command.get_command(context, name)
+            if verb is not None:
+                yield from _help(verb)
+
+
+def main() -> None:
+    """Write the template, and every catalogue with what is new in it, still to be translated, without what is gone."""
+    found = template()
+    _POT.parent.mkdir(exist_ok=True)
+    with _POT.open("wb") as file:
+        write_po(file, found, width=_COLUMNS)
+    for code, path in CATALOGUES.items():
+        if path.exists():
+            with path.open("rb") as file:
+                catalog = read_po(file, locale=code)
+        else:
+            path.parent.mkdir(parents=True)
+            catalog = Catalog(locale=code, fuzzy=False, charset="utf-8")
+        # what says when it was made changes with nothing else
+        found.creation_date = catalog.creation_date
+        catalog.update(found, no_fuzzy_matching=True, update_header_comment=False)
+        catalog.obsolete.clear()
+        with path.open("wb") as file:
+            write_po(file, catalog, width=_COLUMNS, omit_header=False, ignore_obsolete=True, sort_output=True)
+        missing = sum(not message.string for message in catalog if message.id)
+        sys.stdout.write(f"{path.relative_to(ROOT)}: {len(catalog)} messages, {missing} without a translation\n")
+
+
+if __name__ == "__main__":
+    main()

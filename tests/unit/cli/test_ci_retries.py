@@ -1,0 +1,235 @@
+"""Requests to a forge that are sent again: when, after how long, and never so that there is a second item."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.forges import REPOSITORY, TOKEN, Fault, Forge
+from worker.cli.ci.github import GitHub
+from worker.cli.ci.http import Api, Failed, Missing
+from worker.cli.ci.limits import Pause, pause
+
+NOW = 1_790_000_000.25
+COMMENTS = f"/repos/{REPOSITORY}/issues/7/comments"
+
+
+@pytest.mark.parametrize(
+    ("code", "headers", "body", "expected"),
+    [
+        (403, {"Retry-After": "60"}, b"", Pause("rate limit", 60, is_refusal=True)),
+        (429, {"Retry-After": "7"}, b"", Pause("rate limit", 7, is_refusal=True)),
+        (403, {"Retry-After": "0"}, b"", Pause("rate limit", 0, is_refusal=True)),
+        (
+            403,
+            {"x-ratelimit-remaining": "0", "x-ratelimit-reset": "1790000030"},
+            b"",
+            Pause("rate limit", 31, is_refusal=True),
+        ),
+        (
+            429,
+            {"RateLimit-Remaining": "0", "RateLimit-Reset": "1790000010"},
+            b"",
+            Pause("rate limit", 11, is_refusal=True),
+        ),
+        (
+            403,
+            {"x-ratelimit-remaining": "0", "x-ratelimit-reset": "1789999999"},
+            b"",
+            Pause("rate limit", 1, is_refusal=True),
+        ),
+        (403, {"x-ratelimit-remaining": "0"}, b"", Pause("rate limit", 60, is_refusal=True)),
+        (
+            403,
+            {"x-ratelimit-remaining": "0", "x-ratelimit-reset": "soon"},
+            b"",
+            Pause("rate limit", 60, is_refusal=True),
+        ),
+        (403, {}, b"You have exceeded a secondary rate limit", Pause("rate limit", 60, is_refusal=True)),
+        (429, {}, b"", Pause("rate limit", 60, is_refusal=True)),
+        (403, {}, b"Resource not accessible by integration", None),
+        (403, {"x-ratelimit-remaining": "1", "x-ratelimit-reset": "1790000030"}, b"", None),
+        (404, {"Retry-After": "60"}, b"rate limit", None),
+        (401, {}, b"", None),
+        (422, {}, b"", None),
+        (499, {}, b"", None),
+        (408, {}, b"", Pause("server error", None, is_refusal=False)),
+        (500, {}, b"", Pause("server error", None, is_refusal=False)),
+        (502, {}, b"", Pause("server error", None, is_refusal=False)),
+        (503, {"Retry-After": "3"}, b"", Pause("server error", 3, is_refusal=False)),
+        (504, {}, b"rate limit", Pause("server error", None, is_refusal=False)),
+        (520, {}, b"", Pause("server error", None, is_refusal=False)),
+    ],
+)
+def test_what_an_answer_says_of_another_try(
+    code: int, headers: dict[str, str], body: bytes, expected: Pause | None
+) -> None:
+    """A 403 is a rate limit only where its headers or its message say so."""
+    assert pause(code, headers, body, NOW) == expected
+
+
+class Waiting:
+    """Waits that take no time."""
+
+    def __init__(self, forge: Forge) -> None:
+        self.seconds: list[float] = []
+        self.lines: list[str] = []
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        self.api = Api(forge.url, headers, sleep=self.seconds.append, wall=lambda: NOW, report=self.lines.append)
+
+
+@pytest.fixture
+def waiting(forge: Forge) -> Waiting:
+    """The API, without waiting."""
+    return Waiting(forge)
+
+
+def test_a_read_is_sent_again_after_errors_and_resets(forge: Forge, waiting: Waiting) -> None:
+    """Twice as long after each; each wait is reported with its reason."""
+    forge.faults = [Fault("GET", "/comments", 502, {}), Fault("GET", "/comments"), Fault("GET", "/comments", 504, {})]
+    assert list(waiting.api.pages(COMMENTS)) == []
+    assert waiting.seconds == [1, 2, 4]
+    assert waiting.lines[0] == f"GET {COMMENTS}: 502, server error; waiting 1 s before try 2 of 5"
+    assert "no answer" in waiting.lines[1]
+
+
+def test_the_fifth_try_is_the_last(forge: Forge, waiting: Waiting) -> None:
+    """Four errors are survived, five are not."""
+    forge.faults = [Fault("GET", "/comments", 500)] * 4
+    assert waiting.api.get(COMMENTS, per_page="1", page="1") == []
+    forge.faults = [Fault("GET", "/comments", 500)] * 5
+    with pytest.raises(Failed, match="500, server error; gave up after 5 tries: run the job again"):
+        waiting.api.get(COMMENTS, per_page="1", page="1")
+    assert len(forge.calls) == 10
+
+
+def test_two_minutes_of_waiting_are_the_most(forge: Forge, waiting: Waiting) -> None:
+    """A limit that lasts longer than what is left ends the command at once, with how long that is."""
+    forge.faults = [
+        Fault("GET", "/comments", 403, {"Retry-After": "119"}),
+        Fault("GET", "/comments", 403, {"Retry-After": "2"}),
+    ]
+    with pytest.raises(Failed, match="the next try would have to wait 2 s, longer than the 120 s"):
+        waiting.api.get(COMMENTS)
+    assert waiting.seconds == [119]
+
+
+def test_a_limit_until_a_moment_is_waited_for(forge: Forge, waiting: Waiting) -> None:
+    """The reset is a Unix time."""
+    limit = {"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(int(NOW) + 119)}
+    forge.faults = [Fault("GET", "/comments", 403, limit)]
+    assert list(waiting.api.pages(COMMENTS)) == []
+    assert waiting.seconds == [120]
+
+
+@pytest.fixture
+def github(forge: Forge, waiting: Waiting, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> GitHub:
+    """A job of a push, without waiting."""
+    event = tmp_path / "event.json"
+    event.write_text(json.dumps({"before": "d" * 40}))
+    made = GitHub(
+        {
+            "GITHUB_REPOSITORY": REPOSITORY,
+            "GITHUB_API_URL": forge.url,
+            "GITHUB_EVENT_PATH": str(event),
+            "GITHUB_SHA": "b" * 40,
+        },
+        TOKEN,
+    )
+    monkeypatch.setattr(made, "_api", waiting.api)
+    return made
+
+
+def test_files_that_a_push_changed(forge: Forge, github: GitHub, tmp_path: Path) -> None:
+    """A move counts at both ends.
+
+    Of 300 files GitHub may have left some out, a new branch is all new, and a forced push may take files back.
+    """
+    forge.compared = [{"filename": "old/a.yaml", "previous_filename": "numbers/a.yaml"}]
+    assert github.changed_files() == {"old/a.yaml", "numbers/a.yaml"}
+    forge.compared = [{"filename": f"{number}"} for number in range(299)]
+    assert len(github.changed_files() or ()) == 299
+    forge.compared = [{"filename": f"{number}"} for number in range(300)]
+    assert github.changed_files() is None
+    forge.compared = []
+    assert github.changed_files() == set()
+    for forge.comparison in ("behind", "diverged"):
+        assert github.changed_files() is None
+    forge.faults = [Fault("GET", "b" * 40, 404, {})]
+    assert github.changed_files() is None
+    (tmp_path / "event.json").write_text(json.dumps({"before": "0" * 40}))
+    assert github.changed_files() is None
+    (tmp_path / "event.json").write_text("{}")
+    assert github.changed_files() is None
+
+
+@pytest.mark.parametrize("status", [None, 408, 500, 502, 503, 504, 520, 201])
+@pytest.mark.parametrize("takes_effect", [True, False])
+def test_a_comment_is_created_once(
+    forge: Forge, waiting: Waiting, github: GitHub, status: int | None, *, takes_effect: bool
+) -> None:
+    """A POST without a usable answer may have taken effect: the comment is looked up before it is sent again."""
+    forge.faults = [Fault("POST", "/comments", status, {}, takes_effect=takes_effect)]
+    number = github.add_comment(7, "<!-- key -->", "<!-- key -->\ntext")
+    assert [(each["id"], each["body"]) for each in forge.comments] == [(number, "<!-- key -->\ntext")]
+    assert len(forge.writes) == (1 if takes_effect else 2)
+    assert waiting.seconds == [1]
+
+
+def test_a_refused_post_is_sent_again_without_a_lookup(forge: Forge, waiting: Waiting) -> None:
+    """A rate limit says that nothing was created."""
+    forge.faults = [Fault("POST", "/comments", 403, {"Retry-After": "9"})]
+    assert waiting.api.create(COMMENTS, lambda: pytest.fail("looked up"), body="x")["id"]
+    assert (waiting.seconds, [call[0] for call in forge.calls]) == ([9], ["POST", "POST"])
+
+
+def test_a_post_without_answers_ends(forge: Forge, waiting: Waiting) -> None:
+    """Five tries, each followed by a lookup."""
+    forge.faults = [Fault("POST", "/comments", 500, {})] * 6
+    lookups: list[int] = []
+    with pytest.raises(Failed, match="500, server error; gave up after 5 tries: run the job again"):
+        waiting.api.create(COMMENTS, lambda: lookups.append(1), body="x")
+    assert waiting.seconds == [1, 2, 4, 8]
+    assert (len(forge.writes), len(lookups)) == (5, 5)
+
+
+def test_a_comment_that_the_last_try_created_is_not_a_failure(forge: Forge, github: GitHub) -> None:
+    """A claim that is there but reported as failed would block the plan, although nothing was written."""
+    forge.faults = [Fault("POST", "/comments", 500, {})] * 4 + [Fault("POST", "/comments", takes_effect=True)]
+    number = github.add_comment(7, "<!-- key -->", "<!-- key -->\ntext")
+    assert [each["id"] for each in forge.comments] == [number]
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", "null", "[" * 100_000, "<html>"])
+def test_an_answer_that_names_no_item_is_looked_up(forge: Forge, waiting: Waiting, text: str) -> None:
+    """A gateway may answer a POST with 200 and something else: what was created is asked for."""
+    forge.faults = [Fault("POST", "/comments", 200, {}, takes_effect=True, text=text)]
+    assert waiting.api.create(COMMENTS, lambda: forge.comments[-1], body="x")["body"] == "x"
+    assert (waiting.seconds, len(forge.writes)) == ([1], 1)
+
+
+def test_a_plain_403_is_a_missing_permission(forge: Forge, waiting: Waiting) -> None:
+    """It is not tried again."""
+    forge.faults = [Fault("GET", "/comments", 403, {})]
+    with pytest.raises(Failed, match="403, the token may not do that: check the job's permissions"):
+        waiting.api.get(COMMENTS)
+    assert (waiting.seconds, len(forge.calls)) == ([], 1)
+
+
+def test_what_is_not_there_is_told_apart(forge: Forge, waiting: Waiting) -> None:
+    """A 404 is an error of its own, and no error of a deletion."""
+    with pytest.raises(Missing):
+        waiting.api.get("/nothing")
+    waiting.api.delete("/nothing")
+    assert waiting.seconds == []
+    assert forge.comments == []
+
+
+def test_a_download_is_sent_again(forge: Forge, waiting: Waiting) -> None:
+    """The archive of an artifact comes from another host, after a redirect."""
+    forge.files[3] = b"plan"
+    path = f"/repos/{REPOSITORY}/actions/artifacts/3/zip"
+    forge.faults = [Fault("GET", "/zip", 503, {})]
+    assert waiting.api.download(path).startswith(b"PK")
+    assert waiting.seconds == [1]
+    assert forge.tokens_elsewhere == [None]

@@ -1,0 +1,104 @@
+"""Exit statuses: each account's, and which of many counts."""
+
+from itertools import combinations
+
+import msgspec
+import pytest
+
+from worker.cli.exit_status import ExitStatus, of_drift, of_plans, of_result, overall
+from worker.model.errors import ErrorInfo, Refusal
+from worker.model.plans import AccountPlan, Action, Change, Verdict, tally
+from worker.model.results import AccountResult, Outcome, Result, RunOutcome
+
+_WRITE = Change("01012345678", Action.ACTIVATE, "INACTIVE", "ACTIVE", "")
+
+
+def _plan(verdict: Verdict = Verdict.OK, **counts: int) -> AccountPlan:
+    found = {Action(name): number for name, number in counts.items()}
+    return AccountPlan(
+        account="a",
+        verdict=verdict,
+        counts=tally(Action, found),
+        changes=(_WRITE,) if found.get(Action.ACTIVATE) else (),
+        refusals=(Refusal("min-active", ""),) if verdict is Verdict.REFUSED else (),
+        error=ErrorInfo("x", "") if verdict is Verdict.ERROR else None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("plan", "plain", "detailed"),
+    [
+        (_plan(unchanged=3), 0, 0),
+        (_plan(activate=1), 0, 2),
+        (_plan(activate=1, blocked=1), 0, 3),
+        (_plan(missing=1), 0, 3),
+        (_plan(protected=1, unmanaged=1), 0, 0),
+        (_plan(Verdict.REFUSED, activate=1), 4, 4),
+        (_plan(Verdict.ERROR), 1, 1),
+    ],
+)
+def test_a_plan_has_the_status_of_the_contract(plan: AccountPlan, plain: int, detailed: int) -> None:
+    """Without --detailed-exitcode a plan that worked is 0; with it, pending is 2 and impossible is 3."""
+    assert of_plans([plan], detailed=False) == plain
+    assert of_plans([plan], detailed=True) == detailed
+
+
+@pytest.mark.parametrize(
+    ("plan", "status"),
+    [
+        (_plan(unchanged=3), 0),
+        (_plan(activate=1), 2),
+        (_plan(activate=1, blocked=1), 3),
+        (msgspec.structs.replace(_plan(protected=1), changes=(_WRITE,)), 2),
+        (_plan(Verdict.REFUSED, activate=1), 4),
+        (_plan(Verdict.ERROR), 1),
+    ],
+)
+def test_whatever_drifted_shows_in_the_status(plan: AccountPlan, status: int) -> None:
+    """Drift is 2 also where nothing may mend it, 3 where something cannot be; otherwise as of a plan."""
+    assert of_drift([plan, _plan()]) == status
+
+
+def test_of_many_accounts_the_gravest_counts() -> None:
+    """Over any two accounts it is the first of 1, 4, 3, 2, 0 that one of them gave."""
+    plans = [_plan(Verdict.ERROR), _plan(Verdict.REFUSED), _plan(missing=1), _plan(activate=1), _plan()]
+    order = [1, 4, 3, 2, 0]
+    for first, second in combinations(range(len(plans)), 2):
+        assert of_plans([plans[second], plans[first]], detailed=True) == order[first]
+    assert of_plans([], detailed=True) == 0
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status"),
+    [
+        (RunOutcome.CONVERGED, ExitStatus.OK),
+        (RunOutcome.PARTIAL, ExitStatus.UNCONVERGED),
+        (RunOutcome.REFUSED, ExitStatus.REFUSED),
+        (RunOutcome.LOCKED, ExitStatus.BUSY),
+        (RunOutcome.FAILED, ExitStatus.ERROR),
+        (RunOutcome.INTERRUPTED, ExitStatus.UNCONVERGED),
+    ],
+)
+def test_a_result_has_the_status_of_its_outcome(outcome: RunOutcome, status: ExitStatus) -> None:
+    """Each outcome of an account is one exit status, a failed account above all others."""
+    accounts = tuple(
+        AccountResult(account=name, outcome=each, counts=tally(Outcome, {}))
+        for name, each in (("a", RunOutcome.CONVERGED), ("b", outcome))
+    )
+    result = Result(run_id="r", started_at="", finished_at="", outcome=outcome, accounts=accounts)
+    assert of_result(result) is status
+
+
+def test_a_run_is_what_its_gravest_account_is() -> None:
+    """Interrupted above failed above locked above refused above partial; without accounts, converged."""
+    order = [
+        RunOutcome.INTERRUPTED,
+        RunOutcome.FAILED,
+        RunOutcome.LOCKED,
+        RunOutcome.REFUSED,
+        RunOutcome.PARTIAL,
+        RunOutcome.CONVERGED,
+    ]
+    for first, second in combinations(order, 2):
+        assert overall([second, first]) is first
+    assert overall([]) is RunOutcome.CONVERGED

@@ -1,0 +1,153 @@
+"""What a daemon tells of itself: its metrics follow it, its pages have its words, and its address is read."""
+
+import asyncio
+
+import pytest
+
+from tests.support.daemon import Daemon, account, wanting
+from tests.support.virtual_time import run
+from worker.cli.options import address
+from worker.cli.services import Monitor
+from worker.daemon.last_good import News
+from worker.model.errors import DesiredStateError, LedgerError, Problem, UsageError
+from worker.model.suspension import Suspend
+from worker.telemetry.metrics import Metrics
+
+
+class Told:
+    """A daemon's monitor, and its metrics by their lines."""
+
+    def __init__(self) -> None:
+        self.values = Metrics(wall=lambda: 1_000.0)
+        self.names = ["account-1", "account-2"]
+        self.monitor = Monitor(self.values, lambda: self.names, list, wall=lambda: 900.0)
+
+    def line(self, name: str) -> float | None:
+        """The value of one line."""
+        lines = self.monitor.metrics("")[0].decode().splitlines()
+        return next((float(line.rpartition(" ")[2]) for line in lines if line.rpartition(" ")[0] == name), None)
+
+
+def test_passes_are_counted_with_what_they_found() -> None:
+    """Numbers by status, runs by outcome and good passes are those of the accounts that were looked at."""
+
+    async def story() -> None:
+        one, two = account(1), account(2, n01000000002="ACTIVE")
+        told = Told()
+        daemon = Daemon([one, two], [wanting(one), wanting(two)], listeners=[told.monitor])
+        told.monitor.follow(daemon.watch)
+        assert told.monitor.ready() == "the first pass has not ended yet"
+        await daemon.live(700)
+        assert told.line("senderid_passes_total") == 3
+        assert told.line("senderid_failed_passes_total") == 0
+        assert told.line('senderid_runs_total{outcome="converged"}') == 1
+        assert told.line('senderid_number_outcomes_total{outcome="changed"}') == 1
+        assert told.line('senderid_numbers{account="account-1",status="ACTIVE"}') == 1
+        assert told.line("senderid_last_good_pass_timestamp_seconds") == 1000
+        assert (told.monitor.ready(), told.monitor.alive()) == (None, None)
+
+    run(story())
+
+
+def test_a_pass_that_could_note_nothing_is_a_failed_one() -> None:
+    """Where the ledger fails, the last good pass stays the one before."""
+
+    async def story() -> None:
+        found = account()
+        told = Told()
+        daemon = Daemon([found], [wanting(found)], listeners=[told.monitor])
+        daemon.books.fail = LedgerError("full")
+        await daemon.live(10)
+        assert (told.line("senderid_passes_total"), told.line("senderid_failed_passes_total")) == (1, 1)
+        assert told.line("senderid_last_good_pass_timestamp_seconds") == 0
+
+    run(story())
+
+
+def test_suspensions_are_told_with_their_beginning() -> None:
+    """That of one account under its name, that of everything under all names, and neither once it is over."""
+
+    async def story() -> None:
+        one, two = account(1), account(2)
+        told = Told()
+        suspended = wanting(one, suspend=Suspend("moving"))
+        daemon = Daemon([one, two], [suspended, wanting(two)], listeners=[told.monitor])
+        name = 'senderid_account_suspended_since_timestamp_seconds{account="account-%s"}'
+        seen = []
+
+        def look() -> None:
+            seen.append((told.line(name % 1), told.line(name % 2)))
+
+        def everything() -> None:
+            told.monitor.happened("watch.suspended", {"account": None})
+            look()
+
+        await daemon.live(
+            700, (5, look), (310, everything), (320, lambda: daemon.folder.write(wanting(one), wanting(two)))
+        )
+        told.monitor.happened("watch.resumed", {"account": None})
+        look()
+        assert seen == [(900.0, None), (900.0, 900.0), (None, None)]
+
+    run(story())
+
+
+def test_broken_files_are_told_until_they_are_mended() -> None:
+    """The metric turns with the file, and readiness says which file it is."""
+
+    async def story() -> None:
+        found = account()
+        told = Told()
+        daemon = Daemon([found], [wanting(found)], listeners=[told.monitor])
+        told.monitor.follow(daemon.watch)
+        error = DesiredStateError([Problem("x.yaml", 1, 1, "wrong")])
+        seen = []
+
+        def wrong() -> None:
+            daemon.folder.broken["x.yaml"] = error
+            daemon.folder._news.append(News(broken={"x.yaml": error}))
+
+        def mended() -> None:
+            seen.append((told.line("senderid_desired_state_valid"), told.monitor.ready()))
+            daemon.folder.broken.clear()
+            daemon.folder._news.append(News(mended=("x.yaml",)))
+
+        await daemon.live(700, (310, wrong), (400, mended))
+        assert seen == [(0, "these count as they last were when they were right: x.yaml")]
+        assert (told.line("senderid_desired_state_valid"), told.monitor.ready()) == (1, None)
+
+    run(story())
+
+
+def test_before_there_is_a_daemon_it_is_about_to_start() -> None:
+    """Who asks too early is not told that all is well."""
+
+    async def story() -> None:
+        await asyncio.sleep(0)
+        told = Told()
+        assert (told.monitor.alive(), told.monitor.ready()) == (None, "it is about to start")
+
+    run(story())
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("127.0.0.1:9464", ("127.0.0.1", 9464)),
+        (":9464", ("127.0.0.1", 9464)),
+        ("[::1]:0", ("::1", 0)),
+        ("0.0.0.0:80", ("0.0.0.0", 80)),  # noqa: S104 - asked for by name
+    ],
+)
+def test_addresses(text: str, found: tuple[str, int]) -> None:
+    """Without a host it is this machine alone."""
+    assert address(text) == found
+
+
+@pytest.mark.parametrize(
+    "text", ["9464", "host", "host:", "host:x", "host:65536", ":-1", "", "a..b:1", "[::1:1", ":" + "9" * 5000]
+)
+def test_what_is_no_address_is_wrong_usage(text: str) -> None:
+    """It says what to write instead."""
+    with pytest.raises(UsageError, match=r"--listen .*: write an address and a port, such as"):
+        address(text)

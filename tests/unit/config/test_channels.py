@@ -1,0 +1,120 @@
+"""Notification channels as settings list them, each problem at its place."""
+
+import pytest
+
+from worker.config.channels import Channel, Event, Notify
+from worker.config.settings import Settings, load
+from worker.model.credentials import SecretRef
+from worker.model.errors import SettingsError
+
+URL = "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ"
+
+
+def of_file(text: str) -> Settings:
+    """The settings of a file w.yaml."""
+    return load(("w.yaml", text.encode()), {}, {})
+
+
+def problems(text: str) -> list[str]:
+    """What is wrong with a file w.yaml."""
+    with pytest.raises(SettingsError) as refused:
+        of_file(text)
+    return [str(problem) for problem in refused.value.problems]
+
+
+def test_channels_are_read() -> None:
+    """A list of channels has the values that it gives, and defaults for the rest."""
+    text = """
+notify:
+  timeout_seconds: 3
+  channels:
+    - {name: ops, url: {env: OPS_URL}}
+    - name: 운영팀
+      url: {file: /run/secrets/kakao}
+      events: [failing, drift]
+      digest_seconds: 60
+      title: "$host: $title ($count)"
+      body: |
+        $body
+        $$ is a dollar
+"""
+    assert of_file(text).notify == Notify(
+        channels=(
+            Channel("ops", SecretRef(env="OPS_URL"), tuple(Event), 0.0, "[senderid] $title", "$body"),
+            Channel(
+                "운영팀",
+                SecretRef(file="/run/secrets/kakao"),
+                (Event.FAILING, Event.DRIFT),
+                60.0,
+                "$host: $title ($count)",
+                "$body\n$$ is a dollar",
+            ),
+        ),
+        timeout_seconds=3.0,
+    )
+
+
+def test_without_channels_nobody_is_told() -> None:
+    """An empty list is as good as none."""
+    assert of_file("notify: {channels: []}") == Settings()
+
+
+HEAD = "notify: {channels: ["
+LITERAL = "url takes a reference, {env: NAME} or {file: PATH}; a secret itself does not belong in this file"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (f"notify: {{channels: '{URL}'}}", "1:20: channels should be a list of {name: NAME, url: {env: NAME}}"),
+        ("notify: {channels: }", "1:20: channels should be a list of"),
+        (f"{HEAD}'{URL}']}}", "1:21: a channel should be a mapping such as {name: ops, url: {env: OPS_CHANNEL_URL}}"),
+        (f"{HEAD}{{name: a, url: '{URL}'}}]}}", f"1:36: {LITERAL}"),
+        (f"{HEAD}{{name: a, url: {{env: '{URL}'}}}}]}}", "1:42: this looks like a secret and not like a name"),
+        (f"{HEAD}{{name: a, url: {{file: '{URL}'}}}}]}}", "1:43: this looks like a secret and not like a name"),
+        (f"{HEAD}{{name: a, url: {{'{URL}': x}}}}]}}", "1:37: there is no such key; there are env, file"),
+        (f"{HEAD}{{name: a, '{URL}': x, url: {{env: A}}}}]}}", "1:31: there is no such key; there are name, url"),
+        (f"{HEAD}{{name: a}}]}}", "1:21: url is missing: a channel has a name and a url"),
+        (f"{HEAD}{{url: {{env: A}}}}]}}", "1:21: name is missing: a channel has a name and a url"),
+        (f"{HEAD}{{name: '', url: {{env: A}}}}]}}", "1:28: name is empty"),
+        (f"{HEAD}{{name: a, url: {{env: A}}}}, {{name: a, url: {{env: B}}}}]}}", "1:47: there are two channels a"),
+    ],
+)
+def test_wrong_channels(text: str, told: str) -> None:
+    """What is wrong with a channel is told at its place, without repeating what may be its secret."""
+    found = problems(text)
+    assert any(problem.startswith(f"w.yaml:{told}") for problem in found), found
+    assert not any("TIiajkd" in problem or "slack" in problem for problem in found)
+
+
+@pytest.mark.parametrize(
+    ("field", "told"),
+    [
+        ("events: []", "62: events should be a list of some of failing, refused, drift, changed, held, expiring"),
+        ("events: failing", "62: events should be a list"),
+        ("events: [failling]", "63: there is no such event; did you mean failing?"),
+        ("events: [[]]", "63: there is no such event; there are failing, "),
+        ("events: [drift, drift]", "70: drift stands here twice: keep one"),
+        ("digest_seconds: 1h", "70: digest_seconds should be a number of seconds from 0 to 86,400"),
+        ("digest_seconds: -1", "70: digest_seconds should be"),
+        ("digest_seconds: nan", "70: digest_seconds should be"),
+        ("digest_seconds: 86401", "70: digest_seconds should be"),
+        ("digest_seconds: []", "70: digest_seconds should be"),
+        ("title: ''", "61: a template is empty"),
+        ("title: $titel", "61: a template has no such field; did you mean title?"),
+        ("body: 5 $", "60: a $ in a template begins a field: write $$ for the character itself"),
+        ("body: '${secret}'", "60: a template has no such field; there are title, body, count, host"),
+    ],
+)
+def test_wrong_fields(field: str, told: str) -> None:
+    """What is wrong with a channel's events, digest or templates is told at its place, and what would do."""
+    (problem,) = problems(f"notify: {{channels: [{{name: ops, url: {{env: OPS_URL}}, {field}}}]}}")
+    assert problem.startswith(f"w.yaml:1:{told}"), problem
+
+
+def test_channels_are_no_variable() -> None:
+    """A list does not come from the environment: the variable that it would have is none."""
+    with pytest.raises(SettingsError, match="SENDERID_NOTIFY__CHANNELS:1:1: there is no such setting") as refused:
+        load(None, {"SENDERID_NOTIFY__CHANNELS": URL}, {})
+    assert "slack" not in str(refused.value)
+    assert load(None, {"SENDERID_NOTIFY__TIMEOUT_SECONDS": "2"}, {}).notify.timeout_seconds == 2

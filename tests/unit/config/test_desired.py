@@ -1,0 +1,886 @@
+"""Desired-state files, and every way in which they go wrong."""
+
+import gc
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from worker.config.desired import Loaded, load
+from worker.model.accounts import Desired, DesiredAccount, Group, SafetyOverride, Status, Unmanaged, UseOverride
+from worker.model.credentials import CredentialsRef, SecretRef
+from worker.model.errors import DesiredStateError, Problem
+
+ON = Desired(Status.ACTIVE)
+OFF = Desired(Status.INACTIVE)
+HEAD = "version: 1\nnumbers:\n"
+SECRET = "NCSAYU7YDBXYORXC7PJQ5AAHHTQ8OYFS"
+
+
+def loaded(*texts: str) -> Loaded:
+    """What files named a.yaml, b.yaml and so on give."""
+    return load((f"{chr(97 + index)}.yaml", text.encode()) for index, text in enumerate(texts))
+
+
+def account(text: str) -> DesiredAccount:
+    """The one account of a file a.yaml."""
+    (found,) = loaded(text).accounts
+    return found
+
+
+def refusal(*sources: tuple[str, bytes] | Problem) -> DesiredStateError:
+    """The error of sources."""
+    with pytest.raises(DesiredStateError) as refused:
+        load(sources)
+    return refused.value
+
+
+def problems(*texts: str) -> list[str]:
+    """The problems of files a.yaml, b.yaml and so on, as they are printed."""
+    sources = [(f"{chr(97 + index)}.yaml", text.encode()) for index, text in enumerate(texts)]
+    return [str(problem) for problem in refusal(*sources).problems]
+
+
+def told(text: str) -> str:
+    """The one problem of a file, without the file's name."""
+    (problem,) = problems(text)
+    assert problem.startswith("a.yaml:")
+    return problem.removeprefix("a.yaml:")
+
+
+FULL = """\
+# 발신번호
+version: 1
+account: main
+account_id: "12925149"
+credentials:
+  api_key: {env: MAIN_API_KEY}
+  api_secret: {file: /run/secrets/main}
+endpoint: coolsms
+unmanaged: deactivate
+safety: {max_deactivations: 50%, min_active: 3}
+numbers:
+  010-1234-5678: ACTIVE
+  02-312-4567: {status: inactive, note: old head office, owner: marketing, protected: true}
+"""
+
+
+def test_every_key() -> None:
+    """Every key of a document comes out as it was written, each number with its line."""
+    assert account(FULL) == DesiredAccount(
+        name="main",
+        source="a.yaml",
+        numbers={
+            "01012345678": ON,
+            "023124567": Desired(Status.INACTIVE, note="old head office", owner="marketing", protected=True),
+        },
+        lines=account(FULL).lines,
+        line=2,
+        account_id="12925149",
+        credentials=CredentialsRef(SecretRef(env="MAIN_API_KEY"), SecretRef(file="/run/secrets/main")),
+        endpoint="coolsms",
+        unmanaged=Unmanaged.DEACTIVATE,
+        safety=SafetyOverride("50%", 3),
+        sha256=sha256(FULL.encode()).hexdigest(),
+    )
+    assert list(account(FULL).lines) == [12, 13]
+
+
+def test_defaults() -> None:
+    """A document that says no more than it must gets the defaults, and its account the name of the file."""
+    least = "version: 1\nnumbers: {}"
+    assert account(least) == DesiredAccount(
+        "a", "a.yaml", {}, account(least).lines, sha256=sha256(least.encode()).hexdigest()
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [("x/main.yaml", "main"), ("x/main.old.yml", "main.old"), ("stdin", "stdin"), ("본사.yaml", "본사")],
+)
+def test_name_of_the_file(source: str, name: str) -> None:
+    """An account that is not named is called like its file, or stdin."""
+    (found,) = load([(source, b"version: 1\nnumbers: {}")]).accounts
+    assert found.name == name
+
+
+def test_names_are_composed() -> None:
+    """A Korean name that a file system keeps in parts is the name that people type."""
+    (found,) = load([("\u1107\u1169\u11ab\u1109\u1161.yaml", b"version: 1\nnumbers: {}")]).accounts
+    assert found.name == "본사"
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("a\u202eb.yaml", "the file's own name has the invisible character U+202E"),
+        ("a\udc80.yaml", "the file's own name has the invisible character U+DC80"),
+        ("a" * 65 + ".yaml", "the file's own name is longer than 64 characters"),
+    ],
+)
+def test_unfit_name_of_the_file(source: str, words: str) -> None:
+    """A file's name that cannot be an account's is told, with what to write, unless the account has one of its own."""
+    (problem,) = refusal((source, b"\nversion: 1\nnumbers: {}")).problems
+    assert (problem.line, problem.column) == (2, 1)
+    assert problem.message.startswith("write `account: NAME`: ")
+    assert words in problem.message
+    assert load([(source, b"version: 1\naccount: x\nnumbers: {}")]).accounts[0].name == "x"
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["01012345678", "010-1234-5678", "'010 1234 5678'", '"+82 10-1234-5678"', "+82 10-1234-5678", "(010) 1234-5678"],
+)
+@pytest.mark.parametrize(
+    "form", ["numbers:\n  {}: ACTIVE\n", "numbers:\n- {{phone: {}, status: ACTIVE}}\n", "numbers: {{{}: ACTIVE}}"]
+)
+def test_spellings_of_numbers(written: str, form: str) -> None:
+    """A number is the same in any spelling, quoted or not, in a mapping and in a list."""
+    assert account("version: 1\n" + form.format(written)).numbers == {"01012345678": ON}
+
+
+def test_number_that_yaml_takes_for_octal() -> None:
+    """An unquoted 01000000000 is that number, and not the octal integer that YAML 1.1 makes of it."""
+    assert account(HEAD + "  01000000000: ACTIVE\n  010-0000-0001: INACTIVE\n").numbers == {
+        "01000000000": ON,
+        "01000000001": OFF,
+    }
+
+
+@pytest.mark.parametrize("status", ["ACTIVE", "active", "Active", "aCtIvE", "'ACTIVE'"])
+@pytest.mark.parametrize("form", ["{}", "{{status: {}}}"])
+def test_status_in_any_letter_case(status: str, form: str) -> None:
+    """A status may be written in any letter case, plain or in an entry."""
+    assert account(f"{HEAD}  010-1234-5678: {form.format(status)}\n").numbers == {"01012345678": ON}
+
+
+@pytest.mark.parametrize(
+    ("status", "what"),
+    [
+        ("yes", "'yes'"),
+        ("on", "'on'"),
+        ("true", "'true'"),
+        ("1", "'1'"),
+        ("ACTVE", "'ACTVE'"),
+        ("PENDING", "'PENDING'"),
+        ("\u0131nactive", "'\u0131nactive'"),
+        ("null", "nothing"),
+        ("~", "nothing"),
+        ("''", "''"),
+        ("'ACTIVE '", "'ACTIVE '"),
+        ("[ACTIVE]", "a list"),
+        ("A" * 99, f"'{'A' * 40}…'"),
+    ],
+)
+def test_wrong_status(status: str, what: str) -> None:
+    """What is no status is told at its place, with the two that there are."""
+    assert told(f"{HEAD}  010-1234-5678: {status}\n") == f"3:18: a status is ACTIVE or INACTIVE, not {what}"
+    listed = f"version: 1\nnumbers:\n- phone: 010-1234-5678\n  status: {status}\n"
+    assert told(listed) == f"4:11: a status is ACTIVE or INACTIVE, not {what}"
+
+
+def test_missing_status() -> None:
+    """A number without a status is told where its colon ends."""
+    assert told(HEAD + "  010-1234-5678:\n") == "3:17: a status is ACTIVE or INACTIVE, not nothing"
+    assert told(HEAD + "  010-1234-5678: {note: x}\n") == "3:18: status is missing: ACTIVE or INACTIVE"
+
+
+@pytest.mark.parametrize(
+    ("value", "protected"), [("true", True), ("True", True), ("'TRUE'", True), ("false", False), ("FALSE", False)]
+)
+def test_protected(value: str, *, protected: bool) -> None:
+    """A number is protected by true in any letter case, and not by false."""
+    number = account(f"{HEAD}  112: {{status: ACTIVE, protected: {value}}}").numbers["112"]
+    assert number == Desired(Status.ACTIVE, protected=protected)
+
+
+@pytest.mark.parametrize(
+    ("value", "what"), [("maybe", "'maybe'"), ("yes", "'yes'"), ("1", "'1'"), ("", "nothing"), ("[true]", "a list")]
+)
+def test_wrong_protected(value: str, what: str) -> None:
+    """Whatever is not true or false does not protect by guess."""
+    problem = told(f"{HEAD}  010-1234-5678: {{status: ACTIVE, protected: {value}}}\n")
+    assert problem.endswith(f": protected is true or false, not {what}")
+
+
+def test_plain_numbers_share_values() -> None:
+    """Numbers that carry nothing but a status share one value, so that a million of them cost little."""
+    numbers = account(HEAD + "  112: ACTIVE\n  1335: {status: active}\n  02-120: aCTIVE\n").numbers
+    assert numbers["112"] is numbers["1335"] is numbers["02120"]
+
+
+@pytest.mark.parametrize(
+    ("note", "kept"),
+    [
+        ("본사 대표번호", "본사 대표번호"),
+        ("'  blanks  '", "blanks"),
+        ('"two\\nlines\\tand a tab"', "two\nlines\tand a tab"),
+        ("wide\u3000and\u00a0unbreakable", "wide\u3000and\u00a0unbreakable"),
+        ("1_000", "1_000"),
+    ],
+)
+def test_notes(note: str, kept: str) -> None:
+    """A note may be any text that people write, in lines, and with the blanks that Korean keyboards make."""
+    assert account(f"{HEAD}  112: {{status: ACTIVE, note: {note}, owner: {note}}}").numbers["112"] == Desired(
+        Status.ACTIVE, kept, kept
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ('"a\\x07b"', "has the invisible character U+0007: type it anew"),
+        ("a\u202eb", "has the invisible character U+202E"),
+        ("a\u200bb", "has the invisible character U+200B"),
+        ('"a\\nb\\x07"', "has the invisible character U+0007"),
+        ("'  '", "is empty: leave the line out or give it a value"),
+        ("~", "is empty"),
+        ("[a]", "should be a text"),
+        ("{a: b}", "should be a text"),
+        ("x" * 1001, "is longer than 1,000 characters: shorten it"),
+    ],
+)
+@pytest.mark.parametrize("key", ["note", "owner"])
+def test_wrong_notes(key: str, value: str, words: str) -> None:
+    """A note or an owner that cannot be shown, or is too long or nothing, is told at its place."""
+    problem = told(f"{HEAD}  112:\n    status: ACTIVE\n    {key}: {value}\n")
+    assert problem.startswith(f"5:{7 + len(key)}: {key} {words}")
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("x" * 65, "is longer than 64 characters: shorten it"),
+        ('"a\\e[31mb"', "has the invisible character U+001B"),
+        ('"a\\0b"', "has the invisible character U+0000"),
+        ("a\u202eb", "has the invisible character U+202E"),
+        ("a\u00a0b", "has the invisible character U+00A0"),
+        ('"a\\nb"', "has more than one line: write it on one"),
+        ("[a]", "should be a text"),
+        ("''", "is empty: leave the line out"),
+        ("~", "is empty: leave the line out"),
+    ],
+)
+@pytest.mark.parametrize("key", ["account", "account_id"])
+def test_wrong_names(key: str, value: str, words: str) -> None:
+    """A name that would tear a log line, deceive a reader or fill a screen is refused."""
+    assert words in told(f"version: 1\n{key}: {value}\nnumbers: {{}}\n")
+
+
+@pytest.mark.parametrize("name", ["x" * 64, "본사 (서울)", "' a '", "../x"])
+def test_names(name: str) -> None:
+    """A name may be any printable text of up to 64 characters, without the blanks around it."""
+    found = account(f"version: 1\naccount: {name}\naccount_id: {name}\nnumbers: {{}}\n")
+    assert found.name == found.account_id == name.strip("' ")
+
+
+def test_same_number_twice_names_both_lines() -> None:
+    """One number in several spellings is told at each further place, with the line of the first."""
+    text = HEAD + "  010-1234-5678: ACTIVE\n  +82 10 1234 5678: INACTIVE\n  '01012345678': ACTIVE\n"
+    assert problems(text) == [
+        "a.yaml:4:3: 01012345678 stands here and on line 3: keep one of the two",
+        "a.yaml:5:3: 01012345678 stands here and on line 3: keep one of the two",
+    ]
+
+
+def test_same_number_twice_in_a_list() -> None:
+    """One number twice is told in the form of a list too, at the phone."""
+    text = (
+        "version: 1\nnumbers:\n- {phone: 010-1234-5678, status: ACTIVE}\n- status: ACTIVE\n  phone: 82 10 1234 5678\n"
+    )
+    assert told(text) == "5:10: 01012345678 stands here and on line 3: keep one of the two"
+
+
+def test_same_number_twice_is_told_beside_other_mistakes() -> None:
+    """A number whose first entry is wrong otherwise is known to stand there, so that both mistakes are told at once."""
+    assert problems(HEAD + "  010-1234-5678: oops\n  01012345678: ACTIVE\n") == [
+        "a.yaml:3:18: a status is ACTIVE or INACTIVE, not 'oops'",
+        "a.yaml:4:3: 01012345678 stands here and on line 3: keep one of the two",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ("../x", "'../x': it has the character '/'"),
+        ('"%2e%2e"', "'%2e%2e': it has the character '%'"),
+        ('"10-1234-5678\\n"', "'10-1234-5678\\n': its leading 0 is missing"),
+        ('"\\e[31m010"', "'\\x1b[31m010': it has the invisible character U+001B"),
+        ("15881234.0", "a spreadsheet has made a decimal of this number: write 15881234"),
+        ("15881234.", "a spreadsheet has made a decimal of this number: write 15881234"),
+        ("10-1234-5678", "write 01012345678"),
+        ("<<", "'<<': merge keys (<<) are not allowed: write the numbers out"),
+        ("''", "'': there is no number: write one such as 010-1234-5678"),
+        ("1" * 1000, f"'{'1' * 40}…': it has 1000 digits"),
+    ],
+)
+def test_wrong_numbers(written: str, words: str) -> None:
+    """What is no number is told at its place, repeated in printable characters, with what to write instead."""
+    problem = told(f"{HEAD}  {written}: ACTIVE\n")
+    assert problem.startswith("3:3: ")
+    assert words in problem
+    assert problem.isprintable()
+
+
+@pytest.mark.parametrize("key", ["[a, b]", "{a: b}", "{{ .Values.phone }}"])
+def test_number_that_is_no_text(key: str) -> None:
+    """A list or a mapping in the place of a number, as an unfilled template leaves it, is told."""
+    text = f"{HEAD}  {key}: {{a: [b]}}\n  oops: ACTIVE\n"
+    first, second = problems(text)
+    assert first == "a.yaml:3:3: a number should stand here, such as 010-1234-5678"
+    assert second.startswith("a.yaml:4:3: 'oops': ")
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ("010-1234-5678", "3:3: an entry of the list should be {phone: …, status: …}, not '010-1234-5678'"),
+        ("[]", "3:3: an entry of the list should be {phone: …, status: …}, not a list"),
+        ("", "3:2: an entry of the list should be {phone: …, status: …}, not nothing"),
+        ("{status: ACTIVE}", "3:3: phone is missing: a number such as 010-1234-5678"),
+        ("{phone: , status: ACTIVE}", "3:11: phone is missing"),
+        ("{phone: [112], status: ACTIVE}", "3:11: phone is missing"),
+        ("{phone: 112}", "3:3: status is missing: ACTIVE or INACTIVE"),
+        ("{phone: 112, status: ACTIVE, stats: x}", "3:32: there is no key 'stats'; did you mean status?"),
+        ("{phone: 112, phone: 113, status: ACTIVE}", "3:16: phone stands here and on line 3: keep one of the two"),
+    ],
+)
+def test_wrong_entries(entry: str, words: str) -> None:
+    """A wrong entry of a list is told at its place, with what it should be."""
+    assert told(f"version: 1\nnumbers:\n- {entry}\n").startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "version: 1\nnumbers:\n",
+            (
+                "2:9: numbers should be lines such as `010-1234-5678: ACTIVE`, indented, with a blank after the colon, "
+                "or a list of {phone: …, status: …}; {} for none$"
+            ),
+        ),
+        ("version: 1\nnumbers: 112\n", "2:10: numbers should be lines"),
+        ("version: 1\nnumbers:\n  010-1234-5678:ACTIVE\n", "3:3: numbers should be lines .*a blank after the colon"),
+        ("version: 1\n", "1:1: numbers is missing: write `numbers: {}` if there are none"),
+        ("# a\n\nnumbers: {}\n", "3:1: version is missing: write `version: 1`"),
+        ("version: 2\nnumbers: {}\n", "1:10: version 2 needs a newer senderid"),
+        (f"version: {'9' * 9000}\nnumbers: {{}}\n", "1:10: version 999999999 needs a newer senderid$"),
+        ("version: 1.0\nnumbers: {}\n", "1:10: version should be 1"),
+        ("version: [1]\nnumbers: {}\n", "1:10: version should be 1"),
+        ("version:\nnumbers: {}\n", "1:9: version should be 1"),
+        ("version: \u0661\nnumbers: {}\n", "1:10: version should be 1"),
+        ("version: 1\nversion: 1\nnumbers: {}\n", "2:1: version stands here and on line 1: keep one of the two"),
+        ("version: 1\nnumbers: {}\nacount: a\n", "3:1: there is no key 'acount'; did you mean account"),
+        ("version: 1\nnumbers: {}\n[a]: b\n", "3:1: a key should stand here: one of version, account"),
+        ("version: 1\nnumbers: {}\n<<: {a: b}\n", "3:1: merge keys \\(<<\\) are not allowed"),
+        ("version: 1\nnumbers: {}\napi_secret: hunter2\n", "3:1: there is no key 'api_secret'; there are version"),
+        (
+            "version: 1\nnumbers: {}\nunmanaged: delete\n",
+            "3:12: unmanaged cannot be 'delete'; there are report, ignore",
+        ),
+        ("version: 1\nnumbers: {}\nunmanaged: Report\n", "3:12: unmanaged cannot be 'Report'; did you mean report"),
+        ("version: 1\nnumbers: {}\nunmanaged: [a]\n", "3:12: unmanaged cannot be a list"),
+        ("version: 1\nnumbers: {}\nunmanaged:\n", "3:11: unmanaged cannot be nothing"),
+        ("hello\n", "1:1: this should be a mapping with version and numbers"),
+        ("- a\n- {b: [c]}\n", "1:1: this should be a mapping with version and numbers"),
+        ("''\n", "1:1: the document is empty"),
+        ("", "1:1: the file is empty: it should say version and numbers"),
+        (" \n\n", "1:1: the file is empty"),
+        ("# nothing\n# here\n", "1:1: the file is empty"),
+        ("---\n", "1:1: the document is empty: write version and numbers, or take its --- out"),
+    ],
+)
+def test_wrong_documents(text: str, words: str) -> None:
+    """What is wrong with a document is told at its place, once, with what to write."""
+    (problem,) = problems(text)
+    with pytest.raises(DesiredStateError, match=f"^a.yaml:{words}"):
+        loaded(text)
+    assert problem.isprintable()
+
+
+def test_long_value_of_an_unknown_key() -> None:
+    """A misspelt key is told once, however much stands under it, and the rest of the file is checked."""
+    numbers = "".join(f"  010-1234-{n:04}: ACTIVE\n" for n in range(3000))
+    assert problems(f"version: 1\nnumbrs:\n{numbers}acount: main\n") == [
+        "a.yaml:1:1: numbers is missing: write `numbers: {}` if there are none",
+        "a.yaml:2:1: there is no key 'numbrs'; did you mean numbers?",
+        "a.yaml:3003:1: there is no key 'acount'; did you mean account?",
+    ]
+
+
+def test_second_block_of_numbers() -> None:
+    """Numbers under a second `numbers` are not silently dropped: the second one is told with the line of the first."""
+    numbers = "".join(f"  010-1234-{n:04}: ACTIVE\n" for n in range(2000))
+    assert told(f"version: 1\nnumbers:\n{numbers}numbers:\n{numbers}") == (
+        "2003:1: numbers stands here and on line 2: keep one of the two"
+    )
+
+
+def test_value_that_is_far_too_big() -> None:
+    """A thousand values where a few would do end the reading with one problem."""
+    assert told(f"version: 1\nsafety: [{'a,' * 2000}]\nnumbers: {{}}\n").startswith(
+        "2:9: more than 1,000 values stand here"
+    )
+
+
+def test_entry_that_is_far_too_big() -> None:
+    """A thousand values where a number's status should stand end the reading with one problem in that file."""
+    assert told(f"{HEAD}  112: [{'a,' * 2000}]\n").startswith("3:8: more than 1,000 values stand here")
+
+
+def test_everything_wrong_is_told_at_once() -> None:
+    """Every problem of every file, and of sources that could not be read, is told in the order of the files."""
+    unread = Problem("c.yaml", 1, 1, "cannot be read: No such file or directory")
+    error = refusal(
+        ("a.yaml", b"version: 1\nacount: main\nnumbers:\n  oops: ACTIVE\n  112: yes\n  1335: {nte: x}\n"),
+        unread,
+        ("b.yaml", b"numbers: []\nversion: 1\n\tx"),
+    )
+    assert [(problem.source, problem.line, problem.column) for problem in error.problems] == [
+        ("a.yaml", 2, 1),
+        ("a.yaml", 4, 3),
+        ("a.yaml", 5, 8),
+        ("a.yaml", 6, 9),
+        ("a.yaml", 6, 10),
+        ("c.yaml", 1, 1),
+        ("b.yaml", 3, 1),
+    ]
+    assert str(error).splitlines() == [str(problem) for problem in error.problems]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_line_ends(end: str) -> None:
+    """Places are right with the line ends of every system."""
+    assert told(f"version: 1{end}numbers:{end}  112: ACTIVE{end}  x: ACTIVE{end}").startswith("4:3: 'x'")
+    assert list(account(f"version: 1{end}numbers:{end}  112: ACTIVE{end}").lines) == [3]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "version: 1\nnumbers: {}\n".encode("utf-16"),
+        b"version: 1\nnumbers: {}\0\n",
+        b"version: 1\nnumbers: {\xe9}\n",
+        b"[" * 6000,
+        b"version: 1\nnumbers: {112: &a ACTIVE}\n",
+        b"version: 1\nnumbers: {112: *a}\n",
+        b"version: 1\nnumbers: {!!str 112: ACTIVE}\n",
+        b"version: 1\nnumbers: {112: " + b"A" * 1_000_000 + b"}\n",
+        b"version: 1\nnumbers:\n\t112: ACTIVE\n",
+    ],
+    ids=["utf-16", "nul", "latin-1", "depth", "anchor", "alias", "tag", "length", "tab"],
+)
+def test_unreadable_files(data: bytes) -> None:
+    """What is no plain YAML text is one problem of its file, and other files are read on."""
+    error = refusal(("a.yaml", data), ("b.yaml", b"version: 7\nnumbers: {}\n"))
+    first, second = error.problems
+    assert first.source == "a.yaml"
+    assert str(second) == "b.yaml:1:10: version 7 needs a newer senderid"
+
+
+def test_mark_at_the_beginning() -> None:
+    """A UTF-8 byte-order mark, as Windows editors leave it, is no part of the file."""
+    assert load([("a.yaml", b"\xef\xbb\xbfversion: 1\nnumbers: {112: ACTIVE}\n")]).accounts[0].numbers == {"112": ON}
+
+
+def test_json_is_yaml() -> None:
+    """A JSON document, tabs included, is a desired state too."""
+    assert account('{\n\t"version": 1,\n\t"numbers": {"010-1234-5678": "ACTIVE"}}').numbers == {"01012345678": ON}
+
+
+def test_several_documents() -> None:
+    """Each document of a file is an account, with the line on which it begins."""
+    found = loaded("version: 1\naccount: x\nnumbers: {}\n---\nversion: 1\naccount: y\nnumbers: {}\n").accounts
+    assert [(each.name, each.line) for each in found] == [("x", 1), ("y", 5)]
+
+
+def test_empty_document_at_the_end() -> None:
+    """A document that is empty is told, and does not count as an account of the file's name."""
+    assert problems("version: 1\nnumbers: {}\n---\n") == [
+        "a.yaml:3:1: the document is empty: write version and numbers, or take its --- out"
+    ]
+
+
+def test_two_documents_for_one_account() -> None:
+    """Two documents for one account, in a file or in two, are told with both places."""
+    advice = (
+        "a.yaml:1: write another `account:` in one of them, or the same one in both if they are parts of one account"
+    )
+    assert problems("version: 1\nnumbers: {}\n---\nversion: 1\nnumbers: {}\n") == [
+        f"a.yaml:4:1: account 'a' is described here and at {advice}"
+    ]
+    assert problems("version: 1\naccount: b\nnumbers: {}\n", "\nversion: 1\nnumbers: {}\n") == [
+        f"b.yaml:2:1: account 'b' is described here and at {advice}"
+    ]
+
+
+def test_number_active_in_two_accounts() -> None:
+    """A number that is ACTIVE in two accounts is told with both places; INACTIVE in one of them is fine."""
+    first = HEAD + "  010-1234-5678: ACTIVE\n"
+    assert problems(first, HEAD + "  112: INACTIVE\n  01012345678: ACTIVE\n") == [
+        "b.yaml:4:1: 01012345678 is ACTIVE here, in 'b', and in 'a' (a.yaml:3): it can be in one account only"
+    ]
+    assert len(loaded(first, HEAD + "  01012345678: INACTIVE\n").accounts) == 2
+    assert len(loaded(HEAD + "  01012345678: INACTIVE\n", first).accounts) == 2
+
+
+def test_nothing_to_read() -> None:
+    """No source at all is an error, and not an empty desired state."""
+    assert [str(problem) for problem in refusal().problems] == ["desired state:1:1: there is no file to read"]
+
+
+def test_odd_numbers_are_warnings() -> None:
+    """A number that could exist and rarely does is loaded, with a warning at its place."""
+    found = loaded(HEAD + "  112: ACTIVE\n  011-123-4567: ACTIVE\n  02-1588-1234: ACTIVE\n")
+    assert [(each.source, each.line, each.column) for each in found.warnings] == [("a.yaml", 4, 3), ("a.yaml", 5, 3)]
+    assert found.warnings[0].message.startswith("'011-123-4567': 011 is a mobile prefix of the 2G networks")
+    assert list(found.accounts[0].numbers) == ["112", "0111234567", "0215881234"]
+
+
+def test_implausible_numbers_are_loaded_with_a_warning_at_their_place() -> None:
+    """Only the account knows whether it has a number, so that a file may list any."""
+    found = load([("a.yaml", f"{HEAD}  0507-1234-5678: ACTIVE\n  '010-1234-567': INACTIVE\n".encode())])
+    assert list(found.accounts[0].numbers) == ["050712345678", "0101234567"]
+    forwarding, short = found.warnings
+    assert str(forwarding).startswith("a.yaml:3:3: '0507-1234-5678': 050 numbers forward calls")
+    assert str(short).startswith("a.yaml:4:3: '010-1234-567': 010 numbers have 11 digits, this one has 10")
+    assert short.message.endswith("; a plan refuses it unless it is registered")
+
+
+def test_ordinary_numbers_hide_no_odd_one() -> None:
+    """An odd number is warned of however many ordinary ones stand before it."""
+    found = loaded(HEAD + "".join(f"  010-1234-{n:04}: ACTIVE\n" for n in range(2500)) + "  011-123-4567: ACTIVE\n")
+    assert [warning.line for warning in found.warnings] == [2503]
+
+
+def test_warnings_are_bounded() -> None:
+    """A file full of unusual numbers gives no more warnings than anybody reads."""
+    found = loaded(HEAD + "".join(f"  011-123-{n:04}: ACTIVE\n" for n in range(2500)))
+    assert len(found.accounts[0].numbers) == 2500
+    assert len(found.warnings) == 2000
+
+
+@pytest.mark.parametrize(
+    ("safety", "expected"),
+    [
+        ("{}", SafetyOverride()),
+        ("{max_deactivations: 5}", SafetyOverride(5, None)),
+        ("{max_deactivations: 0, min_active: 0}", SafetyOverride(0, 0)),
+        ("{min_active: 1, max_deactivations: 2}", SafetyOverride(2, 1)),
+        ("{max_deactivations: 100%}", SafetyOverride("100%", None)),
+        ("{max_deactivations: '30 %'}", SafetyOverride("30 %", None)),
+        ("{min_active: 999999999}", SafetyOverride(None, 999_999_999)),
+        ("{pair_swaps: hold}", SafetyOverride(pair_swaps="hold")),
+        ("{pair_swaps: 'warn', min_active: 1}", SafetyOverride(None, 1, "warn")),
+    ],
+)
+def test_safety(safety: str, expected: SafetyOverride) -> None:
+    """An account may have thresholds of its own, one or both."""
+    assert account(f"version: 1\nsafety: {safety}\nnumbers: {{}}\n").safety == expected
+
+
+@pytest.mark.parametrize(
+    "wrong", ["lots", "-5", "130%", "12.5%", "1e3", "9" * 10, "9" * 9000, "9" * 9000 + "%", "", "[1]", "'%'"]
+)
+def test_wrong_max_deactivations(wrong: str) -> None:
+    """A threshold that is no number and no percentage is told with what it should be, in a short sentence."""
+    problem = told(f"version: 1\nsafety:\n  max_deactivations: {wrong}\nnumbers: {{}}\n")
+    assert problem.startswith("3:2")
+    assert "max_deactivations should be a whole number of 0 or more, or a percentage such as 30%, not " in problem
+    assert len(problem) < 200
+
+
+@pytest.mark.parametrize(
+    ("wrong", "what"),
+    [
+        ("all", "'all'"),
+        ("-1", "'-1'"),
+        ("0.5", "'0.5'"),
+        ("50%", "'50%'"),
+        ("9" * 10, "'9999999999'"),
+        ("9" * 9000, f"'{'9' * 40}…'"),
+        ("", "nothing"),
+        ("[1]", "a list"),
+        ("٣", "'٣'"),
+    ],
+)
+def test_wrong_min_active(wrong: str, what: str) -> None:
+    """A least number of ACTIVE numbers that is none is told with what it should be, in a short sentence."""
+    problem = told(f"version: 1\nsafety:\n  min_active: {wrong}\nnumbers: {{}}\n")
+    assert problem.startswith("3:1")
+    assert problem.endswith(f" min_active should be a whole number from 0 to 999,999,999, not {what}")
+    assert len(problem) < 200
+
+
+@pytest.mark.parametrize(
+    ("safety", "words"),
+    [
+        ("30%", "2:9: safety should be a mapping of max_deactivations, min_active and pair_swaps"),
+        ("{pair_swap: hold}", "2:10: there is no key 'pair_swap'; did you mean pair_swaps?"),
+        ("{pair_swaps: block}", "2:22: pair_swaps should be warn or hold, not 'block'"),
+        ("{pair_swaps: HOLD}", "2:22: pair_swaps should be warn or hold, not 'HOLD'"),
+        ("{pair_swaps: }", "2:22: pair_swaps should be warn or hold, not nothing"),
+        ("{pair_swaps: [hold]}", "2:22: pair_swaps should be warn or hold, not a list"),
+        ("{min_activ: 1}", "2:10: there is no key 'min_activ'; did you mean min_active?"),
+    ],
+)
+def test_wrong_safety(safety: str, words: str) -> None:
+    """Thresholds that are not named, or misnamed, are told."""
+    assert told(f"version: 1\nsafety: {safety}\nnumbers: {{}}\n") == words
+
+
+@pytest.mark.parametrize(
+    ("guard", "expected"),
+    [
+        ("{}", UseOverride()),
+        ("{hours: 72}", UseOverride(hours=72)),
+        ("{hours: 8784, on_unknown: allow}", UseOverride(hours=8784, on_unknown="allow")),
+        ("{enabled: FALSE}", UseOverride(enabled=False)),
+        ("{enabled: 'true', hours: ' 1 ', on_unknown: hold}", UseOverride(hours=1, on_unknown="hold")),
+    ],
+)
+def test_in_use(guard: str, expected: UseOverride) -> None:
+    """The key turns the guard on unless it says otherwise; what it leaves out is the settings'."""
+    assert account(f"version: 1\nin_use: {guard}\nnumbers: {{}}\n").in_use == expected
+
+
+@pytest.mark.parametrize(
+    ("guard", "words"),
+    [
+        ("72", "2:9: in_use should be a mapping such as {hours: 72}, not '72'"),
+        ("{hours: 0}", "2:17: hours should be a whole number from 1 to 8,784, not '0'"),
+        ("{hours: 8785}", "2:17: hours should be a whole number from 1 to 8,784, not '8785'"),
+        ("{hours: 99999}", "2:17: hours should be a whole number from 1 to 8,784, not '99999'"),
+        ("{hours: ٣}", "2:17: hours should be a whole number from 1 to 8,784, not '٣'"),
+        ("{hours: [1]}", "2:17: hours should be a whole number from 1 to 8,784, not a list"),
+        ("{enabled: yes}", "2:19: enabled should be true or false, not 'yes'"),
+        ("{on_unknown: ask}", "2:22: on_unknown should be hold or allow, not 'ask'"),
+        ("{hour: 1}", "2:10: there is no key 'hour'; did you mean hours?"),
+    ],
+)
+def test_wrong_in_use(guard: str, words: str) -> None:
+    """What the guard does not know is told at its place, with what it should be."""
+    assert told(f"version: 1\nin_use: {guard}\nnumbers: {{}}\n") == words
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["solapi", "coolsms-rest", "https://example.com/api/", "http://127.0.0.1:8080", "http://localhost:1"]
+)
+def test_endpoint(endpoint: str) -> None:
+    """An endpoint is a name or a URL, and stays as it was written."""
+    assert account(f"version: 1\nendpoint: {endpoint}\nnumbers: {{}}\n").endpoint == endpoint
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "words"),
+    [
+        ("http://example.com", "is plain http: credentials go over https only"),
+        ("https://user:hunter2@example.com", "an endpoint carries no user, password"),
+        ("solap", "did you mean solapi?"),
+        ("", "endpoint is empty"),
+        ("[a]", "endpoint should be a text"),
+        ("https://" + "a" * 1000, "endpoint is longer than 1,000 characters"),
+    ],
+)
+def test_wrong_endpoint(endpoint: str, words: str) -> None:
+    """An endpoint that is none, or would send credentials in the open, is told at its place without a password."""
+    problem = told(f"version: 1\nendpoint: {endpoint}\nnumbers: {{}}\n")
+    assert problem.startswith("2:1")
+    assert words in problem
+    assert "hunter2" not in problem
+
+
+@pytest.mark.parametrize(
+    "credentials",
+    [
+        f"{SECRET}",
+        f"{{api_key: {{env: A}}, api_secret: {SECRET}}}",
+        f"{{api_key: {SECRET}, api_secret: {{env: A}}}}",
+        f"{{api_key: {{env: A}}, api_secret: [{SECRET}]}}",
+        f"{{api_key: {{env: A}}, api_secret: {{value: {SECRET}}}}}",
+        f"{{api_key: {{env: A}}, api_secret: {{{SECRET}: }}}}",
+        f"{{api_key: {{env: A}}, api_secret: {{env: {SECRET}}}}}",
+        f"{{api_key: {{env: A}}, api_secret: {{file: {SECRET}}}}}",
+        f"{{api_key: {{env: A}}, api_secret: {{env: '{SECRET} '}}}}",
+        f"{{api_key: {{env: A}}, api_secret: {{env: 'a {SECRET}'}}}}",
+        f"{{api_key: {{env: A}}, {SECRET}: {{env: A}}}}",
+        f"{{api_key: {{env: A}}, api_secret: {{env: [{SECRET}]}}}}",
+        f"{{api_key: {{env: A}}, api_secret: {{env: A, {SECRET}: B}}}}",
+        f"{{api_key: {{env: A}}, api_secret: &{SECRET} a}}",
+        f"{{api_key: {{env: A}}, api_secret: !{SECRET} a}}",
+        f"{{api_key: {{env: A}}, api_secret: *{SECRET}}}",
+        f"{{api_key: {{env: A}}, api_secret: '{SECRET}",
+        f"{{api_key: {{env: A}}, api_secret: @{SECRET}}}",
+        f"{{api_key: {{env: A}}, api_secret: {SECRET * 400}}}",
+    ],
+)
+def test_literal_secrets_are_refused_and_not_repeated(credentials: str) -> None:
+    """A secret that stands in a file is refused wherever it stands, and no message has any of it."""
+    error = refusal(("a.yaml", f"version: 1\ncredentials: {credentials}\nnumbers: {{}}\n".encode()))
+    assert SECRET[:8] not in str(error)
+    assert {problem.line for problem in error.problems} <= {2, 4}
+
+
+@pytest.mark.parametrize(
+    ("credentials", "words"),
+    [
+        (f"{{api_key: {{env: A}}, api_secret: {SECRET}}}", "a secret itself does not belong in this file: take it out"),
+        ("{api_key: {env: A}, api_secret: {value: x}}", "2:46: .*; a secret itself does not belong in this file"),
+        (f"{{api_key: {{env: A}}, api_secret: {{env: {SECRET}}}}}", "this looks like a secret and not like a name"),
+        ("{api_key: {env: A}}", "2:14: credentials: api_secret is missing: write api_secret: {env: NAME}"),
+        ("{api_secret: {env: A}}", "2:14: credentials: api_key is missing: write api_key: {env: NAME}"),
+        (
+            "{api_key: {env: A}, api_secret: {env: A, file: b}}",
+            "2:46: api_secret takes a reference, .*: one of the two",
+        ),
+        ("{api_key: {env: A}, api_secret: {}}", "2:46: api_secret takes a reference, .*: one of the two"),
+        ("{api_key: {env: A}, api_secret: {env: }}", "2:52: env is empty"),
+        (
+            "{api_key: {env: A}, api_secret: {env: $B}}",
+            "2:52: env is the name of a variable: .*, without \\$ or blanks",
+        ),
+        ("{api_key: {env: A}, api_secret: {env: 1A}}", "2:52: env is the name of a variable"),
+        ('{api_key: {env: A}, api_secret: {file: "a\\0"}}', "2:53: file has the invisible character U\\+0000"),
+        ("[a]", "2:14: credentials should be {api_key: {env: NAME}, api_secret: {env: NAME}}"),
+        ("", "2:13: credentials should be {api_key"),
+    ],
+)
+def test_wrong_credentials(credentials: str, words: str) -> None:
+    """Credentials are references to both halves; what is missing or ambiguous is told with what to write."""
+    with pytest.raises(DesiredStateError, match=words):
+        loaded(f"version: 1\ncredentials: {credentials}\nnumbers: {{}}\n")
+
+
+@pytest.mark.parametrize(
+    "reference", ["{env: A}", "{env: my_key_of_account_12345}", "{file: ./a b.txt}", "{file: /run/0123456789abcdef}"]
+)
+def test_references(reference: str) -> None:
+    """References to variables and files, with long names too, are taken for what they are."""
+    assert account(
+        f"version: 1\ncredentials: {{api_key: {{env: A}}, api_secret: {reference}}}\nnumbers: {{}}\n"
+    ).credentials
+
+
+def test_problems_are_bounded() -> None:
+    """A file of many problems tells the first thousand and counts the rest, and other files are told as well."""
+    text = HEAD + "".join(f"  x{n}: ACTIVE\n" for n in range(3000)) + "  112: ACTIVE\n  112: ACTIVE\n"
+    error = refusal(("a.yaml", text.encode()), ("b.yaml", b""))
+    assert len(error.problems) == 1001
+    assert error.untold == 2001
+    assert error.problems[999].line == 1002
+    assert error.problems[1000].source == "b.yaml"
+    assert str(error).endswith("\n… and 2,001 more")
+
+
+def test_very_many_problems() -> None:
+    """A hundred thousand wrong lines end soon, in a report of a bounded size."""
+    error = refusal(("a.yaml", (HEAD + "  x: ACTIVE\n" * 100_000).encode()))
+    assert (len(error.problems), error.untold) == (1000, 99_000)
+    assert len(str(error)) < 200_000
+
+
+def test_duplicates_are_bounded() -> None:
+    """One number thousands of times is told a thousand times, and the rest is counted."""
+    error = refusal(("a.yaml", (HEAD + "  112: ACTIVE\n" * 3001).encode()))
+    assert (len(error.problems), error.untold) == (1000, 2000)
+
+
+def test_clashes_are_bounded() -> None:
+    """Thousands of numbers that are ACTIVE in two accounts are told up to the bound, and the rest is counted."""
+    text = HEAD + "".join(f"  010-1234-{n:04}: ACTIVE\n" for n in range(1500))
+    error = refusal(("a.yaml", text.encode()), ("b.yaml", text.encode()))
+    assert (len(error.problems), error.untold) == (1000, 500)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_collector_is_left_as_it_was(*, enabled: bool) -> None:
+    """Loading leaves the garbage collector as it found it, also when it fails."""
+    before = gc.isenabled()
+    try:
+        (gc.enable if enabled else gc.disable)()
+        loaded(FULL)
+        refusal(("a.yaml", b""))
+        assert gc.isenabled() is enabled
+    finally:
+        (gc.enable if before else gc.disable)()
+
+
+def test_samples_load() -> None:
+    """The samples that come with the project are right, together."""
+    folder = Path(__file__).parents[3] / "config" / "desired"
+    found = load((path.name, path.read_bytes()) for path in sorted(folder.glob("*.yaml")))
+    assert found.accounts
+    assert found.warnings == ()
+
+
+GROUPS = """\
+version: 1
+account: main
+groups:
+  support: {{members: {members}, min_active: {least}}}
+numbers:
+  02-312-4567: ACTIVE
+  010-1234-5678: INACTIVE
+"""
+
+
+@pytest.mark.parametrize(
+    ("members", "least", "group"),
+    [
+        ("[02-312-4567, +82 10-1234-5678]", "2", Group("support", ("023124567", "01012345678"), 2)),
+        ("[01012345678]", "'1'", Group("support", ("01012345678",), 1)),
+    ],
+)
+def test_groups(members: str, least: str, group: Group) -> None:
+    """A group has listed numbers in any spelling and a least number of ACTIVE ones."""
+    assert account(GROUPS.format(members=members, least=least)).groups == (group,)
+
+
+def test_a_group_keeps_one_by_default_and_may_stand_behind_the_numbers() -> None:
+    """Without min_active at least one member must be ACTIVE; the order of keys does not matter."""
+    text = (
+        "version: 1\nnumbers: {112: ACTIVE, 1335: ACTIVE}\ngroups: {a: {members: [112]}, b: {members: [1335, 112]}}\n"
+    )
+    assert account(text).groups == (Group("a", ("112",)), Group("b", ("1335", "112")))
+
+
+@pytest.mark.parametrize(
+    ("members", "least", "words"),
+    [
+        ("[]", "1", "4:22: members should be a list of numbers"),
+        ("112", "1", "4:22: members should be a list of numbers"),
+        ("[[112]]", "1", "4:23: a number should stand here, not a list"),
+        ("[~]", "1", "4:23: a number should stand here, not nothing"),
+        ("[help]", "1", "4:23: 'help': it has the letter 'h'"),
+        ("[010-9999-0000]", "1", "4:23: 01099990000 is not listed by the files of this run"),
+        ("[02-312-4567, 023124567]", "1", "4:36: 023124567 stands here and on line 4: keep one"),
+        ("[02-312-4567]", "2", "4:49: min_active should be a whole number from 1 to 1, the number of its members"),
+        ("[02-312-4567]", "0", "4:49: min_active should be a whole number"),
+        (
+            "[02-312-4567]",
+            "[]",
+            "4:49: min_active should be a whole number from 1 to 1, the number of its members, not",
+        ),
+    ],
+)
+def test_wrong_groups(members: str, least: str, words: str) -> None:
+    """What is no list of listed numbers, each once, or asks for more of them than there are, is told at its place."""
+    assert told(GROUPS.format(members=members, least=least)).startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("groups", "words"),
+    [
+        ("3", "2:9: groups should be a mapping"),
+        ("{a: 3}", "2:13: group 'a' should be {members"),
+        ("{'': {members: [112]}}", "2:10: a group has a name"),
+        ("{[a]: {members: [112]}}", "2:10: a group has a name"),
+        (f"{{{'a' * 65}: {{members: [112]}}}}", "2:10: the group's name is longer than 64"),
+        ("{a: {members: [112]}, a: {members: [112]}}", "2:31: group 'a' stands here and on line 2"),
+        ("{a: {members: [112], least: 1}}", "2:30: there is no key 'least'"),
+    ],
+)
+def test_wrong_shapes_of_groups(groups: str, words: str) -> None:
+    """Groups are a mapping of names, each once, to members and min_active, and nothing else."""
+    assert told(f"version: 1\ngroups: {groups}\nnumbers: {{112: ACTIVE}}\n").startswith(words)

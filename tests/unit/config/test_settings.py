@@ -1,0 +1,445 @@
+"""Settings, each with its default, its forms and its refusals."""
+
+from pathlib import Path
+
+import pytest
+
+from worker.config.settings import (
+    CanarySettings,
+    LedgerSettings,
+    LogSettings,
+    MetricsSettings,
+    RateLimit,
+    Retry,
+    SafetySettings,
+    Settings,
+    Timeout,
+    WebSettings,
+    load,
+    threshold,
+)
+from worker.config.urls import ENDPOINTS, endpoint
+from worker.model.errors import SettingsError
+
+
+def of_file(text: str | bytes) -> Settings:
+    """The settings of a file w.yaml."""
+    return load(("w.yaml", text if isinstance(text, bytes) else text.encode()), {}, {})
+
+
+def of_environment(**variables: str) -> Settings:
+    """The settings of environment variables, named without SENDERID_."""
+    return load(None, {f"SENDERID_{name}": value for name, value in variables.items()}, {})
+
+
+def problems(text: str | bytes | None = None, **variables: str) -> list[str]:
+    """What is wrong with a file w.yaml and with variables, named without SENDERID_."""
+    source = None if text is None else ("w.yaml", text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(SettingsError) as refused:
+        load(source, {f"SENDERID_{name}": value for name, value in variables.items()}, {})
+    return [str(problem) for problem in refused.value.problems]
+
+
+def test_defaults() -> None:
+    """Every setting has the default that is promised."""
+    assert load(None, {}, {}) == Settings(
+        endpoint="solapi",
+        rate_limit=RateLimit(writes=80, reads=16, per_seconds=5.0),
+        concurrency=16,
+        accounts_concurrency=16,
+        retry=Retry(attempts=5, base_seconds=0.5, cap_seconds=20.0),
+        deadline_seconds=900.0,
+        timeout=Timeout(connect_seconds=5.0, total_seconds=20.0),
+        safety=SafetySettings(max_deactivations="30%", min_active=1, pair_swaps="warn", fleet_wide="50%"),
+        canary=CanarySettings(accounts=0, max_failed="10%"),
+        ledger=LedgerSettings(path=None),
+        log=LogSettings(format="auto", level="info"),
+        metrics=MetricsSettings(accounts=200, push_url=None, job="senderid"),
+        web=WebSettings(token_file=None),
+    )
+
+
+def test_file_of_the_project_has_the_defaults() -> None:
+    """The settings file that comes with the project names every default as it is."""
+    path = Path(__file__).parents[3] / "config" / "worker.yaml"
+    assert of_file(path.read_bytes()) == Settings()
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "---\n", "~\n", "{}\n", b"\xef\xbb\xbf{}"])
+def test_empty_file(text: str | bytes) -> None:
+    """A file that says nothing leaves the defaults."""
+    assert of_file(text) == Settings()
+
+
+def test_unknown_variables_of_others() -> None:
+    """Variables that are not SENDERID_… are nobody's business here."""
+    assert (
+        load(None, {"SENDERID": "x", "XSENDERID_ENDPOINT": "x", "senderid_endpoint": "x", "PATH": "/bin"}, {})
+        == Settings()
+    )
+
+
+def test_precedence() -> None:
+    """An option wins over the environment, the environment over the file, the file over the default."""
+    source = ("w.yaml", b"rate_limit: {writes: 1, reads: 1, per_seconds: 1}\nconcurrency: 1\n")
+    environment = {"SENDERID_RATE_LIMIT__WRITES": "2", "SENDERID_RATE_LIMIT__READS": "2"}
+    assert load(source, environment, {"rate_limit.writes": 3}) == Settings(
+        rate_limit=RateLimit(writes=3, reads=2, per_seconds=1.0), concurrency=1
+    )
+
+
+INT = "should be a whole number from"
+SECONDS = "should be a number of seconds above 0 and up to"
+SHARE = "should be a whole number of 0 or more, or a percentage such as 30%"
+GATEWAY = "push_url should be the URL of a push gateway"
+NEITHER = "is neither the name of an endpoint nor an https URL"
+WRONG = {
+    "CONCURRENCY": (f"concurrency {INT} 1 to 1,000", ["0", "-1", "1001", "1.5", "abc", "nan", "\u0663", "1_0"]),
+    "ACCOUNTS_CONCURRENCY": (f"accounts_concurrency {INT} 1 to 1,000", ["0", "1001", "true"]),
+    "RATE_LIMIT__WRITES": (f"writes {INT} 1 to 999,999,999", ["0", "-80", "1e9", "9" * 30, "9" * 5000]),
+    "RATE_LIMIT__READS": (f"reads {INT} 1 to 999,999,999", ["0", "0x10", "010", "+5", "1,5"]),
+    "RATE_LIMIT__PER_SECONDS": (f"per_seconds {SECONDS} 3,600", ["0", "-1", "nan", ".nan", "inf", "1e400", "5s"]),
+    "RETRY__ATTEMPTS": (f"attempts {INT} 1 to 20", ["0", "21"]),
+    "RETRY__BASE_SECONDS": (f"base_seconds {SECONDS} 3,600", ["0", "3601"]),
+    "RETRY__CAP_SECONDS": (f"cap_seconds {SECONDS} 3,600", ["0", "-inf"]),
+    "DEADLINE_SECONDS": (f"deadline_seconds {SECONDS} 31,536,000", ["0", "1e9", "15m"]),
+    "TIMEOUT__CONNECT_SECONDS": (f"connect_seconds {SECONDS} 3,600", ["0", "1e5"]),
+    "TIMEOUT__TOTAL_SECONDS": (f"total_seconds {SECONDS} 3,600", ["0", "NaN"]),
+    "SAFETY__MIN_ACTIVE": (f"min_active {INT} 0 to 999,999,999", ["-1", "50%", "9" * 10, "0.5"]),
+    "SAFETY__MAX_DEACTIVATIONS": (
+        f"max_deactivations {SHARE}",
+        ["-1", "101%", "12.5%", "lots", "9" * 10, "9" * 5000, "9" * 5000 + "%", "'%'", "1e3"],
+    ),
+    "SAFETY__PAIR_SWAPS": ("pair_swaps should be one of hold, warn", ["HOLD", "off", "true"]),
+    "SAFETY__FLEET_WIDE": (f"fleet_wide {SHARE}", ["-1", "101%", "half"]),
+    "CANARY__ACCOUNTS": (f"accounts {INT} 0 to 999,999,999", ["-1", "10%", "all"]),
+    "CANARY__MAX_FAILED": (f"max_failed {SHARE}", ["-1", "101%", "none", "0.1"]),
+    "METRICS__ACCOUNTS": (f"accounts {INT} 0 to 10,000", ["-1", "10001"]),
+    "METRICS__PUSH_URL": (GATEWAY, ["gateway:9091", "ftp://x"]),
+    "METRICS__JOB": ("job should be a text", ["x" * 65]),
+    "LOG__LEVEL": ("level should be one of debug, error, info, warning", ["INFO", "trace", "x" * 5000]),
+    "LOG__FORMAT": ("format should be one of auto, console, json", ["text", "1"]),
+    "ENDPOINT": (NEITHER, ["solap", "ftp://x", "16"]),
+}
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [(variable, value, words) for variable, (words, values) in WRONG.items() for value in values],
+    ids=lambda text: text[:30],
+)
+def test_wrong_values(variable: str, value: str, words: str) -> None:
+    """A value that will not do is told at its place, in the file and in the environment, with what would do."""
+    (problem,) = problems(**{variable: value})
+    assert problem.startswith(f"environment variable SENDERID_{variable}:1:1: ")
+    *sections, name = variable.lower().split("__")
+    head = "".join(f"{section}:\n  " for section in sections)
+    (same,) = problems(f"{head}{name}: {value}\n")
+    column = len(name) + 3 + 2 * len(sections)
+    assert same.startswith(f"w.yaml:{len(sections) + 1}:{column}: ")
+    for each in (problem, same):
+        assert words in each
+        assert len(each) < 300
+
+
+@pytest.mark.parametrize("value", ["[1]", "{a: 1}", "", "~", "''"])
+@pytest.mark.parametrize("name", ["concurrency", "deadline_seconds", "endpoint"])
+def test_values_that_are_no_single_text(name: str, value: str) -> None:
+    """A list, a mapping or nothing in the place of a value is told with what should be there."""
+    (problem,) = problems(f"{name}: {value}\n")
+    assert f"{name} should be a" in problem
+
+
+@pytest.mark.parametrize(
+    "variable", ["CONCURRENCY", "ENDPOINT", "LOG__LEVEL", "LEDGER__PATH", "SAFETY__MAX_DEACTIVATIONS"]
+)
+@pytest.mark.parametrize("value", ["", " "])
+def test_empty_variables(variable: str, value: str) -> None:
+    """A variable that is set to nothing is an error, and not the default by guess."""
+    (problem,) = problems(**{variable: value})
+    assert problem.endswith(", not nothing")
+
+
+def test_blanks_around_variables() -> None:
+    """Blanks and line ends around a variable's value, as shells leave them, do not count."""
+    assert of_environment(CONCURRENCY=" 5\n", ENDPOINT=" coolsms ", LOG__LEVEL="debug ") == Settings(
+        concurrency=5, endpoint="coolsms", log=LogSettings(level="debug")
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "path"), [("/var/lib/x", "/var/lib/x"), ("~", None), ("null", None), ("", None), ("'~'", "~")]
+)
+def test_ledger_path(text: str, path: str | None) -> None:
+    """The ledger has a path, or none and its default place."""
+    assert of_file(f"ledger: {{path: {text}}}").ledger.path == path
+
+
+@pytest.mark.parametrize("text", ["''", '"a\\0b"', "[a]"])
+def test_wrong_ledger_path(text: str) -> None:
+    """A path that no file can have is told instead of failing later."""
+    assert problems(f"ledger: {{path: {text}}}")[0].startswith("w.yaml:1:16: path should be a text, not ")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("rate_limt: {writes: 1}", "1:1: there is no key 'rate_limt'; did you mean rate_limit?"),
+        ("rate_limit: {wrties: 1}", "1:14: there is no key 'wrties'; did you mean writes?"),
+        ("rate_limit.writes: 5", "1:1: there is no key 'rate_limit.writes'; did you mean rate_limit?"),
+        ("Concurrency: 5", "1:1: there is no key 'Concurrency'; did you mean concurrency?"),
+        ("rate_limit: 5", "1:13: rate_limit should be a mapping of writes, reads, per_seconds, not '5'"),
+        ("rate_limit:", "1:12: rate_limit should be a mapping of writes, reads, per_seconds, not nothing"),
+        ("concurrency: 1\nconcurrency: 2", "2:1: concurrency stands here and on line 1: keep one of the two"),
+        ("hello", "1:1: settings should be a mapping of names to values, not 'hello'"),
+        ("- a", "1:1: settings should be a mapping of names to values, not a list"),
+        ("{}\n---\n{}", "2:1: settings are one document: put everything into the first, and take this --- out"),
+        ("concurrency: &a 1", "1:14: anchors (&name) are not allowed: write each value where it is used"),
+        ("concurrency:\n\t1", "2:1: not YAML: a tab cannot indent: use spaces"),
+        (b"concurrency: \xff", "1:14: the file is not UTF-8 here: save it as UTF-8"),
+        (b"[" * 900, "1:9: nested deeper than 8 levels, which nothing needs: is a bracket too many?"),
+        ("[" + "a," * 2000, "1:1: more than 1,000 values stand here, where a few would do: check the indentation"),
+    ],
+)
+def test_wrong_files(text: str | bytes, told: str) -> None:
+    """What is wrong with a settings file is told at its place, with what to write."""
+    assert problems(text) == [f"w.yaml:{told}"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "told"),
+    [
+        ("ENDPONT", "; did you mean SENDERID_ENDPOINT?"),
+        ("Endpoint", "; did you mean SENDERID_ENDPOINT?"),
+        ("RATE_LIMIT_WRITES", "; did you mean SENDERID_RATE_LIMIT__WRITES?"),
+        ("RATE_LIMIT__WRITE", "; did you mean SENDERID_RATE_LIMIT__WRITES?"),
+        ("API_SECRET", "; did you mean SENDERID_"),
+        ("KIT_FILE", "; did you mean SENDERID_KIT_FILES?"),
+        ("kit_files", "; did you mean SENDERID_KIT_FILES?"),
+        ("TOKEN", "; did you mean SENDERID_KIT_TOKEN?"),
+    ],
+)
+def test_unknown_variables(variable: str, told: str) -> None:
+    """A variable of ours that is not known is an error with a suggestion, and its value, maybe secret, is not told."""
+    (problem,) = problems(**{variable: "hunter2"})
+    assert problem.startswith(f"environment variable SENDERID_{variable}:1:1: there is no such setting{told}")
+    assert "hunter2" not in problem
+
+
+@pytest.mark.parametrize("variable", ["ALLOW", "FILES", "IMAGE", "MASK", "TOKEN"])
+def test_variables_of_the_gitlab_template_are_not_settings(variable: str) -> None:
+    """The template's variables are in the environment of its jobs; the command ignores them."""
+    assert load(None, {f"SENDERID_KIT_{variable}": "hunter2"}, {}) == Settings()
+
+
+def test_everything_wrong_is_told_at_once() -> None:
+    """The problems of the file come in the order of its lines, then those of the environment by name."""
+    told = problems("log: {level: loud}\nrate_limit: {writes: 0}\nx: 1\n", RETRY__ATTEMPTS="0", ENDPOINT="x", X="1")
+    assert [problem.split(": ")[0] for problem in told] == [
+        "w.yaml:1:14",
+        "w.yaml:2:22",
+        "w.yaml:3:1",
+        "environment variable SENDERID_ENDPOINT:1:1",
+        "environment variable SENDERID_RETRY__ATTEMPTS:1:1",
+        "environment variable SENDERID_X:1:1",
+    ]
+
+
+def test_problems_are_bounded() -> None:
+    """A file of thousands of problems tells the first thousand and counts the rest."""
+    with pytest.raises(SettingsError) as refused:
+        of_file("--- 1\n" * 3001)
+    assert (len(refused.value.problems), refused.value.untold) == (1000, 2001)
+
+
+@pytest.mark.parametrize("name", ENDPOINTS)
+def test_endpoints_by_name(name: str) -> None:
+    """Every endpoint that has a name is https, and is what the settings give back."""
+    assert endpoint(name).url.startswith("https://")
+    assert of_environment(ENDPOINT=name).endpoint == name
+
+
+def test_only_the_old_host_needs_both_headers() -> None:
+    """Credentials go out under two headers to the one host that asks for it, and nowhere else."""
+    assert [name for name in ENDPOINTS if endpoint(name).both_headers] == ["coolsms-rest"]
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("https://example.com", "https://example.com"),
+        ("https://example.com/api/", "https://example.com/api"),
+        ("HTTPS://EXAMPLE.com:8443", "HTTPS://EXAMPLE.com:8443"),
+        ("https://xn--3e0b707e.example", "https://xn--3e0b707e.example"),
+        ("http://127.0.0.1:8080/", "http://127.0.0.1:8080"),
+        ("http://localhost:1", "http://localhost:1"),
+        ("http://127.0.0.2", "http://127.0.0.2"),
+        ("http://[::1]:8080", "http://[::1]:8080"),
+    ],
+)
+def test_endpoints_by_url(text: str, url: str) -> None:
+    """An endpoint may be any https URL, and plain http to this very machine."""
+    assert endpoint(text).url == url
+    assert not endpoint(text).both_headers
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("http://example.com", "is plain http: credentials go over https only"),
+        ("http://128.0.0.1", "is plain http"),
+        ("http://0.0.0.0", "is plain http"),
+        ("http://localhost.example.com", "is plain http"),
+        ("http://127.0.0.1.example.com", "is plain http"),
+        ("http://" + "a" * 63, "is plain http"),
+        ("https://" + "a" * 64 + ".com", "has a host or a port that cannot be"),
+        ("https://a..com", "has a host or a port that cannot be"),
+        ("https://example.com:0", "has a host or a port that cannot be"),
+        ("https://", "is neither the name of an endpoint nor an https URL"),
+        ("//example.com", "is neither"),
+        ("file:///etc/passwd", "is neither"),
+        ("javascript:alert(1)", "is neither"),
+        ("solap", "; did you mean solapi?"),
+        ("nowhere", "; there are solapi, solapi-static, coolsms, coolsms-rest"),
+        ("https://example.com:port", "is not a URL: port could not be cast"),
+        ("https://example.com:99999", "is not a URL: port out of range"),
+        ("https://[::1", "is not a URL: invalid IPv6 URL"),
+        ("https://exa mple.com", "has characters that no URL has"),
+        ("https://example.com\\.evil.com", "has characters that no URL has"),
+        ("https://example.com/\x00", "has characters that no URL has"),
+        ("https://exa\nmple.com", "has characters that no URL has"),
+        ("https://ex\u0430mple.com", "and the host in its xn-- form"),
+        ("https://example.com/?a=b", "carries no user, password, query or fragment: take out @, ? and #"),
+        ("https://example.com/?", "carries no user, password, query"),
+        ("https://example.com/#", "carries no user, password, query"),
+        ("http://localhost\\@evil.com", "carries no user, password"),
+    ],
+    ids=lambda text: text[:40],
+)
+def test_wrong_endpoints(text: str, words: str) -> None:
+    """An endpoint that is none, is another than it seems, or is in the open is refused with the reason."""
+    with pytest.raises(ValueError, match=r"endpoint") as refused:
+        endpoint(text)
+    assert words in str(refused.value)
+    assert str(refused.value).isprintable()
+    assert len(str(refused.value)) < 250
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://user:hunter2@example.com",
+        "http://user:hunter2@example.com",
+        "https://user:hunter2@example.com:port",
+        "https://[user:hunter2@example.com",
+        "ftp://user:hunter2@example.com",
+        "user:hunter2@example.com",
+        "https://hunter2@example.com",
+        "https://example.com/?token=hunter2",
+        "https://example.com/#hunter2",
+        "https://us er:hunter2@example.com",
+    ],
+)
+def test_passwords_in_endpoints_are_not_repeated(text: str) -> None:
+    """Whatever else is wrong with an endpoint, a password or a token in it is not told to anybody."""
+    for told in (problems(ENDPOINT=text), problems(f"endpoint: '{text}'")):
+        assert "hunter2" not in "".join(told)
+        assert "an endpoint carries no user, password, query or fragment" in told[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "active", "allowed"),
+    [
+        ("30%", 100, 30),
+        ("30 %", 100, 30),
+        (" 30% ", 100, 30),
+        ("30%", 19, 5),
+        ("30%", 3, 2),
+        ("0%", 1_000_000, 2),
+        ("100%", 7, 7),
+        ("100%", 0, 2),
+        (0, 100, 0),
+        ("0", 100, 0),
+        (5, 1, 5),
+        ("007", 1, 7),
+        (999_999_999, 1, 999_999_999),
+    ],
+)
+def test_threshold(value: int | str, active: int, allowed: int) -> None:
+    """A percentage is of the ACTIVE numbers, rounded down and at least 2; a number is itself."""
+    assert threshold(value, active) == allowed
+
+
+@pytest.mark.parametrize(
+    "value", ["", "%", "-1", -1, "101%", "999%", "1.5%", "%30", "30%%", "٣%", "1 0", 10**9, True, "30\n%", "9" * 9000]
+)
+def test_wrong_threshold(value: int | str) -> None:
+    """What is no number and no percentage is an error that says what is, rather than no limit."""
+    with pytest.raises(
+        ValueError, match=r"^max_deactivations should be a whole number .* such as 30%, not "
+    ) as refused:
+        threshold(value, 10)
+    assert len(str(refused.value)) < 200
+
+
+@pytest.mark.parametrize("value", ["16", "0", "30%", "100 %"])
+def test_max_deactivations_in_every_form(value: str) -> None:
+    """The file, the environment and an option take the same forms of a threshold."""
+    assert of_file(f"safety: {{max_deactivations: {value}}}").safety == SafetySettings(value)
+    assert of_environment(SAFETY__MAX_DEACTIVATIONS=value).safety == SafetySettings(value)
+    assert load(None, {}, {"safety.max_deactivations": value}).safety == SafetySettings(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        *((name, True) for name in ENDPOINTS),
+        ("http://127.0.0.1:1", True),
+        ("https://[::1]", True),
+        ("https://x.y", False),
+    ],
+)
+def test_known_endpoints_are_the_vendors_and_this_machine(text: str, known: bool) -> None:  # noqa: FBT001 - a case
+    """What may be trusted without being told: the hosts of the vendor and the loopback addresses."""
+    assert endpoint(text).known is known
+
+
+_SERVICE_LINKS = {
+    "SENDERID_SERVICE_HOST": "10.0.0.7",
+    "SENDERID_SERVICE_PORT": "9464",
+    "SENDERID_SERVICE_PORT_HTTP": "9464",
+    "SENDERID_SERVICE_PORT_HTTP_METRICS": "9464",
+    "SENDERID_PORT": "tcp://10.0.0.7:9464",
+    "SENDERID_PORT_9464_TCP": "tcp://10.0.0.7:9464",
+    "SENDERID_PORT_9464_TCP_PROTO": "tcp",
+    "SENDERID_PORT_9464_TCP_PORT": "9464",
+    "SENDERID_PORT_9464_TCP_ADDR": "10.0.0.7",
+    "SENDERID_PORT_53_UDP": "udp://10.0.0.7:53",
+}
+
+
+def test_service_links_of_kubernetes_are_no_settings() -> None:
+    """A service named `senderid`, or `senderid-status-page`, in the namespace stops no run."""
+    named = {name.replace("SENDERID_", "SENDERID_STATUS_PAGE_", 1): value for name, value in _SERVICE_LINKS.items()}
+    assert load(None, _SERVICE_LINKS | named, {}) == Settings()
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "SENDERID_RATE_LIMIT__WRITE",
+        "SENDERID_SERVICE_HOSTS",
+        "SENDERID_SERVICE__PORT",
+        "SENDERID_PORT_TCP",
+        "SENDERID_PORT_9464",
+        "SENDERID_PORT_9464_TCP_HOST",
+        "SENDERID_METRICS__PORT",
+        "SENDERID_service_host",
+        "SENDERID__SERVICE_HOST",
+    ],
+)
+def test_what_only_resembles_a_service_link_is_a_mistake(variable: str) -> None:
+    """A misspelt setting is never passed over."""
+    with pytest.raises(SettingsError) as refused:
+        load(None, {variable: "1"}, {})
+    assert [problem.source for problem in refused.value.problems] == [f"environment variable {variable}"]

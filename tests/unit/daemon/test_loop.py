@@ -1,0 +1,618 @@
+"""The daemon in virtual time: passes at their times, failures, suspensions, files, clocks that jump."""
+
+import asyncio
+from collections.abc import Coroutine
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from msgspec.structs import replace
+
+from tests.support.daemon import Daemon, account, wanting
+from tests.support.loopback import EPOCH
+from tests.support.virtual_time import run
+from worker.config.settings import RateLimit, Settings
+from worker.daemon.last_good import News
+from worker.daemon.passes import Pass
+from worker.daemon.scheduler import Every
+from worker.daemon.systemd import Systemd
+from worker.model.accounts import Dated, Desired, DesiredAccount, Group, Schedule, Status, Weekly
+from worker.model.errors import AccountRejected, DesiredStateError, LedgerError, Problem, SettingsError
+from worker.model.results import Outcome, RunOutcome
+from worker.model.schedule import transitions
+from worker.model.suspension import Maintenance, Suspend
+from worker.model.times import weekly
+from worker.reconcile.account import Terms
+
+PHONE = "01000000001"
+
+
+def _after(seconds: float) -> str:
+    """A moment so many seconds after the test's beginning, as files write it."""
+    return (datetime.fromisoformat("1970-01-01T00:00:00+00:00") + timedelta(seconds=EPOCH + seconds)).strftime(
+        "%Y-%m-%dT%H:%M:%S+00:00"
+    )
+
+
+def _play(story: Coroutine[Any, Any, None]) -> None:
+    run(story)
+
+
+def test_it_converges_and_then_only_looks() -> None:
+    """The first pass writes; those after it look once each interval, open no ledger and tell of no number."""
+
+    async def story() -> None:
+        found = account()
+        daemon = Daemon([found], [wanting(found)])
+        await daemon.live(3650)
+        assert found.statuses == {PHONE: "ACTIVE"}
+        assert [phone for _, phone, _ in daemon.wire.writes] == [PHONE]
+        looks = [at for at, _ in daemon.wire.reads if at > 1]
+        assert [round(at) for at in looks] == list(range(300, 3650, 300))
+        assert daemon.books.opened == ["pass-1"]
+        assert len(daemon.tape.of("number")) == 1
+        assert daemon.outcomes() == [RunOutcome.CONVERGED] * 13
+
+    _play(story())
+
+
+def test_what_others_change_is_changed_back() -> None:
+    """Drift is mended by the next pass, without a question."""
+
+    async def story() -> None:
+        found = account()
+        daemon = Daemon([found], [wanting(found)])
+        await daemon.live(700, (400, lambda: found.switch(PHONE, "INACTIVE")))
+        assert [round(at) for at, *_ in daemon.wire.writes] == [0, 600]
+
+    _play(story())
+
+
+def test_a_dry_run_tells_drift_once_and_never_writes() -> None:
+    """Held accounts are looked at; each change is told when it appears, and not again."""
+
+    async def story() -> None:
+        found = account()
+        daemon = Daemon([found], [wanting(found)], held=True)
+        await daemon.live(1000)
+        assert daemon.wire.writes == []
+        assert daemon.books.opened == []
+        (line,) = daemon.tape.of("number.planned")
+        assert (line["phone"], line["action"]) == (PHONE, "activate")
+        assert len(daemon.wire.reads) == 4
+
+    _play(story())
+
+
+def test_what_stays_wrong_is_noted_once() -> None:
+    """A number that no write can help is told and noted by the first pass that sees it, not by each."""
+
+    async def story() -> None:
+        found = account(n01000000001="PENDING")
+        daemon = Daemon([found], [wanting(found)])
+        await daemon.live(2000)
+        assert daemon.books.opened == ["pass-1"]
+        assert [line["outcome"] for line in daemon.tape.of("number")] == ["blocked"]
+        assert set(daemon.outcomes()) == {RunOutcome.PARTIAL}
+
+    _play(story())
+
+
+def test_a_refused_plan_is_told_once_and_tried_at_each_pass() -> None:
+    """A safety rule holds in a daemon too; no later pass writes, and the refusal fills no log."""
+
+    async def story() -> None:
+        found = account(n01000000001="ACTIVE")
+        settings = Settings(rate_limit=RateLimit(writes=100, reads=100))
+        daemon = Daemon([found], [wanting(found, "INACTIVE")], settings=settings, terms=Terms(settings.safety))
+        await daemon.live(2000)
+        assert daemon.wire.writes == []
+        assert [line["error_code"] for line in daemon.tape.of("account.refused")] == ["min-active"]
+        assert set(daemon.outcomes()) == {RunOutcome.REFUSED}
+        assert len(daemon.wire.reads) == 7
+
+    _play(story())
+
+
+def test_an_account_that_fails_is_left_alone_longer_and_longer() -> None:
+    """Its looks grow rarer up to an hour, the others keep theirs; success, or a changed file, ends the rest."""
+
+    async def story() -> None:
+        good, bad = account(1), account(2)
+        daemon = Daemon([good, bad], [wanting(good), wanting(bad)])
+        daemon.wire.faults[bad.api_key] = lambda: AccountRejected("no", http_status=403)
+        mended = replace(wanting(bad), unmanaged=wanting(bad).unmanaged, line=2)
+        await daemon.live(
+            86_400 + 10_000,
+            (86_400, lambda: daemon.folder.write(wanting(good), mended)),
+            (86_400, daemon.wire.faults.clear),
+        )
+        looks = [at for at, key in daemon.wire.reads if key == bad.api_key]
+        failed = [at for at in looks if at < 86_400]
+        gaps = [round(later - earlier) for earlier, later in pairwise(failed)]
+        # three quarters of what a rest is at most, the middle of what is drawn, up to the next pass of the rhythm
+        assert gaps[:4] == [300, 600, 1200, 2100]
+        assert set(gaps[4:]) == {3000}, "never longer than an hour"
+        assert len({at for at, key in daemon.wire.reads if key == good.api_key and at > 1}) == 96_400 // 300
+        again = [at for at in looks if at > 86_401]
+        assert round(again[0]) == 86_700
+        assert len(again) == 10_000 // 300
+        assert [line["account"] for line in daemon.tape.of("account.failed")] == ["account-2"], "told once"
+
+    _play(story())
+
+
+def test_a_suspension_is_told_at_its_ends_and_writes_wait_for_it() -> None:
+    """A suspended account is looked at and not written; when its time is over that happens at once, not at a pass."""
+
+    async def story() -> None:
+        found, other = account(1), account(2)
+        suspend = Suspend("moving", "kim", _after(1000))
+        daemon = Daemon([found, other], [wanting(found, suspend=suspend), wanting(other)])
+        await daemon.live(1300)
+        (began,) = daemon.tape.of("watch.suspended")
+        assert (began["account"], began["reason"], began["by"]) == ("account-1", "moving", "kim")
+        assert began["until"].startswith(_after(1000)[:19])
+        assert [line["account"] for line in daemon.tape.of("watch.resumed")] == ["account-1"]
+        assert [(round(at), phone) for at, phone, _ in daemon.wire.writes] == [(0, "01000000002"), (1000, PHONE)]
+        assert [line["trigger"] for line in daemon.tape.of("watch.pass")].count("transition") == 1
+
+    _play(story())
+
+
+def test_settings_suspend_everything() -> None:
+    """With `suspend` in the settings no account is written, and SIGHUP with settings without it ends that."""
+
+    async def story() -> None:
+        found = account()
+        settings = Settings(rate_limit=RateLimit(writes=100, reads=100), suspend=Suspend(reason="audit"))
+        daemon = Daemon([found], [wanting(found)], settings=settings)
+
+        def lift() -> None:
+            daemon.settings = replace(settings, suspend=Suspend())
+            daemon.watch.reload()
+
+        await daemon.live(1000, (700, lift))
+        assert [round(at) for at, *_ in daemon.wire.writes] == [700]
+        assert "account" not in daemon.tape.of("watch.suspended")[0]
+        assert len(daemon.tape.of("watch.suspended")) == len(daemon.tape.of("watch.resumed")) == 1
+
+    _play(story())
+
+
+def test_the_end_of_what_settings_suspend_is_every_accounts_own_time() -> None:
+    """All accounts are written in the second in which it ends, and none waits for the next pass."""
+
+    async def story() -> None:
+        some = [account(number) for number in (1, 2, 3)]
+        settings = Settings(rate_limit=RateLimit(writes=100, reads=100), suspend=Suspend("audit", until=_after(1000)))
+        daemon = Daemon(some, [wanting(each) for each in some], settings=settings)
+        await daemon.live(1100)
+        assert [round(at) for at, *_ in daemon.wire.writes] == [1000] * 3
+
+    _play(story())
+
+
+def test_settings_that_became_wrong_stay_as_they_were() -> None:
+    """A reload with broken settings says so, keeps the old ones, and is no longer ready until they are mended."""
+
+    async def story() -> None:
+        found = account()
+        wrong = True
+        error = SettingsError([Problem("worker.yaml", 3, 1, "no such key"), *[Problem("w", 1, 1, "x")] * 4])
+
+        def reread() -> Any:
+            if wrong:
+                raise error
+            return daemon.settings, daemon.passes._terms
+
+        daemon = Daemon([found], [wanting(found)], reread=reread)
+        assert daemon.watch.ready() == "the first pass has not ended yet"
+        seen: list[str | None] = []
+
+        def mend() -> None:
+            nonlocal wrong
+            seen.append(daemon.watch.ready())
+            wrong = False
+            daemon.watch.reload()
+
+        await daemon.live(300, (100, daemon.watch.reload), (200, mend))
+        first, second = daemon.tape.of("watch.reloaded")
+        assert "worker.yaml:3:1: no such key" in first["error_message"]
+        assert first["error_message"].endswith("and 2 more")
+        assert "error_code" not in second
+        assert seen[0] is not None
+        assert "settings" in seen[0]
+        assert daemon.watch.ready() is None
+
+    _play(story())
+
+
+def test_another_quota_of_reloaded_settings_waits_for_what_was_sent() -> None:
+    """A changed rate limit holds from the next pass on, after a window in which the old one's requests still count."""
+
+    async def story() -> None:
+        found = account()
+        daemon = Daemon([found], [wanting(found)])
+
+        def faster() -> None:
+            daemon.settings = replace(daemon.settings, rate_limit=RateLimit(writes=5, reads=5))
+            daemon.watch.reload()
+
+        await daemon.live(400, (100, faster), (200, daemon.watch.reload))
+        looks = [at for at, _ in daemon.wire.reads if at > 1]
+        assert [round(at) for at in looks] == [125, 200]
+
+    _play(story())
+
+
+def test_files_that_change_break_and_go_are_told() -> None:
+    """What the files bring is in the log: broken ones with the reason, mended and removed ones by name."""
+
+    async def story() -> None:
+        one, two = account(1), account(2)
+        daemon = Daemon([one, two], [wanting(one), wanting(two)])
+        news = daemon.folder._news
+        wrong = DesiredStateError([Problem("1.yaml", 4, 2, "a status is ACTIVE or INACTIVE")])
+
+        def breaks() -> None:
+            daemon.folder.broken = {"1.yaml": wrong}
+            news.append(News(broken={"1.yaml": wrong}))
+
+        def mends() -> None:
+            daemon.folder.broken = {}
+            news.append(News(mended=("1.yaml",)))
+
+        def goes() -> None:
+            daemon.folder.accounts = daemon.folder.accounts[:1]
+            news.append(News(removed=("2.yaml",), gone=frozenset({"account-2"})))
+
+        await daemon.live(
+            1000, (400, breaks), (500, lambda: seen.append(daemon.watch.ready())), (650, mends), (700, goes)
+        )
+        (line,) = daemon.tape.of("watch.file_broken")
+        assert "1.yaml:4:2: a status" in line["error_message"]
+        assert [line["file"] for line in daemon.tape.of("watch.file_mended")] == ["1.yaml"]
+        assert [line["file"] for line in daemon.tape.of("watch.file_removed")] == ["2.yaml"]
+        assert {key for at, key in daemon.wire.reads if at > 800} == {one.api_key}
+        assert seen
+        assert "1.yaml" in str(seen[0])
+
+    seen: list[str | None] = []
+    _play(story())
+
+
+def test_a_pass_longer_than_the_interval_delays_the_next_and_says_so() -> None:
+    """Passes never overlap or pile up: after one that overran a whole interval is waited."""
+
+    async def story() -> None:
+        found = account()
+        daemon = Daemon([found], [wanting(found)], rhythm=Every(10.0), latency=12.0)
+        await daemon.live(90)
+        lines = daemon.tape.of("watch.pass")
+        assert all(line["overran"] for line in lines)
+        looks = [at for at, _ in daemon.wire.reads]
+        assert all(later - earlier >= 12 for earlier, later in pairwise(looks))
+
+    _play(story())
+
+
+@pytest.mark.parametrize("jump", [-90_000.0, 90_000.0, -3.0, 7.0])
+def test_a_clock_that_jumps_costs_at_most_one_interval(jump: float) -> None:
+    """Whatever the wall clock does, the next look is at most an interval and a nap later; none come in a burst."""
+
+    async def story() -> None:
+        found = account()
+        daemon = Daemon([found], [wanting(found)])
+
+        def leap() -> None:
+            daemon.skew += jump
+
+        await daemon.live(3000, (1000, leap))
+        looks = [0.0, *(at for at, _ in daemon.wire.reads if at > 1)]
+        gaps = [later - earlier for earlier, later in pairwise(looks)]
+        assert max(gaps) <= 300 + 300 + 30 + 0.1
+        assert len(gaps) <= 11
+
+    _play(story())
+
+
+def test_a_second_name_of_an_account_stops_writes_until_it_is_gone() -> None:
+    """What an earlier pass has seen counts: each of two names of one account is refused, also alone in a pass."""
+
+    async def story() -> None:
+        found = account()
+        first = wanting(found)
+        # its own times put it into passes of its own
+        second = replace(wanting(found, "INACTIVE"), name="second", source="second.yaml", schedules=_hourly())
+        daemon = Daemon([found], [first], rhythm=Every(10_000.0))
+        await daemon.live(
+            60_000,
+            (100, lambda: daemon.folder.write(first, second)),
+            (15_000, lambda: daemon.folder.write(first)),
+        )
+        assert [status for _, _, status in daemon.wire.writes] == ["ACTIVE"], "second has written nothing"
+        failed = [line for line in daemon.tape.of("account.failed") if line["error_code"] == "DuplicateAccount"]
+        assert {line["account"] for line in failed} == {"second", first.name}
+        assert "'account-1' (1.yaml:1), 'second' (second.yaml:1)" in failed[0]["error_message"]
+        assert daemon.outcomes()[0] is daemon.outcomes()[-1] is RunOutcome.CONVERGED
+
+    _play(story())
+
+
+def _hourly() -> dict[str, Schedule]:
+    """A schedule by which a number is to be INACTIVE, and at some times of a day for other reasons."""
+    text = "daily 01:00-02:00, 03:00-04:00"
+    return {PHONE: Schedule(Status.INACTIVE, (), (Weekly(Status.ACTIVE, text, weekly(text)),), "Asia/Seoul")}
+
+
+def test_a_ledger_that_fails_fails_the_pass_and_nothing_is_sent() -> None:
+    """Where the ledger cannot be written nothing is; the next pass tries again, and then it is."""
+
+    async def story() -> None:
+        found = account()
+        daemon = Daemon([found], [wanting(found)])
+        daemon.books.fail = LedgerError("no room")
+
+        def mend() -> None:
+            daemon.books.fail = None
+
+        await daemon.live(400, (200, mend))
+        first, second = daemon.tape.of("watch.pass")
+        assert (first["outcome"], first["error_code"]) == (RunOutcome.FAILED, "LedgerError")
+        assert second["outcome"] == RunOutcome.CONVERGED
+        assert [round(at) for at, *_ in daemon.wire.writes] == [300]
+
+    _play(story())
+
+
+def test_what_was_written_is_told_though_its_end_could_not_be_noted() -> None:
+    """The pass has failed, and who listens hears of the number that it has switched all the same."""
+    heard: list[Pass] = []
+
+    class Listening:
+        def passed(self, done: Pass) -> None:
+            heard.append(done)
+
+        def happened(self, *_: Any) -> None:
+            pass
+
+    async def story() -> None:
+        found = account()
+        daemon = Daemon([found], [wanting(found)], listeners=[Listening()])
+        daemon.books.fail_at_end = LedgerError("no room")
+        await daemon.live(100)
+        (done,) = heard
+        assert (done.outcome, done.error) == (RunOutcome.FAILED, daemon.books.fail_at_end)
+        (seen,) = done.accounts
+        assert seen.result is not None
+        assert seen.result.counts[Outcome.CHANGED] == 1
+
+    _play(story())
+
+
+def test_a_stop_within_a_pass_ends_it() -> None:
+    """A stop lets nothing more start; the pass is told as interrupted, and nobody is said to have failed."""
+
+    async def story() -> None:
+        found = [account(number) for number in range(1, 60)]
+        daemon = Daemon(found, [wanting(each) for each in found], latency=1.0)
+        await daemon.live(1.5)
+        assert daemon.outcomes() == [RunOutcome.INTERRUPTED]
+        assert daemon.tape.of("watch.backoff") == []
+        assert daemon.tape.of("account.failed") == []
+        assert daemon.wire.writes == []
+        assert len(daemon.tape.of("watch.stopping")) == 1
+        assert daemon.loop.time() < 30
+
+    _play(story())
+
+
+def test_listeners_hear_of_passes_and_of_everything_else() -> None:
+    """Who listens gets each pass whole, and each other event with its fields."""
+
+    class Ear:
+        def __init__(self) -> None:
+            self.passes: list[Pass] = []
+            self.events: list[str] = []
+
+        def passed(self, done: Pass) -> None:
+            self.passes.append(done)
+
+        def happened(self, event: str, fields: Any) -> None:
+            assert isinstance(fields, dict)
+            self.events.append(event)
+
+    async def story() -> None:
+        found, ear = account(), Ear()
+        daemon = Daemon([found], [wanting(found)], listeners=(ear,))
+        await daemon.live(400)
+        assert [each.outcome for each in ear.passes] == [RunOutcome.CONVERGED] * 2
+        first = ear.passes[0].accounts[0]
+        assert first.result is not None
+        assert first.result.account == first.plan.account == "account-1"
+        assert ear.passes[1].accounts[0].result is None
+        assert ear.passes[1].counts == {"unchanged": 1}
+        assert ear.events == ["watch.started", "watch.stopping"]
+        assert daemon.watch.last is ear.passes[1]
+
+    _play(story())
+
+
+def test_it_says_whether_it_lives() -> None:
+    """A daemon that looks at its clock is alive; one that has not for three naps says since when."""
+
+    async def story() -> None:
+        found = account()
+        daemon = Daemon([found], [wanting(found)])
+        await daemon.live(100)
+        assert daemon.watch.alive() is None
+        await asyncio.sleep(95)
+        assert "for 105 seconds" in str(daemon.watch.alive())
+
+    _play(story())
+
+
+def test_the_watchdog_is_fed_as_long_as_the_loop_lives() -> None:
+    """A service manager that asks for it hears of the daemon at half of its patience."""
+
+    class Manager(Systemd):
+        watchdog = 15.0
+        beats = 0
+
+        def alive(self) -> None:
+            self.beats += 1
+
+    async def story() -> None:
+        found, manager = account(), Manager({})
+        daemon = Daemon([found], [wanting(found)], systemd=manager)
+        await daemon.live(301)
+        assert manager.beats == 21
+
+    _play(story())
+
+
+class Hours:
+    """A calendar in which every number is ACTIVE in the first `length` seconds of each `period`."""
+
+    def __init__(self, period: float, length: float) -> None:
+        self._period, self._length = period, length
+
+    def _place(self, moment: datetime) -> tuple[float, float]:
+        cycles, place = divmod(round(moment.timestamp() - EPOCH, 6), self._period)
+        return cycles * self._period, place
+
+    def at(self, desired: DesiredAccount, moment: datetime) -> DesiredAccount:
+        """Everything ACTIVE or INACTIVE."""
+        status = Status.ACTIVE if self._place(moment)[1] < self._length else Status.INACTIVE
+        return replace(desired, numbers=dict.fromkeys(desired.numbers, Desired(status)))
+
+    def next_transition(self, desired: DesiredAccount, after: datetime) -> datetime | None:
+        """The next edge."""
+        del desired
+        start, place = self._place(after)
+        edge = start + (self._length if place < self._length else self._period)
+        return after + timedelta(seconds=edge - start - place)
+
+
+def test_a_year_of_windows_opens_and_closes_each_in_its_second() -> None:
+    """Of 730 edges none is lost, none is carried out twice, and each write is on its way within a second."""
+
+    async def story() -> None:
+        found = account()
+        period, length = 86_400.0, 9 * 3600.0
+        daemon = Daemon(
+            [found], [wanting(found)], rhythm=Every(6 * 3600.0 + 77), calendar=Hours(period, length), nap=3600.0
+        )
+        await daemon.live(365 * period - 1)
+        edges = sorted([day * period for day in range(365)] + [day * period + length for day in range(365)])
+        moments = [at for at, *_ in daemon.wire.writes]
+        assert len(moments) == len(edges)
+        assert max(at - edge for at, edge in zip(moments, edges, strict=True)) < 1
+        assert min(at - edge for at, edge in zip(moments, edges, strict=True)) >= 0
+        assert [status for *_, status in daemon.wire.writes] == ["ACTIVE", "INACTIVE"] * 365
+
+    _play(story())
+
+
+def test_a_pass_woken_by_an_edge_is_about_its_accounts_only() -> None:
+    """An account's own time does not make the others be looked at."""
+
+    class Mine(Hours):
+        def at(self, desired: DesiredAccount, moment: datetime) -> DesiredAccount:
+            return super().at(desired, moment) if desired.name == "account-1" else desired
+
+        def next_transition(self, desired: DesiredAccount, after: datetime) -> datetime | None:
+            return super().next_transition(desired, after) if desired.name == "account-1" else None
+
+    async def story() -> None:
+        one, two = account(1), account(2)
+        daemon = Daemon([one, two], [wanting(one), wanting(two)], calendar=Mine(250.0, 100.0))
+        await daemon.live(290)
+        assert {key for at, key in daemon.wire.reads if 1 < at < 290} == {one.api_key}
+        assert [round(at) for at, phone, _ in daemon.wire.writes if phone == PHONE] == [0, 100, 250]
+
+    _play(story())
+
+
+def test_a_year_of_weekly_windows_of_a_file_is_kept_to_the_second() -> None:
+    """Office hours with a holiday over them: each edge is written within a second, none is lost, none comes twice."""
+    holiday = datetime.fromtimestamp(EPOCH, UTC) + timedelta(days=100)
+    schedule = Schedule(
+        Status.INACTIVE,
+        (Dated(Status.INACTIVE, holiday, holiday + timedelta(days=3), "holiday"),),
+        (Weekly(Status.ACTIVE, "Mon-Fri 09:00-18:00", weekly("Mon-Fri 09:00-18:00")),),
+        "Europe/Berlin",
+    )
+
+    async def story() -> None:
+        found = account()
+        desired = wanting(found, "INACTIVE", schedules={PHONE: schedule})
+        start = datetime.fromtimestamp(EPOCH, UTC)
+        year = timedelta(days=365)
+        due = [(each.when, each.after) for each in transitions(desired, start, start + year)]
+        assert 500 < len(due) < 530
+        daemon = Daemon([found], [desired], rhythm=Every(7 * 3600.0), nap=3600.0)
+        await daemon.live(year.total_seconds())
+        written = daemon.wire.writes
+        assert [status for *_, status in written] == [status for _, status in due]
+        late = [moment - (when - start).total_seconds() for (moment, *_), (when, _) in zip(written, due, strict=True)]
+        assert min(late) >= 0
+        assert max(late) < 1
+
+    _play(story())
+
+
+def test_a_maintenance_window_is_told_at_its_ends_and_writes_wait_for_it() -> None:
+    """A file's window holds its account; at its end what waited is written at once, and not at a pass."""
+
+    async def story() -> None:
+        one, two = account(1), account(2)
+        start = datetime.fromtimestamp(EPOCH, ZoneInfo("Asia/Seoul"))
+        minute = start.replace(second=0, microsecond=0)
+        window = f"daily {minute:%H:%M}-{minute + timedelta(minutes=10):%H:%M}"
+        end = (minute + timedelta(minutes=10) - start).total_seconds()
+        daemon = Daemon([one, two], [wanting(one, maintenance=Maintenance(window, "backup")), wanting(two)])
+        await daemon.live(1300)
+        (began,) = daemon.tape.of("watch.suspended")
+        assert (began["account"], began["reason"]) == ("account-1", "backup")
+        assert [line["account"] for line in daemon.tape.of("watch.resumed")] == ["account-1"]
+        assert [(round(at), phone) for at, phone, _ in daemon.wire.writes] == [(0, "01000000002"), (round(end), PHONE)]
+
+    _play(story())
+
+
+def test_the_settings_maintenance_window_holds_every_account() -> None:
+    """Without a reason of its own the window is told by its times."""
+
+    async def story() -> None:
+        found = account()
+        settings = Settings(rate_limit=RateLimit(writes=100, reads=100), maintenance=Maintenance("daily 00:00-24:00"))
+        daemon = Daemon([found], [wanting(found)], settings=settings)
+        await daemon.live(700)
+        assert daemon.wire.writes == []
+        (began,) = daemon.tape.of("watch.suspended")
+        assert ("account" in began, began["reason"]) == (False, "maintenance: daily 00:00-24:00")
+
+    _play(story())
+
+
+def test_a_notice_is_told_once_over_all_passes() -> None:
+    """What a person should know of an account is one line, however often it is looked at; what is new is told."""
+
+    async def story() -> None:
+        found = account(1, n01000000001="INACTIVE", n01000000002="ACTIVE")
+        group = Group("hot", (PHONE,))
+        desired = replace(
+            wanting(found, "INACTIVE"), numbers={PHONE: Desired(Status.INACTIVE)}, lines=[1], groups=(group,)
+        )
+        daemon = Daemon([found], [desired])
+        await daemon.live(1000, (700, lambda: found.switch("01000000002", "PENDING")))
+        assert [(line["kind"], line.get("phone")) for line in daemon.tape.of("notice")] == [
+            ("group", None),
+            ("pending", "01000000002"),
+        ]
+
+    _play(story())

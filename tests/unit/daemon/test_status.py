@@ -1,0 +1,89 @@
+"""What the pages are told of a running daemon."""
+
+import pytest
+
+from tests.support.daemon import Daemon, account, wanting
+from tests.support.virtual_time import run
+from worker.daemon.last_good import News
+from worker.daemon.status import Following
+from worker.model.errors import DesiredStateError, Problem
+from worker.model.status_page import Live
+from worker.model.suspension import Suspend
+from worker.sandbox import SandboxAccount
+
+
+def test_before_there_is_a_daemon_nothing_is_known() -> None:
+    """It is about to start, and wants nothing yet."""
+    following = Following(list)
+    assert following.live() == Live(ready="it is about to start")
+    assert following.accounts() == ()
+
+
+def test_what_a_pass_saw_is_known_until_the_next() -> None:
+    """Drift by account, counting what was written as mended; the windows; and listeners are rung."""
+
+    async def story() -> None:
+        one, two = account(1), account(2)
+        daemon: Daemon
+        following = Following(lambda: daemon.passes.quotas)
+        rung: list[int] = []
+        following.changed = lambda: rung.append(1)
+        suspended = wanting(two, suspend=Suspend("moving", "ann"))
+        daemon = Daemon([one, two], [wanting(one), suspended], listeners=[following])
+        following.follow(daemon.watch)
+        await daemon.live(200)
+        live = following.live()
+        assert {seen.account: seen.differing for seen in live.seen} == {"account-1": 0, "account-2": 1}
+        assert (live.outcome, live.ready, len(rung) > 0) == ("partial", None, True)
+        assert [(need.kind, need.account, need.message) for need in live.needs] == [
+            ("suspended", "account-2", "moving · ann")
+        ]
+        assert [(quota.writes_most, quota.per_seconds) for quota in live.quotas] == [(10_000, 5.0)] * 2
+        assert len(following.accounts()) == 2
+        daemon.folder.accounts = [wanting(one)]
+        assert [seen.account for seen in following.live().seen] == ["account-1"]
+
+    run(story())
+
+
+def test_what_needs_a_person_is_known() -> None:
+    """A file that broke, an account that cannot be read, a plan that is refused, and what is remarked on."""
+
+    async def story() -> None:
+        calm, refused = account(1), account(2, n01000000002="ACTIVE")
+        blocked = SandboxAccount.of({"01000000003": "BLOCKED"}, account_id="3", api_key="NCS0000000000003")
+        desired = [wanting(calm), wanting(refused, "INACTIVE"), wanting(blocked), wanting(account(9))]
+        following = Following(list)
+        daemon = Daemon([calm, refused, blocked], desired, listeners=[following], terms=None)
+        following.follow(daemon.watch)
+        error = DesiredStateError([Problem("x.yaml", 1, 1, "wrong")])
+
+        def wrong() -> None:
+            daemon.folder.broken["x.yaml"] = error
+            daemon.folder._news.append(News(broken={"x.yaml": error}))
+
+        await daemon.live(200, (100, wrong))
+        told = {(need.kind, need.account) for need in following.live().needs}
+        assert ("broken", None) in told
+        assert any(name == "account-9" for _, name in told)
+        assert any(name == "account-3" for _, name in told), told
+
+    run(story())
+
+
+@pytest.mark.parametrize(
+    ("suspend", "message"),
+    [(Suspend(until="2036-12-01"), "2036-11-30T15:00:00Z"), (Suspend("", None, None), "nothing is written")],
+)
+def test_a_suspension_is_told_as_far_as_it_was_given(suspend: Suspend, message: str) -> None:
+    """Its end, its reason and who wants it; where there is none of them, what it does."""
+
+    async def story() -> None:
+        one = account(1)
+        following = Following(list)
+        daemon = Daemon([one], [wanting(one, suspend=suspend)], listeners=[following])
+        following.follow(daemon.watch)
+        await daemon.live(50)
+        assert [need.message for need in following.live().needs if need.kind == "suspended"] == [message]
+
+    run(story())

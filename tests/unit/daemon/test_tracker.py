@@ -1,0 +1,160 @@
+"""What the daemon's passes and events make news, also after a restart."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from worker.daemon.notify.changes import News, State, decoded
+from worker.daemon.notify.tracker import Newsroom
+from worker.model.errors import ErrorInfo
+from worker.model.plans import AccountPlan, Action, Cause, Change, Verdict
+from worker.model.results import AccountResult
+
+DRIFT = Change("0212345678", Action.ACTIVATE, "INACTIVE", "ACTIVE", "listed", cause=Cause.EXTERNAL_DRIFT)
+
+
+class Seen(NamedTuple):
+    """One account in a pass."""
+
+    plan: AccountPlan
+    result: AccountResult | None = None
+
+
+class Pass(NamedTuple):
+    """One pass."""
+
+    run_id: str
+    accounts: tuple[Seen, ...]
+
+
+def drifted(account: str = "main") -> Seen:
+    """An account with a number that others changed."""
+    return Seen(AccountPlan(account=account, counts={}, changes=(DRIFT,)))
+
+
+def fine(account: str = "main") -> Seen:
+    """An account as desired."""
+    return Seen(AccountPlan(account=account, counts={}))
+
+
+def broken(account: str = "main") -> Seen:
+    """An account that cannot be read."""
+    error = ErrorInfo("ServerError", "the server failed")
+    return Seen(AccountPlan(account=account, verdict=Verdict.ERROR, error=error, counts={}))
+
+
+class Room:
+    """A newsroom that begins with what was kept; `told` are the titles of its news, `kept` the last state."""
+
+    def __init__(self, kept: bytes | None = None, names: tuple[str, ...] = ("main", "b")) -> None:
+        self.told: list[str] = []
+        self.kept = kept
+        self.writes = 0
+        self.names = names
+        state = State() if kept is None else decoded(kept)
+        assert state is not None
+        self.room = Newsroom(state, tell=self._tell, keep=self._keep, names=lambda: self.names, version="1.0")
+
+    def _tell(self, news: Sequence[News]) -> None:
+        assert news
+        self.told += [each.title if each.account is None else f"{each.account}: {each.title}" for each in news]
+
+    def _keep(self, data: bytes) -> None:
+        self.kept = data
+        self.writes += 1
+
+    def passes(self, *accounts: Seen) -> None:
+        """A pass."""
+        self.room.passed(Pass("r1", accounts))
+
+    def event(self, name: str, **fields: object) -> None:
+        """An event of the daemon."""
+        self.room.happened(f"watch.{name}", fields)
+
+
+def test_passes_are_told_by_their_edges() -> None:
+    """What a pass finds is told once and kept; passes that find the same tell and keep nothing."""
+    room = Room()
+    for _ in range(3):
+        room.passes(drifted(), fine("b"))
+    assert room.told == ["main: 1 number changed by others"]
+    assert room.writes == 1
+    room.passes(broken("b"))
+    room.passes(fine(), fine("b"))
+    assert room.told[1:] == [
+        "b: failing: the server failed (ServerError)",
+        "main: what others had changed is as the file says again",
+        "b: works again",
+    ]
+
+
+def test_a_restart_tells_nothing_again() -> None:
+    """What was told before a restart is known after it, and its end is told."""
+    first = Room()
+    first.event("suspended", account="b", reason="moving", by=None, until=None)
+    first.passes(drifted(), fine("b"))
+    second = Room(first.kept)
+    second.event("started", accounts=2, mode="apply")
+    second.event("suspended", account="b", reason="moving", by=None, until=None)
+    second.passes(drifted(), fine("b"))
+    assert second.told == ["watching 2 accounts (senderid 1.0)"]
+    second.passes(fine())
+    assert second.told[1:] == ["main: what others had changed is as the file says again"]
+
+
+def test_suspensions_begin_and_end() -> None:
+    """Suspensions of all and of one account are told with their reason, and their end, also one during a stop."""
+    room = Room()
+    room.event("suspended", account=None, reason=None, by=None, until=None)
+    room.event("suspended", account="main", reason="moving", by="ops", until=None)
+    room.passes(fine(), fine("b"))
+    assert room.told == [
+        "suspended, nothing is written: without a reason",
+        "main: suspended, nothing is written: moving",
+    ]
+    room.event("resumed", account=None)
+    room.passes(fine())
+    assert room.told[2:] == ["no longer suspended"]
+    later = Room(room.kept)
+    later.passes(fine())
+    assert later.told == ["main: no longer suspended"]
+
+
+def test_files_and_settings_break_and_are_mended() -> None:
+    """A file or the settings that break are told at once, and that they are mended, gone, or right at a new start."""
+    room = Room()
+    room.event("file_broken", file="a.yaml", error_code="X", error_message="a.yaml:1:1: no")
+    room.event("file_broken", file="a.yaml", error_code="X", error_message="a.yaml:2:1: no")
+    room.event("reloaded", accounts=2, error_code="SettingsError", error_message="w.yaml:1:1: no")
+    room.event("file_mended", file="a.yaml")
+    room.event("reloaded", accounts=2, error_code=None, error_message=None)
+    assert room.told == [
+        "a.yaml cannot be used; its last good text counts, if any",
+        "settings cannot be used; its last good text counts, if any",
+        "a.yaml is mended or gone",
+        "settings is mended or gone",
+    ]
+    room.event("file_broken", file="b.yaml", error_code="X", error_message="b.yaml:1:1: no")
+    again = Room(room.kept)
+    again.event("started", accounts=2)
+    assert again.told == ["watching 2 accounts (senderid 1.0)", "b.yaml is mended or gone"]
+
+
+def test_accounts_that_leave_are_forgotten() -> None:
+    """An account that is watched no longer tells nothing, and begins anew when it comes back."""
+    room = Room()
+    room.passes(drifted(), drifted("b"))
+    room.names = ("b",)
+    room.passes(drifted("b"))
+    assert len(room.told) == 2
+    room.names = ("main", "b")
+    room.passes(drifted())
+    assert room.told[2:] == ["main: 1 number changed by others"]
+
+
+def test_the_end_is_told_and_other_events_are_not() -> None:
+    """The daemon's end is news with its reason; events that are about passes alone are none."""
+    room = Room()
+    room.event("backoff", account="main", attempts=1, duration_ms=1)
+    room.event("stopping", error_code="Interrupted", error_message="stopped by SIGTERM")
+    assert room.told == ["no longer watching: stopped by SIGTERM"]
+    assert room.writes == 0

@@ -1,0 +1,301 @@
+"""What the ledger tells of runs, out of ledgers that runs have written."""
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.ledgers import clock, ledger, never
+from worker.ledger import Subject, forget
+from worker.ledger.history import Asked, history, runs_named, story
+from worker.ledger.readonly import reading
+from worker.model.accounts import Status
+from worker.model.credentials import CredentialsRef, SecretRef
+from worker.model.errors import Ambiguous, ErrorInfo, LedgerError, NotRegistered, NumberError
+from worker.model.history import AttemptState, Ending, History, RunRecord
+from worker.model.plans import AccountPlan, Action, Change
+from worker.model.results import AccountResult, NumberResult, Outcome, Requests, RunOutcome
+from worker.model.safety import Safety
+
+A, B, C = "01000000001", "01000000002", "0223456789"
+CREDENTIALS = CredentialsRef(SecretRef(env="KEY"), SecretRef(file="/run/secret"))
+
+
+def _subject(account: str, **more: Any) -> Subject:
+    given: dict[str, Any] = {
+        "key": f"vendor {account}",
+        "account": account,
+        "account_id": account.upper(),
+        "endpoint": "solapi",
+        "credentials": None,
+        "safety": Safety(),
+        "source": f"{account}.yaml",
+    }
+    return Subject(**given | more)
+
+
+def _plan(account: str, *phones: str) -> AccountPlan:
+    changes = tuple(Change(phone, Action.ACTIVATE, "INACTIVE", "ACTIVE", "") for phone in phones)
+    return AccountPlan(account=account, counts={Action.ACTIVATE: len(phones)}, changes=changes)
+
+
+def _ended(account: str, outcome: RunOutcome = RunOutcome.CONVERGED, **phones: Outcome) -> AccountResult:
+    numbers = tuple(
+        NumberResult(phone[1:], Action.ACTIVATE, "ACTIVE", "INACTIVE", "ACTIVE", found, 1, duration_ms=7)
+        for phone, found in phones.items()
+    )
+    counts = {kind: list(phones.values()).count(kind) for kind in Outcome}
+    return AccountResult(account=account, outcome=outcome, counts=counts, requests=Requests(2, 1), numbers=numbers)
+
+
+async def _run(
+    folder: Path,
+    run_id: str,
+    *results: AccountResult,
+    outcome: RunOutcome | None = RunOutcome.CONVERGED,
+    now: Callable[[], str] | None = None,
+    **subject: Any,
+) -> None:
+    """A run that tried each number of each result once."""
+    now = now or clock()
+    async with ledger(folder, run_id=run_id, now=now) as kept:
+        for result in results:
+            async with kept.hold(_subject(result.account, **subject), never) as page:
+                phones = [number.phone for number in result.numbers]
+                await page.begin(_plan(result.account, *phones), "f" * 64)
+                await page.intend([(phone, 1, Status.ACTIVE) for phone in phones])
+                await page.finish(result, {})
+        if outcome is not None:
+            await kept.finish(outcome)
+
+
+def _told(folder: Path, **asked: Any) -> History:
+    with reading(folder / "ledger.db") as connection:
+        assert connection is not None
+        return history(connection, Asked(**asked))
+
+
+def _story(folder: Path, run: str, **asked: Any) -> RunRecord:
+    with reading(folder / "ledger.db") as connection:
+        assert connection is not None
+        return story(connection, run, **asked)
+
+
+def _ids(folder: Path, **asked: Any) -> list[str]:
+    return [run.run_id for run in _told(folder, **asked).runs]
+
+
+def _started(folder: Path, **moments: str) -> None:
+    """Have runs begin and end at other times."""
+    with closing(sqlite3.connect(folder / "ledger.db")) as connection, connection:
+        for run, moment in moments.items():
+            connection.execute(
+                "UPDATE runs SET started_at = ?1, finished_at = ?1 WHERE id = ?2", (moment, run.replace("_", "-"))
+            )
+
+
+async def test_a_run_is_told_in_full(tmp_path: Path) -> None:
+    """What was noted of a run comes back: its revision, references, counts, numbers and attempts."""
+    result = _ended("main", RunOutcome.PARTIAL, n01000000001=Outcome.CHANGED, n01000000002=Outcome.FAILED)
+    changed, failed = result.numbers
+    error = NumberError("InvalidSenderId", "not registered", 400)
+    failed = NumberResult(B, Action.ACTIVATE, "ACTIVE", "INACTIVE", "INACTIVE", Outcome.FAILED, 2, error, 9)
+    async with ledger(tmp_path) as kept:
+        subject = _subject("main", credentials=CREDENTIALS, sha256="ab", commit="cd")
+        async with kept.hold(subject, never) as page:
+            await page.begin(_plan("main", A, B), "f" * 64)
+            await page.intend([(A, 1, Status.ACTIVE), (B, 1, Status.ACTIVE), (B, 2, Status.ACTIVE)])
+            page.answered(A, 1, None)
+            page.answered(B, 1, Ambiguous("the connection broke"))
+            page.answered(B, 2, NotRegistered("not registered", http_status=400, api_code="InvalidSenderId"))
+            told = AccountResult(
+                account="main",
+                outcome=RunOutcome.PARTIAL,
+                error=ErrorInfo("DeadlineExceeded", "the time was up"),
+                counts=result.counts,
+                requests=Requests(2, 3, 1),
+                numbers=(changed, failed),
+            )
+            await page.finish(told, {})
+        await kept.finish(RunOutcome.PARTIAL)
+
+    run = _story(tmp_path, "run-1")
+    (account,) = run.accounts
+    assert (run.outcome, run.command, run.started_by, run.host, run.pid) == (Ending.PARTIAL, "apply", "ann", "box", 7)
+    assert (run.settings, run.counts) == ({}, {"changed": 1, "failed": 1})
+    assert (account.account, account.account_id, account.source) == ("main", "MAIN", "main.yaml")
+    assert (account.sha256, account.commit, account.fingerprint) == ("ab", "cd", "f" * 64)
+    assert (account.credentials, account.safety, account.endpoint) == (CREDENTIALS, Safety(), "solapi")
+    assert (account.outcome, account.error) == (Ending.PARTIAL, told.error)
+    assert (account.requests, account.settled) == (Requests(2, 3, 1), True)
+    first, second = account.numbers or ()
+    assert (first.phone, first.before, first.after, first.outcome) == (A, "INACTIVE", "ACTIVE", Outcome.CHANGED)
+    assert (first.action, first.desired, first.duration_ms, first.error) == (Action.ACTIVATE, "ACTIVE", 7, None)
+    assert [(attempt.number, attempt.state, attempt.error) for attempt in second.attempts] == [
+        (1, AttemptState.LOST, NumberError("Ambiguous", "the connection broke")),
+        (2, AttemptState.REJECTED, error),
+    ]
+    assert (second.error, second.attempts[0].asked) == (error, "ACTIVE")
+    assert second.attempts[1].answered_at is not None
+
+
+async def test_a_story_is_of_one_account_or_number_where_that_is_asked(tmp_path: Path) -> None:
+    """An account and a number narrow a run down; a run that is not there is none."""
+    await _run(
+        tmp_path, "run-1", _ended("main", n01000000001=Outcome.CHANGED, n01000000002=Outcome.CHANGED), _ended("b")
+    )
+    assert [account.account for account in _story(tmp_path, "run-1").accounts] == ["main", "b"]
+    (account,) = _story(tmp_path, "run-1", account="main", phone=B).accounts
+    assert [number.phone for number in account.numbers or ()] == [B]
+    with pytest.raises(KeyError):
+        _story(tmp_path, "run-2")
+
+
+async def test_a_list_is_newest_first_and_brief(tmp_path: Path) -> None:
+    """Runs come by their start, without numbers and settings; beyond the limit they count in the total alone."""
+    for run in ("run-1", "run-2", "run-3"):
+        await _run(tmp_path, run, _ended("main", n01000000001=Outcome.CHANGED))
+    _started(
+        tmp_path, run_2="2026-11-25T00:00:00.000Z", run_1="2026-11-24T00:00:00.000Z", run_3="2026-11-23T00:00:00.000Z"
+    )
+    told = _told(tmp_path)
+    assert [run.run_id for run in told.runs] == ["run-2", "run-1", "run-3"]
+    assert [(run.settings, run.accounts[0].numbers) for run in told.runs] == [(None, None)] * 3
+    told = _told(tmp_path, limit=2)
+    assert (told.total, [run.run_id for run in told.runs]) == (3, ["run-2", "run-1"])
+    assert _ids(tmp_path, since="2026-11-24T00:00:00.000Z") == ["run-2", "run-1"]
+
+
+async def test_a_list_is_of_what_is_asked_for(tmp_path: Path) -> None:
+    """Account, number and outcome choose runs and their accounts; all that is asked must fit one of them."""
+    await _run(
+        tmp_path,
+        "run-1",
+        _ended("main", n01000000001=Outcome.CHANGED),
+        _ended("other", RunOutcome.PARTIAL, n01000000002=Outcome.FAILED),
+        outcome=RunOutcome.PARTIAL,
+    )
+    await _run(tmp_path, "run-2", _ended("main", n01000000002=Outcome.CHANGED))
+    await _run(tmp_path, "run-3")
+    _started(
+        tmp_path,
+        run_1="2026-11-24T00:00:01.000Z",
+        run_2="2026-11-24T00:00:02.000Z",
+        run_3="2026-11-24T00:00:03.000Z",
+    )
+    assert _ids(tmp_path) == ["run-3", "run-2", "run-1"]
+    assert _ids(tmp_path, account="main") == ["run-2", "run-1"]
+    assert _ids(tmp_path, account="other") == ["run-1"]
+    assert _ids(tmp_path, outcome=Ending.CONVERGED) == ["run-3", "run-2"]
+    assert _ids(tmp_path, outcome=Ending.PARTIAL) == ["run-1"]
+    assert len(_told(tmp_path, outcome=Ending.PARTIAL).runs[0].accounts) == 2
+    assert _ids(tmp_path, account="main", outcome=Ending.CONVERGED) == ["run-2", "run-1"]
+    assert _ids(tmp_path, account="other", outcome=Ending.CONVERGED) == []
+    assert _ids(tmp_path, account="main", phone=B) == ["run-2"]
+    assert _ids(tmp_path, phone=B, outcome=Ending.CONVERGED) == ["run-2"]
+    assert [account.account for account in _told(tmp_path, account="other").runs[0].accounts] == ["other"]
+    assert _told(tmp_path, account="other").runs[0].counts == {"failed": 1}
+
+
+async def test_the_story_of_a_number_has_that_number_alone(tmp_path: Path) -> None:
+    """Each run that had to do with a number, on any account, tells of it and of no other."""
+    await _run(tmp_path, "run-1", _ended("main", n01000000001=Outcome.CHANGED, n01000000002=Outcome.FAILED))
+    await _run(tmp_path, "run-2", _ended("main", n0223456789=Outcome.CHANGED))
+    await _run(tmp_path, "run-3", _ended("other", n01000000002=Outcome.CHANGED))
+    told = _told(tmp_path, phone=B)
+    found = {
+        run.run_id: [(number.phone, number.outcome) for account in run.accounts for number in account.numbers or ()]
+        for run in told.runs
+    }
+    assert found == {"run-1": [(B, Outcome.FAILED)], "run-3": [(B, Outcome.CHANGED)]}
+    assert _told(tmp_path, phone="0211").total == 0
+
+
+async def test_a_run_without_an_end_is_unfinished(tmp_path: Path) -> None:
+    """A run that is under way, or died, has no outcome yet, and neither have its account and numbers."""
+    async with ledger(tmp_path) as kept, kept.hold(_subject("main"), never) as page:
+        await page.begin(_plan("main", A), "f")
+        await page.intend([(A, 1, Status.ACTIVE)])
+        (run,) = _told(tmp_path, outcome=Ending.UNFINISHED).runs
+        assert (run.outcome, run.finished_at, run.counts) == (Ending.UNFINISHED, None, {"activate": 1})
+        (account,) = _story(tmp_path, "run-1").accounts
+        (number,) = account.numbers or ()
+        assert (account.outcome, account.settled, number.outcome) == (Ending.UNFINISHED, False, None)
+        assert [attempt.state for attempt in number.attempts] == [AttemptState.INTENT]
+        assert _ids(tmp_path, account="main", outcome=Ending.UNFINISHED) == ["run-1"]
+        assert _ids(tmp_path, outcome=Ending.CONVERGED) == []
+
+
+async def test_runs_are_named_by_their_beginning(tmp_path: Path) -> None:
+    """A whole id wins over those that begin with it; wildcards are none."""
+    for run in ("run-1", "run-10", "run-2"):
+        await _run(tmp_path, run)
+    with reading(tmp_path / "ledger.db") as connection:
+        assert connection is not None
+        assert runs_named(connection, "run-1", 9) == ("run-1",)
+        assert runs_named(connection, "run-10", 9) == ("run-10",)
+        assert set(runs_named(connection, "run-", 9)) == {"run-1", "run-10", "run-2"}
+        assert len(runs_named(connection, "", 2)) == 2
+        assert runs_named(connection, "%", 9) == runs_named(connection, "run_1", 9) == ()
+
+
+async def test_forgetting_leaves_what_is_open_and_what_was_written(tmp_path: Path) -> None:
+    """Runs that ended before the time go, with all their rows; the file shrinks; what we last wrote is remembered."""
+    phones = {f"n010{n:08}": Outcome.CHANGED for n in range(3_000)}
+    await _run(tmp_path, "run-1", _ended("main", RunOutcome.CONVERGED, **phones))
+    await _run(tmp_path, "run-2", _ended("main", n01000000001=Outcome.UNVERIFIED))
+    await _run(tmp_path, "run-3")
+    _started(
+        tmp_path, **dict.fromkeys(("run_1", "run_2"), "2026-01-01T00:00:00.000Z"), run_3="2026-06-01T00:00:00.000Z"
+    )
+    path = tmp_path / "ledger.db"
+    before = path.stat().st_size
+    assert forget(path, "2026-06-01T00:00:00.000Z", program="0", now=clock()) == 1
+    assert set(_ids(tmp_path)) == {"run-2", "run-3"}
+    assert path.stat().st_size < before / 2
+    with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute("SELECT count(*) FROM outcomes UNION ALL SELECT count(*) FROM written").fetchall()
+    assert rows == [(1,), (3_000,)]
+
+
+def test_there_is_nothing_to_forget_without_a_ledger(tmp_path: Path) -> None:
+    """No file is begun for it, and one that is no ledger is refused."""
+    path = tmp_path / "ledger.db"
+    assert forget(path, "2026-06-01T00:00:00.000Z", program="0", now=clock()) == 0
+    assert not path.exists()
+    path.write_bytes(b"something else")
+    with pytest.raises(LedgerError, match=r"ledger\.path"):
+        forget(path, "2026-06-01T00:00:00.000Z", program="0", now=clock())
+
+
+async def test_what_cannot_be_forgotten_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is full in the middle of it is an error with what to do, and nothing is forgotten."""
+    await _run(tmp_path, "run-1")
+
+    def full(*_: object) -> int:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr("worker.ledger.retention.prune", full)
+    with pytest.raises(LedgerError, match="disk is full"):
+        forget(tmp_path / "ledger.db", "2030", program="0", now=clock())
+    assert _ids(tmp_path) == ["run-1"]
+
+
+async def test_a_reader_sees_one_moment(tmp_path: Path) -> None:
+    """What is forgotten while the history is read does not show in the middle of it."""
+    await _run(tmp_path, "run-1", _ended("main", n01000000001=Outcome.CHANGED))
+    with reading(tmp_path / "ledger.db") as connection:
+        assert connection is not None
+        seen: list[int] = []
+
+        def meanwhile(statement: str) -> None:
+            if "json_each" in statement and not seen:
+                seen.append(forget(tmp_path / "ledger.db", "2030", program="0", now=clock()))
+
+        connection.set_trace_callback(meanwhile)
+        told = history(connection, Asked())
+    assert seen == [1]
+    assert [account.account for run in told.runs for account in run.accounts] == ["main"]

@@ -1,0 +1,133 @@
+"""One writer per account: told by name who holds it, freed by the kernel, refused where there is no room for locks."""
+
+import asyncio
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.ledgers import never
+from worker.ledger.lock import Holder, hold, prepare
+from worker.model.errors import AccountBusy, LedgerError
+
+_ME = Holder(os.getpid(), "run-1", "2026-11-23T00:00:00Z")
+
+
+async def test_an_account_that_is_held_is_busy_and_names_its_holder(tmp_path: Path) -> None:
+    """The second run on an account is refused and told who has it; another account is free."""
+    locks = prepare(tmp_path)
+    async with hold(locks, "a", _ME, wait=never):
+        told = f"process {os.getpid()}, run run-1, since 2026"
+        with pytest.raises(AccountBusy, match=told):
+            async with hold(locks, "a", Holder(1, "run-2", ""), wait=never):
+                raise AssertionError("entered")
+        async with hold(locks, "b", _ME, wait=never):
+            pass
+
+
+async def test_an_account_is_free_again_afterwards(tmp_path: Path) -> None:
+    """Leaving the context, by an error as well, frees the account."""
+    locks = prepare(tmp_path)
+    with pytest.raises(ZeroDivisionError):
+        async with hold(locks, "a", _ME, wait=never):
+            raise ZeroDivisionError
+    async with hold(locks, "a", _ME, wait=never):
+        pass
+
+
+async def test_whoever_waits_gets_the_account_once_it_is_free(tmp_path: Path) -> None:
+    """A run that may wait tries again after each pause, and has the account as soon as the other has left it."""
+    locks = prepare(tmp_path)
+    free = asyncio.Event()
+    paused = asyncio.Event()
+
+    async def first() -> None:
+        async with hold(locks, "a", _ME, wait=never):
+            await paused.wait()
+        free.set()
+
+    async def wait(seconds: float) -> bool:
+        assert 0 < seconds < 1
+        paused.set()
+        await free.wait()
+        return True
+
+    holding = asyncio.create_task(first())
+    await asyncio.sleep(0)
+    async with hold(locks, "a", Holder(1, "run-2", ""), wait=wait):
+        assert free.is_set()
+    await holding
+
+
+def test_the_kernel_frees_what_a_killed_run_held(tmp_path: Path) -> None:
+    """A process that is killed while it holds the account leaves it free."""
+    locks = prepare(tmp_path)
+    script = (
+        "import asyncio, sys; from pathlib import Path; from worker.ledger.lock import Holder, hold\n"
+        "async def main():\n"
+        "    async with hold(Path(sys.argv[1]), 'a', Holder(7, 'killed', 'then'), wait=asyncio.sleep):\n"
+        "        print('held', flush=True)\n"
+        "        await asyncio.Event().wait()\n"
+        "asyncio.run(main())"
+    )
+
+    async def enter() -> None:
+        async with hold(locks, "a", _ME, wait=never):
+            pass
+
+    with subprocess.Popen([sys.executable, "-c", script, str(locks)], stdout=subprocess.PIPE) as process:  # noqa: S603
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        with pytest.raises(AccountBusy, match="run killed"):
+            asyncio.run(enter())
+        process.kill()
+        process.wait()
+    asyncio.run(enter())
+
+
+async def test_local_state_is_its_owners_alone(tmp_path: Path) -> None:
+    """The folders are 0700 and the lock files 0600."""
+    locks = prepare(tmp_path / "state")
+    async with hold(locks, "a", _ME, wait=never):
+        modes = [stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "state", locks, *locks.iterdir())]
+    assert modes == [0o700, 0o700, 0o600]
+
+
+async def test_a_lock_file_without_a_readable_holder_still_says_busy(tmp_path: Path) -> None:
+    """Whatever stands in the lock file, the account is busy as long as it is locked."""
+    locks = prepare(tmp_path)
+    async with hold(locks, "a", _ME, wait=never):
+        next(iter(locks.iterdir())).write_bytes(b"\xff")
+        with pytest.raises(AccountBusy, match="did not leave its name"):
+            async with hold(locks, "a", _ME, wait=never):
+                raise AssertionError("entered")
+
+
+def test_no_place_for_locks_is_told_with_a_way_out(tmp_path: Path) -> None:
+    """Where the folder cannot be made, the error names the setting that chooses another."""
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with pytest.raises(LedgerError, match=r"ledger\.path"):
+        prepare(blocked / "state")
+
+
+async def test_a_lock_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
+    """A folder in the place of the lock file is an error of local state, not a busy account."""
+    locks = prepare(tmp_path)
+    async with hold(locks, "a", _ME, wait=never):
+        (path,) = locks.iterdir()
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(LedgerError, match=r"ledger\.path"):
+        async with hold(locks, "a", _ME, wait=never):
+            raise AssertionError("entered")
+
+
+def test_a_folder_that_may_not_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read-only folder is found out before any request is sent."""
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(LedgerError, match="cannot be written"):
+        prepare(tmp_path)

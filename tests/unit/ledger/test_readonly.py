@@ -1,0 +1,152 @@
+"""A ledger that can be read and not written: on a read-only mount, or in a folder of somebody else."""
+
+import os
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from tempfile import mkdtemp
+
+import pytest
+
+from tests.support.ledgers import clock, ledger
+from worker.ledger.history import Asked, history
+from worker.ledger.readonly import reading, recollection
+from worker.model.accounts import Memory
+from worker.model.errors import LedgerError
+from worker.model.results import RunOutcome
+
+_NOBODY = 65534
+
+
+@contextmanager
+def _unwritable(folder: Path) -> Iterator[None]:
+    """As a user who can read a folder and not write into it; root would not notice permissions."""
+    root = os.geteuid() == 0
+    folder.chmod(0o555)
+    if root:
+        os.seteuid(_NOBODY)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+        folder.chmod(0o755)
+
+
+def _opened_up(path: Path) -> None:
+    for each in path.parent.glob(f"{path.name}*"):
+        each.chmod(0o644)
+
+
+@pytest.fixture
+async def path() -> AsyncIterator[Path]:
+    """The ledger of a finished run, where other users may read it."""
+    folder = Path(mkdtemp())
+    async with ledger(folder, now=clock()) as book:
+        await book.finish(RunOutcome.CONVERGED)
+    _opened_up(folder / "ledger.db")
+    yield folder / "ledger.db"
+    shutil.rmtree(folder)
+
+
+def _runs(path: Path) -> list[str]:
+    with reading(path) as connection:
+        assert connection is not None
+        return [run.run_id for run in history(connection, Asked()).runs]
+
+
+def _write(connection: sqlite3.Connection, run: str) -> None:
+    columns = "id, command, started_by, host, pid, version, settings, started_at"
+    connection.execute(f"INSERT INTO runs ({columns}) VALUES ('{run}', 'apply', '', '', 1, '', '{{}}', '2027')")  # noqa: S608
+
+
+def test_a_ledger_that_cannot_be_written_is_read(path: Path) -> None:
+    """History and memory come out of it, and no file is made beside it."""
+    with _unwritable(path.parent):
+        assert _runs(path) == ["run-1"]
+        assert recollection(path)("key") == Memory()
+    assert [each.name for each in path.parent.glob("ledger.db*")] == ["ledger.db"]
+
+
+def test_there_may_be_none(path: Path) -> None:
+    """A ledger that is not there yet is no error, whoever may write."""
+    with _unwritable(path.parent), reading(path.with_name("none.db")) as connection:
+        assert connection is None
+
+
+def test_what_another_process_writes_is_seen(path: Path) -> None:
+    """While a writer has it open, its log is read through the files that SQLite made for it."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        _write(writer, "run-2")
+        _opened_up(path)
+        with _unwritable(path.parent):
+            assert _runs(path) == ["run-2", "run-1"]
+            _write(writer, "run-3")
+            assert _runs(path) == ["run-3", "run-2", "run-1"]
+
+
+def _crashed(path: Path) -> None:
+    """Leave a log with changes, as a process that was killed does."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        _write(writer, "run-2")
+        for suffix in ("wal", "shm"):
+            shutil.copy(f"{path}-{suffix}", path.with_name(suffix))
+    for suffix in ("wal", "shm"):
+        path.with_name(suffix).rename(f"{path}-{suffix}")
+    _opened_up(path)
+
+
+def test_the_log_of_a_crash_is_read(path: Path) -> None:
+    """With both files beside it SQLite reads what is not in the ledger yet."""
+    _crashed(path)
+    with _unwritable(path.parent):
+        assert _runs(path) == ["run-2", "run-1"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (
+            lambda path: Path(f"{path}-shm").unlink(),
+            "ledger.db-wal holds changes that are not in it yet, and ledger.db-shm",
+        ),
+        (lambda path: Path(f"{path}-wal").unlink(), "ledger.db-shm is there and ledger.db-wal is not"),
+        (lambda path: Path(f"{path}-wal").chmod(0), "no permission to read .*/ledger.db-wal"),
+        (lambda path: Path(f"{path}-shm").chmod(0), "no permission to read .*/ledger.db-shm"),
+    ],
+)
+def test_what_is_missing_is_named(path: Path, spoil: Callable[[Path], object], told: str) -> None:
+    """A log whose changes cannot be read is never passed over."""
+    _crashed(path)
+    spoil(path)
+    with _unwritable(path.parent), pytest.raises(LedgerError, match=told):
+        _runs(path)
+
+
+def test_an_empty_log_holds_nothing_back(path: Path) -> None:
+    """SQLite empties its log after a checkpoint; without its index nobody has the ledger open."""
+    Path(f"{path}-wal").touch(mode=0o644)
+    with _unwritable(path.parent):
+        assert _runs(path) == ["run-1"]
+
+
+def test_a_ledger_that_was_written_meanwhile_is_not_believed(path: Path) -> None:
+    """Whoever may write can begin while it is read as immutable."""
+
+    def read() -> None:
+        with _unwritable(path.parent), reading(path) as connection:
+            assert connection is not None
+            if os.geteuid() == _NOBODY:
+                os.seteuid(0)
+            path.parent.chmod(0o755)
+            with closing(sqlite3.connect(path, isolation_level=None)) as writer:
+                _write(writer, "run-2")
+            path.parent.chmod(0o555)
+            if os.getuid() == 0:
+                os.seteuid(_NOBODY)
+
+    with pytest.raises(LedgerError, match="was written while it was read"):
+        read()
+    assert _runs(path) == ["run-2", "run-1"]

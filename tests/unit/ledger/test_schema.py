@@ -1,0 +1,278 @@
+"""The ledger's file: private, brought up to date whole or not at all, and left alone where it is not ours to touch."""
+
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.support.ledgers import clock, started
+from worker.ledger import history, probe, schema, writes
+from worker.ledger.schema import MIGRATIONS, connect, connect_to_read
+from worker.model.errors import LedgerError
+
+_SECOND = "CREATE TABLE notes (run TEXT PRIMARY KEY, text TEXT); INSERT INTO notes SELECT id, 'kept' FROM runs;"
+_APPLICATION = 0x53454E44
+
+
+def _open(path: Path, migrations: Sequence[str] = MIGRATIONS) -> sqlite3.Connection:
+    return connect(path, program="0", now=clock(), migrations=migrations)
+
+
+def _dump(path: Path) -> list[str]:
+    with closing(sqlite3.connect(path)) as connection:
+        return [*connection.iterdump(), str(connection.execute("PRAGMA user_version").fetchone())]
+
+
+def _is_refused(path: Path, told: str) -> None:
+    """Whoever writes, reads or asks is refused with the reason, the file and the way to another."""
+    for use in (_open, connect_to_read, probe):
+        with pytest.raises(LedgerError, match=told) as refused:
+            use(path)
+        assert str(path.parent) in str(refused.value)
+        assert "with ledger.path in the settings or SENDERID_LEDGER__PATH" in str(refused.value)
+
+
+@pytest.fixture
+def loose_umask() -> Iterator[None]:
+    """A umask that takes nothing away."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("loose_umask")
+def test_the_file_and_what_sqlite_puts_beside_it_are_their_owners_alone(tmp_path: Path) -> None:
+    """The folders are 0700 and the files 0600 whatever the umask, made for the first time and made again."""
+    path = tmp_path / "far" / "state" / "ledger.db"
+    for _ in range(2):
+        with closing(_open(path)) as connection:
+            writes.add_run(connection, started())
+            modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in (path.parent, *path.parent.iterdir())}
+        assert modes == {"state": 0o700, **dict.fromkeys(["ledger.db", "ledger.db-shm", "ledger.db-wal"], 0o600)}
+        for file in path.parent.iterdir():
+            file.unlink()
+        path.parent.rmdir()
+
+
+def test_a_new_ledger_says_what_it_is(tmp_path: Path) -> None:
+    """It carries our application id and schema version, keeps a log, is durable at each commit and can shrink."""
+    with closing(_open(tmp_path / "ledger.db")) as connection:
+        pragmas = ["application_id", "user_version", "journal_mode", "synchronous", "foreign_keys", "auto_vacuum"]
+        found = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in pragmas]
+        assert found == [_APPLICATION, len(MIGRATIONS), "wal", 2, 1, 2]
+        assert connection.execute("SELECT version, program FROM migrations").fetchall() == [
+            (version, "0") for version in range(1, len(MIGRATIONS) + 1)
+        ]
+
+
+def test_no_ledger_yet_is_nothing_to_read(tmp_path: Path) -> None:
+    """Neither a missing file, a file that was made and not filled, nor an empty database is an error, or a ledger."""
+    path = tmp_path / "ledger.db"
+    assert connect_to_read(path) is None
+    path.touch()
+    assert connect_to_read(path) is None
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+    assert path.stat().st_size
+    assert connect_to_read(path) is None
+
+
+def test_an_older_ledger_becomes_a_newer_one_with_all_it_has(tmp_path: Path) -> None:
+    """A migration finds the rows of before, and stands in the record with its time and program."""
+    path = tmp_path / "ledger.db"
+    with closing(_open(path)) as connection:
+        writes.add_run(connection, started("r1"))
+    with closing(connect(path, program="2", now=clock(60), migrations=[*MIGRATIONS, _SECOND])) as connection:
+        assert connection.execute("SELECT * FROM notes").fetchall() == [("r1", "kept")]
+        first, *_, last = connection.execute("SELECT version, applied_at, program FROM migrations").fetchall()
+        assert first == (1, "2026-11-24T00:00:00.000Z", "0")
+        assert last == (len(MIGRATIONS) + 1, "2026-11-24T00:01:00.000Z", "2")
+
+
+def test_a_ledger_of_the_first_schema_is_read_and_brought_up_to_date(tmp_path: Path) -> None:
+    """Its runs are told as they stand, before and after this program has written to it."""
+    path = tmp_path / "ledger.db"
+    with closing(_open(path, MIGRATIONS[:1])) as connection:
+        connection.execute(
+            "INSERT INTO runs VALUES ('r1', 'apply', 'ann', 'box', 1, '0', '{}', '2026-11-24T00:00:00Z', NULL, NULL)"
+        )
+        connection.execute(
+            "INSERT INTO entries (run, key, account, endpoint, safety, source, fingerprint, started_at, counts) "
+            "VALUES ('r1', 'vendor 1', 'main', 'solapi', '{}', 'main.yaml', '', '2026-11-24T00:00:00.000Z', '{}')"
+        )
+    reading = connect_to_read(path)
+    assert reading is not None
+    with closing(reading):
+        before = history.story(reading, "r1")
+        assert writes.recall(reading, "vendor 1").registered is None
+    with closing(_open(path)) as connection:
+        assert history.story(connection, "r1") == before
+    assert before.accounts[0].groups == ()
+    assert before.plan is None
+
+
+@pytest.mark.parametrize("broken", ["CREATE TABLE runs (id TEXT)", "UPDATE nowhere SET a = 1", "nonsense"])
+def test_a_migration_that_fails_half_way_changes_nothing(tmp_path: Path, broken: str) -> None:
+    """The file is as before, its version and record too, and this program can still use it."""
+    path = tmp_path / "ledger.db"
+    with closing(_open(path)) as connection:
+        writes.add_run(connection, started("r1"))
+    before = _dump(path)
+    with pytest.raises(LedgerError, match="cannot be used"):
+        _open(path, [*MIGRATIONS, f"{_SECOND}; {broken}"])
+    assert _dump(path) == before
+    with closing(_open(path)) as connection:
+        assert connection.execute("SELECT id FROM runs").fetchall() == [("r1",)]
+
+
+def test_a_disk_that_is_full_while_migrating_is_told_as_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite rolls back by itself then, and the error is the disk's and not that of a second rollback."""
+    path = tmp_path / "ledger.db"
+    _open(path).close()
+    before = _dump(path)
+    migrate = schema._migrate
+
+    def full(connection: sqlite3.Connection, *given: Sequence[str], **more: object) -> None:
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count = {pages + 1}")
+        migrate(connection, *given, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(schema, "_migrate", full)
+    with pytest.raises(LedgerError, match="full"):
+        _open(path, [*MIGRATIONS, "; ".join(f"CREATE TABLE t{n} (a)" for n in range(9))])
+    assert _dump(path) == before
+
+
+def test_two_processes_that_begin_at_once_both_have_the_newest_ledger(tmp_path: Path) -> None:
+    """Each migration is applied once, whoever comes first, from nothing and from an older schema."""
+    path = tmp_path / "ledger.db"
+    script = (
+        "import sys; from pathlib import Path; from worker.ledger.schema import MIGRATIONS, connect\n"
+        "for line in sys.stdin:\n"
+        "    more = [line.strip()] if line.strip() else []\n"
+        "    connect(Path(sys.argv[1]), program='0', now=lambda: 'now', migrations=[*MIGRATIONS, *more]).close()\n"
+        "    print('done', flush=True)\n"
+    )
+    command = [sys.executable, "-c", script, str(path)]
+    processes = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603 - ours
+        for _ in range(3)
+    ]
+    for more in ("", _SECOND):
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write(f"{more}\n")
+            process.stdin.flush()
+        for process in processes:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "done\n"
+    for process in processes:
+        process.communicate(timeout=10)
+    with closing(sqlite3.connect(path)) as connection:
+        versions = [version for (version,) in connection.execute("SELECT version FROM migrations")]
+        assert versions == list(range(1, len(MIGRATIONS) + 2))
+
+
+@pytest.mark.parametrize("checkpointed", [True, False])
+def test_a_newer_ledger_is_refused_and_not_touched(tmp_path: Path, *, checkpointed: bool) -> None:
+    """Its version, in the file or still in the log alone, is told; the bytes and times of both stay as they are."""
+    path = tmp_path / "ledger.db"
+    files = [path, tmp_path / "ledger.db-wal"]
+    _open(path).close()
+    newer = sqlite3.connect(path, isolation_level=None)
+    with closing(newer):
+        newer.execute("PRAGMA user_version = 7")
+        newer.execute("PRAGMA wal_checkpoint(TRUNCATE)" if checkpointed else "SELECT 1")
+        before = [(file.read_bytes(), file.stat().st_mtime_ns) for file in files]
+        in_the_file = int.from_bytes(before[0][0][60:64])
+        assert in_the_file == (7 if checkpointed else len(MIGRATIONS))
+        _is_refused(path, f"a newer senderid made it: its schema is 7, this one knows {len(MIGRATIONS)}")
+        assert [(file.read_bytes(), file.stat().st_mtime_ns) for file in files] == before
+
+
+def test_a_newer_program_that_comes_between_the_look_and_the_opening_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The version is looked at once more by whoever is going to write."""
+    path = tmp_path / "ledger.db"
+    _open(path, [*MIGRATIONS, _SECOND]).close()
+    monkeypatch.setattr(schema, "connect_to_read", lambda *_, **__: None)
+    before = path.read_bytes()
+    with pytest.raises(LedgerError, match="a newer senderid made it"):
+        _open(path)
+    assert path.read_bytes() == before
+
+
+def _database(*statements: str) -> Callable[[Path], None]:
+    def make(path: Path) -> None:
+        with closing(sqlite3.connect(path)) as connection:
+            for statement in statements:
+                connection.execute(statement)
+            connection.commit()
+
+    return make
+
+
+_STRANGERS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "text": (lambda path: path.write_text("numbers: {}\n" * 99), "it is no ledger, or its beginning is gone"),
+    "short": (lambda path: path.write_bytes(b"SQLite format 3\0"), "it is no ledger, or its beginning is gone"),
+    "folder": (Path.mkdir, "Is a directory"),
+    "named": (_database("PRAGMA application_id = 7", "CREATE TABLE t (a)"), "the database of another program"),
+    "nameless": (_database("CREATE TABLE t (a)"), "the database of another program"),
+    "alike": (_database("CREATE TABLE runs (a)", "PRAGMA user_version = 1"), "the database of another program"),
+    "in its log": (
+        _database("PRAGMA journal_mode = WAL", "CREATE TABLE t (a)", "PRAGMA user_version = 1"),
+        "the database of another program",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", _STRANGERS)
+def test_what_is_no_ledger_is_refused_and_not_touched(tmp_path: Path, kind: str) -> None:
+    """Texts, folders and the databases of other programs are told as what they are, and stay as they are."""
+    path = tmp_path / "ledger.db"
+    make, told = _STRANGERS[kind]
+    make(path)
+    before = path.read_bytes() if path.is_file() else b""
+    _is_refused(path, told)
+    assert (path.read_bytes() if path.is_file() else b"") == before
+
+
+def test_an_empty_file_beside_a_full_log_is_damaged_and_not_new(tmp_path: Path) -> None:
+    """SQLite would throw the log away, and with it what happened: it is refused, and the log stays."""
+    path, log = tmp_path / "ledger.db", tmp_path / "ledger.db-wal"
+    with closing(_open(path)) as connection:
+        writes.add_run(connection, started())
+        kept = log.read_bytes()
+    path.write_bytes(b"")
+    log.write_bytes(kept)
+    _is_refused(path, "it is empty, yet its write-ahead log is not")
+    assert log.read_bytes() == kept
+
+
+def test_a_place_that_cannot_be_is_told(tmp_path: Path) -> None:
+    """A file in place of the folder and a name that is too long are errors of local state for everyone."""
+    (tmp_path / "file").write_text("")
+    for path, told in (
+        (tmp_path / "file" / "ledger.db", "Not a directory|file is no folder"),
+        (tmp_path / ("x" * 300) / "ledger.db", "too long"),
+    ):
+        _is_refused(path, told)
+
+
+def test_a_page_that_is_damaged_is_found_before_anything_is_read(tmp_path: Path) -> None:
+    """Garbage in the middle of the file is told as damage."""
+    path = tmp_path / "ledger.db"
+    with closing(_open(path)) as connection:
+        for number in range(99):
+            writes.add_run(connection, started(f"r{number}", settings="x" * 1000))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 4096] = b"\xa5" * 4096
+    path.write_bytes(data)
+    _is_refused(path, "damaged|malformed")

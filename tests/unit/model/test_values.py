@@ -1,0 +1,235 @@
+"""The values: secrets that stay hidden, statuses that stay as they came, documents as they are promised."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from worker.model.accounts import Desired, DesiredAccount, Observed, ObservedAccount, Status
+from worker.model.credentials import Credentials, Secret
+from worker.model.errors import ErrorInfo, NumberError, Refusal
+from worker.model.plans import AccountPlan, Action, Change, Plan, Verdict, tally
+from worker.model.results import AccountResult, NumberResult, Outcome, Result, RunOutcome
+
+CANARY = "canary-7f3a"
+
+
+@pytest.mark.parametrize(
+    "show",
+    [
+        repr,
+        str,
+        "{}".format,
+        "{!r:>40}".format,
+        lambda secret: f"{secret}",
+        lambda secret: "%s %r" % (secret, secret),  # noqa: UP031 - logging formats this way
+        lambda secret: repr(Credentials("key", secret)),
+        lambda secret: repr([secret, {secret: secret}]),
+        lambda secret: logging.makeLogRecord({"msg": "%s", "args": (secret,)}).getMessage(),
+    ],
+)
+def test_secret_does_not_show(show: Callable[[Secret], str]) -> None:
+    """A secret appears in no text made of it, alone or inside something else."""
+    assert CANARY not in show(Secret(CANARY))
+
+
+def test_secret_does_not_encode() -> None:
+    """A secret cannot be encoded as JSON, and the refusal does not tell it."""
+    with pytest.raises(TypeError) as refused:
+        msgspec.json.encode(Credentials("key", Secret(CANARY)))
+    assert CANARY not in str(refused.value)
+
+
+def test_secret_is_revealed_on_request() -> None:
+    """A secret gives its text to whoever asks for it by name."""
+    assert Secret(CANARY).reveal() == CANARY
+
+
+def test_secrets_compare_by_text() -> None:
+    """Two secrets are equal, and hash alike, when their texts are; a secret equals no plain text."""
+    assert Secret("a") == Secret("a")
+    assert hash(Secret("a")) == hash(Secret("a"))
+    assert Secret("a") != Secret("b")
+    assert Secret("a") != "a"
+
+
+@pytest.mark.parametrize("text", ["FROZEN", "active", ""])
+def test_unknown_status_is_kept(text: str) -> None:
+    """A status that nobody has heard of keeps its text through JSON, equals itself, and is not writable."""
+    status = msgspec.json.decode(msgspec.json.encode(text), type=Status)
+    assert status == text
+    assert status.value == text
+    assert status == Status(text)
+    assert {status: 1}[Status(text)] == 1
+    assert msgspec.json.encode(status) == msgspec.json.encode(text)
+    assert not status.writable
+
+
+def test_unknown_status_is_not_learnt() -> None:
+    """Meeting an unknown status does not add it to the known ones."""
+    Status("FROZEN")
+    assert "FROZEN" not in Status.__members__
+
+
+def test_status_is_text() -> None:
+    """Something that is not text is no status."""
+    with pytest.raises(ValueError, match="7"):
+        Status(7)  # type: ignore[arg-type]  # as untyped callers might
+
+
+def test_two_statuses_are_writable() -> None:
+    """ACTIVE and INACTIVE are the only statuses that can be written."""
+    assert {status for status in Status if status.writable} == {Status.ACTIVE, Status.INACTIVE}
+
+
+def test_two_actions_write() -> None:
+    """Activating and deactivating are the only actions that write."""
+    assert {action for action in Action if action.writes} == {Action.ACTIVATE, Action.DEACTIVATE}
+
+
+def test_located_pairs_numbers_with_lines() -> None:
+    """A desired account gives every number with its own line, in the file's order."""
+    on, off = Desired(Status.ACTIVE), Desired(Status.INACTIVE)
+    account = DesiredAccount("main", "main.yaml", {"0299": on, "0211": off}, [7, 4])
+    assert list(account.located()) == [("0299", on, 7), ("0211", off, 4)]
+
+
+def test_active_counts_only_active() -> None:
+    """An observed account counts its ACTIVE numbers, and nothing else, as active."""
+    statuses = [Status.ACTIVE, Status.INACTIVE, Status.PENDING, Status("FROZEN"), Status.ACTIVE]
+    numbers = {str(phone): Observed(str(phone), status) for phone, status in enumerate(statuses, 100)}
+    assert ObservedAccount("1", numbers).active == 2
+
+
+def test_writes_leave_out_what_does_not_write() -> None:
+    """An account's writes are its activations and deactivations, in the plan's order."""
+    on = Change("0211", Action.ACTIVATE, "INACTIVE", "ACTIVE", "listed")
+    gone = Change("0222", Action.MISSING, None, "ACTIVE", "missing")
+    off = Change("0233", Action.DEACTIVATE, "ACTIVE", "INACTIVE", "listed")
+    plan = AccountPlan(account="main", counts=tally(Action, {}), changes=(on, gone, off))
+    assert plan.writes == (on, off)
+
+
+def test_tally_fills_up() -> None:
+    """A tally has every member of its enum, in order, with 0 for those not found."""
+    counts = tally(Action, {Action.MISSING: 2})
+    assert list(counts) == list(Action)
+    assert counts == {action: 2 if action is Action.MISSING else 0 for action in Action}
+
+
+def keys(document: Any, *path: str) -> set[str]:
+    """The keys of the object at a path of a decoded document, through the first item of every list."""
+    for step in path:
+        document = document[step]
+        if isinstance(document, list):
+            document = document[0]
+    return set(document)
+
+
+def test_plan_document_has_the_promised_keys() -> None:
+    """A plan encodes to exactly the keys that scripts are promised, on every level."""
+    account = AccountPlan(
+        account="main",
+        verdict=Verdict.REFUSED,
+        refusals=(Refusal("min-active", "too few"),),
+        error=ErrorInfo("Oops", "said so"),
+        counts=tally(Action, {}),
+        changes=(Change("0211", Action.MISSING, None, "ACTIVE", "missing"),),
+    )
+    plan = Plan(created_at="2026-01-01T00:00:00Z", fingerprint="f", accounts=(account,))
+    document = msgspec.json.decode(msgspec.json.encode(plan))
+    assert document["schema"] == "senderid.plan/v1"
+    assert keys(document) == {"schema", "created_at", "at", "fingerprint", "accounts"}
+    assert keys(document, "accounts") == {
+        "account",
+        "account_id",
+        "timezone",
+        "verdict",
+        "refusals",
+        "error",
+        "counts",
+        "changes",
+        "active",
+        "notices",
+    }
+    assert keys(document, "accounts", "refusals") == {"rule", "message"}
+    assert keys(document, "accounts", "error") == {"code", "message"}
+    assert keys(document, "accounts", "counts") == {
+        "activate",
+        "deactivate",
+        "blocked",
+        "held",
+        "missing",
+        "protected",
+        "unmanaged",
+        "unchanged",
+    }
+    promised = {"phone", "action", "observed", "desired", "reason"}
+    assert keys(document, "accounts", "changes") == promised | {"note", "owner", "cause", "since", "until"}
+    assert document["accounts"][0]["verdict"] == "refused"
+
+
+def test_result_document_has_the_promised_keys() -> None:
+    """A result encodes to exactly the keys that scripts are promised, on every level."""
+    number = NumberResult(
+        phone="0211",
+        action=Action.ACTIVATE,
+        desired="ACTIVE",
+        before="INACTIVE",
+        after=None,
+        outcome=Outcome.FAILED,
+        attempts=1,
+        error=NumberError("Oops", "said so", 400),
+    )
+    account = AccountResult(
+        account="main", outcome=RunOutcome.PARTIAL, counts=tally(Outcome, {Outcome.FAILED: 1}), numbers=(number,)
+    )
+    result = Result(
+        run_id="r",
+        started_at="2026-01-01T00:00:00Z",
+        finished_at="2026-01-01T00:00:01Z",
+        outcome=RunOutcome.PARTIAL,
+        accounts=(account,),
+    )
+    document = msgspec.json.decode(msgspec.json.encode(result))
+    assert document["schema"] == "senderid.result/v1"
+    assert keys(document) == {"schema", "run_id", "started_at", "finished_at", "outcome", "accounts"}
+    assert keys(document, "accounts") == {
+        "account",
+        "account_id",
+        "outcome",
+        "error",
+        "refusals",
+        "counts",
+        "requests",
+        "numbers",
+        "notices",
+    }
+    assert keys(document, "accounts", "requests") == {"reads", "writes", "retries"}
+    assert keys(document, "accounts", "counts") == {
+        "changed",
+        "unchanged",
+        "failed",
+        "blocked",
+        "held",
+        "missing",
+        "protected",
+        "unmanaged",
+        "conflict",
+        "unverified",
+        "not_attempted",
+    }
+    assert keys(document, "accounts", "numbers") == {
+        "phone",
+        "action",
+        "desired",
+        "before",
+        "after",
+        "outcome",
+        "attempts",
+        "error",
+        "duration_ms",
+    }
+    assert keys(document, "accounts", "numbers", "error") == {"code", "message", "http_status"}

@@ -1,0 +1,574 @@
+"""Plans, their fingerprints and their files, case by case."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+import pytest
+
+from worker.model.accounts import Desired, DesiredAccount, Memory, Observed, ObservedAccount, Status
+from worker.model.credentials import CredentialsRef, SecretRef
+from worker.model.errors import ErrorInfo, PlanFileError
+from worker.model.history import NumberRecord
+from worker.model.plans import AccountPlan, Action, Cause, Change, Verdict, tally
+from worker.model.results import Outcome
+from worker.model.safety import Safety
+from worker.plan.diff import Preconditions, attribute, confirmed, diff, fingerprint, inverse, preconditions
+from worker.plan.planfile import MAX_AGE_SECONDS, LeftOut, SavedAccount, SavedPlan
+from worker.plan.planfile import seal as sealed
+from worker.plan.planfile import unseal as unsealed
+
+PHONE = "01012345678"
+ON, OFF = Desired(Status.ACTIVE), Desired(Status.INACTIVE)
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+UP = Change("0211", Action.ACTIVATE, "INACTIVE", "ACTIVE", "listed as ACTIVE")
+DOWN = Change("0222", Action.DEACTIVATE, "ACTIVE", "INACTIVE", "listed as INACTIVE", note="old", owner="marketing")
+GONE = Change("0233", Action.MISSING, None, "ACTIVE", "")
+
+
+def seen(**statuses: str) -> dict[str, Observed]:
+    """Observed numbers, named `n` and digits."""
+    return {name[1:]: Observed(name[1:], Status(status)) for name, status in statuses.items()}
+
+
+def one(want: Desired, status: str | None) -> Change | None:
+    """The change of one number, None where it is unchanged."""
+    changes, _ = diff({PHONE: want}, {} if status is None else {PHONE: Observed(PHONE, Status(status))})
+    return changes[0] if changes else None
+
+
+def planned(*changes: Change, name: str = "main", account_id: str | None = "12925149") -> AccountPlan:
+    """An account's plan of these changes."""
+    return AccountPlan(account=name, account_id=account_id, counts=tally(Action, {}), changes=changes)
+
+
+def saved(*changes: Change, name: str = "main") -> SavedAccount:
+    """An account of a plan file."""
+    credentials = CredentialsRef(SecretRef(env="MAIN_API_KEY"), SecretRef(file="/run/secrets/main"))
+    desired = DesiredAccount(name, f"{name}.yaml", {}, [], credentials=credentials)
+    return SavedAccount.of(desired, planned(*changes, name=name), endpoint="solapi", safety=Safety("20%", 2))
+
+
+def plan_file() -> SavedPlan:
+    """A plan of two writes and a number that is missing, made at noon."""
+    return SavedPlan.of(
+        [saved(UP, DOWN, GONE)],
+        id="c0ffee",
+        created_at="2026-03-01T12:00:00Z",
+        version="1.0.0",
+        allow=["min-active", "max-deactivations"],
+    )
+
+
+def resealed(edit: Callable[[Any], object]) -> bytes:
+    """A plan file that was edited and then sealed anew, as somebody who knows how may do."""
+    document = json.loads(sealed(plan_file()))
+    edit(document)
+    plan = msgspec.convert(document | {"seal": ""}, type=SavedPlan)
+    return msgspec.json.encode(document | {"seal": sha256(msgspec.json.encode(plan)).hexdigest()})
+
+
+@pytest.mark.parametrize(
+    ("want", "status", "action"),
+    [
+        (Desired(Status.ACTIVE), "ACTIVE", None),
+        (Desired(Status.INACTIVE), "INACTIVE", None),
+        (Desired(Status.ACTIVE), "INACTIVE", Action.ACTIVATE),
+        (Desired(Status.INACTIVE), "ACTIVE", Action.DEACTIVATE),
+        (Desired(Status.ACTIVE), None, Action.MISSING),
+        (Desired(Status.ACTIVE, protected=True), None, Action.MISSING),
+        (Desired(Status.ACTIVE), "PENDING", Action.BLOCKED),
+        (Desired(Status.INACTIVE), "FROZEN", Action.BLOCKED),
+        (Desired(Status.ACTIVE, protected=True), "EXPIRED", Action.BLOCKED),
+        (Desired(Status.EXPIRED, managed=False), "ACTIVE", Action.BLOCKED),
+        (Desired(Status.ACTIVE, protected=True), "ACTIVE", None),
+        (Desired(Status.ACTIVE, protected=True), "INACTIVE", Action.PROTECTED),
+        (Desired(Status.INACTIVE, protected=True), "ACTIVE", Action.PROTECTED),
+        (Desired(Status.ACTIVE, managed=False), "ACTIVE", Action.UNMANAGED),
+        (Desired(Status("FROZEN"), managed=False), "FROZEN", Action.UNMANAGED),
+        (Desired(Status.INACTIVE, managed=False), "INACTIVE", Action.UNMANAGED),
+        (Desired(Status.INACTIVE, managed=False), "ACTIVE", Action.DEACTIVATE),
+    ],
+)
+def test_action(want: Desired, status: str | None, action: Action | None) -> None:
+    """What is wanted and what is there decide the action; the plan tells both, and how many numbers have each."""
+    change = one(want, status)
+    if action is None:
+        assert change is None
+    else:
+        assert change is not None
+        assert (change.phone, change.action, change.observed, change.desired) == (PHONE, action, status, want.status)
+    _, counts = diff({PHONE: want}, {} if status is None else {PHONE: Observed(PHONE, Status(status))})
+    assert counts == tally(Action, {action or Action.UNCHANGED: 1})
+
+
+@pytest.mark.parametrize(
+    ("want", "status", "words"),
+    [
+        (Desired(Status.ACTIVE), "INACTIVE", ["listed as ACTIVE"]),
+        (Desired(Status.INACTIVE), "ACTIVE", ["listed as INACTIVE"]),
+        (Desired(Status.INACTIVE, managed=False), "ACTIVE", ["not listed", "deactivate"]),
+        (Desired(Status.ACTIVE), None, ["not registered", "register it"]),
+        (Desired(Status.ACTIVE), "PENDING", ["PENDING", "documents", "ARS"]),
+        (Desired(Status.ACTIVE), "BLOCKED", ["BLOCKED", "contact"]),
+        (Desired(Status.ACTIVE), "DUPLICATED", ["DUPLICATED", "duplicate request"]),
+        (Desired(Status.ACTIVE), "EXPIRED", ["EXPIRED", "verify the number again"]),
+        (Desired(Status.ACTIVE), "OVERLIMIT", ["OVERLIMIT", "higher limit"]),
+        (Desired(Status.ACTIVE), "FROZEN", ["unknown", "console"]),
+        (Desired(Status.PENDING), "ACTIVE", ["only ACTIVE and INACTIVE"]),
+        (Desired(Status.ACTIVE, protected=True), "INACTIVE", ["protected", "by hand"]),
+        (Desired(Status.ACTIVE, managed=False), "ACTIVE", ["not listed", "list it"]),
+        (Desired(Status.EXPIRED, managed=False), "EXPIRED", ["not listed", "cannot be written", "ignore it"]),
+    ],
+)
+def test_reason(want: Desired, status: str | None, words: list[str]) -> None:
+    """The reason of a change says what is the matter and what a person can do."""
+    change = one(want, status)
+    assert change is not None
+    assert [word for word in words if word not in change.reason] == []
+
+
+def test_reason_repeats_nothing_foreign() -> None:
+    """A status that came from outside does not get into a sentence of ours."""
+    change = one(Desired(Status.ACTIVE), "\x1b[31mFROZEN")
+    assert change is not None
+    assert "\x1b" not in change.reason
+
+
+def test_note_and_owner_come_along() -> None:
+    """A change carries the note and the owner that the file gives its number."""
+    change = one(Desired(Status.ACTIVE, note="old head office", owner="marketing"), "INACTIVE")
+    assert change is not None
+    assert (change.note, change.owner) == ("old head office", "marketing")
+
+
+def test_order_is_by_action_then_phone() -> None:
+    """Activations come first, then deactivations, then what is only told; phones ascend within each."""
+    wanted = {
+        "0211": ON,
+        "0299": OFF,
+        "0288": Desired(Status.ACTIVE, managed=False),
+        "0277": Desired(Status.ACTIVE, protected=True),
+        "0266": ON,
+        "0255": ON,
+        "0244": OFF,
+        "0233": ON,
+        "0222": ON,
+    }
+    observed = seen(
+        n0299="ACTIVE",
+        n0288="ACTIVE",
+        n0277="INACTIVE",
+        n0255="PENDING",
+        n0244="ACTIVE",
+        n0233="INACTIVE",
+        n0222="INACTIVE",
+        n0211="ACTIVE",
+    )
+    changes, counts = diff(wanted, observed)
+    assert [(change.action, change.phone) for change in changes] == [
+        ("activate", "0222"),
+        ("activate", "0233"),
+        ("deactivate", "0244"),
+        ("deactivate", "0299"),
+        ("blocked", "0255"),
+        ("missing", "0266"),
+        ("protected", "0277"),
+        ("unmanaged", "0288"),
+    ]
+    assert counts == {
+        "activate": 2,
+        "deactivate": 2,
+        "blocked": 1,
+        "held": 0,
+        "missing": 1,
+        "protected": 1,
+        "unmanaged": 1,
+        "unchanged": 1,
+    }
+
+
+def change(observed: str, desired: str, phone: str = PHONE) -> Change:
+    """A number that is not as desired."""
+    return Change(phone, Action.ACTIVATE if desired == "ACTIVE" else Action.DEACTIVATE, observed, desired, "")
+
+
+def test_cause_of_what_is_not_remembered() -> None:
+    """A number that no run of ours has written has no cause, whatever is told of others."""
+    stranger, ours = change("INACTIVE", "ACTIVE", "0211"), change("INACTIVE", "ACTIVE", "0222")
+    assert attribute([stranger, ours], ObservedAccount("1", {}), Memory({"0222": Status.ACTIVE})) == (
+        stranger,
+        msgspec.structs.replace(ours, cause=Cause.EXTERNAL_DRIFT),
+    )
+
+
+def test_since_is_told_of_what_others_changed() -> None:
+    """When a number was last changed is told of those that somebody else changed, and only where the API tells it."""
+    observed = ObservedAccount(
+        "1", seen(n0211="INACTIVE", n0222="INACTIVE", n0233="INACTIVE"), updated=(86_400, 172_800, 0)
+    )
+    drifted, configured, untold = (change("INACTIVE", "ACTIVE", phone) for phone in observed.numbers)
+    memory = Memory({"0211": Status.ACTIVE, "0222": Status.INACTIVE, "0233": Status.ACTIVE})
+    assert [each.since for each in attribute([drifted, configured, untold], observed, memory)] == [
+        "1970-01-02T00:00:00Z",
+        None,
+        None,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("want", "status", "told"),
+    [
+        (ON, "ACTIVE", {PHONE: Status.ACTIVE}),
+        (OFF, "INACTIVE", {}),
+        (ON, "INACTIVE", {}),
+        (OFF, "ACTIVE", {}),
+        (ON, None, {}),
+        (None, "ACTIVE", {}),
+        (Desired(Status.ACTIVE, managed=False), "ACTIVE", {}),
+    ],
+)
+def test_confirmed(want: Desired | None, status: str | None, told: dict[str, Status]) -> None:
+    """A listed number that has its desired status, while we last wrote another one, was confirmed by somebody else."""
+    wanted = {} if want is None else {PHONE: want}
+    observed = {} if status is None else {PHONE: Observed(PHONE, Status(status))}
+    assert confirmed(wanted, observed, Memory({PHONE: Status.INACTIVE})) == told
+
+
+def test_numbers_that_nobody_wants_take_no_part() -> None:
+    """A number that is observed and not wanted is neither changed nor counted."""
+    assert diff({}, seen(n0211="ACTIVE")) == ((), tally(Action, {}))
+
+
+def test_fingerprint_is_stable() -> None:
+    """The fingerprint of a given plan never changes, as approvals are compared across releases."""
+    assert fingerprint([planned(UP, DOWN)]) == "cd3ea8fcc2d830c7e31472be1e7039846649b07e66420b394c538df0732efc3c"
+    two = [planned(UP), planned(DOWN, name="other")]
+    assert (
+        fingerprint(two)
+        == fingerprint(reversed(two))
+        == "b732f6142983fafd8fffbced46c5a77cf6fb8d2a8d6f5653b0358e39d9136c61"
+    )
+
+
+def test_fingerprint_of_nothing_to_write() -> None:
+    """Accounts without writes leave no trace, whatever else their plans tell."""
+    assert fingerprint([planned(GONE), planned(name="other")]) == fingerprint([])
+    assert fingerprint([planned(UP, GONE), planned(name="other")]) == fingerprint([planned(UP)])
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        planned(UP, name="other"),
+        planned(UP, account_id="1"),
+        planned(UP, account_id=None),
+        planned(DOWN),
+        planned(UP, DOWN),
+        planned(msgspec.structs.replace(UP, phone="0212")),
+    ],
+)
+def test_fingerprint_tells_plans_apart(other: AccountPlan) -> None:
+    """Another account, another account id, another number or another write is another fingerprint."""
+    assert fingerprint([other]) != fingerprint([planned(UP)])
+
+
+def test_fingerprint_keeps_accounts_apart() -> None:
+    """The same writes spread otherwise over accounts are another plan."""
+    here = fingerprint([planned(UP, name="a"), planned(DOWN, name="b")])
+    assert here != fingerprint([planned(DOWN, name="a"), planned(UP, name="b")])
+    assert here != fingerprint([planned(UP, DOWN, name="a")])
+
+
+def test_fingerprint_of_a_saved_account_is_that_of_its_plan() -> None:
+    """Saving an account's plan does not change its fingerprint."""
+    assert fingerprint([saved(UP, DOWN)]) == fingerprint([planned(UP, DOWN)])
+
+
+@pytest.mark.parametrize("status", ["PENDING", "FROZEN", None])
+def test_what_no_longer_holds_is_a_conflict(status: str | None) -> None:
+    """A number that vanished or went to a third status conflicts with its planned write."""
+    observed = {} if status is None else seen(n0211=status)
+    assert preconditions(planned(UP), observed) == Preconditions(conflicts=(UP,))
+
+
+def test_preconditions_sort_writes() -> None:
+    """A write whose number is as the plan saw it is due, and one whose number got there by itself is not."""
+    observed = seen(n0211="INACTIVE", n0222="INACTIVE")
+    assert preconditions(planned(UP, DOWN, GONE), observed) == Preconditions(due=(UP,), already=(DOWN,))
+    assert preconditions(saved(UP, DOWN), observed) == Preconditions(due=(UP,), already=(DOWN,))
+
+
+def test_plan_file_keeps_only_writes() -> None:
+    """A plan file holds what will be written and what cannot converge, and leaves out accounts that need nothing."""
+    told = Change("0244", Action.UNMANAGED, "ACTIVE", "ACTIVE", "")
+    accounts = [saved(UP, GONE, told), saved(GONE, name="other"), saved(told, name="quiet")]
+    plan = SavedPlan.of(accounts, id="1d", created_at="2026-03-01T12:00:00Z", version="1", allow=[])
+    kept = [(account.account, account.changes, account.impossible) for account in plan.accounts]
+    assert kept == [("main", (UP,), (GONE,)), ("other", (), (GONE,))]
+    assert plan.fingerprint == fingerprint([planned(UP)])
+
+
+def test_plan_file_keeps_the_revision() -> None:
+    """A saved account carries the hash of its file and the commit of its checkout, as history tells them later."""
+    desired = DesiredAccount("main", "main.yaml", {}, [], sha256="5e", commit="c0ffee")
+    account = SavedAccount.of(desired, planned(UP), endpoint="solapi", safety=Safety())
+    assert (account.sha256, account.commit) == ("5e", "c0ffee")
+
+
+def test_plan_file_keeps_what_was_left_out() -> None:
+    """Accounts that could not be planned come back with the plan, so that an apply tells of them too."""
+    left_out = LeftOut("other", None, Verdict.ERROR, ErrorInfo("ServerError", "down"))
+    plan = SavedPlan.of([saved(UP)], [left_out], id="1d", created_at="2026-03-01T12:00:00Z", version="1", allow=[])
+    assert unsealed(sealed(plan), now=NOON).left_out == (left_out,)
+
+
+def test_plan_file_is_readable_json() -> None:
+    """A plan file is indented JSON that says when, by what, on which terms, for which account and with which limits."""
+    text = sealed(plan_file())
+    document = json.loads(text)
+    assert text == json.dumps(document, indent=2).encode() + b"\n"
+    assert document.keys() == {
+        *("schema", "id", "created_at", "version", "fingerprint", "allow", "accounts", "left_out", "seal")
+    }
+    assert document["schema"] == "senderid.saved-plan/v2"
+    assert document["allow"] == ["max-deactivations", "min-active"]
+    (account,) = document["accounts"]
+    assert account.pop("changes")[1] == {
+        "phone": "0222",
+        "action": "deactivate",
+        "observed": "ACTIVE",
+        "desired": "INACTIVE",
+        "reason": "listed as INACTIVE",
+        "note": "old",
+        "owner": "marketing",
+        "cause": None,
+        "since": None,
+        "until": None,
+    }
+    assert account == {
+        "account": "main",
+        "account_id": "12925149",
+        "source": "main.yaml",
+        "endpoint": "solapi",
+        "credentials": {
+            "api_key": {"env": "MAIN_API_KEY", "file": None},
+            "api_secret": {"env": None, "file": "/run/secrets/main"},
+        },
+        "safety": {"max_deactivations": "20%", "min_active": 2, "pair_swaps": "warn"},
+        "impossible": [
+            {
+                "phone": "0233",
+                "action": "missing",
+                "observed": None,
+                "desired": "ACTIVE",
+                "reason": "",
+                "note": None,
+                "owner": None,
+                "cause": None,
+                "since": None,
+                "until": None,
+            }
+        ],
+        "in_use": {"enabled": False, "hours": 24, "on_unknown": "hold"},
+        "groups": [],
+        "sha256": None,
+        "commit": None,
+        "parts": [],
+    }
+
+
+def test_plan_file_comes_back() -> None:
+    """What was sealed comes back as it was."""
+    assert unsealed(sealed(plan_file()), now=NOON) == plan_file()
+
+
+def test_plan_file_may_be_reformatted() -> None:
+    """White space and the order of keys may change, as only what the file says is sealed."""
+    document = json.loads(sealed(plan_file()))
+    assert unsealed(json.dumps(dict(reversed(document.items()))).encode(), now=NOON) == plan_file()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"null",
+        b"{}",
+        b"[]",
+        b"version: 1\n",
+        b'{"schema": 1}',
+        b'{"schema": "senderid.plan/v1"}',
+        b'{"schema": "senderid.saved-plan/v2"}',
+        b"\xff\xfe{}",
+        b'{"schema": "\xff"}',
+        b"\0",
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        sealed(plan_file())[:-5],
+        sealed(plan_file()).replace(b"2026-03-01T12", b"2026-03-01T99"),
+        sealed(plan_file()).replace(b"0211", b"../"),
+        sealed(plan_file()).replace(b'"source"', b'"api_secret": "x", "source"'),
+    ],
+)
+def test_what_is_no_plan_file(data: bytes) -> None:
+    """Anything that is not a plan file is refused in one sentence that says what writes one."""
+    with pytest.raises(
+        PlanFileError, match=r"^this is not a plan file; plan --out writes one, and desired state goes with -f$"
+    ):
+        unsealed(data, now=NOON)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(b"0211", b"0212"), (b'"20%"', b'"90%"'), (b"MAIN_API_KEY", b"EVIL"), (b'"old"', b'"new"'), (b"min-", b"max-")],
+)
+def test_changed_plan_file_is_refused(old: bytes, new: bytes) -> None:
+    """A plan file whose numbers, limits, references, notes or allowances were edited is refused."""
+    with pytest.raises(PlanFileError, match=r"^the plan file was changed after it was written; plan again$"):
+        unsealed(sealed(plan_file()).replace(old, new), now=NOON)
+
+
+@pytest.mark.parametrize("schema", ["senderid.saved-plan/v1", "senderid.saved-plan/v3", "senderid.saved-plan/\x1b[31m"])
+def test_other_version_is_refused(schema: str) -> None:
+    """A plan file of another schema version is told apart from a broken one, and its text is not repeated."""
+    data = json.dumps(json.loads(sealed(plan_file())) | {"schema": schema, "novelty": 1}).encode()
+    with pytest.raises(PlanFileError, match="of another version") as refused:
+        unsealed(data, now=NOON)
+    assert schema not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda document: document["accounts"][0]["changes"][0].update(desired="EXPIRED"),
+        lambda document: document["accounts"][0]["changes"][0].update(observed="PENDING"),
+        lambda document: document["accounts"][0]["changes"][0].update(action="deactivate"),
+        lambda document: document["accounts"][0]["changes"][0].update(phone="0211\n"),
+        lambda document: document["accounts"][0]["changes"].append(document["accounts"][0]["changes"][0]),
+        lambda document: document["accounts"][0].update(account_id=None),
+        lambda document: document["accounts"][0]["impossible"][0].update(phone="0233\n"),
+        lambda document: document["accounts"][0]["impossible"][0].update(action="activate"),
+        lambda document: document.update(fingerprint=""),
+    ],
+)
+def test_writes_that_no_plan_makes_are_refused(edit: Callable[[Any], object]) -> None:
+    """A file with a sound seal is refused when a write in it makes no sense or its fingerprint is another plan's."""
+
+    def with_fingerprint(document: Any) -> None:
+        edit(document)
+        if document["fingerprint"] and document["accounts"][0]["account_id"]:
+            accounts = msgspec.convert(document["accounts"], type=tuple[SavedAccount, ...])
+            document["fingerprint"] = fingerprint(accounts)
+
+    with pytest.raises(PlanFileError, match=r"^the plan file holds writes that no plan makes; plan again$"):
+        unsealed(resealed(with_fingerprint), now=NOON)
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        {"account": "shop"},
+        {"account": "shop", "endpoint": "https://REST.coolsms.co.kr/"},
+        {"account_id": "7"},
+    ],
+)
+def test_a_plan_file_with_one_account_twice_is_refused(second: dict[str, str]) -> None:
+    """Two names of one account would be written twice, and one name of two accounts be told as one."""
+    data = resealed(lambda document: document["accounts"].append(document["accounts"][0] | second))
+    with pytest.raises(PlanFileError, match=r"^the plan file has one account twice; plan again$"):
+        unsealed(data, now=NOON)
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        {"account_id": "7"},
+        {"endpoint": "https://sms.example"},
+        {"account_id": None, "changes": []},
+    ],
+)
+def test_a_plan_file_may_have_many_accounts(second: dict[str, Any]) -> None:
+    """Another id, another platform, and an account without an id, which has no numbers."""
+
+    def edit(document: Any) -> None:
+        document["accounts"].append(document["accounts"][0] | {"account": "shop"} | second)
+        document["fingerprint"] = fingerprint(msgspec.convert(document["accounts"], type=tuple[SavedAccount, ...]))
+
+    assert len(unsealed(resealed(edit), now=NOON).accounts) == 2
+
+
+def test_resealing_alone_is_no_reason_to_refuse() -> None:
+    """A file that was sealed anew without an edit is the same plan."""
+    assert unsealed(resealed(lambda _: None), now=NOON) == plan_file()
+
+
+@pytest.mark.parametrize("seconds", [-300.0, 0.0, MAX_AGE_SECONDS])
+def test_plan_file_keeps_for_a_day(seconds: float) -> None:
+    """A plan is good from the moment it is made, clocks a few minutes apart forgiven, until the end of its age."""
+    assert unsealed(sealed(plan_file()), now=NOON + timedelta(seconds=seconds)) == plan_file()
+
+
+def test_old_plan_file_is_refused() -> None:
+    """A plan past its age is refused, with its age and the limit, down to seconds."""
+    with pytest.raises(
+        PlanFileError,
+        match=r"^the plan was made 1 day, 0:06:00 ago, and may be applied for 1 day, 0:00:00; plan again$",
+    ):
+        unsealed(sealed(plan_file()), now=NOON + timedelta(hours=24.1))
+    with pytest.raises(PlanFileError, match="1:00:00 ago, and may be applied for 0:01:00"):
+        unsealed(sealed(plan_file()), now=NOON + timedelta(hours=1), max_age_seconds=60)
+
+
+def test_plan_file_of_the_future_is_refused() -> None:
+    """A plan made well after now is refused, with the distance in minutes."""
+    with pytest.raises(
+        PlanFileError, match=r"^the plan was made 600 minutes in the future; check the clocks of both hosts$"
+    ):
+        unsealed(sealed(plan_file()), now=NOON - timedelta(hours=10))
+
+
+def told(phone: str, before: str | None, after: str | None, outcome: Outcome | None = Outcome.CHANGED) -> NumberRecord:
+    """What a run made of a number."""
+    return NumberRecord(phone=phone, action=None, desired=after, before=before, after=after, outcome=outcome)
+
+
+def test_the_inverse_turns_round_what_was_changed() -> None:
+    """Each changed number goes from what the run left it with to what it had, activations first, and no other does."""
+    others = [outcome for outcome in Outcome if outcome is not Outcome.CHANGED]
+    numbers = [
+        told("0213", "INACTIVE", "ACTIVE"),
+        told("0212", "ACTIVE", "INACTIVE"),
+        told("0211", "ACTIVE", "INACTIVE"),
+        told("0219", "INACTIVE", None, None),
+        *(told("0220", "INACTIVE", "ACTIVE", outcome) for outcome in others),
+    ]
+    assert [(c.phone, c.action, c.observed, c.desired) for c in inverse(numbers, "run-1")] == [
+        ("0211", Action.ACTIVATE, "INACTIVE", "ACTIVE"),
+        ("0212", Action.ACTIVATE, "INACTIVE", "ACTIVE"),
+        ("0213", Action.DEACTIVATE, "ACTIVE", "INACTIVE"),
+    ]
+    assert {change.reason for change in inverse(numbers, "run-1")} == {"as before run run-1"}
+
+
+@pytest.mark.parametrize(
+    ("ours", "observed", "cause", "since"),
+    [
+        ("INACTIVE", "INACTIVE", Cause.CONFIG_CHANGE, None),
+        ("ACTIVE", "INACTIVE", Cause.EXTERNAL_DRIFT, "2026-11-20T09:00:00Z"),
+        ("INACTIVE", "PENDING", Cause.BOTH, "2026-11-20T09:00:00Z"),
+        (None, "INACTIVE", None, None),
+    ],
+)
+def test_the_cause_is_told_by_what_we_last_wrote(
+    ours: str | None, observed: str, cause: Cause | None, since: str | None
+) -> None:
+    """What we wrote, what the file says and what is there tell who changed a number, and when, if anyone can know."""
+    second = int(datetime(2026, 11, 20, 9, tzinfo=UTC).timestamp())
+    account = ObservedAccount("1", {PHONE: Observed(PHONE, Status(observed))}, (second,))
+    memory = Memory({} if ours is None else {PHONE: Status(ours)})
+    (change,) = attribute([Change(PHONE, Action.ACTIVATE, observed, "ACTIVE", "")], account, memory)
+    assert (change.cause, change.since) == (cause, since)

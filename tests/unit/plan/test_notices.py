@@ -1,0 +1,118 @@
+"""What is told of an account besides its changes: what ends, what waits for a person, what is full."""
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.model.accounts import Observed, ObservedAccount, Status
+from worker.model.plans import Notice, NoticeKind
+from worker.model.safety import Health
+from worker.plan.notices import notices
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+PHONE = "01012345678"
+
+
+def _account(*numbers: Observed, **more: object) -> ObservedAccount:
+    given = {"seen_at": NOW.timestamp(), **more}
+    return ObservedAccount("1", {number.phone: number for number in numbers}, **given)  # type: ignore[arg-type]
+
+
+def _expiring(expires_at: str | None, status: str = "ACTIVE", **more: object) -> tuple[Notice, ...]:
+    return notices(_account(Observed(PHONE, Status(status), expires_at), **more), Health())
+
+
+@pytest.mark.parametrize(
+    ("expires_at", "status", "words"),
+    [
+        ("2026-12-24T12:00:00Z", "ACTIVE", "ends on 2026-12-24"),
+        ("2026-12-24T21:00:00+09:00", "ACTIVE", "ends on 2026-12-24"),
+        ("2026-12-24T12:00:00", "INACTIVE", "ends on 2026-12-24"),
+        ("2026-12-24T12:00:01Z", "ACTIVE", None),
+        ("2026-12-25T00:30:00+13:00", "ACTIVE", "ends on 2026-12-24"),
+        ("2026-11-24T11:59:59Z", "ACTIVE", "ended on 2026-11-24"),
+        ("2020-01-01T00:00:00.123Z", "ACTIVE", "ended on 2020-01-01"),
+        ("2020-01-01T00:00:00.123Z", "INACTIVE", None),
+        ("2026-12-01T00:00:00Z", "PENDING", "PENDING"),
+        ("soon", "ACTIVE", None),
+        ("0001-01-01T00:00:00+23:00", "ACTIVE", None),
+        ("", "ACTIVE", None),
+        (None, "ACTIVE", None),
+    ],
+)
+def test_what_ends_within_the_days_is_told(expires_at: str | None, status: str, words: str | None) -> None:
+    """The last day counts, to the second and whatever the zone; of what is over only what is still ACTIVE."""
+    found = _expiring(expires_at, status)
+    assert len(found) == (words is not None)
+    for notice in found:
+        assert notice.phone == PHONE
+        assert words is not None
+        assert words in notice.message
+
+
+def test_what_is_extended_by_itself_is_not_told() -> None:
+    """Where the vendor extends a registration nobody has to; nor is anything told where the look has no time."""
+    end = "2026-12-01T00:00:00Z"
+    assert [notice.kind for notice in _expiring(end)] == [NoticeKind.EXPIRING]
+    assert not _expiring(end, extended=frozenset({PHONE}))
+    assert not _expiring(end, seen_at=0.0)
+
+
+@pytest.mark.parametrize("status", [Status.PENDING, Status.DUPLICATED, Status.BLOCKED])
+def test_a_number_that_waits_for_a_person_is_told_with_what_to_do(status: Status) -> None:
+    """The kind is the status, and what the vendor asks for stands in the message."""
+    number = Observed(PHONE, status)
+    (plain,) = notices(_account(number), Health())
+    assert (plain.kind.upper(), plain.phone) == (status, PHONE)
+    (asked,) = notices(_account(number, measures={PHONE: ("BUSINESS_DOCUMENTS", "ID")}), Health())
+    assert asked.message == f"{plain.message} (it asks for BUSINESS_DOCUMENTS, ID)"
+
+
+@pytest.mark.parametrize(("limit", "told"), [(None, 0), (0, 0), (2, 1), (3, 1), (4, 0)])
+def test_an_account_that_is_nearly_full_is_told(limit: int | None, told: int) -> None:
+    """From 75 per cent of the limit on, where there is one."""
+    three = [Observed(f"010000{n}", Status.ACTIVE) for n in range(3)]
+    found = notices(_account(*three, limit=limit), Health(limit_percent=76))
+    assert [notice.kind for notice in found] == [NoticeKind.LIMIT] * told
+    if limit == 4:
+        (notice,) = notices(_account(*three, limit=4), Health(limit_percent=75))
+        assert notice.message.startswith("3 of the 4 numbers that may be registered are")
+
+
+_NUMBERS = st.dictionaries(
+    st.from_regex("0[0-9]{6}", fullmatch=True),
+    st.tuples(st.sampled_from(list(Status)), st.none() | st.integers(-400, 400)),
+    max_size=20,
+)
+
+
+@given(numbers=_NUMBERS, days=st.integers(0, 365))
+def test_each_number_is_told_once_for_each_kind(numbers: dict[str, tuple[Status, int | None]], days: int) -> None:
+    """No number has two notices of a kind, they are in order, and who is told to end does so within the days."""
+    ends = {phone: None if left is None else NOW + timedelta(days=left) for phone, (_, left) in numbers.items()}
+    rows = [
+        Observed(phone, status, None if (end := ends[phone]) is None else end.isoformat())
+        for phone, (status, _) in numbers.items()
+    ]
+    found = notices(_account(*rows), Health(expires_within_days=days))
+    assert max(Counter((notice.kind, notice.phone) for notice in found).values(), default=1) == 1
+    order = [(list(NoticeKind).index(notice.kind), notice.phone or "") for notice in found]
+    assert order == sorted(order)
+    told = {notice.phone for notice in found if notice.kind is NoticeKind.EXPIRING}
+    due = {
+        phone
+        for phone, (status, left) in numbers.items()
+        if left is not None and left <= days and (status is Status.ACTIVE or (status is Status.INACTIVE and left >= 0))
+    }
+    assert told == due
+
+
+def test_numbers_that_end_together_share_their_message() -> None:
+    """However many end at one moment, the text is there once, so that a million notices stay small."""
+    first, second = notices(
+        _account(*(Observed(f"010000{n}", Status.ACTIVE, "2026-12-01T00:00:00Z") for n in range(2))), Health()
+    )
+    assert first.message is second.message

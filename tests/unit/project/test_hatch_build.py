@@ -1,0 +1,38 @@
+"""A wheel has the compiled catalogues, although git and the source have none."""
+
+import subprocess
+import sys
+import zipfile
+from gettext import GNUTranslations
+from pathlib import Path
+from shutil import copytree, ignore_patterns
+
+from worker.render.i18n_catalog import Catalogue
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_a_wheel_brings_its_catalogues(tmp_path: Path) -> None:
+    """Built from a source without them, it has one for each language, which speaks."""
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE", ".gitignore"):
+        (source / name).write_bytes((ROOT / name).read_bytes())
+    copytree(ROOT / "worker", source / "worker", ignore=ignore_patterns("*.mo", "__pycache__"))
+    subprocess.run(  # noqa: S603 - our own build
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / "dist")],
+        cwd=source,
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        assert "worker/render/templates/base.html" in names
+        with archive.open("worker/render/locale/ko/LC_MESSAGES/senderid.mo") as file:
+            korean = GNUTranslations(file)
+    assert korean.gettext("Worth knowing") == "알아 두실 것"
+    built = Catalogue.at(source / "worker/render/locale/ko/LC_MESSAGES/senderid.mo")
+    assert built is not None
+    assert built.finished("it is damaged") == "손상되었습니다"

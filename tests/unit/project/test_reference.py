@@ -1,0 +1,163 @@
+"""The reference tells everything that there is: nobody has to read the code to find a name."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import pytest
+from msgspec import structs
+
+from docs._ext import reference, shapes, writing
+from docs._ext.site import menu
+from worker.cli import senderid
+from worker.cli.exit_status import ExitStatus
+from worker.config.channels import Channel
+from worker.config.settings import Settings
+from worker.model.plans import Action, Cause, NoticeKind, Verdict
+from worker.model.results import Outcome, RunOutcome
+from worker.plan.safety import RULES
+from worker.render.json_schema import NAMES, schema
+from worker.render.log_lines import Event, LogLine
+
+DOCS: Final = Path(__file__).parents[3] / "docs"
+REFERENCE: Final = {page.stem: reference.fill(page.read_text()) for page in (DOCS / "reference").glob("*.md")}
+
+
+def verbs() -> Iterator[tuple[str, click.Command]]:
+    """Every verb by how it is typed."""
+
+    def below(group: click.Group, typed: str) -> Iterator[tuple[str, click.Command]]:
+        context = click.Context(group)
+        for name in group.list_commands(context):
+            verb = group.get_command(context, name)
+            assert verb is not None
+            yield f"{typed} {name}", verb
+            if isinstance(verb, click.Group):
+                yield from below(verb, f"{typed} {name}")
+
+    yield from below(senderid, "senderid")
+
+
+VERBS: Final = dict(verbs())
+
+
+def section(name: str, page: str) -> str:
+    """What a page says below a heading."""
+    return page.split(f"\n## {name}\n", 1)[1].split("\n## ", 1)[0]
+
+
+@pytest.mark.parametrize("typed", VERBS)
+def test_every_verb_is_told_with_all_its_options(typed: str) -> None:
+    """Each verb has a section, and in it each of its options in every spelling, its choices and its help."""
+    told = section(typed, REFERENCE["commands"])
+    for option in VERBS[typed].params:
+        if not isinstance(option, click.Option):
+            assert option.name
+            assert option.name.upper() in told or option.make_metavar(click.Context(VERBS[typed])) in told
+            continue
+        for spelling in (*option.opts, *option.secondary_opts):
+            assert re.search(rf"^\| .*`{spelling}\b.*\|$", told, re.MULTILINE), spelling
+        assert writing.prose(option.help or "") in told
+        assert option.help, option.name
+        if isinstance(option.type, click.Choice):
+            assert all(f"`{choice}`" in told for choice in option.type.choices)
+
+
+def test_every_setting_is_told_with_its_default() -> None:
+    """Each setting has a row with its meaning and its default, and each of one value its variable."""
+    for path, field in shapes.leaves(Settings, ()):
+        row = re.search(
+            rf"^\| `{re.escape('.'.join(path))}` \| (.+) \| (.+) \| (.+) \|$", REFERENCE["settings"], re.MULTILINE
+        )
+        assert row, path
+        assert row[1].strip(), f"{path} has no description"
+        default = "null" if field.default is None else f"`{field.default}`"
+        assert row[3].lower() == default.lower()
+        assert f"`SENDERID_{'__'.join(path).upper()}`" in REFERENCE["environment"]
+    for field in structs.fields(Channel):
+        assert f"`notify.channels[].{field.name}`" in REFERENCE["settings"]
+
+
+def test_every_environment_variable_of_the_code_is_told() -> None:
+    """A variable that the worker reads by its name is on the page."""
+    sources = [path.read_text() for path in (DOCS.parent / "worker").rglob("*.py")]
+    read = {name for text in sources for name in re.findall(r"environ(?:\.get\(|\[)\"([A-Z_]+)\"(?!\] =)", text)}
+    constant = r"\"((?:LC|OTEL|SENDERID|SOLAPI|XDG)_[A-Z_]+|LANG)\""
+    read |= {name for text in sources for name in re.findall(constant, text)}
+    assert {"SOLAPI_API_KEY", "OTEL_SDK_DISABLED"} <= read
+    assert [name for name in read if f"`{name}`" not in REFERENCE["environment"]] == []
+
+
+def test_every_exit_status_is_told() -> None:
+    """Each has a row, here and in both READMEs."""
+    assert set(reference.STATUSES) == set(ExitStatus)
+    for status in ExitStatus:
+        assert f"| `{status.value}` | {reference.STATUSES[status]} |" in REFERENCE["exit-statuses"]
+        for page in DOCS.parent.glob("README*.md"):
+            assert re.search(rf"^\| (\d+, )*{status.value}(, \d+)* \|", page.read_text(), re.MULTILINE), page.name
+
+
+def test_every_word_of_plans_results_and_logs_is_explained() -> None:
+    """Actions, causes, outcomes, rules, notices and events are each explained where people look them up."""
+    text = (DOCS / "outcomes.md").read_text()
+    explained = set(re.findall(r"`([\w.-]+)`", "\n".join(re.findall(r"^\| (.+?) \|", text, re.MULTILINE))))
+    prose = set(re.findall(r"`([\w.-]+)`", text))
+    assert {*Action, *Cause, *Outcome, *NoticeKind, *Event} - explained == set()
+    assert {*RunOutcome, *Verdict, *RULES} - prose == set()
+
+
+def test_every_event_and_field_of_the_log_is_listed() -> None:
+    """The page of log lines has each event and each field."""
+    assert [event for event in Event if f"- `{event.value}`" not in REFERENCE["log"]] == []
+    assert [name for name in LogLine.__struct_fields__ if f"| `{name}` |" not in REFERENCE["log"]] == []
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in {"settings", "log"}])
+def test_every_property_of_a_document_is_told(name: str) -> None:
+    """Whatever a schema names anywhere has a row."""
+
+    def names(part: Any) -> Iterator[str]:
+        if isinstance(part, dict):
+            yield from part.get("properties", ())
+            for inner in part.values():
+                yield from names(inner)
+        elif isinstance(part, list):
+            for inner in part:
+                yield from names(inner)
+
+    told = shapes.shape(name)
+    assert [
+        each for each in names(schema(name)) if not re.search(rf"^\| `([\w.*\[\]]+\.)?{each}` \|", told, re.MULTILINE)
+    ] == []
+    assert told in REFERENCE["documents"]
+
+
+def test_every_metric_is_told() -> None:
+    """Each metric has a row, as many as the page about metrics has."""
+    rows = re.findall(r"^\| `(senderid_\w+)` \|", REFERENCE["metrics"], re.MULTILINE)
+    explained = re.findall(r"^\| `(senderid_\w+)` \|", (DOCS / "metrics.md").read_text(), re.MULTILINE)
+    assert sorted(rows) == sorted(explained)
+    assert rows
+
+
+def test_no_marker_is_left() -> None:
+    """Each page of the reference has a part, and a part that there is not is an error."""
+    for name, page in REFERENCE.items():
+        assert "<!-- reference" not in page, name
+        assert "\n| " in page, name
+    with pytest.raises(KeyError):
+        reference.fill("<!-- reference: nothing -->")
+
+
+def test_the_menu_has_every_page() -> None:
+    """Every page of the documentation is linked from the front page, and only once, so that the site's menu has it."""
+    listed = re.findall(r"^([\w/-]+)$", menu((DOCS / "index.md").read_text()), re.MULTILINE)
+    pages = [str(page.relative_to(DOCS).with_suffix("")) for page in DOCS.rglob("*.md") if page.name != "index.md"]
+    assert sorted(listed) == sorted(pages)
+
+
+def test_texts_of_the_code_are_no_markup() -> None:
+    """Backticks keep their code, and everything else that Markdown would take for markup is escaped."""
+    assert writing.prose("say `a|b` to <b> *.yaml [x] $y") == r"say `a\|b` to \<b\> \*.yaml \[x\] \$y"

@@ -1,0 +1,459 @@
+"""Carrying out: every number gets one true outcome, whatever the network and other people do meanwhile."""
+
+from collections.abc import Callable
+
+import pytest
+from msgspec import structs
+
+from tests.support.model_account import ModelAccount, Unheard
+from tests.support.virtual_time import run
+from worker.ledger import Nothing
+from worker.model.accounts import Group, Status
+from worker.model.errors import (
+    AccountRejected,
+    Ambiguous,
+    ApiError,
+    ConnectionFailed,
+    DeadlineExceeded,
+    Interrupted,
+    NotRegistered,
+    NotWritable,
+    ServerError,
+    WorkerError,
+)
+from worker.model.plans import Action, Change
+from worker.model.results import NumberResult, Outcome
+from worker.reconcile.executor import Needs, Pace, Writes
+
+A, B, C, D = "0100001", "0100002", "0100003", "0100004"
+
+
+def _on(phone: str) -> Change:
+    return Change(phone, Action.ACTIVATE, "INACTIVE", "ACTIVE", "")
+
+
+def _off(phone: str) -> Change:
+    return Change(phone, Action.DEACTIVATE, "ACTIVE", "INACTIVE", "")
+
+
+def _carry_out(
+    account: ModelAccount,
+    *changes: Change,
+    least_active: int = 0,
+    groups: tuple[Group, ...] = (),
+    gone: frozenset[str] = frozenset(),
+    deadline: float = 900.0,
+    concurrency: int = 4,
+    wall: Callable[[], float] = lambda: 0.0,
+) -> tuple[dict[str, NumberResult], Writes]:
+    async def scenario() -> Writes:
+        observed = await account.observe()
+        needs = Needs(least_active, groups, gone)
+        writes = Writes(changes, account, observed, needs, journal=Nothing(), meter=Unheard())
+        await writes.carry_out(Pace(concurrency, deadline, wall))
+        return writes
+
+    writes = run(scenario())
+    return {result.phone: result for result in writes.results()}, writes
+
+
+def test_a_write_is_changed_once_a_look_has_proven_it() -> None:
+    """The plain case: one attempt, one closing look, and the number is as desired."""
+    account = ModelAccount(n0100001="INACTIVE")
+    results, writes = _carry_out(account, _on(A))
+    result = results[A]
+    assert (result.outcome, result.before, result.after, result.attempts) == (Outcome.CHANGED, "INACTIVE", "ACTIVE", 1)
+    assert (account.looks, writes.stopped) == (2, None)
+
+
+def test_nothing_written_takes_no_closing_look() -> None:
+    """Without writes there is nothing to prove."""
+    account = ModelAccount(n0100001="INACTIVE")
+    results, _ = _carry_out(account)
+    assert (results, account.looks) == ({}, 1)
+
+
+def test_activations_go_before_deactivations() -> None:
+    """No number goes silent before those that shall speak do."""
+    account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE", n0100003="INACTIVE")
+    _carry_out(account, _off(A), _on(B), _on(C))
+    assert [phone for phone, _ in account.written] == [B, C, A]
+
+
+def test_an_accepted_write_that_does_not_show_is_unverified() -> None:
+    """200 without effect is never called changed."""
+    account = ModelAccount(n0100001="INACTIVE")
+    account.on_look = lambda look: account.statuses.update({A: Status.INACTIVE}) if look == 2 else None
+    results, _ = _carry_out(account, _on(A))
+    assert results[A].outcome is Outcome.UNVERIFIED
+    assert results[A].error is not None
+
+
+def test_without_the_closing_look_nothing_is_called_changed() -> None:
+    """If the account cannot be read afterwards, accepted writes stay unverified."""
+    account = ModelAccount(n0100001="INACTIVE")
+    account.failing_looks = {2: ServerError("down")}
+    results, _ = _carry_out(account, _on(A))
+    assert (results[A].outcome, results[A].after) == (Outcome.UNVERIFIED, None)
+
+
+def test_a_lost_answer_to_a_write_that_was_carried_out_is_not_sent_again() -> None:
+    """A look settles the doubt: the number has its new status, so one request was enough."""
+    account = ModelAccount(n0100001="INACTIVE")
+    account.faults = {A: [(Ambiguous("reset"), True)]}
+    results, _ = _carry_out(account, _on(A))
+    assert (results[A].outcome, len(account.written)) == (Outcome.CHANGED, 1)
+
+
+def test_a_lost_answer_to_a_write_that_was_not_carried_out_is_sent_again() -> None:
+    """A look settles the doubt: the number has its old status, so the write goes out once more."""
+    account = ModelAccount(n0100001="INACTIVE")
+    account.faults = {A: [(Ambiguous("timeout"), False)]}
+    results, _ = _carry_out(account, _on(A))
+    assert (results[A].outcome, results[A].attempts) == (Outcome.CHANGED, 2)
+
+
+def test_a_number_that_someone_else_changed_meanwhile_is_a_conflict() -> None:
+    """In doubt, and found in a third status: it is told and not written over."""
+    account = ModelAccount(n0100001="INACTIVE")
+    account.faults = {A: [(Ambiguous("timeout"), False)]}
+    account.on_look = lambda look: account.statuses.update({A: Status.BLOCKED}) if look == 2 else None
+    results, _ = _carry_out(account, _on(A))
+    assert (results[A].outcome, results[A].after, results[A].attempts) == (Outcome.CONFLICT, "BLOCKED", 1)
+
+
+def test_who_puts_a_number_back_that_a_look_showed_changed_is_not_overruled() -> None:
+    """Another number's look saw it changed while its own answer was lost; that it is as before is somebody's doing."""
+    account = ModelAccount(**{f"n{phone}": "INACTIVE" for phone in (A, B, C, D)})
+    account.faults = {B: [(Ambiguous("reset"), False)], D: [(Ambiguous("reset"), False)]}
+    people = {2: Status.ACTIVE, 3: Status.INACTIVE}
+    account.on_look = lambda look: account.statuses.update({D: people[look]} if look in people else {})
+    results, _ = _carry_out(account, _on(A), _on(B), _on(C), _on(D), concurrency=2)
+    assert {results[phone].outcome for phone in (A, B, C)} == {Outcome.CHANGED}
+    assert (results[D].outcome, results[D].after, results[D].attempts) == (Outcome.CONFLICT, "INACTIVE", 1)
+
+
+def test_a_number_that_vanished_is_a_conflict() -> None:
+    """A number that the closing look does not find was taken away by someone else."""
+    account = ModelAccount(n0100001="INACTIVE")
+
+    def vanish(look: int) -> None:
+        if look == 2:
+            del account.statuses[A]
+
+    account.on_look = vanish
+    results, _ = _carry_out(account, _on(A))
+    assert results[A].outcome is Outcome.CONFLICT
+
+
+def test_doubts_of_one_moment_share_one_look() -> None:
+    """Twenty lost answers at once cost one read, not twenty."""
+    numbers = {f"01000{index:02}": "INACTIVE" for index in range(21)}
+    account = ModelAccount(**{f"n{phone}": status for phone, status in numbers.items()})
+    account.faults = {phone: [(Ambiguous("reset"), False)] for phone in list(numbers)[1:]}
+    results, _ = _carry_out(account, *map(_on, numbers), concurrency=20)
+    assert {result.outcome for result in results.values()} == {Outcome.CHANGED}
+    assert account.looks == 3
+
+
+@pytest.mark.parametrize(("error", "outcome"), [(NotRegistered, Outcome.FAILED), (NotWritable, Outcome.BLOCKED)])
+def test_one_bad_number_stops_no_other(error: type[NotRegistered], outcome: Outcome) -> None:
+    """A refusal of one number is that number's outcome, and the rest goes on."""
+    account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE")
+    account.faults = {A: [(error("no", http_status=400), False)]}
+    results, writes = _carry_out(account, _on(A), _on(B))
+    assert (results[A].outcome, results[B].outcome, writes.stopped) == (outcome, Outcome.CHANGED, None)
+    told = results[A].error
+    assert told is not None
+    assert told.http_status == 400
+
+
+def test_credentials_that_may_not_write_cost_one_request() -> None:
+    """The first write goes ahead alone, and its refusal stops the account before the second."""
+    account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE", n0100003="ACTIVE")
+    account.faults = {A: [(AccountRejected("forbidden", http_status=403), False)]}
+    results, writes = _carry_out(account, _on(A), _on(B), _off(C))
+    assert len(account.written) == 1
+    assert results[A].outcome is Outcome.FAILED
+    assert {results[B].outcome, results[C].outcome} == {Outcome.NOT_ATTEMPTED}
+    assert isinstance(writes.stopped, AccountRejected)
+
+
+def test_a_failure_without_effect_is_failed() -> None:
+    """Attempts that never reached the API leave the number failed, with their error."""
+    account = ModelAccount(n0100001="INACTIVE")
+    account.faults = {A: [(ConnectionFailed("refused"), False)]}
+    results, _ = _carry_out(account, _on(A))
+    assert (results[A].outcome, results[A].after) == (Outcome.FAILED, "INACTIVE")
+
+
+def test_a_failure_is_failed_even_if_the_account_cannot_be_read() -> None:
+    """What was never sent needs no proof."""
+    account = ModelAccount(n0100001="INACTIVE")
+    account.faults = {A: [(ConnectionFailed("refused"), False)]}
+    account.failing_looks = {2: ServerError("down")}
+    results, _ = _carry_out(account, _on(A))
+    assert results[A].outcome is Outcome.FAILED
+
+
+def test_a_number_that_became_right_without_us_is_unchanged() -> None:
+    """If every attempt failed before it was sent and the number is as desired, it was someone else."""
+    account = ModelAccount(n0100001="INACTIVE")
+    account.faults = {A: [(ConnectionFailed("refused"), False)]}
+    account.on_look = lambda look: account.statuses.update({A: Status.ACTIVE}) if look == 2 else None
+    results, _ = _carry_out(account, _on(A))
+    assert results[A].outcome is Outcome.UNCHANGED
+
+
+def test_doubt_to_the_last_attempt_is_decided_by_the_closing_look() -> None:
+    """Five lost answers, the last one carried out: the closing look proves the change."""
+    account = ModelAccount(n0100001="INACTIVE")
+    account.faults[A] = [*[(Ambiguous("reset"), False)] * 4, (Ambiguous("reset"), True)]
+    results, _ = _carry_out(account, _on(A))
+    assert (results[A].outcome, results[A].attempts) == (Outcome.CHANGED, 5)
+
+
+def test_a_doubt_that_no_look_can_settle_is_not_sent_again() -> None:
+    """Where the account cannot be read, the write is not repeated, and stays unverified."""
+    account = ModelAccount(n0100001="INACTIVE")
+    account.faults = {A: [(Ambiguous("reset"), True)]}
+    account.failing_looks = {2: ServerError("down"), 3: ServerError("down")}
+    results, _ = _carry_out(account, _on(A))
+    assert (results[A].outcome, results[A].attempts) == (Outcome.UNVERIFIED, 1)
+
+
+def test_a_look_of_another_account_stops_this_one() -> None:
+    """If the look that settles a doubt shows another account, nothing more is written."""
+    account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE")
+    account.faults = {A: [(Ambiguous("reset"), False)]}
+    account.failing_looks = {2: AccountRejected("another account")}
+    results, writes = _carry_out(account, _on(A), _on(B))
+    assert isinstance(writes.stopped, AccountRejected)
+    assert results[B].outcome is Outcome.NOT_ATTEMPTED
+
+
+def test_failed_activations_hold_the_deactivations_that_lean_on_them() -> None:
+    """The last ACTIVE number is not switched off when the number that should replace it did not come up."""
+    account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
+    account.faults = {B: [(NotRegistered("no"), False)]}
+    results, writes = _carry_out(account, _off(A), _on(B), least_active=1)
+    assert (results[A].outcome, account.statuses[A]) == (Outcome.NOT_ATTEMPTED, "ACTIVE")
+    assert writes.stopped is not None
+    told = results[A].error
+    assert told is not None
+    assert told.code == "ActivationsFailed"
+
+
+def test_activations_that_are_leaned_on_are_proven_first() -> None:
+    """An activation that was accepted and does not show holds the deactivation of the last ACTIVE number."""
+    account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
+    account.on_look = lambda look: account.statuses.update({B: Status.INACTIVE}) if look >= 2 else None
+    results, _ = _carry_out(account, _off(A), _on(B), least_active=1)
+    assert (results[A].outcome, results[B].outcome) == (Outcome.NOT_ATTEMPTED, Outcome.UNVERIFIED)
+
+
+def test_a_swap_goes_through_when_its_activation_is_proven() -> None:
+    """With the new number proven ACTIVE the old one may go."""
+    account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
+    results, _ = _carry_out(account, _off(A), _on(B), least_active=1)
+    assert {result.outcome for result in results.values()} == {Outcome.CHANGED}
+
+
+@pytest.mark.parametrize("error", [ServerError("down"), AccountRejected("revoked")])
+def test_activations_that_cannot_be_proven_hold_the_deactivations(error: ServerError | AccountRejected) -> None:
+    """Without a look there is no proof, and without proof the last ACTIVE number stays."""
+    account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
+    account.failing_looks = {2: error}
+    results, _ = _carry_out(account, _off(A), _on(B), least_active=1)
+    assert results[A].outcome is Outcome.NOT_ATTEMPTED
+    assert account.statuses[A] is Status.ACTIVE
+
+
+def test_the_deadline_leaves_the_rest_untried_and_proves_what_was_done() -> None:
+    """When the account's time is up, what was sent is proven and what was not is not attempted."""
+    numbers = [f"01000{index:02}" for index in range(10)]
+    account = ModelAccount(**{f"n{phone}": "INACTIVE" for phone in numbers})
+    results, writes = _carry_out(account, *map(_on, numbers), deadline=2.5, concurrency=1)
+    outcomes = [results[phone].outcome for phone in numbers]
+    assert outcomes == [Outcome.CHANGED] * 3 + [Outcome.NOT_ATTEMPTED] * 7
+    assert isinstance(writes.stopped, DeadlineExceeded)
+
+
+def test_an_interrupted_run_tells_what_it_did_and_did_not() -> None:
+    """After a stop, numbers under way are proven and the others are not attempted, each with the reason."""
+    account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE")
+    account.on_write = lambda _: account.halt(Interrupted("SIGINT"))
+    results, writes = _carry_out(account, _on(A), _on(B))
+    assert (results[A].outcome, results[B].outcome) == (Outcome.CHANGED, Outcome.NOT_ATTEMPTED)
+    told = results[B].error
+    assert told is not None
+    assert told.code == "Interrupted"
+    assert isinstance(writes.stopped, Interrupted)
+
+
+def test_one_number_is_never_written_twice_at_once() -> None:
+    """However many are under way, each number has at most one request on the wire."""
+    numbers = [f"01000{index:02}" for index in range(30)]
+    account = ModelAccount(**{f"n{phone}": "INACTIVE" for phone in numbers})
+    account.faults = {phone: [(Ambiguous("reset"), bool(index % 2))] for index, phone in enumerate(numbers)}
+    results, _ = _carry_out(account, *map(_on, numbers), concurrency=10)
+    assert account.most_at_once == 1
+    assert {result.outcome for result in results.values()} == {Outcome.CHANGED}
+
+
+@pytest.mark.parametrize("error", [Interrupted("stopped"), AccountRejected("no", http_status=401)])
+def test_what_landed_before_a_stop_is_changed(error: WorkerError) -> None:
+    """A number whose answer was lost right before the run stopped is changed if the closing look shows it."""
+    account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE")
+    account.faults = {B: [(Ambiguous("timeout"), True)]}
+    account.on_write = lambda phone: account.halt(error) if phone == B else None
+    results, writes = _carry_out(account, _on(A), _on(B))
+    assert (results[B].outcome, results[B].after) == (Outcome.CHANGED, "ACTIVE")
+    assert writes.stopped is error
+
+
+@pytest.mark.parametrize("error", [NotWritable("no", http_status=409), AccountRejected("other account")])
+def test_a_refusal_that_took_effect_is_changed(error: ApiError) -> None:
+    """What the closing look shows counts more than what was answered."""
+    account = ModelAccount(n0100001="INACTIVE")
+    account.faults = {A: [(error, True)]}
+    results, _ = _carry_out(account, _on(A))
+    assert (results[A].outcome, results[A].after, results[A].error) == (Outcome.CHANGED, "ACTIVE", None)
+
+
+def test_a_stop_between_attempts_tells_that_there_were_some() -> None:
+    """A number that was tried in vain before the stop is failed, and its error says how often it was tried."""
+    account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE")
+    account.faults = {B: [(Ambiguous("timeout"), False)]}
+    account.on_write = lambda phone: account.halt(Interrupted("stopped by SIGINT")) if phone == B else None
+    results, _ = _carry_out(account, _on(A), _on(B))
+    told = results[B].error
+    assert results[B].outcome is Outcome.FAILED
+    assert told is not None
+    assert told.message == "1 attempt did not succeed until it was stopped by SIGINT"
+
+
+@pytest.mark.parametrize(
+    ("seen", "outcome"), [("INACTIVE", Outcome.UNCHANGED), ("BLOCKED", Outcome.CONFLICT), (None, Outcome.CONFLICT)]
+)
+def test_what_a_look_shows_changed_by_others_is_not_written(seen: str | None, outcome: Outcome) -> None:
+    """A number that still waits, and that a look taken for another one shows changed, is left as it is and told so."""
+    account = ModelAccount(n0100001="INACTIVE", n0100002="ACTIVE")
+    account.faults[A] = [(Ambiguous("?"), True)]
+
+    def interfere(look: int) -> None:
+        if look == 2 and seen is None:
+            del account.statuses[B]
+        elif look == 2 and seen is not None:
+            account.statuses[B] = Status(seen)
+
+    account.on_look = interfere
+    results, _ = _carry_out(account, _on(A), _off(B))
+    assert [phone for phone, _ in account.written] == [A]
+    assert (results[A].outcome, results[B].outcome, results[B].after) == (Outcome.CHANGED, outcome, seen)
+    assert results[B].attempts == 0
+
+
+def test_a_refused_write_whose_number_others_then_change_is_not_tried_again() -> None:
+    """Between two tries of a write that was not carried out, a look shows the number done by others: unchanged."""
+    account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE", n0100003="INACTIVE")
+    account.faults[B] = [(ServerError("later"), False), (ServerError("later"), False)]
+    account.faults[C] = [(Ambiguous("?"), True)]
+    account.on_look = lambda look: account.statuses.update({B: Status.ACTIVE}) if look == 2 else None
+    results, _ = _carry_out(account, _on(A), _on(B), _on(C))
+    assert [phone for phone, _ in account.written].count(B) == 2
+    assert (results[B].outcome, results[B].after, results[B].attempts) == (Outcome.UNCHANGED, "ACTIVE", 2)
+
+
+def test_a_successor_is_proven_before_its_predecessor_goes() -> None:
+    """In a group the activation comes first, a look shows it, and only then the deactivation leaves."""
+    account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
+    results, _ = _carry_out(account, _on(B), _off(A), groups=(Group("support", (A, B)),))
+    assert account.written == [(B, "ACTIVE"), (A, "INACTIVE")]
+    assert account.looks == 3
+    assert {result.outcome for result in results.values()} == {Outcome.CHANGED}
+
+
+def test_deactivations_that_lean_on_a_failed_activation_are_held() -> None:
+    """The group keeps its number, which is told with the group's name; what leans on nothing goes."""
+    account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE", n0100003="ACTIVE")
+    account.faults = {B: [(NotWritable("no", http_status=409), False)]}
+    results, writes = _carry_out(account, _on(B), _off(A), _off(C), groups=(Group("support", (A, B)),))
+    assert (results[B].outcome, results[C].outcome) == (Outcome.BLOCKED, Outcome.CHANGED)
+    assert (results[A].outcome, results[A].attempts, results[A].after) == (Outcome.HELD, 0, "ACTIVE")
+    told = results[A].error
+    assert told is not None
+    assert told.message.startswith("group support would keep 0 ACTIVE numbers")
+    assert writes.stopped is None
+
+
+def test_an_activation_that_cannot_be_proven_is_not_leaned_on() -> None:
+    """Accepted or not: where no look shows it, the deactivation is held."""
+    account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
+    account.failing_looks = {2: ServerError("down")}
+    results, _ = _carry_out(account, _on(B), _off(A), groups=(Group("support", (A, B)),))
+    assert (results[B].outcome, results[A].outcome) == (Outcome.CHANGED, Outcome.HELD)
+    assert account.statuses[A] is Status.ACTIVE
+
+
+def test_credentials_that_are_rejected_at_the_proof_stop_the_account() -> None:
+    """Nothing more is sent, and the rest is not attempted for that reason."""
+    account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
+    account.failing_looks = {2: AccountRejected("no", http_status=401)}
+    results, writes = _carry_out(account, _on(B), _off(A), groups=(Group("support", (A, B)),))
+    assert results[A].outcome is Outcome.NOT_ATTEMPTED
+    assert isinstance(writes.stopped, AccountRejected)
+
+
+def test_a_look_that_shows_a_member_gone_holds_the_rest_of_its_group() -> None:
+    """A person switches one off meanwhile; a look for another number's doubt shows it, and the last stays."""
+    account = ModelAccount(**{f"n{phone}": "ACTIVE" for phone in (A, B, C, D)})
+    account.faults = {D: [(Ambiguous("reset"), False)]}
+    account.on_look = lambda look: account.statuses.update({A: Status.INACTIVE}) if look == 2 else None
+    group = Group("support", (A, B, C), 2)
+    results, _ = _carry_out(account, _off(D), _off(C), groups=(group,), concurrency=1)
+    assert (results[D].outcome, results[C].outcome) == (Outcome.CHANGED, Outcome.HELD)
+    assert account.statuses[C] is Status.ACTIVE
+
+
+def test_a_deactivation_in_doubt_is_not_sent_again_once_its_group_cannot_spare_it() -> None:
+    """The look that says it was not carried out shows too that a person has taken the number beside it."""
+    account = ModelAccount(n0100001="ACTIVE", n0100002="ACTIVE")
+    account.faults = {A: [(Ambiguous("reset"), False)]}
+    account.on_look = lambda look: account.statuses.update({B: Status.INACTIVE}) if look == 2 else None
+    results, _ = _carry_out(account, _off(A), groups=(Group("support", (A, B)),))
+    assert (results[A].outcome, results[A].attempts, results[A].after) == (Outcome.HELD, 1, "ACTIVE")
+    assert len(account.written) == 1
+
+
+def test_an_early_look_holds_nothing_whose_stand_in_is_proven_later() -> None:
+    """A lost answer has the account looked at before the successor was sent; the swap is carried out all the same."""
+    account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE", n0100003="INACTIVE", n0100004="ACTIVE")
+    account.faults = {A: [(Ambiguous("reset"), True)]}
+    group = Group("pair", (C, D))
+    results, _ = _carry_out(account, _on(A), _on(B), _on(C), _off(D), groups=(group,), concurrency=1)
+    assert {result.outcome for result in results.values()} == {Outcome.CHANGED}
+
+
+def test_what_an_early_look_has_shown_gone_is_not_leaned_on() -> None:
+    """A person takes the stand-in while activations are under way: the number that leaned on it stays."""
+    account = ModelAccount(n0100001="INACTIVE", n0100003="ACTIVE", n0100004="ACTIVE")
+    account.faults = {A: [(Ambiguous("reset"), True)]}
+    account.on_look = lambda look: account.statuses.update({C: Status.INACTIVE}) if look == 2 else None
+    results, _ = _carry_out(account, _on(A), _off(D), groups=(Group("pair", (C, D)),))
+    assert (results[A].outcome, results[D].outcome) == (Outcome.CHANGED, Outcome.HELD)
+
+
+def test_what_the_file_has_ceased_to_want_does_not_leave() -> None:
+    """A write whose time is over when its turn comes is a conflict that says so; what is still wanted is written."""
+    account = ModelAccount(n0100001="ACTIVE", n0100002="ACTIVE", n0100003="ACTIVE")
+    until = "1970-01-01T00:00:10Z"
+    changes = (_off(A), structs.replace(_off(B), until="1970-01-01T00:01:00Z"), structs.replace(_off(C), until=until))
+    clock = iter([0.0, 9.9, 10.0])
+    results, _ = _carry_out(account, *changes, concurrency=1, wall=lambda: next(clock))
+    assert (results[A].outcome, results[B].outcome) == (Outcome.CHANGED, Outcome.CHANGED)
+    assert (results[C].outcome, results[C].attempts, results[C].after) == (Outcome.CONFLICT, 0, "ACTIVE")
+    told = results[C].error
+    assert told is not None
+    assert told.message == f"the file wanted INACTIVE until {until}, which is over: plan again"
+    assert account.statuses[C] is Status.ACTIVE

@@ -1,0 +1,135 @@
+"""What undoing a run comes to, on an account that others change too."""
+
+from datetime import UTC, datetime
+
+from msgspec.structs import replace
+
+from tests.support.model_account import ModelAccount, Unheard
+from tests.support.virtual_time import run
+from worker.ledger import Nothing
+from worker.model.accounts import Memory
+from worker.model.errors import CredentialsMissing
+from worker.model.history import AccountRecord, Ending, NumberRecord
+from worker.model.plans import Action, Verdict
+from worker.model.results import Outcome, RunOutcome
+from worker.model.safety import Safety
+from worker.plan.planfile import SavedAccount
+from worker.reconcile.account import Draft, apply_saved
+from worker.reconcile.executor import Pace
+from worker.reconcile.rollback import approved, failed_preview, preview, undoing
+
+A, B, C = "0100001", "0100002", "0100003"
+
+
+def _changed(phone: str, before: str, after: str) -> NumberRecord:
+    return NumberRecord(
+        phone=phone, action=None, desired=after, before=before, after=after, outcome=Outcome.CHANGED, duration_ms=1
+    )
+
+
+def _story(*numbers: NumberRecord, safety: Safety | None = None) -> AccountRecord:
+    return AccountRecord(
+        account="main",
+        account_id="1",
+        outcome=Ending.CONVERGED,
+        started_at="2026-11-24T00:00:00.000Z",
+        endpoint="solapi",
+        safety=safety or Safety("100%", 0),
+        source="main.yaml",
+        sha256="ab",
+        commit="cd",
+        fingerprint="f",
+        counts={},
+        settled=True,
+        numbers=numbers,
+    )
+
+
+def _undoing(*numbers: NumberRecord, safety: Safety | None = None) -> SavedAccount:
+    return undoing(_story(*numbers, safety=safety), "run-1")
+
+
+def _preview(saved: SavedAccount, account: ModelAccount, memory: Memory | None = None) -> Draft:
+    async def recall(account_id: str | None) -> Memory:
+        assert account_id == "1"
+        return memory or Memory()
+
+    return run(preview(saved, account, frozenset(), recall, Unheard()))
+
+
+def test_a_run_is_undone_as_it_was_done() -> None:
+    """An account is reached and judged as the run did, and told of the same file."""
+    saved = _undoing(_changed(A, "ACTIVE", "INACTIVE"), safety=Safety("20%", 3))
+    assert (saved.account, saved.account_id, saved.endpoint, saved.safety) == ("main", "1", "solapi", Safety("20%", 3))
+    assert (saved.source, saved.sha256, saved.commit) == ("main.yaml", "ab", "cd")
+    assert undoing(replace(_story(), numbers=None), "run-1").changes == ()
+
+
+def test_only_what_still_holds_is_due() -> None:
+    """A number as the run left it is due, one as before is unchanged, and any other is blocked as it is now."""
+    saved = _undoing(
+        _changed(A, "ACTIVE", "INACTIVE"), _changed(B, "INACTIVE", "ACTIVE"), _changed(C, "ACTIVE", "INACTIVE")
+    )
+    drawn = _preview(saved, ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE", n0100003="PENDING"))
+    assert [(change.phone, change.action, change.observed) for change in drawn.plan.changes] == [
+        (A, Action.ACTIVATE, "INACTIVE"),
+        (C, Action.BLOCKED, "PENDING"),
+    ]
+    assert {action: n for action, n in drawn.plan.counts.items() if n} == {
+        Action.ACTIVATE: 1,
+        Action.BLOCKED: 1,
+        Action.UNCHANGED: 1,
+    }
+    assert [phone for phone, _ in drawn.unchanged()] == [B]
+    gone = _preview(saved, ModelAccount(n0100002="INACTIVE"))
+    assert {change.phone: change.observed for change in gone.plan.changes} == {A: None, C: None}
+
+
+def test_the_rules_count_what_a_run_that_died_switched_off() -> None:
+    """A rollback that died and is started again gains nothing by it."""
+    saved = _undoing(*(_changed(phone, "INACTIVE", "ACTIVE") for phone in (A, B, C)), safety=Safety(2, 0))
+    account = ModelAccount(n0100001="INACTIVE", n0100002="ACTIVE", n0100003="ACTIVE")
+    assert _preview(saved, account).plan.verdict is Verdict.OK
+    drawn = _preview(saved, account, Memory(spent=frozenset({A})))
+    assert [refusal.rule for refusal in drawn.plan.refusals] == ["max-deactivations"]
+    assert drawn.plan.verdict is Verdict.REFUSED
+
+
+def test_an_account_that_cannot_be_read_keeps_its_numbers() -> None:
+    """Each number of it can still be told of."""
+    drawn = failed_preview(_undoing(_changed(A, "ACTIVE", "INACTIVE")), CredentialsMissing("no key"))
+    assert (drawn.plan.verdict, drawn.plan.error, list(drawn.wanted)) == (
+        Verdict.ERROR,
+        CredentialsMissing("no key").info,
+        [A],
+    )
+
+
+def test_what_was_shown_as_left_alone_is_never_written() -> None:
+    """Numbers that come back to the run's value after the look are told and left: nobody has seen them as due."""
+    saved = _undoing(
+        _changed(A, "ACTIVE", "INACTIVE"), _changed(B, "ACTIVE", "INACTIVE"), _changed(C, "ACTIVE", "INACTIVE")
+    )
+    drawn = _preview(saved, ModelAccount(n0100001="INACTIVE", n0100002="PENDING", n0100003="ACTIVE"))
+    account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE", n0100003="INACTIVE")
+    shown = approved(saved, drawn.plan)
+    moment = datetime(2026, 11, 24, tzinfo=UTC)
+    result = run(
+        apply_saved(
+            shown,
+            account,
+            frozenset(),
+            book=Nothing(),
+            pace=Pace(4, 900.0),
+            log=Unheard(),
+            meter=Unheard(),
+            moment=moment,
+        )
+    )
+    assert account.written == [(A, "ACTIVE")]
+    assert {number.phone: number.outcome for number in result.numbers} == {
+        A: Outcome.CHANGED,
+        B: Outcome.BLOCKED,
+        C: Outcome.BLOCKED,
+    }
+    assert result.outcome is RunOutcome.PARTIAL

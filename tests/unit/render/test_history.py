@@ -1,0 +1,229 @@
+"""What the ledger tells, as a person reads it: whole pages, kept here to be looked at."""
+
+import re
+from textwrap import dedent
+
+import pytest
+
+from tests.support.records import account_story, attempt, history, number_story, run_story
+from worker.model.credentials import CredentialsRef, SecretRef
+from worker.model.errors import ErrorInfo, NumberError
+from worker.model.history import AttemptState, Ending, RunRecord
+from worker.model.plans import Action
+from worker.model.results import Outcome
+from worker.render.terminal import width
+from worker.render.text import history as text
+
+REJECTED = NumberError("InvalidSenderId", "not registered", 400)
+HOSTILE = "\x1b[31m\nroot\u202e"
+
+
+def golden(page: str) -> str:
+    """A page as it stands in this file."""
+    return dedent(page).lstrip("\n")
+
+
+def runs(*told: RunRecord, total: int | None = None, columns: int = 80) -> str:
+    """Runs as a table."""
+    return text.runs(history(*told, total=total), color=False, width=columns)
+
+
+def test_runs_are_a_table() -> None:
+    """Each run has a row with when, how it ended, which accounts and numbers, and one with its id, its verb and who."""
+    accounts = (account_story(), account_story(account="campaigns"))
+    page = runs(
+        run_story(account_story(), command="rollback 20261124T090012Z-a1b2c3", run_id="20261125T000000Z-ffffff"),
+        run_story(*accounts, outcome=Ending.CRASHED, counts={"not_attempted": 1, "changed": 2_000, "unmanaged": 3}),
+        run_story(
+            account_story(), outcome=Ending.UNFINISHED, finished_at=None, counts={"activate": 2, "deactivate": 1}
+        ),
+        run_story(counts={}),
+        run_story(account_story(), counts={"unchanged": 4}),
+        total=7,
+    )
+    assert page == golden("""
+        WHEN (UTC)           OUTCOME      ACCOUNT               NUMBERS
+        2026-11-24 09:00:12  converged    main                  1 changed
+          20261125T000000Z-ffffff, rollback 20261124T090012Z-a1b2c3 by ann@box
+        2026-11-24 09:00:12  crashed      main, campaigns       1 not attempted, 2,000 …
+          20261124T090012Z-a1b2c3, apply by ann@box
+        2026-11-24 09:00:12  unfinished   main                  2 to activate, 1 to dea…
+          20261124T090012Z-a1b2c3, apply by ann@box
+        2026-11-24 09:00:12  converged                          no numbers
+          20261124T090012Z-a1b2c3, apply by ann@box
+        2026-11-24 09:00:12  converged    main                  4 unchanged
+          20261124T090012Z-a1b2c3, apply by ann@box
+        5 of 7 runs. All of them: --limit 0
+    """)
+
+
+def test_no_runs_and_one() -> None:
+    """Nothing is said in a sentence, without a table's head, and one run is counted as one."""
+    assert runs() == "No runs.\n"
+    assert runs(run_story()).endswith("\n1 run.\n")
+    assert text.number("01012345678", history(), color=False) == "No runs with 010-1234-5678.\n"
+
+
+def test_one_run_in_full() -> None:
+    """The run says who, where, by what version and settings; each account by which file; each number its attempts."""
+    mixed = attempt(1, AttemptState.REJECTED, error=NumberError("RateLimited", "the quota is used up", 429))
+    told = run_story(
+        account_story(
+            number_story(
+                "0212345678",
+                outcome=Outcome.FAILED,
+                after="INACTIVE",
+                error=REJECTED,
+                attempts=(attempt(1, AttemptState.REJECTED, error=REJECTED),),
+                duration_ms=0,
+            ),
+            number_story(attempts=(mixed, attempt(2))),
+            number_story("15881234", outcome=Outcome.MISSING, before=None, after=None, attempts=(), duration_ms=0),
+            sha256="ab" * 32,
+            commit="c0ffee-dirty",
+            outcome=Ending.PARTIAL,
+            error=ErrorInfo("DeadlineExceeded", "the time was up."),
+        ),
+        settings={"endpoint": "solapi", "retry": {"attempts": 5}, "ledger": {"path": None}},
+        outcome=Ending.PARTIAL,
+    )
+    assert text.run(told, color=False) == golden("""
+        Run 20261124T090012Z-a1b2c3: partial
+          apply by ann@box (process 7), senderid 1.2.3
+          from 2026-11-24 09:00:12 UTC to 2026-11-24 09:00:13, 1.9 s
+          settings: endpoint solapi, retry.attempts 5
+
+        main (account 12925149): partial
+          1 changed, 3 unchanged (2 reads, 1 write)
+          DeadlineExceeded: the time was up
+          from main.yaml (sha256 abababababab, commit c0ffee-dirty)
+          at solapi, with the default credentials
+          safety: max_deactivations 30%, min_active 1, pair_swaps warn
+          plan 0123456789ab
+
+          x failed   02-1234-5678   INACTIVE, not ACTIVE
+                     InvalidSenderId (400): not registered; attempt 1 at 09:00:12.120:
+                     rejected
+          ? missing  1588-1234      not registered
+          + changed  010-1234-5678  INACTIVE → ACTIVE
+                     attempt 1 at 09:00:12.120: rejected (RateLimited (429): the quota
+                     is used up); attempt 2 at 09:00:12.120: verified; 1,234 ms in all
+    """)
+
+
+def test_a_run_names_the_plan_file_that_it_carried_out() -> None:
+    """So that one finds the run that used a plan up, by the file's id."""
+    assert "\n  plan file 5f1c\n" in text.run(run_story(plan="5f1c"), color=False)
+    assert "plan file" not in text.run(run_story(), color=False)
+
+
+def test_a_run_without_an_end() -> None:
+    """It says that it may have died and what settles that, and its numbers are unfinished; one without accounts too."""
+    number = number_story(outcome=None, after=None, attempts=(attempt(1, AttemptState.INTENT),), duration_ms=0)
+    account = account_story(
+        number,
+        outcome=Ending.UNFINISHED,
+        finished_at=None,
+        counts={"activate": 1},
+        fingerprint="",
+        account_id=None,
+        credentials=CredentialsRef(SecretRef(env="MAIN_KEY"), SecretRef(file="/run/secrets/main")),
+    )
+    told = run_story(account, outcome=Ending.UNFINISHED, finished_at=None)
+    assert text.run(told, color=False) == golden("""
+        Run 20261124T090012Z-a1b2c3: unfinished
+          apply by ann@box (process 7), senderid 1.2.3
+          since 2026-11-24 09:00:12 UTC
+          It still runs, or it died: the next apply on its account settles the rest.
+
+        main: unfinished
+          1 to activate (2 reads, 1 write)
+          from main.yaml
+          at solapi, with credentials from $MAIN_KEY and the file /run/secrets/main
+          safety: max_deactivations 30%, min_active 1, pair_swaps warn
+
+          … unfinished  010-1234-5678  was INACTIVE, wanted ACTIVE
+                        attempt 1 at 09:00:12.120: intent
+    """)
+    assert text.run(run_story(), color=False).endswith("\n\nNothing is told of any account.\n")
+
+
+def test_many_numbers_are_a_sample() -> None:
+    """Of more than twenty numbers with one outcome ten are shown with their attempts, and the rest is counted."""
+    numbers = [number_story(f"0101234{n:04}") for n in range(21)]
+    page = text.run(run_story(account_story(*numbers, number_story("15881234", outcome=Outcome.FAILED))), color=False)
+    assert page.count("attempt 1") == 11
+    assert "and 11 more, from 010-1234-0010 to 010-1234-0020" in page
+    assert text.run(run_story(account_story(*numbers[:20])), color=False).count("attempt 1") == 20
+
+
+def test_many_accounts_are_told_in_brief() -> None:
+    """Beyond twenty accounts the rest is counted by how they ended."""
+    accounts = [account_story(account=f"shop-{n}") for n in range(25)]
+    page = text.run(run_story(*accounts), color=False)
+    assert "5 more accounts: converged, 1 changed (shop-20, shop-21, shop-22" in page
+    assert "shop-0, shop-1, shop-2, shop-3, shop-4 and 20 more" not in runs(run_story(*accounts), columns=80)
+    assert "shop-0, shop-1, sho…" in runs(run_story(*accounts))
+
+
+def test_the_story_of_one_number() -> None:
+    """Each run that had to do with the number says what became of it, newest first; an account without numbers too."""
+    document = history(
+        run_story(account_story(number_story(action=Action.DEACTIVATE, before="ACTIVE", after="INACTIVE"))),
+        run_story(account_story(numbers=None), outcome=Ending.CRASHED),
+    )
+    assert text.number("01012345678", document, color=False) == golden("""
+        2026-11-24 09:00:12  main (account 12925149)
+          apply by ann@box, run 20261124T090012Z-a1b2c3: converged
+          + changed  010-1234-5678  ACTIVE → INACTIVE
+                     attempt 1 at 09:00:12.120: verified; 1,234 ms in all
+
+        2026-11-24 09:00:12  main (account 12925149)
+          apply by ann@box, run 20261124T090012Z-a1b2c3: converged
+
+        2 runs with 010-1234-5678.
+    """)
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_foreign_text_does_nothing_to_a_terminal(columns: int) -> None:
+    """Names, errors and settings of any content stay on their lines, within the page, and none is obeyed."""
+    number = number_story(error=NumberError(HOSTILE, HOSTILE * 30), outcome=Outcome.CONFLICT, after=HOSTILE)
+    account = account_story(
+        number, account=HOSTILE * 30, account_id=HOSTILE, source=HOSTILE, endpoint=HOSTILE, commit=HOSTILE
+    )
+    told = run_story(
+        account,
+        started_by=HOSTILE,
+        host=HOSTILE,
+        command=HOSTILE,
+        settings={HOSTILE: HOSTILE},
+        run_id=HOSTILE,
+        counts={HOSTILE: 1},
+        started_at="2026-11-24T09\x1b:00.000Z",
+        finished_at=None,
+    )
+    pages = (
+        text.run(told, color=False, width=columns),
+        text.runs(history(told), color=False, width=columns),
+        text.number("01012345678", history(told), color=False, width=columns),
+    )
+    for page in pages:
+        assert all(line.isprintable() for line in page.splitlines())
+        assert max(map(width, page.splitlines())) <= columns
+
+
+def test_colours_change_nothing_else() -> None:
+    """With colours the pages are the same but for the escape codes."""
+    told = run_story(account_story(number_story(), error=ErrorInfo("E", "text")), settings={"endpoint": "solapi"})
+    pages = [
+        (
+            text.run(told, color=color),
+            text.runs(history(told, total=3), color=color),
+            text.number("01012345678", history(told), color=color),
+        )
+        for color in (True, False)
+    ]
+    for colored, plain in zip(*pages, strict=True):
+        assert "\x1b[" in colored
+        assert re.sub("\x1b\\[[0-9]+m", "", colored) == plain

@@ -1,0 +1,165 @@
+"""JSON documents: what they say, and that nothing in them can do harm."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from worker.model.accounts import Status
+from worker.model.errors import NumberError
+from worker.model.plans import AccountPlan, Action, Change, Plan, tally
+from worker.model.results import AccountResult, NumberResult, Outcome, Result, RunOutcome
+from worker.render.json_document import encodable, encode, inert
+
+HOSTILE = "\x1b[31m\n\u202e\u2028\x85\x9b\u200b고객 😀\\"
+
+
+def plan(*changes: Change, account: str = "main") -> Plan:
+    """A plan of one account."""
+    only = AccountPlan(account=account, counts=tally(Action, {}), changes=changes)
+    return Plan(created_at="2026-03-01T12:00:00.000Z", fingerprint="f" * 64, accounts=(only,))
+
+
+def test_plan_document() -> None:
+    """A plan's document has every field that is promised, null where there is nothing, and ends with a newline."""
+    change = Change("0211", Action.ACTIVATE, Status.INACTIVE, Status.ACTIVE, "listed as ACTIVE", note="본사")
+    data = encode(plan(change))
+    assert data.endswith(b"}\n")
+    assert "본사".encode() in data
+    assert b'\n  "schema": "senderid.plan/v1",\n' in data
+    assert json.loads(data) == {
+        "schema": "senderid.plan/v1",
+        "created_at": "2026-03-01T12:00:00.000Z",
+        "at": None,
+        "fingerprint": "f" * 64,
+        "accounts": [
+            {
+                "account": "main",
+                "account_id": None,
+                "timezone": "Asia/Seoul",
+                "verdict": "ok",
+                "refusals": [],
+                "error": None,
+                "counts": dict.fromkeys(map(str, Action), 0),
+                "changes": [
+                    {
+                        "phone": "0211",
+                        "action": "activate",
+                        "observed": "INACTIVE",
+                        "desired": "ACTIVE",
+                        "reason": "listed as ACTIVE",
+                        "note": "본사",
+                        "owner": None,
+                        "cause": None,
+                        "since": None,
+                        "until": None,
+                    }
+                ],
+                "notices": [],
+                "active": None,
+            }
+        ],
+    }
+
+
+def test_result_document() -> None:
+    """A result's document has every field that is promised, with statuses and outcomes as words."""
+    error = NumberError("ServerError", "the server failed", 502)
+    number = NumberResult(
+        "0211", Action.DEACTIVATE, Status.INACTIVE, Status.ACTIVE, Status("FROZEN"), Outcome.CONFLICT, 2, error, 70
+    )
+    account = AccountResult(
+        account="main", outcome=RunOutcome.PARTIAL, counts=tally(Outcome, {Outcome.CONFLICT: 1}), numbers=(number,)
+    )
+    result = Result(
+        run_id="r", started_at="2026-03-01T12:00:00Z", finished_at="2026-03-01T12:00:01Z",
+        outcome=RunOutcome.PARTIAL, accounts=(account,),
+    )  # fmt: skip
+    assert json.loads(encode(result)) == {
+        "schema": "senderid.result/v1",
+        "run_id": "r",
+        "started_at": "2026-03-01T12:00:00Z",
+        "finished_at": "2026-03-01T12:00:01Z",
+        "outcome": "partial",
+        "accounts": [
+            {
+                "account": "main",
+                "account_id": None,
+                "outcome": "partial",
+                "error": None,
+                "refusals": [],
+                "counts": dict.fromkeys(map(str, Outcome), 0) | {"conflict": 1},
+                "requests": {"reads": 0, "writes": 0, "retries": 0},
+                "numbers": [
+                    {
+                        "phone": "0211",
+                        "action": "deactivate",
+                        "desired": "INACTIVE",
+                        "before": "ACTIVE",
+                        "after": "FROZEN",
+                        "outcome": "conflict",
+                        "attempts": 2,
+                        "error": {"code": "ServerError", "message": "the server failed", "http_status": 502},
+                        "duration_ms": 70,
+                    }
+                ],
+                "notices": [],
+            }
+        ],
+    }
+
+
+def test_foreign_text_comes_back_and_does_nothing() -> None:
+    """Text of others survives in full, while the document's own bytes hold nothing that a terminal obeys."""
+    data = encode(plan(account=HOSTILE))
+    assert json.loads(data)["accounts"][0]["account"] == HOSTILE
+    text = data.decode()
+    assert {char for char in text if not char.isprintable()} == {"\n"}
+    assert "고객 😀" in text
+    assert text.splitlines() == text.split("\n")[:-1]
+
+
+@pytest.mark.parametrize(
+    ("text", "mended"),
+    [
+        ("\ud800", "\ufffd"),
+        ("a\udfffb", "a\ufffdb"),
+        ("\ud800\ud800x", "\ufffd\ufffdx"),
+        ("\ud83d\ude00", "😀"),
+        ("\udcff.yaml", "\ufffd.yaml"),
+        ("고객", "고객"),
+    ],
+)
+def test_lone_surrogates_are_replaced(text: str, mended: str) -> None:
+    """What UTF-8 cannot say becomes U+FFFD, in values and in keys, and the rest of the document stays as it is."""
+    document = plan(Change("0211", Action.ACTIVATE, "INACTIVE", "ACTIVE", text), account="\ud800")
+    decoded = msgspec.json.decode(encode(document), type=Plan)
+    assert decoded.accounts[0].changes[0].reason == mended
+    assert decoded.accounts[0].counts == document.accounts[0].counts
+    assert json.loads(encode({"\ud800": None, text: [text, 1.5, True]})) == {
+        "\ufffd": None,
+        mended: [mended, 1.5, True],
+    }
+
+
+@pytest.mark.parametrize("value", [None, True, 7, 2.5, [], {}, [{"a": ("b",)}]])
+def test_encodable_leaves_the_rest(value: Any) -> None:
+    """What is no text is as it was, but that tuples become lists."""
+    assert json.dumps(encodable(value)) == json.dumps(value)
+
+
+def test_inert_escapes_what_acts() -> None:
+    """Characters that act are escaped one by one, next to a backslash too, and others are left alone."""
+    data = json.dumps({"key": HOSTILE}, ensure_ascii=False).encode()
+    assert json.loads(inert(data)) == {"key": HOSTILE}
+    assert rb"\u202e\u2028\u0085\u009b\u200b" in inert(data)
+    assert json.loads(inert(json.dumps("\\\u0085", ensure_ascii=False).encode())) == "\\\u0085"
+    assert inert(b'{"plain": 1}') == b'{"plain": 1}'
+
+
+def test_every_direction_and_line_character_is_escaped() -> None:
+    """No character that turns text around or ends a line for some reader is left in JSON as it is."""
+    acting = [*range(0x80, 0xA0), *range(0x200B, 0x2010), *range(0x2028, 0x202F), *range(0x2060, 0x2070)]
+    data = json.dumps("".join(map(chr, acting)), ensure_ascii=False).encode()
+    assert inert(data).isascii()

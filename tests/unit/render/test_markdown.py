@@ -1,0 +1,319 @@
+"""Plans, results and runs as comments: what comes first, what is folded, and what is left out where it is much."""
+
+import re
+from collections import Counter
+
+import pytest
+from msgspec import structs
+
+from worker.model.errors import ErrorInfo, NumberError, Refusal
+from worker.model.history import AccountRecord, Attempt, AttemptState, Ending, NumberRecord, RunRecord
+from worker.model.plans import AccountPlan, Action, Cause, Change, Notice, NoticeKind, Plan, Verdict, tally
+from worker.model.results import AccountResult, NumberResult, Outcome, Requests, Result, RunOutcome
+from worker.model.safety import Safety
+from worker.render import markdown
+
+NOW = "2026-11-25T00:00:00Z"
+REFUSED = Refusal("max-deactivations", "3 of 4 ACTIVE numbers would be deactivated. If that is meant, add --allow x")
+
+
+def change(number: int, action: Action = Action.ACTIVATE, **more: str | Cause | None) -> Change:
+    """A change of one number."""
+    observed = "INACTIVE" if action is Action.ACTIVATE else "ACTIVE"
+    made = Change(f"010{number:08d}", action, observed, "ACTIVE" if action is Action.ACTIVATE else "INACTIVE", "listed")
+    return structs.replace(made, **more)
+
+
+def account(name: str, *changes: Change, unchanged: int = 1, refused: bool = False, **more: object) -> AccountPlan:
+    """The plan of an account."""
+    counts = tally(Action, Counter(each.action for each in changes))
+    counts[Action.UNCHANGED] = unchanged
+    made = AccountPlan(account=name, account_id="12925149", counts=counts, changes=changes)
+    if refused:
+        made = structs.replace(made, verdict=Verdict.REFUSED, refusals=(REFUSED,))
+    return structs.replace(made, **more)
+
+
+def plan(*accounts: AccountPlan) -> str:
+    """A plan of accounts as Markdown."""
+    return markdown.plan(Plan(created_at=NOW, fingerprint="f", accounts=accounts))
+
+
+def test_a_small_plan_is_told_whole() -> None:
+    """Counts and verdict come first, then what is refused and by which option it passes, then every number."""
+    told = plan(
+        account(
+            "main",
+            change(1, note="본사", owner="@everyone", cause=Cause.EXTERNAL_DRIFT, since="2026-11-24T08:12:00Z"),
+            change(2, Action.DEACTIVATE, cause=Cause.CONFIG_CHANGE, until="2026-12-01T00:00:00Z"),
+            change(3, Action.BLOCKED, observed="PENDING", desired="ACTIVE", reason="wait for the vendor"),
+            notices=(
+                Notice(NoticeKind.EXPIRING, "it ends soon", "01000000001"),
+                Notice(NoticeKind.BLOCKED, "said already", "01000000003"),
+                Notice(NoticeKind.LIMIT, "nearly full"),
+            ),
+        ),
+        account("branch", change(9, Action.DEACTIVATE), refused=True),
+        account("calm"),
+        AccountPlan(account="lost", verdict=Verdict.ERROR, error=ErrorInfo("Code", "no key"), counts={}),
+    )
+    assert told == (
+        "### Plan: 1 to activate, 2 to deactivate, 1 cannot converge. 3 unchanged.\n"
+        "\n**Refused: 1 account.**\n"
+        "\n**Could not be planned: 1 account.**\n"
+        "\n- `branch`: Refused by max-deactivations: 3 of 4 ACTIVE numbers would be deactivated. If that is meant, add"
+        " --allow x To let it through: --allow max-deactivations\n"
+        "- `lost`: Code: no key\n"
+        "\n#### `branch` (`12925149`): 1 to deactivate (refused)\n"
+        "\n**1 to deactivate**: listed\n"
+        "\n| Number | Status |\n| --- | --- |\n| `010-0000-0009` | ACTIVE → INACTIVE |\n"
+        "\n#### `main` (`12925149`): 1 to activate, 1 to deactivate, 1 blocked\n"
+        "\n**1 to activate**: listed\n"
+        "\n| Number | Status | Why | Note | Owner |\n| --- | --- | --- | --- | --- |\n"
+        "| `010-0000-0001` | INACTIVE → ACTIVE | changed outside on 2026-11-24 08:12 UTC | 본사 | `@everyone` |\n"
+        "\n**1 to deactivate**: listed\n"
+        "\n| Number | Status | Why | Until |\n| --- | --- | --- | --- |\n"
+        "| `010-0000-0002` | ACTIVE → INACTIVE | the file changed | `2026-12-01 09:00 KST` |\n"
+        "\n**1 blocked**: wait for the vendor\n"
+        "\n| Number | Status |\n| --- | --- |\n| `010-0000-0003` | PENDING, not ACTIVE |\n"
+        "\n1 account is as desired: `calm`\n"
+        "\n**Worth knowing**\n\n- `010-0000-0001`: it ends soon\n- nearly full\n"
+    )
+
+
+def test_a_plan_without_changes_is_a_line() -> None:
+    """Where there is nothing to do that is all that is said."""
+    assert plan(account("main")) == "### No changes. 1 number is as desired.\n"
+
+
+def test_many_accounts_are_folded_and_what_they_need_is_not() -> None:
+    """Beyond some rows accounts are folded; what a person must do stands above, for all of them together."""
+    waiting = [account(f"a{index}", change(index, Action.MISSING, reason="register it")) for index in range(40)]
+    told = plan(*waiting)
+    assert "- **40 missing** (`a0`, `a1`, `a2`, `a3`, `a4` and 35 more): register it\n" in told
+    assert told.index("register it") < told.index("<details>")
+    assert told.count("<details><summary><code>a") == 40
+    assert told.count("</details>") == 40
+
+
+def test_accounts_with_the_same_changes_share_them() -> None:
+    """The same change in many accounts is told once, with how many they are."""
+    told = plan(
+        *(account(f"shop{index}", change(7, Action.DEACTIVATE)) for index in range(412)), account("b", change(8))
+    )
+    assert told.count("010-0000-0007") == 1
+    assert (
+        "#### Same in 412 accounts: `shop0`, `shop1`, `shop2`, `shop3`, `shop4` and 407 more: 1 to deactivate" in told
+    )
+    assert "`010-0000-0008`" in told
+
+
+def test_a_long_table_of_a_small_plan_is_folded() -> None:
+    """A table of more rows than are read at a glance is folded below its count."""
+    told = plan(account("main", *map(change, range(25))))
+    assert "<details><summary><b>25 to activate</b></summary>\n\nlisted\n\n| Number" in told
+    assert told.count("| `010-") == 25
+
+
+@pytest.mark.parametrize(("numbers", "shown"), [(500, 500), (3000, 500)])
+def test_a_table_that_does_not_fit_is_a_sample(numbers: int, shown: int) -> None:
+    """Tables are shortened to what fits, never cut, and say which numbers they leave out."""
+    told = plan(account("main", *map(change, range(numbers))))
+    assert told.count("| `010-") == shown
+    if numbers > shown:
+        assert f"and {numbers - shown:,} more, from `010-0000-0500` to `010-0000-2999`" in told
+        assert f"{numbers - shown:,} numbers are left out of the tables." in told
+        assert "--format json" in told
+
+
+def test_one_number_left_out_is_told_as_one() -> None:
+    """A single number that is left out is told as one."""
+    wide = "\U0001d41a"  # four bytes, one column: 101 such rows do not fit, and 100 do
+    told = plan(account("main", *(change(index, note=wide * 78, owner=wide * 71) for index in range(101))))
+    assert "and 1 more, from `010-0000-0100` to `010-0000-0100`" in told
+    assert "1 number is left out of the tables." in told
+
+
+def test_accounts_that_do_not_fit_are_a_line_each() -> None:
+    """Where tables of all accounts do not fit, each account is a line, and alike ones share it."""
+    told = plan(
+        *(account(f"a{index}", *(change(index * 10 + more) for more in range(1 + index % 3))) for index in range(900))
+    )
+    assert "<details>" not in told
+    assert "| to activate | 1,800 | 900 |" in told
+    assert "- 300 accounts (`a2`, `a5`, `a8`, `a11`, `a14` and 295 more): 3 to activate" in told
+    assert "1,800 numbers are only counted here." in told
+
+
+def test_kinds_of_accounts_that_do_not_fit_are_counted() -> None:
+    """Where even a line a kind does not fit, the worst are shown and the rest counted; the page still fits."""
+    huge = [
+        structs.replace(account(f"{'가' * 30}{index}", change(index, note="n")), counts={Action.ACTIVATE: index + 1})
+        for index in range(5000)
+    ]
+    told = plan(*huge)
+    assert len(told.encode()) <= markdown.CAP
+    assert "- and 4,980 more like these\n" in told
+    assert "5,000 numbers are only counted here." in told
+
+
+def test_long_lists_are_cut_by_lines_and_by_size() -> None:
+    """Of many refusals, errors and notices the first are shown, and how many more there are."""
+    failing = [
+        AccountPlan(account=f"a{index}", verdict=Verdict.ERROR, error=ErrorInfo("Code", f"why {index}"), counts={})
+        for index in range(30)
+    ]
+    wide = [Notice(NoticeKind.LIMIT, "→" * 420 + str(index)) for index in range(21)]
+    assert "- and 10 more like these\n" in plan(*failing, account("b"))
+    assert re.search(r"- and \d+ more like these\n", plan(account("b", notices=tuple(wide))))
+    assert " more like these" not in plan(*failing[:21], account("b"))
+    many = tuple(Notice(NoticeKind.EXPIRING, "soon", f"010{index:08d}") for index in range(12))
+    assert "`010-0000-0009` and 2 more: soon\n" in plan(account("b", notices=many))
+
+
+def test_several_accounts_share_an_error() -> None:
+    """Accounts with the same error are counted and named."""
+    lost = [
+        AccountPlan(account=f"a{index}", verdict=Verdict.ERROR, error=ErrorInfo("Code", "why"), counts={})
+        for index in range(3)
+    ]
+    assert "- 3 accounts: `a0`, `a1`, `a2`: Code: why\n" in plan(*lost)
+
+
+def result(*accounts: AccountResult, remark: str = "") -> str:
+    """A result of accounts as Markdown."""
+    return markdown.result(
+        Result(run_id="r", started_at=NOW, finished_at=NOW, outcome=RunOutcome.PARTIAL, accounts=accounts), remark
+    )
+
+
+def done(name: str, outcome: RunOutcome, *numbers: NumberResult, **more: object) -> AccountResult:
+    """The result of an account."""
+    counts = tally(Outcome, Counter(each.outcome for each in numbers))
+    made = AccountResult(account=name, outcome=outcome, counts=counts, requests=Requests(1, 1, 0), numbers=numbers)
+    return structs.replace(made, **more)
+
+
+def number(index: int, outcome: Outcome, error: NumberError | None = None) -> NumberResult:
+    """What became of a number."""
+    after = "ACTIVE" if outcome is Outcome.CHANGED else "INACTIVE"
+    return NumberResult(f"010{index:08d}", Action.ACTIVATE, "ACTIVE", "INACTIVE", after, outcome, 1, error)
+
+
+def test_a_result_tells_what_failed_first() -> None:
+    """What went wrong comes first, with what to do, then what was changed, then what there is to remark."""
+    told = result(
+        done("fine", RunOutcome.CONVERGED, number(1, Outcome.CHANGED)),
+        done(
+            "bad",
+            RunOutcome.PARTIAL,
+            number(2, Outcome.CHANGED),
+            number(3, Outcome.FAILED, NumberError("Code", "no", 400)),
+            number(4, Outcome.BLOCKED, NumberError("Blocked", "ask them")),
+            notices=(Notice(NoticeKind.BLOCKED, "said already", "01000000004"),),
+        ),
+        done("refused", RunOutcome.REFUSED, refusals=(REFUSED,), error=ErrorInfo("PolicyRefusal", "no")),
+        done("held", RunOutcome.LOCKED, error=ErrorInfo("AccountBusy", "another run has it")),
+        done("quiet", RunOutcome.CONVERGED),
+        remark="\nThe desired state\nstill asks.\n",
+    )
+    assert told == (
+        "### Partial: 2 changed, 1 failed, 1 blocked. 10 requests in 0.0 s.\n"
+        "\n- `refused`: Refused by max-deactivations: 3 of 4 ACTIVE numbers would be deactivated. If that is meant, add"
+        " --allow x To let it through: --allow max-deactivations\n"
+        "- `held`: AccountBusy: another run has it\n"
+        "\n#### `bad`: Partial: 1 failed, 1 blocked, 1 changed\n"
+        "\n**1 failed**: Code (400): no. It has its old status; apply again once the cause is gone.\n"
+        "\n| Number | Status |\n| --- | --- |\n| `010-0000-0003` | INACTIVE, not ACTIVE |\n"
+        "\n**1 blocked**: ask them\n"
+        "\n| Number | Status |\n| --- | --- |\n| `010-0000-0004` | INACTIVE, not ACTIVE |\n"
+        "\n**1 changed**\n"
+        "\n| Number | Status |\n| --- | --- |\n| `010-0000-0002` | INACTIVE → ACTIVE |\n"
+        "\n#### `fine`: Converged: 1 changed\n"
+        "\n**1 changed**\n"
+        "\n| Number | Status |\n| --- | --- |\n| `010-0000-0001` | INACTIVE → ACTIVE |\n"
+        "\n1 account had nothing to do.\n"
+        "\nThe desired state still asks.\n"
+    )
+
+
+def test_a_large_result_says_what_to_do_above_what_is_folded() -> None:
+    """Where accounts are folded, what failed is told above them, once for all."""
+    error = NumberError("Code", "no", 400)
+    told = result(
+        *(
+            done(
+                f"a{index}",
+                RunOutcome.PARTIAL,
+                number(index, Outcome.FAILED, error),
+                number(100 + index, Outcome.CHANGED),
+            )
+            for index in range(20)
+        )
+    )
+    assert "- **20 failed**: Code (400): no. It has its old status" in told
+    assert told.count("<details>") == 20
+
+
+def test_a_run_is_told_with_its_attempts() -> None:
+    """A run of the ledger tells who, by which file, and each number with its attempts; an open one that it is open."""
+    attempt = Attempt(1, "ACTIVE", AttemptState.OK, NOW)
+    account = AccountRecord(
+        account="main",
+        account_id="12925149",
+        outcome=Ending.UNFINISHED,
+        started_at=NOW,
+        finished_at=None,
+        endpoint="solapi",
+        safety=Safety(),
+        source="d.yaml",
+        fingerprint="f" * 64,
+        counts={"activate": 1, "failed": 1, "held": 0},
+        settled=False,
+        numbers=(
+            NumberRecord(
+                phone="01000000001",
+                action=Action.ACTIVATE,
+                desired="ACTIVE",
+                before="INACTIVE",
+                after="INACTIVE",
+                outcome=Outcome.FAILED,
+                error=NumberError("Code", "no", 400),
+                attempts=(attempt, attempt),
+            ),
+            NumberRecord(
+                phone="01000000002", action=Action.ACTIVATE, desired="ACTIVE", before="INACTIVE", attempts=(attempt,)
+            ),
+        ),
+    )
+    story = RunRecord(
+        run_id="20261125T000000Z-abcdef",
+        command="apply",
+        outcome=Ending.UNFINISHED,
+        started_at=NOW,
+        started_by="me",
+        host="here",
+        pid=1,
+        version="0",
+        counts={"activate": 1, "failed": 1, "held": 0},
+        accounts=(account,),
+    )
+    told = markdown.run(story)
+    assert told.startswith("### Run `20261125T000000Z-abcdef`: unfinished\n\n**It still runs, or it died")
+    assert "#### `main` (`12925149`): unfinished: 1 to activate, 1 failed\n" in told
+    assert "\n`from d.yaml`\n" in told
+    assert "| `010-0000-0001` | INACTIVE, not ACTIVE | 1: ok, 1: ok | Code (400): no |" in told
+    assert "**1 unfinished**" in told
+    assert told.endswith("`apply by me@here, 2026-11-25 00:00:00 UTC, senderid 0`\n")
+    ended = structs.replace(
+        story, outcome=Ending.FAILED, accounts=(structs.replace(account, numbers=None, error=ErrorInfo("Code", "no")),)
+    )
+    assert "- `main`: Code: no\n" in markdown.run(ended)
+    crowded = structs.replace(
+        story,
+        accounts=tuple(
+            structs.replace(account, account=f"a{index}", numbers=(account.numbers or ()) * 20) for index in range(60)
+        ),
+    )
+    assert "| to activate | 1 | 60 |" in markdown.run(crowded)
+    assert "| --- |" not in markdown.run(structs.replace(crowded, counts={}))

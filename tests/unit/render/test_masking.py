@@ -1,0 +1,276 @@
+"""Numbers as an example masks them, in documents, texts and lines of a log."""
+
+import io
+import json
+import sys
+
+import msgspec
+import pytest
+
+from worker.cli.masked_stderr import Veil
+from worker.model.accounts import Group
+from worker.model.errors import ErrorInfo, NumberError, Refusal
+from worker.model.history import AccountRecord, Attempt, AttemptState, Ending, NumberRecord, RunRecord
+from worker.model.plans import AccountPlan, Action, Change, Notice, NoticeKind, Plan
+from worker.model.results import AccountResult, NumberResult, Outcome, Result, RunOutcome
+from worker.model.safety import Safety
+from worker.render.masking import Mask
+
+MASK = Mask.of("010****5678")
+PHONE = "01012345678"
+NOW = "2026-11-25T00:00:00Z"
+TEXT = f"call {PHONE}, 010-1234-5678 or +82 10-1234-5678"
+HIDDEN = "call 010****5678, 010****5678 or 010****5678"
+
+
+@pytest.mark.parametrize(
+    ("example", "digits", "shown"),
+    [
+        ("010****5678", "01012345678", "010****5678"),
+        ("010-****-5678", "01012345678", "010****5678"),
+        ("010****5678", "0212345678", "02****5678"),
+        ("010****5678", "023124567", "0****4567"),
+        ("010****5678", "15881234", "****1234"),
+        ("010****5678", "02120", "****0"),
+        ("010****5678", "112", "***"),
+        ("010****5678", "030312345678", "030*****5678"),
+        ("*******5678", "01012345678", "*******5678"),
+        ("0101*******", "01012345678", "0101*******"),
+        ("***", "01012345678", "***********"),
+    ],
+)
+def test_a_number_shows_what_its_example_shows(example: str, digits: str, shown: str) -> None:
+    """Shorter numbers show less, so that as many digits are hidden; longer ones hide more."""
+    assert Mask.of(example).number(digits) == shown
+
+
+@pytest.mark.parametrize(
+    "example", ["", "01012345678", "010*2345678", "010**345678", "a****", "0*1***", "0" * 9 + "****", "\uff10****"]
+)
+def test_what_is_no_mask_is_refused(example: str) -> None:
+    """An example without stars, with too few, in two places or too long, or of anything else is none."""
+    with pytest.raises(ValueError, match="010\\*\\*\\*\\*5678"):
+        Mask.of(example)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "01012345678",
+        "010-1234-5678",
+        "010 1234 5678",
+        "010.1234.5678",
+        "010_1234_5678",
+        "010)1234-5678",
+        "(010) 1234 - 5678",
+        "010\u20111234\u20115678",
+        "010\u200b1234\u200e5678",
+        "+821012345678",
+        "+82 10-1234-5678",
+        "+82 (0)10 1234 5678",
+        "0082 10 1234 5678",
+        "82-10-1234-5678",
+        "821012345678",
+        "\uff10\uff11\uff10\uff11\uff12\uff13\uff14\uff15\uff16\uff17\uff18",
+        "담당자01012345678로",
+        "tel01012345678x",
+        '":01012345678',
+        "v1.01012345678",
+    ],
+)
+def test_every_spelling_is_found_in_a_text(written: str) -> None:
+    """However a number is written in a text, four of its digits stay hidden; what stands around it stays."""
+    masked = MASK.text(f"a {written} b")
+    assert "1234" not in masked
+    assert "\uff11\uff12" not in masked
+    assert masked.count("*") == 4
+    assert masked.startswith("a ")
+    assert masked.endswith(" b")
+
+
+@pytest.mark.parametrize("written", ["1588-1234", "15881234", "+82 1588-1234", "02-312-4567", "(02) 312-4567"])
+def test_other_kinds_of_numbers_are_found_too(written: str) -> None:
+    """Nationwide numbers and those of an area are numbers too."""
+    assert MASK.text(written).count("*") == 4
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-11-24 08:12:33.123",
+        "2026-12-01T09:00:00Z",
+        "Mon-Fri 09:00-18:00, Sat 10:00",
+        "3 of 5 ACTIVE numbers (max_deactivations: 30%)",
+        "1,500,000 numbers in 12.5 s",
+        "20261125T002023Z-6e4789",
+        "account 12925149",
+        "",
+    ],
+)
+def test_what_is_no_number_stays(text: str) -> None:
+    """Dates, times, counts, ids and runs are not taken for numbers."""
+    assert MASK.text(text) == text
+
+
+@pytest.mark.parametrize("before", ["2026-01-02 ", "09:00 ", "desk 02, ", "07 ", "02-312-4567/", "1588-1234 ", "3) "])
+@pytest.mark.parametrize(
+    "number", ["010-5885-0712", "010:5885:0712", "010    5885    0712", "82010-5885-0712", "010x5885x0712"]
+)
+def test_digits_before_a_number_do_not_hide_it(before: str, number: str) -> None:
+    """A number that begins within what looks like another is hidden all the same, as is whatever that was."""
+    masked = MASK.text(f"{before}{number}")
+    assert "5885" not in masked
+    assert "312-4567" not in masked
+    line = json.dumps({"phone": "112", "note": f"{before}{number}"}, separators=(",", ":"))
+    assert "5885" not in MASK.line(line)
+    assert json.loads(MASK.line(line))["phone"] == "***"
+
+
+def test_several_numbers_of_a_text_are_found() -> None:
+    """Numbers in a list are numbers each."""
+    assert (
+        MASK.text("010-1234-5678, 010-1234-5678 02-312-4567 1588-1234") == "010****5678, 010****5678 0****4567 ****1234"
+    )
+
+
+def test_a_log_line_stays_json() -> None:
+    """In a line of JSON texts and the phone are masked, and bare numbers are left numbers."""
+    line = json.dumps(
+        {
+            "phone": "1335",
+            "duration_ms": 16001234,
+            "numbers": [1],
+            "note": f'x":{PHONE}',
+            "at": "2026-11-25T00:00:00.123Z",
+        },
+        separators=(",", ":"),
+    )
+    told = json.loads(MASK.line(line))
+    assert told == {
+        "phone": "****",
+        "duration_ms": 16001234,
+        "numbers": [1],
+        "note": 'x":010****5678',
+        "at": "2026-11-25T00:00:00.123Z",
+    }
+    assert MASK.line(f'12:00:00Z info 010-1234-5678 x":{PHONE}') == '12:00:00Z info 010****5678 x":010****5678'
+
+
+def test_a_plan_has_no_number_in_full() -> None:
+    """Every text of a plan is masked, and what else it says stays."""
+    change = Change(PHONE, Action.DEACTIVATE, "ACTIVE", "INACTIVE", TEXT, TEXT, TEXT)
+    bare = Change("1335", Action.MISSING, None, "ACTIVE", "about 1335 and 13-35, not 21335")
+    account = AccountPlan(
+        account=TEXT,
+        account_id="12925149",
+        refusals=(Refusal("min-active", TEXT),),
+        error=ErrorInfo("Code", TEXT),
+        counts={Action.DEACTIVATE: 1},
+        changes=(change, bare),
+        notices=(Notice(NoticeKind.GROUP, TEXT, PHONE), Notice(NoticeKind.LIMIT, TEXT)),
+    )
+    plan = MASK.plan(Plan(created_at=NOW, fingerprint="f", accounts=(account, AccountPlan(account="a", counts={}))))
+    told = plan.accounts[0]
+    assert told.changes[0] == Change("010****5678", Action.DEACTIVATE, "ACTIVE", "INACTIVE", HIDDEN, HIDDEN, HIDDEN)
+    assert (told.changes[1].phone, told.changes[1].reason) == ("****", "about **** and ****, not 21335")
+    assert told.notices == (Notice(NoticeKind.GROUP, HIDDEN, "010****5678"), Notice(NoticeKind.LIMIT, HIDDEN))
+    assert (told.account, told.account_id, told.refusals) == (HIDDEN, "12925149", (Refusal("min-active", HIDDEN),))
+    assert told.error == ErrorInfo("Code", HIDDEN)
+    assert plan.accounts[1] == AccountPlan(account="a", counts={})
+    assert "1234" not in msgspec.json.encode(plan).decode()
+
+
+def test_a_result_has_no_number_in_full() -> None:
+    """Every text of a result is masked."""
+    number = NumberResult(
+        PHONE, Action.ACTIVATE, "ACTIVE", TEXT, None, Outcome.FAILED, 2, NumberError("Code", TEXT, 400)
+    )
+    account = AccountResult(
+        account=TEXT,
+        outcome=RunOutcome.FAILED,
+        error=ErrorInfo("Code", TEXT),
+        refusals=(Refusal("min-active", TEXT),),
+        counts={},
+        numbers=(number,),
+        notices=(Notice(NoticeKind.GROUP, TEXT, PHONE),),
+    )
+    told = MASK.result(
+        Result(run_id="r", started_at=NOW, finished_at=NOW, outcome=RunOutcome.FAILED, accounts=(account,))
+    )
+    assert told.accounts[0].numbers == (
+        NumberResult(
+            "010****5678",
+            Action.ACTIVATE,
+            "ACTIVE",
+            HIDDEN,
+            None,
+            Outcome.FAILED,
+            2,
+            NumberError("Code", HIDDEN, 400),
+        ),
+    )
+    assert "1234" not in msgspec.json.encode(told).decode()
+
+
+def test_a_story_has_no_number_in_full() -> None:
+    """Every text of a run's story is masked, its settings and groups too."""
+    number = NumberRecord(
+        phone=PHONE,
+        action=Action.ACTIVATE,
+        desired="ACTIVE",
+        before=None,
+        attempts=(Attempt(1, "ACTIVE", AttemptState.REJECTED, NOW, NOW, NumberError("Code", TEXT)),),
+    )
+    account = AccountRecord(
+        account=TEXT,
+        account_id=None,
+        outcome=Ending.FAILED,
+        started_at=NOW,
+        finished_at=NOW,
+        endpoint="solapi",
+        safety=Safety(),
+        groups=(Group(TEXT, (PHONE, "1335")),),
+        source=f"{PHONE}.yaml",
+        fingerprint="f",
+        error=ErrorInfo("Code", TEXT),
+        counts={},
+        settled=True,
+        numbers=(number,),
+    )
+    story = RunRecord(
+        run_id="r",
+        command=f"rollback {PHONE}",
+        outcome=Ending.FAILED,
+        started_at=NOW,
+        started_by="me",
+        host="here",
+        pid=1,
+        version="0",
+        settings={"a": {"b": [TEXT, 15881234]}, "c": None},
+        counts={},
+        accounts=(account,),
+    )
+    told = MASK.run(story)
+    assert told.settings == {"a": {"b": [HIDDEN, 15881234]}, "c": None}
+    assert told.accounts[0].groups == (Group(HIDDEN, ("010****5678", "****")),)
+    assert told.accounts[0].source == "010****5678.yaml"
+    assert "12345678" not in msgspec.json.encode(told).decode()
+    bare = msgspec.structs.replace(story, settings=None, accounts=(msgspec.structs.replace(account, numbers=None),))
+    assert MASK.run(bare).accounts[0].numbers is None
+
+
+def test_lines_of_stderr_are_masked_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A number that comes in pieces is hidden, a question without an end is shown at once, and bytes stay bytes."""
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(raw, encoding="utf-8"))
+    Veil.draw(MASK)
+    sys.stderr.buffer.write(b"see 0101234")
+    assert raw.getvalue() == b""
+    sys.stderr.buffer.write(b"5678\n\xff\n")
+    sys.stderr.write("Apply 01012345678? ")
+    sys.stderr.flush()
+    assert raw.getvalue() == b"see 010****5678\n\xff\nApply 010****5678? "
+    assert not sys.stderr.isatty()
+    monkeypatch.setattr(sys, "stderr", None)
+    Veil.draw(MASK)
+    assert sys.stderr is None

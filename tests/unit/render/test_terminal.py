@@ -1,0 +1,150 @@
+"""Text for terminals: harmless, aligned, wrapped; and numbers in their usual groups."""
+
+import unicodedata
+
+import pytest
+
+from worker.model.phones import hyphenated
+from worker.render.terminal import Paint, fit, safe, width, wrap
+from worker.render.text.layout import Group, Mark, Row, count, counts, render_groups
+
+
+@pytest.mark.parametrize(
+    ("foreign", "shown"),
+    [
+        ("plain", "plain"),
+        ("", ""),
+        ("고객 센터", "고객 센터"),
+        ("\x1b[31mred\x1b[0m", "\ufffd[31mred\ufffd[0m"),
+        ("a\nb\r\nc\td", "a b  c d"),
+        ("\u3000wide\u00a0blank\u2028", " wide blank "),
+        ("bell\a null\0 del\x7f", "bell\ufffd null\ufffd del\ufffd"),
+        ("\x9b31m", "\ufffd31m"),
+        ("abc\u202edef\u2066", "abc\ufffddef\ufffd"),
+        ("zero\u200bwidth\ufeff", "zero\ufffdwidth\ufffd"),
+        ("\ud83d", "\ufffd"),
+        (unicodedata.normalize("NFD", "한글"), "한글"),
+        ("😀", "😀"),
+    ],
+)
+def test_safe(foreign: str, shown: str) -> None:
+    """Whatever a terminal would obey or hide is replaced, blanks are plain, and Hangul is whole."""
+    assert safe(foreign) == shown
+
+
+def test_no_character_that_a_terminal_obeys_is_safe() -> None:
+    """Of all characters there are, none that is a control, a format or a separator character passes."""
+    obeyed = [
+        char for char in map(chr, range(0x110000)) if unicodedata.category(char) in {"Cc", "Cf", "Cs", "Zl", "Zp"}
+    ]
+    assert len(obeyed) > 2000
+    assert {safe(char) for char in obeyed} == {" ", "\ufffd"}
+
+
+@pytest.mark.parametrize(
+    ("text", "limit", "shown"),
+    [
+        ("abcdef", 6, "abcdef"),
+        ("abcdefg", 6, "abcde…"),
+        ("가나다", 6, "가나다"),
+        ("가나다라", 6, "가나…"),
+        ("가나다라", 7, "가나다…"),
+        ("x" * 10_000, 3, "xx…"),
+    ],
+)
+def test_safe_cuts_by_columns(text: str, limit: int, shown: str) -> None:
+    """What is too long ends in an ellipsis, within the columns that wide characters take."""
+    assert safe(text, limit) == shown
+    assert width(shown) <= limit
+
+
+@pytest.mark.parametrize(("text", "columns"), [("abc", 3), ("한글", 4), ("a한b", 4), ("😀", 2), ("é", 1), ("", 0)])
+def test_width(text: str, columns: int) -> None:
+    """Hangul and emoji take two columns each."""
+    assert width(text) == columns
+    assert width(fit(text, 10)) == 10
+
+
+def test_fit_leaves_what_is_wider() -> None:
+    """A text that is wider than its column is not cut."""
+    assert fit("한글", 3) == "한글"
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "lines"),
+    [
+        ("", 10, []),
+        ("one two", 10, ["one two"]),
+        ("one two three", 7, ["one two", "three"]),
+        ("one two three", 8, ["one two", "three"]),
+        ("한글 두글", 8, ["한글", "두글"]),
+        ("한글 두글", 9, ["한글 두글"]),
+        ("abcdefghij", 4, ["abcd", "efgh", "ij"]),
+        ("a abcdefghij b", 4, ["a", "abcd", "efgh", "ij b"]),
+        ("가나다", 1, ["가", "나", "다"]),
+        ("add --allow min-active now", 20, ["add", "--allow min-active", "now"]),
+        ("there are 3 numbers", 11, ["there are", "3 numbers"]),
+        ("it took 3.4 s.", 11, ["it took", "3.4 s."]),
+        ("a\nb\x1b", 9, ["a b\ufffd"]),
+    ],
+)
+def test_wrap(text: str, columns: int, lines: list[str]) -> None:
+    """Lines are broken between words, but neither between an option and its value nor a number and its noun."""
+    assert wrap(text, columns) == lines
+
+
+def test_paint() -> None:
+    """A style is put around a text only where there are colours."""
+    assert Paint(color=True)("red", "text") == "\x1b[31mtext\x1b[0m"
+    assert Paint(color=False)("red", "text") == "text"
+
+
+@pytest.mark.parametrize(
+    ("digits", "shown"),
+    [
+        ("01012345678", "010-1234-5678"),
+        ("0111234567", "011-123-4567"),
+        ("023124567", "02-312-4567"),
+        ("0231234567", "02-3123-4567"),
+        ("0312124567", "031-212-4567"),
+        ("15881234", "1588-1234"),
+        ("18001234", "1800-1234"),
+        ("03031234567", "0303-123-4567"),
+        ("050212345678", "0502-1234-5678"),
+        ("07012345678", "070-1234-5678"),
+        ("112", "112"),
+        ("1335", "1335"),
+        ("", ""),
+        ("not a number", "not a number"),
+        ("٠١٠١٢٣٤٥٦٧٨", "٠١٠١٢٣٤٥٦٧٨"),
+        ("01012345678\n", "01012345678\n"),
+    ],
+)
+def test_hyphenated(digits: str, shown: str) -> None:
+    """Digits are grouped as Koreans write them; what has no usual groups stays as it is."""
+    assert hyphenated(digits) == shown
+
+
+def test_counts() -> None:
+    """Counts name only what there is, with thousands apart; nouns know one from many."""
+    assert counts([(0, "none"), (1, "one"), (2345, "many")]) == "1 one, 2,345 many"
+    assert counts([(0, "none")]) == ""
+    assert (count(1, "number"), count(0, "number"), count(1234, "number")) == ("1 number", "0 numbers", "1,234 numbers")
+
+
+def test_no_rows_are_no_lines() -> None:
+    """A table without rows has no lines, not even of advice."""
+    empty = Group(Mark("+", "activate", "green"), (), "advice")
+    assert list(render_groups([], Paint(color=False), 80)) == []
+    assert list(render_groups([empty], Paint(color=False), 80)) == []
+
+
+def test_columns_align_in_korean() -> None:
+    """Remarks begin in one column, whatever scripts stand before them."""
+    rows = (Row("0211", "상태", "first"), Row("01012345678", "ACTIVE", "second"))
+    lines = list(render_groups([Group(Mark("+", "on", "green"), rows)], Paint(color=False), 80))
+    assert lines == [
+        "  + on  0211           상태    first",
+        "  + on  010-1234-5678  ACTIVE  second",
+    ]
+    assert width(lines[0].partition("first")[0]) == width(lines[1].partition("second")[0])

@@ -1,0 +1,180 @@
+"""The circuit of one account: what opens it, who probes, when all go on, and when it is given up."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from tests.support.model_account import Unheard
+from tests.support.virtual_time import run
+from worker.model.errors import (
+    AccountRejected,
+    Ambiguous,
+    ApiError,
+    CircuitOpen,
+    ConnectionFailed,
+    NumberRejected,
+    RateLimited,
+    ServerError,
+    SignatureReused,
+)
+from worker.solapi.breaker import Breaker
+
+_FAILURES = [ConnectionFailed, ServerError, Ambiguous]
+_ANSWERS = [None, RateLimited, SignatureReused, NumberRejected, AccountRejected]
+
+
+class _Circuit:
+    """A breaker whose probes end as told, the last way again and again, each after a second."""
+
+    def __init__(self, *probes: ApiError | None) -> None:
+        self.probes = list(probes)
+        self.probed: list[float] = []
+        self.log = Unheard()
+        self.now = asyncio.get_running_loop().time
+        self.breaker = Breaker(self._probe, clock=self.now, sleep=asyncio.sleep, log=self.log)
+
+    async def _probe(self) -> None:
+        self.probed.append(self.now())
+        await asyncio.sleep(1)
+        error = self.probes.pop(0) if len(self.probes) > 1 else self.probes[0]
+        if error is not None:
+            raise error
+
+    def fail(self, times: int, kind: type[ApiError] = ServerError) -> None:
+        for _ in range(times):
+            self.breaker.heard(kind("no answer"))
+
+
+def _with(*probes: ApiError | None) -> Callable[[Callable[[_Circuit], Awaitable[None]]], None]:
+    def play(scenario: Callable[[_Circuit], Awaitable[None]]) -> None:
+        async def whole() -> None:
+            await scenario(_Circuit(*probes))
+
+        run(whole())
+
+    return play
+
+
+@pytest.mark.parametrize("kind", _FAILURES)
+def test_ten_failures_in_a_row_open_it(kind: type[ApiError]) -> None:
+    """Whatever an outage looks like, nine failures change nothing, and the tenth opens the circuit and is told."""
+
+    async def scenario(circuit: _Circuit) -> None:
+        circuit.fail(9, kind)
+        assert not circuit.breaker.open
+        await circuit.breaker.closed()
+        assert (circuit.now(), circuit.log.lines) == (0, [])
+        circuit.fail(1, kind)
+        ((event, fields),) = circuit.log.lines
+        assert event == "circuit.opened"
+        assert (fields["attempts"], fields["duration_ms"], fields["error_code"]) == (10, 1000, kind.__name__)
+        await circuit.breaker.closed()
+        assert circuit.probed == [1]
+
+    _with(None)(scenario)
+
+
+@pytest.mark.parametrize("kind", _ANSWERS)
+def test_any_answer_ends_the_row(kind: type[ApiError] | None) -> None:
+    """Nine failures, an answer of whatever kind, and nine more leave the circuit closed."""
+
+    async def scenario(circuit: _Circuit) -> None:
+        circuit.fail(9)
+        circuit.breaker.heard(None if kind is None else kind("said so"))
+        circuit.fail(9)
+        assert not circuit.breaker.open
+
+    _with(None)(scenario)
+
+
+@pytest.mark.parametrize("kind", [RateLimited, SignatureReused, NumberRejected, AccountRejected])
+def test_refusals_never_open_it(kind: type[ApiError]) -> None:
+    """A thousand refusals in a row are a thousand answers."""
+
+    async def scenario(circuit: _Circuit) -> None:
+        circuit.fail(1000, kind)
+        assert not circuit.breaker.open
+
+    _with(None)(scenario)
+
+
+@pytest.mark.parametrize("probe", [None, RateLimited("used up"), AccountRejected("no such key")])
+def test_one_answered_probe_lets_everyone_on(probe: ApiError | None) -> None:
+    """However many wait, one probe goes out after the pause; any answer to it closes the circuit, which is told."""
+
+    async def scenario(circuit: _Circuit) -> None:
+        circuit.fail(10)
+        await asyncio.gather(*(circuit.breaker.closed() for _ in range(50)))
+        assert circuit.probed == [1]
+        assert circuit.now() == 2
+        event, fields = circuit.log.lines[-1]
+        assert (event, fields["duration_ms"]) == ("circuit.closed", 2000)
+        circuit.fail(9)  # the row begins anew
+        circuit.breaker.heard(None)
+        assert not circuit.breaker.open
+
+    _with(probe)(scenario)
+
+
+def test_pauses_grow_and_start_anew() -> None:
+    """Failed probes are followed by longer pauses; the next opening begins with the short one again."""
+
+    async def scenario(circuit: _Circuit) -> None:
+        circuit.fail(10)
+        await circuit.breaker.closed()
+        assert circuit.probed == [1, 1 + 1 + 4, 6 + 1 + 10]
+        circuit.breaker.heard(None)
+        circuit.fail(10)
+        await circuit.breaker.closed()
+        assert circuit.probed[3:] == [18 + 1]
+
+    _with(ServerError("down"), ConnectionFailed("down"), None)(scenario)
+
+
+def test_three_failed_probes_are_the_end() -> None:
+    """Whoever waits then, and whoever comes later, is told why, and nothing more is probed."""
+
+    async def scenario(circuit: _Circuit) -> None:
+        circuit.fail(10)
+        told = await asyncio.gather(*(circuit.breaker.closed() for _ in range(5)), return_exceptions=True)
+        assert {type(each) for each in told} == {CircuitOpen}
+        assert "10 requests in a row and 3 looks" in str(told[0])
+        assert "gone fishing" in str(told[0])
+        assert len(circuit.probed) == 3
+        since = circuit.now()
+        with pytest.raises(CircuitOpen):
+            await circuit.breaker.closed()
+        assert circuit.now() == since
+        assert [event for event, _ in circuit.log.lines] == ["circuit.opened"]
+
+    _with(ServerError("gone fishing"))(scenario)
+
+
+@pytest.mark.parametrize("after", [0.5, 1.5])
+def test_who_is_cancelled_leaves_the_probe_to_the_next(after: float) -> None:
+    """A waiter that is stopped in its pause or in its probe takes nobody with it; the next one probes."""
+
+    async def scenario(circuit: _Circuit) -> None:
+        circuit.fail(10)
+        first = asyncio.create_task(circuit.breaker.closed())
+        second = asyncio.create_task(circuit.breaker.closed())
+        await asyncio.sleep(after)
+        first.cancel()
+        await second
+        assert first.cancelled()
+        assert not circuit.breaker.open
+
+    _with(None)(scenario)
+
+
+def test_failures_while_it_is_open_are_not_told_again() -> None:
+    """What was under way may fail too: it opens nothing twice, and an answer to it closes nothing."""
+
+    async def scenario(circuit: _Circuit) -> None:
+        circuit.fail(30)
+        circuit.breaker.heard(None)
+        assert circuit.breaker.open
+        assert [event for event, _ in circuit.log.lines] == ["circuit.opened"]
+
+    _with(None)(scenario)

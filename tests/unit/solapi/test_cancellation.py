@@ -1,0 +1,92 @@
+"""Stopping a run: waits end at once with the reason, answers are waited for, other cancellations stay what they are."""
+
+import asyncio
+
+import pytest
+
+from tests.support.virtual_time import run
+from worker.model.errors import Interrupted
+from worker.solapi.cancellation import Gate
+
+
+def test_a_closed_gate_lets_nobody_in() -> None:
+    """After closing, entering raises the first reason, whatever else is said later."""
+
+    async def scenario() -> None:
+        gate = Gate()
+        gate.close(Interrupted("first"))
+        gate.close(Interrupted("second"))
+        with pytest.raises(Interrupted, match="first"), gate:
+            raise AssertionError("entered")
+
+    run(scenario())
+
+
+def test_closing_wakes_who_waits_and_nobody_else() -> None:
+    """A task inside the gate is woken with the reason; one that has left it goes on to its end."""
+
+    async def scenario() -> tuple[str, str, float]:
+        gate = Gate()
+
+        async def waits() -> str:
+            try:
+                with gate:
+                    await asyncio.sleep(100)
+            except Interrupted as reason:
+                await asyncio.sleep(1)
+                return str(reason)
+            return "not woken"
+
+        async def passes() -> str:
+            with gate:
+                pass
+            await asyncio.sleep(5)
+            return "finished"
+
+        first, second = asyncio.create_task(waits()), asyncio.create_task(passes())
+        await asyncio.sleep(0)
+        gate.close(Interrupted("stop"))
+        return await first, await second, asyncio.get_running_loop().time()
+
+    assert run(scenario()) == ("stop", "finished", 5.0)
+
+
+def test_a_cancellation_from_elsewhere_is_not_swallowed() -> None:
+    """A task that is cancelled by its owner as well stays cancelled."""
+
+    async def scenario() -> bool:
+        gate = Gate()
+
+        async def waits() -> None:
+            with gate:
+                await asyncio.sleep(100)
+
+        task = asyncio.create_task(waits())
+        await asyncio.sleep(0)
+        gate.close(Interrupted("stop"))
+        task.cancel()
+        await asyncio.wait([task])
+        return task.cancelled()
+
+    assert run(scenario())
+
+
+def test_an_open_gate_changes_nothing() -> None:
+    """Errors and cancellations pass an open gate as they are."""
+
+    async def scenario() -> bool:
+        gate = Gate()
+        with pytest.raises(ValueError, match="mine"), gate:
+            raise ValueError("mine")
+
+        async def waits() -> None:
+            with gate:
+                await asyncio.sleep(100)
+
+        task = asyncio.create_task(waits())
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        return task.cancelled()
+
+    assert run(scenario())

@@ -1,0 +1,235 @@
+"""Every fault that the simulated API knows, on real sockets: what was sent is counted, and the world ends right."""
+
+from collections.abc import Callable
+
+import aiohttp
+import pytest
+
+from tests.support.loopback import Loopback, Peer, answer, run, unnoted
+from worker.config.urls import Endpoint
+from worker.model.accounts import Status
+from worker.model.errors import (
+    AccountRejected,
+    Ambiguous,
+    ApiError,
+    ClockSkewed,
+    ConnectionFailed,
+    NotRegistered,
+    NotWritable,
+    NumberRejected,
+    RateLimited,
+    ServerError,
+    SignatureReused,
+    TransientError,
+)
+from worker.model.results import Requests
+from worker.sandbox import PROFILES, Fault, SandboxAccount
+from worker.solapi.client import AccountReader
+
+PHONE, OTHER = "01012345678", "0212345678"
+_HOSTILE = PROFILES["hostile"].faults
+
+_POSITIONS: dict[str, Callable[[Fault], list[Fault | None]]] = {
+    "first": lambda fault: [fault],
+    "second, on a connection that is kept alive": lambda fault: [None, fault],
+    "first and second": lambda fault: [fault, fault],
+    "after another fault": lambda fault: [Fault.RESET_AFTER, fault],
+}
+
+
+def _account() -> SandboxAccount:
+    return SandboxAccount.of({PHONE: "ACTIVE", OTHER: "ACTIVE"})
+
+
+def _counted(client: AccountReader, loopback: Loopback) -> None:
+    """What the client counted is what arrived, and no two requests bear the same signature."""
+    wire = loopback.sandbox.wire
+    arrived = [sum(request.method == method for request in wire) for method in ("GET", "PUT")]
+    assert [client.requests.reads, client.requests.writes] == arrived
+    signatures = {request.signature for request in wire}
+    assert None not in signatures
+    assert len(signatures) == len(wire)
+
+
+@pytest.mark.parametrize("position", _POSITIONS)
+@pytest.mark.parametrize("fault", _HOSTILE)
+def test_every_write_is_counted_signed_anew_and_carried_out(fault: Fault, position: str) -> None:
+    """Wherever a fault strikes, requests counted are requests on the wire, and the number ends as it was asked to."""
+
+    async def scenario() -> None:
+        async with Loopback(_account()) as loopback:
+            writer = loopback.writer()
+            loopback.sandbox.script(None, "PUT", _POSITIONS[position](fault))
+            await loopback.write(writer, PHONE, Status.INACTIVE)
+            await loopback.write(writer, OTHER, Status.INACTIVE)
+            assert loopback.account.statuses == {PHONE: "INACTIVE", OTHER: "INACTIVE"}
+            _counted(writer, loopback)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("position", _POSITIONS)
+@pytest.mark.parametrize("fault", _HOSTILE)
+def test_every_look_is_counted_signed_anew_and_true(fault: Fault, position: str) -> None:
+    """Wherever a fault strikes, requests counted are requests on the wire, and the account is seen as it is."""
+
+    async def scenario() -> None:
+        async with Loopback(_account()) as loopback:
+            reader = loopback.reader()
+            loopback.sandbox.script(None, "GET", _POSITIONS[position](fault))
+            for _ in range(2):
+                observed = await reader.observe()
+                assert {
+                    phone: str(seen.status) for phone, seen in observed.numbers.items()
+                } == loopback.account.statuses
+            _counted(reader, loopback)
+
+    run(scenario())
+
+
+_ENDS: dict[Fault, tuple[type[ApiError] | None, str]] = {
+    Fault.DUPLICATED_SIGNATURE: (SignatureReused, "ACTIVE"),
+    Fault.CLOCK_SKEW: (ClockSkewed, "ACTIVE"),
+    Fault.REDIRECT: (AccountRejected, "ACTIVE"),
+    Fault.INVALID_KEY: (AccountRejected, "ACTIVE"),
+    Fault.WRONG_SIGNATURE: (AccountRejected, "ACTIVE"),
+    Fault.FORBIDDEN: (AccountRejected, "ACTIVE"),
+    Fault.NOT_FOUND: (NumberRejected, "ACTIVE"),
+    Fault.TEAPOT: (NumberRejected, "ACTIVE"),
+    Fault.NOT_REGISTERED: (NotRegistered, "ACTIVE"),
+    Fault.NOT_WRITABLE: (NotWritable, "ACTIVE"),
+    Fault.EDITED_BEFORE: (NotWritable, "BLOCKED"),
+    Fault.EDITED_AFTER: (None, "ACTIVE"),
+    Fault.OTHER_ACCOUNT: (AccountRejected, "INACTIVE"),
+    Fault.FLOOD: (AccountRejected, "INACTIVE"),
+    **dict.fromkeys((fault for fault in Fault if fault.name.startswith("RATE_LIMITED")), (RateLimited, "ACTIVE")),
+    **dict.fromkeys(
+        (
+            Fault.INTERNAL_ERROR,
+            Fault.BAD_GATEWAY,
+            Fault.UNAVAILABLE,
+            Fault.REQUEST_TIMEOUT,
+            Fault.RESET_BEFORE,
+            Fault.ESCAPES,
+        ),
+        (Ambiguous, "ACTIVE"),
+    ),
+}
+"""What a write that meets nothing but one fault raises, and the status that the number has in the end."""
+_TRIED_AGAIN = (Ambiguous, TransientError)
+
+
+@pytest.mark.parametrize("fault", Fault)
+def test_a_write_that_meets_one_fault_for_ever(fault: Fault) -> None:
+    """It ends as asked where a look finds that it was carried out, and with the right error where it was not."""
+    kind, status = _ENDS.get(fault, (None, "INACTIVE"))
+
+    async def scenario() -> None:
+        async with Loopback(_account()) as loopback:
+            writer = loopback.writer(account_id="12925149")
+            loopback.sandbox.script(PHONE, "PUT", [fault] * 99)
+            raised: ApiError | None = None
+            try:
+                await loopback.write(writer, PHONE, Status.INACTIVE)
+            except ApiError as error:
+                raised = error
+            assert type(raised) is (kind or type(None))
+            assert loopback.account.statuses == {PHONE: status, OTHER: "ACTIVE"}
+            _counted(writer, loopback)
+            if isinstance(raised, _TRIED_AGAIN):
+                assert writer.requests.writes == 5
+            elif raised is not None:
+                assert writer.requests.writes == (2 if kind is ClockSkewed else 1)
+
+    run(scenario())
+
+
+_LOOKS: dict[Fault, type[ApiError]] = {
+    **{fault: kind for fault, (kind, _) in _ENDS.items() if kind in {RateLimited, SignatureReused, ClockSkewed}},
+    **dict.fromkeys((Fault.REDIRECT, Fault.INVALID_KEY, Fault.WRONG_SIGNATURE, Fault.FORBIDDEN), AccountRejected),
+    **dict.fromkeys((Fault.NOT_FOUND, Fault.NOT_REGISTERED, Fault.NOT_WRITABLE, Fault.TEAPOT), AccountRejected),
+    Fault.OTHER_ACCOUNT: AccountRejected,
+    **dict.fromkeys((Fault.RESET_BEFORE, Fault.RESET_AFTER, Fault.HALF_AN_ANSWER, Fault.STALL), ConnectionFailed),
+    **dict.fromkeys(
+        (fault for fault in Fault if fault.value.startswith(("500", "502", "503", "504", "408"))), ServerError
+    ),
+    **dict.fromkeys((Fault.HTML, Fault.GARBAGE, Fault.NO_CONTENT, Fault.OTHER_JSON, Fault.NOT_GZIP), ServerError),
+    **dict.fromkeys((Fault.NO_ACCOUNT_ID, Fault.NO_NUMBER_LIST, Fault.NULL_NUMBER_LIST), ServerError),
+    Fault.EMPTY_OBJECT: AccountRejected,
+    **dict.fromkeys((Fault.BOMB, Fault.FLOOD), ServerError),
+}
+
+
+@pytest.mark.parametrize("fault", Fault)
+def test_a_look_that_meets_one_fault_for_ever(fault: Fault) -> None:
+    """It ends in the error that tells whether another try can help, or in the truth."""
+
+    async def scenario() -> None:
+        async with Loopback(_account()) as loopback:
+            reader = loopback.reader(account_id="12925149")
+            loopback.sandbox.script(None, "GET", [fault] * 99)
+            kind = _LOOKS.get(fault)
+            if kind is None:
+                observed = await reader.observe()
+                assert observed.numbers[PHONE].status is Status.ACTIVE
+            else:
+                with pytest.raises(kind) as raised:
+                    await reader.observe()
+                assert type(raised.value) is kind
+            _counted(reader, loopback)
+            if kind is not None and issubclass(kind, TransientError):
+                assert reader.requests == Requests(5, 0, 4)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+def test_a_dropped_connection_is_not_sent_on_in_secret(method: str) -> None:
+    """On a connection that was kept alive and drops, aiohttp by itself sends again; the client does not."""
+    document = answer(body=b'{"accountId": "1", "senderIds": []}')
+
+    async def bare() -> list[str]:
+        async with Peer(document, b"", document) as peer, aiohttp.ClientSession() as session:
+            for _ in range(2):
+                async with session.request(method, peer.url, headers={"Authorization": "once"}) as response:
+                    await response.read()
+            return peer.requests
+
+    async def ours() -> tuple[list[str], int, list[str]]:
+        async with Peer(document, b"", document) as peer, Loopback(_account()) as loopback:
+            client = loopback.writer(endpoint=Endpoint(peer.url))
+            if method == "GET":
+                await client.observe()
+                await client.observe()
+                sent = client.requests.reads
+            else:
+                for _ in range(2):
+                    await client.write(PHONE, Status.ACTIVE, settle=_yes, intend=unnoted)
+                sent = client.requests.writes
+            return list(peer.header("Authorization")), sent, peer.requests
+
+    assert len(run(bare())) == 3, "aiohttp no longer sends again by itself: this test shows nothing"
+    signatures, sent, requests = run(ours())
+    assert sent == len(requests) == len(set(signatures)) == 3
+
+
+async def _yes() -> bool:
+    return True
+
+
+def test_the_settling_look_decides_whether_a_write_is_sent_again() -> None:
+    """A lost answer of a write that took effect costs a look and no second write; a look that fails is an error."""
+
+    async def scenario() -> None:
+        async with Loopback(_account()) as loopback:
+            writer = loopback.writer()
+            loopback.sandbox.script(PHONE, "PUT", [Fault.RESET_AFTER])
+            await loopback.write(writer, PHONE, Status.INACTIVE)
+            assert (writer.requests.reads, writer.requests.writes) == (1, 1)
+            loopback.sandbox.script(OTHER, "PUT", [Fault.RESET_BEFORE])
+            loopback.sandbox.script(None, "GET", [Fault.FORBIDDEN])
+            with pytest.raises(AccountRejected):
+                await loopback.write(writer, OTHER, Status.INACTIVE)
+            assert loopback.account.statuses == {PHONE: "INACTIVE", OTHER: "ACTIVE"}
+
+    run(scenario())

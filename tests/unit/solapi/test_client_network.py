@@ -1,0 +1,278 @@
+"""What the network may do to a client: lead it elsewhere, listen in, pretend, drown it. No secret comes out of it."""
+
+import asyncio
+import ssl
+import traceback
+import tracemalloc
+from collections.abc import Iterator
+
+import pytest
+import trustme
+
+from tests.support.loopback import Loopback, Peer, ambient, answer, now, run
+from worker.config.settings import Retry, Timeout
+from worker.config.urls import Endpoint
+from worker.model.accounts import Status
+from worker.model.errors import AccountRejected, Ambiguous, ApiError, ConnectionFailed, ServerError, WorkerError
+from worker.sandbox import Fault, SandboxAccount
+from worker.solapi.client import AccountWriter
+
+PHONE = "01012345678"
+_MIB = 1 << 20
+_ONCE = Retry(attempts=1)
+
+
+def _account(**more: str) -> SandboxAccount:
+    return SandboxAccount.of({PHONE: "ACTIVE"}, **more)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed(status: int) -> None:
+    """Neither a look nor a write reaches the place that an answer leads to, and the account is told to stop."""
+
+    async def scenario() -> None:
+        async with Peer(answer()) as target, Peer(answer(status, b"", {"Location": target.url})) as peer:
+            async with Loopback(_account()) as loopback:
+                writer = loopback.writer(endpoint=Endpoint(peer.url))
+                for call in (writer.observe(), loopback.write(writer, PHONE, Status.INACTIVE)):
+                    with pytest.raises(AccountRejected, match="redirect"):
+                        await call
+            assert len(peer.requests) == 2
+            assert target.connections == 0
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"])
+def test_proxies_of_the_environment_are_not_used(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy that is set in the environment gets nothing to see."""
+
+    async def scenario() -> None:
+        async with Peer(answer()) as proxy:
+            monkeypatch.setenv(name, proxy.url)
+            async with Loopback(_account()) as loopback:
+                assert (await loopback.reader().observe()).numbers
+            assert proxy.connections == 0
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "somebody.example"])
+def test_a_certificate_that_cannot_be_verified_ends_the_account(host: str) -> None:
+    """To a server that nobody vouches for not a byte of HTTP is sent."""
+
+    async def scenario() -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        trustme.CA().issue_cert(host).configure_cert(context)
+        async with Peer(answer(), ssl_context=context) as peer, Loopback(_account()) as loopback:
+            writer = loopback.writer(endpoint=Endpoint(peer.url))
+            for call in (writer.observe(), loopback.write(writer, PHONE, Status.INACTIVE)):
+                with pytest.raises(AccountRejected, match="certificate cannot be verified"):
+                    await call
+            assert peer.requests == []
+
+    run(scenario())
+
+
+def test_tls_that_is_none_ends_the_account() -> None:
+    """A server that does not speak TLS gets no request in clear text."""
+
+    async def scenario() -> None:
+        async with Peer(answer()) as peer, Loopback(_account()) as loopback:
+            reader = loopback.reader(endpoint=Endpoint(peer.url.replace("http", "https")), retry=_ONCE)
+            with pytest.raises(ApiError, match=r"TLS|connection"):
+                await reader.observe()
+            assert not any("senderid" in head for head in peer.requests)
+
+    run(scenario())
+
+
+def test_nobody_there_is_a_failed_connection() -> None:
+    """A closed port is a transient failure for a write as well, because nothing was sent."""
+
+    async def scenario() -> None:
+        async with Peer() as peer:
+            gone = Endpoint(peer.url)
+        async with Loopback(_account()) as loopback:
+            writer = loopback.writer(endpoint=gone, retry=Retry(attempts=2))
+            for call in (writer.observe(), loopback.write(writer, PHONE, Status.INACTIVE)):
+                with pytest.raises(ConnectionFailed, match=r"no connection to 127\.0\.0\.1"):
+                    await call
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_credentials_go_out_under_the_names_that_the_endpoint_wants(*, both: bool) -> None:
+    """The old host gets them under both names, alike; every other one under `Authorization` alone."""
+
+    async def scenario() -> None:
+        async with Peer(answer()) as peer, Loopback(_account()) as loopback:
+            writer = loopback.writer(endpoint=Endpoint(peer.url, both_headers=both))
+            await writer.observe()
+            await loopback.write(writer, PHONE, Status.INACTIVE)
+            sent = peer.header("Authorization")
+            assert len(set(sent)) == 2
+            assert list(peer.header("Authentication")) == (list(sent) if both else [])
+            assert {value.split()[0] for value in sent} == {"HMAC-SHA256"}
+            assert peer.header("Accept-Encoding") == ["gzip", "gzip"]
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("sent", "lost"),
+    [
+        (answer(body=b'{"senderIds": [', length=500), True),
+        (b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{"sen', True),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzzz\r\n", True),
+        (b"", True),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", True),
+        (b"HTTP/1.1 200 OK\r\nA: " + b"x" * 100_000 + b"\r\n\r\n", True),
+        (answer(body=b"<html>"), False),
+        (answer(body=b"\x00\xff"), False),
+        (answer(body=b'{"x": ' + b"[" * 5000), False),
+        (answer(body=b"{}", headers={"Content-Encoding": "gzip"}), False),
+        (answer(body=b"{}", headers={"Content-Encoding": "br"}), False),
+    ],
+)
+def test_half_an_answer_is_none(sent: bytes, *, lost: bool) -> None:
+    """What breaks off, is not HTTP or is not the API's fails a look and leaves a write in doubt, and does not hang."""
+
+    async def scenario() -> None:
+        async with Peer(sent, then_hang_up=lost) as peer, Loopback(_account(), timeout=Timeout(1, 30)) as loopback:
+            writer = loopback.writer(endpoint=Endpoint(peer.url), retry=_ONCE)
+            with pytest.raises(ConnectionFailed if lost else ServerError):
+                await writer.observe()
+            with pytest.raises(Ambiguous):
+                await loopback.write(writer, PHONE, Status.INACTIVE)
+            assert len(peer.requests) == 2
+            assert now() < 1, "it was waited for"
+
+    run(scenario())
+
+
+def _peak(fault: Fault, method: str) -> tuple[float, float]:
+    """The most memory in MiB that a request held, and how long it took in seconds of the loop."""
+
+    async def scenario() -> tuple[float, float]:
+        async with Loopback(_account()) as loopback:
+            writer = loopback.writer(retry=_ONCE)
+            loopback.sandbox.script(None, method, [None, fault, fault])
+            for _ in range(2):  # what is made once is made now
+                await asyncio.gather(_any(loopback, writer, method), return_exceptions=True)
+            tracemalloc.start()
+            try:
+                await asyncio.gather(_any(loopback, writer, method), return_exceptions=True)
+                peak = tracemalloc.get_traced_memory()[1] / _MIB
+            finally:
+                tracemalloc.stop()
+            await writer.observe(closing=True)
+            return peak, now()
+
+    return run(scenario())
+
+
+async def _any(loopback: Loopback, writer: AccountWriter, method: str) -> None:
+    if method == "GET":
+        await writer.observe()
+    else:
+        await loopback.write(writer, PHONE, Status.INACTIVE)
+
+
+@pytest.mark.parametrize("fault", [Fault.BOMB, Fault.FLOOD])
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+def test_bombs_and_floods_are_cut_off(fault: Fault, method: str) -> None:
+    """Hundreds of megabytes take neither much memory nor time, and the next request works."""
+    peak, seconds = _peak(fault, method)
+    assert peak < 48
+    assert seconds < 2
+
+
+_BROKEN = [b"SSH-2.0-OpenSSH_9.6\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzzz\r\n", b""]
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An exception with everything that led to it, also what is not shown."""
+    waiting: list[BaseException | None] = [error]
+    met: set[int] = set()
+    while waiting:
+        found = waiting.pop()
+        if found is not None and id(found) not in met:
+            met.add(id(found))
+            waiting += [found.__cause__, found.__context__]
+            yield found
+
+
+def _told(error: BaseException) -> str:
+    """Everything that an exception can be made to say."""
+    said = [text for link in _chain(error) for text in (repr(link), str(link), repr(vars(link)))]
+    return "\n".join([*traceback.format_exception(error), *said])
+
+
+async def _says_nothing(loopback: Loopback, endpoint: Endpoint) -> str:
+    """What a look and a write told; the salts that they used are told apart by number."""
+    left = iter(range(99))
+    writer = loopback.writer(
+        ambient=ambient(salt=lambda: f"canary-of-the-salt-{next(left):04}"), account_id="12925149", endpoint=endpoint
+    )
+    told = [repr(writer), repr(vars(writer))]
+    for call in (writer.observe(), loopback.write(writer, PHONE, Status.INACTIVE)):
+        try:
+            await call
+        except WorkerError as error:
+            told.append(_told(error))
+    return "\n".join([*told, repr(loopback.log.lines)])
+
+
+@pytest.mark.parametrize("fault", Fault)
+def test_no_secret_comes_out_of_a_fault(fault: Fault) -> None:
+    """No exception, shown or not, no traceback and no log line holds the secret, a salt or a signature."""
+
+    async def scenario() -> None:
+        async with Loopback(_account(api_secret="canary-of-the-secret")) as loopback:
+            loopback.sandbox.script(None, "GET", [fault] * 9)
+            loopback.sandbox.script(None, "PUT", [fault] * 9)
+            told = await _says_nothing(loopback, Endpoint(loopback.sandbox.url))
+            signatures = [request.signature or "none" for request in loopback.sandbox.wire]
+            assert signatures
+            assert "canary-of" not in told
+            assert not any(signature in told for signature in signatures)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("sent", _BROKEN)
+def test_no_secret_comes_out_of_what_is_not_http(sent: bytes) -> None:
+    """The same holds where aiohttp's own exception holds the request's headers."""
+
+    async def scenario() -> None:
+        account = _account(api_secret="canary-of-the-secret")
+        async with Peer(sent, then_hang_up=True) as peer, Loopback(account) as loopback:
+            told = await _says_nothing(loopback, Endpoint(peer.url))
+            signatures = [header.rpartition("=")[2] for header in peer.header("Authorization")]
+            assert signatures
+            assert "canary-of" not in told
+            assert not any(signature in told for signature in signatures)
+
+    run(scenario())
+
+
+def test_retries_are_told() -> None:
+    """Each retry has a line that says why, after how many tries and how long it waits."""
+
+    async def scenario() -> None:
+        async with Loopback(_account()) as loopback:
+            loopback.sandbox.script(None, "GET", [Fault.UNAVAILABLE, Fault.RATE_LIMITED])
+            await loopback.reader().observe()
+            events = [
+                (event, fields.get("http_status"), fields.get("attempts")) for event, fields in loopback.log.lines
+            ]
+            assert events == [
+                ("request.retried", 503, 1),
+                ("rate_limit.held", 429, None),
+                ("request.retried", 429, 2),
+            ]
+            assert now() > 1
+
+    run(scenario())

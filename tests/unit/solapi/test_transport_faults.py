@@ -1,0 +1,139 @@
+"""Faults below HTTP as aiohttp tells them, in every request's place: one attempt each, and the right error."""
+
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp.client_reqrep import ConnectionKey
+from yarl import URL
+
+from tests.support.loopback import unnoted
+from tests.support.model_account import Unheard
+from worker.config.settings import RateLimit, Retry, Timeout
+from worker.config.urls import Endpoint
+from worker.model.accounts import Status
+from worker.model.credentials import Credentials, Secret
+from worker.model.errors import AccountRejected, Ambiguous, ApiError, ConnectionFailed, ServerError
+from worker.model.results import Requests
+from worker.solapi.client import AccountWriter
+from worker.solapi.limiter import Quota
+from worker.solapi.runtime import Ambient
+from worker.solapi.transport import Transport
+
+PHONE = "01012345678"
+_URL = "https://api.example/senderid/v1/numbers"
+_KEY = ConnectionKey("api.example", 443, True, True, None, None, None, None)  # noqa: FBT003 - aiohttp's own tuple
+_DOCUMENT = b'{"accountId": "1", "senderIds": [{"phoneNumber": "01012345678", "status": "INACTIVE"}]}'
+
+_NOTHING_SENT: list[Exception] = [
+    aiohttp.ClientConnectorError(_KEY, OSError(111, "refused")),
+    aiohttp.ClientConnectorDNSError(_KEY, OSError(-2, "unknown")),
+    aiohttp.ConnectionTimeoutError("connecting"),
+]
+_LOST: list[Exception] = [
+    aiohttp.ServerDisconnectedError(),
+    aiohttp.ClientOSError(104, "reset"),
+    aiohttp.ClientPayloadError("half"),
+    aiohttp.SocketTimeoutError("reading"),
+    TimeoutError(),
+    ConnectionResetError(),
+    BrokenPipeError(),
+]
+_HOPELESS: list[Exception] = [
+    aiohttp.ClientConnectorCertificateError(_KEY, ssl.SSLCertVerificationError("self-signed")),
+    aiohttp.ClientConnectorSSLError(_KEY, ssl.SSLError("handshake")),
+    aiohttp.ServerFingerprintMismatch(b"a", b"b", "api.example", 443),
+    aiohttp.InvalidUrlClientError("x"),
+]
+
+Do = Callable[[AccountWriter], Any]
+
+
+async def _with_client(do: Do, attempts: int = 3) -> Requests:
+    quota = Quota(RateLimit(per_seconds=0.001), clock=Ambient().clock)
+    async with Transport(Timeout(connect_seconds=0.3, total_seconds=0.3)) as transport:
+        client = AccountWriter(
+            transport,
+            Endpoint("https://api.example"),
+            Credentials("NCSAAAAAAAAAAAAA", Secret("secret")),
+            quota,
+            retry=Retry(attempts=attempts, base_seconds=0.001),
+            log=Unheard(),
+        )
+        await do(client)
+        return client.requests
+
+
+async def _raises(kind: type[ApiError], do: Do) -> ApiError:
+    raised: list[ApiError] = []
+
+    async def caught(client: AccountWriter) -> None:
+        with pytest.raises(kind) as error:
+            await do(client)
+        raised.append(error.value)
+
+    await _with_client(caught, attempts=1)
+    return raised[0]
+
+
+async def _look(client: AccountWriter) -> None:
+    assert (await client.observe()).numbers[PHONE].status is Status.INACTIVE
+
+
+async def _write(client: AccountWriter) -> None:
+    async def settle() -> bool:
+        return True
+
+    await client.write(PHONE, Status.INACTIVE, settle=settle, intend=unnoted)
+
+
+@pytest.mark.parametrize("fault", [*_NOTHING_SENT, *_LOST], ids=lambda fault: type(fault).__name__)
+async def test_a_fault_costs_one_attempt_and_the_next_one_is_signed_anew(fault: Exception, answers: Any) -> None:
+    """A look and a write survive it with one more request each, and no signature is used twice."""
+    for method in ("GET", "PUT"):
+        url = _URL if method == "GET" else f"{_URL}/{PHONE}"
+        answers.add(url, method=method, exception=fault)
+        answers.add(url, method=method, body=_DOCUMENT)
+    assert await _with_client(_look) == Requests(2, 0, 1)
+    assert await _with_client(_write) == Requests(0, 2, 1)
+    sent = [call.kwargs["headers"]["Authorization"] for calls in answers.requests.values() for call in calls]
+    assert len(set(sent)) == 4
+
+
+@pytest.mark.parametrize("fault", _NOTHING_SENT, ids=lambda fault: type(fault).__name__)
+async def test_where_no_connection_stood_nothing_is_in_doubt(fault: Exception, answers: Any) -> None:
+    """Such a write was not carried out, so that it needs no look."""
+    answers.add(f"{_URL}/{PHONE}", method="PUT", exception=fault)
+    assert type(await _raises(ConnectionFailed, _write)) is ConnectionFailed
+
+
+@pytest.mark.parametrize("fault", _LOST, ids=lambda fault: type(fault).__name__)
+async def test_what_was_lost_is_in_doubt_after_a_write_only(fault: Exception, answers: Any) -> None:
+    """A write whose answer was lost may have been carried out; a look can simply be repeated."""
+    answers.add(f"{_URL}/{PHONE}", method="PUT", exception=fault)
+    answers.add(_URL, exception=fault)
+    doubt = await _raises(Ambiguous, _write)
+    assert doubt.timed_out is isinstance(fault, TimeoutError)
+    assert type(await _raises(ConnectionFailed, _look)) is ConnectionFailed
+
+
+@pytest.mark.parametrize("fault", _HOPELESS, ids=lambda fault: type(fault).__name__)
+async def test_what_no_retry_mends_ends_the_account(fault: Exception, answers: Any) -> None:
+    """TLS that does not verify and a URL that is none are told after one attempt."""
+    answers.add(f"{_URL}/{PHONE}", method="PUT", exception=fault)
+    answers.add(_URL, exception=fault)
+    for do in (_look, _write):
+        assert (await _raises(AccountRejected, do)).http_status is None
+    assert sum(map(len, answers.requests.values())) == 2
+
+
+async def test_answers_are_taken_as_they_come(answers: Any) -> None:
+    """The same session gives an answer's status and body through, and follows no redirect."""
+    answers.add(_URL, body=b"<html>")
+    answers.add(_URL, status=307, headers={"Location": "https://elsewhere.example/"})
+    answers.add("https://elsewhere.example/", body=_DOCUMENT)
+    assert (await _raises(ServerError, _look)).http_status in {200, None}
+    assert (await _raises(AccountRejected, _look)).http_status == 307
+    assert ("GET", URL("https://elsewhere.example/")) not in answers.requests

@@ -1,0 +1,158 @@
+"""What metrics tell of accounts: counts by fixed words, names for those that need somebody."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import structs
+
+from worker.model.accounts import Status
+from worker.model.errors import ErrorInfo, Refusal
+from worker.model.plans import AccountPlan, Action, Cause, Change, Notice, NoticeKind, Verdict, tally
+from worker.model.results import AccountResult, NumberResult, Outcome, RunOutcome
+from worker.telemetry.account_metrics import ACTIONS, REST, STATUSES, Figures, bounded, carried_out, planned
+
+A, B, C = "01000000001", "01000000002", "0223456789"
+STATUSES_OF = {Status.ACTIVE: 4, Status.INACTIVE: 3}
+
+
+def change(phone: str, action: Action, cause: Cause | None = None) -> Change:
+    """A change that was planned."""
+    return Change(phone, action, "INACTIVE", "ACTIVE", "", cause=cause)
+
+
+def plan(*changes: Change, **more: object) -> AccountPlan:
+    """The plan of an account with two numbers as desired."""
+    counts = tally(Action, {Action.UNCHANGED: 2})
+    for each in changes:
+        counts[each.action] += 1
+    return AccountPlan(**{"account": "main", "counts": counts, "changes": changes} | more)  # type: ignore[arg-type] # a mapping of anything
+
+
+def result(*numbers: NumberResult, outcome: RunOutcome = RunOutcome.CONVERGED) -> AccountResult:
+    """What became of it."""
+    return AccountResult(account="main", outcome=outcome, counts=tally(Outcome, {}), numbers=numbers)
+
+
+def test_a_plan_is_counted_by_words() -> None:
+    """Statuses, actions, causes and notices are counted; what no file lists does not differ from any file."""
+    found = planned(
+        plan(
+            change(A, Action.ACTIVATE, Cause.EXTERNAL_DRIFT),
+            change(B, Action.HELD),
+            change(C, Action.UNMANAGED),
+            notices=(Notice(NoticeKind.EXPIRING, "soon", A),),
+        ),
+        {**STATUSES_OF, Status("SLEEPY"): 1, Status("DREAMY"): 2},
+        Figures(),
+    )
+    assert found.statuses == {"ACTIVE": 4, "INACTIVE": 3, "other": 3}
+    assert {word: count for word, count in found.actions.items() if count} == {
+        "activate": 1,
+        "held": 1,
+        "unmanaged": 1,
+        "unchanged": 2,
+    }
+    assert found.causes == {"external_drift": 1, "unknown": 1}
+    assert found.notices == {"expiring": 1}
+    assert (found.failing, found.refused) == (0, 0)
+
+
+def test_a_refused_plan_counts_as_refused() -> None:
+    """A safety rule that refuses is told until a look finds a plan that it lets through."""
+    refused = planned(plan(verdict=Verdict.REFUSED, refusals=(Refusal("min-active", "no"),)), {}, Figures())
+    assert refused.refused == 1
+    assert planned(plan(), {}, refused).refused == 0
+
+
+def test_an_account_that_cannot_be_read_keeps_what_was_known() -> None:
+    """A look that fails takes nothing away that the one before has counted, and the next one that works mends it."""
+    before = planned(plan(change(A, Action.ACTIVATE)), STATUSES_OF, Figures())
+    broken = plan(verdict=Verdict.ERROR, error=ErrorInfo("ServerError", "down"))
+    failed = planned(broken, {}, before)
+    assert failed == structs.replace(before, failing=1)
+    assert planned(plan(), STATUSES_OF, failed).failing == 0
+
+
+def test_an_account_that_a_stopped_run_did_not_come_to_is_not_failing() -> None:
+    """A signal is no fault of the account."""
+    stopped = plan(verdict=Verdict.ERROR, error=ErrorInfo("Interrupted", "stopped by SIGTERM"))
+    assert planned(stopped, {}, Figures()) == Figures()
+
+
+def test_what_was_carried_out_moves() -> None:
+    """A number that was changed has its new status and nothing more to be done; one that failed is as before."""
+    changes = (change(A, Action.ACTIVATE, Cause.CONFIG_CHANGE), change(B, Action.ACTIVATE, Cause.BOTH))
+    before = planned(plan(*changes), STATUSES_OF, Figures())
+    done = result(
+        NumberResult(A, Action.ACTIVATE, "ACTIVE", "INACTIVE", "ACTIVE", Outcome.CHANGED, 1),
+        NumberResult(B, Action.ACTIVATE, "ACTIVE", "INACTIVE", "INACTIVE", Outcome.FAILED, 1),
+        outcome=RunOutcome.PARTIAL,
+    )
+    after = carried_out(plan(*changes), done, before)
+    assert after.statuses == {"ACTIVE": 5, "INACTIVE": 2}
+    assert (after.actions["activate"], after.actions["unchanged"]) == (1, 3)
+    assert after.causes == {"both": 1}
+    assert (after.failing, after.refused) == (0, 0)
+
+
+def test_a_saved_plan_counts_nothing_that_nobody_looked_at() -> None:
+    """Without a look there are no counts, and what was changed makes none, least of all negative ones."""
+    done = result(NumberResult(A, Action.ACTIVATE, "ACTIVE", "INACTIVE", "ACTIVE", Outcome.CHANGED, 1))
+    assert carried_out(None, done, Figures()) == Figures()
+
+
+@pytest.mark.parametrize(
+    ("outcome", "failing"), [(outcome, int(outcome is RunOutcome.FAILED)) for outcome in RunOutcome]
+)
+def test_only_a_failed_run_makes_an_account_failing(outcome: RunOutcome, failing: int) -> None:
+    """Neither another run that has the account, nor a signal, nor a number that did not converge does."""
+    assert carried_out(None, result(outcome=outcome), Figures()).failing == failing
+
+
+FIGURES = st.builds(
+    Figures,
+    statuses=st.dictionaries(st.sampled_from(STATUSES), st.integers(0, 9)),
+    actions=st.dictionaries(st.sampled_from(ACTIONS), st.integers(0, 9)),
+    causes=st.dictionaries(st.sampled_from(["both", "unknown"]), st.integers(0, 2)),
+    notices=st.dictionaries(st.sampled_from(["expiring"]), st.integers(0, 2)),
+    failing=st.integers(0, 1),
+    refused=st.integers(0, 1),
+)
+FLEET = st.dictionaries(st.text("abc", min_size=1, max_size=3) | st.just(REST), FIGURES, max_size=12)
+
+
+def total(figures: dict[str, Figures]) -> Figures:
+    """The sum of all."""
+    summed = sum(figures.values(), Figures())
+    return structs.replace(summed, causes=nonzero(summed.causes), notices=nonzero(summed.notices))
+
+
+def nonzero(counts: object) -> dict[str, int]:
+    """The words that were found."""
+    assert hasattr(counts, "items")
+    return {word: count for word, count in counts.items() if count}
+
+
+@given(FLEET, st.integers(0, 12))
+def test_no_account_is_lost_or_told_twice(figures: dict[str, Figures], most: int) -> None:
+    """Whatever the bound, what is told adds up to the whole fleet, under at most that many names and one more."""
+    told = bounded(figures, most)
+    assert total(told) == total(figures)
+    names = set(told) - {REST}
+    assert len(names) <= max(most, 0)
+    assert names <= set(figures)
+    assert all(told[name] == figures[name] for name in names)
+
+
+@given(FLEET, st.integers(0, 12), st.randoms(use_true_random=False))
+def test_who_is_told_depends_on_the_accounts_alone(figures: dict[str, Figures], most: int, random: object) -> None:
+    """Names go to the gravest, whatever order the accounts came in; one with nothing to tell never takes a place."""
+    order = list(figures)
+    random.shuffle(order)  # type: ignore[attr-defined] # hypothesis gives a random.Random
+    told = bounded(figures, most)
+    again = bounded({name: figures[name] for name in order}, most)
+    assert told == again
+    if len(set(figures) - {REST}) > most:
+        named, unnamed = set(told) - {REST}, set(figures) - set(told) - {REST}
+        assert all(figures[name].gravity for name in named)
+        assert all(figures[one].gravity >= figures[other].gravity for one in named for other in unnamed)

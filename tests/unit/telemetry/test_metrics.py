@@ -1,0 +1,225 @@
+"""Metrics: what is told of accounts, requests, quotas and rounds, and in which words."""
+
+from collections.abc import Mapping
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_families
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support import loopback
+from tests.support.loopback import Loopback
+from worker import __version__
+from worker.config.settings import RateLimit
+from worker.model.accounts import Status
+from worker.model.errors import ApiError
+from worker.model.plans import AccountPlan, Action, Verdict, tally
+from worker.model.results import AccountResult, Outcome, RunOutcome
+from worker.sandbox import SandboxAccount
+from worker.sandbox.faults import Fault
+from worker.solapi.limiter import Quota
+from worker.telemetry.metrics import Metrics
+
+NOW = 1_800_000_000.0
+LAST_GOOD = "senderid_last_good_pass_timestamp_seconds"
+
+
+def metrics(accounts: int = 200) -> Metrics:
+    """Metrics at one moment."""
+    return Metrics(accounts=accounts, wall=lambda: NOW)
+
+
+def samples(of: Metrics) -> Mapping[tuple[str, ...], float]:
+    """Every sample by its name and, in the order of their names, the values of its labels."""
+    families = text_string_to_metric_families(of.render()[0].decode())
+    return {
+        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+def plan(account: str, verdict: Verdict = Verdict.OK) -> AccountPlan:
+    """A plan with nothing to do, or what stands for one."""
+    return AccountPlan(account=account, verdict=verdict, counts=tally(Action, {Action.UNCHANGED: 1}))
+
+
+def test_who_is_gone_leaves_nothing_behind() -> None:
+    """The labels of an account that is no longer there vanish, whatever they told."""
+    told = metrics()
+    for name in ("a", "b"):
+        told.planned(plan(name), {Status.ACTIVE: 1})
+    told.accounts(["b", "c"])
+    found = samples(told)
+    assert not [key for key in found if "a" in key[1:]]
+    assert found["senderid_numbers", "b", "ACTIVE"] == 1
+    assert found["senderid_accounts",] == 1
+
+
+def test_accounts_beyond_the_bound_are_one_sum() -> None:
+    """A fleet of any size has a bounded number of labels, and the one that fails is told by its name."""
+    told = metrics(accounts=2)
+    for number in range(500):
+        told.planned(plan(f"a{number}", Verdict.ERROR if number == 77 else Verdict.OK), {Status.ACTIVE: 2})
+    found = samples(told)
+    assert {key[1] for key in found if key[0] == "senderid_account_failing"} == {"a77", "_other"}
+    assert found["senderid_account_failing", "a77"] == 1
+    assert found["senderid_numbers", "_other", "ACTIVE"] == 998
+    assert found["senderid_accounts",] == 500
+
+
+def test_a_name_of_any_text_is_a_label() -> None:
+    """Quotes, line ends and Korean in an account's name come through as they are, in both formats."""
+    name = 'a"b\\n\n서울'
+    told = metrics()
+    told.planned(plan(name), {})
+    assert samples(told)["senderid_account_failing", name] == 0
+    families = list(open_families(told.render("application/openmetrics-text")[0].decode()))  # type: ignore[no-untyped-call] # the library has no types there
+    assert name in {sample.labels.get("account") for family in families for sample in family.samples}
+
+
+def test_format_is_as_asked_for() -> None:
+    """The plain format where nothing else is asked for, OpenMetrics where it is."""
+    told = metrics()
+    assert told.render()[1].startswith("text/plain")
+    body, content_type = told.render("application/openmetrics-text; version=1.0.0")
+    assert content_type.startswith("application/openmetrics-text")
+    assert body.endswith(b"# EOF\n")
+    assert samples(told)["senderid_build_info", __version__] == 1
+
+
+def test_suspended_accounts_are_told_since_when() -> None:
+    """By their names as far as those are told, and the rest by whoever waits for longest."""
+    told = metrics(accounts=1)
+    for name in ("a", "b", "c"):
+        told.planned(plan(name, Verdict.ERROR if name == "a" else Verdict.OK), {})
+    told.suspended({"a": 5.0, "b": 9.0, "c": 7.0})
+    found = samples(told)
+    name = "senderid_account_suspended_since_timestamp_seconds"
+    assert {key[1:]: value for key, value in found.items() if key[0] == name} == {("a",): 5.0, ("_other",): 7.0}
+    told.suspended({})
+    assert name not in {key[0] for key in samples(told)}
+
+
+def test_a_round_is_good_unless_every_account_fails() -> None:
+    """One account that fails does not hide that the others are looked after; where all fail, none is good."""
+    told = metrics()
+    assert samples(told)[LAST_GOOD,] == 0
+    told.planned(plan("a", Verdict.ERROR), {})
+    told.passed()
+    assert samples(told)[LAST_GOOD,] == 0
+    told.planned(plan("b"), {})
+    told.passed()
+    told.broke_off()
+    found = samples(told)
+    assert found[LAST_GOOD,] == NOW
+    assert (found["senderid_passes_total",], found["senderid_failed_passes_total",]) == (3, 2)
+
+
+def test_a_round_over_no_accounts_is_good() -> None:
+    """Nothing failed."""
+    told = metrics()
+    told.passed()
+    assert samples(told)[LAST_GOOD,] == NOW
+
+
+@pytest.mark.parametrize("before", [NOW - 5, 1.0, 1234567.25])
+def test_the_last_good_round_outlives_the_process(before: float) -> None:
+    """What an earlier process wrote of it is taken over, so that its age goes on growing."""
+    earlier = Metrics(wall=lambda: before)
+    earlier.passed()
+    told = metrics()
+    told.recall(earlier.render()[0].decode())
+    assert samples(told)[LAST_GOOD,] == before
+
+
+@pytest.mark.parametrize(
+    "text", ["", f"{LAST_GOOD} soon", f"{LAST_GOOD} 1.9e+09", f"{LAST_GOOD} -1", f"x{LAST_GOOD} 5"]
+)
+def test_what_does_not_tell_it_changes_nothing(text: str) -> None:
+    """A file that is no metrics, or is from the future, is as good as none."""
+    told = metrics()
+    told.recall(text)
+    assert samples(told)[LAST_GOOD,] == 0
+
+
+def test_runs_and_numbers_are_counted_by_what_became_of_them() -> None:
+    """Each run and each number of it has one outcome, from zero on."""
+    told = metrics()
+    counts = tally(Outcome, {Outcome.CHANGED: 3, Outcome.CONFLICT: 1})
+    told.carried_out(AccountResult(account="a", outcome=RunOutcome.PARTIAL, counts=counts))
+    told.run(RunOutcome.PARTIAL)
+    found = samples(told)
+    assert {key[1]: value for key, value in found.items() if key[0] == "senderid_number_outcomes_total"} == {
+        outcome.value: counts[outcome] for outcome in Outcome
+    }
+    assert {key[1]: value for key, value in found.items() if key[0] == "senderid_runs_total"} == {
+        outcome.value: float(outcome is RunOutcome.PARTIAL) for outcome in RunOutcome
+    }
+
+
+def test_gauges_of_the_daemon() -> None:
+    """The interval and whether the files can be used are as they were told last."""
+    told = metrics()
+    told.every(300)
+    told.desired_state(valid=False)
+    found = samples(told)
+    assert (found["senderid_pass_interval_seconds",], found["senderid_desired_state_valid",]) == (300, 0)
+
+
+def test_requests_are_told_by_method_and_answer() -> None:
+    """Each attempt over a real socket is counted once, with how long it took and what became of it."""
+    told = metrics()
+
+    async def work() -> None:
+        account = SandboxAccount.of({"01012345678": "INACTIVE"})
+        async with Loopback(account) as served:
+            served.transport.watcher = told
+            served.sandbox.script(None, "GET", [Fault.UNAVAILABLE, Fault.RESET_BEFORE])
+            await served.reader().observe()
+            await served.write(served.writer(), "01012345678", Status.ACTIVE)
+
+    loopback.run(work())
+    found = samples(told)
+    assert {key[1:]: value for key, value in found.items() if key[0] == "senderid_request_duration_seconds_count"} == {
+        ("5xx", "read"): 1,
+        ("none", "read"): 1,
+        ("2xx", "read"): 1,
+        ("2xx", "write"): 1,
+    }
+    assert {key[1:]: value for key, value in found.items() if key[0] == "senderid_retries_total"} == {
+        ("ServerError",): 1,
+        ("ConnectionFailed",): 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("status", "answer"), [(None, "none"), (200, "2xx"), (302, "3xx"), (404, "4xx"), (429, "429"), (503, "5xx")]
+)
+def test_answers_are_told_by_their_class(status: int | None, answer: str) -> None:
+    """By the hundreds, but for the one that says that the quota is used up."""
+    told = metrics()
+    told.request("PUT", 0.2, status)
+    assert samples(told)["senderid_request_duration_seconds_count", answer, "write"] == 1
+
+
+def test_codes_of_the_api_make_no_labels() -> None:
+    """A retry is told by the type of its error: whoever answers cannot invent labels."""
+    told = metrics()
+    for code in ("A", "B", "C"):
+        told.retried(ApiError("no", api_code=code))
+    assert samples(told)["senderid_retries_total", "ApiError"] == 3
+
+
+async def test_a_quota_is_told_by_its_place() -> None:
+    """What is used is asked when it is told, and the key itself is nowhere."""
+    told = metrics()
+    quotas = {"NCS0123456789ABC": Quota(RateLimit(writes=8, reads=3), clock=lambda: 0.0)}
+    told.quotas(quotas.values())
+    await quotas["NCS0123456789ABC"].writes.acquire()
+    found = samples(told)
+    assert {key[1:]: value for key, value in found.items() if key[0] == "senderid_quota_used"} == {
+        ("0", "read"): 0,
+        ("0", "write"): 1,
+    }
+    assert found["senderid_quota_capacity", "0", "write"] == 8
+    assert b"NCS" not in told.render()[0]

@@ -1,0 +1,167 @@
+"""What is said about metrics outside of the code is so: the page, the alert rules, the dashboard."""
+
+import json
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from worker.config.settings import RateLimit
+from worker.model.accounts import Status
+from worker.model.errors import ServerError
+from worker.model.plans import AccountPlan, Action, tally
+from worker.solapi.limiter import Quota
+from worker.telemetry.metrics import Metrics
+
+ROOT: Final = Path(__file__).parents[3]
+PROMETHEUS: Final = ROOT / "deploy" / "prometheus"
+
+
+@cache
+def families() -> dict[str, tuple[str, frozenset[str]]]:
+    """Every metric that there is, by the name under which it is asked for: its type and its labels."""
+    metrics = Metrics()
+    metrics.planned(AccountPlan(account="main", counts=tally(Action, {})), {Status.ACTIVE: 1})
+    metrics.suspended({"main": 1.0})
+    metrics.request("GET", 0.1, 200)
+    metrics.retried(ServerError("down"))
+    metrics.quotas([Quota(RateLimit(), clock=lambda: 0.0)])
+    return {
+        f"{family.name}_total" if family.type == "counter" else family.name: (
+            family.type,
+            frozenset(label for sample in family.samples for label in sample.labels) - {"le"},
+        )
+        for family in metrics.registry.collect()
+    }
+
+
+def rows() -> Iterator[tuple[str, str, frozenset[str]]]:
+    """The table of the page: name, type, labels."""
+    for line in (ROOT / "docs" / "metrics.md").read_text().splitlines():
+        row = re.fullmatch(r"\| `(senderid_\w+)` \| (\w+) \|([^|]*)\|[^|]+\|", line)
+        if row:
+            yield row[1], row[2], frozenset(re.findall(r"`(\w+)`", row[3]))
+
+
+def test_the_page_tells_every_metric() -> None:
+    """Each metric has one row with its type and its labels, and each row has a metric."""
+    told = list(rows())
+    assert len({name for name, _, _ in told}) == len(told)
+    assert {name: (type_, labels) for name, type_, labels in told} == families()
+
+
+def names_in(expression: str) -> set[str]:
+    """The metrics that a query asks for; a histogram by any of its series."""
+    found = set(re.findall(r"\bsenderid_\w+", expression))
+    return {re.sub(r"_(bucket|count|sum)$", "", name) if name not in families() else name for name in found}
+
+
+def problems(expression: str) -> list[str]:
+    """What a query gets wrong: metrics and labels that there are not, brackets that do not close."""
+    known = families()
+    found = [f"no metric {name}" for name in names_in(expression) - set(known)]
+    for name, matchers in re.findall(r"\b(senderid_\w+)\{([^}]*)\}", expression):
+        labels = known.get(re.sub(r"_(bucket|count|sum)$", "", name), known.get(name, ("", frozenset())))[1]
+        asked = set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", re.sub(r'"[^"]*"', '""', matchers)))
+        found += [f"no label {label} of {name}" for label in asked - labels]
+    by = {label for labels in re.findall(r"\bby \(([^)]*)\)", expression) for label in re.findall(r"\w+", labels)}
+    of_any = {label for name in names_in(expression) & set(known) for label in known[name][1]} | {"le"}
+    found += [f"no label {label} of any" for label in by - of_any]
+    bare = re.sub(r'"[^"]*"', '""', expression)
+    found += [
+        f"{opened} does not close" for opened, closed in ("()", "[]", "{}") if bare.count(opened) != bare.count(closed)
+    ]
+    return found
+
+
+def rules() -> list[dict[str, Any]]:
+    """The alert rules."""
+    document = yaml.safe_load((PROMETHEUS / "rules.yml").read_text())
+    return [rule for group in document["groups"] for rule in group["rules"]]
+
+
+@pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
+def test_every_alert_asks_for_what_there_is(rule: dict[str, Any]) -> None:
+    """Metrics and labels of its query are there, and whoever is woken up reads what happened and what to do."""
+    assert problems(rule["expr"]) == []
+    assert names_in(rule["expr"])
+    assert rule["labels"]["severity"] in {"critical", "warning", "info"}
+    assert all(rule["annotations"][text] for text in ("summary", "description"))
+    texts = " ".join(rule["annotations"].values())
+    of_any = {label for name in names_in(rule["expr"]) for label in families()[name][1]}
+    assert set(re.findall(r"\$labels\.(\w+)", texts)) <= of_any
+
+
+def test_every_alert_has_a_story() -> None:
+    """A test of promtool tells of each alert when it fires; the page names each, and no other."""
+    stories = yaml.safe_load((PROMETHEUS / "rules-test.yml").read_text())["tests"]
+    fired = {story["alertname"] for test in stories for story in test["alert_rule_test"] if story.get("exp_alerts")}
+    alerts = [rule["alert"] for rule in rules()]
+    assert len(set(alerts)) == len(alerts)
+    assert fired == set(alerts)
+    page = (ROOT / "docs" / "metrics.md").read_text()
+    assert re.findall(r"^\| `(Senderid\w+)` \|", page, re.MULTILINE) == alerts
+
+
+def test_stories_of_alerts_are_about_what_there_is() -> None:
+    """A test of an alert feeds it with series that the worker tells."""
+    stories = yaml.safe_load((PROMETHEUS / "rules-test.yml").read_text())["tests"]
+    for series in (fed["series"] for test in stories for fed in test["input_series"]):
+        assert problems(series) == [], series
+
+
+def dashboard() -> dict[str, Any]:
+    """The dashboard."""
+    read: dict[str, Any] = json.loads((ROOT / "deploy" / "grafana" / "senderid.json").read_text())
+    return read
+
+
+@pytest.mark.parametrize("panel", dashboard()["panels"], ids=lambda panel: panel["title"])
+def test_every_panel_asks_for_what_there_is(panel: dict[str, Any]) -> None:
+    """Its queries ask for metrics and labels that there are, of the data source that the viewer chose."""
+    assert panel["targets"]
+    for target in panel["targets"]:
+        assert problems(target["expr"]) == []
+        assert names_in(target["expr"])
+        assert target["datasource"] == panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+        told = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
+        assert told <= {label for name in names_in(target["expr"]) for label in families()[name][1]}
+    assert panel["description"]
+
+
+def test_the_dashboard_holds_together() -> None:
+    """Panels have ids of their own and do not overlap, and the data source is a variable."""
+    board = dashboard()
+    panels = board["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    cells = [
+        (x, y)
+        for at in (panel["gridPos"] for panel in panels)
+        for x in range(at["x"], at["x"] + at["w"])
+        for y in range(at["y"], at["y"] + at["h"])
+    ]
+    assert len(set(cells)) == len(cells)
+    assert max(x for x, _ in cells) < 24
+    variables = {variable["name"]: variable for variable in board["templating"]["list"]}
+    assert variables["datasource"]["type"] == "datasource"
+    used = set(re.findall(r"\$\{?(\w+)", json.dumps(board))) - {"__all"}
+    assert used == set(variables)
+    assert problems(re.sub(r"label_values\((\w+), (\w+)\)", r'\1{\2=""}', variables["account"]["query"])) == []
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "senderid_nothing > 0",
+        'senderid_numbers{acount="x"}',
+        "sum by (nobody) (senderid_numbers)",
+        "sum(senderid_numbers",
+    ],
+)
+def test_a_query_for_what_there_is_not_is_found(expression: str) -> None:
+    """The check above can fail."""
+    assert len(problems(expression)) == 1

@@ -1,0 +1,211 @@
+"""Traces: a span for the run, one for each account, one for each request, and no secret in any."""
+
+import asyncio
+import sys
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+
+from tests.support import loopback
+from tests.support.loopback import Journal, Loopback
+from worker.cli.tracing import Watchers, traced
+from worker.config.settings import Retry, Settings
+from worker.model.accounts import Desired, DesiredAccount, Status
+from worker.model.credentials import Credentials, CredentialsRef, SecretRef
+from worker.model.errors import ServerError
+from worker.reconcile.account import Terms
+from worker.reconcile.fleet import Fleet
+from worker.sandbox import SandboxAccount
+from worker.sandbox.faults import Fault
+from worker.telemetry.tracing import Traces
+
+PHONE = "01012345678"
+
+
+class Ignored:
+    """Nobody watches."""
+
+    def advance(self) -> None:
+        """Nothing."""
+
+
+def told(*names: str, faults: list[Fault | None] | None = None) -> tuple[tuple[ReadableSpan, ...], SandboxAccount]:
+    """The spans of a run that activates one number of one account for each name, and the first of the accounts."""
+    exporter = InMemorySpanExporter()
+    accounts = {
+        CredentialsRef(SecretRef(env=name), SecretRef(env=name)): SandboxAccount.of(
+            {PHONE: "INACTIVE"}, account_id=name, api_key=f"NCS{index:013}"
+        )
+        for index, name in enumerate(names)
+    }
+
+    async def work() -> None:
+        traces = Traces(exporter)
+        async with Loopback(*accounts.values()) as served:
+            served.sandbox.script(None, "GET", faults or [])
+            served.transport.watcher = traces
+            settings = Settings(endpoint=served.sandbox.url, retry=Retry(base_seconds=0.1))
+            with traces.run("r1"):
+                log = traces.log(Journal())
+
+                def own(reference: CredentialsRef | None) -> Credentials:
+                    assert reference is not None
+                    return loopback.credentials(accounts[reference])
+
+                fleet = Fleet(settings, served.transport, own, log, ambient=loopback.ambient())
+                numbers = {PHONE: Desired(Status.ACTIVE)}
+                wanted = [
+                    DesiredAccount(name, f"{name}.yaml", numbers, [1], credentials=reference)
+                    for name, reference in zip(names, accounts, strict=True)
+                ]
+                drafts = await fleet.plan(wanted, Terms())
+                await fleet.apply(wanted, drafts, Terms(), Ignored())
+        assert await asyncio.to_thread(traces.close) is None
+
+    loopback.run(work())
+    return exporter.get_finished_spans(), next(iter(accounts.values()))
+
+
+def test_requests_belong_to_accounts_and_accounts_to_the_run() -> None:
+    """Looking and writing are a span of the account each, under the run's; every request is under one of them."""
+    spans, _ = told("main", "other")
+    (run,) = [span for span in spans if span.name == "run"]
+    accounts = [span for span in spans if span.name == "account"]
+    requests = [span for span in spans if span.kind is SpanKind.CLIENT]
+    assert run.attributes == {"senderid.run_id": "r1"}
+    assert sorted(str((span.attributes or {})["senderid.account"]) for span in accounts) == [
+        "main",
+        "main",
+        "other",
+        "other",
+    ]
+    assert all(span.parent == run.context for span in accounts)
+    ids = {span.context.span_id for span in accounts if span.context}
+    assert requests
+    assert all(span.parent and span.parent.span_id in ids for span in requests)
+    assert {span.name for span in requests} == {"GET numbers", "PUT numbers"}
+    assert {len({span.context.trace_id for span in spans if span.context})} == {1}
+
+
+def test_what_went_wrong_is_told() -> None:
+    """A request that was refused, and one without an answer, are errors; the account's span tells of the retries."""
+    spans, _ = told("main", faults=[Fault.UNAVAILABLE, Fault.RESET_BEFORE])
+    failed = [span for span in spans if span.status.status_code is StatusCode.ERROR]
+    assert [(span.name, (span.attributes or {}).get("http.response.status_code")) for span in failed] == [
+        ("GET numbers", 503),
+        ("GET numbers", None),
+    ]
+    events = [event for span in spans if span.name == "account" for event in span.events]
+    retried = [event.attributes or {} for event in events if event.name == "request.retried"]
+    assert [event["error_code"] for event in retried] == ["ServerError", "ConnectionFailed"]
+
+
+def test_no_phone_and_no_secret_is_in_any_span() -> None:
+    """What a collector gets names accounts, and neither numbers nor keys."""
+    spans, account = told("main", faults=[Fault.ESCAPES])
+    text = " ".join(span.to_json() for span in spans)
+    assert "main" in text
+    for secret in (PHONE, account.api_key, account.api_secret):
+        assert secret not in text
+
+
+def test_time_of_a_request_is_its_own() -> None:
+    """A span of a request ends when its answer was read and began as long before as it took."""
+    exporter = InMemorySpanExporter()
+    traces = Traces(exporter)
+    traces.request("PUT", 1.5, 200)
+    assert traces.close() is None
+    (span,) = exporter.get_finished_spans()
+    assert span.start_time is not None
+    assert span.end_time is not None
+    assert span.end_time - span.start_time == 1_500_000_000
+
+
+class Broken(SpanExporter):
+    """A collector that is not there."""
+
+    def export(self, spans: object) -> SpanExportResult:
+        """Nothing."""
+        raise ConnectionError(spans)
+
+
+def test_a_collector_that_fails_is_told_once(capfd: pytest.CaptureFixture[str]) -> None:
+    """Not by the library, and not as a traceback."""
+    traces = Traces(Broken())
+    traces.request("PUT", 1.5, 200)
+    assert traces.close() == "the collector has not taken all of them"
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_SDK_DISABLED": "true"},
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_TRACES_EXPORTER": "none"},
+    ],
+)
+def test_traces_are_off_unless_asked_for(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a collector's address, or with OpenTelemetry switched off, there are none, and nothing is imported."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setitem(sys.modules, "worker.telemetry.tracing", None)
+    log = Journal()
+    with traced(log, "r1") as (same, traces):  # type: ignore[arg-type] # all that is used of a log
+        assert (same, traces) == (log, None)
+
+
+@pytest.mark.parametrize(
+    ("environment", "modules", "advice"),
+    [
+        ({}, {"worker.telemetry.tracing": None}, "pip install 'senderid-worker[otel]', or set OTEL_SDK_DISABLED=true"),
+        ({"OTEL_BSP_MAX_QUEUE_SIZE": "-1"}, {}, "fix it, or set OTEL_SDK_DISABLED=true"),
+    ],
+)
+def test_traces_that_cannot_be_made_are_a_warning(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], modules: dict[str, None], advice: str
+) -> None:
+    """The variables may be another program's: the run goes on without traces and says what to do, once."""
+    for name, value in {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", **environment}.items():
+        monkeypatch.setenv(name, value)
+    for name in modules:
+        monkeypatch.setitem(sys.modules, name, None)
+    log = Journal()
+    with traced(log, "r1") as (same, traces):  # type: ignore[arg-type] # all that is used of a log
+        assert (same, traces) == (log, None)
+    ((event, fields),) = log.lines
+    assert event == "traces.failed"
+    told = str(fields["error_message"])
+    assert told.startswith("no traces: OTEL_EXPORTER_OTLP_ENDPOINT is set, but ")
+    assert told.endswith(advice)
+
+
+class Watch:
+    """Somebody who wants to know."""
+
+    def __init__(self) -> None:
+        self.heard: list[object] = []
+
+    def request(self, *what: object) -> None:
+        """Keep it."""
+        self.heard.append(what)
+
+    def retried(self, error: object) -> None:
+        """Keep it."""
+        self.heard.append(error)
+
+
+def test_everybody_who_watches_is_told() -> None:
+    """One is told itself, several through one; where there is nobody, there is nobody to tell."""
+    one, other = Watch(), Watch()
+    assert Watchers.of(None, None) is None
+    assert Watchers.of(None, one) is one
+    both = Watchers.of(one, other)
+    assert both is not None
+    error = ServerError("down")
+    both.request("GET", 0.5, 200)
+    both.retried(error)
+    assert one.heard == other.heard == [("GET", 0.5, 200), error]

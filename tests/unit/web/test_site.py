@@ -1,0 +1,367 @@
+"""The status page over real sockets: what it shows, to whom, and that nobody holds it up."""
+
+import re
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from tests.support.pages import FIRST, ask, noted, serving
+from worker.config.desired import load
+from worker.model.accounts import DesiredAccount
+from worker.model.status_page import Live, Need, Quota, Seen
+from worker.web import site
+
+TOKEN = "a-token-of-24-characters"
+HOSTILE = "<script>alert(1)</script>\u202e\x1b[31m\"'&{{ 7*7 }}../.."
+PHONES = [f"010{number:08}" for number in range(120)]
+
+
+def following(url: str, page: str) -> list[str]:
+    """The pages that follow a page, by its links onward."""
+    found = []
+    while page:
+        found.append(ask(url, page).body)
+        onward = re.search(r'href="([^"]*)" rel="next"', found[-1])
+        page = onward[1].replace("&amp;", "&") if onward else ""
+    return found
+
+
+def test_every_page_is_there_before_the_first_run(tmp_path: Path) -> None:
+    """Without a ledger pages say that there is nothing yet; none is made by looking."""
+    with serving(tmp_path / "none" / "ledger.db") as url:
+        for path in ("/", "/runs", "/numbers", "/transitions", "/quota"):
+            answer = ask(url, path)
+            assert (answer.status, answer.headers["content-type"]) == (200, "text/html; charset=utf-8"), path
+        assert "knows of no account yet" in ask(url).body
+        assert (ask(url, "/healthz").body, ask(url, "/readyz").body) == ("ok\n", "ok\n")
+    assert not (tmp_path / "none").exists()
+
+
+def test_accounts_runs_and_numbers_lead_to_each_other(tmp_path: Path) -> None:
+    """Each link of each page leads to a page, and what needs a person is told on the first one."""
+    noted(tmp_path, "good", "bad", phones=PHONES[:3], outcome="partial", bad="failed", message="not registered")
+    with serving(tmp_path / "ledger.db") as url:
+        seen, todo = set(), ["/"]
+        while todo:
+            path = todo.pop()
+            seen.add(path)
+            answer = ask(url, path)
+            assert answer.status == 200, path
+            links = re.findall(r'href="(/[^"#]*)"', answer.body)
+            todo += {link.replace("&amp;", "&") for link in links} - seen - set(todo)
+        assert {"/quota", f"/runs/{FIRST}", f"/numbers/{PHONES[0]}"} <= seen
+        assert "<b>2</b> <span>need a look</span>" in ask(url).body
+        assert "not registered" in ask(url, f"/runs/{FIRST}?show=needing").body
+
+
+def test_accounts_that_could_not_be_read_have_pages_of_their_own(tmp_path: Path) -> None:
+    """Three that failed are three rows, and each leads to its own runs, and to what it was when it could be read."""
+    noted(tmp_path, "c")
+    for number in range(12):
+        run = f"20261124T01{number:04}Z-000002"
+        noted(
+            tmp_path, "a & b", "b", "c", run=run, outcome="failed", key="vendor None", phones=(), message=f"no {number}"
+        )
+    with serving(tmp_path / "ledger.db") as url:
+        home = ask(url).body
+        links = [link.replace("&amp;", "&") for link in re.findall(r'href="(/accounts/vendor[^"]*)"', home)]
+        assert len(links) == 3
+        for name, link in zip(("a &amp; b", "b", "c"), links, strict=True):
+            first, second = following(url, link)
+            assert f"<h1><bdi>{name}</bdi></h1>" in first
+            assert (first.count("<bdi>no 11</bdi>"), len(re.findall("entry=", first))) == (1, 10)
+            assert len(re.findall("entry=", second)) == 2
+            assert ("As it was when it was last read" in first) is False
+        assert ask(url, "/accounts/vendor%20None").status == 404
+    noted(tmp_path, "c", key="vendor 7", run="20261123T000000Z-000001")
+    noted(tmp_path, "c", key="vendor None", run="20261125T000000Z-000001", outcome="failed", phones=())
+    with serving(tmp_path / "ledger.db") as url:
+        assert 'href="/accounts/vendor%207"' in ask(url, links[2]).body
+        assert "/accounts/vendor%207" not in ask(url).body
+
+
+def test_a_number_has_a_page_with_a_history_and_without(tmp_path: Path) -> None:
+    """Both are told, by digits and by form."""
+    noted(tmp_path, "main")
+    with serving(tmp_path / "ledger.db") as url:
+        for path in ("/numbers/01000000001", "/numbers/010-0000-0001", "/numbers?q=010-0000-0001"):
+            page = ask(url, path)
+            assert (page.status, "<title>010-0000-0001" in page.body, "verified" in page.body) == (200, True, True)
+        for path in ("/numbers/01000000009", "/numbers?q=010-0000-0009", "/numbers/0211"):
+            page = ask(url, path)
+            assert (page.status, "No run noted anything of this number." in page.body) == (200, True)
+        for path in ("/numbers/x", "/numbers/1234567890123", "/numbers/%EF%BC%91%EF%BC%91%EF%BC%92%EF%BC%93"):
+            assert ask(url, path).status == 404
+
+
+def test_long_lists_are_paged_whole(tmp_path: Path) -> None:
+    """By their links onward every account and every number comes once; searches narrow them."""
+    names = [f"shop {number:03}" for number in range(230)]
+    noted(tmp_path, *names)
+    noted(tmp_path, "big", run="20261124T010000Z-000002", phones=PHONES)
+    with serving(tmp_path / "ledger.db") as url:
+        accounts = following(url, "/?q=shop")
+        assert len(accounts) == 3
+        assert [name for page in accounts for name in re.findall(r"<bdi>(shop \d+)</bdi>", page)] == names
+        assert "1 account found" in ask(url, "/?q=BIG").body
+        big = "/accounts/" + quote("https://api.solapi.com big", safe="")
+        numbers = [phone for page in following(url, big) for phone in re.findall(r"/numbers/(\d+)", page)]
+        assert numbers == PHONES
+        assert set(re.findall(r"/numbers/(\d+)", ask(url, big + "?q=010-0000-011").body)) == set(PHONES[110:])
+        noted_ = following(url, re.findall(r'href="([^"]*entry=\d+)"', ask(url, big).body)[-1].replace("&amp;", "&"))
+        assert [phone for page in noted_ for phone in re.findall(r"/numbers/(\d+)", page)] == PHONES
+        assert len(following(url, f"/runs/{FIRST}")) == 3
+        for number in range(60):
+            noted(tmp_path, "big", run=f"20261125T000000Z-{number:06}")
+        assert len(following(url, "/runs")) == 2
+        assert len(following(url, f"/numbers/{PHONES[1]}")) == 6
+        assert len(following(url, "/?show=needing")) == 1
+
+
+def test_hostile_texts_are_shown_and_do_nothing(tmp_path: Path) -> None:
+    """Markup is escaped, marks that turn a text around are taken out, and such an account has a page of its own."""
+    noted(tmp_path, HOSTILE, outcome="failed", bad="failed", message=HOSTILE * 50)
+    with serving(tmp_path / "ledger.db") as url:
+        home = ask(url).body
+        found = re.search(r'href="(/accounts/[^"]*)"', home)
+        assert found is not None
+        run = re.findall(r'href="(/runs/[^"]*entry[^"]*)"', ask(url, found[1]).body)[0].replace("&amp;", "&")
+        for path in (
+            "/",
+            found[1],
+            run,
+            "/runs",
+            "/numbers/01000000001",
+            f"/?q={quote(HOSTILE)}",
+            f"/numbers?q={quote(HOSTILE)}",
+        ):
+            answer = ask(url, path)
+            assert answer.status == 200, path
+            assert "<script>alert" not in answer.body
+            assert not {"\u202e", "\x1b"} & set(answer.body)
+            assert "49" not in re.sub(r"[0-9a-f]{16}", "", answer.body)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/nothing",
+        "/accounts",
+        "/accounts/x",
+        "//x/runs",
+        "/runs/",
+        "/accounts/%2e%2e%2f",
+        "/runs/x",
+        f"/runs/{FIRST}?entry=77",
+        "/assets/x/style.css",
+        "/metrics",
+    ],
+)
+def test_there_is_nothing_else(tmp_path: Path, path: str) -> None:
+    """404, as a page with what to do."""
+    noted(tmp_path, "main")
+    with serving(tmp_path / "ledger.db") as url:
+        answer = ask(url, path)
+        assert (answer.status, "There is no such page" in answer.body) == (404, True)
+
+
+@pytest.mark.parametrize("path", ["/numbers/%ff", "/?q=%ff", "/?" + "&".join("a=b" for _ in range(99))])
+def test_what_is_no_address_is_refused(tmp_path: Path, path: str) -> None:
+    """400, and nothing is asked of the ledger."""
+    with serving(tmp_path / "ledger.db") as url:
+        assert ask(url, path).status == 400
+
+
+def test_browsers_are_told_to_run_nothing_else(tmp_path: Path) -> None:
+    """A strict policy on every page, no inline script or style in any, and nothing is kept but assets by their hash."""
+    noted(tmp_path, "main", bad="failed")
+    with serving(tmp_path / "ledger.db") as url:
+        for path in ("/", "/quota", "/nothing"):
+            answer = ask(url, path)
+            policy = answer.headers["content-security-policy"]
+            assert policy.startswith("default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'")
+            assert "unsafe" not in policy
+            assert "form-action 'self'" in policy
+            assert "frame-ancestors 'none'" in policy
+            assert answer.headers["cache-control"] == "no-store"
+            assert not re.search(r"<script(?! src)|<style|\son\w+=|\sstyle=|https?://(?!api\.solapi)", answer.body)
+        for asset in re.findall(r'(?:href|src)="(/assets/[^"]*)"', ask(url).body):
+            found = ask(url, asset)
+            assert (found.status, "immutable" in found.headers["cache-control"]) == (200, True)
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+def test_nothing_can_be_changed(tmp_path: Path, method: str) -> None:
+    """Pages are for GET and HEAD; only the login form is sent."""
+    with serving(tmp_path / "ledger.db") as url:
+        assert ask(url, "/", method).headers["allow"] == "GET, HEAD"
+        assert ask(url, "/", "HEAD").body == ""
+
+
+def test_a_name_that_was_bound_anew_is_not_answered(tmp_path: Path) -> None:
+    """421 with what to do, and nothing of the ledger; nor are events told."""
+    noted(tmp_path, "secret-name")
+    with serving(tmp_path / "ledger.db") as url:
+        for path in ("/", "/events", "/accounts/x"):
+            answer = ask(url, path, Host="evil.example")
+            assert (answer.status, "secret-name" in answer.body) == (421, False)
+
+
+def test_with_a_token_nothing_is_shown_without_it(tmp_path: Path) -> None:
+    """A form sets a session that scripts cannot read; programs send the token; it is in no answer; leaving ends it."""
+    noted(tmp_path, "main")
+    with serving(tmp_path / "ledger.db", TOKEN) as url:
+        for path in ("/", "/events", "/quota", "/nothing"):
+            assert (ask(url, path).status, "main</bdi>" in ask(url, path).body) == (401, False)
+        assert ask(url, "/healthz").status == 200
+        assert ask(url, f"/?token={TOKEN}").status == 401
+        assert "main</bdi>" in ask(url, Authorization=f"Bearer {TOKEN}", Host="pages.example").body
+        wrong = ask(url, "/login", "POST", "token=x")
+        assert (wrong.status, "set-cookie" in wrong.headers) == (401, False)
+        right = ask(url, "/login", "POST", f"token={TOKEN}")
+        assert (right.status, right.headers["location"]) == (303, "/")
+        cookie = right.headers["set-cookie"]
+        assert "HttpOnly" in cookie
+        assert "SameSite=Strict" in cookie
+        assert TOKEN not in cookie
+        assert "Secure" not in cookie
+        proxied = ask(url, "/login", "POST", f"token={TOKEN}", X_Forwarded_Proto="https, http")
+        assert "; Secure" in proxied.headers["set-cookie"]
+        page = ask(url, Cookie=cookie.partition(";")[0])
+        assert "main</bdi>" in page.body
+        assert "Log out" in page.body
+        assert TOKEN not in page.body
+        assert "Max-Age=0" in ask(url, "/logout", "POST").headers["set-cookie"]
+        for body in ("token=" + "x" * 10_000, "\xff\xfe", "", "a=1&b=2&c=3&token=x"):
+            assert ask(url, "/login", "POST", body).status in {401, 429}
+
+
+def test_wrong_tokens_are_bounded(tmp_path: Path) -> None:
+    """After ten wrong ones it is 429 with when to come again; programs that have the right one are not held up."""
+    with serving(tmp_path / "ledger.db", TOKEN) as url:
+        assert [ask(url, "/login", "POST", "token=x").status for _ in range(11)] == [401] * 10 + [429]
+        assert ask(url, "/login", "POST", f"token={TOKEN}").headers["retry-after"] == "60"
+        assert ask(url, Authorization="Bearer x").status == 429
+        assert ask(url, Authorization=f"Bearer {TOKEN}").status == 200
+
+
+def test_a_ledger_that_cannot_be_read_or_is_slow_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """503 with what to do, and the next request may do better."""
+    path = noted(tmp_path, "main")
+    with serving(path) as url:
+        monkeypatch.setattr(site, "_SECONDS", 0.0)
+        monkeypatch.setattr("worker.ledger.readonly._STEPS", 1)
+        slow = ask(url)
+        assert (slow.status, slow.headers["retry-after"]) == (503, "5")
+        monkeypatch.undo()
+        assert ask(url).status == 200
+    broken = tmp_path / "broken.db"
+    broken.write_bytes(b"x" * 200)
+    with serving(broken) as url:
+        answer = ask(url)
+        assert (answer.status, "ledger.path in the settings" in answer.body) == (503, True)
+
+
+def test_what_a_daemon_knows_is_shown(tmp_path: Path) -> None:
+    """Drift, what needs a person, the windows in use and what is coming."""
+    noted(tmp_path, "main", "calm", "unseen")
+    live = Live(
+        last_pass="2026-11-24T00:20:00Z",
+        outcome="converged",
+        ready="it rests",
+        seen=(Seen("main", "2026-11-24T00:20:00Z", "ok", 2), Seen("calm", "2026-11-24T00:20:00Z", "ok", 0)),
+        needs=tuple(Need("expiring", "main", f"expires on day {day}", "01000000001") for day in range(30)),
+        quotas=(Quota(3, 80, 1, 16, 5.0),),
+    )
+    with serving(tmp_path / "ledger.db", live=lambda: live, desired=list) as url:
+        home = ask(url).body
+        for words in (
+            "2 differ",
+            "none</span>",
+            "not known",
+            "expires on day 0",
+            "And 10 more",
+            "it rests",
+            "change nothing in",
+        ):
+            assert words in home, words
+        quota = ask(url, "/quota").body
+        assert "3 / 80" in quota
+        assert "<rect" in quota
+        assert "3 writes" in quota
+        assert "change nothing until" in ask(url, "/transitions").body
+        assert "expires on day 0" in ask(url, "/accounts/" + quote("https://api.solapi.com main", safe="")).body
+    early = Live(ready="it is about to start")
+    with serving(tmp_path / "ledger.db", live=lambda: early) as url:
+        assert "first pass has not ended yet" in ask(url).body
+        assert "No API key is in use yet" in ask(url, "/quota").body
+
+
+def test_what_is_coming_is_told_with_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers that turn together are one line, so many lines are told, and files count as they are now."""
+    accounts = _files("{weekly: 'Mon-Fri 09:00-18:00', status: INACTIVE, reason: night}")
+    with serving(tmp_path / "ledger.db", desired=lambda: accounts) as url:
+        page = ask(url, "/transitions").body
+        assert page.count("ACTIVE → INACTIVE") == 10
+        assert page.count('class="number">120</td>') == 20
+        assert "2026-12-08" in page
+        assert "night" in page
+        assert "More changes come after these" not in page
+        assert "night" in ask(url).body
+        monkeypatch.setattr(site, "_TURNS", 19)
+        page = ask(url, "/transitions").body
+        assert (page.count(" → "), "More changes come after these" in page) == (19, True)
+        accounts = _files(
+            "{from: '2026-11-24T12:00:00', until: '2026-11-24T13:00:00', status: INACTIVE, reason: repair}"
+        )
+        assert "repair" in ask(url).body
+
+
+def _files(entry: str) -> Sequence[DesiredAccount]:
+    numbers = "".join(f"  {phone}: {{status: ACTIVE, schedule: [{entry}]}}\n" for phone in PHONES)
+    return load(iter([("main.yaml", f"version: 1\naccount: main\nnumbers:\n{numbers}".encode())])).accounts
+
+
+def test_the_language_is_the_one_that_is_asked_for(tmp_path: Path) -> None:
+    """By Accept-Language, English where it is none of ours or nonsense."""
+    with serving(tmp_path / "ledger.db") as url:
+        for wish, language in (
+            ("ko-KR,en;q=0.5", "ko"),
+            ("en;q=0.1, ko;q=0.9", "ko"),
+            ("fr, xx;q=z", "en"),
+            ("ko;q=0", "en"),
+        ):
+            assert f'<html lang="{language}">' in ask(url, Accept_Language=wish).body
+
+
+@pytest.mark.parametrize("written", ["010-0000-0011", "+82 10-0000-0011", "0082 10 0000 0011", "(010) 0000.0011"])
+def test_a_number_is_found_however_it_is_written(tmp_path: Path, written: str) -> None:
+    """Whole ones by their story and on their account."""
+    noted(tmp_path, "big", phones=PHONES)
+    with serving(tmp_path / "ledger.db") as url:
+        assert "<title>010-0000-0011" in ask(url, f"/numbers?q={quote(written)}").body
+        big = ask(url, "/accounts/" + quote("https://api.solapi.com big", safe="") + f"?q={quote(written)}").body
+        assert set(re.findall(r"/numbers/(\d+)", big)) == {"01000000011"}
+
+
+@pytest.mark.parametrize("written", ["010-0000-011", "+82 10 0000 011", "+82 (0)10 0000 011"])
+def test_numbers_are_found_by_their_first_digits(tmp_path: Path, written: str) -> None:
+    """Those of an account that begin so."""
+    noted(tmp_path, "big", phones=PHONES)
+    with serving(tmp_path / "ledger.db") as url:
+        big = ask(url, "/accounts/" + quote("https://api.solapi.com big", safe="") + f"?q={quote(written)}").body
+        assert set(re.findall(r"/numbers/(\d+)", big)) == set(PHONES[110:])
+
+
+def test_a_run_that_is_under_way_is_shown_so(tmp_path: Path) -> None:
+    """Its accounts and numbers are unfinished, and not settled."""
+    path = noted(tmp_path, "main", outcome=None)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE outcomes SET outcome = NULL")
+    with serving(path) as url:
+        assert "unsettled" in ask(url).body
+        assert "unfinished" in ask(url, "/numbers/01000000001").body

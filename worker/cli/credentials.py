@@ -1,0 +1,122 @@
+"""Resolve the credentials that files name, from the environment and from secret files."""
+
+import os
+from pathlib import Path
+from typing import Final
+
+from worker.config.channels import Channel
+from worker.daemon.notify.apprise_sender import Door
+from worker.model.credentials import DEFAULT_CREDENTIALS, Credentials, CredentialsRef, Secret, SecretRef
+from worker.model.errors import CredentialsMissing
+from worker.model.redaction import Secrets
+
+__all__ = ["Known", "Resolver", "open_channel"]
+
+
+_SECRET_CAP: Final = 4096
+"""Bytes of a secret file; keys are a few dozen, URLs a few hundred."""
+
+
+_NO_KEY: Final = frozenset(" ,\"'")
+"""What would end a key in the header that carries it, and what env files leave around values."""
+
+
+def _api_key(reference: SecretRef) -> str | None:
+    """Return the API key of a reference, or None if it is not there now."""
+    try:
+        return _kept(reference, "API key")[0]
+    except CredentialsMissing:
+        return None
+
+
+class Resolver:
+    """Finds credentials where files say they are. `secrets` holds what was found, for the log to hide."""
+
+    def __init__(self) -> None:
+        self.secrets = Secrets()
+        self._found: dict[CredentialsRef, Credentials] = {}
+
+    def __call__(self, reference: CredentialsRef | None) -> Credentials:
+        """The credentials of a file's references, or the default ones.
+
+        Raises:
+            CredentialsMissing: with the place that has none.
+        """
+        where = reference or DEFAULT_CREDENTIALS
+        if where not in self._found:
+            key, secret = _resolve(where.api_key, "API key"), _resolve(where.api_secret, "API secret")
+            self.secrets.add(secret)
+            self._found[where] = Credentials(key, Secret(secret))
+        return self._found[where]
+
+    def url(self, channel: "Channel") -> str:
+        """The URL of a notification channel.
+
+        Raises:
+            CredentialsMissing: with the place that has none.
+        """
+        text, _ = _kept(channel.url, f"URL of channel {channel.name}")
+        self.secrets.add(text)
+        return text
+
+    def forget(self) -> None:
+        """Look up everything anew when it is asked for: secrets are rotated. What was found stays hidden in the log."""
+        self._found.clear()
+
+
+class Known(Resolver):
+    """Credentials that need no looking up."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        super().__init__()
+        self._credentials = credentials
+        self.secrets.add(credentials.api_secret.reveal())
+
+    def __call__(self, reference: CredentialsRef | None) -> Credentials:  # noqa: ARG002 - whatever is asked for
+        """The credentials."""
+        return self._credentials
+
+
+def open_channel(channel: "Channel", resolver: Resolver) -> "Door":
+    """The way to a notification channel.
+
+    Raises:
+        CredentialsMissing: its URL is not where the settings say.
+        ChannelUnusable: its URL is none, or the library for it is not installed.
+    """
+    from worker.daemon.notify.apprise_sender import opened
+
+    return opened(channel.name, resolver.url(channel))
+
+
+def _resolve(reference: SecretRef, what: str) -> str:
+    text, place = _kept(reference, what)
+    if not (text.isascii() and text.isprintable()) or not _NO_KEY.isdisjoint(text):
+        told = "has characters that no key has, such as quotes, blanks or line ends between others"
+        raise CredentialsMissing(f"the {what} cannot be used: {place} {told}")
+    return text
+
+
+def _kept(reference: SecretRef, what: str) -> tuple[str, str]:
+    """A secret without blanks around it, and the place where it is kept."""
+    place = reference.place
+    if reference.env is not None:
+        text = os.environ.get(reference.env)
+    else:
+        try:
+            with Path(reference.file or "").open("rb") as file:
+                data = file.read(_SECRET_CAP + 1)
+        except OSError as error:
+            raise CredentialsMissing(f"the {what} cannot be read: {place}: {error.strerror}") from None
+        if len(data) > _SECRET_CAP:
+            raise CredentialsMissing(f"the {what} cannot be used: {place} is too long to hold nothing but a key")
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            raise CredentialsMissing(f"the {what} cannot be used: {place} is not UTF-8 text") from None
+    if text is None:
+        raise CredentialsMissing(f"the {what} is missing: {place} is not set")
+    text = text.strip()
+    if not text:
+        raise CredentialsMissing(f"the {what} is missing: {place} is empty")
+    return text, place

@@ -1,0 +1,245 @@
+"""Plan, show, ask and report: what the commands `plan`, `apply`, `drift` and `rollback` share."""
+
+import asyncio
+import secrets
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import click
+
+from worker.cli import load, options
+from worker.cli.ledger import Keeping
+from worker.cli.metrics import Metering, metered
+from worker.cli.runner import Session
+from worker.config.files import STDOUT, check
+from worker.config.revision import committed
+from worker.config.settings import Settings
+from worker.model.accounts import DesiredAccount
+from worker.model.errors import Declined, WorkerError
+from worker.model.plans import Plan
+from worker.model.results import AccountResult, Result
+from worker.reconcile.account import Draft, Terms
+from worker.render.i18n import gettext as _
+
+__all__ = ["ask", "conclude", "document", "draw", "pending", "plan", "show", "terminal"]
+
+
+def plan(
+    given: options.Common,
+    *,
+    out: str | None = None,
+    detailed: bool = False,
+    drift: bool = False,
+    at: str | None = None,
+) -> int:
+    """Plan and show; the exit status. `out` is where to save the plan, `detailed` tells pending changes from none.
+
+    `at` is the moment whose desired state is compared, as it was typed; None for now. `drift` is about nothing but what
+    is otherwise than the file says though the file was not changed.
+    """
+    given = options.one_on_stdout(given, out)
+    settings = load.load_settings(given.settings_path, given.overrides)
+    with metered(settings, given.metrics_file) as metering:
+        return _plan(given, settings, metering, out=out, detailed=detailed, drift=drift, at=at)
+
+
+def _plan(
+    given: options.Common,
+    settings: "Settings",
+    metering: Metering,
+    *,
+    out: str | None,
+    detailed: bool,
+    drift: bool,
+    at: str | None,
+) -> int:
+    desired, others = load.load_all(settings, given.paths, given.accounts)
+    selection = load.read_selection(given.only, given.exclude, desired)
+    rules = load.read_rules(given.allow)
+    moment = None if at is None else load.read_moment("--at", at, desired)
+
+    from worker.cli import output, runner
+    from worker.cli.exit_status import of_drift, of_plans
+    from worker.reconcile.account import Terms, tell_planned
+
+    desired = load.settled(committed(desired), moment)
+    terms = Terms.of(settings, selection, rules, drift=drift)
+
+    check(None if out == STDOUT else out)
+    check(given.output)
+
+    async def verb(run: "Session") -> int:
+        drafts = await draw(run, desired, terms, others)
+        for draft in drafts:
+            tell_planned(draft, run.log.bind(account=draft.plan.account))
+        made = document(drafts, moment)
+        if out is not None:
+            _save(out, settings, desired, drafts, terms)
+        output.plan(made, given, drift=drift)
+        run.log.info("run.finished", counts=runner.total(made.accounts))
+        return of_drift(made.accounts) if drift else of_plans(made.accounts, detailed=detailed)
+
+    return runner.run(verb, settings, no_color=given.no_color, recall=True, metering=metering)
+
+
+async def draw(
+    run: "Session", desired: "Sequence[DesiredAccount]", terms: "Terms", others: "Sequence[DesiredAccount]"
+) -> "list[Draft]":
+    """The plans of all accounts; `others` are those of the same files that the run leaves out."""
+    run.log.info("run.started", accounts=len(desired), numbers=sum(len(account.numbers) for account in desired))
+    drafts = await run.fleet.plan(desired, terms, others)
+    run.metering.drawn(drafts)
+    return drafts
+
+
+def document(drafts: "Sequence[Draft]", moment: "datetime | None" = None) -> "Plan":
+    """The plans of all accounts as one document; `moment` is the one they are of, None for now."""
+    from worker.cli.runner import now
+    from worker.model.plans import Plan
+    from worker.model.times import stamp
+    from worker.plan.diff import fingerprint
+
+    plans = tuple(draft.plan for draft in drafts)
+    at = None if moment is None else stamp(moment)
+    return Plan(created_at=now(), at=at, fingerprint=fingerprint(plans), accounts=plans)
+
+
+def _save(
+    path: str, settings: "Settings", desired: "Sequence[DesiredAccount]", drafts: "Sequence[Draft]", terms: "Terms"
+) -> None:
+    from worker import __version__
+    from worker.cli.output import emit
+    from worker.cli.runner import now
+    from worker.config.files import replace
+    from worker.model.errors import PolicyRefusal
+    from worker.model.plans import Verdict
+    from worker.plan.planfile import LeftOut, SavedAccount, SavedPlan, seal
+    from worker.plan.safety import effective_safety, effective_use
+
+    accounts = []
+    left = []
+    for account, draft in zip(desired, drafts, strict=True):
+        made = draft.plan
+        if made.verdict is Verdict.OK:
+            where = account.endpoint or settings.endpoint
+            safety = effective_safety(terms.safety, account.safety)
+            in_use = effective_use(terms.in_use, account.in_use)
+            accounts.append(SavedAccount.of(account, made, endpoint=where, safety=safety, in_use=in_use))
+        else:
+            why = (draft.error or PolicyRefusal(made.refusals)).info
+            left.append(LeftOut(made.account, made.account_id, made.verdict, why))
+    plan = SavedPlan.of(
+        accounts, left, id=secrets.token_hex(16), created_at=now(), version=__version__, allow=terms.allow
+    )
+    if path == STDOUT:
+        emit(seal(plan))
+    else:
+        replace(Path(path), seal(plan), mode=0o600)
+
+
+_YES: Final = "yes"
+
+
+_HANG_UP_SECONDS: Final = 1.0
+"""How long a SIGHUP may take from the kernel to the event loop. One that is ignored never arrives."""
+
+
+def conclude(
+    carry_out: "Callable[[Session], Awaitable[list[AccountResult]]]",
+    settings: "Settings",
+    given: options.Common,
+    keeping: "Keeping | None",
+    remark: "Callable[[Result], str]" = lambda _: "",
+    *,
+    metering: Metering | None = None,
+) -> int:
+    """Carry out, tell the result and, where it is told as text, what there is to remark on it; the exit status."""
+    from worker.cli import output, runner
+    from worker.cli.exit_status import of_result
+
+    check(given.output)
+
+    async def verb(run: "Session") -> int:
+        result = run.result(await carry_out(run))
+        run.metering.done(result)
+        unnoted = await run.finish(result)
+        counts = runner.total(result.accounts)
+        run.log.info("run.finished", outcome=result.outcome, counts=counts, writes=run.fleet.writes)
+        run.progress.finish()
+        try:
+            output.result(result, given, remark)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            told = f"{error.strerror}; the run was carried out, and `senderid history {run.run_id}` tells it"
+            raise OSError(error.errno, told, error.filename) from None
+        if unnoted is not None:
+            raise unnoted
+        return of_result(result)
+
+    return runner.run(verb, settings, no_color=given.no_color, progress=True, keeping=keeping, metering=metering)
+
+
+def terminal() -> bool:
+    """Whether there is somebody to ask."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+def show(drafts: "Sequence[Draft]", given: options.Common) -> None:
+    """Show what is going to be done: on stdout, or where that is the result document's, on stderr."""
+    plan = document(drafts)
+    if given.form == "text" and given.output is None:
+        from worker.cli import output
+
+        output.plan(plan, given)
+    else:
+        from worker.render import text
+
+        click.echo(text.plan(plan, color=False), err=True)
+
+
+def pending(drafts: "Sequence[Draft]") -> int:
+    """How many writes the rules let through."""
+    return sum(len(draft.plan.writes) for draft in drafts if not draft.plan.refusals)
+
+
+async def ask(run: "Session") -> WorkerError | None:
+    """Ask whether to go on, without keeping the loop from hearing a signal; None for a yes, otherwise why not.
+
+    A terminal that goes away is a SIGHUP, which arrives after the end of input, if at all.
+    """
+    loop = asyncio.get_running_loop()
+    click.echo(_("Apply these changes? Only {answer} goes on: ").format(answer=repr(_YES)), nl=False, err=True)
+    answer: asyncio.Future[str] = loop.create_future()
+    loop.add_reader(sys.stdin.fileno(), _read_line, answer)
+    stopped = asyncio.ensure_future(run.stopped.wait())
+    try:
+        await asyncio.wait((answer, stopped), return_when=asyncio.FIRST_COMPLETED)
+        loop.remove_reader(sys.stdin.fileno())
+        if answer.done() and not terminal():
+            signal.raise_signal(signal.SIGHUP)
+            await asyncio.wait((stopped,), timeout=_HANG_UP_SECONDS)
+    finally:
+        loop.remove_reader(sys.stdin.fileno())
+        stopped.cancel()
+    said = answer.result() if answer.done() else "\n"
+    if not said.endswith("\n"):
+        # the end of input left the cursor behind the question
+        with suppress(OSError):
+            click.echo(err=True)
+    if said.strip().lower() == _YES:
+        return None
+    return run.fleet.interrupted or Declined("nobody said yes; nothing was written")
+
+
+def _read_line(answer: "asyncio.Future[str]") -> None:
+    if not answer.done():
+        try:
+            answer.set_result(sys.stdin.readline())
+        except OSError:  # the terminal is gone
+            answer.set_result("")

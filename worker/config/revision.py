@@ -1,0 +1,90 @@
+"""TODO."""
+
+import os
+import re
+import subprocess
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from worker.model.accounts import DesiredAccount
+from worker.model.ports import files
+
+__all__ = ["committed"]
+
+
+_GIT_SECONDS: Final = 5.0
+"""How long git may take to tell a commit; without an answer the revision is the file's hash alone."""
+
+
+_GIT: Final = ("git", "--no-optional-locks", "--literal-pathspecs")
+
+
+_STATUS: Final = ("status", "--porcelain=v2", "--branch", "--untracked-files=all", "--ignored", "--")
+"""Changes nothing of the checkout. What follows are files."""
+
+
+_OID: Final = "# branch.oid "
+
+
+_HASH: Final = re.compile("[0-9a-f]{40,64}")
+
+
+def committed(accounts: Iterable[DesiredAccount]) -> tuple[DesiredAccount, ...]:
+    """Return the accounts, each of their files with the commit of the git checkout that it lies in."""
+    accounts = tuple(accounts)
+    paths = {file.source: Path(file.source) for account in accounts for file in files(account)}
+    found = {source: path.resolve() for source, path in paths.items() if path.is_file()}
+    checkouts: dict[Path, set[Path]] = {}
+    for file in found.values():
+        checkout = _checkout(file.parent)
+        if checkout is not None:
+            checkouts.setdefault(checkout, set()).add(file)
+    commits: dict[Path | None, str | None] = {}
+    for checkout, inside in checkouts.items():
+        commits |= dict.fromkeys(inside, _commit(checkout, inside))
+
+    def commit(source: str) -> str | None:
+        return commits.get(found.get(source))
+
+    return tuple(
+        msgspec.structs.replace(
+            account,
+            commit=commit(account.source),
+            parts=tuple(msgspec.structs.replace(part, commit=commit(part.source)) for part in account.parts),
+        )
+        for account in accounts
+    )
+
+
+@cache
+def _checkout(folder: Path) -> Path | None:
+    """The nearest folder above that git works in."""
+    if (folder / ".git").exists():
+        return folder
+    return None if folder.parent == folder else _checkout(folder.parent)
+
+
+def _commit(checkout: Path, files: Iterable[Path]) -> str | None:
+    """The commit of a checkout, with `-dirty` where some of these files differ from it; None where git does not say."""
+    try:
+        told = subprocess.run(  # noqa: S603 - git, with our own words
+            (*_GIT, "-C", str(checkout), *_STATUS, *map(str, files)),
+            # a hook's GIT_DIR and the like name another repository
+            env={name: value for name, value in os.environ.items() if not name.startswith("GIT_")},
+            capture_output=True,
+            text=True,
+            timeout=_GIT_SECONDS,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return None
+    lines = told.stdout.splitlines()
+    headers = [line for line in lines if line.startswith("#")]
+    commit = next((line.removeprefix(_OID) for line in headers if line.startswith(_OID)), "")
+    if not _HASH.fullmatch(commit):  # there is none yet
+        return None
+    return commit if len(headers) == len(lines) else f"{commit}-dirty"

@@ -1,0 +1,99 @@
+"""Results of runs, as values; encoded, they are the document of `apply`."""
+
+from enum import StrEnum
+from typing import Final, Literal
+
+from msgspec import Struct
+
+from worker.model.errors import ErrorInfo, NumberError, Refusal
+from worker.model.plans import Action, Count, Notice, Phone, Timestamp
+
+__all__ = ["AccountResult", "NumberResult", "Outcome", "Requests", "Result", "RunOutcome"]
+
+
+class Outcome(StrEnum):
+    """What became of one number in a run. Every number has exactly one."""
+
+    CHANGED = "changed"
+    FAILED = "failed"
+    BLOCKED = "blocked"
+    HELD = "held"
+    MISSING = "missing"
+    CONFLICT = "conflict"
+    UNVERIFIED = "unverified"
+    NOT_ATTEMPTED = "not_attempted"
+    PROTECTED = "protected"
+    UNMANAGED = "unmanaged"
+    UNCHANGED = "unchanged"
+
+    @property
+    def stuck(self) -> bool:
+        """Whether the number did not converge, and a person has to look."""
+        return self not in _CONVERGED
+
+
+_CONVERGED: Final = frozenset({Outcome.CHANGED, Outcome.UNCHANGED, Outcome.PROTECTED, Outcome.UNMANAGED})
+
+
+class RunOutcome(StrEnum):
+    """How a run, or one account of it, ended."""
+
+    CONVERGED = "converged"
+    PARTIAL = "partial"
+    REFUSED = "refused"
+    FAILED = "failed"
+    LOCKED = "locked"
+    INTERRUPTED = "interrupted"
+
+
+class Requests(Struct, frozen=True):
+    """How many requests an account took; `retries` are part of `reads` and `writes`."""
+
+    reads: Count = 0
+    writes: Count = 0
+    retries: Count = 0
+
+    def __add__(self, other: "Requests") -> "Requests":
+        return Requests(self.reads + other.reads, self.writes + other.writes, self.retries + other.retries)
+
+
+class NumberResult(Struct, frozen=True):
+    """What became of one number. `action` is None where the account could not be read, so that none was planned.
+
+    `duration_ms` is from the first attempt to the last answer, 0 where nothing was sent.
+    """
+
+    phone: Phone
+    action: Action | None
+    desired: str | None
+    before: str | None
+    after: str | None
+    outcome: Outcome
+    attempts: Count = 0
+    error: NumberError | None = None
+    duration_ms: Count = 0
+
+
+class AccountResult(Struct, frozen=True, kw_only=True):
+    """What became of one account. `numbers` holds everything but `unchanged`."""
+
+    account: str
+    account_id: str | None = None
+    outcome: RunOutcome
+    error: ErrorInfo | None = None
+    refusals: tuple[Refusal, ...] = ()
+    counts: dict[Outcome, Count]
+    requests: Requests = Requests()
+    numbers: tuple[NumberResult, ...] = ()
+    notices: tuple[Notice, ...] = ()
+
+
+class Result(Struct, frozen=True, kw_only=True):
+    """The document of `apply`."""
+
+    schema: Literal["senderid.result/v1"] = "senderid.result/v1"
+    run_id: str
+    started_at: Timestamp
+    finished_at: Timestamp
+    outcome: RunOutcome
+    accounts: tuple[AccountResult, ...]
