@@ -29,7 +29,7 @@ def test_a_wheel_brings_its_catalogues(tmp_path: Path) -> None:
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-        assert "worker/render/templates/base.html" in names
+        assert {"worker/render/templates/base.html", "worker/render/schemas/desired.json"} <= set(names)
         with archive.open("worker/render/locale/ko/LC_MESSAGES/senderid.mo") as file:
             korean = GNUTranslations(file)
     assert korean.gettext("Worth knowing") == "알아 두실 것"

@@ -3,7 +3,7 @@
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -12,13 +12,15 @@ from jsonschema import Draft202012Validator
 from tests.support import records as stories
 from tests.support.records import account_story, attempt, number_story, run_story
 from worker.config import desired, settings
-from worker.model.accounts import Status
+from worker.config.urls import ENDPOINTS
+from worker.model.accounts import PairSwaps, Status, Unmanaged
 from worker.model.credentials import CredentialsRef, SecretRef
 from worker.model.errors import DesiredStateError, ErrorInfo, NumberError, Refusal, SettingsError
 from worker.model.history import AttemptState, Ending
 from worker.model.phones import normalise
 from worker.model.plans import AccountPlan, Action, Change, Notice, NoticeKind, Plan, Verdict, tally
 from worker.model.results import AccountResult, NumberResult, Outcome, Result, RunOutcome
+from worker.model.times import DEFAULT_ZONE
 from worker.render.json_document import encode
 from worker.render.json_schema import NAMES, schema
 from worker.render.log_lines import Event
@@ -141,6 +143,18 @@ def test_patterns_are_compiled_alike_everywhere(name: str) -> None:
     """No pattern of a schema uses what only Python's regular expressions know."""
     patterns = re.findall(r'"pattern": "((?:[^"\\]|\\.)*)"', json.dumps(schema(name)))
     assert [each for each in patterns if re.search(r"\(\?[^:=!]|\\[AZz]", json.loads(f'"{each}"'))] == []
+
+
+def test_desired_schema_has_the_values_and_defaults_of_the_types() -> None:
+    """The packaged file repeats what enums and constants say; this holds them together."""
+    made = schema("desired")
+    properties, status = made["properties"], made["$defs"]["status"]["anyOf"][0]
+    assert status["enum"] == [Status.ACTIVE, Status.INACTIVE]
+    assert properties["endpoint"]["anyOf"][0]["enum"] == list(ENDPOINTS)
+    assert properties["unmanaged"]["enum"] == list(Unmanaged)
+    assert properties["unmanaged"]["default"] == Unmanaged.REPORT
+    assert properties["safety"]["properties"]["pair_swaps"]["enum"] == list(get_args(PairSwaps))
+    assert properties["timezone"]["default"] == DEFAULT_ZONE
 
 
 def test_unknown_schema() -> None:
