@@ -24,7 +24,7 @@ def main() -> None:
 
     try:
         signals.install()
-        from worker.cli import run
+        from worker.cli.main import run
 
         status = run(sys.argv[1:])
     except KeyboardInterrupt as error:

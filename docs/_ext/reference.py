@@ -13,8 +13,8 @@ import click
 
 from docs._ext.shapes import fields, leaves, settings, shape
 from docs._ext.writing import code, prose, table
-from worker.cli import senderid
 from worker.cli.exit_status import ExitStatus
+from worker.cli.main import senderid
 from worker.config.settings import RateLimit, Settings
 from worker.model.accounts import Status
 from worker.model.errors import ServerError

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import click
 
-from worker.cli import senderid
+from worker.cli.main import senderid
 from worker.cli.options import address
 
 __all__ = ["DEPLOY", "ROOT", "meant"]

@@ -11,7 +11,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from tests.e2e.conftest import SENDERID, Command, Served
-from worker.cli import _VERBS
+from worker.cli.main import _VERBS
 from worker.sandbox import SandboxAccount
 
 Serve = Callable[..., Served]

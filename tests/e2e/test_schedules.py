@@ -98,7 +98,8 @@ def test_apply_converges_to_what_holds_now(served: Served, command: Command, acc
 CLOCK = """
 import sys
 from datetime import datetime
-from worker.cli import inputs, run
+from worker.cli import load
+from worker.cli.main import run
 
 class Clock(datetime):
     moments = iter(["2037-12-01T08:59:59+09:00", "2037-12-01T09:00:00+09:00"])
@@ -107,7 +108,7 @@ class Clock(datetime):
     def now(cls, zone):
         return datetime.fromisoformat(next(cls.moments)).astimezone(zone)
 
-inputs.datetime = Clock
+load.datetime = Clock
 sys.exit(run(sys.argv[1:]))
 """
 """The command with a clock that goes on from one second before a window to its beginning when it is read again."""

@@ -31,7 +31,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 class Announcing:
     @staticmethod
     def find_spec(name, path=None, target=None):
-        if name == "worker.cli":
+        if name == "worker.cli.main":
             print("up", file=sys.stderr, flush=True)
 sys.meta_path.insert(0, Announcing)
 worker.__main__.main()

@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 
 from tests.e2e.conftest import Command, Served
 from worker import __version__
-from worker.cli import _VERBS
+from worker.cli.main import _VERBS
 from worker.render.json_schema import NAMES
 from worker.sandbox import Fault, SandboxAccount, generate
 

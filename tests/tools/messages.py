@@ -17,8 +17,8 @@ from babel.messages.pofile import read_po, write_po
 from jinja2.ext import babel_extract
 
 from tests.tools.sentences import ROOT, sentences
-from worker.cli import senderid
 from worker.cli.lang import paragraphs
+from worker.cli.main import senderid
 from worker.model.history import AttemptState, Ending
 from worker.model.plans import Action, NoticeKind
 from worker.model.results import Outcome, RunOutcome

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import click
 import pytest
 
-from worker.cli import run, senderid
 from worker.cli.help import WideContext
 from worker.cli.lang import LANG, begin, paragraphs, spoken_by, wish
+from worker.cli.main import run, senderid
 from worker.render.i18n import speaking, spoken
 from worker.render.terminal import width
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from worker.cli import load, run
+from worker.cli import load
 from worker.cli.commands.doctor import _clock, _refused
 from worker.cli.exit_status import ExitStatus
+from worker.cli.main import run
 from worker.cli.output import emit
 from worker.config.files import check, replace
 from worker.model.errors import AccountRejected, LedgerError, PolicyRefusal, Refusal, ServerError

@@ -11,8 +11,8 @@ from msgspec import structs
 
 from docs._ext import reference, shapes, writing
 from docs._ext.site import menu
-from worker.cli import senderid
 from worker.cli.exit_status import ExitStatus
+from worker.cli.main import senderid
 from worker.config.channels import Channel
 from worker.config.settings import Settings
 from worker.model.plans import Action, Cause, NoticeKind, Verdict

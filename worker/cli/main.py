@@ -1,0 +1,199 @@
+"""`senderid`, its commands and what becomes of their errors."""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from traceback import extract_tb
+from typing import Final, TextIO
+
+import click
+
+from worker import __version__
+from worker.cli import signals
+from worker.cli.exit_status import ExitStatus
+from worker.cli.lang import LANG, begin, spoken_by
+from worker.model.errors import (
+    ChannelUnusable,
+    DesiredStateError,
+    PlanFileError,
+    PolicyRefusal,
+    SettingsError,
+    UsageError,
+    WorkerError,
+)
+from worker.render.i18n import gettext as _
+from worker.render.i18n import ngettext, translated
+
+__all__ = ["run", "senderid"]
+
+_VERBS: Final = {
+    "validate": "validate",
+    "plan": "plan",
+    "apply": "apply",
+    "drift": "drift",
+    "calendar": "calendar",
+    "watch": "watch",
+    "serve": "serve",
+    "history": "history",
+    "rollback": "rollback",
+    "export": "export",
+    "import": "import_",
+    "doctor": "doctor",
+    "notify": "notify",
+    "schema": "schema",
+    "sandbox": "sandbox",
+    "demo": "demo",
+    "completion": "completion",
+}
+"""The module of each verb."""
+_KEY_LOG: Final = "SSLKEYLOGFILE"
+
+
+class _Verbs(click.Group):
+    """Loads a verb's module when the verb is asked for, as most need what others do not."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(_VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        module = _VERBS.get(cmd_name)
+        if module is None:
+            return None
+        command = import_module(f"worker.cli.commands.{module}").command
+        assert isinstance(command, click.Command)  # noqa: S101 - each verb's module has one
+        return spoken_by(command)
+
+
+_HELP: Final = """Keep the SMS sender numbers of CoolSMS / SOLAPI accounts as a file says they should be.
+
+\b
+발신번호를 파일에 적힌 상태로 유지합니다.
+New here? `senderid demo` shows the whole story without an account.
+
+\b
+Exit status:
+  0    converged, or nothing to do; a plan that could be made
+  1    credentials, network, wrong account, local state
+  2    changes are pending (plan --detailed-exitcode), or numbers drifted (drift)
+  3    some numbers did not converge: failed, blocked, missing, held, conflict
+  4    refused by a safety rule: nothing was written
+  5    another run holds the account
+  64   wrong usage
+  65   invalid desired state or settings: nothing was sent
+  129  stopped by SIGHUP, as of a lost connection; `watch` reloads instead
+  130  interrupted by SIGINT
+  143  stopped by SIGTERM; like the two above after what was under way was finished
+"""
+
+
+@click.group(
+    cls=_Verbs,
+    help=_HELP,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, message="senderid %(version)s")
+def senderid() -> None:
+    """The command; its verbs do the work."""
+
+
+senderid.params.append(LANG)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """The exit status of one command line. Every error that was foreseen ends here as a sentence on stderr."""
+    stderr = sys.stderr
+    try:
+        begin(arguments)
+        _drop_key_log()
+        return _run(arguments)
+    finally:
+        # the interpreter flushes both once more at exit, and would make a complaint and a status of its own
+        for stream in (sys.stdout, sys.stderr):
+            _let_go(stream)
+        sys.stderr = stderr  # which --mask may have put a veil before
+
+
+def _drop_key_log() -> None:
+    """Drop an SSLKEYLOGFILE that cannot be written: with it Python makes no TLS connection at all."""
+    path = os.environ.get(_KEY_LOG)
+    if not path or os.access(path if os.path.lexists(path) else Path(path).parent, os.W_OK):
+        return
+    del os.environ[_KEY_LOG]
+    _say(_("warning: {variable} is ignored: {path} cannot be written").format(variable=_KEY_LOG, path=path))
+
+
+def _run(arguments: Sequence[str]) -> int:
+    try:
+        command = spoken_by(senderid, takes=False)
+        status = command.main(args=list(arguments), prog_name="senderid", standalone_mode=False)
+        sys.stdout.flush()
+    except click.UsageError as error:
+        with suppress(OSError, ValueError):
+            error.show()
+        return ExitStatus.USAGE
+    except (click.Abort, KeyboardInterrupt) as error:  # click makes the one of the other
+        signals.abandon(sys.stdout)
+        _say(_("Interrupted."))
+        return signals.ended_by(error)
+    except WorkerError as error:
+        _tell(error)
+        return _status(error)
+    except BrokenPipeError:
+        return ExitStatus.ERROR
+    except OSError as error:
+        _say(f"senderid: {error.filename or _('output')}: {translated(error.strerror or '')}")
+        return ExitStatus.ERROR
+    except Exception as error:  # noqa: BLE001 - a bug; its text may hold anything, and its place says more
+        frame = extract_tb(error.__traceback__)[-1]
+        place = f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}"
+        told = _("senderid: this is a bug, please report it: {error} at {place} (senderid {version})")
+        _say(told.format(error=type(error).__name__, place=place, version=__version__))
+        return ExitStatus.ERROR
+    return status if isinstance(status, int) else ExitStatus.OK
+
+
+def _tell(error: WorkerError) -> None:
+    if isinstance(error, DesiredStateError | SettingsError):
+        _say("\n".join(_lines(error)))
+        count = len(error.problems) + error.untold
+        told = ngettext("{count} problem; nothing was sent.", "{count} problems; nothing was sent.", count)
+        _say(told.format(count=f"{count:,}"))
+    else:
+        _say(f"senderid: {translated(str(error))}")
+
+
+def _lines(error: DesiredStateError | SettingsError) -> Iterator[str]:
+    for problem in error.problems:
+        yield f"{problem.source}:{problem.line}:{problem.column}: {translated(problem.message)}"
+    if error.untold:
+        yield _("… and {count} more").format(count=f"{error.untold:,}")
+
+
+def _say(text: str) -> None:
+    """Tell a person, if there is still one: stderr may be closed or full. What a terminal would obey is taken out."""
+    from worker.render.terminal import safe
+
+    with suppress(OSError, ValueError):
+        click.echo("\n".join(map(safe, text.split("\n"))), err=True)
+
+
+def _status(error: WorkerError) -> ExitStatus:
+    match error:
+        case UsageError():
+            return ExitStatus.USAGE
+        case DesiredStateError() | SettingsError() | PlanFileError() | ChannelUnusable():
+            return ExitStatus.INVALID
+        case PolicyRefusal():
+            return ExitStatus.REFUSED
+        case _:
+            return ExitStatus.ERROR
+
+
+def _let_go(stream: TextIO) -> None:
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
