@@ -30,6 +30,17 @@ def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
         assert (ROOT / module).exists(), module
 
 
+def test_architecture_lists_every_module() -> None:
+    """A reader finds the file for a change on that page."""
+    text = (ROOT / "docs/architecture.md").read_text()
+    modules = (path.relative_to(ROOT).as_posix() for path in (ROOT / "worker").rglob("*.py"))
+    commands = "worker/cli/commands/"
+    wanted = [module for module in modules if not module.endswith("__init__.py") and not module.startswith(commands)]
+    assert len(wanted) > 100
+    assert [module for module in wanted if f"`{module}`" not in text] == []
+    assert f"`{commands}`" in text
+
+
 def test_every_promise_names_its_proof() -> None:
     """No row of the promises is without a test."""
     rows = [line for line in (ROOT / "docs/promises.md").read_text().splitlines() if line.startswith("| ")]
