@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from string import Formatter
 from typing import Final
 
 import click
@@ -31,7 +32,7 @@ CATALOGUES: Final = {code: LOCALE / code / "LC_MESSAGES" / "senderid.po" for cod
 _POT: Final = ROOT / "build" / "senderid.pot"
 _COLUMNS: Final = 120
 
-_MARKS: Final = frozenset({"_", "gettext"})
+_MARKS: Final = frozenset({"_", "gettext", "Message"})
 _UNHEARD: Final = (
     "cli/ci",
     "sandbox",
@@ -72,7 +73,7 @@ _SILENT: Final = tuple(
         r"\*\*\{\w+\}\*\*.*|<details>.*|\{phones\}: \{told\}|\{shown\} \(\{known\}\)|\{started_at\} .* UTC",
         # what only a bug says
         r"schedules must be settled .*|a page is begun .*|not a phone number: .*|a transport is used inside .*",
-        r"only a task can wait",
+        r"only a task can wait|\{\w+\} cannot be encoded",
     )
 )
 """Texts of several words that are no messages."""
@@ -184,8 +185,8 @@ def _marked() -> Iterator[str | tuple[str, str]]:
                 case ast.Call(func=ast.Name(id=name), args=[ast.Constant(value=str(text)), *_]) if name in _MARKS:
                     yield text
                 case ast.Call(
-                    func=ast.Name(id="ngettext"),
-                    args=[ast.Constant(value=str(one)), ast.Constant(value=str(many)), _],
+                    func=ast.Name(id="ngettext") | ast.Attribute(value=ast.Name(id="Message"), attr="plural"),
+                    args=[ast.Constant(value=str(one)), ast.Constant(value=str(many)), *_],
                 ):
                     yield one, many
                 case ast.Call(func=ast.Name(id="count"), args=[_, ast.Constant(value=str(noun))]):
@@ -217,6 +218,37 @@ def _help(command: click.Command) -> Iterator[str]:
                 yield from _help(verb)
 
 
+def _carry(catalog: Catalog, found: Catalog) -> None:
+    """Give a new message the translation of the finished sentence of the same text, whatever its values were called."""
+    old = {_shape(str(each.id)): each for each in catalog if each.id and each.context == FINISHED}
+    for each in found:
+        form = str(each.id[1] if isinstance(each.id, tuple) else each.id)
+        if form and each.context is None and catalog.get(each.id) is None and _shape(form) in old:
+            before = old[_shape(form)]
+            names = dict(zip(_names(str(before.id)), _fields(form), strict=True))
+            text = "".join(
+                literal.replace("{", "{{").replace("}", "}}") + ("" if name is None else names[name])
+                for literal, name, _, _ in Formatter().parse(str(before.string))
+            )
+            catalog.add(each.id, (text,) if isinstance(each.id, tuple) else text, flags=each.flags)
+
+
+def _shape(text: str) -> str:
+    return "".join(literal + ("" if name is None else "\0") for literal, name, _, _ in Formatter().parse(text))
+
+
+def _names(text: str) -> list[str]:
+    return [name for _, name, _, _ in Formatter().parse(text) if name is not None]
+
+
+def _fields(text: str) -> list[str]:
+    return [
+        "{" + name + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "") + "}"
+        for _, name, spec, conversion in Formatter().parse(text)
+        if name is not None
+    ]
+
+
 def main() -> None:
     """Write the template, and every catalogue with what is new in it, still to be translated, without what is gone."""
     found = template()
@@ -230,6 +262,7 @@ def main() -> None:
         else:
             path.parent.mkdir(parents=True)
             catalog = Catalog(locale=code, fuzzy=False, charset="utf-8")
+        _carry(catalog, found)
         # what says when it was made changes with nothing else
         found.creation_date = catalog.creation_date
         catalog.update(found, no_fuzzy_matching=True, update_header_comment=False)

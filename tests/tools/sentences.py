@@ -24,7 +24,7 @@ _CLOTHES: Final = frozenset(
 """Calls that a value is only dressed in."""
 _ELSEWHERE: Final = frozenset(
     {"_", "gettext", "ngettext", "count", "command", "group", "option", "argument", "version_option"}
-    | {"Meta", "compile", "getattr", "warn", "Template", "strftime"}
+    | {"Message", "plural", "Meta", "compile", "getattr", "warn", "Template", "strftime"}
 )
 """Calls whose texts are translated where they are written, are the help of the command line, or are no sentences."""
 _DEEP: Final = 6

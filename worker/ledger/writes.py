@@ -11,6 +11,7 @@ from worker.ledger.records import CRASHED, OPEN, AttemptState, Run, Subject, cre
 from worker.model.accounts import EarlierRun, Memory, Observed, PlanFile, Status
 from worker.model.credentials import CredentialsRef
 from worker.model.errors import NumberError
+from worker.model.messages import english
 from worker.model.plans import AccountPlan
 from worker.model.results import AccountResult, Outcome, RunOutcome
 from worker.model.times import stamp_ms
@@ -465,4 +466,4 @@ def _text(foreign: str | None) -> str | None:
 
 
 def _json(value: object) -> str:
-    return msgspec.json.encode(value).decode()
+    return msgspec.json.encode(value, enc_hook=english).decode()

@@ -17,6 +17,7 @@ from worker.config.urls import platform
 from worker.model.accounts import PHONE_PATTERN, DesiredAccount, Group, SourceFile
 from worker.model.credentials import CredentialsRef
 from worker.model.errors import ErrorInfo, PlanFileError
+from worker.model.messages import english
 from worker.model.plans import AccountPlan, Action, Change, Timestamp, Verdict
 from worker.model.safety import InUse, Safety
 from worker.plan.diff import WRITES, fingerprint
@@ -156,7 +157,7 @@ class SavedPlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 def seal(plan: SavedPlan) -> bytes:
     """The plan as the text of a plan file: indented JSON, ended by a SHA-256 over all the rest of it."""
     sealed = replace(plan, seal=_seal_of(plan))
-    return msgspec.json.format(msgspec.json.encode(sealed), indent=2) + b"\n"
+    return msgspec.json.format(msgspec.json.encode(sealed, enc_hook=english), indent=2) + b"\n"
 
 
 def unseal(data: bytes, *, now: datetime, max_age_seconds: float = MAX_AGE_SECONDS) -> SavedPlan:
@@ -204,7 +205,7 @@ def _parsed(data: bytes) -> tuple[SavedPlan, datetime]:
 
 
 def _seal_of(plan: SavedPlan) -> str:
-    return sha256(msgspec.json.encode(replace(plan, seal=""))).hexdigest()
+    return sha256(msgspec.json.encode(replace(plan, seal=""), enc_hook=english)).hexdigest()
 
 
 def _distinct(accounts: Sequence[SavedAccount]) -> bool:

@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from worker.model.messages import Message
+
 if TYPE_CHECKING:
     from worker.render.i18n_catalog import Catalogue
 
@@ -43,12 +45,14 @@ def ngettext(one: str, many: str, number: int) -> str:
 
 
 def translated(text: str) -> str:
-    """A finished message, such as an error's or a reason's, in the language that is spoken, as far as it is known.
+    """Return a message in the chosen language. Other texts that are no whole entry of the catalogue stay as they are.
 
-    Foreign text within it stays as it is, and has to be made harmless afterwards as ever.
+    Foreign text within a message stays as it is, and has to be made safe for the terminal or page afterwards.
     """
     _, catalogue = _catalogue.get()
-    return text if catalogue is None else catalogue.finished(text)
+    if catalogue is None:
+        return text
+    return catalogue.message(text) if isinstance(text, Message) else catalogue.finished(text)
 
 
 def spoken() -> str:

@@ -12,6 +12,8 @@ from pathlib import Path
 from string import Formatter
 from typing import IO, Final, NamedTuple
 
+from worker.model.messages import Message, Parameter
+
 __all__ = ["FINISHED", "Catalogue", "Template"]
 
 FINISHED: Final = "finished"
@@ -67,7 +69,11 @@ class Template(NamedTuple):
                 names.append(name)
                 parts.append("")
         fixed = "".join(parts)
-        return cls(tuple(parts), tuple(names), translation, len(fixed), not any(map(str.isalpha, fixed)))
+        plain = "".join(
+            literal.replace("{", "{{").replace("}", "}}") + ("" if name is None else f"{{{name}}}")
+            for literal, name, _, _ in Formatter().parse(translation)
+        )
+        return cls(tuple(parts), tuple(names), plain, len(fixed), not any(map(str.isalpha, fixed)))
 
     def values(self, text: str) -> list[str] | None:
         """What a finished message has in the places of the names; None where the text is not of this template.
@@ -105,7 +111,7 @@ class Catalogue(GNUTranslations):
         said = [
             Template.of(message.removeprefix(_OF_CONTEXT), translation)
             for message, translation in self._catalog.items()
-            if isinstance(message, str) and message.startswith(_OF_CONTEXT)
+            if isinstance(message, str) and (message.startswith(_OF_CONTEXT) or _may_be_finished(message))
         ]
         self._whole = {template.parts[0]: template.put(()) for template in said if not template.names}
         self._templates = [template for template in said if template.names]
@@ -119,6 +125,24 @@ class Catalogue(GNUTranslations):
                 return cls(file)
         except FileNotFoundError:
             return None
+
+    def message(self, message: Message) -> str:
+        """Return a message in this language, its parameters that are messages too."""
+        if not message:
+            return ""
+        one, many, count = message.template, message.many, message.parameters.get("count")
+        template = self.ngettext(one, many, count) if many and isinstance(count, int) else self.gettext(one)
+        return template.format(**{name: self._value(name, value) for name, value in message.parameters.items()})
+
+    def _value(self, name: str, value: Parameter) -> Parameter:
+        match value:
+            case Message():
+                return self.message(value)
+            case tuple():
+                return ", ".join(str(self._value(name, each)) for each in value)
+            case str() if name.rstrip("0123456789") in INNER:
+                return self.finished(value)
+        return value
 
     def finished(self, text: str) -> str:
         """A finished message in this language, by the template that explains most of it; other texts as they are.
@@ -146,3 +170,8 @@ class Catalogue(GNUTranslations):
             if own > best[0] and (known or not template.wordless):
                 best = own, template.put([value for _, value in inner])
         return best
+
+
+def _may_be_finished(message: str) -> bool:
+    """Whether a message without a context may stand within one that is recognised."""
+    return bool(message) and "\x04" not in message and "{" in message and "%(" not in message

@@ -6,6 +6,8 @@ from typing import Any, Final
 
 import msgspec
 
+from worker.model.messages import english
+
 __all__ = ["encodable", "encode", "inert"]
 
 _OBEYED: Final = re.compile(rb"\xc2[\x80-\x9f]|\xd8\x9c|\xe2\x80[\x8b-\x8f\xa8-\xae]|\xe2\x81[\xa0-\xaf]|\xef\xbb\xbf")
@@ -19,9 +21,9 @@ def encode(document: msgspec.Struct | Mapping[str, Any]) -> bytes:
     A lone surrogate, as undecodable file names have them, becomes U+FFFD: JSON has no way to say it.
     """
     try:
-        data = msgspec.json.encode(document)
+        data = msgspec.json.encode(document, enc_hook=english)
     except UnicodeEncodeError:
-        data = msgspec.json.encode(encodable(msgspec.to_builtins(document, str_keys=True)))
+        data = msgspec.json.encode(encodable(msgspec.to_builtins(document, str_keys=True, enc_hook=english)))
     return inert(msgspec.json.format(data, indent=2)) + b"\n"
 
 

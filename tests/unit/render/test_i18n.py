@@ -2,6 +2,7 @@
 
 import pytest
 
+from worker.model.messages import Message
 from worker.render import i18n
 
 
@@ -39,3 +40,10 @@ def test_a_language_is_spoken_for_a_while_only() -> None:
 def test_wishes_are_understood_as_systems_and_browsers_write_them(wish: str | None, code: str | None) -> None:
     """Locale names and language tags mean their language; what there is no language for means none."""
     assert i18n.chosen(wish) == code
+
+
+def test_message_is_translated_by_template() -> None:
+    message = Message("Plan: {what}", what=Message("Worth knowing"))
+    assert i18n.translated(message) is message
+    with i18n.speaking("ko"):
+        assert i18n.translated(message) != message

@@ -7,6 +7,7 @@ import pytest
 from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 
+from worker.model.messages import Message, joined, system_text
 from worker.render.i18n_catalog import FINISHED, Catalogue, Template
 
 _MESSAGES = {
@@ -28,6 +29,8 @@ def _catalogue() -> Catalogue:
     found.add("marked", "표시됨")
     found.add("elsewhere", "다른 맥락", context="other")
     found.add(("{count} account", "{count} accounts"), ("계정 {count}개",))
+    found.add("{name!r} has {count:,} numbers", "{name!r}: 번호 {count:,}개")
+    found.add(("{count:,} number of {name}", "{count:,} numbers of {name}"), ("{name}: 번호 {count:,}개",))
     found.add("No such file", "파일이 없습니다")
     file = BytesIO()
     write_mo(file, found)
@@ -81,6 +84,32 @@ def test_marked_messages_are_said_by_their_english() -> None:
     assert catalogue.gettext("unmarked") == "unmarked"
     assert catalogue.ngettext("{count} account", "{count} accounts", 1) == "계정 {count}개"
     assert catalogue.ngettext("{count} account", "{count} accounts", 2) == "계정 {count}개"
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        (Message("marked"), "표시됨"),
+        (Message("{name!r} has {count:,} numbers", name="a{b}", count=1234), "'a{b}': 번호 1,234개"),
+        (
+            Message.plural("{count:,} number of {name}", "…", 1000, name="a"),
+            "a: 번호 1,000개",
+        ),
+        (joined([Message("marked"), Message("unknown {x}", x=1)], "; "), "표시됨; unknown 1"),
+        (Message("{items} — {name}", items=(Message("marked"), 2), name="marked"), "표시됨, 2 — marked"),
+        (Message("{name}: {reason}", name="a", reason="it is damaged"), "a: 손상되었습니다"),
+        (Message(""), ""),
+        (system_text("No such file"), "파일이 없습니다"),
+    ],
+)
+def test_message_is_translated_by_template_and_parameters(message: Message, text: str) -> None:
+    assert _catalogue().message(message) == text
+
+
+def test_converted_message_is_recognised_within_a_finished_one() -> None:
+    inner = Message("{name!r} has {count:,} numbers", name="a", count=1234)
+    text = f"the ledger /a cannot be used ({inner})"
+    assert _catalogue().finished(text) == "원장 /a: 쓸 수 없습니다('a': 번호 1,234개)"
 
 
 def test_a_catalogue_that_was_not_built_is_none(tmp_path: Path) -> None:

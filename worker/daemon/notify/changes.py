@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from worker.config.channels import Event
+from worker.model.messages import english
 from worker.model.plans import AccountPlan, Action, Cause, Change, Notice, NoticeKind, Verdict
 from worker.model.results import AccountResult, NumberResult, Outcome, RunOutcome
 
@@ -80,7 +81,7 @@ class State(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 def encoded(state: State) -> bytes:
     """A state as it is kept between two starts of the program: JSON."""
-    return msgspec.json.encode(state)
+    return msgspec.json.encode(state, enc_hook=english)
 
 
 def decoded(data: bytes) -> State | None:

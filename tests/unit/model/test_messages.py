@@ -1,0 +1,79 @@
+"""Messages are texts that keep their template and parameters."""
+
+import pickle
+import sqlite3
+from copy import copy
+
+import msgspec
+import pytest
+
+from worker.model.errors import ErrorInfo, UsageError
+from worker.model.messages import Message, PhoneNumber, english, joined, system_text
+
+
+def test_message_is_its_english_text() -> None:
+    message = Message("no account is named {name!r} ({count:,} are)", name="main", count=1200)
+    assert message == "no account is named 'main' (1,200 are)"
+    assert message.template == "no account is named {name!r} ({count:,} are)"
+    assert message.parameters == {"name": "main", "count": 1200}
+    assert message.many is None
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 numbers of main"), (1, "1 number of main"), (1000, "1,000 numbers of main")]
+)
+def test_plural_is_chosen_by_count(count: int, text: str) -> None:
+    message = Message.plural("{count:,} number of {name}", "{count:,} numbers of {name}", count, name="main")
+    assert message == text
+    assert (message.template, message.many) == ("{count:,} number of {name}", "{count:,} numbers of {name}")
+    assert message.parameters == {"count": count, "name": "main"}
+
+
+def test_tuples_are_listed_and_messages_nest() -> None:
+    inner = Message("it is {what}", what="odd")
+    message = Message("{phones}: {why}", phones=(PhoneNumber("112"), ("1335", 3)), why=inner)
+    assert message == "112, 1335, 3: it is odd"
+    assert message.parameters["why"] is inner
+
+
+def test_values_are_not_read_as_placeholders() -> None:
+    assert Message("{name}", name="{name!r:>9} %s") == "{name!r:>9} %s"
+
+
+def test_error_gives_back_the_message_itself() -> None:
+    message = Message("no account is named {name}", name="main")
+    assert str(UsageError(message)) is message
+    assert UsageError(message).info.message is message
+
+
+def test_messages_in_a_row_stay_messages() -> None:
+    first, second = Message("one {a}", a=1), Message("two")
+    row = joined([first, second], "; {")
+    assert row == "one 1; {two"
+    assert list(row.parameters.values()) == [first, second]
+    assert joined([], "; ") == ""
+
+
+def test_text_of_the_system_is_no_template() -> None:
+    assert system_text("No {such} file") == "No {such} file"
+    assert system_text(None) == "unknown error"
+
+
+def test_copies_keep_template_and_parameters() -> None:
+    message = Message.plural("{count} {name}", "{count} {name}s", 2, name="account {x}")
+    for other in (copy(message), pickle.loads(pickle.dumps(message))):  # noqa: S301 - our own bytes
+        assert other == "2 account {x}s"
+        assert (other.template, other.many, other.parameters) == (message.template, message.many, message.parameters)
+
+
+def test_message_is_encoded_as_english() -> None:
+    message = Message("{phone} is odd", phone=PhoneNumber("112"))
+    document = {"error": ErrorInfo("Odd", message), "phone": PhoneNumber("112")}
+    assert msgspec.json.encode(document, enc_hook=english) == (
+        b'{"error":{"code":"Odd","message":"112 is odd"},"phone":"112"}'
+    )
+    plain = english(message)
+    assert type(plain) is str
+    assert sqlite3.connect(":memory:").execute("SELECT ?", (message,)).fetchone() == ("112 is odd",)
+    with pytest.raises(TypeError, match="object cannot be encoded"):
+        english(object())

@@ -1,0 +1,102 @@
+"""Messages as values: a template and its parameters, which are English until they are shown in another language.
+
+A `Message` is a `str`, its English text, so that JSON, logs and the ledger carry it like any other text.
+`worker.render.i18n.translated` shows it in the user's language, and masking hides its phone numbers. To write one:
+
+- `Message("no account is named {name}", name=name)`: a literal template, as `str.format` takes it, and its values.
+  `make messages` adds the literal to the catalogue. Formats go into the template: `{count:,}`, `{name!r}`.
+- No f-string, `+` or `%`, neither as template nor in a parameter that has words. Where an f-string chose between words,
+  write two messages: `Message("… is on") if on else Message("… is off")`.
+- Counts: `Message.plural("{count:,} number is held", "{count:,} numbers are held", count, …)`.
+- A message within a message is a parameter: `Message("{problem}{hint}", problem=…, hint=suggestion(word))`; a hint that
+  is missing is `""`. The message of an error is `str(error)`: it stays a message.
+- `PhoneNumber(phone)` marks a phone number. A tuple is a list of texts, numbers or messages, joined with commas.
+- `joined(messages, "; ")` puts whole messages in a row. `system_text(error.strerror)` is what an `OSError` says.
+- Any other `str` (a name, a path, the API's own message) is foreign text: shown as it came, masked by pattern.
+- `Problem`, `Refusal`, `Notice`, `Change.reason`, errors: all take a message where they take a text.
+- Operations on the text (`+`, slices, `rstrip`, f-strings) return a plain `str`, which is not translated.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Self, TypeAlias
+
+__all__ = ["Message", "Parameter", "PhoneNumber", "english", "joined", "system_text"]
+
+Parameter: TypeAlias = str | int | float | tuple["Parameter", ...]
+"""What stands for a placeholder: a message or phone number, foreign text, a number, or several of them."""
+
+
+class PhoneNumber(str):
+    """A phone number within a message: digits, which masking hides."""
+
+    __slots__ = ()
+
+
+class Message(str):
+    """A text for users, made of a template and parameters. Its value is the English text.
+
+    `many` is the template of the plural, None where the message does not count anything; then the number is the
+    parameter `count`.
+    """
+
+    template: str
+    many: str | None
+    parameters: Mapping[str, Parameter]
+
+    __slots__ = ("many", "parameters", "template")
+
+    def __new__(cls, template: str, /, **parameters: Parameter) -> Self:
+        """Return the message of a template with named placeholders."""
+        return cls._make(template, None, parameters)
+
+    @classmethod
+    def plural(cls, one: str, many: str, /, count: int, **parameters: Parameter) -> Self:
+        """Return the message for a count, of two templates: for one, and for every other number."""
+        return cls._make(one, many, {"count": count, **parameters})
+
+    @classmethod
+    def _make(cls, template: str, many: str | None, parameters: Mapping[str, Parameter]) -> Self:
+        form = template if many is None or parameters["count"] == 1 else many
+        values = {name: _listed(value) if isinstance(value, tuple) else value for name, value in parameters.items()}
+        message = super().__new__(cls, form.format(**values))
+        message.template = template
+        message.many = many
+        message.parameters = parameters
+        return message
+
+    def __str__(self) -> str:
+        # str(error) is the message itself, not a copy of its text
+        return self
+
+    def __reduce__(self) -> tuple[Callable[..., "Message"], tuple[object, ...]]:
+        return Message._make, (self.template, self.many, self.parameters)
+
+
+def english(value: object) -> str:
+    """Return a message as plain text: the `enc_hook` of msgspec's encoders, which take no subclass of `str`.
+
+    Raises:
+        TypeError: the value is not a message or a phone number.
+    """
+    if isinstance(value, Message | PhoneNumber):
+        return str.__str__(value)
+    raise TypeError(f"{type(value).__name__} cannot be encoded")
+
+
+def joined(messages: Iterable[str], separator: str) -> Message:
+    """Return messages in a row, as one."""
+    parts = {f"part{place}": message for place, message in enumerate(messages)}
+    return Message(_escaped(separator).join(f"{{{name}}}" for name in parts), **parts)
+
+
+def system_text(text: str | None) -> Message:
+    """Return a text of the operating system, such as an error's `strerror`: the catalogue has those that users meet."""
+    return Message(_escaped(text or "unknown error"))
+
+
+def _escaped(text: str) -> str:
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+def _listed(values: tuple[Parameter, ...]) -> str:
+    return ", ".join(_listed(value) if isinstance(value, tuple) else str(value) for value in values)
