@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.support.pages import FIRST, noted, serving
-from worker.model.status_page import Live, Need, Quota, Seen
+from worker.model.status_page import AttentionItem, DaemonState, LastRead, QuotaUse
 
 Opened = Callable[..., Any]
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>\u202e\x07" + "가" * 2000
@@ -16,13 +16,16 @@ TOKEN = "a-token-of-24-characters"
 PHONES = ["01000000001", "01000000002"]
 
 
-def _live() -> Live:
-    return Live(
+def _live() -> DaemonState:
+    return DaemonState(
         last_pass="2026-11-24T00:20:00Z",
         outcome="partial",
-        seen=(Seen("a", "2026-11-24T00:20:00Z", "ok", 2),),
-        needs=(Need("expiring", "a", "It expires on 2026-12-01.", PHONES[0]), Need("suspended", None, HOSTILE)),
-        quotas=(Quota(3, 80, 1, 16, 5.0),),
+        seen=(LastRead("a", "2026-11-24T00:20:00Z", "ok", 2),),
+        needs=(
+            AttentionItem("expiring", "a", "It expires on 2026-12-01.", PHONES[0]),
+            AttentionItem("suspended", None, HOSTILE),
+        ),
+        quotas=(QuotaUse(3, 80, 1, 16, 5.0),),
     )
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from worker.cli.document_conflicts import Agreement
-from worker.config.desired import Reach, load
+from worker.config.desired import IdentityResolver, load
 from worker.config.urls import platform
 from worker.model.errors import DesiredStateError
 
@@ -39,7 +39,9 @@ def test_one_account_never_has_two_names(found: Sequence[tuple[str, str | None, 
     """Of what is loaded no two accounts share a platform and a pin, or a platform and a key, known or not."""
     files = [(f"{index}.yaml", text(*each).encode()) for index, each in enumerate(found)]
     try:
-        accounts = load(files, Agreement(Reach("solapi", lambda reference: KEYS.get(reference.env or "")))).accounts
+        accounts = load(
+            files, Agreement(IdentityResolver("solapi", lambda reference: KEYS.get(reference.env or "")))
+        ).accounts
     except DesiredStateError:
         return
     where = [platform(account.endpoint or "solapi") for account in accounts]

@@ -7,7 +7,7 @@ from unicodedata import normalize
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from worker.config.desired import Loaded, load
+from worker.config.desired import DesiredState, load
 from worker.config.yaml_reader import PROBLEM_CAP
 from worker.model.accounts import Desired, SafetyOverride, Status, Unmanaged
 from worker.model.credentials import CredentialsRef, SecretRef
@@ -116,7 +116,7 @@ def test_what_was_written_is_read(
 def check(data: bytes) -> None:
     """Load a file; if it is refused, look whether every problem can be shown and lies within the file."""
     try:
-        assert isinstance(load([("f.yaml", data)]), Loaded)
+        assert isinstance(load([("f.yaml", data)]), DesiredState)
     except DesiredStateError as error:
         refused = error
     else:

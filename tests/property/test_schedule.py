@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from worker.model.accounts import Dated, Desired, DesiredAccount, Idle, Schedule, Status, Weekly
+from worker.model.accounts import DatedWindow, Desired, DesiredAccount, IdleNumber, Schedule, Status, WeeklyWindow
 from worker.model.schedule import Transition, at, changes, contradictions, ever, holding, next_transition, transitions
 from worker.model.times import WEEK, instant, shown, weekly, written, zone
 
@@ -34,13 +34,13 @@ days = st.sampled_from(
 clocks = st.builds(lambda day, minutes: day + minutes * _MINUTE, days, st.integers(0, 3 * 24 * 60))
 ranges = st.builds(lambda start, length: (start, start + length), st.integers(0, WEEK - 1), st.integers(1, 24 * 60))
 weeks = st.builds(
-    lambda status, spans: Weekly(status, "w", tuple(spans)), statuses, st.lists(ranges, min_size=1, max_size=3)
+    lambda status, spans: WeeklyWindow(status, "w", tuple(spans)), statuses, st.lists(ranges, min_size=1, max_size=3)
 )
 
 
-def _dated(status: Status, start: datetime, hours: int, ends: tuple[bool, bool], where: str) -> Dated:
+def _dated(status: Status, start: datetime, hours: int, ends: tuple[bool, bool], where: str) -> DatedWindow:
     first, last = instant(start, zone(where)), instant(start + timedelta(hours=hours), zone(where))
-    return Dated(status, first if ends[0] else None, last if ends[1] or not ends[0] else None)
+    return DatedWindow(status, first if ends[0] else None, last if ends[1] or not ends[0] else None)
 
 
 @st.composite
@@ -126,7 +126,7 @@ def test_what_holds_is_what_a_look_at_every_minute_finds(schedule: Schedule, clo
 
 
 @given(st.lists(weeks, min_size=1, max_size=4))
-def test_weeks_contradict_each_other_where_two_minutes_do(windows: Sequence[Weekly]) -> None:
+def test_weeks_contradict_each_other_where_two_minutes_do(windows: Sequence[WeeklyWindow]) -> None:
     """A contradiction is told exactly where some minute of the week would have two statuses, and then truly."""
     wanted = [{minute % WEEK for start, end in window.spans for minute in range(start, end)} for window in windows]
 
@@ -140,13 +140,13 @@ def test_weeks_contradict_each_other_where_two_minutes_do(windows: Sequence[Week
 
 
 hours = st.none() | st.integers(0, 20).map(lambda hour: datetime(2026, 12, 1, hour, tzinfo=UTC))
-dated_windows = st.builds(Dated, statuses, hours, hours).filter(
+dated_windows = st.builds(DatedWindow, statuses, hours, hours).filter(
     lambda window: window.start is None or window.end is None or window.start < window.end
 )
 
 
 @given(st.lists(dated_windows, max_size=5))
-def test_dates_contradict_each_other_where_two_hours_do(windows: Sequence[Dated]) -> None:
+def test_dates_contradict_each_other_where_two_hours_do(windows: Sequence[DatedWindow]) -> None:
     """As above, of dated windows, also of those without a beginning or an end."""
     wanted = [
         {
@@ -214,7 +214,7 @@ def test_until_is_when_something_else_is_wanted(schedule: Schedule, clock: datet
     until = None if change is None else change[0].strftime("%Y-%m-%dT%H:%M:%SZ")
     held = holding(schedule, moment)
     if held.status is None:
-        assert settled.idle == {phone: Idle(held.because, until, "n", "o")}
+        assert settled.idle == {phone: IdleNumber(held.because, until, "n", "o")}
         assert (list(settled.numbers), list(settled.lines)) == ([other], [2])
     else:
         assert settled.numbers[phone] == Desired(

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from worker.config.csv_import import table
+from worker.config.csv_import import read_csv
 from worker.config.desired import load
 from worker.config.fields import unfit
 from worker.model.accounts import Desired, Status
@@ -32,7 +32,7 @@ def test_a_table_and_the_file_made_of_it_say_the_same(numbers: dict[str, Desired
     writer.writerow(["phone", "status", "note", "owner", "protected"])
     for phone, want in numbers.items():
         writer.writerow([phone, want.status, want.note, want.owner, want.protected])
-    found = table("t.csv", file.getvalue().encode(), encoding="utf-8").numbers
+    found = read_csv("t.csv", file.getvalue().encode(), encoding="utf-8").numbers
     assert found == {phone: _composed(want) for phone, want in numbers.items()}
     loaded = load([("t.yaml", listed_yaml(found, name="main").encode())])
     (account,) = loaded.accounts
@@ -47,9 +47,9 @@ def test_korean_text_is_read_in_the_encoding_that_it_is_in(note: str) -> None:
     """Whatever the text, UTF-8 and CP949 are told apart."""
     for encoding in ("utf-8", "cp949"):
         data = f"전화번호,상태,메모\n01012345678,활성,{note}\n".encode(encoding)
-        assert table("t.csv", data).numbers == {"01012345678": Desired(Status.ACTIVE, note)}
+        assert read_csv("t.csv", data).numbers == {"01012345678": Desired(Status.ACTIVE, note)}
         bare = f"phone,status,note\n01012345678,ACTIVE,{note}\n".encode(encoding)
-        assert table("t.csv", bare).numbers == {"01012345678": Desired(Status.ACTIVE, note)}
+        assert read_csv("t.csv", bare).numbers == {"01012345678": Desired(Status.ACTIVE, note)}
 
 
 def _composed(want: Desired) -> Desired:

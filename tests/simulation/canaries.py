@@ -9,7 +9,7 @@ import pytest
 from tests.simulation import plumbing
 from worker.ledger import writes
 from worker.ledger.ledger import Page
-from worker.model.accounts import Memory, ObservedAccount, Status
+from worker.model.accounts import AccountMemory, ObservedAccount, Status
 from worker.model.plans import Action, Change
 from worker.model.results import Outcome
 from worker.plan.diff import diff
@@ -123,7 +123,7 @@ def _replay_open_intents(patch: Patch) -> None:
     """A run writes what a dead one left open, before it compares anything."""
     real, draw = Page.resume, account._draw
 
-    async def resume(self: Page, observed: ObservedAccount) -> Memory:
+    async def resume(self: Page, observed: ObservedAccount) -> AccountMemory:
         left = await self._commits.run(
             lambda connection: connection.execute(
                 "SELECT phone, asked FROM attempts JOIN entries ON entries.id = entry "
@@ -137,7 +137,7 @@ def _replay_open_intents(patch: Patch) -> None:
 
     open_intents: dict[int, list[tuple[str, str]]] = {}
 
-    def drawn(desired: Any, observed: ObservedAccount, terms: Any, memory: Memory) -> Any:
+    def drawn(desired: Any, observed: ObservedAccount, terms: Any, memory: AccountMemory) -> Any:
         made = draw(desired, observed, terms, memory)
         again = tuple(
             Change(

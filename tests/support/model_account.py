@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
 
-from worker.model.accounts import Observed, ObservedAccount, Status, Usage
+from worker.model.accounts import NumberUse, Observed, ObservedAccount, Status
 from worker.model.errors import Ambiguous, ApiError, WorkerError
 from worker.model.ports import Answered
 from worker.model.results import Requests
@@ -44,7 +44,7 @@ class ModelAccount:
         self.failing_looks: dict[int, WorkerError] = {}
         self.on_look: Callable[[int], None] = lambda _: None
         self.on_write: Callable[[str], None] = lambda _: None
-        self.use = Usage()
+        self.use = NumberUse()
         self.remembered: list[int | None] = []
         self.asked: list[tuple[tuple[str, ...], int]] = []
         self.most_at_once = 0
@@ -78,7 +78,7 @@ class ModelAccount:
         self.remembered.append(registered)
         return await self.observe() if registered is not None and registered > len(observed.numbers) else observed
 
-    async def usage(self, phones: Collection[str], hours: int) -> Usage:
+    async def usage(self, phones: Collection[str], hours: int) -> NumberUse:
         """What was told beforehand."""
         self.asked.append((tuple(phones), hours))
         return self.use

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from worker.cli.defaults import DEFAULT_FILES
 from worker.config import desired, files
-from worker.config.desired import Clash, Fragment, Named, Reach
+from worker.config.desired import AccountDocument, Conflict, DocumentName, IdentityResolver
 from worker.model.accounts import Unmanaged
 from worker.model.errors import Problem
 
@@ -20,22 +20,22 @@ __all__ = ["Agreement", "described"]
 class Agreement(Struct, frozen=True):
     """Checks the documents of a run against each other, and against the files around them."""
 
-    reach: Reach
+    reach: IdentityResolver
 
-    def __call__(self, fragments: Sequence[Fragment]) -> Iterator[Clash]:
+    def __call__(self, fragments: Sequence[AccountDocument]) -> Iterator[Conflict]:
         """Yield accounts that are the same account, and those of which the run leaves a file out."""
-        yield from desired.duplicates(desired.join(fragments), self.reach)
+        yield from desired.find_duplicates(desired.join(fragments), self.reach)
         yield from _incomplete(fragments)
 
 
-def _incomplete(fragments: Sequence[Fragment]) -> Iterator[Clash]:
+def _incomplete(fragments: Sequence[AccountDocument]) -> Iterator[Conflict]:
     """Yield accounts that the run has some documents of only, if that changes what is written.
 
     Numbers of the others would be deactivated as unmanaged. Without the account-level keys the account would be reached
     and guarded otherwise than its files say.
     """
     outside = _Outside(fragment.account.source for fragment in fragments)
-    for name, some in desired.by_name(fragments).items():
+    for name, some in desired.group_by_account(fragments).items():
         deactivating = [each for each in some if each.account.unmanaged is Unmanaged.DEACTIVATE]
         if not deactivating and any(each.keys or not each.named for each in some):
             continue
@@ -59,7 +59,7 @@ def _incomplete(fragments: Sequence[Fragment]) -> Iterator[Clash]:
                 else f"the keys of account {name!r} are at {place}, which is no part of this run: give the "
                 f"folder, -f {folder}"
             )
-            yield Clash(Problem(first.source, first.line, 1, told), sources_)
+            yield Conflict(Problem(first.source, first.line, 1, told), sources_)
 
 
 class _Outside:
@@ -72,14 +72,14 @@ class _Outside:
 
     def __init__(self, run: Iterator[str]) -> None:
         self._run = set(run)
-        self._identities: set[files.Identity | None] | None = None
+        self._identities: set[files.FileIdentity | None] | None = None
         self._default, self._here = Path(DEFAULT_FILES).resolve(), Path.cwd()
         # a fleet has thousands of folders below one
         self.of = cache(self._of)
         self._documents = cache(self._documents_of)
         self._files = cache(files.yaml_files)
 
-    def _of(self, folder: Path) -> tuple[tuple[Path, Named], ...]:
+    def _of(self, folder: Path) -> tuple[tuple[Path, DocumentName], ...]:
         """Return the documents around a folder, each with its file."""
         root = next((parent for parent in folder.parents if parent.resolve() == self._default), folder)
         found = self._documents(root, below=root.resolve() not in (self._here, *self._here.parents))
@@ -87,7 +87,7 @@ class _Outside:
             found += self._documents(parent, below=False)
         return found
 
-    def _documents_of(self, folder: Path, *, below: bool) -> tuple[tuple[Path, Named], ...]:
+    def _documents_of(self, folder: Path, *, below: bool) -> tuple[tuple[Path, DocumentName], ...]:
         paths = files.yaml_files_below(folder) if below else self._files(folder)
         return tuple((Path(path), named) for path in paths if not self._has(path) for named in described(path))
 
@@ -99,8 +99,8 @@ class _Outside:
         return files.identity(path) in self._identities
 
 
-def described(path: str) -> list[Named]:
+def described(path: str) -> list[DocumentName]:
     """Return the documents of a file; none if it cannot be read."""
     read = files.read_file(path)
     # without the word it is no desired state, and need not be parsed
-    return [] if isinstance(read, Problem) or b"numbers" not in read[1] else desired.names(*read)
+    return [] if isinstance(read, Problem) or b"numbers" not in read[1] else desired.read_names(*read)

@@ -18,7 +18,7 @@ from worker.config.settings import Settings
 from worker.ledger import Ledger, Nothing, Run, recollection
 from worker.ledger.history import runs_named, story
 from worker.ledger.readonly import reading
-from worker.model.accounts import Memory
+from worker.model.accounts import AccountMemory
 from worker.model.errors import LedgerError, UsageError
 from worker.model.history import RunRecord
 from worker.render.i18n import gettext as _
@@ -93,12 +93,12 @@ def glance(settings: Settings) -> Nothing:
         _warn(str(error))
         return Nothing()
 
-    def remembered(recall: Callable[[str], Memory], key: str) -> Memory:
+    def remembered(recall: Callable[[str], AccountMemory], key: str) -> AccountMemory:
         try:
             return recall(key)
         except LedgerError as error:
             _warn(str(error))
-            return Memory()
+            return AccountMemory()
 
     return Nothing(partial(remembered, recollection(path)))
 

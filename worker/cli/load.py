@@ -15,7 +15,7 @@ from worker.cli.credentials import _api_key
 from worker.cli.defaults import DEFAULT_FILES, DEFAULT_SETTINGS
 from worker.cli.document_conflicts import Agreement
 from worker.config import desired, files, settings
-from worker.config.desired import Reach
+from worker.config.desired import IdentityResolver
 from worker.config.settings import Settings
 from worker.model import schedule, times
 from worker.model.accounts import DesiredAccount
@@ -91,7 +91,7 @@ def load_all(
 
 def agreement(endpoint: str) -> Agreement:
     """Return the check of the documents of a run; `endpoint` is that of accounts that name none."""
-    return Agreement(Reach(endpoint, _api_key))
+    return Agreement(IdentityResolver(endpoint, _api_key))
 
 
 def read_one(path: str) -> tuple[str, bytes]:

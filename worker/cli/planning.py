@@ -17,7 +17,7 @@ from worker.cli.ledger import Keeping
 from worker.cli.metrics import Metering, metered
 from worker.cli.runner import Session
 from worker.config.files import STDOUT, check
-from worker.config.revision import committed
+from worker.config.revision import with_commits
 from worker.config.settings import Settings
 from worker.model.accounts import DesiredAccount
 from worker.model.errors import Declined, WorkerError
@@ -67,7 +67,7 @@ def _plan(
     from worker.cli.exit_status import of_drift, of_plans
     from worker.reconcile.account import Terms, tell_planned
 
-    desired = load.settled(committed(desired), moment)
+    desired = load.settled(with_commits(desired), moment)
     terms = Terms.of(settings, selection, rules, drift=drift)
 
     check(None if out == STDOUT else out)

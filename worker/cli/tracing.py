@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from worker.model.errors import ApiError
 
 if TYPE_CHECKING:
-    from worker.model.ports import RunLog, Watcher
+    from worker.model.ports import RequestObserver, RunLog
     from worker.telemetry.logs import Log
     from worker.telemetry.tracing import Traces
 
@@ -24,11 +24,11 @@ _EXPORTER: Final = "OTEL_TRACES_EXPORTER"
 class Watchers:
     """Several who want to know how requests fare."""
 
-    def __init__(self, *watchers: "Watcher") -> None:
+    def __init__(self, *watchers: "RequestObserver") -> None:
         self._watchers = watchers
 
     @classmethod
-    def of(cls, *watchers: "Watcher | None") -> "Watcher | None":
+    def of(cls, *watchers: "RequestObserver | None") -> "RequestObserver | None":
         """Whoever there is; None where there is nobody."""
         there = [watcher for watcher in watchers if watcher is not None]
         return cls(*there) if len(there) > 1 else next(iter(there), None)

@@ -16,7 +16,7 @@ from worker.model.accounts import Desired, Status
 from worker.model.errors import DesiredStateError, Problem
 from worker.model.phones import normalise, oddity
 
-__all__ = ["ENCODINGS", "Table", "table"]
+__all__ = ["ENCODINGS", "ImportedNumbers", "read_csv"]
 
 _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "phone": ("phone", "phonenumber", "number", "sendernumber", "전화번호", "발신번호", "번호"),
@@ -53,7 +53,7 @@ _formula: Final = re.compile(r'="([^"]*)"').fullmatch
 """How people keep a spreadsheet from taking a number for one."""
 
 
-class Table(Struct, frozen=True):
+class ImportedNumbers(Struct, frozen=True):
     """The numbers of a table with what is desired of each, in the order of the table, and what is odd about it."""
 
     numbers: Mapping[str, Desired]
@@ -68,7 +68,7 @@ class _Row(Struct, frozen=True):
     raw: str | None
 
 
-def table(source: str, data: bytes, skipped: Collection[str] = (), encoding: str = "auto") -> Table:
+def read_csv(source: str, data: bytes, skipped: Collection[str] = (), encoding: str = "auto") -> ImportedNumbers:
     """Read the bytes of a CSV file whose first row names its columns; `source` is its name in problems.
 
     Columns that are `skipped` are left out. Comma, semicolon, tab or bar separate. `encoding` is one of `ENCODINGS`, or
@@ -203,13 +203,13 @@ class _Reading:
         self._numbers[phone] = Desired(status, note, owner, protected)
         self._lines[phone] = row.line
 
-    def finish(self) -> Table:
+    def finish(self) -> ImportedNumbers:
         """What was read, if nothing is wrong with it."""
         if not self._numbers and not self._problems:
             raise _error(self._source, 1, 1, "the table has no numbers, only the names of its columns")
         if self._problems:
             raise DesiredStateError(sorted(self._problems), self._untold)
-        return Table(self._numbers, self._warnings)
+        return ImportedNumbers(self._numbers, self._warnings)
 
     def _phone(self, row: _Row) -> str | None:
         index = self._columns["phone"]

@@ -16,8 +16,8 @@ __all__ = [
     "STDERR",
     "STDIN",
     "STDOUT",
-    "Identity",
-    "Mark",
+    "FileIdentity",
+    "FileVersion",
     "check",
     "identity",
     "is_special",
@@ -38,10 +38,10 @@ _STDERR: Final = frozenset({STDERR, "/dev/fd/2", "/proc/self/fd/2"})
 _DESCRIPTORS: Final = frozenset({"/dev/fd", "/proc/self/fd"})
 _ENDINGS: Final = (".yaml", ".yml")
 
-Identity = tuple[int, int]
+FileIdentity = tuple[int, int]
 """Device and inode: what tells that two paths are one file."""
 
-Mark = tuple[int, int, int, int, int]
+FileVersion = tuple[int, int, int, int, int]
 """What tells that a file was changed: device, inode, size, and when contents and anything else of it were."""
 
 
@@ -51,7 +51,7 @@ def read(paths: Sequence[str], stdin: Callable[[int], bytes]) -> Iterator[tuple[
     `-` is standard input, read through `stdin(size)`. A folder is walked for *.yaml and *.yml, hidden ones left out and
     links followed, each folder once.
     """
-    seen: dict[Identity, str] = {}
+    seen: dict[FileIdentity, str] = {}
     asked = False
     for path in listed(paths):
         if isinstance(path, Problem):
@@ -73,7 +73,7 @@ def listed(paths: Sequence[str]) -> Iterator[str | Problem]:
 
 
 def read_file(
-    path: str, seen: dict[Identity, str] | None = None, wanted: str = "a file", cap: int = FILE_CAP
+    path: str, seen: dict[FileIdentity, str] | None = None, wanted: str = "a file", cap: int = FILE_CAP
 ) -> tuple[str, bytes] | Problem:
     """A file's name and its bytes, at most one more than `cap`, or why it cannot be read.
 
@@ -130,13 +130,13 @@ def yaml_files(folder: Path) -> list[str]:
     return [str(Path(folder, name)) for name in names if _is_yaml(name)]
 
 
-def identity(path: str) -> Identity | None:
+def identity(path: str) -> FileIdentity | None:
     """Return what tells that two paths are one file; None if there is none."""
     found = mark(path)
     return None if found is None else found[:2]
 
 
-def mark(path: str) -> Mark | None:
+def mark(path: str) -> FileVersion | None:
     """Return what tells that a file was changed; None if there is none."""
     try:
         found = os.stat(path)  # noqa: PTH116 - Path.stat raises ValueError where a name has a NUL
@@ -163,7 +163,7 @@ def _stdin(stdin: Callable[[int], bytes]) -> tuple[str, bytes] | Problem:
 def _folder(path: str) -> Iterator[str | Problem]:
     empty = True
     unreadable: list[OSError] = []
-    walked: set[Identity] = set()
+    walked: set[FileIdentity] = set()
     for parent, folders, files in os.walk(path, onerror=unreadable.append, followlinks=True):
         try:
             found = Path(parent).stat()

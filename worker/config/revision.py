@@ -13,7 +13,7 @@ import msgspec
 from worker.model.accounts import DesiredAccount
 from worker.model.ports import files
 
-__all__ = ["committed"]
+__all__ = ["with_commits"]
 
 
 _GIT_SECONDS: Final = 5.0
@@ -33,7 +33,7 @@ _OID: Final = "# branch.oid "
 _HASH: Final = re.compile("[0-9a-f]{40,64}")
 
 
-def committed(accounts: Iterable[DesiredAccount]) -> tuple[DesiredAccount, ...]:
+def with_commits(accounts: Iterable[DesiredAccount]) -> tuple[DesiredAccount, ...]:
     """Return the accounts, each of their files with the commit of the git checkout that it lies in."""
     accounts = tuple(accounts)
     paths = {file.source: Path(file.source) for account in accounts for file in files(account)}

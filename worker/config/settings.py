@@ -239,7 +239,7 @@ def _of_file(reader: yaml_reader.Reader, data: bytes) -> dict[tuple[str, ...], o
             elif roots and yaml_reader.parts(event):
                 told = "settings are one document: put everything into the first, and take this --- out"
                 reader.problem(yaml_reader.Node(event.start_mark), told)
-    except yaml_reader.YamlProblem as error:
+    except yaml_reader.YamlError as error:
         reader.tell(error.problem)
         return found
     for root in roots[:1]:

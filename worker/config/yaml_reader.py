@@ -19,7 +19,7 @@ __all__ = [
     "Reader",
     "Scalar",
     "Sequence",
-    "YamlProblem",
+    "YamlError",
     "begins",
     "compose",
     "decode",
@@ -63,7 +63,7 @@ _ADVICE: Final = {
 """What to look for when libyaml says that; its own words tell less than a person needs."""
 
 
-class YamlProblem(Exception):
+class YamlError(Exception):
     """A file that cannot be read on; `problem` says where and why."""
 
     def __init__(self, problem: Problem) -> None:
@@ -71,7 +71,7 @@ class YamlProblem(Exception):
         self.problem = problem
 
 
-class Mark(Protocol):
+class Position(Protocol):
     """A place as libyaml gives it, counted from 0."""
 
     line: int
@@ -85,18 +85,18 @@ def decode(source: str, data: bytes) -> str:
         YamlProblem: too long, another encoding, or control characters.
     """
     if len(data) > FILE_CAP:
-        raise YamlProblem(Problem(source, 1, 1, f"the file is longer than {FILE_CAP >> 20} MiB: split it"))
+        raise YamlError(Problem(source, 1, 1, f"the file is longer than {FILE_CAP >> 20} MiB: split it"))
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise YamlProblem(Problem(source, 1, 1, "the file is UTF-16: save it as UTF-8"))
+        raise YamlError(Problem(source, 1, 1, "the file is UTF-16: save it as UTF-8"))
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         place = _end(data[: error.start].decode("utf-8-sig"))
-        raise YamlProblem(Problem(source, *place, "the file is not UTF-8 here: save it as UTF-8")) from None
+        raise YamlError(Problem(source, *place, "the file is not UTF-8 here: save it as UTF-8")) from None
     nul = text.find("\0")
     if nul >= 0:
         told = "there is a NUL byte here: the file is no text, or UTF-16: save it as UTF-8"
-        raise YamlProblem(Problem(source, *_end(text[:nul]), told))
+        raise YamlError(Problem(source, *_end(text[:nul]), told))
     return text
 
 
@@ -119,15 +119,15 @@ def events(source: str, text: str) -> Iterator[Any]:
             kind = type(event)
             if kind is yaml.ScalarEvent:
                 if event.anchor is not None or event.tag is not None or len(event.value) > SCALAR_CAP:
-                    raise YamlProblem(_refused(source, event))
+                    raise YamlError(_refused(source, event))
             elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
                 depth += 1
                 if depth > DEPTH_CAP or event.anchor is not None or event.tag is not None:
-                    raise YamlProblem(_refused(source, event))
+                    raise YamlError(_refused(source, event))
             elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
                 depth -= 1
             elif kind is yaml.AliasEvent:
-                raise YamlProblem(_refused(source, event))
+                raise YamlError(_refused(source, event))
             yield event
     except yaml.MarkedYAMLError as error:
         mark: Any = error.problem_mark
@@ -136,11 +136,11 @@ def events(source: str, text: str) -> Iterator[Any]:
         # a newer libyaml reads that far ahead before it tells of any bracket
         deep = error.problem == "exceeded maximum nesting depth"
         reason = _TOO_DEEP if deep else f"not YAML: {_reason(error, text[mark.index : mark.index + 1])}"
-        raise YamlProblem(Problem(source, *place, reason)) from None
+        raise YamlError(Problem(source, *place, reason)) from None
     except yaml.reader.ReaderError as error:
         place = _end(text.encode()[: error.position].decode())
         told = "there is a control character here that no text file has: take it out"
-        raise YamlProblem(Problem(source, *place, told)) from None
+        raise YamlError(Problem(source, *place, told)) from None
 
 
 def _refused(source: str, event: Any) -> Problem:
@@ -171,7 +171,7 @@ class Node:
 
     __slots__ = ("column", "line")
 
-    def __init__(self, mark: Mark) -> None:
+    def __init__(self, mark: Position) -> None:
         self.line = mark.line + 1
         self.column = mark.column + 1
 
@@ -185,7 +185,7 @@ class Scalar(Node):
 
     __slots__ = ("plain", "text")
 
-    def __init__(self, mark: Mark, text: str, *, plain: bool) -> None:
+    def __init__(self, mark: Position, text: str, *, plain: bool) -> None:
         super().__init__(mark)
         self.text = text
         self.plain = plain
@@ -201,7 +201,7 @@ class Sequence(Node):
 
     __slots__ = ("items",)
 
-    def __init__(self, mark: Mark) -> None:
+    def __init__(self, mark: Position) -> None:
         super().__init__(mark)
         self.items: list[Node] = []
 
@@ -211,7 +211,7 @@ class Mapping(Node):
 
     __slots__ = ("items",)
 
-    def __init__(self, mark: Mark) -> None:
+    def __init__(self, mark: Position) -> None:
         super().__init__(mark)
         self.items: list[tuple[Node, Node]] = []
 
@@ -248,7 +248,7 @@ def compose(source: str, event: Any, stream: Iterator[Any]) -> Node:
         values += 1
         if values > NODE_CAP:
             told = f"more than {NODE_CAP:,} values stand here, where a few would do: check the indentation"
-            raise YamlProblem(root.problem(source, told))
+            raise YamlError(root.problem(source, told))
         parent, key = stack[-1], keys[-1]
         if isinstance(parent, Sequence):
             parent.items.append(node)
@@ -277,7 +277,7 @@ def skip(event: Any, stream: Iterator[Any]) -> None:
 
 
 def _begin(event: Any) -> Scalar | Mapping | Sequence:
-    mark: Mark = event.start_mark
+    mark: Position = event.start_mark
     if isinstance(event, yaml.ScalarEvent):
         return Scalar(mark, event.value, plain=not event.style)
     return Mapping(mark) if isinstance(event, yaml.MappingStartEvent) else Sequence(mark)

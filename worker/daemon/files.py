@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from worker.config import files
-from worker.config.desired import Check, Clash, Fragment
-from worker.config.revision import committed
+from worker.config.desired import AccountDocument, Check, Conflict
+from worker.config.revision import with_commits
 from worker.daemon.last_good import LastGood, News
 from worker.model.accounts import DesiredAccount
 from worker.model.errors import DesiredStateError, Problem
@@ -28,7 +28,7 @@ class Revisited:
         self._wall = wall
         self._state = LastGood(self._checked)
         self._names: frozenset[str] | None = None
-        self._marks: dict[str, files.Mark] = {}
+        self._marks: dict[str, files.FileVersion] = {}
         self._there: set[str] = set()
         self._named: set[str] = set()
         self._accounts: dict[str, DesiredAccount] = {}
@@ -70,12 +70,12 @@ class Revisited:
             self._take(news.changed)
         return news
 
-    def _checked(self, fragments: Sequence[Fragment]) -> Iterable[Clash]:
+    def _checked(self, fragments: Sequence[AccountDocument]) -> Iterable[Conflict]:
         return () if self.check is None else self.check(fragments)
 
     def _take(self, changed: frozenset[str]) -> None:
         found = {account.name: account for account in self._state.accounts}
-        fresh = {account.name: account for account in committed(found[name] for name in sorted(changed))}
+        fresh = {account.name: account for account in with_commits(found[name] for name in sorted(changed))}
         self._accounts = {
             name: fresh.get(name) or self._accounts.get(name) or account
             for name, account in found.items()
@@ -91,7 +91,7 @@ class Revisited:
 
     def _read(self, *, everything: bool) -> Iterator[tuple[str, bytes | None] | Problem]:
         before, self._there = self._there, set()
-        seen: dict[files.Identity, str] = {}
+        seen: dict[files.FileIdentity, str] = {}
         for path in files.listed(self._paths):
             if isinstance(path, Problem):
                 yield path

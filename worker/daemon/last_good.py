@@ -13,13 +13,13 @@ from pathlib import PurePath
 from msgspec import Struct
 
 from worker.config import desired
-from worker.config.desired import Clash, Fragment
+from worker.config.desired import AccountDocument, Conflict
 from worker.model.accounts import DesiredAccount, Unmanaged
 from worker.model.errors import DesiredStateError, Problem
 
 __all__ = ["LastGood", "News"]
 
-Fragments = tuple[Fragment, ...]
+Fragments = tuple[AccountDocument, ...]
 
 
 class News(Struct, frozen=True):
@@ -74,10 +74,10 @@ class LastGood:
                     hashes[file[0]] = _hash(file[1])
                 yield file
 
-        documents = desired.read(noted(), self._check)
+        documents = desired.read_documents(noted(), self._check)
         self._hashes = hashes
         self._good = dict.fromkeys(hashes, ())
-        for fragment in documents.fragments:
+        for fragment in documents.documents:
             self._good[fragment.account.source] += (fragment,)
         self._join()
         return documents.warnings
@@ -113,11 +113,11 @@ class LastGood:
         fresh: dict[str, Fragments],
         gone: dict[str, Fragments],
         broken: Iterable[str],
-    ) -> Iterator[Clash]:
+    ) -> Iterator[Conflict]:
         """Yield what the files do not agree on, files that are as they were before the others."""
         steady = [fragment for source, some in good.items() if source not in fresh for fragment in some]
         fragments = [*steady, *(fragment for some in fresh.values() for fragment in some)]
-        yield from desired.clashes(fragments)
+        yield from desired.find_conflicts(fragments)
         yield from _headless(fragments, gone)
         former = {source: self._good.get(source, ()) for source in (*fresh, *gone)}
         yield from _numbers_lost(fragments, former, {source: self._good.get(source, ()) for source in broken})
@@ -151,7 +151,7 @@ class LastGood:
                 continue
             self._hashes[source] = digest or ""
             try:
-                fresh[source] = desired.fragments(source, data)
+                fresh[source] = desired.parse_file(source, data)
             except DesiredStateError as error:
                 broken[source] = error
         return there, fresh, broken
@@ -159,7 +159,7 @@ class LastGood:
     def _join(self) -> None:
         """Make the accounts of the documents; one whose documents are the same ones stays the same object."""
         before, self._accounts = self._accounts, {}
-        for name, found in desired.by_name(chain.from_iterable(self._good.values())).items():
+        for name, found in desired.group_by_account(chain.from_iterable(self._good.values())).items():
             fragments, account = before.get(name, ((), None))
             if account is None or list(map(id, fragments)) != list(map(id, found)):
                 (account,) = desired.join(found)
@@ -187,7 +187,7 @@ class LastGood:
 
 
 def _to_blame(
-    clash: Clash, good: dict[str, Fragments], fresh: dict[str, Fragments], gone: dict[str, Fragments]
+    clash: Conflict, good: dict[str, Fragments], fresh: dict[str, Fragments], gone: dict[str, Fragments]
 ) -> list[str]:
     """Return the files whose change brought the clash: the one that has the problem, or others of its accounts."""
     source = clash.problem.source
@@ -200,9 +200,9 @@ def _to_blame(
     return [other for other, some in gone.items() if any(fragment.account.name in names for fragment in some)]
 
 
-def _headless(fragments: Iterable[Fragment], gone: dict[str, Fragments]) -> Iterator[Clash]:
+def _headless(fragments: Iterable[AccountDocument], gone: dict[str, Fragments]) -> Iterator[Conflict]:
     """Yield the files that are gone with the keys of an account of which other documents remain."""
-    remaining = desired.by_name(fragments) if gone else {}
+    remaining = desired.group_by_account(fragments) if gone else {}
     for source, some in gone.items():
         for fragment in some:
             others = remaining.get(fragment.account.name, [])
@@ -212,12 +212,12 @@ def _headless(fragments: Iterable[Fragment], gone: dict[str, Fragments]) -> Iter
                     f"the file is gone, and with it {keys} of account {fragment.account.name!r}, which "
                     f"{others[0].place} still describes: write them there, or delete that too"
                 )
-                yield Clash(Problem(source, fragment.account.line, 1, told), (source,))
+                yield Conflict(Problem(source, fragment.account.line, 1, told), (source,))
 
 
 def _numbers_lost(
-    fragments: Iterable[Fragment], former: dict[str, Fragments], broken: dict[str, Fragments]
-) -> Iterator[Clash]:
+    fragments: Iterable[AccountDocument], former: dict[str, Fragments], broken: dict[str, Fragments]
+) -> Iterator[Conflict]:
     """Yield the files that stop to list numbers, which are deactivated then, while a broken file may list them now.
 
     `former` has what files that are changed or gone described before, and `broken` what broken ones did. One that was
@@ -240,7 +240,7 @@ def _numbers_lost(
             if suspects and lost:
                 known = ", ".join(sorted(suspects))
                 told = f"account {account.name!r} keeps {lost[0]} until these files are right: {known}"
-                yield Clash(Problem(source, account.line, 1, told), (source,))
+                yield Conflict(Problem(source, account.line, 1, told), (source,))
 
 
 def _hash(data: bytes) -> str:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from worker.model.plans import Action
 from worker.model.results import Outcome
-from worker.model.status_page import Live, Need, Quota, Seen
+from worker.model.status_page import AttentionItem, DaemonState, LastRead, QuotaUse
 from worker.model.times import stamp
 from worker.render.i18n import gettext as _
 from worker.render.i18n import translated
@@ -34,8 +34,8 @@ class Following:
     def __init__(self, quotas: "Callable[[], Collection[Used]]") -> None:
         self._quotas = quotas
         self._watch: Watch | None = None
-        self._seen: dict[str, Seen] = {}
-        self._plans: dict[str, tuple[Need, ...]] = {}
+        self._seen: dict[str, LastRead] = {}
+        self._plans: dict[str, tuple[AttentionItem, ...]] = {}
         self.changed: Callable[[], None] = lambda: None
 
     def follow(self, watch: "Watch") -> None:
@@ -49,7 +49,7 @@ class Following:
             plan = each.plan
             written = 0 if each.result is None else each.result.counts.get(_CHANGED, 0)
             differing = max(0, sum(change.action not in _NOBODY_ACTS for change in plan.changes) - written)
-            self._seen[plan.account] = Seen(plan.account, at, plan.verdict, differing)
+            self._seen[plan.account] = LastRead(plan.account, at, plan.verdict, differing)
             self._plans[plan.account] = tuple(_needs(plan))
         self.changed()
 
@@ -61,14 +61,14 @@ class Following:
         """What the files want."""
         return () if self._watch is None else self._watch.accounts
 
-    def live(self) -> Live:
+    def live(self) -> DaemonState:
         """What is known now."""
         watch = self._watch
         if watch is None:
-            return Live(ready=_("it is about to start"))
+            return DaemonState(ready=_("it is about to start"))
         names = {account.name for account in watch.accounts}
         last = watch.last
-        return Live(
+        return DaemonState(
             last_pass=None if last is None else stamp(last.ended),
             outcome=None if last is None else last.outcome,
             ready=watch.ready(),
@@ -81,23 +81,23 @@ class Following:
         )
 
 
-def _quota(writes: "Window", reads: "Window") -> Quota:
-    return Quota(writes.used, writes.capacity, reads.used, reads.capacity, writes.seconds)
+def _quota(writes: "Window", reads: "Window") -> QuotaUse:
+    return QuotaUse(writes.used, writes.capacity, reads.used, reads.capacity, writes.seconds)
 
 
-def _standing(watch: "Watch") -> Iterator[Need]:
+def _standing(watch: "Watch") -> Iterator[AttentionItem]:
     for file, error in sorted(watch.broken.items()):
         told = "; ".join(translated(str(problem)) for problem in error.problems[:_PROBLEMS])
-        yield Need("broken", None, f"{file}: {told}")
+        yield AttentionItem("broken", None, f"{file}: {told}")
     for name, suspend in watch.suspended.items():
         parts = (suspend.reason, suspend.by, None if suspend.ends is None else stamp(suspend.ends))
-        yield Need("suspended", name, " · ".join(part for part in parts if part) or _("nothing is written"))
+        yield AttentionItem("suspended", name, " · ".join(part for part in parts if part) or _("nothing is written"))
 
 
-def _needs(plan: "AccountPlan") -> Iterator[Need]:
+def _needs(plan: "AccountPlan") -> Iterator[AttentionItem]:
     if plan.error is not None:
-        yield Need(plan.error.code, plan.account, plan.error.message)
+        yield AttentionItem(plan.error.code, plan.account, plan.error.message)
     for refusal in plan.refusals:
-        yield Need(refusal.rule, plan.account, refusal.message)
+        yield AttentionItem(refusal.rule, plan.account, refusal.message)
     for notice in plan.notices:
-        yield Need(notice.kind, plan.account, notice.message, notice.phone)
+        yield AttentionItem(notice.kind, plan.account, notice.message, notice.phone)

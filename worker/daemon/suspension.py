@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from worker.model.accounts import Schedule, Status, Weekly
+from worker.model.accounts import Schedule, Status, WeeklyWindow
 from worker.model.schedule import changes, holding
 from worker.model.suspension import Maintenance, Suspend
 from worker.model.times import stamp, weekly
@@ -30,4 +30,4 @@ def _schedule(window: Maintenance, timezone: str) -> Schedule | None:
     if window.weekly is None:
         return None
     # which status stands for it is of no matter: outside there is none
-    return Schedule(None, (), (Weekly(Status.INACTIVE, window.weekly, weekly(window.weekly)),), timezone)
+    return Schedule(None, (), (WeeklyWindow(Status.INACTIVE, window.weekly, weekly(window.weekly)),), timezone)

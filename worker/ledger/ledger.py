@@ -16,7 +16,7 @@ from worker.ledger import lock, retention, writes
 from worker.ledger.group_commit import Commits
 from worker.ledger.records import AttemptState, Run, Subject
 from worker.ledger.schema import connect, connect_to_read, unusable
-from worker.model.accounts import EarlierRun, Memory, ObservedAccount, PlanFile, Status
+from worker.model.accounts import AccountMemory, ObservedAccount, PlanFile, PlanFileUse, Status
 from worker.model.errors import AccountRejected, Ambiguous, ApiError, LedgerError
 from worker.model.plans import AccountPlan
 from worker.model.results import AccountResult, Outcome, RunOutcome
@@ -47,7 +47,7 @@ class Page:
         """
         return await self._commits.run(lambda connection: writes.registered(connection, self._subject.key))
 
-    async def earlier_run(self, plan: PlanFile, phones: Collection[str]) -> EarlierRun | None:
+    async def earlier_run(self, plan: PlanFile, phones: Collection[str]) -> PlanFileUse | None:
         """Return the run that used up a plan file, which writes `phones` of the account; None if there is none.
 
         Raises:
@@ -58,7 +58,7 @@ class Page:
             lambda connection: writes.earlier_run(connection, self._run, key, plan, phones=phones)
         )
 
-    async def resume(self, observed: ObservedAccount) -> Memory:
+    async def resume(self, observed: ObservedAccount) -> AccountMemory:
         """Close what earlier runs left open, as what `observed` shows it to be; what is remembered of the account.
 
         Raises:
@@ -66,7 +66,7 @@ class Page:
         """
         key, now = self._subject.key, self._now()
 
-        def work(connection: sqlite3.Connection) -> Memory:
+        def work(connection: sqlite3.Connection) -> AccountMemory:
             writes.settle(connection, key, observed.numbers, now)
             memory = writes.recall(connection, key)
             writes.note_registered(connection, key, len(observed.numbers), self._run, now)
@@ -237,7 +237,7 @@ class Ledger:
         async with lock.hold(self._locks, subject.key, holder, wait=wait):
             yield self._page(subject)
 
-    async def recall(self, key: str) -> Memory:
+    async def recall(self, key: str) -> AccountMemory:
         """What is remembered of an account.
 
         Raises:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 from contextlib import asynccontextmanager
 
 from worker.ledger.records import Subject
-from worker.model.accounts import EarlierRun, Memory, ObservedAccount, PlanFile, Status
+from worker.model.accounts import AccountMemory, ObservedAccount, PlanFile, PlanFileUse, Status
 from worker.model.errors import ApiError
 from worker.model.plans import AccountPlan
 from worker.model.results import AccountResult
@@ -15,7 +15,7 @@ __all__ = ["Nothing"]
 class Nothing:
     """Takes everything and keeps nothing; as a ledger and as a page of one. `recall` may remember for it."""
 
-    def __init__(self, recall: Callable[[str], Memory] | None = None) -> None:
+    def __init__(self, recall: Callable[[str], AccountMemory] | None = None) -> None:
         self._recall = recall
 
     @asynccontextmanager
@@ -24,24 +24,24 @@ class Nothing:
         del subject, pause
         yield self
 
-    async def recall(self, key: str) -> Memory:
+    async def recall(self, key: str) -> AccountMemory:
         """What is remembered elsewhere."""
-        return Memory() if self._recall is None else self._recall(key)
+        return AccountMemory() if self._recall is None else self._recall(key)
 
     async def record(self, subject: Subject, result: AccountResult, confirmed: Mapping[str, Status]) -> None:
         """Nothing."""
 
-    async def earlier_run(self, plan: PlanFile, phones: Collection[str]) -> EarlierRun | None:
+    async def earlier_run(self, plan: PlanFile, phones: Collection[str]) -> PlanFileUse | None:
         """Return None: no run is known."""
 
     async def registered(self) -> int | None:
         """Nothing."""
         return None
 
-    async def resume(self, observed: ObservedAccount) -> Memory:
+    async def resume(self, observed: ObservedAccount) -> AccountMemory:
         """Nothing."""
         del observed
-        return Memory()
+        return AccountMemory()
 
     async def begin(self, plan: AccountPlan, fingerprint: str) -> None:
         """Nothing."""

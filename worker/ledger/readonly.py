@@ -9,7 +9,7 @@ from typing import Final
 
 from worker.ledger import writes
 from worker.ledger.schema import connect_to_read, frozen, unusable
-from worker.model.accounts import Memory
+from worker.model.accounts import AccountMemory
 from worker.model.errors import LedgerError
 
 __all__ = ["reading", "recollection"]
@@ -48,17 +48,17 @@ def reading(path: Path, *, checked: bool = False, seconds: float | None = None) 
             connection.close()
 
 
-def recollection(path: Path) -> Callable[[str], Memory]:
+def recollection(path: Path) -> Callable[[str], AccountMemory]:
     """What the ledger remembers of an account, by its key; the file is opened when it is asked, and checked once.
 
     The function raises LedgerError where it cannot be read.
     """
     checked = False
 
-    def recall(key: str) -> Memory:
+    def recall(key: str) -> AccountMemory:
         nonlocal checked
         with reading(path, checked=checked) as connection:
             checked = True
-            return Memory() if connection is None else writes.recall(connection, key)
+            return AccountMemory() if connection is None else writes.recall(connection, key)
 
     return recall

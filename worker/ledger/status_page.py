@@ -15,7 +15,16 @@ from worker.ledger.schema import MIGRATIONS
 from worker.model.errors import ErrorInfo
 from worker.model.history import Ending, NumberRecord
 from worker.model.results import Outcome
-from worker.model.status_page import NEEDS, Kept, RunLine, Standing, Step, Window, platform, unread
+from worker.model.status_page import (
+    OUT_OF_SYNC,
+    AccountState,
+    LastWrite,
+    NumberRun,
+    RunSummary,
+    WriteBucket,
+    platform,
+    unread,
+)
 
 __all__ = [
     "account",
@@ -52,7 +61,7 @@ _LATEST: Final = f"""
 _RUN: Final = "SELECT *, (SELECT count(*) FROM entries WHERE run = runs.id) AS entries FROM runs"
 _AFTER_DIGITS: Final = ":"
 """The character after 9."""
-_NEEDS: Final = ", ".join(f"'{outcome}'" for outcome in sorted(NEEDS))
+_NEEDS: Final = ", ".join(f"'{outcome}'" for outcome in sorted(OUT_OF_SYNC))
 
 
 def nothing() -> sqlite3.Connection:
@@ -63,7 +72,7 @@ def nothing() -> sqlite3.Connection:
     return connection
 
 
-def standings(connection: sqlite3.Connection) -> list[Standing]:
+def standings(connection: sqlite3.Connection) -> list[AccountState]:
     """Every account that any run noted, by name, as the last of those runs left it.
 
     One that could not be read has no id. By platform and name it is the same as one that could, and the later stands.
@@ -77,7 +86,7 @@ def standings(connection: sqlite3.Connection) -> list[Standing]:
     return sorted(standing, key=lambda each: (each.account, each.key))
 
 
-def account(connection: sqlite3.Connection, key: str, name: str) -> Standing | None:
+def account(connection: sqlite3.Connection, key: str, name: str) -> AccountState | None:
     """One account likewise; None where no run noted it. `name` counts where the key says that it could not be read."""
     return next(iter(runs_of(connection, key, name, limit=1)), None)
 
@@ -90,7 +99,7 @@ def read_as(connection: sqlite3.Connection, name: tuple[str, str]) -> list[str]:
 
 def runs_of(
     connection: sqlite3.Connection, key: str, name: str, *, before: int | None = None, limit: int
-) -> list[Standing]:
+) -> list[AccountState]:
     """An account as its runs left it, the last one first, from the one before the place `before`."""
     # a condition that may not hold would keep SQLite from seeking
     place = "" if before is None else "AND id < :before"
@@ -102,7 +111,7 @@ def runs_of(
     return [_standing(row) for row in rows(found)]
 
 
-def runs(connection: sqlite3.Connection, *, before: str | None = None, limit: int) -> list[RunLine]:
+def runs(connection: sqlite3.Connection, *, before: str | None = None, limit: int) -> list[RunSummary]:
     """Runs, the last one first, from before the run `before`. Ids begin with the time of the start."""
     place = "" if before is None else "WHERE id < :before"
     found = connection.execute(
@@ -112,14 +121,14 @@ def runs(connection: sqlite3.Connection, *, before: str | None = None, limit: in
     return [_line(row) for row in rows(found)]
 
 
-def run(connection: sqlite3.Connection, run_id: str) -> RunLine | None:
+def run(connection: sqlite3.Connection, run_id: str) -> RunSummary | None:
     """One run; None where there is none of that id."""
     return next((_line(row) for row in rows(connection.execute(f"{_RUN} WHERE id = ?", (run_id,)))), None)
 
 
 def entries_of(
     connection: sqlite3.Connection, run_id: str, *, after: int = 0, limit: int, needing: bool = False
-) -> list[Standing]:
+) -> list[AccountState]:
     """The accounts of a run in the order in which it noted them, from the one after the place `after`.
 
     `needing`: those alone that did not end well.
@@ -154,17 +163,19 @@ def numbers(
     return [number_of(row, ()) for row in rows(found)]
 
 
-def written(connection: sqlite3.Connection, key: str, *, prefix: str = "", after: str = "", limit: int) -> list[Kept]:
+def written(
+    connection: sqlite3.Connection, key: str, *, prefix: str = "", after: str = "", limit: int
+) -> list[LastWrite]:
     """The numbers of an account that our runs wrote, by digits, each as it was last written."""
     found = connection.execute(
         "SELECT phone, status, run, at FROM written WHERE key = ? AND phone > ? AND phone >= ? AND phone < ? "
         "ORDER BY phone LIMIT ?",
         (key, after, prefix, prefix + _AFTER_DIGITS, limit),
     )
-    return [Kept(*row) for row in found]
+    return [LastWrite(*row) for row in found]
 
 
-def story(connection: sqlite3.Connection, phone: str, *, before: int | None = None, limit: int) -> list[Step]:
+def story(connection: sqlite3.Connection, phone: str, *, before: int | None = None, limit: int) -> list[NumberRun]:
     """What runs did to a number on any account, the last one first, from before the place `before`."""
     place = "" if before is None else "AND entry < :before"
     entries = connection.execute(
@@ -174,7 +185,7 @@ def story(connection: sqlite3.Connection, phone: str, *, before: int | None = No
     return [_step(connection, entry, phone) for (entry,) in entries]
 
 
-def windows(connection: sqlite3.Connection, since: str, *, by_hour: bool = False) -> list[Window]:
+def windows(connection: sqlite3.Connection, since: str, *, by_hour: bool = False) -> list[WriteBucket]:
     """Requests that write since a moment (UTC, ISO 8601), by the minute, or by the hour, in which they were noted."""
     digits, zeros = (13, ":00:00Z") if by_hour else (16, ":00Z")
     found = connection.execute(
@@ -184,10 +195,10 @@ def windows(connection: sqlite3.Connection, since: str, *, by_hour: bool = False
         "GROUP BY 1 ORDER BY 1",
         (digits, zeros, since),
     )
-    return [Window(*row) for row in found]
+    return [WriteBucket(*row) for row in found]
 
 
-def _step(connection: sqlite3.Connection, entry: int, phone: str) -> Step:
+def _step(connection: sqlite3.Connection, entry: int, phone: str) -> NumberRun:
     about = next(
         rows(
             connection.execute(
@@ -201,7 +212,7 @@ def _step(connection: sqlite3.Connection, entry: int, phone: str) -> Step:
     attempts: Sequence[dict[str, Any]] = list(
         rows(connection.execute("SELECT * FROM attempts WHERE entry = ? AND phone = ? ORDER BY number", (entry, phone)))
     )
-    return Step(
+    return NumberRun(
         entry,
         about["run"],
         about["command"],
@@ -212,8 +223,8 @@ def _step(connection: sqlite3.Connection, entry: int, phone: str) -> Step:
     )
 
 
-def _standing(row: dict[str, Any]) -> Standing:
-    return Standing(
+def _standing(row: dict[str, Any]) -> AccountState:
+    return AccountState(
         place=row["id"],
         key=row["key"],
         account=row["account"],
@@ -227,8 +238,8 @@ def _standing(row: dict[str, Any]) -> Standing:
     )
 
 
-def _line(row: dict[str, Any]) -> RunLine:
-    return RunLine(
+def _line(row: dict[str, Any]) -> RunSummary:
+    return RunSummary(
         run_id=row["id"],
         command=row["command"],
         started_by=row["started_by"],

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from worker.ledger.records import CRASHED, OPEN, AttemptState, Run, Subject, credentials_of
-from worker.model.accounts import EarlierRun, Memory, Observed, PlanFile, Status
+from worker.model.accounts import AccountMemory, Observed, PlanFile, PlanFileUse, Status
 from worker.model.credentials import CredentialsRef
 from worker.model.errors import NumberError
 from worker.model.messages import english
@@ -141,7 +141,7 @@ def finish_run(connection: sqlite3.Connection, run: str, outcome: str, now: str)
 
 def earlier_run(
     connection: sqlite3.Connection, run: str, key: str, plan: PlanFile, *, phones: Collection[str]
-) -> EarlierRun | None:
+) -> PlanFileUse | None:
     """Return the run other than `run` that used up a plan file, which writes `phones` of an account.
 
     A run of the plan counts once it intended a write or ended converged. A run of anything else counts if it intended a
@@ -150,10 +150,10 @@ def earlier_run(
     carried = connection.execute(_CARRIED_OUT, (_text(plan.id), run)).fetchone()
     if carried is not None:
         earlier, started_at = carried
-        return EarlierRun(earlier, started_at, carried_out=True)
+        return PlanFileUse(earlier, started_at, carried_out=True)
     since = stamp_ms(datetime.fromisoformat(plan.created_at))
     later, at = connection.execute(_SUPERSEDED, (key, run, since, _json(sorted(phones)))).fetchone()
-    return None if later is None else EarlierRun(later, at, carried_out=False)
+    return None if later is None else PlanFileUse(later, at, carried_out=False)
 
 
 def add_entry(
@@ -284,7 +284,7 @@ def settle(connection: sqlite3.Connection, key: str, observed: Mapping[str, Obse
         connection.execute("UPDATE entries SET settled = 1 WHERE id = ?", (entry,))
 
 
-def recall(connection: sqlite3.Connection, key: str) -> Memory:
+def recall(connection: sqlite3.Connection, key: str) -> AccountMemory:
     """What is remembered of an account."""
     spent: set[str] = set()
     for entry, outcome, tried in connection.execute(
@@ -307,7 +307,7 @@ def recall(connection: sqlite3.Connection, key: str) -> Memory:
     (unsettled,) = connection.execute(
         "SELECT EXISTS (SELECT 1 FROM entries WHERE key = ? AND NOT settled)", (key,)
     ).fetchone()
-    return Memory(
+    return AccountMemory(
         _written(connection, key),
         frozenset(spent),
         bool(unsettled),

@@ -13,25 +13,25 @@ from worker.model.suspension import Maintenance, Suspend
 
 __all__ = [
     "PHONE_PATTERN",
-    "Dated",
+    "AccountMemory",
+    "DatedWindow",
     "Desired",
     "DesiredAccount",
-    "EarlierRun",
     "Group",
-    "Idle",
-    "Memory",
+    "IdleNumber",
+    "InUseOverride",
+    "NumberUse",
     "Observed",
     "ObservedAccount",
     "PairSwaps",
     "PlanFile",
+    "PlanFileUse",
     "SafetyOverride",
     "Schedule",
     "SourceFile",
     "Status",
     "Unmanaged",
-    "Usage",
-    "UseOverride",
-    "Weekly",
+    "WeeklyWindow",
 ]
 
 PHONE_PATTERN: Final = "^[0-9]{3,12}$"
@@ -83,7 +83,7 @@ class SafetyOverride(Struct, frozen=True):
     pair_swaps: PairSwaps | None = None
 
 
-class UseOverride(Struct, frozen=True):
+class InUseOverride(Struct, frozen=True):
     """The in-use guard as one desired-state file sets it for its own account; None leaves the settings' value."""
 
     enabled: bool = True
@@ -107,7 +107,7 @@ class Desired(Struct, frozen=True, gc=False):
     until: str | None = None
 
 
-class Idle(Struct, frozen=True, gc=False):
+class IdleNumber(Struct, frozen=True, gc=False):
     """A listed number of which its schedule wants nothing now; `because` and `until` as in `Desired`."""
 
     because: str
@@ -116,7 +116,7 @@ class Idle(Struct, frozen=True, gc=False):
     owner: str | None = None
 
 
-class Dated(Struct, frozen=True):
+class DatedWindow(Struct, frozen=True):
     """A status that is wanted from one instant until another, [start, end) in UTC; None is for ever."""
 
     status: Status
@@ -125,7 +125,7 @@ class Dated(Struct, frozen=True):
     reason: str | None = None
 
 
-class Weekly(Struct, frozen=True):
+class WeeklyWindow(Struct, frozen=True):
     """A status that is wanted at some times of every week, as `text` says.
 
     `spans` are those times, [from, until) in minutes from Monday's midnight on the clock.
@@ -144,8 +144,8 @@ class Schedule(Struct, frozen=True):
     """
 
     plain: Status | None
-    dated: tuple[Dated, ...]
-    weekly: tuple[Weekly, ...]
+    dated: tuple[DatedWindow, ...]
+    weekly: tuple[WeeklyWindow, ...]
     timezone: str
 
 
@@ -194,13 +194,13 @@ class DesiredAccount(Struct, frozen=True):
     endpoint: str | None = None
     unmanaged: Unmanaged = Unmanaged.REPORT
     safety: SafetyOverride = SafetyOverride()
-    in_use: UseOverride | None = None
+    in_use: InUseOverride | None = None
     groups: tuple[Group, ...] = ()
     suspend: Suspend | None = None
     maintenance: Maintenance = Maintenance()
     timezone: str = "Asia/Seoul"
     schedules: Mapping[str, Schedule] = {}
-    idle: Mapping[str, Idle] = {}
+    idle: Mapping[str, IdleNumber] = {}
     sha256: str | None = None
     commit: str | None = None
     parts: tuple[SourceFile, ...] = ()
@@ -285,7 +285,7 @@ class ObservedAccount(Struct, frozen=True):
         }
 
 
-class Memory(Struct, frozen=True):
+class AccountMemory(Struct, frozen=True):
     """What is remembered of an account: the last status that a run of ours wrote and proved, by phone.
 
     `spent` are the numbers that runs which died have switched off since the last one that came to its end. `unsettled`
@@ -308,7 +308,7 @@ class PlanFile(Struct, frozen=True):
     created_at: str
 
 
-class EarlierRun(Struct, frozen=True):
+class PlanFileUse(Struct, frozen=True):
     """A run that used up a plan file.
 
     `carried_out`: it carried out the plan, and `at` is its start. Otherwise it wrote to numbers of the plan after the
@@ -320,7 +320,7 @@ class EarlierRun(Struct, frozen=True):
     carried_out: bool
 
 
-class Usage(Struct, frozen=True):
+class NumberUse(Struct, frozen=True):
     """What is known of the use of some numbers: `in_use` has those that are used, and what for.
 
     `unknown` are others of which it cannot be told, and `why` that is.

@@ -9,25 +9,34 @@ from typing import Any, Protocol, Self
 
 from msgspec import Struct
 
-from worker.model.accounts import EarlierRun, Group, Memory, ObservedAccount, PlanFile, SourceFile, Status, Usage
+from worker.model.accounts import (
+    AccountMemory,
+    Group,
+    NumberUse,
+    ObservedAccount,
+    PlanFile,
+    PlanFileUse,
+    SourceFile,
+    Status,
+)
 from worker.model.credentials import CredentialsRef
 from worker.model.errors import ApiError, WorkerError
 from worker.model.plans import AccountPlan
 from worker.model.results import AccountResult, Requests
 
 __all__ = [
+    "AccountLedger",
+    "AccountTarget",
     "Answered",
-    "Book",
-    "Journal",
+    "AttemptJournal",
+    "DefaultTarget",
+    "DescribedAccount",
     "Log",
-    "Meter",
-    "Reachable",
-    "Reader",
-    "Revised",
+    "ProgressMeter",
+    "ReadableAccount",
+    "RequestObserver",
     "RunLog",
-    "Site",
-    "Watcher",
-    "Writer",
+    "WritableAccount",
     "files",
     "revision",
     "sources",
@@ -37,7 +46,7 @@ Answered = Callable[[ApiError | None], None]
 """Takes what became of one request: None, or why it was not carried out or nobody knows."""
 
 
-class Journal(Protocol):
+class AttemptJournal(Protocol):
     """Where it is noted, before requests leave, that they will."""
 
     async def intend(self, requests: Sequence[tuple[str, int, Status]]) -> None:
@@ -53,10 +62,10 @@ class Journal(Protocol):
         ...
 
 
-class Book(Journal, Protocol):
+class AccountLedger(AttemptJournal, Protocol):
     """The ledger of one account in one run, while nobody else writes to the account. Each may raise LedgerError."""
 
-    async def earlier_run(self, plan: PlanFile, phones: Collection[str]) -> EarlierRun | None:
+    async def earlier_run(self, plan: PlanFile, phones: Collection[str]) -> PlanFileUse | None:
         """Return the run that used up a plan file, which writes `phones` of the account; None if there is none."""
         ...
 
@@ -64,7 +73,7 @@ class Book(Journal, Protocol):
         """Return how many numbers the account had when a run saw it last; None if that is unknown."""
         ...
 
-    async def resume(self, observed: ObservedAccount) -> Memory:
+    async def resume(self, observed: ObservedAccount) -> AccountMemory:
         """Close what runs that died left open, as what they turned out to be; what is remembered of the account."""
         ...
 
@@ -97,7 +106,7 @@ class RunLog(Log, Protocol):
         ...
 
 
-class Meter(Protocol):
+class ProgressMeter(Protocol):
     """Who wants to know how far the writes are."""
 
     def advance(self) -> None:
@@ -105,7 +114,7 @@ class Meter(Protocol):
         ...
 
 
-class Watcher(Protocol):
+class RequestObserver(Protocol):
     """Who wants to know how requests fare."""
 
     def request(self, method: str, seconds: float, status: int | None) -> None:
@@ -117,7 +126,7 @@ class Watcher(Protocol):
         ...
 
 
-class Reader(Protocol):
+class ReadableAccount(Protocol):
     """An account that can be looked at, as `worker.solapi.client.AccountReader` is."""
 
     @property
@@ -133,7 +142,7 @@ class Reader(Protocol):
         """Return `observed`, or a second read where it lost too many of the `registered` numbers of earlier runs."""
         ...
 
-    async def usage(self, phones: Collection[str], hours: int) -> Usage:
+    async def usage(self, phones: Collection[str], hours: int) -> NumberUse:
         """Which of some numbers are scheduled to send, or have sent in so many hours."""
         ...
 
@@ -142,7 +151,7 @@ class Reader(Protocol):
         ...
 
 
-class Writer(Reader, Protocol):
+class WritableAccount(ReadableAccount, Protocol):
     """An account that can be changed, as `worker.solapi.client.AccountWriter` is."""
 
     async def write(
@@ -157,7 +166,7 @@ class Writer(Reader, Protocol):
         ...
 
 
-class Reachable(Protocol):
+class AccountTarget(Protocol):
     """What it takes to reach an account; desired-state documents and saved plans both have it."""
 
     @property
@@ -181,7 +190,7 @@ class Reachable(Protocol):
         ...
 
 
-class Revised(Reachable, Protocol):
+class DescribedAccount(AccountTarget, Protocol):
     """An account as a file describes it; desired-state documents and saved plans both are."""
 
     @property
@@ -210,7 +219,7 @@ class Revised(Reachable, Protocol):
         ...
 
 
-class Site(Struct, frozen=True):
+class DefaultTarget(Struct, frozen=True):
     """An account that no file describes: the default credentials at the settings' endpoint."""
 
     credentials: CredentialsRef | None = None
@@ -219,19 +228,19 @@ class Site(Struct, frozen=True):
     listed: tuple[str, ...] = ()
 
 
-def files(account: Revised) -> tuple[SourceFile, ...]:
+def files(account: DescribedAccount) -> tuple[SourceFile, ...]:
     """Return the files that describe an account, each once, the one with the account-level keys first."""
     head = SourceFile(account.source, sha256=account.sha256, commit=account.commit)
     others = {part.source: part for part in account.parts if part.source != account.source}
     return (head, *others.values())
 
 
-def sources(account: Revised) -> tuple[str, ...]:
+def sources(account: DescribedAccount) -> tuple[str, ...]:
     """Return the names of the files that describe an account, as `files` does."""
     return tuple(file.source for file in files(account))
 
 
-def revision(account: Revised) -> SourceFile:
+def revision(account: DescribedAccount) -> SourceFile:
     """Return all files of an account as one: their names, a hash over their hashes, and the commit of all of them.
 
     A commit with `-dirty` wins. There is no commit if files are of different ones, or any is of none.

@@ -16,10 +16,20 @@ from typing import Final, NamedTuple
 
 from msgspec import Struct, structs
 
-from worker.model.accounts import Dated, Desired, DesiredAccount, Idle, Schedule, Status, Weekly
+from worker.model.accounts import DatedWindow, Desired, DesiredAccount, IdleNumber, Schedule, Status, WeeklyWindow
 from worker.model.times import WEEK, instant, shown, stamp, zone
 
-__all__ = ["Held", "Transition", "at", "changes", "contradictions", "ever", "holding", "next_transition", "transitions"]
+__all__ = [
+    "ScheduledStatus",
+    "Transition",
+    "at",
+    "changes",
+    "contradictions",
+    "ever",
+    "holding",
+    "next_transition",
+    "transitions",
+]
 
 _INSTANT: Final = timedelta(microseconds=1)
 """Less than lies between any two edges of windows, which are whole seconds."""
@@ -27,7 +37,7 @@ _IDLE: Final = "nothing is scheduled now, and no status holds outside its window
 _PLAIN: Final = "listed as {}, and nothing else is scheduled now"
 
 
-class Held(NamedTuple):
+class ScheduledStatus(NamedTuple):
     """What a schedule wants at a moment, None for nothing, and why."""
 
     status: Status | None
@@ -48,9 +58,9 @@ def at(account: DesiredAccount, moment: datetime) -> DesiredAccount:
     """The account with every number as it should be at an aware moment; itself where it has no schedules."""
     if not account.schedules:
         return account
-    settled: dict[Schedule, tuple[Held, str | None]] = {}
+    settled: dict[Schedule, tuple[ScheduledStatus, str | None]] = {}
     numbers = dict(account.numbers)
-    idle: dict[str, Idle] = {}
+    idle: dict[str, IdleNumber] = {}
     for phone, schedule in account.schedules.items():
         if schedule not in settled:
             change = next(changes(schedule, moment), None)
@@ -58,7 +68,7 @@ def at(account: DesiredAccount, moment: datetime) -> DesiredAccount:
         held, until = settled[schedule]
         want = numbers[phone]
         if held.status is None:
-            idle[phone] = Idle(held.because, until, want.note, want.owner)
+            idle[phone] = IdleNumber(held.because, until, want.note, want.owner)
             del numbers[phone]
         else:
             numbers[phone] = Desired(
@@ -96,17 +106,17 @@ def _told(
         before = held.status
 
 
-def holding(schedule: Schedule, moment: datetime) -> Held:
+def holding(schedule: Schedule, moment: datetime) -> ScheduledStatus:
     """What a schedule wants at an aware moment."""
     window = _dated_at(schedule, moment) or _weekly_at(schedule, moment)
     if window is None:
         plain = schedule.plain
-        return Held(plain, _IDLE if plain is None else _PLAIN.format(plain))
-    text = window.text if isinstance(window, Weekly) else _span(window, schedule.timezone)
-    return Held(window.status, f"scheduled {window.status}: {window.reason or text}")
+        return ScheduledStatus(plain, _IDLE if plain is None else _PLAIN.format(plain))
+    text = window.text if isinstance(window, WeeklyWindow) else _span(window, schedule.timezone)
+    return ScheduledStatus(window.status, f"scheduled {window.status}: {window.reason or text}")
 
 
-def changes(schedule: Schedule, after: datetime) -> Iterator[tuple[datetime, Held]]:
+def changes(schedule: Schedule, after: datetime) -> Iterator[tuple[datetime, ScheduledStatus]]:
     """Every instant after a moment at which the wanted status changes, and what holds from then on; maybe endless."""
     edges = sorted({edge for window in schedule.dated for edge in (window.start, window.end) if edge is not None})
     statuses = {schedule.plain if window is None else window.status for _, window in _profile(schedule.weekly)}
@@ -133,7 +143,7 @@ def ever(schedule: Schedule, status: Status) -> bool:
     )
 
 
-def contradictions(windows: Sequence[Dated | Weekly]) -> list[tuple[int, int]]:
+def contradictions(windows: Sequence[DatedWindow | WeeklyWindow]) -> list[tuple[int, int]]:
     """Windows of one kind that overlap with different statuses: pairs of their places, the lower one first.
 
     Not every pair that contradicts, but at least one of those that do.
@@ -150,14 +160,14 @@ def contradictions(windows: Sequence[Dated | Weekly]) -> list[tuple[int, int]]:
     return sorted(found)
 
 
-def _spans(window: Dated | Weekly) -> Iterable[tuple[float, float]]:
-    if isinstance(window, Weekly):
+def _spans(window: DatedWindow | WeeklyWindow) -> Iterable[tuple[float, float]]:
+    if isinstance(window, WeeklyWindow):
         return _of_week(window)
     start = -inf if window.start is None else window.start.timestamp()
     return [(start, inf if window.end is None else window.end.timestamp())]
 
 
-def _of_week(window: Weekly) -> Iterator[tuple[int, int]]:
+def _of_week(window: WeeklyWindow) -> Iterator[tuple[int, int]]:
     """The window's minutes within the week; what runs past its end comes back at its beginning."""
     for start, end in window.spans:
         yield start, min(end, WEEK)
@@ -165,7 +175,7 @@ def _of_week(window: Weekly) -> Iterator[tuple[int, int]]:
             yield 0, end - WEEK
 
 
-def _dated_at(schedule: Schedule, moment: datetime) -> Dated | None:
+def _dated_at(schedule: Schedule, moment: datetime) -> DatedWindow | None:
     return next(
         (
             window
@@ -176,7 +186,7 @@ def _dated_at(schedule: Schedule, moment: datetime) -> Dated | None:
     )
 
 
-def _weekly_at(schedule: Schedule, moment: datetime) -> Weekly | None:
+def _weekly_at(schedule: Schedule, moment: datetime) -> WeeklyWindow | None:
     if not schedule.weekly:
         return None
     instants, windows = _fortnight(schedule.weekly, schedule.timezone, _monday(moment, schedule.timezone))
@@ -196,8 +206,8 @@ def _monday(moment: datetime, timezone: str) -> datetime:
 
 @lru_cache(maxsize=1024)
 def _fortnight(
-    weekly: tuple[Weekly, ...], timezone: str, monday: datetime
-) -> tuple[tuple[datetime, ...], tuple[Weekly | None, ...]]:
+    weekly: tuple[WeeklyWindow, ...], timezone: str, monday: datetime
+) -> tuple[tuple[datetime, ...], tuple[WeeklyWindow | None, ...]]:
     """When each part of two weeks begins, and which window holds then; the second is there for what lies ahead."""
     where = zone(timezone)
     profile = _profile(weekly)
@@ -207,9 +217,9 @@ def _fortnight(
 
 
 @lru_cache(maxsize=1024)
-def _profile(weekly: tuple[Weekly, ...]) -> tuple[tuple[int, Weekly | None], ...]:
+def _profile(weekly: tuple[WeeklyWindow, ...]) -> tuple[tuple[int, WeeklyWindow | None], ...]:
     """The week in parts: the minute at which each begins, the first at 0, and the window that holds in it."""
-    parts: list[tuple[int, Weekly | None]] = []
+    parts: list[tuple[int, WeeklyWindow | None]] = []
     reached = 0
     for start, end, place in sorted((*span, place) for place, window in enumerate(weekly) for span in _of_week(window)):
         if start > reached:
@@ -222,7 +232,7 @@ def _profile(weekly: tuple[Weekly, ...]) -> tuple[tuple[int, Weekly | None], ...
     return tuple(parts)
 
 
-def _span(window: Dated, timezone: str) -> str:
+def _span(window: DatedWindow, timezone: str) -> str:
     where = zone(timezone)
     parts = (("from", window.start), ("until", window.end))
     return " ".join(f"{word} {shown(moment, where)}" for word, moment in parts if moment is not None)

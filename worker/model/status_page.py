@@ -9,29 +9,29 @@ from worker.model.plans import Count, Phone, Timestamp
 from worker.model.results import Outcome
 
 __all__ = [
-    "NEEDS",
-    "Coming",
-    "Kept",
-    "Live",
-    "Need",
-    "Quota",
-    "RunLine",
-    "Seen",
-    "Standing",
-    "Step",
-    "Turn",
-    "Window",
+    "OUT_OF_SYNC",
+    "AccountState",
+    "AttentionItem",
+    "DaemonState",
+    "LastRead",
+    "LastWrite",
+    "NumberRun",
+    "QuotaUse",
+    "RunSummary",
+    "UpcomingChange",
+    "UpcomingChanges",
+    "WriteBucket",
     "platform",
     "unread",
 ]
 
-NEEDS = frozenset(
+OUT_OF_SYNC = frozenset(
     {Outcome.FAILED, Outcome.BLOCKED, Outcome.MISSING, Outcome.CONFLICT, Outcome.UNVERIFIED, Outcome.NOT_ATTEMPTED}
 )
 """Outcomes of numbers that are not as they are wanted, and that nobody chose to leave so."""
 
 
-class Standing(Struct, frozen=True, kw_only=True):
+class AccountState(Struct, frozen=True, kw_only=True):
     """An account as the last run that noted anything of it left it. `key` names it over all runs and files.
 
     `place` is where it stands in the ledger. `settled` is whether every write of that run is known to have been carried
@@ -62,7 +62,7 @@ class Standing(Struct, frozen=True, kw_only=True):
     @property
     def differing(self) -> int:
         """How many numbers that run left otherwise than they were wanted."""
-        return sum(number for name, number in self.counts.items() if name in NEEDS)
+        return sum(number for name, number in self.counts.items() if name in OUT_OF_SYNC)
 
     @property
     def calm(self) -> bool:
@@ -70,7 +70,7 @@ class Standing(Struct, frozen=True, kw_only=True):
         return self.outcome is Ending.CONVERGED and self.settled and not self.differing
 
 
-class RunLine(Struct, frozen=True, kw_only=True):
+class RunSummary(Struct, frozen=True, kw_only=True):
     """One run in a list; `accounts` is how many accounts it noted anything of."""
 
     run_id: str
@@ -84,7 +84,7 @@ class RunLine(Struct, frozen=True, kw_only=True):
     accounts: Count
 
 
-class Kept(Struct, frozen=True):
+class LastWrite(Struct, frozen=True):
     """A number as one of our runs last wrote it to an account, and when; others may have changed it since."""
 
     phone: Phone
@@ -93,7 +93,7 @@ class Kept(Struct, frozen=True):
     at: Timestamp
 
 
-class Step(Struct, frozen=True):
+class NumberRun(Struct, frozen=True):
     """What one run did to one number of one account. `key` names the account, `place` is of the ledger."""
 
     place: int
@@ -105,14 +105,14 @@ class Step(Struct, frozen=True):
     number: NumberRecord
 
 
-class Window(Struct, frozen=True):
+class WriteBucket(Struct, frozen=True):
     """Requests that write, by what the ledger holds, in the minutes or hours that begin at `start`."""
 
     start: Timestamp
     writes: Count
 
 
-class Turn(Struct, frozen=True):
+class UpcomingChange(Struct, frozen=True):
     """A change of what is wanted of some numbers of an account at once; None is nothing."""
 
     when: Timestamp
@@ -123,15 +123,15 @@ class Turn(Struct, frozen=True):
     why: str
 
 
-class Coming(Struct, frozen=True):
+class UpcomingChanges(Struct, frozen=True):
     """The changes of what is wanted before `until`, the next ones first; `more`: there are others after them."""
 
     until: Timestamp
-    turns: tuple[Turn, ...] = ()
+    turns: tuple[UpcomingChange, ...] = ()
     more: bool = False
 
 
-class Need(Struct, frozen=True):
+class AttentionItem(Struct, frozen=True):
     """Something that a person should look at. `kind` is one word, such as expiring or refused."""
 
     kind: str
@@ -140,7 +140,7 @@ class Need(Struct, frozen=True):
     phone: Phone | None = None
 
 
-class Seen(Struct, frozen=True):
+class LastRead(Struct, frozen=True):
     """An account as the daemon last saw it: how many numbers differ, and whether it could be looked at at all."""
 
     account: str
@@ -149,7 +149,7 @@ class Seen(Struct, frozen=True):
     differing: Count
 
 
-class Quota(Struct, frozen=True):
+class QuotaUse(Struct, frozen=True):
     """How much of the windows of one API key is used now."""
 
     writes: Count
@@ -159,15 +159,15 @@ class Quota(Struct, frozen=True):
     per_seconds: float
 
 
-class Live(Struct, frozen=True, kw_only=True):
+class DaemonState(Struct, frozen=True, kw_only=True):
     """What a daemon knows that no ledger holds. `quotas` are in the order in which their keys came."""
 
     last_pass: Timestamp | None = None
     outcome: str | None = None
     ready: str | None = None
-    seen: tuple[Seen, ...] = ()
-    needs: tuple[Need, ...] = ()
-    quotas: tuple[Quota, ...] = ()
+    seen: tuple[LastRead, ...] = ()
+    needs: tuple[AttentionItem, ...] = ()
+    quotas: tuple[QuotaUse, ...] = ()
 
 
 def unread(key: str) -> bool:

@@ -10,8 +10,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from worker.model.accounts import (
+    AccountMemory,
     Desired,
-    Memory,
     Observed,
     ObservedAccount,
     Status,
@@ -82,7 +82,7 @@ def diff(
     return changes, tally(Action, counts)
 
 
-def attribute(changes: Iterable[Change], observed: ObservedAccount, memory: Memory) -> tuple[Change, ...]:
+def attribute(changes: Iterable[Change], observed: ObservedAccount, memory: AccountMemory) -> tuple[Change, ...]:
     """The changes, each with its cause where `memory` has what a run of ours last wrote to the number.
 
     What is there is what we wrote: the file changed. The file still says what we wrote: the account changed, at `since`
@@ -104,7 +104,9 @@ def _cause(ours: Status, change: Change) -> Cause:
     return Cause.EXTERNAL_DRIFT if change.desired == ours else Cause.BOTH
 
 
-def confirmed(wanted: Mapping[str, Desired], observed: Mapping[str, Observed], memory: Memory) -> dict[str, Status]:
+def confirmed(
+    wanted: Mapping[str, Desired], observed: Mapping[str, Observed], memory: AccountMemory
+) -> dict[str, Status]:
     """Numbers that are as desired while a run of ours last wrote another status: someone else changed both."""
     return {
         phone: wanted[phone].status

@@ -5,7 +5,7 @@ from typing import Final
 
 from msgspec import structs
 
-from worker.model.accounts import Group, ObservedAccount, Usage
+from worker.model.accounts import Group, NumberUse, ObservedAccount
 from worker.model.plans import Action, Change, Notice, NoticeKind
 
 __all__ = ["counted", "hold", "kept_back", "leaning", "shortages", "spare", "used"]
@@ -70,7 +70,7 @@ def spare(
 
 
 def used(
-    changes: Iterable[Change], usage: Usage, *, hold_unknown: bool
+    changes: Iterable[Change], usage: NumberUse, *, hold_unknown: bool
 ) -> tuple[tuple[Change, ...], tuple[Notice, ...]]:
     """The changes without the deactivations of numbers that are in use, and a notice where the use of some is unknown.
 

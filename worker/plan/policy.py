@@ -9,9 +9,9 @@ from typing import Final
 from msgspec import Struct
 
 from worker.model.accounts import (
+    AccountMemory,
     Desired,
     DesiredAccount,
-    Memory,
     ObservedAccount,
     Status,
     Unmanaged,
@@ -112,7 +112,7 @@ def drifted(change: Change) -> bool:
     return change.action is not Action.UNMANAGED and change.cause is not Cause.CONFIG_CHANGE
 
 
-def spent(memory: Memory, wanted: Mapping[str, Desired], observed: ObservedAccount) -> int:
+def spent(memory: AccountMemory, wanted: Mapping[str, Desired], observed: ObservedAccount) -> int:
     """How many numbers runs that died have switched off, which are still wanted so and still are."""
     return sum(
         phone in wanted

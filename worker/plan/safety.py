@@ -7,7 +7,7 @@ from msgspec import structs
 
 from worker.config.limits import at_most
 from worker.config.settings import threshold
-from worker.model.accounts import EarlierRun, ObservedAccount, SafetyOverride, UseOverride
+from worker.model.accounts import InUseOverride, ObservedAccount, PlanFileUse, SafetyOverride
 from worker.model.errors import Refusal
 from worker.model.plans import AccountPlan, Action, Change, Verdict
 from worker.model.safety import InUse, Safety
@@ -78,7 +78,7 @@ def effective_safety(settings: Safety, override: SafetyOverride) -> Safety:
     )
 
 
-def effective_use(settings: InUse, override: UseOverride | None) -> InUse:
+def effective_use(settings: InUse, override: InUseOverride | None) -> InUse:
     """The in-use guard in force for one account: its own file's, and the settings' where the file has none."""
     if override is None:
         return settings
@@ -160,7 +160,7 @@ def fleet_wide(plans: Sequence[AccountPlan], most: int | str, allow: frozenset[s
     return tuple(_refused(plan, broken) for plan in plans) if broken else tuple(plans)
 
 
-def replay(earlier: EarlierRun) -> Refusal:
+def replay(earlier: PlanFileUse) -> Refusal:
     """Return the refusal of a plan file that an earlier run used up."""
     if earlier.carried_out:
         told = f"run {earlier.run} carried out this plan already, at {earlier.at}"

@@ -12,7 +12,7 @@ from typing import Self
 from msgspec import Struct, structs
 
 from worker.config.settings import Settings
-from worker.model.accounts import Desired, DesiredAccount, Group, Memory, ObservedAccount, PlanFile, Status
+from worker.model.accounts import AccountMemory, Desired, DesiredAccount, Group, ObservedAccount, PlanFile, Status
 from worker.model.credentials import CredentialsRef
 from worker.model.errors import (
     PolicyRefusal,
@@ -20,7 +20,7 @@ from worker.model.errors import (
     WorkerError,
 )
 from worker.model.plans import AccountPlan, Action, Notice, Verdict, tally
-from worker.model.ports import Book, Log, Meter, Reader, Writer
+from worker.model.ports import AccountLedger, Log, ProgressMeter, ReadableAccount, WritableAccount
 from worker.model.results import AccountResult, NumberResult, Outcome, Requests
 from worker.model.safety import Health, InUse, Safety
 from worker.plan.comparison import CurrentFiles, ending, unasked, uncompared
@@ -110,7 +110,11 @@ class Draft(Struct, frozen=True):
 
 
 async def draft(
-    desired: DesiredAccount, api: Reader, terms: Terms, recall: Callable[[str | None], Awaitable[Memory]], log: Log
+    desired: DesiredAccount,
+    api: ReadableAccount,
+    terms: Terms,
+    recall: Callable[[str | None], Awaitable[AccountMemory]],
+    log: Log,
 ) -> Draft:
     """Look at the account once and tell what it would take to make it as desired.
 
@@ -162,13 +166,13 @@ def tell_planned(draft: Draft, log: Log) -> None:
 async def apply(
     desired: DesiredAccount,
     approved: AccountPlan,
-    api: Writer,
+    api: WritableAccount,
     terms: Terms,
     *,
-    book: Book,
+    book: AccountLedger,
     pace: Pace,
     log: Log,
-    meter: Meter,
+    meter: ProgressMeter,
     waited: bool = False,
 ) -> AccountResult:
     """Look again, and carry out the approved plan if it is still what the account needs. What it held stays held.
@@ -213,13 +217,13 @@ async def apply(
 
 async def apply_saved(
     saved: SavedAccount,
-    api: Writer,
+    api: WritableAccount,
     allow: frozenset[str],
     *,
-    book: Book,
+    book: AccountLedger,
     pace: Pace,
     log: Log,
-    meter: Meter,
+    meter: ProgressMeter,
     moment: datetime,
     health: Health = Health(),  # noqa: B008 - a value
     plan: PlanFile | None = None,
@@ -322,8 +326,8 @@ def unapplied(draft: Draft, requests: Requests, log: Log, error: WorkerError | N
 
 
 async def observe(
-    api: Reader, recall: Callable[[str | None], Awaitable[Memory]], log: Log
-) -> tuple[ObservedAccount, Memory]:
+    api: ReadableAccount, recall: Callable[[str | None], Awaitable[AccountMemory]], log: Log
+) -> tuple[ObservedAccount, AccountMemory]:
     """Read the account, and once more if it lost many of the numbers that are remembered; return both.
 
     Raises:
@@ -335,13 +339,15 @@ async def observe(
     return await _confirmed(api, observed, memory.registered, log), memory
 
 
-async def _resume(api: Reader, book: Book, log: Log) -> tuple[ObservedAccount, Memory]:
+async def _resume(api: ReadableAccount, book: AccountLedger, log: Log) -> tuple[ObservedAccount, AccountMemory]:
     """Read the account as `observe` does, before anything that earlier runs left open is closed by it."""
     observed = await _confirmed(api, await api.observe(), await book.registered(), log)
     return observed, await book.resume(observed)
 
 
-async def _confirmed(api: Reader, observed: ObservedAccount, registered: int | None, log: Log) -> ObservedAccount:
+async def _confirmed(
+    api: ReadableAccount, observed: ObservedAccount, registered: int | None, log: Log
+) -> ObservedAccount:
     observed = await api.confirm(observed, registered)
     log.info("account.observed", numbers=len(observed.numbers), active=observed.active)
     return observed
@@ -351,7 +357,7 @@ def _worth_knowing(observed: ObservedAccount, groups: Iterable[Group], health: H
     return (*shortages(observed, groups), *notices(observed, health))
 
 
-def _draw(desired: DesiredAccount, observed: ObservedAccount, terms: Terms, memory: Memory) -> Draft:
+def _draw(desired: DesiredAccount, observed: ObservedAccount, terms: Terms, memory: AccountMemory) -> Draft:
     check_registered(desired, observed)
     wanted = select(adopt(desired, observed), terms.selection)
     found, counts = diff(wanted, observed.numbers)

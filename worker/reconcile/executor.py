@@ -28,7 +28,7 @@ from worker.model.errors import (
     WorkerError,
 )
 from worker.model.plans import Action, Change
-from worker.model.ports import Journal, Meter, Writer
+from worker.model.ports import AttemptJournal, ProgressMeter, WritableAccount
 from worker.model.results import NumberResult, Outcome
 from worker.plan.holds import leaning
 from worker.plan.swaps import as_found, hold_reason, unreached
@@ -79,12 +79,12 @@ class Writes:
     def __init__(
         self,
         changes: Sequence[Change],
-        api: Writer,
+        api: WritableAccount,
         observed: ObservedAccount,
         needs: Needs,
         *,
-        journal: Journal,
-        meter: Meter,
+        journal: AttemptJournal,
+        meter: ProgressMeter,
     ) -> None:
         self._writes = [Write(change) for change in changes]
         self._api = api

@@ -15,11 +15,11 @@ import msgspec
 from worker.config.settings import Settings
 from worker.config.urls import endpoint
 from worker.ledger import Keeper, Nothing, Subject
-from worker.model.accounts import DesiredAccount, Memory, ObservedAccount, PlanFile, Status
+from worker.model.accounts import AccountMemory, DesiredAccount, ObservedAccount, PlanFile, Status
 from worker.model.credentials import DEFAULT_CREDENTIALS, Credentials, CredentialsRef
 from worker.model.errors import CredentialsMissing, InternalError, Interrupted, WorkerError
 from worker.model.plans import AccountPlan, Action, tally
-from worker.model.ports import Book, Log, Meter, Reachable, RunLog, Site
+from worker.model.ports import AccountLedger, AccountTarget, DefaultTarget, Log, ProgressMeter, RunLog
 from worker.model.redaction import SHORTEST_SECRET
 from worker.model.results import AccountResult, Requests, RunOutcome
 from worker.plan.comparison import CurrentFiles
@@ -39,7 +39,7 @@ from worker.solapi.limiter import Quota
 from worker.solapi.runtime import Ambient
 from worker.solapi.transport import Transport
 
-__all__ = ["Fleet", "Site", "foreseen"]
+__all__ = ["DefaultTarget", "Fleet", "foreseen"]
 
 Client = TypeVar("Client", bound=AccountReader)
 Item = TypeVar("Item")
@@ -139,7 +139,7 @@ class Fleet:
         """Return a plan without changes that says who an account is."""
         log = self._log.bind(account=desired.name)
 
-        async def read(client: AccountReader, recall: Callable[[str | None], Awaitable[Memory]]) -> Draft:
+        async def read(client: AccountReader, recall: Callable[[str | None], Awaitable[AccountMemory]]) -> Draft:
             observed, _ = await observe(client, recall, log)
             plan = AccountPlan(account=desired.name, account_id=observed.account_id, counts=tally(Action, {}))
             return Draft(plan, {})
@@ -158,7 +158,7 @@ class Fleet:
                 found.append(msgspec.structs.replace(failed, requests=drawn.requests, statuses=drawn.statuses))
         return found
 
-    async def read(self, account: Reachable, log: Log) -> ObservedAccount:
+    async def read(self, account: AccountTarget, log: Log) -> ObservedAccount:
         """Read an account, and once more if it lost numbers that are listed or many that are remembered.
 
         Raises:
@@ -186,7 +186,7 @@ class Fleet:
         return await self._each(accounts, one)
 
     async def apply(
-        self, accounts: Sequence[DesiredAccount], drafts: Sequence[Draft], terms: Terms, meter: Meter
+        self, accounts: Sequence[DesiredAccount], drafts: Sequence[Draft], terms: Terms, meter: ProgressMeter
     ) -> list[AccountResult]:
         """Carry out the plans that may be, and close the story of every account, in their order."""
 
@@ -205,7 +205,7 @@ class Fleet:
                 waited = True
                 return await self._pause(seconds)
 
-            async def carry_out(client: AccountWriter, book: Book) -> AccountResult:
+            async def carry_out(client: AccountWriter, book: AccountLedger) -> AccountResult:
                 return await apply(
                     desired, drawn.plan, client, terms, book=book, pace=self._pace, log=log, meter=meter, waited=waited
                 )
@@ -228,7 +228,7 @@ class Fleet:
         self,
         accounts: Sequence[SavedAccount],
         allow: frozenset[str],
-        meter: Meter,
+        meter: ProgressMeter,
         *,
         plan: PlanFile | None = None,
         files: Callable[[str], CurrentFiles] | None = None,
@@ -257,7 +257,7 @@ class Fleet:
         accounts: Sequence[SavedAccount],
         drafts: Sequence[Draft],
         allow: frozenset[str],
-        meter: Meter,
+        meter: ProgressMeter,
         declined: WorkerError | None = None,
     ) -> list[AccountResult]:
         """Carry out what `preview` showed and the rules let through, or nothing where it was `declined`."""
@@ -278,13 +278,13 @@ class Fleet:
         self,
         saved: SavedAccount,
         allow: frozenset[str],
-        meter: Meter,
+        meter: ProgressMeter,
         plan: PlanFile | None = None,
         files: Callable[[str], CurrentFiles] | None = None,
     ) -> AccountResult:
         log = self._log.bind(account=saved.account)
 
-        async def carry_out(client: AccountWriter, book: Book) -> AccountResult:
+        async def carry_out(client: AccountWriter, book: AccountLedger) -> AccountResult:
             moment = datetime.fromtimestamp(self._ambient.wall(), UTC)
             return await apply_saved(
                 saved,
@@ -321,7 +321,7 @@ class Fleet:
         return results
 
     @contextmanager
-    def client(self, kind: type[Client], account: Reachable, log: Log) -> Iterator[Client]:
+    def client(self, kind: type[Client], account: AccountTarget, log: Log) -> Iterator[Client]:
         """A client for one account, of a type that can write or of one that cannot; an interruption halts it.
 
         Raises:
@@ -360,8 +360,8 @@ class Fleet:
 
     async def _drawn(
         self,
-        account: Reachable,
-        draw: Callable[[AccountReader, Callable[[str | None], Awaitable[Memory]]], Awaitable[Draft]],
+        account: AccountTarget,
+        draw: Callable[[AccountReader, Callable[[str | None], Awaitable[AccountMemory]]], Awaitable[Draft]],
         failed: Callable[[WorkerError], Draft],
         log: RunLog,
     ) -> Draft:
@@ -380,15 +380,15 @@ class Fleet:
             drawn = failed(foreseen(error, log))
         return msgspec.structs.replace(drawn, requests=requests)
 
-    async def _recall(self, account: Reachable, account_id: str | None) -> Memory:
+    async def _recall(self, account: AccountTarget, account_id: str | None) -> AccountMemory:
         return await self._keeper.recall(identity.key(account, account_id, self._settings.endpoint))
 
     async def _closed(
         self,
-        account: Reachable,
+        account: AccountTarget,
         subject: Subject,
         drawn: Draft,
-        carry_out: Callable[[AccountWriter, Book], Awaitable[AccountResult]],
+        carry_out: Callable[[AccountWriter, AccountLedger], Awaitable[AccountResult]],
         *,
         pause: Callable[[float], Awaitable[bool]],
         log: RunLog,
@@ -407,7 +407,7 @@ class Fleet:
         except Exception as error:  # noqa: BLE001 - as above, and before anything was sent
             return await self._recorded(subject, unapplied(drawn, Requests(), log, foreseen(error, log)), {})
 
-    async def _unwritten(self, account: Reachable, subject: Subject, drawn: Draft, log: RunLog) -> AccountResult:
+    async def _unwritten(self, account: AccountTarget, subject: Subject, drawn: Draft, log: RunLog) -> AccountResult:
         """The result of an account to which nothing is written now; what earlier runs left open there is closed.
 
         Where that cannot be done, it stays for the next run.

@@ -11,7 +11,7 @@ from worker.model.accounts import DesiredAccount
 from worker.model.credentials import CredentialsRef
 from worker.model.errors import DuplicateAccount
 from worker.model.plans import AccountPlan
-from worker.model.ports import Reachable, Revised, revision
+from worker.model.ports import AccountTarget, DescribedAccount, revision
 from worker.model.safety import InUse, Safety
 from worker.plan.diff import Planned
 from worker.plan.planfile import SavedAccount
@@ -94,7 +94,7 @@ class Identities:
         )
 
 
-def key(account: Reachable, account_id: str | None, default: str) -> str:
+def key(account: AccountTarget, account_id: str | None, default: str) -> str:
     """What names an account over all runs and files; `default` is the endpoint of those that name none."""
     return f"{platform(account.endpoint or default)} {account_id}"
 
@@ -110,7 +110,7 @@ def saved(account: SavedAccount, default: str) -> Subject:
     return _subject(account, account, account.safety, account.in_use, default)
 
 
-def _subject(account: Revised, seen: Planned, safety: Safety, in_use: InUse, default: str) -> Subject:
+def _subject(account: DescribedAccount, seen: Planned, safety: Safety, in_use: InUse, default: str) -> Subject:
     described = revision(account)
     return Subject(
         key=key(account, seen.account_id, default),

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from msgspec import structs
 
 from worker.model.plans import AccountPlan, Action, Change, Notice, NoticeKind, Verdict
-from worker.model.ports import Reader
+from worker.model.ports import ReadableAccount
 from worker.model.safety import InUse
 from worker.plan.holds import counted, used
 from worker.plan.safety import ALLOW_ALL, IN_USE
@@ -19,7 +19,7 @@ def answers(plan: AccountPlan) -> tuple[Notice, ...]:
 
 
 async def spared(
-    changes: Iterable[Change], api: Reader, guard: InUse, allow: frozenset[str]
+    changes: Iterable[Change], api: ReadableAccount, guard: InUse, allow: frozenset[str]
 ) -> tuple[tuple[Change, ...], tuple[Notice, ...]]:
     """The changes without the deactivations that the in-use guard holds, and what there is to tell of it.
 
@@ -36,7 +36,7 @@ async def spared(
     return used(kept, usage, hold_unknown=guard.on_unknown == "hold")
 
 
-async def inquire(plan: AccountPlan, api: Reader, guard: InUse, allow: frozenset[str]) -> AccountPlan:
+async def inquire(plan: AccountPlan, api: ReadableAccount, guard: InUse, allow: frozenset[str]) -> AccountPlan:
     """The plan as the in-use guard leaves it. One that is refused anyway is not asked about.
 
     To hold a deactivation breaks no other rule: more numbers stay as they are.

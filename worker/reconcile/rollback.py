@@ -5,11 +5,11 @@ from typing import Final
 
 from msgspec import structs
 
-from worker.model.accounts import Desired, Memory, ObservedAccount, Status
+from worker.model.accounts import AccountMemory, Desired, ObservedAccount, Status
 from worker.model.errors import WorkerError
 from worker.model.history import AccountRecord
 from worker.model.plans import AccountPlan, Action, Change, Verdict, tally
-from worker.model.ports import Log, Reader
+from worker.model.ports import Log, ReadableAccount
 from worker.model.safety import Health
 from worker.plan.diff import inverse, preconditions
 from worker.plan.holds import shortages, spare
@@ -45,9 +45,9 @@ def undoing(account: AccountRecord, run: str) -> SavedAccount:
 
 async def preview(
     saved: SavedAccount,
-    api: Reader,
+    api: ReadableAccount,
     allow: frozenset[str],
-    recall: Callable[[str | None], Awaitable[Memory]],
+    recall: Callable[[str | None], Awaitable[AccountMemory]],
     log: Log,
     *,
     health: Health = Health(),  # noqa: B008 - a value

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from worker.model.accounts import ObservedAccount
-from worker.model.ports import Reader
+from worker.model.ports import ReadableAccount
 
 __all__ = ["SharedLooks"]
 
@@ -17,7 +17,7 @@ class SharedLooks:
 
     __slots__ = ("_api", "_next", "_notice", "_running", "latest")
 
-    def __init__(self, api: Reader, notice: Callable[[ObservedAccount], None]) -> None:
+    def __init__(self, api: ReadableAccount, notice: Callable[[ObservedAccount], None]) -> None:
         self._api = api
         self._notice = notice
         self._running: asyncio.Task[ObservedAccount] | None = None

@@ -10,7 +10,7 @@ from itertools import islice
 from worker.model.accounts import ObservedAccount, Status
 from worker.model.errors import WorkerError
 from worker.model.plans import Change
-from worker.model.ports import Answered, Journal
+from worker.model.ports import Answered, AttemptJournal
 
 __all__ = ["Claims", "Held", "Overtaken", "Write"]
 
@@ -72,7 +72,7 @@ class Write:
         """The request that leaves next, as a journal takes it."""
         return self.change.phone, self.attempts + 1, self.asked
 
-    async def leave(self, journal: Journal, latest: ObservedAccount | None, now: float) -> Answered:
+    async def leave(self, journal: AttemptJournal, latest: ObservedAccount | None, now: float) -> Answered:
         """One more request leaves, once it is noted, unless a look or the clock shows that it must not or need not.
 
         `now` is Unix time in seconds.
@@ -103,7 +103,7 @@ class Claims:
 
     __slots__ = ("_block", "_claim", "_journal", "_queue", "_ready")
 
-    def __init__(self, writes: Sequence[Write], journal: Journal, block: int) -> None:
+    def __init__(self, writes: Sequence[Write], journal: AttemptJournal, block: int) -> None:
         self._queue = iter(writes)
         self._ready: deque[Write] = deque()
         self._journal = journal

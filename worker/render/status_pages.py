@@ -9,7 +9,17 @@ from msgspec import Struct
 from worker.model.history import Ending, NumberRecord
 from worker.model.plans import Action
 from worker.model.results import Outcome
-from worker.model.status_page import Coming, Kept, Live, Need, RunLine, Standing, Step, Window, unread
+from worker.model.status_page import (
+    AccountState,
+    AttentionItem,
+    DaemonState,
+    LastWrite,
+    NumberRun,
+    RunSummary,
+    UpcomingChanges,
+    WriteBucket,
+    unread,
+)
 from worker.render.html import render
 from worker.render.i18n import gettext as _
 from worker.render.i18n import ngettext
@@ -64,7 +74,7 @@ class Frame(Struct, frozen=True, kw_only=True):
     made_at: str
     ledger: str
     assets: dict[str, str]
-    live: Live | None = None
+    live: DaemonState | None = None
     leave: bool = False
     version: str = ""
 
@@ -72,15 +82,15 @@ class Frame(Struct, frozen=True, kw_only=True):
 class Overview(Struct, frozen=True, kw_only=True):
     """The first page: accounts (a page of those that fit), what needs a person, the last runs, what is coming."""
 
-    accounts: Sequence[Standing]
+    accounts: Sequence[AccountState]
     found: int
     total: int
     troubled: int
     differing: int
-    needs: Sequence[Need]
+    needs: Sequence[AttentionItem]
     more_needs: int
-    runs: Sequence[RunLine]
-    coming: Coming | None
+    runs: Sequence[RunSummary]
+    coming: UpcomingChanges | None
     q: str
     show: str
     next: str | None
@@ -93,25 +103,25 @@ class Account(Struct, frozen=True, kw_only=True):
     `read_as` are the keys that it had when it could be read, where it could not.
     """
 
-    standing: Standing
-    runs: Sequence[Standing]
+    standing: AccountState
+    runs: Sequence[AccountState]
     older: str | None
     needing: Sequence[NumberRecord]
-    numbers: Sequence[Kept]
+    numbers: Sequence[LastWrite]
     prefix: str
     next: str | None
-    needs: Sequence[Need]
+    needs: Sequence[AttentionItem]
     read_as: Sequence[str] = ()
 
 
 class Run(Struct, frozen=True, kw_only=True):
     """One run: its accounts, and the numbers of one of them where one was chosen."""
 
-    run: RunLine
-    accounts: Sequence[Standing]
+    run: RunSummary
+    accounts: Sequence[AccountState]
     show: str
     next: str | None
-    chosen: Standing | None
+    chosen: AccountState | None
     numbers: Sequence[NumberRecord]
     prefix: str
     more: str | None
@@ -120,7 +130,7 @@ class Run(Struct, frozen=True, kw_only=True):
 class Runs(Struct, frozen=True, kw_only=True):
     """Runs, the last one first."""
 
-    runs: Sequence[RunLine]
+    runs: Sequence[RunSummary]
     next: str | None
 
 
@@ -129,21 +139,21 @@ class Number(Struct, frozen=True, kw_only=True):
 
     phone: str | None
     asked: str
-    steps: Sequence[Step]
+    steps: Sequence[NumberRun]
     next: str | None
 
 
 class Transitions(Struct, frozen=True, kw_only=True):
     """What is coming, None where the desired files are not known."""
 
-    coming: Coming | None
+    coming: UpcomingChanges | None
 
 
 class Quotas(Struct, frozen=True, kw_only=True):
     """Requests that write over time, and by how much the windows are used now."""
 
-    minutes: Sequence[Window]
-    hours: Sequence[Window]
+    minutes: Sequence[WriteBucket]
+    hours: Sequence[WriteBucket]
 
 
 Body = Overview | Account | Run | Runs | Number | Transitions | Quotas
@@ -261,7 +271,7 @@ class Chart(Struct, frozen=True):
     most: int
 
 
-def _chart(windows: Sequence[Window]) -> Chart:
+def _chart(windows: Sequence[WriteBucket]) -> Chart:
     """Windows as bars, one beside the other."""
     most = max((window.writes for window in windows), default=0)
     step = _WIDTH / max(1, len(windows))

@@ -12,7 +12,7 @@ from yarl import URL
 
 from worker.config.settings import Retry
 from worker.config.urls import Endpoint
-from worker.model.accounts import PHONE_PATTERN, ObservedAccount, Status, Usage
+from worker.model.accounts import PHONE_PATTERN, NumberUse, ObservedAccount, Status
 from worker.model.credentials import Credentials
 from worker.model.errors import (
     AccountRejected,
@@ -165,7 +165,7 @@ class AccountReader:
         retrier = self._closing_retrier if closing else self._retrier
         return await retrier.call(lambda _: self._corrected(lambda: self._look_once(closing=closing)))
 
-    async def usage(self, phones: Collection[str], hours: int) -> Usage:
+    async def usage(self, phones: Collection[str], hours: int) -> NumberUse:
         """Which of some numbers are scheduled to send, or have sent in so many hours, by the server's clock.
 
         A scope that is missing is no end of the account: it makes their use unknown, and so does what goes on failing.

@@ -21,7 +21,7 @@ from urllib.parse import urlencode
 import msgspec
 from msgspec import Struct
 
-from worker.model.accounts import Usage
+from worker.model.accounts import NumberUse
 from worker.model.errors import AccountRejected, ApiError, ServerError
 from worker.model.phones import digits_of
 from worker.solapi.wire import UNREADABLE, brief
@@ -99,7 +99,7 @@ _MESSAGES: Final = msgspec.json.Decoder(_Messages)
 _GROUPS: Final = msgspec.json.Decoder(_Groups)
 
 
-async def inquire(fetch: Fetch, phones: Collection[str], now: datetime, hours: int) -> Usage:
+async def inquire(fetch: Fetch, phones: Collection[str], now: datetime, hours: int) -> NumberUse:
     """Which of some numbers are scheduled to send after `now`, or have sent in so many hours before it.
 
     The first failure ends the asking: what is not known by then is unknown. Where more messages are scheduled than are
@@ -125,7 +125,7 @@ async def inquire(fetch: Fetch, phones: Collection[str], now: datetime, hours: i
                 clear.add(phone)
     except ApiError as error:
         why = f"{error.code}: {error}"
-    return Usage(in_use, frozenset(phones).difference(in_use, clear), why)
+    return NumberUse(in_use, frozenset(phones).difference(in_use, clear), why)
 
 
 class _Lists:

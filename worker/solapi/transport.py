@@ -21,7 +21,7 @@ from yarl import URL
 from worker import __version__
 from worker.config.settings import Timeout
 from worker.model.errors import AccountRejected, Ambiguous, ApiError, ConnectionFailed, ServerError
-from worker.model.ports import Watcher
+from worker.model.ports import RequestObserver
 
 __all__ = ["Answer", "Transport", "missing_authority", "transport_error"]
 
@@ -168,7 +168,7 @@ class Transport:
     `watcher` is told how long each request took and what was answered.
     """
 
-    def __init__(self, timeout: Timeout, watcher: Watcher | None = None) -> None:
+    def __init__(self, timeout: Timeout, watcher: RequestObserver | None = None) -> None:
         self.timeout = timeout
         self.watcher = watcher
         self._session: aiohttp.ClientSession | None = None

@@ -19,7 +19,7 @@ from worker.ledger.readonly import reading
 from worker.ledger.status_page import nothing
 from worker.model.accounts import DesiredAccount
 from worker.model.errors import LedgerError
-from worker.model.status_page import Coming, Live, Turn
+from worker.model.status_page import DaemonState, UpcomingChange, UpcomingChanges
 from worker.model.times import stamp
 from worker.render import status_pages
 from worker.render.html import asset
@@ -63,7 +63,7 @@ class Site:
         ledger: Path,
         access: Access,
         *,
-        live: Callable[[], Live | None] = lambda: None,
+        live: Callable[[], DaemonState | None] = lambda: None,
         desired: Callable[[], Sequence[DesiredAccount]] | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -209,7 +209,7 @@ class Site:
         frame = self._frame(here, asked.live, version)
         return Page(200, status_pages.page(frame, body).encode(errors="replace"), _HTML)
 
-    def _frame(self, here: str, live: Live | None, version: str = "") -> status_pages.Frame:
+    def _frame(self, here: str, live: DaemonState | None, version: str = "") -> status_pages.Frame:
         return status_pages.Frame(
             here=here,
             made_at=stamp(self._now()),
@@ -220,7 +220,7 @@ class Site:
             version=version,
         )
 
-    def _upcoming(self) -> Coming | None:
+    def _upcoming(self) -> UpcomingChanges | None:
         """What is coming, in a thread; None where no files are known."""
         if self._desired is None:
             return None
@@ -228,10 +228,10 @@ class Site:
         with self._one:
             turns = self._soon.next(self._desired(), now, days=_DAYS, most=_TURNS + 1)
         told = tuple(
-            Turn(stamp(turn.when), turn.account, turn.before, turn.after, turn.count, turn.why)
+            UpcomingChange(stamp(turn.when), turn.account, turn.before, turn.after, turn.count, turn.why)
             for turn in turns[:_TURNS]
         )
-        return Coming(stamp(now + timedelta(_DAYS)), told, more=len(turns) > _TURNS)
+        return UpcomingChanges(stamp(now + timedelta(_DAYS)), told, more=len(turns) > _TURNS)
 
     def _trace(self) -> object:
         """What changes whenever a run writes to the ledger."""

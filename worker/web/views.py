@@ -12,7 +12,7 @@ from msgspec import Struct
 from worker.ledger import status_page as ledger
 from worker.model.accounts import PHONE_PATTERN
 from worker.model.phones import digits_of
-from worker.model.status_page import Coming, Live, Need, Standing, Window
+from worker.model.status_page import AccountState, AttentionItem, DaemonState, UpcomingChanges, WriteBucket
 from worker.model.times import stamp
 from worker.render import status_pages
 
@@ -37,8 +37,8 @@ class Asked(Struct, frozen=True, kw_only=True):
     path: tuple[str, ...]
     query: Mapping[str, str]
     now: datetime
-    live: Live | None
-    coming: Callable[[], Coming | None]
+    live: DaemonState | None
+    coming: Callable[[], UpcomingChanges | None]
 
     def text(self, name: str) -> str:
         """A text of the query."""
@@ -146,7 +146,7 @@ def _account(connection: sqlite3.Connection, asked: Asked, key: str) -> status_p
     )
 
 
-def _needs(live: Live | None, standing: Standing) -> tuple[Need, ...]:
+def _needs(live: DaemonState | None, standing: AccountState) -> tuple[AttentionItem, ...]:
     """What the daemon has to say of an account."""
     return () if live is None else tuple(need for need in live.needs if need.account == standing.account)[:_ROWS]
 
@@ -164,7 +164,7 @@ def _run(connection: sqlite3.Connection, asked: Asked, run_id: str) -> status_pa
         raise Missing
     here, show, entry = status_pages.run_url(run_id), asked.text("show"), asked.place("entry")
     needing = show == "needing"
-    accounts: list[Standing] = []
+    accounts: list[AccountState] = []
     chosen = None
     if entry is None:
         accounts = ledger.entries_of(
@@ -214,7 +214,7 @@ def _quota(connection: sqlite3.Connection, asked: Asked) -> status_pages.Quotas:
     )
 
 
-def _filled(starts: list[str], windows: list[Window]) -> list[Window]:
+def _filled(starts: list[str], windows: list[WriteBucket]) -> list[WriteBucket]:
     """A window for each start, of no writes where there were none; none at all where there were none in any."""
     writes = {window.start: window.writes for window in windows}
-    return [Window(start, writes.get(start, 0)) for start in starts] if writes else []
+    return [WriteBucket(start, writes.get(start, 0)) for start in starts] if writes else []

@@ -16,9 +16,9 @@ from msgspec.structs import replace
 from tests.support.ledgers import clock
 from worker.cli import ledger
 from worker.cli.ledger import Keeping, glance, ledger_path
-from worker.config.revision import committed
+from worker.config.revision import with_commits
 from worker.config.settings import LedgerSettings, Settings
-from worker.model.accounts import DesiredAccount, Memory, SourceFile
+from worker.model.accounts import AccountMemory, DesiredAccount, SourceFile
 from worker.model.errors import LedgerError
 
 
@@ -30,7 +30,7 @@ def _git(folder: Path, *arguments: str) -> str:
 
 def _commits(*sources: Path | str) -> list[str | None]:
     accounts = [DesiredAccount("a", str(source), {}, array("I")) for source in sources]
-    return [account.commit for account in committed(accounts)]
+    return [account.commit for account in with_commits(accounts)]
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_each_file_of_a_split_account_has_its_own_commit(checkout: Path, tmp_pat
     (tmp_path / "else.yaml").write_text("")
     file = checkout / "d" / "a.yaml"
     parts = (SourceFile(str(file), 3), SourceFile(str(tmp_path / "else.yaml")))
-    (account,) = committed([DesiredAccount("a", str(file), {}, array("I"), parts=parts)])
+    (account,) = with_commits([DesiredAccount("a", str(file), {}, array("I"), parts=parts)])
     assert account.commit == _git(checkout, "rev-parse", "HEAD")
     assert [(part.line, part.commit) for part in account.parts] == [(3, account.commit), (1, None)]
 
@@ -168,7 +168,7 @@ async def test_a_look_of_a_user_without_a_home_goes_on(capsys: pytest.CaptureFix
     """What only reads remembers nothing, and says so once."""
     ledger._warn.cache_clear()
     for _ in range(2):
-        assert await glance(Settings()).recall("key") == Memory()
+        assert await glance(Settings()).recall("key") == AccountMemory()
     assert capsys.readouterr().err.count("this user has no home folder") == 1
 
 
@@ -209,7 +209,7 @@ async def test_a_glance_at_an_unreadable_ledger_warns_once(tmp_path: Path, capsy
     (tmp_path / "l.db").write_text("no ledger")
     ledger._warn.cache_clear()
     nothing = glance(Settings(ledger=LedgerSettings(path=str(tmp_path / "l.db"))))
-    assert [await nothing.recall("vendor 1"), await nothing.recall("vendor 2")] == [Memory(), Memory()]
+    assert [await nothing.recall("vendor 1"), await nothing.recall("vendor 2")] == [AccountMemory(), AccountMemory()]
     told = capsys.readouterr().err
     assert told.count("warning:") == 1
     assert "it is no ledger" in told

@@ -5,7 +5,7 @@ from unicodedata import normalize
 
 import pytest
 
-from worker.config.csv_import import ENCODINGS, Table, table
+from worker.config.csv_import import ENCODINGS, ImportedNumbers, read_csv
 from worker.model.accounts import Desired, Status
 from worker.model.errors import DesiredStateError, Problem
 
@@ -14,12 +14,12 @@ INACTIVE = Desired(Status.INACTIVE)
 
 
 def _numbers(data: bytes) -> Mapping[str, Desired]:
-    return table("t.csv", data).numbers
+    return read_csv("t.csv", data).numbers
 
 
 def _problems(text: str | bytes) -> list[str]:
     with pytest.raises(DesiredStateError) as raised:
-        table("t.csv", text.encode() if isinstance(text, str) else text)
+        read_csv("t.csv", text.encode() if isinstance(text, str) else text)
     return [str(problem) for problem in raised.value.problems]
 
 
@@ -27,7 +27,7 @@ def _problems(text: str | bytes) -> list[str]:
 def test_every_encoding_of_a_korean_spreadsheet_is_read(encoding: str) -> None:
     """Names and words in Korean mean the same in each encoding, whatever separates the cells."""
     text = "전화번호\t상태\t메모\t담당자\t보호\n010-1234-5678\t활성\t본점\t영업\t예\n02-312-4567\t미사용\t\t\t\n"
-    found = table("t.csv", text.encode(encoding))
+    found = read_csv("t.csv", text.encode(encoding))
     assert found.warnings == []
     assert found.numbers == {
         "01012345678": Desired(Status.ACTIVE, "본점", "영업", protected=True),
@@ -39,8 +39,8 @@ def test_hangul_in_parts_is_read_as_a_whole() -> None:
     """A Mac writes Hangul in parts (NFD): names, words and texts mean the same, and texts are kept as a whole."""
     text = "발신번호,상태,메모,담당자,보호,색상\n010-1234-5678,사용 중,본점,김영업,예,빨강\n"
     for form in ("NFC", "NFD"):
-        found = table("t.csv", normalize("NFD", text).encode(), [normalize(form, "색상")])
-        assert found == Table({"01012345678": Desired(Status.ACTIVE, "본점", "김영업", protected=True)}, [])
+        found = read_csv("t.csv", normalize("NFD", text).encode(), [normalize(form, "색상")])
+        assert found == ImportedNumbers({"01012345678": Desired(Status.ACTIVE, "본점", "김영업", protected=True)}, [])
 
 
 @pytest.mark.parametrize("note", ["홍", "홍 홍", "징"])
@@ -48,11 +48,11 @@ def test_korean_in_cp949_is_no_accented_letters(note: str) -> None:
     """Where CP949 is valid UTF-8 too, of accented letters, Korean is read, with a warning that says how to choose."""
     data = f"phone,status,note\n01012345678,ACTIVE,{note}\n".encode("cp949")
     assert data.decode() != data.decode("cp949")
-    found = table("t.csv", data)
+    found = read_csv("t.csv", data)
     assert found.numbers["01012345678"].note == note
     told = "the file can be read as UTF-8 and as CP949, and is read as CP949: --encoding says otherwise"
     assert found.warnings == [Problem("t.csv", 1, 1, told)]
-    other = table("t.csv", data, encoding="utf-8")
+    other = read_csv("t.csv", data, encoding="utf-8")
     assert (other.numbers["01012345678"].note, other.warnings) == (data.decode().strip().rpartition(",")[2], [])
 
 
@@ -60,7 +60,7 @@ def test_korean_in_cp949_is_no_accented_letters(note: str) -> None:
 def test_korean_in_utf_8_stays_what_it_is(note: str) -> None:
     """Where UTF-8 is valid CP949 too, of Chinese characters and rare syllables, it is read as UTF-8."""
     data = f"phone,status,note\n01012345678,ACTIVE,{note}\n".encode()
-    assert table("t.csv", data) == Table({"01012345678": Desired(Status.ACTIVE, note)}, [])
+    assert read_csv("t.csv", data) == ImportedNumbers({"01012345678": Desired(Status.ACTIVE, note)}, [])
 
 
 @pytest.mark.parametrize("written", ENCODINGS)
@@ -69,21 +69,21 @@ def test_a_chosen_encoding_is_the_only_one_that_is_tried(written: str, read: str
     """A table in another encoding than was chosen is refused, and not read in the right one all the same."""
     data = "전화번호,상태\n01012345678,활성\n".encode(written)
     if written == read:
-        assert table("t.csv", data, encoding=read).numbers == {"01012345678": ACTIVE}
+        assert read_csv("t.csv", data, encoding=read).numbers == {"01012345678": ACTIVE}
     else:
         with pytest.raises(DesiredStateError, match=f"the file is not {read.upper()} text|there is no column|is empty"):
-            table("t.csv", data, encoding=read)
+            read_csv("t.csv", data, encoding=read)
 
 
 def test_a_byte_order_mark_settles_the_encoding() -> None:
     """With the mark of UTF-8 nothing is left to choose."""
     data = "phone,status,note\n01012345678,ACTIVE,ȫ\n".encode("utf-8-sig")
-    assert table("t.csv", data) == Table({"01012345678": Desired(Status.ACTIVE, "ȫ")}, [])
+    assert read_csv("t.csv", data) == ImportedNumbers({"01012345678": Desired(Status.ACTIVE, "ȫ")}, [])
 
 
 def test_unusual_numbers_are_warnings_at_their_cells() -> None:
     """What an account may have registered is read, and what is unlikely is said with its place."""
-    found = table("t.csv", b"status,phone\nACTIVE,0507-1234-5678\nACTIVE,01012345678\nINACTIVE,0111234567\n")
+    found = read_csv("t.csv", b"status,phone\nACTIVE,0507-1234-5678\nACTIVE,01012345678\nINACTIVE,0111234567\n")
     assert list(found.numbers) == ["050712345678", "01012345678", "0111234567"]
     assert [(each.line, each.column) for each in found.warnings] == [(2, 8), (4, 10)]
     assert found.warnings[0].message.startswith("'0507-1234-5678': 050 numbers forward calls")
@@ -92,7 +92,7 @@ def test_unusual_numbers_are_warnings_at_their_cells() -> None:
 def test_warnings_are_bounded() -> None:
     """A table of unusual numbers gives no more warnings than anybody reads."""
     rows = "".join(f"050{index:08},ACTIVE\n" for index in range(1200))
-    assert len(table("t.csv", f"phone,status\n{rows}".encode()).warnings) == 1000
+    assert len(read_csv("t.csv", f"phone,status\n{rows}".encode()).warnings) == 1000
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
@@ -100,7 +100,7 @@ def test_the_first_row_tells_what_separates(delimiter: str) -> None:
     """Whatever a spreadsheet puts between cells is understood; blank rows and blank cells at the end are nothing."""
     rows = [["Phone", " STATUS "], ["01012345678", "active"], ["", ""], ["15881234", "Inactive", "", ""]]
     text = "\r\n".join(delimiter.join(row) for row in rows)
-    assert table("t.csv", text.encode()).numbers == {"01012345678": ACTIVE, "15881234": INACTIVE}
+    assert read_csv("t.csv", text.encode()).numbers == {"01012345678": ACTIVE, "15881234": INACTIVE}
 
 
 def test_texts_of_a_spreadsheet_that_were_kept_from_being_numbers_are_read() -> None:
@@ -113,7 +113,7 @@ def test_texts_of_a_spreadsheet_that_were_kept_from_being_numbers_are_read() -> 
 def test_columns_that_mean_nothing_are_left_out_only_by_name() -> None:
     """A misspelt column loses nothing in silence; one that is to be skipped is, and one without a name is none."""
     data = b"phone,status,protectd,\n01012345678,ACTIVE,yes,\n"
-    assert table("t.csv", data, ["Protectd"]).numbers == {"01012345678": ACTIVE}
+    assert read_csv("t.csv", data, ["Protectd"]).numbers == {"01012345678": ACTIVE}
     (told,) = _problems(data)
     assert told == "t.csv:1:14: there is no column 'protectd' here: name it otherwise, or --skip-column it"
 
@@ -121,7 +121,7 @@ def test_columns_that_mean_nothing_are_left_out_only_by_name() -> None:
 def test_a_needed_column_cannot_be_skipped() -> None:
     """Without its numbers a table is none."""
     with pytest.raises(DesiredStateError, match="there is none for phone"):
-        table("t.csv", b"phone,status\n01012345678,ACTIVE\n", ["phone"])
+        read_csv("t.csv", b"phone,status\n01012345678,ACTIVE\n", ["phone"])
 
 
 @pytest.mark.parametrize(
@@ -199,6 +199,6 @@ def test_a_file_that_is_too_long_is_not_read(monkeypatch: pytest.MonkeyPatch) ->
 def test_problems_beyond_what_anybody_reads_are_counted() -> None:
     """A thousand problems are shown, the others counted."""
     with pytest.raises(DesiredStateError) as raised:
-        table("t.csv", b"phone,status\n" + b"x,ACTIVE\n" * 1200)
+        read_csv("t.csv", b"phone,status\n" + b"x,ACTIVE\n" * 1200)
     assert len(raised.value.problems) == 1000
     assert raised.value.untold == 200

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from worker.config.desired import Loaded, load
-from worker.model.accounts import Desired, DesiredAccount, Group, SafetyOverride, Status, Unmanaged, UseOverride
+from worker.config.desired import DesiredState, load
+from worker.model.accounts import Desired, DesiredAccount, Group, InUseOverride, SafetyOverride, Status, Unmanaged
 from worker.model.credentials import CredentialsRef, SecretRef
 from worker.model.errors import DesiredStateError, Problem
 
@@ -17,7 +17,7 @@ HEAD = "version: 1\nnumbers:\n"
 SECRET = "NCSAYU7YDBXYORXC7PJQ5AAHHTQ8OYFS"
 
 
-def loaded(*texts: str) -> Loaded:
+def loaded(*texts: str) -> DesiredState:
     """What files named a.yaml, b.yaml and so on give."""
     return load((f"{chr(97 + index)}.yaml", text.encode()) for index, text in enumerate(texts))
 
@@ -633,14 +633,14 @@ def test_wrong_safety(safety: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("guard", "expected"),
     [
-        ("{}", UseOverride()),
-        ("{hours: 72}", UseOverride(hours=72)),
-        ("{hours: 8784, on_unknown: allow}", UseOverride(hours=8784, on_unknown="allow")),
-        ("{enabled: FALSE}", UseOverride(enabled=False)),
-        ("{enabled: 'true', hours: ' 1 ', on_unknown: hold}", UseOverride(hours=1, on_unknown="hold")),
+        ("{}", InUseOverride()),
+        ("{hours: 72}", InUseOverride(hours=72)),
+        ("{hours: 8784, on_unknown: allow}", InUseOverride(hours=8784, on_unknown="allow")),
+        ("{enabled: FALSE}", InUseOverride(enabled=False)),
+        ("{enabled: 'true', hours: ' 1 ', on_unknown: hold}", InUseOverride(hours=1, on_unknown="hold")),
     ],
 )
-def test_in_use(guard: str, expected: UseOverride) -> None:
+def test_in_use(guard: str, expected: InUseOverride) -> None:
     """The key turns the guard on unless it says otherwise; what it leaves out is the settings'."""
     assert account(f"version: 1\nin_use: {guard}\nnumbers: {{}}\n").in_use == expected
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from worker.config.desired import load
-from worker.model.accounts import Dated, DesiredAccount, Schedule, Status, Weekly
+from worker.model.accounts import DatedWindow, DesiredAccount, Schedule, Status, WeeklyWindow
 from worker.model.errors import DesiredStateError
 
 ON, OFF = Status.ACTIVE, Status.INACTIVE
@@ -37,15 +37,15 @@ def test_windows_are_read_as_they_are_written() -> None:
         "{status: INACTIVE, schedule: [{from: 2026-12-01T09:00, until: 2026-12-22, status: ACTIVE, reason: sale}, "
         '{weekly: "Mon 09:00-18:00", status: active}]}'
     )
-    dated = Dated(ON, datetime(2026, 12, 1, tzinfo=UTC), datetime(2026, 12, 21, 15, tzinfo=UTC), "sale")
-    assert found == Schedule(OFF, (dated,), (Weekly(ON, "Mon 09:00-18:00", ((540, 1080),)),), "Asia/Seoul")
+    dated = DatedWindow(ON, datetime(2026, 12, 1, tzinfo=UTC), datetime(2026, 12, 21, 15, tzinfo=UTC), "sale")
+    assert found == Schedule(OFF, (dated,), (WeeklyWindow(ON, "Mon 09:00-18:00", ((540, 1080),)),), "Asia/Seoul")
 
 
 def test_a_status_that_ends_is_a_schedule() -> None:
     """Until its moment the status holds, and then `then`, or nothing."""
     end = datetime(2026, 11, 30, 15, tzinfo=UTC)
     found = schedule("{status: INACTIVE, until: 2026-12-01T00:00, reason: moving, then: ACTIVE}")
-    assert found == Schedule(ON, (Dated(OFF, None, end, "moving"),), (), "Asia/Seoul")
+    assert found == Schedule(ON, (DatedWindow(OFF, None, end, "moving"),), (), "Asia/Seoul")
     assert schedule("{status: INACTIVE, until: '2026-12-01'}").plain is None
 
 

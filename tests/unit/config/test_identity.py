@@ -7,17 +7,17 @@ import pytest
 
 from worker.cli.document_conflicts import Agreement
 from worker.config import files
-from worker.config.desired import Reach, load, names
+from worker.config.desired import IdentityResolver, load, read_names
 from worker.config.files import yaml_files_below
 from worker.config.urls import platform
 from worker.daemon.last_good import LastGood
 from worker.model.errors import DesiredStateError
 
 
-def reach(keys: Mapping[str, str] | None = None, endpoint: str = "solapi") -> Reach:
+def reach(keys: Mapping[str, str] | None = None, endpoint: str = "solapi") -> IdentityResolver:
     """Where API keys are found by the names of variables and files."""
     found = keys or {}
-    return Reach(endpoint, lambda reference: found.get(reference.env or reference.file or ""))
+    return IdentityResolver(endpoint, lambda reference: found.get(reference.env or reference.file or ""))
 
 
 def document(name: str, key: str | None = None, more: str = "") -> str:
@@ -282,12 +282,12 @@ def test_names_of_documents_and_of_lines_after_what_is_not_yaml() -> None:
         + "---\n- x\n---\n? [account]\n: b\n---\naccount: [c]\n"
         + "---\naccount: c\nendpoint: x\nnumbers: *x\n---\naccount: d\n"
     )
-    assert [(each.name, each.line, each.head) for each in names("f.yaml", text.encode())] == [
+    assert [(each.name, each.line, each.head) for each in read_names("f.yaml", text.encode())] == [
         ("a", 2, True),
         ("c", 13, True),
         ("d", 17, True),
     ]
-    assert names("f.yaml", b"\xff\xfe") == []
+    assert read_names("f.yaml", b"\xff\xfe") == []
 
 
 def test_a_reference_that_is_found_is_no_longer_a_reference() -> None:

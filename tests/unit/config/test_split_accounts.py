@@ -4,7 +4,7 @@ from hashlib import sha256
 
 import pytest
 
-from worker.config.desired import fragments, join, load
+from worker.config.desired import join, load, parse_file
 from worker.daemon.last_good import LastGood
 from worker.model.accounts import DesiredAccount, Group, SafetyOverride, SourceFile, Unmanaged
 from worker.model.errors import DesiredStateError
@@ -112,7 +112,7 @@ def test_documents_of_one_time_zone_keep_all_schedules() -> None:
 
 def test_of_a_number_in_two_documents_the_first_counts() -> None:
     """What is refused is still an account of which something can be said, with a line for each number."""
-    found = join([*fragments("a.yaml", document(A).encode()), *fragments("b.yaml", document(B, A).encode())])
+    found = join([*parse_file("a.yaml", document(A).encode()), *parse_file("b.yaml", document(B, A).encode())])
     assert [(list(account.numbers), list(account.lines)) for account in found] == [([A, B], [4, 4])]
 
 

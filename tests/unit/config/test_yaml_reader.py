@@ -14,7 +14,7 @@ from worker.config.yaml_reader import (
     Reader,
     Scalar,
     Sequence,
-    YamlProblem,
+    YamlError,
     begins,
     compose,
     decode,
@@ -29,7 +29,7 @@ from worker.model.errors import Problem
 
 def refusal(text: str) -> str:
     """Where and why a text is refused."""
-    with pytest.raises(YamlProblem) as refused:
+    with pytest.raises(YamlError) as refused:
         list(events("f", text))
     return str(refused.value)
 
@@ -91,7 +91,7 @@ def test_utf8_with_or_without_mark(data: bytes) -> None:
 )
 def test_undecodable(data: bytes, told: str) -> None:
     """What is not UTF-8 text is refused at its line and its column in characters, with what to do."""
-    with pytest.raises(YamlProblem) as refused:
+    with pytest.raises(YamlError) as refused:
         decode("f", data)
     assert str(refused.value) == told
 
@@ -151,7 +151,7 @@ def test_not_yaml(text: str, told: str) -> None:
     where, what = told.split(": ", 1)
     place, found = refusal(text).split(": ", 1)
     assert place == where
-    with pytest.raises(YamlProblem, match=what):
+    with pytest.raises(YamlError, match=what):
         list(events("f", text))
     assert found.isprintable()
 
@@ -247,7 +247,7 @@ def test_composed_values_are_bounded() -> None:
     node = composed(f"[{'a,' * NODE_CAP}]")
     assert isinstance(node, Sequence)
     assert len(node.items) == NODE_CAP
-    with pytest.raises(YamlProblem, match=r"^f:1:1: more than 1,000 values stand here, .*: check the indentation"):
+    with pytest.raises(YamlError, match=r"^f:1:1: more than 1,000 values stand here, .*: check the indentation"):
         composed(f"[{'a,' * (NODE_CAP + 1)}]")
 
 

@@ -18,7 +18,7 @@ from worker.daemon.last_good import News
 from worker.daemon.passes import Pass
 from worker.daemon.scheduler import Every
 from worker.daemon.systemd import Systemd
-from worker.model.accounts import Dated, Desired, DesiredAccount, Group, Schedule, Status, Weekly
+from worker.model.accounts import DatedWindow, Desired, DesiredAccount, Group, Schedule, Status, WeeklyWindow
 from worker.model.errors import AccountRejected, DesiredStateError, LedgerError, Problem, SettingsError
 from worker.model.results import Outcome, RunOutcome
 from worker.model.schedule import transitions
@@ -345,7 +345,7 @@ def test_a_second_name_of_an_account_stops_writes_until_it_is_gone() -> None:
 def _hourly() -> dict[str, Schedule]:
     """A schedule by which a number is to be INACTIVE, and at some times of a day for other reasons."""
     text = "daily 01:00-02:00, 03:00-04:00"
-    return {PHONE: Schedule(Status.INACTIVE, (), (Weekly(Status.ACTIVE, text, weekly(text)),), "Asia/Seoul")}
+    return {PHONE: Schedule(Status.INACTIVE, (), (WeeklyWindow(Status.ACTIVE, text, weekly(text)),), "Asia/Seoul")}
 
 
 def test_a_ledger_that_fails_fails_the_pass_and_nothing_is_sent() -> None:
@@ -542,8 +542,8 @@ def test_a_year_of_weekly_windows_of_a_file_is_kept_to_the_second() -> None:
     holiday = datetime.fromtimestamp(EPOCH, UTC) + timedelta(days=100)
     schedule = Schedule(
         Status.INACTIVE,
-        (Dated(Status.INACTIVE, holiday, holiday + timedelta(days=3), "holiday"),),
-        (Weekly(Status.ACTIVE, "Mon-Fri 09:00-18:00", weekly("Mon-Fri 09:00-18:00")),),
+        (DatedWindow(Status.INACTIVE, holiday, holiday + timedelta(days=3), "holiday"),),
+        (WeeklyWindow(Status.ACTIVE, "Mon-Fri 09:00-18:00", weekly("Mon-Fri 09:00-18:00")),),
         "Europe/Berlin",
     )
 

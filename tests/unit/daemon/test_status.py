@@ -7,7 +7,7 @@ from tests.support.virtual_time import run
 from worker.daemon.last_good import News
 from worker.daemon.status import Following
 from worker.model.errors import DesiredStateError, Problem
-from worker.model.status_page import Live
+from worker.model.status_page import DaemonState
 from worker.model.suspension import Suspend
 from worker.sandbox import SandboxAccount
 
@@ -15,7 +15,7 @@ from worker.sandbox import SandboxAccount
 def test_before_there_is_a_daemon_nothing_is_known() -> None:
     """It is about to start, and wants nothing yet."""
     following = Following(list)
-    assert following.live() == Live(ready="it is about to start")
+    assert following.live() == DaemonState(ready="it is about to start")
     assert following.accounts() == ()
 
 

@@ -15,7 +15,7 @@ from tests.support.ledgers import became, ledger, never, planned, rows, seen, su
 from worker.ledger import Nothing, probe
 from worker.ledger.history import story
 from worker.ledger.readonly import reading
-from worker.model.accounts import Memory, Status
+from worker.model.accounts import AccountMemory, Status
 from worker.model.errors import AccountBusy, Ambiguous, LedgerError
 from worker.model.history import AttemptState
 from worker.model.results import Outcome, RunOutcome
@@ -26,13 +26,13 @@ _TIME = re.compile(r"2026-11-24T00:00:\d\d\.000Z")
 
 async def test_nothing_keeps_nothing_and_remembers_what_it_is_given() -> None:
     """A run without a ledger goes through all the same, and knows what somebody else remembers for it."""
-    memory = Memory({A: Status.ACTIVE})
-    told = Nothing(lambda key: memory if key == "vendor 1" else Memory())
+    memory = AccountMemory({A: Status.ACTIVE})
+    told = Nothing(lambda key: memory if key == "vendor 1" else AccountMemory())
     assert await told.recall("vendor 1") is memory
-    assert await Nothing().recall("vendor 1") == Memory()
+    assert await Nothing().recall("vendor 1") == AccountMemory()
     async with told.hold(subject(), never) as page:
         assert page is told
-        assert await page.resume(seen()) == Memory()
+        assert await page.resume(seen()) == AccountMemory()
         await page.begin(planned(A), "f")
         await page.intend([(A, 1, Status.INACTIVE)])
         page.answered(A, 1, None)

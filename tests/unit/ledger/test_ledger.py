@@ -10,7 +10,7 @@ import pytest
 from tests.support.ledgers import became, ledger, never, planned, rows, seen, subject
 from worker.ledger import Ledger, recollection
 from worker.ledger.records import AttemptState
-from worker.model.accounts import Memory, Status
+from worker.model.accounts import AccountMemory, Status
 from worker.model.errors import (
     AccountRejected,
     Ambiguous,
@@ -36,7 +36,7 @@ async def test_a_run_from_its_beginning_to_its_end(tmp_path: Path) -> None:
     """The run, its account, its request and its number stand in the ledger with all that is told of them."""
     async with ledger(tmp_path) as book:
         async with book.hold(subject(sha256="f00", commit="c0ffee-dirty"), never) as page:
-            assert await page.resume(seen(n0100001=ON)) == Memory()
+            assert await page.resume(seen(n0100001=ON)) == AccountMemory()
             await page.begin(planned(A), "print")
             await page.intend([(A, 1, OFF)])
             assert rows(tmp_path, "SELECT phone, number, asked, state FROM attempts") == [(A, 1, OFF, "intent")]
@@ -51,7 +51,7 @@ async def test_a_run_from_its_beginning_to_its_end(tmp_path: Path) -> None:
     ]
     assert rows(tmp_path, "SELECT state FROM attempts") == [(AttemptState.VERIFIED,)]
     assert rows(tmp_path, "SELECT phone, before, after, outcome FROM outcomes") == [(A, ON, OFF, "changed")]
-    assert recollection(tmp_path / "ledger.db")("vendor 1") == Memory({A: OFF}, registered=1, names=NAMES)
+    assert recollection(tmp_path / "ledger.db")("vendor 1") == AccountMemory({A: OFF}, registered=1, names=NAMES)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ async def test_an_account_with_nothing_to_tell_leaves_nothing(tmp_path: Path) ->
     ]
     # what was never begun is only counted
     assert rows(tmp_path, "SELECT phone FROM outcomes") == []
-    assert recollection(tmp_path / "ledger.db")("vendor 1") == Memory({A: OFF}, names=NAMES)
+    assert recollection(tmp_path / "ledger.db")("vendor 1") == AccountMemory({A: OFF}, names=NAMES)
 
 
 async def test_a_plan_that_is_done_is_over_although_nothing_is_left_to_send(tmp_path: Path) -> None:
@@ -121,11 +121,11 @@ async def test_a_plan_that_is_done_is_over_although_nothing_is_left_to_send(tmp_
         await page.intend([(A, 1, OFF)])
     async with ledger(tmp_path, run_id="next") as book:
         async with book.hold(subject(), never) as page:
-            assert await page.resume(seen(n0100001=OFF)) == Memory({A: OFF}, frozenset({A}), names=NAMES)
+            assert await page.resume(seen(n0100001=OFF)) == AccountMemory({A: OFF}, frozenset({A}), names=NAMES)
             await page.finish(_quiet(), {})
         await book.finish(RunOutcome.CONVERGED)
     assert rows(tmp_path, "SELECT run, outcome FROM entries") == [("dead", "crashed"), ("next", "converged")]
-    assert recollection(tmp_path / "ledger.db")("vendor 1") == Memory({A: OFF}, registered=1, names=NAMES)
+    assert recollection(tmp_path / "ledger.db")("vendor 1") == AccountMemory({A: OFF}, registered=1, names=NAMES)
 
 
 async def test_a_run_that_leaves_without_an_end_has_failed(tmp_path: Path) -> None:
@@ -273,7 +273,7 @@ async def test_a_recollection_checks_the_file_once(tmp_path: Path) -> None:
     """A plan of many accounts reads the whole file to check it once, and what it remembers each time anew."""
     async with ledger(tmp_path) as book:
         recall = recollection(tmp_path / "ledger.db")
-        assert recall("vendor 1") == Memory()
+        assert recall("vendor 1") == AccountMemory()
         await book.record(subject(), _quiet(), {A: OFF})
         statements: list[str] = []
         connect = sqlite3.connect
@@ -285,6 +285,6 @@ async def test_a_recollection_checks_the_file_once(tmp_path: Path) -> None:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sqlite3, "connect", traced)
-            assert recall("vendor 1") == Memory({A: OFF}, names=NAMES)
-            assert recollection(tmp_path / "ledger.db")("vendor 1") == Memory({A: OFF}, names=NAMES)
+            assert recall("vendor 1") == AccountMemory({A: OFF}, names=NAMES)
+            assert recollection(tmp_path / "ledger.db")("vendor 1") == AccountMemory({A: OFF}, names=NAMES)
     assert sum("quick_check" in statement for statement in statements) == 1

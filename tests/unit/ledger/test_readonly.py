@@ -13,7 +13,7 @@ import pytest
 from tests.support.ledgers import clock, ledger
 from worker.ledger.history import Asked, history
 from worker.ledger.readonly import reading, recollection
-from worker.model.accounts import Memory
+from worker.model.accounts import AccountMemory
 from worker.model.errors import LedgerError
 from worker.model.results import RunOutcome
 
@@ -66,7 +66,7 @@ def test_a_ledger_that_cannot_be_written_is_read(path: Path) -> None:
     """History and memory come out of it, and no file is made beside it."""
     with _unwritable(path.parent):
         assert _runs(path) == ["run-1"]
-        assert recollection(path)("key") == Memory()
+        assert recollection(path)("key") == AccountMemory()
     assert [each.name for each in path.parent.glob("ledger.db*")] == ["ledger.db"]
 
 

@@ -11,7 +11,7 @@ from tests.support.ledgers import became, clock, ledger, never, planned, seen, s
 from worker.ledger import Nothing, writes
 from worker.ledger.records import AttemptState
 from worker.ledger.schema import connect
-from worker.model.accounts import EarlierRun, PlanFile
+from worker.model.accounts import PlanFile, PlanFileUse
 from worker.model.errors import LedgerError
 from worker.model.results import Outcome, RunOutcome
 
@@ -36,7 +36,7 @@ class Kept:
         """The intent of a request."""
         writes.intend(self.connection, [(entry, phone, 1, "INACTIVE")], at)
 
-    def earlier(self, *phones: str, key: str = KEY, plan: PlanFile = PLAN) -> EarlierRun | None:
+    def earlier(self, *phones: str, key: str = KEY, plan: PlanFile = PLAN) -> PlanFileUse | None:
         """What the run `now` hears."""
         return writes.earlier_run(self.connection, "now", key, plan, phones=phones or (A, B))
 
@@ -54,14 +54,14 @@ def test_a_run_of_the_plan_that_intended_a_write_carried_it_out(kept: Kept) -> N
     entry = kept.run("r1", plan="p1")
     assert kept.earlier() is None
     kept.intend(entry, at=BEFORE)
-    assert kept.earlier() == EarlierRun("r1", "start of r1", carried_out=True)
+    assert kept.earlier() == PlanFileUse("r1", "start of r1", carried_out=True)
     assert kept.earlier(plan=PlanFile("p2", AFTER)) is None
 
 
 def test_a_run_of_the_plan_counts_for_all_its_accounts(kept: Kept) -> None:
     """What it wrote to one account uses the file up for the others."""
     kept.intend(kept.run("r1", plan="p1", key="vendor 2"), at=BEFORE)
-    assert kept.earlier() == EarlierRun("r1", "start of r1", carried_out=True)
+    assert kept.earlier() == PlanFileUse("r1", "start of r1", carried_out=True)
 
 
 @pytest.mark.parametrize("outcome", [*RunOutcome])
@@ -96,7 +96,7 @@ def test_another_run_supersedes_the_plan_by_a_write_after_the_plan_was_made(
 ) -> None:
     """The moment of its intent counts, not that of its start; the same millisecond is after."""
     kept.intend(kept.run("r1"), at=at)
-    assert kept.earlier() == (EarlierRun("r1", at, carried_out=False) if superseded else None)
+    assert kept.earlier() == (PlanFileUse("r1", at, carried_out=False) if superseded else None)
 
 
 @pytest.mark.parametrize("created_at", ["2026-11-24T12:00:00Z", "2026-11-24T12:00:00.0001Z", "2026-11-24T12:00:00.4Z"])
@@ -130,7 +130,7 @@ def test_the_last_write_of_all_runs_is_named(kept: Kept) -> None:
     """Of several runs the one that wrote last, with the time of that write."""
     for name, second in (("r1", 3), ("r2", 5), ("r3", 4)):
         kept.intend(kept.run(name), at=f"2026-11-24T12:00:0{second}.000Z")
-    assert kept.earlier() == EarlierRun("r2", "2026-11-24T12:00:05.000Z", carried_out=False)
+    assert kept.earlier() == PlanFileUse("r2", "2026-11-24T12:00:05.000Z", carried_out=False)
 
 
 def test_the_lookup_is_quick_however_long_the_history(kept: Kept) -> None:

@@ -14,7 +14,7 @@ from worker.ledger import retention, writes
 from worker.ledger.group_commit import Answer
 from worker.ledger.records import CRASHED, AttemptState
 from worker.ledger.schema import connect
-from worker.model.accounts import Memory, Status
+from worker.model.accounts import AccountMemory, Status
 from worker.model.errors import NumberError
 from worker.model.plans import AccountPlan
 from worker.model.results import AccountResult, Outcome, RunOutcome
@@ -58,7 +58,7 @@ class Book:
         """A look at an account."""
         writes.settle(self.connection, key, seen(**statuses).numbers, self.now())
 
-    def recall(self, key: str = KEY) -> Memory:
+    def recall(self, key: str = KEY) -> AccountMemory:
         """What is remembered."""
         return writes.recall(self.connection, key)
 
@@ -149,7 +149,7 @@ def test_what_was_refused_before_the_run_died_stays_refused(
     assert book.states(entry) == {A: AttemptState.REJECTED}
     assert book.outcomes(entry) == {A: (outcome, after, 2, "FailedToUpdate")}
     assert book.all("SELECT http_status, error_message FROM outcomes") == [(409, "not now")]
-    assert book.recall() == Memory(names=NAMES)
+    assert book.recall() == AccountMemory(names=NAMES)
 
 
 def test_all_attempts_of_a_number_are_closed_by_its_look(book: Book) -> None:
@@ -182,11 +182,11 @@ def test_a_look_closes_what_a_run_could_not_prove_and_leaves_its_story(
     book.finish(entry, became(planned(A), Outcome.UNVERIFIED, after=None))
     before = book.outcomes(entry), book.all("SELECT finished_at, outcome FROM entries")
     assert book.states(entry) == {A: AttemptState.OK}
-    assert book.recall() == Memory(unsettled=True, names=NAMES)
+    assert book.recall() == AccountMemory(unsettled=True, names=NAMES)
     book.settle(n0100001=look)
     assert book.states(entry) == {A: becomes}
     assert (book.outcomes(entry), book.all("SELECT finished_at, outcome FROM entries")) == before
-    assert book.recall() == Memory({A: Status(OFF)} if look == OFF else {}, names=NAMES)
+    assert book.recall() == AccountMemory({A: Status(OFF)} if look == OFF else {}, names=NAMES)
 
 
 @pytest.mark.parametrize(
@@ -278,7 +278,7 @@ def test_what_was_written_last_is_remembered_for_each_account(book: Book) -> Non
     book.finish(entry, became(planned(C), Outcome.FAILED), {A: Status(ON), B: Status(ON)})
     assert book.recall().written == {A: ON, B: ON}
     assert book.recall("vendor 2").written == {A: OFF, B: OFF}
-    assert book.recall("vendor 3") == Memory()
+    assert book.recall("vendor 3") == AccountMemory()
     # what was known already stays that of the run that wrote it
     assert book.all("SELECT phone, run FROM written WHERE key = 'vendor 1'") == [(A, "r3"), (B, "r4")]
 
@@ -466,5 +466,5 @@ def test_recall_is_quick_however_long_the_history(book: Book) -> None:
     assert time.perf_counter() - began < 1
     _ended(book, RunOutcome.CONVERGED, A)
     began = time.perf_counter()
-    assert book.recall() == Memory({A: Status(OFF)}, names=NAMES)
+    assert book.recall() == AccountMemory({A: Status(OFF)}, names=NAMES)
     assert time.perf_counter() - began < 0.1

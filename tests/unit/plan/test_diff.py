@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from worker.model.accounts import Desired, DesiredAccount, Memory, Observed, ObservedAccount, Status
+from worker.model.accounts import AccountMemory, Desired, DesiredAccount, Observed, ObservedAccount, Status
 from worker.model.credentials import CredentialsRef, SecretRef
 from worker.model.errors import ErrorInfo, PlanFileError
 from worker.model.history import NumberRecord
@@ -199,7 +199,7 @@ def change(observed: str, desired: str, phone: str = PHONE) -> Change:
 def test_cause_of_what_is_not_remembered() -> None:
     """A number that no run of ours has written has no cause, whatever is told of others."""
     stranger, ours = change("INACTIVE", "ACTIVE", "0211"), change("INACTIVE", "ACTIVE", "0222")
-    assert attribute([stranger, ours], ObservedAccount("1", {}), Memory({"0222": Status.ACTIVE})) == (
+    assert attribute([stranger, ours], ObservedAccount("1", {}), AccountMemory({"0222": Status.ACTIVE})) == (
         stranger,
         msgspec.structs.replace(ours, cause=Cause.EXTERNAL_DRIFT),
     )
@@ -211,7 +211,7 @@ def test_since_is_told_of_what_others_changed() -> None:
         "1", seen(n0211="INACTIVE", n0222="INACTIVE", n0233="INACTIVE"), updated=(86_400, 172_800, 0)
     )
     drifted, configured, untold = (change("INACTIVE", "ACTIVE", phone) for phone in observed.numbers)
-    memory = Memory({"0211": Status.ACTIVE, "0222": Status.INACTIVE, "0233": Status.ACTIVE})
+    memory = AccountMemory({"0211": Status.ACTIVE, "0222": Status.INACTIVE, "0233": Status.ACTIVE})
     assert [each.since for each in attribute([drifted, configured, untold], observed, memory)] == [
         "1970-01-02T00:00:00Z",
         None,
@@ -235,7 +235,7 @@ def test_confirmed(want: Desired | None, status: str | None, told: dict[str, Sta
     """A listed number that has its desired status, while we last wrote another one, was confirmed by somebody else."""
     wanted = {} if want is None else {PHONE: want}
     observed = {} if status is None else {PHONE: Observed(PHONE, Status(status))}
-    assert confirmed(wanted, observed, Memory({PHONE: Status.INACTIVE})) == told
+    assert confirmed(wanted, observed, AccountMemory({PHONE: Status.INACTIVE})) == told
 
 
 def test_numbers_that_nobody_wants_take_no_part() -> None:
@@ -569,6 +569,6 @@ def test_the_cause_is_told_by_what_we_last_wrote(
     """What we wrote, what the file says and what is there tell who changed a number, and when, if anyone can know."""
     second = int(datetime(2026, 11, 20, 9, tzinfo=UTC).timestamp())
     account = ObservedAccount("1", {PHONE: Observed(PHONE, Status(observed))}, (second,))
-    memory = Memory({} if ours is None else {PHONE: Status(ours)})
+    memory = AccountMemory({} if ours is None else {PHONE: Status(ours)})
     (change,) = attribute([Change(PHONE, Action.ACTIVATE, observed, "ACTIVE", "")], account, memory)
     assert (change.cause, change.since) == (cause, since)

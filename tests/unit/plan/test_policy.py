@@ -8,17 +8,17 @@ from msgspec.structs import replace
 
 from worker.config.settings import SafetySettings
 from worker.model.accounts import (
+    AccountMemory,
     Desired,
     DesiredAccount,
-    Idle,
-    Memory,
+    IdleNumber,
+    InUseOverride,
     Observed,
     ObservedAccount,
     SafetyOverride,
     Schedule,
     Status,
     Unmanaged,
-    UseOverride,
 )
 from worker.model.errors import ImplausibleNumber
 from worker.model.plans import Action, Cause, Change
@@ -85,7 +85,7 @@ def test_an_implausible_number_is_accepted_as_far_as_it_is_registered(phone: str
     """What is registered is right; what is not is refused with its place, whether or not anything is wanted of it."""
     desired = replace(wanting(n01012345678=ON), lines=[7], line=3)
     listed = replace(desired, numbers={**desired.numbers, phone: OFF}, lines=[7, 8])
-    idle = replace(desired, idle={phone: Idle("nothing now")})
+    idle = replace(desired, idle={phone: IdleNumber("nothing now")})
     registered = seeing(**{f"n{phone}": "ACTIVE"})
     check_registered(desired, seeing())
     for account, line in ((listed, 8), (idle, 3)):
@@ -125,7 +125,7 @@ def test_an_error_about_an_implausible_number_is_korean_throughout() -> None:
 def test_a_listed_number_of_which_nothing_is_wanted_is_left_as_it_is(unmanaged: Unmanaged) -> None:
     """Whatever becomes of unlisted numbers it is not written, and it is told why, unless those are ignored."""
     desired = replace(
-        wanting(unmanaged, n0211=ON), idle={"0222": Idle("nothing now", "2026-12-01T00:00:00Z", "n", "o")}
+        wanting(unmanaged, n0211=ON), idle={"0222": IdleNumber("nothing now", "2026-12-01T00:00:00Z", "n", "o")}
     )
     rest = Desired(Status.ACTIVE, "n", "o", managed=False, because="nothing now", until="2026-12-01T00:00:00Z")
     wanted = adopt(desired, seeing(n0211="ACTIVE", n0222="ACTIVE"))
@@ -272,8 +272,8 @@ def test_spent_counts_what_a_died_run_has_switched_off(
     """A number that a run which died has switched off counts as long as it is still wanted so and still is."""
     wanted = {} if want is None else {"0211": want}
     observed = ObservedAccount("1", {} if status is None else {"0211": Observed("0211", Status(status))})
-    assert spent(Memory(spent=frozenset({"0211"})), wanted, observed) == int(counts)
-    assert spent(Memory(), wanted, observed) == 0
+    assert spent(AccountMemory(spent=frozenset({"0211"})), wanted, observed) == int(counts)
+    assert spent(AccountMemory(), wanted, observed) == 0
 
 
 def test_a_plan_gains_nothing_by_being_cut_in_pieces() -> None:
@@ -360,11 +360,11 @@ def test_whatever_the_file_did_not_change_drifted(action: Action, cause: Cause |
     ("override", "expected"),
     [
         (None, InUse(enabled=False, hours=5, on_unknown="allow")),
-        (UseOverride(), InUse(enabled=True, hours=5, on_unknown="allow")),
-        (UseOverride(hours=72), InUse(enabled=True, hours=72, on_unknown="allow")),
-        (UseOverride(enabled=False, on_unknown="hold"), InUse(enabled=False, hours=5, on_unknown="hold")),
+        (InUseOverride(), InUse(enabled=True, hours=5, on_unknown="allow")),
+        (InUseOverride(hours=72), InUse(enabled=True, hours=72, on_unknown="allow")),
+        (InUseOverride(enabled=False, on_unknown="hold"), InUse(enabled=False, hours=5, on_unknown="hold")),
     ],
 )
-def test_a_files_guard_wins_over_the_settings(override: UseOverride | None, expected: InUse) -> None:
+def test_a_files_guard_wins_over_the_settings(override: InUseOverride | None, expected: InUse) -> None:
     """What a file says of the in-use guard holds for its account, and what it leaves out is the settings'."""
     assert effective_use(InUse(enabled=False, hours=5, on_unknown="allow"), override) == expected

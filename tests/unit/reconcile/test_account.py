@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from tests.support.model_account import ModelAccount, Unheard
 from tests.support.virtual_time import run
 from worker.ledger import Nothing
-from worker.model.accounts import Desired, DesiredAccount, Memory, SafetyOverride, Status, Unmanaged, Usage
+from worker.model.accounts import AccountMemory, Desired, DesiredAccount, NumberUse, SafetyOverride, Status, Unmanaged
 from worker.model.errors import (
     AccountBusy,
     AccountRejected,
@@ -42,8 +42,8 @@ def _desired(unmanaged: Unmanaged = Unmanaged.REPORT, **numbers: Desired) -> Des
     return DesiredAccount("main", "main.yaml", phones, array("I", range(1, len(phones) + 1)), unmanaged=unmanaged)
 
 
-async def _forgetful(_: str | None) -> Memory:
-    return Memory()
+async def _forgetful(_: str | None) -> AccountMemory:
+    return AccountMemory()
 
 
 def _draft(desired: DesiredAccount, account: ModelAccount, terms: Terms | None = None) -> Draft:
@@ -301,7 +301,7 @@ _GUARDED = Terms(Safety("100%", 0), in_use=InUse(enabled=True))
 def test_an_apply_relies_on_the_answer_of_its_plan() -> None:
     """Each deactivation is asked about once; what was in use is held through the second look, and notices go along."""
     account = ModelAccount(n01000000001="ACTIVE", n01000000002="ACTIVE", n01000000003="INACTIVE")
-    account.use = Usage({A: "busy"}, frozenset({B}), "who knows")
+    account.use = NumberUse({A: "busy"}, frozenset({B}), "who knows")
     terms = structs.replace(_GUARDED, in_use=InUse(enabled=True, on_unknown="allow"))
     log = Unheard()
     result = _apply(_desired(n01000000001=_OFF, n01000000002=_OFF, n01000000003=_ON), account, terms, log)

@@ -24,7 +24,7 @@ from worker.model.safety import Safety
 from worker.plan.planfile import SavedAccount
 from worker.reconcile import identity
 from worker.reconcile.account import Draft, Terms
-from worker.reconcile.fleet import Fleet, Site
+from worker.reconcile.fleet import DefaultTarget, Fleet
 from worker.reconcile.identity import Identities
 from worker.sandbox import Fault, SandboxAccount
 from worker.solapi.client import AccountReader
@@ -309,7 +309,7 @@ def test_hosts_of_the_vendor_share_a_keys_quota() -> None:
         reference = reseller.desired[0].credentials
         quotas = set()
         for endpoint in ("solapi", "coolsms", None):
-            with reseller.fleet.client(AccountReader, Site(reference, endpoint), reseller.log) as client:
+            with reseller.fleet.client(AccountReader, DefaultTarget(reference, endpoint), reseller.log) as client:
                 quotas.add(id(client._quota))
         assert len(quotas) == 1
 
@@ -478,7 +478,7 @@ def test_a_saved_plan_is_carried_out_but_for_its_conflicts() -> None:
 def test_an_account_has_one_key_whichever_host_it_is_reached_at() -> None:
     """The vendor's hosts share an account's lock and history; another API's account of that id has its own."""
     names = {
-        identity.key(Site(None, endpoint), "7", "solapi")
+        identity.key(DefaultTarget(None, endpoint), "7", "solapi")
         for endpoint in ("solapi", "solapi-static", "coolsms", "coolsms-rest", "http://127.0.0.1:1")
     }
     assert names == {"vendor 7", "http://127.0.0.1:1 7"}

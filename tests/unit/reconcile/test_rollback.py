@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from tests.support.model_account import ModelAccount, Unheard
 from tests.support.virtual_time import run
 from worker.ledger import Nothing
-from worker.model.accounts import Memory
+from worker.model.accounts import AccountMemory
 from worker.model.errors import CredentialsMissing
 from worker.model.history import AccountRecord, Ending, NumberRecord
 from worker.model.plans import Action, Verdict
@@ -49,10 +49,10 @@ def _undoing(*numbers: NumberRecord, safety: Safety | None = None) -> SavedAccou
     return undoing(_story(*numbers, safety=safety), "run-1")
 
 
-def _preview(saved: SavedAccount, account: ModelAccount, memory: Memory | None = None) -> Draft:
-    async def recall(account_id: str | None) -> Memory:
+def _preview(saved: SavedAccount, account: ModelAccount, memory: AccountMemory | None = None) -> Draft:
+    async def recall(account_id: str | None) -> AccountMemory:
         assert account_id == "1"
-        return memory or Memory()
+        return memory or AccountMemory()
 
     return run(preview(saved, account, frozenset(), recall, Unheard()))
 
@@ -90,7 +90,7 @@ def test_the_rules_count_what_a_run_that_died_switched_off() -> None:
     saved = _undoing(*(_changed(phone, "INACTIVE", "ACTIVE") for phone in (A, B, C)), safety=Safety(2, 0))
     account = ModelAccount(n0100001="INACTIVE", n0100002="ACTIVE", n0100003="ACTIVE")
     assert _preview(saved, account).plan.verdict is Verdict.OK
-    drawn = _preview(saved, account, Memory(spent=frozenset({A})))
+    drawn = _preview(saved, account, AccountMemory(spent=frozenset({A})))
     assert [refusal.rule for refusal in drawn.plan.refusals] == ["max-deactivations"]
     assert drawn.plan.verdict is Verdict.REFUSED
 

@@ -12,7 +12,7 @@ from tests.support.model_account import ModelAccount, Unheard
 from tests.support.virtual_time import run
 from worker.config.files import locate
 from worker.ledger import Nothing
-from worker.model.accounts import Dated, Desired, DesiredAccount, EarlierRun, PlanFile, Schedule, Status
+from worker.model.accounts import DatedWindow, Desired, DesiredAccount, PlanFile, PlanFileUse, Schedule, Status
 from worker.model.errors import PolicyRefusal
 from worker.model.plans import Action, Change, NoticeKind
 from worker.model.results import AccountResult, Outcome, RunOutcome
@@ -26,7 +26,7 @@ from worker.reconcile.executor import Pace
 A, B = "0100001", "0100002"
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 PLAN = PlanFile("p1", "2026-11-24T00:00:00.000Z")
-EARLIER = EarlierRun("r1", "2026-11-24T01:00:00.000Z", carried_out=True)
+EARLIER = PlanFileUse("r1", "2026-11-24T01:00:00.000Z", carried_out=True)
 
 SAVED = SavedAccount(
     account="main",
@@ -45,12 +45,12 @@ SAVED = SavedAccount(
 class _Remembering(Nothing):
     """A ledger that knows of an earlier run."""
 
-    def __init__(self, earlier: EarlierRun | None) -> None:
+    def __init__(self, earlier: PlanFileUse | None) -> None:
         super().__init__()
         self.earlier = earlier
         self.asked: list[tuple[PlanFile, Collection[str]]] = []
 
-    async def earlier_run(self, plan: PlanFile, phones: Collection[str]) -> EarlierRun | None:
+    async def earlier_run(self, plan: PlanFile, phones: Collection[str]) -> PlanFileUse | None:
         """The run, whatever is asked."""
         self.asked.append((plan, phones))
         return self.earlier
@@ -164,7 +164,7 @@ def test_numbers_that_no_file_asks_for_are_not_asked_about() -> None:
 def test_what_the_file_ceases_to_ask_for_on_the_way_is_not_written(second: int, written: list[tuple[str, str]]) -> None:
     """The file gained an end since it was planned, and reads took until then."""
     end = datetime(2026, 11, 24, 9, tzinfo=UTC)
-    schedule = Schedule(None, (Dated(Status.INACTIVE, None, end),), (), "UTC")
+    schedule = Schedule(None, (DatedWindow(Status.INACTIVE, None, end),), (), "UTC")
     account = _account()
     files = _files(n0100001="INACTIVE")
     assert files.desired is not None

@@ -10,15 +10,15 @@ from tests.support.model_account import ModelAccount, Unheard
 from tests.support.virtual_time import run
 from worker.ledger import Nothing
 from worker.model.accounts import (
+    AccountMemory,
     Desired,
     DesiredAccount,
     Group,
-    Memory,
+    NumberUse,
     PairSwaps,
     SafetyOverride,
     Status,
     Unmanaged,
-    Usage,
 )
 from worker.model.errors import (
     Ambiguous,
@@ -198,8 +198,8 @@ def _terms(pair_swaps: PairSwaps = "warn") -> Terms:
     return Terms(Safety("100%", 0, pair_swaps))
 
 
-async def _forgetful(_: str | None) -> Memory:
-    return Memory()
+async def _forgetful(_: str | None) -> AccountMemory:
+    return AccountMemory()
 
 
 def _draft(desired: DesiredAccount, account: ModelAccount, terms: Terms) -> Draft:
@@ -274,7 +274,7 @@ def test_selection_leaves_the_successor_out_of_the_plan() -> None:
 def test_notice_leaves_out_what_the_in_use_guard_holds() -> None:
     """The notice names only the deactivations that remain."""
     account = ModelAccount(n01000000001="ACTIVE", n01000000003="ACTIVE", n01000000002="PENDING")
-    account.use = Usage({A: "busy"})
+    account.use = NumberUse({A: "busy"})
     desired = _desired(n01000000001=_OFF, n01000000003=_OFF, n01000000002=_ON)
     terms = structs.replace(_terms(), in_use=InUse(enabled=True))
     (notice,) = (each for each in _draft(desired, account, terms).plan.notices if each.kind is NoticeKind.SWAP)

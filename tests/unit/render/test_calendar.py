@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from icalendar import Calendar as Read
 
-from worker.model.accounts import Dated, Desired, DesiredAccount, Schedule, Status
+from worker.model.accounts import DatedWindow, Desired, DesiredAccount, Schedule, Status
 from worker.render.ics import icalendar
 from worker.render.text.calendar import AccountCalendar, Calendar, Due, account_calendar, text
 
@@ -71,7 +71,7 @@ def test_an_account_s_calendar_is_what_its_schedules_change() -> None:
     """Each change in the span, with what the number's entry says for people; what lies beyond it is left out."""
     start, end = datetime(2026, 12, 1, tzinfo=UTC), datetime(2026, 12, 22, tzinfo=UTC)
     numbers = {"0211": Desired(Status.INACTIVE, "note", "owner"), "0222": Desired(Status.ACTIVE)}
-    schedule = Schedule(Status.INACTIVE, (Dated(Status.ACTIVE, start, end, "sale"),), (), "Asia/Seoul")
+    schedule = Schedule(Status.INACTIVE, (DatedWindow(Status.ACTIVE, start, end, "sale"),), (), "Asia/Seoul")
     account = DesiredAccount("main", "main.yaml", numbers, [1, 2], schedules={"0211": schedule})
     change = Due("0211", "2026-12-01T00:00:00Z", "INACTIVE", "ACTIVE", "scheduled ACTIVE: sale", "note", "owner")
     assert account_calendar(account, start, end) == AccountCalendar("main", "Asia/Seoul", (change,))

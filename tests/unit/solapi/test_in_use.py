@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.support.loopback import EPOCH, Loopback, now, run
 from worker.config.settings import RateLimit, Retry
-from worker.model.accounts import Usage
+from worker.model.accounts import NumberUse
 from worker.model.errors import AccountRejected, Interrupted, Refusal, ServerError
 from worker.model.plans import AccountPlan, Action, Change, NoticeKind, Verdict, tally
 from worker.model.safety import InUse
@@ -34,10 +34,10 @@ def _account() -> SandboxAccount:
 
 def _usage(
     account: SandboxAccount, *phones: str, hours: int = 24, faults: tuple[Fault | None, ...] = ()
-) -> tuple[Usage, list[Any]]:
+) -> tuple[NumberUse, list[Any]]:
     """What a reader finds out, and the requests that it took."""
 
-    async def scenario() -> tuple[Usage, list[Any]]:
+    async def scenario() -> tuple[NumberUse, list[Any]]:
         async with Loopback(account) as loopback:
             loopback.sandbox.script(None, "GET", faults)
             reader = loopback.reader(retry=Retry(attempts=2, base_seconds=0.01))
@@ -51,7 +51,7 @@ def _usage(
 def test_numbers_that_are_not_used_are_known_not_to_be() -> None:
     """The groups are asked for once, then each number once, with the hours in UTC; nothing is in use or unknown."""
     usage, wire = _usage(_account(), A, B)
-    assert usage == Usage()
+    assert usage == NumberUse()
     assert [request.path for request in wire] == ["/messages/v4/groups", "/messages/v4/list", "/messages/v4/list"]
     assert wire[0].query == {"criteria": "scheduledDate", "cond": "gte", "value": _text(NOW - MINUTE), "limit": "500"}
     since, until = _text(NOW - 24 * HOUR), _text(NOW + MINUTE)
@@ -72,7 +72,7 @@ def test_what_was_sent_in_the_hours_before_is_in_use(ago: int, *, found: bool) -
     usage, _ = _usage(account, A, B)
     when = (NOW - ago * HOUR).strftime("%Y-%m-%d %H:%M UTC")
     told = f"it has sent messages in the last 24 hours, one of them on {when}"
-    assert usage == Usage({A: told} if found else {})
+    assert usage == NumberUse({A: told} if found else {})
 
 
 def test_nothing_falls_between_what_was_sent_and_what_is_ahead() -> None:
@@ -92,7 +92,7 @@ def test_what_is_scheduled_is_in_use_and_asked_about_no_more() -> None:
     account.schedule(NOW - HOUR, C)
     usage, wire = _usage(account, A, B, C)
     when = (NOW + HOUR).strftime("%Y-%m-%d %H:%M UTC")
-    assert usage == Usage({A: f"messages from it are scheduled for {when}: let them be sent first"})
+    assert usage == NumberUse({A: f"messages from it are scheduled for {when}: let them be sent first"})
     assert [request.query["from"] for request in wire if request.path == "/messages/v4/list"] == [B, C]
     assert sum(request.path.endswith("/messages") for request in wire) == 1
 
@@ -165,7 +165,7 @@ def test_the_quota_of_reads_is_kept() -> None:
         async with Loopback(account, rate_limit=(100, 8)) as loopback:
             quota = Quota(RateLimit(reads=8, writes=100), clock=now)
             usage = await loopback.reader(quota=quota).usage(phones, 24)
-            assert usage == Usage()
+            assert usage == NumberUse()
             assert [request.status for request in loopback.sandbox.wire] == [200] * 41
             assert now() >= 25
 
@@ -194,7 +194,7 @@ def _answering(answers: dict[str, Any]) -> Fetch:
     return fetch
 
 
-def _inquired(**answers: Any) -> Usage:
+def _inquired(**answers: Any) -> NumberUse:
     paths = {"/messages/v4/groups": answers.get("groups", {"groupList": {}})}
     paths["/messages/v4/list"] = answers.get("sent", {"messageList": {}})
     paths["/messages/v4/groups/G1/messages"] = answers.get("group", {"messageList": {}})
@@ -313,11 +313,11 @@ def _change(phone: str, action: Action = Action.DEACTIVATE) -> Change:
 class _Api:
     """Answers as it was told, and remembers whom it was asked about."""
 
-    def __init__(self, usage: Usage) -> None:
+    def __init__(self, usage: NumberUse) -> None:
         self.answer = usage
         self.asked: list[tuple[tuple[str, ...], int]] = []
 
-    async def usage(self, phones: Any, hours: int) -> Usage:
+    async def usage(self, phones: Any, hours: int) -> NumberUse:
         """What was told beforehand."""
         self.asked.append((tuple(phones), hours))
         return self.answer
@@ -332,7 +332,7 @@ _ON = InUse(enabled=True, hours=72)
 
 
 def _asked(
-    plan: AccountPlan, usage: Usage, guard: InUse = _ON, *allow: str
+    plan: AccountPlan, usage: NumberUse, guard: InUse = _ON, *allow: str
 ) -> tuple[AccountPlan, list[tuple[tuple[str, ...], int]]]:
     api = _Api(usage)
     return run(asked(plan, api, guard, frozenset(allow))), api.asked  # type: ignore[arg-type]
@@ -340,7 +340,7 @@ def _asked(
 
 def test_a_number_in_use_is_held_with_why() -> None:
     """It is no deactivation any more, is counted as held, and the reason says what for and how to let it go."""
-    plan, questions = _asked(_plan(_change(A), _change(B), _change(C, Action.HELD)), Usage({A: "it is busy"}))
+    plan, questions = _asked(_plan(_change(A), _change(B), _change(C, Action.HELD)), NumberUse({A: "it is busy"}))
     assert questions == [((A, B), 72)]
     assert [(change.phone, change.action) for change in plan.changes] == [
         (B, Action.DEACTIVATE),
@@ -356,7 +356,7 @@ def test_a_number_in_use_is_held_with_why() -> None:
 def test_unknown_use_is_told_once_and_held_where_that_is_wanted(fate: Any, held: int) -> None:
     """One notice an account says how many and why; on_unknown decides what becomes of them."""
     guard = InUse(enabled=True, on_unknown=fate)
-    plan, _ = _asked(_plan(_change(A), _change(B)), Usage({}, frozenset({A}), "Forbidden: no"), guard)
+    plan, _ = _asked(_plan(_change(A), _change(B)), NumberUse({}, frozenset({A}), "Forbidden: no"), guard)
     (notice,) = plan.notices
     assert (notice.kind, notice.phone) == (NoticeKind.IN_USE, None)
     assert "Forbidden: no" in notice.message
@@ -376,13 +376,13 @@ def test_unknown_use_is_told_once_and_held_where_that_is_wanted(fate: Any, held:
 def test_nothing_is_asked_where_nothing_hangs_on_it(guard: InUse, allow: tuple[str, ...], more: dict[str, Any]) -> None:
     """Off, allowed, or refused anyway: the plan stays as it is, and costs no request."""
     plan = _plan(_change(A), **more)
-    assert _asked(plan, Usage({A: "busy"}), guard, *allow) == (plan, [])
+    assert _asked(plan, NumberUse({A: "busy"}), guard, *allow) == (plan, [])
 
 
 def test_a_plan_without_deactivations_asks_nothing() -> None:
     """Activations and what cannot be written are nobody's loss."""
     plan = _plan(_change(A, Action.ACTIVATE), _change(B, Action.BLOCKED))
-    assert _asked(plan, Usage({A: "busy"})) == (plan, [])
+    assert _asked(plan, NumberUse({A: "busy"})) == (plan, [])
 
 
 def test_what_a_plan_held_stays_held() -> None:

@@ -6,14 +6,14 @@ from tests.support.loopback import Journal
 from worker.config.settings import Settings, Timeout
 from worker.model.credentials import Credentials, CredentialsRef, Secret, SecretRef
 from worker.model.errors import CredentialsMissing
-from worker.reconcile.fleet import Fleet, Site
+from worker.reconcile.fleet import DefaultTarget, Fleet
 from worker.solapi.client import AccountReader
 from worker.solapi.transport import Transport
 
 _FILE = CredentialsRef(SecretRef(env="KEY"), SecretRef(file="/run/secrets/s"))
 
 
-def _connected(secret: str, site: Site) -> bool:
+def _connected(secret: str, site: DefaultTarget) -> bool:
     found = Credentials("K", Secret(secret))
     fleet = Fleet(Settings(), Transport(Timeout()), lambda _: found, Journal())
     with fleet.client(AccountReader, site, Journal()):
@@ -23,12 +23,12 @@ def _connected(secret: str, site: Site) -> bool:
 @pytest.mark.parametrize(
     ("site", "place"),
     [
-        (Site(), "the environment variable SOLAPI_API_SECRET"),
-        (Site(credentials=_FILE), "the file /run/secrets/s"),
-        (Site(endpoint="https://api.example.com"), "the environment variable SOLAPI_API_SECRET"),
+        (DefaultTarget(), "the environment variable SOLAPI_API_SECRET"),
+        (DefaultTarget(credentials=_FILE), "the file /run/secrets/s"),
+        (DefaultTarget(endpoint="https://api.example.com"), "the environment variable SOLAPI_API_SECRET"),
     ],
 )
-def test_a_real_endpoint_takes_eight_characters(site: Site, place: str) -> None:
+def test_a_real_endpoint_takes_eight_characters(site: DefaultTarget, place: str) -> None:
     """The error names the place of the secret, not the secret."""
     with pytest.raises(CredentialsMissing, match=f"{place} has fewer than 8 characters") as refused:
         _connected("sevenXY", site)
@@ -41,4 +41,4 @@ def test_a_real_endpoint_takes_eight_characters(site: Site, place: str) -> None:
 )
 def test_a_simulated_api_takes_any(endpoint: str) -> None:
     """A sandbox may be tried with a secret of one letter, and a key as short."""
-    assert _connected("s", Site(endpoint=endpoint))
+    assert _connected("s", DefaultTarget(endpoint=endpoint))

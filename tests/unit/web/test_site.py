@@ -12,7 +12,7 @@ import pytest
 from tests.support.pages import FIRST, ask, noted, serving
 from worker.config.desired import load
 from worker.model.accounts import DesiredAccount
-from worker.model.status_page import Live, Need, Quota, Seen
+from worker.model.status_page import AttentionItem, DaemonState, LastRead, QuotaUse
 from worker.web import site
 
 TOKEN = "a-token-of-24-characters"
@@ -269,13 +269,13 @@ def test_a_ledger_that_cannot_be_read_or_is_slow_is_told(tmp_path: Path, monkeyp
 def test_what_a_daemon_knows_is_shown(tmp_path: Path) -> None:
     """Drift, what needs a person, the windows in use and what is coming."""
     noted(tmp_path, "main", "calm", "unseen")
-    live = Live(
+    live = DaemonState(
         last_pass="2026-11-24T00:20:00Z",
         outcome="converged",
         ready="it rests",
-        seen=(Seen("main", "2026-11-24T00:20:00Z", "ok", 2), Seen("calm", "2026-11-24T00:20:00Z", "ok", 0)),
-        needs=tuple(Need("expiring", "main", f"expires on day {day}", "01000000001") for day in range(30)),
-        quotas=(Quota(3, 80, 1, 16, 5.0),),
+        seen=(LastRead("main", "2026-11-24T00:20:00Z", "ok", 2), LastRead("calm", "2026-11-24T00:20:00Z", "ok", 0)),
+        needs=tuple(AttentionItem("expiring", "main", f"expires on day {day}", "01000000001") for day in range(30)),
+        quotas=(QuotaUse(3, 80, 1, 16, 5.0),),
     )
     with serving(tmp_path / "ledger.db", live=lambda: live, desired=list) as url:
         home = ask(url).body
@@ -295,7 +295,7 @@ def test_what_a_daemon_knows_is_shown(tmp_path: Path) -> None:
         assert "3 writes" in quota
         assert "change nothing until" in ask(url, "/transitions").body
         assert "expires on day 0" in ask(url, "/accounts/" + quote("https://api.solapi.com main", safe="")).body
-    early = Live(ready="it is about to start")
+    early = DaemonState(ready="it is about to start")
     with serving(tmp_path / "ledger.db", live=lambda: early) as url:
         assert "first pass has not ended yet" in ask(url).body
         assert "No API key is in use yet" in ask(url, "/quota").body

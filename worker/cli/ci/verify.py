@@ -7,7 +7,7 @@ compared here: its files, and where and by which limits an account is reached.
 from collections.abc import Callable, Iterable
 
 from worker.cli.ci.paths import in_repository, is_within
-from worker.config.desired import load, names
+from worker.config.desired import load, read_names
 from worker.model.accounts import DesiredAccount
 from worker.model.errors import DesiredStateError
 from worker.model.ports import sources
@@ -56,7 +56,7 @@ def overtaken(
             (source, data)
             for source, data in others()
             if in_repository(source) not in known
-            and any(document.name == account.account for document in names(source, data))
+            and any(document.name == account.account for document in read_names(source, data))
         ]
     new = _described(account, newer, more)
     return isinstance(new, str) or any(

@@ -111,10 +111,10 @@ def _apply_files(
 ) -> int:
     rules = load.read_rules(given.allow)
     from worker.cli.ledger import Keeping
-    from worker.config.revision import committed
+    from worker.config.revision import with_commits
 
     taken, others = load.load_all(settings, given.paths, given.accounts)
-    desired = committed(taken)
+    desired = with_commits(taken)
     selection = load.read_selection(given.only, given.exclude, desired)
 
     from worker.reconcile.account import Terms
@@ -243,7 +243,7 @@ class _CurrentFiles:
             found |= dict.fromkeys(path for path in paths.values() if path is not None)
             missing[account] = tuple(name for name, path in paths.items() if path is None)
             found |= dict.fromkeys(path for name in missing[account] for path in self._beside(name, account))
-        seen: dict[sources.Identity, str] = {}
+        seen: dict[sources.FileIdentity, str] = {}
         read = (sources.read_file(path, seen) for path in found)
         loaded = desired.load(read, self._check).accounts if found else ()
         accounts = {account.name: account for account in loaded}
@@ -255,7 +255,7 @@ class _CurrentFiles:
         paths = [] if folder is None else sources.yaml_files(Path(folder))
         return [path for path in paths if any(each.name == account and each.written for each in described(path))]
 
-    def _marks(self, account: str) -> "list[sources.Mark | None]":
+    def _marks(self, account: str) -> "list[sources.FileVersion | None]":
         paths = [sources.locate(name, self._folder) for name in self._names[account]]
         return [None if path is None else sources.mark(path) for path in paths]
 
@@ -266,9 +266,9 @@ def _check_keys(path: str, saved: "SavedPlan", settings: "Settings") -> None:
     Raises:
         PlanFileError: with the names of both.
     """
-    from worker.config.desired import same_account
+    from worker.config.desired import find_same_accounts
 
-    for found in same_account(saved.accounts, load.agreement(settings.endpoint).reach):
+    for found in find_same_accounts(saved.accounts, load.agreement(settings.endpoint).reach):
         first, second = found.first.account, found.second.account
         raise PlanFileError(
             f"{path}: accounts {first!r} and {second!r} have the same API key, which belongs to one account: plan again"

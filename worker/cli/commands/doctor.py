@@ -76,12 +76,12 @@ def command(
 
 async def _account(run: "Session") -> tuple[Check, ...]:
     from worker.config.urls import endpoint
-    from worker.reconcile.fleet import Site
+    from worker.reconcile.fleet import DefaultTarget
     from worker.solapi.client import AccountReader
 
     network = await _network(endpoint(run.settings.endpoint).url, run.settings.timeout.connect_seconds)
     try:
-        with run.fleet.client(AccountReader, Site(), run.log) as client:
+        with run.fleet.client(AccountReader, DefaultTarget(), run.log) as client:
             found = Check("credentials", "ok", "API key and secret are there")
             reached = not any(check.status == "fail" for check in network)
             return (found, *network, *(await _look(client) if reached else ()))

@@ -35,11 +35,11 @@ def command(
     from worker.cli import runner, write_desired
     from worker.cli.exit_status import ExitStatus
     from worker.model.errors import ServerError
-    from worker.reconcile.fleet import Site
+    from worker.reconcile.fleet import DefaultTarget
     from worker.render.desired_yaml import desired_yaml
 
     async def verb(run: runner.Session) -> int:
-        observed = await run.fleet.read(Site(listed=write_desired.listed(output)), run.log)
+        observed = await run.fleet.read(DefaultTarget(listed=write_desired.listed(output)), run.log)
         if (refused := write_desired.refusal(observed, output)) is not None:
             raise ServerError(refused)
         where = options.schema_of(schema)

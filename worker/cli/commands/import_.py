@@ -72,9 +72,9 @@ def command(
             raise DesiredStateError([Problem(source, 1, 1, refused)])
         text = desired_yaml(account, name=name, schema=where)
     else:
-        from worker.config.csv_import import table
+        from worker.config.csv_import import read_csv
 
-        read = table(source, data, skipped, encoding)
+        read = read_csv(source, data, skipped, encoding)
         load.tell_warnings(read.warnings)
         text = listed_yaml(read.numbers, name=name, schema=where)
     write_desired.write(text, output, schema)

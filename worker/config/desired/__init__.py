@@ -1,26 +1,26 @@
 """Desired-state files: YAML text to the accounts that it describes, with every problem of every file at its place."""
 
-from worker.config.desired.fragments import Clash, Fragment, by_name, clashes, join
-from worker.config.desired.identity import Duplicate, Reach, duplicates, same_account
-from worker.config.desired.load import Check, Documents, Loaded, fragments, load, read
-from worker.config.desired.names import Named, names
+from worker.config.desired.fragments import AccountDocument, Conflict, find_conflicts, group_by_account, join
+from worker.config.desired.identity import IdentityResolver, SameAccount, find_duplicates, find_same_accounts
+from worker.config.desired.load import Check, DesiredState, DocumentSet, load, parse_file, read_documents
+from worker.config.desired.names import DocumentName, read_names
 
 __all__ = [
+    "AccountDocument",
     "Check",
-    "Clash",
-    "Documents",
-    "Duplicate",
-    "Fragment",
-    "Loaded",
-    "Named",
-    "Reach",
-    "by_name",
-    "clashes",
-    "duplicates",
-    "fragments",
+    "Conflict",
+    "DesiredState",
+    "DocumentName",
+    "DocumentSet",
+    "IdentityResolver",
+    "SameAccount",
+    "find_conflicts",
+    "find_duplicates",
+    "find_same_accounts",
+    "group_by_account",
     "join",
     "load",
-    "names",
-    "read",
-    "same_account",
+    "parse_file",
+    "read_documents",
+    "read_names",
 ]

@@ -8,10 +8,10 @@ from unicodedata import normalize
 import yaml
 
 from worker.config import settings, urls, yaml_reader
-from worker.config.desired.fragments import Fragment
-from worker.config.desired.groups import Groups
+from worker.config.desired.fragments import AccountDocument
+from worker.config.desired.groups import GroupsReader
 from worker.config.desired.in_use import in_use
-from worker.config.desired.numbers import Numbers
+from worker.config.desired.numbers import NumbersReader
 from worker.config.fields import COUNT_DIGITS, NAME_CAP, NOTE_CAP, reference, text, unfit, whole
 from worker.config.yaml_reader import Mapping, Node, Reader, Scalar, described, shown, suggestion
 from worker.model.accounts import DesiredAccount, PairSwaps, SafetyOverride, Unmanaged
@@ -21,7 +21,7 @@ from worker.model.suspension import Maintenance, Suspend, moment
 from worker.model.times import DEFAULT_ZONE, weekly, zone
 from worker.model.zones import caution
 
-__all__ = ["HEAD_KEYS", "Document"]
+__all__ = ["HEAD_KEYS", "DocumentReader"]
 
 _KEYS: Final = (
     "version",
@@ -45,19 +45,19 @@ _SAFETY: Final = ("max_deactivations", "min_active", "pair_swaps")
 _PAIR_SWAPS: Final = get_args(PairSwaps)
 
 
-class Document:
+class DocumentReader:
     """One account on its way; what is wrong with it is told and left out."""
 
     def __init__(self, reader: Reader, stream: Iterator[Any], warnings: list[Problem]) -> None:
         self._reader = reader
         self._stream = stream
         self._warnings = warnings
-        self._numbers = Numbers(reader, stream, warnings)
-        self._groups = Groups(reader)
+        self._numbers = NumbersReader(reader, stream, warnings)
+        self._groups = GroupsReader(reader)
         self._found: dict[str, Any] = {}
         self._keys: frozenset[str] = frozenset()
 
-    def read(self, start: Any) -> Fragment | None:
+    def read(self, start: Any) -> AccountDocument | None:
         """Read the document that begins with `start` to its end; None where it is no mapping."""
         event = next(self._stream)
         source, line = self._reader.source, event.start_mark.line + 1
@@ -79,7 +79,7 @@ class Document:
             **self._found,
         )
         head_keys = tuple(sorted(self._keys & HEAD_KEYS))
-        return Fragment(
+        return AccountDocument(
             account, named, head_keys, "timezone" in self._keys, self._groups.unlisted(self._numbers.desired)
         )
 

@@ -14,10 +14,10 @@ from worker.model.accounts import Desired, DesiredAccount, Schedule, SourceFile,
 from worker.model.errors import Problem
 from worker.model.schedule import ever
 
-__all__ = ["Clash", "Fragment", "Member", "by_name", "clashes", "join"]
+__all__ = ["AccountDocument", "Conflict", "GroupMember", "find_conflicts", "group_by_account", "join"]
 
 
-class Member(Struct, frozen=True):
+class GroupMember(Struct, frozen=True):
     """A member of a group, by its digits, and where it is written."""
 
     phone: str
@@ -25,7 +25,7 @@ class Member(Struct, frozen=True):
     column: int
 
 
-class Fragment(Struct, frozen=True):
+class AccountDocument(Struct, frozen=True):
     """One document of an account, as if it were all of it.
 
     `named` is True if the document writes the name with `account:`. `keys` are the keys of `account` that hold for the
@@ -37,7 +37,7 @@ class Fragment(Struct, frozen=True):
     named: bool
     keys: tuple[str, ...] = ()
     zoned: bool = False
-    unlisted: tuple[Member, ...] = ()
+    unlisted: tuple[GroupMember, ...] = ()
 
     @property
     def place(self) -> str:
@@ -45,49 +45,49 @@ class Fragment(Struct, frozen=True):
         return f"{self.account.source}:{self.account.line}"
 
 
-class Clash(Struct, frozen=True):
+class Conflict(Struct, frozen=True):
     """Documents that contradict each other: the problem, and the names of the files that may have caused it."""
 
     problem: Problem
     sources: tuple[str, ...]
 
 
-def by_name(fragments: Iterable[Fragment]) -> dict[str, list[Fragment]]:
+def group_by_account(fragments: Iterable[AccountDocument]) -> dict[str, list[AccountDocument]]:
     """Return the documents of each account by its name, in their order."""
-    found: dict[str, list[Fragment]] = {}
+    found: dict[str, list[AccountDocument]] = {}
     for fragment in fragments:
         found.setdefault(fragment.account.name, []).append(fragment)
     return found
 
 
-def join(fragments: Iterable[Fragment]) -> list[DesiredAccount]:
+def join(fragments: Iterable[AccountDocument]) -> list[DesiredAccount]:
     """Return the accounts that the documents describe, in the order of the first document of each.
 
     The account-level values are those of the head: the document that has any account-level key, or the first one. Of a
-    number that is listed twice the first entry counts; `clashes` reports it.
+    number that is listed twice the first entry counts; `find_conflicts` reports it.
     """
-    return [_joined(some) for some in by_name(fragments).values()]
+    return [_joined(some) for some in group_by_account(fragments).values()]
 
 
-def clashes(fragments: Sequence[Fragment]) -> Iterator[Clash]:
+def find_conflicts(fragments: Sequence[AccountDocument]) -> Iterator[Conflict]:
     """Yield what no two documents may say, each problem at the later document.
 
     That is: what the documents of one account do not agree on, and numbers that are to be ACTIVE in two accounts.
     """
-    accounts = by_name(fragments)
+    accounts = group_by_account(fragments)
     for some in accounts.values():
         sources = tuple(dict.fromkeys(fragment.account.source for fragment in some))
         for problem in _disagreements(some):
-            yield Clash(problem, sources)
+            yield Conflict(problem, sources)
     if len(accounts) > 1:
         yield from _active_twice(fragments)
 
 
-def _head(fragments: Sequence[Fragment]) -> Fragment:
+def _head(fragments: Sequence[AccountDocument]) -> AccountDocument:
     return next((fragment for fragment in fragments if fragment.keys), fragments[0])
 
 
-def _joined(fragments: Sequence[Fragment]) -> DesiredAccount:
+def _joined(fragments: Sequence[AccountDocument]) -> DesiredAccount:
     head = _head(fragments)
     if len(fragments) == 1:
         return head.account
@@ -115,7 +115,7 @@ def _joined(fragments: Sequence[Fragment]) -> DesiredAccount:
     )
 
 
-def _disagreements(fragments: Sequence[Fragment]) -> Iterator[Problem]:
+def _disagreements(fragments: Sequence[AccountDocument]) -> Iterator[Problem]:
     """Yield the problems of one account's documents."""
     if len(fragments) > 1:
         unnamed = list(_unnamed(fragments))
@@ -138,7 +138,7 @@ def _disagreements(fragments: Sequence[Fragment]) -> Iterator[Problem]:
                 yield Problem(fragment.account.source, member.line, member.column, told)
 
 
-def _unnamed(fragments: Sequence[Fragment]) -> Iterator[Problem]:
+def _unnamed(fragments: Sequence[AccountDocument]) -> Iterator[Problem]:
     first = fragments[0]
     for fragment in fragments[1:]:
         if not (first.named and fragment.named):
@@ -150,7 +150,7 @@ def _unnamed(fragments: Sequence[Fragment]) -> Iterator[Problem]:
             yield _at(fragment, told)
 
 
-def _second_heads(fragments: Sequence[Fragment]) -> Iterator[Problem]:
+def _second_heads(fragments: Sequence[AccountDocument]) -> Iterator[Problem]:
     head = _head(fragments)
     for fragment in fragments:
         if fragment.keys and fragment is not head:
@@ -163,7 +163,7 @@ def _second_heads(fragments: Sequence[Fragment]) -> Iterator[Problem]:
             yield _at(fragment, told)
 
 
-def _listed_twice(fragments: Sequence[Fragment]) -> Iterator[Problem]:
+def _listed_twice(fragments: Sequence[AccountDocument]) -> Iterator[Problem]:
     phones = set(chain.from_iterable(fragment.account.numbers for fragment in fragments))
     if len(phones) == sum(len(fragment.account.numbers) for fragment in fragments):
         return
@@ -177,7 +177,7 @@ def _listed_twice(fragments: Sequence[Fragment]) -> Iterator[Problem]:
                 yield Problem(source, line, 1, f"{phone} stands here and at {place}: keep one of the two")
 
 
-def _other_zones(fragments: Sequence[Fragment]) -> Iterator[Problem]:
+def _other_zones(fragments: Sequence[AccountDocument]) -> Iterator[Problem]:
     head = _head(fragments)
     timezone = head.account.timezone
     for fragment in fragments:
@@ -194,7 +194,7 @@ def _other_zones(fragments: Sequence[Fragment]) -> Iterator[Problem]:
         yield _at(fragment, told)
 
 
-def _active_twice(fragments: Sequence[Fragment]) -> Iterator[Clash]:
+def _active_twice(fragments: Sequence[AccountDocument]) -> Iterator[Conflict]:
     holders: dict[str, tuple[DesiredAccount, int]] = {}
     for fragment in fragments:
         account = fragment.account
@@ -206,8 +206,8 @@ def _active_twice(fragments: Sequence[Fragment]) -> Iterator[Clash]:
             if first.name != account.name:
                 other = f"{first.name!r} ({first.source}:{first_line})"
                 told = f"{phone} is ACTIVE here, in {account.name!r}, and in {other}: it can be in one account only"
-                yield Clash(Problem(account.source, line, 1, told), (account.source, first.source))
+                yield Conflict(Problem(account.source, line, 1, told), (account.source, first.source))
 
 
-def _at(fragment: Fragment, told: str) -> Problem:
+def _at(fragment: AccountDocument, told: str) -> Problem:
     return Problem(fragment.account.source, fragment.account.line, 1, told)

@@ -3,18 +3,18 @@
 from collections.abc import Container
 from typing import Final
 
-from worker.config.desired.fragments import Member
+from worker.config.desired.fragments import GroupMember
 from worker.config.fields import NAME_CAP, unfit, whole
 from worker.config.yaml_reader import Mapping, Node, Reader, Scalar, Sequence, described, shown
 from worker.model.accounts import Group
 from worker.model.phones import normalise
 
-__all__ = ["Groups"]
+__all__ = ["GroupsReader"]
 
 _KEYS: Final = ("members", "min_active")
 
 
-class Groups:
+class GroupsReader:
     """Reads groups. Whether their members are listed is known once all documents of the account are read."""
 
     def __init__(self, reader: Reader) -> None:
@@ -37,9 +37,9 @@ class Groups:
         """Return the groups of the document."""
         return tuple(self._found)
 
-    def unlisted(self, listed: Container[str]) -> tuple[Member, ...]:
+    def unlisted(self, listed: Container[str]) -> tuple[GroupMember, ...]:
         """Return the members that are not among the numbers of the document itself."""
-        return tuple(Member(phone, node.line, node.column) for phone, node in self._members if phone not in listed)
+        return tuple(GroupMember(phone, node.line, node.column) for phone, node in self._members if phone not in listed)
 
     def _name(self, key: Node, seen: dict[str, Node]) -> str | None:
         if not isinstance(key, Scalar) or key.null or not key.text.strip():

@@ -9,19 +9,19 @@ from typing import Generic, TypeVar
 
 from msgspec import Struct
 
-from worker.config.desired.fragments import Clash
+from worker.config.desired.fragments import Conflict
 from worker.config.urls import platform
 from worker.model.accounts import DesiredAccount
 from worker.model.credentials import DEFAULT_CREDENTIALS, SecretRef
 from worker.model.errors import Problem
-from worker.model.ports import Reachable, sources
+from worker.model.ports import AccountTarget, sources
 
-__all__ = ["Duplicate", "Reach", "duplicates", "same_account"]
+__all__ = ["IdentityResolver", "SameAccount", "find_duplicates", "find_same_accounts"]
 
-Site = TypeVar("Site", bound=Reachable)
+Site = TypeVar("Site", bound=AccountTarget)
 
 
-class Reach(Struct, frozen=True):
+class IdentityResolver(Struct, frozen=True):
     """How accounts are reached: the endpoint of those that name none, and what finds the API key of a reference.
 
     `api_key` returns None if the key is not there.
@@ -31,7 +31,7 @@ class Reach(Struct, frozen=True):
     api_key: Callable[[SecretRef], str | None]
 
 
-class Duplicate(Struct, Generic[Site], frozen=True):
+class SameAccount(Struct, Generic[Site], frozen=True):
     """Two descriptions of one account. `pinned` is True if both pin the same account id, otherwise they share a key."""
 
     first: Site
@@ -44,7 +44,7 @@ class Duplicate(Struct, Generic[Site], frozen=True):
         return not self.pinned and None not in {self.first.account_id, self.second.account_id}
 
 
-def same_account(sites: Iterable[Site], reach: Reach) -> Iterator[Duplicate[Site]]:
+def find_same_accounts(sites: Iterable[Site], reach: IdentityResolver) -> Iterator[SameAccount[Site]]:
     """Yield each site that is the same account as an earlier one, with that one.
 
     Sites of one platform are the same account if they pin the same account id, or use the same API key: by value, or
@@ -61,14 +61,14 @@ def same_account(sites: Iterable[Site], reach: Reach) -> Iterator[Duplicate[Site
         pinned = site if site.account_id is None else pins.setdefault((where, site.account_id), site)
         keyed = keys.setdefault((where, resolved[reference]), site)
         if pinned is not site:
-            yield Duplicate(pinned, site, pinned=True)
+            yield SameAccount(pinned, site, pinned=True)
         elif keyed is not site:
-            yield Duplicate(keyed, site, pinned=False)
+            yield SameAccount(keyed, site, pinned=False)
 
 
-def duplicates(accounts: Sequence[DesiredAccount], reach: Reach) -> Iterator[Clash]:
+def find_duplicates(accounts: Sequence[DesiredAccount], reach: IdentityResolver) -> Iterator[Conflict]:
     """Yield accounts of different names that are one account, each at the later one. No message has a key."""
-    for found in same_account(accounts, reach):
+    for found in find_same_accounts(accounts, reach):
         first, second = found.first, found.second
         place = f"{first.source}:{first.line}"
         advice = "describe the account once, or split it: write the same `account:` in both documents"
@@ -84,7 +84,7 @@ def duplicates(accounts: Sequence[DesiredAccount], reach: Reach) -> Iterator[Cla
                 f"account {second.name!r} has the API key of {first.name!r} at {place}, so both are one account: "
                 f"{advice}, or give one of them other credentials"
             )
-        yield Clash(Problem(second.source, second.line, 1, told), (*sources(second), *sources(first)))
+        yield Conflict(Problem(second.source, second.line, 1, told), (*sources(second), *sources(first)))
 
 
 def _plain(reference: SecretRef) -> SecretRef:

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from worker.config.yaml_reader import Mapping, Node, Reader, Scalar, described
-from worker.model.accounts import UseOverride
+from worker.model.accounts import InUseOverride
 
 __all__ = ["in_use"]
 
@@ -19,7 +19,7 @@ _WANTED: Final = {
 }
 
 
-def in_use(reader: Reader, node: Node) -> UseOverride | None:
+def in_use(reader: Reader, node: Node) -> InUseOverride | None:
     """The guard of a document, on unless it says otherwise; None where what stands there is none, which is told."""
     if not isinstance(node, Mapping):
         reader.problem(node, f"in_use should be a mapping such as {{hours: 72}}, not {described(node)}")
@@ -35,7 +35,7 @@ def in_use(reader: Reader, node: Node) -> UseOverride | None:
             found[name] = given
         else:
             reader.problem(value, f"{name} should be {_WANTED[name]}, not {described(value)}")
-    return UseOverride(**found)
+    return InUseOverride(**found)
 
 
 def _whole(given: str) -> bool:

@@ -14,33 +14,33 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from worker.config import yaml_reader
-from worker.config.desired.document import Document
-from worker.config.desired.fragments import Clash, Fragment, clashes, join
-from worker.config.yaml_reader import Reader, YamlProblem
+from worker.config.desired.document import DocumentReader
+from worker.config.desired.fragments import AccountDocument, Conflict, find_conflicts, join
+from worker.config.yaml_reader import Reader, YamlError
 from worker.model.accounts import DesiredAccount
 from worker.model.errors import DesiredStateError, Problem
 
-__all__ = ["Check", "Documents", "Loaded", "fragments", "load", "read"]
+__all__ = ["Check", "DesiredState", "DocumentSet", "load", "parse_file", "read_documents"]
 
-Check = Callable[[Sequence[Fragment]], Iterable[Clash]]
+Check = Callable[[Sequence[AccountDocument]], Iterable[Conflict]]
 """Reports what documents contradict each other in that only the environment and the disk show."""
 
 
-class Documents(Struct, frozen=True):
+class DocumentSet(Struct, frozen=True):
     """The documents of files, in their order, and what is odd but not wrong."""
 
-    fragments: tuple[Fragment, ...]
+    documents: tuple[AccountDocument, ...]
     warnings: tuple[Problem, ...] = ()
 
 
-class Loaded(Struct, frozen=True):
+class DesiredState(Struct, frozen=True):
     """The accounts of all files, in the order of the first document of each, and what is odd but not wrong."""
 
     accounts: tuple[DesiredAccount, ...]
     warnings: tuple[Problem, ...] = ()
 
 
-def load(sources: Iterable[tuple[str, bytes] | Problem], check: Check | None = None) -> Loaded:
+def load(sources: Iterable[tuple[str, bytes] | Problem], check: Check | None = None) -> DesiredState:
     """Return the accounts that the documents of all sources describe; `check` adds problems between accounts.
 
     A source is a name for messages and the file's bytes, or why it could not be read.
@@ -49,11 +49,11 @@ def load(sources: Iterable[tuple[str, bytes] | Problem], check: Check | None = N
         DesiredStateError: with every problem of every source, up to a bound a file. `check` is not asked if there are
             others.
     """
-    documents = read(sources, check)
-    return Loaded(tuple(join(documents.fragments)), documents.warnings)
+    documents = read_documents(sources, check)
+    return DesiredState(tuple(join(documents.documents)), documents.warnings)
 
 
-def read(sources: Iterable[tuple[str, bytes] | Problem], check: Check | None = None) -> Documents:
+def read_documents(sources: Iterable[tuple[str, bytes] | Problem], check: Check | None = None) -> DocumentSet:
     """Return the documents of all sources, checked like those of `load`.
 
     Raises:
@@ -61,7 +61,7 @@ def read(sources: Iterable[tuple[str, bytes] | Problem], check: Check | None = N
     """
     problems: list[Problem] = []
     warnings: list[Problem] = []
-    found: list[Fragment] = []
+    found: list[AccountDocument] = []
     untold = 0
     with _no_cyclic_collection():
         for source in sources:
@@ -75,7 +75,7 @@ def read(sources: Iterable[tuple[str, bytes] | Problem], check: Check | None = N
     if not found and not problems:
         problems.append(Problem("desired state", 1, 1, "there is no file to read"))
     between = Reader("")
-    for clash in clashes(found):
+    for clash in find_conflicts(found):
         between.tell(clash.problem)
     if check is not None and not problems and not between.problems:
         for clash in check(found):
@@ -83,10 +83,10 @@ def read(sources: Iterable[tuple[str, bytes] | Problem], check: Check | None = N
     problems += between.problems
     if problems:
         raise DesiredStateError(problems, untold + between.untold)
-    return Documents(tuple(found), tuple(warnings))
+    return DocumentSet(tuple(found), tuple(warnings))
 
 
-def fragments(source: str, data: bytes) -> tuple[Fragment, ...]:
+def parse_file(source: str, data: bytes) -> tuple[AccountDocument, ...]:
     """Return the documents of one file, whatever other documents say.
 
     Raises:
@@ -112,20 +112,20 @@ def _no_cyclic_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _fragments(reader: Reader, data: bytes, warnings: list[Problem]) -> list[Fragment]:
+def _fragments(reader: Reader, data: bytes, warnings: list[Problem]) -> list[AccountDocument]:
     """Return one file's documents; those with problems may be among them."""
     source, digest = reader.source, sha256(data).hexdigest()
-    found: list[Fragment] = []
+    found: list[AccountDocument] = []
     empty = True
     try:
         stream = yaml_reader.events(source, yaml_reader.decode(source, data))
         for event in stream:
             if isinstance(event, yaml.DocumentStartEvent):
                 empty = False
-                fragment = Document(reader, stream, warnings).read(event)
+                fragment = DocumentReader(reader, stream, warnings).read(event)
                 if fragment is not None:
                     found.append(replace(fragment, account=replace(fragment.account, sha256=digest)))
-    except YamlProblem as error:
+    except YamlError as error:
         reader.tell(error.problem)
     else:
         if empty:

@@ -12,13 +12,13 @@ from msgspec import Struct
 from worker.config import yaml_reader
 from worker.config.desired.document import HEAD_KEYS
 
-__all__ = ["Named", "names"]
+__all__ = ["DocumentName", "read_names"]
 
 _LINE: Final = re.compile(r"""^account[ \t]*:[ \t]*(["']?)(.*?)\1[ \t]*(?:[ \t]#.*)?$""", re.MULTILINE)
 _HEAD_LINE: Final = re.compile(rf"^(?:{'|'.join(sorted(HEAD_KEYS))})[ \t]*:", re.MULTILINE)
 
 
-class Named(Struct, frozen=True):
+class DocumentName(Struct, frozen=True):
     """A document by the name of its account and its `line`.
 
     `head` is True if it has keys of the whole account, `written` if it has `account:`.
@@ -30,12 +30,12 @@ class Named(Struct, frozen=True):
     written: bool = True
 
 
-def names(source: str, data: bytes) -> list[Named]:
+def read_names(source: str, data: bytes) -> list[DocumentName]:
     """Return the documents of a file that have `account:`, or `numbers:` and the file's name for an account.
 
     From the first place on that is not YAML, lines that begin with `account:` count.
     """
-    found: list[Named] = []
+    found: list[DocumentName] = []
     text = ""
     try:
         text = yaml_reader.decode(source, data)
@@ -43,19 +43,19 @@ def names(source: str, data: bytes) -> list[Named]:
         for event in stream:
             if isinstance(event, yaml.DocumentStartEvent):
                 _read(stream, found, PurePath(source).stem)
-    except yaml_reader.YamlProblem:
+    except yaml_reader.YamlError:
         last = found[-1].line if found else 0
         found += [named for named in _by_lines(text) if named.line > last]
     return found
 
 
-def _by_lines(text: str) -> Iterator[Named]:
+def _by_lines(text: str) -> Iterator[DocumentName]:
     head = _HEAD_LINE.search(text) is not None
     for match in _LINE.finditer(text):
-        yield Named(normalize("NFC", match[2].strip()), text.count("\n", 0, match.start()) + 1, head)
+        yield DocumentName(normalize("NFC", match[2].strip()), text.count("\n", 0, match.start()) + 1, head)
 
 
-def _read(stream: Iterator[Any], found: list[Named], stem: str) -> None:
+def _read(stream: Iterator[Any], found: list[DocumentName], stem: str) -> None:
     """Add one document to those found as soon as it is named, or at its end if it has only numbers."""
     start: Any = next(stream)
     if not isinstance(start, yaml.MappingStartEvent):
@@ -75,6 +75,6 @@ def _read(stream: Iterator[Any], found: list[Named], stem: str) -> None:
         if name == "account" and isinstance(value, yaml.ScalarEvent):
             named = normalize("NFC", value.value.strip()), value.start_mark.line + 1  # type: ignore[union-attr]
         if named is not None:
-            found[before:] = [Named(*named, head)]
+            found[before:] = [DocumentName(*named, head)]
     if named is None and numbers:
-        found.append(Named(normalize("NFC", stem), line, head, written=False))
+        found.append(DocumentName(normalize("NFC", stem), line, head, written=False))

@@ -8,14 +8,14 @@ import yaml
 
 from worker.config import yaml_reader
 from worker.config.desired import schedules
-from worker.config.desired.schedules import Written
+from worker.config.desired.schedules import UnresolvedSchedule
 from worker.config.fields import NOTE_CAP, text
 from worker.config.yaml_reader import PROBLEM_CAP, Mapping, Node, Reader, Scalar, described, shown
 from worker.model.accounts import Desired, Schedule, Status
 from worker.model.errors import Problem
 from worker.model.phones import normalise, oddity
 
-__all__ = ["Numbers"]
+__all__ = ["NumbersReader"]
 
 _ODDITY_CAP: Final = 2000
 """Unusual numbers of a document that are looked at twice, at 20 µs each; nobody writes more by hand."""
@@ -34,13 +34,13 @@ _REFUSED: Final = _SHARED[Status.INACTIVE]
 for what a schedule is going to say."""
 
 
-class Numbers:
+class NumbersReader:
     """Reads numbers from the stream. `desired` has what each should be, and `lines` where it stands, in one order."""
 
     def __init__(self, reader: Reader, stream: Iterator[Any], warnings: list[Problem]) -> None:
         self.desired: dict[str, Desired] = {}
         self.lines = array("I")
-        self._written: dict[str, Written] = {}
+        self._written: dict[str, UnresolvedSchedule] = {}
         self._reader = reader
         self._stream = stream
         self._warnings = warnings
@@ -61,14 +61,14 @@ class Numbers:
         for phone, line, column in self._twice:
             told = f"{phone} stands here and on line {first[phone]}: keep one of the two"
             self._reader.tell(Problem(self._reader.source, line, column, told))
-        return schedules.settled(self._reader, self._written, timezone)
+        return schedules.resolve_schedules(self._reader, self._written, timezone)
 
     def _read_mapping(self) -> None:
         stream, plain = self._stream, _PLAIN
         for key in stream:  # pragma: no branch - it always breaks; `while` with `next` would be a tenth slower
             if type(key) is yaml.MappingEndEvent:
                 break
-            mark: yaml_reader.Mark = key.start_mark
+            mark: yaml_reader.Position = key.start_mark
             if type(key) is not yaml.ScalarEvent:
                 self._reader.problem(Node(mark), "a number should stand here, such as 010-1234-5678")
                 yaml_reader.skip(key, stream)
@@ -94,7 +94,7 @@ class Numbers:
         else:
             self._reader.problem(phone or node, "phone is missing: a number such as 010-1234-5678")
 
-    def _add(self, text: str, line: int, column: int, desired: Desired, written: Written | None) -> None:
+    def _add(self, text: str, line: int, column: int, desired: Desired, written: UnresolvedSchedule | None) -> None:
         phone = self._phone(text, line, column)
         if phone is None:
             return
@@ -123,12 +123,12 @@ class Numbers:
                 self._warnings.append(Problem(self._reader.source, line, column, f"{shown(written)}: {odd}"))
         return phone
 
-    def _entry(self, node: Node) -> tuple[Desired, Written | None]:
+    def _entry(self, node: Node) -> tuple[Desired, UnresolvedSchedule | None]:
         if isinstance(node, Mapping):
             return self._desired(node, self._reader.fields(node, _KEYS))
         return self._status(node), None
 
-    def _desired(self, node: Mapping, fields: dict[str, Node]) -> tuple[Desired, Written | None]:
+    def _desired(self, node: Mapping, fields: dict[str, Node]) -> tuple[Desired, UnresolvedSchedule | None]:
         if "status" in fields:
             plain = self._status(fields["status"])
         else:

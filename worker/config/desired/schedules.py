@@ -13,12 +13,12 @@ from msgspec.structs import replace
 from worker.config.fields import NOTE_CAP, text
 from worker.config.yaml_reader import Mapping as MappingNode
 from worker.config.yaml_reader import Node, Reader, Scalar, Sequence, described
-from worker.model.accounts import Dated, Schedule, Status, Weekly
+from worker.model.accounts import DatedWindow, Schedule, Status, WeeklyWindow
 from worker.model.errors import Problem
 from worker.model.schedule import contradictions
 from worker.model.times import instant, weekly, written, zone
 
-__all__ = ["KEYS", "Written", "read", "settled", "status"]
+__all__ = ["KEYS", "UnresolvedSchedule", "read", "resolve_schedules", "status"]
 
 KEYS: Final = frozenset({"schedule", "until", "then", "reason"})
 """What makes a schedule of an entry."""
@@ -32,17 +32,17 @@ _STATUSES: Final = {"active": Status.ACTIVE, "inactive": Status.INACTIVE}
 """By what is written in small letters, as it may be written in any."""
 
 
-class _Place(Struct, frozen=True, gc=False):
+class _Position(Struct, frozen=True, gc=False):
     line: int
     column: int
 
 
-class Written(Struct, frozen=True):
+class UnresolvedSchedule(Struct, frozen=True):
     """The windows of one number, each with its place; their moments are on the clock where they have no offset."""
 
     plain: Status | None
-    dated: tuple[tuple[_Place, Dated], ...] = ()
-    weekly: tuple[tuple[_Place, Weekly], ...] = ()
+    dated: tuple[tuple[_Position, DatedWindow], ...] = ()
+    weekly: tuple[tuple[_Position, WeeklyWindow], ...] = ()
 
 
 def status(reader: Reader, node: Node) -> Status | None:
@@ -53,7 +53,7 @@ def status(reader: Reader, node: Node) -> Status | None:
     return found
 
 
-def read(reader: Reader, fields: Mapping[str, Node], plain: Status | None) -> Written | None:
+def read(reader: Reader, fields: Mapping[str, Node], plain: Status | None) -> UnresolvedSchedule | None:
     """The windows of an entry that has any of `KEYS`; `plain` is its own status. None where nothing can be read."""
     schedule = fields.get("schedule")
     if schedule is None:
@@ -63,18 +63,18 @@ def read(reader: Reader, fields: Mapping[str, Node], plain: Status | None) -> Wr
     if not isinstance(schedule, Sequence) or not schedule.items:
         reader.problem(schedule, f"schedule should be a list of one window or more: {_ADVICE}")
         return None
-    dated: list[tuple[_Place, Dated]] = []
-    weeks: list[tuple[_Place, Weekly]] = []
+    dated: list[tuple[_Position, DatedWindow]] = []
+    weeks: list[tuple[_Position, WeeklyWindow]] = []
     for node in schedule.items:
         window = _window(reader, node)
-        if isinstance(window, Dated):
-            dated.append((_Place(node.line, node.column), window))
+        if isinstance(window, DatedWindow):
+            dated.append((_Position(node.line, node.column), window))
         elif window is not None:
-            weeks.append((_Place(node.line, node.column), window))
-    return Written(plain, tuple(dated), tuple(weeks))
+            weeks.append((_Position(node.line, node.column), window))
+    return UnresolvedSchedule(plain, tuple(dated), tuple(weeks))
 
 
-def _temporary(reader: Reader, fields: Mapping[str, Node], plain: Status | None) -> Written | None:
+def _temporary(reader: Reader, fields: Mapping[str, Node], plain: Status | None) -> UnresolvedSchedule | None:
     """A status that holds until a moment, and what comes then."""
     if "until" not in fields:
         for name in sorted(KEYS.intersection(fields)):
@@ -87,10 +87,12 @@ def _temporary(reader: Reader, fields: Mapping[str, Node], plain: Status | None)
     then = status(reader, fields["then"]) if "then" in fields else None
     if plain is None or end is None:
         return None
-    return Written(then, ((_Place(end_node.line, end_node.column), Dated(plain, None, end, reason)),))
+    return UnresolvedSchedule(
+        then, ((_Position(end_node.line, end_node.column), DatedWindow(plain, None, end, reason)),)
+    )
 
 
-def _window(reader: Reader, node: Node) -> Dated | Weekly | None:
+def _window(reader: Reader, node: Node) -> DatedWindow | WeeklyWindow | None:
     if not isinstance(node, MappingNode):
         reader.problem(node, f"{_ADVICE}, not {described(node)}")
         return None
@@ -107,11 +109,11 @@ def _window(reader: Reader, node: Node) -> Dated | Weekly | None:
     if limits:
         if wanted is None or None in limits.values():
             return None
-        return Dated(wanted, limits.get("from"), limits.get("until"), reason)
+        return DatedWindow(wanted, limits.get("from"), limits.get("until"), reason)
     return _weekly(reader, fields["weekly"], wanted, reason)
 
 
-def _weekly(reader: Reader, node: Node, wanted: Status | None, reason: str | None) -> Weekly | None:
+def _weekly(reader: Reader, node: Node, wanted: Status | None, reason: str | None) -> WeeklyWindow | None:
     given = text(reader, node, "weekly", NOTE_CAP)
     if given is None:
         return None
@@ -120,7 +122,7 @@ def _weekly(reader: Reader, node: Node, wanted: Status | None, reason: str | Non
     except ValueError as error:
         reader.problem(node, str(error))
         return None
-    return None if wanted is None else Weekly(wanted, given, spans, reason)
+    return None if wanted is None else WeeklyWindow(wanted, given, spans, reason)
 
 
 def _moment(reader: Reader, node: Node, name: str) -> datetime | None:
@@ -132,7 +134,7 @@ def _moment(reader: Reader, node: Node, name: str) -> datetime | None:
         return None
 
 
-def settled(reader: Reader, numbers: Mapping[str, Written], timezone: str) -> dict[str, Schedule]:
+def resolve_schedules(reader: Reader, numbers: Mapping[str, UnresolvedSchedule], timezone: str) -> dict[str, Schedule]:
     """The schedules by the clock of a zone, equal ones shared; tells of windows that contradict each other."""
     if not numbers:
         return {}
@@ -161,13 +163,13 @@ def settled(reader: Reader, numbers: Mapping[str, Written], timezone: str) -> di
     return found
 
 
-def _empty(each: Written, schedule: Schedule) -> Iterator[tuple[_Place, str]]:
+def _empty(each: UnresolvedSchedule, schedule: Schedule) -> Iterator[tuple[_Position, str]]:
     for (place, _), window in zip(each.dated, schedule.dated, strict=True):
         if window.start is not None and window.end is not None and window.start >= window.end:
             yield place, "the window ends before it begins: until should be later than from"
 
 
-def _contradictory(each: Written, schedule: Schedule) -> Iterator[tuple[_Place, str]]:
+def _contradictory(each: UnresolvedSchedule, schedule: Schedule) -> Iterator[tuple[_Position, str]]:
     dated, weeks = ([place for place, _ in some] for some in (each.dated, each.weekly))
     for places, windows in ((dated, schedule.dated), (weeks, schedule.weekly)):
         for first, second in contradictions(windows):
