@@ -58,10 +58,10 @@ unit: setup
 	$(BIN)/coverage report --include='$(PURE)' --fail-under=100
 	$(BIN)/python -m pytest -q -n 3 --dist worksteal $(UNMEASURED)
 
-simulate: setup ## 100,000 seeds of the simulation, see docs/simulation.md (SENDERID_SEEDS=… for more or fewer)
+simulate: setup ## 100,000 seeds of the simulation, see docs/explanation/simulation.md (SENDERID_SEEDS=… for more or fewer)
 	SENDERID_SEEDS=$${SENDERID_SEEDS:-100000} $(BIN)/python -m pytest -q -n auto --dist worksteal tests/simulation
 
-mutate: setup ## break the code in thousands of places and see that the tests notice, see docs/mutation.md
+mutate: setup ## break the code in thousands of places and see that the tests notice, see docs/explanation/mutation.md
 	@echo "Breaking the code; mutants/run.log grows for about twenty minutes…"
 	@rm -rf mutants && mkdir mutants # verdicts would be kept between runs, also those of tests that have changed
 	@# named mutants have their tests run by name first, as a name that does not hold would pass for a kill

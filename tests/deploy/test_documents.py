@@ -14,7 +14,7 @@ import yaml
 from tests.deploy.commands import DEPLOY, ROOT, meant
 from worker.config import desired
 
-PAGE: Final = (ROOT / "docs/deployment.md").read_text()
+PAGE: Final = (ROOT / "docs/how-to/deployment.md").read_text()
 
 
 def _blocks(language: str) -> list[str]:

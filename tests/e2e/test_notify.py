@@ -57,7 +57,7 @@ def test_channels_that_fail_are_said_to(command: Command, webhook: Webhook) -> N
     assert done.returncode == 1
     assert done.stdout.splitlines() == [
         "fail  ops  the URL of channel ops is missing: the environment variable OPS_URL is not set",
-        "fail  mail  channel mail: its URL is none that Apprise understands; docs/notifications.md has examples",
+        "fail  mail  channel mail: its URL is none that Apprise understands; docs/how-to/notifications.md has examples",
     ]
     assert done.stderr == ""
 

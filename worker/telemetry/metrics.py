@@ -1,6 +1,6 @@
 """What Prometheus is told of runs: a registry of our own, fed with values, rendered on request.
 
-docs/metrics.md tells every metric; a test holds the two together.
+docs/how-to/metrics.md tells every metric; a test holds the two together.
 """
 
 import re

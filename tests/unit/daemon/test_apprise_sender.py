@@ -44,7 +44,7 @@ async def test_a_message_arrives_as_it_is(webhook: Webhook, capfd: pytest.Captur
 
 async def test_any_json_webhook_gets_what_it_takes(webhook: Webhook) -> None:
     """A channel's URL can rename, add and leave out fields and add headers, as the page on KakaoWork shows."""
-    page = (Path(__file__).parents[3] / "docs/notifications.md").read_text()
+    page = (Path(__file__).parents[3] / "docs/how-to/notifications.md").read_text()
     (shown,) = re.findall(r"`(jsons://api\.kakaowork\.com/\S+)`", page)
     here = shown.replace("jsons://api.kakaowork.com/", webhook.url("ok/")).replace("APP_KEY", TOKEN)
     assert await brought(opened("ops", here), MESSAGE, 10) is None
@@ -55,7 +55,7 @@ async def test_any_json_webhook_gets_what_it_takes(webhook: Webhook) -> None:
 @pytest.mark.parametrize("scheme", ["slack", "tgram", "mailtos", "discord", "gchat", "kakaotalk", "workflows", "json"])
 def test_every_url_that_the_page_shows_is_understood(scheme: str) -> None:
     """Each example of the page on notifications is a URL that the library takes, with its words filled in."""
-    page = (Path(__file__).parents[3] / "docs/notifications.md").read_text()
+    page = (Path(__file__).parents[3] / "docs/how-to/notifications.md").read_text()
     shown = re.findall(rf"`({scheme}://\S+)`", page)
     assert shown
     for url in shown:

@@ -43,7 +43,7 @@ def test_architecture_lists_every_module() -> None:
 
 def test_every_promise_names_its_proof() -> None:
     """No row of the promises is without a test."""
-    rows = [line for line in (ROOT / "docs/promises.md").read_text().splitlines() if line.startswith("| ")]
+    rows = [line for line in (ROOT / "docs/explanation/promises.md").read_text().splitlines() if line.startswith("| ")]
     promises = [row for row in rows if not row.startswith(("| promise", "| ---"))]
     assert len(promises) > 30
     assert [row for row in promises if not _TEST.search(row)] == []
@@ -51,7 +51,7 @@ def test_every_promise_names_its_proof() -> None:
 
 def test_every_threat_has_a_proof() -> None:
     """Each row of the threat model, of every one of its six kinds, names at least one test."""
-    text = (ROOT / "docs/threat-model.md").read_text()
+    text = (ROOT / "docs/explanation/threat-model.md").read_text()
     rows = re.findall(r"^\| \*\*([STRIDE])\*\* .*$", text, re.MULTILINE)
     proven = re.findall(r"^\| \*\*([STRIDE])\*\* .*`tests/.*$", text, re.MULTILINE)
     assert rows == proven

@@ -101,7 +101,7 @@ def test_every_exit_status_is_told() -> None:
 
 def test_every_word_of_plans_results_and_logs_is_explained() -> None:
     """Actions, causes, outcomes, rules, notices and events are each explained where people look them up."""
-    text = (DOCS / "outcomes.md").read_text()
+    text = (DOCS / "reference/outcomes.md").read_text()
     explained = set(re.findall(r"`([\w.-]+)`", "\n".join(re.findall(r"^\| (.+?) \|", text, re.MULTILINE))))
     prose = set(re.findall(r"`([\w.-]+)`", text))
     assert {*Action, *Cause, *Outcome, *NoticeKind, *Event} - explained == set()
@@ -137,7 +137,7 @@ def test_every_property_of_a_document_is_told(name: str) -> None:
 def test_every_metric_is_told() -> None:
     """Each metric has a row, as many as the page about metrics has."""
     rows = re.findall(r"^\| `(senderid_\w+)` \|", REFERENCE["metrics"], re.MULTILINE)
-    explained = re.findall(r"^\| `(senderid_\w+)` \|", (DOCS / "metrics.md").read_text(), re.MULTILINE)
+    explained = re.findall(r"^\| `(senderid_\w+)` \|", (DOCS / "how-to/metrics.md").read_text(), re.MULTILINE)
     assert sorted(rows) == sorted(explained)
     assert rows
 

@@ -41,7 +41,7 @@ def families() -> dict[str, tuple[str, frozenset[str]]]:
 
 def rows() -> Iterator[tuple[str, str, frozenset[str]]]:
     """The table of the page: name, type, labels."""
-    for line in (ROOT / "docs" / "metrics.md").read_text().splitlines():
+    for line in (ROOT / "docs/how-to/metrics.md").read_text().splitlines():
         row = re.fullmatch(r"\| `(senderid_\w+)` \| (\w+) \|([^|]*)\|[^|]+\|", line)
         if row:
             yield row[1], row[2], frozenset(re.findall(r"`(\w+)`", row[3]))
@@ -103,7 +103,7 @@ def test_every_alert_has_a_story() -> None:
     alerts = [rule["alert"] for rule in rules()]
     assert len(set(alerts)) == len(alerts)
     assert fired == set(alerts)
-    page = (ROOT / "docs" / "metrics.md").read_text()
+    page = (ROOT / "docs/how-to/metrics.md").read_text()
     assert re.findall(r"^\| `(Senderid\w+)` \|", page, re.MULTILINE) == alerts
 
 

@@ -52,7 +52,9 @@ def test(*, names: tuple[str, ...], settings_path: str | None) -> int:
 def _chosen(settings: "Settings", names: Sequence[str]) -> list["Channel"]:
     channels = {channel.name: channel for channel in settings.notify.channels}
     if not channels:
-        raise UsageError("the settings list no channel: write one under notify: channels, see docs/notifications.md")
+        raise UsageError(
+            "the settings list no channel: write one under notify: channels, see docs/how-to/notifications.md"
+        )
     for name in names:
         if name not in channels:
             raise UsageError(f"--channel {name!r}: the settings have no such channel{suggestion(name, channels)}")

@@ -59,7 +59,7 @@ def opened(name: str, url: str) -> "Door":
     )
     service = apprise.Apprise(asset=asset)
     if not service.add(url) or len(service) != 1:
-        told = "its URL is none that Apprise understands; docs/notifications.md has examples"
+        told = "its URL is none that Apprise understands; docs/how-to/notifications.md has examples"
         raise ChannelUnusable(f"channel {name}: {told}")
     return Door(name, service, _parts(url))
 
