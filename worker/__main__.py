@@ -8,17 +8,17 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run the command line and exit with its status."""
-    _stand_in()
-    sys.unraisablehook = _interrupt_again
+    _fill_closed_streams()
+    sys.unraisablehook = _resend_signal
     if sys.argv[1:] == ["--version"]:
-        # answered before anything is imported: scripts ask often
+        # answered before anything is imported: scripts call this often
         from worker import __version__
 
         try:
-            print(f"senderid {__version__}", flush=True)  # noqa: T201 - the answer
+            print(f"senderid {__version__}", flush=True)  # noqa: T201 - the output
             sys.exit(0)
         except OSError:
-            # the command line meets it once more, and says so
+            # the command line below meets and reports the same error
             pass
     from worker.cli import signals
 
@@ -27,39 +27,41 @@ def main() -> None:
         from worker.cli.main import run
 
         status = run(sys.argv[1:])
-    except KeyboardInterrupt as error:
-        # before there was anything to report, or after everything was
-        status = signals.ended_by(error)
+    except BaseException as error:
+        # before the command could report it, or after it had reported everything
+        number = signals.cause_of(error)
+        if number is None:
+            raise
+        status = signals.status(number)
     finally:
-        # what the interpreter still does at its end would answer an interruption with a traceback
+        # an interruption while the interpreter shuts down would end in a traceback
         signals.ignore()
     sys.exit(status)
 
 
-def _interrupt_again(unraisable: "sys.UnraisableHookArgs") -> None:
-    """Python drops what is raised where nobody can catch it, with a traceback; an interruption has to be heard."""
-    if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+def _resend_signal(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Send the signal again whose exception Python dropped: in a finalizer, for example, no caller can catch it."""
+    error = unraisable.exc_value
+    if not isinstance(error, KeyboardInterrupt):
         sys.__unraisablehook__(unraisable)
         return
-    from signal import SIGINT
     from threading import Timer
 
     from worker.cli import signals
 
-    number: int = SIGINT
-    if isinstance(unraisable.exc_value, signals.Interruption):
-        number = unraisable.exc_value.number
-        signals.install()  # the signal that comes again is still the first
-    # at once it would be raised in here, where nobody can catch it either
+    number = signals.cause_of(error)
+    assert number is not None  # noqa: S101 - every KeyboardInterrupt has one
+    signals.install()  # the signal that comes again is still the first
+    # sent at once, it would be raised in this hook and dropped too
     again = Timer(0.05, os.kill, (os.getpid(), number))
     again.daemon = True
     again.start()
 
 
-def _stand_in() -> None:
-    """Fill the places of closed standard streams, which the first files and sockets would take otherwise.
+def _fill_closed_streams() -> None:
+    """Open the null device for closed standard streams, whose numbers the first files and sockets would get otherwise.
 
-    Writing to a closed stdout stays an error, as what it says is lost; who closed stderr wants to hear nothing.
+    Writing to a closed stdout stays an error, as the output is lost. A closed stderr means that no log is wanted.
     """
     for number, access in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
         try:

@@ -299,11 +299,11 @@ def test_a_repeated_sighup_before_the_run_is_dropped() -> None:
     """It leaves the first one to be handled; any other second signal ends the process."""
     program = """
 import signal
-from worker import interruption
-interruption.install()
+from worker.cli import signals
+signals.install()
 try:
     signal.raise_signal(signal.SIGHUP)
-except interruption.Interruption:
+except signals.Interruption:
     signal.raise_signal(signal.SIGHUP)
     print("dropped", flush=True)
     signal.raise_signal(signal.SIGTERM)
@@ -312,6 +312,29 @@ except interruption.Interruption:
         [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=30
     )
     assert (done.returncode, done.stdout, done.stderr) == (143, "dropped\n", "")
+
+
+@pytest.mark.parametrize("number", _STATUS)
+def test_an_interruption_that_becomes_another_error_is_not_a_bug(command: Command, number: signal.Signals) -> None:
+    """C code replaces an exception that a signal handler raised, as the import of `_ssl` does."""
+    program = f"""
+import signal
+class Replacing:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == "worker.cli.commands.schema":
+            try:
+                signal.raise_signal({int(number)})
+            except KeyboardInterrupt:
+                pass
+            raise ImportError("could not import module")
+{_SENDERID.replace("Announcing", "Replacing").partition("class Replacing")[0]}
+sys.meta_path.insert(0, Replacing)
+worker.__main__.main()
+"""
+    with command.popen("schema", program=(sys.executable, "-c", program)) as process:
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (_STATUS[number], "", "Interrupted.\n")
 
 
 def test_a_sighup_that_is_ignored_stays_ignored(command: Command, serve: Serve) -> None:

@@ -122,7 +122,7 @@ def _drop_key_log() -> None:
     if not path or os.access(path if os.path.lexists(path) else Path(path).parent, os.W_OK):
         return
     del os.environ[_KEY_LOG]
-    _say(_("warning: {variable} is ignored: {path} cannot be written").format(variable=_KEY_LOG, path=path))
+    _print_error(_("warning: {variable} is ignored: {path} cannot be written").format(variable=_KEY_LOG, path=path))
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -130,39 +130,43 @@ def _run(arguments: Sequence[str]) -> int:
         command = spoken_by(senderid, takes=False)
         status = command.main(args=list(arguments), prog_name="senderid", standalone_mode=False)
         sys.stdout.flush()
-    except click.UsageError as error:
-        with suppress(OSError, ValueError):
-            error.show()
-        return ExitStatus.USAGE
-    except (click.Abort, KeyboardInterrupt) as error:  # click makes the one of the other
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - a bug is reported too
+        number = signals.cause_of(error)
+        if number is None:
+            return _report(error)
         signals.abandon(sys.stdout)
-        _say(_("Interrupted."))
-        return signals.ended_by(error)
-    except WorkerError as error:
-        _tell(error)
-        return _status(error)
-    except BrokenPipeError:
-        return ExitStatus.ERROR
-    except OSError as error:
-        _say(f"senderid: {error.filename or _('output')}: {translated(error.strerror or '')}")
-        return ExitStatus.ERROR
-    except Exception as error:  # noqa: BLE001 - a bug; its text may hold anything, and its place says more
-        frame = extract_tb(error.__traceback__)[-1]
-        place = f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}"
-        told = _("senderid: this is a bug, please report it: {error} at {place} (senderid {version})")
-        _say(told.format(error=type(error).__name__, place=place, version=__version__))
-        return ExitStatus.ERROR
+        _print_error(_("Interrupted."))
+        return signals.status(number)
     return status if isinstance(status, int) else ExitStatus.OK
 
 
-def _tell(error: WorkerError) -> None:
-    if isinstance(error, DesiredStateError | SettingsError):
-        _say("\n".join(_lines(error)))
-        count = len(error.problems) + error.untold
-        told = ngettext("{count} problem; nothing was sent.", "{count} problems; nothing was sent.", count)
-        _say(told.format(count=f"{count:,}"))
-    else:
-        _say(f"senderid: {translated(str(error))}")
+def _report(error: BaseException) -> ExitStatus:
+    """Print an error to stderr, and return its exit status."""
+    match error:
+        case click.UsageError():
+            with suppress(OSError, ValueError):
+                error.show()
+            return ExitStatus.USAGE
+        case DesiredStateError() | SettingsError():
+            count = len(error.problems) + error.untold
+            total = ngettext("{count} problem; nothing was sent.", "{count} problems; nothing was sent.", count)
+            _print_error("\n".join((*_lines(error), total.format(count=f"{count:,}"))))
+            return ExitStatus.INVALID
+        case WorkerError():
+            _print_error(f"senderid: {translated(str(error))}")
+            return _status(error)
+        case BrokenPipeError():
+            return ExitStatus.ERROR
+        case OSError():
+            _print_error(f"senderid: {error.filename or _('output')}: {translated(error.strerror or '')}")
+            return ExitStatus.ERROR
+        case _:
+            # the text of a bug's error may hold secrets: its type and its place are printed instead
+            frame = extract_tb(error.__traceback__)[-1]
+            place = f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}"
+            bug = _("senderid: this is a bug, please report it: {error} at {place} (senderid {version})")
+            _print_error(bug.format(error=type(error).__name__, place=place, version=__version__))
+            return ExitStatus.ERROR
 
 
 def _lines(error: DesiredStateError | SettingsError) -> Iterator[str]:
@@ -172,8 +176,8 @@ def _lines(error: DesiredStateError | SettingsError) -> Iterator[str]:
         yield _("… and {count} more").format(count=f"{error.untold:,}")
 
 
-def _say(text: str) -> None:
-    """Tell a person, if there is still one: stderr may be closed or full. What a terminal would obey is taken out."""
+def _print_error(text: str) -> None:
+    """Print to stderr without terminal control characters. A closed or full stderr is not an error."""
     from worker.render.terminal import safe
 
     with suppress(OSError, ValueError):
@@ -184,7 +188,7 @@ def _status(error: WorkerError) -> ExitStatus:
     match error:
         case UsageError():
             return ExitStatus.USAGE
-        case DesiredStateError() | SettingsError() | PlanFileError() | ChannelUnusable():
+        case PlanFileError() | ChannelUnusable():
             return ExitStatus.INVALID
         case PolicyRefusal():
             return ExitStatus.REFUSED

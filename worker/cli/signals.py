@@ -11,17 +11,15 @@ from typing import TYPE_CHECKING, Final, TextIO
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future
 
-__all__ = ["Interruption", "abandon", "awaited", "ended_by", "ignore", "install", "on_loop", "raising", "status"]
+__all__ = ["Interruption", "abandon", "awaited", "cause_of", "ignore", "install", "on_loop", "raising", "status"]
 
 _ENDING: Final = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+_raised: int | None = None
+"""The signal for which an `Interruption` was raised last."""
 
 
 class Interruption(KeyboardInterrupt):
-    """SIGHUP or SIGTERM. It is handled wherever Ctrl-C is."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self.number = number
+    """A signal that ends the process. It is handled wherever Ctrl-C is."""
 
 
 def status(number: int) -> int:
@@ -29,22 +27,25 @@ def status(number: int) -> int:
     return 128 + number
 
 
-def ended_by(error: BaseException) -> int:
-    """Return the exit status for an interruption, or for the error that it caused."""
-    for each in (error, error.__cause__):
-        if isinstance(each, Interruption):
-            return status(each.number)
-    return status(signal.SIGINT)
+def cause_of(error: BaseException) -> int | None:
+    """Return the signal that caused an error; None if none did.
+
+    The error need not say so: C code, such as the import of `_ssl`, replaces an `Interruption` by an error of its own.
+    """
+    is_interrupt = isinstance(error, KeyboardInterrupt) or isinstance(error.__cause__, KeyboardInterrupt)
+    return _raised or (signal.SIGINT if is_interrupt else None)
 
 
 def install() -> None:
-    """Have SIGHUP and SIGTERM raise `Interruption` in the main thread. A second signal ends the process at once.
+    """Make SIGHUP, SIGINT and SIGTERM raise `Interruption` in the main thread. A second one ends the process at once.
 
-    A SIGHUP that is ignored stays ignored: the process was started with nohup. A SIGHUP that follows a SIGHUP does
-    nothing: for one lost terminal the shell and the kernel can each send it.
+    A signal that is ignored stays ignored: the process was started with nohup, or in the background. A SIGHUP that
+    follows a SIGHUP does nothing: for one lost terminal the shell and the kernel can each send it.
     """
+    global _raised  # noqa: PLW0603 - signal handlers have no other place
+    _raised = None
     for number in _heard():
-        if number != signal.SIGINT:  # Python raises KeyboardInterrupt by itself
+        if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _raise)
 
 
@@ -125,9 +126,11 @@ def _is_repeated(first: int | None, number: int) -> bool:
 
 
 def _raise(number: int, _frame: FrameType | None) -> None:
+    global _raised  # noqa: PLW0603 - see `install`
+    _raised = number
     for each in _heard():
         signal.signal(each, _drop if _is_repeated(number, each) else _exit)
-    raise Interruption(number)
+    raise Interruption
 
 
 def _drop(_number: int, _frame: FrameType | None) -> None:
