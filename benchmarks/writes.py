@@ -28,7 +28,7 @@ from worker.model.accounts import Desired, DesiredAccount, Status
 from worker.model.credentials import Credentials, Secret
 from worker.model.redaction import Secrets
 from worker.model.results import Requests, RunOutcome
-from worker.reconcile.account import Terms
+from worker.plan.build import Terms
 from worker.reconcile.fleet import Fleet
 from worker.solapi.signing import Signer
 from worker.solapi.transport import Transport

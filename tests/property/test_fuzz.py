@@ -24,9 +24,9 @@ from worker.config.settings import RateLimit, Retry
 from worker.config.urls import Endpoint
 from worker.model.accounts import PHONE_PATTERN, Status
 from worker.model.errors import Ambiguous, ApiError, PlanFileError, ServerError, WorkerError
+from worker.plan.build import as_plan
 from worker.plan.diff import fingerprint
 from worker.plan.planfile import SavedPlan, seal, unseal
-from worker.reconcile.account import as_plan
 from worker.render.json_document import encode
 from worker.sandbox import SandboxAccount
 from worker.solapi import wire

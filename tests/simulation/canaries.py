@@ -12,7 +12,7 @@ from worker.ledger.ledger import Page
 from worker.model.accounts import AccountMemory, ObservedAccount, Status
 from worker.model.plans import Action, Change
 from worker.model.results import Outcome
-from worker.plan.diff import diff
+from worker.plan import build, diff
 from worker.reconcile import account, write_queue
 from worker.reconcile.executor import Writes
 from worker.reconcile.identity import Identities
@@ -20,6 +20,8 @@ from worker.reconcile.identity import Identities
 __all__ = ["CANARIES", "Canary"]
 
 Patch = pytest.MonkeyPatch
+
+compared = diff.diff
 
 
 class Canary(NamedTuple):
@@ -89,9 +91,10 @@ def _call_accepted_changed(patch: Patch) -> None:
 
 def _write_protected_numbers(patch: Patch) -> None:
     def unprotected(wanted: Any, observed: Any) -> Any:
-        return diff({phone: msgspec.structs.replace(want, protected=False) for phone, want in wanted.items()}, observed)
+        free = {phone: msgspec.structs.replace(want, protected=False) for phone, want in wanted.items()}
+        return compared(free, observed)
 
-    patch.setattr(account, "diff", unprotected)
+    patch.setattr(diff, "diff", unprotected)
 
 
 def _ignore_a_stale_plan(patch: Patch) -> None:
@@ -121,7 +124,7 @@ def _do_not_wait_for_activations(patch: Patch) -> None:
 
 def _replay_open_intents(patch: Patch) -> None:
     """A run writes what a dead one left open, before it compares anything."""
-    real, draw = Page.resume, account._draw
+    real, made_before = Page.resume, build.build
 
     async def resume(self: Page, observed: ObservedAccount) -> AccountMemory:
         left = await self._commits.run(
@@ -137,8 +140,8 @@ def _replay_open_intents(patch: Patch) -> None:
 
     open_intents: dict[int, list[tuple[str, str]]] = {}
 
-    def drawn(desired: Any, observed: ObservedAccount, terms: Any, memory: AccountMemory) -> Any:
-        made = draw(desired, observed, terms, memory)
+    def replayed(desired: Any, observed: ObservedAccount, terms: Any, memory: AccountMemory, now: Any) -> Any:
+        made = made_before(desired, observed, terms, memory, now)
         again = tuple(
             Change(
                 phone,
@@ -155,7 +158,7 @@ def _replay_open_intents(patch: Patch) -> None:
         return msgspec.structs.replace(made, plan=msgspec.structs.replace(made.plan, changes=(*kept, *again)))
 
     patch.setattr(Page, "resume", resume)
-    patch.setattr(account, "_draw", drawn)
+    patch.setattr(account, "build", replayed)
     patch.setattr(account, "fingerprint", lambda _: "the same")
 
 
@@ -179,29 +182,28 @@ def _tell_a_number_twice(patch: Patch) -> None:
 
 
 def _let_everything_through(patch: Patch) -> None:
-    patch.setattr(account, "guard", lambda *_, **__: ())
+    patch.setattr(build, "guard", lambda *_, **__: ())
 
 
 def _write_what_is_as_desired(patch: Patch) -> None:
     def eager(wanted: Any, observed: Any) -> Any:
-        changes, counts = diff(wanted, observed)
+        changes = compared(wanted, observed)
         known = {change.phone for change in changes}
         more = (
             Change(phone, Action.ACTIVATE, "ACTIVE", "ACTIVE", "to be sure")
             for phone, want in wanted.items()
             if phone not in known and phone in observed and want.status == "ACTIVE"
         )
-        return (*changes, *more), counts
+        return (*changes, *more)
 
-    patch.setattr(account, "diff", eager)
+    patch.setattr(diff, "diff", eager)
 
 
 def _forget_the_last_number(patch: Patch) -> None:
     def short(wanted: Any, observed: Any) -> Any:
-        changes, counts = diff(wanted, observed)
-        return changes[:-1], counts
+        return compared(wanted, observed)[:-1]
 
-    patch.setattr(account, "diff", short)
+    patch.setattr(diff, "diff", short)
 
 
 def _write_by_two_descriptions(patch: Patch) -> None:

@@ -12,8 +12,8 @@ from tests.simulation.process import DiskError, Happening
 from worker.config.settings import RateLimit, Retry, SafetySettings, Settings, Timeout
 from worker.model.accounts import Desired, DesiredAccount, Status, Unmanaged
 from worker.model.safety import Safety
+from worker.plan.build import Terms
 from worker.plan.policy import Selection
-from worker.reconcile.account import Terms
 
 __all__ = ["RunScript", "Scenario", "scenario"]
 

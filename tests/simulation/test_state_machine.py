@@ -20,8 +20,8 @@ from worker.ledger.readonly import reading
 from worker.model.accounts import Desired, DesiredAccount, Status
 from worker.model.history import AccountRecord
 from worker.model.results import Outcome
+from worker.plan.build import Terms
 from worker.plan.safety import ALLOW_ALL
-from worker.reconcile.account import Terms
 from worker.reconcile.rollback import undoing
 
 _PHONES: Final = tuple(f"0100000000{index}" for index in range(6))

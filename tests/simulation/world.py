@@ -28,11 +28,11 @@ from worker.model.credentials import Credentials, CredentialsRef, Secret, Secret
 from worker.model.errors import Interrupted, LedgerError
 from worker.model.plans import AccountPlan
 from worker.model.results import AccountResult
+from worker.plan.build import Terms
 from worker.plan.comparison import CurrentFiles
 from worker.plan.planfile import SavedAccount
 from worker.plan.policy import Selection
 from worker.plan.safety import ALLOW_ALL, effective_safety
-from worker.reconcile.account import Terms
 from worker.reconcile.fleet import Fleet
 from worker.solapi.runtime import Ambient
 

@@ -22,7 +22,7 @@ from worker.model.accounts import Desired, DesiredAccount, Status
 from worker.model.credentials import Credentials, CredentialsRef, Secret, SecretRef
 from worker.model.errors import ApiError, DesiredStateError, Interrupted
 from worker.model.results import RunOutcome
-from worker.reconcile.account import Terms
+from worker.plan.build import Terms
 from worker.sandbox import SandboxAccount
 from worker.solapi.runtime import Ambient
 from worker.solapi.transport import Answer, Transport

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from difflib import get_close_matches
 from errno import EBADF
 from typing import Final
@@ -17,7 +17,7 @@ from worker.cli.document_conflicts import Agreement
 from worker.config import desired, files, settings
 from worker.config.desired import IdentityResolver
 from worker.config.settings import Settings
-from worker.model import schedule, times
+from worker.model import times
 from worker.model.accounts import DesiredAccount
 from worker.model.errors import DesiredStateError, Problem, SettingsError, UsageError
 from worker.model.phones import digits_of, normalise
@@ -38,7 +38,6 @@ __all__ = [
     "read_phone",
     "read_rules",
     "read_selection",
-    "settled",
     "tell_warnings",
 ]
 
@@ -184,12 +183,6 @@ def read_moment(option: str, text: str, accounts: Collection[DesiredAccount]) ->
         told = f"the files are of several time zones ({', '.join(zones[:_ACCOUNTS_SHOWN])})"
         raise UsageError(f"{option} {text!r}: {told}: write an offset too, such as {text}+09:00 with a time of day")
     return times.instant(moment, times.zone(zones[0]))
-
-
-def settled(accounts: Sequence[DesiredAccount], moment: datetime | None = None) -> tuple[DesiredAccount, ...]:
-    """The accounts as they should be at a moment; without one, now."""
-    when = moment or datetime.now(UTC)
-    return tuple(schedule.at(account, when) for account in accounts)
 
 
 def _stdin(size: int) -> bytes:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from worker.config.settings import Settings
     from worker.model.ports import Log
     from worker.model.results import Result
-    from worker.reconcile.account import Draft
+    from worker.plan.build import Draft
     from worker.reconcile.fleet import Fleet
     from worker.telemetry.metrics import Metrics
 

@@ -23,7 +23,7 @@ from worker.model.accounts import DesiredAccount
 from worker.model.errors import Declined, WorkerError
 from worker.model.plans import Plan
 from worker.model.results import AccountResult, Result
-from worker.reconcile.account import Draft, Terms
+from worker.plan.build import Draft, Terms
 from worker.render.i18n import gettext as _
 
 __all__ = ["ask", "conclude", "document", "draw", "pending", "plan", "show", "terminal"]
@@ -65,16 +65,17 @@ def _plan(
 
     from worker.cli import output, runner
     from worker.cli.exit_status import of_drift, of_plans
-    from worker.reconcile.account import Terms, tell_planned
+    from worker.plan.build import Terms
+    from worker.reconcile.account import tell_planned
 
-    desired = load.settled(with_commits(desired), moment)
+    desired = with_commits(desired)
     terms = Terms.of(settings, selection, rules, drift=drift)
 
     check(None if out == STDOUT else out)
     check(given.output)
 
     async def verb(run: "Session") -> int:
-        drafts = await draw(run, desired, terms, others)
+        drafts = await draw(run, desired, terms, others, now=moment)
         for draft in drafts:
             tell_planned(draft, run.log.bind(account=draft.plan.account))
         made = document(drafts, moment)
@@ -88,11 +89,16 @@ def _plan(
 
 
 async def draw(
-    run: "Session", desired: "Sequence[DesiredAccount]", terms: "Terms", others: "Sequence[DesiredAccount]"
+    run: "Session",
+    desired: "Sequence[DesiredAccount]",
+    terms: "Terms",
+    others: "Sequence[DesiredAccount]",
+    *,
+    now: "datetime | None" = None,
 ) -> "list[Draft]":
-    """The plans of all accounts; `others` are those of the same files that the run leaves out."""
+    """Return the plans of all accounts; `others` and `now` are as for `Fleet.plan`."""
     run.log.info("run.started", accounts=len(desired), numbers=sum(len(account.numbers) for account in desired))
-    drafts = await run.fleet.plan(desired, terms, others)
+    drafts = await run.fleet.plan(desired, terms, others, now=now)
     run.metering.drawn(drafts)
     return drafts
 

@@ -15,16 +15,16 @@ from worker.daemon.last_good import News
 from worker.daemon.passes import Pass, Passes
 from worker.daemon.scheduler import Agenda, Due
 from worker.daemon.systemd import Systemd
-from worker.model import schedule
 from worker.model.accounts import DesiredAccount
 from worker.model.errors import DesiredStateError, Interrupted, SettingsError
+from worker.model.schedule import next_transition
 from worker.model.suspension import Maintenance, Suspend
 from worker.model.times import DEFAULT_ZONE, stamp_ms
-from worker.reconcile.account import Terms
+from worker.plan.build import Terms
 from worker.solapi.runtime import Ambient
 from worker.telemetry.logs import Log
 
-__all__ = ["NAP", "Calendar", "Files", "Listener", "Watch"]
+__all__ = ["NAP", "Files", "Listener", "Watch"]
 
 NAP: Final = 30.0
 """Seconds after which clock and files are looked at again, at the latest: a clock may jump, and a machine sleep."""
@@ -33,18 +33,6 @@ _SHORTEST: Final = 0.001
 """Seconds: what timers can do."""
 _SHOWN: Final = 3
 """Problems of a broken file that a log line names."""
-
-
-class Calendar(Protocol):
-    """What desired state says at a moment, and when it next says something else."""
-
-    def at(self, account: DesiredAccount, moment: datetime) -> DesiredAccount:
-        """The account with each number as it is to be at `moment`."""
-        ...
-
-    def next_transition(self, account: DesiredAccount, after: datetime) -> datetime | None:
-        """The first moment later than `after` at which `at` changes; None where there is none."""
-        ...
 
 
 class Files(Protocol):
@@ -99,7 +87,6 @@ class Watch:
         reread: Callable[[], tuple[Settings, Terms]],
         begin: Callable[[], str],
         held: bool = False,
-        calendar: Calendar = schedule,
         listeners: Sequence[Listener] = (),
         systemd: Systemd | None = None,
         ambient: Ambient | None = None,
@@ -113,7 +100,6 @@ class Watch:
         self._reread = reread
         self._begin = begin
         self._held = held
-        self._calendar = calendar
         self._listeners = listeners
         self._systemd = systemd or Systemd({})
         self._ambient = ambient or Ambient()
@@ -218,8 +204,7 @@ class Watch:
         )
         self._passing = True
         try:
-            accounts = [self._calendar.at(account, now) for account in named]
-            done = await self._passes.carry_out(self._begin(), accounts, held, self._files.others)
+            done = await self._passes.carry_out(self._begin(), named, held, now, self._files.others)
         finally:
             self._passing = False
         overran = self._agenda.passed(now, self._now()) if due.tick else False
@@ -325,7 +310,7 @@ class Watch:
         whole = tuple(_edges(settings.suspend, settings.maintenance, DEFAULT_ZONE, after))
         for account in accounts:
             own = _edges(account.suspend, account.maintenance, account.timezone, after)
-            change = self._calendar.next_transition(account, after)
+            change = next_transition(account, after)
             times = (*whole, *own, *([] if change is None else [change]))
             self._agenda.expect(account.name, min(times, default=None))
 

@@ -19,7 +19,7 @@ from worker.model.credentials import Credentials, CredentialsRef
 from worker.model.errors import Interrupted, LedgerError, WorkerError
 from worker.model.plans import AccountPlan, Action, Change, Notice, Verdict
 from worker.model.results import AccountResult, Outcome, RunOutcome
-from worker.reconcile.account import Draft, Terms
+from worker.plan.build import Draft, Terms
 from worker.reconcile.fleet import Fleet
 from worker.reconcile.identity import Identities
 from worker.reconcile.results import tell_notices
@@ -211,12 +211,13 @@ class Passes:
         run_id: str,
         accounts: Sequence[DesiredAccount],
         held: frozenset[str],
+        now: datetime,
         others: Sequence[DesiredAccount] = (),
     ) -> Pass:
-        """Look at accounts, and write to those that are not `held`; `others` are those that `Fleet.plan` leaves out."""
+        """Read accounts, and write what is desired `now` to those not `held`; `others` are as for `Fleet.plan`."""
         began = self._now()
         log = _Hushed(self._log.bind(run_id=run_id))
-        drafts = await self._at_work(log, self._books.memory).plan(accounts, self._terms, others)
+        drafts = await self._at_work(log, self._books.memory).plan(accounts, self._terms, others, now=now)
         seen = [Seen(draft.plan, statuses=draft.statuses) for draft in drafts]
         error = None
         if self._interrupted is None:
@@ -226,7 +227,9 @@ class Passes:
                 if self._tell(draft, log, held=account.name in held)
             ]
             try:
-                results, error = await self._write(run_id, [accounts[i] for i in due], [drafts[i] for i in due], log)
+                results, error = await self._write(
+                    run_id, [accounts[i] for i in due], [drafts[i] for i in due], log, now
+                )
             except LedgerError as failed:
                 results, error = [], failed
             for index, result in zip(due, results, strict=False):
@@ -243,7 +246,7 @@ class Passes:
         return Pass(run_id, began, self._now(), outcome, tuple(seen), error)
 
     async def _write(
-        self, run_id: str, accounts: Sequence[DesiredAccount], drafts: Sequence[Draft], log: _Hushed
+        self, run_id: str, accounts: Sequence[DesiredAccount], drafts: Sequence[Draft], log: _Hushed, now: datetime
     ) -> tuple[list[AccountResult], LedgerError | None]:
         """What became of the accounts, and why the end of it could not be noted.
 
@@ -253,7 +256,7 @@ class Passes:
         if not accounts:
             return [], None
         async with self._books.open(run_id) as ledger:
-            results = await self._at_work(log, ledger).apply(accounts, drafts, self._terms, _NoMeter())
+            results = await self._at_work(log, ledger).apply(accounts, drafts, self._terms, _NoMeter(), now=now)
             try:
                 await ledger.finish(self._conclude(result.outcome for result in results))
             except LedgerError as error:

@@ -17,7 +17,7 @@ from worker.model.accounts import (
     Status,
 )
 from worker.model.history import NumberRecord
-from worker.model.plans import Action, Cause, Change, tally
+from worker.model.plans import Action, Cause, Change
 from worker.model.results import Outcome
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "Planned",
     "Preconditions",
     "attribute",
+    "compare",
     "confirmed",
     "diff",
     "fingerprint",
@@ -57,64 +58,66 @@ WRITES: Final = {
 """Action, observed and desired of every write there can be."""
 
 
-def diff(
-    wanted: Mapping[str, Desired], observed: Mapping[str, Observed]
-) -> tuple[tuple[Change, ...], dict[Action, int]]:
-    """What it takes to bring the observed numbers to the wanted statuses.
+def compare(
+    desired: Mapping[str, Desired], observed: ObservedAccount, memory: AccountMemory
+) -> tuple[tuple[Change, ...], dict[str, Status]]:
+    """Return the changes of `diff`, each with its cause, and the numbers of `confirmed`."""
+    changes = attribute(diff(desired, observed.numbers), observed, memory)
+    return changes, confirmed(desired, observed.numbers, memory)
 
-    Returns every number of `wanted` that is not `unchanged`, in the order of `Action` (activations before
-    deactivations) and of phones within one action, and how many numbers have each action. A number that is observed and
-    not wanted takes no part.
+
+def diff(desired: Mapping[str, Desired], observed: Mapping[str, Observed]) -> tuple[Change, ...]:
+    """Return every number of `desired` that is not `unchanged`.
+
+    Changes are in the order of `Action`, activations before deactivations, and of phones within one action. Observed
+    numbers that are not in `desired` take no part.
     """
     found: dict[Action, list[Change]] = {action: [] for action in Action}
-    for phone, want in wanted.items():
-        number = observed.get(phone)
-        before = None if number is None else number.status
-        if before == want.status and want.managed:
+    for phone, number in desired.items():
+        seen = observed.get(phone)
+        before = None if seen is None else seen.status
+        if before == number.status and number.managed:
             continue
-        action, reason = _judge(want, before)
+        action, reason = _judge(number, before)
         found[action].append(
-            Change(phone, action, before, want.status, reason, want.note, want.owner, until=want.until)
+            Change(phone, action, before, number.status, reason, number.note, number.owner, until=number.until)
         )
-    changes = tuple(change for some in found.values() for change in sorted(some, key=_by_phone))
-    counts = {action: len(some) for action, some in found.items()}
-    counts[Action.UNCHANGED] = len(wanted) - len(changes)
-    return changes, tally(Action, counts)
+    return tuple(change for some in found.values() for change in sorted(some, key=_by_phone))
 
 
 def attribute(changes: Iterable[Change], observed: ObservedAccount, memory: AccountMemory) -> tuple[Change, ...]:
-    """The changes, each with its cause where `memory` has what a run of ours last wrote to the number.
+    """Return the changes, each with its cause if `memory` has the status that a run last wrote to the number.
 
-    What is there is what we wrote: the file changed. The file still says what we wrote: the account changed, at `since`
-    if the API tells. Neither: both did.
+    Still the written status observed: the file changed. Still the written status desired: the account changed, at
+    `since` if the API reports it. Neither: both changed.
     """
     written = memory.written
     causes = {change.phone: _cause(written[change.phone], change) for change in changes if change.phone in written}
     drifted = {phone for phone, cause in causes.items() if cause is not Cause.CONFIG_CHANGE}
-    since = observed.updated_at(drifted)
+    since = observed.updated_at(drifted) if drifted else {}
     return tuple(
         replace(change, cause=causes[change.phone], since=since.get(change.phone)) if change.phone in causes else change
         for change in changes
     )
 
 
-def _cause(ours: Status, change: Change) -> Cause:
-    if change.observed == ours:
+def _cause(written: Status, change: Change) -> Cause:
+    if change.observed == written:
         return Cause.CONFIG_CHANGE
-    return Cause.EXTERNAL_DRIFT if change.desired == ours else Cause.BOTH
+    return Cause.EXTERNAL_DRIFT if change.desired == written else Cause.BOTH
 
 
 def confirmed(
-    wanted: Mapping[str, Desired], observed: Mapping[str, Observed], memory: AccountMemory
+    desired: Mapping[str, Desired], observed: Mapping[str, Observed], memory: AccountMemory
 ) -> dict[str, Status]:
-    """Numbers that are as desired while a run of ours last wrote another status: someone else changed both."""
+    """Return the numbers that have their desired status while a run last wrote another one: both were changed."""
     return {
-        phone: wanted[phone].status
-        for phone, ours in memory.written.items()
-        if phone in wanted
-        and wanted[phone].managed
+        phone: desired[phone].status
+        for phone, written in memory.written.items()
+        if phone in desired
+        and desired[phone].managed
         and phone in observed
-        and observed[phone].status == wanted[phone].status != ours
+        and observed[phone].status == desired[phone].status != written
     }
 
 
@@ -122,20 +125,20 @@ def _by_phone(change: Change) -> str:
     return change.phone
 
 
-def _judge(want: Desired, seen: Status | None) -> tuple[Action, str]:
-    """The action for a number that is not simply as its file wants it, and why."""
+def _judge(desired: Desired, seen: Status | None) -> tuple[Action, str]:
+    """Return the action for a number that is not `unchanged`, and the reason."""
     if seen is None:
         return Action.MISSING, _MISSING
-    if seen == want.status:
-        return Action.UNMANAGED, want.because or (_UNMANAGED if seen.writable else _UNMANAGED_FIXED)
+    if seen == desired.status:
+        return Action.UNMANAGED, desired.because or (_UNMANAGED if seen.writable else _UNMANAGED_FIXED)
     if not seen.writable:
         return Action.BLOCKED, _BLOCKED.get(seen, _BLOCKED_UNKNOWN)
-    if not want.status.writable:
+    if not desired.status.writable:
         return Action.BLOCKED, _UNWRITABLE
-    if want.protected:
+    if desired.protected:
         return Action.PROTECTED, _PROTECTED
-    action = Action.ACTIVATE if want.status is Status.ACTIVE else Action.DEACTIVATE
-    return action, want.because or (_LISTED[action] if want.managed else _UNLISTED)
+    action = Action.ACTIVATE if desired.status is Status.ACTIVE else Action.DEACTIVATE
+    return action, desired.because or (_LISTED[action] if desired.managed else _UNLISTED)
 
 
 class Planned(Protocol):

@@ -8,7 +8,7 @@ from msgspec import structs
 from worker.model.accounts import Group, NumberUse, ObservedAccount
 from worker.model.plans import Action, Change, Notice, NoticeKind
 
-__all__ = ["counted", "hold", "kept_back", "leaning", "shortages", "spare", "used"]
+__all__ = ["hold", "in_order", "kept_back", "leaning", "spare", "used"]
 
 _UNKNOWN: Final = "whether it is in use could not be found out"
 _ORDER: Final = {action: place for place, action in enumerate(Action)}
@@ -43,14 +43,20 @@ def leaning(phones: Iterable[str], active: Collection[str], groups: Iterable[Gro
 
 
 def hold(changes: Iterable[Change], reasons: Mapping[str, str]) -> tuple[Change, ...]:
-    """The changes, of which those deactivations are held that `reasons` names, in the order of `Action` again."""
-    told = (
+    """Return the changes with those deactivations held that `reasons` names, in the order of `Action` again."""
+    if not reasons:
+        return tuple(changes)
+    return in_order(
         structs.replace(change, action=Action.HELD, reason=reasons[change.phone])
         if change.action is Action.DEACTIVATE and change.phone in reasons
         else change
         for change in changes
     )
-    return tuple(sorted(told, key=lambda change: _ORDER[change.action])) if reasons else tuple(told)
+
+
+def in_order(changes: Iterable[Change]) -> tuple[Change, ...]:
+    """Return the changes in the order of `Action`, and otherwise in the order that they have."""
+    return tuple(sorted(changes, key=lambda change: _ORDER[change.action]))
 
 
 def spare(
@@ -93,27 +99,6 @@ def used(
 def kept_back(changes: Iterable[Change], approved: Iterable[Change]) -> tuple[Change, ...]:
     """The changes, of which those stay held that the approved plan of the same account held."""
     return hold(changes, {change.phone: change.reason for change in approved if change.action is Action.HELD})
-
-
-def counted(counts: Mapping[Action, int], changes: Iterable[Change]) -> dict[Action, int]:
-    """Counts of a plan's actions, once some of its deactivations are held."""
-    held = sum(change.action is Action.HELD for change in changes)
-    away = counts[Action.DEACTIVATE] + counts.get(Action.HELD, 0)
-    return {**counts, Action.DEACTIVATE: away - held, Action.HELD: held}
-
-
-def shortages(observed: ObservedAccount, groups: Iterable[Group]) -> tuple[Notice, ...]:
-    """The groups that have fewer ACTIVE numbers now than they should."""
-    found = []
-    for group in groups:
-        active = sum(observed.active_phone(member) for member in group.members)
-        if active < group.min_active:
-            told = (
-                f"group {group.name} has {active} of {len(group.members)} numbers ACTIVE, and at least "
-                f"{group.min_active} should be: activate more of its members"
-            )
-            found.append(Notice(NoticeKind.GROUP, told))
-    return tuple(found)
 
 
 def _reason(group: Group, active: int) -> str:

@@ -1,10 +1,10 @@
 """What is going to need a person: registrations that end, numbers that wait for somebody, an account that is full."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from worker.model.accounts import ObservedAccount, Status
+from worker.model.accounts import Group, ObservedAccount, Status
 from worker.model.plans import Notice, NoticeKind
 from worker.model.safety import Health
 
@@ -28,7 +28,7 @@ _WAITING: Final = {
 _ORDER: Final = {kind: place for place, kind in enumerate(NoticeKind)}
 
 
-def notices(observed: ObservedAccount, settings: Health) -> tuple[Notice, ...]:
+def notices(observed: ObservedAccount, groups: Iterable[Group], settings: Health) -> tuple[Notice, ...]:
     """What a person should know of an account as a look found it, one notice a number and kind, by kind and number.
 
     Nothing is told of expiry where nobody noted when the look was. A number of which the vendor does not say that it
@@ -36,7 +36,18 @@ def notices(observed: ObservedAccount, settings: Health) -> tuple[Notice, ...]:
     """
     found = [*_expiring(observed, settings), *_waiting(observed)]
     found.sort(key=lambda notice: (_ORDER[notice.kind], notice.phone or ""))
-    return (*found, *_full(observed, settings))
+    return (*_short(observed, groups), *found, *_full(observed, settings))
+
+
+def _short(observed: ObservedAccount, groups: Iterable[Group]) -> Iterator[Notice]:
+    for group in groups:
+        active = sum(observed.active_phone(member) for member in group.members)
+        if active < group.min_active:
+            told = (
+                f"group {group.name} has {active} of {len(group.members)} numbers ACTIVE, and at least "
+                f"{group.min_active} should be: activate more of its members"
+            )
+            yield Notice(NoticeKind.GROUP, told)
 
 
 def _expiring(observed: ObservedAccount, settings: Health) -> Iterator[Notice]:

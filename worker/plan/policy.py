@@ -20,7 +20,7 @@ from worker.model.errors import ImplausibleNumber
 from worker.model.phones import implausible, is_listable
 from worker.model.plans import Action, Cause, Change
 
-__all__ = ["Selection", "adopt", "check_registered", "drifted", "select", "spent"]
+__all__ = ["Selection", "adopt", "check_registered", "drifted", "scope", "select", "spent"]
 
 
 _UNLISTABLE: Final = "registered, but no file can list it as it is written there; change it in the vendor's console"
@@ -34,6 +34,16 @@ class Selection(Struct, frozen=True):
 
     only: frozenset[str] = frozenset()
     exclude: frozenset[str] = frozenset()
+
+
+def scope(desired: DesiredAccount, observed: ObservedAccount, selection: Selection) -> Mapping[str, Desired]:
+    """Return the numbers that a plan is about, each with what is desired of it. Schedules must be settled.
+
+    Raises:
+        ImplausibleNumber: as `check_registered` does.
+    """
+    check_registered(desired, observed)
+    return select(adopt(desired, observed), selection)
 
 
 def check_registered(desired: DesiredAccount, observed: ObservedAccount) -> None:
@@ -67,11 +77,7 @@ def adopt(desired: DesiredAccount, observed: ObservedAccount) -> Mapping[str, De
     now is wanted as it is under both, and so is a number that no file can list. Where nothing is unlisted the answer is
     the file's own mapping and not a copy.
 
-    Raises:
-        ValueError: when nobody has settled what the account's schedules want now.
     """
-    if desired.schedules:
-        raise ValueError("schedules must be settled before anything is compared")
     if desired.unmanaged is Unmanaged.IGNORE:
         return desired.numbers
     deactivate = desired.unmanaged is Unmanaged.DEACTIVATE

@@ -7,7 +7,7 @@ from msgspec import structs
 
 from worker.config.limits import at_most
 from worker.config.settings import threshold
-from worker.model.accounts import InUseOverride, ObservedAccount, PlanFileUse, SafetyOverride
+from worker.model.accounts import InUseOverride, PlanFileUse, SafetyOverride
 from worker.model.errors import Refusal
 from worker.model.plans import AccountPlan, Action, Change, Verdict
 from worker.model.safety import InUse, Safety
@@ -101,13 +101,13 @@ def within(plan: AccountPlan, approved: AccountPlan) -> bool:
 
 
 def guard(
-    changes: Iterable[Change], observed: ObservedAccount, safety: Safety, allow: frozenset[str], *, spent: int = 0
+    changes: Iterable[Change], active: int, safety: Safety, allow: frozenset[str], *, spent: int = 0
 ) -> tuple[Refusal, ...]:
     """The safety rules that the changes break and that `allow` does not let through; empty when they may be written.
 
-    `allow` holds names of `RULES`, or `ALLOW_ALL`. `spent` is how many numbers of the same plan a run that died has
-    switched off already: beside more deactivations they count as if they were still to be, so that a plan gains nothing
-    by being cut in pieces.
+    `active` is how many numbers are ACTIVE now. `allow` holds names of `RULES`, or `ALLOW_ALL`. `spent` is how many
+    numbers of the same plan a run that died has switched off already: beside more deactivations they count as if they
+    were still to be, so that a plan gains nothing by being cut in pieces.
 
     Raises:
         ValueError: when `safety.max_deactivations` is neither a number nor a percentage.
@@ -118,7 +118,7 @@ def guard(
         deactivations += change.action is Action.DEACTIVATE
     if not deactivations:
         spent = 0  # what takes nothing away needs no leave, whatever a run that died took
-    active = observed.active + spent
+    active += spent
     deactivations += spent
     broken = []
     limit = threshold(safety.max_deactivations, active)

@@ -4,33 +4,29 @@ Level-triggered and idempotent: what to write follows from what is wanted and wh
 before.
 """
 
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
-from typing import Self
 
-from msgspec import Struct, structs
+from msgspec import structs
 
-from worker.config.settings import Settings
-from worker.model.accounts import AccountMemory, Desired, DesiredAccount, Group, ObservedAccount, PlanFile, Status
-from worker.model.credentials import CredentialsRef
+from worker.model.accounts import AccountMemory, DesiredAccount, ObservedAccount, PlanFile
 from worker.model.errors import (
     PolicyRefusal,
     StalePlan,
     WorkerError,
 )
-from worker.model.plans import AccountPlan, Action, Notice, Verdict, tally
+from worker.model.plans import AccountPlan, Action, Verdict
 from worker.model.ports import AccountLedger, Log, ProgressMeter, ReadableAccount, WritableAccount
 from worker.model.results import AccountResult, NumberResult, Outcome, Requests
-from worker.model.safety import Health, InUse, Safety
+from worker.model.safety import Health
+from worker.plan.build import Draft, Terms, as_plan, build, remaining, with_changes
 from worker.plan.comparison import CurrentFiles, ending, unasked, uncompared
-from worker.plan.diff import attribute, confirmed, diff, fingerprint, preconditions
-from worker.plan.holds import counted, kept_back, shortages, spare
+from worker.plan.diff import fingerprint
+from worker.plan.holds import kept_back
 from worker.plan.notices import notices
 from worker.plan.planfile import SavedAccount
-from worker.plan.policy import Selection, adopt, check_registered, drifted, select, spent
-from worker.plan.safety import effective_safety, effective_use, guard, least_active, replay, within
-from worker.plan.swaps import as_found, hold_swaps, result_notices, with_notice
+from worker.plan.safety import effective_safety, effective_use, least_active, replay, within
+from worker.plan.swaps import result_notices, with_notice
 from worker.reconcile.executor import Needs, Pace, Writes
 from worker.reconcile.in_use import answers, inquire, spared
 from worker.reconcile.results import (
@@ -46,67 +42,13 @@ from worker.reconcile.results import (
 )
 
 __all__ = [
-    "Draft",
-    "Terms",
     "apply",
     "apply_saved",
-    "as_plan",
     "draft",
-    "failed_draft",
     "observe",
     "tell_planned",
     "unapplied",
 ]
-
-
-class Terms(Struct, frozen=True):
-    """What a plan is made and judged by, besides the desired state; `drift` leaves out what the file itself changed."""
-
-    safety: Safety = Safety()
-    selection: Selection = Selection()
-    allow: frozenset[str] = frozenset()
-    drift: bool = False
-    in_use: InUse = InUse()
-    health: Health = Health()
-
-    @classmethod
-    def of(cls, settings: Settings, selection: Selection, allow: frozenset[str], *, drift: bool = False) -> Self:
-        """The terms of a run by its settings."""
-        return cls(settings.safety, selection, allow, drift, settings.in_use, settings.health)
-
-
-class Draft(Struct, frozen=True):
-    """A plan with what it was made from: `wanted` holds every number that it is about; `error` is why there is none.
-
-    `confirmed` are numbers that are as desired while we last wrote another status. `requests` is what looking took.
-    `unsettled` tells whether earlier runs left anything open, or died within a plan. `statuses` counts the account's
-    numbers, planned or not. `registered` is how many there are, None where the ledger has that count already. `names`
-    are those under which earlier runs noted the account.
-    """
-
-    plan: AccountPlan
-    wanted: Mapping[str, Desired]
-    error: WorkerError | None = None
-    requests: Requests = Requests()
-    confirmed: Mapping[str, Status] = {}
-    unsettled: bool = False
-    statuses: Mapping[Status, int] = {}
-    registered: int | None = None
-    names: Mapping[str, CredentialsRef | None] = {}
-
-    def outdated(self, desired: DesiredAccount) -> bool:
-        """Whether something has come due since by the schedules of the file."""
-        due = (
-            phone in self.wanted and self.wanted[phone].status is not want.status
-            for phone, want in desired.numbers.items()
-            if want.because is not None
-        )
-        return any(due) or any(phone in self.wanted and self.wanted[phone].managed for phone in desired.idle)
-
-    def unchanged(self) -> Iterable[tuple[str, Desired]]:
-        """The numbers that the plan only counts."""
-        changing = {change.phone for change in self.plan.changes}
-        return ((phone, want) for phone, want in self.wanted.items() if phone not in changing)
 
 
 async def draft(
@@ -115,8 +57,10 @@ async def draft(
     terms: Terms,
     recall: Callable[[str | None], Awaitable[AccountMemory]],
     log: Log,
+    *,
+    now: datetime,
 ) -> Draft:
-    """Look at the account once and tell what it would take to make it as desired.
+    """Read the account once and return its plan at `now`, an aware time.
 
     `recall` tells what is remembered of the account of an id. Where the in-use guard is on, numbers that the plan would
     deactivate are asked about; what only drifted is not.
@@ -127,23 +71,11 @@ async def draft(
         LedgerError: what is remembered of it cannot be.
     """
     observed, memory = await observe(api, recall, log)
-    drawn = _draw(desired, observed, terms, memory)
+    drawn = build(desired, observed, terms, memory, now)
     plan = drawn.plan
     if not terms.drift:
         plan = await inquire(plan, api, effective_use(terms.in_use, desired.in_use), terms.allow)
     return structs.replace(drawn, plan=with_notice(plan))
-
-
-def failed_draft(desired: DesiredAccount, terms: Terms, error: WorkerError) -> Draft:
-    """The plan of an account that cannot be planned."""
-    plan = AccountPlan(
-        account=desired.name,
-        account_id=desired.account_id,
-        verdict=Verdict.ERROR,
-        error=error.info,
-        counts=tally(Action, {}),
-    )
-    return Draft(plan, select(desired.numbers, terms.selection), error)
 
 
 def tell_planned(draft: Draft, log: Log) -> None:
@@ -169,6 +101,7 @@ async def apply(
     api: WritableAccount,
     terms: Terms,
     *,
+    now: datetime,
     book: AccountLedger,
     pace: Pace,
     log: Log,
@@ -186,9 +119,8 @@ async def apply(
         LedgerError: what is going to be done cannot be noted, and nothing was written; or what was done cannot.
     """
     observed, memory = await _resume(api, book, log)
-    current = _draw(desired, observed, terms, memory)
-    changes = kept_back(current.plan.changes, approved.changes)
-    plan = structs.replace(current.plan, changes=changes, counts=counted(current.plan.counts, changes))
+    current = build(desired, observed, terms, memory, now)
+    plan = with_changes(current.plan, kept_back(current.plan.changes, approved.changes))
     print_ = fingerprint([plan])
     still = print_ == fingerprint([approved]) or (waited and within(plan, approved))
     if not still or plan.verdict is not Verdict.OK:
@@ -208,7 +140,7 @@ async def apply(
         log=log,
         stopped=writes.stopped,
         notices=(
-            *_worth_knowing(writes.seen, desired.groups, terms.health),
+            *notices(writes.seen, desired.groups, terms.health),
             *answers(approved),
             *result_notices(results, safety.pair_swaps),
         ),
@@ -253,28 +185,23 @@ async def apply_saved(
     saved = structs.replace(saved, changes=wanted if files is None else ending(wanted, files, moment))
     asked, told = await spared(saved.changes, api, saved.in_use, allow)
     observed, memory = await _resume(api, book, log)
-    now = preconditions(saved, observed.numbers, moment)
-    done = {change.phone: Desired(Status(change.desired)) for change in now.already}
-    due = spare(kept_back(now.due, asked), observed, saved.groups, memory.spent)
-    others = (as_found(change, observed) for change in (*now.conflicts, *now.lapsed, *dropped, *saved.impossible))
-    due = hold_swaps(due, saved.safety.pair_swaps, others)
-    left = structs.replace(saved, changes=tuple(change for change in due if change.action.writes))
-    refusals = guard(left.changes, observed, saved.safety, allow, spent=spent(memory, done, observed))
-    if refusals:
-        raise PolicyRefusal(refusals)
-    if left.changes:
-        await book.begin(as_plan(left), fingerprint([left]))
+    left = remaining(saved, observed, memory, allow, now=moment, held=asked, dropped=dropped)
+    if left.refusals:
+        raise PolicyRefusal(left.refusals)
+    planned = structs.replace(saved, changes=tuple(change for change in left.changes if change.action.writes))
+    if planned.changes:
+        await book.begin(as_plan(planned), fingerprint([planned]))
     needs = Needs(least_active(saved.safety, allow), saved.groups, memory.spent, saved.safety.pair_swaps)
-    writes = Writes(left.changes, api, observed, needs, journal=book, meter=meter)
+    writes = Writes(planned.changes, api, observed, needs, journal=book, meter=meter)
     await writes.carry_out(pace)
     conflicts = (
-        *(conflict(change, observed) for change in now.conflicts),
-        *(lapsed(change, observed) for change in now.lapsed),
+        *(conflict(change, observed) for change in left.conflicts),
+        *(lapsed(change, observed) for change in left.lapsed),
         *(unwanted(change, observed, reasons[change.phone]) for change in dropped),
     )
     impossible = (still_impossible(change, observed) for change in saved.impossible)
-    held = (untouched(change) for change in due if not change.action.writes)
-    already = (as_it_is(change.phone, change.desired) for change in now.already)
+    held = (untouched(change) for change in left.changes if not change.action.writes)
+    already = (as_it_is(change.phone, change.desired) for change in left.already)
     results = (*writes.results(), *held, *conflicts, *impossible, *already)
     return closed(
         saved.account,
@@ -284,20 +211,11 @@ async def apply_saved(
         log=log,
         stopped=writes.stopped,
         notices=(
-            *_worth_knowing(writes.seen, saved.groups, health),
+            *notices(writes.seen, saved.groups, health),
             *told,
             *(() if files is None else uncompared(files)),
             *result_notices(results, saved.safety.pair_swaps),
         ),
-    )
-
-
-def as_plan(saved: SavedAccount) -> AccountPlan:
-    """A saved account as the plan that it was made from, as far as it was kept."""
-    changes = (*saved.changes, *saved.impossible)
-    counts = Counter(change.action for change in changes)
-    return AccountPlan(
-        account=saved.account, account_id=saved.account_id, counts=tally(Action, counts), changes=changes
     )
 
 
@@ -314,7 +232,7 @@ def unapplied(draft: Draft, requests: Requests, log: Log, error: WorkerError | N
     if draft.error is not None:
         results = (
             NumberResult(phone, None, want.status, None, None, Outcome.NOT_ATTEMPTED, 0, reason)
-            for phone, want in draft.wanted.items()
+            for phone, want in draft.desired.items()
         )
     else:
         planned = (untouched(change, reason) for change in plan.changes)
@@ -351,44 +269,3 @@ async def _confirmed(
     observed = await api.confirm(observed, registered)
     log.info("account.observed", numbers=len(observed.numbers), active=observed.active)
     return observed
-
-
-def _worth_knowing(observed: ObservedAccount, groups: Iterable[Group], health: Health) -> tuple[Notice, ...]:
-    return (*shortages(observed, groups), *notices(observed, health))
-
-
-def _draw(desired: DesiredAccount, observed: ObservedAccount, terms: Terms, memory: AccountMemory) -> Draft:
-    check_registered(desired, observed)
-    wanted = select(adopt(desired, observed), terms.selection)
-    found, counts = diff(wanted, observed.numbers)
-    changes = spare(attribute(found, observed, memory), observed, desired.groups, memory.spent)
-    safety = effective_safety(terms.safety, desired.safety)
-    changes = hold_swaps(changes, safety.pair_swaps)
-    if terms.drift:
-        expected = frozenset(change.phone for change in changes if not drifted(change))
-        selection = Selection(terms.selection.only, terms.selection.exclude | expected)
-        return _draw(desired, observed, structs.replace(terms, selection=selection, drift=False), memory)
-    refusals = guard(changes, observed, safety, terms.allow, spent=spent(memory, wanted, observed))
-    plan = AccountPlan(
-        account=desired.name,
-        account_id=observed.account_id,
-        timezone=desired.timezone,
-        verdict=Verdict.REFUSED if refusals else Verdict.OK,
-        refusals=refusals,
-        counts=counted(counts, changes),
-        changes=changes,
-        notices=_worth_knowing(observed, desired.groups, terms.health),
-        active=observed.active,
-    )
-    others = confirmed(wanted, observed.numbers, memory)
-    unsettled = memory.unsettled or bool(memory.spent)
-    registered = len(observed.numbers)
-    return Draft(
-        plan,
-        wanted,
-        confirmed=others,
-        unsettled=unsettled,
-        statuses=observed.statuses,
-        registered=None if registered == memory.registered else registered,
-        names=memory.names,
-    )

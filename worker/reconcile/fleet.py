@@ -22,11 +22,12 @@ from worker.model.plans import AccountPlan, Action, tally
 from worker.model.ports import AccountLedger, AccountTarget, DefaultTarget, Log, ProgressMeter, RunLog
 from worker.model.redaction import SHORTEST_SECRET
 from worker.model.results import AccountResult, Requests, RunOutcome
+from worker.plan.build import Draft, Terms, as_plan, failed_draft
 from worker.plan.comparison import CurrentFiles
 from worker.plan.planfile import SavedAccount
 from worker.plan.safety import IN_USE, fleet_wide
 from worker.reconcile import identity
-from worker.reconcile.account import Draft, Terms, apply, apply_saved, as_plan, draft, failed_draft, observe, unapplied
+from worker.reconcile.account import apply, apply_saved, draft, observe, unapplied
 from worker.reconcile.canary import begin_with_few
 from worker.reconcile.executor import Pace
 from worker.reconcile.identity import Identities
@@ -90,27 +91,33 @@ class Fleet:
             client.halt(reason)
 
     async def plan(
-        self, accounts: Sequence[DesiredAccount], terms: Terms, others: Sequence[DesiredAccount] = ()
+        self,
+        accounts: Sequence[DesiredAccount],
+        terms: Terms,
+        others: Sequence[DesiredAccount] = (),
+        *,
+        now: datetime | None = None,
     ) -> list[Draft]:
-        """The plan of each account, in their order, judged one by one and all together.
+        """Return the plan of each account, in their order, judged one by one and all together.
 
         One that cannot be planned has its error in its plan, and so have accounts that turn out to be one. `others` are
         accounts that the same files describe and that the run leaves out: one of them is read if an earlier run knew it
-        as an account of this run.
+        as an account of this run. `now` is the aware time whose desired state is compared, None for the clock's.
         """
+        moment = now or self._now()
 
         async def one(desired: DesiredAccount) -> Draft:
             log = self._log.bind(account=desired.name)
             return await self._drawn(
                 desired,
-                lambda client, recall: draft(desired, client, terms, recall, log),
-                lambda error: failed_draft(desired, terms, error),
+                lambda client, recall: draft(desired, client, terms, recall, log, now=moment),
+                lambda error: failed_draft(desired, terms, error, moment),
                 log,
             )
 
         drafts = await self._each(accounts, one)
         await self._identify(accounts, drafts, others)
-        drafts = self._distinct(accounts, drafts, terms)
+        drafts = self._distinct(accounts, drafts, terms, moment)
         judged = fleet_wide([drawn.plan for drawn in drafts], self._settings.safety.fleet_wide, terms.allow)
         return [msgspec.structs.replace(drawn, plan=plan) for drawn, plan in zip(drafts, judged, strict=True)]
 
@@ -144,9 +151,11 @@ class Fleet:
             plan = AccountPlan(account=desired.name, account_id=observed.account_id, counts=tally(Action, {}))
             return Draft(plan, {})
 
-        return await self._drawn(desired, read, lambda error: failed_draft(desired, Terms(), error), log)
+        return await self._drawn(desired, read, lambda error: failed_draft(desired, Terms(), error, self._now()), log)
 
-    def _distinct(self, accounts: Sequence[DesiredAccount], drafts: Sequence[Draft], terms: Terms) -> list[Draft]:
+    def _distinct(
+        self, accounts: Sequence[DesiredAccount], drafts: Sequence[Draft], terms: Terms, now: datetime
+    ) -> list[Draft]:
         """Return the drafts, with an error in those of accounts of which another name has the same platform and id."""
         found = []
         for desired, drawn in zip(accounts, drafts, strict=True):
@@ -154,7 +163,7 @@ class Fleet:
             if error is None or drawn.error is not None:
                 found.append(drawn)
             else:
-                failed = failed_draft(desired, terms, error)
+                failed = failed_draft(desired, terms, error, now)
                 found.append(msgspec.structs.replace(failed, requests=drawn.requests, statuses=drawn.statuses))
         return found
 
@@ -186,15 +195,25 @@ class Fleet:
         return await self._each(accounts, one)
 
     async def apply(
-        self, accounts: Sequence[DesiredAccount], drafts: Sequence[Draft], terms: Terms, meter: ProgressMeter
+        self,
+        accounts: Sequence[DesiredAccount],
+        drafts: Sequence[Draft],
+        terms: Terms,
+        meter: ProgressMeter,
+        *,
+        now: datetime | None = None,
     ) -> list[AccountResult]:
-        """Carry out the plans that may be, and close the story of every account, in their order."""
+        """Carry out the plans that the rules let through, and return the result of every account, in their order.
+
+        `now` is as for `plan`. A plan that is no longer true then is refused.
+        """
+        moment = now or self._now()
 
         async def one(pair: tuple[DesiredAccount, Draft]) -> AccountResult:
             desired, drawn = pair
             log = self._log.bind(account=desired.name)
             subject = identity.planned(desired, drawn, terms, self._settings.endpoint)
-            idle = not drawn.plan.writes and not drawn.outdated(desired)
+            idle = not drawn.plan.writes and not drawn.is_outdated(desired, moment)
             if drawn.error is not None or drawn.plan.refusals or idle:
                 return await self._unwritten(desired, subject, drawn, log)
 
@@ -207,7 +226,16 @@ class Fleet:
 
             async def carry_out(client: AccountWriter, book: AccountLedger) -> AccountResult:
                 return await apply(
-                    desired, drawn.plan, client, terms, book=book, pace=self._pace, log=log, meter=meter, waited=waited
+                    desired,
+                    drawn.plan,
+                    client,
+                    terms,
+                    now=moment,
+                    book=book,
+                    pace=self._pace,
+                    log=log,
+                    meter=meter,
+                    waited=waited,
                 )
 
             result = await self._closed(desired, subject, drawn, carry_out, pause=pause, log=log)
@@ -285,7 +313,6 @@ class Fleet:
         log = self._log.bind(account=saved.account)
 
         async def carry_out(client: AccountWriter, book: AccountLedger) -> AccountResult:
-            moment = datetime.fromtimestamp(self._ambient.wall(), UTC)
             return await apply_saved(
                 saved,
                 client,
@@ -294,7 +321,7 @@ class Fleet:
                 pace=self._pace,
                 log=log,
                 meter=meter,
-                moment=moment,
+                moment=self._now(),
                 health=self._settings.health,
                 plan=plan,
                 files=None if files is None else files(saved.account),
@@ -379,6 +406,9 @@ class Fleet:
         except Exception as error:  # noqa: BLE001 - a bug met in one account must not stop the others
             drawn = failed(foreseen(error, log))
         return msgspec.structs.replace(drawn, requests=requests)
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._ambient.wall(), UTC)
 
     async def _recall(self, account: AccountTarget, account_id: str | None) -> AccountMemory:
         return await self._keeper.recall(identity.key(account, account_id, self._settings.endpoint))

@@ -13,10 +13,10 @@ from worker.model.errors import DuplicateAccount
 from worker.model.plans import AccountPlan
 from worker.model.ports import AccountTarget, DescribedAccount, revision
 from worker.model.safety import InUse, Safety
+from worker.plan.build import Draft, Terms
 from worker.plan.diff import Planned
 from worker.plan.planfile import SavedAccount
 from worker.plan.safety import effective_safety, effective_use
-from worker.reconcile.account import Draft, Terms
 
 __all__ = ["Identities", "key", "planned", "saved"]
 

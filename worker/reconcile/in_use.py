@@ -7,7 +7,8 @@ from msgspec import structs
 from worker.model.plans import AccountPlan, Action, Change, Notice, NoticeKind, Verdict
 from worker.model.ports import ReadableAccount
 from worker.model.safety import InUse
-from worker.plan.holds import counted, used
+from worker.plan.build import with_changes
+from worker.plan.holds import used
 from worker.plan.safety import ALLOW_ALL, IN_USE
 
 __all__ = ["answers", "inquire", "spared"]
@@ -44,8 +45,5 @@ async def inquire(plan: AccountPlan, api: ReadableAccount, guard: InUse, allow: 
     if plan.verdict is not Verdict.OK:
         return plan
     changes, notices = await spared(plan.changes, api, guard, allow)
-    if changes == plan.changes:
-        return structs.replace(plan, notices=(*plan.notices, *notices))
-    return structs.replace(
-        plan, changes=changes, counts=counted(plan.counts, changes), notices=(*plan.notices, *notices)
-    )
+    plan = structs.replace(plan, notices=(*plan.notices, *notices))
+    return plan if changes == plan.changes else with_changes(plan, changes)

@@ -11,14 +11,13 @@ from worker.model.history import AccountRecord
 from worker.model.plans import AccountPlan, Action, Change, Verdict, tally
 from worker.model.ports import Log, ReadableAccount
 from worker.model.safety import Health
-from worker.plan.diff import inverse, preconditions
-from worker.plan.holds import shortages, spare
+from worker.plan.build import Draft, count_actions, remaining
+from worker.plan.diff import inverse
+from worker.plan.holds import in_order
 from worker.plan.notices import notices
 from worker.plan.planfile import SavedAccount
-from worker.plan.policy import spent
-from worker.plan.safety import guard
-from worker.plan.swaps import hold_swaps, with_notice
-from worker.reconcile.account import Draft, observe
+from worker.plan.swaps import with_notice
+from worker.reconcile.account import observe
 from worker.reconcile.in_use import inquire
 
 __all__ = ["approved", "failed_preview", "preview", "undoing"]
@@ -62,24 +61,19 @@ async def preview(
         LedgerError: what is remembered of it cannot be.
     """
     observed, memory = await observe(api, recall, log)
-    now = preconditions(saved, observed.numbers)
-    aim = _aim(saved)
-    due = spare(now.due, observed, saved.groups, memory.spent)
-    stale = (_overtaken(change, observed) for change in now.conflicts)
-    changes = hold_swaps((*due, *stale), saved.safety.pair_swaps)
-    refusals = guard(changes, observed, saved.safety, allow, spent=spent(memory, aim, observed))
-    counts = {action: sum(change.action is action for change in changes) for action in Action}
+    left = remaining(saved, observed, memory, allow)
+    changes = in_order((*left.changes, *(_overtaken(change, observed) for change in left.conflicts)))
     plan = AccountPlan(
         account=saved.account,
         account_id=observed.account_id,
-        verdict=Verdict.REFUSED if refusals else Verdict.OK,
-        refusals=refusals,
-        counts=tally(Action, counts | {Action.UNCHANGED: len(now.already)}),
+        verdict=Verdict.REFUSED if left.refusals else Verdict.OK,
+        refusals=left.refusals,
+        counts=count_actions(changes, unchanged=len(left.already)),
         changes=changes,
-        notices=(*shortages(observed, saved.groups), *notices(observed, health)),
+        notices=notices(observed, saved.groups, health),
         active=observed.active,
     )
-    return Draft(with_notice(await inquire(plan, api, saved.in_use, allow)), aim)
+    return Draft(with_notice(await inquire(plan, api, saved.in_use, allow)), _aim(saved))
 
 
 def failed_preview(saved: SavedAccount, error: WorkerError) -> Draft:

@@ -18,13 +18,13 @@ from worker.daemon.last_good import News
 from worker.daemon.passes import Pass
 from worker.daemon.scheduler import Every
 from worker.daemon.systemd import Systemd
-from worker.model.accounts import DatedWindow, Desired, DesiredAccount, Group, Schedule, Status, WeeklyWindow
+from worker.model.accounts import DatedWindow, Desired, Group, Schedule, Status, WeeklyWindow
 from worker.model.errors import AccountRejected, DesiredStateError, LedgerError, Problem, SettingsError
 from worker.model.results import Outcome, RunOutcome
 from worker.model.schedule import transitions
 from worker.model.suspension import Maintenance, Suspend
 from worker.model.times import weekly
-from worker.reconcile.account import Terms
+from worker.plan.build import Terms
 
 PHONE = "01000000001"
 
@@ -474,62 +474,18 @@ def test_the_watchdog_is_fed_as_long_as_the_loop_lives() -> None:
     _play(story())
 
 
-class Hours:
-    """A calendar in which every number is ACTIVE in the first `length` seconds of each `period`."""
-
-    def __init__(self, period: float, length: float) -> None:
-        self._period, self._length = period, length
-
-    def _place(self, moment: datetime) -> tuple[float, float]:
-        cycles, place = divmod(round(moment.timestamp() - EPOCH, 6), self._period)
-        return cycles * self._period, place
-
-    def at(self, desired: DesiredAccount, moment: datetime) -> DesiredAccount:
-        """Everything ACTIVE or INACTIVE."""
-        status = Status.ACTIVE if self._place(moment)[1] < self._length else Status.INACTIVE
-        return replace(desired, numbers=dict.fromkeys(desired.numbers, Desired(status)))
-
-    def next_transition(self, desired: DesiredAccount, after: datetime) -> datetime | None:
-        """The next edge."""
-        del desired
-        start, place = self._place(after)
-        edge = start + (self._length if place < self._length else self._period)
-        return after + timedelta(seconds=edge - start - place)
-
-
-def test_a_year_of_windows_opens_and_closes_each_in_its_second() -> None:
-    """Of 730 edges none is lost, none is carried out twice, and each write is on its way within a second."""
-
-    async def story() -> None:
-        found = account()
-        period, length = 86_400.0, 9 * 3600.0
-        daemon = Daemon(
-            [found], [wanting(found)], rhythm=Every(6 * 3600.0 + 77), calendar=Hours(period, length), nap=3600.0
-        )
-        await daemon.live(365 * period - 1)
-        edges = sorted([day * period for day in range(365)] + [day * period + length for day in range(365)])
-        moments = [at for at, *_ in daemon.wire.writes]
-        assert len(moments) == len(edges)
-        assert max(at - edge for at, edge in zip(moments, edges, strict=True)) < 1
-        assert min(at - edge for at, edge in zip(moments, edges, strict=True)) >= 0
-        assert [status for *_, status in daemon.wire.writes] == ["ACTIVE", "INACTIVE"] * 365
-
-    _play(story())
-
-
 def test_a_pass_woken_by_an_edge_is_about_its_accounts_only() -> None:
     """An account's own time does not make the others be looked at."""
-
-    class Mine(Hours):
-        def at(self, desired: DesiredAccount, moment: datetime) -> DesiredAccount:
-            return super().at(desired, moment) if desired.name == "account-1" else desired
-
-        def next_transition(self, desired: DesiredAccount, after: datetime) -> datetime | None:
-            return super().next_transition(desired, after) if desired.name == "account-1" else None
+    start = datetime.fromtimestamp(EPOCH, UTC)
+    windows = tuple(
+        DatedWindow(Status.ACTIVE, start + timedelta(seconds=first), start + timedelta(seconds=first + 100))
+        for first in (0, 250)
+    )
 
     async def story() -> None:
         one, two = account(1), account(2)
-        daemon = Daemon([one, two], [wanting(one), wanting(two)], calendar=Mine(250.0, 100.0))
+        scheduled = wanting(one, schedules={PHONE: Schedule(Status.INACTIVE, windows, (), "UTC")})
+        daemon = Daemon([one, two], [scheduled, wanting(two)])
         await daemon.live(290)
         assert {key for at, key in daemon.wire.reads if 1 < at < 290} == {one.api_key}
         assert [round(at) for at, phone, _ in daemon.wire.writes if phone == PHONE] == [0, 100, 250]

@@ -17,7 +17,7 @@ from worker.model.errors import RateLimited
 from worker.model.plans import AccountPlan, Action, Change
 from worker.model.results import AccountResult, NumberResult, Outcome, RunOutcome
 from worker.model.safety import Safety
-from worker.reconcile.account import Terms
+from worker.plan.build import Terms
 from worker.reconcile.fleet import Fleet
 from worker.sandbox import SandboxAccount
 

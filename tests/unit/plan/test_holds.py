@@ -1,12 +1,11 @@
 """Holds: which deactivations a group cannot spare, and what is told of it."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.model.accounts import Group, Observed, ObservedAccount, Status
-from worker.model.plans import Action, Change, NoticeKind
-from worker.plan.holds import counted, hold, leaning, shortages, spare
+from worker.model.plans import Action, Change
+from worker.plan.holds import hold, leaning, spare
 
 A, B, C = "0100001", "0100002", "0100003"
 PAIR = Group("support", (A, B))
@@ -78,7 +77,7 @@ def test_a_number_that_may_yet_go_is_not_counted_on() -> None:
     assert spare((_off(A),), both, (PAIR,), frozenset({B}))[0].action is Action.HELD
 
 
-def test_held_numbers_stand_in_their_actions_place_and_are_counted() -> None:
+def test_held_numbers_stand_in_their_actions_place() -> None:
     """Activations, deactivations, then what is held; only deactivations are ever held."""
     changes = hold((_on(C), _off(A), _off(B)), {A: "why", C: "why"})
     assert [(change.phone, change.action) for change in changes] == [
@@ -86,15 +85,3 @@ def test_held_numbers_stand_in_their_actions_place_and_are_counted() -> None:
         (B, Action.DEACTIVATE),
         (A, Action.HELD),
     ]
-    counts = counted({Action.ACTIVATE: 1, Action.DEACTIVATE: 2}, changes)
-    assert counts == {Action.ACTIVATE: 1, Action.DEACTIVATE: 1, Action.HELD: 1}
-
-
-@pytest.mark.parametrize(("active", "told"), [((A,), 0), ((A, B), 0), ((), 1)])
-def test_a_group_with_too_few_is_told(active: tuple[str, ...], told: int) -> None:
-    """A notice names the group, what it has and what it needs; a group that has enough is not mentioned."""
-    found = shortages(_account(*active), (PAIR,))
-    assert len(found) == told
-    for notice in found:
-        assert (notice.kind, notice.phone) == (NoticeKind.GROUP, None)
-        assert notice.message.startswith("group support has 0 of 2 numbers ACTIVE, and at least 1 should be")

@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.model.accounts import Observed, ObservedAccount, Status
+from worker.model.accounts import Group, Observed, ObservedAccount, Status
 from worker.model.plans import Notice, NoticeKind
 from worker.model.safety import Health
 from worker.plan.notices import notices
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 PHONE = "01012345678"
+A, B = "0100001", "0100002"
 
 
 def _account(*numbers: Observed, **more: object) -> ObservedAccount:
@@ -22,7 +23,7 @@ def _account(*numbers: Observed, **more: object) -> ObservedAccount:
 
 
 def _expiring(expires_at: str | None, status: str = "ACTIVE", **more: object) -> tuple[Notice, ...]:
-    return notices(_account(Observed(PHONE, Status(status), expires_at), **more), Health())
+    return notices(_account(Observed(PHONE, Status(status), expires_at), **more), (), Health())
 
 
 @pytest.mark.parametrize(
@@ -65,9 +66,9 @@ def test_what_is_extended_by_itself_is_not_told() -> None:
 def test_a_number_that_waits_for_a_person_is_told_with_what_to_do(status: Status) -> None:
     """The kind is the status, and what the vendor asks for stands in the message."""
     number = Observed(PHONE, status)
-    (plain,) = notices(_account(number), Health())
+    (plain,) = notices(_account(number), (), Health())
     assert (plain.kind.upper(), plain.phone) == (status, PHONE)
-    (asked,) = notices(_account(number, measures={PHONE: ("BUSINESS_DOCUMENTS", "ID")}), Health())
+    (asked,) = notices(_account(number, measures={PHONE: ("BUSINESS_DOCUMENTS", "ID")}), (), Health())
     assert asked.message == f"{plain.message} (it asks for BUSINESS_DOCUMENTS, ID)"
 
 
@@ -75,10 +76,10 @@ def test_a_number_that_waits_for_a_person_is_told_with_what_to_do(status: Status
 def test_an_account_that_is_nearly_full_is_told(limit: int | None, told: int) -> None:
     """From 75 per cent of the limit on, where there is one."""
     three = [Observed(f"010000{n}", Status.ACTIVE) for n in range(3)]
-    found = notices(_account(*three, limit=limit), Health(limit_percent=76))
+    found = notices(_account(*three, limit=limit), (), Health(limit_percent=76))
     assert [notice.kind for notice in found] == [NoticeKind.LIMIT] * told
     if limit == 4:
-        (notice,) = notices(_account(*three, limit=4), Health(limit_percent=75))
+        (notice,) = notices(_account(*three, limit=4), (), Health(limit_percent=75))
         assert notice.message.startswith("3 of the 4 numbers that may be registered are")
 
 
@@ -97,7 +98,7 @@ def test_each_number_is_told_once_for_each_kind(numbers: dict[str, tuple[Status,
         Observed(phone, status, None if (end := ends[phone]) is None else end.isoformat())
         for phone, (status, _) in numbers.items()
     ]
-    found = notices(_account(*rows), Health(expires_within_days=days))
+    found = notices(_account(*rows), (), Health(expires_within_days=days))
     assert max(Counter((notice.kind, notice.phone) for notice in found).values(), default=1) == 1
     order = [(list(NoticeKind).index(notice.kind), notice.phone or "") for notice in found]
     assert order == sorted(order)
@@ -113,6 +114,17 @@ def test_each_number_is_told_once_for_each_kind(numbers: dict[str, tuple[Status,
 def test_numbers_that_end_together_share_their_message() -> None:
     """However many end at one moment, the text is there once, so that a million notices stay small."""
     first, second = notices(
-        _account(*(Observed(f"010000{n}", Status.ACTIVE, "2026-12-01T00:00:00Z") for n in range(2))), Health()
+        _account(*(Observed(f"010000{n}", Status.ACTIVE, "2026-12-01T00:00:00Z") for n in range(2))), (), Health()
     )
     assert first.message is second.message
+
+
+@pytest.mark.parametrize(("active", "missing"), [((A,), 0), ((A, B), 0), ((), 1)])
+def test_group_with_too_few_active_numbers_has_notice(active: tuple[str, ...], missing: int) -> None:
+    """The notice names the group, what it has and what it needs."""
+    observed = _account(*(Observed(phone, Status.ACTIVE) for phone in active))
+    found = notices(observed, (Group("support", (A, B)),), Health())
+    assert len(found) == missing
+    for notice in found:
+        assert (notice.kind, notice.phone) == (NoticeKind.GROUP, None)
+        assert notice.message.startswith("group support has 0 of 2 numbers ACTIVE, and at least 1 should be")

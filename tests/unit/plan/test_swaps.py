@@ -160,7 +160,7 @@ def test_no_plan_deactivates_beside_an_impossible_activation(
     desired: dict[str, Desired], statuses: dict[str, Status], mode: PairSwaps
 ) -> None:
     """With `hold` no deactivation remains beside an impossible activation; nothing but deactivations is ever held."""
-    changes, _counts = diff(desired, {phone: Observed(phone, status) for phone, status in statuses.items()})
+    changes = diff(desired, {phone: Observed(phone, status) for phone, status in statuses.items()})
     impossible = any(
         number.status is Status.ACTIVE
         and statuses.get(phone) is not Status.ACTIVE

@@ -25,9 +25,10 @@ from worker.model.errors import (
 from worker.model.plans import Action, NoticeKind, Verdict
 from worker.model.results import AccountResult, Outcome, Requests, RunOutcome
 from worker.model.safety import InUse, Safety
+from worker.plan.build import Draft, Terms, failed_draft
 from worker.plan.planfile import SavedAccount
 from worker.plan.policy import Selection
-from worker.reconcile.account import Draft, Terms, apply, apply_saved, draft, failed_draft, tell_planned, unapplied
+from worker.reconcile.account import apply, apply_saved, draft, tell_planned, unapplied
 from worker.reconcile.executor import Pace
 from worker.reconcile.results import tell
 
@@ -47,7 +48,7 @@ async def _forgetful(_: str | None) -> AccountMemory:
 
 
 def _draft(desired: DesiredAccount, account: ModelAccount, terms: Terms | None = None) -> Draft:
-    return run(draft(desired, account, terms or Terms(), _forgetful, Unheard()))
+    return run(draft(desired, account, terms or Terms(), _forgetful, Unheard(), now=_NOW))
 
 
 def _apply(
@@ -59,7 +60,7 @@ def _apply(
 
     async def applied() -> AccountResult:
         result = await apply(
-            desired, drawn.plan, account, terms, book=Nothing(), pace=_PACE, log=heard, meter=Unheard()
+            desired, drawn.plan, account, terms, now=_NOW, book=Nothing(), pace=_PACE, log=heard, meter=Unheard()
         )
         await tell(result, heard)
         return result
@@ -230,7 +231,7 @@ def test_nothing_to_do_is_converged() -> None:
 def test_an_account_that_cannot_be_planned_gives_each_number_an_outcome() -> None:
     """Credentials that fail leave every listed number not attempted, with the account's error."""
     desired = _desired(n01000000001=_ON, n01000000002=_OFF)
-    drawn = failed_draft(desired, Terms(), AccountRejected("no", api_code="InvalidApiKey"))
+    drawn = failed_draft(desired, Terms(), AccountRejected("no", api_code="InvalidApiKey"), _NOW)
     log = Unheard()
     tell_planned(drawn, log)
     assert log.lines == [

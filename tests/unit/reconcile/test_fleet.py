@@ -21,9 +21,9 @@ from worker.model.errors import CredentialsMissing, ErrorInfo, InternalError, In
 from worker.model.plans import AccountPlan, Action, Verdict, tally
 from worker.model.results import AccountResult, Outcome, RunOutcome
 from worker.model.safety import Safety
+from worker.plan.build import Draft, Terms
 from worker.plan.planfile import SavedAccount
 from worker.reconcile import identity
-from worker.reconcile.account import Draft, Terms
 from worker.reconcile.fleet import DefaultTarget, Fleet
 from worker.reconcile.identity import Identities
 from worker.sandbox import Fault, SandboxAccount

@@ -25,9 +25,9 @@ from worker.model.history import AccountRecord
 from worker.model.ports import DefaultTarget
 from worker.model.results import AccountResult, Outcome, RunOutcome
 from worker.model.safety import Safety
+from worker.plan.build import Draft, Terms
 from worker.plan.planfile import SavedAccount
 from worker.reconcile import identity
-from worker.reconcile.account import Draft, Terms
 from worker.reconcile.fleet import Fleet
 from worker.reconcile.rollback import undoing
 from worker.sandbox import Fault, SandboxAccount

@@ -17,7 +17,7 @@ from worker.model.credentials import Credentials, CredentialsRef, SecretRef
 from worker.model.errors import CircuitOpen, Interrupted
 from worker.model.results import AccountResult, Outcome, RunOutcome
 from worker.model.safety import Safety
-from worker.reconcile.account import Draft, Terms
+from worker.plan.build import Draft, Terms
 from worker.reconcile.fleet import Fleet
 from worker.sandbox import Fault, Sandbox, SandboxAccount
 from worker.sandbox.faults import Faults

@@ -13,8 +13,9 @@ from worker.model.history import AccountRecord, Ending, NumberRecord
 from worker.model.plans import Action, Verdict
 from worker.model.results import Outcome, RunOutcome
 from worker.model.safety import Safety
+from worker.plan.build import Draft
 from worker.plan.planfile import SavedAccount
-from worker.reconcile.account import Draft, apply_saved
+from worker.reconcile.account import apply_saved
 from worker.reconcile.executor import Pace
 from worker.reconcile.rollback import approved, failed_preview, preview, undoing
 
@@ -98,7 +99,7 @@ def test_the_rules_count_what_a_run_that_died_switched_off() -> None:
 def test_an_account_that_cannot_be_read_keeps_its_numbers() -> None:
     """Each number of it can still be told of."""
     drawn = failed_preview(_undoing(_changed(A, "ACTIVE", "INACTIVE")), CredentialsMissing("no key"))
-    assert (drawn.plan.verdict, drawn.plan.error, list(drawn.wanted)) == (
+    assert (drawn.plan.verdict, drawn.plan.error, list(drawn.desired)) == (
         Verdict.ERROR,
         CredentialsMissing("no key").info,
         [A],

@@ -33,9 +33,10 @@ from worker.model.history import AccountRecord, Ending, NumberRecord
 from worker.model.plans import Action, Change, NoticeKind, Verdict
 from worker.model.results import AccountResult, NumberResult, Outcome
 from worker.model.safety import InUse, Safety
+from worker.plan.build import Draft, Terms
 from worker.plan.planfile import SavedAccount
 from worker.plan.policy import Selection
-from worker.reconcile.account import Draft, Terms, apply, apply_saved, draft
+from worker.reconcile.account import apply, apply_saved, draft
 from worker.reconcile.executor import Needs, Pace, Writes
 from worker.reconcile.rollback import approved, preview, undoing
 
@@ -203,15 +204,13 @@ async def _forgetful(_: str | None) -> AccountMemory:
 
 
 def _draft(desired: DesiredAccount, account: ModelAccount, terms: Terms) -> Draft:
-    return run(draft(desired, account, terms, _forgetful, Unheard()))
+    return run(draft(desired, account, terms, _forgetful, Unheard(), now=_NOW))
 
 
 def _apply(desired: DesiredAccount, account: ModelAccount, terms: Terms) -> AccountResult:
     drawn = _draft(desired, account, terms)
-    carried = apply(
-        desired, drawn.plan, account, terms, book=Nothing(), pace=Pace(4, 900.0), log=Unheard(), meter=Unheard()
-    )
-    return run(carried)
+    pace, heard = Pace(4, 900.0), Unheard()
+    return run(apply(desired, drawn.plan, account, terms, now=_NOW, book=Nothing(), pace=pace, log=heard, meter=heard))
 
 
 def _apply_saved(saved: SavedAccount, account: ModelAccount, moment: datetime = _NOW) -> AccountResult:

@@ -13,6 +13,7 @@ from worker.model.errors import ErrorInfo, NumberError, PolicyRefusal, Refusal
 from worker.model.plans import AccountPlan, Action, Cause, Change, Plan, Verdict, tally
 from worker.model.results import AccountResult, NumberResult, Outcome, Requests, Result, RunOutcome
 from worker.model.safety import Safety
+from worker.plan.build import count_actions
 from worker.plan.diff import diff
 from worker.plan.policy import adopt
 from worker.plan.safety import guard
@@ -33,14 +34,15 @@ def planned(
     """An account's plan as the worker makes it."""
     desired = DesiredAccount(name, f"{name}.yaml", dict(wanted), [1] * len(wanted), unmanaged=unmanaged)
     observed = ObservedAccount("12925149", {phone: Observed(phone, Status(status)) for phone, status in seen.items()})
-    changes, counts = diff(adopt(desired, observed), observed.numbers)
-    refusals = guard(changes, observed, Safety(), frozenset())
+    numbers = adopt(desired, observed)
+    changes = diff(numbers, observed.numbers)
+    refusals = guard(changes, observed.active, Safety(), frozenset())
     return AccountPlan(
         account=name,
         account_id=observed.account_id,
         verdict=Verdict.REFUSED if refusals else Verdict.OK,
         refusals=refusals,
-        counts=counts,
+        counts=count_actions(changes, unchanged=len(numbers) - len(changes)),
         changes=changes,
     )
 
@@ -323,7 +325,7 @@ def test_accounts_of_every_kind() -> None:
         account="shop",
         account_id="777",
         verdict=Verdict.REFUSED,
-        refusals=guard([DOWN], ObservedAccount("1", {"1": Observed("1", Status.ACTIVE)}), Safety(0), frozenset()),
+        refusals=guard([DOWN], 1, Safety(0), frozenset()),
         counts=tally(Action, {Action.DEACTIVATE: 1}),
         changes=(DOWN,),
     )

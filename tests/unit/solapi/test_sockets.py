@@ -17,7 +17,7 @@ from worker.model.credentials import Credentials, CredentialsRef, Secret, Secret
 from worker.model.errors import Ambiguous, ConnectionFailed
 from worker.model.results import RunOutcome
 from worker.model.safety import Safety
-from worker.reconcile.account import Terms
+from worker.plan.build import Terms
 from worker.reconcile.fleet import Fleet
 from worker.sandbox import SandboxAccount
 from worker.solapi.client import AccountWriter

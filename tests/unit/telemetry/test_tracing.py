@@ -16,7 +16,7 @@ from worker.config.settings import Retry, Settings
 from worker.model.accounts import Desired, DesiredAccount, Status
 from worker.model.credentials import Credentials, CredentialsRef, SecretRef
 from worker.model.errors import ServerError
-from worker.reconcile.account import Terms
+from worker.plan.build import Terms
 from worker.reconcile.fleet import Fleet
 from worker.sandbox import SandboxAccount
 from worker.sandbox.faults import Fault

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from worker.config.settings import Settings
     from worker.model.accounts import DesiredAccount
     from worker.model.results import AccountResult
+    from worker.plan.build import Draft, Terms
     from worker.plan.comparison import CurrentFiles
     from worker.plan.planfile import SavedPlan
-    from worker.reconcile.account import Draft, Terms
 
 __all__ = ["command"]
 
@@ -117,12 +117,12 @@ def _apply_files(
     desired = with_commits(taken)
     selection = load.read_selection(given.only, given.exclude, desired)
 
-    from worker.reconcile.account import Terms
+    from worker.plan.build import Terms
 
     terms = Terms.of(settings, selection, rules)
 
     async def carry_out(run: "Session") -> "list[AccountResult]":
-        drafts = await draw(run, load.settled(desired), terms, others)
+        drafts = await draw(run, desired, terms, others)
         if asks or (given.form == "text" and given.output is None):
             show(drafts, given)
         return await _carry_out(run, desired, drafts, terms, asks=asks)
@@ -284,4 +284,4 @@ async def _carry_out(
         return await run.fleet.decline(desired, drafts, terms, declined)
     run.progress.expect(writes)
     # while somebody was asked, something may have come due that nobody has seen: then the plan is no longer true
-    return await run.fleet.apply(load.settled(desired), drafts, terms, run.progress)
+    return await run.fleet.apply(desired, drafts, terms, run.progress)

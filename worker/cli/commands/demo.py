@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from worker.cli.runner import Session
     from worker.model.plans import Plan
     from worker.model.results import AccountResult
-    from worker.reconcile.account import Draft
+    from worker.plan.build import Draft
     from worker.sandbox import Sandbox, SandboxAccount
 
 __all__ = ["command"]
@@ -59,7 +59,7 @@ async def _story(run: "Session", sandbox: "Sandbox", account: "SandboxAccount", 
     from worker.cli.output import emit
     from worker.config import desired
     from worker.model.results import RunOutcome
-    from worker.reconcile.account import Terms
+    from worker.plan.build import Terms
     from worker.render import text
 
     began = time.monotonic()

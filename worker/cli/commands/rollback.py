@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from worker.config.settings import Settings
     from worker.model.history import RunRecord
     from worker.model.results import AccountResult, Result
+    from worker.plan.build import Draft
     from worker.plan.planfile import SavedAccount
-    from worker.reconcile.account import Draft
 
 __all__ = ["command"]
 

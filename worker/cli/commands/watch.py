@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from worker.daemon.passes import Running
     from worker.daemon.scheduler import Rhythm
     from worker.ledger import Nothing
-    from worker.reconcile.account import Terms
+    from worker.plan.build import Terms
 
 __all__ = ["command"]
 
@@ -153,7 +153,7 @@ class _Daemon:
         return [account.name for account in self._files.accounts]
 
     def _reread(self) -> "tuple[Settings, Terms]":
-        from worker.reconcile.account import Terms
+        from worker.plan.build import Terms
 
         found = load.load_settings(self._given.settings_path, self._given.overrides)
         self._files.check = load.agreement(found.endpoint)
@@ -255,6 +255,6 @@ def _terms(given: options.Common, settings: "Settings", files: "Revisited") -> "
     selection = load.read_selection(given.only, given.exclude, files.accounts)
     rules = load.read_rules(given.allow)
 
-    from worker.reconcile.account import Terms
+    from worker.plan.build import Terms
 
     return Terms.of(settings, selection, rules)

@@ -1,0 +1,107 @@
+"""The plan of an account as one pure function: schedules settled, numbers compared, rules applied."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from worker.config.settings import Settings
+from worker.model.accounts import (
+    AccountMemory,
+    DatedWindow,
+    Desired,
+    DesiredAccount,
+    Observed,
+    ObservedAccount,
+    SafetyOverride,
+    Schedule,
+    Status,
+)
+from worker.model.errors import LedgerError
+from worker.model.plans import Action, NoticeKind, Verdict
+from worker.plan.build import Draft, Terms, build, failed_draft
+from worker.plan.policy import Selection
+
+A, B, C = "01000000001", "01000000002", "01000000003"
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+ON, OFF = Desired(Status.ACTIVE), Desired(Status.INACTIVE)
+
+
+def _desired(plain: Status | None = Status.INACTIVE, **more: Desired) -> DesiredAccount:
+    """An account whose number A is ACTIVE from 12:00 to 13:00, and otherwise as `plain` says."""
+    schedule = Schedule(plain, (DatedWindow(Status.ACTIVE, NOON, NOON + HOUR),), (), "Asia/Seoul")
+    numbers = {A: Desired(Status.ACTIVE)} | {name[1:]: desired for name, desired in more.items()}
+    return DesiredAccount("main", "main.yaml", numbers, [1] * len(numbers), schedules={A: schedule})
+
+
+def _observed(**statuses: str) -> ObservedAccount:
+    return ObservedAccount("1", {name[1:]: Observed(name[1:], Status(status)) for name, status in statuses.items()})
+
+
+def _build(desired: DesiredAccount, observed: ObservedAccount, now: datetime = NOON, **terms: object) -> Draft:
+    return build(desired, observed, Terms(**terms), AccountMemory(), now)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("now", "action"), [(NOON - HOUR, "unchanged"), (NOON, "activate"), (NOON + HOUR, "unchanged")]
+)
+def test_schedules_are_settled_at_the_given_time(now: datetime, action: str) -> None:
+    """The plan compares what the schedule asks for at `now`; no caller settles it first."""
+    draft = _build(_desired(), _observed(n01000000001="INACTIVE"), now)
+    assert draft.plan.counts[Action(action)] == 1
+
+
+@pytest.mark.parametrize("plain", [Status.INACTIVE, None])
+def test_draft_is_outdated_once_a_window_has_ended(plain: Status | None) -> None:
+    """A plan made within a window is outdated as soon as the schedule asks for another status, or for none."""
+    desired = _desired(plain)
+    draft = _build(desired, _observed(n01000000001="INACTIVE"))
+    assert not draft.is_outdated(desired, NOON + HOUR / 2)
+    assert draft.is_outdated(desired, NOON + HOUR)
+
+
+def test_failed_draft_has_the_numbers_of_its_time() -> None:
+    """An account that cannot be read still says what was desired then."""
+    error = LedgerError("gone")
+    for now, status in ((NOON, Status.ACTIVE), (NOON + HOUR, Status.INACTIVE)):
+        draft = failed_draft(_desired(), Terms(), error, now)
+        assert (draft.plan.verdict, draft.error, draft.desired[A].status) == (Verdict.ERROR, error, status)
+
+
+def test_drift_leaves_out_what_the_file_changed() -> None:
+    """With `drift` a plan is about numbers that differ although their file did not change."""
+    desired = DesiredAccount("main", "main.yaml", {A: ON, B: ON, C: ON}, [1, 2, 3])
+    observed = _observed(n01000000001="INACTIVE", n01000000002="INACTIVE", n01000000003="ACTIVE")
+    memory = AccountMemory({A: Status.INACTIVE, B: Status.ACTIVE})
+    draft = build(desired, observed, Terms(drift=True), memory, NOON)
+    assert [change.phone for change in draft.plan.changes] == [B]
+    assert (draft.plan.counts[Action.UNCHANGED], set(draft.desired)) == (1, {B, C})
+
+
+def test_plan_is_judged_by_the_thresholds_in_force() -> None:
+    """The file's own thresholds win over the terms', and a selection narrows the plan."""
+    desired = DesiredAccount("main", "main.yaml", {A: OFF, B: OFF}, [1, 2], safety=SafetyOverride(min_active=2))
+    observed = _observed(n01000000001="ACTIVE", n01000000002="ACTIVE")
+    draft = _build(desired, observed)
+    assert (draft.plan.verdict, draft.plan.active) == (Verdict.REFUSED, 2)
+    assert [refusal.rule for refusal in draft.plan.refusals] == ["min-active"]
+    only = _build(desired, observed, selection=Selection(only=frozenset({B})), allow=frozenset({"all"}))
+    assert (only.plan.verdict, [change.phone for change in only.plan.changes]) == (Verdict.OK, [B])
+
+
+def test_draft_has_what_the_ledger_must_learn() -> None:
+    """The count of registered numbers is noted if it changed, and notices come with the plan."""
+    desired = DesiredAccount("main", "main.yaml", {A: ON}, [1])
+    observed = _observed(n01000000001="PENDING")
+    known, unknown = (build(desired, observed, Terms(), AccountMemory(registered=count), NOON) for count in (1, 2))
+    assert (known.registered, unknown.registered, known.unsettled) == (None, 1, False)
+    assert [notice.kind for notice in known.plan.notices] == [NoticeKind.PENDING]
+    assert build(desired, observed, Terms(), AccountMemory(spent=frozenset({A})), NOON).unsettled
+
+
+def test_terms_are_those_of_the_settings() -> None:
+    """A run's terms hold the settings' safety, in-use guard and health."""
+    settings = Settings()
+    terms = Terms.of(settings, Selection(), frozenset({"all"}), drift=True)
+    assert (terms.safety, terms.in_use, terms.health) == (settings.safety, settings.in_use, settings.health)
+    assert (terms.allow, terms.drift, terms.without([A]).drift) == (frozenset({"all"}), True, False)
