@@ -98,9 +98,9 @@ def _of_another_program(path: Path) -> None:
 
 
 _UNUSABLE: dict[str, tuple[Callable[[Path], None], str]] = {
-    "folder": (_file_in_place_of_the_folder, "is no folder|Not a directory"),
+    "folder": (_file_in_place_of_the_folder, "is not a folder|Not a directory"),
     "file": (_folder_in_place_of_the_file, "Is a directory"),
-    "newer": (_newer, "a newer senderid made it"),
+    "newer": (_newer, "created by a newer senderid"),
     "damaged": (_damaged, "another program|damaged|not a database|is gone"),
     "foreign": (_of_another_program, "the database of another program"),
 }

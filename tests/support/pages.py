@@ -65,11 +65,11 @@ def noted(
                 what = bad if bad and not place else "changed"
                 connection.execute(
                     "INSERT INTO outcomes VALUES (?, ?, 'activate', 'ACTIVE', 'INACTIVE', 'ACTIVE', ?, 1, 5, NULL, ?, "
-                    "?)",
+                    "?, NULL)",
                     (entry, phone, what, "Odd" if bad and not place else None, message or None),
                 )
                 connection.execute(
-                    "INSERT INTO attempts VALUES (?, ?, 1, 'ACTIVE', 'verified', ?, ?, 200, NULL, NULL)",
+                    "INSERT INTO attempts VALUES (?, ?, 1, 'ACTIVE', 'verified', ?, ?, 200, NULL, NULL, NULL)",
                     (entry, phone, at, at),
                 )
                 connection.execute(

@@ -73,7 +73,7 @@ _SILENT: Final = tuple(
         r"\*\*\{\w+\}\*\*.*|<details>.*|\{phones\}: \{told\}|\{shown\} \(\{known\}\)|\{started_at\} .* UTC",
         # what only a bug says
         r"schedules must be settled .*|a page is begun .*|not a phone number: .*|a transport is used inside .*",
-        r"only a task can wait|\{\w+\} cannot be encoded",
+        r"only a task can wait|\{\w+\} cannot be (encoded|restored)",
     )
 )
 """Texts of several words that are no messages."""

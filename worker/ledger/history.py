@@ -13,11 +13,12 @@ from worker.ledger.records import credentials_of
 from worker.model.accounts import Group
 from worker.model.errors import ErrorInfo, NumberError
 from worker.model.history import AccountRecord, Attempt, AttemptState, Ending, History, NumberRecord, RunRecord
+from worker.model.messages import restored
 from worker.model.plans import Action
 from worker.model.results import Outcome, Requests
 from worker.model.safety import InUse, Safety
 
-__all__ = ["Asked", "history", "number_of", "rows", "runs_named", "story"]
+__all__ = ["Asked", "account_error", "history", "number_of", "rows", "runs_named", "story"]
 
 K = TypeVar("K", bound=StrEnum)
 
@@ -165,7 +166,7 @@ def _account(row: dict[str, Any], numbers: tuple[NumberRecord, ...] | None) -> A
         sha256=row["sha256"],
         commit=row["revision"],
         fingerprint=row["fingerprint"],
-        error=None if row["error_code"] is None else ErrorInfo(row["error_code"], row["error_message"] or ""),
+        error=account_error(row),
         counts={kind: number for kind, number in counts.items() if number},
         requests=Requests(row["reads"], row["writes"], row["retries"]),
         settled=bool(row["settled"]),
@@ -218,6 +219,18 @@ def _maybe(kind: type[K], text: str | None) -> K | None:
     return None if text is None else kind(text)
 
 
+def account_error(row: dict[str, Any]) -> ErrorInfo | None:
+    """Return the error of an account, out of its row of entries."""
+    code = row["error_code"]
+    return None if code is None else ErrorInfo(code, _message(row))
+
+
 def _error(row: dict[str, Any]) -> NumberError | None:
     code = row["error_code"]
-    return None if code is None else NumberError(code, row["error_message"] or "", row["http_status"])
+    return None if code is None else NumberError(code, _message(row), row["http_status"])
+
+
+def _message(row: dict[str, Any]) -> str:
+    """Return the message of an error; its English text alone where an older version wrote the row."""
+    text, kept = row["error_message"] or "", row.get("error_parts")
+    return text if kept is None else restored(text, msgspec.json.decode(kept))

@@ -18,6 +18,7 @@ from worker.ledger.records import AttemptState, Run, Subject
 from worker.ledger.schema import connect, connect_to_read, unusable
 from worker.model.accounts import AccountMemory, ObservedAccount, PlanFile, PlanFileUse, Status
 from worker.model.errors import AccountRejected, Ambiguous, ApiError, LedgerError
+from worker.model.messages import system_text
 from worker.model.plans import AccountPlan
 from worker.model.results import AccountResult, Outcome, RunOutcome
 
@@ -299,7 +300,7 @@ def probe(path: Path) -> None:
     if connection is not None:
         connection.close()
     if path.exists() and not os.access(path, os.W_OK):
-        raise unusable(path, os.strerror(EACCES))
+        raise unusable(path, system_text(os.strerror(EACCES)))
 
 
 def _quiet(result: AccountResult) -> bool:

@@ -12,12 +12,13 @@ from filelock import FileLock, Timeout
 from msgspec import Struct
 
 from worker.model.errors import AccountBusy, LedgerError
+from worker.model.messages import Message, system_text
 
 __all__ = ["Holder", "hold", "prepare"]
 
 _PAUSE: Final = 0.1
 """Seconds between two tries for a lock that another run holds."""
-_ELSEWHERE: Final = "choose another place with ledger.path in the settings or SENDERID_LEDGER__PATH"
+_ADVICE: Final = Message("choose another place with ledger.path in the settings or SENDERID_LEDGER__PATH")
 
 
 class Holder(Struct):
@@ -39,11 +40,13 @@ def prepare(folder: Path) -> Path:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         locks.mkdir(mode=0o700, exist_ok=True)
     except FileExistsError as error:
-        raise LedgerError(f"{error.filename} is no folder: {_ELSEWHERE}") from None
+        raise LedgerError(
+            Message("{path} is not a folder: {advice}", path=str(error.filename), advice=_ADVICE)
+        ) from None
     except OSError as error:
         raise _unusable(locks, error) from None
     if not os.access(locks, os.W_OK | os.X_OK):
-        raise LedgerError(f"{locks} cannot be written: {_ELSEWHERE}")
+        raise LedgerError(Message("{path} cannot be written: {advice}", path=str(locks), advice=_ADVICE))
     return locks
 
 
@@ -71,8 +74,10 @@ async def hold(
         except Timeout:
             if not await wait(_PAUSE):
                 raise AccountBusy(
-                    f"another run holds this account: {_holder(path)}; try again when it is done, or wait for it with "
-                    "--lock-timeout"
+                    Message(
+                        "another run holds this account ({holder}); try again later, or wait with --lock-timeout",
+                        holder=_holder(path),
+                    )
                 ) from None
         except OSError as error:
             raise _unusable(path, error) from None
@@ -90,13 +95,16 @@ def _signed_by(holder: Holder) -> Callable[[int], None]:
     return sign
 
 
-def _holder(path: Path) -> str:
+def _holder(path: Path) -> Message:
     try:
         holder = msgspec.json.decode(path.read_bytes(), type=Holder)
     except (OSError, msgspec.DecodeError):
-        return "its process did not leave its name"
-    return f"process {holder.pid}, run {holder.run_id}, since {holder.started_at}"
+        return Message("unknown process")
+    return Message("process {pid}, run {run}, since {time}", pid=holder.pid, run=holder.run_id, time=holder.started_at)
 
 
 def _unusable(path: Path, error: OSError) -> LedgerError:
-    return LedgerError(f"{path} cannot be used ({error.strerror}): {_ELSEWHERE}")
+    reason = system_text(error.strerror)
+    return LedgerError(
+        Message("{path} cannot be used ({reason}): {advice}", path=str(path), reason=reason, advice=_ADVICE)
+    )

@@ -11,6 +11,7 @@ from worker.ledger import writes
 from worker.ledger.schema import connect_to_read, frozen, unusable
 from worker.model.accounts import AccountMemory
 from worker.model.errors import LedgerError
+from worker.model.messages import Message
 
 __all__ = ["reading", "recollection"]
 
@@ -36,7 +37,7 @@ def reading(path: Path, *, checked: bool = False, seconds: float | None = None) 
     try:
         yield connection
         if before is not None and frozen(path) != before:
-            raise LedgerError(f"the ledger {path} was written while it was read; try again")
+            raise LedgerError(Message("the ledger {path} changed while it was read; try again", path=str(path)))
     except sqlite3.OperationalError as error:
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
             raise TimeoutError from None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from worker.model.errors import LedgerError
+from worker.model.messages import Message, system_text
 
 __all__ = ["MIGRATIONS", "connect", "connect_to_read", "frozen", "unusable"]
 
@@ -24,7 +25,9 @@ _HEADER: Final = 100
 _CHECKED_BYTES: Final = 64 << 20
 """Up to this size the whole file is checked at each opening, which takes some tenths of a second at most."""
 
-_ELSEWHERE: Final = "copy it with both files to a folder of your own and name it with SENDERID_LEDGER__PATH"
+_ADVICE: Final = Message(
+    "copy the ledger and both files to a folder that you own, and set SENDERID_LEDGER__PATH to the copy"
+)
 
 Migration = str
 
@@ -79,6 +82,11 @@ MIGRATIONS: Final[Sequence[Migration]] = (
         key TEXT PRIMARY KEY, numbers INTEGER NOT NULL, run TEXT NOT NULL, at TEXT NOT NULL
     ) WITHOUT ROWID;
     """,
+    """
+    ALTER TABLE entries ADD COLUMN error_parts TEXT;
+    ALTER TABLE attempts ADD COLUMN error_parts TEXT;
+    ALTER TABLE outcomes ADD COLUMN error_parts TEXT;
+    """,
 )
 """What each version adds to the one before, the first to an empty file. Applied ones are never changed."""
 
@@ -97,9 +105,9 @@ def connect(
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     except FileExistsError as error:
-        raise unusable(path, f"{error.filename} is no folder") from None
+        raise unusable(path, Message("{path} is not a folder", path=str(error.filename))) from None
     except OSError as error:
-        raise unusable(path, error.strerror or type(error).__name__) from None
+        raise unusable(path, system_text(error.strerror)) from None
     # a reader leaves a file alone that a newer program made
     probe = connect_to_read(path, known=len(migrations))
     if probe is not None:
@@ -144,22 +152,39 @@ def frozen(path: Path) -> tuple[int, int, int] | None:
     log, index = (folder / f"{path.resolve().name}-{suffix}" for suffix in ("wal", "shm"))
     for file in (log, index):
         if file.exists() and not _allowed(file, os.R_OK):
-            raise LedgerError(
-                f"the ledger {path} cannot be read: no permission to read {file}, which belongs to it; run this as its "
-                "owner, or have read permission granted"
+            raise _unreadable(
+                path,
+                Message(
+                    "no permission to read {file}, which belongs to it; run this as the owner of that file, or ask the "
+                    "owner for read permission",
+                    file=str(file),
+                ),
             )
     if _allowed(folder, os.W_OK | os.X_OK) or (log.exists() and index.exists()):
         return None
     if index.exists():
-        raise LedgerError(
-            f"the ledger {path} cannot be read: another process may be opening it, as {index.name} is there and "
-            f"{log.name} is not, and {folder} cannot be written; try again, or {_ELSEWHERE}"
+        raise _unreadable(
+            path,
+            Message(
+                "another process may be opening it, as {index} exists and {log} does not, and {folder} cannot be "
+                "written; try again, or {advice}",
+                index=index.name,
+                log=log.name,
+                folder=str(folder),
+                advice=_ADVICE,
+            ),
         )
     if log.exists() and log.stat().st_size:
-        raise LedgerError(
-            f"the ledger {path} cannot be read: {log.name} holds changes that are not in it yet, and {index.name}, "
-            f"which SQLite needs to read them, cannot be made, as {folder} cannot be written; run `senderid history` "
-            f"once as a user who can write there, or {_ELSEWHERE}"
+        raise _unreadable(
+            path,
+            Message(
+                "{log} holds changes that the ledger does not have yet, and SQLite cannot create {index} to read them, "
+                "as {folder} cannot be written; run `senderid history` once as a user who can write there, or {advice}",
+                log=log.name,
+                index=index.name,
+                folder=str(folder),
+                advice=_ADVICE,
+            ),
         )
     return found.st_ino, found.st_size, found.st_mtime_ns
 
@@ -186,11 +211,19 @@ def _opened(path: Path, name: str, prepare: Callable[[sqlite3.Connection], None]
 
 
 def unusable(path: Path | str, reason: str) -> LedgerError:
-    """The error of a ledger that cannot be used, with what to do about it."""
+    """Return the error of a ledger that cannot be used, with what to do. `reason` is a message or SQLite's own text."""
     return LedgerError(
-        f"the ledger {path} cannot be used ({reason}): mend it, or choose another file with ledger.path in the "
-        "settings or SENDERID_LEDGER__PATH"
+        Message(
+            "the ledger {path} cannot be used ({reason}): fix it, or choose another file with ledger.path in the "
+            "settings or SENDERID_LEDGER__PATH",
+            path=str(path),
+            reason=reason,
+        )
     )
+
+
+def _unreadable(path: Path, reason: Message) -> LedgerError:
+    return LedgerError(Message("the ledger {path} cannot be read: {reason}", path=str(path), reason=reason))
 
 
 def _found(path: Path) -> bool:
@@ -201,19 +234,19 @@ def _found(path: Path) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise unusable(path, error.strerror or type(error).__name__) from None
+        raise unusable(path, system_text(error.strerror)) from None
     if not header:
         log = path.with_name(f"{path.name}-wal")
         if log.exists() and log.stat().st_size:
             # SQLite would take the file for a new one and throw away what its log holds
-            raise unusable(path, "it is empty, yet its write-ahead log is not")
+            raise unusable(path, Message("it is empty, but its write-ahead log is not"))
         return True
     if len(header) < _HEADER or not header.startswith(b"SQLite format 3\0"):
-        raise unusable(path, "it is no ledger, or its beginning is gone")
+        raise unusable(path, Message("it is not a ledger, or its beginning is missing"))
     if int.from_bytes(header[68:72]) not in {0, _APPLICATION}:
-        raise unusable(path, "it is the database of another program")
+        raise unusable(path, Message("it is the database of another program"))
     if _torn(path, int.from_bytes(header[16:18])):
-        raise unusable(path, "its end is gone")
+        raise unusable(path, Message("its end is missing"))
     return True
 
 
@@ -239,17 +272,24 @@ def _refuse(connection: sqlite3.Connection, path: Path, known: int, *, checked: 
     if not checked and path.stat().st_size <= _CHECKED_BYTES:
         (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         if found != "ok":
-            raise unusable(path, "it is damaged")
+            raise unusable(path, Message("it is damaged"))
     _refuse_version(_version(connection), path, known)
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if application != _APPLICATION and tables:
-        raise unusable(path, "it is the database of another program")
+        raise unusable(path, Message("it is the database of another program"))
 
 
 def _refuse_version(version: int, path: Path, known: int) -> None:
     if version > known:
-        raise unusable(path, f"a newer senderid made it: its schema is {version}, this one knows {known}")
+        raise unusable(
+            path,
+            Message(
+                "it was created by a newer senderid: its schema is {version}, this version supports up to {known}",
+                version=version,
+                known=known,
+            ),
+        )
 
 
 def _prepare(

@@ -10,9 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
-from worker.ledger.history import number_of, rows
+from worker.ledger.history import account_error, number_of, rows
 from worker.ledger.schema import MIGRATIONS
-from worker.model.errors import ErrorInfo
 from worker.model.history import Ending, NumberRecord
 from worker.model.results import Outcome
 from worker.model.status_page import (
@@ -233,7 +232,7 @@ def _standing(row: dict[str, Any]) -> AccountState:
         started_at=row["started_at"],
         finished_at=row["finished_at"],
         counts=msgspec.json.decode(row["counts"], type=dict[str, int]),
-        error=None if row["error_code"] is None else ErrorInfo(row["error_code"], row["error_message"] or ""),
+        error=account_error(row),
         settled=bool(row["settled"]),
     )
 

@@ -10,8 +10,8 @@ import msgspec
 from worker.ledger.records import CRASHED, OPEN, AttemptState, Run, Subject, credentials_of
 from worker.model.accounts import AccountMemory, Observed, PlanFile, PlanFileUse, Status
 from worker.model.credentials import CredentialsRef
-from worker.model.errors import NumberError
-from worker.model.messages import english
+from worker.model.errors import ErrorInfo, NumberError
+from worker.model.messages import Message, english, parts
 from worker.model.plans import AccountPlan
 from worker.model.results import AccountResult, Outcome, RunOutcome
 from worker.model.times import stamp_ms
@@ -41,12 +41,12 @@ _INTEND: Final = f"""
 
 _ANSWER: Final = """
     UPDATE attempts SET state = told.state, answered_at = ?2, http_status = told.http_status,
-        error_code = told.error_code, error_message = told.error_message
+        error_code = told.error_code, error_message = told.error_message, error_parts = told.error_parts
     FROM (
         SELECT json_extract(value, '$[0]') AS entry, json_extract(value, '$[1]') AS phone,
             json_extract(value, '$[2]') AS number, json_extract(value, '$[3]') AS state,
             json_extract(value, '$[4]') AS http_status, json_extract(value, '$[5]') AS error_code,
-            json_extract(value, '$[6]') AS error_message
+            json_extract(value, '$[6]') AS error_message, json_extract(value, '$[7]') AS error_parts
         FROM json_each(?1)
     ) AS told
     WHERE attempts.entry = told.entry AND attempts.phone = told.phone AND attempts.number = told.number
@@ -61,15 +61,15 @@ _PLANNED: Final = """
 
 _TOLD: Final = """
     INSERT INTO outcomes (entry, phone, action, desired, before, after, outcome, attempts, duration_ms, http_status,
-        error_code, error_message)
+        error_code, error_message, error_parts)
     SELECT ?2, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
         json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]'),
         json_extract(value, '$[6]'), json_extract(value, '$[7]'), json_extract(value, '$[8]'),
-        json_extract(value, '$[9]'), json_extract(value, '$[10]')
+        json_extract(value, '$[9]'), json_extract(value, '$[10]'), json_extract(value, '$[11]')
     FROM json_each(?1) WHERE true
     ON CONFLICT DO UPDATE SET after = excluded.after, outcome = excluded.outcome, attempts = excluded.attempts,
         duration_ms = excluded.duration_ms, http_status = excluded.http_status, error_code = excluded.error_code,
-        error_message = excluded.error_message
+        error_message = excluded.error_message, error_parts = excluded.error_parts
 """
 
 _CHANGED: Final = f"""
@@ -95,9 +95,13 @@ _SUPERSEDED: Final = """
 """
 """Of the columns that are not grouped SQLite gives those of the row with the maximum."""
 
-_LOST: Final = ("Crashed", "the run ended before this write was answered, and the number still had its old status")
-_CONFLICT: Final = ("Conflict", "the run ended before this write was proven, and the number has another status now")
-_UNTRIED: Final = ("Crashed", "the run ended before this number's turn")
+_LOST: Final = NumberError(
+    "Crashed", Message("the run ended before this write was answered, and the number still has its old status")
+)
+_CONFLICT: Final = NumberError(
+    "Conflict", Message("the run ended before this write was verified, and the number has another status now")
+)
+_UNTRIED: Final = NumberError("Crashed", Message("the run ended before this number was written"))
 
 
 def intend(connection: sqlite3.Connection, rows: list[tuple[int, str, int, str]], now: str) -> None:
@@ -111,7 +115,7 @@ def answer(
     now: str,
 ) -> None:
     """Note what became of requests: entry, phone, number, state, HTTP status, the error's code and message."""
-    kept = [row if row[6] is None else (*row[:5], _text(row[5]), _text(row[6])) for row in rows]
+    kept = [row if row[6] is None else (*row[:5], _text(row[5]), _text(row[6]), _parts(row[6])) for row in rows]
     connection.execute(_ANSWER, (msgspec.json.encode(kept).decode(), now))
 
 
@@ -215,6 +219,7 @@ def finish_entry(
             number.outcome,
             number.attempts,
             number.duration_ms,
+            None if number.error is None else number.error.http_status,
             *_columns(number.error),
         )
         for number in result.numbers
@@ -235,13 +240,12 @@ def finish_entry(
         news = ((phone, status) for phone, status in confirmed.items() if known.get(phone) != status)
         _remember(connection, key, run, news, now)
     connection.execute(
-        f"""UPDATE entries SET finished_at = ?, outcome = ?, error_code = ?, error_message = ?, counts = ?, reads = ?,
-            writes = ?, retries = ?, settled = {_settled("entries.id")} WHERE id = ?""",
+        f"""UPDATE entries SET finished_at = ?, outcome = ?, error_code = ?, error_message = ?, error_parts = ?,
+            counts = ?, reads = ?, writes = ?, retries = ?, settled = {_settled("entries.id")} WHERE id = ?""",
         (
             now,
             result.outcome,
-            None if error is None else _text(error.code),
-            None if error is None else _text(error.message),
+            *_columns(error),
             _json(result.counts),
             result.requests.reads,
             result.requests.writes,
@@ -373,14 +377,14 @@ def _close_number(
     connection: sqlite3.Connection, entry: int, phone: str, state: AttemptState, seen: str | None
 ) -> None:
     outcome, error = {
-        AttemptState.VERIFIED: (Outcome.CHANGED, (None, None)),
+        AttemptState.VERIFIED: (Outcome.CHANGED, None),
         AttemptState.CONFLICT: (Outcome.CONFLICT, _CONFLICT),
     }.get(state, (Outcome.FAILED, _LOST))
     connection.execute(
-        """UPDATE outcomes SET outcome = ?, after = ?, error_code = ?, error_message = ?,
-            attempts = (SELECT count(*) FROM attempts WHERE entry = ?5 AND phone = ?6)
-        WHERE entry = ?5 AND phone = ?6""",
-        (outcome, seen, *error, entry, phone),
+        """UPDATE outcomes SET outcome = ?, after = ?, error_code = ?, error_message = ?, error_parts = ?,
+            attempts = (SELECT count(*) FROM attempts WHERE entry = ?6 AND phone = ?7)
+        WHERE entry = ?6 AND phone = ?7""",
+        (outcome, seen, *_columns(error), entry, phone),
     )
 
 
@@ -390,14 +394,15 @@ def _close_died(
     """Give an outcome to each number whose writes were all refused or that was not tried, and an end to the run."""
     refused = connection.execute(
         # of the columns that are not grouped SQLite gives those of the row with the maximum
-        """SELECT phone, asked, max(number), http_status, error_code, error_message FROM attempts WHERE entry = ?1
-        AND phone IN (SELECT phone FROM outcomes WHERE entry = ?1 AND outcome IS NULL) GROUP BY phone""",
+        """SELECT phone, asked, max(number), http_status, error_code, error_message, error_parts FROM attempts
+        WHERE entry = ?1 AND phone IN (SELECT phone FROM outcomes WHERE entry = ?1 AND outcome IS NULL)
+        GROUP BY phone""",
         (entry,),
     ).fetchall()
     seen = {phone: number.status for phone, *_ in refused if (number := observed.get(phone)) is not None}
     connection.executemany(
-        """UPDATE outcomes SET outcome = ?, after = ?, attempts = ?, http_status = ?, error_code = ?, error_message = ?
-        WHERE entry = ? AND phone = ?""",
+        """UPDATE outcomes SET outcome = ?, after = ?, attempts = ?, http_status = ?, error_code = ?, error_message = ?,
+            error_parts = ? WHERE entry = ? AND phone = ?""",
         (
             # what shows although it was refused came from elsewhere
             (Outcome.UNCHANGED if seen.get(phone) == asked else Outcome.FAILED, seen.get(phone), *rest, entry, phone)
@@ -405,9 +410,9 @@ def _close_died(
         ),
     )
     connection.execute(
-        """UPDATE outcomes SET outcome = ?, after = before, error_code = ?, error_message = ?
+        """UPDATE outcomes SET outcome = ?, after = before, error_code = ?, error_message = ?, error_parts = ?
         WHERE entry = ? AND outcome IS NULL""",
-        (Outcome.NOT_ATTEMPTED, *_UNTRIED, entry),
+        (Outcome.NOT_ATTEMPTED, *_columns(_UNTRIED), entry),
     )
     counts = dict(
         connection.execute("SELECT outcome, count(*) FROM outcomes WHERE entry = ? GROUP BY outcome", (entry,))
@@ -456,8 +461,13 @@ def _settled(entry: str) -> str:
     return f"NOT EXISTS (SELECT 1 FROM attempts WHERE entry = {entry} AND state IN ({_OPEN}))"
 
 
-def _columns(error: NumberError | None) -> tuple[int | None, str | None, str | None]:
-    return (None, None, None) if error is None else (error.http_status, _text(error.code), _text(error.message))
+def _columns(error: NumberError | ErrorInfo | None) -> tuple[str | None, str | None, str | None]:
+    """Return an error's code, its message in English, and the parts of that message as JSON if it has any."""
+    return (None, None, None) if error is None else (_text(error.code), _text(error.message), _parts(error.message))
+
+
+def _parts(text: str) -> str | None:
+    return _json(encodable(parts(text))) if isinstance(text, Message) else None
 
 
 def _text(foreign: str | None) -> str | None:

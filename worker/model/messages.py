@@ -18,9 +18,9 @@ A `Message` is a `str`, its English text, so that JSON, logs and the ledger carr
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Self, TypeAlias
+from typing import Any, Self, TypeAlias
 
-__all__ = ["Message", "Parameter", "PhoneNumber", "english", "joined", "system_text"]
+__all__ = ["Message", "Parameter", "PhoneNumber", "english", "joined", "parts", "restored", "system_text"]
 
 Parameter: TypeAlias = str | int | float | tuple["Parameter", ...]
 """What stands for a placeholder: a message or phone number, foreign text, a number, or several of them."""
@@ -81,6 +81,46 @@ def english(value: object) -> str:
     if isinstance(value, Message | PhoneNumber):
         return str.__str__(value)
     raise TypeError(f"{type(value).__name__} cannot be encoded")
+
+
+def parts(value: Parameter) -> Any:
+    """Return a message as what JSON can keep: its template, the plural's, and its parameters."""
+    match value:
+        case Message():
+            kept = {
+                "template": value.template,
+                "parameters": {key: parts(each) for key, each in value.parameters.items()},
+            }
+            return kept if value.many is None else kept | {"many": value.many}
+        case PhoneNumber():
+            return {"phone": english(value)}
+        case tuple():
+            return [parts(each) for each in value]
+        case _:
+            return value
+
+
+def restored(text: str, kept: Any) -> str:
+    """Return the message whose `parts` were kept, or `text`, its English, where that is not what they make."""
+    try:
+        message = _restored(kept)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        return text
+    return message if isinstance(message, Message) and message == text else text
+
+
+def _restored(kept: Any) -> Parameter:
+    match kept:
+        case {"template": str(template), "parameters": dict(parameters)}:
+            values = {key: _restored(each) for key, each in parameters.items()}
+            return Message._make(template, kept.get("many"), values)
+        case {"phone": str(phone)}:
+            return PhoneNumber(phone)
+        case list():
+            return tuple(map(_restored, kept))
+        case str() | int() | float():
+            return kept
+    raise TypeError(f"{type(kept).__name__} cannot be restored")
 
 
 def joined(messages: Iterable[str], separator: str) -> Message:

@@ -212,7 +212,7 @@ async def test_a_glance_at_an_unreadable_ledger_warns_once(tmp_path: Path, capsy
     assert [await nothing.recall("vendor 1"), await nothing.recall("vendor 2")] == [AccountMemory(), AccountMemory()]
     told = capsys.readouterr().err
     assert told.count("warning:") == 1
-    assert "it is no ledger" in told
+    assert "it is not a ledger" in told
 
 
 def test_the_environment_of_a_hook_names_no_other_repository(

@@ -16,6 +16,7 @@ from worker.model.accounts import Status
 from worker.model.credentials import CredentialsRef, SecretRef
 from worker.model.errors import Ambiguous, ErrorInfo, LedgerError, NotRegistered, NumberError
 from worker.model.history import AttemptState, Ending, History, RunRecord
+from worker.model.messages import Message, PhoneNumber
 from worker.model.plans import AccountPlan, Action, Change
 from worker.model.results import AccountResult, NumberResult, Outcome, Requests, RunOutcome
 from worker.model.safety import Safety
@@ -299,3 +300,31 @@ async def test_a_reader_sees_one_moment(tmp_path: Path) -> None:
         told = history(connection, Asked())
     assert seen == [1]
     assert [account.account for run in told.runs for account in run.accounts] == ["main"]
+
+
+async def test_errors_keep_the_parts_of_their_messages(tmp_path: Path) -> None:
+    ours = Message("{phone} was refused: {reason}", phone=PhoneNumber(A), reason="a\udcff {b}")
+    readable = "01000000001 was refused: a\ufffd {b}"
+    failed = NumberResult(A, Action.ACTIVATE, "ACTIVE", None, None, Outcome.FAILED, 1, NumberError("Odd", ours, 400))
+    other = NumberResult(B, Action.ACTIVATE, "ACTIVE", None, None, Outcome.FAILED, 1, NumberError("Odd", "foreign"))
+    result = AccountResult(
+        account="main", outcome=RunOutcome.FAILED, error=ErrorInfo("Odd", ours), counts={}, numbers=(failed, other)
+    )
+    async with ledger(tmp_path) as kept, kept.hold(_subject("main"), never) as page:
+        await page.begin(_plan("main", A, B), "f" * 64)
+        await page.intend([(A, 1, Status.ACTIVE), (B, 1, Status.ACTIVE)])
+        page.answered(A, 1, NotRegistered(ours))
+        page.answered(B, 1, NotRegistered("foreign"))
+        await page.finish(result, {})
+    account = _story(tmp_path, "run-1").accounts[0]
+    first, second = account.numbers or ()
+    for error in (account.error, first.error, first.attempts[0].error):
+        assert error is not None
+        assert error.message == readable
+        assert isinstance(error.message, Message)
+        assert error.message.template == ours.template
+        assert isinstance(error.message.parameters["phone"], PhoneNumber)
+    assert second.error == NumberError("Odd", "foreign")
+    assert not isinstance(second.error.message, Message)
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection:
+        assert connection.execute("SELECT error_message FROM outcomes").fetchall() == [(readable,), ("foreign",)]

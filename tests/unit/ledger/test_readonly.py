@@ -110,9 +110,9 @@ def test_the_log_of_a_crash_is_read(path: Path) -> None:
     [
         (
             lambda path: Path(f"{path}-shm").unlink(),
-            "ledger.db-wal holds changes that are not in it yet, and ledger.db-shm",
+            "ledger.db-wal holds changes that the ledger does not have yet, and SQLite cannot create ledger.db-shm",
         ),
-        (lambda path: Path(f"{path}-wal").unlink(), "ledger.db-shm is there and ledger.db-wal is not"),
+        (lambda path: Path(f"{path}-wal").unlink(), "ledger.db-shm exists and ledger.db-wal does not"),
         (lambda path: Path(f"{path}-wal").chmod(0), "no permission to read .*/ledger.db-wal"),
         (lambda path: Path(f"{path}-shm").chmod(0), "no permission to read .*/ledger.db-shm"),
     ],
@@ -147,6 +147,6 @@ def test_a_ledger_that_was_written_meanwhile_is_not_believed(path: Path) -> None
             if os.getuid() == 0:
                 os.seteuid(_NOBODY)
 
-    with pytest.raises(LedgerError, match="was written while it was read"):
+    with pytest.raises(LedgerError, match="changed while it was read"):
         read()
     assert _runs(path) == ["run-2", "run-1"]

@@ -14,7 +14,7 @@ import pytest
 from tests.support.ledgers import clock, started
 from worker.ledger import history, probe, schema, writes
 from worker.ledger.schema import MIGRATIONS, connect, connect_to_read
-from worker.model.errors import LedgerError
+from worker.model.errors import ErrorInfo, LedgerError
 
 _SECOND = "CREATE TABLE notes (run TEXT PRIMARY KEY, text TEXT); INSERT INTO notes SELECT id, 'kept' FROM runs;"
 _APPLICATION = 0x53454E44
@@ -103,8 +103,10 @@ def test_a_ledger_of_the_first_schema_is_read_and_brought_up_to_date(tmp_path: P
             "INSERT INTO runs VALUES ('r1', 'apply', 'ann', 'box', 1, '0', '{}', '2026-11-24T00:00:00Z', NULL, NULL)"
         )
         connection.execute(
-            "INSERT INTO entries (run, key, account, endpoint, safety, source, fingerprint, started_at, counts) "
-            "VALUES ('r1', 'vendor 1', 'main', 'solapi', '{}', 'main.yaml', '', '2026-11-24T00:00:00.000Z', '{}')"
+            "INSERT INTO entries (run, key, account, endpoint, safety, source, fingerprint, started_at, counts, "
+            "error_code, error_message) "
+            "VALUES ('r1', 'vendor 1', 'main', 'solapi', '{}', 'main.yaml', '', '2026-11-24T00:00:00.000Z', '{}', "
+            "'Odd', 'it is {odd}')"
         )
     reading = connect_to_read(path)
     assert reading is not None
@@ -114,6 +116,7 @@ def test_a_ledger_of_the_first_schema_is_read_and_brought_up_to_date(tmp_path: P
     with closing(_open(path)) as connection:
         assert history.story(connection, "r1") == before
     assert before.accounts[0].groups == ()
+    assert before.accounts[0].error == ErrorInfo("Odd", "it is {odd}")
     assert before.plan is None
 
 
@@ -192,7 +195,9 @@ def test_a_newer_ledger_is_refused_and_not_touched(tmp_path: Path, *, checkpoint
         before = [(file.read_bytes(), file.stat().st_mtime_ns) for file in files]
         in_the_file = int.from_bytes(before[0][0][60:64])
         assert in_the_file == (7 if checkpointed else len(MIGRATIONS))
-        _is_refused(path, f"a newer senderid made it: its schema is 7, this one knows {len(MIGRATIONS)}")
+        _is_refused(
+            path, f"created by a newer senderid: its schema is 7, this version supports up to {len(MIGRATIONS)}"
+        )
         assert [(file.read_bytes(), file.stat().st_mtime_ns) for file in files] == before
 
 
@@ -204,7 +209,7 @@ def test_a_newer_program_that_comes_between_the_look_and_the_opening_is_noticed(
     _open(path, [*MIGRATIONS, _SECOND]).close()
     monkeypatch.setattr(schema, "connect_to_read", lambda *_, **__: None)
     before = path.read_bytes()
-    with pytest.raises(LedgerError, match="a newer senderid made it"):
+    with pytest.raises(LedgerError, match="created by a newer senderid"):
         _open(path)
     assert path.read_bytes() == before
 
@@ -220,8 +225,8 @@ def _database(*statements: str) -> Callable[[Path], None]:
 
 
 _STRANGERS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "text": (lambda path: path.write_text("numbers: {}\n" * 99), "it is no ledger, or its beginning is gone"),
-    "short": (lambda path: path.write_bytes(b"SQLite format 3\0"), "it is no ledger, or its beginning is gone"),
+    "text": (lambda path: path.write_text("numbers: {}\n" * 99), "it is not a ledger, or its beginning is missing"),
+    "short": (lambda path: path.write_bytes(b"SQLite format 3\0"), "it is not a ledger, or its beginning is missing"),
     "folder": (Path.mkdir, "Is a directory"),
     "named": (_database("PRAGMA application_id = 7", "CREATE TABLE t (a)"), "the database of another program"),
     "nameless": (_database("CREATE TABLE t (a)"), "the database of another program"),
@@ -252,7 +257,7 @@ def test_an_empty_file_beside_a_full_log_is_damaged_and_not_new(tmp_path: Path) 
         kept = log.read_bytes()
     path.write_bytes(b"")
     log.write_bytes(kept)
-    _is_refused(path, "it is empty, yet its write-ahead log is not")
+    _is_refused(path, "it is empty, but its write-ahead log is not")
     assert log.read_bytes() == kept
 
 
@@ -260,7 +265,7 @@ def test_a_place_that_cannot_be_is_told(tmp_path: Path) -> None:
     """A file in place of the folder and a name that is too long are errors of local state for everyone."""
     (tmp_path / "file").write_text("")
     for path, told in (
-        (tmp_path / "file" / "ledger.db", "Not a directory|file is no folder"),
+        (tmp_path / "file" / "ledger.db", "Not a directory|file is not a folder"),
         (tmp_path / ("x" * 300) / "ledger.db", "too long"),
     ):
         _is_refused(path, told)

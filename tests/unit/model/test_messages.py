@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from worker.model.errors import ErrorInfo, UsageError
-from worker.model.messages import Message, PhoneNumber, english, joined, system_text
+from worker.model.messages import Message, PhoneNumber, english, joined, parts, restored, system_text
 
 
 def test_message_is_its_english_text() -> None:
@@ -77,3 +77,39 @@ def test_message_is_encoded_as_english() -> None:
     assert sqlite3.connect(":memory:").execute("SELECT ?", (message,)).fetchone() == ("112 is odd",)
     with pytest.raises(TypeError, match="object cannot be encoded"):
         english(object())
+
+
+def test_message_is_restored_from_its_parts() -> None:
+    message = Message.plural(
+        "{count} number: {phones}, {why} ({rate:.1f})",
+        "{count} numbers: {phones}, {why} ({rate:.1f})",
+        2,
+        phones=(PhoneNumber("112"), PhoneNumber("1335")),
+        why=Message("it is {what}", what="odd"),
+        rate=0.5,
+    )
+    kept = msgspec.json.encode(parts(message))
+    again = restored(str(message), msgspec.json.decode(kept))
+    assert isinstance(again, Message)
+    assert (again.template, again.many, again.parameters) == (message.template, message.many, message.parameters)
+    assert msgspec.json.encode(parts(again)) == kept
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        None,
+        "text",
+        ["text"],
+        {"template": "another", "parameters": {}},
+        {"template": "{gone}", "parameters": {}},
+        {"template": "{0}", "parameters": {}},
+        {"template": "text", "parameters": {"a": None}},
+        {"template": "text", "parameters": {}, "many": "texts"},
+        {"template": "{a.b}", "parameters": {"a": 1}},
+        {"template": "{a:d}", "parameters": {"a": "b"}},
+        {"template": "text"},
+    ],
+)
+def test_english_text_stands_for_parts_that_are_no_longer_whole(kept: object) -> None:
+    assert type(restored("text", kept)) is str
