@@ -106,7 +106,7 @@ def test_searching_filtering_and_sorting_leave_a_link_that_repeats_them(visit: O
         assert _shown(visited) == ["010-0000-0005"]
     page.click("#clear")
     assert "#" not in page.url
-    page.get_by_label("Only what needs a person").check()
+    page.get_by_label("Only what needs attention").check()
     accounts = page.locator("label:has-text('Account') select")
     assert accounts.locator("option").all_text_contents() == ["any", "broken", "shop-0000", "shop-0001", "shop-0002"]
     accounts.select_option("shop-0001")

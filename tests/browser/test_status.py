@@ -120,7 +120,7 @@ def test_an_open_page_follows_what_happens(tmp_path: Path, visit: Opened, monkey
         page.locator("#accounts").get_by_role("link", name="second").wait_for()
         assert page.get_by_label("Account name contains").input_value() == "typed"
         assert page.evaluate("document.activeElement.textContent.trim()") == "first"
-        assert page.locator("#news").inner_text() == "The page was brought up to date."
+        assert page.locator("#news").inner_text() == "Page updated."
         assert seen.complaints == []
         assert seen.violations() == []
 

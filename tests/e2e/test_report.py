@@ -43,7 +43,7 @@ def test_a_plan_is_a_report(command: Command, served: Served) -> None:
     read = _report(command, "plan", "-f", "main.yaml")
     assert read.line("010-0000-0001")[2:4] == ["+ activate", "INACTIVE → ACTIVE"]
     assert read.line("010-0000-0001")[-2:] == ["본사", "sales"]
-    assert read.line("go off")[2].startswith("2 → 2")
+    assert read.line("% deactivated")[2].startswith("2 → 2")
     assert served.writes == []
     assert command("plan", "-f", "main.yaml", "--format", "html").stdout.startswith("<!doctype html>")
 

@@ -67,7 +67,8 @@ _SILENT: Final = tuple(
         r"exceeded maximum nesting depth",
         # help, and parts that are told within others only
         r"Keep the SMS sender numbers .*|Print the script by which .*|The language of messages\. .*",
-        r"plan again|to \{\w+\}|; (did you mean|there are) .*| stands here twice: keep one|\{more\}: .*",
+        r"plan again|to (de)?activate|i \{text\}",
+        r"; (did you mean|there are) .*| stands here twice: keep one|\{more\}: .*",
         r"\{\{?\w+\}?\} \{noun\}s?|(has|is longer than) [^{]*(\{(ord|cap)\}.*)?|listed as \{\{\}\}.*",
         # markup, and what stands in it
         r"\*\*\{\w+\}\*\*.*|<details>.*|\{phones\}: \{told\}|\{shown\} \(\{known\}\)|\{started_at\} .* UTC",
@@ -79,7 +80,7 @@ _SILENT: Final = tuple(
 """Texts of several words that are no messages."""
 
 _MADE: Final = frozenset(
-    {"counts", "error_text", "fit", "format", "header", "kind_word", "paint", "tally_text", "translated"}
+    {"brief_counts", "counts", "counts_text", "error_text", "fit", "format", "header", "paint", "translated"}
 )
 """Calls whose values are in the reader's language already: what holds one is put together when it is shown."""
 
@@ -115,7 +116,6 @@ WORDS: Final = frozenset(
         for kind in (Action, Outcome, RunOutcome, Ending, NoticeKind, AttemptState)
         for value in kind
     }
-    | {"Converged", "Partial", "Refused", "Failed", "Locked", "Interrupted"}
     | {"to activate", "to deactivate", "cannot converge", "not listed", "as it is", "activated", "deactivated"}
     | {"Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun", "nothing", "accepted", "until", "from"}
     | {"credentials", "network", "tls", "signature", "clock", "rate limit", "ledger"}

@@ -15,7 +15,7 @@ from worker.render.terminal import Paint, fit, safe
 __all__ = ["Event", "LogLine", "console_line"]
 
 _OUTCOMES: Final = sorted({*Outcome, *RunOutcome})
-_STYLES: Final = {"debug": "dim", "info": "cyan", "warning": "yellow", "error": "red"}
+_STYLES: Final = {"debug": "quiet", "info": "info", "warning": "warn", "error": "bad"}
 _VALUE_COLUMNS: Final = 200
 _ACCOUNT_COLUMNS: Final = 12
 

@@ -1,14 +1,11 @@
 """The pages of the status page: HTML out of what the ledger and a daemon know. They work without JavaScript."""
 
 from collections.abc import Sequence
-from typing import Final
 from urllib.parse import quote, urlencode
 
 from msgspec import Struct
 
-from worker.model.history import Ending, NumberRecord
-from worker.model.plans import Action
-from worker.model.results import Outcome
+from worker.model.history import NumberRecord
 from worker.model.status_page import (
     AccountState,
     AttentionItem,
@@ -23,6 +20,7 @@ from worker.model.status_page import (
 from worker.render.html import render
 from worker.render.i18n import gettext as _
 from worker.render.i18n import ngettext
+from worker.render.marks import ENDINGS, counts_text, mark_of
 
 __all__ = [
     "Account",
@@ -42,23 +40,6 @@ __all__ = [
     "run_url",
 ]
 
-_ENDINGS: Final = {
-    Ending.CONVERGED: ("good", "✓"),
-    Ending.PARTIAL: ("warn", "!"),
-    Ending.REFUSED: ("warn", "!"),
-    Ending.FAILED: ("bad", "✗"),
-    Ending.LOCKED: ("info", "·"),
-    Ending.INTERRUPTED: ("warn", "!"),
-    Ending.CRASHED: ("bad", "✗"),
-    Ending.UNFINISHED: ("info", "…"),
-}
-_OUTCOMES: Final = {
-    Outcome.CHANGED: ("good", "✓"),
-    Outcome.UNCHANGED: ("quiet", "·"),
-    Outcome.PROTECTED: ("quiet", "·"),
-    Outcome.UNMANAGED: ("quiet", "·"),
-    Outcome.HELD: ("warn", "!"),
-}
 _WIDTH, _HEIGHT = 720, 120
 """Of a chart, in its own units."""
 
@@ -199,55 +180,10 @@ def _around(frame: Frame) -> dict[str, object]:
         "run_url": run_url,
         "number_url": number_url,
         "link": link,
-        "ending": _ending,
-        "outcome": _outcome,
-        "counts": _counts,
+        "ending": ENDINGS.__getitem__,
+        "outcome": mark_of,
+        "counts": counts_text,
         "chart": _chart,
-    }
-
-
-def _ending(ending: str) -> tuple[str, str, str]:
-    tone, symbol = _ENDINGS[Ending(ending)]
-    return _words()[ending], tone, symbol
-
-
-def _outcome(outcome: Outcome | None) -> tuple[str, str, str]:
-    if outcome is None:
-        return _("unfinished"), "info", "…"
-    tone, symbol = _OUTCOMES.get(outcome, ("bad", "✗"))
-    return _words()[outcome], tone, symbol
-
-
-def _counts(counts: dict[str, int]) -> str:
-    words = _words()
-    each = _("{count} {what}")
-    return ", ".join(
-        each.format(count=f"{number:,}", what=words.get(name, name)) for name, number in counts.items() if number
-    )
-
-
-def _words() -> dict[str, str]:
-    return {
-        Ending.CONVERGED: _("converged"),
-        Ending.PARTIAL: _("partial"),
-        Ending.REFUSED: _("refused"),
-        Ending.FAILED: _("failed"),
-        Ending.LOCKED: _("locked"),
-        Ending.INTERRUPTED: _("interrupted"),
-        Ending.CRASHED: _("crashed"),
-        Ending.UNFINISHED: _("unfinished"),
-        Outcome.CHANGED: _("changed"),
-        Outcome.UNCHANGED: _("unchanged"),
-        Outcome.PROTECTED: _("protected"),
-        Outcome.UNMANAGED: _("unmanaged"),
-        Outcome.HELD: _("held"),
-        Outcome.BLOCKED: _("blocked"),
-        Outcome.MISSING: _("missing"),
-        Outcome.CONFLICT: _("conflict"),
-        Outcome.UNVERIFIED: _("unverified"),
-        Outcome.NOT_ATTEMPTED: _("not attempted"),
-        Action.ACTIVATE: _("to activate"),
-        Action.DEACTIVATE: _("to deactivate"),
     }
 
 

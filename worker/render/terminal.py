@@ -1,13 +1,14 @@
-"""Text for a terminal: foreign text made harmless, columns that align in Korean too, and the few colours there are."""
+"""Text for a terminal: foreign text made harmless, columns that align in Korean too, and colours."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 from unicodedata import east_asian_width, normalize
 
 __all__ = ["Paint", "fit", "safe", "width", "wrap"]
 
-_CODES: Final = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33, "cyan": 36}
+_CODES: Final = {"bold": 1, "quiet": 2, "bad": 31, "good": 32, "warn": 33, "info": 36}
+"""ANSI codes: bold, and the colours of the tones of marks."""
 _WIDE: Final = frozenset("WF")
 _WORDS: Final = re.compile(r"--\S+ \S+|[0-9][0-9.,]* \S+|\S+")
 
@@ -68,7 +69,7 @@ def _cut(text: str, columns: int) -> Iterator[str]:
 
 
 class Paint:
-    """Colours text, or leaves it alone where `color` is False."""
+    """Colours text if `color` is True."""
 
     __slots__ = ("_color",)
 
@@ -76,5 +77,9 @@ class Paint:
         self._color = color
 
     def __call__(self, style: str, text: str) -> str:
-        """The text in a style: bold, dim, red, green, yellow or cyan."""
+        """Return the text in bold, or in the colour of a tone."""
         return f"\x1b[{_CODES[style]}m{text}\x1b[0m" if self._color else text
+
+    def style(self, style: str) -> Callable[[str], str]:
+        """Return a function that paints texts in one style."""
+        return lambda text: self(style, text)

@@ -145,7 +145,7 @@ def test_a_run_without_an_end() -> None:
           … unfinished  010-1234-5678  was INACTIVE, wanted ACTIVE
                         attempt 1 at 09:00:12.120: intent
     """)
-    assert text.run(run_story(), color=False).endswith("\n\nNothing is told of any account.\n")
+    assert text.run(run_story(), color=False).endswith("\n\nThe ledger has no account of this run.\n")
 
 
 def test_many_numbers_are_a_sample() -> None:

@@ -64,7 +64,7 @@ def test_a_small_plan_is_told_whole() -> None:
         "\n- `branch`: Refused by max-deactivations: 3 of 4 ACTIVE numbers would be deactivated. If that is meant, add"
         " --allow x To let it through: --allow max-deactivations\n"
         "- `lost`: Code: no key\n"
-        "\n#### `branch` (`12925149`): 1 to deactivate (refused)\n"
+        "\n#### `branch` (`12925149`): refused, 1 to deactivate\n"
         "\n**1 to deactivate**: listed\n"
         "\n| Number | Status |\n| --- | --- |\n| `010-0000-0009` | ACTIVE → INACTIVE |\n"
         "\n#### `main` (`12925149`): 1 to activate, 1 to deactivate, 1 blocked\n"
@@ -222,17 +222,17 @@ def test_a_result_tells_what_failed_first() -> None:
         "\n- `refused`: Refused by max-deactivations: 3 of 4 ACTIVE numbers would be deactivated. If that is meant, add"
         " --allow x To let it through: --allow max-deactivations\n"
         "- `held`: AccountBusy: another run has it\n"
-        "\n#### `bad`: Partial: 1 failed, 1 blocked, 1 changed\n"
+        "\n#### `bad`: partial, 1 failed, 1 blocked, 1 changed\n"
         "\n**1 failed**: Code (400): no. It has its old status; apply again once the cause is gone.\n"
         "\n| Number | Status |\n| --- | --- |\n| `010-0000-0003` | INACTIVE, not ACTIVE |\n"
         "\n**1 blocked**: ask them\n"
         "\n| Number | Status |\n| --- | --- |\n| `010-0000-0004` | INACTIVE, not ACTIVE |\n"
         "\n**1 changed**\n"
         "\n| Number | Status |\n| --- | --- |\n| `010-0000-0002` | INACTIVE → ACTIVE |\n"
-        "\n#### `fine`: Converged: 1 changed\n"
+        "\n#### `fine`: converged, 1 changed\n"
         "\n**1 changed**\n"
         "\n| Number | Status |\n| --- | --- |\n| `010-0000-0001` | INACTIVE → ACTIVE |\n"
-        "\n1 account had nothing to do.\n"
+        "\n1 account is as desired: `quiet`\n"
         "\nThe desired state still asks.\n"
     )
 
@@ -251,7 +251,7 @@ def test_a_large_result_says_what_to_do_above_what_is_folded() -> None:
             for index in range(20)
         )
     )
-    assert "- **20 failed**: Code (400): no. It has its old status" in told
+    assert "- **20 failed** (`a0`, `a1`, `a2`, `a3`, `a4` and 15 more): Code (400): no. It has its old status" in told
     assert told.count("<details>") == 20
 
 
@@ -300,7 +300,7 @@ def test_a_run_is_told_with_its_attempts() -> None:
     )
     told = markdown.run(story)
     assert told.startswith("### Run `20261125T000000Z-abcdef`: unfinished\n\n**It still runs, or it died")
-    assert "#### `main` (`12925149`): unfinished: 1 to activate, 1 failed\n" in told
+    assert "#### `main` (`12925149`): unfinished, 1 to activate, 1 failed\n" in told
     assert "\n`from d.yaml`\n" in told
     assert "| `010-0000-0001` | INACTIVE, not ACTIVE | 1: ok, 1: ok | Code (400): no |" in told
     assert "**1 unfinished**" in told
@@ -312,7 +312,8 @@ def test_a_run_is_told_with_its_attempts() -> None:
     crowded = structs.replace(
         story,
         accounts=tuple(
-            structs.replace(account, account=f"a{index}", numbers=(account.numbers or ()) * 20) for index in range(60)
+            structs.replace(account, account=f"a{index}", source=f"{index}.yaml", numbers=(account.numbers or ()) * 20)
+            for index in range(60)
         ),
     )
     assert "| to activate | 1 | 60 |" in markdown.run(crowded)

@@ -64,4 +64,4 @@ def test_a_quiet_account_with_something_to_know_is_shown() -> None:
     )
     shown = text.result(result, color=False)
     assert "  i why\ufffd[2J\n" in shown
-    assert "1 account had nothing to do." in shown
+    assert "1 account is as desired: other" in shown

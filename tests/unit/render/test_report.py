@@ -14,9 +14,11 @@ from worker.model.history import Ending
 from worker.model.plans import AccountPlan, Action, Notice, NoticeKind, Plan, tally
 from worker.model.results import AccountResult, NumberResult, Outcome, Requests, Result, RunOutcome
 from worker.render import report
-from worker.render.report.page import Row, Share, Task, sampled
-from worker.render.report.plan import _number
-from worker.render.report.todo import worth_knowing
+from worker.render.report.page import TableRow, capped, table
+from worker.render.report.tables import numbers_table
+from worker.render.view import plan_view
+from worker.render.view.attention import notice_items
+from worker.render.view.parts import Share
 
 PHONE = "01012345678"
 DOWN = NumberError("ServerError", "the API is down", 503)
@@ -91,7 +93,7 @@ def test_a_plan_tells_what_changes_and_what_stands_in_the_way() -> None:
     line = read.line("010-0000-0001")
     assert line[3] == "ACTIVE → INACTIVE"
     assert line[-2:] == ["지점 1", "team-1"]
-    assert read.line("12925149")[2] == "13 → 13 16 % go off"
+    assert read.line("12925149")[2] == "13 → 13 16 % deactivated"
     assert 'href="#what=blocked"' in page
     assert "a1b2" * 16 in read.visible
 
@@ -101,7 +103,7 @@ def test_an_account_that_nobody_must_care_for_is_a_name() -> None:
     quiet = AccountPlan(account="quiet-one", counts=tally(Action, {Action.UNCHANGED: 3}))
     page = report.plan(planned(quiet), drift=True)
     read = Read(page)
-    assert "1 account with nothing to tell" in read.visible
+    assert "1 account as desired" in read.visible
     assert "quiet-one" in read.visible
     assert read.rows == []
     assert "<title>Drift" in page
@@ -139,24 +141,24 @@ def test_notices_are_told_once() -> None:
     assert "it waits" not in page
     assert "it ends on 2026-12-24" in page
     assert "the account is nearly full" in page
-    told = list(worth_knowing(("main", Notice(NoticeKind.LIMIT, f"text {place}", None)) for place in range(103)))
+    many = notice_items(("main", Notice(NoticeKind.LIMIT, f"text {place}", None)) for place in range(103))
+    told = list(capped(many))
     assert len(told) == 101
     assert told[-1].text == "3 more: --format json"
 
 
 def test_more_rows_than_a_browser_opens_are_counted() -> None:
     """A table that would be too long keeps what needs a person, and says exactly what it leaves out and where it is."""
-    table = sampled("numbers", "Numbers", (), _rows(12), most=5)
-    assert [row.person for row in table.rows] == [True, True, True, False, False]
-    assert table.left == (
-        "7 more rows are not in this file (3 protected, 2 activate, 2 deactivate). "
+    sampled = table("numbers", "Numbers", (), _rows(12), most=5)
+    assert [row.needs_attention for row in sampled.rows] == [True, True, True, False, False]
+    assert sampled.omitted == (
+        "7 more rows are not in this file (3 deactivate, 3 protected, 1 activate). "
         "All of them: --format json. One account in full: --account NAME."
     )
 
 
-def _rows(number: int) -> list[Row]:
-    only, _broken = fleet(1, number).accounts
-    return [_number(only, change) for change in only.changes]
+def _rows(number: int) -> tuple[TableRow, ...]:
+    return numbers_table(plan_view(fleet(1, number)).accounts, planned=True).rows
 
 
 def test_a_share_is_never_rounded_to_nothing() -> None:
@@ -164,13 +166,15 @@ def test_a_share_is_never_rounded_to_nothing() -> None:
     assert (Share(1000, 0, 1).percent, Share(1000, 0, 1).after) == (1, 999)
     assert (Share(0, 2, 0).percent, Share(0, 2, 0).after) == (0, 2)
     page = report.plan(planned(AccountPlan(account="a", counts=tally(Action, {}), changes=(changed(2),), active=0)))
-    assert "go off" not in page
+    assert "% deactivated" not in page
 
 
-def test_a_link_of_a_task_survives_any_word() -> None:
-    """What chooses rows is quoted; a task that chooses none has no link."""
-    assert Task("bad", "", "", find=("what", "a&b=c#")).link == "#what=a%26b%3Dc%23"
-    assert Task("bad", "", "").link == ""
+def test_an_item_links_to_its_rows() -> None:
+    """The link of an item about numbers filters the table by their word; other items have none."""
+    numbers = account(ended(Outcome.NOT_ATTEMPTED, DOWN), error=ErrorInfo("CircuitOpen", "down"))
+    page = report.result(done(numbers))
+    assert page.count('class="live"') == 1
+    assert 'href="#what=not%20attempted"' in page
 
 
 def test_a_result_tells_what_became_of_numbers_and_what_to_do() -> None:
@@ -194,14 +198,14 @@ def test_a_result_tells_what_became_of_numbers_and_what_to_do() -> None:
     read = Read(page)
     assert "Partial: 1 changed, 1 failed" in read.visible
     assert "Stopped: CircuitOpen: the API stays down." in read.visible
-    assert "PolicyRefusal" not in Read(page.split('<h2 id="tasks">')[1].split("</section>")[0]).visible
+    assert "PolicyRefusal" not in Read(page.split('<h2 id="attention">')[1].split("</section>")[0]).visible
     assert "Refused by min-active:" in read.visible
     assert "ServerError (503): the API is down." in read.visible
     assert "Saved: there" in read.visible
     assert "senderid history 20261124T090012Z-a1b2c3 --format html" in read.visible
     assert read.line("0211")[:3] == ["main", "0211", "x failed"]
     assert "nearly full" in read.visible
-    assert "1 account with nothing to tell" in read.visible
+    assert "1 account as desired" in read.visible
 
 
 def test_what_an_account_says_is_not_said_of_each_number_too() -> None:
@@ -279,7 +283,7 @@ def test_each_api_key_has_a_chart_of_its_own() -> None:
     ]
     page = report.run(run_story(*accounts))
     assert page.count("<figure") == 5
-    assert "2 more API keys, of which no drawing is made, had 3 writes." in page
+    assert "2 more API keys without a chart had 3 writes." in page
     assert "Stopped:</strong> CircuitOpen: down." in page
 
 

@@ -5,8 +5,10 @@ import unicodedata
 import pytest
 
 from worker.model.phones import hyphenated
+from worker.render.marks import Mark, count, counts
 from worker.render.terminal import Paint, fit, safe, width, wrap
-from worker.render.text.layout import Group, Mark, Row, count, counts, render_groups
+from worker.render.text.layout import group_lines
+from worker.render.view.parts import NumberGroup, NumberRow
 
 
 @pytest.mark.parametrize(
@@ -95,8 +97,8 @@ def test_wrap(text: str, columns: int, lines: list[str]) -> None:
 
 def test_paint() -> None:
     """A style is put around a text only where there are colours."""
-    assert Paint(color=True)("red", "text") == "\x1b[31mtext\x1b[0m"
-    assert Paint(color=False)("red", "text") == "text"
+    assert Paint(color=True)("bad", "text") == "\x1b[31mtext\x1b[0m"
+    assert Paint(color=False)("bad", "text") == "text"
 
 
 @pytest.mark.parametrize(
@@ -133,16 +135,18 @@ def test_counts() -> None:
 
 
 def test_no_rows_are_no_lines() -> None:
-    """A table without rows has no lines, not even of advice."""
-    empty = Group(Mark("+", "activate", "green"), (), "advice")
-    assert list(render_groups([], Paint(color=False), 80)) == []
-    assert list(render_groups([empty], Paint(color=False), 80)) == []
+    """A table without rows has no lines."""
+    assert list(group_lines([], Paint(color=False), 80)) == []
 
 
 def test_columns_align_in_korean() -> None:
     """Remarks begin in one column, whatever scripts stand before them."""
-    rows = (Row("0211", "상태", "first"), Row("01012345678", "ACTIVE", "second"))
-    lines = list(render_groups([Group(Mark("+", "on", "green"), rows)], Paint(color=False), 80))
+    mark = Mark("+", "on", "good")
+    rows = (
+        NumberRow(phone="0211", mark=mark, status="상태", note="first"),
+        NumberRow(phone="01012345678", mark=mark, status="ACTIVE", note="second"),
+    )
+    lines = list(group_lines([NumberGroup(mark, "", rows)], Paint(color=False), 80))
     assert lines == [
         "  + on  0211           상태    first",
         "  + on  010-1234-5678  ACTIVE  second",

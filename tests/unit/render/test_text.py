@@ -386,16 +386,15 @@ def test_closing_says_what_will_not_happen(accounts: list[AccountPlan], closing:
 
 
 def test_fleet_of_accounts_is_a_sample_and_counts() -> None:
-    """Twenty accounts are shown in full; the rest are counted by what they have in common, the most common first."""
+    """Twenty accounts with most changes are shown in full; the rest are counted by what they have in common."""
     alike = [of(f"branch-{n:03}", UP) for n in range(50)]
     others = [of(f"other-{n}", UP, DOWN) for n in range(2)]
     shown = page(*alike[:20], *others, *alike[20:])
     assert shown.count("(account 12925149)") == 20
     assert shown.endswith(
         golden("""
-        30 more accounts: 1 to activate (branch-020, branch-021, branch-022,
-          branch-023, branch-024 and 25 more)
-        2 more accounts: 1 to activate, 1 to deactivate (other-0, other-1)
+        32 more accounts: 1 to activate (branch-018, branch-019, branch-020,
+          branch-021, branch-022 and 27 more)
         One account in full: --account NAME. All of them: --format json.
 
         Plan: 52 to activate, 2 to deactivate. 0 unchanged.
@@ -417,7 +416,7 @@ def test_fleet_that_differs_in_every_account() -> None:
 
 def test_fleet_of_refused_accounts() -> None:
     """Refused accounts that are only counted are still called refused."""
-    assert ": 60 to deactivate (refused) (big, " in page(*[many_refused()] * 25)
+    assert ": refused, 60 to deactivate (big, " in page(*[many_refused()] * 25)
 
 
 def test_errors_of_many_kinds_are_brief() -> None:
@@ -726,7 +725,7 @@ def test_accounts_of_a_result_by_gravity() -> None:
         "partial",
         "converged",
     ]
-    assert "\n3 accounts had nothing to do.\n\nFailed: 6 changed, 3 unchanged. 27 requests in 3.4 s.\n" in shown
+    assert "\n3 accounts are as desired: q0, q1, q2\n\nFailed: 6 changed, 3 unchanged. 27 requests in 3.4 s.\n" in shown
 
 
 @pytest.mark.parametrize(("held", "line"), [(1, "1 account not begun with."), (30, "30 accounts not begun with.")])

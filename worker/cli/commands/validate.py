@@ -7,7 +7,7 @@ import click
 from worker.cli import load, options
 from worker.cli.exit_status import ExitStatus
 from worker.render.i18n import gettext as _
-from worker.render.text.layout import count
+from worker.render.marks import count
 
 __all__ = ["command"]
 

@@ -1,8 +1,39 @@
-"""Plans, results and stories in GitHub-flavoured Markdown, as comments on a pull or merge request."""
+"""Plans, results and runs in GitHub-flavoured Markdown, as comments on a pull or merge request."""
 
-from worker.render.markdown.fit import CAP
-from worker.render.markdown.plan import plan
-from worker.render.markdown.result import result
-from worker.render.markdown.run import run
+from worker.model.history import RunRecord
+from worker.model.plans import Plan
+from worker.model.results import Result
+from worker.render.i18n import gettext as _
+from worker.render.i18n import translated
+from worker.render.markdown.comment import CAP, comment
+from worker.render.markdown.escape import code, prose
+from worker.render.marks import ENDINGS
+from worker.render.view import plan_view, result_view, run_view
+from worker.render.view.run import who
 
 __all__ = ["CAP", "plan", "result", "run"]
+
+
+def plan(plan: Plan, *, drift: bool = False) -> str:
+    """Return a plan as Markdown that fits a comment. One of `drift` leaves out what the file itself changed."""
+    view = plan_view(plan, drift=drift)
+    return comment(view, prose(view.verdict))
+
+
+def result(result: Result, remark: str = "") -> str:
+    """Return a result as Markdown that fits a comment, with a remark on it."""
+    view = result_view(result)
+    return comment(view, prose(view.verdict), [" ".join(remark.split())] if remark else [])
+
+
+def run(run: RunRecord) -> str:
+    """Return one run of the ledger as Markdown that fits a comment."""
+    title = _("Run {run}: {outcome}").format(run=code(run.run_id), outcome=translated(ENDINGS[run.outcome].word))
+    about = _("{command} by {who}, {start}, senderid {version}").format(
+        command=run.command,
+        who=who(run),
+        start=f"{run.started_at[:10]} {run.started_at[11:19]} UTC",
+        version=run.version,
+    )
+    plan_file = [] if run.plan is None else [_("plan file {plan}").format(plan=run.plan)]
+    return comment(run_view(run), title, [about, *plan_file])

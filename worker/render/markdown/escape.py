@@ -1,8 +1,8 @@
-"""Foreign text in Markdown: nothing of it becomes markup, a link, a mention or a reference, on GitHub or on GitLab.
+"""Escapes foreign text in Markdown, so that GitHub and GitLab make no markup, link, mention or reference of it.
 
-Text of letters, digits and harmless punctuation stands as it is; all other text stands in a code span, in which neither
-Markdown nor what both sites look for afterwards (@names, #numbers, URLs, commits, commands) means anything. A code span
-cannot hold a backtick everywhere, nor a cell of a table a bar: U+02CB and U+00A6 stand for them.
+Text of letters, digits and harmless punctuation is left alone. All other text goes into a code span, where neither
+Markdown nor the sites' own patterns (@names, #numbers, URLs, commits, commands) apply. A code span cannot hold a
+backtick everywhere, nor a table cell a bar: U+02CB and U+00A6 replace them.
 """
 
 import re
@@ -24,7 +24,7 @@ MESSAGE: Final = 400
 """Columns of a message."""
 _PHONE: Final = 16
 _NAMES: Final = 5
-"""Names that stand in a sentence; more are counted."""
+"""Names that are listed; more are counted."""
 
 _plain: Final = re.compile(
     r"""(?x) (?: [^\W_] | [ ,;()'"?→…·\u2013\u2014-] | (?<=[^\W_])_(?=[^\W_]) | \.(?![^\W\d_]) | :(?=[ \d]|$)
@@ -37,40 +37,40 @@ _odd: Final = re.compile(
       | ^(?: [-/] | \d+[.)] )        # a list, or a command
     """
 ).search
-_STOOD_FOR: Final = str.maketrans("`|", "\u02cb\u00a6")
+_REPLACED: Final = str.maketrans("`|", "\u02cb\u00a6")
 
 
 def code(text: str, limit: int = NAME) -> str:
-    """Foreign text as a code span of at most `limit` columns; nothing for a text of blanks."""
-    shown = safe(text, limit).translate(_STOOD_FOR).strip()
+    """Return foreign text as a code span of at most `limit` columns; nothing for a text of blanks."""
+    shown = safe(text, limit).translate(_REPLACED).strip()
     return f"`{shown}`" if shown else ""
 
 
 def prose(text: str, limit: int = MESSAGE) -> str:
-    """Foreign text as it is where that means nothing but itself, otherwise as a code span."""
+    """Return foreign text as text if Markdown gives it no meaning, otherwise as a code span."""
     shown = safe(text, limit).strip()
     return shown if _plain(shown) and not _odd(shown) else code(shown, limit)
 
 
 def html_code(text: str, limit: int = NAME) -> str:
-    """Foreign text within HTML, where Markdown does not count."""
+    """Return foreign text as code within HTML, where Markdown is not parsed."""
     return f"<code>{escape(safe(text, limit))}</code>"
 
 
 def phone(digits: str) -> str:
-    """A number with its hyphens, as a code span."""
+    """Return a number with its hyphens, as a code span."""
     return code(hyphenated(digits), _PHONE)
 
 
 def listed(names: Sequence[str], *, html: bool = False) -> str:
-    """Some names, and how many more there are."""
+    """Return the first names, and how many more there are."""
     shown = ", ".join(map(html_code if html else code, names[:_NAMES]))
     more = len(names) - _NAMES
     return _("{names} and {count} more").format(names=shown, count=f"{more:,}") if more > 0 else shown
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """A table's lines: a blank one, titles, and cells of Markdown."""
+    """Return the lines of a table behind a blank one; cells are Markdown."""
     yield ""
     yield f"| {' | '.join(titles)} |"
     yield f"|{' --- |' * len(titles)}"

@@ -1,31 +1,41 @@
-"""The requests that write of one API key over time, beside their quota, as a drawing and as a table."""
+"""Charts of a run's writes over time, one for each API key, against the quota."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, ValidationError, convert
 
+from worker.model.history import Attempt, RunRecord
 from worker.model.times import stamp_ms
 from worker.render.i18n import gettext as _
 from worker.render.i18n import ngettext
 from worker.render.report.rates import Pause, Span, Write, busiest, pauses, spans
+from worker.render.view.run import reached
 
-__all__ = ["HEIGHT", "WIDTH", "Chart", "Rate", "drawn"]
+__all__ = ["HEIGHT", "WIDTH", "Chart", "Rate", "charts", "drawn"]
 
 WIDTH: Final = 1_000
 HEIGHT: Final = 200
-"""Of the drawing, in units of its own."""
+"""Size of the drawing, in its own units."""
 
 _PARTS: Final = 240
 _ROWS: Final = 24
-"""Equal parts of the time that are drawn, and that are listed."""
+"""Equal parts of the time: of the drawing, and of its table."""
 
 _MARKS: Final = 500
-"""Marks of one kind; more of them are one stroke anyway."""
+"""Marks of one kind; more of them would overlap."""
 
 _HEADROOM: Final = 1.15
-"""The highest value is not at the very top."""
+"""Room above the highest value."""
+
+_CHARTS: Final = 5
+"""API keys with a chart: those with the most writes."""
+
+_WINDOW: Final = 5.0
+"""Seconds in which writes are counted if the run does not record its quota."""
+
+_TOO_MANY: Final = 429
 
 
 class Rate(Struct, frozen=True):
@@ -36,7 +46,7 @@ class Rate(Struct, frozen=True):
 
 
 class Band(Struct, frozen=True):
-    """A time without answers from `start`, a stamp, drawn from `x` over `width`, and what is said of it."""
+    """A time without answers: `start` is a stamp, `text` describes it."""
 
     start: str
     x: float
@@ -45,9 +55,9 @@ class Band(Struct, frozen=True):
 
 
 class Chart(Struct, frozen=True):
-    """What is drawn: `line` is a path, `limit` a height, `again` and `refused` places from left to right.
+    """A chart: `line` is an SVG path, `limit` a height; `again` and `refused` are x coordinates.
 
-    `summary` says in words what is to be seen. `top` is the value at the upper edge; `start` and `end` are stamps.
+    `summary` describes the chart. `top` is the value at the upper edge; `start` and `end` are stamps.
     """
 
     title: str
@@ -64,12 +74,49 @@ class Chart(Struct, frozen=True):
     rows: tuple[Span, ...]
 
     def clock(self, at: float) -> str:
-        """The time of day of a Unix time, UTC."""
+        """Return the time of day of a Unix time, UTC."""
         return _stamp(at)[11:].removesuffix("Z")
 
 
+def charts(run: RunRecord) -> tuple[tuple[Chart, ...], str]:
+    """Return the charts of the API keys that wrote most, and a sentence that counts the others."""
+    rate = _rate(run)
+    keys: dict[str, list[Write]] = {}
+    for account in run.accounts:
+        writes = [_write(attempt) for number in account.numbers or () for attempt in number.attempts]
+        if writes:
+            keys.setdefault(reached(account), []).extend(writes)
+    window = _WINDOW if rate is None else rate.per_seconds
+    ordered = sorted(keys.items(), key=lambda item: -len(item[1]))
+    drawings = tuple(drawn(title, sorted(writes), window, rate) for title, writes in ordered[:_CHARTS])
+    rest = [len(writes) for _title, writes in ordered[_CHARTS:]]
+    if not rest:
+        return drawings, ""
+    text = ngettext(
+        "{number:,} more API key without a chart had {writes:,} writes.",
+        "{number:,} more API keys without a chart had {writes:,} writes.",
+        len(rest),
+    )
+    return drawings, text.format(number=len(rest), writes=sum(rest))
+
+
+def _rate(run: RunRecord) -> Rate | None:
+    """Return the quota of a run, if its settings have one."""
+    try:
+        return convert((run.settings or {}).get("rate_limit"), Rate)
+    except ValidationError:
+        return None
+
+
+def _write(attempt: Attempt) -> Write:
+    """Return when an attempt was answered, or, without an answer, when it was noted."""
+    at = datetime.fromisoformat(attempt.answered_at or attempt.intended_at).timestamp()
+    refused = attempt.error is not None and attempt.error.http_status == _TOO_MANY
+    return Write(at, again=attempt.number > 1, refused=refused)
+
+
 def drawn(title: str, writes: Sequence[Write], window: float, rate: Rate | None) -> Chart:
-    """The chart of some writes, at least one, in the order of time. `window` is in seconds."""
+    """Return the chart of writes, at least one, in the order of time. `window` is in seconds."""
     start, end = writes[0].at, writes[-1].at + window
     most = busiest(writes, window, start, end, _PARTS)
     peak = max(most)
@@ -102,29 +149,28 @@ def drawn(title: str, writes: Sequence[Write], window: float, rate: Rate | None)
 
 
 def _steps(heights: Sequence[float]) -> str:
-    """A path of steps from the lower left corner to the lower right one."""
+    """Return a path of steps from the lower left corner to the lower right one."""
     width = WIDTH / len(heights)
     steps = (f"V{height:g}H{round((place + 1) * width, 1):g}" for place, height in enumerate(heights))
     return f"M0 {HEIGHT}{''.join(steps)}V{HEIGHT}Z"
 
 
 def _summary(writes: Sequence[Write], peak: int, window: float, rate: Rate | None, silent: Sequence[Pause]) -> str:
-    """What is to be seen, in words."""
     number = len(writes)
-    told = [
+    parts = [
         ngettext("{number:,} request that writes", "{number:,} requests that write", number).format(number=number),
         _("at most {peak:,} in any {window:g} s").format(peak=peak, window=window),
     ]
     if rate is not None:
-        told.append(_("the quota is {limit:,}").format(limit=rate.writes))
+        parts.append(_("the quota is {limit:,}").format(limit=rate.writes))
     again, refused = sum(each.again for each in writes), sum(each.refused for each in writes)
     if again:
-        told.append(ngettext("{number:,} retry", "{number:,} retries", again).format(number=again))
+        parts.append(ngettext("{number:,} retry", "{number:,} retries", again).format(number=again))
     if refused:
-        told.append(_("{number:,} refused by the vendor's quota").format(number=refused))
+        parts.append(_("{number:,} refused by the vendor's quota").format(number=refused))
     if silent:
-        told.append(ngettext("{number:,} pause", "{number:,} pauses", len(silent)).format(number=len(silent)))
-    return "; ".join(told) + "."
+        parts.append(ngettext("{number:,} pause", "{number:,} pauses", len(silent)).format(number=len(silent)))
+    return "; ".join(parts) + "."
 
 
 def _length(pause: Pause) -> float:

@@ -1,4 +1,4 @@
-"""How fast requests that write were answered: counts in a sliding window, and the times in which nothing came."""
+"""How fast writes were answered: counts in a sliding window, and pauses."""
 
 from collections.abc import Iterable, Sequence
 from itertools import chain, pairwise
@@ -9,11 +9,11 @@ from msgspec import Struct
 __all__ = ["Pause", "Span", "Write", "busiest", "pauses", "spans"]
 
 _NOTABLE: Final = 1.0
-"""Seconds without an answer of which something is told."""
+"""Seconds without an answer that count as a pause."""
 
 
 class Write(Struct, frozen=True, order=True):
-    """A request that writes, at a Unix time in seconds: whether it came `again`, and whether the quota `refused` it."""
+    """A write at a Unix time in seconds: whether it was a retry, and whether the quota refused it."""
 
     at: float
     again: bool = False
@@ -21,7 +21,7 @@ class Write(Struct, frozen=True, order=True):
 
 
 class Span(Struct, frozen=True):
-    """What happened in [start, end), Unix seconds; `most` is the highest count of any window that ended in it."""
+    """Counts of [start, end), Unix seconds; `most` is the highest count of any window that ended in it."""
 
     start: float
     end: float
@@ -32,7 +32,7 @@ class Span(Struct, frozen=True):
 
 
 class Pause(Struct, frozen=True, order=True):
-    """A time without answers; `refused`: the last ones before it said that the quota is used up."""
+    """A time without answers; `refused` if the last answers before it said that the quota is used up."""
 
     start: float
     end: float
@@ -40,11 +40,11 @@ class Pause(Struct, frozen=True, order=True):
 
 
 def busiest(writes: Sequence[Write], window: float, start: float, end: float, parts: int) -> list[int]:
-    """The highest count of writes in any `window` seconds that ended in each of some equal parts of [start, end].
+    """Return the highest count of writes in any `window` seconds that ended in each equal part of [start, end].
 
-    `writes` are in the order of time; none of them begins outside, nor ends its window there.
+    `writes` are in the order of time. Each of them and its window lie within [start, end].
     """
-    # at one moment what leaves the window leaves first: a window is open at its beginning
+    # a window is open at its start: what leaves it at one moment leaves before others enter
     events = sorted(chain(((each.at, 1) for each in writes), ((each.at + window, -1) for each in writes)))
     most = [0] * parts
     now = last = 0
@@ -59,9 +59,9 @@ def busiest(writes: Sequence[Write], window: float, start: float, end: float, pa
 
 
 def pauses(writes: Sequence[Write], window: float) -> list[Pause]:
-    """The times between writes, in the order of time, in which nothing was answered for longer than a window.
+    """Return the times between writes, in the order of time, without an answer for longer than a window.
 
-    It is a second at least; and enough where the quota had refused something within the window before.
+    A pause takes at least a second; that is enough if the quota refused a write within the window before it.
     """
     found = []
     refused = -window
@@ -74,7 +74,7 @@ def pauses(writes: Sequence[Write], window: float) -> list[Pause]:
 
 
 def spans(writes: Iterable[Write], most: Sequence[int], start: float, end: float, parts: int) -> list[Span]:
-    """Some equal parts of [start, end], each with its writes. `most` has counts of finer parts, a multiple of them."""
+    """Return equal parts of [start, end] with their writes. `most` has counts of a multiple of finer parts."""
     found: list[list[Write]] = [[] for _ in range(parts)]
     width = (end - start) / parts
     for each in writes:

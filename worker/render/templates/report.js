@@ -1,16 +1,16 @@
 "use strict";
-// Search, filters, order and pages of the tables. Without it all rows are there, in the order of the document.
+// Search, filters, sorting and paging of the tables. Without this script all rows are shown in document order.
 (() => {
-  const PAGE = 200; // rows that are shown at first, as many as the template has in one tbody
-  const STEP = 1000; // and with each "more"
-  const PAUSE = 80; // milliseconds of a rest while somebody types
+  const PAGE = 200; // rows shown at first: one tbody of the template
+  const STEP = 1000; // rows added by each "more"
+  const PAUSE = 80; // debounce of typing, in milliseconds
   const [SHOWN, LATE, OUT] = [0, 1, 2];
 
   const tools = document.getElementById("tools");
   if (!tools) return;
   const words = tools.dataset;
   const search = document.getElementById("search");
-  const person = document.getElementById("person");
+  const attention = document.getElementById("attention-only");
   const clear = document.getElementById("clear");
   const matches = document.getElementById("matches");
   const collator = new Intl.Collator(document.documentElement.lang, { numeric: true });
@@ -20,7 +20,7 @@
   const fold = (text) => text.normalize("NFC").toLowerCase();
   const fill = (pattern, values) => pattern.replace(/\{(\w+)\}/g, (_, name) => values[name]);
   const element = (name, properties = {}) => Object.assign(document.createElement(name), properties);
-  // a mark is known by its word, not by the symbol before it; an account by its name, not by the id behind it
+  // the value of a mark is its word without the symbol, that of an account its name without the id
   const valueOf = (cell) => (cell.querySelector(".chip")?.lastChild ?? cell.querySelector(".name") ?? cell).textContent.trim();
 
   class List {
@@ -45,7 +45,7 @@
       table.parentElement.after(this.pages);
       this.more.addEventListener("click", () => this.show(this.limit + STEP));
       this.every.addEventListener("click", () => this.show(Infinity));
-      this.tell();
+      this.updateButtons();
     }
 
     offer(cell, place) {
@@ -70,7 +70,7 @@
       return values;
     }
 
-    // what is searched: all texts of a row, and its number without hyphens
+    // searched: all texts of a row, and its number without hyphens
     get texts() {
       this.text ??= this.rows.map((row) => fold(row.textContent));
       return this.text;
@@ -81,7 +81,7 @@
       return this.digit;
     }
 
-    // the template hides what is late by whole tbodies; from now on each row has a state of its own
+    // the template hides late rows by whole tbodies; from here on each row has its own state
     settle() {
       if (this.settled) return;
       this.settled = true;
@@ -102,7 +102,7 @@
       const texts = terms.length ? this.texts : null;
       const digits = terms.length ? this.digits : null;
       return (place) =>
-        (!person.checked || "person" in rows[place].dataset) &&
+        (!attention.checked || "attention" in rows[place].dataset) &&
         wanted.every(([values, value]) => values[place] === value) &&
         terms.every(
           (term, index) => texts[place].includes(term) || (digits && numbers[index] && digits[place].includes(numbers[index])),
@@ -122,7 +122,7 @@
         row.className = state === LATE ? "late" : "";
       }
       this.found = found;
-      this.tell();
+      this.updateButtons();
     }
 
     show(limit) {
@@ -130,14 +130,14 @@
       this.apply();
     }
 
-    tell() {
+    updateButtons() {
       const left = Math.max(this.found - this.limit, 0);
       this.pages.hidden = !left;
       this.more.textContent = fill(words.more, { number: grouped.format(Math.min(left, STEP)) });
       this.every.textContent = fill(words.every, { number: grouped.format(this.found) });
     }
 
-    // by a column, what is empty last; without one in the order of the document
+    // sorts by a column, empty cells last; without a column, in document order
     sort(key, down) {
       const place = this.keys.indexOf(key);
       this.sorted = place < 0 ? "" : `${down ? "-" : ""}${this.table.dataset.key}.${key}`;
@@ -188,7 +188,7 @@
     });
   }
 
-  // the choices of the filters are read once, when there is time, or before the first of them is needed
+  // fills the filters once: when the browser is idle, or when the first is needed
   let offered = false;
   function offer() {
     if (offered) return;
@@ -209,28 +209,28 @@
     matches.textContent = lists.map((list) => list.count).join(" · ");
   }
 
-  // what is chosen stands in the link, so that it can be passed on
+  // keeps the state in the link, which can be shared
   function remember() {
     const state = new URLSearchParams();
     if (search.value) state.set("q", search.value);
-    if (person.checked) state.set("person", "1");
+    if (attention.checked) state.set("attention", "1");
     for (const [key, select] of facets) if (select.value) state.set(key, select.value);
     for (const list of lists) if (list.sorted) state.append("sort", list.sorted);
     const hash = state.size ? `#${state}` : "";
     try {
       history.replaceState(null, "", location.href.split("#")[0] + hash);
     } catch {
-      // a sandboxed viewer forbids it: then the link stays what it was
+      // a sandboxed viewer forbids it: the link stays unchanged
     }
   }
 
   function recall() {
     const hash = location.hash.slice(1);
-    if (document.getElementById(hash)) return false; // a place in the page, and no choice
+    if (document.getElementById(hash)) return false; // an anchor, not a state
     const state = new URLSearchParams(hash);
     offer();
     search.value = state.get("q") ?? "";
-    person.checked = state.has("person");
+    attention.checked = state.has("attention");
     for (const [key, select] of facets) {
       select.value = state.get(key) ?? "";
       if (select.selectedIndex < 0) select.value = "";
@@ -253,10 +253,10 @@
     clearTimeout(waiting);
     waiting = setTimeout(changed, PAUSE);
   });
-  person.addEventListener("change", changed);
+  attention.addEventListener("change", changed);
   clear.addEventListener("click", () => {
     search.value = "";
-    person.checked = false;
+    attention.checked = false;
     for (const select of facets.values()) select.value = "";
     for (const list of lists) if (list.sorted) list.sort("", false);
     changed();
@@ -266,7 +266,7 @@
     if (recall()) lists.at(-1).table.parentElement.focus();
   });
 
-  // paper has no way to open what is closed
+  // opens all details for printing
   const closed = [];
   window.addEventListener("beforeprint", () => {
     for (const each of document.querySelectorAll("details:not([open])")) {

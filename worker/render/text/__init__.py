@@ -1,6 +1,5 @@
-"""Plans and results as text for people."""
+"""Plans, results, the ledger's runs and calendars as text for a terminal."""
 
-from worker.render.text.plan import plan
-from worker.render.text.result import result
+from worker.render.text.document import plan, result
 
 __all__ = ["plan", "result"]

@@ -14,9 +14,11 @@ from worker.model.schedule import transitions
 from worker.model.times import shown, stamp, zone
 from worker.render.i18n import gettext as _
 from worker.render.i18n import translated
+from worker.render.marks import count
 from worker.render.terminal import Paint, safe
 from worker.render.terminal import width as cells
-from worker.render.text.layout import MANY, count, header, indented
+from worker.render.text.layout import header, indented
+from worker.render.view.parts import MANY
 
 __all__ = ["AccountCalendar", "Calendar", "Due", "account_calendar", "text"]
 
@@ -90,7 +92,7 @@ def _account(account: AccountCalendar, paint: Paint, width: int) -> Iterator[str
             some, lambda due: (due.at, due.before, due.after, due.reason)
         ):
             yield from _rows(_local(at, account.timezone)[11:], before, after, tuple(alike), width)
-            yield from indented(translated(reason), width, " " * 4, " " * 4, lambda line: paint("dim", line))
+            yield from indented(translated(reason), width, " " * 4, " " * 4, lambda line: paint("quiet", line))
 
 
 def _rows(time: str, before: str | None, after: str | None, alike: Sequence[Due], width: int) -> Iterator[str]:

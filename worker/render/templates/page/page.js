@@ -1,5 +1,5 @@
 "use strict";
-// Everything works without this: it only keeps an open page up to date, and says so.
+// Keeps an open page up to date. All pages work without it.
 (() => {
   const news = document.getElementById("news");
   if (!news || !window.EventSource) return;
@@ -37,8 +37,8 @@
       changed = true;
     }
     if (changed && was) back(was);
-    const told = fresh.getElementById("news");
-    if (told) news.dataset.version = told.dataset.version;
+    const other = fresh.getElementById("news");
+    if (other) news.dataset.version = other.dataset.version;
     return changed;
   };
 
@@ -47,7 +47,7 @@
     busy = true;
     try {
       const answer = await fetch(location.href, { credentials: "same-origin", headers: { Accept: "text/html" } });
-      if (answer.ok && swap(await answer.text())) news.textContent = news.dataset.told;
+      if (answer.ok && swap(await answer.text())) news.textContent = news.dataset.updated;
     } catch (error) { /* the next event tries again */ }
     busy = false;
     if (again) { again = false; later(); }
@@ -55,7 +55,7 @@
 
   const later = () => { clearTimeout(due); due = setTimeout(refresh, GATHER); };
 
-  const heard = (event) => { if (event.data !== news.dataset.version) later(); };
+  const onChange = (event) => { if (event.data !== news.dataset.version) later(); };
 
   const close = () => { clearTimeout(timer); if (source) source.close(); source = null; };
 
@@ -63,8 +63,8 @@
     close();
     if (document.hidden) return;
     source = new EventSource("/events");
-    source.addEventListener("hello", (event) => { wait = FIRST; heard(event); });
-    source.addEventListener("change", heard);
+    source.addEventListener("hello", (event) => { wait = FIRST; onChange(event); });
+    source.addEventListener("change", onChange);
     source.onerror = () => {
       close();
       timer = setTimeout(open, wait);

@@ -1,0 +1,264 @@
+"""Markdown that fits a comment: in full if it can be, otherwise less of it, with counts of what is left out."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from worker.render.i18n import gettext as _
+from worker.render.i18n import ngettext, translated
+from worker.render.markdown.escape import NOTE, code, html_code, listed, phone, prose, table
+from worker.render.marks import count, counts
+from worker.render.view.attention import AttentionGroup, alike
+from worker.render.view.parts import MANY, AccountView, DocumentView, NumberGroup, NumberRow
+
+__all__ = ["CAP", "comment"]
+
+CAP: Final = 65_000
+"""Bytes of UTF-8. GitHub takes 65,536 characters, however it counts them; the comment gets a line or two more."""
+
+_FOLDED: Final = 30
+"""Rows beyond which accounts are folded."""
+_SAMPLES: Final = (None, 500, 100, 10)
+"""Rows of one group that are shown of many; the first that fits is taken, None for all of them."""
+_LIST: Final = 15_000
+"""Bytes of a list. Three of them, a title and totals fit a comment in any case."""
+_PHONES: Final = 10
+"""Numbers that a notice names; more are counted."""
+_ALIKE: Final = 200
+"""Rows of an account that is compared with others: of larger ones none are alike."""
+
+
+class Section(Struct, frozen=True):
+    """Accounts with the same rows, mostly one; the first stands for all."""
+
+    accounts: Sequence[AccountView]
+
+    @property
+    def view(self) -> AccountView:
+        """The first account."""
+        return self.accounts[0]
+
+    @property
+    def names(self) -> list[str]:
+        """The names of its accounts."""
+        return [account.name for account in self.accounts]
+
+
+def comment(view: DocumentView, title: str, remarks: Sequence[str] = (), cap: int = CAP) -> str:
+    """Return as much of a view as fits `cap` bytes below a `title` in Markdown, and plain `remarks`; ends in a newline.
+
+    What does not fit is shortened step by step: tables, samples of tables, a line for each account, counts.
+    """
+    sections = _sections(view.accounts)
+    for lines in (
+        *(_in_full(view, sections, title, remarks, most) for most in _SAMPLES),
+        _in_brief(view, sections, title, remarks, whole=True),
+    ):
+        text = _within(lines, cap)
+        if text is not None:
+            return text
+    return "\n".join(_in_brief(view, sections, title, remarks, whole=False)) + "\n"
+
+
+def _sections(accounts: Sequence[AccountView]) -> list[Section]:
+    """Return accounts with rows or a record of how they were reached, those with the same rows together."""
+    shown = [(place, each) for place, each in enumerate(accounts) if each.size or each.provenance]
+    found = alike(shown, lambda pair: (pair[1].brief, pair[0] if pair[1].size > _ALIKE else pair[1].content))
+    return [Section([account for _place, account in some]) for some in found.values()]
+
+
+def _within(lines: Iterator[str], cap: int) -> str | None:
+    kept = []
+    size = 0
+    for line in lines:
+        size += len(line.encode()) + 1
+        if size > cap:
+            return None
+        kept.append(line)
+    return "\n".join(kept) + "\n"
+
+
+def _head(view: DocumentView, title: str, *, folded: bool) -> Iterator[str]:
+    yield f"### {title}"
+    for _tone, sentence in view.remarks:
+        yield ""
+        yield f"**{prose(sentence)}**"
+    yield from _list([_item(item) for item in view.attention if folded or item.kind != "numbers"])
+
+
+def _item(item: AttentionGroup) -> str:
+    if item.kind == "numbers":
+        text = f": {prose(item.text)}" if item.text else ""
+        return f"**{item.title}** ({listed(item.accounts)}){text}"
+    several = f"{count(len(item.accounts), 'account')}: " if len(item.accounts) > 1 else ""
+    text = item.text if item.kind == "error" else f"{item.title}: {item.text}"
+    return f"{several}{listed(item.accounts)}: {prose(text)}"
+
+
+def _notice(item: AttentionGroup) -> str:
+    if not item.phones:
+        return prose(item.text)
+    shown = ", ".join(map(phone, item.phones[:_PHONES]))
+    more = len(item.phones) - _PHONES
+    if more > 0:
+        shown = _("{names} and {count} more").format(names=shown, count=f"{more:,}")
+    return f"{shown}: {prose(item.text)}"
+
+
+def _foot(view: DocumentView, remarks: Sequence[str]) -> Iterator[str]:
+    if view.quiet_text:
+        yield ""
+        yield view.quiet_text.format(names=listed(view.quiet))
+    if view.notices:
+        yield ""
+        yield f"**{_('Worth knowing')}**"
+        yield from _list(list(map(_notice, view.notices)))
+    for remark in remarks:
+        yield ""
+        yield prose(remark)
+
+
+def _list(lines: Sequence[str]) -> Iterator[str]:
+    """Return a list behind a blank line; of many lines the first ones, and how many more there are."""
+    shown: list[str] = []
+    room = _LIST
+    for line in lines[:MANY] if len(lines) > MANY + 1 else lines:
+        room -= len(line.encode()) + 3
+        if room < 0:
+            break
+        shown.append(f"- {line}")
+    left = len(lines) - len(shown)
+    if left:
+        shown.append("- " + _("and {count} more like these").format(count=f"{left:,}"))
+    if shown:
+        yield ""
+        yield from shown
+
+
+def _in_full(
+    view: DocumentView, sections: Sequence[Section], title: str, remarks: Sequence[str], sample: int | None
+) -> Iterator[str]:
+    folded = sum(section.view.size for section in sections) > _FOLDED
+    yield from _head(view, title, folded=folded)
+    left = 0
+    for section in sections:
+        yield ""
+        if folded:
+            yield f"<details><summary>{_name(section, html=True)}: {_html_brief(section)}</summary>"
+        else:
+            yield f"#### {_name(section)}: {prose(section.view.brief)}"
+        for remark in section.view.provenance:
+            yield ""
+            yield prose(remark)
+        for group in section.view.groups():
+            yield from _group(group, sample, folded=not folded and len(group.rows) > MANY)
+            left += _left(group, sample)
+        if folded:
+            yield ""
+            yield "</details>"
+    yield from _foot(view, remarks)
+    if left:
+        text = ngettext(
+            "{count} number is left out of the tables.", "{count} numbers are left out of the tables.", left
+        )
+        yield from _all_of_them(text, left)
+
+
+def _left(group: NumberGroup, sample: int | None) -> int:
+    return 0 if sample is None or len(group.rows) <= max(sample, MANY) else len(group.rows) - sample
+
+
+def _group(group: NumberGroup, sample: int | None, *, folded: bool) -> Iterator[str]:
+    left = _left(group, sample)
+    shown = group.rows[: len(group.rows) - left]
+    advice = prose(group.advice or "")
+    word = counts([(len(group.rows), group.mark.counted)])
+    yield ""
+    if folded:
+        yield f"<details><summary><b>{word}</b></summary>"
+        yield ""
+        yield advice
+    else:
+        yield f"**{word}**" + (f": {advice}" if advice else "")
+    columns = _columns(own=group.advice is None)
+    cells = {name: [cell(row) for row in shown] for name, cell in columns.items()}
+    filled = {name: column for name, column in cells.items() if any(column)}
+    yield from table(list(filled), zip(*filled.values(), strict=True))
+    if left:
+        first, last = phone(group.rows[-left].phone), phone(group.rows[-1].phone)
+        yield ""
+        yield _("and {count} more, from {first} to {last}").format(count=f"{left:,}", first=first, last=last)
+    if folded:
+        yield ""
+        yield "</details>"
+
+
+def _columns(*, own: bool) -> dict[str, Callable[[NumberRow], str]]:
+    """Return the columns of a table; `own` ones are what each number says for itself, not its group."""
+    columns: dict[str, Callable[[NumberRow], str]] = {
+        _("Number"): lambda row: phone(row.phone),
+        _("Status"): lambda row: prose(row.status),
+        _("Why"): lambda row: prose(row.cause),
+        _("Until"): lambda row: code(row.until),
+        _("Note"): lambda row: prose(row.note, NOTE),
+        _("Owner"): lambda row: prose(row.owner, NOTE),
+    }
+    if own:
+        columns |= {
+            _("Attempts"): lambda row: prose(
+                ", ".join(f"{each.number}: {translated(each.state)}" for each in row.attempts)
+            ),
+            _("Error"): lambda row: prose(row.error),
+        }
+    return columns
+
+
+def _in_brief(
+    view: DocumentView, sections: Sequence[Section], title: str, remarks: Sequence[str], *, whole: bool
+) -> Iterator[str]:
+    yield from _head(view, title, folded=True)
+    if view.counts:
+        rows = (
+            (prose(translated(each.mark.counted)), f"{each.numbers:,}", f"{each.accounts:,}") for each in view.counts
+        )
+        yield from table(("", _("Numbers"), _("Accounts")), rows)
+    names: dict[str, list[str]] = {}
+    for section in sections:
+        names.setdefault(section.view.brief, []).extend(section.names)
+    lines = [_in_a_line(brief, some) for brief, some in names.items()]
+    if whole:
+        yield ""
+        yield from (f"- {line}" for line in lines)
+    else:
+        yield from _list(lines)
+    yield from _foot(view, remarks)
+    size = sum(section.view.size * len(section.accounts) for section in sections)
+    text = ngettext("{count} number is only counted here.", "{count} numbers are only counted here.", size)
+    yield from _all_of_them(text, size)
+
+
+def _in_a_line(brief: str, names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return f"{code(names[0])}: {prose(brief)}"
+    return f"{count(len(names), 'account')} ({listed(names)}): {prose(brief)}"
+
+
+def _all_of_them(text: str, left: int) -> Iterator[str]:
+    yield ""
+    yield text.format(count=f"{left:,}") + " " + _("All of them: `--format html` or `--format json`.")
+
+
+def _name(section: Section, *, html: bool = False) -> str:
+    names = listed(section.names, html=html)
+    if len(section.accounts) > 1:
+        text = _("Same in {accounts}: {names}")
+        return text.format(accounts=count(len(section.accounts), "account"), names=names)
+    if section.view.id is None:
+        return names
+    return f"{names} ({html_code(section.view.id) if html else code(section.view.id)})"
+
+
+def _html_brief(section: Section) -> str:
+    shown = prose(section.view.brief)
+    return html_code(section.view.brief) if shown.startswith("`") else shown

@@ -1,0 +1,128 @@
+"""Symbol, word, tone and order of every action, outcome and ending: one table for all surfaces."""
+
+from collections.abc import Iterable, Mapping
+from typing import Final, Literal, TypeVar
+
+from msgspec import Struct
+
+from worker.model.history import Ending
+from worker.model.plans import Action, NoticeKind, Verdict
+from worker.model.results import Outcome
+from worker.render.i18n import gettext as _
+from worker.render.i18n import ngettext, translated
+
+__all__ = [
+    "ENDINGS",
+    "MARKS",
+    "NOTICES",
+    "UNFINISHED",
+    "VERDICTS",
+    "Mark",
+    "Tone",
+    "brief_counts",
+    "count",
+    "counts",
+    "counts_text",
+    "mark_of",
+    "rank",
+]
+
+K = TypeVar("K", bound=str)
+
+Tone = Literal["good", "bad", "warn", "info", "quiet"]
+"""Decides the colour: of a terminal in `terminal`, of a page in its style sheet."""
+
+
+class Mark(Struct, frozen=True):
+    """How an action or an outcome is shown, such as a green `+ activate`.
+
+    Words are English; they are translated when they are shown. `phrase` is the word behind a count, where it differs.
+    """
+
+    symbol: str
+    word: str
+    tone: Tone
+    phrase: str = ""
+
+    @property
+    def counted(self) -> str:
+        """The word behind a count: 2 to activate, 1 blocked."""
+        return self.phrase or self.word
+
+
+UNFINISHED: Final = Mark("…", "unfinished", "warn")
+"""Of a number whose outcome is not known yet."""
+
+MARKS: Final[dict[str, Mark]] = {
+    Action.ACTIVATE: Mark("+", "activate", "good", "to activate"),
+    Action.DEACTIVATE: Mark("-", "deactivate", "bad", "to deactivate"),
+    Outcome.FAILED: Mark("x", "failed", "bad"),
+    Outcome.CONFLICT: Mark("x", "conflict", "bad"),
+    Outcome.UNVERIFIED: Mark("?", "unverified", "warn"),
+    Outcome.NOT_ATTEMPTED: Mark(".", "not attempted", "warn"),
+    Outcome.HELD: Mark("~", "held", "warn"),
+    Outcome.BLOCKED: Mark("!", "blocked", "warn"),
+    Outcome.MISSING: Mark("?", "missing", "warn"),
+    Outcome.CHANGED: Mark("+", "changed", "good"),
+    Outcome.PROTECTED: Mark("=", "protected", "info"),
+    Outcome.UNMANAGED: Mark("*", "unmanaged", "info"),
+    Outcome.UNCHANGED: Mark(" ", "unchanged", "quiet"),
+}
+"""Actions and outcomes by value, in the order in which they are shown: writes, what needs attention, the rest."""
+
+ENDINGS: Final[dict[str, Mark]] = {
+    Ending.UNFINISHED: UNFINISHED,
+    Ending.CRASHED: Mark("x", "crashed", "bad"),
+    Ending.INTERRUPTED: Mark("!", "interrupted", "warn"),
+    Ending.LOCKED: Mark("x", "locked", "bad"),
+    Ending.FAILED: Mark("x", "failed", "bad"),
+    Ending.REFUSED: Mark("x", "refused", "bad"),
+    Ending.PARTIAL: Mark("!", "partial", "warn"),
+    Ending.CONVERGED: Mark("✓", "converged", "good"),
+}
+"""How runs and accounts ended, by value, the gravest first."""
+
+VERDICTS: Final[dict[str, Mark]] = {
+    Verdict.OK: Mark("✓", "ok", "good"),
+    Verdict.REFUSED: ENDINGS[Ending.REFUSED],
+    Verdict.ERROR: Mark("x", "not read", "bad"),
+}
+
+NOTICES: Final = {kind: Mark("i", kind.value.replace("_", " "), "info") for kind in NoticeKind}
+
+_RANKS: Final = {key: place for place, key in enumerate(MARKS)}
+
+
+def mark_of(outcome: str | None) -> Mark:
+    """Return the mark of an action or an outcome; None is an outcome that is not known yet."""
+    if outcome is None:
+        return UNFINISHED
+    # the ledger of a later version may have others
+    return MARKS.get(outcome) or Mark("", outcome.replace("_", " "), "quiet")
+
+
+def rank(outcome: str | None) -> int:
+    """Return the place of an action or an outcome in the order in which they are shown."""
+    return -1 if outcome is None else _RANKS.get(outcome, len(_RANKS))
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun, which is one that takes an s: 1 account, 2 accounts."""
+    one = f"{{count}} {noun}"
+    return ngettext(one, f"{one}s", number).format(count=f"{number:,}")
+
+
+def counts(parts: Iterable[tuple[int, str]]) -> str:
+    """Return the counts that are not 0, each with its English word, such as "2 to activate, 1 blocked"."""
+    each = _("{count} {what}")
+    return ", ".join(each.format(count=f"{number:,}", what=translated(what)) for number, what in parts if number)
+
+
+def counts_text(found: Mapping[K, int]) -> str:
+    """Return the counts of actions or outcomes in their order."""
+    return counts((found[key], mark_of(key).counted) for key in sorted(found, key=rank)) or _("no numbers")
+
+
+def brief_counts(found: Mapping[K, int]) -> str:
+    """Return the counts without unchanged numbers, unless there are no others."""
+    return counts_text({key: number for key, number in found.items() if number and key != Outcome.UNCHANGED} or found)

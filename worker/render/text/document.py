@@ -1,0 +1,70 @@
+"""A plan or a result as text: accounts, what stands in the way, and a closing sentence."""
+
+from collections.abc import Iterator
+from functools import partial
+
+from worker.model.plans import Plan
+from worker.model.results import Result
+from worker.render.i18n import translated
+from worker.render.marks import count
+from worker.render.terminal import Paint, safe
+from worker.render.text.layout import account_lines, in_full_or_brief, indented, names
+from worker.render.view import plan_view, result_view
+from worker.render.view.attention import AttentionGroup
+from worker.render.view.parts import DocumentView
+
+__all__ = ["plan", "result"]
+
+_CODE_COLUMNS = 50
+
+
+def plan(plan: Plan, *, color: bool, width: int = 80, drift: bool = False) -> str:
+    """Return a plan in `width` columns, ended by a newline. Without `color` it holds no escape code.
+
+    A plan of `drift` is one that leaves out what the file itself changed.
+    """
+    return _document(plan_view(plan, drift=drift), Paint(color=color), width)
+
+
+def result(result: Result, *, color: bool, width: int = 80) -> str:
+    """Return a result, as `plan` does."""
+    return _document(result_view(result), Paint(color=color), width)
+
+
+def _document(view: DocumentView, paint: Paint, columns: int) -> str:
+    ended = view.ending is not None
+    lines = [
+        *in_full_or_brief(
+            view.accounts,
+            lambda account: account_lines(account, paint, columns, ended=ended),
+            lambda account: account.brief,
+            lambda account: [account.name],
+            columns,
+        ),
+        *in_full_or_brief(
+            [item for item in view.attention if view.unread and item.kind == "error"],
+            lambda item: _error(item, paint, columns),
+            lambda item: safe(item.text.partition(":")[0], _CODE_COLUMNS),
+            lambda item: item.accounts,
+            columns,
+        ),
+    ]
+    if view.quiet_text:
+        lines += [*indented(view.quiet_text.format(names=names(view.quiet)), columns, "", "  "), ""]
+    return "\n".join([*lines, *_closing(view, paint, columns)]) + "\n"
+
+
+def _error(item: AttentionGroup, paint: Paint, columns: int) -> Iterator[str]:
+    several = count(len(item.accounts), "account") + ": " if len(item.accounts) > 1 else ""
+    yield from indented(several + names(item.accounts), columns, "", "  ", paint.style("bold"))
+    yield from indented(item.text, columns, "  ", "    ", paint.style("bad"))
+
+
+def _closing(view: DocumentView, paint: Paint, columns: int) -> Iterator[str]:
+    """Return the verdict, the word for a run's ending in its own colour, and the remarks on it."""
+    word = "" if view.ending is None else f"{translated(view.ending.word).capitalize()}:"
+    first, *others = indented(view.verdict, columns, "", "  ")
+    yield (paint(view.tone, word) if word else "") + paint("bold", first.removeprefix(word))
+    yield from (paint("bold", line) for line in others)
+    for tone, remark in view.remarks:
+        yield from indented(remark, columns, "", "  ", partial(paint, tone))

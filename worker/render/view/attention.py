@@ -1,0 +1,121 @@
+"""Attention items: what an operator must do about accounts and numbers, and what is worth knowing of them."""
+
+from collections.abc import Callable, Collection, Hashable, Iterable
+from typing import Final, Literal, TypeVar
+
+from msgspec import Struct
+
+from worker.model.errors import ErrorInfo, NumberError, Refusal
+from worker.model.plans import Notice, NoticeKind
+from worker.render.i18n import gettext as _
+from worker.render.i18n import translated
+from worker.render.marks import NOTICES, Mark, Tone, counts
+
+__all__ = [
+    "AttentionGroup",
+    "alike",
+    "error_items",
+    "error_text",
+    "new_notices",
+    "notice_items",
+    "number_item",
+    "refusal_items",
+]
+
+K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
+
+
+_OF_STATUS: Final = frozenset({NoticeKind.PENDING, NoticeKind.DUPLICATED, NoticeKind.BLOCKED})
+
+
+class AttentionGroup(Struct, frozen=True):
+    """One thing to do or to know: `title` says what it is about, `text` what happened and what to do.
+
+    `accounts` are names, `phones` the digits of all numbers that it is about. `mark` is that of these numbers.
+    """
+
+    kind: Literal["refusal", "error", "numbers", "notice"]
+    tone: Tone
+    title: str
+    text: str
+    accounts: tuple[str, ...] = ()
+    phones: tuple[str, ...] = ()
+    mark: Mark | None = None
+
+
+def refusal_items(accounts: Iterable[tuple[str, Iterable[Refusal]]]) -> list[AttentionGroup]:
+    """Return the safety rules that refuse accounts, each with the option that lets it through."""
+    found = alike(((name, refusal) for name, refusals in accounts for refusal in refusals), lambda pair: pair[1])
+    title = _("Refused by {rule}")
+    return _most_first(
+        AttentionGroup("refusal", "bad", title.format(rule=refusal.rule), _refusal_text(refusal), _names(some))
+        for refusal, some in found.items()
+    )
+
+
+def error_items(accounts: Iterable[tuple[str, ErrorInfo | None]], title: str) -> list[AttentionGroup]:
+    """Return the errors of whole accounts."""
+    found = alike(accounts, lambda pair: pair[1])
+    return _most_first(
+        AttentionGroup("error", "bad", title, error_text(error), _names(some))
+        for error, some in found.items()
+        if error is not None
+    )
+
+
+def number_item(mark: Mark, text: str, numbers: Iterable[tuple[str, str]]) -> AttentionGroup:
+    """Return what to do about some numbers, at least one, given with the names of their accounts."""
+    names, phones = zip(*numbers, strict=True)
+    title = counts([(len(phones), mark.counted)])
+    return AttentionGroup("numbers", mark.tone, title, text, tuple(dict.fromkeys(names)), phones, mark)
+
+
+def notice_items(notices: Iterable[tuple[str, Notice]]) -> list[AttentionGroup]:
+    """Return notices of accounts, given with their names; numbers with the same notice share an item."""
+    found = alike(notices, lambda pair: (pair[1].kind, pair[1].message, pair[1].phone is None))
+    return [
+        AttentionGroup(
+            "notice",
+            NOTICES[kind].tone,
+            translated(NOTICES[kind].word),
+            translated(message),
+            tuple(dict.fromkeys(_names(some))),
+            tuple(notice.phone for _name, notice in some if notice.phone),
+            NOTICES[kind],
+        )
+        for (kind, message, _of_account), some in found.items()
+    ]
+
+
+def new_notices(notices: Iterable[Notice], blocked: Collection[str]) -> list[Notice]:
+    """Return the notices that say more than that the status of a blocked number needs attention."""
+    return [notice for notice in notices if not (notice.kind in _OF_STATUS and notice.phone in blocked)]
+
+
+def alike(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
+    """Return the items by what they have in common, in the order of their first ones."""
+    found: dict[K, list[T]] = {}
+    for item in items:
+        found.setdefault(key(item), []).append(item)
+    return found
+
+
+def error_text(error: ErrorInfo | NumberError) -> str:
+    """Return what went wrong, without a full stop."""
+    status = f" ({error.http_status})" if isinstance(error, NumberError) and error.http_status else ""
+    return f"{error.code}{status}: {translated(error.message)}".rstrip(".")
+
+
+def _refusal_text(refusal: Refusal) -> str:
+    option = f"--allow {refusal.rule}"
+    hint = "" if option in refusal.message else _(" To let it through: {option}").format(option=option)
+    return translated(refusal.message) + hint
+
+
+def _names(pairs: Iterable[tuple[str, object]]) -> tuple[str, ...]:
+    return tuple(name for name, _value in pairs)
+
+
+def _most_first(items: Iterable[AttentionGroup]) -> list[AttentionGroup]:
+    return sorted(items, key=lambda item: -len(item.accounts))

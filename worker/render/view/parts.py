@@ -1,0 +1,170 @@
+"""What the views of plans, results and runs consist of."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, TypeVar
+
+from msgspec import Struct
+
+from worker.model.history import Attempt
+from worker.model.results import Requests
+from worker.render.i18n import gettext as _
+from worker.render.i18n import ngettext
+from worker.render.marks import Mark, Tone, mark_of, rank
+from worker.render.view.attention import AttentionGroup
+
+__all__ = [
+    "MANY",
+    "AccountView",
+    "Count",
+    "DocumentView",
+    "NumberGroup",
+    "NumberRow",
+    "Share",
+    "status_text",
+    "tallied",
+]
+
+K = TypeVar("K", bound=str)
+
+MANY: Final = 20
+"""More rows of one kind, or more accounts, than this are shown as a sample and a count."""
+
+
+class Count(Struct, frozen=True):
+    """How many numbers, and in how many accounts, have the same action or outcome."""
+
+    mark: Mark
+    numbers: int
+    accounts: int
+
+
+class Share(Struct, frozen=True):
+    """How many numbers of an account are ACTIVE, and how many its plan activates and deactivates."""
+
+    active: int
+    activated: int
+    deactivated: int
+
+    @property
+    def after(self) -> int:
+        """How many are ACTIVE afterwards."""
+        return self.active + self.activated - self.deactivated
+
+    @property
+    def percent(self) -> int:
+        """The percentage of ACTIVE numbers that are deactivated, rounded up: one of a thousand is not 0 %."""
+        return -(-100 * self.deactivated // self.active) if self.active else 0
+
+
+class NumberRow(Struct, frozen=True, kw_only=True):
+    """One number. `status` says what it has or gets, `reason` why, `cause` who made it differ from the desired state.
+
+    `external` is `cause` unless the file alone changed. `tries` counts requests, `attempts` are those of the ledger.
+    """
+
+    phone: str
+    mark: Mark
+    status: str = ""
+    needs_attention: bool = False
+    reason: str = ""
+    cause: str = ""
+    external: str = ""
+    until: str = ""
+    note: str = ""
+    owner: str = ""
+    error: str = ""
+    tries: int = 0
+    attempts: tuple[Attempt, ...] = ()
+    duration_ms: int = 0
+
+
+class NumberGroup(Struct, frozen=True):
+    """Numbers with the same action or outcome, for the same reason.
+
+    `advice` says what happened and what to do; where it is None, each row says it for itself.
+    """
+
+    mark: Mark
+    advice: str | None
+    rows: Sequence[NumberRow]
+
+
+class AccountView(Struct, frozen=True, kw_only=True):
+    """One account. `mark` is its verdict or its ending, `brief` the same in a phrase with its counts.
+
+    `groups` builds its rows, `size` of them; accounts with equal `content` have the same rows. `stuck` is how many of
+    its numbers need attention. `provenance` says how the account was reached and by which rules.
+    """
+
+    name: str
+    id: str | None
+    mark: Mark
+    brief: str
+    counts: Mapping[str, int]
+    stuck: int
+    size: int
+    content: object
+    groups: Callable[[], Sequence[NumberGroup]]
+    error: str = ""
+    refusals: Sequence[AttentionGroup] = ()
+    notices: Sequence[AttentionGroup] = ()
+    requests: Requests = Requests()
+    provenance: tuple[str, ...] = ()
+    share: Share | None = None
+
+    @property
+    def needs_attention(self) -> bool:
+        """Return True if an operator must do something about it."""
+        return bool(self.stuck) or self.mark.tone != "good"
+
+
+class DocumentView(Struct, frozen=True, kw_only=True):
+    """A plan, a result or a run. `verdict` is a sentence, `remarks` are others with their tones; `ending` is a run's.
+
+    `accounts` are those with something to show, the most serious first, `unread` those that could not be planned, and
+    `quiet` the names of all others. `attention` is what an operator must do, `notices` what is worth knowing.
+    """
+
+    title: str
+    tone: Tone
+    verdict: str
+    ending: Mark | None = None
+    remarks: Sequence[tuple[Tone, str]] = ()
+    counts: Sequence[Count] = ()
+    accounts: Sequence[AccountView] = ()
+    unread: Sequence[AccountView] = ()
+    quiet: Sequence[str] = ()
+    attention: Sequence[AttentionGroup] = ()
+    notices: Sequence[AttentionGroup] = ()
+
+    @property
+    def quiet_text(self) -> str:
+        """How many of several accounts are as desired, with a place for their `{names}`; nothing if none is."""
+        if not self.quiet or len(self.quiet) + len(self.accounts) + len(self.unread) == 1:
+            return ""
+        number = len(self.quiet)
+        text = ngettext("{count} account is as desired: {names}", "{count} accounts are as desired: {names}", number)
+        return text.replace("{count}", f"{number:,}")
+
+
+def tallied(found: Mapping[str, int], accounts: Iterable[Mapping[K, int]]) -> list[Count]:
+    """Return the counts of a document that are not 0, in their order, each with the accounts that share in it."""
+    each = [{name for name, number in counts.items() if number} for counts in accounts]
+    return [
+        Count(
+            mark_of(key),
+            found[key],
+            sum(key in names for names in each),
+        )
+        for key in sorted(found, key=rank)
+        if found[key]
+    ]
+
+
+def status_text(observed: str | None, desired: str | None) -> str:
+    """Return a status that is not, and will not become, the desired one; or that nothing is desired of."""
+    if observed is None:
+        return _("not registered")
+    if desired in {observed, None}:
+        return observed
+    return _("{observed}, not {desired}").format(observed=observed, desired=desired)

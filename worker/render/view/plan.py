@@ -1,0 +1,209 @@
+"""The view of a plan."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from functools import partial
+
+from worker.model.plans import AccountPlan, Action, Cause, Change, Notice, Plan, Verdict
+from worker.model.times import shown, zone
+from worker.render.i18n import gettext as _
+from worker.render.i18n import ngettext, translated
+from worker.render.marks import MARKS, VERDICTS, Tone, brief_counts, count, counts, mark_of, rank
+from worker.render.view.attention import (
+    AttentionGroup,
+    alike,
+    error_items,
+    error_text,
+    new_notices,
+    notice_items,
+    number_item,
+    refusal_items,
+)
+from worker.render.view.parts import (
+    MANY,
+    AccountView,
+    DocumentView,
+    NumberGroup,
+    NumberRow,
+    Share,
+    status_text,
+    tallied,
+)
+
+__all__ = ["plan_view"]
+
+
+def plan_view(plan: Plan, *, drift: bool = False) -> DocumentView:
+    """Return the view of a plan. One of `drift` leaves out what the file itself changed."""
+    readable = [account for account in plan.accounts if account.error is None]
+    busy = sorted(filter(_noteworthy, readable), key=lambda account: (not account.refusals, -len(account.writes)))
+    unread = [account for account in plan.accounts if account.error is not None]
+    total = Counter[str]()
+    for account in plan.accounts:
+        total.update(account.counts)
+    (_tone, verdict), *remarks = _sentences(plan, total, drift=drift)
+    return DocumentView(
+        title=_("Drift") if drift else _("Plan"),
+        tone=_tone_of(plan.accounts, total),
+        verdict=verdict,
+        remarks=remarks,
+        counts=tallied(total, (account.counts for account in plan.accounts)),
+        accounts=[_account(account) for account in busy],
+        unread=[_account(account) for account in unread],
+        quiet=[account.account for account in readable if not _noteworthy(account)],
+        attention=[
+            *refusal_items((account.account, account.refusals) for account in busy),
+            *error_items(((account.account, account.error) for account in unread), _("Could not be planned")),
+            *_stuck(busy),
+        ],
+        notices=notice_items((account.account, notice) for account in busy for notice in _notices(account)),
+    )
+
+
+def _noteworthy(account: AccountPlan) -> bool:
+    return bool(account.changes or account.refusals or account.notices)
+
+
+def _tone_of(accounts: Sequence[AccountPlan], total: Counter[str]) -> Tone:
+    if any(account.verdict is not Verdict.OK for account in accounts):
+        return "bad"
+    if any(total[action] for action in Action if action.stuck):
+        return "warn"
+    return "info" if total[Action.ACTIVATE] or total[Action.DEACTIVATE] else "good"
+
+
+def _account(account: AccountPlan) -> AccountView:
+    mark = VERDICTS[account.verdict]
+    counted = brief_counts(account.counts)
+    return AccountView(
+        name=account.account,
+        id=account.account_id,
+        mark=mark,
+        brief=counted if account.verdict is Verdict.OK else f"{translated(mark.word)}, {counted}",
+        counts=dict(account.counts.items()),
+        stuck=sum(number for action, number in account.counts.items() if action.stuck),
+        size=len(account.changes),
+        content=(account.changes, account.timezone),
+        groups=partial(_groups, account),
+        error="" if account.error is None else error_text(account.error),
+        refusals=refusal_items([(account.account, account.refusals)]),
+        notices=notice_items((account.account, notice) for notice in _notices(account)),
+        share=_share(account),
+    )
+
+
+def _share(account: AccountPlan) -> Share | None:
+    if account.active is None:
+        return None
+    return Share(account.active, account.counts.get(Action.ACTIVATE, 0), account.counts.get(Action.DEACTIVATE, 0))
+
+
+def _groups(account: AccountPlan) -> list[NumberGroup]:
+    found = alike(account.changes, lambda change: (change.action, change.reason))
+    return [
+        NumberGroup(mark_of(action), translated(reason), [_row(change, account.timezone) for change in some])
+        for (action, reason), some in sorted(found.items(), key=lambda item: rank(item[0][0]))
+    ]
+
+
+def _row(change: Change, timezone: str) -> NumberRow:
+    writes = change.action.writes
+    external = _external(change)
+    return NumberRow(
+        phone=change.phone,
+        mark=mark_of(change.action),
+        status=f"{change.observed} → {change.desired}" if writes else status_text(change.observed, change.desired),
+        needs_attention=change.action.stuck,
+        reason=translated(change.reason),
+        cause=_("the file changed") if change.cause is Cause.CONFIG_CHANGE else external,
+        external=external,
+        until=_moment(change.until, timezone) if change.until else "",
+        note=change.note or "",
+        owner=change.owner or "",
+    )
+
+
+def _external(change: Change) -> str:
+    """Say that someone else changed the number, if that is known."""
+    if change.cause not in {Cause.EXTERNAL_DRIFT, Cause.BOTH}:
+        return ""
+    both = change.cause is Cause.BOTH
+    if not change.since:
+        return _("changed outside, and in the file") if both else _("changed outside")
+    text = _("changed outside on {when}, and in the file") if both else _("changed outside on {when}")
+    return text.format(when=f"{change.since[:10]} {change.since[11:16]} UTC")
+
+
+def _moment(stamp: str, timezone: str) -> str:
+    return shown(datetime.fromisoformat(stamp), zone(timezone))
+
+
+def _notices(account: AccountPlan) -> list[Notice]:
+    return new_notices(account.notices, {each.phone for each in account.changes if each.action is Action.BLOCKED})
+
+
+def _stuck(accounts: Sequence[AccountPlan]) -> Iterator[AttentionGroup]:
+    """Return what to do about numbers that no write brings to their desired status, by the reason."""
+    stuck = ((account.account, each) for account in accounts for each in account.changes if each.action.stuck)
+    found = alike(stuck, lambda pair: (pair[1].action, pair[1].reason))
+    for action in MARKS:
+        reasons = {translated(reason): some for (kind, reason), some in found.items() if kind == action}
+        if len(reasons) > MANY:
+            text = _("{reason} There are {number:,} other reasons: see below.").format(
+                reason=next(iter(reasons)), number=len(reasons) - 1
+            )
+            reasons = {text: [pair for some in reasons.values() for pair in some]}
+        for text, some in reasons.items():
+            yield number_item(mark_of(action), text, ((name, change.phone) for name, change in some))
+
+
+def _sentences(plan: Plan, total: Counter[str], *, drift: bool) -> Iterator[tuple[Tone, str]]:
+    """Return what a plan comes to, and then what stands in its way."""
+    verdicts = Counter(account.verdict for account in plan.accounts)
+    refused, failed = verdicts[Verdict.REFUSED], verdicts[Verdict.ERROR]
+    if failed and failed == len(plan.accounts):
+        text = ngettext(
+            "No plan: the account could not be planned.",
+            "No plan: none of the {count} accounts could be planned.",
+            failed,
+        )
+        yield "bad", text.format(count=f"{failed:,}")
+        return
+    yield "info", _total(total, drift=drift)
+    if plan.at is not None:
+        when = ", ".join(sorted({_moment(plan.at, account.timezone) for account in plan.accounts}))
+        text = _("That is what the files will want at {when}; apply follows what they want now.")
+        yield "info", text.format(when=when)
+    if refused:
+        if failed + refused == len(plan.accounts):
+            yield "bad", _("Refused: nothing will be written.")
+        else:
+            yield "bad", _("Refused: {accounts}.").format(accounts=count(refused, "account"))
+    if failed:
+        yield "bad", _("Could not be planned: {accounts}.").format(accounts=count(failed, "account"))
+
+
+def _total(total: Counter[str], *, drift: bool) -> str:
+    others = counts(
+        (
+            (total[Action.BLOCKED] + total[Action.MISSING], "cannot converge"),
+            (total[Action.HELD], "held"),
+            (total[Action.PROTECTED], "protected"),
+            (total[Action.UNMANAGED], "not listed"),
+        )
+    )
+    same = total[Action.UNCHANGED]
+    if not total.total():
+        return _("No drift. There are no numbers.") if drift else _("No changes. There are no numbers.")
+    if total[Action.ACTIVATE] or total[Action.DEACTIVATE]:
+        text = _("{count} to activate, {other} to deactivate")
+        writes = text.format(count=f"{total[Action.ACTIVATE]:,}", other=f"{total[Action.DEACTIVATE]:,}")
+        whole = _("Drift: {what}. {count} unchanged.") if drift else _("Plan: {what}. {count} unchanged.")
+        return whole.format(what=", ".join(filter(None, (writes, others))), count=f"{same:,}")
+    as_desired = ngettext("{count} number is as desired.", "{count} numbers are as desired.", same)
+    if others:
+        whole = _("Drift: {what}.") if drift else _("No changes: {what}.")
+    else:
+        whole = _("No drift.") if drift else _("No changes.")
+    return f"{whole.format(what=others)} {as_desired.format(count=f'{same:,}')}"

@@ -1,0 +1,214 @@
+"""The view of a result, and what the rows of results and of recorded runs have in common."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Final, TypeAlias, TypeVar
+
+from worker.model.errors import CanaryFailed, ErrorInfo
+from worker.model.history import NumberRecord
+from worker.model.plans import Notice
+from worker.model.results import AccountResult, NumberResult, Outcome, Result, RunOutcome
+from worker.render.i18n import gettext as _
+from worker.render.i18n import translated
+from worker.render.marks import ENDINGS, MARKS, brief_counts, count, counts, mark_of, rank
+from worker.render.view.attention import (
+    AttentionGroup,
+    alike,
+    error_items,
+    error_text,
+    new_notices,
+    notice_items,
+    number_item,
+    refusal_items,
+)
+from worker.render.view.parts import MANY, AccountView, DocumentView, NumberGroup, NumberRow, status_text, tallied
+
+__all__ = ["number_row", "result_view", "stuck_items"]
+
+AnyNumber: TypeAlias = NumberResult | NumberRecord
+T = TypeVar("T")
+
+_NEXT: Final = {
+    Outcome.FAILED: "It has its old status; apply again once the cause is gone.",
+    Outcome.CONFLICT: "Plan again to decide on it as it is now.",
+    Outcome.UNVERIFIED: "Plan again to see what became of it.",
+    Outcome.NOT_ATTEMPTED: "Nothing was sent for it; apply again once the cause is gone.",
+}
+
+_GRAVEST_FIRST: Final = tuple(ENDINGS)
+
+_DISTINCTIONS: Final[tuple[Callable[[AnyNumber], object], ...]] = (
+    lambda number: number.error,
+    lambda number: None if number.error is None else number.error.code,
+    lambda _number: None,
+)
+"""What numbers with the same outcome are grouped by, finest first."""
+
+
+def result_view(result: Result) -> DocumentView:
+    """Return the view of a result."""
+    accounts = sorted(
+        result.accounts, key=lambda account: (_GRAVEST_FIRST.index(account.outcome), -_stuck(account.counts))
+    )
+    busy = list(filter(_noteworthy, accounts))
+    total = Counter[str]()
+    for account in accounts:
+        total.update(account.counts)
+    ending = ENDINGS[result.outcome]
+    verdict, *remarks = _sentences(result, total)
+    return DocumentView(
+        title=_("Result"),
+        tone=ending.tone,
+        ending=ending,
+        verdict=verdict,
+        remarks=[("bad", remark) for remark in remarks],
+        counts=tallied(total, (account.counts for account in accounts)),
+        accounts=[_account(account) for account in busy],
+        quiet=[account.account for account in accounts if not _noteworthy(account)],
+        attention=[
+            *refusal_items((account.account, account.refusals) for account in busy),
+            *error_items(((account.account, _own_error(account)) for account in busy), _("Stopped")),
+            *stuck_items((account.account, account.error, account.numbers) for account in busy),
+        ],
+        notices=notice_items((account.account, notice) for account in busy for notice in _notices(account)),
+    )
+
+
+def _noteworthy(account: AccountResult) -> bool:
+    return bool(account.numbers or account.notices or account.outcome is not RunOutcome.CONVERGED)
+
+
+def _own_error(account: AccountResult) -> ErrorInfo | None:
+    """Return the account's error, unless its refusals say the same."""
+    return None if account.refusals else account.error
+
+
+def _stuck(found: dict[Outcome, int]) -> int:
+    return sum(number for outcome, number in found.items() if outcome.stuck)
+
+
+def _notices(account: AccountResult) -> list[Notice]:
+    return new_notices(account.notices, {each.phone for each in account.numbers if each.outcome is Outcome.BLOCKED})
+
+
+def _account(account: AccountResult) -> AccountView:
+    mark = ENDINGS[account.outcome]
+    error = _own_error(account)
+    return AccountView(
+        name=account.account,
+        id=account.account_id,
+        mark=mark,
+        brief=f"{translated(mark.word)}, {brief_counts(account.counts)}",
+        counts=dict(account.counts.items()),
+        stuck=_stuck(account.counts),
+        size=len(account.numbers),
+        content=(account.numbers, account.error),
+        groups=partial(_groups, account),
+        error="" if error is None else error_text(error),
+        refusals=refusal_items([(account.account, account.refusals)]),
+        notices=notice_items((account.account, notice) for notice in _notices(account)),
+        requests=account.requests,
+    )
+
+
+def _groups(account: AccountResult) -> list[NumberGroup]:
+    return [
+        NumberGroup(mark_of(some[0].outcome), _advice(some, account.error), list(map(number_row, some)))
+        for some in _alike(account.numbers, lambda number: number)
+    ]
+
+
+def _alike(items: Sequence[T], number: Callable[[T], AnyNumber]) -> list[list[T]]:
+    """Return items with the same outcome and error together; if these are many, with the same code, or outcome."""
+
+    def grouped(key: Callable[[AnyNumber], object]) -> dict[tuple[Outcome | None, object], list[T]]:
+        return alike(items, lambda item: (number(item).outcome, key(number(item))))
+
+    found = next(found for found in map(grouped, _DISTINCTIONS) if len(found) <= MANY)
+    return sorted(found.values(), key=lambda some: rank(number(some[0]).outcome))
+
+
+def stuck_items(accounts: Iterable[tuple[str, ErrorInfo | None, Sequence[AnyNumber]]]) -> Iterator[AttentionGroup]:
+    """Return what to do about the numbers of accounts, given with their names and their own errors.
+
+    Numbers that share their account's error are left out: the account's item says it.
+    """
+    stuck = [
+        (name, each)
+        for name, above, numbers in accounts
+        for each in numbers
+        if each.outcome is not None
+        and each.outcome.stuck
+        and (each.error is None or ErrorInfo(each.error.code, each.error.message) != above)
+    ]
+    for some in _alike(stuck, lambda pair: pair[1]):
+        numbers = [number for _name, number in some]
+        yield number_item(
+            mark_of(numbers[0].outcome), _advice(numbers, None), [(name, number.phone) for name, number in some]
+        )
+
+
+def number_row(number: AnyNumber) -> NumberRow:
+    """Return the row of a number."""
+    return NumberRow(
+        phone=number.phone,
+        mark=mark_of(number.outcome),
+        status=_status(number),
+        needs_attention=number.outcome is not None and number.outcome.stuck,
+        error="" if number.error is None else error_text(number.error),
+        tries=number.attempts if isinstance(number, NumberResult) else 0,
+        attempts=number.attempts if isinstance(number, NumberRecord) else (),
+        duration_ms=number.duration_ms,
+    )
+
+
+def _status(number: AnyNumber) -> str:
+    if number.outcome is Outcome.CHANGED:
+        return f"{number.before} → {number.after}"
+    if number.action is None:
+        return _("wanted {desired}").format(desired=number.desired)
+    if number.outcome is Outcome.UNVERIFIED or _unknown(number):
+        return _("was {before}, wanted {desired}").format(before=number.before, desired=number.desired)
+    return status_text(number.after, number.desired)
+
+
+def _unknown(number: AnyNumber) -> bool:
+    """Return True if the number's status is not known. In a conflict without a status the number is gone."""
+    return number.after is None and number.before is not None and number.outcome is not Outcome.CONFLICT
+
+
+def _advice(numbers: Sequence[AnyNumber], above: ErrorInfo | None) -> str:
+    """Return what happened and what to do; nothing if the account's own error says it."""
+    outcome = numbers[0].outcome
+    errors = list(dict.fromkeys(number.error for number in numbers if number.error is not None))
+    if not errors or [above] == [ErrorInfo(error.code, error.message) for error in errors]:
+        return ""
+    error = errors[0]
+    others = f" ({count(len(errors) - 1, 'other reason')}: --format json)" if len(errors) > 1 else ""
+    if outcome not in _NEXT:
+        return translated(error.message) + others
+    text = f"{error_text(error)}{others}."
+    if "plan again" in error.message:
+        return text
+    if outcome is Outcome.FAILED and any(map(_unknown, numbers)):
+        outcome = Outcome.UNVERIFIED
+    return f"{text} {translated(_NEXT[outcome])}"
+
+
+def _sentences(result: Result, total: Counter[str]) -> Iterator[str]:
+    """Return what a result comes to, and then what stood in its way."""
+    sent = sum(account.requests.reads + account.requests.writes for account in result.accounts)
+    took = datetime.fromisoformat(result.finished_at) - datetime.fromisoformat(result.started_at)
+    # what was done comes before what was not
+    order = sorted(MARKS, key=lambda outcome: outcome != Outcome.CHANGED)
+    yield _("{outcome}: {what}. {requests} in {seconds} s.").format(
+        outcome=translated(ENDINGS[result.outcome].word).capitalize(),
+        what=counts((total[outcome], mark_of(outcome).counted) for outcome in order) or _("no numbers"),
+        requests=count(sent, "request"),
+        seconds=f"{took.total_seconds():,.1f}",
+    )
+    held = sum(account.error is not None and account.error.code == CanaryFailed.__name__ for account in result.accounts)
+    if held:
+        yield _("The canary failed: {accounts} not begun with.").format(accounts=count(held, "account"))

@@ -1,0 +1,120 @@
+"""The views of what the ledger keeps: one run, and runs in a list."""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from functools import partial
+from typing import Any, Final
+
+from worker.model.credentials import CredentialsRef, SecretRef
+from worker.model.history import AccountRecord, Ending, RunRecord
+from worker.model.results import Outcome
+from worker.render.i18n import gettext as _
+from worker.render.i18n import translated
+from worker.render.marks import ENDINGS, brief_counts, counts_text, mark_of, rank
+from worker.render.view.attention import alike, error_items, error_text
+from worker.render.view.parts import AccountView, DocumentView, NumberGroup, tallied
+from worker.render.view.result import number_row, stuck_items
+
+__all__ = ["flat", "groups_of", "reached", "run_view", "seconds", "who"]
+
+_UNFINISHED: Final = "It still runs, or it died: the next apply on its account settles the rest."
+_HASH_COLUMNS: Final = 12
+_STUCK: Final = frozenset(outcome for outcome in Outcome if outcome.stuck)
+
+
+def run_view(run: RunRecord) -> DocumentView:
+    """Return the view of one run of the ledger."""
+    ending = ENDINGS[run.outcome]
+    word = translated(ending.word).capitalize()
+    return DocumentView(
+        title=_("Run {run}").format(run=run.run_id),
+        tone=ending.tone,
+        ending=ending,
+        verdict=f"{word}: {counts_text(run.counts)}.",
+        remarks=[("warn", translated(_UNFINISHED))] if run.outcome is Ending.UNFINISHED else [],
+        counts=tallied(run.counts, (account.counts for account in run.accounts)),
+        accounts=[_account(account) for account in run.accounts],
+        attention=[
+            *error_items(((account.account, account.error) for account in run.accounts), _("Stopped")),
+            *stuck_items((account.account, account.error, account.numbers or ()) for account in run.accounts),
+        ],
+    )
+
+
+def _account(account: AccountRecord) -> AccountView:
+    mark = ENDINGS[account.outcome]
+    numbers = account.numbers or ()
+    provenance = tuple(_provenance(account))
+    return AccountView(
+        name=account.account,
+        id=account.account_id,
+        mark=mark,
+        brief=f"{translated(mark.word)}, {brief_counts(account.counts)}",
+        counts=account.counts,
+        stuck=sum(number for outcome, number in account.counts.items() if outcome in _STUCK),
+        size=len(numbers),
+        content=(numbers, provenance),
+        groups=partial(groups_of, account),
+        error="" if account.error is None else error_text(account.error),
+        requests=account.requests,
+        provenance=provenance,
+    )
+
+
+def groups_of(account: AccountRecord) -> list[NumberGroup]:
+    """Return the numbers of an account in one run by their outcome, those without one first."""
+    found = alike(account.numbers or (), lambda number: number.outcome)
+    return [
+        NumberGroup(mark_of(outcome), None, list(map(number_row, some)))
+        for outcome, some in sorted(found.items(), key=lambda item: rank(item[0]))
+    ]
+
+
+def _provenance(account: AccountRecord) -> Iterator[str]:
+    revision = [f"sha256 {account.sha256[:_HASH_COLUMNS]}"] if account.sha256 else []
+    revision += [f"commit {account.commit}"] if account.commit else []
+    yield _("from {source}").format(source=account.source) + (f" ({', '.join(revision)})" if revision else "")
+    yield reached(account)
+    safety = account.safety
+    limits = _("safety: max_deactivations {max_deactivations}, min_active {min_active}, pair_swaps {pair_swaps}")
+    yield limits.format(
+        max_deactivations=safety.max_deactivations, min_active=safety.min_active, pair_swaps=safety.pair_swaps
+    )
+    if account.fingerprint:
+        yield _("plan {fingerprint}").format(fingerprint=account.fingerprint[:_HASH_COLUMNS])
+
+
+def reached(account: AccountRecord) -> str:
+    """Return where an account was reached, and with which credentials."""
+    text = _("at {endpoint}, with {credentials}")
+    return text.format(endpoint=account.endpoint, credentials=_credentials(account.credentials))
+
+
+def _credentials(where: CredentialsRef | None) -> str:
+    if where is None:
+        return _("the default credentials")
+    text = _("credentials from {key} and {secret}")
+    return text.format(key=_secret(where.api_key), secret=_secret(where.api_secret))
+
+
+def _secret(where: SecretRef) -> str:
+    return f"${where.env}" if where.env is not None else _("the file {path}").format(path=where.file)
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Return the settings that are set, each by its dotted name."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{name}.")
+        elif value is not None:
+            yield f"{prefix}{name} {value}"
+
+
+def who(run: RunRecord) -> str:
+    """Return who started a run, and on which host."""
+    return f"{run.started_by}@{run.host}"
+
+
+def seconds(start: str, end: str) -> float:
+    """Return the time between two stamps."""
+    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
