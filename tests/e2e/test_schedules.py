@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from msgspec.structs import replace
 
 from tests.e2e.conftest import Command, Served
-from worker.model.times import stamp
+from worker.model.times import format_utc
 from worker.plan.planfile import seal, unseal
 from worker.render.json_schema import schema
 from worker.sandbox import SandboxAccount
@@ -149,7 +149,7 @@ def test_a_saved_plan_is_not_carried_out_when_its_time_is_over(
     plan = unseal(path.read_bytes(), now=now)
     (saved,) = plan.accounts
     assert {change.phone: change.until for change in saved.changes} == {SALE: "2037-11-30T15:00:00Z", OFFICE: None}
-    over = tuple(replace(change, until=change.until and stamp(now)) for change in saved.changes)
+    over = tuple(replace(change, until=change.until and format_utc(now)) for change in saved.changes)
     path.write_bytes(seal(replace(plan, accounts=(replace(saved, changes=over),))))
     done = command("apply", "plan.json", "--format", "json")
     (result,) = json.loads(done.stdout)["accounts"]

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from worker.cli.document_conflicts import Agreement
 from worker.config.desired import IdentityResolver, load
-from worker.config.urls import platform
+from worker.config.urls import platform_of
 from worker.model.errors import DesiredStateError
 
 KEYS = {"ONE": "NCS1", "TWO": "NCS1", "THREE": "NCS2"}
@@ -44,7 +44,7 @@ def test_one_account_never_has_two_names(found: Sequence[tuple[str, str | None, 
         ).accounts
     except DesiredStateError:
         return
-    where = [platform(account.endpoint or "solapi") for account in accounts]
+    where = [platform_of(account.endpoint or "solapi") for account in accounts]
     references = [account.credentials.api_key.env if account.credentials else "default" for account in accounts]
     keys = [(place, KEYS.get(name or "", name)) for place, name in zip(where, references, strict=True)]
     pins = [(place, account.account_id) for place, account in zip(where, accounts, strict=True) if account.account_id]

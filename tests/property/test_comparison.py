@@ -48,7 +48,7 @@ def _loaded(text: str) -> DesiredAccount:
 def _saved(text: str, there: dict[str, str], moment: datetime) -> SavedAccount:
     """The writes that a plan of a file makes on an account at a moment."""
     observed = ObservedAccount("1", {phone: Observed(phone, Status(status)) for phone, status in there.items()})
-    changes = diff(adopt(schedule.at(_loaded(text), moment), observed), observed.numbers)
+    changes = diff(adopt(schedule.settle_schedules(_loaded(text), moment), observed), observed.numbers)
     return SavedAccount(
         account="main",
         account_id="1",

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from worker.model.accounts import PHONE_PATTERN
-from worker.model.phones import digits_of, implausible, normalise, oddity
+from worker.model.phones import normalise, parse_digits, why_implausible, why_unusual
 
 SEPARATORS = " -()\u00a0\u2013"
 """What may stand behind any digit; dots make a decimal of some texts."""
@@ -68,8 +68,8 @@ def test_accepted_numbers_are_settled(text: str) -> None:
         phone = normalise(text)
         assert re.fullmatch(PHONE_PATTERN, phone)
         assert normalise(phone) == phone
-        assert digits_of(text) == phone
-        odd = oddity(phone)
+        assert parse_digits(text) == phone
+        odd = why_unusual(phone)
         assert odd is None or (odd.isprintable() and len(odd) < 150)
 
 
@@ -103,7 +103,7 @@ def test_decimal_of_a_number_is_never_another_number(number: str, separator: str
     if reason is None:  # the zeros are the last group, as in 010.1234.0000
         assert zeros == "0000"
         assert "." in number
-        assert implausible(normalise(f"{number}.{zeros}")) is None
+        assert why_implausible(normalise(f"{number}.{zeros}")) is None
     elif match := re.search(r": write (0?\d+)$", reason):
         assert normalise(match[1]) == match[1]
         assert match[1].lstrip("0") == re.sub(r"\D", "", number).lstrip("0")
@@ -116,4 +116,4 @@ def test_advice_is_itself_accepted(number: str) -> None:
     if (reason := refusal(number)) and (match := re.search(r"write (\d+)$", reason)):
         assert match[1] == f"0{number}"
         assert normalise(match[1]) == match[1]
-        assert oddity(match[1]) is None
+        assert why_unusual(match[1]) is None

@@ -11,8 +11,17 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from worker.model.accounts import DatedWindow, Desired, DesiredAccount, IdleNumber, Schedule, Status, WeeklyWindow
-from worker.model.schedule import Transition, at, changes, contradictions, ever, holding, next_transition, transitions
-from worker.model.times import WEEK, instant, shown, weekly, written, zone
+from worker.model.schedule import (
+    Transition,
+    ever_wants,
+    find_contradictions,
+    next_transition,
+    scheduled_status,
+    settle_schedules,
+    status_changes,
+    transitions,
+)
+from worker.model.times import WEEK, format_local, load_zone, parse_moment, parse_weekly, to_utc
 
 ZONES = ("Europe/Berlin", "America/New_York", "America/Havana", "Asia/Seoul", "Australia/Lord_Howe", "Asia/Beirut")
 """Clocks that change at two in the morning, at midnight, by half an hour, and not at all."""
@@ -39,7 +48,7 @@ weeks = st.builds(
 
 
 def _dated(status: Status, start: datetime, hours: int, ends: tuple[bool, bool], where: str) -> DatedWindow:
-    first, last = instant(start, zone(where)), instant(start + timedelta(hours=hours), zone(where))
+    first, last = to_utc(start, load_zone(where)), to_utc(start + timedelta(hours=hours), load_zone(where))
     return DatedWindow(status, first if ends[0] else None, last if ends[1] or not ends[0] else None)
 
 
@@ -50,7 +59,7 @@ def schedules(draw: st.DrawFn) -> Schedule:
     ends = st.tuples(st.booleans(), st.booleans())
     dated = st.lists(st.builds(_dated, statuses, clocks, st.integers(3, 30), ends, st.just(where)), max_size=3)
     some, every = tuple(draw(dated)), tuple(draw(st.lists(weeks, max_size=3)))
-    assume(not contradictions(some) and not contradictions(every))
+    assume(not find_contradictions(some) and not find_contradictions(every))
     return Schedule(draw(st.none() | statuses), some, every, where)
 
 
@@ -70,14 +79,14 @@ def _first_shown(clock: datetime, where: str) -> datetime:
 @example(datetime(2026, 11, 1), "America/Havana")  # noqa: DTZ001 - a clock's time
 def test_a_time_is_the_first_instant_at_which_the_clock_shows_it_or_a_later_one(clock: datetime, where: str) -> None:
     """Also where the clock skips it or shows it twice."""
-    assert instant(clock, zone(where)) == _first_shown(clock, where)
+    assert to_utc(clock, load_zone(where)) == _first_shown(clock, where)
 
 
 @given(clocks, clocks, st.sampled_from(ZONES))
 def test_times_keep_their_order(one: datetime, other: datetime, where: str) -> None:
     """What is later on the clock is no earlier instant, so that windows that touch on the clock do not overlap."""
     earlier, later = sorted((one, other))
-    assert instant(earlier, zone(where)) <= instant(later, zone(where))
+    assert to_utc(earlier, load_zone(where)) <= to_utc(later, load_zone(where))
 
 
 def _reference(schedule: Schedule, moment: datetime, starts: dict[datetime, datetime]) -> Status | None:
@@ -85,7 +94,7 @@ def _reference(schedule: Schedule, moment: datetime, starts: dict[datetime, date
     for window in schedule.dated:
         if (window.start is None or window.start <= moment) and (window.end is None or moment < window.end):
             return window.status
-    where = zone(schedule.timezone)
+    where = load_zone(schedule.timezone)
     local = moment.astimezone(where).replace(tzinfo=None, fold=0)
     for offset in range(-8, 9):
         day = local.replace(hour=0, minute=0) + timedelta(offset)
@@ -95,7 +104,7 @@ def _reference(schedule: Schedule, moment: datetime, starts: dict[datetime, date
             for span in week.spans:
                 clock_start, clock_end = (day + minute * _MINUTE for minute in span)
                 for clock in (clock_start, clock_end):
-                    starts.setdefault(clock, instant(clock, where))
+                    starts.setdefault(clock, to_utc(clock, where))
                 if starts[clock_start] <= moment < starts[clock_end]:
                     return week.status
     return schedule.plain
@@ -105,7 +114,7 @@ def _reference(schedule: Schedule, moment: datetime, starts: dict[datetime, date
 @given(schedules(), clocks)
 def test_what_holds_is_what_a_look_at_every_minute_finds(schedule: Schedule, clock: datetime) -> None:
     """Over a day and a half, minute by minute, and the changes are those that such a look sees."""
-    start = instant(clock, zone(schedule.timezone))
+    start = to_utc(clock, load_zone(schedule.timezone))
     starts: dict[datetime, datetime] = {}
     minutes = [start + minute * _MINUTE for minute in range(36 * 60)]
     looked = [_reference(schedule, moment, starts) for moment in minutes]
@@ -115,14 +124,14 @@ def test_what_holds_is_what_a_look_at_every_minute_finds(schedule: Schedule, clo
         if status is not before
     ]
     found = []
-    for when, held in changes(schedule, start):
+    for when, held in status_changes(schedule, start):
         if when > minutes[-1]:
             break
         found.append((when, held.status))
     assert found == seen
     edges = [start, *(when for when, _ in found), minutes[-1]]
     for moment in {*edges, *(edge - timedelta(seconds=1) for edge in edges[1:]), *minutes[::97]}:
-        assert holding(schedule, moment).status is _reference(schedule, moment, starts)
+        assert scheduled_status(schedule, moment).status is _reference(schedule, moment, starts)
 
 
 @given(st.lists(weeks, min_size=1, max_size=4))
@@ -133,7 +142,7 @@ def test_weeks_contradict_each_other_where_two_minutes_do(windows: Sequence[Week
     def clash(one: int, other: int) -> bool:
         return windows[one].status is not windows[other].status and not wanted[one].isdisjoint(wanted[other])
 
-    found = contradictions(windows)
+    found = find_contradictions(windows)
     pairs = [(one, other) for other in range(len(windows)) for one in range(other) if clash(one, other)]
     assert bool(found) == bool(pairs)
     assert set(found) <= set(pairs)
@@ -160,7 +169,7 @@ def test_dates_contradict_each_other_where_two_hours_do(windows: Sequence[DatedW
     def clash(one: int, other: int) -> bool:
         return windows[one].status is not windows[other].status and not wanted[one].isdisjoint(wanted[other])
 
-    found = contradictions(windows)
+    found = find_contradictions(windows)
     pairs = [(one, other) for other in range(len(windows)) for one in range(other) if clash(one, other)]
     assert bool(found) == bool(pairs)
     assert set(found) <= set(pairs)
@@ -187,13 +196,13 @@ def test_an_account_is_the_same_from_one_transition_to_the_next(
     after = next_transition(account, start - timedelta(microseconds=1))
     assert next(iter(told), None) is None or after == told[0].when
     assert told or after is None or after >= end
-    state = _wanted(at(account, start - timedelta(seconds=1)))
+    state = _wanted(settle_schedules(account, start - timedelta(seconds=1)))
     for each, following in pairwise([*told, Transition("", end, None, None, "")]):
         assert state[each.phone] is each.before is not each.after
         state[each.phone] = each.after
         if following.when > each.when:
             for moment in (each.when, following.when - timedelta(seconds=1)):
-                assert _wanted(at(account, moment)) == state
+                assert _wanted(settle_schedules(account, moment)) == state
 
 
 def _wanted(account: DesiredAccount) -> dict[str, Status | None]:
@@ -208,11 +217,11 @@ def test_until_is_when_something_else_is_wanted(schedule: Schedule, clock: datet
     """A number at a moment carries why and until when, keeps what else its entry says, and is idle without a status."""
     account = _account(schedule, None)
     moment = clock.replace(tzinfo=UTC)
-    settled = at(account, moment)
+    settled = settle_schedules(account, moment)
     phone, other = account.numbers
-    change = next(changes(schedule, moment), None)
+    change = next(status_changes(schedule, moment), None)
     until = None if change is None else change[0].strftime("%Y-%m-%dT%H:%M:%SZ")
-    held = holding(schedule, moment)
+    held = scheduled_status(schedule, moment)
     if held.status is None:
         assert settled.idle == {phone: IdleNumber(held.because, until, "n", "o")}
         assert (list(settled.numbers), list(settled.lines)) == ([other], [2])
@@ -220,7 +229,7 @@ def test_until_is_when_something_else_is_wanted(schedule: Schedule, clock: datet
         assert settled.numbers[phone] == Desired(
             held.status, "n", "o", protected=True, because=held.because, until=until
         )
-        assert ever(schedule, held.status)
+        assert ever_wants(schedule, held.status)
         assert not settled.idle
     assert settled.numbers[other] is account.numbers[other]
 
@@ -229,7 +238,7 @@ def test_an_account_without_schedules_is_left_as_it_is() -> None:
     """It is not copied, and nothing ever comes due in it."""
     account = _account(None)
     moment = datetime(2026, 12, 1, tzinfo=UTC)
-    assert at(account, moment) is account
+    assert settle_schedules(account, moment) is account
     assert next_transition(account, moment) is None
     assert list(transitions(account, moment, moment + timedelta(400))) == []
 
@@ -251,20 +260,20 @@ def test_weekly_windows_are_read(first: int, last: int, start: int, end: int, sp
     count = (last - first) % 7 + 1
     expected = sorted((first + step) % 7 for step in range(count))
     length = end - start if end > start else end - start + 1440
-    assert weekly(text) == tuple((day * 1440 + start, day * 1440 + start + length) for day in expected)
+    assert parse_weekly(text) == tuple((day * 1440 + start, day * 1440 + start + length) for day in expected)
 
 
 @given(clocks, st.sampled_from(ZONES))
 def test_what_is_shown_is_read(clock: datetime, where: str) -> None:
     """A moment as people are shown it, read again by the same clock, is that moment; or its first where it is twice."""
-    moment = instant(clock, zone(where))
-    text, _, name = shown(moment, zone(where)).rpartition(" ")
+    moment = to_utc(clock, load_zone(where))
+    text, _, name = format_local(moment, load_zone(where)).rpartition(" ")
     assert name
-    assert instant(written(text), zone(where)) == moment
+    assert to_utc(parse_moment(text), load_zone(where)) == moment
 
 
 @pytest.mark.parametrize("text", ["2026-12-01T09:00+09:00", "2026-12-01T00:00Z"])
 def test_a_moment_with_an_offset_needs_no_zone(text: str) -> None:
     """It is the same instant whatever the zone."""
-    found = {instant(written(text), zone(where)) for where in ZONES}
+    found = {to_utc(parse_moment(text), load_zone(where)) for where in ZONES}
     assert found == {datetime(2026, 12, 1, tzinfo=UTC)}

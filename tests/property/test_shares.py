@@ -5,7 +5,7 @@ from fractions import Fraction
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.config.limits import at_most
+from worker.config.limits import resolve_limit
 from worker.model.plans import AccountPlan, Action, Verdict, tally
 from worker.plan.safety import fleet_wide
 
@@ -17,7 +17,7 @@ _few = st.integers(0, 200)
 @given(st.integers(0, 100), _many, _many, st.integers(0, 100))
 def test_a_percentage_is_exceeded_by_more_than_the_share(share: int, whole: int, part: int, least: int) -> None:
     """A part goes beyond a percentage if it is a larger share in exact arithmetic, and more than the least there is."""
-    beyond = part > at_most("x", f"{share}%", whole, least=least)
+    beyond = part > resolve_limit("x", f"{share}%", whole, least=least)
     assert beyond == (part > least and part * 100 > whole * share)
 
 
@@ -25,7 +25,7 @@ def test_a_percentage_is_exceeded_by_more_than_the_share(share: int, whole: int,
 @given(st.integers(0, 999_999_999), _many, st.integers(0, 100))
 def test_a_plain_number_is_itself(limit: int, whole: int, least: int) -> None:
     """A number is the limit, as a number or a text, whatever it is of and whatever a percentage would come to."""
-    assert at_most("x", limit, whole, least=least) == at_most("x", str(limit), whole, least=least) == limit
+    assert resolve_limit("x", limit, whole, least=least) == resolve_limit("x", str(limit), whole, least=least) == limit
 
 
 @settings(max_examples=300)

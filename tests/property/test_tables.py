@@ -10,14 +10,14 @@ from msgspec.structs import replace
 
 from worker.config.csv_import import read_csv
 from worker.config.desired import load
-from worker.config.fields import unfit
+from worker.config.fields import why_unfit
 from worker.model.accounts import Desired, Status
 from worker.render.desired_yaml import listed_yaml
 from worker.render.terminal import safe
 
 _phones = st.builds("010{:08d}".format, st.integers(0, 99_999_999))
 _texts = st.none() | st.text(max_size=30).map(str.strip).filter(
-    lambda text: text and unfit(text, 1000, prose=True) is None
+    lambda text: text and why_unfit(text, 1000, prose=True) is None
 )
 _desired = st.builds(Desired, st.sampled_from([Status.ACTIVE, Status.INACTIVE]), _texts, _texts, st.booleans())
 

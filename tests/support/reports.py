@@ -9,7 +9,7 @@ from worker.model.errors import ErrorInfo, NumberError, Refusal
 from worker.model.history import AttemptState, RunRecord
 from worker.model.plans import AccountPlan, Action, Cause, Change, Plan, Verdict, tally
 from worker.model.results import Requests
-from worker.model.times import stamp_ms
+from worker.model.times import format_utc_ms
 
 __all__ = ["HOSTILE", "Read", "changed", "fleet", "paced"]
 
@@ -86,7 +86,7 @@ def paced() -> RunRecord:
 
 
 def _at(seconds: float) -> str:
-    return stamp_ms(datetime(2026, 11, 24, 9, tzinfo=UTC) + timedelta(seconds=seconds))
+    return format_utc_ms(datetime(2026, 11, 24, 9, tzinfo=UTC) + timedelta(seconds=seconds))
 
 
 class Read(HTMLParser):

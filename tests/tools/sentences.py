@@ -16,10 +16,10 @@ __all__ = ["ROOT", "sentences"]
 
 ROOT: Final = Path(__file__).parents[2]
 
-_FOLLOWED: Final = frozenset({"_count", "suggestion", "_similar", "unfit"})
+_FOLLOWED: Final = frozenset({"_count", "suggest", "_similar", "why_unfit"})
 """Functions whose words are part of a sentence; those of others are values of it."""
 _CLOTHES: Final = frozenset(
-    {"shown", "_shown", "brief", "repr", "str", "len", "map", "sorted", "min", "max", "abs", "dict"}
+    {"quote", "_shown", "brief", "repr", "str", "len", "map", "sorted", "min", "max", "abs", "dict"}
 )
 """Calls that a value is only dressed in."""
 _ELSEWHERE: Final = frozenset(

@@ -58,7 +58,7 @@ def zones(_: click.Context, incomplete: str) -> Iterator[str]:
     """Time zones; their regions first, as there are hundreds."""
     from worker.model import times
 
-    names = times.zones()
+    names = times.zone_names()
     yield from sorted(name for name in names if "/" in incomplete or "/" not in name or name == "Asia/Seoul")
     if "/" not in incomplete:
         yield from sorted({name.partition("/")[0] + "/" for name in names if "/" in name})
@@ -71,7 +71,7 @@ def accounts(context: click.Context, _: str) -> Iterator[str]:
     from worker.config import desired, files
 
     given = [str(path) for path in context.params.get("paths") or (DEFAULT_FILES,) if path != "-"]
-    found = [path for path in files.listed(given) if isinstance(path, str)]
+    found = [path for path in files.expand_folders(given) if isinstance(path, str)]
     if sum(Path(path).stat().st_size for path in found) <= _BYTES:
         read = files.read(found, lambda _: b"")
         yield from (account.name for account in desired.load(read).accounts)

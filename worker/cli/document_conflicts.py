@@ -95,8 +95,8 @@ class _Outside:
         if path in self._run:
             return True
         if self._identities is None:
-            self._identities = set(map(files.identity, self._run)) - {None}
-        return files.identity(path) in self._identities
+            self._identities = set(map(files.read_identity, self._run)) - {None}
+        return files.read_identity(path) in self._identities
 
 
 def described(path: str) -> list[DocumentName]:

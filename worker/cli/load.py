@@ -20,7 +20,7 @@ from worker.config.settings import Settings
 from worker.model import times
 from worker.model.accounts import DesiredAccount
 from worker.model.errors import DesiredStateError, Problem, SettingsError, UsageError
-from worker.model.phones import digits_of, normalise
+from worker.model.phones import normalise, parse_digits
 from worker.plan.policy import Selection
 from worker.plan.safety import ALLOW_ALL, RULES
 from worker.render.i18n import gettext as _
@@ -175,14 +175,14 @@ def read_moment(option: str, text: str, accounts: Collection[DesiredAccount]) ->
         UsageError: it is no moment, or the files are of several zones.
     """
     try:
-        moment = times.written(text)
+        moment = times.parse_moment(text)
     except ValueError as error:
         raise UsageError(f"{option} {text!r}: {error}") from None
     zones = sorted({account.timezone for account in accounts}) or [times.DEFAULT_ZONE]
     if moment.tzinfo is None and len(zones) > 1:
         told = f"the files are of several time zones ({', '.join(zones[:_ACCOUNTS_SHOWN])})"
         raise UsageError(f"{option} {text!r}: {told}: write an offset too, such as {text}+09:00 with a time of day")
-    return times.instant(moment, times.zone(zones[0]))
+    return times.to_utc(moment, times.load_zone(zones[0]))
 
 
 def _stdin(size: int) -> bytes:
@@ -197,7 +197,7 @@ def read_phone(option: str, text: str) -> str:
     Raises:
         UsageError: it is no number.
     """
-    return _digits(option, text, digits_of)
+    return _digits(option, text, parse_digits)
 
 
 def _digits(option: str, text: str, read: Callable[[str], str]) -> str:

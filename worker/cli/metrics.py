@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from worker.cli.output import emit
-from worker.config.files import STDOUT, check
+from worker.config.files import STDOUT, check_writable
 from worker.model.errors import DesiredStateError
 from worker.render.i18n import gettext as _
 from worker.render.i18n import translated
@@ -100,7 +100,7 @@ def metered(settings: "Settings", path: str | None) -> Iterator[Metering]:
     from worker.telemetry.pushgateway import push
 
     file = None if path == STDOUT else path
-    check(file)
+    check_writable(file)
     metrics = Metrics(accounts=settings.metrics.accounts)
     if file is not None:
         metrics.recall(_earlier(Path(file)))

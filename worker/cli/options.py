@@ -275,10 +275,10 @@ class _Gateway(click.ParamType[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The URL, where it can be used."""
-        from worker.config.urls import gateway
+        from worker.config.urls import parse_gateway
 
         try:
-            return gateway(value)
+            return parse_gateway(value)
         except ValueError as error:
             self.fail(translated(str(error)), param, ctx)
 

@@ -16,7 +16,7 @@ from worker.cli import load, options
 from worker.cli.ledger import Keeping
 from worker.cli.metrics import Metering, metered
 from worker.cli.runner import Session
-from worker.config.files import STDOUT, check
+from worker.config.files import STDOUT, check_writable
 from worker.config.revision import with_commits
 from worker.config.settings import Settings
 from worker.model.accounts import DesiredAccount
@@ -71,8 +71,8 @@ def _plan(
     desired = with_commits(desired)
     terms = Terms.of(settings, selection, rules, drift=drift)
 
-    check(None if out == STDOUT else out)
-    check(given.output)
+    check_writable(None if out == STDOUT else out)
+    check_writable(given.output)
 
     async def verb(run: "Session") -> int:
         drafts = await draw(run, desired, terms, others, now=moment)
@@ -107,11 +107,11 @@ def document(drafts: "Sequence[Draft]", moment: "datetime | None" = None) -> "Pl
     """The plans of all accounts as one document; `moment` is the one they are of, None for now."""
     from worker.cli.runner import now
     from worker.model.plans import Plan
-    from worker.model.times import stamp
+    from worker.model.times import format_utc
     from worker.plan.diff import fingerprint
 
     plans = tuple(draft.plan for draft in drafts)
-    at = None if moment is None else stamp(moment)
+    at = None if moment is None else format_utc(moment)
     return Plan(created_at=now(), at=at, fingerprint=fingerprint(plans), accounts=plans)
 
 
@@ -168,7 +168,7 @@ def conclude(
     from worker.cli import output, runner
     from worker.cli.exit_status import of_result
 
-    check(given.output)
+    check_writable(given.output)
 
     async def verb(run: "Session") -> int:
         result = run.result(await carry_out(run))

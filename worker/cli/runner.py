@@ -27,7 +27,7 @@ from worker.ledger import Ledger, Nothing
 from worker.model.errors import Interrupted, LedgerError
 from worker.model.plans import AccountPlan
 from worker.model.results import AccountResult, Result
-from worker.model.times import stamp_ms
+from worker.model.times import format_utc_ms
 from worker.reconcile.fleet import Fleet
 from worker.render.i18n import gettext as _
 from worker.render.i18n import translated
@@ -45,7 +45,7 @@ _STOPPING: Final = "what is under way is finished and checked; once more to stop
 
 def now() -> str:
     """The time as documents carry it."""
-    return stamp_ms(datetime.now(UTC))
+    return format_utc_ms(datetime.now(UTC))
 
 
 def new_run_id() -> str:

@@ -8,11 +8,11 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta, Struct
 
-from worker.config.fields import NAME_CAP, NOTE_CAP, reference, text
-from worker.config.yaml_reader import Mapping, Node, Reader, Scalar, Sequence, suggestion
+from worker.config.fields import NAME_CAP, NOTE_CAP, read_secret_ref, read_text
+from worker.config.yaml_reader import Mapping, Node, Reader, Scalar, Sequence, suggest
 from worker.model.credentials import SecretRef
 
-__all__ = ["FIELDS", "Channel", "Event", "Notify", "read"]
+__all__ = ["FIELDS", "Channel", "Event", "Notify", "read_channels"]
 
 _DAY: Final = 24 * 3600
 
@@ -67,7 +67,7 @@ class Notify(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 10.0
 
 
-def read(reader: Reader, node: Node) -> tuple[Channel, ...]:
+def read_channels(reader: Reader, node: Node) -> tuple[Channel, ...]:
     """The channels of a list. What is wrong is told to the reader, and never repeated: it may be a secret."""
     if not isinstance(node, Sequence):
         reader.problem(node, "channels should be a list of {name: NAME, url: {env: NAME}}, or [] for none")
@@ -91,8 +91,8 @@ def _channel(reader: Reader, node: Node) -> Channel | None:
         if name not in fields:
             reader.problem(node, f"{name} is missing: a channel has a name and a url")
     reading: dict[str, Callable[[Reader, Node], Any]] = {
-        "name": lambda reader, node: text(reader, node, "name", NAME_CAP),
-        "url": lambda reader, node: reference(reader, node, "url"),
+        "name": lambda reader, node: read_text(reader, node, "name", NAME_CAP),
+        "url": lambda reader, node: read_secret_ref(reader, node, "url"),
         "events": _events,
         "digest_seconds": _seconds,
         "title": _template,
@@ -112,7 +112,7 @@ def _events(reader: Reader, node: Node) -> tuple[Event, ...] | None:
     for item in node.items:
         given = item.text if isinstance(item, Scalar) else ""
         if given not in known:
-            reader.problem(item, f"there is no such event{suggestion(given, known)}")
+            reader.problem(item, f"there is no such event{suggest(given, known)}")
         elif given in found:
             reader.problem(item, f"{given} stands here twice: keep one")
         else:
@@ -130,7 +130,7 @@ def _seconds(reader: Reader, node: Node) -> float | None:
 
 
 def _template(reader: Reader, node: Node) -> str | None:
-    given = text(reader, node, "a template", NOTE_CAP, prose=True)
+    given = read_text(reader, node, "a template", NOTE_CAP, prose=True)
     if given is None:
         return None
     template = Template(given)
@@ -139,6 +139,6 @@ def _template(reader: Reader, node: Node) -> str | None:
         return None
     for name in template.get_identifiers():
         if name not in FIELDS:
-            reader.problem(node, f"a template has no such field{suggestion(name, FIELDS)}")
+            reader.problem(node, f"a template has no such field{suggest(name, FIELDS)}")
             return None
     return given

@@ -10,11 +10,11 @@ from unicodedata import normalize
 
 from msgspec import Struct
 
-from worker.config.fields import NOTE_CAP, unfit
-from worker.config.yaml_reader import FILE_CAP, PROBLEM_CAP, shown
+from worker.config.fields import NOTE_CAP, why_unfit
+from worker.config.yaml_reader import FILE_CAP, PROBLEM_CAP, quote
 from worker.model.accounts import Desired, Status
 from worker.model.errors import DesiredStateError, Problem
-from worker.model.phones import normalise, oddity
+from worker.model.phones import normalise, why_unusual
 
 __all__ = ["ENCODINGS", "ImportedNumbers", "read_csv"]
 
@@ -172,7 +172,7 @@ class _Reading:
             column = None if _plain(cell) in skipped else _NAMES.get(_plain(cell))
             if column is None:
                 if cell.strip() and _plain(cell) not in skipped:
-                    told = f"there is no column {shown(cell.strip())} here: name it otherwise, or --skip-column it"
+                    told = f"there is no column {quote(cell.strip())} here: name it otherwise, or --skip-column it"
                     self._problem(head, index, told)
             elif column in self._columns:
                 raise self._failed(head, index, f"there are two columns for {column}: keep one")
@@ -219,25 +219,25 @@ class _Reading:
         try:
             phone = normalise(written)
         except ValueError as error:
-            self._problem(row, index, f"{shown(cell)}: {error}")
+            self._problem(row, index, f"{quote(cell)}: {error}")
             return None
-        odd = oddity(phone)
+        odd = why_unusual(phone)
         if odd is not None and len(self._warnings) < PROBLEM_CAP:
             place = _column(row, index, self._delimiter)
-            self._warnings.append(Problem(self._source, row.line, place, f"{shown(cell)}: {odd}"))
+            self._warnings.append(Problem(self._source, row.line, place, f"{quote(cell)}: {odd}"))
         return phone
 
     def _status(self, row: _Row) -> Status | None:
         cell = self._cell(row, "status")
         status = _WORDS.get(_plain(cell))
         if status is None:
-            told = f"{shown(cell)} is no status" if cell else "the status is missing"
+            told = f"{quote(cell)} is no status" if cell else "the status is missing"
             self._problem(row, self._columns["status"], f"{told}: write ACTIVE or INACTIVE, or leave the row out")
         return status
 
     def _text(self, row: _Row, column: str) -> str | None:
         cell = self._cell(row, column)
-        reason = unfit(cell, NOTE_CAP, prose=True)
+        reason = why_unfit(cell, NOTE_CAP, prose=True)
         if reason is not None:
             self._problem(row, self._columns[column], f"{column} {reason}")
         return cell or None
@@ -246,7 +246,7 @@ class _Reading:
         cell = self._cell(row, "protected")
         flag = _FLAGS.get(cell.lower())
         if flag is None:
-            self._problem(row, self._columns["protected"], f"protected is true or false, not {shown(cell)}")
+            self._problem(row, self._columns["protected"], f"protected is true or false, not {quote(cell)}")
         return bool(flag)
 
     def _cell(self, row: _Row, column: str) -> str:

@@ -7,7 +7,7 @@ from unicodedata import category
 from worker.config.yaml_reader import Mapping, Node, Reader, Scalar
 from worker.model.credentials import SecretRef
 
-__all__ = ["COUNT_DIGITS", "NAME_CAP", "NOTE_CAP", "reference", "text", "unfit", "whole"]
+__all__ = ["COUNT_DIGITS", "NAME_CAP", "NOTE_CAP", "read_count", "read_secret_ref", "read_text", "why_unfit"]
 
 NAME_CAP: Final = 64
 """Characters of an account's name, which stands in every log line."""
@@ -21,7 +21,7 @@ _secret: Final = re.compile("NCS[0-9A-Z]{13}|(?=.*[0-9])[0-9A-Z]{32}|.*://.*", r
 """What the vendor's keys and secrets look like, and URLs that carry some; names of variables and files do not."""
 
 
-def text(reader: Reader, node: Node, what: str, cap: int, *, prose: bool = False) -> str | None:
+def read_text(reader: Reader, node: Node, what: str, cap: int, *, prose: bool = False) -> str | None:
     """The text at a node, without blanks around it; None where it is a problem.
 
     `prose` may have several lines, and the wide and unbreakable blanks that word processors and Korean keyboards make.
@@ -33,20 +33,20 @@ def text(reader: Reader, node: Node, what: str, cap: int, *, prose: bool = False
     if node.null or not given:
         reader.problem(node, f"{what} is empty: leave the line out or give it a value")
         return None
-    reason = unfit(given, cap, prose=prose)
+    reason = why_unfit(given, cap, prose=prose)
     if reason is not None:
         reader.problem(node, f"{what} {reason}")
         return None
     return given
 
 
-def whole(node: Node) -> int | None:
+def read_count(node: Node) -> int | None:
     """The whole number at a node, of at most `COUNT_DIGITS` digits; None where something else stands there."""
     given = node.text if isinstance(node, Scalar) else ""
     return int(given) if given.isascii() and given.isdigit() and len(given) <= COUNT_DIGITS else None
 
 
-def unfit(given: str, cap: int, *, prose: bool = False) -> str | None:
+def why_unfit(given: str, cap: int, *, prose: bool = False) -> str | None:
     """Why a text cannot be used, without repeating it; None if it can."""
     if len(given) > cap:
         return f"is longer than {cap:,} characters: shorten it"
@@ -61,7 +61,7 @@ def unfit(given: str, cap: int, *, prose: bool = False) -> str | None:
     return None
 
 
-def reference(reader: Reader, node: Node, name: str) -> SecretRef | None:
+def read_secret_ref(reader: Reader, node: Node, name: str) -> SecretRef | None:
     """The reference to the secret `name` at a node; None where it is a problem, which repeats nothing of the text."""
     advice = f"{name} takes a reference, {{env: NAME}} or {{file: PATH}}"
     literal = f"{advice}; a secret itself does not belong in this file: take it out and replace it"
@@ -73,7 +73,7 @@ def reference(reader: Reader, node: Node, name: str) -> SecretRef | None:
         reader.problem(node, literal if node.items and not fields else f"{advice}: one of the two")
         return None
     ((kind, value),) = fields.items()
-    given = text(reader, value, kind, NOTE_CAP)
+    given = read_text(reader, value, kind, NOTE_CAP)
     if given is None:
         return None
     if _secret(given):

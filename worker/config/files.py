@@ -18,14 +18,14 @@ __all__ = [
     "STDOUT",
     "FileIdentity",
     "FileVersion",
-    "check",
-    "identity",
+    "check_writable",
+    "expand_folders",
     "is_special",
-    "listed",
     "locate",
-    "mark",
     "read",
     "read_file",
+    "read_identity",
+    "read_version",
     "yaml_files",
     "yaml_files_below",
 ]
@@ -53,7 +53,7 @@ def read(paths: Sequence[str], stdin: Callable[[int], bytes]) -> Iterator[tuple[
     """
     seen: dict[FileIdentity, str] = {}
     asked = False
-    for path in listed(paths):
+    for path in expand_folders(paths):
         if isinstance(path, Problem):
             yield path
         elif path == "-":
@@ -63,7 +63,7 @@ def read(paths: Sequence[str], stdin: Callable[[int], bytes]) -> Iterator[tuple[
             yield read_file(path, seen, "a file, a folder or - for standard input")
 
 
-def listed(paths: Sequence[str]) -> Iterator[str | Problem]:
+def expand_folders(paths: Sequence[str]) -> Iterator[str | Problem]:
     """The files behind paths: of folders those that are walked, or why that cannot be, and other paths as they are."""
     for path in paths:
         if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where a name is too long
@@ -130,13 +130,13 @@ def yaml_files(folder: Path) -> list[str]:
     return [str(Path(folder, name)) for name in names if _is_yaml(name)]
 
 
-def identity(path: str) -> FileIdentity | None:
+def read_identity(path: str) -> FileIdentity | None:
     """Return what tells that two paths are one file; None if there is none."""
-    found = mark(path)
+    found = read_version(path)
     return None if found is None else found[:2]
 
 
-def mark(path: str) -> FileVersion | None:
+def read_version(path: str) -> FileVersion | None:
     """Return what tells that a file was changed; None if there is none."""
     try:
         found = os.stat(path)  # noqa: PTH116 - Path.stat raises ValueError where a name has a NUL
@@ -188,7 +188,7 @@ def _folder(path: str) -> Iterator[str | Problem]:
         yield Problem(_named(path), 1, 1, "the folder has no *.yaml or *.yml files")
 
 
-def check(path: str | None) -> None:
+def check_writable(path: str | None) -> None:
     """See whether a file can be written at all, before there is anything to write.
 
     Raises:

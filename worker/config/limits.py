@@ -5,7 +5,7 @@ from typing import Final
 
 from worker.config import yaml_reader
 
-__all__ = ["at_most"]
+__all__ = ["resolve_limit"]
 
 _WHOLE: Final = 100
 """Per cent."""
@@ -13,7 +13,7 @@ _WHOLE: Final = 100
 _share: Final = re.compile(r"(?P<number>[0-9]{1,9})(?P<percent> *%)?").fullmatch
 
 
-def at_most(name: str, value: int | str, whole: int, *, least: int = 0) -> int:
+def resolve_limit(name: str, value: int | str, whole: int, *, least: int = 0) -> int:
     """How many of `whole` numbers the limit `name` lets through.
 
     A percentage is rounded down and never comes to fewer than `least`; a plain number is taken as it is.
@@ -23,7 +23,7 @@ def at_most(name: str, value: int | str, whole: int, *, least: int = 0) -> int:
     """
     match = _share(str(value).strip())
     if match is None or (match["percent"] and int(match["number"]) > _WHOLE):
-        given = "nothing" if value == "" else yaml_reader.shown(str(value))
+        given = "nothing" if value == "" else yaml_reader.quote(str(value))
         msg = f"{name} should be a whole number of 0 or more, or a percentage such as 30%, not {given}"
         raise ValueError(msg)
     number = int(match["number"])

@@ -13,12 +13,12 @@ from msgspec import Meta, Struct, structs
 
 from worker.config import channels, yaml_reader
 from worker.config.channels import Notify
-from worker.config.limits import at_most
-from worker.config.urls import endpoint, gateway
+from worker.config.limits import resolve_limit
+from worker.config.urls import parse_endpoint, parse_gateway
 from worker.model.errors import Problem, SettingsError
 from worker.model.safety import COUNT_CAP, Health, InUse, Safety
-from worker.model.suspension import Maintenance, Suspend, moment
-from worker.model.times import weekly
+from worker.model.suspension import Maintenance, Suspend, parse_until
+from worker.model.times import parse_weekly
 
 __all__ = [
     "CanarySettings",
@@ -54,7 +54,9 @@ _YEAR: Final = 365 * 24 * _HOUR
 _SHARES: Final = frozenset({"max_deactivations", "fleet_wide", "max_failed"})
 """Settings that are a number of numbers, or a percentage of them."""
 
-_LISTS: Final[dict[str, Callable[[yaml_reader.Reader, yaml_reader.Node], object]]] = {"channels": channels.read}
+_LISTS: Final[dict[str, Callable[[yaml_reader.Reader, yaml_reader.Node], object]]] = {
+    "channels": channels.read_channels
+}
 """Settings that are lists, which no environment variable holds, and what reads each."""
 
 
@@ -200,7 +202,7 @@ def threshold(value: int | str, active: int) -> int:
     Raises:
         ValueError: when the value is neither a whole number from 0 to 999,999,999 nor a percentage from 0% to 100%.
     """
-    return at_most("max_deactivations", value, active, least=2)
+    return resolve_limit("max_deactivations", value, active, least=2)
 
 
 def load(source: tuple[str, bytes] | None, environment: Mapping[str, str], options: Mapping[str, object]) -> Settings:
@@ -232,11 +234,11 @@ def _of_file(reader: yaml_reader.Reader, data: bytes) -> dict[tuple[str, ...], o
     found: dict[tuple[str, ...], object] = {}
     roots: list[yaml_reader.Node] = []
     try:
-        stream = yaml_reader.events(source, yaml_reader.decode(source, data))
+        stream = yaml_reader.parse_events(source, yaml_reader.decode(source, data))
         for event in stream:
-            if yaml_reader.begins(event):
+            if yaml_reader.is_value_start(event):
                 roots.append(yaml_reader.compose(source, event, stream))
-            elif roots and yaml_reader.parts(event):
+            elif roots and yaml_reader.is_document_start(event):
                 told = "settings are one document: put everything into the first, and take this --- out"
                 reader.problem(yaml_reader.Node(event.start_mark), told)
     except yaml_reader.YamlError as error:
@@ -246,7 +248,7 @@ def _of_file(reader: yaml_reader.Reader, data: bytes) -> dict[tuple[str, ...], o
         if isinstance(root, yaml_reader.Mapping):
             found |= _walk(reader, Settings, (), root)
         elif not (isinstance(root, yaml_reader.Scalar) and root.null):
-            reader.problem(root, f"settings should be a mapping of names to values, not {yaml_reader.described(root)}")
+            reader.problem(root, f"settings should be a mapping of names to values, not {yaml_reader.describe(root)}")
     return found
 
 
@@ -261,12 +263,12 @@ def _walk(
                 found |= _walk(reader, fields[name].type, (*path, name), value)
             else:
                 names = ", ".join(field.name for field in structs.fields(fields[name].type))
-                reader.problem(value, f"{name} should be a mapping of {names}, not {yaml_reader.described(value)}")
+                reader.problem(value, f"{name} should be a mapping of {names}, not {yaml_reader.describe(value)}")
             continue
         if name in _LISTS:
             found[*path, name] = _LISTS[name](reader, value)
             continue
-        given = yaml_reader.described(value)
+        given = yaml_reader.describe(value)
         if not isinstance(value, yaml_reader.Scalar):
             reader.problem(value, _instead(fields[name], given))
             continue
@@ -289,12 +291,12 @@ def _of_environment(environment: Mapping[str, str], problems: list[Problem]) -> 
         path = names.get(variable)
         if path is None:
             if not _SERVICE_LINK.fullmatch(variable):
-                told = f"there is no such setting{yaml_reader.suggestion(variable.upper(), known)}"
+                told = f"there is no such setting{yaml_reader.suggest(variable.upper(), known)}"
                 problems.append(Problem(place, 1, 1, told))
             continue
         text = environment[variable].strip()
         try:
-            found[path] = _leaf(leaves[path], text, yaml_reader.shown(text) if text else "nothing")
+            found[path] = _leaf(leaves[path], text, yaml_reader.quote(text) if text else "nothing")
         except ValueError as error:
             problems.append(Problem(place, 1, 1, str(error)))
     return found
@@ -321,15 +323,15 @@ def _leaf(field: structs.FieldInfo, text: str | None, given: str) -> object:
     except msgspec.ValidationError:
         raise ValueError(_instead(field, given)) from None
     if field.name == "endpoint":
-        endpoint(str(value))
+        parse_endpoint(str(value))
     if field.name in _SHARES:
-        at_most(field.name, str(value), 0)
+        resolve_limit(field.name, str(value), 0)
     if field.name == "push_url" and value is not None:
-        gateway(str(value))
+        parse_gateway(str(value))
     if field.name == "until" and value is not None:
-        moment(str(value))
+        parse_until(str(value))
     if field.name == "weekly" and value is not None:
-        weekly(str(value))
+        parse_weekly(str(value))
     return value
 
 

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from worker.config import yaml_reader
 
-__all__ = ["ENDPOINTS", "Endpoint", "endpoint", "gateway", "platform"]
+__all__ = ["ENDPOINTS", "Endpoint", "parse_endpoint", "parse_gateway", "platform_of"]
 
 
 class Endpoint(Struct, frozen=True):
@@ -40,7 +40,7 @@ _LABEL_CAP: Final = 63
 """Characters between two dots of a host's name."""
 
 
-def endpoint(text: str) -> Endpoint:
+def parse_endpoint(text: str) -> Endpoint:
     """The endpoint of a name in `ENDPOINTS` or of a URL: https, or plain http to a loopback address.
 
     Raises:
@@ -52,7 +52,7 @@ def endpoint(text: str) -> Endpoint:
         # whatever else is wrong, no message may repeat what could be a password or a token
         msg = "an endpoint carries no user, password, query or fragment: take out @, ? and # and what belongs to them"
         raise ValueError(msg)
-    told = f"endpoint {yaml_reader.shown(text)}"
+    told = f"endpoint {yaml_reader.quote(text)}"
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
@@ -60,7 +60,7 @@ def endpoint(text: str) -> Endpoint:
         msg = f"{told} is not a URL: {_lower(str(error))}"
         raise ValueError(msg) from None
     if parts.scheme not in {"http", "https"} or not host:
-        names = yaml_reader.suggestion(text, ENDPOINTS)
+        names = yaml_reader.suggest(text, ENDPOINTS)
         msg = f"{told} is neither the name of an endpoint nor an https URL{names}"
         raise ValueError(msg)
     if not text.isascii() or not text.isprintable() or " " in text or "\\" in text:
@@ -75,14 +75,14 @@ def endpoint(text: str) -> Endpoint:
     return Endpoint(text.rstrip("/"))
 
 
-def platform(text: str) -> str:
+def platform_of(text: str) -> str:
     """Return what names the platform of an endpoint: `vendor` for all of the vendor's hosts, otherwise the URL.
 
     One URL has one name, however it is written: letter case of the host, default port, trailing dot and slash, and the
     names of this machine.
     """
     try:
-        where = endpoint(text)
+        where = parse_endpoint(text)
     except ValueError:
         return text  # nothing will ever reach it
     url = _normal(where.url)
@@ -113,7 +113,7 @@ def _lower(text: str) -> str:
     return text[:1].lower() + text[1:]
 
 
-def gateway(text: str) -> str:
+def parse_gateway(text: str) -> str:
     """The URL of a push gateway, without a slash at its end.
 
     Raises:

@@ -20,15 +20,15 @@ __all__ = [
     "Scalar",
     "Sequence",
     "YamlError",
-    "begins",
     "compose",
     "decode",
-    "described",
-    "events",
-    "parts",
-    "shown",
+    "describe",
+    "is_document_start",
+    "is_value_start",
+    "parse_events",
+    "quote",
     "skip",
-    "suggestion",
+    "suggest",
 ]
 
 FILE_CAP: Final = 64 << 20
@@ -106,7 +106,7 @@ def _end(text: str) -> tuple[int, int]:
     return len(lines), len(lines[-1]) + 1
 
 
-def events(source: str, text: str) -> Iterator[Any]:
+def parse_events(source: str, text: str) -> Iterator[Any]:
     """The parse events of a text, refusing what is ambiguous.
 
     Raises:
@@ -216,12 +216,12 @@ class Mapping(Node):
         self.items: list[tuple[Node, Node]] = []
 
 
-def begins(event: Any) -> bool:
+def is_value_start(event: Any) -> bool:
     """Whether a value begins with this event."""
     return isinstance(event, yaml.ScalarEvent | yaml.MappingStartEvent | yaml.SequenceStartEvent)
 
 
-def parts(event: Any) -> bool:
+def is_document_start(event: Any) -> bool:
     """Whether a document begins with this event."""
     return isinstance(event, yaml.DocumentStartEvent)
 
@@ -333,24 +333,24 @@ class Reader:
         elif key.text == "<<":
             self.problem(key, "merge keys (<<) are not allowed: write the values out")
         else:
-            told = "such key" if secret else f"key {shown(key.text)}"
-            self.problem(key, f"there is no {told}{suggestion(key.text, known)}")
+            told = "such key" if secret else f"key {quote(key.text)}"
+            self.problem(key, f"there is no {told}{suggest(key.text, known)}")
         return None
 
 
-def shown(text: str) -> str:
+def quote(text: str) -> str:
     """A wrong text as a message repeats it: quoted, escaped, and not all of it if it is long."""
     return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")
 
 
-def described(node: Node) -> str:
+def describe(node: Node) -> str:
     """A wrong value as a message repeats it."""
     if isinstance(node, Scalar):
-        return "nothing" if node.null else shown(node.text)
+        return "nothing" if node.null else quote(node.text)
     return "a mapping" if isinstance(node, Mapping) else "a list"
 
 
-def suggestion(text: str, known: Collection[str]) -> str:
+def suggest(text: str, known: Collection[str]) -> str:
     """A question that names the known word closest to `text`, or what there is if none is close."""
     from difflib import get_close_matches  # noqa: PLC0415 - for mistakes only
 

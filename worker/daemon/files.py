@@ -92,11 +92,11 @@ class Revisited:
     def _read(self, *, everything: bool) -> Iterator[tuple[str, bytes | None] | Problem]:
         before, self._there = self._there, set()
         seen: dict[files.FileIdentity, str] = {}
-        for path in files.listed(self._paths):
+        for path in files.expand_folders(self._paths):
             if isinstance(path, Problem):
                 yield path
                 continue
-            mark = files.mark(path)
+            mark = files.read_version(path)
             if mark is None and (path in before or path in self._named):
                 continue  # it was taken away
             if mark is not None:

@@ -19,7 +19,7 @@ from worker.model.accounts import DesiredAccount
 from worker.model.errors import DesiredStateError, Interrupted, SettingsError
 from worker.model.schedule import next_transition
 from worker.model.suspension import Maintenance, Suspend
-from worker.model.times import DEFAULT_ZONE, stamp_ms
+from worker.model.times import DEFAULT_ZONE, format_utc_ms
 from worker.plan.build import Terms
 from worker.solapi.runtime import Ambient
 from worker.telemetry.logs import Log
@@ -352,7 +352,7 @@ def _edges(suspend: Suspend | None, window: Maintenance, timezone: str, after: d
 
 
 def _stamp(moment: datetime | None) -> str | None:
-    return None if moment is None else stamp_ms(moment)
+    return None if moment is None else format_utc_ms(moment)
 
 
 def _shown(error: DesiredStateError | SettingsError) -> str:

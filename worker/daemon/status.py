@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 from worker.model.plans import Action
 from worker.model.results import Outcome
 from worker.model.status_page import AttentionItem, DaemonState, LastRead, QuotaUse
-from worker.model.times import stamp
+from worker.model.times import format_utc
 from worker.render.i18n import gettext as _
 from worker.render.i18n import translated
 
@@ -44,7 +44,7 @@ class Following:
 
     def passed(self, done: "Pass") -> None:
         """Note what a pass saw of each account. What it wrote and proved differs no more."""
-        at = stamp(done.ended)
+        at = format_utc(done.ended)
         for each in done.accounts:
             plan = each.plan
             written = 0 if each.result is None else each.result.counts.get(_CHANGED, 0)
@@ -69,7 +69,7 @@ class Following:
         names = {account.name for account in watch.accounts}
         last = watch.last
         return DaemonState(
-            last_pass=None if last is None else stamp(last.ended),
+            last_pass=None if last is None else format_utc(last.ended),
             outcome=None if last is None else last.outcome,
             ready=watch.ready(),
             seen=tuple(seen for name, seen in self._seen.items() if name in names),
@@ -90,7 +90,7 @@ def _standing(watch: "Watch") -> Iterator[AttentionItem]:
         told = "; ".join(translated(str(problem)) for problem in error.problems[:_PROBLEMS])
         yield AttentionItem("broken", None, f"{file}: {told}")
     for name, suspend in watch.suspended.items():
-        parts = (suspend.reason, suspend.by, None if suspend.ends is None else stamp(suspend.ends))
+        parts = (suspend.reason, suspend.by, None if suspend.ends is None else format_utc(suspend.ends))
         yield AttentionItem("suspended", name, " · ".join(part for part in parts if part) or _("nothing is written"))
 
 

@@ -14,7 +14,7 @@ from worker.model.errors import ErrorInfo, NumberError
 from worker.model.messages import Message, english, parts
 from worker.model.plans import AccountPlan
 from worker.model.results import AccountResult, Outcome, RunOutcome
-from worker.model.times import stamp_ms
+from worker.model.times import format_utc_ms
 from worker.render.json_document import encodable
 
 __all__ = [
@@ -155,7 +155,7 @@ def earlier_run(
     if carried is not None:
         earlier, started_at = carried
         return PlanFileUse(earlier, started_at, carried_out=True)
-    since = stamp_ms(datetime.fromisoformat(plan.created_at))
+    since = format_utc_ms(datetime.fromisoformat(plan.created_at))
     later, at = connection.execute(_SUPERSEDED, (key, run, since, _json(sorted(phones)))).fetchone()
     return None if later is None else PlanFileUse(later, at, carried_out=False)
 

@@ -11,7 +11,7 @@ import re
 from typing import Final
 from unicodedata import name as unicode_name
 
-__all__ = ["digits_of", "hyphenated", "implausible", "is_listable", "normalise", "oddity"]
+__all__ = ["hyphenated", "is_listable", "normalise", "parse_digits", "why_implausible", "why_unusual"]
 
 _AREA: Final = "3[1-3]|4[1-4]|5[1-5]|6[1-4]"
 """Area codes without their zero, Seoul's 2 aside: Gyeonggi 31 to Jeju 64."""
@@ -98,7 +98,7 @@ def normalise(text: str) -> str:
     digits = text.replace("-", "")
     if _ordinary(digits) and not text.startswith("-"):
         return digits
-    digits = digits_of(text)
+    digits = parse_digits(text)
     if digits.startswith("00"):
         raise ValueError(_FOREIGN)
     if _lacks_zero(digits):
@@ -106,7 +106,7 @@ def normalise(text: str) -> str:
     return digits
 
 
-def digits_of(text: str) -> str:
+def parse_digits(text: str) -> str:
     """Return the digits of any number that an account may have registered, as `normalise` reads them.
 
     For options and searches that find what is there already, so that no digits are refused.
@@ -145,7 +145,7 @@ def is_listable(digits: str) -> bool:
         return False
 
 
-def implausible(digits: str) -> str | None:
+def why_implausible(digits: str) -> str | None:
     """Return why no account is likely to have a number, given by `normalise`, or None where one may well have it."""
     if _ordinary(digits):
         return None
@@ -170,13 +170,13 @@ def implausible(digits: str) -> str | None:
     return f"{area[0]} numbers have {wanted} digits, this one has {length}: check it digit by digit"
 
 
-def oddity(digits: str) -> str | None:
+def why_unusual(digits: str) -> str | None:
     """Return a sentence about a number, given by `normalise`, that is probably a mistake, else None."""
     if len(digits) == _SHORT and digits[:2] in _NATIONWIDE_PREFIXES:
         return "it looks like the beginning of a nationwide number, which has 8 digits such as 1588-1234: check it"
     if _ordinary(digits):
         return None
-    if reason := implausible(digits):
+    if reason := why_implausible(digits):
         return f"{reason}; a plan refuses it unless it is registered"
     prefix = digits[:3]
     if prefix in _SERVICES:
@@ -213,7 +213,7 @@ def _is_decimal(written: str, digits: str) -> bool:
         return False
     tail = tail.translate(_SEPARATORS)
     if not tail.strip("0"):
-        return not ("." in head and tail == "0000" and implausible(digits) is None)
+        return not ("." in head and tail == "0000" and why_implausible(digits) is None)
     amount = len(head) > _SHORT and head.isdecimal() and not head.startswith("0")
     return "." not in head and tail.isdecimal() and (len(tail) < _SHORTEST or amount)
 
@@ -261,7 +261,7 @@ def _fits_area(digits: str, area: str) -> bool:
 
 
 def _is_usual(digits: str) -> bool:
-    return _ordinary(digits) is not None and oddity(digits) is None
+    return _ordinary(digits) is not None and why_unusual(digits) is None
 
 
 def _lacks_zero(digits: str) -> bool:
@@ -269,7 +269,7 @@ def _lacks_zero(digits: str) -> bool:
     if digits.startswith("0") or _ordinary(digits) or _is_cut_nationwide(digits):
         return False
     whole = f"0{digits}"
-    return implausible(whole) is None and _SERVICES.get(whole[:3], (0, 0, None))[2] is None
+    return why_implausible(whole) is None and _SERVICES.get(whole[:3], (0, 0, None))[2] is None
 
 
 def _is_cut_nationwide(digits: str) -> bool:

@@ -17,17 +17,17 @@ from typing import Final, NamedTuple
 from msgspec import Struct, structs
 
 from worker.model.accounts import DatedWindow, Desired, DesiredAccount, IdleNumber, Schedule, Status, WeeklyWindow
-from worker.model.times import WEEK, instant, shown, stamp, zone
+from worker.model.times import WEEK, format_local, format_utc, load_zone, to_utc
 
 __all__ = [
     "ScheduledStatus",
     "Transition",
-    "at",
-    "changes",
-    "contradictions",
-    "ever",
-    "holding",
+    "ever_wants",
+    "find_contradictions",
     "next_transition",
+    "scheduled_status",
+    "settle_schedules",
+    "status_changes",
     "transitions",
 ]
 
@@ -54,7 +54,7 @@ class Transition(Struct, frozen=True):
     why: str
 
 
-def at(account: DesiredAccount, moment: datetime) -> DesiredAccount:
+def settle_schedules(account: DesiredAccount, moment: datetime) -> DesiredAccount:
     """The account with every number as it should be at an aware moment; itself where it has no schedules."""
     if not account.schedules:
         return account
@@ -63,8 +63,8 @@ def at(account: DesiredAccount, moment: datetime) -> DesiredAccount:
     idle: dict[str, IdleNumber] = {}
     for phone, schedule in account.schedules.items():
         if schedule not in settled:
-            change = next(changes(schedule, moment), None)
-            settled[schedule] = holding(schedule, moment), None if change is None else stamp(change[0])
+            change = next(status_changes(schedule, moment), None)
+            settled[schedule] = scheduled_status(schedule, moment), None if change is None else format_utc(change[0])
         held, until = settled[schedule]
         want = numbers[phone]
         if held.status is None:
@@ -81,7 +81,7 @@ def at(account: DesiredAccount, moment: datetime) -> DesiredAccount:
 
 def next_transition(account: DesiredAccount, after: datetime) -> datetime | None:
     """The first instant after a moment at which what is wanted of any number changes; None if it never does."""
-    found = (next(changes(schedule, after), None) for schedule in set(account.schedules.values()))
+    found = (next(status_changes(schedule, after), None) for schedule in set(account.schedules.values()))
     return min((change[0] for change in found if change is not None), default=None)
 
 
@@ -100,13 +100,13 @@ def transitions(account: DesiredAccount, start: datetime, end: datetime) -> Iter
 def _told(
     schedule: Schedule, phones: Sequence[str], start: datetime, end: datetime
 ) -> Iterator[tuple[datetime, list[Transition]]]:
-    before = holding(schedule, start - _INSTANT).status
-    for when, held in takewhile(lambda change: change[0] < end, changes(schedule, start - _INSTANT)):
+    before = scheduled_status(schedule, start - _INSTANT).status
+    for when, held in takewhile(lambda change: change[0] < end, status_changes(schedule, start - _INSTANT)):
         yield when, [Transition(phone, when, before, held.status, held.because) for phone in phones]
         before = held.status
 
 
-def holding(schedule: Schedule, moment: datetime) -> ScheduledStatus:
+def scheduled_status(schedule: Schedule, moment: datetime) -> ScheduledStatus:
     """What a schedule wants at an aware moment."""
     window = _dated_at(schedule, moment) or _weekly_at(schedule, moment)
     if window is None:
@@ -116,11 +116,11 @@ def holding(schedule: Schedule, moment: datetime) -> ScheduledStatus:
     return ScheduledStatus(window.status, f"scheduled {window.status}: {window.reason or text}")
 
 
-def changes(schedule: Schedule, after: datetime) -> Iterator[tuple[datetime, ScheduledStatus]]:
+def status_changes(schedule: Schedule, after: datetime) -> Iterator[tuple[datetime, ScheduledStatus]]:
     """Every instant after a moment at which the wanted status changes, and what holds from then on; maybe endless."""
     edges = sorted({edge for window in schedule.dated for edge in (window.start, window.end) if edge is not None})
     statuses = {schedule.plain if window is None else window.status for _, window in _profile(schedule.weekly)}
-    status, moment = holding(schedule, after).status, after
+    status, moment = scheduled_status(schedule, after).status, after
     while True:
         place = bisect_right(edges, moment)
         candidates = edges[place : place + 1]
@@ -130,20 +130,20 @@ def changes(schedule: Schedule, after: datetime) -> Iterator[tuple[datetime, Sch
         if not candidates:
             return
         moment = min(candidates)
-        held = holding(schedule, moment)
+        held = scheduled_status(schedule, moment)
         if held.status != status:
             status = held.status
             yield moment, held
 
 
-def ever(schedule: Schedule, status: Status) -> bool:
+def ever_wants(schedule: Schedule, status: Status) -> bool:
     """Whether a schedule wants a status at any time."""
     return status == schedule.plain or any(
         window.status == status for some in (schedule.dated, schedule.weekly) for window in some
     )
 
 
-def contradictions(windows: Sequence[DatedWindow | WeeklyWindow]) -> list[tuple[int, int]]:
+def find_contradictions(windows: Sequence[DatedWindow | WeeklyWindow]) -> list[tuple[int, int]]:
     """Windows of one kind that overlap with different statuses: pairs of their places, the lower one first.
 
     Not every pair that contradicts, but at least one of those that do.
@@ -200,7 +200,7 @@ def _next_weekly(schedule: Schedule, after: datetime) -> datetime:
 
 def _monday(moment: datetime, timezone: str) -> datetime:
     """Midnight of the week's Monday, as the zone's clock has it."""
-    local = moment.astimezone(zone(timezone)).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
+    local = moment.astimezone(load_zone(timezone)).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
     return local.replace(fold=0) - timedelta(local.weekday())
 
 
@@ -209,10 +209,10 @@ def _fortnight(
     weekly: tuple[WeeklyWindow, ...], timezone: str, monday: datetime
 ) -> tuple[tuple[datetime, ...], tuple[WeeklyWindow | None, ...]]:
     """When each part of two weeks begins, and which window holds then; the second is there for what lies ahead."""
-    where = zone(timezone)
+    where = load_zone(timezone)
     profile = _profile(weekly)
     parts = [(minute + week, window) for week in (0, WEEK) for minute, window in profile]
-    instants = tuple(instant(monday + timedelta(minutes=minute), where) for minute, _ in parts)
+    instants = tuple(to_utc(monday + timedelta(minutes=minute), where) for minute, _ in parts)
     return instants, tuple(window for _, window in parts)
 
 
@@ -233,6 +233,6 @@ def _profile(weekly: tuple[WeeklyWindow, ...]) -> tuple[tuple[int, WeeklyWindow 
 
 
 def _span(window: DatedWindow, timezone: str) -> str:
-    where = zone(timezone)
+    where = load_zone(timezone)
     parts = (("from", window.start), ("until", window.end))
-    return " ".join(f"{word} {shown(moment, where)}" for word, moment in parts if moment is not None)
+    return " ".join(f"{word} {format_local(moment, where)}" for word, moment in parts if moment is not None)

@@ -5,19 +5,19 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from worker.model.times import DEFAULT_ZONE, instant, written, zone
+from worker.model.times import DEFAULT_ZONE, load_zone, parse_moment, to_utc
 
-__all__ = ["Maintenance", "Suspend", "moment"]
+__all__ = ["Maintenance", "Suspend", "parse_until"]
 
 
-def moment(text: str) -> datetime:
+def parse_until(text: str) -> datetime:
     """The moment of a text such as `2026-12-01`, its midnight, in UTC; in Korea unless an offset or Z follows.
 
     Raises:
         ValueError: it is none.
     """
     try:
-        return instant(written(text), zone(DEFAULT_ZONE))
+        return to_utc(parse_moment(text), load_zone(DEFAULT_ZONE))
     except ValueError:
         msg = "until should be a moment: 2026-12-01, 2026-12-01T09:00 (Korean time) or 2026-12-01T09:00+09:00"
         raise ValueError(msg) from None
@@ -36,7 +36,7 @@ class Suspend(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def ends(self) -> datetime | None:
         """When it ends by itself, UTC; None where it does not."""
-        return None if self.until is None else moment(self.until)
+        return None if self.until is None else parse_until(self.until)
 
     def holds(self, now: datetime) -> bool:
         """Whether it is in force."""

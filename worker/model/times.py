@@ -12,9 +12,20 @@ from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from worker.model.zones import described, meant, respelt
+from worker.model.zones import correct_spelling, describe_zone, suggest_zones
 
-__all__ = ["DEFAULT_ZONE", "WEEK", "instant", "shown", "stamp", "stamp_ms", "weekly", "written", "zone", "zones"]
+__all__ = [
+    "DEFAULT_ZONE",
+    "WEEK",
+    "format_local",
+    "format_utc",
+    "format_utc_ms",
+    "load_zone",
+    "parse_moment",
+    "parse_weekly",
+    "to_utc",
+    "zone_names",
+]
 
 DEFAULT_ZONE: Final = "Asia/Seoul"
 """The zone of files that name none: the numbers are Korean."""
@@ -40,21 +51,21 @@ _MOMENT_ADVICE: Final = "write 2026-12-01, 2026-12-01T09:00 or 2026-12-01T09:00+
 _WEEKLY_ADVICE: Final = 'write days and times, such as "Mon-Fri 09:00-18:00" or "daily 22:00-06:00"'
 
 
-def zone(name: str) -> ZoneInfo:
+def load_zone(name: str) -> ZoneInfo:
     """Return the time zone of an IANA name.
 
     Raises:
         ValueError: there is none; the message has the name to write, where it is certain.
     """
-    known = zones()
+    known = zone_names()
     if name in known:
         return ZoneInfo(name)
-    names = meant(name, known)
+    names = suggest_zones(name, known)
     if len(names) > 1:
-        told = f"write one of {', '.join(map(described, names))}"
+        told = f"write one of {', '.join(map(describe_zone, names))}"
     elif names:
         told = f"write {names[0]}"
-    elif slip := respelt(name, known):
+    elif slip := correct_spelling(name, known):
         told = f"did you mean {slip}?"
     else:
         told = f"write an IANA name such as {DEFAULT_ZONE}"
@@ -62,14 +73,14 @@ def zone(name: str) -> ZoneInfo:
 
 
 @lru_cache(maxsize=1)
-def zones() -> frozenset[str]:
+def zone_names() -> frozenset[str]:
     """The names that the tzdata package knows: the same on every host, and none that is a path."""
     from importlib.resources import files  # noqa: PLC0415 - for files that name a zone or a time only
 
     return frozenset(files("tzdata").joinpath("zones").read_text(encoding="ascii").split())
 
 
-def written(text: str) -> datetime:
+def parse_moment(text: str) -> datetime:
     """A moment as it is written: a day, which is its midnight, or a day and a time; aware where an offset is given.
 
     Raises:
@@ -86,7 +97,7 @@ def written(text: str) -> datetime:
         raise ValueError(f"there is no such day or time of day: {_MOMENT_ADVICE}") from None
 
 
-def instant(moment: datetime, where: ZoneInfo) -> datetime:
+def to_utc(moment: datetime, where: ZoneInfo) -> datetime:
     """The instant, in UTC, of a moment of whole seconds: an aware one, or one on the clock of a zone."""
     if moment.tzinfo is not None:
         return moment.astimezone(UTC)
@@ -109,7 +120,7 @@ def _clock(moment: datetime, where: ZoneInfo) -> datetime:
 
 
 @lru_cache(maxsize=4096)
-def weekly(text: str) -> tuple[tuple[int, int], ...]:
+def parse_weekly(text: str) -> tuple[tuple[int, int], ...]:
     """The times of a text such as `Mon-Fri 09:00-12:00, 13:00-18:00`: [from, until) in minutes from Monday's midnight.
 
     Days are names of three letters, ranges or lists of them, or `daily`, in any letter case. A time range that ends
@@ -151,17 +162,17 @@ def _minutes(text: str) -> tuple[int, int]:
     return start, end if end > start else end + _DAY
 
 
-def stamp(moment: datetime) -> str:
+def format_utc(moment: datetime) -> str:
     """An aware moment as documents carry it, to the second: UTC, ISO 8601, Z."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def stamp_ms(moment: datetime) -> str:
+def format_utc_ms(moment: datetime) -> str:
     """A moment of UTC as documents and logs carry it, to the millisecond: ISO 8601, Z."""
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def shown(moment: datetime, where: ZoneInfo) -> str:
+def format_local(moment: datetime, where: ZoneInfo) -> str:
     """An aware moment for people, such as `2026-12-22 00:00 KST`; seconds where there are any."""
     local = moment.astimezone(where)
     return local.strftime("%Y-%m-%d %H:%M:%S %Z" if local.second else "%Y-%m-%d %H:%M %Z")

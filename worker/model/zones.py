@@ -11,7 +11,7 @@ from typing import Final
 from unicodedata import normalize
 from zoneinfo import ZoneInfo
 
-__all__ = ["ABBREVIATIONS", "OFFSETS", "PLACES", "caution", "described", "meant", "respelt"]
+__all__ = ["ABBREVIATIONS", "OFFSETS", "PLACES", "correct_spelling", "describe_zone", "suggest_zones", "zone_warning"]
 
 OFFSETS: Final[Mapping[int, str]] = {
     -720: "Etc/GMT+12",
@@ -155,7 +155,7 @@ _blanks: Final = re.compile(r"[\s_]+")
 _signs: Final = str.maketrans("\u2212\u00b1", "-+")
 
 
-def meant(name: str, known: Collection[str]) -> tuple[str, ...]:
+def suggest_zones(name: str, known: Collection[str]) -> tuple[str, ...]:
     """Return the IANA names to write for an abbreviation, an offset or a place that is no IANA name itself.
 
     There are several where people mean several zones by it, and none where nothing is certain.
@@ -179,7 +179,7 @@ def meant(name: str, known: Collection[str]) -> tuple[str, ...]:
     return tuple(cities) if len(cities) == 1 else ()
 
 
-def respelt(name: str, known: Collection[str]) -> str | None:
+def correct_spelling(name: str, known: Collection[str]) -> str | None:
     """Return the IANA name that was misspelt: in letter case, in what separates its parts, or in letters of them."""
     if _turned(name):
         return None
@@ -196,11 +196,11 @@ def respelt(name: str, known: Collection[str]) -> str | None:
     return found if len(offsets) == 1 else None
 
 
-def caution(name: str) -> str | None:
+def zone_warning(name: str) -> str | None:
     """Return a warning about an IANA name that is seldom what its writer means, else None."""
     place = _SEASONAL.get(name)
     if place:
-        return f"{described(name)} has no summer time: write {place} for a clock that has"
+        return f"{describe_zone(name)} has no summer time: write {place} for a clock that has"
     turned = _turned(name)
     if turned is None or int(turned[2]) == 0:
         return None
@@ -210,7 +210,7 @@ def caution(name: str) -> str | None:
     return f"{told}: write {opposite} for {_shown(minutes)}" if opposite else told
 
 
-def described(name: str) -> str:
+def describe_zone(name: str) -> str:
     """Return an IANA name with its offsets in winter and in summer: `America/Chicago (UTC-6, UTC-5)`."""
     return f"{name} ({', '.join(map(_shown, dict.fromkeys(_offsets(name))))})"
 
@@ -219,7 +219,7 @@ def _of_label(place: str, offset: str, known: Collection[str]) -> tuple[str, ...
     """Return the zones of a place and an offset, one of them in parentheses, if both agree."""
     if _minutes(offset) is None:
         place, offset = offset, place
-    names = (place,) if place in known else meant(place, known)
+    names = (place,) if place in known else suggest_zones(place, known)
     return tuple(each for each in names if _minutes(offset) in _offsets(each))
 
 

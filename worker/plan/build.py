@@ -83,7 +83,7 @@ class Draft(Struct, frozen=True):
 
     def is_outdated(self, desired: DesiredAccount, now: datetime) -> bool:
         """Return True if the schedules of the file ask for something else at `now` than the plan was made for."""
-        current = schedule.at(desired, now)
+        current = schedule.settle_schedules(desired, now)
         due = (
             phone in self.desired and self.desired[phone].status is not number.status
             for phone, number in current.numbers.items()
@@ -105,7 +105,7 @@ def build(
     Raises:
         ImplausibleNumber: the file lists an implausible number that the account does not have.
     """
-    desired = schedule.at(desired, now)
+    desired = schedule.settle_schedules(desired, now)
     safety = effective_safety(terms.safety, desired.safety)
     numbers = scope(desired, observed, terms.selection)
     differing, confirmed = compare(numbers, observed, memory)
@@ -148,7 +148,7 @@ def failed_draft(desired: DesiredAccount, terms: Terms, error: WorkerError, now:
         error=error.info,
         counts=tally(Action, {}),
     )
-    return Draft(plan, select(schedule.at(desired, now).numbers, terms.selection), error)
+    return Draft(plan, select(schedule.settle_schedules(desired, now).numbers, terms.selection), error)
 
 
 class Remaining(Struct, frozen=True):

@@ -38,7 +38,7 @@ def unasked(saved: SavedAccount, files: CurrentFiles, moment: datetime) -> dict[
     elsewhere = _elsewhere(saved, desired, complete=not files.missing)
     if elsewhere is not None:
         return dict.fromkeys(_phones(saved), elsewhere)
-    settled = schedule.at(desired, moment)
+    settled = schedule.settle_schedules(desired, moment)
     differing = [change for change in saved.changes if not _asks(settled, change, complete=not files.missing)]
     places = {
         phone: f"{source}:{line}"
@@ -49,7 +49,7 @@ def unasked(saved: SavedAccount, files: CurrentFiles, moment: datetime) -> dict[
 
 def ending(changes: Iterable[Change], files: CurrentFiles, moment: datetime) -> tuple[Change, ...]:
     """Return writes that the files ask for at an aware moment, each until they stop to if that is sooner."""
-    numbers = {} if files.desired is None else schedule.at(files.desired, moment).numbers
+    numbers = {} if files.desired is None else schedule.settle_schedules(files.desired, moment).numbers
     return tuple(_sooner(change, numbers.get(change.phone)) for change in changes)
 
 

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from worker.config.urls import platform
+from worker.config.urls import platform_of
 from worker.model.accounts import PHONE_PATTERN, DesiredAccount, Group, SourceFile
 from worker.model.credentials import CredentialsRef
 from worker.model.errors import ErrorInfo, PlanFileError
@@ -210,7 +210,7 @@ def _seal_of(plan: SavedPlan) -> str:
 
 def _distinct(accounts: Sequence[SavedAccount]) -> bool:
     """Return True if no two of the accounts have one name, or are one account of one platform."""
-    ids = [(platform(each.endpoint), each.account_id) for each in accounts if each.account_id is not None]
+    ids = [(platform_of(each.endpoint), each.account_id) for each in accounts if each.account_id is not None]
     return len(set(ids)) == len(ids) and len({each.account for each in accounts}) == len(accounts)
 
 

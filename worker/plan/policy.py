@@ -17,7 +17,7 @@ from worker.model.accounts import (
     Unmanaged,
 )
 from worker.model.errors import ImplausibleNumber
-from worker.model.phones import implausible, is_listable
+from worker.model.phones import is_listable, why_implausible
 from worker.model.plans import Action, Cause, Change
 
 __all__ = ["Selection", "adopt", "check_registered", "drifted", "scope", "select", "spent"]
@@ -55,7 +55,7 @@ def check_registered(desired: DesiredAccount, observed: ObservedAccount) -> None
         ImplausibleNumber: with the place of each such number.
     """
     missing = (*desired.numbers.keys() - observed.numbers.keys(), *desired.idle.keys() - observed.numbers.keys())
-    reasons = {phone: reason for phone in missing if (reason := implausible(phone))}
+    reasons = {phone: reason for phone in missing if (reason := why_implausible(phone))}
     if not reasons:
         return
     places = desired.places(reasons)

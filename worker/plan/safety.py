@@ -5,7 +5,7 @@ from typing import Final
 
 from msgspec import structs
 
-from worker.config.limits import at_most
+from worker.config.limits import resolve_limit
 from worker.config.settings import threshold
 from worker.model.accounts import InUseOverride, PlanFileUse, SafetyOverride
 from worker.model.errors import Refusal
@@ -149,7 +149,7 @@ def fleet_wide(plans: Sequence[AccountPlan], most: int | str, allow: frozenset[s
     if len(plans) < _FLEET or not allow.isdisjoint({FLEET_WIDE, ALLOW_ALL}):
         return tuple(plans)
     whole = sum(sum(plan.counts.values()) - plan.counts[Action.MISSING] for plan in plans)
-    limit = at_most("fleet_wide", most, whole, least=_FEW)
+    limit = resolve_limit("fleet_wide", most, whole, least=_FEW)
     broken: dict[Action, Refusal] = {}
     for action, word in _CHANGED.items():
         number = sum(plan.counts[action] for plan in plans)

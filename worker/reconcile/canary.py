@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeVar
 
-from worker.config.limits import at_most
+from worker.config.limits import resolve_limit
 from worker.config.settings import CanarySettings
 from worker.model.errors import CanaryFailed
 from worker.model.plans import Change
@@ -55,7 +55,7 @@ def _judge(
     counts = Counter(outcome for planned, result in canary for outcome in _outcomes(planned, result))
     whole = counts.total()
     failed = whole - counts[Outcome.CHANGED] - counts[Outcome.UNCHANGED]
-    limit = at_most("max_failed", max_failed, whole)
+    limit = resolve_limit("max_failed", max_failed, whole)
     told: dict[str, object] = {"accounts": len(canary), "numbers": whole, "counts": dict(counts)}
     if failed <= limit:
         log.info("canary.passed", **told)

@@ -13,7 +13,7 @@ from typing import TypeVar
 import msgspec
 
 from worker.config.settings import Settings
-from worker.config.urls import endpoint
+from worker.config.urls import parse_endpoint
 from worker.ledger import Keeper, Nothing, Subject
 from worker.model.accounts import AccountMemory, DesiredAccount, ObservedAccount, PlanFile, Status
 from worker.model.credentials import DEFAULT_CREDENTIALS, Credentials, CredentialsRef
@@ -356,7 +356,7 @@ class Fleet:
             ValueError: its endpoint is none.
         """
         credentials = self._credentials(account.credentials)
-        where = endpoint(account.endpoint or self._settings.endpoint)
+        where = parse_endpoint(account.endpoint or self._settings.endpoint)
         if len(credentials.api_secret.reveal()) < SHORTEST_SECRET and not where.loopback:
             place = (account.credentials or DEFAULT_CREDENTIALS).api_secret.place
             raise CredentialsMissing(

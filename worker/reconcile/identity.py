@@ -5,7 +5,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from worker.config.urls import platform
+from worker.config.urls import platform_of
 from worker.ledger import Subject
 from worker.model.accounts import DesiredAccount
 from worker.model.credentials import CredentialsRef
@@ -96,7 +96,7 @@ class Identities:
 
 def key(account: AccountTarget, account_id: str | None, default: str) -> str:
     """What names an account over all runs and files; `default` is the endpoint of those that name none."""
-    return f"{platform(account.endpoint or default)} {account_id}"
+    return f"{platform_of(account.endpoint or default)} {account_id}"
 
 
 def planned(desired: DesiredAccount, drawn: Draft, terms: Terms, default: str) -> Subject:

@@ -21,7 +21,7 @@ FINISHED: Final = "finished"
 _OF_CONTEXT: Final = f"{FINISHED}\x04"
 INNER: Final = frozenset(
     {
-        "described",
+        "describe",
         "error",
         "failing",
         "failure",

@@ -23,7 +23,7 @@ from msgspec import Struct
 
 from worker.model.accounts import NumberUse
 from worker.model.errors import AccountRejected, ApiError, ServerError
-from worker.model.phones import digits_of
+from worker.model.phones import parse_digits
 from worker.solapi.wire import UNREADABLE, brief
 
 __all__ = ["Body", "Fetch", "inquire"]
@@ -186,7 +186,7 @@ async def _look_ahead(fetch: Fetch, phones: frozenset[str], now: datetime, in_us
 def _sender(text: str | None) -> str | None:
     """The digits of a message's sender, however it is written; None where that cannot be told."""
     try:
-        return digits_of(text or "")
+        return parse_digits(text or "")
     except ValueError:
         return None
 

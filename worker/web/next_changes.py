@@ -10,7 +10,7 @@ from typing import Final
 from msgspec import Struct
 
 from worker.model.accounts import DesiredAccount, Schedule, Status
-from worker.model.schedule import changes, holding
+from worker.model.schedule import scheduled_status, status_changes
 
 __all__ = ["Turn", "Upcoming"]
 
@@ -80,13 +80,13 @@ def _following(alike: _Alike, now: datetime) -> datetime | None:
     """When a schedule changes next; asked again only once that is past, or the clock was set back."""
     stale = alike.asked is None or now < alike.asked or (alike.following is not None and alike.following <= now)
     if stale:
-        found = next(changes(alike.schedule, now), None)
+        found = next(status_changes(alike.schedule, now), None)
         alike.asked, alike.following = now, None if found is None else found[0]
     return alike.following
 
 
 def _turns(alike: _Alike, after: datetime, end: datetime) -> Iterator[Turn]:
-    before = holding(alike.schedule, after).status
-    for when, held in takewhile(lambda change: change[0] < end, changes(alike.schedule, after)):
+    before = scheduled_status(alike.schedule, after).status
+    for when, held in takewhile(lambda change: change[0] < end, status_changes(alike.schedule, after)):
         yield Turn(when, alike.account, before, held.status, held.because, alike.count, alike.phones)
         before = held.status

@@ -20,7 +20,7 @@ from worker.ledger.status_page import nothing
 from worker.model.accounts import DesiredAccount
 from worker.model.errors import LedgerError
 from worker.model.status_page import DaemonState, UpcomingChange, UpcomingChanges
-from worker.model.times import stamp
+from worker.model.times import format_utc
 from worker.render import status_pages
 from worker.render.html import asset
 from worker.render.i18n import LANGUAGES, chosen, speak, translated
@@ -212,7 +212,7 @@ class Site:
     def _frame(self, here: str, live: DaemonState | None, version: str = "") -> status_pages.Frame:
         return status_pages.Frame(
             here=here,
-            made_at=stamp(self._now()),
+            made_at=format_utc(self._now()),
             ledger=self._ledger.name,
             assets={name: _url(name) for name in _ASSETS},
             live=live,
@@ -228,10 +228,10 @@ class Site:
         with self._one:
             turns = self._soon.next(self._desired(), now, days=_DAYS, most=_TURNS + 1)
         told = tuple(
-            UpcomingChange(stamp(turn.when), turn.account, turn.before, turn.after, turn.count, turn.why)
+            UpcomingChange(format_utc(turn.when), turn.account, turn.before, turn.after, turn.count, turn.why)
             for turn in turns[:_TURNS]
         )
-        return UpcomingChanges(stamp(now + timedelta(_DAYS)), told, more=len(turns) > _TURNS)
+        return UpcomingChanges(format_utc(now + timedelta(_DAYS)), told, more=len(turns) > _TURNS)
 
     def _trace(self) -> object:
         """What changes whenever a run writes to the ledger."""

@@ -11,9 +11,9 @@ from msgspec import Struct
 
 from worker.ledger import status_page as ledger
 from worker.model.accounts import PHONE_PATTERN
-from worker.model.phones import digits_of
+from worker.model.phones import parse_digits
 from worker.model.status_page import AccountState, AttentionItem, DaemonState, UpcomingChanges, WriteBucket
-from worker.model.times import stamp
+from worker.model.times import format_utc
 from worker.render import status_pages
 
 __all__ = ["Asked", "Missing", "made"]
@@ -55,7 +55,7 @@ class Asked(Struct, frozen=True, kw_only=True):
         """The number that is searched for, or its first digits, however they are written."""
         text = self.text("q")
         with suppress(ValueError):
-            return digits_of(text)
+            return parse_digits(text)
         digits = "".join(char for char in text if char.isascii() and char.isdigit())
         return f"0{digits.removeprefix('82').lstrip('0')}" if text.strip().startswith("+82") else digits
 
@@ -92,7 +92,7 @@ def _phone(text: str) -> str:
     if fullmatch(PHONE_PATTERN, text, ASCII):
         return text
     with suppress(ValueError):
-        return digits_of(text)
+        return parse_digits(text)
     raise Missing
 
 
@@ -206,8 +206,8 @@ def _number(connection: sqlite3.Connection, asked: Asked, phone: str) -> status_
 def _quota(connection: sqlite3.Connection, asked: Asked) -> status_pages.Quotas:
     minute = asked.now.replace(second=0, microsecond=0)
     hour = minute.replace(minute=0)
-    minutes = [stamp(minute - timedelta(minutes=before)) for before in range(59, -1, -1)]
-    hours = [stamp(hour - timedelta(hours=before)) for before in range(23, -1, -1)]
+    minutes = [format_utc(minute - timedelta(minutes=before)) for before in range(59, -1, -1)]
+    hours = [format_utc(hour - timedelta(hours=before)) for before in range(23, -1, -1)]
     return status_pages.Quotas(
         minutes=_filled(minutes, ledger.windows(connection, minutes[0])),
         hours=_filled(hours, ledger.windows(connection, hours[0], by_hour=True)),

@@ -12,7 +12,7 @@ from worker.cli.commands.doctor import _clock, _refused
 from worker.cli.exit_status import ExitStatus
 from worker.cli.main import run
 from worker.cli.output import emit
-from worker.config.files import check, replace
+from worker.config.files import check_writable, replace
 from worker.model.errors import AccountRejected, LedgerError, PolicyRefusal, Refusal, ServerError
 
 
@@ -83,7 +83,7 @@ def test_a_pipe_gets_the_document_and_stays(tmp_path: Path) -> None:
     path = tmp_path / "pipe"
     os.mkfifo(path)
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    check(str(path))
+    check_writable(str(path))
     emit("document", str(path))
     assert os.read(reader, 100) == b"document"
     os.close(reader)

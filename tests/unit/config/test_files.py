@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.config.files import identity, read, read_file, yaml_files
+from worker.config.files import read, read_file, read_identity, yaml_files
 from worker.config.yaml_reader import FILE_CAP
 from worker.model.errors import Problem
 
@@ -262,8 +262,12 @@ def test_yaml_files_of_a_folder_alone(tmp_path: Path) -> None:
         (tmp_path / name).write_text("")
     assert yaml_files(tmp_path) == [str(tmp_path / "a.yaml"), str(tmp_path / "b.yml")]
     assert yaml_files(tmp_path / "gone") == []
-    assert identity(str(tmp_path / "a.yaml")) == identity(f"{tmp_path}/./a.yaml") != identity(str(tmp_path / "b.yml"))
-    assert identity("nowhere.yaml") is identity("a\0b") is None
+    assert (
+        read_identity(str(tmp_path / "a.yaml"))
+        == read_identity(f"{tmp_path}/./a.yaml")
+        != read_identity(str(tmp_path / "b.yml"))
+    )
+    assert read_identity("nowhere.yaml") is read_identity("a\0b") is None
 
 
 def test_one_file(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from worker.cli.document_conflicts import Agreement
 from worker.config import files
 from worker.config.desired import IdentityResolver, load, read_names
 from worker.config.files import yaml_files_below
-from worker.config.urls import platform
+from worker.config.urls import platform_of
 from worker.daemon.last_good import LastGood
 from worker.model.errors import DesiredStateError
 
@@ -126,7 +126,7 @@ def test_parts_of_a_split_account_are_no_two_accounts() -> None:
 )
 def test_one_platform_has_one_name(text: str, expected: str) -> None:
     """Letter case of hosts, default ports, trailing dots and slashes make no other platform; paths and ports do."""
-    assert platform(text) == expected
+    assert platform_of(text) == expected
 
 
 def test_a_fresh_file_of_the_same_account_is_broken_in_a_daemon() -> None:

@@ -18,7 +18,7 @@ from worker.config.settings import (
     load,
     threshold,
 )
-from worker.config.urls import ENDPOINTS, endpoint
+from worker.config.urls import ENDPOINTS, parse_endpoint
 from worker.model.errors import SettingsError
 
 
@@ -255,13 +255,13 @@ def test_problems_are_bounded() -> None:
 @pytest.mark.parametrize("name", ENDPOINTS)
 def test_endpoints_by_name(name: str) -> None:
     """Every endpoint that has a name is https, and is what the settings give back."""
-    assert endpoint(name).url.startswith("https://")
+    assert parse_endpoint(name).url.startswith("https://")
     assert of_environment(ENDPOINT=name).endpoint == name
 
 
 def test_only_the_old_host_needs_both_headers() -> None:
     """Credentials go out under two headers to the one host that asks for it, and nowhere else."""
-    assert [name for name in ENDPOINTS if endpoint(name).both_headers] == ["coolsms-rest"]
+    assert [name for name in ENDPOINTS if parse_endpoint(name).both_headers] == ["coolsms-rest"]
 
 
 @pytest.mark.parametrize(
@@ -279,8 +279,8 @@ def test_only_the_old_host_needs_both_headers() -> None:
 )
 def test_endpoints_by_url(text: str, url: str) -> None:
     """An endpoint may be any https URL, and plain http to this very machine."""
-    assert endpoint(text).url == url
-    assert not endpoint(text).both_headers
+    assert parse_endpoint(text).url == url
+    assert not parse_endpoint(text).both_headers
 
 
 @pytest.mark.parametrize(
@@ -319,7 +319,7 @@ def test_endpoints_by_url(text: str, url: str) -> None:
 def test_wrong_endpoints(text: str, words: str) -> None:
     """An endpoint that is none, is another than it seems, or is in the open is refused with the reason."""
     with pytest.raises(ValueError, match=r"endpoint") as refused:
-        endpoint(text)
+        parse_endpoint(text)
     assert words in str(refused.value)
     assert str(refused.value).isprintable()
     assert len(str(refused.value)) < 250
@@ -401,7 +401,7 @@ def test_max_deactivations_in_every_form(value: str) -> None:
 )
 def test_known_endpoints_are_the_vendors_and_this_machine(text: str, known: bool) -> None:  # noqa: FBT001 - a case
     """What may be trusted without being told: the hosts of the vendor and the loopback addresses."""
-    assert endpoint(text).known is known
+    assert parse_endpoint(text).known is known
 
 
 _SERVICE_LINKS = {

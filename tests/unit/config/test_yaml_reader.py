@@ -15,14 +15,14 @@ from worker.config.yaml_reader import (
     Scalar,
     Sequence,
     YamlError,
-    begins,
     compose,
     decode,
-    described,
-    events,
-    shown,
+    describe,
+    is_value_start,
+    parse_events,
+    quote,
     skip,
-    suggestion,
+    suggest,
 )
 from worker.model.errors import Problem
 
@@ -30,14 +30,14 @@ from worker.model.errors import Problem
 def refusal(text: str) -> str:
     """Where and why a text is refused."""
     with pytest.raises(YamlError) as refused:
-        list(events("f", text))
+        list(parse_events("f", text))
     return str(refused.value)
 
 
 def composed(text: str) -> Node:
     """The first value of a text."""
-    stream = events("f", text)
-    return compose("f", next(event for event in stream if begins(event)), stream)
+    stream = parse_events("f", text)
+    return compose("f", next(event for event in stream if is_value_start(event)), stream)
 
 
 def plain(node: Node) -> object:
@@ -152,7 +152,7 @@ def test_not_yaml(text: str, told: str) -> None:
     place, found = refusal(text).split(": ", 1)
     assert place == where
     with pytest.raises(YamlError, match=what):
-        list(events("f", text))
+        list(parse_events("f", text))
     assert found.isprintable()
 
 
@@ -167,7 +167,7 @@ def test_depth_is_bounded(bracket: str) -> None:
 def test_depth_of_exactly_the_cap() -> None:
     """As many levels as the cap are read, also one after the other."""
     level = "[" * DEPTH_CAP + "]" * DEPTH_CAP
-    assert len(list(events("f", f"- {level[1:-1]}\n" * 9))) > DEPTH_CAP * 9
+    assert len(list(parse_events("f", f"- {level[1:-1]}\n" * 9))) > DEPTH_CAP * 9
 
 
 @pytest.mark.parametrize(
@@ -219,14 +219,14 @@ def test_empty_value_is_null() -> None:
 def test_keys_may_be_anything_and_stand_twice() -> None:
     """A mapping keeps its keys in order, those that stand twice and those that are no text included."""
     keys = [key for key, _ in mapping("{a: 1, [b]: 2, {c: d}: 3, a: 4}").items]
-    assert [described(key) for key in keys] == ["'a'", "a list", "a mapping", "'a'"]
+    assert [describe(key) for key in keys] == ["'a'", "a list", "a mapping", "'a'"]
 
 
 @pytest.mark.parametrize("text", ["{}", "{a: b}", "[a, b]"])
 def test_composing_reads_no_further(text: str) -> None:
     """Composing one value leaves the next one to be read."""
-    stream = events("f", f"- {text}\n- next\n")
-    starts = (event for event in stream if begins(event))
+    stream = parse_events("f", f"- {text}\n- next\n")
+    starts = (event for event in stream if is_value_start(event))
     next(starts)
     compose("f", next(starts), stream)
     assert plain(compose("f", next(stream), stream)) == ("next", 2, 3)
@@ -235,8 +235,8 @@ def test_composing_reads_no_further(text: str) -> None:
 @pytest.mark.parametrize("text", ["a", "{}", "{a: b, c: [d, {e: f}]}", "[[], [a]]"])
 def test_skipping_reads_no_further(text: str) -> None:
     """Skipping a value, however nested, leaves the next one to be read."""
-    stream = events("f", f"- {text}\n- next\n")
-    starts = (event for event in stream if begins(event))
+    stream = parse_events("f", f"- {text}\n- next\n")
+    starts = (event for event in stream if is_value_start(event))
     next(starts)
     skip(next(starts), stream)
     assert plain(compose("f", next(stream), stream)) == ("next", 2, 3)
@@ -253,7 +253,7 @@ def test_composed_values_are_bounded() -> None:
 
 def test_events_without_values_begin_nothing() -> None:
     """Only scalars, mappings and lists begin a value."""
-    begun = [type(event) for event in events("f", "a: [b]") if begins(event)]
+    begun = [type(event) for event in parse_events("f", "a: [b]") if is_value_start(event)]
     assert begun == [yaml.MappingStartEvent, yaml.ScalarEvent, yaml.SequenceStartEvent, yaml.ScalarEvent]
 
 
@@ -306,7 +306,7 @@ def test_problems_are_bounded_and_counted() -> None:
 )
 def test_described(node: str, told: str) -> None:
     """A message says what stands in a wrong place without more than is needed."""
-    assert described(composed(node)) == told
+    assert describe(composed(node)) == told
 
 
 @pytest.mark.parametrize(
@@ -315,7 +315,7 @@ def test_described(node: str, told: str) -> None:
 )
 def test_shown(text: str, told: str) -> None:
     """A wrong text is repeated in printable characters, and not all of it if it is long."""
-    assert shown(text) == told
+    assert quote(text) == told
 
 
 @pytest.mark.parametrize(
@@ -324,4 +324,4 @@ def test_shown(text: str, told: str) -> None:
 )
 def test_suggestion(text: str, told: str) -> None:
     """The closest known word is suggested, and all of them where none is close."""
-    assert suggestion(text, ("account", "note")) == told
+    assert suggest(text, ("account", "note")) == told

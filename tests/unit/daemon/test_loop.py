@@ -23,7 +23,7 @@ from worker.model.errors import AccountRejected, DesiredStateError, LedgerError,
 from worker.model.results import Outcome, RunOutcome
 from worker.model.schedule import transitions
 from worker.model.suspension import Maintenance, Suspend
-from worker.model.times import weekly
+from worker.model.times import parse_weekly
 from worker.plan.build import Terms
 
 PHONE = "01000000001"
@@ -345,7 +345,9 @@ def test_a_second_name_of_an_account_stops_writes_until_it_is_gone() -> None:
 def _hourly() -> dict[str, Schedule]:
     """A schedule by which a number is to be INACTIVE, and at some times of a day for other reasons."""
     text = "daily 01:00-02:00, 03:00-04:00"
-    return {PHONE: Schedule(Status.INACTIVE, (), (WeeklyWindow(Status.ACTIVE, text, weekly(text)),), "Asia/Seoul")}
+    return {
+        PHONE: Schedule(Status.INACTIVE, (), (WeeklyWindow(Status.ACTIVE, text, parse_weekly(text)),), "Asia/Seoul")
+    }
 
 
 def test_a_ledger_that_fails_fails_the_pass_and_nothing_is_sent() -> None:
@@ -499,7 +501,7 @@ def test_a_year_of_weekly_windows_of_a_file_is_kept_to_the_second() -> None:
     schedule = Schedule(
         Status.INACTIVE,
         (DatedWindow(Status.INACTIVE, holiday, holiday + timedelta(days=3), "holiday"),),
-        (WeeklyWindow(Status.ACTIVE, "Mon-Fri 09:00-18:00", weekly("Mon-Fri 09:00-18:00")),),
+        (WeeklyWindow(Status.ACTIVE, "Mon-Fri 09:00-18:00", parse_weekly("Mon-Fri 09:00-18:00")),),
         "Europe/Berlin",
     )
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.model.phones import digits_of, implausible, normalise, oddity
+from worker.model.phones import normalise, parse_digits, why_implausible, why_unusual
 
 HYPHENS = "-\u2010\u2011\u2012\u2013\u2014\u2015\u2212"
 BLANKS = " \u00a0\u2007\u2009\u202f\u3000"
@@ -213,30 +213,30 @@ def test_dots_between_groups_are_no_decimals(written: str, digits: str) -> None:
 )
 def test_implausible_numbers_may_be_listed_with_a_reason(written: str, digits: str, words: str) -> None:
     """A number that an account is unlikely to have is read, as only the account knows, and the reason is at hand."""
-    assert normalise(written) == digits_of(written) == digits
-    reason = implausible(digits)
+    assert normalise(written) == parse_digits(written) == digits
+    reason = why_implausible(digits)
     assert reason is not None
     assert words in reason
-    assert oddity(digits) == f"{reason}; a plan refuses it unless it is registered"
+    assert why_unusual(digits) == f"{reason}; a plan refuses it unless it is registered"
 
 
 @pytest.mark.parametrize("digits", ["01012345678", "023124567", "15881234", "112", "0111234567", "021234567", "02120"])
 def test_usual_and_odd_numbers_are_plausible(digits: str) -> None:
     """A number that may well be registered has no reason against it, whatever is odd about it."""
-    assert implausible(digits) is None
+    assert why_implausible(digits) is None
 
 
 @pytest.mark.parametrize("written", ["1012345678", "2312-4567", "0025435771", "112", "999999999999", "0507-1234-5678"])
 def test_any_3_to_12_digits_can_be_searched_for(written: str) -> None:
     """A search takes any number that an account may have, also what a file must not list."""
-    assert digits_of(written) == written.replace("-", "")
+    assert parse_digits(written) == written.replace("-", "")
 
 
 @pytest.mark.parametrize("written", ["", "12", "1234567890123", "112.0", "-112", "+1 212 555 1234", "phone"])
 def test_what_no_account_has_cannot_be_searched_for(written: str) -> None:
     """A search for anything but 3 to 12 digits is refused as in a file."""
     with pytest.raises(ValueError, match=r"^(there|it|a|only) "):
-        digits_of(written)
+        parse_digits(written)
 
 
 def test_refusal_repeats_no_long_text() -> None:
@@ -277,7 +277,7 @@ def test_refusal_repeats_no_long_text() -> None:
 def test_oddities(digits: str, words: str | None) -> None:
     """Numbers that could exist and are probably a mistake are told, and usual ones are not."""
     assert normalise(digits) == digits
-    odd = oddity(digits)
+    odd = why_unusual(digits)
     if words is None:
         assert odd is None
     else:

@@ -7,7 +7,7 @@ import pytest
 from worker.config import desired
 from worker.config.settings import load
 from worker.model.errors import DesiredStateError, SettingsError
-from worker.model.suspension import Maintenance, Suspend, moment
+from worker.model.suspension import Maintenance, Suspend, parse_until
 
 NOW = datetime(2026, 12, 1, 0, 0, tzinfo=UTC)
 
@@ -24,7 +24,7 @@ NOW = datetime(2026, 12, 1, 0, 0, tzinfo=UTC)
 )
 def test_moments_are_korean_unless_they_say_otherwise(text: str, found: datetime) -> None:
     """A date is its midnight; an offset is believed."""
-    assert moment(text) == found
+    assert parse_until(text) == found
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_moments_are_korean_unless_they_say_otherwise(text: str, found: datetime
 def test_what_is_no_moment_is_told(text: str) -> None:
     """Other spellings are refused with those that are right."""
     with pytest.raises(ValueError, match="2026-12-01T09:00"):
-        moment(text)
+        parse_until(text)
 
 
 def test_any_of_the_three_suspends_until_the_time_is_over() -> None:

@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from worker.model.times import instant, shown, stamp, weekly, written, zone
+from worker.model.times import format_local, format_utc, load_zone, parse_moment, parse_weekly, to_utc
 
-SEOUL = zone("Asia/Seoul")
+SEOUL = load_zone("Asia/Seoul")
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ SEOUL = zone("Asia/Seoul")
 )
 def test_moments_are_read(text: str, expected: str) -> None:
     """A day is its midnight, a time without an offset is by the zone's clock, and a blank may stand for the T."""
-    assert stamp(instant(written(text), SEOUL)) == expected
+    assert format_utc(to_utc(parse_moment(text), SEOUL)) == expected
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_moments_are_read(text: str, expected: str) -> None:
 def test_what_is_no_moment_is_told(text: str, told: str) -> None:
     """Each slip is refused with what to write."""
     with pytest.raises(ValueError, match=f"^{told}"):
-        written(text)
+        parse_moment(text)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_what_is_no_moment_is_told(text: str, told: str) -> None:
 def test_what_is_no_zone_is_told(name: str, told: str) -> None:
     """A zone has an IANA name: no path and nothing that is another zone on another host."""
     with pytest.raises(ValueError, match=told):
-        zone(name)
+        load_zone(name)
 
 
 @pytest.mark.parametrize(
@@ -80,13 +80,13 @@ def test_what_is_no_zone_is_told(name: str, told: str) -> None:
 )
 def test_weekly_windows(text: str, expected: tuple[tuple[int, int], ...]) -> None:
     """Days and times in every form, as minutes of the week in their order."""
-    assert weekly(text) == expected
+    assert parse_weekly(text) == expected
 
 
 def test_daily_is_every_day() -> None:
     """`daily` is the same as Mon-Sun."""
-    assert weekly("Daily 09:00-10:00") == weekly("Mon-Sun 09:00-10:00")
-    assert len(weekly("daily 09:00-10:00")) == 7
+    assert parse_weekly("Daily 09:00-10:00") == parse_weekly("Mon-Sun 09:00-10:00")
+    assert len(parse_weekly("daily 09:00-10:00")) == 7
 
 
 @pytest.mark.parametrize(
@@ -111,10 +111,10 @@ def test_daily_is_every_day() -> None:
 def test_what_is_no_weekly_window_is_told(text: str, told: str) -> None:
     """Each slip is refused with what to write."""
     with pytest.raises(ValueError, match=told):
-        weekly(text)
+        parse_weekly(text)
 
 
 def test_seconds_are_shown_where_there_are_any() -> None:
     """A moment is shown by a zone's clock, with the zone's short name."""
-    assert shown(datetime(2026, 12, 1, tzinfo=UTC), SEOUL) == "2026-12-01 09:00 KST"
-    assert shown(datetime(2026, 12, 1, 0, 0, 5, tzinfo=UTC), SEOUL) == "2026-12-01 09:00:05 KST"
+    assert format_local(datetime(2026, 12, 1, tzinfo=UTC), SEOUL) == "2026-12-01 09:00 KST"
+    assert format_local(datetime(2026, 12, 1, 0, 0, 5, tzinfo=UTC), SEOUL) == "2026-12-01 09:00:05 KST"

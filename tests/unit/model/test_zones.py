@@ -5,8 +5,16 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from worker.model.times import zone, zones
-from worker.model.zones import ABBREVIATIONS, OFFSETS, PLACES, caution, described, meant, respelt
+from worker.model.times import load_zone, zone_names
+from worker.model.zones import (
+    ABBREVIATIONS,
+    OFFSETS,
+    PLACES,
+    correct_spelling,
+    describe_zone,
+    suggest_zones,
+    zone_warning,
+)
 
 WINTER, SUMMER = datetime(2026, 1, 15, tzinfo=UTC), datetime(2026, 7, 15, tzinfo=UTC)
 
@@ -31,7 +39,7 @@ def ahead(name: str, moment: datetime) -> int:
 def test_korean_time_has_its_name(name: str) -> None:
     """However Korean time is written, the name to write is Asia/Seoul."""
     with pytest.raises(ValueError, match=r"^there is no such time zone; write Asia/Seoul$"):
-        zone(name)
+        load_zone(name)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +72,7 @@ def test_korean_time_has_its_name(name: str) -> None:
 def test_zone_to_write(name: str, advice: str) -> None:
     """What is certain is said, and where people mean several zones all of them, with their offsets."""
     with pytest.raises(ValueError, match=f"^there is no such time zone; {advice}$"):
-        zone(name)
+        load_zone(name)
 
 
 @pytest.mark.parametrize(
@@ -102,20 +110,20 @@ def test_zone_to_write(name: str, advice: str) -> None:
 def test_what_is_uncertain_is_not_guessed(name: str) -> None:
     """No abbreviation, offset or other place becomes a zone that only looks like it."""
     with pytest.raises(ValueError, match=r"; write an IANA name such as Asia/Seoul$"):
-        zone(name)
+        load_zone(name)
 
 
 def test_a_slip_between_two_clocks_is_not_guessed() -> None:
     """Where two names are equally alike, they must have one offset."""
-    assert respelt("Brazil/Est", zones()) is None
-    assert respelt("Brazil/Est", ["Brazil/East"]) == "Brazil/East"
-    assert respelt("Brazil/Eastt", zones()) == "Brazil/East"
+    assert correct_spelling("Brazil/Est", zone_names()) is None
+    assert correct_spelling("Brazil/Est", ["Brazil/East"]) == "Brazil/East"
+    assert correct_spelling("Brazil/Eastt", zone_names()) == "Brazil/East"
 
 
 @pytest.mark.parametrize("name", ["ROK", "EST", "MST", "HST", "UTC", "GMT", "Etc/GMT+9", "Asia/Pyongyang", "Japan"])
 def test_iana_names_are_accepted(name: str) -> None:
     """A name that IANA has is a zone, whatever is odd about it."""
-    assert zone(name) == ZoneInfo(name)
+    assert load_zone(name) == ZoneInfo(name)
 
 
 @pytest.mark.parametrize(
@@ -134,13 +142,13 @@ def test_iana_names_are_accepted(name: str) -> None:
 )
 def test_names_that_mislead_are_warned_of(name: str, warning: str | None) -> None:
     """A zone that is right and seldom meant comes with its offset and the other name."""
-    assert caution(name) == warning
+    assert zone_warning(name) == warning
 
 
-@pytest.mark.parametrize("name", [each for each in sorted(zones()) if each.startswith("Etc/GMT")])
+@pytest.mark.parametrize("name", [each for each in sorted(zone_names()) if each.startswith("Etc/GMT")])
 def test_a_warning_has_the_true_offset(name: str) -> None:
     """The offset in a warning is the zone's own, and the name in it has the opposite one."""
-    warning = caution(name)
+    warning = zone_warning(name)
     minutes = ahead(name, WINTER)
     if minutes == 0:
         assert warning is None
@@ -157,20 +165,20 @@ def test_an_offset_is_kept_all_year(minutes: int, name: str) -> None:
     assert (ahead(name, WINTER), ahead(name, SUMMER)) == (minutes, minutes)
     sign, (hours, rest) = "-" if minutes < 0 else "+", divmod(abs(minutes), 60)
     for written in (f"UTC{sign}{hours}:{rest:02}", f"gmt{sign}{hours:02}{rest:02}", f"{sign}{hours:02}:{rest:02}"):
-        assert meant(written, zones()) == (name,)
+        assert suggest_zones(written, zone_names()) == (name,)
     if not rest:
-        assert meant(f"UTC {sign}{hours}", zones()) == (name,)
+        assert suggest_zones(f"UTC {sign}{hours}", zone_names()) == (name,)
 
 
 @pytest.mark.parametrize("written", ABBREVIATIONS)
 def test_an_abbreviation_keeps_its_offset(written: str) -> None:
     """Each zone for an abbreviation shows its offset at one of two instants, and one that does so all year is there."""
-    names = meant(written.upper(), zones())
-    assert not {written, written.upper()} & zones()
-    assert set(names) <= zones()
+    names = suggest_zones(written.upper(), zone_names())
+    assert not {written, written.upper()} & zone_names()
+    assert set(names) <= zone_names()
     for name, minutes in ABBREVIATIONS[written].items():
         assert minutes in {ahead(name, WINTER), ahead(name, SUMMER)}
-        assert name in described(name)
+        assert name in describe_zone(name)
     if len(set(ABBREVIATIONS[written].values())) == 1:
         (minutes,) = set(ABBREVIATIONS[written].values())
         assert any(ahead(name, WINTER) == ahead(name, SUMMER) == minutes for name in names)
@@ -179,6 +187,6 @@ def test_an_abbreviation_keeps_its_offset(written: str) -> None:
 @pytest.mark.parametrize(("written", "name"), PLACES.items())
 def test_a_place_has_a_zone(written: str, name: str) -> None:
     """Each place, in any letter case, gives a zone that there is, and is no IANA name itself."""
-    assert name in zones()
-    assert written not in zones()
-    assert meant(written, zones()) == meant(written.lower(), zones()) == (name,)
+    assert name in zone_names()
+    assert written not in zone_names()
+    assert suggest_zones(written, zone_names()) == suggest_zones(written.lower(), zone_names()) == (name,)

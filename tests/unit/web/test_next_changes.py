@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from worker.model.accounts import DatedWindow, Desired, DesiredAccount, Schedule, Status, WeeklyWindow
 from worker.model.schedule import transitions
-from worker.model.times import weekly
+from worker.model.times import parse_weekly
 from worker.web.next_changes import Turn, Upcoming
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
@@ -84,7 +84,7 @@ def test_it_is_the_beginning_of_all_transitions(hours: list[list[tuple[int, int]
 def test_weeks_without_end_are_told_as_far_as_asked() -> None:
     """A weekly window comes again and again, and costs no more than what is told of it."""
     text = "Mon-Fri 09:00-18:00"
-    days = Schedule(INACTIVE, (), (WeeklyWindow(ACTIVE, text, weekly(text)),), "Asia/Seoul")
+    days = Schedule(INACTIVE, (), (WeeklyWindow(ACTIVE, text, parse_weekly(text)),), "Asia/Seoul")
     turns = Upcoming().next([account("one", days)], NOW, days=3650, most=20)
     assert len(turns) == 20
     assert [turn.after for turn in turns[:3]] == [INACTIVE, ACTIVE, INACTIVE]  # it is nine in Seoul now

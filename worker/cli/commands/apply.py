@@ -191,14 +191,14 @@ def _open(path: str, max_age: float | None) -> "SavedPlan":
 
 def _check_endpoints(path: str, saved: "SavedPlan", settings: "Settings") -> None:
     """Whoever can write a plan file must not be able to have credentials sent anywhere."""
-    from worker.config.urls import endpoint
+    from worker.config.urls import parse_endpoint
 
     for account in saved.accounts:
         try:
-            where = endpoint(account.endpoint)
+            where = parse_endpoint(account.endpoint)
         except ValueError as error:
             raise PlanFileError(f"{path}: account {account.account!r}: {error}") from None
-        if not where.known and where != endpoint(settings.endpoint):
+        if not where.known and where != parse_endpoint(settings.endpoint):
             raise PlanFileError(
                 f"{path}: account {account.account!r} is reached at {where.url}, which neither is the vendor's nor the "
                 f"settings' endpoint: if that is meant, set SENDERID_ENDPOINT to it"
@@ -257,7 +257,7 @@ class _CurrentFiles:
 
     def _marks(self, account: str) -> "list[sources.FileVersion | None]":
         paths = [sources.locate(name, self._folder) for name in self._names[account]]
-        return [None if path is None else sources.mark(path) for path in paths]
+        return [None if path is None else sources.read_version(path) for path in paths]
 
 
 def _check_keys(path: str, saved: "SavedPlan", settings: "Settings") -> None:

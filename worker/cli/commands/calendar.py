@@ -8,7 +8,7 @@ import click
 from worker.cli import load, options
 from worker.cli.exit_status import ExitStatus
 from worker.cli.output import Page, emit
-from worker.config.files import check
+from worker.config.files import check_writable
 
 __all__ = ["command"]
 
@@ -53,15 +53,15 @@ def command(
     first = now.replace(microsecond=0) if start is None else load.read_moment("--from", start, desired)
     last = first + timedelta(days)
 
-    from worker.model.times import stamp, stamp_ms
+    from worker.model.times import format_utc, format_utc_ms
     from worker.render import json_document
     from worker.render.text import calendar
 
-    check(output)
+    check_writable(output)
     made = calendar.Calendar(
-        created_at=stamp_ms(now),
-        start=stamp(first),
-        until=stamp(last),
+        created_at=format_utc_ms(now),
+        start=format_utc(first),
+        until=format_utc(last),
         accounts=tuple(calendar.account_calendar(account, first, last) for account in desired),
     )
     match form:

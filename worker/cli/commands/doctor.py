@@ -75,11 +75,11 @@ def command(
 
 
 async def _account(run: "Session") -> tuple[Check, ...]:
-    from worker.config.urls import endpoint
+    from worker.config.urls import parse_endpoint
     from worker.reconcile.fleet import DefaultTarget
     from worker.solapi.client import AccountReader
 
-    network = await _network(endpoint(run.settings.endpoint).url, run.settings.timeout.connect_seconds)
+    network = await _network(parse_endpoint(run.settings.endpoint).url, run.settings.timeout.connect_seconds)
     try:
         with run.fleet.client(AccountReader, DefaultTarget(), run.log) as client:
             found = Check("credentials", "ok", "API key and secret are there")

@@ -124,7 +124,7 @@ def _list(
     from worker.ledger.history import Asked, history
     from worker.ledger.readonly import reading
     from worker.model.history import Ending, History
-    from worker.model.times import stamp_ms
+    from worker.model.times import format_utc_ms
     from worker.render.text import history as text
 
     # the story of a number is told whole
@@ -132,7 +132,7 @@ def _list(
     asked = Asked(
         account=account,
         phone=phone,
-        since=None if since is None else stamp_ms(since),
+        since=None if since is None else format_utc_ms(since),
         outcome=None if outcome is None else Ending(outcome),
         limit=most,
     )
@@ -186,9 +186,9 @@ def _prune(settings: "Settings", age: float) -> int:
     from worker.cli.ledger import ledger_path
     from worker.cli.runner import now
     from worker.ledger import forget
-    from worker.model.times import stamp_ms
+    from worker.model.times import format_utc_ms
 
-    forgotten = forget(ledger_path(settings), stamp_ms(_ago(age)), program=__version__, now=now)
+    forgotten = forget(ledger_path(settings), format_utc_ms(_ago(age)), program=__version__, now=now)
     told = ngettext("{count} run forgotten.", "{count} runs forgotten.", forgotten)
     click.echo(told.format(count=f"{forgotten:,}"))
     return ExitStatus.OK

@@ -9,7 +9,7 @@ import click
 from worker.cli import load, options
 from worker.cli.credentials import Resolver, open_channel
 from worker.cli.exit_status import ExitStatus
-from worker.config.yaml_reader import suggestion
+from worker.config.yaml_reader import suggest
 from worker.model.errors import ChannelUnusable, CredentialsMissing, UsageError
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def _chosen(settings: "Settings", names: Sequence[str]) -> list["Channel"]:
         )
     for name in names:
         if name not in channels:
-            raise UsageError(f"--channel {name!r}: the settings have no such channel{suggestion(name, channels)}")
+            raise UsageError(f"--channel {name!r}: the settings have no such channel{suggest(name, channels)}")
     return [channel for channel in channels.values() if not names or channel.name in names]
 
 

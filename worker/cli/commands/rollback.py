@@ -8,7 +8,7 @@ import click
 from worker.cli import complete, load, options
 from worker.cli.exit_status import ExitStatus
 from worker.cli.planning import ask, conclude, document, pending, show, terminal
-from worker.config.files import check
+from worker.config.files import check_writable
 from worker.model.errors import UsageError
 from worker.render.i18n import gettext as _
 
@@ -96,7 +96,7 @@ def _preview(
     from worker.cli.exit_status import of_plans
     from worker.reconcile.account import tell_planned
 
-    check(given.output)
+    check_writable(given.output)
 
     async def verb(run: "Session") -> int:
         drafts = await _look(run, accounts, rules)

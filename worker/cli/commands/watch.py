@@ -212,8 +212,8 @@ class _Books:
 def _rhythm(every: float | None, cron: str | None, timezone: str | None) -> "tuple[Rhythm, str]":
     from worker.daemon.scheduler import Every
     from worker.daemon.scheduler import cron as of_expression
-    from worker.model.times import zone as of_name
-    from worker.model.zones import caution
+    from worker.model.times import load_zone as of_name
+    from worker.model.zones import zone_warning
 
     if cron is None:
         if timezone is not None:
@@ -228,7 +228,7 @@ def _rhythm(every: float | None, cron: str | None, timezone: str | None) -> "tup
         zone = of_name(timezone or _KOREA)
     except ValueError as error:
         raise UsageError(f"--timezone {timezone!r}: {error}") from None
-    if warning := caution(zone.key):
+    if warning := zone_warning(zone.key):
         click.echo(_("warning: --timezone {what}").format(what=translated(warning)), err=True)
     try:
         return of_expression(cron, zone, datetime.now(UTC)), f"cron {cron} {zone.key}"

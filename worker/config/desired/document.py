@@ -12,14 +12,14 @@ from worker.config.desired.fragments import AccountDocument
 from worker.config.desired.groups import GroupsReader
 from worker.config.desired.in_use import in_use
 from worker.config.desired.numbers import NumbersReader
-from worker.config.fields import COUNT_DIGITS, NAME_CAP, NOTE_CAP, reference, text, unfit, whole
-from worker.config.yaml_reader import Mapping, Node, Reader, Scalar, described, shown, suggestion
+from worker.config.fields import COUNT_DIGITS, NAME_CAP, NOTE_CAP, read_count, read_secret_ref, read_text, why_unfit
+from worker.config.yaml_reader import Mapping, Node, Reader, Scalar, describe, quote, suggest
 from worker.model.accounts import DesiredAccount, PairSwaps, SafetyOverride, Unmanaged
 from worker.model.credentials import CredentialsRef, SecretRef
 from worker.model.errors import Problem
-from worker.model.suspension import Maintenance, Suspend, moment
-from worker.model.times import DEFAULT_ZONE, weekly, zone
-from worker.model.zones import caution
+from worker.model.suspension import Maintenance, Suspend, parse_until
+from worker.model.times import DEFAULT_ZONE, load_zone, parse_weekly
+from worker.model.zones import zone_warning
 
 __all__ = ["HEAD_KEYS", "DocumentReader"]
 
@@ -94,7 +94,7 @@ class DocumentReader:
     def _name_of_file(self, line: int) -> str:
         source = self._reader.source
         name = PurePath(source).stem
-        reason = unfit(name, NAME_CAP)
+        reason = why_unfit(name, NAME_CAP)
         if reason is not None:
             told = f"write `account: NAME`: the file's own name {reason}"
             self._reader.tell(Problem(source, line, 1, told))
@@ -122,8 +122,8 @@ class DocumentReader:
     def _read_value(self, name: str, node: Node) -> None:
         read: dict[str, Callable[[Node], Any]] = {
             "version": self._version,
-            "account": lambda node: text(self._reader, node, "account", NAME_CAP),
-            "account_id": lambda node: text(self._reader, node, "account_id", NAME_CAP),
+            "account": lambda node: read_text(self._reader, node, "account", NAME_CAP),
+            "account_id": lambda node: read_text(self._reader, node, "account_id", NAME_CAP),
             "credentials": self._credentials,
             "endpoint": self._endpoint,
             "unmanaged": self._unmanaged,
@@ -155,10 +155,10 @@ class DocumentReader:
         self._reader.problem(node, told)
 
     def _endpoint(self, node: Node) -> str | None:
-        given = text(self._reader, node, "endpoint", NOTE_CAP)
+        given = read_text(self._reader, node, "endpoint", NOTE_CAP)
         if given is not None:
             try:
-                urls.endpoint(given)
+                urls.parse_endpoint(given)
             except ValueError as error:
                 self._reader.problem(node, str(error))
         return given
@@ -168,18 +168,18 @@ class DocumentReader:
         known = [each.value for each in Unmanaged]
         if given in known:
             return Unmanaged(given)
-        self._reader.problem(node, f"unmanaged cannot be {described(node)}{suggestion(given, known)}")
+        self._reader.problem(node, f"unmanaged cannot be {describe(node)}{suggest(given, known)}")
         return None
 
     def _timezone(self, node: Node) -> str | None:
-        given = text(self._reader, node, "timezone", NAME_CAP)
+        given = read_text(self._reader, node, "timezone", NAME_CAP)
         if given is not None:
             try:
-                zone(given)
+                load_zone(given)
             except ValueError as error:
-                self._reader.problem(node, f"timezone {shown(given)}: {error}")
+                self._reader.problem(node, f"timezone {quote(given)}: {error}")
                 return None
-            if what := caution(given):
+            if what := zone_warning(given):
                 self._warnings.append(Problem(self._reader.source, node.line, node.column, f"timezone {what}"))
         return given
 
@@ -190,17 +190,17 @@ class DocumentReader:
         found: dict[str, Any] = {}
         for name, value in self._reader.fields(node, _SAFETY).items():
             given = value.text if isinstance(value, Scalar) else ""
-            number = whole(value)
+            number = read_count(value)
             if name == "min_active":
                 if number is None:
                     most = f"{10**COUNT_DIGITS - 1:,}"
-                    told = f"min_active should be a whole number from 0 to {most}, not {described(value)}"
+                    told = f"min_active should be a whole number from 0 to {most}, not {describe(value)}"
                     self._reader.problem(value, told)
                 found[name] = number
                 continue
             if name == "pair_swaps":
                 if given not in _PAIR_SWAPS:
-                    self._reader.problem(value, f"pair_swaps should be warn or hold, not {described(value)}")
+                    self._reader.problem(value, f"pair_swaps should be warn or hold, not {describe(value)}")
                 found[name] = given
                 continue
             found[name] = given if number is None else number
@@ -216,12 +216,12 @@ class DocumentReader:
             return None
         found: dict[str, str] = {}
         for name, value in self._reader.fields(node, ("reason", "by", "until")).items():
-            given = text(self._reader, value, name, NOTE_CAP)
+            given = read_text(self._reader, value, name, NOTE_CAP)
             if given is None:
                 continue
             if name == "until":
                 try:
-                    moment(given)
+                    parse_until(given)
                 except ValueError as error:
                     self._reader.problem(value, str(error))
                     continue
@@ -237,9 +237,9 @@ class DocumentReader:
                 node, 'maintenance should be {weekly: "Sun 02:00-04:00"}, and reason: … where it has one'
             )
             return None
-        found = {name: text(self._reader, value, name, NOTE_CAP) for name, value in fields.items()}
+        found = {name: read_text(self._reader, value, name, NOTE_CAP) for name, value in fields.items()}
         try:
-            weekly(found["weekly"] or "daily 00:00-24:00")
+            parse_weekly(found["weekly"] or "daily 00:00-24:00")
         except ValueError as error:
             self._reader.problem(fields["weekly"], str(error))
             return None
@@ -255,7 +255,7 @@ class DocumentReader:
             if name not in fields:
                 self._reader.problem(node, f"credentials: {name} is missing: write {name}: {{env: NAME}}")
             else:
-                given = reference(self._reader, fields[name], name)
+                given = read_secret_ref(self._reader, fields[name], name)
                 if given is not None:
                     found[name] = given
         return CredentialsRef(**found) if len(found) == len(_SECRETS) else None

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from worker.model.accounts import Desired, DesiredAccount, Schedule, SourceFile, Status
 from worker.model.errors import Problem
-from worker.model.schedule import ever
+from worker.model.schedule import ever_wants
 
 __all__ = ["AccountDocument", "Conflict", "GroupMember", "find_conflicts", "group_by_account", "join"]
 
@@ -200,7 +200,7 @@ def _active_twice(fragments: Sequence[AccountDocument]) -> Iterator[Conflict]:
         account = fragment.account
         for phone, desired, line in account.located():
             schedule = account.schedules.get(phone)
-            if not (desired.status is Status.ACTIVE if schedule is None else ever(schedule, Status.ACTIVE)):
+            if not (desired.status is Status.ACTIVE if schedule is None else ever_wants(schedule, Status.ACTIVE)):
                 continue
             first, first_line = holders.setdefault(phone, (account, line))
             if first.name != account.name:

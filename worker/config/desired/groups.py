@@ -4,8 +4,8 @@ from collections.abc import Container
 from typing import Final
 
 from worker.config.desired.fragments import GroupMember
-from worker.config.fields import NAME_CAP, unfit, whole
-from worker.config.yaml_reader import Mapping, Node, Reader, Scalar, Sequence, described, shown
+from worker.config.fields import NAME_CAP, read_count, why_unfit
+from worker.config.yaml_reader import Mapping, Node, Reader, Scalar, Sequence, describe, quote
 from worker.model.accounts import Group
 from worker.model.phones import normalise
 
@@ -46,12 +46,12 @@ class GroupsReader:
             self._reader.problem(key, "a group has a name, such as support")
             return None
         name = key.text.strip()
-        reason = unfit(name, NAME_CAP)
+        reason = why_unfit(name, NAME_CAP)
         if reason is not None:
             self._reader.problem(key, f"the group's name {reason}")
             return None
         if name in seen:
-            told = f"group {shown(name)} stands here and on line {seen[name].line}: keep one of the two"
+            told = f"group {quote(name)} stands here and on line {seen[name].line}: keep one of the two"
             self._reader.problem(key, told)
             return None
         seen[name] = key
@@ -59,7 +59,7 @@ class GroupsReader:
 
     def _group(self, name: str, node: Node) -> None:
         if not isinstance(node, Mapping):
-            told = f"group {shown(name)} should be {{members: […], min_active: 1}}, not {described(node)}"
+            told = f"group {quote(name)} should be {{members: […], min_active: 1}}, not {describe(node)}"
             self._reader.problem(node, told)
             return
         fields = self._reader.fields(node, _KEYS)
@@ -85,21 +85,21 @@ class GroupsReader:
 
     def _phone(self, node: Node) -> str | None:
         if not isinstance(node, Scalar) or node.null:
-            self._reader.problem(node, f"a number should stand here, not {described(node)}")
+            self._reader.problem(node, f"a number should stand here, not {describe(node)}")
             return None
         try:
             phone = normalise(node.text)
         except ValueError as error:
-            self._reader.problem(node, f"{shown(node.text)}: {error}")
+            self._reader.problem(node, f"{quote(node.text)}: {error}")
             return None
         self._members.append((phone, node))
         return phone
 
     def _least(self, node: Node, members: int) -> int | None:
-        number = whole(node)
+        number = read_count(node)
         if number is not None and 1 <= number <= members:
             return number
         if members:
             most = f"from 1 to {members:,}, the number of its members"
-            self._reader.problem(node, f"min_active should be a whole number {most}, not {described(node)}")
+            self._reader.problem(node, f"min_active should be a whole number {most}, not {describe(node)}")
         return None

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 from msgspec import Struct
 
 from worker.config.desired.fragments import Conflict
-from worker.config.urls import platform
+from worker.config.urls import platform_of
 from worker.model.accounts import DesiredAccount
 from worker.model.credentials import DEFAULT_CREDENTIALS, SecretRef
 from worker.model.errors import Problem
@@ -54,7 +54,7 @@ def find_same_accounts(sites: Iterable[Site], reach: IdentityResolver) -> Iterat
     keys: dict[tuple[str, str | SecretRef], Site] = {}
     resolved: dict[SecretRef, str | SecretRef] = {}
     for site in sites:
-        where = platform(site.endpoint or reach.endpoint)
+        where = platform_of(site.endpoint or reach.endpoint)
         reference = _plain((site.credentials or DEFAULT_CREDENTIALS).api_key)
         if reference not in resolved:
             resolved[reference] = reach.api_key(reference) or reference

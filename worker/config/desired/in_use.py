@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from worker.config.yaml_reader import Mapping, Node, Reader, Scalar, described
+from worker.config.yaml_reader import Mapping, Node, Reader, Scalar, describe
 from worker.model.accounts import InUseOverride
 
 __all__ = ["in_use"]
@@ -22,7 +22,7 @@ _WANTED: Final = {
 def in_use(reader: Reader, node: Node) -> InUseOverride | None:
     """The guard of a document, on unless it says otherwise; None where what stands there is none, which is told."""
     if not isinstance(node, Mapping):
-        reader.problem(node, f"in_use should be a mapping such as {{hours: 72}}, not {described(node)}")
+        reader.problem(node, f"in_use should be a mapping such as {{hours: 72}}, not {describe(node)}")
         return None
     found: dict[str, Any] = {}
     for name, value in reader.fields(node, _KEYS).items():
@@ -34,7 +34,7 @@ def in_use(reader: Reader, node: Node) -> InUseOverride | None:
         elif name == "on_unknown" and given in _FATES:
             found[name] = given
         else:
-            reader.problem(value, f"{name} should be {_WANTED[name]}, not {described(value)}")
+            reader.problem(value, f"{name} should be {_WANTED[name]}, not {describe(value)}")
     return InUseOverride(**found)
 
 

@@ -118,7 +118,7 @@ def _fragments(reader: Reader, data: bytes, warnings: list[Problem]) -> list[Acc
     found: list[AccountDocument] = []
     empty = True
     try:
-        stream = yaml_reader.events(source, yaml_reader.decode(source, data))
+        stream = yaml_reader.parse_events(source, yaml_reader.decode(source, data))
         for event in stream:
             if isinstance(event, yaml.DocumentStartEvent):
                 empty = False

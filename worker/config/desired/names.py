@@ -39,7 +39,7 @@ def read_names(source: str, data: bytes) -> list[DocumentName]:
     text = ""
     try:
         text = yaml_reader.decode(source, data)
-        stream = yaml_reader.events(source, text)
+        stream = yaml_reader.parse_events(source, text)
         for event in stream:
             if isinstance(event, yaml.DocumentStartEvent):
                 _read(stream, found, PurePath(source).stem)

@@ -9,11 +9,11 @@ import yaml
 from worker.config import yaml_reader
 from worker.config.desired import schedules
 from worker.config.desired.schedules import UnresolvedSchedule
-from worker.config.fields import NOTE_CAP, text
-from worker.config.yaml_reader import PROBLEM_CAP, Mapping, Node, Reader, Scalar, described, shown
+from worker.config.fields import NOTE_CAP, read_text
+from worker.config.yaml_reader import PROBLEM_CAP, Mapping, Node, Reader, Scalar, describe, quote
 from worker.model.accounts import Desired, Schedule, Status
 from worker.model.errors import Problem
-from worker.model.phones import normalise, oddity
+from worker.model.phones import normalise, why_unusual
 
 __all__ = ["NumbersReader"]
 
@@ -83,7 +83,7 @@ class NumbersReader:
 
     def _listed(self, node: Node) -> None:
         if not isinstance(node, Mapping):
-            told = f"an entry of the list should be {{phone: …, status: …}}, not {described(node)}"
+            told = f"an entry of the list should be {{phone: …, status: …}}, not {describe(node)}"
             self._reader.problem(node, told)
             return
         fields = self._reader.fields(node, ("phone", *_KEYS))
@@ -114,13 +114,13 @@ class NumbersReader:
             phone = normalise(written)
         except ValueError as error:
             reason = "merge keys (<<) are not allowed: write the numbers out" if written == "<<" else str(error)
-            self._reader.tell(Problem(self._reader.source, line, column, f"{shown(written)}: {reason}"))
+            self._reader.tell(Problem(self._reader.source, line, column, f"{quote(written)}: {reason}"))
             return None
         if (len(phone) != _MOBILE or not phone.startswith("010")) and self._asked < _ODDITY_CAP:
             self._asked += 1
-            odd = oddity(phone)
+            odd = why_unusual(phone)
             if odd is not None:
-                self._warnings.append(Problem(self._reader.source, line, column, f"{shown(written)}: {odd}"))
+                self._warnings.append(Problem(self._reader.source, line, column, f"{quote(written)}: {odd}"))
         return phone
 
     def _entry(self, node: Node) -> tuple[Desired, UnresolvedSchedule | None]:
@@ -135,23 +135,23 @@ class NumbersReader:
             if "schedule" not in fields:
                 self._reader.problem(node, "status is missing: ACTIVE or INACTIVE")
             plain = _REFUSED
-        note = text(self._reader, fields["note"], "note", NOTE_CAP, prose=True) if "note" in fields else None
-        owner = text(self._reader, fields["owner"], "owner", NOTE_CAP, prose=True) if "owner" in fields else None
+        note = read_text(self._reader, fields["note"], "note", NOTE_CAP, prose=True) if "note" in fields else None
+        owner = read_text(self._reader, fields["owner"], "owner", NOTE_CAP, prose=True) if "owner" in fields else None
         protected = self._flag(fields["protected"]) if "protected" in fields else False
         written = None
         if not schedules.KEYS.isdisjoint(fields):
-            written = schedules.read(self._reader, fields, plain.status if "status" in fields else None)
+            written = schedules.read_schedule(self._reader, fields, plain.status if "status" in fields else None)
         if note is None and owner is None and not protected:
             return plain, written
         return Desired(plain.status, note, owner, protected), written
 
     def _status(self, node: Node) -> Desired:
-        return _SHARED[schedules.status(self._reader, node) or Status.INACTIVE]
+        return _SHARED[schedules.read_status(self._reader, node) or Status.INACTIVE]
 
     def _flag(self, node: Node) -> bool:
         if isinstance(node, Scalar) and node.text.lower() in {"true", "false"}:
             return node.text.lower() == "true"
-        self._reader.problem(node, f"protected is true or false, not {described(node)}")
+        self._reader.problem(node, f"protected is true or false, not {describe(node)}")
         return False
 
     def _composed(self, event: Any) -> Node:

@@ -10,15 +10,15 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from worker.config.fields import NOTE_CAP, text
+from worker.config.fields import NOTE_CAP, read_text
 from worker.config.yaml_reader import Mapping as MappingNode
-from worker.config.yaml_reader import Node, Reader, Scalar, Sequence, described
+from worker.config.yaml_reader import Node, Reader, Scalar, Sequence, describe
 from worker.model.accounts import DatedWindow, Schedule, Status, WeeklyWindow
 from worker.model.errors import Problem
-from worker.model.schedule import contradictions
-from worker.model.times import instant, weekly, written, zone
+from worker.model.schedule import find_contradictions
+from worker.model.times import load_zone, parse_moment, parse_weekly, to_utc
 
-__all__ = ["KEYS", "UnresolvedSchedule", "read", "resolve_schedules", "status"]
+__all__ = ["KEYS", "UnresolvedSchedule", "read_schedule", "read_status", "resolve_schedules"]
 
 KEYS: Final = frozenset({"schedule", "until", "then", "reason"})
 """What makes a schedule of an entry."""
@@ -45,15 +45,15 @@ class UnresolvedSchedule(Struct, frozen=True):
     weekly: tuple[tuple[_Position, WeeklyWindow], ...] = ()
 
 
-def status(reader: Reader, node: Node) -> Status | None:
+def read_status(reader: Reader, node: Node) -> Status | None:
     """The status at a node; None where it is a problem."""
     found = _STATUSES.get(node.text.lower()) if isinstance(node, Scalar) else None
     if found is None:
-        reader.problem(node, f"a status is ACTIVE or INACTIVE, not {described(node)}")
+        reader.problem(node, f"a status is ACTIVE or INACTIVE, not {describe(node)}")
     return found
 
 
-def read(reader: Reader, fields: Mapping[str, Node], plain: Status | None) -> UnresolvedSchedule | None:
+def read_schedule(reader: Reader, fields: Mapping[str, Node], plain: Status | None) -> UnresolvedSchedule | None:
     """The windows of an entry that has any of `KEYS`; `plain` is its own status. None where nothing can be read."""
     schedule = fields.get("schedule")
     if schedule is None:
@@ -83,8 +83,8 @@ def _temporary(reader: Reader, fields: Mapping[str, Node], plain: Status | None)
         return None
     end_node = fields["until"]
     end = _moment(reader, end_node, "until")
-    reason = text(reader, fields["reason"], "reason", NOTE_CAP) if "reason" in fields else None
-    then = status(reader, fields["then"]) if "then" in fields else None
+    reason = read_text(reader, fields["reason"], "reason", NOTE_CAP) if "reason" in fields else None
+    then = read_status(reader, fields["then"]) if "then" in fields else None
     if plain is None or end is None:
         return None
     return UnresolvedSchedule(
@@ -94,13 +94,13 @@ def _temporary(reader: Reader, fields: Mapping[str, Node], plain: Status | None)
 
 def _window(reader: Reader, node: Node) -> DatedWindow | WeeklyWindow | None:
     if not isinstance(node, MappingNode):
-        reader.problem(node, f"{_ADVICE}, not {described(node)}")
+        reader.problem(node, f"{_ADVICE}, not {describe(node)}")
         return None
     fields = reader.fields(node, _WINDOW)
-    wanted = status(reader, fields["status"]) if "status" in fields else None
+    wanted = read_status(reader, fields["status"]) if "status" in fields else None
     if "status" not in fields:
         reader.problem(node, "the window's status is missing: ACTIVE or INACTIVE")
-    reason = text(reader, fields["reason"], "reason", NOTE_CAP) if "reason" in fields else None
+    reason = read_text(reader, fields["reason"], "reason", NOTE_CAP) if "reason" in fields else None
     limits = {name: _moment(reader, fields[name], name) for name in ("from", "until") if name in fields}
     if ("weekly" in fields) == bool(limits):
         told = "has both weekly and a moment; make two of it" if limits else "says no time"
@@ -114,11 +114,11 @@ def _window(reader: Reader, node: Node) -> DatedWindow | WeeklyWindow | None:
 
 
 def _weekly(reader: Reader, node: Node, wanted: Status | None, reason: str | None) -> WeeklyWindow | None:
-    given = text(reader, node, "weekly", NOTE_CAP)
+    given = read_text(reader, node, "weekly", NOTE_CAP)
     if given is None:
         return None
     try:
-        spans = weekly(given)
+        spans = parse_weekly(given)
     except ValueError as error:
         reader.problem(node, str(error))
         return None
@@ -128,9 +128,9 @@ def _weekly(reader: Reader, node: Node, wanted: Status | None, reason: str | Non
 def _moment(reader: Reader, node: Node, name: str) -> datetime | None:
     given = node.text.strip() if isinstance(node, Scalar) else ""
     try:
-        return written(given)
+        return parse_moment(given)
     except ValueError as error:
-        reader.problem(node, f"{name} cannot be {described(node)}: {error}")
+        reader.problem(node, f"{name} cannot be {describe(node)}: {error}")
         return None
 
 
@@ -138,15 +138,15 @@ def resolve_schedules(reader: Reader, numbers: Mapping[str, UnresolvedSchedule],
     """The schedules by the clock of a zone, equal ones shared; tells of windows that contradict each other."""
     if not numbers:
         return {}
-    where = zone(timezone)
+    where = load_zone(timezone)
     shared: dict[Schedule, Schedule] = {}
     found: dict[str, Schedule] = {}
     for phone, each in numbers.items():
         dated = tuple(
             replace(
                 window,
-                start=None if window.start is None else instant(window.start, where),
-                end=None if window.end is None else instant(window.end, where),
+                start=None if window.start is None else to_utc(window.start, where),
+                end=None if window.end is None else to_utc(window.end, where),
             )
             for _, window in each.dated
         )
@@ -172,7 +172,7 @@ def _empty(each: UnresolvedSchedule, schedule: Schedule) -> Iterator[tuple[_Posi
 def _contradictory(each: UnresolvedSchedule, schedule: Schedule) -> Iterator[tuple[_Position, str]]:
     dated, weeks = ([place for place, _ in some] for some in (each.dated, each.weekly))
     for places, windows in ((dated, schedule.dated), (weeks, schedule.weekly)):
-        for first, second in contradictions(windows):
+        for first, second in find_contradictions(windows):
             told = (
                 f"this window overlaps that on line {places[first].line}, whose status is another: shorten one of them"
             )

@@ -7,7 +7,7 @@ from typing import Final
 from msgspec import Struct, ValidationError, convert
 
 from worker.model.history import Attempt, RunRecord
-from worker.model.times import stamp_ms
+from worker.model.times import format_utc_ms
 from worker.render.i18n import gettext as _
 from worker.render.i18n import ngettext
 from worker.render.report.rates import Pause, Span, Write, busiest, pauses, spans
@@ -185,4 +185,4 @@ def _why(pause: Pause) -> str:
 
 
 def _stamp(at: float) -> str:
-    return stamp_ms(datetime.fromtimestamp(at, UTC))
+    return format_utc_ms(datetime.fromtimestamp(at, UTC))

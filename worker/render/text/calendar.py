@@ -11,7 +11,7 @@ from worker.model.accounts import DesiredAccount
 from worker.model.phones import hyphenated
 from worker.model.plans import Phone, Timestamp
 from worker.model.schedule import transitions
-from worker.model.times import shown, stamp, zone
+from worker.model.times import format_local, format_utc, load_zone
 from worker.render.i18n import gettext as _
 from worker.render.i18n import translated
 from worker.render.marks import count
@@ -62,7 +62,7 @@ class Calendar(Struct, frozen=True, kw_only=True):
 def account_calendar(account: DesiredAccount, start: datetime, end: datetime) -> AccountCalendar:
     """What comes due in an account in [start, end), aware times."""
     due = tuple(
-        Due(each.phone, stamp(each.when), each.before, each.after, each.why, want.note, want.owner)
+        Due(each.phone, format_utc(each.when), each.before, each.after, each.why, want.note, want.owner)
         for each in transitions(account, start, end)
         for want in (account.numbers[each.phone],)
     )
@@ -107,7 +107,7 @@ def _rows(time: str, before: str | None, after: str | None, alike: Sequence[Due]
 
 
 def _local(at: str, timezone: str) -> str:
-    return shown(datetime.fromisoformat(at), zone(timezone))
+    return format_local(datetime.fromisoformat(at), load_zone(timezone))
 
 
 def _zone_of(accounts: Iterable[AccountCalendar]) -> str:

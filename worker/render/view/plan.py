@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import partial
 
 from worker.model.plans import AccountPlan, Action, Cause, Change, Notice, Plan, Verdict
-from worker.model.times import shown, zone
+from worker.model.times import format_local, load_zone
 from worker.render.i18n import gettext as _
 from worker.render.i18n import ngettext, translated
 from worker.render.marks import MARKS, VERDICTS, Tone, brief_counts, count, counts, mark_of, rank
@@ -136,7 +136,7 @@ def _external(change: Change) -> str:
 
 
 def _moment(stamp: str, timezone: str) -> str:
-    return shown(datetime.fromisoformat(stamp), zone(timezone))
+    return format_local(datetime.fromisoformat(stamp), load_zone(timezone))
 
 
 def _notices(account: AccountPlan) -> list[Notice]:
