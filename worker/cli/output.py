@@ -48,7 +48,7 @@ def plan(document: "Plan", wanted: Wanted, *, drift: bool = False) -> None:
     from worker.render import json_document, text
 
     if wanted.mask is not None:
-        document = wanted.mask.plan(document)
+        document = wanted.mask.document(document)
     match wanted.form:
         case "json":
             emit(json_document.encode(document), wanted.output)
@@ -71,7 +71,7 @@ def result(document: "Result", wanted: Wanted, remark: "Callable[[Result], str]"
 
     remarked = remark(document)
     if wanted.mask is not None:
-        document, remarked = wanted.mask.result(document), wanted.mask.text(remarked)
+        document, remarked = wanted.mask.document(document), wanted.mask.text(remarked)
     match wanted.form:
         case "json":
             emit(json_document.encode(document), wanted.output)
@@ -96,7 +96,7 @@ def run(told: "RunRecord", wanted: Wanted) -> None:
     from worker.render.text import history
 
     if wanted.mask is not None:
-        told = wanted.mask.run(told)
+        told = wanted.mask.document(told)
     match wanted.form:
         case "json":
             emit(json_document.encode(History(total=1, runs=(told,))), wanted.output)

@@ -64,6 +64,11 @@ class Message(str):
         message.parameters = parameters
         return message
 
+    def replaced(self, change: Callable[[str], str]) -> "Message":
+        """Return the message with *change* applied to each phone number and foreign text in it."""
+        values = {name: _replaced(value, change) for name, value in self.parameters.items()}
+        return Message._make(self.template, self.many, values)
+
     def __str__(self) -> str:
         # str(error) is the message itself, not a copy of its text
         return self
@@ -132,6 +137,20 @@ def joined(messages: Iterable[str], separator: str) -> Message:
 def system_text(text: str | None) -> Message:
     """Return a text of the operating system, such as an error's `strerror`: the catalogue has those that users meet."""
     return Message(_escaped(text or "unknown error"))
+
+
+def _replaced(value: Parameter, change: Callable[[str], str]) -> Parameter:
+    match value:
+        case Message():
+            return value.replaced(change)
+        case PhoneNumber():
+            return PhoneNumber(change(value))
+        case str():
+            return change(value)
+        case tuple():
+            return tuple(_replaced(each, change) for each in value)
+        case _:
+            return value
 
 
 def _escaped(text: str) -> str:

@@ -2,16 +2,15 @@
 
 import re
 from collections.abc import Callable, Collection, Iterable
-from functools import lru_cache
-from typing import Any, Final, Self, TypeVar
+from enum import Enum
+from functools import cache, lru_cache
+from typing import Any, Final, Self, TypeVar, get_args, get_type_hints
 from unicodedata import digit
 
-from msgspec import structs
+from msgspec import Struct, structs
 
-from worker.model.errors import ErrorInfo, NumberError, Refusal
-from worker.model.history import AccountRecord, NumberRecord, RunRecord
-from worker.model.plans import AccountPlan, Change, Notice, Plan
-from worker.model.results import AccountResult, Result
+from worker.model.messages import Message, PhoneNumber
+from worker.model.plans import Phone, Timestamp
 
 __all__ = ["Mask"]
 
@@ -44,7 +43,15 @@ _ABROAD: Final = re.compile(r"(?:00)?82")
 _TEXTS: Final = 4096
 """Texts that are remembered: thousands of numbers share a few reasons."""
 
-Failed = TypeVar("Failed", ErrorInfo, NumberError)
+_PHONES: Final = frozenset({"members"})
+"""Fields of phone numbers that have no pattern of their own."""
+_IDENTIFIERS: Final = frozenset(
+    {"schema", "run_id", "fingerprint", "sha256", "commit", "version", "plan"}
+    | {"host", "started_by", "endpoint", "timezone", "credentials", "safety", "in_use", "rule"}
+)
+"""Fields of names, hashes and limits, whose digits are no phone number's."""
+
+Document = TypeVar("Document", bound=Struct)
 
 
 class Mask:
@@ -87,104 +94,17 @@ class Mask:
         """A line of a log likewise, which may be JSON and stays so."""
         return self._hidden(line, _IN_LINE) if line.startswith("{") else self.text(line)
 
-    def plan(self, plan: Plan) -> Plan:
-        """A plan without a number in full."""
-        return structs.replace(plan, accounts=tuple(map(self._account_plan, plan.accounts)))
+    def document(self, document: Document) -> Document:
+        """A plan, a result, a run or any other document without a number in full."""
+        phones: list[str] = []
 
-    def result(self, result: Result) -> Result:
-        """A result likewise."""
-        return structs.replace(result, accounts=tuple(map(self._account_result, result.accounts)))
+        def note(phone: str) -> str:
+            phones.append(phone)
+            return phone
 
-    def run(self, told: RunRecord) -> RunRecord:
-        """A run's story likewise."""
-        settings = None if told.settings is None else _mapped(told.settings, self.text)
-        accounts = tuple(map(self._account_story, told.accounts))
-        return structs.replace(told, command=self.text(told.command), settings=settings, accounts=accounts)
-
-    def _account_plan(self, account: AccountPlan) -> AccountPlan:
-        hide = self._hider([*(each.phone for each in account.changes), *_phones(account.notices)])
-
-        def change(each: Change) -> Change:
-            return structs.replace(
-                each,
-                phone=self.number(each.phone),
-                observed=_or_none(hide, each.observed),
-                desired=hide(each.desired),
-                reason=hide(each.reason),
-                note=_or_none(hide, each.note),
-                owner=_or_none(hide, each.owner),
-            )
-
-        return structs.replace(
-            account,
-            account=hide(account.account),
-            account_id=_or_none(hide, account.account_id),
-            refusals=_refusals(account.refusals, hide),
-            error=_error(account.error, hide),
-            changes=tuple(map(change, account.changes)),
-            notices=self._notices(account.notices, hide),
-        )
-
-    def _account_result(self, account: AccountResult) -> AccountResult:
-        hide = self._hider([*(each.phone for each in account.numbers), *_phones(account.notices)])
-        numbers = (
-            structs.replace(
-                each,
-                phone=self.number(each.phone),
-                desired=_or_none(hide, each.desired),
-                before=_or_none(hide, each.before),
-                after=_or_none(hide, each.after),
-                error=_error(each.error, hide),
-            )
-            for each in account.numbers
-        )
-        return structs.replace(
-            account,
-            account=hide(account.account),
-            account_id=_or_none(hide, account.account_id),
-            refusals=_refusals(account.refusals, hide),
-            error=_error(account.error, hide),
-            numbers=tuple(numbers),
-            notices=self._notices(account.notices, hide),
-        )
-
-    def _account_story(self, account: AccountRecord) -> AccountRecord:
-        numbers = account.numbers
-        groups = account.groups
-        known = [each.phone for each in numbers or ()]
-        hide = self._hider([*known, *(member for group in groups for member in group.members)])
-        return structs.replace(
-            account,
-            account=hide(account.account),
-            account_id=_or_none(hide, account.account_id),
-            source=hide(account.source),
-            error=_error(account.error, hide),
-            groups=tuple(
-                structs.replace(group, name=hide(group.name), members=tuple(map(self.number, group.members)))
-                for group in groups
-            ),
-            numbers=None if numbers is None else tuple(self._number_story(each, hide) for each in numbers),
-        )
-
-    def _number_story(self, number: NumberRecord, hide: Callable[[str], str]) -> NumberRecord:
-        attempts = (
-            structs.replace(each, asked=hide(each.asked), error=_error(each.error, hide)) for each in number.attempts
-        )
-        return structs.replace(
-            number,
-            phone=self.number(number.phone),
-            desired=_or_none(hide, number.desired),
-            before=_or_none(hide, number.before),
-            after=_or_none(hide, number.after),
-            error=_error(number.error, hide),
-            attempts=tuple(attempts),
-        )
-
-    def _notices(self, notices: Iterable[Notice], hide: Callable[[str], str]) -> tuple[Notice, ...]:
-        return tuple(
-            structs.replace(each, message=hide(each.message), phone=_or_none(self.number, each.phone))
-            for each in notices
-        )
+        _walked(document, note, str)
+        masked: Document = _walked(document, self.number, self._hider(phones))
+        return masked
 
     def _hider(self, phones: Collection[str]) -> Callable[[str], str]:
         """What masks a text: whatever looks like a number, and those of `phones` that look like none, such as 1335."""
@@ -233,30 +153,37 @@ def _joined(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     return joined
 
 
-def _phones(notices: Iterable[Notice]) -> list[str]:
-    return [notice.phone for notice in notices if notice.phone]
-
-
-def _refusals(refusals: Iterable[Refusal], hide: Callable[[str], str]) -> tuple[Refusal, ...]:
-    return tuple(structs.replace(each, message=hide(each.message)) for each in refusals)
-
-
-def _error(error: Failed | None, hide: Callable[[str], str]) -> Failed | None:
-    return None if error is None else structs.replace(error, code=hide(error.code), message=hide(error.message))
-
-
-def _or_none(hide: Callable[[str], str], text: str | None) -> str | None:
-    return None if text is None else hide(text)
-
-
-def _mapped(value: Any, hide: Callable[[str], str]) -> Any:
-    """A value of settings with `hide` over its texts."""
+def _walked(value: Any, phone: Callable[[str], str], text: Callable[[str], str], *, phones: bool = False) -> Any:
+    """Return a value with its phone numbers and texts changed. `phones`: its texts are phone numbers."""
     match value:
+        case Enum():
+            return value
+        case Message():
+            return value.replaced(lambda each: phone(each) if isinstance(each, PhoneNumber) else text(each))
         case str():
-            return hide(value)
+            return phone(value) if phones else text(value)
+        case Struct():
+            fields = _texts(type(value)).items()
+            changed = {name: _walked(getattr(value, name), phone, text, phones=inner) for name, inner in fields}
+            return structs.replace(value, **changed)
         case dict():
-            return {key: _mapped(each, hide) for key, each in value.items()}
+            return {key: _walked(each, phone, text) for key, each in value.items()}
         case list() | tuple():
-            return [_mapped(each, hide) for each in value]
+            return type(value)(_walked(each, phone, text, phones=phones) for each in value)
         case _:
             return value
+
+
+@cache
+def _texts(kind: type[Struct]) -> dict[str, bool]:
+    """Return the fields that may hold texts for people or phone numbers, and whether it is phone numbers."""
+    hints = get_type_hints(kind, include_extras=True)
+    return {
+        name: name in _PHONES or _mentions(hint, Phone)
+        for name, hint in hints.items()
+        if name not in _IDENTIFIERS and not _mentions(hint, Timestamp)
+    }
+
+
+def _mentions(hint: object, alias: object) -> bool:
+    return hint == alias or any(_mentions(each, alias) for each in get_args(hint))

@@ -11,6 +11,7 @@ from worker.cli.masked_stderr import Veil
 from worker.model.accounts import Group
 from worker.model.errors import ErrorInfo, NumberError, Refusal
 from worker.model.history import AccountRecord, Attempt, AttemptState, Ending, NumberRecord, RunRecord
+from worker.model.messages import Message, PhoneNumber
 from worker.model.plans import AccountPlan, Action, Change, Notice, NoticeKind, Plan
 from worker.model.results import AccountResult, NumberResult, Outcome, Result, RunOutcome
 from worker.model.safety import Safety
@@ -169,7 +170,7 @@ def test_a_plan_has_no_number_in_full() -> None:
         changes=(change, bare),
         notices=(Notice(NoticeKind.GROUP, TEXT, PHONE), Notice(NoticeKind.LIMIT, TEXT)),
     )
-    plan = MASK.plan(Plan(created_at=NOW, fingerprint="f", accounts=(account, AccountPlan(account="a", counts={}))))
+    plan = MASK.document(Plan(created_at=NOW, fingerprint="f", accounts=(account, AccountPlan(account="a", counts={}))))
     told = plan.accounts[0]
     assert told.changes[0] == Change("010****5678", Action.DEACTIVATE, "ACTIVE", "INACTIVE", HIDDEN, HIDDEN, HIDDEN)
     assert (told.changes[1].phone, told.changes[1].reason) == ("****", "about **** and ****, not 21335")
@@ -194,7 +195,7 @@ def test_a_result_has_no_number_in_full() -> None:
         numbers=(number,),
         notices=(Notice(NoticeKind.GROUP, TEXT, PHONE),),
     )
-    told = MASK.result(
+    told = MASK.document(
         Result(run_id="r", started_at=NOW, finished_at=NOW, outcome=RunOutcome.FAILED, accounts=(account,))
     )
     assert told.accounts[0].numbers == (
@@ -250,13 +251,31 @@ def test_a_story_has_no_number_in_full() -> None:
         counts={},
         accounts=(account,),
     )
-    told = MASK.run(story)
+    told = MASK.document(story)
     assert told.settings == {"a": {"b": [HIDDEN, 15881234]}, "c": None}
     assert told.accounts[0].groups == (Group(HIDDEN, ("010****5678", "****")),)
     assert told.accounts[0].source == "010****5678.yaml"
     assert "12345678" not in msgspec.json.encode(told).decode()
     bare = msgspec.structs.replace(story, settings=None, accounts=(msgspec.structs.replace(account, numbers=None),))
-    assert MASK.run(bare).accounts[0].numbers is None
+    assert MASK.document(bare).accounts[0].numbers is None
+
+
+def test_message_is_masked_by_its_parameters() -> None:
+    """Phone numbers are hidden however short, foreign text by pattern, counts and fixed words not at all."""
+    message = Message(
+        "{phone} and {phones}: {note} ({count} of 112, {why})",
+        phone=PhoneNumber("112"),
+        phones=(PhoneNumber(PHONE), PhoneNumber("1335")),
+        note=TEXT,
+        count=15881234,
+        why=Message("in {file}", file=f"{PHONE}.yaml"),
+    )
+    notice = Notice(NoticeKind.GROUP, message)
+    masked = MASK.document(AccountPlan(account="a", counts={}, notices=(notice,))).notices[0].message
+    assert masked == f"*** and 010****5678, ****: {HIDDEN} (15881234 of 112, in 010****5678.yaml)"
+    assert isinstance(masked, Message)
+    assert masked.template == message.template
+    assert isinstance(masked.parameters["phone"], PhoneNumber)
 
 
 def test_lines_of_stderr_are_masked_whole(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,7 +118,6 @@ def _list(
     outcome: str | None,
     limit: int | None,
 ) -> int:
-    from msgspec import structs
 
     from worker.cli.ledger import ledger_path
     from worker.ledger.history import Asked, history
@@ -144,7 +143,7 @@ def _list(
 
     told = phone
     if shown.mask is not None:
-        found = structs.replace(found, runs=tuple(map(shown.mask.run, found.runs)))
+        found = shown.mask.document(found)
         told = None if phone is None else shown.mask.number(phone)
 
     def rendered(page: "Page") -> str:
