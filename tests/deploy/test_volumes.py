@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.daemon.files import Revisited
+from worker.daemon.files import WatchedFiles
 
 
 class _Volume:
@@ -42,7 +42,7 @@ def test_a_turned_link_is_news_and_no_file_counts_twice(tmp_path: Path, kind: st
     """The daemon finds each account once, sees the new version of the one that changed, and keeps a broken one."""
     volume = _Volume(tmp_path, kind)
     volume.turn(main="ACTIVE")
-    files = Revisited([str(volume.path)])
+    files = WatchedFiles([str(volume.path)])
     assert files.begin() == ()
     assert [account.name for account in files.accounts] == ["main"]
     assert not files.refresh().changed

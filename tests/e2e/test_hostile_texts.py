@@ -16,7 +16,7 @@ from aiohttp import web
 from tests.e2e.conftest import Command, Served
 from tests.e2e.test_under_fire import _on_a_terminal
 from worker.sandbox import Sandbox, SandboxAccount
-from worker.sandbox.responses import Answered
+from worker.sandbox.responses import SimulatedResponse
 from worker.sandbox.server import Request
 
 A, B = "01000000001", "01000000002"
@@ -37,10 +37,10 @@ class _Hostile(Sandbox):
 
     code, message = _EVIL, _EVIL
 
-    def _answer(self, account: SandboxAccount, seen: Request) -> Answered:
+    def _answer(self, account: SandboxAccount, seen: Request) -> SimulatedResponse:
         if seen.method == "GET":
             return super()._answer(account, seen)
-        answered = Answered(400, b"")
+        answered = SimulatedResponse(400, b"")
         answered.becomes(400, {"errorCode": self.code, "errorMessage": self.message})
         return answered
 

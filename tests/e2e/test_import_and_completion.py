@@ -11,7 +11,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from tests.e2e.conftest import SENDERID, Command, Served
-from worker.cli.main import _VERBS
+from worker.cli.main import COMMANDS
 from worker.sandbox import SandboxAccount
 
 Serve = Callable[..., Served]
@@ -198,7 +198,7 @@ def test_shells_complete_verbs_options_and_what_they_take(command: Command, serv
 
 def test_every_verb_is_offered(command: Command) -> None:
     """A bare tab offers all there is."""
-    assert _completed(command, "bash", "senderid", "") == list(_VERBS)
+    assert _completed(command, "bash", "senderid", "") == list(COMMANDS)
 
 
 def test_a_name_that_a_shell_would_obey_is_not_offered(command: Command) -> None:

@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 
 from tests.e2e.conftest import Command, Served
 from worker import __version__
-from worker.cli.main import _VERBS
+from worker.cli.main import COMMANDS
 from worker.render.json_schema import NAMES
 from worker.sandbox import Fault, SandboxAccount, generate
 
@@ -39,14 +39,14 @@ def test_the_version_is_told(command: Command) -> None:
     assert command("--version").stdout == f"senderid {__version__}\n"
 
 
-@pytest.mark.parametrize("verb", [*_VERBS, "--help"])
+@pytest.mark.parametrize("verb", [*COMMANDS, "--help"])
 def test_every_verb_explains_itself(command: Command, verb: str) -> None:
     """Each verb's help says what it does, and the command's lists every verb and exit status."""
     done = command(*([verb] if verb == "--help" else [verb, "--help"]))
     assert done.returncode == 0
     assert "Usage: senderid" in done.stdout
     if verb == "--help":
-        assert all(f"  {name}" in done.stdout for name in (*_VERBS, "129", "130"))
+        assert all(f"  {name}" in done.stdout for name in (*COMMANDS, "129", "130"))
 
 
 def test_without_a_verb_the_help_is_shown(command: Command) -> None:

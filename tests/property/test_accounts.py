@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from worker.cli.document_conflicts import Agreement
+from worker.cli.document_conflicts import DocumentChecks
 from worker.config.desired import IdentityResolver, load
 from worker.config.urls import platform_of
 from worker.model.errors import DesiredStateError
@@ -40,7 +40,7 @@ def test_one_account_never_has_two_names(found: Sequence[tuple[str, str | None, 
     files = [(f"{index}.yaml", text(*each).encode()) for index, each in enumerate(found)]
     try:
         accounts = load(
-            files, Agreement(IdentityResolver("solapi", lambda reference: KEYS.get(reference.env or "")))
+            files, DocumentChecks(IdentityResolver("solapi", lambda reference: KEYS.get(reference.env or "")))
         ).accounts
     except DesiredStateError:
         return

@@ -4,7 +4,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.config.channels import Event
-from worker.daemon.notify.changes import AccountState, News, State, Written, decoded, encoded, news
+from worker.daemon.notify.changes import (
+    AccountState,
+    Notification,
+    NotifyState,
+    WriteSummary,
+    decoded,
+    encoded,
+    notifications,
+)
 from worker.model.plans import Cause, Notice, NoticeKind
 
 PHONES = ("01011112222", "0212345678", "15881234")
@@ -25,10 +33,10 @@ ACCOUNTS = st.builds(
     held=st.dictionaries(st.sampled_from(PHONES), st.sampled_from(["in use", "needed"])),
     notices=st.lists(st.sampled_from(NOTICES), unique=True).map(tuple),
     suspended=REASONS,
-    written=st.none() | st.builds(Written, st.sampled_from("ab"), st.integers(1, 3), put_right=st.integers(0, 1)),
+    written=st.none() | st.builds(WriteSummary, st.sampled_from("ab"), st.integers(1, 3), put_right=st.integers(0, 1)),
 )
 STATES = st.builds(
-    State,
+    NotifyState,
     accounts=st.dictionaries(st.sampled_from(["main", "b"]), ACCOUNTS),
     broken=st.dictionaries(st.sampled_from(["a.yaml", "b.yaml"]), st.just("not YAML")),
     suspended=REASONS,
@@ -36,16 +44,16 @@ STATES = st.builds(
 
 
 @given(STATES)
-def test_what_stays_as_it_is_is_no_news(state: State) -> None:
+def test_what_stays_as_it_is_is_no_news(state: NotifyState) -> None:
     """However often a state is seen again, also after a restart, nothing is told of it."""
-    assert news(state, state) == ()
+    assert notifications(state, state) == ()
     kept = decoded(encoded(state))
     assert kept == state
     assert kept is not None
-    assert news(kept, state) == ()
+    assert notifications(kept, state) == ()
 
 
-def edges(told: list[News], event: Event, account: str | None) -> list[bool]:
+def edges(told: list[Notification], event: Event, account: str | None) -> list[bool]:
     """The ends (True) and beginnings among some news, in their order."""
     return [each.over for each in told if each.event is event and each.account == account]
 
@@ -58,11 +66,13 @@ def turns(states: list[bool]) -> list[bool]:
 @given(st.lists(ACCOUNTS, max_size=6))
 def test_beginnings_and_ends_alternate(accounts: list[AccountState]) -> None:
     """Over any sequence of states, failing and suspended are told at each turn exactly, an end after each beginning."""
-    told: list[News] = []
-    before = State()
+    told: list[Notification] = []
+    before = NotifyState()
     for account in accounts:
-        now = State(accounts={"main": account}, suspended=account.failing, broken={"f": "x"} if account.failing else {})
-        told += news(before, now)
+        now = NotifyState(
+            accounts={"main": account}, suspended=account.failing, broken={"f": "x"} if account.failing else {}
+        )
+        told += notifications(before, now)
         before = now
     failing = turns([account.failing is not None for account in accounts])
     assert edges(told, Event.FAILING, "main") == failing
@@ -74,7 +84,7 @@ def test_beginnings_and_ends_alternate(accounts: list[AccountState]) -> None:
 @given(ACCOUNTS, ACCOUNTS)
 def test_each_kind_is_told_when_it_grows_and_when_it_is_gone(before: AccountState, now: AccountState) -> None:
     """Refusals, holds and drift are told where there are new ones, and their end where none is left."""
-    told = list(news(State(accounts={"main": before}), State(accounts={"main": now})))
+    told = list(notifications(NotifyState(accounts={"main": before}), NotifyState(accounts={"main": now})))
     for event, old, new in (
         (Event.REFUSED, set(before.refused), set(now.refused)),
         (Event.HELD, set(before.held), set(now.held)),
@@ -90,7 +100,7 @@ def test_each_kind_is_told_when_it_grows_and_when_it_is_gone(before: AccountStat
 @given(ACCOUNTS, ACCOUNTS)
 def test_notices_and_writes_are_told_once(before: AccountState, now: AccountState) -> None:
     """A notice is told when it is new, and a run's writes when they are; neither has an end."""
-    told = news(State(accounts={"main": before}), State(accounts={"main": now}))
+    told = notifications(NotifyState(accounts={"main": before}), NotifyState(accounts={"main": now}))
     lines = {each.title for each in told if each.event in {Event.EXPIRING, Event.NOTICE}}
     for notice in now.notices:
         # what is said of a waiting number may change without being news
@@ -104,8 +114,8 @@ def test_notices_and_writes_are_told_once(before: AccountState, now: AccountStat
 
 
 @given(STATES, STATES)
-def test_nothing_is_told_of_accounts_that_are_gone(before: State, now: State) -> None:
+def test_nothing_is_told_of_accounts_that_are_gone(before: NotifyState, now: NotifyState) -> None:
     """News name accounts that are there, and all of them where a state is the first."""
-    assert {each.account for each in news(before, now)} <= {None, *now.accounts}
-    first = {each.account for each in news(State(), now)}
+    assert {each.account for each in notifications(before, now)} <= {None, *now.accounts}
+    first = {each.account for each in notifications(NotifyState(), now)}
     assert {name for name, account in now.accounts.items() if account != AccountState()} <= first

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.daemon.scheduler import Agenda, Cron, Every, cron
+from worker.daemon.scheduler import Cron, Interval, Scheduler, cron
 
 START = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 SEOUL = ZoneInfo("Asia/Seoul")
@@ -74,8 +74,8 @@ def test_a_cron_rhythm_without_a_next_time_waits_a_year() -> None:
 )
 def test_ticks_never_pile_up(seconds: float, share: float, course: list[tuple[float, float]]) -> None:
     """However long passes take and however late the daemon wakes, each pass is followed by at most one that is due."""
-    agenda = Agenda(
-        Every(seconds), START, uniform=lambda least, most: least + share * (most - least), jitter=seconds / 3
+    agenda = Scheduler(
+        Interval(seconds), START, uniform=lambda least, most: least + share * (most - least), jitter=seconds / 3
     )
     now, last = START, START - timedelta(days=1)
     for lasts, sleeps in course:
@@ -96,7 +96,7 @@ def test_a_rest_grows_to_its_cap_and_is_never_shorter_than_half_of_what_it_may_b
     failures: int, interval: float, share: float
 ) -> None:
     """Rests double from the interval, within an hour, and lie in the upper half of what they may be."""
-    agenda = Agenda(Every(interval), START, uniform=lambda least, most: least + share * (most - least))
+    agenda = Scheduler(Interval(interval), START, uniform=lambda least, most: least + share * (most - least))
     for number in range(failures):
         rest = agenda.failed("a", START)
         most = min(3600.0, interval * 2.0**number)
@@ -109,7 +109,7 @@ def test_a_rest_grows_to_its_cap_and_is_never_shorter_than_half_of_what_it_may_b
 
 def test_an_account_that_rests_is_due_at_its_own_time_all_the_same() -> None:
     """The edge of a window is kept although the account failed before; the rhythm leaves it alone meanwhile."""
-    agenda = Agenda(Every(300.0), START, uniform=low)
+    agenda = Scheduler(Interval(300.0), START, uniform=low)
     agenda.passed(START, START)
     for _ in range(5):
         agenda.failed("a", START)
@@ -133,7 +133,7 @@ def test_an_account_that_rests_is_due_at_its_own_time_all_the_same() -> None:
 
 def test_a_clock_that_goes_back_shortens_what_is_waited() -> None:
     """After a day back the next pass is an interval away, and a rest no longer than the longest."""
-    agenda = Agenda(Every(300.0), START, uniform=low)
+    agenda = Scheduler(Interval(300.0), START, uniform=low)
     agenda.passed(START, START)
     agenda.failed("a", START)
     agenda.failed("b", START - timedelta(days=1))
@@ -147,7 +147,7 @@ def test_a_clock_that_goes_back_shortens_what_is_waited() -> None:
 
 def test_a_pass_overran_only_if_the_next_ones_time_fell_into_it() -> None:
     """A machine that slept through passes has not overrun; a pass that lasts too long has, and an interval follows."""
-    agenda = Agenda(Every(300.0), START, uniform=low)
+    agenda = Scheduler(Interval(300.0), START, uniform=low)
     late = START + timedelta(hours=5)
     assert not agenda.passed(late, late + timedelta(seconds=10))
     assert agenda.next_pass == late + timedelta(seconds=300)

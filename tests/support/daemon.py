@@ -13,10 +13,10 @@ from yarl import URL
 from tests.support.loopback import EPOCH
 from worker.cli.exit_status import overall
 from worker.config.settings import RateLimit, Settings
-from worker.daemon.last_good import News
-from worker.daemon.loop import Watch
+from worker.daemon.last_good import FileChanges
+from worker.daemon.loop import WatchLoop
 from worker.daemon.passes import Passes
-from worker.daemon.scheduler import Agenda, Every, Rhythm
+from worker.daemon.scheduler import Interval, Scheduler, Trigger
 from worker.ledger import Nothing
 from worker.model.accounts import Desired, DesiredAccount, Status
 from worker.model.credentials import Credentials, CredentialsRef, Secret, SecretRef
@@ -108,19 +108,19 @@ class Folder:
         self.accounts: Sequence[DesiredAccount] = accounts
         self.others: Sequence[DesiredAccount] = ()
         self.broken: dict[str, DesiredStateError] = {}
-        self._news: list[News] = []
+        self._news: list[FileChanges] = []
 
     def write(self, *accounts: DesiredAccount) -> None:
         """Other files, as of the next look."""
         was, now = ({each.name: each for each in some} for some in (self.accounts, accounts))
         changed = frozenset(name for name in now if now[name] != was.get(name))
-        self._news.append(News(changed=changed, gone=frozenset(was.keys() - now.keys())))
+        self._news.append(FileChanges(changed=changed, gone=frozenset(was.keys() - now.keys())))
         self.accounts = accounts
 
-    def refresh(self, *, everything: bool = False) -> News:
+    def refresh(self, *, everything: bool = False) -> FileChanges:
         """What was written since the last look."""
         del everything
-        return self._news.pop(0) if self._news else News()
+        return self._news.pop(0) if self._news else FileChanges()
 
 
 class _Books:
@@ -179,7 +179,7 @@ class Daemon:
         accounts: Sequence[SandboxAccount],
         desired: Sequence[DesiredAccount],
         *,
-        rhythm: Rhythm | None = None,
+        rhythm: Trigger | None = None,
         settings: Settings | None = None,
         terms: Terms | None = None,
         latency: float = 0.01,
@@ -204,7 +204,7 @@ class Daemon:
             conclude=overall,
             ambient=self.ambient,
         )
-        self.agenda = Agenda(rhythm or Every(300.0), self.now(), uniform=self.ambient.uniform)
+        self.agenda = Scheduler(rhythm or Interval(300.0), self.now(), uniform=self.ambient.uniform)
         self._runs = 0
         given: dict[str, Any] = {
             "settings": self.settings,
@@ -212,7 +212,7 @@ class Daemon:
             "begin": self._begin,
             "ambient": self.ambient,
         } | more
-        self.watch = Watch(self.folder, self.passes, self.agenda, self.tape, **given)
+        self.watch = WatchLoop(self.folder, self.passes, self.agenda, self.tape, **given)
 
     def wall(self) -> float:
         """Unix time as the daemon sees it."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from worker.ledger.schema import connect
-from worker.web import Access, Site, served
+from worker.web import Access, StatusPages, serve
 
 __all__ = ["AT", "FIRST", "Answer", "ask", "noted", "serving"]
 
@@ -86,11 +86,11 @@ def serving(ledger: Path, token: str | None = None, **more: Any) -> Iterator[str
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    site: list[Site] = []
+    site: list[StatusPages] = []
 
     async def begin() -> Any:
-        site.append(Site(ledger, Access(token, host="127.0.0.1"), **({"now": lambda: NOW} | more)))
-        context = served(None, port=0, site=site[0])
+        site.append(StatusPages(ledger, Access(token, host="127.0.0.1"), **({"now": lambda: NOW} | more)))
+        context = serve(None, port=0, site=site[0])
         return context, await context.__aenter__()
 
     async def end(context: Any) -> None:

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Final
 
 from worker.config.channels import Channel
-from worker.daemon.notify.apprise_sender import Door
+from worker.daemon.notify.apprise_sender import AppriseSender
 from worker.model.credentials import DEFAULT_CREDENTIALS, Credentials, CredentialsRef, Secret, SecretRef
 from worker.model.errors import CredentialsMissing
 from worker.model.redaction import Secrets
 
-__all__ = ["Known", "Resolver", "open_channel"]
+__all__ = ["CredentialsResolver", "FixedCredentials", "open_channel"]
 
 
 _SECRET_CAP: Final = 4096
@@ -29,7 +29,7 @@ def _api_key(reference: SecretRef) -> str | None:
         return None
 
 
-class Resolver:
+class CredentialsResolver:
     """Finds credentials where files say they are. `secrets` holds what was found, for the log to hide."""
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class Resolver:
         self._found.clear()
 
 
-class Known(Resolver):
+class FixedCredentials(CredentialsResolver):
     """Credentials that need no looking up."""
 
     def __init__(self, credentials: Credentials) -> None:
@@ -77,16 +77,16 @@ class Known(Resolver):
         return self._credentials
 
 
-def open_channel(channel: "Channel", resolver: Resolver) -> "Door":
+def open_channel(channel: "Channel", resolver: CredentialsResolver) -> "AppriseSender":
     """The way to a notification channel.
 
     Raises:
         CredentialsMissing: its URL is not where the settings say.
         ChannelUnusable: its URL is none, or the library for it is not installed.
     """
-    from worker.daemon.notify.apprise_sender import opened
+    from worker.daemon.notify.apprise_sender import open_sender
 
-    return opened(channel.name, resolver.url(channel))
+    return open_sender(channel.name, resolver.url(channel))
 
 
 def _resolve(reference: SecretRef, what: str) -> str:

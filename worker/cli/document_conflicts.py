@@ -14,10 +14,10 @@ from worker.config.desired import AccountDocument, Conflict, DocumentName, Ident
 from worker.model.accounts import Unmanaged
 from worker.model.errors import Problem
 
-__all__ = ["Agreement", "described"]
+__all__ = ["DocumentChecks", "documents_in"]
 
 
-class Agreement(Struct, frozen=True):
+class DocumentChecks(Struct, frozen=True):
     """Checks the documents of a run against each other, and against the files around them."""
 
     reach: IdentityResolver
@@ -89,7 +89,7 @@ class _Outside:
 
     def _documents_of(self, folder: Path, *, below: bool) -> tuple[tuple[Path, DocumentName], ...]:
         paths = files.yaml_files_below(folder) if below else self._files(folder)
-        return tuple((Path(path), named) for path in paths if not self._has(path) for named in described(path))
+        return tuple((Path(path), named) for path in paths if not self._has(path) for named in documents_in(path))
 
     def _has(self, path: str) -> bool:
         if path in self._run:
@@ -99,7 +99,7 @@ class _Outside:
         return files.read_identity(path) in self._identities
 
 
-def described(path: str) -> list[DocumentName]:
+def documents_in(path: str) -> list[DocumentName]:
     """Return the documents of a file; none if it cannot be read."""
     read = files.read_file(path)
     # without the word it is no desired state, and need not be parsed

@@ -16,7 +16,7 @@ import click
 
 from worker.render.i18n import LANGUAGES, LOCALE, chosen, gettext, speak, spoken
 
-__all__ = ["LANG", "VARIABLE", "begin", "paragraphs", "spoken_by", "wish"]
+__all__ = ["LANG", "VARIABLE", "localized", "paragraphs", "requested_language", "set_language"]
 
 VARIABLE: Final = "SENDERID_LANG"
 _VARIABLES: Final = (VARIABLE, "LC_ALL", "LC_MESSAGES", "LANG")
@@ -36,12 +36,12 @@ LANG: Final = click.Option(
 """The option; what it says was taken from the command line before that is parsed."""
 
 
-def begin(arguments: Sequence[str]) -> None:
+def set_language(arguments: Sequence[str]) -> None:
     """Speak the language that a command line or the environment wishes for, and have click speak it."""
     if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
         # what a terminal's encoding has no place for is shown by its number, as on stderr, and stops nothing
         sys.stdout.reconfigure(errors="backslashreplace")
-    language = wish(arguments, os.environ)
+    language = requested_language(arguments, os.environ)
     speak(language)
     if language == LANGUAGES[0]:
         words_of_click.textdomain(_CLICKS_DOMAIN)
@@ -52,7 +52,7 @@ def begin(arguments: Sequence[str]) -> None:
     words_of_click.textdomain(_DOMAIN)
 
 
-def wish(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
+def requested_language(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
     """The language that `--lang` names, or else the first variable that is set; English where there is no such one."""
     named = [language for language in map(chosen, _named(arguments)) if language is not None]
     if named:
@@ -71,7 +71,7 @@ def _named(arguments: Sequence[str]) -> Iterator[str]:
             yield argument.removeprefix(f"{_OPTION}=")
 
 
-def spoken_by(command: Command, *, takes: bool = True) -> Command:
+def localized(command: Command, *, takes: bool = True) -> Command:
     """A command whose help is in the language that is spoken, and that takes `--lang`, unless it does already."""
     made = copy(command)
     made._help_option = None  # noqa: SLF001 - click keeps the one of the language in which help was first asked for
@@ -79,7 +79,7 @@ def spoken_by(command: Command, *, takes: bool = True) -> Command:
     made.help = _words(command.help)
     made.short_help = _words(command.short_help)
     if isinstance(made, click.Group):
-        made.commands = {name: spoken_by(each) for name, each in made.commands.items()}
+        made.commands = {name: localized(each) for name, each in made.commands.items()}
     if spoken() != LANGUAGES[0]:
         from worker.cli.help import WideContext
 

@@ -25,7 +25,7 @@ from worker.render.i18n import gettext as _
 from worker.render.i18n import translated
 from worker.render.json_document import encodable
 
-__all__ = ["Keeping", "glance", "ledger_path", "recorded"]
+__all__ = ["LedgerOptions", "find_run", "ledger_path", "read_only"]
 
 _MEGABYTE: Final = 1 << 20
 _HOMELESS: Final = (
@@ -36,7 +36,7 @@ _NAMED: Final = 5
 """Runs that a message names when what was asked for is none or several."""
 
 
-class Keeping(msgspec.Struct, frozen=True):
+class LedgerOptions(msgspec.Struct, frozen=True):
     """How a run that writes keeps its ledger: under which command, and how many seconds it waits for an account.
 
     `plan` is the id of the plan file that it carries out.
@@ -85,7 +85,7 @@ def ledger_path(settings: Settings) -> Path:
         raise LedgerError(_HOMELESS) from None
 
 
-def glance(settings: Settings) -> Nothing:
+def read_only(settings: Settings) -> Nothing:
     """What a run that only looks needs of the ledger: what it remembers. Where that cannot be read, nothing."""
     try:
         path = ledger_path(settings)
@@ -110,7 +110,7 @@ def _warn(told: str) -> None:
         click.echo(warning.format(what=translated(told)), err=True)
 
 
-def recorded(settings: Settings, name: str, *, account: str | None = None, phone: str | None = None) -> RunRecord:
+def find_run(settings: Settings, name: str, *, account: str | None = None, phone: str | None = None) -> RunRecord:
     """The run whose id is `name` or begins with it, in full, or as far as an account or a number is concerned.
 
     Raises:

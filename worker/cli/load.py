@@ -13,7 +13,7 @@ import click
 
 from worker.cli.credentials import _api_key
 from worker.cli.defaults import DEFAULT_FILES, DEFAULT_SETTINGS
-from worker.cli.document_conflicts import Agreement
+from worker.cli.document_conflicts import DocumentChecks
 from worker.config import desired, files, settings
 from worker.config.desired import IdentityResolver
 from worker.config.settings import Settings
@@ -27,18 +27,18 @@ from worker.render.i18n import gettext as _
 from worker.render.i18n import translated
 
 __all__ = [
-    "agreement",
-    "check_accounts",
     "desired_paths",
+    "document_checks",
     "load_accounts",
-    "load_all",
     "load_settings",
-    "read_moment",
-    "read_one",
-    "read_phone",
-    "read_rules",
-    "read_selection",
-    "tell_warnings",
+    "load_with_others",
+    "match_accounts",
+    "parse_phone",
+    "parse_rules",
+    "parse_selection",
+    "parse_time",
+    "print_warnings",
+    "read_input",
 ]
 
 _ACCOUNTS_SHOWN: Final = 10
@@ -69,10 +69,10 @@ def load_accounts(settings: Settings, paths: Sequence[str], names: Sequence[str]
         DesiredStateError: with every problem of every file.
         UsageError: an account that no file has.
     """
-    return load_all(settings, paths, names)[0]
+    return load_with_others(settings, paths, names)[0]
 
 
-def load_all(
+def load_with_others(
     settings: Settings, paths: Sequence[str], names: Sequence[str] = ()
 ) -> tuple[tuple[DesiredAccount, ...], tuple[DesiredAccount, ...]]:
     """Return the accounts of `load_accounts`, and those that the names leave out. The files of both are checked.
@@ -81,19 +81,19 @@ def load_all(
         DesiredStateError: as `load_accounts` does.
         UsageError: likewise.
     """
-    loaded = desired.load(files.read(desired_paths(paths), _stdin), agreement(settings.endpoint))
-    tell_warnings(loaded.warnings)
-    wanted = frozenset(check_accounts(names, loaded.accounts))
+    loaded = desired.load(files.read(desired_paths(paths), _stdin), document_checks(settings.endpoint))
+    print_warnings(loaded.warnings)
+    wanted = frozenset(match_accounts(names, loaded.accounts))
     taken = tuple(account for account in loaded.accounts if not wanted or account.name in wanted)
     return taken, tuple(account for account in loaded.accounts if wanted and account.name not in wanted)
 
 
-def agreement(endpoint: str) -> Agreement:
+def document_checks(endpoint: str) -> DocumentChecks:
     """Return the check of the documents of a run; `endpoint` is that of accounts that name none."""
-    return Agreement(IdentityResolver(endpoint, _api_key))
+    return DocumentChecks(IdentityResolver(endpoint, _api_key))
 
 
-def read_one(path: str) -> tuple[str, bytes]:
+def read_input(path: str) -> tuple[str, bytes]:
     """The name and the bytes of a file that is no desired state yet; - is standard input.
 
     Raises:
@@ -117,7 +117,7 @@ def desired_paths(paths: Sequence[str]) -> Sequence[str]:
     return paths or (DEFAULT_FILES,)
 
 
-def tell_warnings(warnings: Iterable[Problem]) -> None:
+def print_warnings(warnings: Iterable[Problem]) -> None:
     """Tell on stderr what is odd about files but not wrong."""
     for warning in warnings:
         place = f"{warning.source}:{warning.line}:{warning.column}"
@@ -125,7 +125,7 @@ def tell_warnings(warnings: Iterable[Problem]) -> None:
         click.echo(told, err=True)
 
 
-def check_accounts(names: Sequence[str], accounts: Iterable[DesiredAccount]) -> list[str]:
+def match_accounts(names: Sequence[str], accounts: Iterable[DesiredAccount]) -> list[str]:
     """The names that `--account` gave, as accounts have them.
 
     Raises:
@@ -139,7 +139,7 @@ def check_accounts(names: Sequence[str], accounts: Iterable[DesiredAccount]) -> 
     return wanted
 
 
-def read_selection(only: Sequence[str], exclude: Sequence[str], accounts: Collection[DesiredAccount]) -> Selection:
+def parse_selection(only: Sequence[str], exclude: Sequence[str], accounts: Collection[DesiredAccount]) -> Selection:
     """The numbers that a run is about, in any spelling.
 
     Raises:
@@ -155,7 +155,7 @@ def read_selection(only: Sequence[str], exclude: Sequence[str], accounts: Collec
     return selection
 
 
-def read_rules(names: Sequence[str]) -> frozenset[str]:
+def parse_rules(names: Sequence[str]) -> frozenset[str]:
     """The names of `--allow`.
 
     Raises:
@@ -168,7 +168,7 @@ def read_rules(names: Sequence[str]) -> frozenset[str]:
     return frozenset(names)
 
 
-def read_moment(option: str, text: str, accounts: Collection[DesiredAccount]) -> datetime:
+def parse_time(option: str, text: str, accounts: Collection[DesiredAccount]) -> datetime:
     """The instant, in UTC, of an option; without an offset it is by the clock of the files' zone.
 
     Raises:
@@ -191,7 +191,7 @@ def _stdin(size: int) -> bytes:
     return sys.stdin.buffer.read(size)
 
 
-def read_phone(option: str, text: str) -> str:
+def parse_phone(option: str, text: str) -> str:
     """Return the digits of a number that an option searches for, in any spelling: any 3 to 12 digits.
 
     Raises:

@@ -14,7 +14,7 @@ import click
 from worker import __version__
 from worker.cli import signals
 from worker.cli.exit_status import ExitStatus
-from worker.cli.lang import LANG, begin, spoken_by
+from worker.cli.lang import LANG, localized, set_language
 from worker.model.errors import (
     ChannelUnusable,
     DesiredStateError,
@@ -29,7 +29,7 @@ from worker.render.i18n import ngettext, translated
 
 __all__ = ["run", "senderid"]
 
-_VERBS: Final = {
+COMMANDS: Final = {
     "validate": "validate",
     "plan": "plan",
     "apply": "apply",
@@ -56,15 +56,15 @@ class _Verbs(click.Group):
     """Loads a verb's module when the verb is asked for, as most need what others do not."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return list(_VERBS)
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        module = _VERBS.get(cmd_name)
+        module = COMMANDS.get(cmd_name)
         if module is None:
             return None
         command = import_module(f"worker.cli.commands.{module}").command
         assert isinstance(command, click.Command)  # noqa: S101 - each verb's module has one
-        return spoken_by(command)
+        return localized(command)
 
 
 _HELP: Final = """Keep the SMS sender numbers of CoolSMS / SOLAPI accounts as a file says they should be.
@@ -106,7 +106,7 @@ def run(arguments: Sequence[str]) -> int:
     """The exit status of one command line. Every error that was foreseen ends here as a sentence on stderr."""
     stderr = sys.stderr
     try:
-        begin(arguments)
+        set_language(arguments)
         _drop_key_log()
         return _run(arguments)
     finally:
@@ -127,7 +127,7 @@ def _drop_key_log() -> None:
 
 def _run(arguments: Sequence[str]) -> int:
     try:
-        command = spoken_by(senderid, takes=False)
+        command = localized(senderid, takes=False)
         status = command.main(args=list(arguments), prog_name="senderid", standalone_mode=False)
         sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - a bug is reported too

@@ -6,10 +6,10 @@ from typing import TextIO
 
 from worker.render.masking import Mask
 
-__all__ = ["Veil"]
+__all__ = ["MaskedStream"]
 
 
-class Veil(io.BufferedIOBase):
+class MaskedStream(io.BufferedIOBase):
     """A stream before stderr that masks line by line. A line that is not over yet is masked when it is flushed."""
 
     def __init__(self, stream: TextIO, mask: Mask) -> None:

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from worker.reconcile.fleet import Fleet
     from worker.telemetry.metrics import Metrics
 
-__all__ = ["Metering", "metered"]
+__all__ = ["RunMetrics", "run_metrics"]
 
 _LONGEST: Final = 64 << 20
 """Bytes of an earlier file that are looked at; one of 10,000 accounts has about 30 MB."""
 
 
-class Metering:
+class RunMetrics:
     """What a run tells its metrics. Without any, nothing."""
 
     def __init__(
@@ -85,7 +85,7 @@ class Metering:
 
 
 @contextmanager
-def metered(settings: "Settings", path: str | None) -> Iterator[Metering]:
+def run_metrics(settings: "Settings", path: str | None) -> Iterator[RunMetrics]:
     """The metering of a run: into the file of that path and to the gateway of the settings, or nowhere.
 
     Raises:
@@ -93,7 +93,7 @@ def metered(settings: "Settings", path: str | None) -> Iterator[Metering]:
     """
     gateway = settings.metrics.push_url
     if path is None and gateway is None:
-        yield Metering()
+        yield RunMetrics()
         return
 
     from worker.telemetry.metrics import Metrics
@@ -116,7 +116,7 @@ def metered(settings: "Settings", path: str | None) -> Iterator[Metering]:
             if failure is not None:
                 tell(f"the metrics could not be pushed to {gateway}: {failure}")
 
-    metering = Metering(metrics, deliver)
+    metering = RunMetrics(metrics, deliver)
     try:
         yield metering
     except Exception as error:

@@ -25,23 +25,23 @@ __all__ = [
     "Common",
     "address",
     "allow",
-    "authored",
     "canary",
     "common",
+    "desired_output",
     "document",
     "files",
-    "keep",
     "lock_timeout",
     "logging",
+    "masked_logs",
     "one_on_stdout",
     "out",
     "output",
-    "reviewed",
-    "schema_of",
+    "refuse_overwrite",
+    "reviewable",
+    "schema_reference",
     "settings",
     "token",
-    "veiled",
-    "watched",
+    "watch_options",
 ]
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -187,7 +187,7 @@ document: Final = _document("text", "json")
 def _masking(_ctx: click.Context, param: click.Parameter, example: str | None) -> "Mask | None":
     if example is None:
         return None
-    from worker.cli.masked_stderr import Veil
+    from worker.cli.masked_stderr import MaskedStream
     from worker.render.masking import Mask
 
     try:
@@ -195,7 +195,7 @@ def _masking(_ctx: click.Context, param: click.Parameter, example: str | None) -
     except ValueError as error:
         raise click.BadParameter(str(error), param=param) from None
     # from here on: whatever else is wrong with the command line may be told with a number in it
-    Veil.draw(mask)
+    MaskedStream.draw(mask)
     return mask
 
 
@@ -210,12 +210,12 @@ def _mask(*, exposed: bool) -> Decorator[Any]:
     )
 
 
-veiled: Final = _mask(exposed=False)
+masked_logs: Final = _mask(exposed=False)
 """Where nothing is printed but what goes to stderr."""
-reviewed: Final = _all(_document(*FORMS), _mask(exposed=True))
+reviewable: Final = _all(_document(*FORMS), _mask(exposed=True))
 """Where a document is printed: one of the command's own, or one that people review."""
 
-authored: Final = _all(
+desired_output: Final = _all(
     click.option("--account", "name", metavar="NAME", default="main", help="The account's name in the file. [main]"),
     click.option(
         "--output",
@@ -235,7 +235,7 @@ authored: Final = _all(
 """Where a desired-state file is written."""
 
 
-def keep(output: str | None, *, force: bool) -> None:
+def refuse_overwrite(output: str | None, *, force: bool) -> None:
     """See that no file is written over that somebody may have written by hand.
 
     Raises:
@@ -249,7 +249,7 @@ def keep(output: str | None, *, force: bool) -> None:
         )
 
 
-def schema_of(given: str | None) -> str:
+def schema_reference(given: str | None) -> str:
     """What `--schema` said, or the default."""
     from worker.render.desired_yaml import SCHEMA_FILE
 
@@ -300,11 +300,11 @@ _metrics: Final = _all(
     ),
 )
 
-common: Final = _all(files, settings, _accounts, _selection, allow, reviewed, _metrics, logging)
+common: Final = _all(files, settings, _accounts, _selection, allow, reviewable, _metrics, logging)
 """What `plan`, `apply` and `drift` share."""
 
 
-watched: Final = _all(
+watch_options: Final = _all(
     files, settings, _accounts, _selection, allow, logging, click.option("--no-color", is_flag=True, help="No colours.")
 )
 """What a daemon takes of that: it prints no document."""

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from worker.model.results import Result
     from worker.render.masking import Mask
 
-__all__ = ["Page", "Wanted", "color", "emit", "plan", "result", "run"]
+__all__ = ["OutputOptions", "TextStyle", "color", "emit", "plan", "result", "run"]
 
 
-class Wanted(Protocol):
+class OutputOptions(Protocol):
     """How a document is wanted: what `--format`, `--output` and `--no-color` said."""
 
     @property
@@ -43,7 +43,7 @@ class Wanted(Protocol):
         ...
 
 
-def plan(document: "Plan", wanted: Wanted, *, drift: bool = False) -> None:
+def plan(document: "Plan", wanted: OutputOptions, *, drift: bool = False) -> None:
     """Print a plan. One of `drift` leaves out what the file itself changed."""
     from worker.render import json_document, text
 
@@ -61,11 +61,11 @@ def plan(document: "Plan", wanted: Wanted, *, drift: bool = False) -> None:
 
             emit(markdown.plan(document, drift=drift), wanted.output)
         case _:
-            page = Page.of(no_color=wanted.no_color, output=wanted.output)
+            page = TextStyle.of(no_color=wanted.no_color, output=wanted.output)
             emit(text.plan(document, color=page.color, width=page.width, drift=drift), wanted.output)
 
 
-def result(document: "Result", wanted: Wanted, remark: "Callable[[Result], str]" = lambda _: "") -> None:
+def result(document: "Result", wanted: OutputOptions, remark: "Callable[[Result], str]" = lambda _: "") -> None:
     """Print a result and, where it is text, what there is to remark on it."""
     from worker.render import json_document, text
 
@@ -84,12 +84,12 @@ def result(document: "Result", wanted: Wanted, remark: "Callable[[Result], str]"
 
             emit(markdown.result(document, remarked), wanted.output)
         case _:
-            page = Page.of(no_color=wanted.no_color, output=wanted.output)
+            page = TextStyle.of(no_color=wanted.no_color, output=wanted.output)
             told = text.result(document, color=page.color, width=page.width)
             emit(told + remarked, wanted.output)
 
 
-def run(told: "RunRecord", wanted: Wanted) -> None:
+def run(told: "RunRecord", wanted: OutputOptions) -> None:
     """Print one run in full."""
     from worker.model.history import History
     from worker.render import json_document
@@ -109,7 +109,7 @@ def run(told: "RunRecord", wanted: Wanted) -> None:
 
             emit(markdown.run(told), wanted.output)
         case _:
-            page = Page.of(no_color=wanted.no_color, output=wanted.output)
+            page = TextStyle.of(no_color=wanted.no_color, output=wanted.output)
             emit(history.run(told, color=page.color, width=page.width), wanted.output)
 
 
@@ -125,7 +125,7 @@ def color(stream: TextIO, *, no_color: bool) -> bool:
     return stream.isatty() and not no_color and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 
-class Page(NamedTuple):
+class TextStyle(NamedTuple):
     """What text is rendered for: whether it may be coloured, and how many columns it has."""
 
     color: bool

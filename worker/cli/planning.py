@@ -13,8 +13,8 @@ from typing import Final
 import click
 
 from worker.cli import load, options
-from worker.cli.ledger import Keeping
-from worker.cli.metrics import Metering, metered
+from worker.cli.ledger import LedgerOptions
+from worker.cli.metrics import RunMetrics, run_metrics
 from worker.cli.runner import Session
 from worker.config.files import STDOUT, check_writable
 from worker.config.revision import with_commits
@@ -26,7 +26,16 @@ from worker.model.results import AccountResult, Result
 from worker.plan.build import Draft, Terms
 from worker.render.i18n import gettext as _
 
-__all__ = ["ask", "conclude", "document", "draw", "pending", "plan", "show", "terminal"]
+__all__ = [
+    "confirm",
+    "count_writes",
+    "is_interactive",
+    "plan",
+    "plan_accounts",
+    "plan_document",
+    "run_and_report",
+    "show_plans",
+]
 
 
 def plan(
@@ -44,24 +53,24 @@ def plan(
     """
     given = options.one_on_stdout(given, out)
     settings = load.load_settings(given.settings_path, given.overrides)
-    with metered(settings, given.metrics_file) as metering:
+    with run_metrics(settings, given.metrics_file) as metering:
         return _plan(given, settings, metering, out=out, detailed=detailed, drift=drift, at=at)
 
 
 def _plan(
     given: options.Common,
     settings: "Settings",
-    metering: Metering,
+    metering: RunMetrics,
     *,
     out: str | None,
     detailed: bool,
     drift: bool,
     at: str | None,
 ) -> int:
-    desired, others = load.load_all(settings, given.paths, given.accounts)
-    selection = load.read_selection(given.only, given.exclude, desired)
-    rules = load.read_rules(given.allow)
-    moment = None if at is None else load.read_moment("--at", at, desired)
+    desired, others = load.load_with_others(settings, given.paths, given.accounts)
+    selection = load.parse_selection(given.only, given.exclude, desired)
+    rules = load.parse_rules(given.allow)
+    moment = None if at is None else load.parse_time("--at", at, desired)
 
     from worker.cli import output, runner
     from worker.cli.exit_status import of_drift, of_plans
@@ -75,20 +84,20 @@ def _plan(
     check_writable(given.output)
 
     async def verb(run: "Session") -> int:
-        drafts = await draw(run, desired, terms, others, now=moment)
+        drafts = await plan_accounts(run, desired, terms, others, now=moment)
         for draft in drafts:
             tell_planned(draft, run.log.bind(account=draft.plan.account))
-        made = document(drafts, moment)
+        made = plan_document(drafts, moment)
         if out is not None:
             _save(out, settings, desired, drafts, terms)
         output.plan(made, given, drift=drift)
-        run.log.info("run.finished", counts=runner.total(made.accounts))
+        run.log.info("run.finished", counts=runner.total_counts(made.accounts))
         return of_drift(made.accounts) if drift else of_plans(made.accounts, detailed=detailed)
 
     return runner.run(verb, settings, no_color=given.no_color, recall=True, metering=metering)
 
 
-async def draw(
+async def plan_accounts(
     run: "Session",
     desired: "Sequence[DesiredAccount]",
     terms: "Terms",
@@ -103,7 +112,7 @@ async def draw(
     return drafts
 
 
-def document(drafts: "Sequence[Draft]", moment: "datetime | None" = None) -> "Plan":
+def plan_document(drafts: "Sequence[Draft]", moment: "datetime | None" = None) -> "Plan":
     """The plans of all accounts as one document; `moment` is the one they are of, None for now."""
     from worker.cli.runner import now
     from worker.model.plans import Plan
@@ -155,14 +164,14 @@ _HANG_UP_SECONDS: Final = 1.0
 """How long a SIGHUP may take from the kernel to the event loop. One that is ignored never arrives."""
 
 
-def conclude(
+def run_and_report(
     carry_out: "Callable[[Session], Awaitable[list[AccountResult]]]",
     settings: "Settings",
     given: options.Common,
-    keeping: "Keeping | None",
+    keeping: "LedgerOptions | None",
     remark: "Callable[[Result], str]" = lambda _: "",
     *,
-    metering: Metering | None = None,
+    metering: RunMetrics | None = None,
 ) -> int:
     """Carry out, tell the result and, where it is told as text, what there is to remark on it; the exit status."""
     from worker.cli import output, runner
@@ -174,7 +183,7 @@ def conclude(
         result = run.result(await carry_out(run))
         run.metering.done(result)
         unnoted = await run.finish(result)
-        counts = runner.total(result.accounts)
+        counts = runner.total_counts(result.accounts)
         run.log.info("run.finished", outcome=result.outcome, counts=counts, writes=run.fleet.writes)
         run.progress.finish()
         try:
@@ -191,14 +200,14 @@ def conclude(
     return runner.run(verb, settings, no_color=given.no_color, progress=True, keeping=keeping, metering=metering)
 
 
-def terminal() -> bool:
+def is_interactive() -> bool:
     """Whether there is somebody to ask."""
     return sys.stdin is not None and sys.stdin.isatty()
 
 
-def show(drafts: "Sequence[Draft]", given: options.Common) -> None:
+def show_plans(drafts: "Sequence[Draft]", given: options.Common) -> None:
     """Show what is going to be done: on stdout, or where that is the result document's, on stderr."""
-    plan = document(drafts)
+    plan = plan_document(drafts)
     if given.form == "text" and given.output is None:
         from worker.cli import output
 
@@ -209,12 +218,12 @@ def show(drafts: "Sequence[Draft]", given: options.Common) -> None:
         click.echo(text.plan(plan, color=False), err=True)
 
 
-def pending(drafts: "Sequence[Draft]") -> int:
+def count_writes(drafts: "Sequence[Draft]") -> int:
     """How many writes the rules let through."""
     return sum(len(draft.plan.writes) for draft in drafts if not draft.plan.refusals)
 
 
-async def ask(run: "Session") -> WorkerError | None:
+async def confirm(run: "Session") -> WorkerError | None:
     """Ask whether to go on, without keeping the loop from hearing a signal; None for a yes, otherwise why not.
 
     A terminal that goes away is a SIGHUP, which arrives after the end of input, if at all.
@@ -227,7 +236,7 @@ async def ask(run: "Session") -> WorkerError | None:
     try:
         await asyncio.wait((answer, stopped), return_when=asyncio.FIRST_COMPLETED)
         loop.remove_reader(sys.stdin.fileno())
-        if answer.done() and not terminal():
+        if answer.done() and not is_interactive():
             signal.raise_signal(signal.SIGHUP)
             await asyncio.wait((stopped,), timeout=_HANG_UP_SECONDS)
     finally:

@@ -15,13 +15,13 @@ from typing import Final
 import click
 
 from worker.cli import signals
-from worker.cli.credentials import Resolver
+from worker.cli.credentials import CredentialsResolver
 from worker.cli.exit_status import overall
-from worker.cli.ledger import Keeping, glance
-from worker.cli.metrics import Metering
+from worker.cli.ledger import LedgerOptions, read_only
+from worker.cli.metrics import RunMetrics
 from worker.cli.output import color
 from worker.cli.progress import Progress
-from worker.cli.tracing import Watchers, traced
+from worker.cli.tracing import Observers, trace_run
 from worker.config.settings import Settings
 from worker.ledger import Ledger, Nothing
 from worker.model.errors import Interrupted, LedgerError
@@ -34,7 +34,7 @@ from worker.render.i18n import translated
 from worker.solapi.transport import Transport
 from worker.telemetry import logs
 
-__all__ = ["Session", "new_run_id", "now", "run", "total"]
+__all__ = ["Session", "new_run_id", "now", "run", "total_counts"]
 
 
 _GONE: Final = frozenset({EIO, EPIPE})
@@ -53,7 +53,7 @@ def new_run_id() -> str:
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
 
-def total(accounts: Iterable[AccountPlan] | Iterable[AccountResult]) -> dict[str, int]:
+def total_counts(accounts: Iterable[AccountPlan] | Iterable[AccountResult]) -> dict[str, int]:
     """The numbers of all accounts by action or outcome."""
     counts = Counter[str]()
     for account in accounts:
@@ -75,7 +75,7 @@ class Session:
         stopped: asyncio.Event,
         transport: Transport,
         ledger: Ledger | None = None,
-        metering: Metering,
+        metering: RunMetrics,
     ) -> None:
         self._ledger = ledger
         self.metering = metering
@@ -113,12 +113,12 @@ def run(
     verb: Callable[[Session], Awaitable[int]],
     settings: Settings,
     *,
-    resolver: Resolver | None = None,
+    resolver: CredentialsResolver | None = None,
     no_color: bool = False,
     progress: bool = False,
-    keeping: Keeping | None = None,
+    keeping: LedgerOptions | None = None,
     recall: bool = False,
-    metering: Metering | None = None,
+    metering: RunMetrics | None = None,
 ) -> int:
     """The exit status of `verb`, run with a session of its own; that of the signal where one arrived.
 
@@ -128,8 +128,8 @@ def run(
     Raises:
         LedgerError: the ledger cannot be written; nothing was sent.
     """
-    resolver = resolver or Resolver()
-    metering = metering or Metering()
+    resolver = resolver or CredentialsResolver()
+    metering = metering or RunMetrics()
     terminal = sys.stderr.isatty()
     colored = color(sys.stderr, no_color=no_color)
     bar = Progress(enabled=progress and terminal, color=colored)
@@ -150,10 +150,10 @@ def run(
             ledger = None
             if keeping is not None:
                 ledger = await stack.enter_async_context(keeping.open(settings, run_id, now))
-            keeper = ledger or (glance(settings) if recall else Nothing())
+            keeper = ledger or (read_only(settings) if recall else Nothing())
             bound = log.bind(run_id=run_id)
-            told, traces = stack.enter_context(traced(bound, run_id))
-            watcher = Watchers.of(metering.metrics, traces)
+            told, traces = stack.enter_context(trace_run(bound, run_id))
+            watcher = Observers.of(metering.metrics, traces)
             transport = await stack.enter_async_context(Transport(settings.timeout, watcher))
             fleet = Fleet(settings, transport, resolver, told, keeper=keeper)
             stopped = asyncio.Event()

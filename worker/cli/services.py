@@ -9,29 +9,29 @@ from typing import TYPE_CHECKING, Any, Final
 
 from worker import __version__, web
 from worker.cli import ledger
-from worker.cli.credentials import Resolver, open_channel
+from worker.cli.credentials import CredentialsResolver, open_channel
 from worker.config.files import replace
-from worker.daemon.notify.changes import State, decoded
+from worker.daemon.notify.changes import NotifyState, decoded
 from worker.daemon.notify.dispatcher import Notifier
-from worker.daemon.notify.tracker import Newsroom
-from worker.daemon.status import Following
+from worker.daemon.notify.tracker import Tracker
+from worker.daemon.status import LiveStatus
 from worker.model.errors import UsageError
 from worker.web import Access
 
 if TYPE_CHECKING:
     from worker.config.settings import Settings
-    from worker.daemon.loop import Listener, Watch
+    from worker.daemon.loop import PassListener, WatchLoop
     from worker.daemon.passes import Pass
     from worker.telemetry.logs import Log
     from worker.telemetry.metrics import Metrics, Quota
 
-__all__ = ["Monitor", "Monitoring", "access"]
+__all__ = ["MetricsListener", "Services", "read_access"]
 
 _TURNS: Final = frozenset({"watch.file_broken", "watch.file_mended", "watch.file_removed", "watch.reloaded"})
 """After these it may be otherwise whether the desired state can be used as it stands in the files."""
 
 
-class Monitor:
+class MetricsListener:
     """Follows a daemon for its metrics, and is what its pages are made of.
 
     `names` gives the accounts that are watched, `quotas` those of the API keys in use; `wall` is Unix time in seconds.
@@ -50,10 +50,10 @@ class Monitor:
         self._quotas = quotas
         self._wall = wall
         self._since: dict[str | None, float] = {}
-        self._watch: Watch | None = None
-        self.beside: Following | None = None
+        self._watch: WatchLoop | None = None
+        self.beside: LiveStatus | None = None
 
-    def follow(self, watch: "Watch") -> None:
+    def follow(self, watch: "WatchLoop") -> None:
         """This is the daemon."""
         self._watch = watch
         if self.beside is not None:
@@ -108,7 +108,7 @@ class Monitor:
         self._metrics.suspended(everywhere | own)
 
 
-class Monitoring:
+class Services:
     """What a daemon of these settings tells of itself, and to whom; `listen` is where it answers over HTTP, if it does.
 
     `resolver` finds the secrets of accounts and channels.
@@ -119,30 +119,30 @@ class Monitoring:
     """
 
     def __init__(self, settings: "Settings", metrics: "Metrics", listen: tuple[str, int] | None) -> None:
-        self.resolver = Resolver()
+        self.resolver = CredentialsResolver()
         self._settings = settings
         self._metrics = metrics
         self._listen = listen
-        self._access = None if listen is None else access(settings, listen[0])
+        self._access = None if listen is None else read_access(settings, listen[0])
         self._channels = [(channel, open_channel(channel, self.resolver)) for channel in settings.notify.channels]
 
     @asynccontextmanager
     async def over(
         self, names: Callable[[], Collection[str]], quotas: "Callable[[], Collection[Quota]]", log: "Log"
-    ) -> "AsyncIterator[tuple[Monitor, list[Listener]]]":
+    ) -> "AsyncIterator[tuple[MetricsListener, list[PassListener]]]":
         """Who listens to the daemon, as long as the context lasts; at its end news that wait are delivered.
 
         Raises:
             OSError: the address cannot be listened on.
         """
-        monitor = Monitor(self._metrics, names, quotas)
-        listeners: list[Listener] = [monitor]
+        monitor = MetricsListener(self._metrics, names, quotas)
+        listeners: list[PassListener] = [monitor]
         async with AsyncExitStack() as stack:
             if self._listen is not None and self._access is not None:
-                following = Following(quotas)
+                following = LiveStatus(quotas)
                 monitor.beside = following
                 listeners.append(following)
-                site = web.Site(
+                site = web.StatusPages(
                     ledger.ledger_path(self._settings),
                     self._access,
                     live=following.live,
@@ -150,14 +150,14 @@ class Monitoring:
                 )
                 following.changed = site.events.ring
                 stack.callback(site.close)
-                url = await stack.enter_async_context(web.served(monitor, *self._listen, site))
+                url = await stack.enter_async_context(web.serve(monitor, *self._listen, site))
                 log.info("watch.listening", url=url)
             if self._channels:
                 listeners.append(await stack.enter_async_context(self._newsroom(names, log)))
             yield monitor, listeners
 
     @asynccontextmanager
-    async def _newsroom(self, names: Callable[[], Collection[str]], log: "Log") -> AsyncIterator[Newsroom]:
+    async def _newsroom(self, names: Callable[[], Collection[str]], log: "Log") -> AsyncIterator[Tracker]:
         state = ledger.ledger_path(self._settings).with_name("news.json")
         seconds = self._settings.notify.timeout_seconds
         async with Notifier(self._channels, log, host=node(), timeout_seconds=seconds) as notifier:
@@ -174,18 +174,18 @@ class Monitoring:
                         why = f"what was told cannot be kept in {state}, and a restart tells it again: {error.strerror}"
                         log.warning("notify.failed", error_message=why)
 
-            yield Newsroom(_kept(state), tell=notifier.tell, keep=keep, names=names, version=__version__)
+            yield Tracker(_kept(state), tell=notifier.tell, keep=keep, names=names, version=__version__)
 
 
-def _kept(state: Path) -> State:
+def _kept(state: Path) -> NotifyState:
     """What was told until the last stop; nothing where that cannot be read."""
     try:
-        return decoded(state.read_bytes()) or State()
+        return decoded(state.read_bytes()) or NotifyState()
     except OSError:
-        return State()
+        return NotifyState()
 
 
-def access(settings: "Settings", host: str) -> "Access":
+def read_access(settings: "Settings", host: str) -> "Access":
     """Who may see the pages of these settings on an address.
 
     Raises:
@@ -201,9 +201,9 @@ def access(settings: "Settings", host: str) -> "Access":
         except (OSError, RuntimeError, UnicodeDecodeError) as error:
             why = (error.strerror or "") if isinstance(error, OSError) else "it is no text, or has no place"
             raise UsageError(f"web.token_file {name}: cannot be read: {why}") from None
-        if len(token) < web.LEAST or not token.isascii() or not token.isprintable():
+        if len(token) < web.MIN_TOKEN_LENGTH or not token.isascii() or not token.isprintable():
             raise UsageError(
-                f"web.token_file {name}: the token should be {web.LEAST} or more printable ASCII characters, such as "
-                "of `openssl rand -hex 32`"
+                f"web.token_file {name}: the token should be {web.MIN_TOKEN_LENGTH} or more printable ASCII "
+                "characters, such as of `openssl rand -hex 32`"
             )
     return web.Access(token, host=host)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from worker.telemetry.logs import Log
     from worker.telemetry.tracing import Traces
 
-__all__ = ["Watchers", "traced"]
+__all__ = ["Observers", "trace_run"]
 
 _COLLECTORS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 """The variables of OpenTelemetry that say where traces go."""
@@ -21,7 +21,7 @@ _OFF: Final = "OTEL_SDK_DISABLED"
 _EXPORTER: Final = "OTEL_TRACES_EXPORTER"
 
 
-class Watchers:
+class Observers:
     """Several who want to know how requests fare."""
 
     def __init__(self, *watchers: "RequestObserver") -> None:
@@ -45,7 +45,7 @@ class Watchers:
 
 
 @contextmanager
-def traced(log: "Log", run_id: str) -> Iterator[tuple["RunLog", "Traces | None"]]:
+def trace_run(log: "Log", run_id: str) -> Iterator[tuple["RunLog", "Traces | None"]]:
     """The log that the fleet writes to, and the traces of the run, where the environment names a collector.
 
     The variables may be meant for other programs: where no traces can be made of them, a warning says so.

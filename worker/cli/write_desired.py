@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from worker.model.accounts import DesiredAccount, ObservedAccount
 
-__all__ = ["listed", "refusal", "write"]
+__all__ = ["listed_numbers", "refusal", "write"]
 
 
 def write(text: str, path: str | None, chosen: str | None) -> None:
@@ -58,7 +58,7 @@ def refusal(account: "ObservedAccount", output: str | None) -> str | None:
     return None
 
 
-def listed(output: str | None) -> tuple[str, ...]:
+def listed_numbers(output: str | None) -> tuple[str, ...]:
     """Return the numbers that the desired-state file to be replaced lists; empty if there is none."""
     return _numbers(_replaced(output) or ())
 

@@ -7,17 +7,17 @@ from typing import Final
 from worker.config import files
 from worker.config.desired import AccountDocument, Check, Conflict
 from worker.config.revision import with_commits
-from worker.daemon.last_good import LastGood, News
+from worker.daemon.last_good import FileChanges, LastGood
 from worker.model.accounts import DesiredAccount
 from worker.model.errors import DesiredStateError, Problem
 
-__all__ = ["Revisited"]
+__all__ = ["WatchedFiles"]
 
 _SETTLED: Final = 2.0
 """Seconds: a file younger than this may change once more without its times saying so."""
 
 
-class Revisited:
+class WatchedFiles:
     """The files behind some paths; `wall` is Unix time. `begin` comes first. `check` may be replaced at any time."""
 
     def __init__(
@@ -63,7 +63,7 @@ class Revisited:
         self._names = frozenset(names) or None
         self._take(frozenset())
 
-    def refresh(self, *, everything: bool = False) -> News:
+    def refresh(self, *, everything: bool = False) -> FileChanges:
         """Read what may have changed, or `everything`; what that brings."""
         news = self._state.take(self._read(everything=everything))
         if news.changed or news.gone:

@@ -17,12 +17,12 @@ from worker.config.desired import AccountDocument, Conflict
 from worker.model.accounts import DesiredAccount, Unmanaged
 from worker.model.errors import DesiredStateError, Problem
 
-__all__ = ["LastGood", "News"]
+__all__ = ["FileChanges", "LastGood"]
 
 Fragments = tuple[AccountDocument, ...]
 
 
-class News(Struct, frozen=True):
+class FileChanges(Struct, frozen=True):
     """What another look at the files has brought, by their names as the user gave them.
 
     `broken` has files that were right, or broken in another way, when they were last looked at, with what is wrong now.
@@ -82,7 +82,7 @@ class LastGood:
         self._join()
         return documents.warnings
 
-    def take(self, files: Iterable[tuple[str, bytes | None] | Problem]) -> News:
+    def take(self, files: Iterable[tuple[str, bytes | None] | Problem]) -> FileChanges:
         """Take all files again: the bytes of each, None where they are as before, or why one cannot be read."""
         there, fresh, broken = self._read(files)
         before = self._good
@@ -165,7 +165,7 @@ class LastGood:
                 (account,) = desired.join(found)
             self._accounts[name] = tuple(found), account
 
-    def _compared(self, before: dict[str, Fragments], broken: dict[str, DesiredStateError]) -> News:
+    def _compared(self, before: dict[str, Fragments], broken: dict[str, DesiredStateError]) -> FileChanges:
         told, self._broken = self._broken, broken
         was = self._accounts
         self._join()
@@ -173,7 +173,7 @@ class LastGood:
         removed = tuple(source for source in before if source not in self._good)
         for source in removed:
             self._hashes.pop(source, None)
-        return News(
+        return FileChanges(
             broken={
                 source: error
                 for source, error in broken.items()

@@ -11,9 +11,9 @@ from typing import Any, Final, Protocol
 
 from worker.config.settings import Settings
 from worker.daemon import suspension
-from worker.daemon.last_good import News
+from worker.daemon.last_good import FileChanges
 from worker.daemon.passes import Pass, Passes
-from worker.daemon.scheduler import Agenda, Due
+from worker.daemon.scheduler import Due, Scheduler
 from worker.daemon.systemd import Systemd
 from worker.model.accounts import DesiredAccount
 from worker.model.errors import DesiredStateError, Interrupted, SettingsError
@@ -24,7 +24,7 @@ from worker.plan.build import Terms
 from worker.solapi.runtime import Ambient
 from worker.telemetry.logs import Log
 
-__all__ = ["NAP", "Files", "Listener", "Watch"]
+__all__ = ["NAP", "FileSource", "PassListener", "WatchLoop"]
 
 NAP: Final = 30.0
 """Seconds after which clock and files are looked at again, at the latest: a clock may jump, and a machine sleep."""
@@ -35,7 +35,7 @@ _SHOWN: Final = 3
 """Problems of a broken file that a log line names."""
 
 
-class Files(Protocol):
+class FileSource(Protocol):
     """The desired-state files, each as it last was when it was right."""
 
     @property
@@ -53,12 +53,12 @@ class Files(Protocol):
         """The files that do not count as they are now, and why."""
         ...
 
-    def refresh(self, *, everything: bool = False) -> News:
+    def refresh(self, *, everything: bool = False) -> FileChanges:
         """Look again at those that seem to have changed, or at `everything`; what that brings."""
         ...
 
 
-class Listener(Protocol):
+class PassListener(Protocol):
     """Who wants to know what happens, for metrics or messages. It must neither fail nor wait."""
 
     def passed(self, done: Pass) -> None:
@@ -70,7 +70,7 @@ class Listener(Protocol):
         ...
 
 
-class Watch:
+class WatchLoop:
     """Watches accounts until `stop`. `reread` gives settings and terms anew, and raises SettingsError.
 
     `held` never writes. `begin` makes the id of a pass that begins. `nap` is how many seconds it sleeps at most.
@@ -78,16 +78,16 @@ class Watch:
 
     def __init__(
         self,
-        files: Files,
+        files: FileSource,
         passes: Passes,
-        agenda: Agenda,
+        agenda: Scheduler,
         log: Log,
         *,
         settings: Settings,
         reread: Callable[[], tuple[Settings, Terms]],
         begin: Callable[[], str],
         held: bool = False,
-        listeners: Sequence[Listener] = (),
+        listeners: Sequence[PassListener] = (),
         systemd: Systemd | None = None,
         ambient: Ambient | None = None,
         nap: float = NAP,

@@ -29,7 +29,7 @@ from worker.solapi.runtime import Ambient
 from worker.solapi.transport import Transport
 from worker.telemetry.logs import Log
 
-__all__ = ["Books", "Pass", "Passes", "Running", "Seen"]
+__all__ = ["AccountPass", "LedgerSource", "Pass", "PassLedger", "Passes"]
 
 _NOBODY_ACTS: Final = frozenset({Action.UNMANAGED, Action.PROTECTED})
 """What needs no word in the ledger."""
@@ -37,7 +37,7 @@ _AS_IT_WAS: Final = frozenset({Outcome.UNCHANGED, Outcome.UNMANAGED, Outcome.PRO
 _FAILED: Final = frozenset({Outcome.FAILED, Outcome.UNVERIFIED})
 
 
-class Running(Keeper, Protocol):
+class PassLedger(Keeper, Protocol):
     """The ledger of one pass, as `worker.ledger.Ledger` is."""
 
     async def finish(self, outcome: RunOutcome) -> None:
@@ -45,7 +45,7 @@ class Running(Keeper, Protocol):
         ...
 
 
-class Books(Protocol):
+class LedgerSource(Protocol):
     """What passes keep: what is remembered of accounts, and a ledger for each pass that has anything to note."""
 
     @property
@@ -53,12 +53,12 @@ class Books(Protocol):
         """What is remembered, for looking."""
         ...
 
-    def open(self, run_id: str) -> AbstractAsyncContextManager[Running]:
+    def open(self, run_id: str) -> AbstractAsyncContextManager[PassLedger]:
         """The ledger of a pass. Entering it raises LedgerError where it cannot be written."""
         ...
 
 
-class Seen(Struct, frozen=True):
+class AccountPass(Struct, frozen=True):
     """One account in one pass: its plan, and what became of it where it was carried out or noted.
 
     `statuses` counts its numbers at the first look.
@@ -92,7 +92,7 @@ class Pass(Struct, frozen=True):
     began: datetime
     ended: datetime
     outcome: RunOutcome
-    accounts: tuple[Seen, ...]
+    accounts: tuple[AccountPass, ...]
     error: LedgerError | None = None
 
     @property
@@ -104,7 +104,7 @@ class Pass(Struct, frozen=True):
         return {name: count for name, count in found.items() if count}
 
 
-class _Told(Struct, frozen=True):
+class _Reported(Struct, frozen=True):
     """What was last told of an account."""
 
     error: str | None
@@ -122,7 +122,7 @@ class _Told(Struct, frozen=True):
         )
 
 
-class _Hushed:
+class _QuietLog:
     """A log whose lines of what is as it was are for those who look into the worker itself."""
 
     def __init__(self, log: Log) -> None:
@@ -143,7 +143,7 @@ class _Hushed:
         (self._log.debug if said else self._log.warning)(event, **fields)
 
 
-class _NoMeter:
+class _NoProgress:
     def advance(self) -> None:
         pass
 
@@ -159,7 +159,7 @@ class Passes:
         credentials: Callable[[CredentialsRef | None], Credentials],
         log: Log,
         *,
-        books: Books,
+        books: LedgerSource,
         conclude: Callable[[Iterable[RunOutcome]], RunOutcome],
         ambient: Ambient | None = None,
     ) -> None:
@@ -174,7 +174,7 @@ class Passes:
         self._quotas: dict[str, Quota] = {}
         self._identities = Identities()
         self._baselines: dict[str, Baseline] = {}
-        self._told: dict[str, _Told] = {}
+        self._told: dict[str, _Reported] = {}
         self._fleet: Fleet | None = None
         self._interrupted: Interrupted | None = None
 
@@ -216,9 +216,9 @@ class Passes:
     ) -> Pass:
         """Read accounts, and write what is desired `now` to those not `held`; `others` are as for `Fleet.plan`."""
         began = self._now()
-        log = _Hushed(self._log.bind(run_id=run_id))
+        log = _QuietLog(self._log.bind(run_id=run_id))
         drafts = await self._at_work(log, self._books.memory).plan(accounts, self._terms, others, now=now)
-        seen = [Seen(draft.plan, statuses=draft.statuses) for draft in drafts]
+        seen = [AccountPass(draft.plan, statuses=draft.statuses) for draft in drafts]
         error = None
         if self._interrupted is None:
             due = [
@@ -233,7 +233,7 @@ class Passes:
             except LedgerError as failed:
                 results, error = [], failed
             for index, result in zip(due, results, strict=False):
-                seen[index] = Seen(drafts[index].plan, result, drafts[index].statuses)
+                seen[index] = AccountPass(drafts[index].plan, result, drafts[index].statuses)
             if error is not None:
                 for index in due:
                     self.forget(accounts[index].name)
@@ -246,7 +246,7 @@ class Passes:
         return Pass(run_id, began, self._now(), outcome, tuple(seen), error)
 
     async def _write(
-        self, run_id: str, accounts: Sequence[DesiredAccount], drafts: Sequence[Draft], log: _Hushed, now: datetime
+        self, run_id: str, accounts: Sequence[DesiredAccount], drafts: Sequence[Draft], log: _QuietLog, now: datetime
     ) -> tuple[list[AccountResult], LedgerError | None]:
         """What became of the accounts, and why the end of it could not be noted.
 
@@ -256,14 +256,14 @@ class Passes:
         if not accounts:
             return [], None
         async with self._books.open(run_id) as ledger:
-            results = await self._at_work(log, ledger).apply(accounts, drafts, self._terms, _NoMeter(), now=now)
+            results = await self._at_work(log, ledger).apply(accounts, drafts, self._terms, _NoProgress(), now=now)
             try:
                 await ledger.finish(self._conclude(result.outcome for result in results))
             except LedgerError as error:
                 return results, error
         return results, None
 
-    def _at_work(self, log: _Hushed, keeper: Keeper) -> Fleet:
+    def _at_work(self, log: _QuietLog, keeper: Keeper) -> Fleet:
         self._fleet = Fleet(
             self._settings,
             self._transport,
@@ -279,11 +279,11 @@ class Passes:
             self._fleet.interrupt(self._interrupted)
         return self._fleet
 
-    def _tell(self, draft: Draft, log: _Hushed, *, held: bool) -> bool:
+    def _tell(self, draft: Draft, log: _QuietLog, *, held: bool) -> bool:
         """Tell what is new of an account; whether there is anything to write to it, or to note of it."""
         plan = draft.plan
         log = log.bind(account=plan.account)
-        now, before = _Told.of(plan), self._told.get(plan.account)
+        now, before = _Reported.of(plan), self._told.get(plan.account)
         self._told[plan.account] = now
         new = now != before
         if new and draft.error is not None:
@@ -312,7 +312,7 @@ class Passes:
         return datetime.fromtimestamp(self._ambient.wall(), UTC)
 
 
-def _tell_error(error: WorkerError, log: _Hushed) -> None:
+def _tell_error(error: WorkerError, log: _QuietLog) -> None:
     told = error.number_error
     log.warning("account.failed", http_status=told.http_status, error_code=told.code, error_message=told.message)
 

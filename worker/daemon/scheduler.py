@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 from msgspec import Struct
 
-__all__ = ["LONGEST_REST", "Agenda", "Cron", "Due", "Every", "Rhythm", "cron"]
+__all__ = ["LONGEST_REST", "Cron", "Due", "Interval", "Scheduler", "Trigger", "cron"]
 
 LONGEST_REST: Final = 3600.0
 """Seconds that an account which fails again and again is left alone, at most, or until the next pass."""
@@ -22,7 +22,7 @@ _MOST_DOUBLINGS: Final = 20
 """Beyond, doubling an interval is longer than any rest."""
 
 
-class Rhythm(Protocol):
+class Trigger(Protocol):
     """When passes begin."""
 
     def after(self, moment: datetime) -> datetime:
@@ -30,7 +30,7 @@ class Rhythm(Protocol):
         ...
 
 
-class Every(Struct, frozen=True):
+class Interval(Struct, frozen=True):
     """A pass each so many seconds."""
 
     seconds: float
@@ -85,7 +85,7 @@ class _Rest(Struct, frozen=True):
     failures: int
 
 
-class Agenda:
+class Scheduler:
     """When each account is to be looked at again.
 
     All are with each pass of the rhythm, which begins up to `jitter` seconds later. One that fails sits out those
@@ -97,7 +97,7 @@ class Agenda:
 
     def __init__(
         self,
-        rhythm: Rhythm,
+        rhythm: Trigger,
         now: datetime,
         *,
         uniform: Callable[[float, float], float],

@@ -13,14 +13,14 @@ from worker.render.i18n import translated
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from worker.daemon.loop import Watch
+    from worker.daemon.loop import WatchLoop
     from worker.daemon.passes import Pass
     from worker.model.accounts import DesiredAccount
     from worker.model.plans import AccountPlan
     from worker.telemetry.metrics import Quota as Used
     from worker.telemetry.metrics import Window
 
-__all__ = ["Following"]
+__all__ = ["LiveStatus"]
 
 _CHANGED: Final = Outcome.CHANGED
 _NOBODY_ACTS: Final = frozenset({Action.UNMANAGED, Action.PROTECTED})
@@ -28,17 +28,17 @@ _PROBLEMS: Final = 3
 """Problems of a broken file that a page names."""
 
 
-class Following:
+class LiveStatus:
     """Follows a daemon for its pages. `changed` is called when there is news; `quotas` gives those in use."""
 
     def __init__(self, quotas: "Callable[[], Collection[Used]]") -> None:
         self._quotas = quotas
-        self._watch: Watch | None = None
+        self._watch: WatchLoop | None = None
         self._seen: dict[str, LastRead] = {}
         self._plans: dict[str, tuple[AttentionItem, ...]] = {}
         self.changed: Callable[[], None] = lambda: None
 
-    def follow(self, watch: "Watch") -> None:
+    def follow(self, watch: "WatchLoop") -> None:
         """This is the daemon."""
         self._watch = watch
 
@@ -85,7 +85,7 @@ def _quota(writes: "Window", reads: "Window") -> QuotaUse:
     return QuotaUse(writes.used, writes.capacity, reads.used, reads.capacity, writes.seconds)
 
 
-def _standing(watch: "Watch") -> Iterator[AttentionItem]:
+def _standing(watch: "WatchLoop") -> Iterator[AttentionItem]:
     for file, error in sorted(watch.broken.items()):
         told = "; ".join(translated(str(problem)) for problem in error.problems[:_PROBLEMS])
         yield AttentionItem("broken", None, f"{file}: {told}")

@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-__all__ = ["LIST", "Mailbox", "Scheduled", "Sent", "Wrong"]
+__all__ = ["LIST", "InvalidQuery", "Mailbox", "Scheduled", "Sent"]
 
 LIST: Final = "/messages/v4/list"
 _GROUPS: Final = "/messages/v4/groups"
@@ -16,7 +16,7 @@ _MOST: Final = 500
 """Entries of a page where none are asked for, and at most."""
 
 
-class Wrong(ValueError):
+class InvalidQuery(ValueError):
     """A query or a date is none that the API understands; the text says why."""
 
 
@@ -72,7 +72,7 @@ class Mailbox:
     def _sent(self, query: Mapping[str, str]) -> dict[str, Any]:
         since, until = (_moment(query.get(name)) for name in ("startDate", "endDate"))
         if query.get("dateType", "CREATED") not in {"CREATED", "UPDATED"}:
-            raise Wrong('"dateType" must be one of [CREATED, UPDATED]')
+            raise InvalidQuery('"dateType" must be one of [CREATED, UPDATED]')
         found = {}
         for place, message in enumerate(self.sent):
             when = _read(message.date)
@@ -86,7 +86,7 @@ class Mailbox:
         asked = [query.get(name) for name in ("criteria", "cond")]
         since = _moment(query.get("value"))
         if asked != ["scheduledDate", "gte"] or since is None:
-            raise Wrong("the sandbox knows criteria=scheduledDate with cond=gte and a date, and nothing else")
+            raise InvalidQuery("the sandbox knows criteria=scheduledDate with cond=gte and a date, and nothing else")
         return {
             _group_id(index): {
                 "groupId": _group_id(index),
@@ -118,7 +118,7 @@ def _message(name: str, sender: str, date: str | None) -> dict[str, Any]:
 def _page(kind: str, found: Mapping[str, Any], query: Mapping[str, str]) -> bytes:
     text = query.get("limit", str(_PAGE))
     if not text.isdecimal() or not 1 <= int(text) <= _MOST:
-        raise Wrong(f'"limit" must be a number from 1 to {_MOST}')
+        raise InvalidQuery(f'"limit" must be a number from 1 to {_MOST}')
     names = list(found)
     start = query.get("startKey")
     first = 0 if start is None else names.index(start) if start in found else len(names)
@@ -141,5 +141,5 @@ def _read(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise Wrong(f"{text!r} is not a date of ISO 8601") from None
+        raise InvalidQuery(f"{text!r} is not a date of ISO 8601") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

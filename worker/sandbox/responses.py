@@ -14,7 +14,7 @@ import msgspec
 from worker.sandbox.faults import Fault
 from worker.sandbox.state import SandboxAccount
 
-__all__ = ["Answered", "Cut", "perform"]
+__all__ = ["Disconnect", "SimulatedResponse", "apply_fault"]
 
 _PAGE: Final = b"<html><head><title>Error</title></head><body><h1>Something went wrong</h1></body></html>"
 _MIB: Final = 1 << 20
@@ -24,14 +24,14 @@ _STALLED: Final = 3600.0
 """Seconds: longer than any client waits."""
 
 
-class Cut(Enum):
+class Disconnect(Enum):
     """Where a connection ends."""
 
     AT_ONCE = "before the answer"
     HALFWAY = "in the middle of the body"
 
 
-class Answered:
+class SimulatedResponse:
     """An answer on its way: what it says, and how slowly and how completely. Times are seconds."""
 
     __slots__ = ("body", "cut", "delay", "headers", "pause", "piece", "repeat", "status")
@@ -44,7 +44,7 @@ class Answered:
         self.pause = 0.0
         self.piece = 0
         self.repeat = 1
-        self.cut: Cut | None = None
+        self.cut: Disconnect | None = None
 
     def pieces(self, whole: bytes) -> Iterator[bytes]:
         """The body as it is written."""
@@ -97,9 +97,9 @@ _LIMITED: Final = {
 
 
 _CUTS: Final = {
-    Fault.RESET_BEFORE: Cut.AT_ONCE,
-    Fault.RESET_AFTER: Cut.AT_ONCE,
-    Fault.HALF_AN_ANSWER: Cut.HALFWAY,
+    Fault.RESET_BEFORE: Disconnect.AT_ONCE,
+    Fault.RESET_AFTER: Disconnect.AT_ONCE,
+    Fault.HALF_AN_ANSWER: Disconnect.HALFWAY,
 }
 _HEADERS: Final = {
     Fault.NOT_GZIP: {"Content-Encoding": "gzip"},
@@ -115,9 +115,9 @@ _OF_DOCUMENTS: Final = frozenset(
 _DELAYS: Final = {Fault.SLOW: 0.3, Fault.STALL: _STALLED}
 
 
-def perform(
+def apply_fault(
     fault: Fault,
-    answered: Answered,
+    answered: SimulatedResponse,
     *,
     account: SandboxAccount,
     phone: str | None,
@@ -151,7 +151,7 @@ def perform(
         _distort(fault, answered, account, now)
 
 
-def _reply(fault: Fault, answered: Answered, account: SandboxAccount, phone: str, stale: bytes) -> None:
+def _reply(fault: Fault, answered: SimulatedResponse, account: SandboxAccount, phone: str, stale: bytes) -> None:
     if fault is Fault.STALE_ROWS:
         answered.body = stale
     elif fault is Fault.ONE_NUMBER_REPLY:
@@ -177,7 +177,7 @@ def _spoiled(fault: Fault, document: bytes) -> bytes:
     return msgspec.json.encode(decoded)
 
 
-def _distort(fault: Fault, answered: Answered, account: SandboxAccount, now: datetime) -> None:
+def _distort(fault: Fault, answered: SimulatedResponse, account: SandboxAccount, now: datetime) -> None:
     match fault:
         case Fault.RATE_LIMITED_UNTIL:
             until = format_datetime(now + timedelta(seconds=1), usegmt=True)
@@ -201,7 +201,7 @@ def _distort(fault: Fault, answered: Answered, account: SandboxAccount, now: dat
             _encode(fault, answered)
 
 
-def _encode(fault: Fault, answered: Answered) -> None:
+def _encode(fault: Fault, answered: SimulatedResponse) -> None:
     """Compress the answer in a form that is valid and rare."""
     if fault is Fault.X_GZIP:
         answered.becomes(answered.status, gzip.compress(answered.body), Content_Encoding="x-gzip")

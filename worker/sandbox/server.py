@@ -17,8 +17,8 @@ from aiohttp import web
 
 from worker.model.accounts import PHONE_PATTERN, Status
 from worker.sandbox.faults import Fault, Faults
-from worker.sandbox.messages import Wrong
-from worker.sandbox.responses import Answered, Cut, perform
+from worker.sandbox.messages import InvalidQuery
+from worker.sandbox.responses import Disconnect, SimulatedResponse, apply_fault
 from worker.sandbox.state import SandboxAccount
 from worker.solapi.signing import signature
 
@@ -50,11 +50,11 @@ class Request(msgspec.Struct, kw_only=True):
     applied: bool = False
 
 
-class _Refused(Exception):
+class _Rejection(Exception):
     def __init__(self, status: int, code: str, message: str, **headers: str) -> None:
         super().__init__(code)
         text = "message" if status == 429 else "errorMessage"  # noqa: PLR2004
-        self.answered = Answered(status, b"")
+        self.answered = SimulatedResponse(status, b"")
         self.answered.becomes(status, {"errorCode": code, text: message}, **headers)
 
 
@@ -136,7 +136,7 @@ class Sandbox:
             seen.asked = _asked(body)
             seen.fault = self._faults.next(request.method, phone)
             answered = self._answer(account, seen)
-        except _Refused as refused:
+        except _Rejection as refused:
             answered = refused.answered
         answered.headers.update(headers)
         seen.status = answered.status
@@ -145,29 +145,29 @@ class Sandbox:
     def _authenticated(self, request: web.BaseRequest, seen: Request) -> SandboxAccount:
         text = request.headers.get("Authorization") or request.headers.get("Authentication")
         if text is None:
-            raise _Refused(401, "Unauthorized", "인증 정보가 없습니다.")
+            raise _Rejection(401, "Unauthorized", "인증 정보가 없습니다.")
         scheme, _, rest = text.strip().partition(" ")
         pairs = {name.lower(): value for name, value in _PAIR.findall(rest)}
         complete = {"apikey", "date", "salt", "signature"} <= pairs.keys()
         if scheme.lower() != "hmac-sha256" or not complete or not text.isascii():
-            raise _Refused(400, "ValidationError", "apiKey, date, salt, signature가 필요합니다.")
+            raise _Rejection(400, "ValidationError", "apiKey, date, salt, signature가 필요합니다.")
         seen.api_key, seen.signature = pairs["apikey"], pairs["signature"].lower()
         account = self.accounts.get(pairs["apikey"])
         if account is None:
-            raise _Refused(400, "InvalidApiKey", "유효하지 않은 API Key입니다.")
+            raise _Rejection(400, "InvalidApiKey", "유효하지 않은 API Key입니다.")
         if len(pairs["salt"]) not in _SALT:
-            raise _Refused(400, "ValidationError", "salt는 12~64바이트여야 합니다.")
+            raise _Rejection(400, "ValidationError", "salt는 12~64바이트여야 합니다.")
         if seen.signature != signature(account.api_secret, pairs["date"], pairs["salt"]):
-            raise _Refused(403, "SignatureDoesNotMatch", "생성한 Signature와 일치하지 않습니다.")
+            raise _Rejection(403, "SignatureDoesNotMatch", "생성한 Signature와 일치하지 않습니다.")
         now = self._clock()
         try:
             moment = datetime.fromisoformat(pairs["date"])
         except ValueError:
-            raise _Refused(400, "ValidationError", "date는 ISO 8601 형식이어야 합니다.") from None
+            raise _Rejection(400, "ValidationError", "date는 ISO 8601 형식이어야 합니다.") from None
         if moment.tzinfo is None or abs(moment.timestamp() - now) > _SKEW:
-            raise _Refused(403, "RequestTimeTooSkewed", "요청 시간이 서버 시간과 15분 이상 차이납니다.")
+            raise _Rejection(403, "RequestTimeTooSkewed", "요청 시간이 서버 시간과 15분 이상 차이납니다.")
         if now - self._signatures.get(seen.signature, -_SKEW) < _SKEW:
-            raise _Refused(403, "DuplicatedSignature", "이미 사용된 Signature입니다.")
+            raise _Rejection(403, "DuplicatedSignature", "이미 사용된 Signature입니다.")
         self._signatures[seen.signature] = now
         return account
 
@@ -181,7 +181,7 @@ class Sandbox:
             arrivals.popleft()
         if len(arrivals) >= limit:
             wait = int(arrivals[0] + self._window - seen.when) + 1
-            raise _Refused(429, "TooManyRequests", "요청 한도를 초과했습니다.", Retry_After=str(wait))
+            raise _Rejection(429, "TooManyRequests", "요청 한도를 초과했습니다.", Retry_After=str(wait))
         arrivals.append(seen.when)
         return {
             "x-ratelimit-limit": str(limit),
@@ -189,7 +189,7 @@ class Sandbox:
             "x-ratelimit-reset": f"{arrivals[0] + self._window - seen.when:.3f}",
         }
 
-    def _answer(self, account: SandboxAccount, seen: Request) -> Answered:
+    def _answer(self, account: SandboxAccount, seen: Request) -> SimulatedResponse:
         """What the API says, with the fault that the request meets."""
         number = account.numbers.get(seen.phone or "")
         if seen.fault is Fault.EDITED_BEFORE and number is not None:
@@ -198,14 +198,14 @@ class Sandbox:
         before = "" if number is None else number.status
         carried_out = seen.fault is None or seen.fault.carries_out
         try:
-            answered = self._plain(account, seen) if carried_out else Answered(500, b"")
-        except _Refused as refused:
+            answered = self._plain(account, seen) if carried_out else SimulatedResponse(500, b"")
+        except _Rejection as refused:
             answered = refused.answered
         if seen.fault is Fault.EDITED_AFTER and number is not None:
             account.switch(number.phone, before)
         if seen.fault is not None:
             now = datetime.fromtimestamp(self._clock(), UTC)
-            perform(
+            apply_fault(
                 seen.fault,
                 answered,
                 account=account,
@@ -216,51 +216,51 @@ class Sandbox:
             )
         return answered
 
-    def _plain(self, account: SandboxAccount, seen: Request) -> Answered:
+    def _plain(self, account: SandboxAccount, seen: Request) -> SimulatedResponse:
         if seen.method == "GET" and seen.path == _NUMBERS:
-            return Answered(200, account.document())
+            return SimulatedResponse(200, account.document())
         if seen.method == "GET" and seen.path == f"{_NUMBERS}/active":
             active = [phone for phone, status in account.statuses.items() if status == Status.ACTIVE]
-            return Answered(200, msgspec.json.encode(active))
+            return SimulatedResponse(200, msgspec.json.encode(active))
         if seen.method == "GET" and seen.path.startswith("/messages/v4/"):
             return self._listed(account, seen)
         if seen.method == "GET" and seen.path == "/cash/v1/balance":
-            return Answered(200, b'{"balance":1000,"point":0}')
+            return SimulatedResponse(200, b'{"balance":1000,"point":0}')
         if seen.method == "PUT" and seen.phone is not None:
             return self._written(account, seen, seen.phone)
-        raise _Refused(404, "ResourceNotFound", "요청한 리소스를 찾을 수 없습니다.")
+        raise _Rejection(404, "ResourceNotFound", "요청한 리소스를 찾을 수 없습니다.")
 
-    def _listed(self, account: SandboxAccount, seen: Request) -> Answered:
+    def _listed(self, account: SandboxAccount, seen: Request) -> SimulatedResponse:
         if not account.mailbox.readable:
-            raise _Refused(403, "Forbidden", "message:read 권한이 없습니다.")
+            raise _Rejection(403, "Forbidden", "message:read 권한이 없습니다.")
         try:
             body = account.mailbox.answer(seen.path, seen.query)
-        except Wrong as wrong:
-            raise _Refused(400, "ValidationError", str(wrong)) from None
+        except InvalidQuery as wrong:
+            raise _Rejection(400, "ValidationError", str(wrong)) from None
         if body is None:
-            raise _Refused(404, "ResourceNotFound", "요청한 리소스를 찾을 수 없습니다.")
-        return Answered(200, body)
+            raise _Rejection(404, "ResourceNotFound", "요청한 리소스를 찾을 수 없습니다.")
+        return SimulatedResponse(200, body)
 
-    def _written(self, account: SandboxAccount, seen: Request, phone: str) -> Answered:
+    def _written(self, account: SandboxAccount, seen: Request, phone: str) -> SimulatedResponse:
         if seen.asked not in {Status.ACTIVE, Status.INACTIVE} or not re.fullmatch(PHONE_PATTERN, phone, re.ASCII):
-            raise _Refused(400, "ValidationError", '"status" must be one of [ACTIVE, INACTIVE]')
+            raise _Rejection(400, "ValidationError", '"status" must be one of [ACTIVE, INACTIVE]')
         number = account.numbers.get(phone)
         if number is None:
-            raise _Refused(400, "InvalidSenderId", "등록된 발신번호 정보를 찾을 수 없습니다.")
+            raise _Rejection(400, "InvalidSenderId", "등록된 발신번호 정보를 찾을 수 없습니다.")
         if number.status not in {Status.ACTIVE, Status.INACTIVE}:
-            raise _Refused(409, "FailedToUpdate", "등록된 발신번호의 상태가 'ACTIVE', 'INACTIVE'가 아닙니다.")
+            raise _Rejection(409, "FailedToUpdate", "등록된 발신번호의 상태가 'ACTIVE', 'INACTIVE'가 아닙니다.")
         account.switch(phone, str(seen.asked), datetime.fromtimestamp(self._clock(), UTC))
         seen.applied = True
-        return Answered(200, account.document())
+        return SimulatedResponse(200, account.document())
 
-    async def _sent(self, request: web.BaseRequest, answered: Answered) -> web.StreamResponse:
+    async def _sent(self, request: web.BaseRequest, answered: SimulatedResponse) -> web.StreamResponse:
         """The answer on its way, as slow and as broken as its fault wants it."""
         if answered.delay:
             await asyncio.sleep(answered.delay)
         transport = request.transport
         if transport is None:  # the client did not wait so long
             return web.Response()
-        if answered.cut is Cut.AT_ONCE:
+        if answered.cut is Disconnect.AT_ONCE:
             transport.abort()
             return web.Response()
         response = web.StreamResponse(status=answered.status)
@@ -273,7 +273,7 @@ class Sandbox:
             response.headers["Content-Encoding"] = "gzip"
             whole = gzip.compress(whole, 1)
         response.headers["Content-Length"] = str(len(whole) * answered.repeat)
-        if answered.cut is Cut.HALFWAY:
+        if answered.cut is Disconnect.HALFWAY:
             whole = whole[: len(whole) // 2]
         with suppress(ConnectionError):
             await response.prepare(request)
@@ -283,7 +283,7 @@ class Sandbox:
                     await asyncio.sleep(answered.pause)
             if answered.cut is None:
                 await response.write_eof()
-        if answered.cut is Cut.HALFWAY:
+        if answered.cut is Disconnect.HALFWAY:
             transport.close()
         return response
 

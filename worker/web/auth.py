@@ -8,10 +8,10 @@ from hashlib import sha256
 from ipaddress import IPv4Address, ip_address
 from typing import Final
 
-__all__ = ["COOKIE", "LEAST", "Access", "Denied", "Many", "loopback"]
+__all__ = ["COOKIE", "MIN_TOKEN_LENGTH", "Access", "Denied", "TooManyAttempts", "loopback"]
 
 COOKIE: Final = "senderid"
-LEAST: Final = 16
+MIN_TOKEN_LENGTH: Final = 16
 """Characters of the shortest token."""
 
 _HOURS: Final = 12
@@ -32,7 +32,7 @@ class Denied(Enum):
     LOGIN = "login"
 
 
-class Many(Exception):
+class TooManyAttempts(Exception):
     """There were too many wrong tokens from an address in the last minute."""
 
 
@@ -108,7 +108,7 @@ class Access:
         now = self._clock()
         fresh = [moment for moment in self._wrong.get(_whose(peer), ()) if now - moment < _PER_SECONDS]
         if len(fresh) >= _TRIES:
-            raise Many
+            raise TooManyAttempts
 
     def _count(self, peer: str) -> None:
         """One more wrong one; of too many addresses the one that was quiet longest is forgotten."""

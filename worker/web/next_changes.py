@@ -12,13 +12,13 @@ from msgspec import Struct
 from worker.model.accounts import DesiredAccount, Schedule, Status
 from worker.model.schedule import scheduled_status, status_changes
 
-__all__ = ["Turn", "Upcoming"]
+__all__ = ["NextChanges", "ScheduledChange"]
 
 _SHOWN: Final = 5
 """Phones that a turn names."""
 
 
-class Turn(Struct, frozen=True):
+class ScheduledChange(Struct, frozen=True):
     """Numbers of an account that change alike at an instant of UTC: how many, and some of them. None is nothing."""
 
     when: datetime
@@ -30,7 +30,7 @@ class Turn(Struct, frozen=True):
     phones: tuple[str, ...]
 
 
-class _Alike(Struct):
+class _Group(Struct):
     """Numbers of an account with one schedule, and when it changes next after a moment; None if it never does."""
 
     account: str
@@ -41,13 +41,15 @@ class _Alike(Struct):
     following: datetime | None = None
 
 
-class Upcoming:
+class NextChanges:
     """Remembers of each account which of its numbers go together, and when they change next."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[DesiredAccount, tuple[_Alike, ...]]] = {}
+        self._known: dict[str, tuple[DesiredAccount, tuple[_Group, ...]]] = {}
 
-    def next(self, accounts: Iterable[DesiredAccount], now: datetime, *, days: int, most: int) -> tuple[Turn, ...]:
+    def next(
+        self, accounts: Iterable[DesiredAccount], now: datetime, *, days: int, most: int
+    ) -> tuple[ScheduledChange, ...]:
         """The first `most` turns after an aware moment and within so many days, by time."""
         self._known = {account.name: self._grouped(account) for account in accounts}
         end = now + timedelta(days)
@@ -62,7 +64,7 @@ class Upcoming:
         told = merge(*(_turns(alike, now, end) for alike in due[:most]), key=attrgetter("when"))
         return tuple(islice(told, most))
 
-    def _grouped(self, account: DesiredAccount) -> tuple[DesiredAccount, tuple[_Alike, ...]]:
+    def _grouped(self, account: DesiredAccount) -> tuple[DesiredAccount, tuple[_Group, ...]]:
         known = self._known.get(account.name)
         if known is not None and known[0] is account:
             return known
@@ -72,11 +74,11 @@ class Upcoming:
         return account, tuple(_alike(account.name, schedule, some) for schedule, some in phones.items())
 
 
-def _alike(account: str, schedule: Schedule, phones: Sequence[str]) -> _Alike:
-    return _Alike(account, schedule, len(phones), tuple(phones[:_SHOWN]))
+def _alike(account: str, schedule: Schedule, phones: Sequence[str]) -> _Group:
+    return _Group(account, schedule, len(phones), tuple(phones[:_SHOWN]))
 
 
-def _following(alike: _Alike, now: datetime) -> datetime | None:
+def _following(alike: _Group, now: datetime) -> datetime | None:
     """When a schedule changes next; asked again only once that is past, or the clock was set back."""
     stale = alike.asked is None or now < alike.asked or (alike.following is not None and alike.following <= now)
     if stale:
@@ -85,8 +87,8 @@ def _following(alike: _Alike, now: datetime) -> datetime | None:
     return alike.following
 
 
-def _turns(alike: _Alike, after: datetime, end: datetime) -> Iterator[Turn]:
+def _turns(alike: _Group, after: datetime, end: datetime) -> Iterator[ScheduledChange]:
     before = scheduled_status(alike.schedule, after).status
     for when, held in takewhile(lambda change: change[0] < end, status_changes(alike.schedule, after)):
-        yield Turn(when, alike.account, before, held.status, held.because, alike.count, alike.phones)
+        yield ScheduledChange(when, alike.account, before, held.status, held.because, alike.count, alike.phones)
         before = held.status

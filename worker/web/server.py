@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, Protocol
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-__all__ = ["HOST", "PORT", "Page", "Site", "State", "served"]
+__all__ = ["HOST", "PORT", "HealthSource", "PageHandler", "Response", "serve"]
 
 HOST: Final = "127.0.0.1"
 PORT: Final = 9464
@@ -45,7 +45,7 @@ _EVERY_ANSWER: Final = {
 _TEXT: Final = "text/plain; charset=utf-8"
 
 
-class Page(NamedTuple):
+class Response(NamedTuple):
     """What is answered under one path, with headers beside those of every answer."""
 
     status: int
@@ -54,7 +54,7 @@ class Page(NamedTuple):
     headers: Mapping[str, str] = MappingProxyType({})
 
 
-class State(Protocol):
+class HealthSource(Protocol):
     """What the daemon has to offer. Neither of these waits for anything."""
 
     def metrics(self, accept: str) -> tuple[bytes, str]:
@@ -70,19 +70,19 @@ class State(Protocol):
         ...
 
 
-class Site(Protocol):
-    """Everything that is neither metrics nor health: `worker.web.site.Site`."""
+class PageHandler(Protocol):
+    """Everything that is neither metrics nor health: `worker.web.site.StatusPages`."""
 
     async def answer(
         self, request: web.BaseRequest, headers: dict[str, str], last: Callable[[float], None]
-    ) -> Page | web.StreamResponse:
+    ) -> Response | web.StreamResponse:
         """The answer to a request; it may change the `headers` that every answer has."""
         ...
 
 
 @asynccontextmanager
-async def served(
-    state: State | None, host: str = HOST, port: int = PORT, site: Site | None = None
+async def serve(
+    state: HealthSource | None, host: str = HOST, port: int = PORT, site: PageHandler | None = None
 ) -> AsyncIterator[str]:
     """Answer while the context lasts; gives the URL. Port 0 takes a free one.
 
@@ -106,13 +106,13 @@ async def served(
         await runner.cleanup()
 
 
-def _pages(state: State | None) -> Mapping[str, Callable[[str], Page]]:
+def _pages(state: HealthSource | None) -> Mapping[str, Callable[[str], Response]]:
     if state is None:
         return dict.fromkeys(("/healthz", "/readyz"), lambda _: _reason(None))
 
-    def metrics(accept: str) -> Page:
+    def metrics(accept: str) -> Response:
         body, content_type = state.metrics(accept)
-        return Page(200, body, content_type)
+        return Response(200, body, content_type)
 
     return {
         "/metrics": metrics,
@@ -121,14 +121,14 @@ def _pages(state: State | None) -> Mapping[str, Callable[[str], Page]]:
     }
 
 
-def _reason(reason: str | None) -> Page:
-    return Page(200, b"ok\n") if reason is None else Page(503, f"{reason}\n".encode())
+def _reason(reason: str | None) -> Response:
+    return Response(200, b"ok\n") if reason is None else Response(503, f"{reason}\n".encode())
 
 
 class _Bounded(web.Server):
     """Ends every connection in time, and those at once that are too many."""
 
-    def __init__(self, state: State | None, site: Site | None) -> None:
+    def __init__(self, state: HealthSource | None, site: PageHandler | None) -> None:
         # what strangers send is nothing for our log
         silent = logging.getLogger(__name__)
         silent.disabled = True
@@ -152,7 +152,7 @@ class _Bounded(web.Server):
         try:
             page = await self._page(request, headers)
         except Exception as error:  # noqa: BLE001 - a bug met while answering must not reach the daemon
-            page = Page(500, f"a bug, please report it: {type(error).__name__}\n".encode())
+            page = Response(500, f"a bug, please report it: {type(error).__name__}\n".encode())
         if isinstance(page, web.StreamResponse):
             return page
         more = {"Content-Type": page.content_type, **page.headers}
@@ -160,14 +160,14 @@ class _Bounded(web.Server):
         response.force_close()
         return response
 
-    async def _page(self, request: web.BaseRequest, headers: dict[str, str]) -> Page | web.StreamResponse:
+    async def _page(self, request: web.BaseRequest, headers: dict[str, str]) -> Response | web.StreamResponse:
         make = self._pages.get(request.path)
         if make is None:
             if self._site is None:
-                return Page(404, f"there are {', '.join(self._pages)}\n".encode())
+                return Response(404, f"there are {', '.join(self._pages)}\n".encode())
             return await self._site.answer(request, headers, lambda seconds: self._last(request, seconds))
         if request.method not in {"GET", "HEAD"}:
-            return Page(405, b"GET or HEAD\n", headers={"Allow": "GET, HEAD"})
+            return Response(405, b"GET or HEAD\n", headers={"Allow": "GET, HEAD"})
         return make(request.headers.get("Accept", ""))
 
     def _last(self, request: web.BaseRequest, seconds: float) -> None:

@@ -26,12 +26,12 @@ from worker.render.html import asset
 from worker.render.i18n import LANGUAGES, chosen, speak, translated
 from worker.render.i18n import gettext as _
 from worker.web import views
-from worker.web.auth import COOKIE, Access, Denied, Many
-from worker.web.next_changes import Upcoming
-from worker.web.server import Page
-from worker.web.sse import Events
+from worker.web.auth import COOKIE, Access, Denied, TooManyAttempts
+from worker.web.next_changes import NextChanges
+from worker.web.server import Response
+from worker.web.sse import EventStreams
 
-__all__ = ["Site"]
+__all__ = ["StatusPages"]
 
 _POLICY: Final = (
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; form-action 'self'; "
@@ -55,7 +55,7 @@ _DAYS: Final = 14
 _TURNS: Final = 200
 
 
-class Site:
+class StatusPages:
     """The pages over a ledger. `live` tells what a daemon knows, `desired` gives the accounts of the files, if any."""
 
     def __init__(
@@ -73,11 +73,11 @@ class Site:
         self._desired = desired
         self._now = now
         self._checked = False
-        self._soon = Upcoming()
+        self._soon = NextChanges()
         self._one = Lock()
         # threads of its own: the daemon's are for its ledger, and must not wait for readers
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="page")
-        self.events = Events(self._trace)
+        self.events = EventStreams(self._trace)
 
     def close(self) -> None:
         """Answer no more."""
@@ -86,7 +86,7 @@ class Site:
 
     async def answer(
         self, request: web.BaseRequest, headers: dict[str, str], last: Callable[[float], None]
-    ) -> Page | web.StreamResponse:
+    ) -> Response | web.StreamResponse:
         """The answer to any request that is not for metrics or health; `last` lets its connection live longer."""
         speak(_language(request.headers.get("Accept-Language", "")))
         headers["Content-Security-Policy"] = _POLICY
@@ -94,10 +94,10 @@ class Site:
         path, _mark, query = request.raw_path.partition("?")
         posted = path in {"/login", "/logout"} and request.method == "POST"
         if request.method not in {"GET", "HEAD"} and not posted:
-            return Page(405, b"GET or HEAD\n", headers={"Allow": "GET, HEAD"})
+            return Response(405, b"GET or HEAD\n", headers={"Allow": "GET, HEAD"})
         for name, kind in _ASSETS.items():
             if path == _url(name):
-                return Page(200, asset(name), kind, {"Cache-Control": "public, max-age=31536000, immutable"})
+                return Response(200, asset(name), kind, {"Cache-Control": "public, max-age=31536000, immutable"})
         try:
             if posted:
                 return await self._entrance(request, path)
@@ -107,7 +107,7 @@ class Site:
                 request.cookies.get(COOKIE),
                 request.remote or "",
             )
-        except Many:
+        except TooManyAttempts:
             return self._said(
                 429, _("Too many wrong tokens"), _("Wait a minute, then try again."), {"Retry-After": "60"}
             )
@@ -115,19 +115,19 @@ class Site:
             return self._denied(denied)
         if path == "/events":
             if request.method == "HEAD":
-                return Page(200, b"", "text/event-stream")
+                return Response(200, b"", "text/event-stream")
             if self.events.full:
-                return Page(503, b"too many listen\n", headers={"Retry-After": "60"})
+                return Response(503, b"too many listen\n", headers={"Retry-After": "60"})
             return await self.events.stream(request, headers, last)
         return await self._shown(path, query)
 
-    async def _entrance(self, request: web.BaseRequest, path: str) -> Page:
+    async def _entrance(self, request: web.BaseRequest, path: str) -> Response:
         # who lies here only denies themselves a session
         proxied = request.headers.get("X-Forwarded-Proto", "").partition(",")[0].strip().lower() == "https"
         only = "HttpOnly; SameSite=Strict; Secure" if proxied else "HttpOnly; SameSite=Strict"
         gone = f"{COOKIE}=; Path=/; Max-Age=0; {only}"
         if path == "/logout" or not self._access.guarded:
-            return Page(303, b"", headers={"Location": "/", "Set-Cookie": gone})
+            return Response(303, b"", headers={"Location": "/", "Set-Cookie": gone})
         body = b""
         while len(body) <= _FORM and (data := await request.content.read(_FORM)):
             body += data
@@ -139,9 +139,9 @@ class Site:
         if value is None:
             return self._login(_("That is not the token."))
         cookie = f"{COOKIE}={value}; Path=/; Max-Age=43200; {only}"
-        return Page(303, b"", headers={"Location": "/", "Set-Cookie": cookie})
+        return Response(303, b"", headers={"Location": "/", "Set-Cookie": cookie})
 
-    def _denied(self, denied: Denied) -> Page:
+    def _denied(self, denied: Denied) -> Response:
         match denied:
             case Denied.HOST:
                 return self._said(
@@ -161,19 +161,19 @@ class Site:
             case Denied.LOGIN:
                 return self._login(_("Give the token that the pages were started with."))
 
-    def _login(self, text: str) -> Page:
+    def _login(self, text: str) -> Response:
         page = status_pages.message(self._frame("", None), _("Log in"), text, login=True)
-        return Page(401, page.encode(), _HTML, {"WWW-Authenticate": "Bearer"})
+        return Response(401, page.encode(), _HTML, {"WWW-Authenticate": "Bearer"})
 
-    def _said(self, code: int, title: str, text: str, headers: dict[str, str] | None = None) -> Page:
+    def _said(self, code: int, title: str, text: str, headers: dict[str, str] | None = None) -> Response:
         page = status_pages.message(self._frame("", None), title, text)
-        return Page(code, page.encode(), _HTML, headers or {})
+        return Response(code, page.encode(), _HTML, headers or {})
 
-    async def _shown(self, path: str, query: str) -> Page:
+    async def _shown(self, path: str, query: str) -> Response:
         loop = asyncio.get_running_loop()
         version = await loop.run_in_executor(self._threads, self.events.version)
         try:
-            asked = views.Asked(
+            asked = views.PageRequest(
                 path=() if path == "/" else tuple(unquote(part, errors="strict") for part in path.split("/")[1:]),
                 query=dict(parse_qsl(query, max_num_fields=_PARTS, errors="strict")),
                 now=self._now(),
@@ -185,17 +185,17 @@ class Site:
         context = contextvars.copy_context()
         return await loop.run_in_executor(self._threads, lambda: context.run(self._made, asked, version))
 
-    def _made(self, asked: views.Asked, version: str) -> Page:
+    def _made(self, asked: views.PageRequest, version: str) -> Response:
         """The page, in a thread."""
         try:
             with reading(self._ledger, checked=self._checked, seconds=_SECONDS) as connection:
                 self._checked = True
                 if connection is None:
                     with closing(nothing()) as empty:
-                        here, body = views.made(empty, asked)
+                        here, body = views.build_page(empty, asked)
                 else:
-                    here, body = views.made(connection, asked)
-        except views.Missing:
+                    here, body = views.build_page(connection, asked)
+        except views.PageNotFound:
             return self._said(404, _("There is no such page"), _("It may be of a run that was forgotten. Begin at /"))
         except TimeoutError:
             return self._said(
@@ -207,7 +207,7 @@ class Site:
         except LedgerError as error:
             return self._said(503, _("The ledger cannot be read"), translated(str(error)), {"Retry-After": "5"})
         frame = self._frame(here, asked.live, version)
-        return Page(200, status_pages.page(frame, body).encode(errors="replace"), _HTML)
+        return Response(200, status_pages.page(frame, body).encode(errors="replace"), _HTML)
 
     def _frame(self, here: str, live: DaemonState | None, version: str = "") -> status_pages.Frame:
         return status_pages.Frame(

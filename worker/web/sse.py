@@ -9,7 +9,7 @@ from typing import Final
 
 from aiohttp import web
 
-__all__ = ["MOST", "Events"]
+__all__ = ["MOST", "EventStreams"]
 
 MOST: Final = 16
 """Streams at once."""
@@ -21,7 +21,7 @@ _LIVES: Final = 900.0
 """Seconds of a stream, after which a browser opens the next."""
 
 
-class Events:
+class EventStreams:
     """Who is listening, and what they are told. `look` gives a value that changes when something did; it may block."""
 
     def __init__(self, look: Callable[[], object]) -> None:

@@ -16,7 +16,7 @@ from worker.model.status_page import AccountState, AttentionItem, DaemonState, U
 from worker.model.times import format_utc
 from worker.render import status_pages
 
-__all__ = ["Asked", "Missing", "made"]
+__all__ = ["PageNotFound", "PageRequest", "build_page"]
 
 _ROWS: Final = 100
 _RUNS: Final = 50
@@ -27,11 +27,11 @@ _TEXT: Final = 100
 _BIGGEST: Final = (1 << 63) - 1
 
 
-class Missing(Exception):
+class PageNotFound(Exception):
     """There is no such page."""
 
 
-class Asked(Struct, frozen=True, kw_only=True):
+class PageRequest(Struct, frozen=True, kw_only=True):
     """A request: the decoded parts of its path, its query, and what is known besides the ledger."""
 
     path: tuple[str, ...]
@@ -60,7 +60,7 @@ class Asked(Struct, frozen=True, kw_only=True):
         return f"0{digits.removeprefix('82').lstrip('0')}" if text.strip().startswith("+82") else digits
 
 
-def made(connection: sqlite3.Connection, asked: Asked) -> tuple[str, status_pages.Body]:
+def build_page(connection: sqlite3.Connection, asked: PageRequest) -> tuple[str, status_pages.Body]:
     """The page that is asked for, and the entry of the navigation that it belongs to.
 
     Raises:
@@ -84,7 +84,7 @@ def made(connection: sqlite3.Connection, asked: Asked) -> tuple[str, status_page
         case ("quota",):
             return "/quota", _quota(connection, asked)
         case _:
-            raise Missing
+            raise PageNotFound
 
 
 def _phone(text: str) -> str:
@@ -93,10 +93,10 @@ def _phone(text: str) -> str:
         return text
     with suppress(ValueError):
         return parse_digits(text)
-    raise Missing
+    raise PageNotFound
 
 
-def _overview(connection: sqlite3.Connection, asked: Asked) -> status_pages.Overview:
+def _overview(connection: sqlite3.Connection, asked: PageRequest) -> status_pages.Overview:
     every = ledger.standings(connection)
     q, show = asked.text("q"), asked.text("show")
     folded = q.casefold()
@@ -125,10 +125,10 @@ def _overview(connection: sqlite3.Connection, asked: Asked) -> status_pages.Over
     )
 
 
-def _account(connection: sqlite3.Connection, asked: Asked, key: str) -> status_pages.Account:
+def _account(connection: sqlite3.Connection, asked: PageRequest, key: str) -> status_pages.Account:
     standing = ledger.account(connection, key, asked.query.get("name", ""))
     if standing is None:
-        raise Missing
+        raise PageNotFound
     here = status_pages.account_url(key)
     name = standing.account if standing.unread else None
     runs = ledger.runs_of(connection, key, standing.account, before=asked.place("before"), limit=_FEW + 1)
@@ -151,17 +151,17 @@ def _needs(live: DaemonState | None, standing: AccountState) -> tuple[AttentionI
     return () if live is None else tuple(need for need in live.needs if need.account == standing.account)[:_ROWS]
 
 
-def _runs(connection: sqlite3.Connection, asked: Asked) -> status_pages.Runs:
+def _runs(connection: sqlite3.Connection, asked: PageRequest) -> status_pages.Runs:
     runs = ledger.runs(connection, before=asked.query.get("before"), limit=_RUNS + 1)
     return status_pages.Runs(
         runs=runs[:_RUNS], next=status_pages.link("/runs", before=runs[_RUNS - 1].run_id) if len(runs) > _RUNS else None
     )
 
 
-def _run(connection: sqlite3.Connection, asked: Asked, run_id: str) -> status_pages.Run:
+def _run(connection: sqlite3.Connection, asked: PageRequest, run_id: str) -> status_pages.Run:
     run = ledger.run(connection, run_id)
     if run is None:
-        raise Missing
+        raise PageNotFound
     here, show, entry = status_pages.run_url(run_id), asked.text("show"), asked.place("entry")
     needing = show == "needing"
     accounts: list[AccountState] = []
@@ -174,7 +174,7 @@ def _run(connection: sqlite3.Connection, asked: Asked, run_id: str) -> status_pa
     else:
         chosen = next(iter(ledger.entries_of(connection, run_id, after=entry - 1, limit=1)), None)
         if chosen is None or chosen.place != entry:
-            raise Missing
+            raise PageNotFound
         numbers = ledger.numbers(
             connection, entry, prefix=asked.digits, after=asked.text("after"), limit=_ROWS + 1, needing=needing
         )
@@ -195,7 +195,7 @@ def _run(connection: sqlite3.Connection, asked: Asked, run_id: str) -> status_pa
     )
 
 
-def _number(connection: sqlite3.Connection, asked: Asked, phone: str) -> status_pages.Number:
+def _number(connection: sqlite3.Connection, asked: PageRequest, phone: str) -> status_pages.Number:
     steps = ledger.story(connection, phone, before=asked.place("before"), limit=_RUNS + 1) if phone else []
     further = None
     if len(steps) > _RUNS:
@@ -203,7 +203,7 @@ def _number(connection: sqlite3.Connection, asked: Asked, phone: str) -> status_
     return status_pages.Number(phone=phone or None, asked=asked.text("q") or phone, steps=steps[:_RUNS], next=further)
 
 
-def _quota(connection: sqlite3.Connection, asked: Asked) -> status_pages.Quotas:
+def _quota(connection: sqlite3.Connection, asked: PageRequest) -> status_pages.Quotas:
     minute = asked.now.replace(second=0, microsecond=0)
     hour = minute.replace(minute=0)
     minutes = [format_utc(minute - timedelta(minutes=before)) for before in range(59, -1, -1)]

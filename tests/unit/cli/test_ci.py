@@ -14,9 +14,9 @@ from worker.cli.ci.__main__ import _opened, main
 from worker.cli.ci.annotations import annotations
 from worker.cli.ci.claims import Claim, sent_nothing
 from worker.cli.ci.github import _only_file
-from worker.cli.ci.http import Api, Failed
+from worker.cli.ci.http import Api, CiError
 from worker.cli.ci.paths import any_changed, in_repository
-from worker.cli.ci.verify import Reader, mismatch, overtaken
+from worker.cli.ci.verify import Reader, is_superseded, mismatch
 from worker.model.accounts import Group, SourceFile
 from worker.model.credentials import CredentialsRef, SecretRef
 from worker.model.errors import Problem
@@ -96,7 +96,7 @@ def test_what_is_missing_is_named(
     body = tmp_path / "body.md"
     body.write_text("x")
     done = CliRunner().invoke(main, ["comment", "--body", str(body)], env=environment)
-    assert isinstance(done.exception, Failed)
+    assert isinstance(done.exception, CiError)
     assert told in str(done.exception)
 
 
@@ -110,7 +110,7 @@ def test_an_issue_is_opened_or_closed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_host_that_does_not_answer_is_told() -> None:
     """Without a connection there is a sentence, without the token."""
     waits: list[float] = []
-    with pytest.raises(Failed, match=r"GET /x: no answer \(.*refused.*gave up after 5 tries") as caught:
+    with pytest.raises(CiError, match=r"GET /x: no answer \(.*refused.*gave up after 5 tries") as caught:
         Api("http://127.0.0.1:9", {"Authorization": "Bearer secret"}, sleep=waits.append).get("/x")
     assert "secret" not in str(caught.value)
     assert waits == [1, 2, 4, 8]
@@ -119,7 +119,7 @@ def test_a_host_that_does_not_answer_is_told() -> None:
 @pytest.mark.parametrize("archive", [b"", b"PK", b"x" * 100])
 def test_an_artifact_that_is_no_archive_is_refused(archive: bytes) -> None:
     """What was kept as the plan must be an archive of one file."""
-    with pytest.raises(Failed, match="no archive of one plan"):
+    with pytest.raises(CiError, match="no archive of one plan"):
         _only_file(archive)
 
 
@@ -235,12 +235,12 @@ def test_newer_files_overtake_a_plan_where_they_ask_for_something_else(
     newer: str, changes: tuple[Change, ...], *, is_overtaken: bool
 ) -> None:
     """What counts is what the plan writes: other numbers and notes may differ."""
-    assert overtaken(_account(changes=changes), _reader(a=DESIRED), _reader(a=newer), list) is is_overtaken
+    assert is_superseded(_account(changes=changes), _reader(a=DESIRED), _reader(a=newer), list) is is_overtaken
 
 
 def test_a_plan_whose_file_is_gone_in_the_newer_commit_is_overtaken() -> None:
     """A file that was deleted asks for nothing any more."""
-    assert overtaken(_account(), _reader(a=DESIRED), _reader(), list)
+    assert is_superseded(_account(), _reader(a=DESIRED), _reader(), list)
 
 
 @pytest.mark.parametrize(
@@ -259,22 +259,24 @@ def test_a_newer_file_that_lists_an_unlisted_number_overtakes_a_plan(other: str,
     text = DESIRED + "unmanaged: deactivate\n"
     parts = [("accounts/new.yaml", other.encode())]
     account = _account(changes=(_UNLISTED,))
-    assert overtaken(account, _reader(a=text), _reader(a=text), lambda: parts) is is_overtaken
+    assert is_superseded(account, _reader(a=text), _reader(a=text), lambda: parts) is is_overtaken
     known = [(account.source, b"version: 2")]
-    assert not overtaken(account, _reader(a=text), _reader(a=text), lambda: known), "its own files are read by `newer`"
+    assert not is_superseded(account, _reader(a=text), _reader(a=text), lambda: known), (
+        "its own files are read by `newer`"
+    )
 
 
 def test_other_newer_files_are_read_only_for_unlisted_numbers() -> None:
     """A listed number is asked for by the files of the plan alone."""
     reader = _reader(a=DESIRED)
     account = _account(changes=(_write("01000000001", "ACTIVE"),))
-    assert not overtaken(account, reader, reader, lambda: pytest.fail("read"))
+    assert not is_superseded(account, reader, reader, lambda: pytest.fail("read"))
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b'{"accounts": [1]}', _SEALED.replace(b"0.1.0", b"0.1.1")])
 def test_what_is_no_plan_is_not_opened(data: bytes) -> None:
     """Neither other files nor a plan that was changed after it was written."""
-    with pytest.raises(Failed, match="no plan that can be applied"):
+    with pytest.raises(CiError, match="no plan that can be applied"):
         _opened(data)
 
 

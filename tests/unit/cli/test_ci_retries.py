@@ -7,8 +7,8 @@ import pytest
 
 from tests.support.forges import REPOSITORY, TOKEN, Fault, Forge
 from worker.cli.ci.github import GitHub
-from worker.cli.ci.http import Api, Failed, Missing
-from worker.cli.ci.limits import Pause, pause
+from worker.cli.ci.http import Api, CiError, NotFound
+from worker.cli.ci.limits import Backoff, backoff
 
 NOW = 1_790_000_000.25
 COMMENTS = f"/repos/{REPOSITORY}/issues/7/comments"
@@ -17,55 +17,55 @@ COMMENTS = f"/repos/{REPOSITORY}/issues/7/comments"
 @pytest.mark.parametrize(
     ("code", "headers", "body", "expected"),
     [
-        (403, {"Retry-After": "60"}, b"", Pause("rate limit", 60, is_refusal=True)),
-        (429, {"Retry-After": "7"}, b"", Pause("rate limit", 7, is_refusal=True)),
-        (403, {"Retry-After": "0"}, b"", Pause("rate limit", 0, is_refusal=True)),
+        (403, {"Retry-After": "60"}, b"", Backoff("rate limit", 60, is_refusal=True)),
+        (429, {"Retry-After": "7"}, b"", Backoff("rate limit", 7, is_refusal=True)),
+        (403, {"Retry-After": "0"}, b"", Backoff("rate limit", 0, is_refusal=True)),
         (
             403,
             {"x-ratelimit-remaining": "0", "x-ratelimit-reset": "1790000030"},
             b"",
-            Pause("rate limit", 31, is_refusal=True),
+            Backoff("rate limit", 31, is_refusal=True),
         ),
         (
             429,
             {"RateLimit-Remaining": "0", "RateLimit-Reset": "1790000010"},
             b"",
-            Pause("rate limit", 11, is_refusal=True),
+            Backoff("rate limit", 11, is_refusal=True),
         ),
         (
             403,
             {"x-ratelimit-remaining": "0", "x-ratelimit-reset": "1789999999"},
             b"",
-            Pause("rate limit", 1, is_refusal=True),
+            Backoff("rate limit", 1, is_refusal=True),
         ),
-        (403, {"x-ratelimit-remaining": "0"}, b"", Pause("rate limit", 60, is_refusal=True)),
+        (403, {"x-ratelimit-remaining": "0"}, b"", Backoff("rate limit", 60, is_refusal=True)),
         (
             403,
             {"x-ratelimit-remaining": "0", "x-ratelimit-reset": "soon"},
             b"",
-            Pause("rate limit", 60, is_refusal=True),
+            Backoff("rate limit", 60, is_refusal=True),
         ),
-        (403, {}, b"You have exceeded a secondary rate limit", Pause("rate limit", 60, is_refusal=True)),
-        (429, {}, b"", Pause("rate limit", 60, is_refusal=True)),
+        (403, {}, b"You have exceeded a secondary rate limit", Backoff("rate limit", 60, is_refusal=True)),
+        (429, {}, b"", Backoff("rate limit", 60, is_refusal=True)),
         (403, {}, b"Resource not accessible by integration", None),
         (403, {"x-ratelimit-remaining": "1", "x-ratelimit-reset": "1790000030"}, b"", None),
         (404, {"Retry-After": "60"}, b"rate limit", None),
         (401, {}, b"", None),
         (422, {}, b"", None),
         (499, {}, b"", None),
-        (408, {}, b"", Pause("server error", None, is_refusal=False)),
-        (500, {}, b"", Pause("server error", None, is_refusal=False)),
-        (502, {}, b"", Pause("server error", None, is_refusal=False)),
-        (503, {"Retry-After": "3"}, b"", Pause("server error", 3, is_refusal=False)),
-        (504, {}, b"rate limit", Pause("server error", None, is_refusal=False)),
-        (520, {}, b"", Pause("server error", None, is_refusal=False)),
+        (408, {}, b"", Backoff("server error", None, is_refusal=False)),
+        (500, {}, b"", Backoff("server error", None, is_refusal=False)),
+        (502, {}, b"", Backoff("server error", None, is_refusal=False)),
+        (503, {"Retry-After": "3"}, b"", Backoff("server error", 3, is_refusal=False)),
+        (504, {}, b"rate limit", Backoff("server error", None, is_refusal=False)),
+        (520, {}, b"", Backoff("server error", None, is_refusal=False)),
     ],
 )
 def test_what_an_answer_says_of_another_try(
-    code: int, headers: dict[str, str], body: bytes, expected: Pause | None
+    code: int, headers: dict[str, str], body: bytes, expected: Backoff | None
 ) -> None:
     """A 403 is a rate limit only where its headers or its message say so."""
-    assert pause(code, headers, body, NOW) == expected
+    assert backoff(code, headers, body, NOW) == expected
 
 
 class Waiting:
@@ -98,7 +98,7 @@ def test_the_fifth_try_is_the_last(forge: Forge, waiting: Waiting) -> None:
     forge.faults = [Fault("GET", "/comments", 500)] * 4
     assert waiting.api.get(COMMENTS, per_page="1", page="1") == []
     forge.faults = [Fault("GET", "/comments", 500)] * 5
-    with pytest.raises(Failed, match="500, server error; gave up after 5 tries: run the job again"):
+    with pytest.raises(CiError, match="500, server error; gave up after 5 tries: run the job again"):
         waiting.api.get(COMMENTS, per_page="1", page="1")
     assert len(forge.calls) == 10
 
@@ -109,7 +109,7 @@ def test_two_minutes_of_waiting_are_the_most(forge: Forge, waiting: Waiting) -> 
         Fault("GET", "/comments", 403, {"Retry-After": "119"}),
         Fault("GET", "/comments", 403, {"Retry-After": "2"}),
     ]
-    with pytest.raises(Failed, match="the next try would have to wait 2 s, longer than the 120 s"):
+    with pytest.raises(CiError, match="the next try would have to wait 2 s, longer than the 120 s"):
         waiting.api.get(COMMENTS)
     assert waiting.seconds == [119]
 
@@ -187,7 +187,7 @@ def test_a_post_without_answers_ends(forge: Forge, waiting: Waiting) -> None:
     """Five tries, each followed by a lookup."""
     forge.faults = [Fault("POST", "/comments", 500, {})] * 6
     lookups: list[int] = []
-    with pytest.raises(Failed, match="500, server error; gave up after 5 tries: run the job again"):
+    with pytest.raises(CiError, match="500, server error; gave up after 5 tries: run the job again"):
         waiting.api.create(COMMENTS, lambda: lookups.append(1), body="x")
     assert waiting.seconds == [1, 2, 4, 8]
     assert (len(forge.writes), len(lookups)) == (5, 5)
@@ -211,14 +211,14 @@ def test_an_answer_that_names_no_item_is_looked_up(forge: Forge, waiting: Waitin
 def test_a_plain_403_is_a_missing_permission(forge: Forge, waiting: Waiting) -> None:
     """It is not tried again."""
     forge.faults = [Fault("GET", "/comments", 403, {})]
-    with pytest.raises(Failed, match="403, the token may not do that: check the job's permissions"):
+    with pytest.raises(CiError, match="403, the token may not do that: check the job's permissions"):
         waiting.api.get(COMMENTS)
     assert (waiting.seconds, len(forge.calls)) == ([], 1)
 
 
 def test_what_is_not_there_is_told_apart(forge: Forge, waiting: Waiting) -> None:
     """A 404 is an error of its own, and no error of a deletion."""
-    with pytest.raises(Missing):
+    with pytest.raises(NotFound):
         waiting.api.get("/nothing")
     waiting.api.delete("/nothing")
     assert waiting.seconds == []

@@ -8,7 +8,7 @@ import click
 import pytest
 
 from worker.cli.help import WideContext
-from worker.cli.lang import LANG, begin, paragraphs, spoken_by, wish
+from worker.cli.lang import LANG, localized, paragraphs, requested_language, set_language
 from worker.cli.main import run, senderid
 from worker.render.i18n import speaking, spoken
 from worker.render.terminal import width
@@ -21,7 +21,7 @@ def english_afterwards(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.delenv(variable, raising=False)
     with speaking("en"):
         yield
-        begin(["--lang", "en"])
+        set_language(["--lang", "en"])
 
 
 @pytest.mark.parametrize(
@@ -48,16 +48,16 @@ def english_afterwards(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 )
 def test_the_first_wish_counts(arguments: Sequence[str], environment: Mapping[str, str], language: str) -> None:
     """The option wins, then SENDERID_LANG, LC_ALL, LC_MESSAGES and LANG, the first that is set; else it is English."""
-    assert wish(arguments, environment) == language
+    assert requested_language(arguments, environment) == language
 
 
 def test_click_speaks_the_language_too() -> None:
     """Click's own words are looked up in our catalogue while a language is spoken, and are its own in English."""
-    begin(["--lang", "ko"])
+    set_language(["--lang", "ko"])
     assert spoken() == "ko"
     assert words_of_click.gettext("Usage:") == "사용법:"
     assert os.environ["LANGUAGE"] == "ko"
-    begin(["--lang", "en"])
+    set_language(["--lang", "en"])
     assert spoken() == "en"
     assert words_of_click.gettext("Usage:") == "Usage:"
 
@@ -104,7 +104,7 @@ def test_the_option_for_help_follows_the_language(capsys: pytest.CaptureFixture[
 def test_help_that_is_made_for_one_language_changes_no_command() -> None:
     """The commands themselves stay English: only what is shown of them is translated."""
     with speaking("ko"):
-        korean = spoken_by(senderid, takes=False)
+        korean = localized(senderid, takes=False)
         assert korean.help is not None
         assert "발신번호를 파일에 적힌 상태로 유지합니다" in korean.help
         assert korean.context_class is WideContext
@@ -112,7 +112,7 @@ def test_help_that_is_made_for_one_language_changes_no_command() -> None:
     assert senderid.help.startswith("Keep the SMS sender numbers")
     assert LANG.help is not None
     assert LANG.help.startswith("The language of messages.")
-    assert spoken_by(click.Command("bare")).help is None
+    assert localized(click.Command("bare")).help is None
 
 
 def test_paragraphs_keep_their_marks() -> None:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from tests.support.ledgers import clock
 from worker.cli import ledger
-from worker.cli.ledger import Keeping, glance, ledger_path
+from worker.cli.ledger import LedgerOptions, ledger_path, read_only
 from worker.config.revision import with_commits
 from worker.config.settings import LedgerSettings, Settings
 from worker.model.accounts import AccountMemory, DesiredAccount, SourceFile
@@ -168,12 +168,12 @@ async def test_a_look_of_a_user_without_a_home_goes_on(capsys: pytest.CaptureFix
     """What only reads remembers nothing, and says so once."""
     ledger._warn.cache_clear()
     for _ in range(2):
-        assert await glance(Settings()).recall("key") == AccountMemory()
+        assert await read_only(Settings()).recall("key") == AccountMemory()
     assert capsys.readouterr().err.count("this user has no home folder") == 1
 
 
 async def _begun(settings: Settings) -> tuple[Any, ...]:
-    async with Keeping("apply", 3.0).open(settings, "run-1", clock()) as book:
+    async with LedgerOptions("apply", 3.0).open(settings, "run-1", clock()) as book:
         connection = book._connection
         assert connection is not None
         found: tuple[Any, ...] = connection.execute("SELECT command, started_by, pid, settings FROM runs").fetchone()
@@ -208,7 +208,7 @@ async def test_a_glance_at_an_unreadable_ledger_warns_once(tmp_path: Path, capsy
     """Each account is planned as if nothing were remembered; why is told once and not for each."""
     (tmp_path / "l.db").write_text("no ledger")
     ledger._warn.cache_clear()
-    nothing = glance(Settings(ledger=LedgerSettings(path=str(tmp_path / "l.db"))))
+    nothing = read_only(Settings(ledger=LedgerSettings(path=str(tmp_path / "l.db"))))
     assert [await nothing.recall("vendor 1"), await nothing.recall("vendor 2")] == [AccountMemory(), AccountMemory()]
     told = capsys.readouterr().err
     assert told.count("warning:") == 1

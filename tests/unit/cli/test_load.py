@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from worker.cli.credentials import Known, Resolver
-from worker.cli.load import load_accounts, load_settings, read_rules, read_selection
+from worker.cli.credentials import CredentialsResolver, FixedCredentials
+from worker.cli.load import load_accounts, load_settings, parse_rules, parse_selection
 from worker.config.settings import RateLimit, Settings
 from worker.model.accounts import Desired, DesiredAccount, Status
 from worker.model.credentials import Credentials, CredentialsRef, Secret, SecretRef
@@ -191,10 +191,10 @@ def test_closed_stdin(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_selection_in_any_spelling() -> None:
     """Numbers are selected in any spelling; those to be left out need not be listed."""
     accounts = [listing("a", "01012345678"), listing("b", "023124567")]
-    assert read_selection(["010-1234-5678", "+82 2 312 4567"], ["112"], accounts) == Selection(
+    assert parse_selection(["010-1234-5678", "+82 2 312 4567"], ["112"], accounts) == Selection(
         frozenset({"01012345678", "023124567"}), frozenset({"112"})
     )
-    assert read_selection([], [], []) == Selection()
+    assert parse_selection([], [], []) == Selection()
 
 
 @pytest.mark.parametrize(
@@ -210,20 +210,20 @@ def test_selection_in_any_spelling() -> None:
 def test_wrong_selection(only: list[str], exclude: list[str], told: str) -> None:
     """What is no number, or is to be looked at alone and not listed, is told with its option."""
     with pytest.raises(UsageError, match=f"^{told}"):
-        read_selection(only, exclude, [listing("a", "01012345678")])
+        parse_selection(only, exclude, [listing("a", "01012345678")])
 
 
 def test_rules() -> None:
     """Every safety rule may be allowed, one by one and all together."""
-    assert read_rules([]) == frozenset()
-    assert read_rules([*RULES, ALLOW_ALL, ALLOW_ALL]) == {*RULES, "all"}
+    assert parse_rules([]) == frozenset()
+    assert parse_rules([*RULES, ALLOW_ALL, ALLOW_ALL]) == {*RULES, "all"}
 
 
 @pytest.mark.parametrize("name", ["max_deactivations", "ALL", "", "\x1b"])
 def test_unknown_rule(name: str) -> None:
     """A rule that there is not is told with those that there are."""
     with pytest.raises(UsageError) as error:
-        read_rules(["all", name])
+        parse_rules(["all", name])
     assert str(error.value) == (
         f"--allow {name!r}: there is no such rule; there are max-deactivations, min-active, fleet-wide, "
         "in-use, replay, all"
@@ -239,7 +239,7 @@ def reference(secret: SecretRef) -> CredentialsRef:
 def test_credentials_of_files(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file may end its secret with a line end, or begin it with a byte-order mark, as editors do."""
     monkeypatch.setenv("KEY", "NCS1")
-    found = Resolver()(reference(SecretRef(file=wrote("secret", text))))
+    found = CredentialsResolver()(reference(SecretRef(file=wrote("secret", text))))
     assert found == Credentials("NCS1", Secret(SECRET))
 
 
@@ -247,14 +247,14 @@ def test_credentials_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None
     """Both halves may be variables, and blanks around them do not count."""
     monkeypatch.setenv("KEY", " NCS1 ")
     monkeypatch.setenv("OTHER", f"{SECRET}\n")
-    assert Resolver()(reference(SecretRef(env="OTHER"))) == Credentials("NCS1", Secret(SECRET))
+    assert CredentialsResolver()(reference(SecretRef(env="OTHER"))) == Credentials("NCS1", Secret(SECRET))
 
 
 def test_default_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     """An account without references uses SOLAPI_API_KEY and SOLAPI_API_SECRET."""
     monkeypatch.setenv("SOLAPI_API_KEY", "NCS1")
     monkeypatch.setenv("SOLAPI_API_SECRET", SECRET)
-    resolver = Resolver()
+    resolver = CredentialsResolver()
     assert resolver(None) == Credentials("NCS1", Secret(SECRET))
     assert set(resolver.secrets) == {SECRET}
 
@@ -262,7 +262,7 @@ def test_default_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_secrets_are_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """One run uses the credentials that it began with, and knows every secret that it has to hide."""
     monkeypatch.setenv("KEY", "NCS1")
-    resolver = Resolver()
+    resolver = CredentialsResolver()
     first = resolver(reference(SecretRef(file=wrote("a", SECRET))))
     wrote("a", "other")
     assert resolver(reference(SecretRef(file="a"))) is first
@@ -290,7 +290,7 @@ def test_wrong_variables(value: str | None, told: str, monkeypatch: pytest.Monke
     if value is not None:
         monkeypatch.setenv("OTHER", value)
     with pytest.raises(CredentialsMissing) as error:
-        Resolver()(reference(SecretRef(env="OTHER")))
+        CredentialsResolver()(reference(SecretRef(env="OTHER")))
     assert told in str(error.value)
     assert "hunter2" not in str(error.value)
 
@@ -310,7 +310,7 @@ def test_wrong_files(data: bytes, told: str, monkeypatch: pytest.MonkeyPatch) ->
     """A file that cannot hold a secret is told by name, and nothing of the secret is."""
     monkeypatch.setenv("KEY", "NCS1")
     with pytest.raises(CredentialsMissing) as error:
-        Resolver()(reference(SecretRef(file=wrote("secret", data))))
+        CredentialsResolver()(reference(SecretRef(file=wrote("secret", data))))
     assert told in str(error.value)
     assert "hunter2" not in str(error.value)
 
@@ -323,12 +323,12 @@ def test_unreadable_files(path: str, told: str, monkeypatch: pytest.MonkeyPatch)
     Path("loop").symlink_to("loop")
     monkeypatch.setenv("KEY", "NCS1")
     with pytest.raises(CredentialsMissing, match=f"the API secret cannot be read: the file {path}: {told}"):
-        Resolver()(reference(SecretRef(file=path)))
+        CredentialsResolver()(reference(SecretRef(file=path)))
 
 
 def test_missing_key_is_told_as_the_key() -> None:
     """What is missing is told as the half that it is, and a failed look-up leaves nothing behind."""
-    resolver = Resolver()
+    resolver = CredentialsResolver()
     with pytest.raises(CredentialsMissing, match="the API key is missing: the environment variable KEY is not set"):
         resolver(reference(SecretRef(env="OTHER")))
     assert not resolver.secrets
@@ -336,6 +336,6 @@ def test_missing_key_is_told_as_the_key() -> None:
 
 def test_known_credentials() -> None:
     """Credentials that are known are given for every reference, and their secret is hidden like any other."""
-    known = Known(Credentials("NCS1", Secret(SECRET)))
+    known = FixedCredentials(Credentials("NCS1", Secret(SECRET)))
     assert known(None) is known(reference(SecretRef(env="NOWHERE")))
     assert set(known.secrets) == {SECRET}

@@ -7,8 +7,8 @@ import pytest
 from tests.support.daemon import Daemon, account, wanting
 from tests.support.virtual_time import run
 from worker.cli.options import address
-from worker.cli.services import Monitor
-from worker.daemon.last_good import News
+from worker.cli.services import MetricsListener
+from worker.daemon.last_good import FileChanges
 from worker.model.errors import DesiredStateError, LedgerError, Problem, UsageError
 from worker.model.suspension import Suspend
 from worker.telemetry.metrics import Metrics
@@ -20,7 +20,7 @@ class Told:
     def __init__(self) -> None:
         self.values = Metrics(wall=lambda: 1_000.0)
         self.names = ["account-1", "account-2"]
-        self.monitor = Monitor(self.values, lambda: self.names, list, wall=lambda: 900.0)
+        self.monitor = MetricsListener(self.values, lambda: self.names, list, wall=lambda: 900.0)
 
     def line(self, name: str) -> float | None:
         """The value of one line."""
@@ -105,12 +105,12 @@ def test_broken_files_are_told_until_they_are_mended() -> None:
 
         def wrong() -> None:
             daemon.folder.broken["x.yaml"] = error
-            daemon.folder._news.append(News(broken={"x.yaml": error}))
+            daemon.folder._news.append(FileChanges(broken={"x.yaml": error}))
 
         def mended() -> None:
             seen.append((told.line("senderid_desired_state_valid"), told.monitor.ready()))
             daemon.folder.broken.clear()
-            daemon.folder._news.append(News(mended=("x.yaml",)))
+            daemon.folder._news.append(FileChanges(mended=("x.yaml",)))
 
         await daemon.live(700, (310, wrong), (400, mended))
         assert seen == [(0, "these count as they last were when they were right: x.yaml")]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.cli.document_conflicts import Agreement
+from worker.cli.document_conflicts import DocumentChecks
 from worker.config import files
 from worker.config.desired import IdentityResolver, load, read_names
 from worker.config.files import yaml_files_below
@@ -32,7 +32,7 @@ def document(name: str, key: str | None = None, more: str = "") -> str:
 def told(*texts: str, keys: Mapping[str, str] | None = None, endpoint: str = "solapi") -> list[str]:
     """What is wrong with documents of one file."""
     try:
-        load([("f.yaml", "---\n".join(texts).encode())], Agreement(reach(keys, endpoint)))
+        load([("f.yaml", "---\n".join(texts).encode())], DocumentChecks(reach(keys, endpoint)))
     except DesiredStateError as error:
         return list(map(str, error.problems))
     return []
@@ -131,7 +131,7 @@ def test_one_platform_has_one_name(text: str, expected: str) -> None:
 
 def test_a_fresh_file_of_the_same_account_is_broken_in_a_daemon() -> None:
     """What was there first stays; once the newcomer has a key of its own it counts."""
-    state = LastGood(Agreement(reach({"X": "NCS1", "Y": "NCS1", "Z": "NCS2"})))
+    state = LastGood(DocumentChecks(reach({"X": "NCS1", "Y": "NCS1", "Z": "NCS2"})))
     state.begin([("z.yaml", document("z", "X").encode())])
     news = state.take([("a.yaml", document("a", "Y").encode()), ("z.yaml", None)])
     assert list(news.broken) == ["a.yaml"]
@@ -144,7 +144,7 @@ def test_a_fresh_file_of_the_same_account_is_broken_in_a_daemon() -> None:
 def test_keys_that_become_one_while_files_stay_break_no_file() -> None:
     """A secret is rotated to another account's: no file brought that, so each counts; the API's answer shows it."""
     keys = {"X": "NCS1", "Y": "NCS2", "Z": "NCS3"}
-    state = LastGood(Agreement(reach(keys)))
+    state = LastGood(DocumentChecks(reach(keys)))
     state.begin([("x.yaml", document("x", "X").encode()), ("y.yaml", document("y", "Y").encode())])
     keys["Y"] = "NCS1"
     news = state.take([("x.yaml", None), ("y.yaml", None), ("z.yaml", document("z", "Z").encode())])
@@ -162,7 +162,7 @@ def wrote(path: Path, text: str) -> str:
 def incomplete(*paths: str) -> list[str]:
     """What is wrong with a run of these files."""
     try:
-        load([(path, Path(path).read_bytes()) for path in paths], Agreement(reach()))
+        load([(path, Path(path).read_bytes()) for path in paths], DocumentChecks(reach()))
     except DesiredStateError as error:
         return [problem.message for problem in error.problems]
     return []

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from tests.support.webhook import Webhook
-from worker.daemon.notify.apprise_sender import opened
-from worker.daemon.notify.dispatcher import brought
-from worker.daemon.notify.message import Message
+from worker.daemon.notify.apprise_sender import open_sender
+from worker.daemon.notify.dispatcher import deliver
+from worker.daemon.notify.message import ChannelMessage
 from worker.model.errors import ChannelUnusable
 
-MESSAGE = Message("[senderid] main: failing", "main: failing: <b>x</b>", "failure")
+MESSAGE = ChannelMessage("[senderid] main: failing", "main: failing: <b>x</b>", "failure")
 TOKEN = "TIiajkdnlazkcOXrIdevi7FQ"
 
 FILLED = {
@@ -36,7 +36,7 @@ def webhook() -> Iterator[Webhook]:
 
 async def test_a_message_arrives_as_it_is(webhook: Webhook, capfd: pytest.CaptureFixture[str]) -> None:
     """Title, body and urgency get there unchanged, and nothing is printed."""
-    assert await brought(opened("ops", webhook.url("ok")), MESSAGE, 10) is None
+    assert await deliver(open_sender("ops", webhook.url("ok")), MESSAGE, 10) is None
     (received,) = webhook.received
     assert (received["title"], received["message"], received["type"]) == (MESSAGE.title, MESSAGE.body, "failure")
     assert capfd.readouterr() == ("", "")
@@ -47,7 +47,7 @@ async def test_any_json_webhook_gets_what_it_takes(webhook: Webhook) -> None:
     page = (Path(__file__).parents[3] / "docs/how-to/notifications.md").read_text()
     (shown,) = re.findall(r"`(jsons://api\.kakaowork\.com/\S+)`", page)
     here = shown.replace("jsons://api.kakaowork.com/", webhook.url("ok/")).replace("APP_KEY", TOKEN)
-    assert await brought(opened("ops", here), MESSAGE, 10) is None
+    assert await deliver(open_sender("ops", here), MESSAGE, 10) is None
     assert webhook.received == [{"conversation_id": "CONVERSATION_ID", "text": MESSAGE.body}]
     assert webhook.headers[0]["Authorization"] == f"Bearer {TOKEN}"
 
@@ -61,13 +61,13 @@ def test_every_url_that_the_page_shows_is_understood(scheme: str) -> None:
     for url in shown:
         for word, value in FILLED.items():
             url = url.replace(word, value)  # noqa: PLW2901 - word by word
-        assert opened("ops", url).name == "ops"
+        assert open_sender("ops", url).name == "ops"
 
 
 async def test_a_refusal_is_told_and_nothing_of_the_url(webhook: Webhook, capfd: pytest.CaptureFixture[str]) -> None:
     """A server that answers 500 is a reason, which holds no part of the URL, and the library prints nothing."""
     url = webhook.url(f"bad/{TOKEN}").replace("://", "://user:pass%40word@")
-    reason = await brought(opened("ops", url), MESSAGE, 10)
+    reason = await deliver(open_sender("ops", url), MESSAGE, 10)
     assert reason is not None
     assert "500" in reason
     assert len(webhook.received) == 1
@@ -76,17 +76,17 @@ async def test_a_refusal_is_told_and_nothing_of_the_url(webhook: Webhook, capfd:
 
 async def test_a_dead_server_is_told_without_its_host(capfd: pytest.CaptureFixture[str]) -> None:
     """A connection that cannot be made is a reason without the host, which is a part of the URL like any other."""
-    reason = await brought(opened("ops", f"json://127.0.0.1:1/{TOKEN}"), MESSAGE, 10)
+    reason = await deliver(open_sender("ops", f"json://127.0.0.1:1/{TOKEN}"), MESSAGE, 10)
     assert reason == "A Connection error occurred sending JSON notification to [removed]."
     assert capfd.readouterr() == ("", "")
 
 
 async def test_a_server_that_hangs_is_given_up(webhook: Webhook) -> None:
     """Nobody waits longer than is allowed, and one delivery that hangs is not joined by a second."""
-    door = opened("ops", webhook.url("hang"))
-    assert await brought(door, MESSAGE, 0.2) == "no answer within 0.2 s"
+    door = open_sender("ops", webhook.url("hang"))
+    assert await deliver(door, MESSAGE, 0.2) == "no answer within 0.2 s"
     webhook.arrived.wait(5)
-    assert await brought(door, MESSAGE, 5) == "the delivery before has not come to an end"
+    assert await deliver(door, MESSAGE, 5) == "the delivery before has not come to an end"
     assert len(webhook.received) == 1
     hanging = [thread for thread in threading.enumerate() if thread.name == "notify ops"]
     assert [thread.daemon for thread in hanging] == [True]
@@ -98,7 +98,7 @@ async def test_a_server_that_hangs_is_given_up(webhook: Webhook) -> None:
 def test_a_url_that_is_none_is_refused_unsaid(url: str, capfd: pytest.CaptureFixture[str]) -> None:
     """What the library does not understand, or takes for several channels, is an error that repeats nothing of it."""
     with pytest.raises(ChannelUnusable, match="channel ops: its URL is none that Apprise understands") as refused:
-        opened("ops", url)
+        open_sender("ops", url)
     assert TOKEN not in str(refused.value)
     assert capfd.readouterr() == ("", "")
 
@@ -107,7 +107,7 @@ def test_without_the_library_it_says_what_to_install(monkeypatch: pytest.MonkeyP
     """Where the extra is not installed, the error is the command that installs it."""
     monkeypatch.setitem(sys.modules, "apprise", None)
     with pytest.raises(ChannelUnusable, match=r"pip install 'senderid-worker\[notify\]'"):
-        opened("ops", "json://127.0.0.1:1")
+        open_sender("ops", "json://127.0.0.1:1")
 
 
 async def test_the_librarys_log_goes_nowhere(webhook: Webhook) -> None:
@@ -123,7 +123,7 @@ async def test_the_librarys_log_goes_nowhere(webhook: Webhook) -> None:
     root.addHandler(handler)
     root.setLevel(logging.DEBUG)
     try:
-        await brought(opened("ops", webhook.url(f"bad/{TOKEN}")), MESSAGE, 10)
+        await deliver(open_sender("ops", webhook.url(f"bad/{TOKEN}")), MESSAGE, 10)
         logging.getLogger("other").debug("heard")
     finally:
         root.removeHandler(handler)
@@ -133,10 +133,10 @@ async def test_the_librarys_log_goes_nowhere(webhook: Webhook) -> None:
 
 async def test_a_service_that_raises_is_told_by_its_type(monkeypatch: pytest.MonkeyPatch) -> None:
     """A bug of the library is a failed delivery, without its text."""
-    door = opened("ops", "json://127.0.0.1:1")
+    door = open_sender("ops", "json://127.0.0.1:1")
 
     def broken(**_: object) -> bool:
         raise ValueError(TOKEN)
 
     monkeypatch.setattr(door._service, "notify", broken)
-    assert await brought(door, MESSAGE, 10) == "ValueError"
+    assert await deliver(door, MESSAGE, 10) == "ValueError"

@@ -3,7 +3,17 @@
 import pytest
 
 from worker.config.channels import Event
-from worker.daemon.notify.changes import AccountState, News, State, Written, decoded, news, seen, started, stopping
+from worker.daemon.notify.changes import (
+    AccountState,
+    Notification,
+    NotifyState,
+    WriteSummary,
+    decoded,
+    notifications,
+    started,
+    stopping,
+    updated,
+)
 from worker.model.errors import ErrorInfo, NumberError, Refusal
 from worker.model.plans import AccountPlan, Action, Cause, Change, Notice, NoticeKind, Verdict
 from worker.model.results import AccountResult, NumberResult, Outcome, RunOutcome
@@ -35,57 +45,57 @@ def told(before: AccountState, now: AccountState) -> list[str]:
     """What is told of account main, its lines after it."""
     return [
         " / ".join((each.title, *each.lines))
-        for each in news(State(accounts={"main": before}), State(accounts={"main": now}))
+        for each in notifications(NotifyState(accounts={"main": before}), NotifyState(accounts={"main": now}))
     ]
 
 
 def test_drift_that_stays_is_told_and_then_its_end() -> None:
     """Numbers that others changed and that nobody wrote back are told once by cause, and that they are right again."""
-    drifted = seen(AccountState(), plan(DRIFTED, BOTH, ASKED), None, "r1")
+    drifted = updated(AccountState(), plan(DRIFTED, BOTH, ASKED), None, "r1")
     assert drifted.drift == {A: Cause.EXTERNAL_DRIFT, B: Cause.BOTH}
     assert told(AccountState(), drifted) == [
         f"2 numbers changed by others (1 of them also in the file) / {A} / {B}",
     ]
-    again = seen(drifted, plan(DRIFTED, BOTH), None, "r2")
+    again = updated(drifted, plan(DRIFTED, BOTH), None, "r2")
     assert told(drifted, again) == []
-    assert told(again, seen(again, plan(), None, "r3")) == ["what others had changed is as the file says again"]
+    assert told(again, updated(again, plan(), None, "r3")) == ["what others had changed is as the file says again"]
 
 
 def test_drift_that_is_put_right_at_once_is_told_with_the_run() -> None:
     """What a pass finds changed and writes back is told once, under both events, and leaves nothing behind."""
     done = result(number(DRIFTED, Outcome.CHANGED), number(ASKED, Outcome.CHANGED))
-    now = seen(AccountState(), plan(DRIFTED, ASKED), done, "r1")
-    assert now == AccountState(written=Written("r1", 1, 1, 1, (A,)))
+    now = updated(AccountState(), plan(DRIFTED, ASKED), done, "r1")
+    assert now == AccountState(written=WriteSummary("r1", 1, 1, 1, (A,)))
     assert told(AccountState(), now) == [
         "1 activated, 1 deactivated (run r1)",
         f"1 number changed by others, put right (run r1) / {A}",
     ]
-    assert told(now, seen(now, plan(), None, "r2")) == []
+    assert told(now, updated(now, plan(), None, "r2")) == []
 
 
 def test_an_account_that_cannot_be_read_keeps_what_was_known() -> None:
     """A failure is told with its reason, and resolves neither drift nor holds that nobody could look at."""
-    before = seen(AccountState(), plan(DRIFTED, HELD, notices=(SOON,)), None, "r1")
+    before = updated(AccountState(), plan(DRIFTED, HELD, notices=(SOON,)), None, "r1")
     broken = plan(verdict=Verdict.ERROR, error=ErrorInfo("ServerError", "the server failed"))
-    failing = seen(before, broken, None, "r2")
+    failing = updated(before, broken, None, "r2")
     assert (failing.drift, failing.held, failing.notices) == (before.drift, before.held, before.notices)
     assert told(before, failing) == ["failing: the server failed (ServerError)"]
-    assert told(failing, seen(failing, broken, None, "r3")) == []
-    assert told(failing, seen(failing, plan(DRIFTED, HELD, notices=(SOON,)), None, "r4")) == ["works again"]
+    assert told(failing, updated(failing, broken, None, "r3")) == []
+    assert told(failing, updated(failing, plan(DRIFTED, HELD, notices=(SOON,)), None, "r4")) == ["works again"]
 
 
 @pytest.mark.parametrize("outcome", [RunOutcome.LOCKED, RunOutcome.INTERRUPTED, RunOutcome.REFUSED])
 def test_a_pass_that_was_kept_from_seeing_is_no_news(outcome: RunOutcome) -> None:
     """An account that another run holds, a stop, and a plan that was no longer true leave everything as it was told."""
-    before = seen(AccountState(), plan(DRIFTED), None, "r1")
+    before = updated(AccountState(), plan(DRIFTED), None, "r1")
     held = result(outcome=outcome, error=ErrorInfo("AccountBusy", "another run holds it"))
-    assert seen(before, plan(DRIFTED, HELD), held, "r2") == before
+    assert updated(before, plan(DRIFTED, HELD), held, "r2") == before
 
 
 def test_what_was_written_before_a_stop_is_told() -> None:
     """Numbers that an interrupted run had changed are news all the same."""
     stopped = result(number(ASKED, Outcome.CHANGED), outcome=RunOutcome.INTERRUPTED)
-    assert told(AccountState(), seen(AccountState(), plan(ASKED), stopped, "r1")) == ["1 activated (run r1)"]
+    assert told(AccountState(), updated(AccountState(), plan(ASKED), stopped, "r1")) == ["1 activated (run r1)"]
 
 
 def test_numbers_that_fail_make_an_account_failing() -> None:
@@ -94,11 +104,11 @@ def test_numbers_that_fail_make_an_account_failing() -> None:
     failed = result(
         number(DRIFTED, Outcome.FAILED, error), number(ASKED, Outcome.UNVERIFIED), outcome=RunOutcome.PARTIAL
     )
-    now = seen(AccountState(), plan(DRIFTED, ASKED), failed, "r1")
+    now = updated(AccountState(), plan(DRIFTED, ASKED), failed, "r1")
     assert now.failing == "2 numbers could not be written or proven: the server failed (ServerError)"
     assert now.drift == {A: Cause.EXTERNAL_DRIFT}
     unproven = result(number(ASKED, Outcome.UNVERIFIED), outcome=RunOutcome.PARTIAL)
-    assert seen(now, plan(ASKED), unproven, "r2").failing == "1 number could not be written or proven"
+    assert updated(now, plan(ASKED), unproven, "r2").failing == "1 number could not be written or proven"
 
 
 def test_a_run_that_ends_early_is_a_failure() -> None:
@@ -106,41 +116,43 @@ def test_a_run_that_ends_early_is_a_failure() -> None:
     out = result(
         number(ASKED, Outcome.NOT_ATTEMPTED), outcome=RunOutcome.FAILED, error=ErrorInfo("CircuitOpen", "no answer")
     )
-    now = seen(AccountState(), plan(ASKED, notices=(SOON,)), out, "r1")
+    now = updated(AccountState(), plan(ASKED, notices=(SOON,)), out, "r1")
     assert (now.failing, now.notices) == ("no answer (CircuitOpen)", (SOON,))
 
 
 def test_refusals_are_told_by_rule() -> None:
     """A plan that a safety rule refuses is told with the rule's own message, and when it is refused no longer."""
     refused = plan(ASKED, verdict=Verdict.REFUSED, refusals=(Refusal("min-active", "would leave none"),))
-    now = seen(AccountState(), refused, None, "r1")
+    now = updated(AccountState(), refused, None, "r1")
     assert told(AccountState(), now) == ["nothing is written: refused by min-active / min-active: would leave none"]
     assert told(now, AccountState()) == ["no longer refused by min-active"]
     late = result(outcome=RunOutcome.REFUSED, refusals=(Refusal("max-deactivations", "takes 9"),))
-    assert seen(AccountState(), plan(), late, "r2").refused == {"max-deactivations": "takes 9"}
+    assert updated(AccountState(), plan(), late, "r2").refused == {"max-deactivations": "takes 9"}
 
 
 def test_holds_are_told_with_their_reasons() -> None:
     """Deactivations that a plan or a run keeps back are told once each, some by name and the rest counted."""
     held = [Change(f"0101111000{index}", Action.HELD, "ACTIVE", "INACTIVE", "in use") for index in range(7)]
-    now = seen(AccountState(), plan(*held), None, "r1")
+    now = updated(AccountState(), plan(*held), None, "r1")
     (line,) = told(AccountState(), now)
     assert line.startswith("7 deactivations held / 01011110000: in use / ")
     assert line.endswith("01011110004: in use / … and 2 more")
     ended = result(number(DRIFTED, Outcome.HELD, NumberError("ActivationsFailed", "group support needs 1")))
-    assert seen(AccountState(), plan(DRIFTED), ended, "r2").held == {A: "group support needs 1"}
+    assert updated(AccountState(), plan(DRIFTED), ended, "r2").held == {A: "group support needs 1"}
     assert told(now, AccountState()) == ["nothing is held any more"]
 
 
 def test_files_and_suspensions_are_told() -> None:
     """A file that broke is told with its first problem, a suspension with its reason, and both with their end."""
-    state = State(accounts={"b": AccountState(suspended="moving")}, broken={"a.yaml": "a.yaml:1:1: no"}, suspended="x")
-    assert news(State(), state) == (
-        News(Event.FILE, None, "a.yaml cannot be used; its last good text counts, if any", ("a.yaml:1:1: no",)),
-        News(Event.SUSPENDED, None, "suspended, nothing is written: x"),
-        News(Event.SUSPENDED, "b", "suspended, nothing is written: moving"),
+    state = NotifyState(
+        accounts={"b": AccountState(suspended="moving")}, broken={"a.yaml": "a.yaml:1:1: no"}, suspended="x"
     )
-    assert [(each.title, each.over) for each in news(state, State(accounts={"b": AccountState()}))] == [
+    assert notifications(NotifyState(), state) == (
+        Notification(Event.FILE, None, "a.yaml cannot be used; its last good text counts, if any", ("a.yaml:1:1: no",)),
+        Notification(Event.SUSPENDED, None, "suspended, nothing is written: x"),
+        Notification(Event.SUSPENDED, "b", "suspended, nothing is written: moving"),
+    )
+    assert [(each.title, each.over) for each in notifications(state, NotifyState(accounts={"b": AccountState()}))] == [
         ("a.yaml is mended or gone", True),
         ("no longer suspended", True),
         ("no longer suspended", True),
@@ -149,8 +161,8 @@ def test_files_and_suspensions_are_told() -> None:
 
 def test_the_daemon_tells_of_itself() -> None:
     """Its start names how much it watches, its end why."""
-    assert started(1, "1.0") == News(Event.DAEMON, None, "watching 1 account (senderid 1.0)")
-    assert stopping("SIGTERM") == News(Event.DAEMON, None, "no longer watching: SIGTERM", over=True)
+    assert started(1, "1.0") == Notification(Event.DAEMON, None, "watching 1 account (senderid 1.0)")
+    assert stopping("SIGTERM") == Notification(Event.DAEMON, None, "no longer watching: SIGTERM", over=True)
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"accounts": 1}', b"\xff", b'{"accounts": {"a": {"drift": 1}}}'])
@@ -161,6 +173,6 @@ def test_a_kept_state_that_is_none_is_told_to_be_none(data: bytes) -> None:
 
 def test_a_kept_state_of_another_version_is_read() -> None:
     """Fields that are not known are left out, and missing ones have their defaults."""
-    assert decoded(b'{"newer": 1, "accounts": {"a": {"failing": "x", "newer": []}}}') == State(
+    assert decoded(b'{"newer": 1, "accounts": {"a": {"failing": "x", "newer": []}}}') == NotifyState(
         accounts={"a": AccountState(failing="x")}
     )

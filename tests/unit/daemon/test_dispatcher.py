@@ -7,14 +7,14 @@ import pytest
 from tests.support import virtual_time
 from tests.support.model_account import Unheard
 from worker.config.channels import Channel, Event
-from worker.daemon.notify.changes import News
+from worker.daemon.notify.changes import Notification
 from worker.daemon.notify.dispatcher import Notifier
-from worker.daemon.notify.message import Message
+from worker.daemon.notify.message import ChannelMessage
 from worker.model.credentials import SecretRef
 
-FAILING = News(Event.FAILING, "main", "failing: x")
-WORKS = News(Event.FAILING, "main", "works again", over=True)
-DRIFT = News(Event.DRIFT, "main", "1 number changed by others")
+FAILING = Notification(Event.FAILING, "main", "failing: x")
+WORKS = Notification(Event.FAILING, "main", "works again", over=True)
+DRIFT = Notification(Event.DRIFT, "main", "1 number changed by others")
 
 
 class Place:
@@ -27,7 +27,7 @@ class Place:
         self._answers = list(answers) or [None]
         self.received: list[tuple[float, str]] = []
 
-    async def __call__(self, message: Message) -> str | None:
+    async def __call__(self, message: ChannelMessage) -> str | None:
         """Take a message."""
         self.received.append((asyncio.get_running_loop().time(), message.body))
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
@@ -42,7 +42,10 @@ def channel(**more: object) -> Channel:
 
 
 def run(
-    *places: tuple[Channel, Place], steps: list[tuple[float, list[News]]], rest: float = 0, log: Unheard | None = None
+    *places: tuple[Channel, Place],
+    steps: list[tuple[float, list[Notification]]],
+    rest: float = 0,
+    log: Unheard | None = None,
 ) -> float:
     """Tell news, each after so many virtual seconds, wait some more, and end; how long the end took, in seconds."""
 
@@ -148,7 +151,7 @@ def test_without_channels_there_is_nothing_to_do() -> None:
 def test_what_waits_is_bounded() -> None:
     """Beyond ten thousand news, more are counted and not kept, and told to have been when the channel works again."""
     place, log = Place("refused", None), Unheard()
-    crowd = [News(Event.FAILING, f"a{index}", "failing: x") for index in range(9_999)]
+    crowd = [Notification(Event.FAILING, f"a{index}", "failing: x") for index in range(9_999)]
     run((channel(), place), steps=[(0, crowd), (1, [FAILING] * 5), (60, [DRIFT])], rest=1, log=log)
     assert place.received[1][1].endswith("… and 9,990 more failing\n… and 4 more")
     assert place.received[2][1] == "main: 1 number changed by others"
@@ -158,7 +161,7 @@ def test_what_waits_is_bounded() -> None:
 def test_a_bug_of_a_channel_stops_nothing() -> None:
     """What a delivery raises is a failure of its channel, told by its type."""
 
-    async def broken(_: Message) -> str | None:
+    async def broken(_: ChannelMessage) -> str | None:
         raise ZeroDivisionError("CANARY")
 
     log = Unheard()

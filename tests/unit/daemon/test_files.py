@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from worker.config import files as sources
-from worker.daemon.files import Revisited
-from worker.daemon.last_good import News
+from worker.daemon.files import WatchedFiles
+from worker.daemon.last_good import FileChanges
 from worker.model.errors import DesiredStateError, Problem
 
 OLD = 1_700_000_000
@@ -53,20 +53,20 @@ def _far_later() -> float:
 def test_only_what_changed_is_read_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file whose times, size and inode are as before is not opened; a touched one with the same bytes is no news."""
     reads = _Reads(monkeypatch)
-    files = Revisited([str(folder)], wall=_far_later)
+    files = WatchedFiles([str(folder)], wall=_far_later)
     files.begin()
     assert reads.taken() == ["a.yaml", "b.yaml"]
     before = files.accounts
-    assert files.refresh() == News()
+    assert files.refresh() == FileChanges()
     assert reads.taken() == []
     os.utime(folder / "a.yaml", (OLD + 9, OLD + 9))
-    assert files.refresh() == News()
+    assert files.refresh() == FileChanges()
     assert reads.taken() == ["a.yaml"]
     assert all(one is other for one, other in zip(before, files.accounts, strict=True))
     _write(folder / "b.yaml", "01000000003")
     assert files.refresh().changed == {"b"}
     assert list(files.accounts[1].numbers) == ["01000000003"]
-    assert files.refresh(everything=True) == News()
+    assert files.refresh(everything=True) == FileChanges()
     assert reads.taken() == ["b.yaml", "a.yaml", "b.yaml"]
 
 
@@ -74,7 +74,7 @@ def test_a_young_file_is_read_until_its_times_can_be_believed(folder: Path, monk
     """Within two seconds a file may change twice and look the same: it is read again meanwhile."""
     reads = _Reads(monkeypatch)
     now = max(os.stat(folder / name).st_ctime for name in ("a.yaml", "b.yaml"))  # noqa: PTH116 - as the code under test
-    files = Revisited([str(folder)], wall=lambda: now + 1)
+    files = WatchedFiles([str(folder)], wall=lambda: now + 1)
     files.begin()
     files.refresh()
     assert len(reads.taken()) == 4
@@ -82,22 +82,22 @@ def test_a_young_file_is_read_until_its_times_can_be_believed(folder: Path, monk
 
 def test_deleted_files_are_told_and_new_ones_found(folder: Path) -> None:
     """A file that goes takes its account along, one that comes brings one."""
-    files = Revisited([str(folder)])
+    files = WatchedFiles([str(folder)])
     files.begin()
     (folder / "a.yaml").unlink()
     _write(folder / "c.yaml", "01000000003")
     news = files.refresh()
-    assert news == News(removed=(str(folder / "a.yaml"),), gone=frozenset({"a"}), changed=frozenset({"c"}))
+    assert news == FileChanges(removed=(str(folder / "a.yaml"),), gone=frozenset({"a"}), changed=frozenset({"c"}))
     assert [account.name for account in files.accounts] == ["b", "c"]
 
 
 def test_a_named_file_that_goes_is_deleted_and_a_folder_that_goes_is_not(folder: Path) -> None:
     """Nobody deletes a thousand accounts by a mount that failed: a missing folder is broken, and its accounts stay."""
-    files = Revisited([str(folder / "a.yaml"), str(folder)])
+    files = WatchedFiles([str(folder / "a.yaml"), str(folder)])
     with pytest.raises(DesiredStateError, match="same file"):
         files.begin()
     _write(folder.parent / "x.yaml", "01000000009")
-    files = Revisited([str(folder.parent / "x.yaml"), str(folder)])
+    files = WatchedFiles([str(folder.parent / "x.yaml"), str(folder)])
     files.begin()
     (folder.parent / "x.yaml").unlink()
     assert files.refresh().gone == {"x"}
@@ -111,7 +111,7 @@ def test_a_named_file_that_goes_is_deleted_and_a_folder_that_goes_is_not(folder:
 
 def test_a_second_name_of_a_file_is_a_problem_of_the_newcomer(folder: Path) -> None:
     """A link to a file that is watched already is told, and the accounts stay."""
-    files = Revisited([str(folder)], wall=_far_later)
+    files = WatchedFiles([str(folder)], wall=_far_later)
     files.begin()
     (folder / "z.yaml").symlink_to(folder / "a.yaml")
     news = files.refresh()
@@ -121,7 +121,7 @@ def test_a_second_name_of_a_file_is_a_problem_of_the_newcomer(folder: Path) -> N
 
 def test_it_can_be_about_some_accounts(folder: Path) -> None:
     """Named accounts alone are watched, also after their files changed."""
-    files = Revisited([str(folder)])
+    files = WatchedFiles([str(folder)])
     files.begin()
     files.narrow(["b"])
     assert [account.name for account in files.accounts] == ["b"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.daemon.last_good import LastGood, News
+from worker.daemon.last_good import FileChanges, LastGood
 from worker.model.errors import DesiredStateError, Problem
 
 A, B = "01000000001", "01000000002"
@@ -34,7 +34,7 @@ def test_nothing_new_is_no_news() -> None:
     """Files that are as they were, by their times or by their bytes, bring nothing, and accounts stay as they are."""
     state = _begun(a=_file(A), b=_file(B))
     before = state.accounts
-    assert state.take([("a.yaml", None), ("b.yaml", _file(B))]) == News()
+    assert state.take([("a.yaml", None), ("b.yaml", _file(B))]) == FileChanges()
     assert all(one is other for one, other in zip(before, state.accounts, strict=True))
 
 
@@ -42,7 +42,7 @@ def test_a_changed_file_changes_its_accounts_only() -> None:
     """Another text is read; who is in other files is not said to have changed."""
     state = _begun(a=_file(A), b=_file(B))
     news = state.take([("a.yaml", _file("0212345678")), ("b.yaml", None)])
-    assert news == News(changed=frozenset({"a"}))
+    assert news == FileChanges(changed=frozenset({"a"}))
     assert _phones(state) == {"a": ["0212345678"], "b": [B]}
 
 
@@ -54,11 +54,11 @@ def test_a_broken_file_counts_as_it_was_until_it_is_mended() -> None:
     assert list(news.broken) == ["a.yaml"]
     assert news.changed == frozenset()
     assert _phones(state) == {"a": [A], "b": [B]}
-    assert state.take([("a.yaml", None), ("b.yaml", None)]) == News()
+    assert state.take([("a.yaml", None), ("b.yaml", None)]) == FileChanges()
     assert list(state.broken) == ["a.yaml"]
     assert list(state.take([("a.yaml", broken + b"  1: x\n"), ("b.yaml", None)]).broken) == ["a.yaml"]
     news = state.take([("a.yaml", _file(A, more="unmanaged: ignore\n")), ("b.yaml", None)])
-    assert news == News(mended=("a.yaml",), changed=frozenset({"a"}))
+    assert news == FileChanges(mended=("a.yaml",), changed=frozenset({"a"}))
     assert state.broken == {}
 
 
@@ -87,7 +87,7 @@ def test_a_deleted_file_takes_its_accounts_along_and_may_come_back() -> None:
     """Its accounts leave, with their names told; the same text later is new."""
     state = _begun(a=_file(A), b=_file(B))
     news = state.take([("a.yaml", None)])
-    assert news == News(removed=("b.yaml",), gone=frozenset({"b"}))
+    assert news == FileChanges(removed=("b.yaml",), gone=frozenset({"b"}))
     assert _phones(state) == {"a": [A]}
     assert state.take([("a.yaml", None), ("b.yaml", _file(B))]).changed == {"b"}
 
@@ -99,9 +99,9 @@ def test_of_files_that_stop_to_agree_the_newcomer_is_broken() -> None:
     assert list(news.broken) == ["a.yaml"], "although a is listed before z, z was there first"
     assert "it can be in one account only" in str(news.broken["a.yaml"])
     assert _phones(state) == {"a": [A], "z": [B]}
-    assert state.take([("a.yaml", None), ("z.yaml", None)]) == News()
+    assert state.take([("a.yaml", None), ("z.yaml", None)]) == FileChanges()
     news = state.take([("a.yaml", None), ("z.yaml", _file("0212345678"))])
-    assert news == News(mended=("a.yaml",), changed=frozenset({"a", "z"}))
+    assert news == FileChanges(mended=("a.yaml",), changed=frozenset({"a", "z"}))
     assert _phones(state) == {"a": [A, B], "z": ["0212345678"]}
 
 
@@ -109,7 +109,7 @@ def test_a_number_that_moves_between_files_is_no_clash() -> None:
     """Two files that change together are judged together."""
     state = _begun(a=_file(A), b=_file(B))
     news = state.take([("a.yaml", _file(B)), ("b.yaml", _file(A))])
-    assert news == News(changed=frozenset({"a", "b"}))
+    assert news == FileChanges(changed=frozenset({"a", "b"}))
 
 
 def test_where_one_half_of_a_move_is_broken_the_other_waits() -> None:

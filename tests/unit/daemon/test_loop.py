@@ -14,9 +14,9 @@ from tests.support.daemon import Daemon, account, wanting
 from tests.support.loopback import EPOCH
 from tests.support.virtual_time import run
 from worker.config.settings import RateLimit, Settings
-from worker.daemon.last_good import News
+from worker.daemon.last_good import FileChanges
 from worker.daemon.passes import Pass
-from worker.daemon.scheduler import Every
+from worker.daemon.scheduler import Interval
 from worker.daemon.systemd import Systemd
 from worker.model.accounts import DatedWindow, Desired, Group, Schedule, Status, WeeklyWindow
 from worker.model.errors import AccountRejected, DesiredStateError, LedgerError, Problem, SettingsError
@@ -259,15 +259,15 @@ def test_files_that_change_break_and_go_are_told() -> None:
 
         def breaks() -> None:
             daemon.folder.broken = {"1.yaml": wrong}
-            news.append(News(broken={"1.yaml": wrong}))
+            news.append(FileChanges(broken={"1.yaml": wrong}))
 
         def mends() -> None:
             daemon.folder.broken = {}
-            news.append(News(mended=("1.yaml",)))
+            news.append(FileChanges(mended=("1.yaml",)))
 
         def goes() -> None:
             daemon.folder.accounts = daemon.folder.accounts[:1]
-            news.append(News(removed=("2.yaml",), gone=frozenset({"account-2"})))
+            news.append(FileChanges(removed=("2.yaml",), gone=frozenset({"account-2"})))
 
         await daemon.live(
             1000, (400, breaks), (500, lambda: seen.append(daemon.watch.ready())), (650, mends), (700, goes)
@@ -289,7 +289,7 @@ def test_a_pass_longer_than_the_interval_delays_the_next_and_says_so() -> None:
 
     async def story() -> None:
         found = account()
-        daemon = Daemon([found], [wanting(found)], rhythm=Every(10.0), latency=12.0)
+        daemon = Daemon([found], [wanting(found)], rhythm=Interval(10.0), latency=12.0)
         await daemon.live(90)
         lines = daemon.tape.of("watch.pass")
         assert all(line["overran"] for line in lines)
@@ -327,7 +327,7 @@ def test_a_second_name_of_an_account_stops_writes_until_it_is_gone() -> None:
         first = wanting(found)
         # its own times put it into passes of its own
         second = replace(wanting(found, "INACTIVE"), name="second", source="second.yaml", schedules=_hourly())
-        daemon = Daemon([found], [first], rhythm=Every(10_000.0))
+        daemon = Daemon([found], [first], rhythm=Interval(10_000.0))
         await daemon.live(
             60_000,
             (100, lambda: daemon.folder.write(first, second)),
@@ -512,7 +512,7 @@ def test_a_year_of_weekly_windows_of_a_file_is_kept_to_the_second() -> None:
         year = timedelta(days=365)
         due = [(each.when, each.after) for each in transitions(desired, start, start + year)]
         assert 500 < len(due) < 530
-        daemon = Daemon([found], [desired], rhythm=Every(7 * 3600.0), nap=3600.0)
+        daemon = Daemon([found], [desired], rhythm=Interval(7 * 3600.0), nap=3600.0)
         await daemon.live(year.total_seconds())
         written = daemon.wire.writes
         assert [status for *_, status in written] == [status for _, status in due]

@@ -4,31 +4,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.config.channels import Channel, Event
-from worker.daemon.notify.changes import News
-from worker.daemon.notify.message import Message, message
+from worker.daemon.notify.changes import Notification
+from worker.daemon.notify.message import ChannelMessage, compose
 from worker.model.credentials import SecretRef
 
 CHANNEL = Channel("ops", SecretRef(env="OPS"))
-FAILING = News(Event.FAILING, "main", "failing: no answer (CircuitOpen)")
+FAILING = Notification(Event.FAILING, "main", "failing: no answer (CircuitOpen)")
 
 
-def made(*news: News, untold: int = 0) -> Message:
+def made(*news: Notification, untold: int = 0) -> ChannelMessage:
     """The message of some news."""
-    return message(news, CHANNEL, host="box", untold=untold)
+    return compose(news, CHANNEL, host="box", untold=untold)
 
 
 def test_one_piece_of_news_is_its_own_headline() -> None:
     """A single event is told in the title, and in full in the body."""
-    assert made(News(Event.HELD, "main", "1 deactivation held", ("0212345678: in use",))) == Message(
+    assert made(Notification(Event.HELD, "main", "1 deactivation held", ("0212345678: in use",))) == ChannelMessage(
         "[senderid] main: 1 deactivation held", "main: 1 deactivation held\n  0212345678: in use", "warning"
     )
 
 
 def test_kinds_stay_together_in_the_order_in_which_they_began() -> None:
     """News of several kinds are counted in the title and told kind by kind, oldest first."""
-    recovered = News(Event.FAILING, "b", "works again", over=True)
-    broken = News(Event.FILE, None, "a.yaml cannot be read")
-    assert made(recovered, FAILING, broken, News(Event.FAILING, "c", "failing: x")) == Message(
+    recovered = Notification(Event.FAILING, "b", "works again", over=True)
+    broken = Notification(Event.FILE, None, "a.yaml cannot be read")
+    assert made(recovered, FAILING, broken, Notification(Event.FAILING, "c", "failing: x")) == ChannelMessage(
         "[senderid] 1 working again, 2 failing, 1 unreadable",
         "Working again:\nb: works again\n"
         "Failing:\nmain: failing: no answer (CircuitOpen)\nc: failing: x\n"
@@ -39,7 +39,9 @@ def test_kinds_stay_together_in_the_order_in_which_they_began() -> None:
 
 def test_thousands_at_once_are_one_message() -> None:
     """When a whole fleet begins to fail, some are named and the rest is counted; so is what could not be kept."""
-    fleet = [News(Event.FAILING, f"account-{index}", "failing: no answer (CircuitOpen)") for index in range(5000)]
+    fleet = [
+        Notification(Event.FAILING, f"account-{index}", "failing: no answer (CircuitOpen)") for index in range(5000)
+    ]
     told = made(*fleet, untold=7)
     assert told.title == "[senderid] 5,000 failing"
     lines = told.body.split("\n")
@@ -53,7 +55,7 @@ def test_thousands_at_once_are_one_message() -> None:
 
 def test_long_news_are_counted_once_there_is_no_room() -> None:
     """Beyond about 3,000 characters, news of every kind are counted and not written out."""
-    long = [News(event, f"a{index}", "x" * 290) for event in (Event.FAILING, Event.HELD) for index in range(9)]
+    long = [Notification(event, f"a{index}", "x" * 290) for event in (Event.FAILING, Event.HELD) for index in range(9)]
     lines = made(*long).body.split("\n")
     assert [line for line in lines if "x" not in line] == ["Failing:", "Held:", "… and 8 more held"]
     assert len(lines) == 9 + 1 + 3
@@ -62,7 +64,7 @@ def test_long_news_are_counted_once_there_is_no_room() -> None:
 def test_templates_have_their_fields() -> None:
     """A channel's own words are around what happened, and two dollars are one."""
     channel = Channel("ops", SecretRef(env="OPS"), title="$host $count$$", body="${body}\n-- $title")
-    assert message([FAILING], channel, host="b\x1box") == Message(
+    assert compose([FAILING], channel, host="b\x1box") == ChannelMessage(
         "b\ufffdox 1$",
         "main: failing: no answer (CircuitOpen)\n-- main: failing: no answer (CircuitOpen)",
         "failure",
@@ -71,8 +73,8 @@ def test_templates_have_their_fields() -> None:
 
 def test_urgency_is_that_of_the_worst() -> None:
     """What went wrong outweighs what is odd, that what is good to know; ends alone are a success."""
-    drift, changed = News(Event.DRIFT, "main", "x"), News(Event.CHANGED, "main", "x")
-    over = News(Event.FAILING, "main", "works again", over=True)
+    drift, changed = Notification(Event.DRIFT, "main", "x"), Notification(Event.CHANGED, "main", "x")
+    over = Notification(Event.FAILING, "main", "works again", over=True)
     assert made(changed, drift, FAILING, over).urgency == "failure"
     assert made(changed, drift, over).urgency == "warning"
     assert made(changed, over).urgency == "info"
@@ -81,7 +83,7 @@ def test_urgency_is_that_of_the_worst() -> None:
 
 TEXTS = st.text(max_size=400)
 NEWS = st.builds(
-    News,
+    Notification,
     st.sampled_from(Event),
     st.none() | TEXTS,
     TEXTS,
@@ -91,9 +93,9 @@ NEWS = st.builds(
 
 
 @given(st.lists(NEWS, min_size=1, max_size=60), st.integers(0, 9))
-def test_any_news_make_a_bounded_harmless_message(news: list[News], untold: int) -> None:
+def test_any_news_make_a_bounded_harmless_message(news: list[Notification], untold: int) -> None:
     """Whatever texts news hold, a message has one line for a title, a few thousand characters, and nothing obeyed."""
-    told = message(news, CHANNEL, host="box", untold=untold)
+    told = compose(news, CHANNEL, host="box", untold=untold)
     assert told.title.isprintable()
     assert len(told.title) <= 200
     assert all(line.isprintable() for line in told.body.split("\n"))

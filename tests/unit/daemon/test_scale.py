@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from tests.support.daemon import Daemon, account, wanting
 from tests.support.virtual_time import run
 from worker.config.settings import RateLimit, Settings
-from worker.daemon.scheduler import Every
+from worker.daemon.scheduler import Interval
 from worker.model.results import RunOutcome
 
 
@@ -17,7 +17,7 @@ def test_a_thousand_passes_take_no_more_memory_than_some() -> None:
 
     async def story() -> None:
         found = account()
-        daemon = Daemon([found], [wanting(found)], rhythm=Every(60.0))
+        daemon = Daemon([found], [wanting(found)], rhythm=Interval(60.0))
         held: list[int] = []
 
         def look() -> None:
@@ -51,7 +51,7 @@ def test_five_thousand_accounts_with_nothing_to_do_wait_for_the_quota_alone() ->
             replace(one, name=f"account-{number}", endpoint=f"https://proxy-{number}.example")
             for number in range(5_000)
         ]
-        daemon = Daemon([found], accounts, rhythm=Every(3600.0), settings=settings)
+        daemon = Daemon([found], accounts, rhythm=Interval(3600.0), settings=settings)
         await daemon.live(3599)
         least = (5_000 / 16 - 1) * 5.0
         last = max(at for at, _ in daemon.wire.reads)

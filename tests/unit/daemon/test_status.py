@@ -4,8 +4,8 @@ import pytest
 
 from tests.support.daemon import Daemon, account, wanting
 from tests.support.virtual_time import run
-from worker.daemon.last_good import News
-from worker.daemon.status import Following
+from worker.daemon.last_good import FileChanges
+from worker.daemon.status import LiveStatus
 from worker.model.errors import DesiredStateError, Problem
 from worker.model.status_page import DaemonState
 from worker.model.suspension import Suspend
@@ -14,7 +14,7 @@ from worker.sandbox import SandboxAccount
 
 def test_before_there_is_a_daemon_nothing_is_known() -> None:
     """It is about to start, and wants nothing yet."""
-    following = Following(list)
+    following = LiveStatus(list)
     assert following.live() == DaemonState(ready="it is about to start")
     assert following.accounts() == ()
 
@@ -25,7 +25,7 @@ def test_what_a_pass_saw_is_known_until_the_next() -> None:
     async def story() -> None:
         one, two = account(1), account(2)
         daemon: Daemon
-        following = Following(lambda: daemon.passes.quotas)
+        following = LiveStatus(lambda: daemon.passes.quotas)
         rung: list[int] = []
         following.changed = lambda: rung.append(1)
         suspended = wanting(two, suspend=Suspend("moving", "ann"))
@@ -53,14 +53,14 @@ def test_what_needs_a_person_is_known() -> None:
         calm, refused = account(1), account(2, n01000000002="ACTIVE")
         blocked = SandboxAccount.of({"01000000003": "BLOCKED"}, account_id="3", api_key="NCS0000000000003")
         desired = [wanting(calm), wanting(refused, "INACTIVE"), wanting(blocked), wanting(account(9))]
-        following = Following(list)
+        following = LiveStatus(list)
         daemon = Daemon([calm, refused, blocked], desired, listeners=[following], terms=None)
         following.follow(daemon.watch)
         error = DesiredStateError([Problem("x.yaml", 1, 1, "wrong")])
 
         def wrong() -> None:
             daemon.folder.broken["x.yaml"] = error
-            daemon.folder._news.append(News(broken={"x.yaml": error}))
+            daemon.folder._news.append(FileChanges(broken={"x.yaml": error}))
 
         await daemon.live(200, (100, wrong))
         told = {(need.kind, need.account) for need in following.live().needs}
@@ -80,7 +80,7 @@ def test_a_suspension_is_told_as_far_as_it_was_given(suspend: Suspend, message: 
 
     async def story() -> None:
         one = account(1)
-        following = Following(list)
+        following = LiveStatus(list)
         daemon = Daemon([one], [wanting(one, suspend=suspend)], listeners=[following])
         following.follow(daemon.watch)
         await daemon.live(50)

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from worker.daemon.notify.changes import News, State, decoded
-from worker.daemon.notify.tracker import Newsroom
+from worker.daemon.notify.changes import Notification, NotifyState, decoded
+from worker.daemon.notify.tracker import Tracker
 from worker.model.errors import ErrorInfo
 from worker.model.plans import AccountPlan, Action, Cause, Change, Verdict
 from worker.model.results import AccountResult
@@ -50,11 +50,11 @@ class Room:
         self.kept = kept
         self.writes = 0
         self.names = names
-        state = State() if kept is None else decoded(kept)
+        state = NotifyState() if kept is None else decoded(kept)
         assert state is not None
-        self.room = Newsroom(state, tell=self._tell, keep=self._keep, names=lambda: self.names, version="1.0")
+        self.room = Tracker(state, tell=self._tell, keep=self._keep, names=lambda: self.names, version="1.0")
 
-    def _tell(self, news: Sequence[News]) -> None:
+    def _tell(self, news: Sequence[Notification]) -> None:
         assert news
         self.told += [each.title if each.account is None else f"{each.account}: {each.title}" for each in news]
 

@@ -11,7 +11,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from tests.support import loopback
 from tests.support.loopback import Journal, Loopback
-from worker.cli.tracing import Watchers, traced
+from worker.cli.tracing import Observers, trace_run
 from worker.config.settings import Retry, Settings
 from worker.model.accounts import Desired, DesiredAccount, Status
 from worker.model.credentials import Credentials, CredentialsRef, SecretRef
@@ -154,7 +154,7 @@ def test_traces_are_off_unless_asked_for(environment: dict[str, str], monkeypatc
         monkeypatch.setenv(name, value)
     monkeypatch.setitem(sys.modules, "worker.telemetry.tracing", None)
     log = Journal()
-    with traced(log, "r1") as (same, traces):  # type: ignore[arg-type] # all that is used of a log
+    with trace_run(log, "r1") as (same, traces):  # type: ignore[arg-type] # all that is used of a log
         assert (same, traces) == (log, None)
 
 
@@ -174,7 +174,7 @@ def test_traces_that_cannot_be_made_are_a_warning(
     for name in modules:
         monkeypatch.setitem(sys.modules, name, None)
     log = Journal()
-    with traced(log, "r1") as (same, traces):  # type: ignore[arg-type] # all that is used of a log
+    with trace_run(log, "r1") as (same, traces):  # type: ignore[arg-type] # all that is used of a log
         assert (same, traces) == (log, None)
     ((event, fields),) = log.lines
     assert event == "traces.failed"
@@ -201,9 +201,9 @@ class Watch:
 def test_everybody_who_watches_is_told() -> None:
     """One is told itself, several through one; where there is nobody, there is nobody to tell."""
     one, other = Watch(), Watch()
-    assert Watchers.of(None, None) is None
-    assert Watchers.of(None, one) is one
-    both = Watchers.of(one, other)
+    assert Observers.of(None, None) is None
+    assert Observers.of(None, one) is one
+    both = Observers.of(one, other)
     assert both is not None
     error = ServerError("down")
     both.request("GET", 0.5, 200)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.web.auth import Access, Denied, Many, loopback
+from worker.web.auth import Access, Denied, TooManyAttempts, loopback
 
 TOKEN = "a-token-of-24-characters"
 PEER = "192.0.2.1"
@@ -81,9 +81,9 @@ def test_wrong_tokens_are_bounded() -> None:
     for _ in range(5):
         assert access.login("wrong", PEER) is None
         assert access.denied("x", "Bearer wrong", None, PEER) is Denied.LOGIN
-    with pytest.raises(Many):
+    with pytest.raises(TooManyAttempts):
         access.login(TOKEN, PEER)
-    with pytest.raises(Many):
+    with pytest.raises(TooManyAttempts):
         access.denied("x", "Bearer wrong", None, PEER)
     assert access.denied("x", f"Bearer {TOKEN}", None, PEER) is None
     assert access.denied("x", None, cookie, PEER) is None
@@ -106,7 +106,7 @@ def test_nobody_locks_another_out(peer: str, same: str, other: str) -> None:
     access = Access(TOKEN, host="192.0.2.9", clock=Clock())
     for _ in range(10):
         assert access.login("wrong", peer) is None
-    with pytest.raises(Many):
+    with pytest.raises(TooManyAttempts):
         access.login(TOKEN, same)
     assert access.login(TOKEN, other) is not None
 
@@ -121,7 +121,7 @@ def test_many_addresses_take_little_room() -> None:
     assert len(access._wrong) == 1024
     assert access.login("wrong", PEER) is None
     assert access.login("wrong", PEER) is None
-    with pytest.raises(Many):
+    with pytest.raises(TooManyAttempts):
         access.login(TOKEN, PEER)
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from worker.model.accounts import DatedWindow, Desired, DesiredAccount, Schedule, Status, WeeklyWindow
 from worker.model.schedule import transitions
 from worker.model.times import parse_weekly
-from worker.web.next_changes import Turn, Upcoming
+from worker.web.next_changes import NextChanges, ScheduledChange
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 ACTIVE, INACTIVE = Status.ACTIVE, Status.INACTIVE
@@ -30,7 +30,7 @@ def account(name: str, *schedules: Schedule) -> DesiredAccount:
     return DesiredAccount(name, f"{name}.yaml", plain, lines, schedules=dict(zip(phones, schedules, strict=True)))
 
 
-def told(turns: tuple[Turn, ...]) -> list[tuple[float, str, int]]:
+def told(turns: tuple[ScheduledChange, ...]) -> list[tuple[float, str, int]]:
     """Hours from now, account, how many numbers."""
     return [((turn.when - NOW).total_seconds() / 3600, turn.account, turn.count) for turn in turns]
 
@@ -38,7 +38,7 @@ def told(turns: tuple[Turn, ...]) -> list[tuple[float, str, int]]:
 def test_numbers_that_change_alike_are_told_together() -> None:
     """By time over all accounts, as many as asked for, with some of the numbers and a count of them."""
     one, two = account("one", *[dated(4)] * 7), account("two", dated(1), dated(2))
-    turns = Upcoming().next([one, two], NOW, days=14, most=5)
+    turns = NextChanges().next([one, two], NOW, days=14, most=5)
     assert told(turns) == [(1, "two", 1), (2, "two", 1), (2, "two", 1), (3, "two", 1), (4, "one", 7)]
     assert (turns[4].before, turns[4].after, len(turns[4].phones)) == (INACTIVE, ACTIVE, 5)
     assert turns[4].phones[0] == "01000000000"
@@ -47,13 +47,13 @@ def test_numbers_that_change_alike_are_told_together() -> None:
 def test_what_is_further_off_is_not_told() -> None:
     """Neither what begins after the last day, nor what is over, nor a schedule that never changes."""
     far, over = account("far", dated(25, last=None)), account("over", dated(-3), Schedule(ACTIVE, (), (), "UTC"))
-    assert told(Upcoming().next([far, over], NOW, days=1, most=9)) == []
-    assert told(Upcoming().next([far, over], NOW, days=2, most=9)) == [(25, "far", 1)]
+    assert told(NextChanges().next([far, over], NOW, days=1, most=9)) == []
+    assert told(NextChanges().next([far, over], NOW, days=2, most=9)) == [(25, "far", 1)]
 
 
 def test_it_keeps_up_with_clock_and_files() -> None:
     """What is past is left out, a file that changed counts as it is, and a clock that is set back is believed."""
-    kept, upcoming = account("one", dated(1), dated(5, last=None)), Upcoming()
+    kept, upcoming = account("one", dated(1), dated(5, last=None)), NextChanges()
     assert told(upcoming.next([kept], NOW, days=1, most=9)) == [(1, "one", 1), (2, "one", 1), (5, "one", 1)]
     assert told(upcoming.next([kept], NOW + timedelta(hours=1), days=1, most=9)) == [(2, "one", 1), (5, "one", 1)]
     assert told(upcoming.next([kept], NOW + timedelta(hours=6), days=1, most=9)) == []
@@ -77,7 +77,7 @@ def test_it_is_the_beginning_of_all_transitions(hours: list[list[tuple[int, int]
         },
         key=lambda each: each[0],
     )
-    turns = Upcoming().next(accounts, NOW, days=14, most=most)
+    turns = NextChanges().next(accounts, NOW, days=14, most=most)
     assert [turn.when for turn in turns] == [each[0] for each in every[:most]]
 
 
@@ -85,6 +85,6 @@ def test_weeks_without_end_are_told_as_far_as_asked() -> None:
     """A weekly window comes again and again, and costs no more than what is told of it."""
     text = "Mon-Fri 09:00-18:00"
     days = Schedule(INACTIVE, (), (WeeklyWindow(ACTIVE, text, parse_weekly(text)),), "Asia/Seoul")
-    turns = Upcoming().next([account("one", days)], NOW, days=3650, most=20)
+    turns = NextChanges().next([account("one", days)], NOW, days=3650, most=20)
     assert len(turns) == 20
     assert [turn.after for turn in turns[:3]] == [INACTIVE, ACTIVE, INACTIVE]  # it is nine in Seoul now

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support import loopback
 from worker.telemetry.metrics import Metrics
-from worker.web import served
+from worker.web import serve
 
 _MORE_THAN_SOCKETS_TAKE = 64 << 20
 
@@ -56,7 +56,7 @@ def play(story: Callable[[str], Awaitable[None]], daemon: Daemon | None = None) 
     """Tell a story against a server on a loop whose time jumps."""
 
     async def work() -> None:
-        async with served(daemon or Daemon(), port=0) as url:
+        async with serve(daemon or Daemon(), port=0) as url:
             await story(url)
 
     loopback.run(work())
@@ -280,14 +280,14 @@ async def test_a_port_that_is_taken_is_told() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(OSError, match="Address already in use") as caught:
-            async with served(Daemon(), port=port):
+            async with serve(Daemon(), port=port):
                 pass
     assert caught.value.filename == f"127.0.0.1:{port}"
 
 
 async def test_only_this_machine_is_answered_unless_asked_for() -> None:
     """Without a host it listens on the loopback address."""
-    async with served(Daemon(), port=0) as url:
+    async with serve(Daemon(), port=0) as url:
         assert url.startswith("http://127.0.0.1:")
-    async with served(Daemon(), "::1", 0) as url:
+    async with serve(Daemon(), "::1", 0) as url:
         assert url.startswith("http://[::1]:")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.pages import ask, noted, serving
-from worker.web import Access, Site
+from worker.web import Access, StatusPages
 from worker.web.sse import MOST
 
 
@@ -98,6 +98,6 @@ def test_silence_is_broken_by_signs_of_life_and_a_stream_ends(tmp_path: Path, mo
 
 def test_a_site_that_was_closed_looks_no_more(tmp_path: Path) -> None:
     """Closing it twice, or before anybody listened, is no mistake."""
-    site = Site(tmp_path / "ledger.db", Access(None, host="127.0.0.1"))
+    site = StatusPages(tmp_path / "ledger.db", Access(None, host="127.0.0.1"))
     site.close()
     site.close()

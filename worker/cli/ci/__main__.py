@@ -19,9 +19,9 @@ from worker.cli.ci.annotations import annotations
 from worker.cli.ci.claims import JOB, Claim, sent_nothing
 from worker.cli.ci.github import GitHub
 from worker.cli.ci.gitlab import GitLab
-from worker.cli.ci.http import Failed, Refused
+from worker.cli.ci.http import CiError, PlanRefused
 from worker.cli.ci.paths import any_changed, in_repository
-from worker.cli.ci.verify import mismatch, overtaken
+from worker.cli.ci.verify import is_superseded, mismatch
 from worker.model.errors import PlanFileError
 from worker.plan.planfile import SavedPlan, unseal
 
@@ -78,7 +78,7 @@ def comment(*, kind: str, name: str, body: Path, footer: str, request: int | Non
     forge = _forge()
     number = forge.request if request is None else request
     if number is None:
-        raise Failed("this job is of no pull or merge request")
+        raise CiError("this job is of no pull or merge request")
     marker = _marker(kind, name)
     page = _page(marker, body, footer)
     found = next(iter(forge.comments(number, marker)), None)
@@ -144,7 +144,7 @@ def reviewed_plan(*, name: str, output: Path, files: tuple[str, ...]) -> None:
     for account in saved.accounts:
         reason = mismatch(account, files, _bytes)
         if reason is not None:
-            raise Failed(
+            raise CiError(
                 f"the artifact is not the plan of {account.source!r} ({reason}): plan again, or find out who made it, "
                 "and apply from the files by hand"
             )
@@ -182,7 +182,7 @@ def claim(*, plan: Path, name: str, job: str, request: int, allow: tuple[str, ..
     now = claims()
     if (number, mine) not in now:
         _take_back(forge, request, number)
-        raise Failed(
+        raise CiError(
             "the claim of this plan is not among the comments of the token's user: check the token, and on GitHub the "
             "input author"
         )
@@ -206,7 +206,7 @@ def conclude(*, name: str, body: Path, footer: str, request: int, number: int, l
     marker = _marker("apply", name)
     found = next((Claim.read(text) for each, text in forge.comments(request, marker) if each == number), None)
     if found is None:
-        raise Failed(f"comment {number} with the claim is gone: this plan can be applied again")
+        raise CiError(f"comment {number} with the claim is gone: this plan can be applied again")
     is_released = log.exists() and sent_nothing(log.read_text(encoding="utf-8", errors="replace").splitlines(), status)
     head = marker if is_released else f"{marker}\n{_line(found)}"
     if body.exists() and body.stat().st_size:
@@ -224,7 +224,7 @@ def changed(*, files: tuple[str, ...]) -> None:
     """Print whether the push of this workflow changed one of the files, true or false; GitHub only."""
     forge = _forge()
     if not isinstance(forge, GitHub):
-        raise Failed("GitLab has rules:changes for this")
+        raise CiError("GitLab has rules:changes for this")
     names = forge.changed_files()
     click.echo(str(names is None or any_changed(names, files)).lower())
 
@@ -232,11 +232,11 @@ def changed(*, files: tuple[str, ...]) -> None:
 def _forge() -> GitHub | GitLab:
     token = os.environ.get("FORGE_TOKEN")
     if not token:
-        raise Failed("there is no token: give the job one in FORGE_TOKEN")
+        raise CiError("there is no token: give the job one in FORGE_TOKEN")
     try:
         return GitLab(os.environ, token) if os.environ.get("GITLAB_CI") else GitHub(os.environ, token)
     except KeyError as missing:
-        raise Failed(f"{missing.args[0]} is not set: this runs in jobs of GitHub and GitLab") from None
+        raise CiError(f"{missing.args[0]} is not set: this runs in jobs of GitHub and GitLab") from None
 
 
 def _marker(kind: str, name: str) -> str:
@@ -245,13 +245,13 @@ def _marker(kind: str, name: str) -> str:
 
 def _take_back(forge: GitHub | GitLab, request: int, number: int) -> None:
     """Delete the comment of a claim whose plan is not going to be applied."""
-    with suppress(Failed):
+    with suppress(CiError):
         forge.delete_comment(request, number)
 
 
 def _refuse_claimed(claims: Sequence[tuple[int, Claim]]) -> None:
     if claims:
-        raise Refused(
+        raise PlanRefused(
             f"job {claims[0][1].job} has carried out this plan, or died while it did: plan again, or apply from the "
             "files by hand; to carry the plan out once more, allow replay"
         )
@@ -261,14 +261,14 @@ def _line(claim: Claim) -> str:
     try:
         return claim.line
     except ValueError:
-        raise Failed("the plan's id, or the job's URL, is not one that this kit makes: plan again") from None
+        raise CiError("the plan's id, or the job's URL, is not one that this kit makes: plan again") from None
 
 
 def _page(head: str, body: Path, footer: str) -> str:
     text = body.read_text(encoding="utf-8")
     page = f"{head}\n{text}" + (f"\n{footer}\n" if footer else "")
     if len(page) > _BODY:
-        raise Failed(f"{body} has {len(page):,} characters: --format markdown keeps within what a comment takes")
+        raise CiError(f"{body} has {len(page):,} characters: --format markdown keeps within what a comment takes")
     return page
 
 
@@ -276,7 +276,7 @@ def _opened(data: bytes) -> SavedPlan:
     try:
         return unseal(data, now=datetime.now(UTC), max_age_seconds=_ANY_AGE)
     except PlanFileError as error:
-        raise Failed(f"the artifact is no plan that can be applied ({error}): run the request's plan again") from None
+        raise CiError(f"the artifact is no plan that can be applied ({error}): run the request's plan again") from None
 
 
 def _bytes(source: str) -> bytes | None:
@@ -298,8 +298,8 @@ def _refuse_overtaken(forge: GitHub | GitLab, saved: SavedPlan, roots: Sequence[
         return _bytes(source) if place is None else forge.file(place.as_posix(), newest)
 
     for account in saved.accounts:
-        if overtaken(account, _bytes, newer, partial(_changed_since, forge, newest, roots)):
-            raise Refused(
+        if is_superseded(account, _bytes, newer, partial(_changed_since, forge, newest, roots)):
+            raise PlanRefused(
                 f"commit {newest[:12]} of {branch} asks for something else than this plan writes to account "
                 f"{account.account!r}: this job is superseded; the newer commit's own job carries on, and where there "
                 "is none, apply from the files by hand"
@@ -333,7 +333,7 @@ if __name__ == "__main__":
     except click.ClickException as error:
         error.show()
         sys.exit(_USAGE)
-    except Failed as failed:
+    except CiError as failed:
         click.echo(f"senderid: {failed}", err=True)
         sys.exit(failed.status)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
@@ -342,4 +342,4 @@ if __name__ == "__main__":
             f"({type(error).__name__}: {error}): run the job again",
             err=True,
         )
-        sys.exit(Failed.status)
+        sys.exit(CiError.status)

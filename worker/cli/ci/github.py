@@ -8,7 +8,7 @@ from typing import Any, Final
 from urllib.parse import quote
 from zipfile import BadZipFile, ZipFile
 
-from worker.cli.ci.http import Api, Failed, Missing
+from worker.cli.ci.http import Api, CiError, NotFound
 
 __all__ = ["GitHub"]
 
@@ -102,14 +102,14 @@ class GitHub:
             if pull.get("merged_at") and pull.get("merge_commit_sha") == self.commit
         ]
         if len(merged) != 1:
-            raise Failed(
+            raise CiError(
                 f"commit {self.commit[:12]} is not the merge of one pull request: there is no reviewed plan; "
                 "look at a plan of what is there now, then apply from the files by hand"
             )
         number, head = merged[0]["number"], merged[0]["head"]["sha"]
         kept = [each for each in self._artifacts(f"{name}-{head}") if self._trusted(each, head)]
         if not kept:
-            raise Failed(
+            raise CiError(
                 f"pull request {number} has no plan of its last commit {head[:12]}, or it has expired: "
                 "run its plan again, or look at a plan of what is there now and apply from the files by hand"
             )
@@ -126,14 +126,14 @@ class GitHub:
             return self._api.download(
                 f"{self._root}/contents/{quote(path)}", accept="application/vnd.github.raw+json", ref=commit
             )
-        except Missing:
+        except NotFound:
             return None
 
     def blobs(self, commit: str, _folder: PurePath) -> dict[PurePath, str]:
         """Return the files of a commit, at least those in a folder, and the id of the content of each."""
         found = self._api.get(f"{self._root}/git/trees/{quote(commit)}", recursive="1")
         if found["truncated"]:
-            raise Failed("the repository has more files than GitHub lists: apply from the files by hand")
+            raise CiError("the repository has more files than GitHub lists: apply from the files by hand")
         return {PurePath(each["path"]): each["sha"] for each in found["tree"] if each["type"] == "blob"}
 
     def changed_files(self) -> set[str] | None:
@@ -143,7 +143,7 @@ class GitHub:
             return None
         try:
             found = self._api.get(f"{self._root}/compare/{quote(before)}...{quote(self.commit)}")
-        except Missing:
+        except NotFound:
             return None
         # after a forced push the comparison begins at the common ancestor, and leaves out what was taken back
         if found["status"] != "ahead":
@@ -192,4 +192,4 @@ def _only_file(archive: bytes) -> bytes:
                 return opened.read(entry)
     except (BadZipFile, ValueError, NotImplementedError, RuntimeError):
         pass
-    raise Failed("the plan's artifact is no archive of one plan: run the pull request's plan again")
+    raise CiError("the plan's artifact is no archive of one plan: run the pull request's plan again")

@@ -6,7 +6,7 @@ from pathlib import PurePath
 from typing import Any, Final
 from urllib.parse import quote
 
-from worker.cli.ci.http import MOST_ITEMS, Api, Failed, Missing
+from worker.cli.ci.http import MOST_ITEMS, Api, CiError, NotFound
 
 __all__ = ["GitLab"]
 
@@ -86,7 +86,7 @@ class GitLab:
             and self.commit in {each.get("merge_commit_sha"), each.get("squash_commit_sha"), each.get("sha")}
         ]
         if len(merged) != 1:
-            raise Failed(
+            raise CiError(
                 f"commit {self.commit[:12]} is not the merge of one merge request: there is no reviewed plan; "
                 "look at a plan of what is there now, then apply from the files by hand"
             )
@@ -100,7 +100,7 @@ class GitLab:
             for job in self._api.pages(f"{self._root}/pipelines/{pipeline}/jobs"):
                 if job["name"] == _JOB and job["status"] == "success":
                     return number, self._api.download(f"{self._root}/jobs/{job['id']}/artifacts/{name}")
-        raise Failed(
+        raise CiError(
             f"merge request {number} has no plan of its last commit {head[:12]}: "
             "run its plan again, or look at a plan of what is there now and apply from the files by hand"
         )
@@ -113,7 +113,7 @@ class GitLab:
         """Return the bytes of a file as a commit has it; None where it has none."""
         try:
             return self._api.download(f"{self._root}/repository/files/{quote(path, safe='')}/raw", ref=commit)
-        except Missing:
+        except NotFound:
             return None
 
     def blobs(self, commit: str, folder: PurePath) -> dict[PurePath, str]:
@@ -121,10 +121,10 @@ class GitLab:
         query = {"ref": commit, "recursive": "true"} | ({"path": folder.as_posix()} if folder.parts else {})
         try:
             found = list(self._api.pages(f"{self._root}/repository/tree", **query))
-        except Missing:
+        except NotFound:
             return {}
         if len(found) >= MOST_ITEMS:
-            raise Failed(f"{folder} has more files than this job reads: apply from the files by hand")
+            raise CiError(f"{folder} has more files than this job reads: apply from the files by hand")
         return {PurePath(each["path"]): each["id"] for each in found if each["type"] == "blob"}
 
     def _notes(self, path: str, marker: str) -> list[tuple[int, str]]:

@@ -11,9 +11,9 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import HTTPRedirectHandler, OpenerDirector, Request, build_opener
 
-from worker.cli.ci.limits import pause
+from worker.cli.ci.limits import backoff
 
-__all__ = ["MOST_ITEMS", "Api", "Failed", "Missing", "Refused", "Unanswered"]
+__all__ = ["MOST_ITEMS", "Api", "CiError", "NoUsableAnswer", "NotFound", "PlanRefused"]
 
 _PATIENCE: Final = 30.0
 """Seconds without an answer."""
@@ -33,22 +33,22 @@ _BUDGET: Final = 120.0
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 
-class Failed(Exception):
+class CiError(Exception):
     """The forge did not do what it was asked to. The message says what failed, and what to do."""
 
     status = 1
     """The exit status of a command that fails so."""
 
 
-class Missing(Failed):
+class NotFound(CiError):
     """The forge has nothing at that path, or the token may not see it."""
 
 
-class Unanswered(Failed):
+class NoUsableAnswer(CiError):
     """A request that must not be repeated blindly has no usable answer: it may have taken effect."""
 
 
-class Refused(Failed):
+class PlanRefused(CiError):
     """A rule forbids to apply the plan. Nothing was written."""
 
     status = 4
@@ -83,7 +83,7 @@ class Api:
         report: Callable[[str], None] = _report,
     ) -> None:
         if urlsplit(base).scheme not in {"http", "https"}:
-            raise Failed("the API's URL is not one of HTTP: check the environment of this job")
+            raise CiError("the API's URL is not one of HTTP: check the environment of this job")
         self._base = base.rstrip("/")
         self._headers = {"Accept": "application/json", "User-Agent": "senderid", **headers}
         self._opener: OpenerDirector = build_opener(_Staying)
@@ -102,7 +102,7 @@ class Api:
 
     def delete(self, path: str) -> None:
         """Delete the item at a path; one that is not there any more is deleted."""
-        with suppress(Missing):
+        with suppress(NotFound):
             self._json("DELETE", path, {})
 
     def create(self, path: str, find: Callable[[], Any], **fields: Any) -> Any:
@@ -119,7 +119,7 @@ class Api:
                 if isinstance(answer, dict) and "id" in answer:
                     return answer
                 problem = f"POST {path}: the answer names no item"
-            except Unanswered as unanswered:
+            except NoUsableAnswer as unanswered:
                 problem = str(unanswered)
             if attempt < _TRIES:
                 self._wait(None, problem, attempt)
@@ -134,7 +134,7 @@ class Api:
         for page in range(1, _PAGES + 1):
             items = self.get(path, **query, per_page=str(_PAGE), page=str(page))
             if not isinstance(items, list):
-                raise Failed(f"{path}: the answer is no list")
+                raise CiError(f"{path}: the answer is no list")
             yield from items
             if len(items) < _PAGE:
                 return
@@ -148,7 +148,7 @@ class Api:
             if error.code not in _REDIRECTS or not elsewhere:
                 raise _failure("GET", path, error) from None
         if urlsplit(elsewhere).scheme not in {"http", "https"}:
-            raise Failed(f"GET {path}: sends to something that is not HTTP")
+            raise CiError(f"GET {path}: sends to something that is not HTTP")
         try:
             return self._send(Request(elsewhere, headers={"User-Agent": "senderid"}))  # noqa: S310 - as above
         except HTTPError as error:
@@ -175,7 +175,7 @@ class Api:
         except HTTPError as error:
             raise _failure(method, path, error) from None
         except (ValueError, RecursionError):
-            raise (Failed if is_repeatable else Unanswered)(f"{method} {path}: the answer is not JSON") from None
+            raise (CiError if is_repeatable else NoUsableAnswer)(f"{method} {path}: the answer is not JSON") from None
 
     def _send(self, request: Request, *, is_repeatable: bool = True) -> bytes:
         """Return the answer to a request, which is sent again while that can help.
@@ -195,7 +195,7 @@ class Api:
             except HTTPError as error:
                 with error:
                     headers = cast("Mapping[str, str]", error.headers)
-                    wait = pause(error.code, headers, _beginning(error), self._wall())
+                    wait = backoff(error.code, headers, _beginning(error), self._wall())
                 if wait is None:
                     raise
                 problem, seconds = f"{name}: {error.code}, {wait.reason}", wait.seconds
@@ -203,7 +203,7 @@ class Api:
             except (URLError, HTTPException, OSError) as error:
                 problem, is_certain = f"{name}: no answer ({getattr(error, 'reason', error)})", False
             if not (is_certain or is_repeatable):
-                raise Unanswered(problem)
+                raise NoUsableAnswer(problem)
             self._wait(seconds, problem, attempt)
 
     def _wait(self, seconds: float | None, problem: str, attempt: int) -> None:
@@ -216,7 +216,7 @@ class Api:
             raise _exhausted(problem, attempt)
         seconds = 2.0 ** (attempt - 1) if seconds is None else seconds
         if seconds > self._budget:
-            raise Failed(
+            raise CiError(
                 f"{problem}; the next try would have to wait {seconds:,.0f} s, longer than the {_BUDGET:g} s that a "
                 "command waits in all: run the job again later"
             )
@@ -228,7 +228,7 @@ class Api:
         with self._opener.open(request, timeout=_PATIENCE) as answer:
             data: bytes = answer.read(_CAP + 1)
         if len(data) > _CAP:
-            raise Failed(f"{urlsplit(request.full_url).path}: the answer is longer than any plan")
+            raise CiError(f"{urlsplit(request.full_url).path}: the answer is longer than any plan")
         return data
 
 
@@ -239,15 +239,15 @@ def _beginning(error: HTTPError) -> bytes:
         return b""
 
 
-def _exhausted(problem: str, attempt: int) -> Failed:
-    return Failed(f"{problem}; gave up after {attempt} tries: run the job again")
+def _exhausted(problem: str, attempt: int) -> CiError:
+    return CiError(f"{problem}; gave up after {attempt} tries: run the job again")
 
 
-def _failure(method: str, path: str, error: HTTPError) -> Failed:
+def _failure(method: str, path: str, error: HTTPError) -> CiError:
     hints = {
         401: "the token is not known: check it",
         403: "the token may not do that: check the job's permissions",
         404: "it is not there, or the token may not see it: check the job's permissions",
     }
-    kind = Missing if error.code == 404 else Failed  # noqa: PLR2004 - the status
+    kind = NotFound if error.code == 404 else CiError  # noqa: PLR2004 - the status
     return kind(f"{method} {path}: {error.code}, {hints.get(error.code, 'run the job again')}")

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from worker.solapi.wire import retry_after
 
-__all__ = ["Pause", "pause"]
+__all__ = ["Backoff", "backoff"]
 
 _LIMITED: Final = frozenset({403, 429})
 _TIMED_OUT: Final = 408
@@ -16,7 +16,7 @@ _MINUTE: Final = 60.0
 """Seconds to wait after a rate limit that names no time: GitHub asks for at least a minute."""
 
 
-class Pause(NamedTuple):
+class Backoff(NamedTuple):
     """Why another try may help. `seconds` is None where the forge names no time.
 
     `is_refusal` is True where the request certainly had no effect.
@@ -27,7 +27,7 @@ class Pause(NamedTuple):
     is_refusal: bool
 
 
-def pause(code: int, headers: Mapping[str, str], body: bytes, now: float) -> Pause | None:
+def backoff(code: int, headers: Mapping[str, str], body: bytes, now: float) -> Backoff | None:
     """Return how long to wait after an error's answer; None where another try does not help.
 
     A 403 is a rate limit only where its headers or its message say so: otherwise a permission is missing. `now` is the
@@ -40,9 +40,9 @@ def pause(code: int, headers: Mapping[str, str], body: bytes, now: float) -> Pau
         if asked is None and used_up:
             asked = _until(_first(headers, "x-ratelimit-reset", "RateLimit-Reset"), now)
         if asked is not None or used_up or code != 403 or b"rate limit" in body.lower():  # noqa: PLR2004 - the status
-            return Pause("rate limit", _MINUTE if asked is None else asked, is_refusal=True)
+            return Backoff("rate limit", _MINUTE if asked is None else asked, is_refusal=True)
     if code == _TIMED_OUT or code >= _SERVER_ERROR:
-        return Pause("server error", asked, is_refusal=False)
+        return Backoff("server error", asked, is_refusal=False)
     return None
 
 

@@ -13,7 +13,7 @@ from worker.model.errors import DesiredStateError
 from worker.model.ports import sources
 from worker.plan.planfile import SavedAccount
 
-__all__ = ["Reader", "mismatch", "overtaken"]
+__all__ = ["Reader", "is_superseded", "mismatch"]
 
 Reader = Callable[[str], bytes | None]
 """The bytes of a file by its name in the plan; None where there is no such file."""
@@ -36,7 +36,7 @@ def mismatch(account: SavedAccount, roots: Iterable[str], read: Reader) -> str |
     return None
 
 
-def overtaken(
+def is_superseded(
     account: SavedAccount, here: Reader, newer: Reader, others: Callable[[], Iterable[tuple[str, bytes]]]
 ) -> bool:
     """Return True if newer files ask for something else than the files here of a number that the plan writes.

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import click
 
 from worker.cli import complete, load, options
-from worker.cli.document_conflicts import described
-from worker.cli.metrics import Metering, metered
-from worker.cli.planning import ask, conclude, draw, pending, plan, show, terminal
+from worker.cli.document_conflicts import documents_in
+from worker.cli.metrics import RunMetrics, run_metrics
+from worker.cli.planning import confirm, count_writes, is_interactive, plan, plan_accounts, run_and_report, show_plans
 from worker.config import files as sources
 from worker.model.errors import PlanFileError, Problem, UsageError
 
@@ -99,35 +99,35 @@ def command(
 
 
 def _apply(given: options.Common, *, asks: bool, lock_timeout: float) -> int:
-    if asks and ("-" in given.paths or not terminal()):
+    if asks and ("-" in given.paths or not is_interactive()):
         raise UsageError("there is no terminal to ask on: look at the plan (senderid plan), then apply with --yes")
     settings = load.load_settings(given.settings_path, given.overrides)
-    with metered(settings, given.metrics_file) as metering:
+    with run_metrics(settings, given.metrics_file) as metering:
         return _apply_files(given, settings, metering, asks=asks, lock_timeout=lock_timeout)
 
 
 def _apply_files(
-    given: options.Common, settings: "Settings", metering: Metering, *, asks: bool, lock_timeout: float
+    given: options.Common, settings: "Settings", metering: RunMetrics, *, asks: bool, lock_timeout: float
 ) -> int:
-    rules = load.read_rules(given.allow)
-    from worker.cli.ledger import Keeping
+    rules = load.parse_rules(given.allow)
+    from worker.cli.ledger import LedgerOptions
     from worker.config.revision import with_commits
 
-    taken, others = load.load_all(settings, given.paths, given.accounts)
+    taken, others = load.load_with_others(settings, given.paths, given.accounts)
     desired = with_commits(taken)
-    selection = load.read_selection(given.only, given.exclude, desired)
+    selection = load.parse_selection(given.only, given.exclude, desired)
 
     from worker.plan.build import Terms
 
     terms = Terms.of(settings, selection, rules)
 
     async def carry_out(run: "Session") -> "list[AccountResult]":
-        drafts = await draw(run, desired, terms, others)
+        drafts = await plan_accounts(run, desired, terms, others)
         if asks or (given.form == "text" and given.output is None):
-            show(drafts, given)
+            show_plans(drafts, given)
         return await _carry_out(run, desired, drafts, terms, asks=asks)
 
-    return conclude(carry_out, settings, given, Keeping("apply", lock_timeout), metering=metering)
+    return run_and_report(carry_out, settings, given, LedgerOptions("apply", lock_timeout), metering=metering)
 
 
 def _check_folder(folder: str | None, *, no_files: bool) -> None:
@@ -141,17 +141,17 @@ def _check_folder(folder: str | None, *, no_files: bool) -> None:
 
 def _apply_saved(file: _PlanFile, given: options.Common, *, lock_timeout: float) -> int:
     settings = load.load_settings(given.settings_path, given.overrides)
-    with metered(settings, given.metrics_file) as metering:
+    with run_metrics(settings, given.metrics_file) as metering:
         return _apply_file(file, given, settings, metering, lock_timeout=lock_timeout)
 
 
 def _apply_file(
-    file: _PlanFile, given: options.Common, settings: "Settings", metering: Metering, *, lock_timeout: float
+    file: _PlanFile, given: options.Common, settings: "Settings", metering: RunMetrics, *, lock_timeout: float
 ) -> int:
-    rules = load.read_rules(given.allow)
+    rules = load.parse_rules(given.allow)
     saved = _open(file.path, file.max_age)
 
-    from worker.cli.ledger import Keeping
+    from worker.cli.ledger import LedgerOptions
     from worker.model.accounts import PlanFile
     from worker.plan.safety import ALLOW_ALL, REPLAY
     from worker.reconcile.results import left_out
@@ -170,8 +170,8 @@ def _apply_file(
         done = await run.fleet.apply_saved(saved.accounts, allow, run.progress, plan=plan, files=files)
         return [*done, *map(left_out, saved.left_out)]
 
-    keeping = Keeping("apply PLANFILE", lock_timeout, saved.id)
-    return conclude(carry_out, settings, given, keeping, metering=metering)
+    keeping = LedgerOptions("apply PLANFILE", lock_timeout, saved.id)
+    return run_and_report(carry_out, settings, given, keeping, metering=metering)
 
 
 def _open(path: str, max_age: float | None) -> "SavedPlan":
@@ -217,7 +217,7 @@ class _CurrentFiles:
         from worker.model.ports import sources as sources_of
 
         self._names = {account.account: sources_of(account) for account in saved.accounts}
-        self._check = load.agreement(settings.endpoint)
+        self._check = load.document_checks(settings.endpoint)
         self._folder = folder
         self._read()
 
@@ -253,7 +253,7 @@ class _CurrentFiles:
         """Return the files that describe an account in the folder of a file that is not found: it may be renamed."""
         folder = None if name == sources.STDIN else sources.locate(str(Path(name).parent), self._folder)
         paths = [] if folder is None else sources.yaml_files(Path(folder))
-        return [path for path in paths if any(each.name == account and each.written for each in described(path))]
+        return [path for path in paths if any(each.name == account and each.written for each in documents_in(path))]
 
     def _marks(self, account: str) -> "list[sources.FileVersion | None]":
         paths = [sources.locate(name, self._folder) for name in self._names[account]]
@@ -268,7 +268,7 @@ def _check_keys(path: str, saved: "SavedPlan", settings: "Settings") -> None:
     """
     from worker.config.desired import find_same_accounts
 
-    for found in find_same_accounts(saved.accounts, load.agreement(settings.endpoint).reach):
+    for found in find_same_accounts(saved.accounts, load.document_checks(settings.endpoint).reach):
         first, second = found.first.account, found.second.account
         raise PlanFileError(
             f"{path}: accounts {first!r} and {second!r} have the same API key, which belongs to one account: plan again"
@@ -278,8 +278,8 @@ def _check_keys(path: str, saved: "SavedPlan", settings: "Settings") -> None:
 async def _carry_out(
     run: "Session", desired: "Sequence[DesiredAccount]", drafts: "Sequence[Draft]", terms: "Terms", *, asks: bool
 ) -> "list[AccountResult]":
-    writes = pending(drafts)
-    declined = await ask(run) if writes and asks else None
+    writes = count_writes(drafts)
+    declined = await confirm(run) if writes and asks else None
     if declined is not None:
         return await run.fleet.decline(desired, drafts, terms, declined)
     run.progress.expect(writes)

@@ -7,7 +7,7 @@ import click
 
 from worker.cli import load, options
 from worker.cli.exit_status import ExitStatus
-from worker.cli.output import Page, emit
+from worker.cli.output import TextStyle, emit
 from worker.config.files import check_writable
 
 __all__ = ["command"]
@@ -50,7 +50,7 @@ def command(
     settings = load.load_settings(settings_path, {})
     desired = load.load_accounts(settings, paths, accounts)
     now = datetime.now(UTC)
-    first = now.replace(microsecond=0) if start is None else load.read_moment("--from", start, desired)
+    first = now.replace(microsecond=0) if start is None else load.parse_time("--from", start, desired)
     last = first + timedelta(days)
 
     from worker.model.times import format_utc, format_utc_ms
@@ -72,6 +72,6 @@ def command(
 
             emit(icalendar(made), output)
         case _:
-            page = Page.of(no_color=no_color, output=output)
+            page = TextStyle.of(no_color=no_color, output=output)
             emit(calendar.text(made, color=page.color, width=page.width), output)
     return ExitStatus.OK

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from worker.cli.exit_status import ExitStatus
-from worker.cli.output import Page
+from worker.cli.output import TextStyle
 from worker.model.results import Outcome
 from worker.render.i18n import gettext as _
 
@@ -34,7 +34,7 @@ _HEAD: Final = 8
 def command(*, seed: int, no_color: bool) -> int:
     """Show the whole story in some seconds: a plan, an apply through faults, a proof. No account is needed."""
     from worker.cli import runner
-    from worker.cli.credentials import Known
+    from worker.cli.credentials import FixedCredentials
     from worker.config.settings import LogSettings, RateLimit, Retry, Settings, Timeout
     from worker.model.credentials import Credentials, Secret
     from worker.sandbox import Sandbox, generate
@@ -49,13 +49,13 @@ def command(*, seed: int, no_color: bool) -> int:
 
     async def verb(run: "Session") -> int:
         async with Sandbox([account], faults="flaky", seed=seed) as sandbox:
-            return await _story(run, sandbox, account, Page.of(no_color=no_color))
+            return await _story(run, sandbox, account, TextStyle.of(no_color=no_color))
 
     credentials = Credentials(account.api_key, Secret(account.api_secret))
-    return runner.run(verb, settings, resolver=Known(credentials), no_color=no_color)
+    return runner.run(verb, settings, resolver=FixedCredentials(credentials), no_color=no_color)
 
 
-async def _story(run: "Session", sandbox: "Sandbox", account: "SandboxAccount", page: "Page") -> int:
+async def _story(run: "Session", sandbox: "Sandbox", account: "SandboxAccount", page: "TextStyle") -> int:
     from worker.cli.output import emit
     from worker.config import desired
     from worker.model.results import RunOutcome
@@ -119,9 +119,9 @@ def _wanted(account: "SandboxAccount", url: str) -> str:
 
 
 def _document(drafts: "Sequence[Draft]") -> "Plan":
-    from worker.cli.planning import document
+    from worker.cli.planning import plan_document
 
-    return document(drafts)
+    return plan_document(drafts)
 
 
 def _proof(sandbox: "Sandbox", results: "Sequence[AccountResult]", *, pending: int, seconds: float) -> str:

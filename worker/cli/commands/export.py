@@ -9,7 +9,7 @@ __all__ = ["command"]
 
 @click.command("export", short_help="Print a desired-state file of what is there now.")
 @options.settings
-@options.authored
+@options.desired_output
 @options.logging
 def command(
     *,
@@ -29,7 +29,7 @@ def command(
     many that the last run has seen, is read once more. An empty object never replaces a file that lists numbers, not
     even with --force.
     """
-    options.keep(output, force=force)
+    options.refuse_overwrite(output, force=force)
     settings = load.load_settings(settings_path, {"log.format": log_format, "log.level": log_level})
 
     from worker.cli import runner, write_desired
@@ -39,10 +39,10 @@ def command(
     from worker.render.desired_yaml import desired_yaml
 
     async def verb(run: runner.Session) -> int:
-        observed = await run.fleet.read(DefaultTarget(listed=write_desired.listed(output)), run.log)
+        observed = await run.fleet.read(DefaultTarget(listed=write_desired.listed_numbers(output)), run.log)
         if (refused := write_desired.refusal(observed, output)) is not None:
             raise ServerError(refused)
-        where = options.schema_of(schema)
+        where = options.schema_reference(schema)
         write_desired.write(desired_yaml(observed, name=name, endpoint=settings.endpoint, schema=where), output, schema)
         return ExitStatus.OK
 

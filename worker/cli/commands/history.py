@@ -14,7 +14,7 @@ from worker.render.i18n import gettext as _
 from worker.render.i18n import ngettext
 
 if TYPE_CHECKING:
-    from worker.cli.output import Page
+    from worker.cli.output import TextStyle
     from worker.config.settings import Settings
     from worker.model.history import History
     from worker.render.masking import Mask
@@ -71,7 +71,7 @@ class _Shown(NamedTuple):
     help="Forget the runs that ended longer ago: 90d, 52w. Those with anything open are kept.",
 )
 @options.settings
-@options.reviewed
+@options.reviewable
 def command(
     *,
     run: str | None,
@@ -98,7 +98,7 @@ def command(
         if any(given is not None for given in (run, account, phone, *chosen)):
             raise UsageError("--prune-older-than goes alone: it forgets whole runs, whatever they were about")
         return _prune(settings, age)
-    digits = None if phone is None else load.read_phone("--phone", phone)
+    digits = None if phone is None else load.parse_phone("--phone", phone)
     if run is None and form == "markdown":
         raise UsageError("--format markdown is for one run: senderid history RUN --format markdown")
     if run is None:
@@ -146,7 +146,7 @@ def _list(
         found = shown.mask.document(found)
         told = None if phone is None else shown.mask.number(phone)
 
-    def rendered(page: "Page") -> str:
+    def rendered(page: "TextStyle") -> str:
         if told is None:
             return text.runs(found, color=page.color, width=page.width)
         return text.number(told, found, color=page.color, width=page.width)
@@ -161,14 +161,16 @@ def _list(
 
 def _one(settings: "Settings", shown: _Shown, name: str, *, account: str | None, phone: str | None) -> int:
     from worker.cli import output as printing
-    from worker.cli.ledger import recorded
+    from worker.cli.ledger import find_run
 
-    printing.run(recorded(settings, name, account=account, phone=phone), shown)
+    printing.run(find_run(settings, name, account=account, phone=phone), shown)
     return ExitStatus.OK
 
 
-def _show(document: "History", rendered: "Callable[[Page], str]", report: "Callable[[], str]", shown: _Shown) -> int:
-    from worker.cli.output import Page, emit
+def _show(
+    document: "History", rendered: "Callable[[TextStyle], str]", report: "Callable[[], str]", shown: _Shown
+) -> int:
+    from worker.cli.output import TextStyle, emit
     from worker.render import json_document
 
     match shown.form:
@@ -177,7 +179,7 @@ def _show(document: "History", rendered: "Callable[[Page], str]", report: "Calla
         case "html":
             emit(report(), shown.output)
         case _:
-            emit(rendered(Page.of(no_color=shown.no_color, output=shown.output)), shown.output)
+            emit(rendered(TextStyle.of(no_color=shown.no_color, output=shown.output)), shown.output)
     return ExitStatus.OK
 
 

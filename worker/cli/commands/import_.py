@@ -35,7 +35,7 @@ _NO_TABLES: Final = (b"{", b"[", b"<")
     default="auto",
     help="The encoding of the table; auto finds out. [auto]",
 )
-@options.authored
+@options.desired_output
 def command(
     *,
     path: str,
@@ -60,9 +60,9 @@ def command(
     from worker.model.errors import DesiredStateError, Problem, UsageError
     from worker.render.desired_yaml import desired_yaml, listed_yaml
 
-    options.keep(output, force=force)
-    source, data = load.read_one(path)
-    where = options.schema_of(schema)
+    options.refuse_overwrite(output, force=force)
+    source, data = load.read_input(path)
+    where = options.schema_reference(schema)
     document = _utf_8(data)
     if kind == "json" or (kind == "auto" and document.lstrip().startswith(_NO_TABLES)):
         if encoding != "auto":
@@ -75,7 +75,7 @@ def command(
         from worker.config.csv_import import read_csv
 
         read = read_csv(source, data, skipped, encoding)
-        load.tell_warnings(read.warnings)
+        load.print_warnings(read.warnings)
         text = listed_yaml(read.numbers, name=name, schema=where)
     write_desired.write(text, output, schema)
     return ExitStatus.OK

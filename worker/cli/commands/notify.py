@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from worker.cli import load, options
-from worker.cli.credentials import Resolver, open_channel
+from worker.cli.credentials import CredentialsResolver, open_channel
 from worker.cli.exit_status import ExitStatus
 from worker.config.yaml_reader import suggest
 from worker.model.errors import ChannelUnusable, CredentialsMissing, UsageError
@@ -62,21 +62,21 @@ def _chosen(settings: "Settings", names: Sequence[str]) -> list["Channel"]:
 
 
 async def _try(channels: Sequence["Channel"], seconds: float) -> list[str | None]:
-    resolver = Resolver()
+    resolver = CredentialsResolver()
     return await asyncio.gather(*(_tried(channel, resolver, seconds) for channel in channels))
 
 
-async def _tried(channel: "Channel", resolver: Resolver, seconds: float) -> str | None:
+async def _tried(channel: "Channel", resolver: CredentialsResolver, seconds: float) -> str | None:
     from platform import node
 
     from worker.config.channels import Event
-    from worker.daemon.notify.changes import News
-    from worker.daemon.notify.dispatcher import brought
-    from worker.daemon.notify.message import message
+    from worker.daemon.notify.changes import Notification
+    from worker.daemon.notify.dispatcher import deliver
+    from worker.daemon.notify.message import compose
 
     try:
         door = open_channel(channel, resolver)
     except (CredentialsMissing, ChannelUnusable) as error:
         return str(error)
-    told = News(Event.DAEMON, None, f"this is a test of the channel {channel.name}", ("Nothing has happened.",))
-    return await brought(door, message([told], channel, host=node()), seconds)
+    told = Notification(Event.DAEMON, None, f"this is a test of the channel {channel.name}", ("Nothing has happened.",))
+    return await deliver(door, compose([told], channel, host=node()), seconds)

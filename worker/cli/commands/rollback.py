@@ -7,7 +7,7 @@ import click
 
 from worker.cli import complete, load, options
 from worker.cli.exit_status import ExitStatus
-from worker.cli.planning import ask, conclude, document, pending, show, terminal
+from worker.cli.planning import confirm, count_writes, is_interactive, plan_document, run_and_report, show_plans
 from worker.config.files import check_writable
 from worker.model.errors import UsageError
 from worker.render.i18n import gettext as _
@@ -30,7 +30,7 @@ __all__ = ["command"]
 @options.settings
 @options.allow
 @options.lock_timeout
-@options.reviewed
+@options.reviewable
 @options.logging
 def command(*, run: str, yes: bool, dry_run: bool, lock_timeout: float, **common: Any) -> int:
     """Give the numbers that RUN changed the status back that they had before it. RUN is an id or its beginning.
@@ -41,15 +41,15 @@ def command(*, run: str, yes: bool, dry_run: bool, lock_timeout: float, **common
     Exit status 0 rolled back, or nothing to do; otherwise as of apply.
     """
     given = options.Common(**common)
-    if not (yes or dry_run or terminal()):
+    if not (yes or dry_run or is_interactive()):
         raise UsageError("there is no terminal to ask on: look at it with --dry-run, then roll back with --yes")
     settings = load.load_settings(given.settings_path, given.overrides)
-    rules = load.read_rules(given.allow)
+    rules = load.parse_rules(given.allow)
 
-    from worker.cli.ledger import Keeping, recorded
+    from worker.cli.ledger import LedgerOptions, find_run
     from worker.reconcile.rollback import undoing
 
-    told = recorded(settings, run)
+    told = find_run(settings, run)
     _check_ended(told)
     accounts = [saved for account in told.accounts if (saved := undoing(account, told.run_id)).changes]
     if not accounts and given.form == "text":
@@ -60,14 +60,14 @@ def command(*, run: str, yes: bool, dry_run: bool, lock_timeout: float, **common
     async def carry_out(session: "Session") -> "list[AccountResult]":
         drafts = await _look(session, accounts, rules)
         if not yes or (given.form == "text" and given.output is None):
-            show(drafts, given)
-        writes = pending(drafts)
-        declined = await ask(session) if writes and not yes else None
+            show_plans(drafts, given)
+        writes = count_writes(drafts)
+        declined = await confirm(session) if writes and not yes else None
         session.progress.expect(writes)
         return await session.fleet.roll_back(accounts, drafts, rules, session.progress, declined)
 
-    keeping = Keeping(f"rollback {told.run_id}", lock_timeout) if accounts else None
-    return conclude(carry_out, settings, given, keeping, lambda result: _remark(result, accounts))
+    keeping = LedgerOptions(f"rollback {told.run_id}", lock_timeout) if accounts else None
+    return run_and_report(carry_out, settings, given, keeping, lambda result: _remark(result, accounts))
 
 
 def _check_ended(told: "RunRecord") -> None:
@@ -102,9 +102,9 @@ def _preview(
         drafts = await _look(run, accounts, rules)
         for draft in drafts:
             tell_planned(draft, run.log.bind(account=draft.plan.account))
-        made = document(drafts)
+        made = plan_document(drafts)
         output.plan(made, given)
-        run.log.info("run.finished", counts=runner.total(made.accounts))
+        run.log.info("run.finished", counts=runner.total_counts(made.accounts))
         return of_plans(made.accounts, detailed=False)
 
     return runner.run(verb, settings, no_color=given.no_color, recall=True)

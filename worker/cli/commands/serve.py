@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from worker.cli import load, options, signals
-from worker.cli.services import access
+from worker.cli.services import read_access
 from worker.model.errors import UsageError
 
 if TYPE_CHECKING:
@@ -44,36 +44,37 @@ def command(*, listen: str, token_file: str | None, paths: Sequence[str], settin
     from worker.cli.options import address
 
     host, port = address(listen)
-    allowed = access(settings, host)
+    allowed = read_access(settings, host)
     if not (allowed.guarded or web.loopback(host)):
         raise UsageError(
-            f"--listen {listen!r}: other machines may see the pages only with a token: put one of {web.LEAST} "
-            "characters or more into a file, and name it with --token-file or web.token_file in the settings"
+            f"--listen {listen!r}: other machines may see the pages only with a token: put one of "
+            f"{web.MIN_TOKEN_LENGTH} characters or more into a file, and name it with --token-file or "
+            "web.token_file in the settings"
         )
     files = _files(paths, settings)
     path = ledger_path(settings)
 
-    async def serve() -> int:
-        site = web.Site(path, allowed, desired=files)
+    async def serve_pages() -> int:
+        site = web.StatusPages(path, allowed, desired=files)
         try:
             with signals.awaited(asyncio.get_running_loop()) as stopped:
-                async with web.served(None, host, port, site) as url:
+                async with web.serve(None, host, port, site) as url:
                     click.echo(url)
                     return await stopped
         finally:
             site.close()
 
-    return asyncio.run(serve())
+    return asyncio.run(serve_pages())
 
 
 def _files(paths: Sequence[str], settings: "Settings") -> "Callable[[], Sequence[DesiredAccount]] | None":
     """What gives the accounts of files, read again where they change; None where no file is given."""
     if not paths:
         return None
-    from worker.daemon.files import Revisited
+    from worker.daemon.files import WatchedFiles
 
-    files = Revisited(load.desired_paths(paths), load.agreement(settings.endpoint))
-    load.tell_warnings(files.begin())
+    files = WatchedFiles(load.desired_paths(paths), load.document_checks(settings.endpoint))
+    load.print_warnings(files.begin())
 
     def accounts() -> "Sequence[DesiredAccount]":
         files.refresh()

@@ -16,7 +16,7 @@ __all__ = ["command"]
 @click.argument("more", metavar="[PATH]...", nargs=-1)
 @options.files
 @options.settings
-@options.veiled
+@options.masked_logs
 def command(more: Sequence[str], paths: Sequence[str], settings_path: str | None) -> int:
     """Check desired-state files offline: every problem of every file at once. PATH is the same as -f PATH.
 

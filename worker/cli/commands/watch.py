@@ -18,12 +18,12 @@ from worker.render.i18n import translated
 
 if TYPE_CHECKING:
     from worker.cli.runner import Session
-    from worker.cli.services import Monitoring
+    from worker.cli.services import Services
     from worker.config.settings import Settings
-    from worker.daemon.files import Revisited
-    from worker.daemon.loop import Watch
-    from worker.daemon.passes import Running
-    from worker.daemon.scheduler import Rhythm
+    from worker.daemon.files import WatchedFiles
+    from worker.daemon.loop import WatchLoop
+    from worker.daemon.passes import PassLedger
+    from worker.daemon.scheduler import Trigger
     from worker.ledger import Nothing
     from worker.plan.build import Terms
 
@@ -34,7 +34,7 @@ _KOREA: Final = "Asia/Seoul"
 
 
 @click.command("watch", short_help="Keep accounts as their files say, until a signal ends it.")
-@options.watched
+@options.watch_options
 @click.option("--every", type=options.DURATION, metavar="TIME", help="How often to look: 30s, 5m, 1h. [5m]")
 @click.option("--cron", metavar="EXPRESSION", help='When to look instead: "*/5 9-18 * * 1-5".')
 @click.option("--timezone", metavar="ZONE", shell_complete=complete.zones, help=f"The zone of --cron. [{_KOREA}]")
@@ -80,7 +80,7 @@ def command(
 
     from worker.cli import ledger, runner
     from worker.cli import services as monitoring
-    from worker.cli.metrics import Metering
+    from worker.cli.metrics import RunMetrics
     from worker.ledger import probe
     from worker.telemetry.metrics import Metrics
 
@@ -91,13 +91,13 @@ def command(
         probe(ledger.ledger_path(settings))
     metrics = Metrics(accounts=settings.metrics.accounts)
     metrics.every(_interval(rhythm))
-    watched = monitoring.Monitoring(settings, metrics, where)
+    watched = monitoring.Services(settings, metrics, where)
     daemon = _Daemon(given, settings, terms, files, watched)
 
     async def verb(run: "Session") -> int:
         return await daemon.run(run, rhythm, described, jitter=jitter, dry_run=dry_run)
 
-    return runner.run(verb, settings, resolver=watched.resolver, no_color=given.no_color, metering=Metering(metrics))
+    return runner.run(verb, settings, resolver=watched.resolver, no_color=given.no_color, metering=RunMetrics(metrics))
 
 
 class _Daemon:
@@ -108,8 +108,8 @@ class _Daemon:
         given: options.Common,
         settings: "Settings",
         terms: "Terms",
-        files: "Revisited",
-        monitoring: "Monitoring",
+        files: "WatchedFiles",
+        monitoring: "Services",
     ) -> None:
         self._given = given
         self._settings = settings
@@ -117,12 +117,12 @@ class _Daemon:
         self._files = files
         self._monitoring = monitoring
 
-    async def run(self, run: "Session", rhythm: "Rhythm", described: str, *, jitter: float, dry_run: bool) -> int:
+    async def run(self, run: "Session", rhythm: "Trigger", described: str, *, jitter: float, dry_run: bool) -> int:
         """Watch until a signal."""
         from worker.cli.exit_status import ExitStatus, overall
-        from worker.daemon.loop import Watch
+        from worker.daemon.loop import WatchLoop
         from worker.daemon.passes import Passes
-        from worker.daemon.scheduler import Agenda
+        from worker.daemon.scheduler import Scheduler
         from worker.daemon.systemd import Systemd
         from worker.solapi.runtime import Ambient
 
@@ -132,10 +132,10 @@ class _Daemon:
             settings, self._terms, run.transport, resolver, run.log, books=_Books(settings), conclude=overall
         )
         async with self._monitoring.over(self._names, lambda: passes.quotas, run.log) as (monitor, listeners):
-            watch = Watch(
+            watch = WatchLoop(
                 self._files,
                 passes,
-                Agenda(rhythm, datetime.now(UTC), uniform=ambient.uniform, jitter=jitter),
+                Scheduler(rhythm, datetime.now(UTC), uniform=ambient.uniform, jitter=jitter),
                 run.log,
                 settings=settings,
                 reread=self._reread,
@@ -156,7 +156,7 @@ class _Daemon:
         from worker.plan.build import Terms
 
         found = load.load_settings(self._given.settings_path, self._given.overrides)
-        self._files.check = load.agreement(found.endpoint)
+        self._files.check = load.document_checks(found.endpoint)
         return found, Terms.of(found, self._terms.selection, self._terms.allow)
 
     def _begin(self) -> str:
@@ -167,7 +167,7 @@ class _Daemon:
 
 
 @asynccontextmanager
-async def _signals(watch: "Watch", run: "Session") -> AsyncIterator[None]:
+async def _signals(watch: "WatchLoop", run: "Session") -> AsyncIterator[None]:
     """SIGHUP reloads; what stops the session stops the daemon."""
 
     async def end() -> None:
@@ -191,26 +191,26 @@ class _Books:
     """The ledger of the settings with which the daemon began."""
 
     def __init__(self, settings: "Settings") -> None:
-        from worker.cli.ledger import glance
+        from worker.cli.ledger import read_only
 
         self._settings = settings
-        self._memory = glance(settings)
+        self._memory = read_only(settings)
 
     @property
     def memory(self) -> "Nothing":
         """What it remembers."""
         return self._memory
 
-    def open(self, run_id: str) -> "AbstractAsyncContextManager[Running]":
+    def open(self, run_id: str) -> "AbstractAsyncContextManager[PassLedger]":
         """The ledger of a pass."""
-        from worker.cli.ledger import Keeping
+        from worker.cli.ledger import LedgerOptions
         from worker.cli.runner import now
 
-        return Keeping("watch").open(self._settings, run_id, now)
+        return LedgerOptions("watch").open(self._settings, run_id, now)
 
 
-def _rhythm(every: float | None, cron: str | None, timezone: str | None) -> "tuple[Rhythm, str]":
-    from worker.daemon.scheduler import Every
+def _rhythm(every: float | None, cron: str | None, timezone: str | None) -> "tuple[Trigger, str]":
+    from worker.daemon.scheduler import Interval
     from worker.daemon.scheduler import cron as of_expression
     from worker.model.times import load_zone as of_name
     from worker.model.zones import zone_warning
@@ -221,7 +221,7 @@ def _rhythm(every: float | None, cron: str | None, timezone: str | None) -> "tup
         seconds = _EVERY if every is None else every
         if seconds < 1:
             raise UsageError("--every must be at least 1s")
-        return Every(seconds), f"every {seconds:g} s"
+        return Interval(seconds), f"every {seconds:g} s"
     if every is not None:
         raise UsageError("--every and --cron are two ways to say the same: give one of them")
     try:
@@ -236,24 +236,24 @@ def _rhythm(every: float | None, cron: str | None, timezone: str | None) -> "tup
         raise UsageError(f"--cron {cron!r}: {error}") from None
 
 
-def _interval(rhythm: "Rhythm") -> float:
+def _interval(rhythm: "Trigger") -> float:
     """Seconds between the next two passes, which for a cron expression may be more at other times."""
     first = rhythm.after(datetime.now(UTC))
     return (rhythm.after(first) - first).total_seconds()
 
 
-def _files(given: options.Common, settings: "Settings") -> "Revisited":
-    from worker.daemon.files import Revisited
+def _files(given: options.Common, settings: "Settings") -> "WatchedFiles":
+    from worker.daemon.files import WatchedFiles
 
-    files = Revisited(load.desired_paths(given.paths), load.agreement(settings.endpoint))
-    load.tell_warnings(files.begin())
-    files.narrow(load.check_accounts(given.accounts, files.accounts))
+    files = WatchedFiles(load.desired_paths(given.paths), load.document_checks(settings.endpoint))
+    load.print_warnings(files.begin())
+    files.narrow(load.match_accounts(given.accounts, files.accounts))
     return files
 
 
-def _terms(given: options.Common, settings: "Settings", files: "Revisited") -> "Terms":
-    selection = load.read_selection(given.only, given.exclude, files.accounts)
-    rules = load.read_rules(given.allow)
+def _terms(given: options.Common, settings: "Settings", files: "WatchedFiles") -> "Terms":
+    selection = load.parse_selection(given.only, given.exclude, files.accounts)
+    rules = load.parse_rules(given.allow)
 
     from worker.plan.build import Terms
 

@@ -13,14 +13,14 @@ from threading import Thread
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
-from worker.daemon.notify.message import Message
+from worker.daemon.notify.message import ChannelMessage
 from worker.model.errors import ChannelUnusable
 from worker.model.redaction import Secrets, without_headers
 
 if TYPE_CHECKING:
     from apprise import Apprise
 
-__all__ = ["Door", "opened"]
+__all__ = ["AppriseSender", "open_sender"]
 
 _LOGS: Final = ("apprise", "urllib3")
 """Where URLs would be logged; warnings come with a delivery's result as well."""
@@ -29,7 +29,7 @@ _PART: Final = re.compile(r"[^/:@?&=#,\s]{4,}")
 """Parts of a URL that could be a token or a password, or tell where it leads."""
 
 
-def opened(name: str, url: str) -> "Door":
+def open_sender(name: str, url: str) -> "AppriseSender":
     """The way to the channel `name`, whose URL this is.
 
     Raises:
@@ -61,10 +61,10 @@ def opened(name: str, url: str) -> "Door":
     if not service.add(url) or len(service) != 1:
         told = "its URL is none that Apprise understands; docs/how-to/notifications.md has examples"
         raise ChannelUnusable(f"channel {name}: {told}")
-    return Door(name, service, _parts(url))
+    return AppriseSender(name, service, _parts(url))
 
 
-class Door:
+class AppriseSender:
     """Brings messages to one channel, each on a thread of its own that nobody waits for at the end."""
 
     def __init__(self, name: str, service: "Apprise", secrets: Secrets) -> None:
@@ -73,7 +73,7 @@ class Door:
         self._secrets = secrets
         self._thread: Thread | None = None
 
-    async def __call__(self, message: Message) -> str | None:
+    async def __call__(self, message: ChannelMessage) -> str | None:
         """Bring a message; None where the channel took it, or why it did not.
 
         Whoever stops waiting leaves the thread behind. As long as it lives, nothing more is brought.
@@ -96,7 +96,7 @@ class Door:
         self._thread.start()
         return await done
 
-    def _bring(self, message: Message) -> str | None:
+    def _bring(self, message: ChannelMessage) -> str | None:
         from apprise import NotifyFormat, NotifyType  # noqa: PLC0415 - see above
 
         try:

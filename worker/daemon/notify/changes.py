@@ -14,7 +14,18 @@ from worker.model.messages import english
 from worker.model.plans import AccountPlan, Action, Cause, Change, Notice, NoticeKind, Verdict
 from worker.model.results import AccountResult, NumberResult, Outcome, RunOutcome
 
-__all__ = ["AccountState", "News", "State", "Written", "decoded", "encoded", "news", "seen", "started", "stopping"]
+__all__ = [
+    "AccountState",
+    "Notification",
+    "NotifyState",
+    "WriteSummary",
+    "decoded",
+    "encoded",
+    "notifications",
+    "started",
+    "stopping",
+    "updated",
+]
 
 _SHOWN: Final = 5
 """Numbers that one piece of news lists; the rest is counted."""
@@ -27,7 +38,7 @@ _NOTHING_SEEN: Final = frozenset({RunOutcome.LOCKED, RunOutcome.INTERRUPTED, Run
 """Without a safety rule that refuses: the account was held, the run was stopped, or the plan was no longer true."""
 
 
-class News(Struct, frozen=True):
+class Notification(Struct, frozen=True):
     """One thing to tell. `title` is a line, `lines` are more of it; both may hold foreign text.
 
     `account` is None where it is about all of them. `over`: what was told before has come to its end.
@@ -40,7 +51,7 @@ class News(Struct, frozen=True):
     over: bool = False
 
 
-class Written(Struct, frozen=True, omit_defaults=True):
+class WriteSummary(Struct, frozen=True, omit_defaults=True):
     """What one run changed on an account: how many numbers, and how many of them others had changed before.
 
     `phones` are some of the latter.
@@ -68,10 +79,10 @@ class AccountState(Struct, frozen=True, kw_only=True, omit_defaults=True):
     held: Mapping[str, str] = {}
     notices: tuple[Notice, ...] = ()
     suspended: str | None = None
-    written: Written | None = None
+    written: WriteSummary | None = None
 
 
-class State(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class NotifyState(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How everything stands: accounts by name, unreadable files with what is wrong, and why all is suspended."""
 
     accounts: Mapping[str, AccountState] = {}
@@ -79,23 +90,23 @@ class State(Struct, frozen=True, kw_only=True, omit_defaults=True):
     suspended: str | None = None
 
 
-def encoded(state: State) -> bytes:
+def encoded(state: NotifyState) -> bytes:
     """A state as it is kept between two starts of the program: JSON."""
     return msgspec.json.encode(state, enc_hook=english)
 
 
-def decoded(data: bytes) -> State | None:
+def decoded(data: bytes) -> NotifyState | None:
     """A state that was kept; None where the bytes are none that this program can read.
 
     Fields that it does not know are left out, and those that are not there have their defaults.
     """
     try:
-        return msgspec.json.decode(data, type=State)
+        return msgspec.json.decode(data, type=NotifyState)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 
-def seen(before: AccountState, plan: AccountPlan, result: AccountResult | None, run_id: str) -> AccountState:
+def updated(before: AccountState, plan: AccountPlan, result: AccountResult | None, run_id: str) -> AccountState:
     """How an account stands after a pass that planned it, and carried the plan out where there is a result.
 
     What the pass could not see, as the account could not be read, was held by another run or changed between two looks,
@@ -153,13 +164,13 @@ def _held(plan: AccountPlan, result: AccountResult | None) -> Iterator[tuple[str
             yield number.phone, number.error.message
 
 
-def _written(done: Sequence[Change], run_id: str) -> Written:
+def _written(done: Sequence[Change], run_id: str) -> WriteSummary:
     right = [change.phone for change in done if change.cause in _OUTSIDE]
     activated = sum(change.action is Action.ACTIVATE for change in done)
-    return Written(run_id, activated, len(done) - activated, len(right), tuple(right[:_SHOWN]))
+    return WriteSummary(run_id, activated, len(done) - activated, len(right), tuple(right[:_SHOWN]))
 
 
-def news(before: State, now: State) -> tuple[News, ...]:
+def notifications(before: NotifyState, now: NotifyState) -> tuple[Notification, ...]:
     """What is to be told of the way from one state to another; nothing where they are alike.
 
     An account that is no longer there is none that anything is told of.
@@ -175,31 +186,33 @@ def news(before: State, now: State) -> tuple[News, ...]:
 _NEVER_SEEN: Final = AccountState()
 
 
-def started(accounts: int, version: str) -> News:
+def started(accounts: int, version: str) -> Notification:
     """The daemon begins."""
-    return News(Event.DAEMON, None, f"watching {_count(accounts, 'account')} (senderid {version})")
+    return Notification(Event.DAEMON, None, f"watching {_count(accounts, 'account')} (senderid {version})")
 
 
-def stopping(reason: str) -> News:
+def stopping(reason: str) -> Notification:
     """The daemon ends."""
-    return News(Event.DAEMON, None, f"no longer watching: {reason}", over=True)
+    return Notification(Event.DAEMON, None, f"no longer watching: {reason}", over=True)
 
 
-def _of_all(before: State, now: State) -> Iterator[News]:
+def _of_all(before: NotifyState, now: NotifyState) -> Iterator[Notification]:
     for source, problem in now.broken.items():
         if source not in before.broken:
-            yield News(Event.FILE, None, f"{source} cannot be used; its last good text counts, if any", (problem,))
+            yield Notification(
+                Event.FILE, None, f"{source} cannot be used; its last good text counts, if any", (problem,)
+            )
     for source in before.broken:
         if source not in now.broken:
-            yield News(Event.FILE, None, f"{source} is mended or gone", over=True)
+            yield Notification(Event.FILE, None, f"{source} is mended or gone", over=True)
     yield from _suspension(None, before.suspended, now.suspended)
 
 
-def _of_account(name: str, before: AccountState, now: AccountState) -> Iterator[News]:
+def _of_account(name: str, before: AccountState, now: AccountState) -> Iterator[Notification]:
     if now.failing is not None and before.failing is None:
-        yield News(Event.FAILING, name, f"failing: {now.failing}")
+        yield Notification(Event.FAILING, name, f"failing: {now.failing}")
     elif now.failing is None and before.failing is not None:
-        yield News(Event.FAILING, name, "works again", over=True)
+        yield Notification(Event.FAILING, name, "works again", over=True)
     yield from _refusals(name, before.refused, now.refused)
     yield from _drift(name, before, now)
     yield from _writes(name, before, now)
@@ -208,60 +221,60 @@ def _of_account(name: str, before: AccountState, now: AccountState) -> Iterator[
     for notice in now.notices:
         if _mark(notice) not in known:
             event = Event.EXPIRING if notice.kind is NoticeKind.EXPIRING else Event.NOTICE
-            yield News(event, name, f"{notice.phone}: {notice.message}" if notice.phone else notice.message)
+            yield Notification(event, name, f"{notice.phone}: {notice.message}" if notice.phone else notice.message)
     yield from _suspension(name, before.suspended, now.suspended)
 
 
-def _refusals(name: str, before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[News]:
+def _refusals(name: str, before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Notification]:
     new = [rule for rule in now if rule not in before]
     if new:
         lines = tuple(f"{rule}: {now[rule]}" for rule in new)
-        yield News(Event.REFUSED, name, f"nothing is written: refused by {', '.join(new)}", lines)
+        yield Notification(Event.REFUSED, name, f"nothing is written: refused by {', '.join(new)}", lines)
     elif before and not now:
-        yield News(Event.REFUSED, name, f"no longer refused by {', '.join(before)}", over=True)
+        yield Notification(Event.REFUSED, name, f"no longer refused by {', '.join(before)}", over=True)
 
 
-def _drift(name: str, before: AccountState, now: AccountState) -> Iterator[News]:
+def _drift(name: str, before: AccountState, now: AccountState) -> Iterator[Notification]:
     new = [phone for phone, cause in now.drift.items() if before.drift.get(phone) is not cause]
     if new:
         both = sum(now.drift[phone] is Cause.BOTH for phone in new)
         told = f" ({both:,} of them also in the file)" if both else ""
-        yield News(Event.DRIFT, name, f"{_count(len(new), 'number')} changed by others{told}", _some(new))
+        yield Notification(Event.DRIFT, name, f"{_count(len(new), 'number')} changed by others{told}", _some(new))
     elif before.drift and not now.drift:
-        yield News(Event.DRIFT, name, "what others had changed is as the file says again", over=True)
+        yield Notification(Event.DRIFT, name, "what others had changed is as the file says again", over=True)
 
 
-def _writes(name: str, before: AccountState, now: AccountState) -> Iterator[News]:
+def _writes(name: str, before: AccountState, now: AccountState) -> Iterator[Notification]:
     done = now.written
     if done is None or done == before.written:
         return
-    yield News(Event.CHANGED, name, f"{_switched(done)} (run {done.run_id})")
+    yield Notification(Event.CHANGED, name, f"{_switched(done)} (run {done.run_id})")
     if done.put_right and (now.drift or not before.drift):
         title = f"{_count(done.put_right, 'number')} changed by others, put right (run {done.run_id})"
-        yield News(Event.DRIFT, name, title, _some(done.phones, done.put_right), over=True)
+        yield Notification(Event.DRIFT, name, title, _some(done.phones, done.put_right), over=True)
 
 
-def _switched(done: Written) -> str:
+def _switched(done: WriteSummary) -> str:
     if done.activated and done.deactivated:
         return f"{done.activated:,} activated, {done.deactivated:,} deactivated"
     return f"{done.activated:,} activated" if done.activated else f"{done.deactivated:,} deactivated"
 
 
-def _holds(name: str, before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[News]:
+def _holds(name: str, before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Notification]:
     new = [phone for phone in now if phone not in before]
     if new:
         lines = tuple(f"{phone}: {now[phone]}" for phone in new[:_SHOWN])
         title = f"{_count(len(new), 'deactivation')} held"
-        yield News(Event.HELD, name, title, (*lines, *_more(len(new) - _SHOWN)))
+        yield Notification(Event.HELD, name, title, (*lines, *_more(len(new) - _SHOWN)))
     elif before and not now:
-        yield News(Event.HELD, name, "nothing is held any more", over=True)
+        yield Notification(Event.HELD, name, "nothing is held any more", over=True)
 
 
-def _suspension(name: str | None, before: str | None, now: str | None) -> Iterator[News]:
+def _suspension(name: str | None, before: str | None, now: str | None) -> Iterator[Notification]:
     if now is not None and before is None:
-        yield News(Event.SUSPENDED, name, f"suspended, nothing is written: {now}")
+        yield Notification(Event.SUSPENDED, name, f"suspended, nothing is written: {now}")
     elif now is None and before is not None:
-        yield News(Event.SUSPENDED, name, "no longer suspended", over=True)
+        yield Notification(Event.SUSPENDED, name, "no longer suspended", over=True)
 
 
 def _mark(notice: Notice) -> tuple[NoticeKind, str | None, str]:

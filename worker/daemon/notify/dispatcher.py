@@ -11,13 +11,13 @@ from types import TracebackType
 from typing import Final, Self
 
 from worker.config.channels import Channel
-from worker.daemon.notify.changes import News
-from worker.daemon.notify.message import Message, message
+from worker.daemon.notify.changes import Notification
+from worker.daemon.notify.message import ChannelMessage, compose
 from worker.model.ports import Log
 
-__all__ = ["Bring", "Notifier", "brought"]
+__all__ = ["Notifier", "Send", "deliver"]
 
-Bring = Callable[[Message], Awaitable[str | None]]
+Send = Callable[[ChannelMessage], Awaitable[str | None]]
 """Takes a message to a channel; None, or why it was not accepted."""
 
 _KEPT: Final = 10_000
@@ -30,7 +30,7 @@ _DRAIN: Final = 5.0
 """Seconds that the end waits for what is still to be delivered."""
 
 
-async def brought(bring: Bring, told: Message, seconds: float) -> str | None:
+async def deliver(bring: Send, told: ChannelMessage, seconds: float) -> str | None:
     """Bring a message; None, or why it was not accepted within so many seconds."""
     try:
         async with asyncio.timeout(seconds):
@@ -45,9 +45,9 @@ class Notifier:
     """Tells channels what is new. An async context manager: at its end, what waits is delivered, or told to be lost."""
 
     def __init__(
-        self, channels: Sequence[tuple[Channel, Bring]], log: Log, *, host: str, timeout_seconds: float
+        self, channels: Sequence[tuple[Channel, Send]], log: Log, *, host: str, timeout_seconds: float
     ) -> None:
-        self._desks = [_Desk(channel, bring, log, host, timeout_seconds) for channel, bring in channels]
+        self._desks = [_ChannelQueue(channel, bring, log, host, timeout_seconds) for channel, bring in channels]
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
@@ -67,28 +67,28 @@ class Notifier:
         for desk in self._desks:
             desk.tell_lost()
 
-    def tell(self, news: Sequence[News]) -> None:
+    def tell(self, news: Sequence[Notification]) -> None:
         """Hand news over. Takes no time and never fails, whatever the channels do."""
         for desk in self._desks:
             desk.take(news)
 
 
-class _Desk:
+class _ChannelQueue:
     """The news of one channel on their way."""
 
-    def __init__(self, channel: Channel, bring: Bring, log: Log, host: str, seconds: float) -> None:
+    def __init__(self, channel: Channel, bring: Send, log: Log, host: str, seconds: float) -> None:
         self._channel = channel
         self._bring = bring
         self._log = log
         self._host = host
         self._seconds = seconds
-        self._waiting: list[News] = []
+        self._waiting: list[Notification] = []
         self._untold = 0
         self._failures = 0
         self._awake = asyncio.Event()
         self._closing = asyncio.Event()
 
-    def take(self, news: Sequence[News]) -> None:
+    def take(self, news: Sequence[Notification]) -> None:
         """Keep what the channel wants to be told; what is beyond the bound is counted."""
         mine = [each for each in news if each.event in self._channel.events]
         kept = mine[: _KEPT - len(self._waiting)]
@@ -131,8 +131,8 @@ class _Desk:
 
     async def _deliver(self) -> bool:
         count, untold = len(self._waiting), self._untold
-        told = message(self._waiting, self._channel, host=self._host, untold=untold)
-        reason = await brought(self._bring, told, self._seconds)
+        told = compose(self._waiting, self._channel, host=self._host, untold=untold)
+        reason = await deliver(self._bring, told, self._seconds)
         if reason is not None:
             if not self._failures:
                 self._log.warning(

@@ -8,12 +8,12 @@ from typing import Final, Literal
 from msgspec import Struct
 
 from worker.config.channels import Channel, Event
-from worker.daemon.notify.changes import News
+from worker.daemon.notify.changes import Notification
 from worker.render.i18n import gettext as _
 from worker.render.i18n import translated
 from worker.render.terminal import safe
 
-__all__ = ["Message", "Urgency", "message"]
+__all__ = ["ChannelMessage", "Urgency", "compose"]
 
 Urgency = Literal["failure", "warning", "success", "info"]
 
@@ -44,7 +44,7 @@ _BAD: Final = frozenset({Event.FAILING, Event.REFUSED, Event.FILE})
 _ODD: Final = frozenset({Event.DRIFT, Event.HELD, Event.EXPIRING, Event.NOTICE, Event.SUSPENDED})
 
 
-class Message(Struct, frozen=True):
+class ChannelMessage(Struct, frozen=True):
     """What is sent to a channel. `urgency` is for services that show it, as a colour or an icon."""
 
     title: str
@@ -52,7 +52,7 @@ class Message(Struct, frozen=True):
     urgency: Urgency
 
 
-def message(news: Sequence[News], channel: Channel, *, host: str, untold: int = 0) -> Message:
+def compose(news: Sequence[Notification], channel: Channel, *, host: str, untold: int = 0) -> ChannelMessage:
     """One message of some news, one at least, in the order in which they happened; kinds stay together.
 
     `untold` is how much more there was that nobody could keep.
@@ -66,24 +66,24 @@ def message(news: Sequence[News], channel: Channel, *, host: str, untold: int = 
     }
     title = Template(channel.title).substitute(fields)
     body = Template(channel.body).substitute(fields)
-    return Message(safe(title, _TITLE_CAP), body, _urgency(news))
+    return ChannelMessage(safe(title, _TITLE_CAP), body, _urgency(news))
 
 
-def _kinds(news: Iterable[News]) -> list[list[News]]:
+def _kinds(news: Iterable[Notification]) -> list[list[Notification]]:
     """News of one kind together, the kinds in the order of their first."""
     places: dict[tuple[Event, bool], int] = {}
     ordered = sorted(news, key=lambda each: places.setdefault((each.event, each.over), len(places)))
     return [list(group) for _, group in groupby(ordered, lambda each: (each.event, each.over))]
 
 
-def _headline(news: Sequence[News], kinds: Sequence[Sequence[News]]) -> str:
+def _headline(news: Sequence[Notification], kinds: Sequence[Sequence[Notification]]) -> str:
     if len(news) == 1:
         return _line(news[0])
     each = _("{count} {what}")
     return ", ".join(each.format(count=f"{len(kind):,}", what=_word(kind[0])) for kind in kinds)
 
 
-def _body(kinds: Sequence[Sequence[News]], untold: int) -> str:
+def _body(kinds: Sequence[Sequence[Notification]], untold: int) -> str:
     lines: list[str] = []
     room = _BODY_CAP
     for kind in kinds:
@@ -103,20 +103,20 @@ def _body(kinds: Sequence[Sequence[News]], untold: int) -> str:
     return "\n".join(lines)
 
 
-def _block(news: News) -> str:
+def _block(news: Notification) -> str:
     return "\n".join((_line(news), *(f"  {safe(translated(line), _LINE_CAP)}" for line in news.lines)))
 
 
-def _line(news: News) -> str:
+def _line(news: Notification) -> str:
     title = translated(news.title)
     return safe(title if news.account is None else f"{news.account}: {title}", _LINE_CAP)
 
 
-def _word(news: News) -> str:
+def _word(news: Notification) -> str:
     return translated(_WORDS[news.event][news.over])
 
 
-def _urgency(news: Iterable[News]) -> Urgency:
+def _urgency(news: Iterable[Notification]) -> Urgency:
     begun = {each.event for each in news if not each.over}
     if begun & _BAD:
         return "failure"

@@ -5,17 +5,26 @@ from typing import Any, Final, Protocol
 
 from msgspec import structs
 
-from worker.daemon.notify.changes import AccountState, News, State, encoded, news, seen, started, stopping
+from worker.daemon.notify.changes import (
+    AccountState,
+    Notification,
+    NotifyState,
+    encoded,
+    notifications,
+    started,
+    stopping,
+    updated,
+)
 from worker.model.plans import AccountPlan
 from worker.model.results import AccountResult
 
-__all__ = ["Newsroom", "Passed", "Seen"]
+__all__ = ["AccountRecord", "PassRecord", "Tracker"]
 
 _SETTINGS: Final = "settings"
 """The settings among the files that may be broken."""
 
 
-class Seen(Protocol):
+class AccountRecord(Protocol):
     """One account in one pass: its plan, and what became of it where it was carried out."""
 
     @property
@@ -29,7 +38,7 @@ class Seen(Protocol):
         ...
 
 
-class Passed(Protocol):
+class PassRecord(Protocol):
     """One pass of the daemon."""
 
     @property
@@ -38,12 +47,12 @@ class Passed(Protocol):
         ...
 
     @property
-    def accounts(self) -> Sequence[Seen]:
+    def accounts(self) -> Sequence[AccountRecord]:
         """The accounts that it was about, which need not be all."""
         ...
 
 
-class Newsroom:
+class Tracker:
     """Tells what is new of each pass and event, and keeps what was told, so that a restart does not tell it again.
 
     `state` is what was kept, `names` gives the accounts that are watched now, `keep` takes each new state as bytes.
@@ -52,9 +61,9 @@ class Newsroom:
 
     def __init__(
         self,
-        state: State,
+        state: NotifyState,
         *,
-        tell: Callable[[Sequence[News]], None],
+        tell: Callable[[Sequence[Notification]], None],
         keep: Callable[[bytes], None],
         names: Callable[[], Collection[str]],
         version: str,
@@ -66,11 +75,13 @@ class Newsroom:
         self._version = version
         self._suspended: dict[str | None, str] = {}
 
-    def passed(self, done: Passed) -> None:
+    def passed(self, done: PassRecord) -> None:
         """A pass has ended."""
         known = self._state.accounts
         found = {
-            each.plan.account: seen(known.get(each.plan.account, AccountState()), each.plan, each.result, done.run_id)
+            each.plan.account: updated(
+                known.get(each.plan.account, AccountState()), each.plan, each.result, done.run_id
+            )
             for each in done.accounts
         }
         watched = set(self._names())
@@ -109,7 +120,7 @@ class Newsroom:
         if broken is not None:
             now = structs.replace(now, broken=broken)
         if accounts is not None:
-            now = State(
+            now = NotifyState(
                 accounts={
                     name: structs.replace(state, suspended=self._suspended.get(name))
                     for name, state in accounts.items()
@@ -118,7 +129,7 @@ class Newsroom:
                 suspended=self._suspended.get(None),
             )
         if now != self._state:
-            told = news(self._state, now)
+            told = notifications(self._state, now)
             self._state = now
             if told:
                 self._tell(told)
