@@ -72,7 +72,7 @@ def test_a_plan_shows_what_will_hold_on_either_side_of_a_boundary(command: Comma
     assert after[FREE]["reason"].startswith("nothing is scheduled now")
     shown = command("plan", "-f", "main.yaml", "--at", "2037-12-01T00:00Z").stdout
     assert "until 2037-12-22 00:00 KST" in shown
-    assert "That is what the files will want at 2037-12-01 09:00 KST" in " ".join(shown.split())
+    assert "This is the plan for 2037-12-01 09:00 KST" in " ".join(shown.split())
 
 
 def test_apply_converges_to_what_holds_now(served: Served, command: Command, account: SandboxAccount) -> None:

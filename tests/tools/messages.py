@@ -116,7 +116,7 @@ WORDS: Final = frozenset(
         for kind in (Action, Outcome, RunOutcome, Ending, NoticeKind, AttemptState)
         for value in kind
     }
-    | {"to activate", "to deactivate", "cannot converge", "not listed", "as it is", "activated", "deactivated"}
+    | {"to activate", "to deactivate", "cannot converge", "not listed", "not set", "activated", "deactivated"}
     | {"Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun", "nothing", "accepted", "until", "from"}
     | {"credentials", "network", "tls", "signature", "clock", "rate limit", "ledger"}
     | {

@@ -1,4 +1,4 @@
-"""Desired-state files: of what an account has now, and of what a table says."""
+"""Desired-state files written from an account or from a table."""
 
 from collections.abc import Iterator, Mapping
 from typing import Final
@@ -10,19 +10,18 @@ from worker.render.terminal import safe
 __all__ = ["SCHEMA_FILE", "desired_yaml", "listed_yaml"]
 
 SCHEMA_FILE: Final = "senderid.schema.json"
-"""The file beside a desired-state file in which its editor finds the schema."""
+"""The schema file beside a desired-state file, for editors."""
 
 _NAME_CHARACTERS: Final = 64
-"""What a file may have in a name."""
+"""Limit of a name in a file."""
 _SHOWN_COLUMNS: Final = 100
 
 
 def desired_yaml(account: ObservedAccount, *, name: str, endpoint: str | None = None, schema: str = SCHEMA_FILE) -> str:
-    """A file whose plan shows no change: the account's ACTIVE and INACTIVE numbers, in the order of their digits.
+    """Return a file whose plan shows no change: the account's ACTIVE and INACTIVE numbers, sorted by their digits.
 
-    Numbers in another status, which cannot be asked for, and those that no file may list stand in it as comments. A
-    name or an id that no file may have is mended or left out, as the file is to be read again. `schema` is the path or
-    the URL from which editors take the schema.
+    Numbers with another status, and numbers that no file may list, become comments. A name or an id that no file may
+    have is corrected or left out. `schema` is the path or the URL of the schema for editors.
     """
     numbers = sorted(account.numbers.values(), key=lambda number: number.phone)
     listed = [number for number in numbers if _listable(number)]
@@ -33,11 +32,11 @@ def desired_yaml(account: ObservedAccount, *, name: str, endpoint: str | None = 
         lines.append(f"account_id: {_quoted(pin)}")
     if endpoint is not None:
         lines.append(f"endpoint: {_quoted(endpoint)}")
-    lines.append("unmanaged: report  # tell of registered numbers that are not listed here, and leave them alone")
+    lines.append("unmanaged: report  # report registered numbers that are not listed here")
     lines.append("numbers:" if listed else "numbers: {}")
     lines += [f"  {_quoted(hyphenated(number.phone))}: {number.status}" for number in listed]
     if others:
-        lines += ["", "# Registered too, but not to be had by listing them:"]
+        lines += ["", "# Also registered, but cannot be listed:"]
         lines += [
             f"#   {safe(hyphenated(number.phone), _SHOWN_COLUMNS)}: {safe(number.status, _SHOWN_COLUMNS)}"
             for number in others
@@ -46,7 +45,7 @@ def desired_yaml(account: ObservedAccount, *, name: str, endpoint: str | None = 
 
 
 def listed_yaml(numbers: Mapping[str, Desired], *, name: str, schema: str = SCHEMA_FILE) -> str:
-    """A file that lists numbers with what is desired of them, in their order; `name` and `schema` as in an export."""
+    """Return a file that lists numbers with their desired state, in their order. See `desired_yaml`."""
     lines = [*_head(name, schema), "numbers:" if numbers else "numbers: {}"]
     for phone, desired in numbers.items():
         entry = [f"status: {desired.status}"]
@@ -70,6 +69,6 @@ def _listable(number: Observed) -> bool:
 
 
 def _quoted(text: str) -> str:
-    """The text in double quotes, as every YAML parser reads it; quoted, nothing is taken for a number or a flag."""
+    """Return the text in double quotes, so that no YAML parser takes it for a number or a flag."""
     escaped = "\\n".join(safe(line).replace("\\", "\\\\").replace('"', '\\"') for line in text.split("\n"))
     return f'"{escaped}"'

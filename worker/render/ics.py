@@ -1,4 +1,4 @@
-"""A calendar as calendar programs read it: RFC 5545, one event for each change of a number."""
+"""A calendar as an iCalendar file (RFC 5545): one event for each change of a number."""
 
 from datetime import datetime
 from hashlib import sha256
@@ -14,14 +14,14 @@ from worker.render.text.calendar import Calendar, Due
 __all__ = ["icalendar"]
 
 _UID_DIGITS: Final = 32
-"""Of a SHA-256 in hex: more than enough to tell events apart."""
+"""Hex digits of a SHA-256, enough to keep events distinct."""
 
 
 def icalendar(calendar: Calendar) -> bytes:
-    """The calendar's changes as events at an instant, in UTC.
+    """Return the changes as events at an instant, in UTC.
 
-    An event's UID follows from its account, number, time and status alone, so that a program that reads the calendar
-    again updates its events.
+    An event's UID depends on its account, number, time and status alone, so that a calendar program that imports the
+    file again updates its events.
     """
     made = ICalendar()
     made.add("prodid", "-//senderid//calendar//EN")
@@ -41,7 +41,7 @@ def _event(account: str, due: Due, stamped: datetime) -> Event:
     event.add("dtstamp", stamped)
     event.add("dtstart", datetime.fromisoformat(due.at))
     event.add(
-        "summary", safe(f"{hyphenated(due.phone)}: {due.before or 'as it is'} → {due.after or 'as it is'} ({account})")
+        "summary", safe(f"{hyphenated(due.phone)}: {due.before or 'not set'} → {due.after or 'not set'} ({account})")
     )
     parts = (due.reason, due.note, due.owner)
     event.add("description", "\n".join(safe(" ".join(part.split())) for part in parts if part))

@@ -10,15 +10,15 @@ from worker.model.messages import english
 
 __all__ = ["encodable", "encode", "inert"]
 
-_OBEYED: Final = re.compile(rb"\xc2[\x80-\x9f]|\xd8\x9c|\xe2\x80[\x8b-\x8f\xa8-\xae]|\xe2\x81[\xa0-\xaf]|\xef\xbb\xbf")
-"""In UTF-8, what JSON leaves as it is and terminals obey or readers of lines stop at: C1 controls, U+2028 and the
-like, what changes the direction of a text, and what takes no room in it."""
+_UNSAFE: Final = re.compile(rb"\xc2[\x80-\x9f]|\xd8\x9c|\xe2\x80[\x8b-\x8f\xa8-\xae]|\xe2\x81[\xa0-\xaf]|\xef\xbb\xbf")
+"""In UTF-8, what JSON does not escape but terminals or line readers act on: C1 controls, line separators,
+bidirectional controls and characters without width."""
 
 
 def encode(document: msgspec.Struct | Mapping[str, Any]) -> bytes:
-    """A document as JSON that people can read too: UTF-8, indented by 2, ended by a newline.
+    """Return a document as JSON: UTF-8, indented by 2, ended by a newline.
 
-    A lone surrogate, as undecodable file names have them, becomes U+FFFD: JSON has no way to say it.
+    A lone surrogate, as in an undecodable file name, becomes U+FFFD, since JSON cannot hold it.
     """
     try:
         data = msgspec.json.encode(document, enc_hook=english)
@@ -28,12 +28,12 @@ def encode(document: msgspec.Struct | Mapping[str, Any]) -> bytes:
 
 
 def inert(data: bytes) -> bytes:
-    """The same JSON without a character that does something to a terminal or a reader of lines: it is escaped."""
-    return data if data.isascii() else _OBEYED.sub(lambda found: b"\\u%04x" % ord(found[0].decode()), data)
+    """Return the same JSON with characters escaped that terminals or line readers act on."""
+    return data if data.isascii() else _UNSAFE.sub(lambda found: b"\\u%04x" % ord(found[0].decode()), data)
 
 
 def encodable(value: Any) -> Any:
-    """A value of texts, mappings, lists and what is neither, with U+FFFD in place of lone surrogates."""
+    """Return a value, with U+FFFD in place of lone surrogates in its texts."""
     match value:
         case str():
             return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

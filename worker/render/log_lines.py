@@ -1,4 +1,4 @@
-"""Log lines: the fields of one as a machine reads it, and the line that a person gets of it."""
+"""Log lines: their fields as JSON, and their text on a console."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -21,7 +21,7 @@ _ACCOUNT_COLUMNS: Final = 12
 
 
 class Event(StrEnum):
-    """What a line is about. There may be more events later."""
+    """What a line is about. Later versions may add events."""
 
     RUN_STARTED = "run.started"
     RUN_FINISHED = "run.finished"
@@ -58,15 +58,15 @@ class Event(StrEnum):
 
 
 class LogLine(Struct, frozen=True, kw_only=True):
-    """One line of the log. Beyond the first four, a field is there where it applies, and never null."""
+    """One line of the log. Only the first four fields are on every line; no field is null."""
 
     timestamp: Timestamp
     level: Literal["debug", "info", "warning", "error"]
     event: Annotated[
         str,
         Meta(
-            description="What the line is about. `number` closes the story of one number in an apply, `number.planned` "
-            "in a plan; there is one such line for each number.",
+            description="What the line is about. `number` is the result of one number in an apply, `number.planned` "
+            "its plan; there is one such line for each number.",
             examples=[event.value for event in Event],
         ),
     ]
@@ -74,34 +74,33 @@ class LogLine(Struct, frozen=True, kw_only=True):
     account: Annotated[str, Meta(description="The account's name in the desired state.")] | UnsetType = UNSET
     phone: Phone | UnsetType = UNSET
     kind: Annotated[NoticeKind, Meta(description="What a notice is about.")] | UnsetType = UNSET
-    message: Annotated[str, Meta(description="A notice, for people.")] | UnsetType = UNSET
+    message: Annotated[str, Meta(description="The text of a notice.")] | UnsetType = UNSET
     action: Action | UnsetType = UNSET
-    desired: Annotated[str, Meta(description="The status that is asked for.")] | UnsetType = UNSET
-    before: Annotated[str, Meta(description="The status at the first look.")] | UnsetType = UNSET
-    after: Annotated[str, Meta(description="The status at the last look.")] | UnsetType = UNSET
+    desired: Annotated[str, Meta(description="The desired status.")] | UnsetType = UNSET
+    before: Annotated[str, Meta(description="The status in the first read.")] | UnsetType = UNSET
+    after: Annotated[str, Meta(description="The status in the verification read.")] | UnsetType = UNSET
     outcome: (
         Annotated[
             str,
-            Meta(description="What became of a number, or of the run.", extra_json_schema={"enum": _OUTCOMES}),
+            Meta(description="The outcome of a number, or of the run.", extra_json_schema={"enum": _OUTCOMES}),
         ]
         | UnsetType
     ) = UNSET
     attempts: Annotated[int, Meta(ge=0, description="How often the request was sent.")] | UnsetType = UNSET
     duration_ms: (
-        Annotated[float, Meta(ge=0, description="Milliseconds that it took, or will be waited.")] | UnsetType
+        Annotated[float, Meta(ge=0, description="Milliseconds that it took, or that the worker will wait.")] | UnsetType
     ) = UNSET
     http_status: Annotated[int, Meta(ge=100, le=599)] | UnsetType = UNSET
     error_code: Annotated[str, Meta(description="The API's code, or the worker's own.")] | UnsetType = UNSET
-    error_message: Annotated[str, Meta(description="For people.")] | UnsetType = UNSET
-    raised_at: Annotated[list[str], Meta(description="Where a bug showed, outermost first.")] | UnsetType = UNSET
+    error_message: Annotated[str, Meta(description="The error as a sentence.")] | UnsetType = UNSET
+    raised_at: Annotated[list[str], Meta(description="Stack of an unexpected error, outermost first.")] | UnsetType = (
+        UNSET
+    )
     accounts: Annotated[int, Meta(ge=0, description="Accounts of the run, or of its canary.")] | UnsetType = UNSET
     numbers: (
-        Annotated[
-            int, Meta(ge=0, description="Numbers of the run, that an account has, or that its canary was to write.")
-        ]
-        | UnsetType
+        Annotated[int, Meta(ge=0, description="Numbers of the run, of an account, or of its canary.")] | UnsetType
     ) = UNSET
-    active: Annotated[int, Meta(ge=0, description="ACTIVE numbers that an account has.")] | UnsetType = UNSET
+    active: Annotated[int, Meta(ge=0, description="ACTIVE numbers of an account.")] | UnsetType = UNSET
     counts: Annotated[dict[str, Count], Meta(description="Numbers by action or outcome.")] | UnsetType = UNSET
     writes: (
         Annotated[int, Meta(ge=0, description="Write requests that an apply or a rollback sent, retries included.")]
@@ -109,26 +108,26 @@ class LogLine(Struct, frozen=True, kw_only=True):
     ) = UNSET
     fingerprint: Annotated[str, Meta(description="The saved plan's.")] | UnsetType = UNSET
     channel: Annotated[str, Meta(description="The notification channel's name.")] | UnsetType = UNSET
-    news: Annotated[int, Meta(ge=0, description="News that a channel is to be told of.")] | UnsetType = UNSET
-    rhythm: Annotated[str, Meta(description="When a daemon's passes begin.")] | UnsetType = UNSET
+    news: Annotated[int, Meta(ge=0, description="Notifications for a channel.")] | UnsetType = UNSET
+    rhythm: Annotated[str, Meta(description="When a daemon's passes start.")] | UnsetType = UNSET
     mode: Annotated[Literal["apply", "dry-run"], Meta(description="Whether a daemon writes.")] | UnsetType = UNSET
-    trigger: Annotated[Literal["rhythm", "transition"], Meta(description="What a pass was due to.")] | UnsetType = UNSET
-    next: Annotated[Timestamp, Meta(description="When the next pass begins.")] | UnsetType = UNSET
+    trigger: Annotated[Literal["rhythm", "transition"], Meta(description="What started a pass.")] | UnsetType = UNSET
+    next: Annotated[Timestamp, Meta(description="When the next pass starts.")] | UnsetType = UNSET
     overran: (
-        Annotated[bool, Meta(description="The time of the next pass fell into this one, so that it is later.")]
+        Annotated[bool, Meta(description="True if the next pass was due during this one and was postponed.")]
         | UnsetType
     ) = UNSET
-    url: Annotated[str, Meta(description="Where a daemon answers.")] | UnsetType = UNSET
+    url: Annotated[str, Meta(description="Address of a daemon.")] | UnsetType = UNSET
     file: Annotated[str, Meta(description="A desired-state file.")] | UnsetType = UNSET
     reason: (
         Annotated[str, Meta(description="Why nothing is written, or why an account was read again.")] | UnsetType
     ) = UNSET
-    by: Annotated[str, Meta(description="Who wants it so.")] | UnsetType = UNSET
-    until: Annotated[Timestamp, Meta(description="When that ends by itself.")] | UnsetType = UNSET
+    by: Annotated[str, Meta(description="Who asked for it.")] | UnsetType = UNSET
+    until: Annotated[Timestamp, Meta(description="When it ends.")] | UnsetType = UNSET
 
 
-_TOLD: Final = frozenset({Outcome.CHANGED, Outcome.FAILED, Outcome.CONFLICT, Outcome.UNVERIFIED})
-"""Outcomes that people want to see while they come about; the result tells of all the others."""
+_SHOWN: Final = frozenset({Outcome.CHANGED, Outcome.FAILED, Outcome.CONFLICT, Outcome.UNVERIFIED})
+"""Outcomes that are shown during a run; the result lists all others."""
 
 _SILENT: Final = frozenset(
     {Event.RUN_STARTED, Event.RUN_FINISHED, Event.ACCOUNT_OBSERVED, Event.NUMBER_PLANNED, Event.NOTICE}
@@ -141,13 +140,13 @@ _PLACED: Final = frozenset(
 
 
 _SENTENCES: Final = frozenset({"message", "reason", "error_message"})
-"""Fields that hold a sentence for people."""
+"""Fields that hold a sentence, which is translated."""
 
 
 def console_line(line: Mapping[str, Any], paint: Paint, *, everything: bool) -> str | None:
-    """A log line for a terminal, ended by a newline; None for one that a person would skip, unless `everything`."""
+    """Return a log line for a terminal, ended by a newline; None for a detail, unless `everything` is True."""
     event = line["event"]
-    if not everything and (event in _SILENT or (event == Event.NUMBER and line.get("outcome") not in _TOLD)):
+    if not everything and (event in _SILENT or (event == Event.NUMBER and line.get("outcome") not in _SHOWN)):
         return None
     level = line["level"]
     parts = [
@@ -161,27 +160,27 @@ def console_line(line: Mapping[str, Any], paint: Paint, *, everything: bool) -> 
 
 
 def _details(line: Mapping[str, Any]) -> list[str]:
-    found = []
+    parts = []
     if "phone" in line:
-        found.append(safe(hyphenated(str(line["phone"])), _VALUE_COLUMNS))
-    found += [_shown(line[name]) for name in ("action", "outcome") if name in line]
+        parts.append(safe(hyphenated(str(line["phone"])), _VALUE_COLUMNS))
+    parts += [_shown(line[name]) for name in ("action", "outcome") if name in line]
     if "before" in line:
-        # a closing line without an `after` is of a number that nobody has seen since
+        # a result without an `after` is of a number that was not read since
         then = line.get("after", "?" if line["event"] == Event.NUMBER else line.get("desired", "?"))
-        found.append(f"{_shown(line['before'])} → {_shown(then)}")
+        parts.append(f"{_shown(line['before'])} → {_shown(then)}")
     if "counts" in line:
-        found.append(", ".join(f"{number:,} {safe(kind)}" for kind, number in line["counts"].items() if number))
-    found += [f"{safe(name)}={_shown(_said(name, value))}" for name, value in line.items() if name not in _PLACED]
-    told = _shown(_said("error_message", line.get("error_message", "")))
+        parts.append(", ".join(f"{number:,} {safe(kind)}" for kind, number in line["counts"].items() if number))
+    parts += [f"{safe(name)}={_shown(_localized(name, value))}" for name, value in line.items() if name not in _PLACED]
+    message = _shown(_localized("error_message", line.get("error_message", "")))
     if "error_code" in line:
         status = f" ({_shown(line['http_status'])})" if "http_status" in line else ""
-        found.append(f"{_shown(line['error_code'])}{status}: {told}")
-    elif told:
-        found.append(told)
-    return found
+        parts.append(f"{_shown(line['error_code'])}{status}: {message}")
+    elif message:
+        parts.append(message)
+    return parts
 
 
-def _said(name: str, value: Any) -> Any:
+def _localized(name: str, value: Any) -> Any:
     return translated(value) if name in _SENTENCES and isinstance(value, str) else value
 
 

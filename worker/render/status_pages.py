@@ -1,4 +1,4 @@
-"""The pages of the status page: HTML out of what the ledger and a daemon know. They work without JavaScript."""
+"""The pages of the status page, as HTML that works without JavaScript."""
 
 from collections.abc import Sequence
 from urllib.parse import quote, urlencode
@@ -41,14 +41,14 @@ __all__ = [
 ]
 
 _WIDTH, _HEIGHT = 720, 120
-"""Of a chart, in its own units."""
+"""Size of a chart, in its own units."""
 
 
 class Frame(Struct, frozen=True, kw_only=True):
-    """What stands around every page. `live` is what a daemon knows, None where there is none.
+    """What all pages share. `here` is the navigation entry of the page, `live` the daemon's state if there is one.
 
-    `assets` are the URLs of style sheets and scripts by name. `version` is that of what is shown, which a script
-    compares with what it hears; messages have none, and no script.
+    `assets` are the URLs of style sheets and scripts by name. A script compares `version`, that of the data shown,
+    with events of the server; pages that only show a message have neither.
     """
 
     here: str
@@ -61,7 +61,7 @@ class Frame(Struct, frozen=True, kw_only=True):
 
 
 class Overview(Struct, frozen=True, kw_only=True):
-    """The first page: accounts (a page of those that fit), what needs a person, the last runs, what is coming."""
+    """The first page: the accounts that match, what needs attention, the latest runs and upcoming changes."""
 
     accounts: Sequence[AccountState]
     found: int
@@ -79,9 +79,9 @@ class Overview(Struct, frozen=True, kw_only=True):
 
 
 class Account(Struct, frozen=True, kw_only=True):
-    """One account: how its last runs left it, what of its last run needs a person, and its numbers as last written.
+    """One account: its latest runs, the numbers that its last run left out of sync, and the values last written.
 
-    `read_as` are the keys that it had when it could be read, where it could not.
+    If the account could not be read, `read_as` are the keys that it had when it was read.
     """
 
     standing: AccountState
@@ -96,7 +96,7 @@ class Account(Struct, frozen=True, kw_only=True):
 
 
 class Run(Struct, frozen=True, kw_only=True):
-    """One run: its accounts, and the numbers of one of them where one was chosen."""
+    """One run: its accounts, and the numbers of the chosen one."""
 
     run: RunSummary
     accounts: Sequence[AccountState]
@@ -109,14 +109,14 @@ class Run(Struct, frozen=True, kw_only=True):
 
 
 class Runs(Struct, frozen=True, kw_only=True):
-    """Runs, the last one first."""
+    """Runs, newest first."""
 
     runs: Sequence[RunSummary]
     next: str | None
 
 
 class Number(Struct, frozen=True, kw_only=True):
-    """One number's whole story, or a form to ask for one."""
+    """The history of one number, or a form to search for one."""
 
     phone: str | None
     asked: str
@@ -125,13 +125,13 @@ class Number(Struct, frozen=True, kw_only=True):
 
 
 class Transitions(Struct, frozen=True, kw_only=True):
-    """What is coming, None where the desired files are not known."""
+    """Upcoming changes; None if the desired state is not loaded."""
 
     coming: UpcomingChanges | None
 
 
 class Quotas(Struct, frozen=True, kw_only=True):
-    """Requests that write over time, and by how much the windows are used now."""
+    """Writes over time, and the current use of the quota."""
 
     minutes: Sequence[WriteBucket]
     hours: Sequence[WriteBucket]
@@ -141,36 +141,36 @@ Body = Overview | Account | Run | Runs | Number | Transitions | Quotas
 
 
 def page(frame: Frame, body: Body) -> str:
-    """A page."""
+    """Return a page as HTML."""
     name = type(body).__name__.lower()
     fields = {field: getattr(body, field) for field in body.__struct_fields__}
     return render(f"page/{name}.html", **_around(frame), **fields)
 
 
 def message(frame: Frame, title: str, text: str, *, login: bool = False) -> str:
-    """A page that says what is wrong and what to do, with a form for the token where `login`."""
+    """Return a page that says what is wrong and what to do, with a form for the token if `login`."""
     return render("page/message.html", **_around(frame), headline=title, text=text, login=login)
 
 
 def account_url(key: str, name: str | None = None) -> str:
-    """Where an account is, by the key that it has over all runs; by its name too where it could not be read."""
+    """Return the URL of an account, by its key; by its name too if it could not be read."""
     return link(f"/accounts/{quote(key, safe='')}", name=name if unread(key) else None)
 
 
 def run_url(run_id: str) -> str:
-    """Where a run is."""
+    """Return the URL of a run."""
     return f"/runs/{quote(run_id, safe='')}"
 
 
 def number_url(phone: str) -> str:
-    """Where the story of a number is."""
+    """Return the URL of the history of a number."""
     return f"/numbers/{quote(phone, safe='')}"
 
 
 def link(path: str, **query: object) -> str:
-    """A URL of ours; what is None or empty is left out."""
-    given = urlencode({name: value for name, value in query.items() if value not in {None, ""}})
-    return f"{path}?{given}" if given else path
+    """Return a path with a query of the values that are not None or empty."""
+    encoded = urlencode({name: value for name, value in query.items() if value not in {None, ""}})
+    return f"{path}?{encoded}" if encoded else path
 
 
 def _around(frame: Frame) -> dict[str, object]:
@@ -198,7 +198,7 @@ class Bar(Struct, frozen=True):
 
 
 class Chart(Struct, frozen=True):
-    """Bars over time, and what a reader who does not see them is told."""
+    """Bars over time, and a `label` for screen readers."""
 
     width: int
     height: int
@@ -208,7 +208,6 @@ class Chart(Struct, frozen=True):
 
 
 def _chart(windows: Sequence[WriteBucket]) -> Chart:
-    """Windows as bars, one beside the other."""
     most = max((window.writes for window in windows), default=0)
     step = _WIDTH / max(1, len(windows))
     bars = [
@@ -223,7 +222,5 @@ def _chart(windows: Sequence[WriteBucket]) -> Chart:
         )
         for place, window in enumerate(windows)
     ]
-    label = _("Requests that write over time, at most {most} at once; the table below has the same figures").format(
-        most=f"{most:,}"
-    )
+    label = _("Writes over time, at most {most} per bar; the table below has the same data").format(most=f"{most:,}")
     return Chart(_WIDTH, _HEIGHT, label, bars, most)

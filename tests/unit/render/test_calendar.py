@@ -27,7 +27,7 @@ def due(place: int = 0, **more: str) -> Due:
 def test_a_calendar_without_anything_says_so() -> None:
     """Nothing comes due; over several zones the span is told in UTC."""
     zones = [AccountCalendar(zone, zone, ()) for zone in ("Asia/Seoul", "Europe/Berlin")]
-    expected = "Nothing comes due from {} until {}.\n"
+    expected = "No changes from {} until {}.\n"
     assert text(made(*zones), color=False) == expected.format("2026-11-30 15:00 UTC", "2026-12-01 15:00 UTC")
     assert text(made(zones[0]), color=False) == expected.format("2026-12-01 00:00 KST", "2026-12-02 00:00 KST")
 
@@ -38,7 +38,7 @@ def test_many_alike_are_a_sample_and_a_count() -> None:
         made(AccountCalendar("main", "Asia/Seoul", tuple(due(n, note="a\nb", owner="o") for n in range(25)))),
         color=False,
     )
-    assert page.count("INACTIVE → as it is") == 21
+    assert page.count("INACTIVE → not set") == 21
     assert "and 5 more" in page
     assert "a b · o" in page
     assert page.endswith("25 changes from 2026-12-01 00:00 KST until 2026-12-02 00:00 KST.\n")
@@ -59,7 +59,7 @@ def test_an_event_has_what_a_calendar_program_needs() -> None:
         for each in (due(1, note="a"), due(1, note="b"))
     )
     assert first["UID"] == second["UID"]
-    assert str(first["SUMMARY"]) == "010-0000-0001: INACTIVE → as it is (main)"
+    assert str(first["SUMMARY"]) == "010-0000-0001: INACTIVE → not set (main)"
     assert str(first["DESCRIPTION"]) == "nothing is scheduled\na"
     assert first["DTSTAMP"].to_ical() == b"20261124T090000Z"
     assert first["DTSTART"].to_ical() == b"20261201T000000Z"

@@ -34,14 +34,14 @@ def test_exported_file() -> None:
         account: "main"
         account_id: "12925149"
         endpoint: "solapi"
-        unmanaged: report  # tell of registered numbers that are not listed here, and leave them alone
+        unmanaged: report  # report registered numbers that are not listed here
         numbers:
           "010-1234-5678": ACTIVE
           "02-312-4567": INACTIVE
           "0507-1234-5678": INACTIVE
           "1588-1234": ACTIVE
 
-        # Registered too, but not to be had by listing them:
+        # Also registered, but cannot be listed:
         #   010-3333-4444: PENDING
         #   010-4444-5555: FROZEN   0211: ACTIVE
         #   821012345678: ACTIVE
@@ -55,7 +55,7 @@ def test_account_without_numbers() -> None:
         # yaml-language-server: $schema=senderid.schema.json
         version: 1
         account: "main"
-        unmanaged: report  # tell of registered numbers that are not listed here, and leave them alone
+        unmanaged: report  # report registered numbers that are not listed here
         numbers: {}
         """)
     assert load([("main.yaml", text.encode())]).accounts[0].numbers == {}

@@ -6,6 +6,7 @@ from textwrap import dedent
 import pytest
 
 from tests.support.records import account_story, attempt, history, number_story, run_story
+from tests.support.snapshots import snapshot
 from worker.model.credentials import CredentialsRef, SecretRef
 from worker.model.errors import ErrorInfo, NumberError
 from worker.model.history import AttemptState, Ending, RunRecord
@@ -41,20 +42,7 @@ def test_runs_are_a_table() -> None:
         run_story(account_story(), counts={"unchanged": 4}),
         total=7,
     )
-    assert page == golden("""
-        WHEN (UTC)           OUTCOME      ACCOUNT               NUMBERS
-        2026-11-24 09:00:12  converged    main                  1 changed
-          20261125T000000Z-ffffff, rollback 20261124T090012Z-a1b2c3 by ann@box
-        2026-11-24 09:00:12  crashed      main, campaigns       1 not attempted, 2,000 …
-          20261124T090012Z-a1b2c3, apply by ann@box
-        2026-11-24 09:00:12  unfinished   main                  2 to activate, 1 to dea…
-          20261124T090012Z-a1b2c3, apply by ann@box
-        2026-11-24 09:00:12  converged                          no numbers
-          20261124T090012Z-a1b2c3, apply by ann@box
-        2026-11-24 09:00:12  converged    main                  4 unchanged
-          20261124T090012Z-a1b2c3, apply by ann@box
-        5 of 7 runs. All of them: --limit 0
-    """)
+    assert page == snapshot("history_runs_are_a_table.txt", page)
 
 
 def test_no_runs_and_one() -> None:
@@ -87,28 +75,8 @@ def test_one_run_in_full() -> None:
         settings={"endpoint": "solapi", "retry": {"attempts": 5}, "ledger": {"path": None}},
         outcome=Ending.PARTIAL,
     )
-    assert text.run(told, color=False) == golden("""
-        Run 20261124T090012Z-a1b2c3: partial
-          apply by ann@box (process 7), senderid 1.2.3
-          from 2026-11-24 09:00:12 UTC to 2026-11-24 09:00:13, 1.9 s
-          settings: endpoint solapi, retry.attempts 5
-
-        main (account 12925149): partial
-          1 changed, 3 unchanged (2 reads, 1 write)
-          DeadlineExceeded: the time was up
-          from main.yaml (sha256 abababababab, commit c0ffee-dirty)
-          at solapi, with the default credentials
-          safety: max_deactivations 30%, min_active 1, pair_swaps warn
-          plan 0123456789ab
-
-          x failed   02-1234-5678   INACTIVE, not ACTIVE
-                     InvalidSenderId (400): not registered; attempt 1 at 09:00:12.120:
-                     rejected
-          ? missing  1588-1234      not registered
-          + changed  010-1234-5678  INACTIVE → ACTIVE
-                     attempt 1 at 09:00:12.120: rejected (RateLimited (429): the quota
-                     is used up); attempt 2 at 09:00:12.120: verified; 1,234 ms in all
-    """)
+    shown = text.run(told, color=False)
+    assert shown == snapshot("history_one_run_in_full.txt", shown)
 
 
 def test_a_run_names_the_plan_file_that_it_carried_out() -> None:
@@ -130,21 +98,8 @@ def test_a_run_without_an_end() -> None:
         credentials=CredentialsRef(SecretRef(env="MAIN_KEY"), SecretRef(file="/run/secrets/main")),
     )
     told = run_story(account, outcome=Ending.UNFINISHED, finished_at=None)
-    assert text.run(told, color=False) == golden("""
-        Run 20261124T090012Z-a1b2c3: unfinished
-          apply by ann@box (process 7), senderid 1.2.3
-          since 2026-11-24 09:00:12 UTC
-          It still runs, or it died: the next apply on its account settles the rest.
-
-        main: unfinished
-          1 to activate (2 reads, 1 write)
-          from main.yaml
-          at solapi, with credentials from $MAIN_KEY and the file /run/secrets/main
-          safety: max_deactivations 30%, min_active 1, pair_swaps warn
-
-          … unfinished  010-1234-5678  was INACTIVE, wanted ACTIVE
-                        attempt 1 at 09:00:12.120: intent
-    """)
+    shown = text.run(told, color=False)
+    assert shown == snapshot("history_a_run_without_an_end.txt", shown)
     assert text.run(run_story(), color=False).endswith("\n\nThe ledger has no account of this run.\n")
 
 
@@ -172,17 +127,8 @@ def test_the_story_of_one_number() -> None:
         run_story(account_story(number_story(action=Action.DEACTIVATE, before="ACTIVE", after="INACTIVE"))),
         run_story(account_story(numbers=None), outcome=Ending.CRASHED),
     )
-    assert text.number("01012345678", document, color=False) == golden("""
-        2026-11-24 09:00:12  main (account 12925149)
-          apply by ann@box, run 20261124T090012Z-a1b2c3: converged
-          + changed  010-1234-5678  ACTIVE → INACTIVE
-                     attempt 1 at 09:00:12.120: verified; 1,234 ms in all
-
-        2026-11-24 09:00:12  main (account 12925149)
-          apply by ann@box, run 20261124T090012Z-a1b2c3: converged
-
-        2 runs with 010-1234-5678.
-    """)
+    shown = text.number("01012345678", document, color=False)
+    assert shown == snapshot("history_the_story_of_one_number.txt", shown)
 
 
 @pytest.mark.parametrize("columns", [80, 120])

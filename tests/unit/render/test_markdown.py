@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 from msgspec import structs
 
+from tests.support.snapshots import snapshot
 from worker.model.errors import ErrorInfo, NumberError, Refusal
 from worker.model.history import AccountRecord, Attempt, AttemptState, Ending, NumberRecord, RunRecord
 from worker.model.plans import AccountPlan, Action, Cause, Change, Notice, NoticeKind, Plan, Verdict, tally
@@ -57,28 +58,7 @@ def test_a_small_plan_is_told_whole() -> None:
         account("calm"),
         AccountPlan(account="lost", verdict=Verdict.ERROR, error=ErrorInfo("Code", "no key"), counts={}),
     )
-    assert told == (
-        "### Plan: 1 to activate, 2 to deactivate, 1 cannot converge. 3 unchanged.\n"
-        "\n**Refused: 1 account.**\n"
-        "\n**Could not be planned: 1 account.**\n"
-        "\n- `branch`: Refused by max-deactivations: 3 of 4 ACTIVE numbers would be deactivated. If that is meant, add"
-        " --allow x To let it through: --allow max-deactivations\n"
-        "- `lost`: Code: no key\n"
-        "\n#### `branch` (`12925149`): refused, 1 to deactivate\n"
-        "\n**1 to deactivate**: listed\n"
-        "\n| Number | Status |\n| --- | --- |\n| `010-0000-0009` | ACTIVE → INACTIVE |\n"
-        "\n#### `main` (`12925149`): 1 to activate, 1 to deactivate, 1 blocked\n"
-        "\n**1 to activate**: listed\n"
-        "\n| Number | Status | Why | Note | Owner |\n| --- | --- | --- | --- | --- |\n"
-        "| `010-0000-0001` | INACTIVE → ACTIVE | changed outside on 2026-11-24 08:12 UTC | 본사 | `@everyone` |\n"
-        "\n**1 to deactivate**: listed\n"
-        "\n| Number | Status | Why | Until |\n| --- | --- | --- | --- |\n"
-        "| `010-0000-0002` | ACTIVE → INACTIVE | the file changed | `2026-12-01 09:00 KST` |\n"
-        "\n**1 blocked**: wait for the vendor\n"
-        "\n| Number | Status |\n| --- | --- |\n| `010-0000-0003` | PENDING, not ACTIVE |\n"
-        "\n1 account is as desired: `calm`\n"
-        "\n**Worth knowing**\n\n- `010-0000-0001`: it ends soon\n- nearly full\n"
-    )
+    assert told == snapshot("markdown_a_small_plan_is_told_whole.md", told)
 
 
 def test_a_plan_without_changes_is_a_line() -> None:
@@ -217,24 +197,7 @@ def test_a_result_tells_what_failed_first() -> None:
         done("quiet", RunOutcome.CONVERGED),
         remark="\nThe desired state\nstill asks.\n",
     )
-    assert told == (
-        "### Partial: 2 changed, 1 failed, 1 blocked. 10 requests in 0.0 s.\n"
-        "\n- `refused`: Refused by max-deactivations: 3 of 4 ACTIVE numbers would be deactivated. If that is meant, add"
-        " --allow x To let it through: --allow max-deactivations\n"
-        "- `held`: AccountBusy: another run has it\n"
-        "\n#### `bad`: partial, 1 failed, 1 blocked, 1 changed\n"
-        "\n**1 failed**: Code (400): no. It has its old status; apply again once the cause is gone.\n"
-        "\n| Number | Status |\n| --- | --- |\n| `010-0000-0003` | INACTIVE, not ACTIVE |\n"
-        "\n**1 blocked**: ask them\n"
-        "\n| Number | Status |\n| --- | --- |\n| `010-0000-0004` | INACTIVE, not ACTIVE |\n"
-        "\n**1 changed**\n"
-        "\n| Number | Status |\n| --- | --- |\n| `010-0000-0002` | INACTIVE → ACTIVE |\n"
-        "\n#### `fine`: converged, 1 changed\n"
-        "\n**1 changed**\n"
-        "\n| Number | Status |\n| --- | --- |\n| `010-0000-0001` | INACTIVE → ACTIVE |\n"
-        "\n1 account is as desired: `quiet`\n"
-        "\nThe desired state still asks.\n"
-    )
+    assert told == snapshot("markdown_a_result_tells_what_failed_first.md", told)
 
 
 def test_a_large_result_says_what_to_do_above_what_is_folded() -> None:
@@ -251,7 +214,7 @@ def test_a_large_result_says_what_to_do_above_what_is_folded() -> None:
             for index in range(20)
         )
     )
-    assert "- **20 failed** (`a0`, `a1`, `a2`, `a3`, `a4` and 15 more): Code (400): no. It has its old status" in told
+    assert "- **20 failed** (`a0`, `a1`, `a2`, `a3`, `a4` and 15 more): Code (400): no. Its status is unchanged" in told
     assert told.count("<details>") == 20
 
 
@@ -299,7 +262,7 @@ def test_a_run_is_told_with_its_attempts() -> None:
         accounts=(account,),
     )
     told = markdown.run(story)
-    assert told.startswith("### Run `20261125T000000Z-abcdef`: unfinished\n\n**It still runs, or it died")
+    assert told.startswith("### Run `20261125T000000Z-abcdef`: unfinished\n\n**It is still running or it crashed")
     assert "#### `main` (`12925149`): unfinished, 1 to activate, 1 failed\n" in told
     assert "\n`from d.yaml`\n" in told
     assert "| `010-0000-0001` | INACTIVE, not ACTIVE | 1: ok, 1: ok | Code (400): no |" in told

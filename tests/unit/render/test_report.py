@@ -87,7 +87,7 @@ def test_a_plan_tells_what_changes_and_what_stands_in_the_way() -> None:
     read = Read(page)
     assert "Plan: 6 to activate, 6 to deactivate" in read.visible
     assert "Refused by max-deactivations:" in read.visible
-    assert "To let it through: --allow max-deactivations" in read.visible
+    assert "To allow it: --allow max-deactivations" in read.visible
     assert "AccountRejected: the API key is unknown: check SOLAPI_API_KEY." in read.visible
     assert read.line("010-0000-0001")[:3] == ["shop-0000", "010-0000-0001", "- deactivate"]
     line = read.line("010-0000-0001")
@@ -117,7 +117,7 @@ def test_a_plan_of_changes_alone_is_no_warning() -> None:
     blocked = AccountPlan(account="main", counts=tally(Action, {Action.BLOCKED: 1}), changes=(changed(2),))
     page = report.plan(planned(blocked, at="2026-12-01T00:00:00.000Z"))
     assert 'class="notice verdict" data-tone="warn"' in page
-    assert "That is what the files will want at" in page
+    assert "This is the plan for" in page
     assert 'datetime="2026-12-01T00:00:00.000Z"' in page
 
 
@@ -220,16 +220,13 @@ def test_what_an_account_says_is_not_said_of_each_number_too() -> None:
 def test_a_run_draws_its_writes_against_the_quota() -> None:
     """The chart says in words what it shows; retries, refusals and the pause are drawn; the same stands in a table."""
     read = Read(report.run(paced()))
-    summary = (
-        "64 requests that write; at most 31 in any 5 s; the quota is 45; 2 retries; "
-        "2 refused by the vendor's quota; 1 pause."
-    )
+    summary = "64 writes; at most 31 in any 5 s; the quota is 45; 2 retries; 2 refused by the vendor's quota; 1 pause."
     (drawing,) = [each for each in read.named("svg") if each.get("role") == "img"]
     assert drawing["aria-label"] == summary
     assert summary in read.visible
     classes = [each.get("class") for name, each in read.elements if name in {"line", "rect"}]
     assert {"limit", "again", "refused", "band"} <= set(classes)
-    assert "held for 9.1 s: the API said that the quota was used up" in read.visible
+    assert "waited 9.1 s: the API reported that the quota was used up" in read.visible
     spans = [row for row in read.rows if row and row[0].startswith("09:00:")]
     assert sum(int(row[1]) for row in spans) == 64
     assert "2. ACTIVE: verified" in read.visible
@@ -256,7 +253,7 @@ def test_a_run_without_a_quota_or_writes_draws_what_there_is() -> None:
         finished_at=None,
     )
     page = report.run(run_story(open_, outcome=Ending.UNFINISHED, finished_at=None, counts={"activate": 1}))
-    assert "It still runs, or it died" in page
+    assert "It is still running or it crashed" in page
     assert "<figure" not in page
     assert "… unfinished" in " ".join(Read(page).visible.split())
 
@@ -265,8 +262,8 @@ def test_a_silence_that_nobody_asked_for_is_no_hold() -> None:
     """A pause without a refusal before it is told as nothing but silence."""
     later = attempt(intended_at="2026-11-24T09:01:12.120Z")
     page = report.run(run_story(account_story(number_story(), number_story("0211", attempts=(later,)))))
-    assert "nothing was answered for 60.0 s" in page
-    assert "held for" not in page
+    assert "no answers for 60.0 s" in page
+    assert "waited" not in page
 
 
 def test_each_api_key_has_a_chart_of_its_own() -> None:

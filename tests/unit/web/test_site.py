@@ -36,7 +36,7 @@ def test_every_page_is_there_before_the_first_run(tmp_path: Path) -> None:
         for path in ("/", "/runs", "/numbers", "/transitions", "/quota"):
             answer = ask(url, path)
             assert (answer.status, answer.headers["content-type"]) == (200, "text/html; charset=utf-8"), path
-        assert "knows of no account yet" in ask(url).body
+        assert "has no accounts yet" in ask(url).body
         assert (ask(url, "/healthz").body, ask(url, "/readyz").body) == ("ok\n", "ok\n")
     assert not (tmp_path / "none").exists()
 
@@ -54,7 +54,7 @@ def test_accounts_runs_and_numbers_lead_to_each_other(tmp_path: Path) -> None:
             links = re.findall(r'href="(/[^"#]*)"', answer.body)
             todo += {link.replace("&amp;", "&") for link in links} - seen - set(todo)
         assert {"/quota", f"/runs/{FIRST}", f"/numbers/{PHONES[0]}"} <= seen
-        assert "<b>2</b> <span>need a look</span>" in ask(url).body
+        assert "<b>2</b> <span>need attention</span>" in ask(url).body
         assert "not registered" in ask(url, f"/runs/{FIRST}?show=needing").body
 
 
@@ -75,7 +75,7 @@ def test_accounts_that_could_not_be_read_have_pages_of_their_own(tmp_path: Path)
             assert f"<h1><bdi>{name}</bdi></h1>" in first
             assert (first.count("<bdi>no 11</bdi>"), len(re.findall("entry=", first))) == (1, 10)
             assert len(re.findall("entry=", second)) == 2
-            assert ("As it was when it was last read" in first) is False
+            assert ("Last successful read" in first) is False
         assert ask(url, "/accounts/vendor%20None").status == 404
     noted(tmp_path, "c", key="vendor 7", run="20261123T000000Z-000001")
     noted(tmp_path, "c", key="vendor None", run="20261125T000000Z-000001", outcome="failed", phones=())
@@ -93,7 +93,7 @@ def test_a_number_has_a_page_with_a_history_and_without(tmp_path: Path) -> None:
             assert (page.status, "<title>010-0000-0001" in page.body, "verified" in page.body) == (200, True, True)
         for path in ("/numbers/01000000009", "/numbers?q=010-0000-0009", "/numbers/0211"):
             page = ask(url, path)
-            assert (page.status, "No run noted anything of this number." in page.body) == (200, True)
+            assert (page.status, "No run in the ledger has this number." in page.body) == (200, True)
         for path in ("/numbers/x", "/numbers/1234567890123", "/numbers/%EF%BC%91%EF%BC%91%EF%BC%92%EF%BC%93"):
             assert ask(url, path).status == 404
 
@@ -107,7 +107,7 @@ def test_long_lists_are_paged_whole(tmp_path: Path) -> None:
         accounts = following(url, "/?q=shop")
         assert len(accounts) == 3
         assert [name for page in accounts for name in re.findall(r"<bdi>(shop \d+)</bdi>", page)] == names
-        assert "1 account found" in ask(url, "/?q=BIG").body
+        assert "1 account, as of" in ask(url, "/?q=BIG").body
         big = "/accounts/" + quote("https://api.solapi.com big", safe="")
         numbers = [phone for page in following(url, big) for phone in re.findall(r"/numbers/(\d+)", page)]
         assert numbers == PHONES
@@ -286,14 +286,14 @@ def test_what_a_daemon_knows_is_shown(tmp_path: Path) -> None:
             "expires on day 0",
             "And 10 more",
             "it rests",
-            "change nothing in",
+            "No scheduled changes in",
         ):
             assert words in home, words
         quota = ask(url, "/quota").body
         assert "3 / 80" in quota
         assert "<rect" in quota
         assert "3 writes" in quota
-        assert "change nothing until" in ask(url, "/transitions").body
+        assert "No scheduled changes until" in ask(url, "/transitions").body
         assert "expires on day 0" in ask(url, "/accounts/" + quote("https://api.solapi.com main", safe="")).body
     early = DaemonState(ready="it is about to start")
     with serving(tmp_path / "ledger.db", live=lambda: early) as url:
@@ -310,11 +310,11 @@ def test_what_is_coming_is_told_with_its_end(tmp_path: Path, monkeypatch: pytest
         assert page.count('class="number">120</td>') == 20
         assert "2026-12-08" in page
         assert "night" in page
-        assert "More changes come after these" not in page
+        assert "Later changes are not shown" not in page
         assert "night" in ask(url).body
         monkeypatch.setattr(site, "_TURNS", 19)
         page = ask(url, "/transitions").body
-        assert (page.count(" → "), "More changes come after these" in page) == (19, True)
+        assert (page.count(" → "), "Later changes are not shown" in page) == (19, True)
         accounts = _files(
             "{from: '2026-11-24T12:00:00', until: '2026-11-24T13:00:00', status: INACTIVE, reason: repair}"
         )

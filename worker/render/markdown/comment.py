@@ -218,10 +218,8 @@ def _in_brief(
     view: DocumentView, sections: Sequence[Section], title: str, remarks: Sequence[str], *, whole: bool
 ) -> Iterator[str]:
     yield from _head(view, title, folded=True)
+    rows = ((prose(translated(each.mark.counted)), f"{each.numbers:,}", f"{each.accounts:,}") for each in view.counts)
     if view.counts:
-        rows = (
-            (prose(translated(each.mark.counted)), f"{each.numbers:,}", f"{each.accounts:,}") for each in view.counts
-        )
         yield from table(("", _("Numbers"), _("Accounts")), rows)
     names: dict[str, list[str]] = {}
     for section in sections:

@@ -37,7 +37,7 @@ def result(document: Result, remark: str = "") -> str:
     """Return a result as an HTML document, with a remark on it."""
     remarks = [" ".join(remark.split())] if remark else []
     if any(account.requests.writes for account in document.accounts):
-        text = _("When each write was sent is drawn by: senderid history {run} --format html")
+        text = _("For a chart of the writes over time, run: senderid history {run} --format html")
         remarks.append(text.format(run=document.run_id))
     fields = [
         Field(_("Run"), document.run_id, "code"),
@@ -122,4 +122,4 @@ def _requests(accounts: Iterable[Requests]) -> Iterator[Field]:
     requests = sum(accounts, Requests())
     yield Field(_("Reads"), f"{requests.reads:,}")
     yield Field(_("Writes"), f"{requests.writes:,}")
-    yield Field(_("Retries among them"), f"{requests.retries:,}")
+    yield Field(_("Retries"), f"{requests.retries:,}")

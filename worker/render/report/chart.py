@@ -158,7 +158,7 @@ def _steps(heights: Sequence[float]) -> str:
 def _summary(writes: Sequence[Write], peak: int, window: float, rate: Rate | None, silent: Sequence[Pause]) -> str:
     number = len(writes)
     parts = [
-        ngettext("{number:,} request that writes", "{number:,} requests that write", number).format(number=number),
+        ngettext("{number:,} write", "{number:,} writes", number).format(number=number),
         _("at most {peak:,} in any {window:g} s").format(peak=peak, window=window),
     ]
     if rate is not None:
@@ -180,8 +180,8 @@ def _length(pause: Pause) -> float:
 def _why(pause: Pause) -> str:
     seconds = _length(pause)
     if pause.refused:
-        return _("held for {seconds:,.1f} s: the API said that the quota was used up").format(seconds=seconds)
-    return _("nothing was answered for {seconds:,.1f} s").format(seconds=seconds)
+        return _("waited {seconds:,.1f} s: the API reported that the quota was used up").format(seconds=seconds)
+    return _("no answers for {seconds:,.1f} s").format(seconds=seconds)
 
 
 def _stamp(at: float) -> str:

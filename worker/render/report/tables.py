@@ -29,14 +29,14 @@ def accounts_table(accounts: Iterable[AccountView], *, planned: bool) -> Table:
         Column("on", _("To activate"), "number"),
         Column("off", _("To deactivate"), "number"),
         Column("attention", _("Need attention"), "number"),
-        Column("aside", _("Left alone"), "number"),
+        Column("aside", _("Not written"), "number"),
         Column("same", _("Unchanged"), "number"),
         Column("counts", _("Numbers"), "lines"),
         Column("reads", _("Reads"), "number"),
         Column("writes", _("Writes"), "number"),
         Column("retries", _("Retries"), "number"),
         Column("why", _("Why"), "lines"),
-        Column("how", _("By what"), "lines"),
+        Column("how", _("Source"), "lines"),
     )
     rows = [
         TableRow(
@@ -145,7 +145,7 @@ def _attempt(attempt: Attempt) -> str:
         _("{number}. {asked}: {state}").format(
             number=attempt.number, asked=attempt.asked, state=translated(attempt.state)
         ),
-        _("noted {time}").format(time=_clock(attempt.intended_at)),
+        _("recorded {time}").format(time=_clock(attempt.intended_at)),
     ]
     if attempt.answered_at is not None:
         parts.append(_("answered {time}").format(time=_clock(attempt.answered_at)))

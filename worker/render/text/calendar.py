@@ -1,4 +1,4 @@
-"""What desired states will want when: the document of `calendar`, and its text for people."""
+"""Scheduled changes of desired states: the document of `calendar`, and its text."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
@@ -23,14 +23,14 @@ from worker.render.view.parts import MANY
 __all__ = ["AccountCalendar", "Calendar", "Due", "account_calendar", "text"]
 
 DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_LEFT: Final = "as it is"
-"""What a number is of which nothing is wanted."""
+_NOT_SET: Final = "not set"
+"""Shown in place of a desired status if there is none."""
 _REMARK_COLUMNS: Final = 20
-"""Columns that a remark gets however narrow the page is."""
+"""Columns of a remark, however narrow the page is."""
 
 
 class Due(Struct, frozen=True):
-    """One number from a moment on: what was wanted before and what is wanted then, null for nothing, and why."""
+    """A change of a number's desired status at a time: the status before and after, null for none, and why."""
 
     phone: Phone
     at: Timestamp
@@ -42,7 +42,7 @@ class Due(Struct, frozen=True):
 
 
 class AccountCalendar(Struct, frozen=True):
-    """What comes due in one account, by time; `timezone` is the IANA name of its file's zone."""
+    """The changes of one account by time; `timezone` is the IANA name of its file's zone."""
 
     account: str
     timezone: str
@@ -50,7 +50,7 @@ class AccountCalendar(Struct, frozen=True):
 
 
 class Calendar(Struct, frozen=True, kw_only=True):
-    """The document of `calendar`: what comes due in [from, until), as the files say."""
+    """The document of `calendar`: the changes that the files schedule in [from, until)."""
 
     schema: Literal["senderid.calendar/v1"] = "senderid.calendar/v1"
     created_at: Timestamp
@@ -60,7 +60,7 @@ class Calendar(Struct, frozen=True, kw_only=True):
 
 
 def account_calendar(account: DesiredAccount, start: datetime, end: datetime) -> AccountCalendar:
-    """What comes due in an account in [start, end), aware times."""
+    """Return the changes of an account in [start, end), aware times."""
     due = tuple(
         Due(each.phone, format_utc(each.when), each.before, each.after, each.why, want.note, want.owner)
         for each in transitions(account, start, end)
@@ -70,7 +70,7 @@ def account_calendar(account: DesiredAccount, start: datetime, end: datetime) ->
 
 
 def text(calendar: Calendar, *, color: bool, width: int = 80) -> str:
-    """A calendar in `width` columns, day by day on each file's clock, ended by a newline."""
+    """Return a calendar in `width` columns, day by day in each file's time zone, ended by a newline."""
     paint = Paint(color=color)
     lines: list[str] = []
     for account in calendar.accounts:
@@ -78,9 +78,9 @@ def text(calendar: Calendar, *, color: bool, width: int = 80) -> str:
             lines += [*_account(account, paint, width), ""]
     total = sum(len(account.due) for account in calendar.accounts)
     start, until = (_local(each, _zone_of(calendar.accounts)) for each in (calendar.start, calendar.until))
-    told = _("{changes} from {start} until {until}.") if total else _("Nothing comes due from {start} until {until}.")
-    told = told.format(changes=count(total, "change"), start=start, until=until)
-    return "\n".join([*lines, *indented(told, width, "", "  ", lambda line: paint("bold", line))]) + "\n"
+    verdict = _("{changes} from {start} until {until}.") if total else _("No changes from {start} until {until}.")
+    verdict = verdict.format(changes=count(total, "change"), start=start, until=until)
+    return "\n".join([*lines, *indented(verdict, width, "", "  ", lambda line: paint("bold", line))]) + "\n"
 
 
 def _account(account: AccountCalendar, paint: Paint, width: int) -> Iterator[str]:
@@ -96,8 +96,8 @@ def _account(account: AccountCalendar, paint: Paint, width: int) -> Iterator[str
 
 
 def _rows(time: str, before: str | None, after: str | None, alike: Sequence[Due], width: int) -> Iterator[str]:
-    left = translated(_LEFT)
-    what = f"{before or left} → {after or left}"
+    none = translated(_NOT_SET)
+    what = f"{before or none} → {after or none}"
     for due in alike[:MANY]:
         row = f"  {time}  {hyphenated(due.phone):<13}  {what}"
         remark = " · ".join(" ".join(word.split()) for word in (due.note, due.owner) if word)
@@ -111,6 +111,6 @@ def _local(at: str, timezone: str) -> str:
 
 
 def _zone_of(accounts: Iterable[AccountCalendar]) -> str:
-    """The zone of all accounts, or UTC where they are of several."""
+    """Return the zone of all accounts, or UTC if they have several."""
     zones = {account.timezone for account in accounts}
     return zones.pop() if len(zones) == 1 else "UTC"

@@ -107,7 +107,7 @@ def _record(row: NumberRow) -> str:
     """Return the error and the attempts of a number in the ledger."""
     parts = [row.error, *(_attempt(attempt, row.error) for attempt in row.attempts)]
     if row.duration_ms:
-        parts.append(_("{milliseconds} ms in all").format(milliseconds=f"{row.duration_ms:,}"))
+        parts.append(_("{milliseconds} ms in total").format(milliseconds=f"{row.duration_ms:,}"))
     return "; ".join(filter(None, parts))
 
 

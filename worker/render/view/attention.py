@@ -109,7 +109,7 @@ def error_text(error: ErrorInfo | NumberError) -> str:
 
 def _refusal_text(refusal: Refusal) -> str:
     option = f"--allow {refusal.rule}"
-    hint = "" if option in refusal.message else _(" To let it through: {option}").format(option=option)
+    hint = "" if option in refusal.message else _(" To allow it: {option}").format(option=option)
     return translated(refusal.message) + hint
 
 

@@ -173,7 +173,7 @@ def _sentences(plan: Plan, total: Counter[str], *, drift: bool) -> Iterator[tupl
     yield "info", _total(total, drift=drift)
     if plan.at is not None:
         when = ", ".join(sorted({_moment(plan.at, account.timezone) for account in plan.accounts}))
-        text = _("That is what the files will want at {when}; apply follows what they want now.")
+        text = _("This is the plan for {when}; apply uses the desired state of the present time.")
         yield "info", text.format(when=when)
     if refused:
         if failed + refused == len(plan.accounts):

@@ -31,10 +31,10 @@ AnyNumber: TypeAlias = NumberResult | NumberRecord
 T = TypeVar("T")
 
 _NEXT: Final = {
-    Outcome.FAILED: "It has its old status; apply again once the cause is gone.",
-    Outcome.CONFLICT: "Plan again to decide on it as it is now.",
-    Outcome.UNVERIFIED: "Plan again to see what became of it.",
-    Outcome.NOT_ATTEMPTED: "Nothing was sent for it; apply again once the cause is gone.",
+    Outcome.FAILED: "Its status is unchanged; fix the cause and apply again.",
+    Outcome.CONFLICT: "Plan again to decide from its current status.",
+    Outcome.UNVERIFIED: "Plan again to read its current status.",
+    Outcome.NOT_ATTEMPTED: "No request was sent; fix the cause and apply again.",
 }
 
 _GRAVEST_FIRST: Final = tuple(ENDINGS)
@@ -168,9 +168,9 @@ def _status(number: AnyNumber) -> str:
     if number.outcome is Outcome.CHANGED:
         return f"{number.before} → {number.after}"
     if number.action is None:
-        return _("wanted {desired}").format(desired=number.desired)
+        return _("desired {desired}").format(desired=number.desired)
     if number.outcome is Outcome.UNVERIFIED or _unknown(number):
-        return _("was {before}, wanted {desired}").format(before=number.before, desired=number.desired)
+        return _("was {before}, desired {desired}").format(before=number.before, desired=number.desired)
     return status_text(number.after, number.desired)
 
 
@@ -211,4 +211,4 @@ def _sentences(result: Result, total: Counter[str]) -> Iterator[str]:
     )
     held = sum(account.error is not None and account.error.code == CanaryFailed.__name__ for account in result.accounts)
     if held:
-        yield _("The canary failed: {accounts} not begun with.").format(accounts=count(held, "account"))
+        yield _("The canary failed: {accounts} not started.").format(accounts=count(held, "account"))

@@ -17,7 +17,7 @@ from worker.render.view.result import number_row, stuck_items
 
 __all__ = ["flat", "groups_of", "reached", "run_view", "seconds", "who"]
 
-_UNFINISHED: Final = "It still runs, or it died: the next apply on its account settles the rest."
+_UNFINISHED: Final = "It is still running or it crashed; the next apply to its account settles the rest."
 _HASH_COLUMNS: Final = 12
 _STUCK: Final = frozenset(outcome for outcome in Outcome if outcome.stuck)
 
