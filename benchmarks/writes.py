@@ -221,17 +221,15 @@ async def _cpu_per_write(url: str, writes: int, settings: Settings) -> float:
             log=Silent(),
         )
 
-        async def settle() -> bool:
-            return True
-
-        async def intend() -> Callable[[object], None]:
-            return lambda _: None
+        async def attempt(_: object) -> None:
+            await client.acquire()
+            await client.put("01000000000", Status.INACTIVE)
 
         queue = iter(range(writes))
 
         async def work() -> None:
             for _ in queue:
-                await client.write("01000000000", Status.INACTIVE, settle=settle, intend=intend)
+                await client.retry(attempt)
 
         began = time.process_time()
         await asyncio.gather(*(work() for _ in range(settings.concurrency)))

@@ -9,13 +9,14 @@ import pytest
 from tests.simulation import plumbing
 from worker.ledger import writes
 from worker.ledger.ledger import Page
-from worker.model.accounts import AccountMemory, ObservedAccount, Status
+from worker.model.accounts import AccountMemory, ObservedAccount
 from worker.model.plans import Action, Change
 from worker.model.results import Outcome
 from worker.plan import build, diff
-from worker.reconcile import account, write_queue
-from worker.reconcile.executor import Writes
+from worker.reconcile import account, results
+from worker.reconcile.executor import Executor
 from worker.reconcile.identity import Identities
+from worker.reconcile.write_queue import Attempt
 
 __all__ = ["CANARIES", "Canary"]
 
@@ -34,59 +35,57 @@ class Canary(NamedTuple):
 
 def _trust_a_replys_row(patch: Patch) -> None:
     """What replies say takes the place of the closing look."""
-    firsts: dict[Writes, ObservedAccount] = {}
+    firsts: dict[Executor, ObservedAccount] = {}
 
-    async def prove(self: Writes) -> None:
+    async def verify(self: Executor) -> None:
         seen = dict(firsts[self].numbers)
-        for write in self._writes:
-            if write.acknowledged:
-                seen[write.change.phone] = msgspec.structs.replace(
-                    seen[write.change.phone], status=Status(write.change.desired)
-                )
+        for attempt in self._attempts:
+            if attempt.acknowledged:
+                seen[attempt.phone] = msgspec.structs.replace(seen[attempt.phone], status=attempt.status)
         self._final = msgspec.structs.replace(firsts[self], numbers=seen)
 
-    real = Writes.__init__
+    real = Executor.__init__
 
     def remember(self: Any, changes: Any, api: Any, observed: Any, needs: Any, **more: Any) -> None:
         real(self, changes, api, observed, needs, **more)
         firsts[self] = observed
 
-    patch.setattr(Writes, "__init__", remember)
-    patch.setattr(Writes, "_prove", prove)
+    patch.setattr(Executor, "__init__", remember)
+    patch.setattr(Executor, "_verify", verify)
 
 
 def _call_doubt_done(patch: Patch) -> None:
     """An ambiguous write is not looked after, and called changed."""
-    judge = Writes._judge
+    judge = results._judge
 
-    async def settle(self: Writes, write: Any) -> bool:
+    async def resolve(self: Executor, attempt: Attempt) -> bool:
         del self
-        write.doubted = True
+        attempt.ambiguous = True
         return False
 
-    def believe(self: Writes, write: Any, after: str | None) -> Any:
-        return (Outcome.CHANGED, None) if write.doubted else judge(self, write, after)
+    def believe(attempt: Attempt, *given: Any, **more: Any) -> Any:
+        return (Outcome.CHANGED, None) if attempt.ambiguous else judge(attempt, *given, **more)
 
-    patch.setattr(Writes, "_settle", settle)
-    patch.setattr(Writes, "_judge", believe)
+    patch.setattr(Executor, "_resolve", resolve)
+    patch.setattr(results, "_judge", believe)
 
 
 def _retry_doubt_without_a_look(patch: Patch) -> None:
-    async def settle(self: Writes, write: Any) -> bool:
+    async def resolve(self: Executor, attempt: Attempt) -> bool:
         del self
-        write.doubted = True
+        attempt.ambiguous = True
         return True
 
-    patch.setattr(Writes, "_settle", settle)
+    patch.setattr(Executor, "_resolve", resolve)
 
 
 def _call_accepted_changed(patch: Patch) -> None:
-    judge = Writes._judge
+    judge = results._judge
 
-    def believe(self: Writes, write: Any, after: str | None) -> Any:
-        return (Outcome.CHANGED, None) if write.acknowledged else judge(self, write, after)
+    def believe(attempt: Attempt, *given: Any, **more: Any) -> Any:
+        return (Outcome.CHANGED, None) if attempt.acknowledged else judge(attempt, *given, **more)
 
-    patch.setattr(Writes, "_judge", believe)
+    patch.setattr(results, "_judge", believe)
 
 
 def _write_protected_numbers(patch: Patch) -> None:
@@ -102,24 +101,24 @@ def _ignore_a_stale_plan(patch: Patch) -> None:
 
 
 def _deactivate_first(patch: Patch) -> None:
-    real = Writes.__init__
+    real = Executor.__init__
 
     def swapped(self: Any, changes: Any, *given: Any, **more: Any) -> None:
         real(self, changes, *given, **more)
         self._least_active = 0
-        for write in self._writes:
-            other = Action.DEACTIVATE if write.change.action is Action.ACTIVATE else Action.ACTIVATE
-            write.change = msgspec.structs.replace(write.change, action=other)
+        for attempt in self._attempts:
+            other = Action.DEACTIVATE if attempt.change.action is Action.ACTIVATE else Action.ACTIVATE
+            attempt.change = msgspec.structs.replace(attempt.change, action=other)
 
-    patch.setattr(Writes, "__init__", swapped)
+    patch.setattr(Executor, "__init__", swapped)
 
 
 def _do_not_wait_for_activations(patch: Patch) -> None:
-    async def may(self: Writes, activations: Any, deactivations: int) -> bool:
+    async def may(self: Executor, activations: Any, deactivations: int) -> bool:
         del self, activations, deactivations
         return True
 
-    patch.setattr(Writes, "_may_deactivate", may)
+    patch.setattr(Executor, "_may_deactivate", may)
 
 
 def _replay_open_intents(patch: Patch) -> None:
@@ -163,22 +162,22 @@ def _replay_open_intents(patch: Patch) -> None:
 
 
 def _overwrite_what_others_changed(patch: Patch) -> None:
-    async def settle(self: Writes, write: Any) -> bool:
-        write.doubted = True
-        await self._rereads.look()
+    async def resolve(self: Executor, attempt: Attempt) -> bool:
+        attempt.ambiguous = True
+        await self._reads.read()
         return True
 
-    patch.setattr(Writes, "_settle", settle)
-    patch.setattr(write_queue.Write, "_compare", lambda *_: None)
+    patch.setattr(Executor, "_resolve", resolve)
+    patch.setattr(Attempt, "_compare", lambda *_: False)
 
 
 def _do_not_heed_what_others_looks_show(patch: Patch) -> None:
-    patch.setattr(write_queue.Write, "_compare", lambda *_: None)
+    patch.setattr(Attempt, "_compare", lambda *_: False)
 
 
 def _tell_a_number_twice(patch: Patch) -> None:
-    real = Writes.results
-    patch.setattr(Writes, "results", lambda self: (result for one in real(self) for result in (one, one)))
+    real = Executor.results
+    patch.setattr(Executor, "results", lambda self: (result for one in real(self) for result in (one, one)))
 
 
 def _let_everything_through(patch: Patch) -> None:

@@ -1,7 +1,7 @@
 """Bugs planted below the reconciler: in the quota, the signature, the retries, the client and the ledger."""
 
 import asyncio
-from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -10,7 +10,7 @@ import pytest
 from worker.ledger import writes
 from worker.ledger.ledger import Ledger, Page
 from worker.model.accounts import ObservedAccount, Status
-from worker.model.errors import ApiError, NumberRejected, ServerError
+from worker.model.errors import NumberRejected, ServerError, WorkerError
 from worker.reconcile.fleet import Fleet
 from worker.solapi import retry
 from worker.solapi.account_document import AccountDocument
@@ -146,26 +146,16 @@ def write_in_a_dry_run(patch: Patch) -> None:
     """A plan carries out its first write."""
     real = Fleet.plan
 
-    async def plan_and_write(self: Fleet, accounts: Any, terms: Any) -> Any:
-        drafts = await real(self, accounts, terms)
+    async def plan_and_write(self: Fleet, accounts: Any, *given: Any, **more: Any) -> Any:
+        drafts = await real(self, accounts, *given, **more)
         with self.client(AccountWriter, accounts[0], self._log) as writer:
             for change in drafts[0].plan.writes[:1]:
-                intend, settle = _nowhere, _never
-                await asyncio.gather(
-                    writer.write(change.phone, Status(change.desired), settle=settle, intend=intend),
-                    return_exceptions=True,
-                )
+                await writer.acquire()
+                with suppress(WorkerError):
+                    await writer.put(change.phone, Status(change.desired))
         return drafts
 
     patch.setattr(Fleet, "plan", plan_and_write)
-
-
-async def _nowhere() -> Callable[[ApiError | None], None]:
-    return lambda _: None
-
-
-async def _never() -> bool:
-    return False
 
 
 def drop_an_outcome(patch: Patch) -> None:

@@ -5,7 +5,7 @@ Hours of waiting take no time, and what waits for ever fails at once.
 
 import asyncio
 import selectors
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -15,14 +15,14 @@ from worker.config.settings import RateLimit, Retry, Timeout
 from worker.config.urls import Endpoint
 from worker.model.accounts import Status
 from worker.model.credentials import Credentials, Secret
-from worker.model.ports import Answered
+from worker.model.errors import Ambiguous, ApiError
 from worker.sandbox import Sandbox, SandboxAccount
 from worker.solapi.client import AccountReader, AccountWriter
 from worker.solapi.limiter import Quota
 from worker.solapi.runtime import Ambient
 from worker.solapi.transport import Transport
 
-__all__ = ["EPOCH", "Journal", "Loopback", "Peer", "ambient", "answer", "credentials", "now", "run", "unnoted"]
+__all__ = ["EPOCH", "Journal", "Loopback", "Peer", "ambient", "answer", "credentials", "now", "put", "run"]
 
 EPOCH = 1_800_000_000.0
 """Unix time at which every test begins."""
@@ -80,9 +80,18 @@ def credentials(account: SandboxAccount) -> Credentials:
     return Credentials(account.api_key, Secret(account.api_secret))
 
 
-async def unnoted() -> Answered:
-    """An intent that nobody keeps."""
-    return lambda _: None
+async def put(
+    client: AccountWriter, phone: str, status: Status, resend: Callable[[], Awaitable[bool]] | None = None
+) -> None:
+    """Write a number as the executor does. `resend` says if an ambiguous write is sent again; None means that it is."""
+
+    async def attempt(failure: ApiError | None) -> None:
+        if isinstance(failure, Ambiguous) and resend is not None and not await resend():
+            return
+        await client.acquire()
+        await client.put(phone, status)
+
+    await client.retry(attempt)
 
 
 class Journal(Unheard):
@@ -153,12 +162,12 @@ class Loopback:
         return self.client(AccountWriter, **more)
 
     async def write(self, writer: AccountWriter, phone: str, status: Status) -> None:
-        """A write whose doubts are settled by a look."""
+        """Write a number, and resolve ambiguous results by a read."""
 
-        async def settle() -> bool:
+        async def resend() -> bool:
             return (await writer.observe()).numbers[phone].status != status
 
-        await writer.write(phone, status, settle=settle, intend=unnoted)
+        await put(writer, phone, status, resend)
 
 
 def answer(

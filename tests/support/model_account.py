@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable, Collection
 
 from worker.model.accounts import NumberUse, Observed, ObservedAccount, Status
 from worker.model.errors import Ambiguous, ApiError, WorkerError
-from worker.model.ports import Answered
 from worker.model.results import Requests
 
 __all__ = ["ModelAccount", "Unheard"]
@@ -48,6 +47,7 @@ class ModelAccount:
         self.remembered: list[int | None] = []
         self.asked: list[tuple[tuple[str, ...], int]] = []
         self.most_at_once = 0
+        self.slots = 0
         self._at_once: dict[str, int] = {}
         self._halted: WorkerError | None = None
 
@@ -83,32 +83,31 @@ class ModelAccount:
         self.asked.append((tuple(phones), hours))
         return self.use
 
-    async def write(
-        self,
-        phone: str,
-        status: Status,
-        *,
-        settle: Callable[[], Awaitable[bool]],
-        intend: Callable[[], Awaitable[Answered]],
-    ) -> None:
-        """Change a number, meeting its faults on the way; up to five attempts, as the client makes."""
+    async def retry(self, attempt: Callable[[ApiError | None], Awaitable[None]]) -> None:
+        """Make up to five attempts, as the client does."""
         failure: ApiError | None = None
         for _ in range(5):
-            if isinstance(failure, Ambiguous) and not await settle():
-                return
-            if self._halted is not None:
-                raise self._halted
-            answered = await intend()
-            failure = await self._attempt(phone, status)
-            answered(failure)
-            if failure is None:
-                return
-            if not isinstance(failure, Ambiguous) and "later" not in str(failure):
-                raise failure
+            try:
+                return await attempt(failure)
+            except ApiError as error:
+                failure = error
+                if not isinstance(failure, Ambiguous) and "later" not in str(failure):
+                    raise
         assert failure is not None
         raise failure
 
-    async def _attempt(self, phone: str, status: Status) -> ApiError | None:
+    async def acquire(self) -> None:
+        """Take a slot; there are enough."""
+        if self._halted is not None:
+            raise self._halted
+        self.slots += 1
+
+    def release(self) -> None:
+        """Take a slot back."""
+        self.slots -= 1
+
+    async def put(self, phone: str, status: Status) -> None:
+        """Change a number, or meet its next fault."""
         self.written.append((phone, status))
         self.on_write(phone)
         self._at_once[phone] = self._at_once.get(phone, 0) + 1
@@ -119,4 +118,5 @@ class ModelAccount:
         error, carried_out = faults.pop(0) if faults else (None, True)
         if carried_out:
             self.statuses[phone] = status
-        return error
+        if error is not None:
+            raise error

@@ -75,7 +75,7 @@ def _plan(
     from worker.cli import output, runner
     from worker.cli.exit_status import of_drift, of_plans
     from worker.plan.build import Terms
-    from worker.reconcile.account import tell_planned
+    from worker.reconcile.log import log_plan
 
     desired = with_commits(desired)
     terms = Terms.of(settings, selection, rules, drift=drift)
@@ -86,7 +86,7 @@ def _plan(
     async def verb(run: "Session") -> int:
         drafts = await plan_accounts(run, desired, terms, others, now=moment)
         for draft in drafts:
-            tell_planned(draft, run.log.bind(account=draft.plan.account))
+            log_plan(draft, run.log.bind(account=draft.plan.account))
         made = plan_document(drafts, moment)
         if out is not None:
             _save(out, settings, desired, drafts, terms)

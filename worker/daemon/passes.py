@@ -16,13 +16,13 @@ from worker.config.settings import Settings
 from worker.ledger import Keeper
 from worker.model.accounts import DesiredAccount, Status
 from worker.model.credentials import Credentials, CredentialsRef
-from worker.model.errors import Interrupted, LedgerError, WorkerError
+from worker.model.errors import Interrupted, LedgerError
 from worker.model.plans import AccountPlan, Action, Change, Notice, Verdict
 from worker.model.results import AccountResult, Outcome, RunOutcome
 from worker.plan.build import Draft, Terms
 from worker.reconcile.fleet import Fleet
 from worker.reconcile.identity import Identities
-from worker.reconcile.results import tell_notices
+from worker.reconcile.log import log_changes, log_error, log_notices, log_refusals
 from worker.solapi.baseline import Baseline
 from worker.solapi.limiter import Quota
 from worker.solapi.runtime import Ambient
@@ -287,34 +287,20 @@ class Passes:
         self._told[plan.account] = now
         new = now != before
         if new and draft.error is not None:
-            _tell_error(draft.error, log)
-        for refusal in plan.refusals if new else ():
-            log.warning("account.refused", error_code=refusal.rule, error_message=refusal.message)
+            log_error(draft.error, log)
+        log_refusals(plan.refusals if new else (), log)
         told = frozenset[Notice]() if before is None else before.notices
-        tell_notices((notice for notice in plan.notices if notice not in told), self._log.bind(account=plan.account))
+        log_notices((notice for notice in plan.notices if notice not in told), self._log.bind(account=plan.account))
         writes = plan.verdict is Verdict.OK and bool(plan.writes)
         notes = draft.unsettled or bool(draft.confirmed) or (new and _noteworthy(plan))
         if not held and (writes or notes):
             return True
         known = frozenset[Change]() if before is None else before.changes
-        for change in plan.changes:
-            if change not in known:
-                log.info(
-                    "number.planned",
-                    phone=change.phone,
-                    action=change.action,
-                    desired=change.desired,
-                    before=change.observed,
-                )
+        log_changes((change for change in plan.changes if change not in known), log)
         return False
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._ambient.wall(), UTC)
-
-
-def _tell_error(error: WorkerError, log: _QuietLog) -> None:
-    told = error.number_error
-    log.warning("account.failed", http_status=told.http_status, error_code=told.code, error_message=told.message)
 
 
 def _noteworthy(plan: AccountPlan) -> bool:

@@ -27,7 +27,6 @@ from worker.model.results import AccountResult, Requests
 __all__ = [
     "AccountLedger",
     "AccountTarget",
-    "Answered",
     "AttemptJournal",
     "DefaultTarget",
     "DescribedAccount",
@@ -41,9 +40,6 @@ __all__ = [
     "revision",
     "sources",
 ]
-
-Answered = Callable[[ApiError | None], None]
-"""Takes what became of one request: None, or why it was not carried out or nobody knows."""
 
 
 class AttemptJournal(Protocol):
@@ -154,15 +150,32 @@ class ReadableAccount(Protocol):
 class WritableAccount(ReadableAccount, Protocol):
     """An account that can be changed, as `worker.solapi.client.AccountWriter` is."""
 
-    async def write(
-        self,
-        phone: str,
-        status: Status,
-        *,
-        settle: Callable[[], Awaitable[bool]],
-        intend: Callable[[], Awaitable[Answered]],
-    ) -> None:
-        """Ask for `status`; `settle` tells whether a write in doubt is to be sent again, `intend` comes before each."""
+    async def retry(self, attempt: Callable[[ApiError | None], Awaitable[None]]) -> None:
+        """Await `attempt` until it succeeds or its error is final. It gets the error of the attempt before.
+
+        Raises:
+            WorkerError: the last error of `attempt`.
+        """
+        ...
+
+    async def acquire(self) -> None:
+        """Wait for a slot of the write quota.
+
+        Raises:
+            WorkerError: what `halt` was given.
+        """
+        ...
+
+    def release(self) -> None:
+        """Give back a slot of which no request left."""
+        ...
+
+    async def put(self, phone: str, status: Status) -> None:
+        """Sign one write, send it in the slot that was acquired, and return once the API has accepted it.
+
+        Raises:
+            ApiError: it was not carried out, or its result is unknown.
+        """
         ...
 
 

@@ -91,10 +91,10 @@ class Draft(Struct, frozen=True):
         )
         return any(due) or any(phone in self.desired and self.desired[phone].managed for phone in current.idle)
 
-    def unchanged(self) -> Iterator[tuple[str, Desired]]:
-        """Yield the numbers that the plan only counts."""
+    def unchanged(self) -> Iterator[tuple[str, Status]]:
+        """Yield the numbers that the plan only counts, with their status."""
         changing = {change.phone for change in self.plan.changes}
-        return ((phone, number) for phone, number in self.desired.items() if phone not in changing)
+        return ((phone, number.status) for phone, number in self.desired.items() if phone not in changing)
 
 
 def build(

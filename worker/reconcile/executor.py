@@ -1,6 +1,6 @@
-"""One account's writes: activations before deactivations, each doubt settled by a look, each write proven by one.
+"""The writes of one account: activations before deactivations, and one read in the end that verifies all of them.
 
-It knows neither HTTP nor files: what it needs of the outside is in `worker.model.ports`.
+The executor knows neither HTTP nor files. What it needs of them is in `worker.model.ports`.
 """
 
 import asyncio
@@ -17,38 +17,32 @@ from worker.model.errors import (
     ActivationsFailed,
     Ambiguous,
     ApiError,
-    ConnectionFailed,
     DeadlineExceeded,
-    Interrupted,
     LedgerError,
-    NotWritable,
-    NumberError,
-    NumberRejected,
-    RateLimited,
     WorkerError,
 )
 from worker.model.plans import Action, Change
 from worker.model.ports import AttemptJournal, ProgressMeter, WritableAccount
-from worker.model.results import NumberResult, Outcome
+from worker.model.results import NumberResult
 from worker.plan.holds import leaning
 from worker.plan.swaps import as_found, hold_reason, unreached
-from worker.reconcile.results import over
-from worker.reconcile.shared_reads import SharedLooks
-from worker.reconcile.write_queue import Claims, Held, Overtaken, Write
+from worker.reconcile.results import attempted
+from worker.reconcile.shared_reads import SharedReads
+from worker.reconcile.write_queue import Attempt, WriteQueue
 
-__all__ = ["Needs", "Pace", "Writes"]
+__all__ = ["Executor", "Needs", "Pace"]
 
-_CLOSING_SECONDS: Final = 25.0
-"""How long the look that proves a stopped account's writes may take."""
+_VERIFY_SECONDS: Final = 25.0
+"""How long the verification read of an account that was stopped may take."""
 
 _BLOCK: Final = 8
-"""Intents that are noted at once, for each write under way: fewer cost throughput, more tell less after a crash."""
+"""Intents that are noted at once, for each write in flight. Fewer cost throughput; after a crash more say less."""
 
 
 class Pace(Struct, frozen=True):
-    """How many writes of an account are under way at once, and how many seconds they may take in all.
+    """How many writes of an account are in flight at once, and how many seconds all of them may take.
 
-    `wall` is Unix time in seconds: what a file wants until a moment does not leave after it.
+    `wall` returns Unix time in seconds: a write that is asked for until some time does not leave after it.
     """
 
     concurrency: int
@@ -57,9 +51,9 @@ class Pace(Struct, frozen=True):
 
 
 class Needs(Struct, frozen=True):
-    """What must stay ACTIVE: so many numbers of the account, 0 lets all go, and so many of each group.
+    """What must stay ACTIVE: `least_active` numbers of the account, and the minimum of each group.
 
-    `gone` are numbers that may yet turn INACTIVE by a request of a run that died, whatever a look shows. If
+    `gone` are numbers that may yet turn INACTIVE by a request of a run that died, whatever a read shows. If
     `pair_swaps` is `hold`, deactivations wait for a read that shows the number of every activation ACTIVE.
     """
 
@@ -69,11 +63,10 @@ class Needs(Struct, frozen=True):
     pair_swaps: PairSwaps = "warn"
 
 
-class Writes:
+class Executor:
     """Carries out the writes of one account's plan.
 
-    `observed` is the look that the writes were planned by. `needs` is what must stay ACTIVE when activations fail that
-    the deactivations lean on.
+    `observed` is the read that the writes were planned by. `needs` holds deactivations back if activations fail.
     """
 
     def __init__(
@@ -86,7 +79,7 @@ class Writes:
         journal: AttemptJournal,
         meter: ProgressMeter,
     ) -> None:
-        self._writes = [Write(change) for change in changes]
+        self._attempts = [Attempt(change) for change in changes]
         self._api = api
         self._observed = observed
         self._active = observed.active
@@ -98,19 +91,19 @@ class Writes:
         self._wall: Callable[[], float] = time.time
         self._journal = journal
         self._meter = meter
-        self._under_way: set[Write] = set()
-        self._rereads = SharedLooks(api, self._noticed)
+        self._in_flight: set[Attempt] = set()
+        self._reads = SharedReads(api, self._on_read)
         self._final: ObservedAccount | None = None
         self.stopped: WorkerError | None = None
-        """Why not everything was tried: credentials, the deadline, a signal; None where everything was."""
+        """Why some writes were not attempted: credentials, the deadline or a signal; None if all were."""
 
     @property
     def seen(self) -> ObservedAccount:
-        """The account as it was seen last: by the look that proved the writes, or else that they were planned by."""
+        """The account as it was read last: to verify the writes, or else to plan them."""
         return self._observed if self._final is None else self._final
 
     async def carry_out(self, pace: Pace) -> None:
-        """Send the writes, then look once more to prove them. Errors end up in `results` and `stopped`."""
+        """Send the writes, then verify them by one more read. Errors end up in `results` and `stopped`."""
         loop = asyncio.get_running_loop()
         self._wall = pace.wall
         late = DeadlineExceeded(
@@ -118,71 +111,93 @@ class Writes:
         )
         deadline = loop.call_later(pace.deadline_seconds, self._api.halt, late)
         try:
-            activations = [write for write in self._writes if write.change.action is Action.ACTIVATE]
-            deactivations = [write for write in self._writes if write.change.action is Action.DEACTIVATE]
+            activations = [attempt for attempt in self._attempts if attempt.change.action is Action.ACTIVATE]
+            deactivations = [attempt for attempt in self._attempts if attempt.change.action is Action.DEACTIVATE]
             if activations:
-                await self._send(activations, pace.concurrency)
+                await self._send_all(activations, pace.concurrency)
             if deactivations and await self._may_deactivate(activations, len(deactivations)):
-                await self._send(await self._spared(deactivations), pace.concurrency)
+                await self._send_all(await self._permitted(deactivations), pace.concurrency)
         finally:
             deadline.cancel()
-        if any(write.attempts for write in self._writes):
-            await self._prove()
+        if any(attempt.sequence for attempt in self._attempts):
+            await self._verify()
 
     def results(self) -> Iterator[NumberResult]:
-        """What became of each number."""
-        return map(self._conclude, self._writes)
+        """Yield the result of each number."""
+        return (attempted(attempt, self._final, self.stopped) for attempt in self._attempts)
 
-    async def _send(self, writes: Sequence[Write], concurrency: int) -> None:
-        if not writes:
+    async def _send_all(self, attempts: Sequence[Attempt], concurrency: int) -> None:
+        if not attempts:
             return
-        # one goes ahead, so that credentials without the right to write cost one request
-        await self._write(writes[0])
-        claims = Claims(writes[1:], self._journal, _BLOCK * concurrency)
+        # the first one goes alone, so that credentials without write permission cost one request
+        await self._write(attempts[0])
+        queue = WriteQueue(attempts[1:], self._journal, _BLOCK * concurrency)
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(concurrency, len(writes) - 1)):
-                group.create_task(self._work(claims))
+            for _ in range(min(concurrency, len(attempts) - 1)):
+                group.create_task(self._work(queue))
 
-    async def _work(self, claims: Claims) -> None:
+    async def _work(self, queue: WriteQueue) -> None:
         try:
             while self.stopped is None:
-                write = claims.take()
-                if write is not None:
-                    await self._write(write)
-                elif not await claims.more():
+                attempt = queue.take()
+                if attempt is not None:
+                    await self._write(attempt)
+                elif not await queue.more():
                     return
         except LedgerError as error:
             self._halt(error)
 
-    async def _write(self, write: Write) -> None:
+    async def _write(self, attempt: Attempt) -> None:
         if self.stopped is not None:
             return
-        self._under_way.add(write)
+        self._in_flight.add(attempt)
         try:
-            await self._api.write(
-                write.change.phone,
-                write.asked,
-                settle=partial(self._settle, write),
-                intend=lambda: write.leave(self._journal, self._rereads.latest, self._wall()),
-            )
-            write.acknowledged = not write.overtaken and write.error is None
-        except (Overtaken, Held):
-            pass
+            await self._api.retry(partial(self._send, attempt))
         except AccountRejected as error:
-            self._stop(write, error)
+            self._stop(attempt, error)
         except ApiError as error:
-            write.error = error
-            write.doubted = write.doubted or isinstance(error, Ambiguous)
+            attempt.error = error
+            attempt.ambiguous = attempt.ambiguous or isinstance(error, Ambiguous)
         except WorkerError as reason:
-            self._stop(write, reason)
+            self._stop(attempt, reason)
         finally:
-            self._under_way.discard(write)
-            write.ended = asyncio.get_running_loop().time()
+            self._in_flight.discard(attempt)
+            attempt.ended = asyncio.get_running_loop().time()
             self._meter.advance()
 
-    def _noticed(self, account: ObservedAccount) -> None:
-        for write in self._under_way:
-            write.moved |= account.status(write.change.phone) != write.change.observed
+    async def _send(self, attempt: Attempt, failure: ApiError | None) -> None:
+        """Acquire a slot, note the intent, sign and send, note the answer. `failure` is that of the request before.
+
+        An ambiguous failure is resolved by a read first. A request that may not leave gives its slot back.
+        """
+        if isinstance(failure, Ambiguous) and not await self._resolve(attempt):
+            return
+        await self._api.acquire()
+        try:
+            leaves = attempt.may_leave(self._reads.latest, self._wall())
+            if leaves and attempt.intended == attempt.sequence:
+                await self._journal.intend([attempt.intent])
+                attempt.intended += 1
+        except BaseException:
+            self._api.release()
+            raise
+        if not leaves:
+            self._api.release()
+            return
+        if not attempt.sequence:
+            attempt.began = asyncio.get_running_loop().time()
+        attempt.sequence += 1
+        try:
+            await self._api.put(attempt.phone, attempt.status)
+        except ApiError as error:
+            self._journal.answered(attempt.phone, attempt.sequence, error)
+            raise
+        self._journal.answered(attempt.phone, attempt.sequence, None)
+        attempt.acknowledged = True
+
+    def _on_read(self, account: ObservedAccount) -> None:
+        for attempt in self._in_flight:
+            attempt.moved |= account.status(attempt.phone) != attempt.change.observed
         if self._deactivating:
             self._hold_back(account)
 
@@ -191,45 +206,45 @@ class Writes:
 
         Those that were sent come first, as they may be carried out; of these a hold keeps back a second request only.
         """
-        away = [write for write in self._writes if write.change.action is Action.DEACTIVATE]
-        sent = {write.change.phone for write in away if write.attempts and write.ended}
-        waiting = sorted((write for write in away if not write.ended), key=lambda write: not write.attempts)
-        reasons = self._reasons([write.change.phone for write in waiting], account, sent)
-        for write in waiting:
-            write.held = write.held or reasons.get(write.change.phone)
+        away = [attempt for attempt in self._attempts if attempt.change.action is Action.DEACTIVATE]
+        sent = {attempt.phone for attempt in away if attempt.sequence and attempt.ended}
+        waiting = sorted((attempt for attempt in away if not attempt.ended), key=lambda attempt: not attempt.sequence)
+        reasons = self._reasons([attempt.phone for attempt in waiting], account, sent)
+        for attempt in waiting:
+            attempt.held = attempt.held or reasons.get(attempt.phone)
 
     def _reasons(
         self, phones: Sequence[str], account: ObservedAccount, sent: Collection[str] = ()
     ) -> Mapping[str, str]:
         """Return the deactivations to hold, each with the reason. Those that were `sent` count as carried out."""
         if self._paired:
-            activations = (write.change for write in self._writes if write.change.action is Action.ACTIVATE)
+            activations = (attempt.change for attempt in self._attempts if attempt.change.action is Action.ACTIVATE)
             lost = unreached(as_found(change, account) for change in activations)
             if lost:
                 return dict.fromkeys(phones, hold_reason(lost))
         return leaning(phones, account.active_phones.difference(self._gone, sent), self._groups)
 
-    async def _spared(self, deactivations: list[Write]) -> list[Write]:
-        """The deactivations that no group leans on; what it leans on instead is proven first, if need be."""
+    async def _permitted(self, deactivations: list[Attempt]) -> list[Attempt]:
+        """Return the deactivations that groups and swaps allow, after a read if activations must be verified first."""
         if not (self._groups or self._paired) or self.stopped is not None:
             return deactivations
-        # what a look shows while activations are still under way says nothing of how they end
+        # a read while activations are in flight does not show how they end
         self._deactivating = True
-        known = self._rereads.latest or self._observed
-        if self._reasons([write.change.phone for write in deactivations], known):
+        known = self._reads.latest or self._observed
+        if self._reasons([attempt.phone for attempt in deactivations], known):
             try:
-                await self._rereads.look()
+                await self._reads.read()
             except AccountRejected as error:
                 self._halt(error)
             except WorkerError:
                 self._hold_back(known)
-        return [write for write in deactivations if write.held is None]
+        return [attempt for attempt in deactivations if attempt.held is None]
 
-    def _stop(self, write: Write, reason: WorkerError) -> None:
-        write.error = write.error or reason
+    def _stop(self, attempt: Attempt, reason: WorkerError) -> None:
+        attempt.error = attempt.error or reason
         refused = isinstance(reason, ApiError) and reason.http_status is not None
-        # an attempt before the stop may have been carried out, whatever was answered
-        write.doubted = write.doubted or (write.attempts > 0 and not refused)
+        # a request before the stop may have been carried out, whatever the answer was
+        attempt.ambiguous = attempt.ambiguous or (attempt.sequence > 0 and not refused)
         self._halt(reason)
 
     def _halt(self, reason: WorkerError) -> None:
@@ -237,28 +252,24 @@ class Writes:
             self.stopped = reason
             self._api.halt(reason)
 
-    async def _settle(self, write: Write) -> bool:
-        """Whether a write in doubt is to be sent again: its number has its old status, and never had another."""
-        write.doubted = True
+    async def _resolve(self, attempt: Attempt) -> bool:
+        """Return True if an attempt whose last request is ambiguous is to be sent again, by a read of the account."""
+        attempt.ambiguous = True
         try:
-            account = await self._rereads.look()
+            account = await self._reads.read()
+        except AccountRejected:
+            raise
         except ApiError as error:
-            if isinstance(error, AccountRejected):
-                raise
-            write.error = error
+            attempt.error = error
             return False
-        status = account.status(write.change.phone)
-        if status == write.change.observed and not write.moved:
-            return True
-        write.overtaken = status != write.change.desired
-        return False
+        return attempt.resolve(account.status(attempt.phone))
 
-    async def _may_deactivate(self, activations: Sequence[Write], deactivations: int) -> bool:
-        """Whether enough numbers stay ACTIVE even if some activations failed; what is leaned on is proven first."""
+    async def _may_deactivate(self, activations: Sequence[Attempt], deactivations: int) -> bool:
+        """Return True if enough numbers stay ACTIVE, by a read of the account if that depends on the activations."""
         if self.stopped is not None or self._active - deactivations >= self._least_active:
             return True
         try:
-            active = (await self._rereads.look()).active
+            active = (await self._reads.read()).active
         except AccountRejected as error:
             self.stopped = error
             return False
@@ -266,15 +277,15 @@ class Writes:
             active = self._active
         if active - deactivations >= self._least_active:
             return True
-        failed = sum(not write.acknowledged for write in activations)
+        failed = sum(not attempt.acknowledged for attempt in activations)
         self.stopped = ActivationsFailed(
             f"{failed} activations did not succeed, and without them fewer than {self._least_active} numbers would "
             "stay ACTIVE: the deactivations were not tried"
         )
         return False
 
-    async def _prove(self) -> None:
-        limit = _CLOSING_SECONDS if self.stopped is not None else None
+    async def _verify(self) -> None:
+        limit = _VERIFY_SECONDS if self.stopped is not None else None
         try:
             async with asyncio.timeout(limit):
                 self._final = await self._api.observe(closing=True)
@@ -282,60 +293,3 @@ class Writes:
             self.stopped = self.stopped or error
         except (ApiError, TimeoutError):
             return
-
-    def _conclude(self, write: Write) -> NumberResult:
-        change = write.change
-        after: str | None = None if self._final is None else self._final.status(change.phone)
-        if write.settled and self._final is None:
-            after = write.seen
-        outcome, error = self._judge(write, after)
-        if write.held is not None and (not write.attempts or after == change.observed):
-            outcome, error = Outcome.HELD, NumberError("Held", write.held)
-        if write.lapsed and (not write.attempts or after == change.observed):
-            outcome, error = Outcome.CONFLICT, over(change)
-        if not write.attempts and not write.settled:
-            after = change.observed
-        return NumberResult(
-            phone=change.phone,
-            action=change.action,
-            desired=change.desired,
-            before=change.observed,
-            after=after,
-            outcome=outcome,
-            attempts=write.attempts,
-            error=error,
-            duration_ms=round((write.ended - write.began) * 1000) if write.attempts else 0,
-        )
-
-    def _judge(self, write: Write, after: str | None) -> tuple[Outcome, NumberError | None]:
-        change = write.change
-        told = None if write.error is None else write.error.number_error
-        if write.settled and not write.doubted:
-            # nothing of ours was carried out: it is what others made of it
-            return (Outcome.UNCHANGED, None) if after == change.desired else _overtaken(after)
-        if not write.attempts:
-            return Outcome.NOT_ATTEMPTED, told or (None if self.stopped is None else self.stopped.number_error)
-        if self._final is not None and after == change.desired and not write.overtaken:
-            # refused or not, it was asked for and it shows, unless nothing ever left or the quota was used up
-            ours = write.acknowledged or write.doubted or not isinstance(write.error, ConnectionFailed | RateLimited)
-            return (Outcome.CHANGED if ours else Outcome.UNCHANGED), None
-        if isinstance(write.error, NumberRejected):
-            return (Outcome.BLOCKED if isinstance(write.error, NotWritable) else Outcome.FAILED), told
-        landed = write.acknowledged or write.doubted
-        if self._final is None:
-            unproven = NumberError("Unproven", "the account could not be read after the write; plan again to see")
-            return (Outcome.UNVERIFIED, told or unproven) if landed else (Outcome.FAILED, told)
-        if write.overtaken or after not in {change.observed, change.desired}:
-            return _overtaken(after)
-        if write.acknowledged:
-            lost = NumberError("Unproven", f"the API accepted the write, yet the number is still {after}; plan again")
-            return Outcome.UNVERIFIED, lost
-        if isinstance(write.error, Interrupted | DeadlineExceeded) and told is not None:
-            tries = f"{write.attempts} attempt{'s' * (write.attempts != 1)} did not succeed"
-            told = NumberError(told.code, f"{tries} until it was {told.message}")
-        return Outcome.FAILED, told
-
-
-def _overtaken(after: str | None) -> tuple[Outcome, NumberError]:
-    seen = "gone" if after is None else after
-    return Outcome.CONFLICT, NumberError("Conflict", f"someone else changed the number meanwhile: it is {seen}")

@@ -27,12 +27,13 @@ from worker.plan.comparison import CurrentFiles
 from worker.plan.planfile import SavedAccount
 from worker.plan.safety import IN_USE, fleet_wide
 from worker.reconcile import identity
-from worker.reconcile.account import apply, apply_saved, draft, observe, unapplied
+from worker.reconcile.account import apply, apply_saved, draft, not_carried_out, observe
 from worker.reconcile.canary import begin_with_few
 from worker.reconcile.executor import Pace
 from worker.reconcile.identity import Identities
 from worker.reconcile.in_use import answers
-from worker.reconcile.results import tell
+from worker.reconcile.log import log_result
+from worker.reconcile.results import Conclusion
 from worker.reconcile.rollback import approved, failed_preview, preview
 from worker.solapi.baseline import Baseline
 from worker.solapi.client import AccountReader, AccountWriter
@@ -224,14 +225,14 @@ class Fleet:
                 waited = True
                 return await self._pause(seconds)
 
-            async def carry_out(client: AccountWriter, book: AccountLedger) -> AccountResult:
+            async def carry_out(client: AccountWriter, ledger: AccountLedger) -> Conclusion:
                 return await apply(
                     desired,
                     drawn.plan,
                     client,
                     terms,
                     now=moment,
-                    book=book,
+                    ledger=ledger,
                     pace=self._pace,
                     log=log,
                     meter=meter,
@@ -297,8 +298,8 @@ class Fleet:
                 result = await self._apply_saved(approved(saved, drawn.plan), allow | {IN_USE}, meter)
                 notices = (*result.notices, *answers(drawn.plan))
                 return msgspec.structs.replace(result, requests=drawn.requests + result.requests, notices=notices)
-            result = unapplied(drawn, drawn.requests, self._log.bind(account=saved.account), declined)
-            return await self._recorded(identity.saved(saved, self._settings.endpoint), result, {})
+            conclusion = not_carried_out(drawn, drawn.requests, declined)
+            return await self._recorded(identity.saved(saved, self._settings.endpoint), conclusion, {})
 
         return await self._each(list(zip(accounts, drafts, strict=True)), one)
 
@@ -312,16 +313,16 @@ class Fleet:
     ) -> AccountResult:
         log = self._log.bind(account=saved.account)
 
-        async def carry_out(client: AccountWriter, book: AccountLedger) -> AccountResult:
+        async def carry_out(client: AccountWriter, ledger: AccountLedger) -> Conclusion:
             return await apply_saved(
                 saved,
                 client,
                 allow,
-                book=book,
+                ledger=ledger,
                 pace=self._pace,
                 log=log,
                 meter=meter,
-                moment=self._now(),
+                now=self._now(),
                 health=self._settings.health,
                 plan=plan,
                 files=None if files is None else files(saved.account),
@@ -343,8 +344,8 @@ class Fleet:
         results = []
         for desired, drawn in zip(accounts, drafts, strict=True):
             subject = identity.planned(desired, drawn, terms, self._settings.endpoint)
-            result = unapplied(drawn, drawn.requests, self._log.bind(account=desired.name), reason)
-            results.append(await self._recorded(subject, result, drawn.confirmed))
+            conclusion = not_carried_out(drawn, drawn.requests, reason)
+            results.append(await self._recorded(subject, conclusion, drawn.confirmed))
         return results
 
     @contextmanager
@@ -418,50 +419,50 @@ class Fleet:
         account: AccountTarget,
         subject: Subject,
         drawn: Draft,
-        carry_out: Callable[[AccountWriter, AccountLedger], Awaitable[AccountResult]],
+        carry_out: Callable[[AccountWriter, AccountLedger], Awaitable[Conclusion]],
         *,
         pause: Callable[[float], Awaitable[bool]],
         log: RunLog,
     ) -> AccountResult:
         """The result of `carry_out`, or of the error that stopped it."""
         if self.interrupted is not None:
-            return await self._recorded(subject, unapplied(drawn, Requests(), log, self.interrupted), {})
+            return await self._recorded(subject, not_carried_out(drawn, Requests(), self.interrupted), {})
         try:
             with self.client(AccountWriter, account, log) as client:
                 async with self._keeper.hold(subject, pause) as book:
                     try:
-                        result = await carry_out(client, book)
+                        conclusion = await carry_out(client, book)
                     except Exception as error:  # noqa: BLE001 - a bug met in one account must not stop the others
-                        result = unapplied(drawn, client.requests, log, foreseen(error, log))
-                    return await _noted(result, book.finish(result, drawn.confirmed), log)
+                        conclusion = not_carried_out(drawn, client.requests, foreseen(error, log))
+                    return await _noted(conclusion, book.finish(conclusion.result, drawn.confirmed), log)
         except Exception as error:  # noqa: BLE001 - as above, and before anything was sent
-            return await self._recorded(subject, unapplied(drawn, Requests(), log, foreseen(error, log)), {})
+            return await self._recorded(subject, not_carried_out(drawn, Requests(), foreseen(error, log)), {})
 
     async def _unwritten(self, account: AccountTarget, subject: Subject, drawn: Draft, log: RunLog) -> AccountResult:
         """The result of an account to which nothing is written now; what earlier runs left open there is closed.
 
         Where that cannot be done, it stays for the next run.
         """
-        result = unapplied(drawn, drawn.requests, log)
+        conclusion = not_carried_out(drawn, drawn.requests)
         if not drawn.unsettled or self.interrupted is not None:
-            return await self._recorded(subject, result, drawn.confirmed)
+            return await self._recorded(subject, conclusion, drawn.confirmed)
         try:
             with self.client(AccountReader, account, log) as client:
                 async with self._keeper.hold(subject, _at_once) as book:
                     try:
                         await book.resume(await client.observe())
                     finally:
-                        result = msgspec.structs.replace(result, requests=drawn.requests + client.requests)
-                    return await _noted(result, book.finish(result, drawn.confirmed), log)
+                        conclusion = conclusion.with_requests(drawn.requests + client.requests)
+                    return await _noted(conclusion, book.finish(conclusion.result, drawn.confirmed), log)
         except Exception as error:  # noqa: BLE001 - a bug met in one account must not stop the others
             foreseen(error, log)
-            return await self._recorded(subject, result, drawn.confirmed)
+            return await self._recorded(subject, conclusion, drawn.confirmed)
 
     async def _recorded(
-        self, subject: Subject, result: AccountResult, confirmed: Mapping[str, Status]
+        self, subject: Subject, conclusion: Conclusion, confirmed: Mapping[str, Status]
     ) -> AccountResult:
         log = self._log.bind(account=subject.account)
-        return await _noted(result, self._keeper.record(subject, result, confirmed), log)
+        return await _noted(conclusion, self._keeper.record(subject, conclusion.result, confirmed), log)
 
     async def _pause(self, seconds: float) -> bool:
         """Wait for a run that holds an account, and meanwhile let another account have the turn.
@@ -500,13 +501,14 @@ async def _at_once(_seconds: float) -> bool:
     return False
 
 
-async def _noted(result: AccountResult, noting: Awaitable[None], log: RunLog) -> AccountResult:
-    """The result, noted while it is told; it is no success where it could not be noted."""
+async def _noted(conclusion: Conclusion, noting: Awaitable[None], log: RunLog) -> AccountResult:
+    """Log a result while the ledger notes it, and return it. It is no success if it could not be noted."""
     noted = asyncio.ensure_future(noting)
-    await tell(result, log)
+    await log_result(conclusion, log)
+    result = conclusion.result
     try:
         await noted
-    except Exception as error:  # noqa: BLE001 - whatever was done stays so
+    except Exception as error:  # noqa: BLE001 - what was done is done
         return msgspec.structs.replace(
             result, outcome=RunOutcome.FAILED, error=result.error or foreseen(error, log).info
         )

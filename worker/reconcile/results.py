@@ -1,9 +1,9 @@
-"""How the story of each number and account ends: its outcome, its closing line, and what became of the account."""
+"""The result of each number and of each account of a run."""
 
-import asyncio
 from collections import Counter
 from collections.abc import Iterable
-from typing import Final
+from itertools import chain, starmap
+from typing import Final, NamedTuple
 
 from msgspec import structs
 
@@ -12,35 +12,38 @@ from worker.model.errors import (
     AccountBusy,
     ActivationsFailed,
     CanaryFailed,
+    ConnectionFailed,
     DeadlineExceeded,
     Declined,
     Interrupted,
+    NotWritable,
     NumberError,
+    NumberRejected,
     PolicyRefusal,
+    RateLimited,
     StalePlan,
     WorkerError,
 )
 from worker.model.plans import Action, Change, Notice, Verdict, tally
-from worker.model.ports import Log
 from worker.model.results import AccountResult, NumberResult, Outcome, Requests, RunOutcome
 from worker.plan.planfile import LeftOut
+from worker.reconcile.write_queue import Attempt
 
 __all__ = [
-    "as_it_is",
-    "closed",
+    "Conclusion",
+    "attempted",
+    "conclude",
     "conflict",
-    "lapsed",
+    "expired",
     "left_out",
-    "over",
+    "not_asked_for",
+    "not_written",
     "still_impossible",
-    "tell",
-    "tell_notices",
-    "unknown",
-    "untouched",
-    "unwanted",
+    "unchanged",
+    "unverified",
 ]
 
-_UNTOUCHED: Final = {
+_NOT_WRITTEN: Final = {
     Action.ACTIVATE: Outcome.NOT_ATTEMPTED,
     Action.DEACTIVATE: Outcome.NOT_ATTEMPTED,
     Action.BLOCKED: Outcome.BLOCKED,
@@ -49,30 +52,85 @@ _UNTOUCHED: Final = {
     Action.PROTECTED: Outcome.PROTECTED,
     Action.UNMANAGED: Outcome.UNMANAGED,
 }
-"""What becomes of a number that is not written, by its action."""
-
-_AT_ONCE: Final = 200
-"""Lines that are written before anybody else has a turn, some milliseconds."""
+"""The outcome of a number that is not written, by its action."""
 
 
-async def tell(result: AccountResult, log: Log) -> None:
-    """Write the lines of a result's notices and the closing one of each number; between some, other work goes on."""
-    tell_notices(result.notices, log)
-    for first in range(0, len(result.numbers), _AT_ONCE):
-        for number in result.numbers[first : first + _AT_ONCE]:
-            _tell(number, log)
-        await asyncio.sleep(0)
+class Conclusion(NamedTuple):
+    """The result of an account, and the results of the numbers that it only counts as `unchanged`."""
+
+    result: AccountResult
+    unchanged: Iterable[NumberResult] = ()
+
+    def with_requests(self, requests: Requests) -> "Conclusion":
+        """Return the conclusion of an account that took other requests."""
+        return self._replace(result=structs.replace(self.result, requests=requests))
 
 
-def tell_notices(notices: Iterable[Notice], log: Log) -> None:
-    """Write the line of each notice."""
-    for notice in notices:
-        log.warning("notice", kind=notice.kind, phone=notice.phone, message=notice.message)
+def conclude(
+    account: str,
+    account_id: str | None,
+    numbers: Iterable[NumberResult],
+    *,
+    requests: Requests,
+    stopped: WorkerError | None,
+    notices: tuple[Notice, ...] = (),
+    desired: Iterable[tuple[str, str]] = (),
+    count: int = 0,
+) -> Conclusion:
+    """Return the result of an account. `desired` are further numbers, `count` of them, in their desired status."""
+    every = list(numbers)
+    counts = Counter(number.outcome for number in every)
+    counts[Outcome.UNCHANGED] += count
+    same = [number for number in every if number.outcome is Outcome.UNCHANGED]
+    result = AccountResult(
+        account=account,
+        account_id=account_id,
+        outcome=_run_outcome(stopped, converged=not any(outcome.stuck for outcome in counts)),
+        error=None if stopped is None else stopped.info,
+        refusals=stopped.refusals if isinstance(stopped, PolicyRefusal) else (),
+        counts=tally(Outcome, counts),
+        requests=requests,
+        numbers=tuple(number for number in every if number.outcome is not Outcome.UNCHANGED) if same else tuple(every),
+        notices=notices,
+    )
+    return Conclusion(result, chain(same, starmap(unchanged, desired)))
 
 
-def untouched(change: Change, reason: NumberError | None = None) -> NumberResult:
-    """What becomes of a planned number that is not written; `reason` is why, where that is no fault of its own."""
-    outcome = _UNTOUCHED[change.action]
+def _run_outcome(stopped: WorkerError | None, *, converged: bool) -> RunOutcome:
+    match stopped:
+        case None | DeadlineExceeded() | ActivationsFailed() | CanaryFailed():
+            return RunOutcome.CONVERGED if converged else RunOutcome.PARTIAL
+        case PolicyRefusal() | StalePlan() | Declined():
+            return RunOutcome.REFUSED
+        case AccountBusy():
+            return RunOutcome.LOCKED
+        case Interrupted():
+            return RunOutcome.INTERRUPTED
+        case _:
+            return RunOutcome.FAILED
+
+
+def left_out(saved: LeftOut) -> AccountResult:
+    """Return the result of an account of which a saved plan has no writes."""
+    # the error is that of the plan: no option of the apply allows writes that the plan does not have
+    message = f"the saved plan holds no writes of this account; plan again: {saved.error.message}"
+    return AccountResult(
+        account=saved.account,
+        account_id=saved.account_id,
+        outcome=RunOutcome.REFUSED if saved.verdict is Verdict.REFUSED else RunOutcome.FAILED,
+        error=structs.replace(saved.error, message=message),
+        counts=tally(Outcome, {}),
+    )
+
+
+def unchanged(phone: str, status: str | None) -> NumberResult:
+    """Return the result of a number that has its desired status."""
+    return NumberResult(phone, Action.UNCHANGED, status, status, status, Outcome.UNCHANGED)
+
+
+def not_written(change: Change, reason: NumberError | None = None) -> NumberResult:
+    """Return the result of a planned number that is not written. `reason` is why, if not the number itself is."""
+    outcome = _NOT_WRITTEN[change.action]
     if outcome is not Outcome.NOT_ATTEMPTED and outcome.stuck:
         reason = NumberError(outcome.capitalize(), change.reason)
     return NumberResult(
@@ -87,128 +145,107 @@ def untouched(change: Change, reason: NumberError | None = None) -> NumberResult
 
 
 def still_impossible(change: Change, observed: ObservedAccount) -> NumberResult:
-    """What becomes of a number that a saved plan could not write, by what it is now."""
-    number = observed.numbers.get(change.phone)
-    now = None if number is None else number.status
-    if now == change.desired:
-        return as_it_is(change.phone, change.desired)
-    return untouched(change) if now == change.observed else conflict(change, observed)
+    """Return the result of a number that a saved plan could not write, by its status now."""
+    status = observed.status(change.phone)
+    if status == change.desired:
+        return unchanged(change.phone, change.desired)
+    return not_written(change) if status == change.observed else conflict(change, observed)
 
 
-def left_out(saved: LeftOut) -> AccountResult:
-    """The result of an account that a saved plan has no writes of."""
-    # the message is from then: no option of now lets writes through that are not there
-    message = f"the saved plan holds no writes of this account; plan again: {saved.error.message}"
-    return AccountResult(
-        account=saved.account,
-        account_id=saved.account_id,
-        outcome=RunOutcome.REFUSED if saved.verdict is Verdict.REFUSED else RunOutcome.FAILED,
-        error=structs.replace(saved.error, message=message),
-        counts=tally(Outcome, {}),
-    )
-
-
-def unknown(number: NumberResult) -> NumberResult:
-    """The same number, of which nobody knows any more whether it was written."""
+def unverified(number: NumberResult) -> NumberResult:
+    """Return a result that was not attempted as one of which it is unknown whether it was."""
     if number.outcome is not Outcome.NOT_ATTEMPTED:
         return number
     return structs.replace(number, after=None, outcome=Outcome.UNVERIFIED)
 
 
-def as_it_is(phone: str, status: str | None) -> NumberResult:
-    """A number that is as desired."""
-    return NumberResult(phone, Action.UNCHANGED, status, status, status, Outcome.UNCHANGED)
-
-
 def conflict(change: Change, observed: ObservedAccount) -> NumberResult:
-    """A number that is no longer as its saved plan saw it."""
-    number = observed.numbers.get(change.phone)
-    now = None if number is None else number.status
-    error = NumberError("Conflict", f"the plan saw {change.observed}; the number is {now or 'gone'} now: plan again")
-    return NumberResult(change.phone, change.action, change.desired, change.observed, now, Outcome.CONFLICT, 0, error)
+    """Return the result of a number that is no longer as its saved plan saw it."""
+    status = observed.status(change.phone)
+    error = NumberError("Conflict", f"the plan saw {change.observed}; the number is {status or 'gone'} now: plan again")
+    return structs.replace(_conflict(change, status, error), before=change.observed)
 
 
-def lapsed(change: Change, observed: ObservedAccount) -> NumberResult:
-    """A number that its saved plan wanted so until a moment that has passed."""
-    return _conflicting(change, observed, over(change))
+def expired(change: Change, observed: ObservedAccount) -> NumberResult:
+    """Return the result of a write that its saved plan asked for until a time that has passed."""
+    return _conflict(change, observed.status(change.phone), _over(change))
 
 
-def unwanted(change: Change, observed: ObservedAccount, reason: str) -> NumberResult:
+def not_asked_for(change: Change, observed: ObservedAccount, reason: str) -> NumberResult:
     """Return the result of a write that the desired-state files no longer ask for."""
-    return _conflicting(change, observed, NumberError("Conflict", reason))
+    return _conflict(change, observed.status(change.phone), NumberError("Conflict", reason))
 
 
-def _conflicting(change: Change, observed: ObservedAccount, error: NumberError) -> NumberResult:
-    now = observed.status(change.phone)
-    return NumberResult(change.phone, change.action, change.desired, now, now, Outcome.CONFLICT, 0, error)
+def _conflict(change: Change, status: str | None, error: NumberError) -> NumberResult:
+    return NumberResult(change.phone, change.action, change.desired, status, status, Outcome.CONFLICT, 0, error)
 
 
-def over(change: Change) -> NumberError:
-    """Why a write does not leave any more whose time is over."""
+def _over(change: Change) -> NumberError:
     return NumberError("Conflict", f"the file wanted {change.desired} until {change.until}, which is over: plan again")
 
 
-def closed(
-    account: str,
-    account_id: str | None,
-    results: Iterable[NumberResult],
-    *,
-    requests: Requests,
-    log: Log,
-    stopped: WorkerError | None,
-    notices: tuple[Notice, ...] = (),
-) -> AccountResult:
-    """The account's result, and the closing line of each number that it only counts."""
-    counts: Counter[Outcome] = Counter()
-    kept = []
-    for number in results:
-        counts[number.outcome] += 1
-        if number.outcome is Outcome.UNCHANGED:
-            _tell(number, log)
-        else:
-            kept.append(number)
-    return AccountResult(
-        account=account,
-        account_id=account_id,
-        outcome=_outcome(stopped, as_wanted=not any(outcome.stuck for outcome in counts)),
-        error=None if stopped is None else stopped.info,
-        refusals=stopped.refusals if isinstance(stopped, PolicyRefusal) else (),
-        counts=tally(Outcome, counts),
-        requests=requests,
-        numbers=tuple(kept),
-        notices=notices,
+def attempted(attempt: Attempt, final: ObservedAccount | None, stopped: WorkerError | None) -> NumberResult:
+    """Return the result of a number that was to be written.
+
+    `final` is the verification read, None if there was none. `stopped` is why the run ended early, None if it did not.
+    """
+    change = attempt.change
+    after: str | None = None if final is None else final.status(change.phone)
+    if final is None and attempt.superseded:
+        after = attempt.seen
+    outcome, error = _judge(attempt, after, stopped, verified=final is not None)
+    if attempt.held is not None and (not attempt.sequence or after == change.observed):
+        outcome, error = Outcome.HELD, NumberError("Held", attempt.held)
+    if attempt.expired and (not attempt.sequence or after == change.observed):
+        outcome, error = Outcome.CONFLICT, _over(change)
+    if not attempt.sequence and not attempt.superseded:
+        after = change.observed
+    return NumberResult(
+        phone=change.phone,
+        action=change.action,
+        desired=change.desired,
+        before=change.observed,
+        after=after,
+        outcome=outcome,
+        attempts=attempt.sequence,
+        error=error,
+        duration_ms=round((attempt.ended - attempt.began) * 1000) if attempt.sequence else 0,
     )
 
 
-def _outcome(stopped: WorkerError | None, *, as_wanted: bool) -> RunOutcome:
-    match stopped:
-        case None | DeadlineExceeded() | ActivationsFailed() | CanaryFailed():
-            return RunOutcome.CONVERGED if as_wanted else RunOutcome.PARTIAL
-        case PolicyRefusal() | StalePlan() | Declined():
-            return RunOutcome.REFUSED
-        case AccountBusy():
-            return RunOutcome.LOCKED
-        case Interrupted():
-            return RunOutcome.INTERRUPTED
-        case _:
-            return RunOutcome.FAILED
+def _judge(
+    attempt: Attempt, after: str | None, stopped: WorkerError | None, *, verified: bool
+) -> tuple[Outcome, NumberError | None]:
+    """Return the outcome of an attempt whose number is `after` in the end, and the error if there is one."""
+    change = attempt.change
+    error = None if attempt.error is None else attempt.error.number_error
+    if attempt.superseded and not attempt.ambiguous:
+        # no request of this run was carried out: the status is what others made it
+        return (Outcome.UNCHANGED, None) if after == change.desired else _changed_by_others(after)
+    if not attempt.sequence:
+        return Outcome.NOT_ATTEMPTED, error or (None if stopped is None else stopped.number_error)
+    if verified and after == change.desired and not attempt.conflicting:
+        # refused or not, it was asked for and it shows, unless no request left or the quota was used up
+        unsent = isinstance(attempt.error, ConnectionFailed | RateLimited)
+        ours = attempt.acknowledged or attempt.ambiguous or not unsent
+        return (Outcome.CHANGED if ours else Outcome.UNCHANGED), None
+    if isinstance(attempt.error, NumberRejected):
+        return (Outcome.BLOCKED if isinstance(attempt.error, NotWritable) else Outcome.FAILED), error
+    if not verified:
+        unproven = NumberError("Unproven", "the account could not be read after the write; plan again to see")
+        landed = attempt.acknowledged or attempt.ambiguous
+        return (Outcome.UNVERIFIED, error or unproven) if landed else (Outcome.FAILED, error)
+    if attempt.conflicting or after not in {change.observed, change.desired}:
+        return _changed_by_others(after)
+    if attempt.acknowledged:
+        lost = NumberError("Unproven", f"the API accepted the write, yet the number is still {after}; plan again")
+        return Outcome.UNVERIFIED, lost
+    if isinstance(attempt.error, Interrupted | DeadlineExceeded) and error is not None:
+        tries = f"{attempt.sequence} attempt{'s' * (attempt.sequence != 1)} did not succeed"
+        error = NumberError(error.code, f"{tries} until it was {error.message}")
+    return Outcome.FAILED, error
 
 
-def _tell(number: NumberResult, log: Log) -> None:
-    fields: dict[str, object] = {
-        "phone": number.phone,
-        "action": number.action,
-        "desired": number.desired,
-        "before": number.before,
-        "after": number.after,
-        "outcome": number.outcome,
-    }
-    if number.attempts:
-        fields |= {"attempts": number.attempts, "duration_ms": number.duration_ms}
-    if number.error is None:
-        log.info("number", **fields)
-    else:
-        error = number.error
-        log.warning(
-            "number", **fields, http_status=error.http_status, error_code=error.code, error_message=error.message
-        )
+def _changed_by_others(after: str | None) -> tuple[Outcome, NumberError]:
+    status = "gone" if after is None else after
+    return Outcome.CONFLICT, NumberError("Conflict", f"someone else changed the number meanwhile: it is {status}")

@@ -1,143 +1,150 @@
-"""Writes that wait for their turn: each is noted before it leaves, and kept back where a look shows that it must be."""
+"""Writes that wait for their turn. The ledger has the intents of a block of them before the first one leaves."""
 
 import asyncio
 from collections import deque
 from collections.abc import Sequence
 from datetime import datetime
-from functools import partial
 from itertools import islice
 
 from worker.model.accounts import ObservedAccount, Status
 from worker.model.errors import WorkerError
 from worker.model.plans import Change
-from worker.model.ports import Answered, AttemptJournal
+from worker.model.ports import AttemptJournal
 
-__all__ = ["Claims", "Held", "Overtaken", "Write"]
-
-
-class Overtaken(WorkerError):
-    """A look has shown that a number is no longer as the plan saw it, before the write's turn."""
+__all__ = ["Attempt", "WriteQueue"]
 
 
-class Held(WorkerError):
-    """What leans on a number does not let go of it now, or its file has ceased to want it."""
+class Attempt:
+    """The write of one number: its next request, and what is known of the requests before it.
 
+    `sequence` counts the requests that left, `intended` those whose intent the ledger has. `deadline` is the Unix time
+    at which the file stops to ask for this, None if it does not. The flags say what became of the requests so far:
 
-class Write:
-    """One number on its way. `settled`: while it was waiting, a look has shown it to be `seen`, other than planned.
+    - `acknowledged`: the API accepted one, or a read showed its effect.
+    - `ambiguous`: the result of some request was unknown when its answer was lost.
+    - `moved`: some read has shown another status than planned. If the number is as planned again, someone else set it.
+    - `superseded`: before the next request's turn, the latest read has shown it as `seen`, other than planned.
+    - `conflicting`: that read showed neither the planned nor the desired status.
+    - `expired`: the deadline was over when the next request's turn came.
 
-    `moved`: some look has shown it other than planned; if it is as planned again, then by somebody else's hand.
-    `held` is why it may not leave now, `lapsed` that the file wanted it until a moment that has passed.
+    `held` is why the next request may not leave.
     """
 
     __slots__ = (
         "acknowledged",
-        "asked",
-        "attempts",
+        "ambiguous",
         "began",
         "change",
-        "doubted",
+        "conflicting",
+        "deadline",
         "ended",
         "error",
+        "expired",
         "held",
         "intended",
-        "lapsed",
         "moved",
-        "overtaken",
+        "phone",
         "seen",
-        "settled",
-        "until",
+        "sequence",
+        "status",
+        "superseded",
     )
 
     def __init__(self, change: Change) -> None:
         self.change = change
-        self.asked = Status(change.desired)
-        self.attempts = 0
+        self.phone = change.phone
+        self.status = Status(change.desired)
+        self.deadline = None if change.until is None else datetime.fromisoformat(change.until).timestamp()
+        self.sequence = 0
         self.intended = 0
         self.acknowledged = False
-        self.doubted = False
+        self.ambiguous = False
         self.moved = False
-        self.overtaken = False
-        self.settled = False
+        self.superseded = False
+        self.conflicting = False
+        self.expired = False
         self.held: str | None = None
-        self.lapsed = False
-        self.until = None if change.until is None else datetime.fromisoformat(change.until).timestamp()
-        self.seen: str | None = None
+        self.seen: Status | None = None
         self.error: WorkerError | None = None
         self.began = 0.0
         self.ended = 0.0
 
     @property
-    def next_request(self) -> tuple[str, int, Status]:
-        """The request that leaves next, as a journal takes it."""
-        return self.change.phone, self.attempts + 1, self.asked
+    def intent(self) -> tuple[str, int, Status]:
+        """The next request, as a journal takes it."""
+        return self.phone, self.sequence + 1, self.status
 
-    async def leave(self, journal: AttemptJournal, latest: ObservedAccount | None, now: float) -> Answered:
-        """One more request leaves, once it is noted, unless a look or the clock shows that it must not or need not.
+    def may_leave(self, latest: ObservedAccount | None, now: float) -> bool:
+        """Return True if the next request may leave, and otherwise note why it may not.
 
-        `now` is Unix time in seconds.
+        `latest` is the last read since the plan was made, None if there was none. `now` is Unix time in seconds.
         """
-        if latest is not None:
-            self._compare(latest)
-        self.lapsed = self.until is not None and self.until <= now
-        if self.lapsed or self.held is not None:
-            raise Held
-        if self.intended == self.attempts:
-            await journal.intend([self.next_request])
-            self.intended += 1
-        if not self.attempts:
-            self.began = asyncio.get_running_loop().time()
-        self.attempts += 1
-        return partial(journal.answered, self.change.phone, self.attempts)
+        if latest is not None and self._compare(latest):
+            return False
+        self.expired = self.deadline is not None and self.deadline <= now
+        return not self.expired and self.held is None
 
-    def _compare(self, latest: ObservedAccount) -> None:
-        self.seen = latest.status(self.change.phone)
-        if self.moved or self.seen != self.change.observed:
-            self.settled = True
-            self.overtaken = self.seen != self.change.desired
-            raise Overtaken
+    def _compare(self, latest: ObservedAccount) -> bool:
+        """Return True if someone else has changed the number since it was planned."""
+        self.seen = latest.status(self.phone)
+        if not self.moved and self.seen == self.change.observed:
+            return False
+        self.superseded = True
+        self.conflicting = self.seen != self.status
+        return True
+
+    def resolve(self, status: Status | None) -> bool:
+        """Return True if an ambiguous write is to be sent again: the number has its old status and never had another.
+
+        `status` is that of a read after the request was given up.
+        """
+        if status == self.change.observed and not self.moved:
+            return True
+        self.conflicting = status != self.status
+        self.acknowledged = not self.conflicting
+        return False
 
 
-class Claims:
-    """Writes whose first request is noted, a block ahead of those who send them: a block is one transaction."""
+class WriteQueue:
+    """Attempts that wait for a worker. Their first intents are noted `block` at a time, in one transaction."""
 
-    __slots__ = ("_block", "_claim", "_journal", "_queue", "_ready")
+    __slots__ = ("_block", "_journal", "_noting", "_ready", "_waiting")
 
-    def __init__(self, writes: Sequence[Write], journal: AttemptJournal, block: int) -> None:
-        self._queue = iter(writes)
-        self._ready: deque[Write] = deque()
+    def __init__(self, attempts: Sequence[Attempt], journal: AttemptJournal, block: int) -> None:
+        self._waiting = iter(attempts)
+        self._ready: deque[Attempt] = deque()
         self._journal = journal
         self._block = block
-        self._claim: asyncio.Task[bool] | None = None
+        self._noting: asyncio.Task[bool] | None = None
 
-    def take(self) -> Write | None:
-        """The next write that is noted, None when `more` has to be waited for."""
-        if self._claim is None and len(self._ready) <= self._block // 2:
-            self._claim = asyncio.create_task(self._more())
-            self._claim.add_done_callback(_heard)
+    def take(self) -> Attempt | None:
+        """Return the next attempt whose intent is noted; None if `more` must be awaited first."""
+        if self._noting is None and len(self._ready) <= self._block // 2:
+            self._noting = asyncio.create_task(self._note())
+            self._noting.add_done_callback(_retrieve)
         return self._ready.popleft() if self._ready else None
 
     async def more(self) -> bool:
-        """Wait until more writes are noted; False when there are none.
+        """Wait until further intents are noted. Return False if there are none.
 
         Raises:
             LedgerError: they could not be noted.
         """
-        return bool(self._ready) or (self._claim is not None and await asyncio.shield(self._claim))
+        return bool(self._ready) or (self._noting is not None and await asyncio.shield(self._noting))
 
-    async def _more(self) -> bool:
-        block = list(islice(self._queue, self._block))
+    async def _note(self) -> bool:
+        block = list(islice(self._waiting, self._block))
         if not block:
             return False
-        await self._journal.intend([write.next_request for write in block])
-        for write in block:
-            write.intended = 1
+        await self._journal.intend([attempt.intent for attempt in block])
+        for attempt in block:
+            attempt.intended = 1
         self._ready += block
-        self._claim = None
+        self._noting = None
         return True
 
 
-def _heard(claim: asyncio.Task[bool]) -> None:
-    """Where all have stopped for another reason, nobody else hears that a claim failed."""
-    if not claim.cancelled():
-        claim.exception()
+def _retrieve(noting: asyncio.Task[bool]) -> None:
+    """Retrieve the exception of a task that no worker awaits any more, so that asyncio does not report it."""
+    if not noting.cancelled():
+        noting.exception()

@@ -5,6 +5,7 @@ import re
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final, TypeVar
 
 from msgspec import structs
@@ -163,7 +164,7 @@ class AccountReader:
 
     async def _observe(self, *, closing: bool) -> ObservedAccount:
         retrier = self._closing_retrier if closing else self._retrier
-        return await retrier.call(lambda _: self._corrected(lambda: self._look_once(closing=closing)))
+        return await retrier.call(partial(self._corrected, lambda _: self._look_once(closing=closing)))
 
     async def usage(self, phones: Collection[str], hours: int) -> NumberUse:
         """Which of some numbers are scheduled to send, or have sent in so many hours, by the server's clock.
@@ -179,10 +180,10 @@ class AccountReader:
     async def _fetch(self, query: str, decode: Callable[[bytearray], T]) -> T:
         url = URL(f"{self._base}{query}", encoded=True)
 
-        async def once() -> T:
+        async def once(_: ApiError | None) -> T:
             return await self._in_turn(lambda: self._fetch_once(url, decode))
 
-        return await self._retrier.call(lambda _: self._corrected(once))
+        return await self._retrier.call(partial(self._corrected, once))
 
     async def _fetch_once(self, url: URL, decode: Callable[[bytearray], T]) -> T:
         self._reads += 1
@@ -292,16 +293,17 @@ class AccountReader:
             self._log.info("rate_limit.held", duration_ms=round(seconds * 1000), http_status=error.http_status)
         return error
 
-    async def _corrected(self, send: Callable[[], Awaitable[T]]) -> T:
+    async def _corrected(self, send: Callable[[ApiError | None], Awaitable[T]], failure: ApiError | None) -> T:
+        """Send once more if the server refuses this clock, by its own clock."""
         try:
-            return await send()
+            return await send(failure)
         except ClockSkewed as error:
             offset = self.clock_offset
             if offset is None:
                 raise
             self._signer.offset = offset
             self._count_retry(error)
-            return await send()
+            return await send(None)
 
     def _new_retrier(
         self, sleep: Callable[[float], Awaitable[None]], free: Callable[[], bool] = lambda: False
@@ -339,69 +341,52 @@ class AccountReader:
 class AccountWriter(AccountReader):
     """One account, to change."""
 
-    async def write(
-        self,
-        phone: str,
-        status: Status,
-        *,
-        settle: Callable[[], Awaitable[bool]],
-        intend: Callable[[], Awaitable[Callable[[ApiError | None], None]]],
-    ) -> None:
-        """Ask for `status` of one number; returns when the API said yes or `settle` said that there is no more to do.
-
-        `intend` is awaited right before each attempt is signed and leaves; what it gives is told what became of it.
-        `settle` is asked before an attempt that follows an ambiguous one: has the number still its old status, so that
-        the write is to be sent again?
+    async def retry(self, attempt: Callable[[ApiError | None], Awaitable[None]]) -> None:
+        """Await `attempt` until it succeeds or its error is final. It gets the error of the attempt before.
 
         Raises:
             ApiError: NumberRejected, AccountRejected, or the last of several TransientError and Ambiguous.
-            WorkerError: what `halt` was given, while the attempt was waiting for its turn; what `intend` raised.
+            WorkerError: what `halt` was given, while the attempt was waiting for its turn.
+        """
+        await self._retrier.call(partial(self._corrected, attempt))
+
+    async def acquire(self) -> None:
+        """Wait for a slot of the write quota.
+
+        Raises:
+            WorkerError: CircuitOpen, or what `halt` was given.
+        """
+        with self._gate:
+            await self._turn(self._quota.writes)
+
+    def release(self) -> None:
+        """Give back a slot of which no request left."""
+        self._quota.writes.release()
+
+    async def put(self, phone: str, status: Status) -> None:
+        """Sign one write, send it in the slot that was acquired, and return once the API has accepted it.
+
+        Raises:
+            ApiError: it was not carried out, or its result is unknown.
+            ValueError: `phone` is not a phone number. The slot is given back.
         """
         if not _PHONE.fullmatch(phone):
+            self.release()
             raise ValueError(f"not a phone number: {phone!r}")
-        url = URL(f"{self._prefix}{phone}", encoded=True)
-        body = wire.status_body(status)
-
-        async def attempt(failure: ApiError | None) -> None:
-            if isinstance(failure, Ambiguous) and not await settle():
-                return
-            await self._corrected(lambda: self._put_once(url, body, phone, status, intend))
-
-        await self._retrier.call(attempt)
-
-    async def _put_once(
-        self,
-        url: URL,
-        body: bytes,
-        phone: str,
-        status: Status,
-        intend: Callable[[], Awaitable[Callable[[ApiError | None], None]]],
-    ) -> None:
-        window = self._quota.writes
-        with self._gate:
-            await self._turn(window)
-        try:
-            answered = await intend()
-        except BaseException:
-            window.release()
-            raise
         self._writes += 1
         try:
-            said = await self._exchange(window, url, body, phone)
+            reported = await self._exchange(phone, status)
         except ApiError as error:
             self._breaker.heard(error)
-            answered(error)
             raise
         self._breaker.heard(None)
-        if said is not None and said is not status:
-            unlike = Ambiguous(f"the reply says that the number is {said}", http_status=_OK)
-            answered(unlike)
-            raise unlike
-        answered(None)
+        if reported is not None and reported is not status:
+            raise Ambiguous(f"the reply says that the number is {reported}", http_status=_OK)
 
-    async def _exchange(self, window: Window, url: URL, body: bytes, phone: str) -> Status | None:
-        """Send one write; the status that its reply gives for the number, None where it gives none."""
-        answer = await self._send(window, "PUT", url, body, until=self._drain)
+    async def _exchange(self, phone: str, status: Status) -> Status | None:
+        """Send one write and return the status that its reply gives for the number, None if it gives none."""
+        url = URL(f"{self._prefix}{phone}", encoded=True)
+        answer = await self._send(self._quota.writes, "PUT", url, wire.status_body(status), until=self._drain)
         try:
             content = answer.content()
         except ApiError as error:

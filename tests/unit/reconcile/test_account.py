@@ -28,9 +28,9 @@ from worker.model.safety import InUse, Safety
 from worker.plan.build import Draft, Terms, failed_draft
 from worker.plan.planfile import SavedAccount
 from worker.plan.policy import Selection
-from worker.reconcile.account import apply, apply_saved, draft, tell_planned, unapplied
+from worker.reconcile.account import apply, apply_saved, draft, not_carried_out
 from worker.reconcile.executor import Pace
-from worker.reconcile.results import tell
+from worker.reconcile.log import log_plan, log_result
 
 A, B, C, D = "01000000001", "01000000002", "01000000003", "01000000004"
 _ON, _OFF = Desired(Status.ACTIVE), Desired(Status.INACTIVE)
@@ -59,11 +59,11 @@ def _apply(
     heard = log or Unheard()
 
     async def applied() -> AccountResult:
-        result = await apply(
-            desired, drawn.plan, account, terms, now=_NOW, book=Nothing(), pace=_PACE, log=heard, meter=Unheard()
+        conclusion = await apply(
+            desired, drawn.plan, account, terms, now=_NOW, ledger=Nothing(), pace=_PACE, log=heard, meter=Unheard()
         )
-        await tell(result, heard)
-        return result
+        await log_result(conclusion, heard)
+        return conclusion.result
 
     return run(applied())
 
@@ -86,7 +86,7 @@ def test_every_number_of_a_plan_has_one_line() -> None:
     """Planned lines cover the whole account, the unchanged numbers included, each once."""
     account = ModelAccount(n01000000001="INACTIVE", n01000000002="ACTIVE", n01000000004="PENDING")
     log = Unheard()
-    tell_planned(_draft(_desired(n01000000001=_ON, n01000000002=_ON, n01000000003=_ON), account), log)
+    log_plan(_draft(_desired(n01000000001=_ON, n01000000002=_ON, n01000000003=_ON), account), log)
     assert Counter((event, fields["phone"]) for event, fields in log.lines if event != "notice") == {
         ("number.planned", phone): 1 for phone in (A, B, C, D)
     }
@@ -185,7 +185,7 @@ def test_an_account_that_was_not_written_says_why(error: WorkerError, outcome: R
     """Whatever stopped it, the account's outcome is that, and its pending numbers were not attempted."""
     account = ModelAccount(n01000000001="INACTIVE", n01000000002="ACTIVE", n01000000003="PENDING")
     drawn = _draft(_desired(n01000000001=_ON, n01000000002=_ON, n01000000003=_ON), account)
-    result = unapplied(drawn, Requests(), Unheard(), error)
+    result = not_carried_out(drawn, Requests(), error).result
     assert result.outcome is outcome
     assert {number.phone: number.outcome for number in result.numbers} == {
         A: Outcome.NOT_ATTEMPTED,
@@ -199,7 +199,7 @@ def test_a_bug_after_the_first_write_leaves_its_numbers_unverified() -> None:
     """Where requests that write were sent and nobody looked afterwards, no number is called not attempted."""
     account = ModelAccount(n01000000001="INACTIVE", n01000000003="PENDING")
     drawn = _draft(_desired(n01000000001=_ON, n01000000003=_ON), account)
-    result = unapplied(drawn, Requests(2, 1, 0), Unheard(), WorkerError("a bug"))
+    result = not_carried_out(drawn, Requests(2, 1, 0), WorkerError("a bug")).result
     assert {number.phone: (number.outcome, number.after) for number in result.numbers} == {
         A: (Outcome.UNVERIFIED, None),
         C: (Outcome.BLOCKED, "PENDING"),
@@ -211,12 +211,12 @@ def test_a_refused_plan_carries_its_refusals_into_the_result() -> None:
     account = ModelAccount(n01000000001="ACTIVE")
     drawn = _draft(_desired(n01000000001=_OFF), account)
     log = Unheard()
-    tell_planned(drawn, log)
+    log_plan(drawn, log)
     assert [(event, fields.get("error_code")) for event, fields in log.lines] == [
         ("account.refused", "min-active"),
         ("number.planned", None),
     ]
-    result = unapplied(drawn, Requests(), Unheard())
+    result = not_carried_out(drawn, Requests()).result
     assert result.outcome is RunOutcome.REFUSED
     assert [refusal.rule for refusal in result.refusals] == ["min-active"]
 
@@ -224,7 +224,7 @@ def test_a_refused_plan_carries_its_refusals_into_the_result() -> None:
 def test_nothing_to_do_is_converged() -> None:
     """An account that is as desired is converged without a second look."""
     account = ModelAccount(n01000000001="ACTIVE")
-    result = unapplied(_draft(_desired(n01000000001=_ON), account), Requests(), Unheard())
+    result = not_carried_out(_draft(_desired(n01000000001=_ON), account), Requests()).result
     assert (result.outcome, result.numbers, account.looks) == (RunOutcome.CONVERGED, (), 1)
 
 
@@ -233,12 +233,12 @@ def test_an_account_that_cannot_be_planned_gives_each_number_an_outcome() -> Non
     desired = _desired(n01000000001=_ON, n01000000002=_OFF)
     drawn = failed_draft(desired, Terms(), AccountRejected("no", api_code="InvalidApiKey"), _NOW)
     log = Unheard()
-    tell_planned(drawn, log)
+    log_plan(drawn, log)
     assert log.lines == [
         ("account.failed", {"http_status": None, "error_code": "InvalidApiKey", "error_message": "no"})
     ]
     assert drawn.plan.verdict is Verdict.ERROR
-    result = unapplied(drawn, Requests(), log)
+    result = not_carried_out(drawn, Requests()).result
     assert result.outcome is RunOutcome.FAILED
     assert result.counts[Outcome.NOT_ATTEMPTED] == 2
     assert {number.error.code for number in result.numbers if number.error} == {"InvalidApiKey"}
@@ -253,8 +253,8 @@ def _saved(account: ModelAccount, desired: DesiredAccount, safety: Safety | None
 def _apply_saved(saved: SavedAccount, account: ModelAccount, moment: datetime = _NOW) -> AccountResult:
     heard = Unheard()
     pace = Pace(4, 900.0, moment.timestamp)
-    carried = apply_saved(saved, account, frozenset(), book=Nothing(), pace=pace, log=heard, meter=heard, moment=moment)
-    return run(carried)
+    carried = apply_saved(saved, account, frozenset(), ledger=Nothing(), pace=pace, log=heard, meter=heard, now=moment)
+    return run(carried).result
 
 
 def test_a_saved_plan_writes_nothing_that_the_file_has_ceased_to_want() -> None:

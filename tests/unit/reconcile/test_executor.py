@@ -23,7 +23,7 @@ from worker.model.errors import (
 )
 from worker.model.plans import Action, Change
 from worker.model.results import NumberResult, Outcome
-from worker.reconcile.executor import Needs, Pace, Writes
+from worker.reconcile.executor import Executor, Needs, Pace
 
 A, B, C, D = "0100001", "0100002", "0100003", "0100004"
 
@@ -45,11 +45,11 @@ def _carry_out(
     deadline: float = 900.0,
     concurrency: int = 4,
     wall: Callable[[], float] = lambda: 0.0,
-) -> tuple[dict[str, NumberResult], Writes]:
-    async def scenario() -> Writes:
+) -> tuple[dict[str, NumberResult], Executor]:
+    async def scenario() -> Executor:
         observed = await account.observe()
         needs = Needs(least_active, groups, gone)
-        writes = Writes(changes, account, observed, needs, journal=Nothing(), meter=Unheard())
+        writes = Executor(changes, account, observed, needs, journal=Nothing(), meter=Unheard())
         await writes.carry_out(Pace(concurrency, deadline, wall))
         return writes
 

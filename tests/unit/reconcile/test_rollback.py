@@ -120,13 +120,13 @@ def test_what_was_shown_as_left_alone_is_never_written() -> None:
             shown,
             account,
             frozenset(),
-            book=Nothing(),
+            ledger=Nothing(),
             pace=Pace(4, 900.0),
             log=Unheard(),
             meter=Unheard(),
-            moment=moment,
+            now=moment,
         )
-    )
+    ).result
     assert account.written == [(A, "ACTIVE")]
     assert {number.phone: number.outcome for number in result.numbers} == {
         A: Outcome.CHANGED,

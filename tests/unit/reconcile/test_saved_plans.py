@@ -69,7 +69,7 @@ def _applied(
     account: ModelAccount,
     saved: SavedAccount = SAVED,
     *,
-    book: Nothing | None = None,
+    ledger: Nothing | None = None,
     plan: PlanFile | None = None,
     files: CurrentFiles | None = None,
     wall: datetime = NOW,
@@ -80,40 +80,40 @@ def _applied(
             saved,
             account,
             frozenset(),
-            book=book or Nothing(),
+            ledger=ledger or Nothing(),
             pace=Pace(4, 900.0, wall.timestamp),
             log=heard,
             meter=heard,
-            moment=NOW,
+            now=NOW,
             plan=plan,
             files=files,
         )
-    )
+    ).result
 
 
 def test_a_used_up_plan_is_refused_before_the_account_is_asked_anything() -> None:
     """Neither its numbers nor their use are read; the ledger is asked about the plan's numbers."""
-    account, book = _account(), _Remembering(EARLIER)
+    account, ledger = _account(), _Remembering(EARLIER)
     with pytest.raises(PolicyRefusal) as refused:
-        _applied(account, replace(SAVED, in_use=InUse(enabled=True)), book=book, plan=PLAN)
+        _applied(account, replace(SAVED, in_use=InUse(enabled=True)), ledger=ledger, plan=PLAN)
     assert [refusal.rule for refusal in refused.value.refusals] == ["replay"]
-    assert book.asked == [(PLAN, [A, B])]
+    assert ledger.asked == [(PLAN, [A, B])]
     assert (account.looks, account.written) == (0, [])
 
 
 def test_a_plan_that_no_run_used_up_is_carried_out() -> None:
     """The ledger is asked and knows of none."""
-    account, book = _account(), _Remembering(None)
-    result = _applied(account, replace(SAVED, changes=SAVED.changes[:1]), book=book, plan=PLAN)
+    account, ledger = _account(), _Remembering(None)
+    result = _applied(account, replace(SAVED, changes=SAVED.changes[:1]), ledger=ledger, plan=PLAN)
     assert (result.outcome, account.written) == (RunOutcome.CONVERGED, [(A, "INACTIVE")])
-    assert len(book.asked) == 1
+    assert len(ledger.asked) == 1
 
 
 def test_what_is_of_no_plan_file_is_no_replay() -> None:
     """A rollback, or an apply with --allow replay, does not ask the ledger."""
-    account, book = _account(), _Remembering(EARLIER)
-    _applied(account, replace(SAVED, changes=SAVED.changes[:1]), book=book)
-    assert (book.asked, account.written) == ([], [(A, "INACTIVE")])
+    account, ledger = _account(), _Remembering(EARLIER)
+    _applied(account, replace(SAVED, changes=SAVED.changes[:1]), ledger=ledger)
+    assert (ledger.asked, account.written) == ([], [(A, "INACTIVE")])
 
 
 def test_a_refusal_names_the_run_its_time_and_the_option() -> None:

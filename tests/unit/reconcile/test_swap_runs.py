@@ -37,7 +37,7 @@ from worker.plan.build import Draft, Terms
 from worker.plan.planfile import SavedAccount
 from worker.plan.policy import Selection
 from worker.reconcile.account import apply, apply_saved, draft
-from worker.reconcile.executor import Needs, Pace, Writes
+from worker.reconcile.executor import Executor, Needs, Pace
 from worker.reconcile.rollback import approved, preview, undoing
 
 A, B, C, D = "01000000001", "01000000002", "01000000003", "01000000004"
@@ -61,11 +61,11 @@ def _carry_out(
     groups: tuple[Group, ...] = (),
     deadline: float = 900.0,
     concurrency: int = 4,
-) -> tuple[dict[str, NumberResult], Writes]:
-    async def scenario() -> Writes:
+) -> tuple[dict[str, NumberResult], Executor]:
+    async def scenario() -> Executor:
         observed = await account.observe()
         needs = Needs(groups=groups, pair_swaps=pair_swaps)
-        writes = Writes(changes, account, observed, needs, journal=Nothing(), meter=Unheard())
+        writes = Executor(changes, account, observed, needs, journal=Nothing(), meter=Unheard())
         await writes.carry_out(Pace(concurrency, deadline))
         return writes
 
@@ -75,7 +75,7 @@ def _carry_out(
 
 def _swap(
     account: ModelAccount, pair_swaps: PairSwaps, deadline: float = 900.0
-) -> tuple[dict[str, NumberResult], Writes]:
+) -> tuple[dict[str, NumberResult], Executor]:
     """A is the old number, B its successor, and C and D are another pair."""
     return _carry_out(account, _on(B), _on(D), _off(A), _off(C), pair_swaps=pair_swaps, deadline=deadline)
 
@@ -210,14 +210,16 @@ def _draft(desired: DesiredAccount, account: ModelAccount, terms: Terms) -> Draf
 def _apply(desired: DesiredAccount, account: ModelAccount, terms: Terms) -> AccountResult:
     drawn = _draft(desired, account, terms)
     pace, heard = Pace(4, 900.0), Unheard()
-    return run(apply(desired, drawn.plan, account, terms, now=_NOW, book=Nothing(), pace=pace, log=heard, meter=heard))
+    return run(
+        apply(desired, drawn.plan, account, terms, now=_NOW, ledger=Nothing(), pace=pace, log=heard, meter=heard)
+    ).result
 
 
 def _apply_saved(saved: SavedAccount, account: ModelAccount, moment: datetime = _NOW) -> AccountResult:
     heard = Unheard()
     pace = Pace(4, 900.0, moment.timestamp)
-    carried = apply_saved(saved, account, frozenset(), book=Nothing(), pace=pace, log=heard, meter=heard, moment=moment)
-    return run(carried)
+    carried = apply_saved(saved, account, frozenset(), ledger=Nothing(), pace=pace, log=heard, meter=heard, now=moment)
+    return run(carried).result
 
 
 def _saved(desired: DesiredAccount, account: ModelAccount, pair_swaps: PairSwaps) -> SavedAccount:

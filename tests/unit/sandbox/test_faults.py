@@ -7,12 +7,11 @@ import zlib
 from collections.abc import Sequence
 from random import Random
 from typing import Any
-from unittest.mock import AsyncMock
 
 import aiohttp
 import pytest
 
-from tests.support.loopback import EPOCH, Loopback, credentials, now, run, unnoted
+from tests.support.loopback import EPOCH, Loopback, credentials, now, put, run
 from worker.config.settings import Retry, Timeout
 from worker.model.accounts import Status
 from worker.model.errors import Ambiguous
@@ -306,9 +305,7 @@ def test_a_client_that_leaves_early_harms_nobody(fault: Fault, caplog: pytest.Lo
         async with Loopback(account, timeout=Timeout(0.1, 0.1)) as loopback:
             loopback.sandbox.script(PHONE, "PUT", [fault])
             with pytest.raises(Ambiguous):
-                await loopback.writer(retry=Retry(attempts=1)).write(
-                    PHONE, Status.INACTIVE, settle=AsyncMock(), intend=unnoted
-                )
+                await put(loopback.writer(retry=Retry(attempts=1)), PHONE, Status.INACTIVE)
             await asyncio.sleep(1)
             assert (await loopback.reader().observe()).numbers[PHONE].status is Status.INACTIVE
 

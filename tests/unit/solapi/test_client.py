@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 
-from tests.support.loopback import EPOCH, Loopback, Peer, ambient, answer, now, run, unnoted
+from tests.support.loopback import EPOCH, Loopback, Peer, ambient, answer, now, put, run
 from worker.config.settings import RateLimit, Retry
 from worker.config.urls import Endpoint
 from worker.model.accounts import Status
 from worker.model.errors import AccountRejected, Ambiguous, ClockSkewed, Interrupted, NotWritable, ServerError
-from worker.model.ports import Answered
 from worker.model.results import Requests
 from worker.sandbox import Fault, SandboxAccount
 from worker.solapi.client import AccountReader
@@ -42,10 +41,6 @@ async def _no() -> bool:
     return False
 
 
-async def _yes() -> bool:
-    return True
-
-
 def test_a_reader_has_no_way_to_write() -> None:
     """Nothing of a reader is called after a write, and whatever it offers sends a GET."""
     names = {name for name in dir(AccountReader) if "put" in name or "write" in name}
@@ -70,7 +65,7 @@ def test_what_is_no_number_never_becomes_a_url(phone: str) -> None:
     async def scenario() -> None:
         async with Loopback(_account()) as loopback:
             with pytest.raises(ValueError, match="not a phone number"):
-                await loopback.writer().write(phone, Status.ACTIVE, settle=_no, intend=unnoted)
+                await put(loopback.writer(), phone, Status.ACTIVE)
             assert loopback.sandbox.wire == []
 
     run(scenario())
@@ -183,7 +178,7 @@ def test_a_reply_that_does_not_say_yes_leaves_doubt(reply: bytes) -> None:
             asked += 1
             return asked == 1
 
-        await client.write(PHONE, Status.INACTIVE, settle=settle, intend=unnoted)
+        await put(client, PHONE, Status.INACTIVE, settle)
         assert (asked, len(peer.requests)) == (2, 2)
 
     _at(reply)(scenario)
@@ -201,7 +196,7 @@ def test_a_yes_is_believed_until_the_closing_look(reply: bytes) -> None:
     """An object that does not contradict the write is a yes, and a long one is not read to its end."""
 
     async def scenario(client: Any, peer: Peer) -> None:
-        await client.write(PHONE, Status.INACTIVE, settle=_no, intend=unnoted)
+        await put(client, PHONE, Status.INACTIVE, _no)
         assert len(peer.requests) == 1
 
     _at(reply)(scenario)
@@ -271,7 +266,7 @@ def test_a_request_that_was_given_up_on_holds_its_slot_longer() -> None:
             quota = Quota(RateLimit(writes=1, reads=9, per_seconds=5.0), clock=now)
             loopback.sandbox.script(PHONE, "PUT", [Fault.STALL])
             writer = loopback.writer(quota=quota)
-            await writer.write(PHONE, Status.INACTIVE, settle=_yes, intend=unnoted)
+            await put(writer, PHONE, Status.INACTIVE)
             first, second = (request.when for request in loopback.sandbox.wire)
             assert second - first == pytest.approx(2 + 5 + 2, abs=0.01)
 
@@ -337,22 +332,14 @@ def test_a_correction_that_does_not_help_is_not_repeated() -> None:
 
     async def scenario() -> None:
         async with Loopback(_account()) as loopback:
-            sent = 0
-
-            async def intend() -> Answered:
-                nonlocal sent
-                sent += 1
-                return lambda _: None
-
             loopback.sandbox.script(None, "GET", [Fault.CLOCK_SKEW] * 9)
             loopback.sandbox.script(None, "PUT", [Fault.CLOCK_SKEW] * 9)
             writer = loopback.writer()
             with pytest.raises(ClockSkewed):
                 await writer.observe()
             with pytest.raises(ClockSkewed):
-                await writer.write(PHONE, Status.INACTIVE, settle=_no, intend=intend)
+                await put(writer, PHONE, Status.INACTIVE)
             assert [request.method for request in loopback.sandbox.wire] == ["GET", "GET", "PUT", "PUT"]
-            assert sent == 2
 
     run(scenario())
 
@@ -413,7 +400,7 @@ def test_a_closing_look_has_retries_of_its_own() -> None:
             loopback.sandbox.script(None, "PUT", [Fault.RESET_BEFORE] * 99)
             for _ in range(4):
                 with pytest.raises(Ambiguous):
-                    await writer.write(PHONE, Status.INACTIVE, settle=_yes, intend=unnoted)
+                    await put(writer, PHONE, Status.INACTIVE)
                 await writer.observe()  # an answer, so that no circuit opens
             assert writer.requests.retries == 10
             loopback.sandbox.script(None, "GET", [Fault.UNAVAILABLE] * 4)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import aiohttp
 import pytest
 
-from tests.support.loopback import Loopback, Peer, answer, run, unnoted
+from tests.support.loopback import Loopback, Peer, answer, put, run
 from worker.config.urls import Endpoint
 from worker.model.accounts import Status
 from worker.model.errors import (
@@ -204,17 +204,13 @@ def test_a_dropped_connection_is_not_sent_on_in_secret(method: str) -> None:
                 sent = client.requests.reads
             else:
                 for _ in range(2):
-                    await client.write(PHONE, Status.ACTIVE, settle=_yes, intend=unnoted)
+                    await put(client, PHONE, Status.ACTIVE)
                 sent = client.requests.writes
             return list(peer.header("Authorization")), sent, peer.requests
 
     assert len(run(bare())) == 3, "aiohttp no longer sends again by itself: this test shows nothing"
     signatures, sent, requests = run(ours())
     assert sent == len(requests) == len(set(signatures)) == 3
-
-
-async def _yes() -> bool:
-    return True
 
 
 def test_the_settling_look_decides_whether_a_write_is_sent_again() -> None:

@@ -9,7 +9,7 @@ import pytest
 from aiohttp.client_reqrep import ConnectionKey
 from yarl import URL
 
-from tests.support.loopback import unnoted
+from tests.support.loopback import put
 from tests.support.model_account import Unheard
 from worker.config.settings import RateLimit, Retry, Timeout
 from worker.config.urls import Endpoint
@@ -83,10 +83,7 @@ async def _look(client: AccountWriter) -> None:
 
 
 async def _write(client: AccountWriter) -> None:
-    async def settle() -> bool:
-        return True
-
-    await client.write(PHONE, Status.INACTIVE, settle=settle, intend=unnoted)
+    await put(client, PHONE, Status.INACTIVE)
 
 
 @pytest.mark.parametrize("fault", [*_NOTHING_SENT, *_LOST], ids=lambda fault: type(fault).__name__)

@@ -94,14 +94,14 @@ def _preview(
 ) -> int:
     from worker.cli import output, runner
     from worker.cli.exit_status import of_plans
-    from worker.reconcile.account import tell_planned
+    from worker.reconcile.log import log_plan
 
     check_writable(given.output)
 
     async def verb(run: "Session") -> int:
         drafts = await _look(run, accounts, rules)
         for draft in drafts:
-            tell_planned(draft, run.log.bind(account=draft.plan.account))
+            log_plan(draft, run.log.bind(account=draft.plan.account))
         made = plan_document(drafts)
         output.plan(made, given)
         run.log.info("run.finished", counts=runner.total_counts(made.accounts))

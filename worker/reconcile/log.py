@@ -1,0 +1,89 @@
+"""The log lines of plans and results."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Final
+
+from worker.model.errors import Refusal, WorkerError
+from worker.model.plans import Action, Change, Notice
+from worker.model.ports import Log
+from worker.model.results import NumberResult
+from worker.plan.build import Draft
+from worker.reconcile.results import Conclusion
+
+__all__ = ["log_changes", "log_error", "log_notices", "log_plan", "log_refusals", "log_result"]
+
+_AT_ONCE: Final = 200
+"""Lines that are written before other tasks have a turn, some milliseconds."""
+
+
+def log_plan(draft: Draft, log: Log) -> None:
+    """Log each number of a plan, or why there is no plan, and the rules that refuse it."""
+    if draft.error is not None:
+        log_error(draft.error, log)
+        return
+    log_notices(draft.plan.notices, log)
+    log_refusals(draft.plan.refusals, log)
+    log_changes(draft.plan.changes, log)
+    for phone, status in draft.unchanged():
+        log.info("number.planned", phone=phone, action=Action.UNCHANGED, desired=status, before=status)
+
+
+def log_error(error: WorkerError, log: Log) -> None:
+    """Log why an account cannot be planned."""
+    reason = error.number_error
+    log.warning("account.failed", http_status=reason.http_status, error_code=reason.code, error_message=reason.message)
+
+
+def log_notices(notices: Iterable[Notice], log: Log) -> None:
+    """Log notices, a line each."""
+    for notice in notices:
+        log.warning("notice", kind=notice.kind, phone=notice.phone, message=notice.message)
+
+
+def log_refusals(refusals: Iterable[Refusal], log: Log) -> None:
+    """Log the rules that refuse a plan, a line each."""
+    for refusal in refusals:
+        log.warning("account.refused", error_code=refusal.rule, error_message=refusal.message)
+
+
+def log_changes(changes: Iterable[Change], log: Log) -> None:
+    """Log planned changes, a line each."""
+    for change in changes:
+        log.info(
+            "number.planned", phone=change.phone, action=change.action, desired=change.desired, before=change.observed
+        )
+
+
+async def log_result(conclusion: Conclusion, log: Log) -> None:
+    """Log the notices of an account and the outcome of each number; other tasks have a turn in between."""
+    await _log_numbers(conclusion.unchanged, log)
+    log_notices(conclusion.result.notices, log)
+    await _log_numbers(conclusion.result.numbers, log)
+
+
+async def _log_numbers(numbers: Iterable[NumberResult], log: Log) -> None:
+    for lines, number in enumerate(numbers, 1):
+        _log_number(number, log)
+        if lines % _AT_ONCE == 0:
+            await asyncio.sleep(0)
+
+
+def _log_number(number: NumberResult, log: Log) -> None:
+    fields: dict[str, object] = {
+        "phone": number.phone,
+        "action": number.action,
+        "desired": number.desired,
+        "before": number.before,
+        "after": number.after,
+        "outcome": number.outcome,
+    }
+    if number.attempts:
+        fields |= {"attempts": number.attempts, "duration_ms": number.duration_ms}
+    if number.error is None:
+        log.info("number", **fields)
+    else:
+        error = number.error
+        log.warning(
+            "number", **fields, http_status=error.http_status, error_code=error.code, error_message=error.message
+        )
