@@ -20,7 +20,7 @@ help: ## list the targets
 
 setup: $(VENV)/.ready $(CATALOGUES) ## create .venv with the project and its pinned tools
 
-$(VENV)/.ready: requirements.lock requirements-dev.lock pyproject.toml
+$(VENV)/.ready: requirements-dev.lock pyproject.toml
 	@rm -f $@
 	@echo "Setting up $(VENV) (once, about a minute)…"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=…")'
@@ -94,19 +94,16 @@ dist: setup ## build the wheel and the source distribution into dist/, and check
 
 sbom: setup ## tell in CycloneDX what a release is made of, in dist/
 	@mkdir -p dist
-	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-file dist/senderid.cdx.json requirements.lock
+	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-file dist/senderid.cdx.json deploy/docker/runtime.lock
 
 audit: setup ## ask the vulnerability database about everything that is locked (needs the internet)
-	$(BIN)/pip-audit --strict --require-hashes --disable-pip --requirement requirements.lock
 	$(BIN)/pip-audit --strict --require-hashes --disable-pip --requirement requirements-dev.lock
 
 lock: ## resolve the lock files anew from pyproject.toml
 	$(PYTHON) -m venv $(VENV)-lock
 	$(VENV)-lock/bin/python -m pip install --quiet --upgrade 'pip>=25.1' uv
 	$(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-		--no-emit-index-url --no-emit-find-links --upgrade --output-file requirements.lock pyproject.toml
-	$(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-		--no-emit-index-url --no-emit-find-links --upgrade --constraint requirements.lock --all-extras \
+		--no-emit-index-url --no-emit-find-links --upgrade --all-extras \
 		--output-file requirements-dev.lock --group dev pyproject.toml
 	@# of what the tests ran with, what the image has and what builds its wheel
 	$(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \

@@ -11,6 +11,6 @@ if [[ ! -x $place/bin/senderid ]]; then
   "$python" -m venv "$place"
   pip=("$place/bin/python" -m pip install --quiet --disable-pip-version-check --require-virtualenv)
   "${pip[@]}" --require-hashes --no-deps -r "$source_of/deploy/docker/build.lock"
-  "${pip[@]}" --require-hashes --no-deps -r "$source_of/requirements.lock"
+  "${pip[@]}" --require-hashes --no-deps -r "$source_of/deploy/docker/runtime.lock"
   "${pip[@]}" --no-deps --no-build-isolation "$source_of"
 fi

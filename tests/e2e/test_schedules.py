@@ -188,6 +188,16 @@ def test_a_time_without_an_offset_needs_files_of_one_zone(command: Command) -> N
     assert command("calendar", *files, "--from", "2037-12-01T09:00Z").returncode == 0
 
 
+def test_calendar_names_the_extra_for_icalendar(command: Command) -> None:
+    """Without the library the command says what to install, and writes nothing."""
+    command.write("main.yaml", FILE)
+    command.write("sitecustomize.py", "import sys\nsys.modules['icalendar'] = None\n")
+    command.environment["PYTHONPATH"] = str(command.folder)
+    done = command("calendar", "-f", "main.yaml", "--format", "icalendar")
+    assert (done.returncode, done.stdout) == (64, "")
+    assert "pip install 'senderid-worker[calendar]'" in done.stderr
+
+
 def test_a_calendar_tells_what_comes_due_without_any_account(command: Command) -> None:
     """As text by day on the file's clock, as JSON by its schema, and as events that calendar programs can update."""
     command.write("main.yaml", FILE)

@@ -1,38 +1,43 @@
-"""The progress bar of long runs, above which log lines still find their place."""
+"""The progress bar of long runs, with log lines above it."""
 
 import math
+import os
+import shutil
 import sys
 import time
-from contextlib import suppress
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import Final, Self
 
 from worker.render.i18n import gettext as _
-
-if TYPE_CHECKING:
-    from rich.progress import Progress as Bar
 
 __all__ = ["Progress"]
 
 _PATIENCE: Final = 1.0
 """Seconds that a run may take without a bar."""
+_REDRAW: Final = 0.1
+"""Seconds between two drawings of the bar."""
+_WIDEST: Final = 40
+"""Columns of the bar itself."""
+
+_ERASE: Final = "\r\x1b[2K"
+_HIDE_CURSOR, _SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 
 
 class Progress:
-    """Counts numbers and shows how far they are: on a terminal, and once the run has taken over a second.
+    """Count finished numbers and show them in a bar, on a terminal, once the run has taken over a second.
 
-    It is also the stream of log lines, so that bar and lines do not overwrite each other. A terminal that is gone takes
-    the bar with it and stops no run.
+    It is also the stream of log lines, so that bar and lines do not overwrite each other. A terminal that is gone
+    removes the bar and does not stop the run.
     """
 
-    def __init__(self, *, enabled: bool, color: bool = True) -> None:
-        self._enabled = enabled
-        self._color = color
+    def __init__(self, *, enabled: bool) -> None:
+        self._enabled = enabled and os.environ.get("TERM") != "dumb"
         self._total = 0
         self._done = 0
         self._began = math.inf
-        self._bar: Bar | None = None
+        self._drawn = -math.inf
+        self._shown = False
 
     def __enter__(self) -> Self:
         return self
@@ -43,75 +48,51 @@ class Progress:
         self.finish()
 
     def expect(self, numbers: int) -> None:
-        """That many numbers are to be written."""
+        """Start the clock for `numbers` writes."""
         self._total = numbers
         self._began = time.monotonic()
 
     def advance(self) -> None:
-        """One more number is done with."""
+        """Count one finished number."""
         self._done += 1
-        if not self._enabled:
-            return
-        taken = time.monotonic() - self._began
-        if self._bar is None:
-            if taken <= _PATIENCE:
-                return
-            self._bar = self._new()
-            try:
-                self._bar.start()
-            except (OSError, ValueError):
-                self.finish()
-                return
-        self._bar.update(self._bar.task_ids[0], completed=self._done)
+        now = time.monotonic()
+        if self._enabled and now - self._began > _PATIENCE and now - self._drawn >= _REDRAW:
+            self._drawn = now
+            self._put(_ERASE if self._shown else _HIDE_CURSOR, self._bar(now))
+            self._shown = self._enabled
 
     def finish(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self._enabled = False
-        bar, self._bar = self._bar, None
-        if bar is not None:
-            with suppress(OSError, ValueError):
-                bar.stop()
+        if self._shown:
+            self._shown = False
+            self._put(_ERASE, _SHOW_CURSOR)
 
     def write(self, data: bytes, /) -> None:
-        """Write log lines, above the bar where there is one."""
-        if self._bar is None:
+        """Write log lines, above the bar if there is one."""
+        if self._shown:
+            self._put(_ERASE, data.decode(errors="replace"), self._bar(time.monotonic()))
+        else:
             sys.stderr.buffer.write(data)
-            return
-        from rich.ansi import AnsiDecoder
-        from rich.text import Text
-
-        # line by line, as rich would also end one at U+2028 and the like
-        lines = data.decode(errors="replace").removesuffix("\n").split("\n")
-        self._bar.console.print(Text("\n").join(map(AnsiDecoder().decode_line, lines)), soft_wrap=True)
 
     def flush(self) -> None:
-        """Let go of the lines."""
+        """Flush the log lines."""
         sys.stderr.buffer.flush()
 
-    def _new(self) -> "Bar":
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn
-        from rich.progress import Progress as Bar
-        from rich.text import Text
+    def _put(self, *texts: str) -> None:
+        try:
+            sys.stderr.write("".join(texts))
+            sys.stderr.flush()
+        except (OSError, ValueError):
+            self._enabled = self._shown = False
 
-        began = self._began
-
-        class Pace(ProgressColumn):
-            """The rate since the start, as a quota lets writes through in bursts, and the time that the rest takes."""
-
-            def render(self, task: Task) -> Text:
-                rate = task.completed / (time.monotonic() - began)
-                left = math.ceil(max(task.remaining or 0, 0) / rate)
-                return Text(f"{rate:.0f}/s {timedelta(seconds=left)}")
-
-        bar = Bar(
-            TextColumn(_("writing")),
-            BarColumn(),
-            MofNCompleteColumn(),
-            Pace(),
-            console=Console(stderr=True, no_color=not self._color),
-            get_time=time.monotonic,
-            transient=True,
-        )
-        bar.add_task("", total=self._total, completed=self._done)
-        return bar
+    def _bar(self, now: float) -> str:
+        """Return the bar with the rate since the start: a quota lets writes through in bursts."""
+        rate = self._done / (now - self._began)
+        left = timedelta(seconds=math.ceil(max(self._total - self._done, 0) / rate))
+        before = _("writing")
+        after = " ".join((f"{self._done}/{self._total}", f"{rate:.0f}/s", str(left)))
+        columns = shutil.get_terminal_size().columns
+        width = max(0, min(_WIDEST, columns - 2 * len(before) - len(after) - 3))
+        filled = min(width, width * self._done // max(1, self._total))
+        return " ".join((before, "━" * filled + "╌" * (width - filled), after))[: columns - 1]

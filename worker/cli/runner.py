@@ -132,7 +132,7 @@ def run(
     metering = metering or RunMetrics()
     terminal = sys.stderr.isatty()
     colored = color(sys.stderr, no_color=no_color)
-    bar = Progress(enabled=progress and terminal, color=colored)
+    bar = Progress(enabled=progress and terminal)
     chosen = settings.log.format
     form = ("console" if terminal else "json") if chosen == "auto" else chosen
     sink = logs.Sink(bar, patient=form == "json")

@@ -1,8 +1,4 @@
-"""When and how often a request is tried again: one layer, by error type, and never as a storm.
-
-The first try runs plainly, as tenacity around every call costs up to half of the throughput; tenacity takes over from
-the first failure on, which counts as its first try.
-"""
+"""When and how often a request is retried: in one layer, by error type, within a budget."""
 
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
@@ -20,10 +16,10 @@ _RETRIED: Final = (TransientError, Ambiguous)
 
 
 class Budget:
-    """How many retries an account may spend: 10, and one for every ten requests that were not retries.
+    """The number of retries that an account may send: 10, and one for every ten requests that were not retries.
 
-    An outage then costs the API little more than the requests themselves. Waiting for a quota is no outage: being
-    rate-limited spends nothing. Nor does what fails while the circuit is open, as that waits for a probe.
+    An outage then costs the API little more than the requests themselves. Two kinds of retries are free: those after
+    a rate limit, which is no outage, and those while the circuit is open, which wait for a probe.
     """
 
     __slots__ = ("_left",)
@@ -32,11 +28,11 @@ class Budget:
         self._left = start
 
     def earn(self) -> None:
-        """Count one first try."""
+        """Count one first attempt."""
         self._left += 0.1
 
     def spend(self) -> bool:
-        """Take one retry out of the budget; False where none is left."""
+        """Take one retry from the budget. Return False if none is left."""
         if self._left < 1:
             return False
         self._left -= 1
@@ -44,14 +40,14 @@ class Budget:
 
 
 class Retrier:
-    """Tries an operation again after transient and ambiguous errors, with full jitter.
+    """Retry an operation after transient and ambiguous errors, with full jitter.
 
-    `uniform(a, b)` draws the jitter and `sleep(seconds)` waits; both are passed in so that tests run on a seed and a
-    clock of their own. `on_retry(error, tries so far, wait in seconds)` is told of each retry before its wait. `free()`
-    tells whether retries spend nothing now, as something else bounds them.
+    `uniform(a, b)` draws the jitter and `sleep(seconds)` waits; tests pass a seeded generator and a virtual clock.
+    `on_retry(error, attempts so far, wait in seconds)` is called before each wait. Retries spend no budget while
+    `free()` returns True.
     """
 
-    __slots__ = ("_budget", "_free", "_on_retry", "_policy", "_sleep", "_uniform")
+    __slots__ = ("_budget", "_free", "_on_retry", "_policy", "_retrying", "_sleep", "_uniform")
 
     def __init__(
         self,
@@ -69,42 +65,40 @@ class Retrier:
         self._sleep = sleep
         self._on_retry = on_retry
         self._free = free
+        self._retrying = AsyncRetrying(
+            retry=retry_if_exception_type(_RETRIED),
+            stop=self._exhausted,
+            wait=self._wait,
+            before_sleep=self._announce,
+            reraise=True,
+        )
 
     async def call(self, operation: Callable[[ApiError | None], Awaitable[T]]) -> T:
-        """The result of the first try that works.
+        """Return the result of the first attempt that succeeds.
 
-        `operation` is given the error of the try before, None at first.
+        `operation` receives the error of the previous attempt, None at first.
 
         Raises:
-            ApiError: what the last try raised, when its kind is not retried, tries are used up or the budget is.
+            ApiError: the error of the last attempt: it is not retried, or the attempts or the budget are used up.
         """
         self._budget.earn()
-        try:
-            return await operation(None)
-        except _RETRIED as error:
-            failure: ApiError = error
-        replayed = False
-
-        async def again() -> T:
-            nonlocal failure, replayed
-            if not replayed:
-                replayed = True
-                raise failure
+        failure: ApiError | None = None
+        state: RetryCallState | None = None
+        while True:
             try:
                 return await operation(failure)
             except _RETRIED as error:
                 failure = error
-                raise
+            # tenacity decides after a failure only: around every call it costs half of the throughput
+            state = state or self._begin()
+            state.set_exception((type(failure), failure, failure.__traceback__))
+            await self._retrying.iter(state)  # raises the failure if there is no further attempt
+            state.prepare_for_next_attempt()
+            await self._sleep(state.upcoming_sleep)
 
-        retrying = AsyncRetrying(
-            retry=retry_if_exception_type(_RETRIED),
-            stop=self._exhausted,
-            wait=self._wait,
-            sleep=self._sleep,
-            before_sleep=self._announce,
-            reraise=True,
-        )
-        return await retrying(again)
+    def _begin(self) -> RetryCallState:
+        self._retrying.begin()
+        return RetryCallState(self._retrying, None, (), {})
 
     def _exhausted(self, state: RetryCallState) -> bool:
         if state.attempt_number >= self._policy.attempts:
@@ -112,8 +106,7 @@ class Retrier:
         return not isinstance(_error(state), RateLimited) and not self._free() and not self._budget.spend()
 
     def _wait(self, state: RetryCallState) -> float:
-        error = _error(state)
-        if isinstance(error, RateLimited):
+        if isinstance(_error(state), RateLimited):
             return 0.0  # the limiter holds the whole key until the server's window is over
         ceiling = min(self._policy.cap_seconds, self._policy.base_seconds * 2.0 ** (state.attempt_number - 1))
         return self._uniform(0.0, ceiling)

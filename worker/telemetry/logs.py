@@ -5,21 +5,17 @@ longer be written is dropped: a full disk or a closed pipe under stderr stops no
 """
 
 import asyncio
-
-# orjson imports these while it begins, and takes the process with it if an interruption meets it there
-import dataclasses  # noqa: F401
-import json  # noqa: F401
 import time
-import uuid  # noqa: F401
 from collections.abc import Mapping, MutableMapping
 from datetime import UTC, datetime
 from errno import EAGAIN, EDQUOT, ENOSPC
 from traceback import extract_tb
 from typing import Any, Final, Literal, Protocol, Self, cast
 
-import orjson
+import msgspec
 import structlog
 
+from worker.model.messages import english
 from worker.model.redaction import SHORTEST_SECRET, Secrets, without_headers
 from worker.render.json_document import encodable, inert
 from worker.render.log_lines import console_line
@@ -42,13 +38,15 @@ _HARMLESS: Final = 16
 """Characters of a text too short to give a salt or a signature away: theirs are 12 or longer, with their name."""
 
 _LARGEST: Final = 2**63
-"""Whole numbers from here on are not JSON's to every reader, nor to orjson."""
+"""Integers from here on are strings: few JSON readers keep them exact."""
 _LONGEST_BITS: Final = 4096
 """Whole numbers beyond are more than Python turns into text."""
 _DEEPEST: Final = 8
 """Levels of a value that are looked into: one that holds itself has no end."""
 _NAMES: Final = 1000
 """Names of fields that are remembered as harmless."""
+
+_ENCODE: Final = msgspec.json.Encoder(enc_hook=english).encode
 
 Line = MutableMapping[str, Any]
 
@@ -260,10 +258,10 @@ def _raised(error: BaseException) -> dict[str, Any]:
 
 def _json(_logger: object, _method: str, line: Line) -> bytes:
     try:
-        made = orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
-    except TypeError:  # a lone surrogate
-        made = orjson.dumps(encodable(line), option=orjson.OPT_APPEND_NEWLINE)
-    return inert(made)
+        encoded = _ENCODE(line)
+    except UnicodeEncodeError:  # a lone surrogate
+        encoded = _ENCODE(encodable(line))
+    return inert(encoded + b"\n")
 
 
 class _Console:

@@ -64,8 +64,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     """A terminal of 80 columns."""
-    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLUMNS", "80")
     return Terminal()
@@ -117,7 +115,7 @@ def test_bar_is_taken_away(clock: Clock, terminal: Terminal) -> None:
         advanced(progress, clock, 20)
         progress.finish()
         ended = terminal.raw
-        assert ended.endswith("\x1b[1A\x1b[2K")
+        assert ended.endswith(f"\r\x1b[2K{SHOWN}")
         assert ended.count(SHOWN) == 1
         progress.finish()
         advanced(progress, clock, 20)
@@ -153,6 +151,24 @@ def test_no_bar_where_there_is_no_terminal(clock: Clock, terminal: Terminal) -> 
         progress.expect(20)
         advanced(progress, clock, 20, 60)
     assert terminal.raw == ""
+
+
+def test_no_bar_on_a_dumb_terminal(clock: Clock, terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal that cannot erase a line gets no bar."""
+    monkeypatch.setenv("TERM", "dumb")
+    with redirect_stderr(terminal), Progress(enabled=True) as progress:
+        progress.expect(20)
+        advanced(progress, clock, 20, 60)
+    assert terminal.raw == ""
+
+
+def test_bar_fits_a_narrow_terminal(clock: Clock, terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line that wrapped could not be erased."""
+    monkeypatch.setenv("COLUMNS", "20")
+    with redirect_stderr(terminal), Progress(enabled=True) as progress:
+        progress.expect(1200)
+        advanced(progress, clock, 9)
+        assert ESCAPES.sub("", terminal.raw).strip("\r") == "writing  9/1200 8/s"
 
 
 def test_no_bar_for_an_unknown_number(clock: Clock, terminal: Terminal) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import errno
 import json
 import re
-import subprocess
 import sys
 from collections import Counter
 from datetime import UTC, datetime
@@ -555,31 +554,6 @@ def test_patient_sink_stays_patient_on_a_second_loop() -> None:
     virtual_time.run(work())
     sink.flush()
     assert stream.writes == [b"a\n"]
-
-
-_WATCHING = """
-import sys
-looked_for = []
-class Watching:
-    @staticmethod
-    def find_spec(name, path=None, target=None):
-        looked_for.append(name)
-sys.meta_path.insert(0, Watching)
-import worker.telemetry.logs
-begun = looked_for.index("orjson.orjson") + 1
-print(*[name for name in looked_for[begun:begun + 3]])
-"""
-
-
-def test_an_interruption_cannot_meet_orjson_half_begun() -> None:
-    """What orjson imports from its own C code is there before it, as an interruption in there ends in a crash.
-
-    The next modules that are looked for after it are structlog's.
-    """
-    done = subprocess.run(  # noqa: S603 - our own words
-        (sys.executable, "-c", _WATCHING), capture_output=True, text=True, check=True
-    )
-    assert done.stdout.split()[0] == "structlog"
 
 
 def test_a_short_secret_leaves_names_whole() -> None:

@@ -9,6 +9,8 @@ from worker.cli import load, options
 from worker.cli.exit_status import ExitStatus
 from worker.cli.output import TextStyle, emit
 from worker.config.files import check_writable
+from worker.model.errors import UsageError
+from worker.model.messages import Message
 
 __all__ = ["command"]
 
@@ -68,7 +70,15 @@ def command(
         case "json":
             emit(json_document.encode(made), output)
         case "icalendar":
-            from worker.render.ics import icalendar
+            try:
+                from worker.render.ics import icalendar
+            except ImportError:
+                raise UsageError(
+                    Message(
+                        "--format icalendar needs a library that is not installed: "
+                        "pip install 'senderid-worker[calendar]'"
+                    )
+                ) from None
 
             emit(icalendar(made), output)
         case _:
