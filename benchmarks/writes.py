@@ -1,10 +1,11 @@
-"""Writes: the quota used in full and never exceeded, the worker against a bare loop, and what long replies cost.
+"""Writes: the quota used in full and never exceeded, the worker beside other programs, and what long replies cost.
 
-`python benchmarks/writes.py [quota] [throughput] [replies] [--json]`; without a name, all three.
+`python benchmarks/writes.py [quota] [throughput] [process] [replies] [--json]`; without a name, all four.
 """
 
 import asyncio
 import json
+import os
 import secrets
 import statistics
 import subprocess
@@ -180,6 +181,47 @@ def _median_ratio(above: list[float], below: list[float]) -> float:
     return round(statistics.median(a / b for a, b in zip(above, below, strict=True)), 3)
 
 
+def process() -> dict[str, float]:
+    """Return how long `senderid apply` takes for 20,000 numbers as a process, and how long the programs of `peers.py`.
+
+    The worker keeps a ledger, logs JSON lines to a file and verifies. A server without a limit has an account for each
+    program. Seconds are medians from start to exit; `of_bare` and `of_naive` are median ratios within one round.
+    """
+    rounds = [{name: _seconds(name, 20_000) for name in ("worker", "bare", "naive")} for _ in range(ROUNDS)]
+    figures = {f"{name}_s": round(statistics.median(each[name] for each in rounds), 3) for name in rounds[0]}
+    for name in ("bare", "naive"):
+        figures[f"of_{name}"] = round(statistics.median(each[name] / each["worker"] for each in rounds), 3)
+    return figures
+
+
+def _seconds(program: str, numbers: int) -> float:
+    with tempfile.TemporaryDirectory() as temporary, served("--numbers", str(numbers)) as url:
+        folder = Path(temporary)
+        file = folder / "numbers.yaml"
+        lines = "".join(f"  '010{number:08}': ACTIVE\n" for number in range(numbers))
+        file.write_text(f"version: 1\nnumbers:\n{lines}")
+        if program == "worker":
+            senderid = str(Path(sys.executable).with_name("senderid"))
+            command = [senderid, "apply", "--yes", "--format", "json", "-f", str(file)]
+        else:
+            command = [sys.executable, str(Path(__file__).with_name("peers.py")), program, url, str(file)]
+        settings = {
+            "SENDERID_ENDPOINT": url,
+            "SENDERID_CONCURRENCY": "32",
+            "SENDERID_RATE_LIMIT__WRITES": "1000000",
+            "SENDERID_RATE_LIMIT__READS": "1000000",
+            "SOLAPI_API_KEY": CREDENTIALS.api_key,
+            "SOLAPI_API_SECRET": CREDENTIALS.api_secret.reveal(),
+            "XDG_STATE_HOME": str(folder),
+        }
+        with (folder / "output").open("wb") as output:
+            began = time.perf_counter()
+            subprocess.run(
+                command, check=True, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=os.environ | settings
+            )
+            return time.perf_counter() - began
+
+
 def replies() -> dict[str, float]:
     """CPU of one write where replies are the gzipped account document, of 10,000 numbers and of one.
 
@@ -238,7 +280,12 @@ async def _cpu_per_write(url: str, writes: int, settings: Settings) -> float:
 
 def main() -> None:
     """Print the chosen figures."""
-    known: dict[str, Callable[[], dict[str, float]]] = {"quota": quota, "throughput": throughput, "replies": replies}
+    known: dict[str, Callable[[], dict[str, float]]] = {
+        "quota": quota,
+        "throughput": throughput,
+        "process": process,
+        "replies": replies,
+    }
     chosen = [name for name in sys.argv[1:] if name in known] or list(known)
     figures = {name: known[name]() for name in chosen}
     if "--json" in sys.argv:

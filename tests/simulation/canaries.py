@@ -13,10 +13,10 @@ from worker.model.accounts import AccountMemory, ObservedAccount
 from worker.model.plans import Action, Change
 from worker.model.results import Outcome
 from worker.plan import build, diff
-from worker.reconcile import account, results
+from worker.reconcile import account
+from worker.reconcile.attempt import Attempt
 from worker.reconcile.executor import Executor
 from worker.reconcile.identity import Identities
-from worker.reconcile.write_queue import Attempt
 
 __all__ = ["CANARIES", "Canary"]
 
@@ -56,7 +56,7 @@ def _trust_a_replys_row(patch: Patch) -> None:
 
 def _call_doubt_done(patch: Patch) -> None:
     """An ambiguous write is not looked after, and called changed."""
-    judge = results._judge
+    judge = Attempt._judge
 
     async def resolve(self: Executor, attempt: Attempt) -> bool:
         del self
@@ -67,7 +67,7 @@ def _call_doubt_done(patch: Patch) -> None:
         return (Outcome.CHANGED, None) if attempt.ambiguous else judge(attempt, *given, **more)
 
     patch.setattr(Executor, "_resolve", resolve)
-    patch.setattr(results, "_judge", believe)
+    patch.setattr(Attempt, "_judge", believe)
 
 
 def _retry_doubt_without_a_look(patch: Patch) -> None:
@@ -80,12 +80,12 @@ def _retry_doubt_without_a_look(patch: Patch) -> None:
 
 
 def _call_accepted_changed(patch: Patch) -> None:
-    judge = results._judge
+    judge = Attempt._judge
 
     def believe(attempt: Attempt, *given: Any, **more: Any) -> Any:
         return (Outcome.CHANGED, None) if attempt.acknowledged else judge(attempt, *given, **more)
 
-    patch.setattr(results, "_judge", believe)
+    patch.setattr(Attempt, "_judge", believe)
 
 
 def _write_protected_numbers(patch: Patch) -> None:

@@ -26,9 +26,9 @@ from worker.model.ports import AttemptJournal, ProgressMeter, WritableAccount
 from worker.model.results import NumberResult
 from worker.plan.holds import leaning
 from worker.plan.swaps import as_found, hold_reason, unreached
-from worker.reconcile.results import attempted
+from worker.reconcile.attempt import Attempt
 from worker.reconcile.shared_reads import SharedReads
-from worker.reconcile.write_queue import Attempt, WriteQueue
+from worker.reconcile.write_queue import WriteQueue
 
 __all__ = ["Executor", "Needs", "Pace"]
 
@@ -82,8 +82,7 @@ class Executor:
         self._attempts = [Attempt(change) for change in changes]
         self._api = api
         self._observed = observed
-        self._active = observed.active
-        self._least_active = needs.least_active if self._active >= needs.least_active else 0
+        self._least_active = needs.least_active
         self._groups = needs.groups
         self._gone = needs.gone
         self._paired = needs.pair_swaps == "hold"
@@ -124,7 +123,10 @@ class Executor:
 
     def results(self) -> Iterator[NumberResult]:
         """Yield the result of each number."""
-        return (attempted(attempt, self._final, self.stopped) for attempt in self._attempts)
+        final = self._final
+        for attempt in self._attempts:
+            after = None if final is None else final.status(attempt.phone)
+            yield attempt.result(after, self.stopped, verified=final is not None)
 
     async def _send_all(self, attempts: Sequence[Attempt], concurrency: int) -> None:
         if not attempts:
@@ -266,7 +268,9 @@ class Executor:
 
     async def _may_deactivate(self, activations: Sequence[Attempt], deactivations: int) -> bool:
         """Return True if enough numbers stay ACTIVE, by a read of the account if that depends on the activations."""
-        if self.stopped is not None or self._active - deactivations >= self._least_active:
+        active = self._observed.active
+        least = self._least_active if active >= self._least_active else 0
+        if self.stopped is not None or active - deactivations >= least:
             return True
         try:
             active = (await self._reads.read()).active
@@ -274,12 +278,12 @@ class Executor:
             self.stopped = error
             return False
         except WorkerError:
-            active = self._active
-        if active - deactivations >= self._least_active:
+            pass
+        if active - deactivations >= least:
             return True
         failed = sum(not attempt.acknowledged for attempt in activations)
         self.stopped = ActivationsFailed(
-            f"{failed} activations did not succeed, and without them fewer than {self._least_active} numbers would "
+            f"{failed} activations did not succeed, and without them fewer than {least} numbers would "
             "stay ACTIVE: the deactivations were not tried"
         )
         return False

@@ -12,26 +12,21 @@ from worker.model.errors import (
     AccountBusy,
     ActivationsFailed,
     CanaryFailed,
-    ConnectionFailed,
     DeadlineExceeded,
     Declined,
     Interrupted,
-    NotWritable,
     NumberError,
-    NumberRejected,
     PolicyRefusal,
-    RateLimited,
     StalePlan,
     WorkerError,
 )
 from worker.model.plans import Action, Change, Notice, Verdict, tally
 from worker.model.results import AccountResult, NumberResult, Outcome, Requests, RunOutcome
 from worker.plan.planfile import LeftOut
-from worker.reconcile.write_queue import Attempt
+from worker.reconcile.attempt import out_of_time
 
 __all__ = [
     "Conclusion",
-    "attempted",
     "conclude",
     "conflict",
     "expired",
@@ -168,7 +163,7 @@ def conflict(change: Change, observed: ObservedAccount) -> NumberResult:
 
 def expired(change: Change, observed: ObservedAccount) -> NumberResult:
     """Return the result of a write that its saved plan asked for until a time that has passed."""
-    return _conflict(change, observed.status(change.phone), _over(change))
+    return _conflict(change, observed.status(change.phone), out_of_time(change))
 
 
 def not_asked_for(change: Change, observed: ObservedAccount, reason: str) -> NumberResult:
@@ -178,74 +173,3 @@ def not_asked_for(change: Change, observed: ObservedAccount, reason: str) -> Num
 
 def _conflict(change: Change, status: str | None, error: NumberError) -> NumberResult:
     return NumberResult(change.phone, change.action, change.desired, status, status, Outcome.CONFLICT, 0, error)
-
-
-def _over(change: Change) -> NumberError:
-    return NumberError("Conflict", f"the file wanted {change.desired} until {change.until}, which is over: plan again")
-
-
-def attempted(attempt: Attempt, final: ObservedAccount | None, stopped: WorkerError | None) -> NumberResult:
-    """Return the result of a number that was to be written.
-
-    `final` is the verification read, None if there was none. `stopped` is why the run ended early, None if it did not.
-    """
-    change = attempt.change
-    after: str | None = None if final is None else final.status(change.phone)
-    if final is None and attempt.superseded:
-        after = attempt.seen
-    outcome, error = _judge(attempt, after, stopped, verified=final is not None)
-    if attempt.held is not None and (not attempt.sequence or after == change.observed):
-        outcome, error = Outcome.HELD, NumberError("Held", attempt.held)
-    if attempt.expired and (not attempt.sequence or after == change.observed):
-        outcome, error = Outcome.CONFLICT, _over(change)
-    if not attempt.sequence and not attempt.superseded:
-        after = change.observed
-    return NumberResult(
-        phone=change.phone,
-        action=change.action,
-        desired=change.desired,
-        before=change.observed,
-        after=after,
-        outcome=outcome,
-        attempts=attempt.sequence,
-        error=error,
-        duration_ms=round((attempt.ended - attempt.began) * 1000) if attempt.sequence else 0,
-    )
-
-
-def _judge(
-    attempt: Attempt, after: str | None, stopped: WorkerError | None, *, verified: bool
-) -> tuple[Outcome, NumberError | None]:
-    """Return the outcome of an attempt whose number is `after` in the end, and the error if there is one."""
-    change = attempt.change
-    error = None if attempt.error is None else attempt.error.number_error
-    if attempt.superseded and not attempt.ambiguous:
-        # no request of this run was carried out: the status is what others made it
-        return (Outcome.UNCHANGED, None) if after == change.desired else _changed_by_others(after)
-    if not attempt.sequence:
-        return Outcome.NOT_ATTEMPTED, error or (None if stopped is None else stopped.number_error)
-    if verified and after == change.desired and not attempt.conflicting:
-        # refused or not, it was asked for and it shows, unless no request left or the quota was used up
-        unsent = isinstance(attempt.error, ConnectionFailed | RateLimited)
-        ours = attempt.acknowledged or attempt.ambiguous or not unsent
-        return (Outcome.CHANGED if ours else Outcome.UNCHANGED), None
-    if isinstance(attempt.error, NumberRejected):
-        return (Outcome.BLOCKED if isinstance(attempt.error, NotWritable) else Outcome.FAILED), error
-    if not verified:
-        unproven = NumberError("Unproven", "the account could not be read after the write; plan again to see")
-        landed = attempt.acknowledged or attempt.ambiguous
-        return (Outcome.UNVERIFIED, error or unproven) if landed else (Outcome.FAILED, error)
-    if attempt.conflicting or after not in {change.observed, change.desired}:
-        return _changed_by_others(after)
-    if attempt.acknowledged:
-        lost = NumberError("Unproven", f"the API accepted the write, yet the number is still {after}; plan again")
-        return Outcome.UNVERIFIED, lost
-    if isinstance(attempt.error, Interrupted | DeadlineExceeded) and error is not None:
-        tries = f"{attempt.sequence} attempt{'s' * (attempt.sequence != 1)} did not succeed"
-        error = NumberError(error.code, f"{tries} until it was {error.message}")
-    return Outcome.FAILED, error
-
-
-def _changed_by_others(after: str | None) -> tuple[Outcome, NumberError]:
-    status = "gone" if after is None else after
-    return Outcome.CONFLICT, NumberError("Conflict", f"someone else changed the number meanwhile: it is {status}")

@@ -6,15 +6,16 @@ Pure: bytes in, a value or an error out.
 import re
 from array import array
 from codecs import BOM_UTF8
+from datetime import datetime
 from itertools import islice
 from typing import Final
 
 import msgspec
 from msgspec import Struct
 
-from worker.model.accounts import PHONE_PATTERN, Observed, ObservedAccount
+from worker.model.accounts import PHONE_PATTERN, Observed, ObservedAccount, Status
 from worker.model.errors import ServerError
-from worker.solapi.wire import EXCERPT_BYTES, UNREADABLE, Row, brief, count, excerpt, identifier
+from worker.solapi.wire import EXCERPT_BYTES, UNREADABLE, brief, count, excerpt, identifier
 
 __all__ = ["AccountDocument"]
 
@@ -34,9 +35,79 @@ _ends: Final = re.compile(rb"\}\s*,(?=\s*\{)").finditer
 _phone: Final = re.compile(PHONE_PATTERN, re.ASCII).fullmatch
 
 
+_FIRST_YEAR: Final = 1971
+_LAST_YEAR: Final = 2106
+"""Years whose seconds are whole numbers of 32 bits."""
+
+_ABSENT: Final = msgspec.Raw(b"null")
+_MEASURES: Final = 10
+_MEASURE_LENGTH: Final = 100
+"""Measures of a number, and characters of one, that are kept."""
+
+
+class _Logged(Struct, gc=False, rename={"at": "createAt"}):
+    at: str | None = None
+
+
+class _Row(
+    Struct,
+    gc=False,
+    rename={
+        "phone": "phoneNumber",
+        "expires_at": "expireAt",
+        "updated_at": "dateUpdated",
+        "extension": "autoExtension",
+        "necessary": "necessaryMeasures",
+    },
+):
+    """A row of `senderIds`. What is merely worth knowing is kept raw: no odd form of it makes a row unreadable."""
+
+    phone: str
+    status: Status
+    expires_at: str | None = None
+    updated_at: str | None = None
+    log: list[_Logged] | None = None
+    extension: msgspec.Raw = _ABSENT
+    necessary: msgspec.Raw = _ABSENT
+
+    @property
+    def extended(self) -> bool:
+        """Whether the vendor says that it extends the registration by itself."""
+        return bytes(self.extension) == b"true"
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """What a person still has to do for the number; none where that is not told in a form that is understood."""
+        raw = bytes(self.necessary)
+        if raw == b"null":
+            return ()
+        try:
+            found = _TEXTS.decode(raw)
+        except UNREADABLE:
+            return ()
+        return tuple(brief(text)[:_MEASURE_LENGTH] for text in found[:_MEASURES])
+
+    @property
+    def updated(self) -> int:
+        """The Unix second at which it last changed; 0 where that is not told, or not in a form that is understood."""
+        text = self.updated_at or (self.log[-1].at if self.log else None)
+        if text is None:
+            return 0
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            return 0
+        if moment.tzinfo is None or not _FIRST_YEAR <= moment.year < _LAST_YEAR:
+            return 0
+        return int(moment.timestamp())
+
+
+_TEXTS: Final = msgspec.json.Decoder(list[str])
+
+
 class _Document(Struct, gc=False, rename={"account_id": "accountId", "rows": "senderIds", "error_code": "errorCode"}):
     account_id: str | int | None = None
-    rows: list[Row] | None = None
+    rows: list[_Row] | None = None
     error_code: str | int | None = None
     limit: msgspec.Raw = msgspec.Raw(b"null")
 
@@ -48,7 +119,7 @@ class _Document(Struct, gc=False, rename={"account_id": "accountId", "rows": "se
 
 
 _DOCUMENT: Final = msgspec.json.Decoder(_Document)
-_ROWS: Final = msgspec.json.Decoder(list[Row])
+_ROWS: Final = msgspec.json.Decoder(list[_Row])
 
 
 class AccountDocument:
@@ -137,7 +208,7 @@ class AccountDocument:
             del self._rest[:end]
             return
 
-    def _add(self, rows: list[Row]) -> None:
+    def _add(self, rows: list[_Row]) -> None:
         numbers = self._numbers
         for row in rows:
             if not _phone(row.phone):
@@ -145,7 +216,7 @@ class AccountDocument:
                 raise ServerError(told)
             if row.phone in numbers:
                 raise ServerError(f"the account document holds {row.phone} twice")
-            numbers[row.phone] = row.observed
+            numbers[row.phone] = Observed(row.phone, row.status, row.expires_at)
             self._updated.append(row.updated)
             if row.extended:
                 self._extended.add(row.phone)

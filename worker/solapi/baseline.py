@@ -36,7 +36,7 @@ class Baseline:
         lost = absent - self.absent
         if lost:
             return _lost(lost)
-        reason = _shrinkage(self.registered, observed)
+        reason = _shrinkage(self.registered, len(observed.numbers))
         if reason is None:
             self.registered, self.absent = len(observed.numbers), absent
         return reason
@@ -45,17 +45,17 @@ class Baseline:
     def loss(before: ObservedAccount, observed: ObservedAccount, listed: Iterable[str]) -> str | None:
         """Return why a read after a doubted one is doubted too: it lost what that one had; None if it did not."""
         lost = _absent(observed, listed) - _absent(before, listed)
-        return _lost(lost) if lost else _shrinkage(len(before.numbers), observed)
+        return _lost(lost) if lost else _shrinkage(len(before.numbers), len(observed.numbers))
 
-    def recall(self, observed: ObservedAccount, registered: int | None) -> str | None:
-        """Compare the first believed read with the count that earlier runs remember; return why to repeat it, or None.
+    def recall(self, numbers: int, registered: int | None) -> str | None:
+        """Compare the count of the first believed read with that of earlier runs; return why to repeat it, or None.
 
         Later reads are compared with the read before them alone.
         """
         if self._compared:
             return None
         self._compared = True
-        return _shrinkage(registered, observed)
+        return _shrinkage(registered, numbers)
 
     def confirm(self, observed: ObservedAccount, listed: Iterable[str]) -> None:
         """Believe a read, whatever it shows."""
@@ -71,9 +71,8 @@ def _lost(lost: frozenset[str]) -> str:
     return f"listed numbers that are not registered: {len(lost)}"
 
 
-def _shrinkage(before: int | None, observed: ObservedAccount) -> str | None:
+def _shrinkage(before: int | None, after: int) -> str | None:
     """Return the reason to repeat a read that lost more than 30 % of the numbers; exactly 30 % is no reason."""
-    after = len(observed.numbers)
     share, whole = _LEAST_LEFT
     if before is None or after * whole >= before * share:
         return None

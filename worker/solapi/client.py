@@ -148,7 +148,7 @@ class AccountReader:
         Raises:
             ApiError, WorkerError: as of `observe`.
         """
-        doubt = self._baseline.recall(observed, registered)
+        doubt = self._baseline.recall(len(observed.numbers), registered)
         return observed if doubt is None else await self._reread(observed, doubt)
 
     async def _reread(self, observed: ObservedAccount, reason: str | None, *, closing: bool = False) -> ObservedAccount:
@@ -394,9 +394,9 @@ class AccountWriter(AccountReader):
         if answer.status != _OK:
             raise self._refusal(answer, content, write=True)
         if answer.complete:
-            reply = wire.reply(content)
+            reply = wire.reply(content, phone)
             self._same_account(reply.account)
-            return reply.own(phone)
+            return reply.status
         if not content.lstrip().startswith(b"{"):
             raise Ambiguous("the reply is not JSON", http_status=answer.status)
         return None

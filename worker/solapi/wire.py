@@ -7,12 +7,12 @@ import re
 from collections.abc import Mapping
 from datetime import MAXYEAR, UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Annotated, Final
+from typing import Annotated, Final, NamedTuple
 
 import msgspec
 from msgspec import Struct
 
-from worker.model.accounts import Observed, Status
+from worker.model.accounts import Status
 from worker.model.errors import (
     AccountRejected,
     Ambiguous,
@@ -31,7 +31,6 @@ __all__ = [
     "EXCERPT_BYTES",
     "UNREADABLE",
     "Reply",
-    "Row",
     "brief",
     "count",
     "excerpt",
@@ -55,103 +54,32 @@ EXCERPT_BYTES: Final = 8 * _EXCERPT_LENGTH
 UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding foreign bytes can raise. Brackets nested deep enough exhaust the stack, wherever they stand."""
 
-_FIRST_YEAR: Final = 1971
-_LAST_YEAR: Final = 2106
-"""Years whose seconds are whole numbers of 32 bits."""
-
 _SECONDS: Final = re.compile(r"(?P<whole>[0-9]+)(?:\.(?P<part>[0-9]+))?")
 """Seconds of `Retry-After`."""
 
 STATUS_BODIES: Final = {status: msgspec.json.encode({"status": status}) for status in Status if status.writable}
 
 
-_ABSENT: Final = msgspec.Raw(b"null")
-_MEASURES: Final = 10
-_MEASURE_LENGTH: Final = 100
-"""Measures of a number, and characters of one, that are kept."""
+class Reply(NamedTuple):
+    """What the reply to a write says of the account and of the status of its number; None for what it does not say."""
+
+    account: str | None
+    status: Status | None
 
 
-class _Logged(Struct, gc=False, rename={"at": "createAt"}):
-    at: str | None = None
-
-
-class Row(
-    Struct,
-    gc=False,
-    rename={
-        "phone": "phoneNumber",
-        "expires_at": "expireAt",
-        "updated_at": "dateUpdated",
-        "extension": "autoExtension",
-        "necessary": "necessaryMeasures",
-    },
-):
-    """A row of `senderIds`. What is merely worth knowing is kept raw: no odd form of it makes a row unreadable."""
-
+class _Row(Struct, gc=False, rename={"phone": "phoneNumber"}):
     phone: str
     status: Status
-    expires_at: str | None = None
-    updated_at: str | None = None
-    log: list[_Logged] | None = None
-    extension: msgspec.Raw = _ABSENT
-    necessary: msgspec.Raw = _ABSENT
-
-    @property
-    def observed(self) -> Observed:
-        """What the rest of the worker uses of it."""
-        return Observed(self.phone, self.status, self.expires_at)
-
-    @property
-    def extended(self) -> bool:
-        """Whether the vendor says that it extends the registration by itself."""
-        return bytes(self.extension) == b"true"
-
-    @property
-    def measures(self) -> tuple[str, ...]:
-        """What a person still has to do for the number; none where that is not told in a form that is understood."""
-        raw = bytes(self.necessary)
-        if raw == b"null":
-            return ()
-        try:
-            found = _TEXTS.decode(raw)
-        except UNREADABLE:
-            return ()
-        return tuple(brief(text)[:_MEASURE_LENGTH] for text in found[:_MEASURES])
-
-    @property
-    def updated(self) -> int:
-        """The Unix second at which it last changed; 0 where that is not told, or not in a form that is understood."""
-        text = self.updated_at or (self.log[-1].at if self.log else None)
-        if text is None:
-            return 0
-        try:
-            moment = datetime.fromisoformat(text)
-        except ValueError:
-            return 0
-        if moment.tzinfo is None or not _FIRST_YEAR <= moment.year < _LAST_YEAR:
-            return 0
-        return int(moment.timestamp())
 
 
-class Reply(Struct, gc=False, rename="camel"):
-    """The reply to a write, in any of its three shapes. `own` reads the one row that counts."""
+class _Reply(Struct, gc=False, rename="camel"):
+    """The reply to a write, in any of its three shapes."""
 
     account_id: str | int | None = None
-    sender_ids: list[Row] | None = None
+    sender_ids: list[_Row] | None = None
     phone_number: str | None = None
     status: Status | None = None
     error_code: str | None = None
-
-    @property
-    def account(self) -> str | None:
-        """The account that the reply is of; None where it does not say."""
-        return identifier(self.account_id)
-
-    def own(self, phone: str) -> Status | None:
-        """The status that the reply gives for `phone`; None where it does not mention it."""
-        if self.phone_number == phone:
-            return self.status
-        return next((row.status for row in self.sender_ids or () if row.phone == phone), None)
 
 
 class _Error(Struct, rename="camel"):
@@ -161,8 +89,7 @@ class _Error(Struct, rename="camel"):
 
 
 _COUNT: Final[msgspec.json.Decoder[int]] = msgspec.json.Decoder(Annotated[int, msgspec.Meta(ge=0, le=999_999_999)])
-_TEXTS: Final = msgspec.json.Decoder(list[str])
-_REPLY: Final = msgspec.json.Decoder(Reply)
+_REPLY: Final = msgspec.json.Decoder(_Reply)
 _ERROR: Final = msgspec.json.Decoder(_Error)
 
 
@@ -171,8 +98,8 @@ def status_body(status: Status) -> bytes:
     return STATUS_BODIES[status]
 
 
-def reply(body: bytes) -> Reply:
-    """The reply to a write that was answered with 200.
+def reply(body: bytes, phone: str) -> Reply:
+    """Return what the reply to a write of `phone` says, which was answered with 200.
 
     Raises:
         Ambiguous: the bytes are not such a reply.
@@ -183,7 +110,11 @@ def reply(body: bytes) -> Reply:
         raise Ambiguous(f"the reply cannot be read: {brief(str(error))}", http_status=200) from None
     if decoded.error_code is not None:
         raise Ambiguous(f"the reply says 200 and {brief(decoded.error_code)} at once", http_status=200)
-    return decoded
+    if decoded.phone_number == phone:
+        status = decoded.status
+    else:
+        status = next((row.status for row in decoded.sender_ids or () if row.phone == phone), None)
+    return Reply(identifier(decoded.account_id), status)
 
 
 def refusal(status: int, body: bytes, *, write: bool, retry_after: float | None = None) -> ApiError:

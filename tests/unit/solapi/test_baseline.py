@@ -55,7 +55,7 @@ def test_exactly_30_percent_less_is_believed(before: int, after: int, *, doubted
     assert baseline.doubt(_seen(before), ()) is None
     assert baseline.doubt(_seen(after), ()) == reason
     assert baseline.registered == (before if doubted else after)
-    assert Baseline().recall(_seen(after), before) == reason
+    assert Baseline().recall(after, before) == reason
 
 
 def test_many_small_losses_are_each_believed() -> None:
@@ -76,11 +76,11 @@ def test_a_confirmed_loss_is_what_later_reads_are_compared_with() -> None:
 def test_what_earlier_runs_remember_counts_once() -> None:
     """After the first read of a process its own reads count, and after a second read what it confirmed does."""
     baseline = Baseline()
-    assert baseline.recall(_seen(7), None) is None
-    assert baseline.recall(_seen(7), 10) is None
+    assert baseline.recall(7, None) is None
+    assert baseline.recall(7, 10) is None
     confirmed = Baseline()
     confirmed.confirm(_seen(1), ())
-    assert confirmed.recall(_seen(1), 10) is None
+    assert confirmed.recall(1, 10) is None
 
 
 @pytest.mark.parametrize("closing", [False, True])

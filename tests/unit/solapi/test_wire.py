@@ -29,7 +29,7 @@ def _row(phone: str = "01000000000", status: str = "ACTIVE", **more: object) -> 
 
 def test_a_numeric_account_id_is_the_same_as_its_text() -> None:
     """Ids are compared as text, however they are written."""
-    assert wire.reply(b'{"accountId": 12925149}').account == "12925149"
+    assert wire.reply(b'{"accountId": 12925149}', "01000000000").account == "12925149"
 
 
 @pytest.mark.parametrize(
@@ -45,14 +45,14 @@ def test_a_numeric_account_id_is_the_same_as_its_text() -> None:
 )
 def test_a_reply_in_any_shape_tells_of_its_own_number_only(body: bytes, status: Status | None) -> None:
     """The row of the number that was written is read, and no other."""
-    assert wire.reply(body).own("01000000000") is status
+    assert wire.reply(body, "01000000000").status is status
 
 
 @pytest.mark.parametrize("body", [b"", b"OK", b"[]", b"<html>", b'{"status": ', b'{"errorCode": "InternalError"}'])
 def test_a_reply_that_says_nothing_clear_leaves_the_write_in_doubt(body: bytes) -> None:
     """200 alone proves nothing: a body that is no reply makes the outcome unknown."""
     with pytest.raises(Ambiguous):
-        wire.reply(body)
+        wire.reply(body, "01000000000")
 
 
 _REFUSALS: list[tuple[int, str | None, str, type[ApiError], type[ApiError]]] = [
