@@ -13,7 +13,7 @@ PURE := $(subst $() ,$(comma),$(addprefix worker/,model/* plan/* render/* config
 	solapi/account_document.py solapi/baseline.py solapi/in_use.py solapi/signing.py solapi/wire.py \
 	telemetry/account_metrics.py web/next_changes.py))
 
-.PHONY: help setup messages demo test lint types contracts unit simulate mutate promtool bench docs pictures browser dist sbom audit lock clean
+.PHONY: help setup messages demo check test lowest lint types contracts unit simulate mutate promtool bench docs pictures browser dist sbom audit lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,7 +41,13 @@ messages: setup ## bring the translations up to the messages of the code
 demo: setup ## the whole story on an embedded sandbox, no account needed
 	@$(BIN)/senderid demo
 
-test: lint types contracts unit ## lint, types, import contracts and tests
+check: lint types contracts ## the checks for a change under way: all but slow tests and processes, under 90 seconds
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'not slow' tests/unit tests/property
+
+test: lint types contracts unit ## lint, types, import contracts and all tests
+
+lowest: setup ## run the command with the lowest versions that pyproject.toml allows
+	$(BIN)/python -m pytest -q tests/e2e/test_lowest_versions.py
 
 lint: setup
 	$(BIN)/ruff check .

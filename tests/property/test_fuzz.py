@@ -140,6 +140,7 @@ numbers:
 """
 
 
+@pytest.mark.slow
 @fuzzed
 @given(inputs(*_FILES, _LISTED))
 def test_any_file_is_loaded_or_refused_at_its_places(data: bytes) -> None:
@@ -168,6 +169,7 @@ _ACCOUNT = {
 _DOCUMENT = json.dumps(_ACCOUNT, ensure_ascii=False, indent=2).encode()
 
 
+@pytest.mark.slow
 @fuzzed
 @given(documents(_ACCOUNT, _DOCUMENT, b'{"accountId": 1}', b"{}"), st.integers(1, 400))
 def test_any_account_document_is_an_account_or_a_failed_look(body: bytes, piece: int) -> None:
@@ -200,6 +202,7 @@ _ERRORS = (
 )
 
 
+@pytest.mark.slow
 @fuzzed
 @given(status=st.sampled_from(range(100, 600)), body=documents(_ERROR, *_ERRORS), write=st.booleans())
 def test_any_error_body_is_one_error_with_a_short_text(status: int, body: bytes, *, write: bool) -> None:
@@ -321,6 +324,7 @@ def parrot() -> Iterator[_Parrot]:
         yield serving
 
 
+@pytest.mark.slow
 @fuzzed
 @given(
     status=st.sampled_from([200, 200, 204, 206, 307, 400, 403, 403, 408, 429, 429, 500, 503, 999]),
@@ -392,6 +396,7 @@ def _resealed(data: bytes) -> bytes:
 _PLAN = seal(_sound())
 
 
+@pytest.mark.slow
 @fuzzed
 @given(data=documents(json.loads(_PLAN), _PLAN), sealed=st.booleans())
 @example(data=_PLAN, sealed=False)

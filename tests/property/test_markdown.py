@@ -5,6 +5,7 @@ from collections import Counter
 from html.parser import HTMLParser
 from typing import Any
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
@@ -209,6 +210,7 @@ def test_any_plan_is_a_comment(accounts: tuple[AccountPlan, ...], at: str | None
     assert found.elements["details"] == found.elements["summary"]
 
 
+@pytest.mark.slow
 @unhurried
 @given(
     few(

@@ -174,6 +174,7 @@ def check_document(document: Plan | Result) -> None:
         assert msgspec.json.decode(data, type=type(document)) == document
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("evil", LONG, ids=lambda evil: ascii(evil[:10]))
 @pytest.mark.parametrize("columns", [20, 80, 200])
 def test_endless_texts_are_pages(evil: str, columns: int) -> None:

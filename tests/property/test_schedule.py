@@ -110,6 +110,7 @@ def _reference(schedule: Schedule, moment: datetime, starts: dict[datetime, date
     return schedule.plain
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(schedules(), clocks)
 def test_what_holds_is_what_a_look_at_every_minute_finds(schedule: Schedule, clock: datetime) -> None:

@@ -28,6 +28,7 @@ def test_english_stays_as_it_is(foreign: str) -> None:
     assert translated(foreign) is foreign
 
 
+@pytest.mark.slow
 @given(st.sampled_from(_TEMPLATES), st.data())
 def test_values_come_through_unchanged(template: Template, data: st.DataObject) -> None:
     """A value of a message stands in its Korean as it stood in its English: nothing of it is read as anything else."""

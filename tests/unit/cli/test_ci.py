@@ -39,6 +39,7 @@ def test_of_many_problems_the_last_annotation_tells_how_many_are_left() -> None:
     assert len(list(annotations(f"a.yaml:{line}:1: wrong" for line in range(1, 11)))) == 10
 
 
+@pytest.mark.slow
 @given(
     st.text(min_size=1).filter(lambda text: "\n" not in text and "\r" not in text),
     st.integers(1, 10**6),

@@ -495,6 +495,7 @@ def test_a_pass_woken_by_an_edge_is_about_its_accounts_only() -> None:
     _play(story())
 
 
+@pytest.mark.slow
 def test_a_year_of_weekly_windows_of_a_file_is_kept_to_the_second() -> None:
     """Office hours with a holiday over them: each edge is written within a second, none is lost, none comes twice."""
     holiday = datetime.fromtimestamp(EPOCH, UTC) + timedelta(days=100)

@@ -3,6 +3,7 @@
 import gc
 import tracemalloc
 
+import pytest
 from msgspec.structs import replace
 
 from tests.support.daemon import Daemon, account, wanting
@@ -12,6 +13,7 @@ from worker.daemon.scheduler import Interval
 from worker.model.results import RunOutcome
 
 
+@pytest.mark.slow
 def test_a_thousand_passes_take_no_more_memory_than_some() -> None:
     """What the daemon holds after 1,100 passes, of which each tenth writes, is what it held after 100."""
 
@@ -40,6 +42,7 @@ def test_a_thousand_passes_take_no_more_memory_than_some() -> None:
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_five_thousand_accounts_with_nothing_to_do_wait_for_the_quota_alone() -> None:
     """A pass over 5,000 accounts of one key takes as long as the quota of reads says, to within a second."""
 

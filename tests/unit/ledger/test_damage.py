@@ -123,6 +123,7 @@ def test_a_file_that_was_cut_is_whole_or_refused(tmp_path: Path, kept: _Kept, *,
         assert found is None or (cut == 0 and found["runs"] == []), cut
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", [False, True])
 def test_a_log_that_was_cut_gives_what_was_true_at_a_moment(tmp_path: Path, kept: _Kept, *, write: bool) -> None:
     """Each transaction is there or not there, in their order."""

@@ -141,6 +141,7 @@ def _codes(results: Sequence[AccountResult]) -> list[str | None]:
     return [None if result.error is None else result.error.code for result in results]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_two_hundred_accounts_converge_on_a_hostile_api(seed: int) -> None:
     """One run brings every number of every account to its status, counts every request and leaves nothing to do."""

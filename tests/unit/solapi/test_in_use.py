@@ -106,15 +106,16 @@ def test_long_groups_are_read_page_by_page() -> None:
     assert [request.query.get("startKey") is not None for request in wire] == [False, False, True, True]
 
 
-def test_more_than_is_looked_through_is_unknown() -> None:
-    """What is not found among 30,000 scheduled messages is unknown, unless it is known to send."""
+def test_number_beyond_the_last_page_read_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A number that is not among the scheduled messages read is unknown, unless it has sent."""
+    monkeypatch.setattr("worker.solapi.in_use._PAGES", 3)
     account = _account()
-    account.schedule(NOW + HOUR, *["0299999999"] * 31_000)
+    account.schedule(NOW + HOUR, *["0299999999"] * 2_000)
     account.sent(B, NOW - HOUR)
     usage, wire = _usage(account, A, B)
     assert (set(usage.in_use), set(usage.unknown)) == ({B}, {A})
-    assert usage.why == "more than 30,000 messages are scheduled, and no more are looked through"
-    assert len(wire) == 62
+    assert usage.why == "more than 1,500 messages are scheduled, and no more are looked through"
+    assert len(wire) == 5
 
 
 def test_without_the_scope_it_is_unknown() -> None:
