@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 from worker.config.fields import NAME_CAP, NOTE_CAP, read_secret_ref, read_text
 from worker.config.yaml_reader import Mapping, Node, Reader, Scalar, Sequence, suggest
 from worker.model.credentials import SecretRef
+from worker.model.messages import Message
 
 __all__ = ["FIELDS", "Channel", "Event", "Notify", "read_channels"]
 
@@ -70,13 +71,15 @@ class Notify(Struct, frozen=True, forbid_unknown_fields=True):
 def read_channels(reader: Reader, node: Node) -> tuple[Channel, ...]:
     """The channels of a list. What is wrong is told to the reader, and never repeated: it may be a secret."""
     if not isinstance(node, Sequence):
-        reader.problem(node, "channels should be a list of {name: NAME, url: {env: NAME}}, or [] for none")
+        reader.problem(node, Message("channels should be a list of {{name: NAME, url: {{env: NAME}}}}, or [] for none"))
         return ()
     found: dict[str, Channel] = {}
     for item in node.items:
         channel = _channel(reader, item)
         if channel is not None and channel.name in found:
-            reader.problem(item, f"there are two channels {channel.name}: give one of them another name")
+            reader.problem(
+                item, Message("there are two channels {name}: give one of them another name", name=channel.name)
+            )
         elif channel is not None:
             found[channel.name] = channel
     return tuple(found.values())
@@ -84,12 +87,14 @@ def read_channels(reader: Reader, node: Node) -> tuple[Channel, ...]:
 
 def _channel(reader: Reader, node: Node) -> Channel | None:
     if not isinstance(node, Mapping):
-        reader.problem(node, "a channel should be a mapping such as {name: ops, url: {env: OPS_CHANNEL_URL}}")
+        reader.problem(
+            node, Message("a channel should be a mapping such as {{name: ops, url: {{env: OPS_CHANNEL_URL}}}}")
+        )
         return None
     fields = reader.fields(node, Channel.__struct_fields__, secret=True)
     for name in ("name", "url"):
         if name not in fields:
-            reader.problem(node, f"{name} is missing: a channel has a name and a url")
+            reader.problem(node, Message("{name} is missing: a channel has a name and a url", name=name))
     reading: dict[str, Callable[[Reader, Node], Any]] = {
         "name": lambda reader, node: read_text(reader, node, "name", NAME_CAP),
         "url": lambda reader, node: read_secret_ref(reader, node, "url"),
@@ -106,15 +111,18 @@ def _channel(reader: Reader, node: Node) -> Channel | None:
 def _events(reader: Reader, node: Node) -> tuple[Event, ...] | None:
     known = [event.value for event in Event]
     if not isinstance(node, Sequence) or not node.items:
-        reader.problem(node, f"events should be a list of some of {', '.join(known)}; leave it out for all of them")
+        reader.problem(
+            node,
+            Message("events should be a list of some of {known}; leave it out for all of them", known=", ".join(known)),
+        )
         return None
     found: dict[Event, Node] = {}
     for item in node.items:
         given = item.text if isinstance(item, Scalar) else ""
         if given not in known:
-            reader.problem(item, f"there is no such event{suggest(given, known)}")
+            reader.problem(item, Message("there is no such event{hint}", hint=suggest(given, known)))
         elif given in found:
-            reader.problem(item, f"{given} stands here twice: keep one")
+            reader.problem(item, Message("{given} stands here twice: keep one", given=given))
         else:
             found[Event(given)] = item
     return tuple(found)
@@ -125,20 +133,20 @@ def _seconds(reader: Reader, node: Node) -> float | None:
     try:
         return msgspec.convert(given, _Digest, strict=False)
     except msgspec.ValidationError:
-        reader.problem(node, f"digest_seconds should be a number of seconds from 0 to {_DAY:,.0f}")
+        reader.problem(node, Message("digest_seconds should be a number of seconds from 0 to {day:,.0f}", day=_DAY))
         return None
 
 
 def _template(reader: Reader, node: Node) -> str | None:
-    given = read_text(reader, node, "a template", NOTE_CAP, prose=True)
+    given = read_text(reader, node, Message("a template"), NOTE_CAP, prose=True)
     if given is None:
         return None
     template = Template(given)
     if not template.is_valid():
-        reader.problem(node, "a $ in a template begins a field: write $$ for the character itself")
+        reader.problem(node, Message("a $ in a template begins a field: write $$ for the character itself"))
         return None
     for name in template.get_identifiers():
         if name not in FIELDS:
-            reader.problem(node, f"a template has no such field{suggest(name, FIELDS)}")
+            reader.problem(node, Message("a template has no such field{hint}", hint=suggest(name, FIELDS)))
             return None
     return given

@@ -14,6 +14,7 @@ from worker.config.fields import NOTE_CAP, why_unfit
 from worker.config.yaml_reader import FILE_CAP, PROBLEM_CAP, quote
 from worker.model.accounts import Desired, Status
 from worker.model.errors import DesiredStateError, Problem
+from worker.model.messages import Message, PhoneNumber
 from worker.model.phones import normalise, why_unusual
 
 __all__ = ["ENCODINGS", "ImportedNumbers", "read_csv"]
@@ -79,11 +80,11 @@ def read_csv(source: str, data: bytes, skipped: Collection[str] = (), encoding: 
         DesiredStateError: with every problem.
     """
     if len(data) > FILE_CAP:
-        raise _error(source, 1, 1, f"the file is longer than {FILE_CAP >> 20} MiB: split it")
+        raise _error(source, 1, 1, Message("the file is longer than {file_cap} MiB: split it", file_cap=FILE_CAP >> 20))
     text, warnings = _decoded(source, data, encoding)
     lines = list(StringIO(text, newline=""))
     if not lines or not text.strip():
-        raise _error(source, 1, 1, "the file is empty")
+        raise _error(source, 1, 1, Message("the file is empty"))
     delimiter = max(_DELIMITERS, key=lines[0].count)
     rows = _rows(source, lines, delimiter)
     reading = _Reading(source, next(rows), delimiter, frozenset(map(_plain, skipped)), warnings)
@@ -105,13 +106,20 @@ def _decoded(source: str, data: bytes, encoding: str) -> tuple[str, list[Problem
         names = (encoding,)
     texts = {name: text for name in names if (text := _text(data, name)) is not None}
     if not texts:
-        wanted = "neither UTF-8 nor CP949" if encoding == "auto" else f"not {encoding.upper()}"
-        raise _error(source, 1, 1, f"the file is {wanted} text: export it as CSV (UTF-8)")
+        problem = (
+            Message("the file is neither UTF-8 nor CP949 text: export it as CSV (UTF-8)")
+            if encoding == "auto"
+            else Message("the file is not {encoding} text: export it as CSV (UTF-8)", encoding=encoding.upper())
+        )
+        raise _error(source, 1, 1, problem)
     # max takes the first of equals
     name, text = max(texts.items(), key=lambda item: _korean(item[1]) if len(texts) > 1 else 0)
     if name != "cp949" or len(set(texts.values())) == 1:
         return text, []
-    told = f"the file can be read as UTF-8 and as CP949, and is read as {name.upper()}: --encoding says otherwise"
+    told = Message(
+        "the file can be read as UTF-8 and as CP949, and is read as {upper}: --encoding says otherwise",
+        upper=name.upper(),
+    )
     return text, [Problem(source, 1, 1, told)]
 
 
@@ -148,7 +156,9 @@ def _rows(source: str, lines: Sequence[str], delimiter: str) -> Iterator[_Row]:
         except StopIteration:
             return
         except csv.Error as error:
-            told = f"this is no CSV: {error}; look for a quote that is not closed, or export it anew"
+            told = Message(
+                "this is no CSV: {error}; look for a quote that is not closed, or export it anew", error=str(error)
+            )
             raise _error(source, begins + 1, 1, told) from None
         yield _Row(begins + 1, cells, lines[begins] if reader.line_num == begins + 1 else None)
 
@@ -172,21 +182,32 @@ class _Reading:
             column = None if _plain(cell) in skipped else _NAMES.get(_plain(cell))
             if column is None:
                 if cell.strip() and _plain(cell) not in skipped:
-                    told = f"there is no column {quote(cell.strip())} here: name it otherwise, or --skip-column it"
+                    told = Message(
+                        "there is no column {cell} here: name it otherwise, or --skip-column it",
+                        cell=quote(cell.strip()),
+                    )
                     self._problem(head, index, told)
             elif column in self._columns:
-                raise self._failed(head, index, f"there are two columns for {column}: keep one")
+                raise self._failed(head, index, Message("there are two columns for {column}: keep one", column=column))
             else:
                 self._columns[column] = index
         missing = [column for column in ("phone", "status") if column not in self._columns]
         if missing:
-            told = "the first row should name the columns: phone, status and, if you like, note, owner and protected"
-            raise self._failed(head, 0, f"{told}; there is none for {' and '.join(missing)}")
+            told = Message(
+                "the first row should name the columns: phone, status and, if you like, note, owner and protected"
+            )
+            raise self._failed(
+                head, 0, Message("{told}; there is none for {missing}", told=told, missing=" and ".join(missing))
+            )
 
     def take(self, row: _Row) -> None:
         """Take a row that is not blank."""
         if len(row.cells) > self._width and any(cell.strip() for cell in row.cells[self._width :]):
-            told = f"the row has {len(row.cells)} cells, the first one {self._width}: quote a text that has a comma"
+            told = Message(
+                "the row has {cells} cells, the first one {width}: quote a text that has a comma",
+                cells=len(row.cells),
+                width=self._width,
+            )
             self._problem(row, self._width, told)
             return
         phone = self._phone(row)
@@ -197,7 +218,11 @@ class _Reading:
         if phone is None or status is None:
             return
         if phone in self._numbers:
-            told = f"{phone} stands here and on line {self._lines[phone]}: keep one of the two"
+            told = Message(
+                "{phone} stands here and on line {lines}: keep one of the two",
+                phone=PhoneNumber(phone),
+                lines=self._lines[phone],
+            )
             self._problem(row, self._columns["phone"], told)
             return
         self._numbers[phone] = Desired(status, note, owner, protected)
@@ -206,7 +231,7 @@ class _Reading:
     def finish(self) -> ImportedNumbers:
         """What was read, if nothing is wrong with it."""
         if not self._numbers and not self._problems:
-            raise _error(self._source, 1, 1, "the table has no numbers, only the names of its columns")
+            raise _error(self._source, 1, 1, Message("the table has no numbers, only the names of its columns"))
         if self._problems:
             raise DesiredStateError(sorted(self._problems), self._untold)
         return ImportedNumbers(self._numbers, self._warnings)
@@ -219,34 +244,42 @@ class _Reading:
         try:
             phone = normalise(written)
         except ValueError as error:
-            self._problem(row, index, f"{quote(cell)}: {error}")
+            self._problem(row, index, Message("{cell}: {error}", cell=quote(cell), error=str(error)))
             return None
         odd = why_unusual(phone)
         if odd is not None and len(self._warnings) < PROBLEM_CAP:
             place = _column(row, index, self._delimiter)
-            self._warnings.append(Problem(self._source, row.line, place, f"{quote(cell)}: {odd}"))
+            self._warnings.append(
+                Problem(self._source, row.line, place, Message("{cell}: {odd}", cell=quote(cell), odd=odd))
+            )
         return phone
 
     def _status(self, row: _Row) -> Status | None:
         cell = self._cell(row, "status")
         status = _WORDS.get(_plain(cell))
         if status is None:
-            told = f"{quote(cell)} is no status" if cell else "the status is missing"
-            self._problem(row, self._columns["status"], f"{told}: write ACTIVE or INACTIVE, or leave the row out")
+            problem = (
+                Message("{cell} is not a status: write ACTIVE or INACTIVE, or leave the row out", cell=quote(cell))
+                if cell
+                else Message("the status is missing: write ACTIVE or INACTIVE, or leave the row out")
+            )
+            self._problem(row, self._columns["status"], problem)
         return status
 
     def _text(self, row: _Row, column: str) -> str | None:
         cell = self._cell(row, column)
         reason = why_unfit(cell, NOTE_CAP, prose=True)
         if reason is not None:
-            self._problem(row, self._columns[column], f"{column} {reason}")
+            self._problem(row, self._columns[column], Message("{column} {reason}", column=column, reason=reason))
         return cell or None
 
     def _protected(self, row: _Row) -> bool:
         cell = self._cell(row, "protected")
         flag = _FLAGS.get(cell.lower())
         if flag is None:
-            self._problem(row, self._columns["protected"], f"protected is true or false, not {quote(cell)}")
+            self._problem(
+                row, self._columns["protected"], Message("protected is true or false, not {cell}", cell=quote(cell))
+            )
         return bool(flag)
 
     def _cell(self, row: _Row, column: str) -> str:

@@ -11,6 +11,7 @@ from typing import Final
 
 from worker.config.yaml_reader import FILE_CAP
 from worker.model.errors import Problem
+from worker.model.messages import Message, system_text
 
 __all__ = [
     "STDERR",
@@ -57,10 +58,12 @@ def read(paths: Sequence[str], stdin: Callable[[int], bytes]) -> Iterator[tuple[
         if isinstance(path, Problem):
             yield path
         elif path == "-":
-            yield Problem(STDIN, 1, 1, "standard input was given twice: give - once") if asked else _stdin(stdin)
+            yield (
+                Problem(STDIN, 1, 1, Message("standard input was given twice: give - once")) if asked else _stdin(stdin)
+            )
             asked = True
         else:
-            yield read_file(path, seen, "a file, a folder or - for standard input")
+            yield read_file(path, seen, Message("a file, a folder or - for standard input"))
 
 
 def expand_folders(paths: Sequence[str]) -> Iterator[str | Problem]:
@@ -81,22 +84,26 @@ def read_file(
     """
     if not path.isprintable():
         # lines with the file's name go to terminals and logs
-        return Problem(_named(path), 1, 1, "the name has characters that cannot be shown: rename the file or folder")
+        return Problem(
+            _named(path), 1, 1, Message("the name has characters that cannot be shown: rename the file or folder")
+        )
     if not path:
-        return Problem("''", 1, 1, f"the path is empty: give {wanted}")
+        return Problem("''", 1, 1, Message("the path is empty: give {wanted}", wanted=wanted))
     try:
         # a FIFO or a device would never end; opening it must not wait either
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode):
-                return Problem(path, 1, 1, f"this is no regular file: give {wanted}")
+                return Problem(path, 1, 1, Message("this is no regular file: give {wanted}", wanted=wanted))
             identity = (found.st_dev, found.st_ino)
             if seen is not None and identity in seen:
-                return Problem(path, 1, 1, f"this is the same file as {seen[identity]}: give it once")
+                return Problem(
+                    path, 1, 1, Message("this is the same file as {seen}: give it once", seen=seen[identity])
+                )
             data = file.read(cap + 1)
     except OSError as error:
-        return Problem(path, 1, 1, f"cannot be read: {error.strerror}")
+        return Problem(path, 1, 1, Message("cannot be read: {strerror}", strerror=system_text(error.strerror)))
     if seen is not None:
         seen[identity] = path
     return path, data
@@ -157,7 +164,7 @@ def _stdin(stdin: Callable[[int], bytes]) -> tuple[str, bytes] | Problem:
     try:
         return STDIN, stdin(FILE_CAP + 1)
     except OSError as error:
-        return Problem(STDIN, 1, 1, f"cannot be read: {error.strerror}")
+        return Problem(STDIN, 1, 1, Message("cannot be read: {strerror}", strerror=system_text(error.strerror)))
 
 
 def _folder(path: str) -> Iterator[str | Problem]:
@@ -183,9 +190,14 @@ def _folder(path: str) -> Iterator[str | Problem]:
             yield str(Path(parent, name))
     for error in unreadable:
         empty = False
-        yield Problem(_named(str(error.filename)), 1, 1, f"the folder cannot be read: {error.strerror}")
+        yield Problem(
+            _named(str(error.filename)),
+            1,
+            1,
+            Message("the folder cannot be read: {strerror}", strerror=system_text(error.strerror)),
+        )
     if empty:
-        yield Problem(_named(path), 1, 1, "the folder has no *.yaml or *.yml files")
+        yield Problem(_named(path), 1, 1, Message("the folder has no *.yaml or *.yml files"))
 
 
 def check_writable(path: str | None) -> None:

@@ -4,6 +4,7 @@ import re
 from typing import Final
 
 from worker.config import yaml_reader
+from worker.model.messages import Message
 
 __all__ = ["resolve_limit"]
 
@@ -23,8 +24,12 @@ def resolve_limit(name: str, value: int | str, whole: int, *, least: int = 0) ->
     """
     match = _share(str(value).strip())
     if match is None or (match["percent"] and int(match["number"]) > _WHOLE):
-        given = "nothing" if value == "" else yaml_reader.quote(str(value))
-        msg = f"{name} should be a whole number of 0 or more, or a percentage such as 30%, not {given}"
+        given = Message("nothing") if value == "" else yaml_reader.quote(str(value))
+        msg = Message(
+            "{name} should be a whole number of 0 or more, or a percentage such as 30%, not {given}",
+            name=name,
+            given=given,
+        )
         raise ValueError(msg)
     number = int(match["number"])
     return max(least, whole * number // _WHOLE) if match["percent"] else number

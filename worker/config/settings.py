@@ -16,6 +16,7 @@ from worker.config.channels import Notify
 from worker.config.limits import resolve_limit
 from worker.config.urls import parse_endpoint, parse_gateway
 from worker.model.errors import Problem, SettingsError
+from worker.model.messages import Message
 from worker.model.safety import COUNT_CAP, Health, InUse, Safety
 from worker.model.suspension import Maintenance, Suspend, parse_until
 from worker.model.times import parse_weekly
@@ -239,7 +240,7 @@ def _of_file(reader: yaml_reader.Reader, data: bytes) -> dict[tuple[str, ...], o
             if yaml_reader.is_value_start(event):
                 roots.append(yaml_reader.compose(source, event, stream))
             elif roots and yaml_reader.is_document_start(event):
-                told = "settings are one document: put everything into the first, and take this --- out"
+                told = Message("settings are one document: put everything into the first, and take this --- out")
                 reader.problem(yaml_reader.Node(event.start_mark), told)
     except yaml_reader.YamlError as error:
         reader.tell(error.problem)
@@ -248,7 +249,13 @@ def _of_file(reader: yaml_reader.Reader, data: bytes) -> dict[tuple[str, ...], o
         if isinstance(root, yaml_reader.Mapping):
             found |= _walk(reader, Settings, (), root)
         elif not (isinstance(root, yaml_reader.Scalar) and root.null):
-            reader.problem(root, f"settings should be a mapping of names to values, not {yaml_reader.describe(root)}")
+            reader.problem(
+                root,
+                Message(
+                    "settings should be a mapping of names to values, not {given}",
+                    given=yaml_reader.describe(root),
+                ),
+            )
     return found
 
 
@@ -263,7 +270,15 @@ def _walk(
                 found |= _walk(reader, fields[name].type, (*path, name), value)
             else:
                 names = ", ".join(field.name for field in structs.fields(fields[name].type))
-                reader.problem(value, f"{name} should be a mapping of {names}, not {yaml_reader.describe(value)}")
+                reader.problem(
+                    value,
+                    Message(
+                        "{name} should be a mapping of {names}, not {given}",
+                        name=name,
+                        names=names,
+                        given=yaml_reader.describe(value),
+                    ),
+                )
             continue
         if name in _LISTS:
             found[*path, name] = _LISTS[name](reader, value)
@@ -291,7 +306,7 @@ def _of_environment(environment: Mapping[str, str], problems: list[Problem]) -> 
         path = names.get(variable)
         if path is None:
             if not _SERVICE_LINK.fullmatch(variable):
-                told = f"there is no such setting{yaml_reader.suggest(variable.upper(), known)}"
+                told = Message("there is no such setting{hint}", hint=yaml_reader.suggest(variable.upper(), known))
                 problems.append(Problem(place, 1, 1, told))
             continue
         text = environment[variable].strip()
@@ -342,18 +357,18 @@ def _instead(field: structs.FieldInfo, given: str) -> str:
     kind = inspect.type_info(field.type)
     match kind.type if isinstance(kind, inspect.Metadata) else kind:
         case inspect.IntType(ge=least, le=most):
-            wanted = f"a whole number from {least} to {most:,}"
+            wanted = Message("a whole number from {least} to {most:,}", least=least or 0, most=most or 0)
         case inspect.FloatType(le=most):
-            wanted = f"a number of seconds above 0 and up to {most:,}"
+            wanted = Message("a number of seconds above 0 and up to {most:,}", most=most or 0)
         case inspect.BoolType():
-            wanted = "true or false"
+            wanted = Message("true or false")
         case inspect.LiteralType(values=words):
-            wanted = f"one of {', '.join(map(str, words))}"
+            wanted = Message("one of {words}", words=", ".join(map(str, words)))
         case inspect.UnionType(types=(inspect.IntType(), *_)):
-            wanted = "a whole number of 0 or more, or a percentage such as 30%"
+            wanted = Message("a whole number of 0 or more, or a percentage such as 30%")
         case _:
-            wanted = "a text"
-    return f"{field.name} should be {wanted}, not {given}"
+            wanted = Message("a text")
+    return Message("{name} should be {wanted}, not {given}", name=field.name, wanted=wanted, given=given)
 
 
 def _built(section: type[S], path: tuple[str, ...], values: Mapping[tuple[str, ...], object]) -> S:

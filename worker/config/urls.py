@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from worker.config import yaml_reader
+from worker.model.messages import Message
 
 __all__ = ["ENDPOINTS", "Endpoint", "parse_endpoint", "parse_gateway", "platform_of"]
 
@@ -50,27 +51,34 @@ def parse_endpoint(text: str) -> Endpoint:
         return ENDPOINTS[text]
     if "@" in text or "?" in text or "#" in text:
         # whatever else is wrong, no message may repeat what could be a password or a token
-        msg = "an endpoint carries no user, password, query or fragment: take out @, ? and # and what belongs to them"
+        msg = Message(
+            "an endpoint carries no user, password, query or fragment: take out @, ? and # and what belongs to them"
+        )
         raise ValueError(msg)
-    told = f"endpoint {yaml_reader.quote(text)}"
+    told = Message("endpoint {text}", text=yaml_reader.quote(text))
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        msg = f"{told} is not a URL: {_lower(str(error))}"
+        msg = Message("{told} is not a URL: {reason}", told=told, reason=_lower(str(error)))
         raise ValueError(msg) from None
     if parts.scheme not in {"http", "https"} or not host:
         names = yaml_reader.suggest(text, ENDPOINTS)
-        msg = f"{told} is neither the name of an endpoint nor an https URL{names}"
+        msg = Message("{told} is neither the name of an endpoint nor an https URL{names}", told=told, names=names)
         raise ValueError(msg)
     if not text.isascii() or not text.isprintable() or " " in text or "\\" in text:
-        msg = f"{told} has characters that no URL has: write them with %, and the host in its xn-- form"
+        msg = Message(
+            "{told} has characters that no URL has: write them with %, and the host in its xn-- form", told=told
+        )
         raise ValueError(msg)
     if port == 0 or not all(0 < len(label) <= _LABEL_CAP for label in host.removesuffix(".").split(".")):
-        msg = f"{told} has a host or a port that cannot be"
+        msg = Message("{told} has a host or a port that cannot be", told=told)
         raise ValueError(msg)
     if parts.scheme == "http" and not _loopback(host):
-        msg = f"{told} is plain http: credentials go over https only (http is allowed to 127.0.0.1, ::1 and localhost)"
+        msg = Message(
+            "{told} is plain http: credentials go over https only (http is allowed to 127.0.0.1, ::1 and localhost)",
+            told=told,
+        )
         raise ValueError(msg)
     return Endpoint(text.rstrip("/"))
 
@@ -121,7 +129,9 @@ def parse_gateway(text: str) -> str:
             password could be.
     """
     if "@" in text or "?" in text or "#" in text:
-        msg = "push_url carries no user, password, query or fragment: take out @, ? and # and what belongs to them"
+        msg = Message(
+            "push_url carries no user, password, query or fragment: take out @, ? and # and what belongs to them"
+        )
         raise ValueError(msg)
     try:
         parts = urlsplit(text)
@@ -129,6 +139,6 @@ def parse_gateway(text: str) -> str:
     except ValueError:
         usable = False
     if not (usable and text.isascii() and text.isprintable()) or " " in text or "\\" in text:
-        msg = "push_url should be the URL of a push gateway, such as http://pushgateway.internal:9091"
+        msg = Message("push_url should be the URL of a push gateway, such as http://pushgateway.internal:9091")
         raise ValueError(msg)
     return text.rstrip("/")

@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 import yaml
 
 from worker.model.errors import Problem
+from worker.model.messages import Message
 
 __all__ = [
     "Mapping",
@@ -44,21 +45,25 @@ PROBLEM_CAP: Final = 1000
 _SHOWN: Final = 40
 """Characters of a wrong text that a message repeats."""
 
-_TOO_DEEP: Final = f"nested deeper than {DEPTH_CAP} levels, which nothing needs: is a bracket too many?"
+_TOO_DEEP: Final = Message(
+    "nested deeper than {depth_cap} levels, which nothing needs: is a bracket too many?", depth_cap=DEPTH_CAP
+)
 
 _line_end: Final = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 """Where libyaml begins a new line; editors agree on the first three."""
 
 _ADVICE: Final = {
     "mapping values are not allowed in this context": (
-        "is a colon missing on the line before, or is a text with a colon not quoted?"
+        Message("is a colon missing on the line before, or is a text with a colon not quoted?")
     ),
-    "could not find expected ':'": "is a colon missing, or the blank after it?",
-    "did not find expected key": "is this line indented like those before it?",
-    "did not find expected '-' indicator": "is this line indented like those before it, and does it begin with -?",
-    "found unexpected end of stream": "is a quote not closed?",
-    "found character that cannot start any token": "put a text that begins like this into quotes",
-    "found incompatible YAML document": "leave the line %YAML out",
+    "could not find expected ':'": Message("is a colon missing, or the blank after it?"),
+    "did not find expected key": Message("is this line indented like those before it?"),
+    "did not find expected '-' indicator": Message(
+        "is this line indented like those before it, and does it begin with -?"
+    ),
+    "found unexpected end of stream": Message("is a quote not closed?"),
+    "found character that cannot start any token": Message("put a text that begins like this into quotes"),
+    "found incompatible YAML document": Message("leave the line %YAML out"),
 }
 """What to look for when libyaml says that; its own words tell less than a person needs."""
 
@@ -85,17 +90,19 @@ def decode(source: str, data: bytes) -> str:
         YamlProblem: too long, another encoding, or control characters.
     """
     if len(data) > FILE_CAP:
-        raise YamlError(Problem(source, 1, 1, f"the file is longer than {FILE_CAP >> 20} MiB: split it"))
+        raise YamlError(
+            Problem(source, 1, 1, Message("the file is longer than {file_cap} MiB: split it", file_cap=FILE_CAP >> 20))
+        )
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise YamlError(Problem(source, 1, 1, "the file is UTF-16: save it as UTF-8"))
+        raise YamlError(Problem(source, 1, 1, Message("the file is UTF-16: save it as UTF-8")))
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         place = _end(data[: error.start].decode("utf-8-sig"))
-        raise YamlError(Problem(source, *place, "the file is not UTF-8 here: save it as UTF-8")) from None
+        raise YamlError(Problem(source, *place, Message("the file is not UTF-8 here: save it as UTF-8"))) from None
     nul = text.find("\0")
     if nul >= 0:
-        told = "there is a NUL byte here: the file is no text, or UTF-16: save it as UTF-8"
+        told = Message("there is a NUL byte here: the file is no text, or UTF-16: save it as UTF-8")
         raise YamlError(Problem(source, *_end(text[:nul]), told))
     return text
 
@@ -135,24 +142,30 @@ def parse_events(source: str, text: str) -> Iterator[Any]:
         place: tuple[int, int] = (mark.line + 1, mark.column + 1) if mark.index < len(text) else _end(text)
         # a newer libyaml reads that far ahead before it tells of any bracket
         deep = error.problem == "exceeded maximum nesting depth"
-        reason = _TOO_DEEP if deep else f"not YAML: {_reason(error, text[mark.index : mark.index + 1])}"
+        reason = (
+            _TOO_DEEP
+            if deep
+            else Message("not YAML: {reason}", reason=_reason(error, text[mark.index : mark.index + 1]))
+        )
         raise YamlError(Problem(source, *place, reason)) from None
     except yaml.reader.ReaderError as error:
         place = _end(text.encode()[: error.position].decode())
-        told = "there is a control character here that no text file has: take it out"
+        told = Message("there is a control character here that no text file has: take it out")
         raise YamlError(Problem(source, *place, told)) from None
 
 
 def _refused(source: str, event: Any) -> Problem:
     mark = event.start_mark
     if isinstance(event, yaml.AliasEvent):
-        reason = "aliases (*name) are not allowed: write the value out"
+        reason = Message("aliases (*name) are not allowed: write the value out")
     elif event.anchor is not None:
-        reason = "anchors (&name) are not allowed: write each value where it is used"
+        reason = Message("anchors (&name) are not allowed: write each value where it is used")
     elif event.tag is not None:
-        reason = "tags (!name) are not allowed: write the plain value"
+        reason = Message("tags (!name) are not allowed: write the plain value")
     elif isinstance(event, yaml.ScalarEvent):
-        reason = f"this value is longer than {SCALAR_CAP:,} characters: is a quote not closed?"
+        reason = Message(
+            "this value is longer than {scalar_cap:,} characters: is a quote not closed?", scalar_cap=SCALAR_CAP
+        )
     else:
         reason = _TOO_DEEP
     return Problem(source, mark.line + 1, mark.column + 1, reason)
@@ -160,10 +173,10 @@ def _refused(source: str, event: Any) -> Problem:
 
 def _reason(error: yaml.MarkedYAMLError, found: str) -> str:
     if found == "\t":
-        return "a tab cannot indent: use spaces"
+        return Message("a tab cannot indent: use spaces")
     problem = error.problem or ""
     told = f"{problem} {error.context}" if error.context else problem
-    return f"{told}: {_ADVICE[problem]}" if problem in _ADVICE else told
+    return Message("{problem}: {advice}", problem=told, advice=_ADVICE[problem]) if problem in _ADVICE else told
 
 
 class Node:
@@ -247,7 +260,10 @@ def compose(source: str, event: Any, stream: Iterator[Any]) -> Node:
         node = _begin(each)
         values += 1
         if values > NODE_CAP:
-            told = f"more than {NODE_CAP:,} values stand here, where a few would do: check the indentation"
+            told = Message(
+                "more than {node_cap:,} values stand here, where a few would do: check the indentation",
+                node_cap=NODE_CAP,
+            )
             raise YamlError(root.problem(source, told))
         parent, key = stack[-1], keys[-1]
         if isinstance(parent, Sequence):
@@ -321,9 +337,16 @@ class Reader:
     def key(self, key: Node, seen: dict[str, Node], known: Collection[str], *, secret: bool = False) -> str | None:
         """A known key that was not seen before, which it is from now on; None where it is a problem."""
         if not isinstance(key, Scalar):
-            self.problem(key, f"a key should stand here: one of {', '.join(known)}")
+            self.problem(key, Message("a key should stand here: one of {known}", known=", ".join(known)))
         elif key.text in seen:
-            self.problem(key, f"{key.text} stands here and on line {seen[key.text].line}: keep one of the two")
+            self.problem(
+                key,
+                Message(
+                    "{text} stands here and on line {line}: keep one of the two",
+                    text=key.text,
+                    line=seen[key.text].line,
+                ),
+            )
         elif key.text in known:
             seen[key.text] = key
             return key.text
@@ -331,10 +354,15 @@ class Reader:
             # looking for a suggestion takes longer than everything else that is done for a key
             self.untold += 1
         elif key.text == "<<":
-            self.problem(key, "merge keys (<<) are not allowed: write the values out")
+            self.problem(key, Message("merge keys (<<) are not allowed: write the values out"))
         else:
-            told = "such key" if secret else f"key {quote(key.text)}"
-            self.problem(key, f"there is no {told}{suggest(key.text, known)}")
+            hint = suggest(key.text, known)
+            self.problem(
+                key,
+                Message("there is no such key{hint}", hint=hint)
+                if secret
+                else Message("there is no key {key}{hint}", key=quote(key.text), hint=hint),
+            )
         return None
 
 
@@ -346,8 +374,8 @@ def quote(text: str) -> str:
 def describe(node: Node) -> str:
     """A wrong value as a message repeats it."""
     if isinstance(node, Scalar):
-        return "nothing" if node.null else quote(node.text)
-    return "a mapping" if isinstance(node, Mapping) else "a list"
+        return Message("nothing") if node.null else quote(node.text)
+    return Message("a mapping") if isinstance(node, Mapping) else Message("a list")
 
 
 def suggest(text: str, known: Collection[str]) -> str:
@@ -355,4 +383,6 @@ def suggest(text: str, known: Collection[str]) -> str:
     from difflib import get_close_matches  # noqa: PLC0415 - for mistakes only
 
     close = get_close_matches(text, known, n=1) or get_close_matches(text.lower(), known, n=1)
-    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(known)}"
+    if close:
+        return Message("; did you mean {word}?", word=close[0])
+    return Message("; there are {words}", words=tuple(known))

@@ -4,6 +4,8 @@ from typing import Final
 
 from msgspec import Struct
 
+from worker.model.messages import Message
+
 __all__ = ["DEFAULT_CREDENTIALS", "Credentials", "CredentialsRef", "Secret", "SecretRef"]
 
 
@@ -38,7 +40,11 @@ class SecretRef(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def place(self) -> str:
         """Where that is, in a message."""
-        return f"the file {self.file}" if self.env is None else f"the environment variable {self.env}"
+        return (
+            Message("the file {file}", file=self.file or "")
+            if self.env is None
+            else Message("the environment variable {env}", env=self.env)
+        )
 
 
 class Credentials(Struct, frozen=True):

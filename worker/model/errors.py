@@ -38,6 +38,8 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
+from worker.model.messages import Message, joined
+
 __all__ = [
     "AccountBusy",
     "AccountRejected",
@@ -128,7 +130,13 @@ class Problem(Struct, frozen=True, order=True):
     message: str
 
     def __str__(self) -> str:
-        return f"{self.source}:{self.line}:{self.column}: {self.message}"
+        return Message(
+            "{source}:{line}:{column}: {message}",
+            source=self.source,
+            line=self.line,
+            column=self.column,
+            message=self.message,
+        )
 
 
 class UsageError(WorkerError):
@@ -139,7 +147,8 @@ class _ProblemsError(WorkerError):
     """An error that is a list of problems; `untold` is how many more there are than anybody reads."""
 
     def __init__(self, problems: Sequence[Problem], untold: int = 0) -> None:
-        super().__init__("\n".join([*map(str, problems), *([f"… and {untold:,} more"] if untold else [])]))
+        more = [Message("… and {count:,} more", count=untold)] if untold else []
+        super().__init__(joined([*map(str, problems), *more], "\n"))
         self.problems = tuple(problems)
         self.untold = untold
 

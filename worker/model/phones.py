@@ -11,6 +11,8 @@ import re
 from typing import Final
 from unicodedata import name as unicode_name
 
+from worker.model.messages import Message
+
 __all__ = ["hyphenated", "is_listable", "normalise", "parse_digits", "why_implausible", "why_unusual"]
 
 _AREA: Final = "3[1-3]|4[1-4]|5[1-5]|6[1-4]"
@@ -36,16 +38,16 @@ _whole: Final = re.compile(r"\d+|\d{1,4}(?P<between>[.,])\d{3,4}(?:(?P=between)\
 """Digits without a fraction: in one piece, in thousands, or in the groups of a phone number."""
 _extension: Final = re.compile(r"내선|교환|ext|[x#]\s*\d", re.IGNORECASE).search
 
-_2G: Final = "is a mobile prefix of the 2G networks, which were shut down by 2021"
-_UNUSED: Final = "is a prefix that no service uses"
+_2G: Final = Message("is a mobile prefix of the 2G networks, which were shut down by 2021")
+_UNUSED: Final = Message("is a prefix that no service uses")
 
 _SERVICES: Final[dict[str, tuple[int, int, str | None]]] = {
     "010": (11, 11, None),
     "011": (10, 11, _2G),
-    "012": (10, 12, "is a prefix of machines that talk to machines"),
-    "013": (10, 11, "is a prefix of trunked radio"),
-    "014": (10, 11, "is a prefix of data services"),
-    "015": (10, 11, "is a prefix of pagers"),
+    "012": (10, 12, Message("is a prefix of machines that talk to machines")),
+    "013": (10, 11, Message("is a prefix of trunked radio")),
+    "014": (10, 11, Message("is a prefix of data services")),
+    "015": (10, 11, Message("is a prefix of pagers")),
     "016": (10, 11, _2G),
     "017": (10, 11, _2G),
     "018": (10, 11, _2G),
@@ -78,9 +80,9 @@ _SHORTEST: Final = 3
 _LONGEST: Final = 12
 """Digits of the shortest and of the longest number that an account can have registered."""
 
-_FOREIGN: Final = "only Korean numbers can send: write the number with +82 or with its leading 0"
-_MINUS: Final = "a number has no minus before it: format the column as text and export it anew"
-_EXTENSION: Final = "an extension is not part of a sender number: leave it out"
+_FOREIGN: Final = Message("only Korean numbers can send: write the number with +82 or with its leading 0")
+_MINUS: Final = Message("a number has no minus before it: format the column as text and export it anew")
+_EXTENSION: Final = Message("an extension is not part of a sender number: leave it out")
 _IN_RANGES: Final = "~\u223c\u301c\uff5e"
 _BETWEEN_NUMBERS: Final = ",;/&\n"
 
@@ -119,21 +121,27 @@ def parse_digits(text: str) -> str:
         raise ValueError(_MINUS)
     if _amount(written) and not _several(written):
         decimal = "," not in written
-        raise ValueError(_spoilt("a decimal" if decimal else "an amount", written))
+        raise ValueError(_spoilt(Message("a decimal") if decimal else Message("an amount"), written))
     bare = written.translate(_SEPARATORS)
     digits = bare.removeprefix("+")
     if not digits:
-        raise ValueError("there is no number: write one such as 010-1234-5678")
+        raise ValueError(Message("there is no number: write one such as 010-1234-5678"))
     if not (digits.isascii() and digits.isdigit()):
         raise ValueError(_EXTENSION if _extension(written) else _stranger(digits))
     digits = _national_digits(bare)
     if _is_decimal(written, digits):
-        raise ValueError(_spoilt("a decimal", written))
+        raise ValueError(_spoilt(Message("a decimal"), written))
     length = len(digits)
     if length > _LONGEST:
-        raise ValueError(f"it has {length} digits and no number has more than {_LONGEST}: are these two numbers?")
+        raise ValueError(
+            Message(
+                "it has {length} digits and no number has more than {longest}: are these two numbers?",
+                length=length,
+                longest=_LONGEST,
+            )
+        )
     if length < _SHORTEST:
-        raise ValueError("it is too short for a Korean number: check it digit by digit")
+        raise ValueError(Message("it is too short for a Korean number: check it digit by digit"))
     return digits
 
 
@@ -154,42 +162,58 @@ def why_implausible(digits: str) -> str | None:
         return _without_zero(digits)
     prefix = digits[:3]
     if prefix == "050":
-        return "050 numbers forward calls and cannot be registered as a rule: list the number behind it"
+        return Message("050 numbers forward calls and cannot be registered as a rule: list the number behind it")
     if prefix in _SERVICES:
         least, most, _ = _SERVICES[prefix]
         if least <= length <= most:
             return None
-        wanted = f"{least}" if least == most else f"{least} to {most}"
-        return f"{prefix} numbers have {wanted} digits, this one has {length}: check it digit by digit"
+        wanted = f"{least}" if least == most else Message("{least} to {most}", least=least, most=most)
+        return Message(
+            "{prefix} numbers have {wanted} digits, this one has {length}: check it digit by digit",
+            prefix=prefix,
+            wanted=wanted,
+            length=length,
+        )
     area = re.match(f"02|0(?:{_AREA})", digits)
     if area is None:
-        return f"no Korean number begins with {prefix}: check it digit by digit"
+        return Message("no Korean number begins with {prefix}: check it digit by digit", prefix=prefix)
     if _fits_area(digits, area[0]):
         return None
-    wanted = "9 or 10" if area[0] == "02" else "10 or 11"
-    return f"{area[0]} numbers have {wanted} digits, this one has {length}: check it digit by digit"
+    least = 9 if area[0] == "02" else 10
+    return Message(
+        "{area} numbers have {least} or {most} digits, this one has {length}: check it digit by digit",
+        area=area[0],
+        least=least,
+        most=least + 1,
+        length=length,
+    )
 
 
 def why_unusual(digits: str) -> str | None:
     """Return a sentence about a number, given by `normalise`, that is probably a mistake, else None."""
     if len(digits) == _SHORT and digits[:2] in _NATIONWIDE_PREFIXES:
-        return "it looks like the beginning of a nationwide number, which has 8 digits such as 1588-1234: check it"
+        return Message(
+            "it looks like the beginning of a nationwide number, which has 8 digits such as 1588-1234: check it"
+        )
     if _ordinary(digits):
         return None
     if reason := why_implausible(digits):
-        return f"{reason}; a plan refuses it unless it is registered"
+        return Message("{reason}; a plan refuses it unless it is registered", reason=reason)
     prefix = digits[:3]
     if prefix in _SERVICES:
         odd = _SERVICES[prefix][2]
-        return odd and f"{prefix} {odd}: check that the number is yours"
+        return odd and Message("{prefix} {odd}: check that the number is yours", prefix=prefix, odd=odd)
     subscriber = digits[2:] if digits.startswith("02") else digits[3:]
     if re.fullmatch("1[568][0-9]{6}", subscriber):
-        return f"it looks like the nationwide number {subscriber} with an area code before it, which it must not have"
+        return Message(
+            "it looks like the nationwide number {subscriber} with an area code before it, which it must not have",
+            subscriber=subscriber,
+        )
     if _IN_AREA(subscriber):
         return None
     if subscriber.startswith(("0", "1")):
-        return "after an area code a number begins with 2 to 9: check it"
-    return "it is shorter or rarer than usual for its area code: check it"
+        return Message("after an area code a number begins with 2 to 9: check it")
+    return Message("it is shorter or rarer than usual for its area code: check it")
 
 
 def _national_digits(bare: str) -> str:
@@ -225,26 +249,33 @@ def _spoilt(what: str, written: str) -> str:
     readings = {reading for digits in (whole, every) for reading in (digits, f"0{digits}") if _is_usual(reading)}
     number, *others = readings or {""}
     if number in {whole, f"0{whole}"} and not others and _whole(re.sub("[^0-9.,eE]", "", integer)):
-        return f"a spreadsheet has made {what} of this number: write {number}"
-    return f"a spreadsheet has made {what} of this number: format the column as text and export it anew"
+        return Message("a spreadsheet has made {what} of this number: write {number}", what=what, number=number)
+    return Message(
+        "a spreadsheet has made {what} of this number: format the column as text and export it anew", what=what
+    )
 
 
 def _stranger(text: str) -> str:
     """Return why text that is not only digits is refused, by its first character that is not one."""
     char = next(char for char in text if char not in "0123456789")
     if char.isdigit() or char.isnumeric():
-        return f"it has the character {_named(char)}: write the digits 0 to 9 as plain ASCII"
+        return Message("it has the character {char}: write the digits 0 to 9 as plain ASCII", char=_named(char))
     if char.isalpha():
-        return f"it has the letter {_named(char)}: a number is made of digits, such as 010-1234-5678"
+        return Message("it has the letter {char}: a number is made of digits, such as 010-1234-5678", char=_named(char))
     if char == "+":
-        return "a + can only stand at the beginning, as in +82 10-1234-5678"
+        return Message("a + can only stand at the beginning, as in +82 10-1234-5678")
     if char in _IN_RANGES:
-        return f"it has the character {_named(char)}: list each number of a range by itself"
+        return Message("it has the character {char}: list each number of a range by itself", char=_named(char))
     if char in _BETWEEN_NUMBERS:
-        return f"it has the character {_named(char)}: write one number only"
+        return Message("it has the character {char}: write one number only", char=_named(char))
     if not char.isprintable():
-        return f"it has the invisible character {_named(char)}: type the number anew instead of pasting it"
-    return f"it has the character {_named(char)}: between digits only hyphens, spaces, dots and parentheses may stand"
+        return Message(
+            "it has the invisible character {char}: type the number anew instead of pasting it", char=_named(char)
+        )
+    return Message(
+        "it has the character {char}: between digits only hyphens, spaces, dots and parentheses may stand",
+        char=_named(char),
+    )
 
 
 def _named(char: str) -> str:
@@ -280,15 +311,20 @@ def _without_zero(digits: str) -> str:
     """Return what is wrong with digits that begin with no 0 and are no nationwide or special number."""
     length = len(digits)
     if _is_cut_nationwide(digits):
-        described = f"{digits[:2]}xx numbers have exactly 8 digits and no area code, this one has {length}"
-        return f"{described}: check it digit by digit"
+        return Message(
+            "{digits}xx numbers have exactly 8 digits and no area code, this one has {length}: check it digit by digit",
+            digits=digits[:2],
+            length=length,
+        )
     if length <= _SHORT:
-        return "only special numbers, which begin with 1, have three or four digits, such as 1335: check it"
+        return Message("only special numbers, which begin with 1, have three or four digits, such as 1335: check it")
     if length in _LOCAL:
-        return "it has no area code, or lost its leading 0: write the whole number, such as 02-312-4567"
+        return Message("it has no area code, or lost its leading 0: write the whole number, such as 02-312-4567")
     if _is_usual(f"0{digits}"):
-        return f"its leading 0 is missing, which spreadsheets and YAML tools like to drop: write 0{digits}"
-    return "a number begins with 0, or has 8 digits and begins with 15, 16 or 18: check it digit by digit"
+        return Message(
+            "its leading 0 is missing, which spreadsheets and YAML tools like to drop: write 0{digits}", digits=digits
+        )
+    return Message("a number begins with 0, or has 8 digits and begins with 15, 16 or 18: check it digit by digit")
 
 
 _SHAPES: Final = tuple(

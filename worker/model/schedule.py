@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 from msgspec import Struct, structs
 
 from worker.model.accounts import DatedWindow, Desired, DesiredAccount, IdleNumber, Schedule, Status, WeeklyWindow
+from worker.model.messages import Message, joined
 from worker.model.times import WEEK, format_local, format_utc, load_zone, to_utc
 
 __all__ = [
@@ -33,8 +34,7 @@ __all__ = [
 
 _INSTANT: Final = timedelta(microseconds=1)
 """Less than lies between any two edges of windows, which are whole seconds."""
-_IDLE: Final = "nothing is scheduled now, and no status holds outside its windows; it is left as it is"
-_PLAIN: Final = "listed as {}, and nothing else is scheduled now"
+_IDLE: Final = Message("nothing is scheduled now, and no status holds outside its windows; it is left as it is")
 
 
 class ScheduledStatus(NamedTuple):
@@ -111,9 +111,13 @@ def scheduled_status(schedule: Schedule, moment: datetime) -> ScheduledStatus:
     window = _dated_at(schedule, moment) or _weekly_at(schedule, moment)
     if window is None:
         plain = schedule.plain
-        return ScheduledStatus(plain, _IDLE if plain is None else _PLAIN.format(plain))
+        if plain is None:
+            return ScheduledStatus(None, _IDLE)
+        return ScheduledStatus(plain, Message("listed as {status}, and nothing else is scheduled now", status=plain))
     text = window.text if isinstance(window, WeeklyWindow) else _span(window, schedule.timezone)
-    return ScheduledStatus(window.status, f"scheduled {window.status}: {window.reason or text}")
+    return ScheduledStatus(
+        window.status, Message("scheduled {status}: {reason}", status=window.status, reason=window.reason or text)
+    )
 
 
 def status_changes(schedule: Schedule, after: datetime) -> Iterator[tuple[datetime, ScheduledStatus]]:
@@ -234,5 +238,6 @@ def _profile(weekly: tuple[WeeklyWindow, ...]) -> tuple[tuple[int, WeeklyWindow 
 
 def _span(window: DatedWindow, timezone: str) -> str:
     where = load_zone(timezone)
-    parts = (("from", window.start), ("until", window.end))
-    return " ".join(f"{word} {format_local(moment, where)}" for word, moment in parts if moment is not None)
+    start = Message("from {time}", time=format_local(window.start, where)) if window.start else ""
+    end = Message("until {time}", time=format_local(window.end, where)) if window.end else ""
+    return joined(filter(None, (start, end)), " ")

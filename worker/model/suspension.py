@@ -5,6 +5,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from worker.model.messages import Message
 from worker.model.times import DEFAULT_ZONE, load_zone, parse_moment, to_utc
 
 __all__ = ["Maintenance", "Suspend", "parse_until"]
@@ -19,7 +20,7 @@ def parse_until(text: str) -> datetime:
     try:
         return to_utc(parse_moment(text), load_zone(DEFAULT_ZONE))
     except ValueError:
-        msg = "until should be a moment: 2026-12-01, 2026-12-01T09:00 (Korean time) or 2026-12-01T09:00+09:00"
+        msg = Message("until should be a moment: 2026-12-01, 2026-12-01T09:00 (Korean time) or 2026-12-01T09:00+09:00")
         raise ValueError(msg) from None
 
 

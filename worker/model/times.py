@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from worker.model.messages import Message
 from worker.model.zones import correct_spelling, describe_zone, suggest_zones
 
 __all__ = [
@@ -47,8 +48,8 @@ _moment: Final = re.compile(
 _window: Final = re.compile(r"(?P<days>[a-z][a-z ,-]*?) +(?P<ranges>[0-9].*)", re.ASCII).fullmatch
 _range: Final = re.compile(r" *(\d\d?):([0-5]\d) *- *(\d\d?):([0-5]\d) *", re.ASCII).fullmatch
 
-_MOMENT_ADVICE: Final = "write 2026-12-01, 2026-12-01T09:00 or 2026-12-01T09:00+09:00"
-_WEEKLY_ADVICE: Final = 'write days and times, such as "Mon-Fri 09:00-18:00" or "daily 22:00-06:00"'
+_MOMENT_ADVICE: Final = Message("write 2026-12-01, 2026-12-01T09:00 or 2026-12-01T09:00+09:00")
+_WEEKLY_ADVICE: Final = Message('write days and times, such as "Mon-Fri 09:00-18:00" or "daily 22:00-06:00"')
 
 
 def load_zone(name: str) -> ZoneInfo:
@@ -62,14 +63,14 @@ def load_zone(name: str) -> ZoneInfo:
         return ZoneInfo(name)
     names = suggest_zones(name, known)
     if len(names) > 1:
-        told = f"write one of {', '.join(map(describe_zone, names))}"
+        told = Message("write one of {names}", names=", ".join(map(describe_zone, names)))
     elif names:
-        told = f"write {names[0]}"
+        told = Message("write {zone}", zone=names[0])
     elif slip := correct_spelling(name, known):
-        told = f"did you mean {slip}?"
+        told = Message("did you mean {zone}?", zone=slip)
     else:
-        told = f"write an IANA name such as {DEFAULT_ZONE}"
-    raise ValueError(f"there is no such time zone; {told}")
+        told = Message("write an IANA name such as {zone}", zone=DEFAULT_ZONE)
+    raise ValueError(Message("there is no such time zone; {advice}", advice=told))
 
 
 @lru_cache(maxsize=1)
@@ -88,13 +89,13 @@ def parse_moment(text: str) -> datetime:
     """
     match = _moment(text)
     if match is None:
-        raise ValueError(f"this is no moment: {_MOMENT_ADVICE}")
+        raise ValueError(Message("this is no moment: {advice}", advice=_MOMENT_ADVICE))
     if int(match["year"]) not in _YEARS:
-        raise ValueError(f"the year should be from {_YEARS.start} to {_YEARS[-1]}")
+        raise ValueError(Message("the year should be from {first} to {last}", first=_YEARS.start, last=_YEARS[-1]))
     try:
         return datetime.fromisoformat(f"{match['day']}T{match['time'] or '00:00'}{match['offset'] or ''}")
     except ValueError:
-        raise ValueError(f"there is no such day or time of day: {_MOMENT_ADVICE}") from None
+        raise ValueError(Message("there is no such day or time of day: {advice}", advice=_MOMENT_ADVICE)) from None
 
 
 def to_utc(moment: datetime, where: ZoneInfo) -> datetime:
@@ -131,7 +132,7 @@ def parse_weekly(text: str) -> tuple[tuple[int, int], ...]:
     """
     match = _window(text.strip().lower()) if len(text) <= _TEXT_CAP else None
     if match is None:
-        raise ValueError(f"this is no weekly window: {_WEEKLY_ADVICE}")
+        raise ValueError(Message("this is no weekly window: {advice}", advice=_WEEKLY_ADVICE))
     ranges = [_minutes(each) for each in match["ranges"].split(",")]
     days = {day for each in match["days"].split(",") for day in _days(each.strip())}
     return tuple((day * _DAY + start, day * _DAY + end) for day in sorted(days) for start, end in sorted(ranges))
@@ -143,7 +144,9 @@ def _days(text: str) -> list[int]:
     first, dash, last = (part.strip() for part in text.partition("-"))
     for name in (first, last) if dash else (first,):
         if name not in _DAYS:
-            raise ValueError(f"{name[:20]!r} is no day: there are Mon, Tue, Wed, Thu, Fri, Sat, Sun and daily")
+            raise ValueError(
+                Message("{name!r} is no day: there are Mon, Tue, Wed, Thu, Fri, Sat, Sun and daily", name=name[:20])
+            )
     start = _DAYS.index(first)
     count = (_DAYS.index(last) - start) % len(_DAYS) if dash else 0
     return [(start + step) % len(_DAYS) for step in range(count + 1)]
@@ -152,13 +155,15 @@ def _days(text: str) -> list[int]:
 def _minutes(text: str) -> tuple[int, int]:
     match = _range(text)
     if match is None:
-        raise ValueError(f"{text.strip()[:20]!r} is no range of times: {_WEEKLY_ADVICE}")
+        raise ValueError(
+            Message("{text!r} is no range of times: {advice}", text=text.strip()[:20], advice=_WEEKLY_ADVICE)
+        )
     hour, minute, end_hour, end_minute = map(int, match.groups())
     start, end = hour * 60 + minute, end_hour * 60 + end_minute
     if start >= _DAY or end > _DAY:
-        raise ValueError(f"{text.strip()!r}: a day's times are from 00:00 to 24:00")
+        raise ValueError(Message("{text!r}: a day's times are from 00:00 to 24:00", text=text.strip()))
     if start == end:
-        raise ValueError(f"{text.strip()!r} begins when it ends: a whole day is 00:00-24:00")
+        raise ValueError(Message("{text!r} begins when it ends: a whole day is 00:00-24:00", text=text.strip()))
     return start, end if end > start else end + _DAY
 
 

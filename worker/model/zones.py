@@ -11,6 +11,8 @@ from typing import Final
 from unicodedata import normalize
 from zoneinfo import ZoneInfo
 
+from worker.model.messages import Message
+
 __all__ = ["ABBREVIATIONS", "OFFSETS", "PLACES", "correct_spelling", "describe_zone", "suggest_zones", "zone_warning"]
 
 OFFSETS: Final[Mapping[int, str]] = {
@@ -200,14 +202,22 @@ def zone_warning(name: str) -> str | None:
     """Return a warning about an IANA name that is seldom what its writer means, else None."""
     place = _SEASONAL.get(name)
     if place:
-        return f"{describe_zone(name)} has no summer time: write {place} for a clock that has"
+        return Message(
+            "{zone} has no summer time: write {place} for a clock that has",
+            zone=describe_zone(name),
+            place=place,
+        )
     turned = _turned(name)
     if turned is None or int(turned[2]) == 0:
         return None
     minutes = int(f"{turned[1]}{turned[2]}") * 60
-    told = f"{name} is {_shown(-minutes)}, as IANA inverts the sign"
+    told = Message("{name} is {minutes}, as IANA inverts the sign", name=name, minutes=_shown(-minutes))
     opposite = OFFSETS.get(minutes)
-    return f"{told}: write {opposite} for {_shown(minutes)}" if opposite else told
+    return (
+        Message("{told}: write {opposite} for {minutes}", told=told, opposite=opposite, minutes=_shown(minutes))
+        if opposite
+        else told
+    )
 
 
 def describe_zone(name: str) -> str:

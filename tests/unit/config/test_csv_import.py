@@ -155,7 +155,7 @@ def test_every_problem_has_its_line_and_column() -> None:
         'ACTIVE,01012345670,,,more\nACTIVE,01012345671,"\u0007\n",\nACTIVE,01012345672,,\nACTIVE,010-1234-5672,,\n'
     ) == [
         "t.csv:2:10: '1x': it has the letter 'x': a number is made of digits, such as 010-1234-5678",
-        "t.csv:3:1: 'maybe' is no status: write ACTIVE or INACTIVE, or leave the row out",
+        "t.csv:3:1: 'maybe' is not a status: write ACTIVE or INACTIVE, or leave the row out",
         "t.csv:3:32: protected is true or false, not 'perhaps'",
         "t.csv:4:1: the status is missing: write ACTIVE or INACTIVE, or leave the row out",
         "t.csv:5:22: the row has 5 cells, the first one 4: quote a text that has a comma",

@@ -78,7 +78,7 @@ def test_equal_schedules_are_one_value() -> None:
         ("{schedule: []}", "29: schedule should be a list of one window or more"),
         ("{schedule: x}", "29: schedule should be a list of one window or more"),
         ("{schedule: [x]}", "30: a window is {from: 2026-12-01T09:00"),
-        ("{schedule: [{status: ACTIVE}]}", "30: the window says no time"),
+        ("{schedule: [{status: ACTIVE}]}", "30: the window has no time"),
         ("{schedule: [{from: 2026-12-01}]}", "30: the window's status is missing"),
         ("{schedule: [{from: 2026-12-01, state: ACTIVE, status: ACTIVE}]}", "49: there is no key 'state'"),
         ("{schedule: [{from: 2026-12-01, status: on}]}", "57: a status is ACTIVE or INACTIVE, not 'on'"),

@@ -100,6 +100,7 @@ def test_catalogues_are_brought_up_to_the_code(
 ) -> None:
     """`make messages` adds what is new, to be translated, drops what is gone, and changes nothing where nothing is."""
     before = messages.CATALOGUES["ko"].read_text()
+    _TEMPLATE()
     path = tmp_path / "ko" / "senderid.po"
     monkeypatch.setattr(messages, "CATALOGUES", {"ko": path})
     monkeypatch.setattr(messages, "ROOT", tmp_path)

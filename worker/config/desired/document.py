@@ -17,6 +17,7 @@ from worker.config.yaml_reader import Mapping, Node, Reader, Scalar, describe, q
 from worker.model.accounts import DesiredAccount, PairSwaps, SafetyOverride, Unmanaged
 from worker.model.credentials import CredentialsRef, SecretRef
 from worker.model.errors import Problem
+from worker.model.messages import Message
 from worker.model.suspension import Maintenance, Suspend, parse_until
 from worker.model.times import DEFAULT_ZONE, load_zone, parse_weekly
 from worker.model.zones import zone_warning
@@ -86,17 +87,17 @@ class DocumentReader:
     def _not_a_mapping(self, start: Any, event: Any) -> None:
         yaml_reader.skip(event, self._stream)
         if isinstance(event, yaml.ScalarEvent) and not event.value:
-            told = "the document is empty: write version and numbers, or take its --- out"
+            told = Message("the document is empty: write version and numbers, or take its --- out")
             self._reader.problem(Node(start.start_mark), told)
         else:
-            self._reader.problem(Node(event.start_mark), "this should be a mapping with version and numbers")
+            self._reader.problem(Node(event.start_mark), Message("this should be a mapping with version and numbers"))
 
     def _name_of_file(self, line: int) -> str:
         source = self._reader.source
         name = PurePath(source).stem
         reason = why_unfit(name, NAME_CAP)
         if reason is not None:
-            told = f"write `account: NAME`: the file's own name {reason}"
+            told = Message("write `account: NAME`: the file's own name {reason}", reason=reason)
             self._reader.tell(Problem(source, line, 1, told))
         return name
 
@@ -115,9 +116,9 @@ class DocumentReader:
         self._keys = frozenset(seen)
         top = Node(start.start_mark)
         if "version" not in seen:
-            self._reader.problem(top, "version is missing: write `version: 1`")
+            self._reader.problem(top, Message("version is missing: write `version: 1`"))
         if "numbers" not in seen:
-            self._reader.problem(top, "numbers is missing: write `numbers: {}` if there are none")
+            self._reader.problem(top, Message("numbers is missing: write `numbers: {{}}` if there are none"))
 
     def _read_value(self, name: str, node: Node) -> None:
         read: dict[str, Callable[[Node], Any]] = {
@@ -144,13 +145,17 @@ class DocumentReader:
         if given == "1":
             return
         newer = given.isascii() and given.isdigit() and int(given[:COUNT_DIGITS]) > 1
-        told = f"version {given[:COUNT_DIGITS]} needs a newer senderid" if newer else "version should be 1"
+        told = (
+            Message("version {given} needs a newer senderid", given=given[:COUNT_DIGITS])
+            if newer
+            else Message("version should be 1")
+        )
         self._reader.problem(node, told)
 
     def _no_numbers(self, node: Node) -> None:
-        told = (
-            "numbers should be lines such as `010-1234-5678: ACTIVE`, indented, with a blank after the colon, "
-            "or a list of {phone: …, status: …}; {} for none"
+        told = Message(
+            "numbers should be lines such as `010-1234-5678: ACTIVE`, indented, with a blank after the "
+            "colon, or a list of {{phone: …, status: …}}; {{}} for none"
         )
         self._reader.problem(node, told)
 
@@ -168,7 +173,10 @@ class DocumentReader:
         known = [each.value for each in Unmanaged]
         if given in known:
             return Unmanaged(given)
-        self._reader.problem(node, f"unmanaged cannot be {describe(node)}{suggest(given, known)}")
+        self._reader.problem(
+            node,
+            Message("unmanaged cannot be {given}{hint}", given=describe(node), hint=suggest(given, known)),
+        )
         return None
 
     def _timezone(self, node: Node) -> str | None:
@@ -177,15 +185,19 @@ class DocumentReader:
             try:
                 load_zone(given)
             except ValueError as error:
-                self._reader.problem(node, f"timezone {quote(given)}: {error}")
+                self._reader.problem(node, Message("timezone {given}: {error}", given=quote(given), error=str(error)))
                 return None
             if what := zone_warning(given):
-                self._warnings.append(Problem(self._reader.source, node.line, node.column, f"timezone {what}"))
+                self._warnings.append(
+                    Problem(self._reader.source, node.line, node.column, Message("timezone {what}", what=what))
+                )
         return given
 
     def _safety(self, node: Node) -> SafetyOverride | None:
         if not isinstance(node, Mapping):
-            self._reader.problem(node, "safety should be a mapping of max_deactivations, min_active and pair_swaps")
+            self._reader.problem(
+                node, Message("safety should be a mapping of max_deactivations, min_active and pair_swaps")
+            )
             return None
         found: dict[str, Any] = {}
         for name, value in self._reader.fields(node, _SAFETY).items():
@@ -193,14 +205,19 @@ class DocumentReader:
             number = read_count(value)
             if name == "min_active":
                 if number is None:
-                    most = f"{10**COUNT_DIGITS - 1:,}"
-                    told = f"min_active should be a whole number from 0 to {most}, not {describe(value)}"
+                    told = Message(
+                        "min_active should be a whole number from 0 to {most:,}, not {given}",
+                        most=10**COUNT_DIGITS - 1,
+                        given=describe(value),
+                    )
                     self._reader.problem(value, told)
                 found[name] = number
                 continue
             if name == "pair_swaps":
                 if given not in _PAIR_SWAPS:
-                    self._reader.problem(value, f"pair_swaps should be warn or hold, not {describe(value)}")
+                    self._reader.problem(
+                        value, Message("pair_swaps should be warn or hold, not {given}", given=describe(value))
+                    )
                 found[name] = given
                 continue
             found[name] = given if number is None else number
@@ -212,7 +229,9 @@ class DocumentReader:
 
     def _suspend(self, node: Node) -> Suspend | None:
         if not isinstance(node, Mapping):
-            self._reader.problem(node, "suspend should be {reason: …}, and by: …, until: … where they are known")
+            self._reader.problem(
+                node, Message("suspend should be {{reason: …}}, and by: …, until: … where they are known")
+            )
             return None
         found: dict[str, str] = {}
         for name, value in self._reader.fields(node, ("reason", "by", "until")).items():
@@ -227,14 +246,14 @@ class DocumentReader:
                     continue
             found[name] = given
         if not node.items:
-            self._reader.problem(node, "suspend says nothing: give a reason, or leave the key out")
+            self._reader.problem(node, Message("suspend says nothing: give a reason, or leave the key out"))
         return Suspend(**found)
 
     def _maintenance(self, node: Node) -> Maintenance | None:
         fields = self._reader.fields(node, ("weekly", "reason")) if isinstance(node, Mapping) else {}
         if "weekly" not in fields:
             self._reader.problem(
-                node, 'maintenance should be {weekly: "Sun 02:00-04:00"}, and reason: … where it has one'
+                node, Message('maintenance should be {{weekly: "Sun 02:00-04:00"}}, and reason: … where it has one')
             )
             return None
         found = {name: read_text(self._reader, value, name, NOTE_CAP) for name, value in fields.items()}
@@ -247,13 +266,17 @@ class DocumentReader:
 
     def _credentials(self, node: Node) -> CredentialsRef | None:
         if not isinstance(node, Mapping):
-            self._reader.problem(node, "credentials should be {api_key: {env: NAME}, api_secret: {env: NAME}}")
+            self._reader.problem(
+                node, Message("credentials should be {{api_key: {{env: NAME}}, api_secret: {{env: NAME}}}}")
+            )
             return None
         fields = self._reader.fields(node, _SECRETS, secret=True)
         found: dict[str, SecretRef] = {}
         for name in _SECRETS:
             if name not in fields:
-                self._reader.problem(node, f"credentials: {name} is missing: write {name}: {{env: NAME}}")
+                self._reader.problem(
+                    node, Message("credentials: {name} is missing: write {name2}: {{env: NAME}}", name=name, name2=name)
+                )
             else:
                 given = read_secret_ref(self._reader, fields[name], name)
                 if given is not None:

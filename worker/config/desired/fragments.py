@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from worker.model.accounts import Desired, DesiredAccount, Schedule, SourceFile, Status
 from worker.model.errors import Problem
+from worker.model.messages import Message, PhoneNumber
 from worker.model.schedule import ever_wants
 
 __all__ = ["AccountDocument", "Conflict", "GroupMember", "find_conflicts", "group_by_account", "join"]
@@ -130,10 +131,17 @@ def _disagreements(fragments: Sequence[AccountDocument]) -> Iterator[Problem]:
         for member in fragment.unlisted:
             if not any(member.phone in numbers for numbers in listed):
                 told = (
-                    f"{member.phone} is not listed by the files of this run: give all files of account "
-                    f"{fragment.account.name!r}, as -f FOLDER does; or list it, or take it out of the group"
+                    Message(
+                        "{phone} is not listed by the files of this run: give all files of account {name!r}, as -f "
+                        "FOLDER does; or list it, or take it out of the group",
+                        phone=PhoneNumber(member.phone),
+                        name=fragment.account.name,
+                    )
                     if fragment.named
-                    else f"{member.phone} is not listed under numbers: list it, or take it out of the group"
+                    else Message(
+                        "{phone} is not listed under numbers: list it, or take it out of the group",
+                        phone=PhoneNumber(member.phone),
+                    )
                 )
                 yield Problem(fragment.account.source, member.line, member.column, told)
 
@@ -143,9 +151,11 @@ def _unnamed(fragments: Sequence[AccountDocument]) -> Iterator[Problem]:
     for fragment in fragments[1:]:
         if not (first.named and fragment.named):
             account = fragment.account
-            told = (
-                f"account {account.name!r} is described here and at {first.place}: write another `account:` in one of "
-                "them, or the same one in both if they are parts of one account"
+            told = Message(
+                "account {name!r} is described here and at {place}: write another `account:` in one of them, or "
+                "the same one in both if they are parts of one account",
+                name=account.name,
+                place=first.place,
             )
             yield _at(fragment, told)
 
@@ -156,9 +166,13 @@ def _second_heads(fragments: Sequence[AccountDocument]) -> Iterator[Problem]:
         if fragment.keys and fragment is not head:
             keys = ", ".join(fragment.keys)
             head_keys = ", ".join(head.keys)
-            told = (
-                f"account {head.account.name!r} is split, and one of its documents has all keys of the account: move "
-                f"{keys} to {head.place}, which has {head_keys}"
+            told = Message(
+                "account {name!r} is split, and one of its documents has all keys of the account: move {keys} "
+                "to {place}, which has {head_keys}",
+                name=head.account.name,
+                keys=keys,
+                place=head.place,
+                head_keys=head_keys,
             )
             yield _at(fragment, told)
 
@@ -174,7 +188,14 @@ def _listed_twice(fragments: Sequence[AccountDocument]) -> Iterator[Problem]:
             here = f"{source}:{line}"
             place = places.setdefault(phone, here)
             if place is not here:
-                yield Problem(source, line, 1, f"{phone} stands here and at {place}: keep one of the two")
+                yield Problem(
+                    source,
+                    line,
+                    1,
+                    Message(
+                        "{phone} stands here and at {place}: keep one of the two", phone=PhoneNumber(phone), place=place
+                    ),
+                )
 
 
 def _other_zones(fragments: Sequence[AccountDocument]) -> Iterator[Problem]:
@@ -185,12 +206,20 @@ def _other_zones(fragments: Sequence[AccountDocument]) -> Iterator[Problem]:
             continue
         if fragment.zoned:
             own = fragment.account.timezone
-            told = (
-                f"the times here are of timezone {own}, and those at {head.place} of {timezone}: write the same "
-                "timezone in both, as they are one account"
+            told = Message(
+                "the times here are of timezone {own}, and those at {place} of {timezone}: write the same "
+                "timezone in both, as they are one account",
+                own=own,
+                place=head.place,
+                timezone=timezone,
             )
         else:
-            told = f"the account's timezone is {timezone} at {head.place}: write `timezone: {timezone}` here too"
+            told = Message(
+                "the account's timezone is {timezone} at {place}: write `timezone: {timezone2}` here too",
+                timezone=timezone,
+                place=head.place,
+                timezone2=timezone,
+            )
         yield _at(fragment, told)
 
 
@@ -205,7 +234,12 @@ def _active_twice(fragments: Sequence[AccountDocument]) -> Iterator[Conflict]:
             first, first_line = holders.setdefault(phone, (account, line))
             if first.name != account.name:
                 other = f"{first.name!r} ({first.source}:{first_line})"
-                told = f"{phone} is ACTIVE here, in {account.name!r}, and in {other}: it can be in one account only"
+                told = Message(
+                    "{phone} is ACTIVE here, in {name!r}, and in {other}: it can be in one account only",
+                    phone=PhoneNumber(phone),
+                    name=account.name,
+                    other=other,
+                )
                 yield Conflict(Problem(account.source, line, 1, told), (account.source, first.source))
 
 

@@ -7,6 +7,7 @@ from worker.config.desired.fragments import GroupMember
 from worker.config.fields import NAME_CAP, read_count, why_unfit
 from worker.config.yaml_reader import Mapping, Node, Reader, Scalar, Sequence, describe, quote
 from worker.model.accounts import Group
+from worker.model.messages import Message, PhoneNumber
 from worker.model.phones import normalise
 
 __all__ = ["GroupsReader"]
@@ -25,7 +26,9 @@ class GroupsReader:
     def read(self, node: Node) -> None:
         """Read the groups of a document."""
         if not isinstance(node, Mapping):
-            self._reader.problem(node, "groups should be a mapping such as `support: {members: […], min_active: 1}`")
+            self._reader.problem(
+                node, Message("groups should be a mapping such as `support: {{members: […], min_active: 1}}`")
+            )
             return
         seen: dict[str, Node] = {}
         for key, value in node.items:
@@ -43,15 +46,19 @@ class GroupsReader:
 
     def _name(self, key: Node, seen: dict[str, Node]) -> str | None:
         if not isinstance(key, Scalar) or key.null or not key.text.strip():
-            self._reader.problem(key, "a group has a name, such as support")
+            self._reader.problem(key, Message("a group has a name, such as support"))
             return None
         name = key.text.strip()
         reason = why_unfit(name, NAME_CAP)
         if reason is not None:
-            self._reader.problem(key, f"the group's name {reason}")
+            self._reader.problem(key, Message("the group's name {reason}", reason=reason))
             return None
         if name in seen:
-            told = f"group {quote(name)} stands here and on line {seen[name].line}: keep one of the two"
+            told = Message(
+                "group {name} stands here and on line {line}: keep one of the two",
+                name=quote(name),
+                line=seen[name].line,
+            )
             self._reader.problem(key, told)
             return None
         seen[name] = key
@@ -59,7 +66,11 @@ class GroupsReader:
 
     def _group(self, name: str, node: Node) -> None:
         if not isinstance(node, Mapping):
-            told = f"group {quote(name)} should be {{members: […], min_active: 1}}, not {describe(node)}"
+            told = Message(
+                "group {name} should be {{members: […], min_active: 1}}, not {given}",
+                name=quote(name),
+                given=describe(node),
+            )
             self._reader.problem(node, told)
             return
         fields = self._reader.fields(node, _KEYS)
@@ -70,7 +81,9 @@ class GroupsReader:
 
     def _read_members(self, node: Node) -> tuple[str, ...]:
         if not isinstance(node, Sequence) or not node.items:
-            self._reader.problem(node, "members should be a list of numbers, such as [010-1234-5678, 02-312-4567]")
+            self._reader.problem(
+                node, Message("members should be a list of numbers, such as [010-1234-5678, 02-312-4567]")
+            )
             return ()
         found: dict[str, Node] = {}
         for item in node.items:
@@ -78,19 +91,23 @@ class GroupsReader:
             if phone is None:
                 continue
             if phone in found:
-                told = f"{phone} stands here and on line {found[phone].line}: keep one of the two"
+                told = Message(
+                    "{phone} stands here and on line {line}: keep one of the two",
+                    phone=PhoneNumber(phone),
+                    line=found[phone].line,
+                )
                 self._reader.problem(item, told)
             found.setdefault(phone, item)
         return tuple(found)
 
     def _phone(self, node: Node) -> str | None:
         if not isinstance(node, Scalar) or node.null:
-            self._reader.problem(node, f"a number should stand here, not {describe(node)}")
+            self._reader.problem(node, Message("a number should stand here, not {given}", given=describe(node)))
             return None
         try:
             phone = normalise(node.text)
         except ValueError as error:
-            self._reader.problem(node, f"{quote(node.text)}: {error}")
+            self._reader.problem(node, Message("{text}: {error}", text=quote(node.text), error=str(error)))
             return None
         self._members.append((phone, node))
         return phone
@@ -100,6 +117,9 @@ class GroupsReader:
         if number is not None and 1 <= number <= members:
             return number
         if members:
-            most = f"from 1 to {members:,}, the number of its members"
-            self._reader.problem(node, f"min_active should be a whole number {most}, not {describe(node)}")
+            most = Message("from 1 to {members:,}, the number of its members", members=members)
+            self._reader.problem(
+                node,
+                Message("min_active should be a whole number {most}, not {given}", most=most, given=describe(node)),
+            )
         return None

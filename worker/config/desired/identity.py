@@ -14,6 +14,7 @@ from worker.config.urls import platform_of
 from worker.model.accounts import DesiredAccount
 from worker.model.credentials import DEFAULT_CREDENTIALS, SecretRef
 from worker.model.errors import Problem
+from worker.model.messages import Message
 from worker.model.ports import AccountTarget, sources
 
 __all__ = ["IdentityResolver", "SameAccount", "find_duplicates", "find_same_accounts"]
@@ -71,18 +72,31 @@ def find_duplicates(accounts: Sequence[DesiredAccount], reach: IdentityResolver)
     for found in find_same_accounts(accounts, reach):
         first, second = found.first, found.second
         place = f"{first.source}:{first.line}"
-        advice = "describe the account once, or split it: write the same `account:` in both documents"
+        advice = Message("describe the account once, or split it: write the same `account:` in both documents")
         if found.pinned:
-            told = f"account {second.name!r} pins the same account_id as {first.name!r} at {place}: {advice}"
+            told = Message(
+                "account {name!r} pins the same account_id as {name2!r} at {place}: {advice}",
+                name=second.name,
+                name2=first.name,
+                place=place,
+                advice=advice,
+            )
         elif found.contradicting:
-            told = (
-                f"account {second.name!r} has the API key of {first.name!r} at {place}, but another account_id: a key "
-                "belongs to one account, so correct the credentials or the account_id of one of them"
+            told = Message(
+                "account {name!r} has the API key of {name2!r} at {place}, but another account_id: a key "
+                "belongs to one account, so correct the credentials or the account_id of one of them",
+                name=second.name,
+                name2=first.name,
+                place=place,
             )
         else:
-            told = (
-                f"account {second.name!r} has the API key of {first.name!r} at {place}, so both are one account: "
-                f"{advice}, or give one of them other credentials"
+            told = Message(
+                "account {name!r} has the API key of {name2!r} at {place}, so both are one account: {advice}, "
+                "or give one of them other credentials",
+                name=second.name,
+                name2=first.name,
+                place=place,
+                advice=advice,
             )
         yield Conflict(Problem(second.source, second.line, 1, told), (*sources(second), *sources(first)))
 

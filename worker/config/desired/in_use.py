@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from worker.config.yaml_reader import Mapping, Node, Reader, Scalar, describe
 from worker.model.accounts import InUseOverride
+from worker.model.messages import Message
 
 __all__ = ["in_use"]
 
@@ -13,16 +14,18 @@ _MOST_HOURS: Final = 8784
 _DIGITS: Final = 4
 _FATES: Final = ("hold", "allow")
 _WANTED: Final = {
-    "enabled": "true or false",
-    "hours": f"a whole number from 1 to {_MOST_HOURS:,}",
-    "on_unknown": "hold or allow",
+    "enabled": Message("true or false"),
+    "hours": Message("a whole number from 1 to {most_hours:,}", most_hours=_MOST_HOURS),
+    "on_unknown": Message("hold or allow"),
 }
 
 
 def in_use(reader: Reader, node: Node) -> InUseOverride | None:
     """The guard of a document, on unless it says otherwise; None where what stands there is none, which is told."""
     if not isinstance(node, Mapping):
-        reader.problem(node, f"in_use should be a mapping such as {{hours: 72}}, not {describe(node)}")
+        reader.problem(
+            node, Message("in_use should be a mapping such as {{hours: 72}}, not {given}", given=describe(node))
+        )
         return None
     found: dict[str, Any] = {}
     for name, value in reader.fields(node, _KEYS).items():
@@ -34,7 +37,15 @@ def in_use(reader: Reader, node: Node) -> InUseOverride | None:
         elif name == "on_unknown" and given in _FATES:
             found[name] = given
         else:
-            reader.problem(value, f"{name} should be {_WANTED[name]}, not {describe(value)}")
+            reader.problem(
+                value,
+                Message(
+                    "{name} should be {wanted}, not {given}",
+                    name=name,
+                    wanted=_WANTED[name],
+                    given=describe(value),
+                ),
+            )
     return InUseOverride(**found)
 
 

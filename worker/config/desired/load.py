@@ -19,6 +19,7 @@ from worker.config.desired.fragments import AccountDocument, Conflict, find_conf
 from worker.config.yaml_reader import Reader, YamlError
 from worker.model.accounts import DesiredAccount
 from worker.model.errors import DesiredStateError, Problem
+from worker.model.messages import Message
 
 __all__ = ["Check", "DesiredState", "DocumentSet", "load", "parse_file", "read_documents"]
 
@@ -73,7 +74,7 @@ def read_documents(sources: Iterable[tuple[str, bytes] | Problem], check: Check 
             problems += sorted(reader.problems)
             untold += reader.untold
     if not found and not problems:
-        problems.append(Problem("desired state", 1, 1, "there is no file to read"))
+        problems.append(Problem("desired state", 1, 1, Message("there is no file to read")))
     between = Reader("")
     for clash in find_conflicts(found):
         between.tell(clash.problem)
@@ -129,5 +130,5 @@ def _fragments(reader: Reader, data: bytes, warnings: list[Problem]) -> list[Acc
         reader.tell(error.problem)
     else:
         if empty:
-            reader.tell(Problem(source, 1, 1, "the file is empty: it should say version and numbers"))
+            reader.tell(Problem(source, 1, 1, Message("the file is empty: it should say version and numbers")))
     return found

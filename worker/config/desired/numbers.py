@@ -13,6 +13,7 @@ from worker.config.fields import NOTE_CAP, read_text
 from worker.config.yaml_reader import PROBLEM_CAP, Mapping, Node, Reader, Scalar, describe, quote
 from worker.model.accounts import Desired, Schedule, Status
 from worker.model.errors import Problem
+from worker.model.messages import Message, PhoneNumber
 from worker.model.phones import normalise, why_unusual
 
 __all__ = ["NumbersReader"]
@@ -59,7 +60,11 @@ class NumbersReader:
         """The schedules of numbers, by the clock of a zone; tells of the numbers that stand twice, with both lines."""
         first = dict(zip(self.desired, self.lines, strict=True)) if self._twice else {}
         for phone, line, column in self._twice:
-            told = f"{phone} stands here and on line {first[phone]}: keep one of the two"
+            told = Message(
+                "{phone} stands here and on line {first}: keep one of the two",
+                phone=PhoneNumber(phone),
+                first=first[phone],
+            )
             self._reader.tell(Problem(self._reader.source, line, column, told))
         return schedules.resolve_schedules(self._reader, self._written, timezone)
 
@@ -70,7 +75,7 @@ class NumbersReader:
                 break
             mark: yaml_reader.Position = key.start_mark
             if type(key) is not yaml.ScalarEvent:
-                self._reader.problem(Node(mark), "a number should stand here, such as 010-1234-5678")
+                self._reader.problem(Node(mark), Message("a number should stand here, such as 010-1234-5678"))
                 yaml_reader.skip(key, stream)
                 yaml_reader.skip(next(stream), stream)
                 continue
@@ -83,7 +88,7 @@ class NumbersReader:
 
     def _listed(self, node: Node) -> None:
         if not isinstance(node, Mapping):
-            told = f"an entry of the list should be {{phone: …, status: …}}, not {describe(node)}"
+            told = Message("an entry of the list should be {{phone: …, status: …}}, not {given}", given=describe(node))
             self._reader.problem(node, told)
             return
         fields = self._reader.fields(node, ("phone", *_KEYS))
@@ -92,7 +97,7 @@ class NumbersReader:
         if isinstance(phone, Scalar) and not phone.null:
             self._add(phone.text, phone.line, phone.column, desired, written)
         else:
-            self._reader.problem(phone or node, "phone is missing: a number such as 010-1234-5678")
+            self._reader.problem(phone or node, Message("phone is missing: a number such as 010-1234-5678"))
 
     def _add(self, text: str, line: int, column: int, desired: Desired, written: UnresolvedSchedule | None) -> None:
         phone = self._phone(text, line, column)
@@ -113,14 +118,27 @@ class NumbersReader:
         try:
             phone = normalise(written)
         except ValueError as error:
-            reason = "merge keys (<<) are not allowed: write the numbers out" if written == "<<" else str(error)
-            self._reader.tell(Problem(self._reader.source, line, column, f"{quote(written)}: {reason}"))
+            reason = (
+                Message("merge keys (<<) are not allowed: write the numbers out") if written == "<<" else str(error)
+            )
+            self._reader.tell(
+                Problem(
+                    self._reader.source,
+                    line,
+                    column,
+                    Message("{written}: {reason}", written=quote(written), reason=reason),
+                )
+            )
             return None
         if (len(phone) != _MOBILE or not phone.startswith("010")) and self._asked < _ODDITY_CAP:
             self._asked += 1
             odd = why_unusual(phone)
             if odd is not None:
-                self._warnings.append(Problem(self._reader.source, line, column, f"{quote(written)}: {odd}"))
+                self._warnings.append(
+                    Problem(
+                        self._reader.source, line, column, Message("{written}: {odd}", written=quote(written), odd=odd)
+                    )
+                )
         return phone
 
     def _entry(self, node: Node) -> tuple[Desired, UnresolvedSchedule | None]:
@@ -133,7 +151,7 @@ class NumbersReader:
             plain = self._status(fields["status"])
         else:
             if "schedule" not in fields:
-                self._reader.problem(node, "status is missing: ACTIVE or INACTIVE")
+                self._reader.problem(node, Message("status is missing: ACTIVE or INACTIVE"))
             plain = _REFUSED
         note = read_text(self._reader, fields["note"], "note", NOTE_CAP, prose=True) if "note" in fields else None
         owner = read_text(self._reader, fields["owner"], "owner", NOTE_CAP, prose=True) if "owner" in fields else None
@@ -151,7 +169,7 @@ class NumbersReader:
     def _flag(self, node: Node) -> bool:
         if isinstance(node, Scalar) and node.text.lower() in {"true", "false"}:
             return node.text.lower() == "true"
-        self._reader.problem(node, f"protected is true or false, not {describe(node)}")
+        self._reader.problem(node, Message("protected is true or false, not {given}", given=describe(node)))
         return False
 
     def _composed(self, event: Any) -> Node:

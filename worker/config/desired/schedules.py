@@ -15,6 +15,7 @@ from worker.config.yaml_reader import Mapping as MappingNode
 from worker.config.yaml_reader import Node, Reader, Scalar, Sequence, describe
 from worker.model.accounts import DatedWindow, Schedule, Status, WeeklyWindow
 from worker.model.errors import Problem
+from worker.model.messages import Message
 from worker.model.schedule import find_contradictions
 from worker.model.times import load_zone, parse_moment, parse_weekly, to_utc
 
@@ -24,9 +25,9 @@ KEYS: Final = frozenset({"schedule", "until", "then", "reason"})
 """What makes a schedule of an entry."""
 
 _WINDOW: Final = ("from", "until", "weekly", "status", "reason")
-_ADVICE: Final = (
-    'a window is {from: 2026-12-01T09:00, until: 2026-12-22, status: ACTIVE} or {weekly: "Mon-Fri 09:00-18:00", '
-    "status: ACTIVE}"
+_ADVICE: Final = Message(
+    "a window is {{from: 2026-12-01T09:00, until: 2026-12-22, status: ACTIVE}} or {{weekly: "
+    '"Mon-Fri 09:00-18:00", status: ACTIVE}}'
 )
 _STATUSES: Final = {"active": Status.ACTIVE, "inactive": Status.INACTIVE}
 """By what is written in small letters, as it may be written in any."""
@@ -49,7 +50,7 @@ def read_status(reader: Reader, node: Node) -> Status | None:
     """The status at a node; None where it is a problem."""
     found = _STATUSES.get(node.text.lower()) if isinstance(node, Scalar) else None
     if found is None:
-        reader.problem(node, f"a status is ACTIVE or INACTIVE, not {describe(node)}")
+        reader.problem(node, Message("a status is ACTIVE or INACTIVE, not {given}", given=describe(node)))
     return found
 
 
@@ -59,9 +60,9 @@ def read_schedule(reader: Reader, fields: Mapping[str, Node], plain: Status | No
     if schedule is None:
         return _temporary(reader, fields, plain)
     for name in sorted(KEYS.intersection(fields) - {"schedule"}):
-        reader.problem(fields[name], f"{name} does not go with schedule: write it into a window")
+        reader.problem(fields[name], Message("{name} does not go with schedule: write it into a window", name=name))
     if not isinstance(schedule, Sequence) or not schedule.items:
-        reader.problem(schedule, f"schedule should be a list of one window or more: {_ADVICE}")
+        reader.problem(schedule, Message("schedule should be a list of one window or more: {advice}", advice=_ADVICE))
         return None
     dated: list[tuple[_Position, DatedWindow]] = []
     weeks: list[tuple[_Position, WeeklyWindow]] = []
@@ -78,8 +79,11 @@ def _temporary(reader: Reader, fields: Mapping[str, Node], plain: Status | None)
     """A status that holds until a moment, and what comes then."""
     if "until" not in fields:
         for name in sorted(KEYS.intersection(fields)):
-            advice = "; use note" if name == "reason" else ""
-            reader.problem(fields[name], f"{name} needs a moment at which the status ends, until{advice}")
+            advice = Message("; use note") if name == "reason" else ""
+            reader.problem(
+                fields[name],
+                Message("{name} needs a moment at which the status ends, until{advice}", name=name, advice=advice),
+            )
         return None
     end_node = fields["until"]
     end = _moment(reader, end_node, "until")
@@ -94,17 +98,21 @@ def _temporary(reader: Reader, fields: Mapping[str, Node], plain: Status | None)
 
 def _window(reader: Reader, node: Node) -> DatedWindow | WeeklyWindow | None:
     if not isinstance(node, MappingNode):
-        reader.problem(node, f"{_ADVICE}, not {describe(node)}")
+        reader.problem(node, Message("{advice}, not {given}", advice=_ADVICE, given=describe(node)))
         return None
     fields = reader.fields(node, _WINDOW)
     wanted = read_status(reader, fields["status"]) if "status" in fields else None
     if "status" not in fields:
-        reader.problem(node, "the window's status is missing: ACTIVE or INACTIVE")
+        reader.problem(node, Message("the window's status is missing: ACTIVE or INACTIVE"))
     reason = read_text(reader, fields["reason"], "reason", NOTE_CAP) if "reason" in fields else None
     limits = {name: _moment(reader, fields[name], name) for name in ("from", "until") if name in fields}
     if ("weekly" in fields) == bool(limits):
-        told = "has both weekly and a moment; make two of it" if limits else "says no time"
-        reader.problem(node, f"the window {told}: {_ADVICE}")
+        problem = (
+            Message("the window has both weekly and a moment; make two of it: {advice}", advice=_ADVICE)
+            if limits
+            else Message("the window has no time: {advice}", advice=_ADVICE)
+        )
+        reader.problem(node, problem)
         return None
     if limits:
         if wanted is None or None in limits.values():
@@ -130,7 +138,9 @@ def _moment(reader: Reader, node: Node, name: str) -> datetime | None:
     try:
         return parse_moment(given)
     except ValueError as error:
-        reader.problem(node, f"{name} cannot be {describe(node)}: {error}")
+        reader.problem(
+            node, Message("{name} cannot be {given}: {error}", name=name, given=describe(node), error=str(error))
+        )
         return None
 
 
@@ -166,14 +176,15 @@ def resolve_schedules(reader: Reader, numbers: Mapping[str, UnresolvedSchedule],
 def _empty(each: UnresolvedSchedule, schedule: Schedule) -> Iterator[tuple[_Position, str]]:
     for (place, _), window in zip(each.dated, schedule.dated, strict=True):
         if window.start is not None and window.end is not None and window.start >= window.end:
-            yield place, "the window ends before it begins: until should be later than from"
+            yield place, Message("the window ends before it begins: until should be later than from")
 
 
 def _contradictory(each: UnresolvedSchedule, schedule: Schedule) -> Iterator[tuple[_Position, str]]:
     dated, weeks = ([place for place, _ in some] for some in (each.dated, each.weekly))
     for places, windows in ((dated, schedule.dated), (weeks, schedule.weekly)):
         for first, second in find_contradictions(windows):
-            told = (
-                f"this window overlaps that on line {places[first].line}, whose status is another: shorten one of them"
+            told = Message(
+                "this window overlaps that on line {line}, whose status is another: shorten one of them",
+                line=places[first].line,
             )
             yield places[second], told
