@@ -21,6 +21,9 @@ SENDERID = str(Path(sys.executable).with_name("senderid"))
 _READ_AT_START = ("LANG", "LC_", "PYTHON", "SSL")
 
 
+Serve = Callable[..., "Served"]
+
+
 class Served:
     """A sandbox on a loop and a thread of its own."""
 
@@ -159,7 +162,7 @@ def command(tmp_path: Path, quick: Path) -> Command:
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[..., Served]]:
+def serve() -> Iterator[Serve]:
     """Starts sandboxes and stops them afterwards."""
     running: list[Served] = []
 
@@ -172,3 +175,19 @@ def serve() -> Iterator[Callable[..., Served]]:
     yield start
     for served in running:
         served.stop()
+
+
+@pytest.fixture
+def account(request: pytest.FixtureRequest) -> SandboxAccount:
+    """The account whose NUMBERS the module gives."""
+    return SandboxAccount.of(request.module.NUMBERS)
+
+
+@pytest.fixture
+def served(request: pytest.FixtureRequest, serve: Serve, account: SandboxAccount, command: Command) -> Served:
+    """That account on a sandbox that `command` talks to, with the FILES, ENVIRONMENT and SANDBOX of the module."""
+    served = serve(account, **getattr(request.module, "SANDBOX", {}))
+    command.at(served.sandbox, account).environment |= getattr(request.module, "ENVIRONMENT", {})
+    for name, text in getattr(request.module, "FILES", {}).items():
+        command.write(name, text)
+    return served

@@ -1,17 +1,14 @@
 """Replies that are not the account document: nothing is written, exported or believed on their word."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import pytest
 import yaml
 
-from tests.e2e.conftest import Command, Served
+from tests.e2e.conftest import Command, Serve, Served
 from worker.sandbox import Fault, SandboxAccount
-
-Serve = Callable[..., Served]
 
 PHONES: Final = [f"010{index:08}" for index in range(10)]
 _SHAPES: Final = {
@@ -22,21 +19,8 @@ _SHAPES: Final = {
     Fault.HTML: "HTML page",
 }
 _PINNED: Final = _SHAPES | {Fault.EMPTY_OBJECT: "account_id 12925149 is not confirmed"}
-
-
-@pytest.fixture
-def account() -> SandboxAccount:
-    """Ten ACTIVE numbers."""
-    return SandboxAccount.of(dict.fromkeys(PHONES, "ACTIVE"))
-
-
-@pytest.fixture
-def served(serve: Serve, command: Command, account: SandboxAccount) -> Served:
-    """The sandbox, and a command that talks to it and gives up at once."""
-    served = serve(account)
-    command.at(served.sandbox, account)
-    command.environment["SENDERID_RETRY__ATTEMPTS"] = "1"
-    return served
+NUMBERS = dict.fromkeys(PHONES, "ACTIVE")
+ENVIRONMENT = {"SENDERID_RETRY__ATTEMPTS": "1"}
 
 
 def _desired(command: Command, *, pin: str = 'account_id: "12925149"\n') -> Path:

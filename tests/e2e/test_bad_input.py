@@ -3,37 +3,23 @@
 import json
 import re
 import ssl
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import trustme
 
-from tests.e2e.conftest import SENDERID, Command, Served
+from tests.e2e.conftest import SENDERID, Command, Serve, Served
 from worker.sandbox import Fault, SandboxAccount
 
 A, B = "01000000001", "01000000002"
-Serve = Callable[..., Served]
 
 _PLACE = re.compile(r"^[^:\n]+:\d+:\d+: \S", re.MULTILINE)
+NUMBERS = {A: "INACTIVE", B: "ACTIVE"}
+FILES = {"d.yaml": f"version: 1\nnumbers:\n  {A}: ACTIVE\n  {B}: ACTIVE\n"}
 
 
 def _numbers(lines: str) -> str:
     return f"version: 1\nnumbers:\n{lines}"
-
-
-@pytest.fixture
-def account() -> SandboxAccount:
-    """Two numbers, one to be switched on."""
-    return SandboxAccount.of({A: "INACTIVE", B: "ACTIVE"})
-
-
-@pytest.fixture
-def served(serve: Serve, command: Command, account: SandboxAccount) -> Served:
-    """That account, with a file that wants one change."""
-    served = serve(account)
-    command.at(served.sandbox, account).write("d.yaml", _numbers(f"  {A}: ACTIVE\n  {B}: ACTIVE\n"))
-    return served
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """What drifted, and why, judged against a sandbox that somebody else changes."""
 
 import json
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,24 +13,15 @@ from worker.sandbox import SandboxAccount
 
 A, B, C, D = "01000000001", "01000000002", "0223456789", "15881234"
 WHEN = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
-Serve = Callable[..., Served]
+NUMBERS = {A: "INACTIVE", B: "ACTIVE", C: "ACTIVE", D: "ACTIVE"}
 
 
-@pytest.fixture
-def account() -> SandboxAccount:
-    """Four numbers in the status that the file wants, but for two."""
-    return SandboxAccount.of({A: "INACTIVE", B: "ACTIVE", C: "ACTIVE", D: "ACTIVE"})
-
-
-@pytest.fixture
-def served(serve: Serve, account: SandboxAccount, command: Command) -> Served:
-    """That account, after an apply that wrote A and B."""
-    served = serve(account)
-    command.at(served.sandbox, account)
+@pytest.fixture(autouse=True)
+def applied(served: Served, command: Command) -> None:
+    """Apply changes of A and B."""
     _want(command, {A: "ACTIVE", B: "INACTIVE", C: "ACTIVE"})
     assert command("apply", "-y", "-f", "main.yaml").returncode == 0
     served.sandbox.wire.clear()
-    return served
 
 
 def _want(command: Command, statuses: dict[str, str], more: str = "") -> None:

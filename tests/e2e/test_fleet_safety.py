@@ -1,17 +1,14 @@
 """What holds for all accounts of a run together, as a reseller and a pipeline meet it."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
 
-from tests.e2e.conftest import Command, Served
+from tests.e2e.conftest import Command, Serve
 from worker.render.json_schema import schema
 from worker.sandbox import Fault, SandboxAccount
-
-Serve = Callable[..., Served]
 
 
 class Reseller:

@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,8 @@ ROOT = Path(__file__).parents[2]
 A, B = "01012345678", "0212345678"
 HEAD, MERGE = "a" * 40, "b" * 40
 MARKER = "<!-- senderid plan senderid -->"
-FILES = f"version: 1\nnumbers:\n  {A}: {{status: ACTIVE, note: call {A} or +82 10 1234 5678}}\n  {B}: ACTIVE\n"
+NUMBERS = {A: "INACTIVE", B: "ACTIVE"}
+DESIRED = f"version: 1\nnumbers:\n  {A}: {{status: ACTIVE, note: call {A} or +82 10 1234 5678}}\n  {B}: ACTIVE\n"
 _FULL = re.compile(r"(?:010|\+82\W{0,2}10)\W{0,2}1234\W{0,2}5678|02\W{0,2}1234\W{0,2}5678")
 
 
@@ -88,21 +88,9 @@ class Step:
 
 
 @pytest.fixture
-def account() -> SandboxAccount:
-    """An account with one number off."""
-    return SandboxAccount.of({A: "INACTIVE", B: "ACTIVE"}, account_id="12925149")
-
-
-@pytest.fixture
-def served(serve: Callable[..., Served], account: SandboxAccount) -> Served:
-    """Its API."""
-    return serve(account)
-
-
-@pytest.fixture
-def job(command: Command, forge: Forge, served: Served, account: SandboxAccount) -> Job:
+def job(command: Command, forge: Forge, served: Served) -> Job:  # noqa: ARG001 - the jobs talk to it
     """A job of a pull request that has the account's keys and a file."""
-    command.at(served.sandbox, account).write("desired.yaml", FILES)
+    command.write("desired.yaml", DESIRED)
     return Job(command, forge)
 
 
@@ -138,7 +126,7 @@ def test_a_plan_is_one_comment_however_often_it_is_made(job: Job, forge: Forge, 
     ours = forge.comments[-1]
     assert ours["body"].startswith(f"{MARKER}\n### Plan: 1 to activate, 0 to deactivate")
     assert ours["body"].rstrip().endswith(f"[The run](https://github.com/{REPOSITORY}/actions/runs/42)")
-    job.folder.joinpath("desired.yaml").write_text(FILES.replace(f"{B}: ACTIVE", f"{B}: INACTIVE"))
+    job.folder.joinpath("desired.yaml").write_text(DESIRED.replace(f"{B}: ACTIVE", f"{B}: INACTIVE"))
     second = job("plan", INPUT_ALLOW="max-deactivations\nmin-active\n")
     assert second.status == 0
     assert len(forge.comments) == 121
@@ -223,7 +211,7 @@ def test_a_file_that_asks_for_the_same_may_change_after_the_review(job: Job, for
     """Another merge changed a comment in the file: the plan is applied, as the file still asks for what it writes."""
     keep(forge, job("plan"))
     merge(forge)
-    job.folder.joinpath("desired.yaml").write_text(FILES + "# merged meanwhile\n")
+    job.folder.joinpath("desired.yaml").write_text(DESIRED + "# merged meanwhile\n")
     assert job("apply").status == 0
     assert served.writes == [(A, "ACTIVE")]
 
@@ -267,7 +255,7 @@ def test_a_made_up_account_is_refused(
     job: Job, forge: Forge, served: Served, changed: dict[str, str], reason: str
 ) -> None:
     """The files of the job say which files count, which accounts there are and how they are reached."""
-    text = f"endpoint: {served.sandbox.url}\n{FILES}"
+    text = f"endpoint: {served.sandbox.url}\n{DESIRED}"
     job.folder.joinpath("desired.yaml").write_text(text)
     job.folder.joinpath("other.yaml").write_text(text)
     keep(forge, job("plan"))
@@ -567,13 +555,13 @@ def test_a_job_that_a_newer_commit_overtook_is_refused(job: Job, forge: Forge, s
     keep(forge, job("plan"))
     merge(forge)
     forge.head = "c" * 40
-    for newer in (FILES.replace("status: ACTIVE", "status: INACTIVE"), "version: 2\n", None):
+    for newer in (DESIRED.replace("status: ACTIVE", "status: INACTIVE"), "version: 2\n", None):
         forge.newer = {} if newer is None else {"desired.yaml": newer.encode()}
         refused = job("apply")
         assert refused.status == 4
         assert "this job is superseded" in refused.summary
     assert served.writes == []
-    forge.newer = {"desired.yaml": f"{FILES}  0311234567: ACTIVE\n".encode()}
+    forge.newer = {"desired.yaml": f"{DESIRED}  0311234567: ACTIVE\n".encode()}
     assert job("apply").status == 0
     assert served.writes == [(A, "ACTIVE")]
 
@@ -625,7 +613,7 @@ def test_drift_that_no_issue_reports_has_its_status(job: Job, forge: Forge) -> N
     step = job("drift")
     assert step.status == 2
     assert "senderid drift ended with 2, but the issue could not be written" in step.log
-    job.folder.joinpath("desired.yaml").write_text(FILES.replace("status: ACTIVE", "status: INACTIVE"))
+    job.folder.joinpath("desired.yaml").write_text(DESIRED.replace("status: ACTIVE", "status: INACTIVE"))
     forge.faults = [Fault("GET", "/issues", 500)] * 5
     assert job("drift").status == 0
 

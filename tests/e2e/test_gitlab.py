@@ -2,7 +2,6 @@
 
 import subprocess
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,8 @@ ROOT = Path(__file__).parents[2]
 TEMPLATE = yaml.safe_load((ROOT / "deploy/gitlab/senderid.gitlab-ci.yml").read_text())
 A, B = "01012345678", "0232345678"
 HEAD, MERGE = "a" * 40, "b" * 40
-FILES = f"version: 1\nnumbers: {{{A}: ACTIVE, {B}: ACTIVE}}\n"
+NUMBERS = {A: "INACTIVE", B: "ACTIVE"}
+DESIRED = f"version: 1\nnumbers: {{{A}: ACTIVE, {B}: ACTIVE}}\n"
 
 
 class Pipeline:
@@ -64,24 +64,10 @@ class Pipeline:
 
 
 @pytest.fixture
-def account() -> SandboxAccount:
-    """An account with one number off."""
-    return SandboxAccount.of({A: "INACTIVE", B: "ACTIVE"}, account_id="12925149")
-
-
-@pytest.fixture
-def served(serve: Callable[..., Served], command: Command, account: SandboxAccount) -> Served:
-    """Its API, whose keys the jobs have."""
-    started = serve(account)
-    command.at(started.sandbox, account)
-    return started
-
-
-@pytest.fixture
 def pipeline(command: Command, forge: Forge, served: Served) -> Pipeline:  # noqa: ARG001 - the jobs talk to it
     """A pipeline of a merge request."""
     made = Pipeline(command, forge)
-    made.desire(FILES)
+    made.desire(DESIRED)
     return made
 
 
@@ -202,12 +188,12 @@ def test_a_job_that_a_newer_commit_overtook_is_refused(pipeline: Pipeline, forge
     assert pipeline("senderid-plan").returncode == 0
     merge(pipeline, forge)
     forge.head = "c" * 40
-    forge.newer = {"config/desired/main.yaml": FILES.replace(f"{A}: ACTIVE", f"{A}: INACTIVE").encode()}
+    forge.newer = {"config/desired/main.yaml": DESIRED.replace(f"{A}: ACTIVE", f"{A}: INACTIVE").encode()}
     refused = pipeline("senderid-apply")
     assert refused.returncode == 4
     assert "this job is superseded" in refused.stderr
     assert served.writes == []
-    forge.newer = {"config/desired/main.yaml": FILES.encode()}
+    forge.newer = {"config/desired/main.yaml": DESIRED.encode()}
     assert pipeline("senderid-apply").returncode == 0
 
 
@@ -233,7 +219,7 @@ def test_a_newer_part_of_a_split_account_overtakes_a_job(pipeline: Pipeline, for
 def test_the_folder_is_chosen_by_one_variable(pipeline: Pipeline, forge: Forge, served: Served) -> None:
     """Every job, and the rule that says when to apply, follows it."""
     (pipeline.folder / "numbers").mkdir()
-    (pipeline.folder / "numbers/main.yaml").write_text(FILES)
+    (pipeline.folder / "numbers/main.yaml").write_text(DESIRED)
     assert pipeline("senderid-plan", SENDERID_KIT_FILES="numbers").returncode == 0
     merge(pipeline, forge)
     assert pipeline("senderid-apply", SENDERID_KIT_FILES="numbers").returncode == 0
@@ -246,7 +232,7 @@ def test_drift_that_no_issue_reports_has_its_status(pipeline: Pipeline, forge: F
     """Where the issue cannot be written the job fails as drift does; without drift a warning is enough."""
     forge.faults = [Fault("POST", "/issues", 500)] * 5
     assert pipeline("senderid-drift").returncode == 2
-    pipeline.desire(FILES.replace(f"{A}: ACTIVE", f"{A}: INACTIVE"))
+    pipeline.desire(DESIRED.replace(f"{A}: ACTIVE", f"{A}: INACTIVE"))
     forge.faults = [Fault("GET", "/issues", 500)] * 5
     calm = pipeline("senderid-drift")
     assert calm.returncode == 0
@@ -262,8 +248,8 @@ def test_what_the_files_ask_for_is_applied_by_hand(pipeline: Pipeline, served: S
 def test_drift_is_one_issue(pipeline: Pipeline, forge: Forge) -> None:
     """Drift opens an issue, brings it up to date, closes it once it is over, and opens the same one again."""
     states = []
-    calm = FILES.replace(f"{A}: ACTIVE", f"{A}: INACTIVE")
-    for text in (FILES, FILES, calm, calm, FILES):
+    calm = DESIRED.replace(f"{A}: ACTIVE", f"{A}: INACTIVE")
+    for text in (DESIRED, DESIRED, calm, calm, DESIRED):
         pipeline.desire(text)
         assert pipeline("senderid-drift").returncode == 0
         states.append([each["state"] for each in forge.issues])

@@ -1,7 +1,6 @@
 """Groups of numbers that stand in for each other, as users meet them: in plans, applies, saved plans and rollbacks."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,28 +15,12 @@ groups:
   support: {{members: [{old}, {new}]}}
 numbers: {{{old}: {first}, {new}: {second}, {other}: INACTIVE}}
 """
-Serve = Callable[..., Served]
+NUMBERS = {OLD: "ACTIVE", NEW: "INACTIVE", OTHER: "ACTIVE"}
+ENVIRONMENT = {"SENDERID_SAFETY__MIN_ACTIVE": "0", "SENDERID_RETRY__BASE_SECONDS": "0.01"}
 
 
 def _file(first: str, second: str) -> str:
     return FILE.format(old=OLD, new=NEW, other=OTHER, first=first, second=second)
-
-
-@pytest.fixture
-def account() -> SandboxAccount:
-    """The old number is ACTIVE, its successor is not yet, and one stands alone."""
-    return SandboxAccount.of({OLD: "ACTIVE", NEW: "INACTIVE", OTHER: "ACTIVE"})
-
-
-@pytest.fixture
-def served(serve: Serve, account: SandboxAccount, command: Command) -> Served:
-    """That account, with no thresholds in the way."""
-    served = serve(account)
-    command.at(served.sandbox, account).environment |= {
-        "SENDERID_SAFETY__MIN_ACTIVE": "0",
-        "SENDERID_RETRY__BASE_SECONDS": "0.01",
-    }
-    return served
 
 
 def _numbers(result: Any) -> dict[str, str]:

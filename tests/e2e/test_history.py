@@ -2,18 +2,18 @@
 
 import json
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
 
-from tests.e2e.conftest import Command, Served
+from tests.e2e.conftest import Command, Serve, Served
 from worker.render.json_schema import schema
 from worker.sandbox import Fault, SandboxAccount
 
 A, B, C = "01000000001", "01000000002", "0223456789"
-Serve = Callable[..., Served]
+NUMBERS = {A: "INACTIVE", B: "ACTIVE", C: "ACTIVE"}
+FILES = {"main.yaml": f"version: 1\naccount: main\nnumbers:\n  {A}: ACTIVE\n  {B}: INACTIVE\n"}
 
 
 def _file(**statuses: str) -> str:
@@ -28,20 +28,6 @@ def _told(command: Command, *arguments: str) -> Any:
     document = json.loads(done.stdout)
     assert list(Draft202012Validator(schema("history")).iter_errors(document)) == []
     return document
-
-
-@pytest.fixture
-def account() -> SandboxAccount:
-    """Three numbers, one of them INACTIVE."""
-    return SandboxAccount.of({A: "INACTIVE", B: "ACTIVE", C: "ACTIVE"})
-
-
-@pytest.fixture
-def served(serve: Serve, account: SandboxAccount, command: Command) -> Served:
-    """That account, and a file that wants two changes."""
-    served = serve(account)
-    command.at(served.sandbox, account).write("main.yaml", _file(_01000000001="ACTIVE", _01000000002="INACTIVE"))
-    return served
 
 
 def _apply(command: Command, *arguments: str) -> Any:

@@ -3,18 +3,15 @@
 import json
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from tests.e2e.conftest import SENDERID, Command, Served
+from tests.e2e.conftest import SENDERID, Command, Serve
 from worker.cli.main import COMMANDS
 from worker.sandbox import SandboxAccount
-
-Serve = Callable[..., Served]
 
 MODELINE = "# yaml-language-server: $schema="
 

@@ -1,13 +1,12 @@
 """Numbers that send messages, as users meet them, in whatever would deactivate them; and what is worth knowing."""
 
 import json
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import Command, Served
+from tests.e2e.conftest import Command, Serve, Served
 from worker.sandbox import SandboxAccount, SandboxNumber
 
 BUSY, IDLE, AHEAD, STAYS = "0223124567", "01012345678", "15881234", "0311234567"
@@ -16,7 +15,9 @@ version: 1
 in_use: {{hours: 48}}
 numbers: {{{BUSY}: INACTIVE, {IDLE}: INACTIVE, {AHEAD}: INACTIVE, {STAYS}: ACTIVE}}
 """
-Serve = Callable[..., Served]
+FILES = {"main.yaml": FILE}
+SANDBOX = {"rate_limit": None}
+ENVIRONMENT = {"SENDERID_SAFETY__MAX_DEACTIVATIONS": "100%", "SENDERID_RETRY__BASE_SECONDS": "0.01"}
 
 
 @pytest.fixture
@@ -27,18 +28,6 @@ def account() -> SandboxAccount:
     account.sent(BUSY, now - timedelta(hours=30))
     account.schedule(now + timedelta(hours=30), AHEAD)
     return account
-
-
-@pytest.fixture
-def served(serve: Serve, account: SandboxAccount, command: Command) -> Served:
-    """That account, with no thresholds in the way."""
-    served = serve(account, rate_limit=None)
-    command.at(served.sandbox, account).environment |= {
-        "SENDERID_SAFETY__MAX_DEACTIVATIONS": "100%",
-        "SENDERID_RETRY__BASE_SECONDS": "0.01",
-    }
-    command.write("main.yaml", FILE)
-    return served
 
 
 def _asked(served: Served) -> int:

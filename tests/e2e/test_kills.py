@@ -14,13 +14,11 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import SENDERID, Command, Served
+from tests.e2e.conftest import SENDERID, Command, Serve
 from tests.support import die_at
 from tests.support.die_at import POINTS
 from worker.ledger.records import OPEN
 from worker.sandbox import Fault, SandboxAccount
-
-Serve = Callable[..., Served]
 
 _SECRET = "CANARYSECRETCANARYSECRET12345678"
 _CONCURRENCY = 4

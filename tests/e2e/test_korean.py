@@ -4,7 +4,6 @@ import json
 import os
 import pty
 import re
-from collections.abc import Callable
 from html import unescape
 from shutil import rmtree
 from typing import Any
@@ -13,11 +12,10 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from tests.e2e.conftest import Command, Served
+from tests.e2e.conftest import Command, Serve, Served
 from worker.sandbox import SandboxAccount
 
 A, B, C, D = "01000000001", "01000000002", "023124567", "15881234"
-Serve = Callable[..., Served]
 
 _FILE = f"version: 1\naccount: main\nnumbers:\n  {A}: ACTIVE\n  010-0000-0002: INACTIVE\n  02-312-4567: ACTIVE\n"
 _OWN_TIME = re.compile(
@@ -25,20 +23,8 @@ _OWN_TIME = re.compile(
     r'("[^"]*"|[0-9.]+)|127\.0\.0\.1:[0-9]+|is -?[0-9]+ s (behind|ahead of)|x-ratelimit-[a-z]+: [0-9.]+'
 )
 """What two runs need not have in common: times, ids, ports."""
-
-
-@pytest.fixture
-def account() -> SandboxAccount:
-    """Four numbers, one of them INACTIVE."""
-    return SandboxAccount.of({A: "INACTIVE", B: "ACTIVE", C: "ACTIVE", D: "ACTIVE"})
-
-
-@pytest.fixture
-def served(serve: Serve, account: SandboxAccount, command: Command) -> Served:
-    """That account on a calm sandbox, with the command pointed at it and a file that wants two changes."""
-    served = serve(account)
-    command.at(served.sandbox, account).write("config/desired/main.yaml", _FILE)
-    return served
+NUMBERS = {A: "INACTIVE", B: "ACTIVE", C: "ACTIVE", D: "ACTIVE"}
+FILES = {"config/desired/main.yaml": _FILE}
 
 
 def _same(text: str) -> str:

@@ -16,10 +16,12 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import Command, Served
+from tests.e2e.conftest import Command, Serve, Served
 from worker.sandbox import Fault, SandboxAccount
 
-Serve = Callable[..., Served]
+NUMBERS = dict.fromkeys((f"0100000{index:04}" for index in range(30)), "INACTIVE")
+FILES = {"d.yaml": "version: 1\nnumbers:\n" + "".join(f"  {phone}: ACTIVE\n" for phone in NUMBERS)}
+SANDBOX = {"rate_limit": None}
 
 
 def _until(condition: Callable[[], bool]) -> None:
@@ -41,20 +43,6 @@ def _account(number: int = 0, numbers: int = 30) -> SandboxAccount:
 
 def _file(account: SandboxAccount, status: str = "ACTIVE") -> str:
     return "version: 1\nnumbers:\n" + "".join(f"  {phone}: {status}\n" for phone in account.numbers)
-
-
-@pytest.fixture
-def account() -> SandboxAccount:
-    """Thirty numbers, none of them ACTIVE."""
-    return _account()
-
-
-@pytest.fixture
-def served(serve: Serve, command: Command, account: SandboxAccount) -> Served:
-    """That account on a calm sandbox, and a file that wants it all ACTIVE."""
-    served = serve(account, rate_limit=None)
-    command.at(served.sandbox, account).write("d.yaml", _file(account))
-    return served
 
 
 def _ledger(command: Command) -> Path:

@@ -6,13 +6,13 @@ import signal
 import subprocess
 import tomllib
 import venv
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
 
-from tests.e2e.conftest import Command, Served
+from tests.e2e.conftest import Command, Serve
 from worker.sandbox import SandboxAccount
 
 ROOT = Path(__file__).parents[2]
@@ -51,7 +51,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Sequence[str]:
     return python, "-m", "worker"
 
 
-def test_the_lowest_versions_run(command: Command, serve: Callable[..., Served], program: Sequence[str]) -> None:
+def test_the_lowest_versions_run(command: Command, serve: Serve, program: Sequence[str]) -> None:
     """Demo, doctor, plan, apply, history, a held lock that names its holder, and a daemon with its metrics."""
     account = SandboxAccount.of({A: "INACTIVE", B: "ACTIVE"})
     served = serve(account)

@@ -4,7 +4,7 @@ import json
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -17,22 +17,8 @@ from worker.sandbox.faults import Fault
 A, B, C = "01000000001", "01000000002", "0223456789"
 LAST_GOOD = "senderid_last_good_pass_timestamp_seconds"
 WANTED = f"version: 1\nnumbers:\n  {A}: ACTIVE\n  {B}: INACTIVE\n  {C}: ACTIVE\n"
-Serve = Callable[..., Served]
-
-
-@pytest.fixture
-def account() -> SandboxAccount:
-    """Three numbers, two of them unlike the file."""
-    return SandboxAccount.of({A: "INACTIVE", B: "ACTIVE", C: "ACTIVE"})
-
-
-@pytest.fixture
-def served(serve: Serve, account: SandboxAccount, command: Command) -> Served:
-    """That account, a file that wants it otherwise."""
-    served = serve(account)
-    command.at(served.sandbox, account)
-    command.write("main.yaml", WANTED)
-    return served
+NUMBERS = {A: "INACTIVE", B: "ACTIVE", C: "ACTIVE"}
+FILES = {"main.yaml": WANTED}
 
 
 def told(path: Path) -> Mapping[tuple[str, ...], float]:

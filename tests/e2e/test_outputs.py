@@ -3,26 +3,19 @@
 import json
 import os
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
 from tests.e2e.conftest import SENDERID, Command, Served
-from worker.sandbox import SandboxAccount
 
 A, B = "01000000001", "01000000002"
-
-
-@pytest.fixture
-def served(command: Command, serve: Callable[..., Served]) -> Served:
-    """An account with one pending activation, and its file."""
-    account = SandboxAccount.of({A: "INACTIVE", B: "ACTIVE"})
-    served = serve(account)
-    command.at(served.sandbox, account).write("d.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE, {B}: ACTIVE}}\n")
-    command.write("t.csv", f"phone,status\n{A},ACTIVE\n")
-    return served
+NUMBERS = {A: "INACTIVE", B: "ACTIVE"}
+FILES = {
+    "d.yaml": f"version: 1\nnumbers: {{{A}: ACTIVE, {B}: ACTIVE}}\n",
+    "t.csv": f"phone,status\n{A},ACTIVE\n",
+}
 
 
 def _made(command: Command) -> set[str]:

@@ -1,36 +1,21 @@
 """Numbers outside the numbering plan: right where the account has them, refused before any write where it has not."""
 
 import json
-from collections.abc import Callable
 
 import pytest
 
-from tests.e2e.conftest import Command, Served
+from tests.e2e.conftest import Command, Serve, Served
 from worker.sandbox import SandboxAccount
 
 A, B = "01000000001", "01000000002"
 ODD = ("050712345678", "0101234567", "16001")
-Serve = Callable[..., Served]
+NUMBERS = {A: "INACTIVE", **dict.fromkeys(ODD, "ACTIVE")}
 
 
 def _file(*lines: str, unmanaged: str = "deactivate") -> str:
     safety = "safety: {max_deactivations: 100%, min_active: 0}"
     numbers = "".join(f'  "{phone}": {status}\n' for phone, _, status in (line.partition(" ") for line in lines))
     return f"version: 1\naccount: main\nunmanaged: {unmanaged}\n{safety}\nnumbers:\n{numbers}"
-
-
-@pytest.fixture
-def account() -> SandboxAccount:
-    """One usual number, and three that no numbering plan has."""
-    return SandboxAccount.of({A: "INACTIVE", **dict.fromkeys(ODD, "ACTIVE")})
-
-
-@pytest.fixture
-def served(serve: Serve, account: SandboxAccount, command: Command) -> Served:
-    """That account on a calm sandbox, with the command pointed at it."""
-    served = serve(account)
-    command.at(served.sandbox, account)
-    return served
 
 
 def test_a_registered_number_is_listed_protected_and_written(

@@ -13,15 +13,16 @@ import pytest
 from jsonschema import Draft202012Validator
 from msgspec.structs import replace
 
-from tests.e2e.conftest import Command, Served
+from tests.e2e.conftest import Command, Serve, Served
 from worker.plan.planfile import seal, unseal
 from worker.render.json_schema import schema
 from worker.sandbox import SandboxAccount
 
 A, B, C, D = "01000000001", "01000000002", "0212345678", "15881234"
-Serve = Callable[..., Served]
 
 _FILE = f"version: 1\naccount: main\nnumbers:\n  {A}: ACTIVE\n  010-0000-0002: INACTIVE\n  02-1234-5678: ACTIVE\n"
+NUMBERS = {A: "INACTIVE", B: "ACTIVE", C: "ACTIVE", D: "ACTIVE"}
+FILES = {"config/desired/main.yaml": _FILE}
 
 
 def _account(**more: Any) -> SandboxAccount:
@@ -30,20 +31,6 @@ def _account(**more: Any) -> SandboxAccount:
 
 def _lines(stderr: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stderr.splitlines() if line.startswith("{")]
-
-
-@pytest.fixture
-def account() -> SandboxAccount:
-    """Four numbers, one of them INACTIVE."""
-    return _account()
-
-
-@pytest.fixture
-def served(serve: Serve, account: SandboxAccount, command: Command) -> Served:
-    """That account on a calm sandbox, with the command pointed at it and a file that wants two changes."""
-    served = serve(account)
-    command.at(served.sandbox, account).write("config/desired/main.yaml", _FILE)
-    return served
 
 
 def test_a_plan_shows_and_writes_nothing(command: Command, served: Served) -> None:

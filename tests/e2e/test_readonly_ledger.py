@@ -4,15 +4,15 @@ import json
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable
 from urllib.request import urlopen
 
 import pytest
 
 from tests.e2e.conftest import SENDERID, Command, Served
-from worker.sandbox import SandboxAccount
 
 A, B = "01000000001", "01000000002"
+NUMBERS = {A: "INACTIVE", B: "ACTIVE"}
+FILES = {"d.yaml": f"version: 1\naccount: shop-on-a-mount\nnumbers: {{{A}: ACTIVE, {B}: ACTIVE}}\n"}
 
 _MOUNTED = (
     "unshare",
@@ -33,16 +33,10 @@ def _mounts() -> bool:
 pytestmark = pytest.mark.skipif(not _mounts(), reason="a mount takes root and unshare of util-linux")
 
 
-@pytest.fixture
-def served(command: Command, serve: Callable[..., Served]) -> Served:
-    """An account to which a run has written."""
-    account = SandboxAccount.of({A: "INACTIVE", B: "ACTIVE"})
-    served = serve(account)
-    command.at(served.sandbox, account).write(
-        "d.yaml", f"version: 1\naccount: shop-on-a-mount\nnumbers: {{{A}: ACTIVE, {B}: ACTIVE}}\n"
-    )
+@pytest.fixture(autouse=True)
+def applied(served: Served, command: Command) -> None:  # noqa: ARG001 - the command talks to it
+    """Apply a change, so that there is a ledger."""
     assert command("apply", "-y", "-f", "d.yaml").returncode == 0
-    return served
 
 
 def _mounted(command: Command, *arguments: str) -> subprocess.Popen[str]:

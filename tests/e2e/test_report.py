@@ -1,31 +1,17 @@
 """Reports as people get them: `--format html` of plan, drift, apply, rollback and history, over the sandbox."""
 
 import json
-from collections.abc import Callable
-
-import pytest
 
 from tests.e2e.conftest import Command, Served
 from tests.support.reports import Read
 from worker.sandbox import Fault, SandboxAccount
 
 A, B, C = "01000000001", "01000000002", "0212345678"
-Serve = Callable[..., Served]
-
-
-@pytest.fixture
-def account() -> SandboxAccount:
-    """Three numbers, one of them INACTIVE."""
-    return SandboxAccount.of({A: "INACTIVE", B: "ACTIVE", C: "ACTIVE"})
-
-
-@pytest.fixture
-def served(serve: Serve, account: SandboxAccount, command: Command) -> Served:
-    """That account, and a file that wants two changes."""
-    served = serve(account)
-    numbers = f"  {A}: {{status: ACTIVE, note: 본사, owner: sales}}\n  {B}: INACTIVE\n  {C}: ACTIVE\n"
-    command.at(served.sandbox, account).write("main.yaml", f"version: 1\naccount: main\nnumbers:\n{numbers}")
-    return served
+NUMBERS = {A: "INACTIVE", B: "ACTIVE", C: "ACTIVE"}
+FILES = {
+    "main.yaml": f"version: 1\naccount: main\nnumbers:\n  {A}: {{status: ACTIVE, note: 본사, owner: sales}}\n"
+    f"  {B}: INACTIVE\n  {C}: ACTIVE\n"
+}
 
 
 def _report(command: Command, *arguments: str, status: int = 0) -> Read:

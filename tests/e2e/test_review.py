@@ -4,7 +4,6 @@ import json
 import os
 import pty
 import re
-from collections.abc import Callable
 
 import pytest
 
@@ -15,20 +14,8 @@ A, B, SHORT = "01012345678", "0232345678", "1335"
 FILE = f"version: 1\nnumbers: {{{A}: {{status: ACTIVE, note: was +82-2-3234-5678}}, {B}: ACTIVE, {SHORT}: ACTIVE}}\n"
 MASK = ("--mask", "010****5678")
 _FULL = re.compile(r"1234\D{0,2}5678|3234\D{0,2}5678")
-
-
-@pytest.fixture
-def account() -> SandboxAccount:
-    """An account with one number off."""
-    return SandboxAccount.of({A: "INACTIVE", B: "ACTIVE", SHORT: "ACTIVE"}, account_id="12925149")
-
-
-@pytest.fixture
-def served(command: Command, serve: Callable[..., Served], account: SandboxAccount) -> Served:
-    """Its API, and its file."""
-    started = serve(account)
-    command.at(started.sandbox, account).write("d.yaml", FILE)
-    return started
+NUMBERS = {A: "INACTIVE", B: "ACTIVE", SHORT: "ACTIVE"}
+FILES = {"d.yaml": FILE}
 
 
 def test_every_verb_speaks_markdown(command: Command, served: Served) -> None:

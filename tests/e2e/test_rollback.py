@@ -3,34 +3,20 @@
 import json
 import os
 import pty
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
 
-from tests.e2e.conftest import Command, Served
+from tests.e2e.conftest import Command, Serve, Served
 from worker.render.json_schema import schema
 from worker.sandbox import SandboxAccount
 
 A, B, C, D = "01000000001", "01000000002", "0223456789", "15881234"
 BEFORE = {A: "INACTIVE", B: "ACTIVE", C: "ACTIVE", D: "ACTIVE"}
 AFTER = BEFORE | {A: "ACTIVE", B: "INACTIVE"}
-Serve = Callable[..., Served]
-
-
-@pytest.fixture
-def account() -> SandboxAccount:
-    """Four numbers, one of them INACTIVE."""
-    return SandboxAccount.of(BEFORE)
-
-
-@pytest.fixture
-def served(serve: Serve, account: SandboxAccount, command: Command) -> Served:
-    """That account, and a file that wants two changes."""
-    served = serve(account)
-    command.at(served.sandbox, account).write("main.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE, {B}: INACTIVE}}\n")
-    return served
+NUMBERS = {A: "INACTIVE", B: "ACTIVE", C: "ACTIVE", D: "ACTIVE"}
+FILES = {"main.yaml": f"version: 1\nnumbers: {{{A}: ACTIVE, {B}: INACTIVE}}\n"}
 
 
 def _apply(command: Command, *arguments: str) -> str:

@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.e2e.conftest import Command, Served
+from tests.e2e.conftest import Command, Serve, Served
 from tests.e2e.test_watch import Daemon
 from worker.sandbox import SandboxAccount
 
 A, B, C, D = "01000000001", "01000000002", "01000000003", "01000000004"
-Serve = Callable[..., Served]
 
 
 def document(name: str, numbers: str, key: str | None = None, more: str = "") -> str:

@@ -4,7 +4,6 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,25 +17,17 @@ from worker.sandbox import SandboxAccount
 A, B, C, D = "01000000001", "01000000002", "0212345678", "15881234"
 WRITES = [(A, "ACTIVE"), (B, "INACTIVE")]
 FILE = f"version: 1\nnumbers:\n  {A}: ACTIVE\n  {B}: INACTIVE\n"
-Serve = Callable[..., Served]
+NUMBERS = {A: "INACTIVE", B: "ACTIVE", C: "ACTIVE", D: "ACTIVE"}
+FILES = {"config/main.yaml": FILE}
 Done = subprocess.CompletedProcess[str]
 
 _DIE_AT = die_at.__file__
 
 
-@pytest.fixture
-def account() -> SandboxAccount:
-    """One number to activate, one to deactivate, and two that are not in the file."""
-    return SandboxAccount.of({A: "INACTIVE", B: "ACTIVE", C: "ACTIVE", D: "ACTIVE"})
-
-
-@pytest.fixture
-def served(serve: Serve, account: SandboxAccount, command: Command) -> Served:
-    """That account on a calm sandbox, its file, and a plan of two writes."""
-    served = serve(account)
-    command.at(served.sandbox, account).write("config/main.yaml", FILE)
+@pytest.fixture(autouse=True)
+def saved(served: Served, command: Command) -> None:  # noqa: ARG001 - the command talks to it
+    """Save a plan of two writes."""
     _plan(command)
-    return served
 
 
 def _plan(command: Command, name: str = "p.json", *more: str) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,14 +10,13 @@ from icalendar import Calendar
 from jsonschema import Draft202012Validator
 from msgspec.structs import replace
 
-from tests.e2e.conftest import Command, Served
+from tests.e2e.conftest import Command, Serve, Served
 from worker.model.times import format_utc
 from worker.plan.planfile import seal, unseal
 from worker.render.json_schema import schema
 from worker.sandbox import SandboxAccount
 
 SALE, OFFICE, MOVED, FREE = "01012345678", "0223124567", "0223124568", "15881234"
-Serve = Callable[..., Served]
 
 FILE = f"""\
 version: 1
@@ -29,20 +27,8 @@ numbers:
   {MOVED}: {{status: INACTIVE, until: 2037-12-01T00:00, reason: moving, then: ACTIVE}}
   {FREE}: {{schedule: [{{until: 2026-01-01, status: ACTIVE}}]}}
 """
-
-
-@pytest.fixture
-def account() -> SandboxAccount:
-    """Four numbers, of which the file wants something else now and then."""
-    return SandboxAccount.of({SALE: "INACTIVE", OFFICE: "INACTIVE", MOVED: "ACTIVE", FREE: "ACTIVE"})
-
-
-@pytest.fixture
-def served(serve: Serve, account: SandboxAccount, command: Command) -> Served:
-    """That account, with no thresholds in the way."""
-    served = serve(account)
-    command.at(served.sandbox, account).environment["SENDERID_SAFETY__MIN_ACTIVE"] = "0"
-    return served
+NUMBERS = {SALE: "INACTIVE", OFFICE: "INACTIVE", MOVED: "ACTIVE", FREE: "ACTIVE"}
+ENVIRONMENT = {"SENDERID_SAFETY__MIN_ACTIVE": "0"}
 
 
 def _changes(command: Command, *more: str) -> dict[str, Any]:

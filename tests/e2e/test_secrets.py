@@ -11,14 +11,14 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
 
 import pytest
 
-from tests.e2e.conftest import Command, Served
+from tests.e2e.conftest import Command, Serve, Served
 from worker.sandbox import Fault, Sandbox, SandboxAccount
 
 _CANARY = "Canary/of+the=secret&{}%"
@@ -32,8 +32,6 @@ _HASTE = {
 }
 _FAULTS = [fault for fault in Fault if fault is not Fault.FLOOD]
 """80 MB more of the same, which takes a while."""
-
-Serve = Callable[..., Served]
 
 
 def _spellings(text: str) -> Iterator[bytes]:
@@ -273,7 +271,7 @@ def _in_base64(raw: bytes) -> Iterator[bytes]:
         yield base64.b64encode(b"x" * before + raw + b"yz")
 
 
-def test_a_short_secret_spoils_no_log(command: Command, serve: Callable[..., Served]) -> None:
+def test_a_short_secret_spoils_no_log(command: Command, serve: Serve) -> None:
     """At a simulated API the lines of the log keep their names; at a real endpoint nothing is sent at all."""
     account = SandboxAccount.of({"01000000001": "INACTIVE"}, api_key="k", api_secret="ho")
     served = serve(account)

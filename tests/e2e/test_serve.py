@@ -10,7 +10,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from tests.e2e.conftest import Command, Served
+from tests.e2e.conftest import Command, Serve, Served
 from worker.sandbox import SandboxAccount
 
 A, B = "01000000001", "01000000002"
@@ -20,16 +20,11 @@ numbers:
   {A}: {{status: ACTIVE, schedule: [{{weekly: "Mon 09:00-18:00", status: INACTIVE, reason: night shift}}]}}
   {B}: INACTIVE
 """
+NUMBERS = {A: "INACTIVE", B: "ACTIVE"}
 
 
 @pytest.fixture
-def account() -> SandboxAccount:
-    """Two numbers, neither as the file wants it."""
-    return SandboxAccount.of({A: "INACTIVE", B: "ACTIVE"})
-
-
-@pytest.fixture
-def applied(serve: Callable[..., Served], account: SandboxAccount, command: Command) -> Served:
+def applied(serve: Serve, account: SandboxAccount, command: Command) -> Served:
     """That account after an apply."""
     served = serve(account)
     command.at(served.sandbox, account).write("main.yaml", f"version: 1\nnumbers:\n  {A}: ACTIVE\n  {B}: INACTIVE\n")

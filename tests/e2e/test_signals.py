@@ -15,11 +15,10 @@ from typing import Any, Final
 
 import pytest
 
-from tests.e2e.conftest import Command, Served
+from tests.e2e.conftest import Command, Serve, Served
 from worker.sandbox import Fault, SandboxAccount, generate
 
 A, B = "01000000001", "01000000002"
-Serve = Callable[..., Served]
 
 _STATUS: Final = {signal.SIGHUP: 129, signal.SIGINT: 130, signal.SIGTERM: 143}
 

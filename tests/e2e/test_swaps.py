@@ -1,7 +1,6 @@
 """Swaps whose successor cannot be activated, as users meet them: plans, applies, saved plans and rollbacks."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,22 +11,9 @@ from worker.sandbox import Fault, SandboxAccount
 OLD, NEW, OTHER = "0223124567", "01012345678", "15881234"
 FILE = f"version: 1\nnumbers: {{{OLD}: INACTIVE, {NEW}: ACTIVE, {OTHER}: ACTIVE}}\n"
 HELD = f"held by safety.pair_swaps: cannot activate {NEW} "
-Serve = Callable[..., Served]
-
-
-@pytest.fixture
-def account() -> SandboxAccount:
-    """The old number is ACTIVE, its successor is still PENDING, and another number is ACTIVE."""
-    return SandboxAccount.of({OLD: "ACTIVE", NEW: "PENDING", OTHER: "ACTIVE"})
-
-
-@pytest.fixture
-def served(serve: Serve, account: SandboxAccount, command: Command) -> Served:
-    """The account behind a sandbox, and its desired state, which swaps the old number."""
-    served = serve(account)
-    command.at(served.sandbox, account).environment["SENDERID_RETRY__BASE_SECONDS"] = "0.01"
-    command.write("main.yaml", FILE)
-    return served
+NUMBERS = {OLD: "ACTIVE", NEW: "PENDING", OTHER: "ACTIVE"}
+ENVIRONMENT = {"SENDERID_RETRY__BASE_SECONDS": "0.01"}
+FILES = {"main.yaml": FILE}
 
 
 def _outcomes(document: str) -> dict[str, str]:

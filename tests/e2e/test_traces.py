@@ -2,18 +2,17 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from tests.e2e.conftest import Command, Served
+from tests.e2e.conftest import Command, Serve
 from worker.sandbox import SandboxAccount
 
 PHONE = "01000000001"
-Serve = Callable[..., Served]
 
 
 class Collector(ThreadingHTTPServer):

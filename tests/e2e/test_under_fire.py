@@ -10,11 +10,10 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.e2e.conftest import Command, Served
+from tests.e2e.conftest import Command, Serve
 from worker.sandbox import Fault, SandboxAccount, generate
 
 A, B = "01000000001", "01000000002"
-Serve = Callable[..., Served]
 
 _HASTE = {
     "SENDERID_RETRY__BASE_SECONDS": "0.01",

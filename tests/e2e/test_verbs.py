@@ -4,34 +4,19 @@ import json
 import re
 import signal
 import time
-from collections.abc import Callable
 
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from tests.e2e.conftest import Command, Served
+from tests.e2e.conftest import Command, Serve, Served
 from worker import __version__
 from worker.cli.main import COMMANDS
 from worker.render.json_schema import NAMES
 from worker.sandbox import Fault, SandboxAccount, generate
 
 A, B, C = "01000000001", "0212345678", "15881234"
-Serve = Callable[..., Served]
-
-
-@pytest.fixture
-def account() -> SandboxAccount:
-    """Numbers in statuses of every kind."""
-    return SandboxAccount.of({A: "INACTIVE", B: "ACTIVE", C: "PENDING"})
-
-
-@pytest.fixture
-def served(serve: Serve, command: Command, account: SandboxAccount) -> Served:
-    """That account, with the command pointed at it."""
-    served = serve(account)
-    command.at(served.sandbox, account)
-    return served
+NUMBERS = {A: "INACTIVE", B: "ACTIVE", C: "PENDING"}
 
 
 def test_the_version_is_told(command: Command) -> None:

@@ -17,13 +17,14 @@ from urllib.request import urlopen
 import pytest
 from jsonschema import Draft202012Validator
 
-from tests.e2e.conftest import Command, Served
+from tests.e2e.conftest import Command, Serve, Served
 from tests.support.webhook import Webhook
 from worker.render.json_schema import schema
 from worker.sandbox import SandboxAccount
 
 A, B = "01000000001", "01000000002"
-Serve = Callable[..., Served]
+NUMBERS = {A: "INACTIVE", B: "ACTIVE"}
+FILES = {"config/desired/main.yaml": f"version: 1\nnumbers:\n  {A}: ACTIVE\n  {B}: INACTIVE\n"}
 
 
 class Daemon:
@@ -60,20 +61,6 @@ class Daemon:
         """Stop it; its exit status."""
         self.process.send_signal(number)
         return self.process.wait(40)
-
-
-@pytest.fixture
-def account() -> SandboxAccount:
-    """Two numbers, neither as the file wants it."""
-    return SandboxAccount.of({A: "INACTIVE", B: "ACTIVE"})
-
-
-@pytest.fixture
-def served(serve: Serve, account: SandboxAccount, command: Command) -> Served:
-    """That account on a calm sandbox, with a file."""
-    served = serve(account)
-    command.at(served.sandbox, account).write("config/desired/main.yaml", _wants(A="ACTIVE", B="INACTIVE"))
-    return served
 
 
 def _wants(more: str = "", **statuses: str) -> str:
