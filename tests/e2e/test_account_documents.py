@@ -1,4 +1,4 @@
-"""Replies that are not the account document: nothing is written, exported or believed on their word."""
+"""Replies that are not an account document: no write, no export, no baseline depends on them."""
 
 import json
 from pathlib import Path
@@ -31,8 +31,7 @@ def _desired(command: Command, *, pin: str = 'account_id: "12925149"\n') -> Path
 
 @pytest.mark.parametrize("verb", ["plan", "apply", "drift"])
 @pytest.mark.parametrize("fault", _PINNED)
-def test_nothing_is_planned_or_written(command: Command, served: Served, fault: Fault, verb: str) -> None:
-    """Exit status 1 and the reason; the account is not taken for one without numbers."""
+def test_invalid_reply_plans_and_writes_nothing(command: Command, served: Served, fault: Fault, verb: str) -> None:
     _desired(command)
     served.sandbox.script(None, "GET", [fault] * 3)
     done = command(verb, "-f", "d.yaml", *(["--yes"] if verb == "apply" else []))
@@ -42,8 +41,7 @@ def test_nothing_is_planned_or_written(command: Command, served: Served, fault: 
 
 
 @pytest.mark.parametrize("fault", _PINNED)
-def test_a_saved_plan_is_not_carried_out(command: Command, served: Served, fault: Fault) -> None:
-    """A plan file pins the account that it was made for."""
+def test_invalid_reply_fails_a_saved_plan(command: Command, served: Served, fault: Fault) -> None:
     _desired(command, pin="")
     assert command("plan", "-f", "d.yaml", "--out", "p.json").returncode == 0
     served.sandbox.script(None, "GET", [fault] * 3)
@@ -54,8 +52,7 @@ def test_a_saved_plan_is_not_carried_out(command: Command, served: Served, fault
 
 
 @pytest.mark.parametrize("fault", [*_SHAPES, Fault.EMPTY_OBJECT])
-def test_no_file_is_exported_over(command: Command, served: Served, fault: Fault) -> None:
-    """The file stays as it is to the byte, and no schema appears beside it."""
+def test_invalid_reply_replaces_no_exported_file(command: Command, served: Served, fault: Fault) -> None:
     file = _desired(command)
     before = file.read_bytes()
     served.sandbox.script(None, "GET", [fault] * 2)
@@ -66,8 +63,7 @@ def test_no_file_is_exported_over(command: Command, served: Served, fault: Fault
     assert [path.name for path in command.folder.glob("*.json")] == []
 
 
-def test_an_export_that_lost_numbers_of_its_file_is_read_once_more(command: Command, served: Served) -> None:
-    """A reply without half of them does not replace the file."""
+def test_export_rereads_when_numbers_of_its_file_are_missing(command: Command, served: Served) -> None:
     _desired(command)
     served.sandbox.script(None, "GET", [Fault.SHRUNKEN])
     assert command("export", "--output", "d.yaml", "--force").returncode == 0
@@ -76,10 +72,10 @@ def test_an_export_that_lost_numbers_of_its_file_is_read_once_more(command: Comm
 
 
 @pytest.mark.parametrize(("faults", "exported"), [([Fault.SHRUNKEN], 10), ([Fault.SHRUNKEN] * 2, 5)])
-def test_an_export_that_lost_numbers_of_the_last_run_is_read_once_more(
+def test_export_rereads_when_numbers_of_the_last_run_are_missing(
     command: Command, served: Served, faults: list[Fault], exported: int
 ) -> None:
-    """The ledger remembers how many there were; what two replies in a row show is exported."""
+    """Two replies in a row are exported."""
     _desired(command)
     assert command("apply", "-f", "d.yaml", "--yes").returncode == 0
     served.sandbox.script(None, "GET", faults)
@@ -88,8 +84,7 @@ def test_an_export_that_lost_numbers_of_the_last_run_is_read_once_more(
 
 
 @pytest.mark.usefixtures("served")
-def test_an_export_needs_no_ledger(command: Command) -> None:
-    """One that cannot be read is a warning."""
+def test_export_warns_of_an_unreadable_ledger(command: Command) -> None:
     command.environment["SENDERID_LEDGER__PATH"] = str(command.write("broken.db", "no database"))
     done = command("export")
     assert done.returncode == 0
@@ -97,8 +92,8 @@ def test_an_export_needs_no_ledger(command: Command) -> None:
     assert "warning:" in done.stderr
 
 
-def test_an_empty_object_may_be_exported_where_nothing_is_lost(command: Command, served: Served) -> None:
-    """To a new file, or over one without numbers; a notice says what is unknown."""
+def test_empty_object_is_exported_only_where_nothing_is_lost(command: Command, served: Served) -> None:
+    """To a new file, or over one without numbers."""
     for _ in range(2):
         served.sandbox.script(None, "GET", [Fault.EMPTY_OBJECT])
         done = command("export", "--output", "new.yaml", "--force")
@@ -111,8 +106,7 @@ def test_an_empty_object_may_be_exported_where_nothing_is_lost(command: Command,
     assert (command.folder / "new.yaml").read_text() == "written by hand"
 
 
-def test_an_account_with_an_id_and_an_empty_list_may_be_exported(command: Command, serve: Serve) -> None:
-    """It has really no numbers: its pin is confirmed, and its file replaces another one with --force."""
+def test_export_of_an_empty_number_list_confirms_the_pin(command: Command, serve: Serve) -> None:
     account = SandboxAccount(named_when_empty=True)
     command.at(serve(account).sandbox, account)
     _desired(command)
@@ -122,8 +116,7 @@ def test_an_account_with_an_id_and_an_empty_list_may_be_exported(command: Comman
 
 
 @pytest.mark.parametrize("fault", _SHAPES)
-def test_the_doctor_fails_the_row(command: Command, served: Served, fault: Fault) -> None:
-    """The row says what was answered; the exit status is 1."""
+def test_doctor_fails_on_an_invalid_reply(command: Command, served: Served, fault: Fault) -> None:
     served.sandbox.script(None, "GET", [fault])
     done = command("doctor", "--format", "json")
     assert done.returncode == 1
@@ -132,8 +125,7 @@ def test_the_doctor_fails_the_row(command: Command, served: Served, fault: Fault
     assert _SHAPES[fault] in row["detail"]
 
 
-def test_the_doctor_warns_of_an_empty_object(command: Command, served: Served) -> None:
-    """It may be an account without numbers, or no account at all."""
+def test_doctor_warns_of_an_empty_object(command: Command, served: Served) -> None:
     served.sandbox.script(None, "GET", [Fault.EMPTY_OBJECT])
     done = command("doctor", "--format", "json")
     assert done.returncode == 0
@@ -154,8 +146,7 @@ def test_the_doctor_warns_of_an_empty_object(command: Command, served: Served) -
         ("{}", "an empty object does not prove that the account has no numbers; d.yaml was kept"),
     ],
 )
-def test_what_is_not_an_account_document_is_not_imported(command: Command, text: str, reason: str) -> None:
-    """Exit status 65 at the file's place; the file to write stays as it is, --force or not."""
+def test_import_refuses_an_invalid_document(command: Command, text: str, reason: str) -> None:
     file = _desired(command)
     before = file.read_bytes()
     command.write("reply.json", text)
@@ -167,8 +158,7 @@ def test_what_is_not_an_account_document_is_not_imported(command: Command, text:
 
 
 @pytest.mark.parametrize("fault", [Fault.SHRUNKEN, Fault.EMPTY_OBJECT])
-def test_a_reply_that_lost_numbers_once_changes_no_plan(command: Command, served: Served, fault: Fault) -> None:
-    """The account is read again; plan and apply are those of the whole account, and nothing is missing."""
+def test_numbers_missing_from_one_read_change_no_plan(command: Command, served: Served, fault: Fault) -> None:
     _desired(command, pin="")
     served.sandbox.script(None, "GET", [fault])
     done = command("plan", "-f", "d.yaml", "--format", "json", "--log-format", "json")
@@ -186,8 +176,7 @@ def test_a_reply_that_lost_numbers_once_changes_no_plan(command: Command, served
     assert applied["requests"]["reads"] == len(served.sandbox.wire) - before - 1 == 6
 
 
-def test_a_reply_that_lost_numbers_twice_is_believed(command: Command, served: Served) -> None:
-    """Users do remove numbers: the second read counts, and the numbers are missing."""
+def test_numbers_missing_from_two_reads_are_missing(command: Command, served: Served) -> None:
     _desired(command)
     served.sandbox.script(None, "GET", [Fault.SHRUNKEN] * 2)
     done = command("plan", "-f", "d.yaml", "--format", "json")
@@ -197,8 +186,8 @@ def test_a_reply_that_lost_numbers_twice_is_believed(command: Command, served: S
     assert len(served.sandbox.wire) == 2
 
 
-def test_a_run_remembers_how_many_numbers_there_were(command: Command, served: Served, account: SandboxAccount) -> None:
-    """Numbers that no file lists are compared with the last apply; a plan reads again and writes nothing down."""
+def test_read_is_compared_with_the_last_apply(command: Command, served: Served, account: SandboxAccount) -> None:
+    """Also for numbers that no file lists; a plan rereads and records nothing."""
     command.write("d.yaml", f'version: 1\nnumbers: {{"{PHONES[0]}": ACTIVE}}\n')
     assert command("apply", "-f", "d.yaml", "--yes").returncode == 0
     for phone in PHONES[6:]:

@@ -1,4 +1,4 @@
-"""What wrong files, wrong credentials and a wrong server get: a sentence, the right status, and nothing written."""
+"""Invalid files, rejected credentials and broken servers: a message, an exit status, no write."""
 
 import json
 import re
@@ -48,10 +48,9 @@ def _numbers(lines: str) -> str:
         (_numbers(f"  {A}: ACTIVE\n") + "endpoint: http://api.example.com\n", "plain http"),
     ],
 )
-def test_a_wrong_file_is_told_at_its_place_and_sends_nothing(
+def test_invalid_file_reports_its_line_and_sends_nothing(
     command: Command, served: Served, text: str | bytes, told: str
 ) -> None:
-    """Validate, plan and apply all exit 65 with file:line:column and what to do, and no request leaves."""
     command.write("bad.yaml", text)
     for verb in (("validate",), ("plan",), ("apply", "--yes")):
         done = command(*verb, "-f", "bad.yaml")
@@ -63,8 +62,7 @@ def test_a_wrong_file_is_told_at_its_place_and_sends_nothing(
     assert served.sandbox.wire == []
 
 
-def test_every_problem_of_every_file_is_told_at_once(command: Command) -> None:
-    """Nobody has to fix files one error at a time."""
+def test_all_problems_of_all_files_are_reported(command: Command) -> None:
     command.write("d/a.yaml", _numbers("  abc: ACTIVE\n  10-1234-5678: ACTIVE\n"))
     command.write("d/sub/b.yml", "version: 2\nnumbers: {}\n")
     done = command("validate", "-f", "d")
@@ -76,8 +74,7 @@ def test_every_problem_of_every_file_is_told_at_once(command: Command) -> None:
     ]
 
 
-def test_files_that_are_none(command: Command, served: Served) -> None:
-    """A folder without files, a file that is not there, and one that is no file are told and send nothing."""
+def test_missing_and_unreadable_files_send_nothing(command: Command, served: Served) -> None:
     (command.folder / "empty").mkdir()
     (command.folder / "dangling.yaml").symlink_to("nowhere")
     for path in ("empty", "nowhere.yaml", "dangling.yaml", "/dev/zero"):
@@ -87,8 +84,8 @@ def test_files_that_are_none(command: Command, served: Served) -> None:
     assert served.sandbox.wire == []
 
 
-def test_an_unquoted_number_keeps_its_digits(command: Command, serve: Serve) -> None:
-    """What YAML 1.1 takes for an octal number is the number that stands there."""
+def test_unquoted_number_keeps_its_leading_zero(command: Command, serve: Serve) -> None:
+    """YAML 1.1 reads it as an octal number."""
     account = SandboxAccount.of({"01000000000": "INACTIVE"})
     served = serve(account)
     command.at(served.sandbox, account).write("d.yaml", _numbers("  01000000000: ACTIVE\n"))
@@ -106,10 +103,9 @@ def test_an_unquoted_number_keeps_its_digits(command: Command, serve: Serve) -> 
         ("SENDERID_SAFETY__MAX_DEACTIVATIONS", "lots", "percentage"),
     ],
 )
-def test_wrong_settings_are_told_and_send_nothing(
+def test_invalid_setting_names_its_variable_and_sends_nothing(
     command: Command, served: Served, variable: str, value: str, told: str
 ) -> None:
-    """A setting that cannot be is invalid input, named by its variable."""
     command.environment[variable] = value
     done = command("plan", "-f", "d.yaml")
     assert done.returncode == 65
@@ -118,8 +114,7 @@ def test_wrong_settings_are_told_and_send_nothing(
     assert served.sandbox.wire == []
 
 
-def test_a_wrong_settings_file_is_told_at_its_place(command: Command, served: Served) -> None:
-    """A misspelt key of the settings file has its line and a suggestion."""
+def test_invalid_settings_file_reports_line_and_suggestion(command: Command, served: Served) -> None:
     command.write("config/worker.yaml", "retry:\n  atempts: 3\n")
     done = command("plan", "-f", "d.yaml")
     assert done.returncode == 65
@@ -145,7 +140,6 @@ def test_a_wrong_settings_file_is_told_at_its_place(command: Command, served: Se
     ],
 )
 def test_wrong_usage_is_64(command: Command, served: Served, arguments: tuple[str, ...]) -> None:
-    """What the command line does not know is wrong usage, and sends nothing."""
     done = command(*arguments)
     assert done.returncode == 64
     assert done.stderr
@@ -171,10 +165,9 @@ def test_wrong_usage_is_64(command: Command, served: Served, arguments: tuple[st
         (Fault.ESCAPES, "Evil"),
     ],
 )
-def test_an_account_that_cannot_be_read_is_an_error(
+def test_unreadable_account_is_an_error(
     command: Command, served: Served, account: SandboxAccount, fault: Fault, told: str
 ) -> None:
-    """Whatever is answered in place of the document is told in words; the exit status is 1 and nothing is written."""
     command.environment["SENDERID_RETRY__BASE_SECONDS"] = "0.001"
     command.environment["SENDERID_RETRY__ATTEMPTS"] = "2"
     served.sandbox.script(None, "GET", [fault, fault])
@@ -186,8 +179,9 @@ def test_an_account_that_cannot_be_read_is_an_error(
     assert account.statuses == {A: "INACTIVE", B: "ACTIVE"}
 
 
-def test_an_unknown_status_is_left_to_a_person(command: Command, served: Served, account: SandboxAccount) -> None:
-    """A status that nobody has heard of is shown, never written, and the other numbers go on."""
+def test_unknown_status_is_blocked_and_others_converge(
+    command: Command, served: Served, account: SandboxAccount
+) -> None:
     account.switch(B, "HIBERNATING")
     done = command("apply", "--yes", "-f", "d.yaml")
     assert done.returncode == 3
@@ -195,8 +189,7 @@ def test_an_unknown_status_is_left_to_a_person(command: Command, served: Served,
     assert served.writes == [(A, "ACTIVE")]
 
 
-def test_a_certificate_that_does_not_verify_ends_the_account(command: Command, serve: Serve) -> None:
-    """TLS is always verified: with an unknown authority nothing is sent; with a known one all is well."""
+def test_unverified_certificate_sends_nothing(command: Command, serve: Serve) -> None:
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
@@ -213,8 +206,7 @@ def test_a_certificate_that_does_not_verify_ends_the_account(command: Command, s
     assert account.statuses == {A: "ACTIVE"}
 
 
-def test_nobody_listens(command: Command, served: Served) -> None:
-    """An endpoint where nothing answers is an error with its address."""
+def test_refused_connection_names_the_address(command: Command, served: Served) -> None:
     command.environment["SENDERID_ENDPOINT"] = "http://127.0.0.1:9"
     command.environment["SENDERID_RETRY__ATTEMPTS"] = "2"
     command.environment["SENDERID_RETRY__BASE_SECONDS"] = "0.001"
@@ -225,8 +217,7 @@ def test_nobody_listens(command: Command, served: Served) -> None:
 
 
 @pytest.mark.usefixtures("served")
-def test_a_full_disk_under_stdout_loses_nothing(command: Command, account: SandboxAccount) -> None:
-    """The document cannot be printed and that is told; the log still has what was done."""
+def test_full_stdout_is_an_error_and_the_log_is_complete(command: Command, account: SandboxAccount) -> None:
     with Path("/dev/full").open("w") as full:
         process = command.popen("apply", "--yes", "-f", "d.yaml", "--format", "json", stdout=full)
         _, err = process.communicate(timeout=60)
@@ -237,8 +228,7 @@ def test_a_full_disk_under_stdout_loses_nothing(command: Command, account: Sandb
     assert account.statuses[A] == "ACTIVE"
 
 
-def test_a_plan_that_cannot_be_shown_is_not_applied(command: Command, served: Served) -> None:
-    """Where the plan cannot be printed, nothing is written: nobody could have seen it."""
+def test_unprintable_plan_is_not_applied(command: Command, served: Served) -> None:
     with Path("/dev/full").open("w") as full:
         process = command.popen("apply", "--yes", "-f", "d.yaml", stdout=full)
         process.communicate(timeout=60)
@@ -247,8 +237,7 @@ def test_a_plan_that_cannot_be_shown_is_not_applied(command: Command, served: Se
 
 
 @pytest.mark.usefixtures("served")
-def test_a_full_disk_under_the_log_stops_nothing(command: Command, account: SandboxAccount) -> None:
-    """Log lines that cannot be written are dropped, and the run ends as it should."""
+def test_full_stderr_drops_log_lines_only(command: Command, account: SandboxAccount) -> None:
     with Path("/dev/full").open("w") as full:
         process = command.popen("apply", "--yes", "-f", "d.yaml", stderr=full)
         out, _ = process.communicate(timeout=60)
@@ -261,8 +250,8 @@ def test_a_full_disk_under_the_log_stops_nothing(command: Command, account: Sand
 @pytest.mark.parametrize(
     ("closed", "status"), [("<&-", 0), (">&-", 1), ("2>&-", 0), ("<&- >&- 2>&-", 1)], ids=["in", "out", "err", "all"]
 )
-def test_closed_streams_change_nothing_else(command: Command, closed: str, status: int) -> None:
-    """No socket takes the place of a closed standard stream; only a document that nobody gets is an error."""
+def test_closed_streams_fail_only_the_document(command: Command, closed: str, status: int) -> None:
+    """No socket may take the descriptor of a closed standard stream."""
     process = command.popen("plan", "-f", "d.yaml", program=("sh", "-c", f'exec "$@" {closed}', "sh", SENDERID))
     out, err = process.communicate(timeout=60)
     assert process.returncode == status
@@ -271,16 +260,14 @@ def test_closed_streams_change_nothing_else(command: Command, closed: str, statu
 
 
 @pytest.mark.parametrize("asked", ["--version", "--help", "schema"])
-def test_an_answer_that_cannot_be_printed_is_an_error(command: Command, asked: str) -> None:
-    """Also the shortest answers end with a sentence where the disk under stdout is full."""
+def test_full_stdout_fails_every_command(command: Command, asked: str) -> None:
     with Path("/dev/full").open("w") as full:
         process = command.popen(asked, stdout=full)
         _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (1, "senderid: output: No space left on device\n")
 
 
-def test_an_output_file_is_whole_or_not_there(command: Command, served: Served) -> None:
-    """A document goes to its file in one step; where that cannot be, exit 1 says why."""
+def test_output_file_is_written_atomically(command: Command, served: Served) -> None:
     assert command("plan", "-f", "d.yaml", "--format", "json", "--output", "plan.json").returncode == 0
     assert json.loads((command.folder / "plan.json").read_text())["schema"] == "senderid.plan/v1"
     done = command("plan", "-f", "d.yaml", "--output", "nowhere/plan.txt")
@@ -290,8 +277,7 @@ def test_an_output_file_is_whole_or_not_there(command: Command, served: Served) 
     assert served.writes == []
 
 
-def test_a_state_folder_that_cannot_be_used_sends_nothing(command: Command, served: Served) -> None:
-    """Without a place for locks no write is sent, and the way out is named."""
+def test_unusable_state_folder_sends_no_write(command: Command, served: Served) -> None:
     command.write("state", "a file where a folder should be")
     done = command("apply", "--yes", "-f", "d.yaml")
     assert done.returncode == 1
@@ -299,8 +285,7 @@ def test_a_state_folder_that_cannot_be_used_sends_nothing(command: Command, serv
     assert served.writes == []
 
 
-def test_a_port_that_is_taken_is_told(command: Command, served: Served) -> None:
-    """A sandbox that cannot listen says so at once."""
+def test_sandbox_reports_a_port_in_use(command: Command, served: Served) -> None:
     done = command("sandbox", "--port", served.sandbox.url.rpartition(":")[2])
     assert done.returncode == 64
     assert "cannot be listened on" in done.stderr

@@ -1,4 +1,4 @@
-"""What drifted, and why, judged against a sandbox that somebody else changes."""
+"""Drift and its causes, on a sandbox that changes between runs."""
 
 import json
 from datetime import UTC, datetime
@@ -30,7 +30,7 @@ def _want(command: Command, statuses: dict[str, str], more: str = "") -> None:
 
 
 def _drift(command: Command, status: int, *arguments: str) -> dict[str, Any]:
-    """What drifted, by number, of a document that keeps to the schema of plans."""
+    """Return the drifted numbers by phone, from a document that matches the schema of plans."""
     done = command("drift", "-f", "main.yaml", "--format", "json", *arguments)
     assert done.returncode == status, done.stderr
     document = json.loads(done.stdout)
@@ -38,16 +38,15 @@ def _drift(command: Command, status: int, *arguments: str) -> dict[str, Any]:
     return {change["phone"]: change for change in document["accounts"][0]["changes"]}
 
 
-def test_nothing_drifted(command: Command, served: Served) -> None:
-    """As it was applied it is 0, in one read; a number that no file lists is not ours to drift."""
+def test_no_drift_takes_one_read(command: Command, served: Served) -> None:
+    """An unmanaged number does not drift."""
     assert _drift(command, 0) == {}
     assert [request.method for request in served.sandbox.wire] == ["GET"]
     assert "No drift. 3 numbers are as desired." in command("drift", "-f", "main.yaml").stdout
 
 
 @pytest.mark.usefixtures("served")
-def test_a_change_of_the_file_is_no_drift(command: Command) -> None:
-    """What differs because the file was edited is the business of plan, which knows the cause and has no remark."""
+def test_file_change_is_not_drift(command: Command) -> None:
     _want(command, {A: "INACTIVE", B: "INACTIVE", C: "ACTIVE"})
     assert _drift(command, 0) == {}
     done = command("plan", "-f", "main.yaml", "--format", "json")
@@ -58,8 +57,7 @@ def test_a_change_of_the_file_is_no_drift(command: Command) -> None:
     assert A not in [line.get("phone") for line in lines]
 
 
-def test_a_change_outside_is_drift_with_its_time(command: Command, served: Served, account: SandboxAccount) -> None:
-    """A number that someone switched is told with when, and plan remarks on it too."""
+def test_external_change_is_drift_with_its_time(command: Command, served: Served, account: SandboxAccount) -> None:
     account.switch(A, "INACTIVE", WHEN)
     change = _drift(command, 2)[A]
     assert (change["cause"], change["since"]) == ("external_drift", "2026-11-20T09:00:00Z")
@@ -69,8 +67,7 @@ def test_a_change_outside_is_drift_with_its_time(command: Command, served: Serve
 
 
 @pytest.mark.usefixtures("served")
-def test_both_changed(command: Command, account: SandboxAccount) -> None:
-    """Where the file and the account were changed, to different statuses, it is drift too, and told as both."""
+def test_change_of_file_and_account_is_drift(command: Command, account: SandboxAccount) -> None:
     _want(command, {A: "INACTIVE", B: "INACTIVE", C: "ACTIVE"})
     account.switch(A, "PENDING", WHEN)
     assert _drift(command, 3)[A]["cause"] == "both"
@@ -78,8 +75,7 @@ def test_both_changed(command: Command, account: SandboxAccount) -> None:
 
 
 @pytest.mark.usefixtures("served")
-def test_what_no_run_wrote_is_shown(command: Command, account: SandboxAccount) -> None:
-    """Of a number that the ledger does not know nobody can say why it differs: it is shown, without a cause."""
+def test_number_without_history_is_shown_without_cause(command: Command, account: SandboxAccount) -> None:
     account.switch(C, "INACTIVE")
     assert _drift(command, 2)[C]["cause"] is None
     (command.folder / "state/senderid/ledger.db").unlink()
@@ -88,8 +84,7 @@ def test_what_no_run_wrote_is_shown(command: Command, account: SandboxAccount) -
 
 
 @pytest.mark.usefixtures("served")
-def test_a_protected_number_has_drifted_too(command: Command, account: SandboxAccount) -> None:
-    """Nothing may write it, and yet somebody should know."""
+def test_protected_number_drifts(command: Command, account: SandboxAccount) -> None:
     account.switch(C, "INACTIVE")
     _want(command, {A: "ACTIVE", B: "INACTIVE", C: "{status: ACTIVE, protected: true}"})
     assert _drift(command, 2)[C]["action"] == "protected"
@@ -97,8 +92,8 @@ def test_a_protected_number_has_drifted_too(command: Command, account: SandboxAc
 
 
 @pytest.mark.usefixtures("served")
-def test_what_a_rule_would_refuse_to_undo(command: Command) -> None:
-    """Only what drifted counts for the safety rules, and an account that cannot be read is an error."""
+def test_safety_rules_count_drift_only(command: Command) -> None:
+    """An unreadable account is an error."""
     _want(command, {A: "INACTIVE", B: "INACTIVE", C: "INACTIVE", D: "INACTIVE"}, "safety: {max_deactivations: 1}\n")
     assert command("plan", "-f", "main.yaml").returncode == 4
     assert set(_drift(command, 4)) == {C, D}

@@ -1,4 +1,4 @@
-"""What holds for all accounts of a run together, as a reseller and a pipeline meet it."""
+"""Rules over all accounts of one run: the fleet-wide limit and the canary."""
 
 import json
 from typing import Any
@@ -31,11 +31,11 @@ class Reseller:
 
     @staticmethod
     def phone(account: int, number: int) -> str:
-        """The digits of one number of an account."""
+        """Return a number of an account."""
         return f"010{account:04}{number:04}"
 
     def wants(self, place: int, status: str) -> None:
-        """All numbers of an account are to be so."""
+        """Return a file that wants all numbers of an account in one status."""
         numbers = ", ".join(f"{phone}: {status}" for phone in self.accounts[place].statuses)
         self.command.write(
             f"config/desired/a{place}.yaml",
@@ -44,11 +44,11 @@ class Reseller:
         )
 
     def active(self) -> list[int]:
-        """How many numbers of each account are ACTIVE on the sandbox."""
+        """Return how many numbers of each account are ACTIVE on the sandbox."""
         return [list(account.statuses.values()).count("ACTIVE") for account in self.accounts]
 
     def run(self, *arguments: str, status: int) -> dict[str, Any]:
-        """The JSON document of a command that ends with `status`."""
+        """Return the JSON document of a command that ends with `status`."""
         done = self.command(*arguments, "--format", "json")
         assert done.returncode == status, done.stderr
         document: dict[str, Any] = json.loads(done.stdout)
@@ -61,7 +61,7 @@ def _rules(document: dict[str, Any]) -> list[list[str]]:
 
 @pytest.fixture
 def reseller(command: Command, serve: Serve) -> Reseller:
-    """Three accounts of 6, 6 and 2 INACTIVE numbers: two of them are to be ACTIVE, 12 of 14 numbers; 10 may be."""
+    """Serve three accounts of 6, 6 and 2 INACTIVE numbers; 12 of 14 are to be ACTIVE and 10 may be."""
     made = Reseller(command, serve, [6, 6, 2])
     command.environment["SENDERID_SAFETY__FLEET_WIDE"] = "10"
     for place, status in enumerate(("ACTIVE", "ACTIVE", "INACTIVE")):
@@ -69,8 +69,7 @@ def reseller(command: Command, serve: Serve) -> Reseller:
     return made
 
 
-def test_a_change_of_most_of_the_fleet_is_refused(reseller: Reseller) -> None:
-    """12 of 14 numbers are too many at once: plan, drift and apply say so with 4, and nothing is written."""
+def test_change_of_most_of_the_fleet_is_refused(reseller: Reseller) -> None:
     for verb in (("plan",), ("drift",), ("apply", "--yes")):
         assert _rules(reseller.run(*verb, status=4)) == [["fleet-wide"], ["fleet-wide"], []]
     shown = reseller.command("apply", "--yes")
@@ -80,8 +79,7 @@ def test_a_change_of_most_of_the_fleet_is_refused(reseller: Reseller) -> None:
     assert reseller.served.writes == []
 
 
-def test_by_default_it_is_half_of_a_fleet_of_hundreds(command: Command, serve: Serve) -> None:
-    """Of 102 numbers all may not change at once, and a hundred of them may."""
+def test_default_limit_is_half_and_a_hundred_numbers(command: Command, serve: Serve) -> None:
     made = Reseller(command, serve, [101, 1])
     for place in (0, 1):
         made.wants(place, "ACTIVE")
@@ -92,14 +90,12 @@ def test_by_default_it_is_half_of_a_fleet_of_hundreds(command: Command, serve: S
 
 
 @pytest.mark.parametrize("rule", ["fleet-wide", "all"])
-def test_a_person_may_allow_it_by_name(reseller: Reseller, rule: str) -> None:
-    """With the rule's name, or all, the run converges."""
+def test_allow_lets_the_fleet_change(reseller: Reseller, rule: str) -> None:
     assert reseller.run("apply", "--yes", "--allow", rule, status=0)["outcome"] == "converged"
     assert reseller.active() == [6, 6, 0]
 
 
-def test_the_share_is_a_setting(reseller: Reseller) -> None:
-    """A larger share lets the run pass, and a share that is none is refused with 65 before anything is sent."""
+def test_fleet_wide_is_a_setting(reseller: Reseller) -> None:
     reseller.command.environment["SENDERID_SAFETY__FLEET_WIDE"] = "half"
     wrong = reseller.command("apply", "--yes")
     assert wrong.returncode == 65
@@ -110,8 +106,7 @@ def test_the_share_is_a_setting(reseller: Reseller) -> None:
     assert reseller.active() == [6, 6, 0]
 
 
-def test_a_selection_narrows_what_is_counted(reseller: Reseller) -> None:
-    """Accounts and numbers that the run is not about are no part of the fleet: few are left, and they may change."""
+def test_selection_narrows_the_fleet(reseller: Reseller) -> None:
     excluded = [f"--exclude={Reseller.phone(place, number)}" for place in (0, 1) for number in (0, 1)]
     reseller.run("apply", "--yes", *excluded, status=0)
     assert reseller.active() == [4, 4, 0]
@@ -119,8 +114,7 @@ def test_a_selection_narrows_what_is_counted(reseller: Reseller) -> None:
     assert reseller.active() == [6, 4, 0]
 
 
-def test_a_refused_account_is_left_out_of_a_saved_plan(reseller: Reseller) -> None:
-    """`plan --out` keeps no write of what the rule refused, and applying the file says so."""
+def test_saved_plan_omits_refused_accounts(reseller: Reseller) -> None:
     reseller.run("plan", "--out", "p.json", status=4)
     assert reseller.run("apply", "p.json", "--allow", "fleet-wide", status=4)["outcome"] == "refused"
     assert reseller.served.writes == []
@@ -131,7 +125,7 @@ def test_a_refused_account_is_left_out_of_a_saved_plan(reseller: Reseller) -> No
 
 @pytest.fixture
 def careful(command: Command, serve: Serve) -> Reseller:
-    """Four accounts of 2 INACTIVE numbers that are all to be ACTIVE; the third is so already."""
+    """Serve four accounts of 2 INACTIVE numbers that are all to be ACTIVE; the third already is."""
     made = Reseller(command, serve, [2, 2, 2, 2])
     for place in range(4):
         made.wants(place, "ACTIVE")
@@ -152,8 +146,7 @@ def _canary(stderr: str) -> list[tuple[str, int, int, dict[str, int]]]:
 
 
 @pytest.mark.parametrize("saved", [False, True])
-def test_a_canary_that_fails_keeps_the_others_untouched(careful: Reseller, *, saved: bool) -> None:
-    """One number of the first account with changes fails: no other is begun with, exit 3, text and log say so."""
+def test_failed_canary_stops_the_other_accounts(careful: Reseller, *, saved: bool) -> None:
     careful.served.sandbox.script(Reseller.phone(0, 1), "PUT", [Fault.NOT_WRITABLE])
     what = ("apply", "--yes", "--canary", "1")
     if saved:
@@ -168,8 +161,7 @@ def test_a_canary_that_fails_keeps_the_others_untouched(careful: Reseller, *, sa
     assert _canary(done.stderr) == [("canary.failed", 1, 2, {"changed": 1, "blocked": 1})]
 
 
-def test_a_canary_that_fails_is_in_the_document_and_the_history(careful: Reseller) -> None:
-    """Accounts behind it end partial with CanaryFailed, as the result says and the ledger remembers."""
+def test_failed_canary_is_in_result_and_history(careful: Reseller) -> None:
     careful.served.sandbox.script(Reseller.phone(0, 1), "PUT", [Fault.NOT_WRITABLE])
     result = careful.run("apply", "--yes", "--canary", "1", status=3)
     Draft202012Validator(schema("result")).validate(result)
@@ -183,8 +175,8 @@ def test_a_canary_that_fails_is_in_the_document_and_the_history(careful: Reselle
     assert ended == {"a0": "partial", "a1": "partial", "a3": "partial"}
 
 
-def test_a_canary_that_passes_lets_the_others_follow(careful: Reseller) -> None:
-    """Settings ask for it as the option does, its writes come first, and the run converges with one line for it."""
+def test_passed_canary_lets_the_others_follow(careful: Reseller) -> None:
+    """Its writes come first."""
     careful.command.environment["SENDERID_CANARY__ACCOUNTS"] = "2"
     done = careful.command("apply", "--yes")
     assert done.returncode == 0, done.stderr
@@ -194,8 +186,7 @@ def test_a_canary_that_passes_lets_the_others_follow(careful: Reseller) -> None:
     assert _canary(done.stderr) == [("canary.passed", 2, 4, {"changed": 4})]
 
 
-def test_so_much_of_a_canary_may_fail(careful: Reseller) -> None:
-    """With half of its numbers allowed to fail the others go on, and an option of 0 has no canary at all."""
+def test_canary_tolerates_max_failed(careful: Reseller) -> None:
     careful.command.environment |= {"SENDERID_CANARY__ACCOUNTS": "1", "SENDERID_CANARY__MAX_FAILED": "50%"}
     careful.served.sandbox.script(Reseller.phone(0, 1), "PUT", [Fault.NOT_WRITABLE])
     careful.run("apply", "--yes", status=3)

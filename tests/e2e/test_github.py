@@ -1,4 +1,4 @@
-"""The GitHub Action's own script, against the sandbox and a GitHub over real sockets."""
+"""The script of the GitHub Action, against the sandbox and a simulated GitHub over real sockets."""
 
 import json
 import re
@@ -116,8 +116,8 @@ def merge(forge: Forge) -> None:
     )
 
 
-def test_a_plan_is_one_comment_however_often_it_is_made(job: Job, forge: Forge, served: Served) -> None:
-    """The first run writes a comment, the next brings it up to date, behind a hundred of others, left alone."""
+def test_plan_updates_its_one_comment(job: Job, forge: Forge, served: Served) -> None:
+    """The comment is found behind a hundred others, which stay."""
     others = [{"id": index, "user": {"login": "someone"}, "body": f"{MARKER}\nmine"} for index in range(120)]
     forge.comments = list(others)
     first = job("plan")
@@ -137,16 +137,14 @@ def test_a_plan_is_one_comment_however_often_it_is_made(job: Job, forge: Forge, 
     assert served.writes == []
 
 
-def test_a_plan_without_changes_says_so(job: Job, forge: Forge) -> None:
-    """Where everything is as desired the comment says it, and the output is false."""
+def test_plan_without_changes(job: Job, forge: Forge) -> None:
     job.folder.joinpath("desired.yaml").write_text(f"version: 1\nnumbers: {{{A}: INACTIVE, {B}: ACTIVE}}\n")
     step = job("plan")
     assert (step.status, step.outputs["changes"]) == (0, "false")
     assert "### No changes. 2 numbers are as desired." in forge.comments[0]["body"]
 
 
-def test_a_refused_plan_fails_and_is_told(job: Job, forge: Forge) -> None:
-    """A plan that a safety rule refuses is a comment with the option that lets it through, and a step that failed."""
+def test_refused_plan_fails_and_names_the_option(job: Job, forge: Forge) -> None:
     job.folder.joinpath("desired.yaml").write_text(f"version: 1\nnumbers: {{{B}: INACTIVE}}\n")
     step = job("plan")
     assert step.status == 4
@@ -154,8 +152,7 @@ def test_a_refused_plan_fails_and_is_told(job: Job, forge: Forge) -> None:
     assert "--allow min-active" in step.summary
 
 
-def test_no_number_in_full_appears_anywhere(job: Job, forge: Forge) -> None:
-    """With a mask nothing that the public sees has a number in full: log, summary, comment, result."""
+def test_mask_hides_numbers_everywhere(job: Job, forge: Forge) -> None:
     step = job("plan")
     seen = [step.log, step.summary, *(each["body"] for each in forge.comments)]
     keep(forge, step)
@@ -171,8 +168,7 @@ def test_no_number_in_full_appears_anywhere(job: Job, forge: Forge) -> None:
     assert [text for text in seen if _FULL.search(text)] == []
 
 
-def test_the_reviewed_plan_is_applied_and_told(job: Job, forge: Forge, served: Served) -> None:
-    """After the merge exactly the plan of the pull request is carried out; its result is a comment of its own there."""
+def test_merge_applies_the_reviewed_plan(job: Job, forge: Forge, served: Served) -> None:
     step = job("plan")
     keep(forge, step)
     merge(forge)
@@ -188,8 +184,7 @@ def test_the_reviewed_plan_is_applied_and_told(job: Job, forge: Forge, served: S
     assert "### Converged: 1 changed" in applied.summary
 
 
-def test_what_was_not_reviewed_is_not_applied(job: Job, forge: Forge, served: Served) -> None:
-    """No merge, no artifact, a fork's, another commit's, a file that is gone: nothing is sent."""
+def test_unreviewed_plan_sends_nothing(job: Job, forge: Forge, served: Served) -> None:
     step = job("plan")
     assert "not the merge of one pull request" in job("apply").summary
     merge(forge)
@@ -207,8 +202,7 @@ def test_what_was_not_reviewed_is_not_applied(job: Job, forge: Forge, served: Se
     assert served.writes == []
 
 
-def test_a_file_that_asks_for_the_same_may_change_after_the_review(job: Job, forge: Forge, served: Served) -> None:
-    """Another merge changed a comment in the file: the plan is applied, as the file still asks for what it writes."""
+def test_file_may_change_its_comments_after_the_review(job: Job, forge: Forge, served: Served) -> None:
     keep(forge, job("plan"))
     merge(forge)
     job.folder.joinpath("desired.yaml").write_text(DESIRED + "# merged meanwhile\n")
@@ -217,7 +211,7 @@ def test_a_file_that_asks_for_the_same_may_change_after_the_review(job: Job, for
 
 
 def make_up(forge: Forge, **changed: Any) -> None:
-    """Replace the plan that was kept by one that is sealed as it should be, with other fields of its account."""
+    """Replace the saved plan by a correctly sealed one with other fields of its account."""
     saved = unseal(forge.files[100], now=datetime.now(UTC), max_age_seconds=1e6)
     account = structs.replace(saved.accounts[0], **changed)
     forge.files[100] = seal(
@@ -232,10 +226,10 @@ def make_up(forge: Forge, **changed: Any) -> None:
 
 
 @pytest.mark.parametrize("revision", [{}, {"sha256": "0" * 64}], ids=["of the same file", "of another revision"])
-def test_a_made_up_plan_writes_nothing_that_the_files_do_not_ask_for(
+def test_forged_plan_writes_nothing_the_files_do_not_want(
     job: Job, forge: Forge, served: Served, revision: dict[str, str]
 ) -> None:
-    """A plan of the right head, sealed as it should be, that deactivates a number which the file wants ACTIVE."""
+    """It is correctly sealed and of the right commit."""
     keep(forge, job("plan"))
     make_up(forge, changes=(Change(B, Action.DEACTIVATE, "ACTIVE", "INACTIVE", "made up"),), **revision)
     merge(forge)
@@ -251,10 +245,9 @@ def test_a_made_up_plan_writes_nothing_that_the_files_do_not_ask_for(
         ({"endpoint": "coolsms"}, "its credentials or its endpoint are not those of its file"),
     ],
 )
-def test_a_made_up_account_is_refused(
+def test_forged_account_is_refused(
     job: Job, forge: Forge, served: Served, changed: dict[str, str], reason: str
 ) -> None:
-    """The files of the job say which files count, which accounts there are and how they are reached."""
     text = f"endpoint: {served.sandbox.url}\n{DESIRED}"
     job.folder.joinpath("desired.yaml").write_text(text)
     job.folder.joinpath("other.yaml").write_text(text)
@@ -267,8 +260,7 @@ def test_a_made_up_account_is_refused(
     assert served.writes == []
 
 
-def test_a_plan_that_expired_is_not_applied(job: Job, forge: Forge, served: Served) -> None:
-    """A plan that is older than it may be is refused, with what to do."""
+def test_expired_plan_is_refused(job: Job, forge: Forge, served: Served) -> None:
     keep(forge, job("plan"))
     merge(forge)
     late = job("apply", INPUT_MAX_AGE="0s")
@@ -277,16 +269,15 @@ def test_a_plan_that_expired_is_not_applied(job: Job, forge: Forge, served: Serv
     assert served.writes == []
 
 
-def test_what_the_files_ask_for_is_applied_by_hand(job: Job, served: Served) -> None:
-    """Started by hand, apply needs no reviewed plan."""
+def test_manual_apply_needs_no_reviewed_plan(job: Job, served: Served) -> None:
     job.event = {}
     step = job("apply", INPUT_FROM="files", HEAD_REPOSITORY="")
     assert step.status == 0, step.log
     assert served.writes == [(A, "ACTIVE")]
 
 
-def test_drift_is_one_issue(job: Job, forge: Forge, served: Served) -> None:
-    """Drift opens an issue, brings it up to date, closes it once it is over, and opens the same one again."""
+def test_drift_updates_its_one_issue(job: Job, forge: Forge, served: Served) -> None:
+    """It is opened, updated, closed and reopened."""
     job.event = {}
     apart = (job.folder / "desired.yaml").read_text()
     calm = apart.replace("status: ACTIVE", "status: INACTIVE")
@@ -302,8 +293,7 @@ def test_drift_is_one_issue(job: Job, forge: Forge, served: Served) -> None:
 
 
 @pytest.mark.parametrize("who", [{"HEAD_REPOSITORY": "eve/numbers"}, {"GITHUB_ACTOR": "dependabot[bot]"}])
-def test_a_request_without_secrets_is_validated(job: Job, forge: Forge, served: Served, who: dict[str, str]) -> None:
-    """A fork's pull request is validated and told so: nothing is asked of the account, and no comment is tried."""
+def test_fork_request_is_only_validated(job: Job, forge: Forge, served: Served, who: dict[str, str]) -> None:
     step = job("plan", FORGE_TOKEN="", SOLAPI_API_KEY="", SOLAPI_API_SECRET="", **who)
     assert step.status == 0
     assert "its files are validated, and nothing is planned" in step.summary
@@ -311,8 +301,8 @@ def test_a_request_without_secrets_is_validated(job: Job, forge: Forge, served: 
     assert (forge.calls, served.sandbox.wire) == ([], [])
 
 
-def test_problems_are_annotations_at_their_lines(job: Job, served: Served) -> None:
-    """Each problem of a file becomes an annotation, whatever the file is called; nothing in it becomes a command."""
+def test_problems_are_annotations(job: Job, served: Served) -> None:
+    """No file name or message becomes a workflow command."""
     name = "::error,title=x::%0A,a b.yaml"
     (job.folder / name).write_text("version: 1\nnumbers:\n  010-1234-5678: MAYBE\n  010-0000-0000: ON\n")
     step = job("validate", INPUT_FILES=name)
@@ -330,8 +320,7 @@ def test_problems_are_annotations_at_their_lines(job: Job, served: Served) -> No
     assert served.sandbox.wire == []
 
 
-def test_inputs_are_never_code(job: Job, forge: Forge) -> None:
-    """Values with the shell's own characters are values: files that are not there, and options that do not exist."""
+def test_inputs_are_not_evaluated(job: Job, forge: Forge) -> None:
     trap = job.folder / "trap"
     step = job("plan", INPUT_FILES=f"$(touch {trap}); touch {trap}`touch {trap}`", INPUT_ALLOW=f"$(touch {trap})")
     assert step.status in {64, 65}
@@ -341,8 +330,7 @@ def test_inputs_are_never_code(job: Job, forge: Forge) -> None:
     assert forge.writes == []
 
 
-def test_a_module_in_the_repository_is_not_run(job: Job, forge: Forge) -> None:
-    """A package called worker in a pull request's files does not stand in for ours."""
+def test_module_of_the_repository_is_not_imported(job: Job, forge: Forge) -> None:
     (job.folder / "worker" / "forge").mkdir(parents=True)
     for name in ("__init__.py", "forge/__init__.py", "forge/__main__.py", "../json.py"):
         (job.folder / "worker" / name).write_text("raise SystemExit(99)\n")
@@ -350,8 +338,8 @@ def test_a_module_in_the_repository_is_not_run(job: Job, forge: Forge) -> None:
     assert [each["user"]["login"] for each in forge.comments] == [BOT]
 
 
-def test_a_plan_that_cannot_be_shown_fails(job: Job, served: Served) -> None:
-    """Where the comment cannot be written the step fails, after the summary: an older comment would be reviewed."""
+def test_failed_comment_fails_the_plan(job: Job, served: Served) -> None:
+    """Otherwise an older comment would be reviewed."""
     step = job("plan", FORGE_TOKEN="another")
     assert step.status == 1
     assert "The plan is not on the pull request." in step.log
@@ -360,8 +348,7 @@ def test_a_plan_that_cannot_be_shown_fails(job: Job, served: Served) -> None:
     assert served.writes == []
 
 
-def test_a_reviewed_plan_is_carried_out_once(job: Job, forge: Forge, served: Served, account: SandboxAccount) -> None:
-    """A job that runs again is refused, names the job that carried the plan out, and writes nothing."""
+def test_second_apply_of_a_plan_is_refused(job: Job, forge: Forge, served: Served, account: SandboxAccount) -> None:
     keep(forge, job("plan"))
     merge(forge)
     assert job("apply").status == 0
@@ -375,10 +362,7 @@ def test_a_reviewed_plan_is_carried_out_once(job: Job, forge: Forge, served: Ser
     assert "### Converged: 1 changed" in forge.comments[1]["body"]
 
 
-def test_a_plan_is_carried_out_again_where_that_is_allowed(
-    job: Job, forge: Forge, served: Served, account: SandboxAccount
-) -> None:
-    """The input allow lets a plan through that another job has claimed."""
+def test_allow_replay_applies_a_claimed_plan(job: Job, forge: Forge, served: Served, account: SandboxAccount) -> None:
     keep(forge, job("plan"))
     merge(forge)
     assert job("apply").status == 0
@@ -391,10 +375,9 @@ def test_a_plan_is_carried_out_again_where_that_is_allowed(
 @pytest.mark.parametrize(
     ("unfit", "status"), [({"SOLAPI_API_KEY": ""}, 1), ({"INPUT_MAX_AGE": "0s"}, 65)], ids=["no key", "too old"]
 )
-def test_a_job_that_sent_nothing_does_not_use_the_plan_up(
+def test_apply_without_writes_releases_the_claim(
     job: Job, forge: Forge, served: Served, unfit: dict[str, str], status: int
 ) -> None:
-    """An apply that wrote nothing leaves its result and no claim: the next job carries the plan out."""
     keep(forge, job("plan"))
     merge(forge)
     first = job("apply", **unfit)
@@ -405,8 +388,7 @@ def test_a_job_that_sent_nothing_does_not_use_the_plan_up(
     assert served.writes == [(A, "ACTIVE")]
 
 
-def test_a_level_in_the_settings_does_not_hide_what_was_written(job: Job, forge: Forge, served: Served) -> None:
-    """The line of the log that keeps the claim is there whatever the settings say."""
+def test_log_level_does_not_hide_the_write_count(job: Job, forge: Forge, served: Served) -> None:
     keep(forge, job("plan"))
     merge(forge)
     assert job("apply", SENDERID_LOG__LEVEL="error").status == 0
@@ -414,8 +396,7 @@ def test_a_level_in_the_settings_does_not_hide_what_was_written(job: Job, forge:
     assert served.writes == [(A, "ACTIVE")]
 
 
-def test_without_a_claim_nothing_is_written(job: Job, forge: Forge, served: Served) -> None:
-    """Where the comment that claims the plan cannot be written the step fails before senderid starts."""
+def test_failed_claim_writes_nothing(job: Job, forge: Forge, served: Served) -> None:
     keep(forge, job("plan"))
     merge(forge)
     forge.faults = [Fault("POST", "/comments", 500)] * 5
@@ -427,10 +408,7 @@ def test_without_a_claim_nothing_is_written(job: Job, forge: Forge, served: Serv
     assert job("apply").status == 0
 
 
-def test_a_result_that_cannot_be_written_leaves_the_status_and_the_claim(
-    job: Job, forge: Forge, served: Served
-) -> None:
-    """The apply worked: the step has its status and a warning. The claim stays: the plan is not applied again."""
+def test_failed_result_comment_keeps_status_and_claim(job: Job, forge: Forge, served: Served) -> None:
     keep(forge, job("plan"))
     merge(forge)
     forge.faults = [Fault("PATCH", f"/comments/{forge.comments[0]['id'] + 1}", 503)] * 5
@@ -444,8 +422,7 @@ def test_a_result_that_cannot_be_written_leaves_the_status_and_the_claim(
     assert served.writes == [(A, "ACTIVE")]
 
 
-def test_a_summary_that_cannot_be_written_leaves_the_status(job: Job, forge: Forge, served: Served) -> None:
-    """Outputs and the summary are reports: the status of the step is that of the apply."""
+def test_failed_summary_keeps_the_status(job: Job, forge: Forge, served: Served) -> None:
     keep(forge, job("plan"))
     merge(forge)
     done = job("apply", GITHUB_STEP_SUMMARY="/nowhere/summary", GITHUB_OUTPUT="/nowhere/outputs")
@@ -456,8 +433,8 @@ def test_a_summary_that_cannot_be_written_leaves_the_status(job: Job, forge: For
     assert job("validate", GITHUB_STEP_SUMMARY="/nowhere/summary", GITHUB_OUTPUT="/nowhere/outputs").status == 65
 
 
-def test_of_two_jobs_at_once_the_first_claim_counts(job: Job, forge: Forge, served: Served) -> None:
-    """A claim that appears while this job writes its own is older: this job takes its own back and is refused."""
+def test_older_claim_wins(job: Job, forge: Forge, served: Served) -> None:
+    """The job with the later claim withdraws it."""
     keep(forge, job("plan"))
     merge(forge)
     saved = unseal(forge.files[100], now=datetime.now(UTC), max_age_seconds=1e6)
@@ -470,11 +447,7 @@ def test_of_two_jobs_at_once_the_first_claim_counts(job: Job, forge: Forge, serv
     assert served.writes == []
 
 
-def test_a_claim_of_somebody_else_is_none(job: Job, forge: Forge, served: Served) -> None:
-    """Comments of other users do not block an apply.
-
-    Where our own claim is not found, nothing is written and the claim is taken back: with the right author it goes on.
-    """
+def test_claim_of_another_user_is_ignored(job: Job, forge: Forge, served: Served) -> None:
     keep(forge, job("plan"))
     merge(forge)
     saved = unseal(forge.files[100], now=datetime.now(UTC), max_age_seconds=1e6)
@@ -488,8 +461,8 @@ def test_a_claim_of_somebody_else_is_none(job: Job, forge: Forge, served: Served
     assert served.writes == [(A, "ACTIVE")]
 
 
-def test_a_rate_limit_and_a_lost_answer_make_no_second_comment(job: Job, forge: Forge, served: Served) -> None:
-    """A secondary limit is waited for, and a POST whose answer was lost is looked up before it is sent again."""
+def test_retries_make_no_second_comment(job: Job, forge: Forge, served: Served) -> None:
+    """After a secondary rate limit, and after a POST whose response was lost."""
     forge.faults = [Fault("GET", "/comments", 403), Fault("POST", "/comments", 502, takes_effect=True)]
     assert job("plan").status == 0
     assert len(forge.comments) == 1
@@ -507,8 +480,7 @@ def test_a_rate_limit_and_a_lost_answer_make_no_second_comment(job: Job, forge: 
     assert served.writes == [(A, "ACTIVE")]
 
 
-def test_what_a_job_waits_for_is_in_its_log(job: Job, forge: Forge) -> None:
-    """Each wait has a line, also where the request succeeded in the end."""
+def test_waits_are_logged(job: Job, forge: Forge) -> None:
     forge.faults = [Fault("GET", "/comments", 403)]
     step = job("plan")
     assert step.status == 0
@@ -519,8 +491,7 @@ def test_what_a_job_waits_for_is_in_its_log(job: Job, forge: Forge) -> None:
 
 
 @pytest.mark.parametrize("pull", [None, [], {"number": 7}, {"merged_at": "x", "merge_commit_sha": MERGE, "head": None}])
-def test_an_answer_of_another_form_is_an_error_with_a_remedy(job: Job, forge: Forge, served: Served, pull: Any) -> None:
-    """The step fails with a sentence, and nothing is written."""
+def test_unexpected_response_is_an_error(job: Job, forge: Forge, served: Served, pull: Any) -> None:
     keep(forge, job("plan"))
     forge.pulls = [pull]
     failed = job("apply")
@@ -531,8 +502,7 @@ def test_an_answer_of_another_form_is_an_error_with_a_remedy(job: Job, forge: Fo
     assert served.writes == []
 
 
-def test_blanks_around_a_line_of_an_input_do_not_count(job: Job, forge: Forge, served: Served) -> None:
-    """Editors leave blanks at the end of a line, which nobody sees."""
+def test_inputs_are_stripped(job: Job, forge: Forge, served: Served) -> None:
     keep(forge, job("plan", INPUT_FILES="  desired.yaml \n"))
     merge(forge)
     assert job("apply").status == 0
@@ -541,8 +511,7 @@ def test_blanks_around_a_line_of_an_input_do_not_count(job: Job, forge: Forge, s
     assert served.writes == [(A, "ACTIVE")]
 
 
-def test_a_plain_403_is_a_missing_permission(job: Job, forge: Forge) -> None:
-    """Without the signs of a rate limit it is not tried again."""
+def test_plain_403_is_not_retried(job: Job, forge: Forge) -> None:
     forge.faults = [Fault("POST", "/comments", 403, headers={})]
     step = job("plan")
     assert step.status == 1
@@ -550,8 +519,7 @@ def test_a_plain_403_is_a_missing_permission(job: Job, forge: Forge) -> None:
     assert len(forge.writes) == 1
 
 
-def test_a_job_that_a_newer_commit_overtook_is_refused(job: Job, forge: Forge, served: Served) -> None:
-    """The newest commit of the branch wants something else of a number that the plan writes: nothing is written."""
+def test_newer_commit_refuses_the_apply(job: Job, forge: Forge, served: Served) -> None:
     keep(forge, job("plan"))
     merge(forge)
     forge.head = "c" * 40
@@ -566,8 +534,7 @@ def test_a_job_that_a_newer_commit_overtook_is_refused(job: Job, forge: Forge, s
     assert served.writes == [(A, "ACTIVE")]
 
 
-def test_a_newer_part_of_a_split_account_overtakes_a_job(job: Job, forge: Forge, served: Served) -> None:
-    """The plan deactivates an unlisted number; a file that the newest commit adds to the account keeps it ACTIVE."""
+def test_newer_file_of_a_split_account_refuses_the_apply(job: Job, forge: Forge, served: Served) -> None:
     path = job.folder / "numbers/main.yaml"
     path.parent.mkdir()
     path.write_text(f"version: 1\naccount: main\nunmanaged: deactivate\nnumbers: {{{A}: ACTIVE}}\n")
@@ -598,16 +565,15 @@ def test_a_newer_part_of_a_split_account_overtakes_a_job(job: Job, forge: Forge,
 
 
 @pytest.mark.parametrize("inputs", [{"INPUT_NAME": "a b"}, {"INPUT_FROM": "file"}])
-def test_a_wrong_input_is_wrong_usage(job: Job, forge: Forge, served: Served, inputs: dict[str, str]) -> None:
-    """Exit status 2 would say that changes are pending."""
+def test_invalid_input_is_wrong_usage(job: Job, forge: Forge, served: Served, inputs: dict[str, str]) -> None:
+    """Exit status 2 would mean pending changes."""
     keep(forge, job("plan"))
     merge(forge)
     assert job("apply", **inputs).status == 64
     assert served.writes == []
 
 
-def test_drift_that_no_issue_reports_has_its_status(job: Job, forge: Forge) -> None:
-    """Where the issue cannot be written the step fails as drift does; without drift a warning is enough."""
+def test_failed_issue_keeps_the_status_of_drift(job: Job, forge: Forge) -> None:
     job.event = {}
     forge.faults = [Fault("POST", "/issues", 500)] * 5
     step = job("drift")
@@ -618,8 +584,7 @@ def test_drift_that_no_issue_reports_has_its_status(job: Job, forge: Forge) -> N
     assert job("drift").status == 0
 
 
-def test_whether_a_push_changed_the_files_follows_the_chosen_folder(job: Job, forge: Forge) -> None:
-    """The files that the step was given count, or the settings file; what cannot be found out fails."""
+def test_changed_files_follow_the_chosen_folder(job: Job, forge: Forge) -> None:
     job.event = {"before": "d" * 40}
     forge.compared = [{"filename": "numbers/kr/main.yaml"}, {"filename": "README.md"}]
     assert job("changed", INPUT_FILES="other\n./numbers/\n").outputs == {"changed": "true"}
@@ -629,8 +594,7 @@ def test_whether_a_push_changed_the_files_follows_the_chosen_folder(job: Job, fo
     assert (failed.status, failed.outputs) == (1, {})
 
 
-def test_a_number_whose_file_asks_for_something_else_is_a_conflict(job: Job, forge: Forge, served: Served) -> None:
-    """Another merge came between: of the reviewed plan only what the merged files still ask for is written."""
+def test_number_with_another_desired_status_is_conflict(job: Job, forge: Forge, served: Served) -> None:
     job.folder.joinpath("desired.yaml").write_text(f"version: 1\nnumbers: {{{A}: ACTIVE, {B}: INACTIVE}}\n")
     keep(forge, job("plan", INPUT_ALLOW="max-deactivations\nmin-active"))
     merge(forge)

@@ -1,4 +1,4 @@
-"""The jobs of the GitLab template, as a runner runs them, against the sandbox and a GitLab over real sockets."""
+"""The jobs of the GitLab template, run as a runner does, against the sandbox and a simulated GitLab."""
 
 import subprocess
 import tempfile
@@ -79,8 +79,8 @@ def merge(pipeline: Pipeline, forge: Forge, **run: Any) -> None:
     forge.pulls[:] = [{"iid": 7, "state": "merged", "merge_commit_sha": MERGE, "sha": HEAD}]
 
 
-def test_a_plan_is_one_note_however_often_it_is_made(pipeline: Pipeline, forge: Forge, served: Served) -> None:
-    """The note is found behind a hundred others and brought up to date; what it says is masked."""
+def test_plan_updates_its_one_note(pipeline: Pipeline, forge: Forge, served: Served) -> None:
+    """The note is found behind a hundred others."""
     forge.comments = [
         {"id": index, "author": {"id": 9}, "body": "<!-- senderid plan senderid -->"} for index in range(120)
     ]
@@ -94,8 +94,7 @@ def test_a_plan_is_one_note_however_often_it_is_made(pipeline: Pipeline, forge: 
     assert served.writes == []
 
 
-def test_the_reviewed_plan_is_applied_and_told(pipeline: Pipeline, forge: Forge, served: Served) -> None:
-    """After the merge exactly the plan of the request is carried out, and its result noted there."""
+def test_merge_applies_the_reviewed_plan(pipeline: Pipeline, forge: Forge, served: Served) -> None:
     assert pipeline("senderid-plan").returncode == 0
     merge(pipeline, forge)
     done = pipeline("senderid-apply")
@@ -105,8 +104,7 @@ def test_the_reviewed_plan_is_applied_and_told(pipeline: Pipeline, forge: Forge,
     assert A not in done.stdout + done.stderr
 
 
-def test_rules_that_the_variable_allows_are_let_through(pipeline: Pipeline, forge: Forge, served: Served) -> None:
-    """A plan that was made with them is kept and applied with them."""
+def test_allow_variable_covers_plan_and_apply(pipeline: Pipeline, forge: Forge, served: Served) -> None:
     pipeline.desire(f"version: 1\nnumbers: {{{A}: INACTIVE, {B}: INACTIVE}}\n")
     assert pipeline("senderid-plan").returncode == 4
     assert pipeline("senderid-plan", SENDERID_KIT_ALLOW="min-active max-deactivations").returncode == 0
@@ -115,8 +113,7 @@ def test_rules_that_the_variable_allows_are_let_through(pipeline: Pipeline, forg
     assert served.writes == [(B, "INACTIVE")]
 
 
-def test_what_was_not_reviewed_is_not_applied(pipeline: Pipeline, forge: Forge, served: Served) -> None:
-    """A fork's pipeline, another commit's, or a file that is gone: nothing is sent."""
+def test_unreviewed_plan_sends_nothing(pipeline: Pipeline, forge: Forge, served: Served) -> None:
     assert pipeline("senderid-plan").returncode == 0
     assert "not the merge of one merge request" in pipeline("senderid-apply").stderr
     merge(pipeline, forge, project_id=78)
@@ -130,10 +127,9 @@ def test_what_was_not_reviewed_is_not_applied(pipeline: Pipeline, forge: Forge, 
     assert served.writes == []
 
 
-def test_a_reviewed_plan_is_carried_out_once(
+def test_second_apply_of_a_plan_is_refused(
     pipeline: Pipeline, forge: Forge, served: Served, account: SandboxAccount
 ) -> None:
-    """A job that runs again is refused and names the first; a variable lets it through."""
     assert pipeline("senderid-plan").returncode == 0
     merge(pipeline, forge)
     assert pipeline("senderid-apply").returncode == 0
@@ -147,8 +143,7 @@ def test_a_reviewed_plan_is_carried_out_once(
     assert served.writes == [(A, "ACTIVE"), (A, "ACTIVE")]
 
 
-def test_a_job_that_sent_nothing_does_not_use_the_plan_up(pipeline: Pipeline, forge: Forge, served: Served) -> None:
-    """An apply without credentials notes its result and releases the claim: the next job carries the plan out."""
+def test_apply_without_writes_releases_the_claim(pipeline: Pipeline, forge: Forge, served: Served) -> None:
     assert pipeline("senderid-plan").returncode == 0
     merge(pipeline, forge)
     first = pipeline("senderid-apply", SOLAPI_API_SECRET="")
@@ -158,8 +153,7 @@ def test_a_job_that_sent_nothing_does_not_use_the_plan_up(pipeline: Pipeline, fo
     assert served.writes == [(A, "ACTIVE")]
 
 
-def test_without_a_claim_nothing_is_written(pipeline: Pipeline, forge: Forge, served: Served) -> None:
-    """Where the note that claims the plan cannot be written the job fails before senderid starts."""
+def test_failed_claim_writes_nothing(pipeline: Pipeline, forge: Forge, served: Served) -> None:
     assert pipeline("senderid-plan").returncode == 0
     merge(pipeline, forge)
     forge.faults = [Fault("POST", "/notes", 502)] * 5
@@ -169,10 +163,7 @@ def test_without_a_claim_nothing_is_written(pipeline: Pipeline, forge: Forge, se
     assert served.writes == []
 
 
-def test_a_result_that_cannot_be_noted_leaves_the_status_and_the_claim(
-    pipeline: Pipeline, forge: Forge, served: Served
-) -> None:
-    """The apply worked: the job passes with a warning. The claim stays, so that the plan is not applied again."""
+def test_failed_result_note_keeps_status_and_claim(pipeline: Pipeline, forge: Forge, served: Served) -> None:
     assert pipeline("senderid-plan").returncode == 0
     merge(pipeline, forge)
     forge.faults = [Fault("PUT", f"/notes/{forge.comments[0]['id'] + 1}", 500)] * 5
@@ -183,8 +174,7 @@ def test_a_result_that_cannot_be_noted_leaves_the_status_and_the_claim(
     assert served.writes == [(A, "ACTIVE")]
 
 
-def test_a_job_that_a_newer_commit_overtook_is_refused(pipeline: Pipeline, forge: Forge, served: Served) -> None:
-    """The newest commit of the branch wants something else of a number that the plan writes: nothing is written."""
+def test_newer_commit_refuses_the_apply(pipeline: Pipeline, forge: Forge, served: Served) -> None:
     assert pipeline("senderid-plan").returncode == 0
     merge(pipeline, forge)
     forge.head = "c" * 40
@@ -197,8 +187,7 @@ def test_a_job_that_a_newer_commit_overtook_is_refused(pipeline: Pipeline, forge
     assert pipeline("senderid-apply").returncode == 0
 
 
-def test_a_newer_part_of_a_split_account_overtakes_a_job(pipeline: Pipeline, forge: Forge, served: Served) -> None:
-    """The plan deactivates an unlisted number; a file that the newest commit adds to the account keeps it ACTIVE."""
+def test_newer_file_of_a_split_account_refuses_the_apply(pipeline: Pipeline, forge: Forge, served: Served) -> None:
     text = f"version: 1\naccount: main\nunmanaged: deactivate\nnumbers: {{{A}: ACTIVE}}\n"
     pipeline.desire(text)
     assert pipeline("senderid-plan").returncode == 0
@@ -216,8 +205,7 @@ def test_a_newer_part_of_a_split_account_overtakes_a_job(pipeline: Pipeline, for
     assert served.writes == [(A, "ACTIVE"), (B, "INACTIVE")]
 
 
-def test_the_folder_is_chosen_by_one_variable(pipeline: Pipeline, forge: Forge, served: Served) -> None:
-    """Every job, and the rule that says when to apply, follows it."""
+def test_files_variable_reaches_every_job_and_rule(pipeline: Pipeline, forge: Forge, served: Served) -> None:
     (pipeline.folder / "numbers").mkdir()
     (pipeline.folder / "numbers/main.yaml").write_text(DESIRED)
     assert pipeline("senderid-plan", SENDERID_KIT_FILES="numbers").returncode == 0
@@ -228,8 +216,7 @@ def test_the_folder_is_chosen_by_one_variable(pipeline: Pipeline, forge: Forge, 
     assert rule["changes"] == ["$SENDERID_KIT_FILES", "$SENDERID_KIT_FILES/**/*", "config/worker.yaml"]
 
 
-def test_drift_that_no_issue_reports_has_its_status(pipeline: Pipeline, forge: Forge) -> None:
-    """Where the issue cannot be written the job fails as drift does; without drift a warning is enough."""
+def test_failed_issue_keeps_the_status_of_drift(pipeline: Pipeline, forge: Forge) -> None:
     forge.faults = [Fault("POST", "/issues", 500)] * 5
     assert pipeline("senderid-drift").returncode == 2
     pipeline.desire(DESIRED.replace(f"{A}: ACTIVE", f"{A}: INACTIVE"))
@@ -239,14 +226,12 @@ def test_drift_that_no_issue_reports_has_its_status(pipeline: Pipeline, forge: F
     assert "Warning: there is no drift, but the issue could not be closed" in calm.stderr
 
 
-def test_what_the_files_ask_for_is_applied_by_hand(pipeline: Pipeline, served: Served) -> None:
-    """The job that is started by hand applies the files."""
+def test_manual_apply_needs_no_reviewed_plan(pipeline: Pipeline, served: Served) -> None:
     assert pipeline("senderid-apply-files").returncode == 0
     assert served.writes == [(A, "ACTIVE")]
 
 
-def test_drift_is_one_issue(pipeline: Pipeline, forge: Forge) -> None:
-    """Drift opens an issue, brings it up to date, closes it once it is over, and opens the same one again."""
+def test_drift_updates_its_one_issue(pipeline: Pipeline, forge: Forge) -> None:
     states = []
     calm = DESIRED.replace(f"{A}: ACTIVE", f"{A}: INACTIVE")
     for text in (DESIRED, DESIRED, calm, calm, DESIRED):
@@ -257,8 +242,7 @@ def test_drift_is_one_issue(pipeline: Pipeline, forge: Forge) -> None:
     assert forge.issues[0]["description"].startswith("<!-- senderid drift senderid -->\n### Drift")
 
 
-def test_broken_files_stop_every_job(pipeline: Pipeline, forge: Forge, served: Served) -> None:
-    """Files with problems fail validation, planning and looking for drift; nobody is asked or told anything."""
+def test_invalid_files_fail_every_job(pipeline: Pipeline, forge: Forge, served: Served) -> None:
     pipeline.desire("version: 1\nnumbers: [}\n")
     assert pipeline("senderid-validate").returncode == 65
     assert pipeline("senderid-plan").returncode == 65

@@ -1,4 +1,4 @@
-"""Groups of numbers that stand in for each other, as users meet them: in plans, applies, saved plans and rollbacks."""
+"""Groups of interchangeable numbers in plans, applies, saved plans and rollbacks."""
 
 import json
 from typing import Any
@@ -27,10 +27,9 @@ def _numbers(result: Any) -> dict[str, str]:
     return {number["phone"]: number["outcome"] for account in result["accounts"] for number in account["numbers"]}
 
 
-def test_a_number_is_swapped_without_a_moment_of_silence(
+def test_successor_is_verified_before_the_old_number_is_deactivated(
     served: Served, command: Command, account: SandboxAccount
 ) -> None:
-    """The successor is switched on and seen so before the old one goes, and all are as the file says."""
     command.write("main.yaml", _file("INACTIVE", "ACTIVE"))
     done = command("apply", "-y", "-f", "main.yaml", "--format", "json")
     assert done.returncode == 0, done.stderr
@@ -39,10 +38,7 @@ def test_a_number_is_swapped_without_a_moment_of_silence(
     assert "look" in wire[wire.index(NEW) : wire.index(OLD)]
 
 
-def test_the_old_number_stays_where_its_successor_fails(
-    served: Served, command: Command, account: SandboxAccount
-) -> None:
-    """It is held, with the group's name, exit status 3, and history tells it."""
+def test_failed_successor_holds_the_old_number(served: Served, command: Command, account: SandboxAccount) -> None:
     served.sandbox.script(NEW, "PUT", [Fault.INTERNAL_ERROR] * 9)
     command.write("main.yaml", _file("INACTIVE", "ACTIVE"))
     done = command("apply", "-y", "-f", "main.yaml", "--format", "json")
@@ -58,8 +54,7 @@ def test_the_old_number_stays_where_its_successor_fails(
 
 
 @pytest.mark.usefixtures("served")
-def test_a_plan_that_asks_for_too_few_holds_them(command: Command, account: SandboxAccount) -> None:
-    """Nobody stands in for the old number: it is held in plan and apply, the rest is done, and nothing converges."""
+def test_group_minimum_holds_deactivations(command: Command, account: SandboxAccount) -> None:
     command.write("main.yaml", _file("INACTIVE", "INACTIVE"))
     shown = command("plan", "-f", "main.yaml", "--detailed-exitcode")
     assert shown.returncode == 3, shown.stderr
@@ -71,8 +66,7 @@ def test_a_plan_that_asks_for_too_few_holds_them(command: Command, account: Sand
 
 
 @pytest.mark.usefixtures("served")
-def test_a_saved_plan_keeps_to_the_groups_it_was_made_with(command: Command, account: SandboxAccount) -> None:
-    """A person takes the successor away meanwhile: the saved deactivation of the old number is held."""
+def test_saved_plan_keeps_its_groups(command: Command, account: SandboxAccount) -> None:
     command.write("main.yaml", _file("INACTIVE", "ACTIVE"))
     account.switch(NEW, "ACTIVE")
     assert command("plan", "-f", "main.yaml", "--out", "plan.json").returncode == 0
@@ -83,8 +77,7 @@ def test_a_saved_plan_keeps_to_the_groups_it_was_made_with(command: Command, acc
 
 
 @pytest.mark.usefixtures("served")
-def test_a_rollback_keeps_to_the_groups_of_its_run(command: Command, account: SandboxAccount) -> None:
-    """Switching the successor off again waits for the old number, which a person has blocked meanwhile."""
+def test_rollback_keeps_the_groups_of_its_run(command: Command, account: SandboxAccount) -> None:
     command.write("main.yaml", _file("INACTIVE", "ACTIVE"))
     run = json.loads(command("apply", "-y", "-f", "main.yaml", "--format", "json").stdout)["run_id"]
     account.switch(OLD, "BLOCKED")
@@ -94,8 +87,7 @@ def test_a_rollback_keeps_to_the_groups_of_its_run(command: Command, account: Sa
 
 
 @pytest.mark.usefixtures("served")
-def test_a_group_with_too_few_already_is_told(command: Command, account: SandboxAccount) -> None:
-    """The plan's notices name the group; nothing of it is written."""
+def test_group_below_its_minimum_is_a_notice(command: Command, account: SandboxAccount) -> None:
     account.switch(OLD, "INACTIVE")
     command.write("main.yaml", _file("INACTIVE", "INACTIVE"))
     plan = json.loads(command("plan", "-f", "main.yaml", "--format", "json").stdout)

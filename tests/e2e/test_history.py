@@ -1,4 +1,4 @@
-"""What the ledger tells afterwards, of runs that ended and of one that was killed."""
+"""`senderid history` after finished runs and a killed one."""
 
 import json
 import time
@@ -21,8 +21,8 @@ def _file(**statuses: str) -> str:
     return f"version: 1\naccount: main\nnumbers:\n{numbers}"
 
 
-def _told(command: Command, *arguments: str) -> Any:
-    """The document of `history`, which keeps to its schema."""
+def _history(command: Command, *arguments: str) -> Any:
+    """Return the document of `history`, which matches its schema."""
     done = command("history", "--format", "json", *arguments)
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
@@ -35,9 +35,9 @@ def _apply(command: Command, *arguments: str) -> Any:
     return json.loads(done.stdout)
 
 
-def test_without_a_ledger_the_history_is_empty(command: Command) -> None:
-    """Before the first run there is nothing to tell, which is no error; a run by name is then wrong usage."""
-    assert _told(command) == {"schema": "senderid.history/v1", "total": 0, "runs": []}
+def test_history_is_empty_without_a_ledger(command: Command) -> None:
+    """A run by its id is wrong usage then."""
+    assert _history(command) == {"schema": "senderid.history/v1", "total": 0, "runs": []}
     done = command("history")
     assert (done.returncode, done.stdout) == (0, "No runs.\n")
     assert "no ledger yet" in done.stderr
@@ -46,8 +46,7 @@ def test_without_a_ledger_the_history_is_empty(command: Command) -> None:
     assert not (command.folder / "state/senderid/ledger.db").exists()
 
 
-def test_an_apply_is_told_as_a_row_and_in_full(command: Command, served: Served) -> None:
-    """The table names the run; the run in full has who, where, by which file, each number and each attempt."""
+def test_apply_is_listed_and_shown_in_full(command: Command, served: Served) -> None:
     served.sandbox.script(A, "PUT", [Fault.UNAVAILABLE])
     result = _apply(command)
     table = command("history").stdout
@@ -55,7 +54,7 @@ def test_an_apply_is_told_as_a_row_and_in_full(command: Command, served: Served)
     assert result["run_id"] in table
     assert "2 changed" in table
 
-    document = _told(command, result["run_id"][:16])
+    document = _history(command, result["run_id"][:16])
     (run,) = document["runs"]
     (account,) = run["accounts"]
     numbers = {number["phone"]: number for number in account["numbers"]}
@@ -74,8 +73,7 @@ def test_an_apply_is_told_as_a_row_and_in_full(command: Command, served: Served)
     assert "verified" in shown
 
 
-def test_a_killed_run_is_unfinished_and_then_crashed(command: Command, serve: Serve) -> None:
-    """After kill -9 the run is told as unfinished; once the next apply has settled it, each number has an outcome."""
+def test_killed_run_is_unfinished_until_the_next_apply(command: Command, serve: Serve) -> None:
     account = SandboxAccount.of({f"0100000{n:04}": "INACTIVE" for n in range(30)})
     served = serve(account, rate_limit=None)
     numbers = "".join(f"  {phone}: ACTIVE\n" for phone in account.statuses)
@@ -87,7 +85,7 @@ def test_a_killed_run_is_unfinished_and_then_crashed(command: Command, serve: Se
             pass
         process.kill()
         process.communicate(timeout=10)
-    (unfinished,) = _told(command)["runs"]
+    (unfinished,) = _history(command)["runs"]
     assert (unfinished["outcome"], unfinished["finished_at"]) == ("unfinished", None)
     assert "died" in command("history", unfinished["run_id"]).stdout
     refused = command("rollback", "-y", unfinished["run_id"])
@@ -95,13 +93,13 @@ def test_a_killed_run_is_unfinished_and_then_crashed(command: Command, serve: Se
 
     command.environment["SENDERID_RATE_LIMIT__WRITES"] = "1000"
     assert _apply(command)["outcome"] == "converged"
-    resumed, crashed = _told(command)["runs"]
+    resumed, crashed = _history(command)["runs"]
     assert (resumed["outcome"], crashed["outcome"]) == ("converged", "crashed")
-    (told,) = _told(command, unfinished["run_id"])["runs"][0]["accounts"]
+    (told,) = _history(command, unfinished["run_id"])["runs"][0]["accounts"]
     outcomes = [number["outcome"] for number in told["numbers"]]
     assert (len(outcomes), None in outcomes) == (30, False)
     assert outcomes.count("changed") + resumed["counts"]["changed"] == 30
-    assert _told(command, "--outcome", "crashed")["total"] == 1
+    assert _history(command, "--outcome", "crashed")["total"] == 1
 
     undone = command("rollback", "-y", crashed["run_id"], "--allow", "all", "--format", "json")
     assert undone.returncode == 0
@@ -110,12 +108,12 @@ def test_a_killed_run_is_unfinished_and_then_crashed(command: Command, serve: Se
 
 
 @pytest.mark.usefixtures("served")
-def test_the_story_of_one_number(command: Command) -> None:
-    """--phone, in any spelling, tells each change of one number over all runs, newest first, and of no other number."""
+def test_history_of_one_number(command: Command) -> None:
+    """Newest first, over all runs, in any spelling."""
     _apply(command)
     command.write("main.yaml", _file(_01000000001="INACTIVE"))
     _apply(command)
-    document = _told(command, "--phone", "+82 10-0000-0001")
+    document = _history(command, "--phone", "+82 10-0000-0001")
     changes = [
         (number["phone"], number["before"], number["after"], len(number["attempts"]))
         for run in document["runs"]
@@ -130,14 +128,13 @@ def test_the_story_of_one_number(command: Command) -> None:
 
 
 @pytest.mark.usefixtures("served")
-def test_filters_and_limits(command: Command) -> None:
-    """Account, outcome, time and limit choose runs; the total tells how many there are beyond those shown."""
+def test_filters_and_limit(command: Command) -> None:
     first = _apply(command)["run_id"]
     command.write("main.yaml", _file(_01000000001="INACTIVE", _0223456789="INACTIVE"))
     refused = _apply(command)["run_id"]
 
     def ids(*arguments: str) -> list[str]:
-        return [run["run_id"] for run in _told(command, *arguments)["runs"]]
+        return [run["run_id"] for run in _history(command, *arguments)["runs"]]
 
     assert ids() == [refused, first]
     assert ids("--account", "main", "--outcome", "refused") == [refused]
@@ -146,7 +143,7 @@ def test_filters_and_limits(command: Command) -> None:
     assert ids("--since", "2100-01-01") == []
     assert ids("--since", "999999w") == [refused, first]
     assert ids("--since", "2000-01-01T09:00+09:00", "--limit", "1") == [refused]
-    assert _told(command, "--limit", "1")["total"] == 2
+    assert _history(command, "--limit", "1")["total"] == 2
     assert "1 of 2 runs. All of them: --limit 0" in command("history", "--limit", "1").stdout
     assert command("history", "--since", "yesterday").returncode == 64
     assert command("history", "--limit", "-1").returncode == 64
@@ -154,8 +151,7 @@ def test_filters_and_limits(command: Command) -> None:
 
 
 @pytest.mark.usefixtures("served")
-def test_a_run_that_is_not_there_or_not_one(command: Command) -> None:
-    """An unknown run and a beginning of several are wrong usage, each with the runs there are."""
+def test_unknown_and_ambiguous_run_ids_are_wrong_usage(command: Command) -> None:
     runs = [_apply(command)["run_id"], _apply(command)["run_id"]]
     for name in ("nothing", "20"):
         done = command("history", name)
@@ -163,13 +159,12 @@ def test_a_run_that_is_not_there_or_not_one(command: Command) -> None:
         assert all(run in done.stderr for run in runs)
 
 
-def test_pruning_forgets_old_runs_and_shrinks_the_file(command: Command, served: Served) -> None:
-    """Runs that ended before the time are gone, what was written is still known, and a filter does not go with it."""
+def test_pruning_removes_old_runs_and_shrinks_the_file(command: Command, served: Served) -> None:
     _apply(command)
     assert command("history", "--prune-older-than", "1d").stdout == "0 runs forgotten.\n"
     assert command("history", "--prune-older-than", "1d", "--account", "main").returncode == 64
     assert command("history", "--prune-older-than", "0s").stdout == "1 run forgotten.\n"
-    assert _told(command)["total"] == 0
+    assert _history(command)["total"] == 0
     assert command("history").stdout == "No runs.\n"
     (account,) = served.sandbox.accounts.values()
     account.switch(A, "INACTIVE")
@@ -177,8 +172,7 @@ def test_pruning_forgets_old_runs_and_shrinks_the_file(command: Command, served:
     assert drift["accounts"][0]["changes"][0]["cause"] == "external_drift"
 
 
-def test_a_damaged_ledger_is_told(command: Command) -> None:
-    """A ledger that cannot be read is an error, with what to do."""
+def test_damaged_ledger_is_an_error(command: Command) -> None:
     command.write("state/senderid/ledger.db", b"no ledger")
     for arguments in (("history",), ("history", "x"), ("history", "--prune-older-than", "1d"), ("rollback", "-y", "x")):
         done = command(*arguments)

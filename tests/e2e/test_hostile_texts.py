@@ -47,7 +47,7 @@ class _Hostile(Sandbox):
 
 @pytest.fixture
 def hostile(command: Command) -> Iterator[_Hostile]:
-    """Such an API, to which the command talks."""
+    """Serve such an API."""
     account = SandboxAccount.of({A: "INACTIVE", B: _EVIL, "0211": "ACTIVE"}, account_id=_EVIL)
     sandbox = _Hostile([account])
     served = Served(sandbox)
@@ -57,8 +57,7 @@ def hostile(command: Command) -> Iterator[_Hostile]:
     served.stop()
 
 
-def test_machines_get_one_string(command: Command, hostile: _Hostile) -> None:
-    """Each log line is one line and one object, each document one document, and both hold the text as it came."""
+def test_hostile_text_is_one_json_string(command: Command, hostile: _Hostile) -> None:
     done = command("apply", "-y", "-f", "d.yaml", "--format", "json", "--log-level", "debug")
     assert done.returncode == 3
     lines = [json.loads(line) for line in done.stderr.split("\n") if line]
@@ -89,8 +88,7 @@ def test_machines_get_one_string(command: Command, hostile: _Hostile) -> None:
         ("doctor",),
     ],
 )
-def test_a_terminal_obeys_nobody_else(command: Command, hostile: _Hostile, arguments: tuple[str, ...]) -> None:
-    """On a terminal the text shows, on a line of ours, without a character that a terminal or an eye would follow."""
+def test_terminal_gets_no_control_characters(command: Command, hostile: _Hostile, arguments: tuple[str, ...]) -> None:
     command.environment |= {"TERM": "xterm-256color", "COLUMNS": "200"}
     shown = _OURS.sub(b"", _on_a_terminal(command, *arguments).encode())
     assert b"owned" in shown
@@ -101,8 +99,7 @@ def test_a_terminal_obeys_nobody_else(command: Command, hostile: _Hostile, argum
     assert hostile.wire
 
 
-def test_the_ledger_keeps_it_and_the_next_run_is_not_led_astray(command: Command, hostile: _Hostile) -> None:
-    """The text is one value in the ledger, NUL mended, and runs afterwards read the ledger as if nothing was."""
+def test_ledger_keeps_hostile_text_and_the_next_run_converges(command: Command, hostile: _Hostile) -> None:
     assert command("apply", "-y", "-f", "d.yaml").returncode == 3
     with closing(sqlite3.connect(command.folder / "state" / "senderid" / "ledger.db")) as connection:
         (row,) = connection.execute("SELECT error_code, error_message FROM outcomes WHERE phone = ?", (A,)).fetchall()
@@ -125,10 +122,7 @@ def test_the_ledger_keeps_it_and_the_next_run_is_not_led_astray(command: Command
         ("drift", "-f", "d.yaml"),
     ],
 )
-def test_what_comes_out_of_the_ledger_is_as_harmless(
-    command: Command, hostile: _Hostile, arguments: tuple[str, ...]
-) -> None:
-    """Runs, one run and one number are told later on a terminal without a character that it would obey."""
+def test_history_prints_no_control_characters(command: Command, hostile: _Hostile, arguments: tuple[str, ...]) -> None:
     result = json.loads(command("apply", "-y", "-f", "d.yaml", "--format", "json").stdout)
     command.environment |= {"TERM": "xterm-256color", "COLUMNS": "200"}
     given = [result["run_id"] if argument == "RUN" else argument for argument in arguments]
@@ -140,8 +134,7 @@ def test_what_comes_out_of_the_ledger_is_as_harmless(
     assert hostile.wire
 
 
-def test_an_echo_of_our_header_goes_nowhere(command: Command, hostile: _Hostile) -> None:
-    """A proxy that answers with the request's own header does not get its signature into logs, documents or ledger."""
+def test_echoed_authorization_header_is_not_kept(command: Command, hostile: _Hostile) -> None:
     checked = hostile._authenticated
     headers: list[str] = []
 
@@ -162,8 +155,7 @@ def test_an_echo_of_our_header_goes_nowhere(command: Command, hostile: _Hostile)
             assert text.encode() not in everything
 
 
-def test_bytes_that_are_no_text_in_the_environment_are_no_bug(command: Command, hostile: _Hostile) -> None:
-    """A user's name and a ledger's path that cannot be decoded do not keep a run from its work."""
+def test_undecodable_environment_does_not_fail_a_run(command: Command, hostile: _Hostile) -> None:
     command.environment |= {
         "LOGNAME": os.fsdecode(b"ann\xff"),
         "SENDERID_LEDGER__PATH": os.fsdecode(b"l\xfe/ledger.db"),

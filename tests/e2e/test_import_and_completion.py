@@ -1,4 +1,4 @@
-"""What is written for people and their tools: files out of tables, schemas for editors, words for shells."""
+"""Files from tables, schemas for editors, completion for shells."""
 
 import json
 import shutil
@@ -16,8 +16,7 @@ from worker.sandbox import SandboxAccount
 MODELINE = "# yaml-language-server: $schema="
 
 
-def test_an_export_is_checked_by_its_editor(command: Command, serve: Serve) -> None:
-    """The file names its schema, which is written beside it, accepts it, and is renewed; planning shows no change."""
+def test_export_writes_its_schema_beside_it(command: Command, serve: Serve) -> None:
     account = SandboxAccount.of({"01012345678": "ACTIVE", "0212345678": "INACTIVE"})
     command.at(serve(account).sandbox, account)
     done = command("export", "--output", "main.yaml")
@@ -37,8 +36,7 @@ def test_an_export_is_checked_by_its_editor(command: Command, serve: Serve) -> N
     assert command("plan", "-f", "main.yaml", "--detailed-exitcode").returncode == 0
 
 
-def test_the_schema_takes_no_other_files_place(command: Command) -> None:
-    """A file of that name that is something else stays; a schema that was chosen is named and not written."""
+def test_export_replaces_no_other_file_by_its_schema(command: Command) -> None:
     command.write("senderid.schema.json", "{}")
     command.write("t.csv", "phone,status\n01012345678,ACTIVE\n")
     done = command("import", "t.csv", "--output", "main.yaml")
@@ -52,8 +50,7 @@ def test_the_schema_takes_no_other_files_place(command: Command) -> None:
     assert (command.folder / "other.yaml").read_text().startswith(f"{MODELINE}https://example.com/s.json\n")
 
 
-def test_a_table_becomes_a_file_that_plans(command: Command) -> None:
-    """A Korean table gives a valid file, from a file and from standard input; nothing is left out unasked."""
+def test_imported_table_can_be_planned(command: Command) -> None:
     table = "발신번호,상태,담당자,색\n010-1234-5678,활성,영업팀,빨강\n"
     command.write("t.csv", table.encode("cp949"))
     done = command("import", "t.csv", "--account", "본점")
@@ -70,8 +67,7 @@ def test_a_table_becomes_a_file_that_plans(command: Command) -> None:
     assert command("validate", "-f", "-", stdin=done.stdout).returncode == 0
 
 
-def test_an_account_document_becomes_a_file(command: Command) -> None:
-    """What the API answered is imported as an export would tell it."""
+def test_account_document_is_imported(command: Command) -> None:
     rows = [{"phoneNumber": "01012345678", "status": "ACTIVE"}, {"phoneNumber": "0212345678", "status": "PENDING"}]
     command.write("answer.json", json.dumps({"accountId": "12925149", "senderIds": rows}))
     done = command("import", "answer.json")
@@ -82,8 +78,8 @@ def test_an_account_document_becomes_a_file(command: Command) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
-def test_an_account_document_may_begin_with_a_byte_order_mark(command: Command, encoding: str) -> None:
-    """PowerShell saves replies as UTF-8 or UTF-16 with a mark."""
+def test_account_document_may_have_a_byte_order_mark(command: Command, encoding: str) -> None:
+    """PowerShell saves responses so."""
     text = json.dumps({"accountId": "1", "senderIds": [{"phoneNumber": "01012345678", "status": "ACTIVE"}]})
     mark = "\ufeff" if encoding == "utf-16-be" else ""
     command.write("answer.json", f"{mark}{text}".encode(encoding))
@@ -103,10 +99,7 @@ def test_an_account_document_may_begin_with_a_byte_order_mark(command: Command, 
         ("", (), "t.txt:1:1: the file is empty"),
     ],
 )
-def test_what_cannot_be_imported_writes_nothing(
-    command: Command, text: str, arguments: tuple[str, ...], told: str
-) -> None:
-    """A mistake has its place and the status of invalid input, and no file comes about."""
+def test_invalid_table_writes_no_file(command: Command, text: str, arguments: tuple[str, ...], told: str) -> None:
     command.write("t.txt", text)
     done = command("import", "t.txt", *arguments, "--output", "main.yaml")
     assert (done.returncode, done.stdout) == (65, "")
@@ -114,8 +107,7 @@ def test_what_cannot_be_imported_writes_nothing(
     assert not (command.folder / "main.yaml").exists()
 
 
-def test_a_file_that_is_there_is_kept(command: Command) -> None:
-    """What somebody wrote by hand is written over only by whoever says so."""
+def test_import_keeps_an_existing_file_without_force(command: Command) -> None:
     command.write("t.csv", "phone,status\n01012345678,ACTIVE\n")
     command.write("main.yaml", "by hand")
     done = command("import", "t.csv", "--output", "main.yaml")
@@ -124,8 +116,7 @@ def test_a_file_that_is_there_is_kept(command: Command) -> None:
     assert (command.folder / "main.yaml").read_text() == "by hand"
 
 
-def test_a_file_that_is_not_there_cannot_be_imported(command: Command) -> None:
-    """The path is told, with the reason."""
+def test_import_of_a_missing_file_names_it(command: Command) -> None:
     done = command("import", "nowhere.csv")
     assert (done.returncode, done.stderr.splitlines()[0]) == (
         65,
@@ -173,8 +164,7 @@ def _completed(command: Command, shell: str, words: str, last: str) -> list[str]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_shells_complete_verbs_options_and_what_they_take(command: Command, serve: Serve, shell: str) -> None:
-    """Each shell, itself, offers verbs, options, rules, the accounts of the files and the runs of the ledger."""
+def test_shells_complete_commands_options_and_values(command: Command, serve: Serve, shell: str) -> None:
     account = SandboxAccount.of({"01012345678": "INACTIVE"})
     command.at(serve(account).sandbox, account)
     command.write("config/desired/here.yaml", "version: 1\naccount: here\nnumbers: {01012345678: ACTIVE}\n")
@@ -193,13 +183,11 @@ def test_shells_complete_verbs_options_and_what_they_take(command: Command, serv
         assert set(_completed(command, shell, words, last)) == wanted, (words, last)
 
 
-def test_every_verb_is_offered(command: Command) -> None:
-    """A bare tab offers all there is."""
+def test_every_command_is_offered(command: Command) -> None:
     assert _completed(command, "bash", "senderid", "") == list(COMMANDS)
 
 
-def test_a_name_that_a_shell_would_obey_is_not_offered(command: Command) -> None:
-    """What is offered is put on the line as it is: an account whose name is a command is left to be typed."""
+def test_name_with_shell_syntax_is_not_offered(command: Command) -> None:
     text = "version: 1\naccount: {}\nnumbers: {{}}\n---\n"
     names = ("$(touch x)", "`x`", "a;b", "본점", "a b", "plain")
     command.write(
@@ -208,8 +196,7 @@ def test_a_name_that_a_shell_would_obey_is_not_offered(command: Command) -> None
     assert _completed(command, "bash", "senderid plan --account", "") == ["본점", "plain"]
 
 
-def test_what_is_not_known_is_offered_silently(command: Command) -> None:
-    """Broken files, a broken ledger, no ledger and no files offer nothing, and say nothing."""
+def test_completion_is_silent_on_errors(command: Command) -> None:
     assert _completed(command, "bash", "senderid history", "") == []
     assert _completed(command, "bash", "senderid plan --account", "") == []
     command.write("config/desired/here.yaml", "\x00")
@@ -218,7 +205,7 @@ def test_what_is_not_known_is_offered_silently(command: Command) -> None:
     assert _completed(command, "bash", "senderid plan --account", "") == []
 
 
-def test_large_files_are_named_and_not_read(command: Command) -> None:
-    """Where reading would take longer than a word is worth, the names of the files stand for those of the accounts."""
+def test_completion_does_not_read_large_files(command: Command) -> None:
+    """The names of the files stand for those of the accounts."""
     command.write("config/desired/large.yaml", "#" * (3 << 20))
     assert _completed(command, "bash", "senderid plan --account", "l") == ["large"]

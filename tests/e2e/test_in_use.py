@@ -1,4 +1,4 @@
-"""Numbers that send messages, as users meet them, in whatever would deactivate them; and what is worth knowing."""
+"""Numbers that send messages, in every run that would deactivate them, and notices."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -22,7 +22,7 @@ ENVIRONMENT = {"SENDERID_SAFETY__MAX_DEACTIVATIONS": "100%", "SENDERID_RETRY__BA
 
 @pytest.fixture
 def account() -> SandboxAccount:
-    """One number has sent a message yesterday, one is scheduled for tomorrow, and two do nothing."""
+    """Return an account: one number sent yesterday, one is scheduled for tomorrow, two are idle."""
     account = SandboxAccount.of(dict.fromkeys((BUSY, IDLE, AHEAD, STAYS), "ACTIVE"))
     now = datetime.now(UTC)
     account.sent(BUSY, now - timedelta(hours=30))
@@ -40,8 +40,7 @@ def _outcomes(done: Any) -> dict[str, str]:
 
 
 @pytest.mark.usefixtures("served")
-def test_a_plan_holds_what_is_in_use(command: Command) -> None:
-    """Plan tells what each is in use for and how to let it go, and writes nothing."""
+def test_plan_holds_numbers_in_use(command: Command) -> None:
     done = command("plan", "-f", "main.yaml", "--detailed-exitcode")
     assert done.returncode == 3
     assert "held" in done.stdout
@@ -52,10 +51,9 @@ def test_a_plan_holds_what_is_in_use(command: Command) -> None:
     assert "1 to deactivate, 2 held" in told
 
 
-def test_an_apply_writes_what_is_not_in_use_and_asks_once(
+def test_apply_writes_idle_numbers_and_reads_messages_once(
     served: Served, command: Command, account: SandboxAccount
 ) -> None:
-    """The idle number goes, the others stay as they are, and the answers of the plan serve the writes too."""
     done = command("apply", "-y", "-f", "main.yaml", "--format", "json")
     assert (done.returncode, _outcomes(done)) == (3, {IDLE: "changed", BUSY: "held", AHEAD: "held"})
     assert served.writes == [(IDLE, "INACTIVE")]
@@ -63,16 +61,14 @@ def test_an_apply_writes_what_is_not_in_use_and_asks_once(
     assert _asked(served) == 4
 
 
-def test_allow_in_use_lets_them_go_unasked(served: Served, command: Command, account: SandboxAccount) -> None:
-    """With --allow in-use everything is written, and nobody asks about messages."""
+def test_allow_in_use_reads_no_messages(served: Served, command: Command, account: SandboxAccount) -> None:
     done = command("apply", "-y", "-f", "main.yaml", "--allow", "in-use", "--format", "json")
     assert done.returncode == 0, done.stderr
     assert {phone for phone, status in account.statuses.items() if status == "ACTIVE"} == {STAYS}
     assert _asked(served) == 0
 
 
-def test_the_guard_is_off_until_it_is_asked_for(served: Served, command: Command) -> None:
-    """Without the key and the setting nothing is asked; the setting turns it on, and a file off again."""
+def test_guard_is_off_by_default(served: Served, command: Command) -> None:
     command.write("main.yaml", FILE.replace("in_use: {hours: 48}\n", ""))
     assert command("plan", "-f", "main.yaml", "--detailed-exitcode").returncode == 2
     assert _asked(served) == 0
@@ -86,10 +82,10 @@ def test_the_guard_is_off_until_it_is_asked_for(served: Served, command: Command
 
 
 @pytest.mark.parametrize(("fate", "outcome", "status"), [("hold", "held", 3), ("allow", "changed", 0)])
-def test_without_the_scope_a_notice_says_so(  # noqa: PLR0917 - a case and its fixtures
+def test_missing_scope_is_a_notice(  # noqa: PLR0917 - a case and its fixtures
     served: Served, command: Command, account: SandboxAccount, fate: str, outcome: str, status: int
 ) -> None:
-    """The account goes on; on_unknown decides what becomes of the numbers, in the same words in text, JSON and log."""
+    """`on_unknown` decides about the numbers."""
     account.mailbox.readable = False
     command.write("main.yaml", FILE.replace("hours: 48", f"on_unknown: {fate}"))
     told = " ".join(command("plan", "-f", "main.yaml").stdout.split())
@@ -105,8 +101,7 @@ def test_without_the_scope_a_notice_says_so(  # noqa: PLR0917 - a case and its f
     assert "Forbidden" in notice["message"]
 
 
-def test_a_saved_plan_is_asked_about_again(served: Served, command: Command, account: SandboxAccount) -> None:
-    """What was idle when the plan was saved and sends by now is held, and what was held then is not written either."""
+def test_saved_plan_reads_messages_again(served: Served, command: Command, account: SandboxAccount) -> None:
     assert command("plan", "-f", "main.yaml", "--out", "plan.json").returncode == 0
     account.mailbox.scheduled.clear()
     account.sent(IDLE, datetime.now(UTC))
@@ -117,8 +112,7 @@ def test_a_saved_plan_is_asked_about_again(served: Served, command: Command, acc
     assert served.writes == [(IDLE, "INACTIVE")]
 
 
-def test_a_rollback_asks_once(served: Served, command: Command, account: SandboxAccount) -> None:
-    """A rollback that would deactivate a number in use holds it, by the guard that the run had."""
+def test_rollback_holds_numbers_in_use(served: Served, command: Command, account: SandboxAccount) -> None:
     account.switch(IDLE, "INACTIVE")
     command.write("main.yaml", f"version: 1\nin_use: {{hours: 48}}\nnumbers: {{{IDLE}: ACTIVE}}\n")
     done = command("apply", "-y", "-f", "main.yaml", "--format", "json")
@@ -132,14 +126,12 @@ def test_a_rollback_asks_once(served: Served, command: Command, account: Sandbox
     assert account.statuses[IDLE] == "INACTIVE"
 
 
-def test_drift_asks_nothing(served: Served, command: Command) -> None:
-    """What drifted is told as it is; whether it may be written is the next plan's question."""
+def test_drift_reads_no_messages(served: Served, command: Command) -> None:
     assert "3 to deactivate" in command("drift", "-f", "main.yaml").stdout
     assert _asked(served) == 0
 
 
-def test_a_wrong_guard_is_told_at_its_place(served: Served, command: Command) -> None:
-    """A key that the guard does not have, or a value that it cannot take, is exit status 65, and nothing is sent."""
+def test_invalid_guard_reports_its_line(served: Served, command: Command) -> None:
     command.write("main.yaml", "version: 1\nin_use: {hours: 0, until: now}\nnumbers: {}\n")
     done = command("plan", "-f", "main.yaml")
     assert done.returncode == 65
@@ -148,8 +140,7 @@ def test_a_wrong_guard_is_told_at_its_place(served: Served, command: Command) ->
     assert not served.sandbox.wire
 
 
-def test_what_is_worth_knowing_is_told(serve: Serve, command: Command) -> None:
-    """What ends, waits or is full stands in plan, result and log; of a number that is blocked the text tells once."""
+def test_notices_are_in_plan_result_and_log(serve: Serve, command: Command) -> None:
     soon = (datetime.now(UTC) + timedelta(days=10)).isoformat()
     account = SandboxAccount(
         {

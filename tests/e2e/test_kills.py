@@ -1,4 +1,4 @@
-"""Death at any instant: what was on the wire is in the ledger, and the next run closes it and converges."""
+"""Death at any instant: every write that left is in the ledger; the next run settles it and converges."""
 
 import json
 import signal
@@ -96,12 +96,12 @@ class Scene:
 
 @pytest.fixture
 def scene(command: Command, serve: Serve) -> Scene:
-    """An account that 56 requests would bring to its desired state."""
+    """Serve an account that takes 56 writes to converge."""
     return Scene(command, serve)
 
 
 def _until(process: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
-    """Wait for what a process does; where it ends or stands still before, what it told is the failure."""
+    """Wait for a condition; fail with the output of a process that ended before."""
     end = time.monotonic() + 60
     while not condition():
         if process.poll() is not None or time.monotonic() > end:
@@ -119,8 +119,7 @@ def _dies(scene: Scene, point: str, times: int) -> None:
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_a_run_may_die_at_any_point(scene: Scene, point: str) -> None:
-    """Killed right there, and where it comes by often also in its middle, a run is taken up by the next one."""
+def test_death_at_any_point_is_recovered(scene: Scene, point: str) -> None:
     closing_up = "left open" in point or "was closed" in point
     if closing_up:
         _dies(scene, "before a request", 30)
@@ -135,8 +134,8 @@ def test_a_run_may_die_at_any_point(scene: Scene, point: str) -> None:
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_a_run_may_die_at_any_instant(scene: Scene, seed: int) -> None:
-    """Five runs in a row are killed, each some requests after it began; nothing is lost, and the sixth converges."""
+def test_death_at_any_instant_is_recovered(scene: Scene, seed: int) -> None:
+    """Five runs in a row are killed, each some requests after its start; the sixth converges."""
     chance = Random(seed)
     for _ in range(5):
         begun, more = len(scene.served.sandbox.wire), chance.randint(1, 7)
@@ -152,8 +151,7 @@ def test_a_run_may_die_at_any_instant(scene: Scene, seed: int) -> None:
     scene.converges(deaths=5)
 
 
-def test_a_run_that_dies_while_it_waits_for_answers_leaves_its_intents(scene: Scene) -> None:
-    """Requests that arrived and were never answered are open in the ledger, and the next run sees that they landed."""
+def test_death_while_waiting_leaves_open_intents(scene: Scene) -> None:
     scene.served.sandbox.script(None, "PUT", [None, *[Fault.STALL] * _CONCURRENCY])
     process = scene.start()
     _until(process, lambda: len(scene.served.writes) > _CONCURRENCY)
@@ -170,8 +168,7 @@ def test_a_run_that_dies_while_it_waits_for_answers_leaves_its_intents(scene: Sc
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_a_run_that_is_asked_to_stop_tells_the_truth_three_times(scene: Scene, seed: int) -> None:
-    """After a SIGTERM at any instant the result, the ledger and the API say the same of every number."""
+def test_sigterm_leaves_result_ledger_and_api_in_agreement(scene: Scene, seed: int) -> None:
     more = Random(seed).randint(3, 40)
     process = scene.start()
     _until(process, lambda: len(scene.served.sandbox.wire) >= more)
@@ -191,8 +188,7 @@ def test_a_run_that_is_asked_to_stop_tells_the_truth_three_times(scene: Scene, s
     scene.converges(deaths=0)
 
 
-def test_the_second_signal_ends_the_run_with_its_intents_open(scene: Scene) -> None:
-    """Whoever does not want to wait for answers leaves at once; the next run closes what that left open."""
+def test_second_signal_leaves_intents_open(scene: Scene) -> None:
     scene.served.sandbox.script(None, "PUT", [None, *[Fault.STALL] * _CONCURRENCY])
     process = scene.start()
     assert process.stderr is not None

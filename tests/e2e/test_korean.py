@@ -1,4 +1,4 @@
-"""The command in Korean, as its users run it; what machines read stays as it is."""
+"""The command in Korean; documents for machines are the same as in English."""
 
 import json
 import os
@@ -43,10 +43,9 @@ def _same(text: str) -> str:
         ({"LANG": "C.UTF-8"}, ("plan",), False),
     ],
 )
-def test_a_plan_is_shown_in_the_language_that_was_wished_for(
+def test_language_follows_option_variable_and_locale(
     command: Command, served: Served, variables: dict[str, str], arguments: tuple[str, ...], *, korean: bool
 ) -> None:
-    """By the option, SENDERID_LANG or the locale; the table and its closing sentence are in that language."""
     command.environment |= variables
     done = command(*arguments)
     assert done.returncode == 0, done.stderr
@@ -62,7 +61,6 @@ def test_a_plan_is_shown_in_the_language_that_was_wished_for(
 
 
 def test_documents_and_log_lines_are_the_same_in_both_languages(command: Command, serve: Serve) -> None:
-    """JSON of plan, apply, history and doctor, log lines, saved plans and exit statuses know no language."""
     told: dict[str, list[Any]] = {}
     for language in ("en", "ko"):
         account = SandboxAccount.of({A: "INACTIVE", B: "PENDING", C: "ACTIVE", D: "ACTIVE"}, account_id="7")
@@ -87,8 +85,7 @@ def test_documents_and_log_lines_are_the_same_in_both_languages(command: Command
     assert not re.search("[가-힣]", str(told["ko"]))
 
 
-def test_an_apply_tells_in_korean_what_became_of_it(command: Command, serve: Serve) -> None:
-    """Outcomes, reasons and advice are Korean; the exit status, the ledger's words and log lines are as ever."""
+def test_apply_is_korean(command: Command, serve: Serve) -> None:
     account = SandboxAccount.of({A: "INACTIVE", B: "PENDING"})
     served = serve(account)
     command.at(served.sandbox, account).environment["LANG"] = "ko_KR.UTF-8"
@@ -107,8 +104,7 @@ def test_an_apply_tells_in_korean_what_became_of_it(command: Command, serve: Ser
     assert "Missing: 이 계정에 등록되지 않은 번호입니다." in command("history", run["run_id"]).stdout
 
 
-def test_a_refusal_names_the_way_through_in_korean(command: Command, serve: Serve) -> None:
-    """The broken rule, what it counts, and the option, which is in no language."""
+def test_refusal_is_korean_and_names_the_option(command: Command, serve: Serve) -> None:
     phones = [f"0100000{n:04}" for n in range(20)]
     account = SandboxAccount.of(dict.fromkeys(phones, "ACTIVE"))
     served = serve(account)
@@ -124,8 +120,7 @@ def test_a_refusal_names_the_way_through_in_korean(command: Command, serve: Serv
 
 
 @pytest.mark.parametrize(("answer", "goes_on"), [(b"yes\n", True), ("예\n".encode(), False), ("네\n".encode(), False)])
-def test_yes_is_the_only_yes_in_korean_too(command: Command, served: Served, answer: bytes, *, goes_on: bool) -> None:
-    """The question is Korean, and names the one answer that goes on; a Korean yes writes nothing."""
+def test_only_yes_confirms_in_korean(command: Command, served: Served, answer: bytes, *, goes_on: bool) -> None:
     command.environment["SENDERID_LANG"] = "ko"
     master, slave = pty.openpty()
     try:
@@ -141,8 +136,7 @@ def test_yes_is_the_only_yes_in_korean_too(command: Command, served: Served, ans
     assert ("아무도 yes라고 답하지 않아" in " ".join(out.split())) == (not goes_on)
 
 
-def test_problems_of_files_are_told_in_korean_at_their_places(command: Command) -> None:
-    """Each line is `file:line:column: message` as ever, foreign text in it is harmless, and the status is 65."""
+def test_problems_of_files_are_korean(command: Command) -> None:
     command.environment["LC_ALL"] = "ko_KR.UTF-8"
     command.write(
         "d.yaml",
@@ -175,10 +169,7 @@ def test_problems_of_files_are_told_in_korean_at_their_places(command: Command) 
         (("--version",), 0, "senderid "),
     ],
 )
-def test_words_of_the_command_line_are_korean(
-    command: Command, arguments: tuple[str, ...], status: int, told: str
-) -> None:
-    """Help, wrong usage and errors before anything is sent; exit statuses are those of English."""
+def test_help_and_usage_errors_are_korean(command: Command, arguments: tuple[str, ...], status: int, told: str) -> None:
     assert command(*arguments).returncode == status
     command.environment["LANG"] = "ko_KR.UTF-8"
     done = command(*arguments)
@@ -186,8 +177,7 @@ def test_words_of_the_command_line_are_korean(
     assert told in done.stdout + done.stderr
 
 
-def test_the_demo_tells_its_story_in_korean(command: Command) -> None:
-    """From the file to the proof, the whole story."""
+def test_demo_is_korean(command: Command) -> None:
     done = command("demo", "--lang", "ko")
     assert done.returncode == 0
     assert "1. 원하는 상태를 적은 파일:" in done.stdout
@@ -195,8 +185,7 @@ def test_the_demo_tells_its_story_in_korean(command: Command) -> None:
     assert "지금 남은 변경은 0건입니다." in done.stdout
 
 
-def test_a_terminal_without_korean_letters_breaks_nothing(command: Command) -> None:
-    """What the output's encoding has no place for is shown by its number."""
+def test_output_that_cannot_encode_korean_is_escaped(command: Command) -> None:
     command.environment |= {"SENDERID_LANG": "ko", "PYTHONIOENCODING": "latin-1"}
     command.write("d.yaml", _FILE)
     done = command("validate", "-f", "d.yaml")
@@ -215,15 +204,14 @@ def _visible(page: str) -> str:
 
 @pytest.fixture
 def troubled(serve: Serve, command: Command) -> None:
-    """An account with a number to change, one that needs a person and one that is not registered, in Korean."""
+    """Serve an account with one change, one blocked and one missing number, in Korean."""
     account = SandboxAccount.of({A: "INACTIVE", B: "PENDING"})
     command.at(serve(account).sandbox, account).environment["SENDERID_LANG"] = "ko"
     command.write("d.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE, {B}: ACTIVE, {C}: ACTIVE}}\n")
 
 
 @pytest.mark.usefixtures("troubled")
-def test_reports_and_markdown_are_korean_to_the_last_reason(command: Command) -> None:
-    """A plan, a result and a run, in both forms, have no English sentence; a task's link finds its rows' word."""
+def test_reports_and_markdown_have_no_english_sentence(command: Command) -> None:
     shown = [command("plan", "-f", "d.yaml", "--format", form).stdout for form in ("html", "markdown")]
     shown += [command("apply", "-y", "-f", "d.yaml", "--format", form).stdout for form in ("html", "markdown")]
     run = json.loads(command("history", "--format", "json").stdout)["runs"][-1]["run_id"]
@@ -240,8 +228,7 @@ def test_reports_and_markdown_are_korean_to_the_last_reason(command: Command) ->
 
 
 @pytest.mark.usefixtures("troubled")
-def test_the_status_page_speaks_the_language_of_each_reader(command: Command) -> None:
-    """One process tells one browser in Korean and another in English what became of a number, and why."""
+def test_status_page_follows_accept_language(command: Command) -> None:
     command("apply", "-y", "-f", "d.yaml")
     with command.popen("serve", "--listen", "127.0.0.1:0") as process:
         try:

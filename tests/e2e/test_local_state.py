@@ -1,4 +1,4 @@
-"""The command where its ledger cannot be kept, disks are full, others hold the account, and in checkouts."""
+"""Unusable ledgers, full disks, leases held by other runs, and revisions of checkouts."""
 
 import json
 import os
@@ -95,8 +95,7 @@ _UNUSABLE: dict[str, tuple[Callable[[Path], None], str]] = {
 
 
 @pytest.mark.parametrize("kind", _UNUSABLE)
-def test_without_a_ledger_nothing_is_sent(command: Command, served: Served, kind: str) -> None:
-    """An apply, of files and of a saved plan, sends no request at all, and says why and how to choose another place."""
+def test_apply_without_a_ledger_sends_nothing(command: Command, served: Served, kind: str) -> None:
     assert command("plan", "-f", "d.yaml", "--out", "plan.json").returncode == 0
     served.sandbox.wire.clear()
     make, told = _UNUSABLE[kind]
@@ -112,8 +111,7 @@ def test_without_a_ledger_nothing_is_sent(command: Command, served: Served, kind
 
 
 @pytest.mark.parametrize("kind", _UNUSABLE)
-def test_a_plan_goes_on_without_a_ledger_and_doctor_tells(command: Command, serve: Serve, kind: str) -> None:
-    """A plan of several accounts is made all the same, with one warning; doctor fails its row and exits 1."""
+def test_plan_warns_and_doctor_fails_without_a_ledger(command: Command, serve: Serve, kind: str) -> None:
     accounts = [_account(number, 2) for number in range(3)]
     served = serve(*accounts)
     command.at(served.sandbox, accounts[0])
@@ -142,10 +140,9 @@ def _limited_to(size: int) -> Callable[[], None]:
 
 
 @pytest.mark.parametrize("pages", [0, 1, 9, 18, 20, 22, 23, 24, 25, 26, 28, 30, 80])
-def test_a_disk_that_fills_up_stops_the_run_and_loses_nothing(
+def test_full_disk_stops_the_run_and_the_next_converges(
     command: Command, served: Served, account: SandboxAccount, pages: int
 ) -> None:
-    """However far it came: what was sent is in the ledger, the end is told, and with room again the next converges."""
     command.environment |= {"SENDERID_CONCURRENCY": "3"}
     command.unmeasured()
     process = command.popen("apply", "-y", "-f", "d.yaml", "--format", "json", preexec_fn=_limited_to(pages * 4096))
@@ -174,10 +171,9 @@ def test_a_disk_that_fills_up_stops_the_run_and_loses_nothing(
 
 @pytest.mark.parametrize("where", ["closed", "full"])
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
-def test_a_dead_output_loses_no_row(
+def test_dead_output_keeps_the_ledger_complete(
     command: Command, served: Served, account: SandboxAccount, stream: str, where: str
 ) -> None:
-    """With nobody to read what is told, or no room for it, the run is in the ledger from its beginning to its end."""
     command.unmeasured()
     if where == "full":
         target = os.open("/dev/full", os.O_WRONLY)
@@ -198,10 +194,7 @@ def test_a_dead_output_loses_no_row(
         assert connection.execute("SELECT outcome, count(*) FROM outcomes").fetchall() == [("changed", 30)]
 
 
-def test_a_plan_that_cannot_be_shown_is_not_carried_out_and_the_run_has_failed(
-    command: Command, served: Served
-) -> None:
-    """With stdout closed the plan is told to nobody: nothing is written, and the ledger knows that the run ended."""
+def test_unprintable_plan_writes_nothing_and_fails_the_run(command: Command, served: Served) -> None:
     read, target = os.pipe()
     os.close(read)
     with command.popen("apply", "-y", "-f", "d.yaml", stdout=target) as process:
@@ -215,7 +208,7 @@ def test_a_plan_that_cannot_be_shown_is_not_carried_out_and_the_run_has_failed(
 
 @pytest.fixture
 def holder(command: Command, served: Served) -> Iterator[subprocess.Popen[str]]:
-    """A run that holds the account until the test lets it go on: its second request is not answered."""
+    """Start a run that holds the lease: its second request gets no response."""
     served.sandbox.script(None, "PUT", [None, Fault.STALL])
     slow = {"SENDERID_CONCURRENCY": "1", "SENDERID_TIMEOUT__TOTAL_SECONDS": "600"}
     command.environment |= slow
@@ -227,10 +220,7 @@ def holder(command: Command, served: Served) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-def test_a_run_that_may_not_wait_long_enough_names_the_holder(
-    command: Command, served: Served, holder: subprocess.Popen[str]
-) -> None:
-    """After --lock-timeout it exits 5, with the other run's process, id and start; it wrote nothing."""
+def test_lock_timeout_names_the_holder(command: Command, served: Served, holder: subprocess.Popen[str]) -> None:
     began = time.monotonic()
     done = command("apply", "-y", "-f", "d.yaml", "--lock-timeout", "1s", "--format", "json")
     assert 1 <= time.monotonic() - began < 10
@@ -242,10 +232,9 @@ def test_a_run_that_may_not_wait_long_enough_names_the_holder(
     assert len(served.writes) == 2
 
 
-def test_a_run_that_waits_goes_on_when_the_account_is_free(
+def test_lock_timeout_waits_for_the_lease(
     command: Command, served: Served, account: SandboxAccount, holder: subprocess.Popen[str]
 ) -> None:
-    """With --lock-timeout it takes up what the run before it has left, and sends nothing a second time."""
     waiting = command.popen("apply", "-y", "-f", "d.yaml", "--lock-timeout", "1m", "--format", "json")
     reads = len(served.sandbox.wire)
     _until(lambda: len(served.sandbox.wire) > reads)
@@ -258,8 +247,7 @@ def test_a_run_that_waits_goes_on_when_the_account_is_free(
 
 
 @pytest.mark.usefixtures("holder")
-def test_a_run_that_waits_can_be_stopped(command: Command, served: Served) -> None:
-    """SIGINT ends the wait at once: interrupted, with nothing sent."""
+def test_sigint_ends_the_wait_for_a_lease(command: Command, served: Served) -> None:
     waiting = command.popen("apply", "-y", "-f", "d.yaml", "--lock-timeout", "10m", "--format", "json")
     reads = len(served.sandbox.wire)
     _until(lambda: len(served.sandbox.wire) > reads)
@@ -282,8 +270,8 @@ def _git(folder: Path, *arguments: str) -> str:
     ).stdout.strip()
 
 
-def test_a_saved_plan_and_its_run_carry_the_revision(command: Command, served: Served) -> None:
-    """The plan file and the ledger have the file's hash and the commit, with -dirty where it was changed since."""
+def test_plan_file_and_run_have_the_revision(command: Command, served: Served) -> None:
+    """With -dirty when the file was changed since the commit."""
     _git(command.folder, "init", "-q")
     _git(command.folder, "add", "d.yaml")
     _git(command.folder, "commit", "-qm", "first")
@@ -302,8 +290,7 @@ def test_a_saved_plan_and_its_run_carry_the_revision(command: Command, served: S
     assert len(served.writes) == 30
 
 
-def test_a_saved_plan_is_for_its_account_and_its_time(command: Command, serve: Serve, served: Served) -> None:
-    """Another account's credentials and an age beyond --max-age are refused; nothing is written."""
+def test_saved_plan_is_refused_for_another_account_or_age(command: Command, serve: Serve, served: Served) -> None:
     assert command("plan", "-f", "d.yaml", "--out", "plan.json").returncode == 0
     path = command.folder / "plan.json"
     old = command("apply", "plan.json", "--max-age", "0s")

@@ -20,14 +20,13 @@ A, B = "01000000001", "01000000002"
 
 
 def _lowest() -> list[str]:
-    """Each direct dependency at its lower bound."""
+    """Return each direct dependency at its lower bound."""
     named = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     found = [re.fullmatch(r"([\w.-]+)>=([\w.]+)[^;]*(;.*)?", each) for each in named]
     return [f"{each[1]}=={each[2]}{each[3] or ''}" for each in found if each]
 
 
 def test_every_dependency_has_a_lower_bound() -> None:
-    """Without one any version would be allowed, and none of them tested."""
     named = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     assert len(_lowest()) == len(named)
 
@@ -51,8 +50,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Sequence[str]:
     return python, "-m", "worker"
 
 
-def test_the_lowest_versions_run(command: Command, serve: Serve, program: Sequence[str]) -> None:
-    """Demo, doctor, plan, apply, history, a held lock that names its holder, and a daemon with its metrics."""
+def test_lowest_versions_run(command: Command, serve: Serve, program: Sequence[str]) -> None:
     account = SandboxAccount.of({A: "INACTIVE", B: "ACTIVE"})
     served = serve(account)
     command.unmeasured()
@@ -103,7 +101,7 @@ except AccountBusy as error:
 """
 
 
-def test_a_held_lock_names_its_holder(command: Command, program: Sequence[str]) -> None:
+def test_held_lock_names_its_holder(command: Command, program: Sequence[str]) -> None:
     """Old releases of filelock ignored the callback that writes the name."""
     command.environment["PYTHONPATH"] = str(ROOT)
     with command.popen(program=(program[0], "-c", _HELD)) as process:

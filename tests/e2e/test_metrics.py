@@ -1,4 +1,4 @@
-"""Metrics of whole runs: into a file and to a push gateway, whatever becomes of the run."""
+"""Metrics of whole runs, in a file and at a push gateway."""
 
 import json
 import signal
@@ -21,8 +21,8 @@ NUMBERS = {A: "INACTIVE", B: "ACTIVE", C: "ACTIVE"}
 FILES = {"main.yaml": WANTED}
 
 
-def told(path: Path) -> Mapping[tuple[str, ...], float]:
-    """The samples of a file by name and the values of the labels."""
+def samples(path: Path) -> Mapping[tuple[str, ...], float]:
+    """Return the samples of a file by name and label values."""
     return {
         (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(path.read_text())
@@ -31,18 +31,17 @@ def told(path: Path) -> Mapping[tuple[str, ...], float]:
 
 
 def of(found: Mapping[tuple[str, ...], float], name: str) -> Mapping[str, float]:
-    """What one metric tells of the account, without zeros."""
+    """Return the non-zero samples of one metric of the account."""
     return {key[2]: value for key, value in found.items() if key[:2] == (name, "main") and value}
 
 
 @pytest.mark.usefixtures("served")
 @pytest.mark.parametrize(("verb", "status"), [("plan", 0), ("drift", 2)])
-def test_what_only_looks_tells_what_differs(command: Command, verb: str, status: int) -> None:
-    """Looking counts statuses and what differs, and a file that anybody may read is there whole."""
+def test_plan_and_drift_count_statuses_and_differences(command: Command, verb: str, status: int) -> None:
     before = time.time()
     assert command(verb, "-f", "main.yaml", "--metrics-file", "senderid.prom").returncode == status
     path = command.folder / "senderid.prom"
-    found = told(path)
+    found = samples(path)
     assert of(found, "senderid_numbers") == {"ACTIVE": 2, "INACTIVE": 1}
     assert of(found, "senderid_differing_numbers") == {"unknown": 2}
     assert found["senderid_request_duration_seconds_count", "2xx", "read"] == 1
@@ -53,10 +52,9 @@ def test_what_only_looks_tells_what_differs(command: Command, verb: str, status:
 
 
 @pytest.mark.usefixtures("served")
-def test_an_apply_tells_what_is_there_after_it(command: Command) -> None:
-    """What was changed and proven is counted as it is now, and nothing differs any more."""
+def test_apply_counts_verified_statuses(command: Command) -> None:
     assert command("apply", "-y", "-f", "main.yaml", "--metrics-file", "senderid.prom").returncode == 0
-    found = told(command.folder / "senderid.prom")
+    found = samples(command.folder / "senderid.prom")
     assert of(found, "senderid_planned_numbers") == {"unchanged": 3}
     assert of(found, "senderid_differing_numbers") == {}
     assert found["senderid_runs_total", "converged"] == 1
@@ -65,48 +63,43 @@ def test_an_apply_tells_what_is_there_after_it(command: Command) -> None:
 
 
 @pytest.mark.usefixtures("served")
-def test_a_saved_plan_tells_what_became_of_it(command: Command) -> None:
-    """The outcomes are there; what nobody counted is not, as a zero would be a lie."""
+def test_saved_plan_has_outcomes_and_no_unknown_zeros(command: Command) -> None:
     assert command("plan", "-f", "main.yaml", "--out", "plan.json").returncode == 0
     assert command("apply", "plan.json", "--metrics-file", "senderid.prom").returncode == 0
-    found = told(command.folder / "senderid.prom")
+    found = samples(command.folder / "senderid.prom")
     assert found["senderid_number_outcomes_total", "changed"] == 2
     assert found["senderid_account_failing", "main"] == 0
     assert "senderid_numbers" not in {key[0] for key in found}
 
 
-def test_a_run_that_fails_leaves_the_last_good_one(command: Command, served: Served) -> None:
-    """An account that cannot be read is told, and the age of the last good round goes on growing."""
+def test_failed_run_keeps_the_last_good_pass(command: Command, served: Served) -> None:
     run = ("plan", "-f", "main.yaml", "--metrics-file", "senderid.prom")
     assert command(*run).returncode == 0
-    good = told(command.folder / "senderid.prom")[LAST_GOOD,]
+    good = samples(command.folder / "senderid.prom")[LAST_GOOD,]
     served.sandbox.script(None, "GET", [Fault.INVALID_KEY])
     assert command(*run).returncode == 1
-    found = told(command.folder / "senderid.prom")
+    found = samples(command.folder / "senderid.prom")
     assert (found[LAST_GOOD,], found["senderid_account_failing", "main"]) == (good, 1)
     assert found["senderid_failed_passes_total",] == 1
 
 
 @pytest.mark.parametrize("verb", [("plan",), ("apply", "-y"), ("drift",)])
-def test_a_broken_file_is_told(command: Command, served: Served, verb: tuple[str, ...]) -> None:
-    """Where nothing is sent as the desired state cannot be used, that is what the metrics say."""
+def test_invalid_file_is_counted(command: Command, served: Served, verb: tuple[str, ...]) -> None:
     command.write("main.yaml", "version: 1\nnumbers: 7\n")
     assert command(*verb, "-f", "main.yaml", "--metrics-file", "senderid.prom").returncode == 65
-    found = told(command.folder / "senderid.prom")
+    found = samples(command.folder / "senderid.prom")
     assert (found["senderid_desired_state_valid",], found["senderid_failed_passes_total",]) == (0, 1)
     assert served.sandbox.wire == []
 
 
-def test_a_file_that_cannot_be_written_is_told_before_anything_is_sent(command: Command, served: Served) -> None:
-    """A folder that is not there costs no request."""
+def test_unwritable_metrics_file_sends_nothing(command: Command, served: Served) -> None:
     done = command("apply", "-y", "-f", "main.yaml", "--metrics-file", "nowhere/senderid.prom")
     assert done.returncode == 1
     assert "nowhere/senderid.prom" in done.stderr
     assert served.sandbox.wire == []
 
 
-def test_a_stopped_run_tells_too(command: Command, served: Served) -> None:
-    """A signal ends the round, which is then no good one; the metrics are written all the same."""
+def test_interrupted_run_writes_its_metrics(command: Command, served: Served) -> None:
     served.sandbox.script(None, "GET", [Fault.STALL])
     process = command.popen("plan", "-f", "main.yaml", "--metrics-file", "senderid.prom")
     while not served.sandbox.wire:
@@ -114,14 +107,13 @@ def test_a_stopped_run_tells_too(command: Command, served: Served) -> None:
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=30)
     assert process.returncode == 143
-    found = told(command.folder / "senderid.prom")
+    found = samples(command.folder / "senderid.prom")
     assert (found[LAST_GOOD,], found["senderid_failed_passes_total",]) == (0, 1)
     assert found.get(("senderid_account_failing", "main"), 0) == 0
 
 
 @pytest.mark.usefixtures("served")
-def test_a_gateway_that_hangs_does_not_fail_a_run(command: Command) -> None:
-    """A gateway that never answers is told once, and the run is what it is without it."""
+def test_hanging_gateway_does_not_fail_a_run(command: Command) -> None:
     with socket.create_server(("127.0.0.1", 0)) as hanging:
         command.environment["SENDERID_METRICS__PUSH_URL"] = f"http://127.0.0.1:{hanging.getsockname()[1]}"
         done = command("apply", "-y", "-f", "main.yaml")
@@ -134,16 +126,14 @@ def test_a_gateway_that_hangs_does_not_fail_a_run(command: Command) -> None:
 
 @pytest.mark.usefixtures("served")
 @pytest.mark.parametrize("url", ["gateway:9091", "http://u:hunter2@gateway"])
-def test_a_gateway_that_cannot_be_is_wrong_usage(command: Command, url: str, served: Served) -> None:
-    """Nothing is sent, and a password is not repeated."""
+def test_invalid_gateway_is_wrong_usage_without_its_password(command: Command, url: str, served: Served) -> None:
     done = command("plan", "-f", "main.yaml", "--metrics-push", url)
     assert done.returncode == 64
     assert "hunter2" not in done.stderr
     assert served.sandbox.wire == []
 
 
-def test_metrics_tell_no_phone_and_no_secret(command: Command, served: Served, account: SandboxAccount) -> None:
-    """What everybody may read names accounts, and neither numbers nor keys, nor what the API says."""
+def test_metrics_have_no_phone_and_no_secret(command: Command, served: Served, account: SandboxAccount) -> None:
     served.sandbox.script(None, "GET", [Fault.ESCAPES, Fault.RATE_LIMITED])
     assert command("apply", "-y", "-f", "main.yaml", "--metrics-file", "senderid.prom").returncode == 0
     text = (command.folder / "senderid.prom").read_text()

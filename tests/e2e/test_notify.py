@@ -19,13 +19,12 @@ notify:
 
 @pytest.fixture
 def webhook() -> Iterator[Webhook]:
-    """A place that takes messages."""
+    """Serve a webhook."""
     with Webhook() as running:
         yield running
 
 
-def test_every_channel_gets_a_message(command: Command, webhook: Webhook) -> None:
-    """Each channel gets one test message by its own template, and is said to have accepted it; a name narrows it."""
+def test_every_channel_gets_a_test_message(command: Command, webhook: Webhook) -> None:
     command.write("config/worker.yaml", SETTINGS.format(seconds=10))
     command.write("mail.url", webhook.url("ok/mail\n"))
     command.environment["OPS_URL"] = webhook.url("ok/ops")
@@ -40,8 +39,7 @@ def test_every_channel_gets_a_message(command: Command, webhook: Webhook) -> Non
     assert (done.returncode, done.stdout, len(webhook.received)) == (0, "ok    mail  accepted\n", 3)
 
 
-def test_channels_that_fail_are_said_to(command: Command, webhook: Webhook) -> None:
-    """A refusal, silence, and a URL that is missing or none are told for each channel, without its URL; status 1."""
+def test_failed_channels_are_reported_without_their_urls(command: Command, webhook: Webhook) -> None:
     command.write("config/worker.yaml", SETTINGS.format(seconds=0.5))
     command.write("mail.url", webhook.url(f"bad/{TOKEN}"))
     command.environment["OPS_URL"] = webhook.url(f"hang/{TOKEN}")
@@ -70,8 +68,9 @@ def test_channels_that_fail_are_said_to(command: Command, webhook: Webhook) -> N
         (f"notify: {{channels: [{{name: a, url: 'slack://{TOKEN}'}}]}}", [], 65, "1:36: url takes a reference"),
     ],
 )
-def test_wrong_use_sends_nothing(command: Command, settings: str, arguments: list[str], status: int, told: str) -> None:
-    """No channel, an unknown one, and a URL in the settings themselves are told with what to do, and not repeated."""
+def test_wrong_usage_sends_nothing(
+    command: Command, settings: str, arguments: list[str], status: int, told: str
+) -> None:
     command.write("config/worker.yaml", settings)
     done = command("notify", "test", *arguments)
     assert (done.returncode, done.stdout) == (status, "")

@@ -37,8 +37,7 @@ def _made(command: Command) -> set[str]:
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
-def test_output_may_be_stdout(command: Command, arguments: tuple[str, ...], begins: str) -> None:
-    """The document is on stdout, once and alone; no file is made, and none beside it."""
+def test_output_dash_is_stdout(command: Command, arguments: tuple[str, ...], begins: str) -> None:
     done = command(*arguments, "--output", "-")
     assert (done.returncode in {0, 2}, done.stdout[: len(begins)]) == (True, begins)
     if begins.startswith("{"):
@@ -48,8 +47,7 @@ def test_output_may_be_stdout(command: Command, arguments: tuple[str, ...], begi
 
 
 @pytest.mark.usefixtures("served")
-def test_stdout_that_is_a_file_has_no_schema_beside_it(command: Command, tmp_path: Path) -> None:
-    """Neither where the shell redirects, nor at another open descriptor, nor at a pipe or a device."""
+def test_export_to_a_descriptor_writes_no_schema(command: Command, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     with (tmp_path / "out" / "x.yaml").open("w") as file:
         with command.popen("export", "--output", "/dev/stdout", stdout=file) as process:
@@ -70,15 +68,13 @@ def test_stdout_that_is_a_file_has_no_schema_beside_it(command: Command, tmp_pat
 
 
 @pytest.mark.usefixtures("served")
-def test_a_file_may_be_called_so(command: Command) -> None:
-    """`./-` names it."""
+def test_dot_slash_dash_is_a_file(command: Command) -> None:
     done = command("plan", "-f", "d.yaml", "--format", "json", "--output", "./-", "--out", "./-p")
     assert (done.returncode, done.stdout, _made(command)) == (0, "", {"-", "-p"})
     assert json.loads((command.folder / "-").read_text())["schema"] == "senderid.plan/v1"
 
 
-def test_a_plan_file_may_go_through_a_pipe(command: Command, served: Served) -> None:
-    """With `--out -` stdout is the plan file, and the text is on stderr."""
+def test_out_dash_puts_the_text_on_stderr(command: Command, served: Served) -> None:
     done = command("plan", "-f", "d.yaml", "--out", "-")
     assert done.returncode == 0
     assert json.loads(done.stdout)["schema"].startswith("senderid.saved-plan/")
@@ -88,8 +84,7 @@ def test_a_plan_file_may_go_through_a_pipe(command: Command, served: Served) -> 
     assert [phone for phone, _ in served.writes] == [A]
 
 
-def test_metrics_may_go_to_stdout(command: Command, served: Served) -> None:
-    """With `--metrics-file -` stdout is the metrics, and the text is on stderr."""
+def test_metrics_dash_puts_the_text_on_stderr(command: Command, served: Served) -> None:
     for verb in (("plan",), ("drift",), ("apply", "-y")):
         done = command(*verb, "-f", "d.yaml", "--metrics-file", "-")
         assert done.returncode in {0, 2}
@@ -111,8 +106,7 @@ def test_metrics_may_go_to_stdout(command: Command, served: Served) -> None:
     ],
     ids=" ".join,
 )
-def test_two_documents_do_not_fit_on_stdout(command: Command, served: Served, arguments: tuple[str, ...]) -> None:
-    """Wrong usage: nothing is sent, and the message names both."""
+def test_two_documents_on_stdout_are_wrong_usage(command: Command, served: Served, arguments: tuple[str, ...]) -> None:
     done = command(*arguments)
     assert (done.returncode, done.stdout, served.sandbox.wire) == (64, "", [])
     assert " and " in done.stderr
@@ -128,8 +122,9 @@ def test_two_documents_do_not_fit_on_stdout(command: Command, served: Served, ar
     ],
     ids=" ".join,
 )
-def test_two_documents_do_not_fit_in_one_file(command: Command, served: Served, arguments: tuple[str, ...]) -> None:
-    """Wrong usage: the later document would replace the earlier one without a word."""
+def test_two_documents_in_one_file_are_wrong_usage(
+    command: Command, served: Served, arguments: tuple[str, ...]
+) -> None:
     (command.folder / "link.json").symlink_to("x.json")
     done = command(*arguments)
     assert (done.returncode, done.stdout, served.sandbox.wire) == (64, "", [])
@@ -137,15 +132,13 @@ def test_two_documents_do_not_fit_in_one_file(command: Command, served: Served, 
     assert not (command.folder / "x.json").exists()
 
 
-def test_two_documents_fit_in_one_device(command: Command, served: Served) -> None:
-    """What nobody keeps replaces nothing."""
+def test_two_documents_may_go_to_a_device(command: Command, served: Served) -> None:
     assert command("plan", "-f", "d.yaml", "--out", "/dev/null", "--output", "/dev/null").returncode == 0
     assert served.writes == []
 
 
 @pytest.mark.usefixtures("served")
-def test_stderr_may_be_named(command: Command, tmp_path: Path) -> None:
-    """A log that stderr goes to is not replaced."""
+def test_output_to_stderr_keeps_its_log(command: Command, tmp_path: Path) -> None:
     with (tmp_path / "log").open("w") as log:
         done = subprocess.run(  # noqa: S603 - our own command
             [SENDERID, "plan", "-f", "d.yaml", "--format", "json", "--output", "/dev/stderr"],

@@ -1,4 +1,4 @@
-"""Numbers outside the numbering plan: right where the account has them, refused before any write where it has not."""
+"""Numbers outside the numbering plan: accepted where the account has them, refused before any write elsewhere."""
 
 import json
 
@@ -18,10 +18,7 @@ def _file(*lines: str, unmanaged: str = "deactivate") -> str:
     return f"version: 1\naccount: main\nunmanaged: {unmanaged}\n{safety}\nnumbers:\n{numbers}"
 
 
-def test_a_registered_number_is_listed_protected_and_written(
-    command: Command, served: Served, account: SandboxAccount
-) -> None:
-    """Listed numbers get what they are listed with, and none of them counts as unlisted."""
+def test_registered_implausible_number_is_managed(command: Command, served: Served, account: SandboxAccount) -> None:
     spelt = ("0507-1234-5678 ACTIVE", "010-1234-567 {status: INACTIVE, protected: true}", "16001 INACTIVE")
     command.write("config/desired/main.yaml", _file(f"{A} ACTIVE", *spelt))
     checked = command("validate")
@@ -38,10 +35,9 @@ def test_a_registered_number_is_listed_protected_and_written(
     assert "16001" in searched.stdout
 
 
-def test_a_registered_number_is_selected_and_excluded(
+def test_registered_implausible_number_is_selected_and_excluded(
     command: Command, served: Served, account: SandboxAccount
 ) -> None:
-    """--only and --exclude take the number in any spelling; what is not listed is deactivated as the file says."""
     command.write("config/desired/main.yaml", _file(f"{A} ACTIVE", "0507-1234-5678 INACTIVE"))
     assert command("apply", "--yes", "--only", "0507-1234-5678").returncode == 0
     assert served.writes == [("050712345678", "INACTIVE")]
@@ -52,10 +48,10 @@ def test_a_registered_number_is_selected_and_excluded(
 
 @pytest.mark.parametrize("form", ["text", "json"])
 @pytest.mark.parametrize("verb", [("plan",), ("apply", "--yes"), ("drift",)])
-def test_an_implausible_number_that_is_not_registered_is_refused_before_any_write(
+def test_unregistered_implausible_number_sends_no_write(
     command: Command, served: Served, account: SandboxAccount, verb: tuple[str, ...], form: str
 ) -> None:
-    """A slip of a registered number must not leave that one unlisted: the account is an error with the place."""
+    """A typing error must not make the registered number unmanaged."""
     command.write("config/desired/main.yaml", _file(f"{A} ACTIVE", "0507-1234-567 ACTIVE", "0109999999 ACTIVE"))
     done = command(*verb, "--format", form)
     assert done.returncode == 1
@@ -67,8 +63,7 @@ def test_an_implausible_number_that_is_not_registered_is_refused_before_any_writ
     assert account.statuses == {A: "INACTIVE", **dict.fromkeys(ODD, "ACTIVE")}
 
 
-def test_a_number_that_no_file_can_list_is_never_deactivated(command: Command, serve: Serve) -> None:
-    """An account may hold a number in a spelling that a file reads as another one: it is not unlisted for that."""
+def test_number_that_no_file_can_list_is_not_unmanaged(command: Command, serve: Serve) -> None:
     account = SandboxAccount.of({"821012345678": "ACTIVE", B: "ACTIVE"})
     served = serve(account)
     command.at(served.sandbox, account).write("config/desired/main.yaml", _file(f"{B} ACTIVE"))
@@ -79,8 +74,8 @@ def test_a_number_that_no_file_can_list_is_never_deactivated(command: Command, s
 
 
 @pytest.mark.parametrize("written", ["01000000001.0", "01000000001.00", "0100000000.", "1000000001", "1.000000001E9"])
-def test_a_decimal_is_refused_offline(command: Command, written: str, served: Served) -> None:
-    """What a spreadsheet made of a number is refused in files and in options, before anything is sent."""
+def test_decimal_is_refused_offline(command: Command, written: str, served: Served) -> None:
+    """Spreadsheets make decimals of numbers."""
     command.write("config/desired/main.yaml", _file(f"{written} ACTIVE"))
     done = command("apply", "--yes")
     assert done.returncode == 65

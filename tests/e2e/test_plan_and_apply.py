@@ -1,4 +1,4 @@
-"""Plan and apply as a person and a pipeline meet them, judged by what the sandbox has afterwards."""
+"""Plan and apply at a terminal and in a pipeline, verified against the sandbox."""
 
 import json
 import os
@@ -33,8 +33,7 @@ def _lines(stderr: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stderr.splitlines() if line.startswith("{")]
 
 
-def test_a_plan_shows_and_writes_nothing(command: Command, served: Served) -> None:
-    """A plan takes one request, tells both changes, and exits 0."""
+def test_plan_takes_one_read_and_writes_nothing(command: Command, served: Served) -> None:
     done = command("plan")
     assert done.returncode == 0
     assert "010-0000-0001" in done.stdout
@@ -42,8 +41,8 @@ def test_a_plan_shows_and_writes_nothing(command: Command, served: Served) -> No
     assert [request.method for request in served.sandbox.wire] == ["GET"]
 
 
-def test_a_detailed_exit_code_tells_pending_changes(command: Command, served: Served, account: SandboxAccount) -> None:
-    """2 while changes are pending, 3 while some are impossible, 0 when there is nothing to do."""
+def test_detailed_exitcode(command: Command, served: Served, account: SandboxAccount) -> None:
+    """2 pending, 3 some impossible, 0 nothing to do."""
     assert command("plan", "--detailed-exitcode").returncode == 2
     assert command("apply", "--yes").returncode == 0
     assert command("plan", "--detailed-exitcode").returncode == 0
@@ -53,8 +52,8 @@ def test_a_detailed_exit_code_tells_pending_changes(command: Command, served: Se
     assert served.writes
 
 
-def test_an_apply_converges_and_proves_it(command: Command, served: Served, account: SandboxAccount) -> None:
-    """After apply the account is as the file says, each change was seen, and a second run writes nothing."""
+def test_apply_converges_and_verifies(command: Command, served: Served, account: SandboxAccount) -> None:
+    """A second run writes nothing."""
     done = command("apply", "--yes", "--format", "json")
     assert done.returncode == 0, done.stderr
     assert account.statuses == {A: "ACTIVE", B: "INACTIVE", C: "ACTIVE", D: "ACTIVE"}
@@ -71,8 +70,7 @@ def test_an_apply_converges_and_proves_it(command: Command, served: Served, acco
     assert len(served.writes) == 2
 
 
-def test_the_plan_document_is_what_the_contract_says(command: Command, served: Served) -> None:
-    """The plan's JSON has the contract's keys and values, and nothing else is on stdout."""
+def test_plan_document_matches_the_contract(command: Command, served: Served) -> None:
     done = command("plan", "--format", "json")
     plan = json.loads(done.stdout)
     Draft202012Validator(schema("plan")).validate(plan)
@@ -88,8 +86,7 @@ def test_the_plan_document_is_what_the_contract_says(command: Command, served: S
     assert served.writes == []
 
 
-def test_every_number_closes_its_story_in_one_line(command: Command, served: Served) -> None:
-    """Each number of the account has exactly one closing line, valid by the schema, and the run has its two."""
+def test_every_number_has_one_closing_log_line(command: Command, served: Served) -> None:
     done = command("apply", "--yes")
     lines = _lines(done.stderr)
     validator = Draft202012Validator(schema("log"))
@@ -103,24 +100,21 @@ def test_every_number_closes_its_story_in_one_line(command: Command, served: Ser
     assert lines[-1]["writes"] == len(served.writes) == 2
 
 
-def test_every_number_of_a_plan_has_its_line(command: Command, served: Served) -> None:
-    """A plan tells each number's action once."""
+def test_every_planned_number_has_one_log_line(command: Command, served: Served) -> None:
     lines = _lines(command("plan").stderr)
     planned = sorted((line["phone"], line["action"]) for line in lines if line["event"] == "number.planned")
     assert planned == sorted([(A, "activate"), (B, "deactivate"), (C, "unchanged"), (D, "unmanaged")])
     assert served.writes == []
 
 
-def test_without_a_terminal_and_without_yes_nothing_happens(command: Command, served: Served) -> None:
-    """An apply that cannot ask and was not told yes is wrong usage and sends nothing."""
+def test_apply_without_terminal_and_yes_sends_nothing(command: Command, served: Served) -> None:
     done = command("apply")
     assert done.returncode == 64
     assert "--yes" in done.stderr
     assert served.sandbox.wire == []
 
 
-def test_a_dry_run_is_a_plan(command: Command, served: Served) -> None:
-    """--dry-run needs no yes and sends no PUT."""
+def test_dry_run_is_a_plan(command: Command, served: Served) -> None:
     done = command("apply", "--dry-run")
     assert done.returncode == 0
     assert "1 to activate" in done.stdout
@@ -140,7 +134,6 @@ def _on_a_terminal(command: Command, answer: bytes, *arguments: str) -> tuple[in
 
 
 def test_yes_on_a_terminal_applies(command: Command, served: Served) -> None:
-    """A person who looks and says yes gets what was shown."""
     status, shown = _on_a_terminal(command, b"yes\n", "apply")
     assert status == 0
     assert shown.index("1 to activate") < shown.index("Converged: 2 changed")
@@ -150,7 +143,6 @@ def test_yes_on_a_terminal_applies(command: Command, served: Served) -> None:
 
 @pytest.mark.parametrize("answer", [b"no\n", b"y\n", b"\n", b"\x04"])
 def test_anything_but_yes_on_a_terminal_writes_nothing(command: Command, served: Served, answer: bytes) -> None:
-    """No, y, an empty line and the end of input are all no."""
     status, shown = _on_a_terminal(command, answer, "apply")
     assert status == 4
     assert "Declined" in shown
@@ -158,8 +150,7 @@ def test_anything_but_yes_on_a_terminal_writes_nothing(command: Command, served:
     assert served.writes == []
 
 
-def test_a_question_leaves_stdout_to_the_document(command: Command, served: Served) -> None:
-    """With --format json the plan to decide on is shown on stderr, and stdout has the result and nothing else."""
+def test_question_goes_to_stderr(command: Command, served: Served) -> None:
     master, slave = pty.openpty()
     try:
         with command.popen("apply", "--format", "json", stdin=slave) as process:
@@ -173,8 +164,7 @@ def test_a_question_leaves_stdout_to_the_document(command: Command, served: Serv
     assert len(served.writes) == 2
 
 
-def test_a_refused_plan_is_shown_with_the_way_through(command: Command, serve: Serve) -> None:
-    """Too many deactivations: the plan, the rule and its option, exit 4, nothing written; --allow lets it pass."""
+def test_refused_plan_names_the_option(command: Command, serve: Serve) -> None:
     phones = [f"0100000{n:04}" for n in range(20)]
     account = SandboxAccount.of(dict.fromkeys(phones, "ACTIVE"))
     served = serve(account)
@@ -192,8 +182,7 @@ def test_a_refused_plan_is_shown_with_the_way_through(command: Command, serve: S
     assert len(served.writes) == 9
 
 
-def test_the_last_active_number_stays(command: Command, serve: Serve) -> None:
-    """Switching off the only ACTIVE number is refused by min-active."""
+def test_min_active_keeps_the_last_active_number(command: Command, serve: Serve) -> None:
     account = SandboxAccount.of({A: "ACTIVE"})
     served = serve(account)
     command.at(served.sandbox, account).write("d.yaml", f"version: 1\nnumbers: {{{A}: INACTIVE}}\n")
@@ -204,8 +193,7 @@ def test_the_last_active_number_stays(command: Command, serve: Serve) -> None:
     assert served.writes == []
 
 
-def test_only_and_exclude_narrow_a_run_down(command: Command, served: Served) -> None:
-    """Numbers may be named in any spelling, and the others stay as they are."""
+def test_only_and_exclude(command: Command, served: Served) -> None:
     assert command("apply", "-y", "--only", "+82 10-0000-0001").returncode == 0
     assert served.writes == [(A, "ACTIVE")]
     assert command("apply", "-y", "--exclude", "010 0000 0002").returncode == 0
@@ -215,8 +203,7 @@ def test_only_and_exclude_narrow_a_run_down(command: Command, served: Served) ->
     assert command("plan", "--account", "nobody").returncode == 64
 
 
-def test_wrong_credentials_stop_after_two_requests(command: Command, serve: Serve, account: SandboxAccount) -> None:
-    """A wrong key and a wrong secret are told, exit 1, and cost at most two requests."""
+def test_rejected_credentials_cost_two_requests(command: Command, serve: Serve, account: SandboxAccount) -> None:
     served = serve(account)
     command.at(served.sandbox, account).write("config/desired/main.yaml", _FILE)
     for name in ("SOLAPI_API_KEY", "SOLAPI_API_SECRET"):
@@ -232,7 +219,6 @@ def test_wrong_credentials_stop_after_two_requests(command: Command, serve: Serv
 
 
 def test_missing_credentials_send_nothing(command: Command, served: Served) -> None:
-    """Without credentials no request leaves, and the place that should have them is named."""
     del command.environment["SOLAPI_API_SECRET"]
     done = command("plan")
     assert done.returncode == 1
@@ -240,8 +226,7 @@ def test_missing_credentials_send_nothing(command: Command, served: Served) -> N
     assert served.sandbox.wire == []
 
 
-def test_another_account_than_the_pinned_one_is_an_error(command: Command, served: Served) -> None:
-    """Credentials of the wrong account are found out by the first answer."""
+def test_another_account_than_pinned_is_an_error(command: Command, served: Served) -> None:
     command.write("config/desired/main.yaml", _FILE.replace("account: main", 'account: main\naccount_id: "1"'))
     done = command("apply", "--yes")
     assert done.returncode == 1
@@ -249,8 +234,7 @@ def test_another_account_than_the_pinned_one_is_an_error(command: Command, serve
     assert served.writes == []
 
 
-def test_a_bad_account_stops_no_other(command: Command, serve: Serve) -> None:
-    """Of three accounts one has no credentials; the other two converge, and the run says 1."""
+def test_failed_account_stops_no_other(command: Command, serve: Serve) -> None:
     accounts = [
         SandboxAccount.of({f"0100000000{n}": "INACTIVE"}, api_key=f"NCS{n}", account_id=f"{n}", api_secret="s" * 30)
         for n in range(3)
@@ -271,8 +255,8 @@ def test_a_bad_account_stops_no_other(command: Command, serve: Serve) -> None:
     assert sorted(served.writes) == [("01000000000", "ACTIVE"), ("01000000002", "ACTIVE")]
 
 
-def test_a_plan_that_became_false_is_refused(command: Command, served: Served) -> None:
-    """Someone edits the account between the plan and the second look: nothing is written."""
+def test_stale_plan_is_refused(command: Command, served: Served) -> None:
+    """The account changes between the plan and the read before the writes."""
     status, shown = _edited_while_asked(command, served)
     assert status == 4
     assert "changed since" in shown
@@ -296,8 +280,7 @@ def _edited_while_asked(command: Command, served: Served) -> tuple[int, str]:
         os.close(master)
 
 
-def test_numbers_that_cannot_converge_are_told_and_the_rest_is_done(command: Command, serve: Serve) -> None:
-    """Blocked and missing numbers are outcomes, exit 3, and the others are changed."""
+def test_blocked_and_missing_numbers_stop_no_other(command: Command, serve: Serve) -> None:
     account = SandboxAccount.of({A: "INACTIVE", B: "PENDING"})
     served = serve(account)
     command.at(served.sandbox, account).write(
@@ -310,8 +293,7 @@ def test_numbers_that_cannot_converge_are_told_and_the_rest_is_done(command: Com
     assert served.writes == [(A, "ACTIVE")]
 
 
-def test_a_saved_plan_is_applied_as_it_was_reviewed(command: Command, served: Served, account: SandboxAccount) -> None:
-    """Without its files a saved plan is exactly its writes, made without a question; a changed number is a conflict."""
+def test_saved_plan_writes_exactly_what_was_reviewed(command: Command, served: Served, account: SandboxAccount) -> None:
     assert command("plan", "--out", "plan.json").returncode == 0
     assert (command.folder / "plan.json").stat().st_mode & 0o777 == 0o600
     assert account.api_secret not in (command.folder / "plan.json").read_text()
@@ -324,8 +306,7 @@ def test_a_saved_plan_is_applied_as_it_was_reviewed(command: Command, served: Se
     assert served.writes == [(B, "INACTIVE")]
 
 
-def test_a_saved_plan_tells_of_what_cannot_converge(command: Command, serve: Serve) -> None:
-    """Numbers that cannot converge, and accounts that could not be planned, are in a saved plan and its result."""
+def test_saved_plan_keeps_what_cannot_converge(command: Command, serve: Serve) -> None:
     account = SandboxAccount.of({A: "INACTIVE", B: "PENDING", C: "ACTIVE"})
     served = serve(account)
     command.at(served.sandbox, account).write(
@@ -346,8 +327,7 @@ def test_a_saved_plan_tells_of_what_cannot_converge(command: Command, serve: Ser
     assert served.writes == [(A, "ACTIVE")]
 
 
-def test_a_refused_plan_is_saved_as_refused(command: Command, serve: Serve) -> None:
-    """Applying the saved plan of a refused account is refused whatever is allowed now, and says to plan again."""
+def test_saved_refused_account_stays_refused(command: Command, serve: Serve) -> None:
     account = SandboxAccount.of({A: "ACTIVE"})
     served = serve(account)
     command.at(served.sandbox, account).write("d.yaml", f"version: 1\nnumbers: {{{A}: INACTIVE}}\n")
@@ -358,8 +338,7 @@ def test_a_refused_plan_is_saved_as_refused(command: Command, serve: Serve) -> N
     assert served.writes == []
 
 
-def test_a_changed_plan_file_is_refused(command: Command, served: Served) -> None:
-    """A plan file that was edited, or is none, is invalid and sends nothing."""
+def test_edited_plan_file_is_refused(command: Command, served: Served) -> None:
     command("plan", "--out", "plan.json")
     path = command.folder / "plan.json"
     path.write_text(path.read_text().replace(A, D))
@@ -372,8 +351,7 @@ def test_a_changed_plan_file_is_refused(command: Command, served: Served) -> Non
 
 
 @pytest.mark.parametrize("endpoint", ["https://evil.example", "http://evil.example", "nowhere"])
-def test_a_plan_file_cannot_send_credentials_elsewhere(command: Command, served: Served, endpoint: str) -> None:
-    """A file with a sound seal whose endpoint is neither the vendor's nor the settings' is refused; nothing is sent."""
+def test_plan_file_cannot_choose_a_foreign_endpoint(command: Command, served: Served, endpoint: str) -> None:
     command("plan", "--out", "plan.json")
     saved = unseal((command.folder / "plan.json").read_bytes(), now=datetime.now(UTC))
     (account,) = saved.accounts
@@ -387,8 +365,7 @@ def test_a_plan_file_cannot_send_credentials_elsewhere(command: Command, served:
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_drains_reports_and_exits(command: Command, serve: Serve, number: signal.Signals, status: int) -> None:
-    """After the first signal nothing new is sent, what was done is proven and told, and the rest is not attempted."""
+def test_sigterm_drains_and_reports(command: Command, serve: Serve, number: signal.Signals, status: int) -> None:
     phones = [f"0100000{n:04}" for n in range(30)]
     account = SandboxAccount.of(dict.fromkeys(phones, "INACTIVE"))
     served = serve(account, rate_limit=None)
@@ -408,8 +385,7 @@ def test_a_signal_drains_reports_and_exits(command: Command, serve: Serve, numbe
     assert len(served.writes) == 5
 
 
-def test_a_second_run_on_the_account_is_told_who_holds_it(command: Command, serve: Serve) -> None:
-    """While one run writes, another exits 5 and names it; afterwards the account is free."""
+def test_second_run_is_locked_and_names_the_holder(command: Command, serve: Serve) -> None:
     account = SandboxAccount.of({f"0100000{n:04}": "INACTIVE" for n in range(30)})
     served = serve(account, rate_limit=None)
     command.at(served.sandbox, account).write(
@@ -429,7 +405,7 @@ def test_a_second_run_on_the_account_is_told_who_holds_it(command: Command, serv
 
 
 def _until(condition: Callable[[], bool]) -> None:
-    """Wait for what another process does; bounded, and no longer than needed."""
+    """Wait for what another process does."""
     end = time.monotonic() + 30
     while not condition():
         assert time.monotonic() < end, "it did not happen"

@@ -1,4 +1,4 @@
-"""A ledger on a read-only mount: whatever only reads works, and whatever writes says why it cannot."""
+"""A ledger on a read-only mount: reading works, writing reports why it cannot."""
 
 import json
 import shutil
@@ -51,8 +51,7 @@ def _run(command: Command, *arguments: str) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
-def test_what_only_reads_works(command: Command, served: Served) -> None:
-    """History, a plan and a drift that remember, and what a rollback would do."""
+def test_history_plan_and_drift_work(command: Command, served: Served) -> None:
     status, out, err = _run(command, "history", "--format", "json")
     assert status == 0, err
     (run,) = json.loads(out)["runs"]
@@ -68,8 +67,7 @@ def test_what_only_reads_works(command: Command, served: Served) -> None:
     assert [phone for phone, _ in served.writes] == [A]
 
 
-def test_what_writes_sends_nothing(command: Command, served: Served) -> None:
-    """An apply that could not note its intents ends with 1."""
+def test_apply_sends_nothing(command: Command, served: Served) -> None:
     command.write("d.yaml", f"version: 1\naccount: shop-on-a-mount\nnumbers: {{{A}: INACTIVE, {B}: ACTIVE}}\n")
     status, _, err = _run(command, "apply", "-y", "-f", "d.yaml")
     assert status == 1
@@ -78,8 +76,7 @@ def test_what_writes_sends_nothing(command: Command, served: Served) -> None:
 
 
 @pytest.mark.usefixtures("served")
-def test_the_status_page_shows_it(command: Command) -> None:
-    """`serve` answers with the run."""
+def test_serve_shows_the_run(command: Command) -> None:
     with _mounted(command, "serve", "--listen", "127.0.0.1:0") as process:
         assert process.stdout is not None
         url = process.stdout.readline().strip()

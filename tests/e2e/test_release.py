@@ -38,7 +38,7 @@ def _built(source: Path, into: Path, *kinds: str) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The wheel and the source distribution, of what git would have of this tree."""
+    """Build the wheel and the source distribution from the files that git tracks."""
     source = tmp_path_factory.mktemp("source")
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],  # noqa: S607 - whichever git there is
@@ -56,8 +56,7 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return wheel, sdist
 
 
-def test_the_wheel_has_what_the_command_needs_and_nothing_else(dist: tuple[Path, Path]) -> None:
-    """Code, types, templates and catalogues are in it; tests, documents and sources of catalogues are not."""
+def test_wheel_has_code_types_templates_and_catalogues_only(dist: tuple[Path, Path]) -> None:
     names = zipfile.ZipFile(dist[0]).namelist()
     packaged = {name for name in names if name.startswith("worker/")}
     wanted = {
@@ -73,8 +72,7 @@ def test_the_wheel_has_what_the_command_needs_and_nothing_else(dist: tuple[Path,
     assert {name.partition("/")[0] for name in names} == {"worker", f"senderid_worker-{__version__}.dist-info"}
 
 
-def test_the_source_distribution_makes_the_same_wheel(dist: tuple[Path, Path], tmp_path: Path) -> None:
-    """Whoever builds from the source gets the wheel that was released, byte by byte; it can be tested, too."""
+def test_source_distribution_builds_the_same_wheel(dist: tuple[Path, Path], tmp_path: Path) -> None:
     with tarfile.open(dist[1]) as archive:
         archive.extractall(tmp_path, filter="data")
         names = {name.partition("/")[2] for name in archive.getnames()}
@@ -89,14 +87,12 @@ def test_the_source_distribution_makes_the_same_wheel(dist: tuple[Path, Path], t
     assert hashlib.sha256(again.read_bytes()).digest() == hashlib.sha256(dist[0].read_bytes()).digest()
 
 
-def test_package_indexes_take_it(dist: tuple[Path, Path]) -> None:
-    """The metadata is valid and the description renders, without a warning."""
+def test_metadata_is_valid(dist: tuple[Path, Path]) -> None:
     done = _run(sys.executable, "-m", "twine", "check", "--strict", *map(str, dist), cwd=dist[0].parent)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_version_is_one(dist: tuple[Path, Path]) -> None:
-    """The package, the command, the wheel and the changelog say the same version, or that it is still to come."""
+def test_version_is_the_same_everywhere(dist: tuple[Path, Path]) -> None:
     metadata = zipfile.ZipFile(dist[0]).read(f"senderid_worker-{__version__}.dist-info/METADATA").decode()
     assert f"\nVersion: {__version__}\n" in metadata
     heads = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
@@ -104,8 +100,7 @@ def test_the_version_is_one(dist: tuple[Path, Path]) -> None:
     assert len(heads) == len(set(heads))
 
 
-def test_the_wheel_runs_where_nothing_else_is(dist: tuple[Path, Path], tmp_path: Path) -> None:
-    """In an empty environment, with what the lock has and nothing more, the demo runs, and so do Korean and reports."""
+def test_wheel_runs_with_locked_dependencies_only(dist: tuple[Path, Path], tmp_path: Path) -> None:
     venv.create(tmp_path / "venv", with_pip=True)
     python = str(tmp_path / "venv/bin/python")
     pip = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps")

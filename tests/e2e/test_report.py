@@ -1,4 +1,4 @@
-"""Reports as people get them: `--format html` of plan, drift, apply, rollback and history, over the sandbox."""
+"""HTML reports of plan, drift, apply, rollback and history."""
 
 import json
 
@@ -15,7 +15,7 @@ FILES = {
 
 
 def _report(command: Command, *arguments: str, status: int = 0) -> Read:
-    """What a command writes to a file, read; nothing of it goes to stdout."""
+    """Parse the report that a command writes to a file."""
     done = command(*arguments, "--format", "html", "--output", "report.html")
     assert (done.returncode, done.stdout) == (status, ""), done.stderr
     page = (command.folder / "report.html").read_text(encoding="utf-8")
@@ -24,8 +24,7 @@ def _report(command: Command, *arguments: str, status: int = 0) -> Read:
     return Read(page)
 
 
-def test_a_plan_is_a_report(command: Command, served: Served) -> None:
-    """It has both changes, note and owner, how many stay ACTIVE, and wrote nothing; on stdout it is the same kind."""
+def test_plan_report(command: Command, served: Served) -> None:
     read = _report(command, "plan", "-f", "main.yaml")
     assert read.line("010-0000-0001")[2:4] == ["+ activate", "INACTIVE → ACTIVE"]
     assert read.line("010-0000-0001")[-2:] == ["본사", "sales"]
@@ -34,8 +33,7 @@ def test_a_plan_is_a_report(command: Command, served: Served) -> None:
     assert command("plan", "-f", "main.yaml", "--format", "html").stdout.startswith("<!doctype html>")
 
 
-def test_a_refused_plan_says_what_lets_it_through(command: Command, served: Served) -> None:
-    """The rule, its message and the option stand in the report."""
+def test_refused_plan_report_names_the_option(command: Command, served: Served) -> None:
     command.write("off.yaml", f"version: 1\naccount: main\nnumbers: {{{B}: INACTIVE, {C}: INACTIVE}}\n")
     read = _report(command, "plan", "-f", "off.yaml", status=4)
     assert "Refused by min-active:" in read.visible
@@ -43,8 +41,7 @@ def test_a_refused_plan_says_what_lets_it_through(command: Command, served: Serv
     assert served.writes == []
 
 
-def test_an_apply_and_its_run_are_reports(command: Command, served: Served) -> None:
-    """The result names the run, and the run is drawn with the retry and the quota by which it went."""
+def test_apply_and_run_reports(command: Command, served: Served) -> None:
     served.sandbox.script(A, "PUT", [Fault.UNAVAILABLE])
     read = _report(command, "apply", "-y", "-f", "main.yaml")
     assert "Converged: 2 changed" in read.visible
@@ -61,8 +58,7 @@ def test_an_apply_and_its_run_are_reports(command: Command, served: Served) -> N
     assert read.line("010-0000-0002")[2] == "+ changed"
 
 
-def test_history_drift_and_rollback_are_reports(command: Command, served: Served, account: SandboxAccount) -> None:
-    """The table of runs, one number's story, drift with its cause, and a rollback before and after."""
+def test_history_drift_and_rollback_reports(command: Command, served: Served, account: SandboxAccount) -> None:
     read = _report(command, "history")
     assert "0 runs." in read.visible
     assert command("apply", "-y", "-f", "main.yaml").returncode == 0

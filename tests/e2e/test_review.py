@@ -1,4 +1,4 @@
-"""`--format markdown` and `--mask`, as their users run them."""
+"""`--format markdown` and `--mask`."""
 
 import json
 import os
@@ -18,8 +18,7 @@ NUMBERS = {A: "INACTIVE", B: "ACTIVE", SHORT: "ACTIVE"}
 FILES = {"d.yaml": FILE}
 
 
-def test_every_verb_speaks_markdown(command: Command, served: Served) -> None:
-    """Plan, drift, apply, a run of the history and its rollback are comments, and exit as they do in other forms."""
+def test_every_command_prints_markdown(command: Command, served: Served) -> None:
     markdown = ("--format", "markdown")
     planned = command("plan", "-f", "d.yaml", *markdown, "--detailed-exitcode")
     assert planned.returncode == 2
@@ -39,8 +38,7 @@ def test_every_verb_speaks_markdown(command: Command, served: Served) -> None:
     assert served.writes == [(A, "ACTIVE"), (A, "INACTIVE")]
 
 
-def test_no_verb_shows_a_number_that_is_masked(command: Command, served: Served, account: SandboxAccount) -> None:
-    """With a mask no form and no log line of any verb has a number in full; the short ones are hidden too."""
+def test_mask_hides_numbers_in_every_format(command: Command, served: Served, account: SandboxAccount) -> None:
     run = json.loads(command("apply", "-y", "-f", "d.yaml", "--format", "json").stdout)["run_id"]
     seen = []
     for form in ("text", "markdown", "html"):
@@ -64,8 +62,7 @@ def test_no_verb_shows_a_number_that_is_masked(command: Command, served: Served,
     assert [text for text in seen if _FULL.search(text) or '"phone":"1335"' in text] == []
 
 
-def test_errors_are_masked_too(command: Command, served: Served) -> None:
-    """What is wrong with files, options or an account is told without a number in full."""
+def test_mask_hides_numbers_in_errors(command: Command, served: Served) -> None:
     command.write("bad.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE, +82 10-1234-5678: ON}}\n")
     broken = command("plan", "-f", "bad.yaml", *MASK)
     assert broken.returncode == 65
@@ -91,18 +88,14 @@ def test_errors_are_masked_too(command: Command, served: Served) -> None:
         (("history", "--format", "markdown"), "senderid history RUN --format markdown"),
     ],
 )
-def test_what_cannot_be_masked_is_wrong_usage(
-    command: Command, served: Served, arguments: tuple[str, ...], told: str
-) -> None:
-    """A mask that is none, or for a form that is for machines, is wrong usage: nothing is sent."""
+def test_invalid_mask_is_wrong_usage(command: Command, served: Served, arguments: tuple[str, ...], told: str) -> None:
     done = command(*arguments)
     assert done.returncode == 64
     assert told in done.stderr
     assert served.sandbox.wire == []
 
 
-def test_a_question_is_masked_and_asked(command: Command, served: Served) -> None:
-    """On a terminal the plan is shown masked, and the question comes before the answer."""
+def test_mask_hides_numbers_in_the_question(command: Command, served: Served) -> None:
     command.environment |= {"TERM": "dumb"}
     master, slave = pty.openpty()
     with command.popen("apply", "-f", "d.yaml", *MASK, stdin=slave, stdout=slave, stderr=slave) as process:
@@ -118,8 +111,7 @@ def test_a_question_is_masked_and_asked(command: Command, served: Served) -> Non
     assert served.writes == []
 
 
-def test_files_are_validated_by_name(command: Command) -> None:
-    """Files may be given without -f, as tools that run on changed files do."""
+def test_validate_takes_files_as_arguments(command: Command) -> None:
     command.write("a.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE}}\n")
     credentials = "credentials: {api_key: {env: B_KEY}, api_secret: {env: B_SECRET}}"
     command.write("b.yaml", f"version: 1\n{credentials}\nnumbers: {{{B}: ACTIVE}}\n")

@@ -1,4 +1,4 @@
-"""Undoing a run, judged by what the sandbox has afterwards."""
+"""Undoing a run, verified against the sandbox."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def _apply(command: Command, *arguments: str) -> str:
 
 
 def _rolled_back(command: Command, *arguments: str, status: int = 0) -> Any:
-    """The document of a rollback that ends with a status, which keeps to the schema of results."""
+    """Return the document of a rollback, which matches the schema of results."""
     done = command("rollback", "-y", "--format", "json", *arguments)
     assert done.returncode == status, done.stderr
     document = json.loads(done.stdout)
@@ -39,8 +39,7 @@ def _outcomes(result: Any) -> dict[str, str]:
 
 
 @pytest.mark.usefixtures("served")
-def test_a_run_is_rolled_back_and_the_rollback_too(command: Command, account: SandboxAccount) -> None:
-    """The numbers that a run changed get their old status back; undoing that run gives them the new one again."""
+def test_rollback_of_a_run_and_of_the_rollback(command: Command, account: SandboxAccount) -> None:
     run = _apply(command)
     assert account.statuses == AFTER
     first = _rolled_back(command, run)
@@ -52,8 +51,7 @@ def test_a_run_is_rolled_back_and_the_rollback_too(command: Command, account: Sa
 
 
 @pytest.mark.usefixtures("served")
-def test_the_plan_is_shown_and_the_file_remembered(command: Command) -> None:
-    """As text, the plan comes first, then the result, then that the file still asks for the other status."""
+def test_text_shows_plan_result_and_file_reminder(command: Command) -> None:
     run = _apply(command)
     shown = command("rollback", "-y", run).stdout
     assert shown.index("Plan: 1 to activate, 1 to deactivate") < shown.index("Converged: 2 changed")
@@ -62,8 +60,7 @@ def test_the_plan_is_shown_and_the_file_remembered(command: Command) -> None:
     assert "the next apply undoes this rollback" in shown
 
 
-def test_what_was_changed_since_is_a_conflict(command: Command, served: Served, account: SandboxAccount) -> None:
-    """A number that is no longer as the run left it is shown, told as a conflict and left alone; the rest is undone."""
+def test_number_changed_since_is_conflict(command: Command, served: Served, account: SandboxAccount) -> None:
     run = _apply(command)
     account.switch(A, "PENDING")
     dry = command("rollback", run, "--dry-run")
@@ -76,16 +73,14 @@ def test_what_was_changed_since_is_a_conflict(command: Command, served: Served, 
 
 
 @pytest.mark.usefixtures("served")
-def test_what_is_as_before_already_is_unchanged(command: Command, account: SandboxAccount) -> None:
-    """A number that somebody else put back needs nothing, and is no conflict."""
+def test_reverted_number_is_unchanged(command: Command, account: SandboxAccount) -> None:
     run = _apply(command)
     account.switch(A, "INACTIVE")
     result = _rolled_back(command, run)
     assert (_outcomes(result), result["accounts"][0]["counts"]["unchanged"]) == ({B: "changed"}, 1)
 
 
-def test_a_dry_run_writes_nothing(command: Command, served: Served) -> None:
-    """--dry-run needs no yes, prints the plan and sends no PUT, and is no run in the history."""
+def test_dry_run_writes_nothing(command: Command, served: Served) -> None:
     run = _apply(command)
     served.sandbox.wire.clear()
     done = command("rollback", run, "--dry-run", "--format", "json")
@@ -97,8 +92,7 @@ def test_a_dry_run_writes_nothing(command: Command, served: Served) -> None:
     assert len(json.loads(command("history", "--format", "json").stdout)["runs"]) == 1
 
 
-def test_a_safety_rule_refuses(command: Command, serve: Serve) -> None:
-    """A rollback that switches too much off is refused, shown with the way through, and passes when allowed."""
+def test_safety_rule_refuses_a_rollback(command: Command, serve: Serve) -> None:
     account = SandboxAccount.of({f"0100000{n:04}": "INACTIVE" if n < 8 else "ACTIVE" for n in range(10)})
     served = serve(account)
     before = dict(account.statuses)
@@ -118,8 +112,7 @@ def test_a_safety_rule_refuses(command: Command, serve: Serve) -> None:
     assert account.statuses == before
 
 
-def test_nothing_changed_is_nothing_to_do(command: Command, served: Served) -> None:
-    """A run that changed nothing is told so in text and as a document, without a request and without a new run."""
+def test_run_without_changes_needs_no_rollback(command: Command, served: Served) -> None:
     _apply(command)
     run = _apply(command)
     served.sandbox.wire.clear()
@@ -133,7 +126,6 @@ def test_nothing_changed_is_nothing_to_do(command: Command, served: Served) -> N
 
 
 def test_wrong_usage_sends_nothing(command: Command, served: Served) -> None:
-    """Without a terminal and a yes, without a ledger, or with a run that is not there, it is 64 and says what to do."""
     assert "there is no ledger yet" in command("rollback", "-y", "x").stderr
     run = _apply(command)
     served.sandbox.wire.clear()
@@ -145,10 +137,9 @@ def test_wrong_usage_sends_nothing(command: Command, served: Served) -> None:
 
 @pytest.mark.usefixtures("served")
 @pytest.mark.parametrize(("answer", "status", "expected"), [(b"yes\n", 0, BEFORE), (b"no\n", 4, AFTER)])
-def test_a_person_is_asked(
+def test_only_yes_on_a_terminal_rolls_back(
     command: Command, account: SandboxAccount, answer: bytes, status: int, expected: dict[str, str]
 ) -> None:
-    """On a terminal the plan is shown and asked about; only a yes goes on."""
     run = _apply(command)
     master, slave = pty.openpty()
     try:
@@ -163,8 +154,7 @@ def test_a_person_is_asked(
     assert "Only 'yes'" in err
 
 
-def test_every_account_is_rolled_back_on_its_own(command: Command, serve: Serve) -> None:
-    """An account that cannot be read is told with its numbers, and the others are undone."""
+def test_unreadable_account_stops_no_other(command: Command, serve: Serve) -> None:
     accounts = [
         SandboxAccount.of({A: "INACTIVE"}, account_id="1", api_key="NCS0000000000001", api_secret="secret-1"),
         SandboxAccount.of({B: "INACTIVE"}, account_id="2", api_key="NCS0000000000002", api_secret="secret-2"),

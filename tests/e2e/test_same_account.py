@@ -1,4 +1,4 @@
-"""One account under two names, and one account in several files: what is refused, and that nothing is written then."""
+"""One account under two names, and one account in several files: what is refused before any write."""
 
 import json
 import signal
@@ -14,13 +14,13 @@ A, B, C, D = "01000000001", "01000000002", "01000000003", "01000000004"
 
 
 def document(name: str, numbers: str, key: str | None = None, more: str = "") -> str:
-    """A document; `key` names the variables of its key pair."""
+    """Return a document; `key` names the variables of its key pair."""
     where = "" if key is None else f"credentials: {{api_key: {{env: {key}}}, api_secret: {{env: {key}_SECRET}}}}\n"
     return f"version: 1\naccount: {name}\n{where}{more}numbers: {{{numbers}}}\n"
 
 
 def account(account_id: str = "1", key: str = "NCS1", **statuses: str) -> SandboxAccount:
-    """An account; numbers are written n010…."""
+    """Return an account; its numbers are keywords n010…."""
     numbers = {phone.lstrip("n"): status for phone, status in statuses.items()}
     return SandboxAccount.of(numbers, account_id=account_id, api_key=key, api_secret="s" * 32)
 
@@ -30,7 +30,7 @@ def account(account_id: str = "1", key: str = "NCS1", **statuses: str) -> Sandbo
 def test_two_files_of_one_account_are_refused_offline(
     command: Command, serve: Serve, command_line: tuple[str, ...], *, by_value: bool
 ) -> None:
-    """By the same key, or the same reference to one that is not there: 65, both places, no key, and no request."""
+    """By the same key, or by one reference that cannot be resolved. No message has a key."""
     served = serve(account(n01000000001="INACTIVE"))
     command.environment["SENDERID_ENDPOINT"] = served.sandbox.url
     if by_value:
@@ -46,8 +46,7 @@ def test_two_files_of_one_account_are_refused_offline(
     assert served.sandbox.wire == []
 
 
-def test_accounts_left_out_by_name_are_checked_too(command: Command, serve: Serve) -> None:
-    """`--account` narrows what is done and not what is checked."""
+def test_accounts_not_selected_are_checked(command: Command, serve: Serve) -> None:
     served = serve(account(n01000000001="INACTIVE"))
     command.at(served.sandbox, next(iter(served.sandbox.accounts.values())))
     command.write("d/a.yaml", document("a", f"{A}: ACTIVE"))
@@ -58,7 +57,7 @@ def test_accounts_left_out_by_name_are_checked_too(command: Command, serve: Serv
 
 @pytest.fixture
 def twins(command: Command, serve: Serve) -> Served:
-    """Two keys of one account, and a third account, in a.yaml, b.yaml and c.yaml."""
+    """Serve two keys of one account, and a third account, in a.yaml, b.yaml and c.yaml."""
     served = serve(
         account("1", "NCS1", n01000000001="INACTIVE"),
         account("1", "NCS2", n01000000001="INACTIVE"),
@@ -74,7 +73,7 @@ def twins(command: Command, serve: Serve) -> Served:
 
 
 def test_two_keys_of_one_account_are_refused_before_any_write(command: Command, twins: Served) -> None:
-    """Only the API shows it: 1, an error with both places at each of the two, no PUT to them, and others converge."""
+    """Only the API shows it. Other accounts converge."""
     done = command("apply", "-f", "d", "--yes", "--format", "json")
     assert done.returncode == 1
     found = {each["account"]: each for each in json.loads(done.stdout)["accounts"]}
@@ -87,10 +86,9 @@ def test_two_keys_of_one_account_are_refused_before_any_write(command: Command, 
 
 
 @pytest.mark.parametrize("unreadable", [None, "A"])
-def test_what_an_earlier_run_knew_is_refused_where_the_other_is_not_read(
+def test_ledger_identity_refuses_an_account_whose_other_name_is_not_read(
     command: Command, twins: Served, unreadable: str | None
 ) -> None:
-    """`--account` leaves the other document out, or it cannot be read: an earlier run wrote to the account for it."""
     assert command("apply", "-f", "d", "--account", "a", "--yes").returncode == 0
     if unreadable is not None:
         del command.environment[unreadable]
@@ -105,8 +103,8 @@ def test_what_an_earlier_run_knew_is_refused_where_the_other_is_not_read(
     assert command("apply", "-f", "d/b.yaml", "--yes").returncode == 0, "no file of this run describes the other"
 
 
-def test_what_an_earlier_run_knew_is_read_again(command: Command, twins: Served) -> None:
-    """A document that is another account by now is no reason, and one whose credentials are elsewhere is not read."""
+def test_ledger_identity_is_read_again(command: Command, twins: Served) -> None:
+    """A document that is another account by now does not refuse."""
     assert command("apply", "-f", "d", "--account", "a", "--yes").returncode == 0
     command.environment["A"] = "NCS3"
     del command.environment["C"], command.environment["C_SECRET"]
@@ -119,8 +117,7 @@ def test_what_an_earlier_run_knew_is_read_again(command: Command, twins: Served)
     assert len(twins.sandbox.wire) == before + 4
 
 
-def test_a_plan_file_leaves_out_what_turned_out_to_be_one_account(command: Command, twins: Served) -> None:
-    """The plan shows the error, and what was saved writes the other account alone."""
+def test_plan_file_omits_accounts_with_two_names(command: Command, twins: Served) -> None:
     assert command("plan", "-f", "d", "--out", "p.json").returncode == 1
     saved = json.loads((command.folder / "p.json").read_text())
     assert [each["account"] for each in saved["accounts"]] == ["c"]
@@ -132,8 +129,7 @@ def test_a_plan_file_leaves_out_what_turned_out_to_be_one_account(command: Comma
     assert twins.writes == [(C, "ACTIVE")]
 
 
-def test_accounts_of_a_plan_file_that_have_one_key_here_are_refused(command: Command, twins: Served) -> None:
-    """Different ids in the plan and one key on this host: 65 before anything is sent."""
+def test_plan_file_accounts_with_one_key_are_refused_offline(command: Command, twins: Served) -> None:
     assert command("plan", "-f", "d/a.yaml", "-f", "d/c.yaml", "--out", "p.json").returncode == 0
     command.environment["C"] = "NCS1"
     before = len(twins.sandbox.wire)
@@ -148,7 +144,7 @@ _HEAD = "unmanaged: deactivate\nsafety: {min_active: 1, max_deactivations: 1}\n"
 
 @pytest.fixture
 def split(command: Command, serve: Serve) -> Served:
-    """An account in two files of a folder, and one number that no file lists."""
+    """Serve an account in two files of a folder, with one unmanaged number."""
     served = serve(account(n01000000001="INACTIVE", n01000000002="INACTIVE", n01000000003="ACTIVE"))
     command.at(served.sandbox, next(iter(served.sandbox.accounts.values())))
     command.write("d/head.yaml", document("main", f"{A}: ACTIVE", more=_HEAD))
@@ -156,8 +152,7 @@ def split(command: Command, serve: Serve) -> Served:
     return served
 
 
-def test_a_split_account_converges_as_one(command: Command, split: Served) -> None:
-    """One plan, one entry in the ledger with all files, and `unmanaged` is what none of them lists."""
+def test_split_account_is_one_plan_and_one_entry(command: Command, split: Served) -> None:
     done = command("apply", "-f", "d", "--yes", "--format", "json")
     assert done.returncode == 0, done.stderr
     (result,) = json.loads(done.stdout)["accounts"]
@@ -171,7 +166,6 @@ def test_a_split_account_converges_as_one(command: Command, split: Served) -> No
 
 
 def test_safety_limits_of_a_split_account_count_once(command: Command, split: Served) -> None:
-    """Two files deactivate one number each: together they exceed the account's one, which each alone would not."""
     assert command("apply", "-f", "d", "--yes").returncode == 0
     command.write("d/head.yaml", document("main", f"{A}: INACTIVE, {D}: ACTIVE", more=_HEAD))
     command.write("d/team.yaml", document("main", f"{B}: INACTIVE"))
@@ -182,10 +176,7 @@ def test_safety_limits_of_a_split_account_count_once(command: Command, split: Se
     assert len(split.writes) == before
 
 
-def test_one_file_of_a_split_account_is_refused_where_the_others_numbers_would_go(
-    command: Command, split: Served
-) -> None:
-    """The head alone would deactivate the team's numbers: 65, and the folder is asked for."""
+def test_partial_split_account_is_refused_when_it_would_deactivate(command: Command, split: Served) -> None:
     done = command("apply", "-f", "d/head.yaml", "--yes", "--allow", "all")
     assert done.returncode == 65
     assert done.stderr.startswith("d/head.yaml:1:1: d/team.yaml:2 describes account 'main' too")
@@ -194,8 +185,7 @@ def test_one_file_of_a_split_account_is_refused_where_the_others_numbers_would_g
     assert split.sandbox.wire == []
 
 
-def test_a_plan_file_names_all_files_of_a_split_account(command: Command, split: Served) -> None:
-    """The parts are in it, and it is carried out like any."""
+def test_plan_file_names_all_files_of_a_split_account(command: Command, split: Served) -> None:
     assert command("plan", "-f", "d", "--out", "p.json").returncode == 0
     (saved,) = json.loads((command.folder / "p.json").read_text())["accounts"]
     assert (saved["source"], [part["source"] for part in saved["parts"]]) == ("d/head.yaml", ["d/team.yaml"])
@@ -203,15 +193,14 @@ def test_a_plan_file_names_all_files_of_a_split_account(command: Command, split:
     assert len(split.writes) == 3
 
 
-def test_account_keeps_all_files_of_a_split_account(command: Command, split: Served) -> None:
-    """`--account` names an account, and not a file."""
+def test_account_option_keeps_all_files_of_a_split_account(command: Command, split: Served) -> None:
     assert command("apply", "-f", "d", "--account", "main", "--yes").returncode == 0
     assert len(split.writes) == 3
 
 
 @pytest.fixture
 def watched(command: Command) -> Iterator[Callable[..., Daemon]]:
-    """Starts a daemon over the folder, and ends it with a signal."""
+    """Start a daemon over the folder, and stop it by a signal."""
     daemons: list[Daemon] = []
 
     def start(*more: str, outcome: str = "converged") -> Daemon:
@@ -225,10 +214,9 @@ def watched(command: Command) -> Iterator[Callable[..., Daemon]]:
         daemon.process.communicate()
 
 
-def test_a_second_file_of_an_account_is_refused_while_it_is_watched(
+def test_watch_refuses_a_second_name_in_the_files(
     command: Command, serve: Serve, watched: Callable[..., Daemon]
 ) -> None:
-    """It is told as broken and nothing is written for it; what was there first goes on, and a part is taken."""
     served = serve(account(n01000000001="INACTIVE", n01000000002="INACTIVE"))
     command.at(served.sandbox, next(iter(served.sandbox.accounts.values())))
     command.write("d/z.yaml", document("z", f"{A}: ACTIVE"))
@@ -248,10 +236,10 @@ def test_a_second_file_of_an_account_is_refused_while_it_is_watched(
     assert served.writes == [(A, "ACTIVE"), (B, "ACTIVE")]
 
 
-def test_a_second_key_of_an_account_is_refused_while_it_is_watched(
+def test_watch_refuses_a_second_key_that_only_the_api_shows(
     command: Command, twins: Served, watched: Callable[..., Daemon]
 ) -> None:
-    """Only the API shows it: from then on neither name is written, also in passes that cover one of them only."""
+    """Also in passes that cover one of the two."""
     text = (command.folder / "d/b.yaml").read_bytes()
     (command.folder / "d/b.yaml").unlink()
     daemon = watched()
@@ -266,7 +254,7 @@ def test_a_second_key_of_an_account_is_refused_while_it_is_watched(
     daemon.until("number", account="a", phone=A, outcome="changed")
 
 
-def test_a_daemon_reads_an_account_it_is_not_about_where_an_earlier_run_knew_it(
+def test_watch_reads_the_other_name_of_its_account(
     command: Command, twins: Served, watched: Callable[..., Daemon]
 ) -> None:
     """Two daemons with one name each would undo each other for ever."""

@@ -1,4 +1,4 @@
-"""What the documents show works: every sample is run, loaded or checked, or says why not."""
+"""Samples of the documents: each is run, loaded or checked, or gives a reason why not."""
 
 import json
 import os
@@ -35,17 +35,16 @@ PATIENCE: Final = 120
 
 
 def name(value: object) -> str:
-    """A page or a sample, in the name of a test."""
+    """Return the id of a page or a sample."""
     return str(value.relative_to(ROOT)) if isinstance(value, Path) else f"{getattr(value, 'line', value)}"
 
 
 def of(*languages: str) -> list[tuple[Path, Sample]]:
-    """The samples of some languages that are not left alone."""
+    """Return the samples in some languages, without those marked `skip`."""
     return [(page, sample) for page, sample in ALL if sample.language in languages and sample.mark != "skip"]
 
 
-def test_every_sample_is_tried_or_says_why_not() -> None:
-    """A block is YAML or JSON, or a shell's with a mark, or carries the reason why nobody tries it."""
+def test_every_sample_is_marked() -> None:
     untried = [
         f"{name(page)}:{sample.line}: {sample.language or 'no language'}"
         for page, sample in ALL
@@ -60,8 +59,8 @@ def test_every_sample_is_tried_or_says_why_not() -> None:
 
 
 @pytest.mark.parametrize(("page", "sample"), of("yaml"), ids=name)
-def test_yaml_is_what_the_loaders_take(page: Path, sample: Sample) -> None:
-    """The loaders take it: one with a version is a desired-state file, any other one is of the settings."""
+def test_yaml_samples_load(page: Path, sample: Sample) -> None:
+    """A document with a version is desired state, any other is settings."""
     if "version:" in sample.text:
         assert desired.load([(f"{page.name}.yaml", sample.text.encode())]).accounts
     else:
@@ -69,8 +68,7 @@ def test_yaml_is_what_the_loaders_take(page: Path, sample: Sample) -> None:
 
 
 @pytest.mark.parametrize(("page", "sample"), of("json"), ids=name)
-def test_json_is_as_its_schema_says(page: Path, sample: Sample) -> None:
-    """A document names its schema, and a line of the log has an event; each is valid."""
+def test_json_samples_match_their_schemas(page: Path, sample: Sample) -> None:
     del page
     documents = {f"senderid.{each}/v1": each for each in NAMES}
     for document in [json.loads(sample.text)] if "schema" in sample.text else map(json.loads, sample.text.splitlines()):
@@ -79,8 +77,8 @@ def test_json_is_as_its_schema_says(page: Path, sample: Sample) -> None:
 
 
 @pytest.mark.parametrize("page", RUN, ids=name)
-def test_commands_do_what_the_page_shows(page: Path, tmp_path: Path, serve: Callable[..., object]) -> None:
-    """One shell runs all commands of a page in their order, as its reader would, and shows what the page shows."""
+def test_command_samples_print_what_the_page_shows(page: Path, tmp_path: Path, serve: Callable[..., object]) -> None:
+    """One shell runs all commands of a page in their order."""
     story = [sample for sample in samples(page.read_text()) if sample.mark == "run"]
     account = generate(6, seed=SEED)
     served = serve(account)
@@ -132,7 +130,7 @@ class Shell:
         }
 
     def run(self, story: list[Sample]) -> list[str]:
-        """What each command printed. One that fails where no output is shown ends the shell."""
+        """Return what each command printed. One that fails where no output is shown ends the shell."""
         mine, terminal = pty.openpty()
         os.write(mine, b"yes\n" * 9)
         script = "".join(self._typed(sample, os.ttyname(terminal)) for sample in story)
@@ -187,13 +185,11 @@ NEWEST: Final = (
         ("a\n", "a\nb\n", False),
     ],
 )
-def test_a_wrong_output_is_seen(shown: str, real: str, *, same: bool) -> None:
-    """The comparison above can fail."""
+def test_comparison_detects_a_wrong_output(shown: str, real: str, *, same: bool) -> None:
     assert matches(shown, real) is same
 
 
-def test_a_wrong_sample_is_seen() -> None:
-    """A block without a mark is none that is run, and a mark belongs to the block right below it."""
+def test_marks_belong_to_the_next_block() -> None:
     page = "<!-- run -->\n\ntext\n\n```sh\nfalse\n```\n\n1. step\n\n   <!-- skip: why -->\n   ```sh\n   x\n   ```\n"
     assert [(each.mark, each.remark, each.line) for each in samples(page)] == [("", "", 5), ("skip", "why", 12)]
     assert msgspec.structs.astuple(steps(Sample("console", "$ a\n> b\nc\n", 1, "run", ""))[0]) == ("a\nb", "c\n")

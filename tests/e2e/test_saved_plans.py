@@ -1,4 +1,4 @@
-"""A plan file is carried out once, and only while its desired-state files still ask for it."""
+"""A plan file is carried out once, and only while its desired-state files still want it."""
 
 import json
 import signal
@@ -45,7 +45,7 @@ def _reasons(done: Done) -> dict[str, str]:
 
 
 def _refused(done: Done, run: str) -> str:
-    """What a refused replay says; it names the run, and the numbers are not attempted."""
+    """Check a refused replay, which names the run and attempts no number. Return its message."""
     assert done.returncode == 4, done.stderr
     (account,) = json.loads(done.stdout)["accounts"]
     (refusal,) = account["refusals"]
@@ -66,8 +66,7 @@ def _apply(command: Command, *more: str) -> Done:
     return command("apply", "p.json", "--format", "json", *more)
 
 
-def test_a_plan_is_carried_out_once(served: Served, command: Command) -> None:
-    """The second apply reads and writes nothing, and names the first one's run, in text too; history has the plan."""
+def test_replay_is_refused_and_names_the_run(served: Served, command: Command) -> None:
     first = _apply(command)
     assert first.returncode == 0, first.stderr
     served.sandbox.wire.clear()
@@ -82,8 +81,7 @@ def test_a_plan_is_carried_out_once(served: Served, command: Command) -> None:
     assert command("apply", "-y", "-f", "config/main.yaml").returncode == 0
 
 
-def test_a_rollback_is_not_undone_by_the_plan(served: Served, command: Command) -> None:
-    """apply, rollback, apply: the rollback is carried out, and the last is refused with the run of the first."""
+def test_replay_does_not_undo_a_rollback(served: Served, command: Command) -> None:
     first = _apply(command)
     assert command("rollback", _run_id(first), "-y").returncode == 0
     served.sandbox.wire.clear()
@@ -91,8 +89,8 @@ def test_a_rollback_is_not_undone_by_the_plan(served: Served, command: Command) 
     assert served.sandbox.wire == []
 
 
-def test_a_plan_that_a_later_run_superseded_is_refused(served: Served, command: Command) -> None:
-    """Another run wrote to one of its numbers since it was made; one of other numbers does not matter."""
+def test_plan_superseded_by_a_later_run_is_refused(served: Served, command: Command) -> None:
+    """A run that wrote to other numbers does not supersede it."""
     command.write("other.yaml", f"version: 1\nnumbers: {{{C}: INACTIVE}}\n")
     assert command("apply", "-y", "-f", "other.yaml").returncode == 0
     command.write("same.yaml", f"version: 1\nnumbers: {{{B}: INACTIVE}}\n")
@@ -107,8 +105,7 @@ def test_a_plan_that_a_later_run_superseded_is_refused(served: Served, command: 
     assert _apply(command).returncode == 0
 
 
-def test_a_number_that_another_run_wrote_before_the_plan_does_not_matter(served: Served, command: Command) -> None:
-    """Only writes since the plan was made supersede it."""
+def test_write_before_the_plan_does_not_supersede_it(served: Served, command: Command) -> None:
     command.write("same.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE}}\n")
     run = _run_id(command("apply", "-y", "-f", "same.yaml", "--format", "json"))
     assert command("rollback", run, "-y").returncode == 0
@@ -118,8 +115,7 @@ def test_a_number_that_another_run_wrote_before_the_plan_does_not_matter(served:
     assert served.writes == WRITES
 
 
-def test_a_run_that_wrote_nothing_does_not_use_the_plan_up(served: Served, command: Command) -> None:
-    """A busy account, missing credentials and conflicts: afterwards the same plan is carried out."""
+def test_run_without_writes_leaves_the_plan_usable(served: Served, command: Command) -> None:
     with FileLock(_lock(served, command)):
         assert command("apply", "p.json").returncode == 5
     secret = command.environment.pop("SOLAPI_API_SECRET")
@@ -134,7 +130,7 @@ def test_a_run_that_wrote_nothing_does_not_use_the_plan_up(served: Served, comma
 
 
 def _lock(served: Served, command: Command) -> Path:
-    """The lock of the account, left by an apply of a number that is not in the plan."""
+    """Return the lock of the account, left by an apply of a number that is not in the plan."""
     command.write("other.yaml", f"version: 1\nnumbers: {{{C}: INACTIVE}}\n")
     assert command("apply", "-y", "-f", "other.yaml").returncode == 0
     served.sandbox.wire.clear()
@@ -143,10 +139,9 @@ def _lock(served: Served, command: Command) -> Path:
 
 
 @pytest.mark.parametrize("rule", ["replay", "all"])
-def test_an_option_of_the_apply_lets_a_replay_through(
+def test_allow_replay_keeps_the_preconditions(
     served: Served, command: Command, account: SandboxAccount, rule: str
 ) -> None:
-    """Its preconditions still hold: a number that is no longer as the plan saw it is a conflict."""
     first = _apply(command)
     assert command("rollback", _run_id(first), "-y").returncode == 0
     account.switch(B, "BLOCKED")
@@ -157,8 +152,7 @@ def test_an_option_of_the_apply_lets_a_replay_through(
 
 
 @pytest.mark.parametrize("rule", ["replay", "all"])
-def test_what_the_plan_was_allowed_lets_no_replay_through(served: Served, command: Command, rule: str) -> None:
-    """`plan --allow` is about what the plan writes."""
+def test_allow_of_the_plan_allows_no_replay(served: Served, command: Command, rule: str) -> None:
     _plan(command, "p.json", "--allow", rule)
     first = _apply(command)
     assert (first.returncode, served.writes) == (0, WRITES)
@@ -169,10 +163,9 @@ def test_what_the_plan_was_allowed_lets_no_replay_through(served: Served, comman
 @pytest.mark.parametrize(
     ("point", "used_up"), [("after an intent's commit", True), ("before an intent", False), ("after the entry", False)]
 )
-def test_a_run_that_died_used_the_plan_up_from_its_first_intent_on(
+def test_crashed_run_uses_the_plan_up_from_its_first_intent(
     served: Served, command: Command, point: str, *, used_up: bool
 ) -> None:
-    """What may have left is not sent again on the plan's word."""
     command.unmeasured()
     died = command.popen("apply", "p.json", program=(sys.executable, _DIE_AT, point, "1"))
     died.communicate(timeout=60)
@@ -185,8 +178,7 @@ def test_a_run_that_died_used_the_plan_up_from_its_first_intent_on(
         assert (again.returncode, served.writes) == (0, WRITES)
 
 
-def test_of_two_applies_at_once_one_carries_the_plan_out(served: Served, command: Command) -> None:
-    """The other waits for the account and then is refused: each write leaves once."""
+def test_concurrent_applies_write_once(served: Served, command: Command) -> None:
     both = [command.popen("apply", "p.json", "--lock-timeout", "30s") for _ in range(2)]
     for process in both:
         process.communicate(timeout=60)
@@ -194,8 +186,7 @@ def test_of_two_applies_at_once_one_carries_the_plan_out(served: Served, command
     assert sorted(served.writes) == sorted(WRITES)
 
 
-def test_a_number_whose_file_was_changed_is_a_conflict(served: Served, command: Command) -> None:
-    """The other number is written; the conflict names the line and what it says now, in every form."""
+def test_changed_desired_status_is_conflict(served: Served, command: Command) -> None:
     command.write("config/main.yaml", FILE.replace(f"{B}: INACTIVE", f"{B}: ACTIVE"))
     done = _apply(command)
     assert (done.returncode, _result(done)) == (3, {A: "changed", B: "conflict"})
@@ -219,18 +210,15 @@ def test_a_number_whose_file_was_changed_is_a_conflict(served: Served, command: 
         ),
     ],
 )
-def test_a_number_that_its_file_asks_for_no_longer_is_a_conflict(
-    served: Served, command: Command, text: str, reason: str
-) -> None:
-    """Unlisted, protected, or behind its window: it is not written, and the other one is."""
+def test_number_no_longer_desired_is_conflict(served: Served, command: Command, text: str, reason: str) -> None:
+    """Unlisted, protected, or after its window."""
     command.write("config/main.yaml", text)
     done = _apply(command)
     assert (done.returncode, _result(done), _reasons(done)) == (3, {A: "conflict", B: "changed"}, {A: reason})
     assert served.writes == WRITES[1:]
 
 
-def test_the_edge_of_a_schedule_that_passed_since_is_a_conflict(served: Served, command: Command) -> None:
-    """Planned while a window held, carried out behind it: the file alone says so, as the plan had no end."""
+def test_ended_schedule_window_is_conflict(served: Served, command: Command) -> None:
     _schedule(command, datetime.now(UTC) + timedelta(days=3))
     _plan(command)
     _schedule(command, datetime.now(UTC) - timedelta(seconds=1))
@@ -247,16 +235,14 @@ def _schedule(command: Command, end: datetime) -> None:
 
 
 @pytest.mark.parametrize("key", ["account: other", "account_id: '999'", "endpoint: coolsms"])
-def test_a_file_of_another_account_lets_nothing_through(served: Served, command: Command, key: str) -> None:
-    """Another name, pin or endpoint: both numbers are conflicts."""
+def test_file_of_another_account_is_conflict(served: Served, command: Command, key: str) -> None:
     command.write("config/main.yaml", f"{key}\n{FILE}")
     done = _apply(command)
     assert (done.returncode, _result(done)) == (3, {A: "conflict", B: "conflict"})
     assert served.writes == []
 
 
-def test_a_file_that_is_gone_is_a_notice(served: Served, command: Command) -> None:
-    """The writes go on, and text, JSON, Markdown, HTML and the log name the file and both options."""
+def test_missing_file_is_a_notice(served: Served, command: Command) -> None:
     (command.folder / "config/main.yaml").unlink()
     done = _apply(command)
     assert (done.returncode, served.writes) == (0, WRITES)
@@ -279,10 +265,9 @@ def test_a_file_that_is_gone_is_a_notice(served: Served, command: Command) -> No
         (FILE + "# a note\n", 0, ""),
     ],
 )
-def test_files_are_compared_when_the_account_is_free(
+def test_files_are_compared_after_the_wait_for_the_lease(
     served: Served, command: Command, text: str, status: int, told: str
 ) -> None:
-    """What changes while the apply waits for another run counts; a file that breaks lets nothing through."""
     with FileLock(_lock(served, command)):
         process = command.popen("apply", "p.json", "--lock-timeout", "60s", "--format", "json", "--log-format", "json")
         assert process.stderr is not None
@@ -295,8 +280,7 @@ def test_files_are_compared_when_the_account_is_free(
     assert served.writes == {0: WRITES, 1: [], 3: WRITES[1:]}[status]
 
 
-def test_a_file_that_was_renamed_is_found_by_its_account(served: Served, command: Command) -> None:
-    """In the folder of a file that is gone the document that names the account counts, and no other file."""
+def test_renamed_file_is_found_by_its_account(served: Served, command: Command) -> None:
     document = f"account: main\n{FILE}"
     command.write("config/main.yaml", document)
     _plan(command)
@@ -309,8 +293,8 @@ def test_a_file_that_was_renamed_is_found_by_its_account(served: Served, command
     assert served.writes == WRITES[:1]
 
 
-def test_files_that_moved_are_found_in_a_folder(served: Served, command: Command) -> None:
-    """--files DIR: by the longest end of the path that is there."""
+def test_files_option_finds_moved_files(served: Served, command: Command) -> None:
+    """By the longest end of the path that exists."""
     command.write("config/main.yaml", FILE.replace(f"{B}: INACTIVE", f"{B}: ACTIVE"))
     (command.folder / "config").rename(command.folder / "moved")
     done = _apply(command, "--files", "moved")
@@ -319,16 +303,14 @@ def test_files_that_moved_are_found_in_a_folder(served: Served, command: Command
     assert served.writes == WRITES[:1]
 
 
-def test_no_files_compares_nothing_and_says_nothing(served: Served, command: Command) -> None:
-    """The plan is carried out whatever the file says."""
+def test_no_files_compares_nothing(served: Served, command: Command) -> None:
     command.write("config/main.yaml", "broken")
     done = _apply(command, "--no-files")
     assert (done.returncode, served.writes) == (0, WRITES)
     assert json.loads(done.stdout)["accounts"][0]["notices"] == []
 
 
-def test_a_plan_from_standard_input_has_no_files(served: Served, command: Command) -> None:
-    """A notice names it, unless --no-files says so."""
+def test_plan_of_stdin_has_no_files(served: Served, command: Command) -> None:
     assert command("plan", "-f", "-", "--out", "p.json", stdin=f"account: main\n{FILE}").returncode == 0
     done = _apply(command)
     (notice,) = json.loads(done.stdout)["accounts"][0]["notices"]
@@ -336,8 +318,7 @@ def test_a_plan_from_standard_input_has_no_files(served: Served, command: Comman
     assert served.writes == WRITES
 
 
-def test_a_broken_file_sends_nothing(served: Served, command: Command) -> None:
-    """Every problem of it is shown at its place, exit 65."""
+def test_invalid_file_sends_nothing(served: Served, command: Command) -> None:
     command.write("config/main.yaml", f"{FILE}  {A}: ACTIVE\n  12: ACTIVE\n")
     served.sandbox.wire.clear()
     done = _apply(command)
@@ -357,10 +338,9 @@ def test_a_broken_file_sends_nothing(served: Served, command: Command) -> None:
         (("-y", "--no-files"), "--files and --no-files are for a saved plan: senderid apply PLANFILE"),
     ],
 )
-def test_options_about_files_that_make_no_sense_are_wrong_usage(
+def test_conflicting_file_options_are_wrong_usage(
     served: Served, command: Command, arguments: tuple[str, ...], told: str
 ) -> None:
-    """64, and nothing is sent."""
     served.sandbox.wire.clear()
     done = command("apply", *arguments)
     assert done.returncode == 64

@@ -1,4 +1,4 @@
-"""Desired state that lives in time, as users meet it: plans of other times, applies, saved plans and calendars."""
+"""Schedules in plans of other times, applies, saved plans and calendars."""
 
 import json
 import sys
@@ -39,8 +39,7 @@ def _changes(command: Command, *more: str) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("served")
-def test_a_plan_shows_what_will_hold_on_either_side_of_a_boundary(command: Command) -> None:
-    """One minute before and at the beginning of windows, by the file's clock; with why and until when."""
+def test_plan_at_both_sides_of_a_window_start(command: Command) -> None:
     command.write("main.yaml", FILE)
     before = _changes(command, "--at", "2037-12-01T08:59")
     assert {phone: change["action"] for phone, change in before.items()} == {FREE: "unmanaged"}
@@ -61,8 +60,7 @@ def test_a_plan_shows_what_will_hold_on_either_side_of_a_boundary(command: Comma
     assert "This is the plan for 2037-12-01 09:00 KST" in " ".join(shown.split())
 
 
-def test_apply_converges_to_what_holds_now(served: Served, command: Command, account: SandboxAccount) -> None:
-    """Windows around now are written, those of other times are not, and a second plan has nothing to do."""
+def test_apply_writes_current_windows_only(served: Served, command: Command, account: SandboxAccount) -> None:
     now = datetime.now(UTC)
     first, last = (f"{now + timedelta(hours=hours):%Y-%m-%dT%H:%M:%SZ}" for hours in (-1, 1))
     command.write(
@@ -100,8 +98,7 @@ sys.exit(run(sys.argv[1:]))
 """The command with a clock that goes on from one second before a window to its beginning when it is read again."""
 
 
-def test_what_comes_due_between_the_plan_and_its_apply_refuses_it(served: Served, command: Command) -> None:
-    """What was shown is no longer what the file wants: nothing is written, and the next plan is another one."""
+def test_window_that_starts_after_the_plan_refuses_it(served: Served, command: Command) -> None:
     entry = "{status: INACTIVE, schedule: [{from: 2037-12-01T09:00, status: ACTIVE}]}"
     command.write("main.yaml", f"version: 1\nnumbers:\n  {SALE}: {entry}\n  {OFFICE}: ACTIVE\n")
     given = ("apply", "-y", "-f", "main.yaml", "--format", "json")
@@ -112,8 +109,7 @@ def test_what_comes_due_between_the_plan_and_its_apply_refuses_it(served: Served
     assert served.writes == []
 
 
-def test_what_comes_due_in_an_account_without_writes_refuses_it_too(served: Served, command: Command) -> None:
-    """It is not said to be as its file wants it, as the file wants something else by now."""
+def test_window_that_starts_in_an_account_without_writes_refuses_it(served: Served, command: Command) -> None:
     entry = "{status: INACTIVE, schedule: [{from: 2037-12-01T09:00, status: ACTIVE}]}"
     command.write("main.yaml", f"version: 1\nnumbers:\n  {SALE}: {entry}\n")
     process = command.popen("apply", "-y", "-f", "main.yaml", "--format", "json", program=(sys.executable, "-c", CLOCK))
@@ -122,10 +118,7 @@ def test_what_comes_due_in_an_account_without_writes_refuses_it_too(served: Serv
     assert served.writes == []
 
 
-def test_a_saved_plan_is_not_carried_out_when_its_time_is_over(
-    served: Served, command: Command, account: SandboxAccount
-) -> None:
-    """What the file has ceased to want is a conflict, and the rest is done."""
+def test_saved_plan_is_conflict_after_its_window(served: Served, command: Command, account: SandboxAccount) -> None:
     command.write(
         "main.yaml", f"version: 1\nnumbers:\n  {SALE}: {{status: ACTIVE, until: 2037-12-01}}\n  {OFFICE}: ACTIVE\n"
     )
@@ -152,8 +145,7 @@ def test_a_saved_plan_is_not_carried_out_when_its_time_is_over(
         (["--at", "soon"], "--at 'soon': this is no moment: write 2026-12-01"),
     ],
 )
-def test_a_wrong_time_is_wrong_usage(serve: Serve, command: Command, arguments: list[str], told: str) -> None:
-    """A plan of another time cannot be saved, and a time has to be one: 64, and nothing is sent."""
+def test_invalid_time_is_wrong_usage(serve: Serve, command: Command, arguments: list[str], told: str) -> None:
     served = serve(SandboxAccount.of({}))
     command.write("main.yaml", FILE)
     done = command("plan", "-f", "main.yaml", *arguments)
@@ -162,8 +154,7 @@ def test_a_wrong_time_is_wrong_usage(serve: Serve, command: Command, arguments: 
     assert served.sandbox.wire == []
 
 
-def test_a_time_without_an_offset_needs_files_of_one_zone(command: Command) -> None:
-    """Files of two zones have no common clock: 64, unless an offset is given."""
+def test_time_without_offset_needs_one_zone(command: Command) -> None:
     command.write("a.yaml", "version: 1\nnumbers: {}\n")
     keys = "credentials: {api_key: {env: B_KEY}, api_secret: {env: B_SECRET}}"
     command.write("b.yaml", f"version: 1\ntimezone: Europe/Berlin\n{keys}\nnumbers: {{}}\n")
@@ -184,8 +175,7 @@ def test_calendar_names_the_extra_for_icalendar(command: Command) -> None:
     assert "pip install 'senderid-worker[calendar]'" in done.stderr
 
 
-def test_a_calendar_tells_what_comes_due_without_any_account(command: Command) -> None:
-    """As text by day on the file's clock, as JSON by its schema, and as events that calendar programs can update."""
+def test_calendar_needs_no_account(command: Command) -> None:
     command.write("main.yaml", FILE)
     given = ("calendar", "-f", "main.yaml", "--from", "2037-12-01", "--days", "1")
     text = command(*given).stdout

@@ -35,7 +35,7 @@ _FAULTS = [fault for fault in Fault if fault is not Fault.FLOOD]
 
 
 def _spellings(text: str) -> Iterator[bytes]:
-    """A text as it may turn up; in base64 at any place of what it is a part of."""
+    """Return the forms in which a text may appear; in base64 at any offset."""
     raw = text.encode()
     yield raw
     yield raw.hex().encode()
@@ -75,7 +75,7 @@ class _Watched:
         return served
 
     def run(self, *arguments: str, stdin: str = "", **environment: str) -> int:
-        """Run the command; its exit status."""
+        """Run the command and return its exit status."""
         before = dict(self.command.environment)
         self.command.environment |= environment
         try:
@@ -86,7 +86,7 @@ class _Watched:
         return done.returncode
 
     def keep(self, out: str, err: str, name: str) -> None:
-        """Remember outputs, and everything that lies in the folder now."""
+        """Keep outputs and every file of the folder."""
         self._kept += 1
         name = f"{self._kept} {name}"
         self.shown[f"{name}: outputs"] = f"{out}\n{err}".encode()
@@ -95,7 +95,7 @@ class _Watched:
                 self.shown[f"{name}: {path.relative_to(self.command.folder)}"] = path.read_bytes()
 
     def check(self) -> None:
-        """Nothing of what was signed with is anywhere."""
+        """Check that nothing has a secret."""
         signed = [re.findall(r"(?:salt|signature)=([^,\s]+)", header) for header in self.headers]
         assert all(len(each) == 2 for each in signed)
         hidden = {*self.secrets, *(text for each in signed for text in each)}
@@ -110,7 +110,7 @@ class _Watched:
 
 @pytest.fixture
 def watched(command: Command, serve: Serve) -> _Watched:
-    """A command that is watched."""
+    """Return a command whose outputs are searched."""
     return _Watched(command, serve)
 
 
@@ -124,7 +124,7 @@ def _account(number: int, numbers: int = 1) -> SandboxAccount:
 
 
 def _fleet(watched: _Watched, accounts: list[SandboxAccount], secrets: Path) -> None:
-    """A file for each account; half of the secrets are in the environment, half in files outside of the folder."""
+    """Write a file for each account; half of the secrets are in the environment, half in files."""
     for number, account in enumerate(accounts):
         (secrets / f"{number}").write_text(account.api_secret + "\n")
         watched.command.environment |= {f"KEY{number}": account.api_key, f"SECRET{number}": account.api_secret}
@@ -138,12 +138,12 @@ def _fleet(watched: _Watched, accounts: list[SandboxAccount], secrets: Path) -> 
 
 @pytest.fixture
 def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where secrets may be."""
+    """Return where secrets may be."""
     return tmp_path_factory.mktemp("secrets")
 
 
-def test_no_fault_gives_anything_away(watched: _Watched, secrets: Path) -> None:
-    """Each thing that can go wrong with an answer, in a plan, an apply and a saved plan of an account of its own."""
+def test_faults_reveal_no_secret(watched: _Watched, secrets: Path) -> None:
+    """In a plan, an apply and a saved plan."""
     accounts = [_account(number) for number in range(len(_FAULTS))]
     served = watched.served(*accounts)
     watched.command.environment["SENDERID_ENDPOINT"] = served.sandbox.url
@@ -161,8 +161,7 @@ def test_no_fault_gives_anything_away(watched: _Watched, secrets: Path) -> None:
     watched.check()
 
 
-def test_no_wrong_setting_or_file_gives_anything_away(watched: _Watched, secrets: Path) -> None:
-    """Secrets in the wrong place, in the wrong form, of another account or none, and hosts that are not there."""
+def test_invalid_settings_and_files_reveal_no_secret(watched: _Watched, secrets: Path) -> None:
     account = _account(1)
     served = watched.served(account)
     secret = account.api_secret
@@ -205,10 +204,10 @@ main()
 @pytest.mark.parametrize(("module", "place"), [("signing", "Signer.header"), ("client", "AccountReader._read_once")])
 @pytest.mark.parametrize("error", ["RuntimeError", "OSError", "KeyError", "UnicodeError"])
 @pytest.mark.parametrize("verb", [("apply", "-y", "-f", "d.yaml"), ("doctor",), ("export",)])
-def test_no_bug_gives_anything_away(
+def test_bugs_reveal_no_secret(
     watched: _Watched, module: str, place: str, *, error: str, verb: tuple[str, ...]
 ) -> None:
-    """A bug whose text and whose locals are a secret is told by its type and its place."""
+    """A bug is reported by its type and its place."""
     account = _account(1)
     served = watched.served(account)
     watched.command.at(served.sandbox, account).write("d.yaml", "version: 1\nnumbers: {01000010000: ACTIVE}\n")
@@ -221,8 +220,8 @@ def test_no_bug_gives_anything_away(
     watched.check()
 
 
-def test_a_run_gives_nothing_away_while_it_runs(watched: _Watched) -> None:
-    """In the middle of its writes: command lines, the ledger's journal and lock files, and what another run is told."""
+def test_running_process_reveals_no_secret(watched: _Watched) -> None:
+    """Command lines, the ledger's journal, lock files and the message of another run."""
     account = _account(1, 40)
     served = watched.served(account)
     served.sandbox.script(None, "PUT", [None, Fault.UNAVAILABLE, Fault.RESET_AFTER, Fault.STALL, Fault.STALL])
@@ -250,8 +249,7 @@ def test_a_run_gives_nothing_away_while_it_runs(watched: _Watched) -> None:
     watched.check()
 
 
-def test_the_search_finds_what_it_looks_for(watched: _Watched) -> None:
-    """A secret, a salt or a signature in any spelling would have been found."""
+def test_search_finds_every_spelling(watched: _Watched) -> None:
     served = watched.served(_account(1))
     assert isinstance(served.sandbox, Sandbox)
     salt = "0123456789abcdef"
@@ -271,8 +269,8 @@ def _in_base64(raw: bytes) -> Iterator[bytes]:
         yield base64.b64encode(b"x" * before + raw + b"yz")
 
 
-def test_a_short_secret_spoils_no_log(command: Command, serve: Serve) -> None:
-    """At a simulated API the lines of the log keep their names; at a real endpoint nothing is sent at all."""
+def test_short_secret_does_not_mask_log_keys(command: Command, serve: Serve) -> None:
+    """At a real endpoint nothing is sent."""
     account = SandboxAccount.of({"01000000001": "INACTIVE"}, api_key="k", api_secret="ho")
     served = serve(account)
     command.at(served.sandbox, account).write("d.yaml", "version: 1\nnumbers: {01000000001: ACTIVE}\n")

@@ -1,4 +1,4 @@
-"""The status page as a process of its own, after runs on the sandbox, and beside the daemon."""
+"""The status page as a process, after runs on the sandbox and beside the daemon."""
 
 import re
 import signal
@@ -25,7 +25,7 @@ NUMBERS = {A: "INACTIVE", B: "ACTIVE"}
 
 @pytest.fixture
 def applied(serve: Serve, account: SandboxAccount, command: Command) -> Served:
-    """That account after an apply."""
+    """Apply that account."""
     served = serve(account)
     command.at(served.sandbox, account).write("main.yaml", f"version: 1\nnumbers:\n  {A}: ACTIVE\n  {B}: INACTIVE\n")
     assert command("apply", "-f", "main.yaml", "--yes", "--allow", "all").returncode == 0
@@ -34,7 +34,7 @@ def applied(serve: Serve, account: SandboxAccount, command: Command) -> Served:
 
 @pytest.fixture
 def start(command: Command) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
-    """Starts commands and ends those that are left."""
+    """Start commands, and stop those that are left."""
     running: list[subprocess.Popen[str]] = []
 
     def started(*arguments: str) -> "subprocess.Popen[str]":
@@ -49,7 +49,7 @@ def start(command: Command) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
 
 
 def get(url: str, **headers: str) -> tuple[int, str]:
-    """Status and text of a page."""
+    """Return status and text of a page."""
     try:
         with urlopen(Request(url, headers=headers), timeout=20) as answer:  # noqa: S310 - ours
             return answer.status, answer.read().decode()
@@ -63,8 +63,7 @@ def _url(process: "subprocess.Popen[str]") -> str:
 
 
 @pytest.mark.usefixtures("applied")
-def test_a_ledger_is_shown_without_credentials(command: Command, start: Callable[..., Any]) -> None:
-    """After an apply the page has its account, its run and its numbers, asks no API and ends on a signal."""
+def test_serve_needs_no_credentials(command: Command, start: Callable[..., Any]) -> None:
     names = ("SENDERID_ENDPOINT", "SOLAPI_API_KEY", "SOLAPI_API_SECRET")
     secret = [command.environment.pop(name) for name in names][-1]
     process = start("serve", "--listen", "127.0.0.1:0")
@@ -84,8 +83,8 @@ def test_a_ledger_is_shown_without_credentials(command: Command, start: Callable
     assert process.stderr.read() == ""
 
 
-def test_a_signal_is_the_exit_status(start: Callable[..., Any]) -> None:
-    """Also while a browser listens, and for SIGINT."""
+def test_signal_is_the_exit_status(start: Callable[..., Any]) -> None:
+    """Also while a browser listens."""
     process = start("serve", "--listen", "127.0.0.2:0")
     url = _url(process)
     assert get(url)[0] == 200
@@ -97,8 +96,7 @@ def test_a_signal_is_the_exit_status(start: Callable[..., Any]) -> None:
 
 
 @pytest.mark.usefixtures("applied")
-def test_accounts_that_fail_are_each_told(command: Command, start: Callable[..., Any]) -> None:
-    """Three whose keys the API does not take are three rows with a page each, and so is the one that can be read."""
+def test_every_failed_account_has_its_row_and_page(command: Command, start: Callable[..., Any]) -> None:
     command.environment["WRONG"] = "x" * 32
     for name in ("one", "two", "three"):
         command.environment[f"KEY_{name}"] = f"NCS-{name}"
@@ -117,8 +115,7 @@ def test_accounts_that_fail_are_each_told(command: Command, start: Callable[...,
         assert ("could not be read" in page) is (name != "main")
 
 
-def test_other_machines_need_a_token(command: Command, start: Callable[..., Any]) -> None:
-    """Without one the command does not start; with one pages ask for it. A short or unreadable one is wrong usage."""
+def test_other_hosts_need_a_token(command: Command, start: Callable[..., Any]) -> None:
     refused = command("serve", "--listen", "0.0.0.0:0")
     assert refused.returncode == 64
     assert "--token-file" in refused.stderr
@@ -140,15 +137,13 @@ def test_other_machines_need_a_token(command: Command, start: Callable[..., Any]
         (("--listen", "nowhere"), 64, "write an address and a port"),
     ],
 )
-def test_what_cannot_be_served_is_told(command: Command, arguments: tuple[str, ...], status: int, told: str) -> None:
-    """Each with its own exit status."""
+def test_errors_have_their_exit_statuses(command: Command, arguments: tuple[str, ...], status: int, told: str) -> None:
     command.write("wrong.yaml", "version: 7\n")
     done = command("serve", *arguments)
     assert (done.returncode, told in done.stderr) == (status, True), done.stderr
 
 
-def test_coming_changes_are_shown_from_files(command: Command, start: Callable[..., Any]) -> None:
-    """Those of the files as they are at the moment, also after they changed."""
+def test_scheduled_changes_follow_the_files(command: Command, start: Callable[..., Any]) -> None:
     command.write("main.yaml", WEEKLY)
     url = _url(start("serve", "--listen", "127.0.0.1:0", "-f", "main.yaml"))
     assert "night shift" in get(url + "/transitions")[1]
@@ -158,8 +153,8 @@ def test_coming_changes_are_shown_from_files(command: Command, start: Callable[.
 
 @pytest.mark.usefixtures("applied")
 @pytest.mark.parametrize("listen", ["127.0.0.1:0", "0.0.0.0:0"])
-def test_the_daemon_shows_what_it_sees(start: Callable[..., Any], account: SandboxAccount, listen: str) -> None:
-    """Drift and quota of its passes; without a token other machines get metrics and health as ever, and no page."""
+def test_daemon_shows_drift_and_quota(start: Callable[..., Any], account: SandboxAccount, listen: str) -> None:
+    """Without a token other hosts get metrics and health, and no page."""
     process = start("watch", "-f", "main.yaml", "--every", "1h", "--dry-run", "--listen", listen)
     account.switch(A, "INACTIVE")
     url = ""

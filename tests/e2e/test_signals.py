@@ -1,4 +1,4 @@
-"""SIGHUP, SIGINT and SIGTERM: every command drains, says so and ends with 129, 130 or 143."""
+"""SIGHUP, SIGINT and SIGTERM: every command drains, reports it and ends with 129, 130 or 143."""
 
 import fcntl
 import json
@@ -107,10 +107,10 @@ def _interrupted(process: subprocess.Popen[str], number: signal.Signals) -> str:
     ],
     ids=lambda arguments: arguments[0],
 )
-def test_a_command_without_an_event_loop_ends_with_the_status_of_the_signal(
+def test_signal_ends_a_command_without_event_loop(
     command: Command, arguments: tuple[str, ...], number: signal.Signals
 ) -> None:
-    """While it waits for its input, its ledger or its output, and also right after its start."""
+    """While it waits for input, ledger or output, and right after its start."""
     command.unmeasured()
     command.environment["SENDERID_LEDGER__PATH"] = "fifo"
     os.mkfifo(command.folder / "fifo")
@@ -139,10 +139,9 @@ def test_a_command_without_an_event_loop_ends_with_the_status_of_the_signal(
     ],
     ids=" ".join,
 )
-def test_a_command_that_reads_ends_with_the_status_of_the_signal(
+def test_signal_ends_a_reading_command(
     command: Command, serve: Serve, arguments: tuple[str, ...], number: signal.Signals
 ) -> None:
-    """While a read waits between its attempts: nothing is written, to the account or to a file."""
     account = SandboxAccount.of({A: "INACTIVE"})
     served = serve(account)
     served.sandbox.script(None, "GET", [Fault.UNAVAILABLE] * 20)
@@ -159,10 +158,7 @@ def test_a_command_that_reads_ends_with_the_status_of_the_signal(
 
 @pytest.mark.parametrize("number", _STATUS)
 @pytest.mark.parametrize("verb", ["plan", "export", "history"])
-def test_a_reader_that_does_not_read_delays_no_signal(
-    command: Command, serve: Serve, verb: str, number: signal.Signals
-) -> None:
-    """The document waits for room in the pipe, on the event loop too: the first signal ends it."""
+def test_full_pipe_delays_no_signal(command: Command, serve: Serve, verb: str, number: signal.Signals) -> None:
     account = SandboxAccount.of({A: "INACTIVE"})
     served = serve(account)
     command.unmeasured()
@@ -174,9 +170,7 @@ def test_a_reader_that_does_not_read_delays_no_signal(
 
 
 @pytest.mark.parametrize("number", _STATUS)
-def test_a_reader_that_goes_away_with_the_signal_leaves_its_status(
-    command: Command, serve: Serve, number: signal.Signals
-) -> None:
+def test_closed_pipe_keeps_the_status_of_the_signal(command: Command, serve: Serve, number: signal.Signals) -> None:
     """Ctrl-C also ends the `tee` that reads the result."""
     account = SandboxAccount.of({A: "INACTIVE"})
     served = serve(account)
@@ -193,8 +187,7 @@ def test_a_reader_that_goes_away_with_the_signal_leaves_its_status(
 
 
 @pytest.mark.parametrize("number", _STATUS)
-def test_servers_end_with_the_status_of_the_signal(command: Command, number: signal.Signals) -> None:
-    """`sandbox` and `serve` stop, and say nothing on stderr."""
+def test_signal_ends_servers_silently(command: Command, number: signal.Signals) -> None:
     command.unmeasured()
     for arguments in (("sandbox",), ("serve", "--listen", "127.0.0.1:0")):
         with command.popen(*arguments, program=_PROGRAM) as process:
@@ -204,8 +197,7 @@ def test_servers_end_with_the_status_of_the_signal(command: Command, number: sig
 
 
 @pytest.mark.parametrize("number", _STATUS)
-def test_a_demo_ends_with_the_status_of_the_signal(command: Command, number: signal.Signals) -> None:
-    """In the middle of its run."""
+def test_signal_ends_the_demo(command: Command, number: signal.Signals) -> None:
     command.unmeasured()
     with command.popen("demo", program=_PROGRAM) as process:
         assert process.stdout is not None
@@ -215,8 +207,7 @@ def test_a_demo_ends_with_the_status_of_the_signal(command: Command, number: sig
 
 
 @pytest.mark.parametrize("number", _STATUS)
-def test_an_apply_drains(command: Command, serve: Serve, number: signal.Signals) -> None:
-    """What is under way is finished and verified; the rest is not attempted; result and account agree."""
+def test_signal_drains_an_apply(command: Command, serve: Serve, number: signal.Signals) -> None:
     account, served = _to_activate(command, serve, 60)
     command.environment |= {"SENDERID_RATE_LIMIT__WRITES": "3", "SENDERID_RATE_LIMIT__PER_SECONDS": "1"}
     with command.popen("apply", "-y", "-f", "d.yaml", "--format", "json", program=_PROGRAM) as process:
@@ -238,8 +229,8 @@ def test_an_apply_drains(command: Command, serve: Serve, number: signal.Signals)
 
 
 @pytest.mark.parametrize("number", _STATUS)
-def test_a_signal_at_any_moment_never_shows_a_traceback(command: Command, serve: Serve, number: signal.Signals) -> None:
-    """From the first import to the last line, a signal gives its status or comes too late."""
+def test_signal_at_any_moment_shows_no_traceback(command: Command, serve: Serve, number: signal.Signals) -> None:
+    """From the first import to the last line."""
     _to_activate(command, serve, 12)
     statuses = set()
     for step in range(15):
@@ -257,8 +248,7 @@ def test_a_signal_at_any_moment_never_shows_a_traceback(command: Command, serve:
 
 
 @pytest.mark.parametrize("number", _STATUS)
-def test_a_second_signal_ends_a_stalled_run_at_once(command: Command, serve: Serve, number: signal.Signals) -> None:
-    """A run that waits for an answer ends with the status of the second signal."""
+def test_second_signal_ends_a_stalled_run(command: Command, serve: Serve, number: signal.Signals) -> None:
     account = SandboxAccount.of({A: "INACTIVE"})
     served = serve(account)
     served.sandbox.script(A, "PUT", [Fault.STALL])
@@ -274,7 +264,7 @@ def test_a_second_signal_ends_a_stalled_run_at_once(command: Command, serve: Ser
         assert process.wait(10) == _STATUS[number]
 
 
-def test_a_repeated_sighup_still_drains(command: Command, serve: Serve) -> None:
+def test_repeated_sighup_drains(command: Command, serve: Serve) -> None:
     """For one lost terminal the shell and the kernel each send a SIGHUP."""
     account = SandboxAccount.of({A: "INACTIVE"})
     served = serve(account)
@@ -294,8 +284,8 @@ def test_a_repeated_sighup_still_drains(command: Command, serve: Serve) -> None:
     assert [(each["phone"], each["outcome"]) for each in result["numbers"]] == [(A, "changed")]
 
 
-def test_a_repeated_sighup_before_the_run_is_dropped() -> None:
-    """It leaves the first one to be handled; any other second signal ends the process."""
+def test_repeated_sighup_before_the_run_is_dropped() -> None:
+    """Any other second signal ends the process."""
     program = """
 import signal
 from worker.cli import signals
@@ -314,7 +304,7 @@ except signals.Interruption:
 
 
 @pytest.mark.parametrize("number", _STATUS)
-def test_an_interruption_that_becomes_another_error_is_not_a_bug(command: Command, number: signal.Signals) -> None:
+def test_interruption_replaced_by_another_error_is_not_a_bug(command: Command, number: signal.Signals) -> None:
     """C code replaces an exception that a signal handler raised, as the import of `_ssl` does."""
     program = f"""
 import signal
@@ -336,8 +326,7 @@ worker.__main__.main()
     assert (process.returncode, out, err) == (_STATUS[number], "", "Interrupted.\n")
 
 
-def test_a_sighup_that_is_ignored_stays_ignored(command: Command, serve: Serve) -> None:
-    """Under nohup a run goes on, with and without an event loop."""
+def test_ignored_sighup_stays_ignored(command: Command, serve: Serve) -> None:
     account = SandboxAccount.of({A: "INACTIVE", B: "INACTIVE"})
     served = serve(account)
     command.unmeasured()
@@ -358,8 +347,8 @@ def test_a_sighup_that_is_ignored_stays_ignored(command: Command, serve: Serve) 
     assert '"010-0000-0001": ACTIVE' in out
 
 
-def test_a_lost_terminal_answers_no_question(command: Command, serve: Serve) -> None:
-    """At the prompt the end of input arrives before the SIGHUP: the run is interrupted, as after the signal."""
+def test_lost_terminal_interrupts_the_question(command: Command, serve: Serve) -> None:
+    """The end of input arrives before the SIGHUP."""
     account = SandboxAccount.of({A: "INACTIVE"})
     served = serve(account)
     command.unmeasured()
@@ -377,8 +366,7 @@ def test_a_lost_terminal_answers_no_question(command: Command, serve: Serve) -> 
     assert (run["outcome"], served.writes) == ("interrupted", [])
 
 
-def test_a_lost_terminal_drains_an_apply(command: Command, serve: Serve) -> None:
-    """A connection that breaks takes stdin, stdout and stderr with it; the ledger has the whole run."""
+def test_lost_terminal_drains_an_apply(command: Command, serve: Serve) -> None:
     account = SandboxAccount.of({f"0100000{n:04}": "INACTIVE" for n in range(20)})
     served = serve(account, rate_limit=None)
     lines = "".join(f"  {phone}: ACTIVE\n" for phone in account.statuses)

@@ -35,7 +35,6 @@ def _flat(text: str) -> str:
 def test_warn_writes_and_every_format_shows_the_notice(
     served: Served, command: Command, account: SandboxAccount
 ) -> None:
-    """By default the old number is deactivated; plan and result name both sides and the setting that prevents it."""
     plan = command("plan", "-f", "main.yaml", "--format", "json")
     (message,) = _swaps(plan.stdout)
     assert message == (
@@ -59,7 +58,6 @@ def test_warn_writes_and_every_format_shows_the_notice(
 
 @pytest.mark.usefixtures("served")
 def test_notice_is_korean_and_masked(command: Command) -> None:
-    """With --lang ko the notice is Korean, and --mask hides the numbers in it."""
     shown = command("--lang", "ko", "plan", "-f", "main.yaml", "--mask", "010****5678")
     assert "활성화할 수 없는 번호: 010****5678 (PENDING)" in _flat(shown.stdout)
     assert NEW not in shown.stdout
@@ -70,7 +68,6 @@ def test_notice_is_korean_and_masked(command: Command) -> None:
 def test_hold_writes_nothing_of_an_impossible_swap(
     served: Served, command: Command, account: SandboxAccount, where: str
 ) -> None:
-    """However pair_swaps is set: the old number is held with the reason, nothing is sent, and the status is 3."""
     if where == "environment":
         command.environment["SENDERID_SAFETY__PAIR_SWAPS"] = "hold"
     elif where == "settings":
@@ -85,10 +82,9 @@ def test_hold_writes_nothing_of_an_impossible_swap(
     assert _swaps(done.stdout) == []
 
 
-def test_hold_lets_go_once_the_successor_is_left_out_or_ready(
+def test_hold_ends_when_the_successor_is_ready_or_unlisted(
     served: Served, command: Command, account: SandboxAccount
 ) -> None:
-    """The vendor approves the successor: the same command completes the swap, the successor first."""
     command.environment["SENDERID_SAFETY__PAIR_SWAPS"] = "hold"
     excluded = command("plan", "-f", "main.yaml", "--exclude", NEW)
     assert "1 to deactivate" in excluded.stdout
@@ -103,7 +99,7 @@ def test_hold_lets_go_once_the_successor_is_left_out_or_ready(
 def test_activation_refused_during_the_run(
     served: Served, command: Command, account: SandboxAccount, mode: str, outcome: str
 ) -> None:
-    """The API answers 409 to the activation: `hold` keeps the old number ACTIVE, `warn` reports what happened."""
+    """`hold` keeps the old number ACTIVE, `warn` reports what happened."""
     account.switch(NEW, "INACTIVE")
     served.sandbox.script(NEW, "PUT", [Fault.NOT_WRITABLE])
     command.environment["SENDERID_SAFETY__PAIR_SWAPS"] = mode
@@ -118,10 +114,9 @@ def test_activation_refused_during_the_run(
         assert "pair_swaps hold" in command("history", run).stdout
 
 
-def test_saved_plan_holds_when_the_successor_was_lost(
+def test_saved_plan_holds_when_the_successor_is_blocked(
     served: Served, command: Command, account: SandboxAccount
 ) -> None:
-    """The successor becomes BLOCKED between plan and apply: it is a conflict, and the old number stays ACTIVE."""
     account.switch(NEW, "INACTIVE")
     command.environment["SENDERID_SAFETY__PAIR_SWAPS"] = "hold"
     assert command("plan", "-f", "main.yaml", "--out", "plan.json").returncode == 0
@@ -132,10 +127,10 @@ def test_saved_plan_holds_when_the_successor_was_lost(
     assert (served.writes, account.statuses[OLD]) == ([], "ACTIVE")
 
 
-def test_rollback_holds_when_the_old_number_cannot_come_back(
+def test_rollback_holds_when_the_old_number_is_blocked(
     served: Served, command: Command, account: SandboxAccount
 ) -> None:
-    """The old number is BLOCKED after the swap: undoing it would silence both, so the successor stays ACTIVE."""
+    """Undoing the swap would leave neither number ACTIVE."""
     account.switch(NEW, "INACTIVE")
     command.environment["SENDERID_SAFETY__PAIR_SWAPS"] = "hold"
     run = json.loads(command("apply", "-y", "-f", "main.yaml", "--format", "json").stdout)["run_id"]

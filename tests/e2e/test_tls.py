@@ -1,4 +1,4 @@
-"""The command over TLS: it goes where it can verify, and nowhere else."""
+"""TLS: requests go only to a verified peer."""
 
 import ssl
 from collections.abc import Callable
@@ -28,10 +28,7 @@ def _served(serve: Callable[..., Any], authority: trustme.CA, host: str) -> Any:
     return serve(SandboxAccount.of({PHONE: "ACTIVE", "0212345678": "ACTIVE"}), ssl_context=context)
 
 
-def test_an_authority_of_ones_own_is_trusted_where_it_is_named(
-    command: Any, serve: Callable[..., Any], tmp_path: Path
-) -> None:
-    """With SSL_CERT_FILE naming the authority, the plan is made over TLS."""
+def test_ssl_cert_file_is_trusted(command: Any, serve: Callable[..., Any], tmp_path: Path) -> None:
     authority = trustme.CA()
     served = _served(serve, authority, "127.0.0.1")
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
@@ -75,7 +72,7 @@ def _unnamed_authority(_: Path) -> Certificate:
     ],
 )
 @pytest.mark.parametrize("verb", [("plan",), ("apply", "--yes")])
-def test_what_cannot_be_verified_gets_nothing(
+def test_unverified_peer_gets_no_request(
     command: Any,
     serve: Callable[..., Any],
     tmp_path: Path,
@@ -84,7 +81,6 @@ def test_what_cannot_be_verified_gets_nothing(
     reason: str,
     verb: tuple[str, ...],
 ) -> None:
-    """To whom a certificate does not belong, or no longer, nothing is sent; the error says why and where to look."""
     context, certificate = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), made(tmp_path)
     certificate.configure(context)
     served = serve(SandboxAccount.of({PHONE: "ACTIVE", "0212345678": "ACTIVE"}), ssl_context=context)
@@ -103,10 +99,10 @@ def test_what_cannot_be_verified_gets_nothing(
 
 
 @pytest.mark.parametrize("writable", [True, False])
-def test_a_key_log_that_cannot_be_written_stops_no_run(
+def test_unwritable_key_log_stops_no_run(
     command: Any, serve: Callable[..., Any], tmp_path: Path, *, writable: bool
 ) -> None:
-    """SSLKEYLOGFILE is a variable of other programs; Python refuses every TLS connection if its file cannot be made."""
+    """Python refuses every TLS connection if the file of SSLKEYLOGFILE cannot be opened."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     served = _served(serve, authority, "127.0.0.1")
@@ -123,8 +119,8 @@ def test_a_key_log_that_cannot_be_written_stops_no_run(
     assert (warning in done.stderr, path.exists()) == (not writable, writable)
 
 
-def test_an_authority_that_is_not_there_is_named(command: Any, serve: Callable[..., Any], tmp_path: Path) -> None:
-    """OpenSSL says nothing of a wrong SSL_CERT_FILE: plan and doctor do."""
+def test_missing_ssl_cert_file_is_named(command: Any, serve: Callable[..., Any], tmp_path: Path) -> None:
+    """OpenSSL ignores it silently."""
     served = _served(serve, trustme.CA(), "127.0.0.1")
     (account,) = served.sandbox.accounts.values()
     command.at(served.sandbox, account).environment["SSL_CERT_FILE"] = str(tmp_path / "gone.pem")

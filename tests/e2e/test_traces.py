@@ -1,4 +1,4 @@
-"""Traces of a whole run, at a collector that takes OTLP over HTTP, and without one."""
+"""Traces of whole runs, with an OTLP collector over HTTP and without one."""
 
 import json
 import threading
@@ -47,7 +47,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def collector() -> Iterator[Collector]:
-    """One on a thread of its own."""
+    """Serve a collector on a thread."""
     with Collector() as served:
         thread = threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -58,15 +58,14 @@ def collector() -> Iterator[Collector]:
 
 @pytest.fixture
 def wanted(serve: Serve, command: Command) -> None:
-    """An account with one number, which the file wants otherwise."""
+    """Serve an account with one change."""
     account = SandboxAccount.of({PHONE: "INACTIVE"})
     command.at(serve(account).sandbox, account)
     command.write("main.yaml", f"version: 1\nnumbers: {{{PHONE}: ACTIVE}}\n")
 
 
 @pytest.mark.usefixtures("wanted")
-def test_a_run_is_at_the_collector_when_it_ends(command: Command, collector: Collector) -> None:
-    """The run, its account and each of its requests are one trace, under the service's name."""
+def test_run_is_one_trace(command: Command, collector: Collector) -> None:
     command.environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://127.0.0.1:{collector.server_address[1]}"
     done = command("apply", "-y", "-f", "main.yaml", "--format", "json")
     assert done.returncode == 0, done.stderr
@@ -82,8 +81,7 @@ def test_a_run_is_at_the_collector_when_it_ends(command: Command, collector: Col
 
 
 @pytest.mark.usefixtures("wanted")
-def test_a_collector_that_is_not_there_does_not_fail_a_run(command: Command) -> None:
-    """The run is what it is without it; one warning says so, and no line is the library's."""
+def test_missing_collector_is_one_warning(command: Command) -> None:
     command.environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://127.0.0.1:1"
     done = command("apply", "-y", "-f", "main.yaml")
     assert done.returncode == 0
@@ -93,8 +91,8 @@ def test_a_collector_that_is_not_there_does_not_fail_a_run(command: Command) -> 
 
 
 @pytest.mark.usefixtures("wanted")
-def test_what_the_library_logs_while_it_is_imported_is_not_shown(command: Command) -> None:
-    """It reads some variables at its first import, and logs a traceback for one that it does not know."""
+def test_import_errors_of_the_library_are_hidden(command: Command) -> None:
+    """It logs a traceback for a variable that it does not know."""
     command.environment |= {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_PYTHON_CONTEXT": "none_such"}
     done = command("plan", "-f", "main.yaml")
     assert done.returncode == 0
@@ -103,8 +101,7 @@ def test_what_the_library_logs_while_it_is_imported_is_not_shown(command: Comman
 
 @pytest.mark.usefixtures("wanted")
 @pytest.mark.parametrize("form", ["json", "console"])
-def test_variables_that_cannot_be_used_stop_nothing(command: Command, form: str) -> None:
-    """One warning on stderr, which is a log line where the log is JSON; the plan is made."""
+def test_invalid_otel_variables_are_one_warning(command: Command, form: str) -> None:
     command.environment |= {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_BSP_MAX_QUEUE_SIZE": "-1"}
     done = command("plan", "-f", "main.yaml", "--detailed-exitcode", "--log-format", form)
     assert done.returncode == 2

@@ -1,4 +1,4 @@
-"""The command while everything goes wrong: faults, interruptions, death, and people at the console."""
+"""The command under faults, interruptions, kills and external changes."""
 
 import json
 import os
@@ -25,7 +25,7 @@ _HASTE = {
 
 
 def _all_active(account: SandboxAccount) -> str:
-    """A file that wants every number ACTIVE that can be."""
+    """Return a file that wants every writable number ACTIVE."""
     lines = [f"  {phone}: ACTIVE" for phone, status in account.statuses.items() if status in {"ACTIVE", "INACTIVE"}]
     return "\n".join(["version: 1", "numbers:", *lines, ""])
 
@@ -39,11 +39,8 @@ def _until(condition: Callable[[], bool]) -> None:
 
 @pytest.mark.parametrize("profile", ["flaky", "hostile"])
 @pytest.mark.parametrize("seed", range(3))
-def test_it_converges_and_never_says_what_is_not(command: Command, serve: Serve, profile: str, seed: int) -> None:
-    """Run until it says converged: then it is; and in every run, `changed` numbers are as desired at the API.
-
-    Every signature is new, and the requests that the worker counts are those that arrived.
-    """
+def test_apply_converges_and_changed_is_true(command: Command, serve: Serve, profile: str, seed: int) -> None:
+    """In every run each `changed` number is as desired at the API, and every signature is new."""
     account = SandboxAccount.of({f"0100000{n:04}": "INACTIVE" for n in range(60)})
     served = serve(account, faults=profile, seed=seed, rate_limit=None)
     command.at(served.sandbox, account).environment |= _HASTE
@@ -68,8 +65,7 @@ def test_it_converges_and_never_says_what_is_not(command: Command, serve: Serve,
     assert len(set(signatures)) == len(signatures)
 
 
-def test_a_person_at_the_console_is_not_written_over(command: Command, serve: Serve) -> None:
-    """A number that someone blocks in the middle of the run is a conflict or blocked, told, and the rest goes on."""
+def test_external_change_is_not_overwritten(command: Command, serve: Serve) -> None:
     account = SandboxAccount.of({A: "INACTIVE", B: "INACTIVE"})
     served = serve(account)
     served.sandbox.script(A, "PUT", [Fault.EDITED_BEFORE])
@@ -80,8 +76,7 @@ def test_a_person_at_the_console_is_not_written_over(command: Command, serve: Se
     assert account.statuses == {A: "BLOCKED", B: "ACTIVE"}
 
 
-def test_a_number_that_is_switched_back_is_unverified(command: Command, serve: Serve) -> None:
-    """A write that was accepted and does not show afterwards is never called changed."""
+def test_reverted_write_is_unverified(command: Command, serve: Serve) -> None:
     account = SandboxAccount.of({A: "INACTIVE"})
     served = serve(account)
     served.sandbox.script(A, "PUT", [Fault.EDITED_AFTER])
@@ -92,8 +87,7 @@ def test_a_number_that_is_switched_back_is_unverified(command: Command, serve: S
     assert len(served.writes) == 1
 
 
-def test_a_killed_run_is_taken_up_by_the_next(command: Command, serve: Serve) -> None:
-    """After kill -9 in the middle, another run finds the account free, does what is left and converges."""
+def test_killed_run_is_completed_by_the_next(command: Command, serve: Serve) -> None:
     account = SandboxAccount.of({f"0100000{n:04}": "INACTIVE" for n in range(30)})
     served = serve(account, rate_limit=None)
     command.at(served.sandbox, account).write("d.yaml", _all_active(account))
@@ -109,10 +103,7 @@ def test_a_killed_run_is_taken_up_by_the_next(command: Command, serve: Serve) ->
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_while_the_account_is_read_ends_the_run(
-    command: Command, serve: Serve, number: signal.Signals
-) -> None:
-    """While a read waits between its attempts, a signal ends the run with its status and nothing written."""
+def test_signal_during_the_read_ends_the_run(command: Command, serve: Serve, number: signal.Signals) -> None:
     account = SandboxAccount.of({A: "INACTIVE"})
     served = serve(account)
     served.sandbox.script(None, "GET", [Fault.UNAVAILABLE] * 20)
@@ -127,8 +118,7 @@ def test_a_signal_while_the_account_is_read_ends_the_run(
     assert served.writes == []
 
 
-def test_a_second_signal_ends_it_at_once(command: Command, serve: Serve) -> None:
-    """Whoever cannot wait for an answer that does not come presses once more."""
+def test_second_signal_ends_the_run_at_once(command: Command, serve: Serve) -> None:
     account = SandboxAccount.of({A: "INACTIVE"})
     served = serve(account)
     served.sandbox.script(A, "PUT", [Fault.STALL])
@@ -157,8 +147,7 @@ worker.__main__.main()
 """The command, telling when it begins: an interruption of Python's own start is not ours to answer."""
 
 
-def test_ctrl_c_at_any_moment_never_shows_a_traceback(command: Command, serve: Serve) -> None:
-    """From the first import to the last line, an interruption is 130 or comes too late."""
+def test_ctrl_c_at_any_moment_shows_no_traceback(command: Command, serve: Serve) -> None:
     account = generate(12, seed=1)
     served = serve(account, rate_limit=None)
     command.at(served.sandbox, account).write("d.yaml", _all_active(account))
@@ -178,8 +167,7 @@ def test_ctrl_c_at_any_moment_never_shows_a_traceback(command: Command, serve: S
     assert 130 in statuses
 
 
-def test_ctrl_c_where_python_drops_it_is_heard_all_the_same(command: Command) -> None:
-    """In a callback that nobody can catch from it is neither lost nor told with a traceback."""
+def test_ctrl_c_in_an_uncatchable_callback_is_kept(command: Command) -> None:
     program = """
 import signal, sys, weakref, worker.cli
 from worker.__main__ import main
@@ -200,7 +188,6 @@ main()
 
 
 def test_ctrl_c_at_the_question_writes_nothing(command: Command, serve: Serve) -> None:
-    """An interruption while a person is asked is no yes."""
     account = SandboxAccount.of({A: "INACTIVE"})
     served = serve(account)
     command.at(served.sandbox, account).write("d.yaml", _all_active(account))
@@ -219,8 +206,7 @@ def test_ctrl_c_at_the_question_writes_nothing(command: Command, serve: Serve) -
     assert served.writes == []
 
 
-def test_no_secret_is_ever_shown(command: Command, serve: Serve) -> None:
-    """Through faults, refusals and debug logs, no secret, signature or salt is in any output or file."""
+def test_no_output_has_a_secret(command: Command, serve: Serve) -> None:
     secret = "CANARYSECRETCANARYSECRET12345678"
     account = SandboxAccount.of({A: "INACTIVE", B: "INACTIVE"}, api_secret=secret)
     served = serve(account, rate_limit=None)
@@ -247,7 +233,7 @@ def test_no_secret_is_ever_shown(command: Command, serve: Serve) -> None:
 
 
 def _on_a_terminal(command: Command, *arguments: str) -> str:
-    """What a command shows on a terminal that is both its outputs."""
+    """Return what a command shows on a terminal that is both its outputs."""
     master, slave = pty.openpty()
     shown = b""
     with command.popen(*arguments, stdout=slave, stderr=slave) as process:
@@ -265,8 +251,7 @@ def _on_a_terminal(command: Command, *arguments: str) -> str:
     return shown.decode()
 
 
-def test_a_terminal_gets_colours_and_a_bar(command: Command, serve: Serve) -> None:
-    """On a terminal changes are coloured, and a run of over a second shows how far it is."""
+def test_terminal_shows_colours_and_progress(command: Command, serve: Serve) -> None:
     account = SandboxAccount.of({f"0100000{n:04}": "INACTIVE" for n in range(40)})
     served = serve(account, rate_limit=None)
     command.at(served.sandbox, account).write("d.yaml", _all_active(account))
@@ -288,8 +273,8 @@ def test_a_terminal_gets_colours_and_a_bar(command: Command, serve: Serve) -> No
     assert set(account.statuses.values()) == {"ACTIVE"}
 
 
-def test_a_fleet_of_files_converges(command: Command, serve: Serve) -> None:
-    """A folder of 60 accounts, one of them without credentials, is done in one run; the bad one is told."""
+def test_fleet_of_60_files_converges(command: Command, serve: Serve) -> None:
+    """One account without credentials fails alone."""
     accounts = [
         SandboxAccount.of(
             {f"010{n:04}0001": "INACTIVE"}, api_key=f"NCS{n}", account_id=f"{n}", api_secret=f"{n:04}" * 8

@@ -1,4 +1,4 @@
-"""The vendor's own client is served by the simulated API, so that what we test against is what the vendor means."""
+"""The vendor's own client against the sandbox: the sandbox means what the vendor means."""
 
 import time
 from collections.abc import Callable
@@ -16,7 +16,7 @@ PHONE = "01012345678"
 
 @pytest.fixture
 def vendor(serve: Callable[..., Any]) -> tuple[Any, SandboxAccount, AuthenticationParameter]:
-    """A sandbox, its account and the account's key pair as the vendor's client takes it."""
+    """Return a sandbox, its account and the key pair as the vendor's client takes it."""
     account = SandboxAccount.of({PHONE: "ACTIVE", "0212345678": "PENDING"})
     return serve(account), account, {"api_key": account.api_key, "api_secret": account.api_secret}
 
@@ -25,8 +25,7 @@ def _request(served: Any, key: AuthenticationParameter, method: RequestMethod, p
     return default_fetcher(key, {"method": method, "url": f"{served.sandbox.url}/senderid/v1/numbers{path}"}, data)
 
 
-def test_the_balance_is_read(vendor: Any) -> None:
-    """Its own call for the balance, pointed at the sandbox, gets one."""
+def test_balance_is_read(vendor: Any) -> None:
     served, account, _ = vendor
     service = SolapiMessageService(account.api_key, account.api_secret)
     service.base_url = served.sandbox.url
@@ -36,7 +35,6 @@ def test_the_balance_is_read(vendor: Any) -> None:
 
 
 def test_numbers_are_read_and_written(vendor: Any) -> None:
-    """Requests that its code signs and sends look at the account and switch a number, each under a new signature."""
     served, account, key = vendor
     document = _request(served, key, RequestMethod.GET, "")
     assert {row["phoneNumber"]: row["status"] for row in document["senderIds"]} == account.statuses
@@ -48,8 +46,7 @@ def test_numbers_are_read_and_written(vendor: Any) -> None:
 
 
 @pytest.mark.parametrize("zone", ["Asia/Seoul", "America/New_York", "UTC"])
-def test_its_clock_is_understood_in_every_zone(vendor: Any, zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It signs local time with its offset and microseconds, which is the same moment anywhere."""
+def test_local_time_with_offset_is_accepted(vendor: Any, zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
     served, _, key = vendor
     monkeypatch.setenv("TZ", zone)
     time.tzset()
@@ -68,8 +65,7 @@ def test_its_clock_is_understood_in_every_zone(vendor: Any, zone: str, monkeypat
         (PHONE, "PENDING", "ValidationError"),
     ],
 )
-def test_refusals_are_in_words_that_it_reads(vendor: Any, phone: str, status: str, code: str) -> None:
-    """What the sandbox refuses, it raises with the vendor's code."""
+def test_refusals_have_the_vendors_codes(vendor: Any, phone: str, status: str, code: str) -> None:
     served, account, key = vendor
     before = account.statuses
     with pytest.raises(Exception, match=code):  # it raises nothing narrower
@@ -81,7 +77,6 @@ def test_refusals_are_in_words_that_it_reads(vendor: Any, phone: str, status: st
     ("wrong", "code"), [({"api_secret": "x"}, "SignatureDoesNotMatch"), ({"api_key": "NCSX"}, "InvalidApiKey")]
 )
 def test_wrong_keys_are_refused(vendor: Any, wrong: dict[str, str], code: str) -> None:
-    """A key pair that is not the account's is refused to the vendor's client as to ours."""
     served, _, key = vendor
     with pytest.raises(Exception, match=code):  # it raises nothing narrower
         _request(served, key | wrong, RequestMethod.GET, "")

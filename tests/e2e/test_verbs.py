@@ -1,4 +1,4 @@
-"""The smaller verbs, as their users run them."""
+"""The smaller commands."""
 
 import json
 import re
@@ -19,14 +19,12 @@ A, B, C = "01000000001", "0212345678", "15881234"
 NUMBERS = {A: "INACTIVE", B: "ACTIVE", C: "PENDING"}
 
 
-def test_the_version_is_told(command: Command) -> None:
-    """Both spellings of the question give the package's version."""
+def test_version(command: Command) -> None:
     assert command("--version").stdout == f"senderid {__version__}\n"
 
 
 @pytest.mark.parametrize("verb", [*COMMANDS, "--help"])
-def test_every_verb_explains_itself(command: Command, verb: str) -> None:
-    """Each verb's help says what it does, and the command's lists every verb and exit status."""
+def test_every_command_has_help(command: Command, verb: str) -> None:
     done = command(*([verb] if verb == "--help" else [verb, "--help"]))
     assert done.returncode == 0
     assert "Usage: senderid" in done.stdout
@@ -34,20 +32,18 @@ def test_every_verb_explains_itself(command: Command, verb: str) -> None:
         assert all(f"  {name}" in done.stdout for name in (*COMMANDS, "129", "130"))
 
 
-def test_without_a_verb_the_help_is_shown(command: Command) -> None:
-    """Somebody who types the bare command learns what there is, and a script learns that it was wrong usage."""
+def test_no_command_shows_the_help_and_is_wrong_usage(command: Command) -> None:
     done = command()
     assert done.returncode == 64
     assert "validate" in done.stdout + done.stderr
 
 
 def _keys(name: str) -> str:
-    """Credentials of an account's own."""
+    """Return credentials of another account."""
     return f"credentials: {{api_key: {{env: {name}_KEY}}, api_secret: {{env: {name}_SECRET}}}}\n"
 
 
 def test_validate_reads_files_folders_and_stdin(command: Command) -> None:
-    """A file, a folder and standard input, given together, are all checked."""
     command.write("a.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE}}\n")
     command.write("more/b.yml", f"version: 1\n{_keys('B')}numbers: [{{phone: {B}, status: inactive}}]\n")
     given = f"version: 1\n{_keys('C')}numbers: {{}}\n"
@@ -55,16 +51,14 @@ def test_validate_reads_files_folders_and_stdin(command: Command) -> None:
     assert (done.returncode, done.stdout) == (0, "OK: 3 accounts, 2 numbers.\n")
 
 
-def test_an_odd_number_is_a_warning(command: Command) -> None:
-    """What could be a mistake is told at its place and stops nothing."""
+def test_implausible_number_is_a_warning(command: Command) -> None:
     command.write("a.yaml", "version: 1\nnumbers:\n  031-123-4567: ACTIVE\n")
     done = command("validate", "-f", "a.yaml")
     assert done.returncode == 0
     assert "a.yaml:3:3: warning: " in done.stderr
 
 
-def test_an_export_plans_to_no_change(command: Command, served: Served) -> None:
-    """What export prints is the desired state of what is there, pinned to the account."""
+def test_planning_an_export_shows_no_change(command: Command, served: Served) -> None:
     done = command("export", "--account", "shop")
     assert done.returncode == 0
     document = yaml.safe_load(done.stdout)
@@ -76,8 +70,7 @@ def test_an_export_plans_to_no_change(command: Command, served: Served) -> None:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_a_large_export_plans_to_no_change(command: Command, serve: Serve, seed: int) -> None:
-    """So it is for an account with hundreds of numbers of every kind, written to a file."""
+def test_planning_a_large_export_shows_no_change(command: Command, serve: Serve, seed: int) -> None:
     account = generate(400, seed=seed)
     served = serve(account)
     assert command.at(served.sandbox, account)("export", "--output", "d.yaml").returncode == 0
@@ -87,7 +80,6 @@ def test_a_large_export_plans_to_no_change(command: Command, serve: Serve, seed:
 
 
 def test_export_of_an_empty_account(command: Command, serve: Serve) -> None:
-    """An account without numbers gives a file that is valid."""
     account = SandboxAccount.of({})
     served = serve(account)
     done = command.at(served.sandbox, account)("export")
@@ -95,8 +87,7 @@ def test_export_of_an_empty_account(command: Command, serve: Serve) -> None:
     assert command("validate", "-f", "-", stdin=done.stdout).returncode == 0
 
 
-def test_the_doctor_finds_everything_in_order(command: Command, served: Served) -> None:
-    """Each thing that a run needs has its row, in text and in JSON, and nothing is written."""
+def test_doctor_passes(command: Command, served: Served) -> None:
     done = command("doctor")
     assert done.returncode == 0
     names = ["credentials", "network", "tls", "signature", "clock", "rate limit", "ledger"]
@@ -115,8 +106,7 @@ def _checks(command: Command) -> dict[str, str]:
     return checks
 
 
-def test_the_doctor_tells_what_is_wrong(command: Command, served: Served) -> None:
-    """A missing secret, a wrong one, an endpoint where nobody answers and a bad folder are each found, exit 1."""
+def test_doctor_fails_the_broken_row(command: Command, served: Served) -> None:
     right = dict(command.environment)
     del command.environment["SOLAPI_API_SECRET"]
     assert _checks(command)["credentials"] == "fail"
@@ -133,8 +123,7 @@ def test_the_doctor_tells_what_is_wrong(command: Command, served: Served) -> Non
 
 
 @pytest.mark.parametrize(("ahead", "status"), [(30, "ok"), (-400, "warn"), (4000, "ok")])
-def test_the_doctor_measures_the_clock(command: Command, serve: Serve, ahead: float, status: str) -> None:
-    """A clock that is off is told; one that is off by more than the API takes is told and corrected for."""
+def test_doctor_measures_the_clock(command: Command, serve: Serve, ahead: float, status: str) -> None:
     account = SandboxAccount.of({A: "ACTIVE"})
     served = serve(account, clock=lambda: time.time() + ahead)
     checks = _checks(command.at(served.sandbox, account))
@@ -142,14 +131,12 @@ def test_the_doctor_measures_the_clock(command: Command, serve: Serve, ahead: fl
     assert checks["clock"] == ("warn" if abs(ahead) > 900 else status)
 
 
-def test_the_doctor_reads_through_a_flaky_answer(command: Command, served: Served) -> None:
-    """One failed read is tried again, as in a run."""
+def test_doctor_retries_a_failed_read(command: Command, served: Served) -> None:
     served.sandbox.script(None, "GET", [Fault.UNAVAILABLE])
     assert _checks(command)["signature"] == "ok"
 
 
-def test_schemas_are_schemas(command: Command) -> None:
-    """Each schema is printed by name, all of them without one, and each is valid itself."""
+def test_schemas_are_valid(command: Command) -> None:
     everything = json.loads(command("schema").stdout)
     assert list(everything) == list(NAMES)
     for name in NAMES:
@@ -158,8 +145,7 @@ def test_schemas_are_schemas(command: Command) -> None:
         Draft202012Validator.check_schema(alone)
 
 
-def test_the_sandbox_serves_until_it_is_stopped(command: Command) -> None:
-    """It prints one JSON line, is an API to plan and apply against, and ends cleanly with a signal."""
+def test_sandbox_serves_until_stopped(command: Command) -> None:
     process = command.popen("sandbox", "--numbers", "5", "--seed", "3", "--api-key", "NCSMINE", "--api-secret", "hush")
     assert process.stdout is not None
     ready = json.loads(process.stdout.readline())
@@ -180,8 +166,7 @@ def test_the_sandbox_serves_until_it_is_stopped(command: Command) -> None:
     assert (process.returncode, err) == (130, "")
 
 
-def test_the_sandbox_begins_with_a_given_state(command: Command) -> None:
-    """An account document as the API gives it is what the sandbox serves."""
+def test_sandbox_serves_a_given_state(command: Command) -> None:
     rows = [{"phoneNumber": A, "status": "ACTIVE"}, {"phoneNumber": B, "status": "EXPIRED"}]
     command.write("state.json", json.dumps({"accountId": "77", "senderIds": rows}))
     process = command.popen("sandbox", "--state", "state.json")
@@ -201,8 +186,8 @@ def test_the_sandbox_begins_with_a_given_state(command: Command) -> None:
 
 
 @pytest.mark.parametrize("seed", ["7", "11"])
-def test_the_demo_tells_the_whole_story(command: Command, seed: str) -> None:
-    """In under 20 seconds it plans, applies through faults, plans again and shows what was proven."""
+def test_demo_plans_applies_and_verifies(command: Command, seed: str) -> None:
+    """In under 20 seconds."""
     done = command("demo", "--seed", seed, timeout=20)
     assert done.returncode == 0, done.stdout
     story = done.stdout
@@ -217,7 +202,6 @@ def test_the_demo_tells_the_whole_story(command: Command, seed: str) -> None:
 
 
 def test_colours_only_on_a_terminal(command: Command, served: Served) -> None:
-    """In a pipe there is no escape code."""
     command.write("d.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE}}\n")
     assert "\x1b" not in command("plan", "-f", "d.yaml").stdout
     assert served.writes == []

@@ -1,4 +1,4 @@
-"""The daemon as a process of its own, on the sandbox over real sockets."""
+"""The daemon as a process, on the sandbox over real sockets."""
 
 import json
 import queue
@@ -43,7 +43,7 @@ class Daemon:
             self._coming.put(line)
 
     def until(self, event: str, seconds: float = 20, **fields: Any) -> dict[str, Any]:
-        """The next line of an event with these fields."""
+        """Return the next line of an event with these fields."""
         deadline = time.monotonic() + seconds
         while True:
             try:
@@ -58,7 +58,7 @@ class Daemon:
                     return line
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Stop it; its exit status."""
+        """Stop it and return its exit status."""
         self.process.send_signal(number)
         return self.process.wait(40)
 
@@ -70,7 +70,7 @@ def _wants(more: str = "", **statuses: str) -> str:
 
 @pytest.fixture
 def watch(command: Command) -> Iterator[Callable[..., Daemon]]:
-    """Starts daemons and ends those that are left."""
+    """Start daemons, and stop those that are left."""
     running: list[Daemon] = []
 
     def start(*arguments: str) -> Daemon:
@@ -84,10 +84,9 @@ def watch(command: Command) -> Iterator[Callable[..., Daemon]]:
         daemon.process.communicate()
 
 
-def test_it_converges_follows_its_files_and_ends_on_a_signal(
+def test_watch_converges_follows_files_and_ends_on_sigterm(
     command: Command, served: Served, account: SandboxAccount, watch: Callable[..., Daemon]
 ) -> None:
-    """It writes at once, follows SIGHUP and a file that changed, mends drift, and SIGTERM ends it with 143."""
     daemon = watch("--every", "1s")
     daemon.until("watch.pass", outcome="converged")
     assert account.statuses == {A: "ACTIVE", B: "INACTIVE"}
@@ -109,10 +108,9 @@ def test_it_converges_follows_its_files_and_ends_on_a_signal(
     assert served.writes == [(A, "ACTIVE"), (B, "INACTIVE"), (B, "ACTIVE"), (A, "ACTIVE")]
 
 
-def test_a_broken_file_leaves_the_accounts_as_they_last_were(
+def test_invalid_file_keeps_the_last_good_state(
     command: Command, served: Served, account: SandboxAccount, watch: Callable[..., Daemon]
 ) -> None:
-    """A slip stops nothing: drift is still mended by the last good file, and the mended file counts."""
     daemon = watch("--every", "1s")
     daemon.until("watch.pass", outcome="converged")
     command.write("config/desired/main.yaml", _wants(A="AKTIVE"))
@@ -127,10 +125,9 @@ def test_a_broken_file_leaves_the_accounts_as_they_last_were(
     assert served.sandbox.wire
 
 
-def test_a_suspended_account_is_only_looked_at(
+def test_suspended_account_is_only_read(
     command: Command, served: Served, account: SandboxAccount, watch: Callable[..., Daemon]
 ) -> None:
-    """While the file suspends it nothing is written, and what would be is told; then it is written."""
     command.write("config/desired/main.yaml", _wants("suspend: {reason: moving, by: kim}\n", A="ACTIVE"))
     daemon = watch("--every", "1s")
     assert daemon.until("watch.suspended")["reason"] == "moving"
@@ -144,10 +141,7 @@ def test_a_suspended_account_is_only_looked_at(
     assert account.statuses[A] == "ACTIVE"
 
 
-def test_a_signal_while_it_writes_finishes_what_is_under_way(
-    command: Command, serve: Serve, watch: Callable[..., Daemon]
-) -> None:
-    """SIGTERM in the middle of a thousand writes: what was sent is in the ledger as the sandbox has it, and no more."""
+def test_sigterm_finishes_requests_in_flight(command: Command, serve: Serve, watch: Callable[..., Daemon]) -> None:
     phones = [f"0100001{number:04}" for number in range(1000)]
     account = SandboxAccount.of(dict.fromkeys(phones, "INACTIVE"))
     served = serve(account, rate_limit=None)
@@ -169,10 +163,7 @@ def test_a_signal_while_it_writes_finishes_what_is_under_way(
     assert (left, outcome) == (0, "interrupted")
 
 
-def test_a_second_watch_of_an_account_is_locked_and_tries_again(
-    command: Command, serve: Serve, watch: Callable[..., Daemon]
-) -> None:
-    """While another run holds the account a daemon writes nothing to it, and does at a later pass."""
+def test_second_watch_is_locked_and_retries(command: Command, serve: Serve, watch: Callable[..., Daemon]) -> None:
     phones = [f"0100001{number:04}" for number in range(200)]
     account = SandboxAccount.of(dict.fromkeys(phones, "INACTIVE"))
     served = serve(account, rate_limit=None)
@@ -192,10 +183,7 @@ def test_a_second_watch_of_an_account_is_locked_and_tries_again(
     assert first.end() == 143
 
 
-def test_a_dry_run_keeps_no_ledger_and_writes_nothing(
-    command: Command, served: Served, watch: Callable[..., Daemon]
-) -> None:
-    """A watch for drift alone tells what it sees."""
+def test_dry_run_keeps_no_ledger(command: Command, served: Served, watch: Callable[..., Daemon]) -> None:
     daemon = watch("--every", "1s", "--dry-run")
     daemon.until("number.planned", phone=A)
     daemon.until("watch.pass", outcome="partial")
@@ -204,8 +192,7 @@ def test_a_dry_run_keeps_no_ledger_and_writes_nothing(
     assert not (command.folder / "state").exists()
 
 
-def test_a_service_manager_is_told(command: Command, served: Served, watch: Callable[..., Daemon]) -> None:
-    """READY when it has begun, a status after a pass, life, a reload, and the end."""
+def test_systemd_notifications(command: Command, served: Served, watch: Callable[..., Daemon]) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(command.folder / "notify"))
         manager.settimeout(20)
@@ -214,6 +201,7 @@ def test_a_service_manager_is_told(command: Command, served: Served, watch: Call
         heard: list[str] = []
 
         def until(begins: str) -> None:
+            """Return the next line of an event with these fields."""
             while not heard or not heard[-1].startswith(begins):
                 heard.append(manager.recv(4096).decode())
 
@@ -247,25 +235,20 @@ def test_a_service_manager_is_told(command: Command, served: Served, watch: Call
         (("--allow", "everything"), "no such rule"),
     ],
 )
-def test_wrong_usage_is_told_and_nothing_is_sent(
-    command: Command, served: Served, arguments: tuple[str, ...], told: str
-) -> None:
-    """Each is 64, with what is wrong."""
+def test_wrong_usage_sends_nothing(command: Command, served: Served, arguments: tuple[str, ...], told: str) -> None:
     done = command("watch", *arguments)
     assert done.returncode == 64
     assert told in done.stderr
     assert served.sandbox.wire == []
 
 
-def test_a_file_that_is_broken_at_the_very_start_is_an_error(command: Command, served: Served) -> None:
-    """There is no last good state yet: 65, as of any command, and nothing is sent."""
+def test_invalid_file_at_start_is_an_error(command: Command, served: Served) -> None:
     command.write("config/desired/main.yaml", "version: 1\n")
     assert command("watch").returncode == 65
     assert served.sandbox.wire == []
 
 
-def test_a_ledger_that_cannot_be_kept_is_told_at_the_start(command: Command, served: Served) -> None:
-    """1 before any request."""
+def test_unusable_ledger_at_start_is_an_error(command: Command, served: Served) -> None:
     command.write("file", "x")
     command.environment["SENDERID_LEDGER__PATH"] = str(command.folder / "file/ledger.db")
     assert command("watch").returncode == 1
@@ -273,10 +256,9 @@ def test_a_ledger_that_cannot_be_kept_is_told_at_the_start(command: Command, ser
 
 
 @pytest.mark.usefixtures("served")
-def test_a_window_opens_at_its_time_whatever_the_rhythm(
+def test_window_opens_on_time_between_passes(
     command: Command, account: SandboxAccount, watch: Callable[..., Daemon]
 ) -> None:
-    """Between passes that are an hour apart, a schedule's window is written within a second of its time."""
     account.switch(B, "INACTIVE")
     opens = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=4)
     window = f"{{status: INACTIVE, schedule: [{{from: '{opens:%Y-%m-%dT%H:%M:%S+00:00}', status: ACTIVE}}]}}"
@@ -291,8 +273,7 @@ def test_a_window_opens_at_its_time_whatever_the_rhythm(
 
 
 @pytest.mark.usefixtures("served", "account")
-def test_it_answers_and_brings_news(command: Command, watch: Callable[..., Daemon]) -> None:
-    """Metrics, health and readiness are there for whoever asks; a channel hears of start, changes and end."""
+def test_endpoints_respond_and_notifications_are_sent(command: Command, watch: Callable[..., Daemon]) -> None:
     with Webhook() as hook:
         command.environment["HOOK"] = hook.url("ok")
         command.write("config/worker.yaml", "notify: {channels: [{name: ops, url: {env: HOOK}}]}\n")
@@ -312,8 +293,7 @@ def test_it_answers_and_brings_news(command: Command, watch: Callable[..., Daemo
     assert again.end() == 143
 
 
-def test_an_address_that_is_taken_is_told(command: Command, served: Served) -> None:
-    """It is an error of its own, with the address; nothing is written."""
+def test_address_in_use_is_an_error(command: Command, served: Served) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
         done = command("watch", "--listen", f"127.0.0.1:{port}")
@@ -322,8 +302,7 @@ def test_an_address_that_is_taken_is_told(command: Command, served: Served) -> N
 
 
 @pytest.mark.usefixtures("served", "account")
-def test_a_request_to_reload_never_ends_it(command: Command, watch: Callable[..., Daemon]) -> None:
-    """While the last news are brought to a channel that hangs, SIGHUP changes nothing of the end."""
+def test_sighup_during_the_last_notification_is_ignored(command: Command, watch: Callable[..., Daemon]) -> None:
     with Webhook() as hook:
         command.environment["HOOK"] = hook.url("hang")
         command.write("config/worker.yaml", "notify: {channels: [{name: ops, url: {env: HOOK}}], timeout_seconds: 1}\n")
