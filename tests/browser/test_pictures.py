@@ -50,6 +50,6 @@ def test_the_terminal_can_be_drawn_anew(
 
 
 def test_a_picture_of_what_there_is_not_says_so() -> None:
-    """A command that fails is told with what it said, and no picture is made of it."""
+    """A command that fails is reported with its output, and no picture is made."""
     with pictures.staged() as stage, pytest.raises(pictures.Missing, match=r"no-such-form.*is not one of"):
         stage.run("plan", "-f", "accounts", "--format", "no-such-form")

@@ -15,9 +15,9 @@ from worker.render import report
 Written = Callable[[str, str], str]
 
 _SLOWEST: Any = """
-(text) => new Promise((told) => {
+(text) => new Promise((report) => {
   const search = document.getElementById("search");
-  const seen = new MutationObserver(() => requestAnimationFrame(() => told(performance.now() - begun)));
+  const seen = new MutationObserver(() => requestAnimationFrame(() => report(performance.now() - begun)));
   seen.observe(document.getElementById("matches"), { childList: true, characterData: true, subtree: true });
   const begun = performance.now();
   search.value = text;

@@ -94,7 +94,7 @@ def test_files_of_the_project_come_along(site: Path) -> None:
 @pytest.mark.parametrize("name", ["index", "tutorial", "ko/tutorial", "reference/commands", "outcomes"])
 @pytest.mark.parametrize(("size", "dark"), [("phone", True), ("desktop", False)])
 def test_anybody_can_read_it(site: Path, visit: Callable[..., Any], name: str, size: str, *, dark: bool) -> None:
-    """On phones and desktops, light and dark, axe finds nothing wrong, nothing scrolls sideways, nobody is asked."""
+    """On phones and desktops, light and dark, axe finds nothing, nothing scrolls sideways, nothing is requested."""
     visited = visit((site / f"{name}.html").as_uri(), size=size, dark=dark)
     # axe-core reads style sheets anew, which a browser does not like of files: it comes last
     assert visited.complaints == []

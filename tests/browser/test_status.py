@@ -56,7 +56,7 @@ LOOKS = [(path, "phone", True) for path in PATHS] + [(path, "desktop", False) fo
 def test_every_page_is_for_everybody_and_does_nothing_else(
     pages: str, visit: Opened, path: str, size: str, *, dark: bool
 ) -> None:
-    """Axe finds nothing, nothing scrolls sideways, foreign texts do nothing, and nobody else is asked anything."""
+    """Axe finds nothing, nothing scrolls sideways, foreign texts do nothing, and no other host is requested."""
     seen = visit(pages + path, size=size, dark=dark)
     assert seen.violations() == []
     assert not seen.overflows()
@@ -126,7 +126,7 @@ def test_an_open_page_follows_what_happens(tmp_path: Path, visit: Opened, monkey
 
 
 def test_what_happens_before_it_listens_is_not_missed(tmp_path: Path, visit: Opened) -> None:
-    """A run that ends after the page was made, and before its script is told anything, appears at once."""
+    """A run that ends after the page was made, and before its script hears of it, appears at once."""
     path = noted(tmp_path, "first")
     with serving(path) as url:
         page = visit(url).page

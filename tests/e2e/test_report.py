@@ -51,7 +51,7 @@ def test_apply_and_run_reports(command: Command, served: Served) -> None:
 
     read = _report(command, "history", run_id)
     (drawing,) = [each for each in read.named("svg") if each.get("role") == "img"]
-    assert "3 requests that write" in str(drawing["aria-label"])
+    assert "3 writes" in str(drawing["aria-label"])
     assert "the quota is " in str(drawing["aria-label"])
     assert "1 retry" in str(drawing["aria-label"])
     assert "2. ACTIVE: verified" in read.visible

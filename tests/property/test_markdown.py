@@ -1,4 +1,4 @@
-"""Whatever plans, results and stories hold: their Markdown has our markup and no other, and fits a comment."""
+"""Markdown of arbitrary plans, results and runs has no foreign markup, and fits a comment."""
 
 import re
 from collections import Counter
@@ -125,11 +125,11 @@ class Seen(HTMLParser):
 
 
 FOLLOWED = re.compile(r"@\w|#\w|!\d|~\w|&\w|\$\d|%\w|://|www\.|GH-\d|\b[0-9a-f]{7,40}\b|`", re.IGNORECASE)
-"""What GitHub and GitLab look for in a text that is no code."""
+"""What GitHub and GitLab recognise in text that is no code."""
 
 
 def seen(page: str) -> Seen:
-    """A page as a browser has it, which is ours and nobody else's."""
+    """A page as a browser has it."""
     assert len(page.encode()) <= markdown.CAP
     found = Seen(GITHUB.render(page))
     assert set(found.elements) <= OURS
@@ -203,7 +203,7 @@ def few(of: st.SearchStrategy[Any], most: int = 3) -> st.SearchStrategy[tuple[An
     st.booleans(),
 )
 def test_any_plan_is_a_comment(accounts: tuple[AccountPlan, ...], at: str | None, drift: bool) -> None:  # noqa: FBT001
-    """A plan of any content has no markup but ours, mentions nobody, links nowhere, and fits."""
+    """A plan of any content has no foreign markup, mentions, or links, and fits."""
     plan = Plan(created_at="2026-11-25T00:00:00Z", at=at, fingerprint="f", accounts=accounts)
     found = seen(markdown.plan(plan, drift=drift))
     assert found.elements["h3"] == 1

@@ -75,7 +75,7 @@ refusals = st.builds(Refusal, hostile, hostile)
 
 
 def few(of: st.SearchStrategy[Any], most: int = 3) -> st.SearchStrategy[tuple[Any, ...]]:
-    """Some values, and now and then so many of one that they are only counted."""
+    """Some values, or enough of one that they are only counted."""
     return st.lists(of, max_size=most).map(tuple) | st.tuples(of, st.integers(21, 30)).map(
         lambda two: (two[0],) * two[1]
     )

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.support.records import account_story, attempt, history, number_story, run_story
+from tests.support.records import account_record, attempt, history, number_record, run_record
 from tests.support.reports import HOSTILE, Read, fleet
 from worker.model.errors import ErrorInfo, NumberError
 from worker.model.history import AttemptState, Ending
@@ -54,11 +54,11 @@ def _result(text: str) -> str:
 def _run(text: str) -> str:
     error = NumberError(text, text, 500)
     tried = attempt(1, AttemptState.REJECTED, error=error)
-    number = number_story(outcome=Outcome.FAILED, before=text, after=text, error=error, attempts=(tried,))
-    account = account_story(
+    number = number_record(outcome=Outcome.FAILED, before=text, after=text, error=error, attempts=(tried,))
+    account = account_record(
         number, account=text, account_id=text, endpoint=text, source=text, outcome=Ending.FAILED, counts={"failed": 1}
     )
-    run = run_story(account, started_by=text, host=text, version=text, command=text, settings={text: text})
+    run = run_record(account, started_by=text, host=text, version=text, command=text, settings={text: text})
     return report.run(run) + report.runs(history(run)) + report.number("0211", history(run))
 
 
@@ -99,5 +99,5 @@ def test_no_text_brings_an_element_into_a_result(text: str) -> None:
 @given(_texts)
 @example(HOSTILE)
 def test_no_text_brings_an_element_into_a_run(text: str) -> None:
-    """So it is with what the ledger tells."""
+    """So it is with runs of the ledger."""
     _alike(_run, text)

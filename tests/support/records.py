@@ -1,4 +1,4 @@
-"""Runs as the ledger tells them, with what a test gives in place of what is usual."""
+"""Records of runs, accounts and numbers with defaults."""
 
 from typing import Any
 
@@ -7,17 +7,17 @@ from worker.model.plans import Action
 from worker.model.results import Outcome, Requests
 from worker.model.safety import Safety
 
-__all__ = ["account_story", "attempt", "history", "number_story", "run_story"]
+__all__ = ["account_record", "attempt", "history", "number_record", "run_record"]
 
 
 def attempt(number: int = 1, state: AttemptState = AttemptState.VERIFIED, **more: Any) -> Attempt:
-    """One request for ACTIVE."""
+    """Return one request for ACTIVE."""
     given: dict[str, Any] = {"asked": "ACTIVE", "intended_at": "2026-11-24T09:00:12.120Z"}
     return Attempt(number=number, state=state, **given | more)
 
 
-def number_story(phone: str = "01012345678", **more: Any) -> NumberRecord:
-    """A number that was switched on."""
+def number_record(phone: str = "01012345678", **more: Any) -> NumberRecord:
+    """Return a number that was activated."""
     given: dict[str, Any] = {
         "phone": phone,
         "action": Action.ACTIVATE,
@@ -31,8 +31,8 @@ def number_story(phone: str = "01012345678", **more: Any) -> NumberRecord:
     return NumberRecord(**given | more)
 
 
-def account_story(*numbers: NumberRecord, **more: Any) -> AccountRecord:
-    """An account that converged."""
+def account_record(*numbers: NumberRecord, **more: Any) -> AccountRecord:
+    """Return an account that converged."""
     given: dict[str, Any] = {
         "account": "main",
         "account_id": "12925149",
@@ -51,8 +51,8 @@ def account_story(*numbers: NumberRecord, **more: Any) -> AccountRecord:
     return AccountRecord(**given | more)
 
 
-def run_story(*accounts: AccountRecord, **more: Any) -> RunRecord:
-    """A run that converged."""
+def run_record(*accounts: AccountRecord, **more: Any) -> RunRecord:
+    """Return a run that converged."""
     given: dict[str, Any] = {
         "run_id": "20261124T090012Z-a1b2c3",
         "command": "apply",
@@ -70,5 +70,5 @@ def run_story(*accounts: AccountRecord, **more: Any) -> RunRecord:
 
 
 def history(*runs: RunRecord, total: int | None = None) -> History:
-    """The document of these runs."""
+    """Return the document of these runs."""
     return History(total=len(runs) if total is None else total, runs=runs)

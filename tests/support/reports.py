@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from typing import Final
 
-from tests.support.records import account_story, attempt, number_story, run_story
+from tests.support.records import account_record, attempt, number_record, run_record
 from worker.model.errors import ErrorInfo, NumberError, Refusal
 from worker.model.history import AttemptState, RunRecord
 from worker.model.plans import AccountPlan, Action, Cause, Change, Plan, Verdict, tally
@@ -71,7 +71,7 @@ def paced() -> RunRecord:
     """A run of sixty writes in ten seconds; then the quota refuses two, which are sent again nine seconds later."""
     quota = NumberError("TooManyRequests", "the quota is used up", 429)
     numbers = [
-        number_story(
+        number_record(
             f"010{place:08d}", attempts=(attempt(intended_at=_at(place / 6), answered_at=_at(place / 6 + 0.1)),)
         )
         for place in range(60)
@@ -79,10 +79,10 @@ def paced() -> RunRecord:
     for place in (60, 61):
         first = attempt(1, AttemptState.REJECTED, intended_at=_at(10), answered_at=_at(10.1), error=quota)
         again = attempt(2, intended_at=_at(19), answered_at=_at(19.1 + place / 1000))
-        numbers.append(number_story(f"010{place:08d}", attempts=(first, again)))
+        numbers.append(number_record(f"010{place:08d}", attempts=(first, again)))
     counts = {"changed": 62}
-    account = account_story(*numbers, counts=counts, requests=Requests(2, 64, 2))
-    return run_story(account, counts=counts, settings={"rate_limit": {"writes": 45, "per_seconds": 5.0}})
+    account = account_record(*numbers, counts=counts, requests=Requests(2, 64, 2))
+    return run_record(account, counts=counts, settings={"rate_limit": {"writes": 45, "per_seconds": 5.0}})
 
 
 def _at(seconds: float) -> str:

@@ -25,10 +25,10 @@ NAMES: Final = ("desired", "settings", "plan", "result", "history", "calendar", 
 
 _TITLES: Final = {
     "settings": "Settings of a run",
-    "plan": "What it would take to bring accounts to their desired state",
-    "result": "What became of every number in a run",
-    "history": "What the ledger tells of runs",
-    "calendar": "What comes due by the schedules of desired states",
+    "plan": "Changes that bring accounts to their desired state",
+    "result": "Outcome of every number of a run",
+    "history": "Runs of the ledger",
+    "calendar": "Scheduled changes of desired states",
     "log": "One log line",
 }
 

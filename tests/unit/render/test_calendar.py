@@ -25,7 +25,7 @@ def due(place: int = 0, **more: str) -> Due:
 
 
 def test_a_calendar_without_anything_says_so() -> None:
-    """Nothing comes due; over several zones the span is told in UTC."""
+    """Without changes; with several zones the span is in UTC."""
     zones = [AccountCalendar(zone, zone, ()) for zone in ("Asia/Seoul", "Europe/Berlin")]
     expected = "No changes from {} until {}.\n"
     assert text(made(*zones), color=False) == expected.format("2026-11-30 15:00 UTC", "2026-12-01 15:00 UTC")

@@ -62,7 +62,7 @@ def test_account_without_numbers() -> None:
 
 
 def test_exported_file_changes_nothing() -> None:
-    """The file loads, and a plan of it has no write and tells only of what it does not list."""
+    """The file loads, and its plan has no write and reports only numbers that it does not list."""
     seen = account(("01012345678", "ACTIVE"), ("023124567", "INACTIVE"), ("0311234567", "EXPIRED"))
     (desired,) = load([("x.yaml", desired_yaml(seen, name="main").encode())]).accounts
     assert desired.numbers == {"01012345678": Desired(Status.ACTIVE), "023124567": Desired(Status.INACTIVE)}
@@ -91,7 +91,7 @@ def test_exported_file_changes_nothing() -> None:
     ],
 )
 def test_any_name_can_be_read_again(name: str, read: str) -> None:
-    """A name that a file may have comes back as it is; any other one is mended, or left to the file's own name."""
+    """A valid name is kept; any other one is corrected or left out."""
     text = desired_yaml(account(), name=name)
     assert load([("file-stem.yaml", text.encode())]).accounts[0].name == read
 
@@ -111,7 +111,7 @@ def test_any_name_can_be_read_again(name: str, read: str) -> None:
     ],
 )
 def test_account_is_pinned_as_it_is_or_not_at_all(account_id: str | None, pinned: str | None) -> None:
-    """An id that a file cannot say exactly is left out, as a mended one would be another account's."""
+    """An id that a file cannot hold is left out: a corrected one would be another account's."""
     text = desired_yaml(account(account_id=account_id), name="main")
     assert load([("main.yaml", text.encode())]).accounts[0].account_id == pinned
 

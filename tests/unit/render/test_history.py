@@ -1,11 +1,11 @@
-"""What the ledger tells, as a person reads it: whole pages, kept here to be looked at."""
+"""Runs of the ledger as text."""
 
 import re
 from textwrap import dedent
 
 import pytest
 
-from tests.support.records import account_story, attempt, history, number_story, run_story
+from tests.support.records import account_record, attempt, history, number_record, run_record
 from tests.support.snapshots import snapshot
 from worker.model.credentials import CredentialsRef, SecretRef
 from worker.model.errors import ErrorInfo, NumberError
@@ -24,22 +24,22 @@ def golden(page: str) -> str:
     return dedent(page).lstrip("\n")
 
 
-def runs(*told: RunRecord, total: int | None = None, columns: int = 80) -> str:
+def runs(*record: RunRecord, total: int | None = None, columns: int = 80) -> str:
     """Runs as a table."""
-    return text.runs(history(*told, total=total), color=False, width=columns)
+    return text.runs(history(*record, total=total), color=False, width=columns)
 
 
 def test_runs_are_a_table() -> None:
     """Each run has a row with when, how it ended, which accounts and numbers, and one with its id, its verb and who."""
-    accounts = (account_story(), account_story(account="campaigns"))
+    accounts = (account_record(), account_record(account="campaigns"))
     page = runs(
-        run_story(account_story(), command="rollback 20261124T090012Z-a1b2c3", run_id="20261125T000000Z-ffffff"),
-        run_story(*accounts, outcome=Ending.CRASHED, counts={"not_attempted": 1, "changed": 2_000, "unmanaged": 3}),
-        run_story(
-            account_story(), outcome=Ending.UNFINISHED, finished_at=None, counts={"activate": 2, "deactivate": 1}
+        run_record(account_record(), command="rollback 20261124T090012Z-a1b2c3", run_id="20261125T000000Z-ffffff"),
+        run_record(*accounts, outcome=Ending.CRASHED, counts={"not_attempted": 1, "changed": 2_000, "unmanaged": 3}),
+        run_record(
+            account_record(), outcome=Ending.UNFINISHED, finished_at=None, counts={"activate": 2, "deactivate": 1}
         ),
-        run_story(counts={}),
-        run_story(account_story(), counts={"unchanged": 4}),
+        run_record(counts={}),
+        run_record(account_record(), counts={"unchanged": 4}),
         total=7,
     )
     assert page == snapshot("history_runs_are_a_table.txt", page)
@@ -48,16 +48,16 @@ def test_runs_are_a_table() -> None:
 def test_no_runs_and_one() -> None:
     """Nothing is said in a sentence, without a table's head, and one run is counted as one."""
     assert runs() == "No runs.\n"
-    assert runs(run_story()).endswith("\n1 run.\n")
+    assert runs(run_record()).endswith("\n1 run.\n")
     assert text.number("01012345678", history(), color=False) == "No runs with 010-1234-5678.\n"
 
 
 def test_one_run_in_full() -> None:
     """The run says who, where, by what version and settings; each account by which file; each number its attempts."""
     mixed = attempt(1, AttemptState.REJECTED, error=NumberError("RateLimited", "the quota is used up", 429))
-    told = run_story(
-        account_story(
-            number_story(
+    record = run_record(
+        account_record(
+            number_record(
                 "0212345678",
                 outcome=Outcome.FAILED,
                 after="INACTIVE",
@@ -65,8 +65,8 @@ def test_one_run_in_full() -> None:
                 attempts=(attempt(1, AttemptState.REJECTED, error=REJECTED),),
                 duration_ms=0,
             ),
-            number_story(attempts=(mixed, attempt(2))),
-            number_story("15881234", outcome=Outcome.MISSING, before=None, after=None, attempts=(), duration_ms=0),
+            number_record(attempts=(mixed, attempt(2))),
+            number_record("15881234", outcome=Outcome.MISSING, before=None, after=None, attempts=(), duration_ms=0),
             sha256="ab" * 32,
             commit="c0ffee-dirty",
             outcome=Ending.PARTIAL,
@@ -75,20 +75,20 @@ def test_one_run_in_full() -> None:
         settings={"endpoint": "solapi", "retry": {"attempts": 5}, "ledger": {"path": None}},
         outcome=Ending.PARTIAL,
     )
-    shown = text.run(told, color=False)
+    shown = text.run(record, color=False)
     assert shown == snapshot("history_one_run_in_full.txt", shown)
 
 
 def test_a_run_names_the_plan_file_that_it_carried_out() -> None:
     """So that one finds the run that used a plan up, by the file's id."""
-    assert "\n  plan file 5f1c\n" in text.run(run_story(plan="5f1c"), color=False)
-    assert "plan file" not in text.run(run_story(), color=False)
+    assert "\n  plan file 5f1c\n" in text.run(run_record(plan="5f1c"), color=False)
+    assert "plan file" not in text.run(run_record(), color=False)
 
 
 def test_a_run_without_an_end() -> None:
     """It says that it may have died and what settles that, and its numbers are unfinished; one without accounts too."""
-    number = number_story(outcome=None, after=None, attempts=(attempt(1, AttemptState.INTENT),), duration_ms=0)
-    account = account_story(
+    number = number_record(outcome=None, after=None, attempts=(attempt(1, AttemptState.INTENT),), duration_ms=0)
+    account = account_record(
         number,
         outcome=Ending.UNFINISHED,
         finished_at=None,
@@ -97,48 +97,50 @@ def test_a_run_without_an_end() -> None:
         account_id=None,
         credentials=CredentialsRef(SecretRef(env="MAIN_KEY"), SecretRef(file="/run/secrets/main")),
     )
-    told = run_story(account, outcome=Ending.UNFINISHED, finished_at=None)
-    shown = text.run(told, color=False)
+    record = run_record(account, outcome=Ending.UNFINISHED, finished_at=None)
+    shown = text.run(record, color=False)
     assert shown == snapshot("history_a_run_without_an_end.txt", shown)
-    assert text.run(run_story(), color=False).endswith("\n\nThe ledger has no account of this run.\n")
+    assert text.run(run_record(), color=False).endswith("\n\nThe ledger has no account of this run.\n")
 
 
 def test_many_numbers_are_a_sample() -> None:
     """Of more than twenty numbers with one outcome ten are shown with their attempts, and the rest is counted."""
-    numbers = [number_story(f"0101234{n:04}") for n in range(21)]
-    page = text.run(run_story(account_story(*numbers, number_story("15881234", outcome=Outcome.FAILED))), color=False)
+    numbers = [number_record(f"0101234{n:04}") for n in range(21)]
+    page = text.run(
+        run_record(account_record(*numbers, number_record("15881234", outcome=Outcome.FAILED))), color=False
+    )
     assert page.count("attempt 1") == 11
     assert "and 11 more, from 010-1234-0010 to 010-1234-0020" in page
-    assert text.run(run_story(account_story(*numbers[:20])), color=False).count("attempt 1") == 20
+    assert text.run(run_record(account_record(*numbers[:20])), color=False).count("attempt 1") == 20
 
 
-def test_many_accounts_are_told_in_brief() -> None:
+def test_many_accounts_are_shown_in_brief() -> None:
     """Beyond twenty accounts the rest is counted by how they ended."""
-    accounts = [account_story(account=f"shop-{n}") for n in range(25)]
-    page = text.run(run_story(*accounts), color=False)
+    accounts = [account_record(account=f"shop-{n}") for n in range(25)]
+    page = text.run(run_record(*accounts), color=False)
     assert "5 more accounts: converged, 1 changed (shop-20, shop-21, shop-22" in page
-    assert "shop-0, shop-1, shop-2, shop-3, shop-4 and 20 more" not in runs(run_story(*accounts), columns=80)
-    assert "shop-0, shop-1, sho…" in runs(run_story(*accounts))
+    assert "shop-0, shop-1, shop-2, shop-3, shop-4 and 20 more" not in runs(run_record(*accounts), columns=80)
+    assert "shop-0, shop-1, sho…" in runs(run_record(*accounts))
 
 
-def test_the_story_of_one_number() -> None:
+def test_history_of_one_number() -> None:
     """Each run that had to do with the number says what became of it, newest first; an account without numbers too."""
     document = history(
-        run_story(account_story(number_story(action=Action.DEACTIVATE, before="ACTIVE", after="INACTIVE"))),
-        run_story(account_story(numbers=None), outcome=Ending.CRASHED),
+        run_record(account_record(number_record(action=Action.DEACTIVATE, before="ACTIVE", after="INACTIVE"))),
+        run_record(account_record(numbers=None), outcome=Ending.CRASHED),
     )
     shown = text.number("01012345678", document, color=False)
-    assert shown == snapshot("history_the_story_of_one_number.txt", shown)
+    assert shown == snapshot("history_of_one_number.txt", shown)
 
 
 @pytest.mark.parametrize("columns", [80, 120])
 def test_foreign_text_does_nothing_to_a_terminal(columns: int) -> None:
     """Names, errors and settings of any content stay on their lines, within the page, and none is obeyed."""
-    number = number_story(error=NumberError(HOSTILE, HOSTILE * 30), outcome=Outcome.CONFLICT, after=HOSTILE)
-    account = account_story(
+    number = number_record(error=NumberError(HOSTILE, HOSTILE * 30), outcome=Outcome.CONFLICT, after=HOSTILE)
+    account = account_record(
         number, account=HOSTILE * 30, account_id=HOSTILE, source=HOSTILE, endpoint=HOSTILE, commit=HOSTILE
     )
-    told = run_story(
+    record = run_record(
         account,
         started_by=HOSTILE,
         host=HOSTILE,
@@ -150,9 +152,9 @@ def test_foreign_text_does_nothing_to_a_terminal(columns: int) -> None:
         finished_at=None,
     )
     pages = (
-        text.run(told, color=False, width=columns),
-        text.runs(history(told), color=False, width=columns),
-        text.number("01012345678", history(told), color=False, width=columns),
+        text.run(record, color=False, width=columns),
+        text.runs(history(record), color=False, width=columns),
+        text.number("01012345678", history(record), color=False, width=columns),
     )
     for page in pages:
         assert all(line.isprintable() for line in page.splitlines())
@@ -161,12 +163,12 @@ def test_foreign_text_does_nothing_to_a_terminal(columns: int) -> None:
 
 def test_colours_change_nothing_else() -> None:
     """With colours the pages are the same but for the escape codes."""
-    told = run_story(account_story(number_story(), error=ErrorInfo("E", "text")), settings={"endpoint": "solapi"})
+    record = run_record(account_record(number_record(), error=ErrorInfo("E", "text")), settings={"endpoint": "solapi"})
     pages = [
         (
-            text.run(told, color=color),
-            text.runs(history(told, total=3), color=color),
-            text.number("01012345678", history(told), color=color),
+            text.run(record, color=color),
+            text.runs(history(record, total=3), color=color),
+            text.number("01012345678", history(record), color=color),
         )
         for color in (True, False)
     ]

@@ -23,11 +23,11 @@ def test_foreign_text_does_nothing() -> None:
 def test_a_value_that_is_missing_is_a_bug_and_not_a_blank() -> None:
     """A template that names what it was not given fails."""
     with pytest.raises(UndefinedError):
-        _macro("foreign(nobody)")
+        _macro("foreign(missing)")
 
 
 def test_marks_have_their_word_and_numbers_their_groups() -> None:
-    """A chip tells its word beside its colour; phones are written as people write them."""
+    """A chip has a word besides its colour; phone numbers have hyphens."""
     assert " failed</span>" in _macro('chip("failed", "bad", "x")')
     assert ">010-1234-5678</span>" in _macro('phone("01012345678")')
     assert "1,234,567" in _macro('tile(1234567, "changed", "good")')

@@ -121,7 +121,7 @@ def test_foreign_text_comes_back_and_does_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "mended"),
+    ("text", "replaced"),
     [
         ("\ud800", "\ufffd"),
         ("a\udfffb", "a\ufffdb"),
@@ -131,15 +131,15 @@ def test_foreign_text_comes_back_and_does_nothing() -> None:
         ("고객", "고객"),
     ],
 )
-def test_lone_surrogates_are_replaced(text: str, mended: str) -> None:
-    """What UTF-8 cannot say becomes U+FFFD, in values and in keys, and the rest of the document stays as it is."""
+def test_lone_surrogates_are_replaced(text: str, replaced: str) -> None:
+    """What UTF-8 cannot encode becomes U+FFFD, in values and in keys; the rest is unchanged."""
     document = plan(Change("0211", Action.ACTIVATE, "INACTIVE", "ACTIVE", text), account="\ud800")
     decoded = msgspec.json.decode(encode(document), type=Plan)
-    assert decoded.accounts[0].changes[0].reason == mended
+    assert decoded.accounts[0].changes[0].reason == replaced
     assert decoded.accounts[0].counts == document.accounts[0].counts
     assert json.loads(encode({"\ud800": None, text: [text, 1.5, True]})) == {
         "\ufffd": None,
-        mended: [mended, 1.5, True],
+        replaced: [replaced, 1.5, True],
     }
 
 
@@ -159,7 +159,7 @@ def test_inert_escapes_what_acts() -> None:
 
 
 def test_every_direction_and_line_character_is_escaped() -> None:
-    """No character that turns text around or ends a line for some reader is left in JSON as it is."""
+    """Bidirectional controls and unusual line separators are escaped."""
     acting = [*range(0x80, 0xA0), *range(0x200B, 0x2010), *range(0x2028, 0x202F), *range(0x2060, 0x2070)]
     data = json.dumps("".join(map(chr, acting)), ensure_ascii=False).encode()
     assert inert(data).isascii()

@@ -9,8 +9,8 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from tests.support import records as stories
-from tests.support.records import account_story, attempt, number_story, run_story
+from tests.support import records
+from tests.support.records import account_record, attempt, number_record, run_record
 from worker.config import desired, settings
 from worker.config.urls import ENDPOINTS
 from worker.model.accounts import PairSwaps, Status, Unmanaged
@@ -99,13 +99,13 @@ def history() -> Any:
     """A history's document, with everything that one can have."""
     error = NumberError("ServerError", "the server failed", 502)
     numbers = [
-        number_story(outcome=outcome, attempts=tuple(attempt(1, state, error=error) for state in AttemptState))
+        number_record(outcome=outcome, attempts=tuple(attempt(1, state, error=error) for state in AttemptState))
         for outcome in (None, *Outcome)
     ]
     credentials = CredentialsRef(SecretRef(env="KEY"), SecretRef(file="/run/secret"))
-    accounts = [account_story(*numbers, outcome=ending, credentials=credentials) for ending in Ending]
-    runs = run_story(*accounts, settings={"retry": {"attempts": 5}}), run_story(account_story(numbers=None))
-    return json.loads(encode(stories.history(*runs)))
+    accounts = [account_record(*numbers, outcome=ending, credentials=credentials) for ending in Ending]
+    runs = run_record(*accounts, settings={"retry": {"attempts": 5}}), run_record(account_record(numbers=None))
+    return json.loads(encode(records.history(*runs)))
 
 
 def line(**fields: object) -> dict[str, object]:
@@ -439,7 +439,7 @@ def test_wrong_plan_is_refused(path: list[str | int], value: object) -> None:
     ],
 )
 def test_misspelt_key_is_refused(name: str, place: list[str | int], key: str) -> None:
-    """A document that lacks a key, as it is misspelt, is not valid: everything is always written."""
+    """A document without a key, or with a misspelt one, is invalid: every key is always written."""
     document: Any = {"plan": plan, "result": result, "history": history, "log": line}[name]()
     inner = document
     for step in place:

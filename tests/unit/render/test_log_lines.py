@@ -21,7 +21,7 @@ NUMBER: dict[str, Any] = {
 
 
 def shown(*, color: bool = False, everything: bool = False, **fields: Any) -> str | None:
-    """A line of a run as a person sees it."""
+    """A line of a run on a console."""
     line = {"timestamp": "2026-03-01T12:00:00.123Z", "level": "info", "run_id": "20260301T120000Z-abc"} | fields
     return console_line(line, Paint(color=color), everything=everything)
 
@@ -104,7 +104,7 @@ def test_status_is_not_made_up(fields: dict[str, Any], then: str) -> None:
 
 
 def test_counts_are_words() -> None:
-    """Counts read as a sentence, without what there is none of."""
+    """Counts read as a sentence, without zeros."""
     line = shown(event="run.finished", everything=True, counts={Action.ACTIVATE: 1200, Action.BLOCKED: 0, "x\ny": 1})
     assert line == "12:00:00Z info                 run.finished 1,200 activate, 1 x y\n"
 

@@ -40,9 +40,9 @@ def plan(*accounts: AccountPlan) -> str:
     return markdown.plan(Plan(created_at=NOW, fingerprint="f", accounts=accounts))
 
 
-def test_a_small_plan_is_told_whole() -> None:
+def test_a_small_plan_is_shown_in_full() -> None:
     """Counts and verdict come first, then what is refused and by which option it passes, then every number."""
-    told = plan(
+    shown = plan(
         account(
             "main",
             change(1, note="본사", owner="@everyone", cause=Cause.EXTERNAL_DRIFT, since="2026-11-24T08:12:00Z"),
@@ -58,7 +58,7 @@ def test_a_small_plan_is_told_whole() -> None:
         account("calm"),
         AccountPlan(account="lost", verdict=Verdict.ERROR, error=ErrorInfo("Code", "no key"), counts={}),
     )
-    assert told == snapshot("markdown_a_small_plan_is_told_whole.md", told)
+    assert shown == snapshot("markdown_small_plan.md", shown)
 
 
 def test_a_plan_without_changes_is_a_line() -> None:
@@ -67,62 +67,62 @@ def test_a_plan_without_changes_is_a_line() -> None:
 
 
 def test_many_accounts_are_folded_and_what_they_need_is_not() -> None:
-    """Beyond some rows accounts are folded; what a person must do stands above, for all of them together."""
+    """Beyond some rows accounts are folded; attention items stand above, for all of them together."""
     waiting = [account(f"a{index}", change(index, Action.MISSING, reason="register it")) for index in range(40)]
-    told = plan(*waiting)
-    assert "- **40 missing** (`a0`, `a1`, `a2`, `a3`, `a4` and 35 more): register it\n" in told
-    assert told.index("register it") < told.index("<details>")
-    assert told.count("<details><summary><code>a") == 40
-    assert told.count("</details>") == 40
+    shown = plan(*waiting)
+    assert "- **40 missing** (`a0`, `a1`, `a2`, `a3`, `a4` and 35 more): register it\n" in shown
+    assert shown.index("register it") < shown.index("<details>")
+    assert shown.count("<details><summary><code>a") == 40
+    assert shown.count("</details>") == 40
 
 
 def test_accounts_with_the_same_changes_share_them() -> None:
-    """The same change in many accounts is told once, with how many they are."""
-    told = plan(
+    """The same change in many accounts is shown once, with their number."""
+    shown = plan(
         *(account(f"shop{index}", change(7, Action.DEACTIVATE)) for index in range(412)), account("b", change(8))
     )
-    assert told.count("010-0000-0007") == 1
+    assert shown.count("010-0000-0007") == 1
     assert (
-        "#### Same in 412 accounts: `shop0`, `shop1`, `shop2`, `shop3`, `shop4` and 407 more: 1 to deactivate" in told
+        "#### Same in 412 accounts: `shop0`, `shop1`, `shop2`, `shop3`, `shop4` and 407 more: 1 to deactivate" in shown
     )
-    assert "`010-0000-0008`" in told
+    assert "`010-0000-0008`" in shown
 
 
 def test_a_long_table_of_a_small_plan_is_folded() -> None:
     """A table of more rows than are read at a glance is folded below its count."""
-    told = plan(account("main", *map(change, range(25))))
-    assert "<details><summary><b>25 to activate</b></summary>\n\nlisted\n\n| Number" in told
-    assert told.count("| `010-") == 25
+    shown = plan(account("main", *map(change, range(25))))
+    assert "<details><summary><b>25 to activate</b></summary>\n\nlisted\n\n| Number" in shown
+    assert shown.count("| `010-") == 25
 
 
 @pytest.mark.parametrize(("numbers", "shown"), [(500, 500), (3000, 500)])
 def test_a_table_that_does_not_fit_is_a_sample(numbers: int, shown: int) -> None:
     """Tables are shortened to what fits, never cut, and say which numbers they leave out."""
-    told = plan(account("main", *map(change, range(numbers))))
-    assert told.count("| `010-") == shown
+    text = plan(account("main", *map(change, range(numbers))))
+    assert text.count("| `010-") == shown
     if numbers > shown:
-        assert f"and {numbers - shown:,} more, from `010-0000-0500` to `010-0000-2999`" in told
-        assert f"{numbers - shown:,} numbers are left out of the tables." in told
-        assert "--format json" in told
+        assert f"and {numbers - shown:,} more, from `010-0000-0500` to `010-0000-2999`" in text
+        assert f"{numbers - shown:,} numbers are left out of the tables." in text
+        assert "--format json" in text
 
 
-def test_one_number_left_out_is_told_as_one() -> None:
-    """A single number that is left out is told as one."""
+def test_one_number_left_out_is_singular() -> None:
+    """A single number that is left out is in the singular."""
     wide = "\U0001d41a"  # four bytes, one column: 101 such rows do not fit, and 100 do
-    told = plan(account("main", *(change(index, note=wide * 78, owner=wide * 71) for index in range(101))))
-    assert "and 1 more, from `010-0000-0100` to `010-0000-0100`" in told
-    assert "1 number is left out of the tables." in told
+    shown = plan(account("main", *(change(index, note=wide * 78, owner=wide * 71) for index in range(101))))
+    assert "and 1 more, from `010-0000-0100` to `010-0000-0100`" in shown
+    assert "1 number is left out of the tables." in shown
 
 
 def test_accounts_that_do_not_fit_are_a_line_each() -> None:
     """Where tables of all accounts do not fit, each account is a line, and alike ones share it."""
-    told = plan(
+    shown = plan(
         *(account(f"a{index}", *(change(index * 10 + more) for more in range(1 + index % 3))) for index in range(900))
     )
-    assert "<details>" not in told
-    assert "| to activate | 1,800 | 900 |" in told
-    assert "- 300 accounts (`a2`, `a5`, `a8`, `a11`, `a14` and 295 more): 3 to activate" in told
-    assert "1,800 numbers are only counted here." in told
+    assert "<details>" not in shown
+    assert "| to activate | 1,800 | 900 |" in shown
+    assert "- 300 accounts (`a2`, `a5`, `a8`, `a11`, `a14` and 295 more): 3 to activate" in shown
+    assert "1,800 numbers are only counted here." in shown
 
 
 def test_kinds_of_accounts_that_do_not_fit_are_counted() -> None:
@@ -131,10 +131,10 @@ def test_kinds_of_accounts_that_do_not_fit_are_counted() -> None:
         structs.replace(account(f"{'가' * 30}{index}", change(index, note="n")), counts={Action.ACTIVATE: index + 1})
         for index in range(5000)
     ]
-    told = plan(*huge)
-    assert len(told.encode()) <= markdown.CAP
-    assert "- and 4,980 more like these\n" in told
-    assert "5,000 numbers are only counted here." in told
+    shown = plan(*huge)
+    assert len(shown.encode()) <= markdown.CAP
+    assert "- and 4,980 more like these\n" in shown
+    assert "5,000 numbers are only counted here." in shown
 
 
 def test_long_lists_are_cut_by_lines_and_by_size() -> None:
@@ -180,9 +180,9 @@ def number(index: int, outcome: Outcome, error: NumberError | None = None) -> Nu
     return NumberResult(f"010{index:08d}", Action.ACTIVATE, "ACTIVE", "INACTIVE", after, outcome, 1, error)
 
 
-def test_a_result_tells_what_failed_first() -> None:
-    """What went wrong comes first, with what to do, then what was changed, then what there is to remark."""
-    told = result(
+def test_a_result_shows_failures_first() -> None:
+    """What went wrong comes first, with what to do, then what was changed, then remarks."""
+    shown = result(
         done("fine", RunOutcome.CONVERGED, number(1, Outcome.CHANGED)),
         done(
             "bad",
@@ -197,13 +197,13 @@ def test_a_result_tells_what_failed_first() -> None:
         done("quiet", RunOutcome.CONVERGED),
         remark="\nThe desired state\nstill asks.\n",
     )
-    assert told == snapshot("markdown_a_result_tells_what_failed_first.md", told)
+    assert shown == snapshot("markdown_result.md", shown)
 
 
 def test_a_large_result_says_what_to_do_above_what_is_folded() -> None:
-    """Where accounts are folded, what failed is told above them, once for all."""
+    """Where accounts are folded, failures are listed above them once."""
     error = NumberError("Code", "no", 400)
-    told = result(
+    shown = result(
         *(
             done(
                 f"a{index}",
@@ -214,12 +214,14 @@ def test_a_large_result_says_what_to_do_above_what_is_folded() -> None:
             for index in range(20)
         )
     )
-    assert "- **20 failed** (`a0`, `a1`, `a2`, `a3`, `a4` and 15 more): Code (400): no. Its status is unchanged" in told
-    assert told.count("<details>") == 20
+    assert (
+        "- **20 failed** (`a0`, `a1`, `a2`, `a3`, `a4` and 15 more): Code (400): no. Its status is unchanged" in shown
+    )
+    assert shown.count("<details>") == 20
 
 
-def test_a_run_is_told_with_its_attempts() -> None:
-    """A run of the ledger tells who, by which file, and each number with its attempts; an open one that it is open."""
+def test_a_run_shows_its_attempts() -> None:
+    """A run shows who started it, its files and each number with its attempts; an unfinished one says so."""
     attempt = Attempt(1, "ACTIVE", AttemptState.OK, NOW)
     account = AccountRecord(
         account="main",
@@ -249,7 +251,7 @@ def test_a_run_is_told_with_its_attempts() -> None:
             ),
         ),
     )
-    story = RunRecord(
+    record = RunRecord(
         run_id="20261125T000000Z-abcdef",
         command="apply",
         outcome=Ending.UNFINISHED,
@@ -261,19 +263,19 @@ def test_a_run_is_told_with_its_attempts() -> None:
         counts={"activate": 1, "failed": 1, "held": 0},
         accounts=(account,),
     )
-    told = markdown.run(story)
-    assert told.startswith("### Run `20261125T000000Z-abcdef`: unfinished\n\n**It is still running or it crashed")
-    assert "#### `main` (`12925149`): unfinished, 1 to activate, 1 failed\n" in told
-    assert "\n`from d.yaml`\n" in told
-    assert "| `010-0000-0001` | INACTIVE, not ACTIVE | 1: ok, 1: ok | Code (400): no |" in told
-    assert "**1 unfinished**" in told
-    assert told.endswith("`apply by me@here, 2026-11-25 00:00:00 UTC, senderid 0`\n")
+    shown = markdown.run(record)
+    assert shown.startswith("### Run `20261125T000000Z-abcdef`: unfinished\n\n**It is still running or it crashed")
+    assert "#### `main` (`12925149`): unfinished, 1 to activate, 1 failed\n" in shown
+    assert "\n`from d.yaml`\n" in shown
+    assert "| `010-0000-0001` | INACTIVE, not ACTIVE | 1: ok, 1: ok | Code (400): no |" in shown
+    assert "**1 unfinished**" in shown
+    assert shown.endswith("`apply by me@here, 2026-11-25 00:00:00 UTC, senderid 0`\n")
     ended = structs.replace(
-        story, outcome=Ending.FAILED, accounts=(structs.replace(account, numbers=None, error=ErrorInfo("Code", "no")),)
+        record, outcome=Ending.FAILED, accounts=(structs.replace(account, numbers=None, error=ErrorInfo("Code", "no")),)
     )
     assert "- `main`: Code: no\n" in markdown.run(ended)
     crowded = structs.replace(
-        story,
+        record,
         accounts=tuple(
             structs.replace(account, account=f"a{index}", source=f"{index}.yaml", numbers=(account.numbers or ()) * 20)
             for index in range(60)

@@ -1,4 +1,4 @@
-"""What is worth knowing, as a person reads it below a plan or a result."""
+"""Notices below a plan or a result."""
 
 from worker.model.plans import AccountPlan, Action, Change, Notice, NoticeKind, Plan, tally
 from worker.model.results import AccountResult, Outcome, Result, RunOutcome
@@ -14,7 +14,7 @@ def _noticed(*notices: Notice, blocked: str = "") -> str:
 
 
 def test_notices_stand_below_a_heading_of_theirs() -> None:
-    """Numbers with the same message share it, those of the account follow, and what is blocked is not told twice."""
+    """Numbers with the same message share it, those of the account follow, and blocked numbers are not repeated."""
     end, wait = "its registration ends on 2026-12-24", "PENDING: finish its documents"
     shown = _noticed(
         Notice(NoticeKind.EXPIRING, end, "01012345678"),
@@ -49,7 +49,7 @@ def test_many_notices_are_a_sample_and_a_count() -> None:
 
 
 def test_a_quiet_account_with_something_to_know_is_shown() -> None:
-    """A result whose numbers are all as desired still tells what is worth knowing, and foreign text obeys us."""
+    """A result without changes still shows notices, and foreign text is harmless."""
     known = (Notice(NoticeKind.IN_USE, "why\x1b[2J"),)
     accounts = tuple(
         AccountResult(account=name, outcome=RunOutcome.CONVERGED, counts=tally(Outcome, {}), notices=notices)

@@ -1,4 +1,4 @@
-"""Reports: what they tell of plans, results and runs, and that they ask for nothing."""
+"""HTML reports of plans, results and runs."""
 
 from base64 import b64encode
 from hashlib import sha256
@@ -6,7 +6,7 @@ from hashlib import sha256
 import pytest
 from msgspec.structs import replace
 
-from tests.support.records import account_story, attempt, history, number_story, run_story
+from tests.support.records import account_record, attempt, history, number_record, run_record
 from tests.support.reports import HOSTILE, Read, changed, fleet, paced
 from worker.model.credentials import CredentialsRef, SecretRef
 from worker.model.errors import ErrorInfo, NumberError, Refusal
@@ -60,7 +60,7 @@ def ended(outcome: Outcome, error: NumberError | None = None, phone: str = PHONE
         report.result(done(account(ended(Outcome.CHANGED)))),
         report.run(paced()),
         report.runs(history(paced())),
-        report.number(PHONE, history(run_story(account_story(number_story())))),
+        report.number(PHONE, history(run_record(account_record(number_record())))),
     ],
     ids=["plan", "result", "run", "runs", "number"],
 )
@@ -81,7 +81,7 @@ def test_a_report_asks_for_nothing_and_runs_nothing_else(page: str) -> None:
     assert len(ids) == len(set(ids))
 
 
-def test_a_plan_tells_what_changes_and_what_stands_in_the_way() -> None:
+def test_a_plan_shows_changes_and_refusals() -> None:
     """Each number has its change, cause, note and owner; each account its share; each refusal the option for it."""
     page = report.plan(fleet(3, 8))
     read = Read(page)
@@ -98,7 +98,7 @@ def test_a_plan_tells_what_changes_and_what_stands_in_the_way() -> None:
     assert "a1b2" * 16 in read.visible
 
 
-def test_an_account_that_nobody_must_care_for_is_a_name() -> None:
+def test_a_quiet_account_is_a_name() -> None:
     """Accounts that are as desired are named, and have no rows."""
     quiet = AccountPlan(account="quiet-one", counts=tally(Action, {Action.UNCHANGED: 3}))
     page = report.plan(planned(quiet), drift=True)
@@ -111,7 +111,7 @@ def test_an_account_that_nobody_must_care_for_is_a_name() -> None:
 
 
 def test_a_plan_of_changes_alone_is_no_warning() -> None:
-    """What will be written is told without alarm; what needs a person warns; a plan of another time names it."""
+    """Changes alone are no warning, what needs attention is one; a plan of another time names it."""
     writes = AccountPlan(account="main", counts=tally(Action, {Action.ACTIVATE: 1}), changes=(changed(0),))
     assert 'class="notice verdict" data-tone="info"' in report.plan(planned(writes))
     blocked = AccountPlan(account="main", counts=tally(Action, {Action.BLOCKED: 1}), changes=(changed(2),))
@@ -121,7 +121,7 @@ def test_a_plan_of_changes_alone_is_no_warning() -> None:
     assert 'datetime="2026-12-01T00:00:00.000Z"' in page
 
 
-def test_reasons_of_one_kind_that_nobody_reads_one_by_one_stand_together() -> None:
+def test_many_reasons_share_an_item() -> None:
     """Numbers that are blocked for many reasons are one task, which says so."""
     many = tuple(replace(changed(2), phone=f"010{place:08d}", reason=f"reason {place}") for place in range(40))
     page = report.plan(planned(AccountPlan(account="main", counts=tally(Action, {Action.BLOCKED: 40}), changes=many)))
@@ -129,7 +129,7 @@ def test_reasons_of_one_kind_that_nobody_reads_one_by_one_stand_together() -> No
     assert "40 blocked:" in page
 
 
-def test_notices_are_told_once() -> None:
+def test_notices_are_shown_once() -> None:
     """What the status of a blocked number says already is no notice; of the others the alike stand together."""
     notices = (
         Notice(NoticeKind.PENDING, "it waits", changed(2).phone),
@@ -142,13 +142,13 @@ def test_notices_are_told_once() -> None:
     assert "it ends on 2026-12-24" in page
     assert "the account is nearly full" in page
     many = notice_items(("main", Notice(NoticeKind.LIMIT, f"text {place}", None)) for place in range(103))
-    told = list(capped(many))
-    assert len(told) == 101
-    assert told[-1].text == "3 more: --format json"
+    items = list(capped(many))
+    assert len(items) == 101
+    assert items[-1].text == "3 more: --format json"
 
 
 def test_more_rows_than_a_browser_opens_are_counted() -> None:
-    """A table that would be too long keeps what needs a person, and says exactly what it leaves out and where it is."""
+    """A table that is too long keeps rows that need attention, and counts what it leaves out."""
     sampled = table("numbers", "Numbers", (), _rows(12), most=5)
     assert [row.needs_attention for row in sampled.rows] == [True, True, True, False, False]
     assert sampled.omitted == (
@@ -177,7 +177,7 @@ def test_an_item_links_to_its_rows() -> None:
     assert 'href="#what=not%20attempted"' in page
 
 
-def test_a_result_tells_what_became_of_numbers_and_what_to_do() -> None:
+def test_a_result_shows_outcomes_and_advice() -> None:
     """The gravest account comes first, each outcome has its advice, and the drawing is a command away."""
     numbers = (ended(Outcome.CHANGED), ended(Outcome.FAILED, DOWN, "0211"), ended(Outcome.BLOCKED, None, "0212"))
     failed = account(*numbers, requests=Requests(2, 3, 1), error=ErrorInfo("CircuitOpen", "the API stays down"))
@@ -208,7 +208,7 @@ def test_a_result_tells_what_became_of_numbers_and_what_to_do() -> None:
     assert "1 account as desired" in read.visible
 
 
-def test_what_an_account_says_is_not_said_of_each_number_too() -> None:
+def test_errors_of_accounts_are_not_repeated_for_numbers() -> None:
     """Numbers with their account's own error are in the table, and no task of their own."""
     error = NumberError("CircuitOpen", "the API stays down")
     page = report.result(done(account(ended(Outcome.NOT_ATTEMPTED, error), error=ErrorInfo(error.code, error.message))))
@@ -235,33 +235,33 @@ def test_a_run_draws_its_writes_against_the_quota() -> None:
 
 def test_a_run_names_the_plan_file_that_it_carried_out() -> None:
     """Among its facts, by the file's id; a run without one has no such fact."""
-    page = report.run(run_story(plan="5f1c"))
+    page = report.run(run_record(plan="5f1c"))
     assert "Plan file" in page
     assert "5f1c" in page
-    assert "Plan file" not in report.run(run_story())
+    assert "Plan file" not in report.run(run_record())
 
 
 def test_a_run_without_a_quota_or_writes_draws_what_there_is() -> None:
     """Without settings there is no limit to draw, without attempts no chart; an unfinished run says what to expect."""
-    bare = run_story(account_story(number_story()), settings=None)
+    bare = run_record(account_record(number_record()), settings=None)
     assert "at most 1 in any 5 s." in report.run(bare)
     assert 'class="limit"' not in report.run(bare)
-    open_ = account_story(
-        number_story(outcome=None, after=None, attempts=()),
+    open_ = account_record(
+        number_record(outcome=None, after=None, attempts=()),
         outcome=Ending.UNFINISHED,
         counts={"activate": 1},
         finished_at=None,
     )
-    page = report.run(run_story(open_, outcome=Ending.UNFINISHED, finished_at=None, counts={"activate": 1}))
+    page = report.run(run_record(open_, outcome=Ending.UNFINISHED, finished_at=None, counts={"activate": 1}))
     assert "It is still running or it crashed" in page
     assert "<figure" not in page
     assert "… unfinished" in " ".join(Read(page).visible.split())
 
 
-def test_a_silence_that_nobody_asked_for_is_no_hold() -> None:
-    """A pause without a refusal before it is told as nothing but silence."""
+def test_a_pause_without_a_refusal() -> None:
+    """A pause without a refusal before it is shown as a plain pause."""
     later = attempt(intended_at="2026-11-24T09:01:12.120Z")
-    page = report.run(run_story(account_story(number_story(), number_story("0211", attempts=(later,)))))
+    page = report.run(run_record(account_record(number_record(), number_record("0211", attempts=(later,)))))
     assert "no answers for 60.0 s" in page
     assert "waited" not in page
 
@@ -269,8 +269,8 @@ def test_a_silence_that_nobody_asked_for_is_no_hold() -> None:
 def test_each_api_key_has_a_chart_of_its_own() -> None:
     """Quotas are of API keys: the busiest are drawn, the others are counted."""
     accounts = [
-        account_story(
-            number_story(attempts=(attempt(answered_at="2026-11-24T09:00:13.000Z"),) * (place + 1)),
+        account_record(
+            number_record(attempts=(attempt(answered_at="2026-11-24T09:00:13.000Z"),) * (place + 1)),
             account=f"a{place}",
             credentials=CredentialsRef(SecretRef(env=f"KEY_{place}"), SecretRef(env=f"SECRET_{place}")),
             error=ErrorInfo("CircuitOpen", "down") if place == 0 else None,
@@ -278,21 +278,21 @@ def test_each_api_key_has_a_chart_of_its_own() -> None:
         )
         for place in range(7)
     ]
-    page = report.run(run_story(*accounts))
+    page = report.run(run_record(*accounts))
     assert page.count("<figure") == 5
     assert "2 more API keys without a chart had 3 writes." in page
     assert "Stopped:</strong> CircuitOpen: down." in page
 
 
 def test_runs_and_a_number_are_tables() -> None:
-    """Each run has its row with its id; a number's story has one for each run; a list that is cut says so."""
-    many = tuple(account_story(account=f"a{place}") for place in range(7))
-    page = report.runs(history(run_story(*many), run_story(outcome=Ending.UNFINISHED, finished_at=None), total=9))
+    """Each run has its row with its id; a number's history has one for each run; a list that is cut says so."""
+    many = tuple(account_record(account=f"a{place}") for place in range(7))
+    page = report.runs(history(run_record(*many), run_record(outcome=Ending.UNFINISHED, finished_at=None), total=9))
     read = Read(page)
     assert "2 of 9 runs. All of them: --limit 0" in read.visible
     assert "+2" in read.line("20261124T090012Z-a1b2c3")[5]
-    assert "2 runs." in Read(report.runs(history(run_story(), run_story()))).visible
-    page = report.number(PHONE, history(run_story(account_story(number_story()), account_story(numbers=None))))
+    assert "2 runs." in Read(report.runs(history(run_record(), run_record()))).visible
+    page = report.number(PHONE, history(run_record(account_record(number_record()), account_record(numbers=None))))
     assert "1 run with this number." in page
     assert Read(page).line("20261124T090012Z-a1b2c3")[2:4] == ["main 12925149", "+ changed"]
     assert Read(report.runs(history())).rows == []

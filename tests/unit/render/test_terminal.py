@@ -123,12 +123,12 @@ def test_paint() -> None:
     ],
 )
 def test_hyphenated(digits: str, shown: str) -> None:
-    """Digits are grouped as Koreans write them; what has no usual groups stays as it is."""
+    """Digits are grouped as Koreans write them; others are unchanged."""
     assert hyphenated(digits) == shown
 
 
 def test_counts() -> None:
-    """Counts name only what there is, with thousands apart; nouns know one from many."""
+    """Counts omit zeros and have thousands separators; nouns have a plural."""
     assert counts([(0, "none"), (1, "one"), (2345, "many")]) == "1 one, 2,345 many"
     assert counts([(0, "none")]) == ""
     assert (count(1, "number"), count(0, "number"), count(1234, "number")) == ("1 number", "0 numbers", "1,234 numbers")

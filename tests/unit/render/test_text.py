@@ -1,4 +1,4 @@
-"""Plans and results as a person reads them: whole pages, kept here to be looked at."""
+"""Plans and results as text."""
 
 import re
 from collections import Counter
@@ -104,7 +104,7 @@ def ended(
     )
 
 
-def told(outcome: RunOutcome, *accounts: AccountResult, color: bool = False, width: int = 80) -> str:
+def finished(outcome: RunOutcome, *accounts: AccountResult, color: bool = False, width: int = 80) -> str:
     """A result as text."""
     result = Result(
         run_id="r",
@@ -147,7 +147,7 @@ def everything() -> AccountPlan:
 
 
 def test_plan_with_every_action() -> None:
-    """Changes come first, then what needs a person with what to do, and unchanged numbers only as a count."""
+    """Changes come first, then what needs attention with what to do, and unchanged numbers only as a count."""
     shown = page(everything())
     assert shown == snapshot("plan_with_every_action.txt", shown)
 
@@ -179,7 +179,7 @@ def test_refused_plan_with_many_changes() -> None:
 
 @pytest.mark.parametrize("columns", [*range(29, 100), 1000])
 def test_option_can_be_copied(columns: int) -> None:
-    """However wide the page is, as long as it is wider than it, the option that lets a plan through is on one line."""
+    """On a page wide enough for it, the option that allows a plan is on one line."""
     lines = page(many_refused(), width=columns).splitlines()
     for option in ("--allow max-deactivations", "--allow min-active"):
         assert sum(option in line for line in lines) == 1
@@ -206,11 +206,11 @@ def test_sample_begins_where_rows_are_many(number: int, *, sampled: bool) -> Non
     assert ("and 11 more, from 010-0000-0010 to 010-0000-0020" in shown) is sampled
 
 
-def test_reasons_of_deactivations_are_told_apart() -> None:
+def test_reasons_of_deactivations_are_separate() -> None:
     """A number that goes off because no file lists it is not among those that are listed as INACTIVE."""
     seen = {"023124567": "ACTIVE", "01099990001": "ACTIVE", "01012345678": "ACTIVE"}
     shown = page(planned("main", {"023124567": OFF, "01012345678": ON}, seen, Unmanaged.DEACTIVATE))
-    assert shown == snapshot("reasons_of_deactivations_are_told_apart.txt", shown)
+    assert shown == snapshot("reasons_of_deactivations.txt", shown)
 
 
 @pytest.mark.parametrize(
@@ -236,12 +236,12 @@ def test_nothing_can_be_done_is_no_success() -> None:
 
 
 def test_account_without_id() -> None:
-    """An account whose id nobody knows has none on the page."""
+    """An account without a known id shows none."""
     assert page(AccountPlan(account="main", counts=tally(Action, {}), changes=(UP,))).startswith("main\n  no numbers\n")
 
 
 def test_one_account_that_cannot_be_read() -> None:
-    """An account that could not be read is told with its error, and the page says that there is no plan."""
+    """An account that could not be read is shown with its error, and the page says that there is no plan."""
     assert page(unread("main")) == golden("""
         main
           AccountRejected: the API key is unknown: check SOLAPI_API_KEY
@@ -267,7 +267,7 @@ def test_accounts_of_every_kind() -> None:
 
 
 def test_one_quiet_account_of_two() -> None:
-    """One account in order is told in the singular."""
+    """One quiet account is in the singular."""
     assert "\n1 account is as desired: quiet\n" in page(of("main", UP), of("quiet", unchanged=1))
 
 
@@ -409,7 +409,7 @@ def test_result_with_every_outcome() -> None:
     """What went wrong comes first, with what happened and what to do; what is in order is a row or a count."""
     late = ErrorInfo("DeadlineExceeded", "the account's 900 seconds were over; run again to go on")
     account = ended("main", RunOutcome.PARTIAL, *every_outcome(), unchanged=2, error=late, requests=Requests(3, 9, 4))
-    shown = told(RunOutcome.PARTIAL, account)
+    shown = finished(RunOutcome.PARTIAL, account)
     assert shown == snapshot("result_with_every_outcome.txt", shown)
 
 
@@ -417,27 +417,27 @@ def test_result_in_colour() -> None:
     """The colour of a result's end is that of how the run ended."""
     failed = number("023124567", Outcome.FAILED, error=SERVER)
     account = ended("main", RunOutcome.PARTIAL, CHANGED, failed, unchanged=1)
-    shown = told(RunOutcome.PARTIAL, account, color=True)
+    shown = finished(RunOutcome.PARTIAL, account, color=True)
     assert shown == snapshot("result_in_colour.txt", shown)
 
 
 def test_result_colours_change_nothing_else() -> None:
     """A coloured result without its colours is the plain one, over several lines too."""
     account = ended("main", RunOutcome.PARTIAL, *every_outcome(), error=NO_KEY)
-    plain = told(RunOutcome.PARTIAL, account)
-    assert re.sub(r"\x1b\[\d+m", "", told(RunOutcome.PARTIAL, account, color=True)) == plain
+    plain = finished(RunOutcome.PARTIAL, account)
+    assert re.sub(r"\x1b\[\d+m", "", finished(RunOutcome.PARTIAL, account, color=True)) == plain
 
 
 def test_converged_results() -> None:
     """One account that converged without a change is one line."""
-    assert told(RunOutcome.CONVERGED, ended("main", RunOutcome.CONVERGED, unchanged=2, requests=Requests(1))) == (
+    assert finished(RunOutcome.CONVERGED, ended("main", RunOutcome.CONVERGED, unchanged=2, requests=Requests(1))) == (
         "Converged: 2 unchanged. 1 request in 3.4 s.\n"
     )
-    assert told(RunOutcome.CONVERGED) == "Converged: no numbers. 0 requests in 3.4 s.\n"
+    assert finished(RunOutcome.CONVERGED) == "Converged: no numbers. 0 requests in 3.4 s.\n"
 
 
 def test_result_without_requests() -> None:
-    """An account to which nothing was sent is told without requests."""
+    """An account without requests shows none."""
     busy = ErrorInfo("AccountBusy", "another run holds the account")
     waiting = number(
         "023124567",
@@ -448,7 +448,7 @@ def test_result_without_requests() -> None:
         error=NumberError("AccountBusy", "another run holds the account"),
     )
     account = ended("main", RunOutcome.LOCKED, waiting, error=busy, requests=Requests())
-    assert told(RunOutcome.LOCKED, account) == golden("""
+    assert finished(RunOutcome.LOCKED, account) == golden("""
         main (account 12925149): locked
           1 not attempted
           AccountBusy: another run holds the account
@@ -462,7 +462,7 @@ def test_result_without_requests() -> None:
 def test_account_that_failed_without_numbers() -> None:
     """An account that failed is shown with its error even where it has no numbers."""
     account = ended("main", RunOutcome.FAILED, error=NO_KEY, requests=Requests(1))
-    assert told(RunOutcome.FAILED, account) == golden("""
+    assert finished(RunOutcome.FAILED, account) == golden("""
         main (account 12925149): failed
           no numbers (1 read)
           AccountRejected: the API key is unknown: check SOLAPI_API_KEY
@@ -476,7 +476,7 @@ def test_refused_result() -> None:
     refusal = PolicyRefusal(many_refused().refusals[:1])
     error = NumberError(refusal.code, str(refusal))
     account = ended("big", RunOutcome.REFUSED, number("023124567", Outcome.NOT_ATTEMPTED, error=error), error=refusal)
-    shown = told(RunOutcome.REFUSED, account)
+    shown = finished(RunOutcome.REFUSED, account)
     assert shown == snapshot("refused_result.txt", shown)
 
 
@@ -493,10 +493,10 @@ def test_refused_result() -> None:
         (Outcome.CONFLICT, None, "not registered"),
     ],
 )
-def test_nothing_is_claimed_that_nobody_saw(outcome: Outcome, after: str | None, shown: str) -> None:
-    """A number that no look has shown since is not called unregistered or unchanged."""
+def test_unread_statuses_are_not_claimed(outcome: Outcome, after: str | None, shown: str) -> None:
+    """A number that was not read since is not called unregistered or unchanged."""
     account = ended("main", RunOutcome.PARTIAL, number("023124567", outcome, after=after, error=SERVER))
-    assert f"02-312-4567  {shown}\n" in told(RunOutcome.PARTIAL, account)
+    assert f"02-312-4567  {shown}\n" in finished(RunOutcome.PARTIAL, account)
 
 
 @pytest.mark.parametrize(
@@ -510,9 +510,9 @@ def test_nothing_is_claimed_that_nobody_saw(outcome: Outcome, after: str | None,
     ],
 )
 def test_advice_fits_the_outcome(outcome: Outcome, after: str | None, advice: str) -> None:
-    """Each outcome that a person must react to says how, and promises an old status only where it was seen."""
+    """Each outcome that needs attention says what to do; an unchanged status is claimed only if it was read."""
     account = ended("main", RunOutcome.PARTIAL, number("023124567", outcome, after=after, error=SERVER))
-    shown = " ".join(told(RunOutcome.PARTIAL, account).split())
+    shown = " ".join(finished(RunOutcome.PARTIAL, account).split())
     assert f"ServerError (502): the server failed. {advice}" in shown
 
 
@@ -520,13 +520,13 @@ def test_advice_is_not_given_twice() -> None:
     """An error that says itself to plan again is not followed by the same advice."""
     error = NumberError("Conflict", "it is PENDING now: plan again")
     account = ended("main", RunOutcome.PARTIAL, number("023124567", Outcome.CONFLICT, after="PENDING", error=error))
-    assert "Conflict: it is PENDING now: plan again.\n" in told(RunOutcome.PARTIAL, account)
+    assert "Conflict: it is PENDING now: plan again.\n" in finished(RunOutcome.PARTIAL, account)
 
 
 def test_outcome_without_error_has_no_advice() -> None:
     """A number without an error is a row and nothing more."""
     account = ended("main", RunOutcome.PARTIAL, number("023124567", Outcome.FAILED))
-    assert "ACTIVE, not INACTIVE\n\nPartial: 1 failed." in told(RunOutcome.PARTIAL, account)
+    assert "ACTIVE, not INACTIVE\n\nPartial: 1 failed." in finished(RunOutcome.PARTIAL, account)
 
 
 @pytest.mark.parametrize(
@@ -544,7 +544,7 @@ def test_outcome_without_error_has_no_advice() -> None:
 def test_errors_of_numbers_are_grouped(errors: list[NumberError | None], groups: int) -> None:
     """Numbers that failed alike are one group; where reasons are too many, those with one code, or all of them."""
     numbers = [number(f"010{n:08}", Outcome.FAILED, error=error) for n, error in enumerate(errors)]
-    shown = told(RunOutcome.PARTIAL, ended("main", RunOutcome.PARTIAL, *numbers))
+    shown = finished(RunOutcome.PARTIAL, ended("main", RunOutcome.PARTIAL, *numbers))
     assert " ".join(shown.split()).count("Its status is unchanged; fix") == groups
     assert len(shown.splitlines()) < 80
 
@@ -559,7 +559,7 @@ def test_errors_of_numbers_are_grouped(errors: list[NumberError | None], groups:
 def test_one_reason_does_not_speak_for_all(outcome: Outcome, advice: str) -> None:
     """Where numbers of many reasons are one group, the one that is shown is called one of many."""
     numbers = [number(f"010{n:08}", outcome, error=NumberError(f"E{n}", f"reason {n}")) for n in range(30)]
-    shown = told(RunOutcome.PARTIAL, ended("main", RunOutcome.PARTIAL, *numbers))
+    shown = finished(RunOutcome.PARTIAL, ended("main", RunOutcome.PARTIAL, *numbers))
     assert advice in " ".join(shown.split())
 
 
@@ -568,7 +568,7 @@ def test_accounts_of_a_result_by_gravity() -> None:
     outcomes = list(RunOutcome)
     accounts = [ended(f"a-{outcome}", outcome, CHANGED) for outcome in outcomes]
     quiet = [ended(f"q{n}", RunOutcome.CONVERGED, unchanged=1) for n in range(3)]
-    shown = told(RunOutcome.FAILED, *accounts, *quiet)
+    shown = finished(RunOutcome.FAILED, *accounts, *quiet)
     assert re.findall(r"^a-(\w+)", shown, re.MULTILINE) == [
         "interrupted",
         "locked",
@@ -585,15 +585,15 @@ def test_a_canary_that_failed_is_the_last_line(held: int, line: str) -> None:
     """However many accounts a canary holds back, one line says how many; nothing else is about a canary."""
     error = ErrorInfo("CanaryFailed", "too much of the first account failed")
     accounts = [ended(f"b{n}", RunOutcome.PARTIAL, CHANGED, error=error) for n in range(held)]
-    assert told(RunOutcome.PARTIAL, *accounts, ended("a", RunOutcome.PARTIAL, CHANGED)).endswith(
+    assert finished(RunOutcome.PARTIAL, *accounts, ended("a", RunOutcome.PARTIAL, CHANGED)).endswith(
         f" s.\nThe canary failed: {line}\n"
     )
-    assert "canary" not in told(RunOutcome.PARTIAL, ended("a", RunOutcome.PARTIAL, CHANGED)).lower()
+    assert "canary" not in finished(RunOutcome.PARTIAL, ended("a", RunOutcome.PARTIAL, CHANGED)).lower()
 
 
 def test_fleet_of_results_is_a_sample_and_counts() -> None:
     """Twenty accounts are shown in full, the rest by what they have in common."""
-    shown = told(RunOutcome.CONVERGED, *(ended(f"b{n}", RunOutcome.CONVERGED, CHANGED) for n in range(30)))
+    shown = finished(RunOutcome.CONVERGED, *(ended(f"b{n}", RunOutcome.CONVERGED, CHANGED) for n in range(30)))
     assert shown.endswith(
         golden("""
         10 more accounts: converged, 1 changed (b20, b21, b22, b23, b24 and 5 more)
@@ -607,13 +607,13 @@ def test_fleet_of_results_is_a_sample_and_counts() -> None:
 def test_long_names_leave_room() -> None:
     """A name of any length is cut so that the account's line fits the page."""
     account = ended("a" + "가" * 64, RunOutcome.INTERRUPTED, CHANGED)
-    first = told(RunOutcome.INTERRUPTED, account).splitlines()[0]
+    first = finished(RunOutcome.INTERRUPTED, account).splitlines()[0]
     assert first == "a" + "가" * 23 + "… (account 12925149): interrupted"
     assert width(first) == 80
 
 
 def test_who_changed_a_number_is_a_remark() -> None:
-    """What somebody changed outside is told with when, before note and owner; numbers differ and stay one group."""
+    """An external change is shown with its time, before note and owner; the numbers stay one group."""
     since = "2026-11-20T09:00:00Z"
     changes = (
         replace(UP, phone="01000000001", cause=Cause.EXTERNAL_DRIFT, since=since, note="shop"),
@@ -635,12 +635,12 @@ def test_who_changed_a_number_is_a_remark() -> None:
         (of("a"), "No drift. There are no numbers."),
     ],
 )
-def test_drift_closes_in_words_of_its_own(account: AccountPlan, closing: str) -> None:
+def test_drift_has_its_own_closing_sentence(account: AccountPlan, closing: str) -> None:
     """A page of what drifted never says that there are no changes: the file may have some."""
     assert page(account, drift=True).endswith(f"{closing}\n")
 
 
-def test_times_of_a_schedule_are_told_by_the_file_s_clock() -> None:
+def test_times_of_a_schedule_use_the_time_zone_of_the_file() -> None:
     """Until when a change is wanted stands beside it, and below a plan of another time that it is one."""
     until = Change(
         "01012345678", Action.ACTIVATE, "INACTIVE", "ACTIVE", "scheduled ACTIVE: sale", until="2026-12-21T15:00:00Z"
@@ -653,5 +653,5 @@ def test_times_of_a_schedule_are_told_by_the_file_s_clock() -> None:
     assert "scheduled ACTIVE: sale" in shown
     assert "This is the plan for" not in shown
     shown = text.plan(replace(plan, at="2026-12-01T00:00:00Z"), color=False)
-    told = "This is the plan for 2026-12-01 01:00 CET, 2026-12-01 09:00 KST; apply uses the desired state"
-    assert told in " ".join(shown.split())
+    expected = "This is the plan for 2026-12-01 01:00 CET, 2026-12-01 09:00 KST; apply uses the desired state"
+    assert expected in " ".join(shown.split())

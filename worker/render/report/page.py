@@ -13,7 +13,7 @@ from worker.render.i18n import ngettext
 from worker.render.marks import Mark, Tone, counts
 from worker.render.report.chart import Chart
 from worker.render.view.attention import AttentionGroup
-from worker.render.view.parts import Count, Share
+from worker.render.view.parts import CountView, Share
 
 __all__ = ["AccountName", "Cell", "Column", "Field", "Report", "Table", "TableRow", "capped", "page", "table"]
 
@@ -97,7 +97,7 @@ class Report(Struct, frozen=True, kw_only=True):
     verdict: str
     fields: tuple[Field, ...] = ()
     remarks: tuple[str, ...] = ()
-    counts: Sequence[Count] = ()
+    counts: Sequence[CountView] = ()
     attention: Sequence[AttentionGroup] = ()
     notices: Sequence[AttentionGroup] = ()
     charts: tuple[Chart, ...] = ()

@@ -15,7 +15,7 @@ from worker.render.view.attention import AttentionGroup
 __all__ = [
     "MANY",
     "AccountView",
-    "Count",
+    "CountView",
     "DocumentView",
     "NumberGroup",
     "NumberRow",
@@ -30,7 +30,7 @@ MANY: Final = 20
 """More rows of one kind, or more accounts, than this are shown as a sample and a count."""
 
 
-class Count(Struct, frozen=True):
+class CountView(Struct, frozen=True):
     """How many numbers, and in how many accounts, have the same action or outcome."""
 
     mark: Mark
@@ -130,7 +130,7 @@ class DocumentView(Struct, frozen=True, kw_only=True):
     verdict: str
     ending: Mark | None = None
     remarks: Sequence[tuple[Tone, str]] = ()
-    counts: Sequence[Count] = ()
+    counts: Sequence[CountView] = ()
     accounts: Sequence[AccountView] = ()
     unread: Sequence[AccountView] = ()
     quiet: Sequence[str] = ()
@@ -147,11 +147,11 @@ class DocumentView(Struct, frozen=True, kw_only=True):
         return text.replace("{count}", f"{number:,}")
 
 
-def tallied(found: Mapping[str, int], accounts: Iterable[Mapping[K, int]]) -> list[Count]:
+def tallied(found: Mapping[str, int], accounts: Iterable[Mapping[K, int]]) -> list[CountView]:
     """Return the counts of a document that are not 0, in their order, each with the accounts that share in it."""
     each = [{name for name, number in counts.items() if number} for counts in accounts]
     return [
-        Count(
+        CountView(
             mark_of(key),
             found[key],
             sum(key in names for names in each),

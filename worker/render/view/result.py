@@ -8,6 +8,7 @@ from typing import Final, TypeAlias, TypeVar
 
 from worker.model.errors import CanaryFailed, ErrorInfo
 from worker.model.history import NumberRecord
+from worker.model.messages import Message
 from worker.model.plans import Notice
 from worker.model.results import AccountResult, NumberResult, Outcome, Result, RunOutcome
 from worker.render.i18n import gettext as _
@@ -31,10 +32,10 @@ AnyNumber: TypeAlias = NumberResult | NumberRecord
 T = TypeVar("T")
 
 _NEXT: Final = {
-    Outcome.FAILED: "Its status is unchanged; fix the cause and apply again.",
-    Outcome.CONFLICT: "Plan again to decide from its current status.",
-    Outcome.UNVERIFIED: "Plan again to read its current status.",
-    Outcome.NOT_ATTEMPTED: "No request was sent; fix the cause and apply again.",
+    Outcome.FAILED: Message("Its status is unchanged; fix the cause and apply again."),
+    Outcome.CONFLICT: Message("Plan again to decide from its current status."),
+    Outcome.UNVERIFIED: Message("Plan again to read its current status."),
+    Outcome.NOT_ATTEMPTED: Message("No request was sent; fix the cause and apply again."),
 }
 
 _GRAVEST_FIRST: Final = tuple(ENDINGS)

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from worker.model.credentials import CredentialsRef, SecretRef
 from worker.model.history import AccountRecord, Ending, RunRecord
+from worker.model.messages import Message
 from worker.model.results import Outcome
 from worker.render.i18n import gettext as _
 from worker.render.i18n import translated
@@ -17,7 +18,7 @@ from worker.render.view.result import number_row, stuck_items
 
 __all__ = ["flat", "groups_of", "reached", "run_view", "seconds", "who"]
 
-_UNFINISHED: Final = "It is still running or it crashed; the next apply to its account settles the rest."
+_UNFINISHED: Final = Message("It is still running or it crashed; the next apply to its account settles the rest.")
 _HASH_COLUMNS: Final = 12
 _STUCK: Final = frozenset(outcome for outcome in Outcome if outcome.stuck)
 
