@@ -1,4 +1,4 @@
-"""The reference, made from the code while the site is built: Markdown of what the worker has, and of nothing else.
+"""Generate the reference from the code while the site is built, as Markdown.
 
 A page of `docs/reference/` is plain Markdown with a comment such as `<!-- reference: commands -->` where a part goes.
 """
@@ -27,10 +27,10 @@ __all__ = ["PARTS", "STATUSES", "fill"]
 
 STATUSES: Final = MappingProxyType(
     {
-        ExitStatus.OK: "converged, or nothing to do; a plan that could be made",
+        ExitStatus.OK: "converged, or nothing to do; a plan was made",
         ExitStatus.ERROR: (
-            "credentials, network, wrong account, one account under two names, local state: an error that is not one "
-            "number's"
+            "an error that is not one number's: credentials, network, wrong account, one account under two names, local "
+            "state"
         ),
         ExitStatus.PENDING: "`plan --detailed-exitcode`: changes are pending; `drift`: something drifted",
         ExitStatus.UNCONVERGED: "some numbers did not converge: failed, blocked, missing, held, conflict",
@@ -40,50 +40,50 @@ STATUSES: Final = MappingProxyType(
         ExitStatus.INVALID: (
             "invalid desired state (also one account under two names), settings or plan file: nothing was sent"
         ),
-        ExitStatus.SIGHUP: "stopped by SIGHUP (a lost connection), likewise; `watch` reloads instead",
-        ExitStatus.SIGINT: "interrupted by SIGINT (Ctrl-C), after what was under way was finished and checked",
-        ExitStatus.SIGTERM: "stopped by SIGTERM, likewise",
+        ExitStatus.SIGHUP: "stopped by SIGHUP (a lost connection), like SIGINT; `watch` reloads instead",
+        ExitStatus.SIGINT: "stopped by SIGINT (Ctrl-C), after requests in flight were finished and verified",
+        ExitStatus.SIGTERM: "stopped by SIGTERM, like SIGINT",
     }
 )
-"""What each exit status says; a test holds this and the code together."""
+"""The meaning of each exit status. A test compares the keys with the code."""
 
 _ENVIRONMENT: Final = (
     ("SOLAPI_API_KEY", "the API key of accounts whose file names no other"),
-    ("SOLAPI_API_SECRET", "its secret"),
+    ("SOLAPI_API_SECRET", "the secret of that key"),
+    ("XDG_STATE_HOME", "the absolute path of the folder for the ledger, unless `ledger.path` is set"),
+    ("SENDERID_LANG", "the language of messages, `en` or `ko`; `--lang` overrides it"),
+    ("LC_ALL", "the language, if `SENDERID_LANG` is not set"),
+    ("LC_MESSAGES", "the language, if neither of these is set"),
+    ("LANG", "the language, if none of these is set"),
+    ("FORGE_TOKEN", "for `python -m worker.cli.ci` in pipelines: the token for comments, issues and artifacts"),
     (
-        "XDG_STATE_HOME",
-        "the absolute path of the folder below which the ledger lies, unless `ledger.path` says otherwise",
+        "SENDERID_KIT_FILES",
+        "not a setting: the folder of the files in the [GitLab template](../how-to/gitops.md#gitlab)",
     ),
-    ("SENDERID_LANG", "the language of messages, `en` or `ko`; `--lang` wins over it"),
-    ("LC_ALL", "likewise, if that is not set"),
-    ("LC_MESSAGES", "likewise, if neither is set"),
-    ("LANG", "likewise, if none of them is set"),
-    ("FORGE_TOKEN", "of `python -m worker.cli.ci`, which pipelines use: the token for comments, issues and artifacts"),
-    ("SENDERID_KIT_FILES", "of the [GitLab template](../how-to/gitops.md#gitlab), no setting: the folder of the files"),
-    ("SENDERID_KIT_IMAGE", "likewise: the image that its jobs run in"),
-    ("SENDERID_KIT_MASK", "likewise: how numbers are shown"),
-    ("SENDERID_KIT_ALLOW", "likewise: safety rules to let through, separated by spaces"),
-    ("SENDERID_KIT_TOKEN", "likewise: the token for notes and issues"),
-    ("FORGE_AUTHOR", "of `python -m worker.cli.ci`, on GitHub: the user whose comments and issues are the kit's own"),
-    ("GITLAB_CI", "set by GitLab: which of the two it is that `worker.cli.ci` speaks to"),
-    ("SSL_CERT_FILE", "a file with the authorities that are trusted; where TLS fails, a path without a file is named"),
+    ("SENDERID_KIT_IMAGE", "in that template: the image of its jobs"),
+    ("SENDERID_KIT_MASK", "in that template: how numbers are shown"),
+    ("SENDERID_KIT_ALLOW", "in that template: safety rules to allow, separated by spaces"),
+    ("SENDERID_KIT_TOKEN", "in that template: the token for notes and issues"),
+    ("FORGE_AUTHOR", "for `python -m worker.cli.ci` on GitHub: the user whose comments and issues belong to the kit"),
+    ("GITLAB_CI", "set by GitLab: selects GitLab for `python -m worker.cli.ci`"),
+    ("SSL_CERT_FILE", "a file with trusted authorities; if TLS fails, a path without a file is named"),
     ("SSLKEYLOGFILE", "a file for the keys of TLS sessions; one that cannot be written is ignored, with a warning"),
     ("NO_COLOR", "set to anything: no colours"),
-    ("TERM", "`dumb`: no colours either"),
-    ("NOTIFY_SOCKET", "set by systemd: where `senderid watch` says that it is ready, reloading or stopping"),
-    ("WATCHDOG_USEC", "set by systemd: how soon it wants to hear again"),
-    ("WATCHDOG_PID", "set by systemd: of which process"),
-    ("OTEL_EXPORTER_OTLP_ENDPOINT", "a collector: runs send it [traces](../how-to/metrics.md#traces)"),
-    ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "the same, for traces alone"),
+    ("TERM", "`dumb`: no colours"),
+    ("NOTIFY_SOCKET", "set by systemd: the socket for readiness, reloads and stops of `senderid watch`"),
+    ("WATCHDOG_USEC", "set by systemd: the interval of the watchdog"),
+    ("WATCHDOG_PID", "set by systemd: the process of the watchdog"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "a collector that receives [traces](../how-to/metrics.md#traces)"),
+    ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "a collector for traces only"),
     ("OTEL_SDK_DISABLED", "`true`: no traces"),
-    ("OTEL_TRACES_EXPORTER", "`none`: likewise"),
+    ("OTEL_TRACES_EXPORTER", "`none`: no traces"),
 )
 
 _MARKER: Final = re.compile(r"^<!-- reference: ([a-z]+)(?: ([a-z]+))? -->$", re.MULTILINE)
 
 
 def fill(page: str) -> str:
-    """The page with each of its markers replaced by that part of the reference.
+    """Replace each marker of a page by that part of the reference.
 
     Raises:
         KeyError: a marker names no part.
@@ -92,7 +92,7 @@ def fill(page: str) -> str:
 
 
 def commands() -> str:
-    """Every verb with its usage, its help, its arguments and its options."""
+    """Return every command with its usage, help, arguments and options."""
     context = click.Context(senderid, info_name="senderid")
     return "\n\n".join(_verbs(senderid, context))
 
@@ -140,7 +140,7 @@ def _given(option: click.Option) -> str:
 
 
 def _paragraphs(text: str) -> str:
-    """Help of a command; a paragraph that click is told to leave as it is stays so."""
+    """Return the help of a command; a paragraph marked as preformatted for click stays so."""
     found = []
     for paragraph in cleandoc(text).split("\n\n"):
         if paragraph.startswith("\b"):
@@ -151,8 +151,8 @@ def _paragraphs(text: str) -> str:
 
 
 def environment() -> str:
-    """Every environment variable that is read: those of the outside, and one for each setting."""
-    variables = [(code(name), told) for name, told in _ENVIRONMENT]
+    """Return every environment variable: external ones, and one for each setting."""
+    variables = [(code(name), meaning) for name, meaning in _ENVIRONMENT]
     variables += [
         (code("SENDERID_" + "__".join(path).upper()), f"[{'.'.join(path)}](settings.md)")
         for path, _ in leaves(Settings, ())
@@ -161,19 +161,19 @@ def environment() -> str:
 
 
 def statuses() -> str:
-    """Every exit status."""
+    """Return every exit status."""
     return table(("exit status", "meaning"), ((code(str(status.value)), STATUSES[status]) for status in ExitStatus))
 
 
 def events() -> str:
-    """Every event of the log by its name."""
+    """Return every event of the log by its name."""
     return "\n".join(f"- {code(event.value)}" for event in Event)
 
 
 def metrics() -> str:
-    """Every metric with its type, its labels and its help, as a scraper reads them."""
+    """Return every metric with its type, labels and help, as a scraper reads them."""
     found = Metrics()
-    # a metric with labels is not told before it has a value
+    # a metric with labels appears only once it has a value
     found.planned(AccountPlan(account="main", counts=tally(Action, {})), {Status.ACTIVE: 1})
     found.suspended({"main": 1.0})
     found.request("GET", 0.1, 200)

@@ -1,6 +1,6 @@
-"""What makes a site of plain Markdown: the parts of the reference, and the menu out of the links of the front page.
+"""Turn plain Markdown into the site: insert the reference, and build the menu from the links of the front page.
 
-It also has what the theme forgets of those who use a keyboard or a screen reader.
+It also adds what the theme lacks for keyboards and screen readers.
 """
 
 import re
@@ -16,18 +16,18 @@ __all__ = ["menu", "setup"]
 _SECTION: Final = re.compile(r"^## (.+)$", re.MULTILINE)
 _LINK: Final = re.compile(r"\]\((?!https?:|#|\.\.)([^)#]+)\.md\)")
 
-_MENDED: Final = (
+_FIXES: Final = (
     ('<p class="caption" role="heading">', '<p class="caption" role="heading" aria-level="2">'),
     ('<aside class="sidebar-drawer">', '<aside class="sidebar-drawer" aria-label="Pages">'),
     ('<th class="head"><p></p></th>', "<td></td>"),
     ("<pre>", '<pre tabindex="0">'),
     ('<div class="table-wrapper', '<div tabindex="0" class="table-wrapper'),
 )
-"""What scrolls can be reached by keyboard, what is a heading has a level, and what is no heading is none."""
+"""Make scrolling parts reachable by keyboard, and give headings a level."""
 
 
 def menu(front: str) -> str:
-    """A hidden table of contents for each section of the front page: the pages that it links to, in their order."""
+    """Return a hidden table of contents for each section of the front page, with the pages that it links to."""
     _, *sections = _SECTION.split(front)
     trees = []
     for caption, text in zip(sections[::2], sections[1::2], strict=True):
@@ -47,13 +47,13 @@ def _built(app: Sphinx, error: Exception | None) -> None:
         text = page.read_text()
         if page.parent == outdir / "ko":
             text = text.replace(' lang="en"', ' lang="ko"', 1)
-        for theirs, ours in _MENDED:
+        for theirs, ours in _FIXES:
             text = text.replace(theirs, ours)
         page.write_text(text)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Tell Sphinx."""
+    """Register with Sphinx."""
     app.connect("source-read", _read)
     app.connect("build-finished", _built)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,4 +1,4 @@
-"""Markdown of texts that come out of the code."""
+"""Write texts of the code as Markdown."""
 
 import re
 from collections.abc import Iterable
@@ -10,17 +10,17 @@ _SPECIAL: Final = re.compile(r"([\\*_\[\]<>|$~#])")
 
 
 def table(head: tuple[str, ...], rows: Iterable[Iterable[str]]) -> str:
-    """A table; its cells are Markdown."""
+    """Return a table; its cells are Markdown."""
     lines = [head, ("---",) * len(head), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def code(text: str) -> str:
-    """Text as code, in a table too."""
+    """Return text as code, also valid in a table."""
     return f"`{text}`".replace("|", "\\|")
 
 
 def prose(text: str) -> str:
-    """Text of the code as Markdown: what stands in backticks is code, and nothing else is markup."""
+    """Return text of the code as Markdown: only backticks are markup."""
     parts = re.split(r"(`[^`]+`)", " ".join(text.split()))
     return "".join(code(part[1:-1]) if part[:1] == "`" else _SPECIAL.sub(r"\\\1", part) for part in parts)
