@@ -38,7 +38,7 @@ $(CATALOGUES): %.mo: %.po | $(VENV)/.ready
 messages: setup ## bring the translations up to the messages of the code
 	@$(BIN)/python -m tests.tools.messages
 
-demo: setup ## the whole story on an embedded sandbox, no account needed
+demo: setup ## plan, apply and verify on an embedded sandbox, no account needed
 	@$(BIN)/senderid demo
 
 check: lint types contracts ## the checks for a change under way: all but slow tests and processes, under 90 seconds
@@ -49,9 +49,13 @@ test: lint types contracts unit ## lint, types, import contracts and all tests
 lowest: setup ## run the command with the lowest versions that pyproject.toml allows
 	$(BIN)/python -m pytest -q tests/e2e/test_lowest_versions.py
 
+# folders of Python whose docstrings and comments are checked too: worker tests
+PROSE := docs
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m tests.tools.words $(PROSE)
 
 types: setup
 	$(BIN)/mypy
@@ -67,7 +71,7 @@ unit: setup
 simulate: setup ## 100,000 seeds of the simulation, see docs/explanation/simulation.md (SENDERID_SEEDS=… for more or fewer)
 	SENDERID_SEEDS=$${SENDERID_SEEDS:-100000} $(BIN)/python -m pytest -q -n auto --dist worksteal tests/simulation
 
-mutate: setup ## break the code in thousands of places and see that the tests notice, see docs/explanation/mutation.md
+mutate: setup ## change the code in thousands of places and check that tests fail, see docs/explanation/mutation.md
 	@echo "Breaking the code; mutants/run.log grows for about twenty minutes…"
 	@rm -rf mutants && mkdir mutants # verdicts would be kept between runs, also those of tests that have changed
 	@# named mutants have their tests run by name first, as a name that does not hold would pass for a kill
@@ -86,7 +90,7 @@ docs: setup ## build the documentation as a site, in build/site
 	LC_ALL=C.UTF-8 $(BIN)/sphinx-build -W --keep-going -n -q -b html docs build/site
 	@echo "Open build/site/index.html"
 
-pictures: setup ## make the pictures of the README anew, see docs/pictures.py
+pictures: setup ## render the pictures of the README, see docs/pictures.py
 	$(BIN)/python docs/pictures.py
 
 browser: ## install the Chromium that tests of pages use (Debian and Ubuntu, as root)
@@ -98,7 +102,7 @@ dist: setup ## build the wheel and the source distribution into dist/, and check
 	$(BIN)/python -m build --no-isolation
 	$(BIN)/twine check --strict dist/*
 
-sbom: setup ## tell in CycloneDX what a release is made of, in dist/
+sbom: setup ## write the bill of materials of a release (CycloneDX) to dist/
 	@mkdir -p dist
 	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-file dist/senderid.cdx.json deploy/docker/runtime.lock
 

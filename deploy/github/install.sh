@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs senderid from this checkout with its pinned parts, out of the way of what else the job uses.
+# Installs senderid from this checkout with its pinned dependencies, isolated from the rest of the job.
 set -euo pipefail
 
 source_of=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)

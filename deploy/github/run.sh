@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs senderid as a step of a workflow: summary, annotations, outputs, one comment on the pull request, one issue of drift.
-# Everything comes through the environment, and nothing of it is read as code.
+# All input comes through the environment, and none of it is executed.
 set -euo pipefail
 
 PATH=${RUNNER_TEMP:?}/senderid/bin:$PATH
@@ -15,7 +15,7 @@ problem=$folder/problem.log
 run=${GITHUB_SERVER_URL:-https://github.com}/$GITHUB_REPOSITORY/actions/runs/${GITHUB_RUN_ID:-0}
 footer="[The run]($run)"
 
-# isolated, as the files of whoever made the pull request lie around; what it says on stderr is also kept for messages
+# isolated from the files of the pull request; stderr is also kept for messages
 forge() {
   local status=0
   python -I -m worker.cli.ci "$@" 2>"$said_by_forge" || status=$?
@@ -23,7 +23,7 @@ forge() {
   return "$status"
 }
 
-# the text that senderid prints could be commands to the runner: meanwhile none is obeyed
+# output of senderid could be commands to the runner, so they are disabled meanwhile
 quietly() {
   local token status
   token=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
@@ -50,7 +50,7 @@ give_up() {
   exit "$2"
 }
 
-# report WHAT COMMAND...: where the command fails, a warning says so, and the status of the step stays
+# report WHAT COMMAND...: if the command fails, print a warning and keep the status of the step
 report() {
   local what=$1
   shift
@@ -61,7 +61,7 @@ report() {
   cat "$problem" >&2
 }
 
-# each line of an input as an option, without blanks around it, behind those that an array has
+# append each line of an input, stripped, to an array as an option
 listed() {
   local -n into=$1
   local value
@@ -103,7 +103,7 @@ if [[ $command == changed ]]; then
   exit 0
 fi
 
-# such pull requests have no secrets, and are not to have any: what can be said without them is said
+# such pull requests have no secrets and must not get any: only validate
 if [[ $command == plan && -n ${HEAD_REPOSITORY:-} ]] &&
   [[ $HEAD_REPOSITORY != "$GITHUB_REPOSITORY" || ${GITHUB_ACTOR:-} == "dependabot[bot]" ]]; then
   without="A pull request of a fork or of Dependabot has no secrets: its files are validated, and nothing is planned."
@@ -113,33 +113,33 @@ if [[ $command == plan && -n ${HEAD_REPOSITORY:-} ]] &&
   validate
 fi
 
-told=("${options[@]}" "${allowed[@]}" --format markdown --output "$page" --log-format json)
+arguments=("${options[@]}" "${allowed[@]}" --format markdown --output "$page" --log-format json)
 status=0
 request=
 claim=
 case $command in
-  plan) quietly senderid plan "${files[@]}" "${told[@]}" --detailed-exitcode --out "$plan" || status=$? ;;
-  drift) quietly senderid drift "${files[@]}" "${told[@]}" || status=$? ;;
+  plan) quietly senderid plan "${files[@]}" "${arguments[@]}" --detailed-exitcode --out "$plan" || status=$? ;;
+  drift) quietly senderid drift "${files[@]}" "${arguments[@]}" || status=$? ;;
   apply)
-    # the level of a settings file would hide the line that says whether anything was written
-    told+=(--log-level info)
+    # a higher level in a settings file would hide the line that counts the writes
+    arguments+=(--log-level info)
     if [[ ${INPUT_FROM:-reviewed} != @(reviewed|files) ]]; then give_up "The input from is reviewed or files." 64; fi
     if [[ ${INPUT_FROM:-reviewed} == files ]]; then
-      quietly senderid apply "${files[@]}" "${told[@]}" --yes || status=$?
+      quietly senderid apply "${files[@]}" "${arguments[@]}" --yes || status=$?
     else
-      listed told --max-age "${INPUT_MAX_AGE:-}"
+      listed arguments --max-age "${INPUT_MAX_AGE:-}"
       request=$(forge reviewed-plan --name "$name-plan" --output "$plan" "${roots[@]}") || status=$?
       if ((status)); then give_up "Nothing was written. $(cat "$said_by_forge")" "$status"; fi
       claim=$(forge claim "$plan" --name "$name" --request "$request" --job "$run/attempts/${GITHUB_RUN_ATTEMPT:-1}" \
         "${allowed[@]}") || status=$?
       if ((status)); then give_up "Nothing was written. $(cat "$said_by_forge")" "$status"; fi
-      quietly senderid apply "$plan" "${told[@]}" || status=$?
+      quietly senderid apply "$plan" "${arguments[@]}" || status=$?
     fi
     ;;
   *) give_up "The input command is plan, apply, drift, changed or validate." 64 ;;
 esac
 
-# senderid has ended: from here on its status is the step's, whatever becomes of the reports
+# senderid has ended: from here on its status is the step's, whether or not reports succeed
 set +e
 report "the output exit-status" output exit-status "$status"
 report "the annotations" forge annotate <"$said"
@@ -157,18 +157,18 @@ case $command in
     forge describe "$plan" >>"$GITHUB_OUTPUT" || exit 1
     output plan "$plan"
     if [[ -n ${HEAD_REPOSITORY:-} ]]; then
-      # an older comment would be what is reviewed: then this plan must not be kept for the merge
+      # reviewers would see an older comment: do not keep this plan for the merge
       forge comment --kind plan --name "$name" --body "$page" --footer "$footer" ||
         give_up "The plan is not on the pull request. $(cat "$said_by_forge")" 1
     fi
-    # to tell of changes that are pending, and of numbers that wait for a person, is what a plan is for
+    # pending changes, and numbers that need attention, are a successful plan
     if ((status == 2 || status == 3)); then status=0; fi
     ;;
   drift)
     if ((status == 0)); then
       report "the issue" forge issue --kind drift --name "$name" --close "Nothing drifts any more. $footer"
     elif ((status != 1)); then
-      # once the issue says it, the step need not
+      # the issue reports the drift, so the step succeeds
       report "the issue" forge issue --kind drift --name "$name" --title "Sender numbers drifted" --body "$page" \
         --footer "$footer" && status=0
     fi

@@ -29,8 +29,8 @@ STATUSES: Final = MappingProxyType(
     {
         ExitStatus.OK: "converged, or nothing to do; a plan was made",
         ExitStatus.ERROR: (
-            "an error that is not one number's: credentials, network, wrong account, one account under two names, local "
-            "state"
+            "an error that is not one number's: credentials, network, wrong account, one account under two names, "
+            "local state"
         ),
         ExitStatus.PENDING: "`plan --detailed-exitcode`: changes are pending; `drift`: something drifted",
         ExitStatus.UNCONVERGED: "some numbers did not converge: failed, blocked, missing, held, conflict",

@@ -1,4 +1,4 @@
-"""The shapes of what is read and written, as tables: settings, log lines, JSON Schemas."""
+"""Render settings, log lines and JSON Schemas as tables."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from inspect import cleandoc
@@ -18,7 +18,7 @@ __all__ = ["fields", "leaves", "settings", "shape"]
 
 
 def settings() -> str:
-    """Every setting, a section each, with its type, bounds, default and environment variable."""
+    """Return every setting by section, with its type, bounds and default."""
     return "\n\n".join(_sections(Settings, ()))
 
 
@@ -90,7 +90,7 @@ def _default(field: structs.FieldInfo) -> str:
 
 
 def leaves(section: type[Struct], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], structs.FieldInfo]]:
-    """Every single setting below a section with its path; lists, which no environment variable sets, are none."""
+    """Yield every setting below a section with its path, except lists, which no environment variable sets."""
     for field in structs.fields(section):
         if _is_section(field.type):
             yield from leaves(field.type, (*path, field.name))
@@ -99,7 +99,7 @@ def leaves(section: type[Struct], path: tuple[str, ...]) -> Iterator[tuple[tuple
 
 
 def fields() -> str:
-    """Every field of a log line."""
+    """Return every field of a log line."""
     found = []
     for field in structs.fields(LogLine):
         kind = inspect.type_info(field.type)
@@ -120,7 +120,7 @@ def _enumerated(members: Iterable[inspect.Type]) -> str:
 
 
 def shape(name: str) -> str:
-    """Every property of one of the JSON Schemas, by its path."""
+    """Return every property of a JSON Schema by its path."""
     whole = schema(name)
     return table(("property", "type", "meaning"), _properties(whole, whole.get("$defs", {}), "", ()))
 
@@ -159,7 +159,7 @@ def _resolved(
         return part, above
     name = part["$ref"].rpartition("/")[2]
     more = {key: value for key, value in part.items() if key != "$ref"}
-    # a shape that holds itself is told once
+    # a recursive shape appears once
     return ({**defs[name], **more}, (*above, name)) if name not in above else (more, above)
 
 
