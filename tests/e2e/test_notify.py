@@ -55,7 +55,7 @@ def test_failed_channels_are_reported_without_their_urls(command: Command, webho
     assert done.returncode == 1
     assert done.stdout.splitlines() == [
         "fail  ops  the URL of channel ops is missing: the environment variable OPS_URL is not set",
-        "fail  mail  channel mail: its URL is none that Apprise understands; docs/how-to/notifications.md has examples",
+        "fail  mail  channel mail: Apprise does not accept its URL; see docs/how-to/notifications.md for examples",
     ]
     assert done.stderr == ""
 

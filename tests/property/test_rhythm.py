@@ -52,7 +52,7 @@ def test_cron_goes_by_the_wall_time_of_its_zone() -> None:
         ("61 * * * *", "bad minute field"),
         ("* * * * mon-", "bad day-of-week field"),
         ("0 0 30 2 *", "bad day-of-month field"),
-        ("0 0 */31 1 1#2", "no time in the next fifty years"),
+        ("0 0 */31 1 1#2", "it never matches within the next 50 years"),
     ],
 )
 def test_what_is_no_cron_expression_is_told(expression: str, told: str) -> None:
@@ -102,9 +102,9 @@ def test_a_rest_grows_to_its_cap_and_is_never_shorter_than_half_of_what_it_may_b
         most = min(3600.0, interval * 2.0**number)
         assert most / 2 <= rest * (1 + 1e-6)
         assert rest <= most * (1 + 1e-6)
-    assert agenda.resting == {"a": failures}
+    assert agenda.backoffs == {"a": failures}
     agenda.succeeded("a")
-    assert agenda.resting == {}
+    assert agenda.backoffs == {}
 
 
 def test_an_account_that_rests_is_due_at_its_own_time_all_the_same() -> None:
@@ -127,7 +127,7 @@ def test_an_account_that_rests_is_due_at_its_own_time_all_the_same() -> None:
     agenda.expect("a", at)
     agenda.failed("a", at)
     agenda.forget("a")
-    assert agenda.resting == {}
+    assert agenda.backoffs == {}
     assert agenda.wake() == at
 
 

@@ -119,19 +119,10 @@ WORDS: Final = frozenset(
     | {"to activate", "to deactivate", "cannot converge", "not listed", "not set", "activated", "deactivated"}
     | {"Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun", "nothing", "accepted", "until", "from"}
     | {"credentials", "network", "tls", "signature", "clock", "rate limit", "ledger"}
-    | {
-        "failing",
-        "working again",
-        "no longer refused",
-        "changed by others",
-        "put right",
-        "no longer held",
-        "unreadable",
-    }
     | {"No such file or directory", "Permission denied", "Is a directory", "Not a directory", "File exists"}
     | {"No space left on device", "Read-only file system", "Input/output error", "File name too long"}
     | {"Address already in use", "Connection refused", "Name or service not known"}
-    | {"ok", "broken", "mended", "suspended", "resumed", "started", "stopped"}
+    | {"ok", "broken", "suspended", "resumed", "started", "stopped"}
 )
 """Words of constants that are shown by themselves."""
 

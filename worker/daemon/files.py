@@ -1,4 +1,4 @@
-"""Desired-state files that are looked at again and again, and read only where they may have changed."""
+"""Watch desired-state files: read again only those that may have changed."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,11 +14,14 @@ from worker.model.errors import DesiredStateError, Problem
 __all__ = ["WatchedFiles"]
 
 _SETTLED: Final = 2.0
-"""Seconds: a file younger than this may change once more without its times saying so."""
+"""Seconds: a file younger than this may change again within the resolution of its timestamps."""
 
 
 class WatchedFiles:
-    """The files behind some paths; `wall` is Unix time. `begin` comes first. `check` may be replaced at any time."""
+    """The desired-state files of some paths. Call `begin` first; `check` can be replaced at any time.
+
+    `wall` returns the Unix time.
+    """
 
     def __init__(
         self, paths: Sequence[str], check: Check | None = None, *, wall: Callable[[], float] = time.time
@@ -35,21 +38,21 @@ class WatchedFiles:
 
     @property
     def accounts(self) -> tuple[DesiredAccount, ...]:
-        """The accounts, each as it was when its file was last right."""
+        """The selected accounts, each from the last valid version of its files."""
         return tuple(self._accounts.values())
 
     @property
     def others(self) -> tuple[DesiredAccount, ...]:
-        """The accounts that `narrow` left out, each as it was when its file was last right."""
+        """The accounts that `narrow` left out, each from the last valid version of its files."""
         return tuple(account for account in self._state.accounts if account.name not in self._accounts)
 
     @property
     def broken(self) -> dict[str, DesiredStateError]:
-        """The files that do not count as they are now, and why."""
+        """The files whose current version is invalid, with their problems."""
         return self._state.broken
 
     def begin(self) -> tuple[Problem, ...]:
-        """Read all files for the first time; what is odd about them.
+        """Read all files for the first time, and return warnings.
 
         Raises:
             DesiredStateError: with every problem of every file.
@@ -59,16 +62,16 @@ class WatchedFiles:
         return warnings
 
     def narrow(self, names: Sequence[str]) -> None:
-        """Be about the accounts of these names only, now and later; about all where there are none."""
+        """Select accounts by name from now on; no names select all."""
         self._names = frozenset(names) or None
         self._take(frozenset())
 
     def refresh(self, *, everything: bool = False) -> FileChanges:
-        """Read what may have changed, or `everything`; what that brings."""
-        news = self._state.take(self._read(everything=everything))
-        if news.changed or news.gone:
-            self._take(news.changed)
-        return news
+        """Read the files that may have changed, or `everything`, and return the changes."""
+        changes = self._state.take(self._read(everything=everything))
+        if changes.changed or changes.gone:
+            self._take(changes.changed)
+        return changes
 
     def _checked(self, fragments: Sequence[AccountDocument]) -> Iterable[Conflict]:
         return () if self.check is None else self.check(fragments)
@@ -98,7 +101,7 @@ class WatchedFiles:
                 continue
             mark = files.read_version(path)
             if mark is None and (path in before or path in self._named):
-                continue  # it was taken away
+                continue  # the file was deleted
             if mark is not None:
                 self._there.add(path)
                 if path in self._paths:

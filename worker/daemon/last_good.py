@@ -1,8 +1,8 @@
-"""Desired state that outlives a broken file: each file counts as it last was when it was right.
+"""Desired state that survives an invalid file: the last valid version of each file stays in force.
 
-Files that no longer agree with each other count so too: what was there first stays. A number that a file no longer
-lists is not deactivated as unmanaged while another file is broken that may list it now, and the account-level keys of a
-split account do not go away alone.
+The same holds for files that contradict each other: the earlier one stays in force. A number that a file no longer
+lists is not deactivated as unmanaged while an invalid file may list it now. The account-level keys of a split account
+cannot be deleted alone.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,6 +16,7 @@ from worker.config import desired
 from worker.config.desired import AccountDocument, Conflict
 from worker.model.accounts import DesiredAccount, Unmanaged
 from worker.model.errors import DesiredStateError, Problem
+from worker.model.messages import Message, PhoneNumber
 
 __all__ = ["FileChanges", "LastGood"]
 
@@ -23,10 +24,10 @@ Fragments = tuple[AccountDocument, ...]
 
 
 class FileChanges(Struct, frozen=True):
-    """What another look at the files has brought, by their names as the user gave them.
+    """What changed between two reads of the files; files have the names that the user gave.
 
-    `broken` has files that were right, or broken in another way, when they were last looked at, with what is wrong now.
-    `changed` and `gone` are the names of accounts.
+    `broken` has the files that became invalid, or invalid in another way, with their problems. `mended` files are valid
+    again. `changed` and `gone` are names of accounts.
     """
 
     broken: dict[str, DesiredStateError] = {}
@@ -37,9 +38,9 @@ class FileChanges(Struct, frozen=True):
 
 
 class LastGood:
-    """The files of a daemon. The first read is as strict as any command's: `begin`.
+    """The last valid version of each file. The first read, `begin`, accepts no invalid file.
 
-    `check` reports what documents contradict each other in that their files alone do not show.
+    `check` yields contradictions between documents that no single file shows.
     """
 
     def __init__(self, check: desired.Check | None = None) -> None:
@@ -52,16 +53,16 @@ class LastGood:
 
     @property
     def accounts(self) -> tuple[DesiredAccount, ...]:
-        """The accounts of all files, each as it was when its files were last right."""
+        """The accounts of all files, each from the last valid version of its files."""
         return tuple(account for _, account in self._accounts.values())
 
     @property
     def broken(self) -> dict[str, DesiredStateError]:
-        """The files that do not count as they are now, and why."""
+        """The files whose current version is invalid, with their problems."""
         return dict(self._broken)
 
     def begin(self, files: Iterable[tuple[str, bytes] | Problem]) -> tuple[Problem, ...]:
-        """Take files of which nothing is known yet; what is odd about them.
+        """Take all files for the first time, and return warnings.
 
         Raises:
             DesiredStateError: with every problem of all of them.
@@ -83,7 +84,10 @@ class LastGood:
         return documents.warnings
 
     def take(self, files: Iterable[tuple[str, bytes | None] | Problem]) -> FileChanges:
-        """Take all files again: the bytes of each, None where they are as before, or why one cannot be read."""
+        """Take all files again, and return the changes.
+
+        A file comes with its bytes, with None if it has not changed, or as the problem that it cannot be read.
+        """
         there, fresh, broken = self._read(files)
         before = self._good
         good = {source: before.get(source, ()) for source in there}
@@ -96,14 +100,14 @@ class LastGood:
                     found.setdefault(source, []).append(clash.problem)
             if not found:
                 break
-            # of files that do not agree, the ones that came later are named; without them the others may
+            # the later of two contradicting files is set aside; the rest may then be consistent
             for source, problems in found.items():
                 broken[source] = DesiredStateError(problems)
                 if source in fresh:
                     waiting[source] = fresh.pop(source)
                 else:
                     good[source] = gone.pop(source)
-                    self._hashes.pop(source, None)  # whatever comes back there is read anew
+                    self._hashes.pop(source, None)  # a file that comes back is parsed again
         self._good, self._waiting = good | fresh, waiting
         return self._compared(before, broken)
 
@@ -114,7 +118,7 @@ class LastGood:
         gone: dict[str, Fragments],
         broken: Iterable[str],
     ) -> Iterator[Conflict]:
-        """Yield what the files do not agree on, files that are as they were before the others."""
+        """Yield the contradictions between files, unchanged files first."""
         steady = [fragment for source, some in good.items() if source not in fresh for fragment in some]
         fragments = [*steady, *(fragment for some in fresh.values() for fragment in some)]
         yield from desired.find_conflicts(fragments)
@@ -127,13 +131,13 @@ class LastGood:
     def _read(
         self, files: Iterable[tuple[str, bytes | None] | Problem]
     ) -> tuple[dict[str, None], dict[str, Fragments], dict[str, DesiredStateError]]:
-        """Which files are there, what the new ones say, and which are broken by themselves."""
+        """Return the existing files, the documents of those that changed, and those that are invalid by themselves."""
         there: dict[str, None] = {}
         fresh: dict[str, Fragments] = {}
         broken: dict[str, DesiredStateError] = {}
         for file in files:
             if isinstance(file, Problem):
-                # behind a folder that cannot be read any file may still be there
+                # files in a folder that cannot be read may still exist
                 folder = PurePath(file.source)
                 hidden = [name for name in self._good if folder in PurePath(name).parents]
                 there |= dict.fromkeys([file.source] if file.source in self._good else hidden)
@@ -157,7 +161,7 @@ class LastGood:
         return there, fresh, broken
 
     def _join(self) -> None:
-        """Make the accounts of the documents; one whose documents are the same ones stays the same object."""
+        """Build the accounts from the documents. An account whose documents did not change stays the same object."""
         before, self._accounts = self._accounts, {}
         for name, found in desired.group_by_account(chain.from_iterable(self._good.values())).items():
             fragments, account = before.get(name, ((), None))
@@ -166,7 +170,7 @@ class LastGood:
             self._accounts[name] = tuple(found), account
 
     def _compared(self, before: dict[str, Fragments], broken: dict[str, DesiredStateError]) -> FileChanges:
-        told, self._broken = self._broken, broken
+        reported, self._broken = self._broken, broken
         was = self._accounts
         self._join()
         now = self._accounts
@@ -177,9 +181,9 @@ class LastGood:
             broken={
                 source: error
                 for source, error in broken.items()
-                if source not in told or told[source].problems != error.problems
+                if source not in reported or reported[source].problems != error.problems
             },
-            mended=tuple(source for source in told if source not in broken and source not in removed),
+            mended=tuple(source for source in reported if source not in broken and source not in removed),
             removed=removed,
             changed=frozenset(name for name in now if name not in was or was[name][1] is not now[name][1]),
             gone=frozenset(was.keys() - now.keys()),
@@ -189,7 +193,7 @@ class LastGood:
 def _to_blame(
     clash: Conflict, good: dict[str, Fragments], fresh: dict[str, Fragments], gone: dict[str, Fragments]
 ) -> list[str]:
-    """Return the files whose change brought the clash: the one that has the problem, or others of its accounts."""
+    """Return the files whose change caused a contradiction: the file with the problem, or others of its accounts."""
     source = clash.problem.source
     if source in fresh or source in gone:
         return [source]
@@ -201,18 +205,21 @@ def _to_blame(
 
 
 def _headless(fragments: Iterable[AccountDocument], gone: dict[str, Fragments]) -> Iterator[Conflict]:
-    """Yield the files that are gone with the keys of an account of which other documents remain."""
+    """Yield the deleted files that had the account-level keys of an account that other documents still describe."""
     remaining = desired.group_by_account(fragments) if gone else {}
     for source, some in gone.items():
         for fragment in some:
             others = remaining.get(fragment.account.name, [])
             if fragment.keys and others and not any(other.keys for other in others):
-                keys = ", ".join(fragment.keys)
-                told = (
-                    f"the file is gone, and with it {keys} of account {fragment.account.name!r}, which "
-                    f"{others[0].place} still describes: write them there, or delete that too"
+                keys = tuple(fragment.keys)
+                message = Message(
+                    "the file was deleted, and with it {keys} of account {account!r}, which {place} still describes: "
+                    "add the keys there, or delete that document too",
+                    keys=keys,
+                    account=fragment.account.name,
+                    place=others[0].place,
                 )
-                yield Conflict(Problem(source, fragment.account.line, 1, told), (source,))
+                yield Conflict(Problem(source, fragment.account.line, 1, message), (source,))
 
 
 def _numbers_lost(
@@ -238,9 +245,14 @@ def _numbers_lost(
             ]
             lost = sorted(account.numbers.keys() - listed[account.name])
             if suspects and lost:
-                known = ", ".join(sorted(suspects))
-                told = f"account {account.name!r} keeps {lost[0]} until these files are right: {known}"
-                yield Conflict(Problem(source, account.line, 1, told), (source,))
+                files = tuple(sorted(suspects))
+                message = Message(
+                    "account {account!r} keeps {phone} until these files are valid: {files}",
+                    account=account.name,
+                    phone=PhoneNumber(lost[0]),
+                    files=files,
+                )
+                yield Conflict(Problem(source, account.line, 1, message), (source,))
 
 
 def _hash(data: bytes) -> str:

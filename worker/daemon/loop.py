@@ -1,6 +1,6 @@
-"""The daemon: passes at their times, files and settings as they change, and the truth about both to whoever asks.
+"""The watch loop: run passes when they are due, reload changed files and settings, and report health.
 
-One pass at a time. What is due is decided by `worker.daemon.scheduler`, what a pass does by `worker.daemon.passes`.
+One pass runs at a time. `worker.daemon.scheduler` decides what is due, `worker.daemon.passes` carries it out.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from worker.daemon.scheduler import Due, Scheduler
 from worker.daemon.systemd import Systemd
 from worker.model.accounts import DesiredAccount
 from worker.model.errors import DesiredStateError, Interrupted, SettingsError
+from worker.model.messages import Message, joined
 from worker.model.schedule import next_transition
 from worker.model.suspension import Maintenance, Suspend
 from worker.model.times import DEFAULT_ZONE, format_utc_ms
@@ -27,53 +28,54 @@ from worker.telemetry.logs import Log
 __all__ = ["NAP", "FileSource", "PassListener", "WatchLoop"]
 
 NAP: Final = 30.0
-"""Seconds after which clock and files are looked at again, at the latest: a clock may jump, and a machine sleep."""
+"""Longest sleep in seconds between two checks of clock and files: clocks jump and machines suspend."""
 _STALE_NAPS: Final = 3
 _SHORTEST: Final = 0.001
-"""Seconds: what timers can do."""
+"""Seconds: the resolution of timers."""
 _SHOWN: Final = 3
 """Problems of a broken file that a log line names."""
 
 
 class FileSource(Protocol):
-    """The desired-state files, each as it last was when it was right."""
+    """The last valid version of the desired-state files."""
 
     @property
     def accounts(self) -> Sequence[DesiredAccount]:
-        """Their accounts."""
+        """The accounts that the daemon manages."""
         ...
 
     @property
     def others(self) -> Sequence[DesiredAccount]:
-        """Accounts that they describe and that the daemon is not about."""
+        """The accounts of the same files that the daemon does not manage."""
         ...
 
     @property
     def broken(self) -> Mapping[str, DesiredStateError]:
-        """The files that do not count as they are now, and why."""
+        """The files whose current version is invalid, with their problems."""
         ...
 
     def refresh(self, *, everything: bool = False) -> FileChanges:
-        """Look again at those that seem to have changed, or at `everything`; what that brings."""
+        """Read the files that may have changed, or `everything`, and return the changes."""
         ...
 
 
 class PassListener(Protocol):
-    """Who wants to know what happens, for metrics or messages. It must neither fail nor wait."""
+    """Receives passes and events, for metrics or notifications. It must neither raise nor block."""
 
     def passed(self, done: Pass) -> None:
-        """A pass has ended."""
+        """Take the result of a pass."""
         ...
 
     def happened(self, event: str, fields: Mapping[str, Any]) -> None:
-        """Something other was told in the log: one of the events `watch.…`."""
+        """Take a log event `watch.…` other than `watch.pass`, with its fields."""
         ...
 
 
 class WatchLoop:
-    """Watches accounts until `stop`. `reread` gives settings and terms anew, and raises SettingsError.
+    """Manages accounts until `stop`.
 
-    `held` never writes. `begin` makes the id of a pass that begins. `nap` is how many seconds it sleeps at most.
+    `reread` loads settings and terms again, and raises SettingsError. `begin` returns the id of the next pass. With
+    `held`, nothing is written. `nap` is the longest sleep in seconds.
     """
 
     def __init__(
@@ -112,72 +114,72 @@ class WatchLoop:
         self._passing = False
         self._last: Pass | None = None
         self._latest = self._now()
-        self._turned = self._ambient.clock()
+        self._last_step = self._ambient.clock()
 
     @property
     def last(self) -> Pass | None:
-        """The last pass; None before the first has ended."""
+        """The last pass, or None before the first has ended."""
         return self._last
 
     @property
     def accounts(self) -> Sequence[DesiredAccount]:
-        """The accounts as their files say, each as it last was when it was right."""
+        """The managed accounts, each from the last valid version of its files."""
         return self._files.accounts
 
     @property
     def suspended(self) -> Mapping[str | None, Suspend]:
-        """What is not written to, by account; None stands for everything."""
+        """The suspensions in force by account; the key None is a suspension of all accounts."""
         return self._suspended
 
     @property
     def broken(self) -> Mapping[str, DesiredStateError | SettingsError]:
-        """The files that do not count as they are now, and why; the settings under the name `settings`."""
+        """The files whose current version is invalid, with their problems; the settings are named `settings`."""
         wrong: dict[str, DesiredStateError | SettingsError] = dict(self._files.broken)
         return wrong if self._broken_settings is None else wrong | {"settings": self._broken_settings}
 
     def alive(self) -> str | None:
-        """Why the daemon is to be restarted; None where it is well."""
-        seconds = self._ambient.clock() - self._turned
+        """Return why the daemon should be restarted, or None if it is alive."""
+        seconds = self._ambient.clock() - self._last_step
         if self._passing or seconds <= _STALE_NAPS * self._nap:
             return None
-        return f"the daemon has not looked at its clock for {seconds:.0f} seconds"
+        return Message("the watch loop has not run for {seconds:.0f} seconds", seconds=seconds)
 
     def ready(self) -> str | None:
-        """Why the daemon does not do all of what its files say now; None where it does."""
+        """Return why the daemon does not carry out the current files, or None if it does."""
         if self._last is None:
-            return "the first pass has not ended yet"
+            return Message("the first pass has not ended yet")
         if self.broken:
-            return f"these count as they last were when they were right: {', '.join(sorted(self.broken))}"
+            return Message("using the last valid version of {files}", files=tuple(sorted(self.broken)))
         return None
 
     def stop(self, reason: Interrupted) -> None:
-        """Start nothing more. `run` returns when what is under way is finished and proven."""
+        """Start nothing more. `run` returns when in-flight writes are finished and verified."""
         self._stopped = reason
-        self._tell("watch.stopping", error_code=reason.code, error_message=str(reason))
+        self._report("watch.stopping", error_code=reason.code, error_message=str(reason))
         self._systemd.stopping()
         self._passes.interrupt(reason)
         self._woken.set()
 
     def reload(self) -> None:
-        """Read settings and files again, then begin a pass."""
+        """Read settings and files again, then start a pass."""
         self._reload = True
         self._woken.set()
 
     async def run(self, **described: Any) -> None:
-        """Watch until `stop`; `described` are fields of the first line."""
-        self._tell("watch.started", accounts=len(self._files.accounts), **described)
+        """Run passes until `stop`. `described` are further fields of the first log event."""
+        self._report("watch.started", accounts=len(self._files.accounts), **described)
         beating = asyncio.ensure_future(self._beat())
         self._expect(self._files.accounts, self._now())
         self._systemd.ready()
         try:
             while self._stopped is None:
-                await self._turn()
+                await self._step()
         finally:
             beating.cancel()
 
-    async def _turn(self) -> None:
-        """Look at clock and files, then carry out what is due, or sleep until something may be."""
-        self._turned = self._ambient.clock()
+    async def _step(self) -> None:
+        """Check clock and files, then run what is due, or sleep until something may be due."""
+        self._last_step = self._ambient.clock()
         now = self._now()
         if now < self._latest:
             self._agenda.turned_back(now)
@@ -185,10 +187,10 @@ class WatchLoop:
         self._latest = now
         if self._reload:
             self._reload = False
-            self._read_again(now)
+            self._reload_all(now)
         else:
-            self._look_at_files(now)
-        self._look_at_suspensions(now)
+            self._refresh_files(now)
+        self._update_suspensions(now)
         due = self._agenda.due(now, [account.name for account in self._files.accounts])
         if due.tick or due.accounts:
             await self._pass(due, now)
@@ -208,12 +210,12 @@ class WatchLoop:
         finally:
             self._passing = False
         overran = self._agenda.passed(now, self._now()) if due.tick else False
-        # what comes due while a pass is under way is due after it
+        # a transition during the pass is due right after it
         self._expect(named, now)
         self._last = done
         if self._stopped is None:
             self._rest(done)
-        self._tell_pass(done, due, overran=overran)
+        self._report_pass(done, due, overran=overran)
 
     def _rest(self, done: Pass) -> None:
         for seen in done.accounts:
@@ -222,15 +224,15 @@ class WatchLoop:
                 self._agenda.succeeded(account)
                 continue
             seconds = self._agenda.failed(account, done.ended)
-            self._tell(
+            self._report(
                 "watch.backoff",
                 warning=True,
                 account=account,
-                attempts=self._agenda.resting[account],
+                attempts=self._agenda.backoffs[account],
                 duration_ms=round(seconds * 1000),
             )
 
-    def _tell_pass(self, done: Pass, due: Due, *, overran: bool) -> None:
+    def _report_pass(self, done: Pass, due: Due, *, overran: bool) -> None:
         following = self._agenda.next_pass
         for listener in self._listeners:
             listener.passed(done)
@@ -249,7 +251,7 @@ class WatchLoop:
         (self._log.warning if overran or done.error is not None else self._log.info)("watch.pass", **fields)
         self._systemd.status(f"{done.outcome} at {_stamp(done.ended)}; next pass at {_stamp(following)}")
 
-    def _read_again(self, now: datetime) -> None:
+    def _reload_all(self, now: datetime) -> None:
         self._systemd.reloading()
         try:
             settings, terms = self._reread()
@@ -259,34 +261,38 @@ class WatchLoop:
             self._broken_settings = None
             self._settings = settings
             self._passes.use(settings, terms)
-        self._look_at_files(now, everything=True)
+        self._refresh_files(now, everything=True)
         self._expect(self._files.accounts, now)
         self._agenda.hurry(now)
         wrong = self._broken_settings
-        self._tell(
+        self._report(
             "watch.reloaded",
             warning=wrong is not None,
             accounts=len(self._files.accounts),
             error_code=None if wrong is None else wrong.code,
-            error_message=None if wrong is None else f"the settings stay as they were: {_shown(wrong)}",
+            error_message=None
+            if wrong is None
+            else Message("the previous settings stay in force: {problems}", problems=_shown(wrong)),
         )
         self._systemd.ready()
 
-    def _look_at_files(self, now: datetime, *, everything: bool = False) -> None:
-        news = self._files.refresh(everything=everything)
-        for file, error in news.broken.items():
-            self._tell("watch.file_broken", warning=True, file=file, error_code=error.code, error_message=_shown(error))
-        for file in news.mended:
-            self._tell("watch.file_mended", file=file)
-        for file in news.removed:
-            self._tell("watch.file_removed", warning=True, file=file)
-        for name in news.gone | news.changed:
+    def _refresh_files(self, now: datetime, *, everything: bool = False) -> None:
+        changes = self._files.refresh(everything=everything)
+        for file, error in changes.broken.items():
+            self._report(
+                "watch.file_broken", warning=True, file=file, error_code=error.code, error_message=_shown(error)
+            )
+        for file in changes.mended:
+            self._report("watch.file_mended", file=file)
+        for file in changes.removed:
+            self._report("watch.file_removed", warning=True, file=file)
+        for name in changes.gone | changes.changed:
             self._agenda.forget(name)
-            self._passes.forget(name, gone=name in news.gone)
-        if news.changed:
-            self._expect([account for account in self._files.accounts if account.name in news.changed], now)
+            self._passes.forget(name, gone=name in changes.gone)
+        if changes.changed:
+            self._expect([account for account in self._files.accounts if account.name in changes.changed], now)
 
-    def _look_at_suspensions(self, now: datetime) -> None:
+    def _update_suspensions(self, now: datetime) -> None:
         found: dict[str | None, Suspend] = {}
         whole = _suspended(self._settings.suspend, self._settings.maintenance, DEFAULT_ZONE, now)
         if whole is not None:
@@ -298,14 +304,14 @@ class WatchLoop:
         before, self._suspended = self._suspended, found
         for name, suspend in found.items():
             if before.get(name) != suspend:
-                self._tell(
+                self._report(
                     "watch.suspended", account=name, reason=suspend.reason, by=suspend.by, until=_stamp(suspend.ends)
                 )
         for name in before.keys() - found.keys():
-            self._tell("watch.resumed", account=name)
+            self._report("watch.resumed", account=name)
 
     def _expect(self, accounts: Sequence[DesiredAccount], after: datetime) -> None:
-        """Note the own times of accounts: edges of their schedules, and the ends of suspensions."""
+        """Schedule the next transition of accounts: of their schedules, and of suspensions."""
         settings = self._settings
         whole = tuple(_edges(settings.suspend, settings.maintenance, DEFAULT_ZONE, after))
         for account in accounts:
@@ -321,14 +327,14 @@ class WatchLoop:
         self._woken.clear()
 
     async def _beat(self) -> None:
-        """Tell a service manager that asks for it that the loop lives."""
+        """Send the watchdog signal to a service manager that asks for it."""
         seconds = self._systemd.watchdog
         while seconds is not None:
             if self.alive() is None:
                 self._systemd.alive()
             await asyncio.sleep(seconds)
 
-    def _tell(self, event: str, *, warning: bool = False, **fields: Any) -> None:
+    def _report(self, event: str, *, warning: bool = False, **fields: Any) -> None:
         (self._log.warning if warning else self._log.info)(event, **fields)
         for listener in self._listeners:
             listener.happened(event, fields)
@@ -338,14 +344,14 @@ class WatchLoop:
 
 
 def _suspended(suspend: Suspend | None, window: Maintenance, timezone: str, now: datetime) -> Suspend | None:
-    """What keeps from writing at a moment, if anything does."""
+    """Return the suspension or maintenance window in force, or None."""
     if suspend is not None and suspend.holds(now):
         return suspend
     return suspension.suspended(window, timezone, now)
 
 
 def _edges(suspend: Suspend | None, window: Maintenance, timezone: str, after: datetime) -> Iterator[datetime]:
-    """When that ends or begins next."""
+    """Yield the next start or end of a suspension and of a maintenance window."""
     for moment in (None if suspend is None else suspend.ends, suspension.edge(window, timezone, after)):
         if moment is not None and moment > after:
             yield moment
@@ -357,5 +363,5 @@ def _stamp(moment: datetime | None) -> str | None:
 
 def _shown(error: DesiredStateError | SettingsError) -> str:
     more = len(error.problems) + error.untold - _SHOWN
-    told = "; ".join(map(str, error.problems[:_SHOWN]))
-    return f"{told}; and {more} more" if more > 0 else told
+    shown = joined(map(str, error.problems[:_SHOWN]), "; ")
+    return Message("{problems}; and {count} more", problems=shown, count=more) if more > 0 else shown

@@ -1,7 +1,6 @@
-"""One pass of the daemon over some accounts: look at all of them, write where that is due, tell what is new.
+"""One pass of the daemon: read accounts, write what is due, and report what has changed.
 
-Passes share connections, the windows of the quota and what was read last, so that none begins with a fresh one. Those
-with nothing to do leave nothing in the ledger.
+Passes share connections, quota windows and the last reads. A pass with nothing to do leaves no run in the ledger.
 """
 
 from collections import Counter
@@ -31,9 +30,9 @@ from worker.telemetry.logs import Log
 
 __all__ = ["AccountPass", "LedgerSource", "Pass", "PassLedger", "Passes"]
 
-_NOBODY_ACTS: Final = frozenset({Action.UNMANAGED, Action.PROTECTED})
-"""What needs no word in the ledger."""
-_AS_IT_WAS: Final = frozenset({Outcome.UNCHANGED, Outcome.UNMANAGED, Outcome.PROTECTED})
+_NOT_RECORDED: Final = frozenset({Action.UNMANAGED, Action.PROTECTED})
+"""Actions that are not recorded in the ledger."""
+_ROUTINE: Final = frozenset({Outcome.UNCHANGED, Outcome.UNMANAGED, Outcome.PROTECTED})
 _FAILED: Final = frozenset({Outcome.FAILED, Outcome.UNVERIFIED})
 
 
@@ -41,27 +40,27 @@ class PassLedger(Keeper, Protocol):
     """The ledger of one pass, as `worker.ledger.Ledger` is."""
 
     async def finish(self, outcome: RunOutcome) -> None:
-        """Note how the pass ended. Raises LedgerError."""
+        """Record how the pass ended. Raises LedgerError."""
         ...
 
 
 class LedgerSource(Protocol):
-    """What passes keep: what is remembered of accounts, and a ledger for each pass that has anything to note."""
+    """Where passes keep records: the memory of earlier runs, and a ledger for each pass that writes."""
 
     @property
     def memory(self) -> Keeper:
-        """What is remembered, for looking."""
+        """The memory of earlier runs, read-only."""
         ...
 
     def open(self, run_id: str) -> AbstractAsyncContextManager[PassLedger]:
-        """The ledger of a pass. Entering it raises LedgerError where it cannot be written."""
+        """Return the ledger of a pass. Entering it raises LedgerError if it cannot be written."""
         ...
 
 
 class AccountPass(Struct, frozen=True):
-    """One account in one pass: its plan, and what became of it where it was carried out or noted.
+    """One account in one pass: its plan, and the result if the plan was carried out or recorded.
 
-    `statuses` counts its numbers at the first look.
+    `statuses` counts its numbers by status when the pass read them.
     """
 
     plan: AccountPlan
@@ -70,14 +69,14 @@ class AccountPass(Struct, frozen=True):
 
     @property
     def failed(self) -> bool:
-        """Whether it could not be read or written, so that it is better left alone for a while."""
+        """True if the account could not be read or written: its next pass backs off."""
         if self.result is None:
             return self.plan.error is not None
         return self.result.outcome is RunOutcome.FAILED or any(self.result.counts.get(each) for each in _FAILED)
 
     @property
     def outcome(self) -> RunOutcome:
-        """How the account ended, or stands where nothing was to be done or might be."""
+        """The outcome of the account; without a result, that of its plan."""
         if self.result is not None:
             return self.result.outcome
         if self.plan.verdict is not Verdict.OK:
@@ -86,7 +85,7 @@ class AccountPass(Struct, frozen=True):
 
 
 class Pass(Struct, frozen=True):
-    """What one pass came to. `error` is why it could note, and therefore write, nothing."""
+    """The result of one pass. `error` is why the ledger could not be written; then no request was sent."""
 
     run_id: str
     began: datetime
@@ -97,7 +96,7 @@ class Pass(Struct, frozen=True):
 
     @property
     def counts(self) -> dict[str, int]:
-        """The numbers of all accounts by outcome, or by action where their plan was not carried out."""
+        """Numbers by outcome over all accounts, or by action where the plan was not carried out."""
         found = Counter[str]()
         for seen in self.accounts:
             found.update(seen.plan.counts if seen.result is None else seen.result.counts)
@@ -105,7 +104,7 @@ class Pass(Struct, frozen=True):
 
 
 class _Reported(Struct, frozen=True):
-    """What was last told of an account."""
+    """What was last logged of an account."""
 
     error: str | None
     rules: tuple[str, ...]
@@ -123,7 +122,7 @@ class _Reported(Struct, frozen=True):
 
 
 class _QuietLog:
-    """A log whose lines of what is as it was are for those who look into the worker itself."""
+    """Log adapter that demotes unchanged-state events to DEBUG."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
@@ -133,12 +132,12 @@ class _QuietLog:
 
     def info(self, event: str, **fields: Any) -> None:
         routine = event == "account.observed" or (
-            event == "number" and fields.get("outcome") in _AS_IT_WAS and not fields.get("attempts")
+            event == "number" and fields.get("outcome") in _ROUTINE and not fields.get("attempts")
         )
         (self._log.debug if routine else self._log.info)(event, **fields)
 
     def warning(self, event: str, **fields: Any) -> None:
-        # of an account that could not be read one line is enough, and of a notice one in all
+        # an account that could not be read gets one line, and a notice is logged once, by `_report`
         said = event == "notice" or (event == "number" and fields.get("action") is None)
         (self._log.debug if said else self._log.warning)(event, **fields)
 
@@ -149,7 +148,7 @@ class _NoProgress:
 
 
 class Passes:
-    """Carries out passes, one at a time. `conclude` makes one outcome of those of many accounts."""
+    """Runs passes, one at a time. `conclude` combines the outcomes of accounts into that of the pass."""
 
     def __init__(
         self,
@@ -174,7 +173,7 @@ class Passes:
         self._quotas: dict[str, Quota] = {}
         self._identities = Identities()
         self._baselines: dict[str, Baseline] = {}
-        self._told: dict[str, _Reported] = {}
+        self._reported: dict[str, _Reported] = {}
         self._fleet: Fleet | None = None
         self._interrupted: Interrupted | None = None
 
@@ -184,25 +183,25 @@ class Passes:
         return self._quotas.values()
 
     def interrupt(self, reason: Interrupted) -> None:
-        """Start nothing more, now and later; what is under way finishes and is proven."""
+        """Start nothing more, now and later; in-flight writes are finished and verified."""
         self._interrupted = reason
         if self._fleet is not None:
             self._fleet.interrupt(reason)
 
     def use(self, settings: Settings, terms: Terms) -> None:
-        """Go by other settings from the next pass on."""
+        """Use other settings from the next pass on."""
         before, self._settings, self._terms = self._settings, settings, terms
         if settings.rate_limit == before.rate_limit:
             return
-        # what was sent under the old quota still counts at the server
+        # requests under the old quota still count at the server
         seconds = before.rate_limit.per_seconds + before.timeout.total_seconds
         self._quotas = {key: Quota(settings.rate_limit, clock=self._ambient.clock) for key in self._quotas}
         for quota in self._quotas.values():
             quota.hold(seconds)
 
     def forget(self, account: str, *, gone: bool = False) -> None:
-        """Tell everything of an account anew when it comes again; of one that is gone, forget also who it was."""
-        self._told.pop(account, None)
+        """Report everything of an account again in the next pass. With `gone`, forget its identity too."""
+        self._reported.pop(account, None)
         if gone:
             self._identities.forget(account)
 
@@ -217,14 +216,14 @@ class Passes:
         """Read accounts, and write what is desired `now` to those not `held`; `others` are as for `Fleet.plan`."""
         began = self._now()
         log = _QuietLog(self._log.bind(run_id=run_id))
-        drafts = await self._at_work(log, self._books.memory).plan(accounts, self._terms, others, now=now)
+        drafts = await self._new_fleet(log, self._books.memory).plan(accounts, self._terms, others, now=now)
         seen = [AccountPass(draft.plan, statuses=draft.statuses) for draft in drafts]
         error = None
         if self._interrupted is None:
             due = [
                 index
                 for index, (account, draft) in enumerate(zip(accounts, drafts, strict=True))
-                if self._tell(draft, log, held=account.name in held)
+                if self._report(draft, log, held=account.name in held)
             ]
             try:
                 results, error = await self._write(
@@ -248,22 +247,22 @@ class Passes:
     async def _write(
         self, run_id: str, accounts: Sequence[DesiredAccount], drafts: Sequence[Draft], log: _QuietLog, now: datetime
     ) -> tuple[list[AccountResult], LedgerError | None]:
-        """What became of the accounts, and why the end of it could not be noted.
+        """Return the results of the accounts, and the error if the end could not be recorded.
 
         Raises:
-            LedgerError: nothing could be, and nothing was written.
+            LedgerError: nothing could be recorded, and no request was sent.
         """
         if not accounts:
             return [], None
         async with self._books.open(run_id) as ledger:
-            results = await self._at_work(log, ledger).apply(accounts, drafts, self._terms, _NoProgress(), now=now)
+            results = await self._new_fleet(log, ledger).apply(accounts, drafts, self._terms, _NoProgress(), now=now)
             try:
                 await ledger.finish(self._conclude(result.outcome for result in results))
             except LedgerError as error:
                 return results, error
         return results, None
 
-    def _at_work(self, log: _QuietLog, keeper: Keeper) -> Fleet:
+    def _new_fleet(self, log: _QuietLog, keeper: Keeper) -> Fleet:
         self._fleet = Fleet(
             self._settings,
             self._transport,
@@ -279,12 +278,12 @@ class Passes:
             self._fleet.interrupt(self._interrupted)
         return self._fleet
 
-    def _tell(self, draft: Draft, log: _QuietLog, *, held: bool) -> bool:
-        """Tell what is new of an account; whether there is anything to write to it, or to note of it."""
+    def _report(self, draft: Draft, log: _QuietLog, *, held: bool) -> bool:
+        """Log what is new about an account. Return True if there is anything to write or to record."""
         plan = draft.plan
         log = log.bind(account=plan.account)
-        now, before = _Reported.of(plan), self._told.get(plan.account)
-        self._told[plan.account] = now
+        now, before = _Reported.of(plan), self._reported.get(plan.account)
+        self._reported[plan.account] = now
         new = now != before
         if new and draft.error is not None:
             log_error(draft.error, log)
@@ -304,4 +303,4 @@ class Passes:
 
 
 def _noteworthy(plan: AccountPlan) -> bool:
-    return plan.verdict is not Verdict.OK or any(change.action not in _NOBODY_ACTS for change in plan.changes)
+    return plan.verdict is not Verdict.OK or any(change.action not in _NOT_RECORDED for change in plan.changes)

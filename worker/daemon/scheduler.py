@@ -1,6 +1,6 @@
-"""When what is due: the daemon's passes, its accounts' own times, and how long one that fails is left alone.
+"""Schedule passes: by interval or cron expression, at the transitions of accounts, and with backoff after failures.
 
-Moments are aware datetimes; chance comes in as an argument.
+Times are aware datetimes; randomness is an argument.
 """
 
 from collections.abc import Callable, Iterable
@@ -11,188 +11,194 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 from msgspec import Struct
 
+from worker.model.messages import Message
+
 __all__ = ["LONGEST_REST", "Cron", "Due", "Interval", "Scheduler", "Trigger", "cron"]
 
 LONGEST_REST: Final = 3600.0
-"""Seconds that an account which fails again and again is left alone, at most, or until the next pass."""
+"""Longest backoff in seconds of an account that keeps failing."""
 
 _FIELDS: Final = 5
 _FAR: Final = timedelta(days=366)
 _MOST_DOUBLINGS: Final = 20
-"""Beyond, doubling an interval is longer than any rest."""
+"""More doublings of an interval exceed every backoff."""
 
 
 class Trigger(Protocol):
-    """When passes begin."""
+    """Decides when passes start."""
 
     def after(self, moment: datetime) -> datetime:
-        """The first time later than `moment`, UTC."""
+        """Return the first start after `moment`, in UTC."""
         ...
 
 
 class Interval(Struct, frozen=True):
-    """A pass each so many seconds."""
+    """A pass every `seconds` seconds."""
 
     seconds: float
 
     def after(self, moment: datetime) -> datetime:
-        """So many seconds later."""
+        """Return the first start after `moment`, in UTC."""
         return moment.astimezone(UTC) + timedelta(seconds=self.seconds)
 
 
 class Cron(Struct, frozen=True):
-    """A pass whenever a cron expression says so, in the wall time of a zone; `cron` makes one that is sound."""
+    """A pass at the times of a cron expression in a time zone; `cron` validates the expression."""
 
     expression: str
     zone: ZoneInfo
 
     def after(self, moment: datetime) -> datetime:
-        """The expression's next time; a year from then where it has none in fifty."""
+        """Return the first start after `moment`, in UTC; a year later if there is none within 50 years."""
         found = next(CronSim(self.expression, moment.astimezone(self.zone)), None)
         return (moment + _FAR if found is None else found).astimezone(UTC)
 
 
 def cron(expression: str, zone: ZoneInfo, now: datetime) -> Cron:
-    """The rhythm of a cron expression of five fields.
+    """Return the trigger of a cron expression with five fields.
 
     Raises:
-        ValueError: it is none, or never comes; with what is wrong.
+        ValueError: the expression is invalid, or never matches; with the reason.
     """
     fields = len(expression.split())
     if fields != _FIELDS:
-        msg = f"a cron expression has five fields (minute hour day month weekday), not {fields}"
-        raise ValueError(msg)
+        raise ValueError(
+            Message("a cron expression has five fields (minute hour day month weekday), not {count}", count=fields)
+        )
     try:
         found = next(CronSim(expression, now.astimezone(zone)), None)
     except CronSimError as error:
-        msg = f"{str(error).lower()} field"
-        raise ValueError(msg) from None
+        raise ValueError(Message("{problem} field", problem=str(error).lower())) from None
     if found is None:
-        msg = "it names no time in the next fifty years"
-        raise ValueError(msg)
+        raise ValueError(Message("it never matches within the next 50 years"))
     return Cron(expression, zone)
 
 
 class Due(Struct, frozen=True):
-    """What is due now: accounts by name, and whether it is the rhythm's turn rather than some accounts' own time."""
+    """What is due: accounts by name, and whether the trigger fired rather than transitions of these accounts."""
 
     accounts: frozenset[str]
     tick: bool
 
 
-class _Rest(Struct, frozen=True):
+class _Backoff(Struct, frozen=True):
     until: datetime
     failures: int
 
 
 class Scheduler:
-    """When each account is to be looked at again.
+    """Decides when each account is read next.
 
-    All are with each pass of the rhythm, which begins up to `jitter` seconds later. One that fails sits out those
-    within a rest that doubles from the rhythm's own interval up to `longest` seconds. An account's own time, such as
-    the edge of a window of its schedule, is kept whatever else is.
+    A pass of the trigger covers all accounts and starts up to `jitter` seconds late. An account that fails backs off:
+    it skips passes for a time that doubles from the trigger's interval up to `longest` seconds. A transition of an
+    account, such as the edge of a window of its schedule, is always on time.
 
-    `uniform(low, high)` draws a number between two.
+    `uniform(low, high)` draws a random number.
     """
 
     def __init__(
         self,
-        rhythm: Trigger,
+        trigger: Trigger,
         now: datetime,
         *,
         uniform: Callable[[float, float], float],
         jitter: float = 0.0,
         longest: float = LONGEST_REST,
     ) -> None:
-        self._rhythm = rhythm
+        self._trigger = trigger
         self._uniform = uniform
         self._jitter = jitter
         self._longest = longest
         self._tick = self._begins = now
         self._own: dict[str, datetime] = {}
-        self._resting: dict[str, _Rest] = {}
+        self._backoffs: dict[str, _Backoff] = {}
 
     @property
     def next_pass(self) -> datetime:
-        """When the next pass of the rhythm begins."""
+        """When the trigger starts the next pass."""
         return self._begins
 
     @property
-    def resting(self) -> dict[str, int]:
-        """The accounts that failed when they were last looked at, and how often in a row."""
-        return {name: rest.failures for name, rest in self._resting.items()}
+    def backoffs(self) -> dict[str, int]:
+        """The accounts that back off, with their failures in a row."""
+        return {name: backoff.failures for name, backoff in self._backoffs.items()}
 
     def wake(self) -> datetime:
-        """When something is due next."""
+        """Return when something is due next."""
         return min((self._begins, *self._own.values()))
 
     def due(self, now: datetime, accounts: Iterable[str]) -> Due:
-        """What is due by `now` of these accounts."""
+        """Return which of the accounts are due at `now`."""
         tick = now >= self._begins
         return Due(
-            frozenset(name for name in accounts if self._has_come(name, now) or (tick and not self._rests(name, now))),
+            frozenset(
+                name for name in accounts if self._is_due(name, now) or (tick and not self._backs_off(name, now))
+            ),
             tick,
         )
 
     def expect(self, account: str, moment: datetime | None) -> None:
-        """An account's next own time; None where it has none."""
+        """Set the next transition of an account; None for no transition."""
         if moment is None:
             self._own.pop(account, None)
         else:
             self._own[account] = moment
 
     def forget(self, account: str) -> None:
-        """Know nothing of an account any more."""
+        """Drop the transition and the backoff of an account."""
         self._own.pop(account, None)
-        self._resting.pop(account, None)
+        self._backoffs.pop(account, None)
 
     def hurry(self, now: datetime) -> None:
-        """Let the next pass begin now, and nobody rest."""
+        """Start the next pass now, and end every backoff."""
         self._tick = self._begins = now
-        self._resting.clear()
+        self._backoffs.clear()
 
     def passed(self, began: datetime, ended: datetime) -> bool:
-        """Set the next pass after one of the rhythm; whether its time fell into this one, which makes it later."""
-        following = self._rhythm.after(self._tick)
+        """Schedule the pass after one that the trigger started.
+
+        Return True if its time came during this pass, which delays it.
+        """
+        following = self._trigger.after(self._tick)
         if following <= began:
-            # the clock has jumped, or the machine slept
-            following = self._rhythm.after(began)
+            # the clock jumped, or the machine was suspended
+            following = self._trigger.after(began)
         overran = following <= ended
-        self._set(self._rhythm.after(ended) if overran else following)
+        self._set(self._trigger.after(ended) if overran else following)
         return overran
 
     def failed(self, account: str, now: datetime) -> float:
-        """Leave an account alone for a while; how many seconds."""
-        before = self._resting.get(account)
+        """Let an account back off, and return for how many seconds."""
+        before = self._backoffs.get(account)
         failures = 1 if before is None else before.failures + 1
-        interval = (self._rhythm.after(now) - now).total_seconds()
+        interval = (self._trigger.after(now) - now).total_seconds()
         most = min(self._longest, interval * 2.0 ** min(failures - 1, _MOST_DOUBLINGS))
         seconds = self._uniform(most / 2, most)
-        self._resting[account] = _Rest(now + timedelta(seconds=seconds), failures)
+        self._backoffs[account] = _Backoff(now + timedelta(seconds=seconds), failures)
         return seconds
 
     def succeeded(self, account: str) -> None:
-        """An account is well, or its file was changed: it rests no more."""
-        self._resting.pop(account, None)
+        """End the backoff of an account."""
+        self._backoffs.pop(account, None)
 
     def turned_back(self, now: datetime) -> None:
-        """The clock was set back: wait for nothing longer than one would have waited from `now` on."""
-        following = self._rhythm.after(now)
+        """Shorten every wait to what it would be from `now` on: the clock was set back."""
+        following = self._trigger.after(now)
         if self._tick > following:
             self._set(following)
         latest = now + timedelta(seconds=self._longest)
-        for name, rest in self._resting.items():
-            if rest.until > latest:
-                self._resting[name] = _Rest(latest, rest.failures)
+        for name, backoff in self._backoffs.items():
+            if backoff.until > latest:
+                self._backoffs[name] = _Backoff(latest, backoff.failures)
 
     def _set(self, tick: datetime) -> None:
         self._tick = tick
         self._begins = tick + timedelta(seconds=self._uniform(0.0, self._jitter))
 
-    def _has_come(self, account: str, now: datetime) -> bool:
+    def _is_due(self, account: str, now: datetime) -> bool:
         moment = self._own.get(account)
         return moment is not None and moment <= now
 
-    def _rests(self, account: str, now: datetime) -> bool:
-        rest = self._resting.get(account)
-        return rest is not None and now < rest.until
+    def _backs_off(self, account: str, now: datetime) -> bool:
+        backoff = self._backoffs.get(account)
+        return backoff is not None and now < backoff.until

@@ -1,4 +1,4 @@
-"""What the status page is told of a running daemon, beside what its ledger holds."""
+"""The live status of the daemon for the status page, which reads the rest from the ledger."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 __all__ = ["LiveStatus"]
 
 _CHANGED: Final = Outcome.CHANGED
-_NOBODY_ACTS: Final = frozenset({Action.UNMANAGED, Action.PROTECTED})
+_NOT_WRITTEN: Final = frozenset({Action.UNMANAGED, Action.PROTECTED})
 _PROBLEMS: Final = 3
 """Problems of a broken file that a page names."""
 
 
 class LiveStatus:
-    """Follows a daemon for its pages. `changed` is called when there is news; `quotas` gives those in use."""
+    """Collects the live status. `changed` is called after each change; `quotas` returns the quotas in use."""
 
     def __init__(self, quotas: "Callable[[], Collection[Used]]") -> None:
         self._quotas = quotas
@@ -39,33 +39,33 @@ class LiveStatus:
         self.changed: Callable[[], None] = lambda: None
 
     def follow(self, watch: "WatchLoop") -> None:
-        """This is the daemon."""
+        """Set the watch loop to report on."""
         self._watch = watch
 
     def passed(self, done: "Pass") -> None:
-        """Note what a pass saw of each account. What it wrote and proved differs no more."""
+        """Take the result of a pass. A number that it changed is in sync."""
         at = format_utc(done.ended)
         for each in done.accounts:
             plan = each.plan
             written = 0 if each.result is None else each.result.counts.get(_CHANGED, 0)
-            differing = max(0, sum(change.action not in _NOBODY_ACTS for change in plan.changes) - written)
+            differing = max(0, sum(change.action not in _NOT_WRITTEN for change in plan.changes) - written)
             self._seen[plan.account] = LastRead(plan.account, at, plan.verdict, differing)
             self._plans[plan.account] = tuple(_needs(plan))
         self.changed()
 
     def happened(self, event: str, fields: Mapping[str, Any]) -> None:  # noqa: ARG002 - what a listener is given
-        """Files, settings or suspensions changed."""
+        """Take an event: files, settings or suspensions changed."""
         self.changed()
 
     def accounts(self) -> "Sequence[DesiredAccount]":
-        """What the files want."""
+        """Return the accounts of the files."""
         return () if self._watch is None else self._watch.accounts
 
     def live(self) -> DaemonState:
-        """What is known now."""
+        """Return the current status."""
         watch = self._watch
         if watch is None:
-            return DaemonState(ready=_("it is about to start"))
+            return DaemonState(ready=_("the daemon is starting"))
         names = {account.name for account in watch.accounts}
         last = watch.last
         return DaemonState(
@@ -87,8 +87,8 @@ def _quota(writes: "Window", reads: "Window") -> QuotaUse:
 
 def _standing(watch: "WatchLoop") -> Iterator[AttentionItem]:
     for file, error in sorted(watch.broken.items()):
-        told = "; ".join(translated(str(problem)) for problem in error.problems[:_PROBLEMS])
-        yield AttentionItem("broken", None, f"{file}: {told}")
+        problems = "; ".join(translated(str(problem)) for problem in error.problems[:_PROBLEMS])
+        yield AttentionItem("broken", None, f"{file}: {problems}")
     for name, suspend in watch.suspended.items():
         parts = (suspend.reason, suspend.by, None if suspend.ends is None else format_utc(suspend.ends))
         yield AttentionItem("suspended", name, " · ".join(part for part in parts if part) or _("nothing is written"))

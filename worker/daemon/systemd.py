@@ -1,4 +1,4 @@
-"""What a service manager is told: readiness, reloads, one line of status, and that the daemon lives.
+"""Notify a service manager of readiness, reloads, status and liveness.
 
 The protocol of `sd_notify(3)`: lines of NAME=value in a datagram to the socket that `NOTIFY_SOCKET` names.
 """
@@ -19,38 +19,38 @@ _STATUS_COLUMNS: Final = 200
 
 
 class Systemd:
-    """The service manager of an `environment`. Without one, and when it does not listen, nothing happens."""
+    """The service manager that `environment` names. Without one, or if it does not listen, calls do nothing."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         address = environment.get("NOTIFY_SOCKET", "")
-        # a name that begins with @ is an abstract one, which has a NUL there
+        # a leading @ stands for the NUL of an abstract socket
         self._address = f"\0{address[1:]}" if address.startswith("@") else address
         self._watchdog = self._asked(environment)
 
     @property
     def watchdog(self) -> float | None:
-        """Every how many seconds it wants to hear `alive`, half of its patience; None where it does not."""
+        """Seconds between calls of `alive`: half of the manager's timeout. None if it has no watchdog."""
         return self._watchdog
 
     def ready(self) -> None:
-        """The daemon has begun, or has reloaded."""
-        self._tell(READY=1)
+        """Report that the daemon has started, or has reloaded."""
+        self._send(READY=1)
 
     def reloading(self) -> None:
-        """Settings and files are being read again."""
-        self._tell(RELOADING=1, MONOTONIC_USEC=time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000)
+        """Report that settings and files are being read again."""
+        self._send(RELOADING=1, MONOTONIC_USEC=time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000)
 
     def stopping(self) -> None:
-        """The daemon ends."""
-        self._tell(STOPPING=1)
+        """Report that the daemon is stopping."""
+        self._send(STOPPING=1)
 
     def status(self, text: str) -> None:
-        """What `systemctl status` shows."""
-        self._tell(STATUS=safe(text, _STATUS_COLUMNS))
+        """Set the text that `systemctl status` shows."""
+        self._send(STATUS=safe(text, _STATUS_COLUMNS))
 
     def alive(self) -> None:
-        """The daemon's loop still turns."""
-        self._tell(WATCHDOG=1)
+        """Report that the watch loop is running."""
+        self._send(WATCHDOG=1)
 
     def _asked(self, environment: Mapping[str, str]) -> float | None:
         microseconds = environment.get("WATCHDOG_USEC", "")
@@ -58,15 +58,15 @@ class Systemd:
         if not (self._address and microseconds.isascii() and microseconds.isdigit() and int(microseconds)):
             return None
         if pid and pid != str(os.getpid()):
-            return None  # it was meant for a process that started us
+            return None  # the watchdog is for a parent process
         return int(microseconds) / _MICROSECONDS / 2
 
-    def _tell(self, **fields: object) -> None:
+    def _send(self, **fields: object) -> None:
         if not self._address:
             return
         message = "\n".join(f"{name}={value}" for name, value in fields.items())
         with suppress(OSError, ValueError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notice:
-            # a manager that does not read must not keep the daemon waiting
+            # a manager that does not read must not block the daemon
             notice.setblocking(False)  # noqa: FBT003 - socket's own
             notice.connect(self._address)
             notice.send(message.encode())

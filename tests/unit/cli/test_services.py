@@ -113,7 +113,7 @@ def test_broken_files_are_told_until_they_are_mended() -> None:
             daemon.folder._news.append(FileChanges(mended=("x.yaml",)))
 
         await daemon.live(700, (310, wrong), (400, mended))
-        assert seen == [(0, "these count as they last were when they were right: x.yaml")]
+        assert seen == [(0, "using the last valid version of x.yaml")]
         assert (told.line("senderid_desired_state_valid"), told.monitor.ready()) == (1, None)
 
     run(story())
@@ -125,7 +125,7 @@ def test_before_there_is_a_daemon_it_is_about_to_start() -> None:
     async def story() -> None:
         await asyncio.sleep(0)
         told = Told()
-        assert (told.monitor.alive(), told.monitor.ready()) == (None, "it is about to start")
+        assert (told.monitor.alive(), told.monitor.ready()) == (None, "the daemon is starting")
 
     run(story())
 

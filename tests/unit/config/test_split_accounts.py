@@ -204,7 +204,7 @@ def test_a_number_on_its_way_to_a_broken_part_is_not_let_go() -> None:
     news = state.take([("a.yaml", f"{document(A, C, more=HEAD)}x: y\n".encode()), ("b.yaml", document(B).encode())])
     assert set(news.broken) == {"a.yaml", "b.yaml"}
     assert (
-        str(news.broken["b.yaml"]) == "b.yaml:1:1: account 'main' keeps 01000000003 until these files are right: a.yaml"
+        str(news.broken["b.yaml"]) == "b.yaml:1:1: account 'main' keeps 01000000003 until these files are valid: a.yaml"
     )
     assert phones(state) == {"main": [A, B, C]}
     news = state.take([("a.yaml", document(A, C, more=HEAD).encode()), ("b.yaml", None)])

@@ -86,7 +86,7 @@ async def test_a_server_that_hangs_is_given_up(webhook: Webhook) -> None:
     door = open_sender("ops", webhook.url("hang"))
     assert await deliver(door, MESSAGE, 0.2) == "no answer within 0.2 s"
     webhook.arrived.wait(5)
-    assert await deliver(door, MESSAGE, 5) == "the delivery before has not come to an end"
+    assert await deliver(door, MESSAGE, 5) == "the previous delivery is still running"
     assert len(webhook.received) == 1
     hanging = [thread for thread in threading.enumerate() if thread.name == "notify ops"]
     assert [thread.daemon for thread in hanging] == [True]
@@ -97,7 +97,7 @@ async def test_a_server_that_hangs_is_given_up(webhook: Webhook) -> None:
 )
 def test_a_url_that_is_none_is_refused_unsaid(url: str, capfd: pytest.CaptureFixture[str]) -> None:
     """What the library does not understand, or takes for several channels, is an error that repeats nothing of it."""
-    with pytest.raises(ChannelUnusable, match="channel ops: its URL is none that Apprise understands") as refused:
+    with pytest.raises(ChannelUnusable, match="channel ops: Apprise does not accept its URL") as refused:
         open_sender("ops", url)
     assert TOKEN not in str(refused.value)
     assert capfd.readouterr() == ("", "")

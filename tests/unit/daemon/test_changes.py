@@ -58,7 +58,7 @@ def test_drift_that_stays_is_told_and_then_its_end() -> None:
     ]
     again = updated(drifted, plan(DRIFTED, BOTH), None, "r2")
     assert told(drifted, again) == []
-    assert told(again, updated(again, plan(), None, "r3")) == ["what others had changed is as the file says again"]
+    assert told(again, updated(again, plan(), None, "r3")) == ["external changes were reverted"]
 
 
 def test_drift_that_is_put_right_at_once_is_told_with_the_run() -> None:
@@ -68,7 +68,7 @@ def test_drift_that_is_put_right_at_once_is_told_with_the_run() -> None:
     assert now == AccountState(written=WriteSummary("r1", 1, 1, 1, (A,)))
     assert told(AccountState(), now) == [
         "1 activated, 1 deactivated (run r1)",
-        f"1 number changed by others, put right (run r1) / {A}",
+        f"1 number changed by others, reverted (run r1) / {A}",
     ]
     assert told(now, updated(now, plan(), None, "r2")) == []
 
@@ -81,7 +81,7 @@ def test_an_account_that_cannot_be_read_keeps_what_was_known() -> None:
     assert (failing.drift, failing.held, failing.notices) == (before.drift, before.held, before.notices)
     assert told(before, failing) == ["failing: the server failed (ServerError)"]
     assert told(failing, updated(failing, broken, None, "r3")) == []
-    assert told(failing, updated(failing, plan(DRIFTED, HELD, notices=(SOON,)), None, "r4")) == ["works again"]
+    assert told(failing, updated(failing, plan(DRIFTED, HELD, notices=(SOON,)), None, "r4")) == ["working again"]
 
 
 @pytest.mark.parametrize("outcome", [RunOutcome.LOCKED, RunOutcome.INTERRUPTED, RunOutcome.REFUSED])
@@ -105,7 +105,7 @@ def test_numbers_that_fail_make_an_account_failing() -> None:
         number(DRIFTED, Outcome.FAILED, error), number(ASKED, Outcome.UNVERIFIED), outcome=RunOutcome.PARTIAL
     )
     now = updated(AccountState(), plan(DRIFTED, ASKED), failed, "r1")
-    assert now.failing == "2 numbers could not be written or proven: the server failed (ServerError)"
+    assert now.failing == "2 numbers failed or are unverified: the server failed (ServerError)"
     assert now.drift == {A: Cause.EXTERNAL_DRIFT}
     unproven = result(number(ASKED, Outcome.UNVERIFIED), outcome=RunOutcome.PARTIAL)
     assert updated(now, plan(ASKED), unproven, "r2").failing == "1 number could not be written or proven"
@@ -139,7 +139,7 @@ def test_holds_are_told_with_their_reasons() -> None:
     assert line.endswith("01011110004: in use / … and 2 more")
     ended = result(number(DRIFTED, Outcome.HELD, NumberError("ActivationsFailed", "group support needs 1")))
     assert updated(AccountState(), plan(DRIFTED), ended, "r2").held == {A: "group support needs 1"}
-    assert told(now, AccountState()) == ["nothing is held any more"]
+    assert told(now, AccountState()) == ["no deactivation is held any more"]
 
 
 def test_files_and_suspensions_are_told() -> None:
@@ -148,12 +148,12 @@ def test_files_and_suspensions_are_told() -> None:
         accounts={"b": AccountState(suspended="moving")}, broken={"a.yaml": "a.yaml:1:1: no"}, suspended="x"
     )
     assert notifications(NotifyState(), state) == (
-        Notification(Event.FILE, None, "a.yaml cannot be used; its last good text counts, if any", ("a.yaml:1:1: no",)),
+        Notification(Event.FILE, None, "a.yaml is invalid; using its last valid version, if any", ("a.yaml:1:1: no",)),
         Notification(Event.SUSPENDED, None, "suspended, nothing is written: x"),
         Notification(Event.SUSPENDED, "b", "suspended, nothing is written: moving"),
     )
     assert [(each.title, each.over) for each in notifications(state, NotifyState(accounts={"b": AccountState()}))] == [
-        ("a.yaml is mended or gone", True),
+        ("a.yaml is valid again or was deleted", True),
         ("no longer suspended", True),
         ("no longer suspended", True),
     ]
@@ -162,7 +162,7 @@ def test_files_and_suspensions_are_told() -> None:
 def test_the_daemon_tells_of_itself() -> None:
     """Its start names how much it watches, its end why."""
     assert started(1, "1.0") == Notification(Event.DAEMON, None, "watching 1 account (senderid 1.0)")
-    assert stopping("SIGTERM") == Notification(Event.DAEMON, None, "no longer watching: SIGTERM", over=True)
+    assert stopping("SIGTERM") == Notification(Event.DAEMON, None, "stopped watching: SIGTERM", over=True)
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"accounts": 1}', b"\xff", b'{"accounts": {"a": {"drift": 1}}}'])

@@ -13,7 +13,7 @@ from worker.daemon.notify.message import ChannelMessage
 from worker.model.credentials import SecretRef
 
 FAILING = Notification(Event.FAILING, "main", "failing: x")
-WORKS = Notification(Event.FAILING, "main", "works again", over=True)
+WORKS = Notification(Event.FAILING, "main", "working again", over=True)
 DRIFT = Notification(Event.DRIFT, "main", "1 number changed by others")
 
 
@@ -68,7 +68,7 @@ def test_news_are_told_at_once_and_in_one_message() -> None:
     run((channel(), place), steps=[(1, [FAILING, DRIFT]), (1, []), (1, [WORKS])], rest=1)
     assert place.received == [
         (1.0, "Failing:\nmain: failing: x\nChanged by others:\nmain: 1 number changed by others"),
-        (3.0, "main: works again"),
+        (3.0, "main: working again"),
     ]
 
 
@@ -77,7 +77,7 @@ def test_a_digest_gathers_news_of_its_time() -> None:
     place = Place()
     run((channel(digest_seconds=60.0), place), steps=[(5, [FAILING]), (59, [WORKS]), (2, [DRIFT])], rest=61)
     assert place.received == [
-        (65.0, "Failing:\nmain: failing: x\nWorking again:\nmain: works again"),
+        (65.0, "Failing:\nmain: failing: x\nWorking again:\nmain: working again"),
         (126.0, "main: 1 number changed by others"),
     ]
 
@@ -96,7 +96,7 @@ def test_a_failure_is_told_once_and_the_news_are_kept() -> None:
     place, log = Place("refused", "refused", "refused", None, "again", None), Unheard()
     run((channel(), place), steps=[(0, [FAILING]), (50, [WORKS]), (400, [DRIFT])], rest=100, log=log)
     assert [when for when, _ in place.received] == [0.0, 30.0, 90.0, 210.0, 450.0, 480.0]
-    assert place.received[3][1] == "Failing:\nmain: failing: x\nWorking again:\nmain: works again"
+    assert place.received[3][1] == "Failing:\nmain: failing: x\nWorking again:\nmain: working again"
     assert place.received[5][1] == "main: 1 number changed by others"
     assert [(event, fields["news"]) for event, fields in log.lines] == [
         ("notify.failed", 1),
@@ -149,7 +149,7 @@ def test_without_channels_there_is_nothing_to_do() -> None:
 
 
 def test_what_waits_is_bounded() -> None:
-    """Beyond ten thousand news, more are counted and not kept, and told to have been when the channel works again."""
+    """Beyond ten thousand news, more are counted and not kept, and told to have been when the channel working again."""
     place, log = Place("refused", None), Unheard()
     crowd = [Notification(Event.FAILING, f"a{index}", "failing: x") for index in range(9_999)]
     run((channel(), place), steps=[(0, crowd), (1, [FAILING] * 5), (60, [DRIFT])], rest=1, log=log)

@@ -26,13 +26,13 @@ def test_one_piece_of_news_is_its_own_headline() -> None:
 
 def test_kinds_stay_together_in_the_order_in_which_they_began() -> None:
     """News of several kinds are counted in the title and told kind by kind, oldest first."""
-    recovered = Notification(Event.FAILING, "b", "works again", over=True)
+    recovered = Notification(Event.FAILING, "b", "working again", over=True)
     broken = Notification(Event.FILE, None, "a.yaml cannot be read")
     assert made(recovered, FAILING, broken, Notification(Event.FAILING, "c", "failing: x")) == ChannelMessage(
-        "[senderid] 1 working again, 2 failing, 1 unreadable",
-        "Working again:\nb: works again\n"
+        "[senderid] 1 working again, 2 failing, 1 invalid",
+        "Working again:\nb: working again\n"
         "Failing:\nmain: failing: no answer (CircuitOpen)\nc: failing: x\n"
-        "Unreadable:\na.yaml cannot be read",
+        "Invalid:\na.yaml cannot be read",
         "failure",
     )
 
@@ -74,7 +74,7 @@ def test_templates_have_their_fields() -> None:
 def test_urgency_is_that_of_the_worst() -> None:
     """What went wrong outweighs what is odd, that what is good to know; ends alone are a success."""
     drift, changed = Notification(Event.DRIFT, "main", "x"), Notification(Event.CHANGED, "main", "x")
-    over = Notification(Event.FAILING, "main", "works again", over=True)
+    over = Notification(Event.FAILING, "main", "working again", over=True)
     assert made(changed, drift, FAILING, over).urgency == "failure"
     assert made(changed, drift, over).urgency == "warning"
     assert made(changed, over).urgency == "info"

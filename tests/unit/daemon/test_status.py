@@ -15,7 +15,7 @@ from worker.sandbox import SandboxAccount
 def test_before_there_is_a_daemon_nothing_is_known() -> None:
     """It is about to start, and wants nothing yet."""
     following = LiveStatus(list)
-    assert following.live() == DaemonState(ready="it is about to start")
+    assert following.live() == DaemonState(ready="the daemon is starting")
     assert following.accounts() == ()
 
 

@@ -1,45 +1,33 @@
 """What the daemon's passes and events make news, also after a restart."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from datetime import UTC, datetime
 
 from worker.daemon.notify.changes import Notification, NotifyState, decoded
 from worker.daemon.notify.tracker import Tracker
+from worker.daemon.passes import AccountPass, Pass
 from worker.model.errors import ErrorInfo
 from worker.model.plans import AccountPlan, Action, Cause, Change, Verdict
-from worker.model.results import AccountResult
+from worker.model.results import RunOutcome
 
+NOW = datetime(2026, 12, 1, tzinfo=UTC)
 DRIFT = Change("0212345678", Action.ACTIVATE, "INACTIVE", "ACTIVE", "listed", cause=Cause.EXTERNAL_DRIFT)
 
 
-class Seen(NamedTuple):
-    """One account in a pass."""
-
-    plan: AccountPlan
-    result: AccountResult | None = None
-
-
-class Pass(NamedTuple):
-    """One pass."""
-
-    run_id: str
-    accounts: tuple[Seen, ...]
-
-
-def drifted(account: str = "main") -> Seen:
+def drifted(account: str = "main") -> AccountPass:
     """An account with a number that others changed."""
-    return Seen(AccountPlan(account=account, counts={}, changes=(DRIFT,)))
+    return AccountPass(AccountPlan(account=account, counts={}, changes=(DRIFT,)))
 
 
-def fine(account: str = "main") -> Seen:
+def fine(account: str = "main") -> AccountPass:
     """An account as desired."""
-    return Seen(AccountPlan(account=account, counts={}))
+    return AccountPass(AccountPlan(account=account, counts={}))
 
 
-def broken(account: str = "main") -> Seen:
+def broken(account: str = "main") -> AccountPass:
     """An account that cannot be read."""
     error = ErrorInfo("ServerError", "the server failed")
-    return Seen(AccountPlan(account=account, verdict=Verdict.ERROR, error=error, counts={}))
+    return AccountPass(AccountPlan(account=account, verdict=Verdict.ERROR, error=error, counts={}))
 
 
 class Room:
@@ -62,9 +50,9 @@ class Room:
         self.kept = data
         self.writes += 1
 
-    def passes(self, *accounts: Seen) -> None:
+    def passes(self, *accounts: AccountPass) -> None:
         """A pass."""
-        self.room.passed(Pass("r1", accounts))
+        self.room.passed(Pass("r1", NOW, NOW, RunOutcome.CONVERGED, accounts))
 
     def event(self, name: str, **fields: object) -> None:
         """An event of the daemon."""
@@ -82,8 +70,8 @@ def test_passes_are_told_by_their_edges() -> None:
     room.passes(fine(), fine("b"))
     assert room.told[1:] == [
         "b: failing: the server failed (ServerError)",
-        "main: what others had changed is as the file says again",
-        "b: works again",
+        "main: external changes were reverted",
+        "b: working again",
     ]
 
 
@@ -98,7 +86,7 @@ def test_a_restart_tells_nothing_again() -> None:
     second.passes(drifted(), fine("b"))
     assert second.told == ["watching 2 accounts (senderid 1.0)"]
     second.passes(fine())
-    assert second.told[1:] == ["main: what others had changed is as the file says again"]
+    assert second.told[1:] == ["main: external changes were reverted"]
 
 
 def test_suspensions_begin_and_end() -> None:
@@ -108,7 +96,7 @@ def test_suspensions_begin_and_end() -> None:
     room.event("suspended", account="main", reason="moving", by="ops", until=None)
     room.passes(fine(), fine("b"))
     assert room.told == [
-        "suspended, nothing is written: without a reason",
+        "suspended, nothing is written: no reason given",
         "main: suspended, nothing is written: moving",
     ]
     room.event("resumed", account=None)
@@ -128,15 +116,15 @@ def test_files_and_settings_break_and_are_mended() -> None:
     room.event("file_mended", file="a.yaml")
     room.event("reloaded", accounts=2, error_code=None, error_message=None)
     assert room.told == [
-        "a.yaml cannot be used; its last good text counts, if any",
-        "settings cannot be used; its last good text counts, if any",
-        "a.yaml is mended or gone",
-        "settings is mended or gone",
+        "a.yaml is invalid; using its last valid version, if any",
+        "settings is invalid; using its last valid version, if any",
+        "a.yaml is valid again or was deleted",
+        "settings is valid again or was deleted",
     ]
     room.event("file_broken", file="b.yaml", error_code="X", error_message="b.yaml:1:1: no")
     again = Room(room.kept)
     again.event("started", accounts=2)
-    assert again.told == ["watching 2 accounts (senderid 1.0)", "b.yaml is mended or gone"]
+    assert again.told == ["watching 2 accounts (senderid 1.0)", "b.yaml is valid again or was deleted"]
 
 
 def test_accounts_that_leave_are_forgotten() -> None:
@@ -156,5 +144,5 @@ def test_the_end_is_told_and_other_events_are_not() -> None:
     room = Room()
     room.event("backoff", account="main", attempts=1, duration_ms=1)
     room.event("stopping", error_code="Interrupted", error_message="stopped by SIGTERM")
-    assert room.told == ["no longer watching: stopped by SIGTERM"]
+    assert room.told == ["stopped watching: stopped by SIGTERM"]
     assert room.writes == 0

@@ -295,7 +295,7 @@ def test_what_a_daemon_knows_is_shown(tmp_path: Path) -> None:
         assert "3 writes" in quota
         assert "No scheduled changes until" in ask(url, "/transitions").body
         assert "expires on day 0" in ask(url, "/accounts/" + quote("https://api.solapi.com main", safe="")).body
-    early = DaemonState(ready="it is about to start")
+    early = DaemonState(ready="the daemon is starting")
     with serving(tmp_path / "ledger.db", live=lambda: early) as url:
         assert "first pass has not ended yet" in ask(url).body
         assert "No API key is in use yet" in ask(url, "/quota").body

@@ -1,7 +1,7 @@
-"""The one module that knows Apprise, the library by which messages reach mail, chats and webhooks.
+"""Send messages by Apprise, the library that reaches mail, chats and webhooks. No other module imports it.
 
-It is loaded when a channel is configured and not before. Its own log, which tells more of URLs than anybody should see,
-goes nowhere; what it says of a delivery that failed is told without any part of the channel's URL.
+It is imported when a channel is configured. Its log contains secrets of URLs and is dropped; the reason of a failed
+delivery is reported without any part of the channel's URL.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from urllib.parse import unquote
 
 from worker.daemon.notify.message import ChannelMessage
 from worker.model.errors import ChannelUnusable
+from worker.model.messages import Message
 from worker.model.redaction import Secrets, without_headers
 
 if TYPE_CHECKING:
@@ -23,17 +24,17 @@ if TYPE_CHECKING:
 __all__ = ["AppriseSender", "open_sender"]
 
 _LOGS: Final = ("apprise", "urllib3")
-"""Where URLs would be logged; warnings come with a delivery's result as well."""
+"""Loggers that would log URLs; a delivery's result has the warnings as well."""
 
 _PART: Final = re.compile(r"[^/:@?&=#,\s]{4,}")
-"""Parts of a URL that could be a token or a password, or tell where it leads."""
+"""Parts of a URL that could be a token, a password or a target."""
 
 
 def open_sender(name: str, url: str) -> "AppriseSender":
-    """The way to the channel `name`, whose URL this is.
+    """Return the sender of channel `name` for its URL.
 
     Raises:
-        ChannelUnusable: the library is not installed, or cannot make sense of the URL.
+        ChannelUnusable: Apprise is not installed, or does not accept the URL.
     """
     for name_of_log in _LOGS:
         quiet = logging.getLogger(name_of_log)
@@ -42,15 +43,20 @@ def open_sender(name: str, url: str) -> "AppriseSender":
     try:
         import apprise  # noqa: PLC0415 - an extra, and slow to load
     except ImportError:
-        told = "notifications need a library that is not installed: pip install 'senderid-worker[notify]'"
-        raise ChannelUnusable(f"channel {name}: {told}") from None
+        raise ChannelUnusable(
+            Message(
+                "channel {channel}: notifications need a library that is not installed: "
+                "pip install 'senderid-worker[notify]'",
+                channel=name,
+            )
+        ) from None
     asset = apprise.AppriseAsset(
         app_id="senderid",
         app_desc="SMS sender numbers",
-        # icons would be fetched from a host that nobody chose
+        # icons would be fetched from a third-party host
         image_url_mask="",
         image_url_logo="",
-        # everything happens on the thread that asks for it
+        # send on the calling thread
         async_mode=False,
         service_timeout=0,
         http_redirects=False,
@@ -59,13 +65,17 @@ def open_sender(name: str, url: str) -> "AppriseSender":
     )
     service = apprise.Apprise(asset=asset)
     if not service.add(url) or len(service) != 1:
-        told = "its URL is none that Apprise understands; docs/how-to/notifications.md has examples"
-        raise ChannelUnusable(f"channel {name}: {told}")
+        raise ChannelUnusable(
+            Message(
+                "channel {channel}: Apprise does not accept its URL; see docs/how-to/notifications.md for examples",
+                channel=name,
+            )
+        )
     return AppriseSender(name, service, _parts(url))
 
 
 class AppriseSender:
-    """Brings messages to one channel, each on a thread of its own that nobody waits for at the end."""
+    """Sends messages to one channel, each in a daemon thread of its own."""
 
     def __init__(self, name: str, service: "Apprise", secrets: Secrets) -> None:
         self.name = name
@@ -74,12 +84,12 @@ class AppriseSender:
         self._thread: Thread | None = None
 
     async def __call__(self, message: ChannelMessage) -> str | None:
-        """Bring a message; None where the channel took it, or why it did not.
+        """Send a message. Return None if the channel accepted it, else the reason.
 
-        Whoever stops waiting leaves the thread behind. As long as it lives, nothing more is brought.
+        Cancellation leaves the thread running. Until it ends, nothing else is sent.
         """
         if self._thread is not None and self._thread.is_alive():
-            return "the delivery before has not come to an end"
+            return Message("the previous delivery is still running")
         loop = asyncio.get_running_loop()
         done: asyncio.Future[str | None] = loop.create_future()
 
@@ -87,16 +97,16 @@ class AppriseSender:
             if not done.done():
                 done.set_result(reason)
 
-        def bring() -> None:
-            reason = self._bring(message)
-            with suppress(RuntimeError):  # the loop is closed: nobody waits
+        def send() -> None:
+            reason = self._send(message)
+            with suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(settle, reason)
 
-        self._thread = Thread(target=bring, name=f"notify {self.name}", daemon=True)
+        self._thread = Thread(target=send, name=f"notify {self.name}", daemon=True)
         self._thread.start()
         return await done
 
-    def _bring(self, message: ChannelMessage) -> str | None:
+    def _send(self, message: ChannelMessage) -> str | None:
         from apprise import NotifyFormat, NotifyType  # noqa: PLC0415 - see above
 
         try:
@@ -106,18 +116,20 @@ class AppriseSender:
                 notify_type=NotifyType(message.urgency),
                 body_format=NotifyFormat.TEXT,
             )
-        except Exception as error:  # noqa: BLE001 - a service's own bug; its text may hold anything
+        except Exception as error:  # noqa: BLE001 - a bug of a service; its text may hold secrets
             return type(error).__name__
         if done:
             return None
-        return self._told(entry.message for result in done for attempt in result for entry in attempt)
+        return self._reason(entry.message for result in done for attempt in result for entry in attempt)
 
-    def _told(self, messages: Iterable[str]) -> str:
-        told = " ".join(next(iter(messages), "it was not accepted").split())
-        return without_headers(self._secrets.removed_from(told))
+    def _reason(self, messages: Iterable[str]) -> str:
+        reason = " ".join(next(iter(messages), "").split())
+        if not reason:
+            return Message("the channel did not accept it")
+        return without_headers(self._secrets.removed_from(reason))
 
 
 def _parts(url: str) -> Secrets:
-    """What no message may repeat: the URL and its parts, as they are written and as they are meant."""
+    """Return what no message may repeat: the URL and its parts, as written and decoded."""
     parts = url.partition("://")[2]
     return Secrets((url, parts, *_PART.findall(parts), *_PART.findall(unquote(parts))))

@@ -1,6 +1,6 @@
-"""What is new of accounts: the state of each as the last pass left it, and what a person should be told of a change.
+"""Derive notifications from changes of state between passes.
 
-Only edges are news. What stays as it is, is told once, however many passes see it; what was told is told to be over.
+A state is notified once when it begins, however many passes find it, and once more when it is over.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from worker.config.channels import Event
-from worker.model.messages import english
+from worker.model.messages import Message, PhoneNumber, english
 from worker.model.plans import AccountPlan, Action, Cause, Change, Notice, NoticeKind, Verdict
 from worker.model.results import AccountResult, NumberResult, Outcome, RunOutcome
 
@@ -28,20 +28,20 @@ __all__ = [
 ]
 
 _SHOWN: Final = 5
-"""Numbers that one piece of news lists; the rest is counted."""
+"""Numbers that a notification lists; the rest is counted."""
 
 _OUTSIDE: Final = frozenset({Cause.EXTERNAL_DRIFT, Cause.BOTH})
 _AS_DESIRED: Final = frozenset({Outcome.CHANGED, Outcome.UNCHANGED})
 _FAILED: Final = frozenset({Outcome.FAILED, Outcome.UNVERIFIED})
 _UNFINISHED: Final = frozenset({RunOutcome.FAILED, RunOutcome.PARTIAL})
 _NOTHING_SEEN: Final = frozenset({RunOutcome.LOCKED, RunOutcome.INTERRUPTED, RunOutcome.REFUSED})
-"""Without a safety rule that refuses: the account was held, the run was stopped, or the plan was no longer true."""
+"""Without a refusing safety rule: the lease was taken, the run was stopped, or the plan was stale."""
 
 
 class Notification(Struct, frozen=True):
-    """One thing to tell. `title` is a line, `lines` are more of it; both may hold foreign text.
+    """One change to report. `title` is a line, `lines` are its details; both may hold foreign text.
 
-    `account` is None where it is about all of them. `over`: what was told before has come to its end.
+    `account` is None if it concerns all accounts. `over` is True at the end of a state that was notified before.
     """
 
     event: Event
@@ -52,9 +52,9 @@ class Notification(Struct, frozen=True):
 
 
 class WriteSummary(Struct, frozen=True, omit_defaults=True):
-    """What one run changed on an account: how many numbers, and how many of them others had changed before.
+    """What one run changed on an account.
 
-    `phones` are some of the latter.
+    `put_right` counts the numbers whose external change it reverted; `phones` are some of them.
     """
 
     run_id: str
@@ -65,12 +65,12 @@ class WriteSummary(Struct, frozen=True, omit_defaults=True):
 
 
 class AccountState(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How one account stands.
+    """The state of one account.
 
-    `failing` is why it cannot be read or written, None where it can. `refused` are the messages of the safety rules
-    that refuse its plan, by rule. `drift` holds the numbers that others changed and that are still so, with the cause;
-    `held` those whose deactivation is kept back, with the reason. `suspended` is why nothing is written to it.
-    `written` is what the last run that changed anything did.
+    `failing` is why it cannot be read or written, or None. `refused` has the messages of the safety rules that refuse
+    its plan, by rule. `drift` has the numbers with an external change that is still in place, with the cause. `held`
+    has the numbers whose deactivation is held, with the reason. `suspended` is why nothing is written. `written` is
+    what the last run that changed anything did.
     """
 
     failing: str | None = None
@@ -83,7 +83,7 @@ class AccountState(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class NotifyState(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How everything stands: accounts by name, unreadable files with what is wrong, and why all is suspended."""
+    """The state of the daemon: accounts by name, invalid files with their problem, and why all is suspended."""
 
     accounts: Mapping[str, AccountState] = {}
     broken: Mapping[str, str] = {}
@@ -91,14 +91,14 @@ class NotifyState(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def encoded(state: NotifyState) -> bytes:
-    """A state as it is kept between two starts of the program: JSON."""
+    """Return a state as JSON, to keep across restarts."""
     return msgspec.json.encode(state, enc_hook=english)
 
 
 def decoded(data: bytes) -> NotifyState | None:
-    """A state that was kept; None where the bytes are none that this program can read.
+    """Return the state of JSON that was kept, or None if it is invalid.
 
-    Fields that it does not know are left out, and those that are not there have their defaults.
+    Unknown fields are dropped, and missing fields have their defaults.
     """
     try:
         return msgspec.json.decode(data, type=NotifyState)
@@ -107,10 +107,10 @@ def decoded(data: bytes) -> NotifyState | None:
 
 
 def updated(before: AccountState, plan: AccountPlan, result: AccountResult | None, run_id: str) -> AccountState:
-    """How an account stands after a pass that planned it, and carried the plan out where there is a result.
+    """Return the state of an account after a pass that planned it, and carried the plan out if there is a result.
 
-    What the pass could not see, as the account could not be read, was held by another run or changed between two looks,
-    stays as it was `before`; so does its suspension, of which a pass tells nothing.
+    What the pass could not observe stays as it was `before`: the account could not be read, another run had its lease,
+    or it changed between two reads. So does its suspension, which is no part of a pass.
     """
     ended = None if result is None else {number.phone: number for number in result.numbers}
     done = [change for change in plan.changes if _outcome(change, ended) is Outcome.CHANGED]
@@ -136,7 +136,7 @@ def updated(before: AccountState, plan: AccountPlan, result: AccountResult | Non
 
 
 def _outcome(change: Change, ended: Mapping[str, NumberResult] | None) -> Outcome | None:
-    """What became of a change; None where nothing was tried. Results do not list what is unchanged."""
+    """Return the outcome of a change, or None if it was not carried out. Results do not list unchanged numbers."""
     if ended is None:
         return None
     return ended[change.phone].outcome if change.phone in ended else Outcome.UNCHANGED
@@ -147,12 +147,22 @@ def _failing(plan: AccountPlan, result: AccountResult | None) -> str | None:
     if result is not None and result.outcome in _UNFINISHED:
         error = result.error or error
     if error is not None:
-        return f"{error.message} ({error.code})"
+        return Message("{message} ({code})", message=error.message, code=error.code)
     failed = [] if result is None else [number for number in result.numbers if number.outcome in _FAILED]
     if not failed:
         return None
-    reason = next((f": {number.error.message} ({number.error.code})" for number in failed if number.error), "")
-    return f"{_count(len(failed), 'number')} could not be written or proven{reason}"
+    reason = next((number.error for number in failed if number.error), None)
+    if reason is None:
+        return Message.plural(
+            "{count:,} number failed or is unverified", "{count:,} numbers failed or are unverified", len(failed)
+        )
+    return Message.plural(
+        "{count:,} number failed or is unverified: {message} ({code})",
+        "{count:,} numbers failed or are unverified: {message} ({code})",
+        len(failed),
+        message=reason.message,
+        code=reason.code,
+    )
 
 
 def _held(plan: AccountPlan, result: AccountResult | None) -> Iterator[tuple[str, str]]:
@@ -171,48 +181,59 @@ def _written(done: Sequence[Change], run_id: str) -> WriteSummary:
 
 
 def notifications(before: NotifyState, now: NotifyState) -> tuple[Notification, ...]:
-    """What is to be told of the way from one state to another; nothing where they are alike.
+    """Return the notifications for the change from one state to another.
 
-    An account that is no longer there is none that anything is told of.
+    There are none for an account that is no longer managed.
     """
-    told = [*_of_all(before, now)]
+    found = [*_of_all(before, now)]
     for name, account in now.accounts.items():
         known = before.accounts.get(name, _NEVER_SEEN)
         if known != account:
-            told += _of_account(name, known, account)
-    return tuple(told)
+            found += _of_account(name, known, account)
+    return tuple(found)
 
 
 _NEVER_SEEN: Final = AccountState()
 
 
 def started(accounts: int, version: str) -> Notification:
-    """The daemon begins."""
-    return Notification(Event.DAEMON, None, f"watching {_count(accounts, 'account')} (senderid {version})")
+    """Return the notification that the daemon has started."""
+    title = Message.plural(
+        "watching {count:,} account (senderid {version})",
+        "watching {count:,} accounts (senderid {version})",
+        accounts,
+        version=version,
+    )
+    return Notification(Event.DAEMON, None, title)
 
 
 def stopping(reason: str) -> Notification:
-    """The daemon ends."""
-    return Notification(Event.DAEMON, None, f"no longer watching: {reason}", over=True)
+    """Return the notification that the daemon stops."""
+    return Notification(Event.DAEMON, None, Message("stopped watching: {reason}", reason=reason), over=True)
 
 
 def _of_all(before: NotifyState, now: NotifyState) -> Iterator[Notification]:
     for source, problem in now.broken.items():
         if source not in before.broken:
             yield Notification(
-                Event.FILE, None, f"{source} cannot be used; its last good text counts, if any", (problem,)
+                Event.FILE,
+                None,
+                Message("{source} is invalid; using its last valid version, if any", source=source),
+                (problem,),
             )
     for source in before.broken:
         if source not in now.broken:
-            yield Notification(Event.FILE, None, f"{source} is mended or gone", over=True)
+            yield Notification(
+                Event.FILE, None, Message("{source} is valid again or was deleted", source=source), over=True
+            )
     yield from _suspension(None, before.suspended, now.suspended)
 
 
 def _of_account(name: str, before: AccountState, now: AccountState) -> Iterator[Notification]:
     if now.failing is not None and before.failing is None:
-        yield Notification(Event.FAILING, name, f"failing: {now.failing}")
+        yield Notification(Event.FAILING, name, Message("failing: {reason}", reason=now.failing))
     elif now.failing is None and before.failing is not None:
-        yield Notification(Event.FAILING, name, "works again", over=True)
+        yield Notification(Event.FAILING, name, Message("working again"), over=True)
     yield from _refusals(name, before.refused, now.refused)
     yield from _drift(name, before, now)
     yield from _writes(name, before, now)
@@ -221,64 +242,76 @@ def _of_account(name: str, before: AccountState, now: AccountState) -> Iterator[
     for notice in now.notices:
         if _mark(notice) not in known:
             event = Event.EXPIRING if notice.kind is NoticeKind.EXPIRING else Event.NOTICE
-            yield Notification(event, name, f"{notice.phone}: {notice.message}" if notice.phone else notice.message)
+            yield Notification(event, name, _of_phone(notice.phone, notice.message) if notice.phone else notice.message)
     yield from _suspension(name, before.suspended, now.suspended)
 
 
 def _refusals(name: str, before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Notification]:
     new = [rule for rule in now if rule not in before]
     if new:
-        lines = tuple(f"{rule}: {now[rule]}" for rule in new)
-        yield Notification(Event.REFUSED, name, f"nothing is written: refused by {', '.join(new)}", lines)
+        lines = tuple(Message("{rule}: {message}", rule=rule, message=now[rule]) for rule in new)
+        yield Notification(
+            Event.REFUSED, name, Message("nothing is written: refused by {rules}", rules=tuple(new)), lines
+        )
     elif before and not now:
-        yield Notification(Event.REFUSED, name, f"no longer refused by {', '.join(before)}", over=True)
+        yield Notification(Event.REFUSED, name, Message("no longer refused by {rules}", rules=tuple(before)), over=True)
 
 
 def _drift(name: str, before: AccountState, now: AccountState) -> Iterator[Notification]:
     new = [phone for phone, cause in now.drift.items() if before.drift.get(phone) is not cause]
     if new:
         both = sum(now.drift[phone] is Cause.BOTH for phone in new)
-        told = f" ({both:,} of them also in the file)" if both else ""
-        yield Notification(Event.DRIFT, name, f"{_count(len(new), 'number')} changed by others{told}", _some(new))
+        title = Message.plural("{count:,} number changed by others", "{count:,} numbers changed by others", len(new))
+        if both:
+            title = Message("{changes} ({both:,} of them also in the file)", changes=title, both=both)
+        yield Notification(Event.DRIFT, name, title, _some(new))
     elif before.drift and not now.drift:
-        yield Notification(Event.DRIFT, name, "what others had changed is as the file says again", over=True)
+        yield Notification(Event.DRIFT, name, Message("external changes were reverted"), over=True)
 
 
 def _writes(name: str, before: AccountState, now: AccountState) -> Iterator[Notification]:
     done = now.written
     if done is None or done == before.written:
         return
-    yield Notification(Event.CHANGED, name, f"{_switched(done)} (run {done.run_id})")
+    yield Notification(Event.CHANGED, name, _switched(done))
     if done.put_right and (now.drift or not before.drift):
-        title = f"{_count(done.put_right, 'number')} changed by others, put right (run {done.run_id})"
+        title = Message.plural(
+            "{count:,} number changed by others, reverted (run {run})",
+            "{count:,} numbers changed by others, reverted (run {run})",
+            done.put_right,
+            run=done.run_id,
+        )
         yield Notification(Event.DRIFT, name, title, _some(done.phones, done.put_right), over=True)
 
 
-def _switched(done: WriteSummary) -> str:
-    if done.activated and done.deactivated:
-        return f"{done.activated:,} activated, {done.deactivated:,} deactivated"
-    return f"{done.activated:,} activated" if done.activated else f"{done.deactivated:,} deactivated"
+def _switched(done: WriteSummary) -> Message:
+    on, off, run = done.activated, done.deactivated, done.run_id
+    if on and off:
+        return Message("{on:,} activated, {off:,} deactivated (run {run})", on=on, off=off, run=run)
+    if on:
+        return Message("{on:,} activated (run {run})", on=on, run=run)
+    return Message("{off:,} deactivated (run {run})", off=off, run=run)
 
 
 def _holds(name: str, before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Notification]:
     new = [phone for phone in now if phone not in before]
     if new:
-        lines = tuple(f"{phone}: {now[phone]}" for phone in new[:_SHOWN])
-        title = f"{_count(len(new), 'deactivation')} held"
+        lines = tuple(_of_phone(phone, now[phone]) for phone in new[:_SHOWN])
+        title = Message.plural("{count:,} deactivation held", "{count:,} deactivations held", len(new))
         yield Notification(Event.HELD, name, title, (*lines, *_more(len(new) - _SHOWN)))
     elif before and not now:
-        yield Notification(Event.HELD, name, "nothing is held any more", over=True)
+        yield Notification(Event.HELD, name, Message("no deactivation is held any more"), over=True)
 
 
 def _suspension(name: str | None, before: str | None, now: str | None) -> Iterator[Notification]:
     if now is not None and before is None:
-        yield Notification(Event.SUSPENDED, name, f"suspended, nothing is written: {now}")
+        yield Notification(Event.SUSPENDED, name, Message("suspended, nothing is written: {reason}", reason=now))
     elif now is None and before is not None:
-        yield Notification(Event.SUSPENDED, name, "no longer suspended", over=True)
+        yield Notification(Event.SUSPENDED, name, Message("no longer suspended"), over=True)
 
 
 def _mark(notice: Notice) -> tuple[NoticeKind, str | None, str]:
-    """By what a notice is known. What is said of a number may vary from pass to pass; another end is worth a word."""
+    """Return the identity of a notice. Its message may vary from pass to pass, unless it is about an expiry."""
     varies = notice.phone is not None and notice.kind is not NoticeKind.EXPIRING
     return notice.kind, notice.phone, "" if varies else notice.message
 
@@ -289,8 +322,8 @@ def _some(phones: Sequence[str], count: int | None = None) -> tuple[str, ...]:
 
 
 def _more(count: int) -> tuple[str, ...]:
-    return (f"… and {count:,} more",) if count > 0 else ()
+    return (Message("… and {count:,} more", count=count),) if count > 0 else ()
 
 
-def _count(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'s' * (count != 1)}"
+def _of_phone(phone: str, message: str) -> Message:
+    return Message("{phone}: {message}", phone=PhoneNumber(phone), message=message)

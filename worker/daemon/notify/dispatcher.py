@@ -1,7 +1,7 @@
-"""Tells channels what is new, beside the run and never in its way.
+"""Deliver notifications to channels without delaying runs.
 
-Each channel gathers its news, gets them in one message at a time, and fails for itself. A failure is told once; the
-news are kept and tried again until the channel works again, which is told as well.
+Each channel has its own queue, gets one message at a time, and fails on its own. A failure is logged once. The
+notifications are kept and delivery is retried; the recovery of the channel is logged as well.
 """
 
 import asyncio
@@ -13,97 +13,98 @@ from typing import Final, Self
 from worker.config.channels import Channel
 from worker.daemon.notify.changes import Notification
 from worker.daemon.notify.message import ChannelMessage, compose
+from worker.model.messages import Message
 from worker.model.ports import Log
 
 __all__ = ["Notifier", "Send", "deliver"]
 
 Send = Callable[[ChannelMessage], Awaitable[str | None]]
-"""Takes a message to a channel; None, or why it was not accepted."""
+"""Sends a message to a channel. Returns None if it was accepted, else the reason."""
 
 _KEPT: Final = 10_000
-"""News that wait for one channel; a message writes out some dozens, and counts the rest."""
+"""Notifications that are queued for one channel; a message lists some dozens, and counts the rest."""
 _FIRST_WAIT: Final = 30.0
-"""Seconds until a delivery that failed is tried again; each next wait is twice as long."""
+"""Seconds until a failed delivery is retried; each further wait is twice as long."""
 _DOUBLINGS: Final = 6
 """The longest wait is about half an hour."""
 _DRAIN: Final = 5.0
-"""Seconds that the end waits for what is still to be delivered."""
+"""Seconds that shutdown waits for deliveries."""
 
 
-async def deliver(bring: Send, told: ChannelMessage, seconds: float) -> str | None:
-    """Bring a message; None, or why it was not accepted within so many seconds."""
+async def deliver(send: Send, told: ChannelMessage, seconds: float) -> str | None:
+    """Send a message within `seconds`. Return None if it was accepted, else the reason."""
     try:
         async with asyncio.timeout(seconds):
-            return await bring(told)
+            return await send(told)
     except TimeoutError:
-        return f"no answer within {seconds:g} s"
-    except Exception as error:  # noqa: BLE001 - no thread left, or a bug: a channel stops nobody
+        return Message("no answer within {seconds:g} s", seconds=seconds)
+    except Exception as error:  # noqa: BLE001 - no thread left, or a bug: a channel must not stop the daemon
         return type(error).__name__
 
 
 class Notifier:
-    """Tells channels what is new. An async context manager: at its end, what waits is delivered, or told to be lost."""
+    """Delivers notifications to channels. An async context manager: its end delivers the queues, or logs the loss."""
 
     def __init__(
         self, channels: Sequence[tuple[Channel, Send]], log: Log, *, host: str, timeout_seconds: float
     ) -> None:
-        self._desks = [_ChannelQueue(channel, bring, log, host, timeout_seconds) for channel, bring in channels]
+        self._queues = [_ChannelQueue(channel, send, log, host, timeout_seconds) for channel, send in channels]
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
-        self._tasks = [asyncio.create_task(desk.serve()) for desk in self._desks]
+        self._tasks = [asyncio.create_task(queue.serve()) for queue in self._queues]
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for desk in self._desks:
-            desk.close()
+        for queue in self._queues:
+            queue.close()
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=_DRAIN)
             for task in late:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
-        for desk in self._desks:
-            desk.tell_lost()
+        for queue in self._queues:
+            queue.log_lost()
 
-    def tell(self, news: Sequence[Notification]) -> None:
-        """Hand news over. Takes no time and never fails, whatever the channels do."""
-        for desk in self._desks:
-            desk.take(news)
+    def tell(self, notifications: Sequence[Notification]) -> None:
+        """Queue notifications. It neither blocks nor raises, whatever the channels do."""
+        for queue in self._queues:
+            queue.take(notifications)
 
 
 class _ChannelQueue:
-    """The news of one channel on their way."""
+    """The queue of one channel."""
 
-    def __init__(self, channel: Channel, bring: Send, log: Log, host: str, seconds: float) -> None:
+    def __init__(self, channel: Channel, send: Send, log: Log, host: str, seconds: float) -> None:
         self._channel = channel
-        self._bring = bring
+        self._send = send
         self._log = log
         self._host = host
         self._seconds = seconds
         self._waiting: list[Notification] = []
-        self._untold = 0
+        self._uncounted = 0
         self._failures = 0
         self._awake = asyncio.Event()
         self._closing = asyncio.Event()
 
-    def take(self, news: Sequence[Notification]) -> None:
-        """Keep what the channel wants to be told; what is beyond the bound is counted."""
-        mine = [each for each in news if each.event in self._channel.events]
+    def take(self, notifications: Sequence[Notification]) -> None:
+        """Queue the events that the channel subscribes to; beyond the limit, count them."""
+        mine = [each for each in notifications if each.event in self._channel.events]
         kept = mine[: _KEPT - len(self._waiting)]
         self._waiting += kept
-        self._untold += len(mine) - len(kept)
+        self._uncounted += len(mine) - len(kept)
         if mine:
             self._awake.set()
 
     def close(self) -> None:
-        """Deliver what waits now, and end."""
+        """Deliver the queue now, and end."""
         self._closing.set()
         self._awake.set()
 
     async def serve(self) -> None:
-        """Deliver, message by message, until the end."""
+        """Deliver message after message until `close`."""
         while True:
             await self._awake.wait()
             if not self._waiting:
@@ -118,9 +119,9 @@ class _ChannelQueue:
                     return
                 await self._pause(_FIRST_WAIT * 2 ** min(self._failures - 1, _DOUBLINGS))
 
-    def tell_lost(self) -> None:
-        """Say what could not be delivered."""
-        lost = len(self._waiting) + self._untold
+    def log_lost(self) -> None:
+        """Log how many notifications were lost."""
+        lost = len(self._waiting) + self._uncounted
         if lost:
             self._log.warning("notify.undelivered", channel=self._channel.name, news=lost)
 
@@ -130,9 +131,9 @@ class _ChannelQueue:
                 await self._closing.wait()
 
     async def _deliver(self) -> bool:
-        count, untold = len(self._waiting), self._untold
+        count, untold = len(self._waiting), self._uncounted
         told = compose(self._waiting, self._channel, host=self._host, untold=untold)
-        reason = await deliver(self._bring, told, self._seconds)
+        reason = await deliver(self._send, told, self._seconds)
         if reason is not None:
             if not self._failures:
                 self._log.warning(
@@ -144,5 +145,5 @@ class _ChannelQueue:
             self._log.info("notify.recovered", channel=self._channel.name, news=count + untold)
             self._failures = 0
         del self._waiting[:count]
-        self._untold -= untold
+        self._uncounted -= untold
         return True

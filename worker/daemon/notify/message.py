@@ -1,4 +1,4 @@
-"""News as a message: one for all that was gathered, bounded, plain text that nothing obeys."""
+"""Compose one message of queued notifications: plain text of limited length, without control characters."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from worker.config.channels import Channel, Event
 from worker.daemon.notify.changes import Notification
+from worker.model.messages import Message
 from worker.render.i18n import gettext as _
 from worker.render.i18n import translated
 from worker.render.terminal import safe
@@ -18,34 +19,34 @@ __all__ = ["ChannelMessage", "Urgency", "compose"]
 Urgency = Literal["failure", "warning", "success", "info"]
 
 _EACH: Final = 10
-"""News of one kind that are written out; the rest is counted."""
+"""Notifications of one kind that are listed; the rest is counted."""
 _BODY_CAP: Final = 3000
-"""Characters of what happened: the narrowest services take about 4,000 a message."""
+"""Characters of a body: the strictest services take about 4,000 a message."""
 _LINE_CAP: Final = 300
 """Columns of a line."""
 _TITLE_CAP: Final = 200
 """Columns of a title."""
 
 _WORDS: Final[Mapping[Event, tuple[str, str]]] = {
-    Event.FAILING: ("failing", "working again"),
-    Event.REFUSED: ("refused", "no longer refused"),
-    Event.DRIFT: ("changed by others", "put right"),
-    Event.CHANGED: ("changed", "changed"),
-    Event.HELD: ("held", "no longer held"),
-    Event.EXPIRING: ("expiring", "expiring"),
-    Event.NOTICE: ("worth knowing", "worth knowing"),
-    Event.FILE: ("unreadable", "mended"),
-    Event.SUSPENDED: ("suspended", "resumed"),
-    Event.DAEMON: ("started", "stopped"),
+    Event.FAILING: (Message("failing"), Message("working again")),
+    Event.REFUSED: (Message("refused"), Message("no longer refused")),
+    Event.DRIFT: (Message("changed by others"), Message("reverted")),
+    Event.CHANGED: (Message("changed"), Message("changed")),
+    Event.HELD: (Message("held"), Message("no longer held")),
+    Event.EXPIRING: (Message("expiring"), Message("expiring")),
+    Event.NOTICE: (Message("noteworthy"), Message("noteworthy")),
+    Event.FILE: (Message("invalid"), Message("valid again")),
+    Event.SUSPENDED: (Message("suspended"), Message("resumed")),
+    Event.DAEMON: (Message("started"), Message("stopped")),
 }
-"""What a kind of news is called, and its end."""
+"""The word for each kind of notification, and for its end."""
 
 _BAD: Final = frozenset({Event.FAILING, Event.REFUSED, Event.FILE})
 _ODD: Final = frozenset({Event.DRIFT, Event.HELD, Event.EXPIRING, Event.NOTICE, Event.SUSPENDED})
 
 
 class ChannelMessage(Struct, frozen=True):
-    """What is sent to a channel. `urgency` is for services that show it, as a colour or an icon."""
+    """A message to a channel. Services show `urgency` as a colour or an icon."""
 
     title: str
     body: str
@@ -53,9 +54,9 @@ class ChannelMessage(Struct, frozen=True):
 
 
 def compose(news: Sequence[Notification], channel: Channel, *, host: str, untold: int = 0) -> ChannelMessage:
-    """One message of some news, one at least, in the order in which they happened; kinds stay together.
+    """Return one message of notifications, of which there is at least one, grouped by kind in order of appearance.
 
-    `untold` is how much more there was that nobody could keep.
+    `untold` is how many more were not kept.
     """
     kinds = _kinds(news)
     fields = {
@@ -70,7 +71,7 @@ def compose(news: Sequence[Notification], channel: Channel, *, host: str, untold
 
 
 def _kinds(news: Iterable[Notification]) -> list[list[Notification]]:
-    """News of one kind together, the kinds in the order of their first."""
+    """Return the notifications grouped by kind, kinds in order of appearance."""
     places: dict[tuple[Event, bool], int] = {}
     ordered = sorted(news, key=lambda each: places.setdefault((each.event, each.over), len(places)))
     return [list(group) for _, group in groupby(ordered, lambda each: (each.event, each.over))]

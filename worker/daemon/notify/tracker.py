@@ -1,7 +1,7 @@
-"""Follows the daemon and finds the news: what its passes and its own events change of the state that was last told."""
+"""Track the daemon's state, and send notifications when it changes."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import structs
 
@@ -15,48 +15,22 @@ from worker.daemon.notify.changes import (
     stopping,
     updated,
 )
-from worker.model.plans import AccountPlan
-from worker.model.results import AccountResult
+from worker.model.messages import Message
 
-__all__ = ["AccountRecord", "PassRecord", "Tracker"]
+if TYPE_CHECKING:
+    from worker.daemon.passes import Pass
+
+__all__ = ["Tracker"]
 
 _SETTINGS: Final = "settings"
-"""The settings among the files that may be broken."""
-
-
-class AccountRecord(Protocol):
-    """One account in one pass: its plan, and what became of it where it was carried out."""
-
-    @property
-    def plan(self) -> AccountPlan:
-        """What was planned."""
-        ...
-
-    @property
-    def result(self) -> AccountResult | None:
-        """What became of it."""
-        ...
-
-
-class PassRecord(Protocol):
-    """One pass of the daemon."""
-
-    @property
-    def run_id(self) -> str:
-        """By which the ledger knows it."""
-        ...
-
-    @property
-    def accounts(self) -> Sequence[AccountRecord]:
-        """The accounts that it was about, which need not be all."""
-        ...
+"""The name of the settings among the invalid files."""
 
 
 class Tracker:
-    """Tells what is new of each pass and event, and keeps what was told, so that a restart does not tell it again.
+    """Compares each pass and event with the last state, and sends what changed to `tell`.
 
-    `state` is what was kept, `names` gives the accounts that are watched now, `keep` takes each new state as bytes.
-    Neither `tell` nor `keep` may fail.
+    `state` is the state that was kept before a restart, and `keep` takes each new state as bytes: a restart repeats no
+    notification. `names` returns the managed accounts. Neither `tell` nor `keep` may raise.
     """
 
     def __init__(
@@ -75,8 +49,8 @@ class Tracker:
         self._version = version
         self._suspended: dict[str | None, str] = {}
 
-    def passed(self, done: PassRecord) -> None:
-        """A pass has ended."""
+    def passed(self, done: "Pass") -> None:
+        """Take the result of a pass."""
         known = self._state.accounts
         found = {
             each.plan.account: updated(
@@ -85,37 +59,37 @@ class Tracker:
             for each in done.accounts
         }
         watched = set(self._names())
-        self._turn(accounts={name: state for name, state in {**known, **found}.items() if name in watched})
+        self._update(accounts={name: state for name, state in {**known, **found}.items() if name in watched})
 
     def happened(self, event: str, fields: Mapping[str, Any]) -> None:
-        """The daemon did, or met, something else: one of its log events with its fields."""
+        """Take a log event of the daemon with its fields."""
         match event:
             case "watch.started":
                 self._tell([started(fields["accounts"], self._version)])
-                # it starts only where every file is right
-                self._turn(broken={})
+                # the daemon starts only if every file is valid
+                self._update(broken={})
             case "watch.stopping":
                 self._tell([stopping(fields["error_message"])])
             case "watch.file_broken":
-                self._turn(broken={**self._state.broken, fields["file"]: fields["error_message"]})
+                self._update(broken={**self._state.broken, fields["file"]: fields["error_message"]})
             case "watch.file_mended" | "watch.file_removed":
-                self._mended(fields["file"])
+                self._mark_valid(fields["file"])
             case "watch.reloaded" if fields.get("error_code") is None:
-                self._mended(_SETTINGS)
+                self._mark_valid(_SETTINGS)
             case "watch.reloaded":
-                self._turn(broken={**self._state.broken, _SETTINGS: fields["error_message"]})
+                self._update(broken={**self._state.broken, _SETTINGS: fields["error_message"]})
             case "watch.suspended":
-                self._suspended[fields["account"]] = fields["reason"] or "without a reason"
+                self._suspended[fields["account"]] = fields["reason"] or Message("no reason given")
             case "watch.resumed":
                 self._suspended.pop(fields["account"], None)
 
-    def _mended(self, file: str) -> None:
-        self._turn(broken={name: problem for name, problem in self._state.broken.items() if name != file})
+    def _mark_valid(self, file: str) -> None:
+        self._update(broken={name: problem for name, problem in self._state.broken.items() if name != file})
 
-    def _turn(
+    def _update(
         self, *, accounts: Mapping[str, AccountState] | None = None, broken: Mapping[str, str] | None = None
     ) -> None:
-        """Tell and keep what is different now; suspensions count with a pass, when all that hold have been told."""
+        """Notify and keep what changed. Suspensions count at the end of a pass, when all of them are known."""
         now = self._state
         if broken is not None:
             now = structs.replace(now, broken=broken)
