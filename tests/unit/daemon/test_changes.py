@@ -108,7 +108,7 @@ def test_numbers_that_fail_make_an_account_failing() -> None:
     assert now.failing == "2 numbers failed or are unverified: the server failed (ServerError)"
     assert now.drift == {A: Cause.EXTERNAL_DRIFT}
     unproven = result(number(ASKED, Outcome.UNVERIFIED), outcome=RunOutcome.PARTIAL)
-    assert updated(now, plan(ASKED), unproven, "r2").failing == "1 number could not be written or proven"
+    assert updated(now, plan(ASKED), unproven, "r2").failing == "1 number failed or is unverified"
 
 
 def test_a_run_that_ends_early_is_a_failure() -> None:
