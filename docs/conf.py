@@ -1,4 +1,4 @@
-"""How the documentation becomes a site: `make docs`."""
+"""Configuration of the documentation site: `make docs`."""
 
 import sys
 from pathlib import Path

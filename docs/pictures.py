@@ -1,4 +1,4 @@
-"""The pictures of the README: real output of the command against the sandbox, in a browser, light and dark.
+"""Render the pictures of the README: real output of the command against the sandbox, in a browser, light and dark.
 
 `make pictures` makes all of them anew; `python docs/pictures.py terminal report` some. It needs Chromium and fonts with
 Korean letters (`make browser`).
@@ -30,9 +30,9 @@ PICTURES: Final = Path(__file__).with_name("pictures")
 SENDERID: Final = str(Path(sys.executable).with_name("senderid"))
 TEXT: Final = (760, 620)
 PAGE: Final = (1100, 860)
-"""Width and height of the window for what is read, and for pages made for desktops."""
+"""Width and height of the window, for text and for desktop pages."""
 LARGEST: Final = 150_000
-"""Bytes of a picture: a README is read over telephones too."""
+"""Most bytes of a picture, for readers on phones."""
 COLUMNS: Final = 78
 SEED: Final = 3
 URL: Final = re.compile(r"http://127\.0\.0\.1:\d+/?")
@@ -81,11 +81,11 @@ code {{ font: 12px "DejaVu Sans Mono", "Noto Sans Mono CJK KR", monospace; paddi
 
 
 class Missing(Exception):
-    """Something that a picture needs is not there."""
+    """A requirement of a picture is missing."""
 
 
 class Stage:
-    """A folder with desired state, and a sandbox that differs from it. The same at every run but for times."""
+    """A folder with desired state, and a sandbox that differs from it. Only times differ between runs."""
 
     def __init__(self, folder: Path, sandbox: dict[str, str]) -> None:
         self.folder = folder
@@ -106,7 +106,7 @@ class Stage:
         accounts.mkdir()
         file = accounts / "main.yaml"
         self.run("export", "--account", "main", "--output", str(file))
-        # one off, two on; with words for people
+        # one to deactivate, two to activate; with notes
         changed = file.read_text()
         for number, entry in (
             ("010-6472-3955", "{status: ACTIVE, note: winter sale, owner: marketing}"),
@@ -131,7 +131,7 @@ class Stage:
         )
 
     def run(self, *arguments: str) -> str:
-        """What the command prints.
+        """Return what the command prints.
 
         Raises:
             Missing: it does not know these options, or fails.
@@ -150,7 +150,7 @@ class Stage:
         return done.stdout
 
     def typed(self, *arguments: str) -> str:
-        """What a person at a terminal sees of the command, who answers yes: text with colours, as it comes."""
+        """Return the output at a terminal whose user answers yes, with colours."""
         mine, terminal = pty.openpty()
         told, tells = os.pipe()
         process = subprocess.Popen(
@@ -178,7 +178,7 @@ class Stage:
 
 @contextmanager
 def staged() -> Iterator[Stage]:
-    """A stage, and its end."""
+    """Yield a stage, and close it."""
     with tempfile.TemporaryDirectory() as folder:
         sandbox = [SENDERID, "sandbox", "--numbers", "6", "--seed", str(SEED)]
         with subprocess.Popen(sandbox, stdout=subprocess.PIPE, text=True) as served:
@@ -193,7 +193,7 @@ def _lines(process: subprocess.Popen[str]) -> Iterator[str]:
 
 
 def terminal(stage: Stage, browser: Browser) -> None:
-    """An apply as a person sees it. The sandbox is as the file says afterwards."""
+    """Render an apply at a terminal. Afterwards the sandbox is in the desired state."""
     seen = f"$ senderid apply -f accounts\n{stage.typed('apply', '-f', 'accounts').rstrip()}"
     for name, theme in (("light", LIGHT), ("dark", DARK)):
         console = Console(record=True, width=COLUMNS, file=StringIO())
@@ -205,7 +205,7 @@ def terminal(stage: Stage, browser: Browser) -> None:
 
 
 def comment(stage: Stage, browser: Browser) -> None:
-    """The plan as a comment on a pull request."""
+    """Render the plan as a comment on a pull request."""
     markdown = stage.run("plan", "-f", "accounts", "--format", "markdown")
     body = f"<article>{MarkdownIt('gfm-like', {'html': True}).render(markdown)}</article>"
     page = FRAME.format(title="<b>senderid</b> commented", body=body, foreground="inherit", background="none")
@@ -214,7 +214,7 @@ def comment(stage: Stage, browser: Browser) -> None:
 
 
 def report(stage: Stage, browser: Browser) -> None:
-    """The plan as a report."""
+    """Render the plan as a report."""
     file = stage.folder / "report.html"
     stage.run("plan", "-f", "accounts", "--format", "html", "--output", str(file))
     for name in ("light", "dark"):
@@ -222,7 +222,7 @@ def report(stage: Stage, browser: Browser) -> None:
 
 
 def page(stage: Stage, browser: Browser) -> None:
-    """The status page, after a run."""
+    """Render the status page after a run."""
     stage.run("apply", "-f", "accounts", "--yes")
     with stage.start("serve", "--listen", "127.0.0.1:0") as serving:
         try:
@@ -263,7 +263,7 @@ ALL: Final = MappingProxyType({"terminal": terminal, "comment": comment, "report
 
 
 def main(names: list[str]) -> int:
-    """Make the pictures of these names, or all of them; the exit status."""
+    """Render the named pictures, or all of them, and return the exit status."""
     drawn: dict[str, Callable[[Stage, Browser], None]] = {name: ALL[name] for name in names or ALL}
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:

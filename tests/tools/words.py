@@ -1,8 +1,8 @@
 """Find phrases that the project's prose avoids: `python -m tests.tools.words docs messages worker tests`.
 
-`docs` checks Markdown outside fenced blocks, and the comments of `config/`, `deploy/` and the build. `messages` checks
-what the catalogue translates. Any other word is a folder of Python, of which docstrings and comments are checked. Each
-finding is a line `FILE:LINE: WORD: use …` on stdout, and the exit status is 1 if there is one.
+`docs` checks Markdown outside fenced blocks, the Python of `docs/`, and samples, deployment files and the build.
+`messages` checks what the catalogue translates. Any other argument is a folder of Python, of which docstrings and
+comments are checked. Each finding is a line `FILE:LINE: WORD: use …`, and the exit status is 1 if there is one.
 """
 
 import ast
@@ -107,6 +107,7 @@ def _scope(word: str) -> Iterator[Finding]:
         pages = chain(ROOT.glob("*.md"), (ROOT / "docs").rglob("*.md"))
         for page in sorted(pages):
             yield from check(str(page.relative_to(ROOT)), of_markdown(page.read_text()))
+        yield from _scope("docs/")
         for file in sorted(chain.from_iterable(map(ROOT.glob, SAMPLES))):
             if file.is_file():
                 yield from check(str(file.relative_to(ROOT)), [(1, file.read_text())])
