@@ -1,5 +1,6 @@
-"""Compiles the catalogues of messages into what the command reads, for every wheel, an editable one too."""
+"""Build hooks: compile the message catalogues, and make the README's links absolute for package indexes."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +8,28 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from hatchling.builders.config import BuilderConfig
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+from hatchling.metadata.plugin.interface import MetadataHookInterface
+
+_LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)(?=[^)]+\))")
+_PICTURE = re.compile(r'(?<=src=")(?![a-z]+:)|(?<=srcset=")(?![a-z]+:)')
+
+
+class Readme(MetadataHookInterface):
+    """Set the description of the package: the README, whose relative links lead into the repository."""
+
+    PLUGIN_NAME = "custom"
+
+    def update(self, metadata: dict[str, Any]) -> None:
+        """Add the description to the project's metadata."""
+        repository = metadata["urls"]["Source"]
+        text = Path(self.root, "README.md").read_text(encoding="utf-8")
+        text = _LINK.sub(f"{repository}/blob/HEAD/", text)
+        text = _PICTURE.sub(f"{repository}/raw/HEAD/", text)
+        metadata["readme"] = {"content-type": "text/markdown", "text": text}
 
 
 class Messages(BuildHookInterface[BuilderConfig]):
-    """Writes a .mo beside each .po, and has the wheel take it although git does not."""
+    """Write a .mo file beside each .po file and add it to the wheel, although git ignores it."""
 
     PLUGIN_NAME = "custom"
 

@@ -92,6 +92,17 @@ def test_metadata_is_valid(dist: tuple[Path, Path]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_links_of_the_description_are_absolute(dist: tuple[Path, Path]) -> None:
+    metadata = zipfile.ZipFile(dist[0]).read(f"senderid_worker-{__version__}.dist-info/METADATA").decode()
+    links = re.findall(r"\]\(([^)#]+)", metadata) + re.findall(r'src(?:set)?="([^"]+)', metadata)
+    assert len(links) > 20
+    assert all(link.startswith("https://") for link in links)
+    repository = "https://github.com/your-org/senderid/"
+    paths = [link.removeprefix(repository).partition("/HEAD/")[2] for link in links if link.startswith(repository)]
+    assert paths
+    assert all((ROOT / path).exists() for path in paths)
+
+
 def test_version_is_the_same_everywhere(dist: tuple[Path, Path]) -> None:
     metadata = zipfile.ZipFile(dist[0]).read(f"senderid_worker-{__version__}.dist-info/METADATA").decode()
     assert f"\nVersion: {__version__}\n" in metadata
