@@ -8,6 +8,7 @@ from worker.config.channels import Channel
 from worker.daemon.notify.apprise_sender import AppriseSender
 from worker.model.credentials import DEFAULT_CREDENTIALS, Credentials, CredentialsRef, Secret, SecretRef
 from worker.model.errors import CredentialsMissing
+from worker.model.messages import Message, system_text
 from worker.model.redaction import Secrets
 
 __all__ = ["CredentialsResolver", "FixedCredentials", "open_channel"]
@@ -24,7 +25,7 @@ _NO_KEY: Final = frozenset(" ,\"'")
 def _api_key(reference: SecretRef) -> str | None:
     """Return the API key of a reference, or None if it is not there now."""
     try:
-        return _kept(reference, "API key")[0]
+        return _kept(reference, Message("API key"))[0]
     except CredentialsMissing:
         return None
 
@@ -44,7 +45,7 @@ class CredentialsResolver:
         """
         where = reference or DEFAULT_CREDENTIALS
         if where not in self._found:
-            key, secret = _resolve(where.api_key, "API key"), _resolve(where.api_secret, "API secret")
+            key, secret = _resolve(where.api_key, Message("API key")), _resolve(where.api_secret, Message("API secret"))
             self.secrets.add(secret)
             self._found[where] = Credentials(key, Secret(secret))
         return self._found[where]
@@ -55,7 +56,7 @@ class CredentialsResolver:
         Raises:
             CredentialsMissing: with the place that has none.
         """
-        text, _ = _kept(channel.url, f"URL of channel {channel.name}")
+        text, _ = _kept(channel.url, Message("URL of channel {name}", name=channel.name))
         self.secrets.add(text)
         return text
 
@@ -92,8 +93,14 @@ def open_channel(channel: "Channel", resolver: CredentialsResolver) -> "AppriseS
 def _resolve(reference: SecretRef, what: str) -> str:
     text, place = _kept(reference, what)
     if not (text.isascii() and text.isprintable()) or not _NO_KEY.isdisjoint(text):
-        told = "has characters that no key has, such as quotes, blanks or line ends between others"
-        raise CredentialsMissing(f"the {what} cannot be used: {place} {told}")
+        raise CredentialsMissing(
+            Message(
+                "the {what} cannot be used: {place} has characters that no key has, such as quotes, blanks or line "
+                "ends between others",
+                what=what,
+                place=place,
+            )
+        )
     return text
 
 
@@ -107,16 +114,29 @@ def _kept(reference: SecretRef, what: str) -> tuple[str, str]:
             with Path(reference.file or "").open("rb") as file:
                 data = file.read(_SECRET_CAP + 1)
         except OSError as error:
-            raise CredentialsMissing(f"the {what} cannot be read: {place}: {error.strerror}") from None
+            raise CredentialsMissing(
+                Message(
+                    "the {what} cannot be read: {place}: {strerror}",
+                    what=what,
+                    place=place,
+                    strerror=system_text(error.strerror),
+                )
+            ) from None
         if len(data) > _SECRET_CAP:
-            raise CredentialsMissing(f"the {what} cannot be used: {place} is too long to hold nothing but a key")
+            raise CredentialsMissing(
+                Message(
+                    "the {what} cannot be used: {place} is too long to hold nothing but a key", what=what, place=place
+                )
+            )
         try:
             text = data.decode("utf-8-sig")
         except UnicodeDecodeError:
-            raise CredentialsMissing(f"the {what} cannot be used: {place} is not UTF-8 text") from None
+            raise CredentialsMissing(
+                Message("the {what} cannot be used: {place} is not UTF-8 text", what=what, place=place)
+            ) from None
     if text is None:
-        raise CredentialsMissing(f"the {what} is missing: {place} is not set")
+        raise CredentialsMissing(Message("the {what} is missing: {place} is not set", what=what, place=place))
     text = text.strip()
     if not text:
-        raise CredentialsMissing(f"the {what} is missing: {place} is empty")
+        raise CredentialsMissing(Message("the {what} is missing: {place} is empty", what=what, place=place))
     return text, place

@@ -13,6 +13,7 @@ from worker.config import desired, files
 from worker.config.desired import AccountDocument, Conflict, DocumentName, IdentityResolver
 from worker.model.accounts import Unmanaged
 from worker.model.errors import Problem
+from worker.model.messages import Message
 
 __all__ = ["DocumentChecks", "documents_in"]
 
@@ -53,11 +54,21 @@ def _incomplete(fragments: Sequence[AccountDocument]) -> Iterator[Conflict]:
         }
         for place, folder in parts.items():
             told = (
-                f"{place} describes account {name!r} too and is no part of this run, so that its numbers would "
-                f"be deactivated as unmanaged: give the folder, -f {folder}"
+                Message(
+                    "{place} describes account {name!r} too and is no part of this run, so that its numbers would "
+                    "be deactivated as unmanaged: give the folder, -f {folder}",
+                    place=place,
+                    name=name,
+                    folder=folder,
+                )
                 if deactivating
-                else f"the keys of account {name!r} are at {place}, which is no part of this run: give the "
-                f"folder, -f {folder}"
+                else Message(
+                    "the keys of account {name!r} are at {place}, which is no part of this run: give the folder, -f "
+                    "{folder}",
+                    name=name,
+                    place=place,
+                    folder=folder,
+                )
             )
             yield Conflict(Problem(first.source, first.line, 1, told), sources_)
 

@@ -21,6 +21,7 @@ from worker.ledger.readonly import reading
 from worker.model.accounts import AccountMemory
 from worker.model.errors import LedgerError, UsageError
 from worker.model.history import RunRecord
+from worker.model.messages import Message
 from worker.render.i18n import gettext as _
 from worker.render.i18n import translated
 from worker.render.json_document import encodable
@@ -28,9 +29,9 @@ from worker.render.json_document import encodable
 __all__ = ["LedgerOptions", "find_run", "ledger_path", "read_only"]
 
 _MEGABYTE: Final = 1 << 20
-_HOMELESS: Final = (
-    "the ledger has no place, as this user has no home folder: give it one with ledger.path in the settings or "
-    "SENDERID_LEDGER__PATH"
+_HOMELESS: Final = Message(
+    "the ledger has no place, as this user has no home folder: give it one with ledger.path in the "
+    "settings or SENDERID_LEDGER__PATH"
 )
 _NAMED: Final = 5
 """Runs that a message names when what was asked for is none or several."""
@@ -120,18 +121,27 @@ def find_run(settings: Settings, name: str, *, account: str | None = None, phone
     path = ledger_path(settings)
     with reading(path) as connection:
         if connection is None:
-            raise UsageError(f"there is no run {name!r}: there is no ledger yet at {path}")
+            raise UsageError(
+                Message("there is no run {name!r}: there is no ledger yet at {path}", name=name, path=str(path))
+            )
         found = runs_named(connection, name, _NAMED + 1)
         if len(found) == 1:
             return story(connection, found[0], account=account, phone=phone)
         if found:
-            raise UsageError(f"several runs begin with {name!r}: {_listed(found)}; give more of the id")
+            raise UsageError(
+                Message(
+                    "several runs begin with {name!r}: {listed}; give more of the id", name=name, listed=_listed(found)
+                )
+            )
         there = runs_named(connection, "", _NAMED + 1)
-    raise UsageError(f"there is no run {name!r}; there {f'are {_listed(there)}' if there else 'are none yet'}")
+    if not there:
+        raise UsageError(Message("there is no run {name!r}; there are none yet", name=name))
+    raise UsageError(Message("there is no run {name!r}; there are {runs}", name=name, runs=_listed(there)))
 
 
 def _listed(runs: Sequence[str]) -> str:
-    return ", ".join(runs[:_NAMED]) + (" and more (senderid history)" if len(runs) > _NAMED else "")
+    listed = ", ".join(runs[:_NAMED])
+    return Message("{runs} and more (senderid history)", runs=listed) if len(runs) > _NAMED else listed
 
 
 def _user() -> str:

@@ -20,6 +20,7 @@ from worker.config.settings import Settings
 from worker.model import times
 from worker.model.accounts import DesiredAccount
 from worker.model.errors import DesiredStateError, Problem, SettingsError, UsageError
+from worker.model.messages import Message, PhoneNumber, joined
 from worker.model.phones import normalise, parse_digits
 from worker.plan.policy import Selection
 from worker.plan.safety import ALLOW_ALL, RULES
@@ -112,7 +113,7 @@ def desired_paths(paths: Sequence[str]) -> Sequence[str]:
         DesiredStateError: none were given, and the default one is not there.
     """
     if not paths and not os.path.lexists(DEFAULT_FILES):
-        told = "there is no such folder here: name files with -f, or begin with `senderid export`"
+        told = Message("there is no such folder here: name files with -f, or begin with `senderid export`")
         raise DesiredStateError([Problem(DEFAULT_FILES, 1, 1, told)])
     return paths or (DEFAULT_FILES,)
 
@@ -133,9 +134,13 @@ def match_accounts(names: Sequence[str], accounts: Iterable[DesiredAccount]) -> 
     """
     known = {account.name: account for account in accounts}
     wanted = [normalize("NFC", name) for name in names]
-    unknown = [f"no file has an account {name!r}{_similar(name, known)}" for name in wanted if name not in known]
+    unknown = [
+        Message("no file has an account {name!r}{hint}", name=name, hint=_similar(name, known))
+        for name in wanted
+        if name not in known
+    ]
     if unknown:
-        raise UsageError("; ".join(unknown))
+        raise UsageError(joined(unknown, "; "))
     return wanted
 
 
@@ -151,7 +156,7 @@ def parse_selection(only: Sequence[str], exclude: Sequence[str], accounts: Colle
     )
     for phone in sorted(selection.only):
         if not any(phone in account.numbers for account in accounts):
-            raise UsageError(f"--only {phone}: no file lists this number")
+            raise UsageError(Message("--only {phone}: no file lists this number", phone=PhoneNumber(phone)))
     return selection
 
 
@@ -164,7 +169,9 @@ def parse_rules(names: Sequence[str]) -> frozenset[str]:
     known = (*RULES, ALLOW_ALL)
     for name in names:
         if name not in known:
-            raise UsageError(f"--allow {name!r}: there is no such rule; there are {', '.join(known)}")
+            raise UsageError(
+                Message("--allow {name!r}: there is no such rule; there are {known}", name=name, known=", ".join(known))
+            )
     return frozenset(names)
 
 
@@ -177,11 +184,19 @@ def parse_time(option: str, text: str, accounts: Collection[DesiredAccount]) -> 
     try:
         moment = times.parse_moment(text)
     except ValueError as error:
-        raise UsageError(f"{option} {text!r}: {error}") from None
+        raise UsageError(Message("{option} {text!r}: {error}", option=option, text=text, error=str(error))) from None
     zones = sorted({account.timezone for account in accounts}) or [times.DEFAULT_ZONE]
     if moment.tzinfo is None and len(zones) > 1:
-        told = f"the files are of several time zones ({', '.join(zones[:_ACCOUNTS_SHOWN])})"
-        raise UsageError(f"{option} {text!r}: {told}: write an offset too, such as {text}+09:00 with a time of day")
+        raise UsageError(
+            Message(
+                "{option} {text!r}: the files are of several time zones ({zones}): write an offset too, such as "
+                "{example}+09:00 with a time of day",
+                option=option,
+                text=text,
+                zones=", ".join(zones[:_ACCOUNTS_SHOWN]),
+                example=text,
+            )
+        )
     return times.to_utc(moment, times.load_zone(zones[0]))
 
 
@@ -204,11 +219,12 @@ def _digits(option: str, text: str, read: Callable[[str], str]) -> str:
     try:
         return read(text)
     except ValueError as error:
-        raise UsageError(f"{option} {text!r}: {error}") from None
+        raise UsageError(Message("{option} {text!r}: {error}", option=option, text=text, error=str(error))) from None
 
 
 def _similar(name: str, known: Collection[str]) -> str:
     close = get_close_matches(name, known, n=1)
     if close:
-        return f"; did you mean {close[0]!r}?"
-    return f"; there are {', '.join(map(repr, known))}" if len(known) <= _ACCOUNTS_SHOWN else ""
+        return Message("; did you mean {name!r}?", name=close[0])
+    names = ", ".join(map(repr, known))
+    return Message("; there are {names}", names=names) if len(known) <= _ACCOUNTS_SHOWN else ""

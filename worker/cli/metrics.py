@@ -11,6 +11,7 @@ import click
 from worker.cli.output import emit
 from worker.config.files import STDOUT, check_writable
 from worker.model.errors import DesiredStateError
+from worker.model.messages import Message, system_text
 from worker.render.i18n import gettext as _
 from worker.render.i18n import translated
 
@@ -110,11 +111,19 @@ def run_metrics(settings: "Settings", path: str | None) -> Iterator[RunMetrics]:
             try:
                 emit(metrics.render()[0], file)
             except OSError as error:
-                tell(f"the metrics could not be written to {path}: {error.strerror}")
+                tell(
+                    Message(
+                        "the metrics could not be written to {path}: {strerror}",
+                        path=path,
+                        strerror=system_text(error.strerror),
+                    )
+                )
         if gateway is not None:
             failure = push(metrics.registry, gateway, settings.metrics.job)
             if failure is not None:
-                tell(f"the metrics could not be pushed to {gateway}: {failure}")
+                tell(
+                    Message("the metrics could not be pushed to {gateway}: {failure}", gateway=gateway, failure=failure)
+                )
 
     metering = RunMetrics(metrics, deliver)
     try:

@@ -13,6 +13,7 @@ from worker.cli import complete
 from worker.cli.defaults import DEFAULT_FILES, DEFAULT_SETTINGS
 from worker.config.files import STDERR, STDOUT
 from worker.model.errors import UsageError
+from worker.model.messages import Message
 from worker.render.i18n import gettext as _
 from worker.render.i18n import translated
 
@@ -159,7 +160,9 @@ out: Final = click.option(
 
 def _reviewable(ctx: click.Context, _param: click.Parameter, form: str) -> str:
     if form == "json" and ctx.params.get("mask"):
-        raise click.UsageError("JSON is for machines and has numbers in full: --mask does not go with --format json")
+        raise click.UsageError(
+            Message("JSON is for machines and has numbers in full: --mask does not go with --format json")
+        )
     return form
 
 
@@ -245,7 +248,10 @@ def refuse_overwrite(output: str | None, *, force: bool) -> None:
 
     if output is not None and not force and not is_special(Path(output)) and Path(output).is_file():
         raise UsageError(
-            f"--output {output}: there is such a file already; name another, or write over it with --force"
+            Message(
+                "--output {output}: there is such a file already; name another, or write over it with --force",
+                output=output,
+            )
         )
 
 
@@ -376,9 +382,14 @@ def one_on_stdout(given: Common, out: str | None = None) -> Common:
     _refuse_one_file({**extras, "--output": given.output})
     options = [f"{name} -" for name, path in extras.items() if path == STDOUT]
     if given.output is None and given.form != "text":
-        options.append(f"--format {given.form}")
+        options.append(Message("--format {form}", form=given.form))
     if len(options) > 1:
-        raise UsageError(f"{' and '.join(options)} would put two documents on stdout: write one of them to a file")
+        raise UsageError(
+            Message(
+                "{options} would put two documents on stdout: write one of them to a file",
+                options=" and ".join(options),
+            )
+        )
     if options and given.output is None and given.form == "text":
         return structs.replace(given, output=STDERR)
     return given
@@ -391,7 +402,9 @@ def _refuse_one_file(given: dict[str, str | None]) -> None:
             continue
         other = named.setdefault(Path(path).resolve(), option)
         if other != option:
-            raise UsageError(f"{other} and {option} name the same file: {path}")
+            raise UsageError(
+                Message("{other} and {option} name the same file: {path}", other=other, option=option, path=path)
+            )
 
 
 _PORTS: Final = 65_535
@@ -407,5 +420,7 @@ def address(text: str) -> tuple[str, int]:
     bare = host.removeprefix("[").removesuffix("]")
     digits = port.isascii() and port.isdigit() and len(port) <= len(str(_PORTS))
     if not colon or not digits or int(port) > _PORTS or host not in {bare, f"[{bare}]"} or ".." in bare:
-        raise UsageError(f"--listen {text!r}: write an address and a port, such as 127.0.0.1:9464 or :9464")
+        raise UsageError(
+            Message("--listen {text!r}: write an address and a port, such as 127.0.0.1:9464 or :9464", text=text)
+        )
     return bare or web.HOST, int(port)

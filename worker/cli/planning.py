@@ -21,6 +21,7 @@ from worker.config.revision import with_commits
 from worker.config.settings import Settings
 from worker.model.accounts import DesiredAccount
 from worker.model.errors import Declined, WorkerError
+from worker.model.messages import Message, system_text
 from worker.model.plans import Plan
 from worker.model.results import AccountResult, Result
 from worker.plan.build import Draft, Terms
@@ -191,7 +192,11 @@ def run_and_report(
         except BrokenPipeError:
             raise
         except OSError as error:
-            told = f"{error.strerror}; the run was carried out, and `senderid history {run.run_id}` tells it"
+            told = Message(
+                "{strerror}; the run was carried out, and `senderid history {run_id}` tells it",
+                strerror=system_text(error.strerror),
+                run_id=run.run_id,
+            )
             raise OSError(error.errno, told, error.filename) from None
         if unnoted is not None:
             raise unnoted
@@ -249,7 +254,7 @@ async def confirm(run: "Session") -> WorkerError | None:
             click.echo(err=True)
     if said.strip().lower() == _YES:
         return None
-    return run.fleet.interrupted or Declined("nobody said yes; nothing was written")
+    return run.fleet.interrupted or Declined(Message("nobody said yes; nothing was written"))
 
 
 def _read_line(answer: "asyncio.Future[str]") -> None:

@@ -25,6 +25,7 @@ from worker.cli.tracing import Observers, trace_run
 from worker.config.settings import Settings
 from worker.ledger import Ledger, Nothing
 from worker.model.errors import Interrupted, LedgerError
+from worker.model.messages import Message
 from worker.model.plans import AccountPlan
 from worker.model.results import AccountResult, Result
 from worker.model.times import format_utc_ms
@@ -40,7 +41,7 @@ __all__ = ["Session", "new_run_id", "now", "run", "total_counts"]
 _GONE: Final = frozenset({EIO, EPIPE})
 """Of a terminal that was closed, and of a pipe that has no reader any more."""
 
-_STOPPING: Final = "what is under way is finished and checked; once more to stop at once"
+_STOPPING: Final = Message("what is under way is finished and checked; once more to stop at once")
 
 
 def now() -> str:
@@ -204,7 +205,7 @@ def _signals(
             sink.flush()
             os._exit(signals.status(number))
         stopped.set()
-        reason = Interrupted(f"stopped by {number.name}; run again to go on")
+        reason = Interrupted(Message("stopped by {name}; run again to go on", name=number.name))
         fleet.interrupt(reason)
         if machine:
             log.warning("run.stopping", error_code=reason.code, error_message=_STOPPING)

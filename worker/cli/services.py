@@ -16,6 +16,7 @@ from worker.daemon.notify.dispatcher import Notifier
 from worker.daemon.notify.tracker import Tracker
 from worker.daemon.status import LiveStatus
 from worker.model.errors import UsageError
+from worker.model.messages import Message, system_text
 from worker.web import Access
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class MetricsListener:
 
     def ready(self) -> str | None:
         """Why it does not do all of what its files say; None where it does."""
-        return "it is about to start" if self._watch is None else self._watch.ready()
+        return Message("it is about to start") if self._watch is None else self._watch.ready()
 
     def _suspended(self) -> None:
         whole = self._since.get(None)
@@ -171,7 +172,11 @@ class Services:
                 except OSError as error:
                     if not told:
                         told = True
-                        why = f"what was told cannot be kept in {state}, and a restart tells it again: {error.strerror}"
+                        why = Message(
+                            "what was told cannot be kept in {state}, and a restart tells it again: {strerror}",
+                            state=str(state),
+                            strerror=system_text(error.strerror),
+                        )
                         log.warning("notify.failed", error_message=why)
 
             yield Tracker(_kept(state), tell=notifier.tell, keep=keep, names=names, version=__version__)
@@ -199,11 +204,17 @@ def read_access(settings: "Settings", host: str) -> "Access":
         try:
             token = Path(name).expanduser().read_text(encoding="utf-8").strip()
         except (OSError, RuntimeError, UnicodeDecodeError) as error:
-            why = (error.strerror or "") if isinstance(error, OSError) else "it is no text, or has no place"
-            raise UsageError(f"web.token_file {name}: cannot be read: {why}") from None
+            why = (
+                system_text(error.strerror) if isinstance(error, OSError) else Message("it is no text, or has no place")
+            )
+            raise UsageError(Message("web.token_file {name}: cannot be read: {why}", name=name, why=why)) from None
         if len(token) < web.MIN_TOKEN_LENGTH or not token.isascii() or not token.isprintable():
             raise UsageError(
-                f"web.token_file {name}: the token should be {web.MIN_TOKEN_LENGTH} or more printable ASCII "
-                "characters, such as of `openssl rand -hex 32`"
+                Message(
+                    "web.token_file {name}: the token should be {least} or more printable ASCII "
+                    "characters, such as of `openssl rand -hex 32`",
+                    name=name,
+                    least=web.MIN_TOKEN_LENGTH,
+                )
             )
     return web.Access(token, host=host)

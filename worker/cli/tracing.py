@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from worker.model.errors import ApiError
+from worker.model.messages import Message
 
 if TYPE_CHECKING:
     from worker.model.ports import RequestObserver, RunLog
@@ -78,8 +79,14 @@ def trace_run(log: "Log", run_id: str) -> Iterator[tuple["RunLog", "Traces | Non
 
 def _unavailable(variable: str, error: Exception) -> str:
     if isinstance(error, ImportError):
-        return (
-            f"no traces: {variable} is set, but the extra is not installed: pip install 'senderid-worker[otel]', "
-            f"or set {_OFF}=true"
+        return Message(
+            "no traces: {variable} is set, but the extra is not installed: pip install "
+            "'senderid-worker[otel]', or set {off}=true",
+            variable=variable,
+            off=_OFF,
         )
-    return f"no traces: {variable} is set, but one of the OTEL_ variables cannot be used; fix it, or set {_OFF}=true"
+    return Message(
+        "no traces: {variable} is set, but one of the OTEL_ variables cannot be used; fix it, or set {off}=true",
+        variable=variable,
+        off=_OFF,
+    )

@@ -9,6 +9,7 @@ from worker.cli import output
 from worker.config import desired, files
 from worker.config.files import is_special
 from worker.model.errors import DesiredStateError
+from worker.model.messages import Message
 from worker.render import json_document
 from worker.render.desired_yaml import SCHEMA_FILE
 from worker.render.i18n import gettext as _
@@ -52,7 +53,9 @@ def refusal(account: "ObservedAccount", output: str | None) -> str | None:
     if account.account_id is not None:
         return None
     if output is not None and _lists_numbers(output):
-        return f"an empty object does not prove that the account has no numbers; {output} was kept"
+        return Message(
+            "an empty object does not prove that the account has no numbers; {output} was kept", output=output
+        )
     notice = _("The reply is an empty object: no numbers, and no account_id that could be checked.")
     click.echo(notice, err=True)
     return None

@@ -10,6 +10,7 @@ from worker.config.revision import with_commits
 from worker.daemon.last_good import FileChanges, LastGood
 from worker.model.accounts import DesiredAccount
 from worker.model.errors import DesiredStateError, Problem
+from worker.model.messages import Message
 
 __all__ = ["WatchedFiles"]
 
@@ -111,7 +112,7 @@ class WatchedFiles:
                     yield path, None
                     continue
             self._marks.pop(path, None)
-            read = files.read_file(path, seen, "a file or a folder")
+            read = files.read_file(path, seen, Message("a file or a folder"))
             if mark is not None and not isinstance(read, Problem) and max(mark[3:]) / 1e9 + _SETTLED < self._wall():
                 self._marks[path] = mark
             yield read

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from worker.model import schedule
 from worker.model.accounts import Desired, DesiredAccount, Status, Unmanaged
+from worker.model.messages import Message
 from worker.model.plans import Change, Notice, NoticeKind
 from worker.model.ports import sources
 from worker.plan.planfile import SavedAccount
@@ -33,7 +34,11 @@ def unasked(saved: SavedAccount, files: CurrentFiles, moment: datetime) -> dict[
     """
     desired = files.desired
     if desired is None:
-        lost = f"account {saved.account!r} is no longer in {', '.join(sources(saved))}: plan again"
+        lost = Message(
+            "account {account!r} is no longer in {sources}: plan again",
+            account=saved.account,
+            sources=", ".join(sources(saved)),
+        )
         return {} if files.missing else dict.fromkeys(_phones(saved), lost)
     elsewhere = _elsewhere(saved, desired, complete=not files.missing)
     if elsewhere is not None:
@@ -57,9 +62,10 @@ def uncompared(files: CurrentFiles) -> tuple[Notice, ...]:
     """Return the notice of files that were not found; none if all were."""
     if not files.missing:
         return ()
-    told = (
-        f"the plan was not compared with {', '.join(files.missing)}: not found; add --files with the folder that the "
-        "files are in now, or --no-files if there are none"
+    told = Message(
+        "the plan was not compared with {missing}: not found; add --files with the folder that the "
+        "files are in now, or --no-files if there are none",
+        missing=", ".join(files.missing),
     )
     return (Notice(NoticeKind.FILES, told),)
 
@@ -76,12 +82,12 @@ def _sooner(change: Change, desired: Desired | None) -> Change:
 def _elsewhere(saved: SavedAccount, desired: DesiredAccount, *, complete: bool) -> str | None:
     """Return why the document no longer describes the account of the plan; None if it does."""
     if desired.account_id not in {None, saved.account_id}:
-        return f"{desired.source} now names another account_id than the plan: plan again"
+        return Message("{source} now names another account_id than the plan: plan again", source=desired.source)
     if desired.endpoint not in {None, saved.endpoint}:
-        return f"{desired.source} now names another endpoint than the plan: plan again"
+        return Message("{source} now names another endpoint than the plan: plan again", source=desired.source)
     # default credentials may also be those of a document that was not found
     if desired.credentials != saved.credentials and (complete or desired.credentials is not None):
-        return f"{desired.source} now names other credentials than the plan: plan again"
+        return Message("{source} now names other credentials than the plan: plan again", source=desired.source)
     return None
 
 
@@ -97,10 +103,10 @@ def _asks(settled: DesiredAccount, change: Change, *, complete: bool) -> bool:
 
 def _reason(settled: DesiredAccount, phone: str, places: Mapping[str, str]) -> str:
     if phone not in places:
-        return f"this number is no longer listed in {', '.join(sources(settled))}: plan again"
+        return Message("this number is no longer listed in {sources}: plan again", sources=", ".join(sources(settled)))
     place, desired = places[phone], settled.numbers.get(phone)
     if desired is None:
-        return f"{place} asks for nothing at this time: plan again"
+        return Message("{place} asks for nothing at this time: plan again", place=place)
     if desired.protected:
-        return f"{place} protects this number now: plan again"
-    return f"{place} now asks for {desired.status}: plan again"
+        return Message("{place} protects this number now: plan again", place=place)
+    return Message("{place} now asks for {status}: plan again", place=place, status=desired.status)

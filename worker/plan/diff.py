@@ -17,6 +17,7 @@ from worker.model.accounts import (
     Status,
 )
 from worker.model.history import NumberRecord
+from worker.model.messages import Message
 from worker.model.plans import Action, Cause, Change
 from worker.model.results import Outcome
 
@@ -35,20 +36,28 @@ __all__ = [
 
 
 _BLOCKED: Final[Mapping[str, str]] = {
-    Status.PENDING: "PENDING: the vendor is still reviewing its documents or ARS call; finish those, then plan again",
-    Status.BLOCKED: "BLOCKED: the vendor has stopped this number; contact their support",
-    Status.DUPLICATED: "DUPLICATED: another account holds this number; file a duplicate request in the console",
-    Status.EXPIRED: "EXPIRED: its verification has run out; verify the number again in the console",
-    Status.OVERLIMIT: "OVERLIMIT: the account holds more numbers than it may; ask for a higher limit or remove some",
+    Status.PENDING: Message(
+        "PENDING: the vendor is still reviewing its documents or ARS call; finish those, then plan again"
+    ),
+    Status.BLOCKED: Message("BLOCKED: the vendor has stopped this number; contact their support"),
+    Status.DUPLICATED: Message(
+        "DUPLICATED: another account holds this number; file a duplicate request in the console"
+    ),
+    Status.EXPIRED: Message("EXPIRED: its verification has run out; verify the number again in the console"),
+    Status.OVERLIMIT: Message(
+        "OVERLIMIT: the account holds more numbers than it may; ask for a higher limit or remove some"
+    ),
 }
-_BLOCKED_UNKNOWN: Final = "its status is unknown to this version; look the number up in the vendor's console"
-_UNWRITABLE: Final = "only ACTIVE and INACTIVE can be asked for; list one of the two"
-_MISSING: Final = "not registered on this account; register it with the vendor first, or take it off the list"
-_PROTECTED: Final = "protected; change it by hand, or lift its protection in the file"
-_UNMANAGED: Final = "registered but not listed; list it, or set unmanaged to ignore or deactivate"
-_UNMANAGED_FIXED: Final = "registered but not listed, in a status that cannot be written; set unmanaged to ignore it"
-_LISTED: Final = {Action.ACTIVATE: "listed as ACTIVE", Action.DEACTIVATE: "listed as INACTIVE"}
-_UNLISTED: Final = "not listed, and unmanaged is set to deactivate"
+_BLOCKED_UNKNOWN: Final = Message("its status is unknown to this version; look the number up in the vendor's console")
+_UNWRITABLE: Final = Message("only ACTIVE and INACTIVE can be asked for; list one of the two")
+_MISSING: Final = Message("not registered on this account; register it with the vendor first, or take it off the list")
+_PROTECTED: Final = Message("protected; change it by hand, or lift its protection in the file")
+_UNMANAGED: Final = Message("registered but not listed; list it, or set unmanaged to ignore or deactivate")
+_UNMANAGED_FIXED: Final = Message(
+    "registered but not listed, in a status that cannot be written; set unmanaged to ignore it"
+)
+_LISTED: Final = {Action.ACTIVATE: Message("listed as ACTIVE"), Action.DEACTIVATE: Message("listed as INACTIVE")}
+_UNLISTED: Final = Message("not listed, and unmanaged is set to deactivate")
 
 
 WRITES: Final = {
@@ -215,7 +224,13 @@ def inverse(numbers: Iterable[NumberRecord], run: str) -> tuple[Change, ...]:
     """The writes that give numbers the status back that they had before a run: those that it changed, and no others."""
     back = {Status.ACTIVE: Action.ACTIVATE, Status.INACTIVE: Action.DEACTIVATE}
     changes = (
-        Change(number.phone, back[Status(number.before)], number.after, number.before, f"as before run {run}")
+        Change(
+            number.phone,
+            back[Status(number.before)],
+            number.after,
+            number.before,
+            Message("as before run {run}", run=run),
+        )
         for number in numbers
         if number.outcome is Outcome.CHANGED and number.before is not None
     )

@@ -6,11 +6,11 @@ from typing import Final
 from msgspec import structs
 
 from worker.model.accounts import Group, NumberUse, ObservedAccount
+from worker.model.messages import Message
 from worker.model.plans import Action, Change, Notice, NoticeKind
 
 __all__ = ["hold", "in_order", "kept_back", "leaning", "spare", "used"]
 
-_UNKNOWN: Final = "whether it is in use could not be found out"
 _ORDER: Final = {action: place for place, action in enumerate(Action)}
 
 
@@ -83,16 +83,26 @@ def used(
     `hold_unknown` holds those as well.
     """
     reasons = {
-        phone: f"in use: {told}; if it may go all the same, add --allow in-use" for phone, told in usage.in_use.items()
+        phone: Message("in use: {told}; if it may go all the same, add --allow in-use", told=told)
+        for phone, told in usage.in_use.items()
     }
     if not usage.unknown:
         return hold(changes, reasons), ()
-    fate = "held, unless --allow in-use is added" if hold_unknown else "let go all the same"
-    number = len(usage.unknown)
-    some = "1 number is" if number == 1 else f"{number:,} numbers are"
-    told = f"whether {some} in use could not be found out: {fate} ({usage.why})"
+    fate = Message("held, unless --allow in-use is added") if hold_unknown else Message("let go all the same")
+    told = Message.plural(
+        "whether {count:,} number is in use could not be found out: {fate} ({why})",
+        "whether {count:,} numbers are in use could not be found out: {fate} ({why})",
+        len(usage.unknown),
+        fate=fate,
+        why=usage.why,
+    )
     if hold_unknown:
-        reasons |= dict.fromkeys(usage.unknown, f"{_UNKNOWN} ({usage.why}); add --allow in-use if it may go")
+        reasons |= dict.fromkeys(
+            usage.unknown,
+            Message(
+                "whether it is in use could not be found out ({why}); add --allow in-use if it may go", why=usage.why
+            ),
+        )
     return hold(changes, reasons), (Notice(NoticeKind.IN_USE, told),)
 
 
@@ -102,7 +112,10 @@ def kept_back(changes: Iterable[Change], approved: Iterable[Change]) -> tuple[Ch
 
 
 def _reason(group: Group, active: int) -> str:
-    return (
-        f"group {group.name} would keep {max(0, active - 1)} ACTIVE numbers, and at least {group.min_active} must be; "
-        "activate another member first, or lower its min_active"
+    return Message(
+        "group {name} would keep {active} ACTIVE numbers, and at least {min_active} must be; activate "
+        "another member first, or lower its min_active",
+        name=group.name,
+        active=max(0, active - 1),
+        min_active=group.min_active,
     )

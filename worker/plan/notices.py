@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from worker.model.accounts import Group, ObservedAccount, Status
+from worker.model.messages import Message
 from worker.model.plans import Notice, NoticeKind
 from worker.model.safety import Health
 
@@ -17,13 +18,13 @@ _WHOLE: Final = 100
 _WAITING: Final = {
     Status.PENDING: (
         NoticeKind.PENDING,
-        "PENDING: the vendor is still reviewing it; finish its documents or its ARS call in the console",
+        Message("PENDING: the vendor is still reviewing it; finish its documents or its ARS call in the console"),
     ),
     Status.DUPLICATED: (
         NoticeKind.DUPLICATED,
-        "DUPLICATED: another account holds it; file a duplicate request in the console",
+        Message("DUPLICATED: another account holds it; file a duplicate request in the console"),
     ),
-    Status.BLOCKED: (NoticeKind.BLOCKED, "BLOCKED: the vendor has stopped it; contact their support"),
+    Status.BLOCKED: (NoticeKind.BLOCKED, Message("BLOCKED: the vendor has stopped it; contact their support")),
 }
 _ORDER: Final = {kind: place for place, kind in enumerate(NoticeKind)}
 
@@ -43,9 +44,13 @@ def _short(observed: ObservedAccount, groups: Iterable[Group]) -> Iterator[Notic
     for group in groups:
         active = sum(observed.active_phone(member) for member in group.members)
         if active < group.min_active:
-            told = (
-                f"group {group.name} has {active} of {len(group.members)} numbers ACTIVE, and at least "
-                f"{group.min_active} should be: activate more of its members"
+            told = Message(
+                "group {name} has {active} of {members} numbers ACTIVE, and at least {min_active} should be: "
+                "activate more of its members",
+                name=group.name,
+                active=active,
+                members=len(group.members),
+                min_active=group.min_active,
             )
             yield Notice(NoticeKind.GROUP, told)
 
@@ -77,8 +82,14 @@ def _expiring(observed: ObservedAccount, settings: Health) -> Iterator[Notice]:
 def _ending(end: datetime, *, over: bool) -> str:
     when = f"{end:%Y-%m-%d}"
     if over:
-        return f"its registration ended on {when}: verify it again in the console before the vendor switches it off"
-    return f"its registration ends on {when}: verify it again in the console before then, or have it extended by itself"
+        return Message(
+            "its registration ended on {when}: verify it again in the console before the vendor switches it off",
+            when=when,
+        )
+    return Message(
+        "its registration ends on {when}: verify it again in the console before then, or have it extended by itself",
+        when=when,
+    )
 
 
 def _moment(text: str) -> datetime | None:
@@ -95,11 +106,22 @@ def _waiting(observed: ObservedAccount) -> Iterator[Notice]:
         if number.status in _WAITING:
             kind, told = _WAITING[number.status]
             measures = observed.measures.get(number.phone)
-            yield Notice(kind, f"{told} (it asks for {', '.join(measures)})" if measures else told, number.phone)
+            yield Notice(
+                kind,
+                Message("{told} (it asks for {measures})", told=told, measures=", ".join(measures))
+                if measures
+                else told,
+                number.phone,
+            )
 
 
 def _full(observed: ObservedAccount, settings: Health) -> Iterator[Notice]:
     registered, limit = len(observed.numbers), observed.limit
     if limit and registered * _WHOLE >= limit * settings.limit_percent:
-        told = f"{registered:,} of the {limit:,} numbers that may be registered are: ask the vendor for a higher limit"
-        yield Notice(NoticeKind.LIMIT, f"{told}, or remove some, before the next one is needed")
+        message = Message(
+            "{registered:,} of {limit:,} registration slots are used: ask the vendor for a higher limit, or remove "
+            "some numbers, before the next one is needed",
+            registered=registered,
+            limit=limit,
+        )
+        yield Notice(NoticeKind.LIMIT, message)

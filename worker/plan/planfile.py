@@ -17,7 +17,7 @@ from worker.config.urls import platform_of
 from worker.model.accounts import PHONE_PATTERN, DesiredAccount, Group, SourceFile
 from worker.model.credentials import CredentialsRef
 from worker.model.errors import ErrorInfo, PlanFileError
-from worker.model.messages import english
+from worker.model.messages import Message, english
 from worker.model.plans import AccountPlan, Action, Change, Timestamp, Verdict
 from worker.model.safety import InUse, Safety
 from worker.plan.diff import WRITES, fingerprint
@@ -171,19 +171,29 @@ def unseal(data: bytes, *, now: datetime, max_age_seconds: float = MAX_AGE_SECON
     try:
         plan, created = _parsed(data)
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        raise PlanFileError("this is not a plan file; plan --out writes one, and desired state goes with -f") from None
+        raise PlanFileError(
+            Message("this is not a plan file; plan --out writes one, and desired state goes with -f")
+        ) from None
     if plan.seal != _seal_of(plan):
-        raise PlanFileError("the plan file was changed after it was written; plan again")
+        raise PlanFileError(Message("the plan file was changed after it was written; plan again"))
     if not _distinct(plan.accounts):
-        raise PlanFileError("the plan file has one account twice; plan again")
+        raise PlanFileError(Message("the plan file has one account twice; plan again"))
     if not _coherent(plan):
-        raise PlanFileError("the plan file holds writes that no plan makes; plan again")
+        raise PlanFileError(Message("the plan file holds writes that no plan makes; plan again"))
     age = (now - created).total_seconds()
     if age > max_age_seconds:
         made, allowed = timedelta(seconds=int(age)), timedelta(seconds=max_age_seconds)
-        raise PlanFileError(f"the plan was made {made} ago, and may be applied for {allowed}; plan again")
+        raise PlanFileError(
+            Message(
+                "the plan was made {made} ago, and may be applied for {allowed}; plan again",
+                made=str(made),
+                allowed=str(allowed),
+            )
+        )
     if age < -_AHEAD_SECONDS:
-        raise PlanFileError(f"the plan was made {-age / 60:.0f} minutes in the future; check the clocks of both hosts")
+        raise PlanFileError(
+            Message("the plan was made {age:.0f} minutes in the future; check the clocks of both hosts", age=-age / 60)
+        )
     return replace(plan, seal="")
 
 
@@ -196,8 +206,9 @@ class _Header(Struct):
 def _parsed(data: bytes) -> tuple[SavedPlan, datetime]:
     schema = msgspec.json.decode(data, type=_Header).schema
     if schema.startswith(_FAMILY) and schema != _SCHEMA:
-        msg = (
-            f"the plan file is of another version (this one reads {_SCHEMA}); apply it with that version or plan again"
+        msg = Message(
+            "the plan file is of another version (this one reads {schema}); apply it with that version or plan again",
+            schema=_SCHEMA,
         )
         raise PlanFileError(msg)
     plan = msgspec.json.decode(data, type=SavedPlan)

@@ -17,13 +17,16 @@ from worker.model.accounts import (
     Unmanaged,
 )
 from worker.model.errors import ImplausibleNumber
+from worker.model.messages import Message, PhoneNumber
 from worker.model.phones import is_listable, why_implausible
 from worker.model.plans import Action, Cause, Change
 
 __all__ = ["Selection", "adopt", "check_registered", "drifted", "scope", "select", "spent"]
 
 
-_UNLISTABLE: Final = "registered, but no file can list it as it is written there; change it in the vendor's console"
+_UNLISTABLE: Final = Message(
+    "registered, but no file can list it as it is written there; change it in the vendor's console"
+)
 
 _NAMED: Final = 20
 """Further implausible numbers that an error names."""
@@ -62,10 +65,19 @@ def check_registered(desired: DesiredAccount, observed: ObservedAccount) -> None
     found = sorted((*places.get(phone, (desired.source, desired.line)), phone) for phone in reasons)
     (source, line, phone), *more = found
     reason = reasons[phone]
-    first = f"{source}:{line}:1: {phone} is not registered on this account, and {reason}, or take it off the list"
-    others = [f"{phone} ({other * (other != source)}:{line})" for other, line, phone in more[:_NAMED]]
-    others += ["…"] * (len(more) > _NAMED)
-    raise ImplausibleNumber(f"{first}; likewise {', '.join(others)}" if others else first)
+    first = Message(
+        "{source}:{line}:1: {phone} is not registered on this account, and {reason}, or take it off the list",
+        source=source,
+        line=line,
+        phone=PhoneNumber(phone),
+        reason=reason,
+    )
+    others = [
+        Message("{phone} ({place})", phone=PhoneNumber(phone), place=f"{other * (other != source)}:{line}")
+        for other, line, phone in more[:_NAMED]
+    ]
+    likewise = (*others, "…") if len(more) > _NAMED else tuple(others)
+    raise ImplausibleNumber(Message("{first}; likewise {others}", first=first, others=likewise) if others else first)
 
 
 def adopt(desired: DesiredAccount, observed: ObservedAccount) -> Mapping[str, Desired]:

@@ -9,6 +9,7 @@ from worker.config.limits import resolve_limit
 from worker.config.settings import threshold
 from worker.model.accounts import InUseOverride, PlanFileUse, SafetyOverride
 from worker.model.errors import Refusal
+from worker.model.messages import Message
 from worker.model.plans import AccountPlan, Action, Change, Verdict
 from worker.model.safety import InUse, Safety
 
@@ -65,7 +66,7 @@ They are few enough to be read one by one in a plan, and of a fleet that small h
 """
 
 
-_CHANGED: Final = {Action.ACTIVATE: "activated", Action.DEACTIVATE: "deactivated"}
+_CHANGED: Final = {Action.ACTIVATE: Message("activated"), Action.DEACTIVATE: Message("deactivated")}
 
 
 def effective_safety(settings: Safety, override: SafetyOverride) -> Safety:
@@ -123,15 +124,38 @@ def guard(
     broken = []
     limit = threshold(safety.max_deactivations, active)
     if deactivations > limit:
-        told = (
-            f"{deactivations} of {active} ACTIVE numbers would be deactivated; "
-            f"at most {limit} may be (max_deactivations: {safety.max_deactivations})"
+        told = Message(
+            "{deactivations} of {active} ACTIVE numbers would be deactivated; at most {limit} may be "
+            "(max_deactivations: {max_deactivations})",
+            deactivations=deactivations,
+            active=active,
+            limit=limit,
+            max_deactivations=safety.max_deactivations,
         )
-        broken.append(Refusal(MAX_DEACTIVATIONS, f"{told}. If that is meant, add --allow {MAX_DEACTIVATIONS}"))
+        broken.append(
+            Refusal(
+                MAX_DEACTIVATIONS,
+                Message(
+                    "{problem}. If that is meant, add --allow {rule}",
+                    problem=told,
+                    rule=MAX_DEACTIVATIONS,
+                ),
+            )
+        )
     left = active + activations - deactivations
     if left < safety.min_active <= active:
-        told = f"{left} of {active} ACTIVE numbers would be left; at least {safety.min_active} must be (min_active)"
-        broken.append(Refusal(MIN_ACTIVE, f"{told}. If that is meant, add --allow {MIN_ACTIVE}"))
+        told = Message(
+            "{left} of {active} ACTIVE numbers would be left; at least {min_active} must be (min_active)",
+            left=left,
+            active=active,
+            min_active=safety.min_active,
+        )
+        broken.append(
+            Refusal(
+                MIN_ACTIVE,
+                Message("{problem}. If that is meant, add --allow {rule}", problem=told, rule=MIN_ACTIVE),
+            )
+        )
     return tuple(refusal for refusal in broken if allow.isdisjoint({refusal.rule, ALLOW_ALL}))
 
 
@@ -154,19 +178,33 @@ def fleet_wide(plans: Sequence[AccountPlan], most: int | str, allow: frozenset[s
     for action, word in _CHANGED.items():
         number = sum(plan.counts[action] for plan in plans)
         if number > limit:
-            told = f"{number} of the {whole} numbers of all accounts would be {word}; at most {limit} may be"
-            way = f"If that is meant, add --allow {FLEET_WIDE}"
-            broken[action] = Refusal(FLEET_WIDE, f"{told} (fleet_wide: {most}). {way}")
+            told = Message(
+                "{number} of the {whole} numbers of all accounts would be {word}; at most {limit} may be "
+                "(fleet_wide: {most})",
+                number=number,
+                whole=whole,
+                word=word,
+                limit=limit,
+                most=most,
+            )
+            broken[action] = Refusal(
+                FLEET_WIDE, Message("{problem}. If that is meant, add --allow {rule}", problem=told, rule=FLEET_WIDE)
+            )
     return tuple(_refused(plan, broken) for plan in plans) if broken else tuple(plans)
 
 
 def replay(earlier: PlanFileUse) -> Refusal:
     """Return the refusal of a plan file that an earlier run used up."""
     if earlier.carried_out:
-        told = f"run {earlier.run} carried out this plan already, at {earlier.at}"
+        told = Message("run {run} carried out this plan already, at {at}", run=earlier.run, at=earlier.at)
     else:
-        told = f"run {earlier.run} wrote to numbers of this plan at {earlier.at}, after the plan was made"
-    return Refusal(REPLAY, f"{told}: plan again, or add --allow {REPLAY} to carry it out anyway")
+        told = Message(
+            "run {run} wrote to numbers of this plan at {at}, after the plan was made", run=earlier.run, at=earlier.at
+        )
+    return Refusal(
+        REPLAY,
+        Message("{problem}: plan again, or add --allow {rule} to carry it out anyway", problem=told, rule=REPLAY),
+    )
 
 
 def _refused(plan: AccountPlan, broken: Mapping[Action, Refusal]) -> AccountPlan:

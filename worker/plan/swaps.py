@@ -10,6 +10,7 @@ from typing import Final
 from msgspec import structs
 
 from worker.model.accounts import ObservedAccount, PairSwaps, Status
+from worker.model.messages import Message
 from worker.model.plans import AccountPlan, Action, Change, Notice, NoticeKind
 from worker.model.results import NumberResult, Outcome
 from worker.plan.holds import hold
@@ -45,9 +46,10 @@ def hold_swaps(changes: Iterable[Change], mode: PairSwaps, others: Iterable[Chan
 
 def hold_reason(lost: Mapping[str, str]) -> str:
     """Return the reason of a deactivation that is held, for the result of `unreached`."""
-    return (
-        f"held by safety.pair_swaps: cannot activate {_named(lost)}; "
-        "fix that first, leave it out with --exclude, or set pair_swaps to warn"
+    return Message(
+        "held by safety.pair_swaps: cannot activate {named}; fix that first, leave it out with "
+        "--exclude, or set pair_swaps to warn",
+        named=_named(lost),
     )
 
 
@@ -57,9 +59,11 @@ def with_notice(plan: AccountPlan) -> AccountPlan:
     off = [change.phone for change in plan.changes if change.action is Action.DEACTIVATE]
     if not lost or not off:
         return plan
-    message = (
-        f"the plan cannot activate {_named(lost)}, but would deactivate {_listed(off)}; "
-        "fix the activation first, or set safety.pair_swaps to hold"
+    message = Message(
+        "the plan cannot activate {named}, but would deactivate {listed}; fix the activation first, or "
+        "set safety.pair_swaps to hold",
+        named=_named(lost),
+        listed=_listed(off),
     )
     return structs.replace(plan, notices=(*plan.notices, Notice(NoticeKind.SWAP, message)))
 
@@ -70,9 +74,11 @@ def result_notices(numbers: Sequence[NumberResult], mode: PairSwaps) -> tuple[No
     lost = {number.phone: number.outcome for number in numbers if _not_activated(number)} if off else {}
     if not lost:
         return ()
-    message = (
-        f"the run deactivated {_listed(off)}, but did not confirm {_named(lost)} as ACTIVE; "
-        "fix the activation or roll the run back; set safety.pair_swaps to hold to prevent this"
+    message = Message(
+        "the run deactivated {listed}, but did not confirm {named} as ACTIVE; fix the activation or "
+        "roll the run back; set safety.pair_swaps to hold to prevent this",
+        listed=_listed(off),
+        named=_named(lost),
     )
     return (Notice(NoticeKind.SWAP, message),)
 

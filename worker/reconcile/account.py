@@ -11,6 +11,7 @@ from msgspec import structs
 
 from worker.model.accounts import AccountMemory, DesiredAccount, ObservedAccount, PlanFile
 from worker.model.errors import PolicyRefusal, StalePlan, WorkerError
+from worker.model.messages import Message
 from worker.model.plans import AccountPlan, Action, Verdict
 from worker.model.ports import AccountLedger, Log, ProgressMeter, ReadableAccount, WritableAccount
 from worker.model.results import NumberResult, Outcome, Requests
@@ -95,7 +96,7 @@ async def apply(
     print_ = fingerprint([plan])
     same = print_ == fingerprint([approved]) or (waited and within(plan, approved))
     if not same or plan.verdict is not Verdict.OK:
-        raise StalePlan("the account has changed since it was planned; nothing was written: plan again")
+        raise StalePlan(Message("the account has changed since it was planned; nothing was written: plan again"))
     safety = effective_safety(terms.safety, desired.safety)
     await ledger.begin(plan, print_)
     needs = Needs(least_active(safety, terms.allow), desired.groups, memory.spent, safety.pair_swaps)

@@ -13,6 +13,7 @@ from worker.model.errors import (
     RateLimited,
     WorkerError,
 )
+from worker.model.messages import Message
 from worker.model.plans import Change
 from worker.model.results import NumberResult, Outcome
 
@@ -153,25 +154,44 @@ class Attempt:
         if isinstance(self.error, NumberRejected):
             return (Outcome.BLOCKED if isinstance(self.error, NotWritable) else Outcome.FAILED), error
         if not verified:
-            unproven = NumberError("Unproven", "the account could not be read after the write; plan again to see")
+            unproven = NumberError(
+                "Unproven", Message("the account could not be read after the write; plan again to see")
+            )
             landed = self.acknowledged or self.ambiguous
             return (Outcome.UNVERIFIED, error or unproven) if landed else (Outcome.FAILED, error)
         if self.conflicting or after not in {change.observed, change.desired}:
             return _changed_by_others(after)
         if self.acknowledged:
-            lost = NumberError("Unproven", f"the API accepted the write, yet the number is still {after}; plan again")
+            lost = NumberError(
+                "Unproven",
+                Message("the API accepted the write, yet the number is still {after}; plan again", after=after or ""),
+            )
             return Outcome.UNVERIFIED, lost
         if isinstance(self.error, Interrupted | DeadlineExceeded) and error is not None:
-            tries = f"{self.sequence} attempt{'s' * (self.sequence != 1)} did not succeed"
-            error = NumberError(error.code, f"{tries} until it was {error.message}")
+            message = Message.plural(
+                "{count:,} attempt did not succeed until it was {reason}",
+                "{count:,} attempts did not succeed until it was {reason}",
+                self.sequence,
+                reason=error.message,
+            )
+            error = NumberError(error.code, message)
         return Outcome.FAILED, error
 
 
 def out_of_time(change: Change) -> NumberError:
     """Return the error of a write that its file asked for until a time that has passed."""
-    return NumberError("Conflict", f"the file wanted {change.desired} until {change.until}, which is over: plan again")
+    return NumberError(
+        "Conflict",
+        Message(
+            "the file wanted {desired} until {until}, which is over: plan again",
+            desired=change.desired,
+            until=change.until or "",
+        ),
+    )
 
 
 def _changed_by_others(after: str | None) -> tuple[Outcome, NumberError]:
-    status = "gone" if after is None else after
-    return Outcome.CONFLICT, NumberError("Conflict", f"someone else changed the number meanwhile: it is {status}")
+    status = Message("gone") if after is None else after
+    return Outcome.CONFLICT, NumberError(
+        "Conflict", Message("someone else changed the number meanwhile: it is {status}", status=status)
+    )

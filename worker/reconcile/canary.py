@@ -7,6 +7,7 @@ from typing import TypeVar
 from worker.config.limits import resolve_limit
 from worker.config.settings import CanarySettings
 from worker.model.errors import CanaryFailed
+from worker.model.messages import Message
 from worker.model.plans import Change
 from worker.model.ports import Log
 from worker.model.results import AccountResult, Outcome, RunOutcome
@@ -60,10 +61,17 @@ def _judge(
     if failed <= limit:
         log.info("canary.passed", **told)
         return None
-    which = "account" if len(canary) == 1 else f"{len(canary)} accounts"
+    which = Message.plural("account", "{count:,} accounts", len(canary))
     error = CanaryFailed(
-        f"{failed} of {whole} numbers of the first {which} did not become as planned; at most {limit} may fail "
-        f"(canary.max_failed: {max_failed}): see what became of them, then apply again"
+        Message(
+            "{failed} of {whole} numbers of the first {which} did not become as planned; at most {limit} "
+            "may fail (canary.max_failed: {max_failed}): see what became of them, then apply again",
+            failed=failed,
+            whole=whole,
+            which=which,
+            limit=limit,
+            max_failed=max_failed,
+        )
     )
     log.warning("canary.failed", **told, error_code=error.code, error_message=str(error))
     return error

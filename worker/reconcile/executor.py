@@ -21,6 +21,7 @@ from worker.model.errors import (
     LedgerError,
     WorkerError,
 )
+from worker.model.messages import Message
 from worker.model.plans import Action, Change
 from worker.model.ports import AttemptJournal, ProgressMeter, WritableAccount
 from worker.model.results import NumberResult
@@ -106,7 +107,10 @@ class Executor:
         loop = asyncio.get_running_loop()
         self._wall = pace.wall
         late = DeadlineExceeded(
-            f"stopped when the account's {pace.deadline_seconds:g} seconds were over; run again to go on"
+            Message(
+                "stopped when the account's {deadline_seconds:g} seconds were over; run again to go on",
+                deadline_seconds=pace.deadline_seconds,
+            )
         )
         deadline = loop.call_later(pace.deadline_seconds, self._api.halt, late)
         try:
@@ -283,8 +287,12 @@ class Executor:
             return True
         failed = sum(not attempt.acknowledged for attempt in activations)
         self.stopped = ActivationsFailed(
-            f"{failed} activations did not succeed, and without them fewer than {least} numbers would "
-            "stay ACTIVE: the deactivations were not tried"
+            Message(
+                "{failed} activations did not succeed, and without them fewer than {least} numbers would stay "
+                "ACTIVE: the deactivations were not tried",
+                failed=failed,
+                least=least,
+            )
         )
         return False
 

@@ -18,6 +18,7 @@ from worker.ledger import Keeper, Nothing, Subject
 from worker.model.accounts import AccountMemory, DesiredAccount, ObservedAccount, PlanFile, Status
 from worker.model.credentials import DEFAULT_CREDENTIALS, Credentials, CredentialsRef
 from worker.model.errors import CredentialsMissing, InternalError, Interrupted, WorkerError
+from worker.model.messages import Message
 from worker.model.plans import AccountPlan, Action, tally
 from worker.model.ports import AccountLedger, AccountTarget, DefaultTarget, Log, ProgressMeter, RunLog
 from worker.model.redaction import SHORTEST_SECRET
@@ -361,8 +362,12 @@ class Fleet:
         if len(credentials.api_secret.reveal()) < SHORTEST_SECRET and not where.loopback:
             place = (account.credentials or DEFAULT_CREDENTIALS).api_secret.place
             raise CredentialsMissing(
-                f"the API secret cannot be used: {place} has fewer than {SHORTEST_SECRET} characters, and no secret of "
-                "the vendor is so short; write the whole secret there"
+                Message(
+                    "the API secret cannot be used: {place} has fewer than {shortest_secret} characters, and no "
+                    "secret of the vendor is so short; write the whole secret there",
+                    place=place,
+                    shortest_secret=SHORTEST_SECRET,
+                )
             )
         key = credentials.api_key
         if key not in self.quotas:

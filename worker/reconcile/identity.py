@@ -10,6 +10,7 @@ from worker.ledger import Subject
 from worker.model.accounts import DesiredAccount
 from worker.model.credentials import CredentialsRef
 from worker.model.errors import DuplicateAccount
+from worker.model.messages import Message
 from worker.model.plans import AccountPlan
 from worker.model.ports import AccountTarget, DescribedAccount, revision
 from worker.model.safety import InUse, Safety
@@ -89,8 +90,12 @@ class Identities:
         found = ((name, self._known[name].place) for name in names[:_NAMED])
         places = ", ".join(f"{shown!r} ({known})" for shown, known in found)
         return DuplicateAccount(
-            f"{len(names)} names are one account: {places}: nothing was written to it. Describe it once, or split it: "
-            "write the same `account:` in each document"
+            Message(
+                "{names} names are one account: {places}: nothing was written to it. Describe it once, or split "
+                "it: write the same `account:` in each document",
+                names=len(names),
+                places=places,
+            )
         )
 
 

@@ -20,6 +20,7 @@ from worker.model.errors import (
     StalePlan,
     WorkerError,
 )
+from worker.model.messages import Message
 from worker.model.plans import Action, Change, Notice, Verdict, tally
 from worker.model.results import AccountResult, NumberResult, Outcome, Requests, RunOutcome
 from worker.plan.planfile import LeftOut
@@ -108,7 +109,9 @@ def _run_outcome(stopped: WorkerError | None, *, converged: bool) -> RunOutcome:
 def left_out(saved: LeftOut) -> AccountResult:
     """Return the result of an account of which a saved plan has no writes."""
     # the error is that of the plan: no option of the apply allows writes that the plan does not have
-    message = f"the saved plan holds no writes of this account; plan again: {saved.error.message}"
+    message = Message(
+        "the saved plan holds no writes of this account; plan again: {message}", message=saved.error.message
+    )
     return AccountResult(
         account=saved.account,
         account_id=saved.account_id,
@@ -157,7 +160,14 @@ def unverified(number: NumberResult) -> NumberResult:
 def conflict(change: Change, observed: ObservedAccount) -> NumberResult:
     """Return the result of a number that is no longer as its saved plan saw it."""
     status = observed.status(change.phone)
-    error = NumberError("Conflict", f"the plan saw {change.observed}; the number is {status or 'gone'} now: plan again")
+    error = NumberError(
+        "Conflict",
+        Message(
+            "the plan saw {observed}; the number is {status} now: plan again",
+            observed=change.observed or "",
+            status=status or Message("gone"),
+        ),
+    )
     return structs.replace(_conflict(change, status, error), before=change.observed)
 
 

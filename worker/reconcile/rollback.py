@@ -8,6 +8,7 @@ from msgspec import structs
 from worker.model.accounts import AccountMemory, Desired, ObservedAccount, Status
 from worker.model.errors import WorkerError
 from worker.model.history import AccountRecord
+from worker.model.messages import Message
 from worker.model.plans import AccountPlan, Action, Change, Verdict, tally
 from worker.model.ports import Log, ReadableAccount
 from worker.model.safety import Health
@@ -22,7 +23,7 @@ from worker.reconcile.in_use import inquire
 
 __all__ = ["approved", "failed_preview", "preview", "undoing"]
 
-_OVERTAKEN: Final = "no longer as that run left it: it is left alone; plan to decide on it as it is now"
+_OVERTAKEN: Final = Message("no longer as that run left it: it is left alone; plan to decide on it as it is now")
 
 
 def undoing(account: AccountRecord, run: str) -> SavedAccount:

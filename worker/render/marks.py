@@ -6,6 +6,7 @@ from typing import Final, Literal, TypeVar
 from msgspec import Struct
 
 from worker.model.history import Ending
+from worker.model.messages import Message
 from worker.model.plans import Action, NoticeKind, Verdict
 from worker.model.results import Outcome
 from worker.render.i18n import gettext as _
@@ -59,7 +60,7 @@ MARKS: Final[dict[str, Mark]] = {
     Outcome.FAILED: Mark("x", "failed", "bad"),
     Outcome.CONFLICT: Mark("x", "conflict", "bad"),
     Outcome.UNVERIFIED: Mark("?", "unverified", "warn"),
-    Outcome.NOT_ATTEMPTED: Mark(".", "not attempted", "warn"),
+    Outcome.NOT_ATTEMPTED: Mark(".", Message("not attempted"), "warn"),
     Outcome.HELD: Mark("~", "held", "warn"),
     Outcome.BLOCKED: Mark("!", "blocked", "warn"),
     Outcome.MISSING: Mark("?", "missing", "warn"),
@@ -85,7 +86,7 @@ ENDINGS: Final[dict[str, Mark]] = {
 VERDICTS: Final[dict[str, Mark]] = {
     Verdict.OK: Mark("✓", "ok", "good"),
     Verdict.REFUSED: ENDINGS[Ending.REFUSED],
-    Verdict.ERROR: Mark("x", "not read", "bad"),
+    Verdict.ERROR: Mark("x", Message("not read"), "bad"),
 }
 
 NOTICES: Final = {kind: Mark("i", kind.value.replace("_", " "), "info") for kind in NoticeKind}

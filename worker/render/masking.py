@@ -74,9 +74,9 @@ class Mask:
         """
         found = re.fullmatch(r"([0-9]*)(\*+)([0-9]*)", example.replace("-", ""))
         if found is None or len(found[0]) > _LONGEST:
-            raise ValueError("a mask is a number with stars for the digits to be hidden: 010****5678")
+            raise ValueError(Message("a mask is a number with stars for the digits to be hidden: 010****5678"))
         if len(found[2]) < _LEAST:
-            raise ValueError(f"a mask hides {_LEAST} digits or more: 010****5678")
+            raise ValueError(Message("a mask hides {least} digits or more: 010****5678", least=_LEAST))
         return cls(len(found[1]), len(found[2]), len(found[3]))
 
     def number(self, digits: str) -> str:

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from worker.model.accounts import PHONE_PATTERN, Observed, ObservedAccount, Status
 from worker.model.errors import ServerError
+from worker.model.messages import Message, PhoneNumber
 from worker.solapi.wire import EXCERPT_BYTES, UNREADABLE, brief, count, excerpt, identifier
 
 __all__ = ["AccountDocument"]
@@ -152,7 +153,7 @@ class AccountDocument:
         if len(self._rest) >= _BATCH and (self._head or self._begun()):
             self._take_rows()
         if len(self._rest) > _LONGEST:
-            raise self._unlike(f"{_LONGEST >> 20} MiB without a row")
+            raise self._unlike(Message("{longest} MiB without a row", longest=_LONGEST >> 20))
 
     def finish(self) -> ObservedAccount:
         """Return the account, once every piece was fed.
@@ -167,9 +168,11 @@ class AccountDocument:
         except UNREADABLE as error:
             raise self._unreadable(error) from None
         if document.error_code is not None:
-            raise self._unlike(f"it is the error {brief(str(document.error_code))[:_CODE_LENGTH]}")
+            raise self._unlike(
+                Message("it is the error {error_code}", error_code=brief(str(document.error_code))[:_CODE_LENGTH])
+            )
         if document.missing and b"".join(whole.split()) != b"{}":
-            raise self._unlike(f"keys are missing: {', '.join(document.missing)}")
+            raise self._unlike(Message("keys are missing: {missing}", missing=", ".join(document.missing)))
         self._add(document.rows or [])
         return ObservedAccount(
             identifier(document.account_id),
@@ -212,10 +215,13 @@ class AccountDocument:
         numbers = self._numbers
         for row in rows:
             if not _phone(row.phone):
-                told = f"the account document holds a number that is not 3 to 12 digits: {brief(repr(row.phone))}"
+                told = Message(
+                    "the account document holds a number that is not 3 to 12 digits: {phone}",
+                    phone=PhoneNumber(brief(repr(row.phone))),
+                )
                 raise ServerError(told)
             if row.phone in numbers:
-                raise ServerError(f"the account document holds {row.phone} twice")
+                raise ServerError(Message("the account document holds {phone} twice", phone=PhoneNumber(row.phone)))
             numbers[row.phone] = Observed(row.phone, row.status, row.expires_at)
             self._updated.append(row.updated)
             if row.extended:
@@ -223,15 +229,23 @@ class AccountDocument:
             if measures := row.measures:
                 self._measures[row.phone] = measures
         if len(numbers) > _NUMBERS_CAP:
-            raise ServerError(f"the account document holds more than {_NUMBERS_CAP:,} numbers")
+            raise ServerError(
+                Message("the account document holds more than {numbers_cap:,} numbers", numbers_cap=_NUMBERS_CAP)
+            )
 
     def _unreadable(self, error: Exception) -> ServerError:
         opening = self._opening.removeprefix(BOM_UTF8).lstrip()
         if not opening:
-            return ServerError("not an account document: it is empty")
+            return ServerError(Message("not an account document: it is empty"))
         if opening.startswith(b"<"):
-            return self._unlike("it is an HTML page, as a captive portal, a proxy or a firewall answers")
+            return self._unlike(Message("it is an HTML page, as a captive portal, a proxy or a firewall answers"))
         return self._unlike(brief(str(error)))
 
     def _unlike(self, reason: str) -> ServerError:
-        return ServerError(f"not an account document: {reason}; it starts with: {excerpt(self._opening)}")
+        return ServerError(
+            Message(
+                "not an account document: {reason}; it starts with: {excerpt}",
+                reason=reason,
+                excerpt=excerpt(self._opening),
+            )
+        )

@@ -8,6 +8,7 @@ from itertools import filterfalse
 from typing import Final
 
 from worker.model.accounts import ObservedAccount
+from worker.model.messages import Message
 
 __all__ = ["Baseline"]
 
@@ -68,7 +69,7 @@ def _absent(observed: ObservedAccount, listed: Iterable[str]) -> frozenset[str]:
 
 
 def _lost(lost: frozenset[str]) -> str:
-    return f"listed numbers that are not registered: {len(lost)}"
+    return Message("listed numbers that are not registered: {lost}", lost=len(lost))
 
 
 def _shrinkage(before: int | None, after: int) -> str | None:
@@ -76,4 +77,4 @@ def _shrinkage(before: int | None, after: int) -> str | None:
     share, whole = _LEAST_LEFT
     if before is None or after * whole >= before * share:
         return None
-    return f"registered numbers fell from {before} to {after}"
+    return Message("registered numbers fell from {before} to {after}", before=before, after=after)

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
 from worker.model.errors import Ambiguous, ApiError, CircuitOpen, ConnectionFailed, ServerError
+from worker.model.messages import Message
 
 __all__ = ["Breaker"]
 
@@ -99,8 +100,13 @@ class Breaker:
         except _FAILED as error:
             if self._tried == len(_PAUSES):
                 self._given_up = CircuitOpen(
-                    f"{_FAILURES} requests in a row and {self._tried} looks after them failed, the last one with: "
-                    f"{error}; run again when the API answers"
+                    Message(
+                        "{failures} requests in a row and {tried} looks after them failed, the last one with: {error}; "
+                        "run again when the API answers",
+                        failures=_FAILURES,
+                        tried=self._tried,
+                        error=str(error),
+                    )
                 )
             return
         except ApiError:

@@ -23,6 +23,7 @@ from worker.model.errors import (
     RateLimited,
     WorkerError,
 )
+from worker.model.messages import Message
 from worker.model.ports import Log
 from worker.model.results import Requests
 from worker.solapi import wire
@@ -125,7 +126,12 @@ class AccountReader:
         A write that is under way has 25 seconds to be answered; then it is given up, in doubt.
         """
         self._gate.close(reason)
-        late = Ambiguous(f"no answer within {_DRAIN_SECONDS:g} seconds after the run was stopped", timed_out=True)
+        late = Ambiguous(
+            Message(
+                "no answer within {drain_seconds:g} seconds after the run was stopped", drain_seconds=_DRAIN_SECONDS
+            ),
+            timed_out=True,
+        )
         asyncio.get_running_loop().call_later(_DRAIN_SECONDS, self._drain.close, late)
 
     async def observe(self, *, closing: bool = False) -> ObservedAccount:
@@ -240,7 +246,10 @@ class AccountReader:
         observed = document.finish()
         if self._pinned and observed.account_id is None:
             raise AccountRejected(
-                f"the reply does not say which account it is of; account_id {self._account_id:.64} is not confirmed",
+                Message(
+                    "the reply does not say which account it is of; account_id {account_id:.64} is not confirmed",
+                    account_id=self._account_id or "",
+                ),
                 api_code="WrongAccount",
             )
         self._same_account(observed.account_id)
@@ -253,7 +262,12 @@ class AccountReader:
             self._account_id = account_id
         elif account_id != self._account_id:
             raise AccountRejected(
-                f"the answer is of account {account_id:.64}, not {self._account_id:.64}", api_code="WrongAccount"
+                Message(
+                    "the answer is of account {account_id:.64}, not {account_id2:.64}",
+                    account_id=account_id,
+                    account_id2=self._account_id,
+                ),
+                api_code="WrongAccount",
             )
 
     async def _send(
@@ -381,7 +395,7 @@ class AccountWriter(AccountReader):
             raise
         self._breaker.heard(None)
         if reported is not None and reported is not status:
-            raise Ambiguous(f"the reply says that the number is {reported}", http_status=_OK)
+            raise Ambiguous(Message("the reply says that the number is {reported}", reported=reported), http_status=_OK)
 
     async def _exchange(self, phone: str, status: Status) -> Status | None:
         """Send one write and return the status that its reply gives for the number, None if it gives none."""
@@ -398,5 +412,5 @@ class AccountWriter(AccountReader):
             self._same_account(reply.account)
             return reply.status
         if not content.lstrip().startswith(b"{"):
-            raise Ambiguous("the reply is not JSON", http_status=answer.status)
+            raise Ambiguous(Message("the reply is not JSON"), http_status=answer.status)
         return None

@@ -23,6 +23,7 @@ from msgspec import Struct
 
 from worker.model.accounts import NumberUse
 from worker.model.errors import AccountRejected, ApiError, ServerError
+from worker.model.messages import Message
 from worker.model.phones import parse_digits
 from worker.solapi.wire import UNREADABLE, brief
 
@@ -67,7 +68,7 @@ class Body:
         """
         self.whole += piece
         if len(self.whole) > _CAP_MIB << 20:
-            raise AccountRejected(f"the answer is longer than {_CAP_MIB} MiB")
+            raise AccountRejected(Message("the answer is longer than {cap_mib} MiB", cap_mib=_CAP_MIB))
 
 
 class _Message(Struct, rename={"sender": "from", "updated": "dateUpdated"}):
@@ -114,7 +115,9 @@ async def inquire(fetch: Fetch, phones: Collection[str], now: datetime, hours: i
     try:
         whole = await _look_ahead(fetch, frozenset(phones), now, in_use)
         if not whole:
-            why = f"more than {_PAGES * _PAGE:,} messages are scheduled, and no more are looked through"
+            why = Message(
+                "more than {pages:,} messages are scheduled, and no more are looked through", pages=_PAGES * _PAGE
+            )
         for phone in phones:
             if phone in in_use:
                 continue
@@ -124,7 +127,7 @@ async def inquire(fetch: Fetch, phones: Collection[str], now: datetime, hours: i
             elif whole:
                 clear.add(phone)
     except ApiError as error:
-        why = f"{error.code}: {error}"
+        why = Message("{code}: {error}", code=error.code, error=str(error))
     return NumberUse(in_use, frozenset(phones).difference(in_use, clear), why)
 
 
@@ -166,14 +169,18 @@ async def _look_ahead(fetch: Fetch, phones: frozenset[str], now: datetime, in_us
         if group.status in _OVER:
             continue
         if not _group_id(group_id):
-            raise ServerError(f"a scheduled group has an id that cannot be: {brief(repr(group_id))}")
+            raise ServerError(
+                Message("a scheduled group has an id that cannot be: {group_id}", group_id=brief(repr(group_id)))
+            )
 
         def note_senders(page: _Messages, when: str = _moment(group.scheduled_date)) -> bool:
             senders = {_sender(message.sender) for message in page.messages}
             for phone in phones.intersection(senders):
-                in_use.setdefault(phone, f"messages from it are scheduled for {when}: let them be sent first")
+                in_use.setdefault(
+                    phone, Message("messages from it are scheduled for {when}: let them be sent first", when=when)
+                )
             if len(in_use) < len(phones) and None in senders:
-                raise ServerError("a scheduled message has no sender that can be told, so that it may be any")
+                raise ServerError(Message("a scheduled message has no sender that can be told, so that it may be any"))
             return len(in_use) == len(phones)
 
         path = f"/messages/v4/groups/{group_id}/messages"
@@ -208,8 +215,12 @@ def _sending(phone: str, hours: int, body: bytearray) -> str | None:
         return None
     ours = next((message for message in messages if _sender(message.sender) == phone), None)
     if ours is None:
-        raise ServerError("the list of messages is not of the number that was asked for")
-    return f"it has sent messages in the last {hours:,} hours, one of them on {_moment(ours.updated)}"
+        raise ServerError(Message("the list of messages is not of the number that was asked for"))
+    return Message(
+        "it has sent messages in the last {hours:,} hours, one of them on {moment}",
+        hours=hours,
+        moment=_moment(ours.updated),
+    )
 
 
 def _messages(body: bytearray) -> _Messages:
@@ -224,7 +235,7 @@ def _decoded(decoder: msgspec.json.Decoder[T], body: bytearray) -> T:
     try:
         return decoder.decode(body)
     except UNREADABLE as error:
-        raise ServerError(f"the answer cannot be read: {brief(str(error))}") from None
+        raise ServerError(Message("the answer cannot be read: {error}", error=brief(str(error)))) from None
 
 
 def _iso(moment: datetime) -> str:
@@ -237,4 +248,4 @@ def _moment(text: str | None) -> str:
         moment = datetime.fromisoformat(text or "")
         return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
     except (ValueError, OverflowError):
-        return brief(text or "a day that is not told")
+        return brief(text or Message("a day that is not told"))

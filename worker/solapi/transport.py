@@ -21,6 +21,7 @@ from yarl import URL
 from worker import __version__
 from worker.config.settings import Timeout
 from worker.model.errors import AccountRejected, Ambiguous, ApiError, ConnectionFailed, ServerError
+from worker.model.messages import Message, system_text
 from worker.model.ports import RequestObserver
 
 __all__ = ["Answer", "Transport", "missing_authority", "transport_error"]
@@ -83,7 +84,7 @@ class _Body:
     def __init__(self, status: int, headers: Mapping[str, str], into: Callable[[bytes], object]) -> None:
         codings = list(_codings(headers))
         if codings not in ([], ["gzip"]):
-            raise ServerError("the answer's compression was not asked for", http_status=status)
+            raise ServerError(Message("the answer's compression was not asked for"), http_status=status)
         self._inflater = _gunzip() if codings else None
         self._status = status
         self._into = into
@@ -111,7 +112,7 @@ class _Body:
             ServerError: there should be.
         """
         if self._inflater is not None and self._taken and not self._inflater.eof:
-            raise ServerError("the answer breaks off", http_status=self._status)
+            raise ServerError(Message("the answer breaks off"), http_status=self._status)
 
     def _inflate(self, inflater: "zlib._Decompress", data: bytes) -> None:
         """Decompress members (RFC 1952) one after the other; as in gzip(1), zeros may fill up what follows one."""
@@ -124,7 +125,7 @@ class _Body:
             try:
                 self._give(inflater.decompress(data, _PIECE))
             except zlib.error:
-                raise ServerError("the answer says gzip and is not", http_status=self._status) from None
+                raise ServerError(Message("the answer says gzip and is not"), http_status=self._status) from None
             data = inflater.unused_data if inflater.eof else inflater.unconsumed_tail
 
     def _give(self, data: bytes) -> None:
@@ -134,7 +135,9 @@ class _Body:
 
     def _bound(self, size: int, cap: int) -> None:
         if size > cap:
-            raise AccountRejected(f"the answer is longer than {cap // _MIB} MiB", http_status=self._status)
+            raise AccountRejected(
+                Message("the answer is longer than {cap} MiB", cap=cap // _MIB), http_status=self._status
+            )
 
 
 def _codings(headers: Mapping[str, str]) -> Iterator[str]:
@@ -266,7 +269,10 @@ async def _beginning(response: ClientResponse, deadline: float) -> Answer:
         kept += wanted
         dropped += len(piece) - len(wanted)
         if dropped > _RAW_CAP:
-            raise AccountRejected(f"the answer is longer than {_RAW_CAP // _MIB} MiB", http_status=response.status)
+            raise AccountRejected(
+                Message("the answer is longer than {raw_cap} MiB", raw_cap=_RAW_CAP // _MIB),
+                http_status=response.status,
+            )
     kept += content.read_nowait(_KEPT - len(kept))
     return Answer(response.status, response.headers, kept, complete=content.at_eof() and not dropped)
 
@@ -301,33 +307,41 @@ def transport_error(error: BaseException, *, write: bool) -> ApiError:
     lost = Ambiguous if write else ConnectionFailed
     match error:
         case aiohttp.ClientConnectorCertificateError():
-            reason = getattr(error.certificate_error, "verify_message", "") or "no reason given"
+            reason = getattr(error.certificate_error, "verify_message", "") or Message("no reason given")
             path = missing_authority()
             way = (
-                "an authority of your own is named in SSL_CERT_FILE"
+                Message("an authority of your own is named in SSL_CERT_FILE")
                 if path is None
-                else f"SSL_CERT_FILE names {path}, where no file is"
+                else Message("SSL_CERT_FILE names {path}, where no file is", path=str(path))
             )
             return AccountRejected(
-                f"TLS: the endpoint's certificate cannot be verified ({reason}): check the endpoint and this machine's "
-                f"clock; {way}"
+                Message(
+                    "TLS: the endpoint's certificate cannot be verified ({reason}): check the endpoint and this "
+                    "machine's clock; {way}",
+                    reason=reason,
+                    way=way,
+                )
             )
         case aiohttp.ClientSSLError() | aiohttp.ServerFingerprintMismatch():
-            return AccountRejected("TLS: no secure connection to the endpoint")
+            return AccountRejected(Message("TLS: no secure connection to the endpoint"))
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError() | aiohttp.TooManyRedirects():
-            return AccountRejected("the endpoint's URL cannot be used")
+            return AccountRejected(Message("the endpoint's URL cannot be used"))
         case aiohttp.ConnectionTimeoutError():
-            return ConnectionFailed("no connection within the time allowed")
+            return ConnectionFailed(Message("no connection within the time allowed"))
         case aiohttp.ClientConnectorError():
             failed = error.os_error
             known = os.strerror(failed.errno) if failed.errno and failed.errno > 0 else failed.strerror
-            reason = known or "the host is unknown or refuses"
-            return ConnectionFailed(f"no connection to {error.host}:{error.port} ({reason})")
+            reason = system_text(known) if known else Message("the host is unknown or refuses")
+            return ConnectionFailed(
+                Message(
+                    "no connection to {host}:{port} ({reason})", host=error.host, port=error.port or 0, reason=reason
+                )
+            )
         case TimeoutError():
-            return lost("no answer within the time allowed", timed_out=True)
+            return lost(Message("no answer within the time allowed"), timed_out=True)
         case aiohttp.ClientPayloadError():
-            return lost("the answer broke off")
+            return lost(Message("the answer broke off"))
         case aiohttp.ClientResponseError():
-            return lost("the answer is not HTTP")
+            return lost(Message("the answer is not HTTP"))
         case _:
-            return lost("the connection broke")
+            return lost(Message("the connection broke"))

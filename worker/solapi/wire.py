@@ -25,6 +25,7 @@ from worker.model.errors import (
     ServerError,
     SignatureReused,
 )
+from worker.model.messages import Message
 from worker.model.redaction import without_headers
 
 __all__ = [
@@ -107,9 +108,14 @@ def reply(body: bytes, phone: str) -> Reply:
     try:
         decoded = _REPLY.decode(body)
     except UNREADABLE as error:
-        raise Ambiguous(f"the reply cannot be read: {brief(str(error))}", http_status=200) from None
+        raise Ambiguous(
+            Message("the reply cannot be read: {error}", error=brief(str(error))), http_status=200
+        ) from None
     if decoded.error_code is not None:
-        raise Ambiguous(f"the reply says 200 and {brief(decoded.error_code)} at once", http_status=200)
+        raise Ambiguous(
+            Message("the reply says 200 and {error_code} at once", error_code=brief(decoded.error_code)),
+            http_status=200,
+        )
     if decoded.phone_number == phone:
         status = decoded.status
     else:
@@ -124,18 +130,19 @@ def refusal(status: int, body: bytes, *, write: bool, retry_after: float | None 
     may have been carried out; `retry_after` is the wait in seconds that the headers ask for.
     """
     api_code, said = _parse(body)
-    message = said or f"HTTP {status}"
+    message = said or Message("HTTP {status}", status=status)
     kind: type[ApiError]
     if status == 429:  # noqa: PLR2004 - HTTP statuses are clearest as numbers
         return RateLimited(message, retry_after=retry_after, api_code=api_code)
     if 300 <= status < 400:  # noqa: PLR2004
         return AccountRejected(
-            "the endpoint redirects elsewhere; redirects are not followed: check the endpoint", http_status=status
+            Message("the endpoint redirects elsewhere; redirects are not followed: check the endpoint"),
+            http_status=status,
         )
     if status == 408 or status >= 500 or status < 300 or _is_html(body):  # noqa: PLR2004
         kind = Ambiguous if write else ServerError
         if status < 300:  # noqa: PLR2004
-            message = "the answer cannot be read"
+            message = Message("the answer cannot be read")
     else:
         kind = _refused(status, (api_code or "").lower(), message.lower(), write=write)
     return kind(message, http_status=status, api_code=api_code)

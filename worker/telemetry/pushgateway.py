@@ -9,6 +9,7 @@ from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_ope
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import pushadd_to_gateway
 
+from worker.model.messages import Message
 from worker.telemetry.threads import within
 
 __all__ = ["PATIENCE", "push"]
@@ -37,7 +38,7 @@ def push(registry: CollectorRegistry, url: str, job: str, *, patience: float = P
         try:
             pushadd_to_gateway(url, job, registry, timeout=patience, handler=_sender)
         except HTTPError as error:
-            failures.append(f"it answered {error.code}")
+            failures.append(Message("it answered {code}", code=error.code))
         except (OSError, HTTPException, ValueError) as error:
             reason = error.reason if isinstance(error, URLError) else error
             failures.append(str(getattr(reason, "strerror", None) or reason) or type(error).__name__)
@@ -45,14 +46,16 @@ def push(registry: CollectorRegistry, url: str, job: str, *, patience: float = P
             failures.append(None)
 
     # each read has a timeout of its own, and a gateway that sends a byte a second would never be over
-    return failures[0] if within(patience, work) else f"no answer within {patience:g} seconds"
+    return (
+        failures[0] if within(patience, work) else Message("no answer within {patience:g} seconds", patience=patience)
+    )
 
 
 def _sender(
     url: str, method: str, timeout: float | None, headers: list[tuple[str, str]], data: bytes
 ) -> Callable[[], None]:
     def send() -> None:
-        assert url.startswith(_SCHEMES), "settings let nothing else through"  # noqa: S101 - a bug of ours
+        assert url.startswith(_SCHEMES), Message("settings let nothing else through")  # noqa: S101 - a bug of ours
         request = Request(url, data=data, headers=dict(headers), method=method)  # noqa: S310 - see above
         # proxies of the environment are not used here either
         with build_opener(ProxyHandler({}), _NoRedirects).open(request, timeout=timeout):

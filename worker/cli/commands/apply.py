@@ -14,6 +14,7 @@ from worker.cli.metrics import RunMetrics, run_metrics
 from worker.cli.planning import confirm, count_writes, is_interactive, plan, plan_accounts, run_and_report, show_plans
 from worker.config import files as sources
 from worker.model.errors import PlanFileError, Problem, UsageError
+from worker.model.messages import Message
 
 if TYPE_CHECKING:
     from worker.cli.runner import Session
@@ -86,21 +87,25 @@ def command(
     if planfile is not None:
         if given.paths or given.accounts or given.only or given.exclude or dry_run:
             raise UsageError(
-                "a saved plan is applied as it is: -f, --account, --only, --exclude and --dry-run do not go with it"
+                Message(
+                    "a saved plan is applied as it is: -f, --account, --only, --exclude and --dry-run do not go with it"
+                )
             )
         _check_folder(folder, no_files=no_files)
         file = _PlanFile(planfile, max_age, folder, compared=not no_files)
         return _apply_saved(file, given, lock_timeout=lock_timeout)
     if max_age is not None:
-        raise UsageError("--max-age is for a saved plan: senderid apply PLANFILE")
+        raise UsageError(Message("--max-age is for a saved plan: senderid apply PLANFILE"))
     if folder is not None or no_files:
-        raise UsageError("--files and --no-files are for a saved plan: senderid apply PLANFILE")
+        raise UsageError(Message("--files and --no-files are for a saved plan: senderid apply PLANFILE"))
     return plan(given) if dry_run else _apply(given, asks=not yes, lock_timeout=lock_timeout)
 
 
 def _apply(given: options.Common, *, asks: bool, lock_timeout: float) -> int:
     if asks and ("-" in given.paths or not is_interactive()):
-        raise UsageError("there is no terminal to ask on: look at the plan (senderid plan), then apply with --yes")
+        raise UsageError(
+            Message("there is no terminal to ask on: look at the plan (senderid plan), then apply with --yes")
+        )
     settings = load.load_settings(given.settings_path, given.overrides)
     with run_metrics(settings, given.metrics_file) as metering:
         return _apply_files(given, settings, metering, asks=asks, lock_timeout=lock_timeout)
@@ -134,9 +139,9 @@ def _check_folder(folder: str | None, *, no_files: bool) -> None:
     if folder is None:
         return
     if no_files:
-        raise UsageError("--files and --no-files do not go together")
+        raise UsageError(Message("--files and --no-files do not go together"))
     if not os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir raises where a name is too long
-        raise UsageError(f"--files {folder}: there is no such folder")
+        raise UsageError(Message("--files {folder}: there is no such folder", folder=folder))
 
 
 def _apply_saved(file: _PlanFile, given: options.Common, *, lock_timeout: float) -> int:
@@ -177,16 +182,16 @@ def _apply_file(
 def _open(path: str, max_age: float | None) -> "SavedPlan":
     from worker.plan.planfile import MAX_AGE_SECONDS, unseal
 
-    read = sources.read_file(path, wanted="the file that plan --out wrote", cap=_PLAN_CAP)
+    read = sources.read_file(path, wanted=Message("the file that plan --out wrote"), cap=_PLAN_CAP)
     if isinstance(read, Problem):
-        raise PlanFileError(f"{read.source}: {read.message}")
+        raise PlanFileError(Message("{source}: {message}", source=read.source, message=read.message))
     _, data = read
     if len(data) > _PLAN_CAP:
-        raise PlanFileError(f"{path}: this is no plan file: it is longer than any")
+        raise PlanFileError(Message("{path}: this is no plan file: it is longer than any", path=path))
     try:
         return unseal(data, now=datetime.now(UTC), max_age_seconds=MAX_AGE_SECONDS if max_age is None else max_age)
     except PlanFileError as error:
-        raise PlanFileError(f"{path}: {error}") from None
+        raise PlanFileError(Message("{path}: {error}", path=path, error=str(error))) from None
 
 
 def _check_endpoints(path: str, saved: "SavedPlan", settings: "Settings") -> None:
@@ -197,11 +202,18 @@ def _check_endpoints(path: str, saved: "SavedPlan", settings: "Settings") -> Non
         try:
             where = parse_endpoint(account.endpoint)
         except ValueError as error:
-            raise PlanFileError(f"{path}: account {account.account!r}: {error}") from None
+            raise PlanFileError(
+                Message("{path}: account {account!r}: {error}", path=path, account=account.account, error=str(error))
+            ) from None
         if not where.known and where != parse_endpoint(settings.endpoint):
             raise PlanFileError(
-                f"{path}: account {account.account!r} is reached at {where.url}, which neither is the vendor's nor the "
-                f"settings' endpoint: if that is meant, set SENDERID_ENDPOINT to it"
+                Message(
+                    "{path}: account {account!r} is reached at {url}, which neither is the vendor's nor the "
+                    "settings' endpoint: if that is meant, set SENDERID_ENDPOINT to it",
+                    path=path,
+                    account=account.account,
+                    url=where.url,
+                )
             )
 
 
@@ -271,7 +283,13 @@ def _check_keys(path: str, saved: "SavedPlan", settings: "Settings") -> None:
     for found in find_same_accounts(saved.accounts, load.document_checks(settings.endpoint).reach):
         first, second = found.first.account, found.second.account
         raise PlanFileError(
-            f"{path}: accounts {first!r} and {second!r} have the same API key, which belongs to one account: plan again"
+            Message(
+                "{path}: accounts {first!r} and {second!r} have the same API key, which belongs to one account: "
+                "plan again",
+                path=path,
+                first=first,
+                second=second,
+            )
         )
 
 

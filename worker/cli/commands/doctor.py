@@ -13,6 +13,7 @@ from worker.cli import load, options
 from worker.cli.exit_status import ExitStatus
 from worker.cli.output import emit
 from worker.model.errors import AccountRejected, ClockSkewed, CredentialsMissing, LedgerError, WorkerError
+from worker.model.messages import Message, system_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,7 +83,7 @@ async def _account(run: "Session") -> tuple[Check, ...]:
     network = await _network(parse_endpoint(run.settings.endpoint).url, run.settings.timeout.connect_seconds)
     try:
         with run.fleet.client(AccountReader, DefaultTarget(), run.log) as client:
-            found = Check("credentials", "ok", "API key and secret are there")
+            found = Check("credentials", "ok", Message("API key and secret are there"))
             reached = not any(check.status == "fail" for check in network)
             return (found, *network, *(await _look(client) if reached else ()))
     except CredentialsMissing as error:
@@ -95,10 +96,17 @@ async def _look(client: "AccountReader") -> tuple[Check, ...]:
     except WorkerError as error:
         return (_refused(error), _clock(client.clock_offset, refused=isinstance(error, ClockSkewed)))
     if observed.account_id is None:
-        signature = Check("signature", "warn", "accepted; the reply is an empty object: no numbers and no account id")
+        signature = Check(
+            "signature", "warn", Message("accepted; the reply is an empty object: no numbers and no account id")
+        )
     else:
-        numbers = f"account {observed.account_id}: {len(observed.numbers)} numbers, {observed.active} ACTIVE"
-        signature = Check("signature", "ok", f"accepted; {numbers}")
+        numbers = Message(
+            "account {account_id}: {numbers} numbers, {active} ACTIVE",
+            account_id=observed.account_id,
+            numbers=len(observed.numbers),
+            active=observed.active,
+        )
+        signature = Check("signature", "ok", Message("accepted; {numbers}", numbers=numbers))
     return (
         signature,
         _clock(client.clock_offset, refused=False),
@@ -117,19 +125,30 @@ async def _network(url: str, seconds: float) -> tuple[Check, ...]:
     try:
         await _connect(host, port, seconds, context=None)
     except OSError as error:
-        reason = "no answer in time" if isinstance(error, TimeoutError) else error.strerror or "unknown host"
-        return (Check("network", "fail", f"no connection to {place}: {reason}"),)
-    reached = Check("network", "ok", f"{place} answers")
+        reason = (
+            Message("no answer in time")
+            if isinstance(error, TimeoutError)
+            else (system_text(error.strerror) if error.strerror else Message("unknown host"))
+        )
+        return (Check("network", "fail", Message("no connection to {place}: {reason}", place=place, reason=reason)),)
+    reached = Check("network", "ok", Message("{place} answers", place=place))
     if not secure:
-        return (reached, Check("tls", "skip", "plain http to this machine"))
+        return (reached, Check("tls", "skip", Message("plain http to this machine")))
     try:
         await _connect(host, port, seconds, context=ssl.create_default_context())
     except OSError as error:
         why = getattr(error, "verify_message", "") or error.strerror or type(error).__name__
         path = missing_authority()
-        reason = why if path is None else f"SSL_CERT_FILE names {path}, where no file is"
-        return (reached, Check("tls", "fail", f"the certificate of {host} cannot be verified: {reason}"))
-    return (reached, Check("tls", "ok", f"the certificate of {host} is valid"))
+        detail = why if path is None else Message("SSL_CERT_FILE names {path}, where no file is", path=str(path))
+        return (
+            reached,
+            Check(
+                "tls",
+                "fail",
+                Message("the certificate of {host} cannot be verified: {reason}", host=host, reason=detail),
+            ),
+        )
+    return (reached, Check("tls", "ok", Message("the certificate of {host} is valid", host=host)))
 
 
 async def _connect(host: str, port: int, seconds: float, context: ssl.SSLContext | None) -> None:
@@ -142,25 +161,32 @@ async def _connect(host: str, port: int, seconds: float, context: ssl.SSLContext
 
 def _refused(error: WorkerError) -> Check:
     advice = (
-        "check the API key and secret in the vendor's console" if isinstance(error, AccountRejected) else "try again"
+        Message("check the API key and secret in the vendor's console")
+        if isinstance(error, AccountRejected)
+        else Message("try again")
     )
-    return Check("signature", "fail", f"{error.code}: {error} ({advice})")
+    return Check(
+        "signature", "fail", Message("{code}: {error} ({advice})", code=error.code, error=str(error), advice=advice)
+    )
 
 
 def _clock(offset: float | None, *, refused: bool) -> Check:
     if offset is None:
-        return Check("clock", "skip", "the server sent no date")
-    detail = f"this machine is {abs(offset):.0f} s {'behind' if offset > 0 else 'ahead of'} the server"
+        return Check("clock", "skip", Message("the server sent no date"))
+    if offset > 0:
+        detail = Message("this machine is {offset:.0f} s behind the server", offset=offset)
+    else:
+        detail = Message("this machine is {offset:.0f} s ahead of the server", offset=-offset)
     if refused:
-        return Check("clock", "fail", f"{detail}, which refuses that: set the clock")
+        return Check("clock", "fail", Message("{detail}, which refuses that: set the clock", detail=detail))
     if abs(offset) > _SKEW_WARNING:
-        return Check("clock", "warn", f"{detail}; it refuses more than 900 s: set the clock")
+        return Check("clock", "warn", Message("{detail}; it refuses more than 900 s: set the clock", detail=detail))
     return Check("clock", "ok", detail)
 
 
 def _rate_limit(headers: "Mapping[str, str]") -> Check:
     if not headers:
-        return Check("rate limit", "warn", "the server tells no limits; the settings' are used")
+        return Check("rate limit", "warn", Message("the server tells no limits; the settings' are used"))
     return Check("rate limit", "ok", ", ".join(f"{name}: {value}" for name, value in sorted(headers.items())))
 
 
@@ -173,7 +199,7 @@ def _ledger(settings: "Settings") -> Check:
         probe(path)
     except LedgerError as error:
         return Check("ledger", "fail", str(error))
-    return Check("ledger", "ok", f"{path} can be written")
+    return Check("ledger", "ok", Message("{path} can be written", path=str(path)))
 
 
 def _table(checks: tuple[Check, ...]) -> str:

@@ -10,6 +10,7 @@ from worker import __version__
 from worker.cli import complete, load, options
 from worker.cli.exit_status import ExitStatus
 from worker.model.errors import UsageError
+from worker.model.messages import Message
 from worker.render.i18n import gettext as _
 from worker.render.i18n import ngettext
 
@@ -96,15 +97,15 @@ def command(
     chosen = (since, outcome, limit)
     if age is not None:
         if any(given is not None for given in (run, account, phone, *chosen)):
-            raise UsageError("--prune-older-than goes alone: it forgets whole runs, whatever they were about")
+            raise UsageError(Message("--prune-older-than goes alone: it forgets whole runs, whatever they were about"))
         return _prune(settings, age)
     digits = None if phone is None else load.parse_phone("--phone", phone)
     if run is None and form == "markdown":
-        raise UsageError("--format markdown is for one run: senderid history RUN --format markdown")
+        raise UsageError(Message("--format markdown is for one run: senderid history RUN --format markdown"))
     if run is None:
         return _list(settings, shown, account=account, phone=digits, since=since, outcome=outcome, limit=limit)
     if any(given is not None for given in chosen):
-        raise UsageError("--since, --outcome and --limit choose among runs: they do not go with RUN")
+        raise UsageError(Message("--since, --outcome and --limit choose among runs: they do not go with RUN"))
     return _one(settings, shown, run, account=account, phone=digits)
 
 

@@ -7,6 +7,7 @@ import click
 
 from worker.cli import complete, load, options
 from worker.cli.exit_status import ExitStatus
+from worker.model.messages import Message
 
 if TYPE_CHECKING:
     from worker.model.accounts import ObservedAccount
@@ -66,7 +67,7 @@ def command(
     document = _utf_8(data)
     if kind == "json" or (kind == "auto" and document.lstrip().startswith(_NO_TABLES)):
         if encoding != "auto":
-            raise UsageError("--encoding is for tables: JSON is UTF-8")
+            raise UsageError(Message("--encoding is for tables: JSON is UTF-8"))
         account = _document(source, document)
         if (refused := write_desired.refusal(account, output)) is not None:
             raise DesiredStateError([Problem(source, 1, 1, refused)])

@@ -11,6 +11,7 @@ from worker.cli.credentials import CredentialsResolver, open_channel
 from worker.cli.exit_status import ExitStatus
 from worker.config.yaml_reader import suggest
 from worker.model.errors import ChannelUnusable, CredentialsMissing, UsageError
+from worker.model.messages import Message
 
 if TYPE_CHECKING:
     from worker.config.channels import Channel
@@ -53,11 +54,17 @@ def _chosen(settings: "Settings", names: Sequence[str]) -> list["Channel"]:
     channels = {channel.name: channel for channel in settings.notify.channels}
     if not channels:
         raise UsageError(
-            "the settings list no channel: write one under notify: channels, see docs/how-to/notifications.md"
+            Message("the settings list no channel: write one under notify: channels, see docs/how-to/notifications.md")
         )
     for name in names:
         if name not in channels:
-            raise UsageError(f"--channel {name!r}: the settings have no such channel{suggest(name, channels)}")
+            raise UsageError(
+                Message(
+                    "--channel {name!r}: the settings have no such channel{hint}",
+                    name=name,
+                    hint=suggest(name, channels),
+                )
+            )
     return [channel for channel in channels.values() if not names or channel.name in names]
 
 
@@ -78,5 +85,10 @@ async def _tried(channel: "Channel", resolver: CredentialsResolver, seconds: flo
         door = open_channel(channel, resolver)
     except (CredentialsMissing, ChannelUnusable) as error:
         return str(error)
-    told = Notification(Event.DAEMON, None, f"this is a test of the channel {channel.name}", ("Nothing has happened.",))
+    told = Notification(
+        Event.DAEMON,
+        None,
+        Message("this is a test of the channel {name}", name=channel.name),
+        (Message("Nothing has happened."),),
+    )
     return await deliver(door, compose([told], channel, host=node()), seconds)

@@ -7,6 +7,7 @@ import click
 from worker.cli import options
 from worker.cli.planning import plan
 from worker.model.errors import UsageError
+from worker.model.messages import Message
 
 __all__ = ["command"]
 
@@ -26,5 +27,5 @@ def command(*, out: str | None, detailed_exitcode: bool, at: str | None, **commo
     Exit status 0 when the plan could be made, 1 when an account could not be read, 4 when a safety rule refuses it.
     """
     if at is not None and out is not None:
-        raise UsageError("a plan of another time cannot be saved: --at and --out do not go together")
+        raise UsageError(Message("a plan of another time cannot be saved: --at and --out do not go together"))
     return plan(options.Common(**common), out=out, detailed=detailed_exitcode, at=at)

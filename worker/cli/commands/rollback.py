@@ -10,6 +10,7 @@ from worker.cli.exit_status import ExitStatus
 from worker.cli.planning import confirm, count_writes, is_interactive, plan_document, run_and_report, show_plans
 from worker.config.files import check_writable
 from worker.model.errors import UsageError
+from worker.model.messages import Message
 from worker.render.i18n import gettext as _
 
 if TYPE_CHECKING:
@@ -42,7 +43,9 @@ def command(*, run: str, yes: bool, dry_run: bool, lock_timeout: float, **common
     """
     given = options.Common(**common)
     if not (yes or dry_run or is_interactive()):
-        raise UsageError("there is no terminal to ask on: look at it with --dry-run, then roll back with --yes")
+        raise UsageError(
+            Message("there is no terminal to ask on: look at it with --dry-run, then roll back with --yes")
+        )
     settings = load.load_settings(given.settings_path, given.overrides)
     rules = load.parse_rules(given.allow)
 
@@ -76,8 +79,12 @@ def _check_ended(told: "RunRecord") -> None:
         from worker.render.text.layout import names
 
         raise UsageError(
-            f"run {told.run_id} is not finished on {names(unfinished)}: wait for it; or, if it died, let "
-            "`senderid apply` settle what it left open, then roll it back"
+            Message(
+                "run {run_id} is not finished on {names}: wait for it; or, if it died, let `senderid apply` "
+                "settle what it left open, then roll it back",
+                run_id=told.run_id,
+                names=names(unfinished),
+            )
         )
 
 

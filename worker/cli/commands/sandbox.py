@@ -9,6 +9,7 @@ import click
 
 from worker.cli import signals
 from worker.model.errors import UsageError
+from worker.model.messages import Message, system_text
 
 if TYPE_CHECKING:
     from worker.sandbox import SandboxAccount
@@ -46,7 +47,7 @@ def command(
     url, api_key and api_secret: put them into SENDERID_ENDPOINT, SOLAPI_API_KEY and SOLAPI_API_SECRET.
     """
     if state is not None and numbers is not None:
-        raise UsageError("--state and --numbers both say what the account has: give one of them")
+        raise UsageError(Message("--state and --numbers both say what the account has: give one of them"))
     limits = _rate_limit(rate_limit)
     accounts = _accounts(state, _NUMBERS if numbers is None else numbers, seed)
     for account in accounts[:1]:
@@ -61,7 +62,13 @@ def command(
             try:
                 url = await box.start(port)
             except OSError as error:
-                raise UsageError(f"--port {port} cannot be listened on: {error.strerror}") from None
+                raise UsageError(
+                    Message(
+                        "--port {port} cannot be listened on: {strerror}",
+                        port=port,
+                        strerror=system_text(error.strerror),
+                    )
+                ) from None
             first = accounts[0]
             click.echo(json.dumps({"url": url, "api_key": first.api_key, "api_secret": first.api_secret}))
             try:
@@ -75,7 +82,9 @@ def command(
 def _rate_limit(text: str) -> tuple[int, int]:
     writes, _, reads = text.partition("/")
     if not (writes.isdecimal() and reads.isdecimal() and int(writes) and int(reads)):
-        raise UsageError(f"--rate-limit {text!r}: two whole numbers are needed, writes/reads, such as 100/20")
+        raise UsageError(
+            Message("--rate-limit {text!r}: two whole numbers are needed, writes/reads, such as 100/20", text=text)
+        )
     return int(writes), int(reads)
 
 
@@ -87,6 +96,8 @@ def _accounts(state: str | None, numbers: int, seed: int) -> "list[SandboxAccoun
     try:
         return load_state(Path(state).read_bytes())
     except OSError as error:
-        raise UsageError(f"--state {state}: cannot be read: {error.strerror}") from None
+        raise UsageError(
+            Message("--state {state}: cannot be read: {strerror}", state=state, strerror=system_text(error.strerror))
+        ) from None
     except ValueError as error:
-        raise UsageError(f"--state {state}: {error}") from None
+        raise UsageError(Message("--state {state}: {error}", state=state, error=str(error))) from None

@@ -9,6 +9,7 @@ import click
 from worker.cli import load, options, signals
 from worker.cli.services import read_access
 from worker.model.errors import UsageError
+from worker.model.messages import Message
 
 if TYPE_CHECKING:
     from worker.config.settings import Settings
@@ -37,7 +38,7 @@ def command(*, listen: str, token_file: str | None, paths: Sequence[str], settin
     """
     settings = load.load_settings(settings_path, {"web.token_file": token_file})
     if "-" in paths:
-        raise UsageError("standard input can be read only once: give files or folders with -f")
+        raise UsageError(Message("standard input can be read only once: give files or folders with -f"))
 
     from worker import web
     from worker.cli.ledger import ledger_path
@@ -47,9 +48,13 @@ def command(*, listen: str, token_file: str | None, paths: Sequence[str], settin
     allowed = read_access(settings, host)
     if not (allowed.guarded or web.loopback(host)):
         raise UsageError(
-            f"--listen {listen!r}: other machines may see the pages only with a token: put one of "
-            f"{web.MIN_TOKEN_LENGTH} characters or more into a file, and name it with --token-file or "
-            "web.token_file in the settings"
+            Message(
+                "--listen {listen!r}: other machines may see the pages only with a token: put one of "
+                "{MIN_TOKEN_LENGTH} characters or more into a file, and name it with --token-file or "
+                "web.token_file in the settings",
+                listen=listen,
+                MIN_TOKEN_LENGTH=web.MIN_TOKEN_LENGTH,
+            )
         )
     files = _files(paths, settings)
     path = ledger_path(settings)

@@ -13,6 +13,7 @@ import click
 from worker.cli import complete, load, options
 from worker.cli.options import address
 from worker.model.errors import UsageError
+from worker.model.messages import Message
 from worker.render.i18n import gettext as _
 from worker.render.i18n import translated
 
@@ -72,10 +73,10 @@ def command(
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     given = options.Common(form="text", output=None, **common)
     if "-" in given.paths:
-        raise UsageError("standard input can be read only once: give files or folders with -f")
+        raise UsageError(Message("standard input can be read only once: give files or folders with -f"))
     rhythm, described = _rhythm(every, cron, timezone)
     if cron is None and jitter >= (every or _EVERY):
-        raise UsageError("--jitter must be shorter than the time between passes")
+        raise UsageError(Message("--jitter must be shorter than the time between passes"))
     settings = load.load_settings(given.settings_path, given.overrides)
 
     from worker.cli import ledger, runner
@@ -217,23 +218,25 @@ def _rhythm(every: float | None, cron: str | None, timezone: str | None) -> "tup
 
     if cron is None:
         if timezone is not None:
-            raise UsageError("--timezone goes with --cron")
+            raise UsageError(Message("--timezone goes with --cron"))
         seconds = _EVERY if every is None else every
         if seconds < 1:
-            raise UsageError("--every must be at least 1s")
+            raise UsageError(Message("--every must be at least 1s"))
         return Interval(seconds), f"every {seconds:g} s"
     if every is not None:
-        raise UsageError("--every and --cron are two ways to say the same: give one of them")
+        raise UsageError(Message("--every and --cron are two ways to say the same: give one of them"))
     try:
         zone = of_name(timezone or _KOREA)
     except ValueError as error:
-        raise UsageError(f"--timezone {timezone!r}: {error}") from None
+        raise UsageError(
+            Message("--timezone {timezone!r}: {error}", timezone=timezone or "", error=str(error))
+        ) from None
     if warning := zone_warning(zone.key):
         click.echo(_("warning: --timezone {what}").format(what=translated(warning)), err=True)
     try:
         return of_expression(cron, zone, datetime.now(UTC)), f"cron {cron} {zone.key}"
     except ValueError as error:
-        raise UsageError(f"--cron {cron!r}: {error}") from None
+        raise UsageError(Message("--cron {cron!r}: {error}", cron=cron, error=str(error))) from None
 
 
 def _interval(rhythm: "Trigger") -> float:

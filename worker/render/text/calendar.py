@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, Struct, field
 
 from worker.model.accounts import DesiredAccount
+from worker.model.messages import Message
 from worker.model.phones import hyphenated
 from worker.model.plans import Phone, Timestamp
 from worker.model.schedule import transitions
@@ -23,7 +24,7 @@ from worker.render.view.parts import MANY
 __all__ = ["AccountCalendar", "Calendar", "Due", "account_calendar", "text"]
 
 DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_NOT_SET: Final = "not set"
+_NOT_SET: Final = Message("not set")
 """Shown in place of a desired status if there is none."""
 _REMARK_COLUMNS: Final = 20
 """Columns of a remark, however narrow the page is."""

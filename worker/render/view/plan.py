@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import partial
 
+from worker.model.messages import Message
 from worker.model.plans import AccountPlan, Action, Cause, Change, Notice, Plan, Verdict
 from worker.model.times import format_local, load_zone
 from worker.render.i18n import gettext as _
@@ -187,10 +188,10 @@ def _sentences(plan: Plan, total: Counter[str], *, drift: bool) -> Iterator[tupl
 def _total(total: Counter[str], *, drift: bool) -> str:
     others = counts(
         (
-            (total[Action.BLOCKED] + total[Action.MISSING], "cannot converge"),
+            (total[Action.BLOCKED] + total[Action.MISSING], Message("cannot converge")),
             (total[Action.HELD], "held"),
             (total[Action.PROTECTED], "protected"),
-            (total[Action.UNMANAGED], "not listed"),
+            (total[Action.UNMANAGED], Message("not listed")),
         )
     )
     same = total[Action.UNCHANGED]
