@@ -80,7 +80,7 @@ def test_an_account_that_is_nearly_full_is_told(limit: int | None, told: int) ->
     assert [notice.kind for notice in found] == [NoticeKind.LIMIT] * told
     if limit == 4:
         (notice,) = notices(_account(*three, limit=4), (), Health(limit_percent=75))
-        assert notice.message.startswith("3 of the 4 numbers that may be registered are")
+        assert notice.message.startswith("3 of 4 registration slots are used")
 
 
 _NUMBERS = st.dictionaries(
