@@ -3,13 +3,12 @@
 import json
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from tests.e2e.conftest import SENDERID, Command, Serve
+from tests.e2e.conftest import Command, Serve
 from worker.cli.main import COMMANDS
 from worker.sandbox import SandboxAccount
 
@@ -148,7 +147,7 @@ def _completed(command: Command, shell: str, words: str, last: str) -> list[str]
     if program is None:
         pytest.skip(f"there is no {shell}")
     script = {"bash": _BASH, "fish": _FISH, "zsh": _ZSH}[shell].format(words=words, last=last)
-    path = f"{Path(SENDERID).parent}:{command.environment['PATH']}"
+    path = f"{command.quick}:{command.environment['PATH']}"
     flags = ["-f"] if shell == "zsh" else ["--no-config"] if shell == "fish" else ["--norc"]
     done = subprocess.run(  # noqa: S603 - a shell, with our own script
         [program, *flags, "-c", script],

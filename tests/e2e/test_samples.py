@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -17,6 +16,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
+from tests.e2e.conftest import Serve
 from tests.support.samples import PAGES, ROOT, Sample, matches, samples, steps
 from worker.config import desired
 from worker.config.settings import load
@@ -77,12 +77,12 @@ def test_json_samples_match_their_schemas(page: Path, sample: Sample) -> None:
 
 
 @pytest.mark.parametrize("page", RUN, ids=name)
-def test_command_samples_print_what_the_page_shows(page: Path, tmp_path: Path, serve: Callable[..., object]) -> None:
+def test_command_samples_print_what_the_page_shows(page: Path, tmp_path: Path, serve: Serve, quick: Path) -> None:
     """One shell runs all commands of a page in their order."""
     story = [sample for sample in samples(page.read_text()) if sample.mark == "run"]
     account = generate(6, seed=SEED)
     served = serve(account)
-    shell = Shell(tmp_path, served.sandbox.url, account)  # type: ignore[attr-defined]
+    shell = Shell(tmp_path, quick, served.sandbox.url, account)
     if "mkdir accounts" not in page.read_text():
         shell.run([BEGUN])
     printed = iter(shell.run(story))
@@ -112,13 +112,13 @@ BEGUN: Final = Sample(
 class Shell:
     """A shell with the command on its path and the sandbox in its environment."""
 
-    def __init__(self, folder: Path, url: str, account: SandboxAccount) -> None:
+    def __init__(self, folder: Path, commands: Path, url: str, account: SandboxAccount) -> None:
         self._folder = folder
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self._port = str(probe.getsockname()[1])
         self._environment = {
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PATH": f"{commands}:{Path(sys.executable).parent}:{os.environ['PATH']}",
             "HOME": str(folder),
             "XDG_STATE_HOME": str(folder / "state"),
             "LANG": "C.UTF-8",

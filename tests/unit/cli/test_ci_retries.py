@@ -193,6 +193,12 @@ def test_a_post_without_answers_ends(forge: Forge, waiting: Waiting) -> None:
     assert (len(forge.writes), len(lookups)) == (5, 5)
 
 
+def test_post_without_usable_answer_honours_retry_after(forge: Forge, waiting: Waiting) -> None:
+    forge.faults = [Fault("POST", "/comments", 503, {"Retry-After": "7"})]
+    assert waiting.api.create(COMMENTS, lambda: None, body="x")["id"]
+    assert waiting.seconds == [7]
+
+
 def test_a_comment_that_the_last_try_created_is_not_a_failure(forge: Forge, github: GitHub) -> None:
     """A claim that is there but reported as failed would block the plan, although nothing was written."""
     forge.faults = [Fault("POST", "/comments", 500, {})] * 4 + [Fault("POST", "/comments", takes_effect=True)]

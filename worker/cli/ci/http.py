@@ -45,7 +45,14 @@ class NotFound(CiError):
 
 
 class NoUsableAnswer(CiError):
-    """A request that must not be repeated blindly has no usable answer: it may have taken effect."""
+    """A request that must not be repeated blindly has no usable answer: it may have taken effect.
+
+    `seconds` is how long the forge asks to wait before the next try, None where it does not say.
+    """
+
+    def __init__(self, problem: str, seconds: float | None = None) -> None:
+        super().__init__(problem)
+        self.seconds = seconds
 
 
 class PlanRefused(CiError):
@@ -114,15 +121,16 @@ class Api:
         attempt = 0
         while True:
             attempt += 1
+            seconds: float | None = None
             try:
                 answer = self._json("POST", path, {}, fields, is_repeatable=False)
                 if isinstance(answer, dict) and "id" in answer:
                     return answer
                 problem = f"POST {path}: the answer names no item"
             except NoUsableAnswer as unanswered:
-                problem = str(unanswered)
+                problem, seconds = str(unanswered), unanswered.seconds
             if attempt < _TRIES:
-                self._wait(None, problem, attempt)
+                self._wait(seconds, problem, attempt)
             found = find()
             if found is not None:
                 return found
@@ -203,7 +211,7 @@ class Api:
             except (URLError, HTTPException, OSError) as error:
                 problem, is_certain = f"{name}: no answer ({getattr(error, 'reason', error)})", False
             if not (is_certain or is_repeatable):
-                raise NoUsableAnswer(problem)
+                raise NoUsableAnswer(problem, seconds)
             self._wait(seconds, problem, attempt)
 
     def _wait(self, seconds: float | None, problem: str, attempt: int) -> None:
