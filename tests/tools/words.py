@@ -32,11 +32,11 @@ AVOIDED: Final = (
     (r"of ours", "our"),
     (r"so many", "the number, that many"),
     (r"what there is", "name it"),
-    (r"as it is", "unchanged, the current …"),
+    (r"as it is(?! \w+(?:ed|en|wn|nt|de)\b)", "unchanged, the current …"),  # "as it is written" is fine
     (r"that which", "what"),
     (r"mend|mends|mended|mending", "fix"),
     (r"go off|goes off|going off|went off", "be deactivated, end"),
-    (r"begin with", "start from, start with"),
+    (r"(?<!that\s)(?<!which\s)(?<!not\s)begin with", "start from, start with"),  # a prefix is fine
     (r"to be had", "available"),
 )
 """Phrases as regular expressions of whole words, in which a blank is any white space, and what to write instead."""

@@ -23,7 +23,15 @@ def test_finds_phrase_across_lines_and_case(text: str, phrase: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["history", "`watch.file_mended`", "It looks at files.", "a look-up", "starts with a digit"]
+    "text",
+    [
+        "history",
+        "`watch.file_mended`",
+        "It looks at files.",
+        "a look-up",
+        "ids that\nbegin with a digit",
+        "a day as it is written",
+    ],
 )
 def test_leaves_other_text_alone(text: str) -> None:
     """Names of code and other uses of a word are no findings."""
