@@ -90,7 +90,7 @@ def test_missing_scope_is_a_notice(  # noqa: PLR0917 - a case and its fixtures
     command.write("main.yaml", FILE.replace("hours: 48", f"on_unknown: {fate}"))
     told = " ".join(command("plan", "-f", "main.yaml").stdout.split())
     assert "Worth knowing" in told
-    assert "whether 3 numbers are in use could not be found out" in told
+    assert "the use of 3 numbers is unknown" in told
     before = _asked(served)
     done = command("apply", "-y", "-f", "main.yaml", "--format", "json")
     assert (done.returncode, _outcomes(done)) == (status, dict.fromkeys((IDLE, BUSY, AHEAD), outcome))
@@ -158,7 +158,7 @@ def test_notices_are_in_plan_result_and_log(serve: Serve, command: Command) -> N
     assert "BUSINESS_DOCUMENTS" not in text
     assert "1588-1234" in text
     assert f"its registration ends on {soon[:10]}" in " ".join(text.split())
-    assert "4 of the 4 numbers that may be registered are" in " ".join(text.split())
+    assert "4 of 4 registration slots used" in " ".join(text.split())
     done = command("apply", "-y", "-f", "main.yaml", "--format", "json")
     found = json.loads(done.stdout)["accounts"][0]["notices"]
     assert [(notice["kind"], notice["phone"]) for notice in found] == [

@@ -58,7 +58,7 @@ def test_unregistered_implausible_number_sends_no_write(
     told = "config/desired/main.yaml:7:1: 05071234567 is not registered on this account, and 050 numbers forward calls"
     shown = " ".join((done.stdout if form == "json" else done.stderr + done.stdout).split())
     assert told in shown
-    assert "list the number behind it, or take it off the list; likewise 0109999999 (:8)" in shown
+    assert "list the number behind it, or remove it from the file; likewise 0109999999 (:8)" in shown
     assert not served.writes
     assert account.statuses == {A: "INACTIVE", **dict.fromkeys(ODD, "ACTIVE")}
 

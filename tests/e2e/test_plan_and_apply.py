@@ -334,7 +334,7 @@ def test_saved_refused_account_stays_refused(command: Command, serve: Serve) -> 
     assert command("plan", "-f", "d.yaml", "--out", "plan.json").returncode == 4
     done = command("apply", "plan.json", "--allow", "all")
     assert done.returncode == 4
-    assert "the saved plan holds no writes of this account; plan again: 0 of 1 ACTIVE" in " ".join(done.stdout.split())
+    assert "the saved plan has no writes for this account; plan again: 0 of 1 ACTIVE" in " ".join(done.stdout.split())
     assert served.writes == []
 
 

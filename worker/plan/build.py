@@ -20,12 +20,11 @@ from worker.model.plans import AccountPlan, Action, Change, Verdict, tally
 from worker.model.results import Requests
 from worker.model.safety import Health, InUse, Safety
 from worker.plan.diff import compare, preconditions
-from worker.plan.holds import kept_back, spare
+from worker.plan.holds import as_found, hold_back, kept_back
 from worker.plan.notices import notices
 from worker.plan.planfile import SavedAccount
-from worker.plan.policy import Selection, drifted, scope, select, spent
+from worker.plan.policy import Selection, drifted, scope, select
 from worker.plan.safety import effective_safety, guard
-from worker.plan.swaps import as_found, hold_swaps
 
 __all__ = [
     "Draft",
@@ -109,13 +108,13 @@ def build(
     safety = effective_safety(terms.safety, desired.safety)
     numbers = scope(desired, observed, terms.selection)
     differing, confirmed = compare(numbers, observed, memory)
-    changes = hold_swaps(spare(differing, observed, desired.groups, memory.spent), safety.pair_swaps)
+    changes = hold_back(differing, observed, groups=desired.groups, gone=memory.spent, pair_swaps=safety.pair_swaps)
     if terms.drift:
         expected = (change.phone for change in changes if not drifted(change))
         return build(desired, observed, terms.without(expected), memory, now)
     statuses = observed.statuses
     active = statuses.get(Status.ACTIVE, 0)
-    refusals = guard(changes, active, safety, terms.allow, spent=spent(memory, numbers, observed))
+    refusals = guard(changes, active, safety, terms.allow, spent=_spent(memory, numbers, observed))
     registered = len(observed.numbers)
     plan = AccountPlan(
         account=desired.name,
@@ -181,11 +180,17 @@ def remaining(
     `dropped` writes of the plan that are not to be made any more.
     """
     found = preconditions(saved, observed.numbers, now)
-    due = spare(kept_back(found.due, held), observed, saved.groups, memory.spent)
     others = (as_found(change, observed) for change in (*found.conflicts, *found.lapsed, *dropped, *saved.impossible))
-    changes = hold_swaps(due, saved.safety.pair_swaps, others)
+    changes = hold_back(
+        kept_back(found.due, held),
+        observed,
+        groups=saved.groups,
+        gone=memory.spent,
+        pair_swaps=saved.safety.pair_swaps,
+        others=others,
+    )
     done = {change.phone: Desired(Status(change.desired)) for change in found.already}
-    refusals = guard(changes, observed.active, saved.safety, allow, spent=spent(memory, done, observed))
+    refusals = guard(changes, observed.active, saved.safety, allow, spent=_spent(memory, done, observed))
     return Remaining(changes, found.conflicts, found.already, found.lapsed, refusals)
 
 
@@ -206,3 +211,14 @@ def as_plan(saved: SavedAccount) -> AccountPlan:
 def count_actions(changes: Iterable[Change], *, unchanged: int) -> dict[Action, int]:
     """Return how many numbers have each action."""
     return tally(Action, Counter(change.action for change in changes) | Counter({Action.UNCHANGED: unchanged}))
+
+
+def _spent(memory: AccountMemory, desired: Mapping[str, Desired], observed: ObservedAccount) -> int:
+    """Return how many numbers runs that died have deactivated that should still be INACTIVE and are."""
+    return sum(
+        phone in desired
+        and desired[phone].status is Status.INACTIVE
+        and phone in observed.numbers
+        and observed.numbers[phone].status is Status.INACTIVE
+        for phone in memory.spent
+    )

@@ -27,7 +27,7 @@ class CurrentFiles(Struct, frozen=True):
     missing: tuple[str, ...] = ()
 
 
-def unasked(saved: SavedAccount, files: CurrentFiles, moment: datetime) -> dict[str, str]:
+def unasked(saved: SavedAccount, files: CurrentFiles, moment: datetime) -> dict[str, Message]:
     """Return the numbers whose writes the files no longer ask for at an aware moment, each with the reason.
 
     What only a missing file could say is taken as unchanged.
@@ -35,9 +35,7 @@ def unasked(saved: SavedAccount, files: CurrentFiles, moment: datetime) -> dict[
     desired = files.desired
     if desired is None:
         lost = Message(
-            "account {account!r} is no longer in {sources}: plan again",
-            account=saved.account,
-            sources=", ".join(sources(saved)),
+            "account {account!r} is no longer in {files}: plan again", account=saved.account, files=sources(saved)
         )
         return {} if files.missing else dict.fromkeys(_phones(saved), lost)
     elsewhere = _elsewhere(saved, desired, complete=not files.missing)
@@ -62,12 +60,12 @@ def uncompared(files: CurrentFiles) -> tuple[Notice, ...]:
     """Return the notice of files that were not found; none if all were."""
     if not files.missing:
         return ()
-    told = Message(
-        "the plan was not compared with {missing}: not found; add --files with the folder that the "
-        "files are in now, or --no-files if there are none",
-        missing=", ".join(files.missing),
+    message = Message(
+        "the plan was not compared with {files}: not found; add --files with the folder that the files are in now, or "
+        "--no-files if there are none",
+        files=files.missing,
     )
-    return (Notice(NoticeKind.FILES, told),)
+    return (Notice(NoticeKind.FILES, message),)
 
 
 def _phones(saved: SavedAccount) -> tuple[str, ...]:
@@ -79,15 +77,15 @@ def _sooner(change: Change, desired: Desired | None) -> Change:
     return replace(change, until=min(ends)) if ends else change
 
 
-def _elsewhere(saved: SavedAccount, desired: DesiredAccount, *, complete: bool) -> str | None:
+def _elsewhere(saved: SavedAccount, desired: DesiredAccount, *, complete: bool) -> Message | None:
     """Return why the document no longer describes the account of the plan; None if it does."""
     if desired.account_id not in {None, saved.account_id}:
-        return Message("{source} now names another account_id than the plan: plan again", source=desired.source)
+        return Message("{file} now names another account_id than the plan: plan again", file=desired.source)
     if desired.endpoint not in {None, saved.endpoint}:
-        return Message("{source} now names another endpoint than the plan: plan again", source=desired.source)
+        return Message("{file} now names another endpoint than the plan: plan again", file=desired.source)
     # default credentials may also be those of a document that was not found
     if desired.credentials != saved.credentials and (complete or desired.credentials is not None):
-        return Message("{source} now names other credentials than the plan: plan again", source=desired.source)
+        return Message("{file} now names other credentials than the plan: plan again", file=desired.source)
     return None
 
 
@@ -101,9 +99,9 @@ def _asks(settled: DesiredAccount, change: Change, *, complete: bool) -> bool:
     return not complete or (settled.unmanaged is Unmanaged.DEACTIVATE and change.desired == Status.INACTIVE)
 
 
-def _reason(settled: DesiredAccount, phone: str, places: Mapping[str, str]) -> str:
+def _reason(settled: DesiredAccount, phone: str, places: Mapping[str, str]) -> Message:
     if phone not in places:
-        return Message("this number is no longer listed in {sources}: plan again", sources=", ".join(sources(settled)))
+        return Message("this number is no longer listed in {files}: plan again", files=sources(settled))
     place, desired = places[phone], settled.numbers.get(phone)
     if desired is None:
         return Message("{place} asks for nothing at this time: plan again", place=place)

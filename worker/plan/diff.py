@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 
-_BLOCKED: Final[Mapping[str, str]] = {
+_BLOCKED: Final[Mapping[str, Message]] = {
     Status.PENDING: Message(
         "PENDING: the vendor is still reviewing its documents or ARS call; finish those, then plan again"
     ),
@@ -43,15 +43,15 @@ _BLOCKED: Final[Mapping[str, str]] = {
     Status.DUPLICATED: Message(
         "DUPLICATED: another account holds this number; file a duplicate request in the console"
     ),
-    Status.EXPIRED: Message("EXPIRED: its verification has run out; verify the number again in the console"),
+    Status.EXPIRED: Message("EXPIRED: its verification has expired; verify the number again in the console"),
     Status.OVERLIMIT: Message(
-        "OVERLIMIT: the account holds more numbers than it may; ask for a higher limit or remove some"
+        "OVERLIMIT: the account holds more numbers than its limit; request a higher limit or remove some"
     ),
 }
-_BLOCKED_UNKNOWN: Final = Message("its status is unknown to this version; look the number up in the vendor's console")
-_UNWRITABLE: Final = Message("only ACTIVE and INACTIVE can be asked for; list one of the two")
-_MISSING: Final = Message("not registered on this account; register it with the vendor first, or take it off the list")
-_PROTECTED: Final = Message("protected; change it by hand, or lift its protection in the file")
+_BLOCKED_UNKNOWN: Final = Message("unknown status; check the number in the vendor's console")
+_UNWRITABLE: Final = Message("only ACTIVE and INACTIVE can be written; list one of the two")
+_MISSING: Final = Message("not registered on this account; register it with the vendor, or remove it from the file")
+_PROTECTED: Final = Message("protected; change it by hand, or remove its protection from the file")
 _UNMANAGED: Final = Message("registered but not listed; list it, or set unmanaged to ignore or deactivate")
 _UNMANAGED_FIXED: Final = Message(
     "registered but not listed, in a status that cannot be written; set unmanaged to ignore it"
@@ -64,7 +64,7 @@ WRITES: Final = {
     (Action.ACTIVATE, Status.INACTIVE, Status.ACTIVE),
     (Action.DEACTIVATE, Status.ACTIVE, Status.INACTIVE),
 }
-"""Action, observed and desired of every write there can be."""
+"""The action, the observed and the desired status of every possible write."""
 
 
 def compare(
@@ -151,7 +151,7 @@ def _judge(desired: Desired, seen: Status | None) -> tuple[Action, str]:
 
 
 class Planned(Protocol):
-    """An account with its writes, freshly planned or saved."""
+    """An account with its writes, of a plan or a saved plan."""
 
     @property
     def account(self) -> str:
@@ -160,7 +160,7 @@ class Planned(Protocol):
 
     @property
     def account_id(self) -> str | None:
-        """The vendor's id of the account that was seen."""
+        """The vendor's id of the account that was read."""
         ...
 
     @property
@@ -170,11 +170,10 @@ class Planned(Protocol):
 
 
 def fingerprint(accounts: Iterable[Planned]) -> str:
-    """The SHA-256, in hex, of what the plans would write and of what they saw there.
+    """Return the SHA-256, in hex, of the writes of plans and of the statuses that they are based on.
 
-    It covers each account's name and id and each write's number, observed and desired status. It knows nothing of time,
-    order, verdicts, reasons or notes, and an account without writes leaves no trace: one fingerprint is one set of
-    writes.
+    It covers each account's name and id and each write's number, observed and desired status. Time, order, verdicts,
+    reasons, notes and accounts without writes do not count: one fingerprint is one set of writes.
     """
     digests = sorted(filter(None, map(_digest, accounts)))
     return sha256(b"".join(digests)).hexdigest()
@@ -186,10 +185,10 @@ def _digest(account: Planned) -> bytes:
 
 
 class Preconditions(Struct, frozen=True):
-    """Planned writes, sorted by what another look at the account found.
+    """Planned writes, sorted by what a later read of the account shows.
 
-    `due` are still to be made, `already` have their desired status, and what `conflicts` saw is no longer so. What
-    `lapsed` wanted it wanted until a moment that has passed.
+    `due` are still to be made, `already` have their desired status, and `conflicts` another one than the plan saw.
+    `lapsed` were asked for until a time that has passed.
     """
 
     due: tuple[Change, ...] = ()
@@ -199,9 +198,9 @@ class Preconditions(Struct, frozen=True):
 
 
 def preconditions(account: Planned, observed: Mapping[str, Observed], now: datetime | None = None) -> Preconditions:
-    """Which of the account's writes are still true of `observed`. Each is in one group, in the plan's order.
+    """Sort the account's writes by the observed numbers. Each is in one group, in the plan's order.
 
-    `now` is an aware time; None where no write's `until` counts.
+    `now` is an aware time, None if no write's `until` counts.
     """
     due: list[Change] = []
     lapsed: list[Change] = []
@@ -221,7 +220,7 @@ def preconditions(account: Planned, observed: Mapping[str, Observed], now: datet
 
 
 def inverse(numbers: Iterable[NumberRecord], run: str) -> tuple[Change, ...]:
-    """The writes that give numbers the status back that they had before a run: those that it changed, and no others."""
+    """Return the writes that restore the statuses from before a run, of exactly the numbers that it changed."""
     back = {Status.ACTIVE: Action.ACTIVATE, Status.INACTIVE: Action.DEACTIVATE}
     changes = (
         Change(

@@ -1,41 +1,84 @@
-"""Deactivations that are kept back, as something leans on the number: its group would have too few ACTIVE ones."""
+"""Holds: deactivations that are kept from being written, and why.
+
+A group holds them if too few of its numbers would stay ACTIVE, the in-use guard if the number sends messages, and
+`safety.pair_swaps: hold` if the account has an activation that is impossible. Nothing says which number succeeds which,
+so that one such activation concerns every deactivation of the account.
+"""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from msgspec import structs
 
-from worker.model.accounts import Group, NumberUse, ObservedAccount
-from worker.model.messages import Message
+from worker.model.accounts import Group, NumberUse, ObservedAccount, PairSwaps
+from worker.model.messages import Message, PhoneNumber
 from worker.model.plans import Action, Change, Notice, NoticeKind
 
-__all__ = ["hold", "in_order", "kept_back", "leaning", "spare", "used"]
+__all__ = [
+    "as_found",
+    "hold",
+    "hold_back",
+    "hold_swaps",
+    "in_order",
+    "kept_back",
+    "leaning",
+    "listed",
+    "swap_reason",
+    "unreached",
+    "used",
+]
 
 _ORDER: Final = {action: place for place, action in enumerate(Action)}
 
+_SHOWN: Final = 5
+"""Numbers that a message names. The plan and the result list all of them."""
 
-def leaning(phones: Iterable[str], active: Collection[str], groups: Iterable[Group]) -> dict[str, str]:
-    """Which of some deactivations, taken in their order, would leave a group too few ACTIVE numbers, and why.
 
-    `active` has the phones that are ACTIVE, or that somebody vouches for. A group that has too few already loses none.
+def hold_back(
+    changes: Iterable[Change],
+    observed: ObservedAccount,
+    *,
+    groups: Sequence[Group],
+    gone: Collection[str],
+    pair_swaps: PairSwaps,
+    others: Iterable[Change] = (),
+) -> tuple[Change, ...]:
+    """Return the changes with the deactivations held that groups and swaps do not allow.
+
+    `gone` are numbers that may yet turn INACTIVE, whatever a read shows. `others` are changes of the same account that
+    are no longer part of the plan, such as conflicts.
+    """
+    kept = tuple(changes)
+    if groups:
+        active = observed.active_phones.difference(gone)
+        active |= {change.phone for change in kept if change.action is Action.ACTIVATE}
+        away = (change.phone for change in kept if change.action is Action.DEACTIVATE)
+        kept = hold(kept, leaning(away, active, groups))
+    return hold_swaps(kept, pair_swaps, others)
+
+
+def leaning(phones: Iterable[str], active: Collection[str], groups: Iterable[Group]) -> dict[str, Message]:
+    """Return the deactivations, of some in their order, that would leave a group too few ACTIVE numbers, and why.
+
+    `active` has the phones that are ACTIVE or are going to be. A group that has too few already loses none.
     """
     asked = tuple(phones)
     belongs: dict[str, list[Group]] = {}
     left: dict[str, int] = {}
     for group in groups:
-        ours = set(group.members).intersection(asked)
-        for phone in ours:
+        members = set(group.members).intersection(asked)
+        for phone in members:
             belongs.setdefault(phone, []).append(group)
-        if ours:
+        if members:
             left[group.name] = sum(member in active for member in group.members)
-    held: dict[str, str] = {}
+    held: dict[str, Message] = {}
     for phone in asked:
         around = belongs.get(phone, ())
         if phone not in active:
             continue
         short = next((group for group in around if left[group.name] <= group.min_active), None)
         if short is not None:
-            held[phone] = _reason(short, left[short.name])
+            held[phone] = _group_reason(short, left[short.name])
             continue
         for group in around:
             left[group.name] -= 1
@@ -59,63 +102,100 @@ def in_order(changes: Iterable[Change]) -> tuple[Change, ...]:
     return tuple(sorted(changes, key=lambda change: _ORDER[change.action]))
 
 
-def spare(
-    changes: Iterable[Change], observed: ObservedAccount, groups: Sequence[Group], gone: Collection[str] = ()
-) -> tuple[Change, ...]:
-    """The changes without those deactivations that no group can spare, even if every activation succeeds.
-
-    `gone` are numbers that may yet turn INACTIVE, whatever a look shows.
-    """
-    kept = tuple(changes)
-    if not groups:
-        return kept
-    active = observed.active_phones.difference(gone) | {
-        change.phone for change in kept if change.action is Action.ACTIVATE
-    }
-    return hold(kept, leaning((change.phone for change in kept if change.action is Action.DEACTIVATE), active, groups))
+def kept_back(changes: Iterable[Change], approved: Iterable[Change]) -> tuple[Change, ...]:
+    """Return the changes with those held that the approved plan of the same account held."""
+    return hold(changes, {change.phone: change.reason for change in approved if change.action is Action.HELD})
 
 
 def used(
     changes: Iterable[Change], usage: NumberUse, *, hold_unknown: bool
 ) -> tuple[tuple[Change, ...], tuple[Notice, ...]]:
-    """The changes without the deactivations of numbers that are in use, and a notice where the use of some is unknown.
+    """Return the changes with deactivations of numbers in use held, and a notice if the use of some is unknown.
 
     `hold_unknown` holds those as well.
     """
-    reasons = {
-        phone: Message("in use: {told}; if it may go all the same, add --allow in-use", told=told)
-        for phone, told in usage.in_use.items()
+    reasons: dict[str, str] = {
+        phone: Message("in use: {use}; to deactivate it anyway, add --allow in-use", use=use)
+        for phone, use in usage.in_use.items()
     }
     if not usage.unknown:
         return hold(changes, reasons), ()
-    fate = Message("held, unless --allow in-use is added") if hold_unknown else Message("let go all the same")
-    told = Message.plural(
-        "whether {count:,} number is in use could not be found out: {fate} ({why})",
-        "whether {count:,} numbers are in use could not be found out: {fate} ({why})",
-        len(usage.unknown),
-        fate=fate,
-        why=usage.why,
-    )
+    count = len(usage.unknown)
     if hold_unknown:
-        reasons |= dict.fromkeys(
-            usage.unknown,
-            Message(
-                "whether it is in use could not be found out ({why}); add --allow in-use if it may go", why=usage.why
-            ),
+        reason = Message("use unknown ({why}); to deactivate it anyway, add --allow in-use", why=usage.why)
+        reasons |= dict.fromkeys(usage.unknown, reason)
+        notice = Message.plural(
+            "the use of {count:,} number is unknown: held unless --allow in-use is added ({why})",
+            "the use of {count:,} numbers is unknown: held unless --allow in-use is added ({why})",
+            count,
+            why=usage.why,
         )
-    return hold(changes, reasons), (Notice(NoticeKind.IN_USE, told),)
+    else:
+        notice = Message.plural(
+            "the use of {count:,} number is unknown: deactivated anyway ({why})",
+            "the use of {count:,} numbers is unknown: deactivated anyway ({why})",
+            count,
+            why=usage.why,
+        )
+    return hold(changes, reasons), (Notice(NoticeKind.IN_USE, notice),)
 
 
-def kept_back(changes: Iterable[Change], approved: Iterable[Change]) -> tuple[Change, ...]:
-    """The changes, of which those stay held that the approved plan of the same account held."""
-    return hold(changes, {change.phone: change.reason for change in approved if change.action is Action.HELD})
+def unreached(changes: Iterable[Change]) -> dict[str, str]:
+    """Return the numbers that should be ACTIVE and that the changes do not activate, each with the obstacle."""
+    return {change.phone: _obstacle(change) for change in changes if change.unreached}
 
 
-def _reason(group: Group, active: int) -> str:
+def as_found(change: Change, observed: ObservedAccount) -> Change:
+    """Return a change that is no longer part of its plan, with the status that its number has now."""
+    action = Action.BLOCKED if change.action.writes else change.action
+    return structs.replace(change, action=action, observed=observed.status(change.phone))
+
+
+def hold_swaps(changes: Sequence[Change], mode: PairSwaps, others: Iterable[Change] = ()) -> tuple[Change, ...]:
+    """Return the changes with all deactivations held if the mode is `hold` and some number cannot be activated.
+
+    `others` are as for `hold_back`.
+    """
+    lost = unreached((*changes, *others)) if mode == "hold" else {}
+    return hold(changes, dict.fromkeys((change.phone for change in changes), swap_reason(lost)) if lost else {})
+
+
+def swap_reason(lost: Mapping[str, str]) -> Message:
+    """Return why a deactivation is held, for the result of `unreached`."""
     return Message(
-        "group {name} would keep {active} ACTIVE numbers, and at least {min_active} must be; activate "
-        "another member first, or lower its min_active",
+        "held by safety.pair_swaps: cannot activate {lost}; "
+        "fix that first, leave it out with --exclude, or set pair_swaps to warn",
+        lost=listed(lost, lost),
+    )
+
+
+def listed(phones: Collection[str], statuses: Mapping[str, str] | None = None) -> tuple[Message, ...]:
+    """Return the first numbers of some, each with its status if there are any, and how many more there are."""
+    shown: list[Message] = []
+    for phone in list(phones)[:_SHOWN]:
+        if statuses is None:
+            shown.append(Message("{phone}", phone=PhoneNumber(phone)))
+        else:
+            shown.append(
+                Message(
+                    "{phone} ({status})", phone=PhoneNumber(phone), status=Message(statuses[phone].replace("_", " "))
+                )
+            )
+    more = len(phones) - _SHOWN
+    return (*shown, Message("… (+{more:,})", more=more)) if more > 0 else tuple(shown)
+
+
+def _obstacle(change: Change) -> str:
+    return change.action if change.action is Action.PROTECTED else change.observed or Action.MISSING
+
+
+def _group_reason(group: Group, active: int) -> Message:
+    return Message.plural(
+        "group {name} would keep {count} ACTIVE number, and at least {min_active} must stay; "
+        "activate another member first, or lower its min_active",
+        "group {name} would keep {count} ACTIVE numbers, and at least {min_active} must stay; "
+        "activate another member first, or lower its min_active",
+        max(0, active - 1),
         name=group.name,
-        active=max(0, active - 1),
         min_active=group.min_active,
     )

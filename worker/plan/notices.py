@@ -1,15 +1,19 @@
-"""What is going to need a person: registrations that end, numbers that wait for somebody, an account that is full."""
+"""Notices: what an operator should know of an account besides its changes."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from worker.model.accounts import Group, ObservedAccount, Status
-from worker.model.messages import Message
-from worker.model.plans import Notice, NoticeKind
-from worker.model.safety import Health
+from msgspec import structs
 
-__all__ = ["notices"]
+from worker.model.accounts import Group, ObservedAccount, PairSwaps, Status
+from worker.model.messages import Message
+from worker.model.plans import AccountPlan, Action, Notice, NoticeKind
+from worker.model.results import NumberResult, Outcome
+from worker.model.safety import Health
+from worker.plan.holds import listed, unreached
+
+__all__ = ["notices", "result_notices", "with_swap_notice"]
 
 _DAY: Final = timedelta(days=1)
 _WHOLE: Final = 100
@@ -30,10 +34,10 @@ _ORDER: Final = {kind: place for place, kind in enumerate(NoticeKind)}
 
 
 def notices(observed: ObservedAccount, groups: Iterable[Group], settings: Health) -> tuple[Notice, ...]:
-    """What a person should know of an account as a look found it, one notice a number and kind, by kind and number.
+    """Return the notices of an account as a read found it: one for each number and kind, by kind and number.
 
-    Nothing is told of expiry where nobody noted when the look was. A number of which the vendor does not say that it
-    extends the registration by itself counts as one that ends.
+    Without the time of the read there is none of expiry. A registration ends unless the vendor reports that it is
+    extended automatically.
     """
     found = [*_expiring(observed, settings), *_waiting(observed)]
     found.sort(key=lambda notice: (_ORDER[notice.kind], notice.phone or ""))
@@ -44,7 +48,7 @@ def _short(observed: ObservedAccount, groups: Iterable[Group]) -> Iterator[Notic
     for group in groups:
         active = sum(observed.active_phone(member) for member in group.members)
         if active < group.min_active:
-            told = Message(
+            message = Message(
                 "group {name} has {active} of {members} numbers ACTIVE, and at least {min_active} should be: "
                 "activate more of its members",
                 name=group.name,
@@ -52,7 +56,7 @@ def _short(observed: ObservedAccount, groups: Iterable[Group]) -> Iterator[Notic
                 members=len(group.members),
                 min_active=group.min_active,
             )
-            yield Notice(NoticeKind.GROUP, told)
+            yield Notice(NoticeKind.GROUP, message)
 
 
 def _expiring(observed: ObservedAccount, settings: Health) -> Iterator[Notice]:
@@ -63,7 +67,7 @@ def _expiring(observed: ObservedAccount, settings: Health) -> Iterator[Notice]:
     # dates sort as their texts do, but for a day between zones: most ends are far off and need no more than that
     latest = f"{horizon + _DAY:%Y-%m-%d}"
     ends: dict[str, datetime | None] = {}
-    told: dict[datetime, str] = {}
+    messages: dict[datetime, Message] = {}
     for number in observed.numbers.values():
         text = number.expires_at
         if not text or text[:10] > latest or not number.status.writable or number.phone in observed.extended:
@@ -71,29 +75,30 @@ def _expiring(observed: ObservedAccount, settings: Health) -> Iterator[Notice]:
         if text not in ends:
             ends[text] = _moment(text)
         end = ends[text]
-        # a number that is switched off and over already is nobody's surprise
+        # an INACTIVE number whose registration has ended needs nothing
         if end is None or end > horizon or (end < now and number.status is not Status.ACTIVE):
             continue
-        if end not in told:
-            told[end] = _ending(end, over=end < now)
-        yield Notice(NoticeKind.EXPIRING, told[end], number.phone)
+        if end not in messages:
+            messages[end] = _ending(end, over=end < now)
+        yield Notice(NoticeKind.EXPIRING, messages[end], number.phone)
 
 
-def _ending(end: datetime, *, over: bool) -> str:
-    when = f"{end:%Y-%m-%d}"
+def _ending(end: datetime, *, over: bool) -> Message:
+    date = f"{end:%Y-%m-%d}"
     if over:
         return Message(
-            "its registration ended on {when}: verify it again in the console before the vendor switches it off",
-            when=when,
+            "its registration ended on {date}: verify it again in the console before the vendor deactivates it",
+            date=date,
         )
     return Message(
-        "its registration ends on {when}: verify it again in the console before then, or have it extended by itself",
-        when=when,
+        "its registration ends on {date}: verify it again in the console before then, or have it extended "
+        "automatically",
+        date=date,
     )
 
 
 def _moment(text: str) -> datetime | None:
-    """A moment in the API's own text; None where it cannot be understood."""
+    """Return the time of a text of the API; None if it is not a time."""
     try:
         moment = datetime.fromisoformat(text)
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
@@ -104,24 +109,58 @@ def _moment(text: str) -> datetime | None:
 def _waiting(observed: ObservedAccount) -> Iterator[Notice]:
     for number in observed.numbers.values():
         if number.status in _WAITING:
-            kind, told = _WAITING[number.status]
+            kind, message = _WAITING[number.status]
             measures = observed.measures.get(number.phone)
-            yield Notice(
-                kind,
-                Message("{told} (it asks for {measures})", told=told, measures=", ".join(measures))
-                if measures
-                else told,
-                number.phone,
-            )
+            if measures:
+                message = Message("{message} (the vendor asks for {measures})", message=message, measures=measures)
+            yield Notice(kind, message, number.phone)
 
 
 def _full(observed: ObservedAccount, settings: Health) -> Iterator[Notice]:
     registered, limit = len(observed.numbers), observed.limit
     if limit and registered * _WHOLE >= limit * settings.limit_percent:
         message = Message(
-            "{registered:,} of {limit:,} registration slots are used: ask the vendor for a higher limit, or remove "
-            "some numbers, before the next one is needed",
+            "{registered:,} of {limit:,} registration slots used: request a higher limit from the vendor, or remove "
+            "numbers",
             registered=registered,
             limit=limit,
         )
         yield Notice(NoticeKind.LIMIT, message)
+
+
+def with_swap_notice(plan: AccountPlan) -> AccountPlan:
+    """Return the plan with a notice if it deactivates numbers of an account and cannot activate others."""
+    lost = unreached(plan.changes)
+    off = [change.phone for change in plan.changes if change.action is Action.DEACTIVATE]
+    if not lost or not off:
+        return plan
+    message = Message(
+        "the plan cannot activate {lost}, but would deactivate {off}; "
+        "fix the activation first, or set safety.pair_swaps to hold",
+        lost=listed(lost, lost),
+        off=listed(off),
+    )
+    return structs.replace(plan, notices=(*plan.notices, Notice(NoticeKind.SWAP, message)))
+
+
+def result_notices(numbers: Sequence[NumberResult], mode: PairSwaps) -> tuple[Notice, ...]:
+    """Return the notice of a run that deactivated numbers and did not activate others; none if the mode is `hold`."""
+    off = [number.phone for number in numbers if _was_deactivated(number)] if mode == "warn" else []
+    lost = {number.phone: number.outcome for number in numbers if _is_not_active(number)} if off else {}
+    if not lost:
+        return ()
+    message = Message(
+        "the run deactivated {off}, but did not confirm {lost} as ACTIVE; "
+        "fix the activation or roll the run back; set safety.pair_swaps to hold to prevent this",
+        off=listed(off),
+        lost=listed(lost, lost),
+    )
+    return (Notice(NoticeKind.SWAP, message),)
+
+
+def _was_deactivated(number: NumberResult) -> bool:
+    return number.action is Action.DEACTIVATE and number.outcome in {Outcome.CHANGED, Outcome.UNVERIFIED}
+
+
+def _is_not_active(number: NumberResult) -> bool:
+    return number.desired == Status.ACTIVE != number.after

@@ -1,6 +1,6 @@
 """Plan files: an approved plan on its way from `plan --out` to `apply`.
 
-Its seal shows that the file is as it was written. It is no signature, and proves nothing about who wrote it.
+The seal shows that the file was not changed. It is not a signature, and does not prove who wrote the file.
 """
 
 import re
@@ -26,31 +26,23 @@ __all__ = ["MAX_AGE_SECONDS", "LeftOut", "SavedAccount", "SavedPlan", "seal", "u
 
 
 MAX_AGE_SECONDS: Final = 86_400.0
-"""How long a saved plan may be applied, seconds: a day, as an approval rarely outlives one."""
-
-
+"""How long a saved plan may be applied, in seconds: a day, as an approval is rarely valid for longer."""
 _AHEAD_SECONDS: Final = 300.0
-"""How far in the future a plan file may have been made: clocks of two hosts differ by minutes at worst."""
-
-
+"""Seconds in the future at which a plan file may have been made: clocks of two hosts differ by minutes at worst."""
 _SCHEMA: Final = "senderid.saved-plan/v2"
-
-
 _FAMILY: Final = "senderid.saved-plan/"
-
-
 _OFF: Final = InUse()
 
 
 class SavedAccount(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One account of a plan file: whose it is, how to reach it, what limits hold, and its writes and nothing else.
+    """One account of a plan file: how to reach it, the limits in force, and its writes.
 
-    `account_id` pins the account that was seen. `credentials` says where they are kept, None for the default ones;
-    a secret itself cannot be expressed. `endpoint` is a name or a URL. Each change's `observed` is its precondition.
-    `impossible` are the numbers that were blocked, held or missing, so that an apply tells of them too. Beside
-    deactivations they include protected numbers that should be ACTIVE, as `safety.pair_swaps` concerns them. `groups`
-    and `in_use` hold as the safety does. `sha256` and `commit` are the revision of the desired state that was planned,
-    `parts` the further files of an account that is split over several.
+    `account_id` pins the account that was read. `credentials` says where they are kept, None for the default ones; it
+    cannot hold a secret. `endpoint` is a name or a URL. Each change's `observed` is its precondition. `impossible` are
+    the numbers that were blocked, held or missing, so that an apply reports them too. Beside deactivations they include
+    protected numbers that should be ACTIVE, as `safety.pair_swaps` concerns them. `groups` and `in_use` are in force as
+    the safety is. `sha256` and `commit` are the revision of the desired state that was planned, `parts` the further
+    files of an account that is split over several.
     """
 
     account: str
@@ -69,21 +61,21 @@ class SavedAccount(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     @property
     def writes(self) -> tuple[Change, ...]:
-        """The changes, as each of them takes a write."""
+        """The changes: each of them is a write."""
         return self.changes
 
     @property
     def listed(self) -> tuple[str, ...]:
-        """The numbers to write, each of which the plan has seen."""
+        """The numbers to write, which are registered."""
         return tuple(change.phone for change in self.changes)
 
     @classmethod
     def of(
         cls, desired: DesiredAccount, planned: AccountPlan, *, endpoint: str, safety: Safety, in_use: InUse = _OFF
     ) -> Self:
-        """The writes of a plan, with the endpoint, the thresholds and the in-use guard in force when it was made.
+        """Return the writes of a plan, with the endpoint, the thresholds and the in-use guard in force.
 
-        Whether a refused plan may be saved is the caller's decision; an apply guards it again.
+        The caller decides whether a refused plan may be saved. An apply guards it again.
         """
         deactivates = planned.counts.get(Action.DEACTIVATE, 0) > 0
         return cls(
@@ -106,7 +98,7 @@ class SavedAccount(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class LeftOut(Struct, frozen=True, forbid_unknown_fields=True):
-    """An account that a plan file has no writes of, as it was refused or could not be read, and why."""
+    """An account without writes in a plan file, because its plan was refused or it could not be read."""
 
     account: str
     account_id: str | None
@@ -115,9 +107,9 @@ class LeftOut(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SavedPlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A plan file. `version` is the worker's that made it; `allow` names the safety rules that were let through then.
+    """A plan file. `version` is that of the worker that made it, `allow` the names of the rules that were allowed then.
 
-    `id` names this one file: two plans of the same changes have different ids. `seal` is empty but in the file itself.
+    `id` names this one file: two plans of the same changes have different ids. `seal` is empty except in the file.
     """
 
     schema: Literal["senderid.saved-plan/v2"] = _SCHEMA
@@ -141,7 +133,7 @@ class SavedPlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         version: str,
         allow: Iterable[str],
     ) -> Self:
-        """A plan of the accounts that have something to do or to tell. `created_at` is UTC, ISO 8601, with Z."""
+        """Return a plan of the accounts with writes or impossible numbers. `created_at` is UTC, ISO 8601, with Z."""
         kept = tuple(account for account in accounts if account.writes or account.impossible)
         return cls(
             id=id,
@@ -155,50 +147,47 @@ class SavedPlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def seal(plan: SavedPlan) -> bytes:
-    """The plan as the text of a plan file: indented JSON, ended by a SHA-256 over all the rest of it."""
+    """Return the text of a plan file: indented JSON that ends with a SHA-256 over the rest of it."""
     sealed = replace(plan, seal=_seal_of(plan))
     return msgspec.json.format(msgspec.json.encode(sealed, enc_hook=english), indent=2) + b"\n"
 
 
 def unseal(data: bytes, *, now: datetime, max_age_seconds: float = MAX_AGE_SECONDS) -> SavedPlan:
-    """The plan of a plan file, fit to be applied at `now`, an aware time.
+    """Return the plan of a plan file that may be applied at `now`, an aware time.
 
     Raises:
-        PlanFileError: when the file is no plan file, was changed after it was sealed, is of another version's schema,
-            holds a write that no plan makes or one account twice, is more than `max_age_seconds` old, or was made in
-            the future.
+        PlanFileError: it is not a plan file, was changed after it was sealed, has another version's schema, a write
+            that no plan makes, or one account twice, is more than `max_age_seconds` old, or was made in the future.
     """
     try:
         plan, created = _parsed(data)
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        raise PlanFileError(
-            Message("this is not a plan file; plan --out writes one, and desired state goes with -f")
-        ) from None
+        message = Message("this is not a plan file; plan --out writes one, and desired state goes with -f")
+        raise PlanFileError(message) from None
     if plan.seal != _seal_of(plan):
         raise PlanFileError(Message("the plan file was changed after it was written; plan again"))
     if not _distinct(plan.accounts):
         raise PlanFileError(Message("the plan file has one account twice; plan again"))
     if not _coherent(plan):
-        raise PlanFileError(Message("the plan file holds writes that no plan makes; plan again"))
+        raise PlanFileError(Message("the plan file has writes that no plan makes; plan again"))
     age = (now - created).total_seconds()
     if age > max_age_seconds:
-        made, allowed = timedelta(seconds=int(age)), timedelta(seconds=max_age_seconds)
-        raise PlanFileError(
-            Message(
-                "the plan was made {made} ago, and may be applied for {allowed}; plan again",
-                made=str(made),
-                allowed=str(allowed),
-            )
+        message = Message(
+            "the plan was made {age} ago, and may be applied for {limit}; plan again",
+            age=str(timedelta(seconds=int(age))),
+            limit=str(timedelta(seconds=max_age_seconds)),
         )
+        raise PlanFileError(message)
     if age < -_AHEAD_SECONDS:
-        raise PlanFileError(
-            Message("the plan was made {age:.0f} minutes in the future; check the clocks of both hosts", age=-age / 60)
+        message = Message(
+            "the plan was made {minutes:.0f} minutes in the future; check the clocks of both hosts", minutes=-age / 60
         )
+        raise PlanFileError(message)
     return replace(plan, seal="")
 
 
 class _Header(Struct):
-    """As much of a plan file as tells which version's it is."""
+    """The part of a plan file that says which version it is of."""
 
     schema: str = ""
 
@@ -206,11 +195,11 @@ class _Header(Struct):
 def _parsed(data: bytes) -> tuple[SavedPlan, datetime]:
     schema = msgspec.json.decode(data, type=_Header).schema
     if schema.startswith(_FAMILY) and schema != _SCHEMA:
-        msg = Message(
+        message = Message(
             "the plan file is of another version (this one reads {schema}); apply it with that version or plan again",
             schema=_SCHEMA,
         )
-        raise PlanFileError(msg)
+        raise PlanFileError(message)
     plan = msgspec.json.decode(data, type=SavedPlan)
     return plan, datetime.fromisoformat(plan.created_at)
 
@@ -226,7 +215,7 @@ def _distinct(accounts: Sequence[SavedAccount]) -> bool:
 
 
 def _coherent(plan: SavedPlan) -> bool:
-    """Whether every write is one that `diff` makes, once a number, and the fingerprint is theirs."""
+    """Return True if every write is one that `diff` makes, once for each number, and the fingerprint matches."""
     return plan.fingerprint == fingerprint(plan.accounts) and all(
         len({change.phone for change in account.writes}) == len(account.writes)
         and all(

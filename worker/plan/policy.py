@@ -1,6 +1,6 @@
-"""What a run may touch: which numbers are ours, which were asked for, and how much one plan may take away.
+"""The numbers that a plan is about, with what is desired of each.
 
-Numbers that no file lists are settled here, before the comparison, so that the comparison treats every number alike.
+Unlisted numbers get a desired status here, so that the comparison treats every number alike.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,6 @@ from typing import Final
 from msgspec import Struct
 
 from worker.model.accounts import (
-    AccountMemory,
     Desired,
     DesiredAccount,
     ObservedAccount,
@@ -21,11 +20,11 @@ from worker.model.messages import Message, PhoneNumber
 from worker.model.phones import is_listable, why_implausible
 from worker.model.plans import Action, Cause, Change
 
-__all__ = ["Selection", "adopt", "check_registered", "drifted", "scope", "select", "spent"]
+__all__ = ["Selection", "adopt", "check_registered", "drifted", "scope", "select"]
 
 
 _UNLISTABLE: Final = Message(
-    "registered, but no file can list it as it is written there; change it in the vendor's console"
+    "registered, but no file can list it as the vendor writes it; change it in the vendor's console"
 )
 
 _NAMED: Final = 20
@@ -33,7 +32,7 @@ _NAMED: Final = 20
 
 
 class Selection(Struct, frozen=True):
-    """Which numbers a run is about, in digits. An empty `only` means all of them; `exclude` wins over `only`."""
+    """The numbers of a run, in digits. An empty `only` means all of them; `exclude` wins over `only`."""
 
     only: frozenset[str] = frozenset()
     exclude: frozenset[str] = frozenset()
@@ -52,7 +51,7 @@ def scope(desired: DesiredAccount, observed: ObservedAccount, selection: Selecti
 def check_registered(desired: DesiredAccount, observed: ObservedAccount) -> None:
     """Refuse an account whose file lists a number that is implausible and not registered.
 
-    Such a number is a slip of another one, which counts as unlisted: nothing may be written on the word of this file.
+    Such a number is a typo of another one, which counts as unlisted then. So nothing may be written by this file.
 
     Raises:
         ImplausibleNumber: with the place of each such number.
@@ -66,29 +65,31 @@ def check_registered(desired: DesiredAccount, observed: ObservedAccount) -> None
     (source, line, phone), *more = found
     reason = reasons[phone]
     first = Message(
-        "{source}:{line}:1: {phone} is not registered on this account, and {reason}, or take it off the list",
+        "{source}:{line}:1: {phone} is not registered on this account, and {reason}, or remove it from the file",
         source=source,
         line=line,
         phone=PhoneNumber(phone),
         reason=reason,
     )
+    if not more:
+        raise ImplausibleNumber(first)
     others = [
-        Message("{phone} ({place})", phone=PhoneNumber(phone), place=f"{other * (other != source)}:{line}")
+        Message("{phone} ({source}:{line})", phone=PhoneNumber(phone), source=other * (other != source), line=line)
         for other, line, phone in more[:_NAMED]
     ]
-    likewise = (*others, "…") if len(more) > _NAMED else tuple(others)
-    raise ImplausibleNumber(Message("{first}; likewise {others}", first=first, others=likewise) if others else first)
+    rest = (*others, *("…",) * (len(more) > _NAMED))
+    raise ImplausibleNumber(Message("{first}; likewise {others}", first=first, others=rest))
 
 
 def adopt(desired: DesiredAccount, observed: ObservedAccount) -> Mapping[str, Desired]:
-    """What every number should be, by its digits: the listed ones and, by the file's policy, the unlisted ones.
+    """Return what is desired of every number: of the listed ones, and by the file's policy of the unlisted ones.
 
-    Under `report` an unlisted number is wanted as it is. Under `deactivate` it is wanted INACTIVE where its status can
-    be written, and as it is elsewhere. Under `ignore` it is left out. `managed` is False for all of these, except where
-    `deactivate` finds a number INACTIVE: that is as its file wants it. A listed number of which nothing is wanted
-    now is wanted as it is under both, and so is a number that no file can list. Where nothing is unlisted the answer is
-    the file's own mapping and not a copy.
+    `report` desires the observed status of an unlisted number. `deactivate` desires INACTIVE if its status can be
+    written, and otherwise the observed one. `ignore` leaves it out. `managed` is False for all of these, except for
+    numbers that `deactivate` finds INACTIVE. A listed number of which nothing is asked now keeps the observed status
+    under `report` and `deactivate`, and so does a number that no file can list.
 
+    If nothing is unlisted, this is the file's own mapping and not a copy.
     """
     if desired.unmanaged is Unmanaged.IGNORE:
         return desired.numbers
@@ -109,33 +110,22 @@ def adopt(desired: DesiredAccount, observed: ObservedAccount) -> Mapping[str, De
             unlisted[phone] = Desired(status, managed=False, because=_UNLISTABLE)
             continue
         if status not in shared:
-            wanted = Status.INACTIVE if deactivate and status.writable else status
-            shared[status] = Desired(wanted, managed=deactivate and status is Status.INACTIVE)
+            target = Status.INACTIVE if deactivate and status.writable else status
+            shared[status] = Desired(target, managed=deactivate and status is Status.INACTIVE)
         unlisted[phone] = shared[status]
     return desired.numbers | unlisted if unlisted else desired.numbers
 
 
-def select(wanted: Mapping[str, Desired], selection: Selection) -> Mapping[str, Desired]:
-    """The numbers that a run is about. Where nothing was selected the answer is `wanted` itself and not a copy."""
+def select(numbers: Mapping[str, Desired], selection: Selection) -> Mapping[str, Desired]:
+    """Return the selected numbers. Without a selection this is `numbers` itself and not a copy."""
     only, exclude = selection.only, selection.exclude
     if only:
-        return {phone: wanted[phone] for phone in wanted if phone in only and phone not in exclude}
+        return {phone: numbers[phone] for phone in numbers if phone in only and phone not in exclude}
     if exclude:
-        return {phone: wanted[phone] for phone in wanted if phone not in exclude}
-    return wanted
+        return {phone: numbers[phone] for phone in numbers if phone not in exclude}
+    return numbers
 
 
 def drifted(change: Change) -> bool:
-    """Whether a number is not as desired for another reason than that its file was changed; unknown reasons count."""
+    """Return True if a number differs for another reason than a change of its file; unknown reasons count."""
     return change.action is not Action.UNMANAGED and change.cause is not Cause.CONFIG_CHANGE
-
-
-def spent(memory: AccountMemory, wanted: Mapping[str, Desired], observed: ObservedAccount) -> int:
-    """How many numbers runs that died have switched off, which are still wanted so and still are."""
-    return sum(
-        phone in wanted
-        and wanted[phone].status is Status.INACTIVE
-        and phone in observed.numbers
-        and observed.numbers[phone].status is Status.INACTIVE
-        for phone in memory.spent
-    )

@@ -32,45 +32,22 @@ __all__ = [
 
 
 MAX_DEACTIVATIONS: Final = "max-deactivations"
-
-
 MIN_ACTIVE: Final = "min-active"
-
-
 FLEET_WIDE: Final = "fleet-wide"
-
-
 IN_USE: Final = "in-use"
-
-
 REPLAY: Final = "replay"
-
-
 RULES: Final = (MAX_DEACTIVATIONS, MIN_ACTIVE, FLEET_WIDE, IN_USE, REPLAY)
-"""The names of the safety rules, as `--allow` takes them. `in-use` holds numbers; the others refuse plans, and refusals
-carry their names."""
-
-
+"""The names of the safety rules, as `--allow` takes them. `in-use` holds numbers, the others refuse plans."""
 ALLOW_ALL: Final = "all"
-"""The name that allows what every rule refuses."""
-
-
+"""The name that allows everything."""
 _FLEET: Final = 2
-"""Accounts from which on a run is over a fleet; of a single one its own rules say enough."""
-
-
+"""The least number of accounts of a fleet. A single account has its own rules."""
 _FEW: Final = 100
-"""Numbers that may change on a fleet whatever their share.
-
-They are few enough to be read one by one in a plan, and of a fleet that small half is no sign of a mistake.
-"""
-
-
-_CHANGED: Final = {Action.ACTIVATE: Message("activated"), Action.DEACTIVATE: Message("deactivated")}
+"""Numbers that may change on a fleet whatever their share: few enough to be reviewed one by one in a plan."""
 
 
 def effective_safety(settings: Safety, override: SafetyOverride) -> Safety:
-    """The thresholds in force for one account: its own file's, and the settings' where the file has none."""
+    """Return the thresholds in force for an account: those of its file, and the settings' for what it leaves out."""
     limit, least, pair = override.max_deactivations, override.min_active, override.pair_swaps
     return Safety(
         max_deactivations=settings.max_deactivations if limit is None else limit,
@@ -80,7 +57,7 @@ def effective_safety(settings: Safety, override: SafetyOverride) -> Safety:
 
 
 def effective_use(settings: InUse, override: InUseOverride | None) -> InUse:
-    """The in-use guard in force for one account: its own file's, and the settings' where the file has none."""
+    """Return the in-use guard in force for an account: that of its file, and the settings' for what it leaves out."""
     if override is None:
         return settings
     return InUse(
@@ -91,12 +68,12 @@ def effective_use(settings: InUse, override: InUseOverride | None) -> InUse:
 
 
 def least_active(safety: Safety, allow: frozenset[str]) -> int:
-    """How many ACTIVE numbers must be left; `allow` as `guard` takes it."""
+    """Return how many numbers must stay ACTIVE; `allow` is as for `guard`."""
     return safety.min_active if allow.isdisjoint({MIN_ACTIVE, ALLOW_ALL}) else 0
 
 
 def within(plan: AccountPlan, approved: AccountPlan) -> bool:
-    """Whether a plan writes nothing that an approved one of the same account does not."""
+    """Return True if a plan writes nothing that an approved plan of the same account does not."""
     writes, leave = ({(each.phone, each.observed, each.desired) for each in some.writes} for some in (plan, approved))
     return plan.account_id == approved.account_id and writes <= leave
 
@@ -104,11 +81,11 @@ def within(plan: AccountPlan, approved: AccountPlan) -> bool:
 def guard(
     changes: Iterable[Change], active: int, safety: Safety, allow: frozenset[str], *, spent: int = 0
 ) -> tuple[Refusal, ...]:
-    """The safety rules that the changes break and that `allow` does not let through; empty when they may be written.
+    """Return the safety rules that the changes break and `allow` does not allow; none if they may be written.
 
     `active` is how many numbers are ACTIVE now. `allow` holds names of `RULES`, or `ALLOW_ALL`. `spent` is how many
-    numbers of the same plan a run that died has switched off already: beside more deactivations they count as if they
-    were still to be, so that a plan gains nothing by being cut in pieces.
+    numbers of the same plan a run that died has deactivated already. Beside further deactivations they count as if they
+    were still to be made, so that a plan does not gain by being cut in pieces.
 
     Raises:
         ValueError: when `safety.max_deactivations` is neither a number nor a percentage.
@@ -124,48 +101,34 @@ def guard(
     broken = []
     limit = threshold(safety.max_deactivations, active)
     if deactivations > limit:
-        told = Message(
-            "{deactivations} of {active} ACTIVE numbers would be deactivated; at most {limit} may be "
-            "(max_deactivations: {max_deactivations})",
-            deactivations=deactivations,
+        message = Message(
+            "{count} of {active} ACTIVE numbers would be deactivated; at most {limit} may be "
+            "(max_deactivations: {setting}). To allow it, add --allow max-deactivations",
+            count=deactivations,
             active=active,
             limit=limit,
-            max_deactivations=safety.max_deactivations,
+            setting=safety.max_deactivations,
         )
-        broken.append(
-            Refusal(
-                MAX_DEACTIVATIONS,
-                Message(
-                    "{problem}. If that is meant, add --allow {rule}",
-                    problem=told,
-                    rule=MAX_DEACTIVATIONS,
-                ),
-            )
-        )
+        broken.append(Refusal(MAX_DEACTIVATIONS, message))
     left = active + activations - deactivations
     if left < safety.min_active <= active:
-        told = Message(
-            "{left} of {active} ACTIVE numbers would be left; at least {min_active} must be (min_active)",
+        message = Message(
+            "{left} of {active} ACTIVE numbers would stay ACTIVE; at least {least} must (min_active). "
+            "To allow it, add --allow min-active",
             left=left,
             active=active,
-            min_active=safety.min_active,
+            least=safety.min_active,
         )
-        broken.append(
-            Refusal(
-                MIN_ACTIVE,
-                Message("{problem}. If that is meant, add --allow {rule}", problem=told, rule=MIN_ACTIVE),
-            )
-        )
+        broken.append(Refusal(MIN_ACTIVE, message))
     return tuple(refusal for refusal in broken if allow.isdisjoint({refusal.rule, ALLOW_ALL}))
 
 
 def fleet_wide(plans: Sequence[AccountPlan], most: int | str, allow: frozenset[str]) -> tuple[AccountPlan, ...]:
-    """The plans of one run, those refused that belong to too large a change over all accounts.
+    """Return the plans of one run, those refused that are part of too large a change over all accounts.
 
-    Activations and deactivations are judged apart. Each may be as many as `most`, a number or a percentage, lets
-    through of the numbers that the plans are about and that are registered. Accounts without a plan have none. What
-    another rule refuses counts as well: how much a file asks for shows a mistake, not how much of it is let through.
-    `allow` is as `guard` takes it.
+    Activations and deactivations are judged separately. Each may be at most `most`, a number or a percentage of the
+    registered numbers that the plans are about. Accounts without a plan have none. Changes that another rule refuses
+    count as well: a mistake shows in how much a file asks for. `allow` is as for `guard`.
 
     Raises:
         ValueError: when `most` is neither a number nor a percentage.
@@ -175,40 +138,54 @@ def fleet_wide(plans: Sequence[AccountPlan], most: int | str, allow: frozenset[s
     whole = sum(sum(plan.counts.values()) - plan.counts[Action.MISSING] for plan in plans)
     limit = resolve_limit("fleet_wide", most, whole, least=_FEW)
     broken: dict[Action, Refusal] = {}
-    for action, word in _CHANGED.items():
-        number = sum(plan.counts[action] for plan in plans)
-        if number > limit:
-            told = Message(
-                "{number} of the {whole} numbers of all accounts would be {word}; at most {limit} may be "
-                "(fleet_wide: {most})",
-                number=number,
-                whole=whole,
-                word=word,
-                limit=limit,
-                most=most,
-            )
-            broken[action] = Refusal(
-                FLEET_WIDE, Message("{problem}. If that is meant, add --allow {rule}", problem=told, rule=FLEET_WIDE)
-            )
+    for action in (Action.ACTIVATE, Action.DEACTIVATE):
+        count = sum(plan.counts[action] for plan in plans)
+        if count > limit:
+            broken[action] = Refusal(FLEET_WIDE, _fleet_wide(action, count, whole, limit, most))
     return tuple(_refused(plan, broken) for plan in plans) if broken else tuple(plans)
+
+
+def _fleet_wide(action: Action, count: int, whole: int, limit: int, setting: int | str) -> Message:
+    if action is Action.ACTIVATE:
+        return Message(
+            "{count} of the {whole} numbers of all accounts would be activated; at most {limit} may be "
+            "(fleet_wide: {setting}). To allow it, add --allow fleet-wide",
+            count=count,
+            whole=whole,
+            limit=limit,
+            setting=setting,
+        )
+    return Message(
+        "{count} of the {whole} numbers of all accounts would be deactivated; at most {limit} may be "
+        "(fleet_wide: {setting}). To allow it, add --allow fleet-wide",
+        count=count,
+        whole=whole,
+        limit=limit,
+        setting=setting,
+    )
 
 
 def replay(earlier: PlanFileUse) -> Refusal:
     """Return the refusal of a plan file that an earlier run used up."""
     if earlier.carried_out:
-        told = Message("run {run} carried out this plan already, at {at}", run=earlier.run, at=earlier.at)
-    else:
-        told = Message(
-            "run {run} wrote to numbers of this plan at {at}, after the plan was made", run=earlier.run, at=earlier.at
+        message = Message(
+            "run {run} carried out this plan already, at {at}: plan again, or add --allow replay to carry it out "
+            "anyway",
+            run=earlier.run,
+            at=earlier.at,
         )
-    return Refusal(
-        REPLAY,
-        Message("{problem}: plan again, or add --allow {rule} to carry it out anyway", problem=told, rule=REPLAY),
-    )
+    else:
+        message = Message(
+            "run {run} wrote to numbers of this plan at {at}, after the plan was made: plan again, or add --allow "
+            "replay to carry it out anyway",
+            run=earlier.run,
+            at=earlier.at,
+        )
+    return Refusal(REPLAY, message)
 
 
 def _refused(plan: AccountPlan, broken: Mapping[Action, Refusal]) -> AccountPlan:
-    """The plan with the refusals of those actions of which it has any."""
+    """Return the plan with the refusals of the actions that it has."""
     refusals = tuple(refusal for action, refusal in broken.items() if plan.counts[action])
     if not refusals:
         return plan

@@ -20,10 +20,9 @@ from worker.plan.build import Draft, Terms, as_plan, build, remaining, with_chan
 from worker.plan.comparison import CurrentFiles, ending, unasked, uncompared
 from worker.plan.diff import fingerprint
 from worker.plan.holds import kept_back
-from worker.plan.notices import notices
+from worker.plan.notices import notices, result_notices, with_swap_notice
 from worker.plan.planfile import SavedAccount
 from worker.plan.safety import effective_safety, effective_use, least_active, replay, within
-from worker.plan.swaps import result_notices, with_notice
 from worker.reconcile.executor import Executor, Needs, Pace
 from worker.reconcile.in_use import answers, inquire, spared
 from worker.reconcile.results import (
@@ -64,7 +63,7 @@ async def draft(
     plan = made.plan
     if not terms.drift:
         plan = await inquire(plan, api, effective_use(terms.in_use, desired.in_use), terms.allow)
-    return structs.replace(made, plan=with_notice(plan))
+    return structs.replace(made, plan=with_swap_notice(plan))
 
 
 async def apply(

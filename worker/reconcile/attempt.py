@@ -1,4 +1,4 @@
-"""The write of one number: its requests, and the result that follows from their answers and the verification read."""
+"""The write of one number: its requests, and the result that follows from answers and verification read."""
 
 from datetime import datetime
 
@@ -154,23 +154,20 @@ class Attempt:
         if isinstance(self.error, NumberRejected):
             return (Outcome.BLOCKED if isinstance(self.error, NotWritable) else Outcome.FAILED), error
         if not verified:
-            unproven = NumberError(
-                "Unproven", Message("the account could not be read after the write; plan again to see")
-            )
+            unproven = NumberError("Unproven", Message("the account could not be read after the write; plan again"))
             landed = self.acknowledged or self.ambiguous
             return (Outcome.UNVERIFIED, error or unproven) if landed else (Outcome.FAILED, error)
         if self.conflicting or after not in {change.observed, change.desired}:
             return _changed_by_others(after)
         if self.acknowledged:
-            lost = NumberError(
-                "Unproven",
-                Message("the API accepted the write, yet the number is still {after}; plan again", after=after or ""),
+            lost = Message(
+                "the API accepted the write, but the number is still {status}; plan again", status=f"{after}"
             )
-            return Outcome.UNVERIFIED, lost
+            return Outcome.UNVERIFIED, NumberError("Unproven", lost)
         if isinstance(self.error, Interrupted | DeadlineExceeded) and error is not None:
             message = Message.plural(
-                "{count:,} attempt did not succeed until it was {reason}",
-                "{count:,} attempts did not succeed until it was {reason}",
+                "{count} attempt failed before the run was stopped: {reason}",
+                "{count} attempts failed before the run was stopped: {reason}",
                 self.sequence,
                 reason=error.message,
             )
@@ -180,18 +177,17 @@ class Attempt:
 
 def out_of_time(change: Change) -> NumberError:
     """Return the error of a write that its file asked for until a time that has passed."""
-    return NumberError(
-        "Conflict",
-        Message(
-            "the file wanted {desired} until {until}, which is over: plan again",
-            desired=change.desired,
-            until=change.until or "",
-        ),
+    message = Message(
+        "the file asked for {status} until {until}, which has passed: plan again",
+        status=change.desired,
+        until=change.until or "",
     )
+    return NumberError("Conflict", message)
 
 
 def _changed_by_others(after: str | None) -> tuple[Outcome, NumberError]:
-    status = Message("gone") if after is None else after
-    return Outcome.CONFLICT, NumberError(
-        "Conflict", Message("someone else changed the number meanwhile: it is {status}", status=status)
-    )
+    if after is None:
+        message = Message("the number was removed by someone else in the meantime")
+    else:
+        message = Message("the number was changed by someone else in the meantime: it is {status}", status=after)
+    return Outcome.CONFLICT, NumberError("Conflict", message)

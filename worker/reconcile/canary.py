@@ -1,4 +1,4 @@
-"""The canary of a run over many accounts: a few go first, and the others only if those went well."""
+"""The canary of a fleet: a few accounts go first, and the others only if these succeed."""
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -26,11 +26,11 @@ async def begin_with_few(
     hold_back: Callable[[Sequence[Item], CanaryFailed], Awaitable[list[AccountResult]]],
     log: Log,
 ) -> list[AccountResult]:
-    """The result of each account, in their order.
+    """Return the result of each account, in their order.
 
     The first `settings.accounts` of those with `writes` are the canary. `carry_out` gets it, and the accounts without
-    writes, before the others. If too much of the canary fails, the others go to `hold_back`. An interruption is no
-    failure: `carry_out` tells it of the others too.
+    writes, before the others. If too much of the canary fails, the others go to `hold_back`. An interruption is not a
+    failure: `carry_out` reports it for the others too.
     """
     writing = [place for place, account in enumerate(accounts) if writes(account)]
     canary = writing[: settings.accounts]
@@ -50,34 +50,34 @@ async def begin_with_few(
 def _judge(
     canary: Sequence[tuple[Sequence[Change], AccountResult]], max_failed: int | str, log: Log
 ) -> CanaryFailed | None:
-    """Why no other account may be begun with; None where they may, or where a signal has the word already."""
+    """Return why no other account may start; None if they may, or if a signal has stopped the run anyway."""
     if any(result.outcome is RunOutcome.INTERRUPTED for _, result in canary):
         return None
     counts = Counter(outcome for planned, result in canary for outcome in _outcomes(planned, result))
     whole = counts.total()
     failed = whole - counts[Outcome.CHANGED] - counts[Outcome.UNCHANGED]
     limit = resolve_limit("max_failed", max_failed, whole)
-    told: dict[str, object] = {"accounts": len(canary), "numbers": whole, "counts": dict(counts)}
+    fields: dict[str, object] = {"accounts": len(canary), "numbers": whole, "counts": dict(counts)}
     if failed <= limit:
-        log.info("canary.passed", **told)
+        log.info("canary.passed", **fields)
         return None
-    which = Message.plural("account", "{count:,} accounts", len(canary))
-    error = CanaryFailed(
-        Message(
-            "{failed} of {whole} numbers of the first {which} did not become as planned; at most {limit} "
-            "may fail (canary.max_failed: {max_failed}): see what became of them, then apply again",
-            failed=failed,
-            whole=whole,
-            which=which,
-            limit=limit,
-            max_failed=max_failed,
-        )
+    message = Message.plural(
+        "{failed} of {whole} numbers of the first account were not changed as planned; at most {limit} may fail "
+        "(canary.max_failed: {setting}): check their results, then apply again",
+        "{failed} of {whole} numbers of the first {count} accounts were not changed as planned; at most {limit} may "
+        "fail (canary.max_failed: {setting}): check their results, then apply again",
+        len(canary),
+        failed=failed,
+        whole=whole,
+        limit=limit,
+        setting=max_failed,
     )
-    log.warning("canary.failed", **told, error_code=error.code, error_message=str(error))
+    error = CanaryFailed(message)
+    log.warning("canary.failed", **fields, error_code=error.code, error_message=str(error))
     return error
 
 
 def _outcomes(planned: Iterable[Change], result: AccountResult) -> Iterable[Outcome]:
-    """What became of each number that was to be written; a result holds everything but `unchanged`."""
+    """Yield the outcome of each number that was to be written; a result has every number except `unchanged` ones."""
     found = {number.phone: number.outcome for number in result.numbers}
     return (found.get(change.phone, Outcome.UNCHANGED) for change in planned)

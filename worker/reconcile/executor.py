@@ -25,8 +25,7 @@ from worker.model.messages import Message
 from worker.model.plans import Action, Change
 from worker.model.ports import AttemptJournal, ProgressMeter, WritableAccount
 from worker.model.results import NumberResult
-from worker.plan.holds import leaning
-from worker.plan.swaps import as_found, hold_reason, unreached
+from worker.plan.holds import as_found, leaning, swap_reason, unreached
 from worker.reconcile.attempt import Attempt
 from worker.reconcile.shared_reads import SharedReads
 from worker.reconcile.write_queue import WriteQueue
@@ -108,8 +107,8 @@ class Executor:
         self._wall = pace.wall
         late = DeadlineExceeded(
             Message(
-                "stopped when the account's {deadline_seconds:g} seconds were over; run again to go on",
-                deadline_seconds=pace.deadline_seconds,
+                "stopped at the account's deadline of {seconds:g} seconds; run again to continue",
+                seconds=pace.deadline_seconds,
             )
         )
         deadline = loop.call_later(pace.deadline_seconds, self._api.halt, late)
@@ -227,7 +226,7 @@ class Executor:
             activations = (attempt.change for attempt in self._attempts if attempt.change.action is Action.ACTIVATE)
             lost = unreached(as_found(change, account) for change in activations)
             if lost:
-                return dict.fromkeys(phones, hold_reason(lost))
+                return dict.fromkeys(phones, swap_reason(lost))
         return leaning(phones, account.active_phones.difference(self._gone, sent), self._groups)
 
     async def _permitted(self, deactivations: list[Attempt]) -> list[Attempt]:
@@ -286,14 +285,15 @@ class Executor:
         if active - deactivations >= least:
             return True
         failed = sum(not attempt.acknowledged for attempt in activations)
-        self.stopped = ActivationsFailed(
-            Message(
-                "{failed} activations did not succeed, and without them fewer than {least} numbers would stay "
-                "ACTIVE: the deactivations were not tried",
-                failed=failed,
-                least=least,
-            )
+        message = Message.plural(
+            "{count} activation failed, and without it fewer than {least} numbers would stay ACTIVE: "
+            "no deactivation was attempted",
+            "{count} activations failed, and without them fewer than {least} numbers would stay ACTIVE: "
+            "no deactivation was attempted",
+            failed,
+            least=least,
         )
+        self.stopped = ActivationsFailed(message)
         return False
 
     async def _verify(self) -> None:

@@ -361,14 +361,13 @@ class Fleet:
         where = parse_endpoint(account.endpoint or self._settings.endpoint)
         if len(credentials.api_secret.reveal()) < SHORTEST_SECRET and not where.loopback:
             place = (account.credentials or DEFAULT_CREDENTIALS).api_secret.place
-            raise CredentialsMissing(
-                Message(
-                    "the API secret cannot be used: {place} has fewer than {shortest_secret} characters, and no "
-                    "secret of the vendor is so short; write the whole secret there",
-                    place=place,
-                    shortest_secret=SHORTEST_SECRET,
-                )
+            message = Message(
+                "the API secret in {place} is too short: it has fewer than {least} characters, and no secret of the "
+                "vendor has; write the whole secret there",
+                place=place,
+                least=SHORTEST_SECRET,
             )
+            raise CredentialsMissing(message)
         key = credentials.api_key
         if key not in self.quotas:
             self.quotas[key] = Quota(self._settings.rate_limit, clock=self._ambient.clock)

@@ -1,4 +1,4 @@
-"""By what the ledger knows an account: the API's platform and the vendor's id, whatever a file calls it."""
+"""The identity of accounts: the API's platform and the vendor's id, whatever name a file gives them."""
 
 from typing import Final
 
@@ -23,11 +23,11 @@ __all__ = ["Identities", "key", "planned", "saved"]
 
 
 _NAMED: Final = 10
-"""Documents that a message names."""
+"""Names of an account that a message lists."""
 
 
 class _Identity(Struct, frozen=True):
-    """Who an account turned out to be, where it is described, and how it was reached then."""
+    """The identity of an account, where it is described, and how it was reached then."""
 
     key: str
     account_id: str
@@ -40,16 +40,16 @@ def _reach(desired: DesiredAccount) -> tuple[str | None, CredentialsRef | None, 
 
 
 class Identities:
-    """Who accounts turned out to be, by name. It finds names that are one account."""
+    """The identities of accounts by name. It finds names that are the same account."""
 
     def __init__(self) -> None:
         self._known: dict[str, _Identity] = {}
         self._names: dict[str, dict[str, None]] = {}
 
     def learn(self, desired: DesiredAccount, plan: AccountPlan, default: str) -> None:
-        """Note who an account is, as its plan has seen it; `default` is the endpoint of those that name none.
+        """Note the identity of an account by its plan; `default` is the endpoint of accounts that name none.
 
-        An account that could not be read keeps the identity that it had, as long as it is reached in the same way.
+        An account that could not be read keeps its identity as long as it is reached in the same way.
         """
         before = self._known.get(desired.name)
         if plan.error is not None and before is not None and before.reach == _reach(desired):
@@ -65,7 +65,7 @@ class Identities:
         self._names.setdefault(identity.key, {})[desired.name] = None
 
     def recall(self, desired: DesiredAccount, name: str, default: str) -> None:
-        """Note that an account was the same as `name` when it was last reached as it is now, unless it is known."""
+        """Note that an account is the same as `name`, by what earlier runs noted, unless its identity is known."""
         same = self._known.get(name)
         if same is None or desired.name in self._known or desired.account_id not in {None, same.account_id}:
             return
@@ -73,7 +73,7 @@ class Identities:
             self._note(desired, same.account_id, default)
 
     def forget(self, name: str) -> None:
-        """Know nothing of an account any more."""
+        """Forget the identity of an account."""
         identity = self._known.pop(name, None)
         if identity is not None:
             names = self._names[identity.key]
@@ -87,31 +87,31 @@ class Identities:
         names = () if identity is None else tuple(self._names[identity.key])
         if len(names) < 2:  # noqa: PLR2004 - one is the account itself
             return None
-        found = ((name, self._known[name].place) for name in names[:_NAMED])
-        places = ", ".join(f"{shown!r} ({known})" for shown, known in found)
-        return DuplicateAccount(
-            Message(
-                "{names} names are one account: {places}: nothing was written to it. Describe it once, or split "
-                "it: write the same `account:` in each document",
-                names=len(names),
-                places=places,
-            )
+        places = tuple(
+            Message("{name!r} ({place})", name=name, place=self._known[name].place) for name in names[:_NAMED]
         )
+        message = Message(
+            "{count} names are one account: {places}: nothing was written to it. Describe it once, or split it: write "
+            "the same `account:` in each document",
+            count=len(names),
+            places=places,
+        )
+        return DuplicateAccount(message)
 
 
 def key(account: AccountTarget, account_id: str | None, default: str) -> str:
-    """What names an account over all runs and files; `default` is the endpoint of those that name none."""
+    """Return the key of an account over all runs and files; `default` is the endpoint of accounts that name none."""
     return f"{platform_of(account.endpoint or default)} {account_id}"
 
 
 def planned(desired: DesiredAccount, drawn: Draft, terms: Terms, default: str) -> Subject:
-    """An account as its file describes it and its plan has seen it."""
+    """Return the account of a plan as the ledger notes it."""
     safety, in_use = effective_safety(terms.safety, desired.safety), effective_use(terms.in_use, desired.in_use)
     return replace(_subject(desired, drawn.plan, safety, in_use, default), registered=drawn.registered)
 
 
 def saved(account: SavedAccount, default: str) -> Subject:
-    """An account as a saved plan describes it."""
+    """Return the account of a saved plan as the ledger notes it."""
     return _subject(account, account, account.safety, account.in_use, default)
 
 

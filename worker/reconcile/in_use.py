@@ -1,4 +1,4 @@
-"""Before numbers are deactivated: are they in use? What is, is held, and so is what nobody knows if that is wanted."""
+"""The in-use guard: the API is asked whether numbers send messages before they are deactivated."""
 
 from collections.abc import Iterable
 
@@ -15,19 +15,19 @@ __all__ = ["answers", "inquire", "spared"]
 
 
 def answers(plan: AccountPlan) -> tuple[Notice, ...]:
-    """What the in-use guard told when a plan was made."""
+    """Return the notices of the in-use guard in a plan."""
     return tuple(notice for notice in plan.notices if notice.kind is NoticeKind.IN_USE)
 
 
 async def spared(
     changes: Iterable[Change], api: ReadableAccount, guard: InUse, allow: frozenset[str]
 ) -> tuple[tuple[Change, ...], tuple[Notice, ...]]:
-    """The changes without the deactivations that the in-use guard holds, and what there is to tell of it.
+    """Return the changes with the deactivations held that the in-use guard holds, and its notices.
 
-    Nothing is asked where the guard is off, or `allow` lets its rule through.
+    Nothing is asked if the guard is off, or `allow` has its rule. Missing answers of the API are not an error.
 
     Raises:
-        WorkerError: the account is to be left alone; what the API does not tell is no error.
+        WorkerError: the run on the account was stopped.
     """
     kept = tuple(changes)
     phones = [change.phone for change in kept if change.action is Action.DEACTIVATE]
@@ -38,9 +38,9 @@ async def spared(
 
 
 async def inquire(plan: AccountPlan, api: ReadableAccount, guard: InUse, allow: frozenset[str]) -> AccountPlan:
-    """The plan as the in-use guard leaves it. One that is refused anyway is not asked about.
+    """Return the plan with the holds of the in-use guard. Nothing is asked about a plan that is refused anyway.
 
-    To hold a deactivation breaks no other rule: more numbers stay as they are.
+    A hold cannot break another rule: it keeps numbers as they are.
     """
     if plan.verdict is not Verdict.OK:
         return plan

@@ -109,9 +109,7 @@ def _run_outcome(stopped: WorkerError | None, *, converged: bool) -> RunOutcome:
 def left_out(saved: LeftOut) -> AccountResult:
     """Return the result of an account of which a saved plan has no writes."""
     # the error is that of the plan: no option of the apply allows writes that the plan does not have
-    message = Message(
-        "the saved plan holds no writes of this account; plan again: {message}", message=saved.error.message
-    )
+    message = Message("the saved plan has no writes for this account; plan again: {reason}", reason=saved.error.message)
     return AccountResult(
         account=saved.account,
         account_id=saved.account_id,
@@ -160,15 +158,16 @@ def unverified(number: NumberResult) -> NumberResult:
 def conflict(change: Change, observed: ObservedAccount) -> NumberResult:
     """Return the result of a number that is no longer as its saved plan saw it."""
     status = observed.status(change.phone)
-    error = NumberError(
-        "Conflict",
-        Message(
-            "the plan saw {observed}; the number is {status} now: plan again",
-            observed=change.observed or "",
-            status=status or Message("gone"),
-        ),
-    )
-    return structs.replace(_conflict(change, status, error), before=change.observed)
+    planned = change.observed or ""
+    if status is None:
+        message = Message(
+            "the number was {planned} when planned, and is not registered now: plan again", planned=planned
+        )
+    else:
+        message = Message(
+            "the number was {planned} when planned, and is {status} now: plan again", planned=planned, status=status
+        )
+    return structs.replace(_conflict(change, status, NumberError("Conflict", message)), before=change.observed)
 
 
 def expired(change: Change, observed: ObservedAccount) -> NumberResult:

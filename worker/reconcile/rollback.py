@@ -1,4 +1,4 @@
-"""What it would take to undo a run: its own writes turned round, as far as they still hold."""
+"""Rollback: the writes of a run in reverse, as far as the numbers are still as the run left them."""
 
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -15,19 +15,18 @@ from worker.model.safety import Health
 from worker.plan.build import Draft, count_actions, remaining
 from worker.plan.diff import inverse
 from worker.plan.holds import in_order
-from worker.plan.notices import notices
+from worker.plan.notices import notices, with_swap_notice
 from worker.plan.planfile import SavedAccount
-from worker.plan.swaps import with_notice
 from worker.reconcile.account import observe
 from worker.reconcile.in_use import inquire
 
 __all__ = ["approved", "failed_preview", "preview", "undoing"]
 
-_OVERTAKEN: Final = Message("no longer as that run left it: it is left alone; plan to decide on it as it is now")
+_OVERTAKEN: Final = Message("changed since that run, so it is not rolled back; plan to see what to do about it")
 
 
 def undoing(account: AccountRecord, run: str) -> SavedAccount:
-    """The writes that undo what a run changed on an account, to be reached and judged as that run did."""
+    """Return the writes that undo a run on an account, under the credentials and thresholds of that run."""
     return SavedAccount(
         account=account.account,
         account_id=account.account_id,
@@ -52,14 +51,14 @@ async def preview(
     *,
     health: Health = Health(),  # noqa: B008 - a value
 ) -> Draft:
-    """Look at the account once and tell which of the writes are still to be made, and what the safety rules say.
+    """Read the account once and return the plan of the writes that are still to be made.
 
-    Where the in-use guard is on, numbers that would be deactivated are asked about. A number that is not as the run
-    left it is `blocked`.
+    If the in-use guard is on, it is asked about the numbers that the plan would deactivate. A number that is not as the
+    run left it is `blocked`.
 
     Raises:
         ApiError: the account cannot be read.
-        LedgerError: what is remembered of it cannot be.
+        LedgerError: the ledger cannot be read.
     """
     observed, memory = await observe(api, recall, log)
     left = remaining(saved, observed, memory, allow)
@@ -74,11 +73,11 @@ async def preview(
         notices=notices(observed, saved.groups, health),
         active=observed.active,
     )
-    return Draft(with_notice(await inquire(plan, api, saved.in_use, allow)), _aim(saved))
+    return Draft(with_swap_notice(await inquire(plan, api, saved.in_use, allow)), _aim(saved))
 
 
 def failed_preview(saved: SavedAccount, error: WorkerError) -> Draft:
-    """The plan of an account that cannot be read."""
+    """Return the draft of an account that cannot be read."""
     plan = AccountPlan(
         account=saved.account,
         account_id=saved.account_id,
@@ -90,7 +89,7 @@ def failed_preview(saved: SavedAccount, error: WorkerError) -> Draft:
 
 
 def approved(saved: SavedAccount, plan: AccountPlan) -> SavedAccount:
-    """The account with the writes that were shown alone; what was not to be written becomes no write later either."""
+    """Return the account with only the writes that the plan showed: other writes are not made later either."""
     shown = {change.phone for change in plan.writes}
     held = {change.phone: change for change in plan.changes if change.action is Action.HELD}
     others = (change for change in saved.changes if change.phone not in shown)

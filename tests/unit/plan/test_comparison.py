@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from worker.config.desired import load
 from worker.model.accounts import DesiredAccount, SourceFile
 from worker.model.credentials import CredentialsRef, SecretRef
+from worker.model.messages import Message
 from worker.model.plans import Action, Change, Notice, NoticeKind
 from worker.model.ports import sources
 from worker.model.safety import Safety
@@ -38,7 +39,7 @@ def _account(text: str) -> DesiredAccount:
     return account
 
 
-def _reasons(text: str, saved: SavedAccount = SAVED, *missing: str) -> dict[str, str]:
+def _reasons(text: str, saved: SavedAccount = SAVED, *missing: str) -> dict[str, Message]:
     return unasked(saved, CurrentFiles(_account(text), missing), NOW)
 
 

@@ -452,7 +452,7 @@ def test_writes_that_no_plan_makes_are_refused(edit: Callable[[Any], object]) ->
             accounts = msgspec.convert(document["accounts"], type=tuple[SavedAccount, ...])
             document["fingerprint"] = fingerprint(accounts)
 
-    with pytest.raises(PlanFileError, match=r"^the plan file holds writes that no plan makes; plan again$"):
+    with pytest.raises(PlanFileError, match=r"^the plan file has writes that no plan makes; plan again$"):
         unsealed(resealed(with_fingerprint), now=NOON)
 
 

@@ -54,7 +54,7 @@ def test_the_message_says_numbers_and_option() -> None:
         Refusal(
             "fleet-wide",
             "110 of the 160 numbers of all accounts would be deactivated; at most 100 may be (fleet_wide: 50%). "
-            "If that is meant, add --allow fleet-wide",
+            "To allow it, add --allow fleet-wide",
         ),
     )
 

@@ -69,7 +69,7 @@ def test_a_number_that_waits_for_a_person_is_told_with_what_to_do(status: Status
     (plain,) = notices(_account(number), (), Health())
     assert (plain.kind.upper(), plain.phone) == (status, PHONE)
     (asked,) = notices(_account(number, measures={PHONE: ("BUSINESS_DOCUMENTS", "ID")}), (), Health())
-    assert asked.message == f"{plain.message} (it asks for BUSINESS_DOCUMENTS, ID)"
+    assert asked.message == f"{plain.message} (the vendor asks for BUSINESS_DOCUMENTS, ID)"
 
 
 @pytest.mark.parametrize(("limit", "told"), [(None, 0), (0, 0), (2, 1), (3, 1), (4, 0)])
@@ -80,7 +80,7 @@ def test_an_account_that_is_nearly_full_is_told(limit: int | None, told: int) ->
     assert [notice.kind for notice in found] == [NoticeKind.LIMIT] * told
     if limit == 4:
         (notice,) = notices(_account(*three, limit=4), (), Health(limit_percent=75))
-        assert notice.message.startswith("3 of 4 registration slots are used")
+        assert notice.message.startswith("3 of 4 registration slots used")
 
 
 _NUMBERS = st.dictionaries(

@@ -22,7 +22,8 @@ from worker.model.accounts import (
 from worker.model.errors import ImplausibleNumber
 from worker.model.plans import Action, Cause, Change
 from worker.model.safety import InUse, Safety
-from worker.plan.policy import Selection, adopt, check_registered, drifted, select, spent
+from worker.plan.build import _spent
+from worker.plan.policy import Selection, adopt, check_registered, drifted, select
 from worker.plan.safety import ALLOW_ALL, RULES, effective_safety, effective_use, guard
 from worker.render.i18n import speaking, translated
 
@@ -69,7 +70,7 @@ def test_report_wants_unlisted_as_they_are() -> None:
 def test_a_number_that_no_file_can_list_is_left_as_it_is(unmanaged: Unmanaged, phone: str) -> None:
     """A number is not deactivated for not being listed where a file could only have named another one."""
     wanted = adopt(wanting(unmanaged), seeing(**{f"n{phone}": "ACTIVE"}))
-    because = "registered, but no file can list it as it is written there; change it in the vendor's console"
+    because = "registered, but no file can list it as the vendor writes it; change it in the vendor's console"
     assert wanted == {phone: Desired(Status.ACTIVE, managed=False, because=because)}
 
 
@@ -87,7 +88,7 @@ def test_an_implausible_number_is_accepted_as_far_as_it_is_registered(phone: str
             check_registered(account, seeing(n01012345678="ACTIVE"))
         message = str(raised.value)
         assert message.startswith(f"main.yaml:{line}:1: {phone} is not registered on this account, and ")
-        assert message.endswith(", or take it off the list")
+        assert message.endswith(", or remove it from the file")
 
 
 @pytest.mark.parametrize(("count", "named", "rest"), [(1, 0, ""), (2, 1, ")"), (21, 20, ")"), (22, 20, "), …")])
@@ -258,8 +259,8 @@ def test_spent_counts_what_a_died_run_has_switched_off(
     """A number that a run which died has switched off counts as long as it is still wanted so and still is."""
     wanted = {} if want is None else {"0211": want}
     observed = ObservedAccount("1", {} if status is None else {"0211": Observed("0211", Status(status))})
-    assert spent(AccountMemory(spent=frozenset({"0211"})), wanted, observed) == int(counts)
-    assert spent(AccountMemory(), wanted, observed) == 0
+    assert _spent(AccountMemory(spent=frozenset({"0211"})), wanted, observed) == int(counts)
+    assert _spent(AccountMemory(), wanted, observed) == 0
 
 
 def test_a_plan_gains_nothing_by_being_cut_in_pieces() -> None:
@@ -275,7 +276,7 @@ def test_min_active_holds_over_a_crash() -> None:
     """An account that a run which died has brought under `min_active` is still held to it."""
     left = guard(moves(1), 4, Safety("100%", 5), frozenset(), spent=1)
     assert [refusal.rule for refusal in left] == ["min-active"]
-    assert left[0].message.startswith("3 of 5 ACTIVE numbers would be left")
+    assert left[0].message.startswith("3 of 5 ACTIVE numbers would stay ACTIVE")
 
 
 def test_every_broken_rule_is_told() -> None:
@@ -303,11 +304,10 @@ def test_refusals_say_numbers_and_option() -> None:
     many, few = guard(moves(10, activate=3), 10, Safety("30%", 5), frozenset())
     assert many.message == (
         "10 of 10 ACTIVE numbers would be deactivated; at most 3 may be (max_deactivations: 30%). "
-        "If that is meant, add --allow max-deactivations"
+        "To allow it, add --allow max-deactivations"
     )
     assert few.message == (
-        "3 of 10 ACTIVE numbers would be left; at least 5 must be (min_active). "
-        "If that is meant, add --allow min-active"
+        "3 of 10 ACTIVE numbers would stay ACTIVE; at least 5 must (min_active). To allow it, add --allow min-active"
     )
 
 

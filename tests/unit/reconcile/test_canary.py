@@ -94,8 +94,8 @@ def test_a_canary_that_fails_holds_the_others_back() -> None:
     assert run.play() == ["a0", "a1", "a2", "a3"]
     assert (run.batches, run.held) == ([[0, 1]], [2, 3])
     assert run.why == (
-        "1 of 2 numbers of the first account did not become as planned; at most 0 may fail (canary.max_failed: 10%): "
-        "see what became of them, then apply again"
+        "1 of 2 numbers of the first account were not changed as planned; at most 0 may fail (canary.max_failed: 10%): "
+        "check their results, then apply again"
     )
     counts = {Outcome.CHANGED: 1, Outcome.FAILED: 1}
     told = {"accounts": 1, "numbers": 2, "counts": counts, "error_code": "CanaryFailed", "error_message": run.why}

@@ -330,7 +330,7 @@ def test_a_stop_between_attempts_tells_that_there_were_some() -> None:
     told = results[B].error
     assert results[B].outcome is Outcome.FAILED
     assert told is not None
-    assert told.message == "1 attempt did not succeed until it was stopped by SIGINT"
+    assert told.message == "1 attempt failed before the run was stopped: stopped by SIGINT"
 
 
 @pytest.mark.parametrize(
@@ -455,5 +455,5 @@ def test_what_the_file_has_ceased_to_want_does_not_leave() -> None:
     assert (results[C].outcome, results[C].attempts, results[C].after) == (Outcome.CONFLICT, 0, "ACTIVE")
     told = results[C].error
     assert told is not None
-    assert told.message == f"the file wanted INACTIVE until {until}, which is over: plan again"
+    assert told.message == f"the file asked for INACTIVE until {until}, which has passed: plan again"
     assert account.statuses[C] is Status.ACTIVE

@@ -15,7 +15,7 @@ from worker.model.safety import Safety
 from worker.render import markdown
 
 NOW = "2026-11-25T00:00:00Z"
-REFUSED = Refusal("max-deactivations", "3 of 4 ACTIVE numbers would be deactivated. If that is meant, add --allow x")
+REFUSED = Refusal("max-deactivations", "3 of 4 ACTIVE numbers would be deactivated. To allow it, add --allow x")
 
 
 def change(number: int, action: Action = Action.ACTIVATE, **more: str | Cause | None) -> Change:

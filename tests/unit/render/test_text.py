@@ -361,7 +361,7 @@ def test_plan_on_a_narrow_page() -> None:
 
 def every_outcome() -> tuple[NumberResult, ...]:
     """A number of every outcome, in no order."""
-    missing = "not registered on this account; register it with the vendor first, or take it off the list"
+    missing = "not registered on this account; register it with the vendor, or remove it from the file"
     return (
         CHANGED,
         number("01066667777", Outcome.UNMANAGED, desired="ACTIVE", action=Action.UNMANAGED),
@@ -393,13 +393,13 @@ def every_outcome() -> tuple[NumberResult, ...]:
             "023124569",
             Outcome.UNVERIFIED,
             after=None,
-            error=NumberError("Unproven", "the account could not be read after the write; plan again to see"),
+            error=NumberError("Unproven", "the account could not be read after the write; plan again"),
         ),
         number(
             "023124568",
             Outcome.CONFLICT,
             after="PENDING",
-            error=NumberError("Conflict", "someone else changed the number meanwhile: it is PENDING"),
+            error=NumberError("Conflict", "the number was changed by someone else in the meantime: it is PENDING"),
         ),
         number("023124567", Outcome.FAILED, error=SERVER),
     )

@@ -349,7 +349,7 @@ def test_a_number_in_use_is_held_with_why() -> None:
         (C, Action.HELD),
     ]
     reasons = {change.phone: change.reason for change in plan.changes}
-    assert reasons[A] == "in use: it is busy; if it may go all the same, add --allow in-use"
+    assert reasons[A] == "in use: it is busy; to deactivate it anyway, add --allow in-use"
     assert (plan.counts[Action.DEACTIVATE], plan.counts[Action.HELD], plan.notices) == (1, 2, ())
 
 

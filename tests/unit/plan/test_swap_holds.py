@@ -8,7 +8,8 @@ from worker.model.accounts import Desired, Observed, ObservedAccount, PairSwaps,
 from worker.model.plans import AccountPlan, Action, Change, NoticeKind, tally
 from worker.model.results import NumberResult, Outcome
 from worker.plan.diff import diff
-from worker.plan.swaps import as_found, hold_reason, hold_swaps, result_notices, unreached, with_notice
+from worker.plan.holds import as_found, hold_swaps, swap_reason, unreached
+from worker.plan.notices import result_notices, with_swap_notice
 
 OLD, NEW, OTHER = "0223124567", "01012345678", "15881234"
 OFF = Change(OLD, Action.DEACTIVATE, "ACTIVE", "INACTIVE", "listed as INACTIVE")
@@ -60,14 +61,14 @@ def test_impossible_activation_holds_every_deactivation(change: Change, obstacle
 def test_possible_plan_holds_nothing(change: Change) -> None:
     """A number that should not become ACTIVE, or that can, concerns no deactivation."""
     assert hold_swaps((OFF, change), "hold") == (OFF, change)
-    assert with_notice(_plan(OFF, change)).notices == ()
+    assert with_swap_notice(_plan(OFF, change)).notices == ()
 
 
 @pytest.mark.parametrize("change", [PENDING, MISSING, PROTECTED])
 def test_warn_holds_nothing_and_adds_notice(change: Change) -> None:
     """By default the plan stays as it is, and a notice names both sides and the remedy."""
     assert hold_swaps((OFF, change), "warn") == (OFF, change)
-    (notice,) = with_notice(_plan(OFF, change)).notices
+    (notice,) = with_swap_notice(_plan(OFF, change)).notices
     assert (notice.kind, notice.phone) == (NoticeKind.SWAP, None)
     assert notice.message == (
         f"the plan cannot activate {NEW} ({unreached([change])[NEW]}), but would deactivate {OLD}; "
@@ -77,13 +78,13 @@ def test_warn_holds_nothing_and_adds_notice(change: Change) -> None:
 
 def test_plan_without_deactivations_has_no_notice() -> None:
     """An impossible activation alone silences nothing."""
-    assert with_notice(_plan(ON, PENDING)).notices == ()
+    assert with_swap_notice(_plan(ON, PENDING)).notices == ()
     assert hold_swaps((ON, PENDING), "hold") == (ON, PENDING)
 
 
 def test_held_deactivation_needs_no_notice() -> None:
     """The reason of a held number says it already."""
-    assert with_notice(_plan(*hold_swaps((OFF, PENDING), "hold"))).notices == ()
+    assert with_swap_notice(_plan(*hold_swaps((OFF, PENDING), "hold"))).notices == ()
 
 
 def test_change_outside_the_plan_counts_by_its_status_now() -> None:
@@ -98,15 +99,15 @@ def test_change_outside_the_plan_counts_by_its_status_now() -> None:
 def test_a_message_names_few_of_thousands_of_numbers() -> None:
     """A message names the first five numbers of each side and counts the others."""
     phones = [f"010{index:08}" for index in range(5000)]
-    five = hold_reason(dict.fromkeys(phones[:5], "PENDING"))
+    five = swap_reason(dict.fromkeys(phones[:5], "PENDING"))
     assert all(phone in five for phone in phones[:5])
     assert "…" not in five
-    assert "00000004 (PENDING), … (+1); " in hold_reason(dict.fromkeys(phones[:6], "PENDING"))
+    assert "00000004 (PENDING), … (+1); " in swap_reason(dict.fromkeys(phones[:6], "PENDING"))
     changes = [
         *(Change(phone, Action.DEACTIVATE, "ACTIVE", "INACTIVE", "") for phone in phones),
         *(Change(phone.replace("010", "070", 1), Action.MISSING, None, "ACTIVE", "") for phone in phones),
     ]
-    (notice,) = with_notice(_plan(*changes)).notices
+    (notice,) = with_swap_notice(_plan(*changes)).notices
     assert notice.message.count("(+4,995)") == 2
     assert len(notice.message) < 400
 
@@ -174,4 +175,4 @@ def test_no_plan_deactivates_beside_an_impossible_activation(
     assert {change.phone for change in kept if change.action.writes} == {
         change.phone for change in changes if change.action.writes
     } - held
-    assert bool(with_notice(_plan(*kept)).notices) == (impossible and bool(away - held))
+    assert bool(with_swap_notice(_plan(*kept)).notices) == (impossible and bool(away - held))
