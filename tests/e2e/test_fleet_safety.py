@@ -99,7 +99,7 @@ def test_fleet_wide_is_a_setting(reseller: Reseller) -> None:
     reseller.command.environment["SENDERID_SAFETY__FLEET_WIDE"] = "half"
     wrong = reseller.command("apply", "--yes")
     assert wrong.returncode == 65
-    assert "SENDERID_SAFETY__FLEET_WIDE:1:1: fleet_wide should be a whole number of 0 or more" in wrong.stderr
+    assert "SENDERID_SAFETY__FLEET_WIDE:1:1: fleet_wide must be a whole number of 0 or more" in wrong.stderr
     assert reseller.served.sandbox.wire == []
     reseller.command.environment["SENDERID_SAFETY__FLEET_WIDE"] = "90%"
     reseller.run("apply", "--yes", status=0)

@@ -53,7 +53,7 @@ def test_imported_table_can_be_planned(command: Command) -> None:
     table = "발신번호,상태,담당자,색\n010-1234-5678,활성,영업팀,빨강\n"
     command.write("t.csv", table.encode("cp949"))
     done = command("import", "t.csv", "--account", "본점")
-    told = "t.csv:1:13: there is no column '색' here: name it otherwise, or --skip-column it"
+    told = "t.csv:1:13: unknown column '색': rename it or use --skip-column"
     assert (done.returncode, done.stderr.splitlines()[0]) == (65, told)
     done = command("import", "t.csv", "--account", "본점", "--skip-column", "색")
     assert done.returncode == 0
@@ -91,7 +91,7 @@ def test_account_document_may_have_a_byte_order_mark(command: Command, encoding:
 @pytest.mark.parametrize(
     ("text", "arguments", "told"),
     [
-        ("phone,status\n1012345678,ACTIVE\n", (), "t.txt:2:1: '1012345678': its leading 0 is missing"),
+        ("phone,status\n1012345678,ACTIVE\n", (), "t.txt:2:1: '1012345678': missing leading 0"),
         ('{"senderIds": 5}', (), "t.txt:1:1: not an account document: Expected `array | null`"),
         ('{"senderIds"', (), "t.txt:1:1: not an account document: Input data was truncated"),
         ("phone,status\n", ("--from", "json"), "t.txt:1:1: not an account document: JSON is malformed"),

@@ -135,7 +135,7 @@ def test_invalid_guard_reports_its_line(served: Served, command: Command) -> Non
     command.write("main.yaml", "version: 1\nin_use: {hours: 0, until: now}\nnumbers: {}\n")
     done = command("plan", "-f", "main.yaml")
     assert done.returncode == 65
-    assert "main.yaml:2:17: hours should be a whole number from 1 to 8,784, not '0'" in done.stderr
+    assert "main.yaml:2:17: hours must be a whole number from 1 to 8,784, not '0'" in done.stderr
     assert "main.yaml:2:20:" in done.stderr
     assert not served.sandbox.wire
 

@@ -66,7 +66,7 @@ def test_mask_hides_numbers_in_errors(command: Command, served: Served) -> None:
     command.write("bad.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE, +82 10-1234-5678: ON}}\n")
     broken = command("plan", "-f", "bad.yaml", *MASK)
     assert broken.returncode == 65
-    assert "010****5678 stands here and on line 2" in broken.stderr
+    assert "010****5678 is a duplicate of line 2" in broken.stderr
     elsewhere = command("plan", "-f", "d.yaml", "--only", "010-1234-56789", *MASK)
     assert elsewhere.returncode == 64
     wrong = command("plan", "--format", "x010-1234-5678", *MASK)

@@ -142,7 +142,7 @@ def test_saved_plan_is_conflict_after_its_window(served: Served, command: Comman
     ("arguments", "told"),
     [
         (["--at", "2037-12-01", "--out", "plan.json"], "--at and --out do not go together"),
-        (["--at", "soon"], "--at 'soon': this is no moment: write 2026-12-01"),
+        (["--at", "soon"], "--at 'soon': not a time: use a form such as 2026-12-01"),
     ],
 )
 def test_invalid_time_is_wrong_usage(serve: Serve, command: Command, arguments: list[str], told: str) -> None:

@@ -5,7 +5,7 @@ from fractions import Fraction
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.config.limits import resolve_limit
+from worker.config.settings import resolve_limit
 from worker.model.plans import AccountPlan, Action, Verdict, tally
 from worker.plan.safety import fleet_wide
 

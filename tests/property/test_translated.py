@@ -54,7 +54,7 @@ def test_what_is_no_message_is_left_alone(foreign: str) -> None:
         "x (y) ",
         ": ; ( ) . ",
         "{x}",
-        "it has the character ",
+        "character ",
         "cannot be : ",
         "the ",
         "\u202e<b>",

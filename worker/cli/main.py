@@ -148,7 +148,7 @@ def _report(error: BaseException) -> ExitStatus:
                 error.show()
             return ExitStatus.USAGE
         case DesiredStateError() | SettingsError():
-            count = len(error.problems) + error.untold
+            count = len(error.problems) + error.omitted
             total = ngettext("{count} problem; nothing was sent.", "{count} problems; nothing was sent.", count)
             _print_error("\n".join((*_lines(error), total.format(count=f"{count:,}"))))
             return ExitStatus.INVALID
@@ -172,8 +172,8 @@ def _report(error: BaseException) -> ExitStatus:
 def _lines(error: DesiredStateError | SettingsError) -> Iterator[str]:
     for problem in error.problems:
         yield f"{problem.source}:{problem.line}:{problem.column}: {translated(problem.message)}"
-    if error.untold:
-        yield _("… and {count} more").format(count=f"{error.untold:,}")
+    if error.omitted:
+        yield _("… and {count} more").format(count=f"{error.omitted:,}")
 
 
 def _print_error(text: str) -> None:

@@ -1,4 +1,4 @@
-"""Notification channels: who is told what, how often and in which words. The list of them as settings have it."""
+"""Notification channels: which events each gets, how often, and the templates of its messages."""
 
 from collections.abc import Callable
 from enum import StrEnum
@@ -18,15 +18,15 @@ __all__ = ["FIELDS", "Channel", "Event", "Notify", "read_channels"]
 _DAY: Final = 24 * 3600
 
 FIELDS: Final = ("title", "body", "count", "host")
-"""What a template may name as `$field`: what happened in one line and in full, how much news it is, and the machine."""
+"""Fields of a template, written `$field`: a summary line, the full text, the number of events, and the host."""
 
 _Digest = Annotated[
-    float, Meta(ge=0, le=_DAY, description="News are gathered so long and told in one message; 0: told at once.")
+    float, Meta(ge=0, le=_DAY, description="Seconds to collect events for one message. 0: send at once.")
 ]
 
 
 class Event(StrEnum):
-    """What news are about. Whoever is told that something began is told that it ended."""
+    """Kinds of events. A channel that gets the start of something also gets its end."""
 
     FAILING = "failing"
     REFUSED = "refused"
@@ -41,17 +41,11 @@ class Event(StrEnum):
 
 
 class Channel(Struct, frozen=True, forbid_unknown_fields=True):
-    """One place where people are told."""
+    """One destination of notifications."""
 
-    name: Annotated[
-        str, Meta(min_length=1, max_length=NAME_CAP, description="What it is called in logs and by --channel.")
-    ]
-    url: Annotated[
-        SecretRef, Meta(description="Where its URL is kept, as Apprise understands it; it mostly holds a secret.")
-    ]
-    events: Annotated[tuple[Event, ...], Meta(min_length=1, description="What it is told of. Default: everything.")] = (
-        tuple(Event)
-    )
+    name: Annotated[str, Meta(min_length=1, max_length=NAME_CAP, description="Its name in logs and for --channel.")]
+    url: Annotated[SecretRef, Meta(description="Reference to its Apprise URL, which usually contains a secret.")]
+    events: Annotated[tuple[Event, ...], Meta(min_length=1, description="Events to send. Default: all.")] = tuple(Event)
     digest_seconds: _Digest = 0.0
     title: Annotated[str, Meta(min_length=1, max_length=NOTE_CAP, description="Template: $title, $count, $host.")] = (
         "[senderid] $title"
@@ -60,41 +54,40 @@ class Channel(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Notify(Struct, frozen=True, forbid_unknown_fields=True):
-    """Who is told of what is new while `senderid watch` runs."""
+    """Notifications of `senderid watch`."""
 
-    channels: Annotated[tuple[Channel, ...], Meta(description="None: nobody is told.")] = ()
+    channels: Annotated[tuple[Channel, ...], Meta(description="Empty: no notifications.")] = ()
     timeout_seconds: Annotated[
-        float, Meta(gt=0, le=3600, description="So long a channel may take to accept a message.")
+        float, Meta(gt=0, le=3600, description="Time for a channel to accept a message, seconds.")
     ] = 10.0
 
 
 def read_channels(reader: Reader, node: Node) -> tuple[Channel, ...]:
-    """The channels of a list. What is wrong is told to the reader, and never repeated: it may be a secret."""
+    """Return the channels of a list. Problems go to the reader and repeat no value: it may be a secret."""
     if not isinstance(node, Sequence):
-        reader.problem(node, Message("channels should be a list of {{name: NAME, url: {{env: NAME}}}}, or [] for none"))
+        message = Message("channels must be a list of {{name: NAME, url: {{env: NAME}}}}, or [] for none")
+        reader.problem(node, message)
         return ()
-    found: dict[str, Channel] = {}
+    by_name: dict[str, Channel] = {}
     for item in node.items:
         channel = _channel(reader, item)
-        if channel is not None and channel.name in found:
-            reader.problem(
-                item, Message("there are two channels {name}: give one of them another name", name=channel.name)
-            )
+        if channel is not None and channel.name in by_name:
+            message = Message("duplicate channel {name}: rename one of the two", name=channel.name)
+            reader.problem(item, message)
         elif channel is not None:
-            found[channel.name] = channel
-    return tuple(found.values())
+            by_name[channel.name] = channel
+    return tuple(by_name.values())
 
 
 def _channel(reader: Reader, node: Node) -> Channel | None:
     if not isinstance(node, Mapping):
-        reader.problem(
-            node, Message("a channel should be a mapping such as {{name: ops, url: {{env: OPS_CHANNEL_URL}}}}")
-        )
+        message = Message("a channel must be a mapping such as {{name: ops, url: {{env: OPS_CHANNEL_URL}}}}")
+        reader.problem(node, message)
         return None
     fields = reader.fields(node, Channel.__struct_fields__, secret=True)
     for name in ("name", "url"):
         if name not in fields:
-            reader.problem(node, Message("{name} is missing: a channel has a name and a url", name=name))
+            reader.problem(node, Message("missing {name}: a channel needs a name and a url", name=name))
     reading: dict[str, Callable[[Reader, Node], Any]] = {
         "name": lambda reader, node: read_text(reader, node, "name", NAME_CAP),
         "url": lambda reader, node: read_secret_ref(reader, node, "url"),
@@ -111,18 +104,16 @@ def _channel(reader: Reader, node: Node) -> Channel | None:
 def _events(reader: Reader, node: Node) -> tuple[Event, ...] | None:
     known = [event.value for event in Event]
     if not isinstance(node, Sequence) or not node.items:
-        reader.problem(
-            node,
-            Message("events should be a list of some of {known}; leave it out for all of them", known=", ".join(known)),
-        )
+        message = Message("events must be a list of {known}; omit it for all of them", known=tuple(known))
+        reader.problem(node, message)
         return None
     found: dict[Event, Node] = {}
     for item in node.items:
         given = item.text if isinstance(item, Scalar) else ""
         if given not in known:
-            reader.problem(item, Message("there is no such event{hint}", hint=suggest(given, known)))
+            reader.problem(item, Message("unknown event{hint}", hint=suggest(given, known)))
         elif given in found:
-            reader.problem(item, Message("{given} stands here twice: keep one", given=given))
+            reader.problem(item, Message("duplicate event {name}: keep one", name=given))
         else:
             found[Event(given)] = item
     return tuple(found)
@@ -133,7 +124,7 @@ def _seconds(reader: Reader, node: Node) -> float | None:
     try:
         return msgspec.convert(given, _Digest, strict=False)
     except msgspec.ValidationError:
-        reader.problem(node, Message("digest_seconds should be a number of seconds from 0 to {day:,.0f}", day=_DAY))
+        reader.problem(node, Message("digest_seconds must be a number of seconds from 0 to {most:,}", most=_DAY))
         return None
 
 
@@ -143,10 +134,10 @@ def _template(reader: Reader, node: Node) -> str | None:
         return None
     template = Template(given)
     if not template.is_valid():
-        reader.problem(node, Message("a $ in a template begins a field: write $$ for the character itself"))
+        reader.problem(node, Message("$ in a template starts a field: write $$ for the character itself"))
         return None
     for name in template.get_identifiers():
         if name not in FIELDS:
-            reader.problem(node, Message("a template has no such field{hint}", hint=suggest(name, FIELDS)))
+            reader.problem(node, Message("unknown field in a template{hint}", hint=suggest(name, FIELDS)))
             return None
     return given

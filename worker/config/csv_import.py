@@ -1,4 +1,4 @@
-"""Tables of sender numbers, as spreadsheets write them: CSV text to values, every problem with its place."""
+"""Import of sender numbers from CSV files of spreadsheets; every problem has its position."""
 
 import csv
 import re
@@ -11,7 +11,7 @@ from unicodedata import normalize
 from msgspec import Struct
 
 from worker.config.fields import NOTE_CAP, why_unfit
-from worker.config.yaml_reader import FILE_CAP, PROBLEM_CAP, quote
+from worker.config.yaml_reader import FILE_CAP, PROBLEM_CAP, file_too_long, quote
 from worker.model.accounts import Desired, Status
 from worker.model.errors import DesiredStateError, Problem
 from worker.model.messages import Message, PhoneNumber
@@ -26,7 +26,7 @@ _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "owner": ("owner", "team", "담당자", "담당", "담당부서", "부서"),
     "protected": ("protected", "보호"),
 }
-"""What a column may be called, without blanks, hyphens and letter case."""
+"""Names of columns, without spaces, hyphens and letter case."""
 
 _NAMES: Final = {alias: column for column, aliases in _COLUMNS.items() for alias in aliases}
 
@@ -41,28 +41,28 @@ _FLAGS: Final = {
 
 _DELIMITERS: Final = ",;\t|"
 ENCODINGS: Final = {"utf-8": "utf-8-sig", "cp949": "cp949", "utf-16": "utf-16"}
-"""What spreadsheets in Korea write, and Python's name of it; CP949 is the older Windows code page."""
+"""Encodings of Korean spreadsheets, with Python's name; CP949 is the older Windows code page."""
 
 _UTF_8_MARK: Final = b"\xef\xbb\xbf"
 _UTF_16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
 
 _PLAIN_BYTES: Final = 2
-"""Bytes of a syllable that EUC-KR knows; it spells others in eight."""
+"""Bytes of a syllable that EUC-KR contains; it spells others in eight."""
 
 _blanks: Final = re.compile(r"[\s_-]+")
 _formula: Final = re.compile(r'="([^"]*)"').fullmatch
-"""How people keep a spreadsheet from taking a number for one."""
+"""A formula that keeps a spreadsheet from dropping a leading zero."""
 
 
 class ImportedNumbers(Struct, frozen=True):
-    """The numbers of a table with what is desired of each, in the order of the table, and what is odd about it."""
+    """The numbers of a CSV file with their desired state, in file order, and warnings."""
 
     numbers: Mapping[str, Desired]
     warnings: Sequence[Problem] = ()
 
 
 class _Row(Struct, frozen=True):
-    """One row: where it begins, its cells, and its text where that is on one line."""
+    """One row: its first line, its cells, and its text if that is on one line."""
 
     line: int
     cells: Sequence[str]
@@ -72,30 +72,30 @@ class _Row(Struct, frozen=True):
 def read_csv(source: str, data: bytes, skipped: Collection[str] = (), encoding: str = "auto") -> ImportedNumbers:
     """Read the bytes of a CSV file whose first row names its columns; `source` is its name in problems.
 
-    Columns that are `skipped` are left out. Comma, semicolon, tab or bar separate. `encoding` is one of `ENCODINGS`, or
-    `auto`: what the byte-order mark says or, where UTF-8 and CP949 both fit, the one that gives the better Korean. Text
-    is read in NFC, as a Mac writes Hangul in parts.
+    Columns in `skipped` are ignored. The delimiter is a comma, semicolon, tab or bar. `encoding` is one of `ENCODINGS`,
+    or `auto`: by byte-order mark or, if UTF-8 and CP949 both fit, the one that gives the more plausible Korean. Text is
+    normalized to NFC, as macOS writes Hangul decomposed.
 
     Raises:
         DesiredStateError: with every problem.
     """
     if len(data) > FILE_CAP:
-        raise _error(source, 1, 1, Message("the file is longer than {file_cap} MiB: split it", file_cap=FILE_CAP >> 20))
+        raise _error(source, 1, 1, file_too_long(FILE_CAP))
     text, warnings = _decoded(source, data, encoding)
     lines = list(StringIO(text, newline=""))
     if not lines or not text.strip():
         raise _error(source, 1, 1, Message("the file is empty"))
     delimiter = max(_DELIMITERS, key=lines[0].count)
     rows = _rows(source, lines, delimiter)
-    reading = _Reading(source, next(rows), delimiter, frozenset(map(_plain, skipped)), warnings)
+    reader = _TableReader(source, next(rows), delimiter, frozenset(map(_plain, skipped)), warnings)
     for row in rows:
         if any(cell.strip() for cell in row.cells):
-            reading.take(row)
-    return reading.finish()
+            reader.take(row)
+    return reader.finish()
 
 
 def _decoded(source: str, data: bytes, encoding: str) -> tuple[str, list[Problem]]:
-    """Return the text of a file, and a warning where its encoding had to be chosen."""
+    """Return the text of a file, and a warning if its encoding is ambiguous."""
     if encoding == "auto":
         names: Sequence[str] = ("utf-8", "cp949")
         if data.startswith(_UTF_16_MARKS):
@@ -106,21 +106,22 @@ def _decoded(source: str, data: bytes, encoding: str) -> tuple[str, list[Problem
         names = (encoding,)
     texts = {name: text for name in names if (text := _text(data, name)) is not None}
     if not texts:
-        problem = (
+        raise _error(
+            source,
+            1,
+            1,
             Message("the file is neither UTF-8 nor CP949 text: export it as CSV (UTF-8)")
             if encoding == "auto"
-            else Message("the file is not {encoding} text: export it as CSV (UTF-8)", encoding=encoding.upper())
+            else Message("the file is not {encoding} text: export it as CSV (UTF-8)", encoding=encoding.upper()),
         )
-        raise _error(source, 1, 1, problem)
     # max takes the first of equals
     name, text = max(texts.items(), key=lambda item: _korean(item[1]) if len(texts) > 1 else 0)
     if name != "cp949" or len(set(texts.values())) == 1:
         return text, []
-    told = Message(
-        "the file can be read as UTF-8 and as CP949, and is read as {upper}: --encoding says otherwise",
-        upper=name.upper(),
+    message = Message(
+        "the file is valid UTF-8 and CP949; reading it as {encoding}: use --encoding to choose", encoding=name.upper()
     )
-    return text, [Problem(source, 1, 1, told)]
+    return text, [Problem(source, 1, 1, message)]
 
 
 def _text(data: bytes, name: str) -> str | None:
@@ -132,17 +133,17 @@ def _text(data: bytes, name: str) -> str | None:
 
 
 def _korean(text: str) -> int:
-    """Return how plausible a text is in Korean: usual syllables count for it, rare ones and accented letters against.
+    """Return how plausible a text is as Korean: usual syllables count for it, rare ones and accented letters against.
 
-    Text in another encoding than it is read in shows accented letters (CP949 read as UTF-8), or syllables that no word
-    has, between Chinese characters (UTF-8 read as CP949).
+    Text in the wrong encoding has accented letters (CP949 read as UTF-8), or rare syllables between Chinese characters
+    (UTF-8 read as CP949).
     """
     return sum(count * _weight(char) for char, count in Counter(text).items())
 
 
 def _weight(char: str) -> int:
     if "가" <= char <= "힣":
-        # the 2,350 syllables of KS X 1001, which nearly all Korean text is made of
+        # the 2,350 syllables of KS X 1001, which make up nearly all Korean text
         return 1 if len(char.encode("euc_kr")) == _PLAIN_BYTES else -1
     return -1 if "\x80" <= char <= "\u02ff" else 0
 
@@ -150,21 +151,19 @@ def _weight(char: str) -> int:
 def _rows(source: str, lines: Sequence[str], delimiter: str) -> Iterator[_Row]:
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
-        begins = reader.line_num
+        start = reader.line_num
         try:
             cells = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            told = Message(
-                "this is no CSV: {error}; look for a quote that is not closed, or export it anew", error=str(error)
-            )
-            raise _error(source, begins + 1, 1, told) from None
-        yield _Row(begins + 1, cells, lines[begins] if reader.line_num == begins + 1 else None)
+            message = Message("invalid CSV: {error}; check for an unclosed quote, or export it again", error=str(error))
+            raise _error(source, start + 1, 1, message) from None
+        yield _Row(start + 1, cells, lines[start] if reader.line_num == start + 1 else None)
 
 
-class _Reading:
-    """A table while it is read: the columns of its first row, and what the others say."""
+class _TableReader:
+    """Reads rows by the columns of the first one, and collects problems."""
 
     def __init__(
         self, source: str, head: _Row, delimiter: str, skipped: Collection[str], warnings: Sequence[Problem]
@@ -173,7 +172,7 @@ class _Reading:
         self._warnings = list(warnings)
         self._delimiter = delimiter
         self._problems: list[Problem] = []
-        self._untold = 0
+        self._omitted = 0
         self._numbers: dict[str, Desired] = {}
         self._lines: dict[str, int] = {}
         self._width = len(head.cells)
@@ -182,33 +181,32 @@ class _Reading:
             column = None if _plain(cell) in skipped else _NAMES.get(_plain(cell))
             if column is None:
                 if cell.strip() and _plain(cell) not in skipped:
-                    told = Message(
-                        "there is no column {cell} here: name it otherwise, or --skip-column it",
-                        cell=quote(cell.strip()),
+                    message = Message(
+                        "unknown column {column}: rename it or use --skip-column", column=quote(cell.strip())
                     )
-                    self._problem(head, index, told)
+                    self._problem(head, index, message)
             elif column in self._columns:
-                raise self._failed(head, index, Message("there are two columns for {column}: keep one", column=column))
+                raise self._failed(head, index, Message("duplicate column {column}: keep one", column=column))
             else:
                 self._columns[column] = index
         missing = [column for column in ("phone", "status") if column not in self._columns]
         if missing:
-            told = Message(
-                "the first row should name the columns: phone, status and, if you like, note, owner and protected"
+            message = Message(
+                "missing column {missing}: the first row must name the columns phone and status, and may name note, "
+                "owner and protected",
+                missing=tuple(missing),
             )
-            raise self._failed(
-                head, 0, Message("{told}; there is none for {missing}", told=told, missing=" and ".join(missing))
-            )
+            raise self._failed(head, 0, message)
 
     def take(self, row: _Row) -> None:
-        """Take a row that is not blank."""
+        """Read a row that is not blank."""
         if len(row.cells) > self._width and any(cell.strip() for cell in row.cells[self._width :]):
-            told = Message(
-                "the row has {cells} cells, the first one {width}: quote a text that has a comma",
-                cells=len(row.cells),
+            message = Message(
+                "the row has {count} cells, the first row {width}: quote text that contains a comma",
+                count=len(row.cells),
                 width=self._width,
             )
-            self._problem(row, self._width, told)
+            self._problem(row, self._width, message)
             return
         phone = self._phone(row)
         status = self._status(row)
@@ -218,22 +216,24 @@ class _Reading:
         if phone is None or status is None:
             return
         if phone in self._numbers:
-            told = Message(
-                "{phone} stands here and on line {lines}: keep one of the two",
-                phone=PhoneNumber(phone),
-                lines=self._lines[phone],
+            message = Message(
+                "{name} is a duplicate of line {line}: keep one", name=PhoneNumber(phone), line=self._lines[phone]
             )
-            self._problem(row, self._columns["phone"], told)
+            self._problem(row, self._columns["phone"], message)
             return
         self._numbers[phone] = Desired(status, note, owner, protected)
         self._lines[phone] = row.line
 
     def finish(self) -> ImportedNumbers:
-        """What was read, if nothing is wrong with it."""
+        """Return the numbers.
+
+        Raises:
+            DesiredStateError: the file has problems, or no numbers.
+        """
         if not self._numbers and not self._problems:
-            raise _error(self._source, 1, 1, Message("the table has no numbers, only the names of its columns"))
+            raise _error(self._source, 1, 1, Message("the table has no numbers, only column names"))
         if self._problems:
-            raise DesiredStateError(sorted(self._problems), self._untold)
+            raise DesiredStateError(sorted(self._problems), self._omitted)
         return ImportedNumbers(self._numbers, self._warnings)
 
     def _phone(self, row: _Row) -> str | None:
@@ -244,42 +244,40 @@ class _Reading:
         try:
             phone = normalise(written)
         except ValueError as error:
-            self._problem(row, index, Message("{cell}: {error}", cell=quote(cell), error=str(error)))
+            self._problem(row, index, Message("{phone}: {reason}", phone=quote(cell), reason=str(error)))
             return None
-        odd = why_unusual(phone)
-        if odd is not None and len(self._warnings) < PROBLEM_CAP:
-            place = _column(row, index, self._delimiter)
-            self._warnings.append(
-                Problem(self._source, row.line, place, Message("{cell}: {odd}", cell=quote(cell), odd=odd))
-            )
+        warning = why_unusual(phone)
+        if warning is not None and len(self._warnings) < PROBLEM_CAP:
+            column = _column(row, index, self._delimiter)
+            message = Message("{phone}: {reason}", phone=quote(cell), reason=warning)
+            self._warnings.append(Problem(self._source, row.line, column, message))
         return phone
 
     def _status(self, row: _Row) -> Status | None:
         cell = self._cell(row, "status")
         status = _WORDS.get(_plain(cell))
         if status is None:
-            problem = (
-                Message("{cell} is not a status: write ACTIVE or INACTIVE, or leave the row out", cell=quote(cell))
+            message = (
+                Message("unknown status {status}: write ACTIVE or INACTIVE, or remove the row", status=quote(cell))
                 if cell
-                else Message("the status is missing: write ACTIVE or INACTIVE, or leave the row out")
+                else Message("missing status: write ACTIVE or INACTIVE, or remove the row")
             )
-            self._problem(row, self._columns["status"], problem)
+            self._problem(row, self._columns["status"], message)
         return status
 
     def _text(self, row: _Row, column: str) -> str | None:
         cell = self._cell(row, column)
         reason = why_unfit(cell, NOTE_CAP, prose=True)
         if reason is not None:
-            self._problem(row, self._columns[column], Message("{column} {reason}", column=column, reason=reason))
+            self._problem(row, self._columns[column], Message("{field} {reason}", field=column, reason=reason))
         return cell or None
 
     def _protected(self, row: _Row) -> bool:
         cell = self._cell(row, "protected")
         flag = _FLAGS.get(cell.lower())
         if flag is None:
-            self._problem(
-                row, self._columns["protected"], Message("protected is true or false, not {cell}", cell=quote(cell))
-            )
+            message = Message("protected must be true or false, not {given}", given=quote(cell))
+            self._problem(row, self._columns["protected"], message)
         return bool(flag)
 
     def _cell(self, row: _Row, column: str) -> str:
@@ -290,7 +288,7 @@ class _Reading:
         if len(self._problems) < PROBLEM_CAP:
             self._problems.append(Problem(self._source, row.line, _column(row, index, self._delimiter), message))
         else:
-            self._untold += 1
+            self._omitted += 1
 
     def _failed(self, row: _Row, index: int, message: str) -> DesiredStateError:
         return _error(self._source, row.line, _column(row, index, self._delimiter), message)
@@ -301,7 +299,7 @@ def _plain(cell: str) -> str:
 
 
 def _column(row: _Row, index: int, delimiter: str) -> int:
-    """Where a cell begins in its line, counted from 1; 1 where the row has several lines."""
+    """Return the column at which a cell starts in its line, counted from 1; 1 if the row has several lines."""
     quoted, cells = False, 0
     for at, char in enumerate(row.raw or ""):
         if cells == index:

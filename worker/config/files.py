@@ -1,4 +1,4 @@
-"""Reading the files of people: desired state out of a file, a folder or standard input, and settings."""
+"""Files on disk: read desired state from files, folders or standard input, and replace files atomically."""
 
 import os
 import stat
@@ -38,19 +38,20 @@ STDERR: Final = "/dev/stderr"
 _STDERR: Final = frozenset({STDERR, "/dev/fd/2", "/proc/self/fd/2"})
 _DESCRIPTORS: Final = frozenset({"/dev/fd", "/proc/self/fd"})
 _ENDINGS: Final = (".yaml", ".yml")
+_FILE: Final = Message("a file")
 
 FileIdentity = tuple[int, int]
-"""Device and inode: what tells that two paths are one file."""
+"""Device and inode, equal for two paths of one file."""
 
 FileVersion = tuple[int, int, int, int, int]
-"""What tells that a file was changed: device, inode, size, and when contents and anything else of it were."""
+"""Device, inode, size, mtime and ctime: differs once a file is changed."""
 
 
 def read(paths: Sequence[str], stdin: Callable[[int], bytes]) -> Iterator[tuple[str, bytes] | Problem]:
-    """Name and bytes of each file, or why it cannot be read. No file is read twice, and none much over its bound.
+    """Yield the name and the bytes of each file, or why it cannot be read. No file is read twice.
 
-    `-` is standard input, read through `stdin(size)`. A folder is walked for *.yaml and *.yml, hidden ones left out and
-    links followed, each folder once.
+    `-` is standard input, read through `stdin(size)`. Folders are searched for *.yaml and *.yml; hidden ones are
+    skipped, links are followed, and each folder is searched once.
     """
     seen: dict[FileIdentity, str] = {}
     asked = False
@@ -59,7 +60,7 @@ def read(paths: Sequence[str], stdin: Callable[[int], bytes]) -> Iterator[tuple[
             yield path
         elif path == "-":
             yield (
-                Problem(STDIN, 1, 1, Message("standard input was given twice: give - once")) if asked else _stdin(stdin)
+                Problem(STDIN, 1, 1, Message("standard input is given twice: give - once")) if asked else _stdin(stdin)
             )
             asked = True
         else:
@@ -67,7 +68,7 @@ def read(paths: Sequence[str], stdin: Callable[[int], bytes]) -> Iterator[tuple[
 
 
 def expand_folders(paths: Sequence[str]) -> Iterator[str | Problem]:
-    """The files behind paths: of folders those that are walked, or why that cannot be, and other paths as they are."""
+    """Yield the paths, each folder replaced by its files, or by why it cannot be read."""
     for path in paths:
         if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where a name is too long
             yield from _folder(path)
@@ -76,34 +77,31 @@ def expand_folders(paths: Sequence[str]) -> Iterator[str | Problem]:
 
 
 def read_file(
-    path: str, seen: dict[FileIdentity, str] | None = None, wanted: str = "a file", cap: int = FILE_CAP
+    path: str, seen: dict[FileIdentity, str] | None = None, expected: Message = _FILE, cap: int = FILE_CAP
 ) -> tuple[str, bytes] | Problem:
-    """A file's name and its bytes, at most one more than `cap`, or why it cannot be read.
+    """Return a file's name and its bytes, at most `cap` + 1, or why it cannot be read.
 
-    `seen` has files that were read, and gains this one.
+    `seen` has the files read before; this one is added. `expected` says in messages what to give.
     """
     if not path.isprintable():
-        # lines with the file's name go to terminals and logs
-        return Problem(
-            _named(path), 1, 1, Message("the name has characters that cannot be shown: rename the file or folder")
-        )
+        # the name goes to terminals and logs
+        message = Message("the name has unprintable characters: rename the file or folder")
+        return Problem(_printable(path), 1, 1, message)
     if not path:
-        return Problem("''", 1, 1, Message("the path is empty: give {wanted}", wanted=wanted))
+        return Problem("''", 1, 1, Message("the path is empty: give {expected}", expected=expected))
     try:
-        # a FIFO or a device would never end; opening it must not wait either
+        # a FIFO or a device may never end, or block when opened
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode):
-                return Problem(path, 1, 1, Message("this is no regular file: give {wanted}", wanted=wanted))
+                return Problem(path, 1, 1, Message("not a regular file: give {expected}", expected=expected))
             identity = (found.st_dev, found.st_ino)
             if seen is not None and identity in seen:
-                return Problem(
-                    path, 1, 1, Message("this is the same file as {seen}: give it once", seen=seen[identity])
-                )
+                return Problem(path, 1, 1, Message("same file as {other}: give it once", other=seen[identity]))
             data = file.read(cap + 1)
     except OSError as error:
-        return Problem(path, 1, 1, Message("cannot be read: {strerror}", strerror=system_text(error.strerror)))
+        return Problem(path, 1, 1, _unreadable(error))
     if seen is not None:
         seen[identity] = path
     return path, data
@@ -112,7 +110,7 @@ def read_file(
 def locate(name: str, folder: str | None) -> str | None:
     """Return the path of a file that a plan names; None if it is not found.
 
-    It is looked for at its own path. With a folder, the longest end of that path that exists in the folder is taken.
+    Without a folder, the path itself counts. With one, the longest tail of the path that exists in the folder does.
     """
     if name == STDIN:
         return None
@@ -124,12 +122,12 @@ def locate(name: str, folder: str | None) -> str | None:
 
 
 def yaml_files_below(folder: Path) -> list[str]:
-    """Return the *.yaml and *.yml files in a folder and below it, as `read` walks it."""
+    """Return the *.yaml and *.yml files in a folder and below it, as `read` searches it."""
     return [path for path in _folder(str(folder)) if isinstance(path, str)]
 
 
 def yaml_files(folder: Path) -> list[str]:
-    """Return the *.yaml and *.yml files in a folder itself, hidden ones left out; none if it cannot be read."""
+    """Return the *.yaml and *.yml files in a folder itself, without hidden ones; none if it cannot be read."""
     try:
         names = sorted(path.name for path in folder.iterdir())
     except OSError:
@@ -138,13 +136,13 @@ def yaml_files(folder: Path) -> list[str]:
 
 
 def read_identity(path: str) -> FileIdentity | None:
-    """Return what tells that two paths are one file; None if there is none."""
+    """Return the identity of a file; None if it does not exist."""
     found = read_version(path)
     return None if found is None else found[:2]
 
 
 def read_version(path: str) -> FileVersion | None:
-    """Return what tells that a file was changed; None if there is none."""
+    """Return the version of a file; None if it does not exist."""
     try:
         found = os.stat(path)  # noqa: PTH116 - Path.stat raises ValueError where a name has a NUL
     except (OSError, ValueError):
@@ -156,7 +154,11 @@ def _is_yaml(name: str) -> bool:
     return name.endswith(_ENDINGS) and not name.startswith(".")
 
 
-def _named(path: str) -> str:
+def _unreadable(error: OSError) -> Message:
+    return Message("cannot be read: {error}", error=system_text(error.strerror))
+
+
+def _printable(path: str) -> str:
     return path if path.isprintable() else ascii(path)
 
 
@@ -164,7 +166,7 @@ def _stdin(stdin: Callable[[int], bytes]) -> tuple[str, bytes] | Problem:
     try:
         return STDIN, stdin(FILE_CAP + 1)
     except OSError as error:
-        return Problem(STDIN, 1, 1, Message("cannot be read: {strerror}", strerror=system_text(error.strerror)))
+        return Problem(STDIN, 1, 1, _unreadable(error))
 
 
 def _folder(path: str) -> Iterator[str | Problem]:
@@ -175,7 +177,7 @@ def _folder(path: str) -> Iterator[str | Problem]:
         try:
             found = Path(parent).stat()
         except OSError as gone:
-            # a folder that went while it was walked is none; of another that cannot be read is told
+            # a folder deleted meanwhile counts as absent; any other error is reported
             if not isinstance(gone, FileNotFoundError):
                 unreadable.append(gone)
             folders.clear()
@@ -191,20 +193,20 @@ def _folder(path: str) -> Iterator[str | Problem]:
     for error in unreadable:
         empty = False
         yield Problem(
-            _named(str(error.filename)),
+            _printable(str(error.filename)),
             1,
             1,
-            Message("the folder cannot be read: {strerror}", strerror=system_text(error.strerror)),
+            Message("the folder cannot be read: {error}", error=system_text(error.strerror)),
         )
     if empty:
-        yield Problem(_named(path), 1, 1, Message("the folder has no *.yaml or *.yml files"))
+        yield Problem(_printable(path), 1, 1, Message("the folder has no *.yaml or *.yml files"))
 
 
 def check_writable(path: str | None) -> None:
-    """See whether a file can be written at all, before there is anything to write.
+    """Check that a file can be written.
 
     Raises:
-        OSError: it cannot.
+        OSError: the file cannot be written.
     """
     if path is not None and not is_special(Path(path)):
         descriptor, name = _beside(Path(path))
@@ -213,7 +215,7 @@ def check_writable(path: str | None) -> None:
 
 
 def is_special(path: Path) -> bool:
-    """Return True for a device, a pipe or an open descriptor: no file may come in its place or beside it."""
+    """Return True for a device, a pipe or an open descriptor, which cannot be replaced."""
     if str(path) in _STDERR or str(path.parent) in _DESCRIPTORS:
         return True
     return path.exists() and not (path.is_file() or path.is_dir())
@@ -229,10 +231,10 @@ def _beside(path: Path) -> tuple[int, str]:
 
 
 def replace(path: Path, data: bytes, *, mode: int) -> None:
-    """Write a file so that at any moment the old or the new one is there, whole. A link stays one.
+    """Replace a file atomically. Symbolic links are followed.
 
     Raises:
-        OSError: it could not be written; the old one stays.
+        OSError: the file could not be written; the old one stays.
     """
     if is_special(path):
         path.write_bytes(data)

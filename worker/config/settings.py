@@ -1,7 +1,7 @@
 """Settings of a run: every key with its unit, default and reason.
 
-Precedence: option, environment (`SENDERID_…`, nested with `__`), settings file, default. This module reads neither the
-environment nor files: texts and mappings come in as arguments.
+Precedence: option, environment (`SENDERID_…`, nested with `__`), settings file, default. The module reads neither the
+environment nor files; callers pass both in.
 """
 
 import re
@@ -13,7 +13,6 @@ from msgspec import Meta, Struct, structs
 
 from worker.config import channels, yaml_reader
 from worker.config.channels import Notify
-from worker.config.limits import resolve_limit
 from worker.config.urls import parse_endpoint, parse_gateway
 from worker.model.errors import Problem, SettingsError
 from worker.model.messages import Message
@@ -32,6 +31,7 @@ __all__ = [
     "Settings",
     "Timeout",
     "load",
+    "resolve_limit",
     "threshold",
 ]
 
@@ -39,11 +39,11 @@ S = TypeVar("S", bound=Struct)
 
 _PREFIX: Final = "SENDERID_"
 _LANGUAGE: Final = "SENDERID_LANG"
-"""Is no setting: people are spoken to before there are any."""
+"""Not a setting: the language is needed before settings are read."""
 _KIT: Final = frozenset(
     {"SENDERID_KIT_ALLOW", "SENDERID_KIT_FILES", "SENDERID_KIT_IMAGE", "SENDERID_KIT_MASK", "SENDERID_KIT_TOKEN"}
 )
-"""Variables of the GitLab template, which the command finds in its environment. They are not settings."""
+"""Variables of the GitLab template. They are not settings."""
 _SERVICE_LINK: Final = re.compile(
     r"SENDERID(_[A-Z0-9]+)*_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9]+)*|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
 )
@@ -53,12 +53,15 @@ _YEAR: Final = 365 * 24 * _HOUR
 
 
 _SHARES: Final = frozenset({"max_deactivations", "fleet_wide", "max_failed"})
-"""Settings that are a number of numbers, or a percentage of them."""
+"""Settings that are a count or a percentage."""
+_WHOLE: Final = 100
+"""Per cent."""
+_SHARE: Final = Message("a whole number of 0 or more, or a percentage such as 30%")
 
 _LISTS: Final[dict[str, Callable[[yaml_reader.Reader, yaml_reader.Node], object]]] = {
     "channels": channels.read_channels
 }
-"""Settings that are lists, which no environment variable holds, and what reads each."""
+"""Settings that are lists, and the reader of each. No environment variable sets them."""
 
 
 class RateLimit(Struct, frozen=True, forbid_unknown_fields=True):
@@ -74,95 +77,91 @@ class RateLimit(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Retry(Struct, frozen=True, forbid_unknown_fields=True):
-    """How often and how patiently one request is tried again. Waits have full jitter."""
+    """Retries of one request. Waits have full jitter."""
 
     attempts: Annotated[int, Meta(ge=1, le=20, description="Tries of one request, the first included.")] = 5
     base_seconds: Annotated[
-        float, Meta(gt=0, le=_HOUR, description="The first wait is at most this; each next one twice it.")
+        float, Meta(gt=0, le=_HOUR, description="Upper bound of the first wait, seconds; it doubles with each retry.")
     ] = 0.5
-    cap_seconds: Annotated[float, Meta(gt=0, le=_HOUR, description="No wait of ours is longer than this.")] = 20.0
+    cap_seconds: Annotated[float, Meta(gt=0, le=_HOUR, description="Upper bound of every wait, seconds.")] = 20.0
 
 
 class Timeout(Struct, frozen=True, forbid_unknown_fields=True):
-    """How long one attempt may take."""
+    """Time limits of one attempt."""
 
-    connect_seconds: Annotated[
-        float, Meta(gt=0, le=_HOUR, description="Until the connection stands, TLS included.")
-    ] = 5.0
-    total_seconds: Annotated[float, Meta(gt=0, le=_HOUR, description="Until the answer has been read whole.")] = 20.0
+    connect_seconds: Annotated[float, Meta(gt=0, le=_HOUR, description="Time to connect, TLS included, seconds.")] = 5.0
+    total_seconds: Annotated[
+        float, Meta(gt=0, le=_HOUR, description="Time until the whole response is read, seconds.")
+    ] = 20.0
 
 
 class SafetySettings(Safety, frozen=True, forbid_unknown_fields=True):
-    """What the plans of a run may change; a desired-state file may set all but `fleet_wide` for its account.
+    """Limits on the plans of a run; a desired-state file may set all but `fleet_wide` for its account.
 
-    `fleet_wide` is of no single account, so it stays out of what plan files and the ledger keep of one.
+    `fleet_wide` belongs to no single account, so plan files and the ledger do not store it.
     """
 
     fleet_wide: Annotated[
         int | str,
         Meta(
-            description="Activations, or deactivations, that one run may hold over two or more accounts: a number, or "
-            "a percentage of all their numbers."
+            description="Activations, or deactivations, allowed in one run over two or more accounts: a number, or a "
+            "percentage of all their numbers."
         ),
     ] = "50%"
 
 
 class CanarySettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """With how many accounts an apply begins; if those go wrong, the others are not begun with."""
+    """Canary accounts, which an apply writes first; if they fail, it does not start the others."""
 
     accounts: Annotated[
-        int, Meta(ge=0, le=COUNT_CAP, description="Accounts with something to write that go first. 0: no canary.")
+        int, Meta(ge=0, le=COUNT_CAP, description="Accounts with changes that are written first. 0: no canary.")
     ] = 0
     max_failed: Annotated[
         int | str,
-        Meta(
-            description="Numbers of theirs that may not become as planned: a number, or a percentage of those to write."
-        ),
+        Meta(description="Numbers of the canary that may fail: a number, or a percentage of those to write."),
     ] = "10%"
 
 
 class LedgerSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """Where local state is kept."""
+    """Local state."""
 
     path: Annotated[
-        str | None, Meta(description="A file; its folder also holds the locks. Null: the XDG state folder.")
+        str | None, Meta(description="A file; its folder also has the locks. Null: the XDG state folder.")
     ] = None
     max_megabytes: Annotated[
-        int, Meta(ge=1, le=COUNT_CAP, description="The oldest runs are forgotten beyond this size.")
+        int, Meta(ge=1, le=COUNT_CAP, description="Beyond this size the oldest runs are deleted.")
     ] = 1024
 
 
 class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """What goes to stderr."""
+    """Logs on stderr."""
 
     format: Annotated[
         Literal["auto", "json", "console"], Meta(description="auto: console on a terminal, JSON elsewhere.")
     ] = "auto"
-    level: Annotated[
-        Literal["debug", "info", "warning", "error"], Meta(description="The lowest level that is written.")
-    ] = "info"
+    level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="Lowest level written.")] = "info"
 
 
 class MetricsSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """What Prometheus is told of runs, and whom it is pushed to."""
+    """Metrics for Prometheus, and the push gateway."""
 
     accounts: Annotated[
-        int, Meta(ge=0, le=10_000, description="Accounts that are told by name; the others are told as one sum.")
+        int, Meta(ge=0, le=10_000, description="Accounts with metrics of their own; the others are summed up.")
     ] = 200
     push_url: Annotated[
-        str | None, Meta(description="A push gateway that plan, apply and drift tell when they end. Null: none.")
+        str | None, Meta(description="A push gateway that plan, apply and drift push to when they end. Null: none.")
     ] = None
-    job: Annotated[str, Meta(max_length=64, description="The job that a push gateway keeps it under.")] = "senderid"
+    job: Annotated[str, Meta(max_length=64, description="Job label at the push gateway.")] = "senderid"
 
 
 class WebSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """Who may see the status page."""
+    """Access to the status page."""
 
     token_file: Annotated[
         str | None,
         Meta(
-            description="A file with the token that the status page asks for, 16 characters or more. Null: no token, "
-            "and the page is for this machine alone."
+            description="A file with the token of the status page, 16 characters or more. Null: no token, and only "
+            "this machine has access."
         ),
     ] = None
 
@@ -174,11 +173,11 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
         str, Meta(description="solapi, solapi-static, coolsms, coolsms-rest, or a URL; for accounts that name none.")
     ] = "solapi"
     rate_limit: RateLimit = RateLimit()
-    concurrency: Annotated[int, Meta(ge=1, le=1000, description="Requests under way at once, per account.")] = 16
-    accounts_concurrency: Annotated[int, Meta(ge=1, le=1000, description="Accounts under way at once.")] = 16
+    concurrency: Annotated[int, Meta(ge=1, le=1000, description="Concurrent requests per account.")] = 16
+    accounts_concurrency: Annotated[int, Meta(ge=1, le=1000, description="Concurrent accounts.")] = 16
     retry: Retry = Retry()
     deadline_seconds: Annotated[
-        float, Meta(gt=0, le=_YEAR, description="One account's time for its writes, seconds.")
+        float, Meta(gt=0, le=_YEAR, description="Time limit for the writes of one account, seconds.")
     ] = 900.0
     timeout: Timeout = Timeout()
     safety: SafetySettings = SafetySettings()
@@ -194,39 +193,58 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     maintenance: Maintenance = Maintenance()
 
 
-def threshold(value: int | str, active: int) -> int:
-    """How many deactivations `max_deactivations` allows on an account with `active` ACTIVE numbers.
+_percentage: Final = re.compile(r"(?P<number>[0-9]{1,9})(?P<percent> *%)?").fullmatch
 
-    A percentage is rounded down and never allows fewer than 2, so that small accounts stay manageable; a plain number
-    is taken as it is.
+
+def resolve_limit(name: str, value: int | str, whole: int, *, least: int = 0) -> int:
+    """Return how many of `whole` numbers the limit `name` allows.
+
+    A percentage is rounded down and never allows fewer than `least`; a plain number counts as written.
 
     Raises:
-        ValueError: when the value is neither a whole number from 0 to 999,999,999 nor a percentage from 0% to 100%.
+        ValueError: the value is neither a whole number from 0 to 999,999,999 nor a percentage from 0% to 100%.
+    """
+    match = _percentage(str(value).strip())
+    if match is None or (match["percent"] and int(match["number"]) > _WHOLE):
+        given = yaml_reader.quote(str(value)) if value else Message("nothing")
+        raise ValueError(Message("{name} must be {expected}, not {given}", name=name, expected=_SHARE, given=given))
+    number = int(match["number"])
+    return max(least, whole * number // _WHOLE) if match["percent"] else number
+
+
+def threshold(value: int | str, active: int) -> int:
+    """Return how many deactivations `max_deactivations` allows on an account with `active` ACTIVE numbers.
+
+    A percentage is rounded down and never allows fewer than 2, so that small accounts stay manageable; a plain number
+    counts as written.
+
+    Raises:
+        ValueError: the value is neither a whole number from 0 to 999,999,999 nor a percentage from 0% to 100%.
     """
     return resolve_limit("max_deactivations", value, active, least=2)
 
 
 def load(source: tuple[str, bytes] | None, environment: Mapping[str, str], options: Mapping[str, object]) -> Settings:
-    """The settings in force.
+    """Return the settings in force.
 
-    `source` is the settings file's name and bytes, None without one; `environment` may hold anything, `SENDERID_…`
-    counts; `options` go by dotted names.
+    `source` is the name and the bytes of the settings file, None without one. Of `environment`, variables named
+    `SENDERID_…` count. The keys of `options` are dotted names.
 
     Raises:
-        SettingsError: with every problem of the three.
+        SettingsError: with every problem of the three sources.
     """
     problems: list[Problem] = []
     values: dict[tuple[str, ...], object] = {}
-    untold = 0
+    omitted = 0
     if source is not None:
         reader = yaml_reader.Reader(source[0])
         values |= _of_file(reader, source[1])
         problems += sorted(reader.problems)
-        untold = reader.untold
+        omitted = reader.omitted
     values |= _of_environment(environment, problems)
     values |= {tuple(name.split(".")): value for name, value in options.items()}
     if problems:
-        raise SettingsError(problems, untold)
+        raise SettingsError(problems, omitted)
     return _built(Settings, (), values)
 
 
@@ -240,22 +258,17 @@ def _of_file(reader: yaml_reader.Reader, data: bytes) -> dict[tuple[str, ...], o
             if yaml_reader.is_value_start(event):
                 roots.append(yaml_reader.compose(source, event, stream))
             elif roots and yaml_reader.is_document_start(event):
-                told = Message("settings are one document: put everything into the first, and take this --- out")
-                reader.problem(yaml_reader.Node(event.start_mark), told)
+                message = Message("settings must be one document: move everything into the first and remove this ---")
+                reader.problem(yaml_reader.Node(event.start_mark), message)
     except yaml_reader.YamlError as error:
-        reader.tell(error.problem)
+        reader.report(error.problem)
         return found
     for root in roots[:1]:
         if isinstance(root, yaml_reader.Mapping):
             found |= _walk(reader, Settings, (), root)
         elif not (isinstance(root, yaml_reader.Scalar) and root.null):
-            reader.problem(
-                root,
-                Message(
-                    "settings should be a mapping of names to values, not {given}",
-                    given=yaml_reader.describe(root),
-                ),
-            )
+            given = yaml_reader.describe(root)
+            reader.problem(root, Message("settings must be a mapping of names to values, not {given}", given=given))
     return found
 
 
@@ -269,23 +282,20 @@ def _walk(
             if isinstance(value, yaml_reader.Mapping):
                 found |= _walk(reader, fields[name].type, (*path, name), value)
             else:
-                names = ", ".join(field.name for field in structs.fields(fields[name].type))
-                reader.problem(
-                    value,
-                    Message(
-                        "{name} should be a mapping of {names}, not {given}",
-                        name=name,
-                        names=names,
-                        given=yaml_reader.describe(value),
-                    ),
+                message = Message(
+                    "{name} must be a mapping of {keys}, not {given}",
+                    name=name,
+                    keys=tuple(field.name for field in structs.fields(fields[name].type)),
+                    given=yaml_reader.describe(value),
                 )
+                reader.problem(value, message)
             continue
         if name in _LISTS:
             found[*path, name] = _LISTS[name](reader, value)
             continue
         given = yaml_reader.describe(value)
         if not isinstance(value, yaml_reader.Scalar):
-            reader.problem(value, _instead(fields[name], given))
+            reader.problem(value, _mismatch(fields[name], given))
             continue
         try:
             found[*path, name] = _leaf(fields[name], None if value.null else value.text, given)
@@ -306,12 +316,12 @@ def _of_environment(environment: Mapping[str, str], problems: list[Problem]) -> 
         path = names.get(variable)
         if path is None:
             if not _SERVICE_LINK.fullmatch(variable):
-                told = Message("there is no such setting{hint}", hint=yaml_reader.suggest(variable.upper(), known))
-                problems.append(Problem(place, 1, 1, told))
+                hint = yaml_reader.suggest(variable.upper(), known)
+                problems.append(Problem(place, 1, 1, Message("unknown setting{hint}", hint=hint)))
             continue
         text = environment[variable].strip()
         try:
-            found[path] = _leaf(leaves[path], text, yaml_reader.quote(text) if text else "nothing")
+            found[path] = _leaf(leaves[path], text, yaml_reader.quote(text) if text else Message("nothing"))
         except ValueError as error:
             problems.append(Problem(place, 1, 1, str(error)))
     return found
@@ -330,13 +340,13 @@ def _is_section(kind: object) -> bool:
 
 
 def _leaf(field: structs.FieldInfo, text: str | None, given: str) -> object:
-    """The value of one setting out of its text, None for null; `given` is that text as a message repeats it."""
+    """Return the value of one setting from its text, None for null; `given` is the text as a message repeats it."""
     if text is not None and (not text or "\0" in text):
-        raise ValueError(_instead(field, given))
+        raise ValueError(_mismatch(field, given))
     try:
         value: object = msgspec.convert(text, type=field.type, strict=False)
     except msgspec.ValidationError:
-        raise ValueError(_instead(field, given)) from None
+        raise ValueError(_mismatch(field, given)) from None
     if field.name == "endpoint":
         parse_endpoint(str(value))
     if field.name in _SHARES:
@@ -350,25 +360,25 @@ def _leaf(field: structs.FieldInfo, text: str | None, given: str) -> object:
     return value
 
 
-def _instead(field: structs.FieldInfo, given: str) -> str:
-    """What a setting should be, and what it is."""
+def _mismatch(field: structs.FieldInfo, given: str) -> Message:
+    """Return a message that says what a setting must be."""
     from msgspec import inspect  # noqa: PLC0415 - for mistakes only
 
     kind = inspect.type_info(field.type)
     match kind.type if isinstance(kind, inspect.Metadata) else kind:
         case inspect.IntType(ge=least, le=most):
-            wanted = Message("a whole number from {least} to {most:,}", least=least or 0, most=most or 0)
+            expected = Message("a whole number from {least} to {most:,}", least=least or 0, most=most or 0)
         case inspect.FloatType(le=most):
-            wanted = Message("a number of seconds above 0 and up to {most:,}", most=most or 0)
+            expected = Message("a number of seconds above 0 and up to {most:,}", most=most or 0)
         case inspect.BoolType():
-            wanted = Message("true or false")
+            expected = Message("true or false")
         case inspect.LiteralType(values=words):
-            wanted = Message("one of {words}", words=", ".join(map(str, words)))
+            expected = Message("one of {values}", values=tuple(map(str, words)))
         case inspect.UnionType(types=(inspect.IntType(), *_)):
-            wanted = Message("a whole number of 0 or more, or a percentage such as 30%")
+            expected = _SHARE
         case _:
-            wanted = Message("a text")
-    return Message("{name} should be {wanted}, not {given}", name=field.name, wanted=wanted, given=given)
+            expected = Message("text")
+    return Message("{name} must be {expected}, not {given}", name=field.name, expected=expected, given=given)
 
 
 def _built(section: type[S], path: tuple[str, ...], values: Mapping[tuple[str, ...], object]) -> S:

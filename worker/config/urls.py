@@ -1,4 +1,4 @@
-"""Where the API is: the vendor's hosts by name, and what other URL may stand in their place."""
+"""URLs of the API and of push gateways: the vendor's hosts by name, and rules for other URLs."""
 
 from ipaddress import ip_address
 from typing import Final
@@ -13,20 +13,20 @@ __all__ = ["ENDPOINTS", "Endpoint", "parse_endpoint", "parse_gateway", "platform
 
 
 class Endpoint(Struct, frozen=True):
-    """Where the API is. `both_headers`: credentials go out under `Authentication` as well as `Authorization`."""
+    """The base URL of an API. With `both_headers`, credentials are sent as `Authentication` and as `Authorization`."""
 
     url: str
     both_headers: bool = False
 
     @property
-    def known(self) -> bool:
-        """Whether it is the vendor's, or this very machine."""
-        return self in ENDPOINTS.values() or self.loopback
+    def is_known(self) -> bool:
+        """Return True for the vendor's endpoints and loopback addresses."""
+        return self in ENDPOINTS.values() or self.is_loopback
 
     @property
-    def loopback(self) -> bool:
-        """Whether it is this very machine, as a simulated API is."""
-        return _loopback(urlsplit(self.url).hostname or "")
+    def is_loopback(self) -> bool:
+        """Return True if the host is this machine, as for the simulated API."""
+        return _is_loopback(urlsplit(self.url).hostname or "")
 
 
 ENDPOINTS: Final = {
@@ -35,64 +35,65 @@ ENDPOINTS: Final = {
     "coolsms": Endpoint("https://api.coolsms.co.kr"),
     "coolsms-rest": Endpoint("https://rest.coolsms.co.kr", both_headers=True),
 }
-"""The vendor's hosts by name. They are one platform; `solapi-static` has two fixed addresses for firewalled sites."""
+"""The vendor's hosts by name, all of one platform. `solapi-static` has two fixed addresses, for firewalls."""
 
 _LABEL_CAP: Final = 63
-"""Characters between two dots of a host's name."""
+"""Characters of a label of a host name."""
 
 
 def parse_endpoint(text: str) -> Endpoint:
-    """The endpoint of a name in `ENDPOINTS` or of a URL: https, or plain http to a loopback address.
+    """Parse a name in `ENDPOINTS` or a URL: https, or plain http to a loopback address.
 
     Raises:
-        ValueError: with a sentence that says what is wrong and what is allowed.
+        ValueError: neither; the message says what is allowed.
     """
     if text in ENDPOINTS:
         return ENDPOINTS[text]
     if "@" in text or "?" in text or "#" in text:
-        # whatever else is wrong, no message may repeat what could be a password or a token
-        msg = Message(
-            "an endpoint carries no user, password, query or fragment: take out @, ? and # and what belongs to them"
-        )
-        raise ValueError(msg)
-    told = Message("endpoint {text}", text=yaml_reader.quote(text))
+        # no message may repeat what could be a password or a token
+        raise ValueError(Message("an endpoint must not have a user, password, query or fragment: remove it"))
+    shown = yaml_reader.quote(text)
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        msg = Message("{told} is not a URL: {reason}", told=told, reason=_lower(str(error)))
-        raise ValueError(msg) from None
+        raise ValueError(
+            Message("endpoint {endpoint} is not a URL: {error}", endpoint=shown, error=_lower(str(error)))
+        ) from None
     if parts.scheme not in {"http", "https"} or not host:
-        names = yaml_reader.suggest(text, ENDPOINTS)
-        msg = Message("{told} is neither the name of an endpoint nor an https URL{names}", told=told, names=names)
-        raise ValueError(msg)
+        hint = yaml_reader.suggest(text, ENDPOINTS)
+        raise ValueError(
+            Message("endpoint {endpoint} is neither a known name nor an https URL{hint}", endpoint=shown, hint=hint)
+        )
     if not text.isascii() or not text.isprintable() or " " in text or "\\" in text:
-        msg = Message(
-            "{told} has characters that no URL has: write them with %, and the host in its xn-- form", told=told
+        raise ValueError(
+            Message(
+                "endpoint {endpoint} has characters that a URL cannot have: percent-encode them, and write the host in "
+                "its xn-- form",
+                endpoint=shown,
+            )
         )
-        raise ValueError(msg)
     if port == 0 or not all(0 < len(label) <= _LABEL_CAP for label in host.removesuffix(".").split(".")):
-        msg = Message("{told} has a host or a port that cannot be", told=told)
-        raise ValueError(msg)
-    if parts.scheme == "http" and not _loopback(host):
-        msg = Message(
-            "{told} is plain http: credentials go over https only (http is allowed to 127.0.0.1, ::1 and localhost)",
-            told=told,
+        raise ValueError(Message("endpoint {endpoint} has an invalid host or port", endpoint=shown))
+    if parts.scheme == "http" and not _is_loopback(host):
+        raise ValueError(
+            Message(
+                "endpoint {endpoint} is plain http: use https (http is allowed only for 127.0.0.1, ::1 and localhost)",
+                endpoint=shown,
+            )
         )
-        raise ValueError(msg)
     return Endpoint(text.rstrip("/"))
 
 
 def platform_of(text: str) -> str:
-    """Return what names the platform of an endpoint: `vendor` for all of the vendor's hosts, otherwise the URL.
+    """Return the platform of an endpoint: `vendor` for all of the vendor's hosts, otherwise the normalized URL.
 
-    One URL has one name, however it is written: letter case of the host, default port, trailing dot and slash, and the
-    names of this machine.
+    Letter case of the host, default port, trailing dot and slash, and names of this machine make no difference.
     """
     try:
         where = parse_endpoint(text)
     except ValueError:
-        return text  # nothing will ever reach it
+        return text  # no request can reach it
     url = _normal(where.url)
     return "vendor" if url in _VENDOR else url
 
@@ -110,7 +111,7 @@ _PORTS: Final = {"https": 443, "http": 80}
 _VENDOR: Final = frozenset(_normal(each.url) for each in ENDPOINTS.values())
 
 
-def _loopback(host: str) -> bool:
+def _is_loopback(host: str) -> bool:
     try:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
@@ -122,23 +123,20 @@ def _lower(text: str) -> str:
 
 
 def parse_gateway(text: str) -> str:
-    """The URL of a push gateway, without a slash at its end.
+    """Parse the URL of a push gateway, and strip a trailing slash.
 
     Raises:
-        ValueError: with a sentence that says what is wrong and what is allowed; it does not repeat the text, in which a
-            password could be.
+        ValueError: the URL cannot be used. The message does not repeat it: it could hold a password.
     """
     if "@" in text or "?" in text or "#" in text:
-        msg = Message(
-            "push_url carries no user, password, query or fragment: take out @, ? and # and what belongs to them"
-        )
-        raise ValueError(msg)
+        raise ValueError(Message("push_url must not have a user, password, query or fragment: remove it"))
     try:
         parts = urlsplit(text)
         usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
     except ValueError:
         usable = False
     if not (usable and text.isascii() and text.isprintable()) or " " in text or "\\" in text:
-        msg = Message("push_url should be the URL of a push gateway, such as http://pushgateway.internal:9091")
-        raise ValueError(msg)
+        raise ValueError(
+            Message("push_url must be the URL of a push gateway, such as http://pushgateway.internal:9091")
+        )
     return text.rstrip("/")

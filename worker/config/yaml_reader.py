@@ -1,8 +1,8 @@
-"""YAML as parse events with places, without anything that could mean two things.
+"""Strict YAML: parse events with positions, without values that could mean two things.
 
-Values are never resolved: YAML 1.1 takes `01000000000` for an octal number and `on` for true, so what counts is the
-text as it was written. Tags, anchors, aliases and merge keys are refused, depth and sizes are bounded, and nothing here
-recurses. libyaml does the parsing.
+Values are never resolved: YAML 1.1 reads `01000000000` as an octal number and `on` as true, so the text counts as
+written. Tags, anchors, aliases and merge keys are refused. Depth and sizes are bounded, and nothing here recurses.
+libyaml does the parsing.
 """
 
 import re
@@ -24,6 +24,8 @@ __all__ = [
     "compose",
     "decode",
     "describe",
+    "duplicate",
+    "file_too_long",
     "is_document_start",
     "is_value_start",
     "parse_events",
@@ -35,41 +37,39 @@ __all__ = [
 FILE_CAP: Final = 64 << 20
 """Bytes of one file: a million plain numbers are about 25 MB, with notes twice that."""
 DEPTH_CAP: Final = 8
-"""Levels of nesting: the deepest thing that means anything is four deep."""
+"""Levels of nesting; the deepest valid document has four."""
 SCALAR_CAP: Final = 10_000
 """Characters of one scalar."""
 NODE_CAP: Final = 1000
-"""Values of one composed node: entries and sections have a dozen, and long lists are read from the events."""
+"""Values of one composed node: an entry has at most a dozen. Long lists are read from the events."""
 PROBLEM_CAP: Final = 1000
-"""Problems of a file that are told: more than a person reads, and a bound for files that are something else."""
+"""Problems reported for one file; the others are only counted."""
 _SHOWN: Final = 40
-"""Characters of a wrong text that a message repeats."""
+"""Characters of a wrong value that a message repeats."""
 
-_TOO_DEEP: Final = Message(
-    "nested deeper than {depth_cap} levels, which nothing needs: is a bracket too many?", depth_cap=DEPTH_CAP
-)
+_TOO_DEEP: Final = Message("nested deeper than {cap} levels: check for an extra bracket", cap=DEPTH_CAP)
 
 _line_end: Final = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
-"""Where libyaml begins a new line; editors agree on the first three."""
+"""Line ends of libyaml; editors agree on the first three."""
 
 _ADVICE: Final = {
-    "mapping values are not allowed in this context": (
-        Message("is a colon missing on the line before, or is a text with a colon not quoted?")
+    "mapping values are not allowed in this context": Message(
+        "check for a missing colon on the line before, or quote text that contains a colon"
     ),
-    "could not find expected ':'": Message("is a colon missing, or the blank after it?"),
-    "did not find expected key": Message("is this line indented like those before it?"),
+    "could not find expected ':'": Message("check for a missing colon, or a missing space after it"),
+    "did not find expected key": Message("check the indentation of this line"),
     "did not find expected '-' indicator": Message(
-        "is this line indented like those before it, and does it begin with -?"
+        "check that this line is indented like the others and starts with -"
     ),
-    "found unexpected end of stream": Message("is a quote not closed?"),
-    "found character that cannot start any token": Message("put a text that begins like this into quotes"),
-    "found incompatible YAML document": Message("leave the line %YAML out"),
+    "found unexpected end of stream": Message("check for an unclosed quote"),
+    "found character that cannot start any token": Message("quote text that starts with this character"),
+    "found incompatible YAML document": Message("remove the %YAML line"),
 }
-"""What to look for when libyaml says that; its own words tell less than a person needs."""
+"""What to check, by libyaml's own message."""
 
 
 class YamlError(Exception):
-    """A file that cannot be read on; `problem` says where and why."""
+    """A file that cannot be read further; `problem` has the position and the reason."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(str(problem))
@@ -77,47 +77,49 @@ class YamlError(Exception):
 
 
 class Position(Protocol):
-    """A place as libyaml gives it, counted from 0."""
+    """A position as libyaml reports it, counted from 0."""
 
     line: int
     column: int
 
 
 def decode(source: str, data: bytes) -> str:
-    """The text of a file: UTF-8, with or without a byte-order mark.
+    """Decode a file as UTF-8, with or without a byte-order mark.
 
     Raises:
-        YamlProblem: too long, another encoding, or control characters.
+        YamlError: the file is too long, has another encoding, or contains NUL bytes.
     """
     if len(data) > FILE_CAP:
-        raise YamlError(
-            Problem(source, 1, 1, Message("the file is longer than {file_cap} MiB: split it", file_cap=FILE_CAP >> 20))
-        )
+        raise YamlError(Problem(source, 1, 1, file_too_long(FILE_CAP)))
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise YamlError(Problem(source, 1, 1, Message("the file is UTF-16: save it as UTF-8")))
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        place = _end(data[: error.start].decode("utf-8-sig"))
-        raise YamlError(Problem(source, *place, Message("the file is not UTF-8 here: save it as UTF-8"))) from None
+        position = _end(data[: error.start].decode("utf-8-sig"))
+        raise YamlError(Problem(source, *position, Message("invalid UTF-8: save the file as UTF-8"))) from None
     nul = text.find("\0")
     if nul >= 0:
-        told = Message("there is a NUL byte here: the file is no text, or UTF-16: save it as UTF-8")
-        raise YamlError(Problem(source, *_end(text[:nul]), told))
+        raise YamlError(Problem(source, *_end(text[:nul]), Message("NUL byte: save the file as UTF-8 text")))
     return text
 
 
+def file_too_long(cap: int) -> Message:
+    """Return the message for a file of more than `cap` bytes."""
+    return Message("the file is longer than {mebibytes} MiB: split it", mebibytes=cap >> 20)
+
+
 def _end(text: str) -> tuple[int, int]:
-    """Line and column of what follows a text."""
+    """Return the line and column after a text, counted from 1."""
     lines = _line_end.split(text)
     return len(lines), len(lines[-1]) + 1
 
 
 def parse_events(source: str, text: str) -> Iterator[Any]:
-    """The parse events of a text, refusing what is ambiguous.
+    """Yield the parse events of a text.
 
     Raises:
-        YamlProblem: at the first thing that is not YAML, or not the plain kind.
+        YamlError: at the first position that is not YAML, or not the plain subset that is allowed.
     """
     depth = 0
     stream: Iterator[Any] = yaml.parse(text, Loader=yaml.CSafeLoader)
@@ -138,20 +140,15 @@ def parse_events(source: str, text: str) -> Iterator[Any]:
             yield event
     except yaml.MarkedYAMLError as error:
         mark: Any = error.problem_mark
-        # libyaml thinks a line end after the last line, whether there is one or not
-        place: tuple[int, int] = (mark.line + 1, mark.column + 1) if mark.index < len(text) else _end(text)
-        # a newer libyaml reads that far ahead before it tells of any bracket
-        deep = error.problem == "exceeded maximum nesting depth"
-        reason = (
-            _TOO_DEEP
-            if deep
-            else Message("not YAML: {reason}", reason=_reason(error, text[mark.index : mark.index + 1]))
-        )
-        raise YamlError(Problem(source, *place, reason)) from None
+        # libyaml assumes a line end after the last line
+        position: tuple[int, int] = (mark.line + 1, mark.column + 1) if mark.index < len(text) else _end(text)
+        # newer versions of libyaml have a limit of their own
+        too_deep = error.problem == "exceeded maximum nesting depth"
+        reason = _TOO_DEEP if too_deep else _syntax_error(error, text[mark.index : mark.index + 1])
+        raise YamlError(Problem(source, *position, reason)) from None
     except yaml.reader.ReaderError as error:
-        place = _end(text.encode()[: error.position].decode())
-        told = Message("there is a control character here that no text file has: take it out")
-        raise YamlError(Problem(source, *place, told)) from None
+        position = _end(text.encode()[: error.position].decode())
+        raise YamlError(Problem(source, *position, Message("control character: remove it"))) from None
 
 
 def _refused(source: str, event: Any) -> Problem:
@@ -163,24 +160,24 @@ def _refused(source: str, event: Any) -> Problem:
     elif event.tag is not None:
         reason = Message("tags (!name) are not allowed: write the plain value")
     elif isinstance(event, yaml.ScalarEvent):
-        reason = Message(
-            "this value is longer than {scalar_cap:,} characters: is a quote not closed?", scalar_cap=SCALAR_CAP
-        )
+        reason = Message("value longer than {cap:,} characters: check for an unclosed quote", cap=SCALAR_CAP)
     else:
         reason = _TOO_DEEP
     return Problem(source, mark.line + 1, mark.column + 1, reason)
 
 
-def _reason(error: yaml.MarkedYAMLError, found: str) -> str:
-    if found == "\t":
-        return Message("a tab cannot indent: use spaces")
+def _syntax_error(error: yaml.MarkedYAMLError, char: str) -> Message:
+    if char == "\t":
+        return Message("invalid YAML: tab in the indentation; use spaces")
     problem = error.problem or ""
-    told = f"{problem} {error.context}" if error.context else problem
-    return Message("{problem}: {advice}", problem=told, advice=_ADVICE[problem]) if problem in _ADVICE else told
+    reason = f"{problem} {error.context}" if error.context else problem
+    if problem in _ADVICE:
+        return Message("invalid YAML: {reason}; {advice}", reason=reason, advice=_ADVICE[problem])
+    return Message("invalid YAML: {reason}", reason=reason)
 
 
 class Node:
-    """A value of a file with its place; `line` and `column` count from 1."""
+    """A value of a file with its position; `line` and `column` count from 1."""
 
     __slots__ = ("column", "line")
 
@@ -189,12 +186,12 @@ class Node:
         self.column = mark.column + 1
 
     def problem(self, source: str, message: str) -> Problem:
-        """A problem at this place."""
+        """Return a problem at this position."""
         return Problem(source, self.line, self.column, message)
 
 
 class Scalar(Node):
-    """A text as it was written; `plain` tells that it was not quoted."""
+    """Text as written; `plain` is True if it was not quoted."""
 
     __slots__ = ("plain", "text")
 
@@ -205,7 +202,7 @@ class Scalar(Node):
 
     @property
     def null(self) -> bool:
-        """Whether it stands for nothing."""
+        """Return True if the value is YAML's null."""
         return self.plain and self.text in {"", "~", "null", "Null", "NULL"}
 
 
@@ -220,7 +217,7 @@ class Sequence(Node):
 
 
 class Mapping(Node):
-    """Keys and values in their order, twice-given keys included."""
+    """Keys and values in file order, duplicate keys included."""
 
     __slots__ = ("items",)
 
@@ -230,20 +227,20 @@ class Mapping(Node):
 
 
 def is_value_start(event: Any) -> bool:
-    """Whether a value begins with this event."""
+    """Return True if a value starts with this event."""
     return isinstance(event, yaml.ScalarEvent | yaml.MappingStartEvent | yaml.SequenceStartEvent)
 
 
 def is_document_start(event: Any) -> bool:
-    """Whether a document begins with this event."""
+    """Return True if a document starts with this event."""
     return isinstance(event, yaml.DocumentStartEvent)
 
 
 def compose(source: str, event: Any, stream: Iterator[Any]) -> Node:
-    """The node that begins with `event`, reading the rest of it from the stream.
+    """Return the node that starts with `event`, and read the rest of it from the stream.
 
     Raises:
-        YamlProblem: it has more values than anything that means something.
+        YamlError: the node has more than `NODE_CAP` values.
     """
     root = _begin(event)
     if isinstance(root, Scalar):
@@ -260,11 +257,8 @@ def compose(source: str, event: Any, stream: Iterator[Any]) -> Node:
         node = _begin(each)
         values += 1
         if values > NODE_CAP:
-            told = Message(
-                "more than {node_cap:,} values stand here, where a few would do: check the indentation",
-                node_cap=NODE_CAP,
-            )
-            raise YamlError(root.problem(source, told))
+            message = Message("more than {cap:,} values in one entry: check the indentation", cap=NODE_CAP)
+            raise YamlError(root.problem(source, message))
         parent, key = stack[-1], keys[-1]
         if isinstance(parent, Sequence):
             parent.items.append(node)
@@ -280,7 +274,7 @@ def compose(source: str, event: Any, stream: Iterator[Any]) -> Node:
 
 
 def skip(event: Any, stream: Iterator[Any]) -> None:
-    """Read past the value that begins with `event`, however long it is."""
+    """Read past the value that starts with `event`, of any length."""
     depth = 0
     while True:
         if isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
@@ -300,89 +294,85 @@ def _begin(event: Any) -> Scalar | Mapping | Sequence:
 
 
 class Reader:
-    """Reads the nodes of one file and collects what is wrong with them.
+    """Reads the nodes of one file and collects their problems.
 
-    `problems` holds the first ones, in the order in which they were found, and `untold` counts those beyond.
+    `problems` has the first `PROBLEM_CAP`, in the order in which they are found; `omitted` counts the others.
     """
 
     def __init__(self, source: str) -> None:
         self.source = source
         self.problems: list[Problem] = []
-        self.untold = 0
+        self.omitted = 0
 
-    def tell(self, problem: Problem) -> None:
-        """Something is wrong."""
+    def report(self, problem: Problem) -> None:
+        """Add a problem."""
         if len(self.problems) < PROBLEM_CAP:
             self.problems.append(problem)
         else:
-            self.untold += 1
+            self.omitted += 1
 
     def problem(self, node: Node, message: str) -> None:
-        """Something is wrong at a node."""
-        self.tell(node.problem(self.source, message))
+        """Add a problem at a node."""
+        self.report(node.problem(self.source, message))
 
     def fields(self, node: Mapping, known: Collection[str], *, secret: bool = False) -> dict[str, Node]:
-        """The values of the known keys; unknown keys and those that stand twice are problems.
+        """Return the values of the known keys. Unknown and duplicate keys are problems.
 
-        `secret`: what stands in a wrong place may be a secret, and is not repeated.
+        With `secret`, messages do not repeat an unknown key: it may be a secret.
         """
-        seen: dict[str, Node] = {}
-        found: dict[str, Node] = {}
+        keys: dict[str, Node] = {}
+        values: dict[str, Node] = {}
         for key, value in node.items:
-            name = self.key(key, seen, known, secret=secret)
+            name = self.key(key, keys, known, secret=secret)
             if name is not None:
-                found[name] = value
-        return found
+                values[name] = value
+        return values
 
     def key(self, key: Node, seen: dict[str, Node], known: Collection[str], *, secret: bool = False) -> str | None:
-        """A known key that was not seen before, which it is from now on; None where it is a problem."""
+        """Return a known key and add it to `seen`; None if the key is unknown or a duplicate, which is a problem."""
         if not isinstance(key, Scalar):
-            self.problem(key, Message("a key should stand here: one of {known}", known=", ".join(known)))
+            self.problem(key, Message("expected a key: one of {known}", known=tuple(known)))
         elif key.text in seen:
-            self.problem(
-                key,
-                Message(
-                    "{text} stands here and on line {line}: keep one of the two",
-                    text=key.text,
-                    line=seen[key.text].line,
-                ),
-            )
+            self.problem(key, duplicate(key.text, seen[key.text]))
         elif key.text in known:
             seen[key.text] = key
             return key.text
         elif len(self.problems) >= PROBLEM_CAP:
-            # looking for a suggestion takes longer than everything else that is done for a key
-            self.untold += 1
+            # a suggestion takes longer than everything else here
+            self.omitted += 1
         elif key.text == "<<":
             self.problem(key, Message("merge keys (<<) are not allowed: write the values out"))
         else:
             hint = suggest(key.text, known)
-            self.problem(
-                key,
-                Message("there is no such key{hint}", hint=hint)
-                if secret
-                else Message("there is no key {key}{hint}", key=quote(key.text), hint=hint),
-            )
+            unknown = Message("unknown key {key}{hint}", key=quote(key.text), hint=hint)
+            self.problem(key, Message("unknown key{hint}", hint=hint) if secret else unknown)
         return None
 
 
 def quote(text: str) -> str:
-    """A wrong text as a message repeats it: quoted, escaped, and not all of it if it is long."""
+    """Return a wrong text as a message repeats it: quoted, escaped, and cut if it is long."""
     return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")
 
 
 def describe(node: Node) -> str:
-    """A wrong value as a message repeats it."""
+    """Return a wrong value as a message repeats it."""
     if isinstance(node, Scalar):
         return Message("nothing") if node.null else quote(node.text)
     return Message("a mapping") if isinstance(node, Mapping) else Message("a list")
 
 
-def suggest(text: str, known: Collection[str]) -> str:
-    """A question that names the known word closest to `text`, or what there is if none is close."""
+def duplicate(name: str, first: Node) -> Message:
+    """Return the message for a name, a key or a number that was given before, at `first`."""
+    return Message("{name} is a duplicate of line {line}: keep one", name=name, line=first.line)
+
+
+def suggest(text: str, known: Collection[str]) -> Message:
+    """Return a hint that names the known word closest to `text`, or all known words if none is close."""
     from difflib import get_close_matches  # noqa: PLC0415 - for mistakes only
 
     close = get_close_matches(text, known, n=1) or get_close_matches(text.lower(), known, n=1)
-    if close:
-        return Message("; did you mean {word}?", word=close[0])
-    return Message("; there are {words}", words=tuple(known))
+    return (
+        Message("; did you mean {word!r}?", word=close[0])
+        if close
+        else Message("; use one of {known}", known=tuple(known))
+    )

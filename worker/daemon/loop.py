@@ -362,6 +362,6 @@ def _stamp(moment: datetime | None) -> str | None:
 
 
 def _shown(error: DesiredStateError | SettingsError) -> str:
-    more = len(error.problems) + error.untold - _SHOWN
+    more = len(error.problems) + error.omitted - _SHOWN
     shown = joined(map(str, error.problems[:_SHOWN]), "; ")
     return Message("{problems}; and {count} more", problems=shown, count=more) if more > 0 else shown

@@ -1,4 +1,4 @@
-"""Every error the worker raises on purpose. How to react hangs on the type alone.
+"""Every error the worker raises on purpose. Handlers decide by the type alone.
 
 WorkerError
 ├── UsageError                 wrong options or a missing answer: nothing was sent
@@ -6,32 +6,32 @@ WorkerError
 ├── SettingsError              problems in settings, each with its place
 ├── ImplausibleNumber          a listed number cannot exist, and the account does not have it: nothing was written
 ├── PolicyRefusal              a safety rule refused the plan: nothing was written
-├── Declined                   a person looked at the plan and did not say yes: nothing was written
+├── Declined                   the operator declined the plan: nothing was written
 ├── PlanFileError              a saved plan cannot be used: nothing was sent
-├── StalePlan                  the account is no longer as the plan saw it: nothing was written
-├── CredentialsMissing         an account's credentials are not where its file says
+├── StalePlan                  the account changed after the plan: nothing was written
+├── CredentialsMissing         an account's credentials are missing
 ├── ChannelUnusable            a notification channel cannot be used
-├── DuplicateAccount           two names turned out to be one account: nothing was written to it
+├── DuplicateAccount           two names are one account: nothing was written to it
 ├── AccountBusy                another run holds the account
 ├── LedgerError                the folder for local state cannot be used
-├── Interrupted                a signal arrived before the request was sent
-├── DeadlineExceeded           the account's time was up before the request was sent
-├── CircuitOpen                nobody answered for so long that the request was not sent
-├── CanaryFailed               the accounts that went first failed: this one was not begun with
-├── ActivationsFailed          the deactivations leaned on activations that failed: they were not tried
+├── Interrupted                a signal stopped the run before the request was sent
+├── DeadlineExceeded           the account's deadline passed before the request was sent
+├── CircuitOpen                the API kept failing: the request was not sent
+├── CanaryFailed               the canary accounts failed: this one was not started
+├── ActivationsFailed          activations failed: the deactivations were not tried
 ├── InternalError              a bug in the worker: the account is reported as failed
-└── ApiError                   an answer, or the lack of one
+└── ApiError                   a failed response, or no response
     ├── TransientError         not carried out; the same request may work later
-    │   ├── RateLimited        the window is used up
-    │   ├── SignatureReused    refused because of its signature alone
+    │   ├── RateLimited        the rate limit is used up
+    │   ├── SignatureReused    refused because of a reused signature
     │   ├── ServerError        the server or a proxy failed on a read
     │   └── ConnectionFailed   no connection, or it broke on a read
     ├── Ambiguous              a write was sent and its outcome is unknown
     ├── NumberRejected         this number's write was refused
     │   ├── NotRegistered      the account has no such number
     │   └── NotWritable        its status is neither ACTIVE nor INACTIVE
-    └── AccountRejected        nothing of this account can work
-        └── ClockSkewed        the server's clock and ours are too far apart
+    └── AccountRejected        no request of this account can work
+        └── ClockSkewed        the clocks of server and client differ too much
 """
 
 from collections.abc import Sequence
@@ -103,26 +103,26 @@ class NumberError(Struct, frozen=True):
 
 
 class WorkerError(Exception):
-    """The root. `code` is the stable name that JSON documents and logs carry."""
+    """The base class. `code` is the stable name in JSON documents and logs."""
 
     @property
     def code(self) -> str:
-        """The class's own name, unless the API gave a code."""
+        """The class name."""
         return type(self).__name__
 
     @property
     def info(self) -> ErrorInfo:
-        """The error as a document carries it for an account."""
+        """The error of an account in a document."""
         return ErrorInfo(self.code, str(self))
 
     @property
     def number_error(self) -> NumberError:
-        """The error as a document carries it for one number."""
+        """The error of one number in a document."""
         return NumberError(self.code, str(self))
 
 
 class Problem(Struct, frozen=True, order=True):
-    """One thing wrong in a file. `line` and `column` count from 1."""
+    """One problem in a file. `line` and `column` count from 1."""
 
     source: str
     line: int
@@ -140,33 +140,33 @@ class Problem(Struct, frozen=True, order=True):
 
 
 class UsageError(WorkerError):
-    """The command cannot be carried out as it was given."""
+    """The options or arguments of a command are wrong."""
 
 
 class _ProblemsError(WorkerError):
-    """An error that is a list of problems; `untold` is how many more there are than anybody reads."""
+    """A list of problems; `omitted` counts those beyond it."""
 
-    def __init__(self, problems: Sequence[Problem], untold: int = 0) -> None:
-        more = [Message("… and {count:,} more", count=untold)] if untold else []
+    def __init__(self, problems: Sequence[Problem], omitted: int = 0) -> None:
+        more = [Message("… and {count:,} more", count=omitted)] if omitted else []
         super().__init__(joined([*map(str, problems), *more], "\n"))
         self.problems = tuple(problems)
-        self.untold = untold
+        self.omitted = omitted
 
 
 class DesiredStateError(_ProblemsError):
-    """The desired state cannot be used; `problems` has every reason: file by file, then what files do not agree on."""
+    """The desired state is invalid; `problems` are in file order, then conflicts between files."""
 
 
 class SettingsError(_ProblemsError):
-    """The settings cannot be used; `problems` has every reason. An environment variable is a source of its own."""
+    """The settings are invalid; each environment variable is a source of its own in `problems`."""
 
 
 class ImplausibleNumber(WorkerError):
-    """A file lists a number that no account is likely to have, and this account does not have it."""
+    """A file lists an implausible number, and the account does not have it."""
 
 
 class PolicyRefusal(WorkerError):
-    """Safety rules refused the plan; `refusals` names each."""
+    """Safety rules refused the plan; `refusals` has each."""
 
     def __init__(self, refusals: Sequence[Refusal]) -> None:
         super().__init__("; ".join(refusal.message for refusal in refusals))
@@ -174,27 +174,27 @@ class PolicyRefusal(WorkerError):
 
 
 class PlanFileError(WorkerError):
-    """A saved plan is not one, was changed, is of another version, or is too old to be carried out."""
+    """A saved plan is invalid, was modified, has another version, or is too old."""
 
 
 class StalePlan(WorkerError):
-    """The account changed between the plan and the look before the first write."""
+    """The account changed between the plan and the read before the first write."""
 
 
 class CredentialsMissing(WorkerError):
-    """An account's credentials are not where they should be. The message names the place, nothing of a secret."""
+    """An account's credentials are missing. The message has the place, never a secret."""
 
 
 class ChannelUnusable(WorkerError):
-    """A notification channel cannot be used: its library is missing, or its URL, which is not told, is none."""
+    """A notification channel cannot be used: its library is missing, or its URL, which is not shown, is invalid."""
 
 
 class Declined(WorkerError):
-    """A person was asked and did not say yes."""
+    """The operator did not confirm the plan."""
 
 
 class DuplicateAccount(WorkerError):
-    """The API answered for accounts of different names that they are one account; the message names each place."""
+    """Accounts of different names are one account according to the API; the message has the place of each."""
 
 
 class AccountBusy(WorkerError):
@@ -206,30 +206,30 @@ class LedgerError(WorkerError):
 
 
 class Interrupted(WorkerError):
-    """The run was told to stop while this request was still waiting for its turn."""
+    """The run was stopped while this request waited for its turn."""
 
 
 class DeadlineExceeded(WorkerError):
-    """The account's time was used up while this request was still waiting for its turn."""
+    """The account's deadline passed while this request waited for its turn."""
 
 
 class CircuitOpen(WorkerError):
-    """The API failed so often in a row, and then every probe, that nothing more was sent to the account."""
+    """The API kept failing, and so did every probe: no more requests are sent to the account."""
 
 
 class CanaryFailed(WorkerError):
-    """Too much went wrong on the accounts that went first; nothing was sent to the others."""
+    """The canary accounts failed; nothing was sent to the others."""
 
 
 class ActivationsFailed(WorkerError):
-    """Activations failed without which too few numbers would stay ACTIVE."""
+    """Activations failed, and without them too few numbers would stay ACTIVE."""
 
 
 class ApiError(WorkerError):
-    """What the API, a proxy or the network answered.
+    """A failure of the API, a proxy or the network.
 
-    `http_status` is None where no complete answer arrived. `api_code` is the API's `errorCode` and the message its own,
-    where it sent one. `timed_out`: we stopped waiting, so the request may still arrive.
+    `http_status` is None without a complete response. `api_code` is the API's `errorCode`; the message is the API's own
+    if it sent one. `timed_out`: the client stopped waiting, so the request may still arrive.
     """
 
     def __init__(
@@ -242,12 +242,12 @@ class ApiError(WorkerError):
 
     @property
     def code(self) -> str:
-        """The API's code, or the class's name."""
+        """The API's code, or the class name."""
         return self.api_code or type(self).__name__
 
     @property
     def number_error(self) -> NumberError:
-        """The error as a document carries it for one number."""
+        """The error of one number in a document."""
         return NumberError(self.code, str(self), self.http_status)
 
 
@@ -256,7 +256,7 @@ class TransientError(ApiError):
 
 
 class RateLimited(TransientError):
-    """429. `retry_after` is how many seconds the server asked to wait, None where it did not say."""
+    """HTTP 429. `retry_after` is the wait that the server requests, in seconds, None if it requests none."""
 
     def __init__(self, message: str, *, retry_after: float | None = None, api_code: str | None = None) -> None:
         super().__init__(message, http_status=429, api_code=api_code)
@@ -264,19 +264,19 @@ class RateLimited(TransientError):
 
 
 class SignatureReused(TransientError):
-    """The server has seen this signature before; a new one will do."""
+    """The server received this signature before; a new one works."""
 
 
 class ServerError(TransientError):
-    """The server failed on a read, or answered something that is not the API's."""
+    """The server failed on a read, or its response is not one of the API."""
 
 
 class ConnectionFailed(TransientError):
-    """Nothing was sent, or a read broke before its end."""
+    """Nothing was sent, or the connection broke during a read."""
 
 
 class Ambiguous(ApiError):
-    """A write left this host and no trustworthy answer came: it may have been carried out, or may still be."""
+    """A write was sent, but its result is unknown: it may have been carried out, or may still be."""
 
 
 class NumberRejected(ApiError):
@@ -292,7 +292,7 @@ class NotWritable(NumberRejected):
 
 
 class AccountRejected(ApiError):
-    """Credentials, scope, endpoint, TLS or the account itself: no request of this account can work."""
+    """Credentials, scope, endpoint, TLS or the account itself are rejected: no request of this account can work."""
 
 
 class ClockSkewed(AccountRejected):
@@ -300,4 +300,4 @@ class ClockSkewed(AccountRejected):
 
 
 class InternalError(WorkerError):
-    """A bug of ours. It names the exception's type only, as its text may hold anything."""
+    """A bug in the worker. The message has only the exception's type, as its text may hold a secret."""

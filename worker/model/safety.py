@@ -1,4 +1,4 @@
-"""Settings of two precautions: whether numbers in use are held, and what is told before it needs a person."""
+"""Safety settings: limits on deactivations, the in-use guard, and early warnings."""
 
 from typing import Annotated, Final, Literal
 
@@ -6,49 +6,53 @@ from msgspec import Meta, Struct
 
 from worker.model.accounts import PairSwaps
 
-__all__ = ["Health", "InUse", "Safety"]
+__all__ = ["COUNT_CAP", "HOURS_CAP", "Health", "InUse", "Safety"]
+
+COUNT_CAP: Final = 999_999_999
+"""The largest count: documents have at most nine digits."""
+HOURS_CAP: Final = 8784
+"""Hours of a leap year."""
 
 
 class InUse(Struct, frozen=True, forbid_unknown_fields=True):
-    """Whether a number that sends messages is kept from being deactivated; a desired-state file may set its account's.
+    """The in-use guard: holds the deactivation of numbers that send messages. A desired-state file may override it.
 
-    Each number that a plan deactivates costs one more read, and each account some; so it is off until it is asked for.
+    It is off by default: it costs one more read per deactivation, and some per account.
     """
 
-    enabled: Annotated[bool, Meta(description="true: ask before each deactivation.")] = False
-    hours: Annotated[int, Meta(ge=1, le=8784, description="What sent messages so many hours ago is in use.")] = 24
+    enabled: Annotated[bool, Meta(description="true: check each number before it is deactivated.")] = False
+    hours: Annotated[
+        int, Meta(ge=1, le=HOURS_CAP, description="A number that sent messages within this many hours is in use.")
+    ] = 24
     on_unknown: Annotated[
-        Literal["hold", "allow"], Meta(description="What becomes of numbers of which the API does not tell their use.")
+        Literal["hold", "allow"],
+        Meta(description="Numbers whose use the API does not report: hold or allow the deactivation."),
     ] = "hold"
 
 
 class Health(Struct, frozen=True, forbid_unknown_fields=True):
-    """When plans and results remark on what is going to need a person."""
+    """When plans and results warn of what will need attention."""
 
     expires_within_days: Annotated[
-        int, Meta(ge=0, le=3650, description="Numbers whose registration ends so soon are told.")
+        int, Meta(ge=0, le=3650, description="Warn of registrations that end within this many days.")
     ] = 30
     limit_percent: Annotated[
-        int, Meta(ge=1, le=100, description="Told from this share of the numbers that may be registered on, per cent.")
+        int, Meta(ge=1, le=100, description="Warn from this share of used registration slots, per cent.")
     ] = 90
 
 
-COUNT_CAP: Final = 999_999_999
-"""No count is larger. What is, is a slip, and would not go into the documents that carry it."""
-
-
 class Safety(Struct, frozen=True, forbid_unknown_fields=True):
-    """What the plan of an account may deactivate; a desired-state file may set each for its account."""
+    """Limits on the plan of one account; a desired-state file may override each for its account."""
 
     max_deactivations: Annotated[
         int | str,
-        Meta(description="Deactivations that one plan may hold: a number, or a percentage of the ACTIVE numbers."),
+        Meta(description="Deactivations allowed in one plan: a number, or a percentage of the ACTIVE numbers."),
     ] = "30%"
-    min_active: Annotated[int, Meta(ge=0, le=COUNT_CAP, description="ACTIVE numbers that a plan must leave.")] = 1
+    min_active: Annotated[int, Meta(ge=0, le=COUNT_CAP, description="Numbers that must stay ACTIVE.")] = 1
     pair_swaps: Annotated[
         PairSwaps,
         Meta(
-            description="Deactivations of an account that has activations which cannot be done: warn adds a notice, "
-            "hold holds them."
+            description="Deactivations of an account whose activations are impossible: warn adds a notice, hold holds "
+            "them."
         ),
     ] = "warn"

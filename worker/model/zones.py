@@ -1,7 +1,7 @@
-"""Time zones as people write them, and the IANA names that they should have written.
+"""Suggest IANA names for time zones written as abbreviations, offsets or places, or misspelt.
 
-No suggestion moves a clock: what is written as an abbreviation, an offset or a place is looked up in tables, and only
-the spelling of IANA names is corrected. Pure: the IANA names that there are come in as an argument.
+No suggestion changes the offset: abbreviations, offsets and places come from tables, and only the spelling of IANA
+names is corrected.
 """
 
 import re
@@ -52,7 +52,7 @@ OFFSETS: Final[Mapping[int, str]] = {
     780: "Pacific/Tongatapu",
     840: "Pacific/Kiritimati",
 }
-"""Minutes ahead of UTC, and a zone that is so all year."""
+"""Minutes ahead of UTC, and a zone with this offset all year."""
 
 ABBREVIATIONS: Final[Mapping[str, Mapping[str, int]]] = {
     "kst": {"Asia/Seoul": 540},
@@ -70,7 +70,7 @@ ABBREVIATIONS: Final[Mapping[str, Mapping[str, int]]] = {
     "cst": {"America/Chicago": -360, "Asia/Shanghai": 480},
     "ist": {"Asia/Kolkata": 330, "Asia/Jerusalem": 120, "Europe/Dublin": 60},
     "bst": {"Europe/London": 60, "Asia/Dhaka": 360},
-    # clocks of these places show them in a part of the year only; the other zone shows them always
+    # used in a part of the year only; the second zone has the offset all year
     "edt": {"America/New_York": -240, "America/Puerto_Rico": -240},
     "cdt": {"America/Chicago": -300, "America/Panama": -300},
     "mdt": {"America/Denver": -360, "America/Costa_Rica": -360},
@@ -88,7 +88,7 @@ ABBREVIATIONS: Final[Mapping[str, Mapping[str, int]]] = {
     "nzst": {"Pacific/Auckland": 720, "Pacific/Tarawa": 720},
     "nzdt": {"Pacific/Auckland": 780, "Pacific/Tongatapu": 780},
 }
-"""Abbreviations that are no IANA names, and the zones whose clocks show them at so many minutes ahead of UTC."""
+"""Abbreviations that are not IANA names, and their zones with the offset in minutes."""
 
 PLACES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("Korea", "South_Korea", "Republic_of_Korea", "KR", "KOR", "KST-9", "KST+9", "KST9"), "Asia/Seoul"),
@@ -137,17 +137,17 @@ PLACES: Final[Mapping[str, str]] = {
     "세계시": "UTC",
     "Coordinated_Universal_Time": "UTC",
 }
-"""Places, and what systems other than IANA's call their zones, with _ for a blank."""
+"""Places and names of other systems, with _ for a space, and their zones."""
 
 _SEASONAL: Final = {"EST": "America/New_York", "MST": "America/Denver"}
-"""IANA names that never show summer time, and the places whose clocks people mean by them."""
+"""IANA names without summer time, and the zones that are usually meant."""
 
 _WINTER: Final = datetime(2026, 1, 1)  # noqa: DTZ001 - on the clock of each zone
 _SUMMER: Final = datetime(2026, 7, 1)  # noqa: DTZ001 - as above
 _ALIKE: Final = 0.75
-"""How much of a region's and of a place's name must be right, so that the rest is a slip."""
+"""Minimum similarity of a region and of a place to count as misspelt."""
 _APART: Final = 0.04
-"""How much more alike a name must be than the next ones, if those have another offset."""
+"""Minimum lead in similarity over names with another offset."""
 _RIVALS: Final = 4
 
 _offset: Final = re.compile(r"(UTC|GMT)?([+-])?(\d\d?)(?::?([0-5]\d))?", re.ASCII | re.IGNORECASE).fullmatch
@@ -158,16 +158,16 @@ _signs: Final = str.maketrans("\u2212\u00b1", "-+")
 
 
 def suggest_zones(name: str, known: Collection[str]) -> tuple[str, ...]:
-    """Return the IANA names to write for an abbreviation, an offset or a place that is no IANA name itself.
+    """Return the IANA names to suggest for an abbreviation, an offset or a place that is not an IANA name.
 
-    There are several where people mean several zones by it, and none where nothing is certain.
+    Several if it is ambiguous, none if nothing is certain.
     """
     name = normalize("NFKC", name)
     plain = _plain(name)
     if plain in ABBREVIATIONS:
         return tuple(ABBREVIATIONS[plain])
     if turned := _turned(name):
-        # only the letter case is wrong: what the sign means is asked
+        # only the letter case is wrong; the meaning of the sign is unclear
         minutes = int(f"{turned[1]}{turned[2]}") * 60
         return tuple(OFFSETS[each] for each in (-minutes, minutes) if each in OFFSETS)
     if plain in _PLAIN_PLACES:
@@ -182,7 +182,7 @@ def suggest_zones(name: str, known: Collection[str]) -> tuple[str, ...]:
 
 
 def correct_spelling(name: str, known: Collection[str]) -> str | None:
-    """Return the IANA name that was misspelt: in letter case, in what separates its parts, or in letters of them."""
+    """Return the IANA name for a misspelt one: wrong case, separators or letters. None if there is no certain one."""
     if _turned(name):
         return None
     for key in (_plain, _letters):
@@ -191,38 +191,37 @@ def correct_spelling(name: str, known: Collection[str]) -> str | None:
         if len(same) == 1 and (key is _plain or "/" in same[0]):
             return same[0]
     alike = sorted(((_likeness(_plain(name), _plain(each)), each) for each in known), reverse=True)[:_RIVALS]
-    best, found = alike[0]
+    best, candidate = alike[0]
     if not best:
         return None
     offsets = {_offsets(each) for likeness, each in alike if likeness > best - _APART}
-    return found if len(offsets) == 1 else None
+    return candidate if len(offsets) == 1 else None
 
 
-def zone_warning(name: str) -> str | None:
-    """Return a warning about an IANA name that is seldom what its writer means, else None."""
+def zone_warning(name: str) -> Message | None:
+    """Return a warning for an IANA name that is often a mistake, else None."""
     place = _SEASONAL.get(name)
     if place:
-        return Message(
-            "{zone} has no summer time: write {place} for a clock that has",
-            zone=describe_zone(name),
-            place=place,
-        )
+        return Message("{zone} has no summer time: use {place} for local time", zone=describe_zone(name), place=place)
     turned = _turned(name)
     if turned is None or int(turned[2]) == 0:
         return None
     minutes = int(f"{turned[1]}{turned[2]}") * 60
-    told = Message("{name} is {minutes}, as IANA inverts the sign", name=name, minutes=_shown(-minutes))
-    opposite = OFFSETS.get(minutes)
-    return (
-        Message("{told}: write {opposite} for {minutes}", told=told, opposite=opposite, minutes=_shown(minutes))
-        if opposite
-        else told
+    actual, opposite = _format(-minutes), OFFSETS.get(minutes)
+    if opposite is None:
+        return Message("{zone} is {offset}, as IANA inverts the sign", zone=name, offset=actual)
+    return Message(
+        "{zone} is {offset}, as IANA inverts the sign: use {opposite} for {other}",
+        zone=name,
+        offset=actual,
+        opposite=opposite,
+        other=_format(minutes),
     )
 
 
 def describe_zone(name: str) -> str:
     """Return an IANA name with its offsets in winter and in summer: `America/Chicago (UTC-6, UTC-5)`."""
-    return f"{name} ({', '.join(map(_shown, dict.fromkeys(_offsets(name))))})"
+    return f"{name} ({', '.join(map(_format, dict.fromkeys(_offsets(name))))})"
 
 
 def _of_label(place: str, offset: str, known: Collection[str]) -> tuple[str, ...]:
@@ -240,9 +239,9 @@ def _offsets(name: str) -> tuple[int, ...]:
 
 
 def _likeness(one: str, other: str) -> float:
-    """Return how alike two names are, from 0 to 1: as little as the less alike of their regions and places.
+    """Return the similarity of two names, from 0 to 1: the lower one of region and place.
 
-    Names without a region, and offsets, are not compared: a slip there is another clock.
+    Names without a region, and offsets, are not compared: one wrong letter is another zone.
     """
     from difflib import SequenceMatcher  # noqa: PLC0415 - for mistakes only
 
@@ -262,7 +261,7 @@ def _minutes(name: str) -> int | None:
     return -minutes if match[2] == "-" else minutes
 
 
-def _shown(minutes: int) -> str:
+def _format(minutes: int) -> str:
     hours, rest = divmod(abs(minutes), 60)
     sign = "-" if minutes < 0 else "+"
     return f"UTC{sign}{hours}" + (f":{rest:02}" if rest else "")

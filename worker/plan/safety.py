@@ -5,8 +5,7 @@ from typing import Final
 
 from msgspec import structs
 
-from worker.config.limits import resolve_limit
-from worker.config.settings import threshold
+from worker.config.settings import resolve_limit, threshold
 from worker.model.accounts import InUseOverride, PlanFileUse, SafetyOverride
 from worker.model.errors import Refusal
 from worker.model.messages import Message

@@ -4,8 +4,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeVar
 
-from worker.config.limits import resolve_limit
-from worker.config.settings import CanarySettings
+from worker.config.settings import CanarySettings, resolve_limit
 from worker.model.errors import CanaryFailed
 from worker.model.messages import Message
 from worker.model.plans import Change

@@ -359,7 +359,7 @@ class Fleet:
         """
         credentials = self._credentials(account.credentials)
         where = parse_endpoint(account.endpoint or self._settings.endpoint)
-        if len(credentials.api_secret.reveal()) < SHORTEST_SECRET and not where.loopback:
+        if len(credentials.api_secret.reveal()) < SHORTEST_SECRET and not where.is_loopback:
             place = (account.credentials or DEFAULT_CREDENTIALS).api_secret.place
             message = Message(
                 "the API secret in {place} is too short: it has fewer than {least} characters, and no secret of the "

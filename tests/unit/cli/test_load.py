@@ -79,7 +79,7 @@ def test_settings_come_from_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
         ("missing.yaml", "missing.yaml:1:1: cannot be read: No such file or directory"),
         ("", "'':1:1: the path is empty: give a file"),
         (".", ".:1:1: cannot be read: Is a directory"),
-        ("/dev/zero", "/dev/zero:1:1: this is no regular file: give a file"),
+        ("/dev/zero", "/dev/zero:1:1: not a regular file: give a file"),
     ],
 )
 def test_settings_file_that_cannot_be_read(path: str, told: str) -> None:
@@ -97,7 +97,7 @@ def test_default_settings_file_that_leads_nowhere() -> None:
 def test_settings_file_that_would_never_end() -> None:
     """A FIFO in the place of the settings is told at once instead of waited for."""
     os.mkfifo("pipe")
-    assert refused("pipe") == "pipe:1:1: this is no regular file: give a file"
+    assert refused("pipe") == "pipe:1:1: not a regular file: give a file"
 
 
 def test_accounts_of_the_default_folder() -> None:
@@ -201,10 +201,10 @@ def test_selection_in_any_spelling() -> None:
     ("only", "exclude", "told"),
     [
         (["02-312-4567"], [], "--only 023124567: no file lists this number"),
-        (["../x"], [], "--only '../x': it has the character '/'"),
-        ([""], [], "--only '': there is no number: write one such as 010-1234-5678"),
-        ([], ["10-1234-5678"], "--exclude '10-1234-5678': its leading 0 is missing, .*: write 01012345678"),
-        ([], ["\x1b"], r"--exclude '\\x1b': it has the invisible character U\+001B"),
+        (["../x"], [], "--only '../x': character '/'"),
+        ([""], [], "--only '': no number: write one such as 010-1234-5678"),
+        ([], ["10-1234-5678"], "--exclude '10-1234-5678': missing leading 0, .*: write 01012345678"),
+        ([], ["\x1b"], r"--exclude '\\x1b': invisible character U\+001B"),
     ],
 )
 def test_wrong_selection(only: list[str], exclude: list[str], told: str) -> None:

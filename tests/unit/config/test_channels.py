@@ -60,24 +60,24 @@ def test_without_channels_nobody_is_told() -> None:
 
 
 HEAD = "notify: {channels: ["
-LITERAL = "url takes a reference, {env: NAME} or {file: PATH}; a secret itself does not belong in this file"
+LITERAL = "url must be a reference, {env: NAME} or {file: PATH}; never put a secret in this file"
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        (f"notify: {{channels: '{URL}'}}", "1:20: channels should be a list of {name: NAME, url: {env: NAME}}"),
-        ("notify: {channels: }", "1:20: channels should be a list of"),
-        (f"{HEAD}'{URL}']}}", "1:21: a channel should be a mapping such as {name: ops, url: {env: OPS_CHANNEL_URL}}"),
+        (f"notify: {{channels: '{URL}'}}", "1:20: channels must be a list of {name: NAME, url: {env: NAME}}"),
+        ("notify: {channels: }", "1:20: channels must be a list of"),
+        (f"{HEAD}'{URL}']}}", "1:21: a channel must be a mapping such as {name: ops, url: {env: OPS_CHANNEL_URL}}"),
         (f"{HEAD}{{name: a, url: '{URL}'}}]}}", f"1:36: {LITERAL}"),
-        (f"{HEAD}{{name: a, url: {{env: '{URL}'}}}}]}}", "1:42: this looks like a secret and not like a name"),
-        (f"{HEAD}{{name: a, url: {{file: '{URL}'}}}}]}}", "1:43: this looks like a secret and not like a name"),
-        (f"{HEAD}{{name: a, url: {{'{URL}': x}}}}]}}", "1:37: there is no such key; there are env, file"),
-        (f"{HEAD}{{name: a, '{URL}': x, url: {{env: A}}}}]}}", "1:31: there is no such key; there are name, url"),
-        (f"{HEAD}{{name: a}}]}}", "1:21: url is missing: a channel has a name and a url"),
-        (f"{HEAD}{{url: {{env: A}}}}]}}", "1:21: name is missing: a channel has a name and a url"),
+        (f"{HEAD}{{name: a, url: {{env: '{URL}'}}}}]}}", "1:42: looks like a secret, not a name"),
+        (f"{HEAD}{{name: a, url: {{file: '{URL}'}}}}]}}", "1:43: looks like a secret, not a name"),
+        (f"{HEAD}{{name: a, url: {{'{URL}': x}}}}]}}", "1:37: unknown key; use one of env, file"),
+        (f"{HEAD}{{name: a, '{URL}': x, url: {{env: A}}}}]}}", "1:31: unknown key; use one of name, url"),
+        (f"{HEAD}{{name: a}}]}}", "1:21: missing url: a channel needs a name and a url"),
+        (f"{HEAD}{{url: {{env: A}}}}]}}", "1:21: missing name: a channel needs a name and a url"),
         (f"{HEAD}{{name: '', url: {{env: A}}}}]}}", "1:28: name is empty"),
-        (f"{HEAD}{{name: a, url: {{env: A}}}}, {{name: a, url: {{env: B}}}}]}}", "1:47: there are two channels a"),
+        (f"{HEAD}{{name: a, url: {{env: A}}}}, {{name: a, url: {{env: B}}}}]}}", "1:47: duplicate channel a"),
     ],
 )
 def test_wrong_channels(text: str, told: str) -> None:
@@ -90,20 +90,20 @@ def test_wrong_channels(text: str, told: str) -> None:
 @pytest.mark.parametrize(
     ("field", "told"),
     [
-        ("events: []", "62: events should be a list of some of failing, refused, drift, changed, held, expiring"),
-        ("events: failing", "62: events should be a list"),
-        ("events: [failling]", "63: there is no such event; did you mean failing?"),
-        ("events: [[]]", "63: there is no such event; there are failing, "),
-        ("events: [drift, drift]", "70: drift stands here twice: keep one"),
-        ("digest_seconds: 1h", "70: digest_seconds should be a number of seconds from 0 to 86,400"),
-        ("digest_seconds: -1", "70: digest_seconds should be"),
-        ("digest_seconds: nan", "70: digest_seconds should be"),
-        ("digest_seconds: 86401", "70: digest_seconds should be"),
-        ("digest_seconds: []", "70: digest_seconds should be"),
+        ("events: []", "62: events must be a list of failing, refused, drift, changed, held, expiring"),
+        ("events: failing", "62: events must be a list"),
+        ("events: [failling]", "63: unknown event; did you mean 'failing'?"),
+        ("events: [[]]", "63: unknown event; use one of failing, "),
+        ("events: [drift, drift]", "70: duplicate event drift: keep one"),
+        ("digest_seconds: 1h", "70: digest_seconds must be a number of seconds from 0 to 86,400"),
+        ("digest_seconds: -1", "70: digest_seconds must be"),
+        ("digest_seconds: nan", "70: digest_seconds must be"),
+        ("digest_seconds: 86401", "70: digest_seconds must be"),
+        ("digest_seconds: []", "70: digest_seconds must be"),
         ("title: ''", "61: a template is empty"),
-        ("title: $titel", "61: a template has no such field; did you mean title?"),
-        ("body: 5 $", "60: a $ in a template begins a field: write $$ for the character itself"),
-        ("body: '${secret}'", "60: a template has no such field; there are title, body, count, host"),
+        ("title: $titel", "61: unknown field in a template; did you mean 'title'?"),
+        ("body: 5 $", "60: $ in a template starts a field: write $$ for the character itself"),
+        ("body: '${secret}'", "60: unknown field in a template; use one of title, body, count, host"),
     ],
 )
 def test_wrong_fields(field: str, told: str) -> None:
@@ -114,7 +114,7 @@ def test_wrong_fields(field: str, told: str) -> None:
 
 def test_channels_are_no_variable() -> None:
     """A list does not come from the environment: the variable that it would have is none."""
-    with pytest.raises(SettingsError, match="SENDERID_NOTIFY__CHANNELS:1:1: there is no such setting") as refused:
+    with pytest.raises(SettingsError, match="SENDERID_NOTIFY__CHANNELS:1:1: unknown setting") as refused:
         load(None, {"SENDERID_NOTIFY__CHANNELS": URL}, {})
     assert "slack" not in str(refused.value)
     assert load(None, {"SENDERID_NOTIFY__TIMEOUT_SECONDS": "2"}, {}).notify.timeout_seconds == 2

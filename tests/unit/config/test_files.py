@@ -146,8 +146,8 @@ def unreadable(tmp_path: Path) -> dict[str, tuple[str, str]]:
     return {
         "dangling": (f"{tmp_path}/dangling.yaml", "cannot be read: No such file or directory"),
         "loop": (f"{tmp_path}/loop.yaml", "cannot be read: Too many levels of symbolic links"),
-        "fifo": (f"{tmp_path}/fifo.yaml", "this is no regular file: give a file, a folder or - for standard input"),
-        "device": (f"{tmp_path}/zero.yaml", "this is no regular file: give a file, a folder or - for standard input"),
+        "fifo": (f"{tmp_path}/fifo.yaml", "not a regular file: give a file, a folder or - for standard input"),
+        "device": (f"{tmp_path}/zero.yaml", "not a regular file: give a file, a folder or - for standard input"),
         "missing": (f"{tmp_path}/missing.yaml", "cannot be read: No such file or directory"),
         "below a file": (f"{__file__}/a.yaml", "cannot be read: Not a directory"),
         "too long": (f"{tmp_path}/{'x' * 5000}", "cannot be read: File name too long"),
@@ -196,7 +196,7 @@ def test_file_that_may_not_be_read(tmp_path: Path) -> None:
 def test_names_that_cannot_be_shown(name: str, shown: str, tmp_path: Path) -> None:
     """A file whose name would deceive a terminal or tear a log is not read, and told under an escaped name."""
     (tmp_path / name).write_bytes(b"1")
-    told = f"'{tmp_path}/{shown}':1:1: the name has characters that cannot be shown: rename the file or folder"
+    told = f"'{tmp_path}/{shown}':1:1: the name has unprintable characters: rename the file or folder"
     assert problems(tmp_path) == problems(tmp_path / name) == [told]
 
 
@@ -211,10 +211,10 @@ def test_same_file_twice(tmp_path: Path) -> None:
     path, link = tmp_path / "a.yaml", tmp_path / "b.yaml"
     path.write_bytes(b"1")
     link.symlink_to(path)
-    assert problems(path, path) == [f"{path}:1:1: this is the same file as {path}: give it once"]
+    assert problems(path, path) == [f"{path}:1:1: same file as {path}: give it once"]
     assert problems(path, tmp_path) == [
-        f"{path}:1:1: this is the same file as {path}: give it once",
-        f"{link}:1:1: this is the same file as {path}: give it once",
+        f"{path}:1:1: same file as {path}: give it once",
+        f"{link}:1:1: same file as {path}: give it once",
     ]
 
 
@@ -233,7 +233,7 @@ def test_stdin() -> None:
 def test_stdin_twice() -> None:
     """Standard input that is given twice is told, rather than found empty the second time."""
     assert [str(each) for each in read(["-", "-"], lambda _: b"x")][1:] == [
-        "stdin:1:1: standard input was given twice: give - once"
+        "stdin:1:1: standard input is given twice: give - once"
     ]
 
 

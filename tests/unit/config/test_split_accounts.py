@@ -62,30 +62,30 @@ def test_without_keys_the_first_document_is_the_head() -> None:
 @pytest.mark.parametrize(
     ("texts", "told"),
     [
-        ((document(A), document(A)), "b.yaml:4:1: 01000000001 stands here and at a.yaml:4: keep one of the two"),
+        ((document(A), document(A)), "b.yaml:4:1: 01000000001 is a duplicate of a.yaml:4: keep one"),
         (
             (document(A, more=HEAD), document(B, more="groups: {}\nendpoint: solapi\n")),
             (
-                "b.yaml:1:1: account 'main' is split, and one of its documents has all keys of the account: move "
+                "b.yaml:1:1: account 'main' is split, and only one of its documents may have account-level keys: move "
                 "endpoint, groups to a.yaml:1, which has unmanaged"
             ),
         ),
         (
             (scheduled(A, "timezone: Europe/Berlin\n"), scheduled(B)),
-            "b.yaml:1:1: the account's timezone is Europe/Berlin at a.yaml:1: write `timezone: Europe/Berlin` here too",
+            "b.yaml:1:1: timezone is Europe/Berlin at a.yaml:1: write `timezone: Europe/Berlin` here too",
         ),
         (
             (scheduled(A), scheduled(B, "timezone: Europe/Berlin\n")),
             (
-                "b.yaml:1:1: the times here are of timezone Europe/Berlin, and those at a.yaml:1 of Asia/Seoul: write "
-                "the same timezone in both, as they are one account"
+                "b.yaml:1:1: timezone is Europe/Berlin here and Asia/Seoul at a.yaml:1: write the same in all "
+                "documents of the account"
             ),
         ),
         (
             (document(A, more=f"groups: {{g: {{members: [{A}, {C}]}}}}\n"), document(B)),
             (
-                f"a.yaml:3:37: {C} is not listed by the files of this run: give all files of account 'main', as "
-                "-f FOLDER does; or list it, or take it out of the group"
+                f"a.yaml:3:37: {C} is not in the files of this run: give all files of account 'main', for "
+                "example with -f FOLDER; or list it, or remove it from the group"
             ),
         ),
     ],
@@ -124,9 +124,7 @@ def test_groups_may_have_numbers_of_any_document() -> None:
 
 def test_a_name_of_a_file_is_not_on_purpose() -> None:
     """Documents are one account only if each of them writes the name."""
-    told = (
-        "main.yaml:1:1: account 'main' is described here and at a.yaml:1: write another `account:` in one of them, or "
-    )
+    told = "main.yaml:1:1: account 'main' is also described at a.yaml:1: write another `account:` in one of them, or "
     with pytest.raises(DesiredStateError) as caught:
         load([("a.yaml", document(A).encode()), ("main.yaml", document(B, name=None).encode())])
     assert [str(problem).startswith(told) for problem in caught.value.problems] == [True]
@@ -247,8 +245,8 @@ def test_keys_of_an_account_do_not_go_away_alone() -> None:
     state = begun(a=document(A, more='account_id: "1"\n'), b=document(B))
     news = state.take([("b.yaml", None)])
     assert str(news.broken["a.yaml"]) == (
-        "a.yaml:1:1: the file is gone, and with it account_id of account 'main', which b.yaml:1 still describes: write "
-        "them there, or delete that too"
+        "a.yaml:1:1: the file was deleted, and with it account_id of account 'main', which b.yaml:1 still describes: "
+        "add the keys there, or delete that document too"
     )
     assert [(account.account_id, list(account.numbers)) for account in state.accounts] == [("1", [B, A])]
     assert state.take([]).gone == {"main"}
@@ -269,7 +267,7 @@ def test_a_part_cannot_drop_what_the_head_groups() -> None:
     state = begun(a=document(A, more=f"groups: {{g: {{members: [{A}, {B}]}}}}\n"), b=document(B, C))
     news = state.take([("a.yaml", None), ("b.yaml", document(C).encode())])
     assert list(news.broken) == ["b.yaml"]
-    assert str(news.broken["b.yaml"]).startswith(f"a.yaml:3:37: {B} is not listed")
+    assert str(news.broken["b.yaml"]).startswith(f"a.yaml:3:37: {B} is not in the files")
     assert phones(state) == {"main": [A, B, C]}
 
 

@@ -24,13 +24,13 @@ def test_urls_of_gateways(text: str, url: str) -> None:
 )
 def test_what_is_no_url_of_a_gateway(text: str) -> None:
     """The message says what would be one."""
-    with pytest.raises(ValueError, match="push_url should be the URL of a push gateway, such as http"):
+    with pytest.raises(ValueError, match="push_url must be the URL of a push gateway, such as http"):
         parse_gateway(text)
 
 
 @pytest.mark.parametrize("text", ["http://user:hunter2@x", "http://x?token=hunter2", "http://x#hunter2"])
 def test_what_could_be_a_secret_is_not_repeated(text: str) -> None:
     """A password or a token in it is refused, and stands in no message."""
-    with pytest.raises(ValueError, match="carries no user, password, query or fragment") as caught:
+    with pytest.raises(ValueError, match="must not have a user, password, query or fragment") as caught:
         parse_gateway(text)
     assert "hunter2" not in str(caught.value)

@@ -97,7 +97,7 @@ def test_of_files_that_stop_to_agree_the_newcomer_is_broken() -> None:
     state = _begun(a=_file(A), z=_file(B))
     news = state.take([("a.yaml", _file(A, B)), ("z.yaml", None)])
     assert list(news.broken) == ["a.yaml"], "although a is listed before z, z was there first"
-    assert "it can be in one account only" in str(news.broken["a.yaml"])
+    assert "it can be ACTIVE in one account only" in str(news.broken["a.yaml"])
     assert _phones(state) == {"a": [A], "z": [B]}
     assert state.take([("a.yaml", None), ("z.yaml", None)]) == FileChanges()
     news = state.take([("a.yaml", None), ("z.yaml", _file("0212345678"))])

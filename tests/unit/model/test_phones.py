@@ -65,44 +65,44 @@ def test_separators_of_word_processors(separator: str) -> None:
 @pytest.mark.parametrize(
     ("written", "words"),
     [
-        ("", "there is no number: write one such as 010-1234-5678"),
-        (" - ", "there is no number"),
-        ("+", "there is no number"),
-        ("010-1234-5678 010-1234-5679", "more than 12: are these two numbers?"),
-        ("10-1234-5678", "leading 0 is missing, .*: write 01012345678$"),
-        ("21-234-5678", "begins with 0, or has 8 digits"),
-        ("2312-4567", "no area code, or lost its leading 0"),
-        ("02", "it is too short"),
-        ("99", "it is too short"),
+        ("", "no number: write one such as 010-1234-5678"),
+        (" - ", "no number"),
+        ("+", "no number"),
+        ("010-1234-5678 010-1234-5679", "at most 12: write one number only"),
+        ("10-1234-5678", "missing leading 0, .*: write 01012345678$"),
+        ("21-234-5678", "starts with 0, or has 8 digits"),
+        ("2312-4567", "missing area code or leading 0"),
+        ("02", "too short"),
+        ("99", "too short"),
         ("+1 212 555 1234", r"only Korean numbers can send: write the number with \+82"),
         ("001 82 10 1234 5678", "only Korean numbers can send"),
         ("0025 435 7718", "only Korean numbers can send"),
         ("+82", "only Korean numbers can send"),
-        ("82+10-1234-5678", r"a \+ can only stand at the beginning"),
-        ("010-1234-567O", "the letter 'O': a number is made of digits"),
-        ("공일공", r"the letter U\+ACF5 \(hangul syllable gong\)"),
-        ("010_1234_5678", "the character '_': between digits only hyphens, spaces, dots and parentheses"),
-        ("../x", "the character '/'"),
-        ("%2e%2e", "the character '%'"),
-        ("010/../../x", "the character '/'"),
-        ("010-1234-5678?x=1", r"the character '\?'"),
-        ("010-1234~5678", "the character '~': list each number of a range"),
-        ("010-1234-5678~9", "the character '~': list each number of a range"),
-        ("010-1234-5678, 010-1234-5679", "the character ',': write one number only"),
-        ("01012345678,01012345679", "the character ',': write one number only"),
-        ("010-1234-5678/5679", "the character '/': write one number only"),
-        ("02-312-4567 내선 12", "an extension is not part of a sender number"),
-        ("02-312-4567 ext. 12", "an extension is not part of a sender number"),
-        ("02-312-4567#12", "an extension is not part of a sender number"),
-        ('="01012345678"', "the character '='"),
-        ("-112", "a number has no minus before it"),
-        ("\u221201012345678", "a number has no minus before it"),
+        ("82+10-1234-5678", r"\+ is allowed only at the start"),
+        ("010-1234-567O", "letter 'O': a number has only digits"),
+        ("공일공", r"letter U\+ACF5 \(hangul syllable gong\)"),
+        ("010_1234_5678", "character '_': only hyphens, spaces, dots and parentheses"),
+        ("../x", "character '/'"),
+        ("%2e%2e", "character '%'"),
+        ("010/../../x", "character '/'"),
+        ("010-1234-5678?x=1", r"character '\?'"),
+        ("010-1234~5678", "character '~': list each number of a range"),
+        ("010-1234-5678~9", "character '~': list each number of a range"),
+        ("010-1234-5678, 010-1234-5679", "character ',': write one number only"),
+        ("01012345678,01012345679", "character ',': write one number only"),
+        ("010-1234-5678/5679", "character '/': write one number only"),
+        ("02-312-4567 내선 12", "a sender number has no extension"),
+        ("02-312-4567 ext. 12", "a sender number has no extension"),
+        ("02-312-4567#12", "a sender number has no extension"),
+        ('="01012345678"', "character '='"),
+        ("-112", "minus sign before the number"),
+        ("\u221201012345678", "minus sign before the number"),
         ("15881234\uff0e0", r"U\+FF0E \(fullwidth full stop\)"),
-        ("010*12345678", r"the character '\*'"),
-        ("010\uff0d1234\uff0d5678", r"the character U\+FF0D \(fullwidth hyphen-minus\)"),
+        ("010*12345678", r"character '\*'"),
+        ("010\uff0d1234\uff0d5678", r"character U\+FF0D \(fullwidth hyphen-minus\)"),
         (
             "\uff10\uff11\uff10\uff11\uff12\uff13\uff14\uff15\uff16\uff17\uff18",
-            r"U\+FF10 \(fullwidth digit zero\): write the digits 0 to 9 as plain ASCII",
+            r"U\+FF10 \(fullwidth digit zero\): write the digits 0 to 9 in plain ASCII",
         ),
         (
             "\u0660\u0661\u0660\u0661\u0662\u0663\u0664\u0665\u0666\u0667\u0668",
@@ -110,7 +110,7 @@ def test_separators_of_word_processors(separator: str) -> None:
         ),
         ("010²1234567", r"U\+00B2 \(superscript two\): write the digits"),
         ("010½1234567", "write the digits"),
-        ("010\u200b12345678", r"invisible character U\+200B \(zero width space\): type the number anew"),
+        ("010\u200b12345678", r"invisible character U\+200B \(zero width space\): type the number instead"),
         ("010\x0012345678", "invisible character U\\+0000"),
         ("010\t12345678", "invisible character U\\+0009"),
         ("010\ud80012345678", "invisible character U\\+D800"),
@@ -161,9 +161,9 @@ def test_refusals(written: str, words: str) -> None:
 )
 def test_amount_is_refused_with_the_only_number_that_is_right(written: str, number: str | None) -> None:
     """What a spreadsheet made of a number is not a number, and the advice names one only if there is no other."""
-    with pytest.raises(ValueError, match="a spreadsheet has made") as refused:
+    with pytest.raises(ValueError, match="a spreadsheet converted") as refused:
         normalise(written)
-    advice = "format the column as text and export it anew" if number is None else f"write {number}"
+    advice = "format the column as text and export it again" if number is None else f"write {number}"
     assert str(refused.value).endswith(f": {advice}")
 
 
@@ -194,21 +194,21 @@ def test_dots_between_groups_are_no_decimals(written: str, digits: str) -> None:
         ("010-1234-56789", "010123456789", "010 numbers have 11 digits, this one has 12"),
         ("010", "010", "010 numbers have 11 digits, this one has 3"),
         ("030-1234-567", "0301234567", "030 numbers have 11 to 12 digits, this one has 10"),
-        ("02-312-456", "02312456", "02 numbers have 9 or 10 digits, this one has 8"),
-        ("031-312-456789", "031312456789", "031 numbers have 10 or 11 digits, this one has 12"),
-        ("0312", "0312", "031 numbers have 10 or 11 digits, this one has 4"),
-        ("021", "021", "02 numbers have 9 or 10 digits"),
-        ("099-123-4567", "0991234567", "no Korean number begins with 099"),
-        ("081-158-728629", "081158728629", "no Korean number begins with 081"),
+        ("02-312-456", "02312456", "02 numbers have 9 to 10 digits, this one has 8"),
+        ("031-312-456789", "031312456789", "031 numbers have 10 to 11 digits, this one has 12"),
+        ("0312", "0312", "031 numbers have 10 to 11 digits, this one has 4"),
+        ("021", "021", "02 numbers have 9 to 10 digits"),
+        ("099-123-4567", "0991234567", "no Korean number starts with 099"),
+        ("081-158-728629", "081158728629", "no Korean number starts with 081"),
         ("1588-123", "1588123", "15xx numbers have exactly 8 digits and no area code, this one has 7"),
         ("1588-12345", "158812345", "15xx numbers have exactly 8 digits"),
         ("16001", "16001", "16xx numbers have exactly 8 digits"),
-        ("1588-123-456", "1588123456", "begins with 0, or has 8 digits"),
-        ("312-4567", "3124567", "it has no area code, or lost its leading 0"),
-        ("1422-1234", "14221234", "it has no area code, or lost its leading 0"),
-        ("99-1234-5678", "9912345678", "begins with 0, or has 8 digits and begins with 15, 16 or 18"),
-        ("123456789012", "123456789012", "begins with 0, or has 8 digits"),
-        ("999", "999", "only special numbers, which begin with 1"),
+        ("1588-123-456", "1588123456", "starts with 0, or has 8 digits"),
+        ("312-4567", "3124567", "missing area code or leading 0"),
+        ("1422-1234", "14221234", "missing area code or leading 0"),
+        ("99-1234-5678", "9912345678", "starts with 0, or has 8 digits and starts with 15, 16 or 18"),
+        ("123456789012", "123456789012", "starts with 0, or has 8 digits"),
+        ("999", "999", "only special numbers, which start with 1"),
     ],
 )
 def test_implausible_numbers_may_be_listed_with_a_reason(written: str, digits: str, words: str) -> None:
@@ -235,13 +235,13 @@ def test_any_3_to_12_digits_can_be_searched_for(written: str) -> None:
 @pytest.mark.parametrize("written", ["", "12", "1234567890123", "112.0", "-112", "+1 212 555 1234", "phone"])
 def test_what_no_account_has_cannot_be_searched_for(written: str) -> None:
     """A search for anything but 3 to 12 digits is refused as in a file."""
-    with pytest.raises(ValueError, match=r"^(there|it|a|only) "):
+    with pytest.raises(ValueError, match=r"^(no number|.*: |too |missing |a |only |minus )"):
         parse_digits(written)
 
 
 def test_refusal_repeats_no_long_text() -> None:
     """A refusal is a short sentence whatever the length of the text."""
-    with pytest.raises(ValueError, match="has 1000000 digits") as refused:
+    with pytest.raises(ValueError, match="1000000 digits") as refused:
         normalise("1" * 1_000_000)
     assert len(str(refused.value)) < 200
 
@@ -260,18 +260,18 @@ def test_refusal_repeats_no_long_text() -> None:
         ("02120", None),
         ("031120", None),
         ("0111234567", "011 is a mobile prefix of the 2G networks"),
-        ("0121234567", "machines"),
+        ("0121234567", "machine-to-machine"),
         ("0131234567", "trunked radio"),
         ("0141234567", "data services"),
         ("0151234567", "pagers"),
         ("0201234567", "no service uses: check that the number is yours"),
-        ("0215881234", "the nationwide number 15881234 with an area code before it"),
-        ("03116001234", "the nationwide number 16001234 with an area code before it"),
-        ("021234567", "begins with 2 to 9"),
-        ("0310234567", "begins with 2 to 9"),
-        ("051323456", "shorter or rarer than usual"),
-        ("1588", "the beginning of a nationwide number, which has 8 digits"),
-        ("1833", "the beginning of a nationwide number"),
+        ("0215881234", "the nationwide number 15881234 after an area code"),
+        ("03116001234", "the nationwide number 16001234 after an area code"),
+        ("021234567", "starts with 2 to 9"),
+        ("0310234567", "starts with 2 to 9"),
+        ("051323456", "unusual length"),
+        ("1588", "the start of a nationwide number, which has 8 digits"),
+        ("1833", "the start of a nationwide number"),
     ],
 )
 def test_oddities(digits: str, words: str | None) -> None:

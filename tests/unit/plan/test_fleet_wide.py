@@ -107,5 +107,5 @@ def test_what_another_rule_refuses_counts_too() -> None:
 @pytest.mark.parametrize("most", ["some", "101%", -1])
 def test_a_senseless_share_is_an_error(most: int | str) -> None:
     """A share that is neither a number nor a percentage is an error rather than no limit."""
-    with pytest.raises(ValueError, match=r"^fleet_wide should be a whole number"):
+    with pytest.raises(ValueError, match=r"^fleet_wide must be a whole number"):
         fleet_wide((account("a"), account("b")), most, frozenset())

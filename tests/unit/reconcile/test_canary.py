@@ -158,5 +158,5 @@ def test_every_account_has_one_result_and_no_other_begins_after_a_failure(
 def test_a_senseless_limit_is_an_error() -> None:
     """A limit that is neither a number nor a percentage lets nobody pass."""
     run: Any = Run((_DONE,), (_DONE,), max_failed="few")
-    with pytest.raises(ValueError, match=r"^max_failed should be"):
+    with pytest.raises(ValueError, match=r"^max_failed must be"):
         run.play()

@@ -182,7 +182,7 @@ def _apply_file(
 def _open(path: str, max_age: float | None) -> "SavedPlan":
     from worker.plan.planfile import MAX_AGE_SECONDS, unseal
 
-    read = sources.read_file(path, wanted=Message("the file that plan --out wrote"), cap=_PLAN_CAP)
+    read = sources.read_file(path, expected=Message("the file that plan --out wrote"), cap=_PLAN_CAP)
     if isinstance(read, Problem):
         raise PlanFileError(Message("{source}: {message}", source=read.source, message=read.message))
     _, data = read
@@ -205,7 +205,7 @@ def _check_endpoints(path: str, saved: "SavedPlan", settings: "Settings") -> Non
             raise PlanFileError(
                 Message("{path}: account {account!r}: {error}", path=path, account=account.account, error=str(error))
             ) from None
-        if not where.known and where != parse_endpoint(settings.endpoint):
+        if not where.is_known and where != parse_endpoint(settings.endpoint):
             raise PlanFileError(
                 Message(
                     "{path}: account {account!r} is reached at {url}, which neither is the vendor's nor the "

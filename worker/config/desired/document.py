@@ -1,4 +1,4 @@
-"""One document: everything that stands beside its numbers."""
+"""One document of a desired-state file: all keys but the numbers themselves."""
 
 from collections.abc import Callable, Iterator
 from pathlib import PurePath
@@ -10,14 +10,14 @@ import yaml
 from worker.config import settings, urls, yaml_reader
 from worker.config.desired.fragments import AccountDocument
 from worker.config.desired.groups import GroupsReader
-from worker.config.desired.in_use import in_use
 from worker.config.desired.numbers import NumbersReader
 from worker.config.fields import COUNT_DIGITS, NAME_CAP, NOTE_CAP, read_count, read_secret_ref, read_text, why_unfit
 from worker.config.yaml_reader import Mapping, Node, Reader, Scalar, describe, quote, suggest
-from worker.model.accounts import DesiredAccount, PairSwaps, SafetyOverride, Unmanaged
+from worker.model.accounts import DesiredAccount, InUseOverride, PairSwaps, SafetyOverride, Unmanaged
 from worker.model.credentials import CredentialsRef, SecretRef
 from worker.model.errors import Problem
 from worker.model.messages import Message
+from worker.model.safety import COUNT_CAP, HOURS_CAP
 from worker.model.suspension import Maintenance, Suspend, parse_until
 from worker.model.times import DEFAULT_ZONE, load_zone, parse_weekly
 from worker.model.zones import zone_warning
@@ -40,14 +40,20 @@ _KEYS: Final = (
     "numbers",
 )
 HEAD_KEYS: Final = frozenset(_KEYS) - {"version", "account", "timezone", "numbers"}
-"""Keys that hold for the whole account: one of its documents has all of them."""
+"""Account-level keys. Of the documents of one account, only one may have them."""
 _SECRETS: Final = ("api_key", "api_secret")
 _SAFETY: Final = ("max_deactivations", "min_active", "pair_swaps")
 _PAIR_SWAPS: Final = get_args(PairSwaps)
+_IN_USE: Final = {
+    "enabled": Message("true or false"),
+    "hours": Message("a whole number from 1 to {most:,}", most=HOURS_CAP),
+    "on_unknown": Message("hold or allow"),
+}
+"""Keys of `in_use`, and what each must be."""
 
 
 class DocumentReader:
-    """One account on its way; what is wrong with it is told and left out."""
+    """Reads one document; values with problems are left out."""
 
     def __init__(self, reader: Reader, stream: Iterator[Any], warnings: list[Problem]) -> None:
         self._reader = reader
@@ -55,29 +61,29 @@ class DocumentReader:
         self._warnings = warnings
         self._numbers = NumbersReader(reader, stream, warnings)
         self._groups = GroupsReader(reader)
-        self._found: dict[str, Any] = {}
+        self._values: dict[str, Any] = {}
         self._keys: frozenset[str] = frozenset()
 
     def read(self, start: Any) -> AccountDocument | None:
-        """Read the document that begins with `start` to its end; None where it is no mapping."""
+        """Read the document that starts with `start` to its end; None if it is not a mapping."""
         event = next(self._stream)
         source, line = self._reader.source, event.start_mark.line + 1
         if not isinstance(event, yaml.MappingStartEvent):
             self._not_a_mapping(start, event)
             return None
         self._read_keys(event)
-        self._found["schedules"] = self._numbers.finish(self._found.get("timezone", DEFAULT_ZONE))
-        self._found["groups"] = self._groups.finish()
-        name = self._found.pop("account", None)
+        self._values["schedules"] = self._numbers.finish(self._values.get("timezone", DEFAULT_ZONE))
+        self._values["groups"] = self._groups.finish()
+        name = self._values.pop("account", None)
         named = name is not None
-        # people type names, and some systems keep Hangul of file names in parts
+        # some systems store Hangul in file names decomposed
         account = DesiredAccount(
             normalize("NFC", name or self._name_of_file(line)),
             source,
             self._numbers.desired,
             self._numbers.lines,
             line,
-            **self._found,
+            **self._values,
         )
         head_keys = tuple(sorted(self._keys & HEAD_KEYS))
         return AccountDocument(
@@ -87,18 +93,18 @@ class DocumentReader:
     def _not_a_mapping(self, start: Any, event: Any) -> None:
         yaml_reader.skip(event, self._stream)
         if isinstance(event, yaml.ScalarEvent) and not event.value:
-            told = Message("the document is empty: write version and numbers, or take its --- out")
-            self._reader.problem(Node(start.start_mark), told)
+            message = Message("the document is empty: write version and numbers, or remove its ---")
+            self._reader.problem(Node(start.start_mark), message)
         else:
-            self._reader.problem(Node(event.start_mark), Message("this should be a mapping with version and numbers"))
+            self._reader.problem(Node(event.start_mark), Message("expected a mapping with version and numbers"))
 
     def _name_of_file(self, line: int) -> str:
         source = self._reader.source
         name = PurePath(source).stem
         reason = why_unfit(name, NAME_CAP)
         if reason is not None:
-            told = Message("write `account: NAME`: the file's own name {reason}", reason=reason)
-            self._reader.tell(Problem(source, line, 1, told))
+            message = Message("write `account: NAME`: the file name {reason}", reason=reason)
+            self._reader.report(Problem(source, line, 1, message))
         return name
 
     def _read_keys(self, start: Any) -> None:
@@ -116,9 +122,9 @@ class DocumentReader:
         self._keys = frozenset(seen)
         top = Node(start.start_mark)
         if "version" not in seen:
-            self._reader.problem(top, Message("version is missing: write `version: 1`"))
+            self._reader.problem(top, Message("missing version: write `version: 1`"))
         if "numbers" not in seen:
-            self._reader.problem(top, Message("numbers is missing: write `numbers: {{}}` if there are none"))
+            self._reader.problem(top, Message("missing numbers: write `numbers: {{}}` if there are none"))
 
     def _read_value(self, name: str, node: Node) -> None:
         read: dict[str, Callable[[Node], Any]] = {
@@ -129,7 +135,7 @@ class DocumentReader:
             "endpoint": self._endpoint,
             "unmanaged": self._unmanaged,
             "safety": self._safety,
-            "in_use": lambda node: in_use(self._reader, node),
+            "in_use": self._in_use,
             "suspend": self._suspend,
             "maintenance": self._maintenance,
             "groups": self._groups.read,
@@ -138,26 +144,26 @@ class DocumentReader:
         }
         value = read[name](node)
         if value is not None:
-            self._found[name] = value
+            self._values[name] = value
 
     def _version(self, node: Node) -> None:
         given = node.text if isinstance(node, Scalar) else ""
         if given == "1":
             return
         newer = given.isascii() and given.isdigit() and int(given[:COUNT_DIGITS]) > 1
-        told = (
-            Message("version {given} needs a newer senderid", given=given[:COUNT_DIGITS])
+        self._reader.problem(
+            node,
+            Message("version {version} needs a newer senderid", version=given[:COUNT_DIGITS])
             if newer
-            else Message("version should be 1")
+            else Message("version must be 1"),
         )
-        self._reader.problem(node, told)
 
     def _no_numbers(self, node: Node) -> None:
-        told = Message(
-            "numbers should be lines such as `010-1234-5678: ACTIVE`, indented, with a blank after the "
-            "colon, or a list of {{phone: …, status: …}}; {{}} for none"
+        message = Message(
+            "numbers must be indented lines such as `010-1234-5678: ACTIVE`, with a space after the colon, or a list "
+            "of {{phone: …, status: …}}; {{}} for none"
         )
-        self._reader.problem(node, told)
+        self._reader.problem(node, message)
 
     def _endpoint(self, node: Node) -> str | None:
         given = read_text(self._reader, node, "endpoint", NOTE_CAP)
@@ -173,10 +179,8 @@ class DocumentReader:
         known = [each.value for each in Unmanaged]
         if given in known:
             return Unmanaged(given)
-        self._reader.problem(
-            node,
-            Message("unmanaged cannot be {given}{hint}", given=describe(node), hint=suggest(given, known)),
-        )
+        message = Message("invalid unmanaged {given}{hint}", given=describe(node), hint=suggest(given, known))
+        self._reader.problem(node, message)
         return None
 
     def _timezone(self, node: Node) -> str | None:
@@ -185,55 +189,64 @@ class DocumentReader:
             try:
                 load_zone(given)
             except ValueError as error:
-                self._reader.problem(node, Message("timezone {given}: {error}", given=quote(given), error=str(error)))
+                message = Message("timezone {name}: {reason}", name=quote(given), reason=str(error))
+                self._reader.problem(node, message)
                 return None
-            if what := zone_warning(given):
-                self._warnings.append(
-                    Problem(self._reader.source, node.line, node.column, Message("timezone {what}", what=what))
-                )
+            if warning := zone_warning(given):
+                message = Message("timezone {warning}", warning=warning)
+                self._warnings.append(node.problem(self._reader.source, message))
         return given
 
     def _safety(self, node: Node) -> SafetyOverride | None:
         if not isinstance(node, Mapping):
-            self._reader.problem(
-                node, Message("safety should be a mapping of max_deactivations, min_active and pair_swaps")
-            )
+            self._reader.problem(node, Message("safety must be a mapping of {keys}", keys=_SAFETY))
             return None
-        found: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         for name, value in self._reader.fields(node, _SAFETY).items():
             given = value.text if isinstance(value, Scalar) else ""
             number = read_count(value)
             if name == "min_active":
                 if number is None:
-                    told = Message(
-                        "min_active should be a whole number from 0 to {most:,}, not {given}",
-                        most=10**COUNT_DIGITS - 1,
-                        given=describe(value),
-                    )
-                    self._reader.problem(value, told)
-                found[name] = number
+                    expected = Message("a whole number from {least} to {most:,}", least=0, most=COUNT_CAP)
+                    self._reader.problem(value, _mismatch(name, expected, value))
+                values[name] = number
                 continue
             if name == "pair_swaps":
                 if given not in _PAIR_SWAPS:
-                    self._reader.problem(
-                        value, Message("pair_swaps should be warn or hold, not {given}", given=describe(value))
-                    )
-                found[name] = given
+                    self._reader.problem(value, _mismatch(name, Message("warn or hold"), value))
+                values[name] = given
                 continue
-            found[name] = given if number is None else number
+            values[name] = given if number is None else number
             try:
-                settings.threshold(found[name], 0)
+                settings.threshold(values[name], 0)
             except ValueError as error:
                 self._reader.problem(value, str(error))
-        return SafetyOverride(**found)
+        return SafetyOverride(**values)
+
+    def _in_use(self, node: Node) -> InUseOverride | None:
+        if not isinstance(node, Mapping):
+            message = Message("in_use must be a mapping such as {{hours: 72}}, not {given}", given=describe(node))
+            self._reader.problem(node, message)
+            return None
+        values: dict[str, Any] = {}
+        for name, value in self._reader.fields(node, _IN_USE).items():
+            given = value.text.strip() if isinstance(value, Scalar) else ""
+            number = int(given) if given.isascii() and given.isdigit() and len(given) <= COUNT_DIGITS else 0
+            if name == "enabled" and given.lower() in {"true", "false"}:
+                values[name] = given.lower() == "true"
+            elif name == "hours" and 1 <= number <= HOURS_CAP:
+                values[name] = number
+            elif name == "on_unknown" and given in {"hold", "allow"}:
+                values[name] = given
+            else:
+                self._reader.problem(value, _mismatch(name, _IN_USE[name], value))
+        return InUseOverride(**values)
 
     def _suspend(self, node: Node) -> Suspend | None:
         if not isinstance(node, Mapping):
-            self._reader.problem(
-                node, Message("suspend should be {{reason: …}}, and by: …, until: … where they are known")
-            )
+            self._reader.problem(node, Message("suspend must be {{reason: …}}, optionally with by and until"))
             return None
-        found: dict[str, str] = {}
+        values: dict[str, str] = {}
         for name, value in self._reader.fields(node, ("reason", "by", "until")).items():
             given = read_text(self._reader, value, name, NOTE_CAP)
             if given is None:
@@ -244,41 +257,42 @@ class DocumentReader:
                 except ValueError as error:
                     self._reader.problem(value, str(error))
                     continue
-            found[name] = given
+            values[name] = given
         if not node.items:
-            self._reader.problem(node, Message("suspend says nothing: give a reason, or leave the key out"))
-        return Suspend(**found)
+            self._reader.problem(node, Message("suspend is empty: give a reason, or remove the key"))
+        return Suspend(**values)
 
     def _maintenance(self, node: Node) -> Maintenance | None:
         fields = self._reader.fields(node, ("weekly", "reason")) if isinstance(node, Mapping) else {}
         if "weekly" not in fields:
-            self._reader.problem(
-                node, Message('maintenance should be {{weekly: "Sun 02:00-04:00"}}, and reason: … where it has one')
-            )
+            message = Message('maintenance must be {{weekly: "Sun 02:00-04:00"}}, optionally with a reason')
+            self._reader.problem(node, message)
             return None
-        found = {name: read_text(self._reader, value, name, NOTE_CAP) for name, value in fields.items()}
+        values = {name: read_text(self._reader, value, name, NOTE_CAP) for name, value in fields.items()}
         try:
-            parse_weekly(found["weekly"] or "daily 00:00-24:00")
+            parse_weekly(values["weekly"] or "daily 00:00-24:00")
         except ValueError as error:
             self._reader.problem(fields["weekly"], str(error))
             return None
-        return Maintenance(**found)
+        return Maintenance(**values)
 
     def _credentials(self, node: Node) -> CredentialsRef | None:
         if not isinstance(node, Mapping):
-            self._reader.problem(
-                node, Message("credentials should be {{api_key: {{env: NAME}}, api_secret: {{env: NAME}}}}")
-            )
+            message = Message("credentials must be {{api_key: {{env: NAME}}, api_secret: {{env: NAME}}}}")
+            self._reader.problem(node, message)
             return None
         fields = self._reader.fields(node, _SECRETS, secret=True)
-        found: dict[str, SecretRef] = {}
+        references: dict[str, SecretRef] = {}
         for name in _SECRETS:
             if name not in fields:
-                self._reader.problem(
-                    node, Message("credentials: {name} is missing: write {name2}: {{env: NAME}}", name=name, name2=name)
-                )
+                message = Message("credentials: missing {name}: write {name}: {{env: NAME}}", name=name)
+                self._reader.problem(node, message)
             else:
                 given = read_secret_ref(self._reader, fields[name], name)
                 if given is not None:
-                    found[name] = given
-        return CredentialsRef(**found) if len(found) == len(_SECRETS) else None
+                    references[name] = given
+        return CredentialsRef(**references) if len(references) == len(_SECRETS) else None
+
+
+def _mismatch(name: str, expected: Message, node: Node) -> Message:
+    return Message("{name} must be {expected}, not {given}", name=name, expected=expected, given=describe(node))

@@ -1,6 +1,6 @@
-"""Accounts that are split over several documents: one document each is a fragment, and all of them are joined here.
+"""Accounts that are split over several documents: find conflicts between them, and join them.
 
-Documents are one account where each of them writes the same name with `account:`.
+Documents describe one account if each of them has the same name under `account:`.
 """
 
 from array import array
@@ -19,7 +19,7 @@ __all__ = ["AccountDocument", "Conflict", "GroupMember", "find_conflicts", "grou
 
 
 class GroupMember(Struct, frozen=True):
-    """A member of a group, by its digits, and where it is written."""
+    """A member of a group, by its digits, and its position."""
 
     phone: str
     line: int
@@ -27,11 +27,10 @@ class GroupMember(Struct, frozen=True):
 
 
 class AccountDocument(Struct, frozen=True):
-    """One document of an account, as if it were all of it.
+    """One document of an account.
 
-    `named` is True if the document writes the name with `account:`. `keys` are the keys of `account` that hold for the
-    whole account and that the document writes; `zoned` is True if it writes `timezone`. `unlisted` are members of its
-    groups that the document itself does not list.
+    `named` is True if the document has `account:`, `zoned` if it has `timezone`. `keys` are its account-level keys.
+    `unlisted` are the members of its groups that the document itself does not list.
     """
 
     account: DesiredAccount
@@ -47,65 +46,65 @@ class AccountDocument(Struct, frozen=True):
 
 
 class Conflict(Struct, frozen=True):
-    """Documents that contradict each other: the problem, and the names of the files that may have caused it."""
+    """A problem between documents, and the names of the files that may have caused it."""
 
     problem: Problem
     sources: tuple[str, ...]
 
 
-def group_by_account(fragments: Iterable[AccountDocument]) -> dict[str, list[AccountDocument]]:
+def group_by_account(documents: Iterable[AccountDocument]) -> dict[str, list[AccountDocument]]:
     """Return the documents of each account by its name, in their order."""
-    found: dict[str, list[AccountDocument]] = {}
-    for fragment in fragments:
-        found.setdefault(fragment.account.name, []).append(fragment)
-    return found
+    groups: dict[str, list[AccountDocument]] = {}
+    for document in documents:
+        groups.setdefault(document.account.name, []).append(document)
+    return groups
 
 
-def join(fragments: Iterable[AccountDocument]) -> list[DesiredAccount]:
+def join(documents: Iterable[AccountDocument]) -> list[DesiredAccount]:
     """Return the accounts that the documents describe, in the order of the first document of each.
 
     The account-level values are those of the head: the document that has any account-level key, or the first one. Of a
     number that is listed twice the first entry counts; `find_conflicts` reports it.
     """
-    return [_joined(some) for some in group_by_account(fragments).values()]
+    return [_joined(some) for some in group_by_account(documents).values()]
 
 
-def find_conflicts(fragments: Sequence[AccountDocument]) -> Iterator[Conflict]:
-    """Yield what no two documents may say, each problem at the later document.
+def find_conflicts(documents: Sequence[AccountDocument]) -> Iterator[Conflict]:
+    """Yield the conflicts between documents, each at the later one.
 
-    That is: what the documents of one account do not agree on, and numbers that are to be ACTIVE in two accounts.
+    A conflict is a disagreement between documents of one account, or a number that is ACTIVE in two accounts.
     """
-    accounts = group_by_account(fragments)
+    accounts = group_by_account(documents)
     for some in accounts.values():
-        sources = tuple(dict.fromkeys(fragment.account.source for fragment in some))
+        sources = tuple(dict.fromkeys(document.account.source for document in some))
         for problem in _disagreements(some):
             yield Conflict(problem, sources)
     if len(accounts) > 1:
-        yield from _active_twice(fragments)
+        yield from _active_twice(documents)
 
 
-def _head(fragments: Sequence[AccountDocument]) -> AccountDocument:
-    return next((fragment for fragment in fragments if fragment.keys), fragments[0])
+def _head(documents: Sequence[AccountDocument]) -> AccountDocument:
+    return next((document for document in documents if document.keys), documents[0])
 
 
-def _joined(fragments: Sequence[AccountDocument]) -> DesiredAccount:
-    head = _head(fragments)
-    if len(fragments) == 1:
+def _joined(documents: Sequence[AccountDocument]) -> DesiredAccount:
+    head = _head(documents)
+    if len(documents) == 1:
         return head.account
     numbers: dict[str, Desired] = {}
     schedules: dict[str, Schedule] = {}
     elsewhere: dict[str, str] = {}
     lines = array("I")
-    for fragment in fragments:
-        for phone, desired, line in fragment.account.located():
+    for document in documents:
+        for phone, desired, line in document.account.located():
             if phone not in numbers:
                 numbers[phone] = desired
                 lines.append(line)
-                if fragment is not head:
-                    elsewhere[phone] = fragment.account.source
-        for phone, schedule in fragment.account.schedules.items():
+                if document is not head:
+                    elsewhere[phone] = document.account.source
+        for phone, schedule in document.account.schedules.items():
             schedules.setdefault(phone, schedule)
-    others = (fragment.account for fragment in fragments if fragment is not head)
+    others = (document.account for document in documents if document is not head)
     return replace(
         head.account,
         numbers=numbers,
@@ -116,132 +115,118 @@ def _joined(fragments: Sequence[AccountDocument]) -> DesiredAccount:
     )
 
 
-def _disagreements(fragments: Sequence[AccountDocument]) -> Iterator[Problem]:
+def _disagreements(documents: Sequence[AccountDocument]) -> Iterator[Problem]:
     """Yield the problems of one account's documents."""
-    if len(fragments) > 1:
-        unnamed = list(_unnamed(fragments))
+    if len(documents) > 1:
+        unnamed = list(_unnamed(documents))
         if unnamed:
             yield from unnamed
             return
-        yield from _second_heads(fragments)
-        yield from _listed_twice(fragments)
-        yield from _other_zones(fragments)
-    listed = [fragment.account.numbers for fragment in fragments]
-    for fragment in fragments:
-        for member in fragment.unlisted:
+        yield from _second_heads(documents)
+        yield from _listed_twice(documents)
+        yield from _other_zones(documents)
+    listed = [document.account.numbers for document in documents]
+    for document in documents:
+        for member in document.unlisted:
             if not any(member.phone in numbers for numbers in listed):
-                told = (
+                phone = PhoneNumber(member.phone)
+                message = (
                     Message(
-                        "{phone} is not listed by the files of this run: give all files of account {name!r}, as -f "
-                        "FOLDER does; or list it, or take it out of the group",
-                        phone=PhoneNumber(member.phone),
-                        name=fragment.account.name,
+                        "{phone} is not in the files of this run: give all files of account {account!r}, for example "
+                        "with -f FOLDER; or list it, or remove it from the group",
+                        phone=phone,
+                        account=document.account.name,
                     )
-                    if fragment.named
-                    else Message(
-                        "{phone} is not listed under numbers: list it, or take it out of the group",
-                        phone=PhoneNumber(member.phone),
-                    )
+                    if document.named
+                    else Message("{phone} is not under numbers: list it, or remove it from the group", phone=phone)
                 )
-                yield Problem(fragment.account.source, member.line, member.column, told)
+                yield Problem(document.account.source, member.line, member.column, message)
 
 
-def _unnamed(fragments: Sequence[AccountDocument]) -> Iterator[Problem]:
-    first = fragments[0]
-    for fragment in fragments[1:]:
-        if not (first.named and fragment.named):
-            account = fragment.account
-            told = Message(
-                "account {name!r} is described here and at {place}: write another `account:` in one of them, or "
-                "the same one in both if they are parts of one account",
-                name=account.name,
+def _unnamed(documents: Sequence[AccountDocument]) -> Iterator[Problem]:
+    first = documents[0]
+    for document in documents[1:]:
+        if not (first.named and document.named):
+            message = Message(
+                "account {account!r} is also described at {place}: write another `account:` in one of them, or the "
+                "same in both if they are parts of one account",
+                account=document.account.name,
                 place=first.place,
             )
-            yield _at(fragment, told)
+            yield _at(document, message)
 
 
-def _second_heads(fragments: Sequence[AccountDocument]) -> Iterator[Problem]:
-    head = _head(fragments)
-    for fragment in fragments:
-        if fragment.keys and fragment is not head:
-            keys = ", ".join(fragment.keys)
-            head_keys = ", ".join(head.keys)
-            told = Message(
-                "account {name!r} is split, and one of its documents has all keys of the account: move {keys} "
+def _second_heads(documents: Sequence[AccountDocument]) -> Iterator[Problem]:
+    head = _head(documents)
+    for document in documents:
+        if document.keys and document is not head:
+            message = Message(
+                "account {account!r} is split, and only one of its documents may have account-level keys: move {keys} "
                 "to {place}, which has {head_keys}",
-                name=head.account.name,
-                keys=keys,
+                account=head.account.name,
+                keys=document.keys,
                 place=head.place,
-                head_keys=head_keys,
+                head_keys=head.keys,
             )
-            yield _at(fragment, told)
+            yield _at(document, message)
 
 
-def _listed_twice(fragments: Sequence[AccountDocument]) -> Iterator[Problem]:
-    phones = set(chain.from_iterable(fragment.account.numbers for fragment in fragments))
-    if len(phones) == sum(len(fragment.account.numbers) for fragment in fragments):
+def _listed_twice(documents: Sequence[AccountDocument]) -> Iterator[Problem]:
+    phones = set(chain.from_iterable(document.account.numbers for document in documents))
+    if len(phones) == sum(len(document.account.numbers) for document in documents):
         return
     places: dict[str, str] = {}
-    for fragment in fragments:
-        source = fragment.account.source
-        for phone, _, line in fragment.account.located():
+    for document in documents:
+        source = document.account.source
+        for phone, _, line in document.account.located():
             here = f"{source}:{line}"
             place = places.setdefault(phone, here)
             if place is not here:
-                yield Problem(
-                    source,
-                    line,
-                    1,
-                    Message(
-                        "{phone} stands here and at {place}: keep one of the two", phone=PhoneNumber(phone), place=place
-                    ),
-                )
+                message = Message("{phone} is a duplicate of {place}: keep one", phone=PhoneNumber(phone), place=place)
+                yield Problem(source, line, 1, message)
 
 
-def _other_zones(fragments: Sequence[AccountDocument]) -> Iterator[Problem]:
-    head = _head(fragments)
+def _other_zones(documents: Sequence[AccountDocument]) -> Iterator[Problem]:
+    head = _head(documents)
     timezone = head.account.timezone
-    for fragment in fragments:
-        if not fragment.account.schedules or fragment.account.timezone == timezone:
+    for document in documents:
+        if not document.account.schedules or document.account.timezone == timezone:
             continue
-        if fragment.zoned:
-            own = fragment.account.timezone
-            told = Message(
-                "the times here are of timezone {own}, and those at {place} of {timezone}: write the same "
-                "timezone in both, as they are one account",
-                own=own,
+        if document.zoned:
+            message = Message(
+                "timezone is {timezone} here and {other} at {place}: write the same in all documents of the account",
+                timezone=document.account.timezone,
+                other=timezone,
                 place=head.place,
-                timezone=timezone,
             )
         else:
-            told = Message(
-                "the account's timezone is {timezone} at {place}: write `timezone: {timezone2}` here too",
+            message = Message(
+                "timezone is {timezone} at {place}: write `timezone: {timezone}` here too",
                 timezone=timezone,
                 place=head.place,
-                timezone2=timezone,
             )
-        yield _at(fragment, told)
+        yield _at(document, message)
 
 
-def _active_twice(fragments: Sequence[AccountDocument]) -> Iterator[Conflict]:
+def _active_twice(documents: Sequence[AccountDocument]) -> Iterator[Conflict]:
     holders: dict[str, tuple[DesiredAccount, int]] = {}
-    for fragment in fragments:
-        account = fragment.account
+    for document in documents:
+        account = document.account
         for phone, desired, line in account.located():
             schedule = account.schedules.get(phone)
             if not (desired.status is Status.ACTIVE if schedule is None else ever_wants(schedule, Status.ACTIVE)):
                 continue
             first, first_line = holders.setdefault(phone, (account, line))
             if first.name != account.name:
-                other = f"{first.name!r} ({first.source}:{first_line})"
-                told = Message(
-                    "{phone} is ACTIVE here, in {name!r}, and in {other}: it can be in one account only",
+                message = Message(
+                    "{phone} is ACTIVE in {account!r} and in {other!r} ({place}): it can be ACTIVE in one account only",
                     phone=PhoneNumber(phone),
-                    name=account.name,
-                    other=other,
+                    account=account.name,
+                    other=first.name,
+                    place=f"{first.source}:{first_line}",
                 )
-                yield Conflict(Problem(account.source, line, 1, told), (account.source, first.source))
+                yield Conflict(Problem(account.source, line, 1, message), (account.source, first.source))
 
 
-def _at(fragment: AccountDocument, told: str) -> Problem:
-    return Problem(fragment.account.source, fragment.account.line, 1, told)
+def _at(document: AccountDocument, message: Message) -> Problem:
+    return Problem(document.account.source, document.account.line, 1, message)

@@ -1,7 +1,7 @@
-"""All files together: the documents of each file, and the accounts that they describe.
+"""Load desired-state files: the documents of each file, and the accounts that they describe.
 
-Numbers are read from the event stream one by one, and those that carry nothing but a status share one value, so that a
-million of them load in seconds and little memory.
+Numbers are read from the event stream one by one, and those with nothing but a status share one value. So a million of
+them load in seconds and little memory.
 """
 
 import gc
@@ -24,31 +24,31 @@ from worker.model.messages import Message
 __all__ = ["Check", "DesiredState", "DocumentSet", "load", "parse_file", "read_documents"]
 
 Check = Callable[[Sequence[AccountDocument]], Iterable[Conflict]]
-"""Reports what documents contradict each other in that only the environment and the disk show."""
+"""Yields conflicts between documents that only the environment or the disk show."""
 
 
 class DocumentSet(Struct, frozen=True):
-    """The documents of files, in their order, and what is odd but not wrong."""
+    """The documents of files, in their order, and warnings."""
 
     documents: tuple[AccountDocument, ...]
     warnings: tuple[Problem, ...] = ()
 
 
 class DesiredState(Struct, frozen=True):
-    """The accounts of all files, in the order of the first document of each, and what is odd but not wrong."""
+    """The accounts of all files, in the order of the first document of each, and warnings."""
 
     accounts: tuple[DesiredAccount, ...]
     warnings: tuple[Problem, ...] = ()
 
 
 def load(sources: Iterable[tuple[str, bytes] | Problem], check: Check | None = None) -> DesiredState:
-    """Return the accounts that the documents of all sources describe; `check` adds problems between accounts.
+    """Return the accounts that the documents of all sources describe; `check` adds conflicts.
 
     A source is a name for messages and the file's bytes, or why it could not be read.
 
     Raises:
-        DesiredStateError: with every problem of every source, up to a bound a file. `check` is not asked if there are
-            others.
+        DesiredStateError: with every problem of every source, up to a bound per file. `check` is not called if
+            there are others.
     """
     documents = read_documents(sources, check)
     return DesiredState(tuple(join(documents.documents)), documents.warnings)
@@ -63,7 +63,7 @@ def read_documents(sources: Iterable[tuple[str, bytes] | Problem], check: Check 
     problems: list[Problem] = []
     warnings: list[Problem] = []
     found: list[AccountDocument] = []
-    untold = 0
+    omitted = 0
     with _no_cyclic_collection():
         for source in sources:
             if isinstance(source, Problem):
@@ -72,18 +72,18 @@ def read_documents(sources: Iterable[tuple[str, bytes] | Problem], check: Check 
             reader = Reader(source[0])
             found += _fragments(reader, source[1], warnings)
             problems += sorted(reader.problems)
-            untold += reader.untold
+            omitted += reader.omitted
     if not found and not problems:
-        problems.append(Problem("desired state", 1, 1, Message("there is no file to read")))
+        problems.append(Problem("desired state", 1, 1, Message("no file to read")))
     between = Reader("")
-    for clash in find_conflicts(found):
-        between.tell(clash.problem)
+    for conflict in find_conflicts(found):
+        between.report(conflict.problem)
     if check is not None and not problems and not between.problems:
-        for clash in check(found):
-            between.tell(clash.problem)
+        for conflict in check(found):
+            between.report(conflict.problem)
     problems += between.problems
     if problems:
-        raise DesiredStateError(problems, untold + between.untold)
+        raise DesiredStateError(problems, omitted + between.omitted)
     return DocumentSet(tuple(found), tuple(warnings))
 
 
@@ -97,13 +97,13 @@ def parse_file(source: str, data: bytes) -> tuple[AccountDocument, ...]:
     with _no_cyclic_collection():
         found = _fragments(reader, data, [])
     if reader.problems:
-        raise DesiredStateError(sorted(reader.problems), reader.untold)
+        raise DesiredStateError(sorted(reader.problems), reader.omitted)
     return tuple(found)
 
 
 @contextmanager
 def _no_cyclic_collection() -> Iterator[None]:
-    # a million new objects and no cycles: the collector would look at all of them again and again
+    # a million new objects without cycles: the collector would traverse them again and again
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -114,7 +114,7 @@ def _no_cyclic_collection() -> Iterator[None]:
 
 
 def _fragments(reader: Reader, data: bytes, warnings: list[Problem]) -> list[AccountDocument]:
-    """Return one file's documents; those with problems may be among them."""
+    """Return the documents of one file, including those with problems."""
     source, digest = reader.source, sha256(data).hexdigest()
     found: list[AccountDocument] = []
     empty = True
@@ -127,8 +127,8 @@ def _fragments(reader: Reader, data: bytes, warnings: list[Problem]) -> list[Acc
                 if fragment is not None:
                     found.append(replace(fragment, account=replace(fragment.account, sha256=digest)))
     except YamlError as error:
-        reader.tell(error.problem)
+        reader.report(error.problem)
     else:
         if empty:
-            reader.tell(Problem(source, 1, 1, Message("the file is empty: it should say version and numbers")))
+            reader.report(Problem(source, 1, 1, Message("the file is empty: write version and numbers")))
     return found

@@ -1,4 +1,4 @@
-"""Which accounts a file describes, without reading its numbers."""
+"""Find the accounts that a file describes, without reading its numbers."""
 
 import re
 from collections.abc import Iterator
@@ -19,9 +19,9 @@ _HEAD_LINE: Final = re.compile(rf"^(?:{'|'.join(sorted(HEAD_KEYS))})[ \t]*:", re
 
 
 class DocumentName(Struct, frozen=True):
-    """A document by the name of its account and its `line`.
+    """The account name and the `line` of a document.
 
-    `head` is True if it has keys of the whole account, `written` if it has `account:`.
+    `head` is True if it has account-level keys, `written` if it has `account:`.
     """
 
     name: str
@@ -31,9 +31,9 @@ class DocumentName(Struct, frozen=True):
 
 
 def read_names(source: str, data: bytes) -> list[DocumentName]:
-    """Return the documents of a file that have `account:`, or `numbers:` and the file's name for an account.
+    """Return the documents of a file that have `account:`, or `numbers:` and are named for the file.
 
-    From the first place on that is not YAML, lines that begin with `account:` count.
+    After invalid YAML, lines that start with `account:` count.
     """
     found: list[DocumentName] = []
     text = ""
@@ -56,7 +56,7 @@ def _by_lines(text: str) -> Iterator[DocumentName]:
 
 
 def _read(stream: Iterator[Any], found: list[DocumentName], stem: str) -> None:
-    """Add one document to those found as soon as it is named, or at its end if it has only numbers."""
+    """Add one document as soon as its name is read, or at its end if it has only numbers."""
     start: Any = next(stream)
     if not isinstance(start, yaml.MappingStartEvent):
         yaml_reader.skip(start, stream)

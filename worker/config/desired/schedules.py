@@ -1,6 +1,6 @@
-"""When a number should be what: its windows as they are written, and the schedule that they come to.
+"""Schedules of numbers: read their windows, and resolve them in the time zone of the document.
 
-The zone may stand below the numbers, so that windows are read first and settled at the end of the document.
+The key `timezone` may come after the numbers, so windows are resolved at the end of the document.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,15 +22,14 @@ from worker.model.times import load_zone, parse_moment, parse_weekly, to_utc
 __all__ = ["KEYS", "UnresolvedSchedule", "read_schedule", "read_status", "resolve_schedules"]
 
 KEYS: Final = frozenset({"schedule", "until", "then", "reason"})
-"""What makes a schedule of an entry."""
+"""Keys that give an entry a schedule."""
 
 _WINDOW: Final = ("from", "until", "weekly", "status", "reason")
-_ADVICE: Final = Message(
-    "a window is {{from: 2026-12-01T09:00, until: 2026-12-22, status: ACTIVE}} or {{weekly: "
-    '"Mon-Fri 09:00-18:00", status: ACTIVE}}'
+_FORMS: Final = Message(
+    '{{from: 2026-12-01T09:00, until: 2026-12-22, status: ACTIVE}} or {{weekly: "Mon-Fri 09:00-18:00", status: ACTIVE}}'
 )
 _STATUSES: Final = {"active": Status.ACTIVE, "inactive": Status.INACTIVE}
-"""By what is written in small letters, as it may be written in any."""
+"""By name in lower case; files may use any case."""
 
 
 class _Position(Struct, frozen=True, gc=False):
@@ -39,7 +38,7 @@ class _Position(Struct, frozen=True, gc=False):
 
 
 class UnresolvedSchedule(Struct, frozen=True):
-    """The windows of one number, each with its place; their moments are on the clock where they have no offset."""
+    """The windows of one number with their positions; times without an offset are local."""
 
     plain: Status | None
     dated: tuple[tuple[_Position, DatedWindow], ...] = ()
@@ -47,22 +46,22 @@ class UnresolvedSchedule(Struct, frozen=True):
 
 
 def read_status(reader: Reader, node: Node) -> Status | None:
-    """The status at a node; None where it is a problem."""
-    found = _STATUSES.get(node.text.lower()) if isinstance(node, Scalar) else None
-    if found is None:
-        reader.problem(node, Message("a status is ACTIVE or INACTIVE, not {given}", given=describe(node)))
-    return found
+    """Return the status at a node; None if it is a problem."""
+    status = _STATUSES.get(node.text.lower()) if isinstance(node, Scalar) else None
+    if status is None:
+        reader.problem(node, Message("status must be ACTIVE or INACTIVE, not {given}", given=describe(node)))
+    return status
 
 
 def read_schedule(reader: Reader, fields: Mapping[str, Node], plain: Status | None) -> UnresolvedSchedule | None:
-    """The windows of an entry that has any of `KEYS`; `plain` is its own status. None where nothing can be read."""
+    """Return the windows of an entry that has any of `KEYS`; `plain` is its own status. None if there are problems."""
     schedule = fields.get("schedule")
     if schedule is None:
         return _temporary(reader, fields, plain)
     for name in sorted(KEYS.intersection(fields) - {"schedule"}):
-        reader.problem(fields[name], Message("{name} does not go with schedule: write it into a window", name=name))
+        reader.problem(fields[name], Message("{name} conflicts with schedule: move it into a window", name=name))
     if not isinstance(schedule, Sequence) or not schedule.items:
-        reader.problem(schedule, Message("schedule should be a list of one window or more: {advice}", advice=_ADVICE))
+        reader.problem(schedule, Message("schedule must be a list of windows: {forms}", forms=_FORMS))
         return None
     dated: list[tuple[_Position, DatedWindow]] = []
     weeks: list[tuple[_Position, WeeklyWindow]] = []
@@ -76,13 +75,14 @@ def read_schedule(reader: Reader, fields: Mapping[str, Node], plain: Status | No
 
 
 def _temporary(reader: Reader, fields: Mapping[str, Node], plain: Status | None) -> UnresolvedSchedule | None:
-    """A status that holds until a moment, and what comes then."""
+    """Return the window of a status with `until`, and the status `then`."""
     if "until" not in fields:
         for name in sorted(KEYS.intersection(fields)):
-            advice = Message("; use note") if name == "reason" else ""
             reader.problem(
                 fields[name],
-                Message("{name} needs a moment at which the status ends, until{advice}", name=name, advice=advice),
+                Message("reason needs until, the end of the status; use note")
+                if name == "reason"
+                else Message("{name} needs until, the end of the status", name=name),
             )
         return None
     end_node = fields["until"]
@@ -98,30 +98,30 @@ def _temporary(reader: Reader, fields: Mapping[str, Node], plain: Status | None)
 
 def _window(reader: Reader, node: Node) -> DatedWindow | WeeklyWindow | None:
     if not isinstance(node, MappingNode):
-        reader.problem(node, Message("{advice}, not {given}", advice=_ADVICE, given=describe(node)))
+        reader.problem(node, Message("a window must be {forms}, not {given}", forms=_FORMS, given=describe(node)))
         return None
     fields = reader.fields(node, _WINDOW)
-    wanted = read_status(reader, fields["status"]) if "status" in fields else None
+    status = read_status(reader, fields["status"]) if "status" in fields else None
     if "status" not in fields:
-        reader.problem(node, Message("the window's status is missing: ACTIVE or INACTIVE"))
+        reader.problem(node, Message("missing status of the window: write ACTIVE or INACTIVE"))
     reason = read_text(reader, fields["reason"], "reason", NOTE_CAP) if "reason" in fields else None
     limits = {name: _moment(reader, fields[name], name) for name in ("from", "until") if name in fields}
     if ("weekly" in fields) == bool(limits):
-        problem = (
-            Message("the window has both weekly and a moment; make two of it: {advice}", advice=_ADVICE)
+        reader.problem(
+            node,
+            Message("the window has both weekly and from or until; write two windows: {forms}", forms=_FORMS)
             if limits
-            else Message("the window has no time: {advice}", advice=_ADVICE)
+            else Message("the window has no time: {forms}", forms=_FORMS),
         )
-        reader.problem(node, problem)
         return None
     if limits:
-        if wanted is None or None in limits.values():
+        if status is None or None in limits.values():
             return None
-        return DatedWindow(wanted, limits.get("from"), limits.get("until"), reason)
-    return _weekly(reader, fields["weekly"], wanted, reason)
+        return DatedWindow(status, limits.get("from"), limits.get("until"), reason)
+    return _weekly(reader, fields["weekly"], status, reason)
 
 
-def _weekly(reader: Reader, node: Node, wanted: Status | None, reason: str | None) -> WeeklyWindow | None:
+def _weekly(reader: Reader, node: Node, status: Status | None, reason: str | None) -> WeeklyWindow | None:
     given = read_text(reader, node, "weekly", NOTE_CAP)
     if given is None:
         return None
@@ -130,7 +130,7 @@ def _weekly(reader: Reader, node: Node, wanted: Status | None, reason: str | Non
     except ValueError as error:
         reader.problem(node, str(error))
         return None
-    return None if wanted is None else WeeklyWindow(wanted, given, spans, reason)
+    return None if status is None else WeeklyWindow(status, given, spans, reason)
 
 
 def _moment(reader: Reader, node: Node, name: str) -> datetime | None:
@@ -138,19 +138,18 @@ def _moment(reader: Reader, node: Node, name: str) -> datetime | None:
     try:
         return parse_moment(given)
     except ValueError as error:
-        reader.problem(
-            node, Message("{name} cannot be {given}: {error}", name=name, given=describe(node), error=str(error))
-        )
+        message = Message("invalid {name} {given}: {reason}", name=name, given=describe(node), reason=str(error))
+        reader.problem(node, message)
         return None
 
 
 def resolve_schedules(reader: Reader, numbers: Mapping[str, UnresolvedSchedule], timezone: str) -> dict[str, Schedule]:
-    """The schedules by the clock of a zone, equal ones shared; tells of windows that contradict each other."""
+    """Return the schedules in a time zone, equal ones shared, and report windows that contradict each other."""
     if not numbers:
         return {}
     where = load_zone(timezone)
     shared: dict[Schedule, Schedule] = {}
-    found: dict[str, Schedule] = {}
+    schedules: dict[str, Schedule] = {}
     for phone, each in numbers.items():
         dated = tuple(
             replace(
@@ -162,29 +161,29 @@ def resolve_schedules(reader: Reader, numbers: Mapping[str, UnresolvedSchedule],
         )
         schedule = Schedule(each.plain, dated, tuple(window for _, window in each.weekly), timezone)
         if schedule not in shared:
-            wrong = [*_empty(each, schedule), *_contradictory(each, schedule)]
-            for place, message in wrong:
-                reader.tell(Problem(reader.source, place.line, place.column, message))
-            if wrong:
-                # an equal one is wrong at its own place
+            problems = [*_empty(each, schedule), *_contradictory(each, schedule)]
+            for position, message in problems:
+                reader.report(Problem(reader.source, position.line, position.column, message))
+            if problems:
+                # an equal one is reported at its own position
                 continue
             shared[schedule] = schedule
-        found[phone] = shared[schedule]
-    return found
+        schedules[phone] = shared[schedule]
+    return schedules
 
 
-def _empty(each: UnresolvedSchedule, schedule: Schedule) -> Iterator[tuple[_Position, str]]:
-    for (place, _), window in zip(each.dated, schedule.dated, strict=True):
+def _empty(each: UnresolvedSchedule, schedule: Schedule) -> Iterator[tuple[_Position, Message]]:
+    for (position, _), window in zip(each.dated, schedule.dated, strict=True):
         if window.start is not None and window.end is not None and window.start >= window.end:
-            yield place, Message("the window ends before it begins: until should be later than from")
+            yield position, Message("the window ends before it starts: until must be later than from")
 
 
-def _contradictory(each: UnresolvedSchedule, schedule: Schedule) -> Iterator[tuple[_Position, str]]:
+def _contradictory(each: UnresolvedSchedule, schedule: Schedule) -> Iterator[tuple[_Position, Message]]:
     dated, weeks = ([place for place, _ in some] for some in (each.dated, each.weekly))
     for places, windows in ((dated, schedule.dated), (weeks, schedule.weekly)):
         for first, second in find_contradictions(windows):
-            told = Message(
-                "this window overlaps that on line {line}, whose status is another: shorten one of them",
+            message = Message(
+                "the window overlaps the one on line {line}, which has another status: shorten one of them",
                 line=places[first].line,
             )
-            yield places[second], told
+            yield places[second], message
