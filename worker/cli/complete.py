@@ -1,4 +1,4 @@
-"""What a shell offers for a word that is not finished: quickly, asking nobody, and silent where it does not know."""
+"""Shell completion of arguments and options: fast, offline, and silent on errors."""
 
 import os
 import re
@@ -14,21 +14,21 @@ __all__ = ["accounts", "file", "rules", "runs", "zones"]
 
 _RUNS: Final = 50
 _BYTES: Final = 2 << 20
-"""Bytes of desired state that are read for the names in it; more takes longer than anybody waits for a word."""
+"""Most bytes of desired state to read for account names: more would be too slow for completion."""
 
 _plain: Final = re.compile(r"[\w@%+:,./-]+").fullmatch
-"""Words that mean nothing to a shell: it puts on the line what is offered, and names of accounts are anybody's."""
+"""Words without shell syntax: account names are foreign text, and the shell inserts what is offered."""
 
 Completed = list[CompletionItem]
 Offer = Callable[[click.Context, str], Iterator[str | CompletionItem]]
 
 
 def _offered(offer: Offer) -> Callable[[click.Context, click.Parameter, str], Completed]:
-    """Plain words of an offer that begin with the word; nothing where anything goes wrong, as nobody could be told."""
+    """Return a completion callback that offers plain words with the typed prefix, and nothing on errors."""
 
     def complete(context: click.Context, _: click.Parameter, incomplete: str) -> Completed:
         found: Completed = []
-        with suppress(Exception), Path(os.devnull).open("w", encoding="utf-8") as nobody, redirect_stderr(nobody):
+        with suppress(Exception), Path(os.devnull).open("w", encoding="utf-8") as sink, redirect_stderr(sink):
             for each in offer(context, incomplete):
                 item = each if isinstance(each, CompletionItem) else CompletionItem(each)
                 fits = str(item.value).startswith(incomplete) and _plain(str(item.value))
@@ -41,13 +41,13 @@ def _offered(offer: Offer) -> Callable[[click.Context, click.Parameter, str], Co
 
 @_offered
 def file(_: click.Context, incomplete: str) -> Iterator[CompletionItem]:
-    """Files, by the shell's own means."""
+    """Let the shell complete file names."""
     yield CompletionItem(incomplete, type="file")
 
 
 @_offered
 def rules(_: click.Context, __: str) -> Iterator[str]:
-    """What `--allow` takes."""
+    """Offer the rules that `--allow` takes."""
     from worker.plan.safety import ALLOW_ALL, RULES
 
     yield from (*RULES, ALLOW_ALL)
@@ -55,7 +55,7 @@ def rules(_: click.Context, __: str) -> Iterator[str]:
 
 @_offered
 def zones(_: click.Context, incomplete: str) -> Iterator[str]:
-    """Time zones; their regions first, as there are hundreds."""
+    """Offer the regions of time zones first, then the zones of a region."""
     from worker.model import times
 
     names = times.zone_names()
@@ -66,7 +66,7 @@ def zones(_: click.Context, incomplete: str) -> Iterator[str]:
 
 @_offered
 def accounts(context: click.Context, _: str) -> Iterator[str]:
-    """The accounts of the desired state that the command line names, or of the default one."""
+    """Offer the accounts of the desired state that the command line names, or of the default folder."""
     from worker.cli.defaults import DEFAULT_FILES
     from worker.config import desired, files
 
@@ -81,7 +81,7 @@ def accounts(context: click.Context, _: str) -> Iterator[str]:
 
 @_offered
 def runs(context: click.Context, _: str) -> Iterator[CompletionItem]:
-    """The runs of the ledger, newest first, each with how it ended."""
+    """Offer the runs of the ledger, newest first, with their outcome."""
     from worker.cli import load
     from worker.cli.ledger import ledger_path
     from worker.ledger.history import Asked, history

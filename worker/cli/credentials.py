@@ -1,4 +1,4 @@
-"""Resolve the credentials that files name, from the environment and from secret files."""
+"""Resolve references to secrets, from the environment and from files."""
 
 import os
 from pathlib import Path
@@ -15,33 +15,33 @@ __all__ = ["CredentialsResolver", "FixedCredentials", "open_channel"]
 
 
 _SECRET_CAP: Final = 4096
-"""Bytes of a secret file; keys are a few dozen, URLs a few hundred."""
+"""Most bytes of a secret file; keys have some dozens, URLs some hundreds."""
 
 
 _NO_KEY: Final = frozenset(" ,\"'")
-"""What would end a key in the header that carries it, and what env files leave around values."""
+"""Characters that end a key in its header, and quotes that env files leave around values."""
 
 
 def _api_key(reference: SecretRef) -> str | None:
     """Return the API key of a reference, or None if it is not there now."""
     try:
-        return _kept(reference, Message("API key"))[0]
+        return _read_secret(reference, Message("API key"))[0]
     except CredentialsMissing:
         return None
 
 
 class CredentialsResolver:
-    """Finds credentials where files say they are. `secrets` holds what was found, for the log to hide."""
+    """Resolves references to credentials. `secrets` collects them, so that the log can hide them."""
 
     def __init__(self) -> None:
         self.secrets = Secrets()
         self._found: dict[CredentialsRef, Credentials] = {}
 
     def __call__(self, reference: CredentialsRef | None) -> Credentials:
-        """The credentials of a file's references, or the default ones.
+        """Return the credentials of a reference, or the default ones.
 
         Raises:
-            CredentialsMissing: with the place that has none.
+            CredentialsMissing: with the place where they are missing.
         """
         where = reference or DEFAULT_CREDENTIALS
         if where not in self._found:
@@ -51,22 +51,22 @@ class CredentialsResolver:
         return self._found[where]
 
     def url(self, channel: "Channel") -> str:
-        """The URL of a notification channel.
+        """Return the URL of a notification channel.
 
         Raises:
-            CredentialsMissing: with the place that has none.
+            CredentialsMissing: with the place where they are missing.
         """
-        text, _ = _kept(channel.url, Message("URL of channel {name}", name=channel.name))
+        text, _ = _read_secret(channel.url, Message("URL of channel {name}", name=channel.name))
         self.secrets.add(text)
         return text
 
     def forget(self) -> None:
-        """Look up everything anew when it is asked for: secrets are rotated. What was found stays hidden in the log."""
+        """Resolve references again from now on: secrets are rotated. Old secrets stay hidden in the log."""
         self._found.clear()
 
 
 class FixedCredentials(CredentialsResolver):
-    """Credentials that need no looking up."""
+    """Returns the same credentials for every reference."""
 
     def __init__(self, credentials: Credentials) -> None:
         super().__init__()
@@ -74,16 +74,16 @@ class FixedCredentials(CredentialsResolver):
         self.secrets.add(credentials.api_secret.reveal())
 
     def __call__(self, reference: CredentialsRef | None) -> Credentials:  # noqa: ARG002 - whatever is asked for
-        """The credentials."""
+        """Return the credentials."""
         return self._credentials
 
 
 def open_channel(channel: "Channel", resolver: CredentialsResolver) -> "AppriseSender":
-    """The way to a notification channel.
+    """Return the sender of a notification channel.
 
     Raises:
-        CredentialsMissing: its URL is not where the settings say.
-        ChannelUnusable: its URL is none, or the library for it is not installed.
+        CredentialsMissing: its URL cannot be resolved.
+        ChannelUnusable: its URL is invalid, or Apprise is not installed.
     """
     from worker.daemon.notify.apprise_sender import open_sender
 
@@ -91,7 +91,7 @@ def open_channel(channel: "Channel", resolver: CredentialsResolver) -> "AppriseS
 
 
 def _resolve(reference: SecretRef, what: str) -> str:
-    text, place = _kept(reference, what)
+    text, place = _read_secret(reference, what)
     if not (text.isascii() and text.isprintable()) or not _NO_KEY.isdisjoint(text):
         raise CredentialsMissing(
             Message(
@@ -104,8 +104,8 @@ def _resolve(reference: SecretRef, what: str) -> str:
     return text
 
 
-def _kept(reference: SecretRef, what: str) -> tuple[str, str]:
-    """A secret without blanks around it, and the place where it is kept."""
+def _read_secret(reference: SecretRef, what: str) -> tuple[str, str]:
+    """Return a secret without surrounding whitespace, and the place of its reference."""
     place = reference.place
     if reference.env is not None:
         text = os.environ.get(reference.env)

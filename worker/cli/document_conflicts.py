@@ -1,4 +1,4 @@
-"""What documents contradict each other in that they alone do not show: API keys, and files around those of a run."""
+"""Find conflicts between documents that no single one shows: shared API keys, and documents outside the run."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -19,23 +19,23 @@ __all__ = ["DocumentChecks", "documents_in"]
 
 
 class DocumentChecks(Struct, frozen=True):
-    """Checks the documents of a run against each other, and against the files around them."""
+    """Checks the documents of a run against each other and against documents outside the run."""
 
     reach: IdentityResolver
 
     def __call__(self, fragments: Sequence[AccountDocument]) -> Iterator[Conflict]:
-        """Yield accounts that are the same account, and those of which the run leaves a file out."""
+        """Yield accounts that are described twice, and accounts that the run has only in part."""
         yield from desired.find_duplicates(desired.join(fragments), self.reach)
         yield from _incomplete(fragments)
 
 
 def _incomplete(fragments: Sequence[AccountDocument]) -> Iterator[Conflict]:
-    """Yield accounts that the run has some documents of only, if that changes what is written.
+    """Yield accounts of which the run has only some documents, if that changes what is written.
 
     Numbers of the others would be deactivated as unmanaged. Without the account-level keys the account would be reached
     and guarded otherwise than its files say.
     """
-    outside = _Outside(fragment.account.source for fragment in fragments)
+    outside = _OutsideDocuments(fragment.account.source for fragment in fragments)
     for name, some in desired.group_by_account(fragments).items():
         deactivating = [each for each in some if each.account.unmanaged is Unmanaged.DEACTIVATE]
         if not deactivating and any(each.keys or not each.named for each in some):
@@ -73,8 +73,8 @@ def _incomplete(fragments: Sequence[AccountDocument]) -> Iterator[Conflict]:
             yield Conflict(Problem(first.source, first.line, 1, told), sources_)
 
 
-class _Outside:
-    """The documents that are around a run's files and no part of it.
+class _OutsideDocuments:
+    """The documents around a run's files that are not part of the run.
 
     They are in the folder of a file and below it, in the folders above it as long as each holds YAML files, and
     anywhere in the default folder if it is a part of that. Below a folder that holds the working directory nothing is
@@ -85,7 +85,7 @@ class _Outside:
         self._run = set(run)
         self._identities: set[files.FileIdentity | None] | None = None
         self._default, self._here = Path(DEFAULT_FILES).resolve(), Path.cwd()
-        # a fleet has thousands of folders below one
+        # a fleet has thousands of folders
         self.of = cache(self._of)
         self._documents = cache(self._documents_of)
         self._files = cache(files.yaml_files)
@@ -113,5 +113,5 @@ class _Outside:
 def documents_in(path: str) -> list[DocumentName]:
     """Return the documents of a file; none if it cannot be read."""
     read = files.read_file(path)
-    # without the word it is no desired state, and need not be parsed
+    # a file without this key is not a desired-state file and is not parsed
     return [] if isinstance(read, Problem) or b"numbers" not in read[1] else desired.read_names(*read)

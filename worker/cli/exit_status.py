@@ -1,4 +1,4 @@
-"""Exit statuses, and how those of many accounts become one."""
+"""Exit statuses, and how the statuses of several accounts combine."""
 
 from collections.abc import Iterable
 from enum import IntEnum
@@ -11,7 +11,7 @@ __all__ = ["ExitStatus", "of_drift", "of_plans", "of_result", "overall"]
 
 
 class ExitStatus(IntEnum):
-    """What the process says of itself when it ends."""
+    """The exit statuses of the command."""
 
     OK = 0
     ERROR = 1
@@ -26,7 +26,7 @@ class ExitStatus(IntEnum):
     SIGTERM = 143
 
 
-_GRAVEST_FIRST: Final = (
+_WORST_FIRST: Final = (
     ExitStatus.ERROR,
     ExitStatus.BUSY,
     ExitStatus.REFUSED,
@@ -44,22 +44,20 @@ _OF_OUTCOME: Final = {
 }
 
 
-def _gravest(found: Iterable[ExitStatus]) -> ExitStatus:
+def _worst(found: Iterable[ExitStatus]) -> ExitStatus:
     statuses = set(found)
-    return next((status for status in _GRAVEST_FIRST if status in statuses), ExitStatus.OK)
+    return next((status for status in _WORST_FIRST if status in statuses), ExitStatus.OK)
 
 
 def of_plans(plans: Iterable[AccountPlan], *, detailed: bool) -> ExitStatus:
-    """The status of a plan over all its accounts; `detailed` tells pending and impossible changes from none."""
-    return _gravest(_of_plan(plan, detailed=detailed) for plan in plans)
+    """Return the exit status of plans; `detailed` distinguishes pending and impossible changes from none."""
+    return _worst(_of_plan(plan, detailed=detailed) for plan in plans)
 
 
 def of_drift(plans: Iterable[AccountPlan]) -> ExitStatus:
-    """The status of plans that hold nothing but what drifted; a number that no write may mend has drifted too."""
+    """Return the exit status of plans of drift alone, which includes drift that no write can fix."""
     found = ((plan, _of_plan(plan, detailed=True)) for plan in plans)
-    return _gravest(
-        ExitStatus.PENDING if plan.changes and status is ExitStatus.OK else status for plan, status in found
-    )
+    return _worst(ExitStatus.PENDING if plan.changes and status is ExitStatus.OK else status for plan, status in found)
 
 
 def _of_plan(plan: AccountPlan, *, detailed: bool) -> ExitStatus:
@@ -73,12 +71,12 @@ def _of_plan(plan: AccountPlan, *, detailed: bool) -> ExitStatus:
 
 
 def of_result(result: Result) -> ExitStatus:
-    """The status of a run over all its accounts."""
-    return _gravest(_OF_OUTCOME[account.outcome] for account in result.accounts)
+    """Return the exit status of a run."""
+    return _worst(_OF_OUTCOME[account.outcome] for account in result.accounts)
 
 
 def overall(outcomes: Iterable[RunOutcome]) -> RunOutcome:
-    """The outcome of a run whose accounts ended so: the gravest of theirs, an interruption above all."""
+    """Return the outcome of a run: the worst of its accounts, interruption first."""
     found = set(outcomes)
     gravest_first = (RunOutcome.INTERRUPTED, *_OF_OUTCOME)
     return next((outcome for outcome in gravest_first if outcome in found), RunOutcome.CONVERGED)

@@ -1,4 +1,4 @@
-"""Help in a script whose characters take two columns, which click counts as one."""
+"""Lay out help whose characters take two columns, which click counts as one."""
 
 from collections.abc import Iterable, Iterator
 from typing import Final
@@ -10,14 +10,14 @@ from worker.render.terminal import fit, width, wrap
 __all__ = ["WideContext"]
 
 _RAW: Final = "\b"
-"""What a paragraph begins with whose lines stay as they are."""
+"""The first line of a paragraph whose lines must not be wrapped."""
 
 
 class _WideFormatter(click.HelpFormatter):
-    """Breaks lines by their columns."""
+    """Wraps lines by columns."""
 
     def write_text(self, text: str) -> None:
-        """Paragraphs at the current indent."""
+        """Write paragraphs at the current indent."""
         indent = " " * self.current_indent
         paragraphs = (
             "\n".join(indent + line for line in _lines(paragraph, self.width - self.current_indent))
@@ -26,7 +26,7 @@ class _WideFormatter(click.HelpFormatter):
         self.write("\n\n".join(paragraphs) + "\n")
 
     def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
-        """Terms with what they mean beside them, below a term that is too long."""
+        """Write terms with their meaning beside them, or below if the term is too long."""
         rows = list(rows)
         indent = " " * self.current_indent
         column = min(max((width(term) for term, _ in rows), default=0), col_max)
@@ -50,6 +50,6 @@ def _lines(paragraph: str, columns: int) -> Iterator[str]:
 
 
 class WideContext(click.Context):
-    """A context whose help counts columns."""
+    """A context whose help is wrapped by columns."""
 
     formatter_class = _WideFormatter

@@ -1,9 +1,9 @@
-"""The language of one command line: which is wished for, and how click and the help of verbs come to speak it.
+"""Choose the language of a command line, and translate help and click's own texts.
 
-Help is written in English where options are, and put into the language when a verb is loaded.
+Help is written in English beside the options, and translated when a command is loaded.
 """
 
-import gettext as words_of_click
+import gettext as click_gettext
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,8 +22,8 @@ VARIABLE: Final = "SENDERID_LANG"
 _VARIABLES: Final = (VARIABLE, "LC_ALL", "LC_MESSAGES", "LANG")
 _OPTION: Final = "--lang"
 _DOMAIN: Final = "senderid"
-_CLICKS_DOMAIN: Final = "messages"
-_AS_IT_IS: Final = "\b\n"
+_CLICK_DOMAIN: Final = "messages"
+_UNWRAPPED: Final = "\b\n"
 
 Command = TypeVar("Command", bound=click.Command)
 
@@ -33,27 +33,27 @@ LANG: Final = click.Option(
     expose_value=False,
     help=f"The language of messages. [{', '.join(_VARIABLES)}]",
 )
-"""The option; what it says was taken from the command line before that is parsed."""
+"""The option. `set_language` reads its value before click parses the command line."""
 
 
 def set_language(arguments: Sequence[str]) -> None:
-    """Speak the language that a command line or the environment wishes for, and have click speak it."""
+    """Set the language that the command line or the environment requests, for click too."""
     if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
-        # what a terminal's encoding has no place for is shown by its number, as on stderr, and stops nothing
+        # characters outside the terminal's encoding are escaped, as on stderr, instead of an error
         sys.stdout.reconfigure(errors="backslashreplace")
     language = requested_language(arguments, os.environ)
     speak(language)
     if language == LANGUAGES[0]:
-        words_of_click.textdomain(_CLICKS_DOMAIN)
+        click_gettext.textdomain(_CLICK_DOMAIN)
         return
-    # click looks its words up as every program does: by domain, in the language of this variable
+    # click uses gettext's domain and language variable
     os.environ["LANGUAGE"] = language
-    words_of_click.bindtextdomain(_DOMAIN, str(LOCALE))
-    words_of_click.textdomain(_DOMAIN)
+    click_gettext.bindtextdomain(_DOMAIN, str(LOCALE))
+    click_gettext.textdomain(_DOMAIN)
 
 
 def requested_language(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
-    """The language that `--lang` names, or else the first variable that is set; English where there is no such one."""
+    """Return the language of `--lang`, or of the first variable that is set; English if it is unknown."""
     named = [language for language in map(chosen, _named(arguments)) if language is not None]
     if named:
         return named[-1]
@@ -72,9 +72,9 @@ def _named(arguments: Sequence[str]) -> Iterator[str]:
 
 
 def localized(command: Command, *, takes: bool = True) -> Command:
-    """A command whose help is in the language that is spoken, and that takes `--lang`, unless it does already."""
+    """Return a copy of a command with translated help, and with `--lang` unless it has the option."""
     made = copy(command)
-    made._help_option = None  # noqa: SLF001 - click keeps the one of the language in which help was first asked for
+    made._help_option = None  # noqa: SLF001 - click caches it in the language of the first help
     made.params = [_spoken(each) for each in (*command.params, *([LANG] if takes else []))]
     made.help = _words(command.help)
     made.short_help = _words(command.short_help)
@@ -102,10 +102,10 @@ def _words(text: str | None) -> str | None:
 
 
 def paragraphs(text: str) -> Iterator[tuple[str, str]]:
-    """The paragraphs of a help text, each behind the mark that keeps click from breaking its lines anew, if it has one.
+    """Yield the paragraphs of a help text, each with the mark that keeps click from wrapping it, or "".
 
-    The lines of one without a mark are joined, as click does.
+    The lines of a paragraph without a mark are joined, as click does.
     """
     for paragraph in cleandoc(text).split("\n\n"):
-        raw = paragraph.removeprefix(_AS_IT_IS)
-        yield (_AS_IT_IS, raw) if raw != paragraph else ("", " ".join(paragraph.split("\n")))
+        raw = paragraph.removeprefix(_UNWRAPPED)
+        yield (_UNWRAPPED, raw) if raw != paragraph else ("", " ".join(paragraph.split("\n")))

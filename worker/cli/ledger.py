@@ -1,4 +1,4 @@
-"""Which ledger a run keeps, and what it says of itself there."""
+"""Open the ledger of a command, and find runs in it."""
 
 import getpass
 import os
@@ -34,13 +34,14 @@ _HOMELESS: Final = Message(
     "settings or SENDERID_LEDGER__PATH"
 )
 _NAMED: Final = 5
-"""Runs that a message names when what was asked for is none or several."""
+"""Most runs that a message lists."""
 
 
 class LedgerOptions(msgspec.Struct, frozen=True):
-    """How a run that writes keeps its ledger: under which command, and how many seconds it waits for an account.
+    """How a run that writes is recorded.
 
-    `plan` is the id of the plan file that it carries out.
+    `command` is its name in the history, `lock_timeout` how many seconds it waits for the lease of an account, and
+    `plan` the id of the plan file that it carries out.
     """
 
     command: str
@@ -48,7 +49,7 @@ class LedgerOptions(msgspec.Struct, frozen=True):
     plan: str | None = None
 
     def open(self, settings: Settings, run_id: str, now: Callable[[], str]) -> Ledger:
-        """The ledger of a run that starts now."""
+        """Return the ledger of a run that starts now."""
         run = Run(
             id=run_id,
             command=self.command,
@@ -70,24 +71,24 @@ class LedgerOptions(msgspec.Struct, frozen=True):
 
 
 def ledger_path(settings: Settings) -> Path:
-    """Where the ledger is: the settings' path, or its place in the user's state folder.
+    """Return the path of the ledger: that of the settings, or one in the user's state folder.
 
     Raises:
-        LedgerError: that place is in the home folder of a user who has none.
+        LedgerError: the user has no home folder.
     """
     path = settings.ledger.path
     try:
         if path:
             return Path(path).expanduser()
         folder = user_state_path("senderid")
-        # the XDG specification has a relative XDG_STATE_HOME ignored
+        # the XDG specification requires a relative XDG_STATE_HOME to be ignored
         return (folder if folder.is_absolute() else Path.home() / ".local" / "state" / "senderid") / "ledger.db"
-    except RuntimeError:  # as in containers, whose users are often numbers and nothing else
+    except RuntimeError:  # in containers, users often have no entry in the password database
         raise LedgerError(_HOMELESS) from None
 
 
 def read_only(settings: Settings) -> Nothing:
-    """What a run that only looks needs of the ledger: what it remembers. Where that cannot be read, nothing."""
+    """Return the ledger of a run that does not write. If it cannot be read, a warning says so, and it is empty."""
     try:
         path = ledger_path(settings)
     except LedgerError as error:
@@ -106,16 +107,16 @@ def read_only(settings: Settings) -> Nothing:
 
 @cache
 def _warn(told: str) -> None:
-    with suppress(OSError, ValueError):  # there may be nobody to hear it
+    with suppress(OSError, ValueError):  # stderr may be closed
         warning = _("warning: {what}; until then nothing is said of why numbers differ")
         click.echo(warning.format(what=translated(told)), err=True)
 
 
 def find_run(settings: Settings, name: str, *, account: str | None = None, phone: str | None = None) -> RunRecord:
-    """The run whose id is `name` or begins with it, in full, or as far as an account or a number is concerned.
+    """Return the run whose id starts with `name`, in full or filtered by account or number.
 
     Raises:
-        UsageError: there is none, or there are several.
+        UsageError: no run matches, or several do.
         LedgerError: the ledger cannot be read.
     """
     path = ledger_path(settings)

@@ -1,4 +1,4 @@
-"""What a run starts from: settings, desired state, selection and credentials, out of options, files and environment."""
+"""Load settings, desired state and selections from options, files and the environment."""
 
 import os
 import sys
@@ -43,17 +43,19 @@ __all__ = [
 ]
 
 _ACCOUNTS_SHOWN: Final = 10
-"""Accounts that a message names when none is like what was asked for."""
+"""Most accounts that a message lists if no name is similar."""
 
 
 def load_settings(path: str | None, options: Mapping[str, object]) -> Settings:
-    """The settings of options (dotted names; None is not given), the environment, the file and the defaults.
+    """Return the settings from options, environment, file and defaults.
+
+    `options` maps dotted names to values; None stands for an option that is not given.
 
     Raises:
         SettingsError: with every problem.
     """
     source = None
-    # a link there that leads nowhere was meant to be read, and is not as good as no file
+    # a dangling link at the default path is an error, unlike a missing file
     if path is not None or os.path.lexists(DEFAULT_SETTINGS):
         read = files.read_file(DEFAULT_SETTINGS if path is None else path)
         if isinstance(read, Problem):
@@ -68,7 +70,7 @@ def load_accounts(settings: Settings, paths: Sequence[str], names: Sequence[str]
 
     Raises:
         DesiredStateError: with every problem of every file.
-        UsageError: an account that no file has.
+        UsageError: no file has an account of that name.
     """
     return load_with_others(settings, paths, names)[0]
 
@@ -95,7 +97,7 @@ def document_checks(endpoint: str) -> DocumentChecks:
 
 
 def read_input(path: str) -> tuple[str, bytes]:
-    """The name and the bytes of a file that is no desired state yet; - is standard input.
+    """Return name and bytes of an input file; - is standard input.
 
     Raises:
         DesiredStateError: it cannot be read.
@@ -107,10 +109,10 @@ def read_input(path: str) -> tuple[str, bytes]:
 
 
 def desired_paths(paths: Sequence[str]) -> Sequence[str]:
-    """The paths that were given, or the default one.
+    """Return the given paths, or the default one.
 
     Raises:
-        DesiredStateError: none were given, and the default one is not there.
+        DesiredStateError: no path was given, and the default folder does not exist.
     """
     if not paths and not os.path.lexists(DEFAULT_FILES):
         told = Message("there is no such folder here: name files with -f, or begin with `senderid export`")
@@ -119,7 +121,7 @@ def desired_paths(paths: Sequence[str]) -> Sequence[str]:
 
 
 def print_warnings(warnings: Iterable[Problem]) -> None:
-    """Tell on stderr what is odd about files but not wrong."""
+    """Print warnings about files to stderr."""
     for warning in warnings:
         place = f"{warning.source}:{warning.line}:{warning.column}"
         told = _("{place}: warning: {what}").format(place=place, what=translated(warning.message))
@@ -127,10 +129,10 @@ def print_warnings(warnings: Iterable[Problem]) -> None:
 
 
 def match_accounts(names: Sequence[str], accounts: Iterable[DesiredAccount]) -> list[str]:
-    """The names that `--account` gave, as accounts have them.
+    """Return the names of `--account`, normalised.
 
     Raises:
-        UsageError: an account that no file has.
+        UsageError: no file has an account of that name.
     """
     known = {account.name: account for account in accounts}
     wanted = [normalize("NFC", name) for name in names]
@@ -145,10 +147,10 @@ def match_accounts(names: Sequence[str], accounts: Iterable[DesiredAccount]) -> 
 
 
 def parse_selection(only: Sequence[str], exclude: Sequence[str], accounts: Collection[DesiredAccount]) -> Selection:
-    """The numbers that a run is about, in any spelling.
+    """Return the selection of `--only` and `--exclude`.
 
     Raises:
-        UsageError: what is not a number, or one to be looked at alone that no file lists.
+        UsageError: a value is not a number, or no file lists a number of `--only`.
     """
     selection = Selection(
         frozenset(_digits("--only", text, normalise) for text in only),
@@ -161,10 +163,10 @@ def parse_selection(only: Sequence[str], exclude: Sequence[str], accounts: Colle
 
 
 def parse_rules(names: Sequence[str]) -> frozenset[str]:
-    """The names of `--allow`.
+    """Return the rules of `--allow`.
 
     Raises:
-        UsageError: a rule that there is not.
+        UsageError: a rule does not exist.
     """
     known = (*RULES, ALLOW_ALL)
     for name in names:
@@ -176,10 +178,10 @@ def parse_rules(names: Sequence[str]) -> frozenset[str]:
 
 
 def parse_time(option: str, text: str, accounts: Collection[DesiredAccount]) -> datetime:
-    """The instant, in UTC, of an option; without an offset it is by the clock of the files' zone.
+    """Return the UTC time of an option; without an offset it is in the time zone of the files.
 
     Raises:
-        UsageError: it is no moment, or the files are of several zones.
+        UsageError: it is not a time, or the files have several time zones.
     """
     try:
         moment = times.parse_moment(text)
@@ -207,10 +209,10 @@ def _stdin(size: int) -> bytes:
 
 
 def parse_phone(option: str, text: str) -> str:
-    """Return the digits of a number that an option searches for, in any spelling: any 3 to 12 digits.
+    """Return the digits of a number that an option searches for: any 3 to 12 digits.
 
     Raises:
-        UsageError: it is no number.
+        UsageError: it is not a number.
     """
     return _digits(option, text, parse_digits)
 

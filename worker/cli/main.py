@@ -1,4 +1,4 @@
-"""`senderid`, its commands and what becomes of their errors."""
+"""The command group `senderid`: load commands, run them, and report errors."""
 
 import os
 import sys
@@ -48,12 +48,12 @@ COMMANDS: Final = {
     "demo": "demo",
     "completion": "completion",
 }
-"""The module of each verb."""
+"""The module of each command."""
 _KEY_LOG: Final = "SSLKEYLOGFILE"
 
 
 class _Verbs(click.Group):
-    """Loads a verb's module when the verb is asked for, as most need what others do not."""
+    """Imports the module of a command when it is used, as most need imports that others do not."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(COMMANDS)
@@ -96,28 +96,28 @@ Exit status:
 )
 @click.version_option(__version__, message="senderid %(version)s")
 def senderid() -> None:
-    """The command; its verbs do the work."""
+    """Run a command."""
 
 
 senderid.params.append(LANG)
 
 
 def run(arguments: Sequence[str]) -> int:
-    """The exit status of one command line. Every error that was foreseen ends here as a sentence on stderr."""
+    """Run a command line, print its errors to stderr, and return its exit status."""
     stderr = sys.stderr
     try:
         set_language(arguments)
         _drop_key_log()
         return _run(arguments)
     finally:
-        # the interpreter flushes both once more at exit, and would make a complaint and a status of its own
+        # the interpreter flushes both again at exit; an error then would change the exit status
         for stream in (sys.stdout, sys.stderr):
             _let_go(stream)
-        sys.stderr = stderr  # which --mask may have put a veil before
+        sys.stderr = stderr  # --mask may have replaced it
 
 
 def _drop_key_log() -> None:
-    """Drop an SSLKEYLOGFILE that cannot be written: with it Python makes no TLS connection at all."""
+    """Drop an SSLKEYLOGFILE that cannot be written: Python could not make any TLS connection."""
     path = os.environ.get(_KEY_LOG)
     if not path or os.access(path if os.path.lexists(path) else Path(path).parent, os.W_OK):
         return

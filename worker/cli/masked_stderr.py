@@ -1,4 +1,4 @@
-"""What is told on stderr, with the digits of numbers hidden: log lines, warnings, questions and errors alike."""
+"""Mask phone numbers in everything that is written to stderr."""
 
 import io
 import sys
@@ -10,47 +10,47 @@ __all__ = ["MaskedStream"]
 
 
 class MaskedStream(io.BufferedIOBase):
-    """A stream before stderr that masks line by line. A line that is not over yet is masked when it is flushed."""
+    """A stream that masks lines and writes them to another. A flush masks an incomplete line as it is."""
 
     def __init__(self, stream: TextIO, mask: Mask) -> None:
-        self._text = stream  # which would close what is behind it when it goes
+        self._text = stream  # keeps the buffer open: a collected wrapper closes it
         self._stream = stream.buffer
         self._mask = mask
-        self._begun = b""
+        self._incomplete = b""
 
     @classmethod
-    def draw(cls, mask: Mask) -> None:
-        """Put one before this process' stderr, where there is one."""
+    def install(cls, mask: Mask) -> None:
+        """Replace `sys.stderr`, if there is one."""
         if sys.stderr is not None:
-            veil = cls(sys.stderr, mask)
+            masked = cls(sys.stderr, mask)
             sys.stderr = io.TextIOWrapper(
-                veil, encoding=sys.stderr.encoding, errors=sys.stderr.errors, line_buffering=True
+                masked, encoding=sys.stderr.encoding, errors=sys.stderr.errors, line_buffering=True
             )
 
     def write(self, data: bytes) -> int:  # type: ignore[override]
-        """Take bytes, and hand on the lines that are whole."""
-        *whole, self._begun = (self._begun + bytes(data)).split(b"\n")
+        """Write the complete lines of the data so far."""
+        *whole, self._incomplete = (self._incomplete + bytes(data)).split(b"\n")
         for line in whole:
             self._stream.write(self._masked(line) + b"\n")
         return len(data)
 
     def flush(self) -> None:
-        """Hand on everything."""
+        """Write everything, and flush the stream."""
         if not self.closed:
-            begun, self._begun = self._begun, b""
-            self._stream.write(self._masked(begun))
+            incomplete, self._incomplete = self._incomplete, b""
+            self._stream.write(self._masked(incomplete))
             self._stream.flush()
 
     def writable(self) -> bool:
-        """That it is for writing."""
+        """Return True: the stream is for writing."""
         return True
 
     def isatty(self) -> bool:
-        """Whether a person reads it at once."""
+        """Return True if the stream is a terminal."""
         return self._stream.isatty()
 
     def fileno(self) -> int:
-        """The descriptor behind it, which nobody writes to."""
+        """Return the descriptor of the stream."""
         return self._stream.fileno()
 
     def _masked(self, line: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""The metrics of a run, and where they go when it ends: into a file, to a push gateway."""
+"""Collect the metrics of a run, and deliver them to a file and a push gateway."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 __all__ = ["RunMetrics", "run_metrics"]
 
 _LONGEST: Final = 64 << 20
-"""Bytes of an earlier file that are looked at; one of 10,000 accounts has about 30 MB."""
+"""Most bytes to read of an earlier file; one of 10,000 accounts has about 30 MB."""
 
 
 class RunMetrics:
-    """What a run tells its metrics. Without any, nothing."""
+    """The metrics of a run. Without metrics, every method does nothing."""
 
     def __init__(
         self, metrics: "Metrics | None" = None, deliver: Callable[[Callable[[str], None]], None] | None = None
@@ -39,22 +39,22 @@ class RunMetrics:
         self._deliver = deliver
         self._delivered = False
 
-    def drawn(self, drafts: "list[Draft]") -> None:
-        """The accounts were looked at."""
+    def record_plans(self, drafts: "list[Draft]") -> None:
+        """Record plans."""
         if self.metrics is not None:
             for draft in drafts:
                 self.metrics.planned(draft.plan, draft.statuses)
 
-    def done(self, result: "Result") -> None:
-        """The plans were carried out."""
+    def record_result(self, result: "Result") -> None:
+        """Record the result."""
         if self.metrics is not None:
             for account in result.accounts:
                 self.metrics.carried_out(account)
             self.metrics.run(result.outcome)
 
     @asynccontextmanager
-    async def over(self, fleet: "Fleet", log: "Log") -> AsyncIterator[None]:
-        """A round over the accounts. When it ends, however, what it came to is delivered."""
+    async def during(self, fleet: "Fleet", log: "Log") -> AsyncIterator[None]:
+        """Record a run over the accounts, and deliver the metrics at its end."""
         metrics = self.metrics
         if metrics is None:
             yield
@@ -71,23 +71,23 @@ class RunMetrics:
             metrics.quotas(fleet.quotas.values())
             await asyncio.to_thread(self.deliver, lambda told: log.warning("metrics.failed", error_message=told))
 
-    def never_began(self, error: Exception) -> None:
-        """There was no round over the accounts, because of this."""
+    def record_failure(self, error: Exception) -> None:
+        """Record and deliver that an error kept the run from starting."""
         if self.metrics is not None and not self._delivered:
             self.metrics.desired_state(valid=not isinstance(error, DesiredStateError))
             self.metrics.broke_off()
             self.deliver(lambda told: click.echo(_("warning: {what}").format(what=translated(told)), err=True))
 
-    def deliver(self, tell: Callable[[str], None]) -> None:
-        """Bring the metrics to where they go; `tell` takes what did not work."""
+    def deliver(self, report: Callable[[str], None]) -> None:
+        """Deliver the metrics; `report` takes the message of each failure."""
         self._delivered = True
         if self._deliver is not None:
-            self._deliver(tell)
+            self._deliver(report)
 
 
 @contextmanager
 def run_metrics(settings: "Settings", path: str | None) -> Iterator[RunMetrics]:
-    """The metering of a run: into the file of that path and to the gateway of the settings, or nowhere.
+    """Yield the metrics of a run, which go to the file `path` and to the gateway of the settings, if any.
 
     Raises:
         OSError: the file cannot be written.
@@ -106,12 +106,12 @@ def run_metrics(settings: "Settings", path: str | None) -> Iterator[RunMetrics]:
     if file is not None:
         metrics.recall(_earlier(Path(file)))
 
-    def deliver(tell: Callable[[str], None]) -> None:
+    def deliver(report: Callable[[str], None]) -> None:
         if path is not None:
             try:
                 emit(metrics.render()[0], file)
             except OSError as error:
-                tell(
+                report(
                     Message(
                         "the metrics could not be written to {path}: {strerror}",
                         path=path,
@@ -121,7 +121,7 @@ def run_metrics(settings: "Settings", path: str | None) -> Iterator[RunMetrics]:
         if gateway is not None:
             failure = push(metrics.registry, gateway, settings.metrics.job)
             if failure is not None:
-                tell(
+                report(
                     Message("the metrics could not be pushed to {gateway}: {failure}", gateway=gateway, failure=failure)
                 )
 
@@ -129,12 +129,12 @@ def run_metrics(settings: "Settings", path: str | None) -> Iterator[RunMetrics]:
     try:
         yield metering
     except Exception as error:
-        metering.never_began(error)
+        metering.record_failure(error)
         raise
 
 
 def _earlier(path: Path) -> str:
-    """What an earlier run told; nothing where that cannot be read."""
+    """Return the metrics of an earlier run; empty if the file cannot be read."""
     try:
         if not path.is_file():
             return ""

@@ -1,4 +1,4 @@
-"""Options that several verbs share, and what was given of them."""
+"""Options that several commands share, and their values."""
 
 from collections.abc import Callable
 from functools import reduce
@@ -50,7 +50,7 @@ Decorator = Callable[[Decorated], Decorated]
 
 
 _DIGITS: Final = 6
-"""Digits of a time: a million weeks are more than anybody means."""
+"""Most digits of a duration."""
 
 
 def _all(*decorators: Callable[[Any], Any]) -> Callable[[Decorated], Decorated]:
@@ -67,7 +67,7 @@ class _Duration(click.ParamType[float]):
     _units: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The seconds of a text such as 90m."""
+        """Return the seconds of a text such as 90m."""
         if isinstance(value, int | float):
             return float(value)
         number, unit = value[:-1], value[-1:]
@@ -128,7 +128,7 @@ allow: Final = click.option(
 
 
 _STDOUT: Final = frozenset({STDOUT, "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"})
-"""What options call stdout. `./-` is a file."""
+"""Names of stdout as an option's value. `./-` is a file."""
 
 
 def _output(_ctx: click.Context, _param: click.Parameter, path: str | None) -> str | None:
@@ -137,7 +137,7 @@ def _output(_ctx: click.Context, _param: click.Parameter, path: str | None) -> s
 
 
 def _extra(_ctx: click.Context, _param: click.Parameter, path: str | None) -> str | None:
-    """Return the file of a further document, None where it is not wanted."""
+    """Return the file of an additional document, or None."""
     return STDOUT if path in _STDOUT else path
 
 
@@ -197,8 +197,8 @@ def _masking(_ctx: click.Context, param: click.Parameter, example: str | None) -
         mask = Mask.of(example)
     except ValueError as error:
         raise click.BadParameter(str(error), param=param) from None
-    # from here on: whatever else is wrong with the command line may be told with a number in it
-    MaskedStream.draw(mask)
+    # from now on: an error of the command line itself may contain a number
+    MaskedStream.install(mask)
     return mask
 
 
@@ -214,9 +214,9 @@ def _mask(*, exposed: bool) -> Decorator[Any]:
 
 
 masked_logs: Final = _mask(exposed=False)
-"""Where nothing is printed but what goes to stderr."""
+"""`--mask` for a command that prints no document with numbers."""
 reviewable: Final = _all(_document(*FORMS), _mask(exposed=True))
-"""Where a document is printed: one of the command's own, or one that people review."""
+"""The output options of a document for machines or for review."""
 
 desired_output: Final = _all(
     click.option("--account", "name", metavar="NAME", default="main", help="The account's name in the file. [main]"),
@@ -235,14 +235,14 @@ desired_output: Final = _all(
     ),
     click.option("--force", is_flag=True, help="Write over the file of --output, if there is one."),
 )
-"""Where a desired-state file is written."""
+"""The options of a command that writes a desired-state file."""
 
 
 def refuse_overwrite(output: str | None, *, force: bool) -> None:
-    """See that no file is written over that somebody may have written by hand.
+    """Check that the output would not overwrite a file.
 
     Raises:
-        UsageError: there is one, and nobody said that it may.
+        UsageError: the file exists, and `--force` was not given.
     """
     from worker.config.files import is_special
 
@@ -256,7 +256,7 @@ def refuse_overwrite(output: str | None, *, force: bool) -> None:
 
 
 def schema_reference(given: str | None) -> str:
-    """What `--schema` said, or the default."""
+    """Return the schema reference of `--schema`, or the default."""
     from worker.render.desired_yaml import SCHEMA_FILE
 
     return SCHEMA_FILE if given is None else given
@@ -280,7 +280,7 @@ class _Gateway(click.ParamType[str]):
     name = "url"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The URL, where it can be used."""
+        """Return the URL if it is valid."""
         from worker.config.urls import parse_gateway
 
         try:
@@ -313,7 +313,7 @@ common: Final = _all(files, settings, _accounts, _selection, allow, reviewable, 
 watch_options: Final = _all(
     files, settings, _accounts, _selection, allow, logging, click.option("--no-color", is_flag=True, help="No colours.")
 )
-"""What a daemon takes of that: it prints no document."""
+"""The common options of a daemon, which prints no document."""
 
 lock_timeout: Final = click.option(
     "--lock-timeout",
@@ -341,7 +341,7 @@ token: Final = click.option(
 
 
 class Common(Struct, frozen=True, kw_only=True):
-    """What was given of `common`, or of a part of it."""
+    """The values of the options `common`, or of some of them."""
 
     settings_path: str | None
     paths: tuple[str, ...] = ()
@@ -411,10 +411,10 @@ _PORTS: Final = 65_535
 
 
 def address(text: str) -> tuple[str, int]:
-    """Host and port of a text such as 127.0.0.1:9464, :9464 or [::1]:9464.
+    """Return host and port of a text such as 127.0.0.1:9464, :9464 or [::1]:9464.
 
     Raises:
-        UsageError: it is none.
+        UsageError: the text is no address.
     """
     host, colon, port = text.rpartition(":")
     bare = host.removeprefix("[").removesuffix("]")

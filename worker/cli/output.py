@@ -20,7 +20,7 @@ __all__ = ["OutputOptions", "TextStyle", "color", "emit", "plan", "result", "run
 
 
 class OutputOptions(Protocol):
-    """How a document is wanted: what `--format`, `--output` and `--no-color` said."""
+    """The output options of a document: `--format`, `--output`, `--mask` and `--no-color`."""
 
     @property
     def form(self) -> str:
@@ -29,7 +29,7 @@ class OutputOptions(Protocol):
 
     @property
     def mask(self) -> "Mask | None":
-        """How numbers are masked; None where they are shown in full."""
+        """How numbers are masked; None if they are shown in full."""
         ...
 
     @property
@@ -39,12 +39,12 @@ class OutputOptions(Protocol):
 
     @property
     def no_color(self) -> bool:
-        """Whether text is to be without colours even on a terminal."""
+        """True if text has no colour even on a terminal."""
         ...
 
 
 def plan(document: "Plan", wanted: OutputOptions, *, drift: bool = False) -> None:
-    """Print a plan. One of `drift` leaves out what the file itself changed."""
+    """Print a plan. With `drift`, omit what the file itself changed."""
     from worker.render import json_document, text
 
     if wanted.mask is not None:
@@ -66,7 +66,7 @@ def plan(document: "Plan", wanted: OutputOptions, *, drift: bool = False) -> Non
 
 
 def result(document: "Result", wanted: OutputOptions, remark: "Callable[[Result], str]" = lambda _: "") -> None:
-    """Print a result and, where it is text, what there is to remark on it."""
+    """Print a result and, unless it is JSON, the remark on it."""
     from worker.render import json_document, text
 
     remarked = remark(document)
@@ -117,23 +117,23 @@ _NARROWEST: Final = 80
 
 
 _WIDEST: Final = 120
-"""Columns of a page: less makes tables break, more makes lines that nobody follows."""
+"""Columns of text: fewer break tables, more are hard to read."""
 
 
 def color(stream: TextIO, *, no_color: bool) -> bool:
-    """Whether a stream is a terminal that may be coloured."""
+    """Return True if a stream is a terminal and colour is not disabled."""
     return stream.isatty() and not no_color and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 
 class TextStyle(NamedTuple):
-    """What text is rendered for: whether it may be coloured, and how many columns it has."""
+    """How text is rendered: with colour or without, and in how many columns."""
 
     color: bool
     width: int
 
     @classmethod
     def of(cls, *, no_color: bool, output: str | None = None) -> Self:
-        """The terminal behind stdout; elsewhere, and in files, a plain page."""
+        """Return the style for the terminal of stdout; plain if stdout is no terminal or the output is a file."""
         if output is not None or not sys.stdout.isatty():
             return cls(color=False, width=_NARROWEST)
         columns = shutil.get_terminal_size().columns

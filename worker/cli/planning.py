@@ -109,12 +109,12 @@ async def plan_accounts(
     """Return the plans of all accounts; `others` and `now` are as for `Fleet.plan`."""
     run.log.info("run.started", accounts=len(desired), numbers=sum(len(account.numbers) for account in desired))
     drafts = await run.fleet.plan(desired, terms, others, now=now)
-    run.metering.drawn(drafts)
+    run.metering.record_plans(drafts)
     return drafts
 
 
 def plan_document(drafts: "Sequence[Draft]", moment: "datetime | None" = None) -> "Plan":
-    """The plans of all accounts as one document; `moment` is the one they are of, None for now."""
+    """Return the plans of all accounts as one document. `moment` is the time that they are for; None for now."""
     from worker.cli.runner import now
     from worker.model.plans import Plan
     from worker.model.times import format_utc
@@ -162,7 +162,7 @@ _YES: Final = "yes"
 
 
 _HANG_UP_SECONDS: Final = 1.0
-"""How long a SIGHUP may take from the kernel to the event loop. One that is ignored never arrives."""
+"""Seconds to wait for a SIGHUP of the kernel. An ignored one never arrives."""
 
 
 def run_and_report(
@@ -182,7 +182,7 @@ def run_and_report(
 
     async def verb(run: "Session") -> int:
         result = run.result(await carry_out(run))
-        run.metering.done(result)
+        run.metering.record_result(result)
         unnoted = await run.finish(result)
         counts = runner.total_counts(result.accounts)
         run.log.info("run.finished", outcome=result.outcome, counts=counts, writes=run.fleet.writes)
@@ -206,7 +206,7 @@ def run_and_report(
 
 
 def is_interactive() -> bool:
-    """Whether there is somebody to ask."""
+    """Return True if stdin is a terminal."""
     return sys.stdin is not None and sys.stdin.isatty()
 
 

@@ -14,7 +14,7 @@ from worker.render.i18n import gettext as _
 __all__ = ["Progress"]
 
 _PATIENCE: Final = 1.0
-"""Seconds that a run may take without a bar."""
+"""Seconds before the bar appears."""
 _REDRAW: Final = 0.1
 """Seconds between two drawings of the bar."""
 _WIDEST: Final = 40

@@ -1,4 +1,4 @@
-"""One run on an event loop: log, connections, signals, and where documents go."""
+"""Run a command on an event loop: log, connections, ledger, metrics and signals."""
 
 import asyncio
 import os
@@ -39,23 +39,23 @@ __all__ = ["Session", "new_run_id", "now", "run", "total_counts"]
 
 
 _GONE: Final = frozenset({EIO, EPIPE})
-"""Of a terminal that was closed, and of a pipe that has no reader any more."""
+"""Errors of a closed terminal, and of a pipe without a reader."""
 
 _STOPPING: Final = Message("what is under way is finished and checked; once more to stop at once")
 
 
 def now() -> str:
-    """The time as documents carry it."""
+    """Return the current UTC time as documents have it."""
     return format_utc_ms(datetime.now(UTC))
 
 
 def new_run_id() -> str:
-    """A name for a run that begins now."""
+    """Return the id of a run that starts now."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
 
 def total_counts(accounts: Iterable[AccountPlan] | Iterable[AccountResult]) -> dict[str, int]:
-    """The numbers of all accounts by action or outcome."""
+    """Return the numbers of all accounts by action or outcome."""
     counts = Counter[str]()
     for account in accounts:
         counts.update(account.counts)
@@ -63,7 +63,7 @@ def total_counts(accounts: Iterable[AccountPlan] | Iterable[AccountResult]) -> d
 
 
 class Session:
-    """What a verb works with while its run lasts."""
+    """The resources of a run."""
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class Session:
         self.started_at = now()
 
     def result(self, accounts: Sequence[AccountResult]) -> Result:
-        """What became of the run, which ends now."""
+        """Return the result of the run, which ends now."""
         return Result(
             run_id=self.run_id,
             started_at=self.started_at,
@@ -100,7 +100,7 @@ class Session:
         )
 
     async def finish(self, result: Result) -> LedgerError | None:
-        """Note in the ledger how the run ended, before anybody is told; the error where that cannot be noted."""
+        """Record the end of the run in the ledger. Return the error if that fails."""
         if self._ledger is None:
             return None
         try:
@@ -121,7 +121,7 @@ def run(
     recall: bool = False,
     metering: RunMetrics | None = None,
 ) -> int:
-    """The exit status of `verb`, run with a session of its own; that of the signal where one arrived.
+    """Run `verb` in a session. Return its exit status, or that of a signal that arrived.
 
     `keeping` has the run keep a ledger, which `recall` only reads: a run that does neither knows of no other run.
     `metering` is told how the run fares, and delivers it when the run ends.
@@ -171,12 +171,12 @@ def run(
                     metering=metering,
                 )
                 try:
-                    async with metering.over(fleet, bound):
+                    async with metering.during(fleet, bound):
                         status = await verb(session)
                 except (Interrupted, OSError) as error:
                     if not received or (isinstance(error, OSError) and error.errno not in _GONE):
                         raise
-                    # stopped before there was a result, or the terminal or the reader went away with the signal
+                    # stopped before there was a result, or the terminal or the reader closed with the signal
                     signals.abandon(sys.stdout)
                     return signals.status(received[0])
             return signals.status(received[0]) if received else status
@@ -192,9 +192,9 @@ def run(
 def _signals(
     fleet: Fleet, log: logs.Log, sink: logs.Sink, bar: Progress, stopped: asyncio.Event, *, machine: bool
 ) -> Iterator[list[signal.Signals]]:
-    """The first signal stops what waits and lets what is under way finish; the second ends the process at once.
+    """Drain on the first signal: finish in-flight requests and start no others. Exit at once on the second.
 
-    A `machine` that reads the log gets nothing that is no line of it.
+    With `machine`, stderr gets log lines only.
     """
     received: list[signal.Signals] = []
 

@@ -1,4 +1,4 @@
-"""What a daemon tells of itself: metrics and health to whoever asks, and what is new to its channels."""
+"""The services of a daemon: metrics, health, status page and notifications."""
 
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 __all__ = ["MetricsListener", "Services", "read_access"]
 
 _TURNS: Final = frozenset({"watch.file_broken", "watch.file_mended", "watch.file_removed", "watch.reloaded"})
-"""After these it may be otherwise whether the desired state can be used as it stands in the files."""
+"""Events after which the desired state may have become valid or invalid."""
 
 
 class MetricsListener:
-    """Follows a daemon for its metrics, and is what its pages are made of.
+    """Updates the metrics of a daemon, and reports its health.
 
-    `names` gives the accounts that are watched, `quotas` those of the API keys in use; `wall` is Unix time in seconds.
+    `names` returns the managed accounts, `quotas` those of the API keys in use, `wall` the Unix time in seconds.
     """
 
     def __init__(
@@ -55,13 +55,13 @@ class MetricsListener:
         self.beside: LiveStatus | None = None
 
     def follow(self, watch: "WatchLoop") -> None:
-        """This is the daemon."""
+        """Set the watch loop to report on."""
         self._watch = watch
         if self.beside is not None:
             self.beside.follow(watch)
 
     def passed(self, done: "Pass") -> None:
-        """Count a pass, and what it came to."""
+        """Record the result of a pass."""
         from worker.model.results import RunOutcome
 
         metrics = self._metrics
@@ -80,7 +80,7 @@ class MetricsListener:
             metrics.broke_off()
 
     def happened(self, event: str, fields: Mapping[str, Any]) -> None:
-        """Keep in step with files, settings and suspensions."""
+        """Record an event of files, settings or suspensions."""
         if event in _TURNS and self._watch is not None:
             self._metrics.desired_state(valid=not self._watch.broken)
         elif event == "watch.suspended":
@@ -91,15 +91,15 @@ class MetricsListener:
             self._suspended()
 
     def metrics(self, accept: str) -> tuple[bytes, str]:
-        """The metrics in the format that an Accept header asks for, and its name."""
+        """Return the metrics in the format that an Accept header asks for, and its name."""
         return self._metrics.render(accept)
 
     def alive(self) -> str | None:
-        """Why the daemon is to be started anew; None where it is well."""
+        """Return why the daemon should be restarted, or None if it is alive."""
         return None if self._watch is None else self._watch.alive()
 
     def ready(self) -> str | None:
-        """Why it does not do all of what its files say; None where it does."""
+        """Return why the daemon does not carry out the current files, or None if it does."""
         return Message("it is about to start") if self._watch is None else self._watch.ready()
 
     def _suspended(self) -> None:
@@ -110,9 +110,9 @@ class MetricsListener:
 
 
 class Services:
-    """What a daemon of these settings tells of itself, and to whom; `listen` is where it answers over HTTP, if it does.
+    """The services that the settings ask for. `listen` is the HTTP address, if any.
 
-    `resolver` finds the secrets of accounts and channels.
+    `resolver` resolves the secrets of accounts and channels.
 
     Raises:
         CredentialsMissing, ChannelUnusable: a channel of the settings cannot be used.
@@ -134,7 +134,7 @@ class Services:
         """Who listens to the daemon, as long as the context lasts; at its end news that wait are delivered.
 
         Raises:
-            OSError: the address cannot be listened on.
+            OSError: the address cannot be used.
         """
         monitor = MetricsListener(self._metrics, names, quotas)
         listeners: list[PassListener] = [monitor]
@@ -183,7 +183,7 @@ class Services:
 
 
 def _kept(state: Path) -> NotifyState:
-    """What was told until the last stop; nothing where that cannot be read."""
+    """Return the state of notifications at the last stop; empty if it cannot be read."""
     try:
         return decoded(state.read_bytes()) or NotifyState()
     except OSError:

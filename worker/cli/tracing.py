@@ -1,4 +1,4 @@
-"""Traces of a run, where the environment names a collector for them."""
+"""Trace a run if the environment names a collector."""
 
 import logging
 import os
@@ -17,46 +17,46 @@ if TYPE_CHECKING:
 __all__ = ["Observers", "trace_run"]
 
 _COLLECTORS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-"""The variables of OpenTelemetry that say where traces go."""
+"""The variables of OpenTelemetry that name a collector."""
 _OFF: Final = "OTEL_SDK_DISABLED"
 _EXPORTER: Final = "OTEL_TRACES_EXPORTER"
 
 
 class Observers:
-    """Several who want to know how requests fare."""
+    """Passes events of requests on to several observers."""
 
     def __init__(self, *watchers: "RequestObserver") -> None:
         self._watchers = watchers
 
     @classmethod
     def of(cls, *watchers: "RequestObserver | None") -> "RequestObserver | None":
-        """Whoever there is; None where there is nobody."""
+        """Return an observer for those that are not None; None without any."""
         there = [watcher for watcher in watchers if watcher is not None]
         return cls(*there) if len(there) > 1 else next(iter(there), None)
 
     def request(self, method: str, seconds: float, status: int | None) -> None:
-        """Tell each of a request that came to its end."""
+        """Report a finished request."""
         for watcher in self._watchers:
             watcher.request(method, seconds, status)
 
     def retried(self, error: ApiError) -> None:
-        """Tell each of a request that is going to be tried again."""
+        """Report a request that will be retried."""
         for watcher in self._watchers:
             watcher.retried(error)
 
 
 @contextmanager
 def trace_run(log: "Log", run_id: str) -> Iterator[tuple["RunLog", "Traces | None"]]:
-    """The log that the fleet writes to, and the traces of the run, where the environment names a collector.
+    """Yield the log for the fleet, and the traces of the run if the environment names a collector.
 
-    The variables may be meant for other programs: where no traces can be made of them, a warning says so.
+    The variables may be meant for other programs: if they cannot be used, a warning says so and the run goes on.
     """
     wanted = next((name for name in _COLLECTORS if os.environ.get(name)), None)
     off = os.environ.get(_OFF, "").lower() == "true" or os.environ.get(_EXPORTER) == "none"
     if wanted is None or off:
         yield log, None
         return
-    # what does not work is reported below, once; the library logs it repeatedly, with headers, from its first import on
+    # failures are reported below, once; the library would log them repeatedly, with headers
     library = logging.getLogger("opentelemetry")
     library.addHandler(logging.NullHandler())
     library.propagate = False

@@ -1,4 +1,4 @@
-"""Desired-state files that the command writes for people, and the schema that their editors check them by."""
+"""Write desired-state files, with a schema for editors beside them."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +26,7 @@ __all__ = ["listed_numbers", "refusal", "write"]
 def write(text: str, path: str | None, chosen: str | None) -> None:
     """Write a desired-state file to stdout, or to a file with its schema beside it, unless another was `chosen`.
 
-    A device or a pipe has no schema beside it. A file there that is no schema of ours stays as it is.
+    A device or a pipe has no schema beside it. A file there that is not such a schema is not overwritten.
 
     Raises:
         OSError: one of the two could not be written.
@@ -87,7 +87,7 @@ def _replaced(output: str | None) -> "Sequence[DesiredAccount] | None":
 
 
 def _ours(path: Path, made: "Mapping[str, object]") -> bool:
-    """Whether the schema may be written there: over nothing, or over an earlier one."""
+    """Return True if the schema may be written there: the path is free, or has an earlier schema."""
     try:
         return str(made["$id"]) in path.read_text(encoding="utf-8")
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What can go wrong on the way, by name, and the profiles that choose among it."""
+"""The faults that the simulated API can inject, and the profiles that choose among them."""
 
 from collections import defaultdict, deque
 from enum import Enum
@@ -9,7 +9,7 @@ __all__ = ["PROFILES", "Fault", "Faults", "Profile"]
 
 
 class Fault(Enum):
-    """One thing that goes wrong; its value tells what."""
+    """A fault; its value describes it."""
 
     INTERNAL_ERROR = "500 in the API's JSON; nothing is carried out"
     BAD_GATEWAY = "502 in a proxy's HTML; nothing is carried out"
@@ -67,7 +67,7 @@ class Fault(Enum):
 
     @property
     def carries_out(self) -> bool:
-        """Whether a write that meets this fault takes effect all the same."""
+        """True if a write that meets this fault takes effect."""
         return self in _CARRYING_OUT
 
 
@@ -108,7 +108,7 @@ _CARRYING_OUT: Final = frozenset(
 
 
 class Profile(NamedTuple):
-    """Which faults happen, to what share of the requests, and how many at most to one request in a row."""
+    """Which faults occur, in what share of requests, and how often in a row for one request."""
 
     faults: tuple[Fault, ...]
     share: float
@@ -159,11 +159,11 @@ PROFILES: Final = {
     "flaky": Profile(_FLAKY, 0.1, 2),
     "hostile": Profile(_HOSTILE, 0.35, 3),
 }
-"""Faults that a correct client survives: those that end an account's run for good happen only by script."""
+"""Faults that a correct client survives. Those that end an account's run occur only by script."""
 
 
 class Faults:
-    """Chooses the fault of each request: the scripted ones first, then by the profile's lot."""
+    """Chooses the fault of each request: scripted ones first, then at random by the profile."""
 
     def __init__(self, profile: str, seed: int) -> None:
         self._profile = PROFILES[profile]
@@ -172,11 +172,11 @@ class Faults:
         self._row: dict[tuple[str, str | None], int] = defaultdict(int)
 
     def script(self, method: str, phone: str | None, faults: list[Fault | None]) -> None:
-        """What the next requests of this kind meet, one after the other; None is nothing."""
+        """Set the faults of the next requests of a kind; None is no fault."""
         self._scripts[method, phone].extend(faults)
 
     def next(self, method: str, phone: str | None) -> Fault | None:
-        """What this request meets."""
+        """Return the fault of a request, or None."""
         for key in ((method, phone), (method, None)):
             if self._scripts[key]:
                 return self._scripts[key].popleft()

@@ -1,4 +1,4 @@
-"""What the simulated accounts have sent and scheduled, and how the API's lists of messages and groups tell it."""
+"""Sent and scheduled messages of simulated accounts, and the API's lists of them."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -13,11 +13,11 @@ LIST: Final = "/messages/v4/list"
 _GROUPS: Final = "/messages/v4/groups"
 _PAGE: Final = 20
 _MOST: Final = 500
-"""Entries of a page where none are asked for, and at most."""
+"""Entries of a page by default, and at most."""
 
 
 class InvalidQuery(ValueError):
-    """A query or a date is none that the API understands; the text says why."""
+    """The API does not accept a query or a date; the text says why."""
 
 
 class Sent(Struct, rename={"sender": "from", "date": "dateUpdated"}):
@@ -50,7 +50,7 @@ class Mailbox:
             _read(text)
 
     def answer(self, path: str, query: Mapping[str, str]) -> bytes | None:
-        """The answer to a read; None where there is nothing of this path.
+        """Return the body of a list, or None if the path does not exist.
 
         Raises:
             Wrong: the query is none.

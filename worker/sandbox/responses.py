@@ -1,4 +1,4 @@
-"""What an answer becomes when a fault meets it."""
+"""Apply faults to responses."""
 
 import gzip
 import zlib
@@ -25,14 +25,14 @@ _STALLED: Final = 3600.0
 
 
 class Disconnect(Enum):
-    """Where a connection ends."""
+    """When a connection is closed."""
 
     AT_ONCE = "before the answer"
     HALFWAY = "in the middle of the body"
 
 
 class SimulatedResponse:
-    """An answer on its way: what it says, and how slowly and how completely. Times are seconds."""
+    """A response: its content, and how slowly and how completely it is sent. Times are seconds."""
 
     __slots__ = ("body", "cut", "delay", "headers", "pause", "piece", "repeat", "status")
 
@@ -47,14 +47,14 @@ class SimulatedResponse:
         self.cut: Disconnect | None = None
 
     def pieces(self, whole: bytes) -> Iterator[bytes]:
-        """The body as it is written."""
+        """Yield the body in the pieces that are sent."""
         step = self.piece or len(whole) or 1
         for _ in range(self.repeat):
             for start in range(0, len(whole), step):
                 yield whole[start : start + step]
 
     def becomes(self, status: int, body: bytes | dict[str, object] = b"", **headers: str) -> None:
-        """Something else altogether."""
+        """Replace status and body, and add headers."""
         self.status = status
         self.body = body if isinstance(body, bytes) else msgspec.json.encode(body)
         self.headers |= {name.replace("_", "-"): value for name, value in headers.items()}
@@ -107,11 +107,11 @@ _HEADERS: Final = {
     Fault.STRANGE_DATE: {"Date": "yesterday, around noon"},
 }
 _OF_REPLIES: Final = frozenset({Fault.ONE_NUMBER_REPLY, Fault.SHORT_REPLY, Fault.STALE_ROWS})
-"""What happens to the reply to a write alone."""
+"""Faults of the reply to a write."""
 _OF_DOCUMENTS: Final = frozenset(
     {Fault.NO_ACCOUNT_ID, Fault.NO_NUMBER_LIST, Fault.NULL_NUMBER_LIST, Fault.EMPTY_OBJECT, Fault.SHRUNKEN}
 )
-"""What happens to the account document alone, where it is read."""
+"""Faults of an account document that is read."""
 _DELAYS: Final = {Fault.SLOW: 0.3, Fault.STALL: _STALLED}
 
 
@@ -125,7 +125,7 @@ def apply_fault(
     document: bool,
     now: datetime,
 ) -> None:
-    """Change the answer as the fault says.
+    """Change a response as a fault says.
 
     `stale` is the document before the write, `document` is whether the answer is the one to a read of the account, and
     `now` is the server's time.

@@ -1,4 +1,4 @@
-"""The simulated API's server: the checks that the real one makes, in its order, and the faults on the way."""
+"""The server of the simulated API: the checks of the real one, in its order, and faults."""
 
 import asyncio
 import gzip
@@ -25,17 +25,17 @@ from worker.solapi.signing import signature
 __all__ = ["Request", "Sandbox"]
 
 _SKEW: Final = 900.0
-"""Seconds that a date may be off, and that a signature is remembered."""
+"""Seconds that a date may differ, and that a signature is remembered."""
 _SALT: Final = range(12, 65)
 _NUMBERS: Final = "/senderid/v1/numbers"
 _GZIP_FROM: Final = 1024
-"""Bytes from which on an answer is compressed, if the client likes that."""
+"""Smallest body in bytes that is compressed, if the client accepts gzip."""
 
 _PAIR: Final = re.compile(r"\s*(\w+)\s*=\s*([^,]+?)\s*(?:,|$)")
 
 
 class Request(msgspec.Struct, kw_only=True):
-    """One request as it arrived: when (monotonic seconds), what it asked for, what it was answered and did."""
+    """One request: when it arrived (monotonic seconds), what it asked for, and its response and effect."""
 
     when: float
     method: str
@@ -61,7 +61,7 @@ class _Rejection(Exception):
 class Sandbox:
     """Serves accounts on 127.0.0.1. An async context manager.
 
-    `wire` holds every request that arrived, whatever became of it. `rate_limit` is writes and reads in a sliding window
+    `wire` has every request that arrived. `rate_limit` is writes and reads in a sliding window
     of `window_seconds` for each API key, None for no limit. `clock` is Unix time and `monotonic` runs the windows.
     """
 
@@ -91,14 +91,14 @@ class Sandbox:
         self._runner: web.ServerRunner | None = None
 
     def script(self, phone: str | None, method: str, faults: Sequence[Fault | None]) -> None:
-        """What the next requests for a phone, None for any, meet before the profile's lot; a None is no fault."""
+        """Set the faults of the next requests for a phone (None: any), before the profile's; None is no fault."""
         self._faults.script(method, phone, list(faults))
 
     async def start(self, port: int = 0) -> str:
-        """Listen, and give the URL.
+        """Listen, and return the URL.
 
         Raises:
-            OSError: the port cannot be listened on.
+            OSError: the port cannot be used.
         """
         self._runner = web.ServerRunner(web.Server(self._handle), shutdown_timeout=0.1)
         await self._runner.setup()
@@ -172,7 +172,7 @@ class Sandbox:
         return account
 
     def _admitted(self, account: SandboxAccount, seen: Request) -> dict[str, str]:
-        """The quota's headers, if the window has room for the request."""
+        """Return the quota's headers if the window has room for the request."""
         if self._limits is None or seen.method not in self._limits:
             return {}
         limit = self._limits[seen.method]
@@ -190,7 +190,7 @@ class Sandbox:
         }
 
     def _answer(self, account: SandboxAccount, seen: Request) -> SimulatedResponse:
-        """What the API says, with the fault that the request meets."""
+        """Return the response, with the fault of the request applied."""
         number = account.numbers.get(seen.phone or "")
         if seen.fault is Fault.EDITED_BEFORE and number is not None:
             account.switch(number.phone, Status.BLOCKED)
@@ -254,11 +254,11 @@ class Sandbox:
         return SimulatedResponse(200, account.document())
 
     async def _sent(self, request: web.BaseRequest, answered: SimulatedResponse) -> web.StreamResponse:
-        """The answer on its way, as slow and as broken as its fault wants it."""
+        """Send the response, as slowly and as incompletely as its fault says."""
         if answered.delay:
             await asyncio.sleep(answered.delay)
         transport = request.transport
-        if transport is None:  # the client did not wait so long
+        if transport is None:  # the client did not wait
             return web.Response()
         if answered.cut is Disconnect.AT_ONCE:
             transport.abort()

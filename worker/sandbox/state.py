@@ -17,7 +17,7 @@ _MADE: Final = "2018-11-20T05:25:27.757Z"
 _PREFIXES: Final = (("010", 8), ("010", 8), ("010", 8), ("02", 8), ("031", 7), ("051", 7), ("070", 8), ("15", 6))
 _RARE: Final = (Status.PENDING, Status.EXPIRED, Status.BLOCKED, Status.DUPLICATED)
 _MANY: Final = 50
-"""Numbers from which on an account has some that nobody can switch."""
+"""Least numbers of an account that has some with a status that cannot be written."""
 
 
 class SandboxNumber(Struct):
@@ -34,7 +34,7 @@ class SandboxNumber(Struct):
     necessary_measures: Any = None
 
     def row(self) -> dict[str, Any]:
-        """The row of `senderIds`."""
+        """Return the row of `senderIds`."""
         return {
             "unlockDuplicate": dict.fromkeys(
                 ("duplicateId", "reason", "reasonForRequested", "name", "status", "dateCreated", "dateUpdated")
@@ -55,11 +55,10 @@ class SandboxNumber(Struct):
 
 
 class SandboxAccount:
-    """One account. `numbers` maps digits to numbers; change them with `switch` and `remove`, so that
-    the document follows.
+    """One account. `numbers` maps digits to numbers; change them with `switch` and `remove` only.
 
-    `mailbox` has what it has sent and scheduled. Without numbers it is answered as an empty object, or with
-    `named_when_empty` as its id and an empty list.
+    `mailbox` has its sent and scheduled messages. Without numbers its document is an empty object, or with
+    `named_when_empty` its id and an empty list.
     """
 
     def __init__(
@@ -84,7 +83,7 @@ class SandboxAccount:
 
     @classmethod
     def of(cls, statuses: dict[str, str], **more: Any) -> "SandboxAccount":
-        """An account of these numbers and statuses."""
+        """Return an account with these numbers and statuses."""
         return cls({phone: SandboxNumber(phone, status) for phone, status in statuses.items()}, **more)
 
     @property
@@ -93,7 +92,7 @@ class SandboxAccount:
         return {phone: number.status for phone, number in self.numbers.items()}
 
     def switch(self, phone: str, status: str, moment: datetime | None = None) -> None:
-        """Give a number a status, by the API or by a person at the console."""
+        """Set the status of a number, as the API or a user of the console does."""
         number = self.numbers[phone]
         when = (moment or datetime.now(UTC)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         number.status = status
@@ -108,15 +107,15 @@ class SandboxAccount:
         self._document = None
 
     def sent(self, phone: str, moment: datetime) -> None:
-        """A number has sent a message."""
+        """Record that a number sent a message."""
         self.mailbox.sent.append(Sent(phone, moment.isoformat()))
 
     def schedule(self, moment: datetime, *phones: str, status: str = "SCHEDULED") -> None:
-        """Messages of some numbers are to be sent in one group."""
+        """Schedule a group of messages from some numbers."""
         self.mailbox.scheduled.append(Scheduled(moment.isoformat(), list(phones), status))
 
     def document(self) -> bytes:
-        """The account document; without numbers an empty object, or its id and an empty list."""
+        """Return the account document; without numbers an empty object, or its id and an empty list."""
         if not self.numbers and not self.named_when_empty:
             return b"{}"
         if self._document is None:
@@ -137,14 +136,14 @@ class SandboxAccount:
         return self._document
 
     def one_number_document(self, phone: str) -> bytes:
-        """The account document with this number alone."""
+        """Return the account document with this number alone."""
         return msgspec.json.encode(
             {"accountId": self.account_id, "limit": self.limit, "senderIds": [self.numbers[phone].row()]}
         )
 
 
 def generate(numbers: int, *, seed: int = 0) -> SandboxAccount:
-    """An account of so many different numbers, most of them ACTIVE; the same seed gives the same account."""
+    """Return an account with random numbers, most of them ACTIVE; the same seed gives the same account."""
     chance = Random(seed)  # noqa: S311 - repeatable, not secret
     found: dict[str, SandboxNumber] = {}
     while len(found) < numbers:
@@ -179,13 +178,13 @@ class _Document(Struct, rename="camel"):
 
 
 def load_state(text: bytes) -> list[SandboxAccount]:
-    """The accounts of an account document, or of a list of them.
+    """Return the accounts of an account document, or of a list of them.
 
-    Beside the vendor's keys one may have `messages` (`from` and `dateUpdated` each) and `scheduled` (`scheduledDate`
-    and `senders` each), which are what it has sent and scheduled.
+    Besides the vendor's keys, a document can have `messages` (with `from` and `dateUpdated`) and `scheduled` (with
+    `scheduledDate` and `senders`): its sent and scheduled messages.
 
     Raises:
-        ValueError: the text is neither; with what is wrong.
+        ValueError: the text is neither; with the reason.
     """
     try:
         decoded = msgspec.json.decode(text, type=_Document | list[_Document])

@@ -1,4 +1,4 @@
-"""What is answered over HTTP: metrics, health, and the status page. Nothing here changes anything."""
+"""Metrics, health and the status page over HTTP, read-only."""
 
 from worker.web.auth import MIN_TOKEN_LENGTH, Access, loopback
 from worker.web.server import HOST, PORT, HealthSource, Response, serve

@@ -1,4 +1,4 @@
-"""Who may see the pages: on a loopback address whoever is on this machine, elsewhere who has the token."""
+"""Access to the pages: for users of this machine on a loopback address, elsewhere with the token."""
 
 import hmac
 import time
@@ -12,20 +12,20 @@ __all__ = ["COOKIE", "MIN_TOKEN_LENGTH", "Access", "Denied", "TooManyAttempts", 
 
 COOKIE: Final = "senderid"
 MIN_TOKEN_LENGTH: Final = 16
-"""Characters of the shortest token."""
+"""Fewest characters of a token."""
 
 _HOURS: Final = 12
 _TRIES: Final = 10
 _PER_SECONDS: Final = 60.0
 _PEERS: Final = 1024
-"""Addresses of which wrong tokens are remembered."""
+"""Most addresses whose wrong tokens are counted."""
 _NETWORK: Final = 4
-"""Groups of an IPv6 address that one site has for itself: whoever has one of its addresses has all."""
+"""Groups of an IPv6 address that identify a site, whose hosts can use all of its addresses."""
 _HOSTS: Final = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 
 class Denied(Enum):
-    """Why somebody may not see a page."""
+    """Why access to a page is denied."""
 
     HOST = "host"
     NO_TOKEN = "no token"  # noqa: S105 - a word
@@ -33,13 +33,13 @@ class Denied(Enum):
 
 
 class TooManyAttempts(Exception):
-    """There were too many wrong tokens from an address in the last minute."""
+    """An address sent too many wrong tokens in the last minute."""
 
 
 class Access:
-    """Decides who sees pages; with a `token` who has it, without one whoever asks by a name of this machine.
+    """Grants access to the pages: with the `token`, or without one to requests by a name of this machine.
 
-    `host` is the address that is listened on. `clock` is any clock of seconds, `wall` Unix time.
+    `host` is the address of the server. `clock` returns monotonic seconds, `wall` the Unix time.
     """
 
     def __init__(
@@ -59,22 +59,22 @@ class Access:
 
     @property
     def guarded(self) -> bool:
-        """Whether there is a token."""
+        """True if a token is required."""
         return self._token is not None
 
     def denied(self, host: str, authorization: str | None, cookie: str | None, peer: str) -> Denied | None:
-        """Why a request with these headers, from the address `peer`, is not answered, None where it is.
+        """Return why a request from the address `peer` is denied, or None if it is granted.
 
-        With a token any host will do: a site that gives its own name this address has neither the token nor, as
-        browsers keep cookies by name, the session; and a proxy sends the name that it has itself.
+        With a token any host is accepted: a site that points its own name here has neither the token nor the session
+        cookie, and a proxy sends its own name.
 
         Raises:
-            Many: it has a wrong token, and there were too many before. The right one always opens.
+            TooManyAttempts: the token is wrong, as were too many before. The right one is always accepted.
         """
         if self._token is None:
             if not self._local:
                 return Denied.NO_TOKEN
-            # a name that an attacker's site points at this machine is none of ours
+            # an attacker's site can point its own name at this machine
             return None if _name(host) in self._names else Denied.HOST
         if cookie is not None and self._sealed(cookie):
             return None
@@ -89,10 +89,10 @@ class Access:
         return Denied.LOGIN
 
     def login(self, given: str, peer: str) -> str | None:
-        """The value of the cookie for who gives the right token, None for who gives a wrong one.
+        """Return the cookie for the right token, or None for a wrong one.
 
         Raises:
-            Many: there were too many wrong ones from that address, and not even the right one is taken.
+            TooManyAttempts: the address sent too many wrong ones; not even the right one is accepted.
         """
         self._bound(peer)
         if self._right(given):
@@ -104,21 +104,21 @@ class Access:
         return self._token is not None and hmac.compare_digest(_digest(given), _digest(self._token))
 
     def _bound(self, peer: str) -> None:
-        """Raise Many where an address sent too many wrong ones."""
+        """Raise TooManyAttempts if an address sent too many wrong tokens."""
         now = self._clock()
-        fresh = [moment for moment in self._wrong.get(_whose(peer), ()) if now - moment < _PER_SECONDS]
+        fresh = [moment for moment in self._wrong.get(_network_of(peer), ()) if now - moment < _PER_SECONDS]
         if len(fresh) >= _TRIES:
             raise TooManyAttempts
 
     def _count(self, peer: str) -> None:
-        """One more wrong one; of too many addresses the one that was quiet longest is forgotten."""
-        whose = _whose(peer)
+        """Count a wrong token. Of too many addresses, the one with the oldest attempt is forgotten."""
+        whose = _network_of(peer)
         self._wrong[whose] = [*self._wrong.pop(whose, ()), self._clock()][-_TRIES:]
         if len(self._wrong) > _PEERS:
             del self._wrong[next(iter(self._wrong))]
 
     def _seal(self, until: int) -> str:
-        assert self._token is not None  # noqa: S101 - nobody logs in without one
+        assert self._token is not None  # noqa: S101 - there is no login without one
         return f"{until}.{hmac.new(self._token.encode(), f'session {until}'.encode(), sha256).hexdigest()}"
 
     def _sealed(self, cookie: str) -> bool:
@@ -129,7 +129,7 @@ class Access:
 
 
 def loopback(host: str) -> bool:
-    """Whether an address can be reached from this machine alone."""
+    """Return True if an address can be reached from this machine alone."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -137,13 +137,13 @@ def loopback(host: str) -> bool:
 
 
 def _name(host: str) -> str:
-    """The name of a Host header, without its port."""
+    """Return the name of a Host header, without its port."""
     bare, colon, port = host.rpartition(":")
     return (bare if colon and port.isascii() and port.isdigit() else host).lower()
 
 
-def _whose(peer: str) -> str:
-    """What a client cannot change of its address."""
+def _network_of(peer: str) -> str:
+    """Return the part of an address that a client cannot choose."""
     try:
         address = ip_address(peer.partition("%")[0])
     except ValueError:

@@ -1,4 +1,4 @@
-"""What comes due next over many accounts, numbers that change alike told together; quick however often it is asked."""
+"""Find the next scheduled changes of many accounts, with numbers of one schedule grouped, and cache them."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
@@ -15,11 +15,11 @@ from worker.model.schedule import scheduled_status, status_changes
 __all__ = ["NextChanges", "ScheduledChange"]
 
 _SHOWN: Final = 5
-"""Phones that a turn names."""
+"""Phones that a change lists."""
 
 
 class ScheduledChange(Struct, frozen=True):
-    """Numbers of an account that change alike at an instant of UTC: how many, and some of them. None is nothing."""
+    """Numbers of an account with the same change at a UTC time: their count, and some of them."""
 
     when: datetime
     account: str
@@ -31,7 +31,7 @@ class ScheduledChange(Struct, frozen=True):
 
 
 class _Group(Struct):
-    """Numbers of an account with one schedule, and when it changes next after a moment; None if it never does."""
+    """Numbers of an account with one schedule, and when it changes next after `asked`; None if never."""
 
     account: str
     schedule: Schedule
@@ -42,7 +42,7 @@ class _Group(Struct):
 
 
 class NextChanges:
-    """Remembers of each account which of its numbers go together, and when they change next."""
+    """Caches the groups of numbers of each account, and when they change next."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[DesiredAccount, tuple[_Group, ...]]] = {}
@@ -50,7 +50,7 @@ class NextChanges:
     def next(
         self, accounts: Iterable[DesiredAccount], now: datetime, *, days: int, most: int
     ) -> tuple[ScheduledChange, ...]:
-        """The first `most` turns after an aware moment and within so many days, by time."""
+        """Return the first `most` changes within `days` after an aware time, in order."""
         self._known = {account.name: self._grouped(account) for account in accounts}
         end = now + timedelta(days)
         due = [
@@ -59,7 +59,7 @@ class NextChanges:
             for alike in some
             if (when := _following(alike, now)) is not None and when < end
         ]
-        # whoever is not among the first `most` to begin has nothing among the first `most` turns
+        # a group that is not among the first `most` to change has none of the first `most` changes
         due.sort(key=lambda alike: alike.following or end)
         told = merge(*(_turns(alike, now, end) for alike in due[:most]), key=attrgetter("when"))
         return tuple(islice(told, most))
@@ -79,7 +79,7 @@ def _alike(account: str, schedule: Schedule, phones: Sequence[str]) -> _Group:
 
 
 def _following(alike: _Group, now: datetime) -> datetime | None:
-    """When a schedule changes next; asked again only once that is past, or the clock was set back."""
+    """Return when a schedule changes next; computed again once that is past, or the clock was set back."""
     stale = alike.asked is None or now < alike.asked or (alike.following is not None and alike.following <= now)
     if stale:
         found = next(status_changes(alike.schedule, now), None)

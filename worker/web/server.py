@@ -1,6 +1,6 @@
-"""A small HTTP server on the daemon's own loop, which nobody who speaks to it can hold up.
+"""A small HTTP server on the daemon's event loop, which clients cannot block.
 
-Every connection is for one request and lives for some seconds at most; there are only so many at once.
+A connection serves one request and is closed after some seconds; their number is limited.
 """
 
 import asyncio
@@ -21,15 +21,15 @@ PORT: Final = 9464
 """The port that OpenTelemetry's Prometheus exporters use, and no program of this kind does."""
 
 _CONNECTIONS: Final = 64
-"""Connections at once: a scraper, two probes and a person need a handful."""
+"""Most connections at once: a scraper, two probes and a user need a handful."""
 _SECONDS: Final = 10.0
-"""How long a connection lives, whatever it is doing; scrapers wait for as long."""
+"""Lifetime of a connection; scrapers wait as long."""
 _AT_ONCE: Final = 0.01
-"""How long one lives that is too many: aiohttp must have come to know it."""
+"""Lifetime of a connection beyond the limit: aiohttp must have registered it."""
 _LINE: Final = 2048
-"""Bytes of the longest line of a request; browsers send headers of a few hundred."""
+"""Most bytes of a line of a request; browsers send headers of some hundreds."""
 _HEADERS: Final = 64
-"""Headers of a request."""
+"""Most headers of a request."""
 
 _EVERY_ANSWER: Final = {
     "Cache-Control": "no-store",
@@ -39,14 +39,14 @@ _EVERY_ANSWER: Final = {
     "Server": "senderid",
     "X-Content-Type-Options": "nosniff",
 }
-"""What browsers are told: nothing here is for other sites, nor to be run, framed or kept."""
+"""Headers of every response: no scripts, frames, caches or use by other sites."""
 
 
 _TEXT: Final = "text/plain; charset=utf-8"
 
 
 class Response(NamedTuple):
-    """What is answered under one path, with headers beside those of every answer."""
+    """A response, with headers besides those of every response."""
 
     status: int
     body: bytes
@@ -55,28 +55,28 @@ class Response(NamedTuple):
 
 
 class HealthSource(Protocol):
-    """What the daemon has to offer. Neither of these waits for anything."""
+    """Metrics and health of the daemon. No method blocks."""
 
     def metrics(self, accept: str) -> tuple[bytes, str]:
         """Return the metrics in the format that an Accept header asks for, and the name of that format."""
         ...
 
     def alive(self) -> str | None:
-        """None while the loop does its work; otherwise why it should be started anew."""
+        """Return why the daemon should be restarted, or None if it is alive."""
         ...
 
     def ready(self) -> str | None:
-        """None once the desired state is loaded and the first round is done; otherwise what is missing."""
+        """Return what is missing until the first pass is done, or None if nothing is."""
         ...
 
 
 class PageHandler(Protocol):
-    """Everything that is neither metrics nor health: `worker.web.site.StatusPages`."""
+    """Serves everything but metrics and health: `worker.web.site.StatusPages`."""
 
     async def answer(
         self, request: web.BaseRequest, headers: dict[str, str], last: Callable[[float], None]
     ) -> Response | web.StreamResponse:
-        """The answer to a request; it may change the `headers` that every answer has."""
+        """Return the response to a request; it may change the `headers` of every response."""
         ...
 
 
@@ -84,13 +84,13 @@ class PageHandler(Protocol):
 async def serve(
     state: HealthSource | None, host: str = HOST, port: int = PORT, site: PageHandler | None = None
 ) -> AsyncIterator[str]:
-    """Answer while the context lasts; gives the URL. Port 0 takes a free one.
+    """Serve while the context lasts, and yield the URL. Port 0 takes a free one.
 
-    `/metrics`, `/healthz` and `/readyz` are the daemon's, whose `state` is None where there is none: then nothing is
-    measured, and who answers is well. Everything else is for the `site`, if there is one.
+    `/metrics`, `/healthz` and `/readyz` report the `state` of the daemon. Without a daemon there are no metrics, and
+    the server is healthy. Everything else is for the `site`, if any.
 
     Raises:
-        OSError: the port cannot be listened on; `filename` says which.
+        OSError: the port cannot be used; `filename` has it.
     """
     runner = web.ServerRunner(_Bounded(state, site), shutdown_timeout=0.1)
     await runner.setup()
@@ -126,10 +126,10 @@ def _reason(reason: str | None) -> Response:
 
 
 class _Bounded(web.Server):
-    """Ends every connection in time, and those at once that are too many."""
+    """Closes every connection in time, and excess connections at once."""
 
     def __init__(self, state: HealthSource | None, site: PageHandler | None) -> None:
-        # what strangers send is nothing for our log
+        # requests of strangers do not belong in the log
         silent = logging.getLogger(__name__)
         silent.disabled = True
         super().__init__(
@@ -137,7 +137,7 @@ class _Bounded(web.Server):
             access_log=silent,
             logger=silent,
             lingering_time=0,
-            # who listens to events and leaves makes room for another
+            # a client that closes its event stream makes room for another
             handler_cancellation=True,
             max_line_size=_LINE,
             max_field_size=_LINE,
@@ -171,19 +171,19 @@ class _Bounded(web.Server):
         return make(request.headers.get("Accept", ""))
 
     def _last(self, request: web.BaseRequest, seconds: float) -> None:
-        """Let the connection of a request live for so many seconds from now."""
+        """Close the connection of a request `seconds` from now."""
         handler, transport = request.protocol, request.transport
         if handler in self._ends and transport is not None:
             self._ends[handler].cancel()
             self._ends[handler] = asyncio.get_running_loop().call_later(seconds, transport.abort)
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
-        """Somebody connected."""
+        """Start the timer that closes a new connection."""
         super().connection_made(handler, transport)
         lives = _SECONDS if len(self._ends) < _CONNECTIONS else _AT_ONCE
         self._ends[handler] = asyncio.get_running_loop().call_later(lives, transport.abort)
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
-        """A connection ended."""
+        """Cancel the timer of a closed connection."""
         self._ends.pop(handler).cancel()
         super().connection_lost(handler, exc)

@@ -1,4 +1,4 @@
-"""The pages: which one a request is for, whether whoever asks may see it, and its answer."""
+"""Serve the status pages: access, routing, assets and event streams."""
 
 import asyncio
 import contextvars
@@ -39,7 +39,7 @@ _POLICY: Final = (
 )
 _HTML: Final = "text/html; charset=utf-8"
 _SECONDS: Final = 2.0
-"""How long the ledger may be asked for one page."""
+"""Seconds that a page may read the ledger."""
 _THREADS: Final = 2
 _ASSETS: Final = {
     "style.css": "text/css; charset=utf-8",
@@ -48,15 +48,15 @@ _ASSETS: Final = {
     "page/icon.svg": "image/svg+xml",
 }
 _FORM: Final = 4096
-"""Bytes of the login form's answer."""
+"""Most bytes of a submitted login form."""
 _PARTS: Final = 64
-"""Fields of a query."""
+"""Most fields of a query."""
 _DAYS: Final = 14
 _TURNS: Final = 200
 
 
 class StatusPages:
-    """The pages over a ledger. `live` tells what a daemon knows, `desired` gives the accounts of the files, if any."""
+    """The pages of a ledger. `live` returns the state of a daemon, `desired` the accounts of the files, if any."""
 
     def __init__(
         self,
@@ -75,22 +75,22 @@ class StatusPages:
         self._checked = False
         self._soon = NextChanges()
         self._one = Lock()
-        # threads of its own: the daemon's are for its ledger, and must not wait for readers
+        # separate threads: those of the daemon's ledger must not wait for readers
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="page")
         self.events = EventStreams(self._trace)
 
     def close(self) -> None:
-        """Answer no more."""
+        """End event streams and threads."""
         self.events.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def answer(
         self, request: web.BaseRequest, headers: dict[str, str], last: Callable[[float], None]
     ) -> Response | web.StreamResponse:
-        """The answer to any request that is not for metrics or health; `last` lets its connection live longer."""
+        """Return the response to a request; `last` extends the lifetime of its connection."""
         speak(_language(request.headers.get("Accept-Language", "")))
         headers["Content-Security-Policy"] = _POLICY
-        # what a browser sends as it is, before anything is decoded
+        # the path before percent-decoding
         path, _mark, query = request.raw_path.partition("?")
         posted = path in {"/login", "/logout"} and request.method == "POST"
         if request.method not in {"GET", "HEAD"} and not posted:
@@ -122,7 +122,7 @@ class StatusPages:
         return await self._shown(path, query)
 
     async def _entrance(self, request: web.BaseRequest, path: str) -> Response:
-        # who lies here only denies themselves a session
+        # a forged header only costs the client its own session
         proxied = request.headers.get("X-Forwarded-Proto", "").partition(",")[0].strip().lower() == "https"
         only = "HttpOnly; SameSite=Strict; Secure" if proxied else "HttpOnly; SameSite=Strict"
         gone = f"{COOKIE}=; Path=/; Max-Age=0; {only}"
@@ -186,7 +186,7 @@ class StatusPages:
         return await loop.run_in_executor(self._threads, lambda: context.run(self._made, asked, version))
 
     def _made(self, asked: views.PageRequest, version: str) -> Response:
-        """The page, in a thread."""
+        """Build a page, in a thread."""
         try:
             with reading(self._ledger, checked=self._checked, seconds=_SECONDS) as connection:
                 self._checked = True
@@ -221,7 +221,7 @@ class StatusPages:
         )
 
     def _upcoming(self) -> UpcomingChanges | None:
-        """What is coming, in a thread; None where no files are known."""
+        """Return the next scheduled changes, in a thread; None without files."""
         if self._desired is None:
             return None
         now = self._now()
@@ -234,7 +234,7 @@ class StatusPages:
         return UpcomingChanges(format_utc(now + timedelta(_DAYS)), told, more=len(turns) > _TURNS)
 
     def _trace(self) -> object:
-        """What changes whenever a run writes to the ledger."""
+        """Return a value that changes whenever a run writes to the ledger."""
         found: list[Any] = []
         for path in (self._ledger, self._ledger.with_name(f"{self._ledger.name}-wal")):
             try:
@@ -242,19 +242,19 @@ class StatusPages:
             except OSError:
                 found.append(None)
             else:
-                # a reader may make an empty one, and take it away
+                # a reader may create an empty one, and delete it
                 found.append((told.st_mtime_ns, told.st_size, told.st_ino) if told.st_size else None)
         return found
 
 
 @cache
 def _url(name: str) -> str:
-    """Where an asset is; another one is elsewhere, so that browsers may keep it for ever."""
+    """Return the URL of an asset. It has the hash of the content, so that browsers can cache it forever."""
     return f"/assets/{sha256(asset(name)).hexdigest()[:16]}/{name.rpartition('/')[2]}"
 
 
 def _language(header: str) -> str:
-    """The language of ours that an Accept-Language header wants most, English where it wants none of them."""
+    """Return the supported language that an Accept-Language header prefers; English by default."""
     wishes = []
     for place, wish in enumerate(header.split(",")[:20]):
         name, _semicolon, weight = wish.strip().partition(";q=")

@@ -1,4 +1,4 @@
-"""Server-sent events: that something changed, and nothing of what. Who hears it asks for the page again."""
+"""Server-sent events that report that something changed. The browser then loads the page again."""
 
 import asyncio
 import time
@@ -12,17 +12,17 @@ from aiohttp import web
 __all__ = ["MOST", "EventStreams"]
 
 MOST: Final = 16
-"""Streams at once."""
+"""Most streams at once."""
 _LOOK: Final = 2.0
-"""Seconds between looks at what others may have changed."""
+"""Seconds between checks for changes by other processes."""
 _BEAT: Final = 15.0
-"""Seconds of silence after which a sign of life is sent; proxies give up after 30 and more."""
+"""Seconds of silence before a keep-alive; proxies close idle connections after 30 or more."""
 _LIVES: Final = 900.0
-"""Seconds of a stream, after which a browser opens the next."""
+"""Lifetime of a stream in seconds; the browser then opens the next."""
 
 
 class EventStreams:
-    """Who is listening, and what they are told. `look` gives a value that changes when something did; it may block."""
+    """The open streams. `look` returns a value that changes with the ledger; it may block."""
 
     def __init__(self, look: Callable[[], object]) -> None:
         self._look = look
@@ -37,26 +37,26 @@ class EventStreams:
 
     @property
     def full(self) -> bool:
-        """Whether nobody more can listen."""
+        """True if no further stream can be opened."""
         return self._listening >= MOST
 
     def version(self) -> str:
-        """A word that is another one after every change; it may block. A page has that of before it was made."""
+        """Return a version that differs after every change; it may block."""
         return sha256(repr((self._began, self._rings, self._look())).encode()).hexdigest()[:16]
 
     def ring(self) -> None:
-        """Something changed."""
+        """Report a change to every stream."""
         self._rings += 1
         if not self._listening:
             return
-        task = asyncio.ensure_future(self._tell_all())
+        task = asyncio.ensure_future(self._notify_all())
         self._ringing.add(task)
         task.add_done_callback(self._ringing.discard)
 
     async def stream(
         self, request: web.BaseRequest, headers: dict[str, str], last: Callable[[float], None]
     ) -> web.StreamResponse:
-        """Tell who asked of changes until they leave; `last` gives the connection so many seconds more."""
+        """Report changes until the client leaves; `last` extends the lifetime of the connection."""
         self._listening += 1
         if self._looking is None:
             self._looking = asyncio.ensure_future(self._watch())
@@ -74,14 +74,14 @@ class EventStreams:
                 self._looking = None
 
     def close(self) -> None:
-        """End every stream, and look no more."""
+        """End every stream."""
         self._closed = True
         if self._looking is not None:
             self._looking.cancel()
         self.ring()
 
     async def _tell(self, response: web.StreamResponse) -> None:
-        told = await self._tell_all()
+        told = await self._notify_all()
         with suppress(ConnectionError, TimeoutError):
             await response.write(f"event: hello\ndata: {told}\n\n".encode())
             async with asyncio.timeout(_LIVES):
@@ -95,8 +95,8 @@ class EventStreams:
                     told = self._now
                     await response.write(f"event: change\ndata: {told}\n\n".encode())
 
-    async def _tell_all(self) -> str:
-        """Look, and wake who listens where something changed or this is the end."""
+    async def _notify_all(self) -> str:
+        """Update the version, and wake every stream."""
         async with self._rung:
             if not self._closed:
                 self._now = await asyncio.get_running_loop().run_in_executor(None, self.version)
@@ -106,4 +106,4 @@ class EventStreams:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(_LOOK)
-            await self._tell_all()
+            await self._notify_all()

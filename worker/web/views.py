@@ -1,4 +1,4 @@
-"""What each page shows, out of the ledger. These block, and are called in a thread."""
+"""Read the content of each page from the ledger. These functions block, and run in a thread."""
 
 import sqlite3
 from collections.abc import Callable, Mapping
@@ -23,16 +23,16 @@ _RUNS: Final = 50
 _FEW: Final = 10
 _NEEDS: Final = 20
 _TEXT: Final = 100
-"""Characters of what is searched for."""
+"""Most characters of a search text."""
 _BIGGEST: Final = (1 << 63) - 1
 
 
 class PageNotFound(Exception):
-    """There is no such page."""
+    """The requested page does not exist."""
 
 
 class PageRequest(Struct, frozen=True, kw_only=True):
-    """A request: the decoded parts of its path, its query, and what is known besides the ledger."""
+    """A request: the decoded parts of its path, its query, and the state of the daemon."""
 
     path: tuple[str, ...]
     query: Mapping[str, str]
@@ -41,18 +41,18 @@ class PageRequest(Struct, frozen=True, kw_only=True):
     coming: Callable[[], UpcomingChanges | None]
 
     def text(self, name: str) -> str:
-        """A text of the query."""
+        """Return a text of the query."""
         return self.query.get(name, "")[:_TEXT]
 
     def place(self, name: str) -> int | None:
-        """A place in the ledger of the query; None where it has none."""
+        """Return a ledger position of the query, or None."""
         text = self.query.get(name, "")
         digits = text.isascii() and text.isdigit()
         return min(int(text), _BIGGEST) if digits and len(text) <= len(str(_BIGGEST)) else None
 
     @property
     def digits(self) -> str:
-        """The number that is searched for, or its first digits, however they are written."""
+        """The digits of the number, or of its start, that the query searches for."""
         text = self.text("q")
         with suppress(ValueError):
             return parse_digits(text)
@@ -61,7 +61,7 @@ class PageRequest(Struct, frozen=True, kw_only=True):
 
 
 def build_page(connection: sqlite3.Connection, asked: PageRequest) -> tuple[str, status_pages.Body]:
-    """The page that is asked for, and the entry of the navigation that it belongs to.
+    """Return the requested page, and its entry in the navigation.
 
     Raises:
         Missing: there is none.
@@ -88,7 +88,7 @@ def build_page(connection: sqlite3.Connection, asked: PageRequest) -> tuple[str,
 
 
 def _phone(text: str) -> str:
-    # a number is linked by its own digits, which no country code is taken out of
+    # links have the plain digits, which must not lose a country code
     if fullmatch(PHONE_PATTERN, text, ASCII):
         return text
     with suppress(ValueError):
@@ -147,7 +147,7 @@ def _account(connection: sqlite3.Connection, asked: PageRequest, key: str) -> st
 
 
 def _needs(live: DaemonState | None, standing: AccountState) -> tuple[AttentionItem, ...]:
-    """What the daemon has to say of an account."""
+    """Return the attention items of an account."""
     return () if live is None else tuple(need for need in live.needs if need.account == standing.account)[:_ROWS]
 
 
@@ -215,6 +215,6 @@ def _quota(connection: sqlite3.Connection, asked: PageRequest) -> status_pages.Q
 
 
 def _filled(starts: list[str], windows: list[WriteBucket]) -> list[WriteBucket]:
-    """A window for each start, of no writes where there were none; none at all where there were none in any."""
+    """Return a window for each start, with zero writes by default; none at all if there were no writes."""
     writes = {window.start: window.writes for window in windows}
     return [WriteBucket(start, writes.get(start, 0)) for start in starts] if writes else []

@@ -282,7 +282,7 @@ def test_lines_of_stderr_are_masked_whole(monkeypatch: pytest.MonkeyPatch) -> No
     """A number that comes in pieces is hidden, a question without an end is shown at once, and bytes stay bytes."""
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(raw, encoding="utf-8"))
-    MaskedStream.draw(MASK)
+    MaskedStream.install(MASK)
     sys.stderr.buffer.write(b"see 0101234")
     assert raw.getvalue() == b""
     sys.stderr.buffer.write(b"5678\n\xff\n")
@@ -291,5 +291,5 @@ def test_lines_of_stderr_are_masked_whole(monkeypatch: pytest.MonkeyPatch) -> No
     assert raw.getvalue() == b"see 010****5678\n\xff\nApply 010****5678? "
     assert not sys.stderr.isatty()
     monkeypatch.setattr(sys, "stderr", None)
-    MaskedStream.draw(MASK)
+    MaskedStream.install(MASK)
     assert sys.stderr is None

@@ -28,11 +28,11 @@ from worker.plan.planfile import SavedPlan, unseal
 __all__ = ["main"]
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-"""A name, as it stands in an HTML comment, a file's name and an artifact's."""
+"""A name that is valid in an HTML comment, a file name and an artifact name."""
 _USAGE: Final = 64
-"""The exit status of wrong usage, as of `senderid`: 2, which is click's, means that changes are pending."""
+"""The exit status of wrong usage, as in `senderid`: click's 2 means that changes are pending."""
 _ANY_AGE: Final = 1e9
-"""Seconds: how old it may be is for `senderid apply` to say."""
+"""Seconds: `senderid apply` checks the age of a plan."""
 _BODY: Final = 65_500
 """Characters of a comment: GitHub takes 65,536."""
 _CLAIMED: Final = (
@@ -53,18 +53,22 @@ def _url(_ctx: click.Context, param: click.Parameter, url: str) -> str:
     return url
 
 
-_kind = click.option("--kind", default="plan", callback=_named, help="What is told: plan, apply or drift.")
-_name = click.option("--name", default="senderid", callback=_named, help="Tells several uses in one repository apart.")
-_body = click.option("--body", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A file of Markdown.")
-_footer = click.option("--footer", default="", help="A line below it.")
-_request = click.option("--request", type=int, required=True, help="The pull or merge request.")
+_kind = click.option("--kind", default="plan", callback=_named, help="Kind of report: plan, apply or drift.")
+_name = click.option(
+    "--name", default="senderid", callback=_named, help="Name of this use, if a repository has several."
+)
+_body = click.option(
+    "--body", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Markdown file with the text."
+)
+_footer = click.option("--footer", default="", help="Line to add below the text.")
+_request = click.option("--request", type=int, required=True, help="Number of the pull or merge request.")
 _files = click.option("--files", multiple=True, required=True, help="A desired-state file or folder.")
-_job = click.option("--job", required=True, callback=_url, help="The URL of this job.")
+_job = click.option("--job", required=True, callback=_url, help="URL of this job.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """What pipelines on GitHub and GitLab need besides senderid. The token is in FORGE_TOKEN."""
+    """Run the steps of pipelines on GitHub and GitLab around senderid. FORGE_TOKEN has the token."""
 
 
 @main.command()
@@ -74,7 +78,7 @@ def main() -> None:
 @_footer
 @click.option("--request", type=int, help="The pull or merge request. [the one of this job]")
 def comment(*, kind: str, name: str, body: Path, footer: str, request: int | None) -> None:
-    """Have one comment of that kind and name on a pull or merge request say what a file says."""
+    """Create or update the comment of a kind and name on a pull or merge request."""
     forge = _forge()
     number = forge.request if request is None else request
     if number is None:
@@ -101,7 +105,7 @@ def comment(*, kind: str, name: str, body: Path, footer: str, request: int | Non
 @click.option("--title", help="The issue's title.")
 @click.option("--close", "remark", metavar="REMARK", help="Close it, with this remark.")
 def issue(*, kind: str, name: str, body: Path | None, footer: str, title: str | None, remark: str | None) -> None:
-    """Have one issue of that kind and name be open and say what a file says, or be closed."""
+    """Open, update or close the issue of a kind and name."""
     forge = _forge()
     if remark is not None:
         click.echo(f"The issue is {forge.close_issue(_marker(kind, name), remark)}.")
@@ -114,7 +118,7 @@ def issue(*, kind: str, name: str, body: Path | None, footer: str, title: str | 
 
 @main.command()
 def annotate() -> None:
-    """Problems of files on standard input, `file:line:column: message`, as annotations of GitHub."""
+    """Print the problems on standard input, `file:line:column: message`, as GitHub annotations."""
     for line in annotations(sys.stdin):
         click.echo(line)
 
@@ -122,7 +126,7 @@ def annotate() -> None:
 @main.command()
 @click.argument("plan", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def describe(plan: Path) -> None:
-    """Whether a saved plan has changes, and its fingerprint, as outputs of a step."""
+    """Print whether a saved plan has changes, and its fingerprint, as step outputs."""
     saved = json.loads(plan.read_bytes())
     click.echo(f"changes={str(any(account['changes'] for account in saved['accounts'])).lower()}")
     click.echo(f"fingerprint={saved['fingerprint']}")
@@ -133,10 +137,10 @@ def describe(plan: Path) -> None:
 @click.option("--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Where it goes.")
 @_files
 def reviewed_plan(*, name: str, output: Path, files: tuple[str, ...]) -> None:
-    """Fetch the plan that was reviewed before this commit was merged; prints the request's number.
+    """Fetch the plan that was reviewed before this commit was merged, and print the request's number.
 
-    It is refused where it is not a plan of the desired-state files of this checkout, and (exit status 4) where a newer
-    commit of the branch asks for something else.
+    The plan is refused if it is not a plan of the desired-state files of this checkout. If a newer commit of the branch
+    asks for something else, it is refused with exit status 4.
     """
     forge = _forge()
     number, data = forge.reviewed_plan(name)
@@ -161,9 +165,9 @@ def reviewed_plan(*, name: str, output: Path, files: tuple[str, ...]) -> None:
 @_request
 @click.option("--allow", multiple=True, help="A safety rule to let through: replay claims a plan once more.")
 def claim(*, plan: Path, name: str, job: str, request: int, allow: tuple[str, ...]) -> None:
-    """Claim a saved plan for a job, in a comment on the request, before the plan is applied; prints the comment's id.
+    """Claim a saved plan for a job before it is applied, in a comment on the request, and print the comment's id.
 
-    Exit status 4 where another job has claimed the plan: then it must not be applied.
+    If another job has claimed the plan, the exit status is 4, and the plan must not be applied.
     """
     forge = _forge()
     mine = Claim(_opened(plan.read_bytes()).id, secrets.token_hex(8), job)
@@ -201,7 +205,7 @@ def claim(*, plan: Path, name: str, job: str, request: int, allow: tuple[str, ..
 @click.option("--log", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The apply's log, as JSON.")
 @click.option("--status", required=True, type=int, help="The apply's exit status.")
 def conclude(*, name: str, body: Path, footer: str, request: int, number: int, log: Path, status: int) -> None:
-    """Make the comment of a claim the apply's result. The claim is released where no write was sent."""
+    """Replace the comment of a claim by the apply's result. The claim is released if no write was sent."""
     forge = _forge()
     marker = _marker("apply", name)
     found = next((Claim.read(text) for each, text in forge.comments(request, marker) if each == number), None)

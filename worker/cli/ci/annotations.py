@@ -1,4 +1,4 @@
-"""Problems in files as annotations of GitHub, which shows them at their lines."""
+"""Format problems in files as GitHub annotations, which appear at their lines."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -8,13 +8,13 @@ __all__ = ["annotations"]
 
 _PROBLEM: Final = re.compile(r"(?P<file>.+?):(?P<line>\d+):(?P<column>\d+): (?P<warning>warning: )?(?P<message>.+)")
 _MOST: Final = 10
-"""Annotations that GitHub shows of a step and level."""
+"""Annotations that GitHub shows per step and level."""
 
 
 def annotations(lines: Iterable[str]) -> Iterator[str]:
-    """A workflow command for each problem, `file:line:column: message`, among some lines; other lines are left out.
+    """Yield a workflow command for each line `file:line:column: message`; other lines are dropped.
 
-    Of more than GitHub shows of a level the last says how many are left.
+    If a level has more problems than GitHub shows, the last command counts the rest.
     """
     levels: dict[str, list[str]] = {"error": [], "warning": []}
     for line in lines:
@@ -22,9 +22,9 @@ def annotations(lines: Iterable[str]) -> Iterator[str]:
             level = "warning" if found["warning"] else "error"
             place = f"file={_value(found['file'])},line={found['line']},col={found['column']}"
             levels[level].append(f"::{level} {place}::{_text(found['message'])}")
-    for level, told in levels.items():
-        left = len(told) - _MOST
-        yield from told if left <= 0 else told[: _MOST - 1]
+    for level, commands in levels.items():
+        left = len(commands) - _MOST
+        yield from commands if left <= 0 else commands[: _MOST - 1]
         if left > 0:
             yield f"::{level}::and {left + 1:,} more, in the log of this step"
 

@@ -13,7 +13,7 @@ from worker.cli.ci.http import Api, CiError, NotFound
 __all__ = ["GitHub"]
 
 _BOT: Final = "github-actions[bot]"
-"""Whose comments are those of a workflow's own token."""
+"""The author of comments that a workflow's own token creates."""
 _FILES: Final = 300
 """Changed files that GitHub lists of a comparison."""
 _PLAN_CAP: Final = 256 << 20
@@ -21,7 +21,7 @@ _PLAN_CAP: Final = 256 << 20
 
 
 class GitHub:
-    """The repository that a workflow runs for. `author` is whose comments and issues count as ours."""
+    """The repository that a workflow runs for. Comments and issues of `author` belong to the kit."""
 
     def __init__(self, environment: Mapping[str, str], token: str) -> None:
         self._environment = environment
@@ -52,12 +52,12 @@ class GitHub:
         )
 
     def comments(self, request: int, marker: str) -> list[tuple[int, str]]:
-        """Return id and text of each of our comments that begin with a marker."""
+        """Return id and text of each comment of the kit that starts with a marker."""
         found = self._api.pages(f"{self._root}/issues/{request}/comments")
         return [(each["id"], each["body"]) for each in found if self._ours(each, marker)]
 
     def add_comment(self, request: int, key: str, body: str) -> int:
-        """Create a comment, and return its id. `key` is how its text begins, and no other's."""
+        """Create a comment, and return its id. Its text starts with `key`, which is unique."""
 
         def find() -> dict[str, int] | None:
             return next(({"id": number} for number, _ in self.comments(request, key)), None)
@@ -74,7 +74,7 @@ class GitHub:
         self._api.delete(f"{self._root}/issues/comments/{number}")
 
     def open_issue(self, marker: str, title: str, body: str) -> str:
-        """Have one issue that begins with a marker open: bring it up to date, open it again or create it."""
+        """Create, update or reopen the issue that starts with a marker."""
         found = self._issue(marker)
         if found is None:
             self._api.create(f"{self._root}/issues", lambda: self._issue(marker), title=title, body=body)
@@ -83,7 +83,7 @@ class GitHub:
         return "updated" if found["state"] == "open" else "opened again"
 
     def close_issue(self, marker: str, remark: str) -> str:
-        """Close the issue that begins with a marker, where it is open."""
+        """Close the issue that starts with a marker, if it is open."""
         found = self._issue(marker)
         if found is None or found["state"] != "open":
             return "not open"
@@ -92,9 +92,9 @@ class GitHub:
         return "closed"
 
     def reviewed_plan(self, name: str) -> tuple[int, bytes]:
-        """The merged pull request of the commit, and the plan that its last run kept as an artifact of this name.
+        """Return the merged pull request of the commit, and the plan that its last run kept as an artifact.
 
-        Runs of forks keep artifacts in this repository too: only one of its own branches counts, and of that very head.
+        Runs of forks keep artifacts in this repository too: only a run of its own branches and of the head is trusted.
         """
         merged = [
             pull
@@ -104,14 +104,14 @@ class GitHub:
         if len(merged) != 1:
             raise CiError(
                 f"commit {self.commit[:12]} is not the merge of one pull request: there is no reviewed plan; "
-                "look at a plan of what is there now, then apply from the files by hand"
+                "review a new plan, then apply from the files by hand"
             )
         number, head = merged[0]["number"], merged[0]["head"]["sha"]
         kept = [each for each in self._artifacts(f"{name}-{head}") if self._trusted(each, head)]
         if not kept:
             raise CiError(
                 f"pull request {number} has no plan of its last commit {head[:12]}, or it has expired: "
-                "run its plan again, or look at a plan of what is there now and apply from the files by hand"
+                "run its plan again, or review a new plan and apply from the files by hand"
             )
         newest = max(kept, key=lambda each: (each["created_at"], each["id"]))
         return number, _only_file(self._api.download(f"{self._root}/actions/artifacts/{newest['id']}/zip"))
@@ -145,7 +145,7 @@ class GitHub:
             found = self._api.get(f"{self._root}/compare/{quote(before)}...{quote(self.commit)}")
         except NotFound:
             return None
-        # after a forced push the comparison begins at the common ancestor, and leaves out what was taken back
+        # after a forced push the comparison starts at the common ancestor, and omits what was reverted
         if found["status"] != "ahead":
             return None
         files = found["files"]
@@ -162,7 +162,7 @@ class GitHub:
         return (each.get("user") or {}).get("login") == self.author and _begins(each.get("body"), marker)
 
     def _issue(self, marker: str) -> dict[str, Any] | None:
-        """The issue that is open, or else the newest of those that were."""
+        """Return the open issue, or else the newest closed one."""
         found = [
             each
             for each in self._api.pages(f"{self._root}/issues", state="all", creator=self.author)

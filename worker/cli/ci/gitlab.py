@@ -14,7 +14,7 @@ _JOB: Final = "senderid-plan"
 
 
 class GitLab:
-    """The project that a pipeline runs for. Notes and issues of the token's own user count as ours."""
+    """The project that a pipeline runs for. Notes and issues of the token's user belong to the kit."""
 
     def __init__(self, environment: Mapping[str, str], token: str) -> None:
         self._environment = environment
@@ -39,11 +39,11 @@ class GitLab:
         return self._environment.get("CI_COMMIT_BRANCH")
 
     def comments(self, request: int, marker: str) -> list[tuple[int, str]]:
-        """Return id and text of each of our notes that begin with a marker."""
+        """Return id and text of each note of the kit that starts with a marker."""
         return self._notes(f"{self._root}/merge_requests/{request}/notes", marker)
 
     def add_comment(self, request: int, key: str, body: str) -> int:
-        """Create a note, and return its id. `key` is how its text begins, and no other's."""
+        """Create a note, and return its id. Its text starts with `key`, which is unique."""
         return self._add_note(f"{self._root}/merge_requests/{request}/notes", key, body)
 
     def edit_comment(self, request: int, number: int, body: str) -> None:
@@ -55,7 +55,7 @@ class GitLab:
         self._api.delete(f"{self._root}/merge_requests/{request}/notes/{number}")
 
     def open_issue(self, marker: str, title: str, body: str) -> str:
-        """Have one issue that begins with a marker open: bring it up to date, open it again or create it."""
+        """Create, update or reopen the issue that starts with a marker."""
         found = self._issue(marker)
         if found is None:
             self._api.create(f"{self._root}/issues", lambda: self._issue(marker), title=title, description=body)
@@ -66,7 +66,7 @@ class GitLab:
         return "opened again" if again else "updated"
 
     def close_issue(self, marker: str, remark: str) -> str:
-        """Close the issue that begins with a marker, where it is open."""
+        """Close the issue that starts with a marker, if it is open."""
         found = self._issue(marker)
         if found is None or found["state"] != "opened":
             return "not open"
@@ -75,9 +75,9 @@ class GitLab:
         return "closed"
 
     def reviewed_plan(self, name: str) -> tuple[int, bytes]:
-        """The merged merge request of the commit, and the file `name` that its last pipeline's plan kept.
+        """Return the merged merge request of the commit, and the file `name` that its last pipeline's plan kept.
 
-        Pipelines of forks run in their own projects: only one of this project counts, and of that very head.
+        Pipelines of forks run in their own projects: only a pipeline of this project and of the head is trusted.
         """
         merged = [
             each
@@ -88,7 +88,7 @@ class GitLab:
         if len(merged) != 1:
             raise CiError(
                 f"commit {self.commit[:12]} is not the merge of one merge request: there is no reviewed plan; "
-                "look at a plan of what is there now, then apply from the files by hand"
+                "review a new plan, then apply from the files by hand"
             )
         number, head = merged[0]["iid"], merged[0]["sha"]
         pipelines = [
@@ -102,7 +102,7 @@ class GitLab:
                     return number, self._api.download(f"{self._root}/jobs/{job['id']}/artifacts/{name}")
         raise CiError(
             f"merge request {number} has no plan of its last commit {head[:12]}: "
-            "run its plan again, or look at a plan of what is there now and apply from the files by hand"
+            "run its plan again, or review a new plan and apply from the files by hand"
         )
 
     def head(self, branch: str) -> str:
@@ -145,7 +145,7 @@ class GitLab:
         return self._api.get("/user")["id"]
 
     def _issue(self, marker: str) -> dict[str, Any] | None:
-        """The issue that is open, or else the newest of those that were."""
+        """Return the open issue, or else the newest closed one."""
         found = [
             each
             for each in self._api.pages(f"{self._root}/issues", scope="created_by_me", state="all")

@@ -16,16 +16,16 @@ from worker.cli.ci.limits import backoff
 __all__ = ["MOST_ITEMS", "Api", "CiError", "NoUsableAnswer", "NotFound", "PlanRefused"]
 
 _PATIENCE: Final = 30.0
-"""Seconds without an answer."""
+"""Seconds to wait for a reply."""
 _PAGE: Final = 100
 _PAGES: Final = 100
-"""Pages that are read at most: nobody has written ten thousand comments on one request."""
+"""Most pages of a list that are read."""
 MOST_ITEMS: Final = _PAGE * _PAGES
-"""Items of a list that are read at most."""
+"""Most items of a list that are read."""
 _CAP: Final = 300 << 20
-"""Bytes of an answer."""
+"""Most bytes of a reply."""
 _ERROR_CAP: Final = 64 << 10
-"""Bytes of an error's answer."""
+"""Most bytes of an error's reply."""
 _TRIES: Final = 5
 """Tries of one request, the first included."""
 _BUDGET: Final = 120.0
@@ -34,10 +34,10 @@ _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 
 class CiError(Exception):
-    """The forge did not do what it was asked to. The message says what failed, and what to do."""
+    """A request to the forge failed. The message says what failed, and what to do."""
 
     status = 1
-    """The exit status of a command that fails so."""
+    """The exit status of the command."""
 
 
 class NotFound(CiError):
@@ -62,10 +62,10 @@ class PlanRefused(CiError):
 
 
 class _Staying(HTTPRedirectHandler):
-    """Follows nothing: a token must not be carried on."""
+    """Follows no redirect: a token must not reach another host."""
 
     def redirect_request(self, *_args: Any, **_kwargs: Any) -> None:
-        """No request: the redirect is an error."""
+        """Return no request, which makes the redirect an error."""
 
 
 def _report(line: str) -> None:

@@ -1,4 +1,4 @@
-"""Whether a saved plan is one of the files of this checkout: its seal proves nothing of that.
+"""Check that a saved plan is a plan of the files of this checkout, which its seal does not prove.
 
 What a plan writes is compared with the files by `senderid apply`, number by number. What it must not choose itself is
 compared here: its files, and where and by which limits an account is reached.
@@ -81,7 +81,7 @@ def _described(account: SavedAccount, read: Reader, more: Iterable[tuple[str, by
 
 
 def _asked(account: DesiredAccount, phone: str) -> object:
-    """Return what a file asks for a number, in a form that can be compared."""
+    """Return what a file asks for a number, in a comparable form."""
     desired, schedule = account.numbers.get(phone), account.schedules.get(phone)
     if desired is None and schedule is None:
         return account.unmanaged

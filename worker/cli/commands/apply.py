@@ -1,4 +1,4 @@
-"""`senderid apply`: carry a plan out, after a yes, and prove it."""
+"""`senderid apply`: plan, ask, write and verify; or carry out a saved plan."""
 
 import os
 from collections.abc import Sequence
@@ -33,9 +33,10 @@ _PLAN_CAP: Final = 256 << 20
 
 
 class _PlanFile(NamedTuple):
-    """A plan file as the command names it: how old it may be, in seconds, and which files it is compared with.
+    """The options of a saved plan.
 
-    `folder` is where its desired-state files moved to, None where they did not; `compared` is False if there are none.
+    `max_age` is in seconds. `folder` is where its desired-state files are, if they moved. `compared` is False if it is
+    not compared with them.
     """
 
     path: str
@@ -164,7 +165,7 @@ def _apply_file(
     _check_endpoints(file.path, saved, settings)
     _check_keys(file.path, saved, settings)
     files = _CurrentFiles(saved, settings, file.folder) if file.compared else None
-    # what the plan let through counts for its writes, not for carrying it out again
+    # rules that the saved plan allows do not include a replay
     replays = not rules.isdisjoint({REPLAY, ALLOW_ALL})
     plan = None if replays else PlanFile(saved.id, saved.created_at)
 
@@ -195,7 +196,7 @@ def _open(path: str, max_age: float | None) -> "SavedPlan":
 
 
 def _check_endpoints(path: str, saved: "SavedPlan", settings: "Settings") -> None:
-    """Whoever can write a plan file must not be able to have credentials sent anywhere."""
+    """Refuse an unknown endpoint: the author of a plan file must not choose where credentials are sent."""
     from worker.config.urls import parse_endpoint
 
     for account in saved.accounts:
@@ -218,7 +219,7 @@ def _check_endpoints(path: str, saved: "SavedPlan", settings: "Settings") -> Non
 
 
 class _CurrentFiles:
-    """The desired-state files of a plan as they are now. They are read again if those of an account changed."""
+    """The current desired-state files of a plan. They are read again if those of an account changed."""
 
     def __init__(self, saved: "SavedPlan", settings: "Settings", folder: str | None) -> None:
         """Read them.
@@ -301,5 +302,5 @@ async def _carry_out(
     if declined is not None:
         return await run.fleet.decline(desired, drafts, terms, declined)
     run.progress.expect(writes)
-    # while somebody was asked, something may have come due that nobody has seen: then the plan is no longer true
+    # a transition that came due during the prompt makes the plan stale
     return await run.fleet.apply(desired, drafts, terms, run.progress)

@@ -1,4 +1,4 @@
-"""`senderid calendar`: what comes due, and when? It reads files and no account."""
+"""`senderid calendar`: show upcoming schedule changes, from files alone."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -15,7 +15,7 @@ from worker.model.messages import Message
 __all__ = ["command"]
 
 _MOST_DAYS = 3660
-"""Days that are told at most: ten years."""
+"""Most days ahead: ten years."""
 
 
 @click.command("calendar", short_help="Show what comes due by schedule. Reads no account.")

@@ -1,4 +1,4 @@
-"""`senderid completion`: what a shell needs to complete the command's words."""
+"""`senderid completion`: print the completion script of a shell."""
 
 from typing import Final
 

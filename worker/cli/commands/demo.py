@@ -1,4 +1,4 @@
-"""`senderid demo`: the whole story on an embedded sandbox, no account needed."""
+"""`senderid demo`: plan, apply and verify on an embedded sandbox."""
 
 import time
 from collections import Counter
@@ -25,7 +25,7 @@ __all__ = ["command"]
 _NUMBERS: Final = 24
 _SEED: Final = 7
 _HEAD: Final = 8
-"""Lines of the desired state that are shown."""
+"""Lines of the desired state to show."""
 
 
 @click.command("demo", short_help="Show the whole story, no account needed.")
@@ -104,7 +104,7 @@ def _chapter(title: str) -> None:
 
 
 def _wanted(account: "SandboxAccount", url: str) -> str:
-    """A desired state that switches a third of the numbers: those INACTIVE on, and some ACTIVE ones off."""
+    """Return a desired state that activates the INACTIVE numbers and deactivates two ACTIVE ones."""
     from worker.model.accounts import Status
     from worker.model.phones import hyphenated
 
@@ -125,7 +125,7 @@ def _document(drafts: "Sequence[Draft]") -> "Plan":
 
 
 def _proof(sandbox: "Sandbox", results: "Sequence[AccountResult]", *, pending: int, seconds: float) -> str:
-    """What the simulated API saw, beside what the worker says."""
+    """Return what the simulated API counted, beside what the worker reports."""
     wire = sandbox.wire
     writes = [request for request in wire if request.method == "PUT"]
     signatures = {request.signature for request in wire}

@@ -1,4 +1,4 @@
-"""`senderid doctor`: what would keep a run from working?"""
+"""`senderid doctor`: check everything that a run needs."""
 
 import asyncio
 import ssl
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 __all__ = ["Check", "command"]
 
 _SKEW_WARNING: Final = 60.0
-"""Seconds of clock difference that are worth a word; the server refuses from 900 on."""
+"""Seconds of clock difference to warn about; the server refuses more than 900."""
 
 
 class Check(Struct, frozen=True):
-    """One row: `ok`, `warn` or `fail`, or `skip` where an earlier failure leaves nothing to check."""
+    """One row. Its status is `skip` if an earlier failure makes the check impossible."""
 
     name: str
     status: Literal["ok", "warn", "fail", "skip"]
@@ -85,12 +85,12 @@ async def _account(run: "Session") -> tuple[Check, ...]:
         with run.fleet.client(AccountReader, DefaultTarget(), run.log) as client:
             found = Check("credentials", "ok", Message("API key and secret are there"))
             reached = not any(check.status == "fail" for check in network)
-            return (found, *network, *(await _look(client) if reached else ()))
+            return (found, *network, *(await _read_account(client) if reached else ()))
     except CredentialsMissing as error:
         return (Check("credentials", "fail", str(error)), *network)
 
 
-async def _look(client: "AccountReader") -> tuple[Check, ...]:
+async def _read_account(client: "AccountReader") -> tuple[Check, ...]:
     try:
         observed = await client.observe()
     except WorkerError as error:
@@ -115,7 +115,7 @@ async def _look(client: "AccountReader") -> tuple[Check, ...]:
 
 
 async def _network(url: str, seconds: float) -> tuple[Check, ...]:
-    """Whether a connection stands, and whether its TLS verifies."""
+    """Check that a connection can be made, and that its TLS certificate is valid."""
     from worker.solapi.transport import missing_authority
 
     parts = urlsplit(url)

@@ -1,4 +1,4 @@
-"""`senderid drift`: what was changed behind the files' back? Nothing here can write to an account."""
+"""`senderid drift`: show differences without a change of the files. It cannot write to an account."""
 
 from typing import Any
 

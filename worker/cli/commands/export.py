@@ -1,4 +1,4 @@
-"""`senderid export`: a desired-state file of what is there now."""
+"""`senderid export`: print the current state of an account as a desired-state file."""
 
 import click
 

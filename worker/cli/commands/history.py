@@ -1,4 +1,4 @@
-"""`senderid history`: what the ledger tells of the runs on this host."""
+"""`senderid history`: show the runs of this host from its ledger."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -27,12 +27,12 @@ _OUTCOMES: Final = ("converged", "partial", "refused", "failed", "locked", "inte
 
 
 class _Since(click.ParamType[datetime]):
-    """A moment: a date, a date with a time, in UTC where it names no zone, or how long ago it was."""
+    """A date, a date with a time (UTC without an offset), or an age."""
 
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """The moment of a text such as 7d, 2026-11-24 or 2026-11-24T09:00+09:00."""
+        """Return the time of a text such as 7d, 2026-11-24 or 2026-11-24T09:00+09:00."""
         try:
             moment = datetime.fromisoformat(value)
             return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
@@ -47,7 +47,7 @@ class _Since(click.ParamType[datetime]):
 
 
 class _Shown(NamedTuple):
-    """How the document is wanted."""
+    """The output options."""
 
     form: str
     mask: "Mask | None"
@@ -127,7 +127,7 @@ def _list(
     from worker.model.times import format_utc_ms
     from worker.render.text import history as text
 
-    # the story of a number is told whole
+    # the history of a number is complete by default
     most = limit if limit is not None else _LIMIT if phone is None else 0
     asked = Asked(
         account=account,

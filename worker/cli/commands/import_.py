@@ -1,4 +1,4 @@
-"""`senderid import`: a desired-state file out of a table, or out of the vendor's own document. Offline."""
+"""`senderid import`: convert a table or the API's account document to a desired-state file."""
 
 import codecs
 from typing import TYPE_CHECKING, Final
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 _NO_TABLES: Final = (b"{", b"[", b"<")
-"""What JSON and HTML start with, and no table does."""
+"""First characters of JSON and HTML, which no table has."""
 
 
 @click.command("import", short_help="Make a desired-state file from a CSV table or the API's own document.")

@@ -1,4 +1,4 @@
-"""`senderid notify`: do the notification channels work?"""
+"""`senderid notify`: test the notification channels."""
 
 import asyncio
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ def test(*, names: tuple[str, ...], settings_path: str | None) -> int:
     from worker.render.i18n import translated
     from worker.render.terminal import safe
 
-    reasons = asyncio.run(_try(channels, settings.notify.timeout_seconds))
+    reasons = asyncio.run(_send_tests(channels, settings.notify.timeout_seconds))
     for channel, reason in zip(channels, reasons, strict=True):
         status, told = ("ok", "accepted") if reason is None else ("fail", reason)
         emit(f"{status:<4}  {safe(channel.name)}  {safe(translated(told))}\n")
@@ -68,12 +68,12 @@ def _chosen(settings: "Settings", names: Sequence[str]) -> list["Channel"]:
     return [channel for channel in channels.values() if not names or channel.name in names]
 
 
-async def _try(channels: Sequence["Channel"], seconds: float) -> list[str | None]:
+async def _send_tests(channels: Sequence["Channel"], seconds: float) -> list[str | None]:
     resolver = CredentialsResolver()
-    return await asyncio.gather(*(_tried(channel, resolver, seconds) for channel in channels))
+    return await asyncio.gather(*(_send_test(channel, resolver, seconds) for channel in channels))
 
 
-async def _tried(channel: "Channel", resolver: CredentialsResolver, seconds: float) -> str | None:
+async def _send_test(channel: "Channel", resolver: CredentialsResolver, seconds: float) -> str | None:
     from platform import node
 
     from worker.config.channels import Event

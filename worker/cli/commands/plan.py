@@ -1,4 +1,4 @@
-"""`senderid plan`: what would it take? Nothing here can write to an account."""
+"""`senderid plan`: show what would change. It cannot write to an account."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""`senderid rollback`: give the numbers that a run changed the status back that they had before it."""
+"""`senderid rollback`: restore the status that numbers had before a run."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -123,7 +123,7 @@ async def _look(run: "Session", accounts: "Sequence[SavedAccount]", rules: froze
 
 
 def _remark(result: "Result", accounts: "Sequence[SavedAccount]") -> str:
-    """That files do not know of it, where anything was rolled back."""
+    """Return a reminder to change the files too, if anything was rolled back."""
     from worker.model.results import Outcome
     from worker.render.text.layout import names
 

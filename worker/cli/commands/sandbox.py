@@ -1,4 +1,4 @@
-"""`senderid sandbox`: the simulated API, to try things on."""
+"""`senderid sandbox`: serve the simulated API."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""`senderid schema`: the shapes of everything that is read and written."""
+"""`senderid schema`: print JSON Schemas."""
 
 import click
 

@@ -1,4 +1,4 @@
-"""`senderid serve`: the status page over a ledger, without a daemon and without credentials."""
+"""`senderid serve`: the status page of a ledger, without daemon and credentials."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -73,7 +73,7 @@ def command(*, listen: str, token_file: str | None, paths: Sequence[str], settin
 
 
 def _files(paths: Sequence[str], settings: "Settings") -> "Callable[[], Sequence[DesiredAccount]] | None":
-    """What gives the accounts of files, read again where they change; None where no file is given."""
+    """Return a function that returns the current accounts of the files; None without files."""
     if not paths:
         return None
     from worker.daemon.files import WatchedFiles

@@ -1,4 +1,4 @@
-"""`senderid validate`: is the desired state fit to be planned?"""
+"""`senderid validate`: check desired-state files offline."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""`senderid watch`: keep accounts as their files say, pass after pass, until a signal ends it."""
+"""`senderid watch`: run passes until a signal ends it."""
 
 import asyncio
 import os
@@ -69,7 +69,7 @@ def command(
     was. SIGHUP reads settings and files again and begins a pass. SIGTERM and SIGINT finish what is under way and end
     with 143 and 130.
     """
-    # until there is something to reload, what asks for it must not end the process
+    # until there is something to reload, SIGHUP must not end the process
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     given = options.Common(form="text", output=None, **common)
     if "-" in given.paths:
@@ -102,7 +102,7 @@ def command(
 
 
 class _Daemon:
-    """What the command watches, and by which settings."""
+    """The daemon: its files, settings and services."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class _Daemon:
         self._monitoring = monitoring
 
     async def run(self, run: "Session", rhythm: "Trigger", described: str, *, jitter: float, dry_run: bool) -> int:
-        """Watch until a signal."""
+        """Run passes until a signal."""
         from worker.cli.exit_status import ExitStatus, overall
         from worker.daemon.loop import WatchLoop
         from worker.daemon.passes import Passes
@@ -169,7 +169,7 @@ class _Daemon:
 
 @asynccontextmanager
 async def _signals(watch: "WatchLoop", run: "Session") -> AsyncIterator[None]:
-    """SIGHUP reloads; what stops the session stops the daemon."""
+    """Reload on SIGHUP, and stop the loop when the session is stopped."""
 
     async def end() -> None:
         await run.stopped.wait()
@@ -184,12 +184,12 @@ async def _signals(watch: "WatchLoop", run: "Session") -> AsyncIterator[None]:
     finally:
         ending.cancel()
         loop.remove_signal_handler(signal.SIGHUP)
-        # its end is to reload nothing, and is no reason to break off
+        # while it ends there is nothing to reload, and SIGHUP must not interrupt it
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 class _Books:
-    """The ledger of the settings with which the daemon began."""
+    """Opens ledgers at the path of the settings with which the daemon started."""
 
     def __init__(self, settings: "Settings") -> None:
         from worker.cli.ledger import read_only
@@ -199,11 +199,11 @@ class _Books:
 
     @property
     def memory(self) -> "Nothing":
-        """What it remembers."""
+        """The memory of earlier runs."""
         return self._memory
 
     def open(self, run_id: str) -> "AbstractAsyncContextManager[PassLedger]":
-        """The ledger of a pass."""
+        """Open the ledger of a pass."""
         from worker.cli.ledger import LedgerOptions
         from worker.cli.runner import now
 
@@ -240,7 +240,7 @@ def _rhythm(every: float | None, cron: str | None, timezone: str | None) -> "tup
 
 
 def _interval(rhythm: "Trigger") -> float:
-    """Seconds between the next two passes, which for a cron expression may be more at other times."""
+    """Return the seconds between the next two passes; a cron expression may have longer ones."""
     first = rhythm.after(datetime.now(UTC))
     return (rhythm.after(first) - first).total_seconds()
 
