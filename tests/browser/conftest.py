@@ -1,4 +1,4 @@
-"""Pages in a real browser: Chromium, at the widths of phones and desktops, with and without JavaScript."""
+"""Pages in Chromium, at the widths of phones and desktops, with and without JavaScript."""
 
 import os
 import shutil
@@ -51,7 +51,7 @@ class Visit:
         dialog.dismiss()
 
     def violations(self) -> list[str]:
-        """What axe-core finds wrong with the page as it is now, whatever its impact; axe-core needs scripts."""
+        """Return what axe-core finds in the current page; axe-core needs scripts."""
         assert self._scripts
         found = Axe().run(self.page, options={"resultTypes": ["violations"]})
         return [
@@ -60,7 +60,7 @@ class Visit:
         ]
 
     def overflows(self) -> bool:
-        """Whether the page is wider than its window, so that it scrolls sideways."""
+        """Return True if the page scrolls sideways."""
         wider = self.page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
         assert isinstance(wider, bool)
         return wider

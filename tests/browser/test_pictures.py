@@ -1,4 +1,4 @@
-"""The pictures of the README are there, small, for light and dark, and can be made anew."""
+"""The pictures of the README: present, small, light and dark, and reproducible."""
 
 import re
 from pathlib import Path
@@ -13,8 +13,7 @@ ROOT: Final = Path(__file__).parents[2]
 PNG: Final = b"\x89PNG\r\n\x1a\n"
 
 
-def test_every_picture_is_shown_and_small() -> None:
-    """Both READMEs show the same pictures, each light and dark and with words for those who do not see it."""
+def test_both_readmes_show_small_pictures_with_alternative_text() -> None:
     kept = {picture.name for picture in pictures.PICTURES.iterdir()}
     for page in ROOT.glob("README*.md"):
         text = page.read_text()
@@ -27,10 +26,9 @@ def test_every_picture_is_shown_and_small() -> None:
         assert len(data) <= pictures.LARGEST
 
 
-def test_the_terminal_can_be_drawn_anew(
+def test_terminal_picture_can_be_drawn(
     browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A person's apply, with the question, the answer and what became of it, is drawn light and dark."""
     monkeypatch.setattr(pictures, "PICTURES", tmp_path)
     seen: list[str] = []
     typed = pictures.Stage.typed
@@ -49,7 +47,6 @@ def test_the_terminal_can_be_drawn_anew(
     assert capsys.readouterr().out.count("bytes") == 2
 
 
-def test_a_picture_of_what_there_is_not_says_so() -> None:
-    """A command that fails is reported with its output, and no picture is made."""
+def test_failed_command_makes_no_picture() -> None:
     with pictures.staged() as stage, pytest.raises(pictures.Missing, match=r"no-such-form.*is not one of"):
         stage.run("plan", "-f", "accounts", "--format", "no-such-form")

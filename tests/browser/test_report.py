@@ -1,4 +1,4 @@
-"""Reports in a browser: on phones and desktops, in light and dark, without scripts, by keyboard, with 10,000 rows."""
+"""Reports in a browser: phone and desktop, light and dark, without scripts, by keyboard, with 10,000 rows."""
 
 import re
 from collections.abc import Callable
@@ -29,7 +29,7 @@ _SLOWEST: Any = """
 
 @pytest.fixture
 def written(tmp_path: Path) -> Written:
-    """The URL of a report as a file, which is how people open it."""
+    """Return the URL of a report as a file."""
 
     def write(page: str, name: str = "report.html") -> str:
         path = tmp_path / name
@@ -40,7 +40,7 @@ def written(tmp_path: Path) -> Written:
 
 
 def _shown(visited: Visit, table: str = "numbers") -> list[str]:
-    """The phones, or ids, of the rows that are visible."""
+    """Return the phones, or ids, of the visible rows."""
     found = visited.page.evaluate(
         "key => [...document.querySelectorAll(`table[data-key=${key}] tbody tr`)]"
         ".filter(row => row.checkVisibility()).map(row => row.querySelector('th').textContent)",
@@ -57,8 +57,10 @@ def _matches(visited: Visit) -> str | None:
 @pytest.mark.parametrize("size", ["phone", "desktop"])
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("which", ["plan", "run"])
-def test_everybody_can_read_it(visit: Opened, written: Written, *, size: str, dark: bool, which: str) -> None:
-    """axe-core finds nothing; it does not scroll sideways, asks for nothing but itself and complains of nothing."""
+def test_report_is_accessible_and_self_contained(
+    visit: Opened, written: Written, *, size: str, dark: bool, which: str
+) -> None:
+    """axe-core finds nothing, the page does not scroll sideways and makes no request."""
     url = written(report.plan(fleet(3, 8)) if which == "plan" else report.run(paced()), "report.html")
     visited = visit(url, size=size, dark=dark)
     assert visited.violations() == []
@@ -67,8 +69,8 @@ def test_everybody_can_read_it(visit: Opened, written: Written, *, size: str, da
     assert visited.complaints == []
 
 
-def test_texts_that_mean_harm_do_nothing(visit: Opened, written: Written) -> None:
-    """No dialog, no request, no element, no wider page comes of markup in every field, before and after filtering."""
+def test_hostile_texts_do_nothing(visit: Opened, written: Written) -> None:
+    """Before and after filtering."""
     visited = visit(written(report.plan(fleet(3, 8, HOSTILE)), "report.html"), size="phone")
     visited.page.select_option("select >> nth=1", index=1)
     visited.page.fill("#search", "<script>")
@@ -79,16 +81,14 @@ def test_texts_that_mean_harm_do_nothing(visit: Opened, written: Written) -> Non
     assert visited.complaints == []
 
 
-def test_a_link_that_means_harm_chooses_nothing(visit: Opened, written: Written) -> None:
-    """What a link says is searched for as text, and unknown filters are none."""
+def test_hostile_link_selects_nothing(visit: Opened, written: Written) -> None:
     url = written(report.plan(fleet(3, 8)), "report.html")
     visited = visit(f"{url}#q=%3Cimg%20src=x%20onerror=alert(1)%3E&account=%3Cscript%3E&sort=x.y&__proto__=1&what=%")
     assert _matches(visited) == "Accounts: 0 of 4 · Numbers: 0 of 24"
     assert visited.complaints == []
 
 
-def test_without_scripts_all_of_it_is_there(visit: Opened, written: Written) -> None:
-    """Every row can be read, and nothing is shown that would not work."""
+def test_report_is_complete_without_scripts(visit: Opened, written: Written) -> None:
     visited = visit(written(report.plan(fleet(1, 450)), "report.html"), scripts=False)
     assert visited.page.locator("#numbers tbody tr:visible").count() == 450
     assert not visited.page.locator("#tools").is_visible()
@@ -96,8 +96,7 @@ def test_without_scripts_all_of_it_is_there(visit: Opened, written: Written) -> 
     assert visited.page.locator("thead button").count() == 0
 
 
-def test_searching_filtering_and_sorting_leave_a_link_that_repeats_them(visit: Opened, written: Written) -> None:
-    """A phone is found with and without hyphens, filters narrow it down, and the same link shows the same rows."""
+def test_link_repeats_search_filter_and_sort_order(visit: Opened, written: Written) -> None:
     visited = visit(written(report.plan(fleet(3, 8)), "report.html"))
     page = visited.page
     for text in ("01000000005", "010-0000-0005", "지점 5", "0000-0005 DEACTIVATE"):
@@ -122,16 +121,14 @@ def test_searching_filtering_and_sorting_leave_a_link_that_repeats_them(visit: O
     assert visited.complaints == again.complaints == []
 
 
-def test_a_task_shows_its_rows(visit: Opened, written: Written) -> None:
-    """The link of a task chooses its rows and leads to them."""
+def test_task_link_shows_its_rows(visit: Opened, written: Written) -> None:
     visited = visit(written(report.plan(fleet(3, 8)), "report.html"))
     visited.page.get_by_text("Show them").first.click()
     expect(visited.page.locator("#matches")).to_have_text(re.compile("Numbers: 6 of 24$"))
     assert visited.page.evaluate("document.activeElement.parentElement.id") == "numbers"
 
 
-def test_a_keyboard_is_enough(visit: Opened, written: Written) -> None:
-    """From the skip link on, all controls are reached in order; Enter sorts, and where one is can be seen."""
+def test_report_is_operable_by_keyboard(visit: Opened, written: Written) -> None:
     visited = visit(written(report.plan(fleet(3, 8)), "report.html"))
     page = visited.page
     page.keyboard.press("Tab")
@@ -151,8 +148,7 @@ def test_a_keyboard_is_enough(visit: Opened, written: Written) -> None:
     assert page.locator("#numbers th[aria-sort=ascending]").text_content() == "Owner"
 
 
-def test_paper_has_all_of_it(visit: Opened, written: Written) -> None:
-    """Printed, late rows and closed details are there, and controls are not."""
+def test_print_has_all_rows_and_no_controls(visit: Opened, written: Written) -> None:
     visited = visit(written(report.run(paced()), "report.html"))
     page = visited.page
     page.emulate_media(media="print")
@@ -170,10 +166,7 @@ def test_paper_has_all_of_it(visit: Opened, written: Written) -> None:
 
 
 @pytest.mark.parametrize(("accounts", "each"), [(10, 1_000), (5_000, 2)])
-def test_ten_thousand_rows_are_searched_while_one_types(
-    visit: Opened, written: Written, accounts: int, each: int
-) -> None:
-    """The file is of a reasonable size, and a keystroke is answered before anybody takes the page for stuck."""
+def test_search_of_ten_thousand_rows_is_fast(visit: Opened, written: Written, accounts: int, each: int) -> None:
     page = report.plan(fleet(accounts, each))
     assert len(page.encode()) < 10_000_000
     visited = visit(written(page, "report.html"))

@@ -1,4 +1,4 @@
-"""The documentation as a site: it builds without a warning, holds together, and can be read on any device."""
+"""The documentation as a site: builds without warnings, has no dead link, is accessible."""
 
 import os
 import re
@@ -55,12 +55,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def outside(address: str) -> bool:
-    """Whether an address is of another machine."""
+    """Return True if an address is on another host."""
     return urlsplit(address).netloc != ""
 
 
-def test_nothing_is_asked_of_other_machines(site: Path) -> None:
-    """No page, style or script loads anything from elsewhere: no font, no picture, no counter."""
+def test_site_loads_nothing_from_other_hosts(site: Path) -> None:
     pages = list(site.rglob("*.html"))
     assert len(pages) > 25
     for page in pages:
@@ -71,8 +70,7 @@ def test_nothing_is_asked_of_other_machines(site: Path) -> None:
         assert "@import" not in text
 
 
-def test_every_link_of_the_site_leads_somewhere(site: Path) -> None:
-    """A link to a page, a place in it or a file of the project has it in the site."""
+def test_site_has_no_dead_link(site: Path) -> None:
     pages = {page: Links(page.read_text()) for page in site.rglob("*.html")}
     for page, found in pages.items():
         for address in filter(lambda each: not outside(each), found.links):
@@ -83,8 +81,7 @@ def test_every_link_of_the_site_leads_somewhere(site: Path) -> None:
                 assert unquote(parts.fragment) in pages[target].places, f"{page.name}: {address}"
 
 
-def test_files_of_the_project_come_along(site: Path) -> None:
-    """A link out of the documentation, to a file of the project, is one to a copy of it in the site."""
+def test_linked_project_files_are_copied(site: Path) -> None:
     page = site / "metrics.html"
     addresses = [address for address in Links(page.read_text()).links if address.endswith("rules.yml")]
     (copied,) = {(page.parent / address).read_text() for address in addresses}
@@ -93,8 +90,7 @@ def test_files_of_the_project_come_along(site: Path) -> None:
 
 @pytest.mark.parametrize("name", ["index", "tutorial", "ko/tutorial", "reference/commands", "outcomes"])
 @pytest.mark.parametrize(("size", "dark"), [("phone", True), ("desktop", False)])
-def test_anybody_can_read_it(site: Path, visit: Callable[..., Any], name: str, size: str, *, dark: bool) -> None:
-    """On phones and desktops, light and dark, axe finds nothing, nothing scrolls sideways, nothing is requested."""
+def test_site_is_accessible(site: Path, visit: Callable[..., Any], name: str, size: str, *, dark: bool) -> None:
     visited = visit((site / f"{name}.html").as_uri(), size=size, dark=dark)
     # axe-core reads style sheets anew, which a browser does not like of files: it comes last
     assert visited.complaints == []

@@ -1,4 +1,4 @@
-"""The status page in a real browser: readable and operable by everybody, alive, and harmless whatever it shows."""
+"""The status page in a browser: accessible, operable, live, and safe with hostile data."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +35,7 @@ def _account(name: str) -> str:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Pages over a ledger of four accounts: one is hostile throughout, one could not be read."""
+    """Serve a ledger of four accounts: one has hostile texts, one could not be read."""
     folder = tmp_path_factory.mktemp("pages")
     noted(folder, "a", "b", phones=PHONES)
     noted(folder, HOSTILE[:90], run="20261124T000100Z-000002", outcome="failed", bad="failed", message=HOSTILE)
@@ -53,10 +53,9 @@ LOOKS = [(path, "phone", True) for path in PATHS] + [(path, "desktop", False) fo
 
 
 @pytest.mark.parametrize(("path", "size", "dark"), LOOKS)
-def test_every_page_is_for_everybody_and_does_nothing_else(
+def test_every_page_is_accessible_and_self_contained(
     pages: str, visit: Opened, path: str, size: str, *, dark: bool
 ) -> None:
-    """Axe finds nothing, nothing scrolls sideways, foreign texts do nothing, and no other host is requested."""
     seen = visit(pages + path, size=size, dark=dark)
     assert seen.violations() == []
     assert not seen.overflows()
@@ -64,8 +63,7 @@ def test_every_page_is_for_everybody_and_does_nothing_else(
     assert [told for told in seen.complaints if "404" not in told or path != "/nothing"] == []
 
 
-def test_it_is_complete_without_scripts(pages: str, visit: Opened) -> None:
-    """From the first page to a number by links, and to an account by its form."""
+def test_status_page_is_complete_without_scripts(pages: str, visit: Opened) -> None:
     page = visit(pages, scripts=False).page
     page.get_by_label("Account name contains").fill("a")
     page.get_by_role("button", name="Search").click()
@@ -75,8 +73,7 @@ def test_it_is_complete_without_scripts(pages: str, visit: Opened) -> None:
     assert page.get_by_text("verified").count() == 3
 
 
-def test_it_is_operated_with_the_keyboard_alone(pages: str, visit: Opened) -> None:
-    """The first stop leads past the navigation; the search is reached and used by keys."""
+def test_status_page_is_operable_by_keyboard(pages: str, visit: Opened) -> None:
     page = visit(pages).page
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to content"
@@ -91,8 +88,7 @@ def test_it_is_operated_with_the_keyboard_alone(pages: str, visit: Opened) -> No
     page.wait_for_url("**/?q=b*")
 
 
-def test_thousands_of_accounts_are_paged(tmp_path: Path, visit: Opened) -> None:
-    """5,000 accounts are a hundred a page, found by a part of their name, and the page stays operable."""
+def test_accounts_are_paged_by_a_hundred(tmp_path: Path, visit: Opened) -> None:
     noted(tmp_path, *(f"shop {number:04}" for number in range(5000)))
     with serving(tmp_path / "ledger.db") as url:
         seen = visit(url, size="phone")
@@ -104,8 +100,8 @@ def test_thousands_of_accounts_are_paged(tmp_path: Path, visit: Opened) -> None:
         assert seen.page.locator("#accounts tbody tr").count() == 1
 
 
-def test_an_open_page_follows_what_happens(tmp_path: Path, visit: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that ends appears by itself and is announced; what is typed, and where the focus is, stay as they are."""
+def test_open_page_shows_a_run_that_ends(tmp_path: Path, visit: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Input and focus stay as they are."""
     monkeypatch.setattr("worker.web.sse._LOOK", 0.1)
     path = noted(tmp_path, "first")
     with serving(path) as url:
@@ -125,8 +121,7 @@ def test_an_open_page_follows_what_happens(tmp_path: Path, visit: Opened, monkey
         assert seen.violations() == []
 
 
-def test_what_happens_before_it_listens_is_not_missed(tmp_path: Path, visit: Opened) -> None:
-    """A run that ends after the page was made, and before its script hears of it, appears at once."""
+def test_run_that_ends_before_the_event_stream_opens_is_shown(tmp_path: Path, visit: Opened) -> None:
     path = noted(tmp_path, "first")
     with serving(path) as url:
         page = visit(url).page
@@ -144,8 +139,7 @@ def test_what_happens_before_it_listens_is_not_missed(tmp_path: Path, visit: Ope
         assert len(asked) == 1
 
 
-def test_a_browser_logs_in_once(tmp_path: Path, visit: Opened) -> None:
-    """Through the form; no address has the token, and scripts cannot read the session."""
+def test_login_keeps_the_token_out_of_urls_and_scripts(tmp_path: Path, visit: Opened) -> None:
     noted(tmp_path, "main")
     with serving(tmp_path / "ledger.db", TOKEN) as url:
         seen = visit(url, size="phone")

@@ -1,4 +1,4 @@
-"""What command lines of deployments mean to the real command."""
+"""Command lines of deployments, parsed by the real command."""
 
 from collections.abc import Sequence
 from pathlib import Path

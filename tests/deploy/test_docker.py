@@ -1,4 +1,4 @@
-"""What the image is made of, and how compose runs it."""
+"""The contents of the image, and how compose runs it."""
 
 import fnmatch
 import re
@@ -30,7 +30,7 @@ def _dockerfile() -> str:
 
 
 def test_hadolint_finds_nothing() -> None:
-    """The Dockerfile follows the rules of its linter, none of them switched off."""
+    """No rule is switched off."""
     assert "hadolint" not in _dockerfile()
     linter = Path(sys.executable).with_name("hadolint")
     if not linter.exists():
@@ -41,8 +41,7 @@ def test_hadolint_finds_nothing() -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_the_image_has_what_the_project_was_tested_with() -> None:
-    """Its lock holds every package of the command's, and of the extras', at the versions of the tests."""
+def test_image_lock_has_the_tested_versions() -> None:
     runtime, tested = pins(DEPLOY / "docker/runtime.lock"), pins(ROOT / "requirements-dev.lock")
     building = pins(DEPLOY / "docker/build.lock")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -55,8 +54,7 @@ def test_the_image_has_what_the_project_was_tested_with() -> None:
 
 
 @pytest.mark.parametrize("lock", ["build.lock", "runtime.lock"])
-def test_every_pin_has_a_hash_and_the_build_wants_them(lock: str) -> None:
-    """No package enters the image whose bytes are not known."""
+def test_every_pin_has_a_required_hash(lock: str) -> None:
     path = DEPLOY / "docker" / lock
     found = re.split(r"^(?=[a-z0-9])", path.read_text(), flags=re.MULTILINE)
     assert len(found) == len(pins(path)) + 1
@@ -64,8 +62,7 @@ def test_every_pin_has_a_hash_and_the_build_wants_them(lock: str) -> None:
     assert re.search(rf"--require-hashes --no-deps .*-r {lock}", _dockerfile())
 
 
-def test_the_context_has_what_is_copied_and_no_secret() -> None:
-    """What the Dockerfile copies is let through, and what a deployment keeps beside it is not."""
+def test_build_context_has_every_copied_file_and_no_secret() -> None:
     lines = (ROOT / ".dockerignore").read_text().splitlines()
     allowed = [line[1:] for line in lines if line.startswith("!")]
     assert "*" in lines
@@ -81,15 +78,14 @@ def test_the_context_has_what_is_copied_and_no_secret() -> None:
         assert not sent(secret)
 
 
-def test_the_image_tells_its_version(dockerfile: Image) -> None:
-    """Its label, and the tag that compose runs, are the project's version."""
+def test_label_and_compose_tag_are_the_version(dockerfile: Image) -> None:
     assert dockerfile.labels["org.opencontainers.image.version"] == __version__
     assert {service["image"] for service in SERVICES.values()} == {f"senderid:{__version__}"}
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_service_may_do_nothing_that_it_need_not(name: str) -> None:
-    """A read-only root, no capability, no way to gain one, nothing published, bounded memory and processes."""
+def test_services_are_confined(name: str) -> None:
+    """Read-only root, no capability, nothing published, bounded memory and processes."""
     service = SERVICES[name]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
@@ -101,8 +97,7 @@ def test_a_service_may_do_nothing_that_it_need_not(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_service_runs_what_the_command_knows(name: str, dockerfile: Image) -> None:
-    """Its options are real, its stop has time to finish, its files are those that it mounts, its state is a volume."""
+def test_services_use_valid_options_mounts_and_stop_time(name: str, dockerfile: Image) -> None:
     service = SERVICES[name]
     command = meant(service["command"])
     assert int(service["stop_grace_period"].removesuffix("s")) > DRAIN
@@ -113,8 +108,7 @@ def test_a_service_runs_what_the_command_knows(name: str, dockerfile: Image) -> 
         assert [[where in COMPOSE["volumes"], at] for where, at in volumes] == [[True, dockerfile.volumes[0]]]
 
 
-def test_services_and_their_files_refer_to_the_same_secrets() -> None:
-    """What the sample account names is mounted where it says, from a folder that git does not take."""
+def test_services_mount_the_secrets_that_files_name() -> None:
     (account,) = desired.load([("main.yaml", (DEPLOY / "accounts/main.yaml").read_bytes())]).accounts
     assert account.credentials is not None
     named = {account.credentials.api_key.file, account.credentials.api_secret.file}
@@ -126,8 +120,7 @@ def test_services_and_their_files_refer_to_the_same_secrets() -> None:
     assert "environment" not in SERVICES["watch"]
 
 
-def test_two_daemons_share_no_state() -> None:
-    """The one of the simulated account writes neither to the ledger of the real one nor to its account."""
+def test_simulated_daemon_shares_no_state_with_the_real_one() -> None:
     assert SERVICES["sandbox-watch"]["profiles"] == SERVICES["sandbox"]["profiles"] == ["sandbox"]
     assert SERVICES["sandbox-watch"]["network_mode"] == "service:sandbox"
     assert not {*map(str, SERVICES["watch"]["volumes"])} & {*map(str, SERVICES["sandbox-watch"]["volumes"])}

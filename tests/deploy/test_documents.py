@@ -1,4 +1,4 @@
-"""What the page on deployment tells to run and to copy is right."""
+"""Commands and files on the page about deployment."""
 
 import re
 import shlex
@@ -45,25 +45,21 @@ def _commands() -> list[list[str]]:
 
 
 @pytest.mark.parametrize("arguments", _commands(), ids=" ".join)
-def test_every_command_of_the_page_is_one(arguments: list[str]) -> None:
-    """The verb and its options are what the command knows today."""
+def test_commands_of_the_page_are_valid(arguments: list[str]) -> None:
     assert meant(arguments)["verb"] == arguments[0]
 
 
-def test_the_page_shows_commands() -> None:
-    """The check above has something to check: each verb that a deployment begins with."""
+def test_page_shows_every_command_of_a_deployment() -> None:
     assert {"plan", "apply", "export", "history", "doctor", "demo"} <= {each[0] for each in _commands()}
 
 
-def test_the_credentials_of_the_page_are_references() -> None:
-    """What is to be added to an exported file makes a file that is right."""
+def test_credentials_of_the_page_are_references() -> None:
     (block,) = [text for text in _blocks("yaml") if "credentials:" in text]
     loaded = desired.load([("main.yaml", f"version: 1\n{block}numbers: {{}}\n".encode())])
     assert loaded.accounts[0].credentials is not None
 
 
-def test_the_overlay_of_the_page_is_built(tmp_path: Path) -> None:
-    """One's own image and files take the place of the samples, in the daemon and its ConfigMap."""
+def test_overlay_of_the_page_replaces_image_and_files(tmp_path: Path) -> None:
     kubectl = shutil.which("kubectl")
     if kubectl is None:
         pytest.skip("kubectl is not installed")
@@ -81,8 +77,7 @@ def test_the_overlay_of_the_page_is_built(tmp_path: Path) -> None:
     assert objects["ConfigMap", "senderid-accounts"]["data"] == {"main.yaml": "version: 1\nnumbers: {}\n"}
 
 
-def test_every_file_of_the_deployment_is_told_of() -> None:
-    """Each folder of `deploy/kubernetes` and each unit, crontab and compose file has its words on the page."""
+def test_page_names_every_file_of_the_deployment() -> None:
     tree = DEPLOY / "kubernetes"
     folders = [path.parent.relative_to(tree).as_posix() for path in tree.rglob("kustomization.yaml")]
     assert len(folders) >= 6

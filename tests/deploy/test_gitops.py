@@ -1,4 +1,4 @@
-"""The kit for GitHub, GitLab and pre-commit, looked at by the tools that know its parts."""
+"""The kit for GitHub, GitLab and pre-commit, checked by shellcheck, zizmor and the command."""
 
 import re
 import shutil
@@ -29,7 +29,6 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_shellcheck_finds_nothing() -> None:
-    """The action's scripts, and the scripts of the GitLab jobs, have none of shellcheck's complaints."""
     assert len(SCRIPTS) == 2
     done = run(BIN / "shellcheck", *SCRIPTS)
     assert done.returncode == 0, done.stdout
@@ -37,7 +36,7 @@ def test_shellcheck_finds_nothing() -> None:
 
 @pytest.mark.parametrize("job", [name for name, job in LAB.items() if "script" in job])
 def test_shellcheck_finds_nothing_in_a_job(job: str, tmp_path: Path) -> None:
-    """Neither do the scripts of GitLab's jobs, put together as its runner does."""
+    """The scripts of a GitLab job, joined as its runner does."""
     script = tmp_path / "job.sh"
     script.write_text("\n".join(["#!/bin/bash", "set -eo pipefail", *LAB[job]["script"], ""]))
     done = run(BIN / "shellcheck", script)
@@ -45,30 +44,26 @@ def test_shellcheck_finds_nothing_in_a_job(job: str, tmp_path: Path) -> None:
 
 
 def test_zizmor_finds_nothing() -> None:
-    """The action and the workflows are without injections, broad permissions and what is not pinned, says zizmor."""
     done = run(BIN / "zizmor", "--offline", "--persona=pedantic", "--no-config", ROOT / "action.yml", *WORKFLOWS)
     assert done.returncode == 0, done.stdout
     assert "No findings to report" in done.stdout + done.stderr
 
 
-def test_no_input_is_put_into_a_script() -> None:
-    """Inputs reach scripts through the environment alone."""
+def test_inputs_reach_scripts_by_the_environment_only() -> None:
     steps = ACTION["runs"]["steps"]
     assert all("${{" not in step["run"] for step in steps)
     passed = {value for step in steps for value in step["env"].values()}
     assert {f"${{{{ inputs.{name} }}}}" for name in ACTION["inputs"]} <= passed
 
 
-def test_every_variable_of_the_script_is_given() -> None:
-    """What the script reads of inputs, the action gives it, and none of it is a setting of senderid."""
+def test_action_sets_every_variable_of_its_script() -> None:
     read = set(re.findall(r"\b(INPUT_\w+)", "".join(script.read_text() for script in SCRIPTS)))
     given = {name for step in ACTION["runs"]["steps"] for name in step["env"]}
     assert read == {name for name in given if name.startswith("INPUT_")}
     assert not any(name.startswith("SENDERID_") for name in given)
 
 
-def test_variables_of_the_template_have_one_prefix_and_are_no_settings() -> None:
-    """Each is SENDERID_KIT_…, none is defined in vain, and senderid accepts each in its environment."""
+def test_template_variables_have_one_prefix_and_are_not_settings() -> None:
     text = (ROOT / "deploy/gitlab/senderid.gitlab-ci.yml").read_text()
     read = set(re.findall(r"\bSENDERID_\w+", re.sub(r"#.*", "", text)))
     assert read == {*LAB["variables"], "SENDERID_KIT_TOKEN"}
@@ -76,8 +71,7 @@ def test_variables_of_the_template_have_one_prefix_and_are_no_settings() -> None
     assert load(None, dict.fromkeys(read, "x"), {}) == Settings()
 
 
-def test_no_workflow_filters_by_paths_that_cannot_follow_the_folder() -> None:
-    """The folder stands once in each workflow, and every step that takes files gets it."""
+def test_workflows_name_the_folder_once() -> None:
     for path in WORKFLOWS:
         workflow: dict[Any, Any] = yaml.safe_load(path.read_text())
         triggers = workflow[True]  # YAML's reading of `on`
@@ -88,8 +82,7 @@ def test_no_workflow_filters_by_paths_that_cannot_follow_the_folder() -> None:
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_a_workflow_asks_for_little(path: Path) -> None:
-    """No workflow runs for forks with secrets, keeps the checkout's token, or has rights that its job does not name."""
+def test_workflows_have_least_privilege(path: Path) -> None:
     workflow: dict[Any, Any] = yaml.safe_load(path.read_text())
     assert workflow["permissions"] == {}
     assert "pull_request_target" not in workflow[True]  # YAML's reading of `on`
@@ -103,8 +96,7 @@ def test_a_workflow_asks_for_little(path: Path) -> None:
                 assert step["with"].keys() <= ACTION["inputs"].keys()
 
 
-def test_the_hook_checks_all_files(tmp_path: Path) -> None:
-    """The pre-commit hook is a command that finds what is wrong with files, and what is wrong between them."""
+def test_hook_validates_all_files_together(tmp_path: Path) -> None:
     command = Command(tmp_path)
     (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
     verb, *options = hook["entry"].split()[1:]
@@ -117,8 +109,7 @@ def test_the_hook_checks_all_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
-def test_an_old_python_is_refused(tmp_path: Path) -> None:
-    """Where the runner's Python is too old the installation says so, and which input helps."""
+def test_old_python_is_refused(tmp_path: Path) -> None:
     old = tmp_path / "python3"
     old.write_text(
         f"#!/bin/sh\nexec {sys.executable} -c 'import sys; sys.version_info = (3, 10); exec(sys.argv[1])' \"$2\"\n"

@@ -1,4 +1,4 @@
-"""The image runs as anybody, on a root that nobody can write: for real, in namespaces of the kernel."""
+"""The image in kernel namespaces: any user, a read-only root."""
 
 import json
 import re
@@ -25,8 +25,8 @@ def _until(pod: Pod, *check: str) -> None:
         assert time.monotonic() < end, done
 
 
-def test_nobody_can_write_but_the_state(pod: Pods) -> None:
-    """Neither the program nor any folder beside the state can be changed, and no user name or home is needed."""
+def test_only_the_state_is_writable(pod: Pods) -> None:
+    """No user name or home is needed."""
     box = pod(DEPLOY / "accounts", ANYBODY)
     for place in (PREFIX, "/", "/etc/senderid", "/tmp"):  # noqa: S108 - it is not there
         status, _, told = box.run("-c", f"open('{place}/x', 'w')", program=["python"])
@@ -36,8 +36,7 @@ def test_nobody_can_write_but_the_state(pod: Pods) -> None:
     assert list(box.state.iterdir()) == []
 
 
-def test_the_demo_runs_as_anybody(pod: Pods) -> None:
-    """The whole story on an embedded API, with the packages of the lock and no others; nothing is left behind."""
+def test_demo_runs_as_any_user(pod: Pods) -> None:
     box = pod(DEPLOY / "accounts", ANYBODY)
     status, shown, told = box.run("demo")
     assert (status, told) == (0, "")
@@ -45,14 +44,12 @@ def test_the_demo_runs_as_anybody(pod: Pods) -> None:
     assert list(box.state.iterdir()) == []
 
 
-def test_notifications_and_traces_are_in_the_image(pod: Pods) -> None:
-    """Both extras can be used, as settings may name channels and the environment a collector."""
+def test_image_has_both_extras(pod: Pods) -> None:
     imports = "import apprise, opentelemetry.exporter.otlp.proto.http.trace_exporter, opentelemetry.sdk.trace"
     assert pod(DEPLOY / "accounts", ANYBODY).run("-c", imports, program=["python"]) == (0, "", "")
 
 
-def test_the_sample_accounts_are_valid_in_the_image(pod: Pods) -> None:
-    """What the deployment mounts can be used, and doctor finds the state in its volume."""
+def test_sample_accounts_are_valid_in_the_image(pod: Pods) -> None:
     box = pod(DEPLOY / "accounts", ANYBODY)
     assert box.run("validate", "-f", "/etc/senderid/accounts")[0] == 0
     rows = json.loads(box.run("doctor", "--format", "json")[1])["checks"]
@@ -61,8 +58,7 @@ def test_the_sample_accounts_are_valid_in_the_image(pod: Pods) -> None:
 
 
 @pytest.mark.parametrize("who", ["image", "anybody"])
-def test_the_sandbox_profile_of_compose_runs(pod: Pods, dockerfile: Image, who: str) -> None:
-    """The simulated API and a daemon that keeps it, both well by their health checks, and a stop that is in order."""
+def test_sandbox_profile_of_compose_runs(pod: Pods, dockerfile: Image, who: str) -> None:
     services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
     box = pod(SANDBOX, dockerfile.user if who == "image" else ANYBODY)
     box.start(*services["sandbox"]["command"])
@@ -85,8 +81,7 @@ def test_the_sandbox_profile_of_compose_runs(pod: Pods, dockerfile: Image, who: 
     }
 
 
-def test_a_state_that_cannot_be_written_stops_the_daemon(pod: Pods) -> None:
-    """A user outside of the group gets a sentence that says what to do, and nothing is sent."""
+def test_unwritable_state_stops_the_daemon(pod: Pods) -> None:
     box = pod(SANDBOX, (1_234_567, 1_234_567))
     status, _, told = box.run("watch", "-f", "/etc/senderid/accounts")
     assert status == 1
@@ -94,20 +89,17 @@ def test_a_state_that_cannot_be_written_stops_the_daemon(pod: Pods) -> None:
     assert "SENDERID_LEDGER__PATH" in told
 
 
-def test_the_command_without_arguments_tells_what_there_is(pod: Pods, dockerfile: Image) -> None:
-    """Who starts the image with nothing said gets the help."""
+def test_image_without_arguments_shows_the_help(pod: Pods, dockerfile: Image) -> None:
     status, shown, _ = pod(DEPLOY / "accounts", ANYBODY).run(*dockerfile.command)
     assert status == 0
     assert shown.startswith("Usage: senderid")
 
 
-def test_the_health_check_asks_where_the_daemon_listens(dockerfile: Image) -> None:
-    """Its port is the one of each daemon's --listen."""
+def test_health_check_uses_the_port_of_the_daemon(dockerfile: Image) -> None:
     services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
     for name in ("watch", "sandbox-watch"):
         assert f", {meant(services[name]['command'])['listen'][1]}, " in dockerfile.healthcheck[-1]
 
 
-def test_the_state_is_in_the_volume(dockerfile: Image) -> None:
-    """The ledger's place is inside of what the image declares to outlive it."""
+def test_ledger_is_in_the_volume(dockerfile: Image) -> None:
     assert [str(Path(dockerfile.environment["SENDERID_LEDGER__PATH"]).parent)] == list(dockerfile.volumes)

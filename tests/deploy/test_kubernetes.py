@@ -1,4 +1,4 @@
-"""What kustomize makes of the manifests: valid objects, confined pods, arguments that the command knows."""
+"""The objects that kustomize builds: valid, confined, with arguments that the command accepts."""
 
 import shutil
 import subprocess
@@ -94,8 +94,8 @@ def _senderid(pod: Object) -> Object:
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("way", WAYS, ids="+".join)
-def test_every_object_is_valid(built: Build, way: tuple[str, ...], version: str) -> None:
-    """By the schemas of an old and a new Kubernetes, which take no key that they do not know."""
+def test_objects_are_valid(built: Build, way: tuple[str, ...], version: str) -> None:
+    """By the schemas of an old and a new Kubernetes."""
     checked = []
     for each in built(*way):
         if each["kind"] != "ServiceMonitor":  # it is of Prometheus' operator
@@ -105,8 +105,7 @@ def test_every_object_is_valid(built: Build, way: tuple[str, ...], version: str)
     assert {"Namespace", "ServiceAccount", "ConfigMap", "PersistentVolumeClaim", "NetworkPolicy"} <= set(checked)
 
 
-def test_a_key_that_is_not_known_is_refused(built: Build) -> None:
-    """The check of the objects is one."""
+def test_unknown_key_is_refused(built: Build) -> None:
     wrong = _workload(built("watch"))
     wrong["spec"]["template"]["spec"]["containers"][0]["readOnlyRootFilesystem"] = True
     with pytest.raises(kubernetes_validate.ValidationError):
@@ -114,8 +113,8 @@ def test_a_key_that_is_not_known_is_refused(built: Build) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS, ids="+".join)
-def test_every_pod_is_restricted(built: Build, way: tuple[str, ...]) -> None:
-    """By the Pod Security Standard of that name, which the namespace enforces, and with a read-only root besides."""
+def test_pods_are_restricted(built: Build, way: tuple[str, ...]) -> None:
+    """By the Pod Security Standard of that name, and with a read-only root."""
     objects = built(*way)
     (namespace,) = _of(objects, "Namespace")
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
@@ -149,8 +148,7 @@ def test_every_pod_is_restricted(built: Build, way: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS, ids="+".join)
-def test_the_pod_hangs_together(built: Build, dockerfile: Image, way: tuple[str, ...]) -> None:
-    """Volumes that are mounted are there, and those that are there are mounted; what is named in the tree is made."""
+def test_volumes_and_mounts_match(built: Build, dockerfile: Image, way: tuple[str, ...]) -> None:
     objects = built(*way)
     pod = _template(objects)["spec"]
     named = {volume["name"] for volume in pod["volumes"]}
@@ -179,8 +177,7 @@ def test_the_pod_hangs_together(built: Build, dockerfile: Image, way: tuple[str,
 
 
 @pytest.mark.parametrize("way", WAYS, ids="+".join)
-def test_no_secret_is_in_the_manifests(built: Build, way: tuple[str, ...]) -> None:
-    """They refer to secrets, which somebody makes in the cluster, and mount them as files that the sample names."""
+def test_manifests_have_no_secret(built: Build, way: tuple[str, ...]) -> None:
     objects = built(*way)
     assert _of(objects, "Secret") == []
     pod = _template(objects)["spec"]
@@ -194,8 +191,7 @@ def test_no_secret_is_in_the_manifests(built: Build, way: tuple[str, ...]) -> No
 
 
 @pytest.mark.parametrize("way", WAYS, ids="+".join)
-def test_the_arguments_are_those_of_the_command(built: Build, way: tuple[str, ...]) -> None:
-    """The verb, each option and each value are known, and each path is below something that is mounted."""
+def test_arguments_are_valid_and_paths_are_mounted(built: Build, way: tuple[str, ...]) -> None:
     pod = _template(built(*way))["spec"]
     container = _senderid(pod)
     given = meant(container["args"])
@@ -210,8 +206,7 @@ def test_the_arguments_are_those_of_the_command(built: Build, way: tuple[str, ..
 
 
 @pytest.mark.parametrize("way", [way for way in WAYS if way[0] != "cronjob"], ids="+".join)
-def test_the_daemon_is_one_and_is_asked_where_it_listens(built: Build, way: tuple[str, ...]) -> None:
-    """No second pod even during an update, time to stop in, and probes at the port and the pages that there are."""
+def test_daemon_is_a_single_pod_with_matching_probes(built: Build, way: tuple[str, ...]) -> None:
     objects = built(*way)
     deployment = _workload(objects)
     pod = _template(objects)["spec"]
@@ -227,8 +222,7 @@ def test_the_daemon_is_one_and_is_asked_where_it_listens(built: Build, way: tupl
 
 
 @pytest.mark.parametrize("way", [way for way in WAYS if way[0] == "cronjob"], ids="+".join)
-def test_a_job_is_one_at_a_time_and_is_not_tried_again(built: Build, way: tuple[str, ...]) -> None:
-    """What a rule refused is not repeated; a run may take what its settings allow, and has time to stop."""
+def test_jobs_neither_overlap_nor_retry(built: Build, way: tuple[str, ...]) -> None:
     spec = _workload(built(*way))["spec"]
     job = spec["jobTemplate"]["spec"]
     pod = job["template"]["spec"]
@@ -239,8 +233,7 @@ def test_a_job_is_one_at_a_time_and_is_not_tried_again(built: Build, way: tuple[
     assert pod["terminationGracePeriodSeconds"] > DRAIN
 
 
-def test_files_of_the_config_maps_are_valid(built: Build) -> None:
-    """Desired state and settings are read without a problem, and the first keeps its name when it changes."""
+def test_config_maps_are_valid(built: Build) -> None:
     maps = {each["metadata"]["name"]: each["data"] for each in _of(built("watch"), "ConfigMap")}
     loaded = desired.load([(name, text.encode()) for name, text in maps.pop("senderid-accounts").items()])
     assert [account.name for account in loaded.accounts] == ["main"]
@@ -251,8 +244,8 @@ def test_files_of_the_config_maps_are_valid(built: Build) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS, ids="+".join)
-def test_traffic_is_denied_but_for_what_is_needed(built: Build, way: tuple[str, ...]) -> None:
-    """Nobody comes in but Prometheus, to the port of the metrics; out go names and HTTPS, not into private networks."""
+def test_network_policy_denies_by_default(built: Build, way: tuple[str, ...]) -> None:
+    """In: Prometheus to the metrics. Out: DNS and HTTPS, not into private networks."""
     policies = {each["metadata"]["name"]: each["spec"] for each in _of(built(*way), "NetworkPolicy")}
     everything = policies.pop("senderid")
     assert (everything["podSelector"], everything["policyTypes"]) == ({}, ["Ingress", "Egress"])
@@ -267,8 +260,7 @@ def test_traffic_is_denied_but_for_what_is_needed(built: Build, way: tuple[str, 
         assert rule["from"][0]["namespaceSelector"]["matchLabels"]
 
 
-def test_prometheus_finds_the_daemon(built: Build) -> None:
-    """Monitor, service, policy and pod agree on labels and on the name of the port."""
+def test_prometheus_labels_and_port_match(built: Build) -> None:
     objects = built("everything")
     (monitor,), (service,) = _of(objects, "ServiceMonitor"), _of(objects, "Service")
     template = _template(objects)
@@ -285,8 +277,7 @@ def test_prometheus_finds_the_daemon(built: Build) -> None:
 
 
 @pytest.mark.parametrize("overlay", ["watch", "cronjob"])
-def test_files_from_git_change_where_they_are_and_nothing_else(built: Build, overlay: str) -> None:
-    """A clone is there before the first look, the command cannot write it, and other options stay as they were."""
+def test_git_component_changes_only_the_folder(built: Build, overlay: str) -> None:
     plain, synced = (_template(built(overlay, *more))["spec"] for more in ((), ("git-sync",)))
     before, after = (meant(_senderid(pod)["args"]) for pod in (plain, synced))
     assert after.pop("paths") == ("/git/current/accounts",)
@@ -304,8 +295,7 @@ def test_files_from_git_change_where_they_are_and_nothing_else(built: Build, ove
 
 
 @pytest.mark.parametrize("overlay", ["watch", "cronjob"])
-def test_openshift_chooses_user_and_group(built: Build, overlay: str) -> None:
-    """No number of a user or a group is left for it to refuse."""
+def test_openshift_component_sets_no_user_or_group(built: Build, overlay: str) -> None:
     context = _template(built(overlay, "openshift"))["spec"]["securityContext"]
     assert not context.keys() & {"fsGroup", "runAsUser", "runAsGroup", "supplementalGroups"}
     assert "fsGroup" in _template(built(overlay))["spec"]["securityContext"]

@@ -1,4 +1,4 @@
-"""The units are sound by systemd's own tools, confined, and run what the command knows; so does the crontab."""
+"""The systemd units and the crontab: valid, confined, with arguments that the command accepts."""
 
 import ctypes
 import re
@@ -67,15 +67,14 @@ def analyze(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     return run
 
 
-def test_systemd_finds_nothing_wrong(analyze: Callable[..., subprocess.CompletedProcess[str]]) -> None:
-    """No unknown key, no value that is none, no program that is not there."""
+def test_units_are_valid(analyze: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     done = analyze("verify", "--man=no", units=UNITS)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.name)
-def test_a_service_is_confined(analyze: Callable[..., subprocess.CompletedProcess[str]], unit: Path) -> None:
-    """By systemd's own measure it is hardly exposed."""
+def test_services_are_confined(analyze: Callable[..., subprocess.CompletedProcess[str]], unit: Path) -> None:
+    """By `systemd-analyze security`."""
     done = analyze("security", "--offline=true", f"--threshold={EXPOSURE * 10:.0f}", "--no-pager", units=[unit])
     found = re.search(r"exposure level for .*: ([\d.]+)", done.stdout)
     assert found is not None, done.stderr
@@ -83,8 +82,7 @@ def test_a_service_is_confined(analyze: Callable[..., subprocess.CompletedProces
 
 
 @pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.name)
-def test_a_service_runs_what_the_command_knows(unit: Path) -> None:
-    """Its options are real, its ledger is in its state folder, and a stop has time to finish."""
+def test_services_use_valid_options_state_and_stop_time(unit: Path) -> None:
     given = meant(_arguments(unit))
     assert given["paths"] == ("/etc/senderid/accounts",)
     assert given["verb"] == unit.stem.removeprefix("senderid-")
@@ -94,8 +92,7 @@ def test_a_service_runs_what_the_command_knows(unit: Path) -> None:
 
 
 @pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.name)
-def test_credentials_are_where_files_are_told_to_name_them(unit: Path) -> None:
-    """The line that says how a desired-state file refers to a credential names this unit and one that it loads."""
+def test_credential_paths_match_the_unit(unit: Path) -> None:
     loaded = {value.partition(":")[0] for value in _values(unit, "LoadCredential")}
     (folder, name) = re.findall(r"\{file: (/run/credentials/[^/]+)/(\w+)\}", unit.read_text())[0]
     assert folder == f"/run/credentials/{unit.name}"
@@ -105,8 +102,7 @@ def test_credentials_are_where_files_are_told_to_name_them(unit: Path) -> None:
     )
 
 
-def test_the_daemon_is_told_apart_from_a_mistake() -> None:
-    """It says when it is ready, reloads, is watched, ends well by SIGTERM, and does not start again on a wrong file."""
+def test_daemon_notifies_reloads_and_restarts_only_on_failure() -> None:
     unit = DEPLOY / "systemd/senderid-watch.service"
     given = meant(_arguments(unit))
     assert (_one(unit, "Type"), given["listen"][0]) == ("notify", "127.0.0.1")
@@ -118,8 +114,7 @@ def test_the_daemon_is_told_apart_from_a_mistake() -> None:
     assert int(_one(unit, "SuccessExitStatus")) == ExitStatus.SIGTERM
 
 
-def test_the_timer_begins_runs_that_may_end() -> None:
-    """A missed one is made up for, not all machines begin at once, and a run may take what its settings allow."""
+def test_timer_catches_up_and_leaves_time_to_finish() -> None:
     timer, unit = (DEPLOY / f"systemd/senderid-apply.{kind}" for kind in ("timer", "service"))
     assert (_one(timer, "Persistent"), _one(unit, "Type")) == ("true", "oneshot")
     assert _seconds(_one(timer, "RandomizedDelaySec")) > 0
@@ -128,14 +123,12 @@ def test_the_timer_begins_runs_that_may_end() -> None:
     assert _seconds(_one(unit, "TimeoutStartSec")) > Settings().deadline_seconds + given["lock_timeout"] + DRAIN
 
 
-def test_an_account_has_one_writer() -> None:
-    """Starting the daemon stops the timer, and the other way round."""
+def test_daemon_and_timer_exclude_each_other() -> None:
     assert _values(DEPLOY / "systemd/senderid-watch.service", "Conflicts") == ["senderid-apply.timer"]
     assert _values(DEPLOY / "systemd/senderid-apply.timer", "Conflicts") == ["senderid-watch.service"]
 
 
-def test_it_lives_without_memory_that_is_written_and_run(tmp_path: Path) -> None:
-    """Python, uvloop and the other compiled parts need none of what MemoryDenyWriteExecute takes away."""
+def test_command_runs_without_writable_executable_memory(tmp_path: Path) -> None:
     assert all(_one(unit, "MemoryDenyWriteExecute") == "yes" for unit in SERVICES)
     libc = ctypes.CDLL(None, use_errno=True)
 
@@ -164,8 +157,7 @@ def test_it_lives_without_memory_that_is_written_and_run(tmp_path: Path) -> None
     assert "0 changes are pending now" in done.stdout
 
 
-def test_the_crontab_runs_what_the_command_knows() -> None:
-    """One entry, as a user of its own, that writes only below its state folder, in variables that are settings."""
+def test_crontab_uses_valid_options_and_settings() -> None:
     lines = [line for line in (DEPLOY / "cron/senderid").read_text().splitlines() if not line.startswith("#")]
     (entry,) = [line for line in lines if line.startswith("*")]
     minute, hour, day, month, weekday, user, program, *arguments = entry.split()

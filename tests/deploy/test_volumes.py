@@ -1,4 +1,4 @@
-"""Files as Kubernetes and git-sync lay them: links that are turned to a new folder as a whole."""
+"""Files as Kubernetes and git-sync mount them: symbolic links that switch to a new folder at once."""
 
 from pathlib import Path
 
@@ -38,8 +38,7 @@ class _Volume:
 
 
 @pytest.mark.parametrize("kind", ["config-map", "git-sync"])
-def test_a_turned_link_is_news_and_no_file_counts_twice(tmp_path: Path, kind: str) -> None:
-    """The daemon finds each account once, sees the new version of the one that changed, and keeps a broken one."""
+def test_switched_link_is_one_change_and_no_file_counts_twice(tmp_path: Path, kind: str) -> None:
     volume = _Volume(tmp_path, kind)
     volume.turn(main="ACTIVE")
     files = WatchedFiles([str(volume.path)])

@@ -1,4 +1,4 @@
-"""Availability groups, lived through: whatever fails, the model shows none below its minimum that was not before."""
+"""Availability groups under faults: the model never shows one below its minimum because of a write."""
 
 import os
 from collections.abc import Iterator
@@ -75,13 +75,11 @@ def _lived(seed: int) -> list[str]:
 
 @pytest.mark.parametrize("first", range(0, _PLANS, _CHUNK))
 def test_no_group_falls_below_its_minimum(first: int) -> None:
-    """Failed activations, lost answers, crashes and resumes take from no group what it needs."""
     wrong = [f"seed {seed}: {told}" for seed in range(first, min(first + _CHUNK, _PLANS)) for told in _lived(seed)]
     assert not wrong, "\n".join(wrong)
 
 
-def test_the_stories_lean_on_activations() -> None:
-    """Among 200 stories are held deactivations, deactivations that waited for a proof, and failed activations."""
+def test_seeds_cover_held_and_failed_activations() -> None:
     outcomes: set[str] = set()
     for seed in range(200):
         world = simulate(_story(seed))
@@ -92,8 +90,7 @@ def test_the_stories_lean_on_activations() -> None:
 
 
 @pytest.mark.parametrize("bug", ["no plan is spared", "nothing is proven"])
-def test_a_planted_bug_is_found(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the plan's holds, or without the proof of activations, some group falls among two hundred stories."""
+def test_planted_bug_is_found(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if bug == "no plan is spared":
         monkeypatch.setattr(account, "spare", lambda changes, *_: tuple(changes))
     monkeypatch.setattr(executor, "leaning", lambda *_: {})

@@ -25,29 +25,27 @@ def _judged(seed: int) -> World:
 
 
 @pytest.mark.parametrize("first", _CHUNKS)
-def test_the_promises_hold_on_every_seed(first: int) -> None:
-    """Faults, edits, crashes, broken disks and jumping clocks contradict none of the oracles."""
+def test_oracles_hold_on_every_seed(first: int) -> None:
+    """Faults, edits, crashes, full disks and jumping clocks."""
     seeds = range(first, min(first + _CHUNK, _SEEDS))
     wrong = [f"seed {seed}: {told}" for seed in seeds for told in _judged(seed).violations]
     assert not wrong, "\n".join(wrong)
 
 
 @pytest.mark.parametrize("seed", REGRESSIONS)
-def test_what_once_failed_stays_mended(seed: int) -> None:
-    """Seeds that have shown a mistake are lived through again, always."""
+def test_seeds_that_failed_once_pass(seed: int) -> None:
     assert _judged(seed).violations == []
 
 
 @pytest.mark.parametrize("seed", [3, 34, 101, 650, 1871])
-def test_a_seed_has_one_trace(seed: int) -> None:
-    """Living through a seed twice gives the same events at the same virtual times, to the last one."""
+def test_seed_is_deterministic(seed: int) -> None:
     first, second = _judged(seed).history.trace, _judged(seed).history.trace
     assert len(first) > 10
     assert first == second
 
 
-def test_the_seeds_meet_everything() -> None:
-    """The first thousand seeds hold every kind of fault and event: no oracle is silent because nothing happens."""
+def test_seeds_cover_every_fault_and_event() -> None:
+    """No oracle is silent because nothing happens."""
     met: set[str] = set()
 
     def look(world: World) -> None:
@@ -69,8 +67,7 @@ def test_the_seeds_meet_everything() -> None:
     assert met >= wanted, wanted - met
 
 
-def test_of_two_runs_at_once_one_is_told_that_the_account_is_busy() -> None:
-    """Two runs that start at one moment on one account: one writes everything, the other is told who holds it."""
+def test_concurrent_runs_write_once() -> None:
     numbers = {f"0100000{index:04}": "INACTIVE" for index in range(8)}
     wanted = dict.fromkeys(numbers, Desired(Status.ACTIVE))
     file = DesiredAccount("main", "0.yaml", wanted, range(8))
