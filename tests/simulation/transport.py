@@ -17,7 +17,7 @@ from tests.simulation.history import Answered, Request
 from tests.simulation.model import Api, Reply
 from tests.simulation.process import Process
 from worker.config.settings import Timeout
-from worker.solapi.transport import Answer, Transport, transport_error
+from worker.solapi.transport import Response, Transport, transport_error
 
 __all__ = ["SimulatedTransport"]
 
@@ -47,7 +47,7 @@ class SimulatedTransport(Transport):
         body: bytes | None = None,
         *,
         into: Callable[[bytes], None] | None = None,
-    ) -> Answer:
+    ) -> Response:
         """Send a request: it arrives, is answered and comes back in virtual time, each as its fault has it."""
         process = self._process
         await process.moment()
@@ -64,8 +64,8 @@ class SimulatedTransport(Transport):
         process.ended(request, reply.answered, reply.status)
         if into is not None and reply.status == 200:
             into(reply.body)
-            return Answer(reply.status, reply.headers)
-        return Answer(reply.status, reply.headers, reply.body)
+            return Response(reply.status, reply.headers)
+        return Response(reply.status, reply.headers, reply.body)
 
     def _depart(self, request: Request, fault: Fault, answer: asyncio.Future[Reply]) -> None:
         """Let the request travel, whatever becomes of its sender."""

@@ -34,7 +34,7 @@ from worker.plan.planfile import SavedAccount
 from worker.plan.policy import Selection
 from worker.plan.safety import ALLOW_ALL, effective_safety
 from worker.reconcile.fleet import Fleet
-from worker.solapi.runtime import Ambient
+from worker.solapi.runtime import Runtime
 
 __all__ = ["MEMORY", "Record", "World", "simulate"]
 
@@ -197,7 +197,7 @@ class World:
     async def _carry_out(self, script: RunScript, record: Record, process: Process, keeper: Keeper) -> None:
         settings = structs.replace(self.story.settings, deadline_seconds=script.deadline)
         loop, silence = self._loop, Silence()
-        ambient = Ambient(
+        runtime = Runtime(
             clock=loop.time,
             wall=lambda: _EPOCH + loop.time() + process.skew,
             sleep=asyncio.sleep,
@@ -205,7 +205,7 @@ class World:
             salt=process.salt,
         )
         transport = SimulatedTransport(settings.timeout, process, self.api)
-        fleet = Fleet(settings, transport, _CREDENTIALS.__getitem__, silence, keeper=keeper, ambient=ambient)
+        fleet = Fleet(settings, transport, _CREDENTIALS.__getitem__, silence, keeper=keeper, runtime=runtime)
         self._fleets[record.name] = fleet
         desired, terms = self.story.files[script.file], script.terms
         if script.kind == "saved" and record.saved is not None:

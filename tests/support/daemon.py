@@ -24,8 +24,8 @@ from worker.model.errors import ApiError, DesiredStateError, Interrupted
 from worker.model.results import RunOutcome
 from worker.plan.build import Terms
 from worker.sandbox import SandboxAccount
-from worker.solapi.runtime import Ambient
-from worker.solapi.transport import Answer, Transport
+from worker.solapi.runtime import Runtime
+from worker.solapi.transport import Response, Transport
 
 __all__ = ["Daemon", "Folder", "Tape", "Wire", "account", "wanting"]
 
@@ -79,7 +79,7 @@ class Wire(Transport):
         body: bytes | None = None,
         *,
         into: Callable[[bytes], None] | None = None,
-    ) -> Answer:
+    ) -> Response:
         """Carry a request out at once, and answer a moment later."""
         del method
         key = headers["Authorization"].partition("apiKey=")[2].partition(",")[0]
@@ -97,8 +97,8 @@ class Wire(Transport):
         await asyncio.sleep(self._latency)
         if into is not None:
             into(document)
-            return Answer(200, {})
-        return Answer(200, {}, document)
+            return Response(200, {})
+        return Response(200, {}, document)
 
 
 class Folder:
@@ -192,7 +192,7 @@ class Daemon:
         self.folder = Folder(desired)
         self.tape = Tape()
         self.books = _Books()
-        self.ambient = Ambient(clock=self.loop.time, wall=self.wall, uniform=lambda low, high: (low + high) / 2)
+        self.runtime = Runtime(clock=self.loop.time, wall=self.wall, uniform=lambda low, high: (low + high) / 2)
         terms = terms or Terms(msgspec.structs.replace(self.settings.safety, max_deactivations="100%", min_active=0))
         self.passes = Passes(
             self.settings,
@@ -202,15 +202,15 @@ class Daemon:
             self.tape,
             books=self.books,
             conclude=overall,
-            ambient=self.ambient,
+            runtime=self.runtime,
         )
-        self.agenda = Scheduler(rhythm or Interval(300.0), self.now(), uniform=self.ambient.uniform)
+        self.agenda = Scheduler(rhythm or Interval(300.0), self.now(), uniform=self.runtime.uniform)
         self._runs = 0
         given: dict[str, Any] = {
             "settings": self.settings,
             "reread": lambda: (self.settings, terms),
             "begin": self._begin,
-            "ambient": self.ambient,
+            "runtime": self.runtime,
         } | more
         self.watch = WatchLoop(self.folder, self.passes, self.agenda, self.tape, **given)
 

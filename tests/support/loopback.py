@@ -19,10 +19,10 @@ from worker.model.errors import Ambiguous, ApiError
 from worker.sandbox import Sandbox, SandboxAccount
 from worker.solapi.client import AccountReader, AccountWriter
 from worker.solapi.limiter import Quota
-from worker.solapi.runtime import Ambient
+from worker.solapi.runtime import Runtime
 from worker.solapi.transport import Transport
 
-__all__ = ["EPOCH", "Journal", "Loopback", "Peer", "ambient", "answer", "credentials", "now", "put", "run"]
+__all__ = ["EPOCH", "Journal", "Loopback", "Peer", "answer", "credentials", "now", "put", "run", "runtime"]
 
 EPOCH = 1_800_000_000.0
 """Unix time at which every test begins."""
@@ -70,9 +70,9 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def ambient(**more: Any) -> Ambient:
+def runtime(**more: Any) -> Runtime:
     """Time as the loop's, chance as it comes."""
-    return Ambient(**{"clock": now, "wall": lambda: EPOCH + now()} | more)
+    return Runtime(**{"clock": now, "wall": lambda: EPOCH + now()} | more)
 
 
 def credentials(account: SandboxAccount) -> Credentials:
@@ -149,7 +149,7 @@ class Loopback:
             "quota": Quota(RateLimit(writes=10_000, reads=10_000), clock=now),
             "retry": Retry(base_seconds=0.1),
             "log": self.log,
-            "ambient": ambient(),
+            "runtime": runtime(),
         } | more
         return kind(self.transport, **given)
 

@@ -22,7 +22,7 @@ from worker.model.schedule import next_transition
 from worker.model.suspension import Maintenance, Suspend
 from worker.model.times import DEFAULT_ZONE, format_utc_ms
 from worker.plan.build import Terms
-from worker.solapi.runtime import Ambient
+from worker.solapi.runtime import Runtime
 from worker.telemetry.logs import Log
 
 __all__ = ["NAP", "FileSource", "PassListener", "WatchLoop"]
@@ -91,7 +91,7 @@ class WatchLoop:
         held: bool = False,
         listeners: Sequence[PassListener] = (),
         systemd: Systemd | None = None,
-        ambient: Ambient | None = None,
+        runtime: Runtime | None = None,
         nap: float = NAP,
     ) -> None:
         self._files = files
@@ -104,7 +104,7 @@ class WatchLoop:
         self._held = held
         self._listeners = listeners
         self._systemd = systemd or Systemd({})
-        self._ambient = ambient or Ambient()
+        self._runtime = runtime or Runtime()
         self._nap = nap
         self._woken = asyncio.Event()
         self._reload = False
@@ -114,7 +114,7 @@ class WatchLoop:
         self._passing = False
         self._last: Pass | None = None
         self._latest = self._now()
-        self._last_step = self._ambient.clock()
+        self._last_step = self._runtime.clock()
 
     @property
     def last(self) -> Pass | None:
@@ -139,7 +139,7 @@ class WatchLoop:
 
     def alive(self) -> str | None:
         """Return why the daemon should be restarted, or None if it is alive."""
-        seconds = self._ambient.clock() - self._last_step
+        seconds = self._runtime.clock() - self._last_step
         if self._passing or seconds <= _STALE_NAPS * self._nap:
             return None
         return Message("the watch loop has not run for {seconds:.0f} seconds", seconds=seconds)
@@ -179,7 +179,7 @@ class WatchLoop:
 
     async def _step(self) -> None:
         """Check clock and files, then run what is due, or sleep until something may be due."""
-        self._last_step = self._ambient.clock()
+        self._last_step = self._runtime.clock()
         now = self._now()
         if now < self._latest:
             self._agenda.turned_back(now)
@@ -340,7 +340,7 @@ class WatchLoop:
             listener.happened(event, fields)
 
     def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._ambient.wall(), UTC)
+        return datetime.fromtimestamp(self._runtime.wall(), UTC)
 
 
 def _suspended(suspend: Suspend | None, window: Maintenance, timezone: str, now: datetime) -> Suspend | None:

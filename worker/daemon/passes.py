@@ -24,7 +24,7 @@ from worker.reconcile.identity import Identities
 from worker.reconcile.log import log_changes, log_error, log_notices, log_refusals
 from worker.solapi.baseline import Baseline
 from worker.solapi.limiter import Quota
-from worker.solapi.runtime import Ambient
+from worker.solapi.runtime import Runtime
 from worker.solapi.transport import Transport
 from worker.telemetry.logs import Log
 
@@ -160,7 +160,7 @@ class Passes:
         *,
         books: LedgerSource,
         conclude: Callable[[Iterable[RunOutcome]], RunOutcome],
-        ambient: Ambient | None = None,
+        runtime: Runtime | None = None,
     ) -> None:
         self._settings = settings
         self._terms = terms
@@ -169,7 +169,7 @@ class Passes:
         self._log = log
         self._books = books
         self._conclude = conclude
-        self._ambient = ambient or Ambient()
+        self._runtime = runtime or Runtime()
         self._quotas: dict[str, Quota] = {}
         self._identities = Identities()
         self._baselines: dict[str, Baseline] = {}
@@ -195,7 +195,7 @@ class Passes:
             return
         # requests under the old quota still count at the server
         seconds = before.rate_limit.per_seconds + before.timeout.total_seconds
-        self._quotas = {key: Quota(settings.rate_limit, clock=self._ambient.clock) for key in self._quotas}
+        self._quotas = {key: Quota(settings.rate_limit, clock=self._runtime.clock) for key in self._quotas}
         for quota in self._quotas.values():
             quota.hold(seconds)
 
@@ -269,7 +269,7 @@ class Passes:
             self._credentials,
             log,
             keeper=keeper,
-            ambient=self._ambient,
+            runtime=self._runtime,
             quotas=self._quotas,
             identities=self._identities,
             baselines=self._baselines,
@@ -299,7 +299,7 @@ class Passes:
         return False
 
     def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._ambient.wall(), UTC)
+        return datetime.fromtimestamp(self._runtime.wall(), UTC)
 
 
 def _noteworthy(plan: AccountPlan) -> bool:

@@ -39,7 +39,7 @@ from worker.reconcile.rollback import approved, failed_preview, preview
 from worker.solapi.baseline import Baseline
 from worker.solapi.client import AccountReader, AccountWriter
 from worker.solapi.limiter import Quota
-from worker.solapi.runtime import Ambient
+from worker.solapi.runtime import Runtime
 from worker.solapi.transport import Transport
 
 __all__ = ["DefaultTarget", "Fleet", "foreseen"]
@@ -65,7 +65,7 @@ class Fleet:
         log: RunLog,
         *,
         keeper: Keeper | None = None,
-        ambient: Ambient | None = None,
+        runtime: Runtime | None = None,
         quotas: dict[str, Quota] | None = None,
         identities: Identities | None = None,
         baselines: dict[str, Baseline] | None = None,
@@ -75,12 +75,12 @@ class Fleet:
         self._transport = transport
         self._credentials = credentials
         self._log = log
-        self._ambient = ambient or Ambient()
+        self._runtime = runtime or Runtime()
         self.quotas: dict[str, Quota] = {} if quotas is None else quotas
         self._identities = identities or Identities()
         self._baselines: dict[str, Baseline] = {} if baselines is None else baselines
         self._under_way: set[AccountReader] = set()
-        self._pace = Pace(settings.concurrency, settings.deadline_seconds, self._ambient.wall)
+        self._pace = Pace(settings.concurrency, settings.deadline_seconds, self._runtime.wall)
         self._turns = asyncio.Semaphore(settings.accounts_concurrency)
         self.interrupted: Interrupted | None = None
         self.writes = 0
@@ -370,7 +370,7 @@ class Fleet:
             raise CredentialsMissing(message)
         key = credentials.api_key
         if key not in self.quotas:
-            self.quotas[key] = Quota(self._settings.rate_limit, clock=self._ambient.clock)
+            self.quotas[key] = Quota(self._settings.rate_limit, clock=self._runtime.clock)
         client = kind(
             self._transport,
             where,
@@ -381,7 +381,7 @@ class Fleet:
             baseline=self._baselines.setdefault(f"{where.url} {key}", Baseline()),
             retry=self._settings.retry,
             log=log,
-            ambient=self._ambient,
+            runtime=self._runtime,
         )
         self._under_way.add(client)
         try:
@@ -413,7 +413,7 @@ class Fleet:
         return msgspec.structs.replace(drawn, requests=requests)
 
     def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._ambient.wall(), UTC)
+        return datetime.fromtimestamp(self._runtime.wall(), UTC)
 
     async def _recall(self, account: AccountTarget, account_id: str | None) -> AccountMemory:
         return await self._keeper.recall(identity.key(account, account_id, self._settings.endpoint))
@@ -476,7 +476,7 @@ class Fleet:
         """
         self._turns.release()
         try:
-            await self._ambient.sleep(seconds)
+            await self._runtime.sleep(seconds)
         finally:
             await self._turns.acquire()
         if self.interrupted is not None:

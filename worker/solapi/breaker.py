@@ -1,4 +1,4 @@
-"""What an outage costs: after enough failures in a row an account pauses, and single looks find out when to go on."""
+"""Circuit breaker: after enough failures in a row an account pauses, and probes find out when to continue."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,11 +10,11 @@ from worker.model.messages import Message
 __all__ = ["Breaker"]
 
 _FAILURES: Final = 10
-"""Failures in a row that open the circuit: more than chance brings, fewer than a run's concurrency twice over."""
+"""Consecutive failures that open the circuit: more than chance produces, fewer than twice a run's concurrency."""
 _PAUSES: Final = (1.0, 4.0, 10.0)
-"""Seconds before each probe: a restart is over soon, and what is not over then is for a person."""
+"""Seconds before each probe: a restart ends within them; a longer outage needs an operator."""
 _FAILED: Final = (ConnectionFailed, ServerError, Ambiguous)
-"""What an outage looks like. Everything else is an answer, whatever it says."""
+"""The errors of an outage. Every other error is a response of the API."""
 
 
 class Log(Protocol):
@@ -30,10 +30,10 @@ class Log(Protocol):
 
 
 class Breaker:
-    """One account's circuit: closed as long as requests are answered, open while nobody answers, given up in the end.
+    """The circuit of one account: closed while requests are answered, open during an outage, given up in the end.
 
-    Whoever waits first while it is open sends the probes, so that nothing runs on its own behind the account's back.
-    `probe` sends one look and raises ApiError where that fails; `clock` and `sleep` are monotonic seconds.
+    The first waiter sends the probes, so that there is no background task. `probe` sends one read and raises ApiError
+    if it fails; `clock` and `sleep` are in monotonic seconds.
     """
 
     __slots__ = ("_clock", "_failures", "_given_up", "_log", "_opened", "_probe", "_probing", "_sleep", "_tried")
@@ -58,11 +58,11 @@ class Breaker:
 
     @property
     def open(self) -> bool:
-        """Whether nothing but probes may go out."""
+        """Return True if only probes may be sent."""
         return self._opened is not None
 
     def heard(self, error: ApiError | None) -> None:
-        """Count what became of a request: an answer ends the row of failures, and does not close an open circuit."""
+        """Record the result of a request. A response resets the count of failures; it closes no open circuit."""
         if not isinstance(error, _FAILED):
             self._failures = 0
             return
@@ -80,10 +80,10 @@ class Breaker:
             )
 
     async def closed(self) -> None:
-        """Wait until requests may go out. Whoever is cancelled leaves the probes to the next one.
+        """Wait until requests may be sent. If the waiter that probes is cancelled, the next one continues.
 
         Raises:
-            CircuitOpen: no probe was answered; from then on for everyone, at once.
+            CircuitOpen: no probe was answered. Every later call raises it at once.
         """
         while self.open:
             async with self._probing:

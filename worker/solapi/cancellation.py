@@ -1,15 +1,15 @@
-"""How a run is stopped between requests: who waits for a turn is woken, who waits for an answer is left alone."""
+"""How a run is stopped between requests: waits for a slot end, requests in flight finish."""
 
 import asyncio
 from types import TracebackType
 
 from worker.model.errors import WorkerError
 
-__all__ = ["Gate"]
+__all__ = ["Cancellation"]
 
 
-class Gate:
-    """A context for waits that a stop may end. Once closed, entering it raises the reason at once."""
+class Cancellation:
+    """Context manager around waits that a stop may end. Once it is closed, entering it raises the reason."""
 
     __slots__ = ("_reason", "_waiting")
 
@@ -18,7 +18,7 @@ class Gate:
         self._waiting: set[asyncio.Task[object]] = set()
 
     def close(self, reason: WorkerError) -> None:
-        """Raise `reason` in every wait, now and later. The first reason stays."""
+        """Raise `reason` in all current and later waits. Later calls have no effect."""
         if self._reason is None:
             self._reason = reason
             for task in self._waiting:
@@ -34,7 +34,7 @@ class Gate:
     ) -> None:
         task = _this_task()
         self._waiting.discard(task)
-        # uncancel() tells our own cancellation from one that came from elsewhere as well
+        # uncancel() distinguishes this cancellation from one that came from elsewhere
         if self._reason is not None and kind is asyncio.CancelledError and task.uncancel() == 0:
             raise self._reason from None
 

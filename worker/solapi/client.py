@@ -30,13 +30,13 @@ from worker.solapi import wire
 from worker.solapi.account_document import AccountDocument
 from worker.solapi.baseline import Baseline
 from worker.solapi.breaker import Breaker
-from worker.solapi.cancellation import Gate
+from worker.solapi.cancellation import Cancellation
 from worker.solapi.in_use import Body, inquire
 from worker.solapi.limiter import Quota, Window
 from worker.solapi.retry import Budget, Retrier
-from worker.solapi.runtime import Ambient
+from worker.solapi.runtime import Runtime
 from worker.solapi.signing import Signer
-from worker.solapi.transport import Answer, Transport
+from worker.solapi.transport import Response, Transport
 
 __all__ = ["AccountReader", "AccountWriter"]
 
@@ -76,7 +76,7 @@ class AccountReader:
         baseline: Baseline | None = None,
         retry: Retry,
         log: Log,
-        ambient: Ambient = Ambient(),  # noqa: B008 - a value
+        runtime: Runtime = Runtime(),  # noqa: B008 - a value
     ) -> None:
         self._transport = transport
         self._base = endpoint.url
@@ -90,15 +90,15 @@ class AccountReader:
         self._baseline = baseline or Baseline()
         self._quota = quota
         self._log = log
-        self._ambient = ambient
-        self._gate = Gate()
-        self._drain = Gate()
+        self._runtime = runtime
+        self._cancellation = Cancellation()
+        self._drain = Cancellation()
         self._last: tuple[Mapping[str, str], float] | None = None
         self._reads = self._writes = self._retries = 0
         self._retry = retry
-        self._breaker = Breaker(self._probe, clock=ambient.clock, sleep=ambient.sleep, log=log)
-        self._retrier = self._new_retrier(self._gated_sleep, free=lambda: self._breaker.open)
-        self._closing_retrier = self._new_retrier(ambient.sleep)
+        self._breaker = Breaker(self._probe, clock=runtime.clock, sleep=runtime.sleep, log=log)
+        self._retrier = self._new_retrier(self._cancellable_sleep, free=lambda: self._breaker.open)
+        self._closing_retrier = self._new_retrier(runtime.sleep)
 
     @property
     def requests(self) -> Requests:
@@ -125,7 +125,7 @@ class AccountReader:
 
         A write that is under way has 25 seconds to be answered; then it is given up, in doubt.
         """
-        self._gate.close(reason)
+        self._cancellation.close(reason)
         late = Ambiguous(
             Message(
                 "no answer within {drain_seconds:g} seconds after the run was stopped", drain_seconds=_DRAIN_SECONDS
@@ -170,7 +170,7 @@ class AccountReader:
 
     async def _observe(self, *, closing: bool) -> ObservedAccount:
         retrier = self._closing_retrier if closing else self._retrier
-        return await retrier.call(partial(self._corrected, lambda _: self._look_once(closing=closing)))
+        return await retrier.call(partial(self._corrected, lambda _: self._read_in_turn(closing=closing)))
 
     async def usage(self, phones: Collection[str], hours: int) -> NumberUse:
         """Which of some numbers are scheduled to send, or have sent in so many hours, by the server's clock.
@@ -180,7 +180,7 @@ class AccountReader:
         Raises:
             WorkerError: CircuitOpen, or what `halt` was given.
         """
-        now = datetime.fromtimestamp(self._ambient.wall() + (self.clock_offset or 0.0), UTC)
+        now = datetime.fromtimestamp(self._runtime.wall() + (self.clock_offset or 0.0), UTC)
         return await inquire(self._fetch, phones, now, hours)
 
     async def _fetch(self, query: str, decode: Callable[[bytearray], T]) -> T:
@@ -199,7 +199,7 @@ class AccountReader:
             raise self._refusal(answer, answer.content(), write=False)
         return decode(body.whole)
 
-    async def _look_once(self, *, closing: bool) -> ObservedAccount:
+    async def _read_in_turn(self, *, closing: bool) -> ObservedAccount:
         if closing:
             await self._quota.reads.acquire()
             return await self._heard(self._read_once())
@@ -207,7 +207,7 @@ class AccountReader:
 
     async def _in_turn(self, read: Callable[[], Awaitable[T]]) -> T:
         # nothing is lost with a read, so that a stop need not wait for its answer
-        with self._gate:
+        with self._cancellation:
             await self._turn(self._quota.reads)
             return await self._heard(read())
 
@@ -253,7 +253,7 @@ class AccountReader:
                 api_code="WrongAccount",
             )
         self._same_account(observed.account_id)
-        return structs.replace(observed, seen_at=self._ambient.wall())
+        return structs.replace(observed, seen_at=self._runtime.wall())
 
     def _same_account(self, account_id: str | None) -> None:
         if account_id is None:
@@ -279,10 +279,10 @@ class AccountReader:
         *,
         into: Callable[[bytes], None] | None = None,
         until: AbstractContextManager[None] = nullcontext(),  # noqa: B008 - it holds nothing
-    ) -> Answer:
+    ) -> Response:
         longer = self._transport.timeout.total_seconds
         try:
-            header = self._signer.header(self._ambient.wall(), self._ambient.salt())
+            header = self._signer.header(self._runtime.wall(), self._runtime.salt())
             headers = dict.fromkeys(self._header_names, header)
             with until:
                 answer = await self._transport.exchange(method, url, headers, body, into=into)
@@ -295,10 +295,10 @@ class AccountReader:
         finally:
             # what we stopped waiting for, or was cancelled, may reach the server later than now
             window.release(longer=longer)
-        self._last = (answer.headers, self._ambient.wall())
+        self._last = (answer.headers, self._runtime.wall())
         return answer
 
-    def _refusal(self, answer: Answer, body: bytes, *, write: bool) -> ApiError:
+    def _refusal(self, answer: Response, body: bytes, *, write: bool) -> ApiError:
         error = wire.refusal(answer.status, body, write=write, retry_after=wire.retry_after(answer.headers))
         if isinstance(error, RateLimited):
             asked = error.retry_after
@@ -325,15 +325,15 @@ class AccountReader:
         return Retrier(
             self._retry,
             Budget(),
-            uniform=self._ambient.uniform,
+            uniform=self._runtime.uniform,
             sleep=sleep,
             on_retry=self._announce_retry,
             free=free,
         )
 
-    async def _gated_sleep(self, seconds: float) -> None:
-        with self._gate:
-            await self._ambient.sleep(seconds)
+    async def _cancellable_sleep(self, seconds: float) -> None:
+        with self._cancellation:
+            await self._runtime.sleep(seconds)
 
     def _count_retry(self, error: ApiError) -> None:
         self._retries += 1
@@ -370,7 +370,7 @@ class AccountWriter(AccountReader):
         Raises:
             WorkerError: CircuitOpen, or what `halt` was given.
         """
-        with self._gate:
+        with self._cancellation:
             await self._turn(self._quota.writes)
 
     def release(self) -> None:

@@ -113,7 +113,7 @@ async def inquire(fetch: Fetch, phones: Collection[str], now: datetime, hours: i
     clear: set[str] = set()
     why = ""
     try:
-        whole = await _look_ahead(fetch, frozenset(phones), now, in_use)
+        whole = await _read_scheduled(fetch, frozenset(phones), now, in_use)
         if not whole:
             why = Message(
                 "more than {pages:,} messages are scheduled, and no more are looked through", pages=_PAGES * _PAGE
@@ -155,7 +155,7 @@ class _Lists:
         return False
 
 
-async def _look_ahead(fetch: Fetch, phones: frozenset[str], now: datetime, in_use: dict[str, str]) -> bool:
+async def _read_scheduled(fetch: Fetch, phones: frozenset[str], now: datetime, in_use: dict[str, str]) -> bool:
     """Note which numbers are senders of what is scheduled; whether all of it was looked through that matters."""
     lists = _Lists(fetch)
     ahead: dict[str, _Group] = {}

@@ -1,8 +1,8 @@
-"""How fast one API key may be used: the vendor's quota, held as a sliding window at the *server*.
+"""Rate limit of one API key: the vendor's quota, as a sliding window measured at the *server*.
 
 A request occupies its slot from the moment it is sent until one window after it completed. It reached the server
-somewhere in between, so two requests on one slot are always more than a window apart there, whatever the latency: no
-window ever sees more than `capacity`, and a capacity that is wanted is used to within the latency.
+in between, so two requests on one slot are more than a window apart there, whatever the latency. No window ever has
+more than `capacity` requests, and the unused capacity is at most what the latency costs.
 """
 
 import asyncio
@@ -16,11 +16,11 @@ from worker.config.settings import RateLimit
 __all__ = ["Quota", "Window"]
 
 _TIMER_SLACK: Final = 0.0005
-"""Seconds a timer is set later than needed: event loops round to the nearest millisecond, and early is for nothing."""
+"""Seconds added to a timer: event loops round to a millisecond, and a timer that fires early is wasted."""
 
 
 class Window:
-    """At most `capacity` requests in any `seconds` at the server. Waiters are served in the order of their coming."""
+    """Allow at most `capacity` requests in any `seconds` at the server. Waiters are served first in, first out."""
 
     __slots__ = ("_clock", "_cooling", "_free", "_held_until", "_timer", "_waiters", "capacity", "seconds")
 
@@ -36,12 +36,12 @@ class Window:
 
     @property
     def used(self) -> int:
-        """How many slots are taken now, cooling ones included."""
+        """Return the number of slots in use, including those that cool down."""
         self._reap(self._clock())
         return self.capacity - self._free
 
     async def acquire(self) -> None:
-        """Wait for a slot and take it. Cancelling the wait leaves no trace."""
+        """Wait for a slot and take it. A cancelled wait takes none."""
         now = self._clock()
         self._reap(now)
         if self._free and not self._waiters and now >= self._held_until:
@@ -61,7 +61,7 @@ class Window:
             raise
 
     def release(self, *, longer: float = 0.0) -> None:
-        """Give back a slot whose request completed now; it can be used again after the window and `longer` seconds."""
+        """Return the slot of a request that has just completed. It is free after the window plus `longer` seconds."""
         now = self._clock()
         free = now + self.seconds + longer
         heappush(self._cooling, free)
@@ -71,7 +71,7 @@ class Window:
             self._schedule(now)
 
     def hold(self, until: float) -> None:
-        """Let nothing more start before `until` on the clock; a hold is never shortened."""
+        """Start no request before `until` on the clock. A hold is never shortened."""
         if until > self._held_until:
             self._held_until = until
             self._disarm()
@@ -113,7 +113,7 @@ class Window:
 
 
 class Quota:
-    """The two windows of one API key, which its accounts share."""
+    """The read window and the write window of one API key, shared by its accounts."""
 
     __slots__ = ("_clock", "reads", "writes")
 
@@ -123,7 +123,7 @@ class Quota:
         self.writes = Window(rate.writes, rate.per_seconds, clock=clock)
 
     def hold(self, seconds: float) -> None:
-        """The server said that the quota is used up: start nothing for this key in the next `seconds`."""
+        """Start no request with this key for `seconds`, after the server reported that the quota is used up."""
         until = self._clock() + seconds
         self.reads.hold(until)
         self.writes.hold(until)

@@ -1,4 +1,4 @@
-"""The clock, chance and log that a client runs with."""
+"""The clock and the random numbers of a client."""
 
 import asyncio
 import secrets
@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable
 from random import SystemRandom
 from typing import NamedTuple
 
-__all__ = ["Ambient"]
+__all__ = ["Runtime"]
 
 
-class Ambient(NamedTuple):
-    """Time and chance, so that tests can bring their own. `clock` is monotonic and `wall` Unix time, in seconds."""
+class Runtime(NamedTuple):
+    """Clock, sleep and random numbers, which tests replace. `clock` is monotonic and `wall` Unix time, in seconds."""
 
     clock: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time

@@ -1,7 +1,7 @@
-"""The credentials header: an HMAC over a date and a salt, made anew for every attempt.
+"""The credentials header: an HMAC over a date and a salt, new for every attempt.
 
-The signature covers neither URL nor body, so a header that was made and not used is a blank cheque for 15 minutes: sign
-last, right before the request leaves.
+The signature covers neither URL nor body, so an unused header authorises any request for 15 minutes. Sign last, right
+before the request is sent.
 """
 
 import hmac
@@ -14,20 +14,20 @@ __all__ = ["Signer", "iso_date", "signature"]
 
 
 def iso_date(timestamp: float) -> str:
-    """A Unix timestamp as the header's date: UTC, whole seconds, with zone."""
+    """Format a Unix timestamp as the header's date: UTC, whole seconds, with zone."""
     return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def signature(secret: str, date: str, salt: str) -> str:
-    """HMAC-SHA256 of `date + salt` under the API secret, in hex."""
+    """Return the HMAC-SHA256 of `date + salt` under the API secret, in hex."""
     return hmac.new(secret.encode(), (date + salt).encode(), sha256).hexdigest()
 
 
 class Signer:
-    """Makes credentials headers for one API key.
+    """Create credentials headers for one API key.
 
-    `offset` is how many seconds the server's clock is ahead of ours; whoever learns it sets it. The key's inner and
-    outer pads and the current second's text are kept, as both cost more than the hash itself.
+    `offset` is the number of seconds that the server's clock is ahead; the client sets it. The key's inner and outer
+    pads and the current second's text are cached, as both cost more than the hash itself.
     """
 
     __slots__ = ("_api_key", "_keyed", "_second", "_second_text", "offset")
@@ -39,7 +39,7 @@ class Signer:
         self.offset = 0.0
 
     def header(self, now: float, salt: str) -> str:
-        """The header's value at Unix time `now` with a fresh random `salt` of 12 to 64 characters."""
+        """Return the header's value at Unix time `now` with a fresh random `salt` of 12 to 64 characters."""
         second = int(now + self.offset)
         if second != self._second:
             self._second, self._second_text = second, iso_date(second)

@@ -24,7 +24,7 @@ from worker.model.errors import AccountRejected, Ambiguous, ApiError, Connection
 from worker.model.messages import Message, system_text
 from worker.model.ports import RequestObserver
 
-__all__ = ["Answer", "Transport", "missing_authority", "transport_error"]
+__all__ = ["Response", "Transport", "missing_authority", "transport_error"]
 
 _HEADERS: Final = {
     "User-Agent": f"senderid-worker/{__version__}",
@@ -54,7 +54,7 @@ _PEEK: Final = 256
 """Bytes of a longer one that tell JSON from something else, also while compressed."""
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     """One answer. `raw` is the beginning of the body as it travelled, and `complete` tells whether it is all of it."""
 
     status: int
@@ -69,7 +69,7 @@ class Answer(NamedTuple):
             ServerError: it cannot be decompressed.
         """
         pieces: list[bytes] = []
-        body = _Body(self.status, self.headers, pieces.append)
+        body = _BodyDecoder(self.status, self.headers, pieces.append)
         if self.complete:
             body.feed(self.raw)
             body.finish()
@@ -78,7 +78,7 @@ class Answer(NamedTuple):
         return b"".join(pieces)
 
 
-class _Body:
+class _BodyDecoder:
     """The body of an answer on its way to `into`, decompressed piece by piece where it came compressed."""
 
     def __init__(self, status: int, headers: Mapping[str, str], into: Callable[[bytes], object]) -> None:
@@ -152,7 +152,7 @@ def _gunzip() -> "zlib._Decompress":
     return zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
 
 
-class _Dropped(Exception):
+class _ConnectionDropped(Exception):
     """A connection broke under a request. No aiohttp error: aiohttp would send the request again by itself."""
 
 
@@ -162,7 +162,7 @@ async def _no_hidden_resend(request: ClientRequest, handler: ClientHandlerType) 
     except aiohttp.ClientConnectorError:
         raise
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError, ConnectionError):
-        raise _Dropped from None
+        raise _ConnectionDropped from None
 
 
 class Transport:
@@ -208,7 +208,7 @@ class Transport:
         body: bytes | None = None,
         *,
         into: Callable[[bytes], None] | None = None,
-    ) -> Answer:
+    ) -> Response:
         """Send one request once and read its answer to the end, so that the connection can be used again.
 
         `into` takes the body of a 200, decompressed, piece by piece. Of any other body the answer has the beginning.
@@ -237,32 +237,32 @@ class Transport:
         headers: Mapping[str, str],
         body: bytes | None,
         into: Callable[[bytes], None] | None,
-    ) -> Answer:
+    ) -> Response:
         session = self._opened()
         deadline = asyncio.get_running_loop().time() + self.timeout.total_seconds
         try:
             async with session.request(method, url, headers=headers, data=body, allow_redirects=False) as response:
                 try:
                     if into is None or response.status != HTTPStatus.OK:
-                        return await _beginning(response, deadline)
-                    document = _Body(response.status, response.headers, into)
+                        return await _read_beginning(response, deadline)
+                    document = _BodyDecoder(response.status, response.headers, into)
                     async for chunk in response.content.iter_any():
                         document.feed(chunk)
                     document.finish()
-                    return Answer(response.status, response.headers)
+                    return Response(response.status, response.headers)
                 except ApiError:
                     response.close()
                     raise
-        except (aiohttp.ClientError, OSError, _Dropped) as error:
+        except (aiohttp.ClientError, OSError, _ConnectionDropped) as error:
             failure = transport_error(error, write=method == "PUT")
         # raised out here, aiohttp's error, whose text has the header, is no part of it
         raise failure
 
 
-async def _beginning(response: ClientResponse, deadline: float) -> Answer:
+async def _read_beginning(response: ClientResponse, deadline: float) -> Response:
     """The answer with the beginning of its body; the rest is read and dropped."""
     content, kept, dropped = response.content, b"", 0
-    while not (content.is_eof() or await _ended(content, deadline)):
+    while not (content.is_eof() or await _ends_soon(content, deadline)):
         # it is slow, or longer than the buffer: make room
         piece = content.read_nowait()
         wanted = piece[: _KEPT - len(kept)]
@@ -274,10 +274,10 @@ async def _beginning(response: ClientResponse, deadline: float) -> Answer:
                 http_status=response.status,
             )
     kept += content.read_nowait(_KEPT - len(kept))
-    return Answer(response.status, response.headers, kept, complete=content.at_eof() and not dropped)
+    return Response(response.status, response.headers, kept, complete=content.at_eof() and not dropped)
 
 
-async def _ended(content: aiohttp.StreamReader, deadline: float) -> bool:
+async def _ends_soon(content: aiohttp.StreamReader, deadline: float) -> bool:
     """Whether a body came to its end within a moment. To be woken for each of its pieces costs far more than that."""
     failed = content.exception()
     if failed is not None:

@@ -11,7 +11,7 @@ from worker.model.errors import Interrupted
 from worker.model.plans import AccountPlan, Action, Cause, Change, NoticeKind, Verdict
 from worker.model.results import AccountResult, Outcome, RunOutcome
 
-__all__ = ["ACTIONS", "CAUSES", "NOTICES", "REST", "STATUSES", "Figures", "bounded", "carried_out", "planned"]
+__all__ = ["ACTIONS", "CAUSES", "NOTICES", "REST", "STATUSES", "AccountCounts", "bounded", "carried_out", "planned"]
 
 REST: Final = "_other"
 """The name under which the accounts are summed that are not told by their own."""
@@ -27,7 +27,7 @@ CAUSES: Final = (*(cause.value for cause in Cause), _UNKNOWN)
 NOTICES: Final = tuple(kind.value for kind in NoticeKind)
 
 
-class Figures(Struct, frozen=True):
+class AccountCounts(Struct, frozen=True):
     """The counts of one account, or of several together.
 
     `statuses`, `actions`, `causes` and `notices` are by the words of the tuples of those names. `failing` and `refused`
@@ -41,8 +41,8 @@ class Figures(Struct, frozen=True):
     failing: int = 0
     refused: int = 0
 
-    def __add__(self, other: "Figures") -> "Figures":
-        return Figures(
+    def __add__(self, other: "AccountCounts") -> "AccountCounts":
+        return AccountCounts(
             _sum(self.statuses, other.statuses),
             _sum(self.actions, other.actions),
             _sum(self.causes, other.causes),
@@ -61,7 +61,7 @@ class Figures(Struct, frozen=True):
         return int(any(self.causes.values()) or any(self.notices.values()))
 
 
-def planned(plan: AccountPlan, statuses: Mapping[Status, int], before: Figures) -> Figures:
+def planned(plan: AccountPlan, statuses: Mapping[Status, int], before: AccountCounts) -> AccountCounts:
     """The figures of an account that was looked at; what `before` had stays true of one that could not be.
 
     A run that was stopped says nothing about the accounts that it did not come to.
@@ -72,7 +72,7 @@ def planned(plan: AccountPlan, statuses: Mapping[Status, int], before: Figures) 
     counts = Counter[str]()
     for status, count in statuses.items():
         counts[status.value if status.value in STATUSES else _UNHEARD_OF] += count
-    return Figures(
+    return AccountCounts(
         statuses=counts,
         actions={action.value: count for action, count in plan.counts.items()},
         causes=_causes(plan.changes),
@@ -81,13 +81,13 @@ def planned(plan: AccountPlan, statuses: Mapping[Status, int], before: Figures) 
     )
 
 
-def carried_out(plan: AccountPlan | None, result: AccountResult, before: Figures) -> Figures:
+def carried_out(plan: AccountPlan | None, result: AccountResult, before: AccountCounts) -> AccountCounts:
     """The figures of an account after a run: `before`, less what was changed and proven.
 
     A saved plan is carried out without the account being counted: then there is no `plan`, and nothing in `before`.
     """
     changed = {number.phone: number for number in result.numbers if number.outcome is Outcome.CHANGED}
-    return Figures(
+    return AccountCounts(
         statuses=_moved(before.statuses, ((number.before, number.after) for number in changed.values())),
         actions=_moved(before.actions, ((number.action, Action.UNCHANGED) for number in changed.values())),
         causes=_causes(change for change in (plan.changes if plan else ()) if change.phone not in changed),
@@ -97,7 +97,7 @@ def carried_out(plan: AccountPlan | None, result: AccountResult, before: Figures
     )
 
 
-def bounded(figures: Mapping[str, Figures], most: int) -> dict[str, Figures]:
+def bounded(figures: Mapping[str, AccountCounts], most: int) -> dict[str, AccountCounts]:
     """The figures by account, and where there are more than `most`, those of the rest as one sum under `REST`.
 
     Up to `most` accounts are told each. Beyond, the names go to those with something to tell: failing ones first, then
@@ -111,7 +111,7 @@ def bounded(figures: Mapping[str, Figures], most: int) -> dict[str, Figures]:
         named = set(telling[:most])
     told = {name: figures[name] for name in sorted(named)}
     rest = [figures[name] for name in figures if name not in named]
-    return told | ({REST: sum(rest, Figures())} if rest else {})
+    return told | ({REST: sum(rest, AccountCounts())} if rest else {})
 
 
 def _causes(changes: Iterable[Change]) -> Mapping[str, int]:

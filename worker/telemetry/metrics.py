@@ -24,7 +24,7 @@ from worker.telemetry.account_metrics import (
     NOTICES,
     REST,
     STATUSES,
-    Figures,
+    AccountCounts,
     bounded,
     carried_out,
     planned,
@@ -205,9 +205,9 @@ class _Accounts(Collector):
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._figures: dict[str, Figures] = {}
+        self._figures: dict[str, AccountCounts] = {}
         self._plans: dict[str, AccountPlan] = {}
-        self._told: dict[str, Figures] | None = None
+        self._told: dict[str, AccountCounts] | None = None
         self.suspended: dict[str, float] = {}
 
     @property
@@ -223,11 +223,11 @@ class _Accounts(Collector):
     def planned(self, plan: AccountPlan, statuses: Mapping[Status, int]) -> None:
         self._told = None
         self._plans[plan.account] = plan
-        self._figures[plan.account] = planned(plan, statuses, self._figures.get(plan.account, Figures()))
+        self._figures[plan.account] = planned(plan, statuses, self._figures.get(plan.account, AccountCounts()))
 
     def carried_out(self, result: AccountResult) -> None:
         self._told = None
-        before = self._figures.get(result.account, Figures())
+        before = self._figures.get(result.account, AccountCounts())
         self._figures[result.account] = carried_out(self._plans.pop(result.account, None), result, before)
 
     def collect(self) -> Iterator[Metric]:

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import pushadd_to_gateway
 
 from worker.model.messages import Message
-from worker.telemetry.threads import within
+from worker.telemetry.threads import run_with_timeout
 
 __all__ = ["PATIENCE", "push"]
 
@@ -47,7 +47,9 @@ def push(registry: CollectorRegistry, url: str, job: str, *, patience: float = P
 
     # each read has a timeout of its own, and a gateway that sends a byte a second would never be over
     return (
-        failures[0] if within(patience, work) else Message("no answer within {patience:g} seconds", patience=patience)
+        failures[0]
+        if run_with_timeout(patience, work)
+        else Message("no answer within {patience:g} seconds", patience=patience)
     )
 
 

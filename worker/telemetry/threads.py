@@ -1,14 +1,14 @@
-"""Work that cannot be cancelled, such as that of other people's libraries, and is not waited for beyond its time."""
+"""Calls of libraries that cannot be cancelled, with a timeout."""
 
 import threading
 from collections.abc import Callable
 
-__all__ = ["within"]
+__all__ = ["run_with_timeout"]
 
 
-def within(seconds: float, work: Callable[[], None]) -> bool:
-    """Do some work on a thread of its own; whether it was done in so many seconds. Otherwise it goes on, unheeded."""
-    thread = threading.Thread(target=work, name="patience", daemon=True)
+def run_with_timeout(seconds: float, work: Callable[[], None]) -> bool:
+    """Run `work` in a daemon thread. Return False on timeout, in seconds; the thread keeps running."""
+    thread = threading.Thread(target=work, name="run-with-timeout", daemon=True)
     thread.start()
     thread.join(seconds)
     return not thread.is_alive()

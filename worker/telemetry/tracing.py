@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from worker import __version__
 from worker.model.errors import ApiError
 from worker.model.ports import RunLog
-from worker.telemetry.threads import within
+from worker.telemetry.threads import run_with_timeout
 
 __all__ = ["Traced", "Traces"]
 
@@ -103,7 +103,7 @@ class Traces:
 
     def close(self) -> str | None:
         """Bring what is left to whom it is for; why that, or anything before, did not work; None where all did."""
-        if not within(_PATIENCE, self._provider.shutdown):
+        if not run_with_timeout(_PATIENCE, self._provider.shutdown):
             return f"the collector has not taken them within {_PATIENCE:g} seconds"
         return "the collector has not taken all of them" if self._exporter.failed else None
 

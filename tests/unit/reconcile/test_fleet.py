@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from tests.support.ledgers import never, subject, timeless
-from tests.support.loopback import Journal, Loopback, ambient, credentials, run
+from tests.support.loopback import Journal, Loopback, credentials, run, runtime
 from worker.config.settings import CanarySettings, RateLimit, Retry, Settings
 from worker.ledger import Keeper, Nothing, Subject
 from worker.model.accounts import Desired, DesiredAccount, Status
@@ -77,7 +77,7 @@ class _Reseller:
         self.desired = [self._opposite(account) for account in self.accounts]
 
     def kept_by(self, keeper: Keeper) -> Fleet:
-        return Fleet(self.settings, self.loopback.transport, self._resolve, self.log, keeper=keeper, ambient=ambient())
+        return Fleet(self.settings, self.loopback.transport, self._resolve, self.log, keeper=keeper, runtime=runtime())
 
     def _resolve(self, reference: CredentialsRef | None) -> Credentials:
         assert reference is not None

@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.support.ledgers import never, rows, subject, timeless
-from tests.support.loopback import Journal, Loopback, ambient, credentials, run
+from tests.support.loopback import Journal, Loopback, credentials, run, runtime
 from worker.config.settings import RateLimit, Retry, Settings
 from worker.ledger import Ledger, Subject, group_commit, recollection
 from worker.ledger import writes as store
@@ -81,7 +81,7 @@ class Household:
             lambda reference: keys[str(reference and reference.api_key.env)],
             self.log,
             keeper=keeper,
-            ambient=ambient(),
+            runtime=runtime(),
         )
 
     def book(self, run_id: str, **more: Any) -> Ledger:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.loopback import EPOCH, Journal, Loopback, ambient, credentials, now, run
+from tests.support.loopback import EPOCH, Journal, Loopback, credentials, now, run, runtime
 from worker.config.settings import RateLimit, Retry, Settings, Timeout
 from worker.model.accounts import Desired, DesiredAccount, Status
 from worker.model.credentials import Credentials, CredentialsRef, SecretRef
@@ -62,8 +62,8 @@ class _Down:
             assert reference is not None
             return keys[str(reference.api_key.env)]
 
-        around = ambient(uniform=Random(1).uniform)
-        self.fleet = Fleet(self.settings, loopback.transport, resolve, self.log, ambient=around)
+        around = runtime(uniform=Random(1).uniform)
+        self.fleet = Fleet(self.settings, loopback.transport, resolve, self.log, runtime=around)
         urls = [loopback.sandbox.url, *(other.url for other in others)]
         self.desired = [self._all_active(account, url) for account, url in zip(self.accounts, urls, strict=True)]
 

@@ -6,14 +6,14 @@ import pytest
 
 from tests.support.virtual_time import run
 from worker.model.errors import Interrupted
-from worker.solapi.cancellation import Gate
+from worker.solapi.cancellation import Cancellation
 
 
 def test_a_closed_gate_lets_nobody_in() -> None:
     """After closing, entering raises the first reason, whatever else is said later."""
 
     async def scenario() -> None:
-        gate = Gate()
+        gate = Cancellation()
         gate.close(Interrupted("first"))
         gate.close(Interrupted("second"))
         with pytest.raises(Interrupted, match="first"), gate:
@@ -26,7 +26,7 @@ def test_closing_wakes_who_waits_and_nobody_else() -> None:
     """A task inside the gate is woken with the reason; one that has left it goes on to its end."""
 
     async def scenario() -> tuple[str, str, float]:
-        gate = Gate()
+        gate = Cancellation()
 
         async def waits() -> str:
             try:
@@ -55,7 +55,7 @@ def test_a_cancellation_from_elsewhere_is_not_swallowed() -> None:
     """A task that is cancelled by its owner as well stays cancelled."""
 
     async def scenario() -> bool:
-        gate = Gate()
+        gate = Cancellation()
 
         async def waits() -> None:
             with gate:
@@ -75,7 +75,7 @@ def test_an_open_gate_changes_nothing() -> None:
     """Errors and cancellations pass an open gate as they are."""
 
     async def scenario() -> bool:
-        gate = Gate()
+        gate = Cancellation()
         with pytest.raises(ValueError, match="mine"), gate:
             raise ValueError("mine")
 

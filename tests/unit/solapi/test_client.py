@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.loopback import EPOCH, Loopback, Peer, ambient, answer, now, put, run
+from tests.support.loopback import EPOCH, Loopback, Peer, answer, now, put, run, runtime
 from worker.config.settings import RateLimit, Retry
 from worker.config.urls import Endpoint
 from worker.model.accounts import Status
@@ -315,7 +315,7 @@ def test_a_wrong_clock_is_learnt_once(behind: float) -> None:
 
     async def scenario() -> None:
         async with Loopback(_account()) as loopback:
-            writer = loopback.writer(ambient=ambient(wall=lambda: EPOCH + now() - behind))
+            writer = loopback.writer(runtime=runtime(wall=lambda: EPOCH + now() - behind))
             assert writer.clock_offset is None
             assert writer.rate_limit_headers == {}
             await writer.observe()

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import trustme
 
-from tests.support.loopback import Loopback, Peer, ambient, answer, now, run
+from tests.support.loopback import Loopback, Peer, answer, now, run, runtime
 from worker.config.settings import Retry, Timeout
 from worker.config.urls import Endpoint
 from worker.model.accounts import Status
@@ -214,7 +214,7 @@ async def _says_nothing(loopback: Loopback, endpoint: Endpoint) -> str:
     """What a look and a write told; the salts that they used are told apart by number."""
     left = iter(range(99))
     writer = loopback.writer(
-        ambient=ambient(salt=lambda: f"canary-of-the-salt-{next(left):04}"), account_id="12925149", endpoint=endpoint
+        runtime=runtime(salt=lambda: f"canary-of-the-salt-{next(left):04}"), account_id="12925149", endpoint=endpoint
     )
     told = [repr(writer), repr(vars(writer))]
     for call in (writer.observe(), loopback.write(writer, PHONE, Status.INACTIVE)):

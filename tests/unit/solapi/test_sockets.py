@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.support.loopback import Journal, Loopback, ambient, answer, credentials, now, run
+from tests.support.loopback import Journal, Loopback, answer, credentials, now, run, runtime
 from worker.config.settings import RateLimit, Retry, Settings, Timeout
 from worker.config.urls import Endpoint
 from worker.model.accounts import Desired, DesiredAccount, Status
@@ -226,7 +226,7 @@ def test_accounts_at_a_silent_server_stop_no_other(stalled: int, good: int, *, a
                 url = taken if accepts else f"http://127.0.0.1:{silent.getsockname()[1]}"
                 rate = RateLimit(writes=100, reads=100)
                 settings = Settings(endpoint=loopback.sandbox.url, rate_limit=rate, retry=Retry(attempts=2))
-                fleet = Fleet(settings, loopback.transport, resolve, Noting(), ambient=ambient())
+                fleet = Fleet(settings, loopback.transport, resolve, Noting(), runtime=runtime())
                 desired = [
                     _desired(f"{5000 + number}", [f"010{5000 + number:04}0000"], url) for number in range(stalled)
                 ]

@@ -13,7 +13,7 @@ from yarl import URL
 
 from worker.config.settings import Timeout
 from worker.model.errors import AccountRejected, Ambiguous, ApiError, ConnectionFailed, ServerError
-from worker.solapi.transport import Answer, Transport, _Body, _ended
+from worker.solapi.transport import Response, Transport, _BodyDecoder, _ends_soon
 
 Play = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
@@ -48,7 +48,7 @@ async def _served(play: Play) -> AsyncIterator[URL]:
         yield URL(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
 
 
-async def _exchange(play: Play, method: str = "PUT", *, into: Callable[[bytes], None] | None = None) -> Answer:
+async def _exchange(play: Play, method: str = "PUT", *, into: Callable[[bytes], None] | None = None) -> Response:
     timeout = Timeout(connect_seconds=1, total_seconds=0.3)
     async with _served(play) as url, Transport(timeout) as transport:
         return await transport.exchange(method, url, {}, into=into)
@@ -118,7 +118,7 @@ async def test_a_body_that_broke_off_before_anybody_waited_is_an_error_at_once()
     body = aiohttp.StreamReader(BaseProtocol(loop), 1, loop=loop)
     body.set_exception(aiohttp.ClientPayloadError("broken"))
     with pytest.raises(aiohttp.ClientPayloadError):
-        await _ended(body, loop.time() + 60)
+        await _ends_soon(body, loop.time() + 60)
 
 
 async def test_a_connection_is_used_again_after_a_dropped_body() -> None:
@@ -182,7 +182,7 @@ async def test_every_spelling_of_identity_and_gzip_is_read(more: str, body: byte
 def test_members_may_be_cut_anywhere(size: int) -> None:
     """A gzip member may start and end in any piece."""
     pieces: list[bytes] = []
-    body = _Body(200, {"content-encoding": "gzip"}, pieces.append)
+    body = _BodyDecoder(200, {"content-encoding": "gzip"}, pieces.append)
     travelled = _MEMBERS + bytes(9)
     for start in range(0, len(travelled), size):
         body.feed(travelled[start : start + size])
@@ -193,7 +193,7 @@ def test_members_may_be_cut_anywhere(size: int) -> None:
 def test_a_flood_of_tiny_members_costs_no_more_than_their_bytes() -> None:
     """The time grows with the number of members, not with its square."""
     flood = gzip.compress(b"") * 50_000
-    body = _Body(200, {"Content-Encoding": "gzip"}, lambda _: None)
+    body = _BodyDecoder(200, {"Content-Encoding": "gzip"}, lambda _: None)
     began = time.process_time()
     body.feed(flood)
     body.finish()

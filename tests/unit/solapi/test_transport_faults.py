@@ -19,7 +19,7 @@ from worker.model.errors import AccountRejected, Ambiguous, ApiError, Connection
 from worker.model.results import Requests
 from worker.solapi.client import AccountWriter
 from worker.solapi.limiter import Quota
-from worker.solapi.runtime import Ambient
+from worker.solapi.runtime import Runtime
 from worker.solapi.transport import Transport
 
 PHONE = "01012345678"
@@ -52,7 +52,7 @@ Do = Callable[[AccountWriter], Any]
 
 
 async def _with_client(do: Do, attempts: int = 3) -> Requests:
-    quota = Quota(RateLimit(per_seconds=0.001), clock=Ambient().clock)
+    quota = Quota(RateLimit(per_seconds=0.001), clock=Runtime().clock)
     async with Transport(Timeout(connect_seconds=0.3, total_seconds=0.3)) as transport:
         client = AccountWriter(
             transport,

@@ -9,7 +9,7 @@ from worker.model.accounts import Status
 from worker.model.errors import ErrorInfo, Refusal
 from worker.model.plans import AccountPlan, Action, Cause, Change, Notice, NoticeKind, Verdict, tally
 from worker.model.results import AccountResult, NumberResult, Outcome, RunOutcome
-from worker.telemetry.account_metrics import ACTIONS, REST, STATUSES, Figures, bounded, carried_out, planned
+from worker.telemetry.account_metrics import ACTIONS, REST, STATUSES, AccountCounts, bounded, carried_out, planned
 
 A, B, C = "01000000001", "01000000002", "0223456789"
 STATUSES_OF = {Status.ACTIVE: 4, Status.INACTIVE: 3}
@@ -43,7 +43,7 @@ def test_a_plan_is_counted_by_words() -> None:
             notices=(Notice(NoticeKind.EXPIRING, "soon", A),),
         ),
         {**STATUSES_OF, Status("SLEEPY"): 1, Status("DREAMY"): 2},
-        Figures(),
+        AccountCounts(),
     )
     assert found.statuses == {"ACTIVE": 4, "INACTIVE": 3, "other": 3}
     assert {word: count for word, count in found.actions.items() if count} == {
@@ -59,14 +59,14 @@ def test_a_plan_is_counted_by_words() -> None:
 
 def test_a_refused_plan_counts_as_refused() -> None:
     """A safety rule that refuses is told until a look finds a plan that it lets through."""
-    refused = planned(plan(verdict=Verdict.REFUSED, refusals=(Refusal("min-active", "no"),)), {}, Figures())
+    refused = planned(plan(verdict=Verdict.REFUSED, refusals=(Refusal("min-active", "no"),)), {}, AccountCounts())
     assert refused.refused == 1
     assert planned(plan(), {}, refused).refused == 0
 
 
 def test_an_account_that_cannot_be_read_keeps_what_was_known() -> None:
     """A look that fails takes nothing away that the one before has counted, and the next one that works mends it."""
-    before = planned(plan(change(A, Action.ACTIVATE)), STATUSES_OF, Figures())
+    before = planned(plan(change(A, Action.ACTIVATE)), STATUSES_OF, AccountCounts())
     broken = plan(verdict=Verdict.ERROR, error=ErrorInfo("ServerError", "down"))
     failed = planned(broken, {}, before)
     assert failed == structs.replace(before, failing=1)
@@ -76,13 +76,13 @@ def test_an_account_that_cannot_be_read_keeps_what_was_known() -> None:
 def test_an_account_that_a_stopped_run_did_not_come_to_is_not_failing() -> None:
     """A signal is no fault of the account."""
     stopped = plan(verdict=Verdict.ERROR, error=ErrorInfo("Interrupted", "stopped by SIGTERM"))
-    assert planned(stopped, {}, Figures()) == Figures()
+    assert planned(stopped, {}, AccountCounts()) == AccountCounts()
 
 
 def test_what_was_carried_out_moves() -> None:
     """A number that was changed has its new status and nothing more to be done; one that failed is as before."""
     changes = (change(A, Action.ACTIVATE, Cause.CONFIG_CHANGE), change(B, Action.ACTIVATE, Cause.BOTH))
-    before = planned(plan(*changes), STATUSES_OF, Figures())
+    before = planned(plan(*changes), STATUSES_OF, AccountCounts())
     done = result(
         NumberResult(A, Action.ACTIVATE, "ACTIVE", "INACTIVE", "ACTIVE", Outcome.CHANGED, 1),
         NumberResult(B, Action.ACTIVATE, "ACTIVE", "INACTIVE", "INACTIVE", Outcome.FAILED, 1),
@@ -98,7 +98,7 @@ def test_what_was_carried_out_moves() -> None:
 def test_a_saved_plan_counts_nothing_that_nobody_looked_at() -> None:
     """Without a look there are no counts, and what was changed makes none, least of all negative ones."""
     done = result(NumberResult(A, Action.ACTIVATE, "ACTIVE", "INACTIVE", "ACTIVE", Outcome.CHANGED, 1))
-    assert carried_out(None, done, Figures()) == Figures()
+    assert carried_out(None, done, AccountCounts()) == AccountCounts()
 
 
 @pytest.mark.parametrize(
@@ -106,11 +106,11 @@ def test_a_saved_plan_counts_nothing_that_nobody_looked_at() -> None:
 )
 def test_only_a_failed_run_makes_an_account_failing(outcome: RunOutcome, failing: int) -> None:
     """Neither another run that has the account, nor a signal, nor a number that did not converge does."""
-    assert carried_out(None, result(outcome=outcome), Figures()).failing == failing
+    assert carried_out(None, result(outcome=outcome), AccountCounts()).failing == failing
 
 
 FIGURES = st.builds(
-    Figures,
+    AccountCounts,
     statuses=st.dictionaries(st.sampled_from(STATUSES), st.integers(0, 9)),
     actions=st.dictionaries(st.sampled_from(ACTIONS), st.integers(0, 9)),
     causes=st.dictionaries(st.sampled_from(["both", "unknown"]), st.integers(0, 2)),
@@ -121,9 +121,9 @@ FIGURES = st.builds(
 FLEET = st.dictionaries(st.text("abc", min_size=1, max_size=3) | st.just(REST), FIGURES, max_size=12)
 
 
-def total(figures: dict[str, Figures]) -> Figures:
+def total(figures: dict[str, AccountCounts]) -> AccountCounts:
     """The sum of all."""
-    summed = sum(figures.values(), Figures())
+    summed = sum(figures.values(), AccountCounts())
     return structs.replace(summed, causes=nonzero(summed.causes), notices=nonzero(summed.notices))
 
 
@@ -134,7 +134,7 @@ def nonzero(counts: object) -> dict[str, int]:
 
 
 @given(FLEET, st.integers(0, 12))
-def test_no_account_is_lost_or_told_twice(figures: dict[str, Figures], most: int) -> None:
+def test_no_account_is_lost_or_told_twice(figures: dict[str, AccountCounts], most: int) -> None:
     """Whatever the bound, what is told adds up to the whole fleet, under at most that many names and one more."""
     told = bounded(figures, most)
     assert total(told) == total(figures)
@@ -145,7 +145,9 @@ def test_no_account_is_lost_or_told_twice(figures: dict[str, Figures], most: int
 
 
 @given(FLEET, st.integers(0, 12), st.randoms(use_true_random=False))
-def test_who_is_told_depends_on_the_accounts_alone(figures: dict[str, Figures], most: int, random: object) -> None:
+def test_named_accounts_depend_on_the_accounts_alone(
+    figures: dict[str, AccountCounts], most: int, random: object
+) -> None:
     """Names go to the gravest, whatever order the accounts came in; one with nothing to tell never takes a place."""
     order = list(figures)
     random.shuffle(order)  # type: ignore[attr-defined] # hypothesis gives a random.Random

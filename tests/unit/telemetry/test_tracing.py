@@ -55,7 +55,7 @@ def told(*names: str, faults: list[Fault | None] | None = None) -> tuple[tuple[R
                     assert reference is not None
                     return loopback.credentials(accounts[reference])
 
-                fleet = Fleet(settings, served.transport, own, log, ambient=loopback.ambient())
+                fleet = Fleet(settings, served.transport, own, log, runtime=loopback.runtime())
                 numbers = {PHONE: Desired(Status.ACTIVE)}
                 wanted = [
                     DesiredAccount(name, f"{name}.yaml", numbers, [1], credentials=reference)

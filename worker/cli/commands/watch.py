@@ -125,10 +125,10 @@ class _Daemon:
         from worker.daemon.passes import Passes
         from worker.daemon.scheduler import Scheduler
         from worker.daemon.systemd import Systemd
-        from worker.solapi.runtime import Ambient
+        from worker.solapi.runtime import Runtime
 
         settings, resolver = self._settings, self._monitoring.resolver
-        ambient = Ambient()
+        runtime = Runtime()
         passes = Passes(
             settings, self._terms, run.transport, resolver, run.log, books=_Books(settings), conclude=overall
         )
@@ -136,7 +136,7 @@ class _Daemon:
             watch = WatchLoop(
                 self._files,
                 passes,
-                Scheduler(rhythm, datetime.now(UTC), uniform=ambient.uniform, jitter=jitter),
+                Scheduler(rhythm, datetime.now(UTC), uniform=runtime.uniform, jitter=jitter),
                 run.log,
                 settings=settings,
                 reread=self._reread,
