@@ -1,15 +1,13 @@
 """The messages that there are to translate, gathered from the code; as a program it brings the catalogues up to them.
 
-A catalogue holds what is marked (`_`, `ngettext`, `count`, `{% trans %}`), the help of the command line, what click
-says itself, and, in a context of their own, the sentences that are finished before people see them.
+A catalogue holds the templates of messages (`Message`, `Message.plural`), what is marked (`_`, `ngettext`, `count`,
+`{% trans %}`), the help of the command line, and what click says itself.
 """
 
 import ast
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from string import Formatter
 from typing import Final
 
 import click
@@ -17,72 +15,22 @@ from babel.messages.catalog import Catalog
 from babel.messages.pofile import read_po, write_po
 from jinja2.ext import babel_extract
 
-from tests.tools.sentences import ROOT, sentences
 from worker.cli.lang import paragraphs
 from worker.cli.main import senderid
 from worker.model.history import AttemptState, Ending
 from worker.model.plans import Action, NoticeKind
 from worker.model.results import Outcome, RunOutcome
 from worker.render.i18n import LANGUAGES, LOCALE
-from worker.render.i18n_catalog import FINISHED, INNER, Template
 
-__all__ = ["CATALOGUES", "CLICK", "template"]
+__all__ = ["CATALOGUES", "CLICK", "ROOT", "modules", "template"]
+
+ROOT: Final = Path(__file__).parents[2]
 
 CATALOGUES: Final = {code: LOCALE / code / "LC_MESSAGES" / "senderid.po" for code in LANGUAGES if code != "en"}
 _POT: Final = ROOT / "build" / "senderid.pot"
 _COLUMNS: Final = 120
 
 _MARKS: Final = frozenset({"_", "gettext", "Message"})
-_UNHEARD: Final = (
-    "cli/ci",
-    "sandbox",
-    "web",
-    "telemetry/logs.py",
-    "telemetry/metrics.py",
-    "telemetry/tracing.py",
-    "daemon/systemd.py",
-    "render/json_schema.py",
-    "render/desired_yaml.py",
-    "render/log_lines.py",
-    "render/ics.py",
-    "render/i18n_catalog.py",
-)
-"""What speaks to machines or developers alone: other programs' formats, metrics, fields and pipelines' logs."""
-
-_SILENT: Final = tuple(
-    re.compile(pattern, re.DOTALL)
-    for pattern in (
-        # SQL, types, formats, other programs' words, names that stay as they are
-        r"\s*(SELECT|WITH|INSERT|UPDATE|DELETE|PRAGMA|CREATE|ALTER|NOT EXISTS|WHERE|FROM|\(:)\b.*",
-        r"[\w\[\], .]+ \| None|Callable\[.*|AsyncIterator\[.*",
-        r"HMAC-SHA256 .*|#.*|\s*\(\?.*|%[YmdHMS:% -]+( UTC|%Z)?|daily 00:00-24:00",
-        r"version: 1|account: demo|endpoint: .*|  \{hyphenated\}: .*|\{name\}:\{lineno\} in \{name2\}",
-        r"commit \{\w+\}|sha256 \{\w+\}|U\+\{ord\} .*|'\{char\}' .*|--allow \{rule\}",
-        r"\{\w+\} UTC|\{since\} \{since2\} UTC|\{rate\}/s .*|every \{seconds\} s|cron \{cron\} \{key\}",
-        r"senderid[ :].*|SMS sender numbers|\[senderid\] \$title|notify \{name\}|rollback \{run_id\}|apply PLANFILE",
-        r"uid \{getuid\}|vendor \{account_id\}|desired state|environment variable \{variable\}",
-        # markup, whose texts are messages themselves, and the headers of pages
-        r"<.*|\*\*.*|\{shown\} \(\{known\}\)|M0 \{.*|default-src .*|Bearer \{token\}|\{started_at\} .*",
-        # words of others that are only looked for
-        r"exceeded maximum nesting depth",
-        # help, and parts that are told within others only
-        r"Keep the SMS sender numbers .*|Print the script by which .*|The language of messages\. .*",
-        r"plan again|to (de)?activate|i \{text\}",
-        r"; (did you mean|there are) .*| stands here twice: keep one|\{more\}: .*",
-        r"\{\{?\w+\}?\} \{noun\}s?|(has|is longer than) [^{]*(\{(ord|cap)\}.*)?|listed as \{\{\}\}.*",
-        # markup, and what stands in it
-        r"\*\*\{\w+\}\*\*.*|<details>.*|\{phones\}: \{told\}|\{shown\} \(\{known\}\)|\{started_at\} .* UTC",
-        # what only a bug says
-        r"schedules must be settled .*|a page is begun .*|not a phone number: .*|a transport is used inside .*",
-        r"only a task can wait|\{\w+\} cannot be (encoded|restored)",
-    )
-)
-"""Texts of several words that are no messages."""
-
-_MADE: Final = frozenset(
-    {"brief_counts", "counts", "counts_text", "error_text", "fit", "format", "header", "paint", "translated"}
-)
-"""Calls whose values are in the reader's language already: what holds one is put together when it is shown."""
 
 CLICK: Final[tuple[str | tuple[str, str], ...]] = (
     "Usage:",
@@ -136,8 +84,6 @@ def template() -> Catalog:
         catalog.add(message)
     for message in CLICK:
         catalog.add(message, flags=_flags(message))
-    for message in sorted(_finished()):
-        catalog.add(message, context=FINISHED, flags=_flags(message))
     return catalog
 
 
@@ -147,30 +93,13 @@ def _flags(message: str | tuple[str, str]) -> list[str]:
     return ["python-format"] if "%(" in text else ["python-brace-format"] if "{" in text else []
 
 
-def _modules() -> Iterator[Path]:
+def modules() -> Iterator[Path]:
+    """Return the modules of the worker."""
     return iter(sorted((ROOT / "worker").rglob("*.py")))
 
 
-def _finished() -> set[str]:
-    found: set[str] = set()
-    for path in _modules():
-        name = path.relative_to(ROOT / "worker").as_posix()
-        if not name.startswith(_UNHEARD):
-            found |= {text for text in sentences(path) if _says(text)}
-    return found
-
-
-def _says(text: str) -> bool:
-    """Whether a sentence is one that people are told, and has words to translate, or a place for some."""
-    if any(pattern.fullmatch(text) for pattern in _SILENT):
-        return False
-    message = Template.of(text, "")
-    names = {name.rstrip("23456789") for name in message.names}
-    return names.isdisjoint(_MADE) and (not message.wordless or not names.isdisjoint(INNER))
-
-
 def _marked() -> Iterator[str | tuple[str, str]]:
-    for path in _modules():
+    for path in modules():
         for node in ast.walk(ast.parse(path.read_text())):
             match node:
                 case ast.Call(func=ast.Name(id=name), args=[ast.Constant(value=str(text)), *_]) if name in _MARKS:
@@ -209,37 +138,6 @@ def _help(command: click.Command) -> Iterator[str]:
                 yield from _help(verb)
 
 
-def _carry(catalog: Catalog, found: Catalog) -> None:
-    """Give a new message the translation of the finished sentence of the same text, whatever its values were called."""
-    old = {_shape(str(each.id)): each for each in catalog if each.id and each.context == FINISHED}
-    for each in found:
-        form = str(each.id[1] if isinstance(each.id, tuple) else each.id)
-        if form and each.context is None and catalog.get(each.id) is None and _shape(form) in old:
-            before = old[_shape(form)]
-            names = dict(zip(_names(str(before.id)), _fields(form), strict=True))
-            text = "".join(
-                literal.replace("{", "{{").replace("}", "}}") + ("" if name is None else names[name])
-                for literal, name, _, _ in Formatter().parse(str(before.string))
-            )
-            catalog.add(each.id, (text,) if isinstance(each.id, tuple) else text, flags=each.flags)
-
-
-def _shape(text: str) -> str:
-    return "".join(literal + ("" if name is None else "\0") for literal, name, _, _ in Formatter().parse(text))
-
-
-def _names(text: str) -> list[str]:
-    return [name for _, name, _, _ in Formatter().parse(text) if name is not None]
-
-
-def _fields(text: str) -> list[str]:
-    return [
-        "{" + name + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "") + "}"
-        for _, name, spec, conversion in Formatter().parse(text)
-        if name is not None
-    ]
-
-
 def main() -> None:
     """Write the template, and every catalogue with what is new in it, still to be translated, without what is gone."""
     found = template()
@@ -253,7 +151,6 @@ def main() -> None:
         else:
             path.parent.mkdir(parents=True)
             catalog = Catalog(locale=code, fuzzy=False, charset="utf-8")
-        _carry(catalog, found)
         # what says when it was made changes with nothing else
         found.creation_date = catalog.creation_date
         catalog.update(found, no_fuzzy_matching=True, update_header_comment=False)

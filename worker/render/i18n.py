@@ -1,8 +1,7 @@
-"""The language that people are spoken to in: English, unless it was chosen otherwise.
+"""The language of the user: English, unless another was chosen.
 
-Messages are written in English where they belong, and marked for translation by `gettext` and `ngettext`. What machines
-read (JSON, log lines, exit statuses) is never translated. A message that travels there before people see it, such as
-an error's or a reason's, is English until it is shown; then `translated` finds the words for it.
+Texts are written in English where they belong, and marked by `gettext` and `ngettext`. What machines read (JSON, log
+lines, exit statuses) is never translated. A `Message` is English there, and `translated` shows it to users.
 """
 
 from collections.abc import Iterator
@@ -45,14 +44,14 @@ def ngettext(one: str, many: str, number: int) -> str:
 
 
 def translated(text: str) -> str:
-    """Return a message in the chosen language. Other texts that are no whole entry of the catalogue stay as they are.
+    """Return a message in the chosen language, its parts too. A plain text is translated if it is a marked text.
 
     Foreign text within a message stays as it is, and has to be made safe for the terminal or page afterwards.
     """
     _, catalogue = _catalogue.get()
-    if catalogue is None:
+    if catalogue is None or not text:
         return text
-    return catalogue.message(text) if isinstance(text, Message) else catalogue.finished(text)
+    return catalogue.message(text) if isinstance(text, Message) else catalogue.gettext(text)
 
 
 def spoken() -> str:

@@ -7,6 +7,7 @@ from gettext import GNUTranslations
 from pathlib import Path
 from shutil import copytree, ignore_patterns
 
+from worker.model.messages import Message
 from worker.render.i18n_catalog import Catalogue
 
 ROOT = Path(__file__).parents[3]
@@ -35,4 +36,4 @@ def test_a_wheel_brings_its_catalogues(tmp_path: Path) -> None:
     assert korean.gettext("Worth knowing") == "참고"
     built = Catalogue.at(source / "worker/render/locale/ko/LC_MESSAGES/senderid.mo")
     assert built is not None
-    assert built.finished("it is damaged") == "손상되었습니다"
+    assert built.message(Message("it is damaged")) == "손상되었습니다"

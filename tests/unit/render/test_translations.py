@@ -1,5 +1,6 @@
 """The catalogues hold every message of the code, in every language, whole and fit to be filled in."""
 
+import ast
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -13,10 +14,11 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
 
 from tests.tools import messages
-from tests.tools.sentences import sentences
+from worker.model import errors
 
 _LANGUAGES = sorted(messages.CATALOGUES)
 _TEMPLATE = cache(messages.template)
+_CARRIERS = frozenset(errors.__all__) | {"Notice", "Change"}
 
 
 @cache
@@ -122,47 +124,60 @@ def test_catalogues_are_brought_up_to_the_code(
     assert "Worth more" not in mended
 
 
-def test_sentences_are_followed_to_their_words(tmp_path: Path) -> None:
-    """Names, constants, choices, joins of texts and functions of words come to the sentences that they make."""
-    path = tmp_path / "module.py"
-    path.write_text(
-        '''
-"""Not said."""
-_WHERE = "in the file"
-_WHY = {1: "it is late", 2: "it is early"}
-_PLAIN = "listed as {}"
+def test_templates_of_messages_are_literals() -> None:
+    """No message is composed before it is one: nothing could translate its parts."""
+    wrong = [
+        f"{path.relative_to(messages.ROOT)}:{call.lineno}"
+        for path in messages.modules()
+        if path.name != "messages.py" or path.parent.name != "model"
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call) and _composes(call)
+    ]
+    assert wrong == []
 
-def _count(number, noun):
-    return f"{number} {noun}{'s' * (number != 1)}"
 
-def tell(self, name, some, error):
-    if some:
-        told = f"there is no {name}"
-        raise ValueError(f"{told}: look {_WHERE}")
-    else:
-        told = "nothing is there " + name
-    late = _WHY[some]
-    yield Problem(f"{late}, {self.path!r} of {len(some):,} {name}", told if some else _PLAIN.format(name))
-    yield _("marked elsewhere"), f"{_count(some, 'more thing')} {error or ''}"
-    yield f"{_WHY.get(some, 'it is so')} ({name.strip()})", f"{', '.join(map(str, self.all))} all {other(name)}"
-'''
-    )
-    assert sentences(path) == {
-        "there is no {name}",
-        "there is no {name}: look in the file",
-        "nothing is there {name}",
-        "listed as {name}",
-        "listed as {{}}",
-        "it is late",
-        "it is early",
-        "it is late, {path} of {some} {name}",
-        "it is early, {path} of {some} {name}",
-        "{number} more thing {error}",
-        "{number} more things {error}",
-        "{number} {noun}",
-        "{number} {noun}s",
-        "it is late ({name})",
-        "it is early ({name})",
-        "it is so ({name})",
-        "{all} all {other}",
-    }
+@pytest.mark.parametrize(
+    ("source", "wrong"),
+    [
+        ('Message("no {name}", name=name)', False),
+        ('Message.plural("{count} a", "{count} b", 2, place=f"{path}:{line}")', False),
+        ('UsageError("foreign")', False),
+        ('Message(f"no {name}")', True),
+        ('Message("no %s" % name)', True),
+        ('Message("no " + name)', True),
+        ("Message(text)", True),
+        ('Message.plural("{count} a", many, 2)', True),
+        ('Message("no {name}", name=f"odd {name}")', True),
+        ('Message("no {name}", name="odd " + name)', True),
+        ('UsageError(f"no {name}")', True),
+        ('NumberError("Odd", "no " + name)', True),
+        ('Problem(source, 1, 1, f"no {name}")', True),
+    ],
+)
+def test_composed_texts_are_found(source: str, *, wrong: bool) -> None:
+    (call, *_) = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call))
+    assert _composes(call) is wrong
+
+
+def _composes(call: ast.Call) -> bool:
+    """Return True if a call makes or carries a message that is put together from texts."""
+    match call.func:
+        case ast.Name(id="Message"):
+            templates = 1
+        case ast.Attribute(value=ast.Name(id="Message"), attr="plural"):
+            templates = 2
+        case ast.Name(id=name) if name in _CARRIERS:
+            templates = 0
+        case _:
+            return False
+    values = [*call.args[templates:], *(keyword.value for keyword in call.keywords)]
+    return not all(isinstance(each, ast.Constant) for each in call.args[:templates]) or any(map(_is_composed, values))
+
+
+def _is_composed(value: ast.expr) -> bool:
+    match value:
+        case ast.JoinedStr(values=parts):
+            return any(isinstance(part, ast.Constant) and re.search("[a-z]{2}", str(part.value)) for part in parts)
+        case ast.BinOp(left=left, op=ast.Add() | ast.Mod(), right=right):
+            return any(isinstance(side, ast.Constant) and isinstance(side.value, str) for side in (left, right))
+    return False
