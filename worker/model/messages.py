@@ -135,7 +135,7 @@ def joined(messages: Iterable[str], separator: str) -> Message:
 
 
 def system_text(text: str | None) -> Message:
-    """Return a text of the operating system, such as an error's `strerror`: the catalogue has those that users meet."""
+    """Return a text that the catalogue may hold as a whole: a status, or what the operating system says of an error."""
     return Message(_escaped(text or "unknown error"))
 
 

@@ -11,7 +11,7 @@ from typing import Final
 from msgspec import structs
 
 from worker.model.accounts import Group, NumberUse, ObservedAccount, PairSwaps
-from worker.model.messages import Message, PhoneNumber
+from worker.model.messages import Message, PhoneNumber, system_text
 from worker.model.plans import Action, Change, Notice, NoticeKind
 
 __all__ = [
@@ -178,7 +178,9 @@ def listed(phones: Collection[str], statuses: Mapping[str, str] | None = None) -
         else:
             shown.append(
                 Message(
-                    "{phone} ({status})", phone=PhoneNumber(phone), status=Message(statuses[phone].replace("_", " "))
+                    "{phone} ({status})",
+                    phone=PhoneNumber(phone),
+                    status=system_text(statuses[phone].replace("_", " ")),
                 )
             )
     more = len(phones) - _SHOWN
