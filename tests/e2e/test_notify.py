@@ -64,7 +64,12 @@ def test_failed_channels_are_reported_without_their_urls(command: Command, webho
     ("settings", "arguments", "status", "told"),
     [
         ("{}", [], 64, "senderid: the settings list no channel: write one under notify: channels"),
-        (SETTINGS.format(seconds=1), ["--channel", "opps"], 64, "no such channel in the settings; did you mean 'ops'?"),
+        (
+            SETTINGS.format(seconds=1),
+            ["--channel", "opps"],
+            64,
+            "the settings have no such channel; did you mean 'ops'?",
+        ),
         (f"notify: {{channels: [{{name: a, url: 'slack://{TOKEN}'}}]}}", [], 65, "1:36: url must be a reference"),
     ],
 )

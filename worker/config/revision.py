@@ -1,4 +1,4 @@
-"""TODO."""
+"""Git revision of desired-state files."""
 
 import os
 import re
@@ -17,14 +17,14 @@ __all__ = ["with_commits"]
 
 
 _GIT_SECONDS: Final = 5.0
-"""How long git may take to tell a commit; without an answer the revision is the file's hash alone."""
+"""Time limit for git; after it, files have no commit."""
 
 
 _GIT: Final = ("git", "--no-optional-locks", "--literal-pathspecs")
 
 
 _STATUS: Final = ("status", "--porcelain=v2", "--branch", "--untracked-files=all", "--ignored", "--")
-"""Changes nothing of the checkout. What follows are files."""
+"""Read-only; file names follow."""
 
 
 _OID: Final = "# branch.oid "
@@ -34,12 +34,12 @@ _HASH: Final = re.compile("[0-9a-f]{40,64}")
 
 
 def with_commits(accounts: Iterable[DesiredAccount]) -> tuple[DesiredAccount, ...]:
-    """Return the accounts, each of their files with the commit of the git checkout that it lies in."""
+    """Return the accounts, each file with the commit of its git checkout."""
     accounts = tuple(accounts)
     paths = {file.source: Path(file.source) for account in accounts for file in files(account)}
-    found = {source: path.resolve() for source, path in paths.items() if path.is_file()}
+    resolved = {source: path.resolve() for source, path in paths.items() if path.is_file()}
     checkouts: dict[Path, set[Path]] = {}
-    for file in found.values():
+    for file in resolved.values():
         checkout = _checkout(file.parent)
         if checkout is not None:
             checkouts.setdefault(checkout, set()).add(file)
@@ -48,7 +48,7 @@ def with_commits(accounts: Iterable[DesiredAccount]) -> tuple[DesiredAccount, ..
         commits |= dict.fromkeys(inside, _commit(checkout, inside))
 
     def commit(source: str) -> str | None:
-        return commits.get(found.get(source))
+        return commits.get(resolved.get(source))
 
     return tuple(
         msgspec.structs.replace(
@@ -62,18 +62,18 @@ def with_commits(accounts: Iterable[DesiredAccount]) -> tuple[DesiredAccount, ..
 
 @cache
 def _checkout(folder: Path) -> Path | None:
-    """The nearest folder above that git works in."""
+    """Return the root of the checkout that contains a folder."""
     if (folder / ".git").exists():
         return folder
     return None if folder.parent == folder else _checkout(folder.parent)
 
 
 def _commit(checkout: Path, files: Iterable[Path]) -> str | None:
-    """The commit of a checkout, with `-dirty` where some of these files differ from it; None where git does not say."""
+    """Return the commit of a checkout, with `-dirty` if some of the files differ from it; None if git fails."""
     try:
-        told = subprocess.run(  # noqa: S603 - git, with our own words
+        status = subprocess.run(  # noqa: S603 - git with fixed arguments
             (*_GIT, "-C", str(checkout), *_STATUS, *map(str, files)),
-            # a hook's GIT_DIR and the like name another repository
+            # variables of a hook, such as GIT_DIR, name another repository
             env={name: value for name, value in os.environ.items() if not name.startswith("GIT_")},
             capture_output=True,
             text=True,
@@ -82,7 +82,7 @@ def _commit(checkout: Path, files: Iterable[Path]) -> str | None:
         )
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return None
-    lines = told.stdout.splitlines()
+    lines = status.stdout.splitlines()
     headers = [line for line in lines if line.startswith("#")]
     commit = next((line.removeprefix(_OID) for line in headers if line.startswith(_OID)), "")
     if not _HASH.fullmatch(commit):  # there is none yet

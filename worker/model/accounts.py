@@ -1,4 +1,4 @@
-"""The values that everything else passes around: what is desired of accounts and numbers, and what is there."""
+"""Accounts and numbers: desired and observed state."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -35,15 +35,15 @@ __all__ = [
 ]
 
 PHONE_PATTERN: Final = "^[0-9]{3,12}$"
-"""What may stand in a URL, a document or a log line as a phone number: 3 to 12 ASCII digits."""
+"""A phone number in URLs, documents and logs: 3 to 12 ASCII digits."""
 
 
 PairSwaps = Literal["warn", "hold"]
-"""What becomes of an account's deactivations while one of its activations is impossible."""
+"""How to treat an account's deactivations while one of its activations is impossible."""
 
 
 class Status(StrEnum):
-    """A sender number's status. The API may invent new ones: those keep their text and are never written."""
+    """The status of a sender number. Unknown statuses of the API keep their text and are never written."""
 
     ACTIVE = "ACTIVE"
     INACTIVE = "INACTIVE"
@@ -63,12 +63,12 @@ class Status(StrEnum):
 
     @property
     def writable(self) -> bool:
-        """Whether the API lets this status be changed (and be asked for)."""
+        """Return True if the API can change from and to this status."""
         return self is Status.ACTIVE or self is Status.INACTIVE
 
 
 class Unmanaged(StrEnum):
-    """What to do with a number that is registered but not listed."""
+    """Policy for numbers that are registered but not listed."""
 
     REPORT = "report"
     IGNORE = "ignore"
@@ -76,7 +76,7 @@ class Unmanaged(StrEnum):
 
 
 class SafetyOverride(Struct, frozen=True):
-    """Safety thresholds that one desired-state file sets for its own account; None leaves the settings' value."""
+    """Safety limits of one desired-state file; None keeps the value of the settings."""
 
     max_deactivations: int | str | None = None
     min_active: int | None = None
@@ -84,7 +84,7 @@ class SafetyOverride(Struct, frozen=True):
 
 
 class InUseOverride(Struct, frozen=True):
-    """The in-use guard as one desired-state file sets it for its own account; None leaves the settings' value."""
+    """The in-use guard of one desired-state file; None keeps the value of the settings."""
 
     enabled: bool = True
     hours: int | None = None
@@ -92,10 +92,10 @@ class InUseOverride(Struct, frozen=True):
 
 
 class Desired(Struct, frozen=True, gc=False):
-    """What one number should be. Numbers that carry nothing but a status share one value.
+    """The desired state of one number. Numbers with nothing but a status share one value.
 
-    `managed` is False for a number of which no file wants anything: it is wanted as it is. `because` is why a schedule
-    wants this now, and `until` when it stops to: UTC, ISO 8601, Z.
+    `managed` is False for a number that no file lists; its desired status is the observed one. `because` is the reason
+    of a schedule, and `until` the end of its window: UTC, ISO 8601, Z.
     """
 
     status: Status
@@ -108,7 +108,7 @@ class Desired(Struct, frozen=True, gc=False):
 
 
 class IdleNumber(Struct, frozen=True, gc=False):
-    """A listed number of which its schedule wants nothing now; `because` and `until` as in `Desired`."""
+    """A listed number without a desired status now, by its schedule; `because` and `until` as in `Desired`."""
 
     because: str
     until: str | None = None
@@ -117,7 +117,7 @@ class IdleNumber(Struct, frozen=True, gc=False):
 
 
 class DatedWindow(Struct, frozen=True):
-    """A status that is wanted from one instant until another, [start, end) in UTC; None is for ever."""
+    """A window with a desired status, [start, end) in UTC; None is unbounded."""
 
     status: Status
     start: datetime | None = None
@@ -126,9 +126,9 @@ class DatedWindow(Struct, frozen=True):
 
 
 class WeeklyWindow(Struct, frozen=True):
-    """A status that is wanted at some times of every week, as `text` says.
+    """A weekly window with a desired status; `text` is the window as written.
 
-    `spans` are those times, [from, until) in minutes from Monday's midnight on the clock.
+    `spans` are [from, until) in minutes from midnight on Monday, local time.
     """
 
     status: Status
@@ -138,9 +138,9 @@ class WeeklyWindow(Struct, frozen=True):
 
 
 class Schedule(Struct, frozen=True):
-    """What one number should be at which time, by the clock of a zone (an IANA name).
+    """The desired status of one number over time, in a time zone (an IANA name).
 
-    A dated window wins over a weekly one, and that over `plain`; where that is None nothing is wanted.
+    A dated window takes precedence over a weekly one, and that over `plain`, which is None for no desired status.
     """
 
     plain: Status | None
@@ -150,7 +150,7 @@ class Schedule(Struct, frozen=True):
 
 
 class Group(Struct, frozen=True):
-    """Numbers of which at least `min_active` are to be ACTIVE at any moment; `members` are digits."""
+    """Numbers of which at least `min_active` must be ACTIVE at any moment; `members` are digits."""
 
     name: str
     members: tuple[str, ...]
@@ -161,7 +161,7 @@ class SourceFile(Struct, frozen=True):
     """A desired-state document that adds numbers to an account, and its revision.
 
     `source` is the file's name as the user gave it, `line` the first line of the document, counted from 1. `sha256` is
-    the hash of the file's bytes in hex, `commit` the git commit of the checkout that holds the file.
+    the hash of the file's bytes in hex, `commit` the git commit of the checkout that contains the file.
     """
 
     source: str
@@ -171,17 +171,16 @@ class SourceFile(Struct, frozen=True):
 
 
 class DesiredAccount(Struct, frozen=True):
-    """One account as desired-state documents describe it: mostly one document, several if the account is split.
+    """The desired state of one account: of one document, or of several if the account is split.
 
-    `numbers` maps digits to what is desired, in the order of the files; `lines` holds the line of each, in that order,
-    each within its own file.
-    `source` is the file's name as the user gave it, `sha256` that of its bytes in hex and `commit` that of the checkout
-    in which it lies; `line` is where the document begins. `parts` are further documents of the same account, if it is
-    split: they add numbers and schedules, and everything else is of the document at `source`. `elsewhere` has the file
-    of each number that one of them lists. `timezone` is an IANA name.
+    `numbers` maps digits to the desired state, in the order of the files; `lines` has their lines in the same order.
+    `source` is the file's name as the user gave it, `line` the first line of the document, `sha256` the hash of the
+    file in hex, and `commit` that of its git checkout. `parts` are further documents of a split account: they add
+    numbers and schedules, and everything else is from the document at `source`. `elsewhere` has the file of each
+    number from them. `timezone` is an IANA name.
 
-    The numbers of `schedules` have a status in `numbers` only once `worker.model.schedule.at` settled them;
-    it leaves no schedules, and those of which nothing is wanted then are `idle` and no part of `numbers`.
+    Numbers in `schedules` have a placeholder in `numbers` until `worker.model.schedule.settle_schedules` replaces it.
+    The settled account has no schedules; numbers without a desired status are in `idle` instead of `numbers`.
     """
 
     name: str
@@ -208,15 +207,15 @@ class DesiredAccount(Struct, frozen=True):
 
     @property
     def listed(self) -> tuple[str, ...]:
-        """Every number that the document lists, whatever it wants of it now."""
+        """Every listed number, with or without a desired status now."""
         return (*self.numbers, *self.idle, *self.schedules)
 
     def located(self) -> Iterator[tuple[str, Desired, int]]:
-        """Every number with what is desired and its line, in the order of the file."""
+        """Yield every number with its desired state and its line, in the order of the file."""
         return ((phone, desired, line) for (phone, desired), line in zip(self.numbers.items(), self.lines, strict=True))
 
     def places(self, phones: Collection[str]) -> dict[str, tuple[str, int]]:
-        """Return the file and the line of those of some phones that are numbers of the account, in its order."""
+        """Return the file and the line of each of the phones that the account lists, in its order."""
         return {
             phone: (self.elsewhere.get(phone, self.source), line)
             for phone, _, line in self.located()
@@ -225,7 +224,7 @@ class DesiredAccount(Struct, frozen=True):
 
 
 class Observed(Struct, frozen=True, gc=False):
-    """What the API says of one number. `expires_at` is the API's own ISO 8601 text."""
+    """The observed state of one number. `expires_at` is the API's own ISO 8601 text."""
 
     phone: str
     status: Status
@@ -233,12 +232,12 @@ class Observed(Struct, frozen=True, gc=False):
 
 
 class ObservedAccount(Struct, frozen=True):
-    """What the API says of one account. An account without numbers may come without an id.
+    """The observed state of one account. An account without numbers may lack an id.
 
-    `updated` has the Unix second at which each number last changed, in the order of `numbers`; 0 where it is not told.
-    `extended` are the numbers whose registration the vendor extends by itself, `measures` what a person still has to do
-    for one, in the vendor's words, `limit` how many numbers may be registered, None where that is not told.
-    `seen_at` is the Unix second of the look, 0 where nobody noted it.
+    `updated` has the Unix time of each number's last change, in the order of `numbers`; 0 if unknown. `extended` are
+    the numbers whose registration the vendor extends automatically. `measures` are the vendor's texts on what an
+    operator still has to do for a number. `limit` is how many numbers may be registered, None if unknown. `seen_at` is
+    the Unix time of the read, 0 if unknown.
     """
 
     account_id: str | None
@@ -251,47 +250,46 @@ class ObservedAccount(Struct, frozen=True):
 
     @property
     def active(self) -> int:
-        """How many numbers are ACTIVE."""
+        """The number of ACTIVE numbers."""
         return sum(number.status is Status.ACTIVE for number in self.numbers.values())
 
     @property
     def active_phones(self) -> frozenset[str]:
-        """The digits of those that are."""
+        """The digits of the ACTIVE numbers."""
         return frozenset(phone for phone, number in self.numbers.items() if number.status is Status.ACTIVE)
 
     @property
     def statuses(self) -> Mapping[Status, int]:
-        """How many numbers there are of each status that any has."""
+        """The number of numbers of each status."""
         return Counter(number.status for number in self.numbers.values())
 
-    def active_phone(self, phone: str) -> bool:
-        """Whether one number is ACTIVE."""
+    def is_active(self, phone: str) -> bool:
+        """Return True if a number is ACTIVE."""
         return self.status(phone) is Status.ACTIVE
 
     def status(self, phone: str) -> Status | None:
-        """The status of one number; None where the account does not have it."""
+        """Return the status of a number; None if the account does not have it."""
         number = self.numbers.get(phone)
         return None if number is None else number.status
 
     def updated_at(self, phones: Collection[str]) -> dict[str, str]:
-        """When those of some numbers last changed of which it is told: UTC, ISO 8601, Z."""
+        """Return when each of the phones last changed, if known: UTC, ISO 8601, Z."""
         if not phones:
             return {}
-        told = zip(self.numbers, self.updated, strict=False)
+        times = zip(self.numbers, self.updated, strict=False)
         return {
             phone: datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-            for phone, second in told
+            for phone, second in times
             if second and phone in phones
         }
 
 
 class AccountMemory(Struct, frozen=True):
-    """What is remembered of an account: the last status that a run of ours wrote and proved, by phone.
+    """The ledger's memory of an account: the last verified status of each number that was written.
 
-    `spent` are the numbers that runs which died have switched off since the last one that came to its end. `unsettled`
-    tells whether earlier runs left anything open. `registered` is how many numbers the account had when a run saw it
-    last, None if that is unknown. `names` are the names under which runs noted the account, each with its credentials
-    in the last of them.
+    `spent` are the numbers that crashed runs deactivated since the last finished run. `unsettled` is True if earlier
+    runs left open attempts. `registered` is how many numbers the account had in the last run, None if unknown. `names`
+    are the names of the account in earlier runs, each with its last credentials.
     """
 
     written: Mapping[str, Status] = {}
@@ -302,7 +300,7 @@ class AccountMemory(Struct, frozen=True):
 
 
 class PlanFile(Struct, frozen=True):
-    """The plan file that a run carries out: its id, and when the plan was made (UTC, ISO 8601, Z)."""
+    """The plan file that a run carries out: its id, and the time of the plan (UTC, ISO 8601, Z)."""
 
     id: str
     created_at: str
@@ -311,8 +309,8 @@ class PlanFile(Struct, frozen=True):
 class PlanFileUse(Struct, frozen=True):
     """A run that used up a plan file.
 
-    `carried_out`: it carried out the plan, and `at` is its start. Otherwise it wrote to numbers of the plan after the
-    plan was made, and `at` is the last such write. Times are UTC, ISO 8601, Z.
+    With `carried_out`, it carried out the plan, and `at` is its start. Otherwise it wrote to numbers of the plan after
+    the plan was created, and `at` is the last such write. Times are UTC, ISO 8601, Z.
     """
 
     run: str
@@ -321,9 +319,9 @@ class PlanFileUse(Struct, frozen=True):
 
 
 class NumberUse(Struct, frozen=True):
-    """What is known of the use of some numbers: `in_use` has those that are used, and what for.
+    """The use of some numbers: `in_use` has those in use, and what for.
 
-    `unknown` are others of which it cannot be told, and `why` that is.
+    `unknown` are the numbers whose use is unknown, and `why` is the reason.
     """
 
     in_use: Mapping[str, str] = {}

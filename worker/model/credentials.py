@@ -1,4 +1,4 @@
-"""Keys and their secrets, and the references by which files name them."""
+"""API keys with their secrets, and references to them in files."""
 
 from typing import Final
 
@@ -10,7 +10,7 @@ __all__ = ["DEFAULT_CREDENTIALS", "Credentials", "CredentialsRef", "Secret", "Se
 
 
 class Secret:
-    """Text that must not be shown. Only `reveal()` gives it; `repr`, `str` and formatting do not."""
+    """Secret text. Only `reveal()` returns it; `repr`, `str` and formatting do not."""
 
     __slots__ = ("_text",)
 
@@ -18,7 +18,7 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """The text itself."""
+        """Return the text."""
         return self._text
 
     def __repr__(self) -> str:
@@ -32,14 +32,14 @@ class Secret:
 
 
 class SecretRef(Struct, frozen=True, forbid_unknown_fields=True):
-    """Where a secret is kept: an environment variable or a file. Exactly one of the two is set."""
+    """The place of a secret: an environment variable or a file. Exactly one of the two is set."""
 
     env: str | None = None
     file: str | None = None
 
     @property
     def place(self) -> str:
-        """Where that is, in a message."""
+        """The place, for messages."""
         return (
             Message("the file {file}", file=self.file or "")
             if self.env is None

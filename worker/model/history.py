@@ -1,4 +1,4 @@
-"""What the ledger tells of runs, as values; the document of `history` is these values, encoded."""
+"""History of runs as the ledger has it. Encoded, these values are the document of `history`."""
 
 from enum import StrEnum
 from typing import Any, Literal
@@ -16,11 +16,11 @@ __all__ = ["AccountRecord", "Attempt", "AttemptState", "Ending", "History", "Num
 
 
 class AttemptState(StrEnum):
-    """How far one request that writes has come.
+    """The state of one write request.
 
-    `intent` is durable before the request leaves. The answer makes it `ok`, `rejected` (not carried out) or
-    `ambiguous`; a look afterwards makes what may have been carried out `verified`, `conflict` (it found a value that
-    is neither the old one nor ours) or `lost` (it found the old one).
+    `intent` is durable before the request is sent. The response makes it `ok`, `rejected` (not carried out) or
+    `ambiguous`. The verification read turns `ok` and `ambiguous` into `verified`, `conflict` (it found a third value)
+    or `lost` (it found the old one).
     """
 
     INTENT = "intent"
@@ -33,10 +33,9 @@ class AttemptState(StrEnum):
 
 
 class Ending(StrEnum):
-    """How a run, or one account of it, ended, if it did.
+    """How a run, or one account of it, ended.
 
-    `crashed` is one that died and that a later run closed. `unfinished` is one that still runs, or that died and
-    nobody has closed yet.
+    `crashed`: it died, and a later run closed it. `unfinished`: it is still running, or died and is not closed yet.
     """
 
     CONVERGED = "converged"
@@ -50,9 +49,9 @@ class Ending(StrEnum):
 
 
 class Attempt(Struct, frozen=True):
-    """One request that writes, the `number`-th of its phone: noted at `intended_at`, some time before it was to leave.
+    """One write request, the `number`-th of its phone.
 
-    `answered_at` is when its answer was noted, some time after it came.
+    `intended_at` and `answered_at` are when the intent and the response were recorded.
     """
 
     number: Count
@@ -78,12 +77,12 @@ class NumberRecord(Struct, frozen=True, kw_only=True):
 
 
 class AccountRecord(Struct, frozen=True, kw_only=True):
-    """One account in one run: how it was reached, which file described it, and what became of it.
+    """One account in one run: its endpoint and credentials, its source file, and its result.
 
-    `counts` are by outcome, of an unfinished account by action. `credentials` are references, None for the default
-    ones. `in_use` kept numbers in use from being deactivated, and `groups` some of theirs ACTIVE. `settled` is whether
-    every write of it is known to have been carried out or not. `numbers` is None in a list of runs; otherwise it has
-    what was written or to be written, and what stood in the way: the others are only counted.
+    `counts` are by outcome, or by action if the account is unfinished. `credentials` are references, None for the
+    default ones. `safety`, `in_use` and `groups` are the rules that applied. `settled` is True if the result of every
+    write is known. `numbers` is None in a list of runs; otherwise it has the numbers with writes or obstacles, and the
+    others are only counted.
     """
 
     account: str
@@ -108,9 +107,9 @@ class AccountRecord(Struct, frozen=True, kw_only=True):
 
 
 class RunRecord(Struct, frozen=True, kw_only=True):
-    """One run. `settings` is None in a list of runs; `accounts` has those that there was anything to tell of.
+    """One run. `settings` is None in a list of runs; `accounts` has those with anything to report.
 
-    `plan` is the id of the plan file that it carried out, None where it carried out none.
+    `plan` is the id of the plan file that the run carried out, None without one.
     """
 
     run_id: str
@@ -129,7 +128,7 @@ class RunRecord(Struct, frozen=True, kw_only=True):
 
 
 class History(Struct, frozen=True, kw_only=True):
-    """The document of `history`: runs, newest first, and the `total` of those that were asked for, shown or not."""
+    """The document of `history`: runs, newest first, and the `total` of matching runs, including those not shown."""
 
     schema: Literal["senderid.history/v1"] = "senderid.history/v1"
     total: Count

@@ -1,7 +1,4 @@
-"""What plans and results say. Encoding a `Plan` or a `Result` with msgspec gives the JSON document that is printed.
-
-The JSON Schema comes from the same type.
-"""
+"""Plans as values. Encoded, a `Plan` is the document of `plan`; its JSON Schema comes from the same types."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -48,17 +45,17 @@ class Action(StrEnum):
 
     @property
     def writes(self) -> bool:
-        """Whether carrying the action out takes a write."""
+        """Return True if the action is a write."""
         return self is Action.ACTIVATE or self is Action.DEACTIVATE
 
     @property
     def stuck(self) -> bool:
-        """Whether the number is not as desired, and takes a person before it can be."""
+        """Return True if the number needs attention: it cannot reach its desired status without an operator."""
         return self is Action.BLOCKED or self is Action.HELD or self is Action.MISSING
 
 
 class Cause(StrEnum):
-    """Why a number is not as desired, by what a run of ours last wrote: the file changed, the account did, or both."""
+    """Why a number is not as desired, compared to the last write: the file changed, the account did, or both."""
 
     CONFIG_CHANGE = "config_change"
     EXTERNAL_DRIFT = "external_drift"
@@ -74,7 +71,7 @@ class Verdict(StrEnum):
 
 
 class NoticeKind(StrEnum):
-    """What a person should know of an account besides its changes."""
+    """Kinds of notices."""
 
     EXPIRING = "expiring"
     PENDING = "pending"
@@ -88,10 +85,10 @@ class NoticeKind(StrEnum):
 
 
 class Change(Struct, frozen=True):
-    """One number of a plan: what is there, what is wanted, and what that takes.
+    """One number of a plan: its observed and desired status, and the action.
 
-    `cause` is why, where the ledger remembers the number, and `since` when it was changed outside, where the API tells.
-    `until` is when the file stops to want this by itself; None where it does not.
+    `cause` is set if the ledger has a write of the number, `since` if the API reports when it was changed outside.
+    `until` is the end of the desired status by its schedule, None if there is none.
     """
 
     phone: Phone
@@ -112,7 +109,7 @@ class Change(Struct, frozen=True):
 
 
 class Notice(Struct, frozen=True):
-    """Something that a person should know of an account, or of one number of it, and what to do next."""
+    """A notice on an account, or on one of its numbers, with what to do."""
 
     kind: NoticeKind
     message: str
@@ -123,7 +120,7 @@ class AccountPlan(Struct, frozen=True, kw_only=True):
     """The plan of one account. `changes` holds everything but `unchanged`, in the order in which it will be done.
 
     `timezone` is the IANA name of the zone by whose clock its file is written. `active` is how many numbers of the
-    account, planned or not, are ACTIVE; None where nobody looked.
+    account, planned or not, are ACTIVE; None if it was not read.
     """
 
     account: str
@@ -160,5 +157,5 @@ K = TypeVar("K", bound=StrEnum)
 
 
 def tally(keys: type[K], found: Mapping[K, int]) -> dict[K, int]:
-    """Counts for every member of an enum, those that were not found with 0."""
+    """Return a count for every member of an enum, 0 for those that `found` lacks."""
     return {key: found.get(key, 0) for key in keys}

@@ -1,4 +1,4 @@
-"""What one account's reconciliation needs of the outside, as protocols: the API, the ledger, a log, a meter, a watcher.
+"""Ports of the reconciliation: protocols for the API, the ledger, logs and progress, and the targets that they reach.
 
 `worker.solapi`, `worker.ledger` and `worker.telemetry` implement them; neither side imports the other.
 """
@@ -43,112 +43,112 @@ __all__ = [
 
 
 class AttemptJournal(Protocol):
-    """Where it is noted, before requests leave, that they will."""
+    """Records each write before it is sent, and its result."""
 
     async def intend(self, requests: Sequence[tuple[str, int, Status]]) -> None:
-        """Note durably some requests: the phone, the how-manieth of it, and the status that it asks for.
+        """Record requests durably: the phone, its attempt number, and the requested status.
 
         Raises:
-            LedgerError: they could not be noted, and must not leave.
+            LedgerError: nothing was recorded, so the requests must not be sent.
         """
         ...
 
     def answered(self, phone: str, number: int, error: ApiError | None) -> None:
-        """Note what became of a request."""
+        """Record the result of a request; `error` is None if it succeeded."""
         ...
 
 
 class AccountLedger(AttemptJournal, Protocol):
-    """The ledger of one account in one run, while nobody else writes to the account. Each may raise LedgerError."""
+    """The ledger of one account in one run that holds its lease. Each method may raise LedgerError."""
 
     async def earlier_run(self, plan: PlanFile, phones: Collection[str]) -> PlanFileUse | None:
-        """Return the run that used up a plan file, which writes `phones` of the account; None if there is none."""
+        """Return the run that used up a plan file with changes of `phones`; None if there is none."""
         ...
 
     async def registered(self) -> int | None:
-        """Return how many numbers the account had when a run saw it last; None if that is unknown."""
+        """Return how many numbers the account had in the last run; None if unknown."""
         ...
 
     async def resume(self, observed: ObservedAccount) -> AccountMemory:
-        """Close what runs that died left open, as what they turned out to be; what is remembered of the account."""
+        """Close the open attempts of crashed runs by what is observed, and return the memory of the account."""
         ...
 
     async def begin(self, plan: AccountPlan, fingerprint: str) -> None:
-        """Note what is going to be done."""
+        """Record the plan that is carried out."""
         ...
 
     async def finish(self, result: AccountResult, confirmed: Mapping[str, Status]) -> None:
-        """Note what became of it, and which numbers turned out as desired by other hands than ours."""
+        """Record the result, and the numbers that reached their desired status without a write of this tool."""
         ...
 
 
 class Log(Protocol):
-    """Where the story of each number is told."""
+    """A structured log."""
 
     def info(self, event: str, **fields: Any) -> None:
-        """Write one line."""
+        """Log an event at level INFO."""
         ...
 
     def warning(self, event: str, **fields: Any) -> None:
-        """Write one line that a person should see."""
+        """Log an event at level WARNING."""
         ...
 
 
 class RunLog(Log, Protocol):
-    """A log that can be narrowed to one account."""
+    """A log that can be bound to an account."""
 
     def bind(self, **fields: Any) -> Self:
-        """The same log with `fields` on every line."""
+        """Return the log with `fields` on every event."""
         ...
 
 
 class ProgressMeter(Protocol):
-    """Who wants to know how far the writes are."""
+    """Shows the progress of writes."""
 
     def advance(self) -> None:
-        """One more number is done with."""
+        """Count one more finished number."""
         ...
 
 
 class RequestObserver(Protocol):
-    """Who wants to know how requests fare."""
+    """Observes requests, for metrics and traces."""
 
     def request(self, method: str, seconds: float, status: int | None) -> None:
-        """A request came to its end after so long; `status` is None where no answer came."""
+        """Record a finished request with its duration; `status` is None without a response."""
         ...
 
     def retried(self, error: ApiError) -> None:
-        """A request is going to be tried again, as this became of it."""
+        """Record that a request is retried after an error."""
         ...
 
 
 class ReadableAccount(Protocol):
-    """An account that can be looked at, as `worker.solapi.client.AccountReader` is."""
+    """An account that can be read, such as `worker.solapi.client.AccountReader`."""
 
     @property
     def requests(self) -> Requests:
-        """The requests sent until now."""
+        """The requests sent so far."""
         ...
 
     async def observe(self, *, closing: bool = False) -> ObservedAccount:
-        """The account as it is now; a `closing` look is taken even after `halt`."""
+        """Read the account; a `closing` read is allowed even after `halt`."""
         ...
 
     async def confirm(self, observed: ObservedAccount, registered: int | None) -> ObservedAccount:
-        """Return `observed`, or a second read where it lost too many of the `registered` numbers of earlier runs."""
+        """Return `observed`, or a second read if too many of the `registered` numbers are missing."""
         ...
 
     async def usage(self, phones: Collection[str], hours: int) -> NumberUse:
-        """Which of some numbers are scheduled to send, or have sent in so many hours."""
+        """Return the numbers that are scheduled to send, or have sent within `hours`."""
         ...
 
     def halt(self, reason: WorkerError) -> None:
-        """Raise `reason` in every wait for a turn; what is under way finishes."""
+        """Raise `reason` in every request that waits; in-flight requests finish."""
         ...
 
 
 class WritableAccount(ReadableAccount, Protocol):
-    """An account that can be changed, as `worker.solapi.client.AccountWriter` is."""
+    """An account that can be written, such as `worker.solapi.client.AccountWriter`."""
 
     async def retry(self, attempt: Callable[[ApiError | None], Awaitable[None]]) -> None:
         """Await `attempt` until it succeeds or its error is final. It gets the error of the attempt before.
@@ -180,60 +180,60 @@ class WritableAccount(ReadableAccount, Protocol):
 
 
 class AccountTarget(Protocol):
-    """What it takes to reach an account; desired-state documents and saved plans both have it."""
+    """What is needed to reach an account; desired-state documents and saved plans have it."""
 
     @property
     def credentials(self) -> CredentialsRef | None:
-        """Where its credentials are; None for the default ones."""
+        """The reference to its credentials; None for the default ones."""
         ...
 
     @property
     def endpoint(self) -> str | None:
-        """A name or a URL; None for the settings' one."""
+        """A name or a URL; None for the endpoint of the settings."""
         ...
 
     @property
     def account_id(self) -> str | None:
-        """The account that every answer must be of; None for whichever the credentials belong to."""
+        """The account id that every response must have; None for any."""
         ...
 
     @property
     def listed(self) -> tuple[str, ...]:
-        """The numbers that are expected to be registered."""
+        """The numbers that should be registered."""
         ...
 
 
 class DescribedAccount(AccountTarget, Protocol):
-    """An account as a file describes it; desired-state documents and saved plans both are."""
+    """An account with its source files; desired-state documents and saved plans have them."""
 
     @property
     def source(self) -> str:
-        """The file's name."""
+        """The name of the file."""
         ...
 
     @property
     def groups(self) -> tuple[Group, ...]:
-        """Numbers of which some must stay ACTIVE."""
+        """The groups whose members must stay ACTIVE."""
         ...
 
     @property
     def sha256(self) -> str | None:
-        """The hash of its bytes."""
+        """The SHA-256 of the file, in hex."""
         ...
 
     @property
     def commit(self) -> str | None:
-        """The commit of the checkout in which it lies."""
+        """The commit of the checkout that contains the file."""
         ...
 
     @property
     def parts(self) -> tuple[SourceFile, ...]:
-        """Further documents of an account that is split over several."""
+        """Further documents of a split account."""
         ...
 
 
 class DefaultTarget(Struct, frozen=True):
-    """An account that no file describes: the default credentials at the settings' endpoint."""
+    """An account without a file: by default the default credentials at the endpoint of the settings."""
 
     credentials: CredentialsRef | None = None
     endpoint: str | None = None

@@ -1,4 +1,4 @@
-"""Texts that must not be shown, and how they are taken out of what is."""
+"""Remove secrets from text."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -7,28 +7,28 @@ from typing import Final
 __all__ = ["REMOVED", "SHORTEST_SECRET", "Secrets", "without_headers"]
 
 REMOVED: Final = "[removed]"
-"""What stands where a secret stood."""
+"""Replaces a secret."""
 
 SHORTEST_SECRET: Final = 8
-"""Characters of a secret that real endpoints are used with. A shorter one could be part of any word."""
+"""Minimum length of a secret for real endpoints. A shorter one could be part of any word."""
 
 _HEADER: Final = re.compile(
     r"""(?ix) (?<![a-z0-9])
     (?: (authorization|authentication) [\\"']*\s*[=:]\s* (?:"[^"]*" | '[^']*' | [^\r\n]+)
       | (signature|salt) [\\"']*\s*[=:]\s* (?:"[^"]*" | '[^']*' | [^\s,;]+) )"""
 )
-"""A whole header, or those parts of one that nobody may see."""
+"""A credentials header, or its secret parts."""
 
 
 def without_headers(text: str) -> str:
-    """The text without credentials headers, and without the salt and the signature of one, wherever it came from."""
+    """Return the text without credentials headers, salts and signatures."""
     return _HEADER.sub(lambda found: f"{found[1] or found[2]}={REMOVED}", text)
 
 
 class Secrets:
-    """The secrets of a run, which grow as credentials are found.
+    """The secrets of a run; credentials are added as they are read.
 
-    Looking for them takes time by the length of a text and not by their number: a reseller has a hundred thousand.
+    Removal takes time by the length of the text, not by the number of secrets: a reseller has a hundred thousand.
     """
 
     __slots__ = ("_by_length", "_count", "_lengths")
@@ -48,11 +48,11 @@ class Secrets:
 
     @property
     def shortest(self) -> int | None:
-        """Characters of the shortest one; None where there is none."""
+        """Length of the shortest secret; None without any."""
         return self._lengths[-1] if self._lengths else None
 
     def add(self, secret: str) -> None:
-        """One more that must not be shown; an empty text is none."""
+        """Add a secret; empty text is ignored."""
         length = len(secret)
         if length not in self._by_length and length:
             self._by_length[length] = set()
@@ -62,9 +62,9 @@ class Secrets:
             self._count += 1
 
     def removed_from(self, text: str, *, least: int = 1) -> str:
-        """The text with every secret of `least` characters or more replaced; a longer one first, as one may be a part.
+        """Return the text with every secret of `least` characters or more replaced, longer ones first.
 
-        Names of fields and events are ours: of them secrets below `SHORTEST_SECRET` take nothing out.
+        For names of fields and events, callers pass `SHORTEST_SECRET`, so that short secrets leave them intact.
         """
         for length in self._lengths:
             if length < least:

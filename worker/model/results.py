@@ -12,7 +12,7 @@ __all__ = ["AccountResult", "NumberResult", "Outcome", "Requests", "Result", "Ru
 
 
 class Outcome(StrEnum):
-    """What became of one number in a run. Every number has exactly one."""
+    """The result of one number in a run. Every number has exactly one."""
 
     CHANGED = "changed"
     FAILED = "failed"
@@ -28,7 +28,7 @@ class Outcome(StrEnum):
 
     @property
     def stuck(self) -> bool:
-        """Whether the number did not converge, and a person has to look."""
+        """Return True if the number needs attention."""
         return self not in _CONVERGED
 
 
@@ -47,7 +47,7 @@ class RunOutcome(StrEnum):
 
 
 class Requests(Struct, frozen=True):
-    """How many requests an account took; `retries` are part of `reads` and `writes`."""
+    """Numbers of requests of an account; `reads` and `writes` include `retries`."""
 
     reads: Count = 0
     writes: Count = 0
@@ -58,9 +58,9 @@ class Requests(Struct, frozen=True):
 
 
 class NumberResult(Struct, frozen=True):
-    """What became of one number. `action` is None where the account could not be read, so that none was planned.
+    """The result of one number. `action` is None if the account could not be read, so that nothing was planned.
 
-    `duration_ms` is from the first attempt to the last answer, 0 where nothing was sent.
+    `duration_ms` is from the first attempt to the last response, 0 if nothing was sent.
     """
 
     phone: Phone
@@ -75,7 +75,7 @@ class NumberResult(Struct, frozen=True):
 
 
 class AccountResult(Struct, frozen=True, kw_only=True):
-    """What became of one account. `numbers` holds everything but `unchanged`."""
+    """The result of one account. `numbers` holds everything but `unchanged`."""
 
     account: str
     account_id: str | None = None

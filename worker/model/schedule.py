@@ -1,6 +1,6 @@
-"""What holds when: the statuses that schedules want at a moment, and when that changes.
+"""Schedules: the desired status at a moment, and its transitions.
 
-Everything here is exact: what an account should be is the same at every moment between two transitions.
+Results are exact: the desired state does not change between two transitions.
 """
 
 from array import array
@@ -33,19 +33,19 @@ __all__ = [
 ]
 
 _INSTANT: Final = timedelta(microseconds=1)
-"""Less than lies between any two edges of windows, which are whole seconds."""
+"""Less than the distance of two edges of windows, which are whole seconds."""
 _IDLE: Final = Message("nothing is scheduled now, and no status holds outside its windows; it is left as it is")
 
 
 class ScheduledStatus(NamedTuple):
-    """What a schedule wants at a moment, None for nothing, and why."""
+    """The status that a schedule wants at a moment, None for nothing, and why."""
 
     status: Status | None
     because: str
 
 
 class Transition(Struct, frozen=True):
-    """A change of what is wanted of one number at an instant of UTC; None is nothing. `why` is said of `after`."""
+    """A change of the desired status of one number, at an instant of UTC; None is nothing. `why` explains `after`."""
 
     phone: str
     when: datetime
@@ -55,7 +55,7 @@ class Transition(Struct, frozen=True):
 
 
 def settle_schedules(account: DesiredAccount, moment: datetime) -> DesiredAccount:
-    """The account with every number as it should be at an aware moment; itself where it has no schedules."""
+    """Return the account with the desired status of every number at an aware moment, and without schedules."""
     if not account.schedules:
         return account
     settled: dict[Schedule, tuple[ScheduledStatus, str | None]] = {}
@@ -80,24 +80,24 @@ def settle_schedules(account: DesiredAccount, moment: datetime) -> DesiredAccoun
 
 
 def next_transition(account: DesiredAccount, after: datetime) -> datetime | None:
-    """The first instant after a moment at which what is wanted of any number changes; None if it never does."""
+    """Return the first transition of any number after a moment; None if there is none."""
     found = (next(status_changes(schedule, after), None) for schedule in set(account.schedules.values()))
     return min((change[0] for change in found if change is not None), default=None)
 
 
 def transitions(account: DesiredAccount, start: datetime, end: datetime) -> Iterator[Transition]:
-    """Every change of what is wanted in [start, end), by instant and, within one, in the order of the file."""
+    """Yield the transitions in [start, end), by time and then in the order of the file."""
     places = {phone: place for place, phone in enumerate(account.schedules)}
     phones: dict[Schedule, list[str]] = {}
     for phone, schedule in account.schedules.items():
         phones.setdefault(schedule, []).append(phone)
-    told = merge(*(_told(schedule, some, start, end) for schedule, some in phones.items()), key=itemgetter(0))
-    for _, together in groupby(told, key=itemgetter(0)):
-        found = [transition for _, some in together for transition in some]
-        yield from sorted(found, key=lambda transition: places[transition.phone])
+    changes = merge(*(_transitions(schedule, some, start, end) for schedule, some in phones.items()), key=itemgetter(0))
+    for _, together in groupby(changes, key=itemgetter(0)):
+        simultaneous = [transition for _, some in together for transition in some]
+        yield from sorted(simultaneous, key=lambda transition: places[transition.phone])
 
 
-def _told(
+def _transitions(
     schedule: Schedule, phones: Sequence[str], start: datetime, end: datetime
 ) -> Iterator[tuple[datetime, list[Transition]]]:
     before = scheduled_status(schedule, start - _INSTANT).status
@@ -107,7 +107,7 @@ def _told(
 
 
 def scheduled_status(schedule: Schedule, moment: datetime) -> ScheduledStatus:
-    """What a schedule wants at an aware moment."""
+    """Return the desired status of a schedule at an aware moment, and why."""
     window = _dated_at(schedule, moment) or _weekly_at(schedule, moment)
     if window is None:
         plain = schedule.plain
@@ -121,14 +121,14 @@ def scheduled_status(schedule: Schedule, moment: datetime) -> ScheduledStatus:
 
 
 def status_changes(schedule: Schedule, after: datetime) -> Iterator[tuple[datetime, ScheduledStatus]]:
-    """Every instant after a moment at which the wanted status changes, and what holds from then on; maybe endless."""
+    """Yield every change of the desired status after a moment with its instant; this may be endless."""
     edges = sorted({edge for window in schedule.dated for edge in (window.start, window.end) if edge is not None})
     statuses = {schedule.plain if window is None else window.status for _, window in _profile(schedule.weekly)}
     status, moment = scheduled_status(schedule, after).status, after
     while True:
         place = bisect_right(edges, moment)
         candidates = edges[place : place + 1]
-        # weeks without an end tell nothing new where they are all alike, or while a dated window hides them
+        # weekly windows change nothing if all have one status, or while a dated window hides them
         if len(statuses) > 1 and _dated_at(schedule, moment) is None:
             candidates.append(_next_weekly(schedule, moment))
         if not candidates:
@@ -141,16 +141,16 @@ def status_changes(schedule: Schedule, after: datetime) -> Iterator[tuple[dateti
 
 
 def ever_wants(schedule: Schedule, status: Status) -> bool:
-    """Whether a schedule wants a status at any time."""
+    """Return True if a schedule wants a status at any time."""
     return status == schedule.plain or any(
         window.status == status for some in (schedule.dated, schedule.weekly) for window in some
     )
 
 
 def find_contradictions(windows: Sequence[DatedWindow | WeeklyWindow]) -> list[tuple[int, int]]:
-    """Windows of one kind that overlap with different statuses: pairs of their places, the lower one first.
+    """Return pairs of windows of one kind that overlap with different statuses, by index, the lower one first.
 
-    Not every pair that contradicts, but at least one of those that do.
+    Not every such pair is included, but at least one if there is any.
     """
     spans = sorted((start, end, place) for place, window in enumerate(windows) for start, end in _spans(window))
     found: set[tuple[int, int]] = set()
@@ -172,7 +172,7 @@ def _spans(window: DatedWindow | WeeklyWindow) -> Iterable[tuple[float, float]]:
 
 
 def _of_week(window: WeeklyWindow) -> Iterator[tuple[int, int]]:
-    """The window's minutes within the week; what runs past its end comes back at its beginning."""
+    """Yield the window's minutes within the week; minutes after its end wrap around."""
     for start, end in window.spans:
         yield start, min(end, WEEK)
         if end > WEEK:
@@ -203,7 +203,7 @@ def _next_weekly(schedule: Schedule, after: datetime) -> datetime:
 
 
 def _monday(moment: datetime, timezone: str) -> datetime:
-    """Midnight of the week's Monday, as the zone's clock has it."""
+    """Return midnight of the week's Monday in local time."""
     local = moment.astimezone(load_zone(timezone)).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
     return local.replace(fold=0) - timedelta(local.weekday())
 
@@ -212,7 +212,7 @@ def _monday(moment: datetime, timezone: str) -> datetime:
 def _fortnight(
     weekly: tuple[WeeklyWindow, ...], timezone: str, monday: datetime
 ) -> tuple[tuple[datetime, ...], tuple[WeeklyWindow | None, ...]]:
-    """When each part of two weeks begins, and which window holds then; the second is there for what lies ahead."""
+    """Return the start of each part of two weeks, and its window; the second week is for look-ahead."""
     where = load_zone(timezone)
     profile = _profile(weekly)
     parts = [(minute + week, window) for week in (0, WEEK) for minute, window in profile]
@@ -222,7 +222,7 @@ def _fortnight(
 
 @lru_cache(maxsize=1024)
 def _profile(weekly: tuple[WeeklyWindow, ...]) -> tuple[tuple[int, WeeklyWindow | None], ...]:
-    """The week in parts: the minute at which each begins, the first at 0, and the window that holds in it."""
+    """Return the parts of the week: the minute at which each starts, from 0, and its window."""
     parts: list[tuple[int, WeeklyWindow | None]] = []
     reached = 0
     for start, end, place in sorted((*span, place) for place, window in enumerate(weekly) for span in _of_week(window)):

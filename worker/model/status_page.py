@@ -1,4 +1,4 @@
-"""What the status page shows, as values: what the ledger knows, what a daemon has seen, and what is coming."""
+"""Values of the status page: from the ledger, from the daemon, and upcoming changes."""
 
 from msgspec import Struct
 
@@ -28,14 +28,13 @@ __all__ = [
 OUT_OF_SYNC = frozenset(
     {Outcome.FAILED, Outcome.BLOCKED, Outcome.MISSING, Outcome.CONFLICT, Outcome.UNVERIFIED, Outcome.NOT_ATTEMPTED}
 )
-"""Outcomes of numbers that are not as they are wanted, and that nobody chose to leave so."""
+"""Outcomes of numbers that are out of sync without an operator's decision."""
 
 
 class AccountState(Struct, frozen=True, kw_only=True):
-    """An account as the last run that noted anything of it left it. `key` names it over all runs and files.
+    """An account as its last recorded run left it. `key` identifies it across runs and files.
 
-    `place` is where it stands in the ledger. `settled` is whether every write of that run is known to have been carried
-    out or not.
+    `place` is its position in the ledger. `settled` is True if the result of every write of that run is known.
     """
 
     place: int
@@ -51,27 +50,27 @@ class AccountState(Struct, frozen=True, kw_only=True):
 
     @property
     def unread(self) -> bool:
-        """Whether it could not be read."""
+        """Return True if the account could not be read."""
         return unread(self.key)
 
     @property
     def name(self) -> tuple[str, str]:
-        """Its platform and what its file calls it: all that is known of an account that could not be read."""
+        """Its platform and its name in the file: the identity of an account that could not be read."""
         return platform(self.key), self.account
 
     @property
     def differing(self) -> int:
-        """How many numbers that run left otherwise than they were wanted."""
+        """How many numbers that run left out of sync."""
         return sum(number for name, number in self.counts.items() if name in OUT_OF_SYNC)
 
     @property
     def calm(self) -> bool:
-        """Whether nobody needs to look at it."""
+        """Return True if the account needs no attention."""
         return self.outcome is Ending.CONVERGED and self.settled and not self.differing
 
 
 class RunSummary(Struct, frozen=True, kw_only=True):
-    """One run in a list; `accounts` is how many accounts it noted anything of."""
+    """One run in a list; `accounts` is how many accounts it recorded."""
 
     run_id: str
     command: str
@@ -85,7 +84,7 @@ class RunSummary(Struct, frozen=True, kw_only=True):
 
 
 class LastWrite(Struct, frozen=True):
-    """A number as one of our runs last wrote it to an account, and when; others may have changed it since."""
+    """The last write of a number; others may have changed it since."""
 
     phone: Phone
     status: str
@@ -94,7 +93,7 @@ class LastWrite(Struct, frozen=True):
 
 
 class NumberRun(Struct, frozen=True):
-    """What one run did to one number of one account. `key` names the account, `place` is of the ledger."""
+    """One number in one run. `key` identifies the account, `place` is the position in the ledger."""
 
     place: int
     run_id: str
@@ -106,14 +105,14 @@ class NumberRun(Struct, frozen=True):
 
 
 class WriteBucket(Struct, frozen=True):
-    """Requests that write, by what the ledger holds, in the minutes or hours that begin at `start`."""
+    """The number of write requests in a period that starts at `start`."""
 
     start: Timestamp
     writes: Count
 
 
 class UpcomingChange(Struct, frozen=True):
-    """A change of what is wanted of some numbers of an account at once; None is nothing."""
+    """A simultaneous change of the desired status of some numbers of an account; None is nothing."""
 
     when: Timestamp
     account: str
@@ -124,7 +123,7 @@ class UpcomingChange(Struct, frozen=True):
 
 
 class UpcomingChanges(Struct, frozen=True):
-    """The changes of what is wanted before `until`, the next ones first; `more`: there are others after them."""
+    """The upcoming changes before `until`, in order; `more` is True if the list is cut."""
 
     until: Timestamp
     turns: tuple[UpcomingChange, ...] = ()
@@ -132,7 +131,7 @@ class UpcomingChanges(Struct, frozen=True):
 
 
 class AttentionItem(Struct, frozen=True):
-    """Something that a person should look at. `kind` is one word, such as expiring or refused."""
+    """An item that needs attention. `kind` is one word, such as expiring or refused."""
 
     kind: str
     account: str | None
@@ -141,7 +140,7 @@ class AttentionItem(Struct, frozen=True):
 
 
 class LastRead(Struct, frozen=True):
-    """An account as the daemon last saw it: how many numbers differ, and whether it could be looked at at all."""
+    """The daemon's last read of an account: how many numbers differ, and the verdict."""
 
     account: str
     at: Timestamp
@@ -150,7 +149,7 @@ class LastRead(Struct, frozen=True):
 
 
 class QuotaUse(Struct, frozen=True):
-    """How much of the windows of one API key is used now."""
+    """The used part of the rate limits of one API key."""
 
     writes: Count
     writes_most: Count
@@ -160,7 +159,7 @@ class QuotaUse(Struct, frozen=True):
 
 
 class DaemonState(Struct, frozen=True, kw_only=True):
-    """What a daemon knows that no ledger holds. `quotas` are in the order in which their keys came."""
+    """The state of the daemon that is not in the ledger. `quotas` are in the order of first use of their keys."""
 
     last_pass: Timestamp | None = None
     outcome: str | None = None
@@ -171,10 +170,10 @@ class DaemonState(Struct, frozen=True, kw_only=True):
 
 
 def unread(key: str) -> bool:
-    """Whether a key is that of all accounts of a platform that could not be read, of which no id is known."""
+    """Return True if a key stands for the unread accounts of a platform, whose id is unknown."""
     return key.endswith(" None")
 
 
 def platform(key: str) -> str:
-    """Where the account of a key is."""
+    """Return the platform of an account key."""
     return key.rpartition(" ")[0]

@@ -46,7 +46,7 @@ def notices(observed: ObservedAccount, groups: Iterable[Group], settings: Health
 
 def _short(observed: ObservedAccount, groups: Iterable[Group]) -> Iterator[Notice]:
     for group in groups:
-        active = sum(observed.active_phone(member) for member in group.members)
+        active = sum(observed.is_active(member) for member in group.members)
         if active < group.min_active:
             message = Message(
                 "group {name} has {active} of {members} numbers ACTIVE, and at least {min_active} should be: "
