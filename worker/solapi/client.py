@@ -226,7 +226,7 @@ class AccountReader:
             window.release()
 
     async def _heard(self, request: Awaitable[T]) -> T:
-        """The result of a request, of which the breaker is told."""
+        """Return the result of a request, and report it to the breaker."""
         try:
             result = await request
         except ApiError as error:

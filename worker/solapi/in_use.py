@@ -48,7 +48,7 @@ class Fetch(Protocol):
     """Sends one read, as often as need be."""
 
     async def __call__(self, query: str, decode: Callable[[bytearray], T], /) -> T:
-        """What `decode` makes of the answer to a path with its query. Raises ApiError, also what `decode` raises."""
+        """Return the decoded response to a path with its query. Raises ApiError, and what `decode` raises."""
         ...
 
 
@@ -191,7 +191,7 @@ async def _read_scheduled(fetch: Fetch, phones: frozenset[str], now: datetime, i
 
 
 def _sender(text: str | None) -> str | None:
-    """The digits of a message's sender, however it is written; None where that cannot be told."""
+    """Return the digits of a message's sender, in any notation; None if it is not a phone number."""
     try:
         return parse_digits(text or "")
     except ValueError:
@@ -209,7 +209,7 @@ def _sent_query(phone: str, now: datetime, hours: int) -> str:
 
 
 def _sending(phone: str, hours: int, body: bytearray) -> str | None:
-    """That the number has sent, by one message of a page of its own; None for an empty page."""
+    """Return the reason that the number is in use, from a page of its messages; None if the page is empty."""
     messages = list(_messages(body).messages)
     if not messages:
         return None
@@ -243,7 +243,7 @@ def _iso(moment: datetime) -> str:
 
 
 def _moment(text: str | None) -> str:
-    """A moment of the API's as people read it, or its own text where it is no such moment."""
+    """Format a time of the API for users, or return its text if it is not a time."""
     try:
         moment = datetime.fromisoformat(text or "")
         return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -1,4 +1,4 @@
-"""The only HTTP: one request, one answer, nothing hidden in between.
+"""HTTP transport: one request, one response, nothing hidden in between.
 
 Redirects are not followed, proxies of the environment not used, certificates always verified, bodies read under a cap,
 and a request whose connection broke is never sent again from here.
@@ -141,7 +141,7 @@ class _BodyDecoder:
 
 
 def _codings(headers: Mapping[str, str]) -> Iterator[str]:
-    """The content codings of an answer (RFC 9110), over all its header lines; no coding has several spellings."""
+    """Yield the content codings of a response (RFC 9110) from all its header lines."""
     for name, value in headers.items():
         if name.lower() == "content-encoding":
             named = (each.strip().lower() for each in value.split(","))
@@ -260,7 +260,7 @@ class Transport:
 
 
 async def _read_beginning(response: ClientResponse, deadline: float) -> Response:
-    """The answer with the beginning of its body; the rest is read and dropped."""
+    """Return the response with the beginning of its body. The rest is read and dropped."""
     content, kept, dropped = response.content, b"", 0
     while not (content.is_eof() or await _ends_soon(content, deadline)):
         # it is slow, or longer than the buffer: make room
@@ -300,7 +300,7 @@ def missing_authority() -> str | None:
 
 
 def transport_error(error: BaseException, *, write: bool) -> ApiError:
-    """The one error that a failure below HTTP stands for. Its text never holds a header.
+    """Return the error for a failure below HTTP. Its text never holds a header.
 
     Nothing was sent where no connection stood; after that, a write may have been carried out.
     """

@@ -95,7 +95,7 @@ _ERROR: Final = msgspec.json.Decoder(_Error)
 
 
 def status_body(status: Status) -> bytes:
-    """The body of a write."""
+    """Return the body of a write."""
     return STATUS_BODIES[status]
 
 
@@ -124,7 +124,7 @@ def reply(body: bytes, phone: str) -> Reply:
 
 
 def refusal(status: int, body: bytes, *, write: bool, retry_after: float | None = None) -> ApiError:
-    """The one error that an answer other than a readable 200 stands for.
+    """Return the error for a response other than a readable 200.
 
     `body` is as much of it as was read, decompressed; `write` tells a PUT from a GET, as a write whose answer was lost
     may have been carried out; `retry_after` is the wait in seconds that the headers ask for.
@@ -149,7 +149,7 @@ def refusal(status: int, body: bytes, *, write: bool, retry_after: float | None 
 
 
 def count(raw: msgspec.Raw) -> int | None:
-    """A whole number of 0 or more; None for whatever else may stand in its place."""
+    """Decode an integer of 0 or more; None for any other value."""
     try:
         return _COUNT.decode(raw)
     except UNREADABLE:
@@ -157,12 +157,12 @@ def count(raw: msgspec.Raw) -> int | None:
 
 
 def identifier(found: str | int | None) -> str | None:
-    """An id as text, however it is written."""
+    """Return an id as text, whether it is a string or an integer."""
     return None if found is None else str(found)
 
 
 def http_date(text: str) -> datetime | None:
-    """A date of HTTP; None for what is none, and for the last year of the calendar, which nothing can be added to."""
+    """Parse an HTTP date. Return None if it is invalid or in the last year of the calendar, the latest possible."""
     try:
         moment = parsedate_to_datetime(text)
     except (ValueError, OverflowError):

@@ -62,7 +62,7 @@ class AccountCounts(Struct, frozen=True):
 
 
 def planned(plan: AccountPlan, statuses: Mapping[Status, int], before: AccountCounts) -> AccountCounts:
-    """The figures of an account that was looked at; what `before` had stays true of one that could not be.
+    """Return the counts of an account after a read. If the read failed, the counts of `before` stay.
 
     A run that was stopped says nothing about the accounts that it did not come to.
     """
@@ -82,7 +82,7 @@ def planned(plan: AccountPlan, statuses: Mapping[Status, int], before: AccountCo
 
 
 def carried_out(plan: AccountPlan | None, result: AccountResult, before: AccountCounts) -> AccountCounts:
-    """The figures of an account after a run: `before`, less what was changed and proven.
+    """Return the counts of an account after a run: `before`, less the numbers that are changed.
 
     A saved plan is carried out without the account being counted: then there is no `plan`, and nothing in `before`.
     """
@@ -98,7 +98,7 @@ def carried_out(plan: AccountPlan | None, result: AccountResult, before: Account
 
 
 def bounded(figures: Mapping[str, AccountCounts], most: int) -> dict[str, AccountCounts]:
-    """The figures by account, and where there are more than `most`, those of the rest as one sum under `REST`.
+    """Return the counts by account. If there are more than `most`, the rest are one sum under `REST`.
 
     Up to `most` accounts are told each. Beyond, the names go to those with something to tell: failing ones first, then
     refused ones, then those with numbers that differ or notices, each in the order of their names.
@@ -128,7 +128,7 @@ def _sum(first: Mapping[str, int], second: Mapping[str, int]) -> Mapping[str, in
 
 
 def _moved(counts: Mapping[str, int], moves: Iterable[tuple[str | None, str | None]]) -> Mapping[str, int]:
-    """Counts after numbers went from one word to another; where nothing was counted, nothing is."""
+    """Move counts from one label to another. Empty counts stay empty."""
     if not counts:
         return counts
     moved = Counter(counts)

@@ -67,11 +67,11 @@ class Log(Protocol):
     """Where a run tells what happens. A field that is None is left out."""
 
     def bind(self, **fields: Any) -> Self:
-        """The same log with `fields` on every line."""
+        """Return this log with `fields` on every line."""
         ...
 
     def debug(self, event: str, **fields: Any) -> None:
-        """Write a line for whoever looks into the worker itself."""
+        """Write a line for debugging the worker."""
         ...
 
     def info(self, event: str, **fields: Any) -> None:
@@ -79,11 +79,11 @@ class Log(Protocol):
         ...
 
     def warning(self, event: str, **fields: Any) -> None:
-        """Write a line that a person should see, at once."""
+        """Write a line that an operator should see, without buffering."""
         ...
 
     def error(self, event: str, **fields: Any) -> None:
-        """Write a line about a failure, at once.
+        """Write a line about a failure, without buffering.
 
         An exception given as `exc_info` adds its type and where it was raised; its text and locals may hold anything
         and are left out.
@@ -157,7 +157,7 @@ def configure(
     color: bool,
     secrets: Secrets,
 ) -> Log:
-    """A log that writes lines of `level` and above to `sink`. `secrets` must not appear; they may grow meanwhile."""
+    """Return a log that writes lines of `level` and above to `sink`, without the `secrets`, which may grow later."""
     render = _Console(color=color, everything=level == "debug") if format == "console" else _json
     return cast(
         "Log",
@@ -235,7 +235,7 @@ class _Clean:
         return self._named(key) if isinstance(key, str) else str(self._clean(key, 0))
 
     def _named(self, name: str) -> str:
-        """An event or the name of a field: programs read them, and a short secret is part of many."""
+        """Clean an event or field name. Short secrets stay: they are part of many names, which programs read."""
         return self._text(name, SHORTEST_SECRET)
 
     def _text(self, text: str, least: int = 1) -> str:

@@ -133,11 +133,11 @@ class Metrics:
         return self._registry
 
     def request(self, method: str, seconds: float, status: int | None) -> None:
-        """A request came to its end after so long; `status` is None where no answer came."""
+        """Record a finished request; `status` is None if there was no response."""
         self._requests.labels(_METHODS.get(method, "other"), _answer(status)).observe(seconds)
 
     def retried(self, error: ApiError) -> None:
-        """A request is going to be sent again. The API's own codes are not told: nothing bounds them."""
+        """Record a retry by error class. The API's own codes are no label: they are unbounded."""
         self._retries.labels(type(error).__name__).inc()
 
     def accounts(self, names: Iterable[str]) -> None:
@@ -145,21 +145,21 @@ class Metrics:
         self._figures.keep(frozenset(names))
 
     def planned(self, plan: AccountPlan, statuses: Mapping[Status, int]) -> None:
-        """An account was looked at, or could not be; `statuses` counts its numbers."""
+        """Record the plan of an account; `statuses` counts its numbers."""
         self._figures.planned(plan, statuses)
 
     def carried_out(self, result: AccountResult) -> None:
-        """An account's plan was carried out, as far as it could be."""
+        """Record the result of an account."""
         self._figures.carried_out(result)
         for outcome, count in result.counts.items():
             self._numbers.labels(outcome.value).inc(count)
 
     def run(self, outcome: RunOutcome) -> None:
-        """A run that was to write has ended."""
+        """Record the end of a run that may write."""
         self._runs.labels(outcome.value).inc()
 
     def passed(self) -> None:
-        """A round over the accounts came to its end. It is a good one unless every account failed."""
+        """Record a finished pass over the accounts. It counts as failed if every account failed."""
         self._passes.inc()
         if self._figures.all_failing:
             self._failed_passes.inc()
@@ -167,7 +167,7 @@ class Metrics:
             self._last_good.set(self._wall())
 
     def broke_off(self) -> None:
-        """A round over the accounts did not come to its end."""
+        """Record a pass over the accounts that broke off."""
         self._passes.inc()
         self._failed_passes.inc()
 
@@ -176,7 +176,7 @@ class Metrics:
         self._valid.set(int(valid))
 
     def suspended(self, since: Mapping[str, float]) -> None:
-        """The accounts in which nothing is to be written now, each with the Unix time since when."""
+        """Set the suspended accounts, each with the Unix time since when."""
         self._figures.suspended = dict(since)
 
     def every(self, seconds: float) -> None:
@@ -184,7 +184,7 @@ class Metrics:
         self._interval.set(seconds)
 
     def quotas(self, quotas: Collection[Quota]) -> None:
-        """The quotas in use, in the order in which their keys came; how much is used is asked when it is told."""
+        """Set the quotas in use, in the order of their keys. Their use is read when metrics are collected."""
         self._quotas.known = tuple(quotas)
 
     def recall(self, text: str) -> None:
@@ -195,7 +195,7 @@ class Metrics:
             self._last_good.set(moment)
 
     def render(self, accept: str = "") -> tuple[bytes, str]:
-        """The metrics in the format that an Accept header asks for, and the name of that format."""
+        """Render the metrics in the format of an Accept header. Return them with their content type."""
         encode, content_type = choose_encoder(accept)
         return encode(self._registry), content_type
 

@@ -1,4 +1,4 @@
-"""What OpenTelemetry is told of runs: a span for the run, one for each account, one for each request.
+"""OpenTelemetry traces: a span for the run, one for each account, one for each request.
 
 The packages come with the extra `otel`; this module is imported where traces are asked for and nowhere else. No phone
 number, key or message of the API is in any span.
@@ -53,7 +53,7 @@ class Traces:
 
     @contextmanager
     def run(self, run_id: str) -> Iterator[None]:
-        """The span of a run; accounts are looked after in other tasks than this one."""
+        """Open the span of a run. Its accounts run in other tasks."""
         task = asyncio.current_task()
         self._tasks.add(task)
         try:
@@ -63,7 +63,7 @@ class Traces:
             self._tasks.discard(task)
 
     def account(self, name: str) -> None:
-        """The current task is about an account from now on, until it ends; of a task that is already, nothing new."""
+        """Start the account's span in the current task, until the task ends. Later calls in the task have no effect."""
         task = asyncio.current_task()
         if task is None or task in self._tasks:
             return
@@ -79,7 +79,7 @@ class Traces:
         task.add_done_callback(end)
 
     def request(self, method: str, seconds: float, status: int | None) -> None:
-        """A request came to its end after so long; `status` is None where no answer came."""
+        """Record a finished request; `status` is None if there was no response."""
         now = time.time_ns()
         began = now - int(seconds * 1e9)
         span = self._tracer.start_span(
@@ -95,10 +95,10 @@ class Traces:
         span.end(now)
 
     def retried(self, error: ApiError) -> None:
-        """The log tells it already, and with it the account's span."""
+        """Do nothing: the log line of a retry is already an event of the account's span."""
 
     def log(self, log: RunLog) -> "Traced":
-        """A log whose lines about an account as a whole are events of its span too."""
+        """Return a log whose lines about an account are also events of its span."""
         return Traced(self, log)
 
     def close(self) -> str | None:
@@ -116,7 +116,7 @@ class Traced:
         self._log = log
 
     def bind(self, **fields: Any) -> "Traced":
-        """The same log with `fields` on every line."""
+        """Return this log with `fields` on every line."""
         if "account" in fields:
             self._traces.account(fields["account"])
         return Traced(self._traces, self._log.bind(**fields))
