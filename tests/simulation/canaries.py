@@ -8,7 +8,7 @@ import pytest
 
 from tests.simulation import plumbing
 from worker.ledger import writes
-from worker.ledger.ledger import Page
+from worker.ledger.ledger import AccountLedger
 from worker.model.accounts import AccountMemory, ObservedAccount
 from worker.model.plans import Action, Change
 from worker.model.results import Outcome
@@ -123,9 +123,9 @@ def _do_not_wait_for_activations(patch: Patch) -> None:
 
 def _replay_open_intents(patch: Patch) -> None:
     """A run writes what a dead one left open, before it compares anything."""
-    real, made_before = Page.resume, build.build
+    real, made_before = AccountLedger.resume, build.build
 
-    async def resume(self: Page, observed: ObservedAccount) -> AccountMemory:
+    async def resume(self: AccountLedger, observed: ObservedAccount) -> AccountMemory:
         left = await self._commits.run(
             lambda connection: connection.execute(
                 "SELECT phone, asked FROM attempts JOIN entries ON entries.id = entry "
@@ -156,7 +156,7 @@ def _replay_open_intents(patch: Patch) -> None:
         kept = tuple(change for change in made.plan.changes if change.phone not in {one.phone for one in again})
         return msgspec.structs.replace(made, plan=msgspec.structs.replace(made.plan, changes=(*kept, *again)))
 
-    patch.setattr(Page, "resume", resume)
+    patch.setattr(AccountLedger, "resume", resume)
     patch.setattr(account, "build", replayed)
     patch.setattr(account, "fingerprint", lambda _: "the same")
 

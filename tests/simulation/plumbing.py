@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from worker.ledger import writes
-from worker.ledger.ledger import Ledger, Page
+from worker.ledger.ledger import AccountLedger, Ledger
 from worker.model.accounts import ObservedAccount, Status
 from worker.model.errors import NumberRejected, ServerError, WorkerError
 from worker.reconcile.fleet import Fleet
@@ -45,22 +45,22 @@ Patch = pytest.MonkeyPatch
 def skip_the_intent(patch: Patch) -> None:
     """Requests leave that no ledger knows of."""
 
-    async def intend(self: Page, requests: Any) -> None:
+    async def intend(self: AccountLedger, requests: Any) -> None:
         del self, requests
 
-    patch.setattr(Page, "intend", intend)
+    patch.setattr(AccountLedger, "intend", intend)
 
 
 def send_before_the_intent_is_durable(patch: Patch) -> None:
     """A request does not wait for its intent to reach the disk."""
-    real = Page.intend
+    real = AccountLedger.intend
     tasks: set[asyncio.Task[None]] = set()
 
-    async def intend(self: Page, requests: Any) -> None:
+    async def intend(self: AccountLedger, requests: Any) -> None:
         task = asyncio.create_task(real(self, list(requests)))
         tasks.add(task)
 
-    patch.setattr(Page, "intend", intend)
+    patch.setattr(AccountLedger, "intend", intend)
 
 
 def reuse_a_signature(patch: Patch) -> None:
@@ -171,7 +171,7 @@ def drop_an_outcome(patch: Patch) -> None:
 
 def drop_the_answers(patch: Patch) -> None:
     """What was answered does not reach the ledger."""
-    patch.setattr(Page, "answered", lambda *_: None)
+    patch.setattr(AccountLedger, "answered", lambda *_: None)
 
 
 def lock_nothing(patch: Patch) -> None:
@@ -185,10 +185,10 @@ def lock_nothing(patch: Patch) -> None:
 
 
 class _free:  # noqa: N801 - a context manager like a function
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: AccountLedger) -> None:
         self._page = page
 
-    async def __aenter__(self) -> Page:
+    async def __aenter__(self) -> AccountLedger:
         return self._page
 
     async def __aexit__(self, *_: object) -> None:

@@ -22,7 +22,7 @@ from tests.simulation.process import Happening, Process, task_factory
 from tests.simulation.scenario import RunScript, Scenario
 from tests.simulation.transport import SimulatedTransport
 from tests.support.virtual_time import VirtualLoop
-from worker.ledger import Keeper, Ledger, Nothing, Run, recollection
+from worker.ledger import Ledger, LedgerProtocol, NullLedger, Run, recollection
 from worker.model.accounts import PlanFile
 from worker.model.credentials import Credentials, CredentialsRef, Secret, SecretRef
 from worker.model.errors import Interrupted, LedgerError
@@ -166,7 +166,7 @@ class World:
     async def _run(self, script: RunScript, record: Record, process: Process) -> None:
         dry = script.kind in {"plan", "save"}
         if dry:
-            await self._carry_out(script, record, process, Nothing(recollection(self.ledger)))
+            await self._carry_out(script, record, process, NullLedger(recollection(self.ledger)))
             return
         if script.kind in {"saved", "rollback"}:
             record.saved = self.saved
@@ -194,7 +194,7 @@ class World:
         except LedgerError:
             record.unwritable = True
 
-    async def _carry_out(self, script: RunScript, record: Record, process: Process, keeper: Keeper) -> None:
+    async def _carry_out(self, script: RunScript, record: Record, process: Process, keeper: LedgerProtocol) -> None:
         settings = structs.replace(self.story.settings, deadline_seconds=script.deadline)
         loop, silence = self._loop, Silence()
         runtime = Runtime(

@@ -17,7 +17,7 @@ from worker.daemon.last_good import FileChanges
 from worker.daemon.loop import WatchLoop
 from worker.daemon.passes import Passes
 from worker.daemon.scheduler import Interval, Scheduler, Trigger
-from worker.ledger import Nothing
+from worker.ledger import NullLedger
 from worker.model.accounts import Desired, DesiredAccount, Status
 from worker.model.credentials import Credentials, CredentialsRef, Secret, SecretRef
 from worker.model.errors import ApiError, DesiredStateError, Interrupted
@@ -127,7 +127,7 @@ class _Books:
     """Ledgers that are not kept, but counted."""
 
     def __init__(self) -> None:
-        self.memory = Nothing()
+        self.memory = NullLedger()
         self.opened: list[str] = []
         self.fail: Exception | None = None
         self.fail_at_end: Exception | None = None
@@ -140,7 +140,7 @@ class _Books:
         yield _Run(self.fail_at_end)
 
 
-class _Run(Nothing):
+class _Run(NullLedger):
     def __init__(self, failure: Exception | None) -> None:
         super().__init__()
         self._failure = failure

@@ -84,12 +84,12 @@ def runs(context: click.Context, _: str) -> Iterator[CompletionItem]:
     """Offer the runs of the ledger, newest first, with their outcome."""
     from worker.cli import load
     from worker.cli.ledger import ledger_path
-    from worker.ledger.history import Asked, history
+    from worker.ledger.history import HistoryQuery, history
     from worker.ledger.readonly import reading
 
     path = ledger_path(load.load_settings(context.params.get("settings_path"), {}))
     with reading(path, checked=True) as connection:
         if connection is None:
             return
-        for run in history(connection, Asked(limit=_RUNS)).runs:
+        for run in history(connection, HistoryQuery(limit=_RUNS)).runs:
             yield CompletionItem(run.run_id, help=f"{run.command}, {run.outcome}")

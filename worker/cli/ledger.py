@@ -15,7 +15,7 @@ from platformdirs import user_state_path
 
 from worker import __version__
 from worker.config.settings import Settings
-from worker.ledger import Ledger, Nothing, Run, recollection
+from worker.ledger import Ledger, NullLedger, Run, recollection
 from worker.ledger.history import runs_named, story
 from worker.ledger.readonly import reading
 from worker.model.accounts import AccountMemory
@@ -87,13 +87,13 @@ def ledger_path(settings: Settings) -> Path:
         raise LedgerError(_HOMELESS) from None
 
 
-def read_only(settings: Settings) -> Nothing:
+def read_only(settings: Settings) -> NullLedger:
     """Return the ledger of a run that does not write. If it cannot be read, a warning says so, and it is empty."""
     try:
         path = ledger_path(settings)
     except LedgerError as error:
         _warn(str(error))
-        return Nothing()
+        return NullLedger()
 
     def remembered(recall: Callable[[str], AccountMemory], key: str) -> AccountMemory:
         try:
@@ -102,7 +102,7 @@ def read_only(settings: Settings) -> Nothing:
             _warn(str(error))
             return AccountMemory()
 
-    return Nothing(partial(remembered, recollection(path)))
+    return NullLedger(partial(remembered, recollection(path)))
 
 
 @cache

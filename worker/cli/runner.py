@@ -23,7 +23,7 @@ from worker.cli.output import color
 from worker.cli.progress import Progress
 from worker.cli.tracing import Observers, trace_run
 from worker.config.settings import Settings
-from worker.ledger import Ledger, Nothing
+from worker.ledger import Ledger, NullLedger
 from worker.model.errors import Interrupted, LedgerError
 from worker.model.messages import Message
 from worker.model.plans import AccountPlan
@@ -151,7 +151,7 @@ def run(
             ledger = None
             if keeping is not None:
                 ledger = await stack.enter_async_context(keeping.open(settings, run_id, now))
-            keeper = ledger or (read_only(settings) if recall else Nothing())
+            keeper = ledger or (read_only(settings) if recall else NullLedger())
             bound = log.bind(run_id=run_id)
             told, traces = stack.enter_context(trace_run(bound, run_id))
             watcher = Observers.of(metering.metrics, traces)

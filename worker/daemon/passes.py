@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol, Self
 from msgspec import Struct
 
 from worker.config.settings import Settings
-from worker.ledger import Keeper
+from worker.ledger import LedgerProtocol
 from worker.model.accounts import DesiredAccount, Status
 from worker.model.credentials import Credentials, CredentialsRef
 from worker.model.errors import Interrupted, LedgerError
@@ -36,7 +36,7 @@ _ROUTINE: Final = frozenset({Outcome.UNCHANGED, Outcome.UNMANAGED, Outcome.PROTE
 _FAILED: Final = frozenset({Outcome.FAILED, Outcome.UNVERIFIED})
 
 
-class PassLedger(Keeper, Protocol):
+class PassLedger(LedgerProtocol, Protocol):
     """The ledger of one pass, as `worker.ledger.Ledger` is."""
 
     async def finish(self, outcome: RunOutcome) -> None:
@@ -48,7 +48,7 @@ class LedgerSource(Protocol):
     """Where passes keep records: the memory of earlier runs, and a ledger for each pass that writes."""
 
     @property
-    def memory(self) -> Keeper:
+    def memory(self) -> LedgerProtocol:
         """The memory of earlier runs, read-only."""
         ...
 
@@ -262,7 +262,7 @@ class Passes:
                 return results, error
         return results, None
 
-    def _new_fleet(self, log: _QuietLog, keeper: Keeper) -> Fleet:
+    def _new_fleet(self, log: _QuietLog, keeper: LedgerProtocol) -> Fleet:
         self._fleet = Fleet(
             self._settings,
             self._transport,

@@ -1,9 +1,9 @@
 """The ledger: what runs intended, did and found out, durable before each request; and one writer per account."""
 
 from worker.ledger.ledger import Ledger, forget, probe
-from worker.ledger.null import Nothing
-from worker.ledger.protocol import Keeper
+from worker.ledger.null import NullLedger
+from worker.ledger.protocol import LedgerProtocol
 from worker.ledger.readonly import recollection
 from worker.ledger.records import Run, Subject
 
-__all__ = ["Keeper", "Ledger", "Nothing", "Run", "Subject", "forget", "probe", "recollection"]
+__all__ = ["Ledger", "LedgerProtocol", "NullLedger", "Run", "Subject", "forget", "probe", "recollection"]

@@ -1,4 +1,4 @@
-"""Group commits: everything that is to be written at one moment shares one transaction, on a thread of its own."""
+"""Group commits: the writes of one moment share one transaction, on a thread of their own."""
 
 import asyncio
 import sqlite3
@@ -10,7 +10,7 @@ from worker.ledger import writes
 from worker.ledger.records import AttemptState
 from worker.model.errors import LedgerError
 
-__all__ = ["Commits"]
+__all__ = ["GroupCommits"]
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ class _Batch:
         self.waiting: list[asyncio.Future[None]] = []
 
     def end(self, error: BaseException | None) -> None:
-        """Wake whoever waits, with the error of the transaction where there is one."""
+        """Wake the waiting tasks, with the error of the transaction if there is one."""
         for turn in self.waiting:
             if turn.done():
                 continue
@@ -61,7 +61,7 @@ class _Batch:
             raise
 
 
-class Commits:
+class GroupCommits:
     """Writes to one ledger. While one transaction is on its way to the disk, the next one gathers.
 
     `submit` has a call made on another thread, one after the other. After the first transaction that fails, none is
@@ -104,7 +104,7 @@ class Commits:
             self._due = self._loop.call_later(_PATIENCE, self._note_answers)
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """What `work` makes of the connection, as part of a transaction.
+        """Return the result of `work(connection)`, run as part of a transaction.
 
         Raises:
             LedgerError: it could not be committed.

@@ -1,4 +1,4 @@
-"""What the ledger tells of the runs in it. Every function here only reads, out of one moment of the file."""
+"""Queries of the run history. Every function only reads, from one snapshot of the file."""
 
 import sqlite3
 from collections import Counter
@@ -18,13 +18,13 @@ from worker.model.plans import Action
 from worker.model.results import Outcome, Requests
 from worker.model.safety import InUse, Safety
 
-__all__ = ["Asked", "account_error", "history", "number_of", "rows", "runs_named", "story"]
+__all__ = ["HistoryQuery", "account_error", "history", "number_of", "rows", "runs_named", "story"]
 
 K = TypeVar("K", bound=StrEnum)
 
 
-class Asked(Struct, frozen=True, kw_only=True):
-    """Which runs: all that fit everything that is not None.
+class HistoryQuery(Struct, frozen=True, kw_only=True):
+    """A query for runs: those that match every field that is not None.
 
     `account` is a name, `phone` digits, `since` the earliest start (UTC, ISO 8601, Z), `outcome` that of the run, or of
     the account where one is asked for. `limit` is how many runs are shown, 0 all of them.
@@ -54,13 +54,13 @@ _ASKED: Final = f"""
 """The runs that are; those of a number are found by its index, and not by a look at each."""
 
 
-def history(connection: sqlite3.Connection, asked: Asked) -> History:
-    """The runs that are asked for, newest first, each with those of its accounts that are.
+def history(connection: sqlite3.Connection, asked: HistoryQuery) -> History:
+    """Return the runs that match a query, newest first, each with its matching accounts.
 
-    Where they are asked for by a number, they tell the story of that number alone; otherwise they tell of none.
+    A query by number returns the history of that number alone; any other query returns no numbers.
     """
     given = msgspec.structs.asdict(asked)
-    with _Moment(connection):
+    with _Snapshot(connection):
         (total,) = connection.execute(f"SELECT count(*) {_ASKED}", given).fetchone()
         chosen = connection.execute(
             f"SELECT * {_ASKED} ORDER BY started_at DESC, id DESC LIMIT :rows", given | {"rows": asked.limit or -1}
@@ -79,7 +79,7 @@ def history(connection: sqlite3.Connection, asked: Asked) -> History:
 
 
 def runs_named(connection: sqlite3.Connection, name: str, most: int) -> tuple[str, ...]:
-    """The ids, at most `most` and newest first, of the runs whose id is `name`, or else of those that begin with it."""
+    """Return at most `most` run ids, newest first: the exact id `name`, or else the ids that start with it."""
     exact = connection.execute("SELECT id FROM runs WHERE id = ?", (name,)).fetchone()
     if exact is not None:
         return (name,)
@@ -93,12 +93,12 @@ def runs_named(connection: sqlite3.Connection, name: str, most: int) -> tuple[st
 def story(
     connection: sqlite3.Connection, run: str, *, account: str | None = None, phone: str | None = None
 ) -> RunRecord:
-    """One run in full: its settings, its accounts or the one of a name, their numbers or one, and each attempt.
+    """Return one run in full: its settings, its accounts or the one of a name, their numbers or one, and each attempt.
 
     Raises:
         KeyError: there is no such run.
     """
-    with _Moment(connection):
+    with _Snapshot(connection):
         found = list(rows(connection.execute("SELECT * FROM runs WHERE id = ?", (run,))))
         if not found:
             raise KeyError(run)
@@ -110,8 +110,8 @@ def story(
     return msgspec.structs.replace(_run(found[0], accounts), settings=settings)
 
 
-class _Moment:
-    """A transaction that reads: what is written meanwhile is not seen."""
+class _Snapshot:
+    """A read transaction: writes of other processes stay invisible until it ends."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -124,7 +124,7 @@ class _Moment:
 
 
 def rows(cursor: sqlite3.Cursor) -> Iterator[dict[str, Any]]:
-    """The rows of an answer, by the names of their columns."""
+    """Return the rows of a cursor as mappings of column name to value."""
     names = [column[0] for column in cursor.description]
     return (dict(zip(names, row, strict=True)) for row in cursor)
 
@@ -175,7 +175,7 @@ def _account(row: dict[str, Any], numbers: tuple[NumberRecord, ...] | None) -> A
 
 
 def _numbers(connection: sqlite3.Connection, entry: int, phone: str | None) -> tuple[NumberRecord, ...]:
-    """The numbers of an entry, or one of them, in the order of their digits."""
+    """Return the numbers of an entry, or one of them, ordered by digits."""
     which = "WHERE entry = ?1 AND (?2 IS NULL OR phone = ?2)"
     attempts: dict[str, list[dict[str, Any]]] = {}
     for row in rows(connection.execute(f"SELECT * FROM attempts {which} ORDER BY phone, number", (entry, phone))):
@@ -187,7 +187,7 @@ def _numbers(connection: sqlite3.Connection, entry: int, phone: str | None) -> t
 
 
 def number_of(row: dict[str, Any], attempts: Sequence[dict[str, Any]]) -> NumberRecord:
-    """One number in one run, out of its row of outcomes and those of its attempts in their order."""
+    """Build the record of one number from its outcomes row and its attempts rows, in order."""
     return NumberRecord(
         phone=row["phone"],
         action=_maybe(Action, row["action"]),

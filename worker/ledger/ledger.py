@@ -1,4 +1,4 @@
-"""The ledger as a run uses it: accounts held one writer at a time, and a page of its own for each."""
+"""The ledger of a run: one lease per account, and the records of what the run does to it."""
 
 import os
 import sqlite3
@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from worker.ledger import lock, retention, writes
-from worker.ledger.group_commit import Commits
+from worker.ledger.group_commit import GroupCommits
 from worker.ledger.records import AttemptState, Run, Subject
 from worker.ledger.schema import connect, connect_to_read, unusable
 from worker.model.accounts import AccountMemory, ObservedAccount, PlanFile, PlanFileUse, Status
@@ -22,16 +22,16 @@ from worker.model.messages import system_text
 from worker.model.plans import AccountPlan
 from worker.model.results import AccountResult, Outcome, RunOutcome
 
-__all__ = ["Ledger", "Page", "forget", "probe"]
+__all__ = ["AccountLedger", "Ledger", "forget", "probe"]
 
 _CHECKPOINT_PAGES: Final = 4000
 """Pages of the write-ahead log that are moved into the file at once: 16 MB, so that no commit does it every moment."""
 
 
-class Page:
-    """One account in one run. Only its holder writes to the account and to this page."""
+class AccountLedger:
+    """The ledger of one account in one run. Only the holder of the lease writes to it."""
 
-    def __init__(self, commits: Commits, run: str, subject: Subject, now: Callable[[], str]) -> None:
+    def __init__(self, commits: GroupCommits, run: str, subject: Subject, now: Callable[[], str]) -> None:
         self._commits = commits
         self._run = run
         self._subject = subject
@@ -60,7 +60,7 @@ class Page:
         )
 
     async def resume(self, observed: ObservedAccount) -> AccountMemory:
-        """Close what earlier runs left open, as what `observed` shows it to be; what is remembered of the account.
+        """Close what earlier runs left open, as `observed` shows it. Return what is remembered of the account.
 
         Raises:
             LedgerError: it could not be noted.
@@ -79,7 +79,7 @@ class Page:
         return memory
 
     async def begin(self, plan: AccountPlan, fingerprint: str) -> None:
-        """Note what is going to be done.
+        """Record the plan of the account.
 
         Raises:
             LedgerError: it could not be noted.
@@ -100,7 +100,7 @@ class Page:
         await self._commits.intend((self._begun, *request) for request in requests)
 
     def answered(self, phone: str, number: int, error: ApiError | None) -> None:
-        """Note what became of a request, some time later."""
+        """Record the answer to a request; it is committed some time later."""
         if error is None:
             self._commits.answer((self._begun, phone, number, AttemptState.OK, None, None, None))
             return
@@ -110,7 +110,7 @@ class Page:
         self._commits.answer((self._begun, phone, number, state, error.http_status, error.code, str(error)))
 
     async def finish(self, result: AccountResult, confirmed: Mapping[str, Status]) -> None:
-        """Note what became of the account, where there is anything to tell.
+        """Record the result of the account, if there is anything to record.
 
         `confirmed` are numbers that have their desired status now, while a run of ours last wrote another one.
 
@@ -139,7 +139,7 @@ class Page:
     def _note_whole(
         self, connection: sqlite3.Connection, result: AccountResult, confirmed: Mapping[str, Status], now: str
     ) -> None:
-        """Begin and finish at once, so that a crash leaves nothing open to which nobody would come back."""
+        """Record plan and result at once, so that a crash leaves nothing open."""
         plan = AccountPlan(account=result.account, account_id=result.account_id, counts={})
         entry = writes.add_entry(connection, self._run, self._subject, plan, fingerprint="", now=now)
         writes.finish_entry(connection, entry, result, confirmed, now)
@@ -192,7 +192,7 @@ class Ledger:
         self._locks = lock.prepare(self._path.parent)
         self._connection = self._opened(self._path, program=self._run.version, now=self._now)
         self._connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
-        self._commits = Commits(
+        self._commits = GroupCommits(
             self._connection,
             submit=self._submit,
             now=self._now,
@@ -220,10 +220,10 @@ class Ledger:
             self._connection.close()
 
     @asynccontextmanager
-    async def hold(self, subject: Subject, pause: Callable[[float], Awaitable[bool]]) -> AsyncIterator[Page]:
-        """A page for an account that nobody else on this host writes to as long as the context lasts.
+    async def hold(self, subject: Subject, pause: Callable[[float], Awaitable[bool]]) -> AsyncIterator[AccountLedger]:
+        """Take the lease of an account: no other run on this host writes to it while the context lasts.
 
-        `pause(seconds)` waits a moment and tells whether to go on waiting for whoever has the account.
+        `pause(seconds)` waits and returns True to keep waiting for the run that has the lease.
 
         Raises:
             AccountBusy: another run has it; with that run's process, id and start.
@@ -239,7 +239,7 @@ class Ledger:
             yield self._page(subject)
 
     async def recall(self, key: str) -> AccountMemory:
-        """What is remembered of an account.
+        """Return what the ledger remembers of an account.
 
         Raises:
             LedgerError: it cannot be read.
@@ -247,7 +247,7 @@ class Ledger:
         return await self._commits.run(lambda connection: writes.recall(connection, key))
 
     async def record(self, subject: Subject, result: AccountResult, confirmed: Mapping[str, Status]) -> None:
-        """Note what became of an account whose plan was not carried out, where there is anything to tell.
+        """Record the result of an account whose plan was not carried out, if there is anything to record.
 
         Raises:
             LedgerError: it could not be noted.
@@ -266,12 +266,12 @@ class Ledger:
         with suppress(LedgerError):
             await self._commits.run(partial(retention.trim, most_bytes=self._most_bytes, keep=self._run.id))
 
-    def _page(self, subject: Subject) -> Page:
-        return Page(self._commits, self._run.id, subject, self._now)
+    def _page(self, subject: Subject) -> AccountLedger:
+        return AccountLedger(self._commits, self._run.id, subject, self._now)
 
 
 def forget(path: Path, before: str, *, program: str, now: Callable[[], str]) -> int:
-    """Forget the runs that ended before a time (UTC, ISO 8601, Z) and left nothing open; how many there were.
+    """Delete the runs that ended before a time (UTC, ISO 8601, Z) and left nothing open. Return their count.
 
     Raises:
         LedgerError: the ledger cannot be written.
@@ -290,7 +290,7 @@ def forget(path: Path, before: str, *, program: str, now: Callable[[], str]) -> 
 
 
 def probe(path: Path) -> None:
-    """See whether a ledger can be kept at `path`, without beginning one.
+    """Check that a ledger can be kept at `path`, without creating one.
 
     Raises:
         LedgerError: it cannot; with why and what to do.

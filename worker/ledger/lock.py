@@ -22,7 +22,7 @@ _ADVICE: Final = Message("choose another place with ledger.path in the settings 
 
 
 class Holder(Struct):
-    """Who holds an account: its process, its run and when it began (UTC, ISO 8601)."""
+    """The holder of a lease: process, run and start of the run (UTC, ISO 8601)."""
 
     pid: int
     run_id: str
@@ -30,7 +30,7 @@ class Holder(Struct):
 
 
 def prepare(folder: Path) -> Path:
-    """The folder of the locks beside the ledger, made if need be, for nobody but its owner.
+    """Create the folder of the locks beside the ledger, readable by its owner only. Return its path.
 
     Raises:
         LedgerError: it cannot be made or written; with what to do.
@@ -54,10 +54,10 @@ def prepare(folder: Path) -> Path:
 async def hold(
     locks: Path, account: str, holder: Holder, *, wait: Callable[[float], Awaitable[bool]]
 ) -> AsyncIterator[None]:
-    """Be the only run on this host that writes to `account`, as long as the context lasts.
+    """Hold the lease of `account`: no other run on this host writes to it while the context lasts.
 
     `account` is any text that names it: the endpoint and the account's id. Where another run has it, `wait(seconds)`
-    pauses and tells whether to try again.
+    pauses and returns True to try again.
 
     Raises:
         AccountBusy: another run has it; with that run's process, id and start.

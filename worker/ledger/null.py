@@ -1,4 +1,4 @@
-"""A ledger without a file, for runs that are nobody's history: nothing is locked, kept or remembered."""
+"""A ledger without a file, for runs without history: nothing is locked or recorded."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -9,48 +9,48 @@ from worker.model.errors import ApiError
 from worker.model.plans import AccountPlan
 from worker.model.results import AccountResult
 
-__all__ = ["Nothing"]
+__all__ = ["NullLedger"]
 
 
-class Nothing:
-    """Takes everything and keeps nothing; as a ledger and as a page of one. `recall` may remember for it."""
+class NullLedger:
+    """A ledger, and the ledger of an account, that record nothing. `recall` may supply memory."""
 
     def __init__(self, recall: Callable[[str], AccountMemory] | None = None) -> None:
         self._recall = recall
 
     @asynccontextmanager
-    async def hold(self, subject: Subject, pause: Callable[[float], Awaitable[bool]]) -> AsyncIterator["Nothing"]:
-        """Itself; nobody waits."""
+    async def hold(self, subject: Subject, pause: Callable[[float], Awaitable[bool]]) -> AsyncIterator["NullLedger"]:
+        """Return itself, without waiting."""
         del subject, pause
         yield self
 
     async def recall(self, key: str) -> AccountMemory:
-        """What is remembered elsewhere."""
+        """Return what `recall` remembers."""
         return AccountMemory() if self._recall is None else self._recall(key)
 
     async def record(self, subject: Subject, result: AccountResult, confirmed: Mapping[str, Status]) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     async def earlier_run(self, plan: PlanFile, phones: Collection[str]) -> PlanFileUse | None:
         """Return None: no run is known."""
 
     async def registered(self) -> int | None:
-        """Nothing."""
+        """Return None: no run is known."""
         return None
 
     async def resume(self, observed: ObservedAccount) -> AccountMemory:
-        """Nothing."""
+        """Return an empty memory."""
         del observed
         return AccountMemory()
 
     async def begin(self, plan: AccountPlan, fingerprint: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     async def intend(self, requests: Sequence[tuple[str, int, Status]]) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def answered(self, phone: str, number: int, error: ApiError | None) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     async def finish(self, result: AccountResult, confirmed: Mapping[str, Status]) -> None:
-        """Nothing."""
+        """Do nothing."""

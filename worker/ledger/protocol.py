@@ -1,4 +1,4 @@
-"""What a run needs of its ledger, whether it keeps one or not."""
+"""The interface between a run and its ledger."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -9,23 +9,23 @@ from worker.model.accounts import AccountMemory, Status
 from worker.model.ports import AccountLedger
 from worker.model.results import AccountResult
 
-__all__ = ["Keeper"]
+__all__ = ["LedgerProtocol"]
 
 
-class Keeper(Protocol):
+class LedgerProtocol(Protocol):
     """The ledger of a run. Each may raise LedgerError."""
 
     def hold(
         self, subject: Subject, pause: Callable[[float], Awaitable[bool]]
     ) -> AbstractAsyncContextManager[AccountLedger]:
-        """A book of an account that no other run of this host writes to meanwhile.
+        """Take the lease of an account: no other run on this host writes to it meanwhile.
 
-        `pause(seconds)` waits and tells whether to go on waiting for a run that has it. Raises AccountBusy.
+        `pause(seconds)` waits and returns True to keep waiting for the run that has it. Raises AccountBusy.
         """
         ...
 
     async def recall(self, key: str) -> AccountMemory:
-        """What is remembered of an account."""
+        """Return what the ledger remembers of an account."""
         ...
 
     async def record(self, subject: Subject, result: AccountResult, confirmed: Mapping[str, Status]) -> None:

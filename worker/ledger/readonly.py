@@ -1,4 +1,4 @@
-"""What the ledger tells those who only read it; nothing here changes the file."""
+"""Read-only access to the ledger; nothing here changes the file."""
 
 import sqlite3
 import time
@@ -21,7 +21,7 @@ _STEPS: Final = 10_000
 
 @contextmanager
 def reading(path: Path, *, checked: bool = False, seconds: float | None = None) -> Iterator[sqlite3.Connection | None]:
-    """A connection that can only read, None where there is no ledger yet. `checked`: it was sound a moment ago.
+    """Open the ledger read-only; None if there is none yet. `checked`: it was sound a moment ago.
 
     `seconds` is how long questions may take altogether, for ever where it is None.
 
@@ -50,7 +50,7 @@ def reading(path: Path, *, checked: bool = False, seconds: float | None = None) 
 
 
 def recollection(path: Path) -> Callable[[str], AccountMemory]:
-    """What the ledger remembers of an account, by its key; the file is opened when it is asked, and checked once.
+    """Return a function that recalls an account by its key. It opens the file on each call, and checks it once.
 
     The function raises LedgerError where it cannot be read.
     """

@@ -94,7 +94,7 @@ MIGRATIONS: Final[Sequence[Migration]] = (
 def connect(
     path: Path, *, program: str, now: Callable[[], str], migrations: Sequence[Migration] = MIGRATIONS
 ) -> sqlite3.Connection:
-    """The ledger at `path` to write, made or brought up to date if need be, for nobody but its owner.
+    """Open the ledger at `path` for writing. Create or migrate it if needed, accessible to its owner only.
 
     `program` and `now` go into the record of a migration. The connection may be used by one thread at a time.
 
@@ -116,7 +116,7 @@ def connect(
 
 
 def connect_to_read(path: Path, *, known: int = len(MIGRATIONS), checked: bool = False) -> sqlite3.Connection | None:
-    """The ledger at `path` to read, None where there is none yet. `checked`: it was found sound a moment ago.
+    """Open the ledger at `path` for reading; None if there is none yet. `checked`: it was found sound a moment ago.
 
     Raises:
         LedgerError: it cannot be read.
@@ -194,7 +194,7 @@ def _allowed(path: Path, access: int) -> bool:
 
 
 def _opened(path: Path, name: str, prepare: Callable[[sqlite3.Connection], None]) -> sqlite3.Connection:
-    """A connection that went through `prepare`; whatever goes wrong, none is left open."""
+    """Open a connection and run `prepare` on it. On any error the connection is closed."""
     connection = None
     try:
         connection = sqlite3.connect(

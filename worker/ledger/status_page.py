@@ -64,7 +64,7 @@ _NEEDS: Final = ", ".join(f"'{outcome}'" for outcome in sorted(OUT_OF_SYNC))
 
 
 def nothing() -> sqlite3.Connection:
-    """A ledger of no runs, for where there is none yet."""
+    """Return an empty ledger in memory, used while there is none."""
     connection = sqlite3.connect(":memory:")
     for migration in MIGRATIONS:
         connection.executescript(migration)
@@ -91,7 +91,7 @@ def account(connection: sqlite3.Connection, key: str, name: str) -> AccountState
 
 
 def read_as(connection: sqlite3.Connection, name: tuple[str, str]) -> list[str]:
-    """The keys of accounts that could be read, by their platform and name."""
+    """Return the keys of readable accounts with a platform and name."""
     found = connection.execute(f"{_LATEST} SELECT key, account FROM last JOIN entries USING (id) ORDER BY id DESC")
     return [key for key, account in found if not unread(key) and platform(key) == name[0] and account == name[1]]
 
@@ -99,7 +99,7 @@ def read_as(connection: sqlite3.Connection, name: tuple[str, str]) -> list[str]:
 def runs_of(
     connection: sqlite3.Connection, key: str, name: str, *, before: int | None = None, limit: int
 ) -> list[AccountState]:
-    """An account as its runs left it, the last one first, from the one before the place `before`."""
+    """Return an account as each of its runs left it, newest first, starting before the place `before`."""
     # a condition that may not hold would keep SQLite from seeking
     place = "" if before is None else "AND id < :before"
     named = f"AND account = :name AND {_RECENT}" if unread(key) else ""
@@ -111,7 +111,7 @@ def runs_of(
 
 
 def runs(connection: sqlite3.Connection, *, before: str | None = None, limit: int) -> list[RunSummary]:
-    """Runs, the last one first, from before the run `before`. Ids begin with the time of the start."""
+    """Return runs, newest first, starting before the run `before`. Ids start with the time of the start."""
     place = "" if before is None else "WHERE id < :before"
     found = connection.execute(
         f"{_RUN} {place} ORDER BY id DESC LIMIT :limit",
@@ -128,7 +128,7 @@ def run(connection: sqlite3.Connection, run_id: str) -> RunSummary | None:
 def entries_of(
     connection: sqlite3.Connection, run_id: str, *, after: int = 0, limit: int, needing: bool = False
 ) -> list[AccountState]:
-    """The accounts of a run in the order in which it noted them, from the one after the place `after`.
+    """Return the accounts of a run in the order of their records, starting after the place `after`.
 
     `needing`: those alone that did not end well.
     """
@@ -149,7 +149,7 @@ def numbers(
     limit: int,
     needing: bool = False,
 ) -> list[NumberRecord]:
-    """What a run noted of an account's numbers, by digits, without attempts; `entry` is its place in the run.
+    """Return the records of an account's numbers in one run, by digits, without attempts.
 
     `prefix` are the first digits; `needing`: those alone that did not become as they were wanted.
     """
@@ -165,7 +165,7 @@ def numbers(
 def written(
     connection: sqlite3.Connection, key: str, *, prefix: str = "", after: str = "", limit: int
 ) -> list[LastWrite]:
-    """The numbers of an account that our runs wrote, by digits, each as it was last written."""
+    """Return the numbers of an account that runs wrote, by digits, each as it was last written."""
     found = connection.execute(
         "SELECT phone, status, run, at FROM written WHERE key = ? AND phone > ? AND phone >= ? AND phone < ? "
         "ORDER BY phone LIMIT ?",
@@ -175,7 +175,7 @@ def written(
 
 
 def story(connection: sqlite3.Connection, phone: str, *, before: int | None = None, limit: int) -> list[NumberRun]:
-    """What runs did to a number on any account, the last one first, from before the place `before`."""
+    """Return what runs did to a number on any account, newest first, starting before the place `before`."""
     place = "" if before is None else "AND entry < :before"
     entries = connection.execute(
         f"SELECT entry FROM outcomes WHERE phone = :phone {place} ORDER BY entry DESC LIMIT :limit",
@@ -185,7 +185,7 @@ def story(connection: sqlite3.Connection, phone: str, *, before: int | None = No
 
 
 def windows(connection: sqlite3.Connection, since: str, *, by_hour: bool = False) -> list[WriteBucket]:
-    """Requests that write since a moment (UTC, ISO 8601), by the minute, or by the hour, in which they were noted."""
+    """Count the write requests since a moment (UTC, ISO 8601), by minute or by hour."""
     digits, zeros = (13, ":00:00Z") if by_hour else (16, ":00Z")
     found = connection.execute(
         "SELECT substr(intended_at, 1, ?1) || ?2, count(*) FROM attempts "

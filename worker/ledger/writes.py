@@ -289,7 +289,7 @@ def settle(connection: sqlite3.Connection, key: str, observed: Mapping[str, Obse
 
 
 def recall(connection: sqlite3.Connection, key: str) -> AccountMemory:
-    """What is remembered of an account."""
+    """Return what the ledger remembers of an account."""
     spent: set[str] = set()
     for entry, outcome, tried in connection.execute(
         """SELECT id, outcome, EXISTS (SELECT 1 FROM attempts WHERE entry = entries.id) FROM entries
@@ -471,7 +471,7 @@ def _parts(text: str) -> str | None:
 
 
 def _text(foreign: str | None) -> str | None:
-    """A foreign text as the file can keep it: SQLite has no lone surrogates, and its JSON ends a text at a NUL."""
+    """Return a foreign text as SQLite can store it: without lone surrogates and NUL characters."""
     return None if foreign is None else encodable(foreign).replace("\0", "\ufffd")
 
 

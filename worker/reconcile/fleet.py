@@ -14,7 +14,7 @@ import msgspec
 
 from worker.config.settings import Settings
 from worker.config.urls import parse_endpoint
-from worker.ledger import Keeper, Nothing, Subject
+from worker.ledger import LedgerProtocol, NullLedger, Subject
 from worker.model.accounts import AccountMemory, DesiredAccount, ObservedAccount, PlanFile, Status
 from worker.model.credentials import DEFAULT_CREDENTIALS, Credentials, CredentialsRef
 from worker.model.errors import CredentialsMissing, InternalError, Interrupted, WorkerError
@@ -64,13 +64,13 @@ class Fleet:
         credentials: Callable[[CredentialsRef | None], Credentials],
         log: RunLog,
         *,
-        keeper: Keeper | None = None,
+        keeper: LedgerProtocol | None = None,
         runtime: Runtime | None = None,
         quotas: dict[str, Quota] | None = None,
         identities: Identities | None = None,
         baselines: dict[str, Baseline] | None = None,
     ) -> None:
-        self._keeper = keeper or Nothing()
+        self._keeper = keeper or NullLedger()
         self._settings = settings
         self._transport = transport
         self._credentials = credentials

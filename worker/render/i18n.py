@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["LANGUAGES", "LOCALE", "chosen", "gettext", "ngettext", "speak", "speaking", "spoken", "translated"]
 
 LANGUAGES: Final = ("en", "ko")
-"""ISO 639-1 codes of what there is, the first without a catalogue."""
+"""ISO 639-1 codes of the languages, the first without a catalogue."""
 
 LOCALE: Final = Path(__file__).with_name("locale")
 """The folder of the catalogues."""
@@ -30,13 +30,13 @@ _catalogue: ContextVar[tuple[str, "Catalogue | None"]] = ContextVar("language", 
 
 
 def gettext(message: str) -> str:
-    """A message in the language that is spoken. Values are put into it afterwards, by `str.format`."""
+    """Return a marked text in the chosen language. `str.format` fills in its values afterwards."""
     _, catalogue = _catalogue.get()
     return message if catalogue is None else catalogue.gettext(message)
 
 
 def ngettext(one: str, many: str, number: int) -> str:
-    """Likewise one of two messages, by a number of something."""
+    """Return one of two marked texts in the chosen language, by a count."""
     _, catalogue = _catalogue.get()
     if catalogue is None:
         return one if number == 1 else many
@@ -55,18 +55,18 @@ def translated(text: str) -> str:
 
 
 def spoken() -> str:
-    """The code of the language that is spoken, one of `LANGUAGES`."""
+    """Return the code of the chosen language, one of `LANGUAGES`."""
     return _catalogue.get()[0]
 
 
 def speak(language: str) -> None:
-    """Speak a language of `LANGUAGES` from now on, in this context and those that it begins."""
+    """Choose a language of `LANGUAGES` for this context and those that start from it."""
     _catalogue.set((language, _opened(language)))
 
 
 @contextmanager
 def speaking(language: str) -> Iterator[None]:
-    """Speak a language of `LANGUAGES` for a while."""
+    """Choose a language of `LANGUAGES` while the context lasts."""
     token = _catalogue.set((language, _opened(language)))
     try:
         yield
@@ -75,7 +75,7 @@ def speaking(language: str) -> Iterator[None]:
 
 
 def chosen(wish: str | None) -> str | None:
-    """The language that a wish such as ko, ko_KR.UTF-8 or en-GB is for; None where there is no such one."""
+    """Return the language of a locale or tag such as ko, ko_KR.UTF-8 or en-GB; None if there is no such language."""
     code = (wish or "").replace("-", "_").partition("_")[0].partition(".")[0].lower()
     return code if code in LANGUAGES else None
 
@@ -86,5 +86,5 @@ def _opened(language: str) -> "Catalogue | None":
         return None
     from worker.render.i18n_catalog import Catalogue  # noqa: PLC0415 - English needs none, and starts sooner without
 
-    # where no catalogue was built (a bare checkout), people are spoken to in English
+    # a bare checkout has no built catalogue: English then
     return Catalogue.at(LOCALE / language / "LC_MESSAGES" / f"{_DOMAIN}.mo")

@@ -67,10 +67,10 @@ class Mask:
 
     @classmethod
     def of(cls, example: str) -> Self:
-        """The mask of an example such as 010****5678 or 010-****-5678.
+        """Return the mask of an example such as 010****5678 or 010-****-5678.
 
         Raises:
-            ValueError: with a sentence that says why it is none.
+            ValueError: the example is not a mask; the message says why.
         """
         found = re.fullmatch(r"([0-9]*)(\*+)([0-9]*)", example.replace("-", ""))
         if found is None or len(found[0]) > _LONGEST:
@@ -80,22 +80,22 @@ class Mask:
         return cls(len(found[1]), len(found[2]), len(found[3]))
 
     def number(self, digits: str) -> str:
-        """A number's digits, those to be hidden as stars."""
+        """Return a number's digits, with stars for those to be hidden."""
         shown = max(len(digits) - self.stars, 0)
         tail = min(self.tail, shown)
         head = min(self.head, shown - tail)
         return digits[:head] + "*" * (len(digits) - head - tail) + digits[len(digits) - tail :]
 
     def text(self, text: str) -> str:
-        """A text in which whatever looks like a Korean phone number is masked."""
+        """Mask everything in a text that looks like a Korean phone number."""
         return self._hidden(text, _IN_TEXT)
 
     def line(self, line: str) -> str:
-        """A line of a log likewise, which may be JSON and stays so."""
+        """Mask the phone numbers in a log line. A JSON line stays valid JSON."""
         return self._hidden(line, _IN_LINE) if line.startswith("{") else self.text(line)
 
     def document(self, document: Document) -> Document:
-        """A plan, a result, a run or any other document without a number in full."""
+        """Mask the phone numbers in a plan, a result, a run or any other document."""
         phones: list[str] = []
 
         def note(phone: str) -> str:
@@ -107,7 +107,7 @@ class Mask:
         return masked
 
     def _hider(self, phones: Collection[str]) -> Callable[[str], str]:
-        """What masks a text: whatever looks like a number, and those of `phones` that look like none, such as 1335."""
+        """Return a function that masks what looks like a number, and those of `phones` that do not, such as 1335."""
         odd = {phone for phone in phones if not _NUMBER.fullmatch(phone)}
 
         @lru_cache(_TEXTS)
@@ -126,7 +126,7 @@ class Mask:
         return hide
 
     def _hidden(self, text: str, patterns: Iterable[re.Pattern[str]]) -> str:
-        """The text with what any pattern finds masked; where findings overlap, they are masked as one."""
+        """Mask every match of the patterns in a text; overlapping matches are masked as one."""
         pieces, at = [], 0
         for start, end in _joined(sorted(found.span(1) for pattern in patterns for found in pattern.finditer(text))):
             pieces += [text[at:start], self._found(text[start:end])]
@@ -143,7 +143,7 @@ class Mask:
 
 
 def _joined(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Spans in their order, those that overlap as one."""
+    """Merge overlapping spans."""
     joined: list[tuple[int, int]] = []
     for start, end in spans:
         if joined and start < joined[-1][1]:

@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.support.ledgers import became, ledger, never, planned, rows, seen, subject
-from worker.ledger import Nothing, probe
+from worker.ledger import NullLedger, probe
 from worker.ledger.history import story
 from worker.ledger.readonly import reading
 from worker.model.accounts import AccountMemory, Status
@@ -27,9 +27,9 @@ _TIME = re.compile(r"2026-11-24T00:00:\d\d\.000Z")
 async def test_nothing_keeps_nothing_and_remembers_what_it_is_given() -> None:
     """A run without a ledger goes through all the same, and knows what somebody else remembers for it."""
     memory = AccountMemory({A: Status.ACTIVE})
-    told = Nothing(lambda key: memory if key == "vendor 1" else AccountMemory())
+    told = NullLedger(lambda key: memory if key == "vendor 1" else AccountMemory())
     assert await told.recall("vendor 1") is memory
-    assert await Nothing().recall("vendor 1") == AccountMemory()
+    assert await NullLedger().recall("vendor 1") == AccountMemory()
     async with told.hold(subject(), never) as page:
         assert page is told
         assert await page.resume(seen()) == AccountMemory()

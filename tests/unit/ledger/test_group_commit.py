@@ -11,7 +11,7 @@ import pytest
 from tests.support.ledgers import clock, planned, started, subject
 from tests.support.virtual_time import run
 from worker.ledger import writes
-from worker.ledger.group_commit import Commits, Intent
+from worker.ledger.group_commit import GroupCommits, Intent
 from worker.ledger.records import AttemptState
 from worker.ledger.schema import connect, unusable
 from worker.model.errors import LedgerError
@@ -31,9 +31,9 @@ class Disk:
         self.entry = writes.add_entry(connection, "run-1", subject(), plan, fingerprint="", now="now")
         connection.set_trace_callback(self.statements.append)
 
-    def commits(self) -> Commits:
+    def commits(self) -> GroupCommits:
         """Commits on the running loop."""
-        return Commits(
+        return GroupCommits(
             self.connection,
             submit=self.waiting.append,
             now=clock(),
@@ -73,7 +73,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
         yield Disk(connection)
 
 
-def _sending(commits: Commits, disk: Disk, numbers: range, sent: list[int]) -> list[asyncio.Task[None]]:
+def _sending(commits: GroupCommits, disk: Disk, numbers: range, sent: list[int]) -> list[asyncio.Task[None]]:
     async def send(number: int) -> None:
         await commits.intend([disk.intent(number)])
         sent.append(number)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.ledgers import clock, ledger, never
 from worker.ledger import Subject, forget
-from worker.ledger.history import Asked, history, runs_named, story
+from worker.ledger.history import HistoryQuery, history, runs_named, story
 from worker.ledger.readonly import reading
 from worker.model.accounts import Status
 from worker.model.credentials import CredentialsRef, SecretRef
@@ -76,7 +76,7 @@ async def _run(
 def _told(folder: Path, **asked: Any) -> History:
     with reading(folder / "ledger.db") as connection:
         assert connection is not None
-        return history(connection, Asked(**asked))
+        return history(connection, HistoryQuery(**asked))
 
 
 def _story(folder: Path, run: str, **asked: Any) -> RunRecord:
@@ -297,7 +297,7 @@ async def test_a_reader_sees_one_moment(tmp_path: Path) -> None:
                 seen.append(forget(tmp_path / "ledger.db", "2030", program="0", now=clock()))
 
         connection.set_trace_callback(meanwhile)
-        told = history(connection, Asked())
+        told = history(connection, HistoryQuery())
     assert seen == [1]
     assert [account.account for run in told.runs for account in run.accounts] == ["main"]
 

@@ -11,7 +11,7 @@ from tempfile import mkdtemp
 import pytest
 
 from tests.support.ledgers import clock, ledger
-from worker.ledger.history import Asked, history
+from worker.ledger.history import HistoryQuery, history
 from worker.ledger.readonly import reading, recollection
 from worker.model.accounts import AccountMemory
 from worker.model.errors import LedgerError
@@ -54,7 +54,7 @@ async def path() -> AsyncIterator[Path]:
 def _runs(path: Path) -> list[str]:
     with reading(path) as connection:
         assert connection is not None
-        return [run.run_id for run in history(connection, Asked()).runs]
+        return [run.run_id for run in history(connection, HistoryQuery()).runs]
 
 
 def _write(connection: sqlite3.Connection, run: str) -> None:

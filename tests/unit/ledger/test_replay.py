@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.ledgers import became, clock, ledger, never, planned, seen, started, subject
-from worker.ledger import Nothing, writes
+from worker.ledger import NullLedger, writes
 from worker.ledger.records import AttemptState
 from worker.ledger.schema import connect
 from worker.model.accounts import PlanFile, PlanFileUse
@@ -182,4 +182,4 @@ async def test_an_unreadable_ledger_is_an_error_and_no_consent(tmp_path: Path) -
 
 async def test_without_a_ledger_no_run_is_known() -> None:
     """A run that keeps none is refused nothing."""
-    assert await Nothing().earlier_run(PLAN, [A]) is None
+    assert await NullLedger().earlier_run(PLAN, [A]) is None

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from tests.support.model_account import ModelAccount, Unheard
 from tests.support.virtual_time import run
-from worker.ledger import Nothing
+from worker.ledger import NullLedger
 from worker.model.accounts import AccountMemory, Desired, DesiredAccount, NumberUse, SafetyOverride, Status, Unmanaged
 from worker.model.errors import (
     AccountBusy,
@@ -60,7 +60,7 @@ def _apply(
 
     async def applied() -> AccountResult:
         conclusion = await apply(
-            desired, drawn.plan, account, terms, now=_NOW, ledger=Nothing(), pace=_PACE, log=heard, meter=Unheard()
+            desired, drawn.plan, account, terms, now=_NOW, ledger=NullLedger(), pace=_PACE, log=heard, meter=Unheard()
         )
         await log_result(conclusion, heard)
         return conclusion.result
@@ -253,7 +253,9 @@ def _saved(account: ModelAccount, desired: DesiredAccount, safety: Safety | None
 def _apply_saved(saved: SavedAccount, account: ModelAccount, moment: datetime = _NOW) -> AccountResult:
     heard = Unheard()
     pace = Pace(4, 900.0, moment.timestamp)
-    carried = apply_saved(saved, account, frozenset(), ledger=Nothing(), pace=pace, log=heard, meter=heard, now=moment)
+    carried = apply_saved(
+        saved, account, frozenset(), ledger=NullLedger(), pace=pace, log=heard, meter=heard, now=moment
+    )
     return run(carried).result
 
 

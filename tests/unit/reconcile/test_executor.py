@@ -7,7 +7,7 @@ from msgspec import structs
 
 from tests.support.model_account import ModelAccount, Unheard
 from tests.support.virtual_time import run
-from worker.ledger import Nothing
+from worker.ledger import NullLedger
 from worker.model.accounts import Group, Status
 from worker.model.errors import (
     AccountRejected,
@@ -49,7 +49,7 @@ def _carry_out(
     async def scenario() -> Executor:
         observed = await account.observe()
         needs = Needs(least_active, groups, gone)
-        writes = Executor(changes, account, observed, needs, journal=Nothing(), meter=Unheard())
+        writes = Executor(changes, account, observed, needs, journal=NullLedger(), meter=Unheard())
         await writes.carry_out(Pace(concurrency, deadline, wall))
         return writes
 

@@ -14,7 +14,7 @@ import pytest
 from tests.support.ledgers import never, subject, timeless
 from tests.support.loopback import Journal, Loopback, credentials, run, runtime
 from worker.config.settings import CanarySettings, RateLimit, Retry, Settings
-from worker.ledger import Keeper, Nothing, Subject
+from worker.ledger import LedgerProtocol, NullLedger, Subject
 from worker.model.accounts import Desired, DesiredAccount, Status
 from worker.model.credentials import Credentials, CredentialsRef, Secret, SecretRef
 from worker.model.errors import CredentialsMissing, ErrorInfo, InternalError, Interrupted
@@ -42,13 +42,13 @@ def _account(number: int, numbers: int = 3, **more: Any) -> SandboxAccount:
 Holds = Callable[[str], AbstractContextManager[None]]
 
 
-class _Keeper(Nothing):
+class _Keeper(NullLedger):
     """Keeps nothing, but lets a test into the moment in which an account is held."""
 
     holds: Holds = staticmethod(lambda _: nullcontext())
 
     @asynccontextmanager
-    async def hold(self, subject: Subject, pause: Callable[[float], Awaitable[bool]]) -> AsyncIterator[Nothing]:
+    async def hold(self, subject: Subject, pause: Callable[[float], Awaitable[bool]]) -> AsyncIterator[NullLedger]:
         with self.holds(subject.key):
             async with super().hold(subject, pause) as page:
                 yield page
@@ -76,7 +76,7 @@ class _Reseller:
         self.fleet = self.kept_by(self.keeper)
         self.desired = [self._opposite(account) for account in self.accounts]
 
-    def kept_by(self, keeper: Keeper) -> Fleet:
+    def kept_by(self, keeper: LedgerProtocol) -> Fleet:
         return Fleet(self.settings, self.loopback.transport, self._resolve, self.log, keeper=keeper, runtime=runtime())
 
     def _resolve(self, reference: CredentialsRef | None) -> Credentials:

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from tests.support.model_account import ModelAccount, Unheard
 from tests.support.virtual_time import run
-from worker.ledger import Nothing
+from worker.ledger import NullLedger
 from worker.model.accounts import AccountMemory
 from worker.model.errors import CredentialsMissing
 from worker.model.history import AccountRecord, Ending, NumberRecord
@@ -120,7 +120,7 @@ def test_what_was_shown_as_left_alone_is_never_written() -> None:
             shown,
             account,
             frozenset(),
-            ledger=Nothing(),
+            ledger=NullLedger(),
             pace=Pace(4, 900.0),
             log=Unheard(),
             meter=Unheard(),

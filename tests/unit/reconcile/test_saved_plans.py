@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from tests.support.model_account import ModelAccount, Unheard
 from tests.support.virtual_time import run
 from worker.config.files import locate
-from worker.ledger import Nothing
+from worker.ledger import NullLedger
 from worker.model.accounts import DatedWindow, Desired, DesiredAccount, PlanFile, PlanFileUse, Schedule, Status
 from worker.model.errors import PolicyRefusal
 from worker.model.plans import Action, Change, NoticeKind
@@ -42,7 +42,7 @@ SAVED = SavedAccount(
 )
 
 
-class _Remembering(Nothing):
+class _Remembering(NullLedger):
     """A ledger that knows of an earlier run."""
 
     def __init__(self, earlier: PlanFileUse | None) -> None:
@@ -69,7 +69,7 @@ def _applied(
     account: ModelAccount,
     saved: SavedAccount = SAVED,
     *,
-    ledger: Nothing | None = None,
+    ledger: NullLedger | None = None,
     plan: PlanFile | None = None,
     files: CurrentFiles | None = None,
     wall: datetime = NOW,
@@ -80,7 +80,7 @@ def _applied(
             saved,
             account,
             frozenset(),
-            ledger=ledger or Nothing(),
+            ledger=ledger or NullLedger(),
             pace=Pace(4, 900.0, wall.timestamp),
             log=heard,
             meter=heard,

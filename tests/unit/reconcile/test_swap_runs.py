@@ -8,7 +8,7 @@ from msgspec import structs
 
 from tests.support.model_account import ModelAccount, Unheard
 from tests.support.virtual_time import run
-from worker.ledger import Nothing
+from worker.ledger import NullLedger
 from worker.model.accounts import (
     AccountMemory,
     Desired,
@@ -65,7 +65,7 @@ def _carry_out(
     async def scenario() -> Executor:
         observed = await account.observe()
         needs = Needs(groups=groups, pair_swaps=pair_swaps)
-        writes = Executor(changes, account, observed, needs, journal=Nothing(), meter=Unheard())
+        writes = Executor(changes, account, observed, needs, journal=NullLedger(), meter=Unheard())
         await writes.carry_out(Pace(concurrency, deadline))
         return writes
 
@@ -211,14 +211,16 @@ def _apply(desired: DesiredAccount, account: ModelAccount, terms: Terms) -> Acco
     drawn = _draft(desired, account, terms)
     pace, heard = Pace(4, 900.0), Unheard()
     return run(
-        apply(desired, drawn.plan, account, terms, now=_NOW, ledger=Nothing(), pace=pace, log=heard, meter=heard)
+        apply(desired, drawn.plan, account, terms, now=_NOW, ledger=NullLedger(), pace=pace, log=heard, meter=heard)
     ).result
 
 
 def _apply_saved(saved: SavedAccount, account: ModelAccount, moment: datetime = _NOW) -> AccountResult:
     heard = Unheard()
     pace = Pace(4, 900.0, moment.timestamp)
-    carried = apply_saved(saved, account, frozenset(), ledger=Nothing(), pace=pace, log=heard, meter=heard, now=moment)
+    carried = apply_saved(
+        saved, account, frozenset(), ledger=NullLedger(), pace=pace, log=heard, meter=heard, now=moment
+    )
     return run(carried).result
 
 

@@ -121,7 +121,7 @@ def _list(
 ) -> int:
 
     from worker.cli.ledger import ledger_path
-    from worker.ledger.history import Asked, history
+    from worker.ledger.history import HistoryQuery, history
     from worker.ledger.readonly import reading
     from worker.model.history import Ending, History
     from worker.model.times import format_utc_ms
@@ -129,7 +129,7 @@ def _list(
 
     # the history of a number is complete by default
     most = limit if limit is not None else _LIMIT if phone is None else 0
-    asked = Asked(
+    asked = HistoryQuery(
         account=account,
         phone=phone,
         since=None if since is None else format_utc_ms(since),

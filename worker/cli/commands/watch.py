@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from worker.daemon.loop import WatchLoop
     from worker.daemon.passes import PassLedger
     from worker.daemon.scheduler import Trigger
-    from worker.ledger import Nothing
+    from worker.ledger import NullLedger
     from worker.plan.build import Terms
 
 __all__ = ["command"]
@@ -198,7 +198,7 @@ class _Books:
         self._memory = read_only(settings)
 
     @property
-    def memory(self) -> "Nothing":
+    def memory(self) -> "NullLedger":
         """The memory of earlier runs."""
         return self._memory
 
