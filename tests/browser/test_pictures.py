@@ -42,7 +42,7 @@ def test_terminal_picture_can_be_drawn(
         pictures.terminal(stage, browser)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["terminal-dark.png", "terminal-light.png"]
     assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 2
-    assert re.search(r"Only 'yes' goes on: yes\n(.|\n)*3 changed, 3 unchanged", seen[0])
+    assert re.search(r"Type 'yes' to continue: yes\n(.|\n)*3 changed, 3 unchanged", seen[0])
     assert "\x1b[" in seen[0]
     assert capsys.readouterr().out.count("bytes") == 2
 

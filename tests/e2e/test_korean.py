@@ -133,7 +133,7 @@ def test_only_yes_confirms_in_korean(command: Command, served: Served, answer: b
     assert "이 변경을 적용할까요? 'yes'라고 입력해야만 진행합니다: " in err
     assert process.returncode == (0 if goes_on else 4)
     assert len(served.writes) == (2 if goes_on else 0)
-    assert ("아무도 yes라고 답하지 않아" in " ".join(out.split())) == (not goes_on)
+    assert ("아무것도 변경하지 않았습니다" in " ".join(out.split())) == (not goes_on)
 
 
 def test_problems_of_files_are_korean(command: Command) -> None:

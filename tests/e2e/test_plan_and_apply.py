@@ -268,7 +268,7 @@ def _edited_while_asked(command: Command, served: Served) -> tuple[int, str]:
     try:
         with command.popen("apply", stdin=slave, stderr=slave) as process:
             asked = b""
-            while b"Only 'yes'" not in asked:
+            while b"Type 'yes'" not in asked:
                 asked += os.read(master, 1024)
             (account,) = served.sandbox.accounts.values()
             account.switch(A, "ACTIVE")

@@ -151,7 +151,7 @@ def test_only_yes_on_a_terminal_rolls_back(
         os.close(master)
     assert (process.returncode, account.statuses) == (status, expected)
     assert "Plan: 1 to activate" in out
-    assert "Only 'yes'" in err
+    assert "Type 'yes'" in err
 
 
 def test_unreadable_account_stops_no_other(command: Command, serve: Serve) -> None:

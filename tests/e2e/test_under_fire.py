@@ -195,7 +195,7 @@ def test_ctrl_c_at_the_question_writes_nothing(command: Command, serve: Serve) -
     try:
         with command.popen("apply", "-f", "d.yaml", stdin=slave, stderr=slave) as process:
             asked = b""
-            while b"Only 'yes'" not in asked:
+            while b"Type 'yes'" not in asked:
                 asked += os.read(master, 1024)
             process.send_signal(signal.SIGINT)
             process.communicate(timeout=20)

@@ -67,11 +67,11 @@ class _Verbs(click.Group):
         return localized(command)
 
 
-_HELP: Final = """Keep the SMS sender numbers of CoolSMS / SOLAPI accounts as a file says they should be.
+_HELP: Final = """Reconcile the SMS sender numbers of CoolSMS / SOLAPI accounts with desired-state files.
 
 \b
 발신번호를 파일에 적힌 상태로 유지합니다.
-New here? `senderid demo` shows the whole story without an account.
+New here? Run `senderid demo`. It needs no account.
 
 \b
 Exit status:

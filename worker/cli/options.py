@@ -177,7 +177,7 @@ def _document(*forms: str) -> Decorator[Any]:
             help="What to print. [text]",
         ),
         output,
-        click.option("--no-color", is_flag=True, help="No colours; so does the environment variable NO_COLOR."),
+        click.option("--no-color", is_flag=True, help="Disable colour, as the environment variable NO_COLOR does."),
     )
 
 
@@ -209,7 +209,7 @@ def _mask(*, exposed: bool) -> Decorator[Any]:
         callback=_masking,
         is_eager=True,
         expose_value=exposed,
-        help="Hide digits of numbers wherever one is shown, log lines too, as in 010****5678.",
+        help="Mask digits of numbers in all output and logs, as in 010****5678.",
     )
 
 
@@ -230,10 +230,10 @@ desired_output: Final = _all(
     click.option(
         "--schema",
         metavar="PATH",
-        help="Where editors find the schema: a path beside the file, or a URL. [senderid.schema.json, written with "
+        help="Schema reference for editors: a path beside the file, or a URL. [senderid.schema.json, written with "
         "--output]",
     ),
-    click.option("--force", is_flag=True, help="Write over the file of --output, if there is one."),
+    click.option("--force", is_flag=True, help="Overwrite the file of --output."),
 )
 """The options of a command that writes a desired-state file."""
 
@@ -311,7 +311,13 @@ common: Final = _all(files, settings, _accounts, _selection, allow, reviewable, 
 
 
 watch_options: Final = _all(
-    files, settings, _accounts, _selection, allow, logging, click.option("--no-color", is_flag=True, help="No colours.")
+    files,
+    settings,
+    _accounts,
+    _selection,
+    allow,
+    logging,
+    click.option("--no-color", is_flag=True, help="Disable colour."),
 )
 """The common options of a daemon, which prints no document."""
 
@@ -320,7 +326,7 @@ lock_timeout: Final = click.option(
     type=DURATION,
     default=0.0,
     metavar="TIME",
-    help="How long to wait for an account that another run holds: 30s, 5m. [not at all]",
+    help="Time to wait for an account that another run holds: 30s, 5m. [no wait]",
 )
 
 
@@ -336,7 +342,7 @@ canary: Final = click.option(
 token: Final = click.option(
     "--token-file",
     metavar="PATH",
-    help="A file with the token that whoever sees the pages must give. [web.token_file of the settings]",
+    help="File with the token that protects the pages. [web.token_file of the settings]",
 )
 
 

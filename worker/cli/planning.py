@@ -234,7 +234,7 @@ async def confirm(run: "Session") -> WorkerError | None:
     A terminal that goes away is a SIGHUP, which arrives after the end of input, if at all.
     """
     loop = asyncio.get_running_loop()
-    click.echo(_("Apply these changes? Only {answer} goes on: ").format(answer=repr(_YES)), nl=False, err=True)
+    click.echo(_("Type {answer} to continue: ").format(answer=repr(_YES)), nl=False, err=True)
     answer: asyncio.Future[str] = loop.create_future()
     loop.add_reader(sys.stdin.fileno(), _read_line, answer)
     stopped = asyncio.ensure_future(run.stopped.wait())
@@ -254,7 +254,7 @@ async def confirm(run: "Session") -> WorkerError | None:
             click.echo(err=True)
     if said.strip().lower() == _YES:
         return None
-    return run.fleet.interrupted or Declined(Message("nobody said yes; nothing was written"))
+    return run.fleet.interrupted or Declined(Message("Cancelled. Nothing was written."))
 
 
 def _read_line(answer: "asyncio.Future[str]") -> None:

@@ -30,7 +30,6 @@ from worker.model.plans import AccountPlan
 from worker.model.results import AccountResult, Result
 from worker.model.times import format_utc_ms
 from worker.reconcile.fleet import Fleet
-from worker.render.i18n import gettext as _
 from worker.render.i18n import translated
 from worker.solapi.transport import Transport
 from worker.telemetry import logs
@@ -41,7 +40,7 @@ __all__ = ["Session", "new_run_id", "now", "run", "total_counts"]
 _GONE: Final = frozenset({EIO, EPIPE})
 """Errors of a closed terminal, and of a pipe without a reader."""
 
-_STOPPING: Final = Message("what is under way is finished and checked; once more to stop at once")
+_STOPPING: Final = Message("Stopping after in-flight requests; press Ctrl-C again to quit now.")
 
 
 def now() -> str:
@@ -211,7 +210,7 @@ def _signals(
             log.warning("run.stopping", error_code=reason.code, error_message=_STOPPING)
             return
         with suppress(OSError):
-            click.echo(_("Stopping: {what}.").format(what=translated(_STOPPING)), err=True)
+            click.echo(translated(_STOPPING), err=True)
 
     with signals.on_loop(asyncio.get_running_loop(), receive):
         yield received

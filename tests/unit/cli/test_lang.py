@@ -109,7 +109,7 @@ def test_help_that_is_made_for_one_language_changes_no_command() -> None:
         assert "발신번호를 파일에 적힌 상태로 유지합니다" in korean.help
         assert korean.context_class is WideContext
     assert senderid.help is not None
-    assert senderid.help.startswith("Keep the SMS sender numbers")
+    assert senderid.help.startswith("Reconcile the SMS sender numbers")
     assert LANG.help is not None
     assert LANG.help.startswith("The language of messages.")
     assert localized(click.Command("bare")).help is None

@@ -48,8 +48,8 @@ class _PlanFile(NamedTuple):
 @click.command("apply", short_help="Plan, ask, write and verify.")
 @click.argument("planfile", required=False, shell_complete=complete.file)
 @options.common
-@click.option("-y", "--yes", is_flag=True, help="Do not ask. Without a terminal it must be given.")
-@click.option("--dry-run", is_flag=True, help="Plan and stop there, as `senderid plan` does.")
+@click.option("-y", "--yes", is_flag=True, help="Skip the prompt. Required without a terminal.")
+@click.option("--dry-run", is_flag=True, help="Show the plan only, as `senderid plan` does.")
 @options.canary
 @options.lock_timeout
 @click.option(
@@ -57,14 +57,14 @@ class _PlanFile(NamedTuple):
     "folder",
     metavar="DIR",
     shell_complete=complete.file,
-    help="Where the desired-state files of a saved plan are, if they moved. [where the plan names them]",
+    help="Folder of a saved plan's desired-state files, if they moved. [as named in the plan]",
 )
-@click.option("--no-files", is_flag=True, help="Do not compare a saved plan with its desired-state files.")
+@click.option("--no-files", is_flag=True, help="Skip the comparison of a saved plan with its desired-state files.")
 @click.option(
     "--max-age",
     type=options.DURATION,
     metavar="TIME",
-    help="How old a saved plan may be: 90m, 24h, 7d. [24h]",
+    help="Maximum age of a saved plan: 90m, 24h, 7d. [24h]",
 )
 def command(
     *,
@@ -105,7 +105,7 @@ def command(
 def _apply(given: options.Common, *, asks: bool, lock_timeout: float) -> int:
     if asks and ("-" in given.paths or not is_interactive()):
         raise UsageError(
-            Message("there is no terminal to ask on: look at the plan (senderid plan), then apply with --yes")
+            Message("there is no terminal for the prompt: review the plan (senderid plan), then apply with --yes")
         )
     settings = load.load_settings(given.settings_path, given.overrides)
     with run_metrics(settings, given.metrics_file) as metering:

@@ -22,7 +22,7 @@ _MOST_DAYS = 3660
 @options.files
 @options.settings
 @click.option("--account", "accounts", metavar="NAME", multiple=True, help="Only this account. Repeatable.")
-@click.option("--days", type=click.IntRange(1, _MOST_DAYS), default=14, help="How many days ahead. [14]")
+@click.option("--days", type=click.IntRange(1, _MOST_DAYS), default=14, help="Number of days ahead. [14]")
 @click.option(
     "--from",
     "start",
@@ -33,7 +33,7 @@ _MOST_DAYS = 3660
     "--format", "form", type=click.Choice(["text", "json", "icalendar"]), default="text", help="What to print. [text]"
 )
 @options.output
-@click.option("--no-color", is_flag=True, help="No colours; so does the environment variable NO_COLOR.")
+@click.option("--no-color", is_flag=True, help="Disable colour, as the environment variable NO_COLOR does.")
 def command(
     *,
     paths: Sequence[str],

@@ -28,11 +28,11 @@ _HEAD: Final = 8
 """Lines of the desired state to show."""
 
 
-@click.command("demo", short_help="Show the whole story, no account needed.")
-@click.option("--seed", type=int, default=_SEED, help="Other numbers and other faults.")
-@click.option("--no-color", is_flag=True, help="No colours; so does the environment variable NO_COLOR.")
+@click.command("demo", short_help="Run a demo without an account.")
+@click.option("--seed", type=int, default=_SEED, help="Seed of numbers and faults.")
+@click.option("--no-color", is_flag=True, help="Disable colour, as the environment variable NO_COLOR does.")
 def command(*, seed: int, no_color: bool) -> int:
-    """Show the whole story in some seconds: a plan, an apply through faults, a proof. No account is needed."""
+    """Plan, apply through faults and verify on a simulated API, in some seconds. No account is needed."""
     from worker.cli import runner
     from worker.cli.credentials import FixedCredentials
     from worker.config.settings import LogSettings, RateLimit, Retry, Settings, Timeout

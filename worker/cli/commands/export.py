@@ -7,7 +7,7 @@ from worker.cli import load, options
 __all__ = ["command"]
 
 
-@click.command("export", short_help="Print a desired-state file of what is there now.")
+@click.command("export", short_help="Print the current state as a desired-state file.")
 @options.settings
 @options.desired_output
 @options.logging
@@ -21,7 +21,7 @@ def command(
     log_format: str | None,
     log_level: str | None,
 ) -> int:
-    """Print a desired-state file of what the account of the default credentials has now.
+    """Print the current state of the account of the default credentials as a desired-state file.
 
     Planning the file shows no change. The credentials are those of SOLAPI_API_KEY and SOLAPI_API_SECRET.
 

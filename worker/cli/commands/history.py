@@ -55,21 +55,21 @@ class _Shown(NamedTuple):
     no_color: bool
 
 
-@click.command("history", short_help="Show what runs did, one run in full, or one number's story.")
+@click.command("history", short_help="Show runs, one run in full, or the history of a number.")
 @click.argument("run", required=False, shell_complete=complete.runs)
 @click.option("--account", metavar="NAME", help="Only this account.")
-@click.option("--phone", metavar="PHONE", help="The story of this number, over all runs and accounts.")
+@click.option("--phone", metavar="PHONE", help="History of this number, over all runs and accounts.")
 @click.option("--since", type=_Since(), metavar="TIME", help="Only runs since then: 24h, 7d, 2026-11-24. UTC.")
 @click.option(
     "--outcome", type=click.Choice(_OUTCOMES), help="Only runs that ended so; with --account, in which it did."
 )
-@click.option("--limit", type=click.IntRange(min=0), metavar="N", help="At most so many runs, 0 for all. [20]")
+@click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Maximum number of runs; 0 shows all. [20]")
 @click.option(
     "--prune-older-than",
     "age",
     type=options.DURATION,
     metavar="TIME",
-    help="Forget the runs that ended longer ago: 90d, 52w. Those with anything open are kept.",
+    help="Delete runs that ended longer ago: 90d, 52w. Runs with open writes are kept.",
 )
 @options.settings
 @options.reviewable
@@ -90,7 +90,7 @@ def command(
 ) -> int:
     """Show what the runs on this host did, newest first. RUN, a run's id or the beginning of it, is shown in full.
 
-    It reads the ledger and asks nobody. --phone tells the whole story of one number.
+    It reads the ledger alone. --phone shows the whole history of one number.
     """
     settings = load.load_settings(settings_path, {})
     shown = _Shown(form, mask, output, no_color)

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.group("notify", short_help="Try the notification channels out.")
+@click.group("notify", short_help="Test the notification channels.")
 def command() -> None:
-    """Try out who is told of what `senderid watch` finds.
+    """Test the channels that `senderid watch` notifies.
 
     The settings list the channels: mail, chats, webhooks and whatever else Apprise knows.
     """
@@ -32,9 +32,9 @@ def command() -> None:
 @click.option("--channel", "names", metavar="NAME", multiple=True, help="Only this channel. Repeatable.")
 @options.settings
 def test(*, names: tuple[str, ...], settings_path: str | None) -> int:
-    """Send one test message to each channel, and say whether it was accepted.
+    """Send a test message to each channel, and report whether it was accepted.
 
-    Exit status 0, or 1 when a channel did not accept it. No account is looked at.
+    Exit status 0, or 1 when a channel did not accept it. No account is read.
     """
     settings = load.load_settings(settings_path, {})
     channels = _chosen(settings, names)

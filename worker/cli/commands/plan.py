@@ -19,7 +19,7 @@ __all__ = ["command"]
 @click.option(
     "--at",
     metavar="TIME",
-    help="What will be wanted then: 2026-12-01, 2026-12-01T09:00 (by the files' time zone) or 2026-12-01T09:00+09:00.",
+    help="Plan for that time: 2026-12-01, 2026-12-01T09:00 (by the files' time zone) or 2026-12-01T09:00+09:00.",
 )
 def command(*, out: str | None, detailed_exitcode: bool, at: str | None, **common: Any) -> int:
     """Compare the desired state with the accounts and show what would change. Writes nothing.

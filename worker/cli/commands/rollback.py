@@ -26,15 +26,15 @@ __all__ = ["command"]
 
 @click.command("rollback", short_help="Undo a run: plan, ask, write and verify.")
 @click.argument("run", shell_complete=complete.runs)
-@click.option("-y", "--yes", is_flag=True, help="Do not ask. Without a terminal it must be given.")
-@click.option("--dry-run", is_flag=True, help="Show what would be written and stop there.")
+@click.option("-y", "--yes", is_flag=True, help="Skip the prompt. Required without a terminal.")
+@click.option("--dry-run", is_flag=True, help="Show the plan only.")
 @options.settings
 @options.allow
 @options.lock_timeout
 @options.reviewable
 @options.logging
 def command(*, run: str, yes: bool, dry_run: bool, lock_timeout: float, **common: Any) -> int:
-    """Give the numbers that RUN changed the status back that they had before it. RUN is an id or its beginning.
+    """Restore the status that numbers had before RUN changed them. RUN is a run id or its start.
 
     Only numbers that still are as the run left them are written; the others are a conflict and are left alone. It is a
     run of its own, which can be rolled back too. The desired-state file stays as it is: the next apply follows it.
@@ -44,7 +44,7 @@ def command(*, run: str, yes: bool, dry_run: bool, lock_timeout: float, **common
     given = options.Common(**common)
     if not (yes or dry_run or is_interactive()):
         raise UsageError(
-            Message("there is no terminal to ask on: look at it with --dry-run, then roll back with --yes")
+            Message("there is no terminal for the prompt: review with --dry-run, then roll back with --yes")
         )
     settings = load.load_settings(given.settings_path, given.overrides)
     rules = load.parse_rules(given.allow)

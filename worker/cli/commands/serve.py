@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.command("serve", short_help="Show the ledger as pages in a browser, read-only.")
-@click.option("--listen", metavar="ADDRESS", default="127.0.0.1:9464", help="Where to answer. [127.0.0.1:9464]")
+@click.command("serve", short_help="Serve the ledger as read-only web pages.")
+@click.option("--listen", metavar="ADDRESS", default="127.0.0.1:9464", help="Address to listen on. [127.0.0.1:9464]")
 @options.token
 @click.option(
     "-f",

@@ -34,23 +34,23 @@ _EVERY: Final = 300.0
 _KOREA: Final = "Asia/Seoul"
 
 
-@click.command("watch", short_help="Keep accounts as their files say, until a signal ends it.")
+@click.command("watch", short_help="Reconcile accounts continuously until stopped.")
 @options.watch_options
-@click.option("--every", type=options.DURATION, metavar="TIME", help="How often to look: 30s, 5m, 1h. [5m]")
-@click.option("--cron", metavar="EXPRESSION", help='When to look instead: "*/5 9-18 * * 1-5".')
-@click.option("--timezone", metavar="ZONE", shell_complete=complete.zones, help=f"The zone of --cron. [{_KOREA}]")
+@click.option("--every", type=options.DURATION, metavar="TIME", help="Time between passes: 30s, 5m, 1h. [5m]")
+@click.option("--cron", metavar="EXPRESSION", help='Start passes by a cron expression instead: "*/5 9-18 * * 1-5".')
+@click.option("--timezone", metavar="ZONE", shell_complete=complete.zones, help=f"Time zone of --cron. [{_KOREA}]")
 @click.option(
     "--jitter",
     type=options.DURATION,
     default=0.0,
     metavar="TIME",
-    help="Begin each pass up to this much later, at random. [not at all]",
+    help="Delay each pass by a random time up to this. [no delay]",
 )
-@click.option("--dry-run", is_flag=True, help="Look and tell, and never write.")
+@click.option("--dry-run", is_flag=True, help="Report differences without writing.")
 @click.option(
     "--listen",
     metavar="ADDRESS",
-    help="Answer /metrics, /healthz, /readyz and the status page there: 127.0.0.1:9464, :9464. [not at all]",
+    help="Serve /metrics, /healthz, /readyz and the status page: 127.0.0.1:9464, :9464. [not served]",
 )
 @options.token
 def command(
@@ -63,11 +63,10 @@ def command(
     listen: str | None,
     **common: Any,
 ) -> int:
-    """Keep accounts as their files say: look again and again, and write what differs, without asking.
+    """Reconcile accounts with their files continuously, without asking.
 
-    The safety rules hold as in `apply`. Files are read again when they change; one that is broken counts as it last
-    was. SIGHUP reads settings and files again and begins a pass. SIGTERM and SIGINT finish what is under way and end
-    with 143 and 130.
+    Safety rules hold as in `apply`. Changed files are read again; an invalid file keeps its last valid version. SIGHUP
+    reloads settings and files and starts a pass. SIGTERM and SIGINT stop after in-flight requests, with 143 and 130.
     """
     # until there is something to reload, SIGHUP must not end the process
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
