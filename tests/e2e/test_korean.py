@@ -130,7 +130,7 @@ def test_only_yes_confirms_in_korean(command: Command, served: Served, answer: b
     finally:
         os.close(slave)
         os.close(master)
-    assert "이 변경을 적용할까요? 'yes'라고 입력해야만 진행합니다: " in err
+    assert "계속하려면 'yes'를 입력하십시오: " in err
     assert process.returncode == (0 if goes_on else 4)
     assert len(served.writes) == (2 if goes_on else 0)
     assert ("아무것도 변경하지 않았습니다" in " ".join(out.split())) == (not goes_on)

@@ -106,7 +106,7 @@ def test_help_that_is_made_for_one_language_changes_no_command() -> None:
     with speaking("ko"):
         korean = localized(senderid, takes=False)
         assert korean.help is not None
-        assert "발신번호를 파일에 적힌 상태로 유지합니다" in korean.help
+        assert "발신번호를 원하는 상태 파일과 일치시킵니다" in korean.help
         assert korean.context_class is WideContext
     assert senderid.help is not None
     assert senderid.help.startswith("Reconcile the SMS sender numbers")
