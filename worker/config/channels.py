@@ -96,8 +96,8 @@ def _channel(reader: Reader, node: Node) -> Channel | None:
         "title": _template,
         "body": _template,
     }
-    found = {name: reading[name](reader, value) for name, value in fields.items()}
-    given = {name: value for name, value in found.items() if value is not None}
+    parsed = {name: reading[name](reader, value) for name, value in fields.items()}
+    given = {name: value for name, value in parsed.items() if value is not None}
     return Channel(**given) if {"name", "url"} <= given.keys() else None
 
 
@@ -107,16 +107,16 @@ def _events(reader: Reader, node: Node) -> tuple[Event, ...] | None:
         message = Message("events must be a list of {known}; omit it for all of them", known=tuple(known))
         reader.problem(node, message)
         return None
-    found: dict[Event, Node] = {}
+    events: dict[Event, Node] = {}
     for item in node.items:
         given = item.text if isinstance(item, Scalar) else ""
         if given not in known:
             reader.problem(item, Message("unknown event{hint}", hint=suggest(given, known)))
-        elif given in found:
+        elif given in events:
             reader.problem(item, Message("duplicate event {name}: keep one", name=given))
         else:
-            found[Event(given)] = item
-    return tuple(found)
+            events[Event(given)] = item
+    return tuple(events)
 
 
 def _seconds(reader: Reader, node: Node) -> float | None:

@@ -93,10 +93,10 @@ def read_file(
         # a FIFO or a device may never end, or block when opened
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
-            found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode):
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
                 return Problem(path, 1, 1, Message("not a regular file: give {expected}", expected=expected))
-            identity = (found.st_dev, found.st_ino)
+            identity = (status.st_dev, status.st_ino)
             if seen is not None and identity in seen:
                 return Problem(path, 1, 1, Message("same file as {other}: give it once", other=seen[identity]))
             data = file.read(cap + 1)
@@ -137,17 +137,17 @@ def yaml_files(folder: Path) -> list[str]:
 
 def read_identity(path: str) -> FileIdentity | None:
     """Return the identity of a file; None if it does not exist."""
-    found = read_version(path)
-    return None if found is None else found[:2]
+    version = read_version(path)
+    return None if version is None else version[:2]
 
 
 def read_version(path: str) -> FileVersion | None:
     """Return the version of a file; None if it does not exist."""
     try:
-        found = os.stat(path)  # noqa: PTH116 - Path.stat raises ValueError where a name has a NUL
+        status = os.stat(path)  # noqa: PTH116 - Path.stat raises ValueError where a name has a NUL
     except (OSError, ValueError):
         return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _is_yaml(name: str) -> bool:
@@ -175,17 +175,17 @@ def _folder(path: str) -> Iterator[str | Problem]:
     walked: set[FileIdentity] = set()
     for parent, folders, files in os.walk(path, onerror=unreadable.append, followlinks=True):
         try:
-            found = Path(parent).stat()
+            status = Path(parent).stat()
         except OSError as gone:
             # a folder deleted meanwhile counts as absent; any other error is reported
             if not isinstance(gone, FileNotFoundError):
                 unreadable.append(gone)
             folders.clear()
             continue
-        if (found.st_dev, found.st_ino) in walked:
+        if (status.st_dev, status.st_ino) in walked:
             folders.clear()
             continue
-        walked.add((found.st_dev, found.st_ino))
+        walked.add((status.st_dev, status.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in filter(_is_yaml, sorted(files)):
             empty = False

@@ -250,7 +250,7 @@ def load(source: tuple[str, bytes] | None, environment: Mapping[str, str], optio
 
 def _of_file(reader: yaml_reader.Reader, data: bytes) -> dict[tuple[str, ...], object]:
     source = reader.source
-    found: dict[tuple[str, ...], object] = {}
+    values: dict[tuple[str, ...], object] = {}
     roots: list[yaml_reader.Node] = []
     try:
         stream = yaml_reader.parse_events(source, yaml_reader.decode(source, data))
@@ -262,25 +262,25 @@ def _of_file(reader: yaml_reader.Reader, data: bytes) -> dict[tuple[str, ...], o
                 reader.problem(yaml_reader.Node(event.start_mark), message)
     except yaml_reader.YamlError as error:
         reader.report(error.problem)
-        return found
+        return values
     for root in roots[:1]:
         if isinstance(root, yaml_reader.Mapping):
-            found |= _walk(reader, Settings, (), root)
+            values |= _walk(reader, Settings, (), root)
         elif not (isinstance(root, yaml_reader.Scalar) and root.null):
             given = yaml_reader.describe(root)
             reader.problem(root, Message("settings must be a mapping of names to values, not {given}", given=given))
-    return found
+    return values
 
 
 def _walk(
     reader: yaml_reader.Reader, section: type[Struct], path: tuple[str, ...], node: yaml_reader.Mapping
 ) -> dict[tuple[str, ...], object]:
     fields = {field.name: field for field in structs.fields(section)}
-    found: dict[tuple[str, ...], object] = {}
+    values: dict[tuple[str, ...], object] = {}
     for name, value in reader.fields(node, fields).items():
         if _is_section(fields[name].type):
             if isinstance(value, yaml_reader.Mapping):
-                found |= _walk(reader, fields[name].type, (*path, name), value)
+                values |= _walk(reader, fields[name].type, (*path, name), value)
             else:
                 message = Message(
                     "{name} must be a mapping of {keys}, not {given}",
@@ -291,24 +291,24 @@ def _walk(
                 reader.problem(value, message)
             continue
         if name in _LISTS:
-            found[*path, name] = _LISTS[name](reader, value)
+            values[*path, name] = _LISTS[name](reader, value)
             continue
         given = yaml_reader.describe(value)
         if not isinstance(value, yaml_reader.Scalar):
             reader.problem(value, _mismatch(fields[name], given))
             continue
         try:
-            found[*path, name] = _leaf(fields[name], None if value.null else value.text, given)
+            values[*path, name] = _leaf(fields[name], None if value.null else value.text, given)
         except ValueError as error:
             reader.problem(value, str(error))
-    return found
+    return values
 
 
 def _of_environment(environment: Mapping[str, str], problems: list[Problem]) -> dict[tuple[str, ...], object]:
     leaves = dict(_leaves(Settings, ()))
     names = {_PREFIX + "__".join(path).upper(): path for path in leaves}
     known = [*names, *sorted(_KIT)]
-    found: dict[tuple[str, ...], object] = {}
+    values: dict[tuple[str, ...], object] = {}
     for variable in sorted(environment):
         if not variable.startswith(_PREFIX) or variable == _LANGUAGE or variable in _KIT:
             continue
@@ -321,10 +321,10 @@ def _of_environment(environment: Mapping[str, str], problems: list[Problem]) -> 
             continue
         text = environment[variable].strip()
         try:
-            found[path] = _leaf(leaves[path], text, yaml_reader.quote(text) if text else Message("nothing"))
+            values[path] = _leaf(leaves[path], text, yaml_reader.quote(text) if text else Message("nothing"))
         except ValueError as error:
             problems.append(Problem(place, 1, 1, str(error)))
-    return found
+    return values
 
 
 def _leaves(section: type[Struct], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], structs.FieldInfo]]:

@@ -49,7 +49,7 @@ def find_same_accounts(targets: Iterable[Target], reach: IdentityResolver) -> It
     """Yield each target that is the same account as an earlier one, with that one.
 
     Targets of one platform are the same account if they pin the same account id, or use the same API key: by value, or
-    by reference where the value cannot be found.
+    by reference if the value is unavailable.
     """
     pins: dict[tuple[str, str], Target] = {}
     keys: dict[tuple[str, str | SecretRef], Target] = {}

@@ -62,7 +62,7 @@ def read_documents(sources: Iterable[tuple[str, bytes] | Problem], check: Check 
     """
     problems: list[Problem] = []
     warnings: list[Problem] = []
-    found: list[AccountDocument] = []
+    documents: list[AccountDocument] = []
     omitted = 0
     with _no_cyclic_collection():
         for source in sources:
@@ -70,21 +70,21 @@ def read_documents(sources: Iterable[tuple[str, bytes] | Problem], check: Check 
                 problems.append(source)
                 continue
             reader = Reader(source[0])
-            found += _fragments(reader, source[1], warnings)
+            documents += _parse(reader, source[1], warnings)
             problems += sorted(reader.problems)
             omitted += reader.omitted
-    if not found and not problems:
+    if not documents and not problems:
         problems.append(Problem("desired state", 1, 1, Message("no file to read")))
     between = Reader("")
-    for conflict in find_conflicts(found):
+    for conflict in find_conflicts(documents):
         between.report(conflict.problem)
     if check is not None and not problems and not between.problems:
-        for conflict in check(found):
+        for conflict in check(documents):
             between.report(conflict.problem)
     problems += between.problems
     if problems:
         raise DesiredStateError(problems, omitted + between.omitted)
-    return DocumentSet(tuple(found), tuple(warnings))
+    return DocumentSet(tuple(documents), tuple(warnings))
 
 
 def parse_file(source: str, data: bytes) -> tuple[AccountDocument, ...]:
@@ -95,10 +95,10 @@ def parse_file(source: str, data: bytes) -> tuple[AccountDocument, ...]:
     """
     reader = Reader(source)
     with _no_cyclic_collection():
-        found = _fragments(reader, data, [])
+        documents = _parse(reader, data, [])
     if reader.problems:
         raise DesiredStateError(sorted(reader.problems), reader.omitted)
-    return tuple(found)
+    return tuple(documents)
 
 
 @contextmanager
@@ -113,10 +113,10 @@ def _no_cyclic_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _fragments(reader: Reader, data: bytes, warnings: list[Problem]) -> list[AccountDocument]:
+def _parse(reader: Reader, data: bytes, warnings: list[Problem]) -> list[AccountDocument]:
     """Return the documents of one file, including those with problems."""
     source, digest = reader.source, sha256(data).hexdigest()
-    found: list[AccountDocument] = []
+    documents: list[AccountDocument] = []
     empty = True
     try:
         stream = yaml_reader.parse_events(source, yaml_reader.decode(source, data))
@@ -125,10 +125,10 @@ def _fragments(reader: Reader, data: bytes, warnings: list[Problem]) -> list[Acc
                 empty = False
                 fragment = DocumentReader(reader, stream, warnings).read(event)
                 if fragment is not None:
-                    found.append(replace(fragment, account=replace(fragment.account, sha256=digest)))
+                    documents.append(replace(fragment, account=replace(fragment.account, sha256=digest)))
     except YamlError as error:
         reader.report(error.problem)
     else:
         if empty:
             reader.report(Problem(source, 1, 1, Message("the file is empty: write version and numbers")))
-    return found
+    return documents

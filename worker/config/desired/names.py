@@ -35,18 +35,18 @@ def read_names(source: str, data: bytes) -> list[DocumentName]:
 
     After invalid YAML, lines that start with `account:` count.
     """
-    found: list[DocumentName] = []
+    names: list[DocumentName] = []
     text = ""
     try:
         text = yaml_reader.decode(source, data)
         stream = yaml_reader.parse_events(source, text)
         for event in stream:
             if isinstance(event, yaml.DocumentStartEvent):
-                _read(stream, found, PurePath(source).stem)
+                _read(stream, names, PurePath(source).stem)
     except yaml_reader.YamlError:
-        last = found[-1].line if found else 0
-        found += [named for named in _by_lines(text) if named.line > last]
-    return found
+        last = names[-1].line if names else 0
+        names += [named for named in _by_lines(text) if named.line > last]
+    return names
 
 
 def _by_lines(text: str) -> Iterator[DocumentName]:
@@ -55,7 +55,7 @@ def _by_lines(text: str) -> Iterator[DocumentName]:
         yield DocumentName(normalize("NFC", match[2].strip()), text.count("\n", 0, match.start()) + 1, head)
 
 
-def _read(stream: Iterator[Any], found: list[DocumentName], stem: str) -> None:
+def _read(stream: Iterator[Any], names: list[DocumentName], stem: str) -> None:
     """Add one document as soon as its name is read, or at its end if it has only numbers."""
     start: Any = next(stream)
     if not isinstance(start, yaml.MappingStartEvent):
@@ -64,7 +64,7 @@ def _read(stream: Iterator[Any], found: list[DocumentName], stem: str) -> None:
     line = start.start_mark.line + 1  # type: ignore[union-attr]
     named: tuple[str, int] | None = None
     head = numbers = False
-    before = len(found)
+    before = len(names)
     while not isinstance(key := next(stream), yaml.MappingEndEvent):
         name = key.value if isinstance(key, yaml.ScalarEvent) else ""
         yaml_reader.skip(key, stream)
@@ -75,6 +75,6 @@ def _read(stream: Iterator[Any], found: list[DocumentName], stem: str) -> None:
         if name == "account" and isinstance(value, yaml.ScalarEvent):
             named = normalize("NFC", value.value.strip()), value.start_mark.line + 1  # type: ignore[union-attr]
         if named is not None:
-            found[before:] = [DocumentName(*named, head)]
+            names[before:] = [DocumentName(*named, head)]
     if named is None and numbers:
-        found.append(DocumentName(normalize("NFC", stem), line, head, written=False))
+        names.append(DocumentName(normalize("NFC", stem), line, head, written=False))
