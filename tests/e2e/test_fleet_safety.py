@@ -157,7 +157,7 @@ def test_failed_canary_stops_the_other_accounts(careful: Reseller, *, saved: boo
     assert careful.active() == [1, 0, 2, 0]
     assert {phone for phone, _ in careful.served.writes} == set(careful.accounts[0].statuses)
     assert "The canary failed: 2 accounts not started." in done.stdout
-    assert "CanaryFailed: 1 of 2 numbers of the first account did not become as planned" in done.stdout
+    assert "CanaryFailed: 1 of 2 numbers of the first account were not changed" in done.stdout
     assert _canary(done.stderr) == [("canary.failed", 1, 2, {"changed": 1, "blocked": 1})]
 
 

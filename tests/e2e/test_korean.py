@@ -94,14 +94,14 @@ def test_apply_is_korean(command: Command, serve: Serve) -> None:
     assert done.returncode == 3
     assert "일부 완료: 변경됨 1건, 차단 1건, 미등록 1건. " in done.stdout
     assert "PENDING: 서비스 제공사가 서류나 ARS 인증을 심사 중입니다." in done.stdout.replace("\n            ", " ")
-    assert "등록되지 않은 번호입니다." in done.stdout
+    assert "이 계정에 등록되어 있지 않습니다." in done.stdout
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     assert {line["outcome"] for line in lines if line["event"] == "number"} == {"changed", "blocked", "missing"}
     assert not re.search("[가-힣]", done.stderr)
     told = command("history")
     assert "일부 완료" in told.stdout
     (run,) = json.loads(command("history", "--format", "json").stdout)["runs"]
-    assert "Missing: 이 계정에 등록되지 않은 번호입니다." in command("history", run["run_id"]).stdout
+    assert "Missing: 이 계정에 등록되어 있지 않습니다." in command("history", run["run_id"]).stdout
 
 
 def test_refusal_is_korean_and_names_the_option(command: Command, serve: Serve) -> None:
@@ -218,7 +218,7 @@ def test_reports_and_markdown_have_no_english_sentence(command: Command) -> None
     shown += [command("history", run, "--format", form).stdout for form in ("html", "markdown")]
     for page in shown:
         assert "서비스 제공사가 서류나 ARS 인증을 심사 중입니다." in page
-        assert "이 계정에 등록되지 않은 번호입니다." in page
+        assert "이 계정에 등록되어 있지 않습니다." in page
         assert "일부 완료" in page or "활성화 예정 1건" in page
         assert _ENGLISH.findall(_visible(page)) == []
     for page in shown[::2]:

@@ -64,7 +64,7 @@ def test_number_changed_since_is_conflict(command: Command, served: Served, acco
     run = _apply(command)
     account.switch(A, "PENDING")
     dry = command("rollback", run, "--dry-run")
-    assert (dry.returncode, "! blocked" in dry.stdout, "left alone" in dry.stdout) == (0, True, True)
+    assert (dry.returncode, "! blocked" in dry.stdout, "not rolled back" in dry.stdout) == (0, True, True)
     served.sandbox.wire.clear()
     result = _rolled_back(command, run, status=3)
     assert _outcomes(result) == {A: "conflict", B: "changed"}

@@ -82,17 +82,17 @@ def test_apply_writes_current_windows_only(served: Served, command: Command, acc
 CLOCK = """
 import sys
 from datetime import datetime
-from worker.cli import load
 from worker.cli.main import run
+from worker.reconcile import fleet
 
 class Clock(datetime):
     moments = iter(["2037-12-01T08:59:59+09:00", "2037-12-01T09:00:00+09:00"])
 
     @classmethod
-    def now(cls, zone):
+    def fromtimestamp(cls, seconds, zone):
         return datetime.fromisoformat(next(cls.moments)).astimezone(zone)
 
-load.datetime = Clock
+fleet.datetime = Clock
 sys.exit(run(sys.argv[1:]))
 """
 """The command with a clock that goes on from one second before a window to its beginning when it is read again."""

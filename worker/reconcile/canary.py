@@ -11,12 +11,12 @@ from worker.model.plans import Change
 from worker.model.ports import Log
 from worker.model.results import AccountResult, Outcome, RunOutcome
 
-__all__ = ["begin_with_few"]
+__all__ = ["canary_first"]
 
 Item = TypeVar("Item")
 
 
-async def begin_with_few(
+async def canary_first(
     accounts: Sequence[Item],
     settings: CanarySettings,
     *,

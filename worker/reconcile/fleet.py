@@ -1,4 +1,4 @@
-"""Many accounts at once, each on its own: what goes wrong in one stops no other.
+"""A fleet: the accounts of one run, side by side. An error of one account does not stop the others.
 
 Accounts share the connection pool, and those of one API key its quota.
 """
@@ -29,7 +29,7 @@ from worker.plan.planfile import SavedAccount
 from worker.plan.safety import IN_USE, fleet_wide
 from worker.reconcile import identity
 from worker.reconcile.account import apply, apply_saved, draft, not_carried_out, observe
-from worker.reconcile.canary import begin_with_few
+from worker.reconcile.canary import canary_first
 from worker.reconcile.executor import Pace
 from worker.reconcile.identity import Identities
 from worker.reconcile.in_use import answers
@@ -42,7 +42,7 @@ from worker.solapi.limiter import Quota
 from worker.solapi.runtime import Runtime
 from worker.solapi.transport import Transport
 
-__all__ = ["DefaultTarget", "Fleet", "foreseen"]
+__all__ = ["DefaultTarget", "Fleet", "as_worker_error"]
 
 Client = TypeVar("Client", bound=AccountReader)
 Item = TypeVar("Item")
@@ -52,9 +52,8 @@ Made = TypeVar("Made")
 class Fleet:
     """The accounts of one run. `credentials` resolves references, None to the default ones.
 
-    `quotas` has the windows of API keys that earlier runs of this process have used, and takes new ones. `identities`
-    has who accounts turned out to be in earlier runs of this process, by name, and takes what this one learns.
-    `baselines` has what they have read of each account, by its endpoint and API key, and takes new ones likewise.
+    Earlier runs of the same process pass on what they know, and the fleet adds to it: `quotas` has the quota windows by
+    API key, `identities` the identities of accounts by name, and `baselines` the last reads by endpoint and API key.
     """
 
     def __init__(
@@ -81,13 +80,13 @@ class Fleet:
         self._baselines: dict[str, Baseline] = {} if baselines is None else baselines
         self._under_way: set[AccountReader] = set()
         self._pace = Pace(settings.concurrency, settings.deadline_seconds, self._runtime.wall)
-        self._turns = asyncio.Semaphore(settings.accounts_concurrency)
+        self._slots = asyncio.Semaphore(settings.accounts_concurrency)
         self.interrupted: Interrupted | None = None
         self.writes = 0
-        """Write requests that closed clients have sent, whatever the results say."""
+        """Write requests that closed clients have sent."""
 
     def interrupt(self, reason: Interrupted) -> None:
-        """Start nothing more; what is under way finishes and is proven."""
+        """Start nothing more. Writes in flight finish and are verified."""
         self.interrupted = self.interrupted or reason
         for client in self._under_way:
             client.halt(reason)
@@ -126,7 +125,7 @@ class Fleet:
     async def _identify(
         self, accounts: Sequence[DesiredAccount], drafts: Sequence[Draft], others: Sequence[DesiredAccount]
     ) -> None:
-        """Learn who accounts are, also of those that were not read and that earlier runs noted as one of these."""
+        """Learn the identities of accounts, also of accounts not read that earlier runs noted as one of these."""
         default = self._settings.endpoint
         for desired, drawn in zip(accounts, drafts, strict=True):
             self._identities.learn(desired, drawn.plan, default)
@@ -145,7 +144,7 @@ class Fleet:
             self._identities.recall(desired, name, default)
 
     async def _read(self, desired: DesiredAccount) -> Draft:
-        """Return a plan without changes that says who an account is."""
+        """Return a plan without changes that has the id of an account."""
         log = self._log.bind(account=desired.name)
 
         async def read(client: AccountReader, recall: Callable[[str | None], Awaitable[AccountMemory]]) -> Draft:
@@ -158,7 +157,7 @@ class Fleet:
     def _distinct(
         self, accounts: Sequence[DesiredAccount], drafts: Sequence[Draft], terms: Terms, now: datetime
     ) -> list[Draft]:
-        """Return the drafts, with an error in those of accounts of which another name has the same platform and id."""
+        """Return the drafts, with an error in those of accounts that share platform and id with another name."""
         found = []
         for desired, drawn in zip(accounts, drafts, strict=True):
             error = self._identities.duplicate(desired.name)
@@ -174,16 +173,16 @@ class Fleet:
 
         Raises:
             ApiError: the account cannot be read.
-            LedgerError: what is remembered of it cannot be.
+            LedgerError: the ledger cannot be read.
             CredentialsMissing: its credentials cannot be found.
         """
         with self.client(AccountReader, account, log) as client:
             observed = await client.observe()
-            memory = await self._recall(account, observed.account_id)
+            memory = await self._recall(account.endpoint, observed.account_id)
             return await client.confirm(observed, memory.registered)
 
     async def preview(self, accounts: Sequence[SavedAccount], allow: frozenset[str]) -> list[Draft]:
-        """What undoing a run comes to now on each account, in their order."""
+        """Return the plan of undoing a run on each account, in their order."""
 
         async def one(saved: SavedAccount) -> Draft:
             log = self._log.bind(account=saved.account)
@@ -243,7 +242,7 @@ class Fleet:
             result = await self._closed(desired, subject, drawn, carry_out, pause=pause, log=log)
             return msgspec.structs.replace(result, requests=drawn.requests + result.requests)
 
-        return await begin_with_few(
+        return await canary_first(
             list(zip(accounts, drafts, strict=True)),
             self._settings.canary,
             writes=lambda pair: () if pair[1].plan.refusals else pair[1].plan.writes,
@@ -265,15 +264,14 @@ class Fleet:
     ) -> list[AccountResult]:
         """Carry out a saved plan, account by account, in their order.
 
-        `plan` is the file that the accounts are of, None where it may be carried out again. `files` returns the
-        desired-state files of an account by its name, and is asked when the account is held; None where the plan is not
-        compared with them.
+        `plan` is the file that the accounts are of, None if it may be carried out again. `files` returns the
+        desired-state files of an account by its name, once its lease is held; None compares the plan with no files.
         """
 
         async def hold_back(some: Sequence[SavedAccount], why: WorkerError) -> list[AccountResult]:
             return await self.roll_back(some, [Draft(as_plan(saved), {}) for saved in some], allow, meter, why)
 
-        return await begin_with_few(
+        return await canary_first(
             accounts,
             self._settings.canary,
             writes=lambda saved: saved.writes,
@@ -290,7 +288,7 @@ class Fleet:
         meter: ProgressMeter,
         declined: WorkerError | None = None,
     ) -> list[AccountResult]:
-        """Carry out what `preview` showed and the rules let through, or nothing where it was `declined`."""
+        """Carry out what `preview` showed and the rules allow, or nothing if it was `declined`."""
 
         async def one(pair: tuple[SavedAccount, Draft]) -> AccountResult:
             saved, drawn = pair
@@ -341,7 +339,7 @@ class Fleet:
     async def decline(
         self, accounts: Sequence[DesiredAccount], drafts: Sequence[Draft], terms: Terms, reason: WorkerError
     ) -> list[AccountResult]:
-        """Carry out nothing, and tell of every account why."""
+        """Carry out nothing, and return the result of every account with the reason."""
         results = []
         for desired, drawn in zip(accounts, drafts, strict=True):
             subject = identity.planned(desired, drawn, terms, self._settings.endpoint)
@@ -351,11 +349,11 @@ class Fleet:
 
     @contextmanager
     def client(self, kind: type[Client], account: AccountTarget, log: Log) -> Iterator[Client]:
-        """A client for one account, of a type that can write or of one that cannot; an interruption halts it.
+        """Open a client for one account, of a type that can write or cannot. An interruption halts it.
 
         Raises:
             CredentialsMissing: its credentials cannot be found, or its secret is too short to be one.
-            ValueError: its endpoint is none.
+            ValueError: its endpoint is not valid.
         """
         credentials = self._credentials(account.credentials)
         where = parse_endpoint(account.endpoint or self._settings.endpoint)
@@ -397,7 +395,7 @@ class Fleet:
         failed: Callable[[WorkerError], Draft],
         log: RunLog,
     ) -> Draft:
-        """What `draw` makes of a client that cannot write and of what is remembered, or `failed` of what stopped it."""
+        """Return what `draw` makes of a read-only client and the memory, or `failed` of the error that stopped it."""
         if self.interrupted is not None:
             return failed(self.interrupted)
         requests = Requests()
@@ -405,18 +403,18 @@ class Fleet:
         try:
             with self.client(AccountReader, account, log) as client:
                 try:
-                    drawn = await draw(client, partial(self._recall, account))
+                    drawn = await draw(client, partial(self._recall, account.endpoint))
                 finally:
                     requests = client.requests
-        except Exception as error:  # noqa: BLE001 - a bug met in one account must not stop the others
-            drawn = failed(foreseen(error, log))
+        except Exception as error:  # noqa: BLE001 - a bug in one account must not stop the others
+            drawn = failed(as_worker_error(error, log))
         return msgspec.structs.replace(drawn, requests=requests)
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._runtime.wall(), UTC)
 
-    async def _recall(self, account: AccountTarget, account_id: str | None) -> AccountMemory:
-        return await self._keeper.recall(identity.key(account, account_id, self._settings.endpoint))
+    async def _recall(self, endpoint: str | None, account_id: str | None) -> AccountMemory:
+        return await self._keeper.recall(identity.key(endpoint or self._settings.endpoint, account_id))
 
     async def _closed(
         self,
@@ -428,7 +426,7 @@ class Fleet:
         pause: Callable[[float], Awaitable[bool]],
         log: RunLog,
     ) -> AccountResult:
-        """The result of `carry_out`, or of the error that stopped it."""
+        """Hold the account, and return the result of `carry_out` or of the error that stopped it."""
         if self.interrupted is not None:
             return await self._recorded(subject, not_carried_out(drawn, Requests(), self.interrupted), {})
         try:
@@ -436,16 +434,16 @@ class Fleet:
                 async with self._keeper.hold(subject, pause) as book:
                     try:
                         conclusion = await carry_out(client, book)
-                    except Exception as error:  # noqa: BLE001 - a bug met in one account must not stop the others
-                        conclusion = not_carried_out(drawn, client.requests, foreseen(error, log))
+                    except Exception as error:  # noqa: BLE001 - a bug in one account must not stop the others
+                        conclusion = not_carried_out(drawn, client.requests, as_worker_error(error, log))
                     return await _noted(conclusion, book.finish(conclusion.result, drawn.confirmed), log)
         except Exception as error:  # noqa: BLE001 - as above, and before anything was sent
-            return await self._recorded(subject, not_carried_out(drawn, Requests(), foreseen(error, log)), {})
+            return await self._recorded(subject, not_carried_out(drawn, Requests(), as_worker_error(error, log)), {})
 
     async def _unwritten(self, account: AccountTarget, subject: Subject, drawn: Draft, log: RunLog) -> AccountResult:
-        """The result of an account to which nothing is written now; what earlier runs left open there is closed.
+        """Return the result of an account without writes, and close what earlier runs left open there.
 
-        Where that cannot be done, it stays for the next run.
+        If that fails, the next run does it.
         """
         conclusion = not_carried_out(drawn, drawn.requests)
         if not drawn.unsettled or self.interrupted is not None:
@@ -458,8 +456,8 @@ class Fleet:
                     finally:
                         conclusion = conclusion.with_requests(drawn.requests + client.requests)
                     return await _noted(conclusion, book.finish(conclusion.result, drawn.confirmed), log)
-        except Exception as error:  # noqa: BLE001 - a bug met in one account must not stop the others
-            foreseen(error, log)
+        except Exception as error:  # noqa: BLE001 - a bug in one account must not stop the others
+            as_worker_error(error, log)
             return await self._recorded(subject, conclusion, drawn.confirmed)
 
     async def _recorded(
@@ -469,39 +467,39 @@ class Fleet:
         return await _noted(conclusion, self._keeper.record(subject, conclusion.result, confirmed), log)
 
     async def _pause(self, seconds: float) -> bool:
-        """Wait for a run that holds an account, and meanwhile let another account have the turn.
+        """Wait for a run that holds an account, and let another account run in the meantime.
 
         Raises:
-            Interrupted: there is nothing to wait for any more.
+            Interrupted: the run was stopped.
         """
-        self._turns.release()
+        self._slots.release()
         try:
             await self._runtime.sleep(seconds)
         finally:
-            await self._turns.acquire()
+            await self._slots.acquire()
         if self.interrupted is not None:
             raise self.interrupted
         return True
 
     async def _each(self, items: Sequence[Item], work: Callable[[Item], Awaitable[Made]]) -> list[Made]:
-        """What `work` makes of each item, in their order, `accounts_concurrency` of them at once."""
+        """Return what `work` makes of each item, in their order, `accounts_concurrency` of them at once."""
         made: dict[int, Made] = {}
 
         async def one(index: int, item: Item) -> None:
             try:
                 made[index] = await work(item)
             finally:
-                self._turns.release()
+                self._slots.release()
 
         async with asyncio.TaskGroup() as group:
             for index, item in enumerate(items):
-                await self._turns.acquire()
+                await self._slots.acquire()
                 group.create_task(one(index, item))
         return [made[index] for index in range(len(items))]
 
 
 async def _at_once(_seconds: float) -> bool:
-    """Whoever has the account closes what it left open itself."""
+    """Return False: a run that holds the account closes what it left open itself."""
     return False
 
 
@@ -514,13 +512,13 @@ async def _noted(conclusion: Conclusion, noting: Awaitable[None], log: RunLog) -
         await noted
     except Exception as error:  # noqa: BLE001 - what was done is done
         return msgspec.structs.replace(
-            result, outcome=RunOutcome.FAILED, error=result.error or foreseen(error, log).info
+            result, outcome=RunOutcome.FAILED, error=result.error or as_worker_error(error, log).info
         )
     return result
 
 
-def foreseen(error: Exception, log: Log) -> WorkerError:
-    """The error itself where it was raised on purpose, or what a bug is told as, with a line of its own."""
+def as_worker_error(error: Exception, log: Log) -> WorkerError:
+    """Return an error that was raised on purpose, or log any other one and return it as an InternalError."""
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, WorkerError):

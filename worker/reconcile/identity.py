@@ -12,7 +12,7 @@ from worker.model.credentials import CredentialsRef
 from worker.model.errors import DuplicateAccount
 from worker.model.messages import Message
 from worker.model.plans import AccountPlan
-from worker.model.ports import AccountTarget, DescribedAccount, revision
+from worker.model.ports import DescribedAccount, revision
 from worker.model.safety import InUse, Safety
 from worker.plan.build import Draft, Terms
 from worker.plan.diff import Planned
@@ -60,7 +60,7 @@ class Identities:
 
     def _note(self, desired: DesiredAccount, account_id: str, default: str) -> None:
         place = f"{desired.source}:{desired.line}"
-        identity = _Identity(key(desired, account_id, default), account_id, place, _reach(desired))
+        identity = _Identity(key(desired.endpoint or default, account_id), account_id, place, _reach(desired))
         self._known[desired.name] = identity
         self._names.setdefault(identity.key, {})[desired.name] = None
 
@@ -69,7 +69,7 @@ class Identities:
         same = self._known.get(name)
         if same is None or desired.name in self._known or desired.account_id not in {None, same.account_id}:
             return
-        if key(desired, same.account_id, default) == same.key:
+        if key(desired.endpoint or default, same.account_id) == same.key:
             self._note(desired, same.account_id, default)
 
     def forget(self, name: str) -> None:
@@ -99,9 +99,9 @@ class Identities:
         return DuplicateAccount(message)
 
 
-def key(account: AccountTarget, account_id: str | None, default: str) -> str:
-    """Return the key of an account over all runs and files; `default` is the endpoint of accounts that name none."""
-    return f"{platform_of(account.endpoint or default)} {account_id}"
+def key(endpoint: str, account_id: str | None) -> str:
+    """Return the key of an account over all runs and files."""
+    return f"{platform_of(endpoint)} {account_id}"
 
 
 def planned(desired: DesiredAccount, drawn: Draft, terms: Terms, default: str) -> Subject:
@@ -118,7 +118,7 @@ def saved(account: SavedAccount, default: str) -> Subject:
 def _subject(account: DescribedAccount, seen: Planned, safety: Safety, in_use: InUse, default: str) -> Subject:
     described = revision(account)
     return Subject(
-        key=key(account, seen.account_id, default),
+        key=key(account.endpoint or default, seen.account_id),
         account=seen.account,
         account_id=seen.account_id,
         endpoint=account.endpoint or default,

@@ -13,7 +13,7 @@ from worker.config.settings import CanarySettings
 from worker.model.errors import CanaryFailed
 from worker.model.plans import Action, Change, tally
 from worker.model.results import AccountResult, NumberResult, Outcome, RunOutcome
-from worker.reconcile.canary import begin_with_few
+from worker.reconcile.canary import canary_first
 
 Account = tuple[Outcome, ...]
 """What becomes of each number of an account that is to be written."""
@@ -40,7 +40,7 @@ class Run:
     def play(self) -> list[str]:
         """The names of the results."""
         results = asyncio.run(
-            begin_with_few(
+            canary_first(
                 range(len(self.accounts)),
                 self.settings,
                 writes=self._writes,

@@ -443,7 +443,7 @@ def test_a_busy_account_is_left_alone(tmp_path: Path) -> None:
         drafts = await reseller.plan()
         async with timeless(tmp_path, run_id="other") as other, timeless(tmp_path) as ours:
             fleet = reseller.kept_by(ours)
-            held = subject(identity.key(reseller.desired[1], "1", reseller.settings.endpoint))
+            held = subject(identity.key(reseller.desired[1].endpoint or "", "1"))
             async with other.hold(held, never):
                 results = await fleet.apply(reseller.desired, drafts, _TERMS, reseller.log)
             assert _outcomes(results) == [RunOutcome.CONVERGED, RunOutcome.LOCKED, RunOutcome.CONVERGED]
@@ -479,7 +479,7 @@ def test_a_saved_plan_is_carried_out_but_for_its_conflicts() -> None:
 def test_an_account_has_one_key_whichever_host_it_is_reached_at() -> None:
     """The vendor's hosts share an account's lock and history; another API's account of that id has its own."""
     names = {
-        identity.key(DefaultTarget(None, endpoint), "7", "solapi")
+        identity.key(endpoint, "7")
         for endpoint in ("solapi", "solapi-static", "coolsms", "coolsms-rest", "http://127.0.0.1:1")
     }
     assert names == {"vendor 7", "http://127.0.0.1:1 7"}

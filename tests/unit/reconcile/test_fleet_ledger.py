@@ -22,7 +22,6 @@ from worker.model.accounts import Desired, DesiredAccount, Status
 from worker.model.credentials import Credentials, CredentialsRef, SecretRef
 from worker.model.errors import CredentialsMissing, Interrupted
 from worker.model.history import AccountRecord
-from worker.model.ports import DefaultTarget
 from worker.model.results import AccountResult, Outcome, RunOutcome
 from worker.model.safety import Safety
 from worker.plan.build import Draft, Terms
@@ -70,7 +69,7 @@ class Household:
 
     def subject(self, name: str) -> Subject:
         """One of the accounts, as the ledger knows it."""
-        return subject(identity.key(DefaultTarget(), name, self.settings.endpoint))
+        return subject(identity.key(self.settings.endpoint, name))
 
     def fleet(self, keeper: Ledger) -> Fleet:
         """A run's fleet."""
