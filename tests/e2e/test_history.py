@@ -87,7 +87,7 @@ def test_killed_run_is_unfinished_until_the_next_apply(command: Command, serve: 
         process.communicate(timeout=10)
     (unfinished,) = _history(command)["runs"]
     assert (unfinished["outcome"], unfinished["finished_at"]) == ("unfinished", None)
-    assert "died" in command("history", unfinished["run_id"]).stdout
+    assert "it crashed" in command("history", unfinished["run_id"]).stdout
     refused = command("rollback", "-y", unfinished["run_id"])
     assert (refused.returncode, "senderid apply" in refused.stderr) == (64, True)
 
