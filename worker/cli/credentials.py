@@ -2,14 +2,16 @@
 
 import os
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from worker.config.channels import Channel
-from worker.daemon.notify.apprise_sender import AppriseSender
 from worker.model.credentials import DEFAULT_CREDENTIALS, Credentials, CredentialsRef, Secret, SecretRef
 from worker.model.errors import CredentialsMissing
 from worker.model.messages import Message, system_text
 from worker.model.redaction import Secrets
+
+if TYPE_CHECKING:
+    from worker.daemon.notify.apprise_sender import AppriseSender
 
 __all__ = ["CredentialsResolver", "FixedCredentials", "open_channel"]
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 from msgspec import Struct, structs
 
-from worker import web
 from worker.cli import complete
 from worker.cli.defaults import DEFAULT_FILES, DEFAULT_SETTINGS
 from worker.config.files import STDERR, STDOUT
@@ -422,6 +421,8 @@ def address(text: str) -> tuple[str, int]:
     Raises:
         UsageError: the text is no address.
     """
+    from worker import web
+
     host, colon, port = text.rpartition(":")
     bare = host.removeprefix("[").removesuffix("]")
     digits = port.isascii() and port.isdigit() and len(port) <= len(str(_PORTS))

@@ -8,24 +8,25 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from worker.cli import load, options
-from worker.cli.ledger import LedgerOptions
 from worker.cli.metrics import RunMetrics, run_metrics
-from worker.cli.runner import Session
 from worker.config.files import STDOUT, check_writable
-from worker.config.revision import with_commits
-from worker.config.settings import Settings
 from worker.model.accounts import DesiredAccount
 from worker.model.errors import Declined, WorkerError
 from worker.model.messages import Message, system_text
 from worker.model.plans import Plan
 from worker.model.results import AccountResult, Result
-from worker.plan.build import Draft, Terms
 from worker.render.i18n import gettext as _
+
+if TYPE_CHECKING:
+    from worker.cli.ledger import LedgerOptions
+    from worker.cli.runner import Session
+    from worker.config.settings import Settings
+    from worker.plan.build import Draft, Terms
 
 __all__ = [
     "confirm",
@@ -75,6 +76,7 @@ def _plan(
 
     from worker.cli import output, runner
     from worker.cli.exit_status import of_drift, of_plans
+    from worker.config.revision import with_commits
     from worker.plan.build import Terms
     from worker.reconcile.log import log_plan
 

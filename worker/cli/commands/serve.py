@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import click
 
 from worker.cli import load, options, signals
-from worker.cli.services import read_access
 from worker.model.errors import UsageError
 from worker.model.messages import Message
 
@@ -43,6 +42,7 @@ def command(*, listen: str, token_file: str | None, paths: Sequence[str], settin
     from worker import web
     from worker.cli.ledger import ledger_path
     from worker.cli.options import address
+    from worker.cli.services import read_access
 
     host, port = address(listen)
     allowed = read_access(settings, host)
