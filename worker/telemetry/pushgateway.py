@@ -33,6 +33,7 @@ def push(registry: CollectorRegistry, url: str, job: str, *, patience: float = P
     What the gateway knows by other names stays, so that a run which has no word on something does not take it away.
     """
     failures: list[str | None] = []
+    silence = Message("no answer within {patience:g} seconds", patience=patience)
 
     def work() -> None:
         try:
@@ -41,16 +42,15 @@ def push(registry: CollectorRegistry, url: str, job: str, *, patience: float = P
             failures.append(Message("it answered {code}", code=error.code))
         except (OSError, HTTPException, ValueError) as error:
             reason = error.reason if isinstance(error, URLError) else error
-            failures.append(str(getattr(reason, "strerror", None) or reason) or type(error).__name__)
+            is_silent = isinstance(reason, TimeoutError)
+            failures.append(
+                silence if is_silent else str(getattr(reason, "strerror", None) or reason) or type(error).__name__
+            )
         else:
             failures.append(None)
 
     # each read has a timeout of its own, and a gateway that sends a byte a second would never be over
-    return (
-        failures[0]
-        if run_with_timeout(patience, work)
-        else Message("no answer within {patience:g} seconds", patience=patience)
-    )
+    return failures[0] if run_with_timeout(patience, work) else silence
 
 
 def _sender(
