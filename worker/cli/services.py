@@ -100,7 +100,7 @@ class MetricsListener:
 
     def ready(self) -> str | None:
         """Return why the daemon does not carry out the current files, or None if it does."""
-        return Message("it is about to start") if self._watch is None else self._watch.ready()
+        return Message("the daemon is starting") if self._watch is None else self._watch.ready()
 
     def _suspended(self) -> None:
         whole = self._since.get(None)
