@@ -308,7 +308,10 @@ class AccountReader:
         return error
 
     async def _corrected(self, send: Callable[[ApiError | None], Awaitable[T]], failure: ApiError | None) -> T:
-        """Send once more if the server refuses this clock, by its own clock."""
+        """Send once more if the server refuses this clock, by its own clock.
+
+        The second attempt gets the same `failure`: the read that was to resolve it may be what was refused.
+        """
         try:
             return await send(failure)
         except ClockSkewed as error:
@@ -317,7 +320,7 @@ class AccountReader:
                 raise
             self._signer.offset = offset
             self._count_retry(error)
-            return await send(None)
+            return await send(failure)
 
     def _new_retrier(
         self, sleep: Callable[[float], Awaitable[None]], free: Callable[[], bool] = lambda: False

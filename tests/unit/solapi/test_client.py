@@ -10,7 +10,7 @@ from tests.support.loopback import EPOCH, Loopback, Peer, answer, now, put, run,
 from worker.config.settings import RateLimit, Retry
 from worker.config.urls import Endpoint
 from worker.model.accounts import Status
-from worker.model.errors import AccountRejected, Ambiguous, ClockSkewed, Interrupted, NotWritable, ServerError
+from worker.model.errors import AccountRejected, Ambiguous, ApiError, ClockSkewed, Interrupted, NotWritable, ServerError
 from worker.model.results import Requests
 from worker.sandbox import Fault, SandboxAccount
 from worker.solapi.client import AccountReader
@@ -342,6 +342,27 @@ def test_a_correction_that_does_not_help_is_not_repeated() -> None:
             assert [request.method for request in loopback.sandbox.wire] == ["GET", "GET", "PUT", "PUT"]
 
     run(scenario())
+
+
+def test_a_correction_of_the_clock_does_not_lift_the_doubt_about_a_lost_answer() -> None:
+    """If the read that should resolve it is refused for the date, the attempt that follows is told of it again."""
+    seen: list[type[ApiError] | None] = []
+
+    async def attempt(failure: ApiError | None) -> None:
+        seen.append(None if failure is None else type(failure))
+        if failure is None:
+            raise Ambiguous("reset")
+        if len(seen) == 2:
+            raise ClockSkewed("the read is refused", http_status=403)
+
+    async def scenario() -> None:
+        async with Loopback(_account()) as loopback:
+            writer = loopback.writer()
+            await writer.observe()
+            await writer.retry(attempt)
+
+    run(scenario())
+    assert seen == [None, Ambiguous, Ambiguous]
 
 
 @pytest.mark.parametrize(
