@@ -15,7 +15,6 @@ from typing import Any, Final, Literal, Protocol, Self, cast
 import msgspec
 import structlog
 
-from worker.model.messages import english
 from worker.model.redaction import SHORTEST_SECRET, Secrets, without_headers
 from worker.render.json_document import encodable, inert
 from worker.render.log_lines import console_line
@@ -45,8 +44,6 @@ _DEEPEST: Final = 8
 """Levels of a value that are looked into: one that holds itself has no end."""
 _NAMES: Final = 1000
 """Names of fields that are remembered as harmless."""
-
-_ENCODE: Final = msgspec.json.Encoder(enc_hook=english).encode
 
 Line = MutableMapping[str, Any]
 
@@ -254,6 +251,16 @@ def _raised(error: BaseException) -> dict[str, Any]:
         "error_code": type(error).__name__,
         "raised_at": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
     }
+
+
+def _plain(value: Any) -> str | int | float:
+    """Return a text or number of a class of its own as a plain one: msgspec encodes no other, messages included."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    return int(value) if isinstance(value, int) else float(value)
+
+
+_ENCODE: Final = msgspec.json.Encoder(enc_hook=_plain).encode
 
 
 def _json(_logger: object, _method: str, line: Line) -> bytes:

@@ -365,6 +365,17 @@ def test_a_value_that_holds_itself_ends() -> None:
     assert json.dumps(logged(value=deep)).count("list") == 1
 
 
+def test_texts_and_numbers_of_a_class_of_their_own_are_plain_ones() -> None:
+    """A text of a library's own class ends no run, neither the first time nor once its field is known."""
+    text, number, share = type("Text", (str,), {}), type("Number", (int,), {}), type("Share", (float,), {})
+    stream = Stream()
+    log = logging_to(stream)
+    for _ in range(2):
+        log.info("event", error_code=text("Odd"), attempts=number(2), counts=[share(0.5), text("x")])
+    for line in map(json.loads, stream.text.splitlines()):
+        assert (line["error_code"], line["attempts"], line["counts"]) == ("Odd", 2, [0.5, "x"])
+
+
 def test_surrogates_spoil_no_other_field() -> None:
     """A text that is no Unicode is mended, and numbers beside it stay numbers."""
     line = logged(error_message="\udcff", http_status=502, counts={"\ud800": 1})
