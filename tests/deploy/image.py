@@ -43,7 +43,7 @@ mount -o remount,ro "$ROOM"
 echo ready
 exec cat
 """
-"""A root that nobody can write, but for the state; a network that is the loopback alone. It lasts as long as stdin."""
+"""Read-only root except for the state folder, and loopback as the only network. It lasts as long as stdin."""
 
 _INSTALL: Final = """
 set -e
@@ -144,7 +144,7 @@ def _run(command: Sequence[str], environment: Mapping[str, str]) -> None:
 
 
 class Pod:
-    """Containers of the image that share a network: a read-only root, a state folder, nobody's user."""
+    """Containers of the image that share a network, a state folder and an unprivileged user on a read-only root."""
 
     def __init__(self, image: Image, folder: Path, installed: Path, accounts: Path, user: tuple[int, int]) -> None:
         self.image = image

@@ -22,7 +22,7 @@ from worker.config import desired
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DRAIN = 25 + 20
-"""Seconds that a stop may take: what is under way, and a look of the settings' timeout.total_seconds."""
+"""Seconds that a stop may take: requests in flight, and a read within the settings' timeout.total_seconds."""
 
 
 def _dockerfile() -> str:

@@ -33,7 +33,7 @@ _INVISIBLE = "\u061c\x85\x9b\u200b\u2028\u2029\u202e\u2066\ufeff"
 
 
 class _Hostile(Sandbox):
-    """Answers each write with a refusal, and shows two numbers, one of them with a status that nobody knows."""
+    """Refuse each write, and report two numbers, one of them with an unknown status."""
 
     code, message = _EVIL, _EVIL
 
@@ -94,7 +94,7 @@ def test_terminal_gets_no_control_characters(command: Command, hostile: _Hostile
     assert b"owned" in shown
     assert not [byte for byte in _OBEYED if byte in shown]
     assert not [char for char in _INVISIBLE if char in shown.decode()]
-    # a line of its own would begin with what is behind the break
+    # a line of its own would start with the text behind the break
     assert not any(line.startswith((b"two", b"three")) for line in re.split(rb"[\r\n]", shown))
     assert hostile.wire
 

@@ -115,7 +115,7 @@ def test_wheel_runs_with_locked_dependencies_only(dist: tuple[Path, Path], tmp_p
     venv.create(tmp_path / "venv", with_pip=True)
     python = str(tmp_path / "venv/bin/python")
     pip = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps")
-    # pip finds packages where whoever runs this has told it to
+    # pip uses the index that the caller's environment configures
     settings = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "XDG_"))}
     done = _run(*pip, "--require-hashes", "-r", str(ROOT / "deploy/docker/runtime.lock"), cwd=tmp_path, **settings)
     if re.search("ConnectionError|NewConnectionError|No matching distribution", done.stderr):

@@ -136,7 +136,7 @@ class Shell:
         script = "".join(self._typed(sample, os.ttyname(terminal)) for sample in story)
         printed = self._folder / ".printed"
         with printed.open("w") as output:
-            shell = subprocess.Popen(  # noqa: S603 - what the pages of this project tell
+            shell = subprocess.Popen(  # noqa: S603 - the commands are this project's own pages
                 ["/bin/bash", "-c", script],
                 cwd=self._folder,
                 env=self._environment,

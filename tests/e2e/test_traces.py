@@ -16,7 +16,7 @@ PHONE = "01000000001"
 
 
 class Collector(ThreadingHTTPServer):
-    """Keeps the spans that it is told."""
+    """Collect the spans that are exported to it."""
 
     daemon_threads = True
 

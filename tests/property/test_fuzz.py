@@ -172,8 +172,8 @@ _DOCUMENT = json.dumps(_ACCOUNT, ensure_ascii=False, indent=2).encode()
 @pytest.mark.slow
 @fuzzed
 @given(documents(_ACCOUNT, _DOCUMENT, b'{"accountId": 1}', b"{}"), st.integers(1, 400))
-def test_any_account_document_is_an_account_or_a_failed_look(body: bytes, piece: int) -> None:
-    """However a document is cut and whatever slipped into it, numbers are digits and moments can be told."""
+def test_any_account_document_is_an_account_or_a_failed_read(body: bytes, piece: int) -> None:
+    """Numbers have digits and dates parse, however the document is cut or polluted."""
     document = AccountDocument()
     try:
         for start in range(0, len(body), piece):
@@ -258,7 +258,7 @@ _BODIES = (_DOCUMENT, *_ERRORS, b'{"errorCode": "RequestTimeTooSkewed"}', b"\x1f
 
 
 class _Parrot:
-    """A server that answers whatever it is told to, on a loop of its own, and hangs up."""
+    """Server on its own loop that sends the bytes it is given and hangs up."""
 
     def __init__(self) -> None:
         self.reply = b""
@@ -301,7 +301,7 @@ class _Parrot:
         url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         quota = Quota(RateLimit(), clock=loopback.now)
         writer = self._loopback.writer(endpoint=Endpoint(url), retry=Retry(attempts=1), quota=quota)
-        for call in (self._look(writer), self._loopback.write(writer, PHONE, Status.INACTIVE)):
+        for call in (self._read(writer), self._loopback.write(writer, PHONE, Status.INACTIVE)):
             try:
                 await call
             except WorkerError as error:
@@ -310,7 +310,7 @@ class _Parrot:
         return max(loopback.now(), *held) - begun
 
     @staticmethod
-    async def _look(writer: AccountWriter) -> None:
+    async def _read(writer: AccountWriter) -> None:
         assert (await writer.observe()).active >= 0
         offset = writer.clock_offset
         assert offset is None or abs(offset) < 10_000 * 366 * 86_400
@@ -335,7 +335,7 @@ def parrot() -> Iterator[_Parrot]:
 def test_any_headers_end_in_an_answer_or_an_error_in_time(
     parrot: _Parrot, status: int, headers: list[tuple[bytes, bytes]], body: bytes, *, told: bool
 ) -> None:
-    """Whatever the headers say, a look and a write end in their time, and the quota is held for a minute at most."""
+    """A read and a write end in time, and no header holds the quota for more than a minute."""
     lines = [b"%b: %b\r\n" % header for header in headers]
     if told:
         lines.append(b"Content-Length: %d\r\n" % len(body))
@@ -385,7 +385,7 @@ def _sound() -> SavedPlan:
 
 
 def _resealed(data: bytes) -> bytes:
-    """The same plan file with the fingerprint and the seal that it would have: whoever can write files can do that."""
+    """Return the plan file with a fresh fingerprint and seal, as anyone who can write files could make it."""
     try:
         plan = msgspec.json.decode(data, type=SavedPlan)
         return seal(msgspec.structs.replace(plan, fingerprint=fingerprint(plan.accounts), seal=""))

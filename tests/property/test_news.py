@@ -44,8 +44,8 @@ STATES = st.builds(
 
 
 @given(STATES)
-def test_what_stays_as_it_is_is_no_news(state: NotifyState) -> None:
-    """However often a state is seen again, also after a restart, nothing is told of it."""
+def test_unchanged_state_is_no_news(state: NotifyState) -> None:
+    """The same state makes no news, also after a restart."""
     assert notifications(state, state) == ()
     kept = decoded(encoded(state))
     assert kept == state
@@ -65,7 +65,7 @@ def turns(states: list[bool]) -> list[bool]:
 
 @given(st.lists(ACCOUNTS, max_size=6))
 def test_beginnings_and_ends_alternate(accounts: list[AccountState]) -> None:
-    """Over any sequence of states, failing and suspended are told at each turn exactly, an end after each beginning."""
+    """Over any sequence of states, failing and suspended are reported once per change."""
     told: list[Notification] = []
     before = NotifyState()
     for account in accounts:
@@ -82,8 +82,7 @@ def test_beginnings_and_ends_alternate(accounts: list[AccountState]) -> None:
 
 
 @given(ACCOUNTS, ACCOUNTS)
-def test_each_kind_is_told_when_it_grows_and_when_it_is_gone(before: AccountState, now: AccountState) -> None:
-    """Refusals, holds and drift are told where there are new ones, and their end where none is left."""
+def test_each_kind_is_reported_when_it_grows_and_when_it_ends(before: AccountState, now: AccountState) -> None:
     told = list(notifications(NotifyState(accounts={"main": before}), NotifyState(accounts={"main": now})))
     for event, old, new in (
         (Event.REFUSED, set(before.refused), set(now.refused)),
@@ -98,8 +97,8 @@ def test_each_kind_is_told_when_it_grows_and_when_it_is_gone(before: AccountStat
 
 
 @given(ACCOUNTS, ACCOUNTS)
-def test_notices_and_writes_are_told_once(before: AccountState, now: AccountState) -> None:
-    """A notice is told when it is new, and a run's writes when they are; neither has an end."""
+def test_notices_and_writes_are_reported_once(before: AccountState, now: AccountState) -> None:
+    """Neither has an end."""
     told = notifications(NotifyState(accounts={"main": before}), NotifyState(accounts={"main": now}))
     lines = {each.title for each in told if each.event in {Event.EXPIRING, Event.NOTICE}}
     for notice in now.notices:
@@ -114,8 +113,7 @@ def test_notices_and_writes_are_told_once(before: AccountState, now: AccountStat
 
 
 @given(STATES, STATES)
-def test_nothing_is_told_of_accounts_that_are_gone(before: NotifyState, now: NotifyState) -> None:
-    """News name accounts that are there, and all of them where a state is the first."""
+def test_news_name_only_existing_accounts(before: NotifyState, now: NotifyState) -> None:
     assert {each.account for each in notifications(before, now)} <= {None, *now.accounts}
     first = {each.account for each in notifications(NotifyState(), now)}
     assert {name for name, account in now.accounts.items() if account != AccountState()} <= first

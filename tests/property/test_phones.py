@@ -18,7 +18,7 @@ area = st.sampled_from(["2", *(str(code) for code in (31, 32, 33, 41, 42, 43, 44
 
 
 def digits(least: int, most: int) -> st.SearchStrategy[str]:
-    """So many ASCII digits."""
+    """Draw a text of *length* ASCII digits."""
     return st.text("0123456789", min_size=least, max_size=most)
 
 
@@ -112,7 +112,7 @@ def test_decimal_of_a_number_is_never_another_number(number: str, separator: str
 @settings(max_examples=200)
 @given(digits(3, 12))
 def test_advice_is_itself_accepted(number: str) -> None:
-    """A number that a refusal tells to write is usual and is accepted."""
+    """The spelling that a refusal suggests is plausible and accepted."""
     if (reason := refusal(number)) and (match := re.search(r"write (\d+)$", reason)):
         assert match[1] == f"0{number}"
         assert normalise(match[1]) == match[1]

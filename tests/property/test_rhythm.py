@@ -55,8 +55,7 @@ def test_cron_goes_by_the_wall_time_of_its_zone() -> None:
         ("0 0 */31 1 1#2", "it never matches within the next 50 years"),
     ],
 )
-def test_what_is_no_cron_expression_is_told(expression: str, told: str) -> None:
-    """Each mistake is named."""
+def test_invalid_cron_expression_is_refused(expression: str, told: str) -> None:
     with pytest.raises(ValueError, match=r".") as caught:
         cron(expression, SEOUL, START)
     assert told in str(caught.value)

@@ -113,8 +113,8 @@ def _reference(schedule: Schedule, moment: datetime, starts: dict[datetime, date
 @pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(schedules(), clocks)
-def test_what_holds_is_what_a_look_at_every_minute_finds(schedule: Schedule, clock: datetime) -> None:
-    """Over a day and a half, minute by minute, and the changes are those that such a look sees."""
+def test_status_equals_that_of_every_minute(schedule: Schedule, clock: datetime) -> None:
+    """Compare 36 hours minute by minute, with the changes between them."""
     start = to_utc(clock, load_zone(schedule.timezone))
     starts: dict[datetime, datetime] = {}
     minutes = [start + minute * _MINUTE for minute in range(36 * 60)]
@@ -137,7 +137,7 @@ def test_what_holds_is_what_a_look_at_every_minute_finds(schedule: Schedule, clo
 
 @given(st.lists(weeks, min_size=1, max_size=4))
 def test_weeks_contradict_each_other_where_two_minutes_do(windows: Sequence[WeeklyWindow]) -> None:
-    """A contradiction is told exactly where some minute of the week would have two statuses, and then truly."""
+    """A contradiction is reported exactly if some minute of the week would have two statuses."""
     wanted = [{minute % WEEK for start, end in window.spans for minute in range(start, end)} for window in windows]
 
     def clash(one: int, other: int) -> bool:
@@ -235,8 +235,8 @@ def test_until_is_when_something_else_is_wanted(schedule: Schedule, clock: datet
     assert settled.numbers[other] is account.numbers[other]
 
 
-def test_an_account_without_schedules_is_left_as_it_is() -> None:
-    """It is not copied, and nothing ever comes due in it."""
+def test_account_without_schedules_is_unchanged() -> None:
+    """The same object is returned, and no change is ever due."""
     account = _account(None)
     moment = datetime(2026, 12, 1, tzinfo=UTC)
     assert settle_schedules(account, moment) is account

@@ -44,7 +44,7 @@ def test_a_table_and_the_file_made_of_it_say_the_same(numbers: dict[str, Desired
 
 @given(st.text("가나다라마바사아자차카타파하거너더러머버서고노도로모보소구누두루무부수홍길동김이박최", min_size=1))
 def test_korean_text_is_read_in_the_encoding_that_it_is_in(note: str) -> None:
-    """Whatever the text, UTF-8 and CP949 are told apart."""
+    """UTF-8 and CP949 are distinguished for any text."""
     for encoding in ("utf-8", "cp949"):
         data = f"전화번호,상태,메모\n01012345678,활성,{note}\n".encode(encoding)
         assert read_csv("t.csv", data).numbers == {"01012345678": Desired(Status.ACTIVE, note)}

@@ -23,8 +23,8 @@ _TEMPLATES = sorted(
 
 
 @given(_FOREIGN)
-def test_english_stays_as_it_is(foreign: str) -> None:
-    """Where English is spoken nothing is looked up at all."""
+def test_english_is_unchanged(foreign: str) -> None:
+    """No catalogue is read for English."""
     assert translated(foreign) is foreign
 
 

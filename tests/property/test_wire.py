@@ -56,8 +56,8 @@ def _account(body: bytes, piece: int) -> ObservedAccount | ServerError:
 @example(_DEEP, 1 << 20)
 @example(_HUGE, 1 << 20)
 @example(_HALF, 1 << 20)
-def test_any_document_is_an_account_or_a_failed_look(body: bytes, piece: int) -> None:
-    """Every number of an account has digits and a status, however the bytes were cut into pieces."""
+def test_any_document_is_an_account_or_a_failed_read(body: bytes, piece: int) -> None:
+    """Every number has digits and a status, however the bytes were split."""
     account = _account(body, piece)
     if isinstance(account, ServerError):
         assert len(str(account)) < 700

@@ -1,4 +1,4 @@
-"""What the ledger has on disk and the result tells, compared with the requests on the wire."""
+"""Compare what the ledger holds and the result reports with the requests that the API received."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -63,7 +63,7 @@ def nothing_is_left_open(world: World, runs: list[Life]) -> Iterator[str]:
 
 
 def _expected(life: Life) -> set[int]:
-    """How many numbers a run is about, by any of its looks."""
+    """Return the number of phone numbers that any read of a run covers."""
     listed, selection = set(life.file.numbers), life.record.script.terms.selection
     found = set()
     for look in ({}, *(request.visible for request in life.requests)):

@@ -34,7 +34,7 @@ class Canary(NamedTuple):
 
 
 def _trust_a_replys_row(patch: Patch) -> None:
-    """What replies say takes the place of the closing look."""
+    """Believe the row of a reply instead of the verification read."""
     firsts: dict[Executor, ObservedAccount] = {}
 
     async def verify(self: Executor) -> None:
@@ -70,7 +70,7 @@ def _call_doubt_done(patch: Patch) -> None:
     patch.setattr(Attempt, "_judge", believe)
 
 
-def _retry_doubt_without_a_look(patch: Patch) -> None:
+def _retry_ambiguous_write_without_a_read(patch: Patch) -> None:
     async def resolve(self: Executor, attempt: Attempt) -> bool:
         del self
         attempt.ambiguous = True
@@ -171,11 +171,11 @@ def _overwrite_what_others_changed(patch: Patch) -> None:
     patch.setattr(Attempt, "_compare", lambda *_: False)
 
 
-def _do_not_heed_what_others_looks_show(patch: Patch) -> None:
+def _ignore_the_reads_of_others(patch: Patch) -> None:
     patch.setattr(Attempt, "_compare", lambda *_: False)
 
 
-def _tell_a_number_twice(patch: Patch) -> None:
+def _report_a_number_twice(patch: Patch) -> None:
     real = Executor.results
     patch.setattr(Executor, "results", lambda self: (result for one in real(self) for result in (one, one)))
 
@@ -229,7 +229,7 @@ CANARIES: Final = (
     Canary("trust a reply's row", "6", _trust_a_replys_row),
     Canary("retry what is refused", "7", plumbing.retry_what_is_refused),
     Canary("call doubt done", "6", _call_doubt_done),
-    Canary("retry doubt without a look", "1", _retry_doubt_without_a_look),
+    Canary("retry doubt without a look", "1", _retry_ambiguous_write_without_a_read),
     Canary("call what was accepted changed", "6", _call_accepted_changed),
     Canary("write protected numbers", "1", _write_protected_numbers),
     Canary("ignore a stale plan", "1", _ignore_a_stale_plan),
@@ -239,14 +239,14 @@ CANARIES: Final = (
     Canary("forget what dead runs have spent", "3", plumbing.forget_what_dead_runs_spent),
     Canary("replay open intents", "1", _replay_open_intents),
     Canary("overwrite what others changed", "7", _overwrite_what_others_changed),
-    Canary("do not heed what others' looks show", "1", _do_not_heed_what_others_looks_show),
+    Canary("do not heed what others' looks show", "1", _ignore_the_reads_of_others),
     Canary("write twice at once", "12", plumbing.write_twice_at_once),
     Canary("lock nothing", "12", plumbing.lock_nothing),
     Canary("write what is as desired", "9", _write_what_is_as_desired),
     Canary("forget the last number", "10", _forget_the_last_number),
     Canary("write in a dry run", "8", plumbing.write_in_a_dry_run),
     Canary("drop an outcome", "11", plumbing.drop_an_outcome),
-    Canary("tell a number twice", "11", _tell_a_number_twice),
+    Canary("tell a number twice", "11", _report_a_number_twice),
     Canary("settle nothing", "11", plumbing.settle_nothing),
     Canary("drop the answers", "13", plumbing.drop_the_answers),
     Canary("believe any reply", "14", plumbing.believe_any_reply),

@@ -1,4 +1,4 @@
-"""What can go wrong with one request, and how often: every kind that the API's description and the design tell of."""
+"""Every way in which one request can fail, by the API's description and the design, with its frequency."""
 
 from collections.abc import Mapping
 from random import Random

@@ -83,7 +83,7 @@ class Request:
 
 
 class Edit(NamedTuple):
-    """What a person changed: `after` is None where the number was removed."""
+    """Change by an operator: `after` is None if the number was removed."""
 
     moment: Moment
     phone: str

@@ -69,7 +69,7 @@ class Api:
         return sum(status == "ACTIVE" for status in self.numbers.values())
 
     def edit(self, phone: str, status: str | None) -> None:
-        """A person changes, adds or removes a number."""
+        """Change, add or remove a number, as an operator would."""
         before = self.numbers.get(phone)
         if status is None:
             self.numbers.pop(phone, None)
@@ -88,7 +88,7 @@ class Api:
         if refused is not None:
             return refused
         if not request.writes:
-            return self._distorted_look(request, fault) or self._look(request, fault)
+            return self._distorted_read(request, fault) or self._read(request, fault)
         return self._write(request, fault)
 
     def _stranger(self, request: Request) -> Reply | None:
@@ -143,10 +143,10 @@ class Api:
         bodies = [body, b"", b"<html>slow down</html>"]
         return Reply(429, reply.headers | more, self._chance.choice(bodies), Answered.LATER)
 
-    def _distorted_look(self, request: Request, fault: Fault) -> Reply | None:
-        """A reply that is not the account; None where the reply is.
+    def _distorted_read(self, request: Request, fault: Fault) -> Reply | None:
+        """Return a reply that differs from the account, or None.
 
-        A run never hears two of them in a row: what a second read confirms may be believed.
+        A run never gets two of them in a row: it may believe what a second read confirms.
         """
         heard = [each for each in self._history.requests if each.run == request.run and each.heard_account]
         if fault.instead not in {"stranger", "emptied", "shrunk"} or (heard and heard[-1].distorted):
@@ -160,7 +160,7 @@ class Api:
         request.hidden = frozenset(self._chance.sample(sorted(self.numbers), (len(self.numbers) + 1) // 2))
         return self._ok(self._document(request.visible, ACCOUNT_ID))
 
-    def _look(self, request: Request, fault: Fault) -> Reply:
+    def _read(self, request: Request, fault: Fault) -> Reply:
         request.shown = dict(self.numbers)
         match fault.instead:
             case "error":

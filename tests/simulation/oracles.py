@@ -23,7 +23,7 @@ from worker.model.results import Outcome
 __all__ = ["ORACLES", "judge", "violations"]
 
 _GRACE: Final = 0.1
-"""Seconds before a write leaves in which what a look shows comes too late: its intent is on the way to the disk."""
+"""Seconds before a write is sent in which a read comes too late: its intent is on the way to the disk."""
 _WRITABLE: Final = frozenset({"ACTIVE", "INACTIVE"})
 
 Oracle = Callable[[World, list[Life]], Iterator[str]]
@@ -41,7 +41,7 @@ def judge(world: World) -> None:
 
 
 def _only_what_the_file_says(world: World, runs: list[Life]) -> Iterator[str]:
-    """A write carries only the file's status, for a number that is listed and different at the last look."""
+    """A write carries the status of the file, for a listed number that differed at the last read."""
     del world
     for life in runs:
         for put in life.puts:
@@ -61,8 +61,8 @@ def _different(look: Request, put: Request) -> bool:
     return look.visible.get(put.phone) in _WRITABLE - {put.asked}
 
 
-def _doubt_is_settled_by_a_look(world: World, runs: list[Life]) -> Iterator[str]:
-    """After a write of which nobody knows, the number is looked at before it is written again."""
+def _ambiguous_write_is_settled_by_a_read(world: World, runs: list[Life]) -> Iterator[str]:
+    """After an ambiguous write, the account is read before the number is written again."""
     del world
     for life in runs:
         for puts in life.by_phone.values():
@@ -132,7 +132,7 @@ def _changed_was_observed(world: World, runs: list[Life]) -> Iterator[str]:
 
 
 def _foreign_changes_stay(world: World, runs: list[Life]) -> Iterator[str]:
-    """What somebody else changed, and a look of the run showed, is not overwritten in that run."""
+    """A foreign change that a read of the run showed is not overwritten in that run."""
     del world
     for life in runs:
         for phone, puts in life.by_phone.items():
@@ -145,11 +145,11 @@ def _foreign_changes_stay(world: World, runs: list[Life]) -> Iterator[str]:
 
 
 def _seen_foreign(life: Life, phone: str, puts: list[Request]) -> Request | None:
-    """The first look that shows of a number what the run cannot have done."""
+    """Return the first read that shows a change of a number which the run cannot have made."""
     before = life.approved.get(phone)
     possible = {before}
     done = False
-    for look in life.looks_since_approval:
+    for look in life.reads_since_approval:
         assert look.arrived is not None
         if phone in look.hidden:
             continue
@@ -231,7 +231,7 @@ def _nothing_is_believed_of_what_is_no_account(world: World, runs: list[Life]) -
     for life in runs:
         plan = life.record.plan
         planned = () if plan is None else (change.phone for change in plan.changes if change.action is Action.MISSING)
-        # a saved plan that is refused unread tells what it saw when it was made
+        # a saved plan that is refused unread reports what was observed when it was made
         read = life.looks or life.record.saved is None
         told = (number.phone for number in life.results if read and number.outcome is Outcome.MISSING)
         for phone in {*planned, *told}:
@@ -240,7 +240,7 @@ def _nothing_is_believed_of_what_is_no_account(world: World, runs: list[Life]) -
 
 
 def _one_account_has_one_description(world: World, runs: list[Life]) -> Iterator[str]:
-    """A run that reads one account for two documents writes for neither, and tells both so."""
+    """A run that reads one account for two documents writes for neither, and reports both."""
     del world
     for life in runs:
         if not life.record.script.twin:
@@ -289,7 +289,7 @@ def _a_plan_is_what_its_file_asks_for(world: World, runs: list[Life]) -> Iterato
 
 ORACLES: Final[tuple[tuple[str, Oracle], ...]] = (
     ("1", _only_what_the_file_says),
-    ("1", _doubt_is_settled_by_a_look),
+    ("1", _ambiguous_write_is_settled_by_a_read),
     ("3", thresholds_hold),
     ("3", enough_stay_active),
     ("4", _quota_holds),

@@ -16,7 +16,7 @@ __all__ = ["Disk", "DiskError", "Happening", "Process", "task_factory"]
 
 
 class Happening(NamedTuple):
-    """What happens at a moment of a run: a crash, an edit by a person, a jump of the clock, a signal."""
+    """Event at a moment of a run: a crash, an operator's edit, a jump of the clock, a signal."""
 
     what: str
     phone: str = ""
@@ -138,7 +138,7 @@ class Process:
         self.unheard()
 
     def unheard(self) -> list[BaseException]:
-        """The errors of tasks that nobody asked for, which asyncio prints with their tracebacks."""
+        """Collect the errors of tasks that are never awaited, which asyncio prints with their tracebacks."""
         left = [task for task in self.tasks if task.done() and getattr(task, "_log_traceback", False)]
         return [error for task in left if (error := task.exception()) is not None]
 

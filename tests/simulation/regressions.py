@@ -1,7 +1,7 @@
-"""Every seed that ever failed, with what it showed. Always run.
+"""Seeds that failed once, each with the defect it showed; they always run.
 
-A seed tells its story by the generator: where that changes, the seed's story does. What a seed once showed is therefore
-held by a unit test as well, and the seeds stay, as any story is worth living through.
+A seed means what the generator makes of it, and a new generator makes something else. A unit test therefore holds
+each defect as well; the seeds stay because any scenario is worth a run.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from typing import Final
 __all__ = ["REGRESSIONS"]
 
 REGRESSIONS: Final[Mapping[int, str]] = {
-    # with the generator as it is
+    # with the current generator
     41: "what a dead run left open stayed so where the next run had nothing to write",
     47: "as 41, with numbers that had no outcome",
     106: "a number that a shared look had shown changed by a person was written all the same",

@@ -13,7 +13,7 @@ __all__ = ["Life", "lives"]
 
 
 class Life:
-    """One run: what it was told to do and what it sent."""
+    """One run: its options and the requests that it sent."""
 
     def __init__(self, record: Record, world: World) -> None:
         self.record = record
@@ -32,7 +32,7 @@ class Life:
 
     @property
     def results(self) -> tuple[NumberResult, ...]:
-        """What the run told of its numbers."""
+        """Return what the run reported about its numbers."""
         return () if self.record.result is None else self.record.result.numbers
 
     @cached_property
@@ -50,14 +50,14 @@ class Life:
 
     @cached_property
     def planning(self) -> Request | None:
-        """The look before the first write, by which the plan was judged."""
+        """Return the read before the first write, by which the plan was judged."""
         if not self.puts:
             return None
         return next((look for look in reversed(self.looks) if look.sent.order < self.puts[0].sent.order), None)
 
     @property
-    def looks_since_approval(self) -> list[Request]:
-        """The looks from the one on by which the plan was judged."""
+    def reads_since_approval(self) -> list[Request]:
+        """Return the reads from the one by which the plan was judged."""
         first = self.planning
         return [] if first is None else self.looks[self.looks.index(first) :]
 

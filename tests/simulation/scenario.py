@@ -1,4 +1,4 @@
-"""One seed's story: an account, the files that describe it, and runs with everything that is going to befall them."""
+"""Scenario of a seed: an account, the files that describe it, and runs with the events that hit them."""
 
 from collections.abc import Mapping
 from random import Random
@@ -31,7 +31,7 @@ _DAYS: Final[tuple[tuple[str, ...], ...]] = (
     ("save", "apply", "saved"),
     ("save", "saved", "saved"),
 )
-"""Which runs one story may hold."""
+"""Which runs one scenario may hold."""
 
 
 class RunScript(NamedTuple):
@@ -56,7 +56,7 @@ class RunScript(NamedTuple):
 
 
 class Scenario(NamedTuple):
-    """One seed's story."""
+    """One seed's account, files, runs and events."""
 
     seed: int
     numbers: dict[str, str]
@@ -66,7 +66,7 @@ class Scenario(NamedTuple):
 
 
 def scenario(seed: int) -> Scenario:
-    """The story of a seed: most are anything, some are of a kind that anything seldom is."""
+    """Return the scenario of a seed: most are arbitrary, some are of a kind that is rarely drawn at random."""
     chance = Random(seed)
     story = _anything(chance, seed)
     kind = chance.random()
@@ -74,23 +74,23 @@ def scenario(seed: int) -> Scenario:
         story = _exchanged(story, chance)
     elif kind < 0.16:
         story = _in_pieces(story, chance)
-    # chances of their own: a kind that is new leaves the stories of the others as they were
+    # separate generators: a new kind does not change the scenarios of the others
     story = _strangely_answered(story, Random(f"replies {seed}"))
     story = _described_twice(story, Random(f"twins {seed}"))
     return _edited(story, Random(f"edits {seed}"))
 
 
 def _strangely_answered(story: Scenario, chance: Random) -> Scenario:
-    """Replies that are not the account, in one story of ten."""
+    """Add replies that differ from the account to one scenario of ten."""
     if chance.random() >= 0.1:
         return story
     return story._replace(runs=tuple(run._replace(profile="strange") for run in story.runs))
 
 
 def _described_twice(story: Scenario, chance: Random) -> Scenario:
-    """A run in which two documents of different names turn out to be one account, in one story of twenty.
+    """Make two documents describe one account, in one scenario of twenty.
 
-    Nothing goes wrong in it, so that both documents are read.
+    Nothing else fails in it, so that both documents are read.
     """
     if chance.random() >= 0.05:
         return story
@@ -101,7 +101,7 @@ def _described_twice(story: Scenario, chance: Random) -> Scenario:
 
 
 def _edited(story: Scenario, chance: Random) -> Scenario:
-    """Half of the saved plans meet the file as it is now, which is sometimes another one."""
+    """Give half of the saved plans the current file, which may have changed since."""
     runs = tuple(run._replace(compared=run.kind == "saved" and chance.random() < 0.5) for run in story.runs)
     return story._replace(runs=runs)
 

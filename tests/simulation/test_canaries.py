@@ -25,7 +25,6 @@ def test_a_planted_bug_is_found(canary: Canary, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_unbroken_worker_passes_the_same_seeds() -> None:
-    """None of those seeds contradicts the worker as it is."""
     assert [seed for seed in range(_MOST_SEEDS) if simulate(scenario(seed), judge).violations] == []
 
 

@@ -19,8 +19,8 @@ _CHUNK: Final = 100
 _SAFETY: Final = SafetySettings("100%", 0)
 
 
-def _story(seed: int) -> Scenario:
-    """The seed's faults, crashes, signals and broken disks over an account with groups; nobody edits it by hand."""
+def _scenario(seed: int) -> Scenario:
+    """Return a scenario with groups: the seed's faults, crashes, signals and broken disks, without manual edits."""
     chance = Random(f"groups {seed}")
     story = scenario(seed)
     phones = [f"010{index:08}" for index in range(chance.randint(3, 9))]
@@ -54,7 +54,7 @@ def _file(chance: Random, numbers: dict[str, str], groups: tuple[Group, ...], in
 
 
 def _fallen(world: World) -> Iterator[str]:
-    """Each moment at which a write of ours took an ACTIVE number from a group that could not spare it."""
+    """Return each moment at which our write took an ACTIVE number from a group that could not spare it."""
     statuses = dict(world.story.numbers)
     groups = world.story.files[0].groups
     for event in world.history.trace:
@@ -70,7 +70,7 @@ def _fallen(world: World) -> Iterator[str]:
 
 
 def _lived(seed: int) -> list[str]:
-    return list(_fallen(simulate(_story(seed))))
+    return list(_fallen(simulate(_scenario(seed))))
 
 
 @pytest.mark.parametrize("first", range(0, _PLANS, _CHUNK))
@@ -82,7 +82,7 @@ def test_no_group_falls_below_its_minimum(first: int) -> None:
 def test_seeds_cover_held_and_failed_activations() -> None:
     outcomes: set[str] = set()
     for seed in range(200):
-        world = simulate(_story(seed))
+        world = simulate(_scenario(seed))
         for record in world.records:
             if record.result is not None:
                 outcomes |= {f"{number.action} {number.outcome}" for number in record.result.numbers}

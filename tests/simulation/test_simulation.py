@@ -48,7 +48,7 @@ def test_seeds_cover_every_fault_and_event() -> None:
     """No oracle is silent because nothing happens."""
     met: set[str] = set()
 
-    def look(world: World) -> None:
+    def read(world: World) -> None:
         met.update(event.what for event in world.history.trace)
         met.update(f"{request.method} {request.fault}" for request in world.history.requests)
         met.update(f"run {record.script.kind}" for record in world.records)
@@ -61,7 +61,7 @@ def test_seeds_cover_every_fault_and_event() -> None:
     wanted |= {f"run {kind}" for kind in ("apply", "plan", "save", "saved")}
     wanted |= {f"outcome {told}" for told in ("converged", "partial", "refused", "failed", "locked", "interrupted")}
     for seed in range(1000):
-        simulate(scenario(seed), look)
+        simulate(scenario(seed), read)
         if met >= wanted:
             break
     assert met >= wanted, wanted - met

@@ -71,7 +71,7 @@ class Account(RuleBasedStateMachine):
 
     @rule(phone=phones, status=st.sampled_from(("ACTIVE", "INACTIVE", "BLOCKED", None)))
     def edit(self, phone: str, status: str | None) -> None:
-        """A person changes, adds or removes a number."""
+        """Change, add or remove a number, as an operator would."""
 
         async def do() -> None:
             self.world.api.edit(phone, status)
@@ -84,7 +84,7 @@ class Account(RuleBasedStateMachine):
 
     @rule(phone=phones, status=st.sampled_from(("ACTIVE", "INACTIVE", None)))
     def want(self, phone: str, status: str | None) -> None:
-        """Somebody changes the file."""
+        """Change one number in the file."""
         if status is None:
             self.wanted.pop(phone, None)
         else:
@@ -92,13 +92,13 @@ class Account(RuleBasedStateMachine):
 
     @rule(status=st.sampled_from(("ACTIVE", "INACTIVE", None)))
     def want_all(self, status: str | None) -> None:
-        """Somebody writes the file anew: all alike, or all the other way round."""
+        """Write the file anew: every number alike, or every number inverted."""
         other = {"ACTIVE": "INACTIVE", "INACTIVE": "ACTIVE"}
         self.wanted = {phone: status or other.get(now, "ACTIVE") for phone, now in self.there.items()}
 
     @rule()
     def plan(self) -> None:
-        """A plan tells exactly what differs, and writes nothing."""
+        """Check that a plan reports exactly the differences and writes nothing."""
         record = self._live("plan", _ALLOWED)
         assert record.plan is not None
         assert {change.phone: change.desired for change in record.plan.writes} == self._due()
@@ -180,7 +180,7 @@ class Account(RuleBasedStateMachine):
     def roll_back(self, data: st.DataObject) -> None:
         """What a run changed gets its old status back, where it still has that run's; a run like any other."""
         run = data.draw(st.sampled_from(sorted(self._runs())))
-        (account,) = self._told(run)
+        (account,) = self._history(run)
         saved, kept = self.world.saved, self.kept
         self.world.saved = undoing(account, run)
         self.kept = {phone: (after, before) for phone, before, after in self._runs()[run]}
@@ -235,8 +235,8 @@ class Account(RuleBasedStateMachine):
             found.setdefault(row["run"], []).append((row["phone"], row["before"], row["after"]))
         return found
 
-    def _told(self, run: str) -> tuple[AccountRecord, ...]:
-        """What the ledger tells of a run, as `history` has it."""
+    def _history(self, run: str) -> tuple[AccountRecord, ...]:
+        """Return what the ledger reports of a run, as `history` shows it."""
         with reading(self.world.ledger) as connection:
             assert connection is not None
             return tuple(story(connection, run).accounts)

@@ -24,7 +24,7 @@ def thresholds_hold(world: World, runs: list[Life]) -> Iterator[str]:
     for life in runs:
         ended = outcomes.get(life.name) not in {None, "crashed"}
         if not life.puts:
-            # whoever finds that all is done has come to the end of that plan
+            # a run that finds nothing left to do has finished that plan
             spent = set() if outcomes.get(life.name) == "converged" else spent
             continue
         look = life.planning

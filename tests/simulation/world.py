@@ -1,6 +1,6 @@
-"""One seed, lived through: runs befall the account as its story tells, then all is quiet and the tool has to converge.
+"""Run one seed: the events of its scenario hit the account, then faults end and the tool has to converge.
 
-The worker is the real one; the network, the disk, the clock and chance are not.
+The worker is real; the network, the disk, the clock and chance are simulated.
 """
 
 import asyncio
@@ -53,7 +53,7 @@ _QUIET_SECONDS: Final = 200.0
 
 
 class Silence:
-    """A log and a meter to which nobody listens."""
+    """Log and meter that ignore everything."""
 
     def bind(self, **fields: Any) -> Self:
         """Itself."""
@@ -275,7 +275,7 @@ class World:
 
 
 def simulate(story: Scenario, judge: Callable[[World], None] = lambda _: None) -> World:
-    """Live through a story in a folder of its own; `judge` looks at the world before the folder goes."""
+    """Run a scenario in its own folder; `judge` checks the world before the folder is removed."""
 
     async def main(folder: Path) -> World:
         asyncio.get_running_loop().set_task_factory(task_factory)

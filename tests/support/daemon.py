@@ -111,14 +111,14 @@ class Folder:
         self._news: list[FileChanges] = []
 
     def write(self, *accounts: DesiredAccount) -> None:
-        """Other files, as of the next look."""
+        """Replace the files, as of the next read."""
         was, now = ({each.name: each for each in some} for some in (self.accounts, accounts))
         changed = frozenset(name for name in now if now[name] != was.get(name))
         self._news.append(FileChanges(changed=changed, gone=frozenset(was.keys() - now.keys())))
         self.accounts = accounts
 
     def refresh(self, *, everything: bool = False) -> FileChanges:
-        """What was written since the last look."""
+        """Return what was written since the last read."""
         del everything
         return self._news.pop(0) if self._news else FileChanges()
 
@@ -198,7 +198,7 @@ class Daemon:
             self.settings,
             terms,
             self.wire,
-            lambda reference: Credentials(reference.api_key.env or "", Secret("s" * 32)) if reference else _nobody(),
+            lambda reference: Credentials(reference.api_key.env or "", Secret("s" * 32)) if reference else _no_client(),
             self.tape,
             books=self.books,
             conclude=overall,
@@ -242,5 +242,5 @@ class Daemon:
         return f"pass-{self._runs}"
 
 
-def _nobody() -> Credentials:
+def _no_client() -> Credentials:
     raise AssertionError("every account has a reference")

@@ -89,7 +89,7 @@ class Forge:
         return [call for call in self.calls if call[0] != "GET"]
 
     async def _start(self) -> None:
-        app = web.Application(middlewares=[self._look])
+        app = web.Application(middlewares=[self._read])
         hub, lab = f"/repos/{REPOSITORY}", f"/projects/{PROJECT}"
         app.add_routes(
             [
@@ -134,7 +134,7 @@ class Forge:
         self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
 
     @web.middleware
-    async def _look(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def _read(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         token = request.headers.get("Authorization") or request.headers.get("PRIVATE-TOKEN")
         if request.path.startswith("/blob/"):
             self.tokens_elsewhere.append(token)

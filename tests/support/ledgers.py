@@ -29,7 +29,7 @@ def clock(start: int = 0) -> Callable[[], str]:
 
 
 def started(run_id: str = "run-1", **more: Any) -> Run:
-    """A run that somebody started."""
+    """Start a run in the ledger."""
     given: dict[str, Any] = {
         "id": run_id,
         "command": "apply",
@@ -56,7 +56,7 @@ def timeless(folder: Path, *, run_id: str = "run-1", **more: Any) -> Ledger:
 
 
 async def never(_: float) -> bool:
-    """Whoever holds an account is not waited for."""
+    """Never wait for an account that another run holds."""
     return False
 
 
@@ -97,7 +97,7 @@ def became(plan: AccountPlan, outcome: Outcome, **more: Any) -> AccountResult:
 
 
 def seen(**statuses: str) -> ObservedAccount:
-    """A look at an account; a phone is written with an n before it."""
+    """Return an observed account; each phone is given with an n before it."""
     numbers = {name[1:]: Observed(name[1:], Status(status)) for name, status in statuses.items()}
     return ObservedAccount("1", numbers)
 

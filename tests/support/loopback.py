@@ -95,7 +95,7 @@ async def put(
 
 
 class Journal(Unheard):
-    """A log that can be narrowed to an account, and does not care. `on_line` is told of each line."""
+    """Log that ignores the account it is bound to, and passes each line to `on_line`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -154,7 +154,7 @@ class Loopback:
         return kind(self.transport, **given)
 
     def reader(self, **more: Any) -> AccountReader:
-        """One that looks."""
+        """Return a client that reads an account."""
         return self.client(AccountReader, **more)
 
     def writer(self, **more: Any) -> AccountWriter:

@@ -1,4 +1,4 @@
-"""An account in memory that can be looked at and written as the API can, with faults told beforehand."""
+"""Account in memory with the interface of the API client, and with faults set beforehand."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
@@ -11,7 +11,7 @@ __all__ = ["ModelAccount", "Unheard"]
 
 
 class Unheard:
-    """A log and a meter to which nobody listens, but that remember."""
+    """Log and meter that only remember."""
 
     def __init__(self) -> None:
         self.lines: list[tuple[str, dict[str, object]]] = []
@@ -29,9 +29,10 @@ class Unheard:
 
 
 class ModelAccount:
-    """`faults` maps a phone to what its next attempts meet: an error, raised before or after the write was carried out.
+    """Account that `faults` and hooks disturb.
 
-    `before` and `after` look are called with the account at each observation, for a person to interfere.
+    `faults` maps a phone to the errors of its next attempts, each raised before or after the write is carried
+    out. `before` and `after` are called with the account around each read, to change it as an operator would.
     """
 
     def __init__(self, account_id: str = "1", **numbers: str) -> None:
@@ -61,7 +62,7 @@ class ModelAccount:
         self._halted = self._halted or reason
 
     async def observe(self, *, closing: bool = False) -> ObservedAccount:
-        """The account as it is after a moment."""
+        """Return the current account after a moment."""
         if self._halted is not None and not closing:
             raise self._halted
         self.looks += 1
@@ -74,12 +75,12 @@ class ModelAccount:
         )
 
     async def confirm(self, observed: ObservedAccount, registered: int | None) -> ObservedAccount:
-        """The same, or a second look where earlier runs remember more numbers, as the client takes one."""
+        """Return the current account; read again if earlier runs remember more numbers, as the client does."""
         self.remembered.append(registered)
         return await self.observe() if registered is not None and registered > len(observed.numbers) else observed
 
     async def usage(self, phones: Collection[str], hours: int) -> NumberUse:
-        """What was told beforehand."""
+        """Return the usage that was set beforehand."""
         self.asked.append((tuple(phones), hours))
         return self.use
 

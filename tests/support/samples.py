@@ -1,7 +1,7 @@
-"""The samples of the documents: every fenced block, how it is tried, and how what it shows is compared with what is.
+"""Samples of the documents: each fenced block, how to try it, and how to compare its output.
 
-A comment above a block says what becomes of it: `<!-- run -->` has a shell run it, `<!-- run: yes -->` at a terminal
-where somebody answers yes, and `<!-- skip: REASON -->` leaves it alone. YAML and JSON need no comment: they are loaded.
+A comment above a block says how: `<!-- run -->` runs it in a shell, `<!-- run: yes -->` at a terminal that answers
+yes, and `<!-- skip: REASON -->` skips it. YAML and JSON need no comment: they are loaded.
 """
 
 import re
@@ -54,7 +54,7 @@ def samples(text: str) -> list[Sample]:
 
 
 def steps(sample: Sample) -> list[Step]:
-    """The commands of a block: `sh` is one, those of `console` begin with `$ ` and are followed by their output."""
+    """Return the commands of a block: `sh` is one; those of `console` start with `$ ` and precede their output."""
     if sample.language != "console":
         return [Step(sample.text, None)]
     found: list[Step] = []

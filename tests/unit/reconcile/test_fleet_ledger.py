@@ -172,7 +172,7 @@ def test_a_disk_that_fails_at_the_nth_commit_stops_the_run(
 
 async def _until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(600):
-        while not condition():  # noqa: ASYNC110 - the sandbox tells nobody
+        while not condition():  # noqa: ASYNC110 - the sandbox has no event for it
             await asyncio.sleep(0.1)
 
 
