@@ -31,8 +31,8 @@ def test_a_problem_is_an_annotation_at_its_line() -> None:
     assert list(told) == ["::error file=a.yaml,line=3,col=5::wrong", "::warning file=a.yaml,line=4,col=1::odd"]
 
 
-def test_of_many_problems_the_last_annotation_tells_how_many_are_left() -> None:
-    """GitHub shows ten of a step: the tenth says how many more there are."""
+def test_last_annotation_counts_the_problems_left() -> None:
+    """GitHub shows ten annotations a step: the tenth gives the number of the others."""
     told = list(annotations(f"a.yaml:{line}:1: wrong" for line in range(1, 31)))
     assert len(told) == 10
     assert told[-1] == "::error::and 21 more, in the log of this step"
@@ -108,8 +108,7 @@ def test_an_issue_is_opened_or_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert done.exit_code == 2
 
 
-def test_a_host_that_does_not_answer_is_told() -> None:
-    """Without a connection there is a sentence, without the token."""
+def test_unreachable_host_is_an_error_without_the_token() -> None:
     waits: list[float] = []
     with pytest.raises(CiError, match=r"GET /x: no answer \(.*refused.*gave up after 5 tries") as caught:
         Api("http://127.0.0.1:9", {"Authorization": "Bearer secret"}, sleep=waits.append).get("/x")
@@ -196,8 +195,8 @@ def test_a_plan_of_its_files_matches(roots: list[str]) -> None:
         ({"parts": (SourceFile("/etc/a.yaml"),)}, "'/etc/a.yaml' is not among the desired-state files"),
     ],
 )
-def test_a_plan_that_is_not_one_of_its_files_is_found_out(other: dict[str, Any], reason: str) -> None:
-    """Whoever can seal a plan can seal any: which files, accounts and groups it may name is for the files to say."""
+def test_plan_that_does_not_match_its_files_is_refused(other: dict[str, Any], reason: str) -> None:
+    """A seal proves nothing about who wrote it: the files decide which accounts and groups a plan may name."""
     assert reason in (mismatch(_account(**other), ["."], _reader(a=DESIRED, broken="version: 2")) or "")
 
 

@@ -222,8 +222,8 @@ def test_a_plain_403_is_a_missing_permission(forge: Forge, waiting: Waiting) -> 
     assert (waiting.seconds, len(forge.calls)) == ([], 1)
 
 
-def test_what_is_not_there_is_told_apart(forge: Forge, waiting: Waiting) -> None:
-    """A 404 is an error of its own, and no error of a deletion."""
+def test_404_is_its_own_error(forge: Forge, waiting: Waiting) -> None:
+    """A deletion that meets it succeeded."""
     with pytest.raises(NotFound):
         waiting.api.get("/nothing")
     waiting.api.delete("/nothing")

@@ -54,8 +54,8 @@ def test_a_plan_has_the_status_of_the_contract(plan: AccountPlan, plain: int, de
         (_plan(Verdict.ERROR), 1),
     ],
 )
-def test_whatever_drifted_shows_in_the_status(plan: AccountPlan, status: int) -> None:
-    """Drift is 2 also where nothing may mend it, 3 where something cannot be; otherwise as of a plan."""
+def test_drift_sets_the_exit_status(plan: AccountPlan, status: int) -> None:
+    """Drift is 2 even if a rule forbids the fix, 3 if it cannot be fixed; otherwise the status is that of a plan."""
     assert of_drift([plan, _plan()]) == status
 
 

@@ -86,8 +86,8 @@ def test_a_file_that_is_not_as_it_was_committed_is_dirty(checkout: Path) -> None
     assert _commits(file) == [_git(checkout, "rev-parse", "HEAD")] != [commit]
 
 
-def test_looking_changes_nothing_of_a_checkout(checkout: Path) -> None:
-    """Not even the index, which git likes to refresh while it is asked."""
+def test_reading_leaves_a_checkout_unchanged(checkout: Path) -> None:
+    """Git refreshes its index when asked, and may not do so here."""
     os.utime(checkout / "d" / "a.yaml")
     index = checkout / ".git" / "index"
     before = index.read_bytes(), index.stat().st_mtime_ns
@@ -156,16 +156,16 @@ def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("homeless")
 @pytest.mark.parametrize("path", [None, "~/ledger.db"])
-def test_a_user_without_a_home_is_told_to_name_a_place(path: str | None) -> None:
-    """Neither a bug nor a folder named ~ comes of it, and a path of its own is good."""
+def test_user_without_a_home_must_name_the_ledger(path: str | None) -> None:
+    """No folder named ~ is created, and an explicit path works."""
     with pytest.raises(LedgerError, match=r"no home folder: .*SENDERID_LEDGER__PATH"):
         ledger_path(Settings(ledger=LedgerSettings(path=path)))
     assert ledger_path(Settings(ledger=LedgerSettings(path="/s/l.db"))) == Path("/s/l.db")
 
 
 @pytest.mark.usefixtures("homeless")
-async def test_a_look_of_a_user_without_a_home_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
-    """What only reads remembers nothing, and says so once."""
+async def test_reading_without_a_home_continues(capsys: pytest.CaptureFixture[str]) -> None:
+    """Commands that only read warn once that they have no ledger."""
     ledger._warn.cache_clear()
     for _ in range(2):
         assert await read_only(Settings()).recall("key") == AccountMemory()
@@ -204,8 +204,8 @@ async def test_a_user_without_a_name_has_a_number(
     assert user == f"uid {os.getuid()}"
 
 
-async def test_a_glance_at_an_unreadable_ledger_warns_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each account is planned as if nothing were remembered; why is told once and not for each."""
+async def test_unreadable_ledger_warns_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each account is planned as if the ledger were empty; the warning is not repeated for each."""
     (tmp_path / "l.db").write_text("no ledger")
     ledger._warn.cache_clear()
     nothing = read_only(Settings(ledger=LedgerSettings(path=str(tmp_path / "l.db"))))

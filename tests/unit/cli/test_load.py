@@ -95,7 +95,7 @@ def test_default_settings_file_that_leads_nowhere() -> None:
 
 
 def test_settings_file_that_would_never_end() -> None:
-    """A FIFO in the place of the settings is told at once instead of waited for."""
+    """A FIFO in place of the settings is refused at once."""
     os.mkfifo("pipe")
     assert refused("pipe") == "pipe:1:1: not a regular file: give a file"
 
@@ -108,7 +108,7 @@ def test_accounts_of_the_default_folder() -> None:
 
 
 def test_no_default_folder() -> None:
-    """A newcomer without config/desired is told how to begin."""
+    """Without config/desired the message says how to start."""
     with pytest.raises(
         DesiredStateError, match=r"^config/desired:1:1: .*: name files with -f, or begin with `senderid ex"
     ):
@@ -116,7 +116,7 @@ def test_no_default_folder() -> None:
 
 
 def test_accounts_of_files() -> None:
-    """With -f nothing else is read, and every problem of every file is told."""
+    """With -f nothing else is read, and every problem of every file is reported."""
     wrote("config/desired/a.yaml", "version: 1\nnumbers: {}")
     assert [account.name for account in load_accounts(Settings(), [wrote("b.yaml", "version: 1\nnumbers: {}")])] == [
         "b"
@@ -150,7 +150,7 @@ def test_korean_accounts_by_name() -> None:
     ],
 )
 def test_unknown_accounts(names: list[str], told: str) -> None:
-    """Every account that no file has is told, with the one that was probably meant."""
+    """Each unknown account is reported, with the closest name."""
     wrote("d/main.yaml", "version: 1\nnumbers: {}")
     wrote("d/shop.yaml", owned("SHOP"))
     with pytest.raises(UsageError, match=told):
@@ -166,7 +166,7 @@ def test_unknown_account_among_many() -> None:
 
 
 def test_warnings_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    """What is odd is told on stderr with its place, and does not stop a run."""
+    """Warnings name their place on stderr, and do not stop a run."""
     assert load_accounts(Settings(), [wrote("a.yaml", "version: 1\nnumbers: {011-123-4567: ACTIVE}")])
     out, err = capsys.readouterr()
     assert out == ""
@@ -181,7 +181,7 @@ def test_accounts_of_stdin(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_closed_stdin(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process without standard input, as daemons start them, reads files all the same, and is told of `-`."""
+    """A process without standard input, as daemons start them, can read files and gets an error for `-`."""
     monkeypatch.setattr(sys, "stdin", None)
     assert load_accounts(Settings(), [wrote("a.yaml", "version: 1\nnumbers: {}")])
     with pytest.raises(DesiredStateError, match=r"^stdin:1:1: cannot be read: Bad file descriptor"):
@@ -208,7 +208,7 @@ def test_selection_in_any_spelling() -> None:
     ],
 )
 def test_wrong_selection(only: list[str], exclude: list[str], told: str) -> None:
-    """What is no number, or is to be looked at alone and not listed, is told with its option."""
+    """A number that is invalid or not listed is reported with its option."""
     with pytest.raises(UsageError, match=f"^{told}"):
         parse_selection(only, exclude, [listing("a", "01012345678")])
 
@@ -221,7 +221,7 @@ def test_rules() -> None:
 
 @pytest.mark.parametrize("name", ["max_deactivations", "ALL", "", "\x1b"])
 def test_unknown_rule(name: str) -> None:
-    """A rule that there is not is told with those that there are."""
+    """An unknown rule is reported with the list of rules."""
     with pytest.raises(UsageError) as error:
         parse_rules(["all", name])
     assert str(error.value) == (
@@ -260,7 +260,7 @@ def test_default_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_secrets_are_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One run uses the credentials that it began with, and knows every secret that it has to hide."""
+    """One run uses the credentials that it started with, and knows every secret that it has to mask."""
     monkeypatch.setenv("KEY", "NCS1")
     resolver = CredentialsResolver()
     first = resolver(reference(SecretRef(file=wrote("a", SECRET))))
@@ -285,7 +285,7 @@ def test_secrets_are_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_wrong_variables(value: str | None, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A variable that is missing, empty or cannot be a secret is told by name, and nothing of the secret is."""
+    """A variable that is missing, empty or no possible secret is named, without its value."""
     monkeypatch.setenv("KEY", "NCS1")
     if value is not None:
         monkeypatch.setenv("OTHER", value)
@@ -307,7 +307,7 @@ def test_wrong_variables(value: str | None, told: str, monkeypatch: pytest.Monke
     ],
 )
 def test_wrong_files(data: bytes, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that cannot hold a secret is told by name, and nothing of the secret is."""
+    """A file that cannot hold a secret is named, without its content."""
     monkeypatch.setenv("KEY", "NCS1")
     with pytest.raises(CredentialsMissing) as error:
         CredentialsResolver()(reference(SecretRef(file=wrote("secret", data))))
@@ -319,15 +319,15 @@ def test_wrong_files(data: bytes, told: str, monkeypatch: pytest.MonkeyPatch) ->
     ("path", "told"), [("none", "No such file or directory"), (".", "Is a directory"), ("loop", "Too many levels")]
 )
 def test_unreadable_files(path: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that cannot be read is told by name, with the system's reason."""
+    """The message names the file and the system's reason."""
     Path("loop").symlink_to("loop")
     monkeypatch.setenv("KEY", "NCS1")
     with pytest.raises(CredentialsMissing, match=f"the API secret cannot be read: the file {path}: {told}"):
         CredentialsResolver()(reference(SecretRef(file=path)))
 
 
-def test_missing_key_is_told_as_the_key() -> None:
-    """What is missing is told as the half that it is, and a failed look-up leaves nothing behind."""
+def test_missing_key_is_reported_as_the_key() -> None:
+    """The message names the missing half, and a failed lookup keeps nothing."""
     resolver = CredentialsResolver()
     with pytest.raises(CredentialsMissing, match="the API key is missing: the environment variable KEY is not set"):
         resolver(reference(SecretRef(env="OTHER")))

@@ -51,9 +51,7 @@ def test_every_end_is_a_status_and_a_sentence(
     assert "CANARY" not in err
 
 
-def test_a_closed_stderr_changes_no_status(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nobody can be told, the status still tells."""
-
+def test_closed_stderr_keeps_the_exit_status(monkeypatch: pytest.MonkeyPatch) -> None:
     class Closed(io.StringIO):
         def write(self, _: str) -> int:
             raise OSError(5, "gone")

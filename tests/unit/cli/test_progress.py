@@ -70,7 +70,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
 
 
 def advanced(progress: Progress, clock: Clock, numbers: int, seconds: float = 0.125) -> None:
-    """So many numbers done, so far apart."""
+    """Advance by *count* numbers, *seconds* apart."""
     for _ in range(numbers):
         clock.now += seconds
         progress.advance()
@@ -171,8 +171,7 @@ def test_bar_fits_a_narrow_terminal(clock: Clock, terminal: Terminal, monkeypatc
         assert ESCAPES.sub("", terminal.raw).strip("\r") == "writing  9/1200 8/s"
 
 
-def test_no_bar_for_an_unknown_number(clock: Clock, terminal: Terminal) -> None:
-    """Where nobody said how many numbers there are, no bar pretends to know."""
+def test_no_bar_for_an_unknown_total(clock: Clock, terminal: Terminal) -> None:
     with redirect_stderr(terminal), Progress(enabled=True) as progress:
         advanced(progress, clock, 20, 60)
     assert terminal.raw == ""

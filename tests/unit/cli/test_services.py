@@ -1,4 +1,4 @@
-"""What a daemon tells of itself: its metrics follow it, its pages have its words, and its address is read."""
+"""What a daemon publishes: metrics, pages and its address."""
 
 import asyncio
 
@@ -64,8 +64,8 @@ def test_a_pass_that_could_note_nothing_is_a_failed_one() -> None:
     run(story())
 
 
-def test_suspensions_are_told_with_their_beginning() -> None:
-    """That of one account under its name, that of everything under all names, and neither once it is over."""
+def test_suspensions_are_published_with_their_start() -> None:
+    """That of one account under its name, that of everything under all names, and neither once it has ended."""
 
     async def story() -> None:
         one, two = account(1), account(2)
@@ -92,8 +92,8 @@ def test_suspensions_are_told_with_their_beginning() -> None:
     run(story())
 
 
-def test_broken_files_are_told_until_they_are_mended() -> None:
-    """The metric turns with the file, and readiness says which file it is."""
+def test_broken_files_are_published_until_they_are_fixed() -> None:
+    """The metric follows the file, and readiness names it."""
 
     async def story() -> None:
         found = account()
@@ -119,8 +119,8 @@ def test_broken_files_are_told_until_they_are_mended() -> None:
     run(story())
 
 
-def test_before_there_is_a_daemon_it_is_about_to_start() -> None:
-    """Who asks too early is not told that all is well."""
+def test_before_the_daemon_runs_it_is_starting() -> None:
+    """A probe that comes too early is not answered with success."""
 
     async def story() -> None:
         await asyncio.sleep(0)

@@ -54,7 +54,7 @@ notify:
     )
 
 
-def test_without_channels_nobody_is_told() -> None:
+def test_without_channels_nothing_is_sent() -> None:
     """An empty list is as good as none."""
     assert of_file("notify: {channels: []}") == Settings()
 
@@ -81,7 +81,7 @@ LITERAL = "url must be a reference, {env: NAME} or {file: PATH}; never put a sec
     ],
 )
 def test_wrong_channels(text: str, told: str) -> None:
-    """What is wrong with a channel is told at its place, without repeating what may be its secret."""
+    """A mistake in a channel is reported at its place, without repeating a possible secret."""
     found = problems(text)
     assert any(problem.startswith(f"w.yaml:{told}") for problem in found), found
     assert not any("TIiajkd" in problem or "slack" in problem for problem in found)
@@ -107,7 +107,7 @@ def test_wrong_channels(text: str, told: str) -> None:
     ],
 )
 def test_wrong_fields(field: str, told: str) -> None:
-    """What is wrong with a channel's events, digest or templates is told at its place, and what would do."""
+    """A mistake in a channel's events, digest or templates is reported at its place, with what is allowed."""
     (problem,) = problems(f"notify: {{channels: [{{name: ops, url: {{env: OPS_URL}}, {field}}}]}}")
     assert problem.startswith(f"w.yaml:1:{told}"), problem
 

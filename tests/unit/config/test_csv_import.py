@@ -96,8 +96,8 @@ def test_warnings_are_bounded() -> None:
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
-def test_the_first_row_tells_what_separates(delimiter: str) -> None:
-    """Whatever a spreadsheet puts between cells is understood; blank rows and blank cells at the end are nothing."""
+def test_first_row_decides_the_separator(delimiter: str) -> None:
+    """Blank rows and blank cells at the end are ignored."""
     rows = [["Phone", " STATUS "], ["01012345678", "active"], ["", ""], ["15881234", "Inactive", "", ""]]
     text = "\r\n".join(delimiter.join(row) for row in rows)
     assert read_csv("t.csv", text.encode()).numbers == {"01012345678": ACTIVE, "15881234": INACTIVE}
@@ -141,15 +141,15 @@ def test_a_needed_column_cannot_be_skipped() -> None:
         ("", "no number"),
     ],
 )
-def test_what_a_spreadsheet_did_to_a_number_is_refused(cell: str, told: str) -> None:
-    """A number that lost a digit, or gained one, is told and never guessed."""
+def test_number_damaged_by_a_spreadsheet_is_refused(cell: str, told: str) -> None:
+    """A number that lost or gained a digit is reported and never guessed."""
     (problem,) = _problems(f"phone,status\n{cell},ACTIVE\n")
     assert problem.startswith("t.csv:2:1: ")
     assert told in problem
 
 
 def test_every_problem_has_its_line_and_column() -> None:
-    """All that is wrong is told at once, each at its cell; one in a row of several lines at the row's first."""
+    """All problems are reported at once, each at its cell; those of a row of several lines at its first."""
     assert _problems(
         'status,phone,note,protected\n"ACTIVE",1x,x,\nmaybe,01012345678,"a ""b"", c",perhaps\n,01012345679,,\n'
         'ACTIVE,01012345670,,,more\nACTIVE,01012345671,"\u0007\n",\nACTIVE,01012345672,,\nACTIVE,010-1234-5672,,\n'
@@ -177,14 +177,14 @@ def test_every_problem_has_its_line_and_column() -> None:
         (b"phone,note\n", "t.csv:1:1: missing column"),
     ],
 )
-def test_what_is_no_table_is_told_once(data: bytes, problem: str) -> None:
-    """A file that cannot be read as a table has one problem that says what to do."""
+def test_file_that_is_no_table_has_one_problem(data: bytes, problem: str) -> None:
+    """The message says what to do."""
     (told,) = _problems(data)
     assert problem in told
 
 
 def test_only_line_ends_end_a_line() -> None:
-    """A character that some programs take for a line's end stays in its cell, and is told there."""
+    """A character that some programs take for a line end stays in its cell, and is reported there."""
     (told,) = _problems("phone,status,note\n01012345678,ACTIVE,a\u2028b\n")
     assert told.startswith("t.csv:2:20: note has the invisible character U+2028")
 

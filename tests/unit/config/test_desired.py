@@ -119,7 +119,7 @@ def test_names_are_composed() -> None:
     ],
 )
 def test_unfit_name_of_the_file(source: str, words: str) -> None:
-    """A file's name that cannot be an account's is told, with what to write, unless the account has one of its own."""
+    """A file name that cannot be an account name is an error, unless the account has a name of its own."""
     (problem,) = refusal((source, b"\nversion: 1\nnumbers: {}")).problems
     assert (problem.line, problem.column) == (2, 1)
     assert problem.message.startswith("write `account: NAME`: ")
@@ -173,14 +173,14 @@ def test_status_in_any_letter_case(status: str, form: str) -> None:
     ],
 )
 def test_wrong_status(status: str, what: str) -> None:
-    """What is no status is told at its place, with the two that there are."""
+    """The message has the place and both statuses."""
     assert told(f"{HEAD}  010-1234-5678: {status}\n") == f"3:18: status must be ACTIVE or INACTIVE, not {what}"
     listed = f"version: 1\nnumbers:\n- phone: 010-1234-5678\n  status: {status}\n"
     assert told(listed) == f"4:11: status must be ACTIVE or INACTIVE, not {what}"
 
 
 def test_missing_status() -> None:
-    """A number without a status is told where its colon ends."""
+    """The error is where the number's colon ends."""
     assert told(HEAD + "  010-1234-5678:\n") == "3:17: status must be ACTIVE or INACTIVE, not nothing"
     assert told(HEAD + "  010-1234-5678: {note: x}\n") == "3:18: missing status: write ACTIVE or INACTIVE"
 
@@ -242,7 +242,7 @@ def test_notes(note: str, kept: str) -> None:
 )
 @pytest.mark.parametrize("key", ["note", "owner"])
 def test_wrong_notes(key: str, value: str, words: str) -> None:
-    """A note or an owner that cannot be shown, or is too long or nothing, is told at its place."""
+    """A note or an owner that is empty, too long or not printable is reported at its place."""
     problem = told(f"{HEAD}  112:\n    status: ACTIVE\n    {key}: {value}\n")
     assert problem.startswith(f"5:{7 + len(key)}: {key} {words}")
 
@@ -275,7 +275,7 @@ def test_names(name: str) -> None:
 
 
 def test_same_number_twice_names_both_lines() -> None:
-    """One number in several spellings is told at each further place, with the line of the first."""
+    """Each further spelling of a number is reported, with the line of the first."""
     text = HEAD + "  010-1234-5678: ACTIVE\n  +82 10 1234 5678: INACTIVE\n  '01012345678': ACTIVE\n"
     assert problems(text) == [
         "a.yaml:4:3: 01012345678 is a duplicate of line 3: keep one",
@@ -284,15 +284,15 @@ def test_same_number_twice_names_both_lines() -> None:
 
 
 def test_same_number_twice_in_a_list() -> None:
-    """One number twice is told in the form of a list too, at the phone."""
+    """In the list form the error is at the phone."""
     text = (
         "version: 1\nnumbers:\n- {phone: 010-1234-5678, status: ACTIVE}\n- status: ACTIVE\n  phone: 82 10 1234 5678\n"
     )
     assert told(text) == "5:10: 01012345678 is a duplicate of line 3: keep one"
 
 
-def test_same_number_twice_is_told_beside_other_mistakes() -> None:
-    """A number whose first entry is wrong otherwise is known to stand there, so that both mistakes are told at once."""
+def test_same_number_twice_is_reported_beside_other_mistakes() -> None:
+    """An entry that is wrong otherwise still counts as the number's first."""
     assert problems(HEAD + "  010-1234-5678: oops\n  01012345678: ACTIVE\n") == [
         "a.yaml:3:18: status must be ACTIVE or INACTIVE, not 'oops'",
         "a.yaml:4:3: 01012345678 is a duplicate of line 3: keep one",
@@ -315,7 +315,7 @@ def test_same_number_twice_is_told_beside_other_mistakes() -> None:
     ],
 )
 def test_wrong_numbers(written: str, words: str) -> None:
-    """What is no number is told at its place, repeated in printable characters, with what to write instead."""
+    """The message has the place, the value in printable characters and what to write instead."""
     problem = told(f"{HEAD}  {written}: ACTIVE\n")
     assert problem.startswith("3:3: ")
     assert words in problem
@@ -324,7 +324,7 @@ def test_wrong_numbers(written: str, words: str) -> None:
 
 @pytest.mark.parametrize("key", ["[a, b]", "{a: b}", "{{ .Values.phone }}"])
 def test_number_that_is_no_text(key: str) -> None:
-    """A list or a mapping in the place of a number, as an unfilled template leaves it, is told."""
+    """A list or a mapping in place of a number is an error: unfilled templates leave them."""
     text = f"{HEAD}  {key}: {{a: [b]}}\n  oops: ACTIVE\n"
     first, second = problems(text)
     assert first == "a.yaml:3:3: expected a number, such as 010-1234-5678"
@@ -346,7 +346,7 @@ def test_number_that_is_no_text(key: str) -> None:
     ],
 )
 def test_wrong_entries(entry: str, words: str) -> None:
-    """A wrong entry of a list is told at its place, with what it should be."""
+    """The message has the place and what an entry should be."""
     assert told(f"version: 1\nnumbers:\n- {entry}\n").startswith(words)
 
 
@@ -395,7 +395,7 @@ def test_wrong_entries(entry: str, words: str) -> None:
     ],
 )
 def test_wrong_documents(text: str, words: str) -> None:
-    """What is wrong with a document is told at its place, once, with what to write."""
+    """Each mistake in a document is reported once, with what to write."""
     (problem,) = problems(text)
     with pytest.raises(DesiredStateError, match=f"^a.yaml:{words}"):
         loaded(text)
@@ -403,7 +403,7 @@ def test_wrong_documents(text: str, words: str) -> None:
 
 
 def test_long_value_of_an_unknown_key() -> None:
-    """A misspelt key is told once, however much stands under it, and the rest of the file is checked."""
+    """A misspelt key is reported once, whatever stands under it, and the rest of the file is checked."""
     numbers = "".join(f"  010-1234-{n:04}: ACTIVE\n" for n in range(3000))
     assert problems(f"version: 1\nnumbrs:\n{numbers}acount: main\n") == [
         "a.yaml:1:1: missing numbers: write `numbers: {}` if there are none",
@@ -413,7 +413,7 @@ def test_long_value_of_an_unknown_key() -> None:
 
 
 def test_second_block_of_numbers() -> None:
-    """Numbers under a second `numbers` are not silently dropped: the second one is told with the line of the first."""
+    """A second `numbers` is not dropped silently: it is an error with the line of the first."""
     numbers = "".join(f"  010-1234-{n:04}: ACTIVE\n" for n in range(2000))
     assert told(f"version: 1\nnumbers:\n{numbers}numbers:\n{numbers}") == (
         "2003:1: numbers is a duplicate of line 2: keep one"
@@ -432,8 +432,8 @@ def test_entry_that_is_far_too_big() -> None:
     assert told(f"{HEAD}  112: [{'a,' * 2000}]\n").startswith("3:8: more than 1,000 values in one entry")
 
 
-def test_everything_wrong_is_told_at_once() -> None:
-    """Every problem of every file, and of sources that could not be read, is told in the order of the files."""
+def test_everything_wrong_is_reported_at_once() -> None:
+    """The order is that of the files; sources that could not be read count."""
     unread = Problem("c.yaml", 1, 1, "cannot be read: No such file or directory")
     error = refusal(
         ("a.yaml", b"version: 1\nacount: main\nnumbers:\n  oops: ACTIVE\n  112: yes\n  1335: {nte: x}\n"),
@@ -499,14 +499,14 @@ def test_several_documents() -> None:
 
 
 def test_empty_document_at_the_end() -> None:
-    """A document that is empty is told, and does not count as an account of the file's name."""
+    """An empty document is an error, and does not count as an account of the file's name."""
     assert problems("version: 1\nnumbers: {}\n---\n") == [
         "a.yaml:3:1: the document is empty: write version and numbers, or remove its ---"
     ]
 
 
 def test_two_documents_for_one_account() -> None:
-    """Two documents for one account, in a file or in two, are told with both places."""
+    """Two documents for one account, in a file or in two, are reported with both places."""
     advice = "a.yaml:1: write another `account:` in one of them, or the same in both if they are parts of one account"
     assert problems("version: 1\nnumbers: {}\n---\nversion: 1\nnumbers: {}\n") == [
         f"a.yaml:4:1: account 'a' is also described at {advice}"
@@ -517,7 +517,7 @@ def test_two_documents_for_one_account() -> None:
 
 
 def test_number_active_in_two_accounts() -> None:
-    """A number that is ACTIVE in two accounts is told with both places; INACTIVE in one of them is fine."""
+    """A number that is ACTIVE in two accounts is reported with both places; INACTIVE in one of them is fine."""
     first = HEAD + "  010-1234-5678: ACTIVE\n"
     assert problems(first, HEAD + "  112: INACTIVE\n  01012345678: ACTIVE\n") == [
         "b.yaml:4:1: 01012345678 is ACTIVE in 'b' and in 'a' (a.yaml:3): it can be ACTIVE in one account only"
@@ -585,7 +585,7 @@ def test_safety(safety: str, expected: SafetyOverride) -> None:
     "wrong", ["lots", "-5", "130%", "12.5%", "1e3", "9" * 10, "9" * 9000, "9" * 9000 + "%", "", "[1]", "'%'"]
 )
 def test_wrong_max_deactivations(wrong: str) -> None:
-    """A threshold that is no number and no percentage is told with what it should be, in a short sentence."""
+    """A threshold that is neither a number nor a percentage is reported in a short sentence."""
     problem = told(f"version: 1\nsafety:\n  max_deactivations: {wrong}\nnumbers: {{}}\n")
     assert problem.startswith("3:2")
     assert "max_deactivations must be a whole number of 0 or more, or a percentage such as 30%, not " in problem
@@ -607,7 +607,7 @@ def test_wrong_max_deactivations(wrong: str) -> None:
     ],
 )
 def test_wrong_min_active(wrong: str, what: str) -> None:
-    """A least number of ACTIVE numbers that is none is told with what it should be, in a short sentence."""
+    """A minimum that is no number is reported in a short sentence."""
     problem = told(f"version: 1\nsafety:\n  min_active: {wrong}\nnumbers: {{}}\n")
     assert problem.startswith("3:1")
     assert problem.endswith(f" min_active must be a whole number from 0 to 999,999,999, not {what}")
@@ -627,7 +627,7 @@ def test_wrong_min_active(wrong: str, what: str) -> None:
     ],
 )
 def test_wrong_safety(safety: str, words: str) -> None:
-    """Thresholds that are not named, or misnamed, are told."""
+    """Missing and misspelt names of thresholds are errors."""
     assert told(f"version: 1\nsafety: {safety}\nnumbers: {{}}\n") == words
 
 
@@ -661,7 +661,7 @@ def test_in_use(guard: str, expected: InUseOverride) -> None:
     ],
 )
 def test_wrong_in_use(guard: str, words: str) -> None:
-    """What the guard does not know is told at its place, with what it should be."""
+    """Each mistake in the guard's settings is reported with what is allowed."""
     assert told(f"version: 1\nin_use: {guard}\nnumbers: {{}}\n") == words
 
 
@@ -685,7 +685,7 @@ def test_endpoint(endpoint: str) -> None:
     ],
 )
 def test_wrong_endpoint(endpoint: str, words: str) -> None:
-    """An endpoint that is none, or would send credentials in the open, is told at its place without a password."""
+    """An endpoint that is invalid or would send credentials unencrypted is reported without a password."""
     problem = told(f"version: 1\nendpoint: {endpoint}\nnumbers: {{}}\n")
     assert problem.startswith("2:1")
     assert words in problem
@@ -748,7 +748,7 @@ def test_literal_secrets_are_refused_and_not_repeated(credentials: str) -> None:
     ],
 )
 def test_wrong_credentials(credentials: str, words: str) -> None:
-    """Credentials are references to both halves; what is missing or ambiguous is told with what to write."""
+    """Credentials are references to both halves; a missing or ambiguous one is reported with what to write."""
     with pytest.raises(DesiredStateError, match=words):
         loaded(f"version: 1\ncredentials: {credentials}\nnumbers: {{}}\n")
 
@@ -764,7 +764,7 @@ def test_references(reference: str) -> None:
 
 
 def test_problems_are_bounded() -> None:
-    """A file of many problems tells the first thousand and counts the rest, and other files are told as well."""
+    """A file reports its first thousand problems and counts the rest; other files report theirs."""
     text = HEAD + "".join(f"  x{n}: ACTIVE\n" for n in range(3000)) + "  112: ACTIVE\n  112: ACTIVE\n"
     error = refusal(("a.yaml", text.encode()), ("b.yaml", b""))
     assert len(error.problems) == 1001
@@ -782,13 +782,13 @@ def test_very_many_problems() -> None:
 
 
 def test_duplicates_are_bounded() -> None:
-    """One number thousands of times is told a thousand times, and the rest is counted."""
+    """One number thousands of times is reported a thousand times, and the rest is counted."""
     error = refusal(("a.yaml", (HEAD + "  112: ACTIVE\n" * 3001).encode()))
     assert (len(error.problems), error.omitted) == (1000, 2000)
 
 
 def test_clashes_are_bounded() -> None:
-    """Thousands of numbers that are ACTIVE in two accounts are told up to the bound, and the rest is counted."""
+    """Numbers that are ACTIVE in two accounts are reported up to the bound, and the rest is counted."""
     text = HEAD + "".join(f"  010-1234-{n:04}: ACTIVE\n" for n in range(1500))
     error = refusal(("a.yaml", text.encode()), ("b.yaml", text.encode()))
     assert (len(error.problems), error.omitted) == (1000, 500)
@@ -866,7 +866,7 @@ def test_a_group_keeps_one_by_default_and_may_stand_behind_the_numbers() -> None
     ],
 )
 def test_wrong_groups(members: str, least: str, words: str) -> None:
-    """What is no list of listed numbers, each once, or asks for more of them than there are, is told at its place."""
+    """A list that is invalid, repeats a number or asks for more numbers than it has is reported at its place."""
     assert told(GROUPS.format(members=members, least=least)).startswith(words)
 
 

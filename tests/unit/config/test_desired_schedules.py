@@ -105,14 +105,14 @@ def test_equal_schedules_are_one_value() -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_told_at_its_place(entry: str, problem: str) -> None:
-    """Each slip is one problem, at its line and column."""
+def test_mistake_is_reported_at_its_place(entry: str, problem: str) -> None:
+    """Each mistake is one problem, at its line and column."""
     (found,) = told(entry)
     assert found.startswith(f"3:{problem}")
 
 
-def test_windows_that_contradict_each_other_are_told_with_both_lines() -> None:
-    """At the later one, for dated and for weekly windows; a dated window may well contradict a weekly one."""
+def test_contradicting_windows_are_reported_with_both_lines() -> None:
+    """The error is at the later one, for dated and for weekly windows; a dated window may contradict a weekly one."""
     entry = """
       schedule:
         - {from: 2026-12-01, until: 2026-12-10, status: ACTIVE}
@@ -125,7 +125,7 @@ def test_windows_that_contradict_each_other_are_told_with_both_lines() -> None:
     ]
 
 
-def test_a_wrong_schedule_is_told_wherever_it_stands() -> None:
+def test_wrong_schedule_is_reported_wherever_it_stands() -> None:
     """Two numbers with the same mistake are two problems."""
     entry = "{schedule: [{from: 2026-12-02, until: 2026-12-01, status: ACTIVE}]}"
     assert [problem[:5] for problem in told(entry, entry)] == ["3:30:", "4:30:"]
@@ -141,8 +141,8 @@ def test_a_wrong_schedule_is_told_wherever_it_stands() -> None:
         ("../Asia/Seoul", "4:11: timezone '../Asia/Seoul': unknown time zone"),
     ],
 )
-def test_a_wrong_zone_is_told(zone: str, problem: str) -> None:
-    """With what was probably meant; the times are then not judged by another one."""
+def test_wrong_zone_is_reported(zone: str, problem: str) -> None:
+    """The message suggests the closest zone; the times are then not judged by another one."""
     (found,) = told("{schedule: [{from: 2026-12-02, status: ACTIVE}]}", head=f"timezone: {zone}\n")
     assert found.startswith(problem)
 

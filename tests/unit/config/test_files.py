@@ -13,7 +13,7 @@ from worker.model.errors import Problem
 
 
 def no_stdin(size: int) -> bytes:
-    """Standard input that nobody should read."""
+    """Fail if standard input is read."""
     raise AssertionError(size)
 
 
@@ -90,7 +90,7 @@ def test_folder_without_files(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_folder_that_may_not_be_read(tmp_path: Path) -> None:
-    """A folder that may not be looked into is told instead of left out."""
+    """A folder without permission is an error and not left out."""
     (tmp_path / "a.yaml").write_bytes(b"1")
     closed = tmp_path / "closed"
     closed.mkdir(mode=0)
@@ -98,7 +98,7 @@ def test_folder_that_may_not_be_read(tmp_path: Path) -> None:
 
 
 def test_folder_that_goes_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder that cannot be looked into is told beside the files of the others, under a name that can be shown."""
+    """A folder that cannot be read is reported beside the files of the others, under a printable name."""
     (tmp_path / "a.yaml").write_bytes(b"1")
     closed = tmp_path / "closed\x1b"
     closed.mkdir()
@@ -120,7 +120,7 @@ def test_folder_that_goes_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_folder_that_goes_while_it_is_walked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, told: int
 ) -> None:
-    """One that was removed is none; one that cannot be looked at is told; the files of the others are there."""
+    """A removed folder counts as none, an unreadable one is reported; the files of the others are there."""
     (tmp_path / "a.yaml").write_bytes(b"1")
     gone = tmp_path / "gone"
     gone.mkdir()
@@ -138,7 +138,7 @@ def test_folder_that_goes_while_it_is_walked(
 
 
 def unreadable(tmp_path: Path) -> dict[str, tuple[str, str]]:
-    """Paths that are no file, and what is told of each."""
+    """Paths that are no file, each with its error."""
     (tmp_path / "dangling.yaml").symlink_to("nowhere")
     (tmp_path / "loop.yaml").symlink_to("loop.yaml")
     os.mkfifo(tmp_path / "fifo.yaml")
@@ -157,13 +157,13 @@ def unreadable(tmp_path: Path) -> dict[str, tuple[str, str]]:
 
 @pytest.mark.parametrize("kind", ["dangling", "loop", "fifo", "device", "missing", "below a file", "too long", "empty"])
 def test_what_is_no_file(kind: str, tmp_path: Path) -> None:
-    """What is no file is told at once, without waiting for a FIFO or reading a device to its end."""
+    """Anything but a file is refused at once: a FIFO is not waited for, a device not read to its end."""
     path, told = unreadable(tmp_path)[kind]
     assert problems(path) == [f"{path or repr('')}:1:1: {told}"]
 
 
 def test_what_is_no_file_in_a_folder(tmp_path: Path) -> None:
-    """Each thing in a folder that is called like a file and is none is told, and the files are read."""
+    """Anything in a folder that has a file's name and is none is reported, and the files are read."""
     unreadable(tmp_path)
     (tmp_path / "good.yaml").write_bytes(b"1")
     sources = list(read([str(tmp_path)], no_stdin))
@@ -178,7 +178,6 @@ def test_what_is_no_file_in_a_folder(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_file_that_may_not_be_read(tmp_path: Path) -> None:
-    """A file that may not be read is told."""
     path = tmp_path / "a.yaml"
     path.touch(mode=0)
     assert problems(path) == [f"{path}:1:1: cannot be read: Permission denied"]
@@ -194,20 +193,20 @@ def test_file_that_may_not_be_read(tmp_path: Path) -> None:
     ],
 )
 def test_names_that_cannot_be_shown(name: str, shown: str, tmp_path: Path) -> None:
-    """A file whose name would deceive a terminal or tear a log is not read, and told under an escaped name."""
+    """A file whose name would deceive a terminal or break a log is not read, and reported under an escaped name."""
     (tmp_path / name).write_bytes(b"1")
     told = f"'{tmp_path}/{shown}':1:1: the name has unprintable characters: rename the file or folder"
     assert problems(tmp_path) == problems(tmp_path / name) == [told]
 
 
 def test_empty_folder_that_cannot_be_shown(tmp_path: Path) -> None:
-    """A folder without files is told under an escaped name too."""
+    """A folder without files is reported under an escaped name too."""
     (tmp_path / "\x1b").mkdir()
     assert problems(tmp_path / "\x1b") == [f"'{tmp_path}/\\x1b':1:1: the folder has no *.yaml or *.yml files"]
 
 
 def test_same_file_twice(tmp_path: Path) -> None:
-    """A file that is given twice, by itself, through its folder or a link, is told with the name it had first."""
+    """A file given twice, by itself, through its folder or a link, is reported with the name it had first."""
     path, link = tmp_path / "a.yaml", tmp_path / "b.yaml"
     path.write_bytes(b"1")
     link.symlink_to(path)
@@ -231,7 +230,7 @@ def test_stdin() -> None:
 
 
 def test_stdin_twice() -> None:
-    """Standard input that is given twice is told, rather than found empty the second time."""
+    """Standard input given twice is an error, rather than empty the second time."""
     assert [str(each) for each in read(["-", "-"], lambda _: b"x")][1:] == [
         "stdin:1:1: standard input is given twice: give - once"
     ]
@@ -271,7 +270,7 @@ def test_yaml_files_of_a_folder_alone(tmp_path: Path) -> None:
 
 
 def test_one_file(tmp_path: Path) -> None:
-    """A single file is read in the same way, and told what it should have been."""
+    """A single file is read in the same way; the error names what it should have been."""
     path = tmp_path / "w.yaml"
     path.write_bytes(b"x")
     assert read_file(str(path)) == (str(path), b"x")

@@ -60,7 +60,6 @@ def test_defaults() -> None:
 
 
 def test_file_of_the_project_has_the_defaults() -> None:
-    """The settings file that comes with the project names every default as it is."""
     path = Path(__file__).parents[3] / "config" / "worker.yaml"
     assert of_file(path.read_bytes()) == Settings()
 
@@ -72,7 +71,7 @@ def test_empty_file(text: str | bytes) -> None:
 
 
 def test_unknown_variables_of_others() -> None:
-    """Variables that are not SENDERID_… are nobody's business here."""
+    """Variables that do not start with SENDERID_ are ignored."""
     assert (
         load(None, {"SENDERID": "x", "XSENDERID_ENDPOINT": "x", "senderid_endpoint": "x", "PATH": "/bin"}, {})
         == Settings()
@@ -129,7 +128,7 @@ WRONG = {
     ids=lambda text: text[:30],
 )
 def test_wrong_values(variable: str, value: str, words: str) -> None:
-    """A value that will not do is told at its place, in the file and in the environment, with what would do."""
+    """A wrong value is reported at its place, in the file and in the environment, with what is allowed."""
     (problem,) = problems(**{variable: value})
     assert problem.startswith(f"environment variable SENDERID_{variable}:1:1: ")
     *sections, name = variable.lower().split("__")
@@ -145,7 +144,7 @@ def test_wrong_values(variable: str, value: str, words: str) -> None:
 @pytest.mark.parametrize("value", ["[1]", "{a: 1}", "", "~", "''"])
 @pytest.mark.parametrize("name", ["concurrency", "deadline_seconds", "endpoint"])
 def test_values_that_are_no_single_text(name: str, value: str) -> None:
-    """A list, a mapping or nothing in the place of a value is told with what should be there."""
+    """A list, a mapping or nothing in place of a value is reported with what should be there."""
     (problem,) = problems(f"{name}: {value}\n")
     assert f"{name} must be " in problem
 
@@ -177,7 +176,7 @@ def test_ledger_path(text: str, path: str | None) -> None:
 
 @pytest.mark.parametrize("text", ["''", '"a\\0b"', "[a]"])
 def test_wrong_ledger_path(text: str) -> None:
-    """A path that no file can have is told instead of failing later."""
+    """A path that no file can have is refused when the settings are read."""
     assert problems(f"ledger: {{path: {text}}}")[0].startswith("w.yaml:1:16: path must be text, not ")
 
 
@@ -202,7 +201,7 @@ def test_wrong_ledger_path(text: str) -> None:
     ],
 )
 def test_wrong_files(text: str | bytes, told: str) -> None:
-    """What is wrong with a settings file is told at its place, with what to write."""
+    """A mistake in a settings file is reported at its place, with what to write."""
     assert problems(text) == [f"w.yaml:{told}"]
 
 
@@ -220,7 +219,7 @@ def test_wrong_files(text: str | bytes, told: str) -> None:
     ],
 )
 def test_unknown_variables(variable: str, told: str) -> None:
-    """A variable of ours that is not known is an error with a suggestion, and its value, maybe secret, is not told."""
+    """An unknown SENDERID_ variable is an error with a suggestion, without its value, which may be secret."""
     (problem,) = problems(**{variable: "hunter2"})
     assert problem.startswith(f"environment variable SENDERID_{variable}:1:1: unknown setting{told}")
     assert "hunter2" not in problem
@@ -232,7 +231,7 @@ def test_variables_of_the_gitlab_template_are_not_settings(variable: str) -> Non
     assert load(None, {f"SENDERID_KIT_{variable}": "hunter2"}, {}) == Settings()
 
 
-def test_everything_wrong_is_told_at_once() -> None:
+def test_everything_wrong_is_reported_at_once() -> None:
     """The problems of the file come in the order of its lines, then those of the environment by name."""
     told = problems("log: {level: loud}\nrate_limit: {writes: 0}\nx: 1\n", RETRY__ATTEMPTS="0", ENDPOINT="x", X="1")
     assert [problem.split(": ")[0] for problem in told] == [
@@ -246,7 +245,7 @@ def test_everything_wrong_is_told_at_once() -> None:
 
 
 def test_problems_are_bounded() -> None:
-    """A file of thousands of problems tells the first thousand and counts the rest."""
+    """A file reports its first thousand problems and counts the rest."""
     with pytest.raises(SettingsError) as refused:
         of_file("--- 1\n" * 3001)
     assert (len(refused.value.problems), refused.value.omitted) == (1000, 2001)
@@ -341,7 +340,7 @@ def test_wrong_endpoints(text: str, words: str) -> None:
     ],
 )
 def test_passwords_in_endpoints_are_not_repeated(text: str) -> None:
-    """Whatever else is wrong with an endpoint, a password or a token in it is not told to anybody."""
+    """Whatever else is wrong with an endpoint, no message has its password or token."""
     for told in (problems(ENDPOINT=text), problems(f"endpoint: '{text}'")):
         assert "hunter2" not in "".join(told)
         assert "an endpoint must not have a user, password, query or fragment" in told[0]
@@ -398,7 +397,7 @@ def test_max_deactivations_in_every_form(value: str) -> None:
     ],
 )
 def test_known_endpoints_are_the_vendors_and_this_machine(text: str, known: bool) -> None:  # noqa: FBT001 - a case
-    """What may be trusted without being told: the hosts of the vendor and the loopback addresses."""
+    """The vendor's hosts and the loopback addresses are trusted without a setting."""
     assert parse_endpoint(text).is_known is known
 
 

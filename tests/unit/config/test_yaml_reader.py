@@ -275,7 +275,7 @@ def test_events_without_values_begin_nothing() -> None:
     ],
 )
 def test_keys(text: str, told: list[str]) -> None:
-    """A key that is not known, or not one, is told with the key that was probably meant, in printable characters."""
+    """A key that is unknown or no key is reported with the closest one, in printable characters."""
     reader = Reader("f")
     reader.fields(mapping(text), ("color", "size"))
     assert [str(problem) for problem in reader.problems] == told

@@ -34,8 +34,8 @@ def webhook() -> Iterator[Webhook]:
         yield running
 
 
-async def test_a_message_arrives_as_it_is(webhook: Webhook, capfd: pytest.CaptureFixture[str]) -> None:
-    """Title, body and urgency get there unchanged, and nothing is printed."""
+async def test_message_arrives_unchanged(webhook: Webhook, capfd: pytest.CaptureFixture[str]) -> None:
+    """Title, body and urgency get there, and nothing is printed."""
     assert await deliver(open_sender("ops", webhook.url("ok")), MESSAGE, 10) is None
     (received,) = webhook.received
     assert (received["title"], received["message"], received["type"]) == (MESSAGE.title, MESSAGE.body, "failure")
@@ -64,8 +64,8 @@ def test_every_url_that_the_page_shows_is_understood(scheme: str) -> None:
         assert open_sender("ops", url).name == "ops"
 
 
-async def test_a_refusal_is_told_and_nothing_of_the_url(webhook: Webhook, capfd: pytest.CaptureFixture[str]) -> None:
-    """A server that answers 500 is a reason, which holds no part of the URL, and the library prints nothing."""
+async def test_refusal_is_reported_without_the_url(webhook: Webhook, capfd: pytest.CaptureFixture[str]) -> None:
+    """A server that answers 500 is a reason without any part of the URL, and the library prints nothing."""
     url = webhook.url(f"bad/{TOKEN}").replace("://", "://user:pass%40word@")
     reason = await deliver(open_sender("ops", url), MESSAGE, 10)
     assert reason is not None
@@ -74,15 +74,15 @@ async def test_a_refusal_is_told_and_nothing_of_the_url(webhook: Webhook, capfd:
     assert capfd.readouterr() == ("", "")
 
 
-async def test_a_dead_server_is_told_without_its_host(capfd: pytest.CaptureFixture[str]) -> None:
-    """A connection that cannot be made is a reason without the host, which is a part of the URL like any other."""
+async def test_dead_server_is_reported_without_its_host(capfd: pytest.CaptureFixture[str]) -> None:
+    """The reason of a failed connection leaves out the host, which is a part of the URL like any other."""
     reason = await deliver(open_sender("ops", f"json://127.0.0.1:1/{TOKEN}"), MESSAGE, 10)
     assert reason == "A Connection error occurred sending JSON notification to [removed]."
     assert capfd.readouterr() == ("", "")
 
 
 async def test_a_server_that_hangs_is_given_up(webhook: Webhook) -> None:
-    """Nobody waits longer than is allowed, and one delivery that hangs is not joined by a second."""
+    """A delivery ends when its time is over, and a second one does not join one that hangs."""
     door = open_sender("ops", webhook.url("hang"))
     assert await deliver(door, MESSAGE, 0.2) == "no answer within 0.2 s"
     webhook.arrived.wait(5)
@@ -111,7 +111,7 @@ def test_without_the_library_it_says_what_to_install(monkeypatch: pytest.MonkeyP
 
 
 async def test_the_librarys_log_goes_nowhere(webhook: Webhook) -> None:
-    """Even a process that logs everything gets none of the library's lines, which tell of URLs."""
+    """The library's log lines have URLs: none is shown, even where everything is logged."""
     records: list[logging.LogRecord] = []
 
     class Listening(logging.Handler):
@@ -131,7 +131,7 @@ async def test_the_librarys_log_goes_nowhere(webhook: Webhook) -> None:
     assert [record.getMessage() for record in records if record.name != "asyncio"] == ["heard"]
 
 
-async def test_a_service_that_raises_is_told_by_its_type(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_service_that_raises_is_reported_by_type(monkeypatch: pytest.MonkeyPatch) -> None:
     """A bug of the library is a failed delivery, without its text."""
     door = open_sender("ops", "json://127.0.0.1:1")
 

@@ -1,4 +1,4 @@
-"""How an account stands after a pass, and in what words it is told."""
+"""The state of an account after a pass, and the news that it makes."""
 
 import pytest
 
@@ -41,65 +41,65 @@ def result(*numbers: NumberResult, outcome: RunOutcome = RunOutcome.CONVERGED, *
     return AccountResult(account="main", outcome=outcome, counts={}, numbers=numbers, **more)  # type: ignore[arg-type]
 
 
-def told(before: AccountState, now: AccountState) -> list[str]:
-    """What is told of account main, its lines after it."""
+def news(before: AccountState, now: AccountState) -> list[str]:
+    """Return the news of account main, with their lines."""
     return [
         " / ".join((each.title, *each.lines))
         for each in notifications(NotifyState(accounts={"main": before}), NotifyState(accounts={"main": now}))
     ]
 
 
-def test_drift_that_stays_is_told_and_then_its_end() -> None:
-    """Numbers that others changed and that nobody wrote back are told once by cause, and that they are right again."""
+def test_drift_is_reported_once_and_its_end_too() -> None:
+    """Numbers that others changed and that no run wrote back are reported once by cause, and when they are right."""
     drifted = updated(AccountState(), plan(DRIFTED, BOTH, ASKED), None, "r1")
     assert drifted.drift == {A: Cause.EXTERNAL_DRIFT, B: Cause.BOTH}
-    assert told(AccountState(), drifted) == [
+    assert news(AccountState(), drifted) == [
         f"2 numbers changed by others (1 of them also in the file) / {A} / {B}",
     ]
     again = updated(drifted, plan(DRIFTED, BOTH), None, "r2")
-    assert told(drifted, again) == []
-    assert told(again, updated(again, plan(), None, "r3")) == ["external changes were reverted"]
+    assert news(drifted, again) == []
+    assert news(again, updated(again, plan(), None, "r3")) == ["external changes were reverted"]
 
 
-def test_drift_that_is_put_right_at_once_is_told_with_the_run() -> None:
-    """What a pass finds changed and writes back is told once, under both events, and leaves nothing behind."""
+def test_drift_fixed_by_the_same_pass_is_reported_with_it() -> None:
+    """It is news of both events, and leaves nothing behind."""
     done = result(number(DRIFTED, Outcome.CHANGED), number(ASKED, Outcome.CHANGED))
     now = updated(AccountState(), plan(DRIFTED, ASKED), done, "r1")
     assert now == AccountState(written=WriteSummary("r1", 1, 1, 1, (A,)))
-    assert told(AccountState(), now) == [
+    assert news(AccountState(), now) == [
         "1 activated, 1 deactivated (run r1)",
         f"1 number changed by others, reverted (run r1) / {A}",
     ]
-    assert told(now, updated(now, plan(), None, "r2")) == []
+    assert news(now, updated(now, plan(), None, "r2")) == []
 
 
 def test_an_account_that_cannot_be_read_keeps_what_was_known() -> None:
-    """A failure is told with its reason, and resolves neither drift nor holds that nobody could look at."""
+    """A failed read is reported with its reason, and resolves neither drift nor holds."""
     before = updated(AccountState(), plan(DRIFTED, HELD, notices=(SOON,)), None, "r1")
     broken = plan(verdict=Verdict.ERROR, error=ErrorInfo("ServerError", "the server failed"))
     failing = updated(before, broken, None, "r2")
     assert (failing.drift, failing.held, failing.notices) == (before.drift, before.held, before.notices)
-    assert told(before, failing) == ["failing: the server failed (ServerError)"]
-    assert told(failing, updated(failing, broken, None, "r3")) == []
-    assert told(failing, updated(failing, plan(DRIFTED, HELD, notices=(SOON,)), None, "r4")) == ["working again"]
+    assert news(before, failing) == ["failing: the server failed (ServerError)"]
+    assert news(failing, updated(failing, broken, None, "r3")) == []
+    assert news(failing, updated(failing, plan(DRIFTED, HELD, notices=(SOON,)), None, "r4")) == ["working again"]
 
 
 @pytest.mark.parametrize("outcome", [RunOutcome.LOCKED, RunOutcome.INTERRUPTED, RunOutcome.REFUSED])
-def test_a_pass_that_was_kept_from_seeing_is_no_news(outcome: RunOutcome) -> None:
-    """An account that another run holds, a stop, and a plan that was no longer true leave everything as it was told."""
+def test_pass_that_could_not_run_is_no_news(outcome: RunOutcome) -> None:
+    """A busy account, a stop and a stale plan leave the state unchanged."""
     before = updated(AccountState(), plan(DRIFTED), None, "r1")
     held = result(outcome=outcome, error=ErrorInfo("AccountBusy", "another run holds it"))
     assert updated(before, plan(DRIFTED, HELD), held, "r2") == before
 
 
-def test_what_was_written_before_a_stop_is_told() -> None:
+def test_writes_before_a_stop_are_reported() -> None:
     """Numbers that an interrupted run had changed are news all the same."""
     stopped = result(number(ASKED, Outcome.CHANGED), outcome=RunOutcome.INTERRUPTED)
-    assert told(AccountState(), updated(AccountState(), plan(ASKED), stopped, "r1")) == ["1 activated (run r1)"]
+    assert news(AccountState(), updated(AccountState(), plan(ASKED), stopped, "r1")) == ["1 activated (run r1)"]
 
 
 def test_numbers_that_fail_make_an_account_failing() -> None:
-    """Writes that failed or could not be proven are told with their number and the first reason."""
+    """Failed and unverified writes are reported with their count and the first reason."""
     error = NumberError("ServerError", "the server failed", 502)
     failed = result(
         number(DRIFTED, Outcome.FAILED, error), number(ASKED, Outcome.UNVERIFIED), outcome=RunOutcome.PARTIAL
@@ -112,7 +112,7 @@ def test_numbers_that_fail_make_an_account_failing() -> None:
 
 
 def test_a_run_that_ends_early_is_a_failure() -> None:
-    """The account's own error tells why numbers were not tried; notices are those of the look that there was."""
+    """The account's error says why numbers were not tried; notices are those of its read."""
     out = result(
         number(ASKED, Outcome.NOT_ATTEMPTED), outcome=RunOutcome.FAILED, error=ErrorInfo("CircuitOpen", "no answer")
     )
@@ -120,30 +120,30 @@ def test_a_run_that_ends_early_is_a_failure() -> None:
     assert (now.failing, now.notices) == ("no answer (CircuitOpen)", (SOON,))
 
 
-def test_refusals_are_told_by_rule() -> None:
-    """A plan that a safety rule refuses is told with the rule's own message, and when it is refused no longer."""
+def test_refusals_are_reported_by_rule() -> None:
+    """A refused plan is reported with the rule's message, and when it is refused no longer."""
     refused = plan(ASKED, verdict=Verdict.REFUSED, refusals=(Refusal("min-active", "would leave none"),))
     now = updated(AccountState(), refused, None, "r1")
-    assert told(AccountState(), now) == ["nothing is written: refused by min-active / min-active: would leave none"]
-    assert told(now, AccountState()) == ["no longer refused by min-active"]
+    assert news(AccountState(), now) == ["nothing is written: refused by min-active / min-active: would leave none"]
+    assert news(now, AccountState()) == ["no longer refused by min-active"]
     late = result(outcome=RunOutcome.REFUSED, refusals=(Refusal("max-deactivations", "takes 9"),))
     assert updated(AccountState(), plan(), late, "r2").refused == {"max-deactivations": "takes 9"}
 
 
-def test_holds_are_told_with_their_reasons() -> None:
-    """Deactivations that a plan or a run keeps back are told once each, some by name and the rest counted."""
+def test_holds_are_reported_with_their_reasons() -> None:
+    """Held deactivations are reported once each, some by name and the rest counted."""
     held = [Change(f"0101111000{index}", Action.HELD, "ACTIVE", "INACTIVE", "in use") for index in range(7)]
     now = updated(AccountState(), plan(*held), None, "r1")
-    (line,) = told(AccountState(), now)
+    (line,) = news(AccountState(), now)
     assert line.startswith("7 deactivations held / 01011110000: in use / ")
     assert line.endswith("01011110004: in use / … and 2 more")
     ended = result(number(DRIFTED, Outcome.HELD, NumberError("ActivationsFailed", "group support needs 1")))
     assert updated(AccountState(), plan(DRIFTED), ended, "r2").held == {A: "group support needs 1"}
-    assert told(now, AccountState()) == ["no deactivation is held any more"]
+    assert news(now, AccountState()) == ["no deactivation is held any more"]
 
 
-def test_files_and_suspensions_are_told() -> None:
-    """A file that broke is told with its first problem, a suspension with its reason, and both with their end."""
+def test_files_and_suspensions_are_reported() -> None:
+    """A broken file is reported with its first problem, a suspension with its reason, and both with their end."""
     state = NotifyState(
         accounts={"b": AccountState(suspended="moving")}, broken={"a.yaml": "a.yaml:1:1: no"}, suspended="x"
     )
@@ -159,15 +159,14 @@ def test_files_and_suspensions_are_told() -> None:
     ]
 
 
-def test_the_daemon_tells_of_itself() -> None:
+def test_daemon_reports_its_start_and_end() -> None:
     """Its start names how much it watches, its end why."""
     assert started(1, "1.0") == Notification(Event.DAEMON, None, "watching 1 account (senderid 1.0)")
     assert stopping("SIGTERM") == Notification(Event.DAEMON, None, "stopped watching: SIGTERM", over=True)
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"accounts": 1}', b"\xff", b'{"accounts": {"a": {"drift": 1}}}'])
-def test_a_kept_state_that_is_none_is_told_to_be_none(data: bytes) -> None:
-    """Bytes that are no state are not taken for one."""
+def test_invalid_saved_state_is_refused(data: bytes) -> None:
     assert decoded(data) is None
 
 

@@ -1,4 +1,4 @@
-"""Channels are told what is new: gathered, one message at a time, and never in anybody's way."""
+"""Channels get what is new: gathered, one message at a time, without blocking the daemon."""
 
 import asyncio
 
@@ -47,7 +47,7 @@ def run(
     rest: float = 0,
     log: Unheard | None = None,
 ) -> float:
-    """Tell news, each after so many virtual seconds, wait some more, and end; how long the end took, in seconds."""
+    """Report news, each after its virtual seconds, wait, and end; return the seconds that the end took."""
 
     async def work() -> float:
         loop = asyncio.get_running_loop()
@@ -62,8 +62,8 @@ def run(
     return virtual_time.run(work())
 
 
-def test_news_are_told_at_once_and_in_one_message() -> None:
-    """Without a digest, what one pass finds is one message, and what the next finds another."""
+def test_news_are_sent_at_once_and_in_one_message() -> None:
+    """Without a digest each pass sends one message."""
     place = Place()
     run((channel(), place), steps=[(1, [FAILING, DRIFT]), (1, []), (1, [WORKS])], rest=1)
     assert place.received == [
@@ -82,8 +82,8 @@ def test_a_digest_gathers_news_of_its_time() -> None:
     ]
 
 
-def test_channels_are_told_what_they_want() -> None:
-    """A channel gets the events that it names, and no message where there are none."""
+def test_channel_gets_the_events_that_it_names() -> None:
+    """It gets no message where there are none."""
     drift, daemon = Place(), Place()
     some = channel(events=(Event.DRIFT,)), channel(events=(Event.DAEMON,))
     run((some[0], drift), (some[1], daemon), steps=[(0, [FAILING, DRIFT])], rest=1)
@@ -91,8 +91,8 @@ def test_channels_are_told_what_they_want() -> None:
     assert daemon.received == []
 
 
-def test_a_failure_is_told_once_and_the_news_are_kept() -> None:
-    """Deliveries are tried again, ever later, with what came meanwhile; failing is told once, and so is working."""
+def test_failure_is_reported_once_and_the_news_are_kept() -> None:
+    """Deliveries are retried with growing pauses and with newer news; failure and recovery are reported once."""
     place, log = Place("refused", "refused", "refused", None, "again", None), Unheard()
     run((channel(), place), steps=[(0, [FAILING]), (50, [WORKS]), (400, [DRIFT])], rest=100, log=log)
     assert [when for when, _ in place.received] == [0.0, 30.0, 90.0, 210.0, 450.0, 480.0]
@@ -135,21 +135,20 @@ def test_the_end_delivers_what_waits() -> None:
 
 @pytest.mark.parametrize(("answer", "seconds"), [("", 5.0), ("refused", 0.0)])
 def test_the_end_waits_for_no_dead_channel(answer: str, seconds: float) -> None:
-    """A channel that hangs or refuses costs the end five seconds at most, and what it was not told is counted."""
+    """A channel that hangs or refuses delays the end by five seconds at most, and its unsent news are counted."""
     place, log = Place(answer), Unheard()
     assert run((channel(), place), steps=[(0, [FAILING, DRIFT])], log=log) == seconds
     assert log.lines[-1] == ("notify.undelivered", {"channel": "ops", "news": 2})
 
 
 def test_without_channels_there_is_nothing_to_do() -> None:
-    """Where nobody is to be told, news and the end take no time."""
     log = Unheard()
     assert run(steps=[(0, [FAILING])], log=log) == 0
     assert log.lines == []
 
 
 def test_what_waits_is_bounded() -> None:
-    """Beyond ten thousand news, more are counted and not kept, and told to have been when the channel working again."""
+    """Beyond ten thousand, news are counted and dropped, and the count is sent when the channel works again."""
     place, log = Place("refused", None), Unheard()
     crowd = [Notification(Event.FAILING, f"a{index}", "failing: x") for index in range(9_999)]
     run((channel(), place), steps=[(0, crowd), (1, [FAILING] * 5), (60, [DRIFT])], rest=1, log=log)
@@ -159,7 +158,7 @@ def test_what_waits_is_bounded() -> None:
 
 
 def test_a_bug_of_a_channel_stops_nothing() -> None:
-    """What a delivery raises is a failure of its channel, told by its type."""
+    """An exception of a delivery is a failure of its channel, reported by its type."""
 
     async def broken(_: ChannelMessage) -> str | None:
         raise ZeroDivisionError("CANARY")

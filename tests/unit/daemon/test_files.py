@@ -80,8 +80,8 @@ def test_a_young_file_is_read_until_its_times_can_be_believed(folder: Path, monk
     assert len(reads.taken()) == 4
 
 
-def test_deleted_files_are_told_and_new_ones_found(folder: Path) -> None:
-    """A file that goes takes its account along, one that comes brings one."""
+def test_deleted_files_are_reported_and_new_ones_found(folder: Path) -> None:
+    """A file that is removed takes its account along, a new one brings one."""
     files = WatchedFiles([str(folder)])
     files.begin()
     (folder / "a.yaml").unlink()
@@ -92,7 +92,7 @@ def test_deleted_files_are_told_and_new_ones_found(folder: Path) -> None:
 
 
 def test_a_named_file_that_goes_is_deleted_and_a_folder_that_goes_is_not(folder: Path) -> None:
-    """Nobody deletes a thousand accounts by a mount that failed: a missing folder is broken, and its accounts stay."""
+    """A failed mount must not delete a thousand accounts: a missing folder is broken, and its accounts stay."""
     files = WatchedFiles([str(folder / "a.yaml"), str(folder)])
     with pytest.raises(DesiredStateError, match="same file"):
         files.begin()
@@ -110,7 +110,7 @@ def test_a_named_file_that_goes_is_deleted_and_a_folder_that_goes_is_not(folder:
 
 
 def test_a_second_name_of_a_file_is_a_problem_of_the_newcomer(folder: Path) -> None:
-    """A link to a file that is watched already is told, and the accounts stay."""
+    """A link to a watched file is an error, and the accounts stay."""
     files = WatchedFiles([str(folder)], wall=_far_later)
     files.begin()
     (folder / "z.yaml").symlink_to(folder / "a.yaml")

@@ -23,8 +23,8 @@ def _phones(state: LastGood) -> dict[str, list[str]]:
     return {account.name: list(account.numbers) for account in state.accounts}
 
 
-def test_the_first_look_is_strict() -> None:
-    """What is wrong at the beginning is an error with all problems, as for any command."""
+def test_first_read_is_strict() -> None:
+    """Any mistake at the start is an error with all problems, as for any command."""
     with pytest.raises(DesiredStateError) as caught:
         LastGood().begin([("a.yaml", b"version: 1\n"), Problem("b.yaml", 1, 1, "cannot be read")])
     assert len(caught.value.problems) == 2
@@ -46,8 +46,8 @@ def test_a_changed_file_changes_its_accounts_only() -> None:
     assert _phones(state) == {"a": ["0212345678"], "b": [B]}
 
 
-def test_a_broken_file_counts_as_it_was_until_it_is_mended() -> None:
-    """The problem is told once for each text, the old accounts stay, and the mended file counts."""
+def test_broken_file_keeps_its_last_valid_version() -> None:
+    """Each broken text is reported once, the accounts stay, and the fixed file counts."""
     state = _begun(a=_file(A), b=_file(B))
     broken = b"version: 1\nnumbers:\n  01000000001: XACTIVE\n"
     news = state.take([("a.yaml", broken), ("b.yaml", None)])
@@ -62,8 +62,8 @@ def test_a_broken_file_counts_as_it_was_until_it_is_mended() -> None:
     assert state.broken == {}
 
 
-def test_a_file_that_is_broken_and_goes_back_to_what_it_was_is_mended() -> None:
-    """The old text again is right again, and is told."""
+def test_broken_file_that_is_reverted_is_fixed() -> None:
+    """The old text is valid again, which is reported."""
     state = _begun(a=_file(A))
     assert state.take([("a.yaml", b"version: 2\n")]).broken
     assert state.take([("a.yaml", _file(A))]).mended == ("a.yaml",)
@@ -84,7 +84,7 @@ def test_a_file_that_cannot_be_read_is_not_a_deleted_one() -> None:
 
 
 def test_a_deleted_file_takes_its_accounts_along_and_may_come_back() -> None:
-    """Its accounts leave, with their names told; the same text later is new."""
+    """Its accounts leave and are named; the same text later is new."""
     state = _begun(a=_file(A), b=_file(B))
     news = state.take([("a.yaml", None)])
     assert news == FileChanges(removed=("b.yaml",), gone=frozenset({"b"}))
@@ -93,7 +93,7 @@ def test_a_deleted_file_takes_its_accounts_along_and_may_come_back() -> None:
 
 
 def test_of_files_that_stop_to_agree_the_newcomer_is_broken() -> None:
-    """A number cannot be ACTIVE in two accounts: the file that changed is told, and counts again when it may."""
+    """A number cannot be ACTIVE in two accounts: the file that changed is broken until it agrees again."""
     state = _begun(a=_file(A), z=_file(B))
     news = state.take([("a.yaml", _file(A, B)), ("z.yaml", None)])
     assert list(news.broken) == ["a.yaml"], "although a is listed before z, z was there first"

@@ -30,7 +30,7 @@ PHONE = "01000000001"
 
 
 def _after(seconds: float) -> str:
-    """A moment so many seconds after the test's beginning, as files write it."""
+    """Return the moment *seconds* after the test's start, as files write it."""
     return (datetime.fromisoformat("1970-01-01T00:00:00+00:00") + timedelta(seconds=EPOCH + seconds)).strftime(
         "%Y-%m-%dT%H:%M:%S+00:00"
     )
@@ -40,8 +40,8 @@ def _play(story: Coroutine[Any, Any, None]) -> None:
     run(story)
 
 
-def test_it_converges_and_then_only_looks() -> None:
-    """The first pass writes; those after it look once each interval, open no ledger and tell of no number."""
+def test_it_converges_and_then_only_reads() -> None:
+    """The first pass writes; later ones read once each interval, open no ledger and log no number."""
 
     async def story() -> None:
         found = account()
@@ -58,8 +58,8 @@ def test_it_converges_and_then_only_looks() -> None:
     _play(story())
 
 
-def test_what_others_change_is_changed_back() -> None:
-    """Drift is mended by the next pass, without a question."""
+def test_drift_is_changed_back() -> None:
+    """The next pass fixes it without a question."""
 
     async def story() -> None:
         found = account()
@@ -70,8 +70,8 @@ def test_what_others_change_is_changed_back() -> None:
     _play(story())
 
 
-def test_a_dry_run_tells_drift_once_and_never_writes() -> None:
-    """Held accounts are looked at; each change is told when it appears, and not again."""
+def test_dry_run_reports_drift_once_and_never_writes() -> None:
+    """Held accounts are read; each change is logged when it appears, and not again."""
 
     async def story() -> None:
         found = account()
@@ -86,8 +86,8 @@ def test_a_dry_run_tells_drift_once_and_never_writes() -> None:
     _play(story())
 
 
-def test_what_stays_wrong_is_noted_once() -> None:
-    """A number that no write can help is told and noted by the first pass that sees it, not by each."""
+def test_what_stays_wrong_is_logged_once() -> None:
+    """A number that no write can fix is logged and recorded by the first pass that meets it."""
 
     async def story() -> None:
         found = account(n01000000001="PENDING")
@@ -100,7 +100,7 @@ def test_what_stays_wrong_is_noted_once() -> None:
     _play(story())
 
 
-def test_a_refused_plan_is_told_once_and_tried_at_each_pass() -> None:
+def test_refused_plan_is_logged_once_and_tried_at_each_pass() -> None:
     """A safety rule holds in a daemon too; no later pass writes, and the refusal fills no log."""
 
     async def story() -> None:
@@ -116,8 +116,8 @@ def test_a_refused_plan_is_told_once_and_tried_at_each_pass() -> None:
     _play(story())
 
 
-def test_an_account_that_fails_is_left_alone_longer_and_longer() -> None:
-    """Its looks grow rarer up to an hour, the others keep theirs; success, or a changed file, ends the rest."""
+def test_failing_account_is_read_less_often() -> None:
+    """Its reads back off up to an hour, the others keep theirs; success or a changed file ends the backoff."""
 
     async def story() -> None:
         good, bad = account(1), account(2)
@@ -144,8 +144,8 @@ def test_an_account_that_fails_is_left_alone_longer_and_longer() -> None:
     _play(story())
 
 
-def test_a_suspension_is_told_at_its_ends_and_writes_wait_for_it() -> None:
-    """A suspended account is looked at and not written; when its time is over that happens at once, not at a pass."""
+def test_suspension_is_logged_at_its_ends_and_writes_wait_for_it() -> None:
+    """A suspended account is read and not written; the writes follow as soon as it ends, not at a pass."""
 
     async def story() -> None:
         found, other = account(1), account(2)
@@ -195,8 +195,8 @@ def test_the_end_of_what_settings_suspend_is_every_accounts_own_time() -> None:
     _play(story())
 
 
-def test_settings_that_became_wrong_stay_as_they_were() -> None:
-    """A reload with broken settings says so, keeps the old ones, and is no longer ready until they are mended."""
+def test_broken_settings_keep_their_last_valid_version() -> None:
+    """The reload logs the error, and the daemon is not ready until they are fixed."""
 
     async def story() -> None:
         found = account()
@@ -212,13 +212,13 @@ def test_settings_that_became_wrong_stay_as_they_were() -> None:
         assert daemon.watch.ready() == "the first pass has not ended yet"
         seen: list[str | None] = []
 
-        def mend() -> None:
+        def fix() -> None:
             nonlocal wrong
             seen.append(daemon.watch.ready())
             wrong = False
             daemon.watch.reload()
 
-        await daemon.live(300, (100, daemon.watch.reload), (200, mend))
+        await daemon.live(300, (100, daemon.watch.reload), (200, fix))
         first, second = daemon.tape.of("watch.reloaded")
         assert "worker.yaml:3:1: no such key" in first["error_message"]
         assert first["error_message"].endswith("and 2 more")
@@ -248,8 +248,8 @@ def test_another_quota_of_reloaded_settings_waits_for_what_was_sent() -> None:
     _play(story())
 
 
-def test_files_that_change_break_and_go_are_told() -> None:
-    """What the files bring is in the log: broken ones with the reason, mended and removed ones by name."""
+def test_changed_broken_and_removed_files_are_logged() -> None:
+    """Broken ones with the reason, fixed and removed ones by name."""
 
     async def story() -> None:
         one, two = account(1), account(2)
@@ -261,7 +261,7 @@ def test_files_that_change_break_and_go_are_told() -> None:
             daemon.folder.broken = {"1.yaml": wrong}
             news.append(FileChanges(broken={"1.yaml": wrong}))
 
-        def mends() -> None:
+        def fixes() -> None:
             daemon.folder.broken = {}
             news.append(FileChanges(mended=("1.yaml",)))
 
@@ -270,7 +270,7 @@ def test_files_that_change_break_and_go_are_told() -> None:
             news.append(FileChanges(removed=("2.yaml",), gone=frozenset({"account-2"})))
 
         await daemon.live(
-            1000, (400, breaks), (500, lambda: seen.append(daemon.watch.ready())), (650, mends), (700, goes)
+            1000, (400, breaks), (500, lambda: seen.append(daemon.watch.ready())), (650, fixes), (700, goes)
         )
         (line,) = daemon.tape.of("watch.file_broken")
         assert "1.yaml:4:2: a status" in line["error_message"]
@@ -301,7 +301,7 @@ def test_a_pass_longer_than_the_interval_delays_the_next_and_says_so() -> None:
 
 @pytest.mark.parametrize("jump", [-90_000.0, 90_000.0, -3.0, 7.0])
 def test_a_clock_that_jumps_costs_at_most_one_interval(jump: float) -> None:
-    """Whatever the wall clock does, the next look is at most an interval and a nap later; none come in a burst."""
+    """Whatever the wall clock does, the next read is at most an interval and a nap later, without a burst."""
 
     async def story() -> None:
         found = account()
@@ -358,10 +358,10 @@ def test_a_ledger_that_fails_fails_the_pass_and_nothing_is_sent() -> None:
         daemon = Daemon([found], [wanting(found)])
         daemon.books.fail = LedgerError("no room")
 
-        def mend() -> None:
+        def fix() -> None:
             daemon.books.fail = None
 
-        await daemon.live(400, (200, mend))
+        await daemon.live(400, (200, fix))
         first, second = daemon.tape.of("watch.pass")
         assert (first["outcome"], first["error_code"]) == (RunOutcome.FAILED, "LedgerError")
         assert second["outcome"] == RunOutcome.CONVERGED
@@ -370,8 +370,8 @@ def test_a_ledger_that_fails_fails_the_pass_and_nothing_is_sent() -> None:
     _play(story())
 
 
-def test_what_was_written_is_told_though_its_end_could_not_be_noted() -> None:
-    """The pass has failed, and who listens hears of the number that it has switched all the same."""
+def test_writes_are_reported_though_the_ledger_failed() -> None:
+    """The pass failed, and channels still get the number that it changed."""
     heard: list[Pass] = []
 
     class Listening:
@@ -396,7 +396,7 @@ def test_what_was_written_is_told_though_its_end_could_not_be_noted() -> None:
 
 
 def test_a_stop_within_a_pass_ends_it() -> None:
-    """A stop lets nothing more start; the pass is told as interrupted, and nobody is said to have failed."""
+    """Nothing more starts; the pass is logged as interrupted, and no account as failed."""
 
     async def story() -> None:
         found = [account(number) for number in range(1, 60)]
@@ -443,8 +443,8 @@ def test_listeners_hear_of_passes_and_of_everything_else() -> None:
     _play(story())
 
 
-def test_it_says_whether_it_lives() -> None:
-    """A daemon that looks at its clock is alive; one that has not for three naps says since when."""
+def test_it_reports_whether_it_is_alive() -> None:
+    """A daemon that has not read its clock for three naps reports since when."""
 
     async def story() -> None:
         found = account()
@@ -524,8 +524,8 @@ def test_a_year_of_weekly_windows_of_a_file_is_kept_to_the_second() -> None:
     _play(story())
 
 
-def test_a_maintenance_window_is_told_at_its_ends_and_writes_wait_for_it() -> None:
-    """A file's window holds its account; at its end what waited is written at once, and not at a pass."""
+def test_maintenance_window_is_logged_at_its_ends_and_writes_wait_for_it() -> None:
+    """A file's window holds its account; the writes follow as soon as it ends, not at a pass."""
 
     async def story() -> None:
         one, two = account(1), account(2)
@@ -544,7 +544,7 @@ def test_a_maintenance_window_is_told_at_its_ends_and_writes_wait_for_it() -> No
 
 
 def test_the_settings_maintenance_window_holds_every_account() -> None:
-    """Without a reason of its own the window is told by its times."""
+    """Without a reason, the window is logged by its times."""
 
     async def story() -> None:
         found = account()
@@ -558,8 +558,8 @@ def test_the_settings_maintenance_window_holds_every_account() -> None:
     _play(story())
 
 
-def test_a_notice_is_told_once_over_all_passes() -> None:
-    """What a person should know of an account is one line, however often it is looked at; what is new is told."""
+def test_notice_is_logged_once_over_all_passes() -> None:
+    """Only a new notice makes another line."""
 
     async def story() -> None:
         found = account(1, n01000000001="INACTIVE", n01000000002="ACTIVE")

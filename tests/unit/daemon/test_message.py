@@ -18,14 +18,14 @@ def made(*news: Notification, untold: int = 0) -> ChannelMessage:
 
 
 def test_one_piece_of_news_is_its_own_headline() -> None:
-    """A single event is told in the title, and in full in the body."""
+    """A single event is the title, and in full in the body."""
     assert made(Notification(Event.HELD, "main", "1 deactivation held", ("0212345678: in use",))) == ChannelMessage(
         "[senderid] main: 1 deactivation held", "main: 1 deactivation held\n  0212345678: in use", "warning"
     )
 
 
 def test_kinds_stay_together_in_the_order_in_which_they_began() -> None:
-    """News of several kinds are counted in the title and told kind by kind, oldest first."""
+    """News are counted in the title and grouped by kind in the body, oldest first."""
     recovered = Notification(Event.FAILING, "b", "working again", over=True)
     broken = Notification(Event.FILE, None, "a.yaml cannot be read")
     assert made(recovered, FAILING, broken, Notification(Event.FAILING, "c", "failing: x")) == ChannelMessage(

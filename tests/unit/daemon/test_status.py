@@ -1,4 +1,4 @@
-"""What the pages are told of a running daemon."""
+"""What the pages get from a running daemon."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def test_before_there_is_a_daemon_nothing_is_known() -> None:
 
 
 def test_what_a_pass_saw_is_known_until_the_next() -> None:
-    """Drift by account, counting what was written as mended; the windows; and listeners are rung."""
+    """Drift by account, with written numbers as fixed; the windows; and listeners are called."""
 
     async def story() -> None:
         one, two = account(1), account(2)
@@ -46,8 +46,8 @@ def test_what_a_pass_saw_is_known_until_the_next() -> None:
     run(story())
 
 
-def test_what_needs_a_person_is_known() -> None:
-    """A file that broke, an account that cannot be read, a plan that is refused, and what is remarked on."""
+def test_what_needs_attention_is_known() -> None:
+    """Broken files, accounts that cannot be read, refused plans and notices."""
 
     async def story() -> None:
         calm, refused = account(1), account(2, n01000000002="ACTIVE")
@@ -75,8 +75,8 @@ def test_what_needs_a_person_is_known() -> None:
     ("suspend", "message"),
     [(Suspend(until="2036-12-01"), "2036-11-30T15:00:00Z"), (Suspend("", None, None), "nothing is written")],
 )
-def test_a_suspension_is_told_as_far_as_it_was_given(suspend: Suspend, message: str) -> None:
-    """Its end, its reason and who wants it; where there is none of them, what it does."""
+def test_suspension_is_described_as_far_as_it_was_given(suspend: Suspend, message: str) -> None:
+    """Its end, reason and owner; without them, its effect."""
 
     async def story() -> None:
         one = account(1)

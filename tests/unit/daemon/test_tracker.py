@@ -31,7 +31,7 @@ def broken(account: str = "main") -> AccountPass:
 
 
 class Room:
-    """A newsroom that begins with what was kept; `told` are the titles of its news, `kept` the last state."""
+    """Newsroom that starts from a kept state; `told` has the titles of its news, `kept` the last state."""
 
     def __init__(self, kept: bytes | None = None, names: tuple[str, ...] = ("main", "b")) -> None:
         self.told: list[str] = []
@@ -59,8 +59,8 @@ class Room:
         self.room.happened(f"watch.{name}", fields)
 
 
-def test_passes_are_told_by_their_edges() -> None:
-    """What a pass finds is told once and kept; passes that find the same tell and keep nothing."""
+def test_passes_report_their_edges() -> None:
+    """A finding is reported and kept once; passes with the same finding report and keep nothing."""
     room = Room()
     for _ in range(3):
         room.passes(drifted(), fine("b"))
@@ -75,8 +75,8 @@ def test_passes_are_told_by_their_edges() -> None:
     ]
 
 
-def test_a_restart_tells_nothing_again() -> None:
-    """What was told before a restart is known after it, and its end is told."""
+def test_restart_repeats_no_news() -> None:
+    """Only the end of what was reported before the restart is news."""
     first = Room()
     first.event("suspended", account="b", reason="moving", by=None, until=None)
     first.passes(drifted(), fine("b"))
@@ -90,7 +90,7 @@ def test_a_restart_tells_nothing_again() -> None:
 
 
 def test_suspensions_begin_and_end() -> None:
-    """Suspensions of all and of one account are told with their reason, and their end, also one during a stop."""
+    """They are reported with their reason and their end, also one that came during a stop."""
     room = Room()
     room.event("suspended", account=None, reason=None, by=None, until=None)
     room.event("suspended", account="main", reason="moving", by="ops", until=None)
@@ -107,8 +107,8 @@ def test_suspensions_begin_and_end() -> None:
     assert later.told == ["main: no longer suspended"]
 
 
-def test_files_and_settings_break_and_are_mended() -> None:
-    """A file or the settings that break are told at once, and that they are mended, gone, or right at a new start."""
+def test_files_and_settings_break_and_are_fixed() -> None:
+    """Reported at once: that they break, are fixed, are gone, or are right at a new start."""
     room = Room()
     room.event("file_broken", file="a.yaml", error_code="X", error_message="a.yaml:1:1: no")
     room.event("file_broken", file="a.yaml", error_code="X", error_message="a.yaml:2:1: no")
@@ -128,7 +128,7 @@ def test_files_and_settings_break_and_are_mended() -> None:
 
 
 def test_accounts_that_leave_are_forgotten() -> None:
-    """An account that is watched no longer tells nothing, and begins anew when it comes back."""
+    """An account that is watched no longer makes no news, and starts afresh when it comes back."""
     room = Room()
     room.passes(drifted(), drifted("b"))
     room.names = ("b",)
@@ -139,8 +139,8 @@ def test_accounts_that_leave_are_forgotten() -> None:
     assert room.told[2:] == ["main: 1 number changed by others"]
 
 
-def test_the_end_is_told_and_other_events_are_not() -> None:
-    """The daemon's end is news with its reason; events that are about passes alone are none."""
+def test_end_is_news_and_events_of_passes_are_not() -> None:
+    """The daemon's end is news with its reason."""
     room = Room()
     room.event("backoff", account="main", attempts=1, duration_ms=1)
     room.event("stopping", error_code="Interrupted", error_message="stopped by SIGTERM")
