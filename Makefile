@@ -49,8 +49,8 @@ test: lint types contracts unit ## lint, types, import contracts and all tests
 lowest: setup ## run the command with the lowest versions that pyproject.toml allows
 	$(BIN)/python -m pytest -q tests/e2e/test_lowest_versions.py
 
-# folders of Python whose docstrings and comments are checked too: worker tests
-PROSE := docs
+# scopes of the word check, see tests/tools/words.py
+PROSE := docs worker messages
 
 lint: setup
 	$(BIN)/ruff check .

@@ -16,7 +16,7 @@ ROUNDS = 3
 
 
 def peak_mib() -> float:
-    """The most memory that this process ever had, in MiB."""
+    """Return the peak memory of this process in MiB."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 

@@ -22,7 +22,7 @@ CHANGES = (100, 2_000)
 
 @contextmanager
 def sandbox(numbers: int) -> Iterator[dict[str, str]]:
-    """The environment that leads to an account of so many numbers."""
+    """Return the environment of a run against an account of that many numbers."""
     limits = f"{MILLION}/{MILLION}"
     with subprocess.Popen(
         [SENDERID, "sandbox", "--numbers", str(numbers), "--rate-limit", limits], stdout=subprocess.PIPE, text=True
@@ -53,7 +53,7 @@ def measured(environment: dict[str, str], folder: str, *arguments: str) -> tuple
 
 
 def plan(folder: str) -> dict[str, float]:
-    """A plan of a million numbers, which are as they should be."""
+    """Measure a plan of a million numbers that are in sync."""
     with sandbox(MILLION) as environment:
         measured(environment, folder, "export", "--output", "million.yaml")
         seconds, peak = measured(environment, folder, "plan", "-f", "million.yaml")
@@ -61,7 +61,7 @@ def plan(folder: str) -> dict[str, float]:
 
 
 def apply(folder: str) -> dict[str, float]:
-    """Applies of few and of many changes to an account of 10,000 numbers; every reply is the whole account."""
+    """Measure applies of few and many changes to an account of 10,000 numbers. Every reply is the whole account."""
     found: dict[str, float] = {}
     for changes in CHANGES:
         with sandbox(LARGE) as environment:

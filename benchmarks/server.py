@@ -20,7 +20,7 @@ ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 
 
 def row(phone: str, status: str, chance: random.Random) -> dict[str, object]:
-    """A row of the account document, as long as the vendor's, with parts that do not compress."""
+    """Return a row of the account document, as long as the vendor's, with parts that do not compress."""
     made = f"2018-{chance.randint(1, 12):02}-{chance.randint(1, 28):02}T05:25:27.{chance.randint(0, 999):03}Z"
     return {
         "unlockDuplicate": {"duplicateId": None, "reason": None, "name": None, "status": None},
@@ -53,7 +53,7 @@ class State:
         self.reply = gzip.compress(self.document(), 6) if self.whole else b'{"ok":true}'
 
     def document(self) -> bytes:
-        """The account document, made fast, as the time that it takes is not the client's."""
+        """Build the account document quickly, because its time counts against the client."""
         halves = zip(self.halves, self.statuses.values(), strict=True)
         rows = b",".join([b"%b%b%b" % (left, status.encode(), right) for (left, right), status in halves])
         return b'{"accountId":"1","limit":1000000,"senderIds":[%b]}' % rows
@@ -121,7 +121,7 @@ class Connection(asyncio.Protocol):
             self.send(b"200 OK", state.document(), b"")
 
     def send(self, status: bytes, body: bytes, headers: bytes, *, delayed: bool = False) -> None:
-        """A reply, now or after the latency."""
+        """Reply at once or after the latency."""
         date = formatdate(usegmt=True).encode()
         reply = b"HTTP/1.1 %b\r\nDate: %b\r\nContent-Type: application/json\r\n%bContent-Length: %d\r\n\r\n%b" % (
             status,

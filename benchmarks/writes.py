@@ -50,7 +50,7 @@ class Ignored:
 
 @contextmanager
 def served(*options: str) -> Iterator[str]:
-    """The URL of a server of its own process."""
+    """Start a server process and yield its URL."""
     with subprocess.Popen(
         [sys.executable, str(Path(__file__).parent / "server.py"), *options], stdout=subprocess.PIPE
     ) as process:
@@ -127,7 +127,7 @@ async def bare(url: str, numbers: int, concurrency: int) -> float:
 
 
 async def stats(url: str) -> dict[str, float]:
-    """What the server saw."""
+    """Return the counts of the server."""
     async with aiohttp.ClientSession() as session, session.get(f"{url}/stats") as response:
         seen: dict[str, float] = json.loads(await response.read())
         return seen
@@ -154,7 +154,7 @@ def quota() -> dict[str, float]:
 
 
 def throughput() -> dict[str, float]:
-    """The worker's unlimited writes per second, without a ledger and with one, beside those of a bare loop.
+    """Measure unlimited writes per second of the worker, without and with a ledger, and of a bare loop.
 
     Medians over rounds taken in turn. `ledger_cost` is the share of its throughput that the worker gives for a ledger.
     """

@@ -131,7 +131,9 @@ def find_run(settings: Settings, name: str, *, account: str | None = None, phone
         if found:
             raise UsageError(
                 Message(
-                    "several runs begin with {name!r}: {listed}; give more of the id", name=name, listed=_listed(found)
+                    "several run ids start with {name!r}: {listed}; give more of the id",
+                    name=name,
+                    listed=_listed(found),
                 )
             )
         there = runs_named(connection, "", _NAMED + 1)

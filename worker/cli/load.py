@@ -115,7 +115,7 @@ def desired_paths(paths: Sequence[str]) -> Sequence[str]:
         DesiredStateError: no path was given, and the default folder does not exist.
     """
     if not paths and not os.path.lexists(DEFAULT_FILES):
-        told = Message("there is no such folder here: name files with -f, or begin with `senderid export`")
+        told = Message("there is no such folder here: name files with -f, or start with `senderid export`")
         raise DesiredStateError([Problem(DEFAULT_FILES, 1, 1, told)])
     return paths or (DEFAULT_FILES,)
 

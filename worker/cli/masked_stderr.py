@@ -10,7 +10,7 @@ __all__ = ["MaskedStream"]
 
 
 class MaskedStream(io.BufferedIOBase):
-    """A stream that masks lines and writes them to another. A flush masks an incomplete line as it is."""
+    """A stream that masks lines and writes them to another stream. A flush masks the part of a line written so far."""
 
     def __init__(self, stream: TextIO, mask: Mask) -> None:
         self._text = stream  # keeps the buffer open: a collected wrapper closes it

@@ -1,4 +1,4 @@
-"""Plans, results and stories in the form that was asked for, on stdout or in a file."""
+"""Write plans, results and runs in the requested format, to stdout or a file."""
 
 import os
 import shutil

@@ -48,10 +48,10 @@ def plan(
     drift: bool = False,
     at: str | None = None,
 ) -> int:
-    """Plan and show; the exit status. `out` is where to save the plan, `detailed` tells pending changes from none.
+    """Build and show a plan. Return the exit status.
 
-    `at` is the moment whose desired state is compared, as it was typed; None for now. `drift` is about nothing but what
-    is otherwise than the file says though the file was not changed.
+    `out` is the file to save the plan in. With `detailed`, pending changes have an exit status of their own. `at` is
+    the time whose desired state is compared, as the user typed it; None means now. `drift` limits the plan to drift.
     """
     given = options.one_on_stdout(given, out)
     settings = load.load_settings(given.settings_path, given.overrides)
@@ -176,7 +176,10 @@ def run_and_report(
     *,
     metering: RunMetrics | None = None,
 ) -> int:
-    """Carry out, tell the result and, where it is told as text, what there is to remark on it; the exit status."""
+    """Carry out changes and show the result. Return the exit status.
+
+    `remark` returns a line to print below a result that is shown as text.
+    """
     from worker.cli import output, runner
     from worker.cli.exit_status import of_result
 
@@ -194,12 +197,12 @@ def run_and_report(
         except BrokenPipeError:
             raise
         except OSError as error:
-            told = Message(
-                "{strerror}; the run was carried out, and `senderid history {run_id}` tells it",
+            message = Message(
+                "{strerror}; the run is finished: see its result with `senderid history {run_id}`",
                 strerror=system_text(error.strerror),
                 run_id=run.run_id,
             )
-            raise OSError(error.errno, told, error.filename) from None
+            raise OSError(error.errno, message, error.filename) from None
         if unnoted is not None:
             raise unnoted
         return of_result(result)

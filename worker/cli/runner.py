@@ -122,8 +122,8 @@ def run(
 ) -> int:
     """Run `verb` in a session. Return its exit status, or that of a signal that arrived.
 
-    `keeping` has the run keep a ledger, which `recall` only reads: a run that does neither knows of no other run.
-    `metering` is told how the run fares, and delivers it when the run ends.
+    `keeping` has the run keep a ledger; `recall` only reads it. A run that does neither knows of no other run.
+    `metering` receives the metrics of the run and delivers them when the run ends.
 
     Raises:
         LedgerError: the ledger cannot be written; nothing was sent.

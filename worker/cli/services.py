@@ -173,13 +173,13 @@ class Services:
                     if not told:
                         told = True
                         why = Message(
-                            "what was told cannot be kept in {state}, and a restart tells it again: {strerror}",
+                            "cannot save the sent notifications in {state}; a restart sends them again: {strerror}",
                             state=str(state),
                             strerror=system_text(error.strerror),
                         )
                         log.warning("notify.failed", error_message=why)
 
-            yield Tracker(_kept(state), tell=notifier.tell, keep=keep, names=names, version=__version__)
+            yield Tracker(_kept(state), send=notifier.notify, keep=keep, names=names, version=__version__)
 
 
 def _kept(state: Path) -> NotifyState:

@@ -26,12 +26,12 @@ Fragments = tuple[AccountDocument, ...]
 class FileChanges(Struct, frozen=True):
     """What changed between two reads of the files; files have the names that the user gave.
 
-    `broken` has the files that became invalid, or invalid in another way, with their problems. `mended` files are valid
+    `broken` has the files that became invalid, or invalid in another way, with their problems. `fixed` files are valid
     again. `changed` and `gone` are names of accounts.
     """
 
     broken: dict[str, DesiredStateError] = {}
-    mended: tuple[str, ...] = ()
+    fixed: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     changed: frozenset[str] = frozenset()
     gone: frozenset[str] = frozenset()
@@ -183,7 +183,7 @@ class LastGood:
                 for source, error in broken.items()
                 if source not in reported or reported[source].problems != error.problems
             },
-            mended=tuple(source for source in reported if source not in broken and source not in removed),
+            fixed=tuple(source for source in reported if source not in broken and source not in removed),
             removed=removed,
             changed=frozenset(name for name in now if name not in was or was[name][1] is not now[name][1]),
             gone=frozenset(was.keys() - now.keys()),

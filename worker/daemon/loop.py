@@ -282,7 +282,7 @@ class WatchLoop:
             self._report(
                 "watch.file_broken", warning=True, file=file, error_code=error.code, error_message=_shown(error)
             )
-        for file in changes.mended:
+        for file in changes.fixed:
             self._report("watch.file_mended", file=file)
         for file in changes.removed:
             self._report("watch.file_removed", warning=True, file=file)

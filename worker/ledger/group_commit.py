@@ -62,10 +62,10 @@ class _Batch:
 
 
 class GroupCommits:
-    """Writes to one ledger. While one transaction is on its way to the disk, the next one gathers.
+    """Writes to one ledger, several to a transaction. While one transaction is written to disk, the next one gathers.
 
-    `submit` has a call made on another thread, one after the other. After the first transaction that fails, none is
-    tried: whoever needs the ledger then stops.
+    `submit` runs calls on another thread, one at a time. `unusable` makes the error of a failed transaction. After the
+    first failure no transaction is tried, and every later call raises that error.
     """
 
     def __init__(
@@ -74,12 +74,12 @@ class GroupCommits:
         *,
         submit: Callable[[Callable[[], None]], object],
         now: Callable[[], str],
-        told: Callable[[str], LedgerError],
+        unusable: Callable[[str], LedgerError],
     ) -> None:
         self._connection = connection
         self._submit = submit
         self._now = now
-        self._told = told
+        self._unusable = unusable
         self._loop = asyncio.get_running_loop()
         self._gathering: _Batch | None = None
         self._scheduled = False
@@ -98,7 +98,7 @@ class GroupCommits:
         await self._committed_with(batch)
 
     def answer(self, row: Answer) -> None:
-        """Note what became of a request, some seconds later: after a crash a look tells it as well."""
+        """Record the result of a request within seconds. If the run crashes before, a read shows the result as well."""
         self._answers.append(row)
         if self._due is None:
             self._due = self._loop.call_later(_PATIENCE, self._note_answers)
@@ -186,12 +186,12 @@ class GroupCommits:
         failed: BaseException | None = None
         try:
             batch.commit(self._connection, self._now())
-        except BaseException as error:  # noqa: BLE001 - told to whoever waits
+        except BaseException as error:  # noqa: BLE001 - raised in the callers that wait
             failed = error
         self._loop.call_soon_threadsafe(self._committed, batch, failed)
 
     def _committed(self, batch: _Batch, failed: BaseException | None) -> None:
         if isinstance(failed, sqlite3.Error):
-            failed = self._broken = self._told(str(failed))
+            failed = self._broken = self._unusable(str(failed))
         batch.end(failed)
         self._loop.call_soon(self._start)

@@ -51,7 +51,7 @@ _ASKED: Final = f"""
         OR id IN (SELECT run FROM entries WHERE id IN (SELECT entry FROM outcomes WHERE phone = :phone)))
     AND (:account IS NULL AND :phone IS NULL OR EXISTS (SELECT 1 FROM entries WHERE run = runs.id AND {_FITS}))
 """
-"""The runs that are; those of a number are found by its index, and not by a look at each."""
+"""The runs that match. Those of one number are found by its index, without a scan of all runs."""
 
 
 def history(connection: sqlite3.Connection, asked: HistoryQuery) -> History:

@@ -112,7 +112,7 @@ class AccountLedger:
     async def finish(self, result: AccountResult, confirmed: Mapping[str, Status]) -> None:
         """Record the result of the account, if there is anything to record.
 
-        `confirmed` are numbers that have their desired status now, while a run of ours last wrote another one.
+        `confirmed` are numbers that have their desired status now, although a run of the worker last wrote another one.
 
         Raises:
             LedgerError: it could not be noted.
@@ -120,7 +120,7 @@ class AccountLedger:
         now = self._now()
         if self._entry is None:
             await self._note_registered(now)
-            # the end of a plan that a run which died had begun is worth a word
+            # the end of a plan that a crashed run had started is worth an entry
             if confirmed or self._spent or not _quiet(result):
                 await self._commits.run(lambda connection: self._note_whole(connection, result, confirmed, now))
             return
@@ -146,7 +146,7 @@ class AccountLedger:
 
     @property
     def _begun(self) -> int:
-        assert self._entry is not None, "a page is begun before its writes"  # noqa: S101 - a bug of ours
+        assert self._entry is not None, "an entry is added before its writes"  # noqa: S101 - a bug of the worker
         return self._entry
 
 
@@ -196,7 +196,7 @@ class Ledger:
             self._connection,
             submit=self._submit,
             now=self._now,
-            told=partial(unusable, self._path),
+            unusable=partial(unusable, self._path),
         )
         try:
             await self._commits.run(lambda connection: writes.add_run(connection, self._run))

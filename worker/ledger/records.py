@@ -15,7 +15,7 @@ CRASHED = Ending.CRASHED
 
 
 OPEN = (AttemptState.INTENT, AttemptState.OK, AttemptState.AMBIGUOUS)
-"""The states of what no look has settled yet."""
+"""The states of attempts that no read has settled yet."""
 
 
 class Run(Struct, frozen=True, kw_only=True):

@@ -146,7 +146,7 @@ def frozen(path: Path) -> tuple[int, int, int] | None:
     """
     try:
         found = path.stat()
-    except OSError:  # there is none, or whoever opens it learns why not
+    except OSError:  # no ledger, or opening it reports the reason
         return None
     folder = path.resolve().parent
     log, index = (folder / f"{path.resolve().name}-{suffix}" for suffix in ("wal", "shm"))
@@ -227,7 +227,7 @@ def _unreadable(path: Path, reason: Message) -> LedgerError:
 
 
 def _found(path: Path) -> bool:
-    """Whether there is a file, which may be a ledger of ours by its first bytes; SQLite has not touched it yet."""
+    """Return True if there is a file whose first bytes may be those of a ledger. SQLite does not open it here."""
     try:
         with path.open("rb") as file:
             header = file.read(_HEADER)
@@ -296,7 +296,7 @@ def _prepare(
     connection: sqlite3.Connection, path: Path, migrations: Sequence[Migration], *, program: str, now: Callable[[], str]
 ) -> None:
     version = _version(connection)
-    # a newer program may have been here since the look
+    # a newer version may have migrated the file since it was checked
     _refuse_version(version, path, len(migrations))
     if version == 0:
         # neither can be changed once there are tables

@@ -59,7 +59,7 @@ _PLANNED: Final = """
     FROM json_each(?1)
 """
 
-_TOLD: Final = """
+_OTHERS: Final = """
     INSERT INTO outcomes (entry, phone, action, desired, before, after, outcome, attempts, duration_ms, http_status,
         error_code, error_message, error_parts)
     SELECT ?2, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
@@ -79,7 +79,7 @@ _CHANGED: Final = f"""
     ON CONFLICT DO UPDATE SET after = desired, outcome = '{Outcome.CHANGED}', attempts = excluded.attempts,
         duration_ms = excluded.duration_ms
 """
-"""What most planned numbers become: there is little to add to the plan, and that in half the time of `_TOLD`."""
+"""What most planned numbers become: there is little to add to the plan, and that in half the time of `_OTHERS`."""
 
 _CARRIED_OUT: Final = f"""
     SELECT id, started_at FROM runs WHERE plan = ?1 AND id <> ?2 AND (
@@ -196,10 +196,10 @@ def add_entry(
 def finish_entry(
     connection: sqlite3.Connection, entry: int, result: AccountResult, confirmed: Mapping[str, Status], now: str
 ) -> None:
-    """Note what became of an account: its numbers, the attempts that the closing look settled, and what we wrote.
+    """Record the result of an account: its numbers, the attempts that the verification read settled, and the writes.
 
-    `confirmed` are numbers that have their desired status now, while we last wrote another one. Numbers that no file
-    lists are only counted, and so are those of an account that was never begun with: they would fill the ledger.
+    `confirmed` are numbers that have their desired status now, although a run last wrote another one. Numbers that no
+    file lists are only counted, and so are those of an account that was never started: they would fill the ledger.
     """
     error = result.error
     (planned,) = connection.execute("SELECT count(*) FROM outcomes WHERE entry = ?", (entry,)).fetchone()
@@ -226,7 +226,7 @@ def finish_entry(
         if not (planned and number.outcome is Outcome.CHANGED) and number.outcome not in counted
     ]
     connection.execute(_CHANGED, (_json(changed), entry))
-    connection.execute(_TOLD, (_json(others), entry))
+    connection.execute(_OTHERS, (_json(others), entry))
     if len(changed) < planned:
         _close_unsent(connection, entry)
     _close_attempts(connection, entry)
@@ -256,9 +256,9 @@ def finish_entry(
 
 
 def settle(connection: sqlite3.Connection, key: str, observed: Mapping[str, Observed], now: str) -> None:
-    """Close what earlier runs left open on an account, as what a look shows it to be.
+    """Close what earlier runs left open on an account, by the statuses that a read observed.
 
-    Nobody else may be writing to the account: an entry without an end is then that of a run which died.
+    The caller holds the lease of the account. An entry without an end then belongs to a run that crashed.
     """
     unsettled = connection.execute(
         "SELECT id, run, finished_at IS NULL FROM entries WHERE key = ? AND NOT settled ORDER BY id", (key,)
@@ -297,13 +297,13 @@ def recall(connection: sqlite3.Connection, key: str) -> AccountMemory:
         (key,),
     ):
         if outcome == RunOutcome.CONVERGED or (tried and outcome not in {None, CRASHED}):
-            break  # it came to its end, so that whatever follows is a plan of its own
+            break  # this entry ended, so the next one belongs to another plan
         if not tried:
             continue
         spent.update(
             phone
             for (phone,) in connection.execute(
-                # what a look called lost may have come after it
+                # a write that a read settled as lost may have arrived later
                 "SELECT phone FROM attempts WHERE entry = ? AND asked = ? AND state <> ?",
                 (entry, Status.INACTIVE, AttemptState.REJECTED),
             )
@@ -355,9 +355,9 @@ def _close_unsent(connection: sqlite3.Connection, entry: int) -> None:
 
 
 def _close_attempts(connection: sqlite3.Connection, entry: int) -> None:
-    """Settle the attempts of numbers that the closing look has shown.
+    """Settle the attempts of numbers that the verification read showed.
 
-    An attempt after which another one was made is lost: that is made only where a look has found the old status.
+    An attempt that a later one follows is lost: a write is sent again only after a read showed the old status.
     """
     connection.execute(
         f"""UPDATE attempts SET state = CASE

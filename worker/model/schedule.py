@@ -34,7 +34,7 @@ __all__ = [
 
 _INSTANT: Final = timedelta(microseconds=1)
 """Less than the distance of two edges of windows, which are whole seconds."""
-_IDLE: Final = Message("nothing is scheduled now, and no status holds outside its windows; it is left as it is")
+_IDLE: Final = Message("no window is open and no status is set outside the windows; the number keeps its status")
 
 
 class ScheduledStatus(NamedTuple):

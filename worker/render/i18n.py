@@ -46,7 +46,7 @@ def ngettext(one: str, many: str, number: int) -> str:
 def translated(text: str) -> str:
     """Return a message in the chosen language, its parts too. A plain text is translated if it is a marked text.
 
-    Foreign text within a message stays as it is, and has to be made safe for the terminal or page afterwards.
+    Text from other sources inside a message is not changed: the caller makes it safe for the terminal or page.
     """
     _, catalogue = _catalogue.get()
     if catalogue is None or not text:

@@ -58,7 +58,7 @@ def wrap(text: str, columns: int) -> list[str]:
 
 
 def _cut(text: str, columns: int) -> Iterator[str]:
-    """The text in pieces of at most `columns`, each of at least one character."""
+    """Yield the text in pieces of at most `columns`, each of at least one character."""
     start = taken = 0
     for index, char in enumerate(text):
         taken += width(char)

@@ -61,7 +61,7 @@ class _Row(
         "necessary": "necessaryMeasures",
     },
 ):
-    """A row of `senderIds`. What is merely worth knowing is kept raw: no odd form of it makes a row unreadable."""
+    """A row of `senderIds`. Optional information is kept raw, so that an unexpected form does not fail the row."""
 
     phone: str
     status: Status
@@ -73,12 +73,12 @@ class _Row(
 
     @property
     def extended(self) -> bool:
-        """Whether the vendor says that it extends the registration by itself."""
+        """Whether the vendor extends the registration automatically, by its own account."""
         return bytes(self.extension) == b"true"
 
     @property
     def measures(self) -> tuple[str, ...]:
-        """What a person still has to do for the number; none where that is not told in a form that is understood."""
+        """The measures that an operator still has to take for the number; empty if the API sends no list of texts."""
         raw = bytes(self.necessary)
         if raw == b"null":
             return ()
@@ -90,7 +90,7 @@ class _Row(
 
     @property
     def updated(self) -> int:
-        """The Unix second at which it last changed; 0 where that is not told, or not in a form that is understood."""
+        """The Unix second of the last change; 0 if the API sends none or no valid time with a UTC offset."""
         text = self.updated_at or (self.log[-1].at if self.log else None)
         if text is None:
             return 0

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, Protocol
+from typing import Final
 
 from worker.model.errors import Ambiguous, ApiError, CircuitOpen, ConnectionFailed, ServerError
 from worker.model.messages import Message
+from worker.model.ports import Log
 
 __all__ = ["Breaker"]
 
@@ -15,18 +16,6 @@ _PAUSES: Final = (1.0, 4.0, 10.0)
 """Seconds before each probe: a restart ends within them; a longer outage needs an operator."""
 _FAILED: Final = (ConnectionFailed, ServerError, Ambiguous)
 """The errors of an outage. Every other error is a response of the API."""
-
-
-class Log(Protocol):
-    """Where the breaker tells what it does."""
-
-    def info(self, event: str, **fields: Any) -> None:
-        """Write one line."""
-        ...
-
-    def warning(self, event: str, **fields: Any) -> None:
-        """Write one line that a person should see."""
-        ...
 
 
 class Breaker:

@@ -41,5 +41,5 @@ class Cancellation:
 
 def _this_task() -> asyncio.Task[object]:
     task = asyncio.current_task()
-    assert task is not None, "only a task can wait"  # noqa: S101 - a bug of ours
+    assert task is not None, "only a task can wait"  # noqa: S101 - a bug of the worker
     return task

@@ -107,7 +107,7 @@ class AccountReader:
 
     @property
     def clock_offset(self) -> float | None:
-        """How many seconds the server's clock is ahead of ours by its last answer; None before the first."""
+        """Seconds by which the server's clock is ahead of the local clock; None before the first response."""
         if self._last is None:
             return None
         headers, received = self._last
@@ -116,14 +116,14 @@ class AccountReader:
 
     @property
     def rate_limit_headers(self) -> dict[str, str]:
-        """What the last answer's headers tell of the server's limits, by their lower-case names."""
+        """The rate limit headers of the last response, by their lower-case names."""
         headers = {} if self._last is None else self._last[0]
         return {name.lower(): value for name, value in headers.items() if name.lower().startswith("x-ratelimit-")}
 
     def halt(self, reason: WorkerError) -> None:
         """End every wait for a turn with `reason`, now and later. Only a closing `observe` still goes through.
 
-        A write that is under way has 25 seconds to be answered; then it is given up, in doubt.
+        A write in flight has 25 seconds to be answered. After that it is ambiguous.
         """
         self._cancellation.close(reason)
         late = Ambiguous(
@@ -135,10 +135,10 @@ class AccountReader:
         asyncio.get_running_loop().call_later(_DRAIN_SECONDS, self._drain.close, late)
 
     async def observe(self, *, closing: bool = False) -> ObservedAccount:
-        """Return the account as it is now. A `closing` read is sent even after `halt`.
+        """Read the account. A `closing` read is sent even after `halt`.
 
-        A reply that lost listed numbers, or more than 30 % of the numbers of the read before it, is read once more:
-        what two replies in a row lack is believed to be gone.
+        A reply that lacks listed numbers, or more than 30 % of the numbers of the previous read, is read again.
+        Numbers that two replies in a row lack are taken as gone.
 
         Raises:
             ApiError: AccountRejected, or the last of several TransientErrors.
@@ -149,7 +149,7 @@ class AccountReader:
         return observed if doubt is None else await self._reread(observed, doubt, closing=closing)
 
     async def confirm(self, observed: ObservedAccount, registered: int | None) -> ObservedAccount:
-        """Return `observed`, or a second read where earlier runs remember far more `registered` numbers than it has.
+        """Return `observed`, or read again if earlier runs recorded far more `registered` numbers than it has.
 
         Raises:
             ApiError, WorkerError: as of `observe`.
@@ -158,7 +158,7 @@ class AccountReader:
         return observed if doubt is None else await self._reread(observed, doubt)
 
     async def _reread(self, observed: ObservedAccount, reason: str | None, *, closing: bool = False) -> ObservedAccount:
-        """Read until a reply lost nothing that the reply before it had, and believe that one."""
+        """Read until a reply has all numbers of the reply before it. Return that reply."""
         for _ in range(_REREADS):
             self._log.info("account.reread", reason=reason)
             before, observed = observed, await self._observe(closing=closing)
@@ -173,9 +173,9 @@ class AccountReader:
         return await retrier.call(partial(self._corrected, lambda _: self._read_in_turn(closing=closing)))
 
     async def usage(self, phones: Collection[str], hours: int) -> NumberUse:
-        """Which of some numbers are scheduled to send, or have sent in so many hours, by the server's clock.
+        """Return which numbers are scheduled to send or have sent within the last `hours`, by the server's clock.
 
-        A scope that is missing is no end of the account: it makes their use unknown, and so does what goes on failing.
+        A missing scope or a persistent failure does not fail the account: the use of the numbers is then unknown.
 
         Raises:
             WorkerError: CircuitOpen, or what `halt` was given.
@@ -206,7 +206,7 @@ class AccountReader:
         return await self._in_turn(self._read_once)
 
     async def _in_turn(self, read: Callable[[], Awaitable[T]]) -> T:
-        # nothing is lost with a read, so that a stop need not wait for its answer
+        # a read changes nothing, so a stop does not wait for its response
         with self._cancellation:
             await self._turn(self._quota.reads)
             return await self._heard(read())
@@ -216,7 +216,7 @@ class AccountReader:
         await self._read_once()
 
     async def _turn(self, window: Window) -> None:
-        """Wait for a slot that may be used: none while the circuit is open, also where it opened meanwhile."""
+        """Wait for a slot. No slot is used while the circuit is open, even if it opened during the wait."""
         while True:
             if self._breaker.open:
                 await self._breaker.closed()
@@ -236,7 +236,7 @@ class AccountReader:
         return result
 
     async def _read_once(self) -> ObservedAccount:
-        """One look; its slot was acquired."""
+        """Read the account once. The caller has acquired the slot."""
         window = self._quota.reads
         self._reads += 1
         document = AccountDocument()

@@ -1,14 +1,14 @@
-"""Whether numbers are in use: what to ask the API, and what its answers say. Pure but for `fetch`, which is given.
+"""Find out which numbers are in use: the queries, and how to read the responses. Pure; the caller passes `fetch`.
 
 Documented by the vendor: `GET /messages/v4/list` takes `from`, `dateType` (CREATED or UPDATED), `startDate` and
 `endDate` in ISO 8601; `GET /messages/v4/groups` takes `criteria=scheduledDate`, `cond=gte` and `value`, up to 500
-groups a page; a group does not tell its senders, so that `GET /messages/v4/groups/{id}/messages` is read for their
+groups a page; a group does not list its senders, so `GET /messages/v4/groups/{id}/messages` is read for their
 `from`. `messageList` and `groupList` are objects keyed by id; `nextKey` is null or absent on the last page, and goes
 into `startKey` of the next. All of them need the scope `message:read`.
 
-Assumed, as nothing says so: a message's last update is its sending or the report of its delivery, so that UPDATED also
-finds what was registered earlier and sent now; a list of messages takes 500 a page as one of groups does; a group that
-is COMPLETE, FAILED or DELETED sends no more, whatever its date.
+Assumed, because the vendor does not document it: the last update of a message is its sending or its delivery report, so
+UPDATED also finds messages that were registered earlier and sent now; a list of messages takes 500 a page, as one of
+groups does; a group that is COMPLETE, FAILED or DELETED sends nothing more, whatever its date.
 """
 
 import re
@@ -33,19 +33,19 @@ T = TypeVar("T")
 Page = TypeVar("Page", "_Messages", "_Groups")
 
 _CAP_MIB: Final = 16
-"""Of one answer: 500 messages of the longest kind are some 2 MiB."""
+"""Limit of one response: 500 messages of the longest kind are about 2 MiB."""
 _ABOUT_NOW: Final = timedelta(minutes=1)
-"""How far both questions reach over now: seconds are cut off, clocks differ, and what is due is sent or still ahead."""
+"""Overlap of both queries around now: seconds are cut off, clocks differ, and a due message may be sent or not."""
 _PAGE: Final = 500
 _PAGES: Final = 60
-"""Reads that looking for scheduled senders may take an account: 30,000 messages, and some 20 seconds of the quota."""
+"""Reads an account that the search for scheduled senders may use: 30,000 messages, about 20 seconds of the quota."""
 _OVER: Final = frozenset({"COMPLETE", "FAILED", "DELETED"})
 
 _group_id: Final = re.compile("[0-9A-Za-z_-]{1,64}", re.ASCII).fullmatch
 
 
 class Fetch(Protocol):
-    """Sends one read, as often as need be."""
+    """Sends one read, with retries."""
 
     async def __call__(self, query: str, decode: Callable[[bytearray], T], /) -> T:
         """Return the decoded response to a path with its query. Raises ApiError, and what `decode` raises."""
@@ -53,7 +53,7 @@ class Fetch(Protocol):
 
 
 class Body:
-    """Takes the body of an answer in pieces, as many as an answer can have."""
+    """Collects the body of a response in pieces, up to a limit."""
 
     __slots__ = ("whole",)
 
@@ -64,7 +64,7 @@ class Body:
         """Take the next piece.
 
         Raises:
-            AccountRejected: this is longer than any answer.
+            AccountRejected: the body is longer than the limit.
         """
         self.whole += piece
         if len(self.whole) > _CAP_MIB << 20:
@@ -101,13 +101,13 @@ _GROUPS: Final = msgspec.json.Decoder(_Groups)
 
 
 async def inquire(fetch: Fetch, phones: Collection[str], now: datetime, hours: int) -> NumberUse:
-    """Which of some numbers are scheduled to send after `now`, or have sent in so many hours before it.
+    """Return which numbers are scheduled to send after `now`, or have sent within the `hours` before it.
 
-    The first failure ends the asking: what is not known by then is unknown. Where more messages are scheduled than are
-    looked through, what is not found among those is unknown as well.
+    The first failure ends the search; the use of the remaining numbers is then unknown. If more messages are scheduled
+    than may be read, the use of numbers that are not among those read is unknown as well.
 
     Raises:
-        WorkerError: what `fetch` raised and is no ApiError.
+        WorkerError: any error of `fetch` that is not an ApiError.
     """
     in_use: dict[str, str] = {}
     clear: set[str] = set()
@@ -180,7 +180,7 @@ async def _read_scheduled(fetch: Fetch, phones: frozenset[str], now: datetime, i
                     phone, Message("messages from it are scheduled for {when}: let them be sent first", when=when)
                 )
             if len(in_use) < len(phones) and None in senders:
-                raise ServerError(Message("a scheduled message has no sender that can be told, so that it may be any"))
+                raise ServerError(Message("a scheduled message has no readable sender, so it may be any number"))
             return len(in_use) == len(phones)
 
         path = f"/messages/v4/groups/{group_id}/messages"
@@ -248,4 +248,4 @@ def _moment(text: str | None) -> str:
         moment = datetime.fromisoformat(text or "")
         return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
     except (ValueError, OverflowError):
-        return brief(text or Message("a day that is not told"))
+        return brief(text or Message("an unknown day"))

@@ -49,13 +49,13 @@ _READ_BUFFER: Final = _MIB
 _MOMENT: Final = 0.02
 """Seconds in which most bodies come whole."""
 _KEPT: Final = 16 << 10
-"""Bytes that are kept of an answer which is not read as a document: every error, and the reply of a small account."""
+"""Bytes kept of a response that is not read as a document: every error, and the reply of a small account."""
 _PEEK: Final = 256
-"""Bytes of a longer one that tell JSON from something else, also while compressed."""
+"""Bytes of a longer body that distinguish JSON from other content, also while compressed."""
 
 
 class Response(NamedTuple):
-    """One answer. `raw` is the beginning of the body as it travelled, and `complete` tells whether it is all of it."""
+    """One response. `raw` is the start of the body as received; `complete` is True if it is the whole body."""
 
     status: int
     headers: Mapping[str, str]
@@ -63,7 +63,7 @@ class Response(NamedTuple):
     complete: bool = True
 
     def content(self) -> bytes:
-        """`raw` decompressed; of an incomplete one just the beginning.
+        """Return `raw` decompressed; only its start if the body is incomplete.
 
         Raises:
             ServerError: it cannot be decompressed.
@@ -168,7 +168,7 @@ async def _no_hidden_resend(request: ClientRequest, handler: ClientHandlerType) 
 class Transport:
     """One connection pool for all accounts of a process. An async context manager.
 
-    `watcher` is told how long each request took and what was answered.
+    `watcher` receives the duration and status of each request.
     """
 
     def __init__(self, timeout: Timeout, watcher: RequestObserver | None = None) -> None:
@@ -197,7 +197,7 @@ class Transport:
         await self._opened().close()
 
     def _opened(self) -> aiohttp.ClientSession:
-        assert self._session is not None, "a transport is used inside its context"  # noqa: S101 - a bug of ours
+        assert self._session is not None, "a transport is used inside its context"  # noqa: S101 - a bug of the worker
         return self._session
 
     async def exchange(

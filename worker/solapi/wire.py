@@ -47,7 +47,7 @@ _CREDENTIAL_CODES: Final = frozenset(
     {"invalidapikey", "signaturedoesnotmatch", "invalidtoken", "unauthorized", "forbidden", "accessdenied"}
 )
 _MESSAGE_LENGTH: Final = 500
-"""Characters of a foreign message that are kept: enough for a person, too few to flood a log."""
+"""Characters kept of a message from the API: enough to read, too few to flood a log."""
 _EXCERPT_LENGTH: Final = 200
 EXCERPT_BYTES: Final = 8 * _EXCERPT_LENGTH
 """Bytes of a reply from which `excerpt` takes its characters."""
@@ -126,8 +126,8 @@ def reply(body: bytes, phone: str) -> Reply:
 def refusal(status: int, body: bytes, *, write: bool, retry_after: float | None = None) -> ApiError:
     """Return the error for a response other than a readable 200.
 
-    `body` is as much of it as was read, decompressed; `write` tells a PUT from a GET, as a write whose answer was lost
-    may have been carried out; `retry_after` is the wait in seconds that the headers ask for.
+    `body` is the part that was read, decompressed. `write` is True for a PUT: a write whose response was lost may have
+    been carried out. `retry_after` is the wait in seconds that the headers ask for.
     """
     api_code, said = _parse(body)
     message = said or Message("HTTP {status}", status=status)
@@ -215,7 +215,7 @@ def _is_html(body: bytes) -> bool:
 
 
 def brief(text: str) -> str:
-    """As much of a foreign text as a message bears; a header of ours that is echoed in it is taken out."""
+    """Shorten a text from the API to the length of a message, without the credentials headers that it echoes."""
     text = without_headers(text[: 4 * _MESSAGE_LENGTH])
     return text if len(text) <= _MESSAGE_LENGTH else text[:_MESSAGE_LENGTH] + "…"
 

@@ -1,4 +1,4 @@
-"""What metrics tell of accounts: counts by fixed words, and which accounts are told by their names."""
+"""Count the numbers of accounts for the metrics, by fixed label values, and choose the accounts shown by name."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -14,12 +14,12 @@ from worker.model.results import AccountResult, Outcome, RunOutcome
 __all__ = ["ACTIONS", "CAUSES", "NOTICES", "REST", "STATUSES", "AccountCounts", "bounded", "carried_out", "planned"]
 
 REST: Final = "_other"
-"""The name under which the accounts are summed that are not told by their own."""
+"""The label of the sum of all accounts that are not shown by name."""
 
 _UNHEARD_OF: Final = "other"
-"""A status that the API has invented: its text is not ours to bound."""
+"""The label of a status that the worker does not know: the API could send any number of different ones."""
 _UNKNOWN: Final = "unknown"
-"""Why a number differs of which the ledger remembers nothing."""
+"""The cause of a difference for a number that the ledger does not have."""
 
 STATUSES: Final = (*(status.value for status in Status), _UNHEARD_OF)
 ACTIONS: Final = tuple(action.value for action in Action)
@@ -30,8 +30,8 @@ NOTICES: Final = tuple(kind.value for kind in NoticeKind)
 class AccountCounts(Struct, frozen=True):
     """The counts of one account, or of several together.
 
-    `statuses`, `actions`, `causes` and `notices` are by the words of the tuples of those names. `failing` and `refused`
-    count accounts: whose last look or run failed, and whose plan a safety rule refuses.
+    The keys of `statuses`, `actions`, `causes` and `notices` are in the constants of those names. `failing` counts
+    accounts whose last read or run failed, `refused` those whose plan a safety rule refuses.
     """
 
     statuses: Mapping[str, int] = {}
@@ -52,8 +52,8 @@ class AccountCounts(Struct, frozen=True):
         )
 
     @property
-    def gravity(self) -> int:
-        """How much a person wants to know of the account: 0 where everything is as it should be."""
+    def severity(self) -> int:
+        """The severity of the account's state, from 0 (in sync, no notices) to 3 (failing)."""
         if self.failing:
             return 3
         if self.refused:
@@ -64,7 +64,7 @@ class AccountCounts(Struct, frozen=True):
 def planned(plan: AccountPlan, statuses: Mapping[Status, int], before: AccountCounts) -> AccountCounts:
     """Return the counts of an account after a read. If the read failed, the counts of `before` stay.
 
-    A run that was stopped says nothing about the accounts that it did not come to.
+    A run that was stopped says nothing about the accounts that it did not reach.
     """
     if plan.verdict is Verdict.ERROR:
         stopped = plan.error is not None and plan.error.code == Interrupted.__name__
@@ -84,7 +84,7 @@ def planned(plan: AccountPlan, statuses: Mapping[Status, int], before: AccountCo
 def carried_out(plan: AccountPlan | None, result: AccountResult, before: AccountCounts) -> AccountCounts:
     """Return the counts of an account after a run: `before`, less the numbers that are changed.
 
-    A saved plan is carried out without the account being counted: then there is no `plan`, and nothing in `before`.
+    `plan` is None and `before` is empty for a saved plan: it is carried out without counting the account first.
     """
     changed = {number.phone: number for number in result.numbers if number.outcome is Outcome.CHANGED}
     return AccountCounts(
@@ -100,22 +100,22 @@ def carried_out(plan: AccountPlan | None, result: AccountResult, before: Account
 def bounded(figures: Mapping[str, AccountCounts], most: int) -> dict[str, AccountCounts]:
     """Return the counts by account. If there are more than `most`, the rest are one sum under `REST`.
 
-    Up to `most` accounts are told each. Beyond, the names go to those with something to tell: failing ones first, then
-    refused ones, then those with numbers that differ or notices, each in the order of their names.
+    Up to `most` accounts are all shown by name. Beyond that, accounts that need attention are: failing ones first, then
+    refused ones, then those with differing numbers or notices, each in the order of their names.
     """
     named = set(figures) - {REST}
     if len(named) > most:
-        telling = sorted(
-            (name for name in named if figures[name].gravity), key=lambda name: (-figures[name].gravity, name)
+        notable = sorted(
+            (name for name in named if figures[name].severity), key=lambda name: (-figures[name].severity, name)
         )
-        named = set(telling[:most])
-    told = {name: figures[name] for name in sorted(named)}
+        named = set(notable[:most])
+    shown = {name: figures[name] for name in sorted(named)}
     rest = [figures[name] for name in figures if name not in named]
-    return told | ({REST: sum(rest, AccountCounts())} if rest else {})
+    return shown | ({REST: sum(rest, AccountCounts())} if rest else {})
 
 
 def _causes(changes: Iterable[Change]) -> Mapping[str, int]:
-    """Why numbers differ that the file is about."""
+    """Count the causes of differences among managed numbers."""
     return Counter(
         _UNKNOWN if change.cause is None else change.cause.value
         for change in changes

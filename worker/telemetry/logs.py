@@ -61,7 +61,7 @@ class Stream(Protocol):
 
 
 class Log(Protocol):
-    """Where a run tells what happens. A field that is None is left out."""
+    """The log of a run. A field that is None is left out."""
 
     def bind(self, **fields: Any) -> Self:
         """Return this log with `fields` on every line."""
@@ -134,7 +134,7 @@ class Sink:
                 self._stream.write(b"".join(self._lines))
                 self._stream.flush()
             except (OSError, ValueError) as error:
-                # a disk may have room again; whoever has gone does not come back
+                # a full disk may have room again; a closed pipe stays closed
                 self._broken = not isinstance(error, OSError) or error.errno not in _PASSING
         self._lines.clear()
         self._size = 0

@@ -1,6 +1,6 @@
-"""What Prometheus is told of runs: a registry of our own, fed with values, rendered on request.
+"""The Prometheus metrics of a process: a separate registry, rendered on request.
 
-docs/how-to/metrics.md tells every metric; a test holds the two together.
+docs/how-to/metrics.md describes every metric; a test compares the two.
 """
 
 import re
@@ -39,14 +39,14 @@ _METHODS: Final = {"GET": "read", "PUT": "write"}
 _RATE_LIMITED: Final = 429
 _LAST_GOOD: Final = "senderid_last_good_pass_timestamp_seconds"
 _EARLIER: Final = re.compile(rf"^{_LAST_GOOD} ([0-9.]+(?:e\+[0-9]+)?)$", re.MULTILINE | re.ASCII)
-"""Its line as it is written."""
+"""The line of this metric in the text format."""
 
-# when each counter began is of no use to anybody here, and as many lines again
+# creation times of counters would double the lines, and have no use here
 disable_created_metrics()  # type: ignore[no-untyped-call] # the library has no types there
 
 
 class Window(Protocol):
-    """How much may be sent at once, and how much is, as `worker.solapi.limiter.Window` tells."""
+    """The limit of a request window and its current use, as `worker.solapi.limiter.Window` has them."""
 
     capacity: int
     seconds: float
@@ -62,7 +62,7 @@ class Quota(Protocol):
 
     @property
     def reads(self) -> Window:
-        """The window of looks."""
+        """The window of reads."""
         ...
 
     @property
@@ -86,50 +86,50 @@ class Metrics:
         build.labels(__version__).set(1)
         self._requests = Histogram(
             "senderid_request_duration_seconds",
-            "How long requests took until their answer was read, by what was answered.",
+            "Time until the response to a request was read, by class of response.",
             ["method", "answer"],
             buckets=_SECONDS,
             registry=self._registry,
         )
-        self._retries = self._counter("senderid_retries", "Requests sent again, by what had become of them.", "reason")
-        self._runs = self._counter("senderid_runs", "Runs that were to write, by how they ended.", "outcome")
-        self._numbers = self._counter("senderid_number_outcomes", "Numbers by what became of them in runs.", "outcome")
-        self._passes = Counter("senderid_passes", "Rounds over the accounts.", registry=self._registry)
+        self._retries = self._counter("senderid_retries", "Retried requests, by the previous error.", "reason")
+        self._runs = self._counter("senderid_runs", "Runs that may write, by outcome.", "outcome")
+        self._numbers = self._counter("senderid_number_outcomes", "Numbers of runs, by outcome.", "outcome")
+        self._passes = Counter("senderid_passes", "Passes over the accounts.", registry=self._registry)
         self._failed_passes = Counter(
             "senderid_failed_passes",
-            "Rounds that broke off, or in which every account failed.",
+            "Passes that ended early, or in which every account failed.",
             registry=self._registry,
         )
         self._last_good = Gauge(
             _LAST_GOOD,
-            "Unix time of the last round that was none of the failed ones; 0 before it.",
+            "Unix time of the last pass that did not fail; 0 before the first.",
             registry=self._registry,
         )
         self._last_good.set(0)
         self._interval = Gauge(
             "senderid_pass_interval_seconds",
-            "How long after each other rounds begin; 0 where nothing begins them by itself.",
+            "Seconds between the starts of two passes; 0 if no timer starts them.",
             registry=self._registry,
         )
         self._valid = Gauge(
             "senderid_desired_state_valid",
-            "1 where the desired-state files can be used as they are now, 0 where one of them cannot.",
+            "1 if the desired-state files are valid, 0 if one of them is not.",
             registry=self._registry,
         )
         self._valid.set(1)
         for outcome in RunOutcome:
             self._runs.labels(outcome.value)
-        for became in Outcome:
-            self._numbers.labels(became.value)
+        for number_outcome in Outcome:
+            self._numbers.labels(number_outcome.value)
         self._registry.register(self._figures)
         self._registry.register(self._quotas)
 
-    def _counter(self, name: str, told: str, label: str) -> Counter:
-        return Counter(name, told, [label], registry=self._registry)
+    def _counter(self, name: str, description: str, label: str) -> Counter:
+        return Counter(name, description, [label], registry=self._registry)
 
     @property
     def registry(self) -> CollectorRegistry:
-        """What everything is registered with."""
+        """The registry of all metrics of this process."""
         return self._registry
 
     def request(self, method: str, seconds: float, status: int | None) -> None:
@@ -141,7 +141,7 @@ class Metrics:
         self._retries.labels(type(error).__name__).inc()
 
     def accounts(self, names: Iterable[str]) -> None:
-        """Which accounts there are: others are told of no more."""
+        """Set the managed accounts. The metrics of all others end."""
         self._figures.keep(frozenset(names))
 
     def planned(self, plan: AccountPlan, statuses: Mapping[Status, int]) -> None:
@@ -167,12 +167,12 @@ class Metrics:
             self._last_good.set(self._wall())
 
     def broke_off(self) -> None:
-        """Record a pass over the accounts that broke off."""
+        """Record a pass over the accounts that ended early."""
         self._passes.inc()
         self._failed_passes.inc()
 
     def desired_state(self, *, valid: bool) -> None:
-        """Whether the desired-state files can be used as they are."""
+        """Record whether the desired-state files are valid."""
         self._valid.set(int(valid))
 
     def suspended(self, since: Mapping[str, float]) -> None:
@@ -180,7 +180,7 @@ class Metrics:
         self._figures.suspended = dict(since)
 
     def every(self, seconds: float) -> None:
-        """How long after each other rounds begin."""
+        """Record the interval between the starts of two passes."""
         self._interval.set(seconds)
 
     def quotas(self, quotas: Collection[Quota]) -> None:
@@ -188,7 +188,7 @@ class Metrics:
         self._quotas.known = tuple(quotas)
 
     def recall(self, text: str) -> None:
-        """Take the last good round out of what an earlier process told; text that does not tell it changes nothing."""
+        """Restore the time of the last good pass from the metrics of an earlier process. Without one, do nothing."""
         found = _EARLIER.search(text)
         moment = float(found[1]) if found else 0.0
         if 0 < moment <= self._wall():
@@ -201,13 +201,13 @@ class Metrics:
 
 
 class _Accounts(Collector):
-    """What is told of accounts, made from their figures whenever it is asked for: who is gone leaves nothing behind."""
+    """The metrics of accounts, built on request from the current counts: a removed account leaves no series behind."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._figures: dict[str, AccountCounts] = {}
         self._plans: dict[str, AccountPlan] = {}
-        self._told: dict[str, AccountCounts] | None = None
+        self._shown: dict[str, AccountCounts] | None = None
         self.suspended: dict[str, float] = {}
 
     @property
@@ -215,78 +215,78 @@ class _Accounts(Collector):
         return bool(self._figures) and all(figures.failing for figures in self._figures.values())
 
     def keep(self, names: Collection[str]) -> None:
-        self._told = None
+        self._shown = None
         for name in self._figures.keys() - names:
             del self._figures[name]
             self._plans.pop(name, None)
 
     def planned(self, plan: AccountPlan, statuses: Mapping[Status, int]) -> None:
-        self._told = None
+        self._shown = None
         self._plans[plan.account] = plan
         self._figures[plan.account] = planned(plan, statuses, self._figures.get(plan.account, AccountCounts()))
 
     def carried_out(self, result: AccountResult) -> None:
-        self._told = None
+        self._shown = None
         before = self._figures.get(result.account, AccountCounts())
         self._figures[result.account] = carried_out(self._plans.pop(result.account, None), result, before)
 
     def collect(self) -> Iterator[Metric]:
-        if self._told is None:
-            self._told = bounded(self._figures, self._most)
-        told = self._told
-        # an account that no look has counted has no counts, not even zeros
-        counted = {account: figures for account, figures in told.items() if figures.actions}
-        yield _gauge("senderid_accounts", "Accounts that there are.", [], {(): len(self._figures)})
+        if self._shown is None:
+            self._shown = bounded(self._figures, self._most)
+        shown = self._shown
+        # an account that was never read has no counts, not even zeros
+        counted = {account: figures for account, figures in shown.items() if figures.actions}
+        yield _gauge("senderid_accounts", "Managed accounts.", [], {(): len(self._figures)})
         yield _gauge(
             "senderid_numbers",
-            "Registered numbers by their status, as the last look and what was proven since have it.",
+            "Registered numbers by status, from the last read and the changes verified since.",
             ["account", "status"],
-            _by_word({account: figures.statuses for account, figures in counted.items()}, STATUSES),
+            _by_label({account: figures.statuses for account, figures in counted.items()}, STATUSES),
         )
         yield _gauge(
             "senderid_planned_numbers",
-            "Numbers by what is to be done with them.",
+            "Numbers by planned action.",
             ["account", "action"],
-            _by_word({account: figures.actions for account, figures in counted.items()}, ACTIONS),
+            _by_label({account: figures.actions for account, figures in counted.items()}, ACTIONS),
         )
         yield _gauge(
             "senderid_differing_numbers",
-            "Numbers that are not as their file says, by why.",
+            "Numbers whose status differs from the desired state, by cause.",
             ["account", "cause"],
-            _by_word({account: figures.causes for account, figures in counted.items()}, CAUSES),
+            _by_label({account: figures.causes for account, figures in counted.items()}, CAUSES),
         )
         yield _gauge(
             "senderid_notices",
-            "What a person should know of the account besides its changes, by kind.",
+            "Notices of the account, by kind.",
             ["account", "kind"],
-            _by_word({account: figures.notices for account, figures in counted.items()}, NOTICES),
+            _by_label({account: figures.notices for account, figures in counted.items()}, NOTICES),
         )
         yield _gauge(
             "senderid_account_failing",
-            "1 where the last look at the account, or its last run, failed; of the rest how many.",
+            "1 if the last read or run of the account failed; for _other, the number of such accounts.",
             ["account"],
-            {(account,): figures.failing for account, figures in told.items()},
+            {(account,): figures.failing for account, figures in shown.items()},
         )
         yield _gauge(
             "senderid_account_refused",
-            "1 where a safety rule refuses the account's plan; of the rest how many.",
+            "1 if a safety rule refuses the account's plan; for _other, the number of such accounts.",
             ["account"],
-            {(account,): figures.refused for account, figures in told.items()},
+            {(account,): figures.refused for account, figures in shown.items()},
         )
         since: dict[tuple[str, ...], float] = {}
         for account, moment in self.suspended.items():
-            name = account if account in told else REST
+            name = account if account in shown else REST
             since[name,] = min(moment, since.get((name,), moment))
         yield _gauge(
             "senderid_account_suspended_since_timestamp_seconds",
-            "Unix time since when nothing is to be written to the account; of the rest the earliest.",
+            "Unix time since when writes to the account are suspended; for _other, the earliest.",
             ["account"],
             since,
         )
 
 
 class _Quotas(Collector):
-    """What is told of quotas. A key is told by its place, never by itself."""
+    """The metrics of quotas. An API key is labelled by its position, never by its text."""
 
     def __init__(self) -> None:
         self.known: tuple[Quota, ...] = ()
@@ -300,7 +300,7 @@ class _Quotas(Collector):
         labels = ["key", "kind"]
         yield _gauge(
             "senderid_quota_used",
-            "Requests that count against the quota of an API key now.",
+            "Requests that currently count against the quota of an API key.",
             labels,
             {key: window.used for key, window in windows.items()},
         )
@@ -312,15 +312,15 @@ class _Quotas(Collector):
         )
 
 
-def _gauge(name: str, told: str, labels: Sequence[str], values: Mapping[tuple[str, ...], float]) -> Metric:
-    family = GaugeMetricFamily(name, told, labels=labels)
+def _gauge(name: str, description: str, labels: Sequence[str], values: Mapping[tuple[str, ...], float]) -> Metric:
+    family = GaugeMetricFamily(name, description, labels=labels)
     for key, value in values.items():
         family.add_metric(key, value)
     return family
 
 
-def _by_word(counts: Mapping[str, Mapping[str, int]], words: Sequence[str]) -> dict[tuple[str, ...], float]:
-    return {(account, word): of.get(word, 0) for account, of in counts.items() for word in words}
+def _by_label(counts: Mapping[str, Mapping[str, int]], labels: Sequence[str]) -> dict[tuple[str, ...], float]:
+    return {(account, label): of.get(label, 0) for account, of in counts.items() for label in labels}
 
 
 def _answer(status: int | None) -> str:

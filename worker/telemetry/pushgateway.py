@@ -1,4 +1,4 @@
-"""Metrics to a push gateway, within a bounded time whatever the gateway does."""
+"""Push metrics to a gateway within a bounded time, whatever the gateway does."""
 
 from collections.abc import Callable
 from http.client import HTTPException
@@ -21,16 +21,16 @@ _SCHEMES: Final = ("http://", "https://")
 
 
 class _NoRedirects(HTTPRedirectHandler):
-    """The gateway is who was named, nobody whom it names."""
+    """Follows no redirect: metrics go only to the gateway of the settings."""
 
     def redirect_request(self, *_: object) -> None:
-        """No request: the redirect is then an error as any other."""
+        """Return None, which makes the redirect an HTTPError."""
 
 
 def push(registry: CollectorRegistry, url: str, job: str, *, patience: float = PATIENCE) -> str | None:
-    """Tell a gateway every metric of the registry; why that did not work, None where it did.
+    """Push all metrics of the registry to a gateway. Return the reason of a failure, None on success.
 
-    What the gateway knows by other names stays, so that a run which has no word on something does not take it away.
+    Metrics of other names stay at the gateway: a run does not remove metrics that it has no values for.
     """
     failures: list[str | None] = []
     silence = Message("no answer within {patience:g} seconds", patience=patience)
@@ -49,7 +49,7 @@ def push(registry: CollectorRegistry, url: str, job: str, *, patience: float = P
         else:
             failures.append(None)
 
-    # each read has a timeout of its own, and a gateway that sends a byte a second would never be over
+    # the request's timeout applies to each read: a gateway that sends one byte a second would never time out
     return failures[0] if run_with_timeout(patience, work) else silence
 
 
@@ -57,7 +57,7 @@ def _sender(
     url: str, method: str, timeout: float | None, headers: list[tuple[str, str]], data: bytes
 ) -> Callable[[], None]:
     def send() -> None:
-        assert url.startswith(_SCHEMES), Message("settings let nothing else through")  # noqa: S101 - a bug of ours
+        assert url.startswith(_SCHEMES), Message("settings let nothing else through")  # noqa: S101 - a bug of the worker
         request = Request(url, data=data, headers=dict(headers), method=method)  # noqa: S310 - see above
         # proxies of the environment are not used here either
         with build_opener(ProxyHandler({}), _NoRedirects).open(request, timeout=timeout):

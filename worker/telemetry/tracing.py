@@ -27,8 +27,8 @@ _PATIENCE: Final = 2.0
 """Seconds that a run waits for a collector when it ends."""
 _ERRORS: Final = 400
 """From this HTTP status on a request's span is an error."""
-_TOLD: Final = frozenset({"attempts", "duration_ms", "error_code", "http_status", "numbers", "active"})
-"""Fields of a log line that an event of a span has. Neither phones nor texts that the API made are among them."""
+_SPAN_FIELDS: Final = frozenset({"attempts", "duration_ms", "error_code", "http_status", "numbers", "active"})
+"""Fields of a log line that an event of a span has. No field holds a phone number or a text of the API."""
 
 
 class Traces:
@@ -44,7 +44,7 @@ class Traces:
 
     @classmethod
     def to_collector(cls) -> Self:
-        """Traces that go to the collector which the variables `OTEL_EXPORTER_OTLP_…` of the environment name.
+        """Return traces that go to the collector of the environment variables `OTEL_EXPORTER_OTLP_…`.
 
         Raises:
             ValueError: they cannot be used.
@@ -102,7 +102,7 @@ class Traces:
         return Traced(self, log)
 
     def close(self) -> str | None:
-        """Bring what is left to whom it is for; why that, or anything before, did not work; None where all did."""
+        """Export the remaining spans. Return the reason if this or an earlier export failed, else None."""
         if not run_with_timeout(_PATIENCE, self._provider.shutdown):
             return f"the collector has not taken them within {_PATIENCE:g} seconds"
         return "the collector has not taken all of them" if self._exporter.failed else None
@@ -127,19 +127,19 @@ class Traced:
         _note(event, fields)
 
     def warning(self, event: str, **fields: Any) -> None:
-        """Write one line that a person should see."""
+        """Write one line that an operator should see."""
         self._log.warning(event, **fields)
         _note(event, fields)
 
 
 def _note(event: str, fields: dict[str, Any]) -> None:
     if "phone" not in fields:
-        told = {name: value for name, value in fields.items() if name in _TOLD and value is not None}
-        trace.get_current_span().add_event(event, told)
+        attributes = {name: value for name, value in fields.items() if name in _SPAN_FIELDS and value is not None}
+        trace.get_current_span().add_event(event, attributes)
 
 
 class _Exporter(SpanExporter):
-    """Hands spans on, and remembers whether that ever did not work."""
+    """Passes spans on, and remembers whether an export failed."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter

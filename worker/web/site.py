@@ -181,7 +181,7 @@ class StatusPages:
                 coming=self._upcoming,
             )
         except ValueError:
-            return self._said(400, _("That is no address of ours"), _("Begin at the first page: /"))
+            return self._said(400, _("No such address"), _("Start from the first page: /"))
         context = contextvars.copy_context()
         return await loop.run_in_executor(self._threads, lambda: context.run(self._made, asked, version))
 

@@ -110,7 +110,7 @@ def test_broken_files_are_published_until_they_are_fixed() -> None:
         def mended() -> None:
             seen.append((told.line("senderid_desired_state_valid"), told.monitor.ready()))
             daemon.folder.broken.clear()
-            daemon.folder._news.append(FileChanges(mended=("x.yaml",)))
+            daemon.folder._news.append(FileChanges(fixed=("x.yaml",)))
 
         await daemon.live(700, (310, wrong), (400, mended))
         assert seen == [(0, "using the last valid version of x.yaml")]

@@ -137,7 +137,7 @@ def test_a_fresh_file_of_the_same_account_is_broken_in_a_daemon() -> None:
     assert list(news.broken) == ["a.yaml"]
     assert [account.name for account in state.accounts] == ["z"]
     news = state.take([("a.yaml", document("a", "Z").encode()), ("z.yaml", None)])
-    assert news.mended == ("a.yaml",)
+    assert news.fixed == ("a.yaml",)
     assert [account.name for account in state.accounts] == ["a", "z"]
 
 

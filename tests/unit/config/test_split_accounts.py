@@ -206,7 +206,7 @@ def test_a_number_on_its_way_to_a_broken_part_is_not_let_go() -> None:
     )
     assert phones(state) == {"main": [A, B, C]}
     news = state.take([("a.yaml", document(A, C, more=HEAD).encode()), ("b.yaml", None)])
-    assert set(news.mended) == {"a.yaml", "b.yaml"}
+    assert set(news.fixed) == {"a.yaml", "b.yaml"}
     assert phones(state) == {"main": [A, C, B]}
 
 
@@ -218,7 +218,7 @@ def test_a_part_that_is_renamed_and_broken_keeps_its_numbers() -> None:
     assert phones(state) == {"main": [A, B]}
     assert not state.take([("a.yaml", None), ("c.yaml", None)]).broken
     news = state.take([("a.yaml", None), ("c.yaml", document(B).encode())])
-    assert (news.removed, news.mended, news.broken) == (("b.yaml",), ("c.yaml",), {})
+    assert (news.removed, news.fixed, news.broken) == (("b.yaml",), ("c.yaml",), {})
     assert phones(state) == {"main": [A, B]}
 
 
@@ -227,7 +227,7 @@ def test_a_renamed_file_that_comes_back_is_right_again() -> None:
     state = begun(a=document(A, more=HEAD), b=document(B))
     state.take([("a.yaml", None), ("c.yaml", b"version: 2\n")])
     news = state.take([("a.yaml", None), ("b.yaml", document(B).encode())])
-    assert (set(news.mended), state.broken) == ({"b.yaml"}, {})
+    assert (set(news.fixed), state.broken) == ({"b.yaml"}, {})
 
 
 def test_deleted_lines_do_not_wait_for_files_of_other_accounts() -> None:

@@ -54,7 +54,7 @@ def run(
         async with Notifier(places, log or Unheard(), host="box", timeout_seconds=10) as notifier:
             for seconds, news in steps:
                 await asyncio.sleep(seconds)
-                notifier.tell(news)
+                notifier.notify(news)
             await asyncio.sleep(rest)
             ending = loop.time()
         return loop.time() - ending
@@ -167,7 +167,7 @@ def test_a_bug_of_a_channel_stops_nothing() -> None:
 
     async def work() -> None:
         async with Notifier([(channel(), broken)], log, host="box", timeout_seconds=10) as notifier:
-            notifier.tell([FAILING])
+            notifier.notify([FAILING])
             await asyncio.sleep(1)
 
     virtual_time.run(work())

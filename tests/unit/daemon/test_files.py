@@ -106,7 +106,7 @@ def test_a_named_file_that_goes_is_deleted_and_a_folder_that_goes_is_not(folder:
     assert list(news.broken) == [str(folder)]
     assert [account.name for account in files.accounts] == ["a", "b"]
     (folder.parent / "elsewhere").rename(folder)
-    assert files.refresh().mended == (str(folder),)
+    assert files.refresh().fixed == (str(folder),)
 
 
 def test_a_second_name_of_a_file_is_a_problem_of_the_newcomer(folder: Path) -> None:

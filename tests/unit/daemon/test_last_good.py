@@ -58,7 +58,7 @@ def test_broken_file_keeps_its_last_valid_version() -> None:
     assert list(state.broken) == ["a.yaml"]
     assert list(state.take([("a.yaml", broken + b"  1: x\n"), ("b.yaml", None)]).broken) == ["a.yaml"]
     news = state.take([("a.yaml", _file(A, more="unmanaged: ignore\n")), ("b.yaml", None)])
-    assert news == FileChanges(mended=("a.yaml",), changed=frozenset({"a"}))
+    assert news == FileChanges(fixed=("a.yaml",), changed=frozenset({"a"}))
     assert state.broken == {}
 
 
@@ -66,7 +66,7 @@ def test_broken_file_that_is_reverted_is_fixed() -> None:
     """The old text is valid again, which is reported."""
     state = _begun(a=_file(A))
     assert state.take([("a.yaml", b"version: 2\n")]).broken
-    assert state.take([("a.yaml", _file(A))]).mended == ("a.yaml",)
+    assert state.take([("a.yaml", _file(A))]).fixed == ("a.yaml",)
     assert _phones(state) == {"a": [A]}
 
 
@@ -78,8 +78,8 @@ def test_a_file_that_cannot_be_read_is_not_a_deleted_one() -> None:
     assert news.removed == ()
     assert _phones(state) == {"d/a.yaml"[2:-5]: [A], "b": [B]}
     news = state.take([Problem("d/a.yaml", 1, 1, "cannot be read"), ("d/b.yaml", _file(B))])
-    assert (list(news.broken), news.mended, news.removed) == (["d/a.yaml"], ("d",), ())
-    assert state.take([("d/a.yaml", _file(A)), ("d/b.yaml", None)]).mended == ("d/a.yaml",)
+    assert (list(news.broken), news.fixed, news.removed) == (["d/a.yaml"], ("d",), ())
+    assert state.take([("d/a.yaml", _file(A)), ("d/b.yaml", None)]).fixed == ("d/a.yaml",)
     assert _phones(state) == {"a": [A], "b": [B]}
 
 
@@ -101,7 +101,7 @@ def test_of_files_that_stop_to_agree_the_newcomer_is_broken() -> None:
     assert _phones(state) == {"a": [A], "z": [B]}
     assert state.take([("a.yaml", None), ("z.yaml", None)]) == FileChanges()
     news = state.take([("a.yaml", None), ("z.yaml", _file("0212345678"))])
-    assert news == FileChanges(mended=("a.yaml",), changed=frozenset({"a", "z"}))
+    assert news == FileChanges(fixed=("a.yaml",), changed=frozenset({"a", "z"}))
     assert _phones(state) == {"a": [A, B], "z": ["0212345678"]}
 
 
@@ -118,7 +118,7 @@ def test_where_one_half_of_a_move_is_broken_the_other_waits() -> None:
     assert set(state.take([("a.yaml", b"version: 1\n"), ("b.yaml", _file(A, B))]).broken) == {"a.yaml", "b.yaml"}
     assert _phones(state) == {"a": [A], "b": [B]}
     news = state.take([("a.yaml", _file("0212345678")), ("b.yaml", None)])
-    assert set(news.mended) == {"a.yaml", "b.yaml"}
+    assert set(news.fixed) == {"a.yaml", "b.yaml"}
     assert _phones(state) == {"a": ["0212345678"], "b": [A, B]}
 
 

@@ -263,7 +263,7 @@ def test_changed_broken_and_removed_files_are_logged() -> None:
 
         def fixes() -> None:
             daemon.folder.broken = {}
-            news.append(FileChanges(mended=("1.yaml",)))
+            news.append(FileChanges(fixed=("1.yaml",)))
 
         def goes() -> None:
             daemon.folder.accounts = daemon.folder.accounts[:1]

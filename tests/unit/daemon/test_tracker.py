@@ -40,9 +40,9 @@ class Room:
         self.names = names
         state = NotifyState() if kept is None else decoded(kept)
         assert state is not None
-        self.room = Tracker(state, tell=self._tell, keep=self._keep, names=lambda: self.names, version="1.0")
+        self.room = Tracker(state, send=self._send, keep=self._keep, names=lambda: self.names, version="1.0")
 
-    def _tell(self, news: Sequence[Notification]) -> None:
+    def _send(self, news: Sequence[Notification]) -> None:
         assert news
         self.told += [each.title if each.account is None else f"{each.account}: {each.title}" for each in news]
 

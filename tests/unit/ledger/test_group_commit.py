@@ -37,7 +37,7 @@ class Disk:
             self.connection,
             submit=self.waiting.append,
             now=clock(),
-            told=lambda reason: unusable("ledger.db", reason),
+            unusable=lambda reason: unusable("ledger.db", reason),
         )
 
     def intent(self, number: int) -> Intent:

@@ -232,7 +232,7 @@ def test_what_does_not_answer_the_question_is_unknown(answers: dict[str, Any], w
             {"sent": {"messageList": [{"from": A, "dateUpdated": "2027-01-15T08:00:00.000Z"}]}},
             "on 2027-01-15 08:00 UTC",
         ),
-        ({"sent": {"messageList": {"M": {"from": A}}}}, "on a day that is not told"),
+        ({"sent": {"messageList": {"M": {"from": A}}}}, "on an unknown day"),
         ({"sent": {"messageList": {"M": {"from": A, "dateUpdated": "then"}}}}, "on then"),
         (
             {

@@ -156,5 +156,5 @@ def test_named_accounts_depend_on_the_accounts_alone(
     assert told == again
     if len(set(figures) - {REST}) > most:
         named, unnamed = set(told) - {REST}, set(figures) - set(told) - {REST}
-        assert all(figures[name].gravity for name in named)
-        assert all(figures[one].gravity >= figures[other].gravity for one in named for other in unnamed)
+        assert all(figures[name].severity for name in named)
+        assert all(figures[one].severity >= figures[other].severity for one in named for other in unnamed)

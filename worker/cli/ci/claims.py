@@ -21,7 +21,7 @@ _NOTHING_SENT: Final = frozenset({64, 65})
 
 
 class Claim(NamedTuple):
-    """That a job carries out a plan, named by its id. `nonce` is random, and tells two claims of one job apart."""
+    """A job's claim to carry out the plan with an id. `nonce` is random and distinguishes two claims of one job."""
 
     plan: str
     nonce: str

@@ -89,7 +89,8 @@ def command(
         if given.paths or given.accounts or given.only or given.exclude or dry_run:
             raise UsageError(
                 Message(
-                    "a saved plan is applied as it is: -f, --account, --only, --exclude and --dry-run do not go with it"
+                    "a saved plan is applied unchanged: -f, --account, --only, --exclude and --dry-run "
+                    "cannot be combined with it"
                 )
             )
         _check_folder(folder, no_files=no_files)

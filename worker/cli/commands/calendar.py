@@ -47,7 +47,7 @@ def command(
 ) -> int:
     """Show what the files' schedules will change in the coming days. Reads files and no account.
 
-    What is told is a change of what is wanted: whether a number has to be written then, a plan tells. Exit status 0.
+    Shows changes of the desired state. Whether a change then needs a write is shown by a plan. Exit status 0.
     """
     settings = load.load_settings(settings_path, {})
     desired = load.load_accounts(settings, paths, accounts)

@@ -130,32 +130,32 @@ def _proof(sandbox: "Sandbox", results: "Sequence[AccountResult]", *, pending: i
     writes = [request for request in wire if request.method == "PUT"]
     signatures = {request.signature for request in wire}
     faults = Counter(request.fault.name.lower() for request in wire if request.fault is not None)
-    met = ", ".join(f"{name} {count}" for name, count in faults.most_common()) or _("none")
-    told = sum(result.requests.writes for result in results)
+    fault_counts = ", ".join(f"{name} {count}" for name, count in faults.most_common()) or _("none")
+    reported_writes = sum(result.requests.writes for result in results)
     changed = sum(result.counts[Outcome.CHANGED] for result in results)
     switched = len({request.phone for request in writes if request.applied})
     proof = _(
-        "What was proven, counted by the API and not by the worker:\n"
-        "  - {requests} requests arrived, {faults} of them met a fault ({met});\n"
-        "  - {signatures} different signatures: no attempt was sent twice behind the worker's back;\n"
-        "  - {writes} writes arrived, the worker says {told};\n"
-        "  - {switched} numbers were switched, {changed} are called changed, each seen so by a look afterwards;\n"
+        "Verified by the counts of the sandbox API, not of the worker:\n"
+        "  - {requests} requests arrived, {faults} of them had an injected fault ({fault_counts});\n"
+        "  - {signatures} different signatures: no request was sent twice without the worker's knowledge;\n"
+        "  - {writes} writes arrived, the worker reports {reported_writes};\n"
+        "  - {switched} numbers were switched, {changed} are reported as changed, each confirmed by a later read;\n"
         "  - {pending} changes are pending now."
     ).format(
         requests=len(wire),
         faults=sum(faults.values()),
-        met=met,
+        fault_counts=fault_counts,
         signatures=len(signatures),
         writes=len(writes),
-        told=told,
+        reported_writes=reported_writes,
         switched=switched,
         changed=changed,
         pending=pending,
     )
     further = _(
-        "All of that took {seconds} s. Where to go next:\n"
-        "  senderid sandbox           this API, to try things on yourself\n"
-        "  senderid export            a file of what your own account has (SOLAPI_API_KEY, SOLAPI_API_SECRET)\n"
-        "  senderid --help            everything else, and README.md"
+        "The demo took {seconds} s. Next steps:\n"
+        "  senderid sandbox           run this simulated API yourself\n"
+        "  senderid export            write the numbers of your account to a file (SOLAPI_API_KEY, SOLAPI_API_SECRET)\n"
+        "  senderid --help            list all commands; see also README.md"
     ).format(seconds=f"{seconds:.1f}")
     return f"\n{proof}\n\n{further}\n"

@@ -36,8 +36,8 @@ __all__ = ["command"]
 def command(*, run: str, yes: bool, dry_run: bool, lock_timeout: float, **common: Any) -> int:
     """Restore the status that numbers had before RUN changed them. RUN is a run id or its start.
 
-    Only numbers that still are as the run left them are written; the others are a conflict and are left alone. It is a
-    run of its own, which can be rolled back too. The desired-state file stays as it is: the next apply follows it.
+    Only numbers that still have the status that the run left are written. The others are conflicts and are not written.
+    A rollback is a run too, and can be rolled back. The desired-state file does not change: the next apply follows it.
 
     Exit status 0 rolled back, or nothing to do; otherwise as of apply.
     """

@@ -22,7 +22,7 @@ _NUMBERS = 20
 @click.command("sandbox", short_help="Serve the simulated API.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="0 takes a free one. [0]")
 @click.option("--numbers", type=click.IntRange(0, 1_000_000), help=f"How many numbers the account has. [{_NUMBERS}]")
-@click.option("--state", metavar="FILE.json", help="An account document to begin with, in place of --numbers.")
+@click.option("--state", metavar="FILE.json", help="An account document to start from, instead of --numbers.")
 @click.option(
     "--faults", type=click.Choice(["calm", "flaky", "hostile"]), default="calm", help="What goes wrong. [calm]"
 )

@@ -68,7 +68,7 @@ class Notifier:
         for queue in self._queues:
             queue.log_lost()
 
-    def tell(self, notifications: Sequence[Notification]) -> None:
+    def notify(self, notifications: Sequence[Notification]) -> None:
         """Queue notifications. It neither blocks nor raises, whatever the channels do."""
         for queue in self._queues:
             queue.take(notifications)

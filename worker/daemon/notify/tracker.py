@@ -27,23 +27,23 @@ _SETTINGS: Final = "settings"
 
 
 class Tracker:
-    """Compares each pass and event with the last state, and sends what changed to `tell`.
+    """Compares each pass and event with the last state, and sends what changed to `send`.
 
     `state` is the state that was kept before a restart, and `keep` takes each new state as bytes: a restart repeats no
-    notification. `names` returns the managed accounts. Neither `tell` nor `keep` may raise.
+    notification. `names` returns the managed accounts. Neither `send` nor `keep` may raise.
     """
 
     def __init__(
         self,
         state: NotifyState,
         *,
-        tell: Callable[[Sequence[Notification]], None],
+        send: Callable[[Sequence[Notification]], None],
         keep: Callable[[bytes], None],
         names: Callable[[], Collection[str]],
         version: str,
     ) -> None:
         self._state = state
-        self._tell = tell
+        self._send = send
         self._keep = keep
         self._names = names
         self._version = version
@@ -65,11 +65,11 @@ class Tracker:
         """Take a log event of the daemon with its fields."""
         match event:
             case "watch.started":
-                self._tell([started(fields["accounts"], self._version)])
+                self._send([started(fields["accounts"], self._version)])
                 # the daemon starts only if every file is valid
                 self._update(broken={})
             case "watch.stopping":
-                self._tell([stopping(fields["error_message"])])
+                self._send([stopping(fields["error_message"])])
             case "watch.file_broken":
                 self._update(broken={**self._state.broken, fields["file"]: fields["error_message"]})
             case "watch.file_mended" | "watch.file_removed":
@@ -103,8 +103,8 @@ class Tracker:
                 suspended=self._suspended.get(None),
             )
         if now != self._state:
-            told = notifications(self._state, now)
+            changes = notifications(self._state, now)
             self._state = now
-            if told:
-                self._tell(told)
+            if changes:
+                self._send(changes)
             self._keep(encoded(now))
