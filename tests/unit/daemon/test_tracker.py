@@ -31,10 +31,10 @@ def broken(account: str = "main") -> AccountPass:
 
 
 class Room:
-    """Newsroom that starts from a kept state; `told` has the titles of its news, `kept` the last state."""
+    """Newsroom that starts from a kept state; `titles` has the titles of its news, `kept` the last state."""
 
     def __init__(self, kept: bytes | None = None, names: tuple[str, ...] = ("main", "b")) -> None:
-        self.told: list[str] = []
+        self.titles: list[str] = []
         self.kept = kept
         self.writes = 0
         self.names = names
@@ -44,7 +44,7 @@ class Room:
 
     def _send(self, news: Sequence[Notification]) -> None:
         assert news
-        self.told += [each.title if each.account is None else f"{each.account}: {each.title}" for each in news]
+        self.titles += [each.title if each.account is None else f"{each.account}: {each.title}" for each in news]
 
     def _keep(self, data: bytes) -> None:
         self.kept = data
@@ -64,11 +64,11 @@ def test_passes_report_their_edges() -> None:
     room = Room()
     for _ in range(3):
         room.passes(drifted(), fine("b"))
-    assert room.told == ["main: 1 number changed by others"]
+    assert room.titles == ["main: 1 number changed by others"]
     assert room.writes == 1
     room.passes(broken("b"))
     room.passes(fine(), fine("b"))
-    assert room.told[1:] == [
+    assert room.titles[1:] == [
         "b: failing: the server failed (ServerError)",
         "main: external changes were reverted",
         "b: working again",
@@ -84,9 +84,9 @@ def test_restart_repeats_no_news() -> None:
     second.event("started", accounts=2, mode="apply")
     second.event("suspended", account="b", reason="moving", by=None, until=None)
     second.passes(drifted(), fine("b"))
-    assert second.told == ["watching 2 accounts (senderid 1.0)"]
+    assert second.titles == ["watching 2 accounts (senderid 1.0)"]
     second.passes(fine())
-    assert second.told[1:] == ["main: external changes were reverted"]
+    assert second.titles[1:] == ["main: external changes were reverted"]
 
 
 def test_suspensions_begin_and_end() -> None:
@@ -95,16 +95,16 @@ def test_suspensions_begin_and_end() -> None:
     room.event("suspended", account=None, reason=None, by=None, until=None)
     room.event("suspended", account="main", reason="moving", by="ops", until=None)
     room.passes(fine(), fine("b"))
-    assert room.told == [
+    assert room.titles == [
         "suspended, nothing is written: no reason given",
         "main: suspended, nothing is written: moving",
     ]
     room.event("resumed", account=None)
     room.passes(fine())
-    assert room.told[2:] == ["no longer suspended"]
+    assert room.titles[2:] == ["no longer suspended"]
     later = Room(room.kept)
     later.passes(fine())
-    assert later.told == ["main: no longer suspended"]
+    assert later.titles == ["main: no longer suspended"]
 
 
 def test_files_and_settings_break_and_are_fixed() -> None:
@@ -115,7 +115,7 @@ def test_files_and_settings_break_and_are_fixed() -> None:
     room.event("reloaded", accounts=2, error_code="SettingsError", error_message="w.yaml:1:1: no")
     room.event("file_mended", file="a.yaml")
     room.event("reloaded", accounts=2, error_code=None, error_message=None)
-    assert room.told == [
+    assert room.titles == [
         "a.yaml is invalid; using its last valid version, if any",
         "settings is invalid; using its last valid version, if any",
         "a.yaml is valid again or was deleted",
@@ -124,7 +124,7 @@ def test_files_and_settings_break_and_are_fixed() -> None:
     room.event("file_broken", file="b.yaml", error_code="X", error_message="b.yaml:1:1: no")
     again = Room(room.kept)
     again.event("started", accounts=2)
-    assert again.told == ["watching 2 accounts (senderid 1.0)", "b.yaml is valid again or was deleted"]
+    assert again.titles == ["watching 2 accounts (senderid 1.0)", "b.yaml is valid again or was deleted"]
 
 
 def test_accounts_that_leave_are_forgotten() -> None:
@@ -133,10 +133,10 @@ def test_accounts_that_leave_are_forgotten() -> None:
     room.passes(drifted(), drifted("b"))
     room.names = ("b",)
     room.passes(drifted("b"))
-    assert len(room.told) == 2
+    assert len(room.titles) == 2
     room.names = ("main", "b")
     room.passes(drifted())
-    assert room.told[2:] == ["main: 1 number changed by others"]
+    assert room.titles[2:] == ["main: 1 number changed by others"]
 
 
 def test_end_is_news_and_events_of_passes_are_not() -> None:
@@ -144,5 +144,5 @@ def test_end_is_news_and_events_of_passes_are_not() -> None:
     room = Room()
     room.event("backoff", account="main", attempts=1, duration_ms=1)
     room.event("stopping", error_code="Interrupted", error_message="stopped by SIGTERM")
-    assert room.told == ["stopped watching: stopped by SIGTERM"]
+    assert room.titles == ["stopped watching: stopped by SIGTERM"]
     assert room.writes == 0

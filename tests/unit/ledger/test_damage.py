@@ -36,8 +36,8 @@ def _content(connection: sqlite3.Connection) -> Content:
     return {table: connection.execute(f"SELECT * FROM {table}").fetchall() for table in _TABLES}  # noqa: S608 - ours
 
 
-def _story(connection: sqlite3.Connection) -> Iterator[None]:
-    """Six runs, every other one of which dies; a pause after each transaction."""
+def _six_runs(connection: sqlite3.Connection) -> Iterator[None]:
+    """Six runs, every other one of which is killed; a pause follows each transaction."""
     now = clock()
     for number in range(6):
         run = started(f"r{number}", started_at=now())
@@ -67,7 +67,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> _Kept:
     moments = []
     with closing(connect(path, program="0", now=clock())) as connection:
         connection.execute("PRAGMA wal_autocheckpoint = 0")
-        story = _story(connection)
+        story = _six_runs(connection)
         while True:
             connection.execute("BEGIN")
             going_on = next(story, story) is None
@@ -109,7 +109,7 @@ def _opened(folder: Path, file: bytes, log: bytes | None, *, write: bool) -> Con
 
 @pytest.mark.parametrize("write", [False, True])
 def test_a_file_that_was_cut_is_whole_or_refused(tmp_path: Path, kept: _Kept, *, write: bool) -> None:
-    """Of a ledger without a log that lost its end, nothing is told; only an empty file is a ledger not begun."""
+    """A ledger without its log that lost its end is refused; only an empty file is a new ledger."""
     folder = tmp_path / "a"
     folder.mkdir()
     path = folder / "ledger.db"
@@ -137,7 +137,7 @@ def test_a_log_that_was_cut_gives_what_was_true_at_a_moment(tmp_path: Path, kept
 
 @pytest.mark.parametrize("write", [False, True])
 def test_a_file_that_was_cut_beside_its_log_is_whole_or_refused(tmp_path: Path, kept: _Kept, *, write: bool) -> None:
-    """What the log does not bring back is missed; no row is told that is half of the truth."""
+    """Rows that the log cannot restore are missing; no row is half true."""
     for cut in _cuts(len(kept.file)):
         assert _opened(tmp_path, kept.file[:cut], kept.log, write=write) in (None, kept.whole), cut
 

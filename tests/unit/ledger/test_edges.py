@@ -1,4 +1,4 @@
-"""What the ledger does at its edges: nothing kept, nothing waited for, one thread, and every field told as it was."""
+"""Edges of the ledger: nothing kept, nothing waited for, one thread, and every field read back unchanged."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ _TIME = re.compile(r"2026-11-24T00:00:\d\d\.000Z")
 
 
 async def test_nothing_keeps_nothing_and_remembers_what_it_is_given() -> None:
-    """A run without a ledger goes through all the same, and knows what somebody else remembers for it."""
+    """A run without a ledger completes, and knows what the caller remembers for it."""
     memory = AccountMemory({A: Status.ACTIVE})
     told = NullLedger(lambda key: memory if key == "vendor 1" else AccountMemory())
     assert await told.recall("vendor 1") is memory
@@ -40,7 +40,7 @@ async def test_nothing_keeps_nothing_and_remembers_what_it_is_given() -> None:
     await told.record(subject(), became(planned(A), Outcome.CHANGED), {})
 
 
-async def test_a_ledger_waits_for_no_account_unless_it_is_told_to(tmp_path: Path) -> None:
+async def test_a_ledger_waits_for_no_account_by_default(tmp_path: Path) -> None:
     """Without a time to wait an account that another run holds is busy at once."""
     asked: list[float] = []
 
@@ -74,8 +74,8 @@ async def test_everything_is_committed_by_one_thread_that_says_whose_it_is(tmp_p
     assert thread != threading.get_ident()
 
 
-async def test_a_run_is_told_with_every_time_and_error(tmp_path: Path) -> None:
-    """When a run, an account and an attempt began and ended, what failed and with what, comes back as it was noted."""
+async def test_a_run_is_read_back_with_every_time_and_error(tmp_path: Path) -> None:
+    """Start and end of a run, an account and an attempt, and each error, come back unchanged."""
     async with ledger(tmp_path) as kept:
         async with kept.hold(subject(), never) as page:
             await page.begin(planned(A, B), "f")
@@ -102,7 +102,7 @@ async def test_a_run_is_told_with_every_time_and_error(tmp_path: Path) -> None:
 
 
 async def test_that_a_proven_write_was_accepted_is_not_noted_and_that_of_an_unproven_one_is(tmp_path: Path) -> None:
-    """An answer that waits at the end of an account is noted of the number that no look has proven, and of no other."""
+    """The last answers of an account are recorded for numbers that no read has confirmed, and for no other."""
     async with ledger(tmp_path) as kept, kept.hold(subject(), never) as page:
         plan = planned(A, B)
         await page.begin(plan, "f")
@@ -117,8 +117,7 @@ async def test_that_a_proven_write_was_accepted_is_not_noted_and_that_of_an_unpr
     assert states == [(A, "verified", 1), (B, "ok", 0)]
 
 
-def test_who_may_not_write_is_told_of_the_file_and_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A ledger that is there and may not be written is refused with its name and the system's reason."""
+def test_unwritable_ledger_is_refused_with_file_and_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "ledger.db"
     path.touch()
     monkeypatch.setattr(os, "access", lambda where, _, **__: Path(where) != path)

@@ -110,7 +110,7 @@ async def test_what_comes_while_one_is_on_its_way_shares_the_next(disk: Disk) ->
 
 
 def test_answers_wait_a_moment_for_others(disk: Disk) -> None:
-    """Nobody waits for them: they are noted together, two seconds after the first."""
+    """They are committed together, two seconds after the first."""
 
     async def story() -> None:
         commits = disk.commits()
@@ -130,7 +130,7 @@ def test_answers_wait_a_moment_for_others(disk: Disk) -> None:
 
 
 async def test_an_entry_that_ends_takes_its_answers_along(disk: Disk) -> None:
-    """All are noted before its work, but for those that the work tells more of."""
+    """All are recorded before its end, except those of which the end says more."""
     commits = disk.commits()
     tasks = _sending(commits, disk, range(3), [])
     await _breathe()
@@ -187,8 +187,8 @@ async def test_a_commit_that_fails_takes_back_all_of_its_transaction(disk: Disk)
     assert disk.states() == []
 
 
-async def test_a_bug_in_one_work_refuses_its_neighbours_and_nobody_else(disk: Disk) -> None:
-    """What is not the disk's fault fails one transaction; the next one is tried."""
+async def test_a_bug_in_one_work_fails_its_transaction_alone(disk: Disk) -> None:
+    """Only a failing disk ends the ledger; the next transaction is tried."""
     commits = disk.commits()
     sent: list[int] = []
     tasks = _sending(commits, disk, range(2), sent)
@@ -204,8 +204,8 @@ async def test_a_bug_in_one_work_refuses_its_neighbours_and_nobody_else(disk: Di
     assert sent == [0, 1]
 
 
-async def test_whoever_is_cancelled_while_it_waits_leaves_the_others_alone(disk: Disk) -> None:
-    """The intent stands, the request does not leave, and the neighbours' do."""
+async def test_cancelled_waiter_leaves_the_others_alone(disk: Disk) -> None:
+    """Its intent is recorded and its request not sent; the others' requests are."""
     sent: list[int] = []
     tasks = _sending(disk.commits(), disk, range(3), sent)
     await _breathe()
@@ -217,7 +217,7 @@ async def test_whoever_is_cancelled_while_it_waits_leaves_the_others_alone(disk:
     assert tasks[1].cancelled()
 
 
-async def test_answers_that_nobody_waits_for_are_committed_before_the_end(disk: Disk) -> None:
+async def test_pending_answers_are_committed_before_the_end(disk: Disk) -> None:
     """`drain` returns when the last answer is in the file, at once where there is none."""
     commits = disk.commits()
     await commits.drain()

@@ -1,4 +1,4 @@
-"""What the ledger tells of runs, out of ledgers that runs have written."""
+"""The history of runs, from ledgers that runs have written."""
 
 import sqlite3
 from collections.abc import Callable
@@ -73,20 +73,20 @@ async def _run(
             await kept.finish(outcome)
 
 
-def _told(folder: Path, **asked: Any) -> History:
+def _read_back(folder: Path, **asked: Any) -> History:
     with reading(folder / "ledger.db") as connection:
         assert connection is not None
         return history(connection, HistoryQuery(**asked))
 
 
-def _story(folder: Path, run: str, **asked: Any) -> RunRecord:
+def _history(folder: Path, run: str, **asked: Any) -> RunRecord:
     with reading(folder / "ledger.db") as connection:
         assert connection is not None
         return story(connection, run, **asked)
 
 
 def _ids(folder: Path, **asked: Any) -> list[str]:
-    return [run.run_id for run in _told(folder, **asked).runs]
+    return [run.run_id for run in _read_back(folder, **asked).runs]
 
 
 def _started(folder: Path, **moments: str) -> None:
@@ -98,8 +98,8 @@ def _started(folder: Path, **moments: str) -> None:
             )
 
 
-async def test_a_run_is_told_in_full(tmp_path: Path) -> None:
-    """What was noted of a run comes back: its revision, references, counts, numbers and attempts."""
+async def test_a_run_is_read_back_in_full(tmp_path: Path) -> None:
+    """Its revision, references, counts, numbers and attempts come back."""
     result = _ended("main", RunOutcome.PARTIAL, n01000000001=Outcome.CHANGED, n01000000002=Outcome.FAILED)
     changed, failed = result.numbers
     error = NumberError("InvalidSenderId", "not registered", 400)
@@ -123,7 +123,7 @@ async def test_a_run_is_told_in_full(tmp_path: Path) -> None:
             await page.finish(told, {})
         await kept.finish(RunOutcome.PARTIAL)
 
-    run = _story(tmp_path, "run-1")
+    run = _history(tmp_path, "run-1")
     (account,) = run.accounts
     assert (run.outcome, run.command, run.started_by, run.host, run.pid) == (Ending.PARTIAL, "apply", "ann", "box", 7)
     assert (run.settings, run.counts) == ({}, {"changed": 1, "failed": 1})
@@ -143,16 +143,16 @@ async def test_a_run_is_told_in_full(tmp_path: Path) -> None:
     assert second.attempts[1].answered_at is not None
 
 
-async def test_a_story_is_of_one_account_or_number_where_that_is_asked(tmp_path: Path) -> None:
-    """An account and a number narrow a run down; a run that is not there is none."""
+async def test_history_can_be_of_one_account_or_number(tmp_path: Path) -> None:
+    """An unknown run is None."""
     await _run(
         tmp_path, "run-1", _ended("main", n01000000001=Outcome.CHANGED, n01000000002=Outcome.CHANGED), _ended("b")
     )
-    assert [account.account for account in _story(tmp_path, "run-1").accounts] == ["main", "b"]
-    (account,) = _story(tmp_path, "run-1", account="main", phone=B).accounts
+    assert [account.account for account in _history(tmp_path, "run-1").accounts] == ["main", "b"]
+    (account,) = _history(tmp_path, "run-1", account="main", phone=B).accounts
     assert [number.phone for number in account.numbers or ()] == [B]
     with pytest.raises(KeyError):
-        _story(tmp_path, "run-2")
+        _history(tmp_path, "run-2")
 
 
 async def test_a_list_is_newest_first_and_brief(tmp_path: Path) -> None:
@@ -162,10 +162,10 @@ async def test_a_list_is_newest_first_and_brief(tmp_path: Path) -> None:
     _started(
         tmp_path, run_2="2026-11-25T00:00:00.000Z", run_1="2026-11-24T00:00:00.000Z", run_3="2026-11-23T00:00:00.000Z"
     )
-    told = _told(tmp_path)
+    told = _read_back(tmp_path)
     assert [run.run_id for run in told.runs] == ["run-2", "run-1", "run-3"]
     assert [(run.settings, run.accounts[0].numbers) for run in told.runs] == [(None, None)] * 3
-    told = _told(tmp_path, limit=2)
+    told = _read_back(tmp_path, limit=2)
     assert (told.total, [run.run_id for run in told.runs]) == (3, ["run-2", "run-1"])
     assert _ids(tmp_path, since="2026-11-24T00:00:00.000Z") == ["run-2", "run-1"]
 
@@ -192,27 +192,27 @@ async def test_a_list_is_of_what_is_asked_for(tmp_path: Path) -> None:
     assert _ids(tmp_path, account="other") == ["run-1"]
     assert _ids(tmp_path, outcome=Ending.CONVERGED) == ["run-3", "run-2"]
     assert _ids(tmp_path, outcome=Ending.PARTIAL) == ["run-1"]
-    assert len(_told(tmp_path, outcome=Ending.PARTIAL).runs[0].accounts) == 2
+    assert len(_read_back(tmp_path, outcome=Ending.PARTIAL).runs[0].accounts) == 2
     assert _ids(tmp_path, account="main", outcome=Ending.CONVERGED) == ["run-2", "run-1"]
     assert _ids(tmp_path, account="other", outcome=Ending.CONVERGED) == []
     assert _ids(tmp_path, account="main", phone=B) == ["run-2"]
     assert _ids(tmp_path, phone=B, outcome=Ending.CONVERGED) == ["run-2"]
-    assert [account.account for account in _told(tmp_path, account="other").runs[0].accounts] == ["other"]
-    assert _told(tmp_path, account="other").runs[0].counts == {"failed": 1}
+    assert [account.account for account in _read_back(tmp_path, account="other").runs[0].accounts] == ["other"]
+    assert _read_back(tmp_path, account="other").runs[0].counts == {"failed": 1}
 
 
-async def test_the_story_of_a_number_has_that_number_alone(tmp_path: Path) -> None:
-    """Each run that had to do with a number, on any account, tells of it and of no other."""
+async def test_history_of_a_number_has_that_number_alone(tmp_path: Path) -> None:
+    """It has each run that handled the number, on any account."""
     await _run(tmp_path, "run-1", _ended("main", n01000000001=Outcome.CHANGED, n01000000002=Outcome.FAILED))
     await _run(tmp_path, "run-2", _ended("main", n0223456789=Outcome.CHANGED))
     await _run(tmp_path, "run-3", _ended("other", n01000000002=Outcome.CHANGED))
-    told = _told(tmp_path, phone=B)
+    told = _read_back(tmp_path, phone=B)
     found = {
         run.run_id: [(number.phone, number.outcome) for account in run.accounts for number in account.numbers or ()]
         for run in told.runs
     }
     assert found == {"run-1": [(B, Outcome.FAILED)], "run-3": [(B, Outcome.CHANGED)]}
-    assert _told(tmp_path, phone="0211").total == 0
+    assert _read_back(tmp_path, phone="0211").total == 0
 
 
 async def test_a_run_without_an_end_is_unfinished(tmp_path: Path) -> None:
@@ -220,9 +220,9 @@ async def test_a_run_without_an_end_is_unfinished(tmp_path: Path) -> None:
     async with ledger(tmp_path) as kept, kept.hold(_subject("main"), never) as page:
         await page.begin(_plan("main", A), "f")
         await page.intend([(A, 1, Status.ACTIVE)])
-        (run,) = _told(tmp_path, outcome=Ending.UNFINISHED).runs
+        (run,) = _read_back(tmp_path, outcome=Ending.UNFINISHED).runs
         assert (run.outcome, run.finished_at, run.counts) == (Ending.UNFINISHED, None, {"activate": 1})
-        (account,) = _story(tmp_path, "run-1").accounts
+        (account,) = _history(tmp_path, "run-1").accounts
         (number,) = account.numbers or ()
         assert (account.outcome, account.settled, number.outcome) == (Ending.UNFINISHED, False, None)
         assert [attempt.state for attempt in number.attempts] == [AttemptState.INTENT]
@@ -272,8 +272,8 @@ def test_there_is_nothing_to_forget_without_a_ledger(tmp_path: Path) -> None:
         forget(path, "2026-06-01T00:00:00.000Z", program="0", now=clock())
 
 
-async def test_what_cannot_be_forgotten_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that is full in the middle of it is an error with what to do, and nothing is forgotten."""
+async def test_failed_prune_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that fills up meanwhile is an error with what to do, and nothing is deleted."""
     await _run(tmp_path, "run-1")
 
     def full(*_: object) -> int:
@@ -316,7 +316,7 @@ async def test_errors_keep_the_parts_of_their_messages(tmp_path: Path) -> None:
         page.answered(A, 1, NotRegistered(ours))
         page.answered(B, 1, NotRegistered("foreign"))
         await page.finish(result, {})
-    account = _story(tmp_path, "run-1").accounts[0]
+    account = _history(tmp_path, "run-1").accounts[0]
     first, second = account.numbers or ()
     for error in (account.error, first.error, first.attempts[0].error):
         assert error is not None

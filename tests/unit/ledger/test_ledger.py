@@ -33,7 +33,7 @@ def _quiet(outcome: RunOutcome = RunOutcome.CONVERGED) -> AccountResult:
 
 
 async def test_a_run_from_its_beginning_to_its_end(tmp_path: Path) -> None:
-    """The run, its account, its request and its number stand in the ledger with all that is told of them."""
+    """The run, its account, its request and its number are recorded with all their fields."""
     async with ledger(tmp_path) as book:
         async with book.hold(subject(sha256="f00", commit="c0ffee-dirty"), never) as page:
             assert await page.resume(seen(n0100001=ON)) == AccountMemory()
@@ -71,7 +71,7 @@ async def test_a_run_from_its_beginning_to_its_end(tmp_path: Path) -> None:
 async def test_an_answer_makes_a_request_what_it_says(
     tmp_path: Path, error: ApiError | None, state: AttemptState
 ) -> None:
-    """What was carried out, what was not and what nobody knows are told apart, each with its status and words."""
+    """Accepted, refused and ambiguous requests are distinguished, each with its status and text."""
     async with ledger(tmp_path) as book, book.hold(subject(), never) as page:
         await page.begin(planned(A, B), "")
         await page.intend([(A, 1, OFF), (B, 1, OFF)])
@@ -95,8 +95,8 @@ async def test_odd_answers_harm_no_neighbour(tmp_path: Path, text: str) -> None:
     assert rows(tmp_path, "SELECT error_code, error_message FROM attempts WHERE phone = ?", A) == [(kept, kept)]
 
 
-async def test_an_account_with_nothing_to_tell_leaves_nothing(tmp_path: Path) -> None:
-    """A run that found everything as it should be is a run, and no entry; anything else is one."""
+async def test_an_account_in_sync_leaves_no_entry(tmp_path: Path) -> None:
+    """A run that finds nothing to do is recorded without an entry; anything else has one."""
     async with ledger(tmp_path) as book:
         await book.record(subject(), _quiet(), {})
         assert rows(tmp_path, "SELECT id FROM entries") == []
@@ -154,7 +154,7 @@ async def test_a_run_that_leaves_without_an_end_has_failed(tmp_path: Path) -> No
 
 
 async def test_two_runs_share_a_file(tmp_path: Path) -> None:
-    """Two runs on different accounts write at once; each has its own story, and none waits for the other's account."""
+    """Runs on different accounts write at once, each with its own rows, without waiting for each other."""
     async with ledger(tmp_path, run_id="one") as one, ledger(tmp_path, run_id="two") as two:
 
         async def story(book: Ledger, key: str) -> None:
@@ -236,7 +236,7 @@ async def test_what_cannot_be_noted_is_not_done(tmp_path: Path, breaks: Callable
 
 
 async def test_a_ledger_that_cannot_begin_leaves_nothing_open(tmp_path: Path) -> None:
-    """A run whose id was used cannot be noted: that is told, and no connection stays behind."""
+    """A run id that was used is an error, and no connection stays open."""
     async with ledger(tmp_path):
         pass
     second = ledger(tmp_path)

@@ -1,4 +1,4 @@
-"""One writer per account: told by name who holds it, freed by the kernel, refused where there is no room for locks."""
+"""One writer per account: the lock names its holder, is released by the kernel, and needs a writable folder."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ _ME = Holder(os.getpid(), "run-1", "2026-11-23T00:00:00Z")
 
 
 async def test_an_account_that_is_held_is_busy_and_names_its_holder(tmp_path: Path) -> None:
-    """The second run on an account is refused and told who has it; another account is free."""
+    """The second run on an account is refused with the holder's name; another account is free."""
     locks = prepare(tmp_path)
     async with hold(locks, "a", _ME, wait=never):
         told = f"process {os.getpid()}, run run-1, since 2026"
@@ -38,8 +38,8 @@ async def test_an_account_is_free_again_afterwards(tmp_path: Path) -> None:
         pass
 
 
-async def test_whoever_waits_gets_the_account_once_it_is_free(tmp_path: Path) -> None:
-    """A run that may wait tries again after each pause, and has the account as soon as the other has left it."""
+async def test_waiter_gets_the_account_once_it_is_free(tmp_path: Path) -> None:
+    """A run that may wait retries after each pause, and has the account as soon as the other has left it."""
     locks = prepare(tmp_path)
     free = asyncio.Event()
     paused = asyncio.Event()
@@ -106,7 +106,7 @@ async def test_a_lock_file_without_a_readable_holder_still_says_busy(tmp_path: P
                 raise AssertionError("entered")
 
 
-def test_no_place_for_locks_is_told_with_a_way_out(tmp_path: Path) -> None:
+def test_missing_lock_folder_names_the_setting(tmp_path: Path) -> None:
     """Where the folder cannot be made, the error names the setting that chooses another."""
     blocked = tmp_path / "file"
     blocked.write_text("")
@@ -114,8 +114,8 @@ def test_no_place_for_locks_is_told_with_a_way_out(tmp_path: Path) -> None:
         prepare(blocked / "state")
 
 
-async def test_a_lock_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
-    """A folder in the place of the lock file is an error of local state, not a busy account."""
+async def test_unusable_lock_file_is_an_error(tmp_path: Path) -> None:
+    """A folder in place of the lock file is an error of local state, not a busy account."""
     locks = prepare(tmp_path)
     async with hold(locks, "a", _ME, wait=never):
         (path,) = locks.iterdir()
@@ -126,8 +126,8 @@ async def test_a_lock_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
             raise AssertionError("entered")
 
 
-def test_a_folder_that_may_not_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A read-only folder is found out before any request is sent."""
+def test_read_only_lock_folder_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is found before any request is sent."""
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(LedgerError, match="cannot be written"):
         prepare(tmp_path)

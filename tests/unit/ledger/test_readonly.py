@@ -1,4 +1,4 @@
-"""A ledger that can be read and not written: on a read-only mount, or in a folder of somebody else."""
+"""A ledger that can be read and not written: on a read-only mount, or in another user's folder."""
 
 import os
 import shutil
@@ -71,7 +71,7 @@ def test_a_ledger_that_cannot_be_written_is_read(path: Path) -> None:
 
 
 def test_there_may_be_none(path: Path) -> None:
-    """A ledger that is not there yet is no error, whoever may write."""
+    """A missing ledger is no error, with or without the right to write."""
     with _unwritable(path.parent), reading(path.with_name("none.db")) as connection:
         assert connection is None
 
@@ -126,14 +126,14 @@ def test_what_is_missing_is_named(path: Path, spoil: Callable[[Path], object], t
 
 
 def test_an_empty_log_holds_nothing_back(path: Path) -> None:
-    """SQLite empties its log after a checkpoint; without its index nobody has the ledger open."""
+    """SQLite empties its log after a checkpoint; a ledger without a log index is not open elsewhere."""
     Path(f"{path}-wal").touch(mode=0o644)
     with _unwritable(path.parent):
         assert _runs(path) == ["run-1"]
 
 
 def test_a_ledger_that_was_written_meanwhile_is_not_believed(path: Path) -> None:
-    """Whoever may write can begin while it is read as immutable."""
+    """Another process may write to it while it is read as immutable."""
 
     def read() -> None:
         with _unwritable(path.parent), reading(path) as connection:

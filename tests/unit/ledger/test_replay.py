@@ -107,7 +107,7 @@ def test_fractions_of_a_second_are_compared_as_times(kept: Kept, created_at: str
 
 
 def test_only_writes_to_numbers_of_the_plan_on_its_account_supersede_it(kept: Kept) -> None:
-    """Another number, or the same number on another account, leaves the plan as it is."""
+    """Another number, or the same number on another account, does not affect the plan."""
     kept.intend(kept.run("r1"))
     kept.intend(kept.run("r2", key="vendor 2"), B)
     assert kept.earlier(A, B) is not None

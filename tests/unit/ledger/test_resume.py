@@ -77,8 +77,8 @@ async def test_a_planned_number_that_others_changed_has_its_outcome(tmp_path: Pa
     assert _rows(tmp_path, "SELECT state FROM attempts") == [("rejected",)]
 
 
-async def test_an_account_that_was_never_begun_with_is_noted_at_once(tmp_path: Path) -> None:
-    """Its beginning and its end are one transaction: no crash leaves open what nobody would come back to."""
+async def test_an_account_that_was_never_started_is_recorded_at_once(tmp_path: Path) -> None:
+    """Start and end are one transaction, so that a crash leaves no entry open."""
     seen: list[int] = []
 
     def submit(call: Callable[[], None]) -> None:
@@ -127,6 +127,6 @@ def test_what_a_dead_run_left_open_is_closed_even_if_there_is_nothing_to_write(t
 
 
 def test_the_status_of_one_number_is_asked_by_its_digits() -> None:
-    """An observed account tells one number's status, and None of a number that it does not have."""
+    """It is None for a number that the account does not have."""
     observed = ObservedAccount("1", {A: Observed(A, Status.ACTIVE)})
     assert (observed.status(A), observed.status(B)) == (Status.ACTIVE, None)

@@ -30,7 +30,7 @@ def _dump(path: Path) -> list[str]:
 
 
 def _is_refused(path: Path, told: str) -> None:
-    """Whoever writes, reads or asks is refused with the reason, the file and the way to another."""
+    """Check that writing and reading are refused with the reason, the file and the setting for another."""
     for use in (_open, connect_to_read, probe):
         with pytest.raises(LedgerError, match=told) as refused:
             use(path)
@@ -96,7 +96,7 @@ def test_an_older_ledger_becomes_a_newer_one_with_all_it_has(tmp_path: Path) -> 
 
 
 def test_a_ledger_of_the_first_schema_is_read_and_brought_up_to_date(tmp_path: Path) -> None:
-    """Its runs are told as they stand, before and after this program has written to it."""
+    """Its runs are the same before and after this program has written to it."""
     path = tmp_path / "ledger.db"
     with closing(_open(path, MIGRATIONS[:1])) as connection:
         connection.execute(
@@ -134,8 +134,8 @@ def test_a_migration_that_fails_half_way_changes_nothing(tmp_path: Path, broken:
         assert connection.execute("SELECT id FROM runs").fetchall() == [("r1",)]
 
 
-def test_a_disk_that_is_full_while_migrating_is_told_as_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SQLite rolls back by itself then, and the error is the disk's and not that of a second rollback."""
+def test_full_disk_while_migrating_is_reported_as_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite rolls back by itself; the error is the disk's and not that of a second rollback."""
     path = tmp_path / "ledger.db"
     _open(path).close()
     before = _dump(path)
@@ -153,7 +153,7 @@ def test_a_disk_that_is_full_while_migrating_is_told_as_that(tmp_path: Path, mon
 
 
 def test_two_processes_that_begin_at_once_both_have_the_newest_ledger(tmp_path: Path) -> None:
-    """Each migration is applied once, whoever comes first, from nothing and from an older schema."""
+    """Each migration is applied once, in whichever order they start, from nothing and from an older schema."""
     path = tmp_path / "ledger.db"
     script = (
         "import sys; from pathlib import Path; from worker.ledger.schema import MIGRATIONS, connect\n"
@@ -184,7 +184,7 @@ def test_two_processes_that_begin_at_once_both_have_the_newest_ledger(tmp_path: 
 
 @pytest.mark.parametrize("checkpointed", [True, False])
 def test_a_newer_ledger_is_refused_and_not_touched(tmp_path: Path, *, checkpointed: bool) -> None:
-    """Its version, in the file or still in the log alone, is told; the bytes and times of both stay as they are."""
+    """The error has its version, from the file or from the log alone; bytes and times of both stay."""
     path = tmp_path / "ledger.db"
     files = [path, tmp_path / "ledger.db-wal"]
     _open(path).close()
@@ -201,10 +201,8 @@ def test_a_newer_ledger_is_refused_and_not_touched(tmp_path: Path, *, checkpoint
         assert [(file.read_bytes(), file.stat().st_mtime_ns) for file in files] == before
 
 
-def test_a_newer_program_that_comes_between_the_look_and_the_opening_is_noticed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The version is looked at once more by whoever is going to write."""
+def test_newer_schema_between_check_and_opening_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The writer checks the version once more."""
     path = tmp_path / "ledger.db"
     _open(path, [*MIGRATIONS, _SECOND]).close()
     monkeypatch.setattr(schema, "connect_to_read", lambda *_, **__: None)
@@ -240,7 +238,7 @@ _STRANGERS: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.mark.parametrize("kind", _STRANGERS)
 def test_what_is_no_ledger_is_refused_and_not_touched(tmp_path: Path, kind: str) -> None:
-    """Texts, folders and the databases of other programs are told as what they are, and stay as they are."""
+    """Texts, folders and databases of other programs are named as what they are, and stay unchanged."""
     path = tmp_path / "ledger.db"
     make, told = _STRANGERS[kind]
     make(path)
@@ -261,8 +259,8 @@ def test_an_empty_file_beside_a_full_log_is_damaged_and_not_new(tmp_path: Path) 
     assert log.read_bytes() == kept
 
 
-def test_a_place_that_cannot_be_is_told(tmp_path: Path) -> None:
-    """A file in place of the folder and a name that is too long are errors of local state for everyone."""
+def test_impossible_path_is_an_error(tmp_path: Path) -> None:
+    """A file in place of the folder and a name that is too long are errors of local state for every command."""
     (tmp_path / "file").write_text("")
     for path, told in (
         (tmp_path / "file" / "ledger.db", "Not a directory|file is not a folder"),
@@ -272,7 +270,7 @@ def test_a_place_that_cannot_be_is_told(tmp_path: Path) -> None:
 
 
 def test_a_page_that_is_damaged_is_found_before_anything_is_read(tmp_path: Path) -> None:
-    """Garbage in the middle of the file is told as damage."""
+    """Garbage in the middle of the file is reported as damage."""
     path = tmp_path / "ledger.db"
     with closing(_open(path)) as connection:
         for number in range(99):

@@ -61,8 +61,8 @@ def test_lists_go_on_where_the_page_before_ended(ledger: Path) -> None:
         assert len(status_page.written(connection, KEY, after=PHONES[0], limit=9)) == 6
 
 
-def test_the_story_of_a_number_is_of_all_accounts(ledger: Path) -> None:
-    """Every run that noted it, the last one first, with what was asked of the API."""
+def test_history_of_a_number_is_of_all_accounts(ledger: Path) -> None:
+    """It has every run that recorded the number, newest first, with its requests."""
     with reading(ledger) as connection:
         assert connection is not None
         steps = status_page.story(connection, PHONES[0], limit=9)

@@ -44,7 +44,7 @@ def _rows(folder: Path, query: str) -> list[Any]:
         return connection.execute(query).fetchall()
 
 
-async def _told(folder: Path, text: str) -> None:
+async def _answered(folder: Path, text: str) -> None:
     """A run in which two requests are answered in one transaction, one of them with a text, which also is its end."""
     changes = tuple(Change(phone, Action.ACTIVATE, "INACTIVE", "ACTIVE", "x") for phone in (PHONE, OTHER))
     plan = AccountPlan(account="a", account_id="1", counts=tally(Action, {}), changes=changes)
@@ -63,9 +63,9 @@ async def _told(folder: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize(("text", "kept"), [*((text, text) for text in _HOSTILE), *_MENDED])
-async def test_any_message_is_kept_and_costs_nobody_a_row(tmp_path: Path, text: str, kept: str) -> None:
-    """What the API said comes out as it went in, but for NUL and lone surrogates; its neighbours are there too."""
-    await _told(tmp_path, text)
+async def test_any_message_is_kept_and_costs_no_row(tmp_path: Path, text: str, kept: str) -> None:
+    """The API's text is kept except for NUL and lone surrogates; the rows beside it are there too."""
+    await _answered(tmp_path, text)
     attempts = _rows(tmp_path, "SELECT phone, state, error_code, error_message FROM attempts ORDER BY phone")
     assert attempts == [(PHONE, "rejected", kept, kept), (OTHER, "ambiguous", "Ambiguous", "lost")]
     outcomes = _rows(tmp_path, "SELECT phone, outcome, error_code, error_message FROM outcomes")

@@ -1,4 +1,4 @@
-"""The ledger's rows: what a look makes of what was left open, what is remembered of an account, what is forgotten."""
+"""The ledger's rows: how a read settles open attempts, what is remembered of an account, what is deleted."""
 
 import sqlite3
 import time
@@ -44,8 +44,8 @@ class Book:
         """Intents of requests."""
         writes.intend(self.connection, [(entry, phone, number, asked) for phone in phones], self.now())
 
-    def told(self, entry: int, phone: str, state: AttemptState, *error: object, number: int = 1) -> None:
-        """What became of a request; the error is status, code and message."""
+    def answer(self, entry: int, phone: str, state: AttemptState, *error: object, number: int = 1) -> None:
+        """Record the answer to a request; the error is status, code and message."""
         status, code, message = error or (None, None, None)
         writes.answer(self.connection, [(entry, phone, number, state, status, code, message)], self.now())  # type: ignore[list-item]
 
@@ -55,7 +55,7 @@ class Book:
         writes.finish_run(self.connection, f"r{self.runs}", result.outcome, self.now())
 
     def settle(self, key: str = KEY, **statuses: str) -> None:
-        """A look at an account."""
+        """Settle open attempts by a read of the account."""
         writes.settle(self.connection, key, seen(**statuses).numbers, self.now())
 
     def recall(self, key: str = KEY) -> AccountMemory:
@@ -96,7 +96,7 @@ def book(tmp_path: Path) -> Iterator[Book]:
         ({}, AttemptState.CONFLICT, Outcome.CONFLICT, None, "Conflict"),
     ],
 )
-def test_a_look_closes_what_a_run_that_died_left_open(  # noqa: PLR0917 - a table
+def test_a_read_settles_what_a_killed_run_left_open(  # noqa: PLR0917 - a table
     book: Book,
     state: AttemptState,
     look: dict[str, str],
@@ -105,11 +105,11 @@ def test_a_look_closes_what_a_run_that_died_left_open(  # noqa: PLR0917 - a tabl
     after: str | None,
     code: str | None,
 ) -> None:
-    """However far a request had come, it is what the look shows, and its number has the outcome of that."""
+    """However far a request had come, the read decides it, and its number has that outcome."""
     entry = book.begin(planned(A, B))
     book.sent(entry, A)
     if state is not AttemptState.INTENT:
-        book.told(entry, A, state)
+        book.answer(entry, A, state)
     assert book.recall().unsettled
     book.settle(n0100002=ON, **look)
     assert book.states(entry) == {A: becomes}
@@ -142,9 +142,9 @@ def test_what_was_refused_before_the_run_died_stays_refused(
     """The number failed with the API's last word, unless it is as desired by other hands than ours."""
     entry = book.begin(planned(A))
     book.sent(entry, A)
-    book.told(entry, A, AttemptState.REJECTED, 429, "TooManyRequests", "slow down")
+    book.answer(entry, A, AttemptState.REJECTED, 429, "TooManyRequests", "slow down")
     book.sent(entry, A, number=2)
-    book.told(entry, A, AttemptState.REJECTED, 409, "FailedToUpdate", "not now", number=2)
+    book.answer(entry, A, AttemptState.REJECTED, 409, "FailedToUpdate", "not now", number=2)
     book.settle(**look)
     assert book.states(entry) == {A: AttemptState.REJECTED}
     assert book.outcomes(entry) == {A: (outcome, after, 2, "FailedToUpdate")}
@@ -152,13 +152,13 @@ def test_what_was_refused_before_the_run_died_stays_refused(
     assert book.recall() == AccountMemory(names=NAMES)
 
 
-def test_all_attempts_of_a_number_are_closed_by_its_look(book: Book) -> None:
-    """An attempt in doubt and the one that followed it become the same; one that was refused stays so."""
+def test_all_attempts_of_a_number_are_settled_by_its_read(book: Book) -> None:
+    """An ambiguous attempt and its retry become the same; a refused one stays."""
     entry = book.begin(planned(A))
     for number, state in enumerate((AttemptState.AMBIGUOUS, AttemptState.REJECTED, None), 1):
         book.sent(entry, A, number=number)
         if state is not None:
-            book.told(entry, A, state, number=number)
+            book.answer(entry, A, state, number=number)
     book.settle(n0100001=OFF)
     assert book.all("SELECT number, state FROM attempts") == [
         (1, AttemptState.VERIFIED),
@@ -172,13 +172,11 @@ def test_all_attempts_of_a_number_are_closed_by_its_look(book: Book) -> None:
     ("look", "becomes"),
     [(OFF, AttemptState.VERIFIED), (ON, AttemptState.LOST), ("EXPIRED", AttemptState.CONFLICT)],
 )
-def test_a_look_closes_what_a_run_could_not_prove_and_leaves_its_story(
-    book: Book, look: str, becomes: AttemptState
-) -> None:
-    """The attempt of a run that ended without a closing look is settled later; what the run told of it stays."""
+def test_a_read_settles_unverified_attempts_and_leaves_outcomes(book: Book, look: str, becomes: AttemptState) -> None:
+    """An attempt without a verification read is settled later; the outcome that the run recorded stays."""
     entry = book.begin(planned(A))
     book.sent(entry, A)
-    book.told(entry, A, AttemptState.OK)
+    book.answer(entry, A, AttemptState.OK)
     book.finish(entry, became(planned(A), Outcome.UNVERIFIED, after=None))
     before = book.outcomes(entry), book.all("SELECT finished_at, outcome FROM entries")
     assert book.states(entry) == {A: AttemptState.OK}
@@ -199,29 +197,29 @@ def test_a_look_closes_what_a_run_could_not_prove_and_leaves_its_story(
         (Outcome.UNVERIFIED, None, AttemptState.AMBIGUOUS),
     ],
 )
-def test_a_run_closes_what_its_own_look_has_shown(
+def test_a_run_settles_what_its_own_read_has_shown(
     book: Book, outcome: Outcome, after: str | None, becomes: AttemptState
 ) -> None:
-    """With the end of an entry its open attempts are what the closing look found, and open where there was none."""
+    """The verification read settles the entry's open attempts; without one they stay open."""
     entry = book.begin(planned(A))
     book.sent(entry, A)
-    book.told(entry, A, AttemptState.AMBIGUOUS)
+    book.answer(entry, A, AttemptState.AMBIGUOUS)
     book.finish(entry, became(planned(A), outcome, after=after))
     assert book.states(entry) == {A: becomes}
     assert book.all("SELECT settled FROM entries") == [(becomes is not AttemptState.AMBIGUOUS,)]
     assert book.recall().written == ({A: OFF} if outcome is Outcome.CHANGED else {})
 
 
-def test_an_attempt_that_a_look_found_lost_takes_no_credit_from_the_one_that_followed(book: Book) -> None:
-    """A write in doubt is sent again only where a look found the old status, so that the last one is what shows."""
+def test_a_lost_attempt_takes_no_credit_from_its_retry(book: Book) -> None:
+    """An ambiguous write is sent again only after a read found the old status, so the last one took effect."""
     plan = planned(A, B)
     entry = book.begin(plan)
     book.sent(entry, A, B)
-    book.told(entry, A, AttemptState.AMBIGUOUS)
-    book.told(entry, B, AttemptState.AMBIGUOUS)
+    book.answer(entry, A, AttemptState.AMBIGUOUS)
+    book.answer(entry, B, AttemptState.AMBIGUOUS)
     book.sent(entry, A, B, number=2)
-    book.told(entry, A, AttemptState.OK, number=2)
-    book.told(entry, B, AttemptState.REJECTED, 400, "ValidationError", "no", number=2)
+    book.answer(entry, A, AttemptState.OK, number=2)
+    book.answer(entry, B, AttemptState.REJECTED, 400, "ValidationError", "no", number=2)
     result = became(plan, Outcome.CHANGED)
     book.finish(entry, replace(result, numbers=tuple(replace(number, attempts=2) for number in result.numbers)))
     assert book.all("SELECT phone, number, state FROM attempts ORDER BY phone, number") == [
@@ -236,7 +234,7 @@ def test_a_number_that_a_result_leaves_out_was_as_desired_without_us(book: Book)
     """Each planned number has an outcome when the entry ends, also one whose request never left."""
     entry = book.begin(planned(A, B))
     book.sent(entry, A, B)
-    book.told(entry, B, AttemptState.REJECTED, None, "ConnectionFailed", "refused")
+    book.answer(entry, B, AttemptState.REJECTED, None, "ConnectionFailed", "refused")
     book.finish(entry, became(planned(A), Outcome.CHANGED))
     assert book.outcomes(entry) == {A: (Outcome.CHANGED, OFF, 1, None), B: (Outcome.UNCHANGED, OFF, 1, None)}
     assert book.recall().written == {A: OFF}
@@ -334,9 +332,9 @@ def test_a_run_that_found_nothing_left_to_do_begins_a_new_count(book: Book) -> N
 
 
 def test_requests_that_were_refused_are_not_spent(book: Book) -> None:
-    """A refused request has switched nothing off; one that a look called lost may have arrived after the look."""
+    """A refused request has deactivated nothing; a request that a read called lost may have arrived after the read."""
     entry = _crash(book, A, B, C)
-    book.told(entry, A, AttemptState.REJECTED, 400, "InvalidSenderId", "")
+    book.answer(entry, A, AttemptState.REJECTED, 400, "InvalidSenderId", "")
     assert book.recall().spent == {B, C}
     book.settle(n0100001=ON, n0100002=ON, n0100003="PENDING")
     assert book.recall().spent == {B, C}
@@ -425,11 +423,11 @@ def test_pruning_gives_pages_back(book: Book) -> None:
     assert book.all("PRAGMA freelist_count") == [(0,)]
 
 
-def _whole_story(book: Book) -> None:
+def _all_rows(book: Book) -> None:
     _crash(book, A, B)
     entry = book.begin(planned(C))
     book.sent(entry, C)
-    book.told(entry, C, AttemptState.REJECTED, 400, "x", "y")
+    book.answer(entry, C, AttemptState.REJECTED, 400, "x", "y")
     book.settle(n0100001=OFF, n0100002=ON, n0100003=ON)
     _ended(book, RunOutcome.PARTIAL, C)
     entry = book.begin(planned(C))
@@ -443,7 +441,7 @@ def test_no_statement_reads_a_large_table_from_end_to_end(book: Book) -> None:
     """Every statement finds its entries, attempts, outcomes and written statuses by an index."""
     statements: list[str] = []
     book.connection.set_trace_callback(statements.append)
-    _whole_story(book)
+    _all_rows(book)
     book.connection.set_trace_callback(None)
     large = ("entries", "attempts", "outcomes", "written")
     ours = [text for text in statements if text.lstrip().startswith(("SELECT", "INSERT", "UPDATE", "DELETE"))]

@@ -275,7 +275,7 @@ def test_refusal_repeats_no_long_text() -> None:
     ],
 )
 def test_oddities(digits: str, words: str | None) -> None:
-    """Numbers that could exist and are probably a mistake are told, and usual ones are not."""
+    """Numbers that are possible and probably a mistake are reported, and usual ones are not."""
     assert normalise(digits) == digits
     odd = why_unusual(digits)
     if words is None:

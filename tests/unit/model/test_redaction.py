@@ -43,7 +43,7 @@ def test_short_secrets_can_be_left_in() -> None:
 
 
 def test_they_are_counted_once() -> None:
-    """A secret that is found again changes nothing, so that whoever watches the number has no work."""
+    """A secret that is added again does not change the count that watchers compare."""
     secrets = Secrets(["abcd", "abcd", "", "xy"])
     assert (len(secrets), set(secrets), secrets.shortest) == (2, {"abcd", "xy"}, 2)
     assert Secrets().shortest is None
@@ -80,6 +80,5 @@ def test_a_header_is_taken_out_wherever_it_is_quoted(text: str) -> None:
 
 
 def test_words_about_signatures_stay() -> None:
-    """A text that only talks of them is left as it is."""
     text = "the signature does not match; salts are 12 to 64 bytes; assaulted=yes"
     assert without_headers(text) == text

@@ -30,8 +30,8 @@ def test_moments_are_korean_unless_they_say_otherwise(text: str, found: datetime
 @pytest.mark.parametrize(
     "text", ["", "tomorrow", "2026-13-01", "20261201", "2026-12-01T25:00", "0001-01-01", "2026-12-01T09", "2026-W01-1"]
 )
-def test_what_is_no_moment_is_told(text: str) -> None:
-    """Other spellings are refused with those that are right."""
+def test_invalid_moment_is_refused(text: str) -> None:
+    """The message has valid spellings."""
     with pytest.raises(ValueError, match="2026-12-01T09:00"):
         parse_until(text)
 
@@ -66,7 +66,7 @@ def test_a_file_suspends_its_account() -> None:
         ("{whom: kim}", "whom"),
     ],
 )
-def test_a_wrong_suspension_is_told_at_its_place(suspend: str, told: str) -> None:
+def test_wrong_suspension_is_reported_at_its_place(suspend: str, told: str) -> None:
     """Each mistake has its line and column."""
     with pytest.raises(DesiredStateError) as caught:
         _loaded(suspend)
@@ -74,7 +74,7 @@ def test_a_wrong_suspension_is_told_at_its_place(suspend: str, told: str) -> Non
 
 
 def test_settings_suspend_everything() -> None:
-    """The section and the environment both may; a wrong time is told at its place."""
+    """The section and the environment both may; a wrong time is reported at its place."""
     found = load(("w.yaml", b"suspend: {reason: audit}\n"), {"SENDERID_SUSPEND__BY": "kim"}, {})
     assert found.suspend == Suspend("audit", "kim")
     with pytest.raises(SettingsError) as caught:
@@ -100,8 +100,8 @@ def test_a_file_has_a_maintenance_window() -> None:
         ("{weekly: Sun 1:00-2:00, until: 3}", "a.yaml:2:38: unknown key 'until'"),
     ],
 )
-def test_a_wrong_maintenance_window_is_told_at_its_place(maintenance: str, told: str) -> None:
-    """What is no time of every week is 65, with its line and column."""
+def test_wrong_maintenance_window_is_reported_at_its_place(maintenance: str, told: str) -> None:
+    """An invalid weekly time is exit status 65, with its line and column."""
     with pytest.raises(DesiredStateError) as caught:
         desired.load([("a.yaml", f"version: 1\nmaintenance: {maintenance}\nnumbers: {{}}\n".encode())])
     assert str(caught.value.problems[0]).startswith(told)

@@ -42,8 +42,8 @@ def test_moments_are_read(text: str, expected: str) -> None:
         ("9999-12-31", "the year must be from 1970 to 2999"),
     ],
 )
-def test_what_is_no_moment_is_told(text: str, told: str) -> None:
-    """Each slip is refused with what to write."""
+def test_invalid_moment_is_refused(text: str, told: str) -> None:
+    """Each message says what to write."""
     with pytest.raises(ValueError, match=f"^{told}"):
         parse_moment(text)
 
@@ -60,8 +60,8 @@ def test_what_is_no_moment_is_told(text: str, told: str) -> None:
         ("", "unknown time zone"),
     ],
 )
-def test_what_is_no_zone_is_told(name: str, told: str) -> None:
-    """A zone has an IANA name: no path and nothing that is another zone on another host."""
+def test_invalid_zone_is_refused(name: str, told: str) -> None:
+    """A zone has an IANA name: no path, and nothing that is another zone on another host."""
     with pytest.raises(ValueError, match=told):
         load_zone(name)
 
@@ -108,8 +108,8 @@ def test_daily_is_every_day() -> None:
         ("Mon 09:00-09:00", "a whole day is 00:00-24:00"),
     ],
 )
-def test_what_is_no_weekly_window_is_told(text: str, told: str) -> None:
-    """Each slip is refused with what to write."""
+def test_invalid_weekly_window_is_refused(text: str, told: str) -> None:
+    """Each message says what to write."""
     with pytest.raises(ValueError, match=told):
         parse_weekly(text)
 

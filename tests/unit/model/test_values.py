@@ -36,14 +36,13 @@ def test_secret_does_not_show(show: Callable[[Secret], str]) -> None:
 
 
 def test_secret_does_not_encode() -> None:
-    """A secret cannot be encoded as JSON, and the refusal does not tell it."""
+    """A secret cannot be encoded as JSON, and the error does not contain it."""
     with pytest.raises(TypeError) as refused:
         msgspec.json.encode(Credentials("key", Secret(CANARY)))
     assert CANARY not in str(refused.value)
 
 
 def test_secret_is_revealed_on_request() -> None:
-    """A secret gives its text to whoever asks for it by name."""
     assert Secret(CANARY).reveal() == CANARY
 
 
@@ -57,7 +56,7 @@ def test_secrets_compare_by_text() -> None:
 
 @pytest.mark.parametrize("text", ["FROZEN", "active", ""])
 def test_unknown_status_is_kept(text: str) -> None:
-    """A status that nobody has heard of keeps its text through JSON, equals itself, and is not writable."""
+    """An unknown status keeps its text through JSON, equals itself, and is not writable."""
     status = msgspec.json.decode(msgspec.json.encode(text), type=Status)
     assert status == text
     assert status.value == text

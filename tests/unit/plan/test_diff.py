@@ -64,7 +64,7 @@ def plan_file() -> SavedPlan:
 
 
 def resealed(edit: Callable[[Any], object]) -> bytes:
-    """A plan file that was edited and then sealed anew, as somebody who knows how may do."""
+    """Return an edited plan file with a valid seal, as anyone who knows the format could make it."""
     document = json.loads(sealed(plan_file()))
     edit(document)
     plan = msgspec.convert(document | {"seal": ""}, type=SavedPlan)
@@ -94,7 +94,7 @@ def resealed(edit: Callable[[Any], object]) -> bytes:
     ],
 )
 def test_action(want: Desired, status: str | None, action: Action | None) -> None:
-    """What is wanted and what is there decide the action; the plan tells both, and how many numbers have each."""
+    """Desired and observed status decide the action; the plan has both, and counts each."""
     change = one(want, status)
     if action is None:
         assert change is None
@@ -123,14 +123,14 @@ def test_action(want: Desired, status: str | None, action: Action | None) -> Non
     ],
 )
 def test_reason(want: Desired, status: str | None, words: list[str]) -> None:
-    """The reason of a change says what is the matter and what a person can do."""
+    """The reason of a change names the cause and what the operator can do."""
     change = one(want, status)
     assert change is not None
     assert [word for word in words if word not in change.reason] == []
 
 
 def test_reason_repeats_nothing_foreign() -> None:
-    """A status that came from outside does not get into a sentence of ours."""
+    """A status from outside does not appear in our sentences."""
     change = one(Desired(Status.ACTIVE), "\x1b[31mFROZEN")
     assert change is not None
     assert "\x1b" not in change.reason
@@ -144,7 +144,7 @@ def test_note_and_owner_come_along() -> None:
 
 
 def test_order_is_by_action_then_phone() -> None:
-    """Activations come first, then deactivations, then what is only told; phones ascend within each."""
+    """Activations come first, then deactivations, then changes that are only reported; phones ascend within each."""
     wanted = {
         "0211": ON,
         "0299": OFF,
@@ -185,7 +185,7 @@ def change(observed: str, desired: str, phone: str = PHONE) -> Change:
 
 
 def test_cause_of_what_is_not_remembered() -> None:
-    """A number that no run of ours has written has no cause, whatever is told of others."""
+    """A number that no run has written has no cause, whatever is known of others."""
     stranger, ours = change("INACTIVE", "ACTIVE", "0211"), change("INACTIVE", "ACTIVE", "0222")
     assert attribute([stranger, ours], ObservedAccount("1", {}), AccountMemory({"0222": Status.ACTIVE})) == (
         stranger,
@@ -193,8 +193,8 @@ def test_cause_of_what_is_not_remembered() -> None:
     )
 
 
-def test_since_is_told_of_what_others_changed() -> None:
-    """When a number was last changed is told of those that somebody else changed, and only where the API tells it."""
+def test_since_is_of_external_changes_only() -> None:
+    """It is the time of the last change, where the API has one."""
     observed = ObservedAccount(
         "1", seen(n0211="INACTIVE", n0222="INACTIVE", n0233="INACTIVE"), updated=(86_400, 172_800, 0)
     )
@@ -208,7 +208,7 @@ def test_since_is_told_of_what_others_changed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("want", "status", "told"),
+    ("want", "status", "outcome"),
     [
         (ON, "ACTIVE", {PHONE: Status.ACTIVE}),
         (OFF, "INACTIVE", {}),
@@ -219,15 +219,14 @@ def test_since_is_told_of_what_others_changed() -> None:
         (Desired(Status.ACTIVE, managed=False), "ACTIVE", {}),
     ],
 )
-def test_confirmed(want: Desired | None, status: str | None, told: dict[str, Status]) -> None:
-    """A listed number that has its desired status, while we last wrote another one, was confirmed by somebody else."""
+def test_confirmed(want: Desired | None, status: str | None, outcome: dict[str, Status]) -> None:
+    """A number that has its desired status, after a run last wrote another one, was confirmed externally."""
     wanted = {} if want is None else {PHONE: want}
     observed = {} if status is None else {PHONE: Observed(PHONE, Status(status))}
-    assert confirmed(wanted, observed, AccountMemory({PHONE: Status.INACTIVE})) == told
+    assert confirmed(wanted, observed, AccountMemory({PHONE: Status.INACTIVE})) == outcome
 
 
-def test_numbers_that_nobody_wants_take_no_part() -> None:
-    """A number that is observed and not desired has no change."""
+def test_undesired_numbers_have_no_change() -> None:
     assert diff({}, seen(n0211="ACTIVE")) == ()
 
 
@@ -243,7 +242,7 @@ def test_fingerprint_is_stable() -> None:
 
 
 def test_fingerprint_of_nothing_to_write() -> None:
-    """Accounts without writes leave no trace, whatever else their plans tell."""
+    """Accounts without writes do not affect it, whatever else their plans contain."""
     assert fingerprint([planned(GONE), planned(name="other")]) == fingerprint([])
     assert fingerprint([planned(UP, GONE), planned(name="other")]) == fingerprint([planned(UP)])
 
@@ -259,8 +258,8 @@ def test_fingerprint_of_nothing_to_write() -> None:
         planned(msgspec.structs.replace(UP, phone="0212")),
     ],
 )
-def test_fingerprint_tells_plans_apart(other: AccountPlan) -> None:
-    """Another account, another account id, another number or another write is another fingerprint."""
+def test_fingerprint_differs_for_different_plans(other: AccountPlan) -> None:
+    """Another account, account id, number or write is another fingerprint."""
     assert fingerprint([other]) != fingerprint([planned(UP)])
 
 
@@ -292,8 +291,8 @@ def test_preconditions_sort_writes() -> None:
 
 def test_plan_file_keeps_only_writes() -> None:
     """A plan file holds what will be written and what cannot converge, and leaves out accounts that need nothing."""
-    told = Change("0244", Action.UNMANAGED, "ACTIVE", "ACTIVE", "")
-    accounts = [saved(UP, GONE, told), saved(GONE, name="other"), saved(told, name="quiet")]
+    unmanaged = Change("0244", Action.UNMANAGED, "ACTIVE", "ACTIVE", "")
+    accounts = [saved(UP, GONE, unmanaged), saved(GONE, name="other"), saved(unmanaged, name="quiet")]
     plan = SavedPlan.of(accounts, id="1d", created_at="2026-03-01T12:00:00Z", version="1", allow=[])
     kept = [(account.account, account.changes, account.impossible) for account in plan.accounts]
     assert kept == [("main", (UP,), (GONE,)), ("other", (), (GONE,))]
@@ -301,14 +300,14 @@ def test_plan_file_keeps_only_writes() -> None:
 
 
 def test_plan_file_keeps_the_revision() -> None:
-    """A saved account carries the hash of its file and the commit of its checkout, as history tells them later."""
+    """A saved account has the hash of its file and the commit of its checkout, for the history."""
     desired = DesiredAccount("main", "main.yaml", {}, [], sha256="5e", commit="c0ffee")
     account = SavedAccount.of(desired, planned(UP), endpoint="solapi", safety=Safety())
     assert (account.sha256, account.commit) == ("5e", "c0ffee")
 
 
 def test_plan_file_keeps_what_was_left_out() -> None:
-    """Accounts that could not be planned come back with the plan, so that an apply tells of them too."""
+    """Accounts that could not be planned come back with the plan, so that an apply reports them too."""
     left_out = LeftOut("other", None, Verdict.ERROR, ErrorInfo("ServerError", "down"))
     plan = SavedPlan.of([saved(UP)], [left_out], id="1d", created_at="2026-03-01T12:00:00Z", version="1", allow=[])
     assert unsealed(sealed(plan), now=NOON).left_out == (left_out,)
@@ -422,7 +421,7 @@ def test_changed_plan_file_is_refused(old: bytes, new: bytes) -> None:
 
 @pytest.mark.parametrize("schema", ["senderid.saved-plan/v1", "senderid.saved-plan/v3", "senderid.saved-plan/\x1b[31m"])
 def test_other_version_is_refused(schema: str) -> None:
-    """A plan file of another schema version is told apart from a broken one, and its text is not repeated."""
+    """A plan file of another schema version differs from a broken one, and its text is not repeated."""
     data = json.dumps(json.loads(sealed(plan_file())) | {"schema": schema, "novelty": 1}).encode()
     with pytest.raises(PlanFileError, match="of another version") as refused:
         unsealed(data, now=NOON)
@@ -465,7 +464,7 @@ def test_writes_that_no_plan_makes_are_refused(edit: Callable[[Any], object]) ->
     ],
 )
 def test_a_plan_file_with_one_account_twice_is_refused(second: dict[str, str]) -> None:
-    """Two names of one account would be written twice, and one name of two accounts be told as one."""
+    """Two names of one account would be written twice, and one name of two accounts be reported as one."""
     data = resealed(lambda document: document["accounts"].append(document["accounts"][0] | second))
     with pytest.raises(PlanFileError, match=r"^the plan file has one account twice; plan again$"):
         unsealed(data, now=NOON)
@@ -519,8 +518,10 @@ def test_plan_file_of_the_future_is_refused() -> None:
         unsealed(sealed(plan_file()), now=NOON - timedelta(hours=10))
 
 
-def told(phone: str, before: str | None, after: str | None, outcome: Outcome | None = Outcome.CHANGED) -> NumberRecord:
-    """What a run made of a number."""
+def recorded(
+    phone: str, before: str | None, after: str | None, outcome: Outcome | None = Outcome.CHANGED
+) -> NumberRecord:
+    """Return the recorded outcome of a number."""
     return NumberRecord(phone=phone, action=None, desired=after, before=before, after=after, outcome=outcome)
 
 
@@ -528,11 +529,11 @@ def test_the_inverse_turns_round_what_was_changed() -> None:
     """Each changed number goes from what the run left it with to what it had, activations first, and no other does."""
     others = [outcome for outcome in Outcome if outcome is not Outcome.CHANGED]
     numbers = [
-        told("0213", "INACTIVE", "ACTIVE"),
-        told("0212", "ACTIVE", "INACTIVE"),
-        told("0211", "ACTIVE", "INACTIVE"),
-        told("0219", "INACTIVE", None, None),
-        *(told("0220", "INACTIVE", "ACTIVE", outcome) for outcome in others),
+        recorded("0213", "INACTIVE", "ACTIVE"),
+        recorded("0212", "ACTIVE", "INACTIVE"),
+        recorded("0211", "ACTIVE", "INACTIVE"),
+        recorded("0219", "INACTIVE", None, None),
+        *(recorded("0220", "INACTIVE", "ACTIVE", outcome) for outcome in others),
     ]
     assert [(c.phone, c.action, c.observed, c.desired) for c in inverse(numbers, "run-1")] == [
         ("0211", Action.ACTIVATE, "INACTIVE", "ACTIVE"),
@@ -551,10 +552,10 @@ def test_the_inverse_turns_round_what_was_changed() -> None:
         (None, "INACTIVE", None, None),
     ],
 )
-def test_the_cause_is_told_by_what_we_last_wrote(
+def test_cause_depends_on_the_last_write(
     ours: str | None, observed: str, cause: Cause | None, since: str | None
 ) -> None:
-    """What we wrote, what the file says and what is there tell who changed a number, and when, if anyone can know."""
+    """The last write, the file and the observed status decide who changed a number, and when."""
     second = int(datetime(2026, 11, 20, 9, tzinfo=UTC).timestamp())
     account = ObservedAccount("1", {PHONE: Observed(PHONE, Status(observed))}, (second,))
     memory = AccountMemory({} if ours is None else {PHONE: Status(ours)})

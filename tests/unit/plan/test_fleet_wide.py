@@ -8,7 +8,7 @@ from worker.plan.safety import fleet_wide
 
 
 def account(name: str, activate: int = 0, deactivate: int = 0, unchanged: int = 0, **more: int) -> AccountPlan:
-    """The plan of an account that would change so many numbers and leave so many."""
+    """Return the plan of an account with *changed* writes and *left* other numbers."""
     found = {Action(action): number for action, number in more.items()}
     found |= {Action.ACTIVATE: activate, Action.DEACTIVATE: deactivate, Action.UNCHANGED: unchanged}
     return AccountPlan(account=name, counts=tally(Action, found))
@@ -37,7 +37,7 @@ def test_each_way_is_judged_by_itself() -> None:
 
 
 def test_both_ways_may_be_too_many() -> None:
-    """An account that takes part in two changes that are too large is told of each, and others of their own."""
+    """An account in two changes that are too large is refused for each, and others for their own."""
     plans = (account("a", activate=200, deactivate=200), account("b", deactivate=200))
     first, second = fleet_wide(plans, "10%", frozenset())
     assert [refusal.message.split(";")[0] for refusal in first.refusals] == [
@@ -61,7 +61,7 @@ def test_the_message_says_numbers_and_option() -> None:
 
 @pytest.mark.parametrize(("few", "most"), [(100, "50%"), (100, "0%"), (3, 3), (0, 0)])
 def test_so_few_may_always_change(few: int, most: int | str) -> None:
-    """A percentage lets a hundred numbers through however small the fleet is; a plain number is taken as it is."""
+    """A percentage allows a hundred numbers however small the fleet is; an absolute number is taken literally."""
     assert refused(account("a", activate=few), account("b"), most=most) == []
     assert refused(account("a", activate=few + 1), account("b"), most=most) == ["a"]
 
@@ -79,7 +79,7 @@ def test_allow_lets_the_rule_through(allow: str, left: list[str]) -> None:
 
 
 def test_numbers_that_are_missing_are_no_part_of_the_fleet() -> None:
-    """A file of numbers that nobody registered does not make a change look small; what is told and left counts in."""
+    """Unregistered numbers do not make a change look small; protected and unlisted ones count."""
     assert refused(account("a", activate=200), account("b", missing=10000)) == ["a"]
     assert refused(account("a", activate=200), account("b", unmanaged=100, blocked=50, held=50)) == []
 
@@ -92,7 +92,7 @@ def test_an_account_that_cannot_be_read_has_no_numbers() -> None:
 
 
 def test_what_another_rule_refuses_counts_too() -> None:
-    """A file that asks for too much is not made harmless by a rule that refuses a part of it; each refusal is told."""
+    """A refusal by another rule does not make a large change harmless; each refusal is reported."""
     own = Refusal("min-active", "none would be left")
     large = AccountPlan(
         account="a", verdict=Verdict.REFUSED, refusals=(own,), counts=tally(Action, {Action.DEACTIVATE: 900})

@@ -1,4 +1,4 @@
-"""Holds: which deactivations a group cannot spare, and what is told of it."""
+"""Holds: the deactivations that a group cannot spare, and their notices."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,7 +63,7 @@ def test_nothing_is_held_without_need(asked: list[str], active: frozenset[str], 
 
 
 def test_activations_that_are_planned_let_deactivations_go() -> None:
-    """A number may give way to its successor, and not to nobody."""
+    """A number may give way to its successor, and only to a successor."""
     swap = (_on(B), _off(A))
     assert _spared(swap, _account(A, inactive=(B,))) == swap
     (alone,) = _spared((_off(A),), _account(A, inactive=(B,)))

@@ -1,4 +1,4 @@
-"""What is told of an account besides its changes: what ends, what waits for a person, what is full."""
+"""Notices of an account beside its changes: registrations that end, numbers that need attention, limits."""
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -44,8 +44,8 @@ def _expiring(expires_at: str | None, status: str = "ACTIVE", **more: object) ->
         (None, "ACTIVE", None),
     ],
 )
-def test_what_ends_within_the_days_is_told(expires_at: str | None, status: str, words: str | None) -> None:
-    """The last day counts, to the second and whatever the zone; of what is over only what is still ACTIVE."""
+def test_registration_that_ends_soon_is_noticed(expires_at: str | None, status: str, words: str | None) -> None:
+    """The last day counts, to the second and in any zone; of those that have ended only the ACTIVE ones are."""
     found = _expiring(expires_at, status)
     assert len(found) == (words is not None)
     for notice in found:
@@ -54,8 +54,8 @@ def test_what_ends_within_the_days_is_told(expires_at: str | None, status: str, 
         assert words in notice.message
 
 
-def test_what_is_extended_by_itself_is_not_told() -> None:
-    """Where the vendor extends a registration nobody has to; nor is anything told where the look has no time."""
+def test_automatic_extension_is_not_noticed() -> None:
+    """The vendor extends such a registration; a read without a time has no notices either."""
     end = "2026-12-01T00:00:00Z"
     assert [notice.kind for notice in _expiring(end)] == [NoticeKind.EXPIRING]
     assert not _expiring(end, extended=frozenset({PHONE}))
@@ -63,8 +63,8 @@ def test_what_is_extended_by_itself_is_not_told() -> None:
 
 
 @pytest.mark.parametrize("status", [Status.PENDING, Status.DUPLICATED, Status.BLOCKED])
-def test_a_number_that_waits_for_a_person_is_told_with_what_to_do(status: Status) -> None:
-    """The kind is the status, and what the vendor asks for stands in the message."""
+def test_number_that_needs_attention_is_noticed(status: Status) -> None:
+    """The kind is the status, and the message has the vendor's request."""
     number = Observed(PHONE, status)
     (plain,) = notices(_account(number), (), Health())
     assert (plain.kind.upper(), plain.phone) == (status, PHONE)
@@ -73,7 +73,7 @@ def test_a_number_that_waits_for_a_person_is_told_with_what_to_do(status: Status
 
 
 @pytest.mark.parametrize(("limit", "told"), [(None, 0), (0, 0), (2, 1), (3, 1), (4, 0)])
-def test_an_account_that_is_nearly_full_is_told(limit: int | None, told: int) -> None:
+def test_nearly_full_account_is_noticed(limit: int | None, told: int) -> None:
     """From 75 per cent of the limit on, where there is one."""
     three = [Observed(f"010000{n}", Status.ACTIVE) for n in range(3)]
     found = notices(_account(*three, limit=limit), (), Health(limit_percent=76))
@@ -91,8 +91,8 @@ _NUMBERS = st.dictionaries(
 
 
 @given(numbers=_NUMBERS, days=st.integers(0, 365))
-def test_each_number_is_told_once_for_each_kind(numbers: dict[str, tuple[Status, int | None]], days: int) -> None:
-    """No number has two notices of a kind, they are in order, and who is told to end does so within the days."""
+def test_each_number_has_one_notice_of_a_kind(numbers: dict[str, tuple[Status, int | None]], days: int) -> None:
+    """Notices are in order, and those of an end are within the days."""
     ends = {phone: None if left is None else NOW + timedelta(days=left) for phone, (_, left) in numbers.items()}
     rows = [
         Observed(phone, status, None if (end := ends[phone]) is None else end.isoformat())

@@ -44,7 +44,7 @@ def seeing(**statuses: str) -> ObservedAccount:
 
 
 def moves(deactivate: int, activate: int = 0) -> list[Change]:
-    """So many deactivations and activations."""
+    """Return a plan with this number of deactivations and activations."""
     off = [Change(f"02{n:03}", Action.DEACTIVATE, "ACTIVE", "INACTIVE", "") for n in range(deactivate)]
     on = [Change(f"03{n:03}", Action.ACTIVATE, "INACTIVE", "ACTIVE", "") for n in range(activate)]
     return on + off
@@ -55,8 +55,8 @@ def rules(changes: list[Change], active: int, safety: Safety, *allow: str) -> li
     return [refusal.rule for refusal in guard(changes, active, safety, frozenset(allow))]
 
 
-def test_report_wants_unlisted_as_they_are() -> None:
-    """Under `report` an unlisted number is wanted as it is, in whatever status, and is not managed."""
+def test_report_leaves_unlisted_numbers_unchanged() -> None:
+    """Under `report` an unlisted number of any status is not managed."""
     wanted = adopt(wanting(n0211=ON), seeing(n0211="INACTIVE", n0222="ACTIVE", n0233="FROZEN"))
     assert wanted == {
         "0211": ON,
@@ -67,8 +67,8 @@ def test_report_wants_unlisted_as_they_are() -> None:
 
 @pytest.mark.parametrize("phone", ["821012345678", "008212345", "1012345678", "00123"])
 @pytest.mark.parametrize("unmanaged", [Unmanaged.REPORT, Unmanaged.DEACTIVATE])
-def test_a_number_that_no_file_can_list_is_left_as_it_is(unmanaged: Unmanaged, phone: str) -> None:
-    """A number is not deactivated for not being listed where a file could only have named another one."""
+def test_number_that_no_file_can_list_is_unchanged(unmanaged: Unmanaged, phone: str) -> None:
+    """It is not deactivated for being unlisted, as a file could only have named another one."""
     wanted = adopt(wanting(unmanaged), seeing(**{f"n{phone}": "ACTIVE"}))
     because = "registered, but no file can list it as the vendor writes it; change it in the vendor's console"
     assert wanted == {phone: Desired(Status.ACTIVE, managed=False, because=because)}
@@ -76,7 +76,7 @@ def test_a_number_that_no_file_can_list_is_left_as_it_is(unmanaged: Unmanaged, p
 
 @pytest.mark.parametrize("phone", ["050712345678", "0101234567", "12345", "999999999999"])
 def test_an_implausible_number_is_accepted_as_far_as_it_is_registered(phone: str) -> None:
-    """What is registered is right; what is not is refused with its place, whether or not anything is wanted of it."""
+    """A registered number is right; any other is refused with its place, with or without a desired status."""
     desired = replace(wanting(n01012345678=ON), lines=[7], line=3)
     listed = replace(desired, numbers={**desired.numbers, phone: OFF}, lines=[7, 8])
     idle = replace(desired, idle={phone: IdleNumber("nothing now")})
@@ -116,8 +116,8 @@ def test_an_error_about_an_implausible_number_is_korean_throughout() -> None:
 
 
 @pytest.mark.parametrize("unmanaged", Unmanaged)
-def test_a_listed_number_of_which_nothing_is_wanted_is_left_as_it_is(unmanaged: Unmanaged) -> None:
-    """Whatever becomes of unlisted numbers it is not written, and it is told why, unless those are ignored."""
+def test_listed_number_without_desired_status_is_unchanged(unmanaged: Unmanaged) -> None:
+    """The policy for unlisted numbers does not apply; a notice says why, except under `ignore`."""
     desired = replace(
         wanting(unmanaged, n0211=ON), idle={"0222": IdleNumber("nothing now", "2026-12-01T00:00:00Z", "n", "o")}
     )
@@ -134,7 +134,7 @@ def test_ignore_leaves_unlisted_out() -> None:
 
 
 def test_deactivate_wants_writable_unlisted_inactive() -> None:
-    """Under `deactivate` an unlisted number is wanted INACTIVE where that can be written, and as it is elsewhere."""
+    """Under `deactivate` an unlisted number is desired INACTIVE if that can be written, and unchanged otherwise."""
     wanted = adopt(wanting(Unmanaged.DEACTIVATE), seeing(n0211="ACTIVE", n0222="INACTIVE", n0233="EXPIRED"))
     assert wanted == {
         "0211": Desired(Status.INACTIVE, managed=False),
@@ -199,7 +199,7 @@ def test_safety_of_the_file_wins() -> None:
 
 
 def test_what_is_kept_of_an_account_holds_its_own_thresholds_alone() -> None:
-    """The share of the fleet goes into no plan file and no ledger, as it is of no single account."""
+    """The fleet's share is in no plan file and no ledger, as it belongs to no single account."""
     kept = effective_safety(SafetySettings("50%", 3, fleet_wide="10%"), SafetyOverride())
     assert msgspec.to_builtins(kept) == {"max_deactivations": "50%", "min_active": 3, "pair_swaps": "warn"}
 
@@ -214,7 +214,7 @@ def test_max_deactivations_is_the_most_allowed(limit: int | str, active: int, al
     assert rules(moves(allowed + 1), active, safety) == ["max-deactivations"]
 
 
-def test_max_deactivations_looks_at_active_numbers() -> None:
+def test_max_deactivations_counts_active_numbers() -> None:
     """The percentage is of the ACTIVE numbers, not of all, and activations do not count against it."""
     assert rules(moves(4, activate=50), 10, Safety("30%", 0)) == ["max-deactivations"]
     assert rules(moves(3, activate=50), 10, Safety("30%", 0)) == []
@@ -256,7 +256,7 @@ def test_min_active_spares_accounts_below_it() -> None:
 def test_spent_counts_what_a_died_run_has_switched_off(
     want: Desired | None, status: str | None, *, counts: bool
 ) -> None:
-    """A number that a run which died has switched off counts as long as it is still wanted so and still is."""
+    """A number that a killed run deactivated counts while it is still desired INACTIVE and still is."""
     wanted = {} if want is None else {"0211": want}
     observed = ObservedAccount("1", {} if status is None else {"0211": Observed("0211", Status(status))})
     assert _spent(AccountMemory(spent=frozenset({"0211"})), wanted, observed) == int(counts)
@@ -279,7 +279,7 @@ def test_min_active_holds_over_a_crash() -> None:
     assert left[0].message.startswith("3 of 5 ACTIVE numbers would stay ACTIVE")
 
 
-def test_every_broken_rule_is_told() -> None:
+def test_every_broken_rule_is_reported() -> None:
     """A plan that breaks both rules of an account is refused by both, in the order of the rules' list."""
     assert rules(moves(10), 10, Safety()) == list(RULES[:2])
 

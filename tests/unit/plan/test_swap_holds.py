@@ -66,7 +66,7 @@ def test_possible_plan_holds_nothing(change: Change) -> None:
 
 @pytest.mark.parametrize("change", [PENDING, MISSING, PROTECTED])
 def test_warn_holds_nothing_and_adds_notice(change: Change) -> None:
-    """By default the plan stays as it is, and a notice names both sides and the remedy."""
+    """By default the plan is unchanged, and a notice names both sides and the remedy."""
     assert hold_swaps((OFF, change), "warn") == (OFF, change)
     (notice,) = with_swap_notice(_plan(OFF, change)).notices
     assert (notice.kind, notice.phone) == (NoticeKind.SWAP, None)

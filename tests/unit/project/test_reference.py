@@ -1,4 +1,4 @@
-"""The reference tells everything that there is: nobody has to read the code to find a name."""
+"""The reference names every command, setting, variable, exit status, property and metric of the code."""
 
 import re
 from collections.abc import Iterator
@@ -49,8 +49,8 @@ def section(name: str, page: str) -> str:
 
 
 @pytest.mark.parametrize("typed", VERBS)
-def test_every_verb_is_told_with_all_its_options(typed: str) -> None:
-    """Each verb has a section, and in it each of its options in every spelling, its choices and its help."""
+def test_reference_has_every_command_with_all_its_options(typed: str) -> None:
+    """Each has a section with its options in every spelling, their choices and help."""
     told = section(typed, REFERENCE["commands"])
     for option in VERBS[typed].params:
         if not isinstance(option, click.Option):
@@ -65,8 +65,8 @@ def test_every_verb_is_told_with_all_its_options(typed: str) -> None:
             assert all(f"`{choice}`" in told for choice in option.type.choices)
 
 
-def test_every_setting_is_told_with_its_default() -> None:
-    """Each setting has a row with its meaning and its default, and each of one value its variable."""
+def test_reference_has_every_setting_with_its_default() -> None:
+    """Each has a row with its meaning and default, and each scalar has its variable."""
     for path, field in shapes.leaves(Settings, ()):
         row = re.search(
             rf"^\| `{re.escape('.'.join(path))}` \| (.+) \| (.+) \| (.+) \|$", REFERENCE["settings"], re.MULTILINE
@@ -80,8 +80,7 @@ def test_every_setting_is_told_with_its_default() -> None:
         assert f"`notify.channels[].{field.name}`" in REFERENCE["settings"]
 
 
-def test_every_environment_variable_of_the_code_is_told() -> None:
-    """A variable that the worker reads by its name is on the page."""
+def test_reference_has_every_environment_variable() -> None:
     sources = [path.read_text() for path in (DOCS.parent / "worker").rglob("*.py")]
     read = {name for text in sources for name in re.findall(r"environ(?:\.get\(|\[)\"([A-Z_]+)\"(?!\] =)", text)}
     constant = r"\"((?:LC|OTEL|SENDERID|SOLAPI|XDG)_[A-Z_]+|LANG)\""
@@ -90,7 +89,7 @@ def test_every_environment_variable_of_the_code_is_told() -> None:
     assert [name for name in read if f"`{name}`" not in REFERENCE["environment"]] == []
 
 
-def test_every_exit_status_is_told() -> None:
+def test_reference_has_every_exit_status() -> None:
     """Each has a row, here and in both READMEs."""
     assert set(reference.STATUSES) == set(ExitStatus)
     for status in ExitStatus:
@@ -115,8 +114,8 @@ def test_every_event_and_field_of_the_log_is_listed() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in {"settings", "log"}])
-def test_every_property_of_a_document_is_told(name: str) -> None:
-    """Whatever a schema names anywhere has a row."""
+def test_reference_has_every_property_of_a_document(name: str) -> None:
+    """Each name in a schema has a row."""
 
     def names(part: Any) -> Iterator[str]:
         if isinstance(part, dict):
@@ -134,7 +133,7 @@ def test_every_property_of_a_document_is_told(name: str) -> None:
     assert told in REFERENCE["documents"]
 
 
-def test_every_metric_is_told() -> None:
+def test_reference_has_every_metric() -> None:
     """Each metric has a row, as many as the page about metrics has."""
     rows = re.findall(r"^\| `(senderid_\w+)` \|", REFERENCE["metrics"], re.MULTILINE)
     explained = re.findall(r"^\| `(senderid_\w+)` \|", (DOCS / "how-to/metrics.md").read_text(), re.MULTILINE)
