@@ -13,6 +13,7 @@ from msgspec import structs
 from worker.model.accounts import Group, NumberUse, ObservedAccount, PairSwaps
 from worker.model.messages import Message, PhoneNumber, system_text
 from worker.model.plans import Action, Change, Notice, NoticeKind
+from worker.model.results import Outcome
 
 __all__ = [
     "as_found",
@@ -176,13 +177,11 @@ def listed(phones: Collection[str], statuses: Mapping[str, str] | None = None) -
         if statuses is None:
             shown.append(Message("{phone}", phone=PhoneNumber(phone)))
         else:
-            shown.append(
-                Message(
-                    "{phone} ({status})",
-                    phone=PhoneNumber(phone),
-                    status=system_text(statuses[phone].replace("_", " ")),
-                )
-            )
+            status = statuses[phone]
+            text = status.replace("_", " ")
+            # a status of the API may be any text, which must stay a parameter to be masked
+            known = system_text(text) if isinstance(status, Action | Outcome) else text
+            shown.append(Message("{phone} ({status})", phone=PhoneNumber(phone), status=known))
     more = len(phones) - _SHOWN
     return (*shown, Message("… (+{more:,})", more=more)) if more > 0 else tuple(shown)
 

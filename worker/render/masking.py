@@ -156,7 +156,7 @@ def _joined(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 def _walked(value: Any, phone: Callable[[str], str], text: Callable[[str], str], *, phones: bool = False) -> Any:
     """Return a value with its phone numbers and texts changed. `phones`: its texts are phone numbers."""
     match value:
-        case Enum():
+        case Enum() if value.name in type(value).__members__:
             return value
         case Message():
             return value.replaced(lambda each: phone(each) if isinstance(each, PhoneNumber) else text(each))

@@ -8,13 +8,14 @@ import msgspec
 import pytest
 
 from worker.cli.masked_stderr import MaskedStream
-from worker.model.accounts import Group
+from worker.model.accounts import Group, Status
 from worker.model.errors import ErrorInfo, NumberError, Refusal
 from worker.model.history import AccountRecord, Attempt, AttemptState, Ending, NumberRecord, RunRecord
-from worker.model.messages import Message, PhoneNumber
+from worker.model.messages import Message, PhoneNumber, english
 from worker.model.plans import AccountPlan, Action, Change, Notice, NoticeKind, Plan
 from worker.model.results import AccountResult, NumberResult, Outcome, Result, RunOutcome
 from worker.model.safety import Safety
+from worker.plan.notices import with_swap_notice
 from worker.render.masking import Mask
 
 MASK = Mask.of("010****5678")
@@ -276,6 +277,20 @@ def test_message_is_masked_by_its_parameters() -> None:
     assert isinstance(masked, Message)
     assert masked.template == message.template
     assert isinstance(masked.parameters["phone"], PhoneNumber)
+
+
+@pytest.mark.parametrize("seen", [Status(TEXT), Status(f"{PHONE}_HELD")])
+def test_status_of_the_api_is_masked_like_any_text(seen: Status) -> None:
+    """A status that this version does not know may be any text, in its field and in a message."""
+    changes = (
+        Change("15880000", Action.BLOCKED, seen, Status.ACTIVE, "unknown status"),
+        Change("15881111", Action.DEACTIVATE, Status.ACTIVE, Status.INACTIVE, "listed as INACTIVE"),
+    )
+    plan = with_swap_notice(AccountPlan(account="main", counts={}, changes=changes))
+    assert PHONE in plan.notices[0].message
+    masked = MASK.document(Plan(created_at=NOW, fingerprint="f", accounts=(plan,)))
+    assert "1234" not in msgspec.json.encode(masked, enc_hook=english).decode()
+    assert masked.accounts[0].changes[1].observed is Status.ACTIVE
 
 
 def test_lines_of_stderr_are_masked_whole(monkeypatch: pytest.MonkeyPatch) -> None:
