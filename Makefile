@@ -50,7 +50,7 @@ lowest: setup ## run the command with the lowest versions that pyproject.toml al
 	$(BIN)/python -m pytest -q tests/e2e/test_lowest_versions.py
 
 # scopes of the word check, see tests/tools/words.py
-PROSE := docs worker messages
+PROSE := docs worker messages tests
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""One account from look to proof: plans, second looks, refusals, and an outcome for every number."""
+"""One account from the first read to the verification read: plans, refusals, and an outcome for every number."""
 
 from array import array
 from collections import Counter
@@ -68,7 +68,7 @@ def _apply(
     return run(applied())
 
 
-def test_a_plan_takes_one_look() -> None:
+def test_a_plan_takes_one_read() -> None:
     """Planning reads the account once and counts every number in one action."""
     account = ModelAccount(n01000000001="INACTIVE", n01000000002="ACTIVE", n01000000004="PENDING")
     drawn = _draft(_desired(n01000000001=_ON, n01000000002=_ON, n01000000003=_ON), account)
@@ -92,8 +92,8 @@ def test_every_number_of_a_plan_has_one_line() -> None:
     }
 
 
-def test_an_apply_converges_and_closes_every_story() -> None:
-    """After an apply each number has one closing line and one outcome, and the next plan is empty."""
+def test_an_apply_converges_and_gives_every_number_an_outcome() -> None:
+    """Each number has one final log line and one outcome, and the next plan is empty."""
     account = ModelAccount(n01000000001="INACTIVE", n01000000002="ACTIVE", n01000000004="PENDING")
     desired = _desired(n01000000001=_ON, n01000000002=_ON, n01000000003=_ON)
     log = Unheard()
@@ -111,7 +111,7 @@ def test_an_apply_converges_and_closes_every_story() -> None:
 
 
 def test_a_plan_that_is_no_longer_true_is_refused() -> None:
-    """If someone edits the account between the plan and the second look, nothing is written."""
+    """Nothing is written if the account is edited between the plan and the second read."""
     account = ModelAccount(n01000000001="INACTIVE", n01000000002="INACTIVE")
     account.on_look = lambda look: account.statuses.update({B: Status.ACTIVE}) if look == 2 else None
     with pytest.raises(StalePlan):
@@ -120,7 +120,7 @@ def test_a_plan_that_is_no_longer_true_is_refused() -> None:
 
 
 def test_a_rule_that_only_now_refuses_stops_the_plan() -> None:
-    """The same writes on an account that shrank meanwhile are refused at the second look."""
+    """The second read applies the rules again, to an account that may have shrunk."""
     account = ModelAccount(n01000000001="ACTIVE", n01000000002="ACTIVE", n01000000003="ACTIVE")
     account.on_look = lambda look: account.statuses.update({C: Status.BLOCKED}) if look == 2 else None
     terms = Terms(Safety(max_deactivations=9, min_active=2))
@@ -137,7 +137,7 @@ def test_the_files_own_thresholds_hold() -> None:
 
 
 def test_allowing_the_last_one_lets_deactivations_go_without_leaning() -> None:
-    """With min-active allowed a person has said that the account may go silent."""
+    """With min-active allowed, the operator accepts an account without ACTIVE numbers."""
     account = ModelAccount(n01000000001="ACTIVE")
     terms = Terms(allow=frozenset({"min-active"}))
     assert _apply(_desired(n01000000001=_OFF), account, terms).outcome is RunOutcome.CONVERGED
@@ -160,7 +160,7 @@ def test_unlisted_numbers_are_switched_off_where_the_file_says_so() -> None:
     assert account.written == [(B, "INACTIVE")]
 
 
-def test_a_protected_number_is_told_and_left() -> None:
+def test_protected_number_is_reported_and_unchanged() -> None:
     """A protected number that differs is an outcome of its own and no failure."""
     account = ModelAccount(n01000000001="ACTIVE")
     result = _apply(_desired(n01000000001=Desired(Status.INACTIVE, protected=True)), account)
@@ -196,7 +196,7 @@ def test_an_account_that_was_not_written_says_why(error: WorkerError, outcome: R
 
 
 def test_a_bug_after_the_first_write_leaves_its_numbers_unverified() -> None:
-    """Where requests that write were sent and nobody looked afterwards, no number is called not attempted."""
+    """Writes were sent and not verified, so no number is called not attempted."""
     account = ModelAccount(n01000000001="INACTIVE", n01000000003="PENDING")
     drawn = _draft(_desired(n01000000001=_ON, n01000000003=_ON), account)
     result = not_carried_out(drawn, Requests(2, 1, 0), WorkerError("a bug")).result
@@ -207,7 +207,6 @@ def test_a_bug_after_the_first_write_leaves_its_numbers_unverified() -> None:
 
 
 def test_a_refused_plan_carries_its_refusals_into_the_result() -> None:
-    """The rules that refused stand in the result, for whoever reads only that."""
     account = ModelAccount(n01000000001="ACTIVE")
     drawn = _draft(_desired(n01000000001=_OFF), account)
     log = Unheard()
@@ -222,7 +221,7 @@ def test_a_refused_plan_carries_its_refusals_into_the_result() -> None:
 
 
 def test_nothing_to_do_is_converged() -> None:
-    """An account that is as desired is converged without a second look."""
+    """An account in sync needs no second read."""
     account = ModelAccount(n01000000001="ACTIVE")
     result = not_carried_out(_draft(_desired(n01000000001=_ON), account), Requests()).result
     assert (result.outcome, result.numbers, account.looks) == (RunOutcome.CONVERGED, (), 1)
@@ -302,7 +301,7 @@ _GUARDED = Terms(Safety("100%", 0), in_use=InUse(enabled=True))
 
 
 def test_an_apply_relies_on_the_answer_of_its_plan() -> None:
-    """Each deactivation is asked about once; what was in use is held through the second look, and notices go along."""
+    """Use is queried once per deactivation; held numbers stay held at the second read, and notices are kept."""
     account = ModelAccount(n01000000001="ACTIVE", n01000000002="ACTIVE", n01000000003="INACTIVE")
     account.use = NumberUse({A: "busy"}, frozenset({B}), "who knows")
     terms = structs.replace(_GUARDED, in_use=InUse(enabled=True, on_unknown="allow"))
@@ -318,16 +317,14 @@ def test_an_apply_relies_on_the_answer_of_its_plan() -> None:
     assert [fields["message"] for event, fields in log.lines if event == "notice"] == [result.notices[0].message]
 
 
-def test_drift_is_not_asked_about() -> None:
-    """A plan of what drifted tells it as it is."""
+def test_drift_does_not_query_usage() -> None:
     account = ModelAccount(n01000000001="ACTIVE")
     drawn = _draft(_desired(n01000000001=_OFF), account, structs.replace(_GUARDED, drift=True))
     assert [change.action for change in drawn.plan.changes] == [Action.DEACTIVATE]
     assert account.asked == []
 
 
-def test_notices_of_a_result_are_of_the_look_that_proved_it() -> None:
-    """What a person should know is told as it is after the writes, not as it was when they were planned."""
+def test_notices_of_a_result_are_of_the_verification_read() -> None:
     account = ModelAccount(n01000000001="INACTIVE", n01000000002="PENDING")
 
     def review(look: int) -> None:

@@ -89,7 +89,7 @@ def test_the_canary_goes_first_and_the_others_follow() -> None:
 
 
 def test_a_canary_that_fails_holds_the_others_back() -> None:
-    """The accounts behind it with anything to write are not begun with, and are told why; one line tells it too."""
+    """Accounts behind it with writes are not started, and both their results and the log say why."""
     run = Run((_DONE, _NOT), (), (_DONE,), (_DONE,))
     assert run.play() == ["a0", "a1", "a2", "a3"]
     assert (run.batches, run.held) == ([[0, 1]], [2, 3])
@@ -112,7 +112,7 @@ def test_only_changed_and_unchanged_are_no_failure(outcome: Outcome) -> None:
 
 @pytest.mark.parametrize(("canary", "accounts"), [(0, 3), (3, 3), (4, 3), (2, 0)])
 def test_without_a_canary_or_others_all_go_at_once(canary: int, accounts: int) -> None:
-    """Where none is wanted, or nobody would be left to hold back, there is one batch and no verdict."""
+    """Without a canary, or without accounts behind it, there is one batch and no verdict."""
     run = Run(*[(_NOT,)] * accounts, (), canary=canary)
     run.play()
     assert run.batches == [list(range(accounts + 1))]
@@ -120,7 +120,7 @@ def test_without_a_canary_or_others_all_go_at_once(canary: int, accounts: int) -
 
 
 def test_an_interruption_is_no_failure_of_the_canary() -> None:
-    """A signal during the canary has the others told of the signal, by those who carry out, and nothing of a canary."""
+    """After a signal during the canary the others are interrupted, without a mention of the canary."""
     run = Run((_DONE,), (Outcome.NOT_ATTEMPTED,), (_DONE,), canary=2)
     run.ended[1] = RunOutcome.INTERRUPTED
     run.play()
@@ -156,7 +156,6 @@ def test_every_account_has_one_result_and_no_other_begins_after_a_failure(
 
 
 def test_a_senseless_limit_is_an_error() -> None:
-    """A limit that is neither a number nor a percentage lets nobody pass."""
     run: Any = Run((_DONE,), (_DONE,), max_failed="few")
     with pytest.raises(ValueError, match=r"^max_failed must be"):
         run.play()

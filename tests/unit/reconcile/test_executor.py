@@ -57,8 +57,8 @@ def _carry_out(
     return {result.phone: result for result in writes.results()}, writes
 
 
-def test_a_write_is_changed_once_a_look_has_proven_it() -> None:
-    """The plain case: one attempt, one closing look, and the number is as desired."""
+def test_write_is_changed_once_a_read_has_confirmed_it() -> None:
+    """One attempt, one verification read, and the number is as desired."""
     account = ModelAccount(n0100001="INACTIVE")
     results, writes = _carry_out(account, _on(A))
     result = results[A]
@@ -66,8 +66,7 @@ def test_a_write_is_changed_once_a_look_has_proven_it() -> None:
     assert (account.looks, writes.stopped) == (2, None)
 
 
-def test_nothing_written_takes_no_closing_look() -> None:
-    """Without writes there is nothing to prove."""
+def test_without_writes_there_is_no_verification_read() -> None:
     account = ModelAccount(n0100001="INACTIVE")
     results, _ = _carry_out(account)
     assert (results, account.looks) == ({}, 1)
@@ -89,7 +88,7 @@ def test_an_accepted_write_that_does_not_show_is_unverified() -> None:
     assert results[A].error is not None
 
 
-def test_without_the_closing_look_nothing_is_called_changed() -> None:
+def test_without_the_verification_read_nothing_is_called_changed() -> None:
     """If the account cannot be read afterwards, accepted writes stay unverified."""
     account = ModelAccount(n0100001="INACTIVE")
     account.failing_looks = {2: ServerError("down")}
@@ -98,7 +97,7 @@ def test_without_the_closing_look_nothing_is_called_changed() -> None:
 
 
 def test_a_lost_answer_to_a_write_that_was_carried_out_is_not_sent_again() -> None:
-    """A look settles the doubt: the number has its new status, so one request was enough."""
+    """A read shows the new status, so one request was enough."""
     account = ModelAccount(n0100001="INACTIVE")
     account.faults = {A: [(Ambiguous("reset"), True)]}
     results, _ = _carry_out(account, _on(A))
@@ -106,7 +105,7 @@ def test_a_lost_answer_to_a_write_that_was_carried_out_is_not_sent_again() -> No
 
 
 def test_a_lost_answer_to_a_write_that_was_not_carried_out_is_sent_again() -> None:
-    """A look settles the doubt: the number has its old status, so the write goes out once more."""
+    """A read shows the old status, so the write is sent once more."""
     account = ModelAccount(n0100001="INACTIVE")
     account.faults = {A: [(Ambiguous("timeout"), False)]}
     results, _ = _carry_out(account, _on(A))
@@ -114,7 +113,7 @@ def test_a_lost_answer_to_a_write_that_was_not_carried_out_is_sent_again() -> No
 
 
 def test_a_number_that_someone_else_changed_meanwhile_is_a_conflict() -> None:
-    """In doubt, and found in a third status: it is told and not written over."""
+    """An ambiguous write whose number has a third status is reported and not overwritten."""
     account = ModelAccount(n0100001="INACTIVE")
     account.faults = {A: [(Ambiguous("timeout"), False)]}
     account.on_look = lambda look: account.statuses.update({A: Status.BLOCKED}) if look == 2 else None
@@ -122,8 +121,8 @@ def test_a_number_that_someone_else_changed_meanwhile_is_a_conflict() -> None:
     assert (results[A].outcome, results[A].after, results[A].attempts) == (Outcome.CONFLICT, "BLOCKED", 1)
 
 
-def test_who_puts_a_number_back_that_a_look_showed_changed_is_not_overruled() -> None:
-    """Another number's look saw it changed while its own answer was lost; that it is as before is somebody's doing."""
+def test_external_revert_of_an_ambiguous_write_is_conflict() -> None:
+    """Another number's read showed it changed while its own answer was lost: the old status is an external change."""
     account = ModelAccount(**{f"n{phone}": "INACTIVE" for phone in (A, B, C, D)})
     account.faults = {B: [(Ambiguous("reset"), False)], D: [(Ambiguous("reset"), False)]}
     people = {2: Status.ACTIVE, 3: Status.INACTIVE}
@@ -134,7 +133,7 @@ def test_who_puts_a_number_back_that_a_look_showed_changed_is_not_overruled() ->
 
 
 def test_a_number_that_vanished_is_a_conflict() -> None:
-    """A number that the closing look does not find was taken away by someone else."""
+    """A number that the verification read does not have was removed externally."""
     account = ModelAccount(n0100001="INACTIVE")
 
     def vanish(look: int) -> None:
@@ -146,7 +145,7 @@ def test_a_number_that_vanished_is_a_conflict() -> None:
     assert results[A].outcome is Outcome.CONFLICT
 
 
-def test_doubts_of_one_moment_share_one_look() -> None:
+def test_simultaneous_ambiguous_writes_share_one_read() -> None:
     """Twenty lost answers at once cost one read, not twenty."""
     numbers = {f"01000{index:02}": "INACTIVE" for index in range(21)}
     account = ModelAccount(**{f"n{phone}": status for phone, status in numbers.items()})
@@ -205,15 +204,15 @@ def test_a_number_that_became_right_without_us_is_unchanged() -> None:
     assert results[A].outcome is Outcome.UNCHANGED
 
 
-def test_doubt_to_the_last_attempt_is_decided_by_the_closing_look() -> None:
-    """Five lost answers, the last one carried out: the closing look proves the change."""
+def test_ambiguous_last_attempt_is_decided_by_the_verification_read() -> None:
+    """Five lost answers, the last one carried out: the read confirms the change."""
     account = ModelAccount(n0100001="INACTIVE")
     account.faults[A] = [*[(Ambiguous("reset"), False)] * 4, (Ambiguous("reset"), True)]
     results, _ = _carry_out(account, _on(A))
     assert (results[A].outcome, results[A].attempts) == (Outcome.CHANGED, 5)
 
 
-def test_a_doubt_that_no_look_can_settle_is_not_sent_again() -> None:
+def test_ambiguous_write_that_no_read_can_settle_is_not_sent_again() -> None:
     """Where the account cannot be read, the write is not repeated, and stays unverified."""
     account = ModelAccount(n0100001="INACTIVE")
     account.faults = {A: [(Ambiguous("reset"), True)]}
@@ -222,8 +221,8 @@ def test_a_doubt_that_no_look_can_settle_is_not_sent_again() -> None:
     assert (results[A].outcome, results[A].attempts) == (Outcome.UNVERIFIED, 1)
 
 
-def test_a_look_of_another_account_stops_this_one() -> None:
-    """If the look that settles a doubt shows another account, nothing more is written."""
+def test_read_of_another_account_stops_this_one() -> None:
+    """If the read after an ambiguous write has another account id, nothing more is written."""
     account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE")
     account.faults = {A: [(Ambiguous("reset"), False)]}
     account.failing_looks = {2: AccountRejected("another account")}
@@ -261,7 +260,7 @@ def test_a_swap_goes_through_when_its_activation_is_proven() -> None:
 
 @pytest.mark.parametrize("error", [ServerError("down"), AccountRejected("revoked")])
 def test_activations_that_cannot_be_proven_hold_the_deactivations(error: ServerError | AccountRejected) -> None:
-    """Without a look there is no proof, and without proof the last ACTIVE number stays."""
+    """Without a read nothing is confirmed, so the last ACTIVE number stays."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
     account.failing_looks = {2: error}
     results, _ = _carry_out(account, _off(A), _on(B), least_active=1)
@@ -279,8 +278,8 @@ def test_the_deadline_leaves_the_rest_untried_and_proves_what_was_done() -> None
     assert isinstance(writes.stopped, DeadlineExceeded)
 
 
-def test_an_interrupted_run_tells_what_it_did_and_did_not() -> None:
-    """After a stop, numbers under way are proven and the others are not attempted, each with the reason."""
+def test_interrupted_run_reports_what_it_did_and_did_not() -> None:
+    """Writes in flight are verified and the others not attempted, each with the reason."""
     account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE")
     account.on_write = lambda _: account.halt(Interrupted("SIGINT"))
     results, writes = _carry_out(account, _on(A), _on(B))
@@ -303,7 +302,7 @@ def test_one_number_is_never_written_twice_at_once() -> None:
 
 @pytest.mark.parametrize("error", [Interrupted("stopped"), AccountRejected("no", http_status=401)])
 def test_what_landed_before_a_stop_is_changed(error: WorkerError) -> None:
-    """A number whose answer was lost right before the run stopped is changed if the closing look shows it."""
+    """A write whose answer was lost right before the stop is changed if the verification read shows it."""
     account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE")
     account.faults = {B: [(Ambiguous("timeout"), True)]}
     account.on_write = lambda phone: account.halt(error) if phone == B else None
@@ -314,14 +313,14 @@ def test_what_landed_before_a_stop_is_changed(error: WorkerError) -> None:
 
 @pytest.mark.parametrize("error", [NotWritable("no", http_status=409), AccountRejected("other account")])
 def test_a_refusal_that_took_effect_is_changed(error: ApiError) -> None:
-    """What the closing look shows counts more than what was answered."""
+    """The verification read outweighs the answer."""
     account = ModelAccount(n0100001="INACTIVE")
     account.faults = {A: [(error, True)]}
     results, _ = _carry_out(account, _on(A))
     assert (results[A].outcome, results[A].after, results[A].error) == (Outcome.CHANGED, "ACTIVE", None)
 
 
-def test_a_stop_between_attempts_tells_that_there_were_some() -> None:
+def test_stop_between_attempts_counts_them() -> None:
     """A number that was tried in vain before the stop is failed, and its error says how often it was tried."""
     account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE")
     account.faults = {B: [(Ambiguous("timeout"), False)]}
@@ -336,8 +335,8 @@ def test_a_stop_between_attempts_tells_that_there_were_some() -> None:
 @pytest.mark.parametrize(
     ("seen", "outcome"), [("INACTIVE", Outcome.UNCHANGED), ("BLOCKED", Outcome.CONFLICT), (None, Outcome.CONFLICT)]
 )
-def test_what_a_look_shows_changed_by_others_is_not_written(seen: str | None, outcome: Outcome) -> None:
-    """A number that still waits, and that a look taken for another one shows changed, is left as it is and told so."""
+def test_number_that_a_read_shows_changed_externally_is_not_written(seen: str | None, outcome: Outcome) -> None:
+    """The read was for another number; the pending one is left unchanged and reported."""
     account = ModelAccount(n0100001="INACTIVE", n0100002="ACTIVE")
     account.faults[A] = [(Ambiguous("?"), True)]
 
@@ -355,7 +354,7 @@ def test_what_a_look_shows_changed_by_others_is_not_written(seen: str | None, ou
 
 
 def test_a_refused_write_whose_number_others_then_change_is_not_tried_again() -> None:
-    """Between two tries of a write that was not carried out, a look shows the number done by others: unchanged."""
+    """Before the retry a read shows the desired status: the outcome is unchanged."""
     account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE", n0100003="INACTIVE")
     account.faults[B] = [(ServerError("later"), False), (ServerError("later"), False)]
     account.faults[C] = [(Ambiguous("?"), True)]
@@ -366,7 +365,7 @@ def test_a_refused_write_whose_number_others_then_change_is_not_tried_again() ->
 
 
 def test_a_successor_is_proven_before_its_predecessor_goes() -> None:
-    """In a group the activation comes first, a look shows it, and only then the deactivation leaves."""
+    """In a group the deactivation is sent after a read has confirmed the activation."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
     results, _ = _carry_out(account, _on(B), _off(A), groups=(Group("support", (A, B)),))
     assert account.written == [(B, "ACTIVE"), (A, "INACTIVE")]
@@ -375,7 +374,7 @@ def test_a_successor_is_proven_before_its_predecessor_goes() -> None:
 
 
 def test_deactivations_that_lean_on_a_failed_activation_are_held() -> None:
-    """The group keeps its number, which is told with the group's name; what leans on nothing goes."""
+    """The group keeps its number, and the hold names the group; independent deactivations are sent."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE", n0100003="ACTIVE")
     account.faults = {B: [(NotWritable("no", http_status=409), False)]}
     results, writes = _carry_out(account, _on(B), _off(A), _off(C), groups=(Group("support", (A, B)),))
@@ -388,7 +387,7 @@ def test_deactivations_that_lean_on_a_failed_activation_are_held() -> None:
 
 
 def test_an_activation_that_cannot_be_proven_is_not_leaned_on() -> None:
-    """Accepted or not: where no look shows it, the deactivation is held."""
+    """Accepted or not, the deactivation is held unless a read shows the activation."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
     account.failing_looks = {2: ServerError("down")}
     results, _ = _carry_out(account, _on(B), _off(A), groups=(Group("support", (A, B)),))
@@ -405,8 +404,8 @@ def test_credentials_that_are_rejected_at_the_proof_stop_the_account() -> None:
     assert isinstance(writes.stopped, AccountRejected)
 
 
-def test_a_look_that_shows_a_member_gone_holds_the_rest_of_its_group() -> None:
-    """A person switches one off meanwhile; a look for another number's doubt shows it, and the last stays."""
+def test_read_that_shows_a_member_inactive_holds_the_rest_of_its_group() -> None:
+    """An operator deactivates one meanwhile; the read after an ambiguous write shows it, and the last one stays."""
     account = ModelAccount(**{f"n{phone}": "ACTIVE" for phone in (A, B, C, D)})
     account.faults = {D: [(Ambiguous("reset"), False)]}
     account.on_look = lambda look: account.statuses.update({A: Status.INACTIVE}) if look == 2 else None
@@ -416,8 +415,8 @@ def test_a_look_that_shows_a_member_gone_holds_the_rest_of_its_group() -> None:
     assert account.statuses[C] is Status.ACTIVE
 
 
-def test_a_deactivation_in_doubt_is_not_sent_again_once_its_group_cannot_spare_it() -> None:
-    """The look that says it was not carried out shows too that a person has taken the number beside it."""
+def test_ambiguous_deactivation_is_not_sent_again_once_its_group_cannot_spare_it() -> None:
+    """The read that shows it was not carried out also shows that an operator deactivated the number beside it."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="ACTIVE")
     account.faults = {A: [(Ambiguous("reset"), False)]}
     account.on_look = lambda look: account.statuses.update({B: Status.INACTIVE}) if look == 2 else None
@@ -426,8 +425,8 @@ def test_a_deactivation_in_doubt_is_not_sent_again_once_its_group_cannot_spare_i
     assert len(account.written) == 1
 
 
-def test_an_early_look_holds_nothing_whose_stand_in_is_proven_later() -> None:
-    """A lost answer has the account looked at before the successor was sent; the swap is carried out all the same."""
+def test_early_read_holds_nothing_whose_successor_is_confirmed_later() -> None:
+    """An ambiguous write causes a read before the successor is sent; the swap is carried out all the same."""
     account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE", n0100003="INACTIVE", n0100004="ACTIVE")
     account.faults = {A: [(Ambiguous("reset"), True)]}
     group = Group("pair", (C, D))
@@ -435,8 +434,8 @@ def test_an_early_look_holds_nothing_whose_stand_in_is_proven_later() -> None:
     assert {result.outcome for result in results.values()} == {Outcome.CHANGED}
 
 
-def test_what_an_early_look_has_shown_gone_is_not_leaned_on() -> None:
-    """A person takes the stand-in while activations are under way: the number that leaned on it stays."""
+def test_successor_that_an_early_read_shows_inactive_holds_its_predecessor() -> None:
+    """An operator deactivates it while activations are in flight."""
     account = ModelAccount(n0100001="INACTIVE", n0100003="ACTIVE", n0100004="ACTIVE")
     account.faults = {A: [(Ambiguous("reset"), True)]}
     account.on_look = lambda look: account.statuses.update({C: Status.INACTIVE}) if look == 2 else None

@@ -1,4 +1,4 @@
-"""Many accounts at once, on real sockets: what goes wrong in one stops no other, and everyone's story is closed."""
+"""Many accounts at once, on real sockets: a failure in one stops no other, and every number gets an outcome."""
 
 import asyncio
 from array import array
@@ -189,8 +189,8 @@ def test_a_bad_account_stops_no_other() -> None:
     _play(scenario, 9)
 
 
-def test_looks_that_failed_are_counted_too() -> None:
-    """An account that cannot be planned tells the requests that it took to find out."""
+def test_failed_reads_are_counted_too() -> None:
+    """An account that cannot be planned reports the requests that this took."""
 
     async def scenario(reseller: _Reseller) -> None:
         reseller.loopback.sandbox.script(None, "GET", [Fault.UNAVAILABLE, Fault.UNAVAILABLE, Fault.FORBIDDEN])
@@ -318,8 +318,8 @@ def test_hosts_of_the_vendor_share_a_keys_quota() -> None:
 
 
 @pytest.mark.parametrize("most", [1, 3])
-def test_so_many_accounts_at_once_and_no_more(most: int) -> None:
-    """Planning and applying keep `accounts_concurrency` accounts under way, and every account has its turn."""
+def test_accounts_concurrency_is_reached_and_not_exceeded(most: int) -> None:
+    """It bounds planning and applying, and every account has its turn."""
 
     async def scenario(reseller: _Reseller) -> None:
         under_way: list[int] = []
@@ -349,7 +349,7 @@ def _interrupting(reseller: _Reseller, at: int) -> Holds:
 
 @pytest.mark.parametrize("at", [1, 4])
 def test_an_interruption_starts_nothing_more(at: int) -> None:
-    """Accounts that had not begun are not touched; those under way tell the truth of each number."""
+    """Accounts that had not started are not touched; those in progress report each number's true outcome."""
 
     async def scenario(reseller: _Reseller) -> None:
         drafts = await reseller.plan()
@@ -404,8 +404,8 @@ class _Buggy:
             raise ZeroDivisionError("the secret is 1234")
 
 
-def test_a_bug_is_told_by_its_type_alone() -> None:
-    """An exception that nobody expected, also one inside a group of tasks, fails its account and is named in a line."""
+def test_bug_is_reported_by_its_type_alone() -> None:
+    """An unexpected exception, also in a group of tasks, fails its account and is named in a line."""
 
     async def scenario(reseller: _Reseller) -> None:
         drafts = await reseller.plan()
@@ -455,7 +455,7 @@ def test_a_busy_account_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_saved_plan_is_carried_out_but_for_its_conflicts() -> None:
-    """A number that a person changed since is a conflict and stays as it is; what is done already is unchanged."""
+    """A number that an operator changed since is a conflict and stays; one that already has its status is unchanged."""
 
     async def scenario(reseller: _Reseller) -> None:
         drafts = await reseller.plan()
@@ -538,8 +538,8 @@ def test_accounts_that_are_not_to_be_written_are_no_canary() -> None:
     _play(scenario, 5, canary=CanarySettings(accounts=1))
 
 
-def test_an_interruption_of_the_canary_is_told_as_one() -> None:
-    """After a signal during the canary the others are interrupted, and nothing is said of a canary that failed."""
+def test_interruption_of_the_canary_is_reported_as_one() -> None:
+    """After a signal during the canary the others are interrupted, and the canary is not called failed."""
 
     async def scenario(reseller: _Reseller) -> None:
         drafts = await reseller.plan()

@@ -104,8 +104,8 @@ class Household:
         """What arrived."""
         return Counter((each.phone, each.asked) for each in self.sandbox.wire if each.method == "PUT")
 
-    def stories(self, run_id: str) -> tuple[AccountRecord, ...]:
-        """A run's accounts, as the ledger has them."""
+    def entries(self, run_id: str) -> tuple[AccountRecord, ...]:
+        """Return a run's accounts from the ledger."""
         with reading(self.folder / "ledger.db") as connection:
             assert connection is not None
             return story(connection, run_id).accounts
@@ -272,7 +272,7 @@ def test_an_account_that_cannot_be_closed_stops_no_other(tmp_path: Path, error: 
 
 
 def test_a_run_that_waited_does_what_the_other_left_to_do(tmp_path: Path) -> None:
-    """A plan of which another run has done a part meanwhile is carried out as far as it is left."""
+    """If another run has applied a part of the plan meanwhile, the rest is applied."""
 
     async def scenario(household: Household) -> None:
         (account,) = household.accounts
@@ -454,7 +454,7 @@ def test_a_rollback_previews_what_a_second_read_shows(tmp_path: Path) -> None:
 
     async def scenario(household: Household) -> None:
         await household.apply("first")
-        (story,) = household.stories("first")
+        (story,) = household.entries("first")
         undo = undoing(story, "first")
         one = replace(undo, changes=undo.changes[:1])
         async with household.book("second") as book:

@@ -92,8 +92,8 @@ class _Down:
         """The methods of the first account's requests that the outage met."""
         return [request.method for request in self.wire if self.start <= request.when < self.end]
 
-    def told(self) -> list[str]:
-        """What the log says of circuits."""
+    def circuit_lines(self) -> list[str]:
+        """Return the log lines about circuits."""
         return [event for event, _ in self.log.lines if event.startswith("circuit")]
 
 
@@ -139,7 +139,7 @@ def test_a_run_outlives_an_outage(fault: Fault) -> None:
         (result,) = await down.apply()
         assert result.outcome is RunOutcome.CONVERGED
         assert set(down.accounts[0].statuses.values()) == {"ACTIVE"}
-        assert down.told() == ["circuit.opened", "circuit.closed"]
+        assert down.circuit_lines() == ["circuit.opened", "circuit.closed"]
         assert 10 <= len(down.sent()) <= _MOST + _PROBES
         assert result.requests.reads == sum(request.method == "GET" for request in down.wire)
         assert len({request.signature for request in down.wire}) == len(down.wire)
@@ -148,9 +148,9 @@ def test_a_run_outlives_an_outage(fault: Fault) -> None:
 
 
 def test_an_outage_for_good_is_given_up() -> None:
-    """What was not tried says so and why, nothing that was written is lost, and the other account converges.
+    """Numbers not tried say why, changed ones stay recorded, and the other account converges.
 
-    The rest of the run costs at most 26 requests, three probes and the five tries of the closing look.
+    The rest of the run costs at most 26 requests, three probes and the five tries of the verification read.
     """
 
     async def scenario(down: _Down) -> None:
@@ -173,7 +173,7 @@ def test_an_outage_for_good_is_given_up() -> None:
         written = sum(status == "ACTIVE" for status in down.accounts[0].statuses.values())
         assert first.counts[Outcome.NOT_ATTEMPTED] > 50
         assert first.counts[Outcome.CHANGED] + first.counts[Outcome.UNVERIFIED] >= written > 10
-        assert down.told() == ["circuit.opened"]
+        assert down.circuit_lines() == ["circuit.opened"]
         assert 10 + _PROBES + 1 <= len(down.sent()) <= _MOST + _PROBES + down.settings.retry.attempts
         assert now() < 1.5 + 15 + 5
         assert set(down.accounts[1].statuses.values()) == {"ACTIVE"}
@@ -185,14 +185,14 @@ def test_an_outage_for_good_is_given_up() -> None:
 
 @pytest.mark.parametrize(("end", "converges"), [(1e9, False), (3.0, True)])
 def test_an_account_that_cannot_be_read_pauses_too(*, end: float, converges: bool) -> None:
-    """A look that is tried more often than ten times opens the circuit, which its own probes close or give up."""
+    """More than ten failed tries of a read open the circuit; its own probes close it or give up."""
 
     async def scenario(down: _Down) -> None:
         down.outage(0.0, end)
         (drawn,) = await down.plan()
         if converges:
             assert drawn.error is None
-            assert down.told() == ["circuit.opened", "circuit.closed"]
+            assert down.circuit_lines() == ["circuit.opened", "circuit.closed"]
             return
         assert isinstance(drawn.error, CircuitOpen)
         assert down.sent() == ["GET"] * (10 + _PROBES)
@@ -205,7 +205,7 @@ def test_an_account_that_cannot_be_read_pauses_too(*, end: float, converges: boo
 
 @pytest.mark.parametrize("after", [0.3, 1.0005, 3.0])
 def test_an_interruption_ends_the_pause(after: float) -> None:
-    """Whoever waits for a probe, or is probing, stops at once; what was written is proven, the rest not attempted."""
+    """A task that waits for a probe, or probes, stops at once; writes are verified, the rest is not attempted."""
 
     async def scenario(down: _Down) -> None:
         down.outage(1.5, 1e9)
@@ -240,7 +240,7 @@ def test_being_limited_is_no_outage() -> None:
         down.outage(1.0, 8.0, Fault.RATE_LIMITED, "PUT")
         (result,) = await down.apply()
         assert result.outcome is RunOutcome.CONVERGED
-        assert down.told() == []
+        assert down.circuit_lines() == []
         limited = sum(request.status == 429 for request in down.wire)
         assert limited > 50
 
@@ -258,7 +258,7 @@ def test_nine_failures_and_an_answer_open_nothing(failures: int) -> None:
         down.loopback.sandbox.script(None, "PUT", [None, *[Fault.UNAVAILABLE] * failures])
         (result,) = await down.apply()
         assert result.outcome is RunOutcome.CONVERGED
-        assert down.told() == ([] if failures < 10 else ["circuit.opened", "circuit.closed"])
+        assert down.circuit_lines() == ([] if failures < 10 else ["circuit.opened", "circuit.closed"])
 
     _play(scenario, (60,))
 
@@ -278,7 +278,7 @@ def test_who_waits_for_the_quota_is_held_back_too() -> None:
 
 
 def test_a_stop_waits_25_seconds_for_what_is_under_way() -> None:
-    """With ten minutes for answers that never come, a stopped run ends after 25 s, and a look says what is so."""
+    """With ten minutes for answers that never come, a stopped run ends after 25 s, and a read settles the writes."""
 
     async def scenario(down: _Down) -> None:
         phones = list(down.accounts[0].numbers)
@@ -292,7 +292,7 @@ def test_a_stop_waits_25_seconds_for_what_is_under_way() -> None:
         assert {number.phone: (number.outcome, number.attempts) for number in result.numbers} == dict.fromkeys(
             phones[:10], (Outcome.CHANGED, 1)
         ) | dict.fromkeys(phones[10:], (Outcome.NOT_ATTEMPTED, 0))
-        assert down.told() == []
+        assert down.circuit_lines() == []
 
     _play(scenario, (12,), Timeout(5.0, 600.0), rate_limit=RateLimit(writes=10, reads=10, per_seconds=5.0))
 

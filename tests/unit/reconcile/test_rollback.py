@@ -28,7 +28,7 @@ def _changed(phone: str, before: str, after: str) -> NumberRecord:
     )
 
 
-def _story(*numbers: NumberRecord, safety: Safety | None = None) -> AccountRecord:
+def _record(*numbers: NumberRecord, safety: Safety | None = None) -> AccountRecord:
     return AccountRecord(
         account="main",
         account_id="1",
@@ -47,7 +47,7 @@ def _story(*numbers: NumberRecord, safety: Safety | None = None) -> AccountRecor
 
 
 def _undoing(*numbers: NumberRecord, safety: Safety | None = None) -> SavedAccount:
-    return undoing(_story(*numbers, safety=safety), "run-1")
+    return undoing(_record(*numbers, safety=safety), "run-1")
 
 
 def _preview(saved: SavedAccount, account: ModelAccount, memory: AccountMemory | None = None) -> Draft:
@@ -59,15 +59,15 @@ def _preview(saved: SavedAccount, account: ModelAccount, memory: AccountMemory |
 
 
 def test_a_run_is_undone_as_it_was_done() -> None:
-    """An account is reached and judged as the run did, and told of the same file."""
+    """The rollback uses the account's endpoint, rules and file of the run."""
     saved = _undoing(_changed(A, "ACTIVE", "INACTIVE"), safety=Safety("20%", 3))
     assert (saved.account, saved.account_id, saved.endpoint, saved.safety) == ("main", "1", "solapi", Safety("20%", 3))
     assert (saved.source, saved.sha256, saved.commit) == ("main.yaml", "ab", "cd")
-    assert undoing(replace(_story(), numbers=None), "run-1").changes == ()
+    assert undoing(replace(_record(), numbers=None), "run-1").changes == ()
 
 
 def test_only_what_still_holds_is_due() -> None:
-    """A number as the run left it is due, one as before is unchanged, and any other is blocked as it is now."""
+    """A number still as the run left it is due, one that is as before is unchanged, and any other is blocked."""
     saved = _undoing(
         _changed(A, "ACTIVE", "INACTIVE"), _changed(B, "INACTIVE", "ACTIVE"), _changed(C, "ACTIVE", "INACTIVE")
     )
@@ -97,7 +97,7 @@ def test_the_rules_count_what_a_run_that_died_switched_off() -> None:
 
 
 def test_an_account_that_cannot_be_read_keeps_its_numbers() -> None:
-    """Each number of it can still be told of."""
+    """Each of its numbers can still be reported."""
     drawn = failed_preview(_undoing(_changed(A, "ACTIVE", "INACTIVE")), CredentialsMissing("no key"))
     assert (drawn.plan.verdict, drawn.plan.error, list(drawn.desired)) == (
         Verdict.ERROR,
@@ -107,7 +107,7 @@ def test_an_account_that_cannot_be_read_keeps_its_numbers() -> None:
 
 
 def test_what_was_shown_as_left_alone_is_never_written() -> None:
-    """Numbers that come back to the run's value after the look are told and left: nobody has seen them as due."""
+    """A number that returns to the run's value after the first read was not shown as due, so it is left unchanged."""
     saved = _undoing(
         _changed(A, "ACTIVE", "INACTIVE"), _changed(B, "ACTIVE", "INACTIVE"), _changed(C, "ACTIVE", "INACTIVE")
     )

@@ -346,7 +346,7 @@ def test_saved_plan_holds_when_an_activation_has_lapsed() -> None:
 
 
 def test_saved_plan_deactivates_when_its_successor_is_active_by_now() -> None:
-    """Somebody else activated the successor: the swap is complete with the deactivation."""
+    """An operator activated the successor: the deactivation completes the swap."""
     account = ModelAccount(n01000000001="ACTIVE", n01000000002="INACTIVE")
     saved = _saved(_desired(n01000000001=_OFF, n01000000002=_ON), account, "hold")
     account.statuses[B] = Status.ACTIVE

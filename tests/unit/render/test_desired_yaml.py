@@ -110,7 +110,7 @@ def test_any_name_can_be_read_again(name: str, read: str) -> None:
         (None, None),
     ],
 )
-def test_account_is_pinned_as_it_is_or_not_at_all(account_id: str | None, pinned: str | None) -> None:
+def test_account_id_is_pinned_unchanged_or_not_at_all(account_id: str | None, pinned: str | None) -> None:
     """An id that a file cannot hold is left out: a corrected one would be another account's."""
     text = desired_yaml(account(account_id=account_id), name="main")
     assert load([("main.yaml", text.encode())]).accounts[0].account_id == pinned

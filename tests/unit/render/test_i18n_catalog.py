@@ -25,8 +25,8 @@ def _catalogue() -> Catalogue:
     return Catalogue(file)
 
 
-def test_marked_messages_are_said_by_their_english() -> None:
-    """`gettext` and `ngettext` know what is not finished, and leave the unknown as it is."""
+def test_marked_messages_are_found_by_their_english() -> None:
+    """`gettext` and `ngettext` translate unfinished messages, and return unknown ones unchanged."""
     catalogue = _catalogue()
     assert catalogue.gettext("marked") == "표시됨"
     assert catalogue.gettext("unmarked") == "unmarked"

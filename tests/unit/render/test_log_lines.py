@@ -72,8 +72,8 @@ def test_line_in_colour() -> None:
 
 
 @pytest.mark.parametrize("outcome", Outcome)
-def test_outcomes_that_are_told(outcome: Outcome) -> None:
-    """While a run goes on, people see what changed and what went wrong; the rest stands in the result."""
+def test_outcomes_that_are_shown(outcome: Outcome) -> None:
+    """While a run is in progress, changes and failures are shown; the rest is in the result."""
     told = shown(**NUMBER | {"outcome": outcome})
     worth = {Outcome.CHANGED, Outcome.FAILED, Outcome.CONFLICT, Outcome.UNVERIFIED}
     assert (told is not None) is (outcome in worth)
@@ -81,8 +81,8 @@ def test_outcomes_that_are_told(outcome: Outcome) -> None:
 
 
 @pytest.mark.parametrize("event", Event)
-def test_events_that_are_told(event: Event) -> None:
-    """What the result or the plan says anyway is left out, unless everything is asked for."""
+def test_events_that_are_shown(event: Event) -> None:
+    """What the result or the plan has anyway is left out, unless everything is requested."""
     silent = {Event.RUN_STARTED, Event.RUN_FINISHED, Event.ACCOUNT_OBSERVED, Event.NUMBER_PLANNED, Event.NUMBER}
     silent |= {Event.NOTICE}
     assert (shown(event=event) is None) is (event in silent)

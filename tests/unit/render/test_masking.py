@@ -214,8 +214,8 @@ def test_a_result_has_no_number_in_full() -> None:
     assert "1234" not in msgspec.json.encode(told).decode()
 
 
-def test_a_story_has_no_number_in_full() -> None:
-    """Every text of a run's story is masked, its settings and groups too."""
+def test_masked_run_has_no_number_in_full() -> None:
+    """Every text of a run is masked, its settings and groups too."""
     number = NumberRecord(
         phone=PHONE,
         action=Action.ACTIVATE,

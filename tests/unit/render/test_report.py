@@ -241,7 +241,7 @@ def test_a_run_names_the_plan_file_that_it_carried_out() -> None:
     assert "Plan file" not in report.run(run_record())
 
 
-def test_a_run_without_a_quota_or_writes_draws_what_there_is() -> None:
+def test_run_without_a_quota_or_writes_draws_the_rest() -> None:
     """Without settings there is no limit to draw, without attempts no chart; an unfinished run says what to expect."""
     bare = run_record(account_record(number_record()), settings=None)
     assert "at most 1 in any 5 s." in report.run(bare)

@@ -207,7 +207,7 @@ def test_sample_begins_where_rows_are_many(number: int, *, sampled: bool) -> Non
 
 
 def test_reasons_of_deactivations_are_separate() -> None:
-    """A number that goes off because no file lists it is not among those that are listed as INACTIVE."""
+    """Deactivations of unlisted numbers are counted apart from those listed as INACTIVE."""
     seen = {"023124567": "ACTIVE", "01099990001": "ACTIVE", "01012345678": "ACTIVE"}
     shown = page(planned("main", {"023124567": OFF, "01012345678": ON}, seen, Unmanaged.DEACTIVATE))
     assert shown == snapshot("reasons_of_deactivations.txt", shown)

@@ -153,8 +153,8 @@ def test_a_write_meets_what_the_fault_says(fault: Fault) -> None:
 
 
 @pytest.mark.parametrize("fault", [fault for fault in Fault if fault not in _HUGE])
-def test_a_look_meets_what_the_fault_says(fault: Fault) -> None:
-    """The same holds for a look, which never changes anything."""
+def test_a_read_meets_its_fault(fault: Fault) -> None:
+    """A read never changes anything."""
     met = _meet(fault, "GET")
     assert met.broke == _BROKEN.get(fault, "")
     if not met.broke:
@@ -225,7 +225,7 @@ def test_bodies_that_are_none() -> None:
 
 
 def test_shapes_of_a_reply() -> None:
-    """A reply may be stale, of one number, or two fields; to a look these faults change nothing."""
+    """A reply may be stale, of one number, or two fields; these faults do not affect a read."""
     assert [row["status"] for row in _meet(Fault.STALE_ROWS).json["senderIds"]] == ["ACTIVE", "ACTIVE"]
     assert [row["phoneNumber"] for row in _meet(Fault.ONE_NUMBER_REPLY).json["senderIds"]] == [PHONE]
     assert _meet(Fault.SHORT_REPLY).json == {"phoneNumber": PHONE, "status": "INACTIVE"}
@@ -275,7 +275,7 @@ def test_rare_encodings(fault: Fault, encoding: str) -> None:
         assert first.unused_data
 
 
-def test_fields_that_nobody_knows() -> None:
+def test_unknown_fields() -> None:
     """Any object has them, an empty one too; a list has no fields."""
     plain = _meet(None, "GET").json
     assert _meet(Fault.UNKNOWN_FIELDS, "GET").json == plain | {"zebra": {"stripes": [1, 2]}}
@@ -297,8 +297,8 @@ def test_slowness() -> None:
 
 
 @pytest.mark.parametrize("fault", [Fault.SLOW, Fault.DRIP])
-def test_a_client_that_leaves_early_harms_nobody(fault: Fault, caplog: pytest.LogCaptureFixture) -> None:
-    """Its write is carried out, nothing is complained of, and the next client is served."""
+def test_client_that_leaves_early_harms_no_other(fault: Fault, caplog: pytest.LogCaptureFixture) -> None:
+    """Its write is carried out without an error, and the next client is served."""
 
     async def scenario() -> None:
         account = SandboxAccount.of({PHONE: "ACTIVE"})
@@ -362,7 +362,7 @@ def test_scripts_come_first_and_in_order() -> None:
 
 @pytest.mark.parametrize("numbers", [0, 1, 49, 500])
 def test_a_seed_repeats_the_account(numbers: int) -> None:
-    """The same seed gives the same numbers, statuses and keys; large accounts have some that nobody can switch."""
+    """The same seed gives the same numbers, statuses and keys; large accounts have some that cannot be switched."""
     account, again, other = generate(numbers, seed=3), generate(numbers, seed=3), generate(numbers, seed=4)
     assert account.document() == again.document()
     assert (
@@ -393,8 +393,8 @@ def test_a_state_file_becomes_accounts() -> None:
 
 
 @pytest.mark.parametrize("text", [b"", b"[]", b"3", b'{"senderIds": [{}]}', b"\xff", b'{"x": ' + b"[" * 100_000])
-def test_what_is_no_state_is_told(text: bytes) -> None:
-    """Anything else is one kind of error, with a reason."""
+def test_invalid_state_is_refused(text: bytes) -> None:
+    """Each kind of error has a reason."""
     with pytest.raises(ValueError, match="account"):
         load_state(text)
 
@@ -411,7 +411,7 @@ def test_a_switch_shows_in_the_document() -> None:
 
 
 def test_a_state_may_have_messages_and_schedules() -> None:
-    """What an account of a given state has sent and scheduled is listed; a date that is none is told."""
+    """An account lists the messages and schedules of its given state; an invalid date is an error."""
     document = (
         b'{"senderIds": [{"phoneNumber": "01012345678", "status": "ACTIVE", "autoExtension": true,'
         b' "necessaryMeasures": ["ID"]}],'

@@ -34,7 +34,7 @@ def _signed(account: SandboxAccount, *, date: str | None = None, salt: str | Non
 
 
 class _Caller:
-    """Sends what it is told, signed or not."""
+    """Send requests, signed or not."""
 
     def __init__(self, sandbox: Sandbox, session: aiohttp.ClientSession) -> None:
         self.sandbox = sandbox
@@ -69,8 +69,8 @@ async def _calling(*accounts: SandboxAccount, **options: Any) -> AsyncIterator[_
         yield _Caller(loopback.sandbox, session)
 
 
-def test_a_look_and_a_write() -> None:
-    """A signed look gives every number, a signed write changes one and gives the whole account as it is afterwards."""
+def test_a_read_and_a_write() -> None:
+    """A signed read returns every number; a signed write changes one and returns the whole account afterwards."""
 
     async def scenario() -> None:
         async with _calling() as call:
@@ -142,7 +142,7 @@ def test_either_header_carries_the_credentials() -> None:
 
 
 def test_the_clock_may_be_fifteen_minutes_off() -> None:
-    """A date 900 seconds off either way is accepted, one a second further is refused, in whatever zone it is told."""
+    """A date 900 seconds off either way is accepted, one a second further is refused, in any zone."""
 
     async def scenario() -> None:
         async with _calling() as call:
@@ -334,8 +334,8 @@ def test_a_long_document_is_compressed_for_those_who_like_it() -> None:
     run(scenario())
 
 
-def test_a_port_that_is_taken_is_told() -> None:
-    """Listening where someone else does is an OSError, and stopping what never listened is none."""
+def test_taken_port_is_an_error() -> None:
+    """Listening on it raises OSError; stopping a server that never listened does not."""
 
     async def scenario() -> None:
         async with _calling() as call:

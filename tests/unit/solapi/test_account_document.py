@@ -53,7 +53,7 @@ def test_the_account_document_becomes_a_value() -> None:
 
 
 def test_unknown_fields_and_statuses_are_tolerated() -> None:
-    """A field that nobody has heard of is skipped; a status that nobody has heard of is kept and not writable."""
+    """An unknown field is skipped; an unknown status is kept and not writable."""
     account = _read(_document(_row(status="HIBERNATING", zebra={"x": [1]}), news=True))
     status = account.numbers["01000000000"].status
     assert status == "HIBERNATING"
@@ -73,7 +73,7 @@ def test_unknown_fields_and_statuses_are_tolerated() -> None:
         ({"dateUpdated": "0001-01-01T00:00:00Z"}, None),
     ],
 )
-def test_when_a_number_changed_is_told_where_it_is_understood(told: dict[str, object], since: str | None) -> None:
+def test_time_of_change_is_read_where_it_is_valid(told: dict[str, object], since: str | None) -> None:
     """The date of the row counts, else that of its last log entry; a date without a zone, or beyond reason, is none."""
     account = _read(_document(_row() | told))
     assert account.updated_at({"01000000000"}) == ({} if since is None else {"01000000000": since})
@@ -218,8 +218,8 @@ def test_blanks_and_the_order_of_keys_do_not_matter(large: SandboxAccount) -> No
     assert (account.account_id, _statuses(account)) == (large.account_id, large.statuses)
 
 
-def test_texts_that_look_like_the_end_of_a_row_are_texts() -> None:
-    """A long document whose texts and inner lists hold what stands between rows is not cut there."""
+def test_text_like_the_end_of_a_row_is_text() -> None:
+    """A long document is not cut at texts or inner lists that hold what stands between rows."""
     traps = [{"note": '},{"phoneNumber":"1","status":"ACTIVE"},{', "inner": [{"x": 1}, {"x": 2}]}] * 3
     rows = [_row(f"010{n:08}", log=traps) for n in range(9_000)]
     account = _read(*_cut(_document(*rows), 2))

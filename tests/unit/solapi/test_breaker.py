@@ -25,7 +25,7 @@ _ANSWERS = [None, RateLimited, SignatureReused, NumberRejected, AccountRejected]
 
 
 class _Circuit:
-    """A breaker whose probes end as told, the last way again and again, each after a second."""
+    """Breaker whose probes end as given, the last way repeatedly, each after a second."""
 
     def __init__(self, *probes: ApiError | None) -> None:
         self.probes = list(probes)
@@ -58,7 +58,7 @@ def _with(*probes: ApiError | None) -> Callable[[Callable[[_Circuit], Awaitable[
 
 @pytest.mark.parametrize("kind", _FAILURES)
 def test_ten_failures_in_a_row_open_it(kind: type[ApiError]) -> None:
-    """Whatever an outage looks like, nine failures change nothing, and the tenth opens the circuit and is told."""
+    """Nine failures of any kind change nothing; the tenth opens the circuit and is reported."""
 
     async def scenario(circuit: _Circuit) -> None:
         circuit.fail(9, kind)
@@ -101,7 +101,7 @@ def test_refusals_never_open_it(kind: type[ApiError]) -> None:
 
 @pytest.mark.parametrize("probe", [None, RateLimited("used up"), AccountRejected("no such key")])
 def test_one_answered_probe_lets_everyone_on(probe: ApiError | None) -> None:
-    """However many wait, one probe goes out after the pause; any answer to it closes the circuit, which is told."""
+    """One probe is sent after the pause for all waiters; any answer closes the circuit, which is reported."""
 
     async def scenario(circuit: _Circuit) -> None:
         circuit.fail(10)
@@ -133,7 +133,7 @@ def test_pauses_grow_and_start_anew() -> None:
 
 
 def test_three_failed_probes_are_the_end() -> None:
-    """Whoever waits then, and whoever comes later, is told why, and nothing more is probed."""
+    """Present and later waiters get the reason, and nothing more is probed."""
 
     async def scenario(circuit: _Circuit) -> None:
         circuit.fail(10)
@@ -153,7 +153,7 @@ def test_three_failed_probes_are_the_end() -> None:
 
 @pytest.mark.parametrize("after", [0.5, 1.5])
 def test_who_is_cancelled_leaves_the_probe_to_the_next(after: float) -> None:
-    """A waiter that is stopped in its pause or in its probe takes nobody with it; the next one probes."""
+    """A waiter that is cancelled in its pause or probe cancels no other; the next one probes."""
 
     async def scenario(circuit: _Circuit) -> None:
         circuit.fail(10)
@@ -168,8 +168,8 @@ def test_who_is_cancelled_leaves_the_probe_to_the_next(after: float) -> None:
     _with(None)(scenario)
 
 
-def test_failures_while_it_is_open_are_not_told_again() -> None:
-    """What was under way may fail too: it opens nothing twice, and an answer to it closes nothing."""
+def test_failures_while_it_is_open_are_not_reported_again() -> None:
+    """Requests in flight may fail too: they open nothing twice, and an answer to them closes nothing."""
 
     async def scenario(circuit: _Circuit) -> None:
         circuit.fail(30)

@@ -9,8 +9,8 @@ from worker.model.errors import Interrupted
 from worker.solapi.cancellation import Cancellation
 
 
-def test_a_closed_gate_lets_nobody_in() -> None:
-    """After closing, entering raises the first reason, whatever else is said later."""
+def test_closed_gate_refuses_entry() -> None:
+    """After closing, entering raises the first reason, whatever else is given later."""
 
     async def scenario() -> None:
         gate = Cancellation()
@@ -22,7 +22,7 @@ def test_a_closed_gate_lets_nobody_in() -> None:
     run(scenario())
 
 
-def test_closing_wakes_who_waits_and_nobody_else() -> None:
+def test_closing_wakes_only_tasks_inside() -> None:
     """A task inside the gate is woken with the reason; one that has left it goes on to its end."""
 
     async def scenario() -> tuple[str, str, float]:

@@ -60,7 +60,7 @@ def test_a_reader_has_no_way_to_write() -> None:
     "phone", ["", "12", "0101234567890", "010-1234-5678", "../numbers", "active", "01012345678\n", "٠١٠١٢٣٤", "010?x"]
 )
 def test_what_is_no_number_never_becomes_a_url(phone: str) -> None:
-    """A phone that is not 3 to 12 ASCII digits is a bug that is told before anything is sent."""
+    """A phone that is not 3 to 12 ASCII digits is a bug, and raises before anything is sent."""
 
     async def scenario() -> None:
         async with Loopback(_account()) as loopback:
@@ -131,8 +131,8 @@ def test_an_id_is_text_and_a_message_is_short() -> None:
     _at(_EMPTY, answer(body=numeric), answer(), answer(body=endless))(scenario)
 
 
-def test_a_status_that_nobody_knows_is_kept_and_not_written() -> None:
-    """It is seen as its own text, and the API's refusal to write it is that number's."""
+def test_unknown_status_is_kept_and_not_written() -> None:
+    """It is shown verbatim, and the API's refusal to write it is that number's."""
 
     async def scenario() -> None:
         async with Loopback(SandboxAccount.of({PHONE: "HIBERNATING"})) as loopback:
@@ -167,8 +167,8 @@ def test_an_error_in_a_200_is_no_empty_account() -> None:
         answer(206),
     ],
 )
-def test_a_reply_that_does_not_say_yes_leaves_doubt(reply: bytes) -> None:
-    """Another status, an error, text and unknown compression are doubts, which the look settles; a yes is none."""
+def test_reply_without_success_is_ambiguous(reply: bytes) -> None:
+    """Another status, an error, text and unknown compression are ambiguous until a read settles them."""
 
     async def scenario(client: Any, peer: Peer) -> None:
         asked = 0
@@ -192,8 +192,8 @@ def test_a_reply_that_does_not_say_yes_leaves_doubt(reply: bytes) -> None:
         answer(body=b"{" + b" " * 100_000),
     ],
 )
-def test_a_yes_is_believed_until_the_closing_look(reply: bytes) -> None:
-    """An object that does not contradict the write is a yes, and a long one is not read to its end."""
+def test_success_is_believed_until_the_verification_read(reply: bytes) -> None:
+    """An object that does not contradict the write is a success, and a long one is not read to its end."""
 
     async def scenario(client: Any, peer: Peer) -> None:
         await put(client, PHONE, Status.INACTIVE, _no)
@@ -345,7 +345,6 @@ def test_a_correction_that_does_not_help_is_not_repeated() -> None:
 
 
 def test_a_correction_of_the_clock_does_not_lift_the_doubt_about_a_lost_answer() -> None:
-    """If the read that should resolve it is refused for the date, the attempt that follows is told of it again."""
     seen: list[type[ApiError] | None] = []
 
     async def attempt(failure: ApiError | None) -> None:
@@ -381,8 +380,8 @@ def test_a_date_that_cannot_be_used_corrects_nothing(date: str | None) -> None:
     _at(answer(403, b'{"errorCode": "RequestTimeTooSkewed"}', headers))(scenario)
 
 
-def test_a_halt_ends_every_wait_and_lets_a_closing_look_through() -> None:
-    """Who waits for a turn or for a retry is woken with the reason, what is under way finishes, nothing new is sent."""
+def test_halt_ends_every_wait_and_lets_a_verification_read_through() -> None:
+    """Tasks that wait for a slot or a retry wake with the reason; requests in flight finish, and no new one is sent."""
 
     async def scenario() -> None:
         async with Loopback(_account()) as loopback:
@@ -412,8 +411,8 @@ def test_a_halt_ends_every_wait_and_lets_a_closing_look_through() -> None:
     run(scenario())
 
 
-def test_a_closing_look_has_retries_of_its_own() -> None:
-    """Writes that used up the budget for retries do not take the proof's."""
+def test_verification_read_has_its_own_retries() -> None:
+    """Writes that used up the budget for retries do not take those of the read."""
 
     async def scenario() -> None:
         async with Loopback(_account()) as loopback:

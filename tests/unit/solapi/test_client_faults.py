@@ -70,8 +70,8 @@ def test_every_write_is_counted_signed_anew_and_carried_out(fault: Fault, positi
 
 @pytest.mark.parametrize("position", _POSITIONS)
 @pytest.mark.parametrize("fault", _HOSTILE)
-def test_every_look_is_counted_signed_anew_and_true(fault: Fault, position: str) -> None:
-    """Wherever a fault strikes, requests counted are requests on the wire, and the account is seen as it is."""
+def test_every_read_is_counted_signed_anew_and_true(fault: Fault, position: str) -> None:
+    """At any fault, counted requests are requests on the wire, and the observed account is the true one."""
 
     async def scenario() -> None:
         async with Loopback(_account()) as loopback:
@@ -121,7 +121,7 @@ _TRIED_AGAIN = (Ambiguous, TransientError)
 
 @pytest.mark.parametrize("fault", Fault)
 def test_a_write_that_meets_one_fault_for_ever(fault: Fault) -> None:
-    """It ends as asked where a look finds that it was carried out, and with the right error where it was not."""
+    """It succeeds if a read finds that it was carried out, and otherwise ends in the right error."""
     kind, status = _ENDS.get(fault, (None, "INACTIVE"))
 
     async def scenario() -> None:
@@ -161,8 +161,8 @@ _LOOKS: dict[Fault, type[ApiError]] = {
 
 
 @pytest.mark.parametrize("fault", Fault)
-def test_a_look_that_meets_one_fault_for_ever(fault: Fault) -> None:
-    """It ends in the error that tells whether another try can help, or in the truth."""
+def test_a_read_that_meets_one_fault_for_ever(fault: Fault) -> None:
+    """It ends in an error that says whether a retry can help, or in the true account."""
 
     async def scenario() -> None:
         async with Loopback(_account()) as loopback:
@@ -213,8 +213,8 @@ def test_a_dropped_connection_is_not_sent_on_in_secret(method: str) -> None:
     assert sent == len(requests) == len(set(signatures)) == 3
 
 
-def test_the_settling_look_decides_whether_a_write_is_sent_again() -> None:
-    """A lost answer of a write that took effect costs a look and no second write; a look that fails is an error."""
+def test_read_decides_whether_an_ambiguous_write_is_sent_again() -> None:
+    """A lost answer of a write that took effect costs a read and no second write; a failed read is an error."""
 
     async def scenario() -> None:
         async with Loopback(_account()) as loopback:

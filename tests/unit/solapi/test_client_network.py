@@ -28,7 +28,7 @@ def _account(**more: str) -> SandboxAccount:
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_not_followed(status: int) -> None:
-    """Neither a look nor a write reaches the place that an answer leads to, and the account is told to stop."""
+    """Neither a read nor a write reaches the target of a redirect, and the account stops."""
 
     async def scenario() -> None:
         async with Peer(answer()) as target, Peer(answer(status, b"", {"Location": target.url})) as peer:
@@ -59,7 +59,7 @@ def test_proxies_of_the_environment_are_not_used(name: str, monkeypatch: pytest.
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "somebody.example"])
 def test_a_certificate_that_cannot_be_verified_ends_the_account(host: str) -> None:
-    """To a server that nobody vouches for not a byte of HTTP is sent."""
+    """Not a byte of HTTP is sent to such a server."""
 
     async def scenario() -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -87,8 +87,8 @@ def test_tls_that_is_none_ends_the_account() -> None:
     run(scenario())
 
 
-def test_nobody_there_is_a_failed_connection() -> None:
-    """A closed port is a transient failure for a write as well, because nothing was sent."""
+def test_closed_port_is_a_failed_connection() -> None:
+    """It is transient for a write as well, because nothing was sent."""
 
     async def scenario() -> None:
         async with Peer() as peer:
@@ -137,7 +137,7 @@ def test_credentials_go_out_under_the_names_that_the_endpoint_wants(*, both: boo
     ],
 )
 def test_half_an_answer_is_none(sent: bytes, *, lost: bool) -> None:
-    """What breaks off, is not HTTP or is not the API's fails a look and leaves a write in doubt, and does not hang."""
+    """An answer that breaks off, is not HTTP or not the API's fails a read and leaves a write ambiguous, in time."""
 
     async def scenario() -> None:
         async with Peer(sent, then_hang_up=lost) as peer, Loopback(_account(), timeout=Timeout(1, 30)) as loopback:
@@ -204,14 +204,14 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
             yield found
 
 
-def _told(error: BaseException) -> str:
-    """Everything that an exception can be made to say."""
+def _texts(error: BaseException) -> str:
+    """Return every text that an exception can be made to show."""
     said = [text for link in _chain(error) for text in (repr(link), str(link), repr(vars(link)))]
     return "\n".join([*traceback.format_exception(error), *said])
 
 
 async def _says_nothing(loopback: Loopback, endpoint: Endpoint) -> str:
-    """What a look and a write told; the salts that they used are told apart by number."""
+    """Check the messages of a read and a write, whose salts differ by number."""
     left = iter(range(99))
     writer = loopback.writer(
         runtime=runtime(salt=lambda: f"canary-of-the-salt-{next(left):04}"), account_id="12925149", endpoint=endpoint
@@ -221,7 +221,7 @@ async def _says_nothing(loopback: Loopback, endpoint: Endpoint) -> str:
         try:
             await call
         except WorkerError as error:
-            told.append(_told(error))
+            told.append(_texts(error))
     return "\n".join([*told, repr(loopback.log.lines)])
 
 
@@ -258,8 +258,8 @@ def test_no_secret_comes_out_of_what_is_not_http(sent: bytes) -> None:
     run(scenario())
 
 
-def test_retries_are_told() -> None:
-    """Each retry has a line that says why, after how many tries and how long it waits."""
+def test_retries_are_logged() -> None:
+    """Each retry has a line with the reason, the tries so far and the wait."""
 
     async def scenario() -> None:
         async with Loopback(_account()) as loopback:

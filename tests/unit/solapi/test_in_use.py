@@ -76,7 +76,7 @@ def test_what_was_sent_in_the_hours_before_is_in_use(ago: int, *, found: bool) -
 
 
 def test_nothing_falls_between_what_was_sent_and_what_is_ahead() -> None:
-    """A message of this very second is in use, be it told as sent a moment ago or as due a moment ago."""
+    """A message of this second is in use, whether it is listed as just sent or as just due."""
     account = _account()
     account.sent(A, NOW + timedelta(seconds=0.9))
     account.schedule(NOW - timedelta(seconds=0.9), B)
@@ -174,7 +174,7 @@ def test_the_quota_of_reads_is_kept() -> None:
 
 
 def test_a_stop_ends_the_asking() -> None:
-    """Whoever waits for a turn to ask is told why it ends, as with every other read."""
+    """A query that waits for its slot gets the reason of the stop, as every other read does."""
 
     async def scenario() -> None:
         async with Loopback(_account()) as loopback:
@@ -251,7 +251,7 @@ def test_what_does_not_answer_the_question_is_unknown(answers: dict[str, Any], w
     ],
 )
 def test_lists_and_dates_are_read_as_they_may_come(answers: dict[str, Any], words: str) -> None:
-    """A list in place of an object and a date of any kind still tell that the number is in use."""
+    """A list in place of an object and any kind of date still show that the number is in use."""
     assert words in _inquired(**answers).in_use[A]
 
 
@@ -312,14 +312,14 @@ def _change(phone: str, action: Action = Action.DEACTIVATE) -> Change:
 
 
 class _Api:
-    """Answers as it was told, and remembers whom it was asked about."""
+    """Give preset answers, and remember the numbers that it was asked about."""
 
     def __init__(self, usage: NumberUse) -> None:
         self.answer = usage
         self.asked: list[tuple[tuple[str, ...], int]] = []
 
     async def usage(self, phones: Any, hours: int) -> NumberUse:
-        """What was told beforehand."""
+        """Return the preset answer."""
         self.asked.append((tuple(phones), hours))
         return self.answer
 
@@ -354,8 +354,8 @@ def test_a_number_in_use_is_held_with_why() -> None:
 
 
 @pytest.mark.parametrize(("fate", "held"), [("hold", 1), ("allow", 0)])
-def test_unknown_use_is_told_once_and_held_where_that_is_wanted(fate: Any, held: int) -> None:
-    """One notice an account says how many and why; on_unknown decides what becomes of them."""
+def test_unknown_use_is_noticed_once_and_held_if_configured(fate: Any, held: int) -> None:
+    """One notice an account has the count and the reason; on_unknown decides whether they are held."""
     guard = InUse(enabled=True, on_unknown=fate)
     plan, _ = _asked(_plan(_change(A), _change(B)), NumberUse({}, frozenset({A}), "Forbidden: no"), guard)
     (notice,) = plan.notices
@@ -374,14 +374,13 @@ def test_unknown_use_is_told_once_and_held_where_that_is_wanted(fate: Any, held:
         (_ON, (), {"verdict": Verdict.REFUSED, "refusals": (Refusal("min-active", "few"),)}),
     ],
 )
-def test_nothing_is_asked_where_nothing_hangs_on_it(guard: InUse, allow: tuple[str, ...], more: dict[str, Any]) -> None:
-    """Off, allowed, or refused anyway: the plan stays as it is, and costs no request."""
+def test_nothing_is_queried_where_no_answer_matters(guard: InUse, allow: tuple[str, ...], more: dict[str, Any]) -> None:
+    """Off, allowed, or refused anyway: the plan is unchanged, and costs no request."""
     plan = _plan(_change(A), **more)
     assert _asked(plan, NumberUse({A: "busy"}), guard, *allow) == (plan, [])
 
 
 def test_a_plan_without_deactivations_asks_nothing() -> None:
-    """Activations and what cannot be written are nobody's loss."""
     plan = _plan(_change(A, Action.ACTIVATE), _change(B, Action.BLOCKED))
     assert _asked(plan, NumberUse({A: "busy"})) == (plan, [])
 

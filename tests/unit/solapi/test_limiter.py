@@ -1,4 +1,4 @@
-"""The quota: never exceeded at the server, used in full, and left clean by whoever gives up waiting."""
+"""The quota: never exceeded at the server, used in full, and left clean by cancelled waiters."""
 
 import asyncio
 from contextlib import suppress
@@ -107,7 +107,7 @@ def test_a_hold_reaches_those_who_wait_already() -> None:
 
 
 def test_waiters_are_served_in_the_order_of_their_coming() -> None:
-    """Nobody overtakes, so that no number of a large account starves."""
+    """First come, first served, so that no number of a large account starves."""
 
     async def scenario() -> list[int]:
         window = _window(1, 1.0)

@@ -42,7 +42,7 @@ def _right_after_the_grant(window: Window, act: Callable[[], object]) -> None:
 
 
 def test_two_who_are_cancelled_at_once_leave_no_trace() -> None:
-    """One was given a slot, the next was still waiting: the slot goes to the third, and to nobody twice."""
+    """One had been given a slot, the next was still waiting: the third gets the slot, once."""
 
     async def scenario() -> tuple[float, int]:
         window = Window(1, 5.0, clock=_now)
@@ -66,7 +66,7 @@ def test_two_who_are_cancelled_at_once_leave_no_trace() -> None:
 
 
 def test_a_slot_that_comes_back_at_the_end_of_a_hold_is_given_at_once() -> None:
-    """A hold is over at the moment that it names, also for whoever takes the place of a cancelled waiter."""
+    """A hold ends at its moment, also for the waiter behind a cancelled one."""
 
     async def scenario() -> tuple[float, float]:
         window = Window(1, 5.0, clock=_now)

@@ -23,7 +23,7 @@ from worker.solapi.retry import Budget, Retrier
 
 
 class _Scripted:
-    """An operation that fails as told, then succeeds, and remembers what it was given."""
+    """Operation that fails as scripted, then succeeds, and remembers its arguments."""
 
     def __init__(self, *failures: ApiError) -> None:
         self.failures = list(failures)
@@ -53,7 +53,7 @@ def _call(operation: _Scripted, policy: Retry | None = None, budget: Budget | No
 
 @pytest.mark.parametrize("kind", [ServerError, ConnectionFailed, SignatureReused, Ambiguous])
 def test_what_may_pass_is_tried_again(kind: type[ApiError]) -> None:
-    """Transient and ambiguous failures are tried again, and each try is told the failure before it."""
+    """Transient and ambiguous failures are retried, and each try gets the failure before it."""
     first, second = kind("one"), kind("two")
     operation = _Scripted(first, second)
     result, waits = _call(operation)
@@ -72,7 +72,7 @@ def test_what_cannot_pass_is_not_tried_again(kind: type[ApiError]) -> None:
 
 
 def test_a_final_refusal_ends_the_retries() -> None:
-    """A refusal that follows a transient failure is raised as it is."""
+    """A refusal that follows a transient failure is raised unchanged."""
     operation = _Scripted(ServerError("later"), NotWritable("no"))
     with pytest.raises(NotWritable):
         _call(operation)
@@ -87,8 +87,8 @@ def test_tries_are_bounded() -> None:
     assert len(operation.given) == 3
 
 
-def test_each_retry_is_told_and_waited_for() -> None:
-    """Each retry is told with its error, the tries so far and its wait, which is then slept; ceilings double."""
+def test_each_retry_is_reported_and_waited_for() -> None:
+    """Each is reported with its error, the tries so far and its wait, which is then slept; ceilings double."""
     told: list[tuple[ApiError, int, float]] = []
     drawn: list[float] = []
     slept: list[float] = []
@@ -135,7 +135,7 @@ def test_an_outage_is_not_answered_with_a_storm() -> None:
 
 
 def test_a_budget_is_spent_to_its_end_and_earned_slowly() -> None:
-    """Ten retries to begin with, none more, and another one after some ten first tries and not before."""
+    """It starts at ten retries; ten further first tries earn another one, and no fewer."""
     budget = Budget()
     assert [budget.spend() for _ in range(11)] == [True] * 10 + [False]
     for _ in range(9):

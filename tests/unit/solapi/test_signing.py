@@ -93,7 +93,7 @@ def test_headers_of_one_signer_follow_the_clock() -> None:
 
 
 def test_another_salt_is_another_signature() -> None:
-    """In one second only the salt tells signatures apart, and it does."""
+    """Within one second the salt alone makes signatures differ."""
     signer = Signer(Credentials(_KEY, Secret(_SECRET)))
     headers = {_parts(signer.header(_NOW, f"{number:012}"))["signature"] for number in range(100)}
     assert len(headers) == 100
@@ -106,5 +106,5 @@ def test_an_offset_moves_the_date(offset: float) -> None:
 
 
 def test_a_signer_does_not_show_its_secret() -> None:
-    """Neither its text nor its kind tells anything."""
+    """Neither its text nor its representation contains it."""
     assert _SECRET not in repr(Signer(Credentials(_KEY, Secret(_SECRET))))

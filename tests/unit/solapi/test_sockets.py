@@ -90,7 +90,7 @@ def _drips_after(begun: bytes) -> Play:
     ],
 )
 def test_a_byte_now_and_then_gains_no_time(play: Play) -> None:
-    """However an answer drips, a look and a write end when the attempt's time is over, and say that they timed out."""
+    """However slowly an answer drips, a read and a write time out when the attempt's time is over."""
 
     async def scenario(loopback: Loopback, writer: AccountWriter) -> None:
         with pytest.raises(ConnectionFailed) as look:
@@ -163,8 +163,8 @@ def test_a_whole_answer_counts_whatever_side_is_shut_after_it(begun: bytes, how:
 
 
 @pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 2", answer(body=_DOCUMENT[:40], length=len(_DOCUMENT))])
-def test_a_reset_is_told_at_once(begun: bytes) -> None:
-    """A connection that is reset before or in the middle of an answer fails a look and leaves a write in doubt."""
+def test_reset_is_reported_at_once(begun: bytes) -> None:
+    """A reset before or in an answer fails a read and leaves a write ambiguous."""
 
     async def resets(writer: asyncio.StreamWriter) -> None:
         writer.write(begun)

@@ -77,6 +77,6 @@ def test_only_a_timeout_may_still_arrive() -> None:
 
 
 async def test_a_transport_is_used_inside_its_context() -> None:
-    """Sending on a transport that was not opened is a bug that is told."""
+    """Sending on a transport that was not opened raises."""
     with pytest.raises(AssertionError, match="context"):
         await Transport(Timeout()).exchange("GET", URL("http://127.0.0.1:1/"), {})

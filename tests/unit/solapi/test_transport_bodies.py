@@ -81,7 +81,7 @@ async def _floods(writer: asyncio.StreamWriter) -> None:
 
 @pytest.mark.parametrize("moment", [0.02, 0.0])
 async def test_the_beginning_of_a_long_reply_is_kept(monkeypatch: pytest.MonkeyPatch, moment: float) -> None:
-    """A reply is read to its end and its beginning kept, whether its length is told or not, and it is fast or slow."""
+    """The reply is read to its end, with or without a length, fast or slow."""
     monkeypatch.setattr("worker.solapi.transport._MOMENT", moment)
     told = await _exchange(_says(_head(len(_LONG)), _LONG[:9], _LONG[9:]))
     untold = await _exchange(_says(_BOUNDLESS + b"\r\n", _chunk(_LONG[:9]), _chunk(_LONG[9:]), _chunk(b"")))
@@ -91,7 +91,7 @@ async def test_the_beginning_of_a_long_reply_is_kept(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("moment", [0.02, 0.0])
 async def test_a_short_reply_is_whole(monkeypatch: pytest.MonkeyPatch, moment: float) -> None:
-    """A reply that fits is kept as it is, an empty one too, whether it comes fast or slowly."""
+    """A reply that fits is kept unchanged, an empty one too, fast or slow."""
     monkeypatch.setattr("worker.solapi.transport._MOMENT", moment)
     assert (await _exchange(_says(_head(3), b"yes")))[2:] == (b"yes", True)
     assert (await _exchange(_says(_BOUNDLESS + b"\r\n", _chunk(b"yes"), _chunk(b""))))[2:] == (b"yes", True)
@@ -122,7 +122,7 @@ async def test_a_body_that_broke_off_before_anybody_waited_is_an_error_at_once()
 
 
 async def test_a_connection_is_used_again_after_a_dropped_body() -> None:
-    """A long reply that nobody wants does not cost a new connection."""
+    """A long reply whose body is dropped does not cost a new connection."""
     peers = set()
 
     async def play(writer: asyncio.StreamWriter) -> None:
@@ -218,7 +218,7 @@ def test_a_flood_of_tiny_members_costs_no_more_than_their_bytes() -> None:
     ],
 )
 async def test_what_cannot_be_decompressed_is_a_failed_read(more: str, body: bytes) -> None:
-    """A wrong, a broken-off and an unknown compression are told, in a document and in an error alike."""
+    """A wrong, a truncated and an unknown compression are errors, in a document and in an error body."""
     with pytest.raises(ServerError):
         await _exchange(_says(_head(len(body), more=more), body), "GET", into=lambda _: None)
     with pytest.raises(ServerError):

@@ -1,4 +1,4 @@
-"""Faults below HTTP as aiohttp tells them, in every request's place: one attempt each, and the right error."""
+"""Faults below HTTP as aiohttp reports them, at every request: one attempt each, and the right error."""
 
 import ssl
 from collections.abc import Callable
@@ -78,7 +78,7 @@ async def _raises(kind: type[ApiError], do: Do) -> ApiError:
     return raised[0]
 
 
-async def _look(client: AccountWriter) -> None:
+async def _read(client: AccountWriter) -> None:
     assert (await client.observe()).numbers[PHONE].status is Status.INACTIVE
 
 
@@ -88,40 +88,40 @@ async def _write(client: AccountWriter) -> None:
 
 @pytest.mark.parametrize("fault", [*_NOTHING_SENT, *_LOST], ids=lambda fault: type(fault).__name__)
 async def test_a_fault_costs_one_attempt_and_the_next_one_is_signed_anew(fault: Exception, answers: Any) -> None:
-    """A look and a write survive it with one more request each, and no signature is used twice."""
+    """A read and a write survive it with one more request each, and no signature is used twice."""
     for method in ("GET", "PUT"):
         url = _URL if method == "GET" else f"{_URL}/{PHONE}"
         answers.add(url, method=method, exception=fault)
         answers.add(url, method=method, body=_DOCUMENT)
-    assert await _with_client(_look) == Requests(2, 0, 1)
+    assert await _with_client(_read) == Requests(2, 0, 1)
     assert await _with_client(_write) == Requests(0, 2, 1)
     sent = [call.kwargs["headers"]["Authorization"] for calls in answers.requests.values() for call in calls]
     assert len(set(sent)) == 4
 
 
 @pytest.mark.parametrize("fault", _NOTHING_SENT, ids=lambda fault: type(fault).__name__)
-async def test_where_no_connection_stood_nothing_is_in_doubt(fault: Exception, answers: Any) -> None:
-    """Such a write was not carried out, so that it needs no look."""
+async def test_write_without_a_connection_is_not_ambiguous(fault: Exception, answers: Any) -> None:
+    """It was not carried out, so that it needs no read."""
     answers.add(f"{_URL}/{PHONE}", method="PUT", exception=fault)
     assert type(await _raises(ConnectionFailed, _write)) is ConnectionFailed
 
 
 @pytest.mark.parametrize("fault", _LOST, ids=lambda fault: type(fault).__name__)
-async def test_what_was_lost_is_in_doubt_after_a_write_only(fault: Exception, answers: Any) -> None:
-    """A write whose answer was lost may have been carried out; a look can simply be repeated."""
+async def test_lost_answer_is_ambiguous_for_a_write_only(fault: Exception, answers: Any) -> None:
+    """The write may have been carried out; a read can simply be repeated."""
     answers.add(f"{_URL}/{PHONE}", method="PUT", exception=fault)
     answers.add(_URL, exception=fault)
     doubt = await _raises(Ambiguous, _write)
     assert doubt.timed_out is isinstance(fault, TimeoutError)
-    assert type(await _raises(ConnectionFailed, _look)) is ConnectionFailed
+    assert type(await _raises(ConnectionFailed, _read)) is ConnectionFailed
 
 
 @pytest.mark.parametrize("fault", _HOPELESS, ids=lambda fault: type(fault).__name__)
-async def test_what_no_retry_mends_ends_the_account(fault: Exception, answers: Any) -> None:
-    """TLS that does not verify and a URL that is none are told after one attempt."""
+async def test_permanent_fault_ends_the_account(fault: Exception, answers: Any) -> None:
+    """TLS that does not verify and an invalid URL are reported after one attempt."""
     answers.add(f"{_URL}/{PHONE}", method="PUT", exception=fault)
     answers.add(_URL, exception=fault)
-    for do in (_look, _write):
+    for do in (_read, _write):
         assert (await _raises(AccountRejected, do)).http_status is None
     assert sum(map(len, answers.requests.values())) == 2
 
@@ -131,6 +131,6 @@ async def test_answers_are_taken_as_they_come(answers: Any) -> None:
     answers.add(_URL, body=b"<html>")
     answers.add(_URL, status=307, headers={"Location": "https://elsewhere.example/"})
     answers.add("https://elsewhere.example/", body=_DOCUMENT)
-    assert (await _raises(ServerError, _look)).http_status in {200, None}
-    assert (await _raises(AccountRejected, _look)).http_status == 307
+    assert (await _raises(ServerError, _read)).http_status in {200, None}
+    assert (await _raises(AccountRejected, _read)).http_status == 307
     assert ("GET", URL("https://elsewhere.example/")) not in answers.requests

@@ -43,7 +43,7 @@ def test_a_numeric_account_id_is_the_same_as_its_text() -> None:
         (b"{}", None),
     ],
 )
-def test_a_reply_in_any_shape_tells_of_its_own_number_only(body: bytes, status: Status | None) -> None:
+def test_reply_in_any_shape_is_read_for_its_number_only(body: bytes, status: Status | None) -> None:
     """The row of the number that was written is read, and no other."""
     assert wire.reply(body, "01000000000").status is status
 

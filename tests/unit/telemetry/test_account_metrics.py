@@ -1,4 +1,4 @@
-"""What metrics tell of accounts: counts by fixed words, names for those that need somebody."""
+"""Metrics of accounts: counts with fixed labels, names for accounts that need attention."""
 
 import pytest
 from hypothesis import given
@@ -58,14 +58,14 @@ def test_a_plan_is_counted_by_words() -> None:
 
 
 def test_a_refused_plan_counts_as_refused() -> None:
-    """A safety rule that refuses is told until a look finds a plan that it lets through."""
+    """It does until a read finds a plan that the safety rules accept."""
     refused = planned(plan(verdict=Verdict.REFUSED, refusals=(Refusal("min-active", "no"),)), {}, AccountCounts())
     assert refused.refused == 1
     assert planned(plan(), {}, refused).refused == 0
 
 
 def test_an_account_that_cannot_be_read_keeps_what_was_known() -> None:
-    """A look that fails takes nothing away that the one before has counted, and the next one that works mends it."""
+    """A failed read removes no count, and the next successful read clears the failure."""
     before = planned(plan(change(A, Action.ACTIVATE)), STATUSES_OF, AccountCounts())
     broken = plan(verdict=Verdict.ERROR, error=ErrorInfo("ServerError", "down"))
     failed = planned(broken, {}, before)
@@ -95,8 +95,8 @@ def test_what_was_carried_out_moves() -> None:
     assert (after.failing, after.refused) == (0, 0)
 
 
-def test_a_saved_plan_counts_nothing_that_nobody_looked_at() -> None:
-    """Without a look there are no counts, and what was changed makes none, least of all negative ones."""
+def test_saved_plan_counts_nothing_without_a_read() -> None:
+    """Changed numbers make no counts either, least of all negative ones."""
     done = result(NumberResult(A, Action.ACTIVATE, "ACTIVE", "INACTIVE", "ACTIVE", Outcome.CHANGED, 1))
     assert carried_out(None, done, AccountCounts()) == AccountCounts()
 
@@ -134,8 +134,8 @@ def nonzero(counts: object) -> dict[str, int]:
 
 
 @given(FLEET, st.integers(0, 12))
-def test_no_account_is_lost_or_told_twice(figures: dict[str, AccountCounts], most: int) -> None:
-    """Whatever the bound, what is told adds up to the whole fleet, under at most that many names and one more."""
+def test_no_account_is_lost_or_counted_twice(figures: dict[str, AccountCounts], most: int) -> None:
+    """Whatever the bound, the series add up to the whole fleet, with at most that many names and one more."""
     told = bounded(figures, most)
     assert total(told) == total(figures)
     names = set(told) - {REST}
@@ -148,7 +148,7 @@ def test_no_account_is_lost_or_told_twice(figures: dict[str, AccountCounts], mos
 def test_named_accounts_depend_on_the_accounts_alone(
     figures: dict[str, AccountCounts], most: int, random: object
 ) -> None:
-    """Names go to the gravest, whatever order the accounts came in; one with nothing to tell never takes a place."""
+    """Names go to the gravest, in any order of accounts; an account without findings takes no place."""
     order = list(figures)
     random.shuffle(order)  # type: ignore[attr-defined] # hypothesis gives a random.Random
     told = bounded(figures, most)

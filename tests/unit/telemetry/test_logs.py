@@ -355,7 +355,7 @@ def test_any_value_can_be_logged(value: object, written: object) -> None:
 
 
 def test_a_value_that_holds_itself_ends() -> None:
-    """A value without end is cut where nobody looks any more, and so is one that is nested too deep to be written."""
+    """A value that contains itself, or is nested too deep to be written, is cut."""
     endless: dict[str, Any] = {}
     endless["self"] = [endless]
     assert json.dumps(logged(value=endless)).count("self") == 4
@@ -377,7 +377,7 @@ def test_texts_and_numbers_of_a_class_of_their_own_are_plain_ones() -> None:
 
 
 def test_surrogates_spoil_no_other_field() -> None:
-    """A text that is no Unicode is mended, and numbers beside it stay numbers."""
+    """A text that is not valid Unicode is repaired, and numbers beside it stay numbers."""
     line = logged(error_message="\udcff", http_status=502, counts={"\ud800": 1})
     assert (line["error_message"], line["http_status"], line["counts"]) == ("\ufffd", 502, {"\ufffd": 1})
 
@@ -391,16 +391,16 @@ def test_line_is_one_for_every_reader() -> None:
     assert json.loads(stream.text)["error_message"] == "a\nb\r\u2028c\x85d\x1b\u202e"
 
 
-def test_exception_is_told_by_type_and_place() -> None:
-    """An exception gives its type and where it was raised, and nothing of its text."""
+def test_exception_is_logged_by_type_and_place() -> None:
+    """It gives its type and where it was raised, and nothing of its text."""
     line = logged(exc_info=raised(ZeroDivisionError("text")))
     assert line["error_code"] == "ZeroDivisionError"
     assert re.fullmatch(r".*/test_logs\.py:\d+ raised", line["raised_at"][-1])
     assert "text" not in json.dumps(line)
 
 
-def test_code_of_ours_wins_over_the_exceptions() -> None:
-    """A code that is given beside an exception is the one that stands in the line."""
+def test_given_code_wins_over_the_exceptions() -> None:
+    """A code that is given beside an exception is the one in the line."""
     assert logged(exc_info=raised(KeyError()), error_code="Bug")["error_code"] == "Bug"
 
 
@@ -410,7 +410,7 @@ def test_what_is_no_exception_adds_nothing() -> None:
 
 
 def test_console_lines_are_for_people() -> None:
-    """On a console lines are short, coloured if wanted, and those that nobody needs are not written."""
+    """On a console lines are short, coloured if configured, and without the routine ones."""
     stream = Stream()
     log = logging_to(stream, form="console", level="info", color=True)
     log.info("run.started", accounts=1)
@@ -464,7 +464,7 @@ def test_broken_stream_keeps_no_lines() -> None:
 
 
 def test_impatient_sink_flushes_every_line() -> None:
-    """For a person every line is there at once."""
+    """On a terminal every line is there at once."""
     stream = Stream()
     sink = Sink(stream, patient=False)
     for line in (b"a\n", b"b\n"):
@@ -580,7 +580,7 @@ def test_a_short_secret_leaves_names_whole() -> None:
 
 @pytest.mark.parametrize(("secret", "shown"), [("abcdefg", "abcdefg"), ("abcdefgh", "[removed]")])
 def test_a_secret_of_eight_characters_is_taken_out_of_names_too(secret: str, shown: str) -> None:
-    """From there on no word of ours has one by chance, and a foreign name might."""
+    """From eight characters on none of our own words contains it by chance, and a foreign name might."""
     line = logged(secret, event=f"x.{secret}", **{f"{secret}.y": {secret: 1}, "value": secret})
     assert line["event"] == f"x.{shown}"
     assert line[f"{shown}.y"] == {shown: 1}

@@ -1,4 +1,4 @@
-"""Metrics: what is told of accounts, requests, quotas and rounds, and in which words."""
+"""Metrics of accounts, requests, quotas and runs, with their labels."""
 
 from collections.abc import Mapping
 
@@ -44,7 +44,7 @@ def plan(account: str, verdict: Verdict = Verdict.OK) -> AccountPlan:
 
 
 def test_who_is_gone_leaves_nothing_behind() -> None:
-    """The labels of an account that is no longer there vanish, whatever they told."""
+    """All labels of a removed account vanish."""
     told = metrics()
     for name in ("a", "b"):
         told.planned(plan(name), {Status.ACTIVE: 1})
@@ -56,7 +56,7 @@ def test_who_is_gone_leaves_nothing_behind() -> None:
 
 
 def test_accounts_beyond_the_bound_are_one_sum() -> None:
-    """A fleet of any size has a bounded number of labels, and the one that fails is told by its name."""
+    """A fleet of any size has a bounded number of labels, and an account that fails has its name."""
     told = metrics(accounts=2)
     for number in range(500):
         told.planned(plan(f"a{number}", Verdict.ERROR if number == 77 else Verdict.OK), {Status.ACTIVE: 2})
@@ -87,8 +87,8 @@ def test_format_is_as_asked_for() -> None:
     assert samples(told)["senderid_build_info", __version__] == 1
 
 
-def test_suspended_accounts_are_told_since_when() -> None:
-    """By their names as far as those are told, and the rest by whoever waits for longest."""
+def test_suspended_accounts_have_their_start() -> None:
+    """Named accounts have their own; the others have that of the longest suspension."""
     told = metrics(accounts=1)
     for name in ("a", "b", "c"):
         told.planned(plan(name, Verdict.ERROR if name == "a" else Verdict.OK), {})
@@ -135,7 +135,7 @@ def test_the_last_good_round_outlives_the_process(before: float) -> None:
 @pytest.mark.parametrize(
     "text", ["", f"{LAST_GOOD} soon", f"{LAST_GOOD} 1.9e+09", f"{LAST_GOOD} -1", f"x{LAST_GOOD} 5"]
 )
-def test_what_does_not_tell_it_changes_nothing(text: str) -> None:
+def test_file_without_the_value_changes_nothing(text: str) -> None:
     """A file that is no metrics, or is from the future, is as good as none."""
     told = metrics()
     told.recall(text)
@@ -158,7 +158,7 @@ def test_runs_and_numbers_are_counted_by_what_became_of_them() -> None:
 
 
 def test_gauges_of_the_daemon() -> None:
-    """The interval and whether the files can be used are as they were told last."""
+    """The interval and whether the files are valid have their last values."""
     told = metrics()
     told.every(300)
     told.desired_state(valid=False)
@@ -166,8 +166,8 @@ def test_gauges_of_the_daemon() -> None:
     assert (found["senderid_pass_interval_seconds",], found["senderid_desired_state_valid",]) == (300, 0)
 
 
-def test_requests_are_told_by_method_and_answer() -> None:
-    """Each attempt over a real socket is counted once, with how long it took and what became of it."""
+def test_requests_are_counted_by_method_and_answer() -> None:
+    """Each attempt over a real socket is counted once, with its duration and result."""
     told = metrics()
 
     async def work() -> None:
@@ -195,7 +195,7 @@ def test_requests_are_told_by_method_and_answer() -> None:
 @pytest.mark.parametrize(
     ("status", "answer"), [(None, "none"), (200, "2xx"), (302, "3xx"), (404, "4xx"), (429, "429"), (503, "5xx")]
 )
-def test_answers_are_told_by_their_class(status: int | None, answer: str) -> None:
+def test_answers_are_counted_by_their_class(status: int | None, answer: str) -> None:
     """By the hundreds, but for the one that says that the quota is used up."""
     told = metrics()
     told.request("PUT", 0.2, status)
@@ -203,15 +203,15 @@ def test_answers_are_told_by_their_class(status: int | None, answer: str) -> Non
 
 
 def test_codes_of_the_api_make_no_labels() -> None:
-    """A retry is told by the type of its error: whoever answers cannot invent labels."""
+    """A retry is counted by the type of its error: a server cannot invent labels."""
     told = metrics()
     for code in ("A", "B", "C"):
         told.retried(ApiError("no", api_code=code))
     assert samples(told)["senderid_retries_total", "ApiError"] == 3
 
 
-async def test_a_quota_is_told_by_its_place() -> None:
-    """What is used is asked when it is told, and the key itself is nowhere."""
+async def test_quota_is_published_by_its_place() -> None:
+    """Its use is read when the metrics are, and the key itself is nowhere."""
     told = metrics()
     quotas = {"NCS0123456789ABC": Quota(RateLimit(writes=8, reads=3), clock=lambda: 0.0)}
     told.quotas(quotas.values())

@@ -47,7 +47,7 @@ def rows() -> Iterator[tuple[str, str, frozenset[str]]]:
             yield row[1], row[2], frozenset(re.findall(r"`(\w+)`", row[3]))
 
 
-def test_the_page_tells_every_metric() -> None:
+def test_page_has_every_metric() -> None:
     """Each metric has one row with its type and its labels, and each row has a metric."""
     told = list(rows())
     assert len({name for name, _, _ in told}) == len(told)
@@ -85,8 +85,8 @@ def rules() -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
-def test_every_alert_asks_for_what_there_is(rule: dict[str, Any]) -> None:
-    """Metrics and labels of its query are there, and whoever is woken up reads what happened and what to do."""
+def test_every_alert_queries_existing_metrics(rule: dict[str, Any]) -> None:
+    """Its labels exist too, and its annotations say what happened and what to do."""
     assert problems(rule["expr"]) == []
     assert names_in(rule["expr"])
     assert rule["labels"]["severity"] in {"critical", "warning", "info"}
@@ -96,8 +96,8 @@ def test_every_alert_asks_for_what_there_is(rule: dict[str, Any]) -> None:
     assert set(re.findall(r"\$labels\.(\w+)", texts)) <= of_any
 
 
-def test_every_alert_has_a_story() -> None:
-    """A test of promtool tells of each alert when it fires; the page names each, and no other."""
+def test_every_alert_has_a_promtool_test() -> None:
+    """The test says when the alert fires; the page names each alert, and no other."""
     stories = yaml.safe_load((PROMETHEUS / "rules-test.yml").read_text())["tests"]
     fired = {story["alertname"] for test in stories for story in test["alert_rule_test"] if story.get("exp_alerts")}
     alerts = [rule["alert"] for rule in rules()]
@@ -107,8 +107,8 @@ def test_every_alert_has_a_story() -> None:
     assert re.findall(r"^\| `(Senderid\w+)` \|", page, re.MULTILINE) == alerts
 
 
-def test_stories_of_alerts_are_about_what_there_is() -> None:
-    """A test of an alert feeds it with series that the worker tells."""
+def test_promtool_tests_use_existing_metrics() -> None:
+    """A test of an alert feeds it with series that the worker publishes."""
     stories = yaml.safe_load((PROMETHEUS / "rules-test.yml").read_text())["tests"]
     for series in (fed["series"] for test in stories for fed in test["input_series"]):
         assert problems(series) == [], series
@@ -121,8 +121,8 @@ def dashboard() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("panel", dashboard()["panels"], ids=lambda panel: panel["title"])
-def test_every_panel_asks_for_what_there_is(panel: dict[str, Any]) -> None:
-    """Its queries ask for metrics and labels that there are, of the data source that the viewer chose."""
+def test_every_panel_queries_existing_metrics(panel: dict[str, Any]) -> None:
+    """Its queries use existing metrics and labels, of the data source that the viewer chose."""
     assert panel["targets"]
     for target in panel["targets"]:
         assert problems(target["expr"]) == []
@@ -162,6 +162,6 @@ def test_the_dashboard_holds_together() -> None:
         "sum(senderid_numbers",
     ],
 )
-def test_a_query_for_what_there_is_not_is_found(expression: str) -> None:
+def test_query_for_a_missing_metric_is_found(expression: str) -> None:
     """The check above can fail."""
     assert len(problems(expression)) == 1

@@ -12,7 +12,7 @@ from worker.telemetry.pushgateway import push
 
 
 class Gateway(ThreadingHTTPServer):
-    """A push gateway that keeps what it is told, and answers with `status`."""
+    """Push gateway that keeps what it gets, and answers with `status`."""
 
     daemon_threads = True
 
@@ -62,22 +62,22 @@ def test_everything_is_pushed_under_the_job(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize("status", [302, 400, 500])
-def test_a_gateway_that_refuses_is_told(gateway: Gateway, status: int) -> None:
-    """Any other answer than a yes is one; nobody is sent elsewhere."""
+def test_refusal_of_a_gateway_is_an_error(gateway: Gateway, status: int) -> None:
+    """Any answer but success is one; a redirect is not followed."""
     gateway.status = status
     assert push(Metrics().registry, gateway.url, "senderid") == f"it answered {status}"
     assert len(gateway.told) == 1
 
 
-def test_a_gateway_that_is_not_there_is_told() -> None:
-    """The reason is the system's own words."""
+def test_missing_gateway_is_an_error() -> None:
+    """The reason is the system's own text."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     assert push(Metrics().registry, f"http://127.0.0.1:{port}", "senderid") == "Connection refused"
 
 
-def test_what_does_not_speak_http_is_told() -> None:
-    """Neither a traceback nor its text."""
+def test_answer_that_is_not_http_is_an_error() -> None:
+    """Neither a traceback nor its text is shown."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def hang_up() -> None:
@@ -113,7 +113,7 @@ def test_a_gateway_that_hangs_costs_its_time_and_no_more() -> None:
 
 
 def test_proxies_of_the_environment_are_not_used(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the machine sends through a proxy is no business of a gateway that somebody named."""
+    """The gateway is configured by name, so the proxies of the machine do not apply."""
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     monkeypatch.delenv("no_proxy", raising=False)
     assert push(Metrics().registry, gateway.url, "senderid") is None

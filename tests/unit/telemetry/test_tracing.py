@@ -26,14 +26,14 @@ PHONE = "01012345678"
 
 
 class Ignored:
-    """Nobody watches."""
+    """Observer that ignores everything."""
 
     def advance(self) -> None:
         """Nothing."""
 
 
-def told(*names: str, faults: list[Fault | None] | None = None) -> tuple[tuple[ReadableSpan, ...], SandboxAccount]:
-    """The spans of a run that activates one number of one account for each name, and the first of the accounts."""
+def run_spans(*names: str, faults: list[Fault | None] | None = None) -> tuple[tuple[ReadableSpan, ...], SandboxAccount]:
+    """Return the spans of a run that activates one number of each named account, and the first account's span."""
     exporter = InMemorySpanExporter()
     accounts = {
         CredentialsRef(SecretRef(env=name), SecretRef(env=name)): SandboxAccount.of(
@@ -71,7 +71,7 @@ def told(*names: str, faults: list[Fault | None] | None = None) -> tuple[tuple[R
 
 def test_requests_belong_to_accounts_and_accounts_to_the_run() -> None:
     """Looking and writing are a span of the account each, under the run's; every request is under one of them."""
-    spans, _ = told("main", "other")
+    spans, _ = run_spans("main", "other")
     (run,) = [span for span in spans if span.name == "run"]
     accounts = [span for span in spans if span.name == "account"]
     requests = [span for span in spans if span.kind is SpanKind.CLIENT]
@@ -90,9 +90,9 @@ def test_requests_belong_to_accounts_and_accounts_to_the_run() -> None:
     assert {len({span.context.trace_id for span in spans if span.context})} == {1}
 
 
-def test_what_went_wrong_is_told() -> None:
-    """A request that was refused, and one without an answer, are errors; the account's span tells of the retries."""
-    spans, _ = told("main", faults=[Fault.UNAVAILABLE, Fault.RESET_BEFORE])
+def test_failures_are_marked_as_errors() -> None:
+    """A refused request and one without an answer are errors; the account's span counts the retries."""
+    spans, _ = run_spans("main", faults=[Fault.UNAVAILABLE, Fault.RESET_BEFORE])
     failed = [span for span in spans if span.status.status_code is StatusCode.ERROR]
     assert [(span.name, (span.attributes or {}).get("http.response.status_code")) for span in failed] == [
         ("GET numbers", 503),
@@ -105,7 +105,7 @@ def test_what_went_wrong_is_told() -> None:
 
 def test_no_phone_and_no_secret_is_in_any_span() -> None:
     """What a collector gets names accounts, and neither numbers nor keys."""
-    spans, account = told("main", faults=[Fault.ESCAPES])
+    spans, account = run_spans("main", faults=[Fault.ESCAPES])
     text = " ".join(span.to_json() for span in spans)
     assert "main" in text
     for secret in (PHONE, account.api_key, account.api_secret):
@@ -132,8 +132,8 @@ class Broken(SpanExporter):
         raise ConnectionError(spans)
 
 
-def test_a_collector_that_fails_is_told_once(capfd: pytest.CaptureFixture[str]) -> None:
-    """Not by the library, and not as a traceback."""
+def test_failing_collector_is_logged_once(capfd: pytest.CaptureFixture[str]) -> None:
+    """The worker logs it, not the library, and without a traceback."""
     traces = Traces(Broken())
     traces.request("PUT", 1.5, 200)
     assert traces.close() == "the collector has not taken all of them"
@@ -178,13 +178,13 @@ def test_traces_that_cannot_be_made_are_a_warning(
         assert (same, traces) == (log, None)
     ((event, fields),) = log.lines
     assert event == "traces.failed"
-    told = str(fields["error_message"])
-    assert told.startswith("no traces: OTEL_EXPORTER_OTLP_ENDPOINT is set, but ")
-    assert told.endswith(advice)
+    spans = str(fields["error_message"])
+    assert spans.startswith("no traces: OTEL_EXPORTER_OTLP_ENDPOINT is set, but ")
+    assert spans.endswith(advice)
 
 
 class Watch:
-    """Somebody who wants to know."""
+    """Observer that remembers its calls."""
 
     def __init__(self) -> None:
         self.heard: list[object] = []
@@ -198,8 +198,8 @@ class Watch:
         self.heard.append(error)
 
 
-def test_everybody_who_watches_is_told() -> None:
-    """One is told itself, several through one; where there is nobody, there is nobody to tell."""
+def test_every_observer_is_called() -> None:
+    """One observer is called directly, several through one; none makes none."""
     one, other = Watch(), Watch()
     assert Observers.of(None, None) is None
     assert Observers.of(None, one) is one

@@ -29,7 +29,7 @@ def test_on_a_loopback_address_this_machine_is_answered(host: str) -> None:
     ("listened", "host"), [("127.0.0.2", "127.0.0.2:1"), ("127.0.0.2", "localhost"), ("::1", "[::1]:1")]
 )
 def test_the_address_that_is_listened_on_is_answered(listened: str, host: str) -> None:
-    """So that the URL that was told works."""
+    """The printed URL works."""
     assert Access(None, host=listened).denied(host, None, None, PEER) is None
 
 
@@ -41,8 +41,8 @@ def test_a_name_that_was_bound_anew_is_not_answered(host: str) -> None:
     assert Access(None, host="127.0.0.1").denied(host, None, None, PEER) is Denied.HOST
 
 
-def test_other_machines_need_a_token_that_there_is() -> None:
-    """Without one nobody sees a page, whatever they send."""
+def test_other_machines_need_a_configured_token() -> None:
+    """Without one no page is served, whatever they send."""
     access = Access(None, host="192.0.2.9")
     assert access.denied("127.0.0.1", f"Bearer {TOKEN}", "1.x", PEER) is Denied.NO_TOKEN
     assert not access.guarded
@@ -101,8 +101,8 @@ def test_wrong_tokens_are_bounded() -> None:
         ("", "", "192.0.2.1"),
     ],
 )
-def test_nobody_locks_another_out(peer: str, same: str, other: str) -> None:
-    """Wrong ones count for the address that sends them, or for its network where it can choose its address."""
+def test_failed_logins_lock_out_only_their_sender(peer: str, same: str, other: str) -> None:
+    """Wrong tokens count for the address that sends them, or for its network where it can choose its address."""
     access = Access(TOKEN, host="192.0.2.9", clock=Clock())
     for _ in range(10):
         assert access.login("wrong", peer) is None

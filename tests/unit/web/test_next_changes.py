@@ -16,7 +16,7 @@ ACTIVE, INACTIVE = Status.ACTIVE, Status.INACTIVE
 
 
 def dated(hours: float, plain: Status | None = INACTIVE, last: float | None = 1) -> Schedule:
-    """ACTIVE for some hours, beginning so many hours from now."""
+    """Return an entry that is ACTIVE for some hours, from *start* hours from now."""
     start = NOW + timedelta(hours=hours)
     end = None if last is None else start + timedelta(hours=last)
     return Schedule(plain, (DatedWindow(ACTIVE, start, end),), (), "UTC")
@@ -30,36 +30,36 @@ def account(name: str, *schedules: Schedule) -> DesiredAccount:
     return DesiredAccount(name, f"{name}.yaml", plain, lines, schedules=dict(zip(phones, schedules, strict=True)))
 
 
-def told(turns: tuple[ScheduledChange, ...]) -> list[tuple[float, str, int]]:
-    """Hours from now, account, how many numbers."""
+def shown(turns: tuple[ScheduledChange, ...]) -> list[tuple[float, str, int]]:
+    """Return each change as hours from now, account and count."""
     return [((turn.when - NOW).total_seconds() / 3600, turn.account, turn.count) for turn in turns]
 
 
-def test_numbers_that_change_alike_are_told_together() -> None:
-    """By time over all accounts, as many as asked for, with some of the numbers and a count of them."""
+def test_numbers_that_change_alike_are_shown_together() -> None:
+    """By time over all accounts, up to the limit, with some of the numbers and a count of them."""
     one, two = account("one", *[dated(4)] * 7), account("two", dated(1), dated(2))
     turns = NextChanges().next([one, two], NOW, days=14, most=5)
-    assert told(turns) == [(1, "two", 1), (2, "two", 1), (2, "two", 1), (3, "two", 1), (4, "one", 7)]
+    assert shown(turns) == [(1, "two", 1), (2, "two", 1), (2, "two", 1), (3, "two", 1), (4, "one", 7)]
     assert (turns[4].before, turns[4].after, len(turns[4].phones)) == (INACTIVE, ACTIVE, 5)
     assert turns[4].phones[0] == "01000000000"
 
 
-def test_what_is_further_off_is_not_told() -> None:
-    """Neither what begins after the last day, nor what is over, nor a schedule that never changes."""
+def test_distant_changes_are_not_shown() -> None:
+    """Neither what starts after the last day, nor what is over, nor a schedule that never changes."""
     far, over = account("far", dated(25, last=None)), account("over", dated(-3), Schedule(ACTIVE, (), (), "UTC"))
-    assert told(NextChanges().next([far, over], NOW, days=1, most=9)) == []
-    assert told(NextChanges().next([far, over], NOW, days=2, most=9)) == [(25, "far", 1)]
+    assert shown(NextChanges().next([far, over], NOW, days=1, most=9)) == []
+    assert shown(NextChanges().next([far, over], NOW, days=2, most=9)) == [(25, "far", 1)]
 
 
 def test_it_keeps_up_with_clock_and_files() -> None:
-    """What is past is left out, a file that changed counts as it is, and a clock that is set back is believed."""
+    """Past changes are left out, a changed file counts at once, and a clock that is set back is believed."""
     kept, upcoming = account("one", dated(1), dated(5, last=None)), NextChanges()
-    assert told(upcoming.next([kept], NOW, days=1, most=9)) == [(1, "one", 1), (2, "one", 1), (5, "one", 1)]
-    assert told(upcoming.next([kept], NOW + timedelta(hours=1), days=1, most=9)) == [(2, "one", 1), (5, "one", 1)]
-    assert told(upcoming.next([kept], NOW + timedelta(hours=6), days=1, most=9)) == []
-    assert told(upcoming.next([kept], NOW, days=1, most=1)) == [(1, "one", 1)]
-    assert told(upcoming.next([account("one", dated(4, last=None))], NOW, days=1, most=9)) == [(4, "one", 1)]
-    assert told(upcoming.next([], NOW, days=1, most=9)) == []
+    assert shown(upcoming.next([kept], NOW, days=1, most=9)) == [(1, "one", 1), (2, "one", 1), (5, "one", 1)]
+    assert shown(upcoming.next([kept], NOW + timedelta(hours=1), days=1, most=9)) == [(2, "one", 1), (5, "one", 1)]
+    assert shown(upcoming.next([kept], NOW + timedelta(hours=6), days=1, most=9)) == []
+    assert shown(upcoming.next([kept], NOW, days=1, most=1)) == [(1, "one", 1)]
+    assert shown(upcoming.next([account("one", dated(4, last=None))], NOW, days=1, most=9)) == [(4, "one", 1)]
+    assert shown(upcoming.next([], NOW, days=1, most=9)) == []
 
 
 @given(
@@ -81,8 +81,8 @@ def test_it_is_the_beginning_of_all_transitions(hours: list[list[tuple[int, int]
     assert [turn.when for turn in turns] == [each[0] for each in every[:most]]
 
 
-def test_weeks_without_end_are_told_as_far_as_asked() -> None:
-    """A weekly window comes again and again, and costs no more than what is told of it."""
+def test_endless_weekly_windows_are_shown_up_to_the_limit() -> None:
+    """A weekly window recurs, and costs no more than the changes that are shown."""
     text = "Mon-Fri 09:00-18:00"
     days = Schedule(INACTIVE, (), (WeeklyWindow(ACTIVE, text, parse_weekly(text)),), "Asia/Seoul")
     turns = NextChanges().next([account("one", days)], NOW, days=3650, most=20)

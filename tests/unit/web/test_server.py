@@ -1,4 +1,4 @@
-"""The daemon's HTTP server over real sockets: what it answers, what it refuses, and that nobody holds it up."""
+"""The daemon's HTTP server over real sockets: answers, refusals, and clients that stall."""
 
 import asyncio
 import socket
@@ -53,7 +53,7 @@ class Broken(Daemon):
 
 
 def play(story: Callable[[str], Awaitable[None]], daemon: Daemon | None = None) -> None:
-    """Tell a story against a server on a loop whose time jumps."""
+    """Run a scenario against a server on a loop whose time jumps."""
 
     async def work() -> None:
         async with serve(daemon or Daemon(), port=0) as url:
@@ -123,7 +123,7 @@ def test_metrics_are_served_in_the_format_asked_for() -> None:
         ("no heartbeat for 90 s", "마지막 상태 없음", (503, "no heartbeat for 90 s\n"), (503, "마지막 상태 없음\n")),
     ],
 )
-def test_health_and_readiness_are_told_with_their_reason(
+def test_health_and_readiness_have_their_reason(
     dead: str | None, unready: str | None, health: tuple[int, str], readiness: tuple[int, str]
 ) -> None:
     """200 while all is well, 503 with why it is not."""
@@ -174,8 +174,8 @@ def test_nothing_can_be_changed(method: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/readyz", "/nothing"])
-def test_every_answer_tells_browsers_to_keep_off(path: str) -> None:
-    """No other site may run, frame, keep or embed it; and it does not tell what it is made with."""
+def test_every_answer_has_security_headers(path: str) -> None:
+    """No other site may run, frame, keep or embed it; and it does not name its software."""
 
     async def story(url: str) -> None:
         headers = (await get(url, path)).headers
@@ -188,7 +188,7 @@ def test_every_answer_tells_browsers_to_keep_off(path: str) -> None:
     play(story)
 
 
-def test_a_bug_is_told_by_its_type_alone(capfd: pytest.CaptureFixture[str]) -> None:
+def test_bug_is_reported_by_its_type_alone(capfd: pytest.CaptureFixture[str]) -> None:
     """500 without the text of the error, which may hold anything, and without a traceback anywhere."""
 
     async def story(url: str) -> None:
@@ -222,7 +222,7 @@ def test_what_is_no_request_or_too_long_is_refused(text: str, capfd: pytest.Capt
 
 @pytest.mark.parametrize("sent", ["", "GET /metr", "GET /metrics HTTP/1.1\r\nHost: x\r\n"])
 def test_who_does_not_go_on_is_let_go(sent: str) -> None:
-    """A connection that sends nothing, or not to the end, is over after ten seconds, and holds nobody up meanwhile."""
+    """A connection that sends nothing, or stalls, ends after ten seconds and blocks no other meanwhile."""
 
     async def story(url: str) -> None:
         began = loopback.now()
@@ -237,7 +237,7 @@ def test_who_does_not_go_on_is_let_go(sent: str) -> None:
 
 
 def test_who_does_not_read_is_let_go() -> None:
-    """An answer that nobody fetches is given up after ten seconds."""
+    """An answer that the client does not read is given up after ten seconds."""
 
     class Long(Daemon):
         def metrics(self, accept: str) -> tuple[bytes, str]:
@@ -258,8 +258,8 @@ def test_who_does_not_read_is_let_go() -> None:
     play(story, Long())
 
 
-def test_there_are_only_so_many_connections() -> None:
-    """A crowd gets its 64 places; who comes after is turned away at once, and places that were left are free again."""
+def test_connections_are_limited() -> None:
+    """At most 64 are served; later ones are turned away at once, and places that were left are free again."""
 
     async def story(url: str) -> None:
         crowd = [await connect(url) for _ in range(64)]
@@ -275,8 +275,8 @@ def test_there_are_only_so_many_connections() -> None:
     play(story)
 
 
-async def test_a_port_that_is_taken_is_told() -> None:
-    """The error says which, for the command to tell it."""
+async def test_taken_port_is_an_error() -> None:
+    """The error names the port, for the command to show."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(OSError, match="Address already in use") as caught:

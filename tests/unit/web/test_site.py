@@ -1,4 +1,4 @@
-"""The status page over real sockets: what it shows, to whom, and that nobody holds it up."""
+"""The status page over real sockets: content, access, and clients that stall."""
 
 import re
 import sqlite3
@@ -42,7 +42,7 @@ def test_every_page_is_there_before_the_first_run(tmp_path: Path) -> None:
 
 
 def test_accounts_runs_and_numbers_lead_to_each_other(tmp_path: Path) -> None:
-    """Each link of each page leads to a page, and what needs a person is told on the first one."""
+    """Each link of each page leads to a page, and what needs attention is on the first one."""
     noted(tmp_path, "good", "bad", phones=PHONES[:3], outcome="partial", bad="failed", message="not registered")
     with serving(tmp_path / "ledger.db") as url:
         seen, todo = set(), ["/"]
@@ -85,7 +85,7 @@ def test_accounts_that_could_not_be_read_have_pages_of_their_own(tmp_path: Path)
 
 
 def test_a_number_has_a_page_with_a_history_and_without(tmp_path: Path) -> None:
-    """Both are told, by digits and by form."""
+    """Both are shown, by digits and by form."""
     noted(tmp_path, "main")
     with serving(tmp_path / "ledger.db") as url:
         for path in ("/numbers/01000000001", "/numbers/010-0000-0001", "/numbers?q=010-0000-0001"):
@@ -176,8 +176,8 @@ def test_what_is_no_address_is_refused(tmp_path: Path, path: str) -> None:
         assert ask(url, path).status == 400
 
 
-def test_browsers_are_told_to_run_nothing_else(tmp_path: Path) -> None:
-    """A strict policy on every page, no inline script or style in any, and nothing is kept but assets by their hash."""
+def test_every_page_has_a_strict_policy(tmp_path: Path) -> None:
+    """No page has an inline script or style, and nothing is cached but assets by their hash."""
     noted(tmp_path, "main", bad="failed")
     with serving(tmp_path / "ledger.db") as url:
         for path in ("/", "/quota", "/nothing"):
@@ -203,7 +203,7 @@ def test_nothing_can_be_changed(tmp_path: Path, method: str) -> None:
 
 
 def test_a_name_that_was_bound_anew_is_not_answered(tmp_path: Path) -> None:
-    """421 with what to do, and nothing of the ledger; nor are events told."""
+    """421 with what to do, without ledger content or events."""
     noted(tmp_path, "secret-name")
     with serving(tmp_path / "ledger.db") as url:
         for path in ("/", "/events", "/accounts/x"):
@@ -249,8 +249,8 @@ def test_wrong_tokens_are_bounded(tmp_path: Path) -> None:
         assert ask(url, Authorization=f"Bearer {TOKEN}").status == 200
 
 
-def test_a_ledger_that_cannot_be_read_or_is_slow_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """503 with what to do, and the next request may do better."""
+def test_unreadable_or_slow_ledger_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """503 with what to do, and the next request may succeed."""
     path = noted(tmp_path, "main")
     with serving(path) as url:
         monkeypatch.setattr(site, "_SECONDS", 0.0)
@@ -267,7 +267,7 @@ def test_a_ledger_that_cannot_be_read_or_is_slow_is_told(tmp_path: Path, monkeyp
 
 
 def test_what_a_daemon_knows_is_shown(tmp_path: Path) -> None:
-    """Drift, what needs a person, the windows in use and what is coming."""
+    """Drift, what needs attention, the windows in use and the next changes."""
     noted(tmp_path, "main", "calm", "unseen")
     live = DaemonState(
         last_pass="2026-11-24T00:20:00Z",
@@ -301,8 +301,8 @@ def test_what_a_daemon_knows_is_shown(tmp_path: Path) -> None:
         assert "No API key is in use yet" in ask(url, "/quota").body
 
 
-def test_what_is_coming_is_told_with_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Numbers that turn together are one line, so many lines are told, and files count as they are now."""
+def test_next_changes_are_shown_with_their_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers that change together are one line, lines are limited, and files count as they are now."""
     accounts = _files("{weekly: 'Mon-Fri 09:00-18:00', status: INACTIVE, reason: night}")
     with serving(tmp_path / "ledger.db", desired=lambda: accounts) as url:
         page = ask(url, "/transitions").body
@@ -327,7 +327,7 @@ def _files(entry: str) -> Sequence[DesiredAccount]:
 
 
 def test_the_language_is_the_one_that_is_asked_for(tmp_path: Path) -> None:
-    """By Accept-Language, English where it is none of ours or nonsense."""
+    """By Accept-Language, with English for anything unsupported or invalid."""
     with serving(tmp_path / "ledger.db") as url:
         for wish, language in (
             ("ko-KR,en;q=0.5", "ko"),
@@ -340,7 +340,7 @@ def test_the_language_is_the_one_that_is_asked_for(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("written", ["010-0000-0011", "+82 10-0000-0011", "0082 10 0000 0011", "(010) 0000.0011"])
 def test_a_number_is_found_however_it_is_written(tmp_path: Path, written: str) -> None:
-    """Whole ones by their story and on their account."""
+    """Whole numbers by their history and on their account."""
     noted(tmp_path, "big", phones=PHONES)
     with serving(tmp_path / "ledger.db") as url:
         assert "<title>010-0000-0011" in ask(url, f"/numbers?q={quote(written)}").body

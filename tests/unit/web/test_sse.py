@@ -1,4 +1,4 @@
-"""What open pages are told over real sockets: that something changed, and nothing of what."""
+"""Events for open pages over real sockets: that something changed, and nothing of what."""
 
 import re
 import socket
@@ -29,8 +29,8 @@ def _until(found: socket.socket, words: bytes) -> bytes:
     return data
 
 
-def test_listeners_are_told_of_changes_and_nothing_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a run notes rings; the event has a count and no name."""
+def test_listeners_get_changes_without_their_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a run records makes an event, which has a count and no name."""
     monkeypatch.setattr("worker.web.sse._LOOK", 0.05)
     path = noted(tmp_path, "main")
     with serving(path) as url, _listen(url) as found:
@@ -40,7 +40,7 @@ def test_listeners_are_told_of_changes_and_nothing_of_them(tmp_path: Path, monke
 
 
 def test_a_page_says_what_it_shows(tmp_path: Path) -> None:
-    """Its version is what a listener is told first, as long as nothing changed between."""
+    """Its version is the first event of a listener, as long as nothing changed between."""
     path = noted(tmp_path, "main")
     versions = []
     with serving(path) as url:
@@ -62,7 +62,7 @@ def test_asking_for_the_headers_of_events_takes_no_place(tmp_path: Path) -> None
         assert _free(url)
 
 
-def test_there_are_only_so_many_listeners(tmp_path: Path) -> None:
+def test_listeners_are_limited(tmp_path: Path) -> None:
     """Beyond them it is 503; a place that was left is free again, and pages are served all the while."""
     with serving(tmp_path / "ledger.db") as url:
         crowd = [_listen(url) for _ in range(MOST)]
@@ -96,8 +96,8 @@ def test_silence_is_broken_by_signs_of_life_and_a_stream_ends(tmp_path: Path, mo
             pass
 
 
-def test_a_site_that_was_closed_looks_no_more(tmp_path: Path) -> None:
-    """Closing it twice, or before anybody listened, is no mistake."""
+def test_closed_site_reads_no_more(tmp_path: Path) -> None:
+    """Closing it twice, or before the first listener, is no mistake."""
     site = StatusPages(tmp_path / "ledger.db", Access(None, host="127.0.0.1"))
     site.close()
     site.close()
