@@ -82,13 +82,13 @@ def test_site_has_no_dead_link(site: Path) -> None:
 
 
 def test_linked_project_files_are_copied(site: Path) -> None:
-    page = site / "metrics.html"
+    page = site / "how-to" / "metrics.html"
     addresses = [address for address in Links(page.read_text()).links if address.endswith("rules.yml")]
     (copied,) = {(page.parent / address).read_text() for address in addresses}
     assert copied == (ROOT / "deploy/prometheus/rules.yml").read_text()
 
 
-@pytest.mark.parametrize("name", ["index", "tutorial", "ko/tutorial", "reference/commands", "outcomes"])
+@pytest.mark.parametrize("name", ["index", "tutorial", "ko/tutorial", "reference/commands", "reference/outcomes"])
 @pytest.mark.parametrize(("size", "dark"), [("phone", True), ("desktop", False)])
 def test_site_is_accessible(site: Path, visit: Callable[..., Any], name: str, size: str, *, dark: bool) -> None:
     visited = visit((site / f"{name}.html").as_uri(), size=size, dark=dark)

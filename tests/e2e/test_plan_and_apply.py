@@ -137,7 +137,7 @@ def test_yes_on_a_terminal_applies(command: Command, served: Served) -> None:
     status, shown = _on_a_terminal(command, b"yes\n", "apply")
     assert status == 0
     assert shown.index("1 to activate") < shown.index("Converged: 2 changed")
-    assert "Apply these changes?" in shown
+    assert "Type 'yes' to continue: " in shown
     assert len(served.writes) == 2
 
 
@@ -146,7 +146,7 @@ def test_anything_but_yes_on_a_terminal_writes_nothing(command: Command, served:
     status, shown = _on_a_terminal(command, answer, "apply")
     assert status == 4
     assert "Declined" in shown
-    assert ("goes on: \n" in shown) == (answer == b"\x04"), "the end of input, unlike an answer, ends no line"
+    assert ("continue: \n" in shown) == (answer == b"\x04"), "the end of input, unlike an answer, ends no line"
     assert served.writes == []
 
 

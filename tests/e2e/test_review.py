@@ -101,7 +101,7 @@ def test_mask_hides_numbers_in_the_question(command: Command, served: Served) ->
     with command.popen("apply", "-f", "d.yaml", *MASK, stdin=slave, stdout=slave, stderr=slave) as process:
         os.close(slave)
         shown = ""
-        while "Apply these changes?" not in shown:
+        while "to continue: " not in shown:
             shown += os.read(master, 65536).decode()
         os.write(master, b"no\n")
         assert process.wait(60) == 4

@@ -169,7 +169,7 @@ def test_ctrl_c_at_any_moment_shows_no_traceback(command: Command, serve: Serve)
 
 def test_ctrl_c_in_an_uncatchable_callback_is_kept(command: Command) -> None:
     program = """
-import signal, sys, weakref, worker.cli
+import signal, sys, weakref, worker.cli.main
 from worker.__main__ import main
 signal.signal(signal.SIGINT, signal.default_int_handler)
 class Thing: pass
@@ -179,7 +179,7 @@ def run(arguments):
     del thing
     signal.pause()
     return 0
-worker.cli.run = run
+worker.cli.main.run = run
 main()
 """
     with command.popen(program=(sys.executable, "-c", program)) as process:

@@ -360,8 +360,8 @@ class Fleet:
         if len(credentials.api_secret.reveal()) < SHORTEST_SECRET and not where.is_loopback:
             place = (account.credentials or DEFAULT_CREDENTIALS).api_secret.place
             message = Message(
-                "the API secret in {place} is too short: it has fewer than {least} characters, and no secret of the "
-                "vendor has; write the whole secret there",
+                "the API secret in {place} has fewer than {least} characters, so it cannot be a secret of the vendor: "
+                "write the whole secret there",
                 place=place,
                 least=SHORTEST_SECRET,
             )
