@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.support.pages import FIRST, noted, serving
+from tests.support.pages import FIRST, record_run, serving
 from worker.model.status_page import AttentionItem, DaemonState, LastRead, QuotaUse
 
 Opened = Callable[..., Any]
@@ -37,10 +37,12 @@ def _account(name: str) -> str:
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Serve a ledger of four accounts: one has hostile texts, one could not be read."""
     folder = tmp_path_factory.mktemp("pages")
-    noted(folder, "a", "b", phones=PHONES)
-    noted(folder, HOSTILE[:90], run="20261124T000100Z-000002", outcome="failed", bad="failed", message=HOSTILE)
-    noted(folder, "z", key="vendor 7", run="20261124T000200Z-000003", phones=["01000000009"])
-    noted(folder, "z", key="vendor None", run="20261124T000300Z-000004", outcome="failed", phones=(), message=HOSTILE)
+    record_run(folder, "a", "b", phones=PHONES)
+    record_run(folder, HOSTILE[:90], run="20261124T000100Z-000002", outcome="failed", bad="failed", message=HOSTILE)
+    record_run(folder, "z", key="vendor 7", run="20261124T000200Z-000003", phones=["01000000009"])
+    record_run(
+        folder, "z", key="vendor None", run="20261124T000300Z-000004", outcome="failed", phones=(), message=HOSTILE
+    )
     with serving(folder / "ledger.db", live=_live, desired=list) as url:
         yield url
 
@@ -89,7 +91,7 @@ def test_status_page_is_operable_by_keyboard(pages: str, visit: Opened) -> None:
 
 
 def test_accounts_are_paged_by_a_hundred(tmp_path: Path, visit: Opened) -> None:
-    noted(tmp_path, *(f"shop {number:04}" for number in range(5000)))
+    record_run(tmp_path, *(f"shop {number:04}" for number in range(5000)))
     with serving(tmp_path / "ledger.db") as url:
         seen = visit(url, size="phone")
         assert seen.page.locator("#accounts tbody tr").count() == 100
@@ -103,7 +105,7 @@ def test_accounts_are_paged_by_a_hundred(tmp_path: Path, visit: Opened) -> None:
 def test_open_page_shows_a_run_that_ends(tmp_path: Path, visit: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     """Input and focus stay as they are."""
     monkeypatch.setattr("worker.web.sse._LOOK", 0.1)
-    path = noted(tmp_path, "first")
+    path = record_run(tmp_path, "first")
     with serving(path) as url:
         seen = visit(url, size="desktop")
         page = seen.page
@@ -112,7 +114,7 @@ def test_open_page_shows_a_run_that_ends(tmp_path: Path, visit: Opened, monkeypa
         with page.expect_response("**/events") as listening:
             page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
         assert listening.value.ok
-        noted(tmp_path, "second", run="20261124T000500Z-000002")
+        record_run(tmp_path, "second", run="20261124T000500Z-000002")
         page.locator("#accounts").get_by_role("link", name="second").wait_for()
         assert page.get_by_label("Account name contains").input_value() == "typed"
         assert page.evaluate("document.activeElement.textContent.trim()") == "first"
@@ -122,14 +124,14 @@ def test_open_page_shows_a_run_that_ends(tmp_path: Path, visit: Opened, monkeypa
 
 
 def test_run_that_ends_before_the_event_stream_opens_is_shown(tmp_path: Path, visit: Opened) -> None:
-    path = noted(tmp_path, "first")
+    path = record_run(tmp_path, "first")
     with serving(path) as url:
         page = visit(url).page
         asked: list[str] = []
 
         def late(route: Any) -> None:
             if not asked:
-                noted(tmp_path, "second", run="20261124T000500Z-000002")
+                record_run(tmp_path, "second", run="20261124T000500Z-000002")
             asked.append(route.request.url)
             route.continue_()
 
@@ -140,7 +142,7 @@ def test_run_that_ends_before_the_event_stream_opens_is_shown(tmp_path: Path, vi
 
 
 def test_login_keeps_the_token_out_of_urls_and_scripts(tmp_path: Path, visit: Opened) -> None:
-    noted(tmp_path, "main")
+    record_run(tmp_path, "main")
     with serving(tmp_path / "ledger.db", TOKEN) as url:
         seen = visit(url, size="phone")
         page = seen.page

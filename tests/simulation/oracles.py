@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise, product
 from typing import Final
 
-from tests.simulation.bookkeeping import (
+from tests.simulation.history import Answered, Request
+from tests.simulation.ledger_oracles import (
     attempts_are_requests,
     every_number_has_one_outcome,
     nothing_is_left_open,
 )
-from tests.simulation.history import Answered, Request
 from tests.simulation.runs import Life, lives
 from tests.simulation.thresholds import enough_stay_active, thresholds_hold
 from tests.simulation.world import World
@@ -32,7 +32,10 @@ Oracle = Callable[[World, list[Life]], Iterator[str]]
 def violations(world: World) -> list[str]:
     """Everything that is wrong with a world."""
     seen = lives(world)
-    return [*world.violations, *(f"{name}: {told}" for name, oracle in ORACLES for told in oracle(world, seen))]
+    return [
+        *world.violations,
+        *(f"{name}: {violation}" for name, oracle in ORACLES for violation in oracle(world, seen)),
+    ]
 
 
 def judge(world: World) -> None:
@@ -233,8 +236,8 @@ def _nothing_is_believed_of_what_is_no_account(world: World, runs: list[Life]) -
         planned = () if plan is None else (change.phone for change in plan.changes if change.action is Action.MISSING)
         # a saved plan that is refused unread reports what was observed when it was made
         read = life.looks or life.record.saved is None
-        told = (number.phone for number in life.results if read and number.outcome is Outcome.MISSING)
-        for phone in {*planned, *told}:
+        reported = (number.phone for number in life.results if read and number.outcome is Outcome.MISSING)
+        for phone in {*planned, *reported}:
             if all(phone in (look.shown or {}) for look in life.looks):
                 yield f"{life.name} calls {phone} missing, which no reply of the account shows"
 

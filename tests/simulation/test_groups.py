@@ -75,7 +75,9 @@ def _lived(seed: int) -> list[str]:
 
 @pytest.mark.parametrize("first", range(0, _PLANS, _CHUNK))
 def test_no_group_falls_below_its_minimum(first: int) -> None:
-    wrong = [f"seed {seed}: {told}" for seed in range(first, min(first + _CHUNK, _PLANS)) for told in _lived(seed)]
+    wrong = [
+        f"seed {seed}: {violation}" for seed in range(first, min(first + _CHUNK, _PLANS)) for violation in _lived(seed)
+    ]
     assert not wrong, "\n".join(wrong)
 
 

@@ -28,7 +28,7 @@ def _judged(seed: int) -> World:
 def test_oracles_hold_on_every_seed(first: int) -> None:
     """Faults, edits, crashes, full disks and jumping clocks."""
     seeds = range(first, min(first + _CHUNK, _SEEDS))
-    wrong = [f"seed {seed}: {told}" for seed in seeds for told in _judged(seed).violations]
+    wrong = [f"seed {seed}: {violation}" for seed in seeds for violation in _judged(seed).violations]
     assert not wrong, "\n".join(wrong)
 
 
@@ -59,7 +59,9 @@ def test_seeds_cover_every_fault_and_event() -> None:
     wanted = {f"PUT {name}" for name in faults} | {f"GET {name}" for name in faults}
     wanted |= {"crash", "edit", "jump", "interrupt", "commit", "unwritable"}
     wanted |= {f"run {kind}" for kind in ("apply", "plan", "save", "saved")}
-    wanted |= {f"outcome {told}" for told in ("converged", "partial", "refused", "failed", "locked", "interrupted")}
+    wanted |= {
+        f"outcome {outcome}" for outcome in ("converged", "partial", "refused", "failed", "locked", "interrupted")
+    }
     for seed in range(1000):
         simulate(scenario(seed), read)
         if met >= wanted:

@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 from worker.ledger.schema import connect
 from worker.web import Access, StatusPages, serve
 
-__all__ = ["AT", "FIRST", "Answer", "ask", "noted", "serving"]
+__all__ = ["AT", "FIRST", "Answer", "ask", "record_run", "serving"]
 
 FIRST = "20261124T000000Z-000001"
 AT = "2026-11-24T00:00:00.000Z"
 NOW = datetime(2026, 11, 24, 0, 30, tzinfo=UTC)
 
 
-def noted(
+def record_run(
     folder: Path,
     *names: str,
     run: str = FIRST,

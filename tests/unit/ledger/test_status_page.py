@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.pages import AT, FIRST, noted
+from tests.support.pages import AT, FIRST, record_run
 from worker.ledger import status_page
 from worker.ledger.readonly import reading
 from worker.model.history import Ending
@@ -17,8 +17,8 @@ KEY = "https://api.solapi.com b"
 @pytest.fixture
 def ledger(tmp_path: Path) -> Path:
     """One of two runs over two accounts, the second run of which went wrong for one."""
-    noted(tmp_path, "b", "a", phones=PHONES)
-    return noted(tmp_path, "b", run=SECOND, phones=PHONES[:2], outcome="partial", bad="failed", message="no")
+    record_run(tmp_path, "b", "a", phones=PHONES)
+    return record_run(tmp_path, "b", run=SECOND, phones=PHONES[:2], outcome="partial", bad="failed", message="no")
 
 
 def test_an_account_stands_as_its_last_run_left_it(ledger: Path) -> None:
@@ -98,8 +98,8 @@ def test_a_question_that_takes_too_long_is_given_up(ledger: Path) -> None:
 
 def test_accounts_that_could_not_be_read_do_not_hide_each_other(tmp_path: Path) -> None:
     """They share a key, and stand by their names; one that was read since, or before, stands as the later run says."""
-    path = noted(tmp_path, "a", "b")
-    noted(tmp_path, "b", "c", "d", run=SECOND, outcome="failed", key="https://api.solapi.com None", phones=())
+    path = record_run(tmp_path, "a", "b")
+    record_run(tmp_path, "b", "c", "d", run=SECOND, outcome="failed", key="https://api.solapi.com None", phones=())
     with reading(path) as connection:
         assert connection is not None
         found = [(each.account, each.outcome, each.unread) for each in status_page.standings(connection)]
@@ -114,7 +114,7 @@ def test_accounts_that_could_not_be_read_do_not_hide_each_other(tmp_path: Path) 
         assert status_page.account(connection, "https://api.solapi.com None", "a") is None
         assert status_page.read_as(connection, ("https://api.solapi.com", "b")) == [KEY]
         assert status_page.read_as(connection, ("vendor", "b")) == []
-    noted(tmp_path, "b", run="20261124T020000Z-000003")
+    record_run(tmp_path, "b", run="20261124T020000Z-000003")
     with reading(path) as connection:
         assert connection is not None
         assert [each.account for each in status_page.standings(connection) if each.unread] == ["c", "d"]

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.support.pages import FIRST, ask, noted, serving
+from tests.support.pages import FIRST, ask, record_run, serving
 from worker.config.desired import load
 from worker.model.accounts import DesiredAccount
 from worker.model.status_page import AttentionItem, DaemonState, LastRead, QuotaUse
@@ -43,7 +43,7 @@ def test_every_page_is_there_before_the_first_run(tmp_path: Path) -> None:
 
 def test_accounts_runs_and_numbers_lead_to_each_other(tmp_path: Path) -> None:
     """Each link of each page leads to a page, and what needs attention is on the first one."""
-    noted(tmp_path, "good", "bad", phones=PHONES[:3], outcome="partial", bad="failed", message="not registered")
+    record_run(tmp_path, "good", "bad", phones=PHONES[:3], outcome="partial", bad="failed", message="not registered")
     with serving(tmp_path / "ledger.db") as url:
         seen, todo = set(), ["/"]
         while todo:
@@ -60,10 +60,10 @@ def test_accounts_runs_and_numbers_lead_to_each_other(tmp_path: Path) -> None:
 
 def test_accounts_that_could_not_be_read_have_pages_of_their_own(tmp_path: Path) -> None:
     """Three that failed are three rows, and each leads to its own runs, and to what it was when it could be read."""
-    noted(tmp_path, "c")
+    record_run(tmp_path, "c")
     for number in range(12):
         run = f"20261124T01{number:04}Z-000002"
-        noted(
+        record_run(
             tmp_path, "a & b", "b", "c", run=run, outcome="failed", key="vendor None", phones=(), message=f"no {number}"
         )
     with serving(tmp_path / "ledger.db") as url:
@@ -77,8 +77,8 @@ def test_accounts_that_could_not_be_read_have_pages_of_their_own(tmp_path: Path)
             assert len(re.findall("entry=", second)) == 2
             assert ("Last successful read" in first) is False
         assert ask(url, "/accounts/vendor%20None").status == 404
-    noted(tmp_path, "c", key="vendor 7", run="20261123T000000Z-000001")
-    noted(tmp_path, "c", key="vendor None", run="20261125T000000Z-000001", outcome="failed", phones=())
+    record_run(tmp_path, "c", key="vendor 7", run="20261123T000000Z-000001")
+    record_run(tmp_path, "c", key="vendor None", run="20261125T000000Z-000001", outcome="failed", phones=())
     with serving(tmp_path / "ledger.db") as url:
         assert 'href="/accounts/vendor%207"' in ask(url, links[2]).body
         assert "/accounts/vendor%207" not in ask(url).body
@@ -86,7 +86,7 @@ def test_accounts_that_could_not_be_read_have_pages_of_their_own(tmp_path: Path)
 
 def test_a_number_has_a_page_with_a_history_and_without(tmp_path: Path) -> None:
     """Both are shown, by digits and by form."""
-    noted(tmp_path, "main")
+    record_run(tmp_path, "main")
     with serving(tmp_path / "ledger.db") as url:
         for path in ("/numbers/01000000001", "/numbers/010-0000-0001", "/numbers?q=010-0000-0001"):
             page = ask(url, path)
@@ -101,8 +101,8 @@ def test_a_number_has_a_page_with_a_history_and_without(tmp_path: Path) -> None:
 def test_long_lists_are_paged_whole(tmp_path: Path) -> None:
     """By their links onward every account and every number comes once; searches narrow them."""
     names = [f"shop {number:03}" for number in range(230)]
-    noted(tmp_path, *names)
-    noted(tmp_path, "big", run="20261124T010000Z-000002", phones=PHONES)
+    record_run(tmp_path, *names)
+    record_run(tmp_path, "big", run="20261124T010000Z-000002", phones=PHONES)
     with serving(tmp_path / "ledger.db") as url:
         accounts = following(url, "/?q=shop")
         assert len(accounts) == 3
@@ -116,7 +116,7 @@ def test_long_lists_are_paged_whole(tmp_path: Path) -> None:
         assert [phone for page in noted_ for phone in re.findall(r"/numbers/(\d+)", page)] == PHONES
         assert len(following(url, f"/runs/{FIRST}")) == 3
         for number in range(60):
-            noted(tmp_path, "big", run=f"20261125T000000Z-{number:06}")
+            record_run(tmp_path, "big", run=f"20261125T000000Z-{number:06}")
         assert len(following(url, "/runs")) == 2
         assert len(following(url, f"/numbers/{PHONES[1]}")) == 6
         assert len(following(url, "/?show=needing")) == 1
@@ -124,7 +124,7 @@ def test_long_lists_are_paged_whole(tmp_path: Path) -> None:
 
 def test_hostile_texts_are_shown_and_do_nothing(tmp_path: Path) -> None:
     """Markup is escaped, marks that turn a text around are taken out, and such an account has a page of its own."""
-    noted(tmp_path, HOSTILE, outcome="failed", bad="failed", message=HOSTILE * 50)
+    record_run(tmp_path, HOSTILE, outcome="failed", bad="failed", message=HOSTILE * 50)
     with serving(tmp_path / "ledger.db") as url:
         home = ask(url).body
         found = re.search(r'href="(/accounts/[^"]*)"', home)
@@ -163,7 +163,7 @@ def test_hostile_texts_are_shown_and_do_nothing(tmp_path: Path) -> None:
 )
 def test_there_is_nothing_else(tmp_path: Path, path: str) -> None:
     """404, as a page with what to do."""
-    noted(tmp_path, "main")
+    record_run(tmp_path, "main")
     with serving(tmp_path / "ledger.db") as url:
         answer = ask(url, path)
         assert (answer.status, "There is no such page" in answer.body) == (404, True)
@@ -178,7 +178,7 @@ def test_what_is_no_address_is_refused(tmp_path: Path, path: str) -> None:
 
 def test_every_page_has_a_strict_policy(tmp_path: Path) -> None:
     """No page has an inline script or style, and nothing is cached but assets by their hash."""
-    noted(tmp_path, "main", bad="failed")
+    record_run(tmp_path, "main", bad="failed")
     with serving(tmp_path / "ledger.db") as url:
         for path in ("/", "/quota", "/nothing"):
             answer = ask(url, path)
@@ -204,7 +204,7 @@ def test_nothing_can_be_changed(tmp_path: Path, method: str) -> None:
 
 def test_a_name_that_was_bound_anew_is_not_answered(tmp_path: Path) -> None:
     """421 with what to do, without ledger content or events."""
-    noted(tmp_path, "secret-name")
+    record_run(tmp_path, "secret-name")
     with serving(tmp_path / "ledger.db") as url:
         for path in ("/", "/events", "/accounts/x"):
             answer = ask(url, path, Host="evil.example")
@@ -213,7 +213,7 @@ def test_a_name_that_was_bound_anew_is_not_answered(tmp_path: Path) -> None:
 
 def test_with_a_token_nothing_is_shown_without_it(tmp_path: Path) -> None:
     """A form sets a session that scripts cannot read; programs send the token; it is in no answer; leaving ends it."""
-    noted(tmp_path, "main")
+    record_run(tmp_path, "main")
     with serving(tmp_path / "ledger.db", TOKEN) as url:
         for path in ("/", "/events", "/quota", "/nothing"):
             assert (ask(url, path).status, "main</bdi>" in ask(url, path).body) == (401, False)
@@ -251,7 +251,7 @@ def test_wrong_tokens_are_bounded(tmp_path: Path) -> None:
 
 def test_unreadable_or_slow_ledger_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """503 with what to do, and the next request may succeed."""
-    path = noted(tmp_path, "main")
+    path = record_run(tmp_path, "main")
     with serving(path) as url:
         monkeypatch.setattr(site, "_SECONDS", 0.0)
         monkeypatch.setattr("worker.ledger.readonly._STEPS", 1)
@@ -268,7 +268,7 @@ def test_unreadable_or_slow_ledger_is_an_error(tmp_path: Path, monkeypatch: pyte
 
 def test_what_a_daemon_knows_is_shown(tmp_path: Path) -> None:
     """Drift, what needs attention, the windows in use and the next changes."""
-    noted(tmp_path, "main", "calm", "unseen")
+    record_run(tmp_path, "main", "calm", "unseen")
     live = DaemonState(
         last_pass="2026-11-24T00:20:00Z",
         outcome="converged",
@@ -341,7 +341,7 @@ def test_the_language_is_the_one_that_is_asked_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize("written", ["010-0000-0011", "+82 10-0000-0011", "0082 10 0000 0011", "(010) 0000.0011"])
 def test_a_number_is_found_however_it_is_written(tmp_path: Path, written: str) -> None:
     """Whole numbers by their history and on their account."""
-    noted(tmp_path, "big", phones=PHONES)
+    record_run(tmp_path, "big", phones=PHONES)
     with serving(tmp_path / "ledger.db") as url:
         assert "<title>010-0000-0011" in ask(url, f"/numbers?q={quote(written)}").body
         big = ask(url, "/accounts/" + quote("https://api.solapi.com big", safe="") + f"?q={quote(written)}").body
@@ -351,7 +351,7 @@ def test_a_number_is_found_however_it_is_written(tmp_path: Path, written: str) -
 @pytest.mark.parametrize("written", ["010-0000-011", "+82 10 0000 011", "+82 (0)10 0000 011"])
 def test_numbers_are_found_by_their_first_digits(tmp_path: Path, written: str) -> None:
     """Those of an account that begin so."""
-    noted(tmp_path, "big", phones=PHONES)
+    record_run(tmp_path, "big", phones=PHONES)
     with serving(tmp_path / "ledger.db") as url:
         big = ask(url, "/accounts/" + quote("https://api.solapi.com big", safe="") + f"?q={quote(written)}").body
         assert set(re.findall(r"/numbers/(\d+)", big)) == set(PHONES[110:])
@@ -359,7 +359,7 @@ def test_numbers_are_found_by_their_first_digits(tmp_path: Path, written: str) -
 
 def test_a_run_that_is_under_way_is_shown_so(tmp_path: Path) -> None:
     """Its accounts and numbers are unfinished, and not settled."""
-    path = noted(tmp_path, "main", outcome=None)
+    path = record_run(tmp_path, "main", outcome=None)
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE outcomes SET outcome = NULL")
     with serving(path) as url:

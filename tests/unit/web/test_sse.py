@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.pages import ask, noted, serving
+from tests.support.pages import ask, record_run, serving
 from worker.web import Access, StatusPages
 from worker.web.sse import MOST
 
@@ -32,16 +32,16 @@ def _until(found: socket.socket, words: bytes) -> bytes:
 def test_listeners_get_changes_without_their_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a run records makes an event, which has a count and no name."""
     monkeypatch.setattr("worker.web.sse._LOOK", 0.05)
-    path = noted(tmp_path, "main")
+    path = record_run(tmp_path, "main")
     with serving(path) as url, _listen(url) as found:
         assert b"text/event-stream" in _until(found, b"event: hello")
-        noted(tmp_path, "secret-name", run="20261124T010000Z-000002")
+        record_run(tmp_path, "secret-name", run="20261124T010000Z-000002")
         assert b"secret-name" not in _until(found, b"event: change")
 
 
 def test_a_page_says_what_it_shows(tmp_path: Path) -> None:
     """Its version is the first event of a listener, as long as nothing changed between."""
-    path = noted(tmp_path, "main")
+    path = record_run(tmp_path, "main")
     versions = []
     with serving(path) as url:
         for run in ("20261124T010000Z-000002", "20261124T010000Z-000003"):
@@ -49,7 +49,7 @@ def test_a_page_says_what_it_shows(tmp_path: Path) -> None:
             with _listen(url) as found:
                 assert _until(found, b"\n\n").endswith(f"event: hello\ndata: {shown[0]}\n\n\r\n".encode())
             versions.append(shown[0])
-            noted(tmp_path, "main", run=run)
+            record_run(tmp_path, "main", run=run)
     assert len(set(versions)) == 2
 
 

@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import pytest
 
-from tests.simulation import plumbing
+from tests.simulation import planted_io_bugs
 from worker.ledger import writes
 from worker.ledger.ledger import AccountLedger
 from worker.model.accounts import AccountMemory, ObservedAccount
@@ -18,17 +18,17 @@ from worker.reconcile.attempt import Attempt
 from worker.reconcile.executor import Executor
 from worker.reconcile.identity import Identities
 
-__all__ = ["CANARIES", "Canary"]
+__all__ = ["PLANTED_BUGS", "PlantedBug"]
 
 Patch = pytest.MonkeyPatch
 
 compared = diff.diff
 
 
-class Canary(NamedTuple):
+class PlantedBug(NamedTuple):
     """A planted bug: what it is, the number of the oracle that must find it, and how it is planted."""
 
-    bug: str
+    name: str
     oracle: str
     plant: Callable[[Patch], None]
 
@@ -217,41 +217,41 @@ def _do_not_compare_a_plan_with_its_file(patch: Patch) -> None:
     patch.setattr(account, "unasked", lambda *_: {})
 
 
-CANARIES: Final = (
-    Canary("skip the intent", "2", plumbing.skip_the_intent),
-    Canary("send before the intent is durable", "2", plumbing.send_before_the_intent_is_durable),
-    Canary("reuse a signature", "5", plumbing.reuse_a_signature),
-    Canary("free a slot at send", "4", plumbing.free_a_slot_at_send),
-    Canary("free a slot at the answer", "4", plumbing.free_a_slot_at_the_answer),
-    Canary("hold the slot of what timed out no longer", "4", plumbing.hold_what_timed_out_no_longer),
-    Canary("ignore a 429", "4", plumbing.ignore_a_429),
-    Canary("hold only writes after a 429", "4", plumbing.hold_writes_only),
-    Canary("trust a reply's row", "6", _trust_a_replys_row),
-    Canary("retry what is refused", "7", plumbing.retry_what_is_refused),
-    Canary("call doubt done", "6", _call_doubt_done),
-    Canary("retry doubt without a look", "1", _retry_ambiguous_write_without_a_read),
-    Canary("call what was accepted changed", "6", _call_accepted_changed),
-    Canary("write protected numbers", "1", _write_protected_numbers),
-    Canary("ignore a stale plan", "1", _ignore_a_stale_plan),
-    Canary("deactivate first", "3", _deactivate_first),
-    Canary("do not wait for activations", "3", _do_not_wait_for_activations),
-    Canary("let everything through", "3", _let_everything_through),
-    Canary("forget what dead runs have spent", "3", plumbing.forget_what_dead_runs_spent),
-    Canary("replay open intents", "1", _replay_open_intents),
-    Canary("overwrite what others changed", "7", _overwrite_what_others_changed),
-    Canary("do not heed what others' looks show", "1", _ignore_the_reads_of_others),
-    Canary("write twice at once", "12", plumbing.write_twice_at_once),
-    Canary("lock nothing", "12", plumbing.lock_nothing),
-    Canary("write what is as desired", "9", _write_what_is_as_desired),
-    Canary("forget the last number", "10", _forget_the_last_number),
-    Canary("write in a dry run", "8", plumbing.write_in_a_dry_run),
-    Canary("drop an outcome", "11", plumbing.drop_an_outcome),
-    Canary("tell a number twice", "11", _report_a_number_twice),
-    Canary("settle nothing", "11", plumbing.settle_nothing),
-    Canary("drop the answers", "13", plumbing.drop_the_answers),
-    Canary("believe any reply", "14", plumbing.believe_any_reply),
-    Canary("believe a shrunken reply", "14", plumbing.believe_a_shrunken_reply),
-    Canary("write by two descriptions of one account", "15", _write_by_two_descriptions),
-    Canary("carry a plan out again", "16", _carry_a_plan_out_again),
-    Canary("do not compare a plan with its file", "17", _do_not_compare_a_plan_with_its_file),
+PLANTED_BUGS: Final = (
+    PlantedBug("skip the intent", "2", planted_io_bugs.skip_the_intent),
+    PlantedBug("send before the intent is durable", "2", planted_io_bugs.send_before_the_intent_is_durable),
+    PlantedBug("reuse a signature", "5", planted_io_bugs.reuse_a_signature),
+    PlantedBug("free a slot at send", "4", planted_io_bugs.free_a_slot_at_send),
+    PlantedBug("free a slot at the answer", "4", planted_io_bugs.free_a_slot_at_the_answer),
+    PlantedBug("hold the slot of what timed out no longer", "4", planted_io_bugs.hold_what_timed_out_no_longer),
+    PlantedBug("ignore a 429", "4", planted_io_bugs.ignore_a_429),
+    PlantedBug("hold only writes after a 429", "4", planted_io_bugs.hold_writes_only),
+    PlantedBug("trust a reply's row", "6", _trust_a_replys_row),
+    PlantedBug("retry what is refused", "7", planted_io_bugs.retry_what_is_refused),
+    PlantedBug("call doubt done", "6", _call_doubt_done),
+    PlantedBug("retry doubt without a look", "1", _retry_ambiguous_write_without_a_read),
+    PlantedBug("call what was accepted changed", "6", _call_accepted_changed),
+    PlantedBug("write protected numbers", "1", _write_protected_numbers),
+    PlantedBug("ignore a stale plan", "1", _ignore_a_stale_plan),
+    PlantedBug("deactivate first", "3", _deactivate_first),
+    PlantedBug("do not wait for activations", "3", _do_not_wait_for_activations),
+    PlantedBug("let everything through", "3", _let_everything_through),
+    PlantedBug("forget what dead runs have spent", "3", planted_io_bugs.forget_what_dead_runs_spent),
+    PlantedBug("replay open intents", "1", _replay_open_intents),
+    PlantedBug("overwrite what others changed", "7", _overwrite_what_others_changed),
+    PlantedBug("do not heed what others' looks show", "1", _ignore_the_reads_of_others),
+    PlantedBug("write twice at once", "12", planted_io_bugs.write_twice_at_once),
+    PlantedBug("lock nothing", "12", planted_io_bugs.lock_nothing),
+    PlantedBug("write what is as desired", "9", _write_what_is_as_desired),
+    PlantedBug("forget the last number", "10", _forget_the_last_number),
+    PlantedBug("write in a dry run", "8", planted_io_bugs.write_in_a_dry_run),
+    PlantedBug("drop an outcome", "11", planted_io_bugs.drop_an_outcome),
+    PlantedBug("tell a number twice", "11", _report_a_number_twice),
+    PlantedBug("settle nothing", "11", planted_io_bugs.settle_nothing),
+    PlantedBug("drop the answers", "13", planted_io_bugs.drop_the_answers),
+    PlantedBug("believe any reply", "14", planted_io_bugs.believe_any_reply),
+    PlantedBug("believe a shrunken reply", "14", planted_io_bugs.believe_a_shrunken_reply),
+    PlantedBug("write by two descriptions of one account", "15", _write_by_two_descriptions),
+    PlantedBug("carry a plan out again", "16", _carry_a_plan_out_again),
+    PlantedBug("do not compare a plan with its file", "17", _do_not_compare_a_plan_with_its_file),
 )

@@ -38,14 +38,14 @@ def every_number_has_one_outcome(world: World, runs: list[Life]) -> Iterator[str
         "WHERE entries.finished_at IS NOT NULL",
     )
     for life in runs:
-        told, result = life.results, life.record.result
+        results, result = life.results, life.record.result
         kept = {phone: found[0]["outcome"] for phone, found in rows.get(life.name, {}).items()}
         if result is not None:
-            if len({number.phone for number in told}) != len(told):
+            if len({number.phone for number in results}) != len(results):
                 yield f"{life.name} tells a number twice"
             if life.record.saved is None and sum(result.counts.values()) not in _expected(life):
                 yield f"{life.name} counts {sum(result.counts.values())} numbers, there are {_expected(life)}"
-            outcomes = {number.phone: number.outcome for number in told}
+            outcomes = {number.phone: number.outcome for number in results}
             noted = not life.record.crashed and not _noting_failed(life)
             if noted and any(kept[phone] != outcomes.get(phone, "unchanged") for phone in kept):
                 yield f"{life.name} tells {outcomes}, the ledger has {kept}"

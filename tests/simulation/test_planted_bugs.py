@@ -1,0 +1,33 @@
+"""The oracles notice: every bug that is planted into the real worker is found within a few hundred seeds."""
+
+from typing import Final
+
+import pytest
+
+from tests.simulation.oracles import ORACLES, judge
+from tests.simulation.planted_bugs import PLANTED_BUGS, PlantedBug
+from tests.simulation.scenario import scenario
+from tests.simulation.world import simulate
+
+_MOST_SEEDS: Final = 400
+
+
+def _found(oracle: str, seed: int) -> bool:
+    violations = simulate(scenario(seed), judge).violations
+    return any(violation.startswith(f"{oracle}: ") for violation in violations)
+
+
+@pytest.mark.parametrize("bug", PLANTED_BUGS, ids=lambda bug: bug.name)
+def test_a_planted_bug_is_found(bug: PlantedBug, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oracle that a planted bug names contradicts the broken worker on one of the first seeds."""
+    bug.plant(monkeypatch)
+    assert any(_found(bug.oracle, seed) for seed in range(_MOST_SEEDS)), f"{bug.name} was not noticed"
+
+
+def test_the_worker_without_a_planted_bug_passes_the_same_seeds() -> None:
+    assert [seed for seed in range(_MOST_SEEDS) if simulate(scenario(seed), judge).violations] == []
+
+
+def test_every_oracle_has_a_planted_bug() -> None:
+    """Each promise is known to be able to fail."""
+    assert {bug.oracle for bug in PLANTED_BUGS} == {"2", *(name for name, _ in ORACLES)}
