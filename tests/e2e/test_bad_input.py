@@ -222,7 +222,7 @@ def test_full_stdout_is_an_error_and_the_log_is_complete(command: Command, accou
         process = command.popen("apply", "--yes", "-f", "d.yaml", "--format", "json", stdout=full)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "No space left on device; the run was carried out, and `senderid history 2" in err
+    assert "No space left on device; the run is finished: see its result with `senderid history 2" in err
     outcomes = [json.loads(line) for line in err.splitlines() if '"event":"number"' in line]
     assert {line["phone"]: line["outcome"] for line in outcomes} == {A: "changed", B: "unchanged"}
     assert account.statuses[A] == "ACTIVE"

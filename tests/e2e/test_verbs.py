@@ -191,13 +191,13 @@ def test_demo_plans_applies_and_verifies(command: Command, seed: str) -> None:
     done = command("demo", "--seed", seed, timeout=20)
     assert done.returncode == 0, done.stdout
     story = done.stdout
-    steps = ["1. What is wanted", "2. senderid plan", "3. senderid apply", "4. senderid plan, once more", "proven"]
+    steps = ["1. The desired state", "2. senderid plan", "3. senderid apply", "4. senderid plan, again", "Verified by"]
     assert [story.index(step) for step in steps] == sorted(story.index(step) for step in steps)
     assert "Converged:" in story
     assert "No changes" in story
     assert "0 changes are pending now" in story
     assert "senderid export" in story
-    (arrived, met) = re.search(r"(\d+) requests arrived, (\d+) of them met a fault", story).groups()  # type: ignore[union-attr]
+    (arrived, met) = re.search(r"(\d+) requests arrived, (\d+) of them had an injected fault", story).groups()  # type: ignore[union-attr]
     assert int(arrived) > int(met) > 0
 
 

@@ -228,7 +228,7 @@ def test_systemd_notifications(command: Command, served: Served, watch: Callable
         (("--cron", "61 * * * *", "--timezone", "Etc/GMT+9"), "warning: --timezone Etc/GMT+9 is UTC-9"),
         (("--timezone", "Asia/Seoul"), "--timezone goes with --cron"),
         (("--every", "0s"), "at least 1s"),
-        (("--every", "soon"), "is no time"),
+        (("--every", "soon"), "is not a duration"),
         (("--every", "5m", "--jitter", "5m"), "--jitter must be shorter"),
         (("-f", "-"), "only once"),
         (("--account", "nobody"), "no file has an account"),

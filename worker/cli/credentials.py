@@ -97,10 +97,10 @@ def _resolve(reference: SecretRef, what: str) -> str:
     if not (text.isascii() and text.isprintable()) or not _NO_KEY.isdisjoint(text):
         raise CredentialsMissing(
             Message(
-                "the {what} cannot be used: {place} has characters that no key has, such as quotes, blanks or line "
-                "ends between others",
-                what=what,
-                place=place,
+                "the {secret} cannot be used: {location} has characters that no key has, such as quotes, spaces "
+                "or line breaks",
+                secret=what,
+                location=place,
             )
         )
     return text
@@ -118,27 +118,29 @@ def _read_secret(reference: SecretRef, what: str) -> tuple[str, str]:
         except OSError as error:
             raise CredentialsMissing(
                 Message(
-                    "the {what} cannot be read: {place}: {strerror}",
-                    what=what,
-                    place=place,
+                    "the {secret} cannot be read: {location}: {strerror}",
+                    secret=what,
+                    location=place,
                     strerror=system_text(error.strerror),
                 )
             ) from None
         if len(data) > _SECRET_CAP:
             raise CredentialsMissing(
                 Message(
-                    "the {what} cannot be used: {place} is too long to hold nothing but a key", what=what, place=place
+                    "the {secret} cannot be used: {location} is too long to hold nothing but a key",
+                    secret=what,
+                    location=place,
                 )
             )
         try:
             text = data.decode("utf-8-sig")
         except UnicodeDecodeError:
             raise CredentialsMissing(
-                Message("the {what} cannot be used: {place} is not UTF-8 text", what=what, place=place)
+                Message("the {secret} cannot be used: {location} is not UTF-8 text", secret=what, location=place)
             ) from None
     if text is None:
-        raise CredentialsMissing(Message("the {what} is missing: {place} is not set", what=what, place=place))
+        raise CredentialsMissing(Message("the {secret} is missing: {location} is not set", secret=what, location=place))
     text = text.strip()
     if not text:
-        raise CredentialsMissing(Message("the {what} is missing: {place} is empty", what=what, place=place))
+        raise CredentialsMissing(Message("the {secret} is missing: {location} is empty", secret=what, location=place))
     return text, place

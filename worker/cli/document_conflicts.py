@@ -55,18 +55,18 @@ def _incomplete(fragments: Sequence[AccountDocument]) -> Iterator[Conflict]:
         for place, folder in parts.items():
             told = (
                 Message(
-                    "{place} describes account {name!r} too and is no part of this run, so that its numbers would "
+                    "{location} describes account {name!r} too and is no part of this run, so that its numbers would "
                     "be deactivated as unmanaged: give the folder, -f {folder}",
-                    place=place,
+                    location=place,
                     name=name,
                     folder=folder,
                 )
                 if deactivating
                 else Message(
-                    "the keys of account {name!r} are at {place}, which is no part of this run: give the folder, -f "
+                    "the keys of account {name!r} are at {location}, which is no part of this run: give the folder, -f "
                     "{folder}",
                     name=name,
-                    place=place,
+                    location=place,
                     folder=folder,
                 )
             )

@@ -106,10 +106,10 @@ def read_only(settings: Settings) -> NullLedger:
 
 
 @cache
-def _warn(told: str) -> None:
+def _warn(message: str) -> None:
     with suppress(OSError, ValueError):  # stderr may be closed
-        warning = _("warning: {what}; until then nothing is said of why numbers differ")
-        click.echo(warning.format(what=translated(told)), err=True)
+        warning = _("warning: {warning}; until then plans show no causes of differences")
+        click.echo(warning.format(warning=translated(message)), err=True)
 
 
 def find_run(settings: Settings, name: str, *, account: str | None = None, phone: str | None = None) -> RunRecord:
@@ -131,9 +131,9 @@ def find_run(settings: Settings, name: str, *, account: str | None = None, phone
         if found:
             raise UsageError(
                 Message(
-                    "several run ids start with {name!r}: {listed}; give more of the id",
+                    "several run ids start with {name!r}: {run_ids}; give more of the id",
                     name=name,
-                    listed=_listed(found),
+                    run_ids=_listed(found),
                 )
             )
         there = runs_named(connection, "", _NAMED + 1)

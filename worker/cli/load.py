@@ -124,7 +124,7 @@ def print_warnings(warnings: Iterable[Problem]) -> None:
     """Print warnings about files to stderr."""
     for warning in warnings:
         place = f"{warning.source}:{warning.line}:{warning.column}"
-        told = _("{place}: warning: {what}").format(place=place, what=translated(warning.message))
+        told = _("{location}: warning: {warning}").format(location=place, warning=translated(warning.message))
         click.echo(told, err=True)
 
 
@@ -172,7 +172,9 @@ def parse_rules(names: Sequence[str]) -> frozenset[str]:
     for name in names:
         if name not in known:
             raise UsageError(
-                Message("--allow {name!r}: there is no such rule; there are {known}", name=name, known=", ".join(known))
+                Message(
+                    "--allow {name!r}: there is no such rule; there are {choices}", name=name, choices=", ".join(known)
+                )
             )
     return frozenset(names)
 

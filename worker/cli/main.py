@@ -164,8 +164,8 @@ def _report(error: BaseException) -> ExitStatus:
             # the text of a bug's error may hold secrets: its type and its place are printed instead
             frame = extract_tb(error.__traceback__)[-1]
             place = f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}"
-            bug = _("senderid: this is a bug, please report it: {error} at {place} (senderid {version})")
-            _print_error(bug.format(error=type(error).__name__, place=place, version=__version__))
+            bug = _("senderid: this is a bug, please report it: {error} at {location} (senderid {version})")
+            _print_error(bug.format(error=type(error).__name__, location=place, version=__version__))
             return ExitStatus.ERROR
 
 

@@ -76,7 +76,7 @@ class RunMetrics:
         if self.metrics is not None and not self._delivered:
             self.metrics.desired_state(valid=not isinstance(error, DesiredStateError))
             self.metrics.broke_off()
-            self.deliver(lambda told: click.echo(_("warning: {what}").format(what=translated(told)), err=True))
+            self.deliver(lambda told: click.echo(_("warning: {warning}").format(warning=translated(told)), err=True))
 
     def deliver(self, report: Callable[[str], None]) -> None:
         """Deliver the metrics; `report` takes the message of each failure."""

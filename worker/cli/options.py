@@ -71,8 +71,8 @@ class _Duration(click.ParamType[float]):
             return float(value)
         number, unit = value[:-1], value[-1:]
         if unit not in self._units or not (number.isascii() and number.isdigit()) or len(number) > _DIGITS:
-            told = _("{value} is no time: write 30s, 90m, 24h, 7d or 4w")
-            self.fail(told.format(value=repr(value)), param, ctx)
+            message = _("{text} is not a duration: use 30s, 90m, 24h, 7d or 4w")
+            self.fail(message.format(text=repr(value)), param, ctx)
         return float(int(number) * self._units[unit])
 
 
@@ -408,7 +408,12 @@ def _refuse_one_file(given: dict[str, str | None]) -> None:
         other = named.setdefault(Path(path).resolve(), option)
         if other != option:
             raise UsageError(
-                Message("{other} and {option} name the same file: {path}", other=other, option=option, path=path)
+                Message(
+                    "{other_option} and {option} name the same file: {path}",
+                    other_option=other,
+                    option=option,
+                    path=path,
+                )
             )
 
 

@@ -207,14 +207,16 @@ def read_access(settings: "Settings", host: str) -> "Access":
             why = (
                 system_text(error.strerror) if isinstance(error, OSError) else Message("it is no text, or has no place")
             )
-            raise UsageError(Message("web.token_file {name}: cannot be read: {why}", name=name, why=why)) from None
+            raise UsageError(
+                Message("web.token_file {name}: cannot be read: {reason}", name=name, reason=why)
+            ) from None
         if len(token) < web.MIN_TOKEN_LENGTH or not token.isascii() or not token.isprintable():
             raise UsageError(
                 Message(
-                    "web.token_file {name}: the token should be {least} or more printable ASCII "
+                    "web.token_file {name}: the token should be {minimum} or more printable ASCII "
                     "characters, such as of `openssl rand -hex 32`",
                     name=name,
-                    least=web.MIN_TOKEN_LENGTH,
+                    minimum=web.MIN_TOKEN_LENGTH,
                 )
             )
     return web.Access(token, host=host)

@@ -81,12 +81,12 @@ def _unavailable(variable: str, error: Exception) -> str:
     if isinstance(error, ImportError):
         return Message(
             "no traces: {variable} is set, but the extra is not installed: pip install "
-            "'senderid-worker[otel]', or set {off}=true",
+            "'senderid-worker[otel]', or set {setting}=true",
             variable=variable,
-            off=_OFF,
+            setting=_OFF,
         )
     return Message(
-        "no traces: {variable} is set, but one of the OTEL_ variables cannot be used; fix it, or set {off}=true",
+        "no traces: {variable} is set, but one of the OTEL_ variables cannot be used; fix it, or set {setting}=true",
         variable=variable,
-        off=_OFF,
+        setting=_OFF,
     )

@@ -104,7 +104,7 @@ def _channel(reader: Reader, node: Node) -> Channel | None:
 def _events(reader: Reader, node: Node) -> tuple[Event, ...] | None:
     known = [event.value for event in Event]
     if not isinstance(node, Sequence) or not node.items:
-        message = Message("events must be a list of {known}; omit it for all of them", known=tuple(known))
+        message = Message("events must be a list of {choices}; omit it for all of them", choices=tuple(known))
         reader.problem(node, message)
         return None
     events: dict[Event, Node] = {}
@@ -124,7 +124,7 @@ def _seconds(reader: Reader, node: Node) -> float | None:
     try:
         return msgspec.convert(given, _Digest, strict=False)
     except msgspec.ValidationError:
-        reader.problem(node, Message("digest_seconds must be a number of seconds from 0 to {most:,}", most=_DAY))
+        reader.problem(node, Message("digest_seconds must be a number of seconds from 0 to {maximum:,}", maximum=_DAY))
         return None
 
 

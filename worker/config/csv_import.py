@@ -276,7 +276,7 @@ class _TableReader:
         cell = self._cell(row, "protected")
         flag = _FLAGS.get(cell.lower())
         if flag is None:
-            message = Message("protected must be true or false, not {given}", given=quote(cell))
+            message = Message("protected must be true or false, not {actual}", actual=quote(cell))
             self._problem(row, self._columns["protected"], message)
         return bool(flag)
 

@@ -98,7 +98,9 @@ def read_file(
                 return Problem(path, 1, 1, Message("not a regular file: give {expected}", expected=expected))
             identity = (status.st_dev, status.st_ino)
             if seen is not None and identity in seen:
-                return Problem(path, 1, 1, Message("same file as {other}: give it once", other=seen[identity]))
+                return Problem(
+                    path, 1, 1, Message("same file as {other_name}: give it once", other_name=seen[identity])
+                )
             data = file.read(cap + 1)
     except OSError as error:
         return Problem(path, 1, 1, _unreadable(error))

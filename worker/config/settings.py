@@ -207,7 +207,7 @@ def resolve_limit(name: str, value: int | str, whole: int, *, least: int = 0) ->
     match = _percentage(str(value).strip())
     if match is None or (match["percent"] and int(match["number"]) > _WHOLE):
         given = yaml_reader.quote(str(value)) if value else Message("nothing")
-        raise ValueError(Message("{name} must be {expected}, not {given}", name=name, expected=_SHARE, given=given))
+        raise ValueError(Message("{name} must be {expected}, not {actual}", name=name, expected=_SHARE, actual=given))
     number = int(match["number"])
     return max(least, whole * number // _WHOLE) if match["percent"] else number
 
@@ -268,7 +268,7 @@ def _of_file(reader: yaml_reader.Reader, data: bytes) -> dict[tuple[str, ...], o
             values |= _walk(reader, Settings, (), root)
         elif not (isinstance(root, yaml_reader.Scalar) and root.null):
             given = yaml_reader.describe(root)
-            reader.problem(root, Message("settings must be a mapping of names to values, not {given}", given=given))
+            reader.problem(root, Message("settings must be a mapping of names to values, not {actual}", actual=given))
     return values
 
 
@@ -283,10 +283,10 @@ def _walk(
                 values |= _walk(reader, fields[name].type, (*path, name), value)
             else:
                 message = Message(
-                    "{name} must be a mapping of {keys}, not {given}",
+                    "{name} must be a mapping of {keys}, not {actual}",
                     name=name,
                     keys=tuple(field.name for field in structs.fields(fields[name].type)),
-                    given=yaml_reader.describe(value),
+                    actual=yaml_reader.describe(value),
                 )
                 reader.problem(value, message)
             continue
@@ -367,9 +367,9 @@ def _mismatch(field: structs.FieldInfo, given: str) -> Message:
     kind = inspect.type_info(field.type)
     match kind.type if isinstance(kind, inspect.Metadata) else kind:
         case inspect.IntType(ge=least, le=most):
-            expected = Message("a whole number from {least} to {most:,}", least=least or 0, most=most or 0)
+            expected = Message("a whole number from {minimum} to {maximum:,}", minimum=least or 0, maximum=most or 0)
         case inspect.FloatType(le=most):
-            expected = Message("a number of seconds above 0 and up to {most:,}", most=most or 0)
+            expected = Message("a number of seconds above 0 and up to {maximum:,}", maximum=most or 0)
         case inspect.BoolType():
             expected = Message("true or false")
         case inspect.LiteralType(values=words):
@@ -378,7 +378,7 @@ def _mismatch(field: structs.FieldInfo, given: str) -> Message:
             expected = _SHARE
         case _:
             expected = Message("text")
-    return Message("{name} must be {expected}, not {given}", name=field.name, expected=expected, given=given)
+    return Message("{name} must be {expected}, not {actual}", name=field.name, expected=expected, actual=given)
 
 
 def _built(section: type[S], path: tuple[str, ...], values: Mapping[tuple[str, ...], object]) -> S:

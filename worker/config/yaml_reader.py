@@ -331,7 +331,7 @@ class Reader:
     def key(self, key: Node, seen: dict[str, Node], known: Collection[str], *, secret: bool = False) -> str | None:
         """Return a known key and add it to `seen`; None if the key is unknown or a duplicate, which is a problem."""
         if not isinstance(key, Scalar):
-            self.problem(key, Message("expected a key: one of {known}", known=tuple(known)))
+            self.problem(key, Message("expected a key: one of {choices}", choices=tuple(known)))
         elif key.text in seen:
             self.problem(key, duplicate(key.text, seen[key.text]))
         elif key.text in known:
@@ -374,5 +374,5 @@ def suggest(text: str, known: Collection[str]) -> Message:
     return (
         Message("; did you mean {word!r}?", word=close[0])
         if close
-        else Message("; use one of {known}", known=tuple(known))
+        else Message("; use one of {choices}", choices=tuple(known))
     )

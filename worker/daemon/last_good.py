@@ -213,11 +213,11 @@ def _headless(fragments: Iterable[AccountDocument], gone: dict[str, Fragments]) 
             if fragment.keys and others and not any(other.keys for other in others):
                 keys = tuple(fragment.keys)
                 message = Message(
-                    "the file was deleted, and with it {keys} of account {account!r}, which {place} still describes: "
-                    "add the keys there, or delete that document too",
+                    "the file was deleted, and with it {keys} of account {account!r}, which {location} still "
+                    "describes: add the keys there, or delete that document too",
                     keys=keys,
                     account=fragment.account.name,
-                    place=others[0].place,
+                    location=others[0].place,
                 )
                 yield Conflict(Problem(source, fragment.account.line, 1, message), (source,))
 

@@ -285,9 +285,9 @@ def _refuse_version(version: int, path: Path, known: int) -> None:
         raise unusable(
             path,
             Message(
-                "it was created by a newer senderid: its schema is {version}, this version supports up to {known}",
+                "it was created by a newer senderid: its schema is {version}, this version supports up to {supported}",
                 version=version,
-                known=known,
+                supported=known,
             ),
         )
 

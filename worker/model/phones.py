@@ -132,7 +132,11 @@ def parse_digits(text: str) -> str:
     length = len(digits)
     if length > _LONGEST:
         raise ValueError(
-            Message("{length} digits; a number has at most {most}: write one number only", length=length, most=_LONGEST)
+            Message(
+                "{length} digits; a number has at most {maximum}: write one number only",
+                length=length,
+                maximum=_LONGEST,
+            )
         )
     if length < _SHORTEST:
         raise ValueError(Message("too short for a Korean number: check its digits"))
@@ -174,16 +178,16 @@ def why_implausible(digits: str) -> Message | None:
 def _wrong_length(prefix: str, least: int, most: int, length: int) -> Message:
     if least == most:
         return Message(
-            "{prefix} numbers have {most} digits, this one has {length}: check its digits",
+            "{prefix} numbers have {maximum} digits, this one has {length}: check its digits",
             prefix=prefix,
-            most=most,
+            maximum=most,
             length=length,
         )
     return Message(
-        "{prefix} numbers have {least} to {most} digits, this one has {length}: check its digits",
+        "{prefix} numbers have {minimum} to {maximum} digits, this one has {length}: check its digits",
         prefix=prefix,
-        least=least,
-        most=most,
+        minimum=least,
+        maximum=most,
         length=length,
     )
 

@@ -202,7 +202,9 @@ def zone_warning(name: str) -> Message | None:
     """Return a warning for an IANA name that is often a mistake, else None."""
     place = _SEASONAL.get(name)
     if place:
-        return Message("{zone} has no summer time: use {place} for local time", zone=describe_zone(name), place=place)
+        return Message(
+            "{zone} has no summer time: use {location} for local time", zone=describe_zone(name), location=place
+        )
     turned = _turned(name)
     if turned is None or int(turned[2]) == 0:
         return None
@@ -211,11 +213,11 @@ def zone_warning(name: str) -> Message | None:
     if opposite is None:
         return Message("{zone} is {offset}, as IANA inverts the sign", zone=name, offset=actual)
     return Message(
-        "{zone} is {offset}, as IANA inverts the sign: use {opposite} for {other}",
+        "{zone} is {offset}, as IANA inverts the sign: use {opposite} for {local_name}",
         zone=name,
         offset=actual,
         opposite=opposite,
-        other=_format(minutes),
+        local_name=_format(minutes),
     )
 
 

@@ -123,20 +123,20 @@ def used(
         return hold(changes, reasons), ()
     count = len(usage.unknown)
     if hold_unknown:
-        reason = Message("use unknown ({why}); to deactivate it anyway, add --allow in-use", why=usage.why)
+        reason = Message("use unknown ({reason}); to deactivate it anyway, add --allow in-use", reason=usage.why)
         reasons |= dict.fromkeys(usage.unknown, reason)
         notice = Message.plural(
-            "the use of {count:,} number is unknown: held unless --allow in-use is added ({why})",
-            "the use of {count:,} numbers is unknown: held unless --allow in-use is added ({why})",
+            "the use of {count:,} number is unknown: held unless --allow in-use is added ({reason})",
+            "the use of {count:,} numbers is unknown: held unless --allow in-use is added ({reason})",
             count,
-            why=usage.why,
+            reason=usage.why,
         )
     else:
         notice = Message.plural(
-            "the use of {count:,} number is unknown: deactivated anyway ({why})",
-            "the use of {count:,} numbers is unknown: deactivated anyway ({why})",
+            "the use of {count:,} number is unknown: deactivated anyway ({reason})",
+            "the use of {count:,} numbers is unknown: deactivated anyway ({reason})",
             count,
-            why=usage.why,
+            reason=usage.why,
         )
     return hold(changes, reasons), (Notice(NoticeKind.IN_USE, notice),)
 
@@ -164,9 +164,9 @@ def hold_swaps(changes: Sequence[Change], mode: PairSwaps, others: Iterable[Chan
 def swap_reason(lost: Mapping[str, str]) -> Message:
     """Return why a deactivation is held, for the result of `unreached`."""
     return Message(
-        "held by safety.pair_swaps: cannot activate {lost}; "
+        "held by safety.pair_swaps: cannot activate {activations}; "
         "fix that first, leave it out with --exclude, or set pair_swaps to warn",
-        lost=listed(lost, lost),
+        activations=listed(lost, lost),
     )
 
 

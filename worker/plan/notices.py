@@ -135,10 +135,10 @@ def with_swap_notice(plan: AccountPlan) -> AccountPlan:
     if not lost or not off:
         return plan
     message = Message(
-        "the plan cannot activate {lost}, but would deactivate {off}; "
+        "the plan cannot activate {activations}, but would deactivate {deactivated}; "
         "fix the activation first, or set safety.pair_swaps to hold",
-        lost=listed(lost, lost),
-        off=listed(off),
+        activations=listed(lost, lost),
+        deactivated=listed(off),
     )
     return structs.replace(plan, notices=(*plan.notices, Notice(NoticeKind.SWAP, message)))
 
@@ -150,10 +150,10 @@ def result_notices(numbers: Sequence[NumberResult], mode: PairSwaps) -> tuple[No
     if not lost:
         return ()
     message = Message(
-        "the run deactivated {off}, but did not confirm {lost} as ACTIVE; "
+        "the run deactivated {deactivated}, but did not confirm {activations} as ACTIVE; "
         "fix the activation or roll the run back; set safety.pair_swaps to hold to prevent this",
-        off=listed(off),
-        lost=listed(lost, lost),
+        deactivated=listed(off),
+        activations=listed(lost, lost),
     )
     return (Notice(NoticeKind.SWAP, message),)
 

@@ -112,11 +112,11 @@ def guard(
     left = active + activations - deactivations
     if left < safety.min_active <= active:
         message = Message(
-            "{left} of {active} ACTIVE numbers would stay ACTIVE; at least {least} must (min_active). "
+            "{remaining} of {active} ACTIVE numbers would stay ACTIVE; at least {minimum} must (min_active). "
             "To allow it, add --allow min-active",
-            left=left,
+            remaining=left,
             active=active,
-            least=safety.min_active,
+            minimum=safety.min_active,
         )
         broken.append(Refusal(MIN_ACTIVE, message))
     return tuple(refusal for refusal in broken if allow.isdisjoint({refusal.rule, ALLOW_ALL}))
@@ -147,18 +147,18 @@ def fleet_wide(plans: Sequence[AccountPlan], most: int | str, allow: frozenset[s
 def _fleet_wide(action: Action, count: int, whole: int, limit: int, setting: int | str) -> Message:
     if action is Action.ACTIVATE:
         return Message(
-            "{count} of the {whole} numbers of all accounts would be activated; at most {limit} may be "
+            "{count} of the {total} numbers of all accounts would be activated; at most {limit} may be "
             "(fleet_wide: {setting}). To allow it, add --allow fleet-wide",
             count=count,
-            whole=whole,
+            total=whole,
             limit=limit,
             setting=setting,
         )
     return Message(
-        "{count} of the {whole} numbers of all accounts would be deactivated; at most {limit} may be "
+        "{count} of the {total} numbers of all accounts would be deactivated; at most {limit} may be "
         "(fleet_wide: {setting}). To allow it, add --allow fleet-wide",
         count=count,
-        whole=whole,
+        total=whole,
         limit=limit,
         setting=setting,
     )
@@ -168,17 +168,17 @@ def replay(earlier: PlanFileUse) -> Refusal:
     """Return the refusal of a plan file that an earlier run used up."""
     if earlier.carried_out:
         message = Message(
-            "run {run} carried out this plan already, at {at}: plan again, or add --allow replay to carry it out "
+            "run {run} carried out this plan already, at {time}: plan again, or add --allow replay to carry it out "
             "anyway",
             run=earlier.run,
-            at=earlier.at,
+            time=earlier.at,
         )
     else:
         message = Message(
-            "run {run} wrote to numbers of this plan at {at}, after the plan was made: plan again, or add --allow "
+            "run {run} wrote to numbers of this plan at {time}, after the plan was made: plan again, or add --allow "
             "replay to carry it out anyway",
             run=earlier.run,
-            at=earlier.at,
+            time=earlier.at,
         )
     return Refusal(REPLAY, message)
 

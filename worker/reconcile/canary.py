@@ -61,13 +61,13 @@ def _judge(
         log.info("canary.passed", **fields)
         return None
     message = Message.plural(
-        "{failed} of {whole} numbers of the first account were not changed as planned; at most {limit} may fail "
+        "{failed} of {total} numbers of the first account were not changed as planned; at most {limit} may fail "
         "(canary.max_failed: {setting}): check their results, then apply again",
-        "{failed} of {whole} numbers of the first {count} accounts were not changed as planned; at most {limit} may "
+        "{failed} of {total} numbers of the first {count} accounts were not changed as planned; at most {limit} may "
         "fail (canary.max_failed: {setting}): check their results, then apply again",
         len(canary),
         failed=failed,
-        whole=whole,
+        total=whole,
         limit=limit,
         setting=max_failed,
     )

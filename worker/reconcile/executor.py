@@ -286,12 +286,12 @@ class Executor:
             return True
         failed = sum(not attempt.acknowledged for attempt in activations)
         message = Message.plural(
-            "{count} activation failed, and without it fewer than {least} numbers would stay ACTIVE: "
+            "{count} activation failed, and without it fewer than {minimum} numbers would stay ACTIVE: "
             "no deactivation was attempted",
-            "{count} activations failed, and without them fewer than {least} numbers would stay ACTIVE: "
+            "{count} activations failed, and without them fewer than {minimum} numbers would stay ACTIVE: "
             "no deactivation was attempted",
             failed,
-            least=least,
+            minimum=least,
         )
         self.stopped = ActivationsFailed(message)
         return False

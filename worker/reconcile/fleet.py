@@ -360,10 +360,10 @@ class Fleet:
         if len(credentials.api_secret.reveal()) < SHORTEST_SECRET and not where.is_loopback:
             place = (account.credentials or DEFAULT_CREDENTIALS).api_secret.place
             message = Message(
-                "the API secret in {place} has fewer than {least} characters, so it cannot be a secret of the vendor: "
-                "write the whole secret there",
-                place=place,
-                least=SHORTEST_SECRET,
+                "the API secret in {location} has fewer than {minimum} characters, so it cannot be a secret of the "
+                "vendor: write the whole secret there",
+                location=place,
+                minimum=SHORTEST_SECRET,
             )
             raise CredentialsMissing(message)
         key = credentials.api_key

@@ -88,7 +88,7 @@ class Identities:
         if len(names) < 2:  # noqa: PLR2004 - one is the account itself
             return None
         places = tuple(
-            Message("{name!r} ({place})", name=name, place=self._known[name].place) for name in names[:_NAMED]
+            Message("{name!r} ({location})", name=name, location=self._known[name].place) for name in names[:_NAMED]
         )
         message = Message(
             "{count} names are one account: {places}: nothing was written to it. Describe it once, or split it: write "

@@ -76,7 +76,7 @@ class Mask:
         if found is None or len(found[0]) > _LONGEST:
             raise ValueError(Message("a mask is a number with stars for the digits to be hidden: 010****5678"))
         if len(found[2]) < _LEAST:
-            raise ValueError(Message("a mask hides {least} digits or more: 010****5678", least=_LEAST))
+            raise ValueError(Message("a mask hides {minimum} digits or more: 010****5678", minimum=_LEAST))
         return cls(len(found[1]), len(found[2]), len(found[3]))
 
     def number(self, digits: str) -> str:

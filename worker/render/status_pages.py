@@ -222,5 +222,7 @@ def _chart(windows: Sequence[WriteBucket]) -> Chart:
         )
         for place, window in enumerate(windows)
     ]
-    label = _("Writes over time, at most {most} per bar; the table below has the same data").format(most=f"{most:,}")
+    label = _("Writes over time, at most {maximum} per bar; the table below has the same data").format(
+        maximum=f"{most:,}"
+    )
     return Chart(_WIDTH, _HEIGHT, label, bars, most)

@@ -69,7 +69,7 @@ def _absent(observed: ObservedAccount, listed: Iterable[str]) -> frozenset[str]:
 
 
 def _lost(lost: frozenset[str]) -> str:
-    return Message("listed numbers that are not registered: {lost}", lost=len(lost))
+    return Message("listed numbers that are not registered: {phones}", phones=len(lost))
 
 
 def _shrinkage(before: int | None, after: int) -> str | None:

@@ -90,10 +90,10 @@ class Breaker:
             if self._tried == len(_PAUSES):
                 self._given_up = CircuitOpen(
                     Message(
-                        "{failures} requests in a row and {tried} looks after them failed, the last one with: {error}; "
-                        "run again when the API answers",
+                        "{failures} requests in a row and {probes} probes failed, the last one with: {error}; run "
+                        "again when the API answers",
                         failures=_FAILURES,
-                        tried=self._tried,
+                        probes=self._tried,
                         error=str(error),
                     )
                 )

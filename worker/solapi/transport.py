@@ -317,9 +317,9 @@ def transport_error(error: BaseException, *, write: bool) -> ApiError:
             return AccountRejected(
                 Message(
                     "TLS: the endpoint's certificate cannot be verified ({reason}): check the endpoint and this "
-                    "machine's clock; {way}",
+                    "machine's clock; {advice}",
                     reason=reason,
-                    way=way,
+                    advice=way,
                 )
             )
         case aiohttp.ClientSSLError() | aiohttp.ServerFingerprintMismatch():

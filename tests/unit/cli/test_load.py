@@ -110,7 +110,7 @@ def test_accounts_of_the_default_folder() -> None:
 def test_no_default_folder() -> None:
     """Without config/desired the message says how to start."""
     with pytest.raises(
-        DesiredStateError, match=r"^config/desired:1:1: .*: name files with -f, or begin with `senderid ex"
+        DesiredStateError, match=r"^config/desired:1:1: .*: name files with -f, or start with `senderid ex"
     ):
         load_accounts(Settings(), [])
 

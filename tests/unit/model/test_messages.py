@@ -31,9 +31,9 @@ def test_plural_is_chosen_by_count(count: int, text: str) -> None:
 
 def test_tuples_are_listed_and_messages_nest() -> None:
     inner = Message("it is {what}", what="odd")
-    message = Message("{phones}: {why}", phones=(PhoneNumber("112"), ("1335", 3)), why=inner)
+    message = Message("{phones}: {reason}", phones=(PhoneNumber("112"), ("1335", 3)), reason=inner)
     assert message == "112, 1335, 3: it is odd"
-    assert message.parameters["why"] is inner
+    assert message.parameters["reason"] is inner
 
 
 def test_values_are_not_read_as_placeholders() -> None:
@@ -81,11 +81,11 @@ def test_message_is_encoded_as_english() -> None:
 
 def test_message_is_restored_from_its_parts() -> None:
     message = Message.plural(
-        "{count} number: {phones}, {why} ({rate:.1f})",
-        "{count} numbers: {phones}, {why} ({rate:.1f})",
+        "{count} number: {phones}, {reason} ({rate:.1f})",
+        "{count} numbers: {phones}, {reason} ({rate:.1f})",
         2,
         phones=(PhoneNumber("112"), PhoneNumber("1335")),
-        why=Message("it is {what}", what="odd"),
+        reason=Message("it is {what}", what="odd"),
         rate=0.5,
     )
     kept = msgspec.json.encode(parts(message))

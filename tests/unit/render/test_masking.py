@@ -264,12 +264,12 @@ def test_masked_run_has_no_number_in_full() -> None:
 def test_message_is_masked_by_its_parameters() -> None:
     """Phone numbers are hidden however short, foreign text by pattern, counts and fixed words not at all."""
     message = Message(
-        "{phone} and {phones}: {note} ({count} of 112, {why})",
+        "{phone} and {phones}: {note} ({count} of 112, {reason})",
         phone=PhoneNumber("112"),
         phones=(PhoneNumber(PHONE), PhoneNumber("1335")),
         note=TEXT,
         count=15881234,
-        why=Message("in {file}", file=f"{PHONE}.yaml"),
+        reason=Message("in {file}", file=f"{PHONE}.yaml"),
     )
     notice = Notice(NoticeKind.GROUP, message)
     masked = MASK.document(AccountPlan(account="a", counts={}, notices=(notice,))).notices[0].message

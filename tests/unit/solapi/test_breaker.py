@@ -139,7 +139,7 @@ def test_three_failed_probes_are_the_end() -> None:
         circuit.fail(10)
         told = await asyncio.gather(*(circuit.breaker.closed() for _ in range(5)), return_exceptions=True)
         assert {type(each) for each in told} == {CircuitOpen}
-        assert "10 requests in a row and 3 looks" in str(told[0])
+        assert "10 requests in a row and 3 probes" in str(told[0])
         assert "gone fishing" in str(told[0])
         assert len(circuit.probed) == 3
         since = circuit.now()

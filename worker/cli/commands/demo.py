@@ -69,7 +69,7 @@ async def _story(run: "Session", sandbox: "Sandbox", account: "SandboxAccount", 
     )
     emit(told.format(url=sandbox.url, count=len(account.numbers)) + "\n")
     wanted = _wanted(account, sandbox.url)
-    _chapter(_("1. What is wanted, in a file:"))
+    _chapter(_("1. The desired state, in a file:"))
     head = wanted.splitlines()
     more = _("… {count} more lines").format(count=len(head) - _HEAD)
     emit("".join(f"     {line}\n" for line in [*head[:_HEAD], f"  {more}"]))
@@ -79,12 +79,12 @@ async def _story(run: "Session", sandbox: "Sandbox", account: "SandboxAccount", 
     drafts = await run.fleet.plan(loaded, Terms())
     emit(text.plan(_document(drafts), color=page.color, width=page.width))
 
-    _chapter(_("3. senderid apply: carried out, through everything that goes wrong on the way"))
+    _chapter(_("3. senderid apply: carry out the changes, despite injected faults"))
     results = await run.fleet.apply(loaded, drafts, Terms(), run.progress)
     result = run.result(results)
     emit(text.result(result, color=page.color, width=page.width))
 
-    _chapter(_("4. senderid plan, once more"))
+    _chapter(_("4. senderid plan, again"))
     again = await run.fleet.plan(loaded, Terms())
     emit(text.plan(_document(again), color=page.color, width=page.width))
 

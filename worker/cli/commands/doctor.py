@@ -130,8 +130,10 @@ async def _network(url: str, seconds: float) -> tuple[Check, ...]:
             if isinstance(error, TimeoutError)
             else (system_text(error.strerror) if error.strerror else Message("unknown host"))
         )
-        return (Check("network", "fail", Message("no connection to {place}: {reason}", place=place, reason=reason)),)
-    reached = Check("network", "ok", Message("{place} answers", place=place))
+        return (
+            Check("network", "fail", Message("no connection to {location}: {reason}", location=place, reason=reason)),
+        )
+    reached = Check("network", "ok", Message("{location} answers", location=place))
     if not secure:
         return (reached, Check("tls", "skip", Message("plain http to this machine")))
     try:

@@ -41,8 +41,8 @@ class _Since(click.ParamType[datetime]):
         try:
             seconds = options.DURATION.convert(value, param, ctx)
         except click.BadParameter:
-            told = _("{value} is no time: write 24h, 7d, 2026-11-24 or 2026-11-24T09:00+09:00")
-            self.fail(told.format(value=repr(value)), param, ctx)
+            message = _("{text} is not a time: use 24h, 7d, 2026-11-24 or 2026-11-24T09:00+09:00")
+            self.fail(message.format(text=repr(value)), param, ctx)
         return _ago(seconds)
 
 

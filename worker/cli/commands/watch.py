@@ -231,7 +231,7 @@ def _rhythm(every: float | None, cron: str | None, timezone: str | None) -> "tup
             Message("--timezone {timezone!r}: {error}", timezone=timezone or "", error=str(error))
         ) from None
     if warning := zone_warning(zone.key):
-        click.echo(_("warning: --timezone {what}").format(what=translated(warning)), err=True)
+        click.echo(_("warning: --timezone {warning}").format(warning=translated(warning)), err=True)
     try:
         return of_expression(cron, zone, datetime.now(UTC)), f"cron {cron} {zone.key}"
     except ValueError as error:

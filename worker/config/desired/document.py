@@ -46,7 +46,7 @@ _SAFETY: Final = ("max_deactivations", "min_active", "pair_swaps")
 _PAIR_SWAPS: Final = get_args(PairSwaps)
 _IN_USE: Final = {
     "enabled": Message("true or false"),
-    "hours": Message("a whole number from 1 to {most:,}", most=HOURS_CAP),
+    "hours": Message("a whole number from 1 to {maximum:,}", maximum=HOURS_CAP),
     "on_unknown": Message("hold or allow"),
 }
 """Keys of `in_use`, and what each must be."""
@@ -179,7 +179,7 @@ class DocumentReader:
         known = [each.value for each in Unmanaged]
         if given in known:
             return Unmanaged(given)
-        message = Message("invalid unmanaged {given}{hint}", given=describe(node), hint=suggest(given, known))
+        message = Message("invalid unmanaged {actual}{hint}", actual=describe(node), hint=suggest(given, known))
         self._reader.problem(node, message)
         return None
 
@@ -207,7 +207,7 @@ class DocumentReader:
             number = read_count(value)
             if name == "min_active":
                 if number is None:
-                    expected = Message("a whole number from {least} to {most:,}", least=0, most=COUNT_CAP)
+                    expected = Message("a whole number from {minimum} to {maximum:,}", minimum=0, maximum=COUNT_CAP)
                     self._reader.problem(value, _mismatch(name, expected, value))
                 values[name] = number
                 continue
@@ -225,7 +225,7 @@ class DocumentReader:
 
     def _in_use(self, node: Node) -> InUseOverride | None:
         if not isinstance(node, Mapping):
-            message = Message("in_use must be a mapping such as {{hours: 72}}, not {given}", given=describe(node))
+            message = Message("in_use must be a mapping such as {{hours: 72}}, not {actual}", actual=describe(node))
             self._reader.problem(node, message)
             return None
         values: dict[str, Any] = {}
@@ -295,4 +295,4 @@ class DocumentReader:
 
 
 def _mismatch(name: str, expected: Message, node: Node) -> Message:
-    return Message("{name} must be {expected}, not {given}", name=name, expected=expected, given=describe(node))
+    return Message("{name} must be {expected}, not {actual}", name=name, expected=expected, actual=describe(node))

@@ -148,10 +148,10 @@ def _unnamed(documents: Sequence[AccountDocument]) -> Iterator[Problem]:
     for document in documents[1:]:
         if not (first.named and document.named):
             message = Message(
-                "account {account!r} is also described at {place}: write another `account:` in one of them, or the "
+                "account {account!r} is also described at {location}: write another `account:` in one of them, or the "
                 "same in both if they are parts of one account",
                 account=document.account.name,
-                place=first.place,
+                location=first.place,
             )
             yield _at(document, message)
 
@@ -162,10 +162,10 @@ def _second_heads(documents: Sequence[AccountDocument]) -> Iterator[Problem]:
         if document.keys and document is not head:
             message = Message(
                 "account {account!r} is split, and only one of its documents may have account-level keys: move {keys} "
-                "to {place}, which has {head_keys}",
+                "to {location}, which has {head_keys}",
                 account=head.account.name,
                 keys=document.keys,
-                place=head.place,
+                location=head.place,
                 head_keys=head.keys,
             )
             yield _at(document, message)
@@ -182,7 +182,9 @@ def _listed_twice(documents: Sequence[AccountDocument]) -> Iterator[Problem]:
             here = f"{source}:{line}"
             place = places.setdefault(phone, here)
             if place is not here:
-                message = Message("{phone} is a duplicate of {place}: keep one", phone=PhoneNumber(phone), place=place)
+                message = Message(
+                    "{phone} is a duplicate of {location}: keep one", phone=PhoneNumber(phone), location=place
+                )
                 yield Problem(source, line, 1, message)
 
 
@@ -194,16 +196,17 @@ def _other_zones(documents: Sequence[AccountDocument]) -> Iterator[Problem]:
             continue
         if document.zoned:
             message = Message(
-                "timezone is {timezone} here and {other} at {place}: write the same in all documents of the account",
+                "timezone is {timezone} here and {other_timezone} at {location}: write the same in all documents "
+                "of the account",
                 timezone=document.account.timezone,
-                other=timezone,
-                place=head.place,
+                other_timezone=timezone,
+                location=head.place,
             )
         else:
             message = Message(
-                "timezone is {timezone} at {place}: write `timezone: {timezone}` here too",
+                "timezone is {timezone} at {location}: write `timezone: {timezone}` here too",
                 timezone=timezone,
-                place=head.place,
+                location=head.place,
             )
         yield _at(document, message)
 
@@ -219,11 +222,12 @@ def _active_twice(documents: Sequence[AccountDocument]) -> Iterator[Conflict]:
             first, first_line = holders.setdefault(phone, (account, line))
             if first.name != account.name:
                 message = Message(
-                    "{phone} is ACTIVE in {account!r} and in {other!r} ({place}): it can be ACTIVE in one account only",
+                    "{phone} is ACTIVE in {account!r} and in {other_account!r} ({location}): it can be ACTIVE in "
+                    "one account only",
                     phone=PhoneNumber(phone),
                     account=account.name,
-                    other=first.name,
-                    place=f"{first.source}:{first_line}",
+                    other_account=first.name,
+                    location=f"{first.source}:{first_line}",
                 )
                 yield Conflict(Problem(account.source, line, 1, message), (account.source, first.source))
 

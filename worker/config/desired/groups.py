@@ -61,9 +61,9 @@ class GroupsReader:
     def _group(self, name: str, node: Node) -> None:
         if not isinstance(node, Mapping):
             message = Message(
-                "group {name} must be {{members: […], min_active: 1}}, not {given}",
+                "group {name} must be {{members: […], min_active: 1}}, not {actual}",
                 name=quote(name),
-                given=describe(node),
+                actual=describe(node),
             )
             self._reader.problem(node, message)
             return
@@ -90,7 +90,7 @@ class GroupsReader:
 
     def _phone(self, node: Node) -> str | None:
         if not isinstance(node, Scalar) or node.null:
-            self._reader.problem(node, Message("expected a number, not {given}", given=describe(node)))
+            self._reader.problem(node, Message("expected a number, not {actual}", actual=describe(node)))
             return None
         try:
             phone = normalise(node.text)
@@ -107,9 +107,9 @@ class GroupsReader:
             return number
         if members:
             message = Message(
-                "min_active must be a whole number from 1 to {members:,}, the number of members, not {given}",
+                "min_active must be a whole number from 1 to {members:,}, the number of members, not {actual}",
                 members=members,
-                given=describe(node),
+                actual=describe(node),
             )
             self._reader.problem(node, message)
         return None

@@ -71,24 +71,24 @@ def find_duplicates(accounts: Sequence[DesiredAccount], reach: IdentityResolver)
     """Yield accounts of different names that are one account, each at the later one. No message has a key."""
     for pair in find_same_accounts(accounts, reach):
         first, second = pair.first, pair.second
-        values = {"account": second.name, "other": first.name, "place": f"{first.source}:{first.line}"}
+        values = {"account": second.name, "other_account": first.name, "location": f"{first.source}:{first.line}"}
         if pair.pinned:
             message = Message(
-                "account {account!r} pins the same account_id as {other!r} at {place}: describe the account once, or "
-                "split it: write the same `account:` in both documents",
+                "account {account!r} pins the same account_id as {other_account!r} at {location}: describe the account "
+                "once, or split it: write the same `account:` in both documents",
                 **values,
             )
         elif pair.is_contradictory:
             message = Message(
-                "account {account!r} has the API key of {other!r} at {place}, but another account_id: a key belongs to "
-                "one account, so correct the credentials or the account_id of one of them",
+                "account {account!r} has the API key of {other_account!r} at {location}, but another account_id: a key "
+                "belongs to one account, so correct the credentials or the account_id of one of them",
                 **values,
             )
         else:
             message = Message(
-                "account {account!r} has the API key of {other!r} at {place}, so both are one account: describe the "
-                "account once, or split it: write the same `account:` in both documents, or give one of them other "
-                "credentials",
+                "account {account!r} has the API key of {other_account!r} at {location}, so both are one account: "
+                "describe the account once, or split it: write the same `account:` in both documents, or give one "
+                "of them other credentials",
                 **values,
             )
         yield Conflict(Problem(second.source, second.line, 1, message), (*sources(second), *sources(first)))

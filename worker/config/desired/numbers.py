@@ -85,7 +85,7 @@ class NumbersReader:
 
     def _listed(self, node: Node) -> None:
         if not isinstance(node, Mapping):
-            message = Message("an entry must be {{phone: …, status: …}}, not {given}", given=describe(node))
+            message = Message("an entry must be {{phone: …, status: …}}, not {actual}", actual=describe(node))
             self._reader.problem(node, message)
             return
         fields = self._reader.fields(node, ("phone", *_KEYS))
@@ -157,7 +157,7 @@ class NumbersReader:
     def _flag(self, node: Node) -> bool:
         if isinstance(node, Scalar) and node.text.lower() in {"true", "false"}:
             return node.text.lower() == "true"
-        message = Message("protected must be true or false, not {given}", given=describe(node))
+        message = Message("protected must be true or false, not {actual}", actual=describe(node))
         self._reader.problem(node, message)
         return False
 

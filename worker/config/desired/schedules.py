@@ -49,7 +49,7 @@ def read_status(reader: Reader, node: Node) -> Status | None:
     """Return the status at a node; None if it is a problem."""
     status = _STATUSES.get(node.text.lower()) if isinstance(node, Scalar) else None
     if status is None:
-        reader.problem(node, Message("status must be ACTIVE or INACTIVE, not {given}", given=describe(node)))
+        reader.problem(node, Message("status must be ACTIVE or INACTIVE, not {actual}", actual=describe(node)))
     return status
 
 
@@ -98,7 +98,7 @@ def _temporary(reader: Reader, fields: Mapping[str, Node], plain: Status | None)
 
 def _window(reader: Reader, node: Node) -> DatedWindow | WeeklyWindow | None:
     if not isinstance(node, MappingNode):
-        reader.problem(node, Message("a window must be {forms}, not {given}", forms=_FORMS, given=describe(node)))
+        reader.problem(node, Message("a window must be {forms}, not {actual}", forms=_FORMS, actual=describe(node)))
         return None
     fields = reader.fields(node, _WINDOW)
     status = read_status(reader, fields["status"]) if "status" in fields else None
@@ -138,7 +138,7 @@ def _moment(reader: Reader, node: Node, name: str) -> datetime | None:
     try:
         return parse_moment(given)
     except ValueError as error:
-        message = Message("invalid {name} {given}: {reason}", name=name, given=describe(node), reason=str(error))
+        message = Message("invalid {name} {actual}: {reason}", name=name, actual=describe(node), reason=str(error))
         reader.problem(node, message)
         return None
 

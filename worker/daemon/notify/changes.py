@@ -263,7 +263,7 @@ def _drift(name: str, before: AccountState, now: AccountState) -> Iterator[Notif
         both = sum(now.drift[phone] is Cause.BOTH for phone in new)
         title = Message.plural("{count:,} number changed by others", "{count:,} numbers changed by others", len(new))
         if both:
-            title = Message("{changes} ({both:,} of them also in the file)", changes=title, both=both)
+            title = Message("{changes} ({in_file:,} of them also in the file)", changes=title, in_file=both)
         yield Notification(Event.DRIFT, name, title, _some(new))
     elif before.drift and not now.drift:
         yield Notification(Event.DRIFT, name, Message("external changes were reverted"), over=True)
@@ -287,10 +287,12 @@ def _writes(name: str, before: AccountState, now: AccountState) -> Iterator[Noti
 def _switched(done: WriteSummary) -> Message:
     on, off, run = done.activated, done.deactivated, done.run_id
     if on and off:
-        return Message("{on:,} activated, {off:,} deactivated (run {run})", on=on, off=off, run=run)
+        return Message(
+            "{activated:,} activated, {deactivated:,} deactivated (run {run})", activated=on, deactivated=off, run=run
+        )
     if on:
-        return Message("{on:,} activated (run {run})", on=on, run=run)
-    return Message("{off:,} deactivated (run {run})", off=off, run=run)
+        return Message("{activated:,} activated (run {run})", activated=on, run=run)
+    return Message("{deactivated:,} deactivated (run {run})", deactivated=off, run=run)
 
 
 def _holds(name: str, before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Notification]:

@@ -29,9 +29,9 @@ def result(result: Result, remark: str = "") -> str:
 def run(run: RunRecord) -> str:
     """Return one run of the ledger as Markdown that fits a comment."""
     title = _("Run {run}: {outcome}").format(run=code(run.run_id), outcome=translated(ENDINGS[run.outcome].word))
-    about = _("{command} by {who}, {start}, senderid {version}").format(
+    about = _("{command} by {user}, {start}, senderid {version}").format(
         command=run.command,
-        who=who(run),
+        user=who(run),
         start=f"{run.started_at[:10]} {run.started_at[11:19]} UTC",
         version=run.version,
     )

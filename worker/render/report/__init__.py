@@ -52,7 +52,7 @@ def run(record: RunRecord) -> str:
     """Return one run of the ledger as an HTML document."""
     fields = [
         Field(_("Command"), record.command),
-        Field(_("By"), _("{who} (process {pid})").format(who=who(record), pid=record.pid)),
+        Field(_("By"), _("{user} (process {pid})").format(user=who(record), pid=record.pid)),
         *([] if record.plan is None else [Field(_("Plan file"), record.plan, "code")]),
         Field(_("Version"), record.version),
         *_times(record.started_at, record.finished_at),

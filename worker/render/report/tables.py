@@ -142,8 +142,8 @@ def _cells(row: NumberRow) -> tuple[Cell, ...]:
 
 def _attempt(attempt: Attempt) -> str:
     parts = [
-        _("{number}. {asked}: {state}").format(
-            number=attempt.number, asked=attempt.asked, state=translated(attempt.state)
+        _("{number}. {desired}: {state}").format(
+            number=attempt.number, desired=attempt.asked, state=translated(attempt.state)
         ),
         _("recorded {time}").format(time=_clock(attempt.intended_at)),
     ]

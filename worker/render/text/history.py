@@ -64,8 +64,8 @@ def number(phone: str, document: History, *, color: bool, width: int = 80) -> st
     for run in document.runs:
         for account in run.accounts:
             lines.append(f"{_when(run.started_at)}  {header(account.account, account.account_id, paint, width // 2)}")
-            text = _("{command} by {who}, run {run}: {outcome}").format(
-                command=run.command, who=who(run), run=run.run_id, outcome=translated(ENDINGS[account.outcome].word)
+            text = _("{command} by {user}, run {run}: {outcome}").format(
+                command=run.command, user=who(run), run=run.run_id, outcome=translated(ENDINGS[account.outcome].word)
             )
             lines += indented(text, width, "  ", "    ", paint.style("quiet"))
             lines += [*group_lines(groups_of(account), paint, width), ""]
@@ -84,24 +84,24 @@ def _row(run: RunRecord, paint: Paint, columns: int) -> Iterator[str]:
         safe(brief_counts(run.counts), room),
     )
     yield "  ".join(cells).rstrip()
-    line = _("{run}, {command} by {who}").format(run=run.run_id, command=run.command, who=who(run))
+    line = _("{run}, {command} by {user}").format(run=run.run_id, command=run.command, user=who(run))
     yield from indented(line, columns, "  ", "    ", paint.style("quiet"))
 
 
 def _closing(document: History, paint: Paint, which: str = "") -> str:
     shown = len(document.runs)
     if not shown:
-        return _("No runs{which}.").format(which=which)
+        return _("No runs{filters}.").format(filters=which)
     if shown < document.total:
-        text = _("{count} of {runs}{which}. All of them: --limit 0")
-        return paint("quiet", text.format(count=f"{shown:,}", runs=count(document.total, "run"), which=which))
-    return paint("quiet", _("{runs}{which}.").format(runs=count(shown, "run"), which=which))
+        text = _("{count} of {runs}{filters}. All of them: --limit 0")
+        return paint("quiet", text.format(count=f"{shown:,}", runs=count(document.total, "run"), filters=which))
+    return paint("quiet", _("{runs}{filters}.").format(runs=count(shown, "run"), filters=which))
 
 
 def _about(run: RunRecord, paint: Paint, columns: int) -> Iterator[str]:
     """Return who started a run, when, with which plan file and settings."""
-    text = _("{command} by {who} (process {pid}), senderid {version}").format(
-        command=run.command, who=who(run), pid=run.pid, version=run.version
+    text = _("{command} by {user} (process {pid}), senderid {version}").format(
+        command=run.command, user=who(run), pid=run.pid, version=run.version
     )
     yield from indented(text, columns, "  ", "    ")
     yield from indented(_span(run), columns, "  ", "    ")

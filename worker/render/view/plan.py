@@ -198,8 +198,8 @@ def _total(total: Counter[str], *, drift: bool) -> str:
     if not total.total():
         return _("No drift. There are no numbers.") if drift else _("No changes. There are no numbers.")
     if total[Action.ACTIVATE] or total[Action.DEACTIVATE]:
-        text = _("{count} to activate, {other} to deactivate")
-        writes = text.format(count=f"{total[Action.ACTIVATE]:,}", other=f"{total[Action.DEACTIVATE]:,}")
+        text = _("{activations} to activate, {deactivations} to deactivate")
+        writes = text.format(activations=f"{total[Action.ACTIVATE]:,}", deactivations=f"{total[Action.DEACTIVATE]:,}")
         whole = _("Drift: {what}. {count} unchanged.") if drift else _("Plan: {what}. {count} unchanged.")
         return whole.format(what=", ".join(filter(None, (writes, others))), count=f"{same:,}")
     as_desired = ngettext("{count} number is as desired.", "{count} numbers are as desired.", same)
