@@ -330,14 +330,14 @@ def parrot() -> Iterator[_Parrot]:
     status=st.sampled_from([200, 200, 204, 206, 307, 400, 403, 403, 408, 429, 429, 500, 503, 999]),
     headers=st.lists(st.tuples(_NAMES, st.sampled_from(_VALUES) | inputs(*_VALUES)), max_size=5),
     body=st.sampled_from(_BODIES),
-    told=st.booleans(),
+    has_length=st.booleans(),
 )
 def test_any_headers_end_in_an_answer_or_an_error_in_time(
-    parrot: _Parrot, status: int, headers: list[tuple[bytes, bytes]], body: bytes, *, told: bool
+    parrot: _Parrot, status: int, headers: list[tuple[bytes, bytes]], body: bytes, *, has_length: bool
 ) -> None:
     """A read and a write end in time, and no header holds the quota for more than a minute."""
     lines = [b"%b: %b\r\n" % header for header in headers]
-    if told:
+    if has_length:
         lines.append(b"Content-Length: %d\r\n" % len(body))
     reply = b"HTTP/1.1 %d Whatever\r\n%b\r\n%b" % (status, b"".join(lines), body)
     # two requests, or four where the clock is corrected, of two seconds each; and a minute of each window

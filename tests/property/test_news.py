@@ -53,9 +53,9 @@ def test_unchanged_state_is_no_news(state: NotifyState) -> None:
     assert notifications(kept, state) == ()
 
 
-def edges(told: list[Notification], event: Event, account: str | None) -> list[bool]:
+def edges(news: list[Notification], event: Event, account: str | None) -> list[bool]:
     """The ends (True) and beginnings among some news, in their order."""
-    return [each.over for each in told if each.event is event and each.account == account]
+    return [each.over for each in news if each.event is event and each.account == account]
 
 
 def turns(states: list[bool]) -> list[bool]:
@@ -66,24 +66,24 @@ def turns(states: list[bool]) -> list[bool]:
 @given(st.lists(ACCOUNTS, max_size=6))
 def test_beginnings_and_ends_alternate(accounts: list[AccountState]) -> None:
     """Over any sequence of states, failing and suspended are reported once per change."""
-    told: list[Notification] = []
+    news: list[Notification] = []
     before = NotifyState()
     for account in accounts:
         now = NotifyState(
             accounts={"main": account}, suspended=account.failing, broken={"f": "x"} if account.failing else {}
         )
-        told += notifications(before, now)
+        news += notifications(before, now)
         before = now
     failing = turns([account.failing is not None for account in accounts])
-    assert edges(told, Event.FAILING, "main") == failing
-    assert edges(told, Event.FILE, None) == failing
-    assert edges(told, Event.SUSPENDED, None) == failing
-    assert edges(told, Event.SUSPENDED, "main") == turns([account.suspended is not None for account in accounts])
+    assert edges(news, Event.FAILING, "main") == failing
+    assert edges(news, Event.FILE, None) == failing
+    assert edges(news, Event.SUSPENDED, None) == failing
+    assert edges(news, Event.SUSPENDED, "main") == turns([account.suspended is not None for account in accounts])
 
 
 @given(ACCOUNTS, ACCOUNTS)
 def test_each_kind_is_reported_when_it_grows_and_when_it_ends(before: AccountState, now: AccountState) -> None:
-    told = list(notifications(NotifyState(accounts={"main": before}), NotifyState(accounts={"main": now})))
+    news = list(notifications(NotifyState(accounts={"main": before}), NotifyState(accounts={"main": now})))
     for event, old, new in (
         (Event.REFUSED, set(before.refused), set(now.refused)),
         (Event.HELD, set(before.held), set(now.held)),
@@ -93,14 +93,14 @@ def test_each_kind_is_reported_when_it_grows_and_when_it_ends(before: AccountSta
         put_right = now.written is not None and now.written != before.written and now.written.put_right
         if event is Event.DRIFT and put_right and wanted != [True]:
             wanted.append(True)
-        assert edges(told, event, "main") == wanted
+        assert edges(news, event, "main") == wanted
 
 
 @given(ACCOUNTS, ACCOUNTS)
 def test_notices_and_writes_are_reported_once(before: AccountState, now: AccountState) -> None:
     """Neither has an end."""
-    told = notifications(NotifyState(accounts={"main": before}), NotifyState(accounts={"main": now}))
-    lines = {each.title for each in told if each.event in {Event.EXPIRING, Event.NOTICE}}
+    news = notifications(NotifyState(accounts={"main": before}), NotifyState(accounts={"main": now}))
+    lines = {each.title for each in news if each.event in {Event.EXPIRING, Event.NOTICE}}
     for notice in now.notices:
         # what is said of a waiting number may change without being news
         known = notice in before.notices or (
@@ -108,7 +108,7 @@ def test_notices_and_writes_are_reported_once(before: AccountState, now: Account
         )
         line = notice.message if notice.phone is None else f"{notice.phone}: {notice.message}"
         assert (line in lines) is not known
-    changed = [each for each in told if each.event is Event.CHANGED]
+    changed = [each for each in news if each.event is Event.CHANGED]
     assert bool(changed) is (now.written is not None and now.written != before.written)
 
 

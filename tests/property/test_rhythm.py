@@ -44,7 +44,7 @@ def test_cron_goes_by_the_wall_time_of_its_zone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("expression", "told"),
+    ("expression", "message"),
     [
         ("", "five fields"),
         ("* * * *", "five fields (minute hour day month weekday), not 4"),
@@ -55,10 +55,10 @@ def test_cron_goes_by_the_wall_time_of_its_zone() -> None:
         ("0 0 */31 1 1#2", "it never matches within the next 50 years"),
     ],
 )
-def test_invalid_cron_expression_is_refused(expression: str, told: str) -> None:
+def test_invalid_cron_expression_is_refused(expression: str, message: str) -> None:
     with pytest.raises(ValueError, match=r".") as caught:
         cron(expression, SEOUL, START)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_cron_rhythm_without_a_next_time_waits_a_year() -> None:

@@ -192,13 +192,13 @@ def test_an_account_is_the_same_from_one_transition_to_the_next(
     account = _account(*schedules)
     start = clock.replace(tzinfo=UTC)
     end = start + timedelta(hours=hours)
-    told = list(transitions(account, start, end))
-    assert [each.when for each in told] == sorted(each.when for each in told)
+    changes = list(transitions(account, start, end))
+    assert [each.when for each in changes] == sorted(each.when for each in changes)
     after = next_transition(account, start - timedelta(microseconds=1))
-    assert next(iter(told), None) is None or after == told[0].when
-    assert told or after is None or after >= end
+    assert next(iter(changes), None) is None or after == changes[0].when
+    assert changes or after is None or after >= end
     state = _wanted(settle_schedules(account, start - timedelta(seconds=1)))
-    for each, following in pairwise([*told, Transition("", end, None, None, "")]):
+    for each, following in pairwise([*changes, Transition("", end, None, None, "")]):
         assert state[each.phone] is each.before is not each.after
         state[each.phone] = each.after
         if following.when > each.when:

@@ -27,15 +27,17 @@ from worker.plan.planfile import SavedAccount, SavedPlan, seal
 
 def test_a_problem_is_an_annotation_at_its_line() -> None:
     """Problems and warnings become errors and warnings of GitHub, and other lines nothing."""
-    told = annotations(["a.yaml:3:5: wrong\n", "a.yaml:4:1: warning: odd\n", "2 problems; nothing was sent.\n", "{}\n"])
-    assert list(told) == ["::error file=a.yaml,line=3,col=5::wrong", "::warning file=a.yaml,line=4,col=1::odd"]
+    lines = annotations(
+        ["a.yaml:3:5: wrong\n", "a.yaml:4:1: warning: odd\n", "2 problems; nothing was sent.\n", "{}\n"]
+    )
+    assert list(lines) == ["::error file=a.yaml,line=3,col=5::wrong", "::warning file=a.yaml,line=4,col=1::odd"]
 
 
 def test_last_annotation_counts_the_problems_left() -> None:
     """GitHub shows ten annotations a step: the tenth gives the number of the others."""
-    told = list(annotations(f"a.yaml:{line}:1: wrong" for line in range(1, 31)))
-    assert len(told) == 10
-    assert told[-1] == "::error::and 21 more, in the log of this step"
+    lines = list(annotations(f"a.yaml:{line}:1: wrong" for line in range(1, 31)))
+    assert len(lines) == 10
+    assert lines[-1] == "::error::and 21 more, in the log of this step"
     assert len(list(annotations(f"a.yaml:{line}:1: wrong" for line in range(1, 11)))) == 10
 
 
@@ -47,9 +49,9 @@ def test_last_annotation_counts_the_problems_left() -> None:
 )
 def test_any_problem_is_one_command(name: str, line: int, message: str) -> None:
     """Whatever a file and a problem are called, the annotation is one line, and a runner reads the same back."""
-    (told,) = annotations([str(Problem(name, line, 1, message)) + "\n"])
-    assert len(told.split("\n")) == 1
-    found = re.fullmatch(r"::(error|warning) file=([^,:\r\n]*),line=(\d+),col=(\d+)::(.*)", told, re.DOTALL)
+    (annotation,) = annotations([str(Problem(name, line, 1, message)) + "\n"])
+    assert len(annotation.split("\n")) == 1
+    found = re.fullmatch(r"::(error|warning) file=([^,:\r\n]*),line=(\d+),col=(\d+)::(.*)", annotation, re.DOTALL)
     assert found is not None
     decoded = [_unescaped(part) for part in (found[2], found[5])]
     assert f"{decoded[0]}:{found[3]}:{found[4]}: {'warning: ' * (found[1] == 'warning')}{decoded[1]}" == str(
@@ -71,7 +73,7 @@ def test_a_name_that_could_be_more_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("environment", "told"),
+    ("environment", "message"),
     [
         ({}, "there is no token"),
         ({"FORGE_TOKEN": "t"}, "GITHUB_REPOSITORY is not set"),
@@ -82,7 +84,7 @@ def test_a_name_that_could_be_more_is_refused(name: str) -> None:
     ],
 )
 def test_what_is_missing_is_named(
-    environment: dict[str, str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    environment: dict[str, str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Outside of a pipeline, or with half of one, it is said what is missing, and nothing is asked."""
     for name in (
@@ -98,7 +100,7 @@ def test_what_is_missing_is_named(
     body.write_text("x")
     done = CliRunner().invoke(main, ["comment", "--body", str(body)], env=environment)
     assert isinstance(done.exception, CiError)
-    assert told in str(done.exception)
+    assert message in str(done.exception)
 
 
 def test_an_issue_is_opened_or_closed(monkeypatch: pytest.MonkeyPatch) -> None:

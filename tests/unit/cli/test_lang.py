@@ -90,8 +90,8 @@ def test_help_is_korean_and_stays_within_its_columns(capsys: pytest.CaptureFixtu
         assert korean.startswith("사용법: ")
         assert english.startswith("Usage: ")
         assert max(map(width, korean.splitlines())) <= max(80, *map(len, english.splitlines())), path
-        told = {line.strip() for line in english.splitlines() if line.endswith(".") and " " in line.strip()}
-        assert not told & {line.strip() for line in korean.splitlines()}, path
+        sentences = {line.strip() for line in english.splitlines() if line.endswith(".") and " " in line.strip()}
+        assert not sentences & {line.strip() for line in korean.splitlines()}, path
 
 
 def test_the_option_for_help_follows_the_language(capsys: pytest.CaptureFixture[str]) -> None:

@@ -210,9 +210,9 @@ async def test_unreadable_ledger_warns_once(tmp_path: Path, capsys: pytest.Captu
     ledger._warn.cache_clear()
     nothing = read_only(Settings(ledger=LedgerSettings(path=str(tmp_path / "l.db"))))
     assert [await nothing.recall("vendor 1"), await nothing.recall("vendor 2")] == [AccountMemory(), AccountMemory()]
-    told = capsys.readouterr().err
-    assert told.count("warning:") == 1
-    assert "it is not a ledger" in told
+    stderr = capsys.readouterr().err
+    assert stderr.count("warning:") == 1
+    assert "it is not a ledger" in stderr
 
 
 def test_the_environment_of_a_hook_names_no_other_repository(

@@ -74,7 +74,7 @@ def test_settings_come_from_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "told"),
+    ("path", "message"),
     [
         ("missing.yaml", "missing.yaml:1:1: cannot be read: No such file or directory"),
         ("", "'':1:1: the path is empty: give a file"),
@@ -82,9 +82,9 @@ def test_settings_come_from_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
         ("/dev/zero", "/dev/zero:1:1: not a regular file: give a file"),
     ],
 )
-def test_settings_file_that_cannot_be_read(path: str, told: str) -> None:
+def test_settings_file_that_cannot_be_read(path: str, message: str) -> None:
     """A settings file that was named and cannot be read is an error, and does not become the defaults."""
-    assert refused(path) == told
+    assert refused(path) == message
 
 
 def test_default_settings_file_that_leads_nowhere() -> None:
@@ -141,7 +141,7 @@ def test_korean_accounts_by_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "told"),
+    ("names", "message"),
     [
         (["man"], "no file has an account 'man'; did you mean 'main'?"),
         (["zzz"], "no file has an account 'zzz'; there are 'main', 'shop'"),
@@ -149,11 +149,11 @@ def test_korean_accounts_by_name() -> None:
         (["\x1b[31m"], r"no file has an account '\\x1b\[31m'"),
     ],
 )
-def test_unknown_accounts(names: list[str], told: str) -> None:
+def test_unknown_accounts(names: list[str], message: str) -> None:
     """Each unknown account is reported, with the closest name."""
     wrote("d/main.yaml", "version: 1\nnumbers: {}")
     wrote("d/shop.yaml", owned("SHOP"))
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=message):
         load_accounts(Settings(), ["d"], names)
 
 
@@ -198,7 +198,7 @@ def test_selection_in_any_spelling() -> None:
 
 
 @pytest.mark.parametrize(
-    ("only", "exclude", "told"),
+    ("only", "exclude", "message"),
     [
         (["02-312-4567"], [], "--only 023124567: no file lists this number"),
         (["../x"], [], "--only '../x': character '/'"),
@@ -207,9 +207,9 @@ def test_selection_in_any_spelling() -> None:
         ([], ["\x1b"], r"--exclude '\\x1b': invisible character U\+001B"),
     ],
 )
-def test_wrong_selection(only: list[str], exclude: list[str], told: str) -> None:
+def test_wrong_selection(only: list[str], exclude: list[str], message: str) -> None:
     """A number that is invalid or not listed is reported with its option."""
-    with pytest.raises(UsageError, match=f"^{told}"):
+    with pytest.raises(UsageError, match=f"^{message}"):
         parse_selection(only, exclude, [listing("a", "01012345678")])
 
 
@@ -271,7 +271,7 @@ def test_secrets_are_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "message"),
     [
         (None, "the API secret is missing: the environment variable OTHER is not set"),
         ("", "the API secret is missing: the environment variable OTHER is empty"),
@@ -284,19 +284,19 @@ def test_secrets_are_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
         (f"{SECRET}한", "has characters that no key has"),
     ],
 )
-def test_wrong_variables(value: str | None, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_variables(value: str | None, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A variable that is missing, empty or no possible secret is named, without its value."""
     monkeypatch.setenv("KEY", "NCS1")
     if value is not None:
         monkeypatch.setenv("OTHER", value)
     with pytest.raises(CredentialsMissing) as error:
         CredentialsResolver()(reference(SecretRef(env="OTHER")))
-    assert told in str(error.value)
+    assert message in str(error.value)
     assert "hunter2" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "message"),
     [
         (b"", "the API secret is missing: the file secret is empty"),
         (b"\xff\xfeh\0u\0", "the API secret cannot be used: the file secret is not UTF-8 text"),
@@ -306,23 +306,23 @@ def test_wrong_variables(value: str | None, told: str, monkeypatch: pytest.Monke
         (b"SOLAPI_API_SECRET=hunter2 # mine", "has characters that no key has"),
     ],
 )
-def test_wrong_files(data: bytes, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_files(data: bytes, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that cannot hold a secret is named, without its content."""
     monkeypatch.setenv("KEY", "NCS1")
     with pytest.raises(CredentialsMissing) as error:
         CredentialsResolver()(reference(SecretRef(file=wrote("secret", data))))
-    assert told in str(error.value)
+    assert message in str(error.value)
     assert "hunter2" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("path", "told"), [("none", "No such file or directory"), (".", "Is a directory"), ("loop", "Too many levels")]
+    ("path", "message"), [("none", "No such file or directory"), (".", "Is a directory"), ("loop", "Too many levels")]
 )
-def test_unreadable_files(path: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_files(path: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The message names the file and the system's reason."""
     Path("loop").symlink_to("loop")
     monkeypatch.setenv("KEY", "NCS1")
-    with pytest.raises(CredentialsMissing, match=f"the API secret cannot be read: the file {path}: {told}"):
+    with pytest.raises(CredentialsMissing, match=f"the API secret cannot be read: the file {path}: {message}"):
         CredentialsResolver()(reference(SecretRef(file=path)))
 
 

@@ -17,7 +17,7 @@ from worker.model.errors import AccountRejected, LedgerError, PolicyRefusal, Ref
 
 
 @pytest.mark.parametrize(
-    ("raised", "status", "told"),
+    ("raised", "status", "message"),
     [
         (
             ZeroDivisionError("CANARY"),
@@ -37,7 +37,7 @@ def test_every_end_is_a_status_and_a_sentence(
     capsys: pytest.CaptureFixture[str],
     raised: BaseException,
     status: ExitStatus,
-    told: str,
+    message: str,
 ) -> None:
     """Whatever a verb raises, there is no traceback, a bug's own text stays unsaid, and the status is the right one."""
 
@@ -47,7 +47,7 @@ def test_every_end_is_a_status_and_a_sentence(
     monkeypatch.setattr(load, "load_settings", fail)
     assert run(["validate"]) == status
     out, err = capsys.readouterr()
-    assert (out, err.strip().startswith(told), err.strip().count("\n")) == ("", True, 0)
+    assert (out, err.strip().startswith(message), err.strip().count("\n")) == ("", True, 0)
     assert "CANARY" not in err
 
 

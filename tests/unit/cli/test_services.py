@@ -14,7 +14,7 @@ from worker.model.suspension import Suspend
 from worker.telemetry.metrics import Metrics
 
 
-class Told:
+class Probe:
     """A daemon's monitor, and its metrics by their lines."""
 
     def __init__(self) -> None:
@@ -33,18 +33,18 @@ def test_passes_are_counted_with_what_they_found() -> None:
 
     async def story() -> None:
         one, two = account(1), account(2, n01000000002="ACTIVE")
-        told = Told()
-        daemon = Daemon([one, two], [wanting(one), wanting(two)], listeners=[told.monitor])
-        told.monitor.follow(daemon.watch)
-        assert told.monitor.ready() == "the first pass has not ended yet"
+        probe = Probe()
+        daemon = Daemon([one, two], [wanting(one), wanting(two)], listeners=[probe.monitor])
+        probe.monitor.follow(daemon.watch)
+        assert probe.monitor.ready() == "the first pass has not ended yet"
         await daemon.live(700)
-        assert told.line("senderid_passes_total") == 3
-        assert told.line("senderid_failed_passes_total") == 0
-        assert told.line('senderid_runs_total{outcome="converged"}') == 1
-        assert told.line('senderid_number_outcomes_total{outcome="changed"}') == 1
-        assert told.line('senderid_numbers{account="account-1",status="ACTIVE"}') == 1
-        assert told.line("senderid_last_good_pass_timestamp_seconds") == 1000
-        assert (told.monitor.ready(), told.monitor.alive()) == (None, None)
+        assert probe.line("senderid_passes_total") == 3
+        assert probe.line("senderid_failed_passes_total") == 0
+        assert probe.line('senderid_runs_total{outcome="converged"}') == 1
+        assert probe.line('senderid_number_outcomes_total{outcome="changed"}') == 1
+        assert probe.line('senderid_numbers{account="account-1",status="ACTIVE"}') == 1
+        assert probe.line("senderid_last_good_pass_timestamp_seconds") == 1000
+        assert (probe.monitor.ready(), probe.monitor.alive()) == (None, None)
 
     run(story())
 
@@ -54,12 +54,12 @@ def test_a_pass_that_could_note_nothing_is_a_failed_one() -> None:
 
     async def story() -> None:
         found = account()
-        told = Told()
-        daemon = Daemon([found], [wanting(found)], listeners=[told.monitor])
+        probe = Probe()
+        daemon = Daemon([found], [wanting(found)], listeners=[probe.monitor])
         daemon.books.fail = LedgerError("full")
         await daemon.live(10)
-        assert (told.line("senderid_passes_total"), told.line("senderid_failed_passes_total")) == (1, 1)
-        assert told.line("senderid_last_good_pass_timestamp_seconds") == 0
+        assert (probe.line("senderid_passes_total"), probe.line("senderid_failed_passes_total")) == (1, 1)
+        assert probe.line("senderid_last_good_pass_timestamp_seconds") == 0
 
     run(story())
 
@@ -69,23 +69,23 @@ def test_suspensions_are_published_with_their_start() -> None:
 
     async def story() -> None:
         one, two = account(1), account(2)
-        told = Told()
+        probe = Probe()
         suspended = wanting(one, suspend=Suspend("moving"))
-        daemon = Daemon([one, two], [suspended, wanting(two)], listeners=[told.monitor])
+        daemon = Daemon([one, two], [suspended, wanting(two)], listeners=[probe.monitor])
         name = 'senderid_account_suspended_since_timestamp_seconds{account="account-%s"}'
         seen = []
 
         def look() -> None:
-            seen.append((told.line(name % 1), told.line(name % 2)))
+            seen.append((probe.line(name % 1), probe.line(name % 2)))
 
         def everything() -> None:
-            told.monitor.happened("watch.suspended", {"account": None})
+            probe.monitor.happened("watch.suspended", {"account": None})
             look()
 
         await daemon.live(
             700, (5, look), (310, everything), (320, lambda: daemon.folder.write(wanting(one), wanting(two)))
         )
-        told.monitor.happened("watch.resumed", {"account": None})
+        probe.monitor.happened("watch.resumed", {"account": None})
         look()
         assert seen == [(900.0, None), (900.0, 900.0), (None, None)]
 
@@ -97,9 +97,9 @@ def test_broken_files_are_published_until_they_are_fixed() -> None:
 
     async def story() -> None:
         found = account()
-        told = Told()
-        daemon = Daemon([found], [wanting(found)], listeners=[told.monitor])
-        told.monitor.follow(daemon.watch)
+        probe = Probe()
+        daemon = Daemon([found], [wanting(found)], listeners=[probe.monitor])
+        probe.monitor.follow(daemon.watch)
         error = DesiredStateError([Problem("x.yaml", 1, 1, "wrong")])
         seen = []
 
@@ -108,13 +108,13 @@ def test_broken_files_are_published_until_they_are_fixed() -> None:
             daemon.folder._news.append(FileChanges(broken={"x.yaml": error}))
 
         def mended() -> None:
-            seen.append((told.line("senderid_desired_state_valid"), told.monitor.ready()))
+            seen.append((probe.line("senderid_desired_state_valid"), probe.monitor.ready()))
             daemon.folder.broken.clear()
             daemon.folder._news.append(FileChanges(fixed=("x.yaml",)))
 
         await daemon.live(700, (310, wrong), (400, mended))
         assert seen == [(0, "using the last valid version of x.yaml")]
-        assert (told.line("senderid_desired_state_valid"), told.monitor.ready()) == (1, None)
+        assert (probe.line("senderid_desired_state_valid"), probe.monitor.ready()) == (1, None)
 
     run(story())
 
@@ -124,8 +124,8 @@ def test_before_the_daemon_runs_it_is_starting() -> None:
 
     async def story() -> None:
         await asyncio.sleep(0)
-        told = Told()
-        assert (told.monitor.alive(), told.monitor.ready()) == (None, "the daemon is starting")
+        probe = Probe()
+        assert (probe.monitor.alive(), probe.monitor.ready()) == (None, "the daemon is starting")
 
     run(story())
 

@@ -64,7 +64,7 @@ LITERAL = "url must be a reference, {env: NAME} or {file: PATH}; never put a sec
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (f"notify: {{channels: '{URL}'}}", "1:20: channels must be a list of {name: NAME, url: {env: NAME}}"),
         ("notify: {channels: }", "1:20: channels must be a list of"),
@@ -80,15 +80,15 @@ LITERAL = "url must be a reference, {env: NAME} or {file: PATH}; never put a sec
         (f"{HEAD}{{name: a, url: {{env: A}}}}, {{name: a, url: {{env: B}}}}]}}", "1:47: duplicate channel a"),
     ],
 )
-def test_wrong_channels(text: str, told: str) -> None:
+def test_wrong_channels(text: str, message: str) -> None:
     """A mistake in a channel is reported at its place, without repeating a possible secret."""
     found = problems(text)
-    assert any(problem.startswith(f"w.yaml:{told}") for problem in found), found
+    assert any(problem.startswith(f"w.yaml:{message}") for problem in found), found
     assert not any("TIiajkd" in problem or "slack" in problem for problem in found)
 
 
 @pytest.mark.parametrize(
-    ("field", "told"),
+    ("field", "message"),
     [
         ("events: []", "62: events must be a list of failing, refused, drift, changed, held, expiring"),
         ("events: failing", "62: events must be a list"),
@@ -106,10 +106,10 @@ def test_wrong_channels(text: str, told: str) -> None:
         ("body: '${secret}'", "60: unknown field in a template; use one of title, body, count, host"),
     ],
 )
-def test_wrong_fields(field: str, told: str) -> None:
+def test_wrong_fields(field: str, message: str) -> None:
     """A mistake in a channel's events, digest or templates is reported at its place, with what is allowed."""
     (problem,) = problems(f"notify: {{channels: [{{name: ops, url: {{env: OPS_URL}}, {field}}}]}}")
-    assert problem.startswith(f"w.yaml:1:{told}"), problem
+    assert problem.startswith(f"w.yaml:1:{message}"), problem
 
 
 def test_channels_are_no_variable() -> None:

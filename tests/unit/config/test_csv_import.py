@@ -50,8 +50,8 @@ def test_korean_in_cp949_is_no_accented_letters(note: str) -> None:
     assert data.decode() != data.decode("cp949")
     found = read_csv("t.csv", data)
     assert found.numbers["01012345678"].note == note
-    told = "the file is valid UTF-8 and CP949; reading it as CP949: use --encoding to choose"
-    assert found.warnings == [Problem("t.csv", 1, 1, told)]
+    message = "the file is valid UTF-8 and CP949; reading it as CP949: use --encoding to choose"
+    assert found.warnings == [Problem("t.csv", 1, 1, message)]
     other = read_csv("t.csv", data, encoding="utf-8")
     assert (other.numbers["01012345678"].note, other.warnings) == (data.decode().strip().rpartition(",")[2], [])
 
@@ -114,8 +114,8 @@ def test_columns_that_mean_nothing_are_left_out_only_by_name() -> None:
     """A misspelt column loses nothing in silence; one that is to be skipped is, and one without a name is none."""
     data = b"phone,status,protectd,\n01012345678,ACTIVE,yes,\n"
     assert read_csv("t.csv", data, ["Protectd"]).numbers == {"01012345678": ACTIVE}
-    (told,) = _problems(data)
-    assert told == "t.csv:1:14: unknown column 'protectd': rename it or use --skip-column"
+    (message,) = _problems(data)
+    assert message == "t.csv:1:14: unknown column 'protectd': rename it or use --skip-column"
 
 
 def test_a_needed_column_cannot_be_skipped() -> None:
@@ -125,7 +125,7 @@ def test_a_needed_column_cannot_be_skipped() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cell", "told"),
+    ("cell", "message"),
     [
         ("1012345678", "missing leading 0"),
         ("1.0E+10", "converted this number to a decimal"),
@@ -141,11 +141,11 @@ def test_a_needed_column_cannot_be_skipped() -> None:
         ("", "no number"),
     ],
 )
-def test_number_damaged_by_a_spreadsheet_is_refused(cell: str, told: str) -> None:
+def test_number_damaged_by_a_spreadsheet_is_refused(cell: str, message: str) -> None:
     """A number that lost or gained a digit is reported and never guessed."""
     (problem,) = _problems(f"phone,status\n{cell},ACTIVE\n")
     assert problem.startswith("t.csv:2:1: ")
-    assert told in problem
+    assert message in problem
 
 
 def test_every_problem_has_its_line_and_column() -> None:
@@ -179,21 +179,21 @@ def test_every_problem_has_its_line_and_column() -> None:
 )
 def test_file_that_is_no_table_has_one_problem(data: bytes, problem: str) -> None:
     """The message says what to do."""
-    (told,) = _problems(data)
-    assert problem in told
+    (message,) = _problems(data)
+    assert problem in message
 
 
 def test_only_line_ends_end_a_line() -> None:
     """A character that some programs take for a line end stays in its cell, and is reported there."""
-    (told,) = _problems("phone,status,note\n01012345678,ACTIVE,a\u2028b\n")
-    assert told.startswith("t.csv:2:20: note has the invisible character U+2028")
+    (message,) = _problems("phone,status,note\n01012345678,ACTIVE,a\u2028b\n")
+    assert message.startswith("t.csv:2:20: note has the invisible character U+2028")
 
 
 def test_a_file_that_is_too_long_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is a bound, as for desired-state files."""
     monkeypatch.setattr("worker.config.csv_import.FILE_CAP", 1 << 20)
-    (told,) = _problems(b"x" * ((1 << 20) + 1))
-    assert "longer than 1 MiB" in told
+    (message,) = _problems(b"x" * ((1 << 20) + 1))
+    assert "longer than 1 MiB" in message
 
 
 def test_problems_beyond_what_anybody_reads_are_counted() -> None:

@@ -41,7 +41,7 @@ def problems(*texts: str) -> list[str]:
     return [str(problem) for problem in refusal(*sources).problems]
 
 
-def told(text: str) -> str:
+def problem_of(text: str) -> str:
     """The one problem of a file, without the file's name."""
     (problem,) = problems(text)
     assert problem.startswith("a.yaml:")
@@ -174,15 +174,15 @@ def test_status_in_any_letter_case(status: str, form: str) -> None:
 )
 def test_wrong_status(status: str, what: str) -> None:
     """The message has the place and both statuses."""
-    assert told(f"{HEAD}  010-1234-5678: {status}\n") == f"3:18: status must be ACTIVE or INACTIVE, not {what}"
+    assert problem_of(f"{HEAD}  010-1234-5678: {status}\n") == f"3:18: status must be ACTIVE or INACTIVE, not {what}"
     listed = f"version: 1\nnumbers:\n- phone: 010-1234-5678\n  status: {status}\n"
-    assert told(listed) == f"4:11: status must be ACTIVE or INACTIVE, not {what}"
+    assert problem_of(listed) == f"4:11: status must be ACTIVE or INACTIVE, not {what}"
 
 
 def test_missing_status() -> None:
     """The error is where the number's colon ends."""
-    assert told(HEAD + "  010-1234-5678:\n") == "3:17: status must be ACTIVE or INACTIVE, not nothing"
-    assert told(HEAD + "  010-1234-5678: {note: x}\n") == "3:18: missing status: write ACTIVE or INACTIVE"
+    assert problem_of(HEAD + "  010-1234-5678:\n") == "3:17: status must be ACTIVE or INACTIVE, not nothing"
+    assert problem_of(HEAD + "  010-1234-5678: {note: x}\n") == "3:18: missing status: write ACTIVE or INACTIVE"
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_protected(value: str, *, protected: bool) -> None:
 )
 def test_wrong_protected(value: str, what: str) -> None:
     """Whatever is not true or false does not protect by guess."""
-    problem = told(f"{HEAD}  010-1234-5678: {{status: ACTIVE, protected: {value}}}\n")
+    problem = problem_of(f"{HEAD}  010-1234-5678: {{status: ACTIVE, protected: {value}}}\n")
     assert problem.endswith(f": protected must be true or false, not {what}")
 
 
@@ -243,7 +243,7 @@ def test_notes(note: str, kept: str) -> None:
 @pytest.mark.parametrize("key", ["note", "owner"])
 def test_wrong_notes(key: str, value: str, words: str) -> None:
     """A note or an owner that is empty, too long or not printable is reported at its place."""
-    problem = told(f"{HEAD}  112:\n    status: ACTIVE\n    {key}: {value}\n")
+    problem = problem_of(f"{HEAD}  112:\n    status: ACTIVE\n    {key}: {value}\n")
     assert problem.startswith(f"5:{7 + len(key)}: {key} {words}")
 
 
@@ -264,7 +264,7 @@ def test_wrong_notes(key: str, value: str, words: str) -> None:
 @pytest.mark.parametrize("key", ["account", "account_id"])
 def test_wrong_names(key: str, value: str, words: str) -> None:
     """A name that would tear a log line, deceive a reader or fill a screen is refused."""
-    assert words in told(f"version: 1\n{key}: {value}\nnumbers: {{}}\n")
+    assert words in problem_of(f"version: 1\n{key}: {value}\nnumbers: {{}}\n")
 
 
 @pytest.mark.parametrize("name", ["x" * 64, "본사 (서울)", "' a '", "../x"])
@@ -288,7 +288,7 @@ def test_same_number_twice_in_a_list() -> None:
     text = (
         "version: 1\nnumbers:\n- {phone: 010-1234-5678, status: ACTIVE}\n- status: ACTIVE\n  phone: 82 10 1234 5678\n"
     )
-    assert told(text) == "5:10: 01012345678 is a duplicate of line 3: keep one"
+    assert problem_of(text) == "5:10: 01012345678 is a duplicate of line 3: keep one"
 
 
 def test_same_number_twice_is_reported_beside_other_mistakes() -> None:
@@ -316,7 +316,7 @@ def test_same_number_twice_is_reported_beside_other_mistakes() -> None:
 )
 def test_wrong_numbers(written: str, words: str) -> None:
     """The message has the place, the value in printable characters and what to write instead."""
-    problem = told(f"{HEAD}  {written}: ACTIVE\n")
+    problem = problem_of(f"{HEAD}  {written}: ACTIVE\n")
     assert problem.startswith("3:3: ")
     assert words in problem
     assert problem.isprintable()
@@ -347,7 +347,7 @@ def test_number_that_is_no_text(key: str) -> None:
 )
 def test_wrong_entries(entry: str, words: str) -> None:
     """The message has the place and what an entry should be."""
-    assert told(f"version: 1\nnumbers:\n- {entry}\n").startswith(words)
+    assert problem_of(f"version: 1\nnumbers:\n- {entry}\n").startswith(words)
 
 
 @pytest.mark.parametrize(
@@ -415,21 +415,21 @@ def test_long_value_of_an_unknown_key() -> None:
 def test_second_block_of_numbers() -> None:
     """A second `numbers` is not dropped silently: it is an error with the line of the first."""
     numbers = "".join(f"  010-1234-{n:04}: ACTIVE\n" for n in range(2000))
-    assert told(f"version: 1\nnumbers:\n{numbers}numbers:\n{numbers}") == (
+    assert problem_of(f"version: 1\nnumbers:\n{numbers}numbers:\n{numbers}") == (
         "2003:1: numbers is a duplicate of line 2: keep one"
     )
 
 
 def test_value_that_is_far_too_big() -> None:
     """A thousand values where a few would do end the reading with one problem."""
-    assert told(f"version: 1\nsafety: [{'a,' * 2000}]\nnumbers: {{}}\n").startswith(
+    assert problem_of(f"version: 1\nsafety: [{'a,' * 2000}]\nnumbers: {{}}\n").startswith(
         "2:9: more than 1,000 values in one entry"
     )
 
 
 def test_entry_that_is_far_too_big() -> None:
     """A thousand values where a number's status should stand end the reading with one problem in that file."""
-    assert told(f"{HEAD}  112: [{'a,' * 2000}]\n").startswith("3:8: more than 1,000 values in one entry")
+    assert problem_of(f"{HEAD}  112: [{'a,' * 2000}]\n").startswith("3:8: more than 1,000 values in one entry")
 
 
 def test_everything_wrong_is_reported_at_once() -> None:
@@ -455,7 +455,7 @@ def test_everything_wrong_is_reported_at_once() -> None:
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_line_ends(end: str) -> None:
     """Places are right with the line ends of every system."""
-    assert told(f"version: 1{end}numbers:{end}  112: ACTIVE{end}  x: ACTIVE{end}").startswith("4:3: 'x'")
+    assert problem_of(f"version: 1{end}numbers:{end}  112: ACTIVE{end}  x: ACTIVE{end}").startswith("4:3: 'x'")
     assert list(account(f"version: 1{end}numbers:{end}  112: ACTIVE{end}").lines) == [3]
 
 
@@ -586,7 +586,7 @@ def test_safety(safety: str, expected: SafetyOverride) -> None:
 )
 def test_wrong_max_deactivations(wrong: str) -> None:
     """A threshold that is neither a number nor a percentage is reported in a short sentence."""
-    problem = told(f"version: 1\nsafety:\n  max_deactivations: {wrong}\nnumbers: {{}}\n")
+    problem = problem_of(f"version: 1\nsafety:\n  max_deactivations: {wrong}\nnumbers: {{}}\n")
     assert problem.startswith("3:2")
     assert "max_deactivations must be a whole number of 0 or more, or a percentage such as 30%, not " in problem
     assert len(problem) < 200
@@ -608,7 +608,7 @@ def test_wrong_max_deactivations(wrong: str) -> None:
 )
 def test_wrong_min_active(wrong: str, what: str) -> None:
     """A minimum that is no number is reported in a short sentence."""
-    problem = told(f"version: 1\nsafety:\n  min_active: {wrong}\nnumbers: {{}}\n")
+    problem = problem_of(f"version: 1\nsafety:\n  min_active: {wrong}\nnumbers: {{}}\n")
     assert problem.startswith("3:1")
     assert problem.endswith(f" min_active must be a whole number from 0 to 999,999,999, not {what}")
     assert len(problem) < 200
@@ -628,7 +628,7 @@ def test_wrong_min_active(wrong: str, what: str) -> None:
 )
 def test_wrong_safety(safety: str, words: str) -> None:
     """Missing and misspelt names of thresholds are errors."""
-    assert told(f"version: 1\nsafety: {safety}\nnumbers: {{}}\n") == words
+    assert problem_of(f"version: 1\nsafety: {safety}\nnumbers: {{}}\n") == words
 
 
 @pytest.mark.parametrize(
@@ -662,7 +662,7 @@ def test_in_use(guard: str, expected: InUseOverride) -> None:
 )
 def test_wrong_in_use(guard: str, words: str) -> None:
     """Each mistake in the guard's settings is reported with what is allowed."""
-    assert told(f"version: 1\nin_use: {guard}\nnumbers: {{}}\n") == words
+    assert problem_of(f"version: 1\nin_use: {guard}\nnumbers: {{}}\n") == words
 
 
 @pytest.mark.parametrize(
@@ -686,7 +686,7 @@ def test_endpoint(endpoint: str) -> None:
 )
 def test_wrong_endpoint(endpoint: str, words: str) -> None:
     """An endpoint that is invalid or would send credentials unencrypted is reported without a password."""
-    problem = told(f"version: 1\nendpoint: {endpoint}\nnumbers: {{}}\n")
+    problem = problem_of(f"version: 1\nendpoint: {endpoint}\nnumbers: {{}}\n")
     assert problem.startswith("2:1")
     assert words in problem
     assert "hunter2" not in problem
@@ -867,7 +867,7 @@ def test_a_group_keeps_one_by_default_and_may_stand_behind_the_numbers() -> None
 )
 def test_wrong_groups(members: str, least: str, words: str) -> None:
     """A list that is invalid, repeats a number or asks for more numbers than it has is reported at its place."""
-    assert told(GROUPS.format(members=members, least=least)).startswith(words)
+    assert problem_of(GROUPS.format(members=members, least=least)).startswith(words)
 
 
 @pytest.mark.parametrize(
@@ -884,4 +884,4 @@ def test_wrong_groups(members: str, least: str, words: str) -> None:
 )
 def test_wrong_shapes_of_groups(groups: str, words: str) -> None:
     """Groups are a mapping of names, each once, to members and min_active, and nothing else."""
-    assert told(f"version: 1\ngroups: {groups}\nnumbers: {{112: ACTIVE}}\n").startswith(words)
+    assert problem_of(f"version: 1\ngroups: {groups}\nnumbers: {{112: ACTIVE}}\n").startswith(words)

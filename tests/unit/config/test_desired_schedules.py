@@ -23,7 +23,7 @@ def schedule(entry: str, head: str = "") -> Schedule:
     return account(f"version: 1\n{head}numbers:\n  010-1234-5678: {entry}\n").schedules[PHONE]
 
 
-def told(*entries: str, head: str = "") -> list[str]:
+def problems_of(*entries: str, head: str = "") -> list[str]:
     """The problems of a file whose numbers, from line 3 on, have these entries."""
     numbers = "".join(f"  010-1234-567{place}: {entry}\n" for place, entry in enumerate(entries))
     with pytest.raises(DesiredStateError) as refused:
@@ -107,7 +107,7 @@ def test_equal_schedules_are_one_value() -> None:
 )
 def test_mistake_is_reported_at_its_place(entry: str, problem: str) -> None:
     """Each mistake is one problem, at its line and column."""
-    (found,) = told(entry)
+    (found,) = problems_of(entry)
     assert found.startswith(f"3:{problem}")
 
 
@@ -119,7 +119,7 @@ def test_contradicting_windows_are_reported_with_both_lines() -> None:
         - {weekly: "daily 00:00-24:00", status: INACTIVE}
         - {from: 2026-12-09, status: INACTIVE}
         - {weekly: "Sun 23:00-23:30", status: ACTIVE}"""
-    assert told(entry) == [
+    assert problems_of(entry) == [
         "7:11: the window overlaps the one on line 5, which has another status: shorten one of them",
         "8:11: the window overlaps the one on line 6, which has another status: shorten one of them",
     ]
@@ -128,7 +128,7 @@ def test_contradicting_windows_are_reported_with_both_lines() -> None:
 def test_wrong_schedule_is_reported_wherever_it_stands() -> None:
     """Two numbers with the same mistake are two problems."""
     entry = "{schedule: [{from: 2026-12-02, until: 2026-12-01, status: ACTIVE}]}"
-    assert [problem[:5] for problem in told(entry, entry)] == ["3:30:", "4:30:"]
+    assert [problem[:5] for problem in problems_of(entry, entry)] == ["3:30:", "4:30:"]
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_wrong_schedule_is_reported_wherever_it_stands() -> None:
 )
 def test_wrong_zone_is_reported(zone: str, problem: str) -> None:
     """The message suggests the closest zone; the times are then not judged by another one."""
-    (found,) = told("{schedule: [{from: 2026-12-02, status: ACTIVE}]}", head=f"timezone: {zone}\n")
+    (found,) = problems_of("{schedule: [{from: 2026-12-02, status: ACTIVE}]}", head=f"timezone: {zone}\n")
     assert found.startswith(problem)
 
 

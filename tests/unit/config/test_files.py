@@ -116,9 +116,9 @@ def test_folder_that_goes_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert str(second) == f"'{tmp_path}/closed\\x1b':1:1: the folder cannot be read: Permission denied"
 
 
-@pytest.mark.parametrize(("number", "told"), [(errno.ENOENT, 0), (errno.ESTALE, 1)])
+@pytest.mark.parametrize(("number", "count"), [(errno.ENOENT, 0), (errno.ESTALE, 1)])
 def test_folder_that_goes_while_it_is_walked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, told: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, count: int
 ) -> None:
     """A removed folder counts as none, an unreadable one is reported; the files of the others are there."""
     (tmp_path / "a.yaml").write_bytes(b"1")
@@ -134,7 +134,7 @@ def test_folder_that_goes_while_it_is_walked(
     monkeypatch.setattr(Path, "stat", failing)
     first, *others = read([str(tmp_path)], no_stdin)
     assert first == (str(tmp_path / "a.yaml"), b"1")
-    assert len(others) == told
+    assert len(others) == count
 
 
 def unreadable(tmp_path: Path) -> dict[str, tuple[str, str]]:
@@ -158,8 +158,8 @@ def unreadable(tmp_path: Path) -> dict[str, tuple[str, str]]:
 @pytest.mark.parametrize("kind", ["dangling", "loop", "fifo", "device", "missing", "below a file", "too long", "empty"])
 def test_what_is_no_file(kind: str, tmp_path: Path) -> None:
     """Anything but a file is refused at once: a FIFO is not waited for, a device not read to its end."""
-    path, told = unreadable(tmp_path)[kind]
-    assert problems(path) == [f"{path or repr('')}:1:1: {told}"]
+    path, reason = unreadable(tmp_path)[kind]
+    assert problems(path) == [f"{path or repr('')}:1:1: {reason}"]
 
 
 def test_what_is_no_file_in_a_folder(tmp_path: Path) -> None:
@@ -195,8 +195,8 @@ def test_file_that_may_not_be_read(tmp_path: Path) -> None:
 def test_names_that_cannot_be_shown(name: str, shown: str, tmp_path: Path) -> None:
     """A file whose name would deceive a terminal or break a log is not read, and reported under an escaped name."""
     (tmp_path / name).write_bytes(b"1")
-    told = f"'{tmp_path}/{shown}':1:1: the name has unprintable characters: rename the file or folder"
-    assert problems(tmp_path) == problems(tmp_path / name) == [told]
+    message = f"'{tmp_path}/{shown}':1:1: the name has unprintable characters: rename the file or folder"
+    assert problems(tmp_path) == problems(tmp_path / name) == [message]
 
 
 def test_empty_folder_that_cannot_be_shown(tmp_path: Path) -> None:

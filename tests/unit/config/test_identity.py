@@ -29,7 +29,7 @@ def document(name: str, key: str | None = None, more: str = "") -> str:
     return f"version: 1\naccount: {name}\n{where}{more}numbers: {{}}\n"
 
 
-def told(*texts: str, keys: Mapping[str, str] | None = None, endpoint: str = "solapi") -> list[str]:
+def problems_of(*texts: str, keys: Mapping[str, str] | None = None, endpoint: str = "solapi") -> list[str]:
     """What is wrong with documents of one file."""
     try:
         load([("f.yaml", "---\n".join(texts).encode())], DocumentChecks(reach(keys, endpoint)))
@@ -60,7 +60,7 @@ def pinned(number: str, more: str = "") -> str:
 )
 def test_one_account_under_two_names_is_refused(first: str, second: str, keys: Mapping[str, str] | None) -> None:
     """By value, by reference where there is no value, and by pin; both places are named, and nothing of a key."""
-    (message,) = told(first, second, keys=keys)
+    (message,) = problems_of(first, second, keys=keys)
     place = f"f.yaml:{first.count(chr(10)) + 2}:1: account 'b' "
     assert message.startswith(place)
     assert "'a' at f.yaml:1" in message
@@ -80,22 +80,22 @@ def test_one_account_under_two_names_is_refused(first: str, second: str, keys: M
 )
 def test_different_accounts_are_not_refused(first: str, second: str, keys: Mapping[str, str] | None) -> None:
     """Other keys, other pins, and the same ones on another platform."""
-    assert told(first, second, keys=keys) == []
+    assert problems_of(first, second, keys=keys) == []
 
 
 def test_the_settings_endpoint_is_that_of_documents_without_one() -> None:
     """A document that names the platform of the settings is on the same one."""
     url = "https://sms.example"
     pair = document("a", "K"), document("b", "K", f"endpoint: {url}/\n")
-    assert told(*pair) == []
-    assert len(told(*pair, endpoint=url)) == 1
+    assert problems_of(*pair) == []
+    assert len(problems_of(*pair, endpoint=url)) == 1
 
 
 def test_the_advice_is_to_split_or_to_correct() -> None:
     """One account may be split; a key with two pins is a mistake."""
-    (split,) = told(document("a", "K"), document("b", "K"))
+    (split,) = problems_of(document("a", "K"), document("b", "K"))
     assert "write the same `account:` in both documents" in split
-    (wrong,) = told(document("a", "K", pinned("7")), document("b", "K", pinned("8")))
+    (wrong,) = problems_of(document("a", "K", pinned("7")), document("b", "K", pinned("8")))
     assert wrong.endswith(
         "account 'b' has the API key of 'a' at f.yaml:1, but another account_id: a key belongs to one account, so "
         "correct the credentials or the account_id of one of them"
@@ -104,7 +104,7 @@ def test_the_advice_is_to_split_or_to_correct() -> None:
 
 def test_parts_of_a_split_account_are_no_two_accounts() -> None:
     """Documents of one written name are one account with one key."""
-    assert told(document("a", "K"), document("a")) == []
+    assert problems_of(document("a", "K"), document("a")) == []
 
 
 @pytest.mark.parametrize(
@@ -292,4 +292,4 @@ def test_names_of_documents_and_of_lines_after_what_is_not_yaml() -> None:
 
 def test_a_reference_that_is_found_is_no_longer_a_reference() -> None:
     """A value never equals a reference of the same text."""
-    assert told(document("a", "ONE"), document("b", "TWO"), keys={"ONE": "TWO"}) == []
+    assert problems_of(document("a", "ONE"), document("b", "TWO"), keys={"ONE": "TWO"}) == []

@@ -181,7 +181,7 @@ def test_wrong_ledger_path(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("rate_limt: {writes: 1}", "1:1: unknown key 'rate_limt'; did you mean 'rate_limit'?"),
         ("rate_limit: {wrties: 1}", "1:14: unknown key 'wrties'; did you mean 'writes'?"),
@@ -200,13 +200,13 @@ def test_wrong_ledger_path(text: str) -> None:
         ("[" + "a," * 2000, "1:1: more than 1,000 values in one entry: check the indentation"),
     ],
 )
-def test_wrong_files(text: str | bytes, told: str) -> None:
+def test_wrong_files(text: str | bytes, message: str) -> None:
     """A mistake in a settings file is reported at its place, with what to write."""
-    assert problems(text) == [f"w.yaml:{told}"]
+    assert problems(text) == [f"w.yaml:{message}"]
 
 
 @pytest.mark.parametrize(
-    ("variable", "told"),
+    ("variable", "message"),
     [
         ("ENDPONT", "; did you mean 'SENDERID_ENDPOINT'?"),
         ("Endpoint", "; did you mean 'SENDERID_ENDPOINT'?"),
@@ -218,10 +218,10 @@ def test_wrong_files(text: str | bytes, told: str) -> None:
         ("TOKEN", "; did you mean 'SENDERID_KIT_TOKEN'?"),
     ],
 )
-def test_unknown_variables(variable: str, told: str) -> None:
+def test_unknown_variables(variable: str, message: str) -> None:
     """An unknown SENDERID_ variable is an error with a suggestion, without its value, which may be secret."""
     (problem,) = problems(**{variable: "hunter2"})
-    assert problem.startswith(f"environment variable SENDERID_{variable}:1:1: unknown setting{told}")
+    assert problem.startswith(f"environment variable SENDERID_{variable}:1:1: unknown setting{message}")
     assert "hunter2" not in problem
 
 
@@ -233,8 +233,8 @@ def test_variables_of_the_gitlab_template_are_not_settings(variable: str) -> Non
 
 def test_everything_wrong_is_reported_at_once() -> None:
     """The problems of the file come in the order of its lines, then those of the environment by name."""
-    told = problems("log: {level: loud}\nrate_limit: {writes: 0}\nx: 1\n", RETRY__ATTEMPTS="0", ENDPOINT="x", X="1")
-    assert [problem.split(": ")[0] for problem in told] == [
+    messages = problems("log: {level: loud}\nrate_limit: {writes: 0}\nx: 1\n", RETRY__ATTEMPTS="0", ENDPOINT="x", X="1")
+    assert [problem.split(": ")[0] for problem in messages] == [
         "w.yaml:1:14",
         "w.yaml:2:22",
         "w.yaml:3:1",
@@ -341,9 +341,9 @@ def test_wrong_endpoints(text: str, words: str) -> None:
 )
 def test_passwords_in_endpoints_are_not_repeated(text: str) -> None:
     """Whatever else is wrong with an endpoint, no message has its password or token."""
-    for told in (problems(ENDPOINT=text), problems(f"endpoint: '{text}'")):
-        assert "hunter2" not in "".join(told)
-        assert "an endpoint must not have a user, password, query or fragment" in told[0]
+    for messages in (problems(ENDPOINT=text), problems(f"endpoint: '{text}'")):
+        assert "hunter2" not in "".join(messages)
+        assert "an endpoint must not have a user, password, query or fragment" in messages[0]
 
 
 @pytest.mark.parametrize(

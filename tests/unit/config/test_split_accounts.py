@@ -60,7 +60,7 @@ def test_without_keys_the_first_document_is_the_head() -> None:
 
 
 @pytest.mark.parametrize(
-    ("texts", "told"),
+    ("texts", "message"),
     [
         ((document(A), document(A)), "b.yaml:4:1: 01000000001 is a duplicate of a.yaml:4: keep one"),
         (
@@ -90,9 +90,9 @@ def test_without_keys_the_first_document_is_the_head() -> None:
         ),
     ],
 )
-def test_what_documents_of_an_account_must_agree_on(texts: tuple[str, ...], told: str) -> None:
+def test_what_documents_of_an_account_must_agree_on(texts: tuple[str, ...], message: str) -> None:
     """Each number once, one head, one time zone, and groups of listed numbers; both places are named."""
-    assert problems(*texts) == [told]
+    assert problems(*texts) == [message]
 
 
 @pytest.mark.parametrize("zone", ["", "timezone: Europe/Berlin\n"])
@@ -124,10 +124,10 @@ def test_groups_may_have_numbers_of_any_document() -> None:
 
 def test_a_name_of_a_file_is_not_on_purpose() -> None:
     """Documents are one account only if each of them writes the name."""
-    told = "main.yaml:1:1: account 'main' is also described at a.yaml:1: write another `account:` in one of them, or "
+    start = "main.yaml:1:1: account 'main' is also described at a.yaml:1: write another `account:` in one of them, or "
     with pytest.raises(DesiredStateError) as caught:
         load([("a.yaml", document(A).encode()), ("main.yaml", document(B, name=None).encode())])
-    assert [str(problem).startswith(told) for problem in caught.value.problems] == [True]
+    assert [str(problem).startswith(start) for problem in caught.value.problems] == [True]
 
 
 def test_files_and_revision_of_a_split_account() -> None:

@@ -66,7 +66,7 @@ def test_utf8_with_or_without_mark(data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "message"),
     [
         ("a: b\n".encode("utf-16"), "f:1:1: the file is UTF-16: save it as UTF-8"),
         (
@@ -89,11 +89,11 @@ def test_utf8_with_or_without_mark(data: bytes) -> None:
     ],
     ids=lambda value: repr(value)[:30],
 )
-def test_undecodable(data: bytes, told: str) -> None:
+def test_undecodable(data: bytes, message: str) -> None:
     """What is not UTF-8 text is refused at its line and its column in characters, with what to do."""
     with pytest.raises(YamlError) as refused:
         decode("f", data)
-    assert str(refused.value) == told
+    assert str(refused.value) == message
 
 
 def test_file_of_exactly_the_cap() -> None:
@@ -102,7 +102,7 @@ def test_file_of_exactly_the_cap() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("a: *b", "f:1:4: aliases (*name) are not allowed: write the value out"),
         ("a: &b c", "f:1:4: anchors (&name) are not allowed: write each value where it is used"),
@@ -115,13 +115,13 @@ def test_file_of_exactly_the_cap() -> None:
         ("a: ! b", "f:1:4: tags (!name) are not allowed: write the plain value"),
     ],
 )
-def test_ambiguous_yaml(text: str, told: str) -> None:
+def test_ambiguous_yaml(text: str, message: str) -> None:
     """Tags, anchors and aliases are refused at their place, with what to write instead."""
-    assert refusal(text) == told
+    assert refusal(text) == message
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("a:\n\tb: c", "f:2:1: invalid YAML: tab in the indentation; use spaces"),
         ("a:\n  b: c\n\td: e", "f:3:1: invalid YAML: tab in the indentation; use spaces"),
@@ -149,9 +149,9 @@ def test_ambiguous_yaml(text: str, told: str) -> None:
         ("a: \x7f", "f:1:4: control character"),
     ],
 )
-def test_not_yaml(text: str, told: str) -> None:
+def test_not_yaml(text: str, message: str) -> None:
     """What is not YAML is refused at its line and column, with what to look for."""
-    where, what = told.split(": ", 1)
+    where, what = message.split(": ", 1)
     place, found = refusal(text).split(": ", 1)
     assert place == where
     with pytest.raises(YamlError, match=what):
@@ -162,9 +162,9 @@ def test_not_yaml(text: str, told: str) -> None:
 @pytest.mark.parametrize("bracket", ["[", "{", "- ", "? "])
 def test_depth_is_bounded(bracket: str) -> None:
     """Hundreds of open brackets are refused at the first one too many; thousands too, where libyaml stops reading."""
-    told = "nested deeper than 8 levels: check for an extra bracket"
-    assert refusal(bracket * 900) == f"f:1:{DEPTH_CAP * len(bracket) + 1}: {told}"
-    assert refusal(bracket * 6000).endswith(f": {told}")
+    message = "nested deeper than 8 levels: check for an extra bracket"
+    assert refusal(bracket * 900) == f"f:1:{DEPTH_CAP * len(bracket) + 1}: {message}"
+    assert refusal(bracket * 6000).endswith(f": {message}")
 
 
 def test_depth_of_exactly_the_cap() -> None:
@@ -261,7 +261,7 @@ def test_events_without_values_begin_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "messages"),
     [
         ("colour: red\nsize: 1\n", ["f:1:1: unknown key 'colour'; did you mean 'color'?"]),
         ("COLOR: red\n", ["f:1:1: unknown key 'COLOR'; did you mean 'color'?"]),
@@ -274,11 +274,11 @@ def test_events_without_values_begin_nothing() -> None:
         (f"{'x' * 99}: 1\n", [f"f:1:1: unknown key '{'x' * 40}…'; use one of color, size"]),
     ],
 )
-def test_keys(text: str, told: list[str]) -> None:
+def test_keys(text: str, messages: list[str]) -> None:
     """A key that is unknown or no key is reported with the closest one, in printable characters."""
     reader = Reader("f")
     reader.fields(mapping(text), ("color", "size"))
-    assert [str(problem) for problem in reader.problems] == told
+    assert [str(problem) for problem in reader.problems] == messages
 
 
 def test_known_keys_are_found() -> None:
@@ -305,30 +305,30 @@ def test_problems_are_bounded_and_counted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("node", "told"), [("a", "'a'"), ("~", "nothing"), ("''", "''"), ("[a]", "a list"), ("{a: b}", "a mapping")]
+    ("node", "expected"), [("a", "'a'"), ("~", "nothing"), ("''", "''"), ("[a]", "a list"), ("{a: b}", "a mapping")]
 )
-def test_described(node: str, told: str) -> None:
+def test_described(node: str, expected: str) -> None:
     """A message says what stands in a wrong place without more than is needed."""
-    assert describe(composed(node)) == told
+    assert describe(composed(node)) == expected
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [("a", "'a'"), ("\x1b\u202e", "'\\x1b\\u202e'"), ("x" * 40, f"'{'x' * 40}'"), ("x" * 41, f"'{'x' * 40}…'")],
 )
-def test_shown(text: str, told: str) -> None:
+def test_shown(text: str, expected: str) -> None:
     """A wrong text is repeated in printable characters, and not all of it if it is long."""
-    assert quote(text) == told
+    assert quote(text) == expected
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("acount", "; did you mean 'account'?"),
         ("ACCOUNT", "; did you mean 'account'?"),
         ("x", "; use one of account, note"),
     ],
 )
-def test_suggestion(text: str, told: str) -> None:
+def test_suggestion(text: str, expected: str) -> None:
     """The closest known word is suggested, and all of them where none is close."""
-    assert suggest(text, ("account", "note")) == told
+    assert suggest(text, ("account", "note")) == expected

@@ -139,7 +139,7 @@ def test_failing_account_is_read_less_often() -> None:
         again = [at for at in looks if at > 86_401]
         assert round(again[0]) == 86_700
         assert len(again) == 10_000 // 300
-        assert [line["account"] for line in daemon.tape.of("account.failed")] == ["account-2"], "told once"
+        assert [line["account"] for line in daemon.tape.of("account.failed")] == ["account-2"], "logged once"
 
     _play(story())
 

@@ -42,9 +42,9 @@ def test_thousands_at_once_are_one_message() -> None:
     fleet = [
         Notification(Event.FAILING, f"account-{index}", "failing: no answer (CircuitOpen)") for index in range(5000)
     ]
-    told = made(*fleet, untold=7)
-    assert told.title == "[senderid] 5,000 failing"
-    lines = told.body.split("\n")
+    message = made(*fleet, untold=7)
+    assert message.title == "[senderid] 5,000 failing"
+    lines = message.body.split("\n")
     assert lines[0] == "account-0: failing: no answer (CircuitOpen)"
     assert lines[9:] == [
         "account-9: failing: no answer (CircuitOpen)",
@@ -95,8 +95,8 @@ NEWS = st.builds(
 @given(st.lists(NEWS, min_size=1, max_size=60), st.integers(0, 9))
 def test_any_news_make_a_bounded_harmless_message(news: list[Notification], untold: int) -> None:
     """Whatever texts news hold, a message has one line for a title, a few thousand characters, and nothing obeyed."""
-    told = compose(news, CHANNEL, host="box", untold=untold)
-    assert told.title.isprintable()
-    assert len(told.title) <= 200
-    assert all(line.isprintable() for line in told.body.split("\n"))
-    assert len(told.body) < 4000
+    message = compose(news, CHANNEL, host="box", untold=untold)
+    assert message.title.isprintable()
+    assert len(message.title) <= 200
+    assert all(line.isprintable() for line in message.body.split("\n"))
+    assert len(message.body) < 4000

@@ -63,10 +63,10 @@ def test_what_needs_attention_is_known() -> None:
             daemon.folder._news.append(FileChanges(broken={"x.yaml": error}))
 
         await daemon.live(200, (100, wrong))
-        told = {(need.kind, need.account) for need in following.live().needs}
-        assert ("broken", None) in told
-        assert any(name == "account-9" for _, name in told)
-        assert any(name == "account-3" for _, name in told), told
+        needs = {(need.kind, need.account) for need in following.live().needs}
+        assert ("broken", None) in needs
+        assert any(name == "account-9" for _, name in needs)
+        assert any(name == "account-3" for _, name in needs), needs
 
     run(story())
 

@@ -27,17 +27,17 @@ _TIME = re.compile(r"2026-11-24T00:00:\d\d\.000Z")
 async def test_nothing_keeps_nothing_and_remembers_what_it_is_given() -> None:
     """A run without a ledger completes, and knows what the caller remembers for it."""
     memory = AccountMemory({A: Status.ACTIVE})
-    told = NullLedger(lambda key: memory if key == "vendor 1" else AccountMemory())
-    assert await told.recall("vendor 1") is memory
+    ledger = NullLedger(lambda key: memory if key == "vendor 1" else AccountMemory())
+    assert await ledger.recall("vendor 1") is memory
     assert await NullLedger().recall("vendor 1") == AccountMemory()
-    async with told.hold(subject(), never) as page:
-        assert page is told
+    async with ledger.hold(subject(), never) as page:
+        assert page is ledger
         assert await page.resume(seen()) == AccountMemory()
         await page.begin(planned(A), "f")
         await page.intend([(A, 1, Status.INACTIVE)])
         page.answered(A, 1, None)
         await page.finish(became(planned(A), Outcome.CHANGED), {})
-    await told.record(subject(), became(planned(A), Outcome.CHANGED), {})
+    await ledger.record(subject(), became(planned(A), Outcome.CHANGED), {})
 
 
 async def test_a_ledger_waits_for_no_account_by_default(tmp_path: Path) -> None:
@@ -86,12 +86,12 @@ async def test_a_run_is_read_back_with_every_time_and_error(tmp_path: Path) -> N
         await kept.finish(RunOutcome.PARTIAL)
     with reading(tmp_path / "ledger.db") as connection:
         assert connection is not None
-        told = story(connection, "run-1")
+        record = story(connection, "run-1")
         with pytest.raises(KeyError, match="run-9"):
             story(connection, "run-9")
-    assert (told.version, told.started_at) == ("0", "2026-11-24T00:00:00.000Z")
-    (account,) = told.accounts
-    for moment in (told.finished_at, account.started_at, account.finished_at):
+    assert (record.version, record.started_at) == ("0", "2026-11-24T00:00:00.000Z")
+    (account,) = record.accounts
+    for moment in (record.finished_at, account.started_at, account.finished_at):
         assert _TIME.fullmatch(moment or "")
     assert account.error is None
     first, second = account.numbers or ()

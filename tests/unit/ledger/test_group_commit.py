@@ -160,10 +160,10 @@ async def test_after_the_first_commit_that_fails_no_request_leaves(disk: Disk) -
     disk.connection.set_authorizer(None)
     tasks += _sending(commits, disk, range(6, 9), sent)
     async with asyncio.timeout(5):
-        told = await asyncio.gather(*tasks, return_exceptions=True)
-    assert [type(each) for each in told] == [LedgerError] * 9
-    assert len({str(each) for each in told}) == 1
-    assert "ledger.db cannot be used" in str(told[0])
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(each) for each in results] == [LedgerError] * 9
+    assert len({str(each) for each in results}) == 1
+    assert "ledger.db cannot be used" in str(results[0])
     commits.answer((disk.entry, _PHONES[0], 1, AttemptState.OK, None, None, None))
     with pytest.raises(LedgerError):
         await commits.run(lambda _: None)

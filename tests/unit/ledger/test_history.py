@@ -112,7 +112,7 @@ async def test_a_run_is_read_back_in_full(tmp_path: Path) -> None:
             page.answered(A, 1, None)
             page.answered(B, 1, Ambiguous("the connection broke"))
             page.answered(B, 2, NotRegistered("not registered", http_status=400, api_code="InvalidSenderId"))
-            told = AccountResult(
+            account_result = AccountResult(
                 account="main",
                 outcome=RunOutcome.PARTIAL,
                 error=ErrorInfo("DeadlineExceeded", "the time was up"),
@@ -120,7 +120,7 @@ async def test_a_run_is_read_back_in_full(tmp_path: Path) -> None:
                 requests=Requests(2, 3, 1),
                 numbers=(changed, failed),
             )
-            await page.finish(told, {})
+            await page.finish(account_result, {})
         await kept.finish(RunOutcome.PARTIAL)
 
     run = _history(tmp_path, "run-1")
@@ -130,7 +130,7 @@ async def test_a_run_is_read_back_in_full(tmp_path: Path) -> None:
     assert (account.account, account.account_id, account.source) == ("main", "MAIN", "main.yaml")
     assert (account.sha256, account.commit, account.fingerprint) == ("ab", "cd", "f" * 64)
     assert (account.credentials, account.safety, account.endpoint) == (CREDENTIALS, Safety(), "solapi")
-    assert (account.outcome, account.error) == (Ending.PARTIAL, told.error)
+    assert (account.outcome, account.error) == (Ending.PARTIAL, account_result.error)
     assert (account.requests, account.settled) == (Requests(2, 3, 1), True)
     first, second = account.numbers or ()
     assert (first.phone, first.before, first.after, first.outcome) == (A, "INACTIVE", "ACTIVE", Outcome.CHANGED)
@@ -162,11 +162,11 @@ async def test_a_list_is_newest_first_and_brief(tmp_path: Path) -> None:
     _started(
         tmp_path, run_2="2026-11-25T00:00:00.000Z", run_1="2026-11-24T00:00:00.000Z", run_3="2026-11-23T00:00:00.000Z"
     )
-    told = _read_back(tmp_path)
-    assert [run.run_id for run in told.runs] == ["run-2", "run-1", "run-3"]
-    assert [(run.settings, run.accounts[0].numbers) for run in told.runs] == [(None, None)] * 3
-    told = _read_back(tmp_path, limit=2)
-    assert (told.total, [run.run_id for run in told.runs]) == (3, ["run-2", "run-1"])
+    document = _read_back(tmp_path)
+    assert [run.run_id for run in document.runs] == ["run-2", "run-1", "run-3"]
+    assert [(run.settings, run.accounts[0].numbers) for run in document.runs] == [(None, None)] * 3
+    document = _read_back(tmp_path, limit=2)
+    assert (document.total, [run.run_id for run in document.runs]) == (3, ["run-2", "run-1"])
     assert _ids(tmp_path, since="2026-11-24T00:00:00.000Z") == ["run-2", "run-1"]
 
 
@@ -206,10 +206,10 @@ async def test_history_of_a_number_has_that_number_alone(tmp_path: Path) -> None
     await _run(tmp_path, "run-1", _ended("main", n01000000001=Outcome.CHANGED, n01000000002=Outcome.FAILED))
     await _run(tmp_path, "run-2", _ended("main", n0223456789=Outcome.CHANGED))
     await _run(tmp_path, "run-3", _ended("other", n01000000002=Outcome.CHANGED))
-    told = _read_back(tmp_path, phone=B)
+    document = _read_back(tmp_path, phone=B)
     found = {
         run.run_id: [(number.phone, number.outcome) for account in run.accounts for number in account.numbers or ()]
-        for run in told.runs
+        for run in document.runs
     }
     assert found == {"run-1": [(B, Outcome.FAILED)], "run-3": [(B, Outcome.CHANGED)]}
     assert _read_back(tmp_path, phone="0211").total == 0
@@ -297,9 +297,9 @@ async def test_a_reader_sees_one_moment(tmp_path: Path) -> None:
                 seen.append(forget(tmp_path / "ledger.db", "2030", program="0", now=clock()))
 
         connection.set_trace_callback(meanwhile)
-        told = history(connection, HistoryQuery())
+        document = history(connection, HistoryQuery())
     assert seen == [1]
-    assert [account.account for run in told.runs for account in run.accounts] == ["main"]
+    assert [account.account for run in document.runs for account in run.accounts] == ["main"]
 
 
 async def test_errors_keep_the_parts_of_their_messages(tmp_path: Path) -> None:

@@ -76,9 +76,9 @@ async def test_an_answer_makes_a_request_what_it_says(
         await page.begin(planned(A, B), "")
         await page.intend([(A, 1, OFF), (B, 1, OFF)])
         page.answered(A, 1, error)
-    told = (None, None, None) if error is None else (error.http_status, error.code, str(error))
+    error_fields = (None, None, None) if error is None else (error.http_status, error.code, str(error))
     assert rows(tmp_path, "SELECT state, http_status, error_code, error_message FROM attempts") == [
-        (state, *told),
+        (state, *error_fields),
         ("intent", None, None, None),
     ]
 
@@ -140,15 +140,15 @@ async def test_a_run_that_leaves_without_an_end_has_failed(tmp_path: Path) -> No
                 await book.finish(RunOutcome.PARTIAL)
             raise ZeroDivisionError
 
-    for run_id in ("failed", "told"):
+    for run_id in ("failed", "stopped"):
         with pytest.raises(ZeroDivisionError):
-            await fail(run_id, ended=run_id == "told")
+            await fail(run_id, ended=run_id == "stopped")
     async with ledger(tmp_path, run_id="silent"):
         pass
     assert rows(tmp_path, "SELECT id, outcome FROM runs ORDER BY id") == [
         ("failed", "failed"),
         ("silent", "failed"),
-        ("told", "partial"),
+        ("stopped", "partial"),
     ]
     assert rows(tmp_path, "SELECT state FROM attempts") == [(AttemptState.OK,)] * 2
 
@@ -217,8 +217,8 @@ def _unwritable(book: Ledger) -> None:
     book._connection.execute("PRAGMA query_only = ON")
 
 
-@pytest.mark.parametrize(("breaks", "told"), [(_no_room, "full"), (_unwritable, "readonly")])
-async def test_what_cannot_be_noted_is_not_done(tmp_path: Path, breaks: Callable[[Ledger], None], told: str) -> None:
+@pytest.mark.parametrize(("breaks", "reason"), [(_no_room, "full"), (_unwritable, "readonly")])
+async def test_what_cannot_be_noted_is_not_done(tmp_path: Path, breaks: Callable[[Ledger], None], reason: str) -> None:
     """After the first failure every request, ending and account is refused, and leaving does not fail."""
     phones = [f"010{n:08}" for n in range(2000)]
     async with ledger(tmp_path) as book, book.hold(subject(), never) as page:
@@ -226,11 +226,11 @@ async def test_what_cannot_be_noted_is_not_done(tmp_path: Path, breaks: Callable
         breaks(book)
         done = await asyncio.gather(*(page.intend([(phone, 1, OFF)]) for phone in phones), return_exceptions=True)
         assert {type(each) for each in done} == {LedgerError}
-        assert told in str(done[0])
+        assert reason in str(done[0])
         for again in (page.intend([(A, 1, OFF)]), page.finish(_quiet(RunOutcome.FAILED), {}), book.recall("vendor 1")):
-            with pytest.raises(LedgerError, match=told):
+            with pytest.raises(LedgerError, match=reason):
                 await again
-        with pytest.raises(LedgerError, match=told):
+        with pytest.raises(LedgerError, match=reason):
             await book.finish(RunOutcome.FAILED)
     assert rows(tmp_path, "SELECT count(*) FROM attempts") == [(0,)]
 

@@ -106,7 +106,7 @@ def test_the_log_of_a_crash_is_read(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "reason"),
     [
         (
             lambda path: Path(f"{path}-shm").unlink(),
@@ -117,11 +117,11 @@ def test_the_log_of_a_crash_is_read(path: Path) -> None:
         (lambda path: Path(f"{path}-shm").chmod(0), "no permission to read .*/ledger.db-shm"),
     ],
 )
-def test_what_is_missing_is_named(path: Path, spoil: Callable[[Path], object], told: str) -> None:
+def test_what_is_missing_is_named(path: Path, spoil: Callable[[Path], object], reason: str) -> None:
     """A log whose changes cannot be read is never passed over."""
     _crashed(path)
     spoil(path)
-    with _unwritable(path.parent), pytest.raises(LedgerError, match=told):
+    with _unwritable(path.parent), pytest.raises(LedgerError, match=reason):
         _runs(path)
 
 

@@ -29,10 +29,10 @@ def _dump(path: Path) -> list[str]:
         return [*connection.iterdump(), str(connection.execute("PRAGMA user_version").fetchone())]
 
 
-def _is_refused(path: Path, told: str) -> None:
+def _is_refused(path: Path, reason: str) -> None:
     """Check that writing and reading are refused with the reason, the file and the setting for another."""
     for use in (_open, connect_to_read, probe):
-        with pytest.raises(LedgerError, match=told) as refused:
+        with pytest.raises(LedgerError, match=reason) as refused:
             use(path)
         assert str(path.parent) in str(refused.value)
         assert "with ledger.path in the settings or SENDERID_LEDGER__PATH" in str(refused.value)
@@ -240,10 +240,10 @@ _STRANGERS: dict[str, tuple[Callable[[Path], object], str]] = {
 def test_what_is_no_ledger_is_refused_and_not_touched(tmp_path: Path, kind: str) -> None:
     """Texts, folders and databases of other programs are named as what they are, and stay unchanged."""
     path = tmp_path / "ledger.db"
-    make, told = _STRANGERS[kind]
+    make, reason = _STRANGERS[kind]
     make(path)
     before = path.read_bytes() if path.is_file() else b""
-    _is_refused(path, told)
+    _is_refused(path, reason)
     assert (path.read_bytes() if path.is_file() else b"") == before
 
 
@@ -262,11 +262,11 @@ def test_an_empty_file_beside_a_full_log_is_damaged_and_not_new(tmp_path: Path) 
 def test_impossible_path_is_an_error(tmp_path: Path) -> None:
     """A file in place of the folder and a name that is too long are errors of local state for every command."""
     (tmp_path / "file").write_text("")
-    for path, told in (
+    for path, reason in (
         (tmp_path / "file" / "ledger.db", "Not a directory|file is not a folder"),
         (tmp_path / ("x" * 300) / "ledger.db", "too long"),
     ):
-        _is_refused(path, told)
+        _is_refused(path, reason)
 
 
 def test_a_page_that_is_damaged_is_found_before_anything_is_read(tmp_path: Path) -> None:

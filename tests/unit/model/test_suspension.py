@@ -57,7 +57,7 @@ def test_a_file_suspends_its_account() -> None:
 
 
 @pytest.mark.parametrize(
-    ("suspend", "told"),
+    ("suspend", "message"),
     [
         ("true", "a.yaml:2:10: suspend must be {reason: …}"),
         ("{}", "suspend is empty"),
@@ -66,11 +66,11 @@ def test_a_file_suspends_its_account() -> None:
         ("{whom: kim}", "whom"),
     ],
 )
-def test_wrong_suspension_is_reported_at_its_place(suspend: str, told: str) -> None:
+def test_wrong_suspension_is_reported_at_its_place(suspend: str, message: str) -> None:
     """Each mistake has its line and column."""
     with pytest.raises(DesiredStateError) as caught:
         _loaded(suspend)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_settings_suspend_everything() -> None:
@@ -91,7 +91,7 @@ def test_a_file_has_a_maintenance_window() -> None:
 
 
 @pytest.mark.parametrize(
-    ("maintenance", "told"),
+    ("maintenance", "message"),
     [
         ("3", "a.yaml:2:14: maintenance must be {weekly:"),
         ("{reason: backup}", "a.yaml:2:14: maintenance must be {weekly:"),
@@ -100,8 +100,8 @@ def test_a_file_has_a_maintenance_window() -> None:
         ("{weekly: Sun 1:00-2:00, until: 3}", "a.yaml:2:38: unknown key 'until'"),
     ],
 )
-def test_wrong_maintenance_window_is_reported_at_its_place(maintenance: str, told: str) -> None:
+def test_wrong_maintenance_window_is_reported_at_its_place(maintenance: str, message: str) -> None:
     """An invalid weekly time is exit status 65, with its line and column."""
     with pytest.raises(DesiredStateError) as caught:
         desired.load([("a.yaml", f"version: 1\nmaintenance: {maintenance}\nnumbers: {{}}\n".encode())])
-    assert str(caught.value.problems[0]).startswith(told)
+    assert str(caught.value.problems[0]).startswith(message)

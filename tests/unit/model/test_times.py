@@ -27,7 +27,7 @@ def test_moments_are_read(text: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "not a time: use a form such as 2026-12-01,"),
         ("tomorrow", "not a time"),
@@ -42,14 +42,14 @@ def test_moments_are_read(text: str, expected: str) -> None:
         ("9999-12-31", "the year must be from 1970 to 2999"),
     ],
 )
-def test_invalid_moment_is_refused(text: str, told: str) -> None:
+def test_invalid_moment_is_refused(text: str, message: str) -> None:
     """Each message says what to write."""
-    with pytest.raises(ValueError, match=f"^{told}"):
+    with pytest.raises(ValueError, match=f"^{message}"):
         parse_moment(text)
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("asia/seoul", "did you mean 'Asia/Seoul'"),
         ("Asia/Soul", "did you mean 'Asia/Seoul'"),
@@ -60,9 +60,9 @@ def test_invalid_moment_is_refused(text: str, told: str) -> None:
         ("", "unknown time zone"),
     ],
 )
-def test_invalid_zone_is_refused(name: str, told: str) -> None:
+def test_invalid_zone_is_refused(name: str, message: str) -> None:
     """A zone has an IANA name: no path, and nothing that is another zone on another host."""
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         load_zone(name)
 
 
@@ -90,7 +90,7 @@ def test_daily_is_every_day() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "not a weekly window"),
         ("Mon", "not a weekly window"),
@@ -108,9 +108,9 @@ def test_daily_is_every_day() -> None:
         ("Mon 09:00-09:00", "a whole day is 00:00-24:00"),
     ],
 )
-def test_invalid_weekly_window_is_refused(text: str, told: str) -> None:
+def test_invalid_weekly_window_is_refused(text: str, message: str) -> None:
     """Each message says what to write."""
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         parse_weekly(text)
 
 

@@ -150,11 +150,11 @@ def test_of_a_split_account_the_file_that_lists_a_number_is_named() -> None:
 def test_files_that_are_not_there_are_a_notice() -> None:
     """It names each of them and both options; there is none where all were found."""
     assert uncompared(CurrentFiles(_account("numbers: {}"))) == ()
-    told = (
+    message = (
         "the plan was not compared with main.yaml, sales.yaml: not found; add --files with the folder that the files "
         "are in now, or --no-files if there are none"
     )
-    assert uncompared(CurrentFiles(None, ("main.yaml", "sales.yaml"))) == (Notice(NoticeKind.FILES, told),)
+    assert uncompared(CurrentFiles(None, ("main.yaml", "sales.yaml"))) == (Notice(NoticeKind.FILES, message),)
 
 
 def test_the_files_of_a_split_account_are_named_once_each() -> None:

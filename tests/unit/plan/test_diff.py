@@ -198,9 +198,9 @@ def test_since_is_of_external_changes_only() -> None:
     observed = ObservedAccount(
         "1", seen(n0211="INACTIVE", n0222="INACTIVE", n0233="INACTIVE"), updated=(86_400, 172_800, 0)
     )
-    drifted, configured, untold = (change("INACTIVE", "ACTIVE", phone) for phone in observed.numbers)
+    drifted, configured, unknown = (change("INACTIVE", "ACTIVE", phone) for phone in observed.numbers)
     memory = AccountMemory({"0211": Status.ACTIVE, "0222": Status.INACTIVE, "0233": Status.ACTIVE})
-    assert [each.since for each in attribute([drifted, configured, untold], observed, memory)] == [
+    assert [each.since for each in attribute([drifted, configured, unknown], observed, memory)] == [
         "1970-01-02T00:00:00Z",
         None,
         None,

@@ -72,12 +72,12 @@ def test_number_that_needs_attention_is_noticed(status: Status) -> None:
     assert asked.message == f"{plain.message} (the vendor asks for BUSINESS_DOCUMENTS, ID)"
 
 
-@pytest.mark.parametrize(("limit", "told"), [(None, 0), (0, 0), (2, 1), (3, 1), (4, 0)])
-def test_nearly_full_account_is_noticed(limit: int | None, told: int) -> None:
+@pytest.mark.parametrize(("limit", "count"), [(None, 0), (0, 0), (2, 1), (3, 1), (4, 0)])
+def test_nearly_full_account_is_noticed(limit: int | None, count: int) -> None:
     """From 75 per cent of the limit on, where there is one."""
     three = [Observed(f"010000{n}", Status.ACTIVE) for n in range(3)]
     found = notices(_account(*three, limit=limit), (), Health(limit_percent=76))
-    assert [notice.kind for notice in found] == [NoticeKind.LIMIT] * told
+    assert [notice.kind for notice in found] == [NoticeKind.LIMIT] * count
     if limit == 4:
         (notice,) = notices(_account(*three, limit=4), (), Health(limit_percent=75))
         assert notice.message.startswith("3 of 4 registration slots used")
@@ -102,13 +102,13 @@ def test_each_number_has_one_notice_of_a_kind(numbers: dict[str, tuple[Status, i
     assert max(Counter((notice.kind, notice.phone) for notice in found).values(), default=1) == 1
     order = [(list(NoticeKind).index(notice.kind), notice.phone or "") for notice in found]
     assert order == sorted(order)
-    told = {notice.phone for notice in found if notice.kind is NoticeKind.EXPIRING}
+    phones = {notice.phone for notice in found if notice.kind is NoticeKind.EXPIRING}
     due = {
         phone
         for phone, (status, left) in numbers.items()
         if left is not None and left <= days and (status is Status.ACTIVE or (status is Status.INACTIVE and left >= 0))
     }
-    assert told == due
+    assert phones == due
 
 
 def test_numbers_that_end_together_share_their_message() -> None:

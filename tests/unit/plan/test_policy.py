@@ -313,8 +313,8 @@ def test_refusals_say_numbers_and_option() -> None:
 
 def test_changes_without_writes_break_nothing() -> None:
     """Numbers that are only reported do not count as deactivated."""
-    told = [Change(f"02{n:03}", Action.BLOCKED, "PENDING", "INACTIVE", "") for n in range(9)]
-    assert rules(told, 9, Safety(0, 9)) == []
+    changes = [Change(f"02{n:03}", Action.BLOCKED, "PENDING", "INACTIVE", "") for n in range(9)]
+    assert rules(changes, 9, Safety(0, 9)) == []
 
 
 def test_senseless_threshold_is_an_error() -> None:

@@ -51,18 +51,18 @@ def section(name: str, page: str) -> str:
 @pytest.mark.parametrize("typed", VERBS)
 def test_reference_has_every_command_with_all_its_options(typed: str) -> None:
     """Each has a section with its options in every spelling, their choices and help."""
-    told = section(typed, REFERENCE["commands"])
+    text = section(typed, REFERENCE["commands"])
     for option in VERBS[typed].params:
         if not isinstance(option, click.Option):
             assert option.name
-            assert option.name.upper() in told or option.make_metavar(click.Context(VERBS[typed])) in told
+            assert option.name.upper() in text or option.make_metavar(click.Context(VERBS[typed])) in text
             continue
         for spelling in (*option.opts, *option.secondary_opts):
-            assert re.search(rf"^\| .*`{spelling}\b.*\|$", told, re.MULTILINE), spelling
-        assert writing.prose(option.help or "") in told
+            assert re.search(rf"^\| .*`{spelling}\b.*\|$", text, re.MULTILINE), spelling
+        assert writing.prose(option.help or "") in text
         assert option.help, option.name
         if isinstance(option.type, click.Choice):
-            assert all(f"`{choice}`" in told for choice in option.type.choices)
+            assert all(f"`{choice}`" in text for choice in option.type.choices)
 
 
 def test_reference_has_every_setting_with_its_default() -> None:
@@ -126,11 +126,11 @@ def test_reference_has_every_property_of_a_document(name: str) -> None:
             for inner in part:
                 yield from names(inner)
 
-    told = shapes.shape(name)
+    text = shapes.shape(name)
     assert [
-        each for each in names(schema(name)) if not re.search(rf"^\| `([\w.*\[\]]+\.)?{each}` \|", told, re.MULTILINE)
+        each for each in names(schema(name)) if not re.search(rf"^\| `([\w.*\[\]]+\.)?{each}` \|", text, re.MULTILINE)
     ] == []
-    assert told in REFERENCE["documents"]
+    assert text in REFERENCE["documents"]
 
 
 def test_reference_has_every_metric() -> None:

@@ -98,8 +98,8 @@ def test_a_canary_that_fails_holds_the_others_back() -> None:
         "check their results, then apply again"
     )
     counts = {Outcome.CHANGED: 1, Outcome.FAILED: 1}
-    told = {"accounts": 1, "numbers": 2, "counts": counts, "error_code": "CanaryFailed", "error_message": run.why}
-    assert run.log.lines == [("canary.failed", told)]
+    fields = {"accounts": 1, "numbers": 2, "counts": counts, "error_code": "CanaryFailed", "error_message": run.why}
+    assert run.log.lines == [("canary.failed", fields)]
 
 
 @pytest.mark.parametrize("outcome", Outcome)

@@ -162,9 +162,9 @@ def test_one_bad_number_stops_no_other(error: type[NotRegistered], outcome: Outc
     account.faults = {A: [(error("no", http_status=400), False)]}
     results, writes = _carry_out(account, _on(A), _on(B))
     assert (results[A].outcome, results[B].outcome, writes.stopped) == (outcome, Outcome.CHANGED, None)
-    told = results[A].error
-    assert told is not None
-    assert told.http_status == 400
+    failure = results[A].error
+    assert failure is not None
+    assert failure.http_status == 400
 
 
 def test_credentials_that_may_not_write_cost_one_request() -> None:
@@ -238,9 +238,9 @@ def test_failed_activations_hold_the_deactivations_that_lean_on_them() -> None:
     results, writes = _carry_out(account, _off(A), _on(B), least_active=1)
     assert (results[A].outcome, account.statuses[A]) == (Outcome.NOT_ATTEMPTED, "ACTIVE")
     assert writes.stopped is not None
-    told = results[A].error
-    assert told is not None
-    assert told.code == "ActivationsFailed"
+    error = results[A].error
+    assert error is not None
+    assert error.code == "ActivationsFailed"
 
 
 def test_activations_that_are_leaned_on_are_proven_first() -> None:
@@ -284,9 +284,9 @@ def test_interrupted_run_reports_what_it_did_and_did_not() -> None:
     account.on_write = lambda _: account.halt(Interrupted("SIGINT"))
     results, writes = _carry_out(account, _on(A), _on(B))
     assert (results[A].outcome, results[B].outcome) == (Outcome.CHANGED, Outcome.NOT_ATTEMPTED)
-    told = results[B].error
-    assert told is not None
-    assert told.code == "Interrupted"
+    error = results[B].error
+    assert error is not None
+    assert error.code == "Interrupted"
     assert isinstance(writes.stopped, Interrupted)
 
 
@@ -326,10 +326,10 @@ def test_stop_between_attempts_counts_them() -> None:
     account.faults = {B: [(Ambiguous("timeout"), False)]}
     account.on_write = lambda phone: account.halt(Interrupted("stopped by SIGINT")) if phone == B else None
     results, _ = _carry_out(account, _on(A), _on(B))
-    told = results[B].error
+    error = results[B].error
     assert results[B].outcome is Outcome.FAILED
-    assert told is not None
-    assert told.message == "1 attempt failed before the run was stopped: stopped by SIGINT"
+    assert error is not None
+    assert error.message == "1 attempt failed before the run was stopped: stopped by SIGINT"
 
 
 @pytest.mark.parametrize(
@@ -380,9 +380,9 @@ def test_deactivations_that_lean_on_a_failed_activation_are_held() -> None:
     results, writes = _carry_out(account, _on(B), _off(A), _off(C), groups=(Group("support", (A, B)),))
     assert (results[B].outcome, results[C].outcome) == (Outcome.BLOCKED, Outcome.CHANGED)
     assert (results[A].outcome, results[A].attempts, results[A].after) == (Outcome.HELD, 0, "ACTIVE")
-    told = results[A].error
-    assert told is not None
-    assert told.message.startswith("group support would keep 0 ACTIVE numbers")
+    error = results[A].error
+    assert error is not None
+    assert error.message.startswith("group support would keep 0 ACTIVE numbers")
     assert writes.stopped is None
 
 
@@ -452,7 +452,7 @@ def test_what_the_file_has_ceased_to_want_does_not_leave() -> None:
     results, _ = _carry_out(account, *changes, concurrency=1, wall=lambda: next(clock))
     assert (results[A].outcome, results[B].outcome) == (Outcome.CHANGED, Outcome.CHANGED)
     assert (results[C].outcome, results[C].attempts, results[C].after) == (Outcome.CONFLICT, 0, "ACTIVE")
-    told = results[C].error
-    assert told is not None
-    assert told.message == f"the file asked for INACTIVE until {until}, which has passed: plan again"
+    error = results[C].error
+    assert error is not None
+    assert error.message == f"the file asked for INACTIVE until {until}, which has passed: plan again"
     assert account.statuses[C] is Status.ACTIVE

@@ -429,8 +429,8 @@ def test_bug_is_reported_by_its_type_alone() -> None:
         assert failed.error.message == "ZeroDivisionError"
         assert failed.requests.writes
         assert {number.outcome for number in failed.numbers} == {Outcome.UNVERIFIED}
-        told = [fields for event, fields in reseller.log.lines if event == "account.failed"]
-        assert [line["error_message"] for line in told] == ["LookupError", "ZeroDivisionError"]
+        failures = [fields for event, fields in reseller.log.lines if event == "account.failed"]
+        assert [line["error_message"] for line in failures] == ["LookupError", "ZeroDivisionError"]
         assert "1234" not in repr((results, failed, reseller.log.lines))
 
     _play(scenario, [_account(number, 9) for number in range(3)])

@@ -16,8 +16,8 @@ def _macro(call: str, **values: object) -> str:
 
 def test_foreign_text_does_nothing() -> None:
     """Markup is escaped, and what turns a text around or takes no room is made visible."""
-    told = _macro("foreign(text)", text='<script>alert("x")</script>\u202e\u0000')
-    assert told == "<bdi>&lt;script&gt;alert(&#34;x&#34;)&lt;/script&gt;\ufffd\ufffd</bdi>"
+    rendered = _macro("foreign(text)", text='<script>alert("x")</script>\u202e\u0000')
+    assert rendered == "<bdi>&lt;script&gt;alert(&#34;x&#34;)&lt;/script&gt;\ufffd\ufffd</bdi>"
 
 
 def test_a_value_that_is_missing_is_a_bug_and_not_a_blank() -> None:

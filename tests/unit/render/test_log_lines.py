@@ -74,9 +74,9 @@ def test_line_in_colour() -> None:
 @pytest.mark.parametrize("outcome", Outcome)
 def test_outcomes_that_are_shown(outcome: Outcome) -> None:
     """While a run is in progress, changes and failures are shown; the rest is in the result."""
-    told = shown(**NUMBER | {"outcome": outcome})
+    line = shown(**NUMBER | {"outcome": outcome})
     worth = {Outcome.CHANGED, Outcome.FAILED, Outcome.CONFLICT, Outcome.UNVERIFIED}
-    assert (told is not None) is (outcome in worth)
+    assert (line is not None) is (outcome in worth)
     assert shown(everything=True, **NUMBER | {"outcome": outcome}) is not None
 
 

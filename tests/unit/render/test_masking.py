@@ -147,8 +147,8 @@ def test_a_log_line_stays_json() -> None:
         },
         separators=(",", ":"),
     )
-    told = json.loads(MASK.line(line))
-    assert told == {
+    masked = json.loads(MASK.line(line))
+    assert masked == {
         "phone": "****",
         "duration_ms": 16001234,
         "numbers": [1],
@@ -172,12 +172,16 @@ def test_a_plan_has_no_number_in_full() -> None:
         notices=(Notice(NoticeKind.GROUP, TEXT, PHONE), Notice(NoticeKind.LIMIT, TEXT)),
     )
     plan = MASK.document(Plan(created_at=NOW, fingerprint="f", accounts=(account, AccountPlan(account="a", counts={}))))
-    told = plan.accounts[0]
-    assert told.changes[0] == Change("010****5678", Action.DEACTIVATE, "ACTIVE", "INACTIVE", HIDDEN, HIDDEN, HIDDEN)
-    assert (told.changes[1].phone, told.changes[1].reason) == ("****", "about **** and ****, not 21335")
-    assert told.notices == (Notice(NoticeKind.GROUP, HIDDEN, "010****5678"), Notice(NoticeKind.LIMIT, HIDDEN))
-    assert (told.account, told.account_id, told.refusals) == (HIDDEN, "12925149", (Refusal("min-active", HIDDEN),))
-    assert told.error == ErrorInfo("Code", HIDDEN)
+    masked = plan.accounts[0]
+    assert masked.changes[0] == Change("010****5678", Action.DEACTIVATE, "ACTIVE", "INACTIVE", HIDDEN, HIDDEN, HIDDEN)
+    assert (masked.changes[1].phone, masked.changes[1].reason) == ("****", "about **** and ****, not 21335")
+    assert masked.notices == (Notice(NoticeKind.GROUP, HIDDEN, "010****5678"), Notice(NoticeKind.LIMIT, HIDDEN))
+    assert (masked.account, masked.account_id, masked.refusals) == (
+        HIDDEN,
+        "12925149",
+        (Refusal("min-active", HIDDEN),),
+    )
+    assert masked.error == ErrorInfo("Code", HIDDEN)
     assert plan.accounts[1] == AccountPlan(account="a", counts={})
     assert "1234" not in msgspec.json.encode(plan).decode()
 
@@ -196,10 +200,10 @@ def test_a_result_has_no_number_in_full() -> None:
         numbers=(number,),
         notices=(Notice(NoticeKind.GROUP, TEXT, PHONE),),
     )
-    told = MASK.document(
+    masked = MASK.document(
         Result(run_id="r", started_at=NOW, finished_at=NOW, outcome=RunOutcome.FAILED, accounts=(account,))
     )
-    assert told.accounts[0].numbers == (
+    assert masked.accounts[0].numbers == (
         NumberResult(
             "010****5678",
             Action.ACTIVATE,
@@ -211,7 +215,7 @@ def test_a_result_has_no_number_in_full() -> None:
             NumberError("Code", HIDDEN, 400),
         ),
     )
-    assert "1234" not in msgspec.json.encode(told).decode()
+    assert "1234" not in msgspec.json.encode(masked).decode()
 
 
 def test_masked_run_has_no_number_in_full() -> None:
@@ -252,11 +256,11 @@ def test_masked_run_has_no_number_in_full() -> None:
         counts={},
         accounts=(account,),
     )
-    told = MASK.document(story)
-    assert told.settings == {"a": {"b": [HIDDEN, 15881234]}, "c": None}
-    assert told.accounts[0].groups == (Group(HIDDEN, ("010****5678", "****")),)
-    assert told.accounts[0].source == "010****5678.yaml"
-    assert "12345678" not in msgspec.json.encode(told).decode()
+    masked = MASK.document(story)
+    assert masked.settings == {"a": {"b": [HIDDEN, 15881234]}, "c": None}
+    assert masked.accounts[0].groups == (Group(HIDDEN, ("010****5678", "****")),)
+    assert masked.accounts[0].source == "010****5678.yaml"
+    assert "12345678" not in msgspec.json.encode(masked).decode()
     bare = msgspec.structs.replace(story, settings=None, accounts=(msgspec.structs.replace(account, numbers=None),))
     assert MASK.document(bare).accounts[0].numbers is None
 

@@ -146,8 +146,8 @@ def test_a_write_meets_what_the_fault_says(fault: Fault) -> None:
         PHONE: expected if fault.carries_out and fault is not Fault.EDITED_AFTER else "ACTIVE",
         OTHER: "ACTIVE",
     }
-    told = "a write is carried out" in fault.value or "nothing is carried out" in fault.value
-    if told:
+    is_documented = "a write is carried out" in fault.value or "nothing is carried out" in fault.value
+    if is_documented:
         assert ("a write is carried out" in fault.value) is fault.carries_out
     assert switched_back or met.applied is (met.statuses[PHONE] == "INACTIVE")
 

@@ -61,7 +61,7 @@ def test_unknown_fields_and_statuses_are_tolerated() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "since"),
+    ("fields", "since"),
     [
         ({"dateUpdated": "2026-11-20T09:00:00.123Z"}, "2026-11-20T09:00:00Z"),
         ({"dateUpdated": "2026-11-20T18:00:00+09:00"}, "2026-11-20T09:00:00Z"),
@@ -73,9 +73,9 @@ def test_unknown_fields_and_statuses_are_tolerated() -> None:
         ({"dateUpdated": "0001-01-01T00:00:00Z"}, None),
     ],
 )
-def test_time_of_change_is_read_where_it_is_valid(told: dict[str, object], since: str | None) -> None:
+def test_time_of_change_is_read_where_it_is_valid(fields: dict[str, object], since: str | None) -> None:
     """The date of the row counts, else that of its last log entry; a date without a zone, or beyond reason, is none."""
-    account = _read(_document(_row() | told))
+    account = _read(_document(_row() | fields))
     assert account.updated_at({"01000000000"}) == ({} if since is None else {"01000000000": since})
 
 
@@ -271,7 +271,7 @@ def test_more_numbers_than_any_account_has_are_refused(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    ("told", "extended", "measures"),
+    ("fields", "extended", "measures"),
     [
         ({}, False, ()),
         ({"autoExtension": True, "necessaryMeasures": None}, True, ()),
@@ -287,10 +287,10 @@ def test_more_numbers_than_any_account_has_are_refused(monkeypatch: pytest.Monke
     ],
 )
 def test_what_is_merely_worth_knowing_never_makes_an_account_unreadable(
-    told: dict[str, object], measures: tuple[str, ...], *, extended: bool
+    fields: dict[str, object], measures: tuple[str, ...], *, extended: bool
 ) -> None:
     """Whether a number is extended and what it waits for is kept where it is understood, and is unknown elsewhere."""
-    account = _read(_document(_row() | told, _row("0211")))
+    account = _read(_document(_row() | fields, _row("0211")))
     assert account.extended == (frozenset({"01000000000"}) if extended else frozenset())
     assert account.measures == ({"01000000000": measures} if measures else {})
     assert account.status("0211") is Status.ACTIVE

@@ -137,10 +137,10 @@ def test_three_failed_probes_are_the_end() -> None:
 
     async def scenario(circuit: _Circuit) -> None:
         circuit.fail(10)
-        told = await asyncio.gather(*(circuit.breaker.closed() for _ in range(5)), return_exceptions=True)
-        assert {type(each) for each in told} == {CircuitOpen}
-        assert "10 requests in a row and 3 probes" in str(told[0])
-        assert "gone fishing" in str(told[0])
+        errors = await asyncio.gather(*(circuit.breaker.closed() for _ in range(5)), return_exceptions=True)
+        assert {type(each) for each in errors} == {CircuitOpen}
+        assert "10 requests in a row and 3 probes" in str(errors[0])
+        assert "gone fishing" in str(errors[0])
         assert len(circuit.probed) == 3
         since = circuit.now()
         with pytest.raises(CircuitOpen):

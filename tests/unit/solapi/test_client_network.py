@@ -216,13 +216,13 @@ async def _says_nothing(loopback: Loopback, endpoint: Endpoint) -> str:
     writer = loopback.writer(
         runtime=runtime(salt=lambda: f"canary-of-the-salt-{next(left):04}"), account_id="12925149", endpoint=endpoint
     )
-    told = [repr(writer), repr(vars(writer))]
+    texts = [repr(writer), repr(vars(writer))]
     for call in (writer.observe(), loopback.write(writer, PHONE, Status.INACTIVE)):
         try:
             await call
         except WorkerError as error:
-            told.append(_texts(error))
-    return "\n".join([*told, repr(loopback.log.lines)])
+            texts.append(_texts(error))
+    return "\n".join([*texts, repr(loopback.log.lines)])
 
 
 @pytest.mark.parametrize("fault", Fault)
@@ -233,11 +233,11 @@ def test_no_secret_comes_out_of_a_fault(fault: Fault) -> None:
         async with Loopback(_account(api_secret="canary-of-the-secret")) as loopback:
             loopback.sandbox.script(None, "GET", [fault] * 9)
             loopback.sandbox.script(None, "PUT", [fault] * 9)
-            told = await _says_nothing(loopback, Endpoint(loopback.sandbox.url))
+            text = await _says_nothing(loopback, Endpoint(loopback.sandbox.url))
             signatures = [request.signature or "none" for request in loopback.sandbox.wire]
             assert signatures
-            assert "canary-of" not in told
-            assert not any(signature in told for signature in signatures)
+            assert "canary-of" not in text
+            assert not any(signature in text for signature in signatures)
 
     run(scenario())
 
@@ -249,11 +249,11 @@ def test_no_secret_comes_out_of_what_is_not_http(sent: bytes) -> None:
     async def scenario() -> None:
         account = _account(api_secret="canary-of-the-secret")
         async with Peer(sent, then_hang_up=True) as peer, Loopback(account) as loopback:
-            told = await _says_nothing(loopback, Endpoint(peer.url))
+            texts = await _says_nothing(loopback, Endpoint(peer.url))
             signatures = [header.rpartition("=")[2] for header in peer.header("Authorization")]
             assert signatures
-            assert "canary-of" not in told
-            assert not any(signature in told for signature in signatures)
+            assert "canary-of" not in texts
+            assert not any(signature in texts for signature in signatures)
 
     run(scenario())
 

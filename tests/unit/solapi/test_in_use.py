@@ -71,8 +71,8 @@ def test_what_was_sent_in_the_hours_before_is_in_use(ago: int, *, found: bool) -
     account.sent(A, NOW - ago * HOUR)
     usage, _ = _usage(account, A, B)
     when = (NOW - ago * HOUR).strftime("%Y-%m-%d %H:%M UTC")
-    told = f"it has sent messages in the last 24 hours, one of them on {when}"
-    assert usage == NumberUse({A: told} if found else {})
+    reason = f"it has sent messages in the last 24 hours, one of them on {when}"
+    assert usage == NumberUse({A: reason} if found else {})
 
 
 def test_nothing_falls_between_what_was_sent_and_what_is_ahead() -> None:
@@ -259,9 +259,9 @@ def test_what_is_read_of_a_message_is_its_sender_and_a_date() -> None:
     """What a message says and to whom is in nothing that is found out, whether the number is in use or unknown."""
     message = {"from": A, "to": "01098765432", "text": "your code is 4711", "dateUpdated": "2027-01-15T08:00:00Z"}
     for sender in (A, B):
-        told = repr(_inquired(sent={"messageList": {"M": {**message, "from": sender}}}))
-        assert "4711" not in told
-        assert "01098765432" not in told
+        text = repr(_inquired(sent={"messageList": {"M": {**message, "from": sender}}}))
+        assert "4711" not in text
+        assert "01098765432" not in text
 
 
 def test_an_endless_answer_is_cut_off() -> None:

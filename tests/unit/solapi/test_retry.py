@@ -89,7 +89,7 @@ def test_tries_are_bounded() -> None:
 
 def test_each_retry_is_reported_and_waited_for() -> None:
     """Each is reported with its error, the tries so far and its wait, which is then slept; ceilings double."""
-    told: list[tuple[ApiError, int, float]] = []
+    retries: list[tuple[ApiError, int, float]] = []
     drawn: list[float] = []
     slept: list[float] = []
 
@@ -106,11 +106,11 @@ def test_each_retry_is_reported_and_waited_for() -> None:
         Budget(),
         uniform=highest,
         sleep=sleep,
-        on_retry=lambda error, tries, wait: told.append((error, tries, wait)),
+        on_retry=lambda error, tries, wait: retries.append((error, tries, wait)),
     )
     run(retrier.call(_Scripted(*failures)))
     ceilings = [0.5, 1.0, 2.0, 4.0, 4.0, 4.0]
-    assert told == list(zip(failures, range(1, 7), ceilings, strict=True))
+    assert retries == list(zip(failures, range(1, 7), ceilings, strict=True))
     assert slept == ceilings
     assert set(drawn) == {0.0}
 

@@ -83,9 +83,9 @@ async def _floods(writer: asyncio.StreamWriter) -> None:
 async def test_the_beginning_of_a_long_reply_is_kept(monkeypatch: pytest.MonkeyPatch, moment: float) -> None:
     """The reply is read to its end, with or without a length, fast or slow."""
     monkeypatch.setattr("worker.solapi.transport._MOMENT", moment)
-    told = await _exchange(_says(_head(len(_LONG)), _LONG[:9], _LONG[9:]))
-    untold = await _exchange(_says(_BOUNDLESS + b"\r\n", _chunk(_LONG[:9]), _chunk(_LONG[9:]), _chunk(b"")))
-    for answer in (told, untold):
+    with_length = await _exchange(_says(_head(len(_LONG)), _LONG[:9], _LONG[9:]))
+    without_length = await _exchange(_says(_BOUNDLESS + b"\r\n", _chunk(_LONG[:9]), _chunk(_LONG[9:]), _chunk(b"")))
+    for answer in (with_length, without_length):
         assert (answer.raw, answer.complete) == (_LONG[: 16 << 10], False)
 
 

@@ -136,12 +136,12 @@ def nonzero(counts: object) -> dict[str, int]:
 @given(FLEET, st.integers(0, 12))
 def test_no_account_is_lost_or_counted_twice(figures: dict[str, AccountCounts], most: int) -> None:
     """Whatever the bound, the series add up to the whole fleet, with at most that many names and one more."""
-    told = bounded(figures, most)
-    assert total(told) == total(figures)
-    names = set(told) - {REST}
+    published = bounded(figures, most)
+    assert total(published) == total(figures)
+    names = set(published) - {REST}
     assert len(names) <= max(most, 0)
     assert names <= set(figures)
-    assert all(told[name] == figures[name] for name in names)
+    assert all(published[name] == figures[name] for name in names)
 
 
 @given(FLEET, st.integers(0, 12), st.randoms(use_true_random=False))
@@ -151,10 +151,10 @@ def test_named_accounts_depend_on_the_accounts_alone(
     """Names go to the gravest, in any order of accounts; an account without findings takes no place."""
     order = list(figures)
     random.shuffle(order)  # type: ignore[attr-defined] # hypothesis gives a random.Random
-    told = bounded(figures, most)
+    published = bounded(figures, most)
     again = bounded({name: figures[name] for name in order}, most)
-    assert told == again
+    assert published == again
     if len(set(figures) - {REST}) > most:
-        named, unnamed = set(told) - {REST}, set(figures) - set(told) - {REST}
+        named, unnamed = set(published) - {REST}, set(figures) - set(published) - {REST}
         assert all(figures[name].severity for name in named)
         assert all(figures[one].severity >= figures[other].severity for one in named for other in unnamed)

@@ -45,11 +45,11 @@ def plan(account: str, verdict: Verdict = Verdict.OK) -> AccountPlan:
 
 def test_who_is_gone_leaves_nothing_behind() -> None:
     """All labels of a removed account vanish."""
-    told = metrics()
+    published = metrics()
     for name in ("a", "b"):
-        told.planned(plan(name), {Status.ACTIVE: 1})
-    told.accounts(["b", "c"])
-    found = samples(told)
+        published.planned(plan(name), {Status.ACTIVE: 1})
+    published.accounts(["b", "c"])
+    found = samples(published)
     assert not [key for key in found if "a" in key[1:]]
     assert found["senderid_numbers", "b", "ACTIVE"] == 1
     assert found["senderid_accounts",] == 1
@@ -57,10 +57,10 @@ def test_who_is_gone_leaves_nothing_behind() -> None:
 
 def test_accounts_beyond_the_bound_are_one_sum() -> None:
     """A fleet of any size has a bounded number of labels, and an account that fails has its name."""
-    told = metrics(accounts=2)
+    published = metrics(accounts=2)
     for number in range(500):
-        told.planned(plan(f"a{number}", Verdict.ERROR if number == 77 else Verdict.OK), {Status.ACTIVE: 2})
-    found = samples(told)
+        published.planned(plan(f"a{number}", Verdict.ERROR if number == 77 else Verdict.OK), {Status.ACTIVE: 2})
+    found = samples(published)
     assert {key[1] for key in found if key[0] == "senderid_account_failing"} == {"a77", "_other"}
     assert found["senderid_account_failing", "a77"] == 1
     assert found["senderid_numbers", "_other", "ACTIVE"] == 998
@@ -70,56 +70,56 @@ def test_accounts_beyond_the_bound_are_one_sum() -> None:
 def test_a_name_of_any_text_is_a_label() -> None:
     """Quotes, line ends and Korean in an account's name come through as they are, in both formats."""
     name = 'a"b\\n\n서울'
-    told = metrics()
-    told.planned(plan(name), {})
-    assert samples(told)["senderid_account_failing", name] == 0
-    families = list(open_families(told.render("application/openmetrics-text")[0].decode()))  # type: ignore[no-untyped-call] # the library has no types there
+    published = metrics()
+    published.planned(plan(name), {})
+    assert samples(published)["senderid_account_failing", name] == 0
+    families = list(open_families(published.render("application/openmetrics-text")[0].decode()))  # type: ignore[no-untyped-call] # the library has no types there
     assert name in {sample.labels.get("account") for family in families for sample in family.samples}
 
 
 def test_format_is_as_asked_for() -> None:
     """The plain format where nothing else is asked for, OpenMetrics where it is."""
-    told = metrics()
-    assert told.render()[1].startswith("text/plain")
-    body, content_type = told.render("application/openmetrics-text; version=1.0.0")
+    published = metrics()
+    assert published.render()[1].startswith("text/plain")
+    body, content_type = published.render("application/openmetrics-text; version=1.0.0")
     assert content_type.startswith("application/openmetrics-text")
     assert body.endswith(b"# EOF\n")
-    assert samples(told)["senderid_build_info", __version__] == 1
+    assert samples(published)["senderid_build_info", __version__] == 1
 
 
 def test_suspended_accounts_have_their_start() -> None:
     """Named accounts have their own; the others have that of the longest suspension."""
-    told = metrics(accounts=1)
+    published = metrics(accounts=1)
     for name in ("a", "b", "c"):
-        told.planned(plan(name, Verdict.ERROR if name == "a" else Verdict.OK), {})
-    told.suspended({"a": 5.0, "b": 9.0, "c": 7.0})
-    found = samples(told)
+        published.planned(plan(name, Verdict.ERROR if name == "a" else Verdict.OK), {})
+    published.suspended({"a": 5.0, "b": 9.0, "c": 7.0})
+    found = samples(published)
     name = "senderid_account_suspended_since_timestamp_seconds"
     assert {key[1:]: value for key, value in found.items() if key[0] == name} == {("a",): 5.0, ("_other",): 7.0}
-    told.suspended({})
-    assert name not in {key[0] for key in samples(told)}
+    published.suspended({})
+    assert name not in {key[0] for key in samples(published)}
 
 
 def test_a_round_is_good_unless_every_account_fails() -> None:
     """One account that fails does not hide that the others are looked after; where all fail, none is good."""
-    told = metrics()
-    assert samples(told)[LAST_GOOD,] == 0
-    told.planned(plan("a", Verdict.ERROR), {})
-    told.passed()
-    assert samples(told)[LAST_GOOD,] == 0
-    told.planned(plan("b"), {})
-    told.passed()
-    told.broke_off()
-    found = samples(told)
+    published = metrics()
+    assert samples(published)[LAST_GOOD,] == 0
+    published.planned(plan("a", Verdict.ERROR), {})
+    published.passed()
+    assert samples(published)[LAST_GOOD,] == 0
+    published.planned(plan("b"), {})
+    published.passed()
+    published.broke_off()
+    found = samples(published)
     assert found[LAST_GOOD,] == NOW
     assert (found["senderid_passes_total",], found["senderid_failed_passes_total",]) == (3, 2)
 
 
 def test_a_round_over_no_accounts_is_good() -> None:
     """Nothing failed."""
-    told = metrics()
-    told.passed()
-    assert samples(told)[LAST_GOOD,] == NOW
+    published = metrics()
+    published.passed()
+    assert samples(published)[LAST_GOOD,] == NOW
 
 
 @pytest.mark.parametrize("before", [NOW - 5, 1.0, 1234567.25])
@@ -127,9 +127,9 @@ def test_the_last_good_round_outlives_the_process(before: float) -> None:
     """What an earlier process wrote of it is taken over, so that its age goes on growing."""
     earlier = Metrics(wall=lambda: before)
     earlier.passed()
-    told = metrics()
-    told.recall(earlier.render()[0].decode())
-    assert samples(told)[LAST_GOOD,] == before
+    published = metrics()
+    published.recall(earlier.render()[0].decode())
+    assert samples(published)[LAST_GOOD,] == before
 
 
 @pytest.mark.parametrize(
@@ -137,18 +137,18 @@ def test_the_last_good_round_outlives_the_process(before: float) -> None:
 )
 def test_file_without_the_value_changes_nothing(text: str) -> None:
     """A file that is no metrics, or is from the future, is as good as none."""
-    told = metrics()
-    told.recall(text)
-    assert samples(told)[LAST_GOOD,] == 0
+    published = metrics()
+    published.recall(text)
+    assert samples(published)[LAST_GOOD,] == 0
 
 
 def test_runs_and_numbers_are_counted_by_what_became_of_them() -> None:
     """Each run and each number of it has one outcome, from zero on."""
-    told = metrics()
+    published = metrics()
     counts = tally(Outcome, {Outcome.CHANGED: 3, Outcome.CONFLICT: 1})
-    told.carried_out(AccountResult(account="a", outcome=RunOutcome.PARTIAL, counts=counts))
-    told.run(RunOutcome.PARTIAL)
-    found = samples(told)
+    published.carried_out(AccountResult(account="a", outcome=RunOutcome.PARTIAL, counts=counts))
+    published.run(RunOutcome.PARTIAL)
+    found = samples(published)
     assert {key[1]: value for key, value in found.items() if key[0] == "senderid_number_outcomes_total"} == {
         outcome.value: counts[outcome] for outcome in Outcome
     }
@@ -159,27 +159,27 @@ def test_runs_and_numbers_are_counted_by_what_became_of_them() -> None:
 
 def test_gauges_of_the_daemon() -> None:
     """The interval and whether the files are valid have their last values."""
-    told = metrics()
-    told.every(300)
-    told.desired_state(valid=False)
-    found = samples(told)
+    published = metrics()
+    published.every(300)
+    published.desired_state(valid=False)
+    found = samples(published)
     assert (found["senderid_pass_interval_seconds",], found["senderid_desired_state_valid",]) == (300, 0)
 
 
 def test_requests_are_counted_by_method_and_answer() -> None:
     """Each attempt over a real socket is counted once, with its duration and result."""
-    told = metrics()
+    published = metrics()
 
     async def work() -> None:
         account = SandboxAccount.of({"01012345678": "INACTIVE"})
         async with Loopback(account) as served:
-            served.transport.watcher = told
+            served.transport.watcher = published
             served.sandbox.script(None, "GET", [Fault.UNAVAILABLE, Fault.RESET_BEFORE])
             await served.reader().observe()
             await served.write(served.writer(), "01012345678", Status.ACTIVE)
 
     loopback.run(work())
-    found = samples(told)
+    found = samples(published)
     assert {key[1:]: value for key, value in found.items() if key[0] == "senderid_request_duration_seconds_count"} == {
         ("5xx", "read"): 1,
         ("none", "read"): 1,
@@ -197,29 +197,29 @@ def test_requests_are_counted_by_method_and_answer() -> None:
 )
 def test_answers_are_counted_by_their_class(status: int | None, answer: str) -> None:
     """By the hundreds, but for the one that says that the quota is used up."""
-    told = metrics()
-    told.request("PUT", 0.2, status)
-    assert samples(told)["senderid_request_duration_seconds_count", answer, "write"] == 1
+    published = metrics()
+    published.request("PUT", 0.2, status)
+    assert samples(published)["senderid_request_duration_seconds_count", answer, "write"] == 1
 
 
 def test_codes_of_the_api_make_no_labels() -> None:
     """A retry is counted by the type of its error: a server cannot invent labels."""
-    told = metrics()
+    published = metrics()
     for code in ("A", "B", "C"):
-        told.retried(ApiError("no", api_code=code))
-    assert samples(told)["senderid_retries_total", "ApiError"] == 3
+        published.retried(ApiError("no", api_code=code))
+    assert samples(published)["senderid_retries_total", "ApiError"] == 3
 
 
 async def test_quota_is_published_by_its_place() -> None:
     """Its use is read when the metrics are, and the key itself is nowhere."""
-    told = metrics()
+    published = metrics()
     quotas = {"NCS0123456789ABC": Quota(RateLimit(writes=8, reads=3), clock=lambda: 0.0)}
-    told.quotas(quotas.values())
+    published.quotas(quotas.values())
     await quotas["NCS0123456789ABC"].writes.acquire()
-    found = samples(told)
+    found = samples(published)
     assert {key[1:]: value for key, value in found.items() if key[0] == "senderid_quota_used"} == {
         ("0", "read"): 0,
         ("0", "write"): 1,
     }
     assert found["senderid_quota_capacity", "0", "write"] == 8
-    assert b"NCS" not in told.render()[0]
+    assert b"NCS" not in published.render()[0]

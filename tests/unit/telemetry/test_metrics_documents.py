@@ -49,9 +49,9 @@ def rows() -> Iterator[tuple[str, str, frozenset[str]]]:
 
 def test_page_has_every_metric() -> None:
     """Each metric has one row with its type and its labels, and each row has a metric."""
-    told = list(rows())
-    assert len({name for name, _, _ in told}) == len(told)
-    assert {name: (type_, labels) for name, type_, labels in told} == families()
+    table = list(rows())
+    assert len({name for name, _, _ in table}) == len(table)
+    assert {name: (type_, labels) for name, type_, labels in table} == families()
 
 
 def names_in(expression: str) -> set[str]:
@@ -128,8 +128,8 @@ def test_every_panel_queries_existing_metrics(panel: dict[str, Any]) -> None:
         assert problems(target["expr"]) == []
         assert names_in(target["expr"])
         assert target["datasource"] == panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
-        told = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
-        assert told <= {label for name in names_in(target["expr"]) for label in families()[name][1]}
+        labels = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
+        assert labels <= {label for name in names_in(target["expr"]) for label in families()[name][1]}
     assert panel["description"]
 
 

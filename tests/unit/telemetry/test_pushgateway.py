@@ -19,7 +19,7 @@ class Gateway(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.status = 200
-        self.told: list[tuple[str, str, bytes]] = []
+        self.received: list[tuple[str, str, bytes]] = []
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         self.thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01})
 
@@ -30,7 +30,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Keep it."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.told.append((self.command, self.path, body))
+        self.server.received.append((self.command, self.path, body))
         self.send_response(self.server.status)
         self.send_header("Location", f"{self.server.url}/elsewhere")
         self.send_header("Content-Length", "0")
@@ -54,11 +54,11 @@ def gateway() -> Iterator[Gateway]:
 
 def test_everything_is_pushed_under_the_job(gateway: Gateway) -> None:
     """A gateway gets what a file would hold, by a method that leaves alone what the run has no word on."""
-    told = Metrics()
-    assert push(told.registry, gateway.url, "night run") is None
-    ((method, path, body),) = gateway.told
+    metrics = Metrics()
+    assert push(metrics.registry, gateway.url, "night run") is None
+    ((method, path, body),) = gateway.received
     assert (method, path) == ("POST", "/metrics/job@base64/bmlnaHQgcnVu")
-    assert body == told.render()[0]
+    assert body == metrics.render()[0]
 
 
 @pytest.mark.parametrize("status", [302, 400, 500])
@@ -66,7 +66,7 @@ def test_refusal_of_a_gateway_is_an_error(gateway: Gateway, status: int) -> None
     """Any answer but success is one; a redirect is not followed."""
     gateway.status = status
     assert push(Metrics().registry, gateway.url, "senderid") == f"it answered {status}"
-    assert len(gateway.told) == 1
+    assert len(gateway.received) == 1
 
 
 def test_missing_gateway_is_an_error() -> None:
