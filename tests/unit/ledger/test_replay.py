@@ -3,6 +3,7 @@
 import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -174,7 +175,7 @@ async def test_a_run_that_held_the_account_first_is_heard(tmp_path: Path) -> Non
 async def test_an_unreadable_ledger_is_an_error_and_no_consent(tmp_path: Path) -> None:
     """Where it cannot be known, nothing may be written."""
     async with ledger(tmp_path) as broken, broken.hold(subject(), never) as page:
-        with sqlite3.connect(tmp_path / "ledger.db") as connection:
+        with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection, connection:
             connection.execute("DROP TABLE attempts")
         with pytest.raises(LedgerError, match="cannot be used"):
             await page.earlier_run(PLAN, [A])

@@ -2,6 +2,7 @@
 
 import pickle
 import sqlite3
+from contextlib import closing
 from copy import copy
 
 import msgspec
@@ -74,7 +75,8 @@ def test_message_is_encoded_as_english() -> None:
     )
     plain = english(message)
     assert type(plain) is str
-    assert sqlite3.connect(":memory:").execute("SELECT ?", (message,)).fetchone() == ("112 is odd",)
+    with closing(sqlite3.connect(":memory:")) as connection:
+        assert connection.execute("SELECT ?", (message,)).fetchone() == ("112 is odd",)
     with pytest.raises(TypeError, match="object cannot be encoded"):
         english(object())
 
