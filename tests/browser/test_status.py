@@ -62,7 +62,7 @@ def test_every_page_is_accessible_and_self_contained(
     assert seen.violations() == []
     assert not seen.overflows()
     assert all(url.startswith(pages) for url in seen.requests)
-    assert [told for told in seen.complaints if "404" not in told or path != "/nothing"] == []
+    assert [complaint for complaint in seen.complaints if "404" not in complaint or path != "/nothing"] == []
 
 
 def test_status_page_is_complete_without_scripts(pages: str, visit: Opened) -> None:

@@ -177,8 +177,8 @@ class Pod:
             text=True,
         )
         assert self._keeper.stdout is not None
-        told = self._keeper.stdout.readline()
-        assert told == _READY, told + self._keeper.stdout.read()
+        line = self._keeper.stdout.readline()
+        assert line == _READY, line + self._keeper.stdout.read()
 
     def start(self, *arguments: str, program: Sequence[str] | None = None, **environment: str) -> subprocess.Popen[str]:
         """Start a container: the image's entry point, or another program of it, and leave it running."""

@@ -83,5 +83,5 @@ def test_page_names_every_file_of_the_deployment() -> None:
     assert len(folders) >= 6
     files = ["deploy/compose.yaml", "deploy/cron/senderid", "deploy/docker/Dockerfile", "deploy/docker/runtime.lock"]
     units = [path.name for path in (DEPLOY / "systemd").iterdir()]
-    told = [*folders, *files, *(unit for unit in units if unit != "senderid-apply.service")]
-    assert [name for name in told if name not in PAGE] == []
+    paths = [*folders, *files, *(unit for unit in units if unit != "senderid-apply.service")]
+    assert [name for name in paths if name not in PAGE] == []

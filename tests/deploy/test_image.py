@@ -29,17 +29,17 @@ def test_only_the_state_is_writable(pod: Pods) -> None:
     """No user name or home is needed."""
     box = pod(DEPLOY / "accounts", ANYBODY)
     for place in (PREFIX, "/", "/etc/senderid", "/tmp"):  # noqa: S108 - it is not there
-        status, _, told = box.run("-c", f"open('{place}/x', 'w')", program=["python"])
+        status, _, stderr = box.run("-c", f"open('{place}/x', 'w')", program=["python"])
         assert status == 1
-        assert re.search("Read-only file system|No such file", told)
+        assert re.search("Read-only file system|No such file", stderr)
     assert box.run("-c", "import os; print(os.getuid(), os.getgid())", program=["python"])[1] == "1234567 0\n"
     assert list(box.state.iterdir()) == []
 
 
 def test_demo_runs_as_any_user(pod: Pods) -> None:
     box = pod(DEPLOY / "accounts", ANYBODY)
-    status, shown, told = box.run("demo")
-    assert (status, told) == (0, "")
+    status, shown, stderr = box.run("demo")
+    assert (status, stderr) == (0, "")
     assert "0 changes are pending now" in shown
     assert list(box.state.iterdir()) == []
 
@@ -83,10 +83,10 @@ def test_sandbox_profile_of_compose_runs(pod: Pods, dockerfile: Image, who: str)
 
 def test_unwritable_state_stops_the_daemon(pod: Pods) -> None:
     box = pod(SANDBOX, (1_234_567, 1_234_567))
-    status, _, told = box.run("watch", "-f", "/etc/senderid/accounts")
+    status, _, stderr = box.run("watch", "-f", "/etc/senderid/accounts")
     assert status == 1
-    assert "/var/lib/senderid" in told
-    assert "SENDERID_LEDGER__PATH" in told
+    assert "/var/lib/senderid" in stderr
+    assert "SENDERID_LEDGER__PATH" in stderr
 
 
 def test_image_without_arguments_shows_the_help(pod: Pods, dockerfile: Image) -> None:

@@ -23,7 +23,7 @@ def _numbers(lines: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (_numbers("  010-0000-0001: ACTIVE\n  +82 10 0000 0001: INACTIVE\n"), "bad.yaml:4:3: 01000000001 .* line 3"),
         (_numbers(f"  {A}: yes\n"), "bad.yaml:3:16: .*'yes'"),
@@ -49,13 +49,13 @@ def _numbers(lines: str) -> str:
     ],
 )
 def test_invalid_file_reports_its_line_and_sends_nothing(
-    command: Command, served: Served, text: str | bytes, told: str
+    command: Command, served: Served, text: str | bytes, message: str
 ) -> None:
     command.write("bad.yaml", text)
     for verb in (("validate",), ("plan",), ("apply", "--yes")):
         done = command(*verb, "-f", "bad.yaml")
         assert done.returncode == 65
-        assert re.search(told, done.stderr), done.stderr
+        assert re.search(message, done.stderr), done.stderr
         assert _PLACE.search(done.stderr)
         assert "LITERAL" not in done.stderr
         assert done.stdout == ""
@@ -94,7 +94,7 @@ def test_unquoted_number_keeps_its_leading_zero(command: Command, serve: Serve) 
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "told"),
+    ("variable", "value", "message"),
     [
         ("SENDERID_ENDPOINT", "http://api.example.com", "plain http"),
         ("SENDERID_ENDPOINT", "solapy", "solapi"),
@@ -104,13 +104,13 @@ def test_unquoted_number_keeps_its_leading_zero(command: Command, serve: Serve) 
     ],
 )
 def test_invalid_setting_names_its_variable_and_sends_nothing(
-    command: Command, served: Served, variable: str, value: str, told: str
+    command: Command, served: Served, variable: str, value: str, message: str
 ) -> None:
     command.environment[variable] = value
     done = command("plan", "-f", "d.yaml")
     assert done.returncode == 65
     assert variable in done.stderr
-    assert told in done.stderr
+    assert message in done.stderr
     assert served.sandbox.wire == []
 
 
@@ -147,7 +147,7 @@ def test_wrong_usage_is_64(command: Command, served: Served, arguments: tuple[st
 
 
 @pytest.mark.parametrize(
-    ("fault", "told"),
+    ("fault", "message"),
     [
         (Fault.HTML, "not an account document: it is an HTML page"),
         (Fault.GARBAGE, "not an account document"),
@@ -166,14 +166,14 @@ def test_wrong_usage_is_64(command: Command, served: Served, arguments: tuple[st
     ],
 )
 def test_unreadable_account_is_an_error(
-    command: Command, served: Served, account: SandboxAccount, fault: Fault, told: str
+    command: Command, served: Served, account: SandboxAccount, fault: Fault, message: str
 ) -> None:
     command.environment["SENDERID_RETRY__BASE_SECONDS"] = "0.001"
     command.environment["SENDERID_RETRY__ATTEMPTS"] = "2"
     served.sandbox.script(None, "GET", [fault, fault])
     done = command("apply", "--yes", "-f", "d.yaml")
     assert done.returncode == 1
-    assert told in " ".join(done.stdout.split())
+    assert message in " ".join(done.stdout.split())
     assert "\x1b" not in done.stdout + done.stderr
     assert served.writes == []
     assert account.statuses == {A: "INACTIVE", B: "ACTIVE"}

@@ -165,9 +165,9 @@ def test_failed_canary_is_in_result_and_history(careful: Reseller) -> None:
     careful.served.sandbox.script(Reseller.phone(0, 1), "PUT", [Fault.NOT_WRITABLE])
     result = careful.run("apply", "--yes", "--canary", "1", status=3)
     Draft202012Validator(schema("result")).validate(result)
-    told = [(account["outcome"], account["error"] and account["error"]["code"]) for account in result["accounts"]]
+    outcomes = [(account["outcome"], account["error"] and account["error"]["code"]) for account in result["accounts"]]
     behind = ("partial", "CanaryFailed")
-    assert told == [("partial", None), behind, ("converged", None), behind]
+    assert outcomes == [("partial", None), behind, ("converged", None), behind]
     numbers = [number for account in result["accounts"][1::2] for number in account["numbers"]]
     assert {(number["outcome"], number["error"]["code"]) for number in numbers} == {("not_attempted", "CanaryFailed")}
     (kept,) = careful.run("history", result["run_id"], status=0)["runs"]

@@ -310,9 +310,9 @@ def test_problems_are_annotations(job: Job, served: Served) -> None:
     shown = step.log.partition("::stop-commands::")[2].split("\n")
     token = shown[0]
     assert shown.count(f"::{token}::") == 1
-    told = shown[shown.index(f"::{token}::") + 1 :]
+    rest = shown[shown.index(f"::{token}::") + 1 :]
     escaped = "%3A%3Aerror%2Ctitle=x%3A%3A%250A%2Ca b.yaml"
-    commands = [line for line in told if line.startswith("::")]
+    commands = [line for line in rest if line.startswith("::")]
     assert len(commands) == 2
     assert all(
         re.fullmatch(rf"::error file={re.escape(escaped)},line=\d+,col=\d+::[^\r\n]+", each) for each in commands

@@ -48,9 +48,9 @@ def test_failed_successor_holds_the_old_number(served: Served, command: Command,
     (held,) = [number for number in result["accounts"][0]["numbers"] if number["phone"] == OLD]
     assert held["error"]["code"] == "Held"
     assert "group support" in held["error"]["message"]
-    told = command("history", result["run_id"]).stdout
-    assert "held" in told
-    assert "group support" in told
+    history = command("history", result["run_id"]).stdout
+    assert "held" in history
+    assert "group support" in history
 
 
 @pytest.mark.usefixtures("served")

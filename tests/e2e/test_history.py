@@ -95,8 +95,8 @@ def test_killed_run_is_unfinished_until_the_next_apply(command: Command, serve: 
     assert _apply(command)["outcome"] == "converged"
     resumed, crashed = _history(command)["runs"]
     assert (resumed["outcome"], crashed["outcome"]) == ("converged", "crashed")
-    (told,) = _history(command, unfinished["run_id"])["runs"][0]["accounts"]
-    outcomes = [number["outcome"] for number in told["numbers"]]
+    (entry,) = _history(command, unfinished["run_id"])["runs"][0]["accounts"]
+    outcomes = [number["outcome"] for number in entry["numbers"]]
     assert (len(outcomes), None in outcomes) == (30, False)
     assert outcomes.count("changed") + resumed["counts"]["changed"] == 30
     assert _history(command, "--outcome", "crashed")["total"] == 1

@@ -62,8 +62,8 @@ def test_hostile_text_is_one_json_string(command: Command, hostile: _Hostile) ->
     assert done.returncode == 3
     lines = [json.loads(line) for line in done.stderr.split("\n") if line]
     assert all(set(line) >= {"timestamp", "level", "event", "run_id"} for line in lines)
-    (told,) = [line for line in lines if line.get("phone") == A and line["event"] == "number"]
-    assert (told["outcome"], told["error_code"], told["error_message"]) == ("failed", _EVIL, _EVIL)
+    (entry,) = [line for line in lines if line.get("phone") == A and line["event"] == "number"]
+    assert (entry["outcome"], entry["error_code"], entry["error_message"]) == ("failed", _EVIL, _EVIL)
     assert sum(line["event"] == "number" for line in lines) == 3
     (account,) = json.loads(done.stdout)["accounts"]
     (failed,) = [number for number in account["numbers"] if number["phone"] == A]

@@ -53,8 +53,8 @@ def test_imported_table_can_be_planned(command: Command) -> None:
     table = "발신번호,상태,담당자,색\n010-1234-5678,활성,영업팀,빨강\n"
     command.write("t.csv", table.encode("cp949"))
     done = command("import", "t.csv", "--account", "본점")
-    told = "t.csv:1:13: unknown column '색': rename it or use --skip-column"
-    assert (done.returncode, done.stderr.splitlines()[0]) == (65, told)
+    message = "t.csv:1:13: unknown column '색': rename it or use --skip-column"
+    assert (done.returncode, done.stderr.splitlines()[0]) == (65, message)
     done = command("import", "t.csv", "--account", "본점", "--skip-column", "색")
     assert done.returncode == 0
     assert yaml.safe_load(done.stdout) == {
@@ -89,7 +89,7 @@ def test_account_document_may_have_a_byte_order_mark(command: Command, encoding:
 
 
 @pytest.mark.parametrize(
-    ("text", "arguments", "told"),
+    ("text", "arguments", "message"),
     [
         ("phone,status\n1012345678,ACTIVE\n", (), "t.txt:2:1: '1012345678': missing leading 0"),
         ('{"senderIds": 5}', (), "t.txt:1:1: not an account document: Expected `array | null`"),
@@ -98,11 +98,11 @@ def test_account_document_may_have_a_byte_order_mark(command: Command, encoding:
         ("", (), "t.txt:1:1: the file is empty"),
     ],
 )
-def test_invalid_table_writes_no_file(command: Command, text: str, arguments: tuple[str, ...], told: str) -> None:
+def test_invalid_table_writes_no_file(command: Command, text: str, arguments: tuple[str, ...], message: str) -> None:
     command.write("t.txt", text)
     done = command("import", "t.txt", *arguments, "--output", "main.yaml")
     assert (done.returncode, done.stdout) == (65, "")
-    assert told in done.stderr
+    assert message in done.stderr
     assert not (command.folder / "main.yaml").exists()
 
 

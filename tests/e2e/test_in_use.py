@@ -44,11 +44,11 @@ def test_plan_holds_numbers_in_use(command: Command) -> None:
     done = command("plan", "-f", "main.yaml", "--detailed-exitcode")
     assert done.returncode == 3
     assert "held" in done.stdout
-    told = " ".join(done.stdout.split())
-    assert "in use: it has sent messages in the last 48 hours, one of them on 20" in told
-    assert "in use: messages from it are scheduled for 20" in told
-    assert "add --allow in-use" in told
-    assert "1 to deactivate, 2 held" in told
+    output = " ".join(done.stdout.split())
+    assert "in use: it has sent messages in the last 48 hours, one of them on 20" in output
+    assert "in use: messages from it are scheduled for 20" in output
+    assert "add --allow in-use" in output
+    assert "1 to deactivate, 2 held" in output
 
 
 def test_apply_writes_idle_numbers_and_reads_messages_once(
@@ -88,9 +88,9 @@ def test_missing_scope_is_a_notice(  # noqa: PLR0917 - a case and its fixtures
     """`on_unknown` decides about the numbers."""
     account.mailbox.readable = False
     command.write("main.yaml", FILE.replace("hours: 48", f"on_unknown: {fate}"))
-    told = " ".join(command("plan", "-f", "main.yaml").stdout.split())
-    assert "Worth knowing" in told
-    assert "the use of 3 numbers is unknown" in told
+    output = " ".join(command("plan", "-f", "main.yaml").stdout.split())
+    assert "Worth knowing" in output
+    assert "the use of 3 numbers is unknown" in output
     before = _asked(served)
     done = command("apply", "-y", "-f", "main.yaml", "--format", "json")
     assert (done.returncode, _outcomes(done)) == (status, dict.fromkeys((IDLE, BUSY, AHEAD), outcome))

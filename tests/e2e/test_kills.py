@@ -106,15 +106,15 @@ def _until(process: subprocess.Popen[str], condition: Callable[[], bool]) -> Non
     while not condition():
         if process.poll() is not None or time.monotonic() > end:
             process.kill()
-            _, told = process.communicate(timeout=10)
-            raise AssertionError(f"it ended with {process.returncode} before: {told[-999:]}")
+            _, stderr = process.communicate(timeout=10)
+            raise AssertionError(f"it ended with {process.returncode} before: {stderr[-999:]}")
         time.sleep(0.001)
 
 
 def _dies(scene: Scene, point: str, times: int) -> None:
     process = scene.start(sys.executable, _DIE_AT, point, f"{times}")
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGKILL, told[-999:]
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL, stderr[-999:]
     scene.nothing_is_missing()
 
 
@@ -145,8 +145,8 @@ def test_death_at_any_instant_is_recovered(scene: Scene, seed: int) -> None:
         while time.monotonic() < moment:
             pass
         process.kill()
-        _, told = process.communicate(timeout=10)
-        assert process.returncode == -signal.SIGKILL, told[-999:]
+        _, stderr = process.communicate(timeout=10)
+        assert process.returncode == -signal.SIGKILL, stderr[-999:]
         scene.nothing_is_missing()
     scene.converges(deaths=5)
 
@@ -173,8 +173,8 @@ def test_sigterm_leaves_result_ledger_and_api_in_agreement(scene: Scene, seed: i
     process = scene.start()
     _until(process, lambda: len(scene.served.sandbox.wire) >= more)
     process.terminate()
-    out, told = process.communicate(timeout=40)
-    assert process.returncode == 128 + signal.SIGTERM, told[-999:]
+    out, stderr = process.communicate(timeout=40)
+    assert process.returncode == 128 + signal.SIGTERM, stderr[-999:]
     (result,) = json.loads(out)["accounts"]
     assert scene.on_the_wire() == scene.noted()
     kept = scene.rows("SELECT phone, outcome, before, after, attempts FROM outcomes ORDER BY phone")

@@ -61,7 +61,7 @@ def test_language_follows_option_variable_and_locale(
 
 
 def test_documents_and_log_lines_are_the_same_in_both_languages(command: Command, serve: Serve) -> None:
-    told: dict[str, list[Any]] = {}
+    outputs: dict[str, list[Any]] = {}
     for language in ("en", "ko"):
         account = SandboxAccount.of({A: "INACTIVE", B: "PENDING", C: "ACTIVE", D: "ACTIVE"}, account_id="7")
         served = serve(account)
@@ -78,11 +78,13 @@ def test_documents_and_log_lines_are_the_same_in_both_languages(command: Command
             command("history", "--format", "json"),
             command("schema", "plan"),
         ]
-        told[language] = [(run.returncode, _same(run.stdout), _same(run.stderr)) for run in runs]
-        told[language].append(json.loads((command.folder / f"{language}.json").read_text())["accounts"][0]["changes"])
+        outputs[language] = [(run.returncode, _same(run.stdout), _same(run.stderr)) for run in runs]
+        outputs[language].append(
+            json.loads((command.folder / f"{language}.json").read_text())["accounts"][0]["changes"]
+        )
         assert runs[1].returncode == 3
-    assert told["en"] == told["ko"]
-    assert not re.search("[가-힣]", str(told["ko"]))
+    assert outputs["en"] == outputs["ko"]
+    assert not re.search("[가-힣]", str(outputs["ko"]))
 
 
 def test_apply_is_korean(command: Command, serve: Serve) -> None:
@@ -98,8 +100,8 @@ def test_apply_is_korean(command: Command, serve: Serve) -> None:
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     assert {line["outcome"] for line in lines if line["event"] == "number"} == {"changed", "blocked", "missing"}
     assert not re.search("[가-힣]", done.stderr)
-    told = command("history")
-    assert "일부 완료" in told.stdout
+    history = command("history")
+    assert "일부 완료" in history.stdout
     (run,) = json.loads(command("history", "--format", "json").stdout)["runs"]
     assert "Missing: 이 계정에 등록되어 있지 않습니다." in command("history", run["run_id"]).stdout
 
@@ -113,9 +115,9 @@ def test_refusal_is_korean_and_names_the_option(command: Command, serve: Serve) 
     )
     done = command("apply", "-y", "-f", "d.yaml", "--lang", "ko")
     assert done.returncode == 4
-    told = " ".join(done.stdout.split())
-    assert "max-deactivations 규칙에 따라 거부: ACTIVE 번호 20개 중 9개가 비활성화됩니다." in told
-    assert "--allow max-deactivations" in told
+    output = " ".join(done.stdout.split())
+    assert "max-deactivations 규칙에 따라 거부: ACTIVE 번호 20개 중 9개가 비활성화됩니다." in output
+    assert "--allow max-deactivations" in output
     assert served.writes == []
 
 
@@ -154,7 +156,7 @@ def test_problems_of_files_are_korean(command: Command) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status", "told"),
+    ("arguments", "status", "text"),
     [
         (("--help",), 0, "사용법: senderid [OPTIONS]"),
         (("plan", "--help"), 0, "원하는 상태를 계정과 비교하여"),
@@ -169,12 +171,12 @@ def test_problems_of_files_are_korean(command: Command) -> None:
         (("--version",), 0, "senderid "),
     ],
 )
-def test_help_and_usage_errors_are_korean(command: Command, arguments: tuple[str, ...], status: int, told: str) -> None:
+def test_help_and_usage_errors_are_korean(command: Command, arguments: tuple[str, ...], status: int, text: str) -> None:
     assert command(*arguments).returncode == status
     command.environment["LANG"] = "ko_KR.UTF-8"
     done = command(*arguments)
     assert done.returncode == status
-    assert told in done.stdout + done.stderr
+    assert text in done.stdout + done.stderr
 
 
 def test_demo_is_korean(command: Command) -> None:

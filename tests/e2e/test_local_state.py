@@ -98,12 +98,12 @@ _UNUSABLE: dict[str, tuple[Callable[[Path], None], str]] = {
 def test_apply_without_a_ledger_sends_nothing(command: Command, served: Served, kind: str) -> None:
     assert command("plan", "-f", "d.yaml", "--out", "plan.json").returncode == 0
     served.sandbox.wire.clear()
-    make, told = _UNUSABLE[kind]
+    make, reason = _UNUSABLE[kind]
     make(_ledger(command))
     for arguments in (("-y", "-f", "d.yaml"), ("plan.json",)):
         done = command("apply", *arguments)
         assert (done.returncode, served.sandbox.wire, done.stdout) == (1, [], "")
-        assert re.search(told, done.stderr)
+        assert re.search(reason, done.stderr)
         assert "SENDERID_LEDGER__PATH" in done.stderr
     command.environment["SENDERID_LEDGER__PATH"] = "elsewhere/ledger.db"
     assert command("apply", "-y", "-f", "d.yaml").returncode == 0
@@ -120,7 +120,7 @@ def test_plan_warns_and_doctor_fails_without_a_ledger(command: Command, serve: S
         command.environment |= {f"KEY{name}": account.api_key, f"SECRET{name}": account.api_secret}
         where = f"credentials: {{api_key: {{env: KEY{name}}}, api_secret: {{env: SECRET{name}}}}}\n"
         command.write(f"d/{name}.yaml", _file(account).replace("numbers:", f"{where}numbers:"))
-    make, told = _UNUSABLE[kind]
+    make, reason = _UNUSABLE[kind]
     make(_ledger(command))
     done = command("plan", "-f", "d", "--format", "json", "--detailed-exitcode")
     assert done.returncode == 2
@@ -128,11 +128,11 @@ def test_plan_warns_and_doctor_fails_without_a_ledger(command: Command, serve: S
     assert [change.get("cause") for change in changes] == [None] * 6
     warnings = [line for line in done.stderr.splitlines() if line.startswith("warning:")]
     assert len(warnings) == 1
-    assert re.search(told, warnings[0])
+    assert re.search(reason, warnings[0])
     diagnosed = command("doctor", "--format", "json")
     (row,) = [check for check in json.loads(diagnosed.stdout)["checks"] if check["name"] == "ledger"]
     assert (diagnosed.returncode, row["status"]) == (1, "fail")
-    assert re.search(told, row["detail"])
+    assert re.search(reason, row["detail"])
 
 
 def _limited_to(size: int) -> Callable[[], None]:
@@ -146,13 +146,13 @@ def test_full_disk_stops_the_run_and_the_next_converges(
     command.environment |= {"SENDERID_CONCURRENCY": "3"}
     command.unmeasured()
     process = command.popen("apply", "-y", "-f", "d.yaml", "--format", "json", preexec_fn=_limited_to(pages * 4096))
-    out, told = process.communicate(timeout=60)
-    assert "Traceback" not in told
+    out, stderr = process.communicate(timeout=60)
+    assert "Traceback" not in stderr
     assert Counter(served.writes) <= _noted(command)
     changed = [phone for phone, status in account.statuses.items() if status == "ACTIVE"]
     if process.returncode:
-        assert process.returncode == 1, told
-        assert "SENDERID_LEDGER__PATH" in told
+        assert process.returncode == 1, stderr
+        assert "SENDERID_LEDGER__PATH" in stderr
         assert len(served.writes) < 30 or out
     else:
         assert pages > 22
@@ -183,9 +183,9 @@ def test_dead_output_keeps_the_ledger_complete(
     streams: dict[str, Any] = {stream: target}
     with command.popen("apply", "-y", "-f", "d.yaml", "--format", "json", **streams) as process:
         os.close(target)
-        out, told = process.communicate(timeout=60)
+        out, stderr = process.communicate(timeout=60)
     assert process.returncode == (1 if stream == "stdout" else 0)
-    assert "Traceback" not in (told or "") + (out or "")
+    assert "Traceback" not in (stderr or "") + (out or "")
     assert set(account.statuses.values()) == {"ACTIVE"}
     assert Counter(served.writes) == _noted(command)
     with closing(sqlite3.connect(_ledger(command))) as connection:
@@ -227,8 +227,8 @@ def test_lock_timeout_names_the_holder(command: Command, served: Served, holder:
     assert done.returncode == 5
     (result,) = json.loads(done.stdout)["accounts"]
     assert result["outcome"] == "locked"
-    told = rf"process {holder.pid}, run \d{{8}}T\d{{6}}Z-[0-9a-f]{{6}}, since \d{{4}}-\d\d-\d\dT"
-    assert re.search(told, result["error"]["message"])
+    message = rf"process {holder.pid}, run \d{{8}}T\d{{6}}Z-[0-9a-f]{{6}}, since \d{{4}}-\d\d-\d\dT"
+    assert re.search(message, result["error"]["message"])
     assert len(served.writes) == 2
 
 
@@ -239,8 +239,8 @@ def test_lock_timeout_waits_for_the_lease(
     reads = len(served.sandbox.wire)
     _until(lambda: len(served.sandbox.wire) > reads)
     holder.kill()
-    out, told = waiting.communicate(timeout=60)
-    assert waiting.returncode == 0, told
+    out, stderr = waiting.communicate(timeout=60)
+    assert waiting.returncode == 0, stderr
     assert json.loads(out)["outcome"] == "converged"
     assert set(account.statuses.values()) == {"ACTIVE"}
     assert Counter(served.writes) == dict.fromkeys(((phone, "ACTIVE") for phone in account.numbers), 1)
@@ -253,8 +253,8 @@ def test_sigint_ends_the_wait_for_a_lease(command: Command, served: Served) -> N
     _until(lambda: len(served.sandbox.wire) > reads)
     began = time.monotonic()
     waiting.send_signal(signal.SIGINT)
-    out, told = waiting.communicate(timeout=60)
-    assert waiting.returncode == 130, told
+    out, stderr = waiting.communicate(timeout=60)
+    assert waiting.returncode == 130, stderr
     assert time.monotonic() - began < 10
     assert json.loads(out)["outcome"] == "interrupted"
     assert len(served.writes) == 2

@@ -64,8 +64,8 @@ def test_lowest_versions_run(command: Command, serve: Serve, program: Sequence[s
         return process.returncode, out + err
 
     for arguments in (("demo",), ("doctor",), ("plan", "-f", "d.yaml", "--metrics-file", "m.prom")):
-        status, told = ran(*arguments)
-        assert status == 0, told
+        status, output = ran(*arguments)
+        assert status == 0, output
     with command.popen("apply", "-y", "-f", "d.yaml", program=program) as process:
         out, err = process.communicate(timeout=60)
     assert (process.returncode, account.statuses[A]) == (0, "ACTIVE"), out + err

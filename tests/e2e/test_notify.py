@@ -61,7 +61,7 @@ def test_failed_channels_are_reported_without_their_urls(command: Command, webho
 
 
 @pytest.mark.parametrize(
-    ("settings", "arguments", "status", "told"),
+    ("settings", "arguments", "status", "message"),
     [
         ("{}", [], 64, "senderid: the settings list no channel: write one under notify: channels"),
         (
@@ -74,10 +74,10 @@ def test_failed_channels_are_reported_without_their_urls(command: Command, webho
     ],
 )
 def test_wrong_usage_sends_nothing(
-    command: Command, settings: str, arguments: list[str], status: int, told: str
+    command: Command, settings: str, arguments: list[str], status: int, message: str
 ) -> None:
     command.write("config/worker.yaml", settings)
     done = command("notify", "test", *arguments)
     assert (done.returncode, done.stdout) == (status, "")
-    assert told in done.stderr
+    assert message in done.stderr
     assert TOKEN not in done.stderr

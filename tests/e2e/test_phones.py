@@ -28,8 +28,8 @@ def test_registered_implausible_number_is_managed(command: Command, served: Serv
     assert done.returncode == 0, done.stderr
     assert account.statuses == {A: "ACTIVE", "050712345678": "ACTIVE", "0101234567": "ACTIVE", "16001": "INACTIVE"}
     assert served.writes == [(A, "ACTIVE"), ("16001", "INACTIVE")]
-    (told,) = json.loads(done.stdout)["accounts"]
-    assert told["counts"]["protected"] == 1
+    (planned,) = json.loads(done.stdout)["accounts"]
+    assert planned["counts"]["protected"] == 1
     searched = command("history", "--phone", "1600-1")
     assert searched.returncode == 0
     assert "16001" in searched.stdout
@@ -55,9 +55,11 @@ def test_unregistered_implausible_number_sends_no_write(
     command.write("config/desired/main.yaml", _file(f"{A} ACTIVE", "0507-1234-567 ACTIVE", "0109999999 ACTIVE"))
     done = command(*verb, "--format", form)
     assert done.returncode == 1
-    told = "config/desired/main.yaml:7:1: 05071234567 is not registered on this account, and 050 numbers forward calls"
+    message = (
+        "config/desired/main.yaml:7:1: 05071234567 is not registered on this account, and 050 numbers forward calls"
+    )
     shown = " ".join((done.stdout if form == "json" else done.stderr + done.stdout).split())
-    assert told in shown
+    assert message in shown
     assert "list the number behind it, or remove it from the file; likewise 0109999999 (:8)" in shown
     assert not served.writes
     assert account.statuses == {A: "INACTIVE", **dict.fromkeys(ODD, "ACTIVE")}

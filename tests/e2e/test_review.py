@@ -55,7 +55,8 @@ def test_mask_hides_numbers_in_every_format(command: Command, served: Served, ac
             seen.append(done.stdout + done.stderr)
             assert "*" in done.stdout + done.stderr
     seen += [
-        command(*told).stdout for told in (("history", *MASK), ("history", "--phone", A, "--format", "html", *MASK))
+        command(*arguments).stdout
+        for arguments in (("history", *MASK), ("history", "--phone", A, "--format", "html", *MASK))
     ]
     assert "010****5678" in seen[-1]
     assert served.writes == [(A, "ACTIVE")] * 4
@@ -79,7 +80,7 @@ def test_mask_hides_numbers_in_errors(command: Command, served: Served) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("plan", "--mask", "0101234"), "a mask is a number with stars"),
         (("apply", "-y", "--mask", "010*2345678"), "a mask hides 3 digits or more"),
@@ -88,10 +89,12 @@ def test_mask_hides_numbers_in_errors(command: Command, served: Served) -> None:
         (("history", "--format", "markdown"), "senderid history RUN --format markdown"),
     ],
 )
-def test_invalid_mask_is_wrong_usage(command: Command, served: Served, arguments: tuple[str, ...], told: str) -> None:
+def test_invalid_mask_is_wrong_usage(
+    command: Command, served: Served, arguments: tuple[str, ...], message: str
+) -> None:
     done = command(*arguments)
     assert done.returncode == 64
-    assert told in done.stderr
+    assert message in done.stderr
     assert served.sandbox.wire == []
 
 

@@ -46,8 +46,8 @@ def test_rollback_of_a_run_and_of_the_rollback(command: Command, account: Sandbo
     assert (account.statuses, _outcomes(first)) == (BEFORE, {A: "changed", B: "changed"})
     second = _rolled_back(command, first["run_id"])
     assert (account.statuses, second["outcome"]) == (AFTER, "converged")
-    told = json.loads(command("history", "--format", "json").stdout)["runs"]
-    assert [run["command"] for run in told] == [f"rollback {first['run_id']}", f"rollback {run}", "apply"]
+    runs = json.loads(command("history", "--format", "json").stdout)["runs"]
+    assert [run["command"] for run in runs] == [f"rollback {first['run_id']}", f"rollback {run}", "apply"]
 
 
 @pytest.mark.usefixtures("served")
@@ -129,9 +129,9 @@ def test_wrong_usage_sends_nothing(command: Command, served: Served) -> None:
     assert "there is no ledger yet" in command("rollback", "-y", "x").stderr
     run = _apply(command)
     served.sandbox.wire.clear()
-    for arguments, told in (((run,), "--dry-run"), (("-y", "x"), run), ((), "RUN")):
+    for arguments, message in (((run,), "--dry-run"), (("-y", "x"), run), ((), "RUN")):
         done = command("rollback", *arguments)
-        assert (done.returncode, told in done.stderr) == (64, True)
+        assert (done.returncode, message in done.stderr) == (64, True)
     assert served.sandbox.wire == []
 
 

@@ -74,10 +74,10 @@ def test_replay_is_refused_and_names_the_run(served: Served, command: Command) -
     assert "carried out this plan already" in message
     assert _run_id(first) in " ".join(command("apply", "p.json").stdout.split())
     assert served.sandbox.wire == []
-    told = json.loads(command("history", _run_id(first), "--format", "json").stdout)["runs"][0]
-    assert told["plan"] == json.loads((command.folder / "p.json").read_text())["id"]
+    run = json.loads(command("history", _run_id(first), "--format", "json").stdout)["runs"][0]
+    assert run["plan"] == json.loads((command.folder / "p.json").read_text())["id"]
     for form in ("text", "markdown", "html"):
-        assert told["plan"] in command("history", _run_id(first), "--format", form).stdout
+        assert run["plan"] in command("history", _run_id(first), "--format", form).stdout
     assert command("apply", "-y", "-f", "config/main.yaml").returncode == 0
 
 
@@ -252,13 +252,13 @@ def test_missing_file_is_a_notice(served: Served, command: Command) -> None:
     (line,) = [json.loads(line) for line in done.stderr.splitlines() if '"notice"' in line]
     assert (line["kind"], line["message"]) == ("files", notice["message"])
     for form in ("text", "markdown", "html"):
-        told = " ".join(command("apply", "p.json", "--allow", "replay", "--format", form).stdout.split())
-        assert "not compared with" in told
-        assert "--no-files" in told
+        output = " ".join(command("apply", "p.json", "--allow", "replay", "--format", form).stdout.split())
+        assert "not compared with" in output
+        assert "--no-files" in output
 
 
 @pytest.mark.parametrize(
-    ("text", "status", "told"),
+    ("text", "status", "message"),
     [
         (FILE.replace(f"{A}: ACTIVE", f"{A}: INACTIVE"), 3, "config/main.yaml:3 now asks for INACTIVE: plan again"),
         (FILE + "numbers: {}\n", 1, "config/main.yaml:5:1: "),
@@ -266,7 +266,7 @@ def test_missing_file_is_a_notice(served: Served, command: Command) -> None:
     ],
 )
 def test_files_are_compared_after_the_wait_for_the_lease(
-    served: Served, command: Command, text: str, status: int, told: str
+    served: Served, command: Command, text: str, status: int, message: str
 ) -> None:
     with FileLock(_lock(served, command)):
         process = command.popen("apply", "p.json", "--lock-timeout", "60s", "--format", "json", "--log-format", "json")
@@ -276,7 +276,7 @@ def test_files_are_compared_after_the_wait_for_the_lease(
         command.write("config/main.yaml", text)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == status
-    assert told in out
+    assert message in out
     assert served.writes == {0: WRITES, 1: [], 3: WRITES[1:]}[status]
 
 
@@ -329,7 +329,7 @@ def test_invalid_file_sends_nothing(served: Served, command: Command) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("p.json", "--files", "config", "--no-files"), "--files and --no-files do not go together"),
         (("p.json", "--files", "nowhere"), "--files nowhere: there is no such folder"),
@@ -339,10 +339,10 @@ def test_invalid_file_sends_nothing(served: Served, command: Command) -> None:
     ],
 )
 def test_conflicting_file_options_are_wrong_usage(
-    served: Served, command: Command, arguments: tuple[str, ...], told: str
+    served: Served, command: Command, arguments: tuple[str, ...], message: str
 ) -> None:
     served.sandbox.wire.clear()
     done = command("apply", *arguments)
     assert done.returncode == 64
-    assert told in " ".join(done.stderr.split())
+    assert message in " ".join(done.stderr.split())
     assert served.sandbox.wire == []

@@ -139,18 +139,18 @@ def test_saved_plan_is_conflict_after_its_window(served: Served, command: Comman
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--at", "2037-12-01", "--out", "plan.json"], "--at and --out do not go together"),
         (["--at", "soon"], "--at 'soon': not a time: use a form such as 2026-12-01"),
     ],
 )
-def test_invalid_time_is_wrong_usage(serve: Serve, command: Command, arguments: list[str], told: str) -> None:
+def test_invalid_time_is_wrong_usage(serve: Serve, command: Command, arguments: list[str], message: str) -> None:
     served = serve(SandboxAccount.of({}))
     command.write("main.yaml", FILE)
     done = command("plan", "-f", "main.yaml", *arguments)
     assert done.returncode == 64
-    assert told in " ".join(done.stderr.split())
+    assert message in " ".join(done.stderr.split())
     assert served.sandbox.wire == []
 
 

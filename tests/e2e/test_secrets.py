@@ -282,5 +282,5 @@ def test_short_secret_does_not_mask_log_keys(command: Command, serve: Serve) -> 
     del command.environment["SENDERID_ENDPOINT"]
     done = command("plan", "-f", "d.yaml")
     assert done.returncode == 1
-    told = " ".join(done.stdout.split())
-    assert "the environment variable SOLAPI_API_SECRET has fewer than 8 characters" in told
+    output = " ".join(done.stdout.split())
+    assert "the environment variable SOLAPI_API_SECRET has fewer than 8 characters" in output

@@ -130,17 +130,19 @@ def test_other_hosts_need_a_token(command: Command, start: Callable[..., Any]) -
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status", "told"),
+    ("arguments", "status", "message"),
     [
         (("-f", "-"), 64, "standard input can be read only once"),
         (("-f", "wrong.yaml"), 65, "wrong.yaml"),
         (("--listen", "nowhere"), 64, "write an address and a port"),
     ],
 )
-def test_errors_have_their_exit_statuses(command: Command, arguments: tuple[str, ...], status: int, told: str) -> None:
+def test_errors_have_their_exit_statuses(
+    command: Command, arguments: tuple[str, ...], status: int, message: str
+) -> None:
     command.write("wrong.yaml", "version: 7\n")
     done = command("serve", *arguments)
-    assert (done.returncode, told in done.stderr) == (status, True), done.stderr
+    assert (done.returncode, message in done.stderr) == (status, True), done.stderr
 
 
 def test_scheduled_changes_follow_the_files(command: Command, start: Callable[..., Any]) -> None:

@@ -90,11 +90,11 @@ def test_unverified_peer_gets_no_request(
     command.write("main.yaml", _DESIRED)
     done = command(*verb, "-f", "main.yaml")
     assert done.returncode == 1
-    told = " ".join(done.stdout.split())
-    assert "certificate cannot be verified" in told
-    assert reason in told
-    assert "check the endpoint" in told
-    assert "SSL_CERT_FILE" in told
+    output = " ".join(done.stdout.split())
+    assert "certificate cannot be verified" in output
+    assert reason in output
+    assert "check the endpoint" in output
+    assert "SSL_CERT_FILE" in output
     assert served.sandbox.wire == []
 
 

@@ -51,9 +51,9 @@ def test_apply_converges_and_changed_is_true(command: Command, serve: Serve, pro
         runs += 1
         done = command("apply", "--yes", "-f", "d.yaml", "--format", "json")
         result = json.loads(done.stdout)
-        (told,) = result["accounts"]
-        counted += told["requests"]["reads"] + told["requests"]["writes"]
-        for number in told["numbers"]:
+        (entry,) = result["accounts"]
+        counted += entry["requests"]["reads"] + entry["requests"]["writes"]
+        for number in entry["numbers"]:
             if number["outcome"] == "changed":
                 assert account.statuses[number["phone"]] == number["desired"]
         status = done.returncode

@@ -217,7 +217,7 @@ def test_systemd_notifications(command: Command, served: Served, watch: Callable
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("--every", "5m", "--cron", "* * * * *"), "give one of them"),
         (("--cron", "61 * * * *"), "bad minute field"),
@@ -235,10 +235,10 @@ def test_systemd_notifications(command: Command, served: Served, watch: Callable
         (("--allow", "everything"), "no such rule"),
     ],
 )
-def test_wrong_usage_sends_nothing(command: Command, served: Served, arguments: tuple[str, ...], told: str) -> None:
+def test_wrong_usage_sends_nothing(command: Command, served: Served, arguments: tuple[str, ...], message: str) -> None:
     done = command("watch", *arguments)
     assert done.returncode == 64
-    assert told in done.stderr
+    assert message in done.stderr
     assert served.sandbox.wire == []
 
 
@@ -285,9 +285,9 @@ def test_endpoints_respond_and_notifications_are_sent(command: Command, watch: C
         assert 'senderid_numbers{account="main",status="ACTIVE"} 1.0' in pages["/metrics"]
         assert 'senderid_number_outcomes_total{outcome="changed"} 2.0' in pages["/metrics"]
         assert daemon.end() == 143
-        told = " ".join(str(message["message"]) for message in hook.received)
+        text = " ".join(str(message["message"]) for message in hook.received)
     for words in ("watching 1 account", "1 activated", "1 deactivated", "stopp"):
-        assert words in told, told
+        assert words in text, text
     again = watch("--every", "1h")
     again.until("watch.pass")
     assert again.end() == 143
