@@ -34,8 +34,8 @@ def test_successor_is_verified_before_the_old_number_is_deactivated(
     done = command("apply", "-y", "-f", "main.yaml", "--format", "json")
     assert done.returncode == 0, done.stderr
     assert account.statuses == {OLD: "INACTIVE", NEW: "ACTIVE", OTHER: "INACTIVE"}
-    wire = [request.phone or "look" for request in served.sandbox.wire]
-    assert "look" in wire[wire.index(NEW) : wire.index(OLD)]
+    wire = [request.phone or "read" for request in served.sandbox.wire]
+    assert "read" in wire[wire.index(NEW) : wire.index(OLD)]
 
 
 def test_failed_successor_holds_the_old_number(served: Served, command: Command, account: SandboxAccount) -> None:

@@ -159,9 +159,9 @@ def test_split_account_is_one_plan_and_one_entry(command: Command, split: Served
     assert result["account"] == "main"
     assert sorted(split.writes) == [(A, "ACTIVE"), (B, "ACTIVE"), (C, "INACTIVE")]
     (run,) = json.loads(command("history", "--format", "json").stdout)["runs"]
-    (story,) = json.loads(command("history", run["run_id"], "--format", "json").stdout)["runs"][0]["accounts"]
-    assert story["source"] == "d/head.yaml, d/team.yaml"
-    assert len(story["sha256"]) == 64
+    (entry,) = json.loads(command("history", run["run_id"], "--format", "json").stdout)["runs"][0]["accounts"]
+    assert entry["source"] == "d/head.yaml, d/team.yaml"
+    assert len(entry["sha256"]) == 64
     assert command("plan", "-f", "d", "--detailed-exitcode").returncode == 0
 
 

@@ -79,14 +79,14 @@ def test_json_samples_match_their_schemas(page: Path, sample: Sample) -> None:
 @pytest.mark.parametrize("page", RUN, ids=name)
 def test_command_samples_print_what_the_page_shows(page: Path, tmp_path: Path, serve: Serve, quick: Path) -> None:
     """One shell runs all commands of a page in their order."""
-    story = [sample for sample in samples(page.read_text()) if sample.mark == "run"]
+    commands = [sample for sample in samples(page.read_text()) if sample.mark == "run"]
     account = generate(6, seed=SEED)
     served = serve(account)
     shell = Shell(tmp_path, quick, served.sandbox.url, account)
     if "mkdir accounts" not in page.read_text():
         shell.run([BEGUN])
-    printed = iter(shell.run(story))
-    for sample in story:
+    printed = iter(shell.run(commands))
+    for sample in commands:
         for step in steps(sample):
             real = next(printed)
             assert "Traceback" not in real, real
@@ -129,11 +129,11 @@ class Shell:
             **{key: value for key, value in os.environ.items() if key.startswith("COV")},
         }
 
-    def run(self, story: list[Sample]) -> list[str]:
+    def run(self, commands: list[Sample]) -> list[str]:
         """Return what each command printed. One that fails where no output is shown ends the shell."""
         mine, terminal = pty.openpty()
         os.write(mine, b"yes\n" * 9)
-        script = "".join(self._typed(sample, os.ttyname(terminal)) for sample in story)
+        script = "".join(self._typed(sample, os.ttyname(terminal)) for sample in commands)
         printed = self._folder / ".printed"
         with printed.open("w") as output:
             shell = subprocess.Popen(  # noqa: S603 - the commands are this project's own pages

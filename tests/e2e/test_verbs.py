@@ -190,14 +190,14 @@ def test_demo_plans_applies_and_verifies(command: Command, seed: str) -> None:
     """In under 20 seconds."""
     done = command("demo", "--seed", seed, timeout=20)
     assert done.returncode == 0, done.stdout
-    story = done.stdout
+    output = done.stdout
     steps = ["1. The desired state", "2. senderid plan", "3. senderid apply", "4. senderid plan, again", "Verified by"]
-    assert [story.index(step) for step in steps] == sorted(story.index(step) for step in steps)
-    assert "Converged:" in story
-    assert "No changes" in story
-    assert "0 changes are pending now" in story
-    assert "senderid export" in story
-    (arrived, met) = re.search(r"(\d+) requests arrived, (\d+) of them had an injected fault", story).groups()  # type: ignore[union-attr]
+    assert [output.index(step) for step in steps] == sorted(output.index(step) for step in steps)
+    assert "Converged:" in output
+    assert "No changes" in output
+    assert "0 changes are pending now" in output
+    assert "senderid export" in output
+    (arrived, met) = re.search(r"(\d+) requests arrived, (\d+) of them had an injected fault", output).groups()  # type: ignore[union-attr]
     assert int(arrived) > int(met) > 0
 
 

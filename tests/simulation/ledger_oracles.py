@@ -66,8 +66,8 @@ def _expected(life: Life) -> set[int]:
     """Return the number of phone numbers that any read of a run covers."""
     listed, selection = set(life.file.numbers), life.record.script.terms.selection
     found = set()
-    for look in ({}, *(request.visible for request in life.requests)):
-        phones = listed if life.file.unmanaged is Unmanaged.IGNORE else listed | set(look)
+    for read in ({}, *(request.visible for request in life.requests)):
+        phones = listed if life.file.unmanaged is Unmanaged.IGNORE else listed | set(read)
         if selection.only:
             phones &= selection.only
         found.add(len(phones - selection.exclude))

@@ -48,20 +48,20 @@ def _only_what_the_file_says(world: World, runs: list[Life]) -> Iterator[str]:
     del world
     for life in runs:
         for put in life.puts:
-            looks = [look for look in life.looks if look.ended is not None and look.ended.order < put.sent.order]
-            recent = [look for look in looks if look.ended is not None and look.ended.at > put.sent.at - _GRACE]
-            candidates = (looks[-len(recent) - 1 :] if recent else looks[-1:]) or []
+            reads = [read for read in life.reads if read.ended is not None and read.ended.order < put.sent.order]
+            recent = [read for read in reads if read.ended is not None and read.ended.at > put.sent.at - _GRACE]
+            candidates = (reads[-len(recent) - 1 :] if recent else reads[-1:]) or []
             asked = life.wants(put.phone)
             if put.asked != asked:
                 yield f"{life.name} asks {put.asked} of {put.phone}, the file {asked}"
             elif put.phone not in life.approved:
                 yield f"{life.name} writes {put.phone}, which its plan does not hold"
-            elif not any(_different(look, put) for look in candidates):
+            elif not any(_different(read, put) for read in candidates):
                 yield f"{life.name} asks {put.asked} of {put.phone}, which was seen so or not writable"
 
 
-def _different(look: Request, put: Request) -> bool:
-    return look.visible.get(put.phone) in _WRITABLE - {put.asked}
+def _different(read: Request, put: Request) -> bool:
+    return read.visible.get(put.phone) in _WRITABLE - {put.asked}
 
 
 def _ambiguous_write_is_settled_by_a_read(world: World, runs: list[Life]) -> Iterator[str]:
@@ -72,16 +72,16 @@ def _ambiguous_write_is_settled_by_a_read(world: World, runs: list[Life]) -> Ite
             for first, second in pairwise(puts):
                 if first.answered is Answered.DOUBT and not any(
                     first.ended is not None
-                    and look.sent.order > first.ended.order
-                    and look.sent.order < second.sent.order
-                    for look in life.looks
+                    and read.sent.order > first.ended.order
+                    and read.sent.order < second.sent.order
+                    for read in life.reads
                 ):
                     yield f"{life.name} writes {first.phone} again without a look after doubt"
 
 
 def _quota_holds(world: World, runs: list[Life]) -> Iterator[str]:
     """No more arrivals than the quota in any sliding window at the server, retries and reads included."""
-    quota = world.story.settings.rate_limit
+    quota = world.scenario.settings.rate_limit
     for life in runs:
         kinds = (("writes", quota.writes), ("reads", quota.reads))
         for key, (kind, most) in product({request.key for request in life.requests}, kinds):
@@ -125,7 +125,7 @@ def _changed_was_observed(world: World, runs: list[Life]) -> Iterator[str]:
             if number.outcome != "changed":
                 continue
             puts = life.by_phone.get(number.phone, [])
-            last = life.looks[-1] if life.looks else None
+            last = life.reads[-1] if life.reads else None
             if not puts:
                 yield f"{life.name} calls {number.phone} changed, which it did not write"
             elif last is None or last.sent.order < puts[-1].sent.order:
@@ -152,15 +152,15 @@ def _seen_foreign(life: Life, phone: str, puts: list[Request]) -> Request | None
     before = life.approved.get(phone)
     possible = {before}
     done = False
-    for look in life.reads_since_approval:
-        assert look.arrived is not None
-        if phone in look.hidden:
+    for read in life.reads_since_approval:
+        assert read.arrived is not None
+        if phone in read.hidden:
             continue
-        shown = look.visible.get(phone)
-        if any(put.sent.order < look.arrived.order for put in puts):
+        shown = read.visible.get(phone)
+        if any(put.sent.order < read.arrived.order for put in puts):
             possible.add(puts[0].asked)
         if shown not in possible or (done and shown == before):
-            return look
+            return read
         done = shown == puts[0].asked
     return None
 
@@ -235,10 +235,10 @@ def _nothing_is_believed_of_what_is_no_account(world: World, runs: list[Life]) -
         plan = life.record.plan
         planned = () if plan is None else (change.phone for change in plan.changes if change.action is Action.MISSING)
         # a saved plan that is refused unread reports what was observed when it was made
-        read = life.looks or life.record.saved is None
-        reported = (number.phone for number in life.results if read and number.outcome is Outcome.MISSING)
+        is_observed = life.reads or life.record.saved is None
+        reported = (number.phone for number in life.results if is_observed and number.outcome is Outcome.MISSING)
         for phone in {*planned, *reported}:
-            if all(phone in (look.shown or {}) for look in life.looks):
+            if all(phone in (read.shown or {}) for read in life.reads):
                 yield f"{life.name} calls {phone} missing, which no reply of the account shows"
 
 

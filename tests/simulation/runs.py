@@ -20,12 +20,12 @@ class Life:
         self.name = record.name
         self.requests = [request for request in world.history.requests if request.run == record.name]
         self.puts = [request for request in self.requests if request.writes]
-        self.looks = [
+        self.reads = [
             request
             for request in self.requests
             if not request.writes and request.shown is not None and request.answered is Answered.YES
         ]
-        self.file: DesiredAccount = world.story.files[record.script.file]
+        self.file: DesiredAccount = world.scenario.files[record.script.file]
         self.by_phone: dict[str, list[Request]] = defaultdict(list)
         for put in self.puts:
             self.by_phone[put.phone].append(put)
@@ -53,13 +53,13 @@ class Life:
         """Return the read before the first write, by which the plan was judged."""
         if not self.puts:
             return None
-        return next((look for look in reversed(self.looks) if look.sent.order < self.puts[0].sent.order), None)
+        return next((read for read in reversed(self.reads) if read.sent.order < self.puts[0].sent.order), None)
 
     @property
     def reads_since_approval(self) -> list[Request]:
         """Return the reads from the one by which the plan was judged."""
         first = self.planning
-        return [] if first is None else self.looks[self.looks.index(first) :]
+        return [] if first is None else self.reads[self.reads.index(first) :]
 
     def wants(self, phone: str) -> str | None:
         """The status that this run may ask of a number; None where it may ask for none."""

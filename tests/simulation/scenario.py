@@ -15,7 +15,7 @@ from worker.model.safety import Safety
 from worker.plan.build import Terms
 from worker.plan.policy import Selection
 
-__all__ = ["RunScript", "Scenario", "scenario"]
+__all__ = ["RunScript", "Scenario", "draw_scenario"]
 
 _STRANGE: Final = ("BLOCKED", "PENDING", "EXPIRED", "FROZEN")
 _DISK: Final = ("disk I/O error", "database or disk is full")
@@ -65,62 +65,64 @@ class Scenario(NamedTuple):
     runs: tuple[RunScript, ...]
 
 
-def scenario(seed: int) -> Scenario:
+def draw_scenario(seed: int) -> Scenario:
     """Return the scenario of a seed: most are arbitrary, some are of a kind that is rarely drawn at random."""
     chance = Random(seed)
-    story = _anything(chance, seed)
+    scenario = _anything(chance, seed)
     kind = chance.random()
     if kind < 0.08:
-        story = _exchanged(story, chance)
+        scenario = _exchanged(scenario, chance)
     elif kind < 0.16:
-        story = _in_pieces(story, chance)
+        scenario = _in_pieces(scenario, chance)
     # separate generators: a new kind does not change the scenarios of the others
-    story = _strangely_answered(story, Random(f"replies {seed}"))
-    story = _described_twice(story, Random(f"twins {seed}"))
-    return _edited(story, Random(f"edits {seed}"))
+    scenario = _strangely_answered(scenario, Random(f"replies {seed}"))
+    scenario = _described_twice(scenario, Random(f"twins {seed}"))
+    return _edited(scenario, Random(f"edits {seed}"))
 
 
-def _strangely_answered(story: Scenario, chance: Random) -> Scenario:
+def _strangely_answered(scenario: Scenario, chance: Random) -> Scenario:
     """Add replies that differ from the account to one scenario of ten."""
     if chance.random() >= 0.1:
-        return story
-    return story._replace(runs=tuple(run._replace(profile="strange") for run in story.runs))
+        return scenario
+    return scenario._replace(runs=tuple(run._replace(profile="strange") for run in scenario.runs))
 
 
-def _described_twice(story: Scenario, chance: Random) -> Scenario:
+def _described_twice(scenario: Scenario, chance: Random) -> Scenario:
     """Make two documents describe one account, in one scenario of twenty.
 
     Nothing else fails in it, so that both documents are read.
     """
     if chance.random() >= 0.05:
-        return story
-    twin = RunScript(file=chance.randrange(2), terms=Terms(story.settings.safety, allow=frozenset({"all"})), twin=True)
-    at = chance.randint(0, len(story.runs))
-    runs = [run._replace(beside=False) for run in story.runs]
-    return story._replace(runs=(*runs[:at], twin, *runs[at:]))
+        return scenario
+    twin = RunScript(
+        file=chance.randrange(2), terms=Terms(scenario.settings.safety, allow=frozenset({"all"})), twin=True
+    )
+    at = chance.randint(0, len(scenario.runs))
+    runs = [run._replace(beside=False) for run in scenario.runs]
+    return scenario._replace(runs=(*runs[:at], twin, *runs[at:]))
 
 
-def _edited(story: Scenario, chance: Random) -> Scenario:
+def _edited(scenario: Scenario, chance: Random) -> Scenario:
     """Give half of the saved plans the current file, which may have changed since."""
-    runs = tuple(run._replace(compared=run.kind == "saved" and chance.random() < 0.5) for run in story.runs)
-    return story._replace(runs=runs)
+    runs = tuple(run._replace(compared=run.kind == "saved" and chance.random() < 0.5) for run in scenario.runs)
+    return scenario._replace(runs=runs)
 
 
-def _exchanged(story: Scenario, chance: Random) -> Scenario:
+def _exchanged(scenario: Scenario, chance: Random) -> Scenario:
     """The few ACTIVE numbers give way to others, whose activations may fail."""
-    phones = [*story.numbers, *(f"0109999{index:04}" for index in range(4))][:4]
+    phones = [*scenario.numbers, *(f"0109999{index:04}" for index in range(4))][:4]
     numbers = {phone: "INACTIVE" if index % 2 else "ACTIVE" for index, phone in enumerate(phones)}
     file = _listing({phone: "ACTIVE" if index % 2 else "INACTIVE" for index, phone in enumerate(phones)}, 0)
     safety = SafetySettings(max_deactivations="100%", min_active=chance.choice((1, 2)))
-    settings = structs.replace(story.settings, safety=safety, retry=Retry(attempts=2, base_seconds=0.1))
+    settings = structs.replace(scenario.settings, safety=safety, retry=Retry(attempts=2, base_seconds=0.1))
     runs = tuple(
         run._replace(kind="apply", terms=Terms(safety), profile=chance.choice(("strict", "broken", "lying")))
-        for run in story.runs
+        for run in scenario.runs
     )
-    return story._replace(numbers=numbers, files=(file, file), settings=settings, runs=runs)
+    return scenario._replace(numbers=numbers, files=(file, file), settings=settings, runs=runs)
 
 
-def _in_pieces(story: Scenario, chance: Random) -> Scenario:
+def _in_pieces(scenario: Scenario, chance: Random) -> Scenario:
     """More and more is to be switched off, by runs that die."""
     numbers = {f"010{index:08}": "ACTIVE" for index in range(chance.randint(6, 12))}
     some, more = (
@@ -133,8 +135,8 @@ def _in_pieces(story: Scenario, chance: Random) -> Scenario:
         crash = {chance.randint(15, 40): (Happening("crash"),)} if chance.random() < 0.8 else {}
         profile = chance.choice(("calm", "calm", "flaky", "mute"))
         runs.append(RunScript(file=file, terms=Terms(safety), profile=profile, happenings=crash, pause=5.0))
-    settings = structs.replace(story.settings, safety=safety)
-    return story._replace(numbers=numbers, files=(some, more), settings=settings, runs=tuple(runs))
+    settings = structs.replace(scenario.settings, safety=safety)
+    return scenario._replace(numbers=numbers, files=(some, more), settings=settings, runs=tuple(runs))
 
 
 def _listing(statuses: Mapping[str, str], index: int) -> DesiredAccount:

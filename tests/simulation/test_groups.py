@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 from msgspec import structs
 
-from tests.simulation.scenario import Scenario, scenario
+from tests.simulation.scenario import Scenario, draw_scenario
 from tests.simulation.world import World, simulate
 from worker.config.settings import SafetySettings
 from worker.model.accounts import Desired, DesiredAccount, Group, Status
@@ -22,7 +22,7 @@ _SAFETY: Final = SafetySettings("100%", 0)
 def _scenario(seed: int) -> Scenario:
     """Return a scenario with groups: the seed's faults, crashes, signals and broken disks, without manual edits."""
     chance = Random(f"groups {seed}")
-    story = scenario(seed)
+    scenario = draw_scenario(seed)
     phones = [f"010{index:08}" for index in range(chance.randint(3, 9))]
     numbers = {phone: chance.choice(("ACTIVE", "INACTIVE")) for phone in phones}
     groups = []
@@ -38,10 +38,10 @@ def _scenario(seed: int) -> Scenario:
                 moment: tuple(each for each in some if each.what != "edit") for moment, some in run.happenings.items()
             },
         )
-        for run in story.runs
+        for run in scenario.runs
     )
-    settings = structs.replace(story.settings, safety=_SAFETY)
-    return story._replace(numbers=numbers, files=files, settings=settings, runs=runs)
+    settings = structs.replace(scenario.settings, safety=_SAFETY)
+    return scenario._replace(numbers=numbers, files=files, settings=settings, runs=runs)
 
 
 def _file(chance: Random, numbers: dict[str, str], groups: tuple[Group, ...], index: int) -> DesiredAccount:
@@ -55,8 +55,8 @@ def _file(chance: Random, numbers: dict[str, str], groups: tuple[Group, ...], in
 
 def _fallen(world: World) -> Iterator[str]:
     """Return each moment at which our write took an ACTIVE number from a group that could not spare it."""
-    statuses = dict(world.story.numbers)
-    groups = world.story.files[0].groups
+    statuses = dict(world.scenario.numbers)
+    groups = world.scenario.files[0].groups
     for event in world.history.trace:
         if event.what != "effect":
             continue

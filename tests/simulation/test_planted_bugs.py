@@ -6,14 +6,14 @@ import pytest
 
 from tests.simulation.oracles import ORACLES, judge
 from tests.simulation.planted_bugs import PLANTED_BUGS, PlantedBug
-from tests.simulation.scenario import scenario
+from tests.simulation.scenario import draw_scenario
 from tests.simulation.world import simulate
 
 _MOST_SEEDS: Final = 400
 
 
 def _found(oracle: str, seed: int) -> bool:
-    violations = simulate(scenario(seed), judge).violations
+    violations = simulate(draw_scenario(seed), judge).violations
     return any(violation.startswith(f"{oracle}: ") for violation in violations)
 
 
@@ -25,7 +25,7 @@ def test_a_planted_bug_is_found(bug: PlantedBug, monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_worker_without_a_planted_bug_passes_the_same_seeds() -> None:
-    assert [seed for seed in range(_MOST_SEEDS) if simulate(scenario(seed), judge).violations] == []
+    assert [seed for seed in range(_MOST_SEEDS) if simulate(draw_scenario(seed), judge).violations] == []
 
 
 def test_every_oracle_has_a_planted_bug() -> None:

@@ -11,7 +11,7 @@ import pytest
 from tests.simulation.faults import PROFILES
 from tests.simulation.oracles import judge
 from tests.simulation.regressions import REGRESSIONS
-from tests.simulation.scenario import RunScript, scenario
+from tests.simulation.scenario import RunScript, draw_scenario
 from tests.simulation.world import World, simulate
 from worker.model.accounts import Desired, DesiredAccount, Status
 
@@ -21,7 +21,7 @@ _CHUNKS: Final = range(0, _SEEDS, _CHUNK)
 
 
 def _judged(seed: int) -> World:
-    return simulate(scenario(seed), judge)
+    return simulate(draw_scenario(seed), judge)
 
 
 @pytest.mark.parametrize("first", _CHUNKS)
@@ -63,7 +63,7 @@ def test_seeds_cover_every_fault_and_event() -> None:
         f"outcome {outcome}" for outcome in ("converged", "partial", "refused", "failed", "locked", "interrupted")
     }
     for seed in range(1000):
-        simulate(scenario(seed), read)
+        simulate(draw_scenario(seed), read)
         if met >= wanted:
             break
     assert met >= wanted, wanted - met
@@ -73,8 +73,8 @@ def test_concurrent_runs_write_once() -> None:
     numbers = {f"0100000{index:04}": "INACTIVE" for index in range(8)}
     wanted = dict.fromkeys(numbers, Desired(Status.ACTIVE))
     file = DesiredAccount("main", "0.yaml", wanted, range(8))
-    story = scenario(1)._replace(numbers=numbers, files=(file,), runs=(RunScript(beside=True), RunScript()))
-    world = simulate(story, judge)
+    scenario = draw_scenario(1)._replace(numbers=numbers, files=(file,), runs=(RunScript(beside=True), RunScript()))
+    world = simulate(scenario, judge)
     assert world.violations == []
     results = [record.result for record in world.records[:2] if record.result is not None]
     assert sorted(str(result.outcome) for result in results) == ["converged", "locked"]

@@ -254,8 +254,8 @@ class Account(RuleBasedStateMachine):
         happenings: dict[int, tuple[Happening, ...]] | None = None,
     ) -> Record:
         wanted = {phone: Desired(Status(status)) for phone, status in self.wanted.items()}
-        files = (*self.world.story.files, DesiredAccount("main", "file", wanted, range(len(wanted))))
-        self.world.story = self.world.story._replace(files=files)
+        files = (*self.world.scenario.files, DesiredAccount("main", "file", wanted, range(len(wanted))))
+        self.world.scenario = self.world.scenario._replace(files=files)
         script = RunScript(kind, len(files) - 1, terms, profile, happenings=happenings or {})
 
         async def do() -> Record:

@@ -27,8 +27,8 @@ def thresholds_hold(world: World, runs: list[Life]) -> Iterator[str]:
             # a run that finds nothing left to do has finished that plan
             spent = set() if outcomes.get(life.name) == "converged" else spent
             continue
-        look = life.planning
-        shown = {} if look is None else look.visible
+        read = life.planning
+        shown = {} if read is None else read.visible
         before = {phone for phone in spent if shown.get(phone) == "INACTIVE" and life.wants(phone) == "INACTIVE"}
         now = {put.phone for put in life.puts if put.asked == "INACTIVE"}
         if life.record.script.terms.allow.isdisjoint({ALLOW_ALL, MAX_DEACTIVATIONS}):
@@ -52,13 +52,13 @@ def enough_stay_active(world: World, runs: list[Life]) -> Iterator[str]:
         least = _safety(life).min_active
         if active >= least or not life.record.script.terms.allow.isdisjoint({ALLOW_ALL, MIN_ACTIVE}):
             continue
-        look = life.planning
-        if look is None or look.shown is None or look.arrived is None:
+        read = life.planning
+        if read is None or read.shown is None or read.arrived is None:
             continue
-        if sum(status == "ACTIVE" for status in look.visible.values()) < least:
+        if sum(status == "ACTIVE" for status in read.visible.values()) < least:
             continue
         foreign = any(
-            look.arrived.order < when.order <= moment.order and (by is None or by.run != request.run)
+            read.arrived.order < when.order <= moment.order and (by is None or by.run != request.run)
             for when, _, by in world.history.active[: index + 1]
         )
         if not foreign:

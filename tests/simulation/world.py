@@ -95,21 +95,21 @@ class Record:
 class World:
     """One account, one ledger, and the runs that come and go."""
 
-    def __init__(self, story: Scenario, folder: Path) -> None:
-        self.story = story
+    def __init__(self, scenario: Scenario, folder: Path) -> None:
+        self.scenario = scenario
         self.history = History()
         self.records: list[Record] = []
         self.violations: list[str] = []
         self.ledger = folder / "ledger.db"
         self._loop = asyncio.get_running_loop()
-        self._chance = Random(story.seed * 7 + 1)
+        self._chance = Random(scenario.seed * 7 + 1)
         self.api = Api(
-            dict(story.numbers),
-            story.settings.rate_limit,
+            dict(scenario.numbers),
+            scenario.settings.rate_limit,
             self.history,
             clock=self._loop.time,
             wall=lambda: _EPOCH + self._loop.time(),
-            chance=Random(story.seed * 7 + 2),
+            chance=Random(scenario.seed * 7 + 2),
         )
         self.saved: SavedAccount | None = None
         self.plan_file: PlanFile | None = None
@@ -120,7 +120,7 @@ class World:
     async def live(self) -> None:
         """The storm, then the quiet."""
         beside: list[asyncio.Task[Record]] = []
-        for script in self.story.runs:
+        for script in self.scenario.runs:
             beside.append(asyncio.create_task(self.run(script, "storm")))
             if not script.beside:
                 await asyncio.gather(*beside)
@@ -128,11 +128,11 @@ class World:
                 await asyncio.sleep(script.pause)
         await asyncio.gather(*beside)
         await asyncio.sleep(_QUIET_SECONDS)
-        terms = Terms(self.story.settings.safety)
+        terms = Terms(self.scenario.settings.safety)
         for stage, allow in (("resume", ()), ("converge", (ALLOW_ALL,)), ("again", ())):
             quiet = RunScript(terms=Terms(terms.safety, Selection(), frozenset(allow)))
             await self.run(quiet, stage)
-            await asyncio.sleep(self.story.settings.rate_limit.per_seconds * 2)
+            await asyncio.sleep(self.scenario.settings.rate_limit.per_seconds * 2)
 
     async def run(self, script: RunScript, stage: str) -> Record:
         """One run, to its end."""
@@ -195,7 +195,7 @@ class World:
             record.unwritable = True
 
     async def _carry_out(self, script: RunScript, record: Record, process: Process, keeper: LedgerProtocol) -> None:
-        settings = structs.replace(self.story.settings, deadline_seconds=script.deadline)
+        settings = structs.replace(self.scenario.settings, deadline_seconds=script.deadline)
         loop, silence = self._loop, Silence()
         runtime = Runtime(
             clock=loop.time,
@@ -207,7 +207,7 @@ class World:
         transport = SimulatedTransport(settings.timeout, process, self.api)
         fleet = Fleet(settings, transport, _CREDENTIALS.__getitem__, silence, keeper=keeper, runtime=runtime)
         self._fleets[record.name] = fleet
-        desired, terms = self.story.files[script.file], script.terms
+        desired, terms = self.scenario.files[script.file], script.terms
         if script.kind == "saved" and record.saved is not None:
             files = (lambda _: CurrentFiles(desired)) if script.compared else None
             (record.result,) = await fleet.apply_saved(
@@ -219,7 +219,7 @@ class World:
             (record.result,) = await fleet.roll_back([record.saved], looked, terms.allow, silence, None)
             return
         if script.twin:
-            other = structs.replace(self.story.files[1 - script.file], name="twin", credentials=_OTHER)
+            other = structs.replace(self.scenario.files[1 - script.file], name="twin", credentials=_OTHER)
             both = [desired, other]
             record.result, record.twin = await fleet.apply(both, await fleet.plan(both, terms), terms, silence)
             return
@@ -274,12 +274,12 @@ class World:
         return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03}Z"
 
 
-def simulate(story: Scenario, judge: Callable[[World], None] = lambda _: None) -> World:
+def simulate(scenario: Scenario, judge: Callable[[World], None] = lambda _: None) -> World:
     """Run a scenario in its own folder; `judge` checks the world before the folder is removed."""
 
     async def main(folder: Path) -> World:
         asyncio.get_running_loop().set_task_factory(task_factory)
-        world = World(story, folder)
+        world = World(scenario, folder)
         try:
             await world.live()
             judge(world)

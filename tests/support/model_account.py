@@ -40,9 +40,9 @@ class ModelAccount:
         self.statuses = {phone.lstrip("n"): Status(status) for phone, status in numbers.items()}
         self.faults: dict[str, list[tuple[ApiError, bool]]] = {}
         self.written: list[tuple[str, str]] = []
-        self.looks = 0
-        self.failing_looks: dict[int, WorkerError] = {}
-        self.on_look: Callable[[int], None] = lambda _: None
+        self.reads = 0
+        self.failing_reads: dict[int, WorkerError] = {}
+        self.on_read: Callable[[int], None] = lambda _: None
         self.on_write: Callable[[str], None] = lambda _: None
         self.use = NumberUse()
         self.remembered: list[int | None] = []
@@ -55,7 +55,7 @@ class ModelAccount:
     @property
     def requests(self) -> Requests:
         """Looks and writes until now."""
-        return Requests(self.looks, len(self.written), 0)
+        return Requests(self.reads, len(self.written), 0)
 
     def halt(self, reason: WorkerError) -> None:
         """Refuse writes from now on."""
@@ -65,11 +65,11 @@ class ModelAccount:
         """Return the current account after a moment."""
         if self._halted is not None and not closing:
             raise self._halted
-        self.looks += 1
-        self.on_look(self.looks)
+        self.reads += 1
+        self.on_read(self.reads)
         await asyncio.sleep(0.1)
-        if self.looks in self.failing_looks:
-            raise self.failing_looks[self.looks]
+        if self.reads in self.failing_reads:
+            raise self.failing_reads[self.reads]
         return ObservedAccount(
             self.account_id, {phone: Observed(phone, status) for phone, status in self.statuses.items()}
         )

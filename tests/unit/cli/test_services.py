@@ -31,7 +31,7 @@ class Probe:
 def test_passes_are_counted_with_what_they_found() -> None:
     """Numbers by status, runs by outcome and good passes are those of the accounts that were looked at."""
 
-    async def story() -> None:
+    async def scenario() -> None:
         one, two = account(1), account(2, n01000000002="ACTIVE")
         probe = Probe()
         daemon = Daemon([one, two], [wanting(one), wanting(two)], listeners=[probe.monitor])
@@ -46,13 +46,13 @@ def test_passes_are_counted_with_what_they_found() -> None:
         assert probe.line("senderid_last_good_pass_timestamp_seconds") == 1000
         assert (probe.monitor.ready(), probe.monitor.alive()) == (None, None)
 
-    run(story())
+    run(scenario())
 
 
 def test_a_pass_that_could_note_nothing_is_a_failed_one() -> None:
     """Where the ledger fails, the last good pass stays the one before."""
 
-    async def story() -> None:
+    async def scenario() -> None:
         found = account()
         probe = Probe()
         daemon = Daemon([found], [wanting(found)], listeners=[probe.monitor])
@@ -61,13 +61,13 @@ def test_a_pass_that_could_note_nothing_is_a_failed_one() -> None:
         assert (probe.line("senderid_passes_total"), probe.line("senderid_failed_passes_total")) == (1, 1)
         assert probe.line("senderid_last_good_pass_timestamp_seconds") == 0
 
-    run(story())
+    run(scenario())
 
 
 def test_suspensions_are_published_with_their_start() -> None:
     """That of one account under its name, that of everything under all names, and neither once it has ended."""
 
-    async def story() -> None:
+    async def scenario() -> None:
         one, two = account(1), account(2)
         probe = Probe()
         suspended = wanting(one, suspend=Suspend("moving"))
@@ -75,27 +75,27 @@ def test_suspensions_are_published_with_their_start() -> None:
         name = 'senderid_account_suspended_since_timestamp_seconds{account="account-%s"}'
         seen = []
 
-        def look() -> None:
+        def read() -> None:
             seen.append((probe.line(name % 1), probe.line(name % 2)))
 
         def everything() -> None:
             probe.monitor.happened("watch.suspended", {"account": None})
-            look()
+            read()
 
         await daemon.live(
-            700, (5, look), (310, everything), (320, lambda: daemon.folder.write(wanting(one), wanting(two)))
+            700, (5, read), (310, everything), (320, lambda: daemon.folder.write(wanting(one), wanting(two)))
         )
         probe.monitor.happened("watch.resumed", {"account": None})
-        look()
+        read()
         assert seen == [(900.0, None), (900.0, 900.0), (None, None)]
 
-    run(story())
+    run(scenario())
 
 
 def test_broken_files_are_published_until_they_are_fixed() -> None:
     """The metric follows the file, and readiness names it."""
 
-    async def story() -> None:
+    async def scenario() -> None:
         found = account()
         probe = Probe()
         daemon = Daemon([found], [wanting(found)], listeners=[probe.monitor])
@@ -116,18 +116,18 @@ def test_broken_files_are_published_until_they_are_fixed() -> None:
         assert seen == [(0, "using the last valid version of x.yaml")]
         assert (probe.line("senderid_desired_state_valid"), probe.monitor.ready()) == (1, None)
 
-    run(story())
+    run(scenario())
 
 
 def test_before_the_daemon_runs_it_is_starting() -> None:
     """A probe that comes too early is not answered with success."""
 
-    async def story() -> None:
+    async def scenario() -> None:
         await asyncio.sleep(0)
         probe = Probe()
         assert (probe.monitor.alive(), probe.monitor.ready()) == (None, "the daemon is starting")
 
-    run(story())
+    run(scenario())
 
 
 @pytest.mark.parametrize(

@@ -36,44 +36,44 @@ def _after(seconds: float) -> str:
     )
 
 
-def _play(story: Coroutine[Any, Any, None]) -> None:
-    run(story)
+def _play(scenario: Coroutine[Any, Any, None]) -> None:
+    run(scenario)
 
 
 def test_it_converges_and_then_only_reads() -> None:
     """The first pass writes; later ones read once each interval, open no ledger and log no number."""
 
-    async def story() -> None:
+    async def scenario() -> None:
         found = account()
         daemon = Daemon([found], [wanting(found)])
         await daemon.live(3650)
         assert found.statuses == {PHONE: "ACTIVE"}
         assert [phone for _, phone, _ in daemon.wire.writes] == [PHONE]
-        looks = [at for at, _ in daemon.wire.reads if at > 1]
-        assert [round(at) for at in looks] == list(range(300, 3650, 300))
+        reads = [at for at, _ in daemon.wire.reads if at > 1]
+        assert [round(at) for at in reads] == list(range(300, 3650, 300))
         assert daemon.books.opened == ["pass-1"]
         assert len(daemon.tape.of("number")) == 1
         assert daemon.outcomes() == [RunOutcome.CONVERGED] * 13
 
-    _play(story())
+    _play(scenario())
 
 
 def test_drift_is_changed_back() -> None:
     """The next pass fixes it without a question."""
 
-    async def story() -> None:
+    async def scenario() -> None:
         found = account()
         daemon = Daemon([found], [wanting(found)])
         await daemon.live(700, (400, lambda: found.switch(PHONE, "INACTIVE")))
         assert [round(at) for at, *_ in daemon.wire.writes] == [0, 600]
 
-    _play(story())
+    _play(scenario())
 
 
 def test_dry_run_reports_drift_once_and_never_writes() -> None:
     """Held accounts are read; each change is logged when it appears, and not again."""
 
-    async def story() -> None:
+    async def scenario() -> None:
         found = account()
         daemon = Daemon([found], [wanting(found)], held=True)
         await daemon.live(1000)
@@ -83,13 +83,13 @@ def test_dry_run_reports_drift_once_and_never_writes() -> None:
         assert (line["phone"], line["action"]) == (PHONE, "activate")
         assert len(daemon.wire.reads) == 4
 
-    _play(story())
+    _play(scenario())
 
 
 def test_what_stays_wrong_is_logged_once() -> None:
     """A number that no write can fix is logged and recorded by the first pass that meets it."""
 
-    async def story() -> None:
+    async def scenario() -> None:
         found = account(n01000000001="PENDING")
         daemon = Daemon([found], [wanting(found)])
         await daemon.live(2000)
@@ -97,13 +97,13 @@ def test_what_stays_wrong_is_logged_once() -> None:
         assert [line["outcome"] for line in daemon.tape.of("number")] == ["blocked"]
         assert set(daemon.outcomes()) == {RunOutcome.PARTIAL}
 
-    _play(story())
+    _play(scenario())
 
 
 def test_refused_plan_is_logged_once_and_tried_at_each_pass() -> None:
     """A safety rule holds in a daemon too; no later pass writes, and the refusal fills no log."""
 
-    async def story() -> None:
+    async def scenario() -> None:
         found = account(n01000000001="ACTIVE")
         settings = Settings(rate_limit=RateLimit(writes=100, reads=100))
         daemon = Daemon([found], [wanting(found, "INACTIVE")], settings=settings, terms=Terms(settings.safety))
@@ -113,13 +113,13 @@ def test_refused_plan_is_logged_once_and_tried_at_each_pass() -> None:
         assert set(daemon.outcomes()) == {RunOutcome.REFUSED}
         assert len(daemon.wire.reads) == 7
 
-    _play(story())
+    _play(scenario())
 
 
 def test_failing_account_is_read_less_often() -> None:
     """Its reads back off up to an hour, the others keep theirs; success or a changed file ends the backoff."""
 
-    async def story() -> None:
+    async def scenario() -> None:
         good, bad = account(1), account(2)
         daemon = Daemon([good, bad], [wanting(good), wanting(bad)])
         daemon.wire.faults[bad.api_key] = lambda: AccountRejected("no", http_status=403)
@@ -129,25 +129,25 @@ def test_failing_account_is_read_less_often() -> None:
             (86_400, lambda: daemon.folder.write(wanting(good), mended)),
             (86_400, daemon.wire.faults.clear),
         )
-        looks = [at for at, key in daemon.wire.reads if key == bad.api_key]
-        failed = [at for at in looks if at < 86_400]
+        reads = [at for at, key in daemon.wire.reads if key == bad.api_key]
+        failed = [at for at in reads if at < 86_400]
         gaps = [round(later - earlier) for earlier, later in pairwise(failed)]
         # three quarters of what a rest is at most, the middle of what is drawn, up to the next pass of the rhythm
         assert gaps[:4] == [300, 600, 1200, 2100]
         assert set(gaps[4:]) == {3000}, "never longer than an hour"
         assert len({at for at, key in daemon.wire.reads if key == good.api_key and at > 1}) == 96_400 // 300
-        again = [at for at in looks if at > 86_401]
+        again = [at for at in reads if at > 86_401]
         assert round(again[0]) == 86_700
         assert len(again) == 10_000 // 300
         assert [line["account"] for line in daemon.tape.of("account.failed")] == ["account-2"], "logged once"
 
-    _play(story())
+    _play(scenario())
 
 
 def test_suspension_is_logged_at_its_ends_and_writes_wait_for_it() -> None:
     """A suspended account is read and not written; the writes follow as soon as it ends, not at a pass."""
 
-    async def story() -> None:
+    async def scenario() -> None:
         found, other = account(1), account(2)
         suspend = Suspend("moving", "kim", _after(1000))
         daemon = Daemon([found, other], [wanting(found, suspend=suspend), wanting(other)])
@@ -159,13 +159,13 @@ def test_suspension_is_logged_at_its_ends_and_writes_wait_for_it() -> None:
         assert [(round(at), phone) for at, phone, _ in daemon.wire.writes] == [(0, "01000000002"), (1000, PHONE)]
         assert [line["trigger"] for line in daemon.tape.of("watch.pass")].count("transition") == 1
 
-    _play(story())
+    _play(scenario())
 
 
 def test_settings_suspend_everything() -> None:
     """With `suspend` in the settings no account is written, and SIGHUP with settings without it ends that."""
 
-    async def story() -> None:
+    async def scenario() -> None:
         found = account()
         settings = Settings(rate_limit=RateLimit(writes=100, reads=100), suspend=Suspend(reason="audit"))
         daemon = Daemon([found], [wanting(found)], settings=settings)
@@ -179,26 +179,26 @@ def test_settings_suspend_everything() -> None:
         assert "account" not in daemon.tape.of("watch.suspended")[0]
         assert len(daemon.tape.of("watch.suspended")) == len(daemon.tape.of("watch.resumed")) == 1
 
-    _play(story())
+    _play(scenario())
 
 
 def test_the_end_of_what_settings_suspend_is_every_accounts_own_time() -> None:
     """All accounts are written in the second in which it ends, and none waits for the next pass."""
 
-    async def story() -> None:
+    async def scenario() -> None:
         some = [account(number) for number in (1, 2, 3)]
         settings = Settings(rate_limit=RateLimit(writes=100, reads=100), suspend=Suspend("audit", until=_after(1000)))
         daemon = Daemon(some, [wanting(each) for each in some], settings=settings)
         await daemon.live(1100)
         assert [round(at) for at, *_ in daemon.wire.writes] == [1000] * 3
 
-    _play(story())
+    _play(scenario())
 
 
 def test_broken_settings_keep_their_last_valid_version() -> None:
     """The reload logs the error, and the daemon is not ready until they are fixed."""
 
-    async def story() -> None:
+    async def scenario() -> None:
         found = account()
         wrong = True
         error = SettingsError([Problem("worker.yaml", 3, 1, "no such key"), *[Problem("w", 1, 1, "x")] * 4])
@@ -227,13 +227,13 @@ def test_broken_settings_keep_their_last_valid_version() -> None:
         assert "settings" in seen[0]
         assert daemon.watch.ready() is None
 
-    _play(story())
+    _play(scenario())
 
 
 def test_another_quota_of_reloaded_settings_waits_for_what_was_sent() -> None:
     """A changed rate limit holds from the next pass on, after a window in which the old one's requests still count."""
 
-    async def story() -> None:
+    async def scenario() -> None:
         found = account()
         daemon = Daemon([found], [wanting(found)])
 
@@ -242,16 +242,16 @@ def test_another_quota_of_reloaded_settings_waits_for_what_was_sent() -> None:
             daemon.watch.reload()
 
         await daemon.live(400, (100, faster), (200, daemon.watch.reload))
-        looks = [at for at, _ in daemon.wire.reads if at > 1]
-        assert [round(at) for at in looks] == [125, 200]
+        reads = [at for at, _ in daemon.wire.reads if at > 1]
+        assert [round(at) for at in reads] == [125, 200]
 
-    _play(story())
+    _play(scenario())
 
 
 def test_changed_broken_and_removed_files_are_logged() -> None:
     """Broken ones with the reason, fixed and removed ones by name."""
 
-    async def story() -> None:
+    async def scenario() -> None:
         one, two = account(1), account(2)
         daemon = Daemon([one, two], [wanting(one), wanting(two)])
         news = daemon.folder._news
@@ -281,29 +281,29 @@ def test_changed_broken_and_removed_files_are_logged() -> None:
         assert "1.yaml" in str(seen[0])
 
     seen: list[str | None] = []
-    _play(story())
+    _play(scenario())
 
 
 def test_a_pass_longer_than_the_interval_delays_the_next_and_says_so() -> None:
     """Passes never overlap or pile up: after one that overran a whole interval is waited."""
 
-    async def story() -> None:
+    async def scenario() -> None:
         found = account()
         daemon = Daemon([found], [wanting(found)], rhythm=Interval(10.0), latency=12.0)
         await daemon.live(90)
         lines = daemon.tape.of("watch.pass")
         assert all(line["overran"] for line in lines)
-        looks = [at for at, _ in daemon.wire.reads]
-        assert all(later - earlier >= 12 for earlier, later in pairwise(looks))
+        reads = [at for at, _ in daemon.wire.reads]
+        assert all(later - earlier >= 12 for earlier, later in pairwise(reads))
 
-    _play(story())
+    _play(scenario())
 
 
 @pytest.mark.parametrize("jump", [-90_000.0, 90_000.0, -3.0, 7.0])
 def test_a_clock_that_jumps_costs_at_most_one_interval(jump: float) -> None:
     """Whatever the wall clock does, the next read is at most an interval and a nap later, without a burst."""
 
-    async def story() -> None:
+    async def scenario() -> None:
         found = account()
         daemon = Daemon([found], [wanting(found)])
 
@@ -311,18 +311,18 @@ def test_a_clock_that_jumps_costs_at_most_one_interval(jump: float) -> None:
             daemon.skew += jump
 
         await daemon.live(3000, (1000, leap))
-        looks = [0.0, *(at for at, _ in daemon.wire.reads if at > 1)]
-        gaps = [later - earlier for earlier, later in pairwise(looks)]
+        reads = [0.0, *(at for at, _ in daemon.wire.reads if at > 1)]
+        gaps = [later - earlier for earlier, later in pairwise(reads)]
         assert max(gaps) <= 300 + 300 + 30 + 0.1
         assert len(gaps) <= 11
 
-    _play(story())
+    _play(scenario())
 
 
 def test_a_second_name_of_an_account_stops_writes_until_it_is_gone() -> None:
     """What an earlier pass has seen counts: each of two names of one account is refused, also alone in a pass."""
 
-    async def story() -> None:
+    async def scenario() -> None:
         found = account()
         first = wanting(found)
         # its own times put it into passes of its own
@@ -339,7 +339,7 @@ def test_a_second_name_of_an_account_stops_writes_until_it_is_gone() -> None:
         assert "'account-1' (1.yaml:1), 'second' (second.yaml:1)" in failed[0]["error_message"]
         assert daemon.outcomes()[0] is daemon.outcomes()[-1] is RunOutcome.CONVERGED
 
-    _play(story())
+    _play(scenario())
 
 
 def _hourly() -> dict[str, Schedule]:
@@ -353,7 +353,7 @@ def _hourly() -> dict[str, Schedule]:
 def test_a_ledger_that_fails_fails_the_pass_and_nothing_is_sent() -> None:
     """Where the ledger cannot be written nothing is; the next pass tries again, and then it is."""
 
-    async def story() -> None:
+    async def scenario() -> None:
         found = account()
         daemon = Daemon([found], [wanting(found)])
         daemon.books.fail = LedgerError("no room")
@@ -367,7 +367,7 @@ def test_a_ledger_that_fails_fails_the_pass_and_nothing_is_sent() -> None:
         assert second["outcome"] == RunOutcome.CONVERGED
         assert [round(at) for at, *_ in daemon.wire.writes] == [300]
 
-    _play(story())
+    _play(scenario())
 
 
 def test_writes_are_reported_though_the_ledger_failed() -> None:
@@ -381,7 +381,7 @@ def test_writes_are_reported_though_the_ledger_failed() -> None:
         def happened(self, *_: Any) -> None:
             pass
 
-    async def story() -> None:
+    async def scenario() -> None:
         found = account()
         daemon = Daemon([found], [wanting(found)], listeners=[Listening()])
         daemon.books.fail_at_end = LedgerError("no room")
@@ -392,13 +392,13 @@ def test_writes_are_reported_though_the_ledger_failed() -> None:
         assert seen.result is not None
         assert seen.result.counts[Outcome.CHANGED] == 1
 
-    _play(story())
+    _play(scenario())
 
 
 def test_a_stop_within_a_pass_ends_it() -> None:
     """Nothing more starts; the pass is logged as interrupted, and no account as failed."""
 
-    async def story() -> None:
+    async def scenario() -> None:
         found = [account(number) for number in range(1, 60)]
         daemon = Daemon(found, [wanting(each) for each in found], latency=1.0)
         await daemon.live(1.5)
@@ -409,7 +409,7 @@ def test_a_stop_within_a_pass_ends_it() -> None:
         assert len(daemon.tape.of("watch.stopping")) == 1
         assert daemon.loop.time() < 30
 
-    _play(story())
+    _play(scenario())
 
 
 def test_listeners_hear_of_passes_and_of_everything_else() -> None:
@@ -427,7 +427,7 @@ def test_listeners_hear_of_passes_and_of_everything_else() -> None:
             assert isinstance(fields, dict)
             self.events.append(event)
 
-    async def story() -> None:
+    async def scenario() -> None:
         found, ear = account(), Ear()
         daemon = Daemon([found], [wanting(found)], listeners=(ear,))
         await daemon.live(400)
@@ -440,13 +440,13 @@ def test_listeners_hear_of_passes_and_of_everything_else() -> None:
         assert ear.events == ["watch.started", "watch.stopping"]
         assert daemon.watch.last is ear.passes[1]
 
-    _play(story())
+    _play(scenario())
 
 
 def test_it_reports_whether_it_is_alive() -> None:
     """A daemon that has not read its clock for three naps reports since when."""
 
-    async def story() -> None:
+    async def scenario() -> None:
         found = account()
         daemon = Daemon([found], [wanting(found)])
         await daemon.live(100)
@@ -454,7 +454,7 @@ def test_it_reports_whether_it_is_alive() -> None:
         await asyncio.sleep(95)
         assert "for 105 seconds" in str(daemon.watch.alive())
 
-    _play(story())
+    _play(scenario())
 
 
 def test_the_watchdog_is_fed_as_long_as_the_loop_lives() -> None:
@@ -467,13 +467,13 @@ def test_the_watchdog_is_fed_as_long_as_the_loop_lives() -> None:
         def alive(self) -> None:
             self.beats += 1
 
-    async def story() -> None:
+    async def scenario() -> None:
         found, manager = account(), Manager({})
         daemon = Daemon([found], [wanting(found)], systemd=manager)
         await daemon.live(301)
         assert manager.beats == 21
 
-    _play(story())
+    _play(scenario())
 
 
 def test_a_pass_woken_by_an_edge_is_about_its_accounts_only() -> None:
@@ -484,7 +484,7 @@ def test_a_pass_woken_by_an_edge_is_about_its_accounts_only() -> None:
         for first in (0, 250)
     )
 
-    async def story() -> None:
+    async def scenario() -> None:
         one, two = account(1), account(2)
         scheduled = wanting(one, schedules={PHONE: Schedule(Status.INACTIVE, windows, (), "UTC")})
         daemon = Daemon([one, two], [scheduled, wanting(two)])
@@ -492,7 +492,7 @@ def test_a_pass_woken_by_an_edge_is_about_its_accounts_only() -> None:
         assert {key for at, key in daemon.wire.reads if 1 < at < 290} == {one.api_key}
         assert [round(at) for at, phone, _ in daemon.wire.writes if phone == PHONE] == [0, 100, 250]
 
-    _play(story())
+    _play(scenario())
 
 
 @pytest.mark.slow
@@ -506,7 +506,7 @@ def test_a_year_of_weekly_windows_of_a_file_is_kept_to_the_second() -> None:
         "Europe/Berlin",
     )
 
-    async def story() -> None:
+    async def scenario() -> None:
         found = account()
         desired = wanting(found, "INACTIVE", schedules={PHONE: schedule})
         start = datetime.fromtimestamp(EPOCH, UTC)
@@ -521,13 +521,13 @@ def test_a_year_of_weekly_windows_of_a_file_is_kept_to_the_second() -> None:
         assert min(late) >= 0
         assert max(late) < 1
 
-    _play(story())
+    _play(scenario())
 
 
 def test_maintenance_window_is_logged_at_its_ends_and_writes_wait_for_it() -> None:
     """A file's window holds its account; the writes follow as soon as it ends, not at a pass."""
 
-    async def story() -> None:
+    async def scenario() -> None:
         one, two = account(1), account(2)
         start = datetime.fromtimestamp(EPOCH, ZoneInfo("Asia/Seoul"))
         minute = start.replace(second=0, microsecond=0)
@@ -540,13 +540,13 @@ def test_maintenance_window_is_logged_at_its_ends_and_writes_wait_for_it() -> No
         assert [line["account"] for line in daemon.tape.of("watch.resumed")] == ["account-1"]
         assert [(round(at), phone) for at, phone, _ in daemon.wire.writes] == [(0, "01000000002"), (round(end), PHONE)]
 
-    _play(story())
+    _play(scenario())
 
 
 def test_the_settings_maintenance_window_holds_every_account() -> None:
     """Without a reason, the window is logged by its times."""
 
-    async def story() -> None:
+    async def scenario() -> None:
         found = account()
         settings = Settings(rate_limit=RateLimit(writes=100, reads=100), maintenance=Maintenance("daily 00:00-24:00"))
         daemon = Daemon([found], [wanting(found)], settings=settings)
@@ -555,13 +555,13 @@ def test_the_settings_maintenance_window_holds_every_account() -> None:
         (began,) = daemon.tape.of("watch.suspended")
         assert ("account" in began, began["reason"]) == (False, "maintenance: daily 00:00-24:00")
 
-    _play(story())
+    _play(scenario())
 
 
 def test_notice_is_logged_once_over_all_passes() -> None:
     """Only a new notice makes another line."""
 
-    async def story() -> None:
+    async def scenario() -> None:
         found = account(1, n01000000001="INACTIVE", n01000000002="ACTIVE")
         group = Group("hot", (PHONE,))
         desired = replace(
@@ -574,4 +574,4 @@ def test_notice_is_logged_once_over_all_passes() -> None:
             ("pending", "01000000002"),
         ]
 
-    _play(story())
+    _play(scenario())

@@ -17,12 +17,12 @@ from worker.model.results import RunOutcome
 def test_a_thousand_passes_take_no_more_memory_than_some() -> None:
     """What the daemon holds after 1,100 passes, of which each tenth writes, is what it held after 100."""
 
-    async def story() -> None:
+    async def scenario() -> None:
         found = account()
         daemon = Daemon([found], [wanting(found)], rhythm=Interval(60.0))
         held: list[int] = []
 
-        def look() -> None:
+        def read() -> None:
             for kept in (daemon.tape.lines, daemon.wire.reads, daemon.wire.writes, daemon.books.opened):
                 kept.clear()
             gc.collect()
@@ -32,12 +32,12 @@ def test_a_thousand_passes_take_no_more_memory_than_some() -> None:
             found.switch("01000000001", "INACTIVE")
 
         drifts = [(600.0 * number + 30, drift) for number in range(110)]
-        await daemon.live(66_000, (6_010, look), (65_990, look), *drifts)
+        await daemon.live(66_000, (6_010, read), (65_990, read), *drifts)
         assert held[1] - held[0] < 20_000
 
     tracemalloc.start()
     try:
-        run(story())
+        run(scenario())
     finally:
         tracemalloc.stop()
 
@@ -46,7 +46,7 @@ def test_a_thousand_passes_take_no_more_memory_than_some() -> None:
 def test_five_thousand_accounts_with_nothing_to_do_wait_for_the_quota_alone() -> None:
     """A pass over 5,000 accounts of one key takes as long as the quota of reads says, to within a second."""
 
-    async def story() -> None:
+    async def scenario() -> None:
         found = account(n01000000001="ACTIVE")
         one = wanting(found)
         settings = Settings(rate_limit=RateLimit(writes=80, reads=16, per_seconds=5.0))
@@ -62,4 +62,4 @@ def test_five_thousand_accounts_with_nothing_to_do_wait_for_the_quota_alone() ->
         assert least <= last <= least * 1.01 + 1
         assert daemon.outcomes() == [RunOutcome.CONVERGED]
 
-    run(story())
+    run(scenario())

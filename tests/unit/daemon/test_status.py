@@ -22,7 +22,7 @@ def test_before_there_is_a_daemon_nothing_is_known() -> None:
 def test_what_a_pass_saw_is_known_until_the_next() -> None:
     """Drift by account, with written numbers as fixed; the windows; and listeners are called."""
 
-    async def story() -> None:
+    async def scenario() -> None:
         one, two = account(1), account(2)
         daemon: Daemon
         following = LiveStatus(lambda: daemon.passes.quotas)
@@ -43,13 +43,13 @@ def test_what_a_pass_saw_is_known_until_the_next() -> None:
         daemon.folder.accounts = [wanting(one)]
         assert [seen.account for seen in following.live().seen] == ["account-1"]
 
-    run(story())
+    run(scenario())
 
 
 def test_what_needs_attention_is_known() -> None:
     """Broken files, accounts that cannot be read, refused plans and notices."""
 
-    async def story() -> None:
+    async def scenario() -> None:
         calm, refused = account(1), account(2, n01000000002="ACTIVE")
         blocked = SandboxAccount.of({"01000000003": "BLOCKED"}, account_id="3", api_key="NCS0000000000003")
         desired = [wanting(calm), wanting(refused, "INACTIVE"), wanting(blocked), wanting(account(9))]
@@ -68,7 +68,7 @@ def test_what_needs_attention_is_known() -> None:
         assert any(name == "account-9" for _, name in needs)
         assert any(name == "account-3" for _, name in needs), needs
 
-    run(story())
+    run(scenario())
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_what_needs_attention_is_known() -> None:
 def test_suspension_is_described_as_far_as_it_was_given(suspend: Suspend, message: str) -> None:
     """Its end, reason and owner; without them, its effect."""
 
-    async def story() -> None:
+    async def scenario() -> None:
         one = account(1)
         following = LiveStatus(list)
         daemon = Daemon([one], [wanting(one, suspend=suspend)], listeners=[following])
@@ -86,4 +86,4 @@ def test_suspension_is_described_as_far_as_it_was_given(suspend: Suspend, messag
         await daemon.live(50)
         assert [need.message for need in following.live().needs if need.kind == "suspended"] == [message]
 
-    run(story())
+    run(scenario())

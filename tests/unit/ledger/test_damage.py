@@ -67,10 +67,10 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> _Kept:
     moments = []
     with closing(connect(path, program="0", now=clock())) as connection:
         connection.execute("PRAGMA wal_autocheckpoint = 0")
-        story = _six_runs(connection)
+        runs = _six_runs(connection)
         while True:
             connection.execute("BEGIN")
-            going_on = next(story, story) is None
+            going_on = next(runs, runs) is None
             connection.execute("COMMIT")
             moments.append(_content(connection))
             if len(moments) == 20:

@@ -112,7 +112,7 @@ async def test_what_comes_while_one_is_on_its_way_shares_the_next(disk: Disk) ->
 def test_answers_wait_a_moment_for_others(disk: Disk) -> None:
     """They are committed together, two seconds after the first."""
 
-    async def story() -> None:
+    async def scenario() -> None:
         commits = disk.commits()
         tasks = _sending(commits, disk, range(3), [])
         await _breathe()
@@ -126,7 +126,7 @@ def test_answers_wait_a_moment_for_others(disk: Disk) -> None:
         assert (disk.states(), disk.transactions) == ([AttemptState.OK] * 3, 2)
         await asyncio.gather(*tasks)
 
-    run(story())
+    run(scenario())
 
 
 async def test_an_entry_that_ends_takes_its_answers_along(disk: Disk) -> None:

@@ -157,7 +157,7 @@ async def test_two_runs_share_a_file(tmp_path: Path) -> None:
     """Runs on different accounts write at once, each with its own rows, without waiting for each other."""
     async with ledger(tmp_path, run_id="one") as one, ledger(tmp_path, run_id="two") as two:
 
-        async def story(book: Ledger, key: str) -> None:
+        async def scenario(book: Ledger, key: str) -> None:
             async with book.hold(subject(key), never) as page:
                 phones = [f"010{n:08}" for n in range(50)]
                 await page.begin(planned(*phones), "")
@@ -168,7 +168,7 @@ async def test_two_runs_share_a_file(tmp_path: Path) -> None:
                 await page.finish(became(planned(*phones), Outcome.CHANGED, attempts=3), {})
             await book.finish(RunOutcome.CONVERGED)
 
-        await asyncio.gather(story(one, "vendor 1"), story(two, "vendor 2"))
+        await asyncio.gather(scenario(one, "vendor 1"), scenario(two, "vendor 2"))
     assert rows(
         tmp_path, "SELECT key, run, count(*) FROM entries JOIN attempts ON entry = entries.id GROUP BY key"
     ) == [

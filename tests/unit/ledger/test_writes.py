@@ -88,7 +88,7 @@ def book(tmp_path: Path) -> Iterator[Book]:
 
 @pytest.mark.parametrize("state", [AttemptState.INTENT, AttemptState.OK, AttemptState.AMBIGUOUS])
 @pytest.mark.parametrize(
-    ("look", "becomes", "outcome", "after", "code"),
+    ("read", "becomes", "outcome", "after", "code"),
     [
         ({"n0100001": OFF}, AttemptState.VERIFIED, Outcome.CHANGED, OFF, None),
         ({"n0100001": ON}, AttemptState.LOST, Outcome.FAILED, ON, "Crashed"),
@@ -99,7 +99,7 @@ def book(tmp_path: Path) -> Iterator[Book]:
 def test_a_read_settles_what_a_killed_run_left_open(  # noqa: PLR0917 - a table
     book: Book,
     state: AttemptState,
-    look: dict[str, str],
+    read: dict[str, str],
     becomes: AttemptState,
     outcome: Outcome,
     after: str | None,
@@ -111,7 +111,7 @@ def test_a_read_settles_what_a_killed_run_left_open(  # noqa: PLR0917 - a table
     if state is not AttemptState.INTENT:
         book.answer(entry, A, state)
     assert book.recall().unsettled
-    book.settle(n0100002=ON, **look)
+    book.settle(n0100002=ON, **read)
     assert book.states(entry) == {A: becomes}
     assert book.outcomes(entry) == {A: (outcome, after, 1, code), B: (Outcome.NOT_ATTEMPTED, ON, 0, "Crashed")}
     assert book.all("SELECT outcome, settled, writes, finished_at IS NULL FROM entries") == [(CRASHED, 1, 1, 0)]
@@ -128,7 +128,7 @@ def test_a_read_settles_what_a_killed_run_left_open(  # noqa: PLR0917 - a table
 
 
 @pytest.mark.parametrize(
-    ("look", "outcome", "after"),
+    ("read", "outcome", "after"),
     [
         ({"n0100001": ON}, Outcome.FAILED, ON),
         ({"n0100001": "PENDING"}, Outcome.FAILED, "PENDING"),
@@ -137,7 +137,7 @@ def test_a_read_settles_what_a_killed_run_left_open(  # noqa: PLR0917 - a table
     ],
 )
 def test_what_was_refused_before_the_run_died_stays_refused(
-    book: Book, look: dict[str, str], outcome: Outcome, after: str | None
+    book: Book, read: dict[str, str], outcome: Outcome, after: str | None
 ) -> None:
     """The number failed with the API's last word, unless it is as desired by other hands than ours."""
     entry = book.begin(planned(A))
@@ -145,7 +145,7 @@ def test_what_was_refused_before_the_run_died_stays_refused(
     book.answer(entry, A, AttemptState.REJECTED, 429, "TooManyRequests", "slow down")
     book.sent(entry, A, number=2)
     book.answer(entry, A, AttemptState.REJECTED, 409, "FailedToUpdate", "not now", number=2)
-    book.settle(**look)
+    book.settle(**read)
     assert book.states(entry) == {A: AttemptState.REJECTED}
     assert book.outcomes(entry) == {A: (outcome, after, 2, "FailedToUpdate")}
     assert book.all("SELECT http_status, error_message FROM outcomes") == [(409, "not now")]
@@ -169,10 +169,10 @@ def test_all_attempts_of_a_number_are_settled_by_its_read(book: Book) -> None:
 
 
 @pytest.mark.parametrize(
-    ("look", "becomes"),
+    ("read", "becomes"),
     [(OFF, AttemptState.VERIFIED), (ON, AttemptState.LOST), ("EXPIRED", AttemptState.CONFLICT)],
 )
-def test_a_read_settles_unverified_attempts_and_leaves_outcomes(book: Book, look: str, becomes: AttemptState) -> None:
+def test_a_read_settles_unverified_attempts_and_leaves_outcomes(book: Book, read: str, becomes: AttemptState) -> None:
     """An attempt without a verification read is settled later; the outcome that the run recorded stays."""
     entry = book.begin(planned(A))
     book.sent(entry, A)
@@ -181,10 +181,10 @@ def test_a_read_settles_unverified_attempts_and_leaves_outcomes(book: Book, look
     before = book.outcomes(entry), book.all("SELECT finished_at, outcome FROM entries")
     assert book.states(entry) == {A: AttemptState.OK}
     assert book.recall() == AccountMemory(unsettled=True, names=NAMES)
-    book.settle(n0100001=look)
+    book.settle(n0100001=read)
     assert book.states(entry) == {A: becomes}
     assert (book.outcomes(entry), book.all("SELECT finished_at, outcome FROM entries")) == before
-    assert book.recall() == AccountMemory({A: Status(OFF)} if look == OFF else {}, names=NAMES)
+    assert book.recall() == AccountMemory({A: Status(OFF)} if read == OFF else {}, names=NAMES)
 
 
 @pytest.mark.parametrize(

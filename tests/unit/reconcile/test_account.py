@@ -72,7 +72,7 @@ def test_a_plan_takes_one_read() -> None:
     """Planning reads the account once and counts every number in one action."""
     account = ModelAccount(n01000000001="INACTIVE", n01000000002="ACTIVE", n01000000004="PENDING")
     drawn = _draft(_desired(n01000000001=_ON, n01000000002=_ON, n01000000003=_ON), account)
-    assert account.looks == 1
+    assert account.reads == 1
     assert drawn.plan.verdict is Verdict.OK
     assert {a: n for a, n in drawn.plan.counts.items() if n} == {
         Action.ACTIVATE: 1,
@@ -113,7 +113,7 @@ def test_an_apply_converges_and_gives_every_number_an_outcome() -> None:
 def test_a_plan_that_is_no_longer_true_is_refused() -> None:
     """Nothing is written if the account is edited between the plan and the second read."""
     account = ModelAccount(n01000000001="INACTIVE", n01000000002="INACTIVE")
-    account.on_look = lambda look: account.statuses.update({B: Status.ACTIVE}) if look == 2 else None
+    account.on_read = lambda read: account.statuses.update({B: Status.ACTIVE}) if read == 2 else None
     with pytest.raises(StalePlan):
         _apply(_desired(n01000000001=_ON, n01000000002=_ON), account)
     assert account.written == []
@@ -122,7 +122,7 @@ def test_a_plan_that_is_no_longer_true_is_refused() -> None:
 def test_a_rule_that_only_now_refuses_stops_the_plan() -> None:
     """The second read applies the rules again, to an account that may have shrunk."""
     account = ModelAccount(n01000000001="ACTIVE", n01000000002="ACTIVE", n01000000003="ACTIVE")
-    account.on_look = lambda look: account.statuses.update({C: Status.BLOCKED}) if look == 2 else None
+    account.on_read = lambda read: account.statuses.update({C: Status.BLOCKED}) if read == 2 else None
     terms = Terms(Safety(max_deactivations=9, min_active=2))
     with pytest.raises(StalePlan):
         _apply(_desired(n01000000001=_OFF), account, terms)
@@ -224,7 +224,7 @@ def test_nothing_to_do_is_converged() -> None:
     """An account in sync needs no second read."""
     account = ModelAccount(n01000000001="ACTIVE")
     result = not_carried_out(_draft(_desired(n01000000001=_ON), account), Requests()).result
-    assert (result.outcome, result.numbers, account.looks) == (RunOutcome.CONVERGED, (), 1)
+    assert (result.outcome, result.numbers, account.reads) == (RunOutcome.CONVERGED, (), 1)
 
 
 def test_an_account_that_cannot_be_planned_gives_each_number_an_outcome() -> None:
@@ -327,10 +327,10 @@ def test_drift_does_not_query_usage() -> None:
 def test_notices_of_a_result_are_of_the_verification_read() -> None:
     account = ModelAccount(n01000000001="INACTIVE", n01000000002="PENDING")
 
-    def review(look: int) -> None:
-        if look == 3:
+    def review(read: int) -> None:
+        if read == 3:
             account.statuses[B] = Status.BLOCKED
 
-    account.on_look = review
+    account.on_read = review
     result = _apply(_desired(n01000000001=_ON, n01000000002=_ON), account)
     assert [(notice.kind, notice.phone) for notice in result.notices] == [(NoticeKind.BLOCKED, B)]

@@ -63,13 +63,13 @@ def test_write_is_changed_once_a_read_has_confirmed_it() -> None:
     results, writes = _carry_out(account, _on(A))
     result = results[A]
     assert (result.outcome, result.before, result.after, result.attempts) == (Outcome.CHANGED, "INACTIVE", "ACTIVE", 1)
-    assert (account.looks, writes.stopped) == (2, None)
+    assert (account.reads, writes.stopped) == (2, None)
 
 
 def test_without_writes_there_is_no_verification_read() -> None:
     account = ModelAccount(n0100001="INACTIVE")
     results, _ = _carry_out(account)
-    assert (results, account.looks) == ({}, 1)
+    assert (results, account.reads) == ({}, 1)
 
 
 def test_activations_go_before_deactivations() -> None:
@@ -82,7 +82,7 @@ def test_activations_go_before_deactivations() -> None:
 def test_an_accepted_write_that_does_not_show_is_unverified() -> None:
     """200 without effect is never called changed."""
     account = ModelAccount(n0100001="INACTIVE")
-    account.on_look = lambda look: account.statuses.update({A: Status.INACTIVE}) if look == 2 else None
+    account.on_read = lambda read: account.statuses.update({A: Status.INACTIVE}) if read == 2 else None
     results, _ = _carry_out(account, _on(A))
     assert results[A].outcome is Outcome.UNVERIFIED
     assert results[A].error is not None
@@ -91,7 +91,7 @@ def test_an_accepted_write_that_does_not_show_is_unverified() -> None:
 def test_without_the_verification_read_nothing_is_called_changed() -> None:
     """If the account cannot be read afterwards, accepted writes stay unverified."""
     account = ModelAccount(n0100001="INACTIVE")
-    account.failing_looks = {2: ServerError("down")}
+    account.failing_reads = {2: ServerError("down")}
     results, _ = _carry_out(account, _on(A))
     assert (results[A].outcome, results[A].after) == (Outcome.UNVERIFIED, None)
 
@@ -116,7 +116,7 @@ def test_a_number_that_someone_else_changed_meanwhile_is_a_conflict() -> None:
     """An ambiguous write whose number has a third status is reported and not overwritten."""
     account = ModelAccount(n0100001="INACTIVE")
     account.faults = {A: [(Ambiguous("timeout"), False)]}
-    account.on_look = lambda look: account.statuses.update({A: Status.BLOCKED}) if look == 2 else None
+    account.on_read = lambda read: account.statuses.update({A: Status.BLOCKED}) if read == 2 else None
     results, _ = _carry_out(account, _on(A))
     assert (results[A].outcome, results[A].after, results[A].attempts) == (Outcome.CONFLICT, "BLOCKED", 1)
 
@@ -126,7 +126,7 @@ def test_external_revert_of_an_ambiguous_write_is_conflict() -> None:
     account = ModelAccount(**{f"n{phone}": "INACTIVE" for phone in (A, B, C, D)})
     account.faults = {B: [(Ambiguous("reset"), False)], D: [(Ambiguous("reset"), False)]}
     people = {2: Status.ACTIVE, 3: Status.INACTIVE}
-    account.on_look = lambda look: account.statuses.update({D: people[look]} if look in people else {})
+    account.on_read = lambda read: account.statuses.update({D: people[read]} if read in people else {})
     results, _ = _carry_out(account, _on(A), _on(B), _on(C), _on(D), concurrency=2)
     assert {results[phone].outcome for phone in (A, B, C)} == {Outcome.CHANGED}
     assert (results[D].outcome, results[D].after, results[D].attempts) == (Outcome.CONFLICT, "INACTIVE", 1)
@@ -136,11 +136,11 @@ def test_a_number_that_vanished_is_a_conflict() -> None:
     """A number that the verification read does not have was removed externally."""
     account = ModelAccount(n0100001="INACTIVE")
 
-    def vanish(look: int) -> None:
-        if look == 2:
+    def vanish(read: int) -> None:
+        if read == 2:
             del account.statuses[A]
 
-    account.on_look = vanish
+    account.on_read = vanish
     results, _ = _carry_out(account, _on(A))
     assert results[A].outcome is Outcome.CONFLICT
 
@@ -152,7 +152,7 @@ def test_simultaneous_ambiguous_writes_share_one_read() -> None:
     account.faults = {phone: [(Ambiguous("reset"), False)] for phone in list(numbers)[1:]}
     results, _ = _carry_out(account, *map(_on, numbers), concurrency=20)
     assert {result.outcome for result in results.values()} == {Outcome.CHANGED}
-    assert account.looks == 3
+    assert account.reads == 3
 
 
 @pytest.mark.parametrize(("error", "outcome"), [(NotRegistered, Outcome.FAILED), (NotWritable, Outcome.BLOCKED)])
@@ -190,7 +190,7 @@ def test_a_failure_is_failed_even_if_the_account_cannot_be_read() -> None:
     """What was never sent needs no proof."""
     account = ModelAccount(n0100001="INACTIVE")
     account.faults = {A: [(ConnectionFailed("refused"), False)]}
-    account.failing_looks = {2: ServerError("down")}
+    account.failing_reads = {2: ServerError("down")}
     results, _ = _carry_out(account, _on(A))
     assert results[A].outcome is Outcome.FAILED
 
@@ -199,7 +199,7 @@ def test_a_number_that_became_right_without_us_is_unchanged() -> None:
     """If every attempt failed before it was sent and the number is as desired, it was someone else."""
     account = ModelAccount(n0100001="INACTIVE")
     account.faults = {A: [(ConnectionFailed("refused"), False)]}
-    account.on_look = lambda look: account.statuses.update({A: Status.ACTIVE}) if look == 2 else None
+    account.on_read = lambda read: account.statuses.update({A: Status.ACTIVE}) if read == 2 else None
     results, _ = _carry_out(account, _on(A))
     assert results[A].outcome is Outcome.UNCHANGED
 
@@ -216,7 +216,7 @@ def test_ambiguous_write_that_no_read_can_settle_is_not_sent_again() -> None:
     """Where the account cannot be read, the write is not repeated, and stays unverified."""
     account = ModelAccount(n0100001="INACTIVE")
     account.faults = {A: [(Ambiguous("reset"), True)]}
-    account.failing_looks = {2: ServerError("down"), 3: ServerError("down")}
+    account.failing_reads = {2: ServerError("down"), 3: ServerError("down")}
     results, _ = _carry_out(account, _on(A))
     assert (results[A].outcome, results[A].attempts) == (Outcome.UNVERIFIED, 1)
 
@@ -225,7 +225,7 @@ def test_read_of_another_account_stops_this_one() -> None:
     """If the read after an ambiguous write has another account id, nothing more is written."""
     account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE")
     account.faults = {A: [(Ambiguous("reset"), False)]}
-    account.failing_looks = {2: AccountRejected("another account")}
+    account.failing_reads = {2: AccountRejected("another account")}
     results, writes = _carry_out(account, _on(A), _on(B))
     assert isinstance(writes.stopped, AccountRejected)
     assert results[B].outcome is Outcome.NOT_ATTEMPTED
@@ -246,7 +246,7 @@ def test_failed_activations_hold_the_deactivations_that_lean_on_them() -> None:
 def test_activations_that_are_leaned_on_are_proven_first() -> None:
     """An activation that was accepted and does not show holds the deactivation of the last ACTIVE number."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
-    account.on_look = lambda look: account.statuses.update({B: Status.INACTIVE}) if look >= 2 else None
+    account.on_read = lambda read: account.statuses.update({B: Status.INACTIVE}) if read >= 2 else None
     results, _ = _carry_out(account, _off(A), _on(B), least_active=1)
     assert (results[A].outcome, results[B].outcome) == (Outcome.NOT_ATTEMPTED, Outcome.UNVERIFIED)
 
@@ -262,7 +262,7 @@ def test_a_swap_goes_through_when_its_activation_is_proven() -> None:
 def test_activations_that_cannot_be_proven_hold_the_deactivations(error: ServerError | AccountRejected) -> None:
     """Without a read nothing is confirmed, so the last ACTIVE number stays."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
-    account.failing_looks = {2: error}
+    account.failing_reads = {2: error}
     results, _ = _carry_out(account, _off(A), _on(B), least_active=1)
     assert results[A].outcome is Outcome.NOT_ATTEMPTED
     assert account.statuses[A] is Status.ACTIVE
@@ -340,13 +340,13 @@ def test_number_that_a_read_shows_changed_externally_is_not_written(seen: str | 
     account = ModelAccount(n0100001="INACTIVE", n0100002="ACTIVE")
     account.faults[A] = [(Ambiguous("?"), True)]
 
-    def interfere(look: int) -> None:
-        if look == 2 and seen is None:
+    def interfere(read: int) -> None:
+        if read == 2 and seen is None:
             del account.statuses[B]
-        elif look == 2 and seen is not None:
+        elif read == 2 and seen is not None:
             account.statuses[B] = Status(seen)
 
-    account.on_look = interfere
+    account.on_read = interfere
     results, _ = _carry_out(account, _on(A), _off(B))
     assert [phone for phone, _ in account.written] == [A]
     assert (results[A].outcome, results[B].outcome, results[B].after) == (Outcome.CHANGED, outcome, seen)
@@ -358,7 +358,7 @@ def test_a_refused_write_whose_number_others_then_change_is_not_tried_again() ->
     account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE", n0100003="INACTIVE")
     account.faults[B] = [(ServerError("later"), False), (ServerError("later"), False)]
     account.faults[C] = [(Ambiguous("?"), True)]
-    account.on_look = lambda look: account.statuses.update({B: Status.ACTIVE}) if look == 2 else None
+    account.on_read = lambda read: account.statuses.update({B: Status.ACTIVE}) if read == 2 else None
     results, _ = _carry_out(account, _on(A), _on(B), _on(C))
     assert [phone for phone, _ in account.written].count(B) == 2
     assert (results[B].outcome, results[B].after, results[B].attempts) == (Outcome.UNCHANGED, "ACTIVE", 2)
@@ -369,7 +369,7 @@ def test_a_successor_is_proven_before_its_predecessor_goes() -> None:
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
     results, _ = _carry_out(account, _on(B), _off(A), groups=(Group("support", (A, B)),))
     assert account.written == [(B, "ACTIVE"), (A, "INACTIVE")]
-    assert account.looks == 3
+    assert account.reads == 3
     assert {result.outcome for result in results.values()} == {Outcome.CHANGED}
 
 
@@ -389,7 +389,7 @@ def test_deactivations_that_lean_on_a_failed_activation_are_held() -> None:
 def test_an_activation_that_cannot_be_proven_is_not_leaned_on() -> None:
     """Accepted or not, the deactivation is held unless a read shows the activation."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
-    account.failing_looks = {2: ServerError("down")}
+    account.failing_reads = {2: ServerError("down")}
     results, _ = _carry_out(account, _on(B), _off(A), groups=(Group("support", (A, B)),))
     assert (results[B].outcome, results[A].outcome) == (Outcome.CHANGED, Outcome.HELD)
     assert account.statuses[A] is Status.ACTIVE
@@ -398,7 +398,7 @@ def test_an_activation_that_cannot_be_proven_is_not_leaned_on() -> None:
 def test_credentials_that_are_rejected_at_the_proof_stop_the_account() -> None:
     """Nothing more is sent, and the rest is not attempted for that reason."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
-    account.failing_looks = {2: AccountRejected("no", http_status=401)}
+    account.failing_reads = {2: AccountRejected("no", http_status=401)}
     results, writes = _carry_out(account, _on(B), _off(A), groups=(Group("support", (A, B)),))
     assert results[A].outcome is Outcome.NOT_ATTEMPTED
     assert isinstance(writes.stopped, AccountRejected)
@@ -408,7 +408,7 @@ def test_read_that_shows_a_member_inactive_holds_the_rest_of_its_group() -> None
     """An operator deactivates one meanwhile; the read after an ambiguous write shows it, and the last one stays."""
     account = ModelAccount(**{f"n{phone}": "ACTIVE" for phone in (A, B, C, D)})
     account.faults = {D: [(Ambiguous("reset"), False)]}
-    account.on_look = lambda look: account.statuses.update({A: Status.INACTIVE}) if look == 2 else None
+    account.on_read = lambda read: account.statuses.update({A: Status.INACTIVE}) if read == 2 else None
     group = Group("support", (A, B, C), 2)
     results, _ = _carry_out(account, _off(D), _off(C), groups=(group,), concurrency=1)
     assert (results[D].outcome, results[C].outcome) == (Outcome.CHANGED, Outcome.HELD)
@@ -419,7 +419,7 @@ def test_ambiguous_deactivation_is_not_sent_again_once_its_group_cannot_spare_it
     """The read that shows it was not carried out also shows that an operator deactivated the number beside it."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="ACTIVE")
     account.faults = {A: [(Ambiguous("reset"), False)]}
-    account.on_look = lambda look: account.statuses.update({B: Status.INACTIVE}) if look == 2 else None
+    account.on_read = lambda read: account.statuses.update({B: Status.INACTIVE}) if read == 2 else None
     results, _ = _carry_out(account, _off(A), groups=(Group("support", (A, B)),))
     assert (results[A].outcome, results[A].attempts, results[A].after) == (Outcome.HELD, 1, "ACTIVE")
     assert len(account.written) == 1
@@ -438,7 +438,7 @@ def test_successor_that_an_early_read_shows_inactive_holds_its_predecessor() -> 
     """An operator deactivates it while activations are in flight."""
     account = ModelAccount(n0100001="INACTIVE", n0100003="ACTIVE", n0100004="ACTIVE")
     account.faults = {A: [(Ambiguous("reset"), True)]}
-    account.on_look = lambda look: account.statuses.update({C: Status.INACTIVE}) if look == 2 else None
+    account.on_read = lambda read: account.statuses.update({C: Status.INACTIVE}) if read == 2 else None
     results, _ = _carry_out(account, _on(A), _off(D), groups=(Group("pair", (C, D)),))
     assert (results[A].outcome, results[D].outcome) == (Outcome.CHANGED, Outcome.HELD)
 

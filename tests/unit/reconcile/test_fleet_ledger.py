@@ -454,8 +454,8 @@ def test_a_rollback_previews_what_a_second_read_shows(tmp_path: Path) -> None:
 
     async def scenario(household: Household) -> None:
         await household.apply("first")
-        (story,) = household.entries("first")
-        undo = undoing(story, "first")
+        (entry,) = household.entries("first")
+        undo = undoing(entry, "first")
         one = replace(undo, changes=undo.changes[:1])
         async with household.book("second") as book:
             household.sandbox.script(None, "GET", [Fault.SHRUNKEN])

@@ -98,7 +98,7 @@ def test_a_used_up_plan_is_refused_before_the_account_is_asked_anything() -> Non
         _applied(account, replace(SAVED, in_use=InUse(enabled=True)), ledger=ledger, plan=PLAN)
     assert [refusal.rule for refusal in refused.value.refusals] == ["replay"]
     assert ledger.asked == [(PLAN, [A, B])]
-    assert (account.looks, account.written) == (0, [])
+    assert (account.reads, account.written) == (0, [])
 
 
 def test_a_plan_that_no_run_used_up_is_carried_out() -> None:

@@ -89,10 +89,10 @@ def test_hold_deactivates_once_a_read_shows_every_activation() -> None:
     account = _pairs()
     results, _ = _swap(account, "hold")
     assert {result.outcome for result in results.values()} == {Outcome.CHANGED}
-    assert account.looks == 3
+    assert account.reads == 3
     plain = _pairs()
     _swap(plain, "warn")
-    assert plain.looks == 2
+    assert plain.reads == 2
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_warn_deactivates_although_an_activation_failed() -> None:
 def test_hold_believes_no_acknowledgement_without_a_read() -> None:
     """An activation that was accepted and does not show holds the deactivations."""
     account = _pairs()
-    account.on_look = lambda look: account.statuses.update({B: Status.PENDING}) if look >= 2 else None
+    account.on_read = lambda read: account.statuses.update({B: Status.PENDING}) if read >= 2 else None
     results, _ = _swap(account, "hold")
     assert (results[A].outcome, results[C].outcome) == (Outcome.HELD, Outcome.HELD)
     reason = results[A].error
@@ -139,7 +139,7 @@ def test_hold_believes_no_acknowledgement_without_a_read() -> None:
 def test_hold_keeps_deactivations_when_the_read_fails() -> None:
     """Without a read no activation is confirmed."""
     account = _pairs()
-    account.failing_looks = {2: ServerError("down")}
+    account.failing_reads = {2: ServerError("down")}
     results, _ = _swap(account, "hold")
     assert (results[B].outcome, results[A].outcome, results[C].outcome) == (Outcome.CHANGED, Outcome.HELD, Outcome.HELD)
 
@@ -165,7 +165,7 @@ def test_hold_stops_once_a_later_read_shows_the_successor_gone() -> None:
     """A read between two deactivations shows the successor BLOCKED: what has not left yet is held."""
     account = _pairs()
     account.faults = {A: [(Ambiguous("reset"), True)]}
-    account.on_look = lambda look: account.statuses.update({B: Status.BLOCKED}) if look == 3 else None
+    account.on_read = lambda read: account.statuses.update({B: Status.BLOCKED}) if read == 3 else None
     results, _ = _carry_out(account, _on(B), _off(A), _off(C), pair_swaps="hold", concurrency=1)
     assert (results[A].outcome, results[C].outcome) == (Outcome.CHANGED, Outcome.HELD)
     assert account.statuses[C] is Status.ACTIVE
@@ -175,7 +175,7 @@ def test_hold_costs_no_read_without_activations() -> None:
     """Deactivations alone are no swap."""
     account = ModelAccount(n01000000001="ACTIVE", n01000000002="ACTIVE")
     results, _ = _carry_out(account, _off(A), pair_swaps="hold")
-    assert (results[A].outcome, account.looks) == (Outcome.CHANGED, 2)
+    assert (results[A].outcome, account.reads) == (Outcome.CHANGED, 2)
 
 
 def test_swap_and_group_holds_show_one_reason() -> None:
@@ -384,7 +384,7 @@ def _undoing(pair_swaps: PairSwaps) -> SavedAccount:
         )
         for phone, before, after in ((A, "ACTIVE", "INACTIVE"), (B, "INACTIVE", "ACTIVE"))
     ]
-    story = AccountRecord(
+    record = AccountRecord(
         account="main",
         account_id="1",
         outcome=Ending.CONVERGED,
@@ -399,7 +399,7 @@ def _undoing(pair_swaps: PairSwaps) -> SavedAccount:
         settled=True,
         numbers=tuple(swapped),
     )
-    return undoing(story, "run-1")
+    return undoing(record, "run-1")
 
 
 def test_rollback_holds_when_the_old_number_cannot_come_back() -> None:

@@ -243,7 +243,7 @@ def test_masked_run_has_no_number_in_full() -> None:
         settled=True,
         numbers=(number,),
     )
-    story = RunRecord(
+    record = RunRecord(
         run_id="r",
         command=f"rollback {PHONE}",
         outcome=Ending.FAILED,
@@ -256,12 +256,12 @@ def test_masked_run_has_no_number_in_full() -> None:
         counts={},
         accounts=(account,),
     )
-    masked = MASK.document(story)
+    masked = MASK.document(record)
     assert masked.settings == {"a": {"b": [HIDDEN, 15881234]}, "c": None}
     assert masked.accounts[0].groups == (Group(HIDDEN, ("010****5678", "****")),)
     assert masked.accounts[0].source == "010****5678.yaml"
     assert "12345678" not in msgspec.json.encode(masked).decode()
-    bare = msgspec.structs.replace(story, settings=None, accounts=(msgspec.structs.replace(account, numbers=None),))
+    bare = msgspec.structs.replace(record, settings=None, accounts=(msgspec.structs.replace(account, numbers=None),))
     assert MASK.document(bare).accounts[0].numbers is None
 
 

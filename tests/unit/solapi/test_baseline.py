@@ -199,7 +199,7 @@ def test_a_remembered_count_has_the_first_read_repeated() -> None:
 def test_a_missing_number_is_read_again_once_until_it_comes_back() -> None:
     """Later passes believe what a second read has confirmed; a number that is lost once more is read again."""
 
-    async def story() -> None:
+    async def scenario() -> None:
         found = account(n01000000001="ACTIVE", n01000000002="ACTIVE")
         gone = found.numbers["01000000002"]
         daemon = Daemon([found], [wanting(found)])
@@ -214,4 +214,4 @@ def test_a_missing_number_is_read_again_once_until_it_comes_back() -> None:
         assert reads == {0: 2, 300: 1, 600: 1, 900: 1, 1200: 1, 1500: 2, 1800: 1}
         assert len(daemon.tape.of("account.reread")) == 2
 
-    run(story())
+    run(scenario())

@@ -299,8 +299,8 @@ def test_the_server_never_sees_more_than_its_quota() -> None:
         account = SandboxAccount.of({f"0101234{number:04}": "ACTIVE" for number in range(100)})
         async with Loopback(account, rate_limit=(20, 5)) as loopback:
             writer = loopback.writer(quota=Quota(RateLimit(writes=20, reads=5), clock=now))
-            looks = (writer.observe() for _ in range(10))
-            await asyncio.gather(*(loopback.write(writer, phone, Status.INACTIVE) for phone in account.numbers), *looks)
+            reads = (writer.observe() for _ in range(10))
+            await asyncio.gather(*(loopback.write(writer, phone, Status.INACTIVE) for phone in account.numbers), *reads)
             assert {request.status for request in loopback.sandbox.wire} == {200}
             assert set(account.statuses.values()) == {"INACTIVE"}
             assert now() == pytest.approx(20, abs=0.1)

@@ -93,14 +93,14 @@ def test_a_byte_now_and_then_gains_no_time(play: Play) -> None:
     """However slowly an answer drips, a read and a write time out when the attempt's time is over."""
 
     async def scenario(loopback: Loopback, writer: AccountWriter) -> None:
-        with pytest.raises(ConnectionFailed) as look:
+        with pytest.raises(ConnectionFailed) as read:
             await writer.observe()
-        assert look.value.timed_out or now() < 20, "it was not waited for, as it is no HTTP"
+        assert read.value.timed_out or now() < 20, "it was not waited for, as it is no HTTP"
         assert now() <= 20.1
         begun = now()
         with pytest.raises(Ambiguous) as write:
             await loopback.write(writer, PHONE, Status.INACTIVE)
-        assert write.value.timed_out is look.value.timed_out
+        assert write.value.timed_out is read.value.timed_out
         assert now() <= begun + 20.1
 
     _at(play, scenario)

@@ -98,8 +98,8 @@ def test_every_alert_queries_existing_metrics(rule: dict[str, Any]) -> None:
 
 def test_every_alert_has_a_promtool_test() -> None:
     """The test says when the alert fires; the page names each alert, and no other."""
-    stories = yaml.safe_load((PROMETHEUS / "rules-test.yml").read_text())["tests"]
-    fired = {story["alertname"] for test in stories for story in test["alert_rule_test"] if story.get("exp_alerts")}
+    cases = yaml.safe_load((PROMETHEUS / "rules-test.yml").read_text())["tests"]
+    fired = {case["alertname"] for test in cases for case in test["alert_rule_test"] if case.get("exp_alerts")}
     alerts = [rule["alert"] for rule in rules()]
     assert len(set(alerts)) == len(alerts)
     assert fired == set(alerts)
@@ -109,8 +109,8 @@ def test_every_alert_has_a_promtool_test() -> None:
 
 def test_promtool_tests_use_existing_metrics() -> None:
     """A test of an alert feeds it with series that the worker publishes."""
-    stories = yaml.safe_load((PROMETHEUS / "rules-test.yml").read_text())["tests"]
-    for series in (fed["series"] for test in stories for fed in test["input_series"]):
+    cases = yaml.safe_load((PROMETHEUS / "rules-test.yml").read_text())["tests"]
+    for series in (fed["series"] for test in cases for fed in test["input_series"]):
         assert problems(series) == [], series
 
 

@@ -52,12 +52,12 @@ class Broken(Daemon):
         raise KeyError("0123456789ABCDEF")
 
 
-def play(story: Callable[[str], Awaitable[None]], daemon: Daemon | None = None) -> None:
+def play(scenario: Callable[[str], Awaitable[None]], daemon: Daemon | None = None) -> None:
     """Run a scenario against a server on a loop whose time jumps."""
 
     async def work() -> None:
         async with serve(daemon or Daemon(), port=0) as url:
-            await story(url)
+            await scenario(url)
 
     loopback.run(work())
 
@@ -100,7 +100,7 @@ async def rest(reader: asyncio.StreamReader) -> int:
 def test_metrics_are_served_in_the_format_asked_for() -> None:
     """As text where nothing else is asked for, as OpenMetrics where it is, and readable as such."""
 
-    async def story(url: str) -> None:
+    async def scenario(url: str) -> None:
         plain = await get(url, "/metrics")
         assert plain.status == 200
         assert plain.headers["content-type"].startswith("text/plain; version=")
@@ -112,7 +112,7 @@ def test_metrics_are_served_in_the_format_asked_for() -> None:
         assert open_.headers["content-type"].startswith("application/openmetrics-text")
         assert open_.body.endswith("# EOF\n")
 
-    play(story)
+    play(scenario)
 
 
 @pytest.mark.parametrize(
@@ -130,54 +130,54 @@ def test_health_and_readiness_have_their_reason(
     daemon = Daemon()
     daemon.dead, daemon.unready = dead, unready
 
-    async def story(url: str) -> None:
+    async def scenario(url: str) -> None:
         for path, wanted in (("/healthz", health), ("/readyz", readiness)):
             answer = await get(url, path)
             assert (answer.status, answer.body) == wanted
             assert answer.headers["content-type"] == "text/plain; charset=utf-8"
 
-    play(story, daemon)
+    play(scenario, daemon)
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/healthz", "/nothing"])
 def test_head_is_get_without_the_body(path: str) -> None:
     """Status and length are as of GET."""
 
-    async def story(url: str) -> None:
+    async def scenario(url: str) -> None:
         whole, head = await get(url, path), await get(url, path, "HEAD")
         assert (head.status, head.body) == (whole.status, "")
         assert head.headers["content-length"] == whole.headers["content-length"]
 
-    play(story)
+    play(scenario)
 
 
 @pytest.mark.parametrize("path", ["/", "/metrics/", "/metrics/x", "/favicon.ico", "/..%2fetc/passwd", "//metrics"])
 def test_there_is_nothing_else(path: str) -> None:
     """Any other path is 404, and its text is not repeated."""
 
-    async def story(url: str) -> None:
+    async def scenario(url: str) -> None:
         answer = await get(url, path)
         assert (answer.status, answer.body) == (404, "there are /metrics, /healthz, /readyz\n")
 
-    play(story)
+    play(scenario)
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE"])
 def test_nothing_can_be_changed(method: str) -> None:
     """Only GET and HEAD are answered; a body that comes along is not read."""
 
-    async def story(url: str) -> None:
+    async def scenario(url: str) -> None:
         answer = await get(url, "/metrics", method, "Content-Length: 1000000\r\n")
         assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD")
 
-    play(story)
+    play(scenario)
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/readyz", "/nothing"])
 def test_every_answer_has_security_headers(path: str) -> None:
     """No other site may run, frame, keep or embed it; and it does not name its software."""
 
-    async def story(url: str) -> None:
+    async def scenario(url: str) -> None:
         headers = (await get(url, path)).headers
         assert headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
         assert headers["x-content-type-options"] == "nosniff"
@@ -185,17 +185,17 @@ def test_every_answer_has_security_headers(path: str) -> None:
         assert headers["cache-control"] == "no-store"
         assert headers["server"] == "senderid"
 
-    play(story)
+    play(scenario)
 
 
 def test_bug_is_reported_by_its_type_alone(capfd: pytest.CaptureFixture[str]) -> None:
     """500 without the text of the error, which may hold anything, and without a traceback anywhere."""
 
-    async def story(url: str) -> None:
+    async def scenario(url: str) -> None:
         answer = await get(url, "/healthz")
         assert (answer.status, answer.body) == (500, "a bug, please report it: KeyError\n")
 
-    play(story, Broken())
+    play(scenario, Broken())
     assert capfd.readouterr() == ("", "")
 
 
@@ -212,11 +212,11 @@ def test_bug_is_reported_by_its_type_alone(capfd: pytest.CaptureFixture[str]) ->
 def test_what_is_no_request_or_too_long_is_refused(text: str, capfd: pytest.CaptureFixture[str]) -> None:
     """TLS, a long line, a long header and too many headers are 400, and make no line in our log."""
 
-    async def story(url: str) -> None:
+    async def scenario(url: str) -> None:
         assert (await ask(url, text)).status == 400
         assert (await get(url, "/healthz")).status == 200
 
-    play(story)
+    play(scenario)
     assert capfd.readouterr() == ("", "")
 
 
@@ -224,7 +224,7 @@ def test_what_is_no_request_or_too_long_is_refused(text: str, capfd: pytest.Capt
 def test_who_does_not_go_on_is_let_go(sent: str) -> None:
     """A connection that sends nothing, or stalls, ends after ten seconds and blocks no other meanwhile."""
 
-    async def story(url: str) -> None:
+    async def scenario(url: str) -> None:
         began = loopback.now()
         reader, writer = await connect(url)
         writer.write(sent.encode())
@@ -233,7 +233,7 @@ def test_who_does_not_go_on_is_let_go(sent: str) -> None:
         assert 9.9 < loopback.now() - began < 11
         writer.close()
 
-    play(story)
+    play(scenario)
 
 
 def test_who_does_not_read_is_let_go() -> None:
@@ -243,7 +243,7 @@ def test_who_does_not_read_is_let_go() -> None:
         def metrics(self, accept: str) -> tuple[bytes, str]:
             return b"x" * _MORE_THAN_SOCKETS_TAKE, accept
 
-    async def story(url: str) -> None:
+    async def scenario(url: str) -> None:
         loop, (host, _, port) = asyncio.get_running_loop(), url.removeprefix("http://").rpartition(":")
         with socket.socket() as deaf:
             deaf.setblocking(False)  # noqa: FBT003 - the standard library's own
@@ -255,13 +255,13 @@ def test_who_does_not_read_is_let_go() -> None:
             assert await rest(reader) < _MORE_THAN_SOCKETS_TAKE
             writer.close()
 
-    play(story, Long())
+    play(scenario, Long())
 
 
 def test_connections_are_limited() -> None:
     """At most 64 are served; later ones are turned away at once, and places that were left are free again."""
 
-    async def story(url: str) -> None:
+    async def scenario(url: str) -> None:
         crowd = [await connect(url) for _ in range(64)]
         reader, writer = await connect(url)
         assert await rest(reader) == 0
@@ -272,7 +272,7 @@ def test_connections_are_limited() -> None:
             await left.wait_closed()
         assert (await get(url, "/healthz")).status == 200
 
-    play(story)
+    play(scenario)
 
 
 async def test_taken_port_is_an_error() -> None:
