@@ -443,7 +443,7 @@ def test_a_busy_account_is_left_alone(tmp_path: Path) -> None:
         drafts = await reseller.plan()
         async with timeless(tmp_path, run_id="other") as other, timeless(tmp_path) as ours:
             fleet = reseller.kept_by(ours)
-            held = subject(identity.key(reseller.desired[1].endpoint or "", "1"))
+            held = subject(identity.key(reseller.desired[1].endpoint or reseller.settings.endpoint, "1"))
             async with other.hold(held, never):
                 results = await fleet.apply(reseller.desired, drafts, _TERMS, reseller.log)
             assert _outcomes(results) == [RunOutcome.CONVERGED, RunOutcome.LOCKED, RunOutcome.CONVERGED]
