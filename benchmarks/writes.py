@@ -24,7 +24,7 @@ from uvloop import new_event_loop
 
 from worker.cli.runner import now
 from worker.config.settings import RateLimit, Settings
-from worker.ledger import Ledger, Run
+from worker.ledger import Ledger, RunInfo
 from worker.model.accounts import Desired, DesiredAccount, Status
 from worker.model.credentials import Credentials, Secret
 from worker.model.redaction import Secrets
@@ -94,7 +94,7 @@ async def worker(
 
 
 def _kept(path: Path) -> Ledger:
-    run = Run(
+    run = RunInfo(
         id=secrets.token_hex(8),
         command="bench",
         started_by="",

@@ -19,7 +19,7 @@ from worker.config.settings import RateLimit, Settings
 from worker.model.accounts import Status
 from worker.model.errors import ServerError
 from worker.model.plans import AccountPlan, Action, tally
-from worker.render.log_lines import Event
+from worker.render.log_lines import LogEvent
 from worker.solapi.limiter import Quota
 from worker.telemetry.metrics import Metrics
 
@@ -167,7 +167,7 @@ def statuses() -> str:
 
 def events() -> str:
     """Return every event of the log by its name."""
-    return "\n".join(f"- {code(event.value)}" for event in Event)
+    return "\n".join(f"- {code(event.value)}" for event in LogEvent)
 
 
 def metrics() -> str:

@@ -30,7 +30,7 @@ from worker.plan.planfile import SavedPlan, seal, unseal
 from worker.render.json_document import encode
 from worker.sandbox import SandboxAccount
 from worker.solapi import wire
-from worker.solapi.account_document import AccountDocument
+from worker.solapi.account_document import AccountDecoder
 from worker.solapi.client import AccountWriter
 from worker.solapi.limiter import Quota
 
@@ -174,7 +174,7 @@ _DOCUMENT = json.dumps(_ACCOUNT, ensure_ascii=False, indent=2).encode()
 @given(documents(_ACCOUNT, _DOCUMENT, b'{"accountId": 1}', b"{}"), st.integers(1, 400))
 def test_any_account_document_is_an_account_or_a_failed_read(body: bytes, piece: int) -> None:
     """Numbers have digits and dates parse, however the document is cut or polluted."""
-    document = AccountDocument()
+    document = AccountDecoder()
     try:
         for start in range(0, len(body), piece):
             document.feed(body[start : start + piece])

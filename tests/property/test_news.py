@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from worker.config.channels import Event
 from worker.daemon.notify.changes import (
-    AccountState,
     Notification,
+    NotifiedAccount,
     NotifyState,
     WriteSummary,
     decoded,
@@ -26,7 +26,7 @@ NOTICES = (
 REASONS = st.none() | st.sampled_from(["one", "two"])
 
 ACCOUNTS = st.builds(
-    AccountState,
+    NotifiedAccount,
     failing=REASONS,
     refused=st.dictionaries(st.sampled_from(["min-active", "max-deactivations"]), st.just("too much")),
     drift=st.dictionaries(st.sampled_from(PHONES), st.sampled_from([Cause.EXTERNAL_DRIFT, Cause.BOTH])),
@@ -64,7 +64,7 @@ def turns(states: list[bool]) -> list[bool]:
 
 
 @given(st.lists(ACCOUNTS, max_size=6))
-def test_beginnings_and_ends_alternate(accounts: list[AccountState]) -> None:
+def test_beginnings_and_ends_alternate(accounts: list[NotifiedAccount]) -> None:
     """Over any sequence of states, failing and suspended are reported once per change."""
     news: list[Notification] = []
     before = NotifyState()
@@ -82,7 +82,7 @@ def test_beginnings_and_ends_alternate(accounts: list[AccountState]) -> None:
 
 
 @given(ACCOUNTS, ACCOUNTS)
-def test_each_kind_is_reported_when_it_grows_and_when_it_ends(before: AccountState, now: AccountState) -> None:
+def test_each_kind_is_reported_when_it_grows_and_when_it_ends(before: NotifiedAccount, now: NotifiedAccount) -> None:
     news = list(notifications(NotifyState(accounts={"main": before}), NotifyState(accounts={"main": now})))
     for event, old, new in (
         (Event.REFUSED, set(before.refused), set(now.refused)),
@@ -97,7 +97,7 @@ def test_each_kind_is_reported_when_it_grows_and_when_it_ends(before: AccountSta
 
 
 @given(ACCOUNTS, ACCOUNTS)
-def test_notices_and_writes_are_reported_once(before: AccountState, now: AccountState) -> None:
+def test_notices_and_writes_are_reported_once(before: NotifiedAccount, now: NotifiedAccount) -> None:
     """Neither has an end."""
     news = notifications(NotifyState(accounts={"main": before}), NotifyState(accounts={"main": now}))
     lines = {each.title for each in news if each.event in {Event.EXPIRING, Event.NOTICE}}
@@ -116,4 +116,4 @@ def test_notices_and_writes_are_reported_once(before: AccountState, now: Account
 def test_news_name_only_existing_accounts(before: NotifyState, now: NotifyState) -> None:
     assert {each.account for each in notifications(before, now)} <= {None, *now.accounts}
     first = {each.account for each in notifications(NotifyState(), now)}
-    assert {name for name, account in now.accounts.items() if account != AccountState()} <= first
+    assert {name for name, account in now.accounts.items() if account != NotifiedAccount()} <= first

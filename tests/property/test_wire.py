@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from worker.model.accounts import ObservedAccount, Status
 from worker.model.errors import Ambiguous, ApiError, ServerError
 from worker.solapi import wire
-from worker.solapi.account_document import AccountDocument
+from worker.solapi.account_document import AccountDecoder
 
 _NAMES = st.sampled_from(
     ["accountId", "senderIds", "phoneNumber", "status", "expireAt", "errorCode", "errorMessage", "message", "zebra"]
@@ -43,7 +43,7 @@ _HALF = b'{"accountId": "\\ud800", "errorMessage": "\\udfff"}'
 
 
 def _account(body: bytes, piece: int) -> ObservedAccount | ServerError:
-    document = AccountDocument()
+    document = AccountDecoder()
     try:
         for start in range(0, len(body), piece):
             document.feed(body[start : start + piece])

@@ -8,13 +8,13 @@ import pytest
 
 from tests.simulation import planted_io_bugs
 from worker.ledger import writes
-from worker.ledger.ledger import AccountLedger
+from worker.ledger.ledger import SqliteAccountLedger
 from worker.model.accounts import AccountMemory, ObservedAccount
 from worker.model.plans import Action, Change
 from worker.model.results import Outcome
 from worker.plan import build, diff
 from worker.reconcile import account
-from worker.reconcile.attempt import Attempt
+from worker.reconcile.attempt import WriteAttempt
 from worker.reconcile.executor import Executor
 from worker.reconcile.identity import Identities
 
@@ -56,22 +56,22 @@ def _trust_a_replys_row(patch: Patch) -> None:
 
 def _call_doubt_done(patch: Patch) -> None:
     """An ambiguous write is not looked after, and called changed."""
-    judge = Attempt._judge
+    judge = WriteAttempt._judge
 
-    async def resolve(self: Executor, attempt: Attempt) -> bool:
+    async def resolve(self: Executor, attempt: WriteAttempt) -> bool:
         del self
         attempt.ambiguous = True
         return False
 
-    def believe(attempt: Attempt, *given: Any, **more: Any) -> Any:
+    def believe(attempt: WriteAttempt, *given: Any, **more: Any) -> Any:
         return (Outcome.CHANGED, None) if attempt.ambiguous else judge(attempt, *given, **more)
 
     patch.setattr(Executor, "_resolve", resolve)
-    patch.setattr(Attempt, "_judge", believe)
+    patch.setattr(WriteAttempt, "_judge", believe)
 
 
 def _retry_ambiguous_write_without_a_read(patch: Patch) -> None:
-    async def resolve(self: Executor, attempt: Attempt) -> bool:
+    async def resolve(self: Executor, attempt: WriteAttempt) -> bool:
         del self
         attempt.ambiguous = True
         return True
@@ -80,12 +80,12 @@ def _retry_ambiguous_write_without_a_read(patch: Patch) -> None:
 
 
 def _call_accepted_changed(patch: Patch) -> None:
-    judge = Attempt._judge
+    judge = WriteAttempt._judge
 
-    def believe(attempt: Attempt, *given: Any, **more: Any) -> Any:
+    def believe(attempt: WriteAttempt, *given: Any, **more: Any) -> Any:
         return (Outcome.CHANGED, None) if attempt.acknowledged else judge(attempt, *given, **more)
 
-    patch.setattr(Attempt, "_judge", believe)
+    patch.setattr(WriteAttempt, "_judge", believe)
 
 
 def _write_protected_numbers(patch: Patch) -> None:
@@ -123,9 +123,9 @@ def _do_not_wait_for_activations(patch: Patch) -> None:
 
 def _replay_open_intents(patch: Patch) -> None:
     """A run writes what a dead one left open, before it compares anything."""
-    real, made_before = AccountLedger.resume, build.build
+    real, made_before = SqliteAccountLedger.resume, build.build
 
-    async def resume(self: AccountLedger, observed: ObservedAccount) -> AccountMemory:
+    async def resume(self: SqliteAccountLedger, observed: ObservedAccount) -> AccountMemory:
         left = await self._commits.run(
             lambda connection: connection.execute(
                 "SELECT phone, asked FROM attempts JOIN entries ON entries.id = entry "
@@ -156,23 +156,23 @@ def _replay_open_intents(patch: Patch) -> None:
         kept = tuple(change for change in made.plan.changes if change.phone not in {one.phone for one in again})
         return msgspec.structs.replace(made, plan=msgspec.structs.replace(made.plan, changes=(*kept, *again)))
 
-    patch.setattr(AccountLedger, "resume", resume)
+    patch.setattr(SqliteAccountLedger, "resume", resume)
     patch.setattr(account, "build", replayed)
     patch.setattr(account, "fingerprint", lambda _: "the same")
 
 
 def _overwrite_what_others_changed(patch: Patch) -> None:
-    async def resolve(self: Executor, attempt: Attempt) -> bool:
+    async def resolve(self: Executor, attempt: WriteAttempt) -> bool:
         attempt.ambiguous = True
         await self._reads.read()
         return True
 
     patch.setattr(Executor, "_resolve", resolve)
-    patch.setattr(Attempt, "_compare", lambda *_: False)
+    patch.setattr(WriteAttempt, "_compare", lambda *_: False)
 
 
 def _ignore_the_reads_of_others(patch: Patch) -> None:
-    patch.setattr(Attempt, "_compare", lambda *_: False)
+    patch.setattr(WriteAttempt, "_compare", lambda *_: False)
 
 
 def _report_a_number_twice(patch: Patch) -> None:

@@ -8,12 +8,12 @@ import msgspec
 import pytest
 
 from worker.ledger import writes
-from worker.ledger.ledger import AccountLedger, Ledger
+from worker.ledger.ledger import Ledger, SqliteAccountLedger
 from worker.model.accounts import ObservedAccount, Status
 from worker.model.errors import NumberRejected, ServerError, WorkerError
 from worker.reconcile.fleet import Fleet
 from worker.solapi import retry
-from worker.solapi.account_document import AccountDocument
+from worker.solapi.account_document import AccountDecoder
 from worker.solapi.client import AccountReader, AccountWriter
 from worker.solapi.limiter import Quota, Window
 from worker.solapi.signing import Signer
@@ -45,22 +45,22 @@ Patch = pytest.MonkeyPatch
 def skip_the_intent(patch: Patch) -> None:
     """Requests leave that no ledger knows of."""
 
-    async def intend(self: AccountLedger, requests: Any) -> None:
+    async def intend(self: SqliteAccountLedger, requests: Any) -> None:
         del self, requests
 
-    patch.setattr(AccountLedger, "intend", intend)
+    patch.setattr(SqliteAccountLedger, "intend", intend)
 
 
 def send_before_the_intent_is_durable(patch: Patch) -> None:
     """A request does not wait for its intent to reach the disk."""
-    real = AccountLedger.intend
+    real = SqliteAccountLedger.intend
     tasks: set[asyncio.Task[None]] = set()
 
-    async def intend(self: AccountLedger, requests: Any) -> None:
+    async def intend(self: SqliteAccountLedger, requests: Any) -> None:
         task = asyncio.create_task(real(self, list(requests)))
         tasks.add(task)
 
-    patch.setattr(AccountLedger, "intend", intend)
+    patch.setattr(SqliteAccountLedger, "intend", intend)
 
 
 def reuse_a_signature(patch: Patch) -> None:
@@ -171,7 +171,7 @@ def drop_an_outcome(patch: Patch) -> None:
 
 def drop_the_answers(patch: Patch) -> None:
     """What was answered does not reach the ledger."""
-    patch.setattr(AccountLedger, "answered", lambda *_: None)
+    patch.setattr(SqliteAccountLedger, "answered", lambda *_: None)
 
 
 def lock_nothing(patch: Patch) -> None:
@@ -185,10 +185,10 @@ def lock_nothing(patch: Patch) -> None:
 
 
 class _free:  # noqa: N801 - a context manager like a function
-    def __init__(self, page: AccountLedger) -> None:
+    def __init__(self, page: SqliteAccountLedger) -> None:
         self._page = page
 
-    async def __aenter__(self) -> AccountLedger:
+    async def __aenter__(self) -> SqliteAccountLedger:
         return self._page
 
     async def __aexit__(self, *_: object) -> None:
@@ -212,13 +212,13 @@ def believe_a_shrunken_reply(patch: Patch) -> None:
 
 def believe_any_reply(patch: Patch) -> None:
     """A reply of another shape is an account without numbers."""
-    real = AccountDocument.finish
+    real = AccountDecoder.finish
 
-    def finish(self: AccountDocument) -> ObservedAccount:
+    def finish(self: AccountDecoder) -> ObservedAccount:
         try:
             return real(self)
         except ServerError:
             return ObservedAccount(None, {})
 
-    patch.setattr(AccountDocument, "finish", finish)
+    patch.setattr(AccountDecoder, "finish", finish)
     believe_a_shrunken_reply(patch)

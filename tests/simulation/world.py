@@ -22,7 +22,7 @@ from tests.simulation.process import Happening, Process, task_factory
 from tests.simulation.scenario import RunScript, Scenario
 from tests.simulation.transport import SimulatedTransport
 from tests.support.virtual_time import VirtualLoop
-from worker.ledger import Ledger, LedgerProtocol, NullLedger, Run, recollection
+from worker.ledger import Ledger, LedgerProtocol, NullLedger, RunInfo, recollection
 from worker.model.accounts import PlanFile
 from worker.model.credentials import Credentials, CredentialsRef, Secret, SecretRef
 from worker.model.errors import Interrupted, LedgerError
@@ -172,7 +172,7 @@ class World:
             record.saved = self.saved
         if script.kind == "saved":
             record.plan_file = self.plan_file
-        run = Run(
+        run = RunInfo(
             id=record.name,
             command=script.kind,
             started_by="simulation",

@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from worker.ledger import Ledger, Run, Subject
+from worker.ledger import Ledger, RunInfo, Subject
 from worker.model.accounts import Observed, ObservedAccount, Status
 from worker.model.plans import AccountPlan, Action, Change
 from worker.model.results import AccountResult, NumberResult, Outcome, RunOutcome
@@ -28,7 +28,7 @@ def clock(start: int = 0) -> Callable[[], str]:
     return lambda: (_EPOCH + timedelta(seconds=next(seconds))).strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
-def started(run_id: str = "run-1", **more: Any) -> Run:
+def started(run_id: str = "run-1", **more: Any) -> RunInfo:
     """Start a run in the ledger."""
     given: dict[str, Any] = {
         "id": run_id,
@@ -40,7 +40,7 @@ def started(run_id: str = "run-1", **more: Any) -> Run:
         "settings": "{}",
         "started_at": "2026-11-24T00:00:00.000Z",
     }
-    return Run(**given | more)
+    return RunInfo(**given | more)
 
 
 def ledger(folder: Path, *, run_id: str = "run-1", now: Callable[[], str] | None = None, **more: Any) -> Ledger:

@@ -15,7 +15,7 @@ from platformdirs import user_state_path
 
 from worker import __version__
 from worker.config.settings import Settings
-from worker.ledger import Ledger, NullLedger, Run, recollection
+from worker.ledger import Ledger, NullLedger, RunInfo, recollection
 from worker.ledger.history import runs_named, story
 from worker.ledger.readonly import reading
 from worker.model.accounts import AccountMemory
@@ -50,7 +50,7 @@ class LedgerOptions(msgspec.Struct, frozen=True):
 
     def open(self, settings: Settings, run_id: str, now: Callable[[], str]) -> Ledger:
         """Return the ledger of a run that starts now."""
-        run = Run(
+        run = RunInfo(
             id=run_id,
             command=self.command,
             started_by=_user(),

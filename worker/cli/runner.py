@@ -68,7 +68,7 @@ class Session:
         self,
         settings: Settings,
         fleet: Fleet,
-        log: logs.Log,
+        log: logs.Logger,
         progress: Progress,
         *,
         run_id: str,
@@ -189,7 +189,7 @@ def run(
 
 @contextmanager
 def _signals(
-    fleet: Fleet, log: logs.Log, sink: logs.Sink, bar: Progress, stopped: asyncio.Event, *, machine: bool
+    fleet: Fleet, log: logs.Logger, sink: logs.Sink, bar: Progress, stopped: asyncio.Event, *, machine: bool
 ) -> Iterator[list[signal.Signals]]:
     """Drain on the first signal: finish in-flight requests and start no others. Exit at once on the second.
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from worker.config.settings import Settings
     from worker.daemon.loop import PassListener, WatchLoop
     from worker.daemon.passes import Pass
-    from worker.telemetry.logs import Log
-    from worker.telemetry.metrics import Metrics, Quota
+    from worker.telemetry.logs import Logger
+    from worker.telemetry.metrics import Metrics, QuotaUsage
 
 __all__ = ["MetricsListener", "Services", "read_access"]
 
@@ -42,7 +42,7 @@ class MetricsListener:
         self,
         metrics: "Metrics",
         names: Callable[[], Collection[str]],
-        quotas: "Callable[[], Collection[Quota]]",
+        quotas: "Callable[[], Collection[QuotaUsage]]",
         *,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -129,7 +129,7 @@ class Services:
 
     @asynccontextmanager
     async def over(
-        self, names: Callable[[], Collection[str]], quotas: "Callable[[], Collection[Quota]]", log: "Log"
+        self, names: Callable[[], Collection[str]], quotas: "Callable[[], Collection[QuotaUsage]]", log: "Logger"
     ) -> "AsyncIterator[tuple[MetricsListener, list[PassListener]]]":
         """Who listens to the daemon, as long as the context lasts; at its end news that wait are delivered.
 
@@ -158,7 +158,7 @@ class Services:
             yield monitor, listeners
 
     @asynccontextmanager
-    async def _newsroom(self, names: Callable[[], Collection[str]], log: "Log") -> AsyncIterator[Tracker]:
+    async def _newsroom(self, names: Callable[[], Collection[str]], log: "Logger") -> AsyncIterator[Tracker]:
         state = ledger.ledger_path(self._settings).with_name("news.json")
         seconds = self._settings.notify.timeout_seconds
         async with Notifier(self._channels, log, host=node(), timeout_seconds=seconds) as notifier:

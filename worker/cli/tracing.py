@@ -11,7 +11,7 @@ from worker.model.messages import Message
 
 if TYPE_CHECKING:
     from worker.model.ports import RequestObserver, RunLog
-    from worker.telemetry.logs import Log
+    from worker.telemetry.logs import Logger
     from worker.telemetry.tracing import Traces
 
 __all__ = ["Observers", "trace_run"]
@@ -46,7 +46,7 @@ class Observers:
 
 
 @contextmanager
-def trace_run(log: "Log", run_id: str) -> Iterator[tuple["RunLog", "Traces | None"]]:
+def trace_run(log: "Logger", run_id: str) -> Iterator[tuple["RunLog", "Traces | None"]]:
     """Yield the log for the fleet, and the traces of the run if the environment names a collector.
 
     The variables may be meant for other programs: if they cannot be used, a warning says so and the run goes on.

@@ -61,7 +61,7 @@ class ImportedNumbers(Struct, frozen=True):
     warnings: Sequence[Problem] = ()
 
 
-class _Row(Struct, frozen=True):
+class _CsvRow(Struct, frozen=True):
     """One row: its first line, its cells, and its text if that is on one line."""
 
     line: int
@@ -148,7 +148,7 @@ def _weight(char: str) -> int:
     return -1 if "\x80" <= char <= "\u02ff" else 0
 
 
-def _rows(source: str, lines: Sequence[str], delimiter: str) -> Iterator[_Row]:
+def _rows(source: str, lines: Sequence[str], delimiter: str) -> Iterator[_CsvRow]:
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
         start = reader.line_num
@@ -159,14 +159,14 @@ def _rows(source: str, lines: Sequence[str], delimiter: str) -> Iterator[_Row]:
         except csv.Error as error:
             message = Message("invalid CSV: {error}; check for an unclosed quote, or export it again", error=str(error))
             raise _error(source, start + 1, 1, message) from None
-        yield _Row(start + 1, cells, lines[start] if reader.line_num == start + 1 else None)
+        yield _CsvRow(start + 1, cells, lines[start] if reader.line_num == start + 1 else None)
 
 
 class _TableReader:
     """Reads rows by the columns of the first one, and collects problems."""
 
     def __init__(
-        self, source: str, head: _Row, delimiter: str, skipped: Collection[str], warnings: Sequence[Problem]
+        self, source: str, head: _CsvRow, delimiter: str, skipped: Collection[str], warnings: Sequence[Problem]
     ) -> None:
         self._source = source
         self._warnings = list(warnings)
@@ -198,7 +198,7 @@ class _TableReader:
             )
             raise self._failed(head, 0, message)
 
-    def take(self, row: _Row) -> None:
+    def take(self, row: _CsvRow) -> None:
         """Read a row that is not blank."""
         if len(row.cells) > self._width and any(cell.strip() for cell in row.cells[self._width :]):
             message = Message(
@@ -236,7 +236,7 @@ class _TableReader:
             raise DesiredStateError(sorted(self._problems), self._omitted)
         return ImportedNumbers(self._numbers, self._warnings)
 
-    def _phone(self, row: _Row) -> str | None:
+    def _phone(self, row: _CsvRow) -> str | None:
         index = self._columns["phone"]
         cell = self._cell(row, "phone")
         formula = _formula(cell)
@@ -253,7 +253,7 @@ class _TableReader:
             self._warnings.append(Problem(self._source, row.line, column, message))
         return phone
 
-    def _status(self, row: _Row) -> Status | None:
+    def _status(self, row: _CsvRow) -> Status | None:
         cell = self._cell(row, "status")
         status = _WORDS.get(_plain(cell))
         if status is None:
@@ -265,14 +265,14 @@ class _TableReader:
             self._problem(row, self._columns["status"], message)
         return status
 
-    def _text(self, row: _Row, column: str) -> str | None:
+    def _text(self, row: _CsvRow, column: str) -> str | None:
         cell = self._cell(row, column)
         reason = why_unfit(cell, NOTE_CAP, prose=True)
         if reason is not None:
             self._problem(row, self._columns[column], Message("{field} {reason}", field=column, reason=reason))
         return cell or None
 
-    def _protected(self, row: _Row) -> bool:
+    def _protected(self, row: _CsvRow) -> bool:
         cell = self._cell(row, "protected")
         flag = _FLAGS.get(cell.lower())
         if flag is None:
@@ -280,17 +280,17 @@ class _TableReader:
             self._problem(row, self._columns["protected"], message)
         return bool(flag)
 
-    def _cell(self, row: _Row, column: str) -> str:
+    def _cell(self, row: _CsvRow, column: str) -> str:
         index = self._columns.get(column, len(row.cells))
         return row.cells[index].strip().replace("\r\n", "\n") if index < len(row.cells) else ""
 
-    def _problem(self, row: _Row, index: int, message: str) -> None:
+    def _problem(self, row: _CsvRow, index: int, message: str) -> None:
         if len(self._problems) < PROBLEM_CAP:
             self._problems.append(Problem(self._source, row.line, _column(row, index, self._delimiter), message))
         else:
             self._omitted += 1
 
-    def _failed(self, row: _Row, index: int, message: str) -> DesiredStateError:
+    def _failed(self, row: _CsvRow, index: int, message: str) -> DesiredStateError:
         return _error(self._source, row.line, _column(row, index, self._delimiter), message)
 
 
@@ -298,7 +298,7 @@ def _plain(cell: str) -> str:
     return _blanks.sub("", normalize("NFC", cell)).lower()
 
 
-def _column(row: _Row, index: int, delimiter: str) -> int:
+def _column(row: _CsvRow, index: int, delimiter: str) -> int:
     """Return the column at which a cell starts in its line, counted from 1; 1 if the row has several lines."""
     quoted, cells = False, 0
     for at, char in enumerate(row.raw or ""):

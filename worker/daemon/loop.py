@@ -13,7 +13,7 @@ from worker.config.settings import Settings
 from worker.daemon import suspension
 from worker.daemon.last_good import FileChanges
 from worker.daemon.passes import Pass, Passes
-from worker.daemon.scheduler import Due, Scheduler
+from worker.daemon.scheduler import DueWork, Scheduler
 from worker.daemon.systemd import Systemd
 from worker.model.accounts import DesiredAccount
 from worker.model.errors import DesiredStateError, Interrupted, SettingsError
@@ -23,7 +23,7 @@ from worker.model.suspension import Maintenance, Suspend
 from worker.model.times import DEFAULT_ZONE, format_utc_ms
 from worker.plan.build import Terms
 from worker.solapi.runtime import Runtime
-from worker.telemetry.logs import Log
+from worker.telemetry.logs import Logger
 
 __all__ = ["NAP", "FileSource", "PassListener", "WatchLoop"]
 
@@ -83,7 +83,7 @@ class WatchLoop:
         files: FileSource,
         passes: Passes,
         agenda: Scheduler,
-        log: Log,
+        log: Logger,
         *,
         settings: Settings,
         reread: Callable[[], tuple[Settings, Terms]],
@@ -197,7 +197,7 @@ class WatchLoop:
             return
         await self._sleep((self._agenda.wake() - now).total_seconds())
 
-    async def _pass(self, due: Due, now: datetime) -> None:
+    async def _pass(self, due: DueWork, now: datetime) -> None:
         named = [account for account in self._files.accounts if account.name in due.accounts]
         held = frozenset(
             account.name
@@ -232,7 +232,7 @@ class WatchLoop:
                 duration_ms=round(seconds * 1000),
             )
 
-    def _report_pass(self, done: Pass, due: Due, *, overran: bool) -> None:
+    def _report_pass(self, done: Pass, due: DueWork, *, overran: bool) -> None:
         following = self._agenda.next_pass
         for listener in self._listeners:
             listener.passed(done)

@@ -26,7 +26,7 @@ from worker.solapi.baseline import Baseline
 from worker.solapi.limiter import Quota
 from worker.solapi.runtime import Runtime
 from worker.solapi.transport import Transport
-from worker.telemetry.logs import Log
+from worker.telemetry.logs import Logger
 
 __all__ = ["AccountPass", "LedgerSource", "Pass", "PassLedger", "Passes"]
 
@@ -124,7 +124,7 @@ class _Reported(Struct, frozen=True):
 class _QuietLog:
     """Log adapter that demotes unchanged-state events to DEBUG."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Logger) -> None:
         self._log = log
 
     def bind(self, **fields: Any) -> Self:
@@ -156,7 +156,7 @@ class Passes:
         terms: Terms,
         transport: Transport,
         credentials: Callable[[CredentialsRef | None], Credentials],
-        log: Log,
+        log: Logger,
         *,
         books: LedgerSource,
         conclude: Callable[[Iterable[RunOutcome]], RunOutcome],

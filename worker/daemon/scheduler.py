@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from worker.model.messages import Message
 
-__all__ = ["LONGEST_REST", "Cron", "Due", "Interval", "Scheduler", "Trigger", "cron"]
+__all__ = ["LONGEST_REST", "Cron", "DueWork", "Interval", "Scheduler", "Trigger", "cron"]
 
 LONGEST_REST: Final = 3600.0
 """Longest backoff in seconds of an account that keeps failing."""
@@ -74,7 +74,7 @@ def cron(expression: str, zone: ZoneInfo, now: datetime) -> Cron:
     return Cron(expression, zone)
 
 
-class Due(Struct, frozen=True):
+class DueWork(Struct, frozen=True):
     """What is due: accounts by name, and whether the trigger fired rather than transitions of these accounts."""
 
     accounts: frozenset[str]
@@ -127,10 +127,10 @@ class Scheduler:
         """Return when something is due next."""
         return min((self._begins, *self._own.values()))
 
-    def due(self, now: datetime, accounts: Iterable[str]) -> Due:
+    def due(self, now: datetime, accounts: Iterable[str]) -> DueWork:
         """Return which of the accounts are due at `now`."""
         tick = now >= self._begins
-        return Due(
+        return DueWork(
             frozenset(
                 name for name in accounts if self._is_due(name, now) or (tick and not self._backs_off(name, now))
             ),

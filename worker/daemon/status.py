@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from worker.daemon.passes import Pass
     from worker.model.accounts import DesiredAccount
     from worker.model.plans import AccountPlan
-    from worker.telemetry.metrics import Quota as Used
-    from worker.telemetry.metrics import Window
+    from worker.telemetry.metrics import QuotaUsage, WindowUsage
 
 __all__ = ["LiveStatus"]
 
@@ -31,7 +30,7 @@ _PROBLEMS: Final = 3
 class LiveStatus:
     """Collects the live status. `changed` is called after each change; `quotas` returns the quotas in use."""
 
-    def __init__(self, quotas: "Callable[[], Collection[Used]]") -> None:
+    def __init__(self, quotas: "Callable[[], Collection[QuotaUsage]]") -> None:
         self._quotas = quotas
         self._watch: WatchLoop | None = None
         self._seen: dict[str, LastRead] = {}
@@ -81,7 +80,7 @@ class LiveStatus:
         )
 
 
-def _quota(writes: "Window", reads: "Window") -> QuotaUse:
+def _quota(writes: "WindowUsage", reads: "WindowUsage") -> QuotaUse:
     return QuotaUse(writes.used, writes.capacity, reads.used, reads.capacity, writes.seconds)
 
 

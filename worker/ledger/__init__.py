@@ -4,6 +4,6 @@ from worker.ledger.ledger import Ledger, forget, probe
 from worker.ledger.null import NullLedger
 from worker.ledger.protocol import LedgerProtocol
 from worker.ledger.readonly import recollection
-from worker.ledger.records import Run, Subject
+from worker.ledger.records import RunInfo, Subject
 
-__all__ = ["Ledger", "LedgerProtocol", "NullLedger", "Run", "Subject", "forget", "probe", "recollection"]
+__all__ = ["Ledger", "LedgerProtocol", "NullLedger", "RunInfo", "Subject", "forget", "probe", "recollection"]

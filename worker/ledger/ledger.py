@@ -14,7 +14,7 @@ from typing import Final, Self
 
 from worker.ledger import lock, retention, writes
 from worker.ledger.group_commit import GroupCommits
-from worker.ledger.records import AttemptState, Run, Subject
+from worker.ledger.records import AttemptState, RunInfo, Subject
 from worker.ledger.schema import connect, connect_to_read, unusable
 from worker.model.accounts import AccountMemory, ObservedAccount, PlanFile, PlanFileUse, Status
 from worker.model.errors import AccountRejected, Ambiguous, ApiError, LedgerError
@@ -22,13 +22,13 @@ from worker.model.messages import system_text
 from worker.model.plans import AccountPlan
 from worker.model.results import AccountResult, Outcome, RunOutcome
 
-__all__ = ["AccountLedger", "Ledger", "forget", "probe"]
+__all__ = ["Ledger", "SqliteAccountLedger", "forget", "probe"]
 
 _CHECKPOINT_PAGES: Final = 4000
 """Pages of the write-ahead log that are moved into the file at once: 16 MB, so that no commit does it every moment."""
 
 
-class AccountLedger:
+class SqliteAccountLedger:
     """The ledger of one account in one run. Only the holder of the lease writes to it."""
 
     def __init__(self, commits: GroupCommits, run: str, subject: Subject, now: Callable[[], str]) -> None:
@@ -161,7 +161,7 @@ class Ledger:
     def __init__(
         self,
         path: Path,
-        run: Run,
+        run: RunInfo,
         *,
         now: Callable[[], str],
         most_bytes: int,
@@ -220,7 +220,9 @@ class Ledger:
             self._connection.close()
 
     @asynccontextmanager
-    async def hold(self, subject: Subject, pause: Callable[[float], Awaitable[bool]]) -> AsyncIterator[AccountLedger]:
+    async def hold(
+        self, subject: Subject, pause: Callable[[float], Awaitable[bool]]
+    ) -> AsyncIterator[SqliteAccountLedger]:
         """Take the lease of an account: no other run on this host writes to it while the context lasts.
 
         `pause(seconds)` waits and returns True to keep waiting for the run that has the lease.
@@ -266,8 +268,8 @@ class Ledger:
         with suppress(LedgerError):
             await self._commits.run(partial(retention.trim, most_bytes=self._most_bytes, keep=self._run.id))
 
-    def _page(self, subject: Subject) -> AccountLedger:
-        return AccountLedger(self._commits, self._run.id, subject, self._now)
+    def _page(self, subject: Subject) -> SqliteAccountLedger:
+        return SqliteAccountLedger(self._commits, self._run.id, subject, self._now)
 
 
 def forget(path: Path, before: str, *, program: str, now: Callable[[], str]) -> int:

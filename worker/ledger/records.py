@@ -8,7 +8,7 @@ from worker.model.credentials import CredentialsRef
 from worker.model.history import AttemptState, Ending
 from worker.model.safety import InUse, Safety
 
-__all__ = ["CRASHED", "OPEN", "AttemptState", "Run", "Subject", "credentials_of"]
+__all__ = ["CRASHED", "OPEN", "AttemptState", "RunInfo", "Subject", "credentials_of"]
 
 CRASHED = Ending.CRASHED
 """The outcome of a run that died, in place of one of `RunOutcome`."""
@@ -18,7 +18,7 @@ OPEN = (AttemptState.INTENT, AttemptState.OK, AttemptState.AMBIGUOUS)
 """The states of attempts that no read has settled yet."""
 
 
-class Run(Struct, frozen=True, kw_only=True):
+class RunInfo(Struct, frozen=True, kw_only=True):
     """One run: its command, who started it where, and the settings that matter, as JSON.
 
     `plan` is the id of the plan file that it carries out.

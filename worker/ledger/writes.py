@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from worker.ledger.records import CRASHED, OPEN, AttemptState, Run, Subject, credentials_of
+from worker.ledger.records import CRASHED, OPEN, AttemptState, RunInfo, Subject, credentials_of
 from worker.model.accounts import AccountMemory, Observed, PlanFile, PlanFileUse, Status
 from worker.model.credentials import CredentialsRef
 from worker.model.errors import ErrorInfo, NumberError
@@ -119,7 +119,7 @@ def answer(
     connection.execute(_ANSWER, (msgspec.json.encode(kept).decode(), now))
 
 
-def add_run(connection: sqlite3.Connection, run: Run) -> None:
+def add_run(connection: sqlite3.Connection, run: RunInfo) -> None:
     """Note that a run began."""
     connection.execute(
         """INSERT INTO runs (id, command, started_by, host, pid, version, settings, started_at, plan)

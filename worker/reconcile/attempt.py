@@ -17,10 +17,10 @@ from worker.model.messages import Message
 from worker.model.plans import Change
 from worker.model.results import NumberResult, Outcome
 
-__all__ = ["Attempt", "out_of_time"]
+__all__ = ["WriteAttempt", "out_of_time"]
 
 
-class Attempt:
+class WriteAttempt:
     """The write of one number: its next request, and what is known of the requests before it.
 
     `sequence` counts the requests that left, `intended` those whose intent the ledger has. `deadline` is the Unix time

@@ -26,7 +26,7 @@ from worker.model.plans import Action, Change
 from worker.model.ports import AttemptJournal, ProgressMeter, WritableAccount
 from worker.model.results import NumberResult
 from worker.plan.holds import as_found, leaning, swap_reason, unreached
-from worker.reconcile.attempt import Attempt
+from worker.reconcile.attempt import WriteAttempt
 from worker.reconcile.shared_reads import SharedReads
 from worker.reconcile.write_queue import WriteQueue
 
@@ -79,7 +79,7 @@ class Executor:
         journal: AttemptJournal,
         meter: ProgressMeter,
     ) -> None:
-        self._attempts = [Attempt(change) for change in changes]
+        self._attempts = [WriteAttempt(change) for change in changes]
         self._api = api
         self._observed = observed
         self._least_active = needs.least_active
@@ -90,7 +90,7 @@ class Executor:
         self._wall: Callable[[], float] = time.time
         self._journal = journal
         self._meter = meter
-        self._in_flight: set[Attempt] = set()
+        self._in_flight: set[WriteAttempt] = set()
         self._reads = SharedReads(api, self._on_read)
         self._final: ObservedAccount | None = None
         self.stopped: WorkerError | None = None
@@ -131,7 +131,7 @@ class Executor:
             after = None if final is None else final.status(attempt.phone)
             yield attempt.result(after, self.stopped, verified=final is not None)
 
-    async def _send_all(self, attempts: Sequence[Attempt], concurrency: int) -> None:
+    async def _send_all(self, attempts: Sequence[WriteAttempt], concurrency: int) -> None:
         if not attempts:
             return
         # the first one goes alone, so that credentials without write permission cost one request
@@ -152,7 +152,7 @@ class Executor:
         except LedgerError as error:
             self._halt(error)
 
-    async def _write(self, attempt: Attempt) -> None:
+    async def _write(self, attempt: WriteAttempt) -> None:
         if self.stopped is not None:
             return
         self._in_flight.add(attempt)
@@ -170,7 +170,7 @@ class Executor:
             attempt.ended = asyncio.get_running_loop().time()
             self._meter.advance()
 
-    async def _send(self, attempt: Attempt, failure: ApiError | None) -> None:
+    async def _send(self, attempt: WriteAttempt, failure: ApiError | None) -> None:
         """Acquire a slot, note the intent, sign and send, note the answer. `failure` is that of the request before.
 
         An ambiguous failure is resolved by a read first. A request that may not leave gives its slot back.
@@ -229,7 +229,7 @@ class Executor:
                 return dict.fromkeys(phones, swap_reason(lost))
         return leaning(phones, account.active_phones.difference(self._gone, sent), self._groups)
 
-    async def _permitted(self, deactivations: list[Attempt]) -> list[Attempt]:
+    async def _permitted(self, deactivations: list[WriteAttempt]) -> list[WriteAttempt]:
         """Return the deactivations that groups and swaps allow, after a read if activations must be verified first."""
         if not (self._groups or self._paired) or self.stopped is not None:
             return deactivations
@@ -245,7 +245,7 @@ class Executor:
                 self._hold_back(known)
         return [attempt for attempt in deactivations if attempt.held is None]
 
-    def _stop(self, attempt: Attempt, reason: WorkerError) -> None:
+    def _stop(self, attempt: WriteAttempt, reason: WorkerError) -> None:
         attempt.error = attempt.error or reason
         refused = isinstance(reason, ApiError) and reason.http_status is not None
         # a request before the stop may have been carried out, whatever the answer was
@@ -257,7 +257,7 @@ class Executor:
             self.stopped = reason
             self._api.halt(reason)
 
-    async def _resolve(self, attempt: Attempt) -> bool:
+    async def _resolve(self, attempt: WriteAttempt) -> bool:
         """Return True if an attempt whose last request is ambiguous is to be sent again, by a read of the account."""
         attempt.ambiguous = True
         try:
@@ -269,7 +269,7 @@ class Executor:
             return False
         return attempt.resolve(account.status(attempt.phone))
 
-    async def _may_deactivate(self, activations: Sequence[Attempt], deactivations: int) -> bool:
+    async def _may_deactivate(self, activations: Sequence[WriteAttempt], deactivations: int) -> bool:
         """Return True if enough numbers stay ACTIVE, by a read of the account if that depends on the activations."""
         active = self._observed.active
         least = self._least_active if active >= self._least_active else 0

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import islice
 
 from worker.model.ports import AttemptJournal
-from worker.reconcile.attempt import Attempt
+from worker.reconcile.attempt import WriteAttempt
 
 __all__ = ["WriteQueue"]
 
@@ -16,14 +16,14 @@ class WriteQueue:
 
     __slots__ = ("_block", "_journal", "_noting", "_ready", "_waiting")
 
-    def __init__(self, attempts: Sequence[Attempt], journal: AttemptJournal, block: int) -> None:
+    def __init__(self, attempts: Sequence[WriteAttempt], journal: AttemptJournal, block: int) -> None:
         self._waiting = iter(attempts)
-        self._ready: deque[Attempt] = deque()
+        self._ready: deque[WriteAttempt] = deque()
         self._journal = journal
         self._block = block
         self._noting: asyncio.Task[bool] | None = None
 
-    def take(self) -> Attempt | None:
+    def take(self) -> WriteAttempt | None:
         """Return the next attempt whose intent is noted; None if `more` must be awaited first."""
         if self._noting is None and len(self._ready) <= self._block // 2:
             self._noting = asyncio.create_task(self._note())

@@ -9,7 +9,7 @@ from icalendar import Event
 
 from worker.model.phones import hyphenated
 from worker.render.terminal import safe
-from worker.render.text.calendar import Calendar, Due
+from worker.render.text.calendar import Calendar, CalendarEntry
 
 __all__ = ["icalendar"]
 
@@ -34,7 +34,7 @@ def icalendar(calendar: Calendar) -> bytes:
     return data
 
 
-def _event(account: str, due: Due, stamped: datetime) -> Event:
+def _event(account: str, due: CalendarEntry, stamped: datetime) -> Event:
     event = Event()
     named = "\0".join((account, due.phone, due.at, str(due.after)))
     event.add("uid", sha256(named.encode("utf-8", "replace")).hexdigest()[:_UID_DIGITS] + "@senderid")

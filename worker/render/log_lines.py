@@ -12,7 +12,7 @@ from worker.model.results import Outcome, RunOutcome
 from worker.render.i18n import translated
 from worker.render.terminal import Paint, fit, safe
 
-__all__ = ["Event", "LogLine", "console_line"]
+__all__ = ["LogEvent", "LogLine", "console_line"]
 
 _OUTCOMES: Final = sorted({*Outcome, *RunOutcome})
 _STYLES: Final = {"debug": "quiet", "info": "info", "warning": "warn", "error": "bad"}
@@ -20,7 +20,7 @@ _VALUE_COLUMNS: Final = 200
 _ACCOUNT_COLUMNS: Final = 12
 
 
-class Event(StrEnum):
+class LogEvent(StrEnum):
     """What a line is about. Later versions may add events."""
 
     RUN_STARTED = "run.started"
@@ -67,7 +67,7 @@ class LogLine(Struct, frozen=True, kw_only=True):
         Meta(
             description="What the line is about. `number` is the result of one number in an apply, `number.planned` "
             "its plan; there is one such line for each number.",
-            examples=[event.value for event in Event],
+            examples=[event.value for event in LogEvent],
         ),
     ]
     run_id: Annotated[str, Meta(description="The same on all lines of a run, and in its result.")]
@@ -130,7 +130,7 @@ _SHOWN: Final = frozenset({Outcome.CHANGED, Outcome.FAILED, Outcome.CONFLICT, Ou
 """Outcomes that are shown during a run; the result lists all others."""
 
 _SILENT: Final = frozenset(
-    {Event.RUN_STARTED, Event.RUN_FINISHED, Event.ACCOUNT_OBSERVED, Event.NUMBER_PLANNED, Event.NOTICE}
+    {LogEvent.RUN_STARTED, LogEvent.RUN_FINISHED, LogEvent.ACCOUNT_OBSERVED, LogEvent.NUMBER_PLANNED, LogEvent.NOTICE}
 )
 
 _PLACED: Final = frozenset(
@@ -146,7 +146,7 @@ _SENTENCES: Final = frozenset({"message", "reason", "error_message"})
 def console_line(line: Mapping[str, Any], paint: Paint, *, everything: bool) -> str | None:
     """Return a log line for a terminal, ended by a newline; None for a detail, unless `everything` is True."""
     event = line["event"]
-    if not everything and (event in _SILENT or (event == Event.NUMBER and line.get("outcome") not in _SHOWN)):
+    if not everything and (event in _SILENT or (event == LogEvent.NUMBER and line.get("outcome") not in _SHOWN)):
         return None
     level = line["level"]
     parts = [
@@ -166,7 +166,7 @@ def _details(line: Mapping[str, Any]) -> list[str]:
     parts += [_shown(line[name]) for name in ("action", "outcome") if name in line]
     if "before" in line:
         # a result without an `after` is of a number that was not read since
-        then = line.get("after", "?" if line["event"] == Event.NUMBER else line.get("desired", "?"))
+        then = line.get("after", "?" if line["event"] == LogEvent.NUMBER else line.get("desired", "?"))
         parts.append(f"{_shown(line['before'])} → {_shown(then)}")
     if "counts" in line:
         parts.append(", ".join(f"{number:,} {safe(kind)}" for kind, number in line["counts"].items() if number))

@@ -197,7 +197,7 @@ class Bar(Struct, frozen=True):
     title: str
 
 
-class Chart(Struct, frozen=True):
+class WritesChart(Struct, frozen=True):
     """Bars over time, and a `label` for screen readers."""
 
     width: int
@@ -207,7 +207,7 @@ class Chart(Struct, frozen=True):
     most: int
 
 
-def _chart(windows: Sequence[WriteBucket]) -> Chart:
+def _chart(windows: Sequence[WriteBucket]) -> WritesChart:
     most = max((window.writes for window in windows), default=0)
     step = _WIDTH / max(1, len(windows))
     bars = [
@@ -225,4 +225,4 @@ def _chart(windows: Sequence[WriteBucket]) -> Chart:
     label = _("Writes over time, at most {maximum} per bar; the table below has the same data").format(
         maximum=f"{most:,}"
     )
-    return Chart(_WIDTH, _HEIGHT, label, bars, most)
+    return WritesChart(_WIDTH, _HEIGHT, label, bars, most)

@@ -159,7 +159,7 @@ def generate(numbers: int, *, seed: int = 0) -> SandboxAccount:
     return SandboxAccount(found, api_key=f"NCS{letters}", api_secret=secret)
 
 
-class _Row(Struct, rename="camel"):
+class _NumberRow(Struct, rename="camel"):
     phone_number: str
     status: str
     method: str | None = None
@@ -169,8 +169,8 @@ class _Row(Struct, rename="camel"):
     necessary_measures: list[str] | None = None
 
 
-class _Document(Struct, rename="camel"):
-    sender_ids: list[_Row] = []
+class _StateDocument(Struct, rename="camel"):
+    sender_ids: list[_NumberRow] = []
     account_id: str = "12925149"
     limit: int | None = None
     messages: list[Sent] = []
@@ -187,7 +187,7 @@ def load_state(text: bytes) -> list[SandboxAccount]:
         ValueError: the text is neither; with the reason.
     """
     try:
-        decoded = msgspec.json.decode(text, type=_Document | list[_Document])
+        decoded = msgspec.json.decode(text, type=_StateDocument | list[_StateDocument])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"not an account document: {error}") from None
     documents = decoded if isinstance(decoded, list) else [decoded]

@@ -18,7 +18,7 @@ from worker.model.errors import ServerError
 from worker.model.messages import Message, PhoneNumber
 from worker.solapi.wire import EXCERPT_BYTES, UNREADABLE, brief, count, excerpt, identifier
 
-__all__ = ["AccountDocument"]
+__all__ = ["AccountDecoder"]
 
 _BATCH: Final = 1 << 20
 """Bytes that are decoded at once. Shorter documents are decoded whole."""
@@ -50,7 +50,7 @@ class _Logged(Struct, gc=False, rename={"at": "createAt"}):
     at: str | None = None
 
 
-class _Row(
+class _SenderIdRow(
     Struct,
     gc=False,
     rename={
@@ -108,7 +108,7 @@ _TEXTS: Final = msgspec.json.Decoder(list[str])
 
 class _Document(Struct, gc=False, rename={"account_id": "accountId", "rows": "senderIds", "error_code": "errorCode"}):
     account_id: str | int | None = None
-    rows: list[_Row] | None = None
+    rows: list[_SenderIdRow] | None = None
     error_code: str | int | None = None
     limit: msgspec.Raw = msgspec.Raw(b"null")
 
@@ -120,10 +120,10 @@ class _Document(Struct, gc=False, rename={"account_id": "accountId", "rows": "se
 
 
 _DOCUMENT: Final = msgspec.json.Decoder(_Document)
-_ROWS: Final = msgspec.json.Decoder(list[_Row])
+_ROWS: Final = msgspec.json.Decoder(list[_SenderIdRow])
 
 
-class AccountDocument:
+class AccountDecoder:
     """The decoder of account documents, fed in pieces. Every reader of such a document uses it.
 
     An account document has an `accountId` (a non-empty string or an integer) and `senderIds` (a list). The one
@@ -211,7 +211,7 @@ class AccountDocument:
             del self._rest[:end]
             return
 
-    def _add(self, rows: list[_Row]) -> None:
+    def _add(self, rows: list[_SenderIdRow]) -> None:
         numbers = self._numbers
         for row in rows:
             if not _phone(row.phone):

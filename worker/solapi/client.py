@@ -27,7 +27,7 @@ from worker.model.messages import Message
 from worker.model.ports import Log
 from worker.model.results import Requests
 from worker.solapi import wire
-from worker.solapi.account_document import AccountDocument
+from worker.solapi.account_document import AccountDecoder
 from worker.solapi.baseline import Baseline
 from worker.solapi.breaker import Breaker
 from worker.solapi.cancellation import Cancellation
@@ -239,7 +239,7 @@ class AccountReader:
         """Read the account once. The caller has acquired the slot."""
         window = self._quota.reads
         self._reads += 1
-        document = AccountDocument()
+        document = AccountDecoder()
         answer = await self._send(window, "GET", self._numbers_url, into=document.feed)
         if answer.status != _OK:
             raise self._refusal(answer, answer.content(), write=False)

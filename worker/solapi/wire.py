@@ -68,7 +68,7 @@ class Reply(NamedTuple):
     status: Status | None
 
 
-class _Row(Struct, gc=False, rename={"phone": "phoneNumber"}):
+class _WrittenNumber(Struct, gc=False, rename={"phone": "phoneNumber"}):
     phone: str
     status: Status
 
@@ -77,7 +77,7 @@ class _Reply(Struct, gc=False, rename="camel"):
     """The reply to a write, in any of its three shapes."""
 
     account_id: str | int | None = None
-    sender_ids: list[_Row] | None = None
+    sender_ids: list[_WrittenNumber] | None = None
     phone_number: str | None = None
     status: Status | None = None
     error_code: str | None = None

@@ -20,7 +20,7 @@ from worker.render.json_document import encodable, inert
 from worker.render.log_lines import console_line
 from worker.render.terminal import Paint
 
-__all__ = ["Log", "Sink", "Stream", "configure"]
+__all__ = ["Logger", "Sink", "Stream", "configure"]
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
@@ -60,7 +60,7 @@ class Stream(Protocol):
         ...
 
 
-class Log(Protocol):
+class Logger(Protocol):
     """The log of a run. A field that is None is left out."""
 
     def bind(self, **fields: Any) -> Self:
@@ -153,11 +153,11 @@ def configure(
     sink: Sink,
     color: bool,
     secrets: Secrets,
-) -> Log:
+) -> Logger:
     """Return a log that writes lines of `level` and above to `sink`, without the `secrets`, which may grow later."""
     render = _Console(color=color, everything=level == "debug") if format == "console" else _json
     return cast(
-        "Log",
+        "Logger",
         structlog.wrap_logger(
             sink,
             processors=[_Clean(secrets), render],

@@ -30,7 +30,7 @@ from worker.telemetry.account_metrics import (
     planned,
 )
 
-__all__ = ["Metrics", "Quota", "Window"]
+__all__ = ["Metrics", "QuotaUsage", "WindowUsage"]
 
 _SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0)
 """Upper edges of the histogram of requests. Loops keep time in milliseconds; 20 s is when a request is given up."""
@@ -45,7 +45,7 @@ _EARLIER: Final = re.compile(rf"^{_LAST_GOOD} ([0-9.]+(?:e\+[0-9]+)?)$", re.MULT
 disable_created_metrics()  # type: ignore[no-untyped-call] # the library has no types there
 
 
-class Window(Protocol):
+class WindowUsage(Protocol):
     """The limit of a request window and its current use, as `worker.solapi.limiter.Window` has them."""
 
     capacity: int
@@ -57,16 +57,16 @@ class Window(Protocol):
         ...
 
 
-class Quota(Protocol):
+class QuotaUsage(Protocol):
     """The windows of one API key, as `worker.solapi.limiter.Quota` has them."""
 
     @property
-    def reads(self) -> Window:
+    def reads(self) -> WindowUsage:
         """The window of reads."""
         ...
 
     @property
-    def writes(self) -> Window:
+    def writes(self) -> WindowUsage:
         """The window of writes."""
         ...
 
@@ -183,7 +183,7 @@ class Metrics:
         """Record the interval between the starts of two passes."""
         self._interval.set(seconds)
 
-    def quotas(self, quotas: Collection[Quota]) -> None:
+    def quotas(self, quotas: Collection[QuotaUsage]) -> None:
         """Set the quotas in use, in the order of their keys. Their use is read when metrics are collected."""
         self._quotas.known = tuple(quotas)
 
@@ -289,7 +289,7 @@ class _Quotas(Collector):
     """The metrics of quotas. An API key is labelled by its position, never by its text."""
 
     def __init__(self) -> None:
-        self.known: tuple[Quota, ...] = ()
+        self.known: tuple[QuotaUsage, ...] = ()
 
     def collect(self) -> Iterator[Metric]:
         windows = {

@@ -1,7 +1,17 @@
 """Metrics, health and the status page over HTTP, read-only."""
 
 from worker.web.auth import MIN_TOKEN_LENGTH, Access, loopback
-from worker.web.server import HOST, PORT, HealthSource, Response, serve
+from worker.web.server import HOST, PORT, HealthSource, HttpResponse, serve
 from worker.web.site import StatusPages
 
-__all__ = ["HOST", "MIN_TOKEN_LENGTH", "PORT", "Access", "HealthSource", "Response", "StatusPages", "loopback", "serve"]
+__all__ = [
+    "HOST",
+    "MIN_TOKEN_LENGTH",
+    "PORT",
+    "Access",
+    "HealthSource",
+    "HttpResponse",
+    "StatusPages",
+    "loopback",
+    "serve",
+]

@@ -30,7 +30,7 @@ class ScheduledChange(Struct, frozen=True):
     phones: tuple[str, ...]
 
 
-class _Group(Struct):
+class _ScheduleGroup(Struct):
     """Numbers of an account with one schedule, and when it changes next after `asked`; None if never."""
 
     account: str
@@ -45,7 +45,7 @@ class NextChanges:
     """Caches the groups of numbers of each account, and when they change next."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[DesiredAccount, tuple[_Group, ...]]] = {}
+        self._known: dict[str, tuple[DesiredAccount, tuple[_ScheduleGroup, ...]]] = {}
 
     def next(
         self, accounts: Iterable[DesiredAccount], now: datetime, *, days: int, most: int
@@ -64,7 +64,7 @@ class NextChanges:
         told = merge(*(_turns(alike, now, end) for alike in due[:most]), key=attrgetter("when"))
         return tuple(islice(told, most))
 
-    def _grouped(self, account: DesiredAccount) -> tuple[DesiredAccount, tuple[_Group, ...]]:
+    def _grouped(self, account: DesiredAccount) -> tuple[DesiredAccount, tuple[_ScheduleGroup, ...]]:
         known = self._known.get(account.name)
         if known is not None and known[0] is account:
             return known
@@ -74,11 +74,11 @@ class NextChanges:
         return account, tuple(_alike(account.name, schedule, some) for schedule, some in phones.items())
 
 
-def _alike(account: str, schedule: Schedule, phones: Sequence[str]) -> _Group:
-    return _Group(account, schedule, len(phones), tuple(phones[:_SHOWN]))
+def _alike(account: str, schedule: Schedule, phones: Sequence[str]) -> _ScheduleGroup:
+    return _ScheduleGroup(account, schedule, len(phones), tuple(phones[:_SHOWN]))
 
 
-def _following(alike: _Group, now: datetime) -> datetime | None:
+def _following(alike: _ScheduleGroup, now: datetime) -> datetime | None:
     """Return when a schedule changes next; computed again once that is past, or the clock was set back."""
     stale = alike.asked is None or now < alike.asked or (alike.following is not None and alike.following <= now)
     if stale:
@@ -87,7 +87,7 @@ def _following(alike: _Group, now: datetime) -> datetime | None:
     return alike.following
 
 
-def _turns(alike: _Group, after: datetime, end: datetime) -> Iterator[ScheduledChange]:
+def _turns(alike: _ScheduleGroup, after: datetime, end: datetime) -> Iterator[ScheduledChange]:
     before = scheduled_status(alike.schedule, after).status
     for when, held in takewhile(lambda change: change[0] < end, status_changes(alike.schedule, after)):
         yield ScheduledChange(when, alike.account, before, held.status, held.because, alike.count, alike.phones)

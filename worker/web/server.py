@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, Protocol
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-__all__ = ["HOST", "PORT", "HealthSource", "PageHandler", "Response", "serve"]
+__all__ = ["HOST", "PORT", "HealthSource", "HttpResponse", "PageHandler", "serve"]
 
 HOST: Final = "127.0.0.1"
 PORT: Final = 9464
@@ -45,7 +45,7 @@ _EVERY_ANSWER: Final = {
 _TEXT: Final = "text/plain; charset=utf-8"
 
 
-class Response(NamedTuple):
+class HttpResponse(NamedTuple):
     """A response, with headers besides those of every response."""
 
     status: int
@@ -75,7 +75,7 @@ class PageHandler(Protocol):
 
     async def answer(
         self, request: web.BaseRequest, headers: dict[str, str], last: Callable[[float], None]
-    ) -> Response | web.StreamResponse:
+    ) -> HttpResponse | web.StreamResponse:
         """Return the response to a request; it may change the `headers` of every response."""
         ...
 
@@ -106,13 +106,13 @@ async def serve(
         await runner.cleanup()
 
 
-def _pages(state: HealthSource | None) -> Mapping[str, Callable[[str], Response]]:
+def _pages(state: HealthSource | None) -> Mapping[str, Callable[[str], HttpResponse]]:
     if state is None:
         return dict.fromkeys(("/healthz", "/readyz"), lambda _: _reason(None))
 
-    def metrics(accept: str) -> Response:
+    def metrics(accept: str) -> HttpResponse:
         body, content_type = state.metrics(accept)
-        return Response(200, body, content_type)
+        return HttpResponse(200, body, content_type)
 
     return {
         "/metrics": metrics,
@@ -121,8 +121,8 @@ def _pages(state: HealthSource | None) -> Mapping[str, Callable[[str], Response]
     }
 
 
-def _reason(reason: str | None) -> Response:
-    return Response(200, b"ok\n") if reason is None else Response(503, f"{reason}\n".encode())
+def _reason(reason: str | None) -> HttpResponse:
+    return HttpResponse(200, b"ok\n") if reason is None else HttpResponse(503, f"{reason}\n".encode())
 
 
 class _Bounded(web.Server):
@@ -152,7 +152,7 @@ class _Bounded(web.Server):
         try:
             page = await self._page(request, headers)
         except Exception as error:  # noqa: BLE001 - a bug met while answering must not reach the daemon
-            page = Response(500, f"a bug, please report it: {type(error).__name__}\n".encode())
+            page = HttpResponse(500, f"a bug, please report it: {type(error).__name__}\n".encode())
         if isinstance(page, web.StreamResponse):
             return page
         more = {"Content-Type": page.content_type, **page.headers}
@@ -160,14 +160,14 @@ class _Bounded(web.Server):
         response.force_close()
         return response
 
-    async def _page(self, request: web.BaseRequest, headers: dict[str, str]) -> Response | web.StreamResponse:
+    async def _page(self, request: web.BaseRequest, headers: dict[str, str]) -> HttpResponse | web.StreamResponse:
         make = self._pages.get(request.path)
         if make is None:
             if self._site is None:
-                return Response(404, f"there are {', '.join(self._pages)}\n".encode())
+                return HttpResponse(404, f"there are {', '.join(self._pages)}\n".encode())
             return await self._site.answer(request, headers, lambda seconds: self._last(request, seconds))
         if request.method not in {"GET", "HEAD"}:
-            return Response(405, b"GET or HEAD\n", headers={"Allow": "GET, HEAD"})
+            return HttpResponse(405, b"GET or HEAD\n", headers={"Allow": "GET, HEAD"})
         return make(request.headers.get("Accept", ""))
 
     def _last(self, request: web.BaseRequest, seconds: float) -> None:

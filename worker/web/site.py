@@ -28,7 +28,7 @@ from worker.render.i18n import gettext as _
 from worker.web import views
 from worker.web.auth import COOKIE, Access, Denied, TooManyAttempts
 from worker.web.next_changes import NextChanges
-from worker.web.server import Response
+from worker.web.server import HttpResponse
 from worker.web.sse import EventStreams
 
 __all__ = ["StatusPages"]
@@ -86,7 +86,7 @@ class StatusPages:
 
     async def answer(
         self, request: web.BaseRequest, headers: dict[str, str], last: Callable[[float], None]
-    ) -> Response | web.StreamResponse:
+    ) -> HttpResponse | web.StreamResponse:
         """Return the response to a request; `last` extends the lifetime of its connection."""
         speak(_language(request.headers.get("Accept-Language", "")))
         headers["Content-Security-Policy"] = _POLICY
@@ -94,10 +94,10 @@ class StatusPages:
         path, _mark, query = request.raw_path.partition("?")
         posted = path in {"/login", "/logout"} and request.method == "POST"
         if request.method not in {"GET", "HEAD"} and not posted:
-            return Response(405, b"GET or HEAD\n", headers={"Allow": "GET, HEAD"})
+            return HttpResponse(405, b"GET or HEAD\n", headers={"Allow": "GET, HEAD"})
         for name, kind in _ASSETS.items():
             if path == _url(name):
-                return Response(200, asset(name), kind, {"Cache-Control": "public, max-age=31536000, immutable"})
+                return HttpResponse(200, asset(name), kind, {"Cache-Control": "public, max-age=31536000, immutable"})
         try:
             if posted:
                 return await self._entrance(request, path)
@@ -115,19 +115,19 @@ class StatusPages:
             return self._denied(denied)
         if path == "/events":
             if request.method == "HEAD":
-                return Response(200, b"", "text/event-stream")
+                return HttpResponse(200, b"", "text/event-stream")
             if self.events.full:
-                return Response(503, b"too many listen\n", headers={"Retry-After": "60"})
+                return HttpResponse(503, b"too many listen\n", headers={"Retry-After": "60"})
             return await self.events.stream(request, headers, last)
         return await self._shown(path, query)
 
-    async def _entrance(self, request: web.BaseRequest, path: str) -> Response:
+    async def _entrance(self, request: web.BaseRequest, path: str) -> HttpResponse:
         # a forged header only costs the client its own session
         proxied = request.headers.get("X-Forwarded-Proto", "").partition(",")[0].strip().lower() == "https"
         only = "HttpOnly; SameSite=Strict; Secure" if proxied else "HttpOnly; SameSite=Strict"
         gone = f"{COOKIE}=; Path=/; Max-Age=0; {only}"
         if path == "/logout" or not self._access.guarded:
-            return Response(303, b"", headers={"Location": "/", "Set-Cookie": gone})
+            return HttpResponse(303, b"", headers={"Location": "/", "Set-Cookie": gone})
         body = b""
         while len(body) <= _FORM and (data := await request.content.read(_FORM)):
             body += data
@@ -139,9 +139,9 @@ class StatusPages:
         if value is None:
             return self._login(_("That is not the token."))
         cookie = f"{COOKIE}={value}; Path=/; Max-Age=43200; {only}"
-        return Response(303, b"", headers={"Location": "/", "Set-Cookie": cookie})
+        return HttpResponse(303, b"", headers={"Location": "/", "Set-Cookie": cookie})
 
-    def _denied(self, denied: Denied) -> Response:
+    def _denied(self, denied: Denied) -> HttpResponse:
         match denied:
             case Denied.HOST:
                 return self._said(
@@ -161,15 +161,15 @@ class StatusPages:
             case Denied.LOGIN:
                 return self._login(_("Give the token that the pages were started with."))
 
-    def _login(self, text: str) -> Response:
+    def _login(self, text: str) -> HttpResponse:
         page = status_pages.message(self._frame("", None), _("Log in"), text, login=True)
-        return Response(401, page.encode(), _HTML, {"WWW-Authenticate": "Bearer"})
+        return HttpResponse(401, page.encode(), _HTML, {"WWW-Authenticate": "Bearer"})
 
-    def _said(self, code: int, title: str, text: str, headers: dict[str, str] | None = None) -> Response:
+    def _said(self, code: int, title: str, text: str, headers: dict[str, str] | None = None) -> HttpResponse:
         page = status_pages.message(self._frame("", None), title, text)
-        return Response(code, page.encode(), _HTML, headers or {})
+        return HttpResponse(code, page.encode(), _HTML, headers or {})
 
-    async def _shown(self, path: str, query: str) -> Response:
+    async def _shown(self, path: str, query: str) -> HttpResponse:
         loop = asyncio.get_running_loop()
         version = await loop.run_in_executor(self._threads, self.events.version)
         try:
@@ -185,7 +185,7 @@ class StatusPages:
         context = contextvars.copy_context()
         return await loop.run_in_executor(self._threads, lambda: context.run(self._made, asked, version))
 
-    def _made(self, asked: views.PageRequest, version: str) -> Response:
+    def _made(self, asked: views.PageRequest, version: str) -> HttpResponse:
         """Build a page, in a thread."""
         try:
             with reading(self._ledger, checked=self._checked, seconds=_SECONDS) as connection:
@@ -207,7 +207,7 @@ class StatusPages:
         except LedgerError as error:
             return self._said(503, _("The ledger cannot be read"), translated(str(error)), {"Retry-After": "5"})
         frame = self._frame(here, asked.live, version)
-        return Response(200, status_pages.page(frame, body).encode(errors="replace"), _HTML)
+        return HttpResponse(200, status_pages.page(frame, body).encode(errors="replace"), _HTML)
 
     def _frame(self, here: str, live: DaemonState | None, version: str = "") -> status_pages.Frame:
         return status_pages.Frame(

@@ -4,8 +4,8 @@ import pytest
 
 from worker.config.channels import Event
 from worker.daemon.notify.changes import (
-    AccountState,
     Notification,
+    NotifiedAccount,
     NotifyState,
     WriteSummary,
     decoded,
@@ -41,7 +41,7 @@ def result(*numbers: NumberResult, outcome: RunOutcome = RunOutcome.CONVERGED, *
     return AccountResult(account="main", outcome=outcome, counts={}, numbers=numbers, **more)  # type: ignore[arg-type]
 
 
-def news(before: AccountState, now: AccountState) -> list[str]:
+def news(before: NotifiedAccount, now: NotifiedAccount) -> list[str]:
     """Return the news of account main, with their lines."""
     return [
         " / ".join((each.title, *each.lines))
@@ -51,9 +51,9 @@ def news(before: AccountState, now: AccountState) -> list[str]:
 
 def test_drift_is_reported_once_and_its_end_too() -> None:
     """Numbers that others changed and that no run wrote back are reported once by cause, and when they are right."""
-    drifted = updated(AccountState(), plan(DRIFTED, BOTH, ASKED), None, "r1")
+    drifted = updated(NotifiedAccount(), plan(DRIFTED, BOTH, ASKED), None, "r1")
     assert drifted.drift == {A: Cause.EXTERNAL_DRIFT, B: Cause.BOTH}
-    assert news(AccountState(), drifted) == [
+    assert news(NotifiedAccount(), drifted) == [
         f"2 numbers changed by others (1 of them also in the file) / {A} / {B}",
     ]
     again = updated(drifted, plan(DRIFTED, BOTH), None, "r2")
@@ -64,9 +64,9 @@ def test_drift_is_reported_once_and_its_end_too() -> None:
 def test_drift_fixed_by_the_same_pass_is_reported_with_it() -> None:
     """It is news of both events, and leaves nothing behind."""
     done = result(number(DRIFTED, Outcome.CHANGED), number(ASKED, Outcome.CHANGED))
-    now = updated(AccountState(), plan(DRIFTED, ASKED), done, "r1")
-    assert now == AccountState(written=WriteSummary("r1", 1, 1, 1, (A,)))
-    assert news(AccountState(), now) == [
+    now = updated(NotifiedAccount(), plan(DRIFTED, ASKED), done, "r1")
+    assert now == NotifiedAccount(written=WriteSummary("r1", 1, 1, 1, (A,)))
+    assert news(NotifiedAccount(), now) == [
         "1 activated, 1 deactivated (run r1)",
         f"1 number changed by others, reverted (run r1) / {A}",
     ]
@@ -75,7 +75,7 @@ def test_drift_fixed_by_the_same_pass_is_reported_with_it() -> None:
 
 def test_an_account_that_cannot_be_read_keeps_what_was_known() -> None:
     """A failed read is reported with its reason, and resolves neither drift nor holds."""
-    before = updated(AccountState(), plan(DRIFTED, HELD, notices=(SOON,)), None, "r1")
+    before = updated(NotifiedAccount(), plan(DRIFTED, HELD, notices=(SOON,)), None, "r1")
     broken = plan(verdict=Verdict.ERROR, error=ErrorInfo("ServerError", "the server failed"))
     failing = updated(before, broken, None, "r2")
     assert (failing.drift, failing.held, failing.notices) == (before.drift, before.held, before.notices)
@@ -87,7 +87,7 @@ def test_an_account_that_cannot_be_read_keeps_what_was_known() -> None:
 @pytest.mark.parametrize("outcome", [RunOutcome.LOCKED, RunOutcome.INTERRUPTED, RunOutcome.REFUSED])
 def test_pass_that_could_not_run_is_no_news(outcome: RunOutcome) -> None:
     """A busy account, a stop and a stale plan leave the state unchanged."""
-    before = updated(AccountState(), plan(DRIFTED), None, "r1")
+    before = updated(NotifiedAccount(), plan(DRIFTED), None, "r1")
     held = result(outcome=outcome, error=ErrorInfo("AccountBusy", "another run holds it"))
     assert updated(before, plan(DRIFTED, HELD), held, "r2") == before
 
@@ -95,7 +95,7 @@ def test_pass_that_could_not_run_is_no_news(outcome: RunOutcome) -> None:
 def test_writes_before_a_stop_are_reported() -> None:
     """Numbers that an interrupted run had changed are news all the same."""
     stopped = result(number(ASKED, Outcome.CHANGED), outcome=RunOutcome.INTERRUPTED)
-    assert news(AccountState(), updated(AccountState(), plan(ASKED), stopped, "r1")) == ["1 activated (run r1)"]
+    assert news(NotifiedAccount(), updated(NotifiedAccount(), plan(ASKED), stopped, "r1")) == ["1 activated (run r1)"]
 
 
 def test_numbers_that_fail_make_an_account_failing() -> None:
@@ -104,7 +104,7 @@ def test_numbers_that_fail_make_an_account_failing() -> None:
     failed = result(
         number(DRIFTED, Outcome.FAILED, error), number(ASKED, Outcome.UNVERIFIED), outcome=RunOutcome.PARTIAL
     )
-    now = updated(AccountState(), plan(DRIFTED, ASKED), failed, "r1")
+    now = updated(NotifiedAccount(), plan(DRIFTED, ASKED), failed, "r1")
     assert now.failing == "2 numbers failed or are unverified: the server failed (ServerError)"
     assert now.drift == {A: Cause.EXTERNAL_DRIFT}
     unproven = result(number(ASKED, Outcome.UNVERIFIED), outcome=RunOutcome.PARTIAL)
@@ -116,43 +116,45 @@ def test_a_run_that_ends_early_is_a_failure() -> None:
     out = result(
         number(ASKED, Outcome.NOT_ATTEMPTED), outcome=RunOutcome.FAILED, error=ErrorInfo("CircuitOpen", "no answer")
     )
-    now = updated(AccountState(), plan(ASKED, notices=(SOON,)), out, "r1")
+    now = updated(NotifiedAccount(), plan(ASKED, notices=(SOON,)), out, "r1")
     assert (now.failing, now.notices) == ("no answer (CircuitOpen)", (SOON,))
 
 
 def test_refusals_are_reported_by_rule() -> None:
     """A refused plan is reported with the rule's message, and when it is refused no longer."""
     refused = plan(ASKED, verdict=Verdict.REFUSED, refusals=(Refusal("min-active", "would leave none"),))
-    now = updated(AccountState(), refused, None, "r1")
-    assert news(AccountState(), now) == ["nothing is written: refused by min-active / min-active: would leave none"]
-    assert news(now, AccountState()) == ["no longer refused by min-active"]
+    now = updated(NotifiedAccount(), refused, None, "r1")
+    assert news(NotifiedAccount(), now) == ["nothing is written: refused by min-active / min-active: would leave none"]
+    assert news(now, NotifiedAccount()) == ["no longer refused by min-active"]
     late = result(outcome=RunOutcome.REFUSED, refusals=(Refusal("max-deactivations", "takes 9"),))
-    assert updated(AccountState(), plan(), late, "r2").refused == {"max-deactivations": "takes 9"}
+    assert updated(NotifiedAccount(), plan(), late, "r2").refused == {"max-deactivations": "takes 9"}
 
 
 def test_holds_are_reported_with_their_reasons() -> None:
     """Held deactivations are reported once each, some by name and the rest counted."""
     held = [Change(f"0101111000{index}", Action.HELD, "ACTIVE", "INACTIVE", "in use") for index in range(7)]
-    now = updated(AccountState(), plan(*held), None, "r1")
-    (line,) = news(AccountState(), now)
+    now = updated(NotifiedAccount(), plan(*held), None, "r1")
+    (line,) = news(NotifiedAccount(), now)
     assert line.startswith("7 deactivations held / 01011110000: in use / ")
     assert line.endswith("01011110004: in use / … and 2 more")
     ended = result(number(DRIFTED, Outcome.HELD, NumberError("ActivationsFailed", "group support needs 1")))
-    assert updated(AccountState(), plan(DRIFTED), ended, "r2").held == {A: "group support needs 1"}
-    assert news(now, AccountState()) == ["no deactivation is held any more"]
+    assert updated(NotifiedAccount(), plan(DRIFTED), ended, "r2").held == {A: "group support needs 1"}
+    assert news(now, NotifiedAccount()) == ["no deactivation is held any more"]
 
 
 def test_files_and_suspensions_are_reported() -> None:
     """A broken file is reported with its first problem, a suspension with its reason, and both with their end."""
     state = NotifyState(
-        accounts={"b": AccountState(suspended="moving")}, broken={"a.yaml": "a.yaml:1:1: no"}, suspended="x"
+        accounts={"b": NotifiedAccount(suspended="moving")}, broken={"a.yaml": "a.yaml:1:1: no"}, suspended="x"
     )
     assert notifications(NotifyState(), state) == (
         Notification(Event.FILE, None, "a.yaml is invalid; using its last valid version, if any", ("a.yaml:1:1: no",)),
         Notification(Event.SUSPENDED, None, "suspended, nothing is written: x"),
         Notification(Event.SUSPENDED, "b", "suspended, nothing is written: moving"),
     )
-    assert [(each.title, each.over) for each in notifications(state, NotifyState(accounts={"b": AccountState()}))] == [
+    assert [
+        (each.title, each.over) for each in notifications(state, NotifyState(accounts={"b": NotifiedAccount()}))
+    ] == [
         ("a.yaml is valid again or was deleted", True),
         ("no longer suspended", True),
         ("no longer suspended", True),
@@ -173,5 +175,5 @@ def test_invalid_saved_state_is_refused(data: bytes) -> None:
 def test_a_kept_state_of_another_version_is_read() -> None:
     """Fields that are not known are left out, and missing ones have their defaults."""
     assert decoded(b'{"newer": 1, "accounts": {"a": {"failing": "x", "newer": []}}}') == NotifyState(
-        accounts={"a": AccountState(failing="x")}
+        accounts={"a": NotifiedAccount(failing="x")}
     )

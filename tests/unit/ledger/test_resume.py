@@ -11,7 +11,7 @@ from tests.support.loopback import Loopback, credentials, run, runtime
 from tests.support.model_account import Unheard
 from worker.config.settings import Settings
 from worker.ledger import Ledger, Subject
-from worker.ledger.ledger import AccountLedger
+from worker.ledger.ledger import SqliteAccountLedger
 from worker.model.accounts import Desired, DesiredAccount, Observed, ObservedAccount, Status
 from worker.model.errors import RateLimited
 from worker.model.plans import AccountPlan, Action, Change
@@ -47,7 +47,7 @@ def _rows(folder: Path, sql: str) -> list[Any]:
         return connection.execute(sql).fetchall()
 
 
-async def _page(book: Ledger, *phones: str) -> AccountLedger:
+async def _page(book: Ledger, *phones: str) -> SqliteAccountLedger:
     async with book.hold(_SUBJECT, never) as page:
         await page.begin(_plan(*phones), "f")
         await page.intend([(phone, 1, Status.INACTIVE) for phone in phones])

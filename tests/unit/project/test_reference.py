@@ -19,7 +19,7 @@ from worker.model.plans import Action, Cause, NoticeKind, Verdict
 from worker.model.results import Outcome, RunOutcome
 from worker.plan.safety import RULES
 from worker.render.json_schema import NAMES, schema
-from worker.render.log_lines import Event, LogLine
+from worker.render.log_lines import LogEvent, LogLine
 
 DOCS: Final = Path(__file__).parents[3] / "docs"
 REFERENCE: Final = {page.stem: reference.fill(page.read_text()) for page in (DOCS / "reference").glob("*.md")}
@@ -103,13 +103,13 @@ def test_every_word_of_plans_results_and_logs_is_explained() -> None:
     text = (DOCS / "reference/outcomes.md").read_text()
     explained = set(re.findall(r"`([\w.-]+)`", "\n".join(re.findall(r"^\| (.+?) \|", text, re.MULTILINE))))
     prose = set(re.findall(r"`([\w.-]+)`", text))
-    assert {*Action, *Cause, *Outcome, *NoticeKind, *Event} - explained == set()
+    assert {*Action, *Cause, *Outcome, *NoticeKind, *LogEvent} - explained == set()
     assert {*RunOutcome, *Verdict, *RULES} - prose == set()
 
 
 def test_every_event_and_field_of_the_log_is_listed() -> None:
     """The page of log lines has each event and each field."""
-    assert [event for event in Event if f"- `{event.value}`" not in REFERENCE["log"]] == []
+    assert [event for event in LogEvent if f"- `{event.value}`" not in REFERENCE["log"]] == []
     assert [name for name in LogLine.__struct_fields__ if f"| `{name}` |" not in REFERENCE["log"]] == []
 
 

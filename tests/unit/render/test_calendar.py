@@ -6,7 +6,7 @@ from icalendar import Calendar as Read
 
 from worker.model.accounts import DatedWindow, Desired, DesiredAccount, Schedule, Status
 from worker.render.ics import icalendar
-from worker.render.text.calendar import AccountCalendar, Calendar, Due, account_calendar, text
+from worker.render.text.calendar import AccountCalendar, Calendar, CalendarEntry, account_calendar, text
 
 
 def made(*accounts: AccountCalendar) -> Calendar:
@@ -19,9 +19,11 @@ def made(*accounts: AccountCalendar) -> Calendar:
     )
 
 
-def due(place: int = 0, **more: str) -> Due:
+def due(place: int = 0, **more: str) -> CalendarEntry:
     """One number that comes due at nine in Seoul."""
-    return Due(f"010000000{place:02}", "2026-12-01T00:00:00Z", "INACTIVE", None, "nothing is scheduled", **more)
+    return CalendarEntry(
+        f"010000000{place:02}", "2026-12-01T00:00:00Z", "INACTIVE", None, "nothing is scheduled", **more
+    )
 
 
 def test_a_calendar_without_anything_says_so() -> None:
@@ -46,7 +48,9 @@ def test_many_alike_are_a_sample_and_a_count() -> None:
 
 def test_foreign_text_does_nothing_to_a_terminal() -> None:
     """Neither a name nor a note nor a reason gets an escape code through, in no format."""
-    evil = Due("01000000001", "2026-12-01T00:00:00Z", None, "ACTIVE", "\x1b[2Jreason", "\x1b[2Jnote", "\x1b[2Jowner")
+    evil = CalendarEntry(
+        "01000000001", "2026-12-01T00:00:00Z", None, "ACTIVE", "\x1b[2Jreason", "\x1b[2Jnote", "\x1b[2Jowner"
+    )
     calendar = made(AccountCalendar("\x1b[2Jname", "Asia/Seoul", (evil,)))
     assert "\x1b" not in text(calendar, color=False)
     assert b"\x1b" not in icalendar(calendar)
@@ -73,5 +77,7 @@ def test_an_account_s_calendar_is_what_its_schedules_change() -> None:
     numbers = {"0211": Desired(Status.INACTIVE, "note", "owner"), "0222": Desired(Status.ACTIVE)}
     schedule = Schedule(Status.INACTIVE, (DatedWindow(Status.ACTIVE, start, end, "sale"),), (), "Asia/Seoul")
     account = DesiredAccount("main", "main.yaml", numbers, [1, 2], schedules={"0211": schedule})
-    change = Due("0211", "2026-12-01T00:00:00Z", "INACTIVE", "ACTIVE", "scheduled ACTIVE: sale", "note", "owner")
+    change = CalendarEntry(
+        "0211", "2026-12-01T00:00:00Z", "INACTIVE", "ACTIVE", "scheduled ACTIVE: sale", "note", "owner"
+    )
     assert account_calendar(account, start, end) == AccountCalendar("main", "Asia/Seoul", (change,))

@@ -23,7 +23,7 @@ from worker.model.results import AccountResult, NumberResult, Outcome, Result, R
 from worker.model.times import DEFAULT_ZONE
 from worker.render.json_document import encode
 from worker.render.json_schema import NAMES, schema
-from worker.render.log_lines import Event
+from worker.render.log_lines import LogEvent
 
 CONFIG = Path(__file__).parents[3] / "config"
 SAMPLES = sorted(CONFIG.glob("desired/*.yaml"))
@@ -470,5 +470,5 @@ def test_wrong_log_line_is_refused(fields: dict[str, object]) -> None:
 
 def test_log_schema_names_its_events() -> None:
     """The events that there are stand in the schema as examples, as there may be more."""
-    assert schema("log")["properties"]["event"]["examples"] == [event.value for event in Event]
+    assert schema("log")["properties"]["event"]["examples"] == [event.value for event in LogEvent]
     assert wrong("log", line(event="something.new")) == []

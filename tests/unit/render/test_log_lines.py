@@ -6,7 +6,7 @@ import pytest
 
 from worker.model.plans import Action
 from worker.model.results import Outcome
-from worker.render.log_lines import Event, console_line
+from worker.render.log_lines import LogEvent, console_line
 from worker.render.terminal import Paint
 
 NUMBER: dict[str, Any] = {
@@ -80,11 +80,17 @@ def test_outcomes_that_are_shown(outcome: Outcome) -> None:
     assert shown(everything=True, **NUMBER | {"outcome": outcome}) is not None
 
 
-@pytest.mark.parametrize("event", Event)
-def test_events_that_are_shown(event: Event) -> None:
+@pytest.mark.parametrize("event", LogEvent)
+def test_events_that_are_shown(event: LogEvent) -> None:
     """What the result or the plan has anyway is left out, unless everything is requested."""
-    silent = {Event.RUN_STARTED, Event.RUN_FINISHED, Event.ACCOUNT_OBSERVED, Event.NUMBER_PLANNED, Event.NUMBER}
-    silent |= {Event.NOTICE}
+    silent = {
+        LogEvent.RUN_STARTED,
+        LogEvent.RUN_FINISHED,
+        LogEvent.ACCOUNT_OBSERVED,
+        LogEvent.NUMBER_PLANNED,
+        LogEvent.NUMBER,
+    }
+    silent |= {LogEvent.NOTICE}
     assert (shown(event=event) is None) is (event in silent)
     assert shown(event=event, everything=True) == f"12:00:00Z info                 {event}\n"
 

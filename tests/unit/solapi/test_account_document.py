@@ -9,7 +9,7 @@ import pytest
 from worker.model.accounts import Observed, ObservedAccount, Status
 from worker.model.errors import ServerError
 from worker.sandbox import SandboxAccount, generate
-from worker.solapi.account_document import AccountDocument
+from worker.solapi.account_document import AccountDecoder
 
 
 def _document(*rows: dict[str, object], **more: object) -> bytes:
@@ -21,7 +21,7 @@ def _row(phone: str = "01000000000", status: str = "ACTIVE", **more: object) -> 
 
 
 def _read(*pieces: bytes) -> ObservedAccount:
-    document = AccountDocument()
+    document = AccountDecoder()
     for piece in pieces:
         document.feed(piece)
     return document.finish()
@@ -228,7 +228,7 @@ def test_text_like_the_end_of_a_row_is_text() -> None:
 
 def test_a_long_document_costs_the_memory_of_what_is_kept(large: SandboxAccount) -> None:
     """What was decoded is let go of: the buffer stays near one batch, however long the document is."""
-    document = AccountDocument()
+    document = AccountDecoder()
     longest = 0
     for piece in _cut(large.document(), 4):
         document.feed(piece)

@@ -20,7 +20,7 @@ from worker.model.redaction import Secrets
 from worker.model.results import Outcome
 from worker.render.json_schema import schema
 from worker.telemetry import logs
-from worker.telemetry.logs import Log, Sink
+from worker.telemetry.logs import Logger, Sink
 
 CANARY = "K7canary0secret1of2thirty3two4chars"
 
@@ -55,7 +55,7 @@ def logging_to(
     form: Literal["json", "console"] = "json",
     level: str = "debug",
     color: bool = False,
-) -> Log:
+) -> Logger:
     """A log that flushes every line."""
     return logs.configure(
         format=form, level=level, sink=Sink(stream, patient=False), color=color, secrets=Secrets(secrets)

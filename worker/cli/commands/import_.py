@@ -91,9 +91,9 @@ def _utf_8(data: bytes) -> bytes:
 
 def _document(source: str, data: bytes) -> "ObservedAccount":
     from worker.model.errors import DesiredStateError, Problem, ServerError
-    from worker.solapi.account_document import AccountDocument
+    from worker.solapi.account_document import AccountDecoder
 
-    document = AccountDocument()
+    document = AccountDecoder()
     try:
         document.feed(data)
         return document.finish()

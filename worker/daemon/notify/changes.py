@@ -15,8 +15,8 @@ from worker.model.plans import AccountPlan, Action, Cause, Change, Notice, Notic
 from worker.model.results import AccountResult, NumberResult, Outcome, RunOutcome
 
 __all__ = [
-    "AccountState",
     "Notification",
+    "NotifiedAccount",
     "NotifyState",
     "WriteSummary",
     "decoded",
@@ -64,7 +64,7 @@ class WriteSummary(Struct, frozen=True, omit_defaults=True):
     phones: tuple[str, ...] = ()
 
 
-class AccountState(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class NotifiedAccount(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The state of one account.
 
     `failing` is why it cannot be read or written, or None. `refused` has the messages of the safety rules that refuse
@@ -85,7 +85,7 @@ class AccountState(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class NotifyState(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The state of the daemon: accounts by name, invalid files with their problem, and why all is suspended."""
 
-    accounts: Mapping[str, AccountState] = {}
+    accounts: Mapping[str, NotifiedAccount] = {}
     broken: Mapping[str, str] = {}
     suspended: str | None = None
 
@@ -106,7 +106,7 @@ def decoded(data: bytes) -> NotifyState | None:
         return None
 
 
-def updated(before: AccountState, plan: AccountPlan, result: AccountResult | None, run_id: str) -> AccountState:
+def updated(before: NotifiedAccount, plan: AccountPlan, result: AccountResult | None, run_id: str) -> NotifiedAccount:
     """Return the state of an account after a pass that planned it, and carried the plan out if there is a result.
 
     What the pass could not observe stays as it was `before`: the account could not be read, another run had its lease,
@@ -120,7 +120,7 @@ def updated(before: AccountState, plan: AccountPlan, result: AccountResult | Non
     if result is not None and not result.refusals and result.outcome in _NOTHING_SEEN:
         return structs.replace(before, written=written)
     refusals = plan.refusals if result is None else (*plan.refusals, *result.refusals)
-    return AccountState(
+    return NotifiedAccount(
         failing=_failing(plan, result),
         refused={refusal.rule: refusal.message for refusal in refusals},
         drift={
@@ -193,7 +193,7 @@ def notifications(before: NotifyState, now: NotifyState) -> tuple[Notification, 
     return tuple(found)
 
 
-_NEVER_SEEN: Final = AccountState()
+_NEVER_SEEN: Final = NotifiedAccount()
 
 
 def started(accounts: int, version: str) -> Notification:
@@ -229,7 +229,7 @@ def _of_all(before: NotifyState, now: NotifyState) -> Iterator[Notification]:
     yield from _suspension(None, before.suspended, now.suspended)
 
 
-def _of_account(name: str, before: AccountState, now: AccountState) -> Iterator[Notification]:
+def _of_account(name: str, before: NotifiedAccount, now: NotifiedAccount) -> Iterator[Notification]:
     if now.failing is not None and before.failing is None:
         yield Notification(Event.FAILING, name, Message("failing: {reason}", reason=now.failing))
     elif now.failing is None and before.failing is not None:
@@ -257,7 +257,7 @@ def _refusals(name: str, before: Mapping[str, str], now: Mapping[str, str]) -> I
         yield Notification(Event.REFUSED, name, Message("no longer refused by {rules}", rules=tuple(before)), over=True)
 
 
-def _drift(name: str, before: AccountState, now: AccountState) -> Iterator[Notification]:
+def _drift(name: str, before: NotifiedAccount, now: NotifiedAccount) -> Iterator[Notification]:
     new = [phone for phone, cause in now.drift.items() if before.drift.get(phone) is not cause]
     if new:
         both = sum(now.drift[phone] is Cause.BOTH for phone in new)
@@ -269,7 +269,7 @@ def _drift(name: str, before: AccountState, now: AccountState) -> Iterator[Notif
         yield Notification(Event.DRIFT, name, Message("external changes were reverted"), over=True)
 
 
-def _writes(name: str, before: AccountState, now: AccountState) -> Iterator[Notification]:
+def _writes(name: str, before: NotifiedAccount, now: NotifiedAccount) -> Iterator[Notification]:
     done = now.written
     if done is None or done == before.written:
         return

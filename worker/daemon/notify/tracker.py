@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import structs
 
 from worker.daemon.notify.changes import (
-    AccountState,
     Notification,
+    NotifiedAccount,
     NotifyState,
     encoded,
     notifications,
@@ -54,7 +54,7 @@ class Tracker:
         known = self._state.accounts
         found = {
             each.plan.account: updated(
-                known.get(each.plan.account, AccountState()), each.plan, each.result, done.run_id
+                known.get(each.plan.account, NotifiedAccount()), each.plan, each.result, done.run_id
             )
             for each in done.accounts
         }
@@ -87,7 +87,7 @@ class Tracker:
         self._update(broken={name: problem for name, problem in self._state.broken.items() if name != file})
 
     def _update(
-        self, *, accounts: Mapping[str, AccountState] | None = None, broken: Mapping[str, str] | None = None
+        self, *, accounts: Mapping[str, NotifiedAccount] | None = None, broken: Mapping[str, str] | None = None
     ) -> None:
         """Notify and keep what changed. Suspensions count at the end of a pass, when all of them are known."""
         now = self._state

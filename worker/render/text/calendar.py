@@ -21,7 +21,7 @@ from worker.render.terminal import width as cells
 from worker.render.text.layout import header, indented
 from worker.render.view.parts import MANY
 
-__all__ = ["AccountCalendar", "Calendar", "Due", "account_calendar", "text"]
+__all__ = ["AccountCalendar", "Calendar", "CalendarEntry", "account_calendar", "text"]
 
 DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _NOT_SET: Final = Message("not set")
@@ -30,7 +30,7 @@ _REMARK_COLUMNS: Final = 20
 """Columns of a remark, however narrow the page is."""
 
 
-class Due(Struct, frozen=True):
+class CalendarEntry(Struct, frozen=True):
     """A change of a number's desired status at a time: the status before and after, null for none, and why."""
 
     phone: Phone
@@ -47,7 +47,7 @@ class AccountCalendar(Struct, frozen=True):
 
     account: str
     timezone: str
-    due: tuple[Due, ...]
+    due: tuple[CalendarEntry, ...]
 
 
 class Calendar(Struct, frozen=True, kw_only=True):
@@ -63,7 +63,7 @@ class Calendar(Struct, frozen=True, kw_only=True):
 def account_calendar(account: DesiredAccount, start: datetime, end: datetime) -> AccountCalendar:
     """Return the changes of an account in [start, end), aware times."""
     due = tuple(
-        Due(each.phone, format_utc(each.when), each.before, each.after, each.why, want.note, want.owner)
+        CalendarEntry(each.phone, format_utc(each.when), each.before, each.after, each.why, want.note, want.owner)
         for each in transitions(account, start, end)
         for want in (account.numbers[each.phone],)
     )
@@ -96,7 +96,9 @@ def _account(account: AccountCalendar, paint: Paint, width: int) -> Iterator[str
             yield from indented(translated(reason), width, " " * 4, " " * 4, lambda line: paint("quiet", line))
 
 
-def _rows(time: str, before: str | None, after: str | None, alike: Sequence[Due], width: int) -> Iterator[str]:
+def _rows(
+    time: str, before: str | None, after: str | None, alike: Sequence[CalendarEntry], width: int
+) -> Iterator[str]:
     none = translated(_NOT_SET)
     what = f"{before or none} → {after or none}"
     for due in alike[:MANY]:
