@@ -1,11 +1,11 @@
-# Every target brings what it needs: only python3 with venv, and make, must be there.
+# Needs only make and python3 with venv. Each target installs its own tools.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CATALOGUES := $(patsubst %.po,%.mo,$(wildcard worker/render/locale/*/LC_MESSAGES/*.po))
-# run without coverage, which doubles the time of the simulation; the other tests reach what is asked for
+# run without coverage, which doubles their time; the other tests reach the required coverage alone
 UNMEASURED := tests/simulation tests/deploy tests/browser
-# the packages without I/O: every branch of theirs is tested
+# modules without I/O: tests cover every branch
 comma := ,
 PURE := $(subst $() ,$(comma),$(addprefix worker/,model/* plan/* render/* config/channels.py config/csv_import.py config/desired/* \
 	config/fields.py config/limits.py config/settings.py config/urls.py config/yaml_reader.py \
@@ -25,13 +25,13 @@ $(VENV)/.ready: requirements-dev.lock pyproject.toml
 	@echo "Setting up $(VENV) (once, about a minute)…"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=…")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@# the lock is complete: pip, left to resolve, would reach past it for a newer release of what an extra names
+	@# the lock is complete; without --no-deps pip would resolve the extras to newer releases
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-dev.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -m pip check --quiet --disable-pip-version-check
 	@touch $@
 
-# built with the package first, then wherever a translation changes
+# built when the package is installed, and again after a translation changes
 $(CATALOGUES): %.mo: %.po | $(VENV)/.ready
 	@$(BIN)/pybabel -q compile --input-file $< --output-file $@
 
@@ -41,7 +41,7 @@ messages: setup ## bring the translations up to the messages of the code
 demo: setup ## plan, apply and verify on an embedded sandbox, no account needed
 	@$(BIN)/senderid demo
 
-check: lint types contracts ## the checks for a change under way: all but slow tests and processes, under 90 seconds
+check: lint types contracts ## lint, types, contracts and the fast tests, in under 90 seconds
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'not slow' tests/unit tests/property
 
 test: lint types contracts unit ## lint, types, import contracts and all tests
@@ -106,16 +106,16 @@ sbom: setup ## write the bill of materials of a release (CycloneDX) to dist/
 	@mkdir -p dist
 	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-file dist/senderid.cdx.json deploy/docker/runtime.lock
 
-audit: setup ## ask the vulnerability database about everything that is locked (needs the internet)
+audit: setup ## check all locked packages for known vulnerabilities (needs the internet)
 	$(BIN)/pip-audit --strict --require-hashes --disable-pip --requirement requirements-dev.lock
 
-lock: ## resolve the lock files anew from pyproject.toml
+lock: ## resolve the lock files again from pyproject.toml
 	$(PYTHON) -m venv $(VENV)-lock
 	$(VENV)-lock/bin/python -m pip install --quiet --upgrade 'pip>=25.1' uv
 	$(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links --upgrade --all-extras \
 		--output-file requirements-dev.lock --group dev pyproject.toml
-	@# of what the tests ran with, what the image has and what builds its wheel
+	@# the image and the build of its wheel use the versions of the tests
 	$(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links --upgrade --constraint requirements-dev.lock --all-extras \
 		--output-file deploy/docker/runtime.lock pyproject.toml
@@ -124,5 +124,5 @@ lock: ## resolve the lock files anew from pyproject.toml
 		--output-file deploy/docker/build.lock -
 	rm -rf $(VENV)-lock
 
-clean: ## remove what the other targets made
+clean: ## remove the files that other targets create
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .import_linter_cache mutants

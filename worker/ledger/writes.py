@@ -272,8 +272,8 @@ def settle(connection: sqlite3.Connection, key: str, observed: Mapping[str, Obse
         proven = []
         for phone, desired, before in rows:
             number = observed.get(phone)
-            seen = None if number is None else number.status
-            state = _state(seen, desired, before)
+            status = None if number is None else number.status
+            state = _state(status, desired, before)
             connection.execute(
                 f"UPDATE attempts SET state = ? WHERE entry = ? AND phone = ? AND state IN ({_OPEN})",
                 (state, entry, phone),
@@ -281,7 +281,7 @@ def settle(connection: sqlite3.Connection, key: str, observed: Mapping[str, Obse
             if state is AttemptState.VERIFIED:
                 proven.append((phone, desired))
             if died:
-                _close_number(connection, entry, phone, state, seen)
+                _close_number(connection, entry, phone, state, status)
         _remember(connection, key, run, proven, now)
         if died:
             _close_died(connection, entry, run, observed, now)
