@@ -54,7 +54,7 @@ def test_plan_at_both_sides_of_a_window_start(command: Command) -> None:
         "scheduled ACTIVE: Mon-Fri 09:00-18:00",
         "2037-12-01T09:00:00Z",
     )
-    assert after[FREE]["reason"].startswith("nothing is scheduled now")
+    assert after[FREE]["reason"].startswith("no window is open")
     shown = command("plan", "-f", "main.yaml", "--at", "2037-12-01T00:00Z").stdout
     assert "until 2037-12-22 00:00 KST" in shown
     assert "This is the plan for 2037-12-01 09:00 KST" in " ".join(shown.split())
