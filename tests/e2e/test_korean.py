@@ -162,7 +162,7 @@ def test_problems_of_files_are_korean(command: Command) -> None:
         (("plan", "--help"), 0, "원하는 상태를 계정과 비교하여"),
         (("plan", "--nope"), 64, "오류: '--nope': 그런 옵션이 없습니다."),
         (("plna",), 64, "도움말: 'senderid --help'"),
-        (("watch", "--every", "3x"), 64, "'--every'의 값이 잘못되었습니다: '3x': 시간이 아닙니다."),
+        (("watch", "--every", "3x"), 64, "'--every'의 값이 잘못되었습니다: '3x': 기간이 아닙니다."),
         (("apply", "nosuch.json"), 65, "senderid: nosuch.json: 읽을 수 없습니다: 파일이나 폴더가 없습니다"),
         (("plan", "-f", "nosuch"), 65, "nosuch:1:1: 읽을 수 없습니다: 파일이나 폴더가 없습니다"),
         (("plan", "--at", "then"), 65, "config/desired:1:1: 여기에 그런 폴더가 없습니다."),
