@@ -1,5 +1,6 @@
 """Messages in Korean, whatever stands in them."""
 
+import re
 from string import Formatter
 
 import pytest
@@ -33,7 +34,9 @@ def test_english_is_unchanged(foreign: str) -> None:
 def test_values_come_through_unchanged(template: str, data: st.DataObject) -> None:
     """A value of a message stands in its Korean as it stood in its English: nothing of it is read as anything else."""
     fields = [(name, spec, conversion) for _, name, spec, conversion in Formatter().parse(template) if name]
-    values: dict[str, Parameter] = {name: 7 if spec else data.draw(_FOREIGN) for name, spec, _ in fields}
+    values: dict[str, Parameter] = {
+        name: data.draw(_FOREIGN) if re.fullmatch(r"(\.\d+)?", spec or "") else 7 for name, spec, _ in fields
+    }
     with speaking("ko"):
         korean = translated(Message(template, **values))
     for name, spec, conversion in fields:
