@@ -98,6 +98,18 @@ def test_writes_before_a_stop_are_reported() -> None:
     assert news(NotifiedAccount(), updated(NotifiedAccount(), plan(ASKED), stopped, "r1")) == ["1 activated (run r1)"]
 
 
+@pytest.mark.parametrize(
+    ("written", "line"),
+    [
+        (WriteSummary("r1", activated=1200), "1,200 activated (run r1)"),
+        (WriteSummary("r1", deactivated=2), "2 deactivated (run r1)"),
+        (WriteSummary("r1", activated=1, deactivated=2), "1 activated, 2 deactivated (run r1)"),
+    ],
+)
+def test_writes_are_counted_by_direction(written: WriteSummary, line: str) -> None:
+    assert news(NotifiedAccount(), NotifiedAccount(written=written)) == [line]
+
+
 def test_numbers_that_fail_make_an_account_failing() -> None:
     """Failed and unverified writes are reported with their count and the first reason."""
     error = NumberError("ServerError", "the server failed", 502)
