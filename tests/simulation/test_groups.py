@@ -12,7 +12,8 @@ from tests.simulation.scenario import Scenario, draw_scenario
 from tests.simulation.world import World, simulate
 from worker.config.settings import SafetySettings
 from worker.model.accounts import Desired, DesiredAccount, Group, Status
-from worker.reconcile import account, executor
+from worker.plan import build
+from worker.reconcile import executor
 
 _PLANS: Final = max(2000, int(os.environ.get("SENDERID_SEEDS", "0")) // 10)
 _CHUNK: Final = 100
@@ -91,9 +92,9 @@ def test_seeds_cover_held_and_failed_activations() -> None:
     assert {"held held", "deactivate held", "deactivate changed", "activate failed"} <= outcomes
 
 
-@pytest.mark.parametrize("bug", ["no plan is spared", "nothing is proven"])
+@pytest.mark.parametrize("bug", ["no plan holds a deactivation", "nothing is proven"])
 def test_planted_bug_is_found(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if bug == "no plan is spared":
-        monkeypatch.setattr(account, "spare", lambda changes, *_: tuple(changes))
+    if bug == "no plan holds a deactivation":
+        monkeypatch.setattr(build, "hold_back", lambda changes, *_, **__: tuple(changes))
     monkeypatch.setattr(executor, "leaning", lambda *_: {})
     assert any(_lived(seed) for seed in range(200))
