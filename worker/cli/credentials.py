@@ -15,11 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CredentialsResolver", "FixedCredentials", "open_channel"]
 
-
 _SECRET_CAP: Final = 4096
 """Most bytes of a secret file; keys have some dozens, URLs some hundreds."""
-
-
 _NO_KEY: Final = frozenset(" ,\"'")
 """Characters that end a key in its header, and quotes that env files leave around values."""
 

@@ -4,8 +4,5 @@ from typing import Final
 
 __all__ = ["DEFAULT_FILES", "DEFAULT_SETTINGS"]
 
-
 DEFAULT_FILES: Final = "config/desired"
-
-
 DEFAULT_SETTINGS: Final = "config/worker.yaml"

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = ["OutputOptions", "TextStyle", "color", "emit", "plan", "result", "run"]
 
+_NARROWEST: Final = 80
+_WIDEST: Final = 120
+"""Columns of text: fewer break tables, more are hard to read."""
+
 
 class OutputOptions(Protocol):
     """The output options of a document: `--format`, `--output`, `--mask` and `--no-color`."""
@@ -111,13 +115,6 @@ def run(told: "RunRecord", wanted: OutputOptions) -> None:
         case _:
             page = TextStyle.of(no_color=wanted.no_color, output=wanted.output)
             emit(history.run(told, color=page.color, width=page.width), wanted.output)
-
-
-_NARROWEST: Final = 80
-
-
-_WIDEST: Final = 120
-"""Columns of text: fewer break tables, more are hard to read."""
 
 
 def color(stream: TextIO, *, no_color: bool) -> bool:

@@ -39,6 +39,10 @@ __all__ = [
     "show_plans",
 ]
 
+_YES: Final = "yes"
+_HANG_UP_SECONDS: Final = 1.0
+"""Seconds to wait for a SIGHUP of the kernel. An ignored one never arrives."""
+
 
 def plan(
     given: options.Common,
@@ -158,13 +162,6 @@ def _save(
         emit(seal(plan))
     else:
         replace(Path(path), seal(plan), mode=0o600)
-
-
-_YES: Final = "yes"
-
-
-_HANG_UP_SECONDS: Final = 1.0
-"""Seconds to wait for a SIGHUP of the kernel. An ignored one never arrives."""
 
 
 def run_and_report(

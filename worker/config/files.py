@@ -27,6 +27,7 @@ __all__ = [
     "read_file",
     "read_identity",
     "read_version",
+    "replace",
     "yaml_files",
     "yaml_files_below",
 ]

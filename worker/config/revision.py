@@ -15,21 +15,12 @@ from worker.model.ports import files
 
 __all__ = ["with_commits"]
 
-
 _GIT_SECONDS: Final = 5.0
 """Time limit for git; after it, files have no commit."""
-
-
 _GIT: Final = ("git", "--no-optional-locks", "--literal-pathspecs")
-
-
 _STATUS: Final = ("status", "--porcelain=v2", "--branch", "--untracked-files=all", "--ignored", "--")
 """Read-only; file names follow."""
-
-
 _OID: Final = "# branch.oid "
-
-
 _HASH: Final = re.compile("[0-9a-f]{40,64}")
 
 
