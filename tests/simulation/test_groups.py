@@ -96,5 +96,5 @@ def test_seeds_cover_held_and_failed_activations() -> None:
 def test_planted_bug_is_found(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if bug == "no plan holds a deactivation":
         monkeypatch.setattr(build, "hold_back", lambda changes, *_, **__: tuple(changes))
-    monkeypatch.setattr(executor, "leaning", lambda *_: {})
+    monkeypatch.setattr(executor, "group_holds", lambda *_: {})
     assert any(_lived(seed) for seed in range(200))

@@ -1,4 +1,4 @@
-"""Group commits: the writes of one moment share one transaction, on a thread of their own."""
+"""Group commit: concurrent writes to the ledger share one transaction, on a separate thread."""
 
 import asyncio
 import sqlite3
@@ -14,17 +14,17 @@ __all__ = ["GroupCommits"]
 
 T = TypeVar("T")
 
-_PATIENCE: Final = 2.0
-"""Seconds that an answer waits to be noted, at most: many answers cost little more than one."""
+_ANSWER_DELAY: Final = 2.0
+"""Longest time in seconds before an answer is recorded: many answers cost little more than one."""
 
 Intent = tuple[int, str, int, str]
-"""Entry, phone, the how-manieth request of the phone, the status asked for."""
+"""Entry, phone, attempt number, requested status."""
 Answer = tuple[int, str, int, AttemptState, int | None, str | None, str | None]
-"""Entry, phone, request, and what became of it: state, HTTP status, the error's code and message."""
+"""Entry, phone, attempt number, state, HTTP status, error code, error message."""
 
 
 class _Batch:
-    """What goes into one transaction, in this order: intents, answers, other work."""
+    """The content of one transaction, in this order: intents, answers, other work."""
 
     __slots__ = ("answers", "intents", "waiting", "work")
 
@@ -35,17 +35,17 @@ class _Batch:
         self.waiting: list[asyncio.Future[None]] = []
 
     def end(self, error: BaseException | None) -> None:
-        """Wake the waiting tasks, with the error of the transaction if there is one."""
-        for turn in self.waiting:
-            if turn.done():
+        """Resume the waiting tasks, with the error of the transaction if there is one."""
+        for future in self.waiting:
+            if future.done():
                 continue
             if error is None:
-                turn.set_result(None)
+                future.set_result(None)
             else:
-                turn.set_exception(error)
+                future.set_exception(error)
 
     def commit(self, connection: sqlite3.Connection, now: str) -> None:
-        """Everything durably, or nothing."""
+        """Commit the batch as one transaction, or roll all of it back."""
         connection.execute("BEGIN IMMEDIATE")
         try:
             if self.intents:
@@ -62,10 +62,10 @@ class _Batch:
 
 
 class GroupCommits:
-    """Writes to one ledger, several to a transaction. While one transaction is written to disk, the next one gathers.
+    """Writes to one ledger, several to a transaction. While one is written to disk, the next one is collected.
 
-    `submit` runs calls on another thread, one at a time. `unusable` makes the error of a failed transaction. After the
-    first failure no transaction is tried, and every later call raises that error.
+    `submit` runs calls on another thread, one at a time. `unusable` returns the error of a failed transaction. After
+    the first failure no transaction is started, and every later call raises that error.
     """
 
     def __init__(
@@ -84,24 +84,24 @@ class GroupCommits:
         self._gathering: _Batch | None = None
         self._scheduled = False
         self._answers: list[Answer] = []
-        self._due: asyncio.TimerHandle | None = None
-        self._broken: LedgerError | None = None
+        self._answers_timer: asyncio.TimerHandle | None = None
+        self._failure: LedgerError | None = None
 
     async def intend(self, rows: Iterable[Intent]) -> None:
-        """Note durably that requests are about to leave.
+        """Record requests durably before they are sent.
 
         Raises:
-            LedgerError: it could not be noted.
+            LedgerError: they could not be recorded, so they must not be sent.
         """
         batch = self._batch()
         batch.intents += rows
-        await self._committed_with(batch)
+        await self._join(batch)
 
     def answer(self, row: Answer) -> None:
-        """Record the result of a request within seconds. If the run crashes before, a read shows the result as well."""
+        """Record the result of a request within seconds. After a crash before that, a read shows the result."""
         self._answers.append(row)
-        if self._due is None:
-            self._due = self._loop.call_later(_PATIENCE, self._note_answers)
+        if self._answers_timer is None:
+            self._answers_timer = self._loop.call_later(_ANSWER_DELAY, self._note_answers)
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Return the result of `work(connection)`, run as part of a transaction.
@@ -109,16 +109,16 @@ class GroupCommits:
         Raises:
             LedgerError: it could not be committed.
         """
-        made: list[T] = []
+        results: list[T] = []
         batch = self._batch()
-        batch.work.append(lambda connection: made.append(work(connection)))
-        await self._committed_with(batch)
-        return made[-1]
+        batch.work.append(lambda connection: results.append(work(connection)))
+        await self._join(batch)
+        return results[-1]
 
-    async def close(self, entry: int, proven: frozenset[str], work: Callable[[sqlite3.Connection], None]) -> None:
-        """Note the answers of an entry that are not yet, then do `work`.
+    async def close(self, entry: int, changed: frozenset[str], work: Callable[[sqlite3.Connection], None]) -> None:
+        """Record the pending answers, then run `work`, in one transaction.
 
-        That a write was accepted is not noted of `proven` phones, as `work` notes more.
+        Accepted writes of `changed` phones are skipped, as `work` records their outcomes.
 
         Raises:
             LedgerError: it could not be committed.
@@ -126,44 +126,44 @@ class GroupCommits:
         batch = self._batch()
         answers, self._answers = self._answers, []
         batch.answers += (
-            row for row in answers if not (row[0] == entry and row[1] in proven and row[3] is AttemptState.OK)
+            row for row in answers if not (row[0] == entry and row[1] in changed and row[3] is AttemptState.OK)
         )
         batch.work.append(work)
-        await self._committed_with(batch)
+        await self._join(batch)
 
     async def drain(self) -> None:
-        """Note the answers that are not yet.
+        """Record the pending answers.
 
         Raises:
-            LedgerError: they could not be.
+            LedgerError: they could not be recorded.
         """
-        if self._due is not None:
-            self._due.cancel()
+        if self._answers_timer is not None:
+            self._answers_timer.cancel()
         if self._answers:
             batch = self._batch()
             batch.answers += self._answers
             self._answers = []
-            await self._committed_with(batch)
+            await self._join(batch)
 
     def _note_answers(self) -> None:
-        self._due = None
-        if self._answers and self._broken is None:
+        self._answers_timer = None
+        if self._answers and self._failure is None:
             self._batch().answers += self._answers
             self._answers = []
             self._schedule()
 
     def _batch(self) -> _Batch:
-        if self._broken is not None:
-            raise self._broken
+        if self._failure is not None:
+            raise self._failure
         if self._gathering is None:
             self._gathering = _Batch()
         return self._gathering
 
-    async def _committed_with(self, batch: _Batch) -> None:
-        turn = self._loop.create_future()
-        batch.waiting.append(turn)
+    async def _join(self, batch: _Batch) -> None:
+        future = self._loop.create_future()
+        batch.waiting.append(future)
         self._schedule()
-        await turn
+        await future
 
     def _schedule(self) -> None:
         if not self._scheduled:
@@ -175,23 +175,23 @@ class GroupCommits:
         batch, self._gathering = self._gathering, None
         if batch is None:
             self._scheduled = False
-        elif self._broken is not None:
-            batch.end(self._broken)
+        elif self._failure is not None:
+            batch.end(self._failure)
             self._scheduled = False
         else:
             self._submit(partial(self._commit, batch))
 
     def _commit(self, batch: _Batch) -> None:
-        """On the other thread."""
-        failed: BaseException | None = None
+        """Run the transaction on the other thread."""
+        failure: BaseException | None = None
         try:
             batch.commit(self._connection, self._now())
-        except BaseException as error:  # noqa: BLE001 - raised in the callers that wait
-            failed = error
-        self._loop.call_soon_threadsafe(self._committed, batch, failed)
+        except BaseException as error:  # noqa: BLE001 - raised in the waiting callers
+            failure = error
+        self._loop.call_soon_threadsafe(self._finish, batch, failure)
 
-    def _committed(self, batch: _Batch, failed: BaseException | None) -> None:
-        if isinstance(failed, sqlite3.Error):
-            failed = self._broken = self._unusable(str(failed))
-        batch.end(failed)
+    def _finish(self, batch: _Batch, failure: BaseException | None) -> None:
+        if isinstance(failure, sqlite3.Error):
+            failure = self._failure = self._unusable(str(failure))
+        batch.end(failure)
         self._loop.call_soon(self._start)

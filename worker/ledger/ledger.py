@@ -99,7 +99,7 @@ class SqliteAccountLedger:
         """
         await self._commits.intend((self._begun, *request) for request in requests)
 
-    def answered(self, phone: str, number: int, error: ApiError | None) -> None:
+    def record_answer(self, phone: str, number: int, error: ApiError | None) -> None:
         """Record the answer to a request; it is committed some time later."""
         if error is None:
             self._commits.answer((self._begun, phone, number, AttemptState.OK, None, None, None))
@@ -125,9 +125,9 @@ class SqliteAccountLedger:
                 await self._commits.run(lambda connection: self._note_whole(connection, result, confirmed, now))
             return
         entry = self._entry
-        proven = frozenset(number.phone for number in result.numbers if number.outcome is Outcome.CHANGED)
+        changed = frozenset(number.phone for number in result.numbers if number.outcome is Outcome.CHANGED)
         await self._commits.close(
-            entry, proven, lambda connection: writes.finish_entry(connection, entry, result, confirmed, now)
+            entry, changed, lambda connection: writes.finish_entry(connection, entry, result, confirmed, now)
         )
 
     async def _note_registered(self, now: str) -> None:

@@ -49,7 +49,7 @@ class NullLedger:
     async def intend(self, requests: Sequence[tuple[str, int, Status]]) -> None:
         """Do nothing."""
 
-    def answered(self, phone: str, number: int, error: ApiError | None) -> None:
+    def record_answer(self, phone: str, number: int, error: ApiError | None) -> None:
         """Do nothing."""
 
     async def finish(self, result: AccountResult, confirmed: Mapping[str, Status]) -> None:

@@ -1,4 +1,4 @@
-"""What a run writes into the ledger, as SQL. Every function here is part of a transaction that its caller ends."""
+"""SQL of the writes to the ledger. Every function runs inside a transaction that its caller commits."""
 
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping
@@ -37,19 +37,19 @@ _INTEND: Final = f"""
         json_extract(value, '$[3]'), '{AttemptState.INTENT}', ?2
     FROM json_each(?1)
 """
-"""One statement for all rows: each statement waits for the interpreter's lock once, however many rows it has."""
+"""One statement for all rows, as each statement waits for the interpreter lock once."""
 
 _ANSWER: Final = """
-    UPDATE attempts SET state = told.state, answered_at = ?2, http_status = told.http_status,
-        error_code = told.error_code, error_message = told.error_message, error_parts = told.error_parts
+    UPDATE attempts SET state = response.state, answered_at = ?2, http_status = response.http_status,
+        error_code = response.error_code, error_message = response.error_message, error_parts = response.error_parts
     FROM (
         SELECT json_extract(value, '$[0]') AS entry, json_extract(value, '$[1]') AS phone,
             json_extract(value, '$[2]') AS number, json_extract(value, '$[3]') AS state,
             json_extract(value, '$[4]') AS http_status, json_extract(value, '$[5]') AS error_code,
             json_extract(value, '$[6]') AS error_message, json_extract(value, '$[7]') AS error_parts
         FROM json_each(?1)
-    ) AS told
-    WHERE attempts.entry = told.entry AND attempts.phone = told.phone AND attempts.number = told.number
+    ) AS response
+    WHERE attempts.entry = response.entry AND attempts.phone = response.phone AND attempts.number = response.number
 """
 
 _PLANNED: Final = """
@@ -79,21 +79,21 @@ _CHANGED: Final = f"""
     ON CONFLICT DO UPDATE SET after = desired, outcome = '{Outcome.CHANGED}', attempts = excluded.attempts,
         duration_ms = excluded.duration_ms
 """
-"""What most planned numbers become: there is little to add to the plan, and that in half the time of `_OTHERS`."""
+"""The result of most planned numbers. It adds little to the plan and takes half the time of `_OTHERS`."""
 
-_CARRIED_OUT: Final = f"""
+_RUN_OF_PLAN: Final = f"""
     SELECT id, started_at FROM runs WHERE plan = ?1 AND id <> ?2 AND (
         outcome = '{RunOutcome.CONVERGED}'
         OR EXISTS (SELECT 1 FROM entries JOIN attempts ON entry = entries.id WHERE run = runs.id)
     ) ORDER BY started_at LIMIT 1
 """
 
-_SUPERSEDED: Final = """
+_LATER_WRITE: Final = """
     SELECT run, max(intended_at) FROM entries JOIN attempts ON entry = entries.id
     WHERE key = ?1 AND run <> ?2 AND (finished_at IS NULL OR finished_at >= ?3) AND intended_at >= ?3
         AND phone IN (SELECT value FROM json_each(?4))
 """
-"""Of the columns that are not grouped SQLite gives those of the row with the maximum."""
+"""SQLite takes the columns that are not grouped from the row with the maximum."""
 
 _LOST: Final = NumberError(
     "Crashed", Message("the run ended before this write was answered, and the number still has its old status")
@@ -101,11 +101,11 @@ _LOST: Final = NumberError(
 _CONFLICT: Final = NumberError(
     "Conflict", Message("the run ended before this write was verified, and the number has another status now")
 )
-_UNTRIED: Final = NumberError("Crashed", Message("the run ended before this number was written"))
+_NOT_ATTEMPTED: Final = NumberError("Crashed", Message("the run ended before this number was written"))
 
 
 def intend(connection: sqlite3.Connection, rows: list[tuple[int, str, int, str]], now: str) -> None:
-    """Note that requests are about to leave: entry, phone, the how-manieth of its phone, and the status asked for."""
+    """Record requests before they are sent. A row is the entry, phone, attempt number and requested status."""
     connection.execute(_INTEND, (msgspec.json.encode(rows).decode(), now))
 
 
@@ -114,13 +114,16 @@ def answer(
     rows: list[tuple[int, str, int, AttemptState, int | None, str | None, str | None]],
     now: str,
 ) -> None:
-    """Note what became of requests: entry, phone, number, state, HTTP status, the error's code and message."""
-    kept = [row if row[6] is None else (*row[:5], _text(row[5]), _text(row[6]), _parts(row[6])) for row in rows]
-    connection.execute(_ANSWER, (msgspec.json.encode(kept).decode(), now))
+    """Record the results of requests.
+
+    A row is the entry, phone, attempt number, state, HTTP status, error code and error message.
+    """
+    encoded = [row if row[6] is None else (*row[:5], _text(row[5]), _text(row[6]), _parts(row[6])) for row in rows]
+    connection.execute(_ANSWER, (msgspec.json.encode(encoded).decode(), now))
 
 
 def add_run(connection: sqlite3.Connection, run: RunInfo) -> None:
-    """Note that a run began."""
+    """Record the start of a run."""
     connection.execute(
         """INSERT INTO runs (id, command, started_by, host, pid, version, settings, started_at, plan)
             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
@@ -139,31 +142,31 @@ def add_run(connection: sqlite3.Connection, run: RunInfo) -> None:
 
 
 def finish_run(connection: sqlite3.Connection, run: str, outcome: str, now: str) -> None:
-    """Note how a run ended."""
+    """Record the end of a run and its outcome."""
     connection.execute("UPDATE runs SET finished_at = ?, outcome = ? WHERE id = ?", (now, outcome, run))
 
 
 def earlier_run(
     connection: sqlite3.Connection, run: str, key: str, plan: PlanFile, *, phones: Collection[str]
 ) -> PlanFileUse | None:
-    """Return the run other than `run` that used up a plan file, which writes `phones` of an account.
+    """Return the run other than `run` that used up a plan file with writes of `phones`; None if there is none.
 
-    A run of the plan counts once it intended a write or ended converged. A run of anything else counts if it intended a
-    write of one of the phones since the plan was made.
+    A run of the plan counts once it intended a write or converged. Any other run counts if it intended a write of one
+    of the phones after the plan was created.
     """
-    carried = connection.execute(_CARRIED_OUT, (_text(plan.id), run)).fetchone()
-    if carried is not None:
-        earlier, started_at = carried
+    carried_out = connection.execute(_RUN_OF_PLAN, (_text(plan.id), run)).fetchone()
+    if carried_out is not None:
+        earlier, started_at = carried_out
         return PlanFileUse(earlier, started_at, carried_out=True)
     since = format_utc_ms(datetime.fromisoformat(plan.created_at))
-    later, at = connection.execute(_SUPERSEDED, (key, run, since, _json(sorted(phones)))).fetchone()
-    return None if later is None else PlanFileUse(later, at, carried_out=False)
+    superseding, at = connection.execute(_LATER_WRITE, (key, run, since, _json(sorted(phones)))).fetchone()
+    return None if superseding is None else PlanFileUse(superseding, at, carried_out=False)
 
 
 def add_entry(
     connection: sqlite3.Connection, run: str, subject: Subject, plan: AccountPlan, *, fingerprint: str, now: str
 ) -> int:
-    """Note what a run is going to do to an account; the entry's id."""
+    """Record the plan of an account in a run. Return the id of the entry."""
     cursor = connection.execute(
         """INSERT INTO entries (run, key, account, account_id, endpoint, credentials, safety, source, sha256, revision,
             fingerprint, started_at, counts, groups, in_use)
@@ -198,12 +201,12 @@ def finish_entry(
 ) -> None:
     """Record the result of an account: its numbers, the attempts that the verification read settled, and the writes.
 
-    `confirmed` are numbers that have their desired status now, although a run last wrote another one. Numbers that no
-    file lists are only counted, and so are those of an account that was never started: they would fill the ledger.
+    `confirmed` are numbers that have their desired status now, although a run last wrote another one. Unmanaged
+    numbers, and the numbers of an account that was never started, are only counted: they would fill the ledger.
     """
     error = result.error
     (planned,) = connection.execute("SELECT count(*) FROM outcomes WHERE entry = ?", (entry,)).fetchone()
-    counted = {Outcome.UNMANAGED} if planned else {Outcome.UNMANAGED, Outcome.NOT_ATTEMPTED}
+    only_counted = {Outcome.UNMANAGED} if planned else {Outcome.UNMANAGED, Outcome.NOT_ATTEMPTED}
     changed = [
         (number.phone, number.attempts, number.duration_ms)
         for number in result.numbers
@@ -223,7 +226,7 @@ def finish_entry(
             *_columns(number.error),
         )
         for number in result.numbers
-        if not (planned and number.outcome is Outcome.CHANGED) and number.outcome not in counted
+        if not (planned and number.outcome is Outcome.CHANGED) and number.outcome not in only_counted
     ]
     connection.execute(_CHANGED, (_json(changed), entry))
     connection.execute(_OTHERS, (_json(others), entry))
@@ -236,12 +239,12 @@ def finish_entry(
         (key, run, now, entry, Outcome.CHANGED),
     )
     if confirmed:
-        known = _written(connection, key)
-        news = ((phone, status) for phone, status in confirmed.items() if known.get(phone) != status)
-        _remember(connection, key, run, news, now)
+        statuses = _last_written(connection, key)
+        fresh = ((phone, status) for phone, status in confirmed.items() if statuses.get(phone) != status)
+        _remember(connection, key, run, fresh, now)
     connection.execute(
         f"""UPDATE entries SET finished_at = ?, outcome = ?, error_code = ?, error_message = ?, error_parts = ?,
-            counts = ?, reads = ?, writes = ?, retries = ?, settled = {_settled("entries.id")} WHERE id = ?""",
+            counts = ?, reads = ?, writes = ?, retries = ?, settled = {_is_settled_sql("entries.id")} WHERE id = ?""",
         (
             now,
             result.outcome,
@@ -256,20 +259,20 @@ def finish_entry(
 
 
 def settle(connection: sqlite3.Connection, key: str, observed: Mapping[str, Observed], now: str) -> None:
-    """Close what earlier runs left open on an account, by the statuses that a read observed.
+    """Close the open entries of earlier runs of an account, by the statuses that a read observed.
 
-    The caller holds the lease of the account. An entry without an end then belongs to a run that crashed.
+    The caller holds the lease of the account, so an entry without an end belongs to a run that crashed.
     """
     unsettled = connection.execute(
         "SELECT id, run, finished_at IS NULL FROM entries WHERE key = ? AND NOT settled ORDER BY id", (key,)
     ).fetchall()
-    for entry, run, died in unsettled:
+    for entry, run, crashed in unsettled:
         rows = connection.execute(
             "SELECT phone, desired, before FROM outcomes WHERE entry = ?1 AND phone IN "
             f"(SELECT phone FROM attempts WHERE entry = ?1 AND state IN ({_OPEN}))",
             (entry,),
         ).fetchall()
-        proven = []
+        verified = []
         for phone, desired, before in rows:
             number = observed.get(phone)
             status = None if number is None else number.status
@@ -279,26 +282,26 @@ def settle(connection: sqlite3.Connection, key: str, observed: Mapping[str, Obse
                 (state, entry, phone),
             )
             if state is AttemptState.VERIFIED:
-                proven.append((phone, desired))
-            if died:
+                verified.append((phone, desired))
+            if crashed:
                 _close_number(connection, entry, phone, state, status)
-        _remember(connection, key, run, proven, now)
-        if died:
-            _close_died(connection, entry, run, observed, now)
+        _remember(connection, key, run, verified, now)
+        if crashed:
+            _close_crashed(connection, entry, run, observed, now)
         connection.execute("UPDATE entries SET settled = 1 WHERE id = ?", (entry,))
 
 
 def recall(connection: sqlite3.Connection, key: str) -> AccountMemory:
-    """Return what the ledger remembers of an account."""
+    """Return the memory of an account: statuses last written, deactivations of crashed runs, and its names."""
     spent: set[str] = set()
-    for entry, outcome, tried in connection.execute(
+    for entry, outcome, has_attempts in connection.execute(
         """SELECT id, outcome, EXISTS (SELECT 1 FROM attempts WHERE entry = entries.id) FROM entries
         WHERE key = ? ORDER BY id DESC""",
         (key,),
     ):
-        if outcome == RunOutcome.CONVERGED or (tried and outcome not in {None, CRASHED}):
+        if outcome == RunOutcome.CONVERGED or (has_attempts and outcome not in {None, CRASHED}):
             break  # this entry ended, so the next one belongs to another plan
-        if not tried:
+        if not has_attempts:
             continue
         spent.update(
             phone
@@ -312,7 +315,7 @@ def recall(connection: sqlite3.Connection, key: str) -> AccountMemory:
         "SELECT EXISTS (SELECT 1 FROM entries WHERE key = ? AND NOT settled)", (key,)
     ).fetchone()
     return AccountMemory(
-        _written(connection, key),
+        _last_written(connection, key),
         frozenset(spent),
         bool(unsettled),
         registered(connection, key),
@@ -321,15 +324,17 @@ def recall(connection: sqlite3.Connection, key: str) -> AccountMemory:
 
 
 def registered(connection: sqlite3.Connection, key: str) -> int | None:
-    """Return how many numbers an account had when a run saw it last; None if no run noted it."""
-    (known,) = connection.execute("SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'registered')").fetchone()
+    """Return how many numbers an account had in the last run; None if no run recorded it."""
+    (has_table,) = connection.execute(
+        "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'registered')"
+    ).fetchone()
     # an older ledger that is only read has no such table
-    row = connection.execute("SELECT numbers FROM registered WHERE key = ?", (key,)).fetchone() if known else None
+    row = connection.execute("SELECT numbers FROM registered WHERE key = ?", (key,)).fetchone() if has_table else None
     return None if row is None else int(row[0])
 
 
 def note_registered(connection: sqlite3.Connection, key: str, numbers: int, run: str, now: str) -> None:
-    """Note how many numbers an account has; nothing is written if the ledger has that count already."""
+    """Record how many numbers an account has, unless the ledger already has that count."""
     connection.execute(
         """INSERT INTO registered VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE
         SET numbers = excluded.numbers, run = excluded.run, at = excluded.at WHERE numbers <> excluded.numbers""",
@@ -338,11 +343,11 @@ def note_registered(connection: sqlite3.Connection, key: str, numbers: int, run:
 
 
 def _close_unsent(connection: sqlite3.Connection, entry: int) -> None:
-    """Leave no intent of what never left, and no planned number without its outcome."""
+    """Delete the intents of requests that were not sent, and give each planned number its outcome."""
     # intents are noted some ahead
     connection.execute(
         "DELETE FROM attempts WHERE entry = ?1 AND state = ?2 AND number > "
-        "(SELECT attempts FROM outcomes AS told WHERE told.entry = ?1 AND told.phone = attempts.phone)",
+        "(SELECT attempts FROM outcomes AS result WHERE result.entry = ?1 AND result.phone = attempts.phone)",
         (entry, AttemptState.INTENT),
     )
     # a result does not name what is unchanged, which a number that was to be written can turn out to be
@@ -355,26 +360,26 @@ def _close_unsent(connection: sqlite3.Connection, entry: int) -> None:
 
 
 def _close_attempts(connection: sqlite3.Connection, entry: int) -> None:
-    """Settle the attempts of numbers that the verification read showed.
+    """Settle the attempts whose effect the verification read shows.
 
-    An attempt that a later one follows is lost: a write is sent again only after a read showed the old status.
+    An attempt with a later one is lost: a write is retried only after a read showed the old status.
     """
     connection.execute(
         f"""UPDATE attempts SET state = CASE
-            WHEN seen.attempts > 1 AND EXISTS (SELECT 1 FROM attempts AS later WHERE later.entry = attempts.entry
+            WHEN result.attempts > 1 AND EXISTS (SELECT 1 FROM attempts AS later WHERE later.entry = attempts.entry
                 AND later.phone = attempts.phone AND later.number > attempts.number AND later.state IN ({_OPEN}))
             THEN '{AttemptState.LOST}'
-            WHEN seen.outcome = '{Outcome.CHANGED}' THEN '{AttemptState.VERIFIED}'
-            WHEN seen.outcome = '{Outcome.CONFLICT}' THEN '{AttemptState.CONFLICT}' ELSE '{AttemptState.LOST}' END
-        FROM outcomes AS seen WHERE attempts.entry = ? AND attempts.state IN ({_OPEN})
-            AND seen.entry = attempts.entry AND seen.phone = attempts.phone
-            AND (seen.outcome IN ('{Outcome.CHANGED}', '{Outcome.CONFLICT}') OR seen.after = seen.before)""",
+            WHEN result.outcome = '{Outcome.CHANGED}' THEN '{AttemptState.VERIFIED}'
+            WHEN result.outcome = '{Outcome.CONFLICT}' THEN '{AttemptState.CONFLICT}' ELSE '{AttemptState.LOST}' END
+        FROM outcomes AS result WHERE attempts.entry = ? AND attempts.state IN ({_OPEN})
+            AND result.entry = attempts.entry AND result.phone = attempts.phone
+            AND (result.outcome IN ('{Outcome.CHANGED}', '{Outcome.CONFLICT}') OR result.after = result.before)""",
         (entry,),
     )
 
 
 def _close_number(
-    connection: sqlite3.Connection, entry: int, phone: str, state: AttemptState, seen: str | None
+    connection: sqlite3.Connection, entry: int, phone: str, state: AttemptState, status: str | None
 ) -> None:
     outcome, error = {
         AttemptState.VERIFIED: (Outcome.CHANGED, None),
@@ -384,35 +389,41 @@ def _close_number(
         """UPDATE outcomes SET outcome = ?, after = ?, error_code = ?, error_message = ?, error_parts = ?,
             attempts = (SELECT count(*) FROM attempts WHERE entry = ?6 AND phone = ?7)
         WHERE entry = ?6 AND phone = ?7""",
-        (outcome, seen, *_columns(error), entry, phone),
+        (outcome, status, *_columns(error), entry, phone),
     )
 
 
-def _close_died(
+def _close_crashed(
     connection: sqlite3.Connection, entry: int, run: str, observed: Mapping[str, Observed], now: str
 ) -> None:
-    """Give an outcome to each number whose writes were all refused or that was not tried, and an end to the run."""
-    refused = connection.execute(
-        # of the columns that are not grouped SQLite gives those of the row with the maximum
+    """Close the entry of a crashed run: the numbers whose writes were all refused, the unsent ones, and the run."""
+    attempts = connection.execute(
+        # SQLite takes the columns that are not grouped from the row with the maximum
         """SELECT phone, asked, max(number), http_status, error_code, error_message, error_parts FROM attempts
         WHERE entry = ?1 AND phone IN (SELECT phone FROM outcomes WHERE entry = ?1 AND outcome IS NULL)
         GROUP BY phone""",
         (entry,),
     ).fetchall()
-    seen = {phone: number.status for phone, *_ in refused if (number := observed.get(phone)) is not None}
+    statuses = {phone: number.status for phone, *_ in attempts if (number := observed.get(phone)) is not None}
     connection.executemany(
         """UPDATE outcomes SET outcome = ?, after = ?, attempts = ?, http_status = ?, error_code = ?, error_message = ?,
             error_parts = ? WHERE entry = ? AND phone = ?""",
         (
             # what shows although it was refused came from elsewhere
-            (Outcome.UNCHANGED if seen.get(phone) == asked else Outcome.FAILED, seen.get(phone), *rest, entry, phone)
-            for phone, asked, *rest in refused
+            (
+                Outcome.UNCHANGED if statuses.get(phone) == requested else Outcome.FAILED,
+                statuses.get(phone),
+                *rest,
+                entry,
+                phone,
+            )
+            for phone, requested, *rest in attempts
         ),
     )
     connection.execute(
         """UPDATE outcomes SET outcome = ?, after = before, error_code = ?, error_message = ?, error_parts = ?
         WHERE entry = ? AND outcome IS NULL""",
-        (Outcome.NOT_ATTEMPTED, *_columns(_UNTRIED), entry),
+        (Outcome.NOT_ATTEMPTED, *_columns(_NOT_ATTEMPTED), entry),
     )
     counts = dict(
         connection.execute("SELECT outcome, count(*) FROM outcomes WHERE entry = ? GROUP BY outcome", (entry,))
@@ -429,10 +440,10 @@ def _close_died(
     )
 
 
-def _state(seen: str | None, desired: str, before: str) -> AttemptState:
-    if seen == desired:
+def _state(status: str | None, desired: str, before: str) -> AttemptState:
+    if status == desired:
         return AttemptState.VERIFIED
-    return AttemptState.LOST if seen == before else AttemptState.CONFLICT
+    return AttemptState.LOST if status == before else AttemptState.CONFLICT
 
 
 def _remember(
@@ -444,20 +455,20 @@ def _remember(
     )
 
 
-def _written(connection: sqlite3.Connection, key: str) -> dict[str, Status]:
+def _last_written(connection: sqlite3.Connection, key: str) -> dict[str, Status]:
     rows = connection.execute("SELECT phone, status FROM written WHERE key = ?", (key,))
     return {phone: Status(status) for phone, status in rows}
 
 
 def _names(connection: sqlite3.Connection, key: str) -> dict[str, CredentialsRef | None]:
-    # of the columns that are not grouped SQLite gives those of the row with the maximum
+    # SQLite takes the columns that are not grouped from the row with the maximum
     rows = connection.execute(
         "SELECT account, credentials, max(id) FROM entries WHERE key = ? GROUP BY account", (key,)
     )
     return {account: credentials_of(credentials) for account, credentials, _ in rows}
 
 
-def _settled(entry: str) -> str:
+def _is_settled_sql(entry: str) -> str:
     return f"NOT EXISTS (SELECT 1 FROM attempts WHERE entry = {entry} AND state IN ({_OPEN}))"
 
 
@@ -471,7 +482,7 @@ def _parts(text: str) -> str | None:
 
 
 def _text(foreign: str | None) -> str | None:
-    """Return a foreign text as SQLite can store it: without lone surrogates and NUL characters."""
+    """Return a text that SQLite can store: without lone surrogates and NUL characters."""
     return None if foreign is None else encodable(foreign).replace("\0", "\ufffd")
 
 

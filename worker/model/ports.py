@@ -1,4 +1,4 @@
-"""Ports of the reconciliation: protocols for the API, the ledger, logs and progress, and the targets that they reach.
+"""Ports of the reconciliation: protocols for the API, the ledger, logs, progress and target accounts.
 
 `worker.solapi`, `worker.ledger` and `worker.telemetry` implement them; neither side imports the other.
 """
@@ -53,8 +53,8 @@ class AttemptJournal(Protocol):
         """
         ...
 
-    def answered(self, phone: str, number: int, error: ApiError | None) -> None:
-        """Record the result of a request; `error` is None if it succeeded."""
+    def record_answer(self, phone: str, number: int, error: ApiError | None) -> None:
+        """Record the result of a request; `error` is None if the API accepted it."""
         ...
 
 
@@ -70,7 +70,7 @@ class AccountLedger(AttemptJournal, Protocol):
         ...
 
     async def resume(self, observed: ObservedAccount) -> AccountMemory:
-        """Close the open attempts of crashed runs by what is observed, and return the memory of the account."""
+        """Close the open attempts of crashed runs by the observed statuses. Return the memory of the account."""
         ...
 
     async def begin(self, plan: AccountPlan, fingerprint: str) -> None:
@@ -151,7 +151,7 @@ class WritableAccount(ReadableAccount, Protocol):
     """An account that can be written, such as `worker.solapi.client.AccountWriter`."""
 
     async def retry(self, attempt: Callable[[ApiError | None], Awaitable[None]]) -> None:
-        """Await `attempt` until it succeeds or its error is final. It gets the error of the attempt before.
+        """Await `attempt` until it succeeds or its error is final. It gets the error of the previous attempt.
 
         Raises:
             WorkerError: the last error of `attempt`.
@@ -162,25 +162,25 @@ class WritableAccount(ReadableAccount, Protocol):
         """Wait for a slot of the write quota.
 
         Raises:
-            WorkerError: what `halt` was given.
+            WorkerError: the reason passed to `halt`.
         """
         ...
 
     def release(self) -> None:
-        """Give back a slot of which no request left."""
+        """Give back a slot without sending a request."""
         ...
 
     async def put(self, phone: str, status: Status) -> None:
-        """Sign one write, send it in the slot that was acquired, and return once the API has accepted it.
+        """Sign and send one write in the acquired slot. Return once the API has accepted it.
 
         Raises:
-            ApiError: it was not carried out, or its result is unknown.
+            ApiError: the write was not carried out, or its result is unknown.
         """
         ...
 
 
 class AccountTarget(Protocol):
-    """What is needed to reach an account; desired-state documents and saved plans have it."""
+    """How to reach an account; implemented by desired-state documents and saved plans."""
 
     @property
     def credentials(self) -> CredentialsRef | None:
@@ -204,7 +204,7 @@ class AccountTarget(Protocol):
 
 
 class DescribedAccount(AccountTarget, Protocol):
-    """An account with its source files; desired-state documents and saved plans have them."""
+    """An account with its source files; implemented by desired-state documents and saved plans."""
 
     @property
     def source(self) -> str:
@@ -254,9 +254,9 @@ def sources(account: DescribedAccount) -> tuple[str, ...]:
 
 
 def revision(account: DescribedAccount) -> SourceFile:
-    """Return all files of an account as one: their names, a hash over their hashes, and the commit of all of them.
+    """Return all files of an account as one: their names, a hash of their hashes, and their common commit.
 
-    A commit with `-dirty` wins. There is no commit if files are of different ones, or any is of none.
+    A commit with `-dirty` takes precedence. Without a common commit, it is None.
     """
     found = files(account)
     if len(found) == 1:

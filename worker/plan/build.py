@@ -20,7 +20,7 @@ from worker.model.plans import AccountPlan, Action, Change, Verdict, tally
 from worker.model.results import Requests
 from worker.model.safety import Health, InUse, Safety
 from worker.plan.diff import compare, preconditions
-from worker.plan.holds import as_found, hold_back, kept_back
+from worker.plan.holds import dropped_change, hold_as_approved, hold_back
 from worker.plan.notices import notices
 from worker.plan.planfile import SavedAccount
 from worker.plan.policy import Selection, drifted, scope, select
@@ -180,9 +180,11 @@ def remaining(
     `dropped` writes of the plan that are not to be made any more.
     """
     found = preconditions(saved, observed.numbers, now)
-    others = (as_found(change, observed) for change in (*found.conflicts, *found.lapsed, *dropped, *saved.impossible))
+    others = (
+        dropped_change(change, observed) for change in (*found.conflicts, *found.lapsed, *dropped, *saved.impossible)
+    )
     changes = hold_back(
-        kept_back(found.due, held),
+        hold_as_approved(found.due, held),
         observed,
         groups=saved.groups,
         gone=memory.spent,

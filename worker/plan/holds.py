@@ -16,17 +16,17 @@ from worker.model.plans import Action, Change, Notice, NoticeKind
 from worker.model.results import Outcome
 
 __all__ = [
-    "as_found",
+    "activation_obstacles",
+    "dropped_change",
+    "group_holds",
     "hold",
+    "hold_as_approved",
     "hold_back",
+    "hold_in_use",
     "hold_swaps",
     "in_order",
-    "kept_back",
-    "leaning",
-    "listed",
+    "phone_list",
     "swap_reason",
-    "unreached",
-    "used",
 ]
 
 _ORDER: Final = {action: place for place, action in enumerate(Action)}
@@ -49,16 +49,16 @@ def hold_back(
     `gone` are numbers that may yet turn INACTIVE, whatever a read shows. `others` are changes of the same account that
     are no longer part of the plan, such as conflicts.
     """
-    kept = tuple(changes)
+    remaining = tuple(changes)
     if groups:
         active = observed.active_phones.difference(gone)
-        active |= {change.phone for change in kept if change.action is Action.ACTIVATE}
-        away = (change.phone for change in kept if change.action is Action.DEACTIVATE)
-        kept = hold(kept, leaning(away, active, groups))
-    return hold_swaps(kept, pair_swaps, others)
+        active |= {change.phone for change in remaining if change.action is Action.ACTIVATE}
+        deactivations = (change.phone for change in remaining if change.action is Action.DEACTIVATE)
+        remaining = hold(remaining, group_holds(deactivations, active, groups))
+    return hold_swaps(remaining, pair_swaps, others)
 
 
-def leaning(phones: Iterable[str], active: Collection[str], groups: Iterable[Group]) -> dict[str, Message]:
+def group_holds(phones: Iterable[str], active: Collection[str], groups: Iterable[Group]) -> dict[str, Message]:
     """Return the deactivations, of some in their order, that would leave a group too few ACTIVE numbers, and why.
 
     `active` has the phones that are ACTIVE or are going to be. A group that has too few already loses none.
@@ -103,12 +103,12 @@ def in_order(changes: Iterable[Change]) -> tuple[Change, ...]:
     return tuple(sorted(changes, key=lambda change: _ORDER[change.action]))
 
 
-def kept_back(changes: Iterable[Change], approved: Iterable[Change]) -> tuple[Change, ...]:
+def hold_as_approved(changes: Iterable[Change], approved: Iterable[Change]) -> tuple[Change, ...]:
     """Return the changes with those held that the approved plan of the same account held."""
     return hold(changes, {change.phone: change.reason for change in approved if change.action is Action.HELD})
 
 
-def used(
+def hold_in_use(
     changes: Iterable[Change], usage: NumberUse, *, hold_unknown: bool
 ) -> tuple[tuple[Change, ...], tuple[Notice, ...]]:
     """Return the changes with deactivations of numbers in use held, and a notice if the use of some is unknown.
@@ -141,12 +141,12 @@ def used(
     return hold(changes, reasons), (Notice(NoticeKind.IN_USE, notice),)
 
 
-def unreached(changes: Iterable[Change]) -> dict[str, str]:
+def activation_obstacles(changes: Iterable[Change]) -> dict[str, str]:
     """Return the numbers that should be ACTIVE and that the changes do not activate, each with the obstacle."""
     return {change.phone: _obstacle(change) for change in changes if change.unreached}
 
 
-def as_found(change: Change, observed: ObservedAccount) -> Change:
+def dropped_change(change: Change, observed: ObservedAccount) -> Change:
     """Return a change that is no longer part of its plan, with the status that its number has now."""
     action = Action.BLOCKED if change.action.writes else change.action
     return structs.replace(change, action=action, observed=observed.status(change.phone))
@@ -157,33 +157,35 @@ def hold_swaps(changes: Sequence[Change], mode: PairSwaps, others: Iterable[Chan
 
     `others` are as for `hold_back`.
     """
-    lost = unreached((*changes, *others)) if mode == "hold" else {}
-    return hold(changes, dict.fromkeys((change.phone for change in changes), swap_reason(lost)) if lost else {})
-
-
-def swap_reason(lost: Mapping[str, str]) -> Message:
-    """Return why a deactivation is held, for the result of `unreached`."""
-    return Message(
-        "held by safety.pair_swaps: cannot activate {activations}; "
-        "fix that first, leave it out with --exclude, or set pair_swaps to warn",
-        activations=listed(lost, lost),
+    obstacles = activation_obstacles((*changes, *others)) if mode == "hold" else {}
+    return hold(
+        changes, dict.fromkeys((change.phone for change in changes), swap_reason(obstacles)) if obstacles else {}
     )
 
 
-def listed(phones: Collection[str], statuses: Mapping[str, str] | None = None) -> tuple[Message, ...]:
+def swap_reason(obstacles: Mapping[str, str]) -> Message:
+    """Return why a deactivation is held, for the result of `activation_obstacles`."""
+    return Message(
+        "held by safety.pair_swaps: cannot activate {activations}; "
+        "fix that first, leave it out with --exclude, or set pair_swaps to warn",
+        activations=phone_list(obstacles, obstacles),
+    )
+
+
+def phone_list(phones: Collection[str], statuses: Mapping[str, str] | None = None) -> tuple[Message, ...]:
     """Return the first numbers of some, each with its status if there are any, and how many more there are."""
-    shown: list[Message] = []
+    names: list[Message] = []
     for phone in list(phones)[:_SHOWN]:
         if statuses is None:
-            shown.append(Message("{phone}", phone=PhoneNumber(phone)))
+            names.append(Message("{phone}", phone=PhoneNumber(phone)))
         else:
             status = statuses[phone]
             text = status.replace("_", " ")
             # a status of the API may be any text, which must stay a parameter to be masked
-            known = system_text(text) if isinstance(status, Action | Outcome) else text
-            shown.append(Message("{phone} ({status})", phone=PhoneNumber(phone), status=known))
+            shown_status = system_text(text) if isinstance(status, Action | Outcome) else text
+            names.append(Message("{phone} ({status})", phone=PhoneNumber(phone), status=shown_status))
     more = len(phones) - _SHOWN
-    return (*shown, Message("… (+{more:,})", more=more)) if more > 0 else tuple(shown)
+    return (*names, Message("… (+{more:,})", more=more)) if more > 0 else tuple(names)
 
 
 def _obstacle(change: Change) -> str:

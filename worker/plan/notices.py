@@ -11,7 +11,7 @@ from worker.model.messages import Message
 from worker.model.plans import AccountPlan, Action, Notice, NoticeKind
 from worker.model.results import NumberResult, Outcome
 from worker.model.safety import Health
-from worker.plan.holds import listed, unreached
+from worker.plan.holds import activation_obstacles, phone_list
 
 __all__ = ["notices", "result_notices", "with_swap_notice"]
 
@@ -130,15 +130,15 @@ def _full(observed: ObservedAccount, settings: Health) -> Iterator[Notice]:
 
 def with_swap_notice(plan: AccountPlan) -> AccountPlan:
     """Return the plan with a notice if it deactivates numbers of an account and cannot activate others."""
-    lost = unreached(plan.changes)
+    obstacles = activation_obstacles(plan.changes)
     off = [change.phone for change in plan.changes if change.action is Action.DEACTIVATE]
-    if not lost or not off:
+    if not obstacles or not off:
         return plan
     message = Message(
         "the plan cannot activate {activations}, but would deactivate {deactivated}; "
         "fix the activation first, or set safety.pair_swaps to hold",
-        activations=listed(lost, lost),
-        deactivated=listed(off),
+        activations=phone_list(obstacles, obstacles),
+        deactivated=phone_list(off),
     )
     return structs.replace(plan, notices=(*plan.notices, Notice(NoticeKind.SWAP, message)))
 
@@ -146,14 +146,14 @@ def with_swap_notice(plan: AccountPlan) -> AccountPlan:
 def result_notices(numbers: Sequence[NumberResult], mode: PairSwaps) -> tuple[Notice, ...]:
     """Return the notice of a run that deactivated numbers and did not activate others; none if the mode is `hold`."""
     off = [number.phone for number in numbers if _was_deactivated(number)] if mode == "warn" else []
-    lost = {number.phone: number.outcome for number in numbers if _is_not_active(number)} if off else {}
-    if not lost:
+    obstacles = {number.phone: number.outcome for number in numbers if _is_not_active(number)} if off else {}
+    if not obstacles:
         return ()
     message = Message(
         "the run deactivated {deactivated}, but did not confirm {activations} as ACTIVE; "
         "fix the activation or roll the run back; set safety.pair_swaps to hold to prevent this",
-        deactivated=listed(off),
-        activations=listed(lost, lost),
+        deactivated=phone_list(off),
+        activations=phone_list(obstacles, obstacles),
     )
     return (Notice(NoticeKind.SWAP, message),)
 

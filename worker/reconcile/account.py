@@ -19,7 +19,7 @@ from worker.model.safety import Health
 from worker.plan.build import Draft, Terms, as_plan, build, remaining, with_changes
 from worker.plan.comparison import CurrentFiles, ending, unasked, uncompared
 from worker.plan.diff import fingerprint
-from worker.plan.holds import kept_back
+from worker.plan.holds import hold_as_approved
 from worker.plan.notices import notices, result_notices, with_swap_notice
 from worker.plan.planfile import SavedAccount
 from worker.plan.safety import effective_safety, effective_use, least_active, replay, within
@@ -91,7 +91,7 @@ async def apply(
     """
     observed, memory = await _resume(api, ledger, log)
     current = build(desired, observed, terms, memory, now)
-    plan = with_changes(current.plan, kept_back(current.plan.changes, approved.changes))
+    plan = with_changes(current.plan, hold_as_approved(current.plan.changes, approved.changes))
     print_ = fingerprint([plan])
     same = print_ == fingerprint([approved]) or (waited and within(plan, approved))
     if not same or plan.verdict is not Verdict.OK:
@@ -109,7 +109,7 @@ async def apply(
         requests=api.requests,
         stopped=executor.stopped,
         notices=(
-            *notices(executor.seen, desired.groups, terms.health),
+            *notices(executor.last_read, desired.groups, terms.health),
             *answers(approved),
             *result_notices(results, safety.pair_swaps),
         ),
@@ -180,7 +180,7 @@ async def apply_saved(
         requests=api.requests,
         stopped=executor.stopped,
         notices=(
-            *notices(executor.seen, saved.groups, health),
+            *notices(executor.last_read, saved.groups, health),
             *use,
             *(() if files is None else uncompared(files)),
             *result_notices(results, saved.safety.pair_swaps),

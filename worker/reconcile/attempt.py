@@ -1,4 +1,4 @@
-"""The write of one number: its requests, and the result that follows from answers and verification read."""
+"""The write of one number: its requests, and its result by their responses and the verification read."""
 
 from datetime import datetime
 
@@ -21,19 +21,20 @@ __all__ = ["WriteAttempt", "out_of_time"]
 
 
 class WriteAttempt:
-    """The write of one number: its next request, and what is known of the requests before it.
+    """The write of one number: its next request, and the result of the requests before it.
 
-    `sequence` counts the requests that left, `intended` those whose intent the ledger has. `deadline` is the Unix time
-    at which the file stops to ask for this, None if it does not. The flags say what became of the requests so far:
+    `sequence` counts the requests that were sent, `intents` those whose intent the ledger has. `deadline` is the Unix
+    time at which the schedule of the file ends this desired status, None without one. The flags:
 
     - `acknowledged`: the API accepted one, or a read showed its effect.
-    - `ambiguous`: the result of some request was unknown when its answer was lost.
-    - `moved`: some read has shown another status than planned. If the number is as planned again, someone else set it.
-    - `superseded`: before the next request's turn, the latest read has shown it as `seen`, other than planned.
-    - `conflicting`: that read showed neither the planned nor the desired status.
-    - `expired`: the deadline was over when the next request's turn came.
+    - `ambiguous`: some request got no usable response, so its result was unknown.
+    - `status_varied`: some read showed another status than the plan expects. If it is the expected one again, someone
+      else changed it back.
+    - `superseded`: before the next request, the latest read showed `latest_status`, which the plan does not expect.
+    - `conflicting`: that read showed neither the expected nor the desired status.
+    - `expired`: the deadline passed before the next request.
 
-    `held` is why the next request may not leave.
+    `hold_reason` is why the next request must not be sent.
     """
 
     __slots__ = (
@@ -46,13 +47,13 @@ class WriteAttempt:
         "ended",
         "error",
         "expired",
-        "held",
-        "intended",
-        "moved",
+        "hold_reason",
+        "intents",
+        "latest_status",
         "phone",
-        "seen",
         "sequence",
         "status",
+        "status_varied",
         "superseded",
     )
 
@@ -62,67 +63,67 @@ class WriteAttempt:
         self.status = Status(change.desired)
         self.deadline = None if change.until is None else datetime.fromisoformat(change.until).timestamp()
         self.sequence = 0
-        self.intended = 0
+        self.intents = 0
         self.acknowledged = False
         self.ambiguous = False
-        self.moved = False
+        self.status_varied = False
         self.superseded = False
         self.conflicting = False
         self.expired = False
-        self.held: str | None = None
-        self.seen: Status | None = None
+        self.hold_reason: str | None = None
+        self.latest_status: Status | None = None
         self.error: WorkerError | None = None
         self.began = 0.0
         self.ended = 0.0
 
     @property
     def intent(self) -> tuple[str, int, Status]:
-        """The next request, as a journal takes it."""
+        """The next request, as a row of the journal."""
         return self.phone, self.sequence + 1, self.status
 
-    def may_leave(self, latest: ObservedAccount | None, now: float) -> bool:
-        """Return True if the next request may leave, and otherwise note why it may not.
+    def may_send(self, latest: ObservedAccount | None, now: float) -> bool:
+        """Return True if the next request may be sent, and set the flags that say why not.
 
-        `latest` is the last read since the plan was made, None if there was none. `now` is Unix time in seconds.
+        `latest` is the last read since the plan was built, None if there was none. `now` is Unix time in seconds.
         """
         if latest is not None and self._compare(latest):
             return False
         self.expired = self.deadline is not None and self.deadline <= now
-        return not self.expired and self.held is None
+        return not self.expired and self.hold_reason is None
 
     def _compare(self, latest: ObservedAccount) -> bool:
         """Return True if someone else has changed the number since it was planned."""
-        self.seen = latest.status(self.phone)
-        if not self.moved and self.seen == self.change.observed:
+        self.latest_status = latest.status(self.phone)
+        if not self.status_varied and self.latest_status == self.change.observed:
             return False
         self.superseded = True
-        self.conflicting = self.seen != self.status
+        self.conflicting = self.latest_status != self.status
         return True
 
     def resolve(self, status: Status | None) -> bool:
-        """Return True if an ambiguous write is to be sent again: the number has its old status and never had another.
+        """Return True if an ambiguous write must be sent again: the number has its old status and never had another.
 
-        `status` is that of a read after the request was given up.
+        `status` is from a read after the request.
         """
-        if status == self.change.observed and not self.moved:
+        if status == self.change.observed and not self.status_varied:
             return True
         self.conflicting = status != self.status
         self.acknowledged = not self.conflicting
         return False
 
     def result(self, after: Status | None, stopped: WorkerError | None, *, verified: bool) -> NumberResult:
-        """Return the result of the number, which the verification read has shown as `after`.
+        """Return the result of the number, which has the status `after` in the verification read.
 
-        Without such a read it is not `verified`. `stopped` is why the account's run ended early, None if it did not.
+        Without such a read, `verified` is False. `stopped` is why the account stopped early, None if it did not.
         """
         change = self.change
         if self.superseded and not verified:
-            after = self.seen
+            after = self.latest_status
         outcome, error = self._judge(after, stopped, verified=verified)
-        unmoved = not self.sequence or after == change.observed
-        if self.held is not None and unmoved:
-            outcome, error = Outcome.HELD, NumberError("Held", self.held)
-        if self.expired and unmoved:
+        is_unchanged = not self.sequence or after == change.observed
+        if self.hold_reason is not None and is_unchanged:
+            outcome, error = Outcome.HELD, NumberError("Held", self.hold_reason)
+        if self.expired and is_unchanged:
             outcome, error = Outcome.CONFLICT, out_of_time(change)
         return NumberResult(
             phone=self.phone,
@@ -149,21 +150,21 @@ class WriteAttempt:
         if verified and after == self.status and not self.conflicting:
             # refused or not, it was asked for and it shows, unless no request left or the quota was used up
             unsent = isinstance(self.error, ConnectionFailed | RateLimited)
-            ours = self.acknowledged or self.ambiguous or not unsent
-            return (Outcome.CHANGED if ours else Outcome.UNCHANGED), None
+            by_this_run = self.acknowledged or self.ambiguous or not unsent
+            return (Outcome.CHANGED if by_this_run else Outcome.UNCHANGED), None
         if isinstance(self.error, NumberRejected):
             return (Outcome.BLOCKED if isinstance(self.error, NotWritable) else Outcome.FAILED), error
         if not verified:
-            unproven = NumberError("Unproven", Message("the account could not be read after the write; plan again"))
-            landed = self.acknowledged or self.ambiguous
-            return (Outcome.UNVERIFIED, error or unproven) if landed else (Outcome.FAILED, error)
+            unverified = NumberError("Unproven", Message("the account could not be read after the write; plan again"))
+            may_have_changed = self.acknowledged or self.ambiguous
+            return (Outcome.UNVERIFIED, error or unverified) if may_have_changed else (Outcome.FAILED, error)
         if self.conflicting or after not in {change.observed, change.desired}:
             return _changed_by_others(after)
         if self.acknowledged:
-            lost = Message(
+            not_shown = Message(
                 "the API accepted the write, but the number is still {status}; plan again", status=f"{after}"
             )
-            return Outcome.UNVERIFIED, NumberError("Unproven", lost)
+            return Outcome.UNVERIFIED, NumberError("Unproven", not_shown)
         if isinstance(self.error, Interrupted | DeadlineExceeded) and error is not None:
             message = Message.plural(
                 "{count} attempt failed before the run was stopped: {reason}",
@@ -176,7 +177,7 @@ class WriteAttempt:
 
 
 def out_of_time(change: Change) -> NumberError:
-    """Return the error of a write that its file asked for until a time that has passed."""
+    """Return the error of a write whose desired status ended before it was sent."""
     message = Message(
         "the file asked for {status} until {until}, which has passed: plan again",
         status=change.desired,

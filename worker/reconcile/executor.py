@@ -1,6 +1,6 @@
-"""The writes of one account: activations before deactivations, and one read in the end that verifies all of them.
+"""The writes of one account: activations before deactivations, then one read that verifies all of them.
 
-The executor knows neither HTTP nor files. What it needs of them is in `worker.model.ports`.
+The executor knows neither HTTP nor files. It uses them through the protocols of `worker.model.ports`.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from worker.model.messages import Message
 from worker.model.plans import Action, Change
 from worker.model.ports import AttemptJournal, ProgressMeter, WritableAccount
 from worker.model.results import NumberResult
-from worker.plan.holds import as_found, leaning, swap_reason, unreached
+from worker.plan.holds import activation_obstacles, dropped_change, group_holds, swap_reason
 from worker.reconcile.attempt import WriteAttempt
 from worker.reconcile.shared_reads import SharedReads
 from worker.reconcile.write_queue import WriteQueue
@@ -33,16 +33,16 @@ from worker.reconcile.write_queue import WriteQueue
 __all__ = ["Executor", "Needs", "Pace"]
 
 _VERIFY_SECONDS: Final = 25.0
-"""How long the verification read of an account that was stopped may take."""
+"""Timeout in seconds of the verification read after the account was stopped."""
 
 _BLOCK: Final = 8
-"""Intents that are noted at once, for each write in flight. Fewer cost throughput; after a crash more say less."""
+"""Intents recorded at once per write in flight. Fewer cost throughput; more leave more unsent intents after a crash."""
 
 
 class Pace(Struct, frozen=True):
-    """How many writes of an account are in flight at once, and how many seconds all of them may take.
+    """Limits of an account's writes: how many are in flight at once, and how many seconds all of them may take.
 
-    `wall` returns Unix time in seconds: a write that is asked for until some time does not leave after it.
+    `wall` returns Unix time in seconds: a write with a deadline is not sent after it.
     """
 
     concurrency: int
@@ -53,20 +53,20 @@ class Pace(Struct, frozen=True):
 class Needs(Struct, frozen=True):
     """What must stay ACTIVE: `least_active` numbers of the account, and the minimum of each group.
 
-    `gone` are numbers that may yet turn INACTIVE by a request of a run that died, whatever a read shows. If
-    `pair_swaps` is `hold`, deactivations wait for a read that shows the number of every activation ACTIVE.
+    `may_be_inactive` are numbers that a request of a crashed run may still deactivate, whatever a read shows. If
+    `pair_swaps` is `hold`, deactivations wait for a read that shows every activated number ACTIVE.
     """
 
     least_active: int = 0
     groups: tuple[Group, ...] = ()
-    gone: frozenset[str] = frozenset()
+    may_be_inactive: frozenset[str] = frozenset()
     pair_swaps: PairSwaps = "warn"
 
 
 class Executor:
     """Carries out the writes of one account's plan.
 
-    `observed` is the read that the writes were planned by. `needs` holds deactivations back if activations fail.
+    `observed` is the read that the plan was built from. `needs` holds deactivations if activations fail.
     """
 
     def __init__(
@@ -84,8 +84,8 @@ class Executor:
         self._observed = observed
         self._least_active = needs.least_active
         self._groups = needs.groups
-        self._gone = needs.gone
-        self._paired = needs.pair_swaps == "hold"
+        self._may_be_inactive = needs.may_be_inactive
+        self._hold_swaps = needs.pair_swaps == "hold"
         self._deactivating = False
         self._wall: Callable[[], float] = time.time
         self._journal = journal
@@ -97,12 +97,12 @@ class Executor:
         """Why some writes were not attempted: credentials, the deadline or a signal; None if all were."""
 
     @property
-    def seen(self) -> ObservedAccount:
-        """The account as it was read last: to verify the writes, or else to plan them."""
+    def last_read(self) -> ObservedAccount:
+        """The last read: the verification read, or the one that the plan was built from."""
         return self._observed if self._final is None else self._final
 
     async def carry_out(self, pace: Pace) -> None:
-        """Send the writes, then verify them by one more read. Errors end up in `results` and `stopped`."""
+        """Send the writes, then verify them by one more read. Errors are reported by `results` and `stopped`."""
         loop = asyncio.get_running_loop()
         self._wall = pace.wall
         late = DeadlineExceeded(
@@ -171,22 +171,22 @@ class Executor:
             self._meter.advance()
 
     async def _send(self, attempt: WriteAttempt, failure: ApiError | None) -> None:
-        """Acquire a slot, note the intent, sign and send, note the answer. `failure` is that of the request before.
+        """Acquire a slot, record the intent, sign, send, and record the result. `failure` is that of the last request.
 
-        An ambiguous failure is resolved by a read first. A request that may not leave gives its slot back.
+        An ambiguous failure is resolved by a read first. A request that must not be sent gives its slot back.
         """
         if isinstance(failure, Ambiguous) and not await self._resolve(attempt):
             return
         await self._api.acquire()
         try:
-            leaves = attempt.may_leave(self._reads.latest, self._wall())
-            if leaves and attempt.intended == attempt.sequence:
+            may_send = attempt.may_send(self._reads.latest, self._wall())
+            if may_send and attempt.intents == attempt.sequence:
                 await self._journal.intend([attempt.intent])
-                attempt.intended += 1
+                attempt.intents += 1
         except BaseException:
             self._api.release()
             raise
-        if not leaves:
+        if not may_send:
             self._api.release()
             return
         if not attempt.sequence:
@@ -195,55 +195,57 @@ class Executor:
         try:
             await self._api.put(attempt.phone, attempt.status)
         except ApiError as error:
-            self._journal.answered(attempt.phone, attempt.sequence, error)
+            self._journal.record_answer(attempt.phone, attempt.sequence, error)
             raise
-        self._journal.answered(attempt.phone, attempt.sequence, None)
+        self._journal.record_answer(attempt.phone, attempt.sequence, None)
         attempt.acknowledged = True
 
     def _on_read(self, account: ObservedAccount) -> None:
         for attempt in self._in_flight:
-            attempt.moved |= account.status(attempt.phone) != attempt.change.observed
+            attempt.status_varied |= account.status(attempt.phone) != attempt.change.observed
         if self._deactivating:
             self._hold_back(account)
 
     def _hold_back(self, account: ObservedAccount) -> None:
-        """Hold the deactivations that groups and swaps do not allow, for the account as the last read shows it.
+        """Hold the deactivations that groups and swaps do not allow, by the last read of the account.
 
-        Those that were sent come first, as they may be carried out; of these a hold keeps back a second request only.
+        Those with a sent request take precedence, as they may take effect; a hold only prevents their retry.
         """
-        away = [attempt for attempt in self._attempts if attempt.change.action is Action.DEACTIVATE]
-        sent = {attempt.phone for attempt in away if attempt.sequence and attempt.ended}
-        waiting = sorted((attempt for attempt in away if not attempt.ended), key=lambda attempt: not attempt.sequence)
-        reasons = self._reasons([attempt.phone for attempt in waiting], account, sent)
+        deactivations = [attempt for attempt in self._attempts if attempt.change.action is Action.DEACTIVATE]
+        sent_phones = {attempt.phone for attempt in deactivations if attempt.sequence and attempt.ended}
+        waiting = sorted(
+            (attempt for attempt in deactivations if not attempt.ended), key=lambda attempt: not attempt.sequence
+        )
+        reasons = self._reasons([attempt.phone for attempt in waiting], account, sent_phones)
         for attempt in waiting:
-            attempt.held = attempt.held or reasons.get(attempt.phone)
+            attempt.hold_reason = attempt.hold_reason or reasons.get(attempt.phone)
 
     def _reasons(
         self, phones: Sequence[str], account: ObservedAccount, sent: Collection[str] = ()
     ) -> Mapping[str, str]:
-        """Return the deactivations to hold, each with the reason. Those that were `sent` count as carried out."""
-        if self._paired:
+        """Return the deactivations to hold, each with the reason. Numbers in `sent` count as INACTIVE."""
+        if self._hold_swaps:
             activations = (attempt.change for attempt in self._attempts if attempt.change.action is Action.ACTIVATE)
-            lost = unreached(as_found(change, account) for change in activations)
-            if lost:
-                return dict.fromkeys(phones, swap_reason(lost))
-        return leaning(phones, account.active_phones.difference(self._gone, sent), self._groups)
+            obstacles = activation_obstacles(dropped_change(change, account) for change in activations)
+            if obstacles:
+                return dict.fromkeys(phones, swap_reason(obstacles))
+        return group_holds(phones, account.active_phones.difference(self._may_be_inactive, sent), self._groups)
 
     async def _permitted(self, deactivations: list[WriteAttempt]) -> list[WriteAttempt]:
         """Return the deactivations that groups and swaps allow, after a read if activations must be verified first."""
-        if not (self._groups or self._paired) or self.stopped is not None:
+        if not (self._groups or self._hold_swaps) or self.stopped is not None:
             return deactivations
         # a read while activations are in flight does not show how they end
         self._deactivating = True
-        known = self._reads.latest or self._observed
-        if self._reasons([attempt.phone for attempt in deactivations], known):
+        latest = self._reads.latest or self._observed
+        if self._reasons([attempt.phone for attempt in deactivations], latest):
             try:
                 await self._reads.read()
             except AccountRejected as error:
                 self._halt(error)
             except WorkerError:
-                self._hold_back(known)
-        return [attempt for attempt in deactivations if attempt.held is None]
+                self._hold_back(latest)
+        return [attempt for attempt in deactivations if attempt.hold_reason is None]
 
     def _stop(self, attempt: WriteAttempt, reason: WorkerError) -> None:
         attempt.error = attempt.error or reason
@@ -258,7 +260,7 @@ class Executor:
             self._api.halt(reason)
 
     async def _resolve(self, attempt: WriteAttempt) -> bool:
-        """Return True if an attempt whose last request is ambiguous is to be sent again, by a read of the account."""
+        """Read the account. Return True if an attempt whose last request is ambiguous must be sent again."""
         attempt.ambiguous = True
         try:
             account = await self._reads.read()
@@ -270,10 +272,10 @@ class Executor:
         return attempt.resolve(account.status(attempt.phone))
 
     async def _may_deactivate(self, activations: Sequence[WriteAttempt], deactivations: int) -> bool:
-        """Return True if enough numbers stay ACTIVE, by a read of the account if that depends on the activations."""
+        """Return True if enough numbers stay ACTIVE. Read the account if that depends on the activations."""
         active = self._observed.active
-        least = self._least_active if active >= self._least_active else 0
-        if self.stopped is not None or active - deactivations >= least:
+        minimum = self._least_active if active >= self._least_active else 0
+        if self.stopped is not None or active - deactivations >= minimum:
             return True
         try:
             active = (await self._reads.read()).active
@@ -282,7 +284,7 @@ class Executor:
             return False
         except WorkerError:
             pass
-        if active - deactivations >= least:
+        if active - deactivations >= minimum:
             return True
         failed = sum(not attempt.acknowledged for attempt in activations)
         message = Message.plural(
@@ -291,7 +293,7 @@ class Executor:
             "{count} activations failed, and without them fewer than {minimum} numbers would stay ACTIVE: "
             "no deactivation was attempted",
             failed,
-            minimum=least,
+            minimum=minimum,
         )
         self.stopped = ActivationsFailed(message)
         return False

@@ -8,7 +8,7 @@ from worker.model.plans import AccountPlan, Action, Change, Notice, NoticeKind, 
 from worker.model.ports import ReadableAccount
 from worker.model.safety import InUse
 from worker.plan.build import with_changes
-from worker.plan.holds import used
+from worker.plan.holds import hold_in_use
 from worker.plan.safety import ALLOW_ALL, IN_USE
 
 __all__ = ["answers", "inquire", "spared"]
@@ -34,7 +34,7 @@ async def spared(
     if not phones or not guard.enabled or not allow.isdisjoint({IN_USE, ALLOW_ALL}):
         return kept, ()
     usage = await api.usage(phones, guard.hours)
-    return used(kept, usage, hold_unknown=guard.on_unknown == "hold")
+    return hold_in_use(kept, usage, hold_unknown=guard.on_unknown == "hold")
 
 
 async def inquire(plan: AccountPlan, api: ReadableAccount, guard: InUse, allow: frozenset[str]) -> AccountPlan:

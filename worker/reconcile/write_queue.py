@@ -1,4 +1,4 @@
-"""Writes that wait for their turn. The ledger has the intents of a block of them before the first one leaves."""
+"""Queue of writes. The intents of a block are recorded in the ledger before its first write is sent."""
 
 import asyncio
 from collections import deque
@@ -12,7 +12,7 @@ __all__ = ["WriteQueue"]
 
 
 class WriteQueue:
-    """Attempts that wait for a worker. Their first intents are noted `block` at a time, in one transaction."""
+    """Attempts that wait for a worker. Their first intents are recorded `block` at a time, in one transaction."""
 
     __slots__ = ("_block", "_journal", "_noting", "_ready", "_waiting")
 
@@ -24,17 +24,17 @@ class WriteQueue:
         self._noting: asyncio.Task[bool] | None = None
 
     def take(self) -> WriteAttempt | None:
-        """Return the next attempt whose intent is noted; None if `more` must be awaited first."""
+        """Return the next attempt whose intent is recorded; None if `more` must be awaited first."""
         if self._noting is None and len(self._ready) <= self._block // 2:
             self._noting = asyncio.create_task(self._note())
             self._noting.add_done_callback(_retrieve)
         return self._ready.popleft() if self._ready else None
 
     async def more(self) -> bool:
-        """Wait until further intents are noted. Return False if there are none.
+        """Wait until further intents are recorded. Return False if no attempts are left.
 
         Raises:
-            LedgerError: they could not be noted.
+            LedgerError: they could not be recorded.
         """
         return bool(self._ready) or (self._noting is not None and await asyncio.shield(self._noting))
 
@@ -44,13 +44,13 @@ class WriteQueue:
             return False
         await self._journal.intend([attempt.intent for attempt in block])
         for attempt in block:
-            attempt.intended = 1
+            attempt.intents = 1
         self._ready += block
         self._noting = None
         return True
 
 
 def _retrieve(noting: asyncio.Task[bool]) -> None:
-    """Retrieve the exception of a task that no worker awaits any more, so that asyncio does not report it."""
+    """Retrieve the exception of a task that no worker awaits, so that asyncio does not report it."""
     if not noting.cancelled():
         noting.exception()

@@ -50,7 +50,7 @@ class Breaker:
         """Return True if only probes may be sent."""
         return self._opened is not None
 
-    def heard(self, error: ApiError | None) -> None:
+    def record(self, error: ApiError | None) -> None:
         """Record the result of a request. A response resets the count of failures; it closes no open circuit."""
         if not isinstance(error, _FAILED):
             self._failures = 0
@@ -68,7 +68,7 @@ class Breaker:
                 error_message=str(error),
             )
 
-    async def closed(self) -> None:
+    async def wait_closed(self) -> None:
         """Wait until requests may be sent. If the waiter that probes is cancelled, the next one continues.
 
         Raises:

@@ -1,4 +1,4 @@
-"""How a run is stopped between requests: waits for a slot end, requests in flight finish."""
+"""Cancellation between requests: tasks that wait for a slot stop, requests in flight finish."""
 
 import asyncio
 from types import TracebackType

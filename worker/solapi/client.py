@@ -1,4 +1,4 @@
-"""One account's reads and writes, each attempt in its own slot and under its own signature."""
+"""Reads and writes of one account. Each attempt has its own quota slot and signature."""
 
 import asyncio
 import re
@@ -44,24 +44,23 @@ T = TypeVar("T")
 
 _OK: Final = 200
 _LONGEST_HOLD: Final = 60.0
-"""Seconds: a server that asks for more is not believed, as its windows are seconds long; the next 429 asks again."""
+"""Longest Retry-After in seconds that is followed: windows are seconds long, and the next 429 repeats it."""
 
 _DRAIN_SECONDS: Final = 25.0
-"""How long a write that is under way may take after `halt`: within what service managers wait before they kill."""
+"""Seconds that a write in flight may take after `halt`, less than service managers wait before SIGKILL."""
 
 _REREADS: Final = 4
-"""Reads that may follow one that lost numbers: each of them may have lost others. Then the last one is believed."""
+"""Most reads after one that lacks numbers, as each may lack others. After that the last one is accepted."""
 
 _PHONE: Final = re.compile(PHONE_PATTERN, re.ASCII)
 
 
 class AccountReader:
-    """One account, to look at. It has no way to write.
+    """Read-only client of one account.
 
-    Counts its requests in `requests`. `halt` ends every wait for a turn, for good; what is under way finishes.
-    `account_id` is the account that every answer must be of; None takes the one of the first answer.
-    `listed` are the numbers that are expected to be registered, `baseline` is what earlier clients of the account have
-    read: a read that lost numbers is repeated before it is believed.
+    `account_id` is the id that every response must have; None takes that of the first response. `listed` are the
+    numbers that should be registered, `baseline` the earlier reads of the account: a read that lacks numbers is
+    repeated before it is accepted.
     """
 
     def __init__(
@@ -102,7 +101,7 @@ class AccountReader:
 
     @property
     def requests(self) -> Requests:
-        """The requests that were sent until now."""
+        """The requests sent so far."""
         return Requests(self._reads, self._writes, self._retries)
 
     @property
@@ -121,9 +120,9 @@ class AccountReader:
         return {name.lower(): value for name, value in headers.items() if name.lower().startswith("x-ratelimit-")}
 
     def halt(self, reason: WorkerError) -> None:
-        """End every wait for a turn with `reason`, now and later. Only a closing `observe` still goes through.
+        """Raise `reason` in every request that waits for a slot, now and later. Only a closing `observe` is still sent.
 
-        A write in flight has 25 seconds to be answered. After that it is ambiguous.
+        A write in flight has 25 seconds to finish. After that it is ambiguous.
         """
         self._cancellation.close(reason)
         late = Ambiguous(
@@ -137,12 +136,12 @@ class AccountReader:
     async def observe(self, *, closing: bool = False) -> ObservedAccount:
         """Read the account. A `closing` read is sent even after `halt`.
 
-        A reply that lacks listed numbers, or more than 30 % of the numbers of the previous read, is read again.
-        Numbers that two replies in a row lack are taken as gone.
+        A response that lacks listed numbers, or more than 30 % of the numbers of the previous read, is read again.
+        Numbers that two responses in a row lack count as removed.
 
         Raises:
             ApiError: AccountRejected, or the last of several TransientErrors.
-            WorkerError: what `halt` was given.
+            WorkerError: the reason passed to `halt`.
         """
         observed = await self._observe(closing=closing)
         doubt = self._baseline.doubt(observed, self._listed)
@@ -158,7 +157,7 @@ class AccountReader:
         return observed if doubt is None else await self._reread(observed, doubt)
 
     async def _reread(self, observed: ObservedAccount, reason: str | None, *, closing: bool = False) -> ObservedAccount:
-        """Read until a reply has all numbers of the reply before it. Return that reply."""
+        """Read until a response has all numbers of the one before it. Return that read."""
         for _ in range(_REREADS):
             self._log.info("account.reread", reason=reason)
             before, observed = observed, await self._observe(closing=closing)
@@ -170,15 +169,15 @@ class AccountReader:
 
     async def _observe(self, *, closing: bool) -> ObservedAccount:
         retrier = self._closing_retrier if closing else self._retrier
-        return await retrier.call(partial(self._corrected, lambda _: self._read_in_turn(closing=closing)))
+        return await retrier.call(partial(self._with_clock_retry, lambda _: self._observe_in_slot(closing=closing)))
 
     async def usage(self, phones: Collection[str], hours: int) -> NumberUse:
         """Return which numbers are scheduled to send or have sent within the last `hours`, by the server's clock.
 
-        A missing scope or a persistent failure does not fail the account: the use of the numbers is then unknown.
+        A missing scope or a persistent failure does not fail the account: the use of the numbers is unknown.
 
         Raises:
-            WorkerError: CircuitOpen, or what `halt` was given.
+            WorkerError: CircuitOpen, or the reason passed to `halt`.
         """
         now = datetime.fromtimestamp(self._runtime.wall() + (self.clock_offset or 0.0), UTC)
         return await inquire(self._fetch, phones, now, hours)
@@ -187,52 +186,52 @@ class AccountReader:
         url = URL(f"{self._base}{query}", encoded=True)
 
         async def once(_: ApiError | None) -> T:
-            return await self._in_turn(lambda: self._fetch_once(url, decode))
+            return await self._read_in_slot(lambda: self._fetch_once(url, decode))
 
-        return await self._retrier.call(partial(self._corrected, once))
+        return await self._retrier.call(partial(self._with_clock_retry, once))
 
     async def _fetch_once(self, url: URL, decode: Callable[[bytearray], T]) -> T:
         self._reads += 1
         body = Body()
-        answer = await self._send(self._quota.reads, "GET", url, into=body.feed)
-        if answer.status != _OK:
-            raise self._refusal(answer, answer.content(), write=False)
+        response = await self._send(self._quota.reads, "GET", url, into=body.feed)
+        if response.status != _OK:
+            raise self._refusal(response, response.content(), write=False)
         return decode(body.whole)
 
-    async def _read_in_turn(self, *, closing: bool) -> ObservedAccount:
+    async def _observe_in_slot(self, *, closing: bool) -> ObservedAccount:
         if closing:
             await self._quota.reads.acquire()
-            return await self._heard(self._read_once())
-        return await self._in_turn(self._read_once)
+            return await self._report_to_breaker(self._read_once())
+        return await self._read_in_slot(self._read_once)
 
-    async def _in_turn(self, read: Callable[[], Awaitable[T]]) -> T:
+    async def _read_in_slot(self, read: Callable[[], Awaitable[T]]) -> T:
         # a read changes nothing, so a stop does not wait for its response
         with self._cancellation:
-            await self._turn(self._quota.reads)
-            return await self._heard(read())
+            await self._acquire(self._quota.reads)
+            return await self._report_to_breaker(read())
 
     async def _probe(self) -> None:
         await self._quota.reads.acquire()
         await self._read_once()
 
-    async def _turn(self, window: Window) -> None:
+    async def _acquire(self, window: Window) -> None:
         """Wait for a slot. No slot is used while the circuit is open, even if it opened during the wait."""
         while True:
             if self._breaker.open:
-                await self._breaker.closed()
+                await self._breaker.wait_closed()
             await window.acquire()
             if not self._breaker.open:
                 return
             window.release()
 
-    async def _heard(self, request: Awaitable[T]) -> T:
-        """Return the result of a request, and report it to the breaker."""
+    async def _report_to_breaker(self, request: Awaitable[T]) -> T:
+        """Return the result of a request, and record it in the breaker."""
         try:
             result = await request
         except ApiError as error:
-            self._breaker.heard(error)
+            self._breaker.record(error)
             raise
-        self._breaker.heard(None)
+        self._breaker.record(None)
         return result
 
     async def _read_once(self) -> ObservedAccount:
@@ -240,9 +239,9 @@ class AccountReader:
         window = self._quota.reads
         self._reads += 1
         document = AccountDecoder()
-        answer = await self._send(window, "GET", self._numbers_url, into=document.feed)
-        if answer.status != _OK:
-            raise self._refusal(answer, answer.content(), write=False)
+        response = await self._send(window, "GET", self._numbers_url, into=document.feed)
+        if response.status != _OK:
+            raise self._refusal(response, response.content(), write=False)
         observed = document.finish()
         if self._pinned and observed.account_id is None:
             raise AccountRejected(
@@ -285,7 +284,7 @@ class AccountReader:
             header = self._signer.header(self._runtime.wall(), self._runtime.salt())
             headers = dict.fromkeys(self._header_names, header)
             with until:
-                answer = await self._transport.exchange(method, url, headers, body, into=into)
+                response = await self._transport.exchange(method, url, headers, body, into=into)
             longer = 0.0
         except ApiError as error:
             error.__context__ = None  # aiohttp's own exception shows the request's headers, hidden or not
@@ -295,22 +294,26 @@ class AccountReader:
         finally:
             # what we stopped waiting for, or was cancelled, may reach the server later than now
             window.release(longer=longer)
-        self._last = (answer.headers, self._runtime.wall())
-        return answer
+        self._last = (response.headers, self._runtime.wall())
+        return response
 
-    def _refusal(self, answer: Response, body: bytes, *, write: bool) -> ApiError:
-        error = wire.refusal(answer.status, body, write=write, retry_after=wire.retry_after(answer.headers))
+    def _refusal(self, response: Response, body: bytes, *, write: bool) -> ApiError:
+        error = wire.refusal(response.status, body, write=write, retry_after=wire.retry_after(response.headers))
         if isinstance(error, RateLimited):
-            asked = error.retry_after
-            seconds = asked if asked is not None and 0 < asked <= _LONGEST_HOLD else self._quota.writes.seconds
+            retry_after = error.retry_after
+            seconds = (
+                retry_after
+                if retry_after is not None and 0 < retry_after <= _LONGEST_HOLD
+                else self._quota.writes.seconds
+            )
             self._quota.hold(seconds)
             self._log.info("rate_limit.held", duration_ms=round(seconds * 1000), http_status=error.http_status)
         return error
 
-    async def _corrected(self, send: Callable[[ApiError | None], Awaitable[T]], failure: ApiError | None) -> T:
-        """Send once more if the server refuses this clock, by its own clock.
+    async def _with_clock_retry(self, send: Callable[[ApiError | None], Awaitable[T]], failure: ApiError | None) -> T:
+        """Send a request; if the server refuses its timestamp, send it again by the server's clock.
 
-        The second attempt gets the same `failure`: the read that was to resolve it may be what was refused.
+        The second attempt gets the same `failure`, as the read that resolves it may be what was refused.
         """
         try:
             return await send(failure)
@@ -356,35 +359,35 @@ class AccountReader:
 
 
 class AccountWriter(AccountReader):
-    """One account, to change."""
+    """Client of one account that can also write."""
 
     async def retry(self, attempt: Callable[[ApiError | None], Awaitable[None]]) -> None:
-        """Await `attempt` until it succeeds or its error is final. It gets the error of the attempt before.
+        """Await `attempt` until it succeeds or its error is final. It gets the error of the previous attempt.
 
         Raises:
             ApiError: NumberRejected, AccountRejected, or the last of several TransientError and Ambiguous.
-            WorkerError: what `halt` was given, while the attempt was waiting for its turn.
+            WorkerError: the reason passed to `halt`, while the attempt waited for a slot.
         """
-        await self._retrier.call(partial(self._corrected, attempt))
+        await self._retrier.call(partial(self._with_clock_retry, attempt))
 
     async def acquire(self) -> None:
         """Wait for a slot of the write quota.
 
         Raises:
-            WorkerError: CircuitOpen, or what `halt` was given.
+            WorkerError: CircuitOpen, or the reason passed to `halt`.
         """
         with self._cancellation:
-            await self._turn(self._quota.writes)
+            await self._acquire(self._quota.writes)
 
     def release(self) -> None:
-        """Give back a slot of which no request left."""
+        """Give back a slot without sending a request."""
         self._quota.writes.release()
 
     async def put(self, phone: str, status: Status) -> None:
-        """Sign one write, send it in the slot that was acquired, and return once the API has accepted it.
+        """Sign and send one write in the acquired slot. Return once the API has accepted it.
 
         Raises:
-            ApiError: it was not carried out, or its result is unknown.
+            ApiError: the write was not carried out, or its result is unknown.
             ValueError: `phone` is not a phone number. The slot is given back.
         """
         if not _PHONE.fullmatch(phone):
@@ -394,26 +397,26 @@ class AccountWriter(AccountReader):
         try:
             reported = await self._exchange(phone, status)
         except ApiError as error:
-            self._breaker.heard(error)
+            self._breaker.record(error)
             raise
-        self._breaker.heard(None)
+        self._breaker.record(None)
         if reported is not None and reported is not status:
             raise Ambiguous(Message("the reply says that the number is {reported}", reported=reported), http_status=_OK)
 
     async def _exchange(self, phone: str, status: Status) -> Status | None:
-        """Send one write and return the status that its reply gives for the number, None if it gives none."""
+        """Send one write. Return the status of the number in the response, None if the response has none."""
         url = URL(f"{self._prefix}{phone}", encoded=True)
-        answer = await self._send(self._quota.writes, "PUT", url, wire.status_body(status), until=self._drain)
+        response = await self._send(self._quota.writes, "PUT", url, wire.status_body(status), until=self._drain)
         try:
-            content = answer.content()
+            content = response.content()
         except ApiError as error:
-            raise Ambiguous(str(error), http_status=answer.status) from None
-        if answer.status != _OK:
-            raise self._refusal(answer, content, write=True)
-        if answer.complete:
+            raise Ambiguous(str(error), http_status=response.status) from None
+        if response.status != _OK:
+            raise self._refusal(response, content, write=True)
+        if response.complete:
             reply = wire.reply(content, phone)
             self._same_account(reply.account)
             return reply.status
         if not content.lstrip().startswith(b"{"):
-            raise Ambiguous(Message("the reply is not JSON"), http_status=answer.status)
+            raise Ambiguous(Message("the reply is not JSON"), http_status=response.status)
         return None

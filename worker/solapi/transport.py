@@ -1,7 +1,7 @@
-"""HTTP transport: one request, one response, nothing hidden in between.
+"""HTTP transport: each call sends exactly one request.
 
-Redirects are not followed, proxies of the environment not used, certificates always verified, bodies read under a cap,
-and a request whose connection broke is never sent again from here.
+It follows no redirects, ignores proxies of the environment, always verifies certificates, limits the size of bodies
+and never resends a request whose connection broke.
 """
 
 import asyncio
@@ -32,24 +32,24 @@ _HEADERS: Final = {
     "Accept-Encoding": "gzip",
     "Content-Type": "application/json",
 }
-"""What every request says; its credentials come with it."""
+"""Headers of every request, besides its credentials."""
 
 _MIB: Final = 1 << 20
 _RAW_CAP: Final = 64 * _MIB
-"""Compressed bytes of one answer. An account of a million numbers is about half of that."""
+"""Most compressed bytes of one response. An account of a million numbers has about half of that."""
 _INFLATED_CAP: Final = 2048 * _MIB
-"""Bytes of one answer without compression. An account of a million numbers is about a quarter of that."""
+"""Most decompressed bytes of one response. An account of a million numbers has about a quarter of that."""
 _PIECE: Final = _MIB
-"""Bytes that are decompressed at once."""
+"""Bytes decompressed at once."""
 _SLICE: Final = 16 << 10
 """Compressed bytes taken at once. zlib copies what follows each gzip member, and members can be 20 bytes short."""
 
 _READ_BUFFER: Final = _MIB
-"""Half of the bytes of a body that may wait to be read: twice this is the reply of an account of 60,000 numbers."""
+"""Half of the bytes of a body that may wait in memory. Twice this is the response of 60,000 numbers."""
 _MOMENT: Final = 0.02
-"""Seconds in which most bodies come whole."""
-_KEPT: Final = 16 << 10
-"""Bytes kept of a response that is not read as a document: every error, and the reply of a small account."""
+"""Seconds within which most bodies arrive completely."""
+_BEGINNING: Final = 16 << 10
+"""Bytes kept of a response that is not read as a document: every error, and the response of a small account."""
 _PEEK: Final = 256
 """Bytes of a longer body that distinguish JSON from other content, also while compressed."""
 
@@ -79,7 +79,7 @@ class Response(NamedTuple):
 
 
 class _BodyDecoder:
-    """The body of an answer on its way to `into`, decompressed piece by piece where it came compressed."""
+    """Decoder of a response body: passes it to `into` piece by piece, decompressed."""
 
     def __init__(self, status: int, headers: Mapping[str, str], into: Callable[[bytes], object]) -> None:
         codings = list(_codings(headers))
@@ -88,34 +88,34 @@ class _BodyDecoder:
         self._inflater = _gunzip() if codings else None
         self._status = status
         self._into = into
-        self._taken = self._given = 0
+        self._compressed_bytes = self._decoded_bytes = 0
 
     def feed(self, data: bytes) -> None:
-        """Take some bytes.
+        """Decode a piece of the body.
 
         Raises:
             ServerError: they cannot be decompressed.
             AccountRejected: the body is longer than any account's document.
         """
-        self._taken += len(data)
+        self._compressed_bytes += len(data)
         if self._inflater is None:
-            self._give(data)
+            self._emit(data)
             return
-        self._bound(self._taken, _RAW_CAP)
+        self._check_size(self._compressed_bytes, _RAW_CAP)
         for start in range(0, len(data), _SLICE):
             self._inflate(self._inflater, data[start : start + _SLICE])
 
     def finish(self) -> None:
-        """There is no more.
+        """End the body.
 
         Raises:
-            ServerError: there should be.
+            ServerError: the compressed body is incomplete.
         """
-        if self._inflater is not None and self._taken and not self._inflater.eof:
+        if self._inflater is not None and self._compressed_bytes and not self._inflater.eof:
             raise ServerError(Message("the answer breaks off"), http_status=self._status)
 
     def _inflate(self, inflater: "zlib._Decompress", data: bytes) -> None:
-        """Decompress members (RFC 1952) one after the other; as in gzip(1), zeros may fill up what follows one."""
+        """Decompress gzip members (RFC 1952) one after the other; as in gzip(1), zeros may follow one."""
         while data:
             if inflater.eof:
                 data = data.lstrip(b"\0")
@@ -123,17 +123,17 @@ class _BodyDecoder:
                     return
                 self._inflater = inflater = _gunzip()
             try:
-                self._give(inflater.decompress(data, _PIECE))
+                self._emit(inflater.decompress(data, _PIECE))
             except zlib.error:
                 raise ServerError(Message("the answer says gzip and is not"), http_status=self._status) from None
             data = inflater.unused_data if inflater.eof else inflater.unconsumed_tail
 
-    def _give(self, data: bytes) -> None:
-        self._given += len(data)
-        self._bound(self._given, _INFLATED_CAP)
+    def _emit(self, data: bytes) -> None:
+        self._decoded_bytes += len(data)
+        self._check_size(self._decoded_bytes, _INFLATED_CAP)
         self._into(data)
 
-    def _bound(self, size: int, cap: int) -> None:
+    def _check_size(self, size: int, cap: int) -> None:
         if size > cap:
             raise AccountRejected(
                 Message("the answer is longer than {cap} MiB", cap=cap // _MIB), http_status=self._status
@@ -144,8 +144,8 @@ def _codings(headers: Mapping[str, str]) -> Iterator[str]:
     """Yield the content codings of a response (RFC 9110) from all its header lines."""
     for name, value in headers.items():
         if name.lower() == "content-encoding":
-            named = (each.strip().lower() for each in value.split(","))
-            yield from ("gzip" if each == "x-gzip" else each for each in named if each not in {"", "identity"})
+            names = (each.strip().lower() for each in value.split(","))
+            yield from ("gzip" if each == "x-gzip" else each for each in names if each not in {"", "identity"})
 
 
 def _gunzip() -> "zlib._Decompress":
@@ -153,7 +153,7 @@ def _gunzip() -> "zlib._Decompress":
 
 
 class _ConnectionDropped(Exception):
-    """A connection broke under a request. No aiohttp error: aiohttp would send the request again by itself."""
+    """A connection broke during a request. Not an aiohttp error, as aiohttp would resend the request."""
 
 
 async def _no_hidden_resend(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
@@ -194,9 +194,9 @@ class Transport:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._opened().close()
+        await self._open_session().close()
 
-    def _opened(self) -> aiohttp.ClientSession:
+    def _open_session(self) -> aiohttp.ClientSession:
         assert self._session is not None, "a transport is used inside its context"  # noqa: S101 - a bug of the worker
         return self._session
 
@@ -209,13 +209,13 @@ class Transport:
         *,
         into: Callable[[bytes], None] | None = None,
     ) -> Response:
-        """Send one request once and read its answer to the end, so that the connection can be used again.
+        """Send one request once. Read its response to the end, so that the connection can be reused.
 
-        `into` takes the body of a 200, decompressed, piece by piece. Of any other body the answer has the beginning.
+        `into` gets the decompressed body of a 200 piece by piece. Of any other body, the response has the beginning.
 
         Raises:
-            ApiError: as of `transport_error`; ServerError for a body that cannot be decompressed and AccountRejected
-                for an endless one; what `into` raises.
+            ApiError: see `transport_error`; also ServerError for a body that cannot be decompressed, AccountRejected
+                for an endless one, and what `into` raises.
         """
         watcher = self.watcher
         if watcher is None:
@@ -223,12 +223,12 @@ class Transport:
         clock = time.perf_counter  # the loop's own is as fine as a millisecond
         began = clock()
         try:
-            answer = await self._exchange(method, url, headers, body, into)
+            response = await self._exchange(method, url, headers, body, into)
         except ApiError as error:
             watcher.request(method, clock() - began, error.http_status)
             raise
-        watcher.request(method, clock() - began, answer.status)
-        return answer
+        watcher.request(method, clock() - began, response.status)
+        return response
 
     async def _exchange(
         self,
@@ -238,7 +238,7 @@ class Transport:
         body: bytes | None,
         into: Callable[[bytes], None] | None,
     ) -> Response:
-        session = self._opened()
+        session = self._open_session()
         deadline = asyncio.get_running_loop().time() + self.timeout.total_seconds
         try:
             async with session.request(method, url, headers=headers, data=body, allow_redirects=False) as response:
@@ -260,28 +260,28 @@ class Transport:
 
 
 async def _read_beginning(response: ClientResponse, deadline: float) -> Response:
-    """Return the response with the beginning of its body. The rest is read and dropped."""
-    content, kept, dropped = response.content, b"", 0
-    while not (content.is_eof() or await _ends_soon(content, deadline)):
+    """Return the response with the beginning of its body. Read and drop the rest."""
+    content, beginning, dropped = response.content, b"", 0
+    while not (content.is_eof() or await _completes_soon(content, deadline)):
         # it is slow, or longer than the buffer: make room
         piece = content.read_nowait()
-        wanted = piece[: _KEPT - len(kept)]
-        kept += wanted
-        dropped += len(piece) - len(wanted)
+        head = piece[: _BEGINNING - len(beginning)]
+        beginning += head
+        dropped += len(piece) - len(head)
         if dropped > _RAW_CAP:
             raise AccountRejected(
                 Message("the answer is longer than {raw_cap} MiB", raw_cap=_RAW_CAP // _MIB),
                 http_status=response.status,
             )
-    kept += content.read_nowait(_KEPT - len(kept))
-    return Response(response.status, response.headers, kept, complete=content.at_eof() and not dropped)
+    beginning += content.read_nowait(_BEGINNING - len(beginning))
+    return Response(response.status, response.headers, beginning, complete=content.at_eof() and not dropped)
 
 
-async def _ends_soon(content: aiohttp.StreamReader, deadline: float) -> bool:
-    """Whether a body came to its end within a moment. To be woken for each of its pieces costs far more than that."""
-    failed = content.exception()
-    if failed is not None:
-        raise failed
+async def _completes_soon(content: aiohttp.StreamReader, deadline: float) -> bool:
+    """Return True if a body ends within a moment. Waking up for each of its pieces costs far more."""
+    failure = content.exception()
+    if failure is not None:
+        raise failure
     moment = asyncio.get_running_loop().time() + _MOMENT
     try:
         async with asyncio.timeout_at(min(moment, deadline)):
@@ -294,7 +294,7 @@ async def _ends_soon(content: aiohttp.StreamReader, deadline: float) -> bool:
 
 
 def missing_authority() -> str | None:
-    """Return the path in SSL_CERT_FILE if no file is there: OpenSSL then trusts no authority and does not say why."""
+    """Return the path in SSL_CERT_FILE if that file is missing: OpenSSL then trusts no authority, without an error."""
     path = os.environ.get("SSL_CERT_FILE")
     return path if path and not Path(path).is_file() else None
 
@@ -302,14 +302,14 @@ def missing_authority() -> str | None:
 def transport_error(error: BaseException, *, write: bool) -> ApiError:
     """Return the error for a failure below HTTP. Its text never holds a header.
 
-    Nothing was sent where no connection stood; after that, a write may have been carried out.
+    Without a connection, nothing was sent. After that, a write may have been carried out.
     """
-    lost = Ambiguous if write else ConnectionFailed
+    unanswered = Ambiguous if write else ConnectionFailed
     match error:
         case aiohttp.ClientConnectorCertificateError():
             reason = getattr(error.certificate_error, "verify_message", "") or Message("no reason given")
             path = missing_authority()
-            way = (
+            advice = (
                 Message("an authority of your own is named in SSL_CERT_FILE")
                 if path is None
                 else Message("SSL_CERT_FILE names {path}, where no file is", path=str(path))
@@ -319,7 +319,7 @@ def transport_error(error: BaseException, *, write: bool) -> ApiError:
                     "TLS: the endpoint's certificate cannot be verified ({reason}): check the endpoint and this "
                     "machine's clock; {advice}",
                     reason=reason,
-                    advice=way,
+                    advice=advice,
                 )
             )
         case aiohttp.ClientSSLError() | aiohttp.ServerFingerprintMismatch():
@@ -329,19 +329,19 @@ def transport_error(error: BaseException, *, write: bool) -> ApiError:
         case aiohttp.ConnectionTimeoutError():
             return ConnectionFailed(Message("no connection within the time allowed"))
         case aiohttp.ClientConnectorError():
-            failed = error.os_error
-            known = os.strerror(failed.errno) if failed.errno and failed.errno > 0 else failed.strerror
-            reason = system_text(known) if known else Message("the host is unknown or refuses")
+            cause = error.os_error
+            text = os.strerror(cause.errno) if cause.errno and cause.errno > 0 else cause.strerror
+            reason = system_text(text) if text else Message("the host is unknown or refuses")
             return ConnectionFailed(
                 Message(
                     "no connection to {host}:{port} ({reason})", host=error.host, port=error.port or 0, reason=reason
                 )
             )
         case TimeoutError():
-            return lost(Message("no answer within the time allowed"), timed_out=True)
+            return unanswered(Message("no answer within the time allowed"), timed_out=True)
         case aiohttp.ClientPayloadError():
-            return lost(Message("the answer broke off"))
+            return unanswered(Message("the answer broke off"))
         case aiohttp.ClientResponseError():
-            return lost(Message("the answer is not HTTP"))
+            return unanswered(Message("the answer is not HTTP"))
         case _:
-            return lost(Message("the connection broke"))
+            return unanswered(Message("the connection broke"))

@@ -1,7 +1,7 @@
-"""Log lines: one JSON object a line, or a short line for people; on stderr, and never a secret.
+"""Structured logs on stderr, as JSON or as short lines for a terminal, without secrets.
 
-structlog does the work, without its way through stdlib logging and without flushing every line. A log that can no
-longer be written is dropped: a full disk or a closed pipe under stderr stops no run.
+structlog is used without stdlib logging and without flushing every line. Lines that cannot be written are dropped, so
+that a full disk or a closed pipe stops no run.
 """
 
 import asyncio
@@ -25,38 +25,38 @@ __all__ = ["Logger", "Sink", "Stream", "configure"]
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 _FORBIDDEN: Final = frozenset({"authorization", "authentication", "signature", "salt", "secret", "apisecret"})
-"""Names of fields that are left out, in any letter case, with or without what joins their words."""
-_OURS: Final = frozenset({"timestamp", "level"})
+"""Names of fields that are left out, in any letter case, with or without separators."""
+_RESERVED: Final = frozenset({"timestamp", "level"})
 _JOINTS: Final = str.maketrans("", "", "-_ ")
 _BUFFERED: Final = 64 << 10
-"""Bytes of lines that wait for the next write, at most."""
-_PATIENCE: Final = 0.2
-"""Seconds that a line waits, at most."""
+"""Most bytes of buffered lines."""
+_LONGEST_WAIT: Final = 0.2
+"""Longest time in seconds that a line is buffered."""
 
 _HARMLESS: Final = 16
-"""Characters of a text too short to give a salt or a signature away: theirs are 12 or longer, with their name."""
+"""Longest text that is not searched for headers: a salt or signature with its name is longer."""
 
 _LARGEST: Final = 2**63
-"""Integers from here on are strings: few JSON readers keep them exact."""
+"""Integers from here on are logged as strings: few JSON readers keep them exact."""
 _LONGEST_BITS: Final = 4096
-"""Whole numbers beyond are more than Python turns into text."""
+"""Longer integers are not logged: Python limits their conversion to text."""
 _DEEPEST: Final = 8
-"""Levels of a value that are looked into: one that holds itself has no end."""
+"""Deepest nesting that is cleaned, as a value may contain itself."""
 _NAMES: Final = 1000
-"""Names of fields that are remembered as harmless."""
+"""Most names of fields that are cached as harmless."""
 
 Line = MutableMapping[str, Any]
 
 
 class Stream(Protocol):
-    """Where lines end up."""
+    """The destination of lines."""
 
     def write(self, data: bytes, /) -> object:
-        """Take bytes."""
+        """Write bytes."""
         ...
 
     def flush(self) -> None:
-        """Let go of them."""
+        """Flush the buffer."""
         ...
 
 
@@ -68,35 +68,35 @@ class Logger(Protocol):
         ...
 
     def debug(self, event: str, **fields: Any) -> None:
-        """Write a line for debugging the worker."""
+        """Log an event at level DEBUG."""
         ...
 
     def info(self, event: str, **fields: Any) -> None:
-        """Write a line."""
+        """Log an event at level INFO."""
         ...
 
     def warning(self, event: str, **fields: Any) -> None:
-        """Write a line that an operator should see, without buffering."""
+        """Log an event at level WARNING, without buffering."""
         ...
 
     def error(self, event: str, **fields: Any) -> None:
-        """Write a line about a failure, without buffering.
+        """Log an event at level ERROR, without buffering.
 
-        An exception given as `exc_info` adds its type and where it was raised; its text and locals may hold anything
-        and are left out.
+        An exception in `exc_info` adds its type and traceback locations. Its text and locals are left out, as they may
+        contain secrets.
         """
         ...
 
 
-_PASSING: Final = frozenset({ENOSPC, EDQUOT, EAGAIN})
-"""Of what keeps lines from being written, what passes by itself."""
+_TEMPORARY: Final = frozenset({ENOSPC, EDQUOT, EAGAIN})
+"""Errors of a write that may pass by themselves."""
 
 
 class Sink:
-    """Takes lines on their way to a stream, and gives up silently when the stream does.
+    """Buffer in front of a stream. It drops lines silently once the stream fails.
 
-    `patient` keeps lines for a moment while an event loop runs, as flushing each costs more than making it. Warnings
-    and errors wait for nothing.
+    `patient` buffers lines for a moment while an event loop runs, as flushing each line costs more than rendering it.
+    Warnings and errors are never buffered.
     """
 
     def __init__(self, stream: Stream, *, patient: bool) -> None:
@@ -104,20 +104,20 @@ class Sink:
         self._lines: list[bytes] = []
         self._room = _BUFFERED if patient else 0
         self._size = 0
-        self._due: asyncio.TimerHandle | None = None
+        self._flush_timer: asyncio.TimerHandle | None = None
         self._broken = False
 
     def info(self, line: bytes) -> None:
-        """Take a line that may wait."""
+        """Write a line that may be buffered."""
         self._lines.append(line)
         self._size += len(line)
         if self._size > self._room:
             self.flush()
-        elif self._due is None:
+        elif self._flush_timer is None:
             self._wait()
 
     def warning(self, line: bytes) -> None:
-        """Take a line and hand everything on."""
+        """Write a line and flush the buffer."""
         self._lines.append(line)
         self.flush()
 
@@ -125,23 +125,23 @@ class Sink:
     error = critical = warning
 
     def flush(self) -> None:
-        """Hand on what was taken."""
-        if self._due is not None:
-            self._due.cancel()
-            self._due = None
+        """Write the buffered lines to the stream."""
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
+            self._flush_timer = None
         if self._lines and not self._broken:
             try:
                 self._stream.write(b"".join(self._lines))
                 self._stream.flush()
             except (OSError, ValueError) as error:
                 # a full disk may have room again; a closed pipe stays closed
-                self._broken = not isinstance(error, OSError) or error.errno not in _PASSING
+                self._broken = not isinstance(error, OSError) or error.errno not in _TEMPORARY
         self._lines.clear()
         self._size = 0
 
     def _wait(self) -> None:
         try:
-            self._due = asyncio.get_running_loop().call_later(_PATIENCE, self.flush)
+            self._flush_timer = asyncio.get_running_loop().call_later(_LONGEST_WAIT, self.flush)
         except RuntimeError:  # no event loop that would come back to the line
             self.flush()
 
@@ -154,7 +154,7 @@ def configure(
     color: bool,
     secrets: Secrets,
 ) -> Logger:
-    """Return a log that writes lines of `level` and above to `sink`, without the `secrets`, which may grow later."""
+    """Return a log that writes events of `level` and above to `sink`, without `secrets`, which may be added later."""
     render = _Console(color=color, everything=level == "debug") if format == "console" else _json
     return cast(
         "Logger",
@@ -169,7 +169,7 @@ def configure(
 
 
 class _Clean:
-    """Puts a line's fields in order and takes out what must not be seen."""
+    """Processor that orders the fields of a line and removes secrets."""
 
     def __init__(self, secrets: Secrets) -> None:
         self._secrets = secrets
@@ -181,28 +181,28 @@ class _Clean:
 
     def __call__(self, _logger: object, method: str, fields: Line) -> Line:
         if len(self._secrets) != self._count:
-            self._learn()
-        line = {"timestamp": self._timestamp(), "level": method, "event": self._named(fields.pop("event"))}
-        raised = fields.pop("exc_info", None)
-        if isinstance(raised, BaseException):
-            line |= _raised(raised)
+            self._update_secrets()
+        line = {"timestamp": self._timestamp(), "level": method, "event": self._clean_name(fields.pop("event"))}
+        exception = fields.pop("exc_info", None)
+        if isinstance(exception, BaseException):
+            line |= _exception_fields(exception)
         for name, value in fields.items():
             if value is not None:
                 # most values are short texts, which are seen to be harmless at once
                 short = isinstance(value, str) and len(value) <= self._harmless
                 if name in self._names:
                     line[name] = value if short else self._clean(value)
-                elif name not in _OURS and not _forbidden(name):
+                elif name not in _RESERVED and not _is_forbidden(name):
                     line[self._name(name)] = self._clean(value)
         return line
 
-    def _learn(self) -> None:
+    def _update_secrets(self) -> None:
         self._count = len(self._secrets)
         self._harmless = min(_HARMLESS, (self._secrets.shortest or _HARMLESS + 1) - 1)
         self._names.clear()
 
     def _name(self, name: str) -> str:
-        cleaned = self._named(name)
+        cleaned = self._clean_name(name)
         if cleaned == name and len(self._names) < _NAMES:
             self._names.add(name)
         return cleaned
@@ -219,7 +219,7 @@ class _Clean:
             return self._text(str(value))
         if isinstance(value, Mapping) and depth:
             cleaned = ((self._key(key), each) for key, each in value.items())
-            return {key: self._clean(each, depth - 1) for key, each in cleaned if not _forbidden(key)}
+            return {key: self._clean(each, depth - 1) for key, each in cleaned if not _is_forbidden(key)}
         if isinstance(value, list | tuple | set | frozenset) and depth:
             return [self._clean(each, depth - 1) for each in value]
         if value is None or isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < _LARGEST):
@@ -229,10 +229,10 @@ class _Clean:
         return str(value) if short else type(value).__name__
 
     def _key(self, key: Any) -> str:
-        return self._named(key) if isinstance(key, str) else str(self._clean(key, 0))
+        return self._clean_name(key) if isinstance(key, str) else str(self._clean(key, 0))
 
-    def _named(self, name: str) -> str:
-        """Clean an event or field name. Short secrets stay: they are part of many names, which programs read."""
+    def _clean_name(self, name: str) -> str:
+        """Clean an event or field name. Short secrets stay, as they are part of many names that programs read."""
         return self._text(name, SHORTEST_SECRET)
 
     def _text(self, text: str, least: int = 1) -> str:
@@ -241,11 +241,11 @@ class _Clean:
         return without_headers(self._secrets.removed_from(text, least=least))
 
 
-def _forbidden(name: str) -> bool:
+def _is_forbidden(name: str) -> bool:
     return name.lower().translate(_JOINTS) in _FORBIDDEN
 
 
-def _raised(error: BaseException) -> dict[str, Any]:
+def _exception_fields(error: BaseException) -> dict[str, Any]:
     frames = extract_tb(error.__traceback__)
     return {
         "error_code": type(error).__name__,
@@ -254,7 +254,7 @@ def _raised(error: BaseException) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> str | int | float:
-    """Return a text or number of a class of its own as a plain one: msgspec encodes no other, messages included."""
+    """Return a str, int or float of a subclass, such as a message, as the plain type that msgspec encodes."""
     if isinstance(value, str):
         return str.__str__(value)
     return int(value) if isinstance(value, int) else float(value)
@@ -272,14 +272,14 @@ def _json(_logger: object, _method: str, line: Line) -> bytes:
 
 
 class _Console:
-    """Lines for people."""
+    """Renderer of short lines for a terminal."""
 
     def __init__(self, *, color: bool, everything: bool) -> None:
         self._paint = Paint(color=color)
         self._everything = everything
 
     def __call__(self, _logger: object, _method: str, line: Line) -> bytes:
-        told = console_line(line, self._paint, everything=self._everything)
-        if told is None:
+        text = console_line(line, self._paint, everything=self._everything)
+        if text is None:
             raise structlog.DropEvent
-        return told.encode()
+        return text.encode()

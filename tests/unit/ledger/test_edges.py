@@ -35,7 +35,7 @@ async def test_nothing_keeps_nothing_and_remembers_what_it_is_given() -> None:
         assert await page.resume(seen()) == AccountMemory()
         await page.begin(planned(A), "f")
         await page.intend([(A, 1, Status.INACTIVE)])
-        page.answered(A, 1, None)
+        page.record_answer(A, 1, None)
         await page.finish(became(planned(A), Outcome.CHANGED), {})
     await ledger.record(subject(), became(planned(A), Outcome.CHANGED), {})
 
@@ -80,7 +80,7 @@ async def test_a_run_is_read_back_with_every_time_and_error(tmp_path: Path) -> N
         async with kept.hold(subject(), never) as page:
             await page.begin(planned(A, B), "f")
             await page.intend([(A, 1, Status.INACTIVE)])
-            page.answered(A, 1, Ambiguous("no answer"))
+            page.record_answer(A, 1, Ambiguous("no answer"))
             result = became(planned(A, B), Outcome.UNVERIFIED, after=None)
             await page.finish(result, {})
         await kept.finish(RunOutcome.PARTIAL)
@@ -107,8 +107,8 @@ async def test_that_a_proven_write_was_accepted_is_not_noted_and_that_of_an_unpr
         plan = planned(A, B)
         await page.begin(plan, "f")
         await page.intend([(A, 1, Status.INACTIVE), (B, 1, Status.INACTIVE)])
-        page.answered(A, 1, None)
-        page.answered(B, 1, None)
+        page.record_answer(A, 1, None)
+        page.record_answer(B, 1, None)
         changed = became(planned(A), Outcome.CHANGED).numbers
         unverified = became(planned(B), Outcome.UNVERIFIED, after=None).numbers
         whole = became(plan, Outcome.CHANGED)
@@ -157,7 +157,7 @@ async def test_answers_of_accounts_that_end_together_are_all_noted(tmp_path: Pat
             for page in (first, second):
                 await page.begin(planned(A), "f")
                 await page.intend([(A, 1, Status.INACTIVE)])
-                page.answered(A, 1, None)
+                page.record_answer(A, 1, None)
             unproven = became(planned(A), Outcome.UNVERIFIED, after=None)
             await asyncio.gather(first.finish(unproven, {}), second.finish(unproven, {}))
     assert rows(tmp_path, "SELECT state FROM attempts") == [("ok",), ("ok",)]

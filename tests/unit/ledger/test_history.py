@@ -109,9 +109,9 @@ async def test_a_run_is_read_back_in_full(tmp_path: Path) -> None:
         async with kept.hold(subject, never) as page:
             await page.begin(_plan("main", A, B), "f" * 64)
             await page.intend([(A, 1, Status.ACTIVE), (B, 1, Status.ACTIVE), (B, 2, Status.ACTIVE)])
-            page.answered(A, 1, None)
-            page.answered(B, 1, Ambiguous("the connection broke"))
-            page.answered(B, 2, NotRegistered("not registered", http_status=400, api_code="InvalidSenderId"))
+            page.record_answer(A, 1, None)
+            page.record_answer(B, 1, Ambiguous("the connection broke"))
+            page.record_answer(B, 2, NotRegistered("not registered", http_status=400, api_code="InvalidSenderId"))
             account_result = AccountResult(
                 account="main",
                 outcome=RunOutcome.PARTIAL,
@@ -313,8 +313,8 @@ async def test_errors_keep_the_parts_of_their_messages(tmp_path: Path) -> None:
     async with ledger(tmp_path) as kept, kept.hold(_subject("main"), never) as page:
         await page.begin(_plan("main", A, B), "f" * 64)
         await page.intend([(A, 1, Status.ACTIVE), (B, 1, Status.ACTIVE)])
-        page.answered(A, 1, NotRegistered(ours))
-        page.answered(B, 1, NotRegistered("foreign"))
+        page.record_answer(A, 1, NotRegistered(ours))
+        page.record_answer(B, 1, NotRegistered("foreign"))
         await page.finish(result, {})
     account = _history(tmp_path, "run-1").accounts[0]
     first, second = account.numbers or ()

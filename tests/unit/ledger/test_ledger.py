@@ -40,7 +40,7 @@ async def test_a_run_from_its_beginning_to_its_end(tmp_path: Path) -> None:
             await page.begin(planned(A), "print")
             await page.intend([(A, 1, OFF)])
             assert rows(tmp_path, "SELECT phone, number, asked, state FROM attempts") == [(A, 1, OFF, "intent")]
-            page.answered(A, 1, None)
+            page.record_answer(A, 1, None)
             await page.finish(became(planned(A), Outcome.CHANGED), {})
         await book.finish(RunOutcome.CONVERGED)
     assert rows(tmp_path, "SELECT id, command, started_by, host, pid, outcome FROM runs") == [
@@ -75,7 +75,7 @@ async def test_an_answer_makes_a_request_what_it_says(
     async with ledger(tmp_path) as book, book.hold(subject(), never) as page:
         await page.begin(planned(A, B), "")
         await page.intend([(A, 1, OFF), (B, 1, OFF)])
-        page.answered(A, 1, error)
+        page.record_answer(A, 1, error)
     error_fields = (None, None, None) if error is None else (error.http_status, error.code, str(error))
     assert rows(tmp_path, "SELECT state, http_status, error_code, error_message FROM attempts") == [
         (state, *error_fields),
@@ -89,7 +89,7 @@ async def test_odd_answers_harm_no_neighbour(tmp_path: Path, text: str) -> None:
     async with ledger(tmp_path) as book, book.hold(subject(), never) as page:
         await page.begin(planned(A, B), "")
         await page.intend([(A, 1, OFF)])
-        page.answered(A, 1, NotRegistered(text, http_status=400, api_code=text))
+        page.record_answer(A, 1, NotRegistered(text, http_status=400, api_code=text))
         await page.finish(became(planned(A), Outcome.FAILED), {})
     kept = text.replace("\0", "\ufffd").replace("\udcff", "\ufffd")
     assert rows(tmp_path, "SELECT error_code, error_message FROM attempts WHERE phone = ?", A) == [(kept, kept)]
@@ -135,7 +135,7 @@ async def test_a_run_that_leaves_without_an_end_has_failed(tmp_path: Path) -> No
         async with ledger(tmp_path, run_id=run_id) as book, book.hold(subject(), never) as page:
             await page.begin(planned(A), "")
             await page.intend([(A, 1, OFF)])
-            page.answered(A, 1, None)
+            page.record_answer(A, 1, None)
             if ended:
                 await book.finish(RunOutcome.PARTIAL)
             raise ZeroDivisionError
@@ -164,7 +164,7 @@ async def test_two_runs_share_a_file(tmp_path: Path) -> None:
                 for number in range(1, 4):
                     await page.intend([(phone, number, OFF) for phone in phones])
                     for phone in phones:
-                        page.answered(phone, number, Ambiguous("again") if number < 3 else None)
+                        page.record_answer(phone, number, Ambiguous("again") if number < 3 else None)
                 await page.finish(became(planned(*phones), Outcome.CHANGED, attempts=3), {})
             await book.finish(RunOutcome.CONVERGED)
 
@@ -194,7 +194,7 @@ async def test_a_fleet_shares_a_run(tmp_path: Path) -> None:
                 await page.resume(seen(n0100001=ON))
                 await page.begin(planned(A), "")
                 await page.intend([(A, 1, OFF)])
-                page.answered(A, 1, None)
+                page.record_answer(A, 1, None)
                 await page.finish(became(planned(A), Outcome.CHANGED), {})
 
         await asyncio.gather(*map(one, range(200)))

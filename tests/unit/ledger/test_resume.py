@@ -58,7 +58,7 @@ async def test_intents_that_never_left_are_no_attempts(tmp_path: Path) -> None:
     """Of what was noted ahead, only what left stays in the ledger, whatever became of its number."""
     async with ledger(tmp_path) as book:
         page = await _page(book, A, B, C)
-        page.answered(A, 1, None)
+        page.record_answer(A, 1, None)
         changed = NumberResult(A, Action.DEACTIVATE, "INACTIVE", "ACTIVE", "INACTIVE", Outcome.CHANGED, 1)
         taken = NumberResult(B, Action.DEACTIVATE, "INACTIVE", "ACTIVE", "BLOCKED", Outcome.CONFLICT)
         idle = NumberResult(C, Action.DEACTIVATE, "INACTIVE", "ACTIVE", "ACTIVE", Outcome.NOT_ATTEMPTED)
@@ -71,7 +71,7 @@ async def test_a_planned_number_that_others_changed_has_its_outcome(tmp_path: Pa
     """A result does not name what is unchanged; the ledger does where a write was planned, with its attempts."""
     async with ledger(tmp_path) as book:
         page = await _page(book, A)
-        page.answered(A, 1, RateLimited("busy"))
+        page.record_answer(A, 1, RateLimited("busy"))
         await page.finish(_result(), {})
     assert _rows(tmp_path, "SELECT phone, outcome, after, attempts FROM outcomes") == [(A, "unchanged", "INACTIVE", 1)]
     assert _rows(tmp_path, "SELECT state FROM attempts") == [("rejected",)]

@@ -56,8 +56,8 @@ async def _answered(folder: Path, text: str) -> None:
     async with ledger(folder) as open_one, open_one.hold(_SUBJECT, never) as page:
         await page.begin(plan, "print")
         await page.intend([(phone, 1, Status.ACTIVE) for phone in (PHONE, OTHER)])
-        page.answered(PHONE, 1, NumberRejected(text, http_status=400, api_code=text))
-        page.answered(OTHER, 1, Ambiguous("lost"))
+        page.record_answer(PHONE, 1, NumberRejected(text, http_status=400, api_code=text))
+        page.record_answer(OTHER, 1, Ambiguous("lost"))
         await page.finish(result, {})
         await open_one.finish(RunOutcome.PARTIAL)
 

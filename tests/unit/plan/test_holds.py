@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from worker.model.accounts import Group, Observed, ObservedAccount, Status
 from worker.model.plans import Action, Change
-from worker.plan.holds import hold, hold_back, leaning
+from worker.plan.holds import group_holds, hold, hold_back
 
 A, B, C = "0100001", "0100002", "0100003"
 PAIR = Group("support", (A, B))
@@ -42,7 +42,7 @@ def test_what_is_let_go_leaves_every_group_its_minimum(
     asked: list[str], active: frozenset[str], groups: tuple[Group, ...]
 ) -> None:
     """Whichever of the deactivations that are not held have happened, no group has too few that had enough."""
-    held = leaning(asked, active, groups)
+    held = group_holds(asked, active, groups)
     left = active - {phone for phone in asked if phone not in held}
     for group in groups:
         before, after = (len(some.intersection(group.members)) for some in (active, left))
@@ -52,7 +52,7 @@ def test_what_is_let_go_leaves_every_group_its_minimum(
 @given(st.lists(_phones, unique=True), st.frozensets(_phones), _groups())
 def test_nothing_is_held_without_need(asked: list[str], active: frozenset[str], groups: tuple[Group, ...]) -> None:
     """Letting one more go would leave some group too few, and what is not ACTIVE anyway is not held."""
-    held = leaning(asked, active, groups)
+    held = group_holds(asked, active, groups)
     left = active - {phone for phone in asked if phone not in held}
     for phone in held:
         assert phone in active

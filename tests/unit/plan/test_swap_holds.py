@@ -8,7 +8,7 @@ from worker.model.accounts import Desired, Observed, ObservedAccount, PairSwaps,
 from worker.model.plans import AccountPlan, Action, Change, NoticeKind, tally
 from worker.model.results import NumberResult, Outcome
 from worker.plan.diff import diff
-from worker.plan.holds import as_found, hold_swaps, swap_reason, unreached
+from worker.plan.holds import activation_obstacles, dropped_change, hold_swaps, swap_reason
 from worker.plan.notices import result_notices, with_swap_notice
 
 OLD, NEW, OTHER = "0223124567", "01012345678", "15881234"
@@ -71,7 +71,7 @@ def test_warn_holds_nothing_and_adds_notice(change: Change) -> None:
     (notice,) = with_swap_notice(_plan(OFF, change)).notices
     assert (notice.kind, notice.phone) == (NoticeKind.SWAP, None)
     assert notice.message == (
-        f"the plan cannot activate {NEW} ({unreached([change])[NEW]}), but would deactivate {OLD}; "
+        f"the plan cannot activate {NEW} ({activation_obstacles([change])[NEW]}), but would deactivate {OLD}; "
         "fix the activation first, or set safety.pair_swaps to hold"
     )
 
@@ -91,7 +91,7 @@ def test_change_outside_the_plan_counts_by_its_status_now() -> None:
     """An activation that became a conflict is impossible, unless the number is ACTIVE by now."""
     for now, held in ((Status.PENDING, True), (Status.INACTIVE, True), (None, True), (Status.ACTIVE, False)):
         numbers = {} if now is None else {OTHER: Observed(OTHER, now)}
-        conflict = as_found(ON, ObservedAccount("1", numbers))
+        conflict = dropped_change(ON, ObservedAccount("1", numbers))
         (change,) = hold_swaps([OFF], "hold", [conflict])
         assert (change.action is Action.HELD) is held
 

@@ -43,7 +43,7 @@ class _Circuit:
 
     def fail(self, times: int, kind: type[ApiError] = ServerError) -> None:
         for _ in range(times):
-            self.breaker.heard(kind("no answer"))
+            self.breaker.record(kind("no answer"))
 
 
 def _with(*probes: ApiError | None) -> Callable[[Callable[[_Circuit], Awaitable[None]]], None]:
@@ -63,13 +63,13 @@ def test_ten_failures_in_a_row_open_it(kind: type[ApiError]) -> None:
     async def scenario(circuit: _Circuit) -> None:
         circuit.fail(9, kind)
         assert not circuit.breaker.open
-        await circuit.breaker.closed()
+        await circuit.breaker.wait_closed()
         assert (circuit.now(), circuit.log.lines) == (0, [])
         circuit.fail(1, kind)
         ((event, fields),) = circuit.log.lines
         assert event == "circuit.opened"
         assert (fields["attempts"], fields["duration_ms"], fields["error_code"]) == (10, 1000, kind.__name__)
-        await circuit.breaker.closed()
+        await circuit.breaker.wait_closed()
         assert circuit.probed == [1]
 
     _with(None)(scenario)
@@ -81,7 +81,7 @@ def test_any_answer_ends_the_row(kind: type[ApiError] | None) -> None:
 
     async def scenario(circuit: _Circuit) -> None:
         circuit.fail(9)
-        circuit.breaker.heard(None if kind is None else kind("said so"))
+        circuit.breaker.record(None if kind is None else kind("said so"))
         circuit.fail(9)
         assert not circuit.breaker.open
 
@@ -105,13 +105,13 @@ def test_one_answered_probe_lets_everyone_on(probe: ApiError | None) -> None:
 
     async def scenario(circuit: _Circuit) -> None:
         circuit.fail(10)
-        await asyncio.gather(*(circuit.breaker.closed() for _ in range(50)))
+        await asyncio.gather(*(circuit.breaker.wait_closed() for _ in range(50)))
         assert circuit.probed == [1]
         assert circuit.now() == 2
         event, fields = circuit.log.lines[-1]
         assert (event, fields["duration_ms"]) == ("circuit.closed", 2000)
         circuit.fail(9)  # the row begins anew
-        circuit.breaker.heard(None)
+        circuit.breaker.record(None)
         assert not circuit.breaker.open
 
     _with(probe)(scenario)
@@ -122,11 +122,11 @@ def test_pauses_grow_and_start_anew() -> None:
 
     async def scenario(circuit: _Circuit) -> None:
         circuit.fail(10)
-        await circuit.breaker.closed()
+        await circuit.breaker.wait_closed()
         assert circuit.probed == [1, 1 + 1 + 4, 6 + 1 + 10]
-        circuit.breaker.heard(None)
+        circuit.breaker.record(None)
         circuit.fail(10)
-        await circuit.breaker.closed()
+        await circuit.breaker.wait_closed()
         assert circuit.probed[3:] == [18 + 1]
 
     _with(ServerError("down"), ConnectionFailed("down"), None)(scenario)
@@ -137,14 +137,14 @@ def test_three_failed_probes_are_the_end() -> None:
 
     async def scenario(circuit: _Circuit) -> None:
         circuit.fail(10)
-        errors = await asyncio.gather(*(circuit.breaker.closed() for _ in range(5)), return_exceptions=True)
+        errors = await asyncio.gather(*(circuit.breaker.wait_closed() for _ in range(5)), return_exceptions=True)
         assert {type(each) for each in errors} == {CircuitOpen}
         assert "10 requests in a row and 3 probes" in str(errors[0])
         assert "gone fishing" in str(errors[0])
         assert len(circuit.probed) == 3
         since = circuit.now()
         with pytest.raises(CircuitOpen):
-            await circuit.breaker.closed()
+            await circuit.breaker.wait_closed()
         assert circuit.now() == since
         assert [event for event, _ in circuit.log.lines] == ["circuit.opened"]
 
@@ -157,8 +157,8 @@ def test_who_is_cancelled_leaves_the_probe_to_the_next(after: float) -> None:
 
     async def scenario(circuit: _Circuit) -> None:
         circuit.fail(10)
-        first = asyncio.create_task(circuit.breaker.closed())
-        second = asyncio.create_task(circuit.breaker.closed())
+        first = asyncio.create_task(circuit.breaker.wait_closed())
+        second = asyncio.create_task(circuit.breaker.wait_closed())
         await asyncio.sleep(after)
         first.cancel()
         await second
@@ -173,7 +173,7 @@ def test_failures_while_it_is_open_are_not_reported_again() -> None:
 
     async def scenario(circuit: _Circuit) -> None:
         circuit.fail(30)
-        circuit.breaker.heard(None)
+        circuit.breaker.record(None)
         assert circuit.breaker.open
         assert [event for event, _ in circuit.log.lines] == ["circuit.opened"]
 

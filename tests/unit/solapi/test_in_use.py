@@ -16,7 +16,7 @@ from worker.model.accounts import NumberUse
 from worker.model.errors import AccountRejected, Interrupted, Refusal, ServerError
 from worker.model.plans import AccountPlan, Action, Change, NoticeKind, Verdict, tally
 from worker.model.safety import InUse
-from worker.plan.holds import kept_back
+from worker.plan.holds import hold_as_approved
 from worker.reconcile.in_use import inquire as asked
 from worker.sandbox import Fault, SandboxAccount
 from worker.solapi.in_use import Fetch, inquire
@@ -388,7 +388,7 @@ def test_a_plan_without_deactivations_asks_nothing() -> None:
 def test_what_a_plan_held_stays_held() -> None:
     """A later plan of the same account does not write what an approved one held, whatever it says by then."""
     held = _change(A, Action.HELD)
-    assert [change.action for change in kept_back((_change(A), _change(B)), (held, _change(B)))] == [
+    assert [change.action for change in hold_as_approved((_change(A), _change(B)), (held, _change(B)))] == [
         Action.DEACTIVATE,
         Action.HELD,
     ]

@@ -13,7 +13,7 @@ from yarl import URL
 
 from worker.config.settings import Timeout
 from worker.model.errors import AccountRejected, Ambiguous, ApiError, ConnectionFailed, ServerError
-from worker.solapi.transport import Response, Transport, _BodyDecoder, _ends_soon
+from worker.solapi.transport import Response, Transport, _BodyDecoder, _completes_soon
 
 Play = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
@@ -118,7 +118,7 @@ async def test_a_body_that_broke_off_before_anybody_waited_is_an_error_at_once()
     body = aiohttp.StreamReader(BaseProtocol(loop), 1, loop=loop)
     body.set_exception(aiohttp.ClientPayloadError("broken"))
     with pytest.raises(aiohttp.ClientPayloadError):
-        await _ends_soon(body, loop.time() + 60)
+        await _completes_soon(body, loop.time() + 60)
 
 
 async def test_a_connection_is_used_again_after_a_dropped_body() -> None:
