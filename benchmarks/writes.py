@@ -81,7 +81,7 @@ async def worker(
         async with AsyncExitStack() as stack:
             keeper = None if ledger is None else await stack.enter_async_context(_kept(ledger))
             transport = await stack.enter_async_context(Transport(settings.timeout))
-            fleet = Fleet(settings, transport, lambda _: CREDENTIALS, log.bind(run_id="bench"), keeper=keeper)
+            fleet = Fleet(settings, transport, lambda _: CREDENTIALS, log.bind(run_id="bench"), ledger=keeper)
             drafts = await fleet.plan([desired], Terms())
             began, cpu = time.perf_counter(), time.process_time()
             results = await fleet.apply([desired], drafts, Terms(), Ignored())

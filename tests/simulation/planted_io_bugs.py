@@ -123,7 +123,7 @@ def hold_writes_only(patch: Patch) -> None:
 
 def retry_what_is_refused(patch: Patch) -> None:
     """A refusal of one number is taken for a passing failure."""
-    patch.setattr(retry, "_RETRIED", (*retry._RETRIED, NumberRejected))
+    patch.setattr(retry, "_TRANSIENT", (*retry._TRANSIENT, NumberRejected))
 
 
 def forget_what_dead_runs_spent(patch: Patch) -> None:
@@ -179,17 +179,17 @@ def lock_nothing(patch: Patch) -> None:
 
     def hold(self: Ledger, subject: Any, pause: Any) -> Any:
         del pause
-        return _free(self._page(subject))
+        return _free(self._account_ledger(subject))
 
     patch.setattr(Ledger, "hold", hold)
 
 
 class _free:  # noqa: N801 - a context manager like a function
     def __init__(self, page: SqliteAccountLedger) -> None:
-        self._page = page
+        self._account_ledger = page
 
     async def __aenter__(self) -> SqliteAccountLedger:
-        return self._page
+        return self._account_ledger
 
     async def __aexit__(self, *_: object) -> None:
         return None

@@ -15,14 +15,14 @@ from tests.simulation.scenario import RunScript, Scenario
 from tests.simulation.world import MEMORY, Record, World
 from tests.support.virtual_time import VirtualLoop
 from worker.config.settings import RateLimit, Retry, SafetySettings, Settings, Timeout, threshold
-from worker.ledger.history import story
+from worker.ledger.history import run_record
 from worker.ledger.readonly import reading
 from worker.model.accounts import Desired, DesiredAccount, Status
 from worker.model.history import AccountRecord
 from worker.model.results import Outcome
 from worker.plan.build import Terms
 from worker.plan.safety import ALLOW_ALL
-from worker.reconcile.rollback import undoing
+from worker.reconcile.rollback import inverse_plan
 
 _PHONES: Final = tuple(f"0100000000{index}" for index in range(6))
 _WRITABLE: Final = frozenset({"ACTIVE", "INACTIVE"})
@@ -182,7 +182,7 @@ class Account(RuleBasedStateMachine):
         run = data.draw(st.sampled_from(sorted(self._runs())))
         (account,) = self._history(run)
         saved, kept = self.world.saved, self.kept
-        self.world.saved = undoing(account, run)
+        self.world.saved = inverse_plan(account, run)
         self.kept = {phone: (after, before) for phone, before, after in self._runs()[run]}
         self._carry_out_saved("rollback")
         self.world.saved, self.kept = saved, kept
@@ -239,7 +239,7 @@ class Account(RuleBasedStateMachine):
         """Return what the ledger reports of a run, as `history` shows it."""
         with reading(self.world.ledger) as connection:
             assert connection is not None
-            return tuple(story(connection, run).accounts)
+            return tuple(run_record(connection, run).accounts)
 
     def _ended(self, *, tried: bool) -> None:
         """A run came to its end: what dead runs have taken no longer counts."""

@@ -184,7 +184,7 @@ class World:
             plan=None if record.plan_file is None else record.plan_file.id,
         )
         ledger = Ledger(
-            self.ledger, run, now=self._now, most_bytes=1 << 30, submit=process.submit, opened=process.opened
+            self.ledger, run, now=self._now, most_bytes=1 << 30, submit=process.submit, open_file=process.opened
         )
         try:
             async with ledger:
@@ -205,7 +205,7 @@ class World:
             salt=process.salt,
         )
         transport = SimulatedTransport(settings.timeout, process, self.api)
-        fleet = Fleet(settings, transport, _CREDENTIALS.__getitem__, silence, keeper=keeper, runtime=runtime)
+        fleet = Fleet(settings, transport, _CREDENTIALS.__getitem__, silence, ledger=keeper, runtime=runtime)
         self._fleets[record.name] = fleet
         desired, terms = self.scenario.files[script.file], script.terms
         if script.kind == "saved" and record.saved is not None:

@@ -88,7 +88,7 @@ def runs(context: click.Context, _: str) -> Iterator[CompletionItem]:
     from worker.ledger.readonly import reading
 
     path = ledger_path(load.load_settings(context.params.get("settings_path"), {}))
-    with reading(path, checked=True) as connection:
+    with reading(path, skip_check=True) as connection:
         if connection is None:
             return
         for run in history(connection, HistoryQuery(limit=_RUNS)).runs:

@@ -16,7 +16,7 @@ from platformdirs import user_state_path
 from worker import __version__
 from worker.config.settings import Settings
 from worker.ledger import Ledger, NullLedger, RunInfo, recollection
-from worker.ledger.history import runs_named, story
+from worker.ledger.history import find_run_ids, run_record
 from worker.ledger.readonly import reading
 from worker.model.accounts import AccountMemory
 from worker.model.errors import LedgerError, UsageError
@@ -125,9 +125,9 @@ def find_run(settings: Settings, name: str, *, account: str | None = None, phone
             raise UsageError(
                 Message("there is no run {name!r}: there is no ledger yet at {path}", name=name, path=str(path))
             )
-        found = runs_named(connection, name, _NAMED + 1)
+        found = find_run_ids(connection, name, _NAMED + 1)
         if len(found) == 1:
-            return story(connection, found[0], account=account, phone=phone)
+            return run_record(connection, found[0], account=account, phone=phone)
         if found:
             raise UsageError(
                 Message(
@@ -136,7 +136,7 @@ def find_run(settings: Settings, name: str, *, account: str | None = None, phone
                     run_ids=_listed(found),
                 )
             )
-        there = runs_named(connection, "", _NAMED + 1)
+        there = find_run_ids(connection, "", _NAMED + 1)
     if not there:
         raise UsageError(Message("there is no run {name!r}; there are none yet", name=name))
     raise UsageError(Message("there is no run {name!r}; there are {runs}", name=name, runs=_listed(there)))

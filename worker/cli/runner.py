@@ -155,7 +155,7 @@ def run(
             told, traces = stack.enter_context(trace_run(bound, run_id))
             watcher = Observers.of(metering.metrics, traces)
             transport = await stack.enter_async_context(Transport(settings.timeout, watcher))
-            fleet = Fleet(settings, transport, resolver, told, keeper=keeper)
+            fleet = Fleet(settings, transport, resolver, told, ledger=keeper)
             stopped = asyncio.Event()
             with _signals(fleet, bound, sink, bar, stopped, machine=form == "json") as received, bar:
                 session = Session(

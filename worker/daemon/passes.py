@@ -268,7 +268,7 @@ class Passes:
             self._transport,
             self._credentials,
             log,
-            keeper=keeper,
+            ledger=keeper,
             runtime=self._runtime,
             quotas=self._quotas,
             identities=self._identities,

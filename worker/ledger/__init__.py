@@ -1,4 +1,4 @@
-"""The ledger: what runs intended, did and found out, durable before each request; and one writer per account."""
+"""The ledger: a durable journal of runs, written before each request, and one lease per account."""
 
 from worker.ledger.ledger import Ledger, forget, probe
 from worker.ledger.null import NullLedger

@@ -18,7 +18,7 @@ from worker.model.plans import Action
 from worker.model.results import Outcome, Requests
 from worker.model.safety import InUse, Safety
 
-__all__ = ["HistoryQuery", "account_error", "history", "number_of", "rows", "runs_named", "story"]
+__all__ = ["HistoryQuery", "account_error", "find_run_ids", "history", "number_of", "rows", "run_record"]
 
 K = TypeVar("K", bound=StrEnum)
 
@@ -27,7 +27,7 @@ class HistoryQuery(Struct, frozen=True, kw_only=True):
     """A query for runs: those that match every field that is not None.
 
     `account` is a name, `phone` digits, `since` the earliest start (UTC, ISO 8601, Z), `outcome` that of the run, or of
-    the account where one is asked for. `limit` is how many runs are shown, 0 all of them.
+    the account in a query by account. `limit` is the most runs returned, 0 for all.
     """
 
     account: str | None = None
@@ -37,77 +37,78 @@ class HistoryQuery(Struct, frozen=True, kw_only=True):
     limit: int = 0
 
 
-_FITS: Final = f"""
+_ENTRY_MATCHES: Final = f"""
     (:account IS NULL OR account = :account)
     AND (:phone IS NULL OR EXISTS (SELECT 1 FROM outcomes WHERE entry = entries.id AND phone = :phone))
     AND (:outcome IS NULL OR :account IS NULL OR coalesce(entries.outcome, '{Ending.UNFINISHED}') = :outcome)
 """
-"""Whether an entry is asked for."""
+"""The entries that match a query."""
 
-_ASKED: Final = f"""
+_MATCHING_RUNS: Final = f"""
     FROM runs WHERE (:since IS NULL OR started_at >= :since)
     AND (:outcome IS NULL OR :account IS NOT NULL OR coalesce(outcome, '{Ending.UNFINISHED}') = :outcome)
     AND (:phone IS NULL
         OR id IN (SELECT run FROM entries WHERE id IN (SELECT entry FROM outcomes WHERE phone = :phone)))
-    AND (:account IS NULL AND :phone IS NULL OR EXISTS (SELECT 1 FROM entries WHERE run = runs.id AND {_FITS}))
+    AND (:account IS NULL AND :phone IS NULL OR EXISTS (SELECT 1 FROM entries WHERE run = runs.id AND {_ENTRY_MATCHES}))
 """
 """The runs that match. Those of one number are found by its index, without a scan of all runs."""
 
 
-def history(connection: sqlite3.Connection, asked: HistoryQuery) -> History:
+def history(connection: sqlite3.Connection, query: HistoryQuery) -> History:
     """Return the runs that match a query, newest first, each with its matching accounts.
 
     A query by number returns the history of that number alone; any other query returns no numbers.
     """
-    given = msgspec.structs.asdict(asked)
+    parameters = msgspec.structs.asdict(query)
     with _Snapshot(connection):
-        (total,) = connection.execute(f"SELECT count(*) {_ASKED}", given).fetchone()
-        chosen = connection.execute(
-            f"SELECT * {_ASKED} ORDER BY started_at DESC, id DESC LIMIT :rows", given | {"rows": asked.limit or -1}
+        (total,) = connection.execute(f"SELECT count(*) {_MATCHING_RUNS}", parameters).fetchone()
+        matching = connection.execute(
+            f"SELECT * {_MATCHING_RUNS} ORDER BY started_at DESC, id DESC LIMIT :rows",
+            parameters | {"rows": query.limit or -1},
         )
-        found = list(rows(chosen))
-        ids = msgspec.json.encode([row["id"] for row in found]).decode()
+        runs = list(rows(matching))
+        ids = msgspec.json.encode([row["id"] for row in runs]).decode()
         entries = connection.execute(
-            f"SELECT * FROM entries WHERE run IN (SELECT value FROM json_each(:runs)) AND {_FITS} ORDER BY id",
-            given | {"runs": ids},
+            f"SELECT * FROM entries WHERE run IN (SELECT value FROM json_each(:runs)) AND {_ENTRY_MATCHES} ORDER BY id",
+            parameters | {"runs": ids},
         )
         accounts: dict[str, list[AccountRecord]] = {}
         for row in list(rows(entries)):
-            numbers = None if asked.phone is None else _numbers(connection, row["id"], asked.phone)
+            numbers = None if query.phone is None else _numbers(connection, row["id"], query.phone)
             accounts.setdefault(row["run"], []).append(_account(row, numbers))
-    return History(total=total, runs=tuple(_run(row, accounts.get(row["id"], ())) for row in found))
+    return History(total=total, runs=tuple(_run(row, accounts.get(row["id"], ())) for row in runs))
 
 
-def runs_named(connection: sqlite3.Connection, name: str, most: int) -> tuple[str, ...]:
+def find_run_ids(connection: sqlite3.Connection, name: str, most: int) -> tuple[str, ...]:
     """Return at most `most` run ids, newest first: the exact id `name`, or else the ids that start with it."""
     exact = connection.execute("SELECT id FROM runs WHERE id = ?", (name,)).fetchone()
     if exact is not None:
         return (name,)
-    found = connection.execute(
+    ids = connection.execute(
         "SELECT id FROM runs WHERE substr(id, 1, length(?1)) = ?1 ORDER BY started_at DESC, id DESC LIMIT ?2",
         (name, most),
     )
-    return tuple(run for (run,) in found)
+    return tuple(run for (run,) in ids)
 
 
-def story(
+def run_record(
     connection: sqlite3.Connection, run: str, *, account: str | None = None, phone: str | None = None
 ) -> RunRecord:
-    """Return one run in full: its settings, its accounts or the one of a name, their numbers or one, and each attempt.
+    """Return one run with its settings, accounts, numbers and attempts, limited to `account` and `phone` if given.
 
     Raises:
         KeyError: there is no such run.
     """
     with _Snapshot(connection):
-        found = list(rows(connection.execute("SELECT * FROM runs WHERE id = ?", (run,))))
-        if not found:
+        runs = list(rows(connection.execute("SELECT * FROM runs WHERE id = ?", (run,))))
+        if not runs:
             raise KeyError(run)
         entries = connection.execute(
             "SELECT * FROM entries WHERE run = ?1 AND (?2 IS NULL OR account = ?2) ORDER BY id", (run, account)
         )
         accounts = [_account(row, _numbers(connection, row["id"], phone)) for row in list(rows(entries))]
-    settings = msgspec.json.decode(found[0]["settings"], type=dict[str, Any])
-    return msgspec.structs.replace(_run(found[0], accounts), settings=settings)
+    settings = msgspec.json.decode(runs[0]["settings"], type=dict[str, Any])
+    return msgspec.structs.replace(_run(runs[0], accounts), settings=settings)
 
 
 class _Snapshot:
@@ -190,11 +191,11 @@ def number_of(row: dict[str, Any], attempts: Sequence[dict[str, Any]]) -> Number
     """Build the record of one number from its outcomes row and its attempts rows, in order."""
     return NumberRecord(
         phone=row["phone"],
-        action=_maybe(Action, row["action"]),
+        action=_optional(Action, row["action"]),
         desired=row["desired"],
         before=row["before"],
         after=row["after"],
-        outcome=_maybe(Outcome, row["outcome"]),
+        outcome=_optional(Outcome, row["outcome"]),
         duration_ms=row["duration_ms"],
         error=_error(row),
         attempts=tuple(
@@ -215,12 +216,12 @@ def _ending(outcome: str | None) -> Ending:
     return Ending.UNFINISHED if outcome is None else Ending(outcome)
 
 
-def _maybe(kind: type[K], text: str | None) -> K | None:
+def _optional(kind: type[K], text: str | None) -> K | None:
     return None if text is None else kind(text)
 
 
 def account_error(row: dict[str, Any]) -> ErrorInfo | None:
-    """Return the error of an account, out of its row of entries."""
+    """Return the error of an account from its row of entries."""
     code = row["error_code"]
     return None if code is None else ErrorInfo(code, _message(row))
 
@@ -231,6 +232,6 @@ def _error(row: dict[str, Any]) -> NumberError | None:
 
 
 def _message(row: dict[str, Any]) -> str:
-    """Return the message of an error; its English text alone where an older version wrote the row."""
-    text, kept = row["error_message"] or "", row.get("error_parts")
-    return text if kept is None else restored(text, msgspec.json.decode(kept))
+    """Return the message of an error; only its English text if an older version wrote the row."""
+    text, message_parts = row["error_message"] or "", row.get("error_parts")
+    return text if message_parts is None else restored(text, msgspec.json.decode(message_parts))

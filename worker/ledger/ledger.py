@@ -1,4 +1,4 @@
-"""The ledger of a run: one lease per account, and the records of what the run does to it."""
+"""The ledger of a run: one lease per account, and the records of its plan, attempts and outcomes."""
 
 import os
 import sqlite3
@@ -25,7 +25,7 @@ from worker.model.results import AccountResult, Outcome, RunOutcome
 __all__ = ["Ledger", "SqliteAccountLedger", "forget", "probe"]
 
 _CHECKPOINT_PAGES: Final = 4000
-"""Pages of the write-ahead log that are moved into the file at once: 16 MB, so that no commit does it every moment."""
+"""Pages of the write-ahead log per checkpoint: 16 MB, so that checkpoints are rare."""
 
 
 class SqliteAccountLedger:
@@ -37,19 +37,19 @@ class SqliteAccountLedger:
         self._subject = subject
         self._now = now
         self._entry: int | None = None
-        self._spent = False
-        self._registered = subject.registered
+        self._closes_crash = False
+        self._registered_count = subject.registered
 
     async def registered(self) -> int | None:
-        """Return how many numbers the account had when a run saw it last; None if that is unknown.
+        """Return how many numbers the account had in the last run; None if unknown.
 
         Raises:
-            LedgerError: it cannot be read.
+            LedgerError: the ledger cannot be read.
         """
         return await self._commits.run(lambda connection: writes.registered(connection, self._subject.key))
 
     async def earlier_run(self, plan: PlanFile, phones: Collection[str]) -> PlanFileUse | None:
-        """Return the run that used up a plan file, which writes `phones` of the account; None if there is none.
+        """Return the run that used up a plan file with writes of `phones`; None if there is none.
 
         Raises:
             LedgerError: the ledger cannot be read.
@@ -60,10 +60,10 @@ class SqliteAccountLedger:
         )
 
     async def resume(self, observed: ObservedAccount) -> AccountMemory:
-        """Close what earlier runs left open, as `observed` shows it. Return what is remembered of the account.
+        """Close the open entries of earlier runs by the observed statuses. Return the memory of the account.
 
         Raises:
-            LedgerError: it could not be noted.
+            LedgerError: it could not be recorded.
         """
         key, now = self._subject.key, self._now()
 
@@ -74,15 +74,15 @@ class SqliteAccountLedger:
             return memory
 
         memory = await self._commits.run(work)
-        self._registered = None
-        self._spent = bool(memory.spent)
+        self._registered_count = None
+        self._closes_crash = bool(memory.spent)
         return memory
 
     async def begin(self, plan: AccountPlan, fingerprint: str) -> None:
         """Record the plan of the account.
 
         Raises:
-            LedgerError: it could not be noted.
+            LedgerError: it could not be recorded.
         """
         now = self._now()
         self._entry = await self._commits.run(
@@ -92,37 +92,37 @@ class SqliteAccountLedger:
         )
 
     async def intend(self, requests: Sequence[tuple[str, int, Status]]) -> None:
-        """Note durably that requests are about to leave: phone, the how-manieth of it, and the status asked for.
+        """Record requests durably before they are sent: phone, attempt number and requested status.
 
         Raises:
-            LedgerError: they could not be noted: they must not leave.
+            LedgerError: they could not be recorded, so they must not be sent.
         """
-        await self._commits.intend((self._begun, *request) for request in requests)
+        await self._commits.intend((self._open_entry, *request) for request in requests)
 
     def record_answer(self, phone: str, number: int, error: ApiError | None) -> None:
-        """Record the answer to a request; it is committed some time later."""
+        """Record the result of a request. It is committed within seconds."""
         if error is None:
-            self._commits.answer((self._begun, phone, number, AttemptState.OK, None, None, None))
+            self._commits.answer((self._open_entry, phone, number, AttemptState.OK, None, None, None))
             return
         # a stop without a status may have come of the reply to a write that was carried out
-        unknown = isinstance(error, Ambiguous) or (isinstance(error, AccountRejected) and not error.http_status)
-        state = AttemptState.AMBIGUOUS if unknown else AttemptState.REJECTED
-        self._commits.answer((self._begun, phone, number, state, error.http_status, error.code, str(error)))
+        is_ambiguous = isinstance(error, Ambiguous) or (isinstance(error, AccountRejected) and not error.http_status)
+        state = AttemptState.AMBIGUOUS if is_ambiguous else AttemptState.REJECTED
+        self._commits.answer((self._open_entry, phone, number, state, error.http_status, error.code, str(error)))
 
     async def finish(self, result: AccountResult, confirmed: Mapping[str, Status]) -> None:
         """Record the result of the account, if there is anything to record.
 
-        `confirmed` are numbers that have their desired status now, although a run of the worker last wrote another one.
+        `confirmed` are numbers that have their desired status now, although a run last wrote another one.
 
         Raises:
-            LedgerError: it could not be noted.
+            LedgerError: it could not be recorded.
         """
         now = self._now()
         if self._entry is None:
-            await self._note_registered(now)
+            await self._record_registered(now)
             # the end of a plan that a crashed run had started is worth an entry
-            if confirmed or self._spent or not _quiet(result):
-                await self._commits.run(lambda connection: self._note_whole(connection, result, confirmed, now))
+            if confirmed or self._closes_crash or not _is_unremarkable(result):
+                await self._commits.run(lambda connection: self._record_at_once(connection, result, confirmed, now))
             return
         entry = self._entry
         changed = frozenset(number.phone for number in result.numbers if number.outcome is Outcome.CHANGED)
@@ -130,13 +130,13 @@ class SqliteAccountLedger:
             entry, changed, lambda connection: writes.finish_entry(connection, entry, result, confirmed, now)
         )
 
-    async def _note_registered(self, now: str) -> None:
-        numbers = self._registered
+    async def _record_registered(self, now: str) -> None:
+        numbers = self._registered_count
         if numbers is not None:
             key, run = self._subject.key, self._run
             await self._commits.run(lambda connection: writes.note_registered(connection, key, numbers, run, now))
 
-    def _note_whole(
+    def _record_at_once(
         self, connection: sqlite3.Connection, result: AccountResult, confirmed: Mapping[str, Status], now: str
     ) -> None:
         """Record plan and result at once, so that a crash leaves nothing open."""
@@ -145,7 +145,7 @@ class SqliteAccountLedger:
         writes.finish_entry(connection, entry, result, confirmed, now)
 
     @property
-    def _begun(self) -> int:
+    def _open_entry(self) -> int:
         assert self._entry is not None, "an entry is added before its writes"  # noqa: S101 - a bug of the worker
         return self._entry
 
@@ -153,9 +153,8 @@ class SqliteAccountLedger:
 class Ledger:
     """The ledger of one run. An async context manager: a run that leaves it without `finish` has failed.
 
-    `lock_timeout` is how many seconds of `clock` to wait for an account that another run holds. `submit` has calls made
-    off the loop, one after the other, and `opened` opens the file: a thread and the disk, unless a simulation brings
-    its own.
+    `lock_timeout` is how many seconds of `clock` to wait for a lease that another run has. `submit` runs calls outside
+    the event loop, one at a time, and `open_file` opens the file; a simulation replaces both.
     """
 
     def __init__(
@@ -168,7 +167,7 @@ class Ledger:
         lock_timeout: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
         submit: Callable[[Callable[[], None]], object] | None = None,
-        opened: Callable[..., sqlite3.Connection] = connect,
+        open_file: Callable[..., sqlite3.Connection] = connect,
     ) -> None:
         self._path = path
         self._run = run
@@ -181,16 +180,16 @@ class Ledger:
         self._connection: sqlite3.Connection | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._submit = submit or self._thread.submit
-        self._opened = opened
+        self._open_file = open_file
 
     async def __aenter__(self) -> Self:
-        """Open the file and note that a run began.
+        """Open the file and record the start of the run.
 
         Raises:
-            LedgerError: it cannot be written: no request must be sent.
+            LedgerError: it cannot be written, so no request must be sent.
         """
         self._locks = lock.prepare(self._path.parent)
-        self._connection = self._opened(self._path, program=self._run.version, now=self._now)
+        self._connection = self._open_file(self._path, program=self._run.version, now=self._now)
         self._connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         self._commits = GroupCommits(
             self._connection,
@@ -228,7 +227,7 @@ class Ledger:
         `pause(seconds)` waits and returns True to keep waiting for the run that has the lease.
 
         Raises:
-            AccountBusy: another run has it; with that run's process, id and start.
+            AccountBusy: another run has the lease; the message has its process, id and start.
             LedgerError: the lock cannot be used.
         """
         until = self._clock() + self._lock_timeout
@@ -238,13 +237,13 @@ class Ledger:
 
         holder = lock.Holder(self._run.pid, self._run.id, self._run.started_at)
         async with lock.hold(self._locks, subject.key, holder, wait=wait):
-            yield self._page(subject)
+            yield self._account_ledger(subject)
 
     async def recall(self, key: str) -> AccountMemory:
-        """Return what the ledger remembers of an account.
+        """Return the memory of an account.
 
         Raises:
-            LedgerError: it cannot be read.
+            LedgerError: the ledger cannot be read.
         """
         return await self._commits.run(lambda connection: writes.recall(connection, key))
 
@@ -252,15 +251,15 @@ class Ledger:
         """Record the result of an account whose plan was not carried out, if there is anything to record.
 
         Raises:
-            LedgerError: it could not be noted.
+            LedgerError: it could not be recorded.
         """
-        await self._page(subject).finish(result, confirmed)
+        await self._account_ledger(subject).finish(result, confirmed)
 
     async def finish(self, outcome: RunOutcome) -> None:
-        """Note how the run ended, and forget the oldest other ones if the file has become too large.
+        """Record the end of the run. Delete the oldest other runs if the file is too large.
 
         Raises:
-            LedgerError: it could not be noted.
+            LedgerError: it could not be recorded.
         """
         self._finished = True
         await self._commits.run(lambda connection: writes.finish_run(connection, self._run.id, outcome, self._now()))
@@ -268,7 +267,7 @@ class Ledger:
         with suppress(LedgerError):
             await self._commits.run(partial(retention.trim, most_bytes=self._most_bytes, keep=self._run.id))
 
-    def _page(self, subject: Subject) -> SqliteAccountLedger:
+    def _account_ledger(self, subject: Subject) -> SqliteAccountLedger:
         return SqliteAccountLedger(self._commits, self._run.id, subject, self._now)
 
 
@@ -284,18 +283,18 @@ def forget(path: Path, before: str, *, program: str, now: Callable[[], str]) -> 
     try:
         with closing(connect(path, program=program, now=now)) as connection:
             connection.execute("BEGIN IMMEDIATE")
-            forgotten = retention.prune(connection, before)
+            deleted = retention.prune(connection, before)
             connection.execute("COMMIT")
-            return forgotten
+            return deleted
     except sqlite3.Error as error:
         raise unusable(path, str(error)) from None
 
 
 def probe(path: Path) -> None:
-    """Check that a ledger can be kept at `path`, without creating one.
+    """Check that a ledger can be used at `path`, without creating one.
 
     Raises:
-        LedgerError: it cannot; with why and what to do.
+        LedgerError: it cannot; the message says why and what to do.
     """
     lock.prepare(path.parent)
     connection = connect_to_read(path)
@@ -305,5 +304,5 @@ def probe(path: Path) -> None:
         raise unusable(path, system_text(os.strerror(EACCES)))
 
 
-def _quiet(result: AccountResult) -> bool:
+def _is_unremarkable(result: AccountResult) -> bool:
     return result.outcome is RunOutcome.CONVERGED and not result.requests.writes

@@ -1,4 +1,4 @@
-"""One writer per account on a host: a lock that the kernel frees when its holder dies, however it dies."""
+"""Leases: one writer per account on a host. The kernel frees the lock when its process ends, even by a crash."""
 
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,7 +17,7 @@ from worker.model.messages import Message, system_text
 __all__ = ["Holder", "hold", "prepare"]
 
 _PAUSE: Final = 0.1
-"""Seconds between two tries for a lock that another run holds."""
+"""Seconds between two attempts to take a lock that another run has."""
 _ADVICE: Final = Message("choose another place with ledger.path in the settings or SENDERID_LEDGER__PATH")
 
 
@@ -33,7 +33,7 @@ def prepare(folder: Path) -> Path:
     """Create the folder of the locks beside the ledger, readable by its owner only. Return its path.
 
     Raises:
-        LedgerError: it cannot be made or written; with what to do.
+        LedgerError: it cannot be created or written; the message says what to do.
     """
     locks = folder / "locks"
     try:
@@ -54,13 +54,13 @@ def prepare(folder: Path) -> Path:
 async def hold(
     locks: Path, account: str, holder: Holder, *, wait: Callable[[float], Awaitable[bool]]
 ) -> AsyncIterator[None]:
-    """Hold the lease of `account`: no other run on this host writes to it while the context lasts.
+    """Take the lease of `account` for the duration of the context: no other run on this host writes to it.
 
-    `account` is any text that names it: the endpoint and the account's id. Where another run has it, `wait(seconds)`
-    pauses and returns True to try again.
+    `account` is its key: endpoint and account id. If another run has the lease, `wait(seconds)` pauses and returns True
+    to try again.
 
     Raises:
-        AccountBusy: another run has it; with that run's process, id and start.
+        AccountBusy: another run has the lease; the message has its process, id and start.
         LedgerError: the lock file cannot be used.
     """
     path = locks / f"{sha256(account.encode()).hexdigest()[:32]}.lock"

@@ -13,19 +13,19 @@ __all__ = ["NullLedger"]
 
 
 class NullLedger:
-    """A ledger, and the ledger of an account, that record nothing. `recall` may supply memory."""
+    """Ledger of a run and of an account that records nothing. `recall` may supply memory."""
 
     def __init__(self, recall: Callable[[str], AccountMemory] | None = None) -> None:
         self._recall = recall
 
     @asynccontextmanager
     async def hold(self, subject: Subject, pause: Callable[[float], Awaitable[bool]]) -> AsyncIterator["NullLedger"]:
-        """Return itself, without waiting."""
+        """Return this ledger, without waiting."""
         del subject, pause
         yield self
 
     async def recall(self, key: str) -> AccountMemory:
-        """Return what `recall` remembers."""
+        """Return the memory of an account from `recall`."""
         return AccountMemory() if self._recall is None else self._recall(key)
 
     async def record(self, subject: Subject, result: AccountResult, confirmed: Mapping[str, Status]) -> None:

@@ -13,21 +13,24 @@ __all__ = ["LedgerProtocol"]
 
 
 class LedgerProtocol(Protocol):
-    """The ledger of a run. Each may raise LedgerError."""
+    """The ledger of a run. Each method may raise LedgerError."""
 
     def hold(
         self, subject: Subject, pause: Callable[[float], Awaitable[bool]]
     ) -> AbstractAsyncContextManager[AccountLedger]:
         """Take the lease of an account: no other run on this host writes to it meanwhile.
 
-        `pause(seconds)` waits and returns True to keep waiting for the run that has it. Raises AccountBusy.
+        `pause(seconds)` waits and returns True to keep waiting for the run that has the lease.
+
+        Raises:
+            AccountBusy: another run has the lease.
         """
         ...
 
     async def recall(self, key: str) -> AccountMemory:
-        """Return what the ledger remembers of an account."""
+        """Return the memory of an account."""
         ...
 
     async def record(self, subject: Subject, result: AccountResult, confirmed: Mapping[str, Status]) -> None:
-        """Note the result of an account whose plan was not carried out."""
+        """Record the result of an account whose plan was not carried out."""
         ...

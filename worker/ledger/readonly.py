@@ -1,4 +1,4 @@
-"""Read-only access to the ledger; nothing here changes the file."""
+"""Read-only access to the ledger."""
 
 import sqlite3
 import time
@@ -16,21 +16,23 @@ from worker.model.messages import Message
 __all__ = ["reading", "recollection"]
 
 _STEPS: Final = 10_000
-"""Instructions of SQLite's machine, some tenths of a millisecond, after which the time is looked at."""
+"""Instructions of SQLite's virtual machine between checks of the time limit: some tenths of a millisecond."""
 
 
 @contextmanager
-def reading(path: Path, *, checked: bool = False, seconds: float | None = None) -> Iterator[sqlite3.Connection | None]:
-    """Open the ledger read-only; None if there is none yet. `checked`: it was sound a moment ago.
+def reading(
+    path: Path, *, skip_check: bool = False, seconds: float | None = None
+) -> Iterator[sqlite3.Connection | None]:
+    """Open the ledger read-only; None if there is none yet. `skip_check` is for a file that was just checked.
 
-    `seconds` is how long questions may take altogether, for ever where it is None.
+    `seconds` limits the time of all queries together; None is no limit.
 
     Raises:
-        LedgerError: the ledger cannot be read, now or while it is.
-        TimeoutError: that took too long.
+        LedgerError: the ledger cannot be read, or changed while it was read.
+        TimeoutError: the queries took longer.
     """
     before = frozen(path)
-    connection = connect_to_read(path, checked=checked)
+    connection = connect_to_read(path, skip_check=skip_check)
     if connection is not None and seconds is not None:
         end = time.monotonic() + seconds
         connection.set_progress_handler(lambda: time.monotonic() > end, _STEPS)
@@ -50,16 +52,16 @@ def reading(path: Path, *, checked: bool = False, seconds: float | None = None) 
 
 
 def recollection(path: Path) -> Callable[[str], AccountMemory]:
-    """Return a function that recalls an account by its key. It opens the file on each call, and checks it once.
+    """Return a function that returns the memory of an account by its key. It checks the file on the first call.
 
-    The function raises LedgerError where it cannot be read.
+    The function raises LedgerError if the ledger cannot be read.
     """
-    checked = False
+    is_checked = False
 
     def recall(key: str) -> AccountMemory:
-        nonlocal checked
-        with reading(path, checked=checked) as connection:
-            checked = True
+        nonlocal is_checked
+        with reading(path, skip_check=is_checked) as connection:
+            is_checked = True
             return AccountMemory() if connection is None else writes.recall(connection, key)
 
     return recall

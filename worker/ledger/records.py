@@ -1,4 +1,4 @@
-"""What the ledger keeps, as values. Times are UTC, ISO 8601, with Z."""
+"""Records of the ledger, as values. Times are UTC, ISO 8601, with Z."""
 
 import msgspec
 from msgspec import Struct
@@ -11,7 +11,7 @@ from worker.model.safety import InUse, Safety
 __all__ = ["CRASHED", "OPEN", "AttemptState", "RunInfo", "Subject", "credentials_of"]
 
 CRASHED = Ending.CRASHED
-"""The outcome of a run that died, in place of one of `RunOutcome`."""
+"""The outcome of a run that crashed, in place of one of `RunOutcome`."""
 
 
 OPEN = (AttemptState.INTENT, AttemptState.OK, AttemptState.AMBIGUOUS)
@@ -19,9 +19,9 @@ OPEN = (AttemptState.INTENT, AttemptState.OK, AttemptState.AMBIGUOUS)
 
 
 class RunInfo(Struct, frozen=True, kw_only=True):
-    """One run: its command, who started it where, and the settings that matter, as JSON.
+    """One run: its command, user, host and relevant settings as JSON.
 
-    `plan` is the id of the plan file that it carries out.
+    `plan` is the id of the plan file that it carries out; None without one.
     """
 
     id: str
@@ -36,11 +36,11 @@ class RunInfo(Struct, frozen=True, kw_only=True):
 
 
 class Subject(Struct, frozen=True, kw_only=True):
-    """An account as a run was asked to treat it: how it is reached, what limits hold, and which file says so.
+    """An account in a run: its endpoint, credentials, limits and source file.
 
-    `key` names it over all runs and files: the API's host and the vendor's id. `sha256` is of the whole file, and
-    `commit` of the checkout that it lies in. Credentials are references; a secret cannot be expressed. `registered` is
-    how many numbers the account has, None where the ledger need not note that.
+    `key` identifies it in all runs and files: the platform of the API and the vendor's id. `sha256` is of the whole
+    file, `commit` of its checkout. Credentials are references, never secrets. `registered` is the count of the
+    account's numbers; None if the ledger need not record it.
     """
 
     key: str
@@ -58,5 +58,5 @@ class Subject(Struct, frozen=True, kw_only=True):
 
 
 def credentials_of(text: str | None) -> CredentialsRef | None:
-    """Return where credentials are, as an entry has it in JSON; None for the default ones."""
+    """Decode the credentials reference of an entry; None for the default ones."""
     return None if text is None else msgspec.json.decode(text, type=CredentialsRef)

@@ -1,4 +1,4 @@
-"""What the ledger forgets: the oldest runs that nothing depends on. What was written last stays remembered."""
+"""Retention: deletes the oldest runs that nothing depends on. The last written status of each number stays."""
 
 import sqlite3
 from typing import Final
@@ -15,24 +15,24 @@ _DISPENSABLE: Final = f"""
             AND ended.outcome <> '{CRASHED}' AND (ended.outcome = '{RunOutcome.CONVERGED}'
                 OR EXISTS (SELECT 1 FROM attempts WHERE entry = ended.id))))
 """
-"""Of a run: nothing of it is open, and what it has switched off no longer counts for the safety rules."""
+"""Condition of runs that may be deleted: nothing is open, and no deactivation counts for the safety rules any more."""
 
 
 def prune(connection: sqlite3.Connection, before: str) -> int:
-    """Forget the runs that ended before a time and on which nothing depends; how many there were."""
-    forgotten = connection.execute(
+    """Delete the runs that ended before a time and that nothing depends on. Return their count."""
+    deleted = connection.execute(
         f"DELETE FROM runs WHERE coalesce(finished_at, started_at) < ? AND {_DISPENSABLE}",
         (before,),
     ).rowcount
     _shrink(connection)
-    return forgotten
+    return deleted
 
 
 def trim(connection: sqlite3.Connection, most_bytes: int, *, keep: str) -> int:
-    """Forget the oldest runs but `keep` until the rest takes no more than `most_bytes`; how many there were."""
-    forgotten = 0
-    while _used(connection) > most_bytes:
-        gone = connection.execute(
+    """Delete the oldest runs except `keep` until the rest has at most `most_bytes`. Return the count of runs."""
+    deleted = 0
+    while _used_bytes(connection) > most_bytes:
+        count = connection.execute(
             f"""DELETE FROM runs WHERE id IN (
                 SELECT id FROM runs WHERE {_DISPENSABLE}
                 AND finished_at IS NOT NULL AND id <> ?
@@ -40,25 +40,25 @@ def trim(connection: sqlite3.Connection, most_bytes: int, *, keep: str) -> int:
             )""",
             (keep,),
         ).rowcount
-        if not gone:
+        if not count:
             break
-        forgotten += gone
-    if forgotten:
+        deleted += count
+    if deleted:
         _shrink(connection)
-    return forgotten
+    return deleted
 
 
 def _shrink(connection: sqlite3.Connection) -> None:
-    """Give the file's empty pages back; the statement gives back one each time that it is run."""
+    """Return the free pages of the file to the disk. The statement returns one page each time."""
     (free,) = connection.execute("PRAGMA freelist_count").fetchone()
     for _ in range(free):
         connection.execute("PRAGMA incremental_vacuum(1)")
 
 
-def _used(connection: sqlite3.Connection) -> int:
-    """Bytes of the file that hold something."""
+def _used_bytes(connection: sqlite3.Connection) -> int:
+    """Return the bytes of the file that are in use."""
     pages, free, size = (
         connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
     )
-    used: int = (pages - free) * size
-    return used
+    size_in_use: int = (pages - free) * size
+    return size_in_use

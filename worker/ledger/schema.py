@@ -1,6 +1,6 @@
-"""The ledger's file: how it is opened, what it holds, and how an older one becomes a newer one.
+"""The file of the ledger: opening, schema and migrations.
 
-A file that a newer program made, that is not a ledger, or that is damaged is refused and not touched.
+A file of a newer version, a damaged file, or one that is not a ledger is refused and not changed.
 """
 
 import os
@@ -19,11 +19,11 @@ _APPLICATION: Final = 0x53454E44
 """SQLite's application_id of a ledger: SEND."""
 
 _BUSY_SECONDS: Final = 15.0
-"""How long another process may keep the file: its transactions take milliseconds."""
+"""Seconds to wait for another process that locks the file; its transactions take milliseconds."""
 
 _HEADER: Final = 100
 _CHECKED_BYTES: Final = 64 << 20
-"""Up to this size the whole file is checked at each opening, which takes some tenths of a second at most."""
+"""Largest file that is checked completely at each opening, within some tenths of a second."""
 
 _ADVICE: Final = Message(
     "copy the ledger and both files to a folder that you own, and set SENDERID_LEDGER__PATH to the copy"
@@ -88,7 +88,7 @@ MIGRATIONS: Final[Sequence[Migration]] = (
     ALTER TABLE outcomes ADD COLUMN error_parts TEXT;
     """,
 )
-"""What each version adds to the one before, the first to an empty file. Applied ones are never changed."""
+"""The migrations, the first one for an empty file. Released migrations are never changed."""
 
 
 def connect(
@@ -99,7 +99,7 @@ def connect(
     `program` and `now` go into the record of a migration. The connection may be used by one thread at a time.
 
     Raises:
-        LedgerError: it cannot be used; with why and how to choose another.
+        LedgerError: it cannot be used; the message says why, and how to choose another file.
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -109,25 +109,27 @@ def connect(
     except OSError as error:
         raise unusable(path, system_text(error.strerror)) from None
     # a reader leaves a file alone that a newer program made
-    probe = connect_to_read(path, known=len(migrations))
+    probe = connect_to_read(path, supported=len(migrations))
     if probe is not None:
         probe.close()
-    return _opened(path, str(path), lambda connection: _prepare(connection, path, migrations, program=program, now=now))
+    return _open(path, str(path), lambda connection: _prepare(connection, path, migrations, program=program, now=now))
 
 
-def connect_to_read(path: Path, *, known: int = len(MIGRATIONS), checked: bool = False) -> sqlite3.Connection | None:
-    """Open the ledger at `path` for reading; None if there is none yet. `checked`: it was found sound a moment ago.
+def connect_to_read(
+    path: Path, *, supported: int = len(MIGRATIONS), skip_check: bool = False
+) -> sqlite3.Connection | None:
+    """Open the ledger at `path` for reading; None if there is none yet. `skip_check` is for a file just checked.
 
     Raises:
         LedgerError: it cannot be read.
     """
-    if not _found(path):
+    if not _exists(path):
         return None
     mode = "mode=ro" if frozen(path) is None else "mode=ro&immutable=1"
-    connection = _opened(
+    connection = _open(
         path,
         f"{path.absolute().as_uri()}?{mode}",
-        lambda connection: _refuse(connection, path, known, checked=checked),
+        lambda connection: _refuse(connection, path, supported, skip_check=skip_check),
     )
     if _version(connection) == 0:
         connection.close()
@@ -136,22 +138,23 @@ def connect_to_read(path: Path, *, known: int = len(MIGRATIONS), checked: bool =
 
 
 def frozen(path: Path) -> tuple[int, int, int] | None:
-    """Return the state of a ledger that no process is writing and SQLite cannot lock here, None for any other ledger.
+    """Return the state of a ledger in a folder where SQLite cannot lock it; None for any other ledger.
 
-    SQLite makes two files beside the ledger even to read it. In a folder where it cannot, a ledger without a log can be
-    read as immutable. What was read is void if another process has written meanwhile: then the state has changed.
+    SQLite creates two files beside the ledger even to read it. In a read-only folder, a ledger without a write-ahead
+    log can be read as immutable. If its state has changed after the read, another process wrote it meanwhile, and the
+    result must be discarded.
 
     Raises:
-        LedgerError: those files are there and cannot be used; with which, why and what to do.
+        LedgerError: those files exist and cannot be used; the message says which, why and what to do.
     """
     try:
-        found = path.stat()
+        stat = path.stat()
     except OSError:  # no ledger, or opening it reports the reason
         return None
     folder = path.resolve().parent
     log, index = (folder / f"{path.resolve().name}-{suffix}" for suffix in ("wal", "shm"))
     for file in (log, index):
-        if file.exists() and not _allowed(file, os.R_OK):
+        if file.exists() and not _has_access(file, os.R_OK):
             raise _unreadable(
                 path,
                 Message(
@@ -160,7 +163,7 @@ def frozen(path: Path) -> tuple[int, int, int] | None:
                     file=str(file),
                 ),
             )
-    if _allowed(folder, os.W_OK | os.X_OK) or (log.exists() and index.exists()):
+    if _has_access(folder, os.W_OK | os.X_OK) or (log.exists() and index.exists()):
         return None
     if index.exists():
         raise _unreadable(
@@ -186,15 +189,15 @@ def frozen(path: Path) -> tuple[int, int, int] | None:
                 advice=_ADVICE,
             ),
         )
-    return found.st_ino, found.st_size, found.st_mtime_ns
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
-def _allowed(path: Path, access: int) -> bool:
+def _has_access(path: Path, access: int) -> bool:
     return os.access(path, access, effective_ids=os.access in os.supports_effective_ids)
 
 
-def _opened(path: Path, name: str, prepare: Callable[[sqlite3.Connection], None]) -> sqlite3.Connection:
-    """Open a connection and run `prepare` on it. On any error the connection is closed."""
+def _open(path: Path, name: str, prepare: Callable[[sqlite3.Connection], None]) -> sqlite3.Connection:
+    """Open a connection and run `prepare` on it. Close the connection on any error."""
     connection = None
     try:
         connection = sqlite3.connect(
@@ -211,7 +214,7 @@ def _opened(path: Path, name: str, prepare: Callable[[sqlite3.Connection], None]
 
 
 def unusable(path: Path | str, reason: str) -> LedgerError:
-    """Return the error of a ledger that cannot be used, with what to do. `reason` is a message or SQLite's own text."""
+    """Return the error of a ledger that cannot be used. `reason` is a message or SQLite's own text."""
     return LedgerError(
         Message(
             "the ledger {path} cannot be used ({reason}): fix it, or choose another file with ledger.path in the "
@@ -226,8 +229,8 @@ def _unreadable(path: Path, reason: Message) -> LedgerError:
     return LedgerError(Message("the ledger {path} cannot be read: {reason}", path=str(path), reason=reason))
 
 
-def _found(path: Path) -> bool:
-    """Return True if there is a file whose first bytes may be those of a ledger. SQLite does not open it here."""
+def _exists(path: Path) -> bool:
+    """Return True if the file exists and starts like a ledger. Check it without SQLite, which would change it."""
     try:
         with path.open("rb") as file:
             header = file.read(_HEADER)
@@ -245,15 +248,15 @@ def _found(path: Path) -> bool:
         raise unusable(path, Message("it is not a ledger, or its beginning is missing"))
     if int.from_bytes(header[68:72]) not in {0, _APPLICATION}:
         raise unusable(path, Message("it is the database of another program"))
-    if _torn(path, int.from_bytes(header[16:18])):
+    if _is_torn(path, int.from_bytes(header[16:18])):
         raise unusable(path, Message("its end is missing"))
     return True
 
 
-def _torn(path: Path, page_size: int) -> bool:
-    """Whether the file ends within a page, which SQLite fills up with zeros, and its log does not hold that page.
+def _is_torn(path: Path, page_size: int) -> bool:
+    """Return True if the file ends within a page and its log does not have that page. SQLite would pad it with zeros.
 
-    A disk that fills up while the log is moved into the file can tear a page, but then the log still has it.
+    A disk that fills up during a checkpoint can tear a page, but then the log still has it.
     """
     last, rest = divmod(path.stat().st_size, page_size or 1)
     log = path.with_name(f"{path.name}-wal")
@@ -267,27 +270,27 @@ def _torn(path: Path, page_size: int) -> bool:
     )
 
 
-def _refuse(connection: sqlite3.Connection, path: Path, known: int, *, checked: bool) -> None:
-    """Refuse a damaged file rather than read something out of it, and one of a schema that is not `known` yet."""
-    if not checked and path.stat().st_size <= _CHECKED_BYTES:
-        (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-        if found != "ok":
+def _refuse(connection: sqlite3.Connection, path: Path, supported: int, *, skip_check: bool) -> None:
+    """Refuse a damaged file, and one with a newer schema than `supported`."""
+    if not skip_check and path.stat().st_size <= _CHECKED_BYTES:
+        (check,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if check != "ok":
             raise unusable(path, Message("it is damaged"))
-    _refuse_version(_version(connection), path, known)
+    _refuse_version(_version(connection), path, supported)
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if application != _APPLICATION and tables:
         raise unusable(path, Message("it is the database of another program"))
 
 
-def _refuse_version(version: int, path: Path, known: int) -> None:
-    if version > known:
+def _refuse_version(version: int, path: Path, supported: int) -> None:
+    if version > supported:
         raise unusable(
             path,
             Message(
                 "it was created by a newer senderid: its schema is {version}, this version supports up to {supported}",
                 version=version,
-                supported=known,
+                supported=supported,
             ),
         )
 
@@ -311,7 +314,7 @@ def _prepare(
 def _migrate(
     connection: sqlite3.Connection, migrations: Sequence[Migration], *, program: str, now: Callable[[], str]
 ) -> None:
-    """Bring the file up to date: everything that is missing and its record, or nothing."""
+    """Apply all missing migrations in one transaction."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         # another process may have done it while this one waited

@@ -1,7 +1,7 @@
-"""What the status page asks of the ledger. Every function only reads, and takes a few pages of the file at most.
+"""Queries of the status page. Every function only reads, and touches a few pages of the file.
 
-Lists go on after the last row of the page before, so that the last page costs what the first does. Measured with
-5,000 accounts and 1,000,000 numbers, none needs an index beyond those of the tables.
+Paging continues after the last row of the previous page, so that every page costs the same. Measured with 5,000
+accounts and 1,000,000 numbers, no query needs a further index.
 """
 
 import sqlite3
@@ -27,21 +27,21 @@ from worker.model.status_page import (
 
 __all__ = [
     "account",
+    "account_states",
+    "empty_ledger",
     "entries_of",
-    "nothing",
+    "keys_of_name",
+    "last_writes",
+    "number_runs",
     "numbers",
-    "read_as",
     "run",
     "runs",
     "runs_of",
-    "standings",
-    "story",
-    "windows",
-    "written",
+    "write_counts",
 ]
 
 _RECENT: Final = "id > (SELECT max(id) FROM entries) - 50000"
-"""Where accounts that could not be read are looked for: they share their keys, and outages leave many."""
+"""The entries searched for accounts that could not be read: they share keys, and an outage adds many."""
 
 _LATEST: Final = f"""
     WITH RECURSIVE known (key) AS (
@@ -55,15 +55,15 @@ _LATEST: Final = f"""
         WHERE key IN (SELECT key FROM known WHERE key LIKE '% None') AND {_RECENT} GROUP BY key, account
     )
 """
-"""The last entry of each account: the index is asked for one key after the other, and not read through."""
+"""The last entry of each account. It seeks each key in the index instead of scanning it."""
 
 _RUN: Final = "SELECT *, (SELECT count(*) FROM entries WHERE run = runs.id) AS entries FROM runs"
 _AFTER_DIGITS: Final = ":"
 """The character after 9."""
-_NEEDS: Final = ", ".join(f"'{outcome}'" for outcome in sorted(OUT_OF_SYNC))
+_OUT_OF_SYNC: Final = ", ".join(f"'{outcome}'" for outcome in sorted(OUT_OF_SYNC))
 
 
-def nothing() -> sqlite3.Connection:
+def empty_ledger() -> sqlite3.Connection:
     """Return an empty ledger in memory, used while there is none."""
     connection = sqlite3.connect(":memory:")
     for migration in MIGRATIONS:
@@ -71,73 +71,74 @@ def nothing() -> sqlite3.Connection:
     return connection
 
 
-def standings(connection: sqlite3.Connection) -> list[AccountState]:
-    """Every account that any run noted, by name, as the last of those runs left it.
+def account_states(connection: sqlite3.Connection) -> list[AccountState]:
+    """Return the state of every account after its last run, by name.
 
-    One that could not be read has no id. By platform and name it is the same as one that could, and the later stands.
+    An account that could not be read has no id. Of a readable and an unreadable one with the same name, the later one
+    is returned.
     """
-    found = [
-        _standing(row)
+    states = [
+        _account_state(row)
         for row in rows(connection.execute(f"{_LATEST} SELECT entries.* FROM last JOIN entries USING (id)"))
     ]
-    last = {which: {each.name: each.place for each in found if each.unread is which} for which in (False, True)}
-    standing = [each for each in found if each.place >= last[not each.unread].get(each.name, 0)]
-    return sorted(standing, key=lambda each: (each.account, each.key))
+    last = {which: {each.name: each.place for each in states if each.unread is which} for which in (False, True)}
+    current = [each for each in states if each.place >= last[not each.unread].get(each.name, 0)]
+    return sorted(current, key=lambda each: (each.account, each.key))
 
 
 def account(connection: sqlite3.Connection, key: str, name: str) -> AccountState | None:
-    """One account likewise; None where no run noted it. `name` counts where the key says that it could not be read."""
+    """Return the state of one account; None if no run has it. `name` identifies accounts that could not be read."""
     return next(iter(runs_of(connection, key, name, limit=1)), None)
 
 
-def read_as(connection: sqlite3.Connection, name: tuple[str, str]) -> list[str]:
+def keys_of_name(connection: sqlite3.Connection, name: tuple[str, str]) -> list[str]:
     """Return the keys of readable accounts with a platform and name."""
-    found = connection.execute(f"{_LATEST} SELECT key, account FROM last JOIN entries USING (id) ORDER BY id DESC")
-    return [key for key, account in found if not unread(key) and platform(key) == name[0] and account == name[1]]
+    cursor = connection.execute(f"{_LATEST} SELECT key, account FROM last JOIN entries USING (id) ORDER BY id DESC")
+    return [key for key, account in cursor if not unread(key) and platform(key) == name[0] and account == name[1]]
 
 
 def runs_of(
     connection: sqlite3.Connection, key: str, name: str, *, before: int | None = None, limit: int
 ) -> list[AccountState]:
-    """Return an account as each of its runs left it, newest first, starting before the place `before`."""
+    """Return the states of an account after each of its runs, newest first, before the place `before`."""
     # a condition that may not hold would keep SQLite from seeking
     place = "" if before is None else "AND id < :before"
-    named = f"AND account = :name AND {_RECENT}" if unread(key) else ""
-    found = connection.execute(
-        f"SELECT * FROM entries WHERE key = :key {place} {named} ORDER BY id DESC LIMIT :limit",
+    only_name = f"AND account = :name AND {_RECENT}" if unread(key) else ""
+    cursor = connection.execute(
+        f"SELECT * FROM entries WHERE key = :key {place} {only_name} ORDER BY id DESC LIMIT :limit",
         {"key": key, "name": name, "before": before, "limit": limit},
     )
-    return [_standing(row) for row in rows(found)]
+    return [_account_state(row) for row in rows(cursor)]
 
 
 def runs(connection: sqlite3.Connection, *, before: str | None = None, limit: int) -> list[RunSummary]:
-    """Return runs, newest first, starting before the run `before`. Ids start with the time of the start."""
+    """Return runs, newest first, before the run `before`. Run ids sort by their start time."""
     place = "" if before is None else "WHERE id < :before"
-    found = connection.execute(
+    cursor = connection.execute(
         f"{_RUN} {place} ORDER BY id DESC LIMIT :limit",
         {"before": before, "limit": limit},
     )
-    return [_line(row) for row in rows(found)]
+    return [_run_summary(row) for row in rows(cursor)]
 
 
 def run(connection: sqlite3.Connection, run_id: str) -> RunSummary | None:
-    """One run; None where there is none of that id."""
-    return next((_line(row) for row in rows(connection.execute(f"{_RUN} WHERE id = ?", (run_id,)))), None)
+    """Return one run; None if there is none with that id."""
+    return next((_run_summary(row) for row in rows(connection.execute(f"{_RUN} WHERE id = ?", (run_id,)))), None)
 
 
 def entries_of(
-    connection: sqlite3.Connection, run_id: str, *, after: int = 0, limit: int, needing: bool = False
+    connection: sqlite3.Connection, run_id: str, *, after: int = 0, limit: int, attention_only: bool = False
 ) -> list[AccountState]:
-    """Return the accounts of a run in the order of their records, starting after the place `after`.
+    """Return the accounts of a run in the order of their records, after the place `after`.
 
-    `needing`: those alone that did not end well.
+    `attention_only` leaves out converged accounts.
     """
-    more = "AND coalesce(outcome, '') <> 'converged'" if needing else ""
-    found = connection.execute(
+    more = "AND coalesce(outcome, '') <> 'converged'" if attention_only else ""
+    cursor = connection.execute(
         f"SELECT * FROM entries WHERE run = ? AND id > ? {more} ORDER BY id LIMIT ?",
         (run_id, after, limit),
     )
-    return [_standing(row) for row in rows(found)]
+    return [_account_state(row) for row in rows(cursor)]
 
 
 def numbers(
@@ -147,58 +148,60 @@ def numbers(
     prefix: str = "",
     after: str = "",
     limit: int,
-    needing: bool = False,
+    attention_only: bool = False,
 ) -> list[NumberRecord]:
     """Return the records of an account's numbers in one run, by digits, without attempts.
 
-    `prefix` are the first digits; `needing`: those alone that did not become as they were wanted.
+    `prefix` are the first digits; `attention_only` leaves out numbers in their desired status.
     """
-    more = f"AND coalesce(outcome, '{Outcome.UNVERIFIED}') IN ({_NEEDS})" if needing else ""
-    found = connection.execute(
+    more = f"AND coalesce(outcome, '{Outcome.UNVERIFIED}') IN ({_OUT_OF_SYNC})" if attention_only else ""
+    cursor = connection.execute(
         f"SELECT * FROM outcomes WHERE entry = ? AND phone > ? AND phone >= ? AND phone < ? {more} "
         "ORDER BY phone LIMIT ?",
         (entry, after, prefix, prefix + _AFTER_DIGITS, limit),
     )
-    return [number_of(row, ()) for row in rows(found)]
+    return [number_of(row, ()) for row in rows(cursor)]
 
 
-def written(
+def last_writes(
     connection: sqlite3.Connection, key: str, *, prefix: str = "", after: str = "", limit: int
 ) -> list[LastWrite]:
-    """Return the numbers of an account that runs wrote, by digits, each as it was last written."""
-    found = connection.execute(
+    """Return the last write of each number of an account, by digits."""
+    cursor = connection.execute(
         "SELECT phone, status, run, at FROM written WHERE key = ? AND phone > ? AND phone >= ? AND phone < ? "
         "ORDER BY phone LIMIT ?",
         (key, after, prefix, prefix + _AFTER_DIGITS, limit),
     )
-    return [LastWrite(*row) for row in found]
+    return [LastWrite(*row) for row in cursor]
 
 
-def story(connection: sqlite3.Connection, phone: str, *, before: int | None = None, limit: int) -> list[NumberRun]:
-    """Return what runs did to a number on any account, newest first, starting before the place `before`."""
+def number_runs(
+    connection: sqlite3.Connection, phone: str, *, before: int | None = None, limit: int
+) -> list[NumberRun]:
+    """Return the runs of a number on any account, newest first, before the place `before`."""
     place = "" if before is None else "AND entry < :before"
     entries = connection.execute(
         f"SELECT entry FROM outcomes WHERE phone = :phone {place} ORDER BY entry DESC LIMIT :limit",
         {"phone": phone, "before": before, "limit": limit},
     ).fetchall()
-    return [_step(connection, entry, phone) for (entry,) in entries]
+    return [_number_run(connection, entry, phone) for (entry,) in entries]
 
 
-def windows(connection: sqlite3.Connection, since: str, *, by_hour: bool = False) -> list[WriteBucket]:
-    """Count the write requests since a moment (UTC, ISO 8601), by minute or by hour."""
+def write_counts(connection: sqlite3.Connection, since: str, *, by_hour: bool = False) -> list[WriteBucket]:
+    """Count the write requests since a time (UTC, ISO 8601), by minute or by hour."""
     digits, zeros = (13, ":00:00Z") if by_hour else (16, ":00Z")
-    found = connection.execute(
+    cursor = connection.execute(
         "SELECT substr(intended_at, 1, ?1) || ?2, count(*) FROM attempts "
         "WHERE entry IN (SELECT id FROM entries WHERE run IN (SELECT id FROM runs "
         "WHERE started_at >= ?3 OR finished_at IS NULL OR finished_at >= ?3)) AND intended_at >= ?3 "
         "GROUP BY 1 ORDER BY 1",
         (digits, zeros, since),
     )
-    return [WriteBucket(*row) for row in found]
+    return [WriteBucket(*row) for row in cursor]
 
 
-def _step(connection: sqlite3.Connection, entry: int, phone: str) -> NumberRun:
-    about = next(
+def _number_run(connection: sqlite3.Connection, entry: int, phone: str) -> NumberRun:
+    entry_row = next(
         rows(
             connection.execute(
                 "SELECT entries.key, entries.account, entries.started_at, runs.id AS run, runs.command FROM entries "
@@ -213,16 +216,16 @@ def _step(connection: sqlite3.Connection, entry: int, phone: str) -> NumberRun:
     )
     return NumberRun(
         entry,
-        about["run"],
-        about["command"],
-        about["key"],
-        about["account"],
-        about["started_at"],
+        entry_row["run"],
+        entry_row["command"],
+        entry_row["key"],
+        entry_row["account"],
+        entry_row["started_at"],
         number_of(outcome, attempts),
     )
 
 
-def _standing(row: dict[str, Any]) -> AccountState:
+def _account_state(row: dict[str, Any]) -> AccountState:
     return AccountState(
         place=row["id"],
         key=row["key"],
@@ -237,7 +240,7 @@ def _standing(row: dict[str, Any]) -> AccountState:
     )
 
 
-def _line(row: dict[str, Any]) -> RunSummary:
+def _run_summary(row: dict[str, Any]) -> RunSummary:
     return RunSummary(
         run_id=row["id"],
         command=row["command"],

@@ -1,7 +1,6 @@
 """One account: read, plan, write, verify.
 
-Level-triggered and idempotent: what to write follows from the desired and the observed state, never from what was done
-before.
+Level-triggered and idempotent: the writes follow from the desired and the observed state, never from earlier writes.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
@@ -24,22 +23,22 @@ from worker.plan.notices import notices, result_notices, with_swap_notice
 from worker.plan.planfile import SavedAccount
 from worker.plan.safety import effective_safety, effective_use, least_active, replay, within
 from worker.reconcile.executor import Executor, Needs, Pace
-from worker.reconcile.in_use import answers, inquire, spared
+from worker.reconcile.in_use import guard_changes, guard_notices, guard_plan
 from worker.reconcile.results import (
     Conclusion,
+    as_unverified,
     conclude,
     conflict,
     expired,
-    not_asked_for,
+    no_longer_desired,
     not_written,
     still_impossible,
-    unverified,
 )
 
-__all__ = ["apply", "apply_saved", "draft", "not_carried_out", "observe"]
+__all__ = ["apply", "apply_saved", "conclude_unapplied", "make_draft", "observe"]
 
 
-async def draft(
+async def make_draft(
     desired: DesiredAccount,
     api: ReadableAccount,
     terms: Terms,
@@ -50,8 +49,8 @@ async def draft(
 ) -> Draft:
     """Read the account once and return its plan at `now`, an aware time.
 
-    `recall` returns what the ledger remembers of the account with an id. If the in-use guard is on, it is asked about
-    the numbers that the plan would deactivate; a plan of drift asks nothing.
+    `recall` returns the ledger's memory of an account by its id. The in-use guard checks the numbers that the plan
+    deactivates, unless the plan only shows drift.
 
     Raises:
         ApiError: the account cannot be read.
@@ -59,11 +58,11 @@ async def draft(
         LedgerError: the ledger cannot be read.
     """
     observed, memory = await observe(api, recall, log)
-    made = build(desired, observed, terms, memory, now)
-    plan = made.plan
+    draft = build(desired, observed, terms, memory, now)
+    plan = draft.plan
     if not terms.drift:
-        plan = await inquire(plan, api, effective_use(terms.in_use, desired.in_use), terms.allow)
-    return structs.replace(made, plan=with_swap_notice(plan))
+        plan = await guard_plan(plan, api, effective_use(terms.in_use, desired.in_use), terms.allow)
+    return structs.replace(draft, plan=with_swap_notice(plan))
 
 
 async def apply(
@@ -77,24 +76,24 @@ async def apply(
     pace: Pace,
     log: Log,
     meter: ProgressMeter,
-    waited: bool = False,
+    has_waited: bool = False,
 ) -> Conclusion:
     """Read the account again, and carry out the approved plan if it is still the plan at `now`. Its holds remain.
 
-    `waited`: another run held the account since the plan was approved, and may have done some of it already.
+    `has_waited` is True if another run had the lease since the plan was approved: it may have made some of the changes.
 
     Raises:
-        StalePlan: it is not; nothing was written.
+        StalePlan: the plan has changed; nothing was written.
         ApiError: the account cannot be read; nothing was written.
         ImplausibleNumber: an implausible number is listed that the account no longer has; nothing was written.
-        LedgerError: an intent could not be noted, and nothing was written; or a result could not.
+        LedgerError: an intent could not be recorded, and nothing was written; or the result could not be recorded.
     """
     observed, memory = await _resume(api, ledger, log)
     current = build(desired, observed, terms, memory, now)
     plan = with_changes(current.plan, hold_as_approved(current.plan.changes, approved.changes))
     print_ = fingerprint([plan])
-    same = print_ == fingerprint([approved]) or (waited and within(plan, approved))
-    if not same or plan.verdict is not Verdict.OK:
+    is_approved = print_ == fingerprint([approved]) or (has_waited and within(plan, approved))
+    if not is_approved or plan.verdict is not Verdict.OK:
         raise StalePlan(Message("the account has changed since it was planned; nothing was written: plan again"))
     safety = effective_safety(terms.safety, desired.safety)
     await ledger.begin(plan, print_)
@@ -110,7 +109,7 @@ async def apply(
         stopped=executor.stopped,
         notices=(
             *notices(executor.last_read, desired.groups, terms.health),
-            *answers(approved),
+            *guard_notices(approved),
             *result_notices(results, safety.pair_swaps),
         ),
         desired=current.unchanged(),
@@ -132,19 +131,19 @@ async def apply_saved(
     plan: PlanFile | None = None,
     files: CurrentFiles | None = None,
 ) -> Conclusion:
-    """Carry out a saved plan: exactly its writes, each only if the number is still as the plan saw it.
+    """Carry out a saved plan: exactly its writes, each only if the number still has its planned status.
 
-    `plan` is the file that the account is of. It is refused if an earlier run used it up; None does not check that.
-    Writes that `files` no longer ask for are a conflict; None compares nothing. So are writes that the file asked for
-    until before `now`, an aware time.
+    `plan` is the plan file of the account. It is refused if an earlier run used it up; None skips that check. A write
+    is a conflict if `files` no longer have it (None compares nothing), or if its desired status ended before `now`,
+    an aware time.
 
-    The safety rules judge what is left of the plan by what the account is now. The in-use guard asks before the read,
+    The safety rules judge the remaining writes by the account's current state. The in-use guard runs before the read,
     so that the read stays close to the writes.
 
     Raises:
-        PolicyRefusal: a rule refuses it; nothing was written.
+        PolicyRefusal: a rule refuses the plan; nothing was written.
         ApiError: the account cannot be read; nothing was written.
-        LedgerError: an intent could not be noted; nothing was written.
+        LedgerError: an intent could not be recorded; nothing was written.
     """
     if plan is not None:
         earlier = await ledger.earlier_run(plan, [change.phone for change in saved.changes])
@@ -152,25 +151,25 @@ async def apply_saved(
             raise PolicyRefusal([replay(earlier)])
     reasons = {} if files is None else unasked(saved, files, now)
     dropped = tuple(change for change in saved.changes if change.phone in reasons)
-    asked_for = tuple(change for change in saved.changes if change.phone not in reasons)
-    saved = structs.replace(saved, changes=asked_for if files is None else ending(asked_for, files, now))
-    held, use = await spared(saved.changes, api, saved.in_use, allow)
+    still_desired = tuple(change for change in saved.changes if change.phone not in reasons)
+    saved = structs.replace(saved, changes=still_desired if files is None else ending(still_desired, files, now))
+    held, use = await guard_changes(saved.changes, api, saved.in_use, allow)
     observed, memory = await _resume(api, ledger, log)
-    left = remaining(saved, observed, memory, allow, now=now, held=held, dropped=dropped)
-    if left.refusals:
-        raise PolicyRefusal(left.refusals)
-    planned = structs.replace(saved, changes=tuple(change for change in left.changes if change.action.writes))
-    if planned.changes:
-        await ledger.begin(as_plan(planned), fingerprint([planned]))
+    rest = remaining(saved, observed, memory, allow, now=now, held=held, dropped=dropped)
+    if rest.refusals:
+        raise PolicyRefusal(rest.refusals)
+    writes = structs.replace(saved, changes=tuple(change for change in rest.changes if change.action.writes))
+    if writes.changes:
+        await ledger.begin(as_plan(writes), fingerprint([writes]))
     needs = Needs(least_active(saved.safety, allow), saved.groups, memory.spent, saved.safety.pair_swaps)
-    executor = Executor(planned.changes, api, observed, needs, journal=ledger, meter=meter)
+    executor = Executor(writes.changes, api, observed, needs, journal=ledger, meter=meter)
     await executor.carry_out(pace)
     results = (
         *executor.results(),
-        *(not_written(change) for change in left.changes if not change.action.writes),
-        *(conflict(change, observed) for change in left.conflicts),
-        *(expired(change, observed) for change in left.lapsed),
-        *(not_asked_for(change, observed, reasons[change.phone]) for change in dropped),
+        *(not_written(change) for change in rest.changes if not change.action.writes),
+        *(conflict(change, observed) for change in rest.conflicts),
+        *(expired(change, observed) for change in rest.lapsed),
+        *(no_longer_desired(change, observed, reasons[change.phone]) for change in dropped),
         *(still_impossible(change, observed) for change in saved.impossible),
     )
     return conclude(
@@ -185,36 +184,36 @@ async def apply_saved(
             *(() if files is None else uncompared(files)),
             *result_notices(results, saved.safety.pair_swaps),
         ),
-        desired=((change.phone, change.desired) for change in left.already),
-        count=len(left.already),
+        desired=((change.phone, change.desired) for change in rest.already),
+        count=len(rest.already),
     )
 
 
-def not_carried_out(draft: Draft, requests: Requests, error: WorkerError | None = None) -> Conclusion:
+def conclude_unapplied(make_draft: Draft, requests: Requests, error: WorkerError | None = None) -> Conclusion:
     """Return the result of an account whose plan was not carried out: nothing to do, refused, or stopped by `error`.
 
     If `requests` has writes, a bug stopped the account after the first of them: planned writes are unverified then.
     """
-    plan, error = draft.plan, error or draft.error
+    plan, error = make_draft.plan, error or make_draft.error
     if error is None and plan.refusals:
         error = PolicyRefusal(plan.refusals)
     reason = None if error is None else error.number_error
     results: Iterable[NumberResult]
-    if draft.error is not None:
+    if make_draft.error is not None:
         results = (
             NumberResult(phone, None, number.status, None, None, Outcome.NOT_ATTEMPTED, 0, reason)
-            for phone, number in draft.desired.items()
+            for phone, number in make_draft.desired.items()
         )
         return conclude(plan.account, plan.account_id, results, requests=requests, stopped=error, notices=plan.notices)
     results = (not_written(change, reason) for change in plan.changes)
     return conclude(
         plan.account,
         plan.account_id,
-        map(unverified, results) if requests.writes else results,
+        map(as_unverified, results) if requests.writes else results,
         requests=requests,
         stopped=error,
         notices=plan.notices,
-        desired=draft.unchanged(),
+        desired=make_draft.unchanged(),
         count=plan.counts[Action.UNCHANGED],
     )
 
@@ -222,7 +221,7 @@ def not_carried_out(draft: Draft, requests: Requests, error: WorkerError | None 
 async def observe(
     api: ReadableAccount, recall: Callable[[str | None], Awaitable[AccountMemory]], log: Log
 ) -> tuple[ObservedAccount, AccountMemory]:
-    """Read the account, and once more if it lost many of the numbers that are remembered. Return it and the memory.
+    """Read the account, again if it has far fewer numbers than in the last run. Return it with its memory.
 
     Raises:
         ApiError: the account cannot be read.
@@ -230,16 +229,16 @@ async def observe(
     """
     observed = await api.observe()
     memory = await recall(observed.account_id)
-    return await _confirmed(api, observed, memory.registered, log), memory
+    return await _confirm(api, observed, memory.registered, log), memory
 
 
 async def _resume(api: ReadableAccount, ledger: AccountLedger, log: Log) -> tuple[ObservedAccount, AccountMemory]:
-    """Read the account as `observe` does, before that closes anything that earlier runs left open."""
-    observed = await _confirmed(api, await api.observe(), await ledger.registered(), log)
+    """Read the account as `observe` does. Then close the open entries of earlier runs."""
+    observed = await _confirm(api, await api.observe(), await ledger.registered(), log)
     return observed, await ledger.resume(observed)
 
 
-async def _confirmed(
+async def _confirm(
     api: ReadableAccount, observed: ObservedAccount, registered: int | None, log: Log
 ) -> ObservedAccount:
     observed = await api.confirm(observed, registered)

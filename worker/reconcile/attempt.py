@@ -17,7 +17,7 @@ from worker.model.messages import Message
 from worker.model.plans import Change
 from worker.model.results import NumberResult, Outcome
 
-__all__ = ["WriteAttempt", "out_of_time"]
+__all__ = ["WriteAttempt", "expiry_error"]
 
 
 class WriteAttempt:
@@ -124,7 +124,7 @@ class WriteAttempt:
         if self.hold_reason is not None and is_unchanged:
             outcome, error = Outcome.HELD, NumberError("Held", self.hold_reason)
         if self.expired and is_unchanged:
-            outcome, error = Outcome.CONFLICT, out_of_time(change)
+            outcome, error = Outcome.CONFLICT, expiry_error(change)
         return NumberResult(
             phone=self.phone,
             action=change.action,
@@ -176,7 +176,7 @@ class WriteAttempt:
         return Outcome.FAILED, error
 
 
-def out_of_time(change: Change) -> NumberError:
+def expiry_error(change: Change) -> NumberError:
     """Return the error of a write whose desired status ended before it was sent."""
     message = Message(
         "the file asked for {status} until {until}, which has passed: plan again",

@@ -1,4 +1,4 @@
-"""The canary of a fleet: a few accounts go first, and the others only if these succeed."""
+"""The canary of a fleet: a few accounts are written first, and the others only if these succeed."""
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -25,7 +25,7 @@ async def canary_first(
     hold_back: Callable[[Sequence[Item], CanaryFailed], Awaitable[list[AccountResult]]],
     log: Log,
 ) -> list[AccountResult]:
-    """Return the result of each account, in their order.
+    """Write the canary first, then the others. Return the result of each account, in order.
 
     The first `settings.accounts` of those with `writes` are the canary. `carry_out` gets it, and the accounts without
     writes, before the others. If too much of the canary fails, the others go to `hold_back`. An interruption is not a
@@ -38,25 +38,25 @@ async def canary_first(
         return await carry_out(accounts)
     others = frozenset(later)
     first = [place for place in range(len(accounts)) if place not in others]
-    done = dict(zip(first, await carry_out([accounts[place] for place in first]), strict=True))
-    failed = _judge([(writes(accounts[place]), done[place]) for place in canary], settings.max_failed, log)
+    results = dict(zip(first, await carry_out([accounts[place] for place in first]), strict=True))
+    failure = _judge([(writes(accounts[place]), results[place]) for place in canary], settings.max_failed, log)
     rest = [accounts[place] for place in later]
-    ended = await (carry_out(rest) if failed is None else hold_back(rest, failed))
-    done |= zip(later, ended, strict=True)
-    return [done[place] for place in range(len(accounts))]
+    later_results = await (carry_out(rest) if failure is None else hold_back(rest, failure))
+    results |= zip(later, later_results, strict=True)
+    return [results[place] for place in range(len(accounts))]
 
 
 def _judge(
     canary: Sequence[tuple[Sequence[Change], AccountResult]], max_failed: int | str, log: Log
 ) -> CanaryFailed | None:
-    """Return why no other account may start; None if they may, or if a signal has stopped the run anyway."""
+    """Return why the other accounts must not start; None if they may, or if the run was interrupted."""
     if any(result.outcome is RunOutcome.INTERRUPTED for _, result in canary):
         return None
-    counts = Counter(outcome for planned, result in canary for outcome in _outcomes(planned, result))
-    whole = counts.total()
-    failed = whole - counts[Outcome.CHANGED] - counts[Outcome.UNCHANGED]
-    limit = resolve_limit("max_failed", max_failed, whole)
-    fields: dict[str, object] = {"accounts": len(canary), "numbers": whole, "counts": dict(counts)}
+    counts = Counter(outcome for changes, result in canary for outcome in _outcomes(changes, result))
+    total = counts.total()
+    failed = total - counts[Outcome.CHANGED] - counts[Outcome.UNCHANGED]
+    limit = resolve_limit("max_failed", max_failed, total)
+    fields: dict[str, object] = {"accounts": len(canary), "numbers": total, "counts": dict(counts)}
     if failed <= limit:
         log.info("canary.passed", **fields)
         return None
@@ -67,7 +67,7 @@ def _judge(
         "fail (canary.max_failed: {setting}): check their results, then apply again",
         len(canary),
         failed=failed,
-        total=whole,
+        total=total,
         limit=limit,
         setting=max_failed,
     )
@@ -76,7 +76,7 @@ def _judge(
     return error
 
 
-def _outcomes(planned: Iterable[Change], result: AccountResult) -> Iterable[Outcome]:
-    """Yield the outcome of each number that was to be written; a result has every number except `unchanged` ones."""
-    found = {number.phone: number.outcome for number in result.numbers}
-    return (found.get(change.phone, Outcome.UNCHANGED) for change in planned)
+def _outcomes(changes: Iterable[Change], result: AccountResult) -> Iterable[Outcome]:
+    """Return the outcomes of the planned writes. A number that the result omits is unchanged."""
+    outcomes = {number.phone: number.outcome for number in result.numbers}
+    return (outcomes.get(change.phone, Outcome.UNCHANGED) for change in changes)

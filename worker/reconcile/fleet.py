@@ -1,6 +1,6 @@
-"""A fleet: the accounts of one run, side by side. An error of one account does not stop the others.
+"""A fleet: the accounts of one run, in parallel. An error of one account does not stop the others.
 
-Accounts share the connection pool, and those of one API key its quota.
+Accounts share the connection pool; accounts with the same API key share its quota.
 """
 
 import asyncio
@@ -28,14 +28,14 @@ from worker.plan.comparison import CurrentFiles
 from worker.plan.planfile import SavedAccount
 from worker.plan.safety import IN_USE, fleet_wide
 from worker.reconcile import identity
-from worker.reconcile.account import apply, apply_saved, draft, not_carried_out, observe
+from worker.reconcile.account import apply, apply_saved, conclude_unapplied, make_draft, observe
 from worker.reconcile.canary import canary_first
 from worker.reconcile.executor import Pace
 from worker.reconcile.identity import Identities
-from worker.reconcile.in_use import answers
+from worker.reconcile.in_use import guard_notices
 from worker.reconcile.log import log_result
 from worker.reconcile.results import Conclusion
-from worker.reconcile.rollback import approved, failed_preview, preview
+from worker.reconcile.rollback import failed_preview, limit_to_preview, preview
 from worker.solapi.baseline import Baseline
 from worker.solapi.client import AccountReader, AccountWriter
 from worker.solapi.limiter import Quota
@@ -46,14 +46,14 @@ __all__ = ["DefaultTarget", "Fleet", "as_worker_error"]
 
 Client = TypeVar("Client", bound=AccountReader)
 Item = TypeVar("Item")
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 
 class Fleet:
-    """The accounts of one run. `credentials` resolves references, None to the default ones.
+    """The accounts of one run. `credentials` resolves references; None stands for the default ones.
 
-    Earlier runs of the same process pass on what they know, and the fleet adds to it: `quotas` has the quota windows by
-    API key, `identities` the identities of accounts by name, and `baselines` the last reads by endpoint and API key.
+    A daemon passes the same `quotas` (by API key), `identities` and `baselines` (by endpoint and API key) to each run,
+    and the fleet updates them.
     """
 
     def __init__(
@@ -63,13 +63,13 @@ class Fleet:
         credentials: Callable[[CredentialsRef | None], Credentials],
         log: RunLog,
         *,
-        keeper: LedgerProtocol | None = None,
+        ledger: LedgerProtocol | None = None,
         runtime: Runtime | None = None,
         quotas: dict[str, Quota] | None = None,
         identities: Identities | None = None,
         baselines: dict[str, Baseline] | None = None,
     ) -> None:
-        self._keeper = keeper or NullLedger()
+        self._ledger = ledger or NullLedger()
         self._settings = settings
         self._transport = transport
         self._credentials = credentials
@@ -78,17 +78,17 @@ class Fleet:
         self.quotas: dict[str, Quota] = {} if quotas is None else quotas
         self._identities = identities or Identities()
         self._baselines: dict[str, Baseline] = {} if baselines is None else baselines
-        self._under_way: set[AccountReader] = set()
+        self._clients: set[AccountReader] = set()
         self._pace = Pace(settings.concurrency, settings.deadline_seconds, self._runtime.wall)
         self._slots = asyncio.Semaphore(settings.accounts_concurrency)
         self.interrupted: Interrupted | None = None
         self.writes = 0
-        """Write requests that closed clients have sent."""
+        """Write requests sent by clients that are closed."""
 
     def interrupt(self, reason: Interrupted) -> None:
-        """Start nothing more. Writes in flight finish and are verified."""
+        """Start no further requests. Writes in flight finish and are verified."""
         self.interrupted = self.interrupted or reason
-        for client in self._under_way:
+        for client in self._clients:
             client.halt(reason)
 
     async def plan(
@@ -99,52 +99,52 @@ class Fleet:
         *,
         now: datetime | None = None,
     ) -> list[Draft]:
-        """Return the plan of each account, in their order, judged one by one and all together.
+        """Return the plan of each account, in order, judged by the rules for one account and for the fleet.
 
-        One that cannot be planned has its error in its plan, and so have accounts that turn out to be one. `others` are
-        accounts that the same files describe and that the run leaves out: one of them is read if an earlier run knew it
-        as an account of this run. `now` is the aware time whose desired state is compared, None for the clock's.
+        The plan of an account that cannot be planned has the error. So have the plans of names that are the same
+        account. `others` are accounts of the same files that this run leaves out: one of them is read if an earlier run
+        found it to be an account of this run. `now` is the aware time of the desired state; None is the current time.
         """
         moment = now or self._now()
 
         async def one(desired: DesiredAccount) -> Draft:
             log = self._log.bind(account=desired.name)
-            return await self._drawn(
+            return await self._make_draft(
                 desired,
-                lambda client, recall: draft(desired, client, terms, recall, log, now=moment),
+                lambda client, recall: make_draft(desired, client, terms, recall, log, now=moment),
                 lambda error: failed_draft(desired, terms, error, moment),
                 log,
             )
 
         drafts = await self._each(accounts, one)
         await self._identify(accounts, drafts, others)
-        drafts = self._distinct(accounts, drafts, terms, moment)
-        judged = fleet_wide([drawn.plan for drawn in drafts], self._settings.safety.fleet_wide, terms.allow)
-        return [msgspec.structs.replace(drawn, plan=plan) for drawn, plan in zip(drafts, judged, strict=True)]
+        drafts = self._refuse_duplicates(accounts, drafts, terms, moment)
+        plans = fleet_wide([draft.plan for draft in drafts], self._settings.safety.fleet_wide, terms.allow)
+        return [msgspec.structs.replace(draft, plan=plan) for draft, plan in zip(drafts, plans, strict=True)]
 
     async def _identify(
         self, accounts: Sequence[DesiredAccount], drafts: Sequence[Draft], others: Sequence[DesiredAccount]
     ) -> None:
-        """Learn the identities of accounts, also of accounts not read that earlier runs noted as one of these."""
+        """Record the identities of accounts, also of unread accounts that earlier runs recorded as one of these."""
         default = self._settings.endpoint
-        for desired, drawn in zip(accounts, drafts, strict=True):
-            self._identities.learn(desired, drawn.plan, default)
-        described = {desired.name: desired for desired in (*accounts, *others)}
-        noted = [
-            (described[name], drawn.plan.account)
-            for drawn in drafts
-            for name, credentials in drawn.names.items()
-            if name in described and described[name].credentials == credentials
+        for desired, draft in zip(accounts, drafts, strict=True):
+            self._identities.learn(desired, draft.plan, default)
+        by_name = {desired.name: desired for desired in (*accounts, *others)}
+        candidates = [
+            (by_name[name], draft.plan.account)
+            for draft in drafts
+            for name, credentials in draft.names.items()
+            if name in by_name and by_name[name].credentials == credentials
         ]
-        suspects = {desired.name for desired, _ in noted}
-        left_out = [desired for desired in others if desired.name in suspects]
-        for desired, drawn in zip(left_out, await self._each(left_out, self._read), strict=True):
-            self._identities.learn(desired, drawn.plan, default)
-        for desired, name in noted:
+        suspects = {desired.name for desired, _ in candidates}
+        unread = [desired for desired in others if desired.name in suspects]
+        for desired, draft in zip(unread, await self._each(unread, self._read), strict=True):
+            self._identities.learn(desired, draft.plan, default)
+        for desired, name in candidates:
             self._identities.recall(desired, name, default)
 
     async def _read(self, desired: DesiredAccount) -> Draft:
-        """Return a plan without changes that has the id of an account."""
+        """Read an account and return a plan without changes, which has its id."""
         log = self._log.bind(account=desired.name)
 
         async def read(client: AccountReader, recall: Callable[[str | None], Awaitable[AccountMemory]]) -> Draft:
@@ -152,24 +152,26 @@ class Fleet:
             plan = AccountPlan(account=desired.name, account_id=observed.account_id, counts=tally(Action, {}))
             return Draft(plan, {})
 
-        return await self._drawn(desired, read, lambda error: failed_draft(desired, Terms(), error, self._now()), log)
+        return await self._make_draft(
+            desired, read, lambda error: failed_draft(desired, Terms(), error, self._now()), log
+        )
 
-    def _distinct(
+    def _refuse_duplicates(
         self, accounts: Sequence[DesiredAccount], drafts: Sequence[Draft], terms: Terms, now: datetime
     ) -> list[Draft]:
-        """Return the drafts, with an error in those of accounts that share platform and id with another name."""
-        found = []
-        for desired, drawn in zip(accounts, drafts, strict=True):
+        """Return the drafts, with an error in those of accounts that have another name, too."""
+        distinct = []
+        for desired, draft in zip(accounts, drafts, strict=True):
             error = self._identities.duplicate(desired.name)
-            if error is None or drawn.error is not None:
-                found.append(drawn)
+            if error is None or draft.error is not None:
+                distinct.append(draft)
             else:
                 failed = failed_draft(desired, terms, error, now)
-                found.append(msgspec.structs.replace(failed, requests=drawn.requests, statuses=drawn.statuses))
-        return found
+                distinct.append(msgspec.structs.replace(failed, requests=draft.requests, statuses=draft.statuses))
+        return distinct
 
     async def read(self, account: AccountTarget, log: Log) -> ObservedAccount:
-        """Read an account, and once more if it lost numbers that are listed or many that are remembered.
+        """Read an account, again if it lacks listed numbers or many numbers of the last run.
 
         Raises:
             ApiError: the account cannot be read.
@@ -182,11 +184,11 @@ class Fleet:
             return await client.confirm(observed, memory.registered)
 
     async def preview(self, accounts: Sequence[SavedAccount], allow: frozenset[str]) -> list[Draft]:
-        """Return the plan of undoing a run on each account, in their order."""
+        """Return the plan of a rollback for each account, in order."""
 
         async def one(saved: SavedAccount) -> Draft:
             log = self._log.bind(account=saved.account)
-            return await self._drawn(
+            return await self._make_draft(
                 saved,
                 lambda client, recall: preview(saved, client, allow, recall, log, health=self._settings.health),
                 lambda error: failed_preview(saved, error),
@@ -204,31 +206,31 @@ class Fleet:
         *,
         now: datetime | None = None,
     ) -> list[AccountResult]:
-        """Carry out the plans that the rules let through, and return the result of every account, in their order.
+        """Carry out the plans that no rule refuses. Return the result of every account, in order.
 
-        `now` is as for `plan`. A plan that is no longer true then is refused.
+        `now` is as for `plan`. A plan that is stale by then is refused.
         """
         moment = now or self._now()
 
         async def one(pair: tuple[DesiredAccount, Draft]) -> AccountResult:
-            desired, drawn = pair
+            desired, draft = pair
             log = self._log.bind(account=desired.name)
-            subject = identity.planned(desired, drawn, terms, self._settings.endpoint)
-            idle = not drawn.plan.writes and not drawn.is_outdated(desired, moment)
-            if drawn.error is not None or drawn.plan.refusals or idle:
-                return await self._unwritten(desired, subject, drawn, log)
+            subject = identity.planned_subject(desired, draft, terms, self._settings.endpoint)
+            idle = not draft.plan.writes and not draft.is_outdated(desired, moment)
+            if draft.error is not None or draft.plan.refusals or idle:
+                return await self._settle(desired, subject, draft, log)
 
-            waited = False
+            has_waited = False
 
             async def pause(seconds: float) -> bool:
-                nonlocal waited
-                waited = True
+                nonlocal has_waited
+                has_waited = True
                 return await self._pause(seconds)
 
             async def carry_out(client: AccountWriter, ledger: AccountLedger) -> Conclusion:
                 return await apply(
                     desired,
-                    drawn.plan,
+                    draft.plan,
                     client,
                     terms,
                     now=moment,
@@ -236,11 +238,11 @@ class Fleet:
                     pace=self._pace,
                     log=log,
                     meter=meter,
-                    waited=waited,
+                    has_waited=has_waited,
                 )
 
-            result = await self._closed(desired, subject, drawn, carry_out, pause=pause, log=log)
-            return msgspec.structs.replace(result, requests=drawn.requests + result.requests)
+            result = await self._with_lease(desired, subject, draft, carry_out, pause=pause, log=log)
+            return msgspec.structs.replace(result, requests=draft.requests + result.requests)
 
         return await canary_first(
             list(zip(accounts, drafts, strict=True)),
@@ -262,9 +264,9 @@ class Fleet:
         plan: PlanFile | None = None,
         files: Callable[[str], CurrentFiles] | None = None,
     ) -> list[AccountResult]:
-        """Carry out a saved plan, account by account, in their order.
+        """Carry out a saved plan. Return the result of every account, in order.
 
-        `plan` is the file that the accounts are of, None if it may be carried out again. `files` returns the
+        `plan` is the plan file of the accounts; None if it may be carried out again. `files` returns the
         desired-state files of an account by its name, once its lease is held; None compares the plan with no files.
         """
 
@@ -288,17 +290,17 @@ class Fleet:
         meter: ProgressMeter,
         declined: WorkerError | None = None,
     ) -> list[AccountResult]:
-        """Carry out what `preview` showed and the rules allow, or nothing if it was `declined`."""
+        """Carry out the plans of `preview` that no rule refuses, or none if the user `declined`."""
 
         async def one(pair: tuple[SavedAccount, Draft]) -> AccountResult:
-            saved, drawn = pair
-            if declined is None and drawn.error is None and not drawn.plan.refusals:
+            saved, draft = pair
+            if declined is None and draft.error is None and not draft.plan.refusals:
                 # what the preview asked about is not asked again
-                result = await self._apply_saved(approved(saved, drawn.plan), allow | {IN_USE}, meter)
-                notices = (*result.notices, *answers(drawn.plan))
-                return msgspec.structs.replace(result, requests=drawn.requests + result.requests, notices=notices)
-            conclusion = not_carried_out(drawn, drawn.requests, declined)
-            return await self._recorded(identity.saved(saved, self._settings.endpoint), conclusion, {})
+                result = await self._apply_saved(limit_to_preview(saved, draft.plan), allow | {IN_USE}, meter)
+                notices = (*result.notices, *guard_notices(draft.plan))
+                return msgspec.structs.replace(result, requests=draft.requests + result.requests, notices=notices)
+            conclusion = conclude_unapplied(draft, draft.requests, declined)
+            return await self._record(identity.saved_subject(saved, self._settings.endpoint), conclusion, {})
 
         return await self._each(list(zip(accounts, drafts, strict=True)), one)
 
@@ -327,9 +329,9 @@ class Fleet:
                 files=None if files is None else files(saved.account),
             )
 
-        return await self._closed(
+        return await self._with_lease(
             saved,
-            identity.saved(saved, self._settings.endpoint),
+            identity.saved_subject(saved, self._settings.endpoint),
             Draft(as_plan(saved), {}),
             carry_out,
             pause=self._pause,
@@ -339,25 +341,25 @@ class Fleet:
     async def decline(
         self, accounts: Sequence[DesiredAccount], drafts: Sequence[Draft], terms: Terms, reason: WorkerError
     ) -> list[AccountResult]:
-        """Carry out nothing, and return the result of every account with the reason."""
+        """Carry out nothing. Return the result of every account with the reason."""
         results = []
-        for desired, drawn in zip(accounts, drafts, strict=True):
-            subject = identity.planned(desired, drawn, terms, self._settings.endpoint)
-            conclusion = not_carried_out(drawn, drawn.requests, reason)
-            results.append(await self._recorded(subject, conclusion, drawn.confirmed))
+        for desired, draft in zip(accounts, drafts, strict=True):
+            subject = identity.planned_subject(desired, draft, terms, self._settings.endpoint)
+            conclusion = conclude_unapplied(draft, draft.requests, reason)
+            results.append(await self._record(subject, conclusion, draft.confirmed))
         return results
 
     @contextmanager
     def client(self, kind: type[Client], account: AccountTarget, log: Log) -> Iterator[Client]:
-        """Open a client for one account, of a type that can write or cannot. An interruption halts it.
+        """Open a client of the type `kind` for one account. An interruption halts it.
 
         Raises:
-            CredentialsMissing: its credentials cannot be found, or its secret is too short to be one.
+            CredentialsMissing: its credentials cannot be found, or its secret is too short.
             ValueError: its endpoint is not valid.
         """
         credentials = self._credentials(account.credentials)
-        where = parse_endpoint(account.endpoint or self._settings.endpoint)
-        if len(credentials.api_secret.reveal()) < SHORTEST_SECRET and not where.is_loopback:
+        endpoint = parse_endpoint(account.endpoint or self._settings.endpoint)
+        if len(credentials.api_secret.reveal()) < SHORTEST_SECRET and not endpoint.is_loopback:
             place = (account.credentials or DEFAULT_CREDENTIALS).api_secret.place
             message = Message(
                 "the API secret in {location} has fewer than {minimum} characters, so it cannot be a secret of the "
@@ -371,31 +373,31 @@ class Fleet:
             self.quotas[key] = Quota(self._settings.rate_limit, clock=self._runtime.clock)
         client = kind(
             self._transport,
-            where,
+            endpoint,
             credentials,
             self.quotas[key],
             account_id=account.account_id,
             listed=account.listed,
-            baseline=self._baselines.setdefault(f"{where.url} {key}", Baseline()),
+            baseline=self._baselines.setdefault(f"{endpoint.url} {key}", Baseline()),
             retry=self._settings.retry,
             log=log,
             runtime=self._runtime,
         )
-        self._under_way.add(client)
+        self._clients.add(client)
         try:
             yield client
         finally:
-            self._under_way.discard(client)
+            self._clients.discard(client)
             self.writes += client.requests.writes
 
-    async def _drawn(
+    async def _make_draft(
         self,
         account: AccountTarget,
         draw: Callable[[AccountReader, Callable[[str | None], Awaitable[AccountMemory]]], Awaitable[Draft]],
         failed: Callable[[WorkerError], Draft],
         log: RunLog,
     ) -> Draft:
-        """Return what `draw` makes of a read-only client and the memory, or `failed` of the error that stopped it."""
+        """Return `draw(client, recall)` with a read-only client, or `failed(error)` if it raised."""
         if self.interrupted is not None:
             return failed(self.interrupted)
         requests = Requests()
@@ -403,74 +405,76 @@ class Fleet:
         try:
             with self.client(AccountReader, account, log) as client:
                 try:
-                    drawn = await draw(client, partial(self._recall, account.endpoint))
+                    draft = await draw(client, partial(self._recall, account.endpoint))
                 finally:
                     requests = client.requests
         except Exception as error:  # noqa: BLE001 - a bug in one account must not stop the others
-            drawn = failed(as_worker_error(error, log))
-        return msgspec.structs.replace(drawn, requests=requests)
+            draft = failed(as_worker_error(error, log))
+        return msgspec.structs.replace(draft, requests=requests)
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._runtime.wall(), UTC)
 
     async def _recall(self, endpoint: str | None, account_id: str | None) -> AccountMemory:
-        return await self._keeper.recall(identity.key(endpoint or self._settings.endpoint, account_id))
+        return await self._ledger.recall(identity.key(endpoint or self._settings.endpoint, account_id))
 
-    async def _closed(
+    async def _with_lease(
         self,
         account: AccountTarget,
         subject: Subject,
-        drawn: Draft,
+        draft: Draft,
         carry_out: Callable[[AccountWriter, AccountLedger], Awaitable[Conclusion]],
         *,
         pause: Callable[[float], Awaitable[bool]],
         log: RunLog,
     ) -> AccountResult:
-        """Hold the account, and return the result of `carry_out` or of the error that stopped it."""
+        """Take the lease of the account. Return the result of `carry_out`, or of the error that stopped it."""
         if self.interrupted is not None:
-            return await self._recorded(subject, not_carried_out(drawn, Requests(), self.interrupted), {})
+            return await self._record(subject, conclude_unapplied(draft, Requests(), self.interrupted), {})
         try:
             with self.client(AccountWriter, account, log) as client:
-                async with self._keeper.hold(subject, pause) as book:
+                async with self._ledger.hold(subject, pause) as account_ledger:
                     try:
-                        conclusion = await carry_out(client, book)
+                        conclusion = await carry_out(client, account_ledger)
                     except Exception as error:  # noqa: BLE001 - a bug in one account must not stop the others
-                        conclusion = not_carried_out(drawn, client.requests, as_worker_error(error, log))
-                    return await _noted(conclusion, book.finish(conclusion.result, drawn.confirmed), log)
+                        conclusion = conclude_unapplied(draft, client.requests, as_worker_error(error, log))
+                    return await _log_and_record(
+                        conclusion, account_ledger.finish(conclusion.result, draft.confirmed), log
+                    )
         except Exception as error:  # noqa: BLE001 - as above, and before anything was sent
-            return await self._recorded(subject, not_carried_out(drawn, Requests(), as_worker_error(error, log)), {})
+            return await self._record(subject, conclude_unapplied(draft, Requests(), as_worker_error(error, log)), {})
 
-    async def _unwritten(self, account: AccountTarget, subject: Subject, drawn: Draft, log: RunLog) -> AccountResult:
-        """Return the result of an account without writes, and close what earlier runs left open there.
+    async def _settle(self, account: AccountTarget, subject: Subject, draft: Draft, log: RunLog) -> AccountResult:
+        """Return the result of an account without writes. Close the open entries of earlier runs.
 
-        If that fails, the next run does it.
+        If closing them fails, the next run does it.
         """
-        conclusion = not_carried_out(drawn, drawn.requests)
-        if not drawn.unsettled or self.interrupted is not None:
-            return await self._recorded(subject, conclusion, drawn.confirmed)
+        conclusion = conclude_unapplied(draft, draft.requests)
+        if not draft.unsettled or self.interrupted is not None:
+            return await self._record(subject, conclusion, draft.confirmed)
         try:
             with self.client(AccountReader, account, log) as client:
-                async with self._keeper.hold(subject, _at_once) as book:
+                async with self._ledger.hold(subject, _never_wait) as account_ledger:
                     try:
-                        await book.resume(await client.observe())
+                        await account_ledger.resume(await client.observe())
                     finally:
-                        conclusion = conclusion.with_requests(drawn.requests + client.requests)
-                    return await _noted(conclusion, book.finish(conclusion.result, drawn.confirmed), log)
+                        conclusion = conclusion.with_requests(draft.requests + client.requests)
+                    return await _log_and_record(
+                        conclusion, account_ledger.finish(conclusion.result, draft.confirmed), log
+                    )
         except Exception as error:  # noqa: BLE001 - a bug in one account must not stop the others
             as_worker_error(error, log)
-            return await self._recorded(subject, conclusion, drawn.confirmed)
+            return await self._record(subject, conclusion, draft.confirmed)
 
-    async def _recorded(
-        self, subject: Subject, conclusion: Conclusion, confirmed: Mapping[str, Status]
-    ) -> AccountResult:
+    async def _record(self, subject: Subject, conclusion: Conclusion, confirmed: Mapping[str, Status]) -> AccountResult:
         log = self._log.bind(account=subject.account)
-        return await _noted(conclusion, self._keeper.record(subject, conclusion.result, confirmed), log)
+        return await _log_and_record(conclusion, self._ledger.record(subject, conclusion.result, confirmed), log)
 
     async def _pause(self, seconds: float) -> bool:
-        """Wait for a run that holds an account, and let another account run in the meantime.
+        """Wait for another run that has the lease of an account. Another account may use the slot meanwhile.
 
         Raises:
-            Interrupted: the run was stopped.
+            Interrupted: the run was interrupted.
         """
         self._slots.release()
         try:
@@ -481,13 +485,13 @@ class Fleet:
             raise self.interrupted
         return True
 
-    async def _each(self, items: Sequence[Item], work: Callable[[Item], Awaitable[Made]]) -> list[Made]:
-        """Return what `work` makes of each item, in their order, `accounts_concurrency` of them at once."""
-        made: dict[int, Made] = {}
+    async def _each(self, items: Sequence[Item], work: Callable[[Item], Awaitable[Result]]) -> list[Result]:
+        """Return `work(item)` of each item, in order, with at most `accounts_concurrency` at once."""
+        results: dict[int, Result] = {}
 
         async def one(index: int, item: Item) -> None:
             try:
-                made[index] = await work(item)
+                results[index] = await work(item)
             finally:
                 self._slots.release()
 
@@ -495,21 +499,21 @@ class Fleet:
             for index, item in enumerate(items):
                 await self._slots.acquire()
                 group.create_task(one(index, item))
-        return [made[index] for index in range(len(items))]
+        return [results[index] for index in range(len(items))]
 
 
-async def _at_once(_seconds: float) -> bool:
-    """Return False: a run that holds the account closes what it left open itself."""
+async def _never_wait(_seconds: float) -> bool:
+    """Return False: the run that has the lease closes the open entries itself."""
     return False
 
 
-async def _noted(conclusion: Conclusion, noting: Awaitable[None], log: RunLog) -> AccountResult:
-    """Log a result while the ledger notes it, and return it. It is no success if it could not be noted."""
-    noted = asyncio.ensure_future(noting)
+async def _log_and_record(conclusion: Conclusion, noting: Awaitable[None], log: RunLog) -> AccountResult:
+    """Log a result while the ledger records it, and return it. A result that cannot be recorded is failed."""
+    recorded = asyncio.ensure_future(noting)
     await log_result(conclusion, log)
     result = conclusion.result
     try:
-        await noted
+        await recorded
     except Exception as error:  # noqa: BLE001 - what was done is done
         return msgspec.structs.replace(
             result, outcome=RunOutcome.FAILED, error=result.error or as_worker_error(error, log).info
@@ -518,7 +522,7 @@ async def _noted(conclusion: Conclusion, noting: Awaitable[None], log: RunLog) -
 
 
 def as_worker_error(error: Exception, log: Log) -> WorkerError:
-    """Return an error that was raised on purpose, or log any other one and return it as an InternalError."""
+    """Return a WorkerError as it is raised; log any other error and return it as an InternalError."""
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, WorkerError):

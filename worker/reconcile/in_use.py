@@ -1,4 +1,4 @@
-"""The in-use guard: the API is asked whether numbers send messages before they are deactivated."""
+"""The in-use guard: holds deactivations of numbers that send messages."""
 
 from collections.abc import Iterable
 
@@ -11,39 +11,39 @@ from worker.plan.build import with_changes
 from worker.plan.holds import hold_in_use
 from worker.plan.safety import ALLOW_ALL, IN_USE
 
-__all__ = ["answers", "inquire", "spared"]
+__all__ = ["guard_changes", "guard_notices", "guard_plan"]
 
 
-def answers(plan: AccountPlan) -> tuple[Notice, ...]:
+def guard_notices(plan: AccountPlan) -> tuple[Notice, ...]:
     """Return the notices of the in-use guard in a plan."""
     return tuple(notice for notice in plan.notices if notice.kind is NoticeKind.IN_USE)
 
 
-async def spared(
+async def guard_changes(
     changes: Iterable[Change], api: ReadableAccount, guard: InUse, allow: frozenset[str]
 ) -> tuple[tuple[Change, ...], tuple[Notice, ...]]:
-    """Return the changes with the deactivations held that the in-use guard holds, and its notices.
+    """Return the changes with deactivations of numbers in use held, and the notices of the guard.
 
-    Nothing is asked if the guard is off, or `allow` has its rule. Missing answers of the API are not an error.
+    The API is not asked if the guard is off, or if `allow` has its rule. Unknown use is not an error.
 
     Raises:
         WorkerError: the run on the account was stopped.
     """
-    kept = tuple(changes)
-    phones = [change.phone for change in kept if change.action is Action.DEACTIVATE]
+    unguarded = tuple(changes)
+    phones = [change.phone for change in unguarded if change.action is Action.DEACTIVATE]
     if not phones or not guard.enabled or not allow.isdisjoint({IN_USE, ALLOW_ALL}):
-        return kept, ()
+        return unguarded, ()
     usage = await api.usage(phones, guard.hours)
-    return hold_in_use(kept, usage, hold_unknown=guard.on_unknown == "hold")
+    return hold_in_use(unguarded, usage, hold_unknown=guard.on_unknown == "hold")
 
 
-async def inquire(plan: AccountPlan, api: ReadableAccount, guard: InUse, allow: frozenset[str]) -> AccountPlan:
-    """Return the plan with the holds of the in-use guard. Nothing is asked about a plan that is refused anyway.
+async def guard_plan(plan: AccountPlan, api: ReadableAccount, guard: InUse, allow: frozenset[str]) -> AccountPlan:
+    """Return the plan with the holds of the in-use guard; a refused plan is returned unchanged.
 
-    A hold cannot break another rule: it keeps numbers as they are.
+    A hold cannot break another rule, as it changes nothing.
     """
     if plan.verdict is not Verdict.OK:
         return plan
-    changes, notices = await spared(plan.changes, api, guard, allow)
+    changes, notices = await guard_changes(plan.changes, api, guard, allow)
     plan = structs.replace(plan, notices=(*plan.notices, *notices))
     return plan if changes == plan.changes else with_changes(plan, changes)

@@ -13,12 +13,12 @@ from worker.reconcile.results import Conclusion
 
 __all__ = ["log_changes", "log_error", "log_notices", "log_plan", "log_refusals", "log_result"]
 
-_AT_ONCE: Final = 200
-"""Lines that are written before other tasks have a turn, some milliseconds."""
+_LINES_PER_TURN: Final = 200
+"""Lines logged before other tasks get a turn: some milliseconds."""
 
 
 def log_plan(draft: Draft, log: Log) -> None:
-    """Log each number of a plan, or why there is no plan, and the rules that refuse it."""
+    """Log each number of a plan and the rules that refuse it, or the error if there is no plan."""
     if draft.error is not None:
         log_error(draft.error, log)
         return
@@ -36,19 +36,19 @@ def log_error(error: WorkerError, log: Log) -> None:
 
 
 def log_notices(notices: Iterable[Notice], log: Log) -> None:
-    """Log notices, a line each."""
+    """Log one line per notice."""
     for notice in notices:
         log.warning("notice", kind=notice.kind, phone=notice.phone, message=notice.message)
 
 
 def log_refusals(refusals: Iterable[Refusal], log: Log) -> None:
-    """Log the rules that refuse a plan, a line each."""
+    """Log one line per rule that refuses a plan."""
     for refusal in refusals:
         log.warning("account.refused", error_code=refusal.rule, error_message=refusal.message)
 
 
 def log_changes(changes: Iterable[Change], log: Log) -> None:
-    """Log planned changes, a line each."""
+    """Log one line per planned change."""
     for change in changes:
         log.info(
             "number.planned", phone=change.phone, action=change.action, desired=change.desired, before=change.observed
@@ -56,7 +56,7 @@ def log_changes(changes: Iterable[Change], log: Log) -> None:
 
 
 async def log_result(conclusion: Conclusion, log: Log) -> None:
-    """Log the notices of an account and the outcome of each number; other tasks have a turn in between."""
+    """Log the notices of an account and the outcome of each number. Other tasks get turns in between."""
     await _log_numbers(conclusion.unchanged, log)
     log_notices(conclusion.result.notices, log)
     await _log_numbers(conclusion.result.numbers, log)
@@ -65,7 +65,7 @@ async def log_result(conclusion: Conclusion, log: Log) -> None:
 async def _log_numbers(numbers: Iterable[NumberResult], log: Log) -> None:
     for lines, number in enumerate(numbers, 1):
         _log_number(number, log)
-        if lines % _AT_ONCE == 0:
+        if lines % _LINES_PER_TURN == 0:
             await asyncio.sleep(0)
 
 

@@ -24,19 +24,19 @@ from worker.model.messages import Message
 from worker.model.plans import Action, Change, Notice, Verdict, tally
 from worker.model.results import AccountResult, NumberResult, Outcome, Requests, RunOutcome
 from worker.plan.planfile import LeftOut
-from worker.reconcile.attempt import out_of_time
+from worker.reconcile.attempt import expiry_error
 
 __all__ = [
     "Conclusion",
+    "as_unverified",
     "conclude",
     "conflict",
     "expired",
     "left_out",
-    "not_asked_for",
+    "no_longer_desired",
     "not_written",
     "still_impossible",
     "unchanged",
-    "unverified",
 ]
 
 _NOT_WRITTEN: Final = {
@@ -52,13 +52,13 @@ _NOT_WRITTEN: Final = {
 
 
 class Conclusion(NamedTuple):
-    """The result of an account, and the results of the numbers that it only counts as `unchanged`."""
+    """The result of an account, and the results of the `unchanged` numbers that it only counts."""
 
     result: AccountResult
     unchanged: Iterable[NumberResult] = ()
 
     def with_requests(self, requests: Requests) -> "Conclusion":
-        """Return the conclusion of an account that took other requests."""
+        """Return the conclusion with other counts of requests."""
         return self._replace(result=structs.replace(self.result, requests=requests))
 
 
@@ -74,10 +74,10 @@ def conclude(
     count: int = 0,
 ) -> Conclusion:
     """Return the result of an account. `desired` are further numbers, `count` of them, in their desired status."""
-    every = list(numbers)
-    counts = Counter(number.outcome for number in every)
+    results = list(numbers)
+    counts = Counter(number.outcome for number in results)
     counts[Outcome.UNCHANGED] += count
-    same = [number for number in every if number.outcome is Outcome.UNCHANGED]
+    same = [number for number in results if number.outcome is Outcome.UNCHANGED]
     result = AccountResult(
         account=account,
         account_id=account_id,
@@ -86,7 +86,9 @@ def conclude(
         refusals=stopped.refusals if isinstance(stopped, PolicyRefusal) else (),
         counts=tally(Outcome, counts),
         requests=requests,
-        numbers=tuple(number for number in every if number.outcome is not Outcome.UNCHANGED) if same else tuple(every),
+        numbers=tuple(number for number in results if number.outcome is not Outcome.UNCHANGED)
+        if same
+        else tuple(results),
         notices=notices,
     )
     return Conclusion(result, chain(same, starmap(unchanged, desired)))
@@ -107,7 +109,7 @@ def _run_outcome(stopped: WorkerError | None, *, converged: bool) -> RunOutcome:
 
 
 def left_out(saved: LeftOut) -> AccountResult:
-    """Return the result of an account of which a saved plan has no writes."""
+    """Return the result of an account that a saved plan leaves out."""
     # the error is that of the plan: no option of the apply allows writes that the plan does not have
     message = Message("the saved plan has no writes for this account; plan again: {reason}", reason=saved.error.message)
     return AccountResult(
@@ -125,7 +127,7 @@ def unchanged(phone: str, status: str | None) -> NumberResult:
 
 
 def not_written(change: Change, reason: NumberError | None = None) -> NumberResult:
-    """Return the result of a planned number that is not written. `reason` is why, if not the number itself is."""
+    """Return the result of a planned number that was not written. `reason` is the error of the account, if any."""
     outcome = _NOT_WRITTEN[change.action]
     if outcome is not Outcome.NOT_ATTEMPTED and outcome.stuck:
         reason = NumberError(outcome.capitalize(), change.reason)
@@ -141,22 +143,22 @@ def not_written(change: Change, reason: NumberError | None = None) -> NumberResu
 
 
 def still_impossible(change: Change, observed: ObservedAccount) -> NumberResult:
-    """Return the result of a number that a saved plan could not write, by its status now."""
+    """Return the result of a number that a saved plan could not write, by its current status."""
     status = observed.status(change.phone)
     if status == change.desired:
         return unchanged(change.phone, change.desired)
     return not_written(change) if status == change.observed else conflict(change, observed)
 
 
-def unverified(number: NumberResult) -> NumberResult:
-    """Return a result that was not attempted as one of which it is unknown whether it was."""
+def as_unverified(number: NumberResult) -> NumberResult:
+    """Return a result with `not_attempted` replaced by `unverified`, as a request may have been sent."""
     if number.outcome is not Outcome.NOT_ATTEMPTED:
         return number
     return structs.replace(number, after=None, outcome=Outcome.UNVERIFIED)
 
 
 def conflict(change: Change, observed: ObservedAccount) -> NumberResult:
-    """Return the result of a number that is no longer as its saved plan saw it."""
+    """Return the result of a number whose status is not the planned one any more."""
     status = observed.status(change.phone)
     planned = change.observed or ""
     if status is None:
@@ -171,12 +173,12 @@ def conflict(change: Change, observed: ObservedAccount) -> NumberResult:
 
 
 def expired(change: Change, observed: ObservedAccount) -> NumberResult:
-    """Return the result of a write that its saved plan asked for until a time that has passed."""
-    return _conflict(change, observed.status(change.phone), out_of_time(change))
+    """Return the result of a write whose desired status has ended by its schedule."""
+    return _conflict(change, observed.status(change.phone), expiry_error(change))
 
 
-def not_asked_for(change: Change, observed: ObservedAccount, reason: str) -> NumberResult:
-    """Return the result of a write that the desired-state files no longer ask for."""
+def no_longer_desired(change: Change, observed: ObservedAccount, reason: str) -> NumberResult:
+    """Return the result of a write that the desired-state files no longer contain."""
     return _conflict(change, observed.status(change.phone), NumberError("Conflict", reason))
 
 

@@ -1,4 +1,4 @@
-"""Rollback: the writes of a run in reverse, as far as the numbers are still as the run left them."""
+"""Rollback: the writes of a run in reverse, for numbers that still have the status that the run set."""
 
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -18,15 +18,15 @@ from worker.plan.holds import in_order
 from worker.plan.notices import notices, with_swap_notice
 from worker.plan.planfile import SavedAccount
 from worker.reconcile.account import observe
-from worker.reconcile.in_use import inquire
+from worker.reconcile.in_use import guard_plan
 
-__all__ = ["approved", "failed_preview", "preview", "undoing"]
+__all__ = ["failed_preview", "inverse_plan", "limit_to_preview", "preview"]
 
-_OVERTAKEN: Final = Message("changed since that run, so it is not rolled back; plan to see what to do about it")
+_SUPERSEDED: Final = Message("changed since that run, so it is not rolled back; plan to see what to do about it")
 
 
-def undoing(account: AccountRecord, run: str) -> SavedAccount:
-    """Return the writes that undo a run on an account, under the credentials and thresholds of that run."""
+def inverse_plan(account: AccountRecord, run: str) -> SavedAccount:
+    """Return the writes that undo a run on an account, with the credentials and thresholds of that run."""
     return SavedAccount(
         account=account.account,
         account_id=account.account_id,
@@ -51,29 +51,28 @@ async def preview(
     *,
     health: Health = Health(),  # noqa: B008 - a value
 ) -> Draft:
-    """Read the account once and return the plan of the writes that are still to be made.
+    """Read the account once and return the plan of the remaining writes.
 
-    If the in-use guard is on, it is asked about the numbers that the plan would deactivate. A number that is not as the
-    run left it is `blocked`.
+    The in-use guard checks the numbers that the plan deactivates. A number that was changed since the run is `blocked`.
 
     Raises:
         ApiError: the account cannot be read.
         LedgerError: the ledger cannot be read.
     """
     observed, memory = await observe(api, recall, log)
-    left = remaining(saved, observed, memory, allow)
-    changes = in_order((*left.changes, *(_overtaken(change, observed) for change in left.conflicts)))
+    rest = remaining(saved, observed, memory, allow)
+    changes = in_order((*rest.changes, *(_superseded(change, observed) for change in rest.conflicts)))
     plan = AccountPlan(
         account=saved.account,
         account_id=observed.account_id,
-        verdict=Verdict.REFUSED if left.refusals else Verdict.OK,
-        refusals=left.refusals,
-        counts=count_actions(changes, unchanged=len(left.already)),
+        verdict=Verdict.REFUSED if rest.refusals else Verdict.OK,
+        refusals=rest.refusals,
+        counts=count_actions(changes, unchanged=len(rest.already)),
         changes=changes,
         notices=notices(observed, saved.groups, health),
         active=observed.active,
     )
-    return Draft(with_swap_notice(await inquire(plan, api, saved.in_use, allow)), _aim(saved))
+    return Draft(with_swap_notice(await guard_plan(plan, api, saved.in_use, allow)), _desired(saved))
 
 
 def failed_preview(saved: SavedAccount, error: WorkerError) -> Draft:
@@ -85,29 +84,29 @@ def failed_preview(saved: SavedAccount, error: WorkerError) -> Draft:
         error=error.info,
         counts=tally(Action, {}),
     )
-    return Draft(plan, _aim(saved), error)
+    return Draft(plan, _desired(saved), error)
 
 
-def approved(saved: SavedAccount, plan: AccountPlan) -> SavedAccount:
-    """Return the account with only the writes that the plan showed: other writes are not made later either."""
-    shown = {change.phone for change in plan.writes}
+def limit_to_preview(saved: SavedAccount, plan: AccountPlan) -> SavedAccount:
+    """Return the account with only the writes of the plan that was shown and approved."""
+    writes = {change.phone for change in plan.writes}
     held = {change.phone: change for change in plan.changes if change.action is Action.HELD}
-    others = (change for change in saved.changes if change.phone not in shown)
+    others = (change for change in saved.changes if change.phone not in writes)
     return structs.replace(
         saved,
-        changes=tuple(change for change in saved.changes if change.phone in shown),
+        changes=tuple(change for change in saved.changes if change.phone in writes),
         impossible=tuple(
-            held.get(change.phone) or structs.replace(change, action=Action.BLOCKED, reason=_OVERTAKEN)
+            held.get(change.phone) or structs.replace(change, action=Action.BLOCKED, reason=_SUPERSEDED)
             for change in others
         ),
     )
 
 
-def _aim(saved: SavedAccount) -> dict[str, Desired]:
+def _desired(saved: SavedAccount) -> dict[str, Desired]:
     return {change.phone: Desired(Status(change.desired)) for change in saved.changes}
 
 
-def _overtaken(change: Change, observed: ObservedAccount) -> Change:
+def _superseded(change: Change, observed: ObservedAccount) -> Change:
     number = observed.numbers.get(change.phone)
-    seen = None if number is None else number.status
-    return structs.replace(change, action=Action.BLOCKED, observed=seen, reason=_OVERTAKEN)
+    status = None if number is None else number.status
+    return structs.replace(change, action=Action.BLOCKED, observed=status, reason=_SUPERSEDED)

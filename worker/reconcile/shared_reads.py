@@ -1,4 +1,4 @@
-"""Reads of one account that are shared by all tasks that ask before they start."""
+"""Reads of one account, each shared by all tasks that ask for it before it starts."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,7 +12,7 @@ __all__ = ["SharedReads"]
 class SharedReads:
     """Coalesces reads: one in flight, at most one queued.
 
-    `on_read` gets each read before its waiters do; `latest` is the last one.
+    `on_read` receives each read before its waiters; `latest` is the last one.
     """
 
     __slots__ = ("_api", "_on_read", "_queued", "_running", "latest")
@@ -25,10 +25,10 @@ class SharedReads:
         self.latest: ObservedAccount | None = None
 
     async def read(self) -> ObservedAccount:
-        """Return the account as it was at some time after the call.
+        """Return a read of the account that started after this call.
 
         Raises:
-            WorkerError: what reading it raised.
+            WorkerError: the read failed.
         """
         if self._queued is None:
             self._queued = asyncio.create_task(self._after(self._running))

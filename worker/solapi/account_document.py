@@ -1,4 +1,4 @@
-"""The account document, read piece by piece, so that a million rows take the memory of what is kept of them.
+"""Decoder of the account document. It reads in pieces, so that a million rows need little memory.
 
 Pure: bytes in, a value or an error out.
 """
@@ -21,15 +21,15 @@ from worker.solapi.wire import EXCERPT_BYTES, UNREADABLE, brief, count, excerpt,
 __all__ = ["AccountDecoder"]
 
 _BATCH: Final = 1 << 20
-"""Bytes that are decoded at once. Shorter documents are decoded whole."""
+"""Bytes decoded at once. Shorter documents are decoded as a whole."""
 _LONGEST: Final = 16 << 20
-"""Bytes in which an end of a row must be found; a row is some hundred."""
+"""Most bytes without the end of a row; a row has some hundred."""
 _TRIES: Final = 32
-"""Places at which a row may seem to end, while only something inside it does."""
+"""Most candidates for the end of a row that are tried: the same characters also end objects inside a row."""
 _NUMBERS_CAP: Final = 2_000_000
-"""Numbers of one account: twice what a file may well hold."""
+"""Most numbers of one account: twice the limit of a file."""
 _CODE_LENGTH: Final = 64
-"""Characters of an error's code that a message shows."""
+"""Characters of an error code that a message shows."""
 
 _begin: Final = re.compile(rb'"senderIds"\s*:\s*\[').search
 _ends: Final = re.compile(rb"\}\s*,(?=\s*\{)").finditer
@@ -38,12 +38,12 @@ _phone: Final = re.compile(PHONE_PATTERN, re.ASCII).fullmatch
 
 _FIRST_YEAR: Final = 1971
 _LAST_YEAR: Final = 2106
-"""Years whose seconds are whole numbers of 32 bits."""
+"""Years whose Unix seconds fit into 32 bits."""
 
 _ABSENT: Final = msgspec.Raw(b"null")
 _MEASURES: Final = 10
 _MEASURE_LENGTH: Final = 100
-"""Measures of a number, and characters of one, that are kept."""
+"""Most measures kept of a number, and characters of each."""
 
 
 class _Logged(Struct, gc=False, rename={"at": "createAt"}):
@@ -72,24 +72,24 @@ class _SenderIdRow(
     necessary: msgspec.Raw = _ABSENT
 
     @property
-    def extended(self) -> bool:
-        """Whether the vendor extends the registration automatically, by its own account."""
+    def is_extended(self) -> bool:
+        """Return True if the vendor extends the registration automatically."""
         return bytes(self.extension) == b"true"
 
     @property
     def measures(self) -> tuple[str, ...]:
-        """The measures that an operator still has to take for the number; empty if the API sends no list of texts."""
+        """The measures that the vendor requires for the number; empty if the API sends no list of strings."""
         raw = bytes(self.necessary)
         if raw == b"null":
             return ()
         try:
-            found = _TEXTS.decode(raw)
+            texts = _TEXTS.decode(raw)
         except UNREADABLE:
             return ()
-        return tuple(brief(text)[:_MEASURE_LENGTH] for text in found[:_MEASURES])
+        return tuple(brief(text)[:_MEASURE_LENGTH] for text in texts[:_MEASURES])
 
     @property
-    def updated(self) -> int:
+    def updated_second(self) -> int:
         """The Unix second of the last change; 0 if the API sends none or no valid time with a UTC offset."""
         text = self.updated_at or (self.log[-1].at if self.log else None)
         if text is None:
@@ -115,8 +115,8 @@ class _Document(Struct, gc=False, rename={"account_id": "accountId", "rows": "se
     @property
     def missing(self) -> tuple[str, ...]:
         """The keys that every account document has and this one lacks."""
-        unnamed = self.account_id is None or not str(self.account_id).strip()
-        return ("accountId",) * unnamed + ("senderIds",) * (self.rows is None)
+        no_id = self.account_id is None or not str(self.account_id).strip()
+        return ("accountId",) * no_id + ("senderIds",) * (self.rows is None)
 
 
 _DOCUMENT: Final = msgspec.json.Decoder(_Document)
@@ -124,12 +124,13 @@ _ROWS: Final = msgspec.json.Decoder(list[_SenderIdRow])
 
 
 class AccountDecoder:
-    """The decoder of account documents, fed in pieces. Every reader of such a document uses it.
+    """Decoder of account documents, fed in pieces.
 
     An account document has an `accountId` (a non-empty string or an integer) and `senderIds` (a list). The one
-    exception is an empty JSON object: an account without numbers, whose id stays unknown. Any other reply is an error.
+    exception is an empty JSON object: an account without numbers and with an unknown id. Any other document is an
+    error.
 
-    A batch of rows ends where what was cut off is valid JSON: a cut inside a row leaves a bracket or a quote open.
+    A batch of rows is cut where it is valid JSON: a cut inside a row leaves a bracket or a quote open.
     """
 
     def __init__(self) -> None:
@@ -138,57 +139,57 @@ class AccountDecoder:
         self._rest = bytearray()
         self._numbers: dict[str, Observed] = {}
         self._updated = array("I")
-        self._extended: set[str] = set()
+        self._with_extension: set[str] = set()
         self._measures: dict[str, tuple[str, ...]] = {}
 
     def feed(self, piece: bytes) -> None:
-        """Take the next piece.
+        """Decode the next piece.
 
         Raises:
-            ServerError: the reply is not an account document, or contradicts itself.
+            ServerError: the response is not an account document, or contradicts itself.
         """
         if len(self._opening) < EXCERPT_BYTES:
             self._opening = (self._opening + piece[:EXCERPT_BYTES])[:EXCERPT_BYTES]
         self._rest += piece
-        if len(self._rest) >= _BATCH and (self._head or self._begun()):
+        if len(self._rest) >= _BATCH and (self._head or self._find_rows()):
             self._take_rows()
         if len(self._rest) > _LONGEST:
             raise self._unlike(Message("{longest} MiB without a row", longest=_LONGEST >> 20))
 
     def finish(self) -> ObservedAccount:
-        """Return the account, once every piece was fed.
+        """Return the account after the last piece.
 
         Raises:
-            ServerError: the reply is not an account document, or contradicts itself. The message has its first 200
+            ServerError: the response is not an account document, or contradicts itself. The message has its first 200
                 printable characters.
         """
-        whole = self._head + self._rest
+        body = self._head + self._rest
         try:
-            document = _DOCUMENT.decode(whole)
+            document = _DOCUMENT.decode(body)
         except UNREADABLE as error:
             raise self._unreadable(error) from None
         if document.error_code is not None:
             raise self._unlike(
                 Message("it is the error {error_code}", error_code=brief(str(document.error_code))[:_CODE_LENGTH])
             )
-        if document.missing and b"".join(whole.split()) != b"{}":
+        if document.missing and b"".join(body.split()) != b"{}":
             raise self._unlike(Message("keys are missing: {missing}", missing=", ".join(document.missing)))
         self._add(document.rows or [])
         return ObservedAccount(
             identifier(document.account_id),
             self._numbers,
             self._updated,
-            frozenset(self._extended),
+            frozenset(self._with_extension),
             self._measures,
             count(document.limit),
         )
 
-    def _begun(self) -> bool:
-        """Whether the list of rows has begun; what stands before it is kept for the end."""
-        found = _begin(self._rest)
-        if found is None:
+    def _find_rows(self) -> bool:
+        """Return True if the list of rows has started. Keep the text before it for `finish`."""
+        start = _begin(self._rest)
+        if start is None:
             return False
-        head = bytes(self._rest[: found.end()])
+        head = bytes(self._rest[: start.end()])
         try:
             _DOCUMENT.decode(head + b"]}")
         except UNREADABLE as error:
@@ -198,7 +199,7 @@ class AccountDecoder:
         return True
 
     def _take_rows(self) -> None:
-        ends = [found.end() for found in _ends(self._rest, max(0, len(self._rest) - _BATCH // 16))]
+        ends = [match.end() for match in _ends(self._rest, max(0, len(self._rest) - _BATCH // 16))]
         for end in islice(reversed(ends), _TRIES):
             batch = b"[" + self._rest[: end - 1] + b"]"
             try:
@@ -215,17 +216,17 @@ class AccountDecoder:
         numbers = self._numbers
         for row in rows:
             if not _phone(row.phone):
-                told = Message(
+                message = Message(
                     "the account document holds a number that is not 3 to 12 digits: {phone}",
                     phone=PhoneNumber(brief(repr(row.phone))),
                 )
-                raise ServerError(told)
+                raise ServerError(message)
             if row.phone in numbers:
                 raise ServerError(Message("the account document holds {phone} twice", phone=PhoneNumber(row.phone)))
             numbers[row.phone] = Observed(row.phone, row.status, row.expires_at)
-            self._updated.append(row.updated)
-            if row.extended:
-                self._extended.add(row.phone)
+            self._updated.append(row.updated_second)
+            if row.is_extended:
+                self._with_extension.add(row.phone)
             if measures := row.measures:
                 self._measures[row.phone] = measures
         if len(numbers) > _NUMBERS_CAP:

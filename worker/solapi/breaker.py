@@ -25,7 +25,7 @@ class Breaker:
     if it fails; `clock` and `sleep` are in monotonic seconds.
     """
 
-    __slots__ = ("_clock", "_failures", "_given_up", "_log", "_opened", "_probe", "_probing", "_sleep", "_tried")
+    __slots__ = ("_clock", "_failures", "_given_up", "_log", "_opened_at", "_probe", "_probes", "_probing", "_sleep")
 
     def __init__(
         self,
@@ -40,15 +40,15 @@ class Breaker:
         self._sleep = sleep
         self._log = log
         self._failures = 0
-        self._opened: float | None = None
-        self._tried = 0
+        self._opened_at: float | None = None
+        self._probes = 0
         self._given_up: CircuitOpen | None = None
         self._probing = asyncio.Lock()
 
     @property
     def open(self) -> bool:
         """Return True if only probes may be sent."""
-        return self._opened is not None
+        return self._opened_at is not None
 
     def record(self, error: ApiError | None) -> None:
         """Record the result of a request. A response resets the count of failures; it closes no open circuit."""
@@ -57,8 +57,8 @@ class Breaker:
             return
         self._failures += 1
         if self._failures >= _FAILURES and not self.open:
-            self._opened = self._clock()
-            self._tried = 0
+            self._opened_at = self._clock()
+            self._probes = 0
             self._log.warning(
                 "circuit.opened",
                 attempts=self._failures,
@@ -82,24 +82,24 @@ class Breaker:
                     await self._try()
 
     async def _try(self) -> None:
-        await self._sleep(_PAUSES[self._tried])
-        self._tried += 1
+        await self._sleep(_PAUSES[self._probes])
+        self._probes += 1
         try:
             await self._probe()
         except _FAILED as error:
-            if self._tried == len(_PAUSES):
+            if self._probes == len(_PAUSES):
                 self._given_up = CircuitOpen(
                     Message(
                         "{failures} requests in a row and {probes} probes failed, the last one with: {error}; run "
                         "again when the API answers",
                         failures=_FAILURES,
-                        probes=self._tried,
+                        probes=self._probes,
                         error=str(error),
                     )
                 )
             return
         except ApiError:
             pass
-        self._log.info("circuit.closed", duration_ms=round((self._clock() - (self._opened or 0.0)) * 1000))
-        self._opened = None
+        self._log.info("circuit.closed", duration_ms=round((self._clock() - (self._opened_at or 0.0)) * 1000))
+        self._opened_at = None
         self._failures = 0

@@ -144,8 +144,8 @@ class AccountReader:
             WorkerError: the reason passed to `halt`.
         """
         observed = await self._observe(closing=closing)
-        doubt = self._baseline.doubt(observed, self._listed)
-        return observed if doubt is None else await self._reread(observed, doubt, closing=closing)
+        reason = self._baseline.reread_reason(observed, self._listed)
+        return observed if reason is None else await self._reread(observed, reason, closing=closing)
 
     async def confirm(self, observed: ObservedAccount, registered: int | None) -> ObservedAccount:
         """Return `observed`, or read again if earlier runs recorded far more `registered` numbers than it has.
@@ -153,8 +153,8 @@ class AccountReader:
         Raises:
             ApiError, WorkerError: as of `observe`.
         """
-        doubt = self._baseline.recall(len(observed.numbers), registered)
-        return observed if doubt is None else await self._reread(observed, doubt)
+        reason = self._baseline.recall(len(observed.numbers), registered)
+        return observed if reason is None else await self._reread(observed, reason)
 
     async def _reread(self, observed: ObservedAccount, reason: str | None, *, closing: bool = False) -> ObservedAccount:
         """Read until a response has all numbers of the one before it. Return that read."""

@@ -1,4 +1,4 @@
-"""Find out which numbers are in use: the queries, and how to read the responses. Pure; the caller passes `fetch`.
+"""Queries that find out which numbers are in use, and the decoding of their responses. Pure: the caller passes `fetch`.
 
 Documented by the vendor: `GET /messages/v4/list` takes `from`, `dateType` (CREATED or UPDATED), `startDate` and
 `endDate` in ISO 8601; `GET /messages/v4/groups` takes `criteria=scheduledDate`, `cond=gte` and `value`, up to 500
@@ -35,11 +35,11 @@ Page = TypeVar("Page", "_Messages", "_Groups")
 _CAP_MIB: Final = 16
 """Limit of one response: 500 messages of the longest kind are about 2 MiB."""
 _ABOUT_NOW: Final = timedelta(minutes=1)
-"""Overlap of both queries around now: seconds are cut off, clocks differ, and a due message may be sent or not."""
+"""Overlap of both queries around now: seconds are truncated, clocks differ, and a due message may be sent or not."""
 _PAGE: Final = 500
 _PAGES: Final = 60
-"""Reads an account that the search for scheduled senders may use: 30,000 messages, about 20 seconds of the quota."""
-_OVER: Final = frozenset({"COMPLETE", "FAILED", "DELETED"})
+"""Most reads per account for scheduled senders: 30,000 messages, about 20 seconds of the quota."""
+_FINISHED: Final = frozenset({"COMPLETE", "FAILED", "DELETED"})
 
 _group_id: Final = re.compile("[0-9A-Za-z_-]{1,64}", re.ASCII).fullmatch
 
@@ -53,7 +53,7 @@ class Fetch(Protocol):
 
 
 class Body:
-    """Collects the body of a response in pieces, up to a limit."""
+    """Buffer for the body of a response, up to a limit."""
 
     __slots__ = ("whole",)
 
@@ -61,7 +61,7 @@ class Body:
         self.whole = bytearray()
 
     def feed(self, piece: bytes) -> None:
-        """Take the next piece.
+        """Append the next piece.
 
         Raises:
             AccountRejected: the body is longer than the limit.
@@ -103,8 +103,8 @@ _GROUPS: Final = msgspec.json.Decoder(_Groups)
 async def inquire(fetch: Fetch, phones: Collection[str], now: datetime, hours: int) -> NumberUse:
     """Return which numbers are scheduled to send after `now`, or have sent within the `hours` before it.
 
-    The first failure ends the search; the use of the remaining numbers is then unknown. If more messages are scheduled
-    than may be read, the use of numbers that are not among those read is unknown as well.
+    The first failure ends the search, and the use of the remaining numbers is unknown. It is also unknown for numbers
+    that are not among the scheduled messages read if there are more of them than the limit.
 
     Raises:
         WorkerError: any error of `fetch` that is not an ApiError.
@@ -113,8 +113,8 @@ async def inquire(fetch: Fetch, phones: Collection[str], now: datetime, hours: i
     clear: set[str] = set()
     why = ""
     try:
-        whole = await _read_scheduled(fetch, frozenset(phones), now, in_use)
-        if not whole:
+        is_complete = await _read_scheduled(fetch, frozenset(phones), now, in_use)
+        if not is_complete:
             why = Message(
                 "more than {pages:,} messages are scheduled, and no more are looked through", pages=_PAGES * _PAGE
             )
@@ -124,7 +124,7 @@ async def inquire(fetch: Fetch, phones: Collection[str], now: datetime, hours: i
             reason = await fetch(_sent_query(phone, now, hours), partial(_sending, phone, hours))
             if reason is not None:
                 in_use[phone] = reason
-            elif whole:
+            elif is_complete:
                 clear.add(phone)
     except ApiError as error:
         why = Message("{code}: {error}", code=error.code, error=str(error))
@@ -132,7 +132,7 @@ async def inquire(fetch: Fetch, phones: Collection[str], now: datetime, hours: i
 
 
 class _Lists:
-    """Reads lists page by page, a bounded number of pages in all."""
+    """Reader of paginated lists, with a limit of pages in total."""
 
     def __init__(self, fetch: Fetch) -> None:
         self._fetch = fetch
@@ -145,7 +145,7 @@ class _Lists:
         decode: Callable[[bytearray], Page],
         enough: Callable[[Page], bool],
     ) -> bool:
-        """Read one until `enough` says so of a page or it ends; False where there may be no more pages before that."""
+        """Read a list until its end, or until `enough(page)` is True. Return False if the limit of pages is reached."""
         more: dict[str, str] = {}
         for _ in self._pages:
             page = await self._fetch(f"{path}?{urlencode(query | more | {'limit': str(_PAGE)})}", decode)
@@ -156,17 +156,17 @@ class _Lists:
 
 
 async def _read_scheduled(fetch: Fetch, phones: frozenset[str], now: datetime, in_use: dict[str, str]) -> bool:
-    """Note which numbers are senders of what is scheduled; whether all of it was looked through that matters."""
+    """Add the senders of scheduled messages to `in_use`. Return True if all relevant messages were read."""
     lists = _Lists(fetch)
-    ahead: dict[str, _Group] = {}
+    groups: dict[str, _Group] = {}
 
     def note_groups(page: _Groups) -> bool:
-        ahead.update(page.group_list)
+        groups.update(page.group_list)
         return False
 
-    whole = await lists.read("/messages/v4/groups", _ahead_of(now), _groups, note_groups)
-    for group_id, group in ahead.items():
-        if group.status in _OVER:
+    is_complete = await lists.read("/messages/v4/groups", _ahead_of(now), _groups, note_groups)
+    for group_id, group in groups.items():
+        if group.status in _FINISHED:
             continue
         if not _group_id(group_id):
             raise ServerError(
@@ -184,14 +184,14 @@ async def _read_scheduled(fetch: Fetch, phones: frozenset[str], now: datetime, i
             return len(in_use) == len(phones)
 
         path = f"/messages/v4/groups/{group_id}/messages"
-        whole = await lists.read(path, {}, _messages, note_senders) and whole
+        is_complete = await lists.read(path, {}, _messages, note_senders) and is_complete
         if len(in_use) == len(phones):
             return True
-    return whole
+    return is_complete
 
 
 def _sender(text: str | None) -> str | None:
-    """Return the digits of a message's sender, in any notation; None if it is not a phone number."""
+    """Return the digits of a sender in any notation; None if it is not a phone number."""
     try:
         return parse_digits(text or "")
     except ValueError:
@@ -209,29 +209,29 @@ def _sent_query(phone: str, now: datetime, hours: int) -> str:
 
 
 def _sending(phone: str, hours: int, body: bytearray) -> str | None:
-    """Return the reason that the number is in use, from a page of its messages; None if the page is empty."""
+    """Return why the number is in use, by a page of its messages; None if the page is empty."""
     messages = list(_messages(body).messages)
     if not messages:
         return None
-    ours = next((message for message in messages if _sender(message.sender) == phone), None)
-    if ours is None:
+    message_of_number = next((message for message in messages if _sender(message.sender) == phone), None)
+    if message_of_number is None:
         raise ServerError(Message("the list of messages is not of the number that was asked for"))
     return Message(
         "it has sent messages in the last {hours:,} hours, one of them on {moment}",
         hours=hours,
-        moment=_moment(ours.updated),
+        moment=_moment(message_of_number.updated),
     )
 
 
 def _messages(body: bytearray) -> _Messages:
-    return _decoded(_MESSAGES, body)
+    return _decode(_MESSAGES, body)
 
 
 def _groups(body: bytearray) -> _Groups:
-    return _decoded(_GROUPS, body)
+    return _decode(_GROUPS, body)
 
 
-def _decoded(decoder: msgspec.json.Decoder[T], body: bytearray) -> T:
+def _decode(decoder: msgspec.json.Decoder[T], body: bytearray) -> T:
     try:
         return decoder.decode(body)
     except UNREADABLE as error:

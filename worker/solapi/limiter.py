@@ -47,21 +47,21 @@ class Window:
         if self._free and not self._waiters and now >= self._held_until:
             self._free -= 1
             return
-        turn = asyncio.get_running_loop().create_future()
-        self._waiters.append(turn)
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
         self._schedule(now)
         try:
-            await turn
+            await waiter
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
+            if waiter.done() and not waiter.cancelled():
                 self._free += 1
                 self._grant()
-            elif turn in self._waiters:
-                self._waiters.remove(turn)
+            elif waiter in self._waiters:
+                self._waiters.remove(waiter)
             raise
 
     def release(self, *, longer: float = 0.0) -> None:
-        """Return the slot of a request that has just completed. It is free after the window plus `longer` seconds."""
+        """Release the slot of a completed request. It is free after the window plus `longer` seconds."""
         now = self._clock()
         free = now + self.seconds + longer
         heappush(self._cooling, free)
@@ -90,10 +90,10 @@ class Window:
         self._reap(now)
         if now >= self._held_until:
             while self._free and self._waiters:
-                turn = self._waiters.pop(0)
-                if not turn.done():
+                waiter = self._waiters.pop(0)
+                if not waiter.done():
                     self._free -= 1
-                    turn.set_result(None)
+                    waiter.set_result(None)
         if self._waiters:
             self._schedule(now)
 

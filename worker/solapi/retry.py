@@ -12,30 +12,30 @@ __all__ = ["Budget", "Retrier"]
 
 T = TypeVar("T")
 
-_RETRIED: Final = (TransientError, Ambiguous)
+_TRANSIENT: Final = (TransientError, Ambiguous)
 
 
 class Budget:
-    """The number of retries that an account may send: 10, and one for every ten requests that were not retries.
+    """Number of retries that an account may send: 10, plus one for every ten first attempts.
 
-    An outage then costs the API little more than the requests themselves. Two kinds of retries are free: those after
-    a rate limit, which is no outage, and those while the circuit is open, which wait for a probe.
+    It limits the load of retries during an outage. Two kinds of retries are free: those after a rate limit, which is no
+    outage, and those while the circuit is open, which wait for a probe.
     """
 
-    __slots__ = ("_left",)
+    __slots__ = ("_retries_left",)
 
     def __init__(self, *, start: float = 10.0) -> None:
-        self._left = start
+        self._retries_left = start
 
     def earn(self) -> None:
         """Count one first attempt."""
-        self._left += 0.1
+        self._retries_left += 0.1
 
     def spend(self) -> bool:
         """Take one retry from the budget. Return False if none is left."""
-        if self._left < 1:
+        if self._retries_left < 1:
             return False
-        self._left -= 1
+        self._retries_left -= 1
         return True
 
 
@@ -66,8 +66,8 @@ class Retrier:
         self._on_retry = on_retry
         self._free = free
         self._retrying = AsyncRetrying(
-            retry=retry_if_exception_type(_RETRIED),
-            stop=self._exhausted,
+            retry=retry_if_exception_type(_TRANSIENT),
+            stop=self._is_exhausted,
             wait=self._wait,
             before_sleep=self._announce,
             reraise=True,
@@ -87,7 +87,7 @@ class Retrier:
         while True:
             try:
                 return await operation(failure)
-            except _RETRIED as error:
+            except _TRANSIENT as error:
                 failure = error
             # tenacity decides after a failure only: around every call it costs half of the throughput
             state = state or self._begin()
@@ -100,7 +100,7 @@ class Retrier:
         self._retrying.begin()
         return RetryCallState(self._retrying, None, (), {})
 
-    def _exhausted(self, state: RetryCallState) -> bool:
+    def _is_exhausted(self, state: RetryCallState) -> bool:
         if state.attempt_number >= self._policy.attempts:
             return True
         return not isinstance(_error(state), RateLimited) and not self._free() and not self._budget.spend()

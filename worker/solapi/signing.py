@@ -26,15 +26,15 @@ def signature(secret: str, date: str, salt: str) -> str:
 class Signer:
     """Create credentials headers for one API key.
 
-    `offset` is the number of seconds that the server's clock is ahead; the client sets it. The key's inner and outer
-    pads and the current second's text are cached, as both cost more than the hash itself.
+    `offset` is how many seconds the server's clock is ahead; the client sets it. The padded key and the text of the
+    current second are cached, as both cost more than the hash itself.
     """
 
-    __slots__ = ("_api_key", "_keyed", "_second", "_second_text", "offset")
+    __slots__ = ("_api_key", "_hmac", "_second", "_second_text", "offset")
 
     def __init__(self, credentials: Credentials) -> None:
         self._api_key = credentials.api_key
-        self._keyed = hmac.new(credentials.api_secret.reveal().encode(), digestmod=sha256)
+        self._hmac = hmac.new(credentials.api_secret.reveal().encode(), digestmod=sha256)
         self._second, self._second_text = 0, iso_date(0)
         self.offset = 0.0
 
@@ -43,8 +43,8 @@ class Signer:
         second = int(now + self.offset)
         if second != self._second:
             self._second, self._second_text = second, iso_date(second)
-        keyed = self._keyed.copy()
-        keyed.update((self._second_text + salt).encode())
+        digest = self._hmac.copy()
+        digest.update((self._second_text + salt).encode())
         return (
-            f"HMAC-SHA256 apiKey={self._api_key}, date={self._second_text}, salt={salt}, signature={keyed.hexdigest()}"
+            f"HMAC-SHA256 apiKey={self._api_key}, date={self._second_text}, salt={salt}, signature={digest.hexdigest()}"
         )

@@ -1,6 +1,6 @@
-"""What travels on the wire, as values: an account's row, the replies to a write, and every kind of refusal.
+"""Responses of the API as values: replies to a write, and errors.
 
-Only the fields that the worker needs are decoded; whatever else comes is skipped. Pure: bytes in, values or errors out.
+Only the fields that the worker needs are decoded; other fields are ignored. Pure: bytes in, values or errors out.
 """
 
 import re
@@ -50,10 +50,10 @@ _MESSAGE_LENGTH: Final = 500
 """Characters kept of a message from the API: enough to read, too few to flood a log."""
 _EXCERPT_LENGTH: Final = 200
 EXCERPT_BYTES: Final = 8 * _EXCERPT_LENGTH
-"""Bytes of a reply from which `excerpt` takes its characters."""
+"""Bytes of a response from which `excerpt` takes its characters."""
 
 UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What decoding foreign bytes can raise. Brackets nested deep enough exhaust the stack, wherever they stand."""
+"""Errors of decoding untrusted bytes. Deeply nested brackets raise RecursionError."""
 
 _SECONDS: Final = re.compile(r"(?P<whole>[0-9]+)(?:\.(?P<part>[0-9]+))?")
 """Seconds of `Retry-After`."""
@@ -62,7 +62,7 @@ STATUS_BODIES: Final = {status: msgspec.json.encode({"status": status}) for stat
 
 
 class Reply(NamedTuple):
-    """What the reply to a write says of the account and of the status of its number; None for what it does not say."""
+    """Account and status in the response to a write; None for a missing value."""
 
     account: str | None
     status: Status | None
@@ -74,7 +74,7 @@ class _WrittenNumber(Struct, gc=False, rename={"phone": "phoneNumber"}):
 
 
 class _Reply(Struct, gc=False, rename="camel"):
-    """The reply to a write, in any of its three shapes."""
+    """The response to a write, in any of its three forms."""
 
     account_id: str | int | None = None
     sender_ids: list[_WrittenNumber] | None = None
@@ -100,10 +100,10 @@ def status_body(status: Status) -> bytes:
 
 
 def reply(body: bytes, phone: str) -> Reply:
-    """Return what the reply to a write of `phone` says, which was answered with 200.
+    """Decode the response to a write of `phone` with status 200.
 
     Raises:
-        Ambiguous: the bytes are not such a reply.
+        Ambiguous: it is not such a response.
     """
     try:
         decoded = _REPLY.decode(body)
@@ -144,7 +144,7 @@ def refusal(status: int, body: bytes, *, write: bool, retry_after: float | None 
         if status < 300:  # noqa: PLR2004
             message = Message("the answer cannot be read")
     else:
-        kind = _refused(status, (api_code or "").lower(), message.lower(), write=write)
+        kind = _error_type(status, (api_code or "").lower(), message.lower(), write=write)
     return kind(message, http_status=status, api_code=api_code)
 
 
@@ -156,9 +156,9 @@ def count(raw: msgspec.Raw) -> int | None:
         return None
 
 
-def identifier(found: str | int | None) -> str | None:
+def identifier(value: str | int | None) -> str | None:
     """Return an id as text, whether it is a string or an integer."""
-    return None if found is None else str(found)
+    return None if value is None else str(value)
 
 
 def http_date(text: str) -> datetime | None:
@@ -173,7 +173,7 @@ def http_date(text: str) -> datetime | None:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """How many seconds an answer asks to wait; None where it does not say, or not in a form that is understood."""
+    """Return the seconds of `Retry-After`; None if it is missing or not understood."""
     text = headers.get("Retry-After", "").strip()
     seconds = _SECONDS.fullmatch(text)
     if seconds is not None:
@@ -183,7 +183,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return None if until is None or now is None else (until - now).total_seconds()
 
 
-def _refused(status: int, code: str, message: str, *, write: bool) -> type[ApiError]:
+def _error_type(status: int, code: str, message: str, *, write: bool) -> type[ApiError]:
     if code == "duplicatedsignature":
         return SignatureReused
     if code == "requesttimetooskewed":
@@ -215,13 +215,13 @@ def _is_html(body: bytes) -> bool:
 
 
 def brief(text: str) -> str:
-    """Shorten a text from the API to the length of a message, without the credentials headers that it echoes."""
+    """Shorten a text from the API, and remove echoed credentials headers."""
     text = without_headers(text[: 4 * _MESSAGE_LENGTH])
     return text if len(text) <= _MESSAGE_LENGTH else text[:_MESSAGE_LENGTH] + "…"
 
 
 def excerpt(data: bytes) -> str:
-    """Return the first 200 printable characters of a foreign reply, without the credentials headers that it echoes."""
+    """Return the first 200 printable characters of a response, without echoed credentials headers."""
     text = data[:EXCERPT_BYTES].decode(errors="replace")
     printable = "".join(char for char in text if char.isprintable() or char.isspace())
     return " ".join(without_headers(printable).split())[:_EXCERPT_LENGTH]

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, unquote
 from aiohttp import web
 
 from worker.ledger.readonly import reading
-from worker.ledger.status_page import nothing
+from worker.ledger.status_page import empty_ledger
 from worker.model.accounts import DesiredAccount
 from worker.model.errors import LedgerError
 from worker.model.status_page import DaemonState, UpcomingChange, UpcomingChanges
@@ -188,10 +188,10 @@ class StatusPages:
     def _made(self, asked: views.PageRequest, version: str) -> HttpResponse:
         """Build a page, in a thread."""
         try:
-            with reading(self._ledger, checked=self._checked, seconds=_SECONDS) as connection:
+            with reading(self._ledger, skip_check=self._checked, seconds=_SECONDS) as connection:
                 self._checked = True
                 if connection is None:
-                    with closing(nothing()) as empty:
+                    with closing(empty_ledger()) as empty:
                         here, body = views.build_page(empty, asked)
                 else:
                     here, body = views.build_page(connection, asked)

@@ -97,7 +97,7 @@ def _phone(text: str) -> str:
 
 
 def _overview(connection: sqlite3.Connection, asked: PageRequest) -> status_pages.Overview:
-    every = ledger.standings(connection)
+    every = ledger.account_states(connection)
     q, show = asked.text("q"), asked.text("show")
     folded = q.casefold()
     fitting = [each for each in every if folded in each.account.casefold() and not (show == "needing" and each.calm)]
@@ -132,17 +132,17 @@ def _account(connection: sqlite3.Connection, asked: PageRequest, key: str) -> st
     here = status_pages.account_url(key)
     name = standing.account if standing.unread else None
     runs = ledger.runs_of(connection, key, standing.account, before=asked.place("before"), limit=_FEW + 1)
-    numbers = ledger.written(connection, key, prefix=asked.digits, after=asked.text("after"), limit=_ROWS + 1)
+    numbers = ledger.last_writes(connection, key, prefix=asked.digits, after=asked.text("after"), limit=_ROWS + 1)
     return status_pages.Account(
         standing=standing,
         runs=runs[:_FEW],
         older=status_pages.link(here, name=name, before=runs[_FEW - 1].place) if len(runs) > _FEW else None,
-        needing=ledger.numbers(connection, standing.place, limit=_FEW, needing=True),
+        needing=ledger.numbers(connection, standing.place, limit=_FEW, attention_only=True),
         numbers=numbers[:_ROWS],
         prefix=asked.digits,
         next=status_pages.link(here, q=asked.digits, after=numbers[_ROWS - 1].phone) if len(numbers) > _ROWS else None,
         needs=_needs(asked.live, standing),
-        read_as=ledger.read_as(connection, standing.name)[:_FEW] if standing.unread else (),
+        read_as=ledger.keys_of_name(connection, standing.name)[:_FEW] if standing.unread else (),
     )
 
 
@@ -168,7 +168,7 @@ def _run(connection: sqlite3.Connection, asked: PageRequest, run_id: str) -> sta
     chosen = None
     if entry is None:
         accounts = ledger.entries_of(
-            connection, run_id, after=asked.place("after") or 0, limit=_ROWS + 1, needing=needing
+            connection, run_id, after=asked.place("after") or 0, limit=_ROWS + 1, attention_only=needing
         )
         numbers = []
     else:
@@ -176,7 +176,7 @@ def _run(connection: sqlite3.Connection, asked: PageRequest, run_id: str) -> sta
         if chosen is None or chosen.place != entry:
             raise PageNotFound
         numbers = ledger.numbers(
-            connection, entry, prefix=asked.digits, after=asked.text("after"), limit=_ROWS + 1, needing=needing
+            connection, entry, prefix=asked.digits, after=asked.text("after"), limit=_ROWS + 1, attention_only=needing
         )
     following, further = None, None
     if len(accounts) > _ROWS:
@@ -196,7 +196,7 @@ def _run(connection: sqlite3.Connection, asked: PageRequest, run_id: str) -> sta
 
 
 def _number(connection: sqlite3.Connection, asked: PageRequest, phone: str) -> status_pages.Number:
-    steps = ledger.story(connection, phone, before=asked.place("before"), limit=_RUNS + 1) if phone else []
+    steps = ledger.number_runs(connection, phone, before=asked.place("before"), limit=_RUNS + 1) if phone else []
     further = None
     if len(steps) > _RUNS:
         further = status_pages.link(status_pages.number_url(phone), before=steps[_RUNS - 1].place)
@@ -209,8 +209,8 @@ def _quota(connection: sqlite3.Connection, asked: PageRequest) -> status_pages.Q
     minutes = [format_utc(minute - timedelta(minutes=before)) for before in range(59, -1, -1)]
     hours = [format_utc(hour - timedelta(hours=before)) for before in range(23, -1, -1)]
     return status_pages.Quotas(
-        minutes=_filled(minutes, ledger.windows(connection, minutes[0])),
-        hours=_filled(hours, ledger.windows(connection, hours[0], by_hour=True)),
+        minutes=_filled(minutes, ledger.write_counts(connection, minutes[0])),
+        hours=_filled(hours, ledger.write_counts(connection, hours[0], by_hour=True)),
     )
 
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from tests.support.ledgers import became, ledger, never, planned, rows, seen, subject
 from worker.ledger import NullLedger, probe
-from worker.ledger.history import story
+from worker.ledger.history import run_record
 from worker.ledger.readonly import reading
 from worker.model.accounts import AccountMemory, Status
 from worker.model.errors import AccountBusy, Ambiguous, LedgerError
@@ -86,9 +86,9 @@ async def test_a_run_is_read_back_with_every_time_and_error(tmp_path: Path) -> N
         await kept.finish(RunOutcome.PARTIAL)
     with reading(tmp_path / "ledger.db") as connection:
         assert connection is not None
-        record = story(connection, "run-1")
+        record = run_record(connection, "run-1")
         with pytest.raises(KeyError, match="run-9"):
-            story(connection, "run-9")
+            run_record(connection, "run-9")
     assert (record.version, record.started_at) == ("0", "2026-11-24T00:00:00.000Z")
     (account,) = record.accounts
     for moment in (record.finished_at, account.started_at, account.finished_at):

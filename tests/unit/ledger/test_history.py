@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.ledgers import clock, ledger, never
 from worker.ledger import Subject, forget
-from worker.ledger.history import HistoryQuery, history, runs_named, story
+from worker.ledger.history import HistoryQuery, find_run_ids, history, run_record
 from worker.ledger.readonly import reading
 from worker.model.accounts import Status
 from worker.model.credentials import CredentialsRef, SecretRef
@@ -82,7 +82,7 @@ def _read_back(folder: Path, **asked: Any) -> History:
 def _history(folder: Path, run: str, **asked: Any) -> RunRecord:
     with reading(folder / "ledger.db") as connection:
         assert connection is not None
-        return story(connection, run, **asked)
+        return run_record(connection, run, **asked)
 
 
 def _ids(folder: Path, **asked: Any) -> list[str]:
@@ -236,11 +236,11 @@ async def test_runs_are_named_by_their_beginning(tmp_path: Path) -> None:
         await _run(tmp_path, run)
     with reading(tmp_path / "ledger.db") as connection:
         assert connection is not None
-        assert runs_named(connection, "run-1", 9) == ("run-1",)
-        assert runs_named(connection, "run-10", 9) == ("run-10",)
-        assert set(runs_named(connection, "run-", 9)) == {"run-1", "run-10", "run-2"}
-        assert len(runs_named(connection, "", 2)) == 2
-        assert runs_named(connection, "%", 9) == runs_named(connection, "run_1", 9) == ()
+        assert find_run_ids(connection, "run-1", 9) == ("run-1",)
+        assert find_run_ids(connection, "run-10", 9) == ("run-10",)
+        assert set(find_run_ids(connection, "run-", 9)) == {"run-1", "run-10", "run-2"}
+        assert len(find_run_ids(connection, "", 2)) == 2
+        assert find_run_ids(connection, "%", 9) == find_run_ids(connection, "run_1", 9) == ()
 
 
 async def test_forgetting_leaves_what_is_open_and_what_was_written(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_what_a_dead_run_left_open_is_closed_even_if_there_is_nothing_to_write(t
                 await page.intend([(A, 1, Status.INACTIVE)])
             async with ledger(tmp_path, run_id="next") as book:
                 fleet = Fleet(
-                    settings, loopback.transport, lambda _: credentials(account), _Log(), keeper=book, runtime=runtime()
+                    settings, loopback.transport, lambda _: credentials(account), _Log(), ledger=book, runtime=runtime()
                 )
                 drafts = await fleet.plan([desired], Terms())
                 (result,) = await fleet.apply([desired], drafts, Terms(), Unheard())

@@ -111,10 +111,10 @@ def test_a_ledger_of_the_first_schema_is_read_and_brought_up_to_date(tmp_path: P
     reading = connect_to_read(path)
     assert reading is not None
     with closing(reading):
-        before = history.story(reading, "r1")
+        before = history.run_record(reading, "r1")
         assert writes.recall(reading, "vendor 1").registered is None
     with closing(_open(path)) as connection:
-        assert history.story(connection, "r1") == before
+        assert history.run_record(connection, "r1") == before
     assert before.accounts[0].groups == ()
     assert before.accounts[0].error == ErrorInfo("Odd", "it is {odd}")
     assert before.plan is None

@@ -25,7 +25,7 @@ def test_an_account_stands_as_its_last_run_left_it(ledger: Path) -> None:
     """By name, each once, with what differs; the one whose run went well is calm."""
     with reading(ledger) as connection:
         assert connection is not None
-        a, b = status_page.standings(connection)
+        a, b = status_page.account_states(connection)
         assert status_page.account(connection, KEY, "b") == b
         assert status_page.account(connection, "elsewhere", "b") is None
         assert [each.run_id for each in status_page.runs_of(connection, KEY, "b", limit=9)] == [SECOND, FIRST]
@@ -52,21 +52,25 @@ def test_lists_go_on_where_the_page_before_ended(ledger: Path) -> None:
         one = status_page.entries_of(connection, FIRST, limit=1)
         two = status_page.entries_of(connection, FIRST, after=one[0].place, limit=9)
         assert [each.account for each in (*one, *two)] == ["b", "a"]
-        assert status_page.entries_of(connection, FIRST, limit=9, needing=True) == []
+        assert status_page.entries_of(connection, FIRST, limit=9, attention_only=True) == []
         numbers = status_page.numbers(connection, one[0].place, after=PHONES[2], limit=2)
         assert [number.phone for number in numbers] == PHONES[3:5]
         latest = status_page.entries_of(connection, SECOND, limit=1)[0].place
-        assert [each.phone for each in status_page.numbers(connection, latest, limit=9, needing=True)] == PHONES[:1]
-        assert [each.phone for each in status_page.written(connection, KEY, prefix=PHONES[4], limit=9)] == [PHONES[4]]
-        assert len(status_page.written(connection, KEY, after=PHONES[0], limit=9)) == 6
+        assert [each.phone for each in status_page.numbers(connection, latest, limit=9, attention_only=True)] == PHONES[
+            :1
+        ]
+        assert [each.phone for each in status_page.last_writes(connection, KEY, prefix=PHONES[4], limit=9)] == [
+            PHONES[4]
+        ]
+        assert len(status_page.last_writes(connection, KEY, after=PHONES[0], limit=9)) == 6
 
 
 def test_history_of_a_number_is_of_all_accounts(ledger: Path) -> None:
     """It has every run that recorded the number, newest first, with its requests."""
     with reading(ledger) as connection:
         assert connection is not None
-        steps = status_page.story(connection, PHONES[0], limit=9)
-        rest = status_page.story(connection, PHONES[0], before=steps[0].place, limit=9)
+        steps = status_page.number_runs(connection, PHONES[0], limit=9)
+        rest = status_page.number_runs(connection, PHONES[0], before=steps[0].place, limit=9)
     assert [(step.run_id, step.account) for step in steps] == [(SECOND, "b"), (FIRST, "a"), (FIRST, "b")]
     assert rest == steps[1:]
     assert [attempt.asked for attempt in steps[0].number.attempts] == ["ACTIVE"]
@@ -76,12 +80,12 @@ def test_writes_are_counted_by_the_time_of_their_note(ledger: Path) -> None:
     """By minute and by hour, from a moment on."""
     with reading(ledger) as connection:
         assert connection is not None
-        assert [(each.start, each.writes) for each in status_page.windows(connection, AT)] == [
+        assert [(each.start, each.writes) for each in status_page.write_counts(connection, AT)] == [
             ("2026-11-24T00:00:00Z", 16)
         ]
-        hours = status_page.windows(connection, AT, by_hour=True)
+        hours = status_page.write_counts(connection, AT, by_hour=True)
         assert [(each.start, each.writes) for each in hours] == [("2026-11-24T00:00:00Z", 16)]
-        assert status_page.windows(connection, "2026-11-24T00:00:01Z") == []
+        assert status_page.write_counts(connection, "2026-11-24T00:00:01Z") == []
 
 
 def test_a_question_that_takes_too_long_is_given_up(ledger: Path) -> None:
@@ -102,7 +106,7 @@ def test_accounts_that_could_not_be_read_do_not_hide_each_other(tmp_path: Path) 
     record_run(tmp_path, "b", "c", "d", run=SECOND, outcome="failed", key="https://api.solapi.com None", phones=())
     with reading(path) as connection:
         assert connection is not None
-        found = [(each.account, each.outcome, each.unread) for each in status_page.standings(connection)]
+        found = [(each.account, each.outcome, each.unread) for each in status_page.account_states(connection)]
         failed = [(name, Ending.FAILED, True) for name in "bcd"]
         assert found == [("a", Ending.CONVERGED, False), *failed]
         for name in "bcd":
@@ -112,9 +116,9 @@ def test_accounts_that_could_not_be_read_do_not_hide_each_other(tmp_path: Path) 
             before = status_page.runs_of(connection, standing.key, name, before=standing.place, limit=5)
             assert before == []
         assert status_page.account(connection, "https://api.solapi.com None", "a") is None
-        assert status_page.read_as(connection, ("https://api.solapi.com", "b")) == [KEY]
-        assert status_page.read_as(connection, ("vendor", "b")) == []
+        assert status_page.keys_of_name(connection, ("https://api.solapi.com", "b")) == [KEY]
+        assert status_page.keys_of_name(connection, ("vendor", "b")) == []
     record_run(tmp_path, "b", run="20261124T020000Z-000003")
     with reading(path) as connection:
         assert connection is not None
-        assert [each.account for each in status_page.standings(connection) if each.unread] == ["c", "d"]
+        assert [each.account for each in status_page.account_states(connection) if each.unread] == ["c", "d"]

@@ -28,7 +28,7 @@ from worker.model.safety import InUse, Safety
 from worker.plan.build import Draft, Terms, failed_draft
 from worker.plan.planfile import SavedAccount
 from worker.plan.policy import Selection
-from worker.reconcile.account import apply, apply_saved, draft, not_carried_out
+from worker.reconcile.account import apply, apply_saved, conclude_unapplied, make_draft
 from worker.reconcile.executor import Pace
 from worker.reconcile.log import log_plan, log_result
 
@@ -48,7 +48,7 @@ async def _forgetful(_: str | None) -> AccountMemory:
 
 
 def _draft(desired: DesiredAccount, account: ModelAccount, terms: Terms | None = None) -> Draft:
-    return run(draft(desired, account, terms or Terms(), _forgetful, Unheard(), now=_NOW))
+    return run(make_draft(desired, account, terms or Terms(), _forgetful, Unheard(), now=_NOW))
 
 
 def _apply(
@@ -185,7 +185,7 @@ def test_an_account_that_was_not_written_says_why(error: WorkerError, outcome: R
     """Whatever stopped it, the account's outcome is that, and its pending numbers were not attempted."""
     account = ModelAccount(n01000000001="INACTIVE", n01000000002="ACTIVE", n01000000003="PENDING")
     drawn = _draft(_desired(n01000000001=_ON, n01000000002=_ON, n01000000003=_ON), account)
-    result = not_carried_out(drawn, Requests(), error).result
+    result = conclude_unapplied(drawn, Requests(), error).result
     assert result.outcome is outcome
     assert {number.phone: number.outcome for number in result.numbers} == {
         A: Outcome.NOT_ATTEMPTED,
@@ -199,7 +199,7 @@ def test_a_bug_after_the_first_write_leaves_its_numbers_unverified() -> None:
     """Writes were sent and not verified, so no number is called not attempted."""
     account = ModelAccount(n01000000001="INACTIVE", n01000000003="PENDING")
     drawn = _draft(_desired(n01000000001=_ON, n01000000003=_ON), account)
-    result = not_carried_out(drawn, Requests(2, 1, 0), WorkerError("a bug")).result
+    result = conclude_unapplied(drawn, Requests(2, 1, 0), WorkerError("a bug")).result
     assert {number.phone: (number.outcome, number.after) for number in result.numbers} == {
         A: (Outcome.UNVERIFIED, None),
         C: (Outcome.BLOCKED, "PENDING"),
@@ -215,7 +215,7 @@ def test_a_refused_plan_carries_its_refusals_into_the_result() -> None:
         ("account.refused", "min-active"),
         ("number.planned", None),
     ]
-    result = not_carried_out(drawn, Requests()).result
+    result = conclude_unapplied(drawn, Requests()).result
     assert result.outcome is RunOutcome.REFUSED
     assert [refusal.rule for refusal in result.refusals] == ["min-active"]
 
@@ -223,7 +223,7 @@ def test_a_refused_plan_carries_its_refusals_into_the_result() -> None:
 def test_nothing_to_do_is_converged() -> None:
     """An account in sync needs no second read."""
     account = ModelAccount(n01000000001="ACTIVE")
-    result = not_carried_out(_draft(_desired(n01000000001=_ON), account), Requests()).result
+    result = conclude_unapplied(_draft(_desired(n01000000001=_ON), account), Requests()).result
     assert (result.outcome, result.numbers, account.reads) == (RunOutcome.CONVERGED, (), 1)
 
 
@@ -237,7 +237,7 @@ def test_an_account_that_cannot_be_planned_gives_each_number_an_outcome() -> Non
         ("account.failed", {"http_status": None, "error_code": "InvalidApiKey", "error_message": "no"})
     ]
     assert drawn.plan.verdict is Verdict.ERROR
-    result = not_carried_out(drawn, Requests()).result
+    result = conclude_unapplied(drawn, Requests()).result
     assert result.outcome is RunOutcome.FAILED
     assert result.counts[Outcome.NOT_ATTEMPTED] == 2
     assert {number.error.code for number in result.numbers if number.error} == {"InvalidApiKey"}

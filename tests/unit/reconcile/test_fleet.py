@@ -77,7 +77,7 @@ class _Reseller:
         self.desired = [self._opposite(account) for account in self.accounts]
 
     def kept_by(self, keeper: LedgerProtocol) -> Fleet:
-        return Fleet(self.settings, self.loopback.transport, self._resolve, self.log, keeper=keeper, runtime=runtime())
+        return Fleet(self.settings, self.loopback.transport, self._resolve, self.log, ledger=keeper, runtime=runtime())
 
     def _resolve(self, reference: CredentialsRef | None) -> Credentials:
         assert reference is not None
@@ -323,7 +323,7 @@ def test_accounts_concurrency_is_reached_and_not_exceeded(most: int) -> None:
 
     async def scenario(reseller: _Reseller) -> None:
         under_way: list[int] = []
-        reseller.log.on_line = lambda _: under_way.append(len(reseller.fleet._under_way))
+        reseller.log.on_line = lambda _: under_way.append(len(reseller.fleet._clients))
         drafts = await reseller.plan()
         assert max(under_way) == most
         under_way.clear()

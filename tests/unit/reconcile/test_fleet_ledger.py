@@ -16,7 +16,7 @@ from tests.support.loopback import Journal, Loopback, credentials, run, runtime
 from worker.config.settings import RateLimit, Retry, Settings
 from worker.ledger import Ledger, Subject, group_commit, recollection
 from worker.ledger import writes as store
-from worker.ledger.history import story
+from worker.ledger.history import run_record
 from worker.ledger.readonly import reading
 from worker.model.accounts import Desired, DesiredAccount, Status
 from worker.model.credentials import Credentials, CredentialsRef, SecretRef
@@ -28,7 +28,7 @@ from worker.plan.build import Draft, Terms
 from worker.plan.planfile import SavedAccount
 from worker.reconcile import identity
 from worker.reconcile.fleet import Fleet
-from worker.reconcile.rollback import undoing
+from worker.reconcile.rollback import inverse_plan
 from worker.sandbox import Fault, SandboxAccount
 
 ON, OFF = "ACTIVE", "INACTIVE"
@@ -79,7 +79,7 @@ class Household:
             self.loopback.transport,
             lambda reference: keys[str(reference and reference.api_key.env)],
             self.log,
-            keeper=keeper,
+            ledger=keeper,
             runtime=runtime(),
         )
 
@@ -108,7 +108,7 @@ class Household:
         """Return a run's accounts from the ledger."""
         with reading(self.folder / "ledger.db") as connection:
             assert connection is not None
-            return story(connection, run_id).accounts
+            return run_record(connection, run_id).accounts
 
     def noted(self) -> Counter[tuple[Any, ...]]:
         """What the ledger has of it."""
@@ -455,7 +455,7 @@ def test_a_rollback_previews_what_a_second_read_shows(tmp_path: Path) -> None:
     async def scenario(household: Household) -> None:
         await household.apply("first")
         (entry,) = household.entries("first")
-        undo = undoing(entry, "first")
+        undo = inverse_plan(entry, "first")
         one = replace(undo, changes=undo.changes[:1])
         async with household.book("second") as book:
             household.sandbox.script(None, "GET", [Fault.SHRUNKEN])

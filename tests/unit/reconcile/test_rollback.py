@@ -17,7 +17,7 @@ from worker.plan.build import Draft
 from worker.plan.planfile import SavedAccount
 from worker.reconcile.account import apply_saved
 from worker.reconcile.executor import Pace
-from worker.reconcile.rollback import approved, failed_preview, preview, undoing
+from worker.reconcile.rollback import failed_preview, inverse_plan, limit_to_preview, preview
 
 A, B, C = "0100001", "0100002", "0100003"
 
@@ -47,7 +47,7 @@ def _record(*numbers: NumberRecord, safety: Safety | None = None) -> AccountReco
 
 
 def _undoing(*numbers: NumberRecord, safety: Safety | None = None) -> SavedAccount:
-    return undoing(_record(*numbers, safety=safety), "run-1")
+    return inverse_plan(_record(*numbers, safety=safety), "run-1")
 
 
 def _preview(saved: SavedAccount, account: ModelAccount, memory: AccountMemory | None = None) -> Draft:
@@ -63,7 +63,7 @@ def test_a_run_is_undone_as_it_was_done() -> None:
     saved = _undoing(_changed(A, "ACTIVE", "INACTIVE"), safety=Safety("20%", 3))
     assert (saved.account, saved.account_id, saved.endpoint, saved.safety) == ("main", "1", "solapi", Safety("20%", 3))
     assert (saved.source, saved.sha256, saved.commit) == ("main.yaml", "ab", "cd")
-    assert undoing(replace(_record(), numbers=None), "run-1").changes == ()
+    assert inverse_plan(replace(_record(), numbers=None), "run-1").changes == ()
 
 
 def test_only_what_still_holds_is_due() -> None:
@@ -113,7 +113,7 @@ def test_what_was_shown_as_left_alone_is_never_written() -> None:
     )
     drawn = _preview(saved, ModelAccount(n0100001="INACTIVE", n0100002="PENDING", n0100003="ACTIVE"))
     account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE", n0100003="INACTIVE")
-    shown = approved(saved, drawn.plan)
+    shown = limit_to_preview(saved, drawn.plan)
     moment = datetime(2026, 11, 24, tzinfo=UTC)
     result = run(
         apply_saved(

@@ -36,9 +36,9 @@ from worker.model.safety import InUse, Safety
 from worker.plan.build import Draft, Terms
 from worker.plan.planfile import SavedAccount
 from worker.plan.policy import Selection
-from worker.reconcile.account import apply, apply_saved, draft
+from worker.reconcile.account import apply, apply_saved, make_draft
 from worker.reconcile.executor import Executor, Needs, Pace
-from worker.reconcile.rollback import approved, preview, undoing
+from worker.reconcile.rollback import inverse_plan, limit_to_preview, preview
 
 A, B, C, D = "01000000001", "01000000002", "01000000003", "01000000004"
 _ON, _OFF = Desired(Status.ACTIVE), Desired(Status.INACTIVE)
@@ -204,7 +204,7 @@ async def _forgetful(_: str | None) -> AccountMemory:
 
 
 def _draft(desired: DesiredAccount, account: ModelAccount, terms: Terms) -> Draft:
-    return run(draft(desired, account, terms, _forgetful, Unheard(), now=_NOW))
+    return run(make_draft(desired, account, terms, _forgetful, Unheard(), now=_NOW))
 
 
 def _apply(desired: DesiredAccount, account: ModelAccount, terms: Terms) -> AccountResult:
@@ -399,7 +399,7 @@ def _undoing(pair_swaps: PairSwaps) -> SavedAccount:
         settled=True,
         numbers=tuple(swapped),
     )
-    return undoing(record, "run-1")
+    return inverse_plan(record, "run-1")
 
 
 def test_rollback_holds_when_the_old_number_cannot_come_back() -> None:
@@ -409,7 +409,7 @@ def test_rollback_holds_when_the_old_number_cannot_come_back() -> None:
     shown = run(preview(saved, account, frozenset(), _forgetful, Unheard()))
     assert _actions(shown) == {A: Action.BLOCKED, B: Action.HELD}
     assert shown.plan.counts[Action.HELD] == 1
-    result = _apply_saved(approved(saved, shown.plan), account)
+    result = _apply_saved(limit_to_preview(saved, shown.plan), account)
     assert (_outcomes(result), account.written) == ({A: Outcome.CONFLICT, B: Outcome.HELD}, [])
 
 
@@ -420,7 +420,7 @@ def test_rollback_holds_when_the_old_number_is_lost_after_the_preview() -> None:
     shown = run(preview(saved, account, frozenset(), _forgetful, Unheard()))
     assert _actions(shown) == {A: Action.ACTIVATE, B: Action.DEACTIVATE}
     account.statuses[A] = Status.BLOCKED
-    result = _apply_saved(approved(saved, shown.plan), account)
+    result = _apply_saved(limit_to_preview(saved, shown.plan), account)
     assert (_outcomes(result), account.written) == ({A: Outcome.CONFLICT, B: Outcome.HELD}, [])
 
 
@@ -430,6 +430,6 @@ def test_rollback_that_warns_shows_the_notice() -> None:
     saved = _undoing("warn")
     shown = run(preview(saved, account, frozenset(), _forgetful, Unheard()))
     assert NoticeKind.SWAP in {notice.kind for notice in shown.plan.notices}
-    result = _apply_saved(approved(saved, shown.plan), account)
+    result = _apply_saved(limit_to_preview(saved, shown.plan), account)
     assert _outcomes(result)[B] is Outcome.CHANGED
     assert NoticeKind.SWAP in {notice.kind for notice in result.notices}

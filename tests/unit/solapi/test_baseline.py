@@ -27,22 +27,22 @@ def _account(count: int = 10) -> SandboxAccount:
 def test_a_read_with_every_listed_number_is_believed() -> None:
     """The first read has nothing to be compared with but the file."""
     baseline = Baseline()
-    assert baseline.doubt(_seen(2), PHONES[:2]) is None
+    assert baseline.reread_reason(_seen(2), PHONES[:2]) is None
     assert (baseline.registered, baseline.absent) == (2, frozenset())
 
 
 def test_a_listed_number_that_is_not_registered_is_doubted_until_it_is_confirmed() -> None:
     """What a second read confirmed is not read again; a number that came back and is lost again is."""
     baseline = Baseline()
-    assert baseline.doubt(_seen(8), PHONES) == "listed numbers that are not registered: 2"
+    assert baseline.reread_reason(_seen(8), PHONES) == "listed numbers that are not registered: 2"
     assert baseline.registered is None
     baseline.confirm(_seen(8), PHONES)
     assert baseline.absent == set(PHONES[8:])
-    assert baseline.doubt(_seen(8), PHONES) is None
-    assert baseline.doubt(_seen(7), PHONES) == "listed numbers that are not registered: 1"
-    assert baseline.doubt(_seen(9), PHONES) is None
+    assert baseline.reread_reason(_seen(8), PHONES) is None
+    assert baseline.reread_reason(_seen(7), PHONES) == "listed numbers that are not registered: 1"
+    assert baseline.reread_reason(_seen(9), PHONES) is None
     assert baseline.absent == {PHONES[9]}
-    assert baseline.doubt(_seen(8), PHONES) == "listed numbers that are not registered: 1"
+    assert baseline.reread_reason(_seen(8), PHONES) == "listed numbers that are not registered: 1"
 
 
 @pytest.mark.parametrize(
@@ -52,8 +52,8 @@ def test_exactly_30_percent_less_is_believed(before: int, after: int, *, doubted
     """More than that is a reason to read again: against the read before, and against what earlier runs remember."""
     reason = f"registered numbers fell from {before} to {after}" if doubted else None
     baseline = Baseline()
-    assert baseline.doubt(_seen(before), ()) is None
-    assert baseline.doubt(_seen(after), ()) == reason
+    assert baseline.reread_reason(_seen(before), ()) is None
+    assert baseline.reread_reason(_seen(after), ()) == reason
     assert baseline.registered == (before if doubted else after)
     assert Baseline().recall(after, before) == reason
 
@@ -61,16 +61,16 @@ def test_exactly_30_percent_less_is_believed(before: int, after: int, *, doubted
 def test_many_small_losses_are_each_believed() -> None:
     """A read is compared with the one before it, whatever came before that; growth is no reason."""
     baseline = Baseline()
-    assert [baseline.doubt(_seen(count), ()) for count in (10, 7, 5, 4, 3, 10)] == [None] * 6
+    assert [baseline.reread_reason(_seen(count), ()) for count in (10, 7, 5, 4, 3, 10)] == [None] * 6
 
 
 def test_a_confirmed_loss_is_what_later_reads_are_compared_with() -> None:
     """The second read counts, whatever it shows."""
     baseline = Baseline()
-    baseline.doubt(_seen(10), ())
+    baseline.reread_reason(_seen(10), ())
     baseline.confirm(_seen(2), ())
-    assert baseline.doubt(_seen(2), ()) is None
-    assert baseline.doubt(_seen(1), ()) is not None
+    assert baseline.reread_reason(_seen(2), ()) is None
+    assert baseline.reread_reason(_seen(1), ()) is not None
 
 
 def test_what_earlier_runs_remember_counts_once() -> None:

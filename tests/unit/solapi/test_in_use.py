@@ -17,7 +17,7 @@ from worker.model.errors import AccountRejected, Interrupted, Refusal, ServerErr
 from worker.model.plans import AccountPlan, Action, Change, NoticeKind, Verdict, tally
 from worker.model.safety import InUse
 from worker.plan.holds import hold_as_approved
-from worker.reconcile.in_use import inquire as asked
+from worker.reconcile.in_use import guard_plan
 from worker.sandbox import Fault, SandboxAccount
 from worker.solapi.in_use import Fetch, inquire
 from worker.solapi.limiter import Quota
@@ -336,7 +336,7 @@ def _asked(
     plan: AccountPlan, usage: NumberUse, guard: InUse = _ON, *allow: str
 ) -> tuple[AccountPlan, list[tuple[tuple[str, ...], int]]]:
     api = _Api(usage)
-    return run(asked(plan, api, guard, frozenset(allow))), api.asked  # type: ignore[arg-type]
+    return run(guard_plan(plan, api, guard, frozenset(allow))), api.asked  # type: ignore[arg-type]
 
 
 def test_a_number_in_use_is_held_with_why() -> None:

@@ -50,11 +50,11 @@ def command(*, run: str, yes: bool, dry_run: bool, lock_timeout: float, **common
     rules = load.parse_rules(given.allow)
 
     from worker.cli.ledger import LedgerOptions, find_run
-    from worker.reconcile.rollback import undoing
+    from worker.reconcile.rollback import inverse_plan
 
     told = find_run(settings, run)
     _check_ended(told)
-    accounts = [saved for account in told.accounts if (saved := undoing(account, told.run_id)).changes]
+    accounts = [saved for account in told.accounts if (saved := inverse_plan(account, told.run_id)).changes]
     if not accounts and given.form == "text":
         return _nothing(told, given)
     if dry_run:
