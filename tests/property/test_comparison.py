@@ -9,7 +9,7 @@ from worker.config.desired import load
 from worker.model import schedule
 from worker.model.accounts import DesiredAccount, Observed, ObservedAccount, Status
 from worker.model.safety import Safety
-from worker.plan.comparison import CurrentFiles, unasked
+from worker.plan.comparison import CurrentFiles, stale_writes
 from worker.plan.diff import diff
 from worker.plan.planfile import SavedAccount
 from worker.plan.policy import adopt
@@ -66,7 +66,7 @@ def test_what_is_still_asked_for_is_what_would_be_planned_now(
 ) -> None:
     """For any two versions of a file and any two moments: no more is written, and no less."""
     saved = _saved(before, there, planned_at)
-    dropped = unasked(saved, CurrentFiles(_loaded(after)), applied_at)
+    dropped = stale_writes(saved, CurrentFiles(_loaded(after)), applied_at)
     now = {(change.phone, change.desired) for change in _saved(after, there, applied_at).changes}
     for change in saved.changes:
         assert (change.phone not in dropped) == ((change.phone, change.desired) in now)
@@ -77,4 +77,4 @@ def test_an_unchanged_file_drops_nothing_at_the_moment_of_the_plan(
     file: str, there: dict[str, str], moment: datetime
 ) -> None:
     """Carried out at once, a plan is whole."""
-    assert unasked(_saved(file, there, moment), CurrentFiles(_loaded(file)), moment) == {}
+    assert stale_writes(_saved(file, there, moment), CurrentFiles(_loaded(file)), moment) == {}

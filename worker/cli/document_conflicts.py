@@ -50,7 +50,7 @@ def _incomplete(fragments: Sequence[AccountDocument]) -> Iterator[Conflict]:
             for path, named in outside.of(folder)
             if named.name == name
             and (named.head or deactivating)
-            and (path.parent in folders or (named.written and some[0].named and named.head != bool(deactivating)))
+            and (path.parent in folders or (named.explicit and some[0].named and named.head != bool(deactivating)))
         }
         for place, folder in parts.items():
             told = (

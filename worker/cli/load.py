@@ -20,7 +20,7 @@ from worker.config.settings import Settings
 from worker.model import times
 from worker.model.accounts import DesiredAccount
 from worker.model.errors import DesiredStateError, Problem, SettingsError, UsageError
-from worker.model.messages import Message, PhoneNumber, joined
+from worker.model.messages import Message, PhoneNumber, join
 from worker.model.phones import normalise, parse_digits
 from worker.plan.policy import Selection
 from worker.plan.safety import ALLOW_ALL, RULES
@@ -142,7 +142,7 @@ def match_accounts(names: Sequence[str], accounts: Iterable[DesiredAccount]) -> 
         if name not in known
     ]
     if unknown:
-        raise UsageError(joined(unknown, "; "))
+        raise UsageError(join(unknown, "; "))
     return wanted
 
 

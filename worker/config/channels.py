@@ -88,7 +88,7 @@ def _channel(reader: Reader, node: Node) -> Channel | None:
     for name in ("name", "url"):
         if name not in fields:
             reader.problem(node, Message("missing {name}: a channel needs a name and a url", name=name))
-    reading: dict[str, Callable[[Reader, Node], Any]] = {
+    readers: dict[str, Callable[[Reader, Node], Any]] = {
         "name": lambda reader, node: read_text(reader, node, "name", NAME_CAP),
         "url": lambda reader, node: read_secret_ref(reader, node, "url"),
         "events": _events,
@@ -96,43 +96,43 @@ def _channel(reader: Reader, node: Node) -> Channel | None:
         "title": _template,
         "body": _template,
     }
-    parsed = {name: reading[name](reader, value) for name, value in fields.items()}
-    given = {name: value for name, value in parsed.items() if value is not None}
-    return Channel(**given) if {"name", "url"} <= given.keys() else None
+    values = {name: readers[name](reader, value) for name, value in fields.items()}
+    fields_read = {name: value for name, value in values.items() if value is not None}
+    return Channel(**fields_read) if {"name", "url"} <= fields_read.keys() else None
 
 
 def _events(reader: Reader, node: Node) -> tuple[Event, ...] | None:
-    known = [event.value for event in Event]
+    names = [event.value for event in Event]
     if not isinstance(node, Sequence) or not node.items:
-        message = Message("events must be a list of {choices}; omit it for all of them", choices=tuple(known))
+        message = Message("events must be a list of {choices}; omit it for all of them", choices=tuple(names))
         reader.problem(node, message)
         return None
     events: dict[Event, Node] = {}
     for item in node.items:
-        given = item.text if isinstance(item, Scalar) else ""
-        if given not in known:
-            reader.problem(item, Message("unknown event{hint}", hint=suggest(given, known)))
-        elif given in events:
-            reader.problem(item, Message("duplicate event {name}: keep one", name=given))
+        name = item.text if isinstance(item, Scalar) else ""
+        if name not in names:
+            reader.problem(item, Message("unknown event{hint}", hint=suggest(name, names)))
+        elif name in events:
+            reader.problem(item, Message("duplicate event {name}: keep one", name=name))
         else:
-            events[Event(given)] = item
+            events[Event(name)] = item
     return tuple(events)
 
 
 def _seconds(reader: Reader, node: Node) -> float | None:
-    given = node.text if isinstance(node, Scalar) else ""
+    text = node.text if isinstance(node, Scalar) else ""
     try:
-        return msgspec.convert(given, _Digest, strict=False)
+        return msgspec.convert(text, _Digest, strict=False)
     except msgspec.ValidationError:
         reader.problem(node, Message("digest_seconds must be a number of seconds from 0 to {maximum:,}", maximum=_DAY))
         return None
 
 
 def _template(reader: Reader, node: Node) -> str | None:
-    given = read_text(reader, node, Message("a template"), NOTE_CAP, prose=True)
-    if given is None:
+    text = read_text(reader, node, Message("a template"), NOTE_CAP, prose=True)
+    if text is None:
         return None
-    template = Template(given)
+    template = Template(text)
     if not template.is_valid():
         reader.problem(node, Message("$ in a template starts a field: write $$ for the character itself"))
         return None
@@ -140,4 +140,4 @@ def _template(reader: Reader, node: Node) -> str | None:
         if name not in FIELDS:
             reader.problem(node, Message("unknown field in a template{hint}", hint=suggest(name, FIELDS)))
             return None
-    return given
+    return text

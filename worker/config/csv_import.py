@@ -69,10 +69,10 @@ class _CsvRow(Struct, frozen=True):
     raw: str | None
 
 
-def read_csv(source: str, data: bytes, skipped: Collection[str] = (), encoding: str = "auto") -> ImportedNumbers:
+def read_csv(source: str, data: bytes, skip: Collection[str] = (), encoding: str = "auto") -> ImportedNumbers:
     """Read the bytes of a CSV file whose first row names its columns; `source` is its name in problems.
 
-    Columns in `skipped` are ignored. The delimiter is a comma, semicolon, tab or bar. `encoding` is one of `ENCODINGS`,
+    Columns in `skip` are ignored. The delimiter is a comma, semicolon, tab or bar. `encoding` is one of `ENCODINGS`,
     or `auto`: by byte-order mark or, if UTF-8 and CP949 both fit, the one that gives the more plausible Korean. Text is
     normalized to NFC, as macOS writes Hangul decomposed.
 
@@ -81,20 +81,20 @@ def read_csv(source: str, data: bytes, skipped: Collection[str] = (), encoding: 
     """
     if len(data) > FILE_CAP:
         raise _error(source, 1, 1, file_too_long(FILE_CAP))
-    text, warnings = _decoded(source, data, encoding)
+    text, warnings = _decode(source, data, encoding)
     lines = list(StringIO(text, newline=""))
     if not lines or not text.strip():
         raise _error(source, 1, 1, Message("the file is empty"))
     delimiter = max(_DELIMITERS, key=lines[0].count)
     rows = _rows(source, lines, delimiter)
-    reader = _TableReader(source, next(rows), delimiter, frozenset(map(_plain, skipped)), warnings)
+    reader = _TableReader(source, next(rows), delimiter, frozenset(map(_plain, skip)), warnings)
     for row in rows:
         if any(cell.strip() for cell in row.cells):
             reader.take(row)
     return reader.finish()
 
 
-def _decoded(source: str, data: bytes, encoding: str) -> tuple[str, list[Problem]]:
+def _decode(source: str, data: bytes, encoding: str) -> tuple[str, list[Problem]]:
     """Return the text of a file, and a warning if its encoding is ambiguous."""
     if encoding == "auto":
         names: Sequence[str] = ("utf-8", "cp949")
@@ -166,7 +166,7 @@ class _TableReader:
     """Reads rows by the columns of the first one, and collects problems."""
 
     def __init__(
-        self, source: str, head: _CsvRow, delimiter: str, skipped: Collection[str], warnings: Sequence[Problem]
+        self, source: str, head: _CsvRow, delimiter: str, skip: Collection[str], warnings: Sequence[Problem]
     ) -> None:
         self._source = source
         self._warnings = list(warnings)
@@ -178,15 +178,15 @@ class _TableReader:
         self._width = len(head.cells)
         self._columns: dict[str, int] = {}
         for index, cell in enumerate(head.cells):
-            column = None if _plain(cell) in skipped else _NAMES.get(_plain(cell))
+            column = None if _plain(cell) in skip else _NAMES.get(_plain(cell))
             if column is None:
-                if cell.strip() and _plain(cell) not in skipped:
+                if cell.strip() and _plain(cell) not in skip:
                     message = Message(
                         "unknown column {column}: rename it or use --skip-column", column=quote(cell.strip())
                     )
                     self._problem(head, index, message)
             elif column in self._columns:
-                raise self._failed(head, index, Message("duplicate column {column}: keep one", column=column))
+                raise self._error_at(head, index, Message("duplicate column {column}: keep one", column=column))
             else:
                 self._columns[column] = index
         missing = [column for column in ("phone", "status") if column not in self._columns]
@@ -196,7 +196,7 @@ class _TableReader:
                 "owner and protected",
                 missing=tuple(missing),
             )
-            raise self._failed(head, 0, message)
+            raise self._error_at(head, 0, message)
 
     def take(self, row: _CsvRow) -> None:
         """Read a row that is not blank."""
@@ -240,9 +240,9 @@ class _TableReader:
         index = self._columns["phone"]
         cell = self._cell(row, "phone")
         formula = _formula(cell)
-        written = formula[1] if formula else cell.removeprefix("'")
+        text = formula[1] if formula else cell.removeprefix("'")
         try:
-            phone = normalise(written)
+            phone = normalise(text)
         except ValueError as error:
             self._problem(row, index, Message("{phone}: {reason}", phone=quote(cell), reason=str(error)))
             return None
@@ -290,7 +290,7 @@ class _TableReader:
         else:
             self._omitted += 1
 
-    def _failed(self, row: _CsvRow, index: int, message: str) -> DesiredStateError:
+    def _error_at(self, row: _CsvRow, index: int, message: str) -> DesiredStateError:
         return _error(self._source, row.line, _column(row, index, self._delimiter), message)
 
 
@@ -300,13 +300,13 @@ def _plain(cell: str) -> str:
 
 def _column(row: _CsvRow, index: int, delimiter: str) -> int:
     """Return the column at which a cell starts in its line, counted from 1; 1 if the row has several lines."""
-    quoted, cells = False, 0
+    in_quotes, cells = False, 0
     for at, char in enumerate(row.raw or ""):
         if cells == index:
             return at + 1
         if char == '"':
-            quoted = not quoted
-        cells += char == delimiter and not quoted
+            in_quotes = not in_quotes
+        cells += char == delimiter and not in_quotes
     return 1
 
 

@@ -30,29 +30,29 @@ def read_text(reader: Reader, node: Node, what: str, cap: int, *, prose: bool = 
     if not isinstance(node, Scalar):
         reader.problem(node, Message("{field} must be text", field=what))
         return None
-    given = node.text.strip()
-    if node.null or not given:
+    text = node.text.strip()
+    if node.null or not text:
         reader.problem(node, Message("{field} is empty: give it a value or remove the line", field=what))
         return None
-    reason = why_unfit(given, cap, prose=prose)
+    reason = why_unfit(text, cap, prose=prose)
     if reason is not None:
         reader.problem(node, Message("{field} {reason}", field=what, reason=reason))
         return None
-    return given
+    return text
 
 
 def read_count(node: Node) -> int | None:
     """Return the whole number at a node, of at most `COUNT_DIGITS` digits; None if the node is anything else."""
-    given = node.text if isinstance(node, Scalar) else ""
-    return int(given) if given.isascii() and given.isdigit() and len(given) <= COUNT_DIGITS else None
+    text = node.text if isinstance(node, Scalar) else ""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= COUNT_DIGITS else None
 
 
-def why_unfit(given: str, cap: int, *, prose: bool = False) -> Message | None:
+def why_unfit(text: str, cap: int, *, prose: bool = False) -> Message | None:
     """Return why a text cannot be used, without repeating it; None if it can."""
-    if len(given) > cap:
+    if len(text) > cap:
         return Message("is longer than {cap:,} characters: shorten it", cap=cap)
-    if not given.isprintable():
-        for char in given:
+    if not text.isprintable():
+        for char in text:
             if prose and (char in "\n\t" or category(char) == "Zs"):
                 continue
             if char == "\n":
@@ -80,11 +80,11 @@ def read_secret_ref(reader: Reader, node: Node, name: str) -> SecretRef | None:
         reader.problem(node, literal if node.items and not fields else one)
         return None
     ((kind, value),) = fields.items()
-    given = read_text(reader, value, kind, NOTE_CAP)
-    if given is None:
+    text = read_text(reader, value, kind, NOTE_CAP)
+    if text is None:
         return None
-    if _secret(given):
+    if _secret(text):
         reader.problem(value, Message("looks like a secret, not a name: {advice}", advice=literal))
-    elif kind == "env" and not _variable(given):
+    elif kind == "env" and not _variable(text):
         reader.problem(value, Message("env must be a variable name: letters, digits and _, without $ or spaces"))
-    return SecretRef(**{kind: given})
+    return SecretRef(**{kind: text})

@@ -54,18 +54,20 @@ def read(paths: Sequence[str], stdin: Callable[[int], bytes]) -> Iterator[tuple[
     `-` is standard input, read through `stdin(size)`. Folders are searched for *.yaml and *.yml; hidden ones are
     skipped, links are followed, and each folder is searched once.
     """
-    seen: dict[FileIdentity, str] = {}
-    asked = False
+    read_before: dict[FileIdentity, str] = {}
+    has_read_stdin = False
     for path in expand_folders(paths):
         if isinstance(path, Problem):
             yield path
         elif path == "-":
             yield (
-                Problem(STDIN, 1, 1, Message("standard input is given twice: give - once")) if asked else _stdin(stdin)
+                Problem(STDIN, 1, 1, Message("standard input is given twice: give - once"))
+                if has_read_stdin
+                else _stdin(stdin)
             )
-            asked = True
+            has_read_stdin = True
         else:
-            yield read_file(path, seen, Message("a file, a folder or - for standard input"))
+            yield read_file(path, read_before, Message("a file, a folder or - for standard input"))
 
 
 def expand_folders(paths: Sequence[str]) -> Iterator[str | Problem]:
@@ -78,11 +80,11 @@ def expand_folders(paths: Sequence[str]) -> Iterator[str | Problem]:
 
 
 def read_file(
-    path: str, seen: dict[FileIdentity, str] | None = None, expected: Message = _FILE, cap: int = FILE_CAP
+    path: str, read_before: dict[FileIdentity, str] | None = None, expected: Message = _FILE, cap: int = FILE_CAP
 ) -> tuple[str, bytes] | Problem:
     """Return a file's name and its bytes, at most `cap` + 1, or why it cannot be read.
 
-    `seen` has the files read before; this one is added. `expected` says in messages what to give.
+    `read_before` has the files read before; this one is added. `expected` says in messages what to give.
     """
     if not path.isprintable():
         # the name goes to terminals and logs
@@ -98,15 +100,18 @@ def read_file(
             if not stat.S_ISREG(status.st_mode):
                 return Problem(path, 1, 1, Message("not a regular file: give {expected}", expected=expected))
             identity = (status.st_dev, status.st_ino)
-            if seen is not None and identity in seen:
+            if read_before is not None and identity in read_before:
                 return Problem(
-                    path, 1, 1, Message("same file as {other_name}: give it once", other_name=seen[identity])
+                    path,
+                    1,
+                    1,
+                    Message("same file as {other_name}: give it once", other_name=read_before[identity]),
                 )
             data = file.read(cap + 1)
     except OSError as error:
         return Problem(path, 1, 1, _unreadable(error))
-    if seen is not None:
-        seen[identity] = path
+    if read_before is not None:
+        read_before[identity] = path
     return path, data
 
 
@@ -175,20 +180,20 @@ def _stdin(stdin: Callable[[int], bytes]) -> tuple[str, bytes] | Problem:
 def _folder(path: str) -> Iterator[str | Problem]:
     empty = True
     unreadable: list[OSError] = []
-    walked: set[FileIdentity] = set()
+    visited: set[FileIdentity] = set()
     for parent, folders, files in os.walk(path, onerror=unreadable.append, followlinks=True):
         try:
             status = Path(parent).stat()
-        except OSError as gone:
+        except OSError as missing:
             # a folder deleted meanwhile counts as absent; any other error is reported
-            if not isinstance(gone, FileNotFoundError):
-                unreadable.append(gone)
+            if not isinstance(missing, FileNotFoundError):
+                unreadable.append(missing)
             folders.clear()
             continue
-        if (status.st_dev, status.st_ino) in walked:
+        if (status.st_dev, status.st_ino) in visited:
             folders.clear()
             continue
-        walked.add((status.st_dev, status.st_ino))
+        visited.add((status.st_dev, status.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in filter(_is_yaml, sorted(files)):
             empty = False

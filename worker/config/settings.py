@@ -196,8 +196,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
 _percentage: Final = re.compile(r"(?P<number>[0-9]{1,9})(?P<percent> *%)?").fullmatch
 
 
-def resolve_limit(name: str, value: int | str, whole: int, *, least: int = 0) -> int:
-    """Return how many of `whole` numbers the limit `name` allows.
+def resolve_limit(name: str, value: int | str, total: int, *, least: int = 0) -> int:
+    """Return how many of `total` numbers the limit `name` allows.
 
     A percentage is rounded down and never allows fewer than `least`; a plain number counts as written.
 
@@ -206,10 +206,10 @@ def resolve_limit(name: str, value: int | str, whole: int, *, least: int = 0) ->
     """
     match = _percentage(str(value).strip())
     if match is None or (match["percent"] and int(match["number"]) > _WHOLE):
-        given = yaml_reader.quote(str(value)) if value else Message("nothing")
-        raise ValueError(Message("{name} must be {expected}, not {actual}", name=name, expected=_SHARE, actual=given))
+        actual = yaml_reader.quote(str(value)) if value else Message("nothing")
+        raise ValueError(Message("{name} must be {expected}, not {actual}", name=name, expected=_SHARE, actual=actual))
     number = int(match["number"])
-    return max(least, whole * number // _WHOLE) if match["percent"] else number
+    return max(least, total * number // _WHOLE) if match["percent"] else number
 
 
 def threshold(value: int | str, active: int) -> int:
@@ -245,7 +245,7 @@ def load(source: tuple[str, bytes] | None, environment: Mapping[str, str], optio
     values |= {tuple(name.split(".")): value for name, value in options.items()}
     if problems:
         raise SettingsError(problems, omitted)
-    return _built(Settings, (), values)
+    return _build(Settings, (), values)
 
 
 def _of_file(reader: yaml_reader.Reader, data: bytes) -> dict[tuple[str, ...], object]:
@@ -267,8 +267,8 @@ def _of_file(reader: yaml_reader.Reader, data: bytes) -> dict[tuple[str, ...], o
         if isinstance(root, yaml_reader.Mapping):
             values |= _walk(reader, Settings, (), root)
         elif not (isinstance(root, yaml_reader.Scalar) and root.null):
-            given = yaml_reader.describe(root)
-            reader.problem(root, Message("settings must be a mapping of names to values, not {actual}", actual=given))
+            actual = yaml_reader.describe(root)
+            reader.problem(root, Message("settings must be a mapping of names to values, not {actual}", actual=actual))
     return values
 
 
@@ -293,12 +293,12 @@ def _walk(
         if name in _LISTS:
             values[*path, name] = _LISTS[name](reader, value)
             continue
-        given = yaml_reader.describe(value)
+        actual = yaml_reader.describe(value)
         if not isinstance(value, yaml_reader.Scalar):
-            reader.problem(value, _mismatch(fields[name], given))
+            reader.problem(value, _mismatch(fields[name], actual))
             continue
         try:
-            values[*path, name] = _leaf(fields[name], None if value.null else value.text, given)
+            values[*path, name] = _leaf(fields[name], None if value.null else value.text, actual)
         except ValueError as error:
             reader.problem(value, str(error))
     return values
@@ -339,14 +339,14 @@ def _is_section(kind: object) -> bool:
     return isinstance(kind, type) and issubclass(kind, Struct)
 
 
-def _leaf(field: structs.FieldInfo, text: str | None, given: str) -> object:
-    """Return the value of one setting from its text, None for null; `given` is the text as a message repeats it."""
+def _leaf(field: structs.FieldInfo, text: str | None, actual: str) -> object:
+    """Return the value of one setting from its text, None for null; `actual` is the text as a message repeats it."""
     if text is not None and (not text or "\0" in text):
-        raise ValueError(_mismatch(field, given))
+        raise ValueError(_mismatch(field, actual))
     try:
         value: object = msgspec.convert(text, type=field.type, strict=False)
     except msgspec.ValidationError:
-        raise ValueError(_mismatch(field, given)) from None
+        raise ValueError(_mismatch(field, actual)) from None
     if field.name == "endpoint":
         parse_endpoint(str(value))
     if field.name in _SHARES:
@@ -360,12 +360,12 @@ def _leaf(field: structs.FieldInfo, text: str | None, given: str) -> object:
     return value
 
 
-def _mismatch(field: structs.FieldInfo, given: str) -> Message:
+def _mismatch(field: structs.FieldInfo, actual: str) -> Message:
     """Return a message that says what a setting must be."""
     from msgspec import inspect  # noqa: PLC0415 - for mistakes only
 
-    kind = inspect.type_info(field.type)
-    match kind.type if isinstance(kind, inspect.Metadata) else kind:
+    type_ = inspect.type_info(field.type)
+    match type_.type if isinstance(type_, inspect.Metadata) else type_:
         case inspect.IntType(ge=least, le=most):
             expected = Message("a whole number from {minimum} to {maximum:,}", minimum=least or 0, maximum=most or 0)
         case inspect.FloatType(le=most):
@@ -378,14 +378,14 @@ def _mismatch(field: structs.FieldInfo, given: str) -> Message:
             expected = _SHARE
         case _:
             expected = Message("text")
-    return Message("{name} must be {expected}, not {actual}", name=field.name, expected=expected, actual=given)
+    return Message("{name} must be {expected}, not {actual}", name=field.name, expected=expected, actual=actual)
 
 
-def _built(section: type[S], path: tuple[str, ...], values: Mapping[tuple[str, ...], object]) -> S:
-    given: dict[str, object] = {}
+def _build(section: type[S], path: tuple[str, ...], values: Mapping[tuple[str, ...], object]) -> S:
+    fields: dict[str, object] = {}
     for field in structs.fields(section):
         if _is_section(field.type):
-            given[field.name] = _built(field.type, (*path, field.name), values)
+            fields[field.name] = _build(field.type, (*path, field.name), values)
         elif (*path, field.name) in values:
-            given[field.name] = values[*path, field.name]
-    return section(**given)
+            fields[field.name] = values[*path, field.name]
+    return section(**fields)

@@ -52,34 +52,36 @@ def parse_endpoint(text: str) -> Endpoint:
     if "@" in text or "?" in text or "#" in text:
         # no message may repeat what could be a password or a token
         raise ValueError(Message("an endpoint must not have a user, password, query or fragment: remove it"))
-    shown = yaml_reader.quote(text)
+    quoted_url = yaml_reader.quote(text)
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
     except ValueError as error:
         raise ValueError(
-            Message("endpoint {endpoint} is not a URL: {error}", endpoint=shown, error=_lower(str(error)))
+            Message("endpoint {endpoint} is not a URL: {error}", endpoint=quoted_url, error=_lower(str(error)))
         ) from None
     if parts.scheme not in {"http", "https"} or not host:
         hint = yaml_reader.suggest(text, ENDPOINTS)
         raise ValueError(
-            Message("endpoint {endpoint} is neither a known name nor an https URL{hint}", endpoint=shown, hint=hint)
+            Message(
+                "endpoint {endpoint} is neither a known name nor an https URL{hint}", endpoint=quoted_url, hint=hint
+            )
         )
     if not text.isascii() or not text.isprintable() or " " in text or "\\" in text:
         raise ValueError(
             Message(
                 "endpoint {endpoint} has characters that a URL cannot have: percent-encode them, and write the host in "
                 "its xn-- form",
-                endpoint=shown,
+                endpoint=quoted_url,
             )
         )
     if port == 0 or not all(0 < len(label) <= _LABEL_CAP for label in host.removesuffix(".").split(".")):
-        raise ValueError(Message("endpoint {endpoint} has an invalid host or port", endpoint=shown))
+        raise ValueError(Message("endpoint {endpoint} has an invalid host or port", endpoint=quoted_url))
     if parts.scheme == "http" and not _is_loopback(host):
         raise ValueError(
             Message(
                 "endpoint {endpoint} is plain http: use https (http is allowed only for 127.0.0.1, ::1 and localhost)",
-                endpoint=shown,
+                endpoint=quoted_url,
             )
         )
     return Endpoint(text.rstrip("/"))
@@ -91,10 +93,10 @@ def platform_of(text: str) -> str:
     Letter case of the host, default port, trailing dot and slash, and names of this machine make no difference.
     """
     try:
-        where = parse_endpoint(text)
+        endpoint = parse_endpoint(text)
     except ValueError:
         return text  # no request can reach it
-    url = _normal(where.url)
+    url = _normal(endpoint.url)
     return "vendor" if url in _VENDOR else url
 
 
@@ -102,9 +104,9 @@ def _normal(url: str) -> str:
     parts = urlsplit(url)
     host = (parts.hostname or "").removesuffix(".")
     host = "127.0.0.1" if host in {"localhost", "::1"} else host
-    shown = f"[{host}]" if ":" in host else host
+    host_text = f"[{host}]" if ":" in host else host
     port = "" if parts.port in {None, _PORTS[parts.scheme]} else f":{parts.port}"
-    return f"{parts.scheme}://{shown}{port}{parts.path.rstrip('/')}"
+    return f"{parts.scheme}://{host_text}{port}{parts.path.rstrip('/')}"
 
 
 _PORTS: Final = {"https": 443, "http": 80}

@@ -128,15 +128,15 @@ def parse_events(source: str, text: str) -> Iterator[Any]:
             kind = type(event)
             if kind is yaml.ScalarEvent:
                 if event.anchor is not None or event.tag is not None or len(event.value) > SCALAR_CAP:
-                    raise YamlError(_refused(source, event))
+                    raise YamlError(_not_allowed(source, event))
             elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
                 depth += 1
                 if depth > DEPTH_CAP or event.anchor is not None or event.tag is not None:
-                    raise YamlError(_refused(source, event))
+                    raise YamlError(_not_allowed(source, event))
             elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
                 depth -= 1
             elif kind is yaml.AliasEvent:
-                raise YamlError(_refused(source, event))
+                raise YamlError(_not_allowed(source, event))
             yield event
     except yaml.MarkedYAMLError as error:
         mark: Any = error.problem_mark
@@ -151,7 +151,7 @@ def parse_events(source: str, text: str) -> Iterator[Any]:
         raise YamlError(Problem(source, *position, Message("control character: remove it"))) from None
 
 
-def _refused(source: str, event: Any) -> Problem:
+def _not_allowed(source: str, event: Any) -> Problem:
     mark = event.start_mark
     if isinstance(event, yaml.AliasEvent):
         reason = Message("aliases (*name) are not allowed: write the value out")
@@ -328,14 +328,14 @@ class Reader:
                 values[name] = value
         return values
 
-    def key(self, key: Node, seen: dict[str, Node], known: Collection[str], *, secret: bool = False) -> str | None:
-        """Return a known key and add it to `seen`; None if the key is unknown or a duplicate, which is a problem."""
+    def key(self, key: Node, keys: dict[str, Node], known: Collection[str], *, secret: bool = False) -> str | None:
+        """Return a known key and add it to `keys`; None if the key is unknown or a duplicate, which is a problem."""
         if not isinstance(key, Scalar):
             self.problem(key, Message("expected a key: one of {choices}", choices=tuple(known)))
-        elif key.text in seen:
-            self.problem(key, duplicate(key.text, seen[key.text]))
+        elif key.text in keys:
+            self.problem(key, duplicate(key.text, keys[key.text]))
         elif key.text in known:
-            seen[key.text] = key
+            keys[key.text] = key
             return key.text
         elif len(self.problems) >= PROBLEM_CAP:
             # a suggestion takes longer than everything else here

@@ -17,7 +17,7 @@ from worker.daemon.scheduler import DueWork, Scheduler
 from worker.daemon.systemd import Systemd
 from worker.model.accounts import DesiredAccount
 from worker.model.errors import DesiredStateError, Interrupted, SettingsError
-from worker.model.messages import Message, joined
+from worker.model.messages import Message, join
 from worker.model.schedule import next_transition
 from worker.model.suspension import Maintenance, Suspend
 from worker.model.times import DEFAULT_ZONE, format_utc_ms
@@ -363,5 +363,5 @@ def _stamp(moment: datetime | None) -> str | None:
 
 def _shown(error: DesiredStateError | SettingsError) -> str:
     more = len(error.problems) + error.omitted - _SHOWN
-    shown = joined(map(str, error.problems[:_SHOWN]), "; ")
+    shown = join(map(str, error.problems[:_SHOWN]), "; ")
     return Message("{problems}; and {count} more", problems=shown, count=more) if more > 0 else shown

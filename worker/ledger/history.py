@@ -13,7 +13,7 @@ from worker.ledger.records import credentials_of
 from worker.model.accounts import Group
 from worker.model.errors import ErrorInfo, NumberError
 from worker.model.history import AccountRecord, Attempt, AttemptState, Ending, History, NumberRecord, RunRecord
-from worker.model.messages import restored
+from worker.model.messages import restore
 from worker.model.plans import Action
 from worker.model.results import Outcome, Requests
 from worker.model.safety import InUse, Safety
@@ -234,4 +234,4 @@ def _error(row: dict[str, Any]) -> NumberError | None:
 def _message(row: dict[str, Any]) -> str:
     """Return the message of an error; only its English text if an older version wrote the row."""
     text, message_parts = row["error_message"] or "", row.get("error_parts")
-    return text if message_parts is None else restored(text, msgspec.json.decode(message_parts))
+    return text if message_parts is None else restore(text, msgspec.json.decode(message_parts))

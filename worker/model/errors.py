@@ -1,7 +1,7 @@
-"""Every error the worker raises on purpose. Handlers decide by the type alone.
+"""Exceptions of the worker. Handlers decide by the type alone.
 
 WorkerError
-├── UsageError                 wrong options or a missing answer: nothing was sent
+├── UsageError                 wrong options or a missing confirmation: nothing was sent
 ├── DesiredStateError          problems in desired-state files, each with its place
 ├── SettingsError              problems in settings, each with its place
 ├── ImplausibleNumber          a listed number cannot exist, and the account does not have it: nothing was written
@@ -38,7 +38,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from worker.model.messages import Message, joined
+from worker.model.messages import Message, join
 
 __all__ = [
     "AccountBusy",
@@ -144,11 +144,11 @@ class UsageError(WorkerError):
 
 
 class _ProblemsError(WorkerError):
-    """A list of problems; `omitted` counts those beyond it."""
+    """A list of problems; `omitted` is how many more there are."""
 
     def __init__(self, problems: Sequence[Problem], omitted: int = 0) -> None:
         more = [Message("… and {count:,} more", count=omitted)] if omitted else []
-        super().__init__(joined([*map(str, problems), *more], "\n"))
+        super().__init__(join([*map(str, problems), *more], "\n"))
         self.problems = tuple(problems)
         self.omitted = omitted
 

@@ -1,18 +1,18 @@
-"""Messages as values: a template and its parameters, which are English until they are shown in another language.
+"""Messages as values: a template and its parameters, translated when they are shown.
 
-A `Message` is a `str`, its English text, so that JSON, logs and the ledger carry it like any other text.
-`worker.render.i18n.translated` shows it in the user's language, and masking hides its phone numbers. To write one:
+A `Message` is a `str`, its English text, so that JSON, logs and the ledger treat it as text.
+`worker.render.i18n.translated` translates it, and masking hides its phone numbers. To write one:
 
 - `Message("no account is named {name}", name=name)`: a literal template, as `str.format` takes it, and its values.
   `make messages` adds the literal to the catalogue. Formats go into the template: `{count:,}`, `{name!r}`.
-- No f-string, `+` or `%`, neither as template nor in a parameter that has words. Where an f-string chose between words,
+- No f-string, `+` or `%`, neither as template nor in a parameter that has words. Instead of a choice between words,
   write two messages: `Message("… is on") if on else Message("… is off")`.
 - Counts: `Message.plural("{count:,} number is held", "{count:,} numbers are held", count, …)`.
-- A message within a message is a parameter: `Message("{problem}{hint}", problem=…, hint=suggestion(word))`; a hint that
-  is missing is `""`. The message of an error is `str(error)`: it stays a message.
+- A message within a message is a parameter: `Message("{problem}{hint}", problem=…, hint=suggestion(word))`; a missing
+  hint is `""`. The message of an error is `str(error)`: it stays a message.
 - `PhoneNumber(phone)` marks a phone number. A tuple is a list of texts, numbers or messages, joined with commas.
-- `joined(messages, "; ")` puts whole messages in a row. `system_text(error.strerror)` is what an `OSError` says.
-- Any other `str` (a name, a path, the API's own message) is foreign text: shown as it came, masked by pattern.
+- `join(messages, "; ")` concatenates whole messages. `system_text(error.strerror)` is the text of an `OSError`.
+- Any other `str` (a name, a path, the API's own message) is foreign text: shown unchanged, masked by pattern.
 - `Problem`, `Refusal`, `Notice`, `Change.reason`, errors: all take a message where they take a text.
 - Operations on the text (`+`, slices, `rstrip`, f-strings) return a plain `str`, which is not translated.
 """
@@ -20,10 +20,10 @@ A `Message` is a `str`, its English text, so that JSON, logs and the ledger carr
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self, TypeAlias
 
-__all__ = ["Message", "Parameter", "PhoneNumber", "english", "joined", "parts", "restored", "system_text"]
+__all__ = ["Message", "Parameter", "PhoneNumber", "english", "join", "parts", "restore", "system_text"]
 
 Parameter: TypeAlias = str | int | float | tuple["Parameter", ...]
-"""What stands for a placeholder: a message or phone number, foreign text, a number, or several of them."""
+"""Value of a placeholder: a message or phone number, foreign text, a number, or several of them."""
 
 
 class PhoneNumber(str):
@@ -33,10 +33,9 @@ class PhoneNumber(str):
 
 
 class Message(str):
-    """A text for users, made of a template and parameters. Its value is the English text.
+    """A text for users: a template and parameters. Its value is the English text.
 
-    `many` is the template of the plural, None where the message does not count anything; then the number is the
-    parameter `count`.
+    `many` is the template of the plural, None for a message without one; the parameter `count` selects the form.
     """
 
     template: str
@@ -51,7 +50,7 @@ class Message(str):
 
     @classmethod
     def plural(cls, one: str, many: str, /, count: int, **parameters: Parameter) -> Self:
-        """Return the message for a count, of two templates: for one, and for every other number."""
+        """Return the message for a count, by a template for one and a template for every other number."""
         return cls._make(one, many, {"count": count, **parameters})
 
     @classmethod
@@ -89,14 +88,14 @@ def english(value: object) -> str:
 
 
 def parts(value: Parameter) -> Any:
-    """Return a message as what JSON can keep: its template, the plural's, and its parameters."""
+    """Return a message as JSON values: its template, the plural's, and its parameters."""
     match value:
         case Message():
-            kept = {
+            encoded = {
                 "template": value.template,
                 "parameters": {key: parts(each) for key, each in value.parameters.items()},
             }
-            return kept if value.many is None else kept | {"many": value.many}
+            return encoded if value.many is None else encoded | {"many": value.many}
         case PhoneNumber():
             return {"phone": english(value)}
         case tuple():
@@ -105,37 +104,37 @@ def parts(value: Parameter) -> Any:
             return value
 
 
-def restored(text: str, kept: Any) -> str:
-    """Return the message whose `parts` were kept, or `text`, its English, where that is not what they make."""
+def restore(text: str, encoded: Any) -> str:
+    """Return the message of encoded `parts`, or `text`, its English, if that differs."""
     try:
-        message = _restored(kept)
+        message = _restored(encoded)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError):
         return text
     return message if isinstance(message, Message) and message == text else text
 
 
-def _restored(kept: Any) -> Parameter:
-    match kept:
+def _restored(encoded: Any) -> Parameter:
+    match encoded:
         case {"template": str(template), "parameters": dict(parameters)}:
             values = {key: _restored(each) for key, each in parameters.items()}
-            return Message._make(template, kept.get("many"), values)
+            return Message._make(template, encoded.get("many"), values)
         case {"phone": str(phone)}:
             return PhoneNumber(phone)
         case list():
-            return tuple(map(_restored, kept))
+            return tuple(map(_restored, encoded))
         case str() | int() | float():
-            return kept
-    raise TypeError(f"{type(kept).__name__} cannot be restored")
+            return encoded
+    raise TypeError(f"{type(encoded).__name__} cannot be restored")
 
 
-def joined(messages: Iterable[str], separator: str) -> Message:
-    """Return messages in a row, as one."""
+def join(messages: Iterable[str], separator: str) -> Message:
+    """Return several messages as one, separated by `separator`."""
     parts = {f"part{place}": message for place, message in enumerate(messages)}
     return Message(_escaped(separator).join(f"{{{name}}}" for name in parts), **parts)
 
 
 def system_text(text: str | None) -> Message:
-    """Return a text that the catalogue may hold as a whole: a status, or what the operating system says of an error."""
+    """Return a message without parameters: a status, or an error text of the operating system."""
     return Message(_escaped(text or "unknown error"))
 
 

@@ -1,4 +1,4 @@
-"""Korean sender numbers: parse, format, and check for plausibility.
+"""Korean sender numbers: parsing, formatting and plausibility.
 
 An account may have registered any number of 3 to 12 digits, and a registered number is valid by definition. So
 `parse_digits` only reads digits, `normalise` refuses digits that were truncated on their way into a file, and
@@ -115,20 +115,20 @@ def parse_digits(text: str) -> str:
     Raises:
         ValueError: the text is not a number of 3 to 12 digits. The message does not repeat the text.
     """
-    written = text.strip()
-    if written[:1] in _DASHES and written[1:2].isdecimal():
+    stripped = text.strip()
+    if stripped[:1] in _DASHES and stripped[1:2].isdecimal():
         raise ValueError(_MINUS)
-    if _amount(written) and not _several(written):
-        raise ValueError(_spoilt(written, decimal="," not in written))
-    bare = written.translate(_SEPARATORS)
+    if _amount(stripped) and not _several(stripped):
+        raise ValueError(_converted_message(stripped, decimal="," not in stripped))
+    bare = stripped.translate(_SEPARATORS)
     digits = bare.removeprefix("+")
     if not digits:
         raise ValueError(Message("no number: write one such as 010-1234-5678"))
     if not (digits.isascii() and digits.isdigit()):
-        raise ValueError(_EXTENSION if _extension(written) else _bad_character(digits))
+        raise ValueError(_EXTENSION if _extension(stripped) else _bad_character(digits))
     digits = _national_digits(bare)
-    if _is_decimal(written, digits):
-        raise ValueError(_spoilt(written, decimal=True))
+    if _is_decimal(stripped, digits):
+        raise ValueError(_converted_message(stripped, decimal=True))
     length = len(digits)
     if length > _LONGEST:
         raise ValueError(
@@ -243,11 +243,11 @@ def _is_decimal(written: str, digits: str) -> bool:
     return "." not in head and tail.isdecimal() and (len(tail) < _SHORTEST or amount)
 
 
-def _spoilt(written: str, *, decimal: bool) -> Message:
+def _converted_message(written: str, *, decimal: bool) -> Message:
     """Return the message for a number that a spreadsheet converted, with the original number if it is certain."""
     integer = _fraction.sub("", written)
-    whole, every = (re.sub("[^0-9]", "", text) for text in (integer, written))
-    readings = {reading for digits in (whole, every) for reading in (digits, f"0{digits}") if _is_usual(reading)}
+    whole, all_digits = (re.sub("[^0-9]", "", text) for text in (integer, written))
+    readings = {reading for digits in (whole, all_digits) for reading in (digits, f"0{digits}") if _is_usual(reading)}
     number, *others = readings or {""}
     if number in {whole, f"0{whole}"} and not others and _whole(re.sub("[^0-9.,eE]", "", integer)):
         phone = PhoneNumber(number)
@@ -282,8 +282,8 @@ def _bad_character(text: str) -> Message:
 
 def _describe(char: str) -> str:
     shown = f"'{char}'" if char.isascii() and char.isprintable() else f"U+{ord(char):04X}"
-    described = "" if char.isascii() else unicode_name(char, "").lower()
-    return f"{shown} ({described})" if described else shown
+    description = "" if char.isascii() else unicode_name(char, "").lower()
+    return f"{shown} ({description})" if description else shown
 
 
 def _fits_area(digits: str, area: str) -> bool:

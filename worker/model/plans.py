@@ -55,7 +55,7 @@ class Action(StrEnum):
 
 
 class Cause(StrEnum):
-    """Why a number is not as desired, compared to the last write: the file changed, the account did, or both."""
+    """Why a number differs from its desired state since the last write: the file changed, the account did, or both."""
 
     CONFIG_CHANGE = "config_change"
     EXTERNAL_DRIFT = "external_drift"
@@ -117,10 +117,10 @@ class Notice(Struct, frozen=True):
 
 
 class AccountPlan(Struct, frozen=True, kw_only=True):
-    """The plan of one account. `changes` holds everything but `unchanged`, in the order in which it will be done.
+    """The plan of one account. `changes` has every number that is not `unchanged`, in the order of execution.
 
-    `timezone` is the IANA name of the zone by whose clock its file is written. `active` is how many numbers of the
-    account, planned or not, are ACTIVE; None if it was not read.
+    `timezone` is the IANA name of the time zone of its file. `active` is how many numbers of the account, planned or
+    not, are ACTIVE; None if it was not read.
     """
 
     account: str
@@ -136,14 +136,14 @@ class AccountPlan(Struct, frozen=True, kw_only=True):
 
     @property
     def writes(self) -> tuple[Change, ...]:
-        """The changes that take a write."""
+        """The changes that need a write."""
         return tuple(change for change in self.changes if change.action.writes)
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """The document of `plan`. `fingerprint` names the set of changes, whenever and wherever it was computed.
+    """The document of `plan`. `fingerprint` identifies the set of changes, independent of time and host.
 
-    `at` is the moment whose desired state was compared, where it is not that of the plan itself.
+    `at` is the time of the desired state; None if it is `created_at`.
     """
 
     schema: Literal["senderid.plan/v1"] = "senderid.plan/v1"
@@ -156,6 +156,6 @@ class Plan(Struct, frozen=True, kw_only=True):
 K = TypeVar("K", bound=StrEnum)
 
 
-def tally(keys: type[K], found: Mapping[K, int]) -> dict[K, int]:
-    """Return a count for every member of an enum, 0 for those that `found` lacks."""
-    return {key: found.get(key, 0) for key in keys}
+def tally(keys: type[K], counts: Mapping[K, int]) -> dict[K, int]:
+    """Return a count for every member of an enum, 0 for those that `counts` lacks."""
+    return {key: counts.get(key, 0) for key in keys}

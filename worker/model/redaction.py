@@ -1,4 +1,4 @@
-"""Remove secrets from text."""
+"""Removal of secrets from text."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -7,7 +7,7 @@ from typing import Final
 __all__ = ["REMOVED", "SHORTEST_SECRET", "Secrets", "without_headers"]
 
 REMOVED: Final = "[removed]"
-"""Replaces a secret."""
+"""The replacement of a secret."""
 
 SHORTEST_SECRET: Final = 8
 """Minimum length of a secret for real endpoints. A shorter one could be part of any word."""
@@ -22,13 +22,13 @@ _HEADER: Final = re.compile(
 
 def without_headers(text: str) -> str:
     """Return the text without credentials headers, salts and signatures."""
-    return _HEADER.sub(lambda found: f"{found[1] or found[2]}={REMOVED}", text)
+    return _HEADER.sub(lambda match: f"{match[1] or match[2]}={REMOVED}", text)
 
 
 class Secrets:
     """The secrets of a run; credentials are added as they are read.
 
-    Removal takes time by the length of the text, not by the number of secrets: a reseller has a hundred thousand.
+    The time of a removal depends on the length of the text, not on the number of secrets: a reseller has 100,000.
     """
 
     __slots__ = ("_by_length", "_count", "_lengths")
@@ -74,12 +74,12 @@ class Secrets:
 
 
 def _without(text: str, length: int, secrets: set[str]) -> str:
-    kept: list[str] = []
+    pieces: list[str] = []
     start = at = 0
     while at <= len(text) - length:
         if text[at : at + length] in secrets:
-            kept += (text[start:at], REMOVED)
+            pieces += (text[start:at], REMOVED)
             start = at = at + length
         else:
             at += 1
-    return "".join((*kept, text[start:])) if kept else text
+    return "".join((*pieces, text[start:])) if pieces else text

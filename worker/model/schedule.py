@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from msgspec import Struct, structs
 
 from worker.model.accounts import DatedWindow, Desired, DesiredAccount, IdleNumber, Schedule, Status, WeeklyWindow
-from worker.model.messages import Message, joined
+from worker.model.messages import Message, join
 from worker.model.times import WEEK, format_local, format_utc, load_zone, to_utc
 
 __all__ = [
@@ -33,19 +33,22 @@ __all__ = [
 ]
 
 _INSTANT: Final = timedelta(microseconds=1)
-"""Less than the distance of two edges of windows, which are whole seconds."""
+"""Less than the distance of two edges of windows, which are in whole seconds."""
 _IDLE: Final = Message("no window is open and no status is set outside the windows; the number keeps its status")
 
 
 class ScheduledStatus(NamedTuple):
-    """The status that a schedule wants at a moment, None for nothing, and why."""
+    """The desired status of a schedule at a moment, None for no desired status, and the reason."""
 
     status: Status | None
     because: str
 
 
 class Transition(Struct, frozen=True):
-    """A change of the desired status of one number, at an instant of UTC; None is nothing. `why` explains `after`."""
+    """A change of the desired status of one number, at a time in UTC; None is no desired status.
+
+    `why` is the reason of `after`.
+    """
 
     phone: str
     when: datetime
@@ -58,31 +61,34 @@ def settle_schedules(account: DesiredAccount, moment: datetime) -> DesiredAccoun
     """Return the account with the desired status of every number at an aware moment, and without schedules."""
     if not account.schedules:
         return account
-    settled: dict[Schedule, tuple[ScheduledStatus, str | None]] = {}
+    by_schedule: dict[Schedule, tuple[ScheduledStatus, str | None]] = {}
     numbers = dict(account.numbers)
     idle: dict[str, IdleNumber] = {}
     for phone, schedule in account.schedules.items():
-        if schedule not in settled:
+        if schedule not in by_schedule:
             change = next(status_changes(schedule, moment), None)
-            settled[schedule] = scheduled_status(schedule, moment), None if change is None else format_utc(change[0])
-        held, until = settled[schedule]
-        want = numbers[phone]
-        if held.status is None:
-            idle[phone] = IdleNumber(held.because, until, want.note, want.owner)
+            by_schedule[schedule] = (
+                scheduled_status(schedule, moment),
+                None if change is None else format_utc(change[0]),
+            )
+        current, until = by_schedule[schedule]
+        number = numbers[phone]
+        if current.status is None:
+            idle[phone] = IdleNumber(current.because, until, number.note, number.owner)
             del numbers[phone]
         else:
             numbers[phone] = Desired(
-                held.status, want.note, want.owner, want.protected, because=held.because, until=until
+                current.status, number.note, number.owner, number.protected, because=current.because, until=until
             )
-    kept = zip(account.numbers, account.lines, strict=True)
-    lines = array("I", (line for phone, line in kept if phone not in idle)) if idle else account.lines
+    lines_by_phone = zip(account.numbers, account.lines, strict=True)
+    lines = array("I", (line for phone, line in lines_by_phone if phone not in idle)) if idle else account.lines
     return structs.replace(account, numbers=numbers, lines=lines, schedules={}, idle=idle)
 
 
 def next_transition(account: DesiredAccount, after: datetime) -> datetime | None:
     """Return the first transition of any number after a moment; None if there is none."""
-    found = (next(status_changes(schedule, after), None) for schedule in set(account.schedules.values()))
-    return min((change[0] for change in found if change is not None), default=None)
+    changes = (next(status_changes(schedule, after), None) for schedule in set(account.schedules.values()))
+    return min((change[0] for change in changes if change is not None), default=None)
 
 
 def transitions(account: DesiredAccount, start: datetime, end: datetime) -> Iterator[Transition]:
@@ -101,13 +107,13 @@ def _transitions(
     schedule: Schedule, phones: Sequence[str], start: datetime, end: datetime
 ) -> Iterator[tuple[datetime, list[Transition]]]:
     before = scheduled_status(schedule, start - _INSTANT).status
-    for when, held in takewhile(lambda change: change[0] < end, status_changes(schedule, start - _INSTANT)):
-        yield when, [Transition(phone, when, before, held.status, held.because) for phone in phones]
-        before = held.status
+    for when, current in takewhile(lambda change: change[0] < end, status_changes(schedule, start - _INSTANT)):
+        yield when, [Transition(phone, when, before, current.status, current.because) for phone in phones]
+        before = current.status
 
 
 def scheduled_status(schedule: Schedule, moment: datetime) -> ScheduledStatus:
-    """Return the desired status of a schedule at an aware moment, and why."""
+    """Return the desired status of a schedule at an aware moment, and the reason."""
     window = _dated_at(schedule, moment) or _weekly_at(schedule, moment)
     if window is None:
         plain = schedule.plain
@@ -121,7 +127,7 @@ def scheduled_status(schedule: Schedule, moment: datetime) -> ScheduledStatus:
 
 
 def status_changes(schedule: Schedule, after: datetime) -> Iterator[tuple[datetime, ScheduledStatus]]:
-    """Yield every change of the desired status after a moment with its instant; this may be endless."""
+    """Yield every change of the desired status after a moment with its time. The iterator may be endless."""
     edges = sorted({edge for window in schedule.dated for edge in (window.start, window.end) if edge is not None})
     statuses = {schedule.plain if window is None else window.status for _, window in _profile(schedule.weekly)}
     status, moment = scheduled_status(schedule, after).status, after
@@ -134,34 +140,34 @@ def status_changes(schedule: Schedule, after: datetime) -> Iterator[tuple[dateti
         if not candidates:
             return
         moment = min(candidates)
-        held = scheduled_status(schedule, moment)
-        if held.status != status:
-            status = held.status
-            yield moment, held
+        current = scheduled_status(schedule, moment)
+        if current.status != status:
+            status = current.status
+            yield moment, current
 
 
 def ever_wants(schedule: Schedule, status: Status) -> bool:
-    """Return True if a schedule wants a status at any time."""
+    """Return True if a schedule desires a status at any time."""
     return status == schedule.plain or any(
         window.status == status for some in (schedule.dated, schedule.weekly) for window in some
     )
 
 
 def find_contradictions(windows: Sequence[DatedWindow | WeeklyWindow]) -> list[tuple[int, int]]:
-    """Return pairs of windows of one kind that overlap with different statuses, by index, the lower one first.
+    """Return pairs of windows that overlap with different statuses, by index, the lower one first.
 
-    Not every such pair is included, but at least one if there is any.
+    The windows are all dated or all weekly. At least one such pair is returned if there is any, but not every one.
     """
     spans = sorted((start, end, place) for place, window in enumerate(windows) for start, end in _spans(window))
-    found: set[tuple[int, int]] = set()
+    pairs: set[tuple[int, int]] = set()
     latest: dict[Status, tuple[float, int]] = {}
     for start, end, place in spans:
         status = windows[place].status
         for other, (until, earlier) in latest.items():
             if other is not status and start < until:
-                found.add((min(place, earlier), max(place, earlier)))
+                pairs.add((min(place, earlier), max(place, earlier)))
         latest[status] = max(latest.get(status, (-inf, place)), (end, place))
-    return sorted(found)
+    return sorted(pairs)
 
 
 def _spans(window: DatedWindow | WeeklyWindow) -> Iterable[tuple[float, float]]:
@@ -172,7 +178,7 @@ def _spans(window: DatedWindow | WeeklyWindow) -> Iterable[tuple[float, float]]:
 
 
 def _of_week(window: WeeklyWindow) -> Iterator[tuple[int, int]]:
-    """Yield the window's minutes within the week; minutes after its end wrap around."""
+    """Yield the window's minutes within the week; minutes after the end of the week wrap around."""
     for start, end in window.spans:
         yield start, min(end, WEEK)
         if end > WEEK:
@@ -224,15 +230,15 @@ def _fortnight(
 def _profile(weekly: tuple[WeeklyWindow, ...]) -> tuple[tuple[int, WeeklyWindow | None], ...]:
     """Return the parts of the week: the minute at which each starts, from 0, and its window."""
     parts: list[tuple[int, WeeklyWindow | None]] = []
-    reached = 0
+    covered = 0
     for start, end, place in sorted((*span, place) for place, window in enumerate(weekly) for span in _of_week(window)):
-        if start > reached:
-            parts.append((reached, None))
-        if end > reached:
-            parts.append((max(start, reached), weekly[place]))
-            reached = end
-    if reached < WEEK:
-        parts.append((reached, None))
+        if start > covered:
+            parts.append((covered, None))
+        if end > covered:
+            parts.append((max(start, covered), weekly[place]))
+            covered = end
+    if covered < WEEK:
+        parts.append((covered, None))
     return tuple(parts)
 
 
@@ -240,4 +246,4 @@ def _span(window: DatedWindow, timezone: str) -> str:
     where = load_zone(timezone)
     start = Message("from {time}", time=format_local(window.start, where)) if window.start else ""
     end = Message("until {time}", time=format_local(window.end, where)) if window.end else ""
-    return joined(filter(None, (start, end)), " ")
+    return join(filter(None, (start, end)), " ")

@@ -28,11 +28,11 @@ __all__ = [
 OUT_OF_SYNC = frozenset(
     {Outcome.FAILED, Outcome.BLOCKED, Outcome.MISSING, Outcome.CONFLICT, Outcome.UNVERIFIED, Outcome.NOT_ATTEMPTED}
 )
-"""Outcomes of numbers that are out of sync without an operator's decision."""
+"""Outcomes of numbers that are out of sync. Numbers held or protected by an operator's decision are not."""
 
 
 class AccountState(Struct, frozen=True, kw_only=True):
-    """An account as its last recorded run left it. `key` identifies it across runs and files.
+    """The state of an account after its last recorded run. `key` identifies it across runs and files.
 
     `place` is its position in the ledger. `settled` is True if the result of every write of that run is known.
     """
@@ -60,7 +60,7 @@ class AccountState(Struct, frozen=True, kw_only=True):
 
     @property
     def differing(self) -> int:
-        """How many numbers that run left out of sync."""
+        """How many numbers are out of sync after that run."""
         return sum(number for name, number in self.counts.items() if name in OUT_OF_SYNC)
 
     @property

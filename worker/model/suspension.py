@@ -26,7 +26,7 @@ def parse_until(text: str) -> datetime:
 
 
 class Suspend(Struct, frozen=True, forbid_unknown_fields=True):
-    """Stops `senderid watch` from writing if any field is set, until `until`."""
+    """Suspension of writes by `senderid watch`. It is in force if any field is set, until `until`."""
 
     reason: Annotated[str | None, Meta(description="Reason.")] = None
     by: Annotated[str | None, Meta(description="Responsible person.")] = None
@@ -41,9 +41,9 @@ class Suspend(Struct, frozen=True, forbid_unknown_fields=True):
         return None if self.until is None else parse_until(self.until)
 
     def holds(self, now: datetime) -> bool:
-        """Return True if the suspension is in force."""
-        given = self.reason is not None or self.by is not None or self.until is not None
-        return given and (self.ends is None or now < self.ends)
+        """Return True if the suspension is in force at `now`."""
+        is_set = self.reason is not None or self.by is not None or self.until is not None
+        return is_set and (self.ends is None or now < self.ends)
 
 
 class Maintenance(Struct, frozen=True, forbid_unknown_fields=True):

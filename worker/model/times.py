@@ -1,4 +1,4 @@
-"""Parse and format times: moments, time zones and weekly windows.
+"""Parsing and formatting of times, time zones and weekly windows.
 
 A time without an offset is the first instant at which the zone's clock shows it or, if the clock skips it, a later
 time. So a time that occurs twice in autumn is its first occurrence, and one that does not occur in spring is the moment
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 DEFAULT_ZONE: Final = "Asia/Seoul"
-"""The zone of files that name none: sender numbers are Korean."""
+"""Time zone of files without one: sender numbers are Korean."""
 
 _DAY: Final = 24 * 60
 WEEK: Final = 7 * _DAY

@@ -1,4 +1,4 @@
-"""Suggest IANA names for time zones written as abbreviations, offsets or places, or misspelt.
+"""Suggestions of IANA names for time zones written as abbreviations, offsets or places, or misspelt.
 
 No suggestion changes the offset: abbreviations, offsets and places come from tables, and only the spelling of IANA
 names is corrected.
@@ -151,8 +151,8 @@ _APART: Final = 0.04
 _RIVALS: Final = 4
 
 _offset: Final = re.compile(r"(UTC|GMT)?([+-])?(\d\d?)(?::?([0-5]\d))?", re.ASCII | re.IGNORECASE).fullmatch
-_turned: Final = re.compile(r"Etc/GMT([+-])(\d\d?)", re.ASCII | re.IGNORECASE).fullmatch
-_labelled: Final = re.compile(r"([^()]*)\(([^()]*)\)([^()]*)").fullmatch
+_inverted: Final = re.compile(r"Etc/GMT([+-])(\d\d?)", re.ASCII | re.IGNORECASE).fullmatch
+_with_label: Final = re.compile(r"([^()]*)\(([^()]*)\)([^()]*)").fullmatch
 _blanks: Final = re.compile(r"[\s_]+")
 _signs: Final = str.maketrans("\u2212\u00b1", "-+")
 
@@ -166,16 +166,16 @@ def suggest_zones(name: str, known: Collection[str]) -> tuple[str, ...]:
     plain = _plain(name)
     if plain in ABBREVIATIONS:
         return tuple(ABBREVIATIONS[plain])
-    if turned := _turned(name):
+    if inverted := _inverted(name):
         # only the letter case is wrong; the meaning of the sign is unclear
-        minutes = int(f"{turned[1]}{turned[2]}") * 60
+        minutes = int(f"{inverted[1]}{inverted[2]}") * 60
         return tuple(OFFSETS[each] for each in (-minutes, minutes) if each in OFFSETS)
     if plain in _PLAIN_PLACES:
         return (_PLAIN_PLACES[plain],)
     ahead = _minutes(name)
     if ahead is not None:
         return (OFFSETS[ahead],) if ahead in OFFSETS else ()
-    if label := _labelled(name):
+    if label := _with_label(name):
         return _of_label(f"{label[1]}{label[3]}".strip(), label[2], known)
     cities = [each for each in known if _plain(each.partition("/")[2]) == plain and not each.startswith("Etc/")]
     return tuple(cities) if len(cities) == 1 else ()
@@ -183,7 +183,7 @@ def suggest_zones(name: str, known: Collection[str]) -> tuple[str, ...]:
 
 def correct_spelling(name: str, known: Collection[str]) -> str | None:
     """Return the IANA name for a misspelt one: wrong case, separators or letters. None if there is no certain one."""
-    if _turned(name):
+    if _inverted(name):
         return None
     for key in (_plain, _letters):
         same = [each for each in sorted(known) if key(each) == key(name)]
@@ -205,10 +205,10 @@ def zone_warning(name: str) -> Message | None:
         return Message(
             "{zone} has no summer time: use {location} for local time", zone=describe_zone(name), location=place
         )
-    turned = _turned(name)
-    if turned is None or int(turned[2]) == 0:
+    inverted = _inverted(name)
+    if inverted is None or int(inverted[2]) == 0:
         return None
-    minutes = int(f"{turned[1]}{turned[2]}") * 60
+    minutes = int(f"{inverted[1]}{inverted[2]}") * 60
     actual, opposite = _format(-minutes), OFFSETS.get(minutes)
     if opposite is None:
         return Message("{zone} is {offset}, as IANA inverts the sign", zone=name, offset=actual)
@@ -255,7 +255,7 @@ def _likeness(one: str, other: str) -> float:
 
 
 def _minutes(name: str) -> int | None:
-    """Return the minutes ahead of UTC that `UTC+9`, `GMT+09:00`, `+0900` and `UTC9` say, None for anything else."""
+    """Parse an offset such as `UTC+9`, `GMT+09:00`, `+0900` or `UTC9` to minutes ahead of UTC; None otherwise."""
     match = _offset(_blanks.sub("", name).translate(_signs))
     if match is None or not (match[1] or match[2]):
         return None
@@ -270,7 +270,7 @@ def _format(minutes: int) -> str:
 
 
 def _letters(name: str) -> str:
-    """Return a name without what separates its parts, unless digits make it an offset."""
+    """Return a name without separators, unless it has digits, which make it an offset."""
     return name if re.search(r"\d", name) else re.sub(r"\W", "", _plain(name))
 
 

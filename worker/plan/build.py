@@ -1,7 +1,7 @@
-"""The plan of one account: the one pure function in the middle of the worker.
+"""The plan of one account, as a pure function.
 
-`build` compares what the files ask for with what the API reports, under the terms of a run, with what the ledger
-remembers and at a given time. `remaining` does so for the writes of a saved plan or of a rollback.
+`build` compares the desired with the observed state, under the terms of a run, with the memory of the ledger and at a
+given time. `remaining` does so for the writes of a saved plan or of a rollback.
 """
 
 from collections import Counter
@@ -23,7 +23,7 @@ from worker.plan.diff import compare, preconditions
 from worker.plan.holds import dropped_change, hold_as_approved, hold_back
 from worker.plan.notices import notices
 from worker.plan.planfile import SavedAccount
-from worker.plan.policy import Selection, drifted, scope, select
+from worker.plan.policy import Selection, is_drift, scope, select
 from worker.plan.safety import effective_safety, guard
 
 __all__ = [
@@ -40,7 +40,7 @@ __all__ = [
 
 
 class Terms(Struct, frozen=True):
-    """The terms by which a plan is made. With `drift` it leaves out what only the file itself has changed."""
+    """The terms of a plan: rules, selection and warnings. With `drift`, changes of the file itself are left out."""
 
     safety: Safety = Safety()
     selection: Selection = Selection()
@@ -55,19 +55,19 @@ class Terms(Struct, frozen=True):
         return cls(settings.safety, selection, allow, drift, settings.in_use, settings.health)
 
     def without(self, phones: Iterable[str]) -> Self:
-        """Return the terms of a plan that leaves some numbers out and compares everything else."""
+        """Return the terms of a plan that leaves out `phones` and compares all other numbers."""
         selection = Selection(self.selection.only, self.selection.exclude.union(phones))
         return structs.replace(self, selection=selection, drift=False)
 
 
 class Draft(Struct, frozen=True):
-    """A plan and what it was made from.
+    """A plan with its inputs.
 
-    `desired` has every number that the plan is about, at the time of the plan. `error` is why there is no plan.
-    `requests` are those that reading took. `confirmed` are numbers that have their desired status while a run last
-    wrote another one. `unsettled`: earlier runs left something open, or died within a plan. `statuses` counts the
-    account's numbers, planned or not. `registered` is how many there are, None if the ledger has that count already.
-    `names` are those under which earlier runs noted the account.
+    `desired` has every number in the scope of the plan, at the time of the plan. `error` is why there is no plan.
+    `requests` are those of the reads. `confirmed` are numbers that have their desired status while a run last wrote
+    another one. `unsettled` is True if an earlier run left open attempts or crashed. `statuses` counts the account's
+    numbers, planned or not. `registered` is how many there are, None if the ledger has that count already. `names` are
+    the account's names in earlier runs.
     """
 
     plan: AccountPlan
@@ -81,7 +81,7 @@ class Draft(Struct, frozen=True):
     names: Mapping[str, CredentialsRef | None] = {}
 
     def is_outdated(self, desired: DesiredAccount, now: datetime) -> bool:
-        """Return True if the schedules of the file ask for something else at `now` than the plan was made for."""
+        """Return True if the schedules of the file desire other statuses at `now` than in the plan."""
         current = schedule.settle_schedules(desired, now)
         due = (
             phone in self.desired and self.desired[phone].status is not number.status
@@ -91,7 +91,7 @@ class Draft(Struct, frozen=True):
         return any(due) or any(phone in self.desired and self.desired[phone].managed for phone in current.idle)
 
     def unchanged(self) -> Iterator[tuple[str, Status]]:
-        """Yield the numbers that the plan only counts, with their status."""
+        """Return the numbers that the plan only counts, with their status."""
         changing = {change.phone for change in self.plan.changes}
         return ((phone, number.status) for phone, number in self.desired.items() if phone not in changing)
 
@@ -99,7 +99,7 @@ class Draft(Struct, frozen=True):
 def build(
     desired: DesiredAccount, observed: ObservedAccount, terms: Terms, memory: AccountMemory, now: datetime
 ) -> Draft:
-    """Return what it takes to bring an account to its desired state at `now`, an aware time.
+    """Return the plan that brings an account to its desired state at `now`, an aware time.
 
     Raises:
         ImplausibleNumber: the file lists an implausible number that the account does not have.
@@ -107,14 +107,18 @@ def build(
     desired = schedule.settle_schedules(desired, now)
     safety = effective_safety(terms.safety, desired.safety)
     numbers = scope(desired, observed, terms.selection)
-    differing, confirmed = compare(numbers, observed, memory)
-    changes = hold_back(differing, observed, groups=desired.groups, gone=memory.spent, pair_swaps=safety.pair_swaps)
+    differences, confirmed = compare(numbers, observed, memory)
+    changes = hold_back(
+        differences, observed, groups=desired.groups, may_be_inactive=memory.spent, pair_swaps=safety.pair_swaps
+    )
     if terms.drift:
-        expected = (change.phone for change in changes if not drifted(change))
+        expected = (change.phone for change in changes if not is_drift(change))
         return build(desired, observed, terms.without(expected), memory, now)
     statuses = observed.statuses
     active = statuses.get(Status.ACTIVE, 0)
-    refusals = guard(changes, active, safety, terms.allow, spent=_spent(memory, numbers, observed))
+    refusals = guard(
+        changes, active, safety, terms.allow, already_deactivated=_crashed_deactivations(memory, numbers, observed)
+    )
     registered = len(observed.numbers)
     plan = AccountPlan(
         account=desired.name,
@@ -139,7 +143,7 @@ def build(
 
 
 def failed_draft(desired: DesiredAccount, terms: Terms, error: WorkerError, now: datetime) -> Draft:
-    """Return the draft of an account that cannot be planned, with the numbers that its plan would be about."""
+    """Return the draft of an account that cannot be planned, with the numbers in its scope."""
     plan = AccountPlan(
         account=desired.name,
         account_id=desired.account_id,
@@ -151,10 +155,10 @@ def failed_draft(desired: DesiredAccount, terms: Terms, error: WorkerError, now:
 
 
 class Remaining(Struct, frozen=True):
-    """The writes of a saved plan, sorted by what the account shows now, and the safety rules that refuse them.
+    """The writes of a saved plan, grouped by the current state of the account, and the safety rules that refuse them.
 
-    `changes` are the writes still to be made and the deactivations that are held instead. `already` have their desired
-    status, and `conflicts` another one than the plan saw. `lapsed` were asked for until a time that has passed.
+    `changes` are the remaining writes and the held deactivations. Numbers in `already` have their desired status;
+    numbers in `conflicts` have neither the planned nor the desired one. The desired status of `lapsed` has ended.
     """
 
     changes: tuple[Change, ...]
@@ -172,28 +176,35 @@ def remaining(
     *,
     now: datetime | None = None,
     held: Iterable[Change] = (),
-    dropped: Iterable[Change] = (),
+    removed: Iterable[Change] = (),
 ) -> Remaining:
-    """Return what is left of the writes of a saved plan.
+    """Return the remaining writes of a saved plan.
 
-    `now` is an aware time, None if no write's `until` counts. `held` are the changes as the in-use guard left them,
-    `dropped` writes of the plan that are not to be made any more.
+    `now` is an aware time; None ignores `until`. `held` are the changes after the in-use guard, `removed` the writes
+    that the files no longer contain.
     """
-    found = preconditions(saved, observed.numbers, now)
+    sorted_writes = preconditions(saved, observed.numbers, now)
     others = (
-        dropped_change(change, observed) for change in (*found.conflicts, *found.lapsed, *dropped, *saved.impossible)
+        dropped_change(change, observed)
+        for change in (*sorted_writes.conflicts, *sorted_writes.lapsed, *removed, *saved.impossible)
     )
     changes = hold_back(
-        hold_as_approved(found.due, held),
+        hold_as_approved(sorted_writes.due, held),
         observed,
         groups=saved.groups,
-        gone=memory.spent,
+        may_be_inactive=memory.spent,
         pair_swaps=saved.safety.pair_swaps,
         others=others,
     )
-    done = {change.phone: Desired(Status(change.desired)) for change in found.already}
-    refusals = guard(changes, observed.active, saved.safety, allow, spent=_spent(memory, done, observed))
-    return Remaining(changes, found.conflicts, found.already, found.lapsed, refusals)
+    reached = {change.phone: Desired(Status(change.desired)) for change in sorted_writes.already}
+    refusals = guard(
+        changes,
+        observed.active,
+        saved.safety,
+        allow,
+        already_deactivated=_crashed_deactivations(memory, reached, observed),
+    )
+    return Remaining(changes, sorted_writes.conflicts, sorted_writes.already, sorted_writes.lapsed, refusals)
 
 
 def with_changes(plan: AccountPlan, changes: tuple[Change, ...]) -> AccountPlan:
@@ -203,7 +214,7 @@ def with_changes(plan: AccountPlan, changes: tuple[Change, ...]) -> AccountPlan:
 
 
 def as_plan(saved: SavedAccount) -> AccountPlan:
-    """Return the plan that a saved account was made from, as far as it was kept."""
+    """Return the plan of a saved account, without its unsaved parts."""
     changes = (*saved.changes, *saved.impossible)
     return AccountPlan(
         account=saved.account, account_id=saved.account_id, counts=count_actions(changes, unchanged=0), changes=changes
@@ -215,8 +226,8 @@ def count_actions(changes: Iterable[Change], *, unchanged: int) -> dict[Action, 
     return tally(Action, Counter(change.action for change in changes) | Counter({Action.UNCHANGED: unchanged}))
 
 
-def _spent(memory: AccountMemory, desired: Mapping[str, Desired], observed: ObservedAccount) -> int:
-    """Return how many numbers runs that died have deactivated that should still be INACTIVE and are."""
+def _crashed_deactivations(memory: AccountMemory, desired: Mapping[str, Desired], observed: ObservedAccount) -> int:
+    """Return how many numbers crashed runs have deactivated that are, and should be, INACTIVE."""
     return sum(
         phone in desired
         and desired[phone].status is Status.INACTIVE

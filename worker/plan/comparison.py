@@ -1,4 +1,4 @@
-"""A saved plan compared with the desired-state files that it names, as they are when the plan is carried out."""
+"""Comparison of a saved plan with the desired-state files at the time of its apply."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -13,36 +13,36 @@ from worker.model.plans import Change, Notice, NoticeKind
 from worker.model.ports import sources
 from worker.plan.planfile import SavedAccount
 
-__all__ = ["CurrentFiles", "ending", "unasked", "uncompared"]
+__all__ = ["CurrentFiles", "missing_file_notices", "stale_writes", "with_current_ends"]
 
 
 class CurrentFiles(Struct, frozen=True):
-    """The desired-state files of one saved account as they are now.
+    """The current desired-state files of one saved account.
 
-    `desired` is the account as the files describe it, schedules not settled; None if none of them has it. `missing` are
-    the names of files that were not found: what they ask for is unknown.
+    `desired` is the account in the files, with unsettled schedules; None if no file has it. `missing` are the names of
+    files that were not found: their desired state is unknown.
     """
 
     desired: DesiredAccount | None
     missing: tuple[str, ...] = ()
 
 
-def unasked(saved: SavedAccount, files: CurrentFiles, moment: datetime) -> dict[str, Message]:
-    """Return the numbers whose writes the files no longer ask for at an aware moment, each with the reason.
+def stale_writes(saved: SavedAccount, files: CurrentFiles, moment: datetime) -> dict[str, Message]:
+    """Return the numbers whose writes the files no longer desire at an aware moment, each with the reason.
 
-    What only a missing file could say is taken as unchanged.
+    A number that may be in a missing file counts as still desired.
     """
     desired = files.desired
     if desired is None:
-        lost = Message(
+        message = Message(
             "account {account!r} is no longer in {files}: plan again", account=saved.account, files=sources(saved)
         )
-        return {} if files.missing else dict.fromkeys(_phones(saved), lost)
-    elsewhere = _elsewhere(saved, desired, complete=not files.missing)
-    if elsewhere is not None:
-        return dict.fromkeys(_phones(saved), elsewhere)
+        return {} if files.missing else dict.fromkeys(_phones(saved), message)
+    reason = _target_changed(saved, desired, complete=not files.missing)
+    if reason is not None:
+        return dict.fromkeys(_phones(saved), reason)
     settled = schedule.settle_schedules(desired, moment)
-    differing = [change for change in saved.changes if not _asks(settled, change, complete=not files.missing)]
+    differing = [change for change in saved.changes if not _still_desires(settled, change, complete=not files.missing)]
     places = {
         phone: f"{source}:{line}"
         for phone, (source, line) in desired.places({change.phone for change in differing}).items()
@@ -50,14 +50,14 @@ def unasked(saved: SavedAccount, files: CurrentFiles, moment: datetime) -> dict[
     return {change.phone: _reason(settled, change.phone, places) for change in differing}
 
 
-def ending(changes: Iterable[Change], files: CurrentFiles, moment: datetime) -> tuple[Change, ...]:
-    """Return writes that the files ask for at an aware moment, each until they stop to if that is sooner."""
+def with_current_ends(changes: Iterable[Change], files: CurrentFiles, moment: datetime) -> tuple[Change, ...]:
+    """Return the writes, each with the end of its desired status in the current files if that is sooner."""
     numbers = {} if files.desired is None else schedule.settle_schedules(files.desired, moment).numbers
-    return tuple(_sooner(change, numbers.get(change.phone)) for change in changes)
+    return tuple(_with_earlier_end(change, numbers.get(change.phone)) for change in changes)
 
 
-def uncompared(files: CurrentFiles) -> tuple[Notice, ...]:
-    """Return the notice of files that were not found; none if all were."""
+def missing_file_notices(files: CurrentFiles) -> tuple[Notice, ...]:
+    """Return a notice of files that were not found; none if all were found."""
     if not files.missing:
         return ()
     message = Message(
@@ -72,13 +72,13 @@ def _phones(saved: SavedAccount) -> tuple[str, ...]:
     return tuple(change.phone for change in saved.changes)
 
 
-def _sooner(change: Change, desired: Desired | None) -> Change:
+def _with_earlier_end(change: Change, desired: Desired | None) -> Change:
     ends = [end for end in (change.until, None if desired is None else desired.until) if end is not None]
     return replace(change, until=min(ends)) if ends else change
 
 
-def _elsewhere(saved: SavedAccount, desired: DesiredAccount, *, complete: bool) -> Message | None:
-    """Return why the document no longer describes the account of the plan; None if it does."""
+def _target_changed(saved: SavedAccount, desired: DesiredAccount, *, complete: bool) -> Message | None:
+    """Return why the document no longer describes the account of the plan; None if it still does."""
     if desired.account_id not in {None, saved.account_id}:
         return Message("{file} now names another account_id than the plan: plan again", file=desired.source)
     if desired.endpoint not in {None, saved.endpoint}:
@@ -89,8 +89,8 @@ def _elsewhere(saved: SavedAccount, desired: DesiredAccount, *, complete: bool) 
     return None
 
 
-def _asks(settled: DesiredAccount, change: Change, *, complete: bool) -> bool:
-    """Return True if a document asks for a write, or may do so in a file that was not found."""
+def _still_desires(settled: DesiredAccount, change: Change, *, complete: bool) -> bool:
+    """Return True if the files desire a write, or if a missing file may do so."""
     desired = settled.numbers.get(change.phone)
     if desired is not None:
         return desired.status == change.desired and not desired.protected

@@ -1,4 +1,4 @@
-"""Compare desired and observed numbers, and fingerprint the result."""
+"""Comparison of desired and observed numbers, and the fingerprint of the result."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -76,29 +76,29 @@ def compare(
 
 
 def diff(desired: Mapping[str, Desired], observed: Mapping[str, Observed]) -> tuple[Change, ...]:
-    """Return every number of `desired` that is not `unchanged`.
+    """Return the changes of `desired`: every number that is not `unchanged`.
 
-    Changes are in the order of `Action`, activations before deactivations, and of phones within one action. Observed
-    numbers that are not in `desired` take no part.
+    They are in the order of `Action`, activations before deactivations, then of phones. Observed numbers that are not
+    in `desired` are ignored.
     """
-    found: dict[Action, list[Change]] = {action: [] for action in Action}
+    by_action: dict[Action, list[Change]] = {action: [] for action in Action}
     for phone, number in desired.items():
-        seen = observed.get(phone)
-        before = None if seen is None else seen.status
+        number_now = observed.get(phone)
+        before = None if number_now is None else number_now.status
         if before == number.status and number.managed:
             continue
         action, reason = _judge(number, before)
-        found[action].append(
+        by_action[action].append(
             Change(phone, action, before, number.status, reason, number.note, number.owner, until=number.until)
         )
-    return tuple(change for some in found.values() for change in sorted(some, key=_by_phone))
+    return tuple(change for some in by_action.values() for change in sorted(some, key=_by_phone))
 
 
 def attribute(changes: Iterable[Change], observed: ObservedAccount, memory: AccountMemory) -> tuple[Change, ...]:
-    """Return the changes, each with its cause if `memory` has the status that a run last wrote to the number.
+    """Return the changes, each with its cause if `memory` has the last written status of the number.
 
-    Still the written status observed: the file changed. Still the written status desired: the account changed, at
-    `since` if the API reports it. Neither: both changed.
+    If the written status is still observed, the file changed. If it is still desired, the account changed, at `since`
+    if the API reports it. Otherwise both changed.
     """
     written = memory.written
     causes = {change.phone: _cause(written[change.phone], change) for change in changes if change.phone in written}
@@ -119,7 +119,7 @@ def _cause(written: Status, change: Change) -> Cause:
 def confirmed(
     desired: Mapping[str, Desired], observed: Mapping[str, Observed], memory: AccountMemory
 ) -> dict[str, Status]:
-    """Return the numbers that have their desired status while a run last wrote another one: both were changed."""
+    """Return the numbers that have their desired status although a run last wrote another one: both were changed."""
     return {
         phone: desired[phone].status
         for phone, written in memory.written.items()
@@ -134,14 +134,14 @@ def _by_phone(change: Change) -> str:
     return change.phone
 
 
-def _judge(desired: Desired, seen: Status | None) -> tuple[Action, str]:
+def _judge(desired: Desired, status: Status | None) -> tuple[Action, str]:
     """Return the action for a number that is not `unchanged`, and the reason."""
-    if seen is None:
+    if status is None:
         return Action.MISSING, _MISSING
-    if seen == desired.status:
-        return Action.UNMANAGED, desired.because or (_UNMANAGED if seen.writable else _UNMANAGED_FIXED)
-    if not seen.writable:
-        return Action.BLOCKED, _BLOCKED.get(seen, _BLOCKED_UNKNOWN)
+    if status == desired.status:
+        return Action.UNMANAGED, desired.because or (_UNMANAGED if status.writable else _UNMANAGED_FIXED)
+    if not status.writable:
+        return Action.BLOCKED, _BLOCKED.get(status, _BLOCKED_UNKNOWN)
     if not desired.status.writable:
         return Action.BLOCKED, _UNWRITABLE
     if desired.protected:
@@ -170,10 +170,10 @@ class Planned(Protocol):
 
 
 def fingerprint(accounts: Iterable[Planned]) -> str:
-    """Return the SHA-256, in hex, of the writes of plans and of the statuses that they are based on.
+    """Return the SHA-256 of the writes of plans, in hex.
 
-    It covers each account's name and id and each write's number, observed and desired status. Time, order, verdicts,
-    reasons, notes and accounts without writes do not count: one fingerprint is one set of writes.
+    It covers the name and id of each account, and the number, observed and desired status of each write. Time, order,
+    verdicts, reasons, notes and accounts without writes do not count: one fingerprint is one set of writes.
     """
     digests = sorted(filter(None, map(_digest, accounts)))
     return sha256(b"".join(digests)).hexdigest()
@@ -185,10 +185,10 @@ def _digest(account: Planned) -> bytes:
 
 
 class Preconditions(Struct, frozen=True):
-    """Planned writes, sorted by what a later read of the account shows.
+    """Planned writes, grouped by a later read of the account.
 
-    `due` are still to be made, `already` have their desired status, and `conflicts` another one than the plan saw.
-    `lapsed` were asked for until a time that has passed.
+    `due` are the remaining writes. Numbers in `already` have their desired status; numbers in `conflicts` have neither
+    the planned nor the desired one. The desired status of `lapsed` has ended.
     """
 
     due: tuple[Change, ...] = ()
@@ -198,29 +198,29 @@ class Preconditions(Struct, frozen=True):
 
 
 def preconditions(account: Planned, observed: Mapping[str, Observed], now: datetime | None = None) -> Preconditions:
-    """Sort the account's writes by the observed numbers. Each is in one group, in the plan's order.
+    """Group the account's writes by the observed numbers. Each is in one group, in the plan's order.
 
-    `now` is an aware time, None if no write's `until` counts.
+    `now` is an aware time; None ignores `until`.
     """
     due: list[Change] = []
     lapsed: list[Change] = []
     conflicts: list[Change] = []
     already: list[Change] = []
     for change in account.writes:
-        seen = observed.get(change.phone)
+        number = observed.get(change.phone)
         if now is not None and change.until is not None and datetime.fromisoformat(change.until) <= now:
             lapsed.append(change)
-        elif seen is None:
+        elif number is None:
             conflicts.append(change)
-        elif seen.status == change.desired:
+        elif number.status == change.desired:
             already.append(change)
         else:
-            (due if seen.status == change.observed else conflicts).append(change)
+            (due if number.status == change.observed else conflicts).append(change)
     return Preconditions(tuple(due), tuple(conflicts), tuple(already), tuple(lapsed))
 
 
 def inverse(numbers: Iterable[NumberRecord], run: str) -> tuple[Change, ...]:
-    """Return the writes that restore the statuses from before a run, of exactly the numbers that it changed."""
+    """Return the writes that restore the statuses before a run, for exactly the numbers that it changed."""
     back = {Status.ACTIVE: Action.ACTIVATE, Status.INACTIVE: Action.DEACTIVATE}
     changes = (
         Change(

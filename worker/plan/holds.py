@@ -1,8 +1,8 @@
-"""Holds: deactivations that are kept from being written, and why.
+"""Holds: deactivations that a rule prevents, and the reason.
 
 A group holds them if too few of its numbers would stay ACTIVE, the in-use guard if the number sends messages, and
-`safety.pair_swaps: hold` if the account has an activation that is impossible. Nothing says which number succeeds which,
-so that one such activation concerns every deactivation of the account.
+`safety.pair_swaps: hold` if an activation of the account is impossible. Files do not say which number replaces which,
+so one such activation holds every deactivation of the account.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -32,7 +32,7 @@ __all__ = [
 _ORDER: Final = {action: place for place, action in enumerate(Action)}
 
 _SHOWN: Final = 5
-"""Numbers that a message names. The plan and the result list all of them."""
+"""Most numbers in a message. The plan and the result list all of them."""
 
 
 def hold_back(
@@ -40,18 +40,18 @@ def hold_back(
     observed: ObservedAccount,
     *,
     groups: Sequence[Group],
-    gone: Collection[str],
+    may_be_inactive: Collection[str],
     pair_swaps: PairSwaps,
     others: Iterable[Change] = (),
 ) -> tuple[Change, ...]:
     """Return the changes with the deactivations held that groups and swaps do not allow.
 
-    `gone` are numbers that may yet turn INACTIVE, whatever a read shows. `others` are changes of the same account that
-    are no longer part of the plan, such as conflicts.
+    `may_be_inactive` are numbers that may still turn INACTIVE, whatever a read shows. `others` are changes of the same
+    account that are no longer part of the plan, such as conflicts.
     """
     remaining = tuple(changes)
     if groups:
-        active = observed.active_phones.difference(gone)
+        active = observed.active_phones.difference(may_be_inactive)
         active |= {change.phone for change in remaining if change.action is Action.ACTIVATE}
         deactivations = (change.phone for change in remaining if change.action is Action.DEACTIVATE)
         remaining = hold(remaining, group_holds(deactivations, active, groups))
@@ -59,35 +59,35 @@ def hold_back(
 
 
 def group_holds(phones: Iterable[str], active: Collection[str], groups: Iterable[Group]) -> dict[str, Message]:
-    """Return the deactivations, of some in their order, that would leave a group too few ACTIVE numbers, and why.
+    """Return the deactivations that would leave a group with too few ACTIVE numbers, each with the reason.
 
-    `active` has the phones that are ACTIVE or are going to be. A group that has too few already loses none.
+    `active` has the phones that are ACTIVE or will be activated. A group that already has too few loses none.
     """
-    asked = tuple(phones)
-    belongs: dict[str, list[Group]] = {}
-    left: dict[str, int] = {}
+    deactivations = tuple(phones)
+    groups_by_phone: dict[str, list[Group]] = {}
+    active_count: dict[str, int] = {}
     for group in groups:
-        members = set(group.members).intersection(asked)
+        members = set(group.members).intersection(deactivations)
         for phone in members:
-            belongs.setdefault(phone, []).append(group)
+            groups_by_phone.setdefault(phone, []).append(group)
         if members:
-            left[group.name] = sum(member in active for member in group.members)
-    held: dict[str, Message] = {}
-    for phone in asked:
-        around = belongs.get(phone, ())
+            active_count[group.name] = sum(member in active for member in group.members)
+    reasons: dict[str, Message] = {}
+    for phone in deactivations:
+        groups_of_phone = groups_by_phone.get(phone, ())
         if phone not in active:
             continue
-        short = next((group for group in around if left[group.name] <= group.min_active), None)
+        short = next((group for group in groups_of_phone if active_count[group.name] <= group.min_active), None)
         if short is not None:
-            held[phone] = _group_reason(short, left[short.name])
+            reasons[phone] = _group_reason(short, active_count[short.name])
             continue
-        for group in around:
-            left[group.name] -= 1
-    return held
+        for group in groups_of_phone:
+            active_count[group.name] -= 1
+    return reasons
 
 
 def hold(changes: Iterable[Change], reasons: Mapping[str, str]) -> tuple[Change, ...]:
-    """Return the changes with those deactivations held that `reasons` names, in the order of `Action` again."""
+    """Return the changes with the deactivations in `reasons` held, in the order of `Action`."""
     if not reasons:
         return tuple(changes)
     return in_order(
@@ -99,12 +99,12 @@ def hold(changes: Iterable[Change], reasons: Mapping[str, str]) -> tuple[Change,
 
 
 def in_order(changes: Iterable[Change]) -> tuple[Change, ...]:
-    """Return the changes in the order of `Action`, and otherwise in the order that they have."""
+    """Return the changes sorted by `Action`; the sort is stable."""
     return tuple(sorted(changes, key=lambda change: _ORDER[change.action]))
 
 
 def hold_as_approved(changes: Iterable[Change], approved: Iterable[Change]) -> tuple[Change, ...]:
-    """Return the changes with those held that the approved plan of the same account held."""
+    """Return the changes with the holds of the approved plan."""
     return hold(changes, {change.phone: change.reason for change in approved if change.action is Action.HELD})
 
 
@@ -113,7 +113,7 @@ def hold_in_use(
 ) -> tuple[tuple[Change, ...], tuple[Notice, ...]]:
     """Return the changes with deactivations of numbers in use held, and a notice if the use of some is unknown.
 
-    `hold_unknown` holds those as well.
+    `hold_unknown` holds deactivations of unknown use as well.
     """
     reasons: dict[str, str] = {
         phone: Message("in use: {use}; to deactivate it anyway, add --allow in-use", use=use)
@@ -142,18 +142,18 @@ def hold_in_use(
 
 
 def activation_obstacles(changes: Iterable[Change]) -> dict[str, str]:
-    """Return the numbers that should be ACTIVE and that the changes do not activate, each with the obstacle."""
+    """Return the numbers that should be ACTIVE but are not activated, each with the obstacle."""
     return {change.phone: _obstacle(change) for change in changes if change.unreached}
 
 
 def dropped_change(change: Change, observed: ObservedAccount) -> Change:
-    """Return a change that is no longer part of its plan, with the status that its number has now."""
+    """Return a change that is no longer part of its plan, with the current status of its number."""
     action = Action.BLOCKED if change.action.writes else change.action
     return structs.replace(change, action=action, observed=observed.status(change.phone))
 
 
 def hold_swaps(changes: Sequence[Change], mode: PairSwaps, others: Iterable[Change] = ()) -> tuple[Change, ...]:
-    """Return the changes with all deactivations held if the mode is `hold` and some number cannot be activated.
+    """Return the changes with all deactivations held if `mode` is `hold` and some number cannot be activated.
 
     `others` are as for `hold_back`.
     """
@@ -164,7 +164,7 @@ def hold_swaps(changes: Sequence[Change], mode: PairSwaps, others: Iterable[Chan
 
 
 def swap_reason(obstacles: Mapping[str, str]) -> Message:
-    """Return why a deactivation is held, for the result of `activation_obstacles`."""
+    """Return why a deactivation is held, by the result of `activation_obstacles`."""
     return Message(
         "held by safety.pair_swaps: cannot activate {activations}; "
         "fix that first, leave it out with --exclude, or set pair_swaps to warn",
@@ -173,7 +173,7 @@ def swap_reason(obstacles: Mapping[str, str]) -> Message:
 
 
 def phone_list(phones: Collection[str], statuses: Mapping[str, str] | None = None) -> tuple[Message, ...]:
-    """Return the first numbers of some, each with its status if there are any, and how many more there are."""
+    """Return the first five numbers, each with its status if given, and how many more there are."""
     names: list[Message] = []
     for phone in list(phones)[:_SHOWN]:
         if statuses is None:

@@ -1,4 +1,4 @@
-"""Notices: what an operator should know of an account besides its changes."""
+"""Notices on an account, besides its changes."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -16,10 +16,10 @@ from worker.plan.holds import activation_obstacles, phone_list
 __all__ = ["notices", "result_notices", "with_swap_notice"]
 
 _DAY: Final = timedelta(days=1)
-_WHOLE: Final = 100
+_PERCENT: Final = 100
 """Per cent."""
 
-_WAITING: Final = {
+_AWAITING_VENDOR: Final = {
     Status.PENDING: (
         NoticeKind.PENDING,
         Message("PENDING: the vendor is still reviewing it; finish its documents or its ARS call in the console"),
@@ -34,17 +34,16 @@ _ORDER: Final = {kind: place for place, kind in enumerate(NoticeKind)}
 
 
 def notices(observed: ObservedAccount, groups: Iterable[Group], settings: Health) -> tuple[Notice, ...]:
-    """Return the notices of an account as a read found it: one for each number and kind, by kind and number.
+    """Return the notices on an account after a read: at most one per number and kind, by kind and number.
 
-    Without the time of the read there is none of expiry. A registration ends unless the vendor reports that it is
-    extended automatically.
+    Notices of expiry need the time of the read. They leave out registrations that the vendor extends automatically.
     """
-    found = [*_expiring(observed, settings), *_waiting(observed)]
-    found.sort(key=lambda notice: (_ORDER[notice.kind], notice.phone or ""))
-    return (*_short(observed, groups), *found, *_full(observed, settings))
+    per_number = [*_expiring(observed, settings), *_awaiting_vendor(observed)]
+    per_number.sort(key=lambda notice: (_ORDER[notice.kind], notice.phone or ""))
+    return (*_short_of_active(observed, groups), *per_number, *_near_limit(observed, settings))
 
 
-def _short(observed: ObservedAccount, groups: Iterable[Group]) -> Iterator[Notice]:
+def _short_of_active(observed: ObservedAccount, groups: Iterable[Group]) -> Iterator[Notice]:
     for group in groups:
         active = sum(observed.is_active(member) for member in group.members)
         if active < group.min_active:
@@ -98,7 +97,7 @@ def _ending(end: datetime, *, over: bool) -> Message:
 
 
 def _moment(text: str) -> datetime | None:
-    """Return the time of a text of the API; None if it is not a time."""
+    """Parse a time of the API; None if it is not a time."""
     try:
         moment = datetime.fromisoformat(text)
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
@@ -106,19 +105,19 @@ def _moment(text: str) -> datetime | None:
         return None
 
 
-def _waiting(observed: ObservedAccount) -> Iterator[Notice]:
+def _awaiting_vendor(observed: ObservedAccount) -> Iterator[Notice]:
     for number in observed.numbers.values():
-        if number.status in _WAITING:
-            kind, message = _WAITING[number.status]
+        if number.status in _AWAITING_VENDOR:
+            kind, message = _AWAITING_VENDOR[number.status]
             measures = observed.measures.get(number.phone)
             if measures:
                 message = Message("{message} (the vendor asks for {measures})", message=message, measures=measures)
             yield Notice(kind, message, number.phone)
 
 
-def _full(observed: ObservedAccount, settings: Health) -> Iterator[Notice]:
+def _near_limit(observed: ObservedAccount, settings: Health) -> Iterator[Notice]:
     registered, limit = len(observed.numbers), observed.limit
-    if limit and registered * _WHOLE >= limit * settings.limit_percent:
+    if limit and registered * _PERCENT >= limit * settings.limit_percent:
         message = Message(
             "{registered:,} of {limit:,} registration slots used: request a higher limit from the vendor, or remove "
             "numbers",
@@ -144,7 +143,7 @@ def with_swap_notice(plan: AccountPlan) -> AccountPlan:
 
 
 def result_notices(numbers: Sequence[NumberResult], mode: PairSwaps) -> tuple[Notice, ...]:
-    """Return the notice of a run that deactivated numbers and did not activate others; none if the mode is `hold`."""
+    """Return the notice of a run that deactivated numbers but did not activate others; none if `mode` is `hold`."""
     off = [number.phone for number in numbers if _was_deactivated(number)] if mode == "warn" else []
     obstacles = {number.phone: number.outcome for number in numbers if _is_not_active(number)} if off else {}
     if not obstacles:

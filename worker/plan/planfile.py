@@ -1,6 +1,6 @@
-"""Plan files: an approved plan on its way from `plan --out` to `apply`.
+"""Plan files, written by `plan --out` and carried out by `apply`.
 
-The seal shows that the file was not changed. It is not a signature, and does not prove who wrote the file.
+The seal detects changes of the file. It is not a signature, and does not prove who wrote the file.
 """
 
 import re
@@ -26,23 +26,23 @@ __all__ = ["MAX_AGE_SECONDS", "LeftOut", "SavedAccount", "SavedPlan", "seal", "u
 
 
 MAX_AGE_SECONDS: Final = 86_400.0
-"""How long a saved plan may be applied, in seconds: a day, as an approval is rarely valid for longer."""
+"""Maximum age of a saved plan in seconds: a day, as an approval is rarely valid for longer."""
 _AHEAD_SECONDS: Final = 300.0
-"""Seconds in the future at which a plan file may have been made: clocks of two hosts differ by minutes at worst."""
+"""Seconds that a plan file may be in the future, as the clocks of two hosts may differ by minutes."""
 _SCHEMA: Final = "senderid.saved-plan/v2"
 _FAMILY: Final = "senderid.saved-plan/"
 _OFF: Final = InUse()
 
 
 class SavedAccount(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One account of a plan file: how to reach it, the limits in force, and its writes.
+    """One account of a plan file: its endpoint and credentials, its limits, and its writes.
 
-    `account_id` pins the account that was read. `credentials` says where they are kept, None for the default ones; it
-    cannot hold a secret. `endpoint` is a name or a URL. Each change's `observed` is its precondition. `impossible` are
-    the numbers that were blocked, held or missing, so that an apply reports them too. Beside deactivations they include
-    protected numbers that should be ACTIVE, as `safety.pair_swaps` concerns them. `groups` and `in_use` are in force as
-    the safety is. `sha256` and `commit` are the revision of the desired state that was planned, `parts` the further
-    files of an account that is split over several.
+    `account_id` pins the account that was read. `credentials` are references, None for the default ones; they cannot
+    contain a secret. `endpoint` is a name or a URL. The `observed` status of a change is its precondition. `impossible`
+    are the numbers that were blocked, held or missing, which an apply reports as well. If there are deactivations, they
+    include protected numbers that should be ACTIVE, for `safety.pair_swaps`. `safety`, `groups` and `in_use` are the
+    limits in force. `sha256` and `commit` are the revision of the planned files, `parts` the further files of a split
+    account.
     """
 
     account: str
@@ -71,23 +71,23 @@ class SavedAccount(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     @classmethod
     def of(
-        cls, desired: DesiredAccount, planned: AccountPlan, *, endpoint: str, safety: Safety, in_use: InUse = _OFF
+        cls, desired: DesiredAccount, plan: AccountPlan, *, endpoint: str, safety: Safety, in_use: InUse = _OFF
     ) -> Self:
         """Return the writes of a plan, with the endpoint, the thresholds and the in-use guard in force.
 
-        The caller decides whether a refused plan may be saved. An apply guards it again.
+        The caller decides if a refused plan may be saved. An apply checks the rules again.
         """
-        deactivates = planned.counts.get(Action.DEACTIVATE, 0) > 0
+        deactivates = plan.counts.get(Action.DEACTIVATE, 0) > 0
         return cls(
-            account=planned.account,
-            account_id=planned.account_id,
+            account=plan.account,
+            account_id=plan.account_id,
             source=desired.source,
             endpoint=endpoint,
             credentials=desired.credentials,
             safety=safety,
-            changes=planned.writes,
+            changes=plan.writes,
             impossible=tuple(
-                change for change in planned.changes if change.action.stuck or (deactivates and change.unreached)
+                change for change in plan.changes if change.action.stuck or (deactivates and change.unreached)
             ),
             in_use=in_use,
             groups=desired.groups,
@@ -107,9 +107,9 @@ class LeftOut(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SavedPlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A plan file. `version` is that of the worker that made it, `allow` the names of the rules that were allowed then.
+    """A plan file. `version` is that of the worker that wrote it, `allow` the rules that were allowed.
 
-    `id` names this one file: two plans of the same changes have different ids. `seal` is empty except in the file.
+    `id` identifies the file: two plans of the same changes have different ids. `seal` is empty except in the file.
     """
 
     schema: Literal["senderid.saved-plan/v2"] = _SCHEMA
@@ -134,20 +134,20 @@ class SavedPlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         allow: Iterable[str],
     ) -> Self:
         """Return a plan of the accounts with writes or impossible numbers. `created_at` is UTC, ISO 8601, with Z."""
-        kept = tuple(account for account in accounts if account.writes or account.impossible)
+        with_content = tuple(account for account in accounts if account.writes or account.impossible)
         return cls(
             id=id,
             created_at=created_at,
             version=version,
-            fingerprint=fingerprint(kept),
+            fingerprint=fingerprint(with_content),
             allow=tuple(sorted(set(allow))),
-            accounts=kept,
+            accounts=with_content,
             left_out=tuple(left_out),
         )
 
 
 def seal(plan: SavedPlan) -> bytes:
-    """Return the text of a plan file: indented JSON that ends with a SHA-256 over the rest of it."""
+    """Return the text of a plan file: indented JSON that ends with a SHA-256 of its content."""
     sealed = replace(plan, seal=_seal_of(plan))
     return msgspec.json.format(msgspec.json.encode(sealed, enc_hook=english), indent=2) + b"\n"
 
@@ -156,19 +156,19 @@ def unseal(data: bytes, *, now: datetime, max_age_seconds: float = MAX_AGE_SECON
     """Return the plan of a plan file that may be applied at `now`, an aware time.
 
     Raises:
-        PlanFileError: it is not a plan file, was changed after it was sealed, has another version's schema, a write
-            that no plan makes, or one account twice, is more than `max_age_seconds` old, or was made in the future.
+        PlanFileError: it is not a plan file, was changed after it was sealed, has the schema of another version, has an
+            impossible write or an account twice, is more than `max_age_seconds` old, or was made in the future.
     """
     try:
-        plan, created = _parsed(data)
+        plan, created = _decode(data)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         message = Message("this is not a plan file; plan --out writes one, and desired state goes with -f")
         raise PlanFileError(message) from None
     if plan.seal != _seal_of(plan):
         raise PlanFileError(Message("the plan file was changed after it was written; plan again"))
-    if not _distinct(plan.accounts):
+    if not _are_distinct(plan.accounts):
         raise PlanFileError(Message("the plan file has one account twice; plan again"))
-    if not _coherent(plan):
+    if not _is_coherent(plan):
         raise PlanFileError(Message("the plan file has writes that no plan makes; plan again"))
     age = (now - created).total_seconds()
     if age > max_age_seconds:
@@ -187,12 +187,12 @@ def unseal(data: bytes, *, now: datetime, max_age_seconds: float = MAX_AGE_SECON
 
 
 class _Header(Struct):
-    """The part of a plan file that says which version it is of."""
+    """The part of a plan file that has the version of its schema."""
 
     schema: str = ""
 
 
-def _parsed(data: bytes) -> tuple[SavedPlan, datetime]:
+def _decode(data: bytes) -> tuple[SavedPlan, datetime]:
     schema = msgspec.json.decode(data, type=_Header).schema
     if schema.startswith(_FAMILY) and schema != _SCHEMA:
         message = Message(
@@ -208,14 +208,14 @@ def _seal_of(plan: SavedPlan) -> str:
     return sha256(msgspec.json.encode(replace(plan, seal=""), enc_hook=english)).hexdigest()
 
 
-def _distinct(accounts: Sequence[SavedAccount]) -> bool:
-    """Return True if no two of the accounts have one name, or are one account of one platform."""
+def _are_distinct(accounts: Sequence[SavedAccount]) -> bool:
+    """Return True if no two accounts have the same name, or the same platform and id."""
     ids = [(platform_of(each.endpoint), each.account_id) for each in accounts if each.account_id is not None]
     return len(set(ids)) == len(ids) and len({each.account for each in accounts}) == len(accounts)
 
 
-def _coherent(plan: SavedPlan) -> bool:
-    """Return True if every write is one that `diff` makes, once for each number, and the fingerprint matches."""
+def _is_coherent(plan: SavedPlan) -> bool:
+    """Return True if every write is one of `WRITES`, once per number, and the fingerprint matches."""
     return plan.fingerprint == fingerprint(plan.accounts) and all(
         len({change.phone for change in account.writes}) == len(account.writes)
         and all(

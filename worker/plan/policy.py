@@ -1,6 +1,6 @@
-"""The numbers that a plan is about, with what is desired of each.
+"""The scope of a plan: its numbers, each with its desired state.
 
-Unlisted numbers get a desired status here, so that the comparison treats every number alike.
+Unlisted numbers get a desired status here, so that the comparison treats all numbers alike.
 """
 
 from collections.abc import Mapping
@@ -20,29 +20,29 @@ from worker.model.messages import Message, PhoneNumber
 from worker.model.phones import is_listable, why_implausible
 from worker.model.plans import Action, Cause, Change
 
-__all__ = ["Selection", "adopt", "check_registered", "drifted", "scope", "select"]
+__all__ = ["Selection", "adopt", "check_registered", "is_drift", "scope", "select"]
 
 
 _UNLISTABLE: Final = Message(
     "registered, but no file can list it as the vendor writes it; change it in the vendor's console"
 )
 
-_NAMED: Final = 20
-"""Further implausible numbers that an error names."""
+_MOST_NAMES: Final = 20
+"""Most further implausible numbers in an error."""
 
 
 class Selection(Struct, frozen=True):
-    """The numbers of a run, in digits. An empty `only` means all of them; `exclude` wins over `only`."""
+    """The selected numbers of a run, in digits. An empty `only` selects all; `exclude` takes precedence over `only`."""
 
     only: frozenset[str] = frozenset()
     exclude: frozenset[str] = frozenset()
 
 
 def scope(desired: DesiredAccount, observed: ObservedAccount, selection: Selection) -> Mapping[str, Desired]:
-    """Return the numbers that a plan is about, each with what is desired of it. Schedules must be settled.
+    """Return the numbers of a plan, each with its desired state. Schedules must be settled.
 
     Raises:
-        ImplausibleNumber: as `check_registered` does.
+        ImplausibleNumber: see `check_registered`.
     """
     check_registered(desired, observed)
     return select(adopt(desired, observed), selection)
@@ -51,18 +51,18 @@ def scope(desired: DesiredAccount, observed: ObservedAccount, selection: Selecti
 def check_registered(desired: DesiredAccount, observed: ObservedAccount) -> None:
     """Refuse an account whose file lists a number that is implausible and not registered.
 
-    Such a number is a typo of another one, which counts as unlisted then. So nothing may be written by this file.
+    Such a number is probably a typo of another one, which then counts as unlisted. So the file must not be applied.
 
     Raises:
-        ImplausibleNumber: with the place of each such number.
+        ImplausibleNumber: the file lists such numbers; the message has their places.
     """
     missing = (*desired.numbers.keys() - observed.numbers.keys(), *desired.idle.keys() - observed.numbers.keys())
     reasons = {phone: reason for phone in missing if (reason := why_implausible(phone))}
     if not reasons:
         return
     places = desired.places(reasons)
-    found = sorted((*places.get(phone, (desired.source, desired.line)), phone) for phone in reasons)
-    (source, line, phone), *more = found
+    places_of_missing = sorted((*places.get(phone, (desired.source, desired.line)), phone) for phone in reasons)
+    (source, line, phone), *more = places_of_missing
     reason = reasons[phone]
     first = Message(
         "{source}:{line}:1: {phone} is not registered on this account, and {reason}, or remove it from the file",
@@ -75,44 +75,44 @@ def check_registered(desired: DesiredAccount, observed: ObservedAccount) -> None
         raise ImplausibleNumber(first)
     others = [
         Message("{phone} ({source}:{line})", phone=PhoneNumber(phone), source=other * (other != source), line=line)
-        for other, line, phone in more[:_NAMED]
+        for other, line, phone in more[:_MOST_NAMES]
     ]
-    rest = (*others, *("…",) * (len(more) > _NAMED))
+    rest = (*others, *("…",) * (len(more) > _MOST_NAMES))
     raise ImplausibleNumber(Message("{first}; likewise {others}", first=first, others=rest))
 
 
 def adopt(desired: DesiredAccount, observed: ObservedAccount) -> Mapping[str, Desired]:
-    """Return what is desired of every number: of the listed ones, and by the file's policy of the unlisted ones.
+    """Return the desired state of the listed numbers and, by the policy of the file, of the unlisted ones.
 
-    `report` desires the observed status of an unlisted number. `deactivate` desires INACTIVE if its status can be
+    For an unlisted number, `report` desires the observed status. `deactivate` desires INACTIVE if its status can be
     written, and otherwise the observed one. `ignore` leaves it out. `managed` is False for all of these, except for
-    numbers that `deactivate` finds INACTIVE. A listed number of which nothing is asked now keeps the observed status
-    under `report` and `deactivate`, and so does a number that no file can list.
+    INACTIVE numbers under `deactivate`. Under `report` and `deactivate`, a listed number without a desired status now
+    keeps the observed one, and so does a number that no file can list.
 
     If nothing is unlisted, this is the file's own mapping and not a copy.
     """
     if desired.unmanaged is Unmanaged.IGNORE:
         return desired.numbers
     deactivate = desired.unmanaged is Unmanaged.DEACTIVATE
-    shared: dict[Status, Desired] = {}
+    by_status: dict[Status, Desired] = {}
     unlisted: dict[str, Desired] = {}
     for phone, number in observed.numbers.items():
         if phone in desired.numbers:
             continue
         status = number.status
         if phone in desired.idle:
-            rest = desired.idle[phone]
+            idle = desired.idle[phone]
             unlisted[phone] = Desired(
-                status, rest.note, rest.owner, managed=False, because=rest.because, until=rest.until
+                status, idle.note, idle.owner, managed=False, because=idle.because, until=idle.until
             )
             continue
         if not is_listable(phone):
             unlisted[phone] = Desired(status, managed=False, because=_UNLISTABLE)
             continue
-        if status not in shared:
+        if status not in by_status:
             target = Status.INACTIVE if deactivate and status.writable else status
-            shared[status] = Desired(target, managed=deactivate and status is Status.INACTIVE)
-        unlisted[phone] = shared[status]
+            by_status[status] = Desired(target, managed=deactivate and status is Status.INACTIVE)
+        unlisted[phone] = by_status[status]
     return desired.numbers | unlisted if unlisted else desired.numbers
 
 
@@ -126,6 +126,6 @@ def select(numbers: Mapping[str, Desired], selection: Selection) -> Mapping[str,
     return numbers
 
 
-def drifted(change: Change) -> bool:
-    """Return True if a number differs for another reason than a change of its file; unknown reasons count."""
+def is_drift(change: Change) -> bool:
+    """Return True if a number differs by drift: the cause is unknown, or not only a change of its file."""
     return change.action is not Action.UNMANAGED and change.cause is not Cause.CONFIG_CHANGE

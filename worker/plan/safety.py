@@ -1,4 +1,4 @@
-"""Safety rules: how much a plan, or all plans of a run, may take away."""
+"""Safety rules: limits on the changes of a plan, and of all plans of a run."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
@@ -24,9 +24,9 @@ __all__ = [
     "effective_use",
     "fleet_wide",
     "guard",
+    "is_within",
     "least_active",
     "replay",
-    "within",
 ]
 
 
@@ -36,17 +36,17 @@ FLEET_WIDE: Final = "fleet-wide"
 IN_USE: Final = "in-use"
 REPLAY: Final = "replay"
 RULES: Final = (MAX_DEACTIVATIONS, MIN_ACTIVE, FLEET_WIDE, IN_USE, REPLAY)
-"""The names of the safety rules, as `--allow` takes them. `in-use` holds numbers, the others refuse plans."""
+"""The names of the safety rules, as in `--allow`. `in-use` holds numbers, the others refuse plans."""
 ALLOW_ALL: Final = "all"
 """The name that allows everything."""
 _FLEET: Final = 2
 """The least number of accounts of a fleet. A single account has its own rules."""
 _FEW: Final = 100
-"""Numbers that may change on a fleet whatever their share: few enough to be reviewed one by one in a plan."""
+"""Numbers that may always change in a fleet, as they can be reviewed one by one in a plan."""
 
 
 def effective_safety(settings: Safety, override: SafetyOverride) -> Safety:
-    """Return the thresholds in force for an account: those of its file, and the settings' for what it leaves out."""
+    """Return the thresholds in force for an account: those of its file, else those of the settings."""
     limit, least, pair = override.max_deactivations, override.min_active, override.pair_swaps
     return Safety(
         max_deactivations=settings.max_deactivations if limit is None else limit,
@@ -56,7 +56,7 @@ def effective_safety(settings: Safety, override: SafetyOverride) -> Safety:
 
 
 def effective_use(settings: InUse, override: InUseOverride | None) -> InUse:
-    """Return the in-use guard in force for an account: that of its file, and the settings' for what it leaves out."""
+    """Return the in-use guard in force for an account: the values of its file, else those of the settings."""
     if override is None:
         return settings
     return InUse(
@@ -71,33 +71,35 @@ def least_active(safety: Safety, allow: frozenset[str]) -> int:
     return safety.min_active if allow.isdisjoint({MIN_ACTIVE, ALLOW_ALL}) else 0
 
 
-def within(plan: AccountPlan, approved: AccountPlan) -> bool:
-    """Return True if a plan writes nothing that an approved plan of the same account does not."""
-    writes, leave = ({(each.phone, each.observed, each.desired) for each in some.writes} for some in (plan, approved))
-    return plan.account_id == approved.account_id and writes <= leave
+def is_within(plan: AccountPlan, approved: AccountPlan) -> bool:
+    """Return True if every write of a plan is in an approved plan of the same account."""
+    writes, approved_writes = (
+        {(each.phone, each.observed, each.desired) for each in some.writes} for some in (plan, approved)
+    )
+    return plan.account_id == approved.account_id and writes <= approved_writes
 
 
 def guard(
-    changes: Iterable[Change], active: int, safety: Safety, allow: frozenset[str], *, spent: int = 0
+    changes: Iterable[Change], active: int, safety: Safety, allow: frozenset[str], *, already_deactivated: int = 0
 ) -> tuple[Refusal, ...]:
-    """Return the safety rules that the changes break and `allow` does not allow; none if they may be written.
+    """Return the safety rules that refuse the changes, except those in `allow`; none if they may be written.
 
-    `active` is how many numbers are ACTIVE now. `allow` holds names of `RULES`, or `ALLOW_ALL`. `spent` is how many
-    numbers of the same plan a run that died has deactivated already. Beside further deactivations they count as if they
-    were still to be made, so that a plan does not gain by being cut in pieces.
+    `active` is how many numbers are ACTIVE now. `allow` has names of `RULES`, or `ALLOW_ALL`. `already_deactivated` is
+    how many numbers of the same plan a crashed run has deactivated. They count as further deactivations, so that a plan
+    cannot pass the limits in several runs.
 
     Raises:
-        ValueError: when `safety.max_deactivations` is neither a number nor a percentage.
+        ValueError: `safety.max_deactivations` is neither a number nor a percentage.
     """
     activations = deactivations = 0
     for change in changes:
         activations += change.action is Action.ACTIVATE
         deactivations += change.action is Action.DEACTIVATE
     if not deactivations:
-        spent = 0  # what takes nothing away needs no leave, whatever a run that died took
-    active += spent
-    deactivations += spent
-    broken = []
+        already_deactivated = 0  # activations alone need no limit
+    active += already_deactivated
+    deactivations += already_deactivated
+    refusals = []
     limit = threshold(safety.max_deactivations, active)
     if deactivations > limit:
         message = Message(
@@ -108,49 +110,49 @@ def guard(
             limit=limit,
             setting=safety.max_deactivations,
         )
-        broken.append(Refusal(MAX_DEACTIVATIONS, message))
-    left = active + activations - deactivations
-    if left < safety.min_active <= active:
+        refusals.append(Refusal(MAX_DEACTIVATIONS, message))
+    remaining = active + activations - deactivations
+    if remaining < safety.min_active <= active:
         message = Message(
             "{remaining} of {active} ACTIVE numbers would stay ACTIVE; at least {minimum} must (min_active). "
             "To allow it, add --allow min-active",
-            remaining=left,
+            remaining=remaining,
             active=active,
             minimum=safety.min_active,
         )
-        broken.append(Refusal(MIN_ACTIVE, message))
-    return tuple(refusal for refusal in broken if allow.isdisjoint({refusal.rule, ALLOW_ALL}))
+        refusals.append(Refusal(MIN_ACTIVE, message))
+    return tuple(refusal for refusal in refusals if allow.isdisjoint({refusal.rule, ALLOW_ALL}))
 
 
 def fleet_wide(plans: Sequence[AccountPlan], most: int | str, allow: frozenset[str]) -> tuple[AccountPlan, ...]:
-    """Return the plans of one run, those refused that are part of too large a change over all accounts.
+    """Return the plans of one run, refused if they are part of too large a change over all accounts.
 
-    Activations and deactivations are judged separately. Each may be at most `most`, a number or a percentage of the
-    registered numbers that the plans are about. Accounts without a plan have none. Changes that another rule refuses
-    count as well: a mistake shows in how much a file asks for. `allow` is as for `guard`.
+    Activations and deactivations are limited separately. Each may be at most `most`, a number or a percentage of the
+    registered numbers in the scope of the plans. Accounts without a plan do not count. Changes that another rule
+    refuses do: they are part of the same mistake. `allow` is as for `guard`.
 
     Raises:
-        ValueError: when `most` is neither a number nor a percentage.
+        ValueError: `most` is neither a number nor a percentage.
     """
     if len(plans) < _FLEET or not allow.isdisjoint({FLEET_WIDE, ALLOW_ALL}):
         return tuple(plans)
-    whole = sum(sum(plan.counts.values()) - plan.counts[Action.MISSING] for plan in plans)
-    limit = resolve_limit("fleet_wide", most, whole, least=_FEW)
-    broken: dict[Action, Refusal] = {}
+    total = sum(sum(plan.counts.values()) - plan.counts[Action.MISSING] for plan in plans)
+    limit = resolve_limit("fleet_wide", most, total, least=_FEW)
+    refusals: dict[Action, Refusal] = {}
     for action in (Action.ACTIVATE, Action.DEACTIVATE):
         count = sum(plan.counts[action] for plan in plans)
         if count > limit:
-            broken[action] = Refusal(FLEET_WIDE, _fleet_wide(action, count, whole, limit, most))
-    return tuple(_refused(plan, broken) for plan in plans) if broken else tuple(plans)
+            refusals[action] = Refusal(FLEET_WIDE, _fleet_wide(action, count, total, limit, most))
+    return tuple(_with_refusals(plan, refusals) for plan in plans) if refusals else tuple(plans)
 
 
-def _fleet_wide(action: Action, count: int, whole: int, limit: int, setting: int | str) -> Message:
+def _fleet_wide(action: Action, count: int, total: int, limit: int, setting: int | str) -> Message:
     if action is Action.ACTIVATE:
         return Message(
             "{count} of the {total} numbers of all accounts would be activated; at most {limit} may be "
             "(fleet_wide: {setting}). To allow it, add --allow fleet-wide",
             count=count,
-            total=whole,
+            total=total,
             limit=limit,
             setting=setting,
         )
@@ -158,7 +160,7 @@ def _fleet_wide(action: Action, count: int, whole: int, limit: int, setting: int
         "{count} of the {total} numbers of all accounts would be deactivated; at most {limit} may be "
         "(fleet_wide: {setting}). To allow it, add --allow fleet-wide",
         count=count,
-        total=whole,
+        total=total,
         limit=limit,
         setting=setting,
     )
@@ -183,9 +185,9 @@ def replay(earlier: PlanFileUse) -> Refusal:
     return Refusal(REPLAY, message)
 
 
-def _refused(plan: AccountPlan, broken: Mapping[Action, Refusal]) -> AccountPlan:
+def _with_refusals(plan: AccountPlan, refusals_by_action: Mapping[Action, Refusal]) -> AccountPlan:
     """Return the plan with the refusals of the actions that it has."""
-    refusals = tuple(refusal for action, refusal in broken.items() if plan.counts[action])
+    refusals = tuple(refusal for action, refusal in refusals_by_action.items() if plan.counts[action])
     if not refusals:
         return plan
     return structs.replace(plan, verdict=Verdict.REFUSED, refusals=(*plan.refusals, *refusals))

@@ -16,12 +16,12 @@ from worker.model.ports import AccountLedger, Log, ProgressMeter, ReadableAccoun
 from worker.model.results import NumberResult, Outcome, Requests
 from worker.model.safety import Health
 from worker.plan.build import Draft, Terms, as_plan, build, remaining, with_changes
-from worker.plan.comparison import CurrentFiles, ending, unasked, uncompared
+from worker.plan.comparison import CurrentFiles, missing_file_notices, stale_writes, with_current_ends
 from worker.plan.diff import fingerprint
 from worker.plan.holds import hold_as_approved
 from worker.plan.notices import notices, result_notices, with_swap_notice
 from worker.plan.planfile import SavedAccount
-from worker.plan.safety import effective_safety, effective_use, least_active, replay, within
+from worker.plan.safety import effective_safety, effective_use, is_within, least_active, replay
 from worker.reconcile.executor import Executor, Needs, Pace
 from worker.reconcile.in_use import guard_changes, guard_notices, guard_plan
 from worker.reconcile.results import (
@@ -92,7 +92,7 @@ async def apply(
     current = build(desired, observed, terms, memory, now)
     plan = with_changes(current.plan, hold_as_approved(current.plan.changes, approved.changes))
     print_ = fingerprint([plan])
-    is_approved = print_ == fingerprint([approved]) or (has_waited and within(plan, approved))
+    is_approved = print_ == fingerprint([approved]) or (has_waited and is_within(plan, approved))
     if not is_approved or plan.verdict is not Verdict.OK:
         raise StalePlan(Message("the account has changed since it was planned; nothing was written: plan again"))
     safety = effective_safety(terms.safety, desired.safety)
@@ -149,13 +149,15 @@ async def apply_saved(
         earlier = await ledger.earlier_run(plan, [change.phone for change in saved.changes])
         if earlier is not None:
             raise PolicyRefusal([replay(earlier)])
-    reasons = {} if files is None else unasked(saved, files, now)
+    reasons = {} if files is None else stale_writes(saved, files, now)
     dropped = tuple(change for change in saved.changes if change.phone in reasons)
     still_desired = tuple(change for change in saved.changes if change.phone not in reasons)
-    saved = structs.replace(saved, changes=still_desired if files is None else ending(still_desired, files, now))
+    saved = structs.replace(
+        saved, changes=still_desired if files is None else with_current_ends(still_desired, files, now)
+    )
     held, use = await guard_changes(saved.changes, api, saved.in_use, allow)
     observed, memory = await _resume(api, ledger, log)
-    rest = remaining(saved, observed, memory, allow, now=now, held=held, dropped=dropped)
+    rest = remaining(saved, observed, memory, allow, now=now, held=held, removed=dropped)
     if rest.refusals:
         raise PolicyRefusal(rest.refusals)
     writes = structs.replace(saved, changes=tuple(change for change in rest.changes if change.action.writes))
@@ -181,7 +183,7 @@ async def apply_saved(
         notices=(
             *notices(executor.last_read, saved.groups, health),
             *use,
-            *(() if files is None else uncompared(files)),
+            *(() if files is None else missing_file_notices(files)),
             *result_notices(results, saved.safety.pair_swaps),
         ),
         desired=((change.phone, change.desired) for change in rest.already),

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from worker.model.errors import ErrorInfo, UsageError
-from worker.model.messages import Message, PhoneNumber, english, joined, parts, restored, system_text
+from worker.model.messages import Message, PhoneNumber, english, join, parts, restore, system_text
 
 
 def test_message_is_its_english_text() -> None:
@@ -49,10 +49,10 @@ def test_error_gives_back_the_message_itself() -> None:
 
 def test_messages_in_a_row_stay_messages() -> None:
     first, second = Message("one {a}", a=1), Message("two")
-    row = joined([first, second], "; {")
+    row = join([first, second], "; {")
     assert row == "one 1; {two"
     assert list(row.parameters.values()) == [first, second]
-    assert joined([], "; ") == ""
+    assert join([], "; ") == ""
 
 
 def test_text_of_the_system_is_no_template() -> None:
@@ -91,7 +91,7 @@ def test_message_is_restored_from_its_parts() -> None:
         rate=0.5,
     )
     kept = msgspec.json.encode(parts(message))
-    again = restored(str(message), msgspec.json.decode(kept))
+    again = restore(str(message), msgspec.json.decode(kept))
     assert isinstance(again, Message)
     assert (again.template, again.many, again.parameters) == (message.template, message.many, message.parameters)
     assert msgspec.json.encode(parts(again)) == kept
@@ -114,4 +114,4 @@ def test_message_is_restored_from_its_parts() -> None:
     ],
 )
 def test_english_text_stands_for_parts_that_are_no_longer_whole(kept: object) -> None:
-    assert type(restored("text", kept)) is str
+    assert type(restore("text", kept)) is str

@@ -12,7 +12,7 @@ from worker.model.messages import Message
 from worker.model.plans import Action, Change, Notice, NoticeKind
 from worker.model.ports import sources
 from worker.model.safety import Safety
-from worker.plan.comparison import CurrentFiles, ending, unasked, uncompared
+from worker.plan.comparison import CurrentFiles, missing_file_notices, stale_writes, with_current_ends
 from worker.plan.planfile import SavedAccount
 
 ON, OFF = "01000000001", "01000000002"
@@ -40,7 +40,7 @@ def _account(text: str) -> DesiredAccount:
 
 
 def _reasons(text: str, saved: SavedAccount = SAVED, *missing: str) -> dict[str, Message]:
-    return unasked(saved, CurrentFiles(_account(text), missing), NOW)
+    return stale_writes(saved, CurrentFiles(_account(text), missing), NOW)
 
 
 def test_a_file_that_still_asks_for_the_plan_leaves_all_of_it() -> None:
@@ -68,8 +68,8 @@ def test_the_moment_decides_what_a_schedule_asks_for() -> None:
     files = CurrentFiles(_account(f"numbers:\n  {ON}: {{status: ACTIVE, until: '2026-11-24T09:00+09:00'}}"))
     saved = replace(SAVED, changes=SAVED.changes[:1])
     end = datetime(2026, 11, 24, tzinfo=UTC)
-    assert unasked(saved, files, end.replace(day=23, hour=23, minute=59, second=59)) == {}
-    assert unasked(saved, files, end) == {ON: "main.yaml:3 asks for nothing at this time: plan again"}
+    assert stale_writes(saved, files, end.replace(day=23, hour=23, minute=59, second=59)) == {}
+    assert stale_writes(saved, files, end) == {ON: "main.yaml:3 asks for nothing at this time: plan again"}
 
 
 @pytest.mark.parametrize(
@@ -85,9 +85,9 @@ def test_the_moment_decides_what_a_schedule_asks_for() -> None:
 def test_a_write_ends_when_its_plan_or_its_file_says_so(planned: str | None, filed: str, until: str | None) -> None:
     """The sooner of both counts."""
     changes = (replace(SAVED.changes[0], until=planned), SAVED.changes[1])
-    found = ending(changes, CurrentFiles(_account(f"numbers: {{{ON}: {filed}}}")), NOW)
+    found = with_current_ends(changes, CurrentFiles(_account(f"numbers: {{{ON}: {filed}}}")), NOW)
     assert [change.until for change in found] == [until, None]
-    assert ending(changes, CurrentFiles(None, ("main.yaml",)), NOW) == changes
+    assert with_current_ends(changes, CurrentFiles(None, ("main.yaml",)), NOW) == changes
 
 
 @pytest.mark.parametrize("policy", ["report", "ignore", "deactivate"])
@@ -101,7 +101,7 @@ def test_a_number_that_is_no_longer_listed_is_not_written(policy: str) -> None:
 def test_an_account_that_no_file_has_any_more_is_not_written() -> None:
     """Every number of it has the reason, which names the plan's files, each once."""
     lost = "account 'main' is no longer in main.yaml, sales.yaml: plan again"
-    assert unasked(SPLIT, CurrentFiles(None), NOW) == {ON: lost, OFF: lost}
+    assert stale_writes(SPLIT, CurrentFiles(None), NOW) == {ON: lost, OFF: lost}
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_credentials_that_a_document_names_no_longer_are_others() -> None:
 
 def test_what_only_a_missing_file_could_say_is_taken_as_unchanged() -> None:
     """A number that the files at hand do not list stays; one that they want otherwise does not."""
-    assert unasked(SPLIT, CurrentFiles(None, ("main.yaml", "sales.yaml")), NOW) == {}
+    assert stale_writes(SPLIT, CurrentFiles(None, ("main.yaml", "sales.yaml")), NOW) == {}
     assert _reasons("numbers: {}", SPLIT, "sales.yaml") == {}
     assert _reasons(f"numbers: {{{OFF}: ACTIVE}}", SPLIT, "sales.yaml") == {
         OFF: "main.yaml:2 now asks for ACTIVE: plan again"
@@ -141,7 +141,7 @@ def test_of_a_split_account_the_file_that_lists_a_number_is_named() -> None:
     """Lines count within one file each. A number that none of them lists is looked for in all."""
     account = _account(f"numbers: {{{OFF}: ACTIVE}}")
     account = replace(account, parts=(SourceFile("sales.yaml"),), elsewhere={OFF: "sales.yaml"})
-    assert unasked(SPLIT, CurrentFiles(account), NOW) == {
+    assert stale_writes(SPLIT, CurrentFiles(account), NOW) == {
         ON: "this number is no longer listed in main.yaml, sales.yaml: plan again",
         OFF: f"sales.yaml:{account.lines[0]} now asks for ACTIVE: plan again",
     }
@@ -149,12 +149,12 @@ def test_of_a_split_account_the_file_that_lists_a_number_is_named() -> None:
 
 def test_files_that_are_not_there_are_a_notice() -> None:
     """It names each of them and both options; there is none where all were found."""
-    assert uncompared(CurrentFiles(_account("numbers: {}"))) == ()
+    assert missing_file_notices(CurrentFiles(_account("numbers: {}"))) == ()
     message = (
         "the plan was not compared with main.yaml, sales.yaml: not found; add --files with the folder that the files "
         "are in now, or --no-files if there are none"
     )
-    assert uncompared(CurrentFiles(None, ("main.yaml", "sales.yaml"))) == (Notice(NoticeKind.FILES, message),)
+    assert missing_file_notices(CurrentFiles(None, ("main.yaml", "sales.yaml"))) == (Notice(NoticeKind.FILES, message),)
 
 
 def test_the_files_of_a_split_account_are_named_once_each() -> None:

@@ -34,7 +34,7 @@ def _account(*active: str, inactive: tuple[str, ...] = ()) -> ObservedAccount:
 
 
 def _spared(changes: tuple[Change, ...], observed: ObservedAccount, *gone: str) -> tuple[Change, ...]:
-    return hold_back(changes, observed, groups=(PAIR,), gone=gone, pair_swaps="warn")
+    return hold_back(changes, observed, groups=(PAIR,), may_be_inactive=gone, pair_swaps="warn")
 
 
 @given(st.lists(_phones, unique=True), st.frozensets(_phones), _groups())

@@ -22,8 +22,8 @@ from worker.model.accounts import (
 from worker.model.errors import ImplausibleNumber
 from worker.model.plans import Action, Cause, Change
 from worker.model.safety import InUse, Safety
-from worker.plan.build import _spent
-from worker.plan.policy import Selection, adopt, check_registered, drifted, select
+from worker.plan.build import _crashed_deactivations
+from worker.plan.policy import Selection, adopt, check_registered, is_drift, select
 from worker.plan.safety import ALLOW_ALL, RULES, effective_safety, effective_use, guard
 from worker.render.i18n import speaking, translated
 
@@ -259,22 +259,22 @@ def test_spent_counts_what_a_died_run_has_switched_off(
     """A number that a killed run deactivated counts while it is still desired INACTIVE and still is."""
     wanted = {} if want is None else {"0211": want}
     observed = ObservedAccount("1", {} if status is None else {"0211": Observed("0211", Status(status))})
-    assert _spent(AccountMemory(spent=frozenset({"0211"})), wanted, observed) == int(counts)
-    assert _spent(AccountMemory(), wanted, observed) == 0
+    assert _crashed_deactivations(AccountMemory(spent=frozenset({"0211"})), wanted, observed) == int(counts)
+    assert _crashed_deactivations(AccountMemory(), wanted, observed) == 0
 
 
 def test_a_plan_gains_nothing_by_being_cut_in_pieces() -> None:
     """What a run that died has switched off counts as if it still were to be: 3 of 10, however they are spread."""
     safety = Safety("30%", 0)
     for done in range(4):
-        assert guard(moves(3 - done), 10 - done, safety, frozenset(), spent=done) == ()
-        (refusal,) = guard(moves(4 - done), 10 - done, safety, frozenset(), spent=done)
+        assert guard(moves(3 - done), 10 - done, safety, frozenset(), already_deactivated=done) == ()
+        (refusal,) = guard(moves(4 - done), 10 - done, safety, frozenset(), already_deactivated=done)
         assert refusal.message.startswith("4 of 10 ACTIVE numbers would be deactivated; at most 3 may be")
 
 
 def test_min_active_holds_over_a_crash() -> None:
     """An account that a run which died has brought under `min_active` is still held to it."""
-    left = guard(moves(1), 4, Safety("100%", 5), frozenset(), spent=1)
+    left = guard(moves(1), 4, Safety("100%", 5), frozenset(), already_deactivated=1)
     assert [refusal.rule for refusal in left] == ["min-active"]
     assert left[0].message.startswith("3 of 5 ACTIVE numbers would stay ACTIVE")
 
@@ -327,10 +327,10 @@ def test_what_a_dead_run_took_does_not_refuse_a_plan_that_takes_nothing() -> Non
     """Numbers that a run which died switched off count beside further deactivations only."""
     activation = Change("0100001", Action.ACTIVATE, "INACTIVE", "ACTIVE", "")
     safety = Safety(max_deactivations=0, min_active=1)
-    assert guard([], 0, safety, frozenset(), spent=1) == ()
-    assert guard([activation], 0, safety, frozenset(), spent=1) == ()
+    assert guard([], 0, safety, frozenset(), already_deactivated=1) == ()
+    assert guard([activation], 0, safety, frozenset(), already_deactivated=1) == ()
     deactivation = Change("0100001", Action.DEACTIVATE, "ACTIVE", "INACTIVE", "")
-    assert guard([deactivation], 0, safety, frozenset(), spent=1)
+    assert guard([deactivation], 0, safety, frozenset(), already_deactivated=1)
 
 
 @pytest.mark.parametrize("action", Action)
@@ -338,7 +338,7 @@ def test_what_a_dead_run_took_does_not_refuse_a_plan_that_takes_nothing() -> Non
 def test_whatever_the_file_did_not_change_drifted(action: Action, cause: Cause | None) -> None:
     """A number that differs has drifted unless its file is known to be why; one that no file lists has not."""
     expected = action is not Action.UNMANAGED and cause is not Cause.CONFIG_CHANGE
-    assert drifted(Change("0211", action, "ACTIVE", "INACTIVE", "", cause=cause)) is expected
+    assert is_drift(Change("0211", action, "ACTIVE", "INACTIVE", "", cause=cause)) is expected
 
 
 @pytest.mark.parametrize(

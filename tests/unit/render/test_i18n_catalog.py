@@ -7,7 +7,7 @@ import pytest
 from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 
-from worker.model.messages import Message, joined, system_text
+from worker.model.messages import Message, join, system_text
 from worker.render.i18n_catalog import Catalogue
 
 
@@ -43,7 +43,7 @@ def test_marked_messages_are_found_by_their_english() -> None:
             Message.plural("{count:,} number of {name}", "…", 1000, name="a"),
             "a: 번호 1,000개",
         ),
-        (joined([Message("marked"), Message("unknown {x}", x=1)], "; "), "표시됨; unknown 1"),
+        (join([Message("marked"), Message("unknown {x}", x=1)], "; "), "표시됨; unknown 1"),
         (Message("{items} — {name}", items=(Message("marked"), 2), name="marked"), "표시됨, 2 — marked"),
         (Message(""), ""),
         (system_text("No such file"), "파일이 없습니다"),

@@ -267,7 +267,7 @@ class _CurrentFiles:
         """Return the files that describe an account in the folder of a file that is not found: it may be renamed."""
         folder = None if name == sources.STDIN else sources.locate(str(Path(name).parent), self._folder)
         paths = [] if folder is None else sources.yaml_files(Path(folder))
-        return [path for path in paths if any(each.name == account and each.written for each in documents_in(path))]
+        return [path for path in paths if any(each.name == account and each.explicit for each in documents_in(path))]
 
     def _marks(self, account: str) -> "list[sources.FileVersion | None]":
         paths = [sources.locate(name, self._folder) for name in self._names[account]]

@@ -75,7 +75,7 @@ class DocumentReader:
         self._values["schedules"] = self._numbers.finish(self._values.get("timezone", DEFAULT_ZONE))
         self._values["groups"] = self._groups.finish()
         name = self._values.pop("account", None)
-        named = name is not None
+        is_named = name is not None
         # some systems store Hangul in file names decomposed
         account = DesiredAccount(
             normalize("NFC", name or self._name_of_file(line)),
@@ -87,7 +87,7 @@ class DocumentReader:
         )
         head_keys = tuple(sorted(self._keys & HEAD_KEYS))
         return AccountDocument(
-            account, named, head_keys, "timezone" in self._keys, self._groups.unlisted(self._numbers.desired)
+            account, is_named, head_keys, "timezone" in self._keys, self._groups.unlisted(self._numbers.desired)
         )
 
     def _not_a_mapping(self, start: Any, event: Any) -> None:
@@ -108,22 +108,22 @@ class DocumentReader:
         return name
 
     def _read_keys(self, start: Any) -> None:
-        seen: dict[str, Node] = {}
+        keys: dict[str, Node] = {}
         while not isinstance(event := next(self._stream), yaml.MappingEndEvent):
             key = yaml_reader.compose(self._reader.source, event, self._stream)
             value = next(self._stream)
-            name = self._reader.key(key, seen, _KEYS)
+            name = self._reader.key(key, keys, _KEYS)
             if name is None:
                 yaml_reader.skip(value, self._stream)
             elif name == "numbers" and not isinstance(value, yaml.ScalarEvent):
                 self._numbers.read(value)
             else:
                 self._read_value(name, yaml_reader.compose(self._reader.source, value, self._stream))
-        self._keys = frozenset(seen)
+        self._keys = frozenset(keys)
         top = Node(start.start_mark)
-        if "version" not in seen:
+        if "version" not in keys:
             self._reader.problem(top, Message("missing version: write `version: 1`"))
-        if "numbers" not in seen:
+        if "numbers" not in keys:
             self._reader.problem(top, Message("missing numbers: write `numbers: {{}}` if there are none"))
 
     def _read_value(self, name: str, node: Node) -> None:
@@ -147,13 +147,13 @@ class DocumentReader:
             self._values[name] = value
 
     def _version(self, node: Node) -> None:
-        given = node.text if isinstance(node, Scalar) else ""
-        if given == "1":
+        text = node.text if isinstance(node, Scalar) else ""
+        if text == "1":
             return
-        newer = given.isascii() and given.isdigit() and int(given[:COUNT_DIGITS]) > 1
+        newer = text.isascii() and text.isdigit() and int(text[:COUNT_DIGITS]) > 1
         self._reader.problem(
             node,
-            Message("version {version} needs a newer senderid", version=given[:COUNT_DIGITS])
+            Message("version {version} needs a newer senderid", version=text[:COUNT_DIGITS])
             if newer
             else Message("version must be 1"),
         )
@@ -166,36 +166,36 @@ class DocumentReader:
         self._reader.problem(node, message)
 
     def _endpoint(self, node: Node) -> str | None:
-        given = read_text(self._reader, node, "endpoint", NOTE_CAP)
-        if given is not None:
+        text = read_text(self._reader, node, "endpoint", NOTE_CAP)
+        if text is not None:
             try:
-                urls.parse_endpoint(given)
+                urls.parse_endpoint(text)
             except ValueError as error:
                 self._reader.problem(node, str(error))
-        return given
+        return text
 
     def _unmanaged(self, node: Node) -> Unmanaged | None:
-        given = node.text if isinstance(node, Scalar) else ""
-        known = [each.value for each in Unmanaged]
-        if given in known:
-            return Unmanaged(given)
-        message = Message("invalid unmanaged {actual}{hint}", actual=describe(node), hint=suggest(given, known))
+        text = node.text if isinstance(node, Scalar) else ""
+        names = [each.value for each in Unmanaged]
+        if text in names:
+            return Unmanaged(text)
+        message = Message("invalid unmanaged {actual}{hint}", actual=describe(node), hint=suggest(text, names))
         self._reader.problem(node, message)
         return None
 
     def _timezone(self, node: Node) -> str | None:
-        given = read_text(self._reader, node, "timezone", NAME_CAP)
-        if given is not None:
+        text = read_text(self._reader, node, "timezone", NAME_CAP)
+        if text is not None:
             try:
-                load_zone(given)
+                load_zone(text)
             except ValueError as error:
-                message = Message("timezone {name}: {reason}", name=quote(given), reason=str(error))
+                message = Message("timezone {name}: {reason}", name=quote(text), reason=str(error))
                 self._reader.problem(node, message)
                 return None
-            if warning := zone_warning(given):
+            if warning := zone_warning(text):
                 message = Message("timezone {warning}", warning=warning)
                 self._warnings.append(node.problem(self._reader.source, message))
-        return given
+        return text
 
     def _safety(self, node: Node) -> SafetyOverride | None:
         if not isinstance(node, Mapping):
@@ -203,7 +203,7 @@ class DocumentReader:
             return None
         values: dict[str, Any] = {}
         for name, value in self._reader.fields(node, _SAFETY).items():
-            given = value.text if isinstance(value, Scalar) else ""
+            text = value.text if isinstance(value, Scalar) else ""
             number = read_count(value)
             if name == "min_active":
                 if number is None:
@@ -212,11 +212,11 @@ class DocumentReader:
                 values[name] = number
                 continue
             if name == "pair_swaps":
-                if given not in _PAIR_SWAPS:
+                if text not in _PAIR_SWAPS:
                     self._reader.problem(value, _mismatch(name, Message("warn or hold"), value))
-                values[name] = given
+                values[name] = text
                 continue
-            values[name] = given if number is None else number
+            values[name] = text if number is None else number
             try:
                 settings.threshold(values[name], 0)
             except ValueError as error:
@@ -230,14 +230,14 @@ class DocumentReader:
             return None
         values: dict[str, Any] = {}
         for name, value in self._reader.fields(node, _IN_USE).items():
-            given = value.text.strip() if isinstance(value, Scalar) else ""
-            number = int(given) if given.isascii() and given.isdigit() and len(given) <= COUNT_DIGITS else 0
-            if name == "enabled" and given.lower() in {"true", "false"}:
-                values[name] = given.lower() == "true"
+            text = value.text.strip() if isinstance(value, Scalar) else ""
+            number = int(text) if text.isascii() and text.isdigit() and len(text) <= COUNT_DIGITS else 0
+            if name == "enabled" and text.lower() in {"true", "false"}:
+                values[name] = text.lower() == "true"
             elif name == "hours" and 1 <= number <= HOURS_CAP:
                 values[name] = number
-            elif name == "on_unknown" and given in {"hold", "allow"}:
-                values[name] = given
+            elif name == "on_unknown" and text in {"hold", "allow"}:
+                values[name] = text
             else:
                 self._reader.problem(value, _mismatch(name, _IN_USE[name], value))
         return InUseOverride(**values)
@@ -248,16 +248,16 @@ class DocumentReader:
             return None
         values: dict[str, str] = {}
         for name, value in self._reader.fields(node, ("reason", "by", "until")).items():
-            given = read_text(self._reader, value, name, NOTE_CAP)
-            if given is None:
+            text = read_text(self._reader, value, name, NOTE_CAP)
+            if text is None:
                 continue
             if name == "until":
                 try:
-                    parse_until(given)
+                    parse_until(text)
                 except ValueError as error:
                     self._reader.problem(value, str(error))
                     continue
-            values[name] = given
+            values[name] = text
         if not node.items:
             self._reader.problem(node, Message("suspend is empty: give a reason, or remove the key"))
         return Suspend(**values)
@@ -288,9 +288,9 @@ class DocumentReader:
                 message = Message("credentials: missing {name}: write {name}: {{env: NAME}}", name=name)
                 self._reader.problem(node, message)
             else:
-                given = read_secret_ref(self._reader, fields[name], name)
-                if given is not None:
-                    references[name] = given
+                reference = read_secret_ref(self._reader, fields[name], name)
+                if reference is not None:
+                    references[name] = reference
         return CredentialsRef(**references) if len(references) == len(_SECRETS) else None
 
 

@@ -66,7 +66,7 @@ def join(documents: Iterable[AccountDocument]) -> list[DesiredAccount]:
     The account-level values are those of the head: the document that has any account-level key, or the first one. Of a
     number that is listed twice the first entry counts; `find_conflicts` reports it.
     """
-    return [_joined(some) for some in group_by_account(documents).values()]
+    return [_join(some) for some in group_by_account(documents).values()]
 
 
 def find_conflicts(documents: Sequence[AccountDocument]) -> Iterator[Conflict]:
@@ -87,7 +87,7 @@ def _head(documents: Sequence[AccountDocument]) -> AccountDocument:
     return next((document for document in documents if document.keys), documents[0])
 
 
-def _joined(documents: Sequence[AccountDocument]) -> DesiredAccount:
+def _join(documents: Sequence[AccountDocument]) -> DesiredAccount:
     head = _head(documents)
     if len(documents) == 1:
         return head.account
@@ -118,17 +118,17 @@ def _joined(documents: Sequence[AccountDocument]) -> DesiredAccount:
 def _disagreements(documents: Sequence[AccountDocument]) -> Iterator[Problem]:
     """Yield the problems of one account's documents."""
     if len(documents) > 1:
-        unnamed = list(_unnamed(documents))
-        if unnamed:
-            yield from unnamed
+        problems = list(_missing_names(documents))
+        if problems:
+            yield from problems
             return
         yield from _second_heads(documents)
         yield from _listed_twice(documents)
         yield from _other_zones(documents)
-    listed = [document.account.numbers for document in documents]
+    numbers_by_document = [document.account.numbers for document in documents]
     for document in documents:
         for member in document.unlisted:
-            if not any(member.phone in numbers for numbers in listed):
+            if not any(member.phone in numbers for numbers in numbers_by_document):
                 phone = PhoneNumber(member.phone)
                 message = (
                     Message(
@@ -143,7 +143,7 @@ def _disagreements(documents: Sequence[AccountDocument]) -> Iterator[Problem]:
                 yield Problem(document.account.source, member.line, member.column, message)
 
 
-def _unnamed(documents: Sequence[AccountDocument]) -> Iterator[Problem]:
+def _missing_names(documents: Sequence[AccountDocument]) -> Iterator[Problem]:
     first = documents[0]
     for document in documents[1:]:
         if not (first.named and document.named):

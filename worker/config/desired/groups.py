@@ -29,9 +29,9 @@ class GroupsReader:
             message = Message("groups must be a mapping such as `support: {{members: […], min_active: 1}}`")
             self._reader.problem(node, message)
             return
-        seen: dict[str, Node] = {}
+        names: dict[str, Node] = {}
         for key, value in node.items:
-            name = self._name(key, seen)
+            name = self._name(key, names)
             if name is not None:
                 self._group(name, value)
 
@@ -43,7 +43,7 @@ class GroupsReader:
         """Return the members that are not among the numbers of the document itself."""
         return tuple(GroupMember(phone, node.line, node.column) for phone, node in self._members if phone not in listed)
 
-    def _name(self, key: Node, seen: dict[str, Node]) -> str | None:
+    def _name(self, key: Node, names: dict[str, Node]) -> str | None:
         if not isinstance(key, Scalar) or key.null or not key.text.strip():
             self._reader.problem(key, Message("a group needs a name, such as support"))
             return None
@@ -52,10 +52,10 @@ class GroupsReader:
         if reason is not None:
             self._reader.problem(key, Message("the group name {reason}", reason=reason))
             return None
-        if name in seen:
-            self._reader.problem(key, duplicate(Message("group {name}", name=quote(name)), seen[name]))
+        if name in names:
+            self._reader.problem(key, duplicate(Message("group {name}", name=quote(name)), names[name]))
             return None
-        seen[name] = key
+        names[name] = key
         return name
 
     def _group(self, name: str, node: Node) -> None:

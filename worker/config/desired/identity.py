@@ -53,18 +53,18 @@ def find_same_accounts(targets: Iterable[Target], reach: IdentityResolver) -> It
     """
     pins: dict[tuple[str, str], Target] = {}
     keys: dict[tuple[str, str | SecretRef], Target] = {}
-    resolved: dict[SecretRef, str | SecretRef] = {}
+    key_of: dict[SecretRef, str | SecretRef] = {}
     for target in targets:
         platform = platform_of(target.endpoint or reach.endpoint)
         reference = _plain((target.credentials or DEFAULT_CREDENTIALS).api_key)
-        if reference not in resolved:
-            resolved[reference] = reach.api_key(reference) or reference
-        pinned = target if target.account_id is None else pins.setdefault((platform, target.account_id), target)
-        keyed = keys.setdefault((platform, resolved[reference]), target)
-        if pinned is not target:
-            yield SameAccount(pinned, target, pinned=True)
-        elif keyed is not target:
-            yield SameAccount(keyed, target, pinned=False)
+        if reference not in key_of:
+            key_of[reference] = reach.api_key(reference) or reference
+        same_id = target if target.account_id is None else pins.setdefault((platform, target.account_id), target)
+        same_key = keys.setdefault((platform, key_of[reference]), target)
+        if same_id is not target:
+            yield SameAccount(same_id, target, pinned=True)
+        elif same_key is not target:
+            yield SameAccount(same_key, target, pinned=False)
 
 
 def find_duplicates(accounts: Sequence[DesiredAccount], reach: IdentityResolver) -> Iterator[Conflict]:

@@ -75,15 +75,15 @@ def read_documents(sources: Iterable[tuple[str, bytes] | Problem], check: Check 
             omitted += reader.omitted
     if not documents and not problems:
         problems.append(Problem("desired state", 1, 1, Message("no file to read")))
-    between = Reader("")
+    conflicts = Reader("")
     for conflict in find_conflicts(documents):
-        between.report(conflict.problem)
-    if check is not None and not problems and not between.problems:
+        conflicts.report(conflict.problem)
+    if check is not None and not problems and not conflicts.problems:
         for conflict in check(documents):
-            between.report(conflict.problem)
-    problems += between.problems
+            conflicts.report(conflict.problem)
+    problems += conflicts.problems
     if problems:
-        raise DesiredStateError(problems, omitted + between.omitted)
+        raise DesiredStateError(problems, omitted + conflicts.omitted)
     return DocumentSet(tuple(documents), tuple(warnings))
 
 

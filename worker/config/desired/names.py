@@ -21,13 +21,13 @@ _HEAD_LINE: Final = re.compile(rf"^(?:{'|'.join(sorted(HEAD_KEYS))})[ \t]*:", re
 class DocumentName(Struct, frozen=True):
     """The account name and the `line` of a document.
 
-    `head` is True if it has account-level keys, `written` if it has `account:`.
+    `head` is True if it has account-level keys, `explicit` if it has `account:`.
     """
 
     name: str
     line: int
     head: bool
-    written: bool = True
+    explicit: bool = True
 
 
 def read_names(source: str, data: bytes) -> list[DocumentName]:
@@ -45,7 +45,7 @@ def read_names(source: str, data: bytes) -> list[DocumentName]:
                 _read(stream, names, PurePath(source).stem)
     except yaml_reader.YamlError:
         last = names[-1].line if names else 0
-        names += [named for named in _by_lines(text) if named.line > last]
+        names += [name for name in _by_lines(text) if name.line > last]
     return names
 
 
@@ -62,7 +62,7 @@ def _read(stream: Iterator[Any], names: list[DocumentName], stem: str) -> None:
         yaml_reader.skip(start, stream)
         return
     line = start.start_mark.line + 1  # type: ignore[union-attr]
-    named: tuple[str, int] | None = None
+    account: tuple[str, int] | None = None
     head = numbers = False
     before = len(names)
     while not isinstance(key := next(stream), yaml.MappingEndEvent):
@@ -73,8 +73,8 @@ def _read(stream: Iterator[Any], names: list[DocumentName], stem: str) -> None:
         head = head or name in HEAD_KEYS
         numbers = numbers or name == "numbers"
         if name == "account" and isinstance(value, yaml.ScalarEvent):
-            named = normalize("NFC", value.value.strip()), value.start_mark.line + 1  # type: ignore[union-attr]
-        if named is not None:
-            names[before:] = [DocumentName(*named, head)]
-    if named is None and numbers:
-        names.append(DocumentName(normalize("NFC", stem), line, head, written=False))
+            account = normalize("NFC", value.value.strip()), value.start_mark.line + 1  # type: ignore[union-attr]
+        if account is not None:
+            names[before:] = [DocumentName(*account, head)]
+    if account is None and numbers:
+        names.append(DocumentName(normalize("NFC", stem), line, head, explicit=False))

@@ -29,8 +29,8 @@ _PLAIN: Final = {
     **dict.fromkeys(("ACTIVE", "active", "Active"), Desired(Status.ACTIVE)),
     **dict.fromkeys(("INACTIVE", "inactive", "Inactive"), Desired(Status.INACTIVE)),
 }
-_SHARED: Final = {Status.ACTIVE: _PLAIN["ACTIVE"], Status.INACTIVE: _PLAIN["INACTIVE"]}
-_REFUSED: Final = _SHARED[Status.INACTIVE]
+_BY_STATUS: Final = {Status.ACTIVE: _PLAIN["ACTIVE"], Status.INACTIVE: _PLAIN["INACTIVE"]}
+_PLACEHOLDER: Final = _BY_STATUS[Status.INACTIVE]
 """Placeholder for an entry with problems, whose file is refused anyway, and for one whose schedule is read later."""
 
 
@@ -44,7 +44,7 @@ class NumbersReader:
         self._reader = reader
         self._stream = stream
         self._warnings = warnings
-        self._checked = 0
+        self._warning_checks = 0
         self._duplicates: list[tuple[str, int, int]] = []
 
     def read(self, start: Any) -> None:
@@ -53,7 +53,7 @@ class NumbersReader:
             self._read_mapping()
         else:
             while not isinstance(event := next(self._stream), yaml.SequenceEndEvent):
-                self._listed(self._composed(event))
+                self._read_entry(self._compose(event))
 
     def finish(self, timezone: str) -> dict[str, Schedule]:
         """Return the schedules of numbers in a time zone, and report duplicate numbers with both lines."""
@@ -80,10 +80,10 @@ class NumbersReader:
             schedule = None
             desired = plain.get(value.value) if type(value) is yaml.ScalarEvent else None
             if desired is None:
-                desired, schedule = self._entry(self._composed(value))
+                desired, schedule = self._entry(self._compose(value))
             self._add(key.value, mark.line + 1, mark.column + 1, desired, schedule)
 
-    def _listed(self, node: Node) -> None:
+    def _read_entry(self, node: Node) -> None:
         if not isinstance(node, Mapping):
             message = Message("an entry must be {{phone: …, status: …}}, not {actual}", actual=describe(node))
             self._reader.problem(node, message)
@@ -115,11 +115,11 @@ class NumbersReader:
         try:
             phone = normalise(text)
         except ValueError as error:
-            merged = Message("merge keys (<<) are not allowed: write the numbers out")
-            self._report(text, merged if text == "<<" else str(error), self._reader.report, line, column)
+            merge_key = Message("merge keys (<<) are not allowed: write the numbers out")
+            self._report(text, merge_key if text == "<<" else str(error), self._reader.report, line, column)
             return None
-        if (len(phone) != _MOBILE or not phone.startswith("010")) and self._checked < _ODDITY_CAP:
-            self._checked += 1
+        if (len(phone) != _MOBILE or not phone.startswith("010")) and self._warning_checks < _ODDITY_CAP:
+            self._warning_checks += 1
             warning = why_unusual(phone)
             if warning is not None:
                 self._report(text, warning, self._warnings.append, line, column)
@@ -140,7 +140,7 @@ class NumbersReader:
         else:
             if "schedule" not in fields:
                 self._reader.problem(node, Message("missing status: write ACTIVE or INACTIVE"))
-            plain = _REFUSED
+            plain = _PLACEHOLDER
         note = read_text(self._reader, fields["note"], "note", NOTE_CAP, prose=True) if "note" in fields else None
         owner = read_text(self._reader, fields["owner"], "owner", NOTE_CAP, prose=True) if "owner" in fields else None
         protected = self._flag(fields["protected"]) if "protected" in fields else False
@@ -152,7 +152,7 @@ class NumbersReader:
         return Desired(plain.status, note, owner, protected), schedule
 
     def _status(self, node: Node) -> Desired:
-        return _SHARED[schedules.read_status(self._reader, node) or Status.INACTIVE]
+        return _BY_STATUS[schedules.read_status(self._reader, node) or Status.INACTIVE]
 
     def _flag(self, node: Node) -> bool:
         if isinstance(node, Scalar) and node.text.lower() in {"true", "false"}:
@@ -161,5 +161,5 @@ class NumbersReader:
         self._reader.problem(node, message)
         return False
 
-    def _composed(self, event: Any) -> Node:
+    def _compose(self, event: Any) -> Node:
         return yaml_reader.compose(self._reader.source, event, self._stream)

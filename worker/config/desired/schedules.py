@@ -122,21 +122,21 @@ def _window(reader: Reader, node: Node) -> DatedWindow | WeeklyWindow | None:
 
 
 def _weekly(reader: Reader, node: Node, status: Status | None, reason: str | None) -> WeeklyWindow | None:
-    given = read_text(reader, node, "weekly", NOTE_CAP)
-    if given is None:
+    text = read_text(reader, node, "weekly", NOTE_CAP)
+    if text is None:
         return None
     try:
-        spans = parse_weekly(given)
+        spans = parse_weekly(text)
     except ValueError as error:
         reader.problem(node, str(error))
         return None
-    return None if status is None else WeeklyWindow(status, given, spans, reason)
+    return None if status is None else WeeklyWindow(status, text, spans, reason)
 
 
 def _moment(reader: Reader, node: Node, name: str) -> datetime | None:
-    given = node.text.strip() if isinstance(node, Scalar) else ""
+    text = node.text.strip() if isinstance(node, Scalar) else ""
     try:
-        return parse_moment(given)
+        return parse_moment(text)
     except ValueError as error:
         message = Message("invalid {name} {actual}: {reason}", name=name, actual=describe(node), reason=str(error))
         reader.problem(node, message)
@@ -148,7 +148,7 @@ def resolve_schedules(reader: Reader, numbers: Mapping[str, UnresolvedSchedule],
     if not numbers:
         return {}
     where = load_zone(timezone)
-    shared: dict[Schedule, Schedule] = {}
+    distinct: dict[Schedule, Schedule] = {}
     schedules: dict[str, Schedule] = {}
     for phone, each in numbers.items():
         dated = tuple(
@@ -160,15 +160,15 @@ def resolve_schedules(reader: Reader, numbers: Mapping[str, UnresolvedSchedule],
             for _, window in each.dated
         )
         schedule = Schedule(each.plain, dated, tuple(window for _, window in each.weekly), timezone)
-        if schedule not in shared:
+        if schedule not in distinct:
             problems = [*_empty(each, schedule), *_contradictory(each, schedule)]
             for position, message in problems:
                 reader.report(Problem(reader.source, position.line, position.column, message))
             if problems:
                 # an equal one is reported at its own position
                 continue
-            shared[schedule] = schedule
-        schedules[phone] = shared[schedule]
+            distinct[schedule] = schedule
+        schedules[phone] = distinct[schedule]
     return schedules
 
 
