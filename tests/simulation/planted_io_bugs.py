@@ -134,12 +134,12 @@ def forget_what_dead_runs_spent(patch: Patch) -> None:
 
 def write_twice_at_once(patch: Patch) -> None:
     """Each write is sent twice at one moment."""
-    real = AccountWriter._exchange
+    real = AccountWriter.put
 
-    async def exchange(self: AccountWriter, *given: Any) -> None:
+    async def put(self: AccountWriter, *given: Any) -> None:
         await asyncio.gather(real(self, *given), real(self, *given))
 
-    patch.setattr(AccountWriter, "_exchange", exchange)
+    patch.setattr(AccountWriter, "put", put)
 
 
 def write_in_a_dry_run(patch: Patch) -> None:

@@ -41,6 +41,8 @@ _LAST_YEAR: Final = 2106
 """Years whose Unix seconds fit into 32 bits."""
 
 _ABSENT: Final = msgspec.Raw(b"null")
+_TRUE: Final = msgspec.Raw(b"true")
+_NO_MEASURES: Final = (_ABSENT, msgspec.Raw(b"[]"))
 _MEASURES: Final = 10
 _MEASURE_LENGTH: Final = 100
 """Most measures kept of a number, and characters of each."""
@@ -74,16 +76,15 @@ class _SenderIdRow(
     @property
     def is_extended(self) -> bool:
         """Return True if the vendor extends the registration automatically."""
-        return bytes(self.extension) == b"true"
+        return self.extension is not _ABSENT and self.extension == _TRUE
 
     @property
     def measures(self) -> tuple[str, ...]:
         """The measures that the vendor requires for the number; empty if the API sends no list of strings."""
-        raw = bytes(self.necessary)
-        if raw == b"null":
+        if self.necessary is _ABSENT or self.necessary in _NO_MEASURES:
             return ()
         try:
-            texts = _TEXTS.decode(raw)
+            texts = _TEXTS.decode(self.necessary)
         except UNREADABLE:
             return ()
         return tuple(brief(text)[:_MEASURE_LENGTH] for text in texts[:_MEASURES])

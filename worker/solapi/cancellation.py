@@ -24,9 +24,13 @@ class Cancellation:
             for task in self._waiting:
                 task.cancel()
 
-    def __enter__(self) -> None:
+    def check(self) -> None:
+        """Raise the reason if this is closed."""
         if self._reason is not None:
             raise self._reason
+
+    def __enter__(self) -> None:
+        self.check()
         self._waiting.add(_this_task())
 
     def __exit__(

@@ -2,10 +2,9 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
-from functools import partial
 from typing import Final, TypeVar
 
 from msgspec import structs
@@ -80,7 +79,7 @@ class AccountReader:
         self._transport = transport
         self._base = endpoint.url
         self._numbers_url = URL(f"{self._base}/senderid/v1/numbers", encoded=True)
-        self._prefix = f"{self._numbers_url}/"
+        self._number_path = f"{self._numbers_url.raw_path}/"
         self._header_names = ("Authorization", "Authentication") if endpoint.both_headers else ("Authorization",)
         self._signer = Signer(credentials)
         self._account_id = account_id
@@ -169,7 +168,7 @@ class AccountReader:
 
     async def _observe(self, *, closing: bool) -> ObservedAccount:
         retrier = self._closing_retrier if closing else self._retrier
-        return await retrier.call(partial(self._with_clock_retry, lambda _: self._observe_in_slot(closing=closing)))
+        return await retrier.call(lambda _: self._observe_in_slot(closing=closing))
 
     async def usage(self, phones: Collection[str], hours: int) -> NumberUse:
         """Return which numbers are scheduled to send or have sent within the last `hours`, by the server's clock.
@@ -188,7 +187,7 @@ class AccountReader:
         async def once(_: ApiError | None) -> T:
             return await self._read_in_slot(lambda: self._fetch_once(url, decode))
 
-        return await self._retrier.call(partial(self._with_clock_retry, once))
+        return await self._retrier.call(once)
 
     async def _fetch_once(self, url: URL, decode: Callable[[bytearray], T]) -> T:
         self._reads += 1
@@ -310,20 +309,14 @@ class AccountReader:
             self._log.info("rate_limit.held", duration_ms=round(seconds * 1000), http_status=error.http_status)
         return error
 
-    async def _with_clock_retry(self, send: Callable[[ApiError | None], Awaitable[T]], failure: ApiError | None) -> T:
-        """Send a request; if the server refuses its timestamp, send it again by the server's clock.
-
-        The second attempt gets the same `failure`, as the read that resolves it may be what was refused.
-        """
-        try:
-            return await send(failure)
-        except ClockSkewed as error:
-            offset = self.clock_offset
-            if offset is None:
-                raise
-            self._signer.offset = offset
-            self._count_retry(error)
-            return await send(failure)
+    def _correct_clock(self, error: ClockSkewed) -> bool:
+        """Sign by the server's clock from now on. Return False if the server has not sent its time."""
+        offset = self.clock_offset
+        if offset is None:
+            return False
+        self._signer.offset = offset
+        self._count_retry(error)
+        return True
 
     def _new_retrier(
         self, sleep: Callable[[float], Awaitable[None]], free: Callable[[], bool] = lambda: False
@@ -335,6 +328,7 @@ class AccountReader:
             sleep=sleep,
             on_retry=self._announce_retry,
             free=free,
+            correct_clock=self._correct_clock,
         )
 
     async def _cancellable_sleep(self, seconds: float) -> None:
@@ -361,14 +355,14 @@ class AccountReader:
 class AccountWriter(AccountReader):
     """Client of one account that can also write."""
 
-    async def retry(self, attempt: Callable[[ApiError | None], Awaitable[None]]) -> None:
+    def retry(self, attempt: Callable[[ApiError | None], Awaitable[None]]) -> Coroutine[None, None, None]:
         """Await `attempt` until it succeeds or its error is final. It gets the error of the previous attempt.
 
         Raises:
             ApiError: NumberRejected, AccountRejected, or the last of several TransientError and Ambiguous.
             WorkerError: the reason passed to `halt`, while the attempt waited for a slot.
         """
-        await self._retrier.call(partial(self._with_clock_retry, attempt))
+        return self._retrier.call(attempt)
 
     async def acquire(self) -> None:
         """Wait for a slot of the write quota.
@@ -376,8 +370,11 @@ class AccountWriter(AccountReader):
         Raises:
             WorkerError: CircuitOpen, or the reason passed to `halt`.
         """
-        with self._cancellation:
-            await self._acquire(self._quota.writes)
+        self._cancellation.check()
+        window = self._quota.writes
+        if self._breaker.open or not window.take():
+            with self._cancellation:
+                await self._acquire(window)
 
     def release(self) -> None:
         """Give back a slot without sending a request."""
@@ -394,8 +391,10 @@ class AccountWriter(AccountReader):
             self.release()
             raise ValueError(f"not a phone number: {phone!r}")
         self._writes += 1
+        url = self._numbers_url.with_path(self._number_path + phone, encoded=True)
         try:
-            reported = await self._exchange(phone, status)
+            response = await self._send(self._quota.writes, "PUT", url, wire.status_body(status), until=self._drain)
+            reported = self._reported(response, phone)
         except ApiError as error:
             self._breaker.record(error)
             raise
@@ -403,10 +402,8 @@ class AccountWriter(AccountReader):
         if reported is not None and reported is not status:
             raise Ambiguous(Message("the reply says that the number is {reported}", reported=reported), http_status=_OK)
 
-    async def _exchange(self, phone: str, status: Status) -> Status | None:
-        """Send one write. Return the status of the number in the response, None if the response has none."""
-        url = URL(f"{self._prefix}{phone}", encoded=True)
-        response = await self._send(self._quota.writes, "PUT", url, wire.status_body(status), until=self._drain)
+    def _reported(self, response: Response, phone: str) -> Status | None:
+        """Return the status of the number in the response to a write, None if the response has none."""
         try:
             content = response.content()
         except ApiError as error:

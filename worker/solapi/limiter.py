@@ -40,16 +40,22 @@ class Window:
         self._reap(self._clock())
         return self.capacity - self._free
 
-    async def acquire(self) -> None:
-        """Wait for a slot and take it. A cancelled wait takes none."""
+    def take(self) -> bool:
+        """Take a slot that is free now. Return False if there is none, or if others wait for one."""
         now = self._clock()
         self._reap(now)
-        if self._free and not self._waiters and now >= self._held_until:
-            self._free -= 1
+        if not self._free or self._waiters or now < self._held_until:
+            return False
+        self._free -= 1
+        return True
+
+    async def acquire(self) -> None:
+        """Wait for a slot and take it. A cancelled wait takes none."""
+        if self.take():
             return
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
-        self._schedule(now)
+        self._schedule(self._clock())
         try:
             await waiter
         except asyncio.CancelledError:

@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from worker.config.settings import Retry
-from worker.model.errors import Ambiguous, ApiError, RateLimited, TransientError
+from worker.model.errors import Ambiguous, ApiError, ClockSkewed, RateLimited, TransientError
 
 __all__ = ["Budget", "Retrier"]
 
@@ -40,14 +40,14 @@ class Budget:
 
 
 class Retrier:
-    """Retry an operation after transient and ambiguous errors, with full jitter.
+    """Retry an operation after transient and ambiguous errors, with full jitter, and once after a refused clock.
 
     `uniform(a, b)` draws the jitter and `sleep(seconds)` waits; tests pass a seeded generator and a virtual clock.
     `on_retry(error, attempts so far, wait in seconds)` is called before each wait. Retries spend no budget while
-    `free()` returns True.
+    `free()` returns True. `correct_clock(error)` returns True if the next request will be signed by another clock.
     """
 
-    __slots__ = ("_budget", "_free", "_on_retry", "_policy", "_retrying", "_sleep", "_uniform")
+    __slots__ = ("_budget", "_correct_clock", "_free", "_on_retry", "_policy", "_retrying", "_sleep", "_uniform")
 
     def __init__(
         self,
@@ -58,6 +58,7 @@ class Retrier:
         sleep: Callable[[float], Awaitable[None]],
         on_retry: Callable[[ApiError, int, float], None],
         free: Callable[[], bool] = lambda: False,
+        correct_clock: Callable[[ClockSkewed], bool] = lambda _: False,
     ) -> None:
         self._policy = policy
         self._budget = budget
@@ -65,6 +66,7 @@ class Retrier:
         self._sleep = sleep
         self._on_retry = on_retry
         self._free = free
+        self._correct_clock = correct_clock
         self._retrying = AsyncRetrying(
             retry=retry_if_exception_type(_TRANSIENT),
             stop=self._is_exhausted,
@@ -76,7 +78,8 @@ class Retrier:
     async def call(self, operation: Callable[[ApiError | None], Awaitable[T]]) -> T:
         """Return the result of the first attempt that succeeds.
 
-        `operation` receives the error of the previous attempt, None at first.
+        `operation` receives the error of the previous attempt, None at first. After a corrected clock it receives the
+        same error again: the read that was to resolve it may be what was refused.
 
         Raises:
             ApiError: the error of the last attempt: it is not retried, or the attempts or the budget are used up.
@@ -84,11 +87,17 @@ class Retrier:
         self._budget.earn()
         failure: ApiError | None = None
         state: RetryCallState | None = None
+        corrected = False
         while True:
             try:
                 return await operation(failure)
+            except ClockSkewed as error:
+                if corrected or not self._correct_clock(error):
+                    raise
+                corrected = True
+                continue
             except _TRANSIENT as error:
-                failure = error
+                failure, corrected = error, False
             # tenacity decides after a failure only: around every call it costs half of the throughput
             state = state or self._begin()
             state.set_exception((type(failure), failure, failure.__traceback__))

@@ -8,7 +8,7 @@ import asyncio
 import os
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
@@ -68,6 +68,8 @@ class Response(NamedTuple):
         Raises:
             ServerError: it cannot be decompressed.
         """
+        if self.complete and not any(_codings(self.headers)):
+            return self.raw
         pieces: list[bytes] = []
         body = _BodyDecoder(self.status, self.headers, pieces.append)
         if self.complete:
@@ -200,7 +202,7 @@ class Transport:
         assert self._session is not None, "a transport is used inside its context"  # noqa: S101 - a bug of the worker
         return self._session
 
-    async def exchange(
+    def exchange(
         self,
         method: str,
         url: URL,
@@ -208,7 +210,7 @@ class Transport:
         body: bytes | None = None,
         *,
         into: Callable[[bytes], None] | None = None,
-    ) -> Response:
+    ) -> Coroutine[None, None, Response]:
         """Send one request once. Read its response to the end, so that the connection can be reused.
 
         `into` gets the decompressed body of a 200 piece by piece. Of any other body, the response has the beginning.
@@ -217,18 +219,8 @@ class Transport:
             ApiError: see `transport_error`; also ServerError for a body that cannot be decompressed, AccountRejected
                 for an endless one, and what `into` raises.
         """
-        watcher = self.watcher
-        if watcher is None:
-            return await self._exchange(method, url, headers, body, into)
-        clock = time.perf_counter  # the loop's own is as fine as a millisecond
-        began = clock()
-        try:
-            response = await self._exchange(method, url, headers, body, into)
-        except ApiError as error:
-            watcher.request(method, clock() - began, error.http_status)
-            raise
-        watcher.request(method, clock() - began, response.status)
-        return response
+        exchange = self._exchange(method, url, headers, body, into)
+        return exchange if self.watcher is None else _watched(exchange, method, self.watcher)
 
     async def _exchange(
         self,
@@ -257,6 +249,18 @@ class Transport:
             failure = transport_error(error, write=method == "PUT")
         # raised out here, aiohttp's error, whose text has the header, is no part of it
         raise failure
+
+
+async def _watched(exchange: Coroutine[None, None, Response], method: str, watcher: RequestObserver) -> Response:
+    clock = time.perf_counter  # the loop's own is as fine as a millisecond
+    began = clock()
+    try:
+        response = await exchange
+    except ApiError as error:
+        watcher.request(method, clock() - began, error.http_status)
+        raise
+    watcher.request(method, clock() - began, response.status)
+    return response
 
 
 async def _read_beginning(response: ClientResponse, deadline: float) -> Response:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, MutableMapping
 from datetime import UTC, datetime
 from errno import EAGAIN, EDQUOT, ENOSPC
+from functools import lru_cache
 from traceback import extract_tb
 from typing import Any, Final, Literal, Protocol, Self, cast
 
@@ -44,6 +45,9 @@ _DEEPEST: Final = 8
 """Deepest nesting that is cleaned, as a value may contain itself."""
 _NAMES: Final = 1000
 """Most names of fields that are cached as harmless."""
+
+_TEXTS: Final = 64
+"""Cleaned texts that are kept: each line of an account has the same run and often the same account."""
 
 Line = MutableMapping[str, Any]
 
@@ -176,6 +180,7 @@ class _Clean:
         self._count = 0
         self._harmless = _HARMLESS
         self._names: set[str] = set()
+        self._cleaned = lru_cache(_TEXTS)(self._without_secrets)
         self._second = -1
         self._second_text = ""
 
@@ -186,20 +191,22 @@ class _Clean:
         exception = fields.pop("exc_info", None)
         if isinstance(exception, BaseException):
             line |= _exception_fields(exception)
+        names, harmless = self._names, self._harmless
         for name, value in fields.items():
-            if value is not None:
-                # most values are short texts, which are seen to be harmless at once
-                short = isinstance(value, str) and len(value) <= self._harmless
-                if name in self._names:
-                    line[name] = value if short else self._clean(value)
-                elif name not in _RESERVED and not _is_forbidden(name):
-                    line[self._name(name)] = self._clean(value)
+            if value is None:
+                continue
+            if name in names:
+                # most values are short texts, which are harmless without a closer check
+                line[name] = value if isinstance(value, str) and len(value) <= harmless else self._clean(value)
+            elif name not in _RESERVED and not _is_forbidden(name):
+                line[self._name(name)] = self._clean(value)
         return line
 
     def _update_secrets(self) -> None:
         self._count = len(self._secrets)
         self._harmless = min(_HARMLESS, (self._secrets.shortest or _HARMLESS + 1) - 1)
         self._names.clear()
+        self._cleaned.cache_clear()
 
     def _name(self, name: str) -> str:
         cleaned = self._clean_name(name)
@@ -217,13 +224,13 @@ class _Clean:
     def _clean(self, value: Any, depth: int = _DEEPEST) -> Any:
         if isinstance(value, str):
             return self._text(str(value))
+        if value is None or isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < _LARGEST):
+            return value
         if isinstance(value, Mapping) and depth:
             cleaned = ((self._key(key), each) for key, each in value.items())
             return {key: self._clean(each, depth - 1) for key, each in cleaned if not _is_forbidden(key)}
         if isinstance(value, list | tuple | set | frozenset) and depth:
             return [self._clean(each, depth - 1) for each in value]
-        if value is None or isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < _LARGEST):
-            return value
         # a foreign object's text may hold anything, a request's headers for one
         short = isinstance(value, int) and value.bit_length() < _LONGEST_BITS
         return str(value) if short else type(value).__name__
@@ -236,8 +243,9 @@ class _Clean:
         return self._text(name, SHORTEST_SECRET)
 
     def _text(self, text: str, least: int = 1) -> str:
-        if len(text) <= self._harmless:
-            return text
+        return text if len(text) <= self._harmless else self._cleaned(text, least)
+
+    def _without_secrets(self, text: str, least: int) -> str:
         return without_headers(self._secrets.removed_from(text, least=least))
 
 
