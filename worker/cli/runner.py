@@ -41,9 +41,6 @@ __all__ = ["Session", "new_run_id", "now", "run", "total_counts"]
 _GONE: Final = frozenset({EIO, EPIPE})
 """Errors of a closed terminal, and of a pipe without a reader."""
 
-_COLLECTED_AT: Final = 10_000
-"""New objects at which the garbage collector runs: requests leave few cycles, and each collection stops all of them."""
-
 _STOPPING: Final = Message("Stopping after in-flight requests; press Ctrl-C again to quit now.")
 
 
@@ -184,8 +181,7 @@ def run(
                     return signals.status(received[0])
             return signals.status(received[0]) if received else status
 
-    gc.freeze()
-    gc.set_threshold(_COLLECTED_AT)
+    gc.freeze()  # loaded code lives as long as the process: no full collection has to walk it
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(main())
