@@ -1,0 +1,225 @@
+"""A fleet of two accounts, and what `senderid` may do to it: a reference without the worker's code, to judge it.
+
+A first run made of the accounts what the files of then asked for. Since then the files were edited, and the accounts
+were changed by others. A row is the choice of a value for each option of a command, and of a world.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+__all__ = [
+    "FAILING",
+    "LATER",
+    "LOST",
+    "WORLDS",
+    "Expected",
+    "Number",
+    "Row",
+    "is_valid",
+    "of_apply",
+    "of_plan",
+    "selected",
+]
+
+Row = Mapping[str, str]
+
+LATER: Final = "2040-06-01"
+_TIMED: Final = "{status: INACTIVE, schedule: [{from: 2040-01-01, until: 2041-01-01, status: ACTIVE}]}"
+_ON: Final = "ACTIVE"
+_OFF: Final = "INACTIVE"
+
+
+class Number(NamedTuple):
+    """A number in time: its status before the first run, its lines in the files of then and now, its status now.
+
+    None means that the account or the files do not have it. `action` is what the files of now ask for, `later` what
+    they ask for in 2040. `drifted` is True if it differs for another reason than an edit of its file.
+    """
+
+    account: str
+    before: str | None
+    then: str | None
+    seen: str | None
+    now: str | None
+    action: str
+    later: str | None = None
+    drifted: bool = False
+
+
+_NUMBERS: Final = {
+    "01000000011": Number("main", _ON, _OFF, _OFF, _ON, "activate"),
+    "01000000022": Number("main", _OFF, _ON, _ON, _OFF, "deactivate"),
+    "01000000033": Number("main", _OFF, _ON, _OFF, _ON, "activate", drifted=True),
+    "01000000044": Number("main", _ON, _ON, _ON, _ON, "unchanged"),
+    "01000000055": Number("main", _OFF, _TIMED, _OFF, _TIMED, "unchanged", "activate"),
+    "01000000066": Number("main", _ON, None, _ON, None, "unmanaged"),
+    "01000000077": Number("shop", _ON, _OFF, _OFF, _ON, "activate"),
+    "01000000088": Number("shop", _OFF, _ON, _ON, _OFF, "deactivate"),
+    "01000000099": Number("shop", _ON, _OFF, _ON, _OFF, "deactivate", drifted=True),
+    "01000000111": Number("shop", _ON, _ON, _ON, _ON, "unchanged"),
+}
+_STUCK: Final = {
+    "01000000122": Number("main", None, None, None, _ON, "missing", drifted=True),
+    "01000000133": Number("main", "PENDING", None, "PENDING", _ON, "blocked", drifted=True),
+    "01000000144": Number("main", _OFF, _OFF, _OFF, "{status: ACTIVE, protected: true}", "protected", drifted=True),
+}
+_BLOCKED: Final = {"01000000022": Number("main", _OFF, _ON, "BLOCKED", _OFF, "blocked", drifted=True)}
+
+WORLDS: Final = {
+    "calm": _NUMBERS,
+    "stuck": _NUMBERS | _STUCK,
+    "edited": _NUMBERS | _BLOCKED,
+    "failing": _NUMBERS,
+    "lost": _NUMBERS,
+    "unreadable": _NUMBERS,
+    "locked": _NUMBERS,
+}
+"""The numbers of each world. In `failing` the write to `FAILING` fails, in `lost` the response to `LOST` gets lost, in
+`unreadable` the credentials of `shop` are wrong, in `locked` another run holds both accounts."""
+
+FAILING: Final = "01000000011"
+LOST: Final = "01000000022"
+
+_PATHS: Final = {"folder": ("main", "shop"), "main": ("main",), "both": ("main", "shop")}
+_ACCOUNTS: Final = {"all": ("main", "shop"), "main": ("main",), "shop": ("shop",), "both": ("main", "shop")}
+_ATTENTION: Final = frozenset({"PENDING", "BLOCKED"})
+_WRITES: Final = {"activate": _ON, "deactivate": _OFF}
+_GRAVITY: Final = (1, 5, 4, 3, 2, 0)
+"""Exit statuses, the worst first."""
+
+
+class Expected(NamedTuple):
+    """What a command must do: its exit status, the statuses it writes, the numbers that its document lists.
+
+    `noted` are further numbers that a text may name, as they need attention whatever is selected.
+    """
+
+    status: int
+    writes: frozenset[tuple[str, str]] = frozenset()
+    listed: frozenset[str] = frozenset()
+    noted: frozenset[str] = frozenset()
+
+
+class _Plan(NamedTuple):
+    """The actions of an account by number. `writes` is empty if a rule refuses it or the account cannot be read."""
+
+    account: str
+    actions: Mapping[str, str]
+    writes: Mapping[str, str]
+    is_refused: bool = False
+    is_readable: bool = True
+
+    @property
+    def is_stuck(self) -> bool:
+        return not {"missing", "blocked"}.isdisjoint(self.actions.values())
+
+
+def is_valid(row: Row) -> bool:
+    """Return False for values that are wrong together; a row may still lack values."""
+    accounts = _accounts(row)
+    named = _ACCOUNTS[row.get("accounts", "all")]
+    return (
+        not (row.get("form") == "json" and row.get("mask") == "masked")
+        and (row.get("accounts", "all") == "all" or set(named) == set(accounts))
+        and all(_NUMBERS[phone].account in accounts for phone in _phones(row, "only"))
+    )
+
+
+def selected(row: Row) -> frozenset[str]:
+    """Return the numbers that a row is about, which alone may be in its output."""
+    accounts = _accounts(row)
+    numbers = WORLDS[row["world"]]
+    return frozenset(phone for phone in numbers if numbers[phone].account in accounts and _is_selected(phone, row))
+
+
+def of_plan(row: Row, *, is_drift: bool = False) -> Expected:
+    """Return what `plan` must do, or `drift`."""
+    plans = _plans(row, is_drift=is_drift)
+    detailed = is_drift or row["detailed_exitcode"] == "detailed"
+    statuses = []
+    for plan in plans:
+        pending = plan.writes or (is_drift and plan.actions)
+        found = 3 if plan.is_stuck else 2 if pending else 0
+        statuses.append(1 if not plan.is_readable else 4 if plan.is_refused else found if detailed else 0)
+    return Expected(_worst(statuses), frozenset(), _listed(plans), _noted(row))
+
+
+def of_apply(row: Row) -> Expected:
+    """Return what `apply` must do."""
+    if row["dry_run"] == "dry":
+        return of_plan({**row, "detailed_exitcode": "plain"})
+    return _carried_out(row, _plans(row))
+
+
+def _carried_out(row: Row, plans: Sequence[_Plan]) -> Expected:
+    statuses = {}
+    writes: set[tuple[str, str]] = set()
+    listed = _listed(plans)
+    held_back = False
+    writing = [plan.account for plan in plans if plan.writes]
+    for plan in plans:
+        is_locked = row["world"] == "locked" and plan.writes
+        is_failing = row["world"] == "failing" and FAILING in plan.writes
+        if not plan.is_readable:
+            statuses[plan.account] = 1
+            listed |= plan.actions.keys() & {phone for phone, number in WORLDS[row["world"]].items() if number.now}
+        elif plan.is_refused:
+            statuses[plan.account] = 4
+        elif plan.writes and held_back:
+            statuses[plan.account] = 3
+        else:
+            statuses[plan.account] = 5 if is_locked else 3 if is_failing or plan.is_stuck else 0
+            writes |= set() if is_locked else plan.writes.items()
+        is_canary = row.get("canary") == "one" and writing[:1] == [plan.account]
+        held_back = held_back or bool(is_canary and (is_locked or is_failing))
+    return Expected(_worst(statuses.values()), frozenset(writes), frozenset(listed), _noted(row))
+
+
+def _plans(row: Row, *, is_drift: bool = False) -> list[_Plan]:
+    plans = []
+    for account in _accounts(row):
+        actions = {
+            phone: (row.get("at") == "later" and number.later) or number.action
+            for phone, number in WORLDS[row["world"]].items()
+            if number.account == account and _is_selected(phone, row) and (number.drifted or not is_drift)
+        }
+        is_strict = row["settings_path"] == "strict" and row["allow"] not in {"max-deactivations", "all"}
+        plans.append(_plan(row, account, actions, is_refused=is_strict and "deactivate" in actions.values()))
+    return plans
+
+
+def _plan(row: Row, account: str, actions: Mapping[str, str], *, is_refused: bool = False) -> _Plan:
+    is_readable = not (row["world"] == "unreadable" and account == "shop")
+    able = is_readable and not is_refused
+    writes = {phone: _WRITES[action] for phone, action in actions.items() if able and action in _WRITES}
+    return _Plan(account, actions, writes, is_refused, is_readable)
+
+
+def _accounts(row: Row) -> list[str]:
+    return [name for name in _PATHS[row.get("paths", "folder")] if name in _ACCOUNTS[row.get("accounts", "all")]]
+
+
+def _phones(row: Row, option: str) -> list[str]:
+    return [phone for phone in row.get(option, "").split("+") if phone]
+
+
+def _is_selected(phone: str, row: Row) -> bool:
+    only = _phones(row, "only")
+    return (not only or phone in only) and phone not in _phones(row, "exclude")
+
+
+def _listed(plans: Sequence[_Plan]) -> frozenset[str]:
+    readable = [plan for plan in plans if plan.is_readable]
+    return frozenset(phone for plan in readable for phone, action in plan.actions.items() if action != "unchanged")
+
+
+def _noted(row: Row) -> frozenset[str]:
+    return frozenset(
+        phone
+        for phone, number in WORLDS[row["world"]].items()
+        if number.seen in _ATTENTION and number.account in _accounts(row)
+    )
+
+
+def _worst(statuses: Iterable[int]) -> int:
+    return min(statuses, key=_GRAVITY.index, default=0)
