@@ -25,8 +25,7 @@ from worker.config.urls import Endpoint
 from worker.model.accounts import PHONE_PATTERN, Status
 from worker.model.errors import Ambiguous, ApiError, PlanFileError, ServerError, WorkerError
 from worker.plan.build import as_plan
-from worker.plan.diff import fingerprint
-from worker.plan.planfile import SavedPlan, seal, unseal
+from worker.plan.planfile import SavedPlan, fingerprint, seal, unseal
 from worker.render.json_document import encode
 from worker.sandbox import SandboxAccount
 from worker.solapi import wire

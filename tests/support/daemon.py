@@ -13,6 +13,7 @@ from yarl import URL
 from tests.support.loopback import EPOCH
 from worker.cli.exit_status import overall
 from worker.config.settings import RateLimit, Settings
+from worker.daemon.files import WatchedFiles
 from worker.daemon.last_good import FileChanges
 from worker.daemon.loop import WatchLoop
 from worker.daemon.passes import Passes
@@ -101,21 +102,37 @@ class Wire(Transport):
         return Response(200, {}, document)
 
 
-class Folder:
-    """Files that say what a test gives them to say."""
+class Folder(WatchedFiles):
+    """Desired-state files in memory."""
 
     def __init__(self, accounts: Sequence[DesiredAccount]) -> None:
-        self.accounts: Sequence[DesiredAccount] = accounts
-        self.others: Sequence[DesiredAccount] = ()
-        self.broken: dict[str, DesiredStateError] = {}
+        super().__init__(())
+        self.desired = tuple(accounts)
+        self.unmanaged: tuple[DesiredAccount, ...] = ()
+        self.invalid: dict[str, DesiredStateError] = {}
         self._news: list[FileChanges] = []
+
+    @property
+    def accounts(self) -> tuple[DesiredAccount, ...]:
+        """The accounts of the files."""
+        return self.desired
+
+    @property
+    def others(self) -> tuple[DesiredAccount, ...]:
+        """The accounts that the daemon does not manage."""
+        return self.unmanaged
+
+    @property
+    def broken(self) -> dict[str, DesiredStateError]:
+        """The invalid files."""
+        return self.invalid
 
     def write(self, *accounts: DesiredAccount) -> None:
         """Replace the files, as of the next read."""
-        was, now = ({each.name: each for each in some} for some in (self.accounts, accounts))
+        was, now = ({each.name: each for each in some} for some in (self.desired, accounts))
         changed = frozenset(name for name in now if now[name] != was.get(name))
         self._news.append(FileChanges(changed=changed, gone=frozenset(was.keys() - now.keys())))
-        self.accounts = accounts
+        self.desired = accounts
 
     def refresh(self, *, everything: bool = False) -> FileChanges:
         """Return what was written since the last read."""

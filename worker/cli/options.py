@@ -23,6 +23,7 @@ __all__ = [
     "DURATION",
     "FORMS",
     "Common",
+    "OutputOptions",
     "address",
     "allow",
     "canary",
@@ -345,7 +346,16 @@ token: Final = click.option(
 )
 
 
-class Common(Struct, frozen=True, kw_only=True):
+class OutputOptions(Struct, frozen=True, kw_only=True):
+    """The values of the output options: one of `FORMS`, the mask of numbers, the file (None for stdout), and colour."""
+
+    form: str
+    mask: "Mask | None" = None
+    output: str | None
+    no_color: bool
+
+
+class Common(OutputOptions, frozen=True, kw_only=True):
     """The values of the options `common`, or of some of them."""
 
     settings_path: str | None
@@ -355,10 +365,6 @@ class Common(Struct, frozen=True, kw_only=True):
     exclude: tuple[str, ...] = ()
     allow: tuple[str, ...] = ()
     canary: int | None = None
-    form: str
-    mask: "Mask | None" = None
-    output: str | None
-    no_color: bool
     log_format: str | None
     log_level: str | None
     metrics_file: str | None = None

@@ -5,116 +5,92 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, Self, TextIO
+from typing import TYPE_CHECKING, Final, NamedTuple, Self, TextIO
 
 from worker.cli import signals
 from worker.config.files import _STDERR, replace
 
 if TYPE_CHECKING:
+    from worker.cli.options import OutputOptions
     from worker.model.history import RunRecord
     from worker.model.plans import Plan
     from worker.model.results import Result
-    from worker.render.masking import Mask
 
-__all__ = ["OutputOptions", "TextStyle", "color", "emit", "plan", "result", "run"]
+__all__ = ["TextStyle", "color", "emit", "plan", "result", "run"]
 
 _NARROWEST: Final = 80
 _WIDEST: Final = 120
 """Columns of text: fewer break tables, more are hard to read."""
 
 
-class OutputOptions(Protocol):
-    """The output options of a document: `--format`, `--output`, `--mask` and `--no-color`."""
-
-    @property
-    def form(self) -> str:
-        """One of `options.FORMS`."""
-        ...
-
-    @property
-    def mask(self) -> "Mask | None":
-        """How numbers are masked; None if they are shown in full."""
-        ...
-
-    @property
-    def output(self) -> str | None:
-        """The file to write; None for stdout."""
-        ...
-
-    @property
-    def no_color(self) -> bool:
-        """True if text has no colour even on a terminal."""
-        ...
-
-
-def plan(document: "Plan", wanted: OutputOptions, *, drift: bool = False) -> None:
-    """Print a plan. With `drift`, omit what the file itself changed."""
+def plan(document: "Plan", options: "OutputOptions", *, drift: bool = False) -> None:
+    """Print a plan. With `drift`, it has only differences without a change of the files."""
     from worker.render import json_document, text
 
-    if wanted.mask is not None:
-        document = wanted.mask.document(document)
-    match wanted.form:
+    if options.mask is not None:
+        document = options.mask.document(document)
+    match options.form:
         case "json":
-            emit(json_document.encode(document), wanted.output)
+            emit(json_document.encode(document), options.output)
         case "html":
             from worker.render import report
 
-            emit(report.plan(document, drift=drift), wanted.output)
+            emit(report.plan(document, drift=drift), options.output)
         case "markdown":
             from worker.render import markdown
 
-            emit(markdown.plan(document, drift=drift), wanted.output)
+            emit(markdown.plan(document, drift=drift), options.output)
         case _:
-            page = TextStyle.of(no_color=wanted.no_color, output=wanted.output)
-            emit(text.plan(document, color=page.color, width=page.width, drift=drift), wanted.output)
+            style = TextStyle.of(no_color=options.no_color, output=options.output)
+            emit(text.plan(document, color=style.color, width=style.width, drift=drift), options.output)
 
 
-def result(document: "Result", wanted: OutputOptions, remark: "Callable[[Result], str]" = lambda _: "") -> None:
-    """Print a result and, unless it is JSON, the remark on it."""
+def result(document: "Result", options: "OutputOptions", remark: "Callable[[Result], str]" = lambda _: "") -> None:
+    """Print a result. `remark` returns a text to print below it, unless it is JSON."""
     from worker.render import json_document, text
 
-    remarked = remark(document)
-    if wanted.mask is not None:
-        document, remarked = wanted.mask.document(document), wanted.mask.text(remarked)
-    match wanted.form:
+    text_below = remark(document)
+    if options.mask is not None:
+        document, text_below = options.mask.document(document), options.mask.text(text_below)
+    match options.form:
         case "json":
-            emit(json_document.encode(document), wanted.output)
+            emit(json_document.encode(document), options.output)
         case "html":
             from worker.render import report
 
-            emit(report.result(document, remarked), wanted.output)
+            emit(report.result(document, text_below), options.output)
         case "markdown":
             from worker.render import markdown
 
-            emit(markdown.result(document, remarked), wanted.output)
+            emit(markdown.result(document, text_below), options.output)
         case _:
-            page = TextStyle.of(no_color=wanted.no_color, output=wanted.output)
-            told = text.result(document, color=page.color, width=page.width)
-            emit(told + remarked, wanted.output)
+            style = TextStyle.of(no_color=options.no_color, output=options.output)
+            table = text.result(document, color=style.color, width=style.width)
+            emit(table + text_below, options.output)
 
 
-def run(told: "RunRecord", wanted: OutputOptions) -> None:
+def run(record: "RunRecord", options: "OutputOptions") -> None:
     """Print one run in full."""
     from worker.model.history import History
     from worker.render import json_document
     from worker.render.text import history
 
-    if wanted.mask is not None:
-        told = wanted.mask.document(told)
-    match wanted.form:
+    if options.mask is not None:
+        record = options.mask.document(record)
+    match options.form:
         case "json":
-            emit(json_document.encode(History(total=1, runs=(told,))), wanted.output)
+            emit(json_document.encode(History(total=1, runs=(record,))), options.output)
         case "html":
             from worker.render import report
 
-            emit(report.run(told), wanted.output)
+            emit(report.run(record), options.output)
         case "markdown":
             from worker.render import markdown
 
-            emit(markdown.run(told), wanted.output)
+            emit(markdown.run(record), options.output)
         case _:
-            page = TextStyle.of(no_color=wanted.no_color, output=wanted.output)
-            emit(history.run(told, color=page.color, width=page.width), wanted.output)
+            style = TextStyle.of(no_color=options.no_color, output=options.output)
+            emit(history.run(record, color=style.color, width=style.width), options.output)
 
 
 def color(stream: TextIO, *, no_color: bool) -> bool:
@@ -138,11 +114,11 @@ class TextStyle(NamedTuple):
 
 
 def emit(document: str | bytes, output: str | None = None) -> None:
-    """Write a document to stdout, or whole or not at all to a file; a device or a pipe just gets it.
+    """Write a document to stdout or to a file, which is replaced atomically unless it is a device or a pipe.
 
     Raises:
         OSError: it could not be written.
-        Interruption: a signal arrived; the reader of a pipe may never read.
+        Interruption: a signal arrived, as the reader of a pipe may never read.
     """
     data = document.encode() if isinstance(document, str) else document
     with signals.raising():

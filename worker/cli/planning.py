@@ -124,7 +124,7 @@ def plan_document(drafts: "Sequence[Draft]", moment: "datetime | None" = None) -
     from worker.cli.runner import now
     from worker.model.plans import Plan
     from worker.model.times import format_utc
-    from worker.plan.diff import fingerprint
+    from worker.plan.planfile import fingerprint
 
     plans = tuple(draft.plan for draft in drafts)
     at = None if moment is None else format_utc(moment)

@@ -151,7 +151,7 @@ class Services:
                 )
                 following.changed = site.events.ring
                 stack.callback(site.close)
-                url = await stack.enter_async_context(web.serve(monitor, *self._listen, site))
+                url = await stack.enter_async_context(web.serve(monitor, *self._listen, site.answer))
                 log.info("watch.listening", url=url)
             if self._channels:
                 listeners.append(await stack.enter_async_context(self._newsroom(names, log)))

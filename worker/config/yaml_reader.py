@@ -7,7 +7,7 @@ libyaml does the parsing.
 
 import re
 from collections.abc import Collection, Iterator
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import yaml
 
@@ -74,13 +74,6 @@ class YamlError(Exception):
     def __init__(self, problem: Problem) -> None:
         super().__init__(str(problem))
         self.problem = problem
-
-
-class Position(Protocol):
-    """A position as libyaml reports it, counted from 0."""
-
-    line: int
-    column: int
 
 
 def decode(source: str, data: bytes) -> str:
@@ -181,7 +174,7 @@ class Node:
 
     __slots__ = ("column", "line")
 
-    def __init__(self, mark: Position) -> None:
+    def __init__(self, mark: yaml.Mark) -> None:
         self.line = mark.line + 1
         self.column = mark.column + 1
 
@@ -195,7 +188,7 @@ class Scalar(Node):
 
     __slots__ = ("plain", "text")
 
-    def __init__(self, mark: Position, text: str, *, plain: bool) -> None:
+    def __init__(self, mark: yaml.Mark, text: str, *, plain: bool) -> None:
         super().__init__(mark)
         self.text = text
         self.plain = plain
@@ -211,7 +204,7 @@ class Sequence(Node):
 
     __slots__ = ("items",)
 
-    def __init__(self, mark: Position) -> None:
+    def __init__(self, mark: yaml.Mark) -> None:
         super().__init__(mark)
         self.items: list[Node] = []
 
@@ -221,7 +214,7 @@ class Mapping(Node):
 
     __slots__ = ("items",)
 
-    def __init__(self, mark: Position) -> None:
+    def __init__(self, mark: yaml.Mark) -> None:
         super().__init__(mark)
         self.items: list[tuple[Node, Node]] = []
 
@@ -287,7 +280,7 @@ def skip(event: Any, stream: Iterator[Any]) -> None:
 
 
 def _begin(event: Any) -> Scalar | Mapping | Sequence:
-    mark: Position = event.start_mark
+    mark: yaml.Mark = event.start_mark
     if isinstance(event, yaml.ScalarEvent):
         return Scalar(mark, event.value, plain=not event.style)
     return Mapping(mark) if isinstance(event, yaml.MappingStartEvent) else Sequence(mark)

@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 
 from worker.config.settings import Settings
 from worker.daemon import suspension
-from worker.daemon.last_good import FileChanges
+from worker.daemon.files import WatchedFiles
 from worker.daemon.passes import Pass, Passes
 from worker.daemon.scheduler import DueWork, Scheduler
 from worker.daemon.systemd import Systemd
@@ -25,7 +25,7 @@ from worker.plan.build import Terms
 from worker.solapi.runtime import Runtime
 from worker.telemetry.logs import Logger
 
-__all__ = ["NAP", "FileSource", "PassListener", "WatchLoop"]
+__all__ = ["NAP", "PassListener", "WatchLoop"]
 
 NAP: Final = 30.0
 """Longest sleep in seconds between two checks of clock and files: clocks jump and machines suspend."""
@@ -34,29 +34,6 @@ _SHORTEST: Final = 0.001
 """Seconds: the resolution of timers."""
 _SHOWN: Final = 3
 """Problems of a broken file that a log line names."""
-
-
-class FileSource(Protocol):
-    """The last valid version of the desired-state files."""
-
-    @property
-    def accounts(self) -> Sequence[DesiredAccount]:
-        """The accounts that the daemon manages."""
-        ...
-
-    @property
-    def others(self) -> Sequence[DesiredAccount]:
-        """The accounts of the same files that the daemon does not manage."""
-        ...
-
-    @property
-    def broken(self) -> Mapping[str, DesiredStateError]:
-        """The files whose current version is invalid, with their problems."""
-        ...
-
-    def refresh(self, *, everything: bool = False) -> FileChanges:
-        """Read the files that may have changed, or `everything`, and return the changes."""
-        ...
 
 
 class PassListener(Protocol):
@@ -80,7 +57,7 @@ class WatchLoop:
 
     def __init__(
         self,
-        files: FileSource,
+        files: WatchedFiles,
         passes: Passes,
         agenda: Scheduler,
         log: Logger,

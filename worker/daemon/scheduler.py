@@ -5,7 +5,7 @@ Times are aware datetimes; randomness is an argument.
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Final, Protocol
+from typing import Final, TypeAlias
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
@@ -22,14 +22,6 @@ _FIELDS: Final = 5
 _FAR: Final = timedelta(days=366)
 _MOST_DOUBLINGS: Final = 20
 """More doublings of an interval exceed every backoff."""
-
-
-class Trigger(Protocol):
-    """Decides when passes start."""
-
-    def after(self, moment: datetime) -> datetime:
-        """Return the first start after `moment`, in UTC."""
-        ...
 
 
 class Interval(Struct, frozen=True):
@@ -52,6 +44,10 @@ class Cron(Struct, frozen=True):
         """Return the first start after `moment`, in UTC; a year later if there is none within 50 years."""
         found = next(CronSim(self.expression, moment.astimezone(self.zone)), None)
         return (moment + _FAR if found is None else found).astimezone(UTC)
+
+
+Trigger: TypeAlias = Interval | Cron
+"""Decides when passes start."""
 
 
 def cron(expression: str, zone: ZoneInfo, now: datetime) -> Cron:

@@ -183,7 +183,7 @@ def remaining(
     `now` is an aware time; None ignores `until`. `held` are the changes after the in-use guard, `removed` the writes
     that the files no longer contain.
     """
-    sorted_writes = preconditions(saved, observed.numbers, now)
+    sorted_writes = preconditions(saved.writes, observed.numbers, now)
     others = (
         dropped_change(change, observed)
         for change in (*sorted_writes.conflicts, *sorted_writes.lapsed, *removed, *saved.impossible)

@@ -1,11 +1,9 @@
-"""Comparison of desired and observed numbers, and the fingerprint of the result."""
+"""Comparison of desired and observed numbers."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from hashlib import sha256
-from typing import Final, Protocol
+from typing import Final
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -23,13 +21,11 @@ from worker.model.results import Outcome
 
 __all__ = [
     "WRITES",
-    "Planned",
     "Preconditions",
     "attribute",
     "compare",
     "confirmed",
     "diff",
-    "fingerprint",
     "inverse",
     "preconditions",
 ]
@@ -150,40 +146,6 @@ def _judge(desired: Desired, status: Status | None) -> tuple[Action, str]:
     return action, desired.because or (_LISTED[action] if desired.managed else _UNLISTED)
 
 
-class Planned(Protocol):
-    """An account with its writes, of a plan or a saved plan."""
-
-    @property
-    def account(self) -> str:
-        """The account's name."""
-        ...
-
-    @property
-    def account_id(self) -> str | None:
-        """The vendor's id of the account that was read."""
-        ...
-
-    @property
-    def writes(self) -> tuple[Change, ...]:
-        """The changes that take a write."""
-        ...
-
-
-def fingerprint(accounts: Iterable[Planned]) -> str:
-    """Return the SHA-256 of the writes of plans, in hex.
-
-    It covers the name and id of each account, and the number, observed and desired status of each write. Time, order,
-    verdicts, reasons, notes and accounts without writes do not count: one fingerprint is one set of writes.
-    """
-    digests = sorted(filter(None, map(_digest, accounts)))
-    return sha256(b"".join(digests)).hexdigest()
-
-
-def _digest(account: Planned) -> bytes:
-    writes = sorted((change.phone, change.observed, change.desired) for change in account.writes)
-    return sha256(msgspec.json.encode((account.account, account.account_id, writes))).digest() if writes else b""
-
-
 class Preconditions(Struct, frozen=True):
     """Planned writes, grouped by a later read of the account.
 
@@ -197,8 +159,10 @@ class Preconditions(Struct, frozen=True):
     lapsed: tuple[Change, ...] = ()
 
 
-def preconditions(account: Planned, observed: Mapping[str, Observed], now: datetime | None = None) -> Preconditions:
-    """Group the account's writes by the observed numbers. Each is in one group, in the plan's order.
+def preconditions(
+    writes: Iterable[Change], observed: Mapping[str, Observed], now: datetime | None = None
+) -> Preconditions:
+    """Group planned writes by the observed numbers, in order. Each is in one group.
 
     `now` is an aware time; None ignores `until`.
     """
@@ -206,7 +170,7 @@ def preconditions(account: Planned, observed: Mapping[str, Observed], now: datet
     lapsed: list[Change] = []
     conflicts: list[Change] = []
     already: list[Change] = []
-    for change in account.writes:
+    for change in writes:
         number = observed.get(change.phone)
         if now is not None and change.until is not None and datetime.fromisoformat(change.until) <= now:
             lapsed.append(change)

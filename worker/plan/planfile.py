@@ -20,9 +20,9 @@ from worker.model.errors import ErrorInfo, PlanFileError
 from worker.model.messages import Message, english
 from worker.model.plans import AccountPlan, Action, Change, Timestamp, Verdict
 from worker.model.safety import InUse, Safety
-from worker.plan.diff import WRITES, fingerprint
+from worker.plan.diff import WRITES
 
-__all__ = ["MAX_AGE_SECONDS", "LeftOut", "SavedAccount", "SavedPlan", "seal", "unseal"]
+__all__ = ["MAX_AGE_SECONDS", "LeftOut", "SavedAccount", "SavedPlan", "fingerprint", "seal", "unseal"]
 
 
 MAX_AGE_SECONDS: Final = 86_400.0
@@ -202,6 +202,21 @@ def _decode(data: bytes) -> tuple[SavedPlan, datetime]:
         raise PlanFileError(message)
     plan = msgspec.json.decode(data, type=SavedPlan)
     return plan, datetime.fromisoformat(plan.created_at)
+
+
+def fingerprint(accounts: Iterable[AccountPlan | SavedAccount]) -> str:
+    """Return the SHA-256 of the writes of plans, in hex.
+
+    It covers the name and id of each account, and the number, observed and desired status of each write. Time, order,
+    verdicts, reasons, notes and accounts without writes do not count: one fingerprint is one set of writes.
+    """
+    digests = sorted(filter(None, map(_digest, accounts)))
+    return sha256(b"".join(digests)).hexdigest()
+
+
+def _digest(account: AccountPlan | SavedAccount) -> bytes:
+    writes = sorted((change.phone, change.observed, change.desired) for change in account.writes)
+    return sha256(msgspec.json.encode((account.account, account.account_id, writes))).digest() if writes else b""
 
 
 def _seal_of(plan: SavedPlan) -> str:

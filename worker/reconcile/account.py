@@ -17,10 +17,9 @@ from worker.model.results import NumberResult, Outcome, Requests
 from worker.model.safety import Health
 from worker.plan.build import Draft, Terms, as_plan, build, remaining, with_changes
 from worker.plan.comparison import CurrentFiles, missing_file_notices, stale_writes, with_current_ends
-from worker.plan.diff import fingerprint
 from worker.plan.holds import hold_as_approved
 from worker.plan.notices import notices, result_notices, with_swap_notice
-from worker.plan.planfile import SavedAccount
+from worker.plan.planfile import SavedAccount, fingerprint
 from worker.plan.safety import effective_safety, effective_use, is_within, least_active, replay
 from worker.reconcile.executor import Executor, Needs, Pace
 from worker.reconcile.in_use import guard_changes, guard_notices, guard_plan

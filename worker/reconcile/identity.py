@@ -15,7 +15,6 @@ from worker.model.plans import AccountPlan
 from worker.model.ports import DescribedAccount, revision
 from worker.model.safety import InUse, Safety
 from worker.plan.build import Draft, Terms
-from worker.plan.diff import Planned
 from worker.plan.planfile import SavedAccount
 from worker.plan.safety import effective_safety, effective_use
 
@@ -116,7 +115,9 @@ def saved_subject(account: SavedAccount, default: str) -> Subject:
     return _subject(account, account, account.safety, account.in_use, default)
 
 
-def _subject(account: DescribedAccount, plan: Planned, safety: Safety, in_use: InUse, default: str) -> Subject:
+def _subject(
+    account: DescribedAccount, plan: AccountPlan | SavedAccount, safety: Safety, in_use: InUse, default: str
+) -> Subject:
     files = revision(account)
     return Subject(
         key=key(account.endpoint or default, plan.account_id),

@@ -11,11 +11,12 @@ from datetime import UTC, datetime
 from errno import EAGAIN, EDQUOT, ENOSPC
 from functools import lru_cache
 from traceback import extract_tb
-from typing import Any, Final, Literal, Protocol, Self, cast
+from typing import Any, Final, Literal, Protocol, cast
 
 import msgspec
 import structlog
 
+from worker.model.ports import RunLog
 from worker.model.redaction import SHORTEST_SECRET, Secrets, without_headers
 from worker.render.json_document import encodable, inert
 from worker.render.log_lines import console_line
@@ -64,27 +65,15 @@ class Stream(Protocol):
         ...
 
 
-class Logger(Protocol):
-    """The log of a run. A field that is None is left out."""
-
-    def bind(self, **fields: Any) -> Self:
-        """Return this log with `fields` on every line."""
-        ...
+class Logger(RunLog, Protocol):
+    """The log of a run. A field that is None is left out. Warnings and errors are not buffered."""
 
     def debug(self, event: str, **fields: Any) -> None:
         """Log an event at level DEBUG."""
         ...
 
-    def info(self, event: str, **fields: Any) -> None:
-        """Log an event at level INFO."""
-        ...
-
-    def warning(self, event: str, **fields: Any) -> None:
-        """Log an event at level WARNING, without buffering."""
-        ...
-
     def error(self, event: str, **fields: Any) -> None:
-        """Log an event at level ERROR, without buffering.
+        """Log an event at level ERROR.
 
         An exception in `exc_info` adds its type and traceback locations. Its text and locals are left out, as they may
         contain secrets.

@@ -6,10 +6,10 @@ A connection serves one request and is closed after some seconds; their number i
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from types import MappingProxyType
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
@@ -70,29 +70,28 @@ class HealthSource(Protocol):
         ...
 
 
-class PageHandler(Protocol):
-    """Serves everything but metrics and health: `worker.web.site.StatusPages`."""
+PageHandler: TypeAlias = Callable[
+    [web.BaseRequest, dict[str, str], Callable[[float], None]], Awaitable[HttpResponse | web.StreamResponse]
+]
+"""Returns the response to a request, such as `StatusPages.answer`.
 
-    async def answer(
-        self, request: web.BaseRequest, headers: dict[str, str], last: Callable[[float], None]
-    ) -> HttpResponse | web.StreamResponse:
-        """Return the response to a request; it may change the `headers` of every response."""
-        ...
+It may change the headers of every response. The last argument extends the lifetime of the connection, in seconds.
+"""
 
 
 @asynccontextmanager
 async def serve(
-    state: HealthSource | None, host: str = HOST, port: int = PORT, site: PageHandler | None = None
+    state: HealthSource | None, host: str = HOST, port: int = PORT, pages: PageHandler | None = None
 ) -> AsyncIterator[str]:
     """Serve while the context lasts, and yield the URL. Port 0 takes a free one.
 
     `/metrics`, `/healthz` and `/readyz` report the `state` of the daemon. Without a daemon there are no metrics, and
-    the server is healthy. Everything else is for the `site`, if any.
+    the server is healthy. Everything else is for `pages`, if any.
 
     Raises:
         OSError: the port cannot be used; `filename` has it.
     """
-    runner = web.ServerRunner(_Bounded(state, site), shutdown_timeout=0.1)
+    runner = web.ServerRunner(_Bounded(state, pages), shutdown_timeout=0.1)
     await runner.setup()
     try:
         try:
@@ -106,7 +105,7 @@ async def serve(
         await runner.cleanup()
 
 
-def _pages(state: HealthSource | None) -> Mapping[str, Callable[[str], HttpResponse]]:
+def _reports(state: HealthSource | None) -> Mapping[str, Callable[[str], HttpResponse]]:
     if state is None:
         return dict.fromkeys(("/healthz", "/readyz"), lambda _: _reason(None))
 
@@ -128,7 +127,7 @@ def _reason(reason: str | None) -> HttpResponse:
 class _Bounded(web.Server):
     """Closes every connection in time, and excess connections at once."""
 
-    def __init__(self, state: HealthSource | None, site: PageHandler | None) -> None:
+    def __init__(self, state: HealthSource | None, pages: PageHandler | None) -> None:
         # requests of strangers do not belong in the log
         silent = logging.getLogger(__name__)
         silent.disabled = True
@@ -143,8 +142,8 @@ class _Bounded(web.Server):
             max_field_size=_LINE,
             max_headers=_HEADERS,
         )
-        self._pages = _pages(state)
-        self._site = site
+        self._reports = _reports(state)
+        self._pages = pages
         self._ends: dict[RequestHandler, asyncio.TimerHandle] = {}
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -161,14 +160,14 @@ class _Bounded(web.Server):
         return response
 
     async def _page(self, request: web.BaseRequest, headers: dict[str, str]) -> HttpResponse | web.StreamResponse:
-        make = self._pages.get(request.path)
-        if make is None:
-            if self._site is None:
-                return HttpResponse(404, f"there are {', '.join(self._pages)}\n".encode())
-            return await self._site.answer(request, headers, lambda seconds: self._last(request, seconds))
+        report = self._reports.get(request.path)
+        if report is None:
+            if self._pages is None:
+                return HttpResponse(404, f"there are {', '.join(self._reports)}\n".encode())
+            return await self._pages(request, headers, lambda seconds: self._last(request, seconds))
         if request.method not in {"GET", "HEAD"}:
             return HttpResponse(405, b"GET or HEAD\n", headers={"Allow": "GET, HEAD"})
-        return make(request.headers.get("Accept", ""))
+        return report(request.headers.get("Accept", ""))
 
     def _last(self, request: web.BaseRequest, seconds: float) -> None:
         """Close the connection of a request `seconds` from now."""

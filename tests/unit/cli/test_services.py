@@ -104,12 +104,12 @@ def test_broken_files_are_published_until_they_are_fixed() -> None:
         seen = []
 
         def wrong() -> None:
-            daemon.folder.broken["x.yaml"] = error
+            daemon.folder.invalid["x.yaml"] = error
             daemon.folder._news.append(FileChanges(broken={"x.yaml": error}))
 
         def mended() -> None:
             seen.append((probe.line("senderid_desired_state_valid"), probe.monitor.ready()))
-            daemon.folder.broken.clear()
+            daemon.folder.invalid.clear()
             daemon.folder._news.append(FileChanges(fixed=("x.yaml",)))
 
         await daemon.live(700, (310, wrong), (400, mended))

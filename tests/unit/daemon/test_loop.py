@@ -258,15 +258,15 @@ def test_changed_broken_and_removed_files_are_logged() -> None:
         wrong = DesiredStateError([Problem("1.yaml", 4, 2, "a status is ACTIVE or INACTIVE")])
 
         def breaks() -> None:
-            daemon.folder.broken = {"1.yaml": wrong}
+            daemon.folder.invalid = {"1.yaml": wrong}
             news.append(FileChanges(broken={"1.yaml": wrong}))
 
         def fixes() -> None:
-            daemon.folder.broken = {}
+            daemon.folder.invalid = {}
             news.append(FileChanges(fixed=("1.yaml",)))
 
         def goes() -> None:
-            daemon.folder.accounts = daemon.folder.accounts[:1]
+            daemon.folder.desired = daemon.folder.desired[:1]
             news.append(FileChanges(removed=("2.yaml",), gone=frozenset({"account-2"})))
 
         await daemon.live(

@@ -40,7 +40,7 @@ def test_what_a_pass_saw_is_known_until_the_next() -> None:
         ]
         assert [(quota.writes_most, quota.per_seconds) for quota in live.quotas] == [(10_000, 5.0)] * 2
         assert len(following.accounts()) == 2
-        daemon.folder.accounts = [wanting(one)]
+        daemon.folder.desired = (wanting(one),)
         assert [seen.account for seen in following.live().seen] == ["account-1"]
 
     run(scenario())
@@ -59,7 +59,7 @@ def test_what_needs_attention_is_known() -> None:
         error = DesiredStateError([Problem("x.yaml", 1, 1, "wrong")])
 
         def wrong() -> None:
-            daemon.folder.broken["x.yaml"] = error
+            daemon.folder.invalid["x.yaml"] = error
             daemon.folder._news.append(FileChanges(broken={"x.yaml": error}))
 
         await daemon.live(200, (100, wrong))

@@ -16,8 +16,8 @@ from worker.model.history import NumberRecord
 from worker.model.plans import AccountPlan, Action, Cause, Change, Verdict, tally
 from worker.model.results import Outcome
 from worker.model.safety import Safety
-from worker.plan.diff import Preconditions, attribute, confirmed, diff, fingerprint, inverse, preconditions
-from worker.plan.planfile import MAX_AGE_SECONDS, LeftOut, SavedAccount, SavedPlan
+from worker.plan.diff import Preconditions, attribute, confirmed, diff, inverse, preconditions
+from worker.plan.planfile import MAX_AGE_SECONDS, LeftOut, SavedAccount, SavedPlan, fingerprint
 from worker.plan.planfile import seal as sealed
 from worker.plan.planfile import unseal as unsealed
 
@@ -279,14 +279,14 @@ def test_fingerprint_of_a_saved_account_is_that_of_its_plan() -> None:
 def test_what_no_longer_holds_is_a_conflict(status: str | None) -> None:
     """A number that vanished or went to a third status conflicts with its planned write."""
     observed = {} if status is None else seen(n0211=status)
-    assert preconditions(planned(UP), observed) == Preconditions(conflicts=(UP,))
+    assert preconditions(planned(UP).writes, observed) == Preconditions(conflicts=(UP,))
 
 
 def test_preconditions_sort_writes() -> None:
     """A write whose number is as the plan saw it is due, and one whose number got there by itself is not."""
     observed = seen(n0211="INACTIVE", n0222="INACTIVE")
-    assert preconditions(planned(UP, DOWN, GONE), observed) == Preconditions(due=(UP,), already=(DOWN,))
-    assert preconditions(saved(UP, DOWN), observed) == Preconditions(due=(UP,), already=(DOWN,))
+    assert preconditions(planned(UP, DOWN, GONE).writes, observed) == Preconditions(due=(UP,), already=(DOWN,))
+    assert preconditions(saved(UP, DOWN).writes, observed) == Preconditions(due=(UP,), already=(DOWN,))
 
 
 def test_plan_file_keeps_only_writes() -> None:

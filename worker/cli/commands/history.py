@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -46,15 +46,6 @@ class _Since(click.ParamType[datetime]):
         return _ago(seconds)
 
 
-class _Shown(NamedTuple):
-    """The output options."""
-
-    form: str
-    mask: "Mask | None"
-    output: str | None
-    no_color: bool
-
-
 @click.command("history", short_help="Show runs, one run in full, or the history of a number.")
 @click.argument("run", required=False, shell_complete=complete.runs)
 @click.option("--account", metavar="NAME", help="Only this account.")
@@ -93,7 +84,7 @@ def command(
     It reads the ledger alone. --phone shows the whole history of one number.
     """
     settings = load.load_settings(settings_path, {})
-    shown = _Shown(form, mask, output, no_color)
+    output_options = options.OutputOptions(form=form, mask=mask, output=output, no_color=no_color)
     chosen = (since, outcome, limit)
     if age is not None:
         if any(given is not None for given in (run, account, phone, *chosen)):
@@ -103,15 +94,15 @@ def command(
     if run is None and form == "markdown":
         raise UsageError(Message("--format markdown is for one run: senderid history RUN --format markdown"))
     if run is None:
-        return _list(settings, shown, account=account, phone=digits, since=since, outcome=outcome, limit=limit)
+        return _list(settings, output_options, account=account, phone=digits, since=since, outcome=outcome, limit=limit)
     if any(given is not None for given in chosen):
         raise UsageError(Message("--since, --outcome and --limit choose among runs: they do not go with RUN"))
-    return _one(settings, shown, run, account=account, phone=digits)
+    return _one(settings, output_options, run, account=account, phone=digits)
 
 
 def _list(
     settings: "Settings",
-    shown: _Shown,
+    output_options: options.OutputOptions,
     *,
     account: str | None,
     phone: str | None,
@@ -143,9 +134,9 @@ def _list(
         found = History(total=0, runs=()) if connection is None else history(connection, asked)
 
     told = phone
-    if shown.mask is not None:
-        found = shown.mask.document(found)
-        told = None if phone is None else shown.mask.number(phone)
+    if output_options.mask is not None:
+        found = output_options.mask.document(found)
+        told = None if phone is None else output_options.mask.number(phone)
 
     def rendered(page: "TextStyle") -> str:
         if told is None:
@@ -157,30 +148,38 @@ def _list(
 
         return report.runs(found) if told is None else report.number(told, found)
 
-    return _show(found, rendered, report, shown)
+    return _show(found, rendered, report, output_options)
 
 
-def _one(settings: "Settings", shown: _Shown, name: str, *, account: str | None, phone: str | None) -> int:
+def _one(
+    settings: "Settings", output_options: options.OutputOptions, name: str, *, account: str | None, phone: str | None
+) -> int:
     from worker.cli import output as printing
     from worker.cli.ledger import find_run
 
-    printing.run(find_run(settings, name, account=account, phone=phone), shown)
+    printing.run(find_run(settings, name, account=account, phone=phone), output_options)
     return ExitStatus.OK
 
 
 def _show(
-    document: "History", rendered: "Callable[[TextStyle], str]", report: "Callable[[], str]", shown: _Shown
+    document: "History",
+    rendered: "Callable[[TextStyle], str]",
+    report: "Callable[[], str]",
+    output_options: options.OutputOptions,
 ) -> int:
     from worker.cli.output import TextStyle, emit
     from worker.render import json_document
 
-    match shown.form:
+    match output_options.form:
         case "json":
-            emit(json_document.encode(document), shown.output)
+            emit(json_document.encode(document), output_options.output)
         case "html":
-            emit(report(), shown.output)
+            emit(report(), output_options.output)
         case _:
-            emit(rendered(TextStyle.of(no_color=shown.no_color, output=shown.output)), shown.output)
+            emit(
+                rendered(TextStyle.of(no_color=output_options.no_color, output=output_options.output)),
+                output_options.output,
+            )
     return ExitStatus.OK
 
 

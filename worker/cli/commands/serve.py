@@ -63,7 +63,7 @@ def command(*, listen: str, token_file: str | None, paths: Sequence[str], settin
         site = web.StatusPages(path, allowed, desired=files)
         try:
             with signals.awaited(asyncio.get_running_loop()) as stopped:
-                async with web.serve(None, host, port, site) as url:
+                async with web.serve(None, host, port, site.answer) as url:
                     click.echo(url)
                     return await stopped
         finally:

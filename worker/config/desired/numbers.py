@@ -70,7 +70,7 @@ class NumbersReader:
         for key in stream:  # pragma: no branch - always breaks; `while` with `next` is a tenth slower
             if type(key) is yaml.MappingEndEvent:
                 break
-            mark: yaml_reader.Position = key.start_mark
+            mark: yaml.Mark = key.start_mark
             if type(key) is not yaml.ScalarEvent:
                 self._reader.problem(Node(mark), Message("expected a number, such as 010-1234-5678"))
                 yaml_reader.skip(key, stream)
