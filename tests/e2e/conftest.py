@@ -1,11 +1,13 @@
 """The command as its users run it: a process of its own, against the sandbox over real sockets."""
 
 import asyncio
+import fcntl
 import os
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,6 +21,9 @@ SENDERID = str(Path(sys.executable).with_name("senderid"))
 
 # variables that are read before the command is: by the interpreter, and by aiohttp as it is imported
 _READ_AT_START = ("LANG", "LC_", "PYTHON", "SSL")
+
+# a command may write this much before anything is read
+_PIPE_BYTES = 1 << 20
 
 
 Serve = Callable[..., "Served"]
@@ -92,11 +97,6 @@ class Command:
         """Start without coverage, whose own start and end are no part of the command."""
         self.environment = {name: value for name, value in self.environment.items() if not name.startswith("COV")}
 
-    def _program(self) -> list[str]:
-        """Return what starts the command: the fork server's client, unless what it imports is to start differently."""
-        asked = {name: value for name, value in self.environment.items() if name.startswith(_READ_AT_START)}
-        return [SENDERID if self.quick is None or asked != {"LANG": "C.UTF-8"} else str(self.quick / "senderid")]
-
     def popen(self, *arguments: str, program: Sequence[str] = (SENDERID,), **more: Any) -> subprocess.Popen[str]:
         """Start the command and leave it running."""
         return subprocess.Popen(  # noqa: S603 - our own command
@@ -108,19 +108,48 @@ class Command:
         )
 
     def __call__(self, *arguments: str, stdin: str = "", timeout: float = 60) -> subprocess.CompletedProcess[str]:
-        """Run the command to its end."""
-        done = subprocess.run(  # noqa: S603 - our own command
-            [*self._program(), *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+        """Run the command to its end, by the fork server unless what it imports is to start differently."""
+        asked = {name: value for name, value in self.environment.items() if name.startswith(_READ_AT_START)}
+        if self.quick is not None and asked == {"LANG": "C.UTF-8"}:
+            done = self._forked(arguments, stdin, timeout)
+        else:
+            done = subprocess.run(  # noqa: S603 - our own command
+                [SENDERID, *arguments],
+                cwd=self.folder,
+                env=self.environment,
+                input=stdin,
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+                check=False,
+            )
         assert "Traceback" not in done.stderr, done.stderr
         return done
+
+    def _forked(self, arguments: Sequence[str], stdin: str, timeout: float) -> subprocess.CompletedProcess[str]:
+        assert self.quick is not None
+        with ExitStack() as opened:
+            pipes = []
+            for _ in range(3):
+                reader, writer = os.pipe()
+                fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+                pipes.append((opened.enter_context(os.fdopen(reader)), opened.enter_context(os.fdopen(writer, "w"))))
+            (given, feed), (out, out_end), (err, err_end) = pipes
+            feed.write(stdin)
+            feed.close()
+            status = forkserver.request(
+                str(self.quick / "socket"),
+                ["worker", *arguments],
+                folder=str(self.folder),
+                environment=self.environment,
+                streams=[given.fileno(), out_end.fileno(), err_end.fileno()],
+                timeout=timeout,
+            )
+            out_end.close()
+            err_end.close()
+            return subprocess.CompletedProcess(
+                arguments, os.waitstatus_to_exitcode(status), stdout=out.read(), stderr=err.read()
+            )
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,8 @@
 """Start `senderid` by forking a process that has imported it: the same command without the time of its imports.
 
 As a script with a socket's path, a package and its arguments, it is the client: it lends the server its streams, folder
-and environment, and ends as the command ends. With the path alone, it is the server.
+and environment, and ends as the command ends. With the path alone, it is the server. `request` is the client for tests,
+without a process of its own.
 """
 
 # ruff: noqa: PLC0415, PTH104, PTH109 - the client imports next to nothing: it has to start at once
@@ -10,14 +11,28 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Mapping, Sequence
 
 
-def _request(path: str, arguments: list[str]) -> int:
-    """Have the server run the command; return the status that `os.waitpid` reported."""
+def request(
+    path: str,
+    arguments: Sequence[str],
+    *,
+    folder: str,
+    environment: Mapping[str, str],
+    streams: Sequence[int] = (0, 1, 2),
+    timeout: float | None = None,
+) -> int:
+    """Have the server run the command; return the status that `os.waitpid` reported.
+
+    Raises:
+        TimeoutError: the command did not end in time; it is killed.
+    """
     with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(timeout)
         connection.connect(path)
-        asked = json.dumps([arguments, os.getcwd(), dict(os.environ)]).encode(errors="surrogatepass")
-        socket.send_fds(connection, [len(asked).to_bytes(8, "big")], [0, 1, 2])
+        asked = json.dumps([arguments, folder, dict(environment)]).encode(errors="surrogatepass")
+        socket.send_fds(connection, [len(asked).to_bytes(8, "big")], list(streams))
         connection.sendall(asked)
         reply = connection.recv(4)
     return int.from_bytes(reply, "big") if reply else signal.SIGKILL
@@ -83,6 +98,8 @@ def _imported() -> None:
     import importlib
     import pkgutil
 
+    import coverage  # noqa: F401 - commands that are measured start without its import
+
     import worker
 
     for module in pkgutil.walk_packages(worker.__path__, "worker."):
@@ -105,7 +122,7 @@ def _run(package: str) -> None:
 
 if __name__ == "__main__":
     if sys.argv[2:]:
-        _end_like(_request(sys.argv[1], sys.argv[2:]))
+        _end_like(request(sys.argv[1], sys.argv[2:], folder=os.getcwd(), environment=os.environ))
     _imported()
     _serve(sys.argv[1])
     _run(sys.argv.pop(1))
