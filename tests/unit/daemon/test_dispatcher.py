@@ -7,6 +7,7 @@ import pytest
 from tests.support import virtual_time
 from tests.support.model_account import Unheard
 from worker.config.channels import Channel, Event
+from worker.daemon.notify import dispatcher
 from worker.daemon.notify.changes import Notification
 from worker.daemon.notify.dispatcher import Notifier
 from worker.daemon.notify.message import ChannelMessage
@@ -20,11 +21,12 @@ DRIFT = Notification(Event.DRIFT, "main", "1 number changed by others")
 class Place:
     """A channel's other end: answers with the next of `answers`, the last one again and again; "" hangs.
 
-    `received` has the second and the body of each message.
+    An answer takes `latency` seconds. `received` has the second and the body of each message.
     """
 
-    def __init__(self, *answers: str | None) -> None:
+    def __init__(self, *answers: str | None, latency: float = 0.0) -> None:
         self._answers = list(answers) or [None]
+        self._latency = latency
         self.received: list[tuple[float, str]] = []
 
     async def __call__(self, message: ChannelMessage) -> str | None:
@@ -33,6 +35,7 @@ class Place:
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         if answer == "":
             await asyncio.Event().wait()
+        await asyncio.sleep(self._latency)
         return answer
 
 
@@ -155,6 +158,27 @@ def test_what_waits_is_bounded() -> None:
     assert place.received[1][1].endswith("… and 9,990 more failing\n… and 4 more")
     assert place.received[2][1] == "main: 1 number changed by others"
     assert log.lines[-1] == ("notify.recovered", {"channel": "ops", "news": 10_004})
+
+
+def test_news_that_arrive_during_a_delivery_are_the_next_message() -> None:
+    """Each notification is delivered exactly once, also if it arrives while another one is under way."""
+    place = Place(latency=5.0)
+    run((channel(), place), steps=[(0, [FAILING]), (2, [DRIFT]), (1, [WORKS])], rest=20)
+    assert place.received == [
+        (0.0, "main: failing: x"),
+        (5.0, "Changed by others:\nmain: 1 number changed by others\nWorking again:\nmain: working again"),
+    ]
+
+
+def test_news_dropped_during_a_delivery_are_counted_in_the_next_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message counts what was dropped before it was composed; the next one counts the rest."""
+    monkeypatch.setattr(dispatcher, "_KEPT", 2)
+    place, log = Place(latency=5.0), Unheard()
+    run((channel(), place), steps=[(0, [FAILING, DRIFT, WORKS]), (1, [DRIFT, DRIFT]), (9, [WORKS])], rest=9, log=log)
+    first, second = (body for _, body in place.received)
+    assert first.endswith("… and 1 more")
+    assert second == "main: working again\n… and 2 more"
+    assert log.lines == []
 
 
 def test_a_bug_of_a_channel_stops_nothing() -> None:

@@ -495,6 +495,22 @@ def test_a_pass_woken_by_an_edge_is_about_its_accounts_only() -> None:
     _play(scenario())
 
 
+def test_a_schedule_edge_during_a_slow_pass_is_acted_on_right_after_it() -> None:
+    """The edge does not wait for the next pass of the trigger, nor for the next edge."""
+    start = datetime.fromtimestamp(EPOCH, UTC)
+    window = DatedWindow(Status.ACTIVE, start + timedelta(seconds=3), start + timedelta(seconds=200))
+
+    async def scenario() -> None:
+        found = account()
+        scheduled = wanting(found, schedules={PHONE: Schedule(Status.INACTIVE, (window,), (), "UTC")})
+        daemon = Daemon([found], [scheduled], latency=5.0)
+        await daemon.live(100)
+        (at,) = (at for at, phone, _ in daemon.wire.writes if phone == PHONE)
+        assert at < 20, "a pass that starts at once reads twice, 5 seconds each"
+
+    _play(scenario())
+
+
 @pytest.mark.slow
 def test_a_year_of_weekly_windows_of_a_file_is_kept_to_the_second() -> None:
     """Office hours with a holiday over them: each edge is written within a second, none is lost, none comes twice."""
