@@ -148,9 +148,11 @@ class _Books:
         self.opened: list[str] = []
         self.fail: Exception | None = None
         self.fail_at_end: Exception | None = None
+        self.seconds = 0.0
 
     @asynccontextmanager
     async def open(self, run_id: str) -> AsyncIterator["_Run"]:
+        await asyncio.sleep(self.seconds)
         if self.fail is not None:
             raise self.fail
         self.opened.append(run_id)

@@ -311,7 +311,7 @@ def test_a_clock_that_jumps_costs_at_most_one_interval(jump: float) -> None:
             daemon.skew += jump
 
         await daemon.live(3000, (1000, leap))
-        reads = [0.0, *(at for at, _ in daemon.wire.reads if at > 1)]
+        reads = [0.0, *(at for at, _ in daemon.wire.reads if at > 1), 3000.0]
         gaps = [later - earlier for earlier, later in pairwise(reads)]
         assert max(gaps) <= 300 + 300 + 30 + 0.1
         assert len(gaps) <= 11
@@ -370,6 +370,25 @@ def test_a_ledger_that_fails_fails_the_pass_and_nothing_is_sent() -> None:
     _play(scenario())
 
 
+def test_what_a_failed_ledger_could_not_record_is_reported_again() -> None:
+    """A refused plan has no writes, and is still logged and recorded by the next pass that can."""
+
+    async def scenario() -> None:
+        found = account(n01000000001="ACTIVE")
+        settings = Settings(rate_limit=RateLimit(writes=100, reads=100))
+        daemon = Daemon([found], [wanting(found, "INACTIVE")], settings=settings, terms=Terms(settings.safety))
+        daemon.books.fail = LedgerError("no room")
+
+        def fix() -> None:
+            daemon.books.fail = None
+
+        await daemon.live(1000, (200, fix))
+        assert len(daemon.tape.of("account.refused")) == 2
+        assert daemon.books.opened == ["pass-2"]
+
+    _play(scenario())
+
+
 def test_writes_are_reported_though_the_ledger_failed() -> None:
     """The pass failed, and channels still get the number that it changed."""
     heard: list[Pass] = []
@@ -408,6 +427,21 @@ def test_a_stop_within_a_pass_ends_it() -> None:
         assert daemon.wire.writes == []
         assert len(daemon.tape.of("watch.stopping")) == 1
         assert daemon.loop.time() < 30
+
+    _play(scenario())
+
+
+def test_a_stop_while_the_ledger_opens_sends_nothing() -> None:
+    """The account was read and planned; its write does not start any more."""
+
+    async def scenario() -> None:
+        found = account()
+        daemon = Daemon([found], [wanting(found)])
+        daemon.books.seconds = 5.0
+        await daemon.live(2)
+        assert daemon.books.opened == ["pass-1"]
+        assert daemon.wire.writes == []
+        assert daemon.outcomes() == [RunOutcome.INTERRUPTED]
 
     _play(scenario())
 

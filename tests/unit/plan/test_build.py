@@ -78,6 +78,30 @@ def test_drift_leaves_out_what_the_file_changed() -> None:
     assert (draft.plan.counts[Action.UNCHANGED], set(draft.desired)) == (1, {B, C})
 
 
+@pytest.mark.parametrize("drift", [False, True])
+@pytest.mark.parametrize(
+    ("selection", "expected"),
+    [
+        (Selection(), {A, B, C}),
+        (Selection(only=frozenset({A, B})), {A, B}),
+        (Selection(exclude=frozenset({B})), {A, C}),
+        (Selection(only=frozenset({A, B}), exclude=frozenset({B})), {A}),
+    ],
+)
+def test_selection_narrows_every_plan(selection: Selection, expected: set[str], *, drift: bool) -> None:
+    """Also a plan of drift, which leaves out what the file changed, and the draft of an account that failed."""
+    changed_by_file = "01000000004"
+    numbers = {A: ON, B: ON, C: ON, changed_by_file: ON}
+    desired = DesiredAccount("main", "main.yaml", numbers, [1, 2, 3, 4])
+    observed = ObservedAccount("1", {phone: Observed(phone, Status.INACTIVE) for phone in numbers})
+    memory = AccountMemory(dict.fromkeys((A, B, C), Status.ACTIVE) | {changed_by_file: Status.INACTIVE})
+    terms = Terms(selection=selection, drift=drift)
+    draft = build(desired, observed, terms, memory, NOON)
+    assert {change.phone for change in draft.plan.changes} - {changed_by_file} == expected
+    assert (changed_by_file in draft.desired) == (not drift and not selection.only)
+    assert set(failed_draft(desired, terms, LedgerError("gone"), NOON).desired) - {changed_by_file} == expected
+
+
 def test_plan_is_judged_by_the_thresholds_in_force() -> None:
     """The file's own thresholds win over the terms', and a selection narrows the plan."""
     desired = DesiredAccount("main", "main.yaml", {A: OFF, B: OFF}, [1, 2], safety=SafetyOverride(min_active=2))
