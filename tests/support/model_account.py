@@ -38,7 +38,7 @@ class ModelAccount:
     def __init__(self, account_id: str = "1", **numbers: str) -> None:
         self.account_id = account_id
         self.statuses = {phone.lstrip("n"): Status(status) for phone, status in numbers.items()}
-        self.faults: dict[str, list[tuple[ApiError, bool]]] = {}
+        self.faults: dict[str, list[tuple[ApiError | None, bool]]] = {}
         self.written: list[tuple[str, str]] = []
         self.reads = 0
         self.failing_reads: dict[int, WorkerError] = {}

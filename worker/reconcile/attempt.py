@@ -152,7 +152,8 @@ class WriteAttempt:
             unsent = isinstance(self.error, ConnectionFailed | RateLimited)
             by_this_run = self.acknowledged or self.ambiguous or not unsent
             return (Outcome.CHANGED if by_this_run else Outcome.UNCHANGED), None
-        if isinstance(self.error, NumberRejected):
+        # a request before the refused one may still be carried out
+        if isinstance(self.error, NumberRejected) and (verified or not self.ambiguous):
             return (Outcome.BLOCKED if isinstance(self.error, NotWritable) else Outcome.FAILED), error
         if not verified:
             unverified = NumberError("Unproven", Message("the account could not be read after the write; plan again"))

@@ -1,0 +1,116 @@
+"""Verdicts on writes: every sequence of answers, against what really happened."""
+
+from itertools import product
+from typing import Final
+
+import pytest
+
+from tests.support.model_account import ModelAccount, Unheard
+from tests.support.virtual_time import run
+from worker.ledger import NullLedger
+from worker.model.accounts import Observed, ObservedAccount, Status
+from worker.model.errors import (
+    AccountRejected,
+    Ambiguous,
+    ApiError,
+    ConnectionFailed,
+    NotRegistered,
+    RateLimited,
+    ServerError,
+)
+from worker.model.plans import Action, Change
+from worker.model.results import NumberResult, Outcome
+from worker.reconcile.attempt import WriteAttempt
+from worker.reconcile.executor import Executor, Needs, Pace
+
+PHONE: Final = "0100001"
+
+ANSWERS: Final[dict[str, tuple[ApiError | None, bool]]] = {
+    "accepted": (None, True),
+    "timeout": (Ambiguous("no answer", timed_out=True), False),
+    "timeout, carried out": (Ambiguous("no answer", timed_out=True), True),
+    "connection refused": (ConnectionFailed("refused; try later"), False),
+    "connection refused at last": (ConnectionFailed("refused"), False),
+    "rate limited": (RateLimited("try later"), False),
+    "number refused": (NotRegistered("no such number"), False),
+    "number refused, carried out": (NotRegistered("no such number"), True),
+    "credentials refused": (AccountRejected("no permission", http_status=403), False),
+    "answer of another account": (AccountRejected("the answer is of account 2"), True),
+}
+"""What a request can meet, and whether the write was carried out."""
+
+RETRIED: Final = ("timeout", "connection refused", "rate limited")
+FINAL: Final = tuple(name for name in ANSWERS if name not in {"connection refused", "rate limited", "timeout"})
+SEQUENCES: Final = [
+    (*before, last) for length in range(3) for before in product(RETRIED, repeat=length) for last in FINAL
+]
+REFUSED: Final = frozenset({"number refused", "number refused, carried out", "credentials refused"})
+NOT_RECEIVED: Final = frozenset({"connection refused", "connection refused at last", "rate limited"})
+"""Answers that prove that the request was not carried out, and never will be."""
+
+
+class Account(ModelAccount):
+    """An account whose verification read fails, or is preceded by the arrival of a request that was given up."""
+
+    def __init__(self, *, arrives_late: bool, verification_fails: bool) -> None:
+        super().__init__(n0100001="INACTIVE")
+        self._arrives_late = arrives_late
+        self._verification_fails = verification_fails
+
+    async def observe(self, *, closing: bool = False) -> ObservedAccount:
+        """Read it."""
+        if closing and self._arrives_late:
+            self.statuses[PHONE] = Status.ACTIVE
+        if closing and self._verification_fails:
+            raise ServerError("down")
+        return await super().observe(closing=closing)
+
+
+def _carry_out(account: ModelAccount) -> NumberResult:
+    async def scenario() -> NumberResult:
+        change = Change(PHONE, Action.ACTIVATE, "INACTIVE", "ACTIVE", "")
+        executor = Executor([change], account, await account.observe(), Needs(), journal=NullLedger(), meter=Unheard())
+        await executor.carry_out(Pace(1, 900.0, lambda: 0.0))
+        (result,) = executor.results()
+        return result
+
+    return run(scenario())
+
+
+@pytest.mark.parametrize("arrives_late", [False, True])
+def test_verified_write_is_changed_exactly_if_this_run_may_have_made_it(*, arrives_late: bool) -> None:
+    """The number is as desired: CHANGED if any request may have been carried out, else UNCHANGED; otherwise FAILED."""
+    for sequence in SEQUENCES:
+        account = Account(arrives_late=arrives_late, verification_fails=False)
+        account.faults[PHONE] = [ANSWERS[name] for name in sequence]
+        result = _carry_out(account)
+        if account.statuses[PHONE] != "ACTIVE":
+            expected = Outcome.FAILED
+        else:
+            expected = Outcome.UNCHANGED if NOT_RECEIVED.issuperset(sequence) else Outcome.CHANGED
+        assert (result.outcome, result.after) == (expected, account.statuses[PHONE]), sequence
+        assert result.attempts == len(sequence), sequence
+
+
+def test_write_without_verification_is_failed_only_if_it_cannot_arrive_any_more() -> None:
+    """Without the read no write is CHANGED; one whose answer was good or lost is UNVERIFIED."""
+    for sequence in SEQUENCES:
+        account = Account(arrives_late=False, verification_fails=True)
+        account.faults[PHONE] = [ANSWERS[name] for name in sequence]
+        expected = Outcome.FAILED if (NOT_RECEIVED | REFUSED).issuperset(sequence) else Outcome.UNVERIFIED
+        assert _carry_out(account).outcome is expected, sequence
+
+
+@pytest.mark.parametrize("status", [Status.INACTIVE, Status.ACTIVE, Status.BLOCKED, None])
+@pytest.mark.parametrize("has_varied", [False, True])
+def test_external_change_is_never_overruled_by_a_waiting_write(status: Status | None, *, has_varied: bool) -> None:
+    """A write is sent only if every read since the plan has shown the planned status; changed back is changed too."""
+    attempt = WriteAttempt(Change(PHONE, Action.ACTIVATE, "INACTIVE", "ACTIVE", ""))
+    attempt.status_varied = has_varied
+    latest = ObservedAccount("1", {} if status is None else {PHONE: Observed(PHONE, status)})
+    unchanged = status is Status.INACTIVE and not has_varied
+    assert attempt.may_send(latest, 0.0) == unchanged
+    assert attempt.superseded != unchanged
+    if not unchanged:
+        expected = Outcome.UNCHANGED if status is Status.ACTIVE else Outcome.CONFLICT
+        assert attempt.result(status, None, verified=True).outcome is expected
