@@ -6,34 +6,35 @@ copy of one fleet, and `tests/support/fleet_model.py` says what it may write and
 
 import json
 import re
-import shutil
+import subprocess
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import click
 import pytest
-from filelock import FileLock
 
-from tests.e2e.conftest import Command, Served
+from tests.e2e.conftest import Command
+from tests.e2e.fleet import Fleet
 from tests.support.fleet_model import (
-    FAILING,
     LATER,
-    LOST,
     WORLDS,
     Expected,
-    Number,
     Row,
     is_valid,
     of_apply,
+    of_calendar,
+    of_export,
+    of_history,
+    of_import,
+    of_nothing,
     of_plan,
-    selected,
+    of_rollback,
+    of_saved_plan,
+    of_watch,
 )
 from tests.support.pairwise import pairwise
 from worker.cli.main import senderid
-from worker.sandbox import Fault, Sandbox, SandboxAccount, SandboxNumber
-from worker.sandbox.faults import Faults
 
 Values = Mapping[str, tuple[str, ...]]
 """The arguments of each value of an option, by its name."""
@@ -79,8 +80,28 @@ class _Place(NamedTuple):
 
     values: Mapping[str, Values]
     expected: Callable[[Row], Expected]
-    first: tuple[str, ...] = ()
+    command: str = ""
 
+
+_LOG: Final = {key: _COMMON[key] for key in ("log_format", "log_level", "lang")}
+_SETTINGS: Final = {"settings_path": _COMMON["settings_path"]}
+_COLOR: Final = {"no_color": _COMMON["no_color"]}
+_NOT_GIVEN: Final[Values] = {"": ()}
+_RUN: Final = "RUN"
+"""Stands for the id of the first run."""
+_DRY: Final[Mapping[str, Values]] = {"dry_run": {"": (), "dry": ("--dry-run",)}}
+_WRITING: Final[Mapping[str, Values]] = {
+    "yes": {"yes": ("--yes",)},
+    "lock_timeout": {"": (), "none": ("--lock-timeout", "0s")},
+}
+_CANARY: Final[Mapping[str, Values]] = {"canary": {"": (), "one": ("--canary", "1"), "none": ("--canary", "0")}}
+_DESIRED: Final[Mapping[str, Values]] = {
+    "name": {"": (), "named": ("--account", "named")},
+    "output": _DOCUMENT["output"],
+    "schema": {"": (), "path": ("--schema", "schema.json")},
+    "force": {"": (), "force": ("--force",)},
+    "lang": _COMMON["lang"],
+}
 
 _PLACES: Final = {
     "plan": _Place(
@@ -88,7 +109,7 @@ _PLACES: Final = {
             **_COMMON,
             **_DOCUMENT,
             **_METRICS,
-            "out": {"": (), "file": ("--out", "saved.json")},
+            "out": {"": (), "file": ("--out", "new.json")},
             "detailed_exitcode": {"": (), "detailed": ("--detailed-exitcode",)},
             "at": {"": (), "later": ("--at", LATER)},
         },
@@ -100,22 +121,144 @@ _PLACES: Final = {
             **_COMMON,
             **_DOCUMENT,
             **_METRICS,
-            "yes": {"yes": ("--yes",)},
-            "dry_run": {"": (), "dry": ("--dry-run",)},
-            "canary": {"": (), "one": ("--canary", "1"), "none": ("--canary", "0")},
-            "lock_timeout": {"": (), "none": ("--lock-timeout", "0s")},
-            "planfile": {"": ()},
-            "folder": {"": ()},
-            "no_files": {"": ()},
-            "max_age": {"": ()},
+            **_WRITING,
+            **_CANARY,
+            **_DRY,
+            **dict.fromkeys(("planfile", "folder", "no_files", "max_age"), _NOT_GIVEN),
         },
         of_apply,
     ),
+    "apply PLANFILE": _Place(
+        {
+            **_COMMON,
+            **_DOCUMENT,
+            **_METRICS,
+            **_WRITING,
+            **_CANARY,
+            **dict.fromkeys(("paths", "accounts", "only", "exclude", "dry_run"), _NOT_GIVEN),
+            "files": {"same": (), "reverted": (), "moved": ()},
+            "planfile": {"saved": ("saved.json",)},
+            "yes": {"": (), "yes": ("--yes",)},
+            "folder": {"": (), "moved": ("--files", "elsewhere")},
+            "no_files": {"": (), "none": ("--no-files",)},
+            "max_age": {"": (), "hour": ("--max-age", "1h")},
+        },
+        of_saved_plan,
+        "apply",
+    ),
+    "rollback": _Place(
+        {
+            "world": _COMMON["world"],
+            **_SETTINGS,
+            "allow": _COMMON["allow"],
+            **_LOG,
+            **_COLOR,
+            **_DOCUMENT,
+            **_WRITING,
+            **_DRY,
+            "run": {"first": (_RUN,)},
+        },
+        of_rollback,
+    ),
+    "watch": _Place(
+        {
+            **_COMMON,
+            **_DRY,
+            "log_level": {"": (), "debug": ("--log-level", "debug")},
+            "log_format": {"": (), "json": ("--log-format", "json")},
+            "every": {"": (), "hour": ("--every", "1h")},
+            "cron": {"": (), "january": ("--cron", "0 0 1 1 *")},
+            "timezone": {"": (), "utc": ("--timezone", "UTC")},
+            "jitter": {"": (), "second": ("--jitter", "1s")},
+            "listen": {"": (), "free": ("--listen", "127.0.0.1:0")},
+            "token_file": _NOT_GIVEN,
+        },
+        of_watch,
+    ),
+    "history": _Place(
+        {
+            "world": {"calm": (), "stuck": ()},
+            "run": {"": (), "first": (_RUN,)},
+            "account": {"": (), "main": ("--account", "main"), "shop": ("--account", "shop")},
+            "phone": _chosen("--phone", _UP, _SHOP_DOWN),
+            "since": {"": (), "day": ("--since", "24h")},
+            "outcome": {"": (), "converged": ("--outcome", "converged")},
+            "limit": {"": (), "all": ("--limit", "0")},
+            "age": _NOT_GIVEN,
+            **_SETTINGS,
+            **_DOCUMENT,
+            **_COLOR,
+            "lang": _COMMON["lang"],
+        },
+        of_history,
+    ),
+    "calendar": _Place(
+        {
+            "world": {"calm": ()},
+            **{key: _COMMON[key] for key in ("paths", "settings_path", "accounts", "lang", "no_color")},
+            "days": {"": (), "years": ("--days", "3660")},
+            "start": {"": (), "later": ("--from", "2039-12-25")},
+            "form": {form: ("--format", form) for form in ("text", "json", "icalendar")},
+            "output": _DOCUMENT["output"],
+        },
+        of_calendar,
+    ),
+    "validate": _Place(
+        {
+            "world": {"calm": (), "stuck": ()},
+            **{key: _COMMON[key] for key in ("paths", "settings_path", "lang")},
+            "more": {"": (), "shop": ("d/shop.yaml",)},
+            "mask": _DOCUMENT["mask"],
+        },
+        of_nothing,
+    ),
+    "export": _Place({"world": _COMMON["world"], **_SETTINGS, **_LOG, **_DESIRED}, of_export),
+    "import": _Place(
+        {
+            "world": {"calm": ()},
+            **_DESIRED,
+            "path": {"table": ("numbers.csv",)},
+            "kind": {"": (), "csv": ("--from", "csv")},
+            "skipped": {"": (), "more": ("--skip-column", "more")},
+            "encoding": {"": (), "utf-8": ("--encoding", "utf-8")},
+        },
+        of_import,
+    ),
+    "doctor": _Place(
+        {
+            "world": {"calm": (), "stuck": (), "edited": ()},
+            **_SETTINGS,
+            **_LOG,
+            **_COLOR,
+            "form": {form: ("--format", form) for form in ("text", "json")},
+            "output": _DOCUMENT["output"],
+        },
+        of_nothing,
+    ),
 }
+_ELSEWHERE: Final = {
+    "serve": "listen token_file paths settings_path lang",
+    "schema": "name lang",
+    "sandbox": "port numbers state faults api_key api_secret rate_limit seed lang",
+    "demo": "seed no_color lang",
+    "completion": "shell lang",
+    "notify": "lang",
+    "notify test": "names settings_path lang",
+}
+"""Commands that read no account, with their options: they have tests of their own."""
 
 
 def _is_allowed(row: Row) -> bool:
-    return is_valid(row) and not (row.get("at") == "later" and row.get("out") == "file")
+    """Return False for options that are wrong together."""
+    return is_valid(row) and not (
+        (row.get("at") and row.get("out"))
+        or (row.get("folder") == "moved" and row.get("no_files"))
+        or (row.get("cron") and row.get("every"))
+        or (row.get("timezone") and (row.get("every") or row.get("cron") == ""))
+        or ((row.get("run") or row.get("form") == "markdown") and any(map(row.get, ("since", "outcome", "limit"))))
+        or (row.get("more") and row.get("paths", "main") != "main")
+        or (row.get("run") == "" and row.get("form") == "markdown")
+    )
 
 
 def _rows() -> Iterator[Any]:
@@ -130,121 +273,78 @@ def _rows() -> Iterator[Any]:
 
 
 def test_every_option_has_a_place() -> None:
-    for name, place in _PLACES.items():
-        command = senderid.get_command(click.Context(senderid), name)
+    places = {f"{place.command or name}": place.values.keys() - {"world", "files"} for name, place in _PLACES.items()}
+    places |= {name: set(options.split()) for name, options in _ELSEWHERE.items()}
+    assert dict(_options(senderid)) == places
+
+
+def _options(group: click.Group, path: str = "") -> Iterator[tuple[str, set[str | None]]]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
         assert command is not None
-        assert {param.name for param in command.params} == place.values.keys() - {"world"}, name
-
-
-class _Fleet:
-    """One sandbox, and the folder of a first run, for all rows."""
-
-    def __init__(self, folder: Path, quick: Path) -> None:
-        self.accounts = {
-            "main": SandboxAccount.of({}),
-            "shop": SandboxAccount.of({}, account_id="777", api_key="NCSSHOP", api_secret="shop-secret-0123456789"),
-        }
-        self.served = Served(Sandbox(tuple(self.accounts.values()), rate_limit=None))
-        self.served.start()
-        self._folder = folder
-        self._quick = quick
-        self._made: dict[str, Path] = {}
-
-    def enter(self, folder: Path, world: str) -> Command:
-        """Return the command in a folder that has the ledger of a first run, and put the accounts into a state."""
-        self.served.sandbox._faults = Faults("calm", 0)  # what the last row left of its faults
-        if world not in self._made:
-            self._made[world] = self._folder / world
-            self._make(self._command(self._made[world]), WORLDS[world])
-        shutil.copytree(self._made[world], folder, dirs_exist_ok=True)
-        self._set("seen", WORLDS[world])
-        sandbox = self.served.sandbox
-        sandbox.wire.clear()
-        if world == "failing":
-            sandbox.script(FAILING, "PUT", [Fault.NOT_WRITABLE])
-        if world == "lost":
-            sandbox.script(LOST, "PUT", [Fault.RESET_AFTER])
-        command = self._command(folder)
-        if world == "unreadable":
-            command.environment["SHOP_SECRET"] = "another-secret-0123456789"
-        return command
-
-    def _command(self, folder: Path) -> Command:
-        folder.mkdir(exist_ok=True)
-        command = Command(folder, self._quick).at(self.served.sandbox, self.accounts["main"])
-        command.unmeasured()
-        command.environment |= {"SHOP_KEY": "NCSSHOP", "SHOP_SECRET": "shop-secret-0123456789"}
-        return command
-
-    def _make(self, command: Command, numbers: Mapping[str, Number]) -> None:
-        for name, most in (("config/worker.yaml", 9), ("strict.yaml", 0)):
-            command.write(name, f"safety: {{max_deactivations: {most}}}\nretry: {{base_seconds: 0.01}}\n")
-        self._set("before", numbers)
-        _write(command, "then", numbers)
-        done = command("apply", "--yes", "-f", "d", "--format", "json")
-        assert done.returncode == 0, done.stderr
-        _write(command, "now", numbers)
-
-    def _set(self, time: str, numbers: Mapping[str, Number]) -> None:
-        for name, account in self.accounts.items():
-            for phone in list(account.numbers):
-                account.remove(phone)
-            for phone, number in numbers.items():
-                if number.account == name and (status := getattr(number, time)) is not None:
-                    account.numbers[phone] = SandboxNumber(phone, status)
-                    account.switch(phone, status)
-
-
-def _write(command: Command, time: str, numbers: Mapping[str, Number]) -> None:
-    for name, head in (
-        ("main", ""),
-        ("shop", "account: shop\ncredentials: {api_key: {env: SHOP_KEY}, api_secret: {env: SHOP_SECRET}}\n"),
-    ):
-        listed = [(phone, getattr(each, time)) for phone, each in numbers.items() if each.account == name]
-        lines = "".join(f"  {phone}: {line}\n" for phone, line in listed if line is not None)
-        command.write(f"d/{name}.yaml", f"version: 1\n{head}numbers:\n{lines}")
+        yield path + name, {param.name for param in command.params}
+        if isinstance(command, click.Group):
+            yield from _options(command, f"{path}{name} ")
 
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory, quick: Path) -> Iterator[_Fleet]:
-    made = _Fleet(tmp_path_factory.mktemp("fleet"), quick)
+def fleet(tmp_path_factory: pytest.TempPathFactory, quick: Path) -> Iterator[Fleet]:
+    made = Fleet(tmp_path_factory.mktemp("fleet"), quick)
     yield made
     made.served.stop()
 
 
 @pytest.mark.parametrize(("name", "row"), list(_rows()))
-def test_row(fleet: _Fleet, tmp_path: Path, name: str, row: Row) -> None:
+def test_row(fleet: Fleet, tmp_path: Path, name: str, row: Row) -> None:
     place = _PLACES[name]
-    command = fleet.enter(tmp_path, row["world"])
-    with ExitStack() as held:
-        if row["world"] == "locked":
-            for path in (tmp_path / "state/senderid/locks").iterdir():
-                held.enter_context(FileLock(path))
-        done = command(name, *(part for key, value in row.items() for part in place.values[key][value]))
+    given = [part for key, value in row.items() for part in place.values[key][value]]
+    with fleet.world(row["world"], tmp_path, row.get("files", "same")) as command:
+        arguments = [(tmp_path / "run").read_text() if part == _RUN else part for part in given]
+        run = _first_pass if name == "watch" else Command.__call__
+        done = run(command, place.command or name, *arguments)
     expected = place.expected(row)
     assert done.returncode == expected.status, done.stderr
     assert frozenset(fleet.served.writes) == expected.writes
-    document = (tmp_path / "document").read_text() if row["output"] == "file" else done.stdout
-    _judge(row, document, expected, WORLDS[row["world"]])
+    document = (tmp_path / "document").read_text() if row.get("output") else done.stdout
+    if expected.listed is not None:
+        _judge(row, document, expected.listed, expected.noted)
     everything = done.stdout + done.stderr + document
-    assert _numbers_in(everything, WORLDS[row["world"]]) <= selected(row) | expected.noted
-    if row["mask"] == "masked":
+    assert _numbers_in(everything) <= expected.within | expected.noted
+    if row.get("mask"):
         assert re.findall(r"010-?0000-?0\d{3}", everything) == []
 
 
-def _judge(row: Row, document: str, expected: Expected, numbers: Mapping[str, Number]) -> None:
-    if row["form"] == "json":
-        parsed = json.loads(document)
-        changes = [each for account in parsed["accounts"] for each in account.get("changes", account.get("numbers"))]
-        listed = {change["phone"] for change in changes}
-        assert listed == expected.listed
+def _first_pass(command: Command, *arguments: str) -> subprocess.CompletedProcess[str]:
+    process = command.popen(*arguments, program=[f"{command.quick}/senderid"])
+    assert process.stderr is not None
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if json.loads(line)["event"] == "watch.pass":
+            process.terminate()
+    return subprocess.CompletedProcess(arguments, process.wait(20), process.communicate()[0], "".join(lines))
+
+
+def _judge(row: Row, document: str, listed: frozenset[str], noted: frozenset[str]) -> None:
+    if row.get("form") == "json":
+        assert set(_phones(json.loads(document))) == listed
     else:
-        shown = _numbers_in(document, numbers)
-        assert expected.listed <= shown
-        assert shown <= expected.listed | expected.noted
+        assert listed <= _numbers_in(document) <= listed | noted
 
 
-def _numbers_in(text: str, numbers: Mapping[str, Number]) -> frozenset[str]:
+def _phones(document: Any) -> Iterator[str]:
+    """Yield the numbers of a JSON document, without those of notices."""
+    if isinstance(document, dict):
+        if "phone" in document:
+            yield document["phone"]
+        document = [value for key, value in document.items() if key != "notices"]
+    if isinstance(document, list):
+        for each in document:
+            yield from _phones(each)
+
+
+def _numbers_in(text: str) -> frozenset[str]:
     """Return the numbers in a text, whole or masked, by their last four digits."""
     found = re.findall(r"010(?:0000|\*{4})(\d{4})(?!\d)", text.replace("-", ""))
-    return frozenset(phone for phone in numbers if phone[-4:] in found)
+    return frozenset(f"0100000{end}" for end in found)

@@ -4,6 +4,7 @@ A first run made of the accounts what the files of then asked for. Since then th
 were changed by others. A row is the choice of a value for each option of a command, and of a world.
 """
 
+import signal
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -17,8 +18,15 @@ __all__ = [
     "Row",
     "is_valid",
     "of_apply",
+    "of_calendar",
+    "of_export",
+    "of_history",
+    "of_import",
+    "of_nothing",
     "of_plan",
-    "selected",
+    "of_rollback",
+    "of_saved_plan",
+    "of_watch",
 ]
 
 Row = Mapping[str, str]
@@ -80,8 +88,14 @@ WORLDS: Final = {
 FAILING: Final = "01000000011"
 LOST: Final = "01000000022"
 
-_PATHS: Final = {"folder": ("main", "shop"), "main": ("main",), "both": ("main", "shop")}
-_ACCOUNTS: Final = {"all": ("main", "shop"), "main": ("main",), "shop": ("shop",), "both": ("main", "shop")}
+_PATHS: Final = {"": ("main", "shop"), "folder": ("main", "shop"), "main": ("main",), "both": ("main", "shop")}
+_ACCOUNTS: Final = {
+    "": ("main", "shop"),
+    "all": ("main", "shop"),
+    "main": ("main",),
+    "shop": ("shop",),
+    "both": ("main", "shop"),
+}
 _ATTENTION: Final = frozenset({"PENDING", "BLOCKED"})
 _WRITES: Final = {"activate": _ON, "deactivate": _OFF}
 _GRAVITY: Final = (1, 5, 4, 3, 2, 0)
@@ -91,13 +105,15 @@ _GRAVITY: Final = (1, 5, 4, 3, 2, 0)
 class Expected(NamedTuple):
     """What a command must do: its exit status, the statuses it writes, the numbers that its document lists.
 
-    `noted` are further numbers that a text may name, as they need attention whatever is selected.
+    `listed` is None for documents that need not list numbers. Further ones may be in a text if they are `noted`, as
+    they need attention whatever is selected. No other than `within` and these may be in the documents and the log.
     """
 
     status: int
-    writes: frozenset[tuple[str, str]] = frozenset()
-    listed: frozenset[str] = frozenset()
-    noted: frozenset[str] = frozenset()
+    writes: frozenset[tuple[str, str]]
+    listed: frozenset[str] | None
+    noted: frozenset[str]
+    within: frozenset[str]
 
 
 class _Plan(NamedTuple):
@@ -111,7 +127,7 @@ class _Plan(NamedTuple):
 
     @property
     def is_stuck(self) -> bool:
-        return not {"missing", "blocked"}.isdisjoint(self.actions.values())
+        return not {"missing", "blocked", "conflict"}.isdisjoint(self.actions.values())
 
 
 def is_valid(row: Row) -> bool:
@@ -125,8 +141,7 @@ def is_valid(row: Row) -> bool:
     )
 
 
-def selected(row: Row) -> frozenset[str]:
-    """Return the numbers that a row is about, which alone may be in its output."""
+def _selected(row: Row) -> frozenset[str]:
     accounts = _accounts(row)
     numbers = WORLDS[row["world"]]
     return frozenset(phone for phone in numbers if numbers[phone].account in accounts and _is_selected(phone, row))
@@ -141,25 +156,115 @@ def of_plan(row: Row, *, is_drift: bool = False) -> Expected:
         pending = plan.writes or (is_drift and plan.actions)
         found = 3 if plan.is_stuck else 2 if pending else 0
         statuses.append(1 if not plan.is_readable else 4 if plan.is_refused else found if detailed else 0)
-    return Expected(_worst(statuses), frozenset(), _listed(plans), _noted(row))
+    return Expected(_worst(statuses), frozenset(), _listed(plans), _noted(row), _selected(row))
 
 
 def of_apply(row: Row) -> Expected:
     """Return what `apply` must do."""
     if row["dry_run"] == "dry":
         return of_plan({**row, "detailed_exitcode": "plain"})
-    return _carried_out(row, _plans(row))
+    return _carried_out(row, _plans(row), _selected(row))
 
 
-def _carried_out(row: Row, plans: Sequence[_Plan]) -> Expected:
+def of_watch(row: Row) -> Expected:
+    """Return what the first pass of `watch` must do, after which SIGTERM ends the client of the fork server."""
+    done = _carried_out(row, _plans(row), _selected(row))
+    writes = frozenset[tuple[str, str]]() if row["dry_run"] == "dry" else done.writes
+    return done._replace(status=-signal.SIGTERM, writes=writes, listed=None)
+
+
+def of_saved_plan(row: Row) -> Expected:
+    """Return what `apply` must do with a plan of all that the files of now ask for."""
+    numbers = WORLDS[row["world"]]
+    is_compared = not row["no_files"] and (row["files"] != "moved" or row["folder"] == "moved")
+    plans = []
+    for account in ("main", "shop"):
+        # what is unlisted is no part of a saved plan, and a number that changed since is a conflict
+        actions = {
+            phone: "conflict" if number.seen == "BLOCKED" else number.action
+            for phone, number in numbers.items()
+            if number.account == account and number.action not in {"unchanged", "unmanaged"}
+        }
+        if is_compared and row["files"] == "reverted":
+            actions |= {phone: "conflict" for phone in actions if numbers[phone].then not in {None, numbers[phone].now}}
+        plans.append(_plan(row, account, actions))
+    return _carried_out(row, plans, frozenset(numbers))
+
+
+def of_rollback(row: Row) -> Expected:
+    """Return what `rollback` of the first run must do: the safety rules are those of that run, not of the settings."""
+    plans = []
+    for account in ("main", "shop"):
+        actions = {
+            phone: _undo(number)
+            for phone, number in WORLDS[row["world"]].items()
+            if number.account == account and _is_written(number)
+        }
+        plans.append(_plan(row, account, actions))
+    within = frozenset(phone for plan in plans for phone in plan.actions)
+    if row["dry_run"] == "dry":
+        statuses = [0 if plan.is_readable else 1 for plan in plans]
+        return Expected(_worst(statuses), frozenset(), _listed(plans), _noted(row), within)
+    done = _carried_out(row, plans, within)
+    return done._replace(listed=within) if row["world"] == "locked" else done
+
+
+def _undo(number: Number) -> str:
+    if number.seen == number.before:
+        return "unchanged"
+    if number.seen != number.then:
+        return "conflict"
+    return "activate" if number.before == _ON else "deactivate"
+
+
+def of_history(row: Row) -> Expected:
+    """Return what `history` must show."""
+    numbers = {
+        phone: number
+        for phone, number in WORLDS[row["world"]].items()
+        if row["account"] in {"", number.account} and row["phone"] in {"", phone}
+    }
+    written = frozenset(phone for phone, number in numbers.items() if _is_written(number))
+    unlisted = frozenset(phone for phone, number in numbers.items() if number.before and number.then is None)
+    listed = written if row["form"] == "markdown" else written | unlisted
+    within = written | unlisted | {row["phone"]} - {""}
+    return Expected(0, frozenset(), listed if row["run"] else None, frozenset(), within)
+
+
+def of_calendar(row: Row) -> Expected:
+    """Return what `calendar` must show: it looks ahead for two weeks or ten years, from now or from December 2039."""
+    is_due = row["start"] == "later"
+    numbers = WORLDS[row["world"]].items()
+    due = frozenset(phone for phone, each in numbers if is_due and each.later and each.account in _accounts(row))
+    return Expected(0, frozenset(), due, frozenset(), due)
+
+
+def of_export(row: Row) -> Expected:
+    """Return what `export` of the default account must show."""
+    has = frozenset(phone for phone, each in WORLDS[row["world"]].items() if each.account == "main" and each.seen)
+    return Expected(0, frozenset(), None, frozenset(), has)
+
+
+def of_import(_row: Row) -> Expected:
+    """Return what `import` of a table with the numbers of `main` must show."""
+    has = frozenset(phone for phone, each in _NUMBERS.items() if each.account == "main")
+    return Expected(0, frozenset(), None, frozenset(), has)
+
+
+def of_nothing(_row: Row) -> Expected:
+    """Return what a command must do that shows no number: succeed."""
+    return Expected(0, frozenset(), frozenset(), frozenset(), frozenset())
+
+
+def _carried_out(row: Row, plans: Sequence[_Plan], within: frozenset[str]) -> Expected:
     statuses = {}
     writes: set[tuple[str, str]] = set()
     listed = _listed(plans)
     held_back = False
-    writing = [plan.account for plan in plans if plan.writes]
+    writing = [plan.account for plan in plans if plan.writes or "conflict" in plan.actions.values()]
     for plan in plans:
         is_locked = row["world"] == "locked" and plan.writes
-        is_failing = row["world"] == "failing" and FAILING in plan.writes
+        is_failing = (row["world"] == "failing" and FAILING in plan.writes) or "conflict" in plan.actions.values()
         if not plan.is_readable:
             statuses[plan.account] = 1
             listed |= plan.actions.keys() & {phone for phone, number in WORLDS[row["world"]].items() if number.now}
@@ -172,7 +277,7 @@ def _carried_out(row: Row, plans: Sequence[_Plan]) -> Expected:
             writes |= set() if is_locked else plan.writes.items()
         is_canary = row.get("canary") == "one" and writing[:1] == [plan.account]
         held_back = held_back or bool(is_canary and (is_locked or is_failing))
-    return Expected(_worst(statuses.values()), frozenset(writes), frozenset(listed), _noted(row))
+    return Expected(_worst(statuses.values()), frozenset(writes), frozenset(listed), _noted(row), within)
 
 
 def _plans(row: Row, *, is_drift: bool = False) -> list[_Plan]:
@@ -183,9 +288,18 @@ def _plans(row: Row, *, is_drift: bool = False) -> list[_Plan]:
             for phone, number in WORLDS[row["world"]].items()
             if number.account == account and _is_selected(phone, row) and (number.drifted or not is_drift)
         }
-        is_strict = row["settings_path"] == "strict" and row["allow"] not in {"max-deactivations", "all"}
-        plans.append(_plan(row, account, actions, is_refused=is_strict and "deactivate" in actions.values()))
+        is_refused = _is_strict(row) and "deactivate" in actions.values()
+        plans.append(_plan(row, account, actions, is_refused=is_refused))
     return plans
+
+
+def _is_strict(row: Row) -> bool:
+    return row["settings_path"] == "strict" and row["allow"] not in {"max-deactivations", "all"}
+
+
+def _is_written(number: Number) -> bool:
+    """Return True if the first run changed a number."""
+    return number.then in {_ON, _OFF} and number.then != number.before
 
 
 def _plan(row: Row, account: str, actions: Mapping[str, str], *, is_refused: bool = False) -> _Plan:
