@@ -13,7 +13,7 @@ PURE := $(subst $() ,$(comma),$(addprefix worker/,model/* plan/* render/* config
 	solapi/account_document.py solapi/baseline.py solapi/in_use.py solapi/signing.py solapi/wire.py \
 	telemetry/account_metrics.py web/next_changes.py))
 
-.PHONY: help setup messages demo check test lowest lint types contracts unit simulate mutate promtool bench docs pictures browser dist sbom audit lock clean
+.PHONY: help setup messages demo check test lowest lint types contracts unit simulate wide mutate promtool bench docs pictures browser dist sbom audit lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -70,6 +70,9 @@ unit: setup
 
 simulate: setup ## 100,000 seeds of the simulation, see docs/explanation/simulation.md (SENDERID_SEEDS=… for more or fewer)
 	SENDERID_SEEDS=$${SENDERID_SEEDS:-100000} $(BIN)/python -m pytest -q -n auto --dist worksteal tests/simulation
+
+wide: setup ## the property tests with ten times the examples, new ones each time (about fifteen minutes)
+	HYPOTHESIS_PROFILE=wide $(BIN)/python -m pytest -q -n auto --dist worksteal -m hypothesis tests/unit tests/property tests/simulation
 
 mutate: setup ## change the code in thousands of places and check that tests fail, see docs/explanation/mutation.md
 	@echo "Breaking the code; mutants/run.log grows for about twenty minutes…"

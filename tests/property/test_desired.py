@@ -4,9 +4,10 @@ import re
 from typing import Any
 from unicodedata import normalize
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.support.examples import examples
 from worker.config.desired import DesiredState, load
 from worker.config.yaml_reader import PROBLEM_CAP
 from worker.model.accounts import Desired, SafetyOverride, Status, Unmanaged
@@ -91,7 +92,7 @@ def rendered(name: str, head: dict[str, Any], numbers: dict[str, Desired], *, li
     return "\n".join(lines) + "\n"
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(
     name=names,
     head=heads,
@@ -131,7 +132,7 @@ def check(data: bytes) -> None:
         assert len(problem.message) < 400
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(st.binary(max_size=100) | st.text(max_size=100).map(str.encode))
 @example(b"\xef\xbb\xbf\xef\xbb\xbfa")
 @example(b"a: [b")
@@ -190,7 +191,7 @@ PIECES = (
 """What files are made of, right and wrong."""
 
 
-@settings(max_examples=400)
+@examples(400)
 @given(st.lists(st.sampled_from(PIECES), max_size=25).map("".join))
 @example("---\n# ")
 def test_any_pieces_are_loaded_or_refused(text: str) -> None:
@@ -198,7 +199,7 @@ def test_any_pieces_are_loaded_or_refused(text: str) -> None:
     check(text.encode())
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(st.data())
 def test_any_slip_is_loaded_or_refused(data: st.DataObject) -> None:
     """A good file with one stretch of it replaced is loaded, or refused with problems that lie within the file."""

@@ -14,11 +14,12 @@ from typing import Any, Self
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, example, given
 from hypothesis import strategies as st
 
 from tests.property.test_desired import check
 from tests.support import loopback
+from tests.support.examples import examples
 from tests.support.loopback import Loopback
 from worker.config.settings import RateLimit, Retry
 from worker.config.urls import Endpoint
@@ -36,8 +37,8 @@ from worker.solapi.limiter import Quota
 PHONE = "01012345678"
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
-fuzzed = settings(
-    max_examples=2_000,
+fuzzed = examples(
+    2_000,
     deadline=timedelta(seconds=10),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

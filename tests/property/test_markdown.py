@@ -6,10 +6,11 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from tests.support.examples import examples
 from worker.model.errors import ErrorInfo, NumberError, Refusal
 from worker.model.plans import AccountPlan, Action, Cause, Change, Notice, NoticeKind, Plan
 from worker.model.results import AccountResult, NumberResult, Outcome, Result, RunOutcome
@@ -80,7 +81,7 @@ EVIL = [
     "listed as ACTIVE",
 ]
 hostile = st.sampled_from(EVIL) | st.text(max_size=30) | st.text("`|\\<>@#&*_-:/.[]()! aA1\n", max_size=20)
-unhurried = settings(max_examples=40)
+unhurried = examples(40)
 
 
 class Seen(HTMLParser):

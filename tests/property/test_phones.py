@@ -4,9 +4,10 @@ import re
 from contextlib import suppress
 
 import phonenumbers
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.support.examples import examples
 from worker.model.accounts import PHONE_PATTERN
 from worker.model.phones import normalise, parse_digits, why_implausible, why_unusual
 
@@ -50,7 +51,7 @@ spelt = st.one_of(
 """Texts that are a number, or nearly one."""
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(national, st.lists(st.sampled_from(SEPARATORS), min_size=13, max_size=13), st.sampled_from(["0", "+82", "0082"]))
 def test_separators_and_country_code_do_not_matter(number: str, separators: list[str], lead: str) -> None:
     """A number is the same however it is separated, with its zero or with the country code in its place."""
@@ -58,7 +59,7 @@ def test_separators_and_country_code_do_not_matter(number: str, separators: list
     assert normalise(f"{lead} {body}") == f"0{number}"
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(spelt)
 @example("+82 8212345678")
 @example("+82 1588")
@@ -73,7 +74,7 @@ def test_accepted_numbers_are_settled(text: str) -> None:
         assert odd is None or (odd.isprintable() and len(odd) < 150)
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(st.text(max_size=200))
 def test_every_refusal_is_one_readable_line(text: str) -> None:
     """Whatever the text is, it is a number, or is refused with one printable sentence that does not repeat it."""
@@ -81,7 +82,7 @@ def test_every_refusal_is_one_readable_line(text: str) -> None:
     assert reason is None or (reason.isprintable() and len(reason) < 200)
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(national.map(lambda rest: f"0{rest}") | digits(6, 6).flatmap(lambda rest: st.sampled_from([f"15{rest}"])))
 def test_what_the_library_knows_is_accepted(number: str) -> None:
     """A number that `phonenumbers` holds for a valid Korean one, forwarding numbers aside, is accepted."""
@@ -89,7 +90,7 @@ def test_what_the_library_knows_is_accepted(number: str) -> None:
         assert normalise(number) == number
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(
     st.one_of(digits(3, 12), national, national.map("0{}".format), spelt.map(str.strip)).filter(bool),
     st.sampled_from(".,"),
@@ -109,7 +110,7 @@ def test_decimal_of_a_number_is_never_another_number(number: str, separator: str
         assert match[1].lstrip("0") == re.sub(r"\D", "", number).lstrip("0")
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(digits(3, 12))
 def test_advice_is_itself_accepted(number: str) -> None:
     """The spelling that a refusal suggests is plausible and accepted."""

@@ -7,10 +7,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from tests.support.examples import examples
 from worker.config.desired import load
 from worker.model.accounts import Observed, ObservedAccount, Status
 from worker.model.errors import ErrorInfo, NumberError, Refusal
@@ -31,7 +32,7 @@ from worker.telemetry import logs
 COLORS = re.compile(r"\x1b\[\d+m")
 PAGE = 80
 
-unhurried = settings(max_examples=60)
+unhurried = examples(60)
 """Pages of many accounts take a moment, and more so where coverage is measured."""
 
 LONG = ["x" * 10_000, "가" * 10_000, "word " * 2_000, "--allow " + "y" * 10_000, "\x1b\ud800" * 5_000]

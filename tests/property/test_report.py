@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.support.examples import examples
 from tests.support.records import account_record, attempt, history, number_record, run_record
 from tests.support.reports import HOSTILE, Read, fleet
 from worker.model.errors import ErrorInfo, NumberError
@@ -79,7 +80,7 @@ def _alike(report_of: Callable[[str], str], text: str) -> None:
     assert not [char for char in page if char in "\x00\x1b\u202e\u2066\ud800"]
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(_texts)
 @example(HOSTILE)
 def test_no_text_brings_an_element_into_a_plan(text: str) -> None:
@@ -87,7 +88,7 @@ def test_no_text_brings_an_element_into_a_plan(text: str) -> None:
     _alike(_plan, text)
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(_texts)
 @example(HOSTILE)
 def test_no_text_brings_an_element_into_a_result(text: str) -> None:
@@ -95,7 +96,7 @@ def test_no_text_brings_an_element_into_a_result(text: str) -> None:
     _alike(_result, text)
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(_texts)
 @example(HOSTILE)
 def test_no_text_brings_an_element_into_a_run(text: str) -> None:

@@ -7,9 +7,10 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from tests.support.examples import examples
 from worker.model.accounts import DatedWindow, Desired, DesiredAccount, IdleNumber, Schedule, Status, WeeklyWindow
 from worker.model.schedule import (
     Transition,
@@ -71,7 +72,7 @@ def _first_shown(clock: datetime, where: str) -> datetime:
     return moment
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(clocks, st.sampled_from(ZONES))
 @example(datetime(2026, 3, 29, 2, 30), "Europe/Berlin")  # noqa: DTZ001 - a clock's time
 @example(datetime(2026, 10, 25, 2, 30), "Europe/Berlin")  # noqa: DTZ001 - a clock's time
@@ -111,7 +112,7 @@ def _reference(schedule: Schedule, moment: datetime, starts: dict[datetime, date
 
 
 @pytest.mark.slow
-@settings(max_examples=40, deadline=None)
+@examples(40, deadline=None)
 @given(schedules(), clocks)
 def test_status_equals_that_of_every_minute(schedule: Schedule, clock: datetime) -> None:
     """Compare 36 hours minute by minute, with the changes between them."""
@@ -183,7 +184,7 @@ def _account(*schedules: Schedule | None) -> DesiredAccount:
     return DesiredAccount("main", "main.yaml", numbers, array("I", range(1, len(phones) + 1)), schedules=kept)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60, deadline=None)
 @given(st.lists(st.none() | schedules(), max_size=4), clocks, st.integers(0, 5 * 24))
 def test_an_account_is_the_same_from_one_transition_to_the_next(
     schedules: list[Schedule | None], clock: datetime, hours: int
@@ -212,7 +213,7 @@ def _wanted(account: DesiredAccount) -> dict[str, Status | None]:
     return {phone: want.status for phone, want in account.numbers.items()} | dict.fromkeys(account.idle)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60, deadline=None)
 @given(schedules(), clocks)
 def test_until_is_when_something_else_is_wanted(schedule: Schedule, clock: datetime) -> None:
     """A number at a moment carries why and until when, keeps what else its entry says, and is idle without a status."""

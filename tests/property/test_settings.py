@@ -7,10 +7,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec import Struct, inspect, structs
 
+from tests.support.examples import examples
 from worker.config.settings import Settings, load, threshold
 from worker.config.urls import ENDPOINTS
 from worker.model.errors import SettingsError
@@ -80,7 +81,7 @@ def got(found: Settings, path: tuple[str, ...]) -> object:
 
 
 @PATHS
-@settings(max_examples=25)
+@examples(25)
 @given(data=st.data())
 def test_option_wins_over_environment_over_file(path: tuple[str, ...], data: st.DataObject) -> None:
     """Each setting can be set in three places, means the same in each, and the nearest place wins; others stay."""
@@ -114,7 +115,7 @@ def check(source: tuple[str, bytes] | None, environment: dict[str, str]) -> None
         assert len(problem.message) < 700
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(st.binary(max_size=100) | st.text(max_size=100).map(str.encode))
 @example(b"a\n---\n# ")
 @example(b"a: [b")
@@ -183,14 +184,14 @@ PIECES = (
 """What files are made of, right and wrong."""
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(st.lists(st.sampled_from(PIECES), max_size=20).map("".join))
 def test_any_pieces_are_loaded_or_refused(text: str) -> None:
     """However the parts of a file are put together, it is loaded, or refused with problems that lie within the file."""
     check(("w.yaml", text.encode()), {})
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(
     st.dictionaries(
         st.sampled_from([*map(variable, LEAVES), "SENDERID_X"]), st.text(max_size=20) | st.sampled_from(PIECES)
@@ -201,7 +202,7 @@ def test_any_environment_is_loaded_or_refused(environment: dict[str, str]) -> No
     check(None, environment)
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(st.integers(0, 100), st.integers(0, 100), st.integers(0, 10**6), st.integers(0, 10**6))
 def test_threshold_is_monotonous(share: int, other: int, active: int, more: int) -> None:
     """A larger share, or more ACTIVE numbers, never allow less; at least 2 are allowed, and never over all of them."""
@@ -212,7 +213,7 @@ def test_threshold_is_monotonous(share: int, other: int, active: int, more: int)
     assert threshold("100%", many) == max(2, many)
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(st.integers(0, 999_999_999), st.integers(0, 10**6))
 def test_threshold_of_a_number_is_that_number(limit: int, active: int) -> None:
     """A plain number, as a number or a text, is the threshold whatever the account has."""

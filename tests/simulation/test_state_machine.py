@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from hypothesis import Phase, settings
+from hypothesis import Phase
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -13,6 +13,7 @@ from tests.simulation.oracles import violations
 from tests.simulation.process import Happening, task_factory
 from tests.simulation.scenario import RunScript, Scenario
 from tests.simulation.world import MEMORY, Record, World
+from tests.support.examples import examples
 from tests.support.virtual_time import VirtualLoop
 from worker.config.settings import RateLimit, Retry, SafetySettings, Settings, Timeout, threshold
 from worker.ledger.history import run_record
@@ -279,6 +280,4 @@ class Account(RuleBasedStateMachine):
 
 
 TestAccount = Account.TestCase
-TestAccount.settings = settings(
-    max_examples=200, stateful_step_count=50, phases=[Phase.explicit, Phase.generate, Phase.shrink]
-)
+TestAccount.settings = examples(200, stateful_step_count=50, phases=[Phase.explicit, Phase.generate, Phase.shrink])

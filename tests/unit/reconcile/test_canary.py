@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.examples import examples
 from tests.support.loopback import Journal
 from worker.config.settings import CanarySettings
 from worker.model.errors import CanaryFailed
@@ -136,7 +137,7 @@ def test_as_many_may_fail(limit: int | str, held: list[int]) -> None:
     assert run.held == held
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(
     st.lists(st.lists(st.sampled_from(Outcome), max_size=4).map(tuple), max_size=8),
     st.integers(0, 5),
