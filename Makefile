@@ -13,6 +13,9 @@ PURE := $(subst $() ,$(comma),$(addprefix worker/,model/* plan/* render/* config
 	solapi/account_document.py solapi/baseline.py solapi/in_use.py solapi/signing.py solapi/wire.py \
 	telemetry/account_metrics.py web/next_changes.py))
 
+# pytest compiles the tests once, instead of in each of its processes
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup messages demo check test lowest lint types contracts unit simulate wide mutate promtool bench docs pictures browser dist sbom audit lock clean
 
 help: ## list the targets
