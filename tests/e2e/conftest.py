@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -62,6 +62,26 @@ class Served:
         return [(request.phone, request.asked) for request in self.sandbox.wire if request.method == "PUT"]
 
 
+class Forked(subprocess.Popen[str]):
+    """A command that the fork server runs. Signals go to the command itself, which its client ends like."""
+
+    def __init__(self, program: Sequence[str], **given: Any) -> None:
+        reader, writer = os.pipe()
+        with os.fdopen(reader, "rb") as announced:
+            try:
+                given["env"] = {**given["env"], forkserver.ANNOUNCE: f"{writer}"}
+                super().__init__(program, pass_fds=[writer], **given)
+            finally:
+                os.close(writer)
+            self._command = int.from_bytes(announced.read(4), "big")
+
+    def send_signal(self, sig: int) -> None:
+        """Send a signal unless the command has ended."""
+        with suppress(ProcessLookupError):
+            if self.poll() is None:
+                os.kill(self._command, sig)
+
+
 class Command:
     """Runs `senderid` in a folder of its own, with an environment that holds nothing of the machine's."""
 
@@ -97,20 +117,23 @@ class Command:
         """Start without coverage, whose own start and end are no part of the command."""
         self.environment = {name: value for name, value in self.environment.items() if not name.startswith("COV")}
 
-    def popen(self, *arguments: str, program: Sequence[str] = (SENDERID,), **more: Any) -> subprocess.Popen[str]:
-        """Start the command and leave it running."""
-        return subprocess.Popen(  # noqa: S603 - our own command
-            [*program, *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            text=True,
-            **({"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | more),
-        )
+    @property
+    def _is_forked(self) -> bool:
+        """Return True if the fork server can run the command: nothing that it imports is to start differently."""
+        asked = {name: value for name, value in self.environment.items() if name.startswith(_READ_AT_START)}
+        return self.quick is not None and asked == {"LANG": "C.UTF-8"}
+
+    def popen(self, *arguments: str, program: Sequence[str] = (), **more: Any) -> subprocess.Popen[str]:
+        """Start the command, or another program, and leave it running."""
+        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        given: dict[str, Any] = {"cwd": self.folder, "env": self.environment, "text": True} | streams | more
+        if self._is_forked and not program and streams.keys() >= more.keys():
+            return Forked([f"{self.quick}/senderid", *arguments], **given)
+        return subprocess.Popen([*(program or [SENDERID]), *arguments], **given)  # noqa: S603 - our own command
 
     def __call__(self, *arguments: str, stdin: str = "", timeout: float = 60) -> subprocess.CompletedProcess[str]:
-        """Run the command to its end, by the fork server unless what it imports is to start differently."""
-        asked = {name: value for name, value in self.environment.items() if name.startswith(_READ_AT_START)}
-        if self.quick is not None and asked == {"LANG": "C.UTF-8"}:
+        """Run the command to its end."""
+        if self._is_forked:
             done = self._forked(arguments, stdin, timeout)
         else:
             done = subprocess.run(  # noqa: S603 - our own command
@@ -127,7 +150,6 @@ class Command:
         return done
 
     def _forked(self, arguments: Sequence[str], stdin: str, timeout: float) -> subprocess.CompletedProcess[str]:
-        assert self.quick is not None
         with ExitStack() as opened:
             pipes = []
             for _ in range(3):
@@ -138,7 +160,7 @@ class Command:
             feed.write(stdin)
             feed.close()
             status = forkserver.request(
-                str(self.quick / "socket"),
+                f"{self.quick}/socket",
                 ["worker", *arguments],
                 folder=str(self.folder),
                 environment=self.environment,

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import SENDERID, Command, Serve
+from tests.e2e.conftest import Command, Serve
 from tests.support import die_at
 from tests.support.die_at import POINTS
 from worker.ledger.records import OPEN
@@ -50,7 +50,7 @@ class Scene:
 
     def start(self, *program: str) -> subprocess.Popen[str]:
         """Begin to apply."""
-        return self.command.popen("apply", "-y", "-f", "d.yaml", "--format", "json", program=program or (SENDERID,))
+        return self.command.popen("apply", "-y", "-f", "d.yaml", "--format", "json", program=program)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """What the ledger holds, nothing while there is none."""

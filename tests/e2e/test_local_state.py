@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import Command, Serve, Served
+from tests.e2e.conftest import SENDERID, Command, Serve, Served
 from worker.sandbox import Fault, SandboxAccount
 
 NUMBERS = dict.fromkeys((f"0100000{index:04}" for index in range(30)), "INACTIVE")
@@ -212,7 +212,7 @@ def holder(command: Command, served: Served) -> Iterator[subprocess.Popen[str]]:
     served.sandbox.script(None, "PUT", [None, Fault.STALL])
     slow = {"SENDERID_CONCURRENCY": "1", "SENDERID_TIMEOUT__TOTAL_SECONDS": "600"}
     command.environment |= slow
-    with command.popen("apply", "-y", "-f", "d.yaml", "--format", "json") as process:
+    with command.popen("apply", "-y", "-f", "d.yaml", "--format", "json", program=(SENDERID,)) as process:
         _until(lambda: len(served.writes) > 1)
         for name in slow:
             del command.environment[name]

@@ -13,7 +13,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from msgspec.structs import replace
 
-from tests.e2e.conftest import Command, Serve, Served
+from tests.e2e.conftest import SENDERID, Command, Serve, Served
 from worker.plan.planfile import seal, unseal
 from worker.render.json_schema import schema
 from worker.sandbox import SandboxAccount
@@ -392,7 +392,7 @@ def test_second_run_is_locked_and_names_the_holder(command: Command, serve: Serv
         "d.yaml", "version: 1\nnumbers:\n" + "".join(f"  {phone}: ACTIVE\n" for phone in account.numbers)
     )
     command.environment["SENDERID_RATE_LIMIT__WRITES"] = "5"
-    first = command.popen("apply", "-y", "-f", "d.yaml")
+    first = command.popen("apply", "-y", "-f", "d.yaml", program=(SENDERID,))
     _until(lambda: len(served.writes) >= 5)
     second = command("apply", "-y", "-f", "d.yaml", "--format", "json")
     assert second.returncode == 5

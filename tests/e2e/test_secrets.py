@@ -18,7 +18,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from tests.e2e.conftest import Command, Serve, Served
+from tests.e2e.conftest import SENDERID, Command, Serve, Served
 from worker.sandbox import Fault, Sandbox, SandboxAccount
 
 _CANARY = "Canary/of+the=secret&{}%"
@@ -228,7 +228,7 @@ def test_running_process_reveals_no_secret(watched: _Watched) -> None:
     wanted = "".join(f"  {phone}: ACTIVE\n" for phone in account.numbers)
     watched.command.at(served.sandbox, account).write("d.yaml", f"version: 1\nnumbers:\n{wanted}")
     watched.command.environment |= {"SENDERID_TIMEOUT__TOTAL_SECONDS": "20", "SENDERID_CONCURRENCY": "2"}
-    with watched.command.popen("apply", "-y", "-f", "d.yaml") as process:
+    with watched.command.popen("apply", "-y", "-f", "d.yaml", program=(SENDERID,)) as process:
         end = time.monotonic() + 30
         while sum(request.fault is Fault.STALL for request in served.sandbox.wire) < 2:
             assert time.monotonic() < end, "it does not stall"

@@ -1,8 +1,8 @@
 """Start `senderid` by forking a process that has imported it: the same command without the time of its imports.
 
 As a script with a socket's path, a package and its arguments, it is the client: it lends the server its streams, folder
-and environment, and ends as the command ends. With the path alone, it is the server. `request` is the client for tests,
-without a process of its own.
+and environment, and ends as the command ends. With the path alone, it is the server. `request` is a client without a
+process of its own.
 """
 
 # ruff: noqa: PLC0415, PTH104, PTH109 - the client imports next to nothing: it has to start at once
@@ -11,7 +11,10 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+
+ANNOUNCE = "FORKSERVERANNOUNCE"
+"""Names a file descriptor that takes the process id of the command."""
 
 
 def request(
@@ -22,8 +25,9 @@ def request(
     environment: Mapping[str, str],
     streams: Sequence[int] = (0, 1, 2),
     timeout: float | None = None,
+    announce: Callable[[bytes], object] = len,
 ) -> int:
-    """Have the server run the command; return the status that `os.waitpid` reported.
+    """Have the server run the command; return the status that `os.waitpid` reported. `announce` gets its process id.
 
     Raises:
         TimeoutError: the command did not end in time; it is killed.
@@ -34,6 +38,7 @@ def request(
         asked = json.dumps([arguments, folder, dict(environment)]).encode(errors="surrogatepass")
         socket.send_fds(connection, [len(asked).to_bytes(8, "big")], list(streams))
         connection.sendall(asked)
+        announce(connection.recv(4))
         reply = connection.recv(4)
     return int.from_bytes(reply, "big") if reply else signal.SIGKILL
 
@@ -41,7 +46,8 @@ def request(
 def _end_like(status: int) -> None:
     """End this process with a status of `os.waitpid`, by the same signal if one ended the command."""
     if os.WIFSIGNALED(status):
-        signal.signal(os.WTERMSIG(status), signal.SIG_DFL)
+        if os.WTERMSIG(status) != signal.SIGKILL:
+            signal.signal(os.WTERMSIG(status), signal.SIG_DFL)
         os.kill(os.getpid(), os.WTERMSIG(status))
     os._exit(os.waitstatus_to_exitcode(status))
 
@@ -85,6 +91,7 @@ def _supervise(connection: socket.socket) -> bool:
         return True
     for stream in streams:
         os.close(stream)
+    connection.sendall(command.to_bytes(4, "big"))
     ended = os.pidfd_open(command)
     if ended not in select.select([ended, connection.fileno()], [], [])[0]:
         os.kill(command, signal.SIGKILL)
@@ -122,7 +129,16 @@ def _run(package: str) -> None:
 
 if __name__ == "__main__":
     if sys.argv[2:]:
-        _end_like(request(sys.argv[1], sys.argv[2:], folder=os.getcwd(), environment=os.environ))
+        announced = int(os.environ.pop(ANNOUNCE, "2"))
+        _end_like(
+            request(
+                sys.argv[1],
+                sys.argv[2:],
+                folder=os.getcwd(),
+                environment=os.environ,
+                announce=lambda pid: announced > 2 and os.write(announced, pid),
+            )
+        )
     _imported()
     _serve(sys.argv[1])
     _run(sys.argv.pop(1))
