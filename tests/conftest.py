@@ -1,8 +1,11 @@
-"""What tests have in common: property tests take as long as they need, and the same examples on every machine.
+"""What tests have in common: a time zone that is not UTC, and property tests that take as long as they need.
 
-`HYPOTHESIS_PROFILE=wide` (`make wide`) tries ten times as many examples, new ones each time.
+They have the same examples on every machine; `HYPOTHESIS_PROFILE=wide` (`make wide`) tries ten times as many, new ones
+each time.
 """
 
+import os
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +13,10 @@ from hypothesis import settings
 
 from tests.support.examples import PROFILE, SCALE
 from tests.support.forges import Forge
+
+# documents, logs and signatures are in UTC whatever the zone of the host: +05:45 makes a local time visible
+os.environ.setdefault("TZ", "Asia/Kathmandu")
+time.tzset()
 
 settings.register_profile("same", deadline=None, derandomize=True)
 settings.register_profile("wide", deadline=None, max_examples=100 * SCALE, print_blob=True)

@@ -91,6 +91,7 @@ class Command:
         """A folder of `senderid` and `python` that the fork server runs; None where there is none."""
         self.environment = {
             "PATH": os.environ["PATH"],
+            "TZ": os.environ["TZ"],
             "HOME": str(folder),
             "XDG_STATE_HOME": str(folder / "state"),
             "LANG": "C.UTF-8",

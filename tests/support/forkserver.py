@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 ANNOUNCE = "FORKSERVERANNOUNCE"
@@ -88,6 +89,7 @@ def _supervise(connection: socket.socket) -> bool:
         os.chdir(folder)
         os.environ.clear()
         os.environ.update(environment)
+        time.tzset()
         return True
     for stream in streams:
         os.close(stream)
