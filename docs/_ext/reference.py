@@ -174,7 +174,7 @@ def metrics() -> str:
     """Return every metric with its type, labels and help, as a scraper reads them."""
     found = Metrics()
     # a metric with labels appears only once it has a value
-    found.planned(AccountPlan(account="main", counts=tally(Action, {})), {Status.ACTIVE: 1})
+    found.count_plan(AccountPlan(account="main", counts=tally(Action, {})), {Status.ACTIVE: 1})
     found.suspended({"main": 1.0})
     found.request("GET", 0.1, 200)
     found.retried(ServerError("down"))

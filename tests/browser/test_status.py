@@ -104,7 +104,7 @@ def test_accounts_are_paged_by_a_hundred(tmp_path: Path, visit: Opened) -> None:
 
 def test_open_page_shows_a_run_that_ends(tmp_path: Path, visit: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     """Input and focus stay as they are."""
-    monkeypatch.setattr("worker.web.sse._LOOK", 0.1)
+    monkeypatch.setattr("worker.web.sse._POLL_SECONDS", 0.1)
     path = record_run(tmp_path, "first")
     with serving(path) as url:
         seen = visit(url, size="desktop")

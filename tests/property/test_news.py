@@ -9,8 +9,8 @@ from worker.daemon.notify.changes import (
     NotifiedAccount,
     NotifyState,
     WriteSummary,
-    decoded,
-    encoded,
+    decode,
+    encode,
     notifications,
 )
 from worker.model.plans import Cause, Notice, NoticeKind
@@ -47,7 +47,7 @@ STATES = st.builds(
 def test_unchanged_state_is_no_news(state: NotifyState) -> None:
     """The same state makes no news, also after a restart."""
     assert notifications(state, state) == ()
-    kept = decoded(encoded(state))
+    kept = decode(encode(state))
     assert kept == state
     assert kept is not None
     assert notifications(kept, state) == ()

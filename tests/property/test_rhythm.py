@@ -137,10 +137,10 @@ def test_a_clock_that_goes_back_shortens_what_is_waited() -> None:
     agenda.failed("a", START)
     agenda.failed("b", START - timedelta(days=1))
     back = START - timedelta(days=1)
-    agenda.turned_back(back)
+    agenda.clock_set_back(back)
     assert agenda.next_pass == back + timedelta(seconds=300)
     assert agenda.due(back + timedelta(hours=1, seconds=1), ["a", "b"]).accounts == {"a", "b"}
-    agenda.turned_back(back - timedelta(seconds=0))
+    agenda.clock_set_back(back - timedelta(seconds=0))
     assert agenda.next_pass == back + timedelta(seconds=300)
 
 

@@ -219,7 +219,7 @@ class Daemon:
             self.wire,
             lambda reference: Credentials(reference.api_key.env or "", Secret("s" * 32)) if reference else _no_client(),
             self.tape,
-            books=self.books,
+            ledgers=self.books,
             conclude=overall,
             runtime=self.runtime,
         )

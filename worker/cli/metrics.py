@@ -43,13 +43,13 @@ class RunMetrics:
         """Record plans."""
         if self.metrics is not None:
             for draft in drafts:
-                self.metrics.planned(draft.plan, draft.statuses)
+                self.metrics.count_plan(draft.plan, draft.statuses)
 
     def record_result(self, result: "Result") -> None:
         """Record the result."""
         if self.metrics is not None:
             for account in result.accounts:
-                self.metrics.carried_out(account)
+                self.metrics.count_result(account)
             self.metrics.run(result.outcome)
 
     @asynccontextmanager

@@ -11,7 +11,7 @@ from worker import __version__, web
 from worker.cli import ledger
 from worker.cli.credentials import CredentialsResolver, open_channel
 from worker.config.files import replace
-from worker.daemon.notify.changes import NotifyState, decoded
+from worker.daemon.notify.changes import NotifyState, decode
 from worker.daemon.notify.dispatcher import Notifier
 from worker.daemon.notify.tracker import Tracker
 from worker.daemon.status import LiveStatus
@@ -67,9 +67,9 @@ class MetricsListener:
         metrics = self._metrics
         metrics.accounts(self._names())
         for seen in done.accounts:
-            metrics.planned(seen.plan, seen.statuses)
+            metrics.count_plan(seen.plan, seen.statuses)
             if seen.result is not None:
-                metrics.carried_out(seen.result)
+                metrics.count_result(seen.result)
         if any(seen.result is not None for seen in done.accounts):
             metrics.run(done.outcome)
         metrics.quotas(self._quotas())
@@ -149,7 +149,7 @@ class Services:
                     live=following.live,
                     desired=following.accounts,
                 )
-                following.changed = site.events.ring
+                following.on_change = site.events.notify
                 stack.callback(site.close)
                 url = await stack.enter_async_context(web.serve(monitor, *self._listen, site.answer))
                 log.info("watch.listening", url=url)
@@ -185,7 +185,7 @@ class Services:
 def _kept(state: Path) -> NotifyState:
     """Return the state of notifications at the last stop; empty if it cannot be read."""
     try:
-        return decoded(state.read_bytes()) or NotifyState()
+        return decode(state.read_bytes()) or NotifyState()
     except OSError:
         return NotifyState()
 

@@ -1,4 +1,4 @@
-"""Watch desired-state files: read again only those that may have changed."""
+"""Watched desired-state files: only files that may have changed are read again."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,8 +14,8 @@ from worker.model.messages import Message
 
 __all__ = ["WatchedFiles"]
 
-_SETTLED: Final = 2.0
-"""Seconds: a file younger than this may change again within the resolution of its timestamps."""
+_SETTLE_SECONDS: Final = 2.0
+"""Age in seconds below which a file is read again, as its timestamps may be too coarse for another change."""
 
 
 class WatchedFiles:
@@ -30,11 +30,11 @@ class WatchedFiles:
         self.check = check
         self._paths = paths
         self._wall = wall
-        self._state = LastGood(self._checked)
+        self._state = LastGood(self._find_conflicts)
         self._names: frozenset[str] | None = None
         self._marks: dict[str, files.FileVersion] = {}
-        self._there: set[str] = set()
-        self._named: set[str] = set()
+        self._existing: set[str] = set()
+        self._given_paths: set[str] = set()
         self._accounts: dict[str, DesiredAccount] = {}
 
     @property
@@ -74,15 +74,15 @@ class WatchedFiles:
             self._take(changes.changed)
         return changes
 
-    def _checked(self, fragments: Sequence[AccountDocument]) -> Iterable[Conflict]:
+    def _find_conflicts(self, fragments: Sequence[AccountDocument]) -> Iterable[Conflict]:
         return () if self.check is None else self.check(fragments)
 
     def _take(self, changed: frozenset[str]) -> None:
-        found = {account.name: account for account in self._state.accounts}
-        fresh = {account.name: account for account in with_commits(found[name] for name in sorted(changed))}
+        current = {account.name: account for account in self._state.accounts}
+        fresh = {account.name: account for account in with_commits(current[name] for name in sorted(changed))}
         self._accounts = {
             name: fresh.get(name) or self._accounts.get(name) or account
-            for name, account in found.items()
+            for name, account in current.items()
             if self._names is None or name in self._names
         }
 
@@ -94,27 +94,31 @@ class WatchedFiles:
                 yield file[0], file[1]
 
     def _read(self, *, everything: bool) -> Iterator[tuple[str, bytes | None] | Problem]:
-        before, self._there = self._there, set()
-        seen: dict[files.FileIdentity, str] = {}
+        before, self._existing = self._existing, set()
+        paths_by_identity: dict[files.FileIdentity, str] = {}
         for path in files.expand_folders(self._paths):
             if isinstance(path, Problem):
                 yield path
                 continue
             mark = files.read_version(path)
-            if mark is None and (path in before or path in self._named):
+            if mark is None and (path in before or path in self._given_paths):
                 continue  # the file was deleted
             if mark is not None:
-                self._there.add(path)
+                self._existing.add(path)
                 if path in self._paths:
-                    self._named.add(path)
+                    self._given_paths.add(path)
                 if not everything and self._marks.get(path) == mark:
-                    seen[mark[:2]] = path
+                    paths_by_identity[mark[:2]] = path
                     yield path, None
                     continue
             self._marks.pop(path, None)
-            read = files.read_file(path, seen, Message("a file or a folder"))
-            if mark is not None and not isinstance(read, Problem) and max(mark[3:]) / 1e9 + _SETTLED < self._wall():
+            content = files.read_file(path, paths_by_identity, Message("a file or a folder"))
+            if (
+                mark is not None
+                and not isinstance(content, Problem)
+                and max(mark[3:]) / 1e9 + _SETTLE_SECONDS < self._wall()
+            ):
                 self._marks[path] = mark
-            yield read
-        for path in before - self._there:
+            yield content
+        for path in before - self._existing:
             self._marks.pop(path, None)

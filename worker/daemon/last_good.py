@@ -1,7 +1,7 @@
-"""Desired state that survives an invalid file: the last valid version of each file stays in force.
+"""The last valid version of each desired-state file, which stays in force while the file is invalid.
 
-The same holds for files that contradict each other: the earlier one stays in force. A number that a file no longer
-lists is not deactivated as unmanaged while an invalid file may list it now. The account-level keys of a split account
+Of files that contradict each other, the earlier version stays in force. A number that a file no longer lists is not
+deactivated as unmanaged while an invalid file may list it. The document with the account-level keys of a split account
 cannot be deleted alone.
 """
 
@@ -24,7 +24,7 @@ Fragments = tuple[AccountDocument, ...]
 
 
 class FileChanges(Struct, frozen=True):
-    """What changed between two reads of the files; files have the names that the user gave.
+    """The changes between two reads of the files; files have the names that the user gave.
 
     `broken` has the files that became invalid, or invalid in another way, with their problems. `fixed` files are valid
     again. `changed` and `gone` are names of accounts.
@@ -62,20 +62,20 @@ class LastGood:
         return dict(self._broken)
 
     def begin(self, files: Iterable[tuple[str, bytes] | Problem]) -> tuple[Problem, ...]:
-        """Take all files for the first time, and return warnings.
+        """Read all files for the first time, and return warnings.
 
         Raises:
-            DesiredStateError: with every problem of all of them.
+            DesiredStateError: some file is invalid; the error has every problem of all files.
         """
         hashes: dict[str, str] = {}
 
-        def noted() -> Iterator[tuple[str, bytes] | Problem]:
+        def recording() -> Iterator[tuple[str, bytes] | Problem]:
             for file in files:
                 if not isinstance(file, Problem):
                     hashes[file[0]] = _hash(file[1])
                 yield file
 
-        documents = desired.read_documents(noted(), self._check)
+        documents = desired.read_documents(recording(), self._check)
         self._hashes = hashes
         self._good = dict.fromkeys(hashes, ())
         for fragment in documents.documents:
@@ -84,46 +84,46 @@ class LastGood:
         return documents.warnings
 
     def take(self, files: Iterable[tuple[str, bytes | None] | Problem]) -> FileChanges:
-        """Take all files again, and return the changes.
+        """Read all files again, and return the changes.
 
-        A file comes with its bytes, with None if it has not changed, or as the problem that it cannot be read.
+        A file is given with its bytes, with None if it has not changed, or as the problem that prevents reading it.
         """
-        there, fresh, broken = self._read(files)
+        existing, fresh, broken = self._read(files)
         before = self._good
-        good = {source: before.get(source, ()) for source in there}
-        gone = {source: some for source, some in before.items() if source not in there}
+        good = {source: before.get(source, ()) for source in existing}
+        deleted = {source: some for source, some in before.items() if source not in existing}
         waiting: dict[str, Fragments] = {}
-        while fresh or gone:
-            found: dict[str, list[Problem]] = {}
-            for clash in self._clashes(good, fresh, gone, broken):
-                for source in _to_blame(clash, good, fresh, gone):
-                    found.setdefault(source, []).append(clash.problem)
-            if not found:
+        while fresh or deleted:
+            problems_by_file: dict[str, list[Problem]] = {}
+            for clash in self._clashes(good, fresh, deleted, broken):
+                for source in _causes(clash, good, fresh, deleted):
+                    problems_by_file.setdefault(source, []).append(clash.problem)
+            if not problems_by_file:
                 break
             # the later of two contradicting files is set aside; the rest may then be consistent
-            for source, problems in found.items():
+            for source, problems in problems_by_file.items():
                 broken[source] = DesiredStateError(problems)
                 if source in fresh:
                     waiting[source] = fresh.pop(source)
                 else:
-                    good[source] = gone.pop(source)
+                    good[source] = deleted.pop(source)
                     self._hashes.pop(source, None)  # a file that comes back is parsed again
         self._good, self._waiting = good | fresh, waiting
-        return self._compared(before, broken)
+        return self._changes(before, broken)
 
     def _clashes(
         self,
         good: dict[str, Fragments],
         fresh: dict[str, Fragments],
-        gone: dict[str, Fragments],
+        deleted: dict[str, Fragments],
         broken: Iterable[str],
     ) -> Iterator[Conflict]:
         """Yield the contradictions between files, unchanged files first."""
         steady = [fragment for source, some in good.items() if source not in fresh for fragment in some]
         fragments = [*steady, *(fragment for some in fresh.values() for fragment in some)]
         yield from desired.find_conflicts(fragments)
-        yield from _headless(fragments, gone)
-        former = {source: self._good.get(source, ()) for source in (*fresh, *gone)}
+        yield from _headless(fragments, deleted)
+        former = {source: self._good.get(source, ()) for source in (*fresh, *deleted)}
         yield from _numbers_lost(fragments, former, {source: self._good.get(source, ()) for source in broken})
         if self._check is not None:
             yield from self._check(fragments)
@@ -132,20 +132,20 @@ class LastGood:
         self, files: Iterable[tuple[str, bytes | None] | Problem]
     ) -> tuple[dict[str, None], dict[str, Fragments], dict[str, DesiredStateError]]:
         """Return the existing files, the documents of those that changed, and those that are invalid by themselves."""
-        there: dict[str, None] = {}
+        existing: dict[str, None] = {}
         fresh: dict[str, Fragments] = {}
         broken: dict[str, DesiredStateError] = {}
         for file in files:
             if isinstance(file, Problem):
                 # files in a folder that cannot be read may still exist
                 folder = PurePath(file.source)
-                hidden = [name for name in self._good if folder in PurePath(name).parents]
-                there |= dict.fromkeys([file.source] if file.source in self._good else hidden)
+                names = [name for name in self._good if folder in PurePath(name).parents]
+                existing |= dict.fromkeys([file.source] if file.source in self._good else names)
                 broken[file.source] = DesiredStateError([file])
                 self._hashes.pop(file.source, None)
                 continue
             source, data = file
-            there[source] = None
+            existing[source] = None
             digest = self._hashes.get(source) if data is None else _hash(data)
             if data is None or digest == self._hashes.get(source):
                 if source in self._waiting:
@@ -158,20 +158,20 @@ class LastGood:
                 fresh[source] = desired.parse_file(source, data)
             except DesiredStateError as error:
                 broken[source] = error
-        return there, fresh, broken
+        return existing, fresh, broken
 
     def _join(self) -> None:
         """Build the accounts from the documents. An account whose documents did not change stays the same object."""
         before, self._accounts = self._accounts, {}
-        for name, found in desired.group_by_account(chain.from_iterable(self._good.values())).items():
+        for name, documents in desired.group_by_account(chain.from_iterable(self._good.values())).items():
             fragments, account = before.get(name, ((), None))
-            if account is None or list(map(id, fragments)) != list(map(id, found)):
-                (account,) = desired.join(found)
-            self._accounts[name] = tuple(found), account
+            if account is None or list(map(id, fragments)) != list(map(id, documents)):
+                (account,) = desired.join(documents)
+            self._accounts[name] = tuple(documents), account
 
-    def _compared(self, before: dict[str, Fragments], broken: dict[str, DesiredStateError]) -> FileChanges:
-        reported, self._broken = self._broken, broken
-        was = self._accounts
+    def _changes(self, before: dict[str, Fragments], broken: dict[str, DesiredStateError]) -> FileChanges:
+        known, self._broken = self._broken, broken
+        accounts_before = self._accounts
         self._join()
         now = self._accounts
         removed = tuple(source for source in before if source not in self._good)
@@ -181,33 +181,35 @@ class LastGood:
             broken={
                 source: error
                 for source, error in broken.items()
-                if source not in reported or reported[source].problems != error.problems
+                if source not in known or known[source].problems != error.problems
             },
-            fixed=tuple(source for source in reported if source not in broken and source not in removed),
+            fixed=tuple(source for source in known if source not in broken and source not in removed),
             removed=removed,
-            changed=frozenset(name for name in now if name not in was or was[name][1] is not now[name][1]),
-            gone=frozenset(was.keys() - now.keys()),
+            changed=frozenset(
+                name for name in now if name not in accounts_before or accounts_before[name][1] is not now[name][1]
+            ),
+            gone=frozenset(accounts_before.keys() - now.keys()),
         )
 
 
-def _to_blame(
-    clash: Conflict, good: dict[str, Fragments], fresh: dict[str, Fragments], gone: dict[str, Fragments]
+def _causes(
+    clash: Conflict, good: dict[str, Fragments], fresh: dict[str, Fragments], deleted: dict[str, Fragments]
 ) -> list[str]:
-    """Return the files whose change caused a contradiction: the file with the problem, or others of its accounts."""
+    """Return the files whose change caused a contradiction: the file of the problem, or others of its accounts."""
     source = clash.problem.source
-    if source in fresh or source in gone:
+    if source in fresh or source in deleted:
         return [source]
     changed = [other for other in clash.sources if other in fresh]
     if changed:
         return changed
     names = {fragment.account.name for other in clash.sources for fragment in good.get(other, ())}
-    return [other for other, some in gone.items() if any(fragment.account.name in names for fragment in some)]
+    return [other for other, some in deleted.items() if any(fragment.account.name in names for fragment in some)]
 
 
-def _headless(fragments: Iterable[AccountDocument], gone: dict[str, Fragments]) -> Iterator[Conflict]:
+def _headless(fragments: Iterable[AccountDocument], deleted: dict[str, Fragments]) -> Iterator[Conflict]:
     """Yield the deleted files that had the account-level keys of an account that other documents still describe."""
-    remaining = desired.group_by_account(fragments) if gone else {}
-    for source, some in gone.items():
+    remaining = desired.group_by_account(fragments) if deleted else {}
+    for source, some in deleted.items():
         for fragment in some:
             others = remaining.get(fragment.account.name, [])
             if fragment.keys and others and not any(other.keys for other in others):
@@ -225,31 +227,31 @@ def _headless(fragments: Iterable[AccountDocument], gone: dict[str, Fragments]) 
 def _numbers_lost(
     fragments: Iterable[AccountDocument], former: dict[str, Fragments], broken: dict[str, Fragments]
 ) -> Iterator[Conflict]:
-    """Yield the files that stop to list numbers, which are deactivated then, while a broken file may list them now.
+    """Yield the files that no longer list numbers that a broken file may list now, as these would be deactivated.
 
-    `former` has what files that are changed or gone described before, and `broken` what broken ones did. One that was
-    never right may be of any account that is named with `account:`.
+    `former` has the earlier documents of changed and deleted files, `broken` those of broken ones. A file that was
+    never valid may describe any account with `account:`.
     """
-    listed: dict[str, set[str]] = {}
+    numbers_by_account: dict[str, set[str]] = {}
     deactivating: set[str] = set()
     for fragment in fragments if broken else ():
-        listed.setdefault(fragment.account.name, set()).update(fragment.account.numbers)
+        numbers_by_account.setdefault(fragment.account.name, set()).update(fragment.account.numbers)
         if fragment.named and fragment.account.unmanaged is Unmanaged.DEACTIVATE:
             deactivating.add(fragment.account.name)
     for source, some in former.items():
         for account in (fragment.account for fragment in some if fragment.account.name in deactivating):
             suspects = [
                 other
-                for other, described in broken.items()
-                if not described or any(each.account.name == account.name for each in described)
+                for other, documents in broken.items()
+                if not documents or any(each.account.name == account.name for each in documents)
             ]
-            lost = sorted(account.numbers.keys() - listed[account.name])
-            if suspects and lost:
+            missing = sorted(account.numbers.keys() - numbers_by_account[account.name])
+            if suspects and missing:
                 files = tuple(sorted(suspects))
                 message = Message(
                     "account {account!r} keeps {phone} until these files are valid: {files}",
                     account=account.name,
-                    phone=PhoneNumber(lost[0]),
+                    phone=PhoneNumber(missing[0]),
                     files=files,
                 )
                 yield Conflict(Problem(source, account.line, 1, message), (source,))

@@ -1,4 +1,4 @@
-"""The watch loop: run passes when they are due, reload changed files and settings, and report health.
+"""The watch loop: runs passes when they are due, reloads changed files and settings, and reports its health.
 
 One pass runs at a time. `worker.daemon.scheduler` decides what is due, `worker.daemon.passes` carries it out.
 """
@@ -28,23 +28,23 @@ from worker.telemetry.logs import Logger
 __all__ = ["NAP", "PassListener", "WatchLoop"]
 
 NAP: Final = 30.0
-"""Longest sleep in seconds between two checks of clock and files: clocks jump and machines suspend."""
+"""Longest sleep in seconds between two checks of clock and files, as clocks jump and machines suspend."""
 _STALE_NAPS: Final = 3
 _SHORTEST: Final = 0.001
 """Seconds: the resolution of timers."""
 _SHOWN: Final = 3
-"""Problems of a broken file that a log line names."""
+"""Most problems of a broken file in a log line."""
 
 
 class PassListener(Protocol):
-    """Receives passes and events, for metrics or notifications. It must neither raise nor block."""
+    """Listener for passes and events, such as metrics or notifications. It must neither raise nor block."""
 
     def passed(self, done: Pass) -> None:
-        """Take the result of a pass."""
+        """Receive the result of a pass."""
         ...
 
     def happened(self, event: str, fields: Mapping[str, Any]) -> None:
-        """Take a log event `watch.…` other than `watch.pass`, with its fields."""
+        """Receive a log event `watch.…` other than `watch.pass`, with its fields."""
         ...
 
 
@@ -59,13 +59,13 @@ class WatchLoop:
         self,
         files: WatchedFiles,
         passes: Passes,
-        agenda: Scheduler,
+        scheduler: Scheduler,
         log: Logger,
         *,
         settings: Settings,
         reread: Callable[[], tuple[Settings, Terms]],
         begin: Callable[[], str],
-        held: bool = False,
+        read_only: bool = False,
         listeners: Sequence[PassListener] = (),
         systemd: Systemd | None = None,
         runtime: Runtime | None = None,
@@ -73,20 +73,20 @@ class WatchLoop:
     ) -> None:
         self._files = files
         self._passes = passes
-        self._agenda = agenda
+        self._scheduler = scheduler
         self._log = log
         self._settings = settings
         self._reread = reread
         self._begin = begin
-        self._held = held
+        self._read_only = read_only
         self._listeners = listeners
         self._systemd = systemd or Systemd({})
         self._runtime = runtime or Runtime()
         self._nap = nap
-        self._woken = asyncio.Event()
+        self._wake = asyncio.Event()
         self._reload = False
-        self._stopped: Interrupted | None = None
-        self._suspended: dict[str | None, Suspend] = {}
+        self._stop_reason: Interrupted | None = None
+        self._suspensions: dict[str | None, Suspend] = {}
         self._broken_settings: SettingsError | None = None
         self._passing = False
         self._last: Pass | None = None
@@ -106,7 +106,7 @@ class WatchLoop:
     @property
     def suspended(self) -> Mapping[str | None, Suspend]:
         """The suspensions in force by account; the key None is a suspension of all accounts."""
-        return self._suspended
+        return self._suspensions
 
     @property
     def broken(self) -> Mapping[str, DesiredStateError | SettingsError]:
@@ -130,36 +130,36 @@ class WatchLoop:
         return None
 
     def stop(self, reason: Interrupted) -> None:
-        """Start nothing more. `run` returns when in-flight writes are finished and verified."""
-        self._stopped = reason
+        """Start no further pass. `run` returns when in-flight writes are finished and verified."""
+        self._stop_reason = reason
         self._report("watch.stopping", error_code=reason.code, error_message=str(reason))
         self._systemd.stopping()
         self._passes.interrupt(reason)
-        self._woken.set()
+        self._wake.set()
 
     def reload(self) -> None:
         """Read settings and files again, then start a pass."""
         self._reload = True
-        self._woken.set()
+        self._wake.set()
 
-    async def run(self, **described: Any) -> None:
-        """Run passes until `stop`. `described` are further fields of the first log event."""
-        self._report("watch.started", accounts=len(self._files.accounts), **described)
-        beating = asyncio.ensure_future(self._beat())
+    async def run(self, **fields: Any) -> None:
+        """Run passes until `stop`. `fields` are further fields of the first log event."""
+        self._report("watch.started", accounts=len(self._files.accounts), **fields)
+        watchdog = asyncio.ensure_future(self._beat())
         self._expect(self._files.accounts, self._now())
         self._systemd.ready()
         try:
-            while self._stopped is None:
+            while self._stop_reason is None:
                 await self._step()
         finally:
-            beating.cancel()
+            watchdog.cancel()
 
     async def _step(self) -> None:
         """Check clock and files, then run what is due, or sleep until something may be due."""
         self._last_step = self._runtime.clock()
         now = self._now()
         if now < self._latest:
-            self._agenda.turned_back(now)
+            self._scheduler.clock_set_back(now)
             self._expect(self._files.accounts, now)
         self._latest = now
         if self._reload:
@@ -168,65 +168,65 @@ class WatchLoop:
         else:
             self._refresh_files(now)
         self._update_suspensions(now)
-        due = self._agenda.due(now, [account.name for account in self._files.accounts])
+        due = self._scheduler.due(now, [account.name for account in self._files.accounts])
         if due.tick or due.accounts:
             await self._pass(due, now)
             return
-        await self._sleep((self._agenda.wake() - now).total_seconds())
+        await self._sleep((self._scheduler.wake() - now).total_seconds())
 
     async def _pass(self, due: DueWork, now: datetime) -> None:
-        named = [account for account in self._files.accounts if account.name in due.accounts]
+        accounts = [account for account in self._files.accounts if account.name in due.accounts]
         held = frozenset(
             account.name
-            for account in named
-            if self._held or None in self._suspended or account.name in self._suspended
+            for account in accounts
+            if self._read_only or None in self._suspensions or account.name in self._suspensions
         )
         self._passing = True
         try:
-            done = await self._passes.carry_out(self._begin(), named, held, now, self._files.others)
+            result = await self._passes.carry_out(self._begin(), accounts, held, now, self._files.others)
         finally:
             self._passing = False
-        overran = self._agenda.passed(now, self._now()) if due.tick else False
+        overran = self._scheduler.passed(now, self._now()) if due.tick else False
         # a transition during the pass is due right after it
-        self._expect(named, now)
-        self._last = done
-        if self._stopped is None:
-            self._rest(done)
-        self._report_pass(done, due, overran=overran)
+        self._expect(accounts, now)
+        self._last = result
+        if self._stop_reason is None:
+            self._back_off(result)
+        self._report_pass(result, due, overran=overran)
 
-    def _rest(self, done: Pass) -> None:
-        for seen in done.accounts:
-            account = seen.plan.account
-            if not seen.failed:
-                self._agenda.succeeded(account)
+    def _back_off(self, result: Pass) -> None:
+        for account_pass in result.accounts:
+            account = account_pass.plan.account
+            if not account_pass.failed:
+                self._scheduler.succeeded(account)
                 continue
-            seconds = self._agenda.failed(account, done.ended)
+            seconds = self._scheduler.failed(account, result.ended)
             self._report(
                 "watch.backoff",
                 warning=True,
                 account=account,
-                attempts=self._agenda.backoffs[account],
+                attempts=self._scheduler.backoffs[account],
                 duration_ms=round(seconds * 1000),
             )
 
-    def _report_pass(self, done: Pass, due: DueWork, *, overran: bool) -> None:
-        following = self._agenda.next_pass
+    def _report_pass(self, result: Pass, due: DueWork, *, overran: bool) -> None:
+        following = self._scheduler.next_pass
         for listener in self._listeners:
-            listener.passed(done)
+            listener.passed(result)
         fields: dict[str, object] = {
-            "run_id": done.run_id,
+            "run_id": result.run_id,
             "trigger": "rhythm" if due.tick else "transition",
-            "outcome": done.outcome,
-            "accounts": len(done.accounts),
-            "counts": done.counts,
-            "duration_ms": round((done.ended - done.began).total_seconds() * 1000),
+            "outcome": result.outcome,
+            "accounts": len(result.accounts),
+            "counts": result.counts,
+            "duration_ms": round((result.ended - result.began).total_seconds() * 1000),
             "next": _stamp(following),
             "overran": True if overran else None,
         }
-        if done.error is not None:
-            fields |= {"error_code": done.error.code, "error_message": str(done.error)}
-        (self._log.warning if overran or done.error is not None else self._log.info)("watch.pass", **fields)
-        self._systemd.status(f"{done.outcome} at {_stamp(done.ended)}; next pass at {_stamp(following)}")
+        if result.error is not None:
+            fields |= {"error_code": result.error.code, "error_message": str(result.error)}
+        (self._log.warning if overran or result.error is not None else self._log.info)("watch.pass", **fields)
+        self._systemd.status(f"{result.outcome} at {_stamp(result.ended)}; next pass at {_stamp(following)}")
 
     def _reload_all(self, now: datetime) -> None:
         self._systemd.reloading()
@@ -240,7 +240,7 @@ class WatchLoop:
             self._passes.use(settings, terms)
         self._refresh_files(now, everything=True)
         self._expect(self._files.accounts, now)
-        self._agenda.hurry(now)
+        self._scheduler.hurry(now)
         wrong = self._broken_settings
         self._report(
             "watch.reloaded",
@@ -249,7 +249,7 @@ class WatchLoop:
             error_code=None if wrong is None else wrong.code,
             error_message=None
             if wrong is None
-            else Message("the previous settings stay in force: {problems}", problems=_shown(wrong)),
+            else Message("the previous settings stay in force: {problems}", problems=_problem_list(wrong)),
         )
         self._systemd.ready()
 
@@ -257,54 +257,54 @@ class WatchLoop:
         changes = self._files.refresh(everything=everything)
         for file, error in changes.broken.items():
             self._report(
-                "watch.file_broken", warning=True, file=file, error_code=error.code, error_message=_shown(error)
+                "watch.file_broken", warning=True, file=file, error_code=error.code, error_message=_problem_list(error)
             )
         for file in changes.fixed:
             self._report("watch.file_mended", file=file)
         for file in changes.removed:
             self._report("watch.file_removed", warning=True, file=file)
         for name in changes.gone | changes.changed:
-            self._agenda.forget(name)
+            self._scheduler.forget(name)
             self._passes.forget(name, gone=name in changes.gone)
         if changes.changed:
             self._expect([account for account in self._files.accounts if account.name in changes.changed], now)
 
     def _update_suspensions(self, now: datetime) -> None:
-        found: dict[str | None, Suspend] = {}
-        whole = _suspended(self._settings.suspend, self._settings.maintenance, DEFAULT_ZONE, now)
-        if whole is not None:
-            found[None] = whole
+        current: dict[str | None, Suspend] = {}
+        of_all = _suspension_in_force(self._settings.suspend, self._settings.maintenance, DEFAULT_ZONE, now)
+        if of_all is not None:
+            current[None] = of_all
         for account in self._files.accounts:
-            own = _suspended(account.suspend, account.maintenance, account.timezone, now)
+            own = _suspension_in_force(account.suspend, account.maintenance, account.timezone, now)
             if own is not None:
-                found[account.name] = own
-        before, self._suspended = self._suspended, found
-        for name, suspend in found.items():
+                current[account.name] = own
+        before, self._suspensions = self._suspensions, current
+        for name, suspend in current.items():
             if before.get(name) != suspend:
                 self._report(
                     "watch.suspended", account=name, reason=suspend.reason, by=suspend.by, until=_stamp(suspend.ends)
                 )
-        for name in before.keys() - found.keys():
+        for name in before.keys() - current.keys():
             self._report("watch.resumed", account=name)
 
     def _expect(self, accounts: Sequence[DesiredAccount], after: datetime) -> None:
-        """Schedule the next transition of accounts: of their schedules, and of suspensions."""
+        """Schedule the next transition of each account: of its schedules or of suspensions."""
         settings = self._settings
-        whole = tuple(_edges(settings.suspend, settings.maintenance, DEFAULT_ZONE, after))
+        of_all = tuple(_edges(settings.suspend, settings.maintenance, DEFAULT_ZONE, after))
         for account in accounts:
             own = _edges(account.suspend, account.maintenance, account.timezone, after)
             change = next_transition(account, after)
-            times = (*whole, *own, *([] if change is None else [change]))
-            self._agenda.expect(account.name, min(times, default=None))
+            times = (*of_all, *own, *([] if change is None else [change]))
+            self._scheduler.expect(account.name, min(times, default=None))
 
     async def _sleep(self, seconds: float) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(min(max(seconds, _SHORTEST), self._nap)):
-                await self._woken.wait()
-        self._woken.clear()
+                await self._wake.wait()
+        self._wake.clear()
 
     async def _beat(self) -> None:
-        """Send the watchdog signal to a service manager that asks for it."""
+        """Send keep-alive notifications to a service manager with a watchdog."""
         seconds = self._systemd.watchdog
         while seconds is not None:
             if self.alive() is None:
@@ -320,16 +320,16 @@ class WatchLoop:
         return datetime.fromtimestamp(self._runtime.wall(), UTC)
 
 
-def _suspended(suspend: Suspend | None, window: Maintenance, timezone: str, now: datetime) -> Suspend | None:
+def _suspension_in_force(suspend: Suspend | None, window: Maintenance, timezone: str, now: datetime) -> Suspend | None:
     """Return the suspension or maintenance window in force, or None."""
     if suspend is not None and suspend.holds(now):
         return suspend
-    return suspension.suspended(window, timezone, now)
+    return suspension.active_window(window, timezone, now)
 
 
 def _edges(suspend: Suspend | None, window: Maintenance, timezone: str, after: datetime) -> Iterator[datetime]:
     """Yield the next start or end of a suspension and of a maintenance window."""
-    for moment in (None if suspend is None else suspend.ends, suspension.edge(window, timezone, after)):
+    for moment in (None if suspend is None else suspend.ends, suspension.next_edge(window, timezone, after)):
         if moment is not None and moment > after:
             yield moment
 
@@ -338,7 +338,7 @@ def _stamp(moment: datetime | None) -> str | None:
     return None if moment is None else format_utc_ms(moment)
 
 
-def _shown(error: DesiredStateError | SettingsError) -> str:
+def _problem_list(error: DesiredStateError | SettingsError) -> str:
     more = len(error.problems) + error.omitted - _SHOWN
-    shown = join(map(str, error.problems[:_SHOWN]), "; ")
-    return Message("{problems}; and {count} more", problems=shown, count=more) if more > 0 else shown
+    problems = join(map(str, error.problems[:_SHOWN]), "; ")
+    return Message("{problems}; and {count} more", problems=problems, count=more) if more > 0 else problems

@@ -37,15 +37,19 @@ _FAILED: Final = frozenset({Outcome.FAILED, Outcome.UNVERIFIED})
 
 
 class PassLedger(LedgerProtocol, Protocol):
-    """The ledger of one pass, as `worker.ledger.Ledger` is."""
+    """The ledger of one pass, such as `worker.ledger.Ledger`."""
 
     async def finish(self, outcome: RunOutcome) -> None:
-        """Record how the pass ended. Raises LedgerError."""
+        """Record the outcome of the pass.
+
+        Raises:
+            LedgerError: it could not be recorded.
+        """
         ...
 
 
 class LedgerSource(Protocol):
-    """Where passes keep records: the memory of earlier runs, and a ledger for each pass that writes."""
+    """Opens the ledger: the memory of earlier runs, and a ledger for each pass that writes."""
 
     @property
     def memory(self) -> LedgerProtocol:
@@ -69,7 +73,7 @@ class AccountPass(Struct, frozen=True):
 
     @property
     def failed(self) -> bool:
-        """True if the account could not be read or written: its next pass backs off."""
+        """Return True if the account could not be read or written, so that its next pass backs off."""
         if self.result is None:
             return self.plan.error is not None
         return self.result.outcome is RunOutcome.FAILED or any(self.result.counts.get(each) for each in _FAILED)
@@ -96,15 +100,15 @@ class Pass(Struct, frozen=True):
 
     @property
     def counts(self) -> dict[str, int]:
-        """Numbers by outcome over all accounts, or by action where the plan was not carried out."""
-        found = Counter[str]()
-        for seen in self.accounts:
-            found.update(seen.plan.counts if seen.result is None else seen.result.counts)
-        return {name: count for name, count in found.items() if count}
+        """Numbers by outcome over all accounts, or by action if the plan was not carried out."""
+        counts_ = Counter[str]()
+        for account in self.accounts:
+            counts_.update(account.plan.counts if account.result is None else account.result.counts)
+        return {name: count for name, count in counts_.items() if count}
 
 
-class _Reported(Struct, frozen=True):
-    """What was last logged of an account."""
+class _LastReport(Struct, frozen=True):
+    """The last logged state of an account."""
 
     error: str | None
     rules: tuple[str, ...]
@@ -138,8 +142,8 @@ class _QuietLog:
 
     def warning(self, event: str, **fields: Any) -> None:
         # an account that could not be read gets one line, and a notice is logged once, by `_report`
-        said = event == "notice" or (event == "number" and fields.get("action") is None)
-        (self._log.debug if said else self._log.warning)(event, **fields)
+        is_logged_elsewhere = event == "notice" or (event == "number" and fields.get("action") is None)
+        (self._log.debug if is_logged_elsewhere else self._log.warning)(event, **fields)
 
 
 class _NoProgress:
@@ -158,7 +162,7 @@ class Passes:
         credentials: Callable[[CredentialsRef | None], Credentials],
         log: Logger,
         *,
-        books: LedgerSource,
+        ledgers: LedgerSource,
         conclude: Callable[[Iterable[RunOutcome]], RunOutcome],
         runtime: Runtime | None = None,
     ) -> None:
@@ -167,15 +171,15 @@ class Passes:
         self._transport = transport
         self._credentials = credentials
         self._log = log
-        self._books = books
+        self._ledgers = ledgers
         self._conclude = conclude
         self._runtime = runtime or Runtime()
         self._quotas: dict[str, Quota] = {}
         self._identities = Identities()
         self._baselines: dict[str, Baseline] = {}
-        self._reported: dict[str, _Reported] = {}
+        self._last_reports: dict[str, _LastReport] = {}
         self._fleet: Fleet | None = None
-        self._interrupted: Interrupted | None = None
+        self._interruption: Interrupted | None = None
 
     @property
     def quotas(self) -> Collection[Quota]:
@@ -183,8 +187,8 @@ class Passes:
         return self._quotas.values()
 
     def interrupt(self, reason: Interrupted) -> None:
-        """Start nothing more, now and later; in-flight writes are finished and verified."""
-        self._interrupted = reason
+        """Start no further requests, now and later. In-flight writes are finished and verified."""
+        self._interruption = reason
         if self._fleet is not None:
             self._fleet.interrupt(reason)
 
@@ -200,8 +204,8 @@ class Passes:
             quota.hold(seconds)
 
     def forget(self, account: str, *, gone: bool = False) -> None:
-        """Report everything of an account again in the next pass. With `gone`, forget its identity too."""
-        self._reported.pop(account, None)
+        """Log the whole state of an account again in the next pass. With `gone`, forget its identity, too."""
+        self._last_reports.pop(account, None)
         if gone:
             self._identities.forget(account)
 
@@ -213,13 +217,16 @@ class Passes:
         now: datetime,
         others: Sequence[DesiredAccount] = (),
     ) -> Pass:
-        """Read accounts, and write what is desired `now` to those not `held`; `others` are as for `Fleet.plan`."""
+        """Read accounts, and write the state that is desired at `now`, except for those `held`.
+
+        `others` are as for `Fleet.plan`.
+        """
         began = self._now()
         log = _QuietLog(self._log.bind(run_id=run_id))
-        drafts = await self._new_fleet(log, self._books.memory).plan(accounts, self._terms, others, now=now)
-        seen = [AccountPass(draft.plan, statuses=draft.statuses) for draft in drafts]
+        drafts = await self._new_fleet(log, self._ledgers.memory).plan(accounts, self._terms, others, now=now)
+        account_passes = [AccountPass(draft.plan, statuses=draft.statuses) for draft in drafts]
         error = None
-        if self._interrupted is None:
+        if self._interruption is None:
             due = [
                 index
                 for index, (account, draft) in enumerate(zip(accounts, drafts, strict=True))
@@ -229,20 +236,20 @@ class Passes:
                 results, error = await self._write(
                     run_id, [accounts[i] for i in due], [drafts[i] for i in due], log, now
                 )
-            except LedgerError as failed:
-                results, error = [], failed
+            except LedgerError as ledger_error:
+                results, error = [], ledger_error
             for index, result in zip(due, results, strict=False):
-                seen[index] = AccountPass(drafts[index].plan, result, drafts[index].statuses)
+                account_passes[index] = AccountPass(drafts[index].plan, result, drafts[index].statuses)
             if error is not None:
                 for index in due:
                     self.forget(accounts[index].name)
         self._fleet = None
-        outcome = self._conclude(each.outcome for each in seen)
+        outcome = self._conclude(each.outcome for each in account_passes)
         if error is not None:
             outcome = RunOutcome.FAILED
-        if self._interrupted is not None:
+        if self._interruption is not None:
             outcome = RunOutcome.INTERRUPTED
-        return Pass(run_id, began, self._now(), outcome, tuple(seen), error)
+        return Pass(run_id, began, self._now(), outcome, tuple(account_passes), error)
 
     async def _write(
         self, run_id: str, accounts: Sequence[DesiredAccount], drafts: Sequence[Draft], log: _QuietLog, now: datetime
@@ -254,7 +261,7 @@ class Passes:
         """
         if not accounts:
             return [], None
-        async with self._books.open(run_id) as ledger:
+        async with self._ledgers.open(run_id) as ledger:
             results = await self._new_fleet(log, ledger).apply(accounts, drafts, self._terms, _NoProgress(), now=now)
             try:
                 await ledger.finish(self._conclude(result.outcome for result in results))
@@ -262,40 +269,42 @@ class Passes:
                 return results, error
         return results, None
 
-    def _new_fleet(self, log: _QuietLog, keeper: LedgerProtocol) -> Fleet:
+    def _new_fleet(self, log: _QuietLog, ledger: LedgerProtocol) -> Fleet:
         self._fleet = Fleet(
             self._settings,
             self._transport,
             self._credentials,
             log,
-            ledger=keeper,
+            ledger=ledger,
             runtime=self._runtime,
             quotas=self._quotas,
             identities=self._identities,
             baselines=self._baselines,
         )
-        if self._interrupted is not None:
-            self._fleet.interrupt(self._interrupted)
+        if self._interruption is not None:
+            self._fleet.interrupt(self._interruption)
         return self._fleet
 
     def _report(self, draft: Draft, log: _QuietLog, *, held: bool) -> bool:
-        """Log what is new about an account. Return True if there is anything to write or to record."""
+        """Log the changes since the last pass. Return True if there is anything to write or to record."""
         plan = draft.plan
         log = log.bind(account=plan.account)
-        now, before = _Reported.of(plan), self._reported.get(plan.account)
-        self._reported[plan.account] = now
+        now, before = _LastReport.of(plan), self._last_reports.get(plan.account)
+        self._last_reports[plan.account] = now
         new = now != before
         if new and draft.error is not None:
             log_error(draft.error, log)
         log_refusals(plan.refusals if new else (), log)
-        told = frozenset[Notice]() if before is None else before.notices
-        log_notices((notice for notice in plan.notices if notice not in told), self._log.bind(account=plan.account))
+        known_notices = frozenset[Notice]() if before is None else before.notices
+        log_notices(
+            (notice for notice in plan.notices if notice not in known_notices), self._log.bind(account=plan.account)
+        )
         writes = plan.verdict is Verdict.OK and bool(plan.writes)
-        notes = draft.unsettled or bool(draft.confirmed) or (new and _noteworthy(plan))
-        if not held and (writes or notes):
+        needs_record = draft.unsettled or bool(draft.confirmed) or (new and _noteworthy(plan))
+        if not held and (writes or needs_record):
             return True
-        known = frozenset[Change]() if before is None else before.changes
-        log_changes((change for change in plan.changes if change not in known), log)
+        known_changes = frozenset[Change]() if before is None else before.changes
+        log_changes((change for change in plan.changes if change not in known_changes), log)
         return False
 
     def _now(self) -> datetime:

@@ -1,4 +1,4 @@
-"""Schedule passes: by interval or cron expression, at the transitions of accounts, and with backoff after failures.
+"""Scheduler of passes: by interval or cron expression, at transitions of accounts, and with backoff after failures.
 
 Times are aware datetimes; randomness is an argument.
 """
@@ -62,16 +62,16 @@ def cron(expression: str, zone: ZoneInfo, now: datetime) -> Cron:
             Message("a cron expression has five fields (minute hour day month weekday), not {count}", count=fields)
         )
     try:
-        found = next(CronSim(expression, now.astimezone(zone)), None)
+        first = next(CronSim(expression, now.astimezone(zone)), None)
     except CronSimError as error:
         raise ValueError(Message("{problem} field", problem=str(error).lower())) from None
-    if found is None:
+    if first is None:
         raise ValueError(Message("it never matches within the next 50 years"))
     return Cron(expression, zone)
 
 
 class DueWork(Struct, frozen=True):
-    """What is due: accounts by name, and whether the trigger fired rather than transitions of these accounts."""
+    """The due accounts, by name; `tick` is True if the trigger fired, False if only transitions are due."""
 
     accounts: frozenset[str]
     tick: bool
@@ -83,7 +83,7 @@ class _Backoff(Struct, frozen=True):
 
 
 class Scheduler:
-    """Decides when each account is read next.
+    """Schedule of the passes over each account.
 
     A pass of the trigger covers all accounts and starts up to `jitter` seconds late. An account that fails backs off:
     it skips passes for a time that doubles from the trigger's interval up to `longest` seconds. A transition of an
@@ -153,7 +153,7 @@ class Scheduler:
     def passed(self, began: datetime, ended: datetime) -> bool:
         """Schedule the pass after one that the trigger started.
 
-        Return True if its time came during this pass, which delays it.
+        Return True if it was due during this pass and is delayed.
         """
         following = self._trigger.after(self._tick)
         if following <= began:
@@ -177,8 +177,8 @@ class Scheduler:
         """End the backoff of an account."""
         self._backoffs.pop(account, None)
 
-    def turned_back(self, now: datetime) -> None:
-        """Shorten every wait to what it would be from `now` on: the clock was set back."""
+    def clock_set_back(self, now: datetime) -> None:
+        """Shorten every wait to its length from `now`, after the clock was set back."""
         following = self._trigger.after(now)
         if self._tick > following:
             self._set(following)

@@ -24,7 +24,7 @@ __all__ = ["LiveStatus"]
 _CHANGED: Final = Outcome.CHANGED
 _NOT_WRITTEN: Final = frozenset({Action.UNMANAGED, Action.PROTECTED})
 _PROBLEMS: Final = 3
-"""Problems of a broken file that a page names."""
+"""Most problems of a broken file on a page."""
 
 
 class LiveStatus:
@@ -33,28 +33,28 @@ class LiveStatus:
     def __init__(self, quotas: "Callable[[], Collection[QuotaUsage]]") -> None:
         self._quotas = quotas
         self._watch: WatchLoop | None = None
-        self._seen: dict[str, LastRead] = {}
+        self._reads: dict[str, LastRead] = {}
         self._plans: dict[str, tuple[AttentionItem, ...]] = {}
-        self.changed: Callable[[], None] = lambda: None
+        self.on_change: Callable[[], None] = lambda: None
 
     def follow(self, watch: "WatchLoop") -> None:
         """Set the watch loop to report on."""
         self._watch = watch
 
     def passed(self, done: "Pass") -> None:
-        """Take the result of a pass. A number that it changed is in sync."""
+        """Receive the result of a pass. The numbers that it changed are in sync."""
         at = format_utc(done.ended)
         for each in done.accounts:
             plan = each.plan
-            written = 0 if each.result is None else each.result.counts.get(_CHANGED, 0)
-            differing = max(0, sum(change.action not in _NOT_WRITTEN for change in plan.changes) - written)
-            self._seen[plan.account] = LastRead(plan.account, at, plan.verdict, differing)
+            changed = 0 if each.result is None else each.result.counts.get(_CHANGED, 0)
+            differing = max(0, sum(change.action not in _NOT_WRITTEN for change in plan.changes) - changed)
+            self._reads[plan.account] = LastRead(plan.account, at, plan.verdict, differing)
             self._plans[plan.account] = tuple(_needs(plan))
-        self.changed()
+        self.on_change()
 
     def happened(self, event: str, fields: Mapping[str, Any]) -> None:  # noqa: ARG002 - what a listener is given
-        """Take an event: files, settings or suspensions changed."""
-        self.changed()
+        """Receive an event: files, settings or suspensions changed."""
+        self.on_change()
 
     def accounts(self) -> "Sequence[DesiredAccount]":
         """Return the accounts of the files."""
@@ -71,7 +71,7 @@ class LiveStatus:
             last_pass=None if last is None else format_utc(last.ended),
             outcome=None if last is None else last.outcome,
             ready=watch.ready(),
-            seen=tuple(seen for name, seen in self._seen.items() if name in names),
+            seen=tuple(seen for name, seen in self._reads.items() if name in names),
             needs=(
                 *_standing(watch),
                 *(need for name, needs in self._plans.items() if name in names for need in needs),

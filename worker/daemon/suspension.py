@@ -8,10 +8,10 @@ from worker.model.schedule import scheduled_status, status_changes
 from worker.model.suspension import Maintenance, Suspend
 from worker.model.times import format_utc, parse_weekly
 
-__all__ = ["edge", "suspended"]
+__all__ = ["active_window", "next_edge"]
 
 
-def suspended(window: Maintenance, timezone: str, now: datetime) -> Suspend | None:
+def active_window(window: Maintenance, timezone: str, now: datetime) -> Suspend | None:
     """Return the suspension of a window that contains `now`; None outside the window.
 
     `now` is aware; the window is in local time of `timezone`.
@@ -19,7 +19,7 @@ def suspended(window: Maintenance, timezone: str, now: datetime) -> Suspend | No
     schedule = _schedule(window, timezone)
     if schedule is None or scheduled_status(schedule, now).status is None:
         return None
-    end = edge(window, timezone, now)
+    end = next_edge(window, timezone, now)
     return Suspend(
         window.reason or Message("maintenance: {window}", window=window.weekly or ""),
         None,
@@ -27,11 +27,11 @@ def suspended(window: Maintenance, timezone: str, now: datetime) -> Suspend | No
     )
 
 
-def edge(window: Maintenance, timezone: str, after: datetime) -> datetime | None:
+def next_edge(window: Maintenance, timezone: str, after: datetime) -> datetime | None:
     """Return when the window next starts or ends after an aware time; None if never."""
     schedule = _schedule(window, timezone)
-    found = None if schedule is None else next(status_changes(schedule, after), None)
-    return None if found is None else found[0]
+    change = None if schedule is None else next(status_changes(schedule, after), None)
+    return None if change is None else change[0]
 
 
 def _schedule(window: Maintenance, timezone: str) -> Schedule | None:

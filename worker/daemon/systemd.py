@@ -1,4 +1,4 @@
-"""Notify a service manager of readiness, reloads, status and liveness.
+"""Notifications to a service manager: readiness, reloads, status and liveness.
 
 The protocol of `sd_notify(3)`: lines of NAME=value in a datagram to the socket that `NOTIFY_SOCKET` names.
 """
@@ -19,13 +19,13 @@ _STATUS_COLUMNS: Final = 200
 
 
 class Systemd:
-    """The service manager that `environment` names. Without one, or if it does not listen, calls do nothing."""
+    """Client of the service manager in `environment`. Without one, or if it does not listen, calls do nothing."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         address = environment.get("NOTIFY_SOCKET", "")
         # a leading @ stands for the NUL of an abstract socket
         self._address = f"\0{address[1:]}" if address.startswith("@") else address
-        self._watchdog = self._asked(environment)
+        self._watchdog = self._watchdog_seconds(environment)
 
     @property
     def watchdog(self) -> float | None:
@@ -52,7 +52,7 @@ class Systemd:
         """Report that the watch loop is running."""
         self._send(WATCHDOG=1)
 
-    def _asked(self, environment: Mapping[str, str]) -> float | None:
+    def _watchdog_seconds(self, environment: Mapping[str, str]) -> float | None:
         microseconds = environment.get("WATCHDOG_USEC", "")
         pid = environment.get("WATCHDOG_PID", "")
         if not (self._address and microseconds.isascii() and microseconds.isdigit() and int(microseconds)):

@@ -1,4 +1,4 @@
-"""Count the numbers of accounts for the metrics, by fixed label values, and choose the accounts shown by name."""
+"""Counts of accounts for the metrics, with fixed label values, and the choice of accounts shown by name."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -11,19 +11,29 @@ from worker.model.errors import Interrupted
 from worker.model.plans import AccountPlan, Action, Cause, Change, NoticeKind, Verdict
 from worker.model.results import AccountResult, Outcome, RunOutcome
 
-__all__ = ["ACTIONS", "CAUSES", "NOTICES", "REST", "STATUSES", "AccountCounts", "bounded", "carried_out", "planned"]
+__all__ = [
+    "ACTIONS",
+    "CAUSES",
+    "NOTICES",
+    "REST",
+    "STATUSES",
+    "AccountCounts",
+    "count_plan",
+    "count_result",
+    "limit_accounts",
+]
 
 REST: Final = "_other"
 """The label of the sum of all accounts that are not shown by name."""
 
-_UNHEARD_OF: Final = "other"
-"""The label of a status that the worker does not know: the API could send any number of different ones."""
-_UNKNOWN: Final = "unknown"
+_OTHER_STATUS: Final = "other"
+"""The label of statuses that the worker does not know, which are unbounded."""
+_UNKNOWN_CAUSE: Final = "unknown"
 """The cause of a difference for a number that the ledger does not have."""
 
-STATUSES: Final = (*(status.value for status in Status), _UNHEARD_OF)
+STATUSES: Final = (*(status.value for status in Status), _OTHER_STATUS)
 ACTIONS: Final = tuple(action.value for action in Action)
-CAUSES: Final = (*(cause.value for cause in Cause), _UNKNOWN)
+CAUSES: Final = (*(cause.value for cause in Cause), _UNKNOWN_CAUSE)
 NOTICES: Final = tuple(kind.value for kind in NoticeKind)
 
 
@@ -61,17 +71,17 @@ class AccountCounts(Struct, frozen=True):
         return int(any(self.causes.values()) or any(self.notices.values()))
 
 
-def planned(plan: AccountPlan, statuses: Mapping[Status, int], before: AccountCounts) -> AccountCounts:
+def count_plan(plan: AccountPlan, statuses: Mapping[Status, int], before: AccountCounts) -> AccountCounts:
     """Return the counts of an account after a read. If the read failed, the counts of `before` stay.
 
-    A run that was stopped says nothing about the accounts that it did not reach.
+    An interrupted run does not count as a failed read.
     """
     if plan.verdict is Verdict.ERROR:
         stopped = plan.error is not None and plan.error.code == Interrupted.__name__
         return before if stopped else structs.replace(before, failing=1)
     counts = Counter[str]()
     for status, count in statuses.items():
-        counts[status.value if status.value in STATUSES else _UNHEARD_OF] += count
+        counts[status.value if status.value in STATUSES else _OTHER_STATUS] += count
     return AccountCounts(
         statuses=counts,
         actions={action.value: count for action, count in plan.counts.items()},
@@ -81,15 +91,15 @@ def planned(plan: AccountPlan, statuses: Mapping[Status, int], before: AccountCo
     )
 
 
-def carried_out(plan: AccountPlan | None, result: AccountResult, before: AccountCounts) -> AccountCounts:
-    """Return the counts of an account after a run: `before`, less the numbers that are changed.
+def count_result(plan: AccountPlan | None, result: AccountResult, before: AccountCounts) -> AccountCounts:
+    """Return the counts of an account after a run: `before`, updated by the changed numbers.
 
-    `plan` is None and `before` is empty for a saved plan: it is carried out without counting the account first.
+    `plan` is None and `before` is empty for a saved plan, whose account is not counted first.
     """
     changed = {number.phone: number for number in result.numbers if number.outcome is Outcome.CHANGED}
     return AccountCounts(
-        statuses=_moved(before.statuses, ((number.before, number.after) for number in changed.values())),
-        actions=_moved(before.actions, ((number.action, Action.UNCHANGED) for number in changed.values())),
+        statuses=_move(before.statuses, ((number.before, number.after) for number in changed.values())),
+        actions=_move(before.actions, ((number.action, Action.UNCHANGED) for number in changed.values())),
         causes=_causes(change for change in (plan.changes if plan else ()) if change.phone not in changed),
         notices=before.notices,
         failing=int(result.outcome is RunOutcome.FAILED),
@@ -97,27 +107,27 @@ def carried_out(plan: AccountPlan | None, result: AccountResult, before: Account
     )
 
 
-def bounded(figures: Mapping[str, AccountCounts], most: int) -> dict[str, AccountCounts]:
+def limit_accounts(accounts: Mapping[str, AccountCounts], most: int) -> dict[str, AccountCounts]:
     """Return the counts by account. If there are more than `most`, the rest are one sum under `REST`.
 
     Up to `most` accounts are all shown by name. Beyond that, accounts that need attention are: failing ones first, then
     refused ones, then those with differing numbers or notices, each in the order of their names.
     """
-    named = set(figures) - {REST}
-    if len(named) > most:
+    names = set(accounts) - {REST}
+    if len(names) > most:
         notable = sorted(
-            (name for name in named if figures[name].severity), key=lambda name: (-figures[name].severity, name)
+            (name for name in names if accounts[name].severity), key=lambda name: (-accounts[name].severity, name)
         )
-        named = set(notable[:most])
-    shown = {name: figures[name] for name in sorted(named)}
-    rest = [figures[name] for name in figures if name not in named]
-    return shown | ({REST: sum(rest, AccountCounts())} if rest else {})
+        names = set(notable[:most])
+    counts = {name: accounts[name] for name in sorted(names)}
+    rest = [accounts[name] for name in accounts if name not in names]
+    return counts | ({REST: sum(rest, AccountCounts())} if rest else {})
 
 
 def _causes(changes: Iterable[Change]) -> Mapping[str, int]:
     """Count the causes of differences among managed numbers."""
     return Counter(
-        _UNKNOWN if change.cause is None else change.cause.value
+        _UNKNOWN_CAUSE if change.cause is None else change.cause.value
         for change in changes
         if change.action is not Action.UNMANAGED
     )
@@ -127,12 +137,12 @@ def _sum(first: Mapping[str, int], second: Mapping[str, int]) -> Mapping[str, in
     return {key: first.get(key, 0) + second.get(key, 0) for key in {**first, **second}}
 
 
-def _moved(counts: Mapping[str, int], moves: Iterable[tuple[str | None, str | None]]) -> Mapping[str, int]:
+def _move(counts: Mapping[str, int], moves: Iterable[tuple[str | None, str | None]]) -> Mapping[str, int]:
     """Move counts from one label to another. Empty counts stay empty."""
     if not counts:
         return counts
-    moved = Counter(counts)
+    result = Counter(counts)
     for source, target in moves:
-        moved[str(source)] -= 1
-        moved[str(target)] += 1
-    return moved
+        result[str(source)] -= 1
+        result[str(target)] += 1
+    return result

@@ -25,20 +25,20 @@ from worker.telemetry.account_metrics import (
     REST,
     STATUSES,
     AccountCounts,
-    bounded,
-    carried_out,
-    planned,
+    count_plan,
+    count_result,
+    limit_accounts,
 )
 
 __all__ = ["Metrics", "QuotaUsage", "WindowUsage"]
 
 _SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0)
-"""Upper edges of the histogram of requests. Loops keep time in milliseconds; 20 s is when a request is given up."""
+"""Upper bounds of the histogram of requests, in seconds: from the loop's resolution to the timeout of a request."""
 
 _METHODS: Final = {"GET": "read", "PUT": "write"}
 _RATE_LIMITED: Final = 429
 _LAST_GOOD: Final = "senderid_last_good_pass_timestamp_seconds"
-_EARLIER: Final = re.compile(rf"^{_LAST_GOOD} ([0-9.]+(?:e\+[0-9]+)?)$", re.MULTILINE | re.ASCII)
+_last_good_line: Final = re.compile(rf"^{_LAST_GOOD} ([0-9.]+(?:e\+[0-9]+)?)$", re.MULTILINE | re.ASCII)
 """The line of this metric in the text format."""
 
 # creation times of counters would double the lines, and have no use here
@@ -46,19 +46,19 @@ disable_created_metrics()  # type: ignore[no-untyped-call] # the library has no 
 
 
 class WindowUsage(Protocol):
-    """The limit of a request window and its current use, as `worker.solapi.limiter.Window` has them."""
+    """The limit and the current use of a request window, such as `worker.solapi.limiter.Window`."""
 
     capacity: int
     seconds: float
 
     @property
     def used(self) -> int:
-        """Slots that are taken now."""
+        """Slots in use."""
         ...
 
 
 class QuotaUsage(Protocol):
-    """The windows of one API key, as `worker.solapi.limiter.Quota` has them."""
+    """The request windows of one API key, such as `worker.solapi.limiter.Quota`."""
 
     @property
     def reads(self) -> WindowUsage:
@@ -72,9 +72,10 @@ class QuotaUsage(Protocol):
 
 
 class Metrics:
-    """The metrics of a process. It is a `worker.model.ports.Watcher` of requests.
+    """The metrics of a process, and a `worker.model.ports.RequestObserver`.
 
-    At most `accounts` accounts are shown by name, see `telemetry.account_metrics.bounded`. `wall`: Unix time, seconds.
+    At most `accounts` accounts are shown by name, see `worker.telemetry.account_metrics.limit_accounts`. `wall` returns
+    Unix time in seconds.
     """
 
     def __init__(self, *, accounts: int = 200, wall: Callable[[], float] = time.time) -> None:
@@ -144,13 +145,13 @@ class Metrics:
         """Set the managed accounts. The metrics of all others end."""
         self._figures.keep(frozenset(names))
 
-    def planned(self, plan: AccountPlan, statuses: Mapping[Status, int]) -> None:
+    def count_plan(self, plan: AccountPlan, statuses: Mapping[Status, int]) -> None:
         """Record the plan of an account; `statuses` counts its numbers."""
-        self._figures.planned(plan, statuses)
+        self._figures.count_plan(plan, statuses)
 
-    def carried_out(self, result: AccountResult) -> None:
+    def count_result(self, result: AccountResult) -> None:
         """Record the result of an account."""
-        self._figures.carried_out(result)
+        self._figures.count_result(result)
         for outcome, count in result.counts.items():
             self._numbers.labels(outcome.value).inc(count)
 
@@ -185,12 +186,12 @@ class Metrics:
 
     def quotas(self, quotas: Collection[QuotaUsage]) -> None:
         """Set the quotas in use, in the order of their keys. Their use is read when metrics are collected."""
-        self._quotas.known = tuple(quotas)
+        self._quotas.in_use = tuple(quotas)
 
     def recall(self, text: str) -> None:
         """Restore the time of the last good pass from the metrics of an earlier process. Without one, do nothing."""
-        found = _EARLIER.search(text)
-        moment = float(found[1]) if found else 0.0
+        match = _last_good_line.search(text)
+        moment = float(match[1]) if match else 0.0
         if 0 < moment <= self._wall():
             self._last_good.set(moment)
 
@@ -201,13 +202,13 @@ class Metrics:
 
 
 class _Accounts(Collector):
-    """The metrics of accounts, built on request from the current counts: a removed account leaves no series behind."""
+    """The metrics of accounts, built on request from the current counts, so that removed accounts have no series."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._figures: dict[str, AccountCounts] = {}
         self._plans: dict[str, AccountPlan] = {}
-        self._shown: dict[str, AccountCounts] | None = None
+        self._cache: dict[str, AccountCounts] | None = None
         self.suspended: dict[str, float] = {}
 
     @property
@@ -215,67 +216,67 @@ class _Accounts(Collector):
         return bool(self._figures) and all(figures.failing for figures in self._figures.values())
 
     def keep(self, names: Collection[str]) -> None:
-        self._shown = None
+        self._cache = None
         for name in self._figures.keys() - names:
             del self._figures[name]
             self._plans.pop(name, None)
 
-    def planned(self, plan: AccountPlan, statuses: Mapping[Status, int]) -> None:
-        self._shown = None
+    def count_plan(self, plan: AccountPlan, statuses: Mapping[Status, int]) -> None:
+        self._cache = None
         self._plans[plan.account] = plan
-        self._figures[plan.account] = planned(plan, statuses, self._figures.get(plan.account, AccountCounts()))
+        self._figures[plan.account] = count_plan(plan, statuses, self._figures.get(plan.account, AccountCounts()))
 
-    def carried_out(self, result: AccountResult) -> None:
-        self._shown = None
+    def count_result(self, result: AccountResult) -> None:
+        self._cache = None
         before = self._figures.get(result.account, AccountCounts())
-        self._figures[result.account] = carried_out(self._plans.pop(result.account, None), result, before)
+        self._figures[result.account] = count_result(self._plans.pop(result.account, None), result, before)
 
     def collect(self) -> Iterator[Metric]:
-        if self._shown is None:
-            self._shown = bounded(self._figures, self._most)
-        shown = self._shown
+        if self._cache is None:
+            self._cache = limit_accounts(self._figures, self._most)
+        accounts = self._cache
         # an account that was never read has no counts, not even zeros
-        counted = {account: figures for account, figures in shown.items() if figures.actions}
+        with_counts = {account: figures for account, figures in accounts.items() if figures.actions}
         yield _gauge("senderid_accounts", "Managed accounts.", [], {(): len(self._figures)})
         yield _gauge(
             "senderid_numbers",
             "Registered numbers by status, from the last read and the changes verified since.",
             ["account", "status"],
-            _by_label({account: figures.statuses for account, figures in counted.items()}, STATUSES),
+            _by_label({account: figures.statuses for account, figures in with_counts.items()}, STATUSES),
         )
         yield _gauge(
             "senderid_planned_numbers",
             "Numbers by planned action.",
             ["account", "action"],
-            _by_label({account: figures.actions for account, figures in counted.items()}, ACTIONS),
+            _by_label({account: figures.actions for account, figures in with_counts.items()}, ACTIONS),
         )
         yield _gauge(
             "senderid_differing_numbers",
             "Numbers whose status differs from the desired state, by cause.",
             ["account", "cause"],
-            _by_label({account: figures.causes for account, figures in counted.items()}, CAUSES),
+            _by_label({account: figures.causes for account, figures in with_counts.items()}, CAUSES),
         )
         yield _gauge(
             "senderid_notices",
             "Notices of the account, by kind.",
             ["account", "kind"],
-            _by_label({account: figures.notices for account, figures in counted.items()}, NOTICES),
+            _by_label({account: figures.notices for account, figures in with_counts.items()}, NOTICES),
         )
         yield _gauge(
             "senderid_account_failing",
             "1 if the last read or run of the account failed; for _other, the number of such accounts.",
             ["account"],
-            {(account,): figures.failing for account, figures in shown.items()},
+            {(account,): figures.failing for account, figures in accounts.items()},
         )
         yield _gauge(
             "senderid_account_refused",
             "1 if a safety rule refuses the account's plan; for _other, the number of such accounts.",
             ["account"],
-            {(account,): figures.refused for account, figures in shown.items()},
+            {(account,): figures.refused for account, figures in accounts.items()},
         )
         since: dict[tuple[str, ...], float] = {}
         for account, moment in self.suspended.items():
-            name = account if account in shown else REST
+            name = account if account in accounts else REST
             since[name,] = min(moment, since.get((name,), moment))
         yield _gauge(
             "senderid_account_suspended_since_timestamp_seconds",
@@ -289,12 +290,12 @@ class _Quotas(Collector):
     """The metrics of quotas. An API key is labelled by its position, never by its text."""
 
     def __init__(self) -> None:
-        self.known: tuple[QuotaUsage, ...] = ()
+        self.in_use: tuple[QuotaUsage, ...] = ()
 
     def collect(self) -> Iterator[Metric]:
         windows = {
             (str(place), kind): window
-            for place, quota in enumerate(self.known)
+            for place, quota in enumerate(self.in_use)
             for kind, window in (("read", quota.reads), ("write", quota.writes))
         }
         labels = ["key", "kind"]

@@ -1,4 +1,4 @@
-"""Push metrics to a gateway within a bounded time, whatever the gateway does."""
+"""Push metrics to a gateway within a time limit."""
 
 from collections.abc import Callable
 from http.client import HTTPException
@@ -12,10 +12,10 @@ from prometheus_client.exposition import pushadd_to_gateway
 from worker.model.messages import Message
 from worker.telemetry.threads import run_with_timeout
 
-__all__ = ["PATIENCE", "push"]
+__all__ = ["TIMEOUT_SECONDS", "push"]
 
-PATIENCE: Final = 2.0
-"""Seconds that a run waits for a gateway when it ends: one in the same network answers in milliseconds."""
+TIMEOUT_SECONDS: Final = 2.0
+"""Timeout in seconds of the push at the end of a run; a gateway in the same network responds in milliseconds."""
 
 _SCHEMES: Final = ("http://", "https://")
 
@@ -27,30 +27,30 @@ class _NoRedirects(HTTPRedirectHandler):
         """Return None, which makes the redirect an HTTPError."""
 
 
-def push(registry: CollectorRegistry, url: str, job: str, *, patience: float = PATIENCE) -> str | None:
+def push(registry: CollectorRegistry, url: str, job: str, *, timeout: float = TIMEOUT_SECONDS) -> str | None:
     """Push all metrics of the registry to a gateway. Return the reason of a failure, None on success.
 
     Metrics of other names stay at the gateway: a run does not remove metrics that it has no values for.
     """
     failures: list[str | None] = []
-    silence = Message("no answer within {patience:g} seconds", patience=patience)
+    no_response = Message("no answer within {patience:g} seconds", patience=timeout)
 
     def work() -> None:
         try:
-            pushadd_to_gateway(url, job, registry, timeout=patience, handler=_sender)
+            pushadd_to_gateway(url, job, registry, timeout=timeout, handler=_sender)
         except HTTPError as error:
             failures.append(Message("it answered {code}", code=error.code))
         except (OSError, HTTPException, ValueError) as error:
             reason = error.reason if isinstance(error, URLError) else error
             is_silent = isinstance(reason, TimeoutError)
             failures.append(
-                silence if is_silent else str(getattr(reason, "strerror", None) or reason) or type(error).__name__
+                no_response if is_silent else str(getattr(reason, "strerror", None) or reason) or type(error).__name__
             )
         else:
             failures.append(None)
 
     # the request's timeout applies to each read: a gateway that sends one byte a second would never time out
-    return failures[0] if run_with_timeout(patience, work) else silence
+    return failures[0] if run_with_timeout(timeout, work) else no_response
 
 
 def _sender(

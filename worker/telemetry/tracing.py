@@ -1,7 +1,7 @@
-"""OpenTelemetry traces: a span for the run, one for each account, one for each request.
+"""OpenTelemetry traces: a span for the run, for each account, and for each request.
 
-The packages come with the extra `otel`; this module is imported where traces are asked for and nowhere else. No phone
-number, key or message of the API is in any span.
+The packages come with the extra `otel`, so this module is imported only if traces are enabled. No span has a phone
+number, a key or a message of the API.
 """
 
 import asyncio
@@ -23,16 +23,16 @@ from worker.telemetry.threads import run_with_timeout
 
 __all__ = ["Traced", "Traces"]
 
-_PATIENCE: Final = 2.0
-"""Seconds that a run waits for a collector when it ends."""
-_ERRORS: Final = 400
-"""From this HTTP status on a request's span is an error."""
+_EXPORT_SECONDS: Final = 2.0
+"""Timeout in seconds of the export at the end of a run."""
+_FIRST_ERROR: Final = 400
+"""The lowest HTTP status whose span is an error."""
 _SPAN_FIELDS: Final = frozenset({"attempts", "duration_ms", "error_code", "http_status", "numbers", "active"})
-"""Fields of a log line that an event of a span has. No field holds a phone number or a text of the API."""
+"""Fields of a log line that go into the event of a span. None has a phone number or a text of the API."""
 
 
 class Traces:
-    """The spans of a process, in batches to `exporter`. It is a `worker.model.ports.Watcher` of requests."""
+    """The spans of a process, exported in batches, and a `worker.model.ports.RequestObserver`."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = _Exporter(exporter)
@@ -44,16 +44,16 @@ class Traces:
 
     @classmethod
     def to_collector(cls) -> Self:
-        """Return traces that go to the collector of the environment variables `OTEL_EXPORTER_OTLP_…`.
+        """Return traces for the collector that the environment variables `OTEL_EXPORTER_OTLP_…` name.
 
         Raises:
-            ValueError: they cannot be used.
+            ValueError: the variables cannot be used.
         """
         return cls(OTLPSpanExporter())
 
     @contextmanager
     def run(self, run_id: str) -> Iterator[None]:
-        """Open the span of a run. Its accounts run in other tasks."""
+        """Open the span of a run, whose accounts run in other tasks."""
         task = asyncio.current_task()
         self._tasks.add(task)
         try:
@@ -72,8 +72,8 @@ class Traces:
         context.attach(trace.set_span_in_context(span))
         self._tasks.add(task)
 
-        def end(ended: asyncio.Task[Any]) -> None:
-            self._tasks.discard(ended)
+        def end(finished: asyncio.Task[Any]) -> None:
+            self._tasks.discard(finished)
             span.end()
 
         task.add_done_callback(end)
@@ -90,7 +90,7 @@ class Traces:
         )
         if status is not None:
             span.set_attribute("http.response.status_code", status)
-        if status is None or status >= _ERRORS:
+        if status is None or status >= _FIRST_ERROR:
             span.set_status(trace.StatusCode.ERROR, "no answer" if status is None else None)
         span.end(now)
 
@@ -103,13 +103,13 @@ class Traces:
 
     def close(self) -> str | None:
         """Export the remaining spans. Return the reason if this or an earlier export failed, else None."""
-        if not run_with_timeout(_PATIENCE, self._provider.shutdown):
-            return f"the collector has not taken them within {_PATIENCE:g} seconds"
-        return "the collector has not taken all of them" if self._exporter.failed else None
+        if not run_with_timeout(_EXPORT_SECONDS, self._provider.shutdown):
+            return f"the collector has not taken them within {_EXPORT_SECONDS:g} seconds"
+        return "the collector has not taken all of them" if self._exporter.has_failed else None
 
 
 class Traced:
-    """A log that is narrowed to an account, and with it the task that narrows it."""
+    """Log adapter that adds events to the spans. Binding an account starts the account's span in the current task."""
 
     def __init__(self, traces: Traces, log: RunLog) -> None:
         self._traces = traces
@@ -122,12 +122,12 @@ class Traced:
         return Traced(self._traces, self._log.bind(**fields))
 
     def info(self, event: str, **fields: Any) -> None:
-        """Write one line."""
+        """Log an event at level INFO."""
         self._log.info(event, **fields)
         _note(event, fields)
 
     def warning(self, event: str, **fields: Any) -> None:
-        """Write one line that an operator should see."""
+        """Log an event at level WARNING."""
         self._log.warning(event, **fields)
         _note(event, fields)
 
@@ -139,18 +139,18 @@ def _note(event: str, fields: dict[str, Any]) -> None:
 
 
 class _Exporter(SpanExporter):
-    """Passes spans on, and remembers whether an export failed."""
+    """Exporter that records if an export failed."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
-        self.failed = False
+        self.has_failed = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         try:
             result = self._exporter.export(spans)
         except Exception:  # noqa: BLE001 - whatever it is, the run goes on
             result = SpanExportResult.FAILURE
-        self.failed = self.failed or result is not SpanExportResult.SUCCESS
+        self.has_failed = self.has_failed or result is not SpanExportResult.SUCCESS
         return result
 
     def shutdown(self) -> None:

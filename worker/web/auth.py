@@ -1,4 +1,4 @@
-"""Access to the pages: for users of this machine on a loopback address, elsewhere with the token."""
+"""Access to the pages: without a token on a loopback address, with the token on other addresses."""
 
 import hmac
 import time
@@ -37,7 +37,7 @@ class TooManyAttempts(Exception):
 
 
 class Access:
-    """Grants access to the pages: with the `token`, or without one to requests by a name of this machine.
+    """Access control of the pages: by the `token` or, without one, by the names of this machine.
 
     `host` is the address of the server. `clock` returns monotonic seconds, `wall` the Unix time.
     """
@@ -55,81 +55,81 @@ class Access:
         self._names = _HOSTS | {f"[{host}]" if ":" in host else host}
         self._clock = clock
         self._wall = wall
-        self._wrong: dict[str, list[float]] = {}
+        self._wrong_attempts: dict[str, list[float]] = {}
 
     @property
-    def guarded(self) -> bool:
-        """True if a token is required."""
+    def requires_token(self) -> bool:
+        """Return True if a token is required."""
         return self._token is not None
 
-    def denied(self, host: str, authorization: str | None, cookie: str | None, peer: str) -> Denied | None:
+    def deny(self, host: str, authorization: str | None, cookie: str | None, peer: str) -> Denied | None:
         """Return why a request from the address `peer` is denied, or None if it is granted.
 
-        With a token any host is accepted: a site that points its own name here has neither the token nor the session
-        cookie, and a proxy sends its own name.
+        With a token, any Host header is accepted: an attacker's site has neither the token nor the session cookie, and
+        a proxy sends its own name.
 
         Raises:
-            TooManyAttempts: the token is wrong, as were too many before. The right one is always accepted.
+            TooManyAttempts: the token is wrong, after too many wrong ones. The right one is always accepted.
         """
         if self._token is None:
             if not self._local:
                 return Denied.NO_TOKEN
             # an attacker's site can point its own name at this machine
             return None if _name(host) in self._names else Denied.HOST
-        if cookie is not None and self._sealed(cookie):
+        if cookie is not None and self._is_valid_session(cookie):
             return None
         if authorization is None:
             return Denied.LOGIN
-        scheme, _, given = authorization.partition(" ")
+        scheme, _, token = authorization.partition(" ")
         if scheme.lower() == "bearer":
-            if self._right(given.strip()):
+            if self._is_right(token.strip()):
                 return None
-            self._bound(peer)
+            self._check_attempts(peer)
             self._count(peer)
         return Denied.LOGIN
 
-    def login(self, given: str, peer: str) -> str | None:
+    def login(self, token: str, peer: str) -> str | None:
         """Return the cookie for the right token, or None for a wrong one.
 
         Raises:
-            TooManyAttempts: the address sent too many wrong ones; not even the right one is accepted.
+            TooManyAttempts: the address sent too many wrong tokens; it must wait, even with the right one.
         """
-        self._bound(peer)
-        if self._right(given):
-            return self._seal(int(self._wall()) + _HOURS * 3600)
+        self._check_attempts(peer)
+        if self._is_right(token):
+            return self._session_cookie(int(self._wall()) + _HOURS * 3600)
         self._count(peer)
         return None
 
-    def _right(self, given: str) -> bool:
-        return self._token is not None and hmac.compare_digest(_digest(given), _digest(self._token))
+    def _is_right(self, token: str) -> bool:
+        return self._token is not None and hmac.compare_digest(_digest(token), _digest(self._token))
 
-    def _bound(self, peer: str) -> None:
+    def _check_attempts(self, peer: str) -> None:
         """Raise TooManyAttempts if an address sent too many wrong tokens."""
         now = self._clock()
-        fresh = [moment for moment in self._wrong.get(_network_of(peer), ()) if now - moment < _PER_SECONDS]
+        fresh = [moment for moment in self._wrong_attempts.get(_network_of(peer), ()) if now - moment < _PER_SECONDS]
         if len(fresh) >= _TRIES:
             raise TooManyAttempts
 
     def _count(self, peer: str) -> None:
         """Count a wrong token. Of too many addresses, the one with the oldest attempt is forgotten."""
-        whose = _network_of(peer)
-        self._wrong[whose] = [*self._wrong.pop(whose, ()), self._clock()][-_TRIES:]
-        if len(self._wrong) > _PEERS:
-            del self._wrong[next(iter(self._wrong))]
+        network = _network_of(peer)
+        self._wrong_attempts[network] = [*self._wrong_attempts.pop(network, ()), self._clock()][-_TRIES:]
+        if len(self._wrong_attempts) > _PEERS:
+            del self._wrong_attempts[next(iter(self._wrong_attempts))]
 
-    def _seal(self, until: int) -> str:
+    def _session_cookie(self, until: int) -> str:
         assert self._token is not None  # noqa: S101 - there is no login without one
         return f"{until}.{hmac.new(self._token.encode(), f'session {until}'.encode(), sha256).hexdigest()}"
 
-    def _sealed(self, cookie: str) -> bool:
+    def _is_valid_session(self, cookie: str) -> bool:
         until = cookie.partition(".")[0]
         if not (until.isascii() and until.isdigit() and len(until) <= len(str(1 << 63)) and int(until) > self._wall()):
             return False
-        return hmac.compare_digest(self._seal(int(until)).encode(), cookie.encode(errors="replace"))
+        return hmac.compare_digest(self._session_cookie(int(until)).encode(), cookie.encode(errors="replace"))
 
 
 def loopback(host: str) -> bool:
-    """Return True if an address can be reached from this machine alone."""
+    """Return True if an address can only be reached from this machine."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -143,7 +143,7 @@ def _name(host: str) -> str:
 
 
 def _network_of(peer: str) -> str:
-    """Return the part of an address that a client cannot choose."""
+    """Return the part of an address that a client cannot choose, as one key for its wrong attempts."""
     try:
         address = ip_address(peer.partition("%")[0])
     except ValueError:

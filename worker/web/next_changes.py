@@ -1,4 +1,4 @@
-"""Find the next scheduled changes of many accounts, with numbers of one schedule grouped, and cache them."""
+"""The next scheduled changes of many accounts, grouped by schedule and cached."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
@@ -15,7 +15,7 @@ from worker.model.schedule import scheduled_status, status_changes
 __all__ = ["NextChanges", "ScheduledChange"]
 
 _SHOWN: Final = 5
-"""Phones that a change lists."""
+"""Most phones that a change lists."""
 
 
 class ScheduledChange(Struct, frozen=True):
@@ -31,13 +31,13 @@ class ScheduledChange(Struct, frozen=True):
 
 
 class _ScheduleGroup(Struct):
-    """Numbers of an account with one schedule, and when it changes next after `asked`; None if never."""
+    """Numbers of an account with one schedule, and when it changes next after `computed_at`; None if never."""
 
     account: str
     schedule: Schedule
     count: int
     phones: tuple[str, ...]
-    asked: datetime | None = None
+    computed_at: datetime | None = None
     following: datetime | None = None
 
 
@@ -45,50 +45,52 @@ class NextChanges:
     """Caches the groups of numbers of each account, and when they change next."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[DesiredAccount, tuple[_ScheduleGroup, ...]]] = {}
+        self._groups: dict[str, tuple[DesiredAccount, tuple[_ScheduleGroup, ...]]] = {}
 
     def next(
         self, accounts: Iterable[DesiredAccount], now: datetime, *, days: int, most: int
     ) -> tuple[ScheduledChange, ...]:
         """Return the first `most` changes within `days` after an aware time, in order."""
-        self._known = {account.name: self._grouped(account) for account in accounts}
+        self._groups = {account.name: self._group(account) for account in accounts}
         end = now + timedelta(days)
         due = [
-            alike
-            for _, some in self._known.values()
-            for alike in some
-            if (when := _following(alike, now)) is not None and when < end
+            group
+            for _, some in self._groups.values()
+            for group in some
+            if (when := _following(group, now)) is not None and when < end
         ]
         # a group that is not among the first `most` to change has none of the first `most` changes
-        due.sort(key=lambda alike: alike.following or end)
-        told = merge(*(_turns(alike, now, end) for alike in due[:most]), key=attrgetter("when"))
-        return tuple(islice(told, most))
+        due.sort(key=lambda group: group.following or end)
+        changes = merge(*(_changes(group, now, end) for group in due[:most]), key=attrgetter("when"))
+        return tuple(islice(changes, most))
 
-    def _grouped(self, account: DesiredAccount) -> tuple[DesiredAccount, tuple[_ScheduleGroup, ...]]:
-        known = self._known.get(account.name)
-        if known is not None and known[0] is account:
-            return known
+    def _group(self, account: DesiredAccount) -> tuple[DesiredAccount, tuple[_ScheduleGroup, ...]]:
+        cached = self._groups.get(account.name)
+        if cached is not None and cached[0] is account:
+            return cached
         phones: dict[Schedule, list[str]] = {}
         for phone, schedule in account.schedules.items():
             phones.setdefault(schedule, []).append(phone)
-        return account, tuple(_alike(account.name, schedule, some) for schedule, some in phones.items())
+        return account, tuple(_new_group(account.name, schedule, some) for schedule, some in phones.items())
 
 
-def _alike(account: str, schedule: Schedule, phones: Sequence[str]) -> _ScheduleGroup:
+def _new_group(account: str, schedule: Schedule, phones: Sequence[str]) -> _ScheduleGroup:
     return _ScheduleGroup(account, schedule, len(phones), tuple(phones[:_SHOWN]))
 
 
-def _following(alike: _ScheduleGroup, now: datetime) -> datetime | None:
-    """Return when a schedule changes next; computed again once that is past, or the clock was set back."""
-    stale = alike.asked is None or now < alike.asked or (alike.following is not None and alike.following <= now)
+def _following(group: _ScheduleGroup, now: datetime) -> datetime | None:
+    """Return when a schedule changes next. It is computed again when that has passed, or the clock was set back."""
+    stale = (
+        group.computed_at is None or now < group.computed_at or (group.following is not None and group.following <= now)
+    )
     if stale:
-        found = next(status_changes(alike.schedule, now), None)
-        alike.asked, alike.following = now, None if found is None else found[0]
-    return alike.following
+        change = next(status_changes(group.schedule, now), None)
+        group.computed_at, group.following = now, None if change is None else change[0]
+    return group.following
 
 
-def _turns(alike: _ScheduleGroup, after: datetime, end: datetime) -> Iterator[ScheduledChange]:
-    before = scheduled_status(alike.schedule, after).status
-    for when, held in takewhile(lambda change: change[0] < end, status_changes(alike.schedule, after)):
-        yield ScheduledChange(when, alike.account, before, held.status, held.because, alike.count, alike.phones)
-        before = held.status
+def _changes(group: _ScheduleGroup, after: datetime, end: datetime) -> Iterator[ScheduledChange]:
+    before = scheduled_status(group.schedule, after).status
+    for when, current in takewhile(lambda change: change[0] < end, status_changes(group.schedule, after)):
+        yield ScheduledChange(when, group.account, before, current.status, current.because, group.count, group.phones)
+        before = current.status

@@ -1,4 +1,4 @@
-"""A small HTTP server on the daemon's event loop, which clients cannot block.
+"""A small HTTP server on the daemon's event loop that clients cannot block.
 
 A connection serves one request and is closed after some seconds; their number is limited.
 """
@@ -18,20 +18,20 @@ __all__ = ["HOST", "PORT", "HealthSource", "HttpResponse", "PageHandler", "serve
 
 HOST: Final = "127.0.0.1"
 PORT: Final = 9464
-"""The port that OpenTelemetry's Prometheus exporters use, and no program of this kind does."""
+"""The default port of OpenTelemetry's Prometheus exporters."""
 
 _CONNECTIONS: Final = 64
-"""Most connections at once: a scraper, two probes and a user need a handful."""
+"""Most connections at once; a scraper, two probes and a browser need a handful."""
 _SECONDS: Final = 10.0
 """Lifetime of a connection; scrapers wait as long."""
-_AT_ONCE: Final = 0.01
-"""Lifetime of a connection beyond the limit: aiohttp must have registered it."""
+_REJECT_SECONDS: Final = 0.01
+"""Lifetime in seconds of a connection beyond the limit, so that aiohttp can register it first."""
 _LINE: Final = 2048
-"""Most bytes of a line of a request; browsers send headers of some hundreds."""
+"""Most bytes of a line of a request; browsers send some hundreds."""
 _HEADERS: Final = 64
 """Most headers of a request."""
 
-_EVERY_ANSWER: Final = {
+_COMMON_HEADERS: Final = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -58,7 +58,7 @@ class HealthSource(Protocol):
     """Metrics and health of the daemon. No method blocks."""
 
     def metrics(self, accept: str) -> tuple[bytes, str]:
-        """Return the metrics in the format that an Accept header asks for, and the name of that format."""
+        """Return the metrics in a format of the Accept header, and its content type."""
         ...
 
     def alive(self) -> str | None:
@@ -66,7 +66,7 @@ class HealthSource(Protocol):
         ...
 
     def ready(self) -> str | None:
-        """Return what is missing until the first pass is done, or None if nothing is."""
+        """Return why the daemon is not ready, or None if it is."""
         ...
 
 
@@ -97,8 +97,8 @@ async def serve(
         try:
             await web.TCPSite(runner, host, port, backlog=_CONNECTIONS).start()
         except OSError as error:
-            known = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
-            raise OSError(error.errno, known, f"{host}:{port}") from None
+            text = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+            raise OSError(error.errno, text, f"{host}:{port}") from None
         name, at = runner.addresses[0][:2]
         yield f"http://[{name}]:{at}" if ":" in name else f"http://{name}:{at}"
     finally:
@@ -125,10 +125,10 @@ def _reason(reason: str | None) -> HttpResponse:
 
 
 class _Bounded(web.Server):
-    """Closes every connection in time, and excess connections at once."""
+    """HTTP server that closes every connection after its lifetime, and excess connections at once."""
 
     def __init__(self, state: HealthSource | None, pages: PageHandler | None) -> None:
-        # requests of strangers do not belong in the log
+        # requests of unknown clients do not belong in the log
         silent = logging.getLogger(__name__)
         silent.disabled = True
         super().__init__(
@@ -147,7 +147,7 @@ class _Bounded(web.Server):
         self._ends: dict[RequestHandler, asyncio.TimerHandle] = {}
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        headers = dict(_EVERY_ANSWER)
+        headers = dict(_COMMON_HEADERS)
         try:
             page = await self._page(request, headers)
         except Exception as error:  # noqa: BLE001 - a bug met while answering must not reach the daemon
@@ -179,7 +179,7 @@ class _Bounded(web.Server):
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         """Start the timer that closes a new connection."""
         super().connection_made(handler, transport)
-        lives = _SECONDS if len(self._ends) < _CONNECTIONS else _AT_ONCE
+        lives = _SECONDS if len(self._ends) < _CONNECTIONS else _REJECT_SECONDS
         self._ends[handler] = asyncio.get_running_loop().call_later(lives, transport.abort)
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Serve the status pages: access, routing, assets and event streams."""
+"""The status pages over HTTP: access, routing, assets and event streams."""
 
 import asyncio
 import contextvars
@@ -39,7 +39,7 @@ _POLICY: Final = (
 )
 _HTML: Final = "text/html; charset=utf-8"
 _SECONDS: Final = 2.0
-"""Seconds that a page may read the ledger."""
+"""Time limit in seconds for reading the ledger for a page."""
 _THREADS: Final = 2
 _ASSETS: Final = {
     "style.css": "text/css; charset=utf-8",
@@ -56,7 +56,7 @@ _TURNS: Final = 200
 
 
 class StatusPages:
-    """The pages of a ledger. `live` returns the state of a daemon, `desired` the accounts of the files, if any."""
+    """The pages of a ledger. `live` returns the state of the daemon, `desired` the accounts of the files, if any."""
 
     def __init__(
         self,
@@ -72,12 +72,12 @@ class StatusPages:
         self._live = live
         self._desired = desired
         self._now = now
-        self._checked = False
-        self._soon = NextChanges()
-        self._one = Lock()
+        self._is_checked = False
+        self._next_changes = NextChanges()
+        self._lock = Lock()
         # separate threads: those of the daemon's ledger must not wait for readers
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="page")
-        self.events = EventStreams(self._trace)
+        self.events = EventStreams(self._ledger_state)
 
     def close(self) -> None:
         """End event streams and threads."""
@@ -92,23 +92,23 @@ class StatusPages:
         headers["Content-Security-Policy"] = _POLICY
         # the path before percent-decoding
         path, _mark, query = request.raw_path.partition("?")
-        posted = path in {"/login", "/logout"} and request.method == "POST"
-        if request.method not in {"GET", "HEAD"} and not posted:
+        is_login = path in {"/login", "/logout"} and request.method == "POST"
+        if request.method not in {"GET", "HEAD"} and not is_login:
             return HttpResponse(405, b"GET or HEAD\n", headers={"Allow": "GET, HEAD"})
         for name, kind in _ASSETS.items():
             if path == _url(name):
                 return HttpResponse(200, asset(name), kind, {"Cache-Control": "public, max-age=31536000, immutable"})
         try:
-            if posted:
+            if is_login:
                 return await self._entrance(request, path)
-            denied = self._access.denied(
+            denied = self._access.deny(
                 request.headers.get("Host", ""),
                 request.headers.get("Authorization"),
                 request.cookies.get(COOKIE),
                 request.remote or "",
             )
         except TooManyAttempts:
-            return self._said(
+            return self._message(
                 429, _("Too many wrong tokens"), _("Wait a minute, then try again."), {"Retry-After": "60"}
             )
         if denied is not None:
@@ -119,38 +119,38 @@ class StatusPages:
             if self.events.full:
                 return HttpResponse(503, b"too many listen\n", headers={"Retry-After": "60"})
             return await self.events.stream(request, headers, last)
-        return await self._shown(path, query)
+        return await self._page(path, query)
 
     async def _entrance(self, request: web.BaseRequest, path: str) -> HttpResponse:
         # a forged header only costs the client its own session
-        proxied = request.headers.get("X-Forwarded-Proto", "").partition(",")[0].strip().lower() == "https"
-        only = "HttpOnly; SameSite=Strict; Secure" if proxied else "HttpOnly; SameSite=Strict"
-        gone = f"{COOKIE}=; Path=/; Max-Age=0; {only}"
-        if path == "/logout" or not self._access.guarded:
-            return HttpResponse(303, b"", headers={"Location": "/", "Set-Cookie": gone})
+        is_https = request.headers.get("X-Forwarded-Proto", "").partition(",")[0].strip().lower() == "https"
+        only = "HttpOnly; SameSite=Strict; Secure" if is_https else "HttpOnly; SameSite=Strict"
+        no_cookie = f"{COOKIE}=; Path=/; Max-Age=0; {only}"
+        if path == "/logout" or not self._access.requires_token:
+            return HttpResponse(303, b"", headers={"Location": "/", "Set-Cookie": no_cookie})
         body = b""
         while len(body) <= _FORM and (data := await request.content.read(_FORM)):
             body += data
         try:
-            given = dict(parse_qsl(body[:_FORM].decode("ascii"), max_num_fields=2)).get("token", "")
+            token = dict(parse_qsl(body[:_FORM].decode("ascii"), max_num_fields=2)).get("token", "")
         except ValueError:
-            given = ""
-        value = self._access.login(given, request.remote or "")
-        if value is None:
+            token = ""
+        session = self._access.login(token, request.remote or "")
+        if session is None:
             return self._login(_("That is not the token."))
-        cookie = f"{COOKIE}={value}; Path=/; Max-Age=43200; {only}"
+        cookie = f"{COOKIE}={session}; Path=/; Max-Age=43200; {only}"
         return HttpResponse(303, b"", headers={"Location": "/", "Set-Cookie": cookie})
 
     def _denied(self, denied: Denied) -> HttpResponse:
         match denied:
             case Denied.HOST:
-                return self._said(
+                return self._message(
                     421,
                     _("This name is not known here"),
                     _("Ask for the page by 127.0.0.1 or localhost, or give it a token with --token-file."),
                 )
             case Denied.NO_TOKEN:
-                return self._said(
+                return self._message(
                     403,
                     _("There is no token"),
                     _(
@@ -165,15 +165,15 @@ class StatusPages:
         page = status_pages.message(self._frame("", None), _("Log in"), text, login=True)
         return HttpResponse(401, page.encode(), _HTML, {"WWW-Authenticate": "Bearer"})
 
-    def _said(self, code: int, title: str, text: str, headers: dict[str, str] | None = None) -> HttpResponse:
+    def _message(self, code: int, title: str, text: str, headers: dict[str, str] | None = None) -> HttpResponse:
         page = status_pages.message(self._frame("", None), title, text)
         return HttpResponse(code, page.encode(), _HTML, headers or {})
 
-    async def _shown(self, path: str, query: str) -> HttpResponse:
+    async def _page(self, path: str, query: str) -> HttpResponse:
         loop = asyncio.get_running_loop()
         version = await loop.run_in_executor(self._threads, self.events.version)
         try:
-            asked = views.PageRequest(
+            page_request = views.PageRequest(
                 path=() if path == "/" else tuple(unquote(part, errors="strict") for part in path.split("/")[1:]),
                 query=dict(parse_qsl(query, max_num_fields=_PARTS, errors="strict")),
                 now=self._now(),
@@ -181,32 +181,34 @@ class StatusPages:
                 coming=self._upcoming,
             )
         except ValueError:
-            return self._said(400, _("No such address"), _("Start from the first page: /"))
+            return self._message(400, _("No such address"), _("Start from the first page: /"))
         context = contextvars.copy_context()
-        return await loop.run_in_executor(self._threads, lambda: context.run(self._made, asked, version))
+        return await loop.run_in_executor(self._threads, lambda: context.run(self._build, page_request, version))
 
-    def _made(self, asked: views.PageRequest, version: str) -> HttpResponse:
+    def _build(self, page_request: views.PageRequest, version: str) -> HttpResponse:
         """Build a page, in a thread."""
         try:
-            with reading(self._ledger, skip_check=self._checked, seconds=_SECONDS) as connection:
-                self._checked = True
+            with reading(self._ledger, skip_check=self._is_checked, seconds=_SECONDS) as connection:
+                self._is_checked = True
                 if connection is None:
                     with closing(empty_ledger()) as empty:
-                        here, body = views.build_page(empty, asked)
+                        here, body = views.build_page(empty, page_request)
                 else:
-                    here, body = views.build_page(connection, asked)
+                    here, body = views.build_page(connection, page_request)
         except views.PageNotFound:
-            return self._said(404, _("There is no such page"), _("It may be of a run that was forgotten. Begin at /"))
+            return self._message(
+                404, _("There is no such page"), _("It may be of a run that was forgotten. Begin at /")
+            )
         except TimeoutError:
-            return self._said(
+            return self._message(
                 503,
                 _("The ledger takes too long"),
                 _("Try again in a moment. If it stays so, forget old runs with history --prune-older-than."),
                 {"Retry-After": "5"},
             )
         except LedgerError as error:
-            return self._said(503, _("The ledger cannot be read"), translated(str(error)), {"Retry-After": "5"})
-        frame = self._frame(here, asked.live, version)
+            return self._message(503, _("The ledger cannot be read"), translated(str(error)), {"Retry-After": "5"})
+        frame = self._frame(here, page_request.live, version)
         return HttpResponse(200, status_pages.page(frame, body).encode(errors="replace"), _HTML)
 
     def _frame(self, here: str, live: DaemonState | None, version: str = "") -> status_pages.Frame:
@@ -216,7 +218,7 @@ class StatusPages:
             ledger=self._ledger.name,
             assets={name: _url(name) for name in _ASSETS},
             live=live,
-            leave=self._access.guarded,
+            leave=self._access.requires_token,
             version=version,
         )
 
@@ -225,26 +227,26 @@ class StatusPages:
         if self._desired is None:
             return None
         now = self._now()
-        with self._one:
-            turns = self._soon.next(self._desired(), now, days=_DAYS, most=_TURNS + 1)
-        told = tuple(
+        with self._lock:
+            turns = self._next_changes.next(self._desired(), now, days=_DAYS, most=_TURNS + 1)
+        upcoming = tuple(
             UpcomingChange(format_utc(turn.when), turn.account, turn.before, turn.after, turn.count, turn.why)
             for turn in turns[:_TURNS]
         )
-        return UpcomingChanges(format_utc(now + timedelta(_DAYS)), told, more=len(turns) > _TURNS)
+        return UpcomingChanges(format_utc(now + timedelta(_DAYS)), upcoming, more=len(turns) > _TURNS)
 
-    def _trace(self) -> object:
-        """Return a value that changes whenever a run writes to the ledger."""
-        found: list[Any] = []
+    def _ledger_state(self) -> object:
+        """Return a value that differs after every write to the ledger."""
+        states: list[Any] = []
         for path in (self._ledger, self._ledger.with_name(f"{self._ledger.name}-wal")):
             try:
-                told = path.stat()
+                stat = path.stat()
             except OSError:
-                found.append(None)
+                states.append(None)
             else:
                 # a reader may create an empty one, and delete it
-                found.append((told.st_mtime_ns, told.st_size, told.st_ino) if told.st_size else None)
-        return found
+                states.append((stat.st_mtime_ns, stat.st_size, stat.st_ino) if stat.st_size else None)
+        return states
 
 
 @cache

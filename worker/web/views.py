@@ -1,4 +1,4 @@
-"""Read the content of each page from the ledger. These functions block, and run in a thread."""
+"""The content of each status page, read from the ledger. These functions block, and run in a thread."""
 
 import sqlite3
 from collections.abc import Callable, Mapping
@@ -32,7 +32,7 @@ class PageNotFound(Exception):
 
 
 class PageRequest(Struct, frozen=True, kw_only=True):
-    """A request: the decoded parts of its path, its query, and the state of the daemon."""
+    """A page request: the decoded parts of its path, its query, and the state of the daemon."""
 
     path: tuple[str, ...]
     query: Mapping[str, str]
@@ -41,7 +41,7 @@ class PageRequest(Struct, frozen=True, kw_only=True):
     coming: Callable[[], UpcomingChanges | None]
 
     def text(self, name: str) -> str:
-        """Return a text of the query."""
+        """Return a text parameter of the query, cut to its limit."""
         return self.query.get(name, "")[:_TEXT]
 
     def place(self, name: str) -> int | None:
@@ -60,29 +60,29 @@ class PageRequest(Struct, frozen=True, kw_only=True):
         return f"0{digits.removeprefix('82').lstrip('0')}" if text.strip().startswith("+82") else digits
 
 
-def build_page(connection: sqlite3.Connection, asked: PageRequest) -> tuple[str, status_pages.Body]:
+def build_page(connection: sqlite3.Connection, request: PageRequest) -> tuple[str, status_pages.Body]:
     """Return the requested page, and its entry in the navigation.
 
     Raises:
-        Missing: there is none.
+        PageNotFound: there is no such page.
     """
-    match asked.path:
+    match request.path:
         case ():
-            return "/", _overview(connection, asked)
+            return "/", _overview(connection, request)
         case ("accounts", key):
-            return "/", _account(connection, asked, key)
+            return "/", _account(connection, request, key)
         case ("runs",):
-            return "/runs", _runs(connection, asked)
+            return "/runs", _runs(connection, request)
         case ("runs", run_id):
-            return "/runs", _run(connection, asked, run_id)
+            return "/runs", _run(connection, request, run_id)
         case ("numbers",):
-            return "/numbers", _number(connection, asked, asked.digits)
+            return "/numbers", _number(connection, request, request.digits)
         case ("numbers", phone):
-            return "/numbers", _number(connection, asked, _phone(phone))
+            return "/numbers", _number(connection, request, _phone(phone))
         case ("transitions",):
-            return "/transitions", status_pages.Transitions(coming=asked.coming())
+            return "/transitions", status_pages.Transitions(coming=request.coming())
         case ("quota",):
-            return "/quota", _quota(connection, asked)
+            return "/quota", _quota(connection, request)
         case _:
             raise PageNotFound
 
@@ -96,79 +96,83 @@ def _phone(text: str) -> str:
     raise PageNotFound
 
 
-def _overview(connection: sqlite3.Connection, asked: PageRequest) -> status_pages.Overview:
-    every = ledger.account_states(connection)
-    q, show = asked.text("q"), asked.text("show")
-    folded = q.casefold()
-    fitting = [each for each in every if folded in each.account.casefold() and not (show == "needing" and each.calm)]
-    after = (asked.query.get("after", ""), asked.query.get("key", ""))
-    rest = [each for each in fitting if (each.account, each.key) > after] if any(after) else fitting
-    shown = rest[:_ROWS]
+def _overview(connection: sqlite3.Connection, request: PageRequest) -> status_pages.Overview:
+    all_accounts = ledger.account_states(connection)
+    q, show = request.text("q"), request.text("show")
+    search = q.casefold()
+    matching = [
+        each for each in all_accounts if search in each.account.casefold() and not (show == "needing" and each.calm)
+    ]
+    after = (request.query.get("after", ""), request.query.get("key", ""))
+    rest = [each for each in matching if (each.account, each.key) > after] if any(after) else matching
+    first = rest[:_ROWS]
     url = None
     if len(rest) > _ROWS:
-        url = status_pages.link("/", q=q, show=show, after=shown[-1].account, key=shown[-1].key)
-    needs = () if asked.live is None else asked.live.needs
+        url = status_pages.link("/", q=q, show=show, after=first[-1].account, key=first[-1].key)
+    needs = () if request.live is None else request.live.needs
     return status_pages.Overview(
-        accounts=shown,
-        found=len(fitting),
-        total=len(every),
-        troubled=sum(not each.calm for each in every),
-        differing=sum(each.differing for each in every),
+        accounts=first,
+        found=len(matching),
+        total=len(all_accounts),
+        troubled=sum(not each.calm for each in all_accounts),
+        differing=sum(each.differing for each in all_accounts),
         needs=needs[:_NEEDS],
         more_needs=max(0, len(needs) - _NEEDS),
         runs=ledger.runs(connection, limit=_FEW),
-        coming=asked.coming(),
+        coming=request.coming(),
         q=q,
         show=show,
         next=url,
-        differ={} if asked.live is None else {each.account: each.differing for each in asked.live.seen},
+        differ={} if request.live is None else {each.account: each.differing for each in request.live.seen},
     )
 
 
-def _account(connection: sqlite3.Connection, asked: PageRequest, key: str) -> status_pages.Account:
-    standing = ledger.account(connection, key, asked.query.get("name", ""))
-    if standing is None:
+def _account(connection: sqlite3.Connection, request: PageRequest, key: str) -> status_pages.Account:
+    state = ledger.account(connection, key, request.query.get("name", ""))
+    if state is None:
         raise PageNotFound
     here = status_pages.account_url(key)
-    name = standing.account if standing.unread else None
-    runs = ledger.runs_of(connection, key, standing.account, before=asked.place("before"), limit=_FEW + 1)
-    numbers = ledger.last_writes(connection, key, prefix=asked.digits, after=asked.text("after"), limit=_ROWS + 1)
+    name = state.account if state.unread else None
+    runs = ledger.runs_of(connection, key, state.account, before=request.place("before"), limit=_FEW + 1)
+    numbers = ledger.last_writes(connection, key, prefix=request.digits, after=request.text("after"), limit=_ROWS + 1)
     return status_pages.Account(
-        standing=standing,
+        standing=state,
         runs=runs[:_FEW],
         older=status_pages.link(here, name=name, before=runs[_FEW - 1].place) if len(runs) > _FEW else None,
-        needing=ledger.numbers(connection, standing.place, limit=_FEW, attention_only=True),
+        needing=ledger.numbers(connection, state.place, limit=_FEW, attention_only=True),
         numbers=numbers[:_ROWS],
-        prefix=asked.digits,
-        next=status_pages.link(here, q=asked.digits, after=numbers[_ROWS - 1].phone) if len(numbers) > _ROWS else None,
-        needs=_needs(asked.live, standing),
-        read_as=ledger.keys_of_name(connection, standing.name)[:_FEW] if standing.unread else (),
+        prefix=request.digits,
+        next=status_pages.link(here, q=request.digits, after=numbers[_ROWS - 1].phone)
+        if len(numbers) > _ROWS
+        else None,
+        needs=_needs(request.live, state),
+        read_as=ledger.keys_of_name(connection, state.name)[:_FEW] if state.unread else (),
     )
 
 
-def _needs(live: DaemonState | None, standing: AccountState) -> tuple[AttentionItem, ...]:
+def _needs(live: DaemonState | None, state: AccountState) -> tuple[AttentionItem, ...]:
     """Return the attention items of an account."""
-    return () if live is None else tuple(need for need in live.needs if need.account == standing.account)[:_ROWS]
+    return () if live is None else tuple(need for need in live.needs if need.account == state.account)[:_ROWS]
 
 
-def _runs(connection: sqlite3.Connection, asked: PageRequest) -> status_pages.Runs:
-    runs = ledger.runs(connection, before=asked.query.get("before"), limit=_RUNS + 1)
+def _runs(connection: sqlite3.Connection, request: PageRequest) -> status_pages.Runs:
+    runs = ledger.runs(connection, before=request.query.get("before"), limit=_RUNS + 1)
     return status_pages.Runs(
         runs=runs[:_RUNS], next=status_pages.link("/runs", before=runs[_RUNS - 1].run_id) if len(runs) > _RUNS else None
     )
 
 
-def _run(connection: sqlite3.Connection, asked: PageRequest, run_id: str) -> status_pages.Run:
+def _run(connection: sqlite3.Connection, request: PageRequest, run_id: str) -> status_pages.Run:
     run = ledger.run(connection, run_id)
     if run is None:
         raise PageNotFound
-    here, show, entry = status_pages.run_url(run_id), asked.text("show"), asked.place("entry")
-    needing = show == "needing"
+    here, show, entry = status_pages.run_url(run_id), request.text("show"), request.place("entry")
+    attention_only = show == "needing"
     accounts: list[AccountState] = []
     chosen = None
     if entry is None:
         accounts = ledger.entries_of(
-            connection, run_id, after=asked.place("after") or 0, limit=_ROWS + 1, attention_only=needing
+            connection, run_id, after=request.place("after") or 0, limit=_ROWS + 1, attention_only=attention_only
         )
         numbers = []
     else:
@@ -176,13 +180,18 @@ def _run(connection: sqlite3.Connection, asked: PageRequest, run_id: str) -> sta
         if chosen is None or chosen.place != entry:
             raise PageNotFound
         numbers = ledger.numbers(
-            connection, entry, prefix=asked.digits, after=asked.text("after"), limit=_ROWS + 1, attention_only=needing
+            connection,
+            entry,
+            prefix=request.digits,
+            after=request.text("after"),
+            limit=_ROWS + 1,
+            attention_only=attention_only,
         )
     following, further = None, None
     if len(accounts) > _ROWS:
         following = status_pages.link(here, show=show, after=accounts[_ROWS - 1].place)
     if len(numbers) > _ROWS:
-        further = status_pages.link(here, entry=entry, q=asked.digits, show=show, after=numbers[_ROWS - 1].phone)
+        further = status_pages.link(here, entry=entry, q=request.digits, show=show, after=numbers[_ROWS - 1].phone)
     return status_pages.Run(
         run=run,
         accounts=accounts[:_ROWS],
@@ -190,31 +199,31 @@ def _run(connection: sqlite3.Connection, asked: PageRequest, run_id: str) -> sta
         next=following,
         chosen=chosen,
         numbers=numbers[:_ROWS],
-        prefix=asked.digits,
+        prefix=request.digits,
         more=further,
     )
 
 
-def _number(connection: sqlite3.Connection, asked: PageRequest, phone: str) -> status_pages.Number:
-    steps = ledger.number_runs(connection, phone, before=asked.place("before"), limit=_RUNS + 1) if phone else []
+def _number(connection: sqlite3.Connection, request: PageRequest, phone: str) -> status_pages.Number:
+    steps = ledger.number_runs(connection, phone, before=request.place("before"), limit=_RUNS + 1) if phone else []
     further = None
     if len(steps) > _RUNS:
         further = status_pages.link(status_pages.number_url(phone), before=steps[_RUNS - 1].place)
-    return status_pages.Number(phone=phone or None, asked=asked.text("q") or phone, steps=steps[:_RUNS], next=further)
+    return status_pages.Number(phone=phone or None, asked=request.text("q") or phone, steps=steps[:_RUNS], next=further)
 
 
-def _quota(connection: sqlite3.Connection, asked: PageRequest) -> status_pages.Quotas:
-    minute = asked.now.replace(second=0, microsecond=0)
+def _quota(connection: sqlite3.Connection, request: PageRequest) -> status_pages.Quotas:
+    minute = request.now.replace(second=0, microsecond=0)
     hour = minute.replace(minute=0)
     minutes = [format_utc(minute - timedelta(minutes=before)) for before in range(59, -1, -1)]
     hours = [format_utc(hour - timedelta(hours=before)) for before in range(23, -1, -1)]
     return status_pages.Quotas(
-        minutes=_filled(minutes, ledger.write_counts(connection, minutes[0])),
-        hours=_filled(hours, ledger.write_counts(connection, hours[0], by_hour=True)),
+        minutes=_fill(minutes, ledger.write_counts(connection, minutes[0])),
+        hours=_fill(hours, ledger.write_counts(connection, hours[0], by_hour=True)),
     )
 
 
-def _filled(starts: list[str], windows: list[WriteBucket]) -> list[WriteBucket]:
-    """Return a window for each start, with zero writes by default; none at all if there were no writes."""
+def _fill(starts: list[str], windows: list[WriteBucket]) -> list[WriteBucket]:
+    """Return a bucket for each start, with zero writes by default; none at all if there were no writes."""
     writes = {window.start: window.writes for window in windows}
     return [WriteBucket(start, writes.get(start, 0)) for start in starts] if writes else []

@@ -8,11 +8,11 @@ from worker.daemon.notify.changes import (
     NotifiedAccount,
     NotifyState,
     WriteSummary,
-    decoded,
+    decode,
     notifications,
-    started,
-    stopping,
-    updated,
+    start_notification,
+    stop_notification,
+    update_account,
 )
 from worker.model.errors import ErrorInfo, NumberError, Refusal
 from worker.model.plans import AccountPlan, Action, Cause, Change, Notice, NoticeKind, Verdict
@@ -51,51 +51,53 @@ def news(before: NotifiedAccount, now: NotifiedAccount) -> list[str]:
 
 def test_drift_is_reported_once_and_its_end_too() -> None:
     """Numbers that others changed and that no run wrote back are reported once by cause, and when they are right."""
-    drifted = updated(NotifiedAccount(), plan(DRIFTED, BOTH, ASKED), None, "r1")
+    drifted = update_account(NotifiedAccount(), plan(DRIFTED, BOTH, ASKED), None, "r1")
     assert drifted.drift == {A: Cause.EXTERNAL_DRIFT, B: Cause.BOTH}
     assert news(NotifiedAccount(), drifted) == [
         f"2 numbers changed by others (1 of them also in the file) / {A} / {B}",
     ]
-    again = updated(drifted, plan(DRIFTED, BOTH), None, "r2")
+    again = update_account(drifted, plan(DRIFTED, BOTH), None, "r2")
     assert news(drifted, again) == []
-    assert news(again, updated(again, plan(), None, "r3")) == ["external changes were reverted"]
+    assert news(again, update_account(again, plan(), None, "r3")) == ["external changes were reverted"]
 
 
 def test_drift_fixed_by_the_same_pass_is_reported_with_it() -> None:
     """It is news of both events, and leaves nothing behind."""
     done = result(number(DRIFTED, Outcome.CHANGED), number(ASKED, Outcome.CHANGED))
-    now = updated(NotifiedAccount(), plan(DRIFTED, ASKED), done, "r1")
+    now = update_account(NotifiedAccount(), plan(DRIFTED, ASKED), done, "r1")
     assert now == NotifiedAccount(written=WriteSummary("r1", 1, 1, 1, (A,)))
     assert news(NotifiedAccount(), now) == [
         "1 activated, 1 deactivated (run r1)",
         f"1 number changed by others, reverted (run r1) / {A}",
     ]
-    assert news(now, updated(now, plan(), None, "r2")) == []
+    assert news(now, update_account(now, plan(), None, "r2")) == []
 
 
 def test_an_account_that_cannot_be_read_keeps_what_was_known() -> None:
     """A failed read is reported with its reason, and resolves neither drift nor holds."""
-    before = updated(NotifiedAccount(), plan(DRIFTED, HELD, notices=(SOON,)), None, "r1")
+    before = update_account(NotifiedAccount(), plan(DRIFTED, HELD, notices=(SOON,)), None, "r1")
     broken = plan(verdict=Verdict.ERROR, error=ErrorInfo("ServerError", "the server failed"))
-    failing = updated(before, broken, None, "r2")
+    failing = update_account(before, broken, None, "r2")
     assert (failing.drift, failing.held, failing.notices) == (before.drift, before.held, before.notices)
     assert news(before, failing) == ["failing: the server failed (ServerError)"]
-    assert news(failing, updated(failing, broken, None, "r3")) == []
-    assert news(failing, updated(failing, plan(DRIFTED, HELD, notices=(SOON,)), None, "r4")) == ["working again"]
+    assert news(failing, update_account(failing, broken, None, "r3")) == []
+    assert news(failing, update_account(failing, plan(DRIFTED, HELD, notices=(SOON,)), None, "r4")) == ["working again"]
 
 
 @pytest.mark.parametrize("outcome", [RunOutcome.LOCKED, RunOutcome.INTERRUPTED, RunOutcome.REFUSED])
 def test_pass_that_could_not_run_is_no_news(outcome: RunOutcome) -> None:
     """A busy account, a stop and a stale plan leave the state unchanged."""
-    before = updated(NotifiedAccount(), plan(DRIFTED), None, "r1")
+    before = update_account(NotifiedAccount(), plan(DRIFTED), None, "r1")
     held = result(outcome=outcome, error=ErrorInfo("AccountBusy", "another run holds it"))
-    assert updated(before, plan(DRIFTED, HELD), held, "r2") == before
+    assert update_account(before, plan(DRIFTED, HELD), held, "r2") == before
 
 
 def test_writes_before_a_stop_are_reported() -> None:
     """Numbers that an interrupted run had changed are news all the same."""
     stopped = result(number(ASKED, Outcome.CHANGED), outcome=RunOutcome.INTERRUPTED)
-    assert news(NotifiedAccount(), updated(NotifiedAccount(), plan(ASKED), stopped, "r1")) == ["1 activated (run r1)"]
+    assert news(NotifiedAccount(), update_account(NotifiedAccount(), plan(ASKED), stopped, "r1")) == [
+        "1 activated (run r1)"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -116,11 +118,11 @@ def test_numbers_that_fail_make_an_account_failing() -> None:
     failed = result(
         number(DRIFTED, Outcome.FAILED, error), number(ASKED, Outcome.UNVERIFIED), outcome=RunOutcome.PARTIAL
     )
-    now = updated(NotifiedAccount(), plan(DRIFTED, ASKED), failed, "r1")
+    now = update_account(NotifiedAccount(), plan(DRIFTED, ASKED), failed, "r1")
     assert now.failing == "2 numbers failed or are unverified: the server failed (ServerError)"
     assert now.drift == {A: Cause.EXTERNAL_DRIFT}
     unproven = result(number(ASKED, Outcome.UNVERIFIED), outcome=RunOutcome.PARTIAL)
-    assert updated(now, plan(ASKED), unproven, "r2").failing == "1 number failed or is unverified"
+    assert update_account(now, plan(ASKED), unproven, "r2").failing == "1 number failed or is unverified"
 
 
 def test_a_run_that_ends_early_is_a_failure() -> None:
@@ -128,29 +130,29 @@ def test_a_run_that_ends_early_is_a_failure() -> None:
     out = result(
         number(ASKED, Outcome.NOT_ATTEMPTED), outcome=RunOutcome.FAILED, error=ErrorInfo("CircuitOpen", "no answer")
     )
-    now = updated(NotifiedAccount(), plan(ASKED, notices=(SOON,)), out, "r1")
+    now = update_account(NotifiedAccount(), plan(ASKED, notices=(SOON,)), out, "r1")
     assert (now.failing, now.notices) == ("no answer (CircuitOpen)", (SOON,))
 
 
 def test_refusals_are_reported_by_rule() -> None:
     """A refused plan is reported with the rule's message, and when it is refused no longer."""
     refused = plan(ASKED, verdict=Verdict.REFUSED, refusals=(Refusal("min-active", "would leave none"),))
-    now = updated(NotifiedAccount(), refused, None, "r1")
+    now = update_account(NotifiedAccount(), refused, None, "r1")
     assert news(NotifiedAccount(), now) == ["nothing is written: refused by min-active / min-active: would leave none"]
     assert news(now, NotifiedAccount()) == ["no longer refused by min-active"]
     late = result(outcome=RunOutcome.REFUSED, refusals=(Refusal("max-deactivations", "takes 9"),))
-    assert updated(NotifiedAccount(), plan(), late, "r2").refused == {"max-deactivations": "takes 9"}
+    assert update_account(NotifiedAccount(), plan(), late, "r2").refused == {"max-deactivations": "takes 9"}
 
 
 def test_holds_are_reported_with_their_reasons() -> None:
     """Held deactivations are reported once each, some by name and the rest counted."""
     held = [Change(f"0101111000{index}", Action.HELD, "ACTIVE", "INACTIVE", "in use") for index in range(7)]
-    now = updated(NotifiedAccount(), plan(*held), None, "r1")
+    now = update_account(NotifiedAccount(), plan(*held), None, "r1")
     (line,) = news(NotifiedAccount(), now)
     assert line.startswith("7 deactivations held / 01011110000: in use / ")
     assert line.endswith("01011110004: in use / … and 2 more")
     ended = result(number(DRIFTED, Outcome.HELD, NumberError("ActivationsFailed", "group support needs 1")))
-    assert updated(NotifiedAccount(), plan(DRIFTED), ended, "r2").held == {A: "group support needs 1"}
+    assert update_account(NotifiedAccount(), plan(DRIFTED), ended, "r2").held == {A: "group support needs 1"}
     assert news(now, NotifiedAccount()) == ["no deactivation is held any more"]
 
 
@@ -175,17 +177,17 @@ def test_files_and_suspensions_are_reported() -> None:
 
 def test_daemon_reports_its_start_and_end() -> None:
     """Its start names how much it watches, its end why."""
-    assert started(1, "1.0") == Notification(Event.DAEMON, None, "watching 1 account (senderid 1.0)")
-    assert stopping("SIGTERM") == Notification(Event.DAEMON, None, "stopped watching: SIGTERM", over=True)
+    assert start_notification(1, "1.0") == Notification(Event.DAEMON, None, "watching 1 account (senderid 1.0)")
+    assert stop_notification("SIGTERM") == Notification(Event.DAEMON, None, "stopped watching: SIGTERM", over=True)
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"accounts": 1}', b"\xff", b'{"accounts": {"a": {"drift": 1}}}'])
 def test_invalid_saved_state_is_refused(data: bytes) -> None:
-    assert decoded(data) is None
+    assert decode(data) is None
 
 
 def test_a_kept_state_of_another_version_is_read() -> None:
     """Fields that are not known are left out, and missing ones have their defaults."""
-    assert decoded(b'{"newer": 1, "accounts": {"a": {"failing": "x", "newer": []}}}') == NotifyState(
+    assert decode(b'{"newer": 1, "accounts": {"a": {"failing": "x", "newer": []}}}') == NotifyState(
         accounts={"a": NotifiedAccount(failing="x")}
     )

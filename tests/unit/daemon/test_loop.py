@@ -75,7 +75,7 @@ def test_dry_run_reports_drift_once_and_never_writes() -> None:
 
     async def scenario() -> None:
         found = account()
-        daemon = Daemon([found], [wanting(found)], held=True)
+        daemon = Daemon([found], [wanting(found)], read_only=True)
         await daemon.live(1000)
         assert daemon.wire.writes == []
         assert daemon.books.opened == []

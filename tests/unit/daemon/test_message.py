@@ -14,7 +14,7 @@ FAILING = Notification(Event.FAILING, "main", "failing: no answer (CircuitOpen)"
 
 def made(*news: Notification, untold: int = 0) -> ChannelMessage:
     """The message of some news."""
-    return compose(news, CHANNEL, host="box", untold=untold)
+    return compose(news, CHANNEL, host="box", dropped=untold)
 
 
 def test_one_piece_of_news_is_its_own_headline() -> None:
@@ -95,7 +95,7 @@ NEWS = st.builds(
 @given(st.lists(NEWS, min_size=1, max_size=60), st.integers(0, 9))
 def test_any_news_make_a_bounded_harmless_message(news: list[Notification], untold: int) -> None:
     """Whatever texts news hold, a message has one line for a title, a few thousand characters, and nothing obeyed."""
-    message = compose(news, CHANNEL, host="box", untold=untold)
+    message = compose(news, CHANNEL, host="box", dropped=untold)
     assert message.title.isprintable()
     assert len(message.title) <= 200
     assert all(line.isprintable() for line in message.body.split("\n"))

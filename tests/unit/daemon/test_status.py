@@ -27,7 +27,7 @@ def test_what_a_pass_saw_is_known_until_the_next() -> None:
         daemon: Daemon
         following = LiveStatus(lambda: daemon.passes.quotas)
         rung: list[int] = []
-        following.changed = lambda: rung.append(1)
+        following.on_change = lambda: rung.append(1)
         suspended = wanting(two, suspend=Suspend("moving", "ann"))
         daemon = Daemon([one, two], [wanting(one), suspended], listeners=[following])
         following.follow(daemon.watch)

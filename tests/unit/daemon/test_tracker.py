@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from worker.daemon.notify.changes import Notification, NotifyState, decoded
+from worker.daemon.notify.changes import Notification, NotifyState, decode
 from worker.daemon.notify.tracker import Tracker
 from worker.daemon.passes import AccountPass, Pass
 from worker.model.errors import ErrorInfo
@@ -38,7 +38,7 @@ class Room:
         self.kept = kept
         self.writes = 0
         self.names = names
-        state = NotifyState() if kept is None else decoded(kept)
+        state = NotifyState() if kept is None else decode(kept)
         assert state is not None
         self.room = Tracker(state, send=self._send, keep=self._keep, names=lambda: self.names, version="1.0")
 

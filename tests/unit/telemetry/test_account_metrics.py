@@ -9,7 +9,15 @@ from worker.model.accounts import Status
 from worker.model.errors import ErrorInfo, Refusal
 from worker.model.plans import AccountPlan, Action, Cause, Change, Notice, NoticeKind, Verdict, tally
 from worker.model.results import AccountResult, NumberResult, Outcome, RunOutcome
-from worker.telemetry.account_metrics import ACTIONS, REST, STATUSES, AccountCounts, bounded, carried_out, planned
+from worker.telemetry.account_metrics import (
+    ACTIONS,
+    REST,
+    STATUSES,
+    AccountCounts,
+    count_plan,
+    count_result,
+    limit_accounts,
+)
 
 A, B, C = "01000000001", "01000000002", "0223456789"
 STATUSES_OF = {Status.ACTIVE: 4, Status.INACTIVE: 3}
@@ -35,7 +43,7 @@ def result(*numbers: NumberResult, outcome: RunOutcome = RunOutcome.CONVERGED) -
 
 def test_a_plan_is_counted_by_words() -> None:
     """Statuses, actions, causes and notices are counted; what no file lists does not differ from any file."""
-    found = planned(
+    found = count_plan(
         plan(
             change(A, Action.ACTIVATE, Cause.EXTERNAL_DRIFT),
             change(B, Action.HELD),
@@ -59,36 +67,36 @@ def test_a_plan_is_counted_by_words() -> None:
 
 def test_a_refused_plan_counts_as_refused() -> None:
     """It does until a read finds a plan that the safety rules accept."""
-    refused = planned(plan(verdict=Verdict.REFUSED, refusals=(Refusal("min-active", "no"),)), {}, AccountCounts())
+    refused = count_plan(plan(verdict=Verdict.REFUSED, refusals=(Refusal("min-active", "no"),)), {}, AccountCounts())
     assert refused.refused == 1
-    assert planned(plan(), {}, refused).refused == 0
+    assert count_plan(plan(), {}, refused).refused == 0
 
 
 def test_an_account_that_cannot_be_read_keeps_what_was_known() -> None:
     """A failed read removes no count, and the next successful read clears the failure."""
-    before = planned(plan(change(A, Action.ACTIVATE)), STATUSES_OF, AccountCounts())
+    before = count_plan(plan(change(A, Action.ACTIVATE)), STATUSES_OF, AccountCounts())
     broken = plan(verdict=Verdict.ERROR, error=ErrorInfo("ServerError", "down"))
-    failed = planned(broken, {}, before)
+    failed = count_plan(broken, {}, before)
     assert failed == structs.replace(before, failing=1)
-    assert planned(plan(), STATUSES_OF, failed).failing == 0
+    assert count_plan(plan(), STATUSES_OF, failed).failing == 0
 
 
 def test_an_account_that_a_stopped_run_did_not_come_to_is_not_failing() -> None:
     """A signal is no fault of the account."""
     stopped = plan(verdict=Verdict.ERROR, error=ErrorInfo("Interrupted", "stopped by SIGTERM"))
-    assert planned(stopped, {}, AccountCounts()) == AccountCounts()
+    assert count_plan(stopped, {}, AccountCounts()) == AccountCounts()
 
 
 def test_what_was_carried_out_moves() -> None:
     """A number that was changed has its new status and nothing more to be done; one that failed is as before."""
     changes = (change(A, Action.ACTIVATE, Cause.CONFIG_CHANGE), change(B, Action.ACTIVATE, Cause.BOTH))
-    before = planned(plan(*changes), STATUSES_OF, AccountCounts())
+    before = count_plan(plan(*changes), STATUSES_OF, AccountCounts())
     done = result(
         NumberResult(A, Action.ACTIVATE, "ACTIVE", "INACTIVE", "ACTIVE", Outcome.CHANGED, 1),
         NumberResult(B, Action.ACTIVATE, "ACTIVE", "INACTIVE", "INACTIVE", Outcome.FAILED, 1),
         outcome=RunOutcome.PARTIAL,
     )
-    after = carried_out(plan(*changes), done, before)
+    after = count_result(plan(*changes), done, before)
     assert after.statuses == {"ACTIVE": 5, "INACTIVE": 2}
     assert (after.actions["activate"], after.actions["unchanged"]) == (1, 3)
     assert after.causes == {"both": 1}
@@ -98,7 +106,7 @@ def test_what_was_carried_out_moves() -> None:
 def test_saved_plan_counts_nothing_without_a_read() -> None:
     """Changed numbers make no counts either, least of all negative ones."""
     done = result(NumberResult(A, Action.ACTIVATE, "ACTIVE", "INACTIVE", "ACTIVE", Outcome.CHANGED, 1))
-    assert carried_out(None, done, AccountCounts()) == AccountCounts()
+    assert count_result(None, done, AccountCounts()) == AccountCounts()
 
 
 @pytest.mark.parametrize(
@@ -106,7 +114,7 @@ def test_saved_plan_counts_nothing_without_a_read() -> None:
 )
 def test_only_a_failed_run_makes_an_account_failing(outcome: RunOutcome, failing: int) -> None:
     """Neither another run that has the account, nor a signal, nor a number that did not converge does."""
-    assert carried_out(None, result(outcome=outcome), AccountCounts()).failing == failing
+    assert count_result(None, result(outcome=outcome), AccountCounts()).failing == failing
 
 
 FIGURES = st.builds(
@@ -136,7 +144,7 @@ def nonzero(counts: object) -> dict[str, int]:
 @given(FLEET, st.integers(0, 12))
 def test_no_account_is_lost_or_counted_twice(figures: dict[str, AccountCounts], most: int) -> None:
     """Whatever the bound, the series add up to the whole fleet, with at most that many names and one more."""
-    published = bounded(figures, most)
+    published = limit_accounts(figures, most)
     assert total(published) == total(figures)
     names = set(published) - {REST}
     assert len(names) <= max(most, 0)
@@ -151,8 +159,8 @@ def test_named_accounts_depend_on_the_accounts_alone(
     """Names go to the gravest, in any order of accounts; an account without findings takes no place."""
     order = list(figures)
     random.shuffle(order)  # type: ignore[attr-defined] # hypothesis gives a random.Random
-    published = bounded(figures, most)
-    again = bounded({name: figures[name] for name in order}, most)
+    published = limit_accounts(figures, most)
+    again = limit_accounts({name: figures[name] for name in order}, most)
     assert published == again
     if len(set(figures) - {REST}) > most:
         named, unnamed = set(published) - {REST}, set(figures) - set(published) - {REST}

@@ -47,7 +47,7 @@ def test_who_is_gone_leaves_nothing_behind() -> None:
     """All labels of a removed account vanish."""
     published = metrics()
     for name in ("a", "b"):
-        published.planned(plan(name), {Status.ACTIVE: 1})
+        published.count_plan(plan(name), {Status.ACTIVE: 1})
     published.accounts(["b", "c"])
     found = samples(published)
     assert not [key for key in found if "a" in key[1:]]
@@ -59,7 +59,7 @@ def test_accounts_beyond_the_bound_are_one_sum() -> None:
     """A fleet of any size has a bounded number of labels, and an account that fails has its name."""
     published = metrics(accounts=2)
     for number in range(500):
-        published.planned(plan(f"a{number}", Verdict.ERROR if number == 77 else Verdict.OK), {Status.ACTIVE: 2})
+        published.count_plan(plan(f"a{number}", Verdict.ERROR if number == 77 else Verdict.OK), {Status.ACTIVE: 2})
     found = samples(published)
     assert {key[1] for key in found if key[0] == "senderid_account_failing"} == {"a77", "_other"}
     assert found["senderid_account_failing", "a77"] == 1
@@ -71,7 +71,7 @@ def test_a_name_of_any_text_is_a_label() -> None:
     """Quotes, line ends and Korean in an account's name come through as they are, in both formats."""
     name = 'a"b\\n\n서울'
     published = metrics()
-    published.planned(plan(name), {})
+    published.count_plan(plan(name), {})
     assert samples(published)["senderid_account_failing", name] == 0
     families = list(open_families(published.render("application/openmetrics-text")[0].decode()))  # type: ignore[no-untyped-call] # the library has no types there
     assert name in {sample.labels.get("account") for family in families for sample in family.samples}
@@ -91,7 +91,7 @@ def test_suspended_accounts_have_their_start() -> None:
     """Named accounts have their own; the others have that of the longest suspension."""
     published = metrics(accounts=1)
     for name in ("a", "b", "c"):
-        published.planned(plan(name, Verdict.ERROR if name == "a" else Verdict.OK), {})
+        published.count_plan(plan(name, Verdict.ERROR if name == "a" else Verdict.OK), {})
     published.suspended({"a": 5.0, "b": 9.0, "c": 7.0})
     found = samples(published)
     name = "senderid_account_suspended_since_timestamp_seconds"
@@ -104,10 +104,10 @@ def test_a_round_is_good_unless_every_account_fails() -> None:
     """One account that fails does not hide that the others are looked after; where all fail, none is good."""
     published = metrics()
     assert samples(published)[LAST_GOOD,] == 0
-    published.planned(plan("a", Verdict.ERROR), {})
+    published.count_plan(plan("a", Verdict.ERROR), {})
     published.passed()
     assert samples(published)[LAST_GOOD,] == 0
-    published.planned(plan("b"), {})
+    published.count_plan(plan("b"), {})
     published.passed()
     published.broke_off()
     found = samples(published)
@@ -146,7 +146,7 @@ def test_runs_and_numbers_are_counted_by_what_became_of_them() -> None:
     """Each run and each number of it has one outcome, from zero on."""
     published = metrics()
     counts = tally(Outcome, {Outcome.CHANGED: 3, Outcome.CONFLICT: 1})
-    published.carried_out(AccountResult(account="a", outcome=RunOutcome.PARTIAL, counts=counts))
+    published.count_result(AccountResult(account="a", outcome=RunOutcome.PARTIAL, counts=counts))
     published.run(RunOutcome.PARTIAL)
     found = samples(published)
     assert {key[1]: value for key, value in found.items() if key[0] == "senderid_number_outcomes_total"} == {

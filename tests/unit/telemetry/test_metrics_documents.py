@@ -25,7 +25,7 @@ PROMETHEUS: Final = ROOT / "deploy" / "prometheus"
 def families() -> dict[str, tuple[str, frozenset[str]]]:
     """Every metric that there is, by the name under which it is asked for: its type and its labels."""
     metrics = Metrics()
-    metrics.planned(AccountPlan(account="main", counts=tally(Action, {})), {Status.ACTIVE: 1})
+    metrics.count_plan(AccountPlan(account="main", counts=tally(Action, {})), {Status.ACTIVE: 1})
     metrics.suspended({"main": 1.0})
     metrics.request("GET", 0.1, 200)
     metrics.retried(ServerError("down"))

@@ -106,7 +106,7 @@ def test_a_gateway_that_hangs_costs_its_time_and_no_more() -> None:
 
         thread = threading.Thread(target=drip)
         thread.start()
-        failure = push(Metrics().registry, f"http://127.0.0.1:{server.getsockname()[1]}", "senderid", patience=0.2)
+        failure = push(Metrics().registry, f"http://127.0.0.1:{server.getsockname()[1]}", "senderid", timeout=0.2)
         given_up.set()
         thread.join()
     assert failure == "no answer within 0.2 seconds"

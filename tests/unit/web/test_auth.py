@@ -22,7 +22,7 @@ class Clock:
 @pytest.mark.parametrize("host", ["127.0.0.1:9464", "localhost", "LOCALHOST:1", "[::1]:9464", "[::1]"])
 def test_on_a_loopback_address_this_machine_is_answered(host: str) -> None:
     """By each of its names, with a port or without."""
-    assert Access(None, host="127.0.0.1").denied(host, None, None, PEER) is None
+    assert Access(None, host="127.0.0.1").deny(host, None, None, PEER) is None
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_on_a_loopback_address_this_machine_is_answered(host: str) -> None:
 )
 def test_the_address_that_is_listened_on_is_answered(listened: str, host: str) -> None:
     """The printed URL works."""
-    assert Access(None, host=listened).denied(host, None, None, PEER) is None
+    assert Access(None, host=listened).deny(host, None, None, PEER) is None
 
 
 @pytest.mark.parametrize(
@@ -38,31 +38,31 @@ def test_the_address_that_is_listened_on_is_answered(listened: str, host: str) -
 )
 def test_a_name_that_was_bound_anew_is_not_answered(host: str) -> None:
     """A site whose name was made to mean this machine gets nothing."""
-    assert Access(None, host="127.0.0.1").denied(host, None, None, PEER) is Denied.HOST
+    assert Access(None, host="127.0.0.1").deny(host, None, None, PEER) is Denied.HOST
 
 
 def test_other_machines_need_a_configured_token() -> None:
     """Without one no page is served, whatever they send."""
     access = Access(None, host="192.0.2.9")
-    assert access.denied("127.0.0.1", f"Bearer {TOKEN}", "1.x", PEER) is Denied.NO_TOKEN
-    assert not access.guarded
+    assert access.deny("127.0.0.1", f"Bearer {TOKEN}", "1.x", PEER) is Denied.NO_TOKEN
+    assert not access.requires_token
 
 
 def test_the_token_opens_to_programs_and_a_session_to_browsers() -> None:
     """A session is not the token, is of this token alone and ends by itself."""
     wall = Clock()
     access = Access(TOKEN, host="192.0.2.9", wall=wall)
-    assert access.denied("x", f"bearer {TOKEN}", None, PEER) is None
-    assert access.denied("x", None, None, PEER) is Denied.LOGIN
-    assert access.denied("x", f"Basic {TOKEN}", None, PEER) is Denied.LOGIN
-    assert access.denied("x", "Bearer 토큰", None, PEER) is Denied.LOGIN
+    assert access.deny("x", f"bearer {TOKEN}", None, PEER) is None
+    assert access.deny("x", None, None, PEER) is Denied.LOGIN
+    assert access.deny("x", f"Basic {TOKEN}", None, PEER) is Denied.LOGIN
+    assert access.deny("x", "Bearer 토큰", None, PEER) is Denied.LOGIN
     cookie = access.login(TOKEN, PEER)
     assert cookie is not None
     assert TOKEN not in cookie
-    assert access.denied("x", None, cookie, PEER) is None
-    assert Access(TOKEN + "x", host="192.0.2.9", wall=wall).denied("x", None, cookie, PEER) is Denied.LOGIN
+    assert access.deny("x", None, cookie, PEER) is None
+    assert Access(TOKEN + "x", host="192.0.2.9", wall=wall).deny("x", None, cookie, PEER) is Denied.LOGIN
     wall.now += 12 * 3600
-    assert access.denied("x", None, cookie, PEER) is Denied.LOGIN
+    assert access.deny("x", None, cookie, PEER) is Denied.LOGIN
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_the_token_opens_to_programs_and_a_session_to_browsers() -> None:
 )
 def test_a_made_up_session_opens_nothing(cookie: str) -> None:
     """Whatever it is made of."""
-    assert Access(TOKEN, host="127.0.0.1").denied("x", None, cookie, PEER) is Denied.LOGIN
+    assert Access(TOKEN, host="127.0.0.1").deny("x", None, cookie, PEER) is Denied.LOGIN
 
 
 def test_wrong_tokens_are_bounded() -> None:
@@ -80,13 +80,13 @@ def test_wrong_tokens_are_bounded() -> None:
     cookie = access.login(TOKEN, PEER)
     for _ in range(5):
         assert access.login("wrong", PEER) is None
-        assert access.denied("x", "Bearer wrong", None, PEER) is Denied.LOGIN
+        assert access.deny("x", "Bearer wrong", None, PEER) is Denied.LOGIN
     with pytest.raises(TooManyAttempts):
         access.login(TOKEN, PEER)
     with pytest.raises(TooManyAttempts):
-        access.denied("x", "Bearer wrong", None, PEER)
-    assert access.denied("x", f"Bearer {TOKEN}", None, PEER) is None
-    assert access.denied("x", None, cookie, PEER) is None
+        access.deny("x", "Bearer wrong", None, PEER)
+    assert access.deny("x", f"Bearer {TOKEN}", None, PEER) is None
+    assert access.deny("x", None, cookie, PEER) is None
     clock.now += 60
     assert access.login(TOKEN, PEER) is not None
 
@@ -118,7 +118,7 @@ def test_many_addresses_take_little_room() -> None:
         assert access.login("wrong", f"10.0.{number // 250}.{number % 250}") is None
         if number % 200 == 0:
             assert access.login("wrong", PEER) is None
-    assert len(access._wrong) == 1024
+    assert len(access._wrong_attempts) == 1024
     assert access.login("wrong", PEER) is None
     assert access.login("wrong", PEER) is None
     with pytest.raises(TooManyAttempts):

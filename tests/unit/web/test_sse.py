@@ -31,7 +31,7 @@ def _until(found: socket.socket, words: bytes) -> bytes:
 
 def test_listeners_get_changes_without_their_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a run records makes an event, which has a count and no name."""
-    monkeypatch.setattr("worker.web.sse._LOOK", 0.05)
+    monkeypatch.setattr("worker.web.sse._POLL_SECONDS", 0.05)
     path = record_run(tmp_path, "main")
     with serving(path) as url, _listen(url) as found:
         assert b"text/event-stream" in _until(found, b"event: hello")
@@ -88,8 +88,8 @@ def _eventually(holds: Callable[[], bool], seconds: float = 20) -> None:
 
 def test_silence_is_broken_by_signs_of_life_and_a_stream_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that proxies keep it, and none is kept for ever."""
-    monkeypatch.setattr("worker.web.sse._BEAT", 0.02)
-    monkeypatch.setattr("worker.web.sse._LIVES", 1.0)
+    monkeypatch.setattr("worker.web.sse._KEEP_ALIVE_SECONDS", 0.02)
+    monkeypatch.setattr("worker.web.sse._LIFETIME", 1.0)
     with serving(tmp_path / "ledger.db") as url, _listen(url) as found:
         _until(found, b": alive")
         while found.recv(4096):

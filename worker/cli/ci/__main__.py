@@ -224,7 +224,7 @@ def conclude(*, name: str, body: Path, footer: str, request: int, number: int, l
 
 @main.command()
 @_files
-def changed(*, files: tuple[str, ...]) -> None:
+def changed_(*, files: tuple[str, ...]) -> None:
     """Print whether the push of this workflow changed one of the files, true or false; GitHub only."""
     forge = _forge()
     if not isinstance(forge, GitHub):

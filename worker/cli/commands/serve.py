@@ -46,7 +46,7 @@ def command(*, listen: str, token_file: str | None, paths: Sequence[str], settin
 
     host, port = address(listen)
     allowed = read_access(settings, host)
-    if not (allowed.guarded or web.loopback(host)):
+    if not (allowed.requires_token or web.loopback(host)):
         raise UsageError(
             Message(
                 "--listen {listen!r}: other machines may see the pages only with a token: put one of "

@@ -129,7 +129,7 @@ class _Daemon:
         settings, resolver = self._settings, self._monitoring.resolver
         runtime = Runtime()
         passes = Passes(
-            settings, self._terms, run.transport, resolver, run.log, books=_Books(settings), conclude=overall
+            settings, self._terms, run.transport, resolver, run.log, ledgers=_Books(settings), conclude=overall
         )
         async with self._monitoring.over(self._names, lambda: passes.quotas, run.log) as (monitor, listeners):
             watch = WatchLoop(
@@ -140,7 +140,7 @@ class _Daemon:
                 settings=settings,
                 reread=self._reread,
                 begin=self._begin,
-                held=dry_run,
+                read_only=dry_run,
                 listeners=listeners,
                 systemd=Systemd(os.environ),
             )

@@ -1,1 +1,1 @@
-"""Notifications: what changed, and its way to channels."""
+"""Notifications of changes, and their delivery to channels."""

@@ -1,7 +1,7 @@
-"""Send messages by Apprise, the library that reaches mail, chats and webhooks. No other module imports it.
+"""Delivery of messages by Apprise, a library for mail, chats and webhooks. No other module imports it.
 
-It is imported when a channel is configured. Its log contains secrets of URLs and is dropped; the reason of a failed
-delivery is reported without any part of the channel's URL.
+It is imported only if a channel is configured. Its log contains secrets of URLs and is dropped. The reason of a failed
+delivery has no part of the channel's URL.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["AppriseSender", "open_sender"]
 
 _LOGS: Final = ("apprise", "urllib3")
-"""Loggers that would log URLs; a delivery's result has the warnings as well."""
+"""Loggers that would log URLs. The result of a delivery has their warnings."""
 
 _PART: Final = re.compile(r"[^/:@?&=#,\s]{4,}")
 """Parts of a URL that could be a token, a password or a target."""
@@ -75,7 +75,7 @@ def open_sender(name: str, url: str) -> "AppriseSender":
 
 
 class AppriseSender:
-    """Sends messages to one channel, each in a daemon thread of its own."""
+    """Sender of messages to one channel, each in its own daemon thread."""
 
     def __init__(self, name: str, service: "Apprise", secrets: Secrets) -> None:
         self.name = name
@@ -91,11 +91,11 @@ class AppriseSender:
         if self._thread is not None and self._thread.is_alive():
             return Message("the previous delivery is still running")
         loop = asyncio.get_running_loop()
-        done: asyncio.Future[str | None] = loop.create_future()
+        delivery: asyncio.Future[str | None] = loop.create_future()
 
         def settle(reason: str | None) -> None:
-            if not done.done():
-                done.set_result(reason)
+            if not delivery.done():
+                delivery.set_result(reason)
 
         def send() -> None:
             reason = self._send(message)
@@ -104,7 +104,7 @@ class AppriseSender:
 
         self._thread = Thread(target=send, name=f"notify {self.name}", daemon=True)
         self._thread.start()
-        return await done
+        return await delivery
 
     def _send(self, message: ChannelMessage) -> str | None:
         from apprise import NotifyFormat, NotifyType  # noqa: PLC0415 - see above
@@ -130,6 +130,6 @@ class AppriseSender:
 
 
 def _parts(url: str) -> Secrets:
-    """Return what no message may repeat: the URL and its parts, as written and decoded."""
+    """Return the parts of a URL that no message may repeat, as written and decoded."""
     parts = url.partition("://")[2]
     return Secrets((url, parts, *_PART.findall(parts), *_PART.findall(unquote(parts))))

@@ -1,6 +1,6 @@
-"""Derive notifications from changes of state between passes.
+"""Notifications from changes of state between passes.
 
-A state is notified once when it begins, however many passes find it, and once more when it is over.
+A state is notified once when it begins, and once when it ends.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,12 +19,12 @@ __all__ = [
     "NotifiedAccount",
     "NotifyState",
     "WriteSummary",
-    "decoded",
-    "encoded",
+    "decode",
+    "encode",
     "notifications",
-    "started",
-    "stopping",
-    "updated",
+    "start_notification",
+    "stop_notification",
+    "update_account",
 ]
 
 _SHOWN: Final = 5
@@ -35,7 +35,7 @@ _AS_DESIRED: Final = frozenset({Outcome.CHANGED, Outcome.UNCHANGED})
 _FAILED: Final = frozenset({Outcome.FAILED, Outcome.UNVERIFIED})
 _UNFINISHED: Final = frozenset({RunOutcome.FAILED, RunOutcome.PARTIAL})
 _NOTHING_SEEN: Final = frozenset({RunOutcome.LOCKED, RunOutcome.INTERRUPTED, RunOutcome.REFUSED})
-"""Without a refusing safety rule: the lease was taken, the run was stopped, or the plan was stale."""
+"""Outcomes without a new observation: another run had the lease, the run was stopped, or the plan was stale."""
 
 
 class Notification(Struct, frozen=True):
@@ -90,13 +90,13 @@ class NotifyState(Struct, frozen=True, kw_only=True, omit_defaults=True):
     suspended: str | None = None
 
 
-def encoded(state: NotifyState) -> bytes:
-    """Return a state as JSON, to keep across restarts."""
+def encode(state: NotifyState) -> bytes:
+    """Encode a state as JSON, to keep it across restarts."""
     return msgspec.json.encode(state, enc_hook=english)
 
 
-def decoded(data: bytes) -> NotifyState | None:
-    """Return the state of JSON that was kept, or None if it is invalid.
+def decode(data: bytes) -> NotifyState | None:
+    """Decode a saved state; None if it is invalid.
 
     Unknown fields are dropped, and missing fields have their defaults.
     """
@@ -106,19 +106,21 @@ def decoded(data: bytes) -> NotifyState | None:
         return None
 
 
-def updated(before: NotifiedAccount, plan: AccountPlan, result: AccountResult | None, run_id: str) -> NotifiedAccount:
-    """Return the state of an account after a pass that planned it, and carried the plan out if there is a result.
+def update_account(
+    before: NotifiedAccount, plan: AccountPlan, result: AccountResult | None, run_id: str
+) -> NotifiedAccount:
+    """Return the state of an account after a pass, with the result of the plan if it was carried out.
 
-    What the pass could not observe stays as it was `before`: the account could not be read, another run had its lease,
-    or it changed between two reads. So does its suspension, which is no part of a pass.
+    A state that the pass could not observe stays as in `before`: the account could not be read, another run had its
+    lease, or it changed between two reads. The suspension stays as well, as it is not part of a pass.
     """
-    ended = None if result is None else {number.phone: number for number in result.numbers}
-    done = [change for change in plan.changes if _outcome(change, ended) is Outcome.CHANGED]
-    written = _written(done, run_id) if done else before.written
+    results = None if result is None else {number.phone: number for number in result.numbers}
+    changed = [change for change in plan.changes if _outcome(change, results) is Outcome.CHANGED]
+    last_write = _summarize(changed, run_id) if changed else before.written
     if plan.verdict is Verdict.ERROR:
-        return structs.replace(before, failing=_failing(plan, result), written=written)
+        return structs.replace(before, failing=_failing(plan, result), written=last_write)
     if result is not None and not result.refusals and result.outcome in _NOTHING_SEEN:
-        return structs.replace(before, written=written)
+        return structs.replace(before, written=last_write)
     refusals = plan.refusals if result is None else (*plan.refusals, *result.refusals)
     return NotifiedAccount(
         failing=_failing(plan, result),
@@ -126,20 +128,20 @@ def updated(before: NotifiedAccount, plan: AccountPlan, result: AccountResult | 
         drift={
             change.phone: change.cause
             for change in plan.changes
-            if change.cause is not None and change.cause in _OUTSIDE and _outcome(change, ended) not in _AS_DESIRED
+            if change.cause is not None and change.cause in _OUTSIDE and _outcome(change, results) not in _AS_DESIRED
         },
-        held=dict(_held(plan, result)),
+        held=dict(_holds_of(plan, result)),
         notices=plan.notices if result is None or result.outcome is RunOutcome.FAILED else result.notices,
         suspended=before.suspended,
-        written=written,
+        written=last_write,
     )
 
 
-def _outcome(change: Change, ended: Mapping[str, NumberResult] | None) -> Outcome | None:
+def _outcome(change: Change, results: Mapping[str, NumberResult] | None) -> Outcome | None:
     """Return the outcome of a change, or None if it was not carried out. Results do not list unchanged numbers."""
-    if ended is None:
+    if results is None:
         return None
-    return ended[change.phone].outcome if change.phone in ended else Outcome.UNCHANGED
+    return results[change.phone].outcome if change.phone in results else Outcome.UNCHANGED
 
 
 def _failing(plan: AccountPlan, result: AccountResult | None) -> str | None:
@@ -148,24 +150,24 @@ def _failing(plan: AccountPlan, result: AccountResult | None) -> str | None:
         error = result.error or error
     if error is not None:
         return Message("{message} ({code})", message=error.message, code=error.code)
-    failed = [] if result is None else [number for number in result.numbers if number.outcome in _FAILED]
-    if not failed:
+    failures = [] if result is None else [number for number in result.numbers if number.outcome in _FAILED]
+    if not failures:
         return None
-    reason = next((number.error for number in failed if number.error), None)
+    reason = next((number.error for number in failures if number.error), None)
     if reason is None:
         return Message.plural(
-            "{count:,} number failed or is unverified", "{count:,} numbers failed or are unverified", len(failed)
+            "{count:,} number failed or is unverified", "{count:,} numbers failed or are unverified", len(failures)
         )
     return Message.plural(
         "{count:,} number failed or is unverified: {message} ({code})",
         "{count:,} numbers failed or are unverified: {message} ({code})",
-        len(failed),
+        len(failures),
         message=reason.message,
         code=reason.code,
     )
 
 
-def _held(plan: AccountPlan, result: AccountResult | None) -> Iterator[tuple[str, str]]:
+def _holds_of(plan: AccountPlan, result: AccountResult | None) -> Iterator[tuple[str, str]]:
     for change in plan.changes:
         if change.action is Action.HELD:
             yield change.phone, change.reason
@@ -174,29 +176,26 @@ def _held(plan: AccountPlan, result: AccountResult | None) -> Iterator[tuple[str
             yield number.phone, number.error.message
 
 
-def _written(done: Sequence[Change], run_id: str) -> WriteSummary:
-    right = [change.phone for change in done if change.cause in _OUTSIDE]
-    activated = sum(change.action is Action.ACTIVATE for change in done)
-    return WriteSummary(run_id, activated, len(done) - activated, len(right), tuple(right[:_SHOWN]))
+def _summarize(changes: Sequence[Change], run_id: str) -> WriteSummary:
+    reverted = [change.phone for change in changes if change.cause in _OUTSIDE]
+    activated = sum(change.action is Action.ACTIVATE for change in changes)
+    return WriteSummary(run_id, activated, len(changes) - activated, len(reverted), tuple(reverted[:_SHOWN]))
 
 
 def notifications(before: NotifyState, now: NotifyState) -> tuple[Notification, ...]:
-    """Return the notifications for the change from one state to another.
-
-    There are none for an account that is no longer managed.
-    """
-    found = [*_of_all(before, now)]
+    """Return the notifications for the change from one state to another. Accounts no longer managed have none."""
+    result = [*_of_all(before, now)]
     for name, account in now.accounts.items():
-        known = before.accounts.get(name, _NEVER_SEEN)
-        if known != account:
-            found += _of_account(name, known, account)
-    return tuple(found)
+        earlier = before.accounts.get(name, _NEVER_SEEN)
+        if earlier != account:
+            result += _of_account(name, earlier, account)
+    return tuple(result)
 
 
 _NEVER_SEEN: Final = NotifiedAccount()
 
 
-def started(accounts: int, version: str) -> Notification:
+def start_notification(accounts: int, version: str) -> Notification:
     """Return the notification that the daemon has started."""
     title = Message.plural(
         "watching {count:,} account (senderid {version})",
@@ -207,7 +206,7 @@ def started(accounts: int, version: str) -> Notification:
     return Notification(Event.DAEMON, None, title)
 
 
-def stopping(reason: str) -> Notification:
+def stop_notification(reason: str) -> Notification:
     """Return the notification that the daemon stops."""
     return Notification(Event.DAEMON, None, Message("stopped watching: {reason}", reason=reason), over=True)
 
@@ -238,9 +237,9 @@ def _of_account(name: str, before: NotifiedAccount, now: NotifiedAccount) -> Ite
     yield from _drift(name, before, now)
     yield from _writes(name, before, now)
     yield from _holds(name, before.held, now.held)
-    known = {_mark(notice) for notice in before.notices}
+    earlier = {_mark(notice) for notice in before.notices}
     for notice in now.notices:
-        if _mark(notice) not in known:
+        if _mark(notice) not in earlier:
             event = Event.EXPIRING if notice.kind is NoticeKind.EXPIRING else Event.NOTICE
             yield Notification(event, name, _of_phone(notice.phone, notice.message) if notice.phone else notice.message)
     yield from _suspension(name, before.suspended, now.suspended)
@@ -270,22 +269,22 @@ def _drift(name: str, before: NotifiedAccount, now: NotifiedAccount) -> Iterator
 
 
 def _writes(name: str, before: NotifiedAccount, now: NotifiedAccount) -> Iterator[Notification]:
-    done = now.written
-    if done is None or done == before.written:
+    summary = now.written
+    if summary is None or summary == before.written:
         return
-    yield Notification(Event.CHANGED, name, _switched(done))
-    if done.put_right and (now.drift or not before.drift):
+    yield Notification(Event.CHANGED, name, _summary_text(summary))
+    if summary.put_right and (now.drift or not before.drift):
         title = Message.plural(
             "{count:,} number changed by others, reverted (run {run})",
             "{count:,} numbers changed by others, reverted (run {run})",
-            done.put_right,
-            run=done.run_id,
+            summary.put_right,
+            run=summary.run_id,
         )
-        yield Notification(Event.DRIFT, name, title, _some(done.phones, done.put_right), over=True)
+        yield Notification(Event.DRIFT, name, title, _some(summary.phones, summary.put_right), over=True)
 
 
-def _switched(done: WriteSummary) -> Message:
-    on, off, run = done.activated, done.deactivated, done.run_id
+def _summary_text(summary: WriteSummary) -> Message:
+    on, off, run = summary.activated, summary.deactivated, summary.run_id
     if on and off:
         return Message(
             "{activated:,} activated, {deactivated:,} deactivated (run {run})", activated=on, deactivated=off, run=run
@@ -319,8 +318,8 @@ def _mark(notice: Notice) -> tuple[NoticeKind, str | None, str]:
 
 
 def _some(phones: Sequence[str], count: int | None = None) -> tuple[str, ...]:
-    shown = phones[:_SHOWN]
-    return (*shown, *_more((len(phones) if count is None else count) - len(shown)))
+    listed = phones[:_SHOWN]
+    return (*listed, *_more((len(phones) if count is None else count) - len(listed)))
 
 
 def _more(count: int) -> tuple[str, ...]:

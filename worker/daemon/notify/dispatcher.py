@@ -1,7 +1,7 @@
-"""Deliver notifications to channels without delaying runs.
+"""Delivery of notifications to channels, without delaying runs.
 
-Each channel has its own queue, gets one message at a time, and fails on its own. A failure is logged once. The
-notifications are kept and delivery is retried; the recovery of the channel is logged as well.
+Each channel has its own queue and gets one message at a time. A failure is logged once and affects no other channel.
+Its notifications stay queued and are retried; the recovery of the channel is logged.
 """
 
 import asyncio
@@ -19,10 +19,10 @@ from worker.model.ports import Log
 __all__ = ["Notifier", "Send", "deliver"]
 
 Send = Callable[[ChannelMessage], Awaitable[str | None]]
-"""Sends a message to a channel. Returns None if it was accepted, else the reason."""
+"""Sends a message to a channel. Returns None if the channel accepted it, else the reason."""
 
-_KEPT: Final = 10_000
-"""Notifications that are queued for one channel; a message lists some dozens, and counts the rest."""
+_QUEUE_CAP: Final = 10_000
+"""Most queued notifications of one channel; a message lists some dozens and counts the rest."""
 _FIRST_WAIT: Final = 30.0
 """Seconds until a failed delivery is retried; each further wait is twice as long."""
 _DOUBLINGS: Final = 6
@@ -31,11 +31,11 @@ _DRAIN: Final = 5.0
 """Seconds that shutdown waits for deliveries."""
 
 
-async def deliver(send: Send, told: ChannelMessage, seconds: float) -> str | None:
+async def deliver(send: Send, message: ChannelMessage, seconds: float) -> str | None:
     """Send a message within `seconds`. Return None if it was accepted, else the reason."""
     try:
         async with asyncio.timeout(seconds):
-            return await send(told)
+            return await send(message)
     except TimeoutError:
         return Message("no answer within {seconds:g} s", seconds=seconds)
     except Exception as error:  # noqa: BLE001 - no thread left, or a bug: a channel must not stop the daemon
@@ -43,7 +43,7 @@ async def deliver(send: Send, told: ChannelMessage, seconds: float) -> str | Non
 
 
 class Notifier:
-    """Delivers notifications to channels. An async context manager: its end delivers the queues, or logs the loss."""
+    """Dispatcher of notifications to channels. Leaving the async context delivers the queues, or logs the loss."""
 
     def __init__(
         self, channels: Sequence[tuple[Channel, Send]], log: Log, *, host: str, timeout_seconds: float
@@ -69,7 +69,7 @@ class Notifier:
             queue.log_lost()
 
     def notify(self, notifications: Sequence[Notification]) -> None:
-        """Queue notifications. It neither blocks nor raises, whatever the channels do."""
+        """Queue notifications. It neither blocks nor raises."""
         for queue in self._queues:
             queue.take(notifications)
 
@@ -84,18 +84,18 @@ class _ChannelQueue:
         self._host = host
         self._seconds = seconds
         self._waiting: list[Notification] = []
-        self._uncounted = 0
+        self._dropped = 0
         self._failures = 0
         self._awake = asyncio.Event()
         self._closing = asyncio.Event()
 
     def take(self, notifications: Sequence[Notification]) -> None:
         """Queue the events that the channel subscribes to; beyond the limit, count them."""
-        mine = [each for each in notifications if each.event in self._channel.events]
-        kept = mine[: _KEPT - len(self._waiting)]
-        self._waiting += kept
-        self._uncounted += len(mine) - len(kept)
-        if mine:
+        subscribed = [each for each in notifications if each.event in self._channel.events]
+        accepted = subscribed[: _QUEUE_CAP - len(self._waiting)]
+        self._waiting += accepted
+        self._dropped += len(subscribed) - len(accepted)
+        if subscribed:
             self._awake.set()
 
     def close(self) -> None:
@@ -121,7 +121,7 @@ class _ChannelQueue:
 
     def log_lost(self) -> None:
         """Log how many notifications were lost."""
-        lost = len(self._waiting) + self._uncounted
+        lost = len(self._waiting) + self._dropped
         if lost:
             self._log.warning("notify.undelivered", channel=self._channel.name, news=lost)
 
@@ -131,19 +131,19 @@ class _ChannelQueue:
                 await self._closing.wait()
 
     async def _deliver(self) -> bool:
-        count, untold = len(self._waiting), self._uncounted
-        told = compose(self._waiting, self._channel, host=self._host, untold=untold)
-        reason = await deliver(self._send, told, self._seconds)
+        count, dropped = len(self._waiting), self._dropped
+        message = compose(self._waiting, self._channel, host=self._host, dropped=dropped)
+        reason = await deliver(self._send, message, self._seconds)
         if reason is not None:
             if not self._failures:
                 self._log.warning(
-                    "notify.failed", channel=self._channel.name, news=count + untold, error_message=reason
+                    "notify.failed", channel=self._channel.name, news=count + dropped, error_message=reason
                 )
             self._failures += 1
             return False
         if self._failures:
-            self._log.info("notify.recovered", channel=self._channel.name, news=count + untold)
+            self._log.info("notify.recovered", channel=self._channel.name, news=count + dropped)
             self._failures = 0
         del self._waiting[:count]
-        self._uncounted -= untold
+        self._dropped -= dropped
         return True

@@ -1,4 +1,4 @@
-"""Compose one message of queued notifications: plain text of limited length, without control characters."""
+"""Messages of queued notifications: plain text of limited length, without control characters."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
@@ -18,10 +18,10 @@ __all__ = ["ChannelMessage", "Urgency", "compose"]
 
 Urgency = Literal["failure", "warning", "success", "info"]
 
-_EACH: Final = 10
-"""Notifications of one kind that are listed; the rest is counted."""
+_MOST_PER_KIND: Final = 10
+"""Most notifications of one kind in a message; the rest is counted."""
 _BODY_CAP: Final = 3000
-"""Characters of a body: the strictest services take about 4,000 a message."""
+"""Most characters of a body: the strictest services accept about 4,000 per message."""
 _LINE_CAP: Final = 300
 """Columns of a line."""
 _TITLE_CAP: Final = 200
@@ -41,8 +41,8 @@ _WORDS: Final[Mapping[Event, tuple[str, str]]] = {
 }
 """The word for each kind of notification, and for its end."""
 
-_BAD: Final = frozenset({Event.FAILING, Event.REFUSED, Event.FILE})
-_ODD: Final = frozenset({Event.DRIFT, Event.HELD, Event.EXPIRING, Event.NOTICE, Event.SUSPENDED})
+_FAILURES: Final = frozenset({Event.FAILING, Event.REFUSED, Event.FILE})
+_WARNINGS: Final = frozenset({Event.DRIFT, Event.HELD, Event.EXPIRING, Event.NOTICE, Event.SUSPENDED})
 
 
 class ChannelMessage(Struct, frozen=True):
@@ -53,16 +53,16 @@ class ChannelMessage(Struct, frozen=True):
     urgency: Urgency
 
 
-def compose(news: Sequence[Notification], channel: Channel, *, host: str, untold: int = 0) -> ChannelMessage:
-    """Return one message of notifications, of which there is at least one, grouped by kind in order of appearance.
+def compose(news: Sequence[Notification], channel: Channel, *, host: str, dropped: int = 0) -> ChannelMessage:
+    """Return one message of at least one notification, grouped by kind in order of appearance.
 
-    `untold` is how many more were not kept.
+    `dropped` is how many more notifications were dropped.
     """
     kinds = _kinds(news)
     fields = {
         "title": _headline(news, kinds),
-        "body": _body(kinds, untold),
-        "count": f"{len(news) + untold:,}",
+        "body": _body(kinds, dropped),
+        "count": f"{len(news) + dropped:,}",
         "host": safe(host, _TITLE_CAP),
     }
     title = Template(channel.title).substitute(fields)
@@ -84,23 +84,23 @@ def _headline(news: Sequence[Notification], kinds: Sequence[Sequence[Notificatio
     return ", ".join(each.format(count=f"{len(kind):,}", what=_word(kind[0])) for kind in kinds)
 
 
-def _body(kinds: Sequence[Sequence[Notification]], untold: int) -> str:
+def _body(kinds: Sequence[Sequence[Notification]], dropped: int) -> str:
     lines: list[str] = []
     room = _BODY_CAP
     for kind in kinds:
         if len(kinds) > 1:
             lines.append(f"{_word(kind[0]).capitalize()}:")
-        left = len(kind)
-        for block in map(_block, kind[:_EACH]):
+        remaining = len(kind)
+        for block in map(_block, kind[:_MOST_PER_KIND]):
             room -= len(block) + 1
             if room < 0:
                 break
             lines.append(block)
-            left -= 1
-        if left:
-            lines.append(_("… and {count} more {what}").format(count=f"{left:,}", what=_word(kind[0])))
-    if untold:
-        lines.append(_("… and {count} more").format(count=f"{untold:,}"))
+            remaining -= 1
+        if remaining:
+            lines.append(_("… and {count} more {what}").format(count=f"{remaining:,}", what=_word(kind[0])))
+    if dropped:
+        lines.append(_("… and {count} more").format(count=f"{dropped:,}"))
     return "\n".join(lines)
 
 
@@ -118,9 +118,9 @@ def _word(news: Notification) -> str:
 
 
 def _urgency(news: Iterable[Notification]) -> Urgency:
-    begun = {each.event for each in news if not each.over}
-    if begun & _BAD:
+    events = {each.event for each in news if not each.over}
+    if events & _FAILURES:
         return "failure"
-    if begun & _ODD:
+    if events & _WARNINGS:
         return "warning"
-    return "info" if begun else "success"
+    return "info" if events else "success"

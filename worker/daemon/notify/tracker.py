@@ -1,4 +1,4 @@
-"""Track the daemon's state, and send notifications when it changes."""
+"""Tracker of the daemon's state, which sends notifications when it changes."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -9,11 +9,11 @@ from worker.daemon.notify.changes import (
     Notification,
     NotifiedAccount,
     NotifyState,
-    encoded,
+    encode,
     notifications,
-    started,
-    stopping,
-    updated,
+    start_notification,
+    stop_notification,
+    update_account,
 )
 from worker.model.messages import Message
 
@@ -27,10 +27,10 @@ _SETTINGS: Final = "settings"
 
 
 class Tracker:
-    """Compares each pass and event with the last state, and sends what changed to `send`.
+    """Compares each pass and event with the last state, and passes notifications to `send`.
 
-    `state` is the state that was kept before a restart, and `keep` takes each new state as bytes: a restart repeats no
-    notification. `names` returns the managed accounts. Neither `send` nor `keep` may raise.
+    `state` is the state before the restart, and `keep` saves each new state, so that a restart repeats no notification.
+    `names` returns the managed accounts. Neither `send` nor `keep` may raise.
     """
 
     def __init__(
@@ -50,26 +50,26 @@ class Tracker:
         self._suspended: dict[str | None, str] = {}
 
     def passed(self, done: "Pass") -> None:
-        """Take the result of a pass."""
-        known = self._state.accounts
-        found = {
-            each.plan.account: updated(
-                known.get(each.plan.account, NotifiedAccount()), each.plan, each.result, done.run_id
+        """Receive the result of a pass."""
+        earlier = self._state.accounts
+        states = {
+            each.plan.account: update_account(
+                earlier.get(each.plan.account, NotifiedAccount()), each.plan, each.result, done.run_id
             )
             for each in done.accounts
         }
-        watched = set(self._names())
-        self._update(accounts={name: state for name, state in {**known, **found}.items() if name in watched})
+        names = set(self._names())
+        self._update(accounts={name: state for name, state in {**earlier, **states}.items() if name in names})
 
     def happened(self, event: str, fields: Mapping[str, Any]) -> None:
-        """Take a log event of the daemon with its fields."""
+        """Receive a log event of the daemon with its fields."""
         match event:
             case "watch.started":
-                self._send([started(fields["accounts"], self._version)])
+                self._send([start_notification(fields["accounts"], self._version)])
                 # the daemon starts only if every file is valid
                 self._update(broken={})
             case "watch.stopping":
-                self._send([stopping(fields["error_message"])])
+                self._send([stop_notification(fields["error_message"])])
             case "watch.file_broken":
                 self._update(broken={**self._state.broken, fields["file"]: fields["error_message"]})
             case "watch.file_mended" | "watch.file_removed":
@@ -89,7 +89,7 @@ class Tracker:
     def _update(
         self, *, accounts: Mapping[str, NotifiedAccount] | None = None, broken: Mapping[str, str] | None = None
     ) -> None:
-        """Notify and keep what changed. Suspensions count at the end of a pass, when all of them are known."""
+        """Notify and save the changes. Suspensions count at the end of a pass, when all of them are known."""
         now = self._state
         if broken is not None:
             now = structs.replace(now, broken=broken)
@@ -107,4 +107,4 @@ class Tracker:
             self._state = now
             if changes:
                 self._send(changes)
-            self._keep(encoded(now))
+            self._keep(encode(now))
