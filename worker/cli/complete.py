@@ -19,33 +19,33 @@ _BYTES: Final = 2 << 20
 _plain: Final = re.compile(r"[\w@%+:,./-]+").fullmatch
 """Words without shell syntax: account names are foreign text, and the shell inserts what is offered."""
 
-Completed = list[CompletionItem]
+Completions = list[CompletionItem]
 Offer = Callable[[click.Context, str], Iterator[str | CompletionItem]]
 
 
-def _offered(offer: Offer) -> Callable[[click.Context, click.Parameter, str], Completed]:
+def _completion(offer: Offer) -> Callable[[click.Context, click.Parameter, str], Completions]:
     """Return a completion callback that offers plain words with the typed prefix, and nothing on errors."""
 
-    def complete(context: click.Context, _: click.Parameter, incomplete: str) -> Completed:
-        found: Completed = []
+    def complete(context: click.Context, _: click.Parameter, incomplete: str) -> Completions:
+        items: Completions = []
         with suppress(Exception), Path(os.devnull).open("w", encoding="utf-8") as sink, redirect_stderr(sink):
             for each in offer(context, incomplete):
                 item = each if isinstance(each, CompletionItem) else CompletionItem(each)
                 fits = str(item.value).startswith(incomplete) and _plain(str(item.value))
                 if item.type != "plain" or fits:
-                    found.append(item)
-        return found
+                    items.append(item)
+        return items
 
     return complete
 
 
-@_offered
+@_completion
 def file(_: click.Context, incomplete: str) -> Iterator[CompletionItem]:
     """Let the shell complete file names."""
     yield CompletionItem(incomplete, type="file")
 
 
-@_offered
+@_completion
 def rules(_: click.Context, __: str) -> Iterator[str]:
     """Offer the rules that `--allow` takes."""
     from worker.plan.safety import ALLOW_ALL, RULES
@@ -53,7 +53,7 @@ def rules(_: click.Context, __: str) -> Iterator[str]:
     yield from (*RULES, ALLOW_ALL)
 
 
-@_offered
+@_completion
 def zones(_: click.Context, incomplete: str) -> Iterator[str]:
     """Offer the regions of time zones first, then the zones of a region."""
     from worker.model import times
@@ -64,22 +64,22 @@ def zones(_: click.Context, incomplete: str) -> Iterator[str]:
         yield from sorted({name.partition("/")[0] + "/" for name in names if "/" in name})
 
 
-@_offered
+@_completion
 def accounts(context: click.Context, _: str) -> Iterator[str]:
     """Offer the accounts of the desired state that the command line names, or of the default folder."""
     from worker.cli.defaults import DEFAULT_FILES
     from worker.config import desired, files
 
-    given = [str(path) for path in context.params.get("paths") or (DEFAULT_FILES,) if path != "-"]
-    found = [path for path in files.expand_folders(given) if isinstance(path, str)]
-    if sum(Path(path).stat().st_size for path in found) <= _BYTES:
-        read = files.read(found, lambda _: b"")
-        yield from (account.name for account in desired.load(read).accounts)
+    paths = [str(path) for path in context.params.get("paths") or (DEFAULT_FILES,) if path != "-"]
+    files_found = [path for path in files.expand_folders(paths) if isinstance(path, str)]
+    if sum(Path(path).stat().st_size for path in files_found) <= _BYTES:
+        contents = files.read(files_found, lambda _: b"")
+        yield from (account.name for account in desired.load(contents).accounts)
     else:
-        yield from (Path(path).stem for path in found)
+        yield from (Path(path).stem for path in files_found)
 
 
-@_offered
+@_completion
 def runs(context: click.Context, _: str) -> Iterator[CompletionItem]:
     """Offer the runs of the ledger, newest first, with their outcome."""
     from worker.cli import load

@@ -34,7 +34,7 @@ class CredentialsResolver:
 
     def __init__(self) -> None:
         self.secrets = Secrets()
-        self._found: dict[CredentialsRef, Credentials] = {}
+        self._resolved: dict[CredentialsRef, Credentials] = {}
 
     def __call__(self, reference: CredentialsRef | None) -> Credentials:
         """Return the credentials of a reference, or the default ones.
@@ -42,12 +42,15 @@ class CredentialsResolver:
         Raises:
             CredentialsMissing: with the place where they are missing.
         """
-        where = reference or DEFAULT_CREDENTIALS
-        if where not in self._found:
-            key, secret = _resolve(where.api_key, Message("API key")), _resolve(where.api_secret, Message("API secret"))
+        resolved_reference = reference or DEFAULT_CREDENTIALS
+        if resolved_reference not in self._resolved:
+            key, secret = (
+                _resolve(resolved_reference.api_key, Message("API key")),
+                _resolve(resolved_reference.api_secret, Message("API secret")),
+            )
             self.secrets.add(secret)
-            self._found[where] = Credentials(key, Secret(secret))
-        return self._found[where]
+            self._resolved[resolved_reference] = Credentials(key, Secret(secret))
+        return self._resolved[resolved_reference]
 
     def url(self, channel: "Channel") -> str:
         """Return the URL of a notification channel.
@@ -61,7 +64,7 @@ class CredentialsResolver:
 
     def forget(self) -> None:
         """Resolve references again from now on: secrets are rotated. Old secrets stay hidden in the log."""
-        self._found.clear()
+        self._resolved.clear()
 
 
 class FixedCredentials(CredentialsResolver):

@@ -45,15 +45,17 @@ def _incomplete(fragments: Sequence[AccountDocument]) -> Iterator[Conflict]:
         folders = dict.fromkeys(Path(source).parent for source in sources_ if source != files.STDIN)
         # one name in one folder is one account; elsewhere a document is a part if it lacks what the run has
         parts = {
-            f"{path}:{named.line}": os.path.commonpath([folder, path.parent]) or os.curdir
+            f"{path}:{document.line}": os.path.commonpath([folder, path.parent]) or os.curdir
             for folder in reversed(folders)
-            for path, named in outside.of(folder)
-            if named.name == name
-            and (named.head or deactivating)
-            and (path.parent in folders or (named.explicit and some[0].named and named.head != bool(deactivating)))
+            for path, document in outside.of(folder)
+            if document.name == name
+            and (document.head or deactivating)
+            and (
+                path.parent in folders or (document.explicit and some[0].named and document.head != bool(deactivating))
+            )
         }
         for place, folder in parts.items():
-            told = (
+            message = (
                 Message(
                     "{location} describes account {name!r} too and is no part of this run, so that its numbers would "
                     "be deactivated as unmanaged: give the folder, -f {folder}",
@@ -70,7 +72,7 @@ def _incomplete(fragments: Sequence[AccountDocument]) -> Iterator[Conflict]:
                     folder=folder,
                 )
             )
-            yield Conflict(Problem(first.source, first.line, 1, told), sources_)
+            yield Conflict(Problem(first.source, first.line, 1, message), sources_)
 
 
 class _OutsideDocuments:
@@ -93,16 +95,18 @@ class _OutsideDocuments:
     def _of(self, folder: Path) -> tuple[tuple[Path, DocumentName], ...]:
         """Return the documents around a folder, each with its file."""
         root = next((parent for parent in folder.parents if parent.resolve() == self._default), folder)
-        found = self._documents(root, below=root.resolve() not in (self._here, *self._here.parents))
+        documents = self._documents(root, below=root.resolve() not in (self._here, *self._here.parents))
         for parent in takewhile(self._files, root.parents):
-            found += self._documents(parent, below=False)
-        return found
+            documents += self._documents(parent, below=False)
+        return documents
 
     def _documents_of(self, folder: Path, *, below: bool) -> tuple[tuple[Path, DocumentName], ...]:
         paths = files.yaml_files_below(folder) if below else self._files(folder)
-        return tuple((Path(path), named) for path in paths if not self._has(path) for named in documents_in(path))
+        return tuple(
+            (Path(path), document) for path in paths if not self._is_in_run(path) for document in documents_in(path)
+        )
 
-    def _has(self, path: str) -> bool:
+    def _is_in_run(self, path: str) -> bool:
         if path in self._run:
             return True
         if self._identities is None:
@@ -112,6 +116,6 @@ class _OutsideDocuments:
 
 def documents_in(path: str) -> list[DocumentName]:
     """Return the documents of a file; none if it cannot be read."""
-    read = files.read_file(path)
+    file = files.read_file(path)
     # a file without this key is not a desired-state file and is not parsed
-    return [] if isinstance(read, Problem) or b"numbers" not in read[1] else desired.read_names(*read)
+    return [] if isinstance(file, Problem) or b"numbers" not in file[1] else desired.read_names(*file)

@@ -44,9 +44,9 @@ _OF_OUTCOME: Final = {
 }
 
 
-def _worst(found: Iterable[ExitStatus]) -> ExitStatus:
-    statuses = set(found)
-    return next((status for status in _WORST_FIRST if status in statuses), ExitStatus.OK)
+def _worst(statuses: Iterable[ExitStatus]) -> ExitStatus:
+    present = set(statuses)
+    return next((status for status in _WORST_FIRST if status in present), ExitStatus.OK)
 
 
 def of_plans(plans: Iterable[AccountPlan], *, detailed: bool) -> ExitStatus:
@@ -56,8 +56,10 @@ def of_plans(plans: Iterable[AccountPlan], *, detailed: bool) -> ExitStatus:
 
 def of_drift(plans: Iterable[AccountPlan]) -> ExitStatus:
     """Return the exit status of plans of drift alone, which includes drift that no write can fix."""
-    found = ((plan, _of_plan(plan, detailed=True)) for plan in plans)
-    return _worst(ExitStatus.PENDING if plan.changes and status is ExitStatus.OK else status for plan, status in found)
+    statuses = ((plan, _of_plan(plan, detailed=True)) for plan in plans)
+    return _worst(
+        ExitStatus.PENDING if plan.changes and status is ExitStatus.OK else status for plan, status in statuses
+    )
 
 
 def _of_plan(plan: AccountPlan, *, detailed: bool) -> ExitStatus:
@@ -77,6 +79,6 @@ def of_result(result: Result) -> ExitStatus:
 
 def overall(outcomes: Iterable[RunOutcome]) -> RunOutcome:
     """Return the outcome of a run: the worst of its accounts, interruption first."""
-    found = set(outcomes)
+    present = set(outcomes)
     gravest_first = (RunOutcome.INTERRUPTED, *_OF_OUTCOME)
-    return next((outcome for outcome in gravest_first if outcome in found), RunOutcome.CONVERGED)
+    return next((outcome for outcome in gravest_first if outcome in present), RunOutcome.CONVERGED)

@@ -54,14 +54,14 @@ def set_language(arguments: Sequence[str]) -> None:
 
 def requested_language(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
     """Return the language of `--lang`, or of the first variable that is set; English if it is unknown."""
-    named = [language for language in map(chosen, _named(arguments)) if language is not None]
-    if named:
-        return named[-1]
-    said = next(filter(None, map(environment.get, _VARIABLES)), None)
-    return chosen(said) or LANGUAGES[0]
+    languages = [language for language in map(chosen, _option_values(arguments)) if language is not None]
+    if languages:
+        return languages[-1]
+    variable = next(filter(None, map(environment.get, _VARIABLES)), None)
+    return chosen(variable) or LANGUAGES[0]
 
 
-def _named(arguments: Sequence[str]) -> Iterator[str]:
+def _option_values(arguments: Sequence[str]) -> Iterator[str]:
     for place, argument in enumerate(arguments):
         if argument == "--":
             return
@@ -73,29 +73,29 @@ def _named(arguments: Sequence[str]) -> Iterator[str]:
 
 def localized(command: Command, *, takes: bool = True) -> Command:
     """Return a copy of a command with translated help, and with `--lang` unless it has the option."""
-    made = copy(command)
-    made._help_option = None  # noqa: SLF001 - click caches it in the language of the first help
-    made.params = [_spoken(each) for each in (*command.params, *([LANG] if takes else []))]
-    made.help = _words(command.help)
-    made.short_help = _words(command.short_help)
-    if isinstance(made, click.Group):
-        made.commands = {name: localized(each) for name, each in made.commands.items()}
+    copied = copy(command)
+    copied._help_option = None  # noqa: SLF001 - click caches it in the language of the first help
+    copied.params = [_translate_parameter(each) for each in (*command.params, *([LANG] if takes else []))]
+    copied.help = _translate(command.help)
+    copied.short_help = _translate(command.short_help)
+    if isinstance(copied, click.Group):
+        copied.commands = {name: localized(each) for name, each in copied.commands.items()}
     if spoken() != LANGUAGES[0]:
         from worker.cli.help import WideContext
 
-        made.context_class = WideContext
-    return made
+        copied.context_class = WideContext
+    return copied
 
 
-def _spoken(parameter: click.Parameter) -> click.Parameter:
+def _translate_parameter(parameter: click.Parameter) -> click.Parameter:
     if not isinstance(parameter, click.Option):
         return parameter
-    made = copy(parameter)
-    made.help = _words(parameter.help)
-    return made
+    copied = copy(parameter)
+    copied.help = _translate(parameter.help)
+    return copied
 
 
-def _words(text: str | None) -> str | None:
+def _translate(text: str | None) -> str | None:
     if not text:
         return text
     return "\n\n".join(mark + gettext(paragraph) for mark, paragraph in paragraphs(text))

@@ -33,7 +33,7 @@ _HOMELESS: Final = Message(
     "the ledger has no place, as this user has no home folder: give it one with ledger.path in the "
     "settings or SENDERID_LEDGER__PATH"
 )
-_NAMED: Final = 5
+_MOST_RUNS: Final = 5
 """Most runs that a message lists."""
 
 
@@ -95,14 +95,14 @@ def read_only(settings: Settings) -> NullLedger:
         _warn(str(error))
         return NullLedger()
 
-    def remembered(recall: Callable[[str], AccountMemory], key: str) -> AccountMemory:
+    def recall_or_warn(recall: Callable[[str], AccountMemory], key: str) -> AccountMemory:
         try:
             return recall(key)
         except LedgerError as error:
             _warn(str(error))
             return AccountMemory()
 
-    return NullLedger(partial(remembered, recollection(path)))
+    return NullLedger(partial(recall_or_warn, recollection(path)))
 
 
 @cache
@@ -125,26 +125,26 @@ def find_run(settings: Settings, name: str, *, account: str | None = None, phone
             raise UsageError(
                 Message("there is no run {name!r}: there is no ledger yet at {path}", name=name, path=str(path))
             )
-        found = find_run_ids(connection, name, _NAMED + 1)
-        if len(found) == 1:
-            return run_record(connection, found[0], account=account, phone=phone)
-        if found:
+        ids = find_run_ids(connection, name, _MOST_RUNS + 1)
+        if len(ids) == 1:
+            return run_record(connection, ids[0], account=account, phone=phone)
+        if ids:
             raise UsageError(
                 Message(
                     "several run ids start with {name!r}: {run_ids}; give more of the id",
                     name=name,
-                    run_ids=_listed(found),
+                    run_ids=_run_list(ids),
                 )
             )
-        there = find_run_ids(connection, "", _NAMED + 1)
-    if not there:
+        latest = find_run_ids(connection, "", _MOST_RUNS + 1)
+    if not latest:
         raise UsageError(Message("there is no run {name!r}; there are none yet", name=name))
-    raise UsageError(Message("there is no run {name!r}; there are {runs}", name=name, runs=_listed(there)))
+    raise UsageError(Message("there is no run {name!r}; there are {runs}", name=name, runs=_run_list(latest)))
 
 
-def _listed(runs: Sequence[str]) -> str:
-    listed = ", ".join(runs[:_NAMED])
-    return Message("{runs} and more (senderid history)", runs=listed) if len(runs) > _NAMED else listed
+def _run_list(runs: Sequence[str]) -> str:
+    shown_runs = ", ".join(runs[:_MOST_RUNS])
+    return Message("{runs} and more (senderid history)", runs=shown_runs) if len(runs) > _MOST_RUNS else shown_runs
 
 
 def _user() -> str:

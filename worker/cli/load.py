@@ -57,12 +57,12 @@ def load_settings(path: str | None, options: Mapping[str, object]) -> Settings:
     source = None
     # a dangling link at the default path is an error, unlike a missing file
     if path is not None or os.path.lexists(DEFAULT_SETTINGS):
-        read = files.read_file(DEFAULT_SETTINGS if path is None else path)
-        if isinstance(read, Problem):
-            raise SettingsError([read])
-        source = read
-    given = {name: value for name, value in options.items() if value is not None}
-    return settings.load(source, os.environ, given)
+        file = files.read_file(DEFAULT_SETTINGS if path is None else path)
+        if isinstance(file, Problem):
+            raise SettingsError([file])
+        source = file
+    values = {name: value for name, value in options.items() if value is not None}
+    return settings.load(source, os.environ, values)
 
 
 def load_accounts(settings: Settings, paths: Sequence[str], names: Sequence[str] = ()) -> tuple[DesiredAccount, ...]:
@@ -84,11 +84,11 @@ def load_with_others(
         DesiredStateError: as `load_accounts` does.
         UsageError: likewise.
     """
-    loaded = desired.load(files.read(desired_paths(paths), _stdin), document_checks(settings.endpoint))
-    print_warnings(loaded.warnings)
-    wanted = frozenset(match_accounts(names, loaded.accounts))
-    taken = tuple(account for account in loaded.accounts if not wanted or account.name in wanted)
-    return taken, tuple(account for account in loaded.accounts if wanted and account.name not in wanted)
+    state = desired.load(files.read(desired_paths(paths), _stdin), document_checks(settings.endpoint))
+    print_warnings(state.warnings)
+    selected = frozenset(match_accounts(names, state.accounts))
+    accounts = tuple(account for account in state.accounts if not selected or account.name in selected)
+    return accounts, tuple(account for account in state.accounts if selected and account.name not in selected)
 
 
 def document_checks(endpoint: str) -> DocumentChecks:
@@ -102,10 +102,10 @@ def read_input(path: str) -> tuple[str, bytes]:
     Raises:
         DesiredStateError: it cannot be read.
     """
-    (read,) = files.read([path], _stdin) if path == "-" else [files.read_file(path)]
-    if isinstance(read, Problem):
-        raise DesiredStateError([read])
-    return read
+    (file,) = files.read([path], _stdin) if path == "-" else [files.read_file(path)]
+    if isinstance(file, Problem):
+        raise DesiredStateError([file])
+    return file
 
 
 def desired_paths(paths: Sequence[str]) -> Sequence[str]:
@@ -115,8 +115,8 @@ def desired_paths(paths: Sequence[str]) -> Sequence[str]:
         DesiredStateError: no path was given, and the default folder does not exist.
     """
     if not paths and not os.path.lexists(DEFAULT_FILES):
-        told = Message("there is no such folder here: name files with -f, or start with `senderid export`")
-        raise DesiredStateError([Problem(DEFAULT_FILES, 1, 1, told)])
+        message = Message("there is no such folder here: name files with -f, or start with `senderid export`")
+        raise DesiredStateError([Problem(DEFAULT_FILES, 1, 1, message)])
     return paths or (DEFAULT_FILES,)
 
 
@@ -124,8 +124,8 @@ def print_warnings(warnings: Iterable[Problem]) -> None:
     """Print warnings about files to stderr."""
     for warning in warnings:
         place = f"{warning.source}:{warning.line}:{warning.column}"
-        told = _("{location}: warning: {warning}").format(location=place, warning=translated(warning.message))
-        click.echo(told, err=True)
+        text = _("{location}: warning: {warning}").format(location=place, warning=translated(warning.message))
+        click.echo(text, err=True)
 
 
 def match_accounts(names: Sequence[str], accounts: Iterable[DesiredAccount]) -> list[str]:
@@ -134,16 +134,16 @@ def match_accounts(names: Sequence[str], accounts: Iterable[DesiredAccount]) -> 
     Raises:
         UsageError: no file has an account of that name.
     """
-    known = {account.name: account for account in accounts}
-    wanted = [normalize("NFC", name) for name in names]
+    by_name = {account.name: account for account in accounts}
+    requested = [normalize("NFC", name) for name in names]
     unknown = [
-        Message("no file has an account {name!r}{hint}", name=name, hint=_similar(name, known))
-        for name in wanted
-        if name not in known
+        Message("no file has an account {name!r}{hint}", name=name, hint=_similar(name, by_name))
+        for name in requested
+        if name not in by_name
     ]
     if unknown:
         raise UsageError(join(unknown, "; "))
-    return wanted
+    return requested
 
 
 def parse_selection(only: Sequence[str], exclude: Sequence[str], accounts: Collection[DesiredAccount]) -> Selection:
@@ -168,12 +168,14 @@ def parse_rules(names: Sequence[str]) -> frozenset[str]:
     Raises:
         UsageError: a rule does not exist.
     """
-    known = (*RULES, ALLOW_ALL)
+    choices = (*RULES, ALLOW_ALL)
     for name in names:
-        if name not in known:
+        if name not in choices:
             raise UsageError(
                 Message(
-                    "--allow {name!r}: there is no such rule; there are {choices}", name=name, choices=", ".join(known)
+                    "--allow {name!r}: there is no such rule; there are {choices}",
+                    name=name,
+                    choices=", ".join(choices),
                 )
             )
     return frozenset(names)

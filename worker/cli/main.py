@@ -52,7 +52,7 @@ COMMANDS: Final = {
 _KEY_LOG: Final = "SSLKEYLOGFILE"
 
 
-class _Verbs(click.Group):
+class _Commands(click.Group):
     """Imports the module of a command when it is used, as most need imports that others do not."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
@@ -90,7 +90,7 @@ Exit status:
 
 
 @click.group(
-    cls=_Verbs,
+    cls=_Commands,
     help=_HELP,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
@@ -112,7 +112,7 @@ def run(arguments: Sequence[str]) -> int:
     finally:
         # the interpreter flushes both again at exit; an error then would change the exit status
         for stream in (sys.stdout, sys.stderr):
-            _let_go(stream)
+            _flush_or_discard(stream)
         sys.stderr = stderr  # --mask may have replaced it
 
 
@@ -196,7 +196,7 @@ def _status(error: WorkerError) -> ExitStatus:
             return ExitStatus.ERROR
 
 
-def _let_go(stream: TextIO) -> None:
+def _flush_or_discard(stream: TextIO) -> None:
     try:
         stream.flush()
     except (OSError, ValueError):

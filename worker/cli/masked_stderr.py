@@ -22,23 +22,23 @@ class MaskedStream(io.BufferedIOBase):
     def install(cls, mask: Mask) -> None:
         """Replace `sys.stderr`, if there is one."""
         if sys.stderr is not None:
-            masked = cls(sys.stderr, mask)
+            stream = cls(sys.stderr, mask)
             sys.stderr = io.TextIOWrapper(
-                masked, encoding=sys.stderr.encoding, errors=sys.stderr.errors, line_buffering=True
+                stream, encoding=sys.stderr.encoding, errors=sys.stderr.errors, line_buffering=True
             )
 
     def write(self, data: bytes) -> int:  # type: ignore[override]
         """Write the complete lines of the data so far."""
         *whole, self._incomplete = (self._incomplete + bytes(data)).split(b"\n")
         for line in whole:
-            self._stream.write(self._masked(line) + b"\n")
+            self._stream.write(self._mask_line(line) + b"\n")
         return len(data)
 
     def flush(self) -> None:
         """Write everything, and flush the stream."""
         if not self.closed:
             incomplete, self._incomplete = self._incomplete, b""
-            self._stream.write(self._masked(incomplete))
+            self._stream.write(self._mask_line(incomplete))
             self._stream.flush()
 
     def writable(self) -> bool:
@@ -53,5 +53,5 @@ class MaskedStream(io.BufferedIOBase):
         """Return the descriptor of the stream."""
         return self._stream.fileno()
 
-    def _masked(self, line: bytes) -> bytes:
+    def _mask_line(self, line: bytes) -> bytes:
         return self._mask.line(line.decode(errors="surrogateescape")).encode(errors="surrogateescape")

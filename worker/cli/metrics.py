@@ -37,7 +37,7 @@ class RunMetrics:
     ) -> None:
         self.metrics = metrics
         self._deliver = deliver
-        self._delivered = False
+        self._is_delivered = False
 
     def record_plans(self, drafts: "list[Draft]") -> None:
         """Record plans."""
@@ -59,28 +59,30 @@ class RunMetrics:
         if metrics is None:
             yield
             return
-        ended = False
+        completed = False
         try:
             yield
-            ended = fleet.interrupted is None
+            completed = fleet.interrupted is None
         finally:
-            if ended:
+            if completed:
                 metrics.passed()
             else:
                 metrics.broke_off()
             metrics.quotas(fleet.quotas.values())
-            await asyncio.to_thread(self.deliver, lambda told: log.warning("metrics.failed", error_message=told))
+            await asyncio.to_thread(self.deliver, lambda message: log.warning("metrics.failed", error_message=message))
 
     def record_failure(self, error: Exception) -> None:
         """Record and deliver that an error kept the run from starting."""
-        if self.metrics is not None and not self._delivered:
+        if self.metrics is not None and not self._is_delivered:
             self.metrics.desired_state(valid=not isinstance(error, DesiredStateError))
             self.metrics.broke_off()
-            self.deliver(lambda told: click.echo(_("warning: {warning}").format(warning=translated(told)), err=True))
+            self.deliver(
+                lambda message: click.echo(_("warning: {warning}").format(warning=translated(message)), err=True)
+            )
 
     def deliver(self, report: Callable[[str], None]) -> None:
         """Deliver the metrics; `report` takes the message of each failure."""
-        self._delivered = True
+        self._is_delivered = True
         if self._deliver is not None:
             self._deliver(report)
 

@@ -45,17 +45,17 @@ __all__ = [
     "watch_options",
 ]
 
-Decorated = TypeVar("Decorated", bound=Callable[..., Any])
-Decorator = Callable[[Decorated], Decorated]
+Function = TypeVar("Function", bound=Callable[..., Any])
+Decorator = Callable[[Function], Function]
 
 
 _DIGITS: Final = 6
 """Most digits of a duration."""
 
 
-def _all(*decorators: Callable[[Any], Any]) -> Callable[[Decorated], Decorated]:
-    def decorate(function: Decorated) -> Decorated:
-        return reduce(lambda decorated, decorator: decorator(decorated), reversed(decorators), function)
+def _all(*decorators: Callable[[Any], Any]) -> Callable[[Function], Function]:
+    def decorate(function: Function) -> Function:
+        return reduce(lambda result, decorator: decorator(result), reversed(decorators), function)
 
     return decorate
 
@@ -255,11 +255,11 @@ def refuse_overwrite(output: str | None, *, force: bool) -> None:
         )
 
 
-def schema_reference(given: str | None) -> str:
+def schema_reference(reference: str | None) -> str:
     """Return the schema reference of `--schema`, or the default."""
     from worker.render.desired_yaml import SCHEMA_FILE
 
-    return SCHEMA_FILE if given is None else given
+    return SCHEMA_FILE if reference is None else reference
 
 
 logging: Final = _all(
@@ -383,35 +383,35 @@ class Common(OutputOptions, frozen=True, kw_only=True):
         }
 
 
-def one_on_stdout(given: Common, out: str | None = None) -> Common:
+def one_on_stdout(common: Common, out: str | None = None) -> Common:
     """Return what was given; the text for people goes to stderr where a plan file or metrics go to stdout.
 
     Raises:
         UsageError: two documents for programs would go there, or one file would hold two documents.
     """
-    extras = {"--out": out, "--metrics-file": given.metrics_file}
-    _refuse_one_file({**extras, "--output": given.output})
-    options = [f"{name} -" for name, path in extras.items() if path == STDOUT]
-    if given.output is None and given.form != "text":
-        options.append(Message("--format {form}", form=given.form))
-    if len(options) > 1:
+    extras = {"--out": out, "--metrics-file": common.metrics_file}
+    _refuse_one_file({**extras, "--output": common.output})
+    names = [f"{name} -" for name, path in extras.items() if path == STDOUT]
+    if common.output is None and common.form != "text":
+        names.append(Message("--format {form}", form=common.form))
+    if len(names) > 1:
         raise UsageError(
             Message(
                 "{options} would put two documents on stdout: write one of them to a file",
-                options=" and ".join(options),
+                options=" and ".join(names),
             )
         )
-    if options and given.output is None and given.form == "text":
-        return structs.replace(given, output=STDERR)
-    return given
+    if names and common.output is None and common.form == "text":
+        return structs.replace(common, output=STDERR)
+    return common
 
 
-def _refuse_one_file(given: dict[str, str | None]) -> None:
-    named: dict[Path, str] = {}
-    for option, path in given.items():
+def _refuse_one_file(paths: dict[str, str | None]) -> None:
+    option_of_path: dict[Path, str] = {}
+    for option, path in paths.items():
         if path is None or path in {STDOUT, STDERR} or (Path(path).exists() and not Path(path).is_file()):
             continue
-        other = named.setdefault(Path(path).resolve(), option)
+        other = option_of_path.setdefault(Path(path).resolve(), option)
         if other != option:
             raise UsageError(
                 Message(

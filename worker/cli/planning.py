@@ -45,7 +45,7 @@ _HANG_UP_SECONDS: Final = 1.0
 
 
 def plan(
-    given: options.Common,
+    common: options.Common,
     *,
     out: str | None = None,
     detailed: bool = False,
@@ -57,14 +57,14 @@ def plan(
     `out` is the file to save the plan in. With `detailed`, pending changes have an exit status of their own. `at` is
     the time whose desired state is compared, as the user typed it; None means now. `drift` limits the plan to drift.
     """
-    given = options.one_on_stdout(given, out)
-    settings = load.load_settings(given.settings_path, given.overrides)
-    with run_metrics(settings, given.metrics_file) as metering:
-        return _plan(given, settings, metering, out=out, detailed=detailed, drift=drift, at=at)
+    common = options.one_on_stdout(common, out)
+    settings = load.load_settings(common.settings_path, common.overrides)
+    with run_metrics(settings, common.metrics_file) as metering:
+        return _plan(common, settings, metering, out=out, detailed=detailed, drift=drift, at=at)
 
 
 def _plan(
-    given: options.Common,
+    common: options.Common,
     settings: "Settings",
     metering: RunMetrics,
     *,
@@ -73,9 +73,9 @@ def _plan(
     drift: bool,
     at: str | None,
 ) -> int:
-    desired, others = load.load_with_others(settings, given.paths, given.accounts)
-    selection = load.parse_selection(given.only, given.exclude, desired)
-    rules = load.parse_rules(given.allow)
+    desired, others = load.load_with_others(settings, common.paths, common.accounts)
+    selection = load.parse_selection(common.only, common.exclude, desired)
+    rules = load.parse_rules(common.allow)
     moment = None if at is None else load.parse_time("--at", at, desired)
 
     from worker.cli import output, runner
@@ -88,20 +88,20 @@ def _plan(
     terms = Terms.of(settings, selection, rules, drift=drift)
 
     check_writable(None if out == STDOUT else out)
-    check_writable(given.output)
+    check_writable(common.output)
 
     async def verb(run: "Session") -> int:
         drafts = await plan_accounts(run, desired, terms, others, now=moment)
         for draft in drafts:
             log_plan(draft, run.log.bind(account=draft.plan.account))
-        made = plan_document(drafts, moment)
+        document = plan_document(drafts, moment)
         if out is not None:
             _save(out, settings, desired, drafts, terms)
-        output.plan(made, given, drift=drift)
-        run.log.info("run.finished", counts=runner.total_counts(made.accounts))
-        return of_drift(made.accounts) if drift else of_plans(made.accounts, detailed=detailed)
+        output.plan(document, common, drift=drift)
+        run.log.info("run.finished", counts=runner.total_counts(document.accounts))
+        return of_drift(document.accounts) if drift else of_plans(document.accounts, detailed=detailed)
 
-    return runner.run(verb, settings, no_color=given.no_color, recall=True, metering=metering)
+    return runner.run(verb, settings, no_color=common.no_color, recall=True, metering=metering)
 
 
 async def plan_accounts(
@@ -144,19 +144,18 @@ def _save(
     from worker.plan.safety import effective_safety, effective_use
 
     accounts = []
-    left = []
+    left_out = []
     for account, draft in zip(desired, drafts, strict=True):
-        made = draft.plan
-        if made.verdict is Verdict.OK:
-            where = account.endpoint or settings.endpoint
+        if draft.plan.verdict is Verdict.OK:
+            endpoint = account.endpoint or settings.endpoint
             safety = effective_safety(terms.safety, account.safety)
             in_use = effective_use(terms.in_use, account.in_use)
-            accounts.append(SavedAccount.of(account, made, endpoint=where, safety=safety, in_use=in_use))
+            accounts.append(SavedAccount.of(account, draft.plan, endpoint=endpoint, safety=safety, in_use=in_use))
         else:
-            why = (draft.error or PolicyRefusal(made.refusals)).info
-            left.append(LeftOut(made.account, made.account_id, made.verdict, why))
+            error = (draft.error or PolicyRefusal(draft.plan.refusals)).info
+            left_out.append(LeftOut(draft.plan.account, draft.plan.account_id, draft.plan.verdict, error))
     plan = SavedPlan.of(
-        accounts, left, id=secrets.token_hex(16), created_at=now(), version=__version__, allow=terms.allow
+        accounts, left_out, id=secrets.token_hex(16), created_at=now(), version=__version__, allow=terms.allow
     )
     if path == STDOUT:
         emit(seal(plan))
@@ -167,8 +166,8 @@ def _save(
 def run_and_report(
     carry_out: "Callable[[Session], Awaitable[list[AccountResult]]]",
     settings: "Settings",
-    given: options.Common,
-    keeping: "LedgerOptions | None",
+    common: options.Common,
+    ledger: "LedgerOptions | None",
     remark: "Callable[[Result], str]" = lambda _: "",
     *,
     metering: RunMetrics | None = None,
@@ -180,17 +179,17 @@ def run_and_report(
     from worker.cli import output, runner
     from worker.cli.exit_status import of_result
 
-    check_writable(given.output)
+    check_writable(common.output)
 
     async def verb(run: "Session") -> int:
         result = run.result(await carry_out(run))
         run.metering.record_result(result)
-        unnoted = await run.finish(result)
+        ledger_error = await run.finish(result)
         counts = runner.total_counts(result.accounts)
         run.log.info("run.finished", outcome=result.outcome, counts=counts, writes=run.fleet.writes)
         run.progress.finish()
         try:
-            output.result(result, given, remark)
+            output.result(result, common, remark)
         except BrokenPipeError:
             raise
         except OSError as error:
@@ -200,11 +199,11 @@ def run_and_report(
                 run_id=run.run_id,
             )
             raise OSError(error.errno, message, error.filename) from None
-        if unnoted is not None:
-            raise unnoted
+        if ledger_error is not None:
+            raise ledger_error
         return of_result(result)
 
-    return runner.run(verb, settings, no_color=given.no_color, progress=True, keeping=keeping, metering=metering)
+    return runner.run(verb, settings, no_color=common.no_color, progress=True, ledger_options=ledger, metering=metering)
 
 
 def is_interactive() -> bool:
@@ -212,13 +211,13 @@ def is_interactive() -> bool:
     return sys.stdin is not None and sys.stdin.isatty()
 
 
-def show_plans(drafts: "Sequence[Draft]", given: options.Common) -> None:
+def show_plans(drafts: "Sequence[Draft]", common: options.Common) -> None:
     """Show what is going to be done: on stdout, or where that is the result document's, on stderr."""
     plan = plan_document(drafts)
-    if given.form == "text" and given.output is None:
+    if common.form == "text" and common.output is None:
         from worker.cli import output
 
-        output.plan(plan, given)
+        output.plan(plan, common)
     else:
         from worker.render import text
 
@@ -239,22 +238,22 @@ async def confirm(run: "Session") -> WorkerError | None:
     click.echo(_("Type {answer} to continue: ").format(answer=repr(_YES)), nl=False, err=True)
     answer: asyncio.Future[str] = loop.create_future()
     loop.add_reader(sys.stdin.fileno(), _read_line, answer)
-    stopped = asyncio.ensure_future(run.stopped.wait())
+    stop = asyncio.ensure_future(run.stopped.wait())
     try:
-        await asyncio.wait((answer, stopped), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((answer, stop), return_when=asyncio.FIRST_COMPLETED)
         loop.remove_reader(sys.stdin.fileno())
         if answer.done() and not is_interactive():
             signal.raise_signal(signal.SIGHUP)
-            await asyncio.wait((stopped,), timeout=_HANG_UP_SECONDS)
+            await asyncio.wait((stop,), timeout=_HANG_UP_SECONDS)
     finally:
         loop.remove_reader(sys.stdin.fileno())
-        stopped.cancel()
-    said = answer.result() if answer.done() else "\n"
-    if not said.endswith("\n"):
+        stop.cancel()
+    line = answer.result() if answer.done() else "\n"
+    if not line.endswith("\n"):
         # the end of input left the cursor behind the question
         with suppress(OSError):
             click.echo(err=True)
-    if said.strip().lower() == _YES:
+    if line.strip().lower() == _YES:
         return None
     return run.fleet.interrupted or Declined(Message("Cancelled. Nothing was written."))
 

@@ -13,7 +13,7 @@ from worker.render.i18n import gettext as _
 
 __all__ = ["Progress"]
 
-_PATIENCE: Final = 1.0
+_DELAY_SECONDS: Final = 1.0
 """Seconds before the bar appears."""
 _REDRAW: Final = 0.1
 """Seconds between two drawings of the bar."""
@@ -34,10 +34,10 @@ class Progress:
     def __init__(self, *, enabled: bool) -> None:
         self._enabled = enabled and os.environ.get("TERM") != "dumb"
         self._total = 0
-        self._done = 0
+        self._finished = 0
         self._began = math.inf
-        self._drawn = -math.inf
-        self._shown = False
+        self._last_drawn = -math.inf
+        self._is_visible = False
 
     def __enter__(self) -> Self:
         return self
@@ -54,24 +54,24 @@ class Progress:
 
     def advance(self) -> None:
         """Count one finished number."""
-        self._done += 1
+        self._finished += 1
         now = time.monotonic()
-        if self._enabled and now - self._began > _PATIENCE and now - self._drawn >= _REDRAW:
-            self._drawn = now
-            self._put(_ERASE if self._shown else _HIDE_CURSOR, self._bar(now))
-            self._shown = self._enabled
+        if self._enabled and now - self._began > _DELAY_SECONDS and now - self._last_drawn >= _REDRAW:
+            self._last_drawn = now
+            self._write_terminal(_ERASE if self._is_visible else _HIDE_CURSOR, self._bar(now))
+            self._is_visible = self._enabled
 
     def finish(self) -> None:
         """Remove the bar."""
         self._enabled = False
-        if self._shown:
-            self._shown = False
-            self._put(_ERASE, _SHOW_CURSOR)
+        if self._is_visible:
+            self._is_visible = False
+            self._write_terminal(_ERASE, _SHOW_CURSOR)
 
     def write(self, data: bytes, /) -> None:
         """Write log lines, above the bar if there is one."""
-        if self._shown:
-            self._put(_ERASE, data.decode(errors="replace"), self._bar(time.monotonic()))
+        if self._is_visible:
+            self._write_terminal(_ERASE, data.decode(errors="replace"), self._bar(time.monotonic()))
         else:
             sys.stderr.buffer.write(data)
 
@@ -79,20 +79,20 @@ class Progress:
         """Flush the log lines."""
         sys.stderr.buffer.flush()
 
-    def _put(self, *texts: str) -> None:
+    def _write_terminal(self, *texts: str) -> None:
         try:
             sys.stderr.write("".join(texts))
             sys.stderr.flush()
         except (OSError, ValueError):
-            self._enabled = self._shown = False
+            self._enabled = self._is_visible = False
 
     def _bar(self, now: float) -> str:
         """Return the bar with the rate since the start: a quota lets writes through in bursts."""
-        rate = self._done / (now - self._began)
-        left = timedelta(seconds=math.ceil(max(self._total - self._done, 0) / rate))
+        rate = self._finished / (now - self._began)
+        left = timedelta(seconds=math.ceil(max(self._total - self._finished, 0) / rate))
         before = _("writing")
-        after = " ".join((f"{self._done}/{self._total}", f"{rate:.0f}/s", str(left)))
+        after = " ".join((f"{self._finished}/{self._total}", f"{rate:.0f}/s", str(left)))
         columns = shutil.get_terminal_size().columns
         width = max(0, min(_WIDEST, columns - 2 * len(before) - len(after) - 3))
-        filled = min(width, width * self._done // max(1, self._total))
+        filled = min(width, width * self._finished // max(1, self._total))
         return " ".join((before, "━" * filled + "╌" * (width - filled), after))[: columns - 1]

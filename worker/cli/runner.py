@@ -38,7 +38,7 @@ from worker.telemetry import logs
 __all__ = ["Session", "new_run_id", "now", "run", "total_counts"]
 
 
-_GONE: Final = frozenset({EIO, EPIPE})
+_DISCONNECTED: Final = frozenset({EIO, EPIPE})
 """Errors of a closed terminal, and of a pipe without a reader."""
 
 _STOPPING: Final = Message("Stopping after in-flight requests; press Ctrl-C again to quit now.")
@@ -117,13 +117,13 @@ def run(
     resolver: CredentialsResolver | None = None,
     no_color: bool = False,
     progress: bool = False,
-    keeping: LedgerOptions | None = None,
+    ledger_options: LedgerOptions | None = None,
     recall: bool = False,
     metering: RunMetrics | None = None,
 ) -> int:
     """Run `verb` in a session. Return its exit status, or that of a signal that arrived.
 
-    `keeping` has the run keep a ledger; `recall` only reads it. A run that does neither knows of no other run.
+    `ledger_options` has the run keep a ledger; `recall` only reads it. A run that does neither knows of no other run.
     `metering` receives the metrics of the run and delivers them when the run ends.
 
     Raises:
@@ -132,16 +132,16 @@ def run(
     resolver = resolver or CredentialsResolver()
     metering = metering or RunMetrics()
     terminal = sys.stderr.isatty()
-    colored = color(sys.stderr, no_color=no_color)
+    has_color = color(sys.stderr, no_color=no_color)
     bar = Progress(enabled=progress and terminal)
-    chosen = settings.log.format
-    form = ("console" if terminal else "json") if chosen == "auto" else chosen
+    log_format = settings.log.format
+    form = ("console" if terminal else "json") if log_format == "auto" else log_format
     sink = logs.Sink(bar, patient=form == "json")
     log = logs.configure(
         format=form,
         level=settings.log.level,
         sink=sink,
-        color=colored,
+        color=has_color,
         secrets=resolver.secrets,
     )
     run_id = new_run_id()
@@ -149,20 +149,20 @@ def run(
     async def main() -> int:
         async with AsyncExitStack() as stack:
             ledger = None
-            if keeping is not None:
-                ledger = await stack.enter_async_context(keeping.open(settings, run_id, now))
-            keeper = ledger or (read_only(settings) if recall else NullLedger())
-            bound = log.bind(run_id=run_id)
-            told, traces = stack.enter_context(trace_run(bound, run_id))
-            watcher = Observers.of(metering.metrics, traces)
-            transport = await stack.enter_async_context(Transport(settings.timeout, watcher))
-            fleet = Fleet(settings, transport, resolver, told, ledger=keeper)
+            if ledger_options is not None:
+                ledger = await stack.enter_async_context(ledger_options.open(settings, run_id, now))
+            fleet_ledger = ledger or (read_only(settings) if recall else NullLedger())
+            run_log = log.bind(run_id=run_id)
+            fleet_log, traces = stack.enter_context(trace_run(run_log, run_id))
+            observer = Observers.of(metering.metrics, traces)
+            transport = await stack.enter_async_context(Transport(settings.timeout, observer))
+            fleet = Fleet(settings, transport, resolver, fleet_log, ledger=fleet_ledger)
             stopped = asyncio.Event()
-            with _signals(fleet, bound, sink, bar, stopped, machine=form == "json") as received, bar:
+            with _signals(fleet, run_log, sink, bar, stopped, machine=form == "json") as received, bar:
                 session = Session(
                     settings,
                     fleet,
-                    bound,
+                    run_log,
                     bar,
                     run_id=run_id,
                     stopped=stopped,
@@ -171,10 +171,10 @@ def run(
                     metering=metering,
                 )
                 try:
-                    async with metering.during(fleet, bound):
+                    async with metering.during(fleet, run_log):
                         status = await verb(session)
                 except (Interrupted, OSError) as error:
-                    if not received or (isinstance(error, OSError) and error.errno not in _GONE):
+                    if not received or (isinstance(error, OSError) and error.errno not in _DISCONNECTED):
                         raise
                     # stopped before there was a result, or the terminal or the reader closed with the signal
                     signals.abandon(sys.stdout)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MetricsListener", "Services", "read_access"]
 
-_TURNS: Final = frozenset({"watch.file_broken", "watch.file_mended", "watch.file_removed", "watch.reloaded"})
+_FILE_EVENTS: Final = frozenset({"watch.file_broken", "watch.file_mended", "watch.file_removed", "watch.reloaded"})
 """Events after which the desired state may have become valid or invalid."""
 
 
@@ -52,43 +52,43 @@ class MetricsListener:
         self._wall = wall
         self._since: dict[str | None, float] = {}
         self._watch: WatchLoop | None = None
-        self.beside: LiveStatus | None = None
+        self.live_status: LiveStatus | None = None
 
     def follow(self, watch: "WatchLoop") -> None:
         """Set the watch loop to report on."""
         self._watch = watch
-        if self.beside is not None:
-            self.beside.follow(watch)
+        if self.live_status is not None:
+            self.live_status.follow(watch)
 
-    def passed(self, done: "Pass") -> None:
+    def passed(self, result: "Pass") -> None:
         """Record the result of a pass."""
         from worker.model.results import RunOutcome
 
         metrics = self._metrics
         metrics.accounts(self._names())
-        for seen in done.accounts:
-            metrics.count_plan(seen.plan, seen.statuses)
-            if seen.result is not None:
-                metrics.count_result(seen.result)
-        if any(seen.result is not None for seen in done.accounts):
-            metrics.run(done.outcome)
+        for account in result.accounts:
+            metrics.count_plan(account.plan, account.statuses)
+            if account.result is not None:
+                metrics.count_result(account.result)
+        if any(account.result is not None for account in result.accounts):
+            metrics.run(result.outcome)
         metrics.quotas(self._quotas())
-        self._suspended()
-        if done.error is None and done.outcome is not RunOutcome.INTERRUPTED:
+        self._update_suspensions()
+        if result.error is None and result.outcome is not RunOutcome.INTERRUPTED:
             metrics.passed()
         else:
             metrics.broke_off()
 
     def happened(self, event: str, fields: Mapping[str, Any]) -> None:
         """Record an event of files, settings or suspensions."""
-        if event in _TURNS and self._watch is not None:
+        if event in _FILE_EVENTS and self._watch is not None:
             self._metrics.desired_state(valid=not self._watch.broken)
         elif event == "watch.suspended":
             self._since.setdefault(fields["account"], self._wall())
-            self._suspended()
+            self._update_suspensions()
         elif event == "watch.resumed":
             self._since.pop(fields["account"], None)
-            self._suspended()
+            self._update_suspensions()
 
     def metrics(self, accept: str) -> tuple[bytes, str]:
         """Return the metrics in the format that an Accept header asks for, and its name."""
@@ -102,9 +102,9 @@ class MetricsListener:
         """Return why the daemon does not carry out the current files, or None if it does."""
         return Message("the daemon is starting") if self._watch is None else self._watch.ready()
 
-    def _suspended(self) -> None:
-        whole = self._since.get(None)
-        everywhere = {} if whole is None else dict.fromkeys(self._names(), whole)
+    def _update_suspensions(self) -> None:
+        of_all = self._since.get(None)
+        everywhere = {} if of_all is None else dict.fromkeys(self._names(), of_all)
         own = {name: since for name, since in self._since.items() if name is not None}
         self._metrics.suspended(everywhere | own)
 
@@ -140,49 +140,49 @@ class Services:
         listeners: list[PassListener] = [monitor]
         async with AsyncExitStack() as stack:
             if self._listen is not None and self._access is not None:
-                following = LiveStatus(quotas)
-                monitor.beside = following
-                listeners.append(following)
+                live_status = LiveStatus(quotas)
+                monitor.live_status = live_status
+                listeners.append(live_status)
                 site = web.StatusPages(
                     ledger.ledger_path(self._settings),
                     self._access,
-                    live=following.live,
-                    desired=following.accounts,
+                    live=live_status.live,
+                    desired=live_status.accounts,
                 )
-                following.on_change = site.events.notify
+                live_status.on_change = site.events.notify
                 stack.callback(site.close)
                 url = await stack.enter_async_context(web.serve(monitor, *self._listen, site.answer))
                 log.info("watch.listening", url=url)
             if self._channels:
-                listeners.append(await stack.enter_async_context(self._newsroom(names, log)))
+                listeners.append(await stack.enter_async_context(self._notifications(names, log)))
             yield monitor, listeners
 
     @asynccontextmanager
-    async def _newsroom(self, names: Callable[[], Collection[str]], log: "Logger") -> AsyncIterator[Tracker]:
+    async def _notifications(self, names: Callable[[], Collection[str]], log: "Logger") -> AsyncIterator[Tracker]:
         state = ledger.ledger_path(self._settings).with_name("news.json")
         seconds = self._settings.notify.timeout_seconds
         async with Notifier(self._channels, log, host=node(), timeout_seconds=seconds) as notifier:
-            told = False
+            has_failed = False
 
             def keep(data: bytes) -> None:
-                nonlocal told
+                nonlocal has_failed
                 try:
                     state.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                     replace(state, data, mode=0o600)
                 except OSError as error:
-                    if not told:
-                        told = True
-                        why = Message(
+                    if not has_failed:
+                        has_failed = True
+                        message = Message(
                             "cannot save the sent notifications in {state}; a restart sends them again: {strerror}",
                             state=str(state),
                             strerror=system_text(error.strerror),
                         )
-                        log.warning("notify.failed", error_message=why)
+                        log.warning("notify.failed", error_message=message)
 
-            yield Tracker(_kept(state), send=notifier.notify, keep=keep, names=names, version=__version__)
+            yield Tracker(_saved_state(state), send=notifier.notify, keep=keep, names=names, version=__version__)
 
 
-def _kept(state: Path) -> NotifyState:
+def _saved_state(state: Path) -> NotifyState:
     """Return the state of notifications at the last stop; empty if it cannot be read."""
     try:
         return decode(state.read_bytes()) or NotifyState()
@@ -204,11 +204,11 @@ def read_access(settings: "Settings", host: str) -> "Access":
         try:
             token = Path(name).expanduser().read_text(encoding="utf-8").strip()
         except (OSError, RuntimeError, UnicodeDecodeError) as error:
-            why = (
+            reason = (
                 system_text(error.strerror) if isinstance(error, OSError) else Message("it is no text, or has no place")
             )
             raise UsageError(
-                Message("web.token_file {name}: cannot be read: {reason}", name=name, reason=why)
+                Message("web.token_file {name}: cannot be read: {reason}", name=name, reason=reason)
             ) from None
         if len(token) < web.MIN_TOKEN_LENGTH or not token.isascii() or not token.isprintable():
             raise UsageError(

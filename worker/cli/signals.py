@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Final, TextIO
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future
 
-__all__ = ["Interruption", "abandon", "awaited", "cause_of", "ignore", "install", "on_loop", "raising", "status"]
+__all__ = ["Interruption", "abandon", "cause_of", "ignore", "install", "on_loop", "raising", "status", "stop_signal"]
 
 _ENDING: Final = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
-_raised: int | None = None
+_last_signal: int | None = None
 """The signal for which an `Interruption` was raised last."""
 
 
@@ -33,7 +33,7 @@ def cause_of(error: BaseException) -> int | None:
     The error need not say so: C code, such as the import of `_ssl`, replaces an `Interruption` by an error of its own.
     """
     is_interrupt = isinstance(error, KeyboardInterrupt) or isinstance(error.__cause__, KeyboardInterrupt)
-    return _raised or (signal.SIGINT if is_interrupt else None)
+    return _last_signal or (signal.SIGINT if is_interrupt else None)
 
 
 def install() -> None:
@@ -42,9 +42,9 @@ def install() -> None:
     A signal that is ignored stays ignored: the process was started with nohup, or in the background. A SIGHUP that
     follows a SIGHUP does nothing: for one lost terminal the shell and the kernel can each send it.
     """
-    global _raised  # noqa: PLW0603 - signal handlers have no other place
-    _raised = None
-    for number in _heard():
+    global _last_signal  # noqa: PLW0603 - signal handlers have no other place
+    _last_signal = None
+    for number in _handled_signals():
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _raise)
 
@@ -56,7 +56,7 @@ def raising() -> Iterator[None]:
     Another thread than the main one hears no signals: there it does nothing.
     """
     main = threading.current_thread() is threading.main_thread()
-    before = {number: signal.getsignal(number) for number in _heard()} if main else {}
+    before = {number: signal.getsignal(number) for number in _handled_signals()} if main else {}
     for number in before:
         signal.signal(number, _raise)
     try:
@@ -84,17 +84,17 @@ def on_loop(loop: "AbstractEventLoop", receive: Callable[[signal.Signals], None]
 
     A SIGHUP that follows a SIGHUP is dropped, as in `install`.
     """
-    before = {number: signal.getsignal(number) for number in _heard()}
+    before = {number: signal.getsignal(number) for number in _handled_signals()}
     first: signal.Signals | None = None
 
-    def hear(number: signal.Signals) -> None:
+    def handle(number: signal.Signals) -> None:
         nonlocal first
         if not _is_repeated(first, number):
             first = first or number
             receive(number)
 
     for number in before:
-        loop.add_signal_handler(number, hear, number)
+        loop.add_signal_handler(number, handle, number)
     try:
         yield
     finally:
@@ -104,20 +104,20 @@ def on_loop(loop: "AbstractEventLoop", receive: Callable[[signal.Signals], None]
 
 
 @contextmanager
-def awaited(loop: "AbstractEventLoop") -> "Iterator[Future[int]]":
+def stop_signal(loop: "AbstractEventLoop") -> "Iterator[Future[int]]":
     """Yield a future that the first signal resolves to the exit status. A second one ends the process at once."""
-    stopped: Future[int] = loop.create_future()
+    exit_status: Future[int] = loop.create_future()
 
     def receive(number: signal.Signals) -> None:
-        if stopped.done():
+        if exit_status.done():
             os._exit(status(number))
-        stopped.set_result(status(number))
+        exit_status.set_result(status(number))
 
     with on_loop(loop, receive):
-        yield stopped
+        yield exit_status
 
 
-def _heard() -> list[signal.Signals]:
+def _handled_signals() -> list[signal.Signals]:
     return [each for each in _ENDING if each != signal.SIGHUP or signal.getsignal(each) != signal.SIG_IGN]
 
 
@@ -126,9 +126,9 @@ def _is_repeated(first: int | None, number: int) -> bool:
 
 
 def _raise(number: int, _frame: FrameType | None) -> None:
-    global _raised  # noqa: PLW0603 - see `install`
-    _raised = number
-    for each in _heard():
+    global _last_signal  # noqa: PLW0603 - see `install`
+    _last_signal = number
+    for each in _handled_signals():
         signal.signal(each, _drop if _is_repeated(number, each) else _exit)
     raise Interruption
 

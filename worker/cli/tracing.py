@@ -25,24 +25,24 @@ _EXPORTER: Final = "OTEL_TRACES_EXPORTER"
 class Observers:
     """Passes events of requests on to several observers."""
 
-    def __init__(self, *watchers: "RequestObserver") -> None:
-        self._watchers = watchers
+    def __init__(self, *observers: "RequestObserver") -> None:
+        self._observers = observers
 
     @classmethod
-    def of(cls, *watchers: "RequestObserver | None") -> "RequestObserver | None":
+    def of(cls, *observers: "RequestObserver | None") -> "RequestObserver | None":
         """Return an observer for those that are not None; None without any."""
-        there = [watcher for watcher in watchers if watcher is not None]
-        return cls(*there) if len(there) > 1 else next(iter(there), None)
+        present = [observer for observer in observers if observer is not None]
+        return cls(*present) if len(present) > 1 else next(iter(present), None)
 
     def request(self, method: str, seconds: float, status: int | None) -> None:
         """Report a finished request."""
-        for watcher in self._watchers:
-            watcher.request(method, seconds, status)
+        for observer in self._observers:
+            observer.request(method, seconds, status)
 
     def retried(self, error: ApiError) -> None:
         """Report a request that will be retried."""
-        for watcher in self._watchers:
-            watcher.retried(error)
+        for observer in self._observers:
+            observer.retried(error)
 
 
 @contextmanager
@@ -51,9 +51,9 @@ def trace_run(log: "Logger", run_id: str) -> Iterator[tuple["RunLog", "Traces | 
 
     The variables may be meant for other programs: if they cannot be used, a warning says so and the run goes on.
     """
-    wanted = next((name for name in _COLLECTORS if os.environ.get(name)), None)
+    collector = next((name for name in _COLLECTORS if os.environ.get(name)), None)
     off = os.environ.get(_OFF, "").lower() == "true" or os.environ.get(_EXPORTER) == "none"
-    if wanted is None or off:
+    if collector is None or off:
         yield log, None
         return
     # failures are reported below, once; the library would log them repeatedly, with headers
@@ -65,7 +65,7 @@ def trace_run(log: "Logger", run_id: str) -> Iterator[tuple["RunLog", "Traces | 
 
         traces = Traces.to_collector()
     except Exception as error:  # noqa: BLE001 - the library reads many variables; its text may hold a header
-        log.warning("traces.failed", error_message=_unavailable(wanted, error))
+        log.warning("traces.failed", error_message=_unavailable(collector, error))
         yield log, None
         return
     try:

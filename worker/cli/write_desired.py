@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["listed_numbers", "refusal", "write"]
 
 
-def write(text: str, path: str | None, chosen: str | None) -> None:
-    """Write a desired-state file to stdout, or to a file with its schema beside it, unless another was `chosen`.
+def write(text: str, path: str | None, schema_option: str | None) -> None:
+    """Write a desired-state file to stdout, or to a file with its schema beside it, unless another was `schema_option`.
 
     A device or a pipe has no schema beside it. A file there that is not such a schema is not overwritten.
 
@@ -32,16 +32,16 @@ def write(text: str, path: str | None, chosen: str | None) -> None:
         OSError: one of the two could not be written.
     """
     output.emit(text, path)
-    if path is None or chosen is not None or is_special(Path(path)):
+    if path is None or schema_option is not None or is_special(Path(path)):
         return
-    made = schema("desired")
+    document = schema("desired")
     beside = Path(path).with_name(SCHEMA_FILE)
-    if _ours(beside, made):
-        output.emit(json_document.encode(made), str(beside))
+    if _may_replace(beside, document):
+        output.emit(json_document.encode(document), str(beside))
         click.echo(_("Its schema, for editors, is in {path}.").format(path=beside), err=True)
     else:
-        told = _("{path} is another file and was left alone: name a schema with --schema.")
-        click.echo(told.format(path=beside), err=True)
+        text_left = _("{path} is another file and was left alone: name a schema with --schema.")
+        click.echo(text_left.format(path=beside), err=True)
 
 
 def refusal(account: "ObservedAccount", output: str | None) -> str | None:
@@ -86,7 +86,7 @@ def _replaced(output: str | None) -> "Sequence[DesiredAccount] | None":
         return None
 
 
-def _ours(path: Path, made: "Mapping[str, object]") -> bool:
+def _may_replace(path: Path, made: "Mapping[str, object]") -> bool:
     """Return True if the schema may be written there: the path is free, or has an earlier schema."""
     try:
         return str(made["$id"]) in path.read_text(encoding="utf-8")

@@ -49,10 +49,10 @@ class PassListener(Protocol):
 
 
 class WatchLoop:
-    """Manages accounts until `stop`.
+    """The loop that reconciles accounts until `stop`.
 
-    `reread` loads settings and terms again, and raises SettingsError. `begin` returns the id of the next pass. With
-    `held`, nothing is written. `nap` is the longest sleep in seconds.
+    `reread` loads settings and terms again, and may raise SettingsError. `begin` returns the id of the next pass. With
+    `read_only`, nothing is written. `nap` is the longest sleep in seconds.
     """
 
     def __init__(

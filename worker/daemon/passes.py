@@ -101,10 +101,10 @@ class Pass(Struct, frozen=True):
     @property
     def counts(self) -> dict[str, int]:
         """Numbers by outcome over all accounts, or by action if the plan was not carried out."""
-        counts_ = Counter[str]()
+        total = Counter[str]()
         for account in self.accounts:
-            counts_.update(account.plan.counts if account.result is None else account.result.counts)
-        return {name: count for name, count in counts_.items() if count}
+            total.update(account.plan.counts if account.result is None else account.result.counts)
+        return {name: count for name, count in total.items() if count}
 
 
 class _LastReport(Struct, frozen=True):

@@ -28,7 +28,7 @@ _PROBLEMS: Final = 3
 
 
 class LiveStatus:
-    """Collects the live status. `changed` is called after each change; `quotas` returns the quotas in use."""
+    """The live status of the watch loop. `on_change` is called after each change; `quotas` returns those in use."""
 
     def __init__(self, quotas: "Callable[[], Collection[QuotaUsage]]") -> None:
         self._quotas = quotas

@@ -22,7 +22,7 @@ _LIFETIME: Final = 900.0
 
 
 class EventStreams:
-    """The open streams. `look` returns a value that changes with the ledger; it may block."""
+    """The open event streams. `state` returns a value that changes with the ledger; it may block."""
 
     def __init__(self, state: Callable[[], object]) -> None:
         self._state = state

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.cli.ci.__main__ import _opened, main
+from worker.cli.ci.__main__ import _open_plan, main
 from worker.cli.ci.annotations import annotations
 from worker.cli.ci.claims import Claim, sent_nothing
 from worker.cli.ci.github import _only_file
@@ -103,7 +103,7 @@ def test_what_is_missing_is_named(
     assert message in str(done.exception)
 
 
-def test_an_issue_is_opened_or_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_issue_is_open_plan_or_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     """An issue without a title and a text, that is not to be closed either, is wrong usage."""
     monkeypatch.setenv("GITHUB_REPOSITORY", "a/b")
     done = CliRunner().invoke(main, ["issue"], env={"FORGE_TOKEN": "t", "GITLAB_CI": ""})
@@ -276,10 +276,10 @@ def test_other_newer_files_are_read_only_for_unlisted_numbers() -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b'{"accounts": [1]}', _SEALED.replace(b"0.1.0", b"0.1.1")])
-def test_what_is_no_plan_is_not_opened(data: bytes) -> None:
+def test_what_is_no_plan_is_not_open_plan(data: bytes) -> None:
     """Neither other files nor a plan that was changed after it was written."""
     with pytest.raises(CiError, match="no plan that can be applied"):
-        _opened(data)
+        _open_plan(data)
 
 
 @pytest.mark.parametrize(

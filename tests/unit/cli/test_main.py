@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from worker.cli import load
-from worker.cli.commands.doctor import _clock, _refused
+from worker.cli.commands.doctor import _clock, _failed_read
 from worker.cli.exit_status import ExitStatus
 from worker.cli.main import run
 from worker.cli.output import emit
@@ -99,8 +99,8 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
 
 def test_the_doctor_says_what_to_do() -> None:
     """A refusal points at the console, a failure at another try, and a clock is named by which way it is off."""
-    assert "check the API key" in _refused(AccountRejected("no", api_code="InvalidApiKey")).detail
-    assert "try again" in _refused(ServerError("HTTP 502")).detail
+    assert "check the API key" in _failed_read(AccountRejected("no", api_code="InvalidApiKey")).detail
+    assert "try again" in _failed_read(ServerError("HTTP 502")).detail
     assert (_clock(None, refused=False).status, _clock(10.0, refused=False).status) == ("skip", "ok")
     assert "100 s behind" in _clock(100.0, refused=False).detail
     assert (_clock(-2000.0, refused=True).status, _clock(-100.0, refused=False).status) == ("fail", "warn")

@@ -41,21 +41,21 @@ _CLAIMED: Final = (
 )
 
 
-def _named(_ctx: click.Context, param: click.Parameter, name: str) -> str:
+def _check_name(_ctx: click.Context, param: click.Parameter, name: str) -> str:
     if not _NAME.fullmatch(name):
         raise click.BadParameter("letters, digits, dots, hyphens and underscores, at most 64", param=param)
     return name
 
 
-def _url(_ctx: click.Context, param: click.Parameter, url: str) -> str:
+def _check_url(_ctx: click.Context, param: click.Parameter, url: str) -> str:
     if not JOB.fullmatch(url):
         raise click.BadParameter("a URL of http or https, without spaces", param=param)
     return url
 
 
-_kind = click.option("--kind", default="plan", callback=_named, help="Kind of report: plan, apply or drift.")
+_kind = click.option("--kind", default="plan", callback=_check_name, help="Kind of report: plan, apply or drift.")
 _name = click.option(
-    "--name", default="senderid", callback=_named, help="Name of this use, if a repository has several."
+    "--name", default="senderid", callback=_check_name, help="Name of this use, if a repository has several."
 )
 _body = click.option(
     "--body", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Markdown file with the text."
@@ -63,7 +63,7 @@ _body = click.option(
 _footer = click.option("--footer", default="", help="Line to add below the text.")
 _request = click.option("--request", type=int, required=True, help="Number of the pull or merge request.")
 _files = click.option("--files", multiple=True, required=True, help="A desired-state file or folder.")
-_job = click.option("--job", required=True, callback=_url, help="URL of this job.")
+_job = click.option("--job", required=True, callback=_check_url, help="URL of this job.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -85,16 +85,16 @@ def comment(*, kind: str, name: str, body: Path, footer: str, request: int | Non
         raise CiError("this job is of no pull or merge request")
     marker = _marker(kind, name)
     page = _page(marker, body, footer)
-    found = next(iter(forge.comments(number, marker)), None)
-    if found is None:
+    existing = next(iter(forge.comments(number, marker)), None)
+    if existing is None:
         forge.add_comment(number, marker, page)
-        done = "created"
-    elif found[1] == page:
-        done = "unchanged"
+        change = "created"
+    elif existing[1] == page:
+        change = "unchanged"
     else:
-        forge.edit_comment(number, found[0], page)
-        done = "updated"
-    click.echo(f"The comment was {done}.")
+        forge.edit_comment(number, existing[0], page)
+        change = "updated"
+    click.echo(f"The comment was {change}.")
 
 
 @main.command()
@@ -112,8 +112,8 @@ def issue(*, kind: str, name: str, body: Path | None, footer: str, title: str | 
     elif title is None or body is None:
         raise click.UsageError("--title and --body, or --close")
     else:
-        done = forge.open_issue(_marker(kind, name), title, _page(_marker(kind, name), body, footer))
-        click.echo(f"The issue was {done}.")
+        change = forge.open_issue(_marker(kind, name), title, _page(_marker(kind, name), body, footer))
+        click.echo(f"The issue was {change}.")
 
 
 @main.command()
@@ -133,7 +133,7 @@ def describe(plan: Path) -> None:
 
 
 @main.command("reviewed-plan")
-@click.option("--name", required=True, callback=_named, help="What the plan's artifact is called, or its file.")
+@click.option("--name", required=True, callback=_check_name, help="What the plan's artifact is called, or its file.")
 @click.option("--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Where it goes.")
 @_files
 def reviewed_plan(*, name: str, output: Path, files: tuple[str, ...]) -> None:
@@ -144,7 +144,7 @@ def reviewed_plan(*, name: str, output: Path, files: tuple[str, ...]) -> None:
     """
     forge = _forge()
     number, data = forge.reviewed_plan(name)
-    saved = _opened(data)
+    saved = _open_plan(data)
     for account in saved.accounts:
         reason = mismatch(account, files, _bytes)
         if reason is not None:
@@ -152,7 +152,7 @@ def reviewed_plan(*, name: str, output: Path, files: tuple[str, ...]) -> None:
                 f"the artifact is not the plan of {account.source!r} ({reason}): plan again, or find out who made it, "
                 "and apply from the files by hand"
             )
-    _refuse_overtaken(forge, saved, files)
+    _refuse_superseded(forge, saved, files)
     with open(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:  # noqa: PTH123
         file.write(data)
     click.echo(number)
@@ -170,13 +170,13 @@ def claim(*, plan: Path, name: str, job: str, request: int, allow: tuple[str, ..
     If another job has claimed the plan, the exit status is 4, and the plan must not be applied.
     """
     forge = _forge()
-    mine = Claim(_opened(plan.read_bytes()).id, secrets.token_hex(8), job)
+    mine = Claim(_open_plan(plan.read_bytes()).id, secrets.token_hex(8), job)
     marker = _marker("apply", name)
     is_replay = not {"replay", "all"}.isdisjoint(allow)
 
     def claims() -> list[tuple[int, Claim]]:
-        found = ((number, Claim.read(body)) for number, body in forge.comments(request, marker))
-        return sorted((number, each) for number, each in found if each is not None and each.plan == mine.plan)
+        parsed = ((number, Claim.read(body)) for number, body in forge.comments(request, marker))
+        return sorted((number, each) for number, each in parsed if each is not None and each.plan == mine.plan)
 
     if not is_replay:
         _refuse_claimed(claims())
@@ -185,13 +185,13 @@ def claim(*, plan: Path, name: str, job: str, request: int, allow: tuple[str, ..
     # two jobs may have claimed the plan at once: the first comment counts
     now = claims()
     if (number, mine) not in now:
-        _take_back(forge, request, number)
+        _delete_claim(forge, request, number)
         raise CiError(
             "the claim of this plan is not among the comments of the token's user: check the token, and on GitHub the "
             "input author"
         )
     if not is_replay and now[0] != (number, mine):
-        _take_back(forge, request, number)
+        _delete_claim(forge, request, number)
         _refuse_claimed(now)
     click.echo(number)
 
@@ -208,23 +208,23 @@ def conclude(*, name: str, body: Path, footer: str, request: int, number: int, l
     """Replace the comment of a claim by the apply's result. The claim is released if no write was sent."""
     forge = _forge()
     marker = _marker("apply", name)
-    found = next((Claim.read(text) for each, text in forge.comments(request, marker) if each == number), None)
-    if found is None:
+    own = next((Claim.read(text) for each, text in forge.comments(request, marker) if each == number), None)
+    if own is None:
         raise CiError(f"comment {number} with the claim is gone: this plan can be applied again")
     is_released = log.exists() and sent_nothing(log.read_text(encoding="utf-8", errors="replace").splitlines(), status)
-    head = marker if is_released else f"{marker}\n{_line(found)}"
+    head = marker if is_released else f"{marker}\n{_line(own)}"
     if body.exists() and body.stat().st_size:
         text = _page(head, body, footer)
     else:
         text = f"{head}\n`senderid apply` ended with exit status {status} and no result: see its log.\n\n{footer}\n"
     forge.edit_comment(request, number, text)
-    released = "released: no write was sent" if is_released else "kept: this plan is not applied again"
-    click.echo(f"The comment has the result. The claim is {released}.")
+    claim_state = "released: no write was sent" if is_released else "kept: this plan is not applied again"
+    click.echo(f"The comment has the result. The claim is {claim_state}.")
 
 
 @main.command()
 @_files
-def changed_(*, files: tuple[str, ...]) -> None:
+def changed(*, files: tuple[str, ...]) -> None:
     """Print whether the push of this workflow changed one of the files, true or false; GitHub only."""
     forge = _forge()
     if not isinstance(forge, GitHub):
@@ -247,7 +247,7 @@ def _marker(kind: str, name: str) -> str:
     return f"<!-- senderid {kind} {name} -->"
 
 
-def _take_back(forge: GitHub | GitLab, request: int, number: int) -> None:
+def _delete_claim(forge: GitHub | GitLab, request: int, number: int) -> None:
     """Delete the comment of a claim whose plan is not going to be applied."""
     with suppress(CiError):
         forge.delete_comment(request, number)
@@ -276,7 +276,7 @@ def _page(head: str, body: Path, footer: str) -> str:
     return page
 
 
-def _opened(data: bytes) -> SavedPlan:
+def _open_plan(data: bytes) -> SavedPlan:
     try:
         return unseal(data, now=datetime.now(UTC), max_age_seconds=_ANY_AGE)
     except PlanFileError as error:
@@ -290,7 +290,7 @@ def _bytes(source: str) -> bytes | None:
         return None
 
 
-def _refuse_overtaken(forge: GitHub | GitLab, saved: SavedPlan, roots: Sequence[str]) -> None:
+def _refuse_superseded(forge: GitHub | GitLab, saved: SavedPlan, roots: Sequence[str]) -> None:
     """Refuse a plan where a newer commit of the branch asks for something else of a number that it writes."""
     branch = forge.branch
     newest = None if branch is None else forge.head(branch)

@@ -18,15 +18,15 @@ def annotations(lines: Iterable[str]) -> Iterator[str]:
     """
     levels: dict[str, list[str]] = {"error": [], "warning": []}
     for line in lines:
-        if found := _PROBLEM.fullmatch(line.rstrip("\r\n")):
-            level = "warning" if found["warning"] else "error"
-            place = f"file={_value(found['file'])},line={found['line']},col={found['column']}"
-            levels[level].append(f"::{level} {place}::{_text(found['message'])}")
+        if match := _PROBLEM.fullmatch(line.rstrip("\r\n")):
+            level = "warning" if match["warning"] else "error"
+            place = f"file={_value(match['file'])},line={match['line']},col={match['column']}"
+            levels[level].append(f"::{level} {place}::{_text(match['message'])}")
     for level, commands in levels.items():
-        left = len(commands) - _MOST
-        yield from commands if left <= 0 else commands[: _MOST - 1]
-        if left > 0:
-            yield f"::{level}::and {left + 1:,} more, in the log of this step"
+        omitted = len(commands) - _MOST
+        yield from commands if omitted <= 0 else commands[: _MOST - 1]
+        if omitted > 0:
+            yield f"::{level}::and {omitted + 1:,} more, in the log of this step"
 
 
 def _text(text: str) -> str:

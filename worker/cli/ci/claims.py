@@ -42,8 +42,8 @@ class Claim(NamedTuple):
     def read(cls, body: str) -> Self | None:
         """Return the claim that the second line of a comment keeps; None without one."""
         lines = body.splitlines()
-        found = _LINE.fullmatch(lines[1].strip()) if len(lines) > 1 else None
-        return None if found is None else cls(*found.groups())
+        match = _LINE.fullmatch(lines[1].strip()) if len(lines) > 1 else None
+        return None if match is None else cls(*match.groups())
 
 
 def sent_nothing(log: Iterable[str], status: int) -> bool:

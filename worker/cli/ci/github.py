@@ -53,8 +53,8 @@ class GitHub:
 
     def comments(self, request: int, marker: str) -> list[tuple[int, str]]:
         """Return id and text of each comment of the kit that starts with a marker."""
-        found = self._api.pages(f"{self._root}/issues/{request}/comments")
-        return [(each["id"], each["body"]) for each in found if self._ours(each, marker)]
+        listed = self._api.pages(f"{self._root}/issues/{request}/comments")
+        return [(each["id"], each["body"]) for each in listed if self._is_own(each, marker)]
 
     def add_comment(self, request: int, key: str, body: str) -> int:
         """Create a comment, and return its id. Its text starts with `key`, which is unique."""
@@ -75,20 +75,20 @@ class GitHub:
 
     def open_issue(self, marker: str, title: str, body: str) -> str:
         """Create, update or reopen the issue that starts with a marker."""
-        found = self._issue(marker)
-        if found is None:
+        issue = self._issue(marker)
+        if issue is None:
             self._api.create(f"{self._root}/issues", lambda: self._issue(marker), title=title, body=body)
             return "created"
-        self._api.replace("PATCH", f"{self._root}/issues/{found['number']}", title=title, body=body, state="open")
-        return "updated" if found["state"] == "open" else "opened again"
+        self._api.replace("PATCH", f"{self._root}/issues/{issue['number']}", title=title, body=body, state="open")
+        return "updated" if issue["state"] == "open" else "opened again"
 
     def close_issue(self, marker: str, remark: str) -> str:
         """Close the issue that starts with a marker, if it is open."""
-        found = self._issue(marker)
-        if found is None or found["state"] != "open":
+        issue = self._issue(marker)
+        if issue is None or issue["state"] != "open":
             return "not open"
-        self.add_comment(found["number"], remark, remark)
-        self._api.replace("PATCH", f"{self._root}/issues/{found['number']}", state="closed", state_reason="completed")
+        self.add_comment(issue["number"], remark, remark)
+        self._api.replace("PATCH", f"{self._root}/issues/{issue['number']}", state="closed", state_reason="completed")
         return "closed"
 
     def reviewed_plan(self, name: str) -> tuple[int, bytes]:
@@ -96,24 +96,24 @@ class GitHub:
 
         Runs of forks keep artifacts in this repository too: only a run of its own branches and of the head is trusted.
         """
-        merged = [
+        pulls = [
             pull
             for pull in self._api.pages(f"{self._root}/commits/{quote(self.commit)}/pulls")
             if pull.get("merged_at") and pull.get("merge_commit_sha") == self.commit
         ]
-        if len(merged) != 1:
+        if len(pulls) != 1:
             raise CiError(
                 f"commit {self.commit[:12]} is not the merge of one pull request: there is no reviewed plan; "
                 "review a new plan, then apply from the files by hand"
             )
-        number, head = merged[0]["number"], merged[0]["head"]["sha"]
-        kept = [each for each in self._artifacts(f"{name}-{head}") if self._trusted(each, head)]
-        if not kept:
+        number, head = pulls[0]["number"], pulls[0]["head"]["sha"]
+        artifacts = [each for each in self._artifacts(f"{name}-{head}") if self._is_trusted(each, head)]
+        if not artifacts:
             raise CiError(
                 f"pull request {number} has no plan of its last commit {head[:12]}, or it has expired: "
                 "run its plan again, or review a new plan and apply from the files by hand"
             )
-        newest = max(kept, key=lambda each: (each["created_at"], each["id"]))
+        newest = max(artifacts, key=lambda each: (each["created_at"], each["id"]))
         return number, _only_file(self._api.download(f"{self._root}/actions/artifacts/{newest['id']}/zip"))
 
     def head(self, branch: str) -> str:
@@ -131,10 +131,10 @@ class GitHub:
 
     def blobs(self, commit: str, _folder: PurePath) -> dict[PurePath, str]:
         """Return the files of a commit, at least those in a folder, and the id of the content of each."""
-        found = self._api.get(f"{self._root}/git/trees/{quote(commit)}", recursive="1")
-        if found["truncated"]:
+        tree = self._api.get(f"{self._root}/git/trees/{quote(commit)}", recursive="1")
+        if tree["truncated"]:
             raise CiError("the repository has more files than GitHub lists: apply from the files by hand")
-        return {PurePath(each["path"]): each["sha"] for each in found["tree"] if each["type"] == "blob"}
+        return {PurePath(each["path"]): each["sha"] for each in tree["tree"] if each["type"] == "blob"}
 
     def changed_files(self) -> set[str] | None:
         """Return the files that the push of this workflow changed; None where GitHub does not list all of them."""
@@ -142,13 +142,13 @@ class GitHub:
         if not isinstance(before, str) or not before.strip("0"):
             return None
         try:
-            found = self._api.get(f"{self._root}/compare/{quote(before)}...{quote(self.commit)}")
+            comparison = self._api.get(f"{self._root}/compare/{quote(before)}...{quote(self.commit)}")
         except NotFound:
             return None
         # after a forced push the comparison starts at the common ancestor, and omits what was reverted
-        if found["status"] != "ahead":
+        if comparison["status"] != "ahead":
             return None
-        files = found["files"]
+        files = comparison["files"]
         names = {name for each in files for name in (each["filename"], each.get("previous_filename")) if name}
         return names if len(files) < _FILES else None
 
@@ -158,23 +158,23 @@ class GitHub:
         event: dict[str, Any] = json.loads(Path(path).read_bytes()) if path else {}
         return event
 
-    def _ours(self, each: Mapping[str, Any], marker: str) -> bool:
+    def _is_own(self, each: Mapping[str, Any], marker: str) -> bool:
         return (each.get("user") or {}).get("login") == self.author and _begins(each.get("body"), marker)
 
     def _issue(self, marker: str) -> dict[str, Any] | None:
         """Return the open issue, or else the newest closed one."""
-        found = [
+        issues = [
             each
             for each in self._api.pages(f"{self._root}/issues", state="all", creator=self.author)
-            if "pull_request" not in each and self._ours(each, marker)
+            if "pull_request" not in each and self._is_own(each, marker)
         ]
-        return max(found, key=lambda each: (each["state"] == "open", each["number"]), default=None)
+        return max(issues, key=lambda each: (each["state"] == "open", each["number"]), default=None)
 
     def _artifacts(self, name: str) -> list[dict[str, Any]]:
-        answer = self._api.get(f"{self._root}/actions/artifacts", name=name, per_page="100")
-        return [each for each in answer["artifacts"] if each["name"] == name and not each["expired"]]
+        response = self._api.get(f"{self._root}/actions/artifacts", name=name, per_page="100")
+        return [each for each in response["artifacts"] if each["name"] == name and not each["expired"]]
 
-    def _trusted(self, artifact: Mapping[str, Any], head: str) -> bool:
+    def _is_trusted(self, artifact: Mapping[str, Any], head: str) -> bool:
         run = artifact.get("workflow_run") or {}
         own = run.get("repository_id")
         return own is not None and run.get("head_repository_id") == own and run.get("head_sha") == head
@@ -186,10 +186,10 @@ def _begins(body: object, marker: str) -> bool:
 
 def _only_file(archive: bytes) -> bytes:
     try:
-        with ZipFile(BytesIO(archive)) as opened:
-            (entry,) = opened.infolist()
+        with ZipFile(BytesIO(archive)) as archive_file:
+            (entry,) = archive_file.infolist()
             if entry.file_size <= _PLAN_CAP:
-                return opened.read(entry)
+                return archive_file.read(entry)
     except (BadZipFile, ValueError, NotImplementedError, RuntimeError):
         pass
     raise CiError("the plan's artifact is no archive of one plan: run the pull request's plan again")

@@ -56,22 +56,22 @@ class GitLab:
 
     def open_issue(self, marker: str, title: str, body: str) -> str:
         """Create, update or reopen the issue that starts with a marker."""
-        found = self._issue(marker)
-        if found is None:
+        issue = self._issue(marker)
+        if issue is None:
             self._api.create(f"{self._root}/issues", lambda: self._issue(marker), title=title, description=body)
             return "created"
-        again = found["state"] != "opened"
+        again = issue["state"] != "opened"
         event = {"state_event": "reopen"} if again else {}
-        self._api.replace("PUT", f"{self._root}/issues/{found['iid']}", title=title, description=body, **event)
+        self._api.replace("PUT", f"{self._root}/issues/{issue['iid']}", title=title, description=body, **event)
         return "opened again" if again else "updated"
 
     def close_issue(self, marker: str, remark: str) -> str:
         """Close the issue that starts with a marker, if it is open."""
-        found = self._issue(marker)
-        if found is None or found["state"] != "opened":
+        issue = self._issue(marker)
+        if issue is None or issue["state"] != "opened":
             return "not open"
-        self._add_note(f"{self._root}/issues/{found['iid']}/notes", remark, remark)
-        self._api.replace("PUT", f"{self._root}/issues/{found['iid']}", state_event="close")
+        self._add_note(f"{self._root}/issues/{issue['iid']}/notes", remark, remark)
+        self._api.replace("PUT", f"{self._root}/issues/{issue['iid']}", state_event="close")
         return "closed"
 
     def reviewed_plan(self, name: str) -> tuple[int, bytes]:
@@ -79,18 +79,18 @@ class GitLab:
 
         Pipelines of forks run in their own projects: only a pipeline of this project and of the head is trusted.
         """
-        merged = [
+        requests = [
             each
             for each in self._api.pages(f"{self._root}/repository/commits/{self.commit}/merge_requests")
             if each["state"] == "merged"
             and self.commit in {each.get("merge_commit_sha"), each.get("squash_commit_sha"), each.get("sha")}
         ]
-        if len(merged) != 1:
+        if len(requests) != 1:
             raise CiError(
                 f"commit {self.commit[:12]} is not the merge of one merge request: there is no reviewed plan; "
                 "review a new plan, then apply from the files by hand"
             )
-        number, head = merged[0]["iid"], merged[0]["sha"]
+        number, head = requests[0]["iid"], requests[0]["sha"]
         pipelines = [
             each["id"]
             for each in self._api.pages(f"{self._root}/merge_requests/{number}/pipelines")
@@ -146,9 +146,9 @@ class GitLab:
 
     def _issue(self, marker: str) -> dict[str, Any] | None:
         """Return the open issue, or else the newest closed one."""
-        found = [
+        issues = [
             each
             for each in self._api.pages(f"{self._root}/issues", scope="created_by_me", state="all")
             if (each["description"] or "").startswith(marker)
         ]
-        return max(found, key=lambda each: (each["state"] == "opened", each["iid"]), default=None)
+        return max(issues, key=lambda each: (each["state"] == "opened", each["iid"]), default=None)

@@ -13,9 +13,9 @@ from urllib.request import HTTPRedirectHandler, OpenerDirector, Request, build_o
 
 from worker.cli.ci.limits import backoff
 
-__all__ = ["MOST_ITEMS", "Api", "CiError", "NoUsableAnswer", "NotFound", "PlanRefused"]
+__all__ = ["MOST_ITEMS", "Api", "CiError", "NoUsableResponse", "NotFound", "PlanRefused"]
 
-_PATIENCE: Final = 30.0
+_TIMEOUT_SECONDS: Final = 30.0
 """Seconds to wait for a reply."""
 _PAGE: Final = 100
 _PAGES: Final = 100
@@ -44,7 +44,7 @@ class NotFound(CiError):
     """The forge has nothing at that path, or the token may not see it."""
 
 
-class NoUsableAnswer(CiError):
+class NoUsableResponse(CiError):
     """A request that must not be repeated blindly has no usable answer: it may have taken effect.
 
     `seconds` is how long the forge asks to wait before the next try, None where it does not say.
@@ -61,7 +61,7 @@ class PlanRefused(CiError):
     status = 4
 
 
-class _Staying(HTTPRedirectHandler):
+class _NoRedirects(HTTPRedirectHandler):
     """Follows no redirect: a token must not reach another host."""
 
     def redirect_request(self, *_args: Any, **_kwargs: Any) -> None:
@@ -93,7 +93,7 @@ class Api:
             raise CiError("the API's URL is not one of HTTP: check the environment of this job")
         self._base = base.rstrip("/")
         self._headers = {"Accept": "application/json", "User-Agent": "senderid", **headers}
-        self._opener: OpenerDirector = build_opener(_Staying)
+        self._opener: OpenerDirector = build_opener(_NoRedirects)
         self._sleep = sleep
         self._wall = wall
         self._report = report
@@ -123,19 +123,19 @@ class Api:
             attempt += 1
             seconds: float | None = None
             try:
-                answer = self._json("POST", path, {}, fields, is_repeatable=False)
-                if isinstance(answer, dict) and "id" in answer:
-                    return answer
+                response = self._json("POST", path, {}, fields, is_repeatable=False)
+                if isinstance(response, dict) and "id" in response:
+                    return response
                 problem = f"POST {path}: the answer names no item"
-            except NoUsableAnswer as unanswered:
-                problem, seconds = str(unanswered), unanswered.seconds
+            except NoUsableResponse as error:
+                problem, seconds = str(error), error.seconds
             if attempt < _TRIES:
                 self._wait(seconds, problem, attempt)
-            found = find()
-            if found is not None:
-                return found
+            item = find()
+            if item is not None:
+                return item
             if attempt >= _TRIES:
-                raise _exhausted(problem, attempt)
+                raise _attempts_used_up(problem, attempt)
 
     def pages(self, path: str, /, **query: str) -> Iterator[Any]:
         """Yield every item of a list, page after page."""
@@ -178,12 +178,12 @@ class Api:
         headers = self._headers | ({"Content-Type": "application/json"} if body is not None else {})
         request = Request(self._url(path, query), data=body, headers=headers, method=method)  # noqa: S310 - HTTP, see above
         try:
-            answer = self._send(request, is_repeatable=is_repeatable)
-            return json.loads(answer) if answer else None
+            response = self._send(request, is_repeatable=is_repeatable)
+            return json.loads(response) if response else None
         except HTTPError as error:
             raise _failure(method, path, error) from None
         except (ValueError, RecursionError):
-            raise (CiError if is_repeatable else NoUsableAnswer)(f"{method} {path}: the answer is not JSON") from None
+            raise (CiError if is_repeatable else NoUsableResponse)(f"{method} {path}: the answer is not JSON") from None
 
     def _send(self, request: Request, *, is_repeatable: bool = True) -> bytes:
         """Return the answer to a request, which is sent again while that can help.
@@ -211,7 +211,7 @@ class Api:
             except (URLError, HTTPException, OSError) as error:
                 problem, is_certain = f"{name}: no answer ({getattr(error, 'reason', error)})", False
             if not (is_certain or is_repeatable):
-                raise NoUsableAnswer(problem, seconds)
+                raise NoUsableResponse(problem, seconds)
             self._wait(seconds, problem, attempt)
 
     def _wait(self, seconds: float | None, problem: str, attempt: int) -> None:
@@ -221,7 +221,7 @@ class Api:
             Failed: there were too many tries, or the wait would be too long.
         """
         if attempt >= _TRIES:
-            raise _exhausted(problem, attempt)
+            raise _attempts_used_up(problem, attempt)
         seconds = 2.0 ** (attempt - 1) if seconds is None else seconds
         if seconds > self._budget:
             raise CiError(
@@ -233,8 +233,8 @@ class Api:
         self._sleep(seconds)
 
     def _read(self, request: Request) -> bytes:
-        with self._opener.open(request, timeout=_PATIENCE) as answer:
-            data: bytes = answer.read(_CAP + 1)
+        with self._opener.open(request, timeout=_TIMEOUT_SECONDS) as response:
+            data: bytes = response.read(_CAP + 1)
         if len(data) > _CAP:
             raise CiError(f"{urlsplit(request.full_url).path}: the answer is longer than any plan")
         return data
@@ -247,7 +247,7 @@ def _beginning(error: HTTPError) -> bytes:
         return b""
 
 
-def _exhausted(problem: str, attempt: int) -> CiError:
+def _attempts_used_up(problem: str, attempt: int) -> CiError:
     return CiError(f"{problem}; gave up after {attempt} tries: run the job again")
 
 

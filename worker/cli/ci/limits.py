@@ -33,16 +33,16 @@ def backoff(code: int, headers: Mapping[str, str], body: bytes, now: float) -> B
     A 403 is a rate limit only where its headers or its message say so: otherwise a permission is missing. `now` is the
     Unix time.
     """
-    asked = retry_after(headers)
-    asked = None if asked is None else max(0.0, asked)
+    seconds = retry_after(headers)
+    seconds = None if seconds is None else max(0.0, seconds)
     if code in _LIMITED:
         used_up = _first(headers, "x-ratelimit-remaining", "RateLimit-Remaining") == "0"
-        if asked is None and used_up:
-            asked = _until(_first(headers, "x-ratelimit-reset", "RateLimit-Reset"), now)
-        if asked is not None or used_up or code != 403 or b"rate limit" in body.lower():  # noqa: PLR2004 - the status
-            return Backoff("rate limit", _MINUTE if asked is None else asked, is_refusal=True)
+        if seconds is None and used_up:
+            seconds = _until(_first(headers, "x-ratelimit-reset", "RateLimit-Reset"), now)
+        if seconds is not None or used_up or code != 403 or b"rate limit" in body.lower():  # noqa: PLR2004 - the status
+            return Backoff("rate limit", _MINUTE if seconds is None else seconds, is_refusal=True)
     if code == _TIMED_OUT or code >= _SERVER_ERROR:
-        return Backoff("server error", asked, is_refusal=False)
+        return Backoff("server error", seconds, is_refusal=False)
     return None
 
 

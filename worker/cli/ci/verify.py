@@ -24,14 +24,14 @@ def mismatch(account: SavedAccount, roots: Iterable[str], read: Reader) -> str |
     for source in sources(account):
         if not is_within(source, roots):
             return f"{source!r} is not among the desired-state files of this job"
-    found = _described(account, read)
-    if isinstance(found, str):
-        return found
-    if found.account_id not in {None, account.account_id}:
+    desired = _read_account(account, read)
+    if isinstance(desired, str):
+        return desired
+    if desired.account_id not in {None, account.account_id}:
         return "it is of another account than its file pins"
-    if found.credentials != account.credentials or found.endpoint not in {None, account.endpoint}:
+    if desired.credentials != account.credentials or desired.endpoint not in {None, account.endpoint}:
         return "its credentials or its endpoint are not those of its file"
-    if found.groups != account.groups:
+    if desired.groups != account.groups:
         return "its groups are not those of its file"
     return None
 
@@ -46,25 +46,25 @@ def is_superseded(
     """
     if not account.writes:
         return False
-    old = _described(account, here)
+    old = _read_account(account, here)
     if isinstance(old, str):
         return True
     more: list[tuple[str, bytes]] = []
     if any(change.phone not in old.numbers and change.phone not in old.schedules for change in account.writes):
-        known = set(map(in_repository, sources(account)))
+        sources_of_plan = set(map(in_repository, sources(account)))
         more = [
             (source, data)
             for source, data in others()
-            if in_repository(source) not in known
+            if in_repository(source) not in sources_of_plan
             and any(document.name == account.account for document in read_names(source, data))
         ]
-    new = _described(account, newer, more)
+    new = _read_account(account, newer, more)
     return isinstance(new, str) or any(
-        _asked(old, change.phone) != _asked(new, change.phone) for change in account.writes
+        _comparable(old, change.phone) != _comparable(new, change.phone) for change in account.writes
     )
 
 
-def _described(account: SavedAccount, read: Reader, more: Iterable[tuple[str, bytes]] = ()) -> DesiredAccount | str:
+def _read_account(account: SavedAccount, read: Reader, more: Iterable[tuple[str, bytes]] = ()) -> DesiredAccount | str:
     """Return the account as its files describe it, and `more` of them, or why they do not."""
     files = list(more)
     for source in sources(account):
@@ -73,14 +73,14 @@ def _described(account: SavedAccount, read: Reader, more: Iterable[tuple[str, by
             return f"{source!r} is not there"
         files.append((source, data))
     try:
-        loaded = load(files).accounts
+        accounts = load(files).accounts
     except DesiredStateError:
         return f"{account.source!r} is invalid"
-    found = next((each for each in loaded if each.name == account.account), None)
-    return found or f"{account.source!r} has no account {account.account!r}"
+    desired = next((each for each in accounts if each.name == account.account), None)
+    return desired or f"{account.source!r} has no account {account.account!r}"
 
 
-def _asked(account: DesiredAccount, phone: str) -> object:
+def _comparable(account: DesiredAccount, phone: str) -> object:
     """Return what a file asks for a number, in a comparable form."""
     desired, schedule = account.numbers.get(phone), account.schedules.get(phone)
     if desired is None and schedule is None:

@@ -35,14 +35,14 @@ _PLAN_CAP: Final = 256 << 20
 class _PlanFile(NamedTuple):
     """The options of a saved plan.
 
-    `max_age` is in seconds. `folder` is where its desired-state files are, if they moved. `compared` is False if it is
-    not compared with them.
+    `max_age` is in seconds. `folder` has its desired-state files, if they moved. The plan is compared with them unless
+    `is_compared` is False.
     """
 
     path: str
     max_age: float | None
     folder: str | None
-    compared: bool
+    is_compared: bool
 
 
 @click.command("apply", short_help="Plan, ask, write and verify.")
@@ -84,9 +84,9 @@ def command(
 
     Exit status 0 converged, 1 error, 3 some numbers did not converge, 4 refused, 5 another run holds the account.
     """
-    given = options.one_on_stdout(options.Common(**common))
+    common_options = options.one_on_stdout(options.Common(**common))
     if planfile is not None:
-        if given.paths or given.accounts or given.only or given.exclude or dry_run:
+        if common_options.paths or common_options.accounts or common_options.only or common_options.exclude or dry_run:
             raise UsageError(
                 Message(
                     "a saved plan is applied unchanged: -f, --account, --only, --exclude and --dry-run "
@@ -94,35 +94,35 @@ def command(
                 )
             )
         _check_folder(folder, no_files=no_files)
-        file = _PlanFile(planfile, max_age, folder, compared=not no_files)
-        return _apply_saved(file, given, lock_timeout=lock_timeout)
+        file = _PlanFile(planfile, max_age, folder, is_compared=not no_files)
+        return _apply_saved(file, common_options, lock_timeout=lock_timeout)
     if max_age is not None:
         raise UsageError(Message("--max-age is for a saved plan: senderid apply PLANFILE"))
     if folder is not None or no_files:
         raise UsageError(Message("--files and --no-files are for a saved plan: senderid apply PLANFILE"))
-    return plan(given) if dry_run else _apply(given, asks=not yes, lock_timeout=lock_timeout)
+    return plan(common_options) if dry_run else _apply(common_options, asks=not yes, lock_timeout=lock_timeout)
 
 
-def _apply(given: options.Common, *, asks: bool, lock_timeout: float) -> int:
-    if asks and ("-" in given.paths or not is_interactive()):
+def _apply(common: options.Common, *, asks: bool, lock_timeout: float) -> int:
+    if asks and ("-" in common.paths or not is_interactive()):
         raise UsageError(
             Message("there is no terminal for the prompt: review the plan (senderid plan), then apply with --yes")
         )
-    settings = load.load_settings(given.settings_path, given.overrides)
-    with run_metrics(settings, given.metrics_file) as metering:
-        return _apply_files(given, settings, metering, asks=asks, lock_timeout=lock_timeout)
+    settings = load.load_settings(common.settings_path, common.overrides)
+    with run_metrics(settings, common.metrics_file) as metering:
+        return _apply_files(common, settings, metering, asks=asks, lock_timeout=lock_timeout)
 
 
 def _apply_files(
-    given: options.Common, settings: "Settings", metering: RunMetrics, *, asks: bool, lock_timeout: float
+    common: options.Common, settings: "Settings", metering: RunMetrics, *, asks: bool, lock_timeout: float
 ) -> int:
-    rules = load.parse_rules(given.allow)
+    rules = load.parse_rules(common.allow)
     from worker.cli.ledger import LedgerOptions
     from worker.config.revision import with_commits
 
-    taken, others = load.load_with_others(settings, given.paths, given.accounts)
-    desired = with_commits(taken)
-    selection = load.parse_selection(given.only, given.exclude, desired)
+    accounts, others = load.load_with_others(settings, common.paths, common.accounts)
+    desired = with_commits(accounts)
+    selection = load.parse_selection(common.only, common.exclude, desired)
 
     from worker.plan.build import Terms
 
@@ -130,11 +130,11 @@ def _apply_files(
 
     async def carry_out(run: "Session") -> "list[AccountResult]":
         drafts = await plan_accounts(run, desired, terms, others)
-        if asks or (given.form == "text" and given.output is None):
-            show_plans(drafts, given)
+        if asks or (common.form == "text" and common.output is None):
+            show_plans(drafts, common)
         return await _carry_out(run, desired, drafts, terms, asks=asks)
 
-    return run_and_report(carry_out, settings, given, LedgerOptions("apply", lock_timeout), metering=metering)
+    return run_and_report(carry_out, settings, common, LedgerOptions("apply", lock_timeout), metering=metering)
 
 
 def _check_folder(folder: str | None, *, no_files: bool) -> None:
@@ -146,16 +146,16 @@ def _check_folder(folder: str | None, *, no_files: bool) -> None:
         raise UsageError(Message("--files {folder}: there is no such folder", folder=folder))
 
 
-def _apply_saved(file: _PlanFile, given: options.Common, *, lock_timeout: float) -> int:
-    settings = load.load_settings(given.settings_path, given.overrides)
-    with run_metrics(settings, given.metrics_file) as metering:
-        return _apply_file(file, given, settings, metering, lock_timeout=lock_timeout)
+def _apply_saved(file: _PlanFile, common: options.Common, *, lock_timeout: float) -> int:
+    settings = load.load_settings(common.settings_path, common.overrides)
+    with run_metrics(settings, common.metrics_file) as metering:
+        return _apply_file(file, common, settings, metering, lock_timeout=lock_timeout)
 
 
 def _apply_file(
-    file: _PlanFile, given: options.Common, settings: "Settings", metering: RunMetrics, *, lock_timeout: float
+    file: _PlanFile, common: options.Common, settings: "Settings", metering: RunMetrics, *, lock_timeout: float
 ) -> int:
-    rules = load.parse_rules(given.allow)
+    rules = load.parse_rules(common.allow)
     saved = _open(file.path, file.max_age)
 
     from worker.cli.ledger import LedgerOptions
@@ -165,7 +165,7 @@ def _apply_file(
 
     _check_endpoints(file.path, saved, settings)
     _check_keys(file.path, saved, settings)
-    files = _CurrentFiles(saved, settings, file.folder) if file.compared else None
+    files = _CurrentFiles(saved, settings, file.folder) if file.is_compared else None
     # rules that the saved plan allows do not include a replay
     replays = not rules.isdisjoint({REPLAY, ALLOW_ALL})
     plan = None if replays else PlanFile(saved.id, saved.created_at)
@@ -174,20 +174,20 @@ def _apply_file(
         run.log.info("run.started", accounts=len(saved.accounts), fingerprint=saved.fingerprint)
         run.progress.expect(sum(len(account.changes) for account in saved.accounts))
         allow = rules | set(saved.allow)
-        done = await run.fleet.apply_saved(saved.accounts, allow, run.progress, plan=plan, files=files)
-        return [*done, *map(left_out, saved.left_out)]
+        results = await run.fleet.apply_saved(saved.accounts, allow, run.progress, plan=plan, files=files)
+        return [*results, *map(left_out, saved.left_out)]
 
-    keeping = LedgerOptions("apply PLANFILE", lock_timeout, saved.id)
-    return run_and_report(carry_out, settings, given, keeping, metering=metering)
+    ledger = LedgerOptions("apply PLANFILE", lock_timeout, saved.id)
+    return run_and_report(carry_out, settings, common, ledger, metering=metering)
 
 
 def _open(path: str, max_age: float | None) -> "SavedPlan":
     from worker.plan.planfile import MAX_AGE_SECONDS, unseal
 
-    read = sources.read_file(path, expected=Message("the file that plan --out wrote"), cap=_PLAN_CAP)
-    if isinstance(read, Problem):
-        raise PlanFileError(Message("{source}: {message}", source=read.source, message=read.message))
-    _, data = read
+    file = sources.read_file(path, expected=Message("the file that plan --out wrote"), cap=_PLAN_CAP)
+    if isinstance(file, Problem):
+        raise PlanFileError(Message("{source}: {message}", source=file.source, message=file.message))
+    _, data = file
     if len(data) > _PLAN_CAP:
         raise PlanFileError(Message("{path}: this is no plan file: it is longer than any", path=path))
     try:
@@ -202,19 +202,19 @@ def _check_endpoints(path: str, saved: "SavedPlan", settings: "Settings") -> Non
 
     for account in saved.accounts:
         try:
-            where = parse_endpoint(account.endpoint)
+            endpoint = parse_endpoint(account.endpoint)
         except ValueError as error:
             raise PlanFileError(
                 Message("{path}: account {account!r}: {error}", path=path, account=account.account, error=str(error))
             ) from None
-        if not where.is_known and where != parse_endpoint(settings.endpoint):
+        if not endpoint.is_known and endpoint != parse_endpoint(settings.endpoint):
             raise PlanFileError(
                 Message(
                     "{path}: account {account!r} is reached at {url}, which neither is the vendor's nor the "
                     "settings' endpoint: if that is meant, set SENDERID_ENDPOINT to it",
                     path=path,
                     account=account.account,
-                    url=where.url,
+                    url=endpoint.url,
                 )
             )
 
@@ -241,27 +241,27 @@ class _CurrentFiles:
         Raises:
             DesiredStateError: as when they were read first.
         """
-        if self._marks(account) != self._known[account]:
+        if self._read_versions(account) != self._versions[account]:
             self._read()
-        return self._found[account]
+        return self._current[account]
 
     def _read(self) -> None:
         from worker.config import desired
         from worker.plan.comparison import CurrentFiles
 
-        self._known = {account: self._marks(account) for account in self._names}
-        found: dict[str, None] = {}
+        self._versions = {account: self._read_versions(account) for account in self._names}
+        paths_to_read: dict[str, None] = {}
         missing: dict[str, tuple[str, ...]] = {}
         for account, names in self._names.items():
             paths = {name: sources.locate(name, self._folder) for name in names}
-            found |= dict.fromkeys(path for path in paths.values() if path is not None)
+            paths_to_read |= dict.fromkeys(path for path in paths.values() if path is not None)
             missing[account] = tuple(name for name, path in paths.items() if path is None)
-            found |= dict.fromkeys(path for name in missing[account] for path in self._beside(name, account))
-        seen: dict[sources.FileIdentity, str] = {}
-        read = (sources.read_file(path, seen) for path in found)
-        loaded = desired.load(read, self._check).accounts if found else ()
+            paths_to_read |= dict.fromkeys(path for name in missing[account] for path in self._beside(name, account))
+        paths_by_identity: dict[sources.FileIdentity, str] = {}
+        contents = (sources.read_file(path, paths_by_identity) for path in paths_to_read)
+        loaded = desired.load(contents, self._check).accounts if paths_to_read else ()
         accounts = {account.name: account for account in loaded}
-        self._found = {account: CurrentFiles(accounts.get(account), missing[account]) for account in self._names}
+        self._current = {account: CurrentFiles(accounts.get(account), missing[account]) for account in self._names}
 
     def _beside(self, name: str, account: str) -> list[str]:
         """Return the files that describe an account in the folder of a file that is not found: it may be renamed."""
@@ -269,7 +269,7 @@ class _CurrentFiles:
         paths = [] if folder is None else sources.yaml_files(Path(folder))
         return [path for path in paths if any(each.name == account and each.explicit for each in documents_in(path))]
 
-    def _marks(self, account: str) -> "list[sources.FileVersion | None]":
+    def _read_versions(self, account: str) -> "list[sources.FileVersion | None]":
         paths = [sources.locate(name, self._folder) for name in self._names[account]]
         return [None if path is None else sources.read_version(path) for path in paths]
 
@@ -282,8 +282,8 @@ def _check_keys(path: str, saved: "SavedPlan", settings: "Settings") -> None:
     """
     from worker.config.desired import find_same_accounts
 
-    for found in find_same_accounts(saved.accounts, load.document_checks(settings.endpoint).reach):
-        first, second = found.first.account, found.second.account
+    for pair in find_same_accounts(saved.accounts, load.document_checks(settings.endpoint).reach):
+        first, second = pair.first.account, pair.second.account
         raise PlanFileError(
             Message(
                 "{path}: accounts {first!r} and {second!r} have the same API key, which belongs to one account: "

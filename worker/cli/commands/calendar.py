@@ -60,7 +60,7 @@ def command(
     from worker.render.text import calendar
 
     check_writable(output)
-    made = calendar.Calendar(
+    document = calendar.Calendar(
         created_at=format_utc_ms(now),
         start=format_utc(first),
         until=format_utc(last),
@@ -68,7 +68,7 @@ def command(
     )
     match form:
         case "json":
-            emit(json_document.encode(made), output)
+            emit(json_document.encode(document), output)
         case "icalendar":
             try:
                 from worker.render.ics import icalendar
@@ -80,8 +80,8 @@ def command(
                     )
                 ) from None
 
-            emit(icalendar(made), output)
+            emit(icalendar(document), output)
         case _:
-            page = TextStyle.of(no_color=no_color, output=output)
-            emit(calendar.text(made, color=page.color, width=page.width), output)
+            style = TextStyle.of(no_color=no_color, output=output)
+            emit(calendar.text(document, color=style.color, width=style.width), output)
     return ExitStatus.OK

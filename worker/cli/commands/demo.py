@@ -49,13 +49,13 @@ def command(*, seed: int, no_color: bool) -> int:
 
     async def verb(run: "Session") -> int:
         async with Sandbox([account], faults="flaky", seed=seed) as sandbox:
-            return await _story(run, sandbox, account, TextStyle.of(no_color=no_color))
+            return await _run_demo(run, sandbox, account, TextStyle.of(no_color=no_color))
 
     credentials = Credentials(account.api_key, Secret(account.api_secret))
     return runner.run(verb, settings, resolver=FixedCredentials(credentials), no_color=no_color)
 
 
-async def _story(run: "Session", sandbox: "Sandbox", account: "SandboxAccount", page: "TextStyle") -> int:
+async def _run_demo(run: "Session", sandbox: "Sandbox", account: "SandboxAccount", style: "TextStyle") -> int:
     from worker.cli.output import emit
     from worker.config import desired
     from worker.model.results import RunOutcome
@@ -63,38 +63,40 @@ async def _story(run: "Session", sandbox: "Sandbox", account: "SandboxAccount", 
     from worker.render import text
 
     began = time.monotonic()
-    told = _(
+    introduction = _(
         "A simulated API listens at {url}, with an account of {count} numbers.\n"
         "It checks signatures, clocks and quotas like the real one, and it is unreliable on purpose."
     )
-    emit(told.format(url=sandbox.url, count=len(account.numbers)) + "\n")
-    wanted = _wanted(account, sandbox.url)
+    emit(introduction.format(url=sandbox.url, count=len(account.numbers)) + "\n")
+    text_of_file = _desired_text(account, sandbox.url)
     _chapter(_("1. The desired state, in a file:"))
-    head = wanted.splitlines()
+    head = text_of_file.splitlines()
     more = _("… {count} more lines").format(count=len(head) - _HEAD)
     emit("".join(f"     {line}\n" for line in [*head[:_HEAD], f"  {more}"]))
 
-    loaded = desired.load([("demo.yaml", wanted.encode())]).accounts
+    accounts = desired.load([("demo.yaml", text_of_file.encode())]).accounts
     _chapter(_("2. senderid plan: what would change"))
-    drafts = await run.fleet.plan(loaded, Terms())
-    emit(text.plan(_document(drafts), color=page.color, width=page.width))
+    drafts = await run.fleet.plan(accounts, Terms())
+    emit(text.plan(_document(drafts), color=style.color, width=style.width))
 
     _chapter(_("3. senderid apply: carry out the changes, despite injected faults"))
-    results = await run.fleet.apply(loaded, drafts, Terms(), run.progress)
+    results = await run.fleet.apply(accounts, drafts, Terms(), run.progress)
     result = run.result(results)
-    emit(text.result(result, color=page.color, width=page.width))
+    emit(text.result(result, color=style.color, width=style.width))
 
     _chapter(_("4. senderid plan, again"))
-    again = await run.fleet.plan(loaded, Terms())
-    emit(text.plan(_document(again), color=page.color, width=page.width))
+    again = await run.fleet.plan(accounts, Terms())
+    emit(text.plan(_document(again), color=style.color, width=style.width))
 
     emit(
         _proof(
             sandbox, results, pending=sum(len(draft.plan.writes) for draft in again), seconds=time.monotonic() - began
         )
     )
-    settled = result.outcome is RunOutcome.CONVERGED and not any(draft.plan.writes or draft.error for draft in again)
-    return ExitStatus.OK if settled else ExitStatus.UNCONVERGED
+    has_converged = result.outcome is RunOutcome.CONVERGED and not any(
+        draft.plan.writes or draft.error for draft in again
+    )
+    return ExitStatus.OK if has_converged else ExitStatus.UNCONVERGED
 
 
 def _chapter(title: str) -> None:
@@ -103,7 +105,7 @@ def _chapter(title: str) -> None:
     emit(f"\n{title}\n\n")
 
 
-def _wanted(account: "SandboxAccount", url: str) -> str:
+def _desired_text(account: "SandboxAccount", url: str) -> str:
     """Return a desired state that activates the INACTIVE numbers and deactivates two ACTIVE ones."""
     from worker.model.accounts import Status
     from worker.model.phones import hyphenated
@@ -111,10 +113,10 @@ def _wanted(account: "SandboxAccount", url: str) -> str:
     lines = ["version: 1", "account: demo", f"endpoint: {url}", "numbers:"]
     off = 2
     for phone, status in account.statuses.items():
-        wanted = Status.ACTIVE
+        desired = Status.ACTIVE
         if status == Status.ACTIVE and off:
-            wanted, off = Status.INACTIVE, off - 1
-        lines.append(f"  {hyphenated(phone)}: {wanted}")
+            desired, off = Status.INACTIVE, off - 1
+        lines.append(f"  {hyphenated(phone)}: {desired}")
     return "\n".join(lines) + "\n"
 
 
@@ -132,7 +134,7 @@ def _proof(sandbox: "Sandbox", results: "Sequence[AccountResult]", *, pending: i
     faults = Counter(request.fault.name.lower() for request in wire if request.fault is not None)
     fault_counts = ", ".join(f"{name} {count}" for name, count in faults.most_common()) or _("none")
     reported_writes = sum(result.requests.writes for result in results)
-    changed = sum(result.counts[Outcome.CHANGED] for result in results)
+    reported_changes = sum(result.counts[Outcome.CHANGED] for result in results)
     switched = len({request.phone for request in writes if request.applied})
     proof = _(
         "Verified by the counts of the sandbox API, not of the worker:\n"
@@ -149,7 +151,7 @@ def _proof(sandbox: "Sandbox", results: "Sequence[AccountResult]", *, pending: i
         writes=len(writes),
         reported_writes=reported_writes,
         switched=switched,
-        changed=changed,
+        changed=reported_changes,
         pending=pending,
     )
     further = _(

@@ -83,9 +83,9 @@ async def _account(run: "Session") -> tuple[Check, ...]:
     network = await _network(parse_endpoint(run.settings.endpoint).url, run.settings.timeout.connect_seconds)
     try:
         with run.fleet.client(AccountReader, DefaultTarget(), run.log) as client:
-            found = Check("credentials", "ok", Message("API key and secret are there"))
-            reached = not any(check.status == "fail" for check in network)
-            return (found, *network, *(await _read_account(client) if reached else ()))
+            credentials = Check("credentials", "ok", Message("API key and secret are there"))
+            is_reachable = not any(check.status == "fail" for check in network)
+            return (credentials, *network, *(await _read_account(client) if is_reachable else ()))
     except CredentialsMissing as error:
         return (Check("credentials", "fail", str(error)), *network)
 
@@ -94,7 +94,7 @@ async def _read_account(client: "AccountReader") -> tuple[Check, ...]:
     try:
         observed = await client.observe()
     except WorkerError as error:
-        return (_refused(error), _clock(client.clock_offset, refused=isinstance(error, ClockSkewed)))
+        return (_failed_read(error), _clock(client.clock_offset, refused=isinstance(error, ClockSkewed)))
     if observed.account_id is None:
         signature = Check(
             "signature", "warn", Message("accepted; the reply is an empty object: no numbers and no account id")
@@ -133,9 +133,9 @@ async def _network(url: str, seconds: float) -> tuple[Check, ...]:
         return (
             Check("network", "fail", Message("no connection to {location}: {reason}", location=place, reason=reason)),
         )
-    reached = Check("network", "ok", Message("{location} answers", location=place))
+    network = Check("network", "ok", Message("{location} answers", location=place))
     if not secure:
-        return (reached, Check("tls", "skip", Message("plain http to this machine")))
+        return (network, Check("tls", "skip", Message("plain http to this machine")))
     try:
         await _connect(host, port, seconds, context=ssl.create_default_context())
     except OSError as error:
@@ -143,14 +143,14 @@ async def _network(url: str, seconds: float) -> tuple[Check, ...]:
         path = missing_authority()
         detail = why if path is None else Message("SSL_CERT_FILE names {path}, where no file is", path=str(path))
         return (
-            reached,
+            network,
             Check(
                 "tls",
                 "fail",
                 Message("the certificate of {host} cannot be verified: {reason}", host=host, reason=detail),
             ),
         )
-    return (reached, Check("tls", "ok", Message("the certificate of {host} is valid", host=host)))
+    return (network, Check("tls", "ok", Message("the certificate of {host} is valid", host=host)))
 
 
 async def _connect(host: str, port: int, seconds: float, context: ssl.SSLContext | None) -> None:
@@ -161,7 +161,7 @@ async def _connect(host: str, port: int, seconds: float, context: ssl.SSLContext
         await writer.wait_closed()
 
 
-def _refused(error: WorkerError) -> Check:
+def _failed_read(error: WorkerError) -> Check:
     advice = (
         Message("check the API key and secret in the vendor's console")
         if isinstance(error, AccountRejected)

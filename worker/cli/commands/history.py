@@ -85,9 +85,9 @@ def command(
     """
     settings = load.load_settings(settings_path, {})
     output_options = options.OutputOptions(form=form, mask=mask, output=output, no_color=no_color)
-    chosen = (since, outcome, limit)
+    filters = (since, outcome, limit)
     if age is not None:
-        if any(given is not None for given in (run, account, phone, *chosen)):
+        if any(value is not None for value in (run, account, phone, *filters)):
             raise UsageError(Message("--prune-older-than goes alone: it forgets whole runs, whatever they were about"))
         return _prune(settings, age)
     digits = None if phone is None else load.parse_phone("--phone", phone)
@@ -95,7 +95,7 @@ def command(
         raise UsageError(Message("--format markdown is for one run: senderid history RUN --format markdown"))
     if run is None:
         return _list(settings, output_options, account=account, phone=digits, since=since, outcome=outcome, limit=limit)
-    if any(given is not None for given in chosen):
+    if any(value is not None for value in filters):
         raise UsageError(Message("--since, --outcome and --limit choose among runs: they do not go with RUN"))
     return _one(settings, output_options, run, account=account, phone=digits)
 
@@ -120,7 +120,7 @@ def _list(
 
     # the history of a number is complete by default
     most = limit if limit is not None else _LIMIT if phone is None else 0
-    asked = HistoryQuery(
+    query = HistoryQuery(
         account=account,
         phone=phone,
         since=None if since is None else format_utc_ms(since),
@@ -131,24 +131,24 @@ def _list(
     with reading(path) as connection:
         if connection is None:
             click.echo(_("There is no ledger yet at {path}: the first apply begins it.").format(path=path), err=True)
-        found = History(total=0, runs=()) if connection is None else history(connection, asked)
+        document = History(total=0, runs=()) if connection is None else history(connection, query)
 
-    told = phone
+    shown_phone = phone
     if output_options.mask is not None:
-        found = output_options.mask.document(found)
-        told = None if phone is None else output_options.mask.number(phone)
+        document = output_options.mask.document(document)
+        shown_phone = None if phone is None else output_options.mask.number(phone)
 
-    def rendered(page: "TextStyle") -> str:
-        if told is None:
-            return text.runs(found, color=page.color, width=page.width)
-        return text.number(told, found, color=page.color, width=page.width)
+    def render(page: "TextStyle") -> str:
+        if shown_phone is None:
+            return text.runs(document, color=page.color, width=page.width)
+        return text.number(shown_phone, document, color=page.color, width=page.width)
 
     def report() -> str:
         from worker.render import report
 
-        return report.runs(found) if told is None else report.number(told, found)
+        return report.runs(document) if shown_phone is None else report.number(shown_phone, document)
 
-    return _show(found, rendered, report, output_options)
+    return _show(document, render, report, output_options)
 
 
 def _one(
@@ -163,7 +163,7 @@ def _one(
 
 def _show(
     document: "History",
-    rendered: "Callable[[TextStyle], str]",
+    render: "Callable[[TextStyle], str]",
     report: "Callable[[], str]",
     output_options: options.OutputOptions,
 ) -> int:
@@ -177,7 +177,7 @@ def _show(
             emit(report(), output_options.output)
         case _:
             emit(
-                rendered(TextStyle.of(no_color=output_options.no_color, output=output_options.output)),
+                render(TextStyle.of(no_color=output_options.no_color, output=output_options.output)),
                 output_options.output,
             )
     return ExitStatus.OK
@@ -189,9 +189,9 @@ def _prune(settings: "Settings", age: float) -> int:
     from worker.ledger import forget
     from worker.model.times import format_utc_ms
 
-    forgotten = forget(ledger_path(settings), format_utc_ms(_ago(age)), program=__version__, now=now)
-    told = ngettext("{count} run forgotten.", "{count} runs forgotten.", forgotten)
-    click.echo(told.format(count=f"{forgotten:,}"))
+    deleted = forget(ledger_path(settings), format_utc_ms(_ago(age)), program=__version__, now=now)
+    text = ngettext("{count} run forgotten.", "{count} runs forgotten.", deleted)
+    click.echo(text.format(count=f"{deleted:,}"))
     return ExitStatus.OK
 
 

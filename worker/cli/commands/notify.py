@@ -37,7 +37,7 @@ def test(*, names: tuple[str, ...], settings_path: str | None) -> int:
     Exit status 0, or 1 when a channel did not accept it. No account is read.
     """
     settings = load.load_settings(settings_path, {})
-    channels = _chosen(settings, names)
+    channels = _select(settings, names)
 
     from worker.cli.output import emit
     from worker.render.i18n import translated
@@ -45,12 +45,12 @@ def test(*, names: tuple[str, ...], settings_path: str | None) -> int:
 
     reasons = asyncio.run(_send_tests(channels, settings.notify.timeout_seconds))
     for channel, reason in zip(channels, reasons, strict=True):
-        status, told = ("ok", "accepted") if reason is None else ("fail", reason)
-        emit(f"{status:<4}  {safe(channel.name)}  {safe(translated(told))}\n")
+        status, detail = ("ok", "accepted") if reason is None else ("fail", reason)
+        emit(f"{status:<4}  {safe(channel.name)}  {safe(translated(detail))}\n")
     return ExitStatus.OK if set(reasons) == {None} else ExitStatus.ERROR
 
 
-def _chosen(settings: "Settings", names: Sequence[str]) -> list["Channel"]:
+def _select(settings: "Settings", names: Sequence[str]) -> list["Channel"]:
     channels = {channel.name: channel for channel in settings.notify.channels}
     if not channels:
         raise UsageError(
@@ -82,13 +82,13 @@ async def _send_test(channel: "Channel", resolver: CredentialsResolver, seconds:
     from worker.daemon.notify.message import compose
 
     try:
-        door = open_channel(channel, resolver)
+        sender = open_channel(channel, resolver)
     except (CredentialsMissing, ChannelUnusable) as error:
         return str(error)
-    told = Notification(
+    notification = Notification(
         Event.DAEMON,
         None,
         Message("this is a test of the channel {name}", name=channel.name),
         (Message("Nothing has happened."),),
     )
-    return await deliver(door, compose([told], channel, host=node()), seconds)
+    return await deliver(sender, compose([notification], channel, host=node()), seconds)

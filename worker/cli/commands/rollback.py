@@ -41,40 +41,40 @@ def command(*, run: str, yes: bool, dry_run: bool, lock_timeout: float, **common
 
     Exit status 0 rolled back, or nothing to do; otherwise as of apply.
     """
-    given = options.Common(**common)
+    common_options = options.Common(**common)
     if not (yes or dry_run or is_interactive()):
         raise UsageError(
             Message("there is no terminal for the prompt: review with --dry-run, then roll back with --yes")
         )
-    settings = load.load_settings(given.settings_path, given.overrides)
-    rules = load.parse_rules(given.allow)
+    settings = load.load_settings(common_options.settings_path, common_options.overrides)
+    rules = load.parse_rules(common_options.allow)
 
     from worker.cli.ledger import LedgerOptions, find_run
     from worker.reconcile.rollback import inverse_plan
 
-    told = find_run(settings, run)
-    _check_ended(told)
-    accounts = [saved for account in told.accounts if (saved := inverse_plan(account, told.run_id)).changes]
-    if not accounts and given.form == "text":
-        return _nothing(told, given)
+    record = find_run(settings, run)
+    _check_ended(record)
+    accounts = [saved for account in record.accounts if (saved := inverse_plan(account, record.run_id)).changes]
+    if not accounts and common_options.form == "text":
+        return _nothing(record, common_options)
     if dry_run:
-        return _preview(settings, given, accounts, rules)
+        return _preview(settings, common_options, accounts, rules)
 
     async def carry_out(session: "Session") -> "list[AccountResult]":
-        drafts = await _look(session, accounts, rules)
-        if not yes or (given.form == "text" and given.output is None):
-            show_plans(drafts, given)
+        drafts = await _read(session, accounts, rules)
+        if not yes or (common_options.form == "text" and common_options.output is None):
+            show_plans(drafts, common_options)
         writes = count_writes(drafts)
         declined = await confirm(session) if writes and not yes else None
         session.progress.expect(writes)
         return await session.fleet.roll_back(accounts, drafts, rules, session.progress, declined)
 
-    keeping = LedgerOptions(f"rollback {told.run_id}", lock_timeout) if accounts else None
-    return run_and_report(carry_out, settings, given, keeping, lambda result: _remark(result, accounts))
+    ledger = LedgerOptions(f"rollback {record.run_id}", lock_timeout) if accounts else None
+    return run_and_report(carry_out, settings, common_options, ledger, lambda result: _remark(result, accounts))
 
 
-def _check_ended(told: "RunRecord") -> None:
-    unfinished = [account.account for account in told.accounts if account.finished_at is None]
+def _check_ended(record: "RunRecord") -> None:
+    unfinished = [account.account for account in record.accounts if account.finished_at is None]
     if unfinished:
         from worker.render.text.layout import names
 
@@ -82,42 +82,42 @@ def _check_ended(told: "RunRecord") -> None:
             Message(
                 "run {run_id} is not finished on {names}: wait for it; or, if it died, let `senderid apply` "
                 "settle what it left open, then roll it back",
-                run_id=told.run_id,
+                run_id=record.run_id,
                 names=names(unfinished),
             )
         )
 
 
-def _nothing(told: "RunRecord", given: options.Common) -> int:
+def _nothing(record: "RunRecord", common: options.Common) -> int:
     from worker.cli.output import emit
 
     nothing = _("Run {run} changed nothing: there is nothing to roll back.")
-    emit(nothing.format(run=told.run_id) + "\n", given.output)
+    emit(nothing.format(run=record.run_id) + "\n", common.output)
     return ExitStatus.OK
 
 
 def _preview(
-    settings: "Settings", given: options.Common, accounts: "Sequence[SavedAccount]", rules: frozenset[str]
+    settings: "Settings", common: options.Common, accounts: "Sequence[SavedAccount]", rules: frozenset[str]
 ) -> int:
     from worker.cli import output, runner
     from worker.cli.exit_status import of_plans
     from worker.reconcile.log import log_plan
 
-    check_writable(given.output)
+    check_writable(common.output)
 
     async def verb(run: "Session") -> int:
-        drafts = await _look(run, accounts, rules)
+        drafts = await _read(run, accounts, rules)
         for draft in drafts:
             log_plan(draft, run.log.bind(account=draft.plan.account))
-        made = plan_document(drafts)
-        output.plan(made, given)
-        run.log.info("run.finished", counts=runner.total_counts(made.accounts))
-        return of_plans(made.accounts, detailed=False)
+        document = plan_document(drafts)
+        output.plan(document, common)
+        run.log.info("run.finished", counts=runner.total_counts(document.accounts))
+        return of_plans(document.accounts, detailed=False)
 
-    return runner.run(verb, settings, no_color=given.no_color, recall=True)
+    return runner.run(verb, settings, no_color=common.no_color, recall=True)
 
 
-async def _look(run: "Session", accounts: "Sequence[SavedAccount]", rules: frozenset[str]) -> "list[Draft]":
+async def _read(run: "Session", accounts: "Sequence[SavedAccount]", rules: frozenset[str]) -> "list[Draft]":
     run.log.info("run.started", accounts=len(accounts), numbers=sum(len(saved.changes) for saved in accounts))
     return await run.fleet.preview(accounts, rules)
 
@@ -130,8 +130,8 @@ def _remark(result: "Result", accounts: "Sequence[SavedAccount]") -> str:
     if not any(account.counts[Outcome.CHANGED] for account in result.accounts):
         return ""
     files = names(list(dict.fromkeys(saved.source for saved in accounts)))
-    told = _(
+    text = _(
         "The desired state ({files}) still asks for the other status:\n"
         "change it there too, or the next apply undoes this rollback."
     )
-    return f"\n{told.format(files=files)}\n"
+    return f"\n{text.format(files=files)}\n"

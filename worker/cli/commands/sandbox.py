@@ -58,7 +58,7 @@ def command(
 
     async def serve() -> int:
         box = Sandbox(accounts, faults=faults, seed=seed, rate_limit=limits)
-        with signals.awaited(asyncio.get_running_loop()) as stopped:
+        with signals.stop_signal(asyncio.get_running_loop()) as exit_status:
             try:
                 url = await box.start(port)
             except OSError as error:
@@ -72,7 +72,7 @@ def command(
             first = accounts[0]
             click.echo(json.dumps({"url": url, "api_key": first.api_key, "api_secret": first.api_secret}))
             try:
-                return await stopped
+                return await exit_status
             finally:
                 await box.stop()
 

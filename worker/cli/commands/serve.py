@@ -62,10 +62,10 @@ def command(*, listen: str, token_file: str | None, paths: Sequence[str], settin
     async def serve_pages() -> int:
         site = web.StatusPages(path, allowed, desired=files)
         try:
-            with signals.awaited(asyncio.get_running_loop()) as stopped:
+            with signals.stop_signal(asyncio.get_running_loop()) as exit_status:
                 async with web.serve(None, host, port, site.answer) as url:
                     click.echo(url)
-                    return await stopped
+                    return await exit_status
         finally:
             site.close()
 

@@ -25,6 +25,6 @@ def command(more: Sequence[str], paths: Sequence[str], settings_path: str | None
     settings = load.load_settings(settings_path, {})
     accounts = load.load_accounts(settings, [*paths, *more])
     numbers = sum(len(account.numbers) for account in accounts)
-    told = _("OK: {accounts}, {numbers}.")
-    click.echo(told.format(accounts=count(len(accounts), "account"), numbers=count(numbers, "number")))
+    text = _("OK: {accounts}, {numbers}.")
+    click.echo(text.format(accounts=count(len(accounts), "account"), numbers=count(numbers, "number")))
     return ExitStatus.OK

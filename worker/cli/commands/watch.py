@@ -70,13 +70,13 @@ def command(
     """
     # until there is something to reload, SIGHUP must not end the process
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    given = options.Common(form="text", output=None, **common)
-    if "-" in given.paths:
+    common_options = options.Common(form="text", output=None, **common)
+    if "-" in common_options.paths:
         raise UsageError(Message("standard input can be read only once: give files or folders with -f"))
-    rhythm, described = _rhythm(every, cron, timezone)
+    trigger, description = _trigger(every, cron, timezone)
     if cron is None and jitter >= (every or _EVERY):
         raise UsageError(Message("--jitter must be shorter than the time between passes"))
-    settings = load.load_settings(given.settings_path, given.overrides)
+    settings = load.load_settings(common_options.settings_path, common_options.overrides)
 
     from worker.cli import ledger, runner
     from worker.cli import services as monitoring
@@ -85,19 +85,21 @@ def command(
     from worker.telemetry.metrics import Metrics
 
     where = None if listen is None else address(listen)
-    files = _files(given, settings)
-    terms = _terms(given, settings, files)
+    files = _files(common_options, settings)
+    terms = _terms(common_options, settings, files)
     if not dry_run:
         probe(ledger.ledger_path(settings))
     metrics = Metrics(accounts=settings.metrics.accounts)
-    metrics.every(_interval(rhythm))
-    watched = monitoring.Services(settings, metrics, where)
-    daemon = _Daemon(given, settings, terms, files, watched)
+    metrics.every(_interval(trigger))
+    services = monitoring.Services(settings, metrics, where)
+    daemon = _Daemon(common_options, settings, terms, files, services)
 
     async def verb(run: "Session") -> int:
-        return await daemon.run(run, rhythm, described, jitter=jitter, dry_run=dry_run)
+        return await daemon.run(run, trigger, description, jitter=jitter, dry_run=dry_run)
 
-    return runner.run(verb, settings, resolver=watched.resolver, no_color=given.no_color, metering=RunMetrics(metrics))
+    return runner.run(
+        verb, settings, resolver=services.resolver, no_color=common_options.no_color, metering=RunMetrics(metrics)
+    )
 
 
 class _Daemon:
@@ -105,19 +107,19 @@ class _Daemon:
 
     def __init__(
         self,
-        given: options.Common,
+        common: options.Common,
         settings: "Settings",
         terms: "Terms",
         files: "WatchedFiles",
-        monitoring: "Services",
+        services: "Services",
     ) -> None:
-        self._given = given
+        self._common = common
         self._settings = settings
         self._terms = terms
         self._files = files
-        self._monitoring = monitoring
+        self._services = services
 
-    async def run(self, run: "Session", rhythm: "Trigger", described: str, *, jitter: float, dry_run: bool) -> int:
+    async def run(self, run: "Session", trigger: "Trigger", description: str, *, jitter: float, dry_run: bool) -> int:
         """Run passes until a signal."""
         from worker.cli.exit_status import ExitStatus, overall
         from worker.daemon.loop import WatchLoop
@@ -126,16 +128,16 @@ class _Daemon:
         from worker.daemon.systemd import Systemd
         from worker.solapi.runtime import Runtime
 
-        settings, resolver = self._settings, self._monitoring.resolver
+        settings, resolver = self._settings, self._services.resolver
         runtime = Runtime()
         passes = Passes(
-            settings, self._terms, run.transport, resolver, run.log, ledgers=_Books(settings), conclude=overall
+            settings, self._terms, run.transport, resolver, run.log, ledgers=_Ledgers(settings), conclude=overall
         )
-        async with self._monitoring.over(self._names, lambda: passes.quotas, run.log) as (monitor, listeners):
+        async with self._services.over(self._names, lambda: passes.quotas, run.log) as (monitor, listeners):
             watch = WatchLoop(
                 self._files,
                 passes,
-                Scheduler(rhythm, datetime.now(UTC), uniform=runtime.uniform, jitter=jitter),
+                Scheduler(trigger, datetime.now(UTC), uniform=runtime.uniform, jitter=jitter),
                 run.log,
                 settings=settings,
                 reread=self._reread,
@@ -146,7 +148,7 @@ class _Daemon:
             )
             monitor.follow(watch)
             async with _signals(watch, run):
-                await watch.run(rhythm=described, mode="dry-run" if dry_run else "apply")
+                await watch.run(trigger=description, mode="dry-run" if dry_run else "apply")
         return ExitStatus.OK
 
     def _names(self) -> list[str]:
@@ -155,14 +157,14 @@ class _Daemon:
     def _reread(self) -> "tuple[Settings, Terms]":
         from worker.plan.build import Terms
 
-        found = load.load_settings(self._given.settings_path, self._given.overrides)
-        self._files.check = load.document_checks(found.endpoint)
-        return found, Terms.of(found, self._terms.selection, self._terms.allow)
+        settings = load.load_settings(self._common.settings_path, self._common.overrides)
+        self._files.check = load.document_checks(settings.endpoint)
+        return settings, Terms.of(settings, self._terms.selection, self._terms.allow)
 
     def _begin(self) -> str:
         from worker.cli import runner
 
-        self._monitoring.resolver.forget()
+        self._services.resolver.forget()
         return runner.new_run_id()
 
 
@@ -187,7 +189,7 @@ async def _signals(watch: "WatchLoop", run: "Session") -> AsyncIterator[None]:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
-class _Books:
+class _Ledgers:
     """Opens ledgers at the path of the settings with which the daemon started."""
 
     def __init__(self, settings: "Settings") -> None:
@@ -209,7 +211,7 @@ class _Books:
         return LedgerOptions("watch").open(self._settings, run_id, now)
 
 
-def _rhythm(every: float | None, cron: str | None, timezone: str | None) -> "tuple[Trigger, str]":
+def _trigger(every: float | None, cron: str | None, timezone: str | None) -> "tuple[Trigger, str]":
     from worker.daemon.scheduler import Interval
     from worker.daemon.scheduler import cron as of_expression
     from worker.model.times import load_zone as of_name
@@ -238,24 +240,24 @@ def _rhythm(every: float | None, cron: str | None, timezone: str | None) -> "tup
         raise UsageError(Message("--cron {cron!r}: {error}", cron=cron, error=str(error))) from None
 
 
-def _interval(rhythm: "Trigger") -> float:
+def _interval(trigger: "Trigger") -> float:
     """Return the seconds between the next two passes; a cron expression may have longer ones."""
-    first = rhythm.after(datetime.now(UTC))
-    return (rhythm.after(first) - first).total_seconds()
+    first = trigger.after(datetime.now(UTC))
+    return (trigger.after(first) - first).total_seconds()
 
 
-def _files(given: options.Common, settings: "Settings") -> "WatchedFiles":
+def _files(common: options.Common, settings: "Settings") -> "WatchedFiles":
     from worker.daemon.files import WatchedFiles
 
-    files = WatchedFiles(load.desired_paths(given.paths), load.document_checks(settings.endpoint))
+    files = WatchedFiles(load.desired_paths(common.paths), load.document_checks(settings.endpoint))
     load.print_warnings(files.begin())
-    files.narrow(load.match_accounts(given.accounts, files.accounts))
+    files.narrow(load.match_accounts(common.accounts, files.accounts))
     return files
 
 
-def _terms(given: options.Common, settings: "Settings", files: "WatchedFiles") -> "Terms":
-    selection = load.parse_selection(given.only, given.exclude, files.accounts)
-    rules = load.parse_rules(given.allow)
+def _terms(common: options.Common, settings: "Settings", files: "WatchedFiles") -> "Terms":
+    selection = load.parse_selection(common.only, common.exclude, files.accounts)
+    rules = load.parse_rules(common.allow)
 
     from worker.plan.build import Terms
 
