@@ -98,7 +98,7 @@ def test_empty_object_is_exported_only_where_nothing_is_lost(command: Command, s
         served.sandbox.script(None, "GET", [Fault.EMPTY_OBJECT])
         done = command("export", "--output", "new.yaml", "--force")
         assert done.returncode == 0
-        assert "The reply is an empty object" in done.stderr
+        assert "The response is an empty object" in done.stderr
         assert yaml.safe_load((command.folder / "new.yaml").read_text())["numbers"] == {}
     command.write("new.yaml", "written by hand")
     served.sandbox.script(None, "GET", [Fault.EMPTY_OBJECT])

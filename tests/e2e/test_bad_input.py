@@ -288,4 +288,4 @@ def test_unusable_state_folder_sends_no_write(command: Command, served: Served) 
 def test_sandbox_reports_a_port_in_use(command: Command, served: Served) -> None:
     done = command("sandbox", "--port", served.sandbox.url.rpartition(":")[2])
     assert done.returncode == 64
-    assert "cannot be listened on" in done.stderr
+    assert "cannot listen on --port" in done.stderr

@@ -403,7 +403,7 @@ def test_failed_claim_writes_nothing(job: Job, forge: Forge, served: Served) -> 
     failed = job("apply")
     assert failed.status == 1
     assert "Nothing was written." in failed.summary
-    assert "gave up after 5 tries" in failed.summary
+    assert "gave up after 5 attempts" in failed.summary
     assert served.writes == []
     assert job("apply").status == 0
 
@@ -475,7 +475,7 @@ def test_retries_make_no_second_comment(job: Job, forge: Forge, served: Served) 
     ]
     done = job("apply")
     assert done.status == 0
-    assert "403, rate limit; waiting 0 s before try 2 of 5" in done.log
+    assert "403, rate limit; waiting 0 s before attempt 2 of 5" in done.log
     assert len(forge.comments) == 2
     assert served.writes == [(A, "ACTIVE")]
 
@@ -484,10 +484,10 @@ def test_waits_are_logged(job: Job, forge: Forge) -> None:
     forge.faults = [Fault("GET", "/comments", 403)]
     step = job("plan")
     assert step.status == 0
-    assert "403, rate limit; waiting 0 s before try 2 of 5" in step.log
+    assert "403, rate limit; waiting 0 s before attempt 2 of 5" in step.log
     forge.faults = [Fault("GET", "b" * 40, 429)]
     job.event = {"before": "d" * 40}
-    assert "429, rate limit; waiting 0 s before try 2 of 5" in job("changed").log
+    assert "429, rate limit; waiting 0 s before attempt 2 of 5" in job("changed").log
 
 
 @pytest.mark.parametrize("pull", [None, [], {"number": 7}, {"merged_at": "x", "merge_commit_sha": MERGE, "head": None}])

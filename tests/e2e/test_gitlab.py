@@ -159,7 +159,7 @@ def test_failed_claim_writes_nothing(pipeline: Pipeline, forge: Forge, served: S
     forge.faults = [Fault("POST", "/notes", 502)] * 5
     failed = pipeline("senderid-apply")
     assert failed.returncode == 1
-    assert "gave up after 5 tries" in failed.stderr
+    assert "gave up after 5 attempts" in failed.stderr
     assert served.writes == []
 
 

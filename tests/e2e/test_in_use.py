@@ -46,7 +46,7 @@ def test_plan_holds_numbers_in_use(command: Command) -> None:
     assert "held" in done.stdout
     output = " ".join(done.stdout.split())
     assert "in use: it has sent messages in the last 48 hours, one of them on 20" in output
-    assert "in use: messages from it are scheduled for 20" in output
+    assert "in use: it is the sender of messages scheduled for 20" in output
     assert "add --allow in-use" in output
     assert "1 to deactivate, 2 held" in output
 
@@ -73,7 +73,7 @@ def test_guard_is_off_by_default(served: Served, command: Command) -> None:
     assert command("plan", "-f", "main.yaml", "--detailed-exitcode").returncode == 2
     assert _asked(served) == 0
     command.environment["SENDERID_IN_USE__ENABLED"] = "true"
-    assert "messages from it are scheduled" in command("plan", "-f", "main.yaml").stdout
+    assert "it is the sender of messages scheduled" in command("plan", "-f", "main.yaml").stdout
     asked = _asked(served)
     assert asked > 0
     command.write("main.yaml", FILE.replace("hours: 48", "enabled: false"))
@@ -89,7 +89,7 @@ def test_missing_scope_is_a_notice(  # noqa: PLR0917 - a case and its fixtures
     account.mailbox.readable = False
     command.write("main.yaml", FILE.replace("hours: 48", f"on_unknown: {fate}"))
     output = " ".join(command("plan", "-f", "main.yaml").stdout.split())
-    assert "Worth knowing" in output
+    assert "Notices" in output
     assert "the use of 3 numbers is unknown" in output
     before = _asked(served)
     done = command("apply", "-y", "-f", "main.yaml", "--format", "json")

@@ -121,7 +121,7 @@ def test_hanging_gateway_does_not_fail_a_run(command: Command) -> None:
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     (line,) = [line for line in lines if line["event"] == "metrics.failed"]
     assert line["level"] == "warning"
-    assert "no answer within 2 seconds" in line["error_message"]
+    assert "no response within 2 seconds" in line["error_message"]
 
 
 @pytest.mark.usefixtures("served")

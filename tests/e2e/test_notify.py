@@ -46,7 +46,7 @@ def test_failed_channels_are_reported_without_their_urls(command: Command, webho
     done = command("notify", "test")
     assert done.returncode == 1
     first, second = done.stdout.splitlines()
-    assert first == "fail  ops  no answer within 0.5 s"
+    assert first == "fail  ops  no response within 0.5 s"
     assert second.startswith("fail  mail  Failed to send JSON POST notification")
     assert (done.stderr, TOKEN in done.stdout) == ("", False)
     command.write("mail.url", f"nonsense {TOKEN}")

@@ -84,8 +84,8 @@ def test_mask_hides_numbers_in_errors(command: Command, served: Served) -> None:
     [
         (("plan", "--mask", "0101234"), "a mask is a number with stars"),
         (("apply", "-y", "--mask", "010*2345678"), "a mask hides 3 digits or more"),
-        (("apply", "-y", "--format", "json", *MASK), "--mask does not go with --format json"),
-        (("apply", "-y", *MASK, "--format", "json"), "--mask does not go with --format json"),
+        (("apply", "-y", "--format", "json", *MASK), "--mask cannot be combined with --format json"),
+        (("apply", "-y", *MASK, "--format", "json"), "--mask cannot be combined with --format json"),
         (("history", "--format", "markdown"), "senderid history RUN --format markdown"),
     ],
 )

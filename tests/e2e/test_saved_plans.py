@@ -99,7 +99,7 @@ def test_plan_superseded_by_a_later_run_is_refused(served: Served, command: Comm
     third = command("apply", "-y", "-f", "back.yaml", "--format", "json")
     assert (second.returncode, third.returncode) == (0, 0)
     served.sandbox.wire.clear()
-    assert "after the plan was made" in _refused(_apply(command), _run_id(third))
+    assert "after the plan was created" in _refused(_apply(command), _run_id(third))
     assert served.sandbox.wire == []
     _plan(command)
     assert _apply(command).returncode == 0
@@ -190,7 +190,7 @@ def test_changed_desired_status_is_conflict(served: Served, command: Command) ->
     command.write("config/main.yaml", FILE.replace(f"{B}: INACTIVE", f"{B}: ACTIVE"))
     done = _apply(command)
     assert (done.returncode, _result(done)) == (3, {A: "changed", B: "conflict"})
-    assert _reasons(done) == {B: "config/main.yaml:4 now asks for ACTIVE: plan again"}
+    assert _reasons(done) == {B: "config/main.yaml:4 now desires ACTIVE: plan again"}
     assert served.writes == WRITES[:1]
     line = next(json.loads(line) for line in done.stderr.splitlines() if '"conflict"' in line)
     assert (line["phone"], line["error_message"]) == (B, _reasons(done)[B])
@@ -206,7 +206,7 @@ def test_changed_desired_status_is_conflict(served: Served, command: Command) ->
         ),
         (
             FILE.replace(f"{A}: ACTIVE", f"{A}: {{status: ACTIVE, until: 2026-01-01}}"),
-            "config/main.yaml:3 asks for nothing at this time: plan again",
+            "config/main.yaml:3 has no desired status at this time: plan again",
         ),
     ],
 )
@@ -224,7 +224,7 @@ def test_ended_schedule_window_is_conflict(served: Served, command: Command) -> 
     _schedule(command, datetime.now(UTC) - timedelta(seconds=1))
     done = _apply(command)
     assert (done.returncode, _result(done)) == (3, {A: "conflict", B: "changed"})
-    assert _reasons(done) == {A: "config/main.yaml:3 now asks for INACTIVE: plan again"}
+    assert _reasons(done) == {A: "config/main.yaml:3 now desires INACTIVE: plan again"}
     assert served.writes == WRITES[1:]
 
 
@@ -260,7 +260,7 @@ def test_missing_file_is_a_notice(served: Served, command: Command) -> None:
 @pytest.mark.parametrize(
     ("text", "status", "message"),
     [
-        (FILE.replace(f"{A}: ACTIVE", f"{A}: INACTIVE"), 3, "config/main.yaml:3 now asks for INACTIVE: plan again"),
+        (FILE.replace(f"{A}: ACTIVE", f"{A}: INACTIVE"), 3, "config/main.yaml:3 now desires INACTIVE: plan again"),
         (FILE + "numbers: {}\n", 1, "config/main.yaml:5:1: "),
         (FILE + "# a note\n", 0, ""),
     ],
@@ -288,7 +288,7 @@ def test_renamed_file_is_found_by_its_account(served: Served, command: Command) 
     command.write("config/b.yaml", document.replace(f"{B}: INACTIVE", f"{B}: ACTIVE"))
     command.write("config/compose.yaml", "services: {}\n")
     done = _apply(command)
-    assert (done.returncode, _reasons(done)) == (3, {B: "config/b.yaml:5 now asks for ACTIVE: plan again"})
+    assert (done.returncode, _reasons(done)) == (3, {B: "config/b.yaml:5 now desires ACTIVE: plan again"})
     assert "not compared with config/main.yaml" in json.loads(done.stdout)["accounts"][0]["notices"][0]["message"]
     assert served.writes == WRITES[:1]
 
@@ -298,7 +298,7 @@ def test_files_option_finds_moved_files(served: Served, command: Command) -> Non
     command.write("config/main.yaml", FILE.replace(f"{B}: INACTIVE", f"{B}: ACTIVE"))
     (command.folder / "config").rename(command.folder / "moved")
     done = _apply(command, "--files", "moved")
-    assert (done.returncode, _reasons(done)) == (3, {B: "moved/main.yaml:4 now asks for ACTIVE: plan again"})
+    assert (done.returncode, _reasons(done)) == (3, {B: "moved/main.yaml:4 now desires ACTIVE: plan again"})
     assert json.loads(done.stdout)["accounts"][0]["notices"] == []
     assert served.writes == WRITES[:1]
 
@@ -331,11 +331,11 @@ def test_invalid_file_sends_nothing(served: Served, command: Command) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("p.json", "--files", "config", "--no-files"), "--files and --no-files do not go together"),
+        (("p.json", "--files", "config", "--no-files"), "--files and --no-files cannot be combined"),
         (("p.json", "--files", "nowhere"), "--files nowhere: there is no such folder"),
         (("p.json", "--files", "config/main.yaml"), "--files config/main.yaml: there is no such folder"),
-        (("-y", "--files", "config"), "--files and --no-files are for a saved plan: senderid apply PLANFILE"),
-        (("-y", "--no-files"), "--files and --no-files are for a saved plan: senderid apply PLANFILE"),
+        (("-y", "--files", "config"), "--files and --no-files require a saved plan: senderid apply PLANFILE"),
+        (("-y", "--no-files"), "--files and --no-files require a saved plan: senderid apply PLANFILE"),
     ],
 )
 def test_conflicting_file_options_are_wrong_usage(

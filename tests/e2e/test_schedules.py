@@ -141,7 +141,7 @@ def test_saved_plan_is_conflict_after_its_window(served: Served, command: Comman
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--at", "2037-12-01", "--out", "plan.json"], "--at and --out do not go together"),
+        (["--at", "2037-12-01", "--out", "plan.json"], "--at and --out cannot be combined"),
         (["--at", "soon"], "--at 'soon': not a time: use a form such as 2026-12-01"),
     ],
 )

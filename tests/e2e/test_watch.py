@@ -219,14 +219,14 @@ def test_systemd_notifications(command: Command, served: Served, watch: Callable
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--every", "5m", "--cron", "* * * * *"), "give one of them"),
+        (("--every", "5m", "--cron", "* * * * *"), "cannot be combined"),
         (("--cron", "61 * * * *"), "bad minute field"),
         (("--cron", "* * * *"), "five fields"),
         (("--cron", "* * * * *", "--timezone", "Asia/Soul"), "unknown time zone; did you mean 'Asia/Seoul'?"),
         (("--cron", "* * * * *", "--timezone", "KST"), "unknown time zone: use Asia/Seoul"),
         (("--cron", "* * * * *", "--timezone", "../etc"), "unknown time zone"),
         (("--cron", "61 * * * *", "--timezone", "Etc/GMT+9"), "warning: --timezone Etc/GMT+9 is UTC-9"),
-        (("--timezone", "Asia/Seoul"), "--timezone goes with --cron"),
+        (("--timezone", "Asia/Seoul"), "--timezone requires --cron"),
         (("--every", "0s"), "at least 1s"),
         (("--every", "soon"), "is not a duration"),
         (("--every", "5m", "--jitter", "5m"), "--jitter must be shorter"),

@@ -238,7 +238,7 @@ class World:
         elif record.name in self._fleets:
             record.interrupted = True
             self.history.mark("interrupt", record.name)
-            reason = Interrupted("stopped by SIGTERM; run again to go on")
+            reason = Interrupted("stopped by SIGTERM; run again to continue")
             # a signal is heard between two turns of the loop, never inside a task
             self._loop.call_soon(self._fleets[record.name].interrupt, reason)
 

@@ -253,7 +253,7 @@ class Daemon:
         """Watch for so long; each of `events` happens at its second."""
         for at, event in events:
             self.loop.call_later(at, event)
-        self.loop.call_later(seconds, self.watch.stop, Interrupted("stopped by SIGTERM; run again to go on"))
+        self.loop.call_later(seconds, self.watch.stop, Interrupted("stopped by SIGTERM; run again to continue"))
         await self.watch.run()
 
     def _begin(self) -> str:

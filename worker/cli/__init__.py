@@ -1,4 +1,4 @@
 """The command line: commands, options and exit statuses. Only this package reads arguments, prints and exits.
 
-It imports nothing by itself: `worker.cli.signals` must be in place before anything else is imported.
+This module imports nothing, as `worker.cli.signals` must be installed before any other import.
 """

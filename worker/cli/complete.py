@@ -17,7 +17,7 @@ _BYTES: Final = 2 << 20
 """Most bytes of desired state to read for account names: more would be too slow for completion."""
 
 _plain: Final = re.compile(r"[\w@%+:,./-]+").fullmatch
-"""Words without shell syntax: account names are foreign text, and the shell inserts what is offered."""
+"""Words without shell syntax: the shell inserts completions, and account names may have any characters."""
 
 Completions = list[CompletionItem]
 Offer = Callable[[click.Context, str], Iterator[str | CompletionItem]]
@@ -47,7 +47,7 @@ def file(_: click.Context, incomplete: str) -> Iterator[CompletionItem]:
 
 @_completion
 def rules(_: click.Context, __: str) -> Iterator[str]:
-    """Offer the rules that `--allow` takes."""
+    """Offer the rules of `--allow`."""
     from worker.plan.safety import ALLOW_ALL, RULES
 
     yield from (*RULES, ALLOW_ALL)
@@ -66,7 +66,7 @@ def zones(_: click.Context, incomplete: str) -> Iterator[str]:
 
 @_completion
 def accounts(context: click.Context, _: str) -> Iterator[str]:
-    """Offer the accounts of the desired state that the command line names, or of the default folder."""
+    """Offer the accounts of the desired-state files on the command line, or of the default folder."""
     from worker.cli.defaults import DEFAULT_FILES
     from worker.config import desired, files
 

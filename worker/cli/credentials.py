@@ -1,4 +1,4 @@
-"""Resolve references to secrets, from the environment and from files."""
+"""Resolver of references to secrets in the environment and in files."""
 
 import os
 from pathlib import Path
@@ -22,7 +22,7 @@ _NO_KEY: Final = frozenset(" ,\"'")
 
 
 def _api_key(reference: SecretRef) -> str | None:
-    """Return the API key of a reference, or None if it is not there now."""
+    """Return the API key of a reference, or None if it is unavailable."""
     try:
         return _read_secret(reference, Message("API key"))[0]
     except CredentialsMissing:
@@ -63,7 +63,7 @@ class CredentialsResolver:
         return text
 
     def forget(self) -> None:
-        """Resolve references again from now on: secrets are rotated. Old secrets stay hidden in the log."""
+        """Forget resolved references, so that rotated secrets are read again. Old secrets stay hidden in the log."""
         self._resolved.clear()
 
 
@@ -97,8 +97,7 @@ def _resolve(reference: SecretRef, what: str) -> str:
     if not (text.isascii() and text.isprintable()) or not _NO_KEY.isdisjoint(text):
         raise CredentialsMissing(
             Message(
-                "the {secret} cannot be used: {location} has characters that no key has, such as quotes, spaces "
-                "or line breaks",
+                "the {secret} cannot be used: {location} has invalid characters, such as quotes, spaces or line breaks",
                 secret=what,
                 location=place,
             )
@@ -127,7 +126,7 @@ def _read_secret(reference: SecretRef, what: str) -> tuple[str, str]:
         if len(data) > _SECRET_CAP:
             raise CredentialsMissing(
                 Message(
-                    "the {secret} cannot be used: {location} is too long to hold nothing but a key",
+                    "the {secret} cannot be used: {location} is too long for a key",
                     secret=what,
                     location=place,
                 )

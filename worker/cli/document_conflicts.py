@@ -1,4 +1,4 @@
-"""Find conflicts between documents that no single one shows: shared API keys, and documents outside the run."""
+"""Conflicts between documents: shared API keys, and documents of an account outside the run."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -30,10 +30,10 @@ class DocumentChecks(Struct, frozen=True):
 
 
 def _incomplete(fragments: Sequence[AccountDocument]) -> Iterator[Conflict]:
-    """Yield accounts of which the run has only some documents, if that changes what is written.
+    """Yield accounts of which the run has only some documents, if that affects the writes.
 
-    Numbers of the others would be deactivated as unmanaged. Without the account-level keys the account would be reached
-    and guarded otherwise than its files say.
+    Numbers of the other documents would be deactivated as unmanaged. Without the account-level keys, the account would
+    have other credentials and limits than its files define.
     """
     outside = _OutsideDocuments(fragment.account.source for fragment in fragments)
     for name, some in desired.group_by_account(fragments).items():
@@ -57,7 +57,7 @@ def _incomplete(fragments: Sequence[AccountDocument]) -> Iterator[Conflict]:
         for place, folder in parts.items():
             message = (
                 Message(
-                    "{location} describes account {name!r} too and is no part of this run, so that its numbers would "
+                    "{location} also describes account {name!r} but is not part of this run, so its numbers would "
                     "be deactivated as unmanaged: give the folder, -f {folder}",
                     location=place,
                     name=name,
@@ -65,8 +65,8 @@ def _incomplete(fragments: Sequence[AccountDocument]) -> Iterator[Conflict]:
                 )
                 if deactivating
                 else Message(
-                    "the keys of account {name!r} are at {location}, which is no part of this run: give the folder, -f "
-                    "{folder}",
+                    "the account-level keys of account {name!r} are at {location}, which is not part of this run: "
+                    "give the folder, -f {folder}",
                     name=name,
                     location=place,
                     folder=folder,
@@ -78,9 +78,8 @@ def _incomplete(fragments: Sequence[AccountDocument]) -> Iterator[Conflict]:
 class _OutsideDocuments:
     """The documents around a run's files that are not part of the run.
 
-    They are in the folder of a file and below it, in the folders above it as long as each holds YAML files, and
-    anywhere in the default folder if it is a part of that. Below a folder that holds the working directory nothing is
-    searched.
+    They are in the folder of a file and below it, in the folders above it while these have YAML files, and anywhere in
+    the default folder if the file is below it. Nothing is searched below a folder that contains the working directory.
     """
 
     def __init__(self, run: Iterator[str]) -> None:

@@ -1,6 +1,6 @@
-"""Choose the language of a command line, and translate help and click's own texts.
+"""The language of a command line: translates help and the texts of click.
 
-Help is written in English beside the options, and translated when a command is loaded.
+Help is written in English and translated when a command is loaded.
 """
 
 import gettext as click_gettext
@@ -37,7 +37,7 @@ LANG: Final = click.Option(
 
 
 def set_language(arguments: Sequence[str]) -> None:
-    """Set the language that the command line or the environment requests, for click too."""
+    """Set the language of the command line or the environment, also for click."""
     if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
         # characters outside the terminal's encoding are escaped, as on stderr, instead of an error
         sys.stdout.reconfigure(errors="backslashreplace")

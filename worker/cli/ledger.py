@@ -1,4 +1,4 @@
-"""Open the ledger of a command, and find runs in it."""
+"""The ledger of a command, and the search for runs in it."""
 
 import getpass
 import os
@@ -30,15 +30,14 @@ __all__ = ["LedgerOptions", "find_run", "ledger_path", "read_only"]
 
 _MEGABYTE: Final = 1 << 20
 _HOMELESS: Final = Message(
-    "the ledger has no place, as this user has no home folder: give it one with ledger.path in the "
-    "settings or SENDERID_LEDGER__PATH"
+    "no path for the ledger, as this user has no home folder: set ledger.path in the settings or SENDERID_LEDGER__PATH"
 )
 _MOST_RUNS: Final = 5
 """Most runs that a message lists."""
 
 
 class LedgerOptions(msgspec.Struct, frozen=True):
-    """How a run that writes is recorded.
+    """Options of the ledger of a run that writes.
 
     `command` is its name in the history, `lock_timeout` how many seconds it waits for the lease of an account, and
     `plan` the id of the plan file that it carries out.
@@ -88,7 +87,7 @@ def ledger_path(settings: Settings) -> Path:
 
 
 def read_only(settings: Settings) -> NullLedger:
-    """Return the ledger of a run that does not write. If it cannot be read, a warning says so, and it is empty."""
+    """Return the ledger of a run that does not write. If it cannot be read, print a warning and use an empty memory."""
     try:
         path = ledger_path(settings)
     except LedgerError as error:

@@ -1,4 +1,4 @@
-"""Load settings, desired state and selections from options, files and the environment."""
+"""Loading of settings, desired state and selections from options, files and the environment."""
 
 import os
 import sys
@@ -81,8 +81,7 @@ def load_with_others(
     """Return the accounts of `load_accounts`, and those that the names leave out. The files of both are checked.
 
     Raises:
-        DesiredStateError: as `load_accounts` does.
-        UsageError: likewise.
+        DesiredStateError, UsageError: see `load_accounts`.
     """
     state = desired.load(files.read(desired_paths(paths), _stdin), document_checks(settings.endpoint))
     print_warnings(state.warnings)
@@ -92,7 +91,7 @@ def load_with_others(
 
 
 def document_checks(endpoint: str) -> DocumentChecks:
-    """Return the check of the documents of a run; `endpoint` is that of accounts that name none."""
+    """Return the check of the documents of a run; `endpoint` is the default endpoint of accounts."""
     return DocumentChecks(IdentityResolver(endpoint, _api_key))
 
 
@@ -115,7 +114,7 @@ def desired_paths(paths: Sequence[str]) -> Sequence[str]:
         DesiredStateError: no path was given, and the default folder does not exist.
     """
     if not paths and not os.path.lexists(DEFAULT_FILES):
-        message = Message("there is no such folder here: name files with -f, or start with `senderid export`")
+        message = Message("the folder does not exist: give files with -f, or start with `senderid export`")
         raise DesiredStateError([Problem(DEFAULT_FILES, 1, 1, message)])
     return paths or (DEFAULT_FILES,)
 
@@ -213,7 +212,7 @@ def _stdin(size: int) -> bytes:
 
 
 def parse_phone(option: str, text: str) -> str:
-    """Return the digits of a number that an option searches for: any 3 to 12 digits.
+    """Return the digits of the number in a search option: any 3 to 12 digits.
 
     Raises:
         UsageError: it is not a number.

@@ -53,7 +53,7 @@ _KEY_LOG: Final = "SSLKEYLOGFILE"
 
 
 class _Commands(click.Group):
-    """Imports the module of a command when it is used, as most need imports that others do not."""
+    """Command group that imports the module of a command when it is used, as their imports differ."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(COMMANDS)
@@ -75,17 +75,17 @@ New here? Run `senderid demo`. It needs no account.
 
 \b
 Exit status:
-  0    converged, or nothing to do; a plan that could be made
+  0    converged, nothing to do, or planned
   1    credentials, network, wrong account, local state
   2    changes are pending (plan --detailed-exitcode), or numbers drifted (drift)
   3    some numbers did not converge: failed, blocked, missing, held, conflict
   4    refused by a safety rule: nothing was written
-  5    another run holds the account
+  5    another run has the account
   64   wrong usage
   65   invalid desired state or settings: nothing was sent
-  129  stopped by SIGHUP, as of a lost connection; `watch` reloads instead
+  129  stopped by SIGHUP, such as a lost connection; `watch` reloads instead
   130  interrupted by SIGINT
-  143  stopped by SIGTERM; like the two above after what was under way was finished
+  143  stopped by SIGTERM; like the two above, after in-flight requests finished
 """
 
 

@@ -1,4 +1,4 @@
-"""Mask phone numbers in everything that is written to stderr."""
+"""Masking of phone numbers in all output to stderr."""
 
 import io
 import sys

@@ -1,4 +1,4 @@
-"""Collect the metrics of a run, and deliver them to a file and a push gateway."""
+"""The metrics of a run, delivered to a file and a push gateway."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["RunMetrics", "run_metrics"]
 
 _LONGEST: Final = 64 << 20
-"""Most bytes to read of an earlier file; one of 10,000 accounts has about 30 MB."""
+"""Most bytes to read of the metrics of an earlier run; 10,000 accounts have about 30 MB."""
 
 
 class RunMetrics:
@@ -72,7 +72,7 @@ class RunMetrics:
             await asyncio.to_thread(self.deliver, lambda message: log.warning("metrics.failed", error_message=message))
 
     def record_failure(self, error: Exception) -> None:
-        """Record and deliver that an error kept the run from starting."""
+        """Record an error that prevented the start of the run, and deliver the metrics."""
         if self.metrics is not None and not self._is_delivered:
             self.metrics.desired_state(valid=not isinstance(error, DesiredStateError))
             self.metrics.broke_off()
@@ -89,7 +89,7 @@ class RunMetrics:
 
 @contextmanager
 def run_metrics(settings: "Settings", path: str | None) -> Iterator[RunMetrics]:
-    """Yield the metrics of a run, which go to the file `path` and to the gateway of the settings, if any.
+    """Yield the metrics of a run, which are written to `path` and pushed to the gateway of the settings, if any.
 
     Raises:
         OSError: the file cannot be written.

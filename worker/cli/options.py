@@ -1,4 +1,4 @@
-"""Options that several commands share, and their values."""
+"""Options shared by several commands, and their values."""
 
 from collections.abc import Callable
 from functools import reduce
@@ -122,8 +122,8 @@ allow: Final = click.option(
     metavar="RULE",
     multiple=True,
     shell_complete=complete.rules,
-    help="Let through what this rule refuses or holds: max-deactivations, min-active, fleet-wide, in-use, replay or "
-    "all. Repeatable.",
+    help="Allow changes that this rule refuses or holds: max-deactivations, min-active, fleet-wide, in-use, "
+    "replay or all. Repeatable.",
 )
 
 
@@ -154,14 +154,14 @@ out: Final = click.option(
     metavar="PLANFILE",
     callback=_extra,
     shell_complete=complete.file,
-    help="Save the plan; `senderid apply PLANFILE` carries out exactly it. - is stdout; the text goes to stderr then.",
+    help="Save the plan for `senderid apply PLANFILE`. - is stdout; the text then goes to stderr.",
 )
 
 
 def _reviewable(ctx: click.Context, _param: click.Parameter, form: str) -> str:
     if form == "json" and ctx.params.get("mask"):
         raise click.UsageError(
-            Message("JSON is for machines and has numbers in full: --mask does not go with --format json")
+            Message("--mask cannot be combined with --format json: JSON is for machines and has complete numbers")
         )
     return form
 
@@ -174,7 +174,7 @@ def _document(*forms: str) -> Decorator[Any]:
             type=click.Choice(forms),
             default="text",
             callback=_reviewable,
-            help="What to print. [text]",
+            help="Output format. [text]",
         ),
         output,
         click.option("--no-color", is_flag=True, help="Disable colour, as the environment variable NO_COLOR does."),
@@ -249,7 +249,7 @@ def refuse_overwrite(output: str | None, *, force: bool) -> None:
     if output is not None and not force and not is_special(Path(output)) and Path(output).is_file():
         raise UsageError(
             Message(
-                "--output {output}: there is such a file already; name another, or write over it with --force",
+                "--output {output}: the file exists; choose another, or overwrite it with --force",
                 output=output,
             )
         )
@@ -295,8 +295,8 @@ _metrics: Final = _all(
         metavar="FILE",
         callback=_extra,
         shell_complete=complete.file,
-        help="Write metrics at the end, for the textfile collector of Prometheus' node exporter. - is stdout; the text "
-        "goes to stderr then.",
+        help="Write metrics at the end, for the textfile collector of the Prometheus node exporter. - is stdout; "
+        "the text then goes to stderr.",
     ),
     click.option(
         "--metrics-push",
@@ -307,7 +307,7 @@ _metrics: Final = _all(
 )
 
 common: Final = _all(files, settings, _accounts, _selection, allow, reviewable, _metrics, logging)
-"""What `plan`, `apply` and `drift` share."""
+"""The common options of `plan`, `apply` and `drift`."""
 
 
 watch_options: Final = _all(
@@ -326,7 +326,7 @@ lock_timeout: Final = click.option(
     type=DURATION,
     default=0.0,
     metavar="TIME",
-    help="Time to wait for an account that another run holds: 30s, 5m. [no wait]",
+    help="Time to wait for the lease of an account that another run has: 30s, 5m. [no wait]",
 )
 
 
@@ -334,8 +334,8 @@ canary: Final = click.option(
     "--canary",
     type=click.IntRange(min=0),
     metavar="N",
-    help="Write to the first N accounts with changes, and to the others only if those went well. 0: to all at once. "
-    "[the settings' canary.accounts]",
+    help="Write to the first N accounts with changes, and to the others only if these succeed. 0: no canary. "
+    "[canary.accounts of the settings]",
 )
 
 
@@ -384,10 +384,10 @@ class Common(OutputOptions, frozen=True, kw_only=True):
 
 
 def one_on_stdout(common: Common, out: str | None = None) -> Common:
-    """Return what was given; the text for people goes to stderr where a plan file or metrics go to stdout.
+    """Return the options, with text output moved to stderr if a plan file or metrics go to stdout.
 
     Raises:
-        UsageError: two documents for programs would go there, or one file would hold two documents.
+        UsageError: two documents would go to stdout or to one file.
     """
     extras = {"--out": out, "--metrics-file": common.metrics_file}
     _refuse_one_file({**extras, "--output": common.output})
@@ -430,7 +430,7 @@ def address(text: str) -> tuple[str, int]:
     """Return host and port of a text such as 127.0.0.1:9464, :9464 or [::1]:9464.
 
     Raises:
-        UsageError: the text is no address.
+        UsageError: the text is not an address.
     """
     from worker import web
 

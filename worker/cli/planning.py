@@ -1,4 +1,4 @@
-"""Plan, show, ask and report: what the commands `plan`, `apply`, `drift` and `rollback` share."""
+"""Planning, confirmation and reporting, shared by the commands `plan`, `apply`, `drift` and `rollback`."""
 
 import asyncio
 import secrets
@@ -41,7 +41,7 @@ __all__ = [
 
 _YES: Final = "yes"
 _HANG_UP_SECONDS: Final = 1.0
-"""Seconds to wait for a SIGHUP of the kernel. An ignored one never arrives."""
+"""Seconds to wait for SIGHUP after the terminal closed. An ignored signal never arrives."""
 
 
 def plan(
@@ -54,8 +54,8 @@ def plan(
 ) -> int:
     """Build and show a plan. Return the exit status.
 
-    `out` is the file to save the plan in. With `detailed`, pending changes have an exit status of their own. `at` is
-    the time whose desired state is compared, as the user typed it; None means now. `drift` limits the plan to drift.
+    `out` is the file to save the plan in. With `detailed`, pending changes have their own exit status. `at` is the time
+    of the desired state, as the user typed it; None is now. `drift` limits the plan to drift.
     """
     common = options.one_on_stdout(common, out)
     settings = load.load_settings(common.settings_path, common.overrides)
@@ -120,7 +120,7 @@ async def plan_accounts(
 
 
 def plan_document(drafts: "Sequence[Draft]", moment: "datetime | None" = None) -> "Plan":
-    """Return the plans of all accounts as one document. `moment` is the time that they are for; None for now."""
+    """Return the plans of all accounts as one document. `moment` is the time of the desired state; None is now."""
     from worker.cli.runner import now
     from worker.model.plans import Plan
     from worker.model.times import format_utc
@@ -212,7 +212,7 @@ def is_interactive() -> bool:
 
 
 def show_plans(drafts: "Sequence[Draft]", common: options.Common) -> None:
-    """Show what is going to be done: on stdout, or where that is the result document's, on stderr."""
+    """Show the plans on stdout, or on stderr if stdout is for the result document."""
     plan = plan_document(drafts)
     if common.form == "text" and common.output is None:
         from worker.cli import output
@@ -225,14 +225,14 @@ def show_plans(drafts: "Sequence[Draft]", common: options.Common) -> None:
 
 
 def count_writes(drafts: "Sequence[Draft]") -> int:
-    """How many writes the rules let through."""
+    """Return how many writes no rule refuses."""
     return sum(len(draft.plan.writes) for draft in drafts if not draft.plan.refusals)
 
 
 async def confirm(run: "Session") -> WorkerError | None:
-    """Ask whether to go on, without keeping the loop from hearing a signal; None for a yes, otherwise why not.
+    """Ask the user to confirm. Return None if they do, otherwise the error. Signals are handled meanwhile.
 
-    A terminal that goes away is a SIGHUP, which arrives after the end of input, if at all.
+    A closed terminal sends SIGHUP, which arrives after the end of input, if at all.
     """
     loop = asyncio.get_running_loop()
     click.echo(_("Type {answer} to continue: ").format(answer=repr(_YES)), nl=False, err=True)

@@ -25,10 +25,10 @@ _HIDE_CURSOR, _SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 
 
 class Progress:
-    """Count finished numbers and show them in a bar, on a terminal, once the run has taken over a second.
+    """Progress bar of finished numbers on a terminal, shown if the run takes over a second.
 
-    It is also the stream of log lines, so that bar and lines do not overwrite each other. A terminal that is gone
-    removes the bar and does not stop the run.
+    It is also the stream of log lines, so that bar and lines do not overwrite each other. A closed terminal removes the
+    bar and does not stop the run.
     """
 
     def __init__(self, *, enabled: bool) -> None:

@@ -1,4 +1,4 @@
-"""Run a command on an event loop: log, connections, ledger, metrics and signals."""
+"""Runner of commands on an event loop, with log, connections, ledger, metrics and signals."""
 
 import asyncio
 import gc
@@ -45,7 +45,7 @@ _STOPPING: Final = Message("Stopping after in-flight requests; press Ctrl-C agai
 
 
 def now() -> str:
-    """Return the current UTC time as documents have it."""
+    """Return the current UTC time in the format of documents."""
     return format_utc_ms(datetime.now(UTC))
 
 
@@ -123,8 +123,8 @@ def run(
 ) -> int:
     """Run `verb` in a session. Return its exit status, or that of a signal that arrived.
 
-    `ledger_options` has the run keep a ledger; `recall` only reads it. A run that does neither knows of no other run.
-    `metering` receives the metrics of the run and delivers them when the run ends.
+    With `ledger_options`, the run is recorded in the ledger; with `recall`, the ledger is only read. `metering`
+    receives the metrics of the run and delivers them at its end.
 
     Raises:
         LedgerError: the ledger cannot be written; nothing was sent.
@@ -206,7 +206,7 @@ def _signals(
             sink.flush()
             os._exit(signals.status(number))
         stopped.set()
-        reason = Interrupted(Message("stopped by {name}; run again to go on", name=number.name))
+        reason = Interrupted(Message("stopped by {name}; run again to continue", name=number.name))
         fleet.interrupt(reason)
         if machine:
             log.warning("run.stopping", error_code=reason.code, error_message=_STOPPING)

@@ -33,7 +33,7 @@ _FILE_EVENTS: Final = frozenset({"watch.file_broken", "watch.file_mended", "watc
 
 
 class MetricsListener:
-    """Updates the metrics of a daemon, and reports its health.
+    """Listener that updates the metrics of a daemon and reports its health.
 
     `names` returns the managed accounts, `quotas` those of the API keys in use, `wall` the Unix time in seconds.
     """
@@ -91,7 +91,7 @@ class MetricsListener:
             self._update_suspensions()
 
     def metrics(self, accept: str) -> tuple[bytes, str]:
-        """Return the metrics in the format that an Accept header asks for, and its name."""
+        """Return the metrics in a format of the Accept header, and its content type."""
         return self._metrics.render(accept)
 
     def alive(self) -> str | None:
@@ -110,7 +110,7 @@ class MetricsListener:
 
 
 class Services:
-    """The services that the settings ask for. `listen` is the HTTP address, if any.
+    """The services that the settings configure. `listen` is the HTTP address, if any.
 
     `resolver` resolves the secrets of accounts and channels.
 
@@ -131,7 +131,7 @@ class Services:
     async def over(
         self, names: Callable[[], Collection[str]], quotas: "Callable[[], Collection[QuotaUsage]]", log: "Logger"
     ) -> "AsyncIterator[tuple[MetricsListener, list[PassListener]]]":
-        """Who listens to the daemon, as long as the context lasts; at its end news that wait are delivered.
+        """Run the services. Yield the metrics listener and all listeners; at the end, deliver queued notifications.
 
         Raises:
             OSError: the address cannot be used.
@@ -183,7 +183,7 @@ class Services:
 
 
 def _saved_state(state: Path) -> NotifyState:
-    """Return the state of notifications at the last stop; empty if it cannot be read."""
+    """Return the saved state of notifications; empty if it cannot be read."""
     try:
         return decode(state.read_bytes()) or NotifyState()
     except OSError:
@@ -191,7 +191,7 @@ def _saved_state(state: Path) -> NotifyState:
 
 
 def read_access(settings: "Settings", host: str) -> "Access":
-    """Who may see the pages of these settings on an address.
+    """Return the access control of the pages on an address.
 
     Raises:
         UsageError: the token cannot be read, or is too short.
@@ -205,7 +205,9 @@ def read_access(settings: "Settings", host: str) -> "Access":
             token = Path(name).expanduser().read_text(encoding="utf-8").strip()
         except (OSError, RuntimeError, UnicodeDecodeError) as error:
             reason = (
-                system_text(error.strerror) if isinstance(error, OSError) else Message("it is no text, or has no place")
+                system_text(error.strerror)
+                if isinstance(error, OSError)
+                else Message("it is not text, or has no home folder")
             )
             raise UsageError(
                 Message("web.token_file {name}: cannot be read: {reason}", name=name, reason=reason)

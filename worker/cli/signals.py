@@ -1,4 +1,4 @@
-"""Signals that end the process (SIGHUP, SIGINT, SIGTERM), and the exit status of each."""
+"""Handling of the signals that end the process (SIGHUP, SIGINT, SIGTERM), and their exit statuses."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ __all__ = ["Interruption", "abandon", "cause_of", "ignore", "install", "on_loop"
 
 _ENDING: Final = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 _last_signal: int | None = None
-"""The signal for which an `Interruption` was raised last."""
+"""The signal of the last raised `Interruption`."""
 
 
 class Interruption(KeyboardInterrupt):
@@ -23,14 +23,14 @@ class Interruption(KeyboardInterrupt):
 
 
 def status(number: int) -> int:
-    """Return the exit status of a process that `number` ended, as shells count it."""
+    """Return the exit status of a process ended by signal `number`, as in shells."""
     return 128 + number
 
 
 def cause_of(error: BaseException) -> int | None:
     """Return the signal that caused an error; None if none did.
 
-    The error need not say so: C code, such as the import of `_ssl`, replaces an `Interruption` by an error of its own.
+    The type of the error is not enough: C code, such as the import of `_ssl`, replaces an `Interruption`.
     """
     is_interrupt = isinstance(error, KeyboardInterrupt) or isinstance(error.__cause__, KeyboardInterrupt)
     return _last_signal or (signal.SIGINT if is_interrupt else None)
@@ -39,8 +39,8 @@ def cause_of(error: BaseException) -> int | None:
 def install() -> None:
     """Make SIGHUP, SIGINT and SIGTERM raise `Interruption` in the main thread. A second one ends the process at once.
 
-    A signal that is ignored stays ignored: the process was started with nohup, or in the background. A SIGHUP that
-    follows a SIGHUP does nothing: for one lost terminal the shell and the kernel can each send it.
+    An ignored signal stays ignored, as with nohup or in the background. A second SIGHUP does nothing, as both the shell
+    and the kernel can send it for one closed terminal.
     """
     global _last_signal  # noqa: PLW0603 - signal handlers have no other place
     _last_signal = None
@@ -51,9 +51,9 @@ def install() -> None:
 
 @contextmanager
 def raising() -> Iterator[None]:
-    """Have signals raise `Interruption` while the context lasts, also on a running loop: it may block here.
+    """Raise `Interruption` on signals while the context lasts, even on a running loop, so that the code may block.
 
-    Another thread than the main one hears no signals: there it does nothing.
+    It does nothing outside the main thread, which alone receives signals.
     """
     main = threading.current_thread() is threading.main_thread()
     before = {number: signal.getsignal(number) for number in _handled_signals()} if main else {}
@@ -73,7 +73,7 @@ def ignore() -> None:
 
 
 def abandon(stream: TextIO) -> None:
-    """Drop what a stream still holds: a flush could fail, or wait for a reader that does not read."""
+    """Discard the buffer of a stream, as a flush could fail or block."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
@@ -82,7 +82,7 @@ def abandon(stream: TextIO) -> None:
 def on_loop(loop: "AbstractEventLoop", receive: Callable[[signal.Signals], None]) -> Iterator[None]:
     """Call `receive` on a running loop for each signal while the context lasts; then restore the former handlers.
 
-    A SIGHUP that follows a SIGHUP is dropped, as in `install`.
+    A second SIGHUP is dropped, as in `install`.
     """
     before = {number: signal.getsignal(number) for number in _handled_signals()}
     first: signal.Signals | None = None

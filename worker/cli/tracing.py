@@ -1,4 +1,4 @@
-"""Trace a run if the environment names a collector."""
+"""Traces of a run, if the environment names a collector."""
 
 import logging
 import os
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 __all__ = ["Observers", "trace_run"]
 
 _COLLECTORS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-"""The variables of OpenTelemetry that name a collector."""
+"""Variables of OpenTelemetry that set a collector."""
 _OFF: Final = "OTEL_SDK_DISABLED"
 _EXPORTER: Final = "OTEL_TRACES_EXPORTER"
 
 
 class Observers:
-    """Passes events of requests on to several observers."""
+    """Forwards events of requests to several observers."""
 
     def __init__(self, *observers: "RequestObserver") -> None:
         self._observers = observers
@@ -49,7 +49,7 @@ class Observers:
 def trace_run(log: "Logger", run_id: str) -> Iterator[tuple["RunLog", "Traces | None"]]:
     """Yield the log for the fleet, and the traces of the run if the environment names a collector.
 
-    The variables may be meant for other programs: if they cannot be used, a warning says so and the run goes on.
+    The variables may be for other programs: if they cannot be used, the run continues with a warning.
     """
     collector = next((name for name in _COLLECTORS if os.environ.get(name)), None)
     off = os.environ.get(_OFF, "").lower() == "true" or os.environ.get(_EXPORTER) == "none"

@@ -1,4 +1,4 @@
-"""Write desired-state files, with a schema for editors beside them."""
+"""Writing of desired-state files, with a schema for editors beside them."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,7 +40,7 @@ def write(text: str, path: str | None, schema_option: str | None) -> None:
         output.emit(json_document.encode(document), str(beside))
         click.echo(_("Its schema, for editors, is in {path}.").format(path=beside), err=True)
     else:
-        text_left = _("{path} is another file and was left alone: name a schema with --schema.")
+        text_left = _("{path} is another file and was not overwritten: set a schema with --schema.")
         click.echo(text_left.format(path=beside), err=True)
 
 
@@ -56,7 +56,7 @@ def refusal(account: "ObservedAccount", output: str | None) -> str | None:
         return Message(
             "an empty object does not prove that the account has no numbers; {output} was kept", output=output
         )
-    notice = _("The reply is an empty object: no numbers, and no account_id that could be checked.")
+    notice = _("The response is an empty object: no numbers, and no account_id to check.")
     click.echo(notice, err=True)
     return None
 
@@ -67,7 +67,7 @@ def listed_numbers(output: str | None) -> tuple[str, ...]:
 
 
 def _lists_numbers(output: str) -> bool:
-    """Return True if there is a desired-state file with numbers, or a file that cannot be read as one."""
+    """Return True if the file lists numbers, or cannot be read as a desired-state file."""
     accounts = _replaced(output)
     return Path(output).stat().st_size > 0 if accounts is None else bool(_numbers(accounts))
 

@@ -96,7 +96,7 @@ _LATER_WRITE: Final = """
 """SQLite takes the columns that are not grouped from the row with the maximum."""
 
 _LOST: Final = NumberError(
-    "Crashed", Message("the run ended before this write was answered, and the number still has its old status")
+    "Crashed", Message("the run ended before the response to this write, and the number still has its old status")
 )
 _CONFLICT: Final = NumberError(
     "Conflict", Message("the run ended before this write was verified, and the number has another status now")

@@ -119,7 +119,7 @@ def scheduled_status(schedule: Schedule, moment: datetime) -> ScheduledStatus:
         plain = schedule.plain
         if plain is None:
             return ScheduledStatus(None, _IDLE)
-        return ScheduledStatus(plain, Message("listed as {status}, and nothing else is scheduled now", status=plain))
+        return ScheduledStatus(plain, Message("listed as {status}; no window is open", status=plain))
     text = window.text if isinstance(window, WeeklyWindow) else _span(window, schedule.timezone)
     return ScheduledStatus(
         window.status, Message("scheduled {status}: {reason}", status=window.status, reason=window.reason or text)

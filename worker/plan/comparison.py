@@ -104,7 +104,7 @@ def _reason(settled: DesiredAccount, phone: str, places: Mapping[str, str]) -> M
         return Message("this number is no longer listed in {files}: plan again", files=sources(settled))
     place, desired = places[phone], settled.numbers.get(phone)
     if desired is None:
-        return Message("{location} asks for nothing at this time: plan again", location=place)
+        return Message("{location} has no desired status at this time: plan again", location=place)
     if desired.protected:
         return Message("{location} protects this number now: plan again", location=place)
-    return Message("{location} now asks for {status}: plan again", location=place, status=desired.status)
+    return Message("{location} now desires {status}: plan again", location=place, status=desired.status)

@@ -169,18 +169,19 @@ def unseal(data: bytes, *, now: datetime, max_age_seconds: float = MAX_AGE_SECON
     if not _are_distinct(plan.accounts):
         raise PlanFileError(Message("the plan file has one account twice; plan again"))
     if not _is_coherent(plan):
-        raise PlanFileError(Message("the plan file has writes that no plan makes; plan again"))
+        raise PlanFileError(Message("the plan file has impossible writes; plan again"))
     age = (now - created).total_seconds()
     if age > max_age_seconds:
         message = Message(
-            "the plan was made {age} ago, and may be applied for {limit}; plan again",
+            "the plan is {age} old, and the limit is {limit}; plan again",
             age=str(timedelta(seconds=int(age))),
             limit=str(timedelta(seconds=max_age_seconds)),
         )
         raise PlanFileError(message)
     if age < -_AHEAD_SECONDS:
         message = Message(
-            "the plan was made {minutes:.0f} minutes in the future; check the clocks of both hosts", minutes=-age / 60
+            "the plan was created {minutes:.0f} minutes in the future; check the clocks of both hosts",
+            minutes=-age / 60,
         )
         raise PlanFileError(message)
     return replace(plan, seal="")

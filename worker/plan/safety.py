@@ -177,8 +177,8 @@ def replay(earlier: PlanFileUse) -> Refusal:
         )
     else:
         message = Message(
-            "run {run} wrote to numbers of this plan at {time}, after the plan was made: plan again, or add --allow "
-            "replay to carry it out anyway",
+            "run {run} wrote to numbers of this plan at {time}, after the plan was created: plan again, or add "
+            "--allow replay to carry it out anyway",
             run=earlier.run,
             time=earlier.at,
         )

@@ -180,7 +180,7 @@ class WriteAttempt:
 def expiry_error(change: Change) -> NumberError:
     """Return the error of a write whose desired status ended before it was sent."""
     message = Message(
-        "the file asked for {status} until {until}, which has passed: plan again",
+        "the desired status {status} ended at {until}: plan again",
         status=change.desired,
         until=change.until or "",
     )

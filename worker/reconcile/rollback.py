@@ -22,7 +22,9 @@ from worker.reconcile.in_use import guard_plan
 
 __all__ = ["failed_preview", "inverse_plan", "limit_to_preview", "preview"]
 
-_SUPERSEDED: Final = Message("changed since that run, so it is not rolled back; plan to see what to do about it")
+_SUPERSEDED: Final = Message(
+    "changed since that run and therefore not rolled back; run `senderid plan` to see its state"
+)
 
 
 def inverse_plan(account: AccountRecord, run: str) -> SavedAccount:

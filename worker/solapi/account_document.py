@@ -240,7 +240,7 @@ class AccountDecoder:
         if not opening:
             return ServerError(Message("not an account document: it is empty"))
         if opening.startswith(b"<"):
-            return self._unlike(Message("it is an HTML page, as a captive portal, a proxy or a firewall answers"))
+            return self._unlike(Message("it is an HTML page, as from a captive portal, a proxy or a firewall"))
         return self._unlike(brief(str(error)))
 
     def _unlike(self, reason: str) -> ServerError:

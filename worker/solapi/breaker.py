@@ -91,7 +91,7 @@ class Breaker:
                 self._given_up = CircuitOpen(
                     Message(
                         "{failures} requests in a row and {probes} probes failed, the last one with: {error}; run "
-                        "again when the API answers",
+                        "again when the API responds",
                         failures=_FAILURES,
                         probes=self._probes,
                         error=str(error),

@@ -126,7 +126,7 @@ class AccountReader:
         self._cancellation.close(reason)
         late = Ambiguous(
             Message(
-                "no answer within {drain_seconds:g} seconds after the run was stopped", drain_seconds=_DRAIN_SECONDS
+                "no response within {drain_seconds:g} seconds after the run was stopped", drain_seconds=_DRAIN_SECONDS
             ),
             timed_out=True,
         )
@@ -245,7 +245,7 @@ class AccountReader:
         if self._pinned and observed.account_id is None:
             raise AccountRejected(
                 Message(
-                    "the reply does not say which account it is of; account_id {account_id:.64} is not confirmed",
+                    "the response has no account id, so account_id {account_id:.64} is not confirmed",
                     account_id=self._account_id or "",
                 ),
                 api_code="WrongAccount",
@@ -261,7 +261,7 @@ class AccountReader:
         elif account_id != self._account_id:
             raise AccountRejected(
                 Message(
-                    "the answer is of account {account_id:.64}, not {account_id2:.64}",
+                    "the response is of account {account_id:.64}, not {account_id2:.64}",
                     account_id=account_id,
                     account_id2=self._account_id,
                 ),
@@ -400,7 +400,9 @@ class AccountWriter(AccountReader):
             raise
         self._breaker.record(None)
         if reported is not None and reported is not status:
-            raise Ambiguous(Message("the reply says that the number is {reported}", reported=reported), http_status=_OK)
+            raise Ambiguous(
+                Message("the response reports the number as {reported}", reported=reported), http_status=_OK
+            )
 
     def _reported(self, response: Response, phone: str) -> Status | None:
         """Return the status of the number in the response to a write, None if the response has none."""
@@ -415,5 +417,5 @@ class AccountWriter(AccountReader):
             self._same_account(reply.account)
             return reply.status
         if not content.lstrip().startswith(b"{"):
-            raise Ambiguous(Message("the reply is not JSON"), http_status=response.status)
+            raise Ambiguous(Message("the response is not JSON"), http_status=response.status)
         return None

@@ -68,7 +68,7 @@ class Body:
         """
         self.whole += piece
         if len(self.whole) > _CAP_MIB << 20:
-            raise AccountRejected(Message("the answer is longer than {cap_mib} MiB", cap_mib=_CAP_MIB))
+            raise AccountRejected(Message("the response is longer than {cap_mib} MiB", cap_mib=_CAP_MIB))
 
 
 class _Message(Struct, rename={"sender": "from", "updated": "dateUpdated"}):
@@ -116,7 +116,7 @@ async def inquire(fetch: Fetch, phones: Collection[str], now: datetime, hours: i
         is_complete = await _read_scheduled(fetch, frozenset(phones), now, in_use)
         if not is_complete:
             why = Message(
-                "more than {pages:,} messages are scheduled, and no more are looked through", pages=_PAGES * _PAGE
+                "more than {pages:,} messages are scheduled, which is the limit of this check", pages=_PAGES * _PAGE
             )
         for phone in phones:
             if phone in in_use:
@@ -170,14 +170,15 @@ async def _read_scheduled(fetch: Fetch, phones: frozenset[str], now: datetime, i
             continue
         if not _group_id(group_id):
             raise ServerError(
-                Message("a scheduled group has an id that cannot be: {group_id}", group_id=brief(repr(group_id)))
+                Message("a scheduled group has an invalid id: {group_id}", group_id=brief(repr(group_id)))
             )
 
         def note_senders(page: _Messages, when: str = _moment(group.scheduled_date)) -> bool:
             senders = {_sender(message.sender) for message in page.messages}
             for phone in phones.intersection(senders):
                 in_use.setdefault(
-                    phone, Message("messages from it are scheduled for {when}: let them be sent first", when=when)
+                    phone,
+                    Message("it is the sender of messages scheduled for {when}: wait until they are sent", when=when),
                 )
             if len(in_use) < len(phones) and None in senders:
                 raise ServerError(Message("a scheduled message has no readable sender, so it may be any number"))
@@ -215,7 +216,7 @@ def _sending(phone: str, hours: int, body: bytearray) -> str | None:
         return None
     message_of_number = next((message for message in messages if _sender(message.sender) == phone), None)
     if message_of_number is None:
-        raise ServerError(Message("the list of messages is not of the number that was asked for"))
+        raise ServerError(Message("the list of messages is of another number than requested"))
     return Message(
         "it has sent messages in the last {hours:,} hours, one of them on {moment}",
         hours=hours,
@@ -235,7 +236,7 @@ def _decode(decoder: msgspec.json.Decoder[T], body: bytearray) -> T:
     try:
         return decoder.decode(body)
     except UNREADABLE as error:
-        raise ServerError(Message("the answer cannot be read: {error}", error=brief(str(error)))) from None
+        raise ServerError(Message("the response cannot be read: {error}", error=brief(str(error)))) from None
 
 
 def _iso(moment: datetime) -> str:
@@ -248,4 +249,4 @@ def _moment(text: str | None) -> str:
         moment = datetime.fromisoformat(text or "")
         return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
     except (ValueError, OverflowError):
-        return brief(text or Message("an unknown day"))
+        return brief(text or Message("an unknown time"))

@@ -86,7 +86,7 @@ class _BodyDecoder:
     def __init__(self, status: int, headers: Mapping[str, str], into: Callable[[bytes], object]) -> None:
         codings = list(_codings(headers))
         if codings not in ([], ["gzip"]):
-            raise ServerError(Message("the answer's compression was not asked for"), http_status=status)
+            raise ServerError(Message("the response has an unsupported compression"), http_status=status)
         self._inflater = _gunzip() if codings else None
         self._status = status
         self._into = into
@@ -114,7 +114,7 @@ class _BodyDecoder:
             ServerError: the compressed body is incomplete.
         """
         if self._inflater is not None and self._compressed_bytes and not self._inflater.eof:
-            raise ServerError(Message("the answer breaks off"), http_status=self._status)
+            raise ServerError(Message("the response is truncated"), http_status=self._status)
 
     def _inflate(self, inflater: "zlib._Decompress", data: bytes) -> None:
         """Decompress gzip members (RFC 1952) one after the other; as in gzip(1), zeros may follow one."""
@@ -127,7 +127,9 @@ class _BodyDecoder:
             try:
                 self._emit(inflater.decompress(data, _PIECE))
             except zlib.error:
-                raise ServerError(Message("the answer says gzip and is not"), http_status=self._status) from None
+                raise ServerError(
+                    Message("the response claims to be gzip but is not"), http_status=self._status
+                ) from None
             data = inflater.unused_data if inflater.eof else inflater.unconsumed_tail
 
     def _emit(self, data: bytes) -> None:
@@ -138,7 +140,7 @@ class _BodyDecoder:
     def _check_size(self, size: int, cap: int) -> None:
         if size > cap:
             raise AccountRejected(
-                Message("the answer is longer than {cap} MiB", cap=cap // _MIB), http_status=self._status
+                Message("the response is longer than {cap} MiB", cap=cap // _MIB), http_status=self._status
             )
 
 
@@ -274,7 +276,7 @@ async def _read_beginning(response: ClientResponse, deadline: float) -> Response
         dropped += len(piece) - len(head)
         if dropped > _RAW_CAP:
             raise AccountRejected(
-                Message("the answer is longer than {raw_cap} MiB", raw_cap=_RAW_CAP // _MIB),
+                Message("the response is longer than {raw_cap} MiB", raw_cap=_RAW_CAP // _MIB),
                 http_status=response.status,
             )
     beginning += content.read_nowait(_BEGINNING - len(beginning))
@@ -314,9 +316,9 @@ def transport_error(error: BaseException, *, write: bool) -> ApiError:
             reason = getattr(error.certificate_error, "verify_message", "") or Message("no reason given")
             path = missing_authority()
             advice = (
-                Message("an authority of your own is named in SSL_CERT_FILE")
+                Message("set SSL_CERT_FILE to add a certificate authority of your own")
                 if path is None
-                else Message("SSL_CERT_FILE names {path}, where no file is", path=str(path))
+                else Message("SSL_CERT_FILE is set to {path}, which does not exist", path=str(path))
             )
             return AccountRejected(
                 Message(
@@ -331,21 +333,21 @@ def transport_error(error: BaseException, *, write: bool) -> ApiError:
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError() | aiohttp.TooManyRedirects():
             return AccountRejected(Message("the endpoint's URL cannot be used"))
         case aiohttp.ConnectionTimeoutError():
-            return ConnectionFailed(Message("no connection within the time allowed"))
+            return ConnectionFailed(Message("the connection timed out"))
         case aiohttp.ClientConnectorError():
             cause = error.os_error
             text = os.strerror(cause.errno) if cause.errno and cause.errno > 0 else cause.strerror
-            reason = system_text(text) if text else Message("the host is unknown or refuses")
+            reason = system_text(text) if text else Message("unknown host, or connection refused")
             return ConnectionFailed(
                 Message(
                     "no connection to {host}:{port} ({reason})", host=error.host, port=error.port or 0, reason=reason
                 )
             )
         case TimeoutError():
-            return unanswered(Message("no answer within the time allowed"), timed_out=True)
+            return unanswered(Message("the request timed out"), timed_out=True)
         case aiohttp.ClientPayloadError():
-            return unanswered(Message("the answer broke off"))
+            return unanswered(Message("the response ended early"))
         case aiohttp.ClientResponseError():
-            return unanswered(Message("the answer is not HTTP"))
+            return unanswered(Message("the response is not HTTP"))
         case _:
             return unanswered(Message("the connection broke"))

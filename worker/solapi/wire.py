@@ -109,11 +109,11 @@ def reply(body: bytes, phone: str) -> Reply:
         decoded = _REPLY.decode(body)
     except UNREADABLE as error:
         raise Ambiguous(
-            Message("the reply cannot be read: {error}", error=brief(str(error))), http_status=200
+            Message("the response cannot be read: {error}", error=brief(str(error))), http_status=200
         ) from None
     if decoded.error_code is not None:
         raise Ambiguous(
-            Message("the reply says 200 and {error_code} at once", error_code=brief(decoded.error_code)),
+            Message("the response has status 200 and the error {error_code}", error_code=brief(decoded.error_code)),
             http_status=200,
         )
     if decoded.phone_number == phone:
@@ -142,7 +142,7 @@ def refusal(status: int, body: bytes, *, write: bool, retry_after: float | None 
     if status == 408 or status >= 500 or status < 300 or _is_html(body):  # noqa: PLR2004
         kind = Ambiguous if write else ServerError
         if status < 300:  # noqa: PLR2004
-            message = Message("the answer cannot be read")
+            message = Message("the response cannot be read")
     else:
         kind = _error_type(status, (api_code or "").lower(), message.lower(), write=write)
     return kind(message, http_status=status, api_code=api_code)

@@ -33,13 +33,13 @@ def push(registry: CollectorRegistry, url: str, job: str, *, timeout: float = TI
     Metrics of other names stay at the gateway: a run does not remove metrics that it has no values for.
     """
     failures: list[str | None] = []
-    no_response = Message("no answer within {patience:g} seconds", patience=timeout)
+    no_response = Message("no response within {timeout:g} seconds", timeout=timeout)
 
     def work() -> None:
         try:
             pushadd_to_gateway(url, job, registry, timeout=timeout, handler=_sender)
         except HTTPError as error:
-            failures.append(Message("it answered {code}", code=error.code))
+            failures.append(Message("the gateway returned status {code}", code=error.code))
         except (OSError, HTTPException, ValueError) as error:
             reason = error.reason if isinstance(error, URLError) else error
             is_silent = isinstance(reason, TimeoutError)
@@ -57,7 +57,7 @@ def _sender(
     url: str, method: str, timeout: float | None, headers: list[tuple[str, str]], data: bytes
 ) -> Callable[[], None]:
     def send() -> None:
-        assert url.startswith(_SCHEMES), Message("settings let nothing else through")  # noqa: S101 - a bug of the worker
+        assert url.startswith(_SCHEMES), Message("settings accept no other scheme")  # noqa: S101 - a bug of the worker
         request = Request(url, data=data, headers=dict(headers), method=method)  # noqa: S310 - see above
         # proxies of the environment are not used here either
         with build_opener(ProxyHandler({}), _NoRedirects).open(request, timeout=timeout):

@@ -137,7 +137,7 @@ class StatusPages:
             token = ""
         session = self._access.login(token, request.remote or "")
         if session is None:
-            return self._login(_("That is not the token."))
+            return self._login(_("Wrong token."))
         cookie = f"{COOKIE}={session}; Path=/; Max-Age=43200; {only}"
         return HttpResponse(303, b"", headers={"Location": "/", "Set-Cookie": cookie})
 
@@ -146,20 +146,20 @@ class StatusPages:
             case Denied.HOST:
                 return self._message(
                     421,
-                    _("This name is not known here"),
-                    _("Ask for the page by 127.0.0.1 or localhost, or give it a token with --token-file."),
+                    _("Unknown host name"),
+                    _("Open the page as 127.0.0.1 or localhost, or set a token with --token-file."),
                 )
             case Denied.NO_TOKEN:
                 return self._message(
                     403,
-                    _("There is no token"),
+                    _("Token required"),
                     _(
-                        "The pages are open to other machines only with a token: put one into a file and name it with "
-                        "--token-file or web.token_file in the settings. Or listen on 127.0.0.1."
+                        "Other machines need a token: write one to a file and set --token-file or web.token_file. "
+                        "Or listen on 127.0.0.1."
                     ),
                 )
             case Denied.LOGIN:
-                return self._login(_("Give the token that the pages were started with."))
+                return self._login(_("Enter the token of this status page."))
 
     def _login(self, text: str) -> HttpResponse:
         page = status_pages.message(self._frame("", None), _("Log in"), text, login=True)
@@ -181,7 +181,7 @@ class StatusPages:
                 coming=self._upcoming,
             )
         except ValueError:
-            return self._message(400, _("No such address"), _("Start from the first page: /"))
+            return self._message(400, _("Invalid address"), _("Start from the first page: /"))
         context = contextvars.copy_context()
         return await loop.run_in_executor(self._threads, lambda: context.run(self._build, page_request, version))
 
@@ -196,14 +196,12 @@ class StatusPages:
                 else:
                     here, body = views.build_page(connection, page_request)
         except views.PageNotFound:
-            return self._message(
-                404, _("There is no such page"), _("It may be of a run that was forgotten. Begin at /")
-            )
+            return self._message(404, _("Page not found"), _("It may belong to a run that was deleted. Start at /"))
         except TimeoutError:
             return self._message(
                 503,
-                _("The ledger takes too long"),
-                _("Try again in a moment. If it stays so, forget old runs with history --prune-older-than."),
+                _("Reading the ledger timed out"),
+                _("Try again later. If it happens again, delete old runs with history --prune-older-than."),
                 {"Retry-After": "5"},
             )
         except LedgerError as error:

@@ -112,7 +112,7 @@ def test_an_issue_is_open_plan_or_closed(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_unreachable_host_is_an_error_without_the_token() -> None:
     waits: list[float] = []
-    with pytest.raises(CiError, match=r"GET /x: no answer \(.*refused.*gave up after 5 tries") as caught:
+    with pytest.raises(CiError, match=r"GET /x: no response \(.*refused.*gave up after 5 attempts") as caught:
         Api("http://127.0.0.1:9", {"Authorization": "Bearer secret"}, sleep=waits.append).get("/x")
     assert "secret" not in str(caught.value)
     assert waits == [1, 2, 4, 8]
@@ -121,7 +121,7 @@ def test_unreachable_host_is_an_error_without_the_token() -> None:
 @pytest.mark.parametrize("archive", [b"", b"PK", b"x" * 100])
 def test_an_artifact_that_is_no_archive_is_refused(archive: bytes) -> None:
     """What was kept as the plan must be an archive of one file."""
-    with pytest.raises(CiError, match="no archive of one plan"):
+    with pytest.raises(CiError, match="not an archive of one plan"):
         _only_file(archive)
 
 

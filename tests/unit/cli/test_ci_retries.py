@@ -89,8 +89,8 @@ def test_a_read_is_sent_again_after_errors_and_resets(forge: Forge, waiting: Wai
     forge.faults = [Fault("GET", "/comments", 502, {}), Fault("GET", "/comments"), Fault("GET", "/comments", 504, {})]
     assert list(waiting.api.pages(COMMENTS)) == []
     assert waiting.seconds == [1, 2, 4]
-    assert waiting.lines[0] == f"GET {COMMENTS}: 502, server error; waiting 1 s before try 2 of 5"
-    assert "no answer" in waiting.lines[1]
+    assert waiting.lines[0] == f"GET {COMMENTS}: 502, server error; waiting 1 s before attempt 2 of 5"
+    assert "no response" in waiting.lines[1]
 
 
 def test_the_fifth_try_is_the_last(forge: Forge, waiting: Waiting) -> None:
@@ -98,7 +98,7 @@ def test_the_fifth_try_is_the_last(forge: Forge, waiting: Waiting) -> None:
     forge.faults = [Fault("GET", "/comments", 500)] * 4
     assert waiting.api.get(COMMENTS, per_page="1", page="1") == []
     forge.faults = [Fault("GET", "/comments", 500)] * 5
-    with pytest.raises(CiError, match="500, server error; gave up after 5 tries: run the job again"):
+    with pytest.raises(CiError, match="500, server error; gave up after 5 attempts: run the job again"):
         waiting.api.get(COMMENTS, per_page="1", page="1")
     assert len(forge.calls) == 10
 
@@ -109,7 +109,7 @@ def test_two_minutes_of_waiting_are_the_most(forge: Forge, waiting: Waiting) -> 
         Fault("GET", "/comments", 403, {"Retry-After": "119"}),
         Fault("GET", "/comments", 403, {"Retry-After": "2"}),
     ]
-    with pytest.raises(CiError, match="the next try would have to wait 2 s, longer than the 120 s"):
+    with pytest.raises(CiError, match="the next attempt would have to wait 2 s, longer than the 120 s"):
         waiting.api.get(COMMENTS)
     assert waiting.seconds == [119]
 
@@ -187,7 +187,7 @@ def test_a_post_without_answers_ends(forge: Forge, waiting: Waiting) -> None:
     """Five tries, each followed by a lookup."""
     forge.faults = [Fault("POST", "/comments", 500, {})] * 6
     lookups: list[int] = []
-    with pytest.raises(CiError, match="500, server error; gave up after 5 tries: run the job again"):
+    with pytest.raises(CiError, match="500, server error; gave up after 5 attempts: run the job again"):
         waiting.api.create(COMMENTS, lambda: lookups.append(1), body="x")
     assert waiting.seconds == [1, 2, 4, 8]
     assert (len(forge.writes), len(lookups)) == (5, 5)
@@ -217,7 +217,7 @@ def test_an_answer_that_names_no_item_is_looked_up(forge: Forge, waiting: Waitin
 def test_a_plain_403_is_a_missing_permission(forge: Forge, waiting: Waiting) -> None:
     """It is not tried again."""
     forge.faults = [Fault("GET", "/comments", 403, {})]
-    with pytest.raises(CiError, match="403, the token may not do that: check the job's permissions"):
+    with pytest.raises(CiError, match="403, the token lacks a permission: check the job's permissions"):
         waiting.api.get(COMMENTS)
     assert (waiting.seconds, len(forge.calls)) == ([], 1)
 

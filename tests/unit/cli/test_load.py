@@ -110,7 +110,7 @@ def test_accounts_of_the_default_folder() -> None:
 def test_no_default_folder() -> None:
     """Without config/desired the message says how to start."""
     with pytest.raises(
-        DesiredStateError, match=r"^config/desired:1:1: .*: name files with -f, or start with `senderid ex"
+        DesiredStateError, match=r"^config/desired:1:1: .*: give files with -f, or start with `senderid ex"
     ):
         load_accounts(Settings(), [])
 
@@ -276,12 +276,12 @@ def test_secrets_are_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
         (None, "the API secret is missing: the environment variable OTHER is not set"),
         ("", "the API secret is missing: the environment variable OTHER is empty"),
         (" \n", "the API secret is missing: the environment variable OTHER is empty"),
-        (f'"{SECRET}"', "the API secret cannot be used: the environment variable OTHER has characters that no key has"),
-        (f"'{SECRET}'", "has characters that no key has, such as quotes"),
-        (f"{SECRET}, date=x", "has characters that no key has"),
-        (f"{SECRET}\n{SECRET}", "has characters that no key has"),
-        (f"{SECRET}\x07", "has characters that no key has"),
-        (f"{SECRET}한", "has characters that no key has"),
+        (f'"{SECRET}"', "the API secret cannot be used: the environment variable OTHER has invalid characters"),
+        (f"'{SECRET}'", "has invalid characters, such as quotes"),
+        (f"{SECRET}, date=x", "has invalid characters"),
+        (f"{SECRET}\n{SECRET}", "has invalid characters"),
+        (f"{SECRET}\x07", "has invalid characters"),
+        (f"{SECRET}한", "has invalid characters"),
     ],
 )
 def test_wrong_variables(value: str | None, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,9 +301,9 @@ def test_wrong_variables(value: str | None, message: str, monkeypatch: pytest.Mo
         (b"", "the API secret is missing: the file secret is empty"),
         (b"\xff\xfeh\0u\0", "the API secret cannot be used: the file secret is not UTF-8 text"),
         (b"hunter2\xff", "is not UTF-8 text"),
-        (b"hunter2\0", "has characters that no key has"),
-        (b"hunter2" * 1000, "the file secret is too long to hold nothing but a key"),
-        (b"SOLAPI_API_SECRET=hunter2 # mine", "has characters that no key has"),
+        (b"hunter2\0", "has invalid characters"),
+        (b"hunter2" * 1000, "the file secret is too long for a key"),
+        (b"SOLAPI_API_SECRET=hunter2 # mine", "has invalid characters"),
     ],
 )
 def test_wrong_files(data: bytes, message: str, monkeypatch: pytest.MonkeyPatch) -> None:

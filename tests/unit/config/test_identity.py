@@ -174,7 +174,7 @@ def test_a_file_left_out_that_lists_numbers_of_the_account(tmp_path: Path) -> No
     part = wrote(tmp_path / "part.yml", document("other", "K") + "---\n" + document("main"))
     (message,) = incomplete(head)
     assert message == (
-        f"{part}:7 describes account 'main' too and is no part of this run, so that its numbers would be deactivated "
+        f"{part}:7 also describes account 'main' but is not part of this run, so its numbers would be deactivated "
         f"as unmanaged: give the folder, -f {tmp_path}"
     )
     assert incomplete(head, part) == []
@@ -269,7 +269,10 @@ def test_a_part_alone_is_refused_where_the_keys_are_elsewhere(tmp_path: Path) ->
     assert incomplete(part) == []
     head = wrote(tmp_path / "head.yaml", document("main", "K"))
     assert incomplete(part) == [
-        f"the keys of account 'main' are at {head}:2, which is no part of this run: give the folder, -f {tmp_path}"
+        (
+            f"the account-level keys of account 'main' are at {head}:2, which is not part of this run: "
+            f"give the folder, -f {tmp_path}"
+        )
     ]
     assert incomplete(head) == [], "nothing that it does not list is written"
     assert incomplete(head, part, other) == []

@@ -84,7 +84,7 @@ async def test_dead_server_is_reported_without_its_host(capfd: pytest.CaptureFix
 async def test_a_server_that_hangs_is_given_up(webhook: Webhook) -> None:
     """A delivery ends when its time is over, and a second one does not join one that hangs."""
     door = open_sender("ops", webhook.url("hang"))
-    assert await deliver(door, MESSAGE, 0.2) == "no answer within 0.2 s"
+    assert await deliver(door, MESSAGE, 0.2) == "no response within 0.2 s"
     webhook.arrived.wait(5)
     assert await deliver(door, MESSAGE, 5) == "the previous delivery is still running"
     assert len(webhook.received) == 1

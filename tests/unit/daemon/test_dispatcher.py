@@ -116,7 +116,7 @@ def test_a_channel_that_hangs_delays_no_other() -> None:
     run((channel(), hanging), (channel(), other), steps=[(0, [FAILING]), (1, [DRIFT])], rest=60, log=log)
     assert [when for when, _ in other.received] == [0.0, 1.0]
     assert [when for when, _ in hanging.received] == [0.0, 40.0]
-    assert log.lines[0][1]["error_message"] == "no answer within 10 s"
+    assert log.lines[0][1]["error_message"] == "no response within 10 s"
 
 
 def test_waits_grow_to_half_an_hour() -> None:

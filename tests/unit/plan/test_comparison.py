@@ -52,10 +52,10 @@ def test_a_file_that_still_asks_for_the_plan_leaves_all_of_it() -> None:
 @pytest.mark.parametrize(
     ("entry", "reason"),
     [
-        ("INACTIVE", "main.yaml:4 now asks for INACTIVE: plan again"),
+        ("INACTIVE", "main.yaml:4 now desires INACTIVE: plan again"),
         ("{status: ACTIVE, protected: true}", "main.yaml:4 protects this number now: plan again"),
-        ("{status: ACTIVE, until: 2026-11-01}", "main.yaml:4 asks for nothing at this time: plan again"),
-        ("{status: ACTIVE, until: 2026-11-01, then: INACTIVE}", "main.yaml:4 now asks for INACTIVE: plan again"),
+        ("{status: ACTIVE, until: 2026-11-01}", "main.yaml:4 has no desired status at this time: plan again"),
+        ("{status: ACTIVE, until: 2026-11-01, then: INACTIVE}", "main.yaml:4 now desires INACTIVE: plan again"),
     ],
 )
 def test_a_number_that_its_file_now_wants_otherwise_is_no_longer_asked_for(entry: str, reason: str) -> None:
@@ -69,7 +69,7 @@ def test_the_moment_decides_what_a_schedule_asks_for() -> None:
     saved = replace(SAVED, changes=SAVED.changes[:1])
     end = datetime(2026, 11, 24, tzinfo=UTC)
     assert stale_writes(saved, files, end.replace(day=23, hour=23, minute=59, second=59)) == {}
-    assert stale_writes(saved, files, end) == {ON: "main.yaml:3 asks for nothing at this time: plan again"}
+    assert stale_writes(saved, files, end) == {ON: "main.yaml:3 has no desired status at this time: plan again"}
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_what_only_a_missing_file_could_say_is_taken_as_unchanged() -> None:
     assert stale_writes(SPLIT, CurrentFiles(None, ("main.yaml", "sales.yaml")), NOW) == {}
     assert _reasons("numbers: {}", SPLIT, "sales.yaml") == {}
     assert _reasons(f"numbers: {{{OFF}: ACTIVE}}", SPLIT, "sales.yaml") == {
-        OFF: "main.yaml:2 now asks for ACTIVE: plan again"
+        OFF: "main.yaml:2 now desires ACTIVE: plan again"
     }
 
 
@@ -143,7 +143,7 @@ def test_of_a_split_account_the_file_that_lists_a_number_is_named() -> None:
     account = replace(account, parts=(SourceFile("sales.yaml"),), elsewhere={OFF: "sales.yaml"})
     assert stale_writes(SPLIT, CurrentFiles(account), NOW) == {
         ON: "this number is no longer listed in main.yaml, sales.yaml: plan again",
-        OFF: f"sales.yaml:{account.lines[0]} now asks for ACTIVE: plan again",
+        OFF: f"sales.yaml:{account.lines[0]} now desires ACTIVE: plan again",
     }
 
 

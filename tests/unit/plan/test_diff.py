@@ -451,7 +451,7 @@ def test_writes_that_no_plan_makes_are_refused(edit: Callable[[Any], object]) ->
             accounts = msgspec.convert(document["accounts"], type=tuple[SavedAccount, ...])
             document["fingerprint"] = fingerprint(accounts)
 
-    with pytest.raises(PlanFileError, match=r"^the plan file has writes that no plan makes; plan again$"):
+    with pytest.raises(PlanFileError, match=r"^the plan file has impossible writes; plan again$"):
         unsealed(resealed(with_fingerprint), now=NOON)
 
 
@@ -503,17 +503,17 @@ def test_old_plan_file_is_refused() -> None:
     """A plan past its age is refused, with its age and the limit, down to seconds."""
     with pytest.raises(
         PlanFileError,
-        match=r"^the plan was made 1 day, 0:06:00 ago, and may be applied for 1 day, 0:00:00; plan again$",
+        match=r"^the plan is 1 day, 0:06:00 old, and the limit is 1 day, 0:00:00; plan again$",
     ):
         unsealed(sealed(plan_file()), now=NOON + timedelta(hours=24.1))
-    with pytest.raises(PlanFileError, match="1:00:00 ago, and may be applied for 0:01:00"):
+    with pytest.raises(PlanFileError, match="1:00:00 old, and the limit is 0:01:00"):
         unsealed(sealed(plan_file()), now=NOON + timedelta(hours=1), max_age_seconds=60)
 
 
 def test_plan_file_of_the_future_is_refused() -> None:
     """A plan made well after now is refused, with the distance in minutes."""
     with pytest.raises(
-        PlanFileError, match=r"^the plan was made 600 minutes in the future; check the clocks of both hosts$"
+        PlanFileError, match=r"^the plan was created 600 minutes in the future; check the clocks of both hosts$"
     ):
         unsealed(sealed(plan_file()), now=NOON - timedelta(hours=10))
 

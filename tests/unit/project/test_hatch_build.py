@@ -33,7 +33,7 @@ def test_a_wheel_brings_its_catalogues(tmp_path: Path) -> None:
         assert {"worker/render/templates/base.html", "worker/render/schemas/desired.json"} <= set(names)
         with archive.open("worker/render/locale/ko/LC_MESSAGES/senderid.mo") as file:
             korean = GNUTranslations(file)
-    assert korean.gettext("Worth knowing") == "참고"
+    assert korean.gettext("Notices") == "참고"
     built = Catalogue.at(source / "worker/render/locale/ko/LC_MESSAGES/senderid.mo")
     assert built is not None
     assert built.message(Message("it is damaged")) == "손상되었습니다"

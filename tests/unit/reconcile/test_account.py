@@ -268,7 +268,7 @@ def test_a_saved_plan_writes_nothing_that_the_file_has_ceased_to_want() -> None:
     lapsed = next(number for number in result.numbers if number.phone == A)
     assert (lapsed.outcome, lapsed.before, lapsed.after) == (Outcome.CONFLICT, "INACTIVE", "INACTIVE")
     assert lapsed.error is not None
-    assert lapsed.error.message.startswith("the file asked for ACTIVE until 2026-11-24T09:00:00Z, which has passed")
+    assert lapsed.error.message.startswith("the desired status ACTIVE ended at 2026-11-24T09:00:00Z")
     account = ModelAccount(n01000000001="INACTIVE", n01000000002="ACTIVE")
     assert _apply_saved(saved, account, datetime(2026, 11, 24, 8, 59, 59, tzinfo=UTC)).counts[Outcome.CHANGED] == 1
 

@@ -454,5 +454,5 @@ def test_what_the_file_has_ceased_to_want_does_not_leave() -> None:
     assert (results[C].outcome, results[C].attempts, results[C].after) == (Outcome.CONFLICT, 0, "ACTIVE")
     error = results[C].error
     assert error is not None
-    assert error.message == f"the file asked for INACTIVE until {until}, which has passed: plan again"
+    assert error.message == f"the desired status INACTIVE ended at {until}: plan again"
     assert account.statuses[C] is Status.ACTIVE

@@ -124,8 +124,8 @@ def test_a_refusal_names_the_run_its_time_and_the_option() -> None:
         "it out anyway"
     )
     assert replay(replace(EARLIER, carried_out=False)).message == (
-        "run r1 wrote to numbers of this plan at 2026-11-24T01:00:00.000Z, after the plan was made: plan again, or add "
-        "--allow replay to carry it out anyway"
+        "run r1 wrote to numbers of this plan at 2026-11-24T01:00:00.000Z, after the plan was created: plan again, or "
+        "add --allow replay to carry it out anyway"
     )
 
 
@@ -140,7 +140,7 @@ def test_a_number_that_its_file_wants_otherwise_is_a_conflict_and_the_rest_is_wr
     conflict = next(number for number in result.numbers if number.phone == B)
     assert (conflict.outcome, conflict.before, conflict.after) == (Outcome.CONFLICT, "ACTIVE", "ACTIVE")
     assert conflict.error is not None
-    assert (conflict.error.code, conflict.error.message) == ("Conflict", "main.yaml:4 now asks for ACTIVE: plan again")
+    assert (conflict.error.code, conflict.error.message) == ("Conflict", "main.yaml:4 now desires ACTIVE: plan again")
     assert (result.outcome, result.counts[Outcome.CHANGED]) == (RunOutcome.PARTIAL, 1)
 
 

@@ -43,7 +43,7 @@ def test_wishes_are_understood_as_systems_and_browsers_write_them(wish: str | No
 
 
 def test_message_is_translated_by_template() -> None:
-    message = Message("Plan: {what}", what=Message("Worth knowing"))
+    message = Message("Plan: {what}", what=Message("Notices"))
     assert i18n.translated(message) is message
     with i18n.speaking("ko"):
         assert i18n.translated(message) != message

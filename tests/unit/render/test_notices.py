@@ -24,8 +24,8 @@ def test_notices_stand_below_a_heading_of_theirs() -> None:
         Notice(NoticeKind.LIMIT, "4 of the 4 numbers are registered"),
         blocked="0311234567",
     )
-    assert shown[shown.index("  Worth") :] == (
-        "  Worth knowing\n"
+    assert shown[shown.index("  Notices") :] == (
+        "  Notices\n"
         "  i expiring  010-1234-5678\n"
         "  i expiring  010-1234-5679\n"
         "              its registration ends on 2026-12-24\n"
@@ -35,7 +35,7 @@ def test_notices_stand_below_a_heading_of_theirs() -> None:
         "\n"
         "No changes: 1 cannot converge. 1 number is as desired.\n"
     )
-    assert "Worth knowing" not in _noticed(Notice(NoticeKind.PENDING, wait, "0311234567"), blocked="0311234567")
+    assert "Notices" not in _noticed(Notice(NoticeKind.PENDING, wait, "0311234567"), blocked="0311234567")
 
 
 def test_many_notices_are_a_sample_and_a_count() -> None:

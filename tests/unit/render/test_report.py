@@ -262,7 +262,7 @@ def test_a_pause_without_a_refusal() -> None:
     """A pause without a refusal before it is shown as a plain pause."""
     later = attempt(intended_at="2026-11-24T09:01:12.120Z")
     page = report.run(run_record(account_record(number_record(), number_record("0211", attempts=(later,)))))
-    assert "no answers for 60.0 s" in page
+    assert "no responses for 60.0 s" in page
     assert "waited" not in page
 
 

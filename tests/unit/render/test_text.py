@@ -387,7 +387,7 @@ def every_outcome() -> tuple[NumberResult, ...]:
         number(
             "023124560",
             Outcome.NOT_ATTEMPTED,
-            error=NumberError("DeadlineExceeded", "the account's 900 seconds were over; run again to go on"),
+            error=NumberError("DeadlineExceeded", "the account's 900 seconds were over; run again to continue"),
         ),
         number(
             "023124569",
@@ -407,7 +407,7 @@ def every_outcome() -> tuple[NumberResult, ...]:
 
 def test_result_with_every_outcome() -> None:
     """What went wrong comes first, with what happened and what to do; what is in order is a row or a count."""
-    late = ErrorInfo("DeadlineExceeded", "the account's 900 seconds were over; run again to go on")
+    late = ErrorInfo("DeadlineExceeded", "the account's 900 seconds were over; run again to continue")
     account = ended("main", RunOutcome.PARTIAL, *every_outcome(), unchanged=2, error=late, requests=Requests(3, 9, 4))
     shown = finished(RunOutcome.PARTIAL, account)
     assert shown == snapshot("result_with_every_outcome.txt", shown)

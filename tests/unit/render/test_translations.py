@@ -116,11 +116,11 @@ def test_catalogues_are_brought_up_to_the_code(
     path.write_text(before)
     messages.main()
     assert path.read_text() == before
-    path.write_text(before.replace('msgid "Worth knowing"', 'msgid "Worth more"'))
+    path.write_text(before.replace('msgid "Notices"', 'msgid "Worth more"'))
     messages.main()
     with path.open("rb") as file:
         mended = read_po(file, locale="ko")
-    assert mended["Worth knowing"].string == ""
+    assert mended["Notices"].string == ""
     assert "Worth more" not in mended
 
 

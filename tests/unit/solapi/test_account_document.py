@@ -158,7 +158,7 @@ def test_an_empty_reply_is_no_account_document(body: bytes) -> None:
 
 def test_a_captive_portal_is_recognised() -> None:
     """HTML is called HTML, and the start of the page is shown."""
-    with pytest.raises(ServerError, match=r"it is an HTML page, as a captive portal.*<title>Log in"):
+    with pytest.raises(ServerError, match=r"it is an HTML page, as from a captive portal.*<title>Log in"):
         _read(b"\r\n <!DOCTYPE html><title>Log", b" in to Hotel Wi-Fi</title>")
     with pytest.raises(ServerError, match="it is an HTML page"):
         _read(b"\xef\xbb\xbf<!DOCTYPE html>")

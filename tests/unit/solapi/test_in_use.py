@@ -92,7 +92,7 @@ def test_what_is_scheduled_is_in_use_and_asked_about_no_more() -> None:
     account.schedule(NOW - HOUR, C)
     usage, wire = _usage(account, A, B, C)
     when = (NOW + HOUR).strftime("%Y-%m-%d %H:%M UTC")
-    assert usage == NumberUse({A: f"messages from it are scheduled for {when}: let them be sent first"})
+    assert usage == NumberUse({A: f"it is the sender of messages scheduled for {when}: wait until they are sent"})
     assert [request.query["from"] for request in wire if request.path == "/messages/v4/list"] == [B, C]
     assert sum(request.path.endswith("/messages") for request in wire) == 1
 
@@ -114,7 +114,7 @@ def test_number_beyond_the_last_page_read_is_unknown(monkeypatch: pytest.MonkeyP
     account.sent(B, NOW - HOUR)
     usage, wire = _usage(account, A, B)
     assert (set(usage.in_use), set(usage.unknown)) == ({B}, {A})
-    assert usage.why == "more than 1,500 messages are scheduled, and no more are looked through"
+    assert usage.why == "more than 1,500 messages are scheduled, which is the limit of this check"
     assert len(wire) == 5
 
 
@@ -205,13 +205,13 @@ def _inquired(**answers: Any) -> NumberUse:
 @pytest.mark.parametrize(
     ("answers", "why"),
     [
-        ({"groups": {}}, "the answer cannot be read"),
-        ({"groups": {"groupList": {"../cash": {}}}}, "an id that cannot be"),
-        ({"groups": {"groupList": {"G1": {"scheduledDate": 3}}}}, "the answer cannot be read"),
-        ({"groups": {"groupList": {"G1": {}}}, "group": b"[" * 100_000}, "the answer cannot be read"),
-        ({"sent": {"messages": []}}, "the answer cannot be read"),
-        ({"sent": {"messageList": {"M": {"from": B}}}}, "not of the number that was asked for"),
-        ({"sent": {"messageList": {"M": {}}}}, "not of the number that was asked for"),
+        ({"groups": {}}, "the response cannot be read"),
+        ({"groups": {"groupList": {"../cash": {}}}}, "an invalid id"),
+        ({"groups": {"groupList": {"G1": {"scheduledDate": 3}}}}, "the response cannot be read"),
+        ({"groups": {"groupList": {"G1": {}}}, "group": b"[" * 100_000}, "the response cannot be read"),
+        ({"sent": {"messages": []}}, "the response cannot be read"),
+        ({"sent": {"messageList": {"M": {"from": B}}}}, "of another number than requested"),
+        ({"sent": {"messageList": {"M": {}}}}, "of another number than requested"),
         *(
             ({"groups": {"groupList": {"G1": {}}}, "group": {"messageList": {"M": message}}}, "may be any")
             for message in ({}, {"from": None}, {"from": "somebody"})
@@ -232,7 +232,7 @@ def test_what_does_not_answer_the_question_is_unknown(answers: dict[str, Any], w
             {"sent": {"messageList": [{"from": A, "dateUpdated": "2027-01-15T08:00:00.000Z"}]}},
             "on 2027-01-15 08:00 UTC",
         ),
-        ({"sent": {"messageList": {"M": {"from": A}}}}, "on an unknown day"),
+        ({"sent": {"messageList": {"M": {"from": A}}}}, "on an unknown time"),
         ({"sent": {"messageList": {"M": {"from": A, "dateUpdated": "then"}}}}, "on then"),
         (
             {

@@ -65,7 +65,7 @@ def test_everything_is_pushed_under_the_job(gateway: Gateway) -> None:
 def test_refusal_of_a_gateway_is_an_error(gateway: Gateway, status: int) -> None:
     """Any answer but success is one; a redirect is not followed."""
     gateway.status = status
-    assert push(Metrics().registry, gateway.url, "senderid") == f"it answered {status}"
+    assert push(Metrics().registry, gateway.url, "senderid") == f"the gateway returned status {status}"
     assert len(gateway.received) == 1
 
 
@@ -109,7 +109,7 @@ def test_a_gateway_that_hangs_costs_its_time_and_no_more() -> None:
         failure = push(Metrics().registry, f"http://127.0.0.1:{server.getsockname()[1]}", "senderid", timeout=0.2)
         given_up.set()
         thread.join()
-    assert failure == "no answer within 0.2 seconds"
+    assert failure == "no response within 0.2 seconds"
 
 
 def test_proxies_of_the_environment_are_not_used(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -166,7 +166,7 @@ def test_there_is_nothing_else(tmp_path: Path, path: str) -> None:
     record_run(tmp_path, "main")
     with serving(tmp_path / "ledger.db") as url:
         answer = ask(url, path)
-        assert (answer.status, "There is no such page" in answer.body) == (404, True)
+        assert (answer.status, "Page not found" in answer.body) == (404, True)
 
 
 @pytest.mark.parametrize("path", ["/numbers/%ff", "/?q=%ff", "/?" + "&".join("a=b" for _ in range(99))])

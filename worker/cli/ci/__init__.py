@@ -1,4 +1,4 @@
-"""Steps of pipelines on GitHub and GitLab: one comment, one issue, annotations, the reviewed plan.
+"""Steps of pipelines on GitHub and GitLab: comments, issues, annotations and the reviewed plan.
 
-They reach no account, and have only the token of their pipeline: `python -m worker.cli.ci --help`.
+They access no account, and use only the token of their pipeline: `python -m worker.cli.ci --help`.
 """

@@ -1,4 +1,4 @@
-"""Format problems in files as GitHub annotations, which appear at their lines."""
+"""GitHub annotations of problems in files."""
 
 import re
 from collections.abc import Iterable, Iterator

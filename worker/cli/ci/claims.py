@@ -1,4 +1,4 @@
-"""Claims: which job carries out which plan, kept in comments on the request, as runners keep no ledger.
+"""Claims of saved plans by jobs, kept in comments on the request, as runners have no persistent ledger.
 
 A job writes its claim before it applies a plan. The claim stays in the comment unless the job certainly sent no write,
 so that a plan is carried out once.
@@ -12,12 +12,12 @@ from typing import Final, NamedTuple, Self
 __all__ = ["JOB", "Claim", "sent_nothing"]
 
 JOB: Final = re.compile(r"https?://[^\s<>]{1,500}")
-"""The URL of a job, as it can stand in an HTML comment."""
+"""The URL of a job that is valid in an HTML comment."""
 
 _LINE: Final = re.compile(r"<!-- senderid-claim plan=([0-9A-Za-z_-]{1,64}) nonce=([0-9a-f]+) job=(\S+) -->")
 _PLAN: Final = re.compile(r"[0-9A-Za-z_-]{1,64}")
 _NOTHING_SENT: Final = frozenset({64, 65})
-"""Exit statuses that say that nothing was sent: wrong usage and invalid input."""
+"""Exit statuses without any request: wrong usage and invalid input."""
 
 
 class Claim(NamedTuple):
@@ -29,10 +29,10 @@ class Claim(NamedTuple):
 
     @property
     def line(self) -> str:
-        """The line of a comment that keeps the claim; readers of the comment do not see it.
+        """The hidden line of a comment that has the claim.
 
         Raises:
-            ValueError: the plan's id or the job's URL cannot stand in such a line.
+            ValueError: the id of the plan or the URL of the job is not valid in such a line.
         """
         if not (_PLAN.fullmatch(self.plan) and JOB.fullmatch(self.job)):
             raise ValueError("not a plan's id and a job's URL")
@@ -40,7 +40,7 @@ class Claim(NamedTuple):
 
     @classmethod
     def read(cls, body: str) -> Self | None:
-        """Return the claim that the second line of a comment keeps; None without one."""
+        """Return the claim in the second line of a comment; None without one."""
         lines = body.splitlines()
         match = _LINE.fullmatch(lines[1].strip()) if len(lines) > 1 else None
         return None if match is None else cls(*match.groups())
@@ -49,7 +49,7 @@ class Claim(NamedTuple):
 def sent_nothing(log: Iterable[str], status: int) -> bool:
     """Return True if an apply certainly sent no write, by its log lines in JSON and its exit status.
 
-    Without a line `run.finished`, as of a job that died, nothing is certain unless the status says it.
+    Without a line `run.finished`, as after a crash, only the exit status can show it.
     """
     writes: object = None
     for line in log:

@@ -35,7 +35,7 @@ class GitHub:
 
     @property
     def request(self) -> int | None:
-        """The pull request that the workflow runs for; None where it is for none."""
+        """The pull request that the workflow runs for; None if there is none."""
         number = self._event.get("pull_request", {}).get("number")
         return number if isinstance(number, int) else None
 
@@ -46,7 +46,7 @@ class GitHub:
 
     @property
     def branch(self) -> str | None:
-        """The branch that the workflow runs for; None where it is for a tag."""
+        """The branch that the workflow runs for; None for a tag."""
         return (
             self._environment.get("GITHUB_REF_NAME") if self._environment.get("GITHUB_REF_TYPE") == "branch" else None
         )
@@ -66,7 +66,7 @@ class GitHub:
         return int(created["id"])
 
     def edit_comment(self, _request: int, number: int, body: str) -> None:
-        """Give a comment another text."""
+        """Replace the text of a comment."""
         self._api.replace("PATCH", f"{self._root}/issues/comments/{number}", body=body)
 
     def delete_comment(self, _request: int, number: int) -> None:
@@ -121,7 +121,7 @@ class GitHub:
         return str(self._api.get(f"{self._root}/branches/{quote(branch, safe='')}")["commit"]["sha"])
 
     def file(self, path: str, commit: str) -> bytes | None:
-        """Return the bytes of a file as a commit has it; None where it has none."""
+        """Return the bytes of a file in a commit; None if it does not exist."""
         try:
             return self._api.download(
                 f"{self._root}/contents/{quote(path)}", accept="application/vnd.github.raw+json", ref=commit
@@ -130,14 +130,14 @@ class GitHub:
             return None
 
     def blobs(self, commit: str, _folder: PurePath) -> dict[PurePath, str]:
-        """Return the files of a commit, at least those in a folder, and the id of the content of each."""
+        """Return the files of a commit, at least those in a folder, with the id of their content."""
         tree = self._api.get(f"{self._root}/git/trees/{quote(commit)}", recursive="1")
         if tree["truncated"]:
             raise CiError("the repository has more files than GitHub lists: apply from the files by hand")
         return {PurePath(each["path"]): each["sha"] for each in tree["tree"] if each["type"] == "blob"}
 
     def changed_files(self) -> set[str] | None:
-        """Return the files that the push of this workflow changed; None where GitHub does not list all of them."""
+        """Return the files that the push of this workflow changed; None if GitHub does not list all of them."""
         before = self._event.get("before")
         if not isinstance(before, str) or not before.strip("0"):
             return None
@@ -192,4 +192,4 @@ def _only_file(archive: bytes) -> bytes:
                 return archive_file.read(entry)
     except (BadZipFile, ValueError, NotImplementedError, RuntimeError):
         pass
-    raise CiError("the plan's artifact is no archive of one plan: run the pull request's plan again")
+    raise CiError("the plan's artifact is not an archive of one plan: run the pull request's plan again")

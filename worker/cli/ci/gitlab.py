@@ -24,7 +24,7 @@ class GitLab:
 
     @property
     def request(self) -> int | None:
-        """The merge request that the pipeline runs for; None where it is for none."""
+        """The merge request that the pipeline runs for; None if there is none."""
         number = self._environment.get("CI_MERGE_REQUEST_IID", "")
         return int(number) if number.isascii() and number.isdigit() else None
 
@@ -35,7 +35,7 @@ class GitLab:
 
     @property
     def branch(self) -> str | None:
-        """The branch that the pipeline runs for; None where it is for none."""
+        """The branch that the pipeline runs for; None if there is none."""
         return self._environment.get("CI_COMMIT_BRANCH")
 
     def comments(self, request: int, marker: str) -> list[tuple[int, str]]:
@@ -47,7 +47,7 @@ class GitLab:
         return self._add_note(f"{self._root}/merge_requests/{request}/notes", key, body)
 
     def edit_comment(self, request: int, number: int, body: str) -> None:
-        """Give a note another text."""
+        """Replace the text of a note."""
         self._api.replace("PUT", f"{self._root}/merge_requests/{request}/notes/{number}", body=body)
 
     def delete_comment(self, request: int, number: int) -> None:
@@ -110,14 +110,14 @@ class GitLab:
         return str(self._api.get(f"{self._root}/repository/branches/{quote(branch, safe='')}")["commit"]["id"])
 
     def file(self, path: str, commit: str) -> bytes | None:
-        """Return the bytes of a file as a commit has it; None where it has none."""
+        """Return the bytes of a file in a commit; None if it does not exist."""
         try:
             return self._api.download(f"{self._root}/repository/files/{quote(path, safe='')}/raw", ref=commit)
         except NotFound:
             return None
 
     def blobs(self, commit: str, folder: PurePath) -> dict[PurePath, str]:
-        """Return the files of a commit in a folder, and the id of the content of each."""
+        """Return the files of a commit in a folder, with the id of their content."""
         query = {"ref": commit, "recursive": "true"} | ({"path": folder.as_posix()} if folder.parts else {})
         try:
             found = list(self._api.pages(f"{self._root}/repository/tree", **query))

@@ -1,4 +1,4 @@
-"""Requests to the REST API of a forge, with retries within bounds. A token goes to that host and to no other."""
+"""Client of the REST API of GitHub or GitLab, with bounded retries. The token is sent to its host only."""
 
 import json
 import sys
@@ -16,20 +16,20 @@ from worker.cli.ci.limits import backoff
 __all__ = ["MOST_ITEMS", "Api", "CiError", "NoUsableResponse", "NotFound", "PlanRefused"]
 
 _TIMEOUT_SECONDS: Final = 30.0
-"""Seconds to wait for a reply."""
+"""Timeout of a request in seconds."""
 _PAGE: Final = 100
 _PAGES: Final = 100
 """Most pages of a list that are read."""
 MOST_ITEMS: Final = _PAGE * _PAGES
 """Most items of a list that are read."""
 _CAP: Final = 300 << 20
-"""Most bytes of a reply."""
+"""Most bytes of a response."""
 _ERROR_CAP: Final = 64 << 10
-"""Most bytes of an error's reply."""
+"""Most bytes of an error response."""
 _TRIES: Final = 5
-"""Tries of one request, the first included."""
+"""Attempts of one request, including the first."""
 _BUDGET: Final = 120.0
-"""Seconds that one command waits between tries, over all its requests."""
+"""Total seconds that a command waits between attempts of all its requests."""
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 
@@ -45,9 +45,9 @@ class NotFound(CiError):
 
 
 class NoUsableResponse(CiError):
-    """A request that must not be repeated blindly has no usable answer: it may have taken effect.
+    """A request that must not be repeated has no usable response: it may have taken effect.
 
-    `seconds` is how long the forge asks to wait before the next try, None where it does not say.
+    `seconds` is the wait that the server requests before the next attempt, None if it requests none.
     """
 
     def __init__(self, problem: str, seconds: float | None = None) -> None:
@@ -56,16 +56,16 @@ class NoUsableResponse(CiError):
 
 
 class PlanRefused(CiError):
-    """A rule forbids to apply the plan. Nothing was written."""
+    """The plan must not be applied. Nothing was written."""
 
     status = 4
 
 
 class _NoRedirects(HTTPRedirectHandler):
-    """Follows no redirect: a token must not reach another host."""
+    """Follows no redirect, as a token must not reach another host."""
 
     def redirect_request(self, *_args: Any, **_kwargs: Any) -> None:
-        """Return no request, which makes the redirect an error."""
+        """Return None, which makes the redirect an error."""
 
 
 def _report(line: str) -> None:
@@ -73,11 +73,11 @@ def _report(line: str) -> None:
 
 
 class Api:
-    """A forge's API below `base`, an HTTP URL, with `headers` that carry the token.
+    """The API below the URL `base`, with `headers` that have the token.
 
-    A request that meets a rate limit, a server error or a broken connection is sent again, up to 5 times in all, while
-    the waits of this object stay within 2 minutes. `sleep` waits some seconds, `wall` is the Unix time, and `report`
-    gets a line for each wait.
+    After a rate limit, a server error or a broken connection, a request is retried, up to 5 attempts, while all waits
+    of this object stay within 2 minutes. `sleep` waits some seconds, `wall` returns the Unix time, and `report`
+    receives a line for each wait.
     """
 
     def __init__(
@@ -104,19 +104,19 @@ class Api:
         return self._json("GET", path, query)
 
     def replace(self, method: str, path: str, **fields: Any) -> Any:
-        """Send JSON that may be sent again, as a second time changes nothing; return the JSON of the answer."""
+        """Send an idempotent request with JSON. Return the JSON of the response."""
         return self._json(method, path, {}, fields)
 
     def delete(self, path: str) -> None:
-        """Delete the item at a path; one that is not there any more is deleted."""
+        """Delete the item at a path. A missing item is not an error."""
         with suppress(NotFound):
             self._json("DELETE", path, {})
 
     def create(self, path: str, find: Callable[[], Any], **fields: Any) -> Any:
-        """Create an item once, and return it.
+        """Create an item exactly once, and return it.
 
-        Where a POST has no usable answer, `find` looks the item up before it is sent again, so that there is no second,
-        and after the last try, so that an item that is there is not reported as a failure.
+        After a POST without a usable response, `find` looks the item up before the next attempt and after the last one,
+        so that it is neither created twice nor reported as a failure.
         """
         attempt = 0
         while True:
@@ -126,7 +126,7 @@ class Api:
                 response = self._json("POST", path, {}, fields, is_repeatable=False)
                 if isinstance(response, dict) and "id" in response:
                     return response
-                problem = f"POST {path}: the answer names no item"
+                problem = f"POST {path}: the response has no item"
             except NoUsableResponse as error:
                 problem, seconds = str(error), error.seconds
             if attempt < _TRIES:
@@ -142,13 +142,13 @@ class Api:
         for page in range(1, _PAGES + 1):
             items = self.get(path, **query, per_page=str(_PAGE), page=str(page))
             if not isinstance(items, list):
-                raise CiError(f"{path}: the answer is no list")
+                raise CiError(f"{path}: the response is not a list")
             yield from items
             if len(items) < _PAGE:
                 return
 
     def download(self, path: str, accept: str = "*/*", **query: str) -> bytes:
-        """Return the bytes at a path, or at the place that it redirects to, which is not shown the token."""
+        """Return the bytes at a path, or at its redirect, without sending the token there."""
         try:
             return self._send(Request(self._url(path, query), headers=self._headers | {"Accept": accept}))  # noqa: S310 - HTTP, see above
         except HTTPError as error:
@@ -183,15 +183,17 @@ class Api:
         except HTTPError as error:
             raise _failure(method, path, error) from None
         except (ValueError, RecursionError):
-            raise (CiError if is_repeatable else NoUsableResponse)(f"{method} {path}: the answer is not JSON") from None
+            raise (CiError if is_repeatable else NoUsableResponse)(
+                f"{method} {path}: the response is not JSON"
+            ) from None
 
     def _send(self, request: Request, *, is_repeatable: bool = True) -> bytes:
-        """Return the answer to a request, which is sent again while that can help.
+        """Send a request with retries, and return the body of the response.
 
         Raises:
-            HTTPError: an answer that another try would not change.
-            Unanswered: the request is not repeatable, and may have taken effect.
-            Failed: there were too many tries, or the wait would be too long.
+            HTTPError: the response is an error that a retry would not change.
+            NoUsableResponse: the request is not repeatable, and may have taken effect.
+            CiError: the attempts are used up, or the wait would be too long.
         """
         name = f"{request.get_method()} {urlsplit(request.full_url).path}"
         attempt = 0
@@ -209,34 +211,34 @@ class Api:
                 problem, seconds = f"{name}: {error.code}, {wait.reason}", wait.seconds
                 is_certain = wait.is_refusal
             except (URLError, HTTPException, OSError) as error:
-                problem, is_certain = f"{name}: no answer ({getattr(error, 'reason', error)})", False
+                problem, is_certain = f"{name}: no response ({getattr(error, 'reason', error)})", False
             if not (is_certain or is_repeatable):
                 raise NoUsableResponse(problem, seconds)
             self._wait(seconds, problem, attempt)
 
     def _wait(self, seconds: float | None, problem: str, attempt: int) -> None:
-        """Wait before the next try, for as long as the forge asks, or else twice as long as the last time.
+        """Wait before the next attempt: as long as the server requests, or twice as long as the last time.
 
         Raises:
-            Failed: there were too many tries, or the wait would be too long.
+            CiError: the attempts are used up, or the wait would be too long.
         """
         if attempt >= _TRIES:
             raise _attempts_used_up(problem, attempt)
         seconds = 2.0 ** (attempt - 1) if seconds is None else seconds
         if seconds > self._budget:
             raise CiError(
-                f"{problem}; the next try would have to wait {seconds:,.0f} s, longer than the {_BUDGET:g} s that a "
-                "command waits in all: run the job again later"
+                f"{problem}; the next attempt would have to wait {seconds:,.0f} s, longer than the {_BUDGET:g} s "
+                "that a command waits in total: run the job again later"
             )
         self._budget -= seconds
-        self._report(f"{problem}; waiting {seconds:,.0f} s before try {attempt + 1} of {_TRIES}")
+        self._report(f"{problem}; waiting {seconds:,.0f} s before attempt {attempt + 1} of {_TRIES}")
         self._sleep(seconds)
 
     def _read(self, request: Request) -> bytes:
         with self._opener.open(request, timeout=_TIMEOUT_SECONDS) as response:
             data: bytes = response.read(_CAP + 1)
         if len(data) > _CAP:
-            raise CiError(f"{urlsplit(request.full_url).path}: the answer is longer than any plan")
+            raise CiError(f"{urlsplit(request.full_url).path}: the response is longer than any plan")
         return data
 
 
@@ -248,14 +250,14 @@ def _beginning(error: HTTPError) -> bytes:
 
 
 def _attempts_used_up(problem: str, attempt: int) -> CiError:
-    return CiError(f"{problem}; gave up after {attempt} tries: run the job again")
+    return CiError(f"{problem}; gave up after {attempt} attempts: run the job again")
 
 
 def _failure(method: str, path: str, error: HTTPError) -> CiError:
     hints = {
-        401: "the token is not known: check it",
-        403: "the token may not do that: check the job's permissions",
-        404: "it is not there, or the token may not see it: check the job's permissions",
+        401: "the token is invalid: check it",
+        403: "the token lacks a permission: check the job's permissions",
+        404: "not found, or not visible to the token: check the job's permissions",
     }
     kind = NotFound if error.code == 404 else CiError  # noqa: PLR2004 - the status
     return kind(f"{method} {path}: {error.code}, {hints.get(error.code, 'run the job again')}")

@@ -1,4 +1,4 @@
-"""How long to wait before a request to a forge is sent again, as its answer says."""
+"""Backoff before a retry of a request, by its response."""
 
 from collections.abc import Mapping
 from math import ceil
@@ -11,15 +11,15 @@ __all__ = ["Backoff", "backoff"]
 _LIMITED: Final = frozenset({403, 429})
 _TIMED_OUT: Final = 408
 _SERVER_ERROR: Final = 500
-"""The first status of a server's errors. Proxies before a forge have statuses of their own, such as 520 to 524."""
+"""The lowest status of server errors. Proxies have further ones, such as 520 to 524."""
 _MINUTE: Final = 60.0
-"""Seconds to wait after a rate limit that names no time: GitHub asks for at least a minute."""
+"""Seconds to wait after a rate limit without a time: GitHub requires at least a minute."""
 
 
 class Backoff(NamedTuple):
-    """Why another try may help. `seconds` is None where the forge names no time.
+    """Why a retry may help. `seconds` is None if the server requests no wait.
 
-    `is_refusal` is True where the request certainly had no effect.
+    `is_refusal` is True if the request certainly had no effect.
     """
 
     reason: str
@@ -28,10 +28,9 @@ class Backoff(NamedTuple):
 
 
 def backoff(code: int, headers: Mapping[str, str], body: bytes, now: float) -> Backoff | None:
-    """Return how long to wait after an error's answer; None where another try does not help.
+    """Return how long to wait after an error response; None if a retry does not help.
 
-    A 403 is a rate limit only where its headers or its message say so: otherwise a permission is missing. `now` is the
-    Unix time.
+    A 403 is a rate limit only by its headers or message; otherwise a permission is missing. `now` is the Unix time.
     """
     seconds = retry_after(headers)
     seconds = None if seconds is None else max(0.0, seconds)
@@ -51,7 +50,7 @@ def _first(headers: Mapping[str, str], *names: str) -> str:
 
 
 def _until(reset: str, now: float) -> float | None:
-    """Return the seconds until a Unix time, and one more as clocks differ; None where the text is not a time."""
+    """Return the seconds until a Unix time, plus one as clocks differ; None if the text is not a time."""
     if not (reset.isascii() and reset.isdigit()):
         return None
     return max(0.0, ceil(float(reset[:12]) - now)) + 1

@@ -1,4 +1,4 @@
-"""Which files of a repository lie in the desired-state files and folders that a job was given."""
+"""Paths of a repository in relation to the desired-state files and folders of a job."""
 
 import os
 from collections.abc import Iterable
@@ -8,19 +8,19 @@ __all__ = ["any_changed", "in_repository", "is_within"]
 
 
 def is_within(path: str, roots: Iterable[str]) -> bool:
-    """Return True if a path is one of some files, or lies in one of some folders. Links are not followed."""
+    """Return True if a path is one of `roots` or below one of them. Links are not followed."""
     place = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
     return any(place.is_relative_to(os.path.abspath(root)) for root in roots)  # noqa: PTH100 - as above
 
 
 def any_changed(changed: Iterable[str], roots: Iterable[str]) -> bool:
-    """Return True if one of some changed files, named from the top of their repository, lies in one of the roots."""
+    """Return True if a changed file, by its path in the repository, is in one of the roots."""
     places = [place for root in roots for place in {in_repository(root), in_repository(Path(root).resolve())} if place]
     return any(Path(name).is_relative_to(place) for name in changed for place in places)
 
 
 def in_repository(path: str | Path) -> Path | None:
-    """Return a path from the top of the repository that it lies in, or from here; None where it is neither."""
+    """Return a path relative to its repository, or to the working directory; None if it is outside both."""
     place = Path(os.path.abspath(path))  # noqa: PTH100 - as above
     here = Path(os.path.abspath("."))  # noqa: PTH100 - as above
     top = next((folder for folder in (place, *place.parents) if (folder / ".git").exists()), here)

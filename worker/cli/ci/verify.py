@@ -1,7 +1,7 @@
-"""Check that a saved plan is a plan of the files of this checkout, which its seal does not prove.
+"""Check that a saved plan was made from the files of this checkout, which its seal does not prove.
 
-What a plan writes is compared with the files by `senderid apply`, number by number. What it must not choose itself is
-compared here: its files, and where and by which limits an account is reached.
+`senderid apply` compares the writes with the files. This module compares the rest: the files of the plan, and the
+endpoint, credentials and limits of its accounts.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,11 +16,11 @@ from worker.plan.planfile import SavedAccount
 __all__ = ["Reader", "is_superseded", "mismatch"]
 
 Reader = Callable[[str], bytes | None]
-"""The bytes of a file by its name in the plan; None where there is no such file."""
+"""Returns the bytes of a file by its name in the plan; None if it does not exist."""
 
 
 def mismatch(account: SavedAccount, roots: Iterable[str], read: Reader) -> str | None:
-    """Return why an account of a plan is not one of the files in `roots`; None if it is."""
+    """Return why an account of a plan does not match the files in `roots`; None if it does."""
     for source in sources(account):
         if not is_within(source, roots):
             return f"{source!r} is not among the desired-state files of this job"
@@ -39,10 +39,10 @@ def mismatch(account: SavedAccount, roots: Iterable[str], read: Reader) -> str |
 def is_superseded(
     account: SavedAccount, here: Reader, newer: Reader, others: Callable[[], Iterable[tuple[str, bytes]]]
 ) -> bool:
-    """Return True if newer files ask for something else than the files here of a number that the plan writes.
+    """Return True if newer files have another desired state for a number that the plan writes.
 
-    `others` gives name and bytes of the newer files that are not as here. They are read if the plan writes a number
-    that no file here lists: a file that the plan does not name may list it by now.
+    `others` yields name and bytes of the newer files that differ from this checkout. They are only read if the plan
+    writes a number that no file here lists, as a new file may list it.
     """
     if not account.writes:
         return False
@@ -65,7 +65,7 @@ def is_superseded(
 
 
 def _read_account(account: SavedAccount, read: Reader, more: Iterable[tuple[str, bytes]] = ()) -> DesiredAccount | str:
-    """Return the account as its files describe it, and `more` of them, or why they do not."""
+    """Return the account by its files and `more` documents, or why it cannot be read."""
     files = list(more)
     for source in sources(account):
         data = read(source)
@@ -81,7 +81,7 @@ def _read_account(account: SavedAccount, read: Reader, more: Iterable[tuple[str,
 
 
 def _comparable(account: DesiredAccount, phone: str) -> object:
-    """Return what a file asks for a number, in a comparable form."""
+    """Return the desired state of a number in a comparable form."""
     desired, schedule = account.numbers.get(phone), account.schedules.get(phone)
     if desired is None and schedule is None:
         return account.unmanaged

@@ -29,7 +29,7 @@ __all__ = ["command"]
 
 
 _PLAN_CAP: Final = 256 << 20
-"""Bytes of a plan file: a million changes are about 200 MB."""
+"""Most bytes of a plan file; a million changes have about 200 MB."""
 
 
 class _PlanFile(NamedTuple):
@@ -77,12 +77,11 @@ def command(
     max_age: float | None,
     **common: Any,
 ) -> int:
-    """Plan, ask, write and verify. With PLANFILE, carry out exactly that saved plan and ask nothing.
+    """Plan, ask, write and verify. With PLANFILE, carry out that saved plan without asking.
 
-    A saved plan is carried out once. A number whose desired-state file now asks for something else is a conflict and is
-    not written.
+    A saved plan is carried out once. A number whose desired state has changed since is a conflict and is not written.
 
-    Exit status 0 converged, 1 error, 3 some numbers did not converge, 4 refused, 5 another run holds the account.
+    Exit status: 0 converged, 1 error, 3 some numbers did not converge, 4 refused, 5 another run has the account.
     """
     common_options = options.one_on_stdout(options.Common(**common))
     if planfile is not None:
@@ -97,9 +96,9 @@ def command(
         file = _PlanFile(planfile, max_age, folder, is_compared=not no_files)
         return _apply_saved(file, common_options, lock_timeout=lock_timeout)
     if max_age is not None:
-        raise UsageError(Message("--max-age is for a saved plan: senderid apply PLANFILE"))
+        raise UsageError(Message("--max-age requires a saved plan: senderid apply PLANFILE"))
     if folder is not None or no_files:
-        raise UsageError(Message("--files and --no-files are for a saved plan: senderid apply PLANFILE"))
+        raise UsageError(Message("--files and --no-files require a saved plan: senderid apply PLANFILE"))
     return plan(common_options) if dry_run else _apply(common_options, asks=not yes, lock_timeout=lock_timeout)
 
 
@@ -141,7 +140,7 @@ def _check_folder(folder: str | None, *, no_files: bool) -> None:
     if folder is None:
         return
     if no_files:
-        raise UsageError(Message("--files and --no-files do not go together"))
+        raise UsageError(Message("--files and --no-files cannot be combined"))
     if not os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir raises where a name is too long
         raise UsageError(Message("--files {folder}: there is no such folder", folder=folder))
 
@@ -189,7 +188,7 @@ def _open(path: str, max_age: float | None) -> "SavedPlan":
         raise PlanFileError(Message("{source}: {message}", source=file.source, message=file.message))
     _, data = file
     if len(data) > _PLAN_CAP:
-        raise PlanFileError(Message("{path}: this is no plan file: it is longer than any", path=path))
+        raise PlanFileError(Message("{path}: this is not a plan file: it is too long", path=path))
     try:
         return unseal(data, now=datetime.now(UTC), max_age_seconds=MAX_AGE_SECONDS if max_age is None else max_age)
     except PlanFileError as error:
@@ -197,7 +196,7 @@ def _open(path: str, max_age: float | None) -> "SavedPlan":
 
 
 def _check_endpoints(path: str, saved: "SavedPlan", settings: "Settings") -> None:
-    """Refuse an unknown endpoint: the author of a plan file must not choose where credentials are sent."""
+    """Refuse an unknown endpoint, as the author of a plan file must not choose where credentials are sent."""
     from worker.config.urls import parse_endpoint
 
     for account in saved.accounts:
@@ -210,8 +209,8 @@ def _check_endpoints(path: str, saved: "SavedPlan", settings: "Settings") -> Non
         if not endpoint.is_known and endpoint != parse_endpoint(settings.endpoint):
             raise PlanFileError(
                 Message(
-                    "{path}: account {account!r} is reached at {url}, which neither is the vendor's nor the "
-                    "settings' endpoint: if that is meant, set SENDERID_ENDPOINT to it",
+                    "{path}: account {account!r} has the endpoint {url}, which is neither the vendor's nor that "
+                    "of the settings: to allow it, set SENDERID_ENDPOINT to it",
                     path=path,
                     account=account.account,
                     url=endpoint.url,
@@ -223,10 +222,10 @@ class _CurrentFiles:
     """The current desired-state files of a plan. They are read again if those of an account changed."""
 
     def __init__(self, saved: "SavedPlan", settings: "Settings", folder: str | None) -> None:
-        """Read them.
+        """Read the files.
 
         Raises:
-            DesiredStateError: with every problem of the files that are found.
+            DesiredStateError: a file is invalid; the error has every problem.
         """
         from worker.model.ports import sources as sources_of
 
@@ -236,10 +235,10 @@ class _CurrentFiles:
         self._read()
 
     def __call__(self, account: str) -> "CurrentFiles":
-        """Return those of an account, by its name.
+        """Return the current files of an account.
 
         Raises:
-            DesiredStateError: as when they were read first.
+            DesiredStateError: a changed file is invalid.
         """
         if self._read_versions(account) != self._versions[account]:
             self._read()
@@ -264,7 +263,7 @@ class _CurrentFiles:
         self._current = {account: CurrentFiles(accounts.get(account), missing[account]) for account in self._names}
 
     def _beside(self, name: str, account: str) -> list[str]:
-        """Return the files that describe an account in the folder of a file that is not found: it may be renamed."""
+        """Return the files of an account in the folder of a missing file, which may have been renamed."""
         folder = None if name == sources.STDIN else sources.locate(str(Path(name).parent), self._folder)
         paths = [] if folder is None else sources.yaml_files(Path(folder))
         return [path for path in paths if any(each.name == account and each.explicit for each in documents_in(path))]
@@ -275,10 +274,10 @@ class _CurrentFiles:
 
 
 def _check_keys(path: str, saved: "SavedPlan", settings: "Settings") -> None:
-    """Refuse accounts that have different ids in the plan and one API key here.
+    """Refuse accounts with different ids in the plan but the same API key here.
 
     Raises:
-        PlanFileError: with the names of both.
+        PlanFileError: two accounts have the same key; the message names both.
     """
     from worker.config.desired import find_same_accounts
 

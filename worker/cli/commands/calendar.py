@@ -18,7 +18,7 @@ _MOST_DAYS = 3660
 """Most days ahead: ten years."""
 
 
-@click.command("calendar", short_help="Show what comes due by schedule. Reads no account.")
+@click.command("calendar", short_help="Show upcoming schedule changes. Reads no account.")
 @options.files
 @options.settings
 @click.option("--account", "accounts", metavar="NAME", multiple=True, help="Only this account. Repeatable.")
@@ -27,10 +27,10 @@ _MOST_DAYS = 3660
     "--from",
     "start",
     metavar="TIME",
-    help="From then on: 2026-12-01, 2026-12-01T09:00 (by the files' time zone) or 2026-12-01T09:00+09:00. [now]",
+    help="Start: 2026-12-01, 2026-12-01T09:00 (in the time zone of the files) or 2026-12-01T09:00+09:00. [now]",
 )
 @click.option(
-    "--format", "form", type=click.Choice(["text", "json", "icalendar"]), default="text", help="What to print. [text]"
+    "--format", "form", type=click.Choice(["text", "json", "icalendar"]), default="text", help="Output format. [text]"
 )
 @options.output
 @click.option("--no-color", is_flag=True, help="Disable colour, as the environment variable NO_COLOR does.")
@@ -45,9 +45,9 @@ def command(
     output: str | None,
     no_color: bool,
 ) -> int:
-    """Show what the files' schedules will change in the coming days. Reads files and no account.
+    """Show what the schedules of the files change in the next days. Reads no account.
 
-    Shows changes of the desired state. Whether a change then needs a write is shown by a plan. Exit status 0.
+    It shows changes of the desired state; a plan shows the writes that they need. Exit status 0.
     """
     settings = load.load_settings(settings_path, {})
     desired = load.load_accounts(settings, paths, accounts)

@@ -10,14 +10,14 @@ __all__ = ["command"]
 
 _SHELLS: Final = ("bash", "zsh", "fish")
 
-_HELP: Final = """Print the script by which a shell completes verbs, options, accounts, runs and rules.
+_HELP: Final = """Print the script with which a shell completes commands, options, accounts, runs and rules.
 
 \b
 bash   senderid completion bash > ~/.local/share/bash-completion/completions/senderid
 zsh    senderid completion zsh > "${fpath[1]}/_senderid"
 fish   senderid completion fish > ~/.config/fish/completions/senderid.fish
 
-Open a new shell afterwards. The folder must be there, and `senderid` must be on the PATH.
+Open a new shell afterwards. The folder must exist, and `senderid` must be on the PATH.
 """
 
 

@@ -32,7 +32,7 @@ _HEAD: Final = 8
 @click.option("--seed", type=int, default=_SEED, help="Seed of numbers and faults.")
 @click.option("--no-color", is_flag=True, help="Disable colour, as the environment variable NO_COLOR does.")
 def command(*, seed: int, no_color: bool) -> int:
-    """Plan, apply through faults and verify on a simulated API, in some seconds. No account is needed."""
+    """Plan, apply despite faults and verify on a simulated API, within seconds. No account is needed."""
     from worker.cli import runner
     from worker.cli.credentials import FixedCredentials
     from worker.config.settings import LogSettings, RateLimit, Retry, Settings, Timeout
@@ -127,7 +127,7 @@ def _document(drafts: "Sequence[Draft]") -> "Plan":
 
 
 def _proof(sandbox: "Sandbox", results: "Sequence[AccountResult]", *, pending: int, seconds: float) -> str:
-    """Return what the simulated API counted, beside what the worker reports."""
+    """Return the counts of the simulated API, compared with those of the worker."""
     wire = sandbox.wire
     writes = [request for request in wire if request.method == "PUT"]
     signatures = {request.signature for request in wire}

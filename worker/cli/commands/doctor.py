@@ -1,4 +1,4 @@
-"""`senderid doctor`: check everything that a run needs."""
+"""`senderid doctor`: check the prerequisites of a run."""
 
 import asyncio
 import ssl
@@ -41,7 +41,7 @@ class _Diagnosis(Struct, frozen=True):
     schema: Literal["senderid.doctor/v1"] = "senderid.doctor/v1"
 
 
-@click.command("doctor", short_help="Check what would keep a run from working.")
+@click.command("doctor", short_help="Check the prerequisites of a run.")
 @options.settings
 @options.document
 @options.logging
@@ -56,7 +56,7 @@ def command(
 ) -> int:
     """Check credentials, network, TLS, signature, clock, rate limits and local state, one row each.
 
-    It reads the account once and writes nothing to it. Exit status 0, or 1 when a check fails.
+    It reads the account once and writes nothing. Exit status 0, or 1 if a check fails.
     """
     settings = load.load_settings(settings_path, {"log.format": log_format, "log.level": log_level or "warning"})
 
@@ -83,7 +83,7 @@ async def _account(run: "Session") -> tuple[Check, ...]:
     network = await _network(parse_endpoint(run.settings.endpoint).url, run.settings.timeout.connect_seconds)
     try:
         with run.fleet.client(AccountReader, DefaultTarget(), run.log) as client:
-            credentials = Check("credentials", "ok", Message("API key and secret are there"))
+            credentials = Check("credentials", "ok", Message("API key and secret found"))
             is_reachable = not any(check.status == "fail" for check in network)
             return (credentials, *network, *(await _read_account(client) if is_reachable else ()))
     except CredentialsMissing as error:
@@ -97,7 +97,7 @@ async def _read_account(client: "AccountReader") -> tuple[Check, ...]:
         return (_failed_read(error), _clock(client.clock_offset, refused=isinstance(error, ClockSkewed)))
     if observed.account_id is None:
         signature = Check(
-            "signature", "warn", Message("accepted; the reply is an empty object: no numbers and no account id")
+            "signature", "warn", Message("accepted; the response is an empty object: no numbers and no account id")
         )
     else:
         numbers = Message(
@@ -126,14 +126,14 @@ async def _network(url: str, seconds: float) -> tuple[Check, ...]:
         await _connect(host, port, seconds, context=None)
     except OSError as error:
         reason = (
-            Message("no answer in time")
+            Message("timed out")
             if isinstance(error, TimeoutError)
             else (system_text(error.strerror) if error.strerror else Message("unknown host"))
         )
         return (
             Check("network", "fail", Message("no connection to {location}: {reason}", location=place, reason=reason)),
         )
-    network = Check("network", "ok", Message("{location} answers", location=place))
+    network = Check("network", "ok", Message("{location} is reachable", location=place))
     if not secure:
         return (network, Check("tls", "skip", Message("plain http to this machine")))
     try:
@@ -141,7 +141,9 @@ async def _network(url: str, seconds: float) -> tuple[Check, ...]:
     except OSError as error:
         why = getattr(error, "verify_message", "") or error.strerror or type(error).__name__
         path = missing_authority()
-        detail = why if path is None else Message("SSL_CERT_FILE names {path}, where no file is", path=str(path))
+        detail = (
+            why if path is None else Message("SSL_CERT_FILE is set to {path}, which does not exist", path=str(path))
+        )
         return (
             network,
             Check(
@@ -176,13 +178,13 @@ def _clock(offset: float | None, *, refused: bool) -> Check:
     if offset is None:
         return Check("clock", "skip", Message("the server sent no date"))
     if offset > 0:
-        detail = Message("this machine is {offset:.0f} s behind the server", offset=offset)
+        detail = Message("the clock is {offset:.0f} s behind the server", offset=offset)
     else:
-        detail = Message("this machine is {offset:.0f} s ahead of the server", offset=-offset)
+        detail = Message("the clock is {offset:.0f} s ahead of the server", offset=-offset)
     if refused:
-        return Check("clock", "fail", Message("{detail}, which refuses that: set the clock", detail=detail))
+        return Check("clock", "fail", Message("{detail}, which refuses the request: set the clock", detail=detail))
     if abs(offset) > _SKEW_WARNING:
-        return Check("clock", "warn", Message("{detail}; it refuses more than 900 s: set the clock", detail=detail))
+        return Check("clock", "warn", Message("{detail}, which refuses more than 900 s: set the clock", detail=detail))
     return Check("clock", "ok", detail)
 
 

@@ -25,9 +25,8 @@ def command(
 
     Planning the file shows no change. The credentials are those of SOLAPI_API_KEY and SOLAPI_API_SECRET.
 
-    A reply that is not an account document is an error. A reply that lacks numbers that the file at --output lists, or
-    many that the last run has seen, is read once more. An empty object never replaces a file that lists numbers, not
-    even with --force.
+    A response that lacks numbers of the file at --output, or many numbers of the last run, is read again. An empty
+    object never replaces a file that lists numbers, not even with --force.
     """
     options.refuse_overwrite(output, force=force)
     settings = load.load_settings(settings_path, {"log.format": log_format, "log.level": log_level})

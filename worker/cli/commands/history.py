@@ -52,7 +52,7 @@ class _Since(click.ParamType[datetime]):
 @click.option("--phone", metavar="PHONE", help="History of this number, over all runs and accounts.")
 @click.option("--since", type=_Since(), metavar="TIME", help="Only runs since then: 24h, 7d, 2026-11-24. UTC.")
 @click.option(
-    "--outcome", type=click.Choice(_OUTCOMES), help="Only runs that ended so; with --account, in which it did."
+    "--outcome", type=click.Choice(_OUTCOMES), help="Only runs with this outcome; with --account, that of the account."
 )
 @click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Maximum number of runs; 0 shows all. [20]")
 @click.option(
@@ -79,24 +79,26 @@ def command(
     output: str | None,
     no_color: bool,
 ) -> int:
-    """Show what the runs on this host did, newest first. RUN, a run's id or the beginning of it, is shown in full.
+    """Show the runs on this host, newest first. With RUN, a run id or its start, show that run in full.
 
-    It reads the ledger alone. --phone shows the whole history of one number.
+    It reads only the ledger. --phone shows the history of one number.
     """
     settings = load.load_settings(settings_path, {})
     output_options = options.OutputOptions(form=form, mask=mask, output=output, no_color=no_color)
     filters = (since, outcome, limit)
     if age is not None:
         if any(value is not None for value in (run, account, phone, *filters)):
-            raise UsageError(Message("--prune-older-than goes alone: it forgets whole runs, whatever they were about"))
+            raise UsageError(Message("--prune-older-than cannot be combined with other filters: it deletes whole runs"))
         return _prune(settings, age)
     digits = None if phone is None else load.parse_phone("--phone", phone)
     if run is None and form == "markdown":
-        raise UsageError(Message("--format markdown is for one run: senderid history RUN --format markdown"))
+        raise UsageError(Message("--format markdown requires a run: senderid history RUN --format markdown"))
     if run is None:
         return _list(settings, output_options, account=account, phone=digits, since=since, outcome=outcome, limit=limit)
     if any(value is not None for value in filters):
-        raise UsageError(Message("--since, --outcome and --limit choose among runs: they do not go with RUN"))
+        raise UsageError(
+            Message("--since, --outcome and --limit filter the list of runs: they cannot be combined with RUN")
+        )
     return _one(settings, output_options, run, account=account, phone=digits)
 
 
@@ -130,7 +132,7 @@ def _list(
     path = ledger_path(settings)
     with reading(path) as connection:
         if connection is None:
-            click.echo(_("There is no ledger yet at {path}: the first apply begins it.").format(path=path), err=True)
+            click.echo(_("There is no ledger yet at {path}: the first apply creates it.").format(path=path), err=True)
         document = History(total=0, runs=()) if connection is None else history(connection, query)
 
     shown_phone = phone
@@ -190,7 +192,7 @@ def _prune(settings: "Settings", age: float) -> int:
     from worker.model.times import format_utc_ms
 
     deleted = forget(ledger_path(settings), format_utc_ms(_ago(age)), program=__version__, now=now)
-    text = ngettext("{count} run forgotten.", "{count} runs forgotten.", deleted)
+    text = ngettext("{count} run deleted.", "{count} runs deleted.", deleted)
     click.echo(text.format(count=f"{deleted:,}"))
     return ExitStatus.OK
 

@@ -15,26 +15,26 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 _NO_TABLES: Final = (b"{", b"[", b"<")
-"""First characters of JSON and HTML, which no table has."""
+"""First characters of JSON and HTML, with which no table starts."""
 
 
-@click.command("import", short_help="Make a desired-state file from a CSV table or the API's own document.")
+@click.command("import", short_help="Convert a CSV table or an account document of the API to a desired-state file.")
 @click.argument("path", metavar="FILE", shell_complete=complete.file)
 @click.option(
     "--from",
     "kind",
     type=click.Choice(["auto", "csv", "json"]),
     default="auto",
-    help="What FILE is; auto looks at its first character. [auto]",
+    help="Format of FILE; auto detects it by the first character. [auto]",
 )
 @click.option(
-    "--skip-column", "skipped", metavar="NAME", multiple=True, help="Leave this column of the table out. Repeatable."
+    "--skip-column", "skipped", metavar="NAME", multiple=True, help="Ignore this column of the table. Repeatable."
 )
 @click.option(
     "--encoding",
     type=click.Choice(["auto", "utf-8", "cp949", "utf-16"]),
     default="auto",
-    help="The encoding of the table; auto finds out. [auto]",
+    help="Encoding of the table; auto detects it. [auto]",
 )
 @options.desired_output
 def command(
@@ -48,14 +48,14 @@ def command(
     schema: str | None,
     force: bool,
 ) -> int:
-    """Print a desired-state file that lists what FILE lists; - is standard input. Nothing is asked over the network.
+    """Print a desired-state file with the numbers of FILE; - is standard input. It works offline.
 
-    A CSV file names its columns in the first row: phone and status, and if you like note, owner and protected; or
-    전화번호, 상태, 메모, 담당자 and 보호. A column of another name is left out only
-    with --skip-column, as it may be one of these, misspelt. JSON is the account document that
-    GET /senderid/v1/numbers answers; an empty object never replaces a file that lists numbers, not even with --force.
+    The first row of a CSV file has the column names: phone and status, optionally note, owner and protected; or
+    전화번호, 상태, 메모, 담당자 and 보호. Ignore any other column with --skip-column. JSON is the account
+    document of GET /senderid/v1/numbers. An empty object never replaces a file that lists numbers, not even with
+    --force.
 
-    Each problem is a line `file:line:column: message` on stderr, and then nothing is printed. Exit status 0, or 65.
+    Each problem is a line `file:line:column: message` on stderr; then no file is printed. Exit status 0, or 65.
     """
     from worker.cli import write_desired
     from worker.model.errors import DesiredStateError, Problem, UsageError
@@ -67,7 +67,7 @@ def command(
     document = _utf_8(data)
     if kind == "json" or (kind == "auto" and document.lstrip().startswith(_NO_TABLES)):
         if encoding != "auto":
-            raise UsageError(Message("--encoding is for tables: JSON is UTF-8"))
+            raise UsageError(Message("--encoding applies to CSV tables only: JSON is UTF-8"))
         account = _document(source, document)
         if (refused := write_desired.refusal(account, output)) is not None:
             raise DesiredStateError([Problem(source, 1, 1, refused)])
@@ -83,7 +83,7 @@ def command(
 
 
 def _utf_8(data: bytes) -> bytes:
-    """Return text in UTF-8 without a byte-order mark, which Windows tools write; UTF-16 is known by its own."""
+    """Return text in UTF-8 without a byte-order mark. UTF-16 is detected by its mark."""
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return data.decode("utf-16", errors="replace").encode()
     return data.removeprefix(codecs.BOM_UTF8)

@@ -24,7 +24,7 @@ __all__ = ["command"]
 def command() -> None:
     """Test the channels that `senderid watch` notifies.
 
-    The settings list the channels: mail, chats, webhooks and whatever else Apprise knows.
+    The settings list the channels: mail, chats, webhooks and other services that Apprise supports.
     """
 
 
@@ -32,9 +32,9 @@ def command() -> None:
 @click.option("--channel", "names", metavar="NAME", multiple=True, help="Only this channel. Repeatable.")
 @options.settings
 def test(*, names: tuple[str, ...], settings_path: str | None) -> int:
-    """Send a test message to each channel, and report whether it was accepted.
+    """Send a test message to each channel, and report if it was accepted.
 
-    Exit status 0, or 1 when a channel did not accept it. No account is read.
+    Exit status 0, or 1 if a channel did not accept it. No account is read.
     """
     settings = load.load_settings(settings_path, {})
     channels = _select(settings, names)

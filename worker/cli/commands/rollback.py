@@ -36,10 +36,10 @@ __all__ = ["command"]
 def command(*, run: str, yes: bool, dry_run: bool, lock_timeout: float, **common: Any) -> int:
     """Restore the status that numbers had before RUN changed them. RUN is a run id or its start.
 
-    Only numbers that still have the status that the run left are written. The others are conflicts and are not written.
-    A rollback is a run too, and can be rolled back. The desired-state file does not change: the next apply follows it.
+    Only numbers that still have the status set by the run are written; the others are conflicts. A rollback is a run
+    and can be rolled back. The desired-state file is not changed: the next apply follows it.
 
-    Exit status 0 rolled back, or nothing to do; otherwise as of apply.
+    Exit status 0: rolled back, or nothing to do. Otherwise as for apply.
     """
     common_options = options.Common(**common)
     if not (yes or dry_run or is_interactive()):
@@ -80,8 +80,8 @@ def _check_ended(record: "RunRecord") -> None:
 
         raise UsageError(
             Message(
-                "run {run_id} is not finished on {names}: wait for it; or, if it died, let `senderid apply` "
-                "settle what it left open, then roll it back",
+                "run {run_id} is not finished on {names}: wait for it; if it crashed, close it with `senderid "
+                "apply`, then roll it back",
                 run_id=record.run_id,
                 names=names(unfinished),
             )
@@ -131,7 +131,7 @@ def _remark(result: "Result", accounts: "Sequence[SavedAccount]") -> str:
         return ""
     files = names(list(dict.fromkeys(saved.source for saved in accounts)))
     text = _(
-        "The desired state ({files}) still asks for the other status:\n"
-        "change it there too, or the next apply undoes this rollback."
+        "The desired state ({files}) still has the other status:\nchange it there, too, or the next apply undoes "
+        "this rollback."
     )
     return f"\n{text.format(files=files)}\n"

@@ -20,16 +20,16 @@ _NUMBERS = 20
 
 
 @click.command("sandbox", short_help="Serve the simulated API.")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="0 takes a free one. [0]")
-@click.option("--numbers", type=click.IntRange(0, 1_000_000), help=f"How many numbers the account has. [{_NUMBERS}]")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port; 0 chooses a free one. [0]")
+@click.option("--numbers", type=click.IntRange(0, 1_000_000), help=f"Count of numbers of the account. [{_NUMBERS}]")
 @click.option("--state", metavar="FILE.json", help="An account document to start from, instead of --numbers.")
 @click.option(
-    "--faults", type=click.Choice(["calm", "flaky", "hostile"]), default="calm", help="What goes wrong. [calm]"
+    "--faults", type=click.Choice(["calm", "flaky", "hostile"]), default="calm", help="Injected faults. [calm]"
 )
-@click.option("--api-key", metavar="K", help="[made up]")
-@click.option("--api-secret", metavar="S", help="[made up]")
+@click.option("--api-key", metavar="K", help="[generated]")
+@click.option("--api-secret", metavar="S", help="[generated]")
 @click.option("--rate-limit", metavar="W/R", default="100/20", help="Writes and reads in 5 seconds. [100/20]")
-@click.option("--seed", type=int, default=0, help="The same seed gives the same numbers and faults. [0]")
+@click.option("--seed", type=int, default=0, help="Seed of numbers and faults. [0]")
 def command(
     *,
     port: int,
@@ -43,11 +43,11 @@ def command(
 ) -> int:
     """Serve a simulated sender-number API on 127.0.0.1 until SIGHUP, SIGINT or SIGTERM ends it with 129, 130 or 143.
 
-    It checks signatures, clocks and rate limits as the real one does. When it is ready it prints one JSON line with
-    url, api_key and api_secret: put them into SENDERID_ENDPOINT, SOLAPI_API_KEY and SOLAPI_API_SECRET.
+    It checks signatures, clocks and rate limits like the real one. When ready, it prints one JSON line with url,
+    api_key and api_secret: set SENDERID_ENDPOINT, SOLAPI_API_KEY and SOLAPI_API_SECRET to them.
     """
     if state is not None and numbers is not None:
-        raise UsageError(Message("--state and --numbers both say what the account has: give one of them"))
+        raise UsageError(Message("--state and --numbers cannot be combined"))
     limits = _rate_limit(rate_limit)
     accounts = _accounts(state, _NUMBERS if numbers is None else numbers, seed)
     for account in accounts[:1]:
@@ -64,7 +64,7 @@ def command(
             except OSError as error:
                 raise UsageError(
                     Message(
-                        "--port {port} cannot be listened on: {strerror}",
+                        "cannot listen on --port {port}: {strerror}",
                         port=port,
                         strerror=system_text(error.strerror),
                     )
@@ -82,9 +82,7 @@ def command(
 def _rate_limit(text: str) -> tuple[int, int]:
     writes, _, reads = text.partition("/")
     if not (writes.isdecimal() and reads.isdecimal() and int(writes) and int(reads)):
-        raise UsageError(
-            Message("--rate-limit {text!r}: two whole numbers are needed, writes/reads, such as 100/20", text=text)
-        )
+        raise UsageError(Message("--rate-limit {text!r}: use writes/reads, such as 100/20", text=text))
     return int(writes), int(reads)
 
 

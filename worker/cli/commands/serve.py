@@ -30,14 +30,14 @@ __all__ = ["command"]
 )
 @options.settings
 def command(*, listen: str, token_file: str | None, paths: Sequence[str], settings_path: str | None) -> int:
-    """Show accounts, runs and numbers of the ledger as pages in a browser, until a signal ends it.
+    """Serve accounts, runs and numbers of the ledger as web pages, until a signal ends it.
 
-    It asks no API, needs no credentials and changes nothing. On an address that other machines reach it needs a token.
+    It reads only the ledger and needs no credentials. On an address that other machines can reach, a token is required.
     SIGHUP, SIGINT and SIGTERM end it with 129, 130 and 143.
     """
     settings = load.load_settings(settings_path, {"web.token_file": token_file})
     if "-" in paths:
-        raise UsageError(Message("standard input can be read only once: give files or folders with -f"))
+        raise UsageError(Message("standard input cannot be read again: give files or folders with -f"))
 
     from worker import web
     from worker.cli.ledger import ledger_path
@@ -49,9 +49,8 @@ def command(*, listen: str, token_file: str | None, paths: Sequence[str], settin
     if not (allowed.requires_token or web.loopback(host)):
         raise UsageError(
             Message(
-                "--listen {listen!r}: other machines may see the pages only with a token: put one of "
-                "{MIN_TOKEN_LENGTH} characters or more into a file, and name it with --token-file or "
-                "web.token_file in the settings",
+                "--listen {listen!r}: other machines need a token: write {MIN_TOKEN_LENGTH} or more characters to "
+                "a file, and set --token-file or web.token_file",
                 listen=listen,
                 MIN_TOKEN_LENGTH=web.MIN_TOKEN_LENGTH,
             )

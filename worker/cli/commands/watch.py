@@ -65,14 +65,15 @@ def command(
 ) -> int:
     """Reconcile accounts with their files continuously, without asking.
 
-    Safety rules hold as in `apply`. Changed files are read again; an invalid file keeps its last valid version. SIGHUP
-    reloads settings and files and starts a pass. SIGTERM and SIGINT stop after in-flight requests, with 143 and 130.
+    Safety rules apply as in `apply`. Changed files are read again; of an invalid file, the last valid version stays in
+    force. SIGHUP reloads settings and files and starts a pass. SIGTERM and SIGINT stop after in-flight requests, with
+    143 and 130.
     """
     # until there is something to reload, SIGHUP must not end the process
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     common_options = options.Common(form="text", output=None, **common)
     if "-" in common_options.paths:
-        raise UsageError(Message("standard input can be read only once: give files or folders with -f"))
+        raise UsageError(Message("standard input cannot be read again: give files or folders with -f"))
     trigger, description = _trigger(every, cron, timezone)
     if cron is None and jitter >= (every or _EVERY):
         raise UsageError(Message("--jitter must be shorter than the time between passes"))
@@ -190,7 +191,7 @@ async def _signals(watch: "WatchLoop", run: "Session") -> AsyncIterator[None]:
 
 
 class _Ledgers:
-    """Opens ledgers at the path of the settings with which the daemon started."""
+    """Opens ledgers at the path of the settings at the start of the daemon."""
 
     def __init__(self, settings: "Settings") -> None:
         from worker.cli.ledger import read_only
@@ -219,13 +220,13 @@ def _trigger(every: float | None, cron: str | None, timezone: str | None) -> "tu
 
     if cron is None:
         if timezone is not None:
-            raise UsageError(Message("--timezone goes with --cron"))
+            raise UsageError(Message("--timezone requires --cron"))
         seconds = _EVERY if every is None else every
         if seconds < 1:
             raise UsageError(Message("--every must be at least 1s"))
         return Interval(seconds), f"every {seconds:g} s"
     if every is not None:
-        raise UsageError(Message("--every and --cron are two ways to say the same: give one of them"))
+        raise UsageError(Message("--every and --cron cannot be combined"))
     try:
         zone = of_name(timezone or _KOREA)
     except ValueError as error:

@@ -37,7 +37,7 @@ async def deliver(send: Send, message: ChannelMessage, seconds: float) -> str | 
         async with asyncio.timeout(seconds):
             return await send(message)
     except TimeoutError:
-        return Message("no answer within {seconds:g} s", seconds=seconds)
+        return Message("no response within {seconds:g} s", seconds=seconds)
     except Exception as error:  # noqa: BLE001 - no thread left, or a bug: a channel must not stop the daemon
         return type(error).__name__
 

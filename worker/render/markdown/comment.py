@@ -112,7 +112,7 @@ def _foot(view: DocumentView, remarks: Sequence[str]) -> Iterator[str]:
         yield view.quiet_text.format(names=listed(view.quiet))
     if view.notices:
         yield ""
-        yield f"**{_('Worth knowing')}**"
+        yield f"**{_('Notices')}**"
         yield from _list(list(map(_notice, view.notices)))
     for remark in remarks:
         yield ""

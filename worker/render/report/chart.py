@@ -181,7 +181,7 @@ def _why(pause: Pause) -> str:
     seconds = _length(pause)
     if pause.refused:
         return _("waited {seconds:,.1f} s: the API reported that the quota was used up").format(seconds=seconds)
-    return _("no answers for {seconds:,.1f} s").format(seconds=seconds)
+    return _("no responses for {seconds:,.1f} s").format(seconds=seconds)
 
 
 def _stamp(at: float) -> str:

@@ -163,5 +163,5 @@ def capped(items: Sequence[AttentionGroup]) -> Iterator[AttentionGroup]:
         number = len(alike) - _MOST_ITEMS
         if number > 0:
             text = ngettext("{number:,} more: --format json", "{number:,} more: --format json", number)
-            title = {"refusal": _("Refused"), "notice": _("Worth knowing")}.get(kind, alike[0].title)
+            title = {"refusal": _("Refused"), "notice": _("Notices")}.get(kind, alike[0].title)
             yield AttentionGroup(kind, "quiet", title, text.format(number=number))

@@ -148,7 +148,7 @@ def _attempt(attempt: Attempt) -> str:
         _("recorded {time}").format(time=_clock(attempt.intended_at)),
     ]
     if attempt.answered_at is not None:
-        parts.append(_("answered {time}").format(time=_clock(attempt.answered_at)))
+        parts.append(_("response {time}").format(time=_clock(attempt.answered_at)))
     if attempt.error is not None:
         parts.append(error_text(attempt.error))
     return ", ".join(parts)

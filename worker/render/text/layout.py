@@ -126,7 +126,7 @@ def _notices(notices: Sequence[AttentionGroup], paint: Paint, columns: int) -> I
     if not notices:
         return
     yield ""
-    yield f"  {paint('bold', _('Worth knowing'))}"
+    yield f"  {paint('bold', _('Notices'))}"
     first = notices[:MANY]
     groups = [
         NumberGroup(item.mark, item.text, [NumberRow(phone=phone, mark=item.mark) for phone in item.phones])
