@@ -11,6 +11,7 @@ from tests.support.ledgers import became, ledger, never, planned, rows, seen, su
 from worker.ledger import Ledger, recollection
 from worker.ledger.records import AttemptState
 from worker.model.accounts import AccountMemory, Status
+from worker.model.credentials import CredentialsRef, SecretRef
 from worker.model.errors import (
     AccountRejected,
     Ambiguous,
@@ -112,6 +113,16 @@ async def test_an_account_in_sync_leaves_no_entry(tmp_path: Path) -> None:
     # what was never begun is only counted
     assert rows(tmp_path, "SELECT phone FROM outcomes") == []
     assert recollection(tmp_path / "ledger.db")("vendor 1") == AccountMemory({A: OFF}, names=NAMES)
+
+
+async def test_memory_has_each_name_of_an_account_with_its_latest_credentials(tmp_path: Path) -> None:
+    """Rotated credentials replace the earlier ones; another name of the same account keeps its own."""
+    old, new = (CredentialsRef(SecretRef(env=name), SecretRef(env=name)) for name in ("OLD", "NEW"))
+    async with ledger(tmp_path) as book:
+        for name, credentials in (("main", old), ("main", new), ("branch", None)):
+            named = subject(account=name, credentials=credentials)
+            await book.record(named, became(planned(A), Outcome.NOT_ATTEMPTED), {})
+    assert recollection(tmp_path / "ledger.db")("vendor 1").names == {"main": new, "branch": None}
 
 
 async def test_a_plan_that_is_done_is_over_although_nothing_is_left_to_send(tmp_path: Path) -> None:

@@ -96,6 +96,7 @@ def test_a_numeric_account_id_is_the_same_as_its_text() -> None:
         b'{"senderIds": [{"phoneNumber": "../x", "status": "ACTIVE"}]}',
         b'{"senderIds": [{"phoneNumber": "010\xff", "status": "ACTIVE"}]}',
         _document(_row(), _row()),
+        _document(_row(status="ACTIVE"), _row(status="INACTIVE")),
         _document(_row())[:-5],
     ],
 )

@@ -411,6 +411,23 @@ def test_halt_ends_every_wait_and_lets_a_verification_read_through() -> None:
     run(scenario())
 
 
+def test_after_halt_nothing_is_sent_although_slots_are_free() -> None:
+    """Neither a write nor a read starts; only the verification read does."""
+
+    async def scenario() -> None:
+        async with Loopback(_account()) as loopback:
+            writer = loopback.writer()
+            writer.halt(Interrupted("stop"))
+            for call in (writer.acquire(), loopback.write(writer, OTHER, Status.INACTIVE), writer.observe()):
+                with pytest.raises(Interrupted, match="stop"):
+                    await call
+            assert loopback.sandbox.wire == []
+            await writer.observe(closing=True)
+            assert len(loopback.sandbox.wire) == 1
+
+    run(scenario())
+
+
 def test_verification_read_has_its_own_retries() -> None:
     """Writes that used up the budget for retries do not take those of the read."""
 
