@@ -70,6 +70,15 @@ def test_broken_file_that_is_reverted_is_fixed() -> None:
     assert _phones(state) == {"a": [A]}
 
 
+def test_broken_file_that_is_deleted_is_removed_and_not_fixed() -> None:
+    """It is reported once, by the change that happened; no trace of it stays."""
+    state = _begun(a=_file(A), b=_file(B))
+    assert state.take([("a.yaml", b"version: 2\n"), ("b.yaml", None)]).broken
+    assert state.take([("b.yaml", None)]) == FileChanges(removed=("a.yaml",), gone=frozenset({"a"}))
+    assert (state.broken, _phones(state)) == ({}, {"b": [B]})
+    assert state.take([("b.yaml", None)]) == FileChanges()
+
+
 def test_a_file_that_cannot_be_read_is_not_a_deleted_one() -> None:
     """A file without permission, and a folder behind which it may be, leave its accounts in the watch."""
     state = _begun(**{"d/a": _file(A), "d/b": _file(B)})

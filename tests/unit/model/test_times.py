@@ -116,5 +116,6 @@ def test_invalid_weekly_window_is_refused(text: str, message: str) -> None:
 
 def test_seconds_are_shown_where_there_are_any() -> None:
     """A moment is shown by a zone's clock, with the zone's short name."""
+    assert format_utc(datetime(2026, 12, 1, tzinfo=SEOUL)) == "2026-11-30T15:00:00Z"
     assert format_local(datetime(2026, 12, 1, tzinfo=UTC), SEOUL) == "2026-12-01 09:00 KST"
     assert format_local(datetime(2026, 12, 1, 0, 0, 5, tzinfo=UTC), SEOUL) == "2026-12-01 09:00:05 KST"

@@ -33,6 +33,8 @@ def _expiring(expires_at: str | None, status: str = "ACTIVE", **more: object) ->
         ("2026-12-24T21:00:00+09:00", "ACTIVE", "ends on 2026-12-24"),
         ("2026-12-24T12:00:00", "INACTIVE", "ends on 2026-12-24"),
         ("2026-12-24T12:00:01Z", "ACTIVE", None),
+        ("2026-12-24T12:00:01", "ACTIVE", None),
+        ("2026-12-24T00:30:00", "ACTIVE", "ends on 2026-12-24"),
         ("2026-12-25T00:30:00+13:00", "ACTIVE", "ends on 2026-12-24"),
         ("2026-11-24T11:59:59Z", "ACTIVE", "ended on 2026-11-24"),
         ("2020-01-01T00:00:00.123Z", "ACTIVE", "ended on 2020-01-01"),
