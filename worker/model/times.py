@@ -174,8 +174,8 @@ def format_utc(moment: datetime) -> str:
 
 
 def format_utc_ms(moment: datetime) -> str:
-    """Format a moment of UTC for documents and logs: ISO 8601, Z, in milliseconds."""
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """Format an aware moment for documents and logs: UTC, ISO 8601, Z, in milliseconds."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def format_local(moment: datetime, where: ZoneInfo) -> str:

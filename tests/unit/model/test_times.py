@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from worker.model.times import format_local, format_utc, load_zone, parse_moment, parse_weekly, to_utc
+from worker.model.times import format_local, format_utc, format_utc_ms, load_zone, parse_moment, parse_weekly, to_utc
 
 SEOUL = load_zone("Asia/Seoul")
 
@@ -114,8 +114,9 @@ def test_invalid_weekly_window_is_refused(text: str, message: str) -> None:
         parse_weekly(text)
 
 
-def test_seconds_are_shown_where_there_are_any() -> None:
-    """A moment is shown by a zone's clock, with the zone's short name."""
+def test_moment_is_shown_by_the_clock_of_the_zone_that_is_named() -> None:
+    """Z is UTC, whatever the zone of the moment. Seconds are shown for users where there are any."""
+    assert format_utc_ms(datetime(2026, 12, 1, 0, 0, 0, 7999, tzinfo=SEOUL)) == "2026-11-30T15:00:00.007Z"
     assert format_utc(datetime(2026, 12, 1, tzinfo=SEOUL)) == "2026-11-30T15:00:00Z"
     assert format_local(datetime(2026, 12, 1, tzinfo=UTC), SEOUL) == "2026-12-01 09:00 KST"
     assert format_local(datetime(2026, 12, 1, 0, 0, 5, tzinfo=UTC), SEOUL) == "2026-12-01 09:00:05 KST"
