@@ -14,17 +14,18 @@ from typing import Any
 
 import pytest
 
-from tests.support import forkserver
+from tests.support import environments, forkserver
 from worker.sandbox import Sandbox, SandboxAccount
 
 SENDERID = str(Path(sys.executable).with_name("senderid"))
 
 # variables that are read before the command is: by the interpreter, and by aiohttp as it is imported
-_READ_AT_START = ("LANG", "LC_", "PYTHON", "SSL")
+_READ_AT_START = ("LANG", "LC_", "LD_", "PYTHON", "SSL")
 
 # a command may write this much before anything is read
 _PIPE_BYTES = 1 << 20
 
+_MACHINE = environments.prepare()
 
 Serve = Callable[..., "Served"]
 
@@ -94,7 +95,7 @@ class Command:
             "TZ": os.environ["TZ"],
             "HOME": str(folder),
             "XDG_STATE_HOME": str(folder / "state"),
-            "LANG": "C.UTF-8",
+            **_MACHINE,
             **{name: value for name, value in os.environ.items() if name.startswith("COV")},
         }
 
@@ -122,7 +123,8 @@ class Command:
     def _is_forked(self) -> bool:
         """Return True if the fork server can run the command: nothing that it imports is to start differently."""
         asked = {name: value for name, value in self.environment.items() if name.startswith(_READ_AT_START)}
-        return self.quick is not None and asked == {"LANG": "C.UTF-8"}
+        usual = {name: value for name, value in _MACHINE.items() if name.startswith(_READ_AT_START)}
+        return self.quick is not None and asked == usual
 
     def popen(self, *arguments: str, program: Sequence[str] = (), **more: Any) -> subprocess.Popen[str]:
         """Start the command, or another program, and leave it running."""
@@ -193,7 +195,7 @@ def quick() -> Iterator[Path]:
             script.chmod(0o755)
         server = subprocess.Popen(  # noqa: S603 - our own
             [sys.executable, forkserver.__file__, path],
-            env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8"},
+            env={"PATH": os.environ["PATH"], **_MACHINE},
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

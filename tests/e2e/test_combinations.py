@@ -316,7 +316,7 @@ def test_row(fleet: Fleet, tmp_path: Path, name: str, row: Row) -> None:
 
 
 def _first_pass(command: Command, *arguments: str) -> subprocess.CompletedProcess[str]:
-    process = command.popen(*arguments, program=[f"{command.quick}/senderid"])
+    process = command.popen(*arguments)
     assert process.stderr is not None
     lines = []
     for line in process.stderr:

@@ -4,7 +4,6 @@ A first run made of the accounts what the files of then asked for. Since then th
 were changed by others. A row is the choice of a value for each option of a command, and of a world.
 """
 
-import signal
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -167,10 +166,10 @@ def of_apply(row: Row) -> Expected:
 
 
 def of_watch(row: Row) -> Expected:
-    """Return what the first pass of `watch` must do, after which SIGTERM ends the client of the fork server."""
+    """Return what the first pass of `watch` must do, after which SIGTERM ends it."""
     done = _carried_out(row, _plans(row), _selected(row))
     writes = frozenset[tuple[str, str]]() if row["dry_run"] == "dry" else done.writes
-    return done._replace(status=-signal.SIGTERM, writes=writes, listed=None)
+    return done._replace(status=143, writes=writes, listed=None)
 
 
 def of_saved_plan(row: Row) -> Expected:

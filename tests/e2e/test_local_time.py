@@ -1,0 +1,86 @@
+"""Times that are marked as UTC are UTC on a machine of another zone."""
+
+import json
+import re
+import sqlite3
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Command, Served
+from worker.sandbox import SandboxAccount
+
+A, B = "01000000001", "01000000002"
+NUMBERS = {A: "INACTIVE", B: "ACTIVE"}
+FILES = {"main.yaml": f"version: 1\nnumbers: {{{A}: ACTIVE, {B}: ACTIVE}}\n"}
+
+_TIMES = (
+    (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z", "%Y-%m-%dT%H:%M:%SZ"),
+    (r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", "%Y-%m-%d %H:%M UTC"),
+    (r"^\d\d:\d\d:\d\dZ(?= )", "%H:%M:%SZ"),
+)
+_SLACK = timedelta(minutes=5)
+_DAY = timedelta(days=1)
+
+
+def _marked(text: str) -> Iterator[datetime]:
+    """Yield the times in a text that are marked as UTC; those without a day are of today."""
+    today = datetime.now(UTC)
+    for pattern, form in _TIMES:
+        for found in re.findall(pattern, text, re.MULTILINE):
+            moment = datetime.strptime(re.sub(r"\.\d+", "", found), form).replace(tzinfo=UTC)
+            yield moment if "-" in found else moment.replace(year=today.year, month=today.month, day=today.day)
+
+
+def _is_now(moment: datetime) -> bool:
+    away = abs(datetime.now(UTC) - moment)
+    return away < _SLACK or abs(away - _DAY) < _SLACK  # about midnight a time of today may be of yesterday
+
+
+def _texts(command: Command, account: SandboxAccount) -> Iterator[tuple[str, str]]:
+    """Yield the documents and logs of commands, each with its name."""
+    plan = command("plan", "-f", "main.yaml", "--out", "plan.json", "--log-format", "console", "--log-level", "debug")
+    yield "plan", plan.stdout + plan.stderr
+    applied = command("apply", "plan.json", "--no-files", "--format", "json", "--metrics-file", "metrics.prom")
+    assert applied.returncode == 0, applied.stderr
+    yield "apply", applied.stdout + applied.stderr
+    account.switch(A, "INACTIVE")
+    for form in ("text", "json", "markdown", "html"):
+        yield f"drift {form}", command("drift", "-f", "main.yaml", "--format", form).stdout
+        run = json.loads(applied.stdout)["run_id"]
+        yield f"history {form}", command("history", run, "--format", form).stdout
+    yield "runs", command("history", "--format", "json").stdout
+    yield "export", command("export").stdout + command("doctor", "--format", "json").stdout
+    yield "plan file", Path(command.folder, "plan.json").read_text()
+    with sqlite3.connect(command.folder / "state/senderid/ledger.db") as ledger:
+        yield "ledger", "\n".join(ledger.iterdump())
+
+
+@pytest.mark.parametrize("zone", ["Asia/Seoul", "America/St_Johns"])
+def test_times_marked_as_utc_are_utc(command: Command, served: Served, account: SandboxAccount, zone: str) -> None:
+    command.environment["TZ"] = zone
+    found = {name: list(_marked(text)) for name, text in _texts(command, account)}
+    assert served.writes == [(A, "ACTIVE")]
+    assert {name: [str(moment) for moment in moments if not _is_now(moment)] for name, moments in found.items()} == {
+        name: [] for name in found
+    }
+    assert {name for name, moments in found.items() if moments} >= {
+        "plan",
+        "apply",
+        "drift text",
+        "history json",
+        "ledger",
+    }
+
+
+def test_a_file_of_metrics_has_the_time_of_its_run(command: Command, served: Served) -> None:
+    command.environment["TZ"] = "Asia/Seoul"
+    assert command("apply", "-y", "-f", "main.yaml", "--metrics-file", "metrics.prom").returncode == 0
+    assert len(list(chain(served.writes))) == 1
+    metrics = Path(command.folder, "metrics.prom").read_text()
+    seconds = [float(value) for value in re.findall(r"_timestamp_seconds(?:\{.*\})? ([\d.e+]+)", metrics)]
+    assert seconds
+    assert all(_is_now(datetime.fromtimestamp(value, UTC)) for value in seconds if value)
