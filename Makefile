@@ -77,12 +77,8 @@ simulate: setup ## 100,000 seeds of the simulation, see docs/explanation/simulat
 wide: setup ## the property tests with ten times the examples, new ones each time (about fifteen minutes)
 	HYPOTHESIS_PROFILE=wide $(BIN)/python -m pytest -q -n auto --dist worksteal -m hypothesis tests/unit tests/property tests/simulation
 
-mutate: setup ## change the code in thousands of places and check that tests fail, see docs/explanation/mutation.md
-	@echo "Breaking the code; mutants/run.log grows for about twenty minutes…"
-	@rm -rf mutants && mkdir mutants # verdicts would be kept between runs, also those of tests that have changed
-	@# named mutants have their tests run by name first, as a name that does not hold would pass for a kill
-	@$(BIN)/mutmut run --max-children 2 'worker.*' > mutants/run.log 2>&1 || { tail -n 40 mutants/run.log; exit 1; }
-	@$(BIN)/python -m tests.tools.mutants
+mutate: setup ## change functions that differ from main and check that tests fail (BASE=… PATHS=… ALL=1 SAMPLE=…), see docs/explanation/mutation.md
+	@$(BIN)/python -m tests.tools.mutation $(if $(BASE),--base $(BASE)) $(if $(ALL),--all) $(if $(SAMPLE),--sample $(SAMPLE)) $(PATHS)
 
 promtool: ## check the alert rules and run their tests, with Prometheus' own tool
 	@command -v promtool >/dev/null || { echo "promtool is missing: it comes with Prometheus (apt-get install prometheus, brew install prometheus)"; exit 1; }

@@ -9,9 +9,9 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
-from tests.support.examples import PROFILE, SCALE
+from tests.support.examples import FEW, PROFILE, SCALE
 from tests.support.forges import Forge
 
 # documents, logs and signatures are in UTC whatever the zone of the host: +05:45 makes a local time visible
@@ -20,6 +20,9 @@ time.tzset()
 
 settings.register_profile("same", deadline=None, derandomize=True)
 settings.register_profile("wide", deadline=None, max_examples=100 * SCALE, print_blob=True)
+settings.register_profile(
+    "mutation", settings.get_profile("same"), max_examples=FEW, phases=[Phase.explicit, Phase.generate]
+)
 settings.load_profile(PROFILE)
 
 

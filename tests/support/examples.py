@@ -1,16 +1,18 @@
-"""How many examples a property test tries: ten times as many in `make wide`."""
+"""How many examples a property test tries: ten times as many in `make wide`, and few for each mutant."""
 
 import os
 from typing import Any, Final
 
 from hypothesis import settings
 
-__all__ = ["PROFILE", "SCALE", "examples"]
+__all__ = ["FEW", "PROFILE", "SCALE", "examples"]
 
 PROFILE: Final = os.environ.get("HYPOTHESIS_PROFILE", "same")
 SCALE: Final = 10 if PROFILE == "wide" else 1
+FEW: Final = 20
+"""Examples of a property test for each mutant of `make mutate`."""
 
 
 def examples(most: int, **more: Any) -> settings:
-    """Return the settings of a test that tries `most` examples, and ten times as many in `make wide`."""
-    return settings(max_examples=most * SCALE, **more)
+    """Return the settings of a test that tries `most` examples; ten times as many in `make wide`, few for a mutant."""
+    return settings(max_examples=min(most, FEW) if PROFILE == "mutation" else most * SCALE, **more)

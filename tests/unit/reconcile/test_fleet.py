@@ -15,7 +15,7 @@ from tests.support.ledgers import never, subject, timeless
 from tests.support.loopback import Journal, Loopback, credentials, run, runtime
 from worker.config.settings import CanarySettings, RateLimit, Retry, Settings
 from worker.ledger import LedgerProtocol, NullLedger, Subject
-from worker.model.accounts import Desired, DesiredAccount, Status
+from worker.model.accounts import AccountMemory, Desired, DesiredAccount, Status
 from worker.model.credentials import Credentials, CredentialsRef, Secret, SecretRef
 from worker.model.errors import CredentialsMissing, ErrorInfo, InternalError, Interrupted
 from worker.model.plans import AccountPlan, Action, Verdict, tally
@@ -260,6 +260,41 @@ def test_two_names_of_one_account_are_refused_before_any_write() -> None:
         assert results[0].requests.reads == 1
 
     _play(scenario, 2)
+
+
+@pytest.mark.parametrize(("credentials_changed", "reads", "code"), [(False, 2, "DuplicateAccount"), (True, 1, None)])
+def test_an_account_left_out_is_read_if_an_earlier_run_found_it_to_be_the_same(
+    *, credentials_changed: bool, reads: int, code: str | None
+) -> None:
+    """Its name in the ledger counts while its credentials stay the same."""
+
+    async def scenario(reseller: _Reseller) -> None:
+        (one,) = reseller.desired
+        other = msgspec.structs.replace(one, name="b")
+        before = None if credentials_changed else other.credentials
+        ledger = NullLedger(lambda _: AccountMemory(names={"b": before, "gone": other.credentials}))
+        (drawn,) = await reseller.kept_by(ledger).plan([one], _TERMS, [other])
+        assert (drawn.error.code if drawn.error else None) == code
+        assert len(reseller.loopback.sandbox.wire) == reads
+
+    _play(scenario, 1)
+
+
+@pytest.mark.parametrize(("registered", "reads"), [(None, 1), (4, 1), (5, 2)])
+def test_an_account_is_read_again_if_the_last_run_saw_far_more_numbers(registered: int | None, reads: int) -> None:
+    async def scenario(reseller: _Reseller) -> None:
+        keys: list[str] = []
+
+        def recall(key: str) -> AccountMemory:
+            keys.append(key)
+            return AccountMemory(registered=registered)
+
+        observed = await reseller.kept_by(NullLedger(recall)).read(reseller.desired[0], reseller.log)
+        assert {phone: observed.status(phone) for phone in observed.numbers} == reseller.accounts[0].statuses
+        assert keys == [identity.key(reseller.settings.endpoint, "0")]
+        assert len(reseller.loopback.sandbox.wire) == reads
+
+    _play(scenario, 1)
 
 
 def test_a_key_that_one_id_has_on_two_platforms_is_two_accounts() -> None:

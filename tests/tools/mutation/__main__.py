@@ -1,0 +1,172 @@
+"""Change the code in thousands of places, one at a time, and check that tests fail.
+
+Without arguments it checks the functions that differ from the merge base of HEAD and main, committed or not.
+Verdicts are kept in mutants/ until the function, its module's constants, or a test that runs it changes.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from math import ceil
+from pathlib import Path
+
+from mutmut.__main__ import CatchOutput, create_mutants, run_stats_collection
+from mutmut.configuration import config
+from mutmut.mutation.data import SourceFileMutationData
+from mutmut.mutation.file_mutation import compute_function_hashes
+from mutmut.mutation.trampoline import set_mutant_under_test
+from mutmut.state import state
+from mutmut.stats import load_stats
+from mutmut.utils.file_utils import copy_also_copy_files, copy_src_dir, setup_source_paths
+from mutmut.utils.format_utils import get_mutant_name
+from mutmut.workers.isolation import ForkServerRunner
+
+from tests.tools.mutation.digests import digest_outside_functions
+from tests.tools.mutation.report import report
+from tests.tools.mutation.runner import FOLDER, Runner
+from tests.tools.mutation.verdicts import Dependencies, function_of, load_verdicts, nearest
+
+Mutants = list[tuple[SourceFileMutationData, str]]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Check the mutants that `arguments` choose, and return the status of the report."""
+    given = _parse(arguments)
+    os.environ["HYPOTHESIS_PROFILE"] = "mutation"
+    tested = Runner()
+    runner = ForkServerRunner(given.jobs, test_runner_class=lambda: tested, test_runner_args={})  # type: ignore[arg-type]
+    _update(tested, runner, given.jobs)
+    chosen = _choose(given)
+    if not chosen:
+        sys.stdout.write(f"No function differs from {given.base}. To check every module: make mutate ALL=1\n")
+        return 0
+    todo = [(data, mutant) for data, mutant in chosen if data.exit_code_by_key[mutant] is None]
+    sys.stdout.write(f"{len(chosen)} mutants, {len(todo)} of them without a verdict\n")
+    if todo:
+        _run(runner, todo)
+    return report(chosen)
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make mutate", description=__doc__)
+    parser.add_argument("--base", help="a commit to compare with, instead of the merge base of HEAD and main")
+    parser.add_argument("--all", action="store_true", help="check every module")
+    parser.add_argument("--sample", type=int, help="check at most this many mutants of each module, the same each time")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 2, help="processes, by default one for each core")
+    parser.add_argument("paths", nargs="*", type=Path, help="folders and files to check whole")
+    given = parser.parse_args(arguments)
+    given.base = (given.base or _git("merge-base", "HEAD", "main") or "HEAD").strip()
+    return given
+
+
+def _update(tested: Runner, runner: ForkServerRunner, jobs: int) -> None:
+    """Bring the copy of the project, the record of tests and the kept verdicts up to date."""
+    set_mutant_under_test("mutant_generation")
+    with CatchOutput(spinner_title="Generating mutants"):
+        _mirror()
+        load_stats()
+        dependencies = Dependencies()
+        create_mutants(jobs)
+    dependencies.drop_verdicts()
+    dependencies.forget_traces()
+    set_mutant_under_test("list_all_tests")
+    with CatchOutput(spinner_title="Collecting tests"):
+        tests = tested.list_all_tests()
+    tests.clear_out_obsolete_test_names()
+    if untraced := tests.new_tests():
+        run_stats_collection(runner, untraced)
+    dependencies.drop_verdicts()
+    dependencies.save()
+
+
+def _mirror() -> None:
+    """Copy the project to `mutants/`. Delete what was deleted here, and copies of modules to be mutated only now."""
+    FOLDER.mkdir(exist_ok=True)
+    for copied in config().also_copy:
+        if (FOLDER / copied).is_dir():
+            shutil.rmtree(FOLDER / copied)
+    for copy in (FOLDER / "worker").rglob("*"):
+        source = copy.relative_to(FOLDER)
+        verdicts = copy.with_name(f"{copy.name}.meta")
+        is_current = source.exists() and config().should_mutate(source) == verdicts.exists()
+        if copy.is_file() and copy.suffix not in {".meta", ".spans"} and not (copy.suffix == ".py" and is_current):
+            copy.unlink()
+            verdicts.unlink(missing_ok=True)
+    copy_src_dir()
+    copy_also_copy_files()
+    setup_source_paths()
+
+
+def _choose(given: argparse.Namespace) -> Mutants:
+    chosen: Mutants = []
+    for data in load_verdicts():
+        is_chosen = _choice(given, Path(data.path))
+        mutants = [mutant for mutant in data.exit_code_by_key if is_chosen(mutant)]
+        if given.sample is not None:
+            mutants = sorted(mutants, key=lambda mutant: sha256(mutant.encode()).digest())[: given.sample]
+        chosen += [(data, mutant) for mutant in mutants]
+    return chosen
+
+
+def _choice(given: argparse.Namespace, path: Path) -> Callable[[str], bool]:
+    if given.all or any(path.is_relative_to(chosen) for chosen in given.paths):
+        return lambda _: True
+    functions = set() if given.paths else _changed_functions(path, given.base)
+    return lambda mutant: functions is None or function_of(mutant) in functions
+
+
+def _changed_functions(path: Path, base: str) -> set[str] | None:
+    """Return mutmut's names of functions that differ from `base`, or None if constants do or the module is new."""
+    before, now = _git("show", f"{base}:{path}"), path.read_text()
+    if before is None or digest_outside_functions(before) != digest_outside_functions(now):
+        return None
+    old, new = compute_function_hashes(before), compute_function_hashes(now)
+    return {get_mutant_name(path, name) for name, digest in new.items() if old.get(name) != digest}
+
+
+def _git(*arguments: str) -> str | None:
+    finished = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)  # noqa: S603, S607
+    return finished.stdout if finished.returncode == 0 else None
+
+
+def _run(runner: ForkServerRunner, todo: Mutants) -> None:
+    """Get and save a verdict for each mutant."""
+    pending: dict[str, SourceFileMutationData] = {}
+    started = time.monotonic()
+
+    def take() -> None:
+        result = runner.wait_for_result()
+        data = pending.pop(result.mutant_name)
+        data.exit_code_by_key[result.mutant_name] = result.exit_code
+        data.save()
+
+    set_mutant_under_test("")
+    runner.startup()
+    try:
+        for number, (data, mutant) in enumerate(todo):
+            if number % 100 == 0:
+                sys.stdout.write(f"{number} of {len(todo)} after {time.monotonic() - started:.0f} s\n")
+                sys.stdout.flush()
+            tests = nearest(function_of(mutant))
+            seconds = sum(state().duration_by_test[test] for test in tests)
+            limit = ceil((seconds + config().timeout_constant) * config().timeout_multiplier * 2)
+            while not runner.has_capacity():
+                take()
+            pending[mutant] = data
+            runner.submit(mutant, tests, limit, seconds)
+        while runner.pending_count():
+            take()
+    except KeyboardInterrupt:
+        runner.stop_all_workers()
+        raise
+    finally:
+        runner.shutdown()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

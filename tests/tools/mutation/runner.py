@@ -1,0 +1,108 @@
+"""Run tests for mutmut in one collected session: to start pytest for each mutant takes longer than most tests."""
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final, cast
+
+import pytest
+from _pytest.config import _prepareconfig
+from mutmut.runners.harness import ListAllTestsResult, PytestRunner
+from mutmut.state import state
+from mutmut.utils.file_utils import change_cwd
+
+__all__ = ["FOLDER", "Runner"]
+
+FOLDER: Final = Path("mutants")
+
+_ABSOLUTE: Final = FOLDER.absolute()
+_SUSPICIOUS: Final = 35
+"""mutmut's status of a mutant that has no verdict after an error of the tool."""
+
+
+class Runner(PytestRunner):
+    """Run selected tests of one session. mutmut's fork server calls it in a new process for each mutant."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._session: pytest.Session | None = None
+        self._failed: set[str] = set()
+
+    def warm_up(self) -> None:
+        """Collect the tests once, for all processes that are forked from this one."""
+        if self._session is not None:
+            return
+        with change_cwd(_ABSOLUTE):
+            arguments = ["--rootdir=.", "-q", "--tb=short", "-p", "no:cacheprovider", *self._pytest_add_cli_args]
+            configured = _prepareconfig([*arguments, *self._pytest_add_cli_args_test_selection], [self])
+            configured._do_configure()
+            self._session = session = pytest.Session.from_config(configured)
+            configured.hook.pytest_sessionstart(session=session)
+            configured.hook.pytest_collection(session=session)
+        state()._stats.clear()  # no test runs what is called during imports
+
+    def _collected(self) -> pytest.Session:
+        self.warm_up()
+        return cast("pytest.Session", self._session)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Remember a failed test. Print the reason if no mutant is active."""
+        if report.failed:
+            self._failed.add(report.nodeid)
+            if not self._collected().config.option.maxfail and sys.__stdout__:
+                sys.__stdout__.write(
+                    f"\nLeft out, as it fails without a mutant: {report.nodeid}\n{report.longreprtext}\n"
+                )
+
+    def execute_pytest(self, params: list[str], **options: Any) -> int:
+        """Run the tests that `params` names, or all of them. Return 1 if one fails."""
+        _restore_signals()
+        session = self._collected()
+        names = [name for name in params if "::" in name]
+        if names:
+            items = {item.nodeid: item for item in session.items}
+            session.items = [items[name] for name in names]
+        for plugin in options.get("plugins", ()):
+            session.config.pluginmanager.register(plugin)
+        scratch = tempfile.mkdtemp(prefix="mutant-")
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = scratch
+        try:
+            session.config.hook.pytest_runtestloop(session=session)
+        except (session.Failed, session.Interrupted):
+            return 1
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        return 1 if session.testsfailed else 0
+
+    def run_stats(self, *, tests: Iterable[str]) -> int:
+        """Record which functions `tests` run. Leave out tests that fail."""
+        self._collected().config.option.maxfail = 0
+        super().run_stats(tests=tests)
+        for test in self._failed:
+            state().duration_by_test.pop(test, None)
+        for names in state().tests_by_mangled_function_name.values():
+            names.difference_update(self._failed)
+        return 0
+
+    def run_tests(self, *, mutant_name: str | None, tests: Iterable[str]) -> int:
+        """Return 0 if all tests pass, 1 if one fails and 35 after an error."""
+        self._collected().config.option.maxfail = 1 if mutant_name else 0
+        try:
+            return super().run_tests(mutant_name=mutant_name, tests=tests)
+        except Exception:  # noqa: BLE001  mutmut takes the status of a crash for a kill
+            return _SUSPICIOUS
+
+    def list_all_tests(self) -> ListAllTestsResult:
+        """Return the names of the collected tests."""
+        return ListAllTestsResult(ids={item.nodeid for item in self._collected().items})
+
+
+def _restore_signals() -> None:
+    """Undo what mutmut's fork server sets."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)

@@ -1,0 +1,95 @@
+"""Verdicts of mutants are kept while they hold, and no longer."""
+
+from collections.abc import Set as AbstractSet
+from pathlib import Path
+
+import pytest
+
+from tests.tools.mutation.digests import digest_outside_functions, digest_tests
+from tests.tools.mutation.verdicts import is_kept
+
+MODULE = '''"""A module."""
+import os
+LIMIT = 3
+class Line:
+    length: int = 4
+    @property
+    def end(self): return 1
+    def start(self): return 2
+def double(x): return 2 * x
+'''
+TESTS = """from tests.support.helper import help
+LIMIT = 3
+def test_a(): assert help()
+def test_b(): assert LIMIT
+"""
+
+
+@pytest.mark.parametrize(
+    ("killed", "changed", "added", "kept"),
+    [
+        (True, set(), set(), True),
+        (True, {"test_a"}, set(), False),
+        (True, set(), {"test_a"}, True),
+        (True, {"test_other"}, {"test_other"}, True),
+        (False, set(), set(), True),
+        (False, {"test_a"}, set(), False),
+        (False, set(), {"test_a"}, False),
+        (False, {"test_other"}, {"test_other"}, True),
+    ],
+)
+def test_a_verdict_holds_while_no_test_can_change_it(
+    *, killed: bool, changed: AbstractSet[str], added: AbstractSet[str], kept: bool
+) -> None:
+    """A new test may kill a survivor, but revives nothing."""
+    tests = ["test_a[1-[2]]", "test_b"]
+    assert is_kept(killed=killed, tests=tests, changed=changed, added=added) is kept
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ("LIMIT = 3", "LIMIT = 4", False),
+        ("length: int = 4", "length: int = 5", False),
+        ("end(self): return 1", "end(self): return 2", False),
+        ("class Line", "class Row", False),
+        ("start(self): return 2", "start(self): return 3", True),
+        ("return 2 * x", "return 3 * x", True),
+        ("import os", "import sys", True),
+        ("A module", "The module", True),
+    ],
+)
+def test_constants_fields_and_properties_are_outside_functions(old: str, new: str, *, same: bool) -> None:
+    assert (digest_outside_functions(MODULE) == digest_outside_functions(MODULE.replace(old, new))) is same
+
+
+@pytest.mark.parametrize(
+    ("file", "edit", "changed"),
+    [
+        ("tests/unit/test_x.py", ("assert help()", "assert not help()"), {"test_a"}),
+        ("tests/unit/test_x.py", ("LIMIT = 3", "LIMIT = 4"), {"test_a", "test_b"}),
+        ("tests/unit/test_x.py", ("assert help()", "assert help()  # a comment"), set()),
+        ("tests/support/helper.py", ("True", "False"), {"test_a", "test_b"}),
+        ("tests/support/deeper.py", ("1", "2"), {"test_a", "test_b"}),
+        ("tests/support/other.py", ("1", "2"), set()),
+        ("tests/conftest.py", ("1", "2"), {"test_a", "test_b"}),
+    ],
+)
+def test_a_test_changes_with_all_that_it_imports(
+    file: str, edit: tuple[str, str], changed: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, text in {
+        "tests/unit/test_x.py": TESTS,
+        "tests/support/helper.py": "from tests.support import deeper\ndef help(): return True\n",
+        "tests/support/deeper.py": "one = 1\n",
+        "tests/support/other.py": "one = 1\n",
+        "tests/conftest.py": "one = 1\n",
+    }.items():
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(text)
+    before = digest_tests(["tests/unit"])
+    Path(file).write_text(Path(file).read_text().replace(*edit))
+    after = digest_tests(["tests/unit"])
+    assert before.keys() == after.keys() == {f"tests/unit/test_x.py::{name}" for name in ("test_a", "test_b")}
+    assert {name.rpartition("::")[2] for name in before if before[name] != after[name]} == changed
