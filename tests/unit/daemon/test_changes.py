@@ -73,6 +73,13 @@ def test_drift_fixed_by_the_same_pass_is_reported_with_it() -> None:
     assert news(now, update_account(now, plan(), None, "r2")) == []
 
 
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_drift_is_over_exactly_when_the_number_is_as_desired(outcome: Outcome) -> None:
+    """Also if others reverted it before the write, so that the run changed nothing."""
+    now = update_account(NotifiedAccount(), plan(DRIFTED), result(number(DRIFTED, outcome)), "r1")
+    assert (now.drift == {}) == (outcome in {Outcome.CHANGED, Outcome.UNCHANGED})
+
+
 def test_an_account_that_cannot_be_read_keeps_what_was_known() -> None:
     """A failed read is reported with its reason, and resolves neither drift nor holds."""
     before = update_account(NotifiedAccount(), plan(DRIFTED, HELD, notices=(SOON,)), None, "r1")

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 from icalendar import Calendar as Read
+from msgspec.structs import replace
 
 from worker.model.accounts import DatedWindow, Desired, DesiredAccount, Schedule, Status
 from worker.render.ics import icalendar
@@ -67,8 +68,14 @@ def test_an_event_has_what_a_calendar_program_needs() -> None:
     assert str(first["DESCRIPTION"]) == "nothing is scheduled\na"
     assert first["DTSTAMP"].to_ical() == b"20261124T090000Z"
     assert first["DTSTART"].to_ical() == b"20261201T000000Z"
-    other = Read.from_ical(icalendar(made(AccountCalendar("main", "Asia/Seoul", (due(2),))))).walk("VEVENT")[0]
-    assert other["UID"] != first["UID"]
+    others = (
+        AccountCalendar("main", "Asia/Seoul", (due(2),)),
+        AccountCalendar("main", "Asia/Seoul", (replace(due(1), at="2026-12-02T00:00:00Z"),)),
+        AccountCalendar("main", "Asia/Seoul", (replace(due(1), after="ACTIVE"),)),
+        AccountCalendar("branch", "Asia/Seoul", (due(1),)),
+    )
+    events = [Read.from_ical(icalendar(made(other))).walk("VEVENT")[0] for other in others]
+    assert len({str(event["UID"]) for event in (first, *events)}) == 5
 
 
 def test_an_account_s_calendar_is_what_its_schedules_change() -> None:
