@@ -15,8 +15,7 @@ from worker.cli.ci.annotations import annotations
 from worker.cli.ci.claims import Claim, sent_nothing
 from worker.cli.ci.github import _only_file
 from worker.cli.ci.http import Api, CiError
-from worker.cli.ci.paths import any_changed, in_repository
-from worker.cli.ci.verify import Reader, is_superseded, mismatch
+from worker.cli.ci.verify import Reader, any_changed, in_repository, is_superseded, mismatch
 from worker.model.accounts import Group, SourceFile
 from worker.model.credentials import CredentialsRef, SecretRef
 from worker.model.errors import Problem

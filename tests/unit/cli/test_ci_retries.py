@@ -7,8 +7,7 @@ import pytest
 
 from tests.support.forges import REPOSITORY, TOKEN, Fault, Forge
 from worker.cli.ci.github import GitHub
-from worker.cli.ci.http import Api, CiError, NotFound
-from worker.cli.ci.limits import Backoff, backoff
+from worker.cli.ci.http import Api, Backoff, CiError, NotFound, backoff
 
 NOW = 1_790_000_000.25
 COMMENTS = f"/repos/{REPOSITORY}/issues/7/comments"

@@ -20,8 +20,7 @@ from worker.cli.ci.claims import JOB, Claim, sent_nothing
 from worker.cli.ci.github import GitHub
 from worker.cli.ci.gitlab import GitLab
 from worker.cli.ci.http import CiError, PlanRefused
-from worker.cli.ci.paths import any_changed, in_repository
-from worker.cli.ci.verify import is_superseded, mismatch
+from worker.cli.ci.verify import any_changed, in_repository, is_superseded, mismatch
 from worker.model.errors import PlanFileError
 from worker.plan.planfile import SavedPlan, unseal
 
