@@ -89,7 +89,8 @@ async def apply(
     """
     observed, memory = await _resume(api, ledger, log)
     current = build(desired, observed, terms, memory, now)
-    plan = with_changes(current.plan, hold_as_approved(current.plan.changes, approved.changes))
+    changes = hold_as_approved(current.plan.changes, approved.changes)
+    plan = current.plan if changes == current.plan.changes else with_changes(current.plan, changes)
     print_ = fingerprint([plan])
     is_approved = print_ == fingerprint([approved]) or (has_waited and is_within(plan, approved))
     if not is_approved or plan.verdict is not Verdict.OK:

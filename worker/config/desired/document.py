@@ -86,9 +86,8 @@ class DocumentReader:
             **self._values,
         )
         head_keys = tuple(sorted(self._keys & HEAD_KEYS))
-        return AccountDocument(
-            account, is_named, head_keys, "timezone" in self._keys, self._groups.unlisted(self._numbers.desired)
-        )
+        unlisted = tuple(member for member in self._groups.members if member.phone not in self._numbers.desired)
+        return AccountDocument(account, is_named, head_keys, "timezone" in self._keys, unlisted)
 
     def _not_a_mapping(self, start: Any, event: Any) -> None:
         yaml_reader.skip(event, self._stream)

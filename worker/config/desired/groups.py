@@ -1,6 +1,6 @@
 """The groups of a document: interchangeable numbers, of which some must be ACTIVE at any moment."""
 
-from collections.abc import Container
+from collections.abc import Iterator
 from typing import Final
 
 from worker.config.desired.fragments import GroupMember
@@ -39,9 +39,10 @@ class GroupsReader:
         """Return the groups of the document."""
         return tuple(self._groups)
 
-    def unlisted(self, listed: Container[str]) -> tuple[GroupMember, ...]:
-        """Return the members that are not among the numbers of the document itself."""
-        return tuple(GroupMember(phone, node.line, node.column) for phone, node in self._members if phone not in listed)
+    @property
+    def members(self) -> Iterator[GroupMember]:
+        """The members of all groups, with their positions."""
+        return (GroupMember(phone, node.line, node.column) for phone, node in self._members)
 
     def _name(self, key: Node, names: dict[str, Node]) -> str | None:
         if not isinstance(key, Scalar) or key.null or not key.text.strip():
