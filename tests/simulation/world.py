@@ -61,13 +61,13 @@ class Silence:
         return self
 
     def info(self, event: str, **fields: Any) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def warning(self, event: str, **fields: Any) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def advance(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 @dataclass(slots=True)

@@ -1,1 +1,1 @@
-"""What people and machines see: text, JSON, exported files, JSON Schemas. Text from outside is neutralised here."""
+"""Rendering of values as text, Markdown, HTML, JSON and YAML. Foreign text is made harmless here."""

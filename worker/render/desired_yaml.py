@@ -45,7 +45,7 @@ def desired_yaml(account: ObservedAccount, *, name: str, endpoint: str | None = 
 
 
 def listed_yaml(numbers: Mapping[str, Desired], *, name: str, schema: str = SCHEMA_FILE) -> str:
-    """Return a file that lists numbers with their desired state, in their order. See `desired_yaml`."""
+    """Return a file that lists numbers with their desired state, in order. See `desired_yaml`."""
     lines = [*_head(name, schema), "numbers:" if numbers else "numbers: {}"]
     for phone, desired in numbers.items():
         entry = [f"status: {desired.status}"]
@@ -60,8 +60,8 @@ def listed_yaml(numbers: Mapping[str, Desired], *, name: str, schema: str = SCHE
 def _head(name: str, schema: str) -> Iterator[str]:
     yield f"# yaml-language-server: $schema={safe(schema)}"
     yield "version: 1"
-    if named := safe(name)[:_NAME_CHARACTERS].strip():
-        yield f"account: {_quoted(named)}"
+    if account_name := safe(name)[:_NAME_CHARACTERS].strip():
+        yield f"account: {_quoted(account_name)}"
 
 
 def _listable(number: Observed) -> bool:
@@ -69,6 +69,6 @@ def _listable(number: Observed) -> bool:
 
 
 def _quoted(text: str) -> str:
-    """Return the text in double quotes, so that no YAML parser takes it for a number or a flag."""
+    """Return the text in double quotes, so that no YAML parser reads it as a number or a flag."""
     escaped = "\\n".join(safe(line).replace("\\", "\\\\").replace('"', '\\"') for line in text.split("\n"))
     return f'"{escaped}"'

@@ -1,7 +1,7 @@
 """The language of the user: English, unless another was chosen.
 
-Texts are written in English where they belong, and marked by `gettext` and `ngettext`. What machines read (JSON, log
-lines, exit statuses) is never translated. A `Message` is English there, and `translated` shows it to users.
+Texts are written in English and marked by `gettext` and `ngettext`. Output for machines (JSON, log lines, exit
+statuses) is never translated. A `Message` is English there, and `translated` translates it for users.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The messages of one language: marked texts, and messages that are put together from a template and parameters."""
+"""The catalogue of one language: marked texts, and messages of a template and parameters."""
 
 from gettext import GNUTranslations
 from pathlib import Path

@@ -23,22 +23,22 @@ def icalendar(calendar: Calendar) -> bytes:
     An event's UID depends on its account, number, time and status alone, so that a calendar program that imports the
     file again updates its events.
     """
-    made = ICalendar()
-    made.add("prodid", "-//senderid//calendar//EN")
-    made.add("version", "2.0")
-    stamped = datetime.fromisoformat(calendar.created_at)
+    document = ICalendar()
+    document.add("prodid", "-//senderid//calendar//EN")
+    document.add("version", "2.0")
+    created_at = datetime.fromisoformat(calendar.created_at)
     for account in calendar.accounts:
         for due in account.due:
-            made.add_component(_event(account.account, due, stamped))
-    data: bytes = made.to_ical()
+            document.add_component(_event(account.account, due, created_at))
+    data: bytes = document.to_ical()
     return data
 
 
-def _event(account: str, due: CalendarEntry, stamped: datetime) -> Event:
+def _event(account: str, due: CalendarEntry, created_at: datetime) -> Event:
     event = Event()
-    named = "\0".join((account, due.phone, due.at, str(due.after)))
-    event.add("uid", sha256(named.encode("utf-8", "replace")).hexdigest()[:_UID_DIGITS] + "@senderid")
-    event.add("dtstamp", stamped)
+    identity = "\0".join((account, due.phone, due.at, str(due.after)))
+    event.add("uid", sha256(identity.encode("utf-8", "replace")).hexdigest()[:_UID_DIGITS] + "@senderid")
+    event.add("dtstamp", created_at)
     event.add("dtstart", datetime.fromisoformat(due.at))
     event.add(
         "summary", safe(f"{hyphenated(due.phone)}: {due.before or 'not set'} → {due.after or 'not set'} ({account})")

@@ -53,9 +53,9 @@ def schema(name: str) -> dict[str, Any]:
     """
     if name == "desired":
         return _desired()
-    made = _of_type(_TYPES[name], complete=name in _WRITTEN)
+    body = _of_type(_TYPES[name], complete=name in _WRITTEN)
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": f"urn:senderid:schema:{name}:v1"}
-    return {**head, **made, "title": _TITLES[name]}
+    return {**head, **body, "title": _TITLES[name]}
 
 
 def _desired() -> dict[str, Any]:
@@ -65,12 +65,12 @@ def _desired() -> dict[str, Any]:
 
 def _of_type(type_: type[Struct], *, complete: bool) -> dict[str, Any]:
     (root,), parts = msgspec.json.schema_components([type_])
-    made = parts.pop(root["$ref"].rpartition("/")[2])
+    body = parts.pop(root["$ref"].rpartition("/")[2])
     if "SecretRef" in parts and not complete:
         # a reference in a file is checked more strictly than the type can say: never the secret itself
         parts["SecretRef"] = _desired()["$defs"]["secret"]
-    for part in (made, *parts.values()):
+    for part in (body, *parts.values()):
         part["description"] = cleandoc(part["description"])
         if complete and "properties" in part:
             part["required"] = list(part["properties"])
-    return {**made, "$defs": parts} if parts else made
+    return {**body, "$defs": parts} if parts else body

@@ -21,7 +21,7 @@ _ACCOUNT_COLUMNS: Final = 12
 
 
 class LogEvent(StrEnum):
-    """What a line is about. Later versions may add events."""
+    """The events of the log. Later versions may add events."""
 
     RUN_STARTED = "run.started"
     RUN_FINISHED = "run.finished"
@@ -127,7 +127,7 @@ class LogLine(Struct, frozen=True, kw_only=True):
 
 
 _SHOWN: Final = frozenset({Outcome.CHANGED, Outcome.FAILED, Outcome.CONFLICT, Outcome.UNVERIFIED})
-"""Outcomes that are shown during a run; the result lists all others."""
+"""Outcomes that are shown during a run; the result lists the others."""
 
 _SILENT: Final = frozenset(
     {LogEvent.RUN_STARTED, LogEvent.RUN_FINISHED, LogEvent.ACCOUNT_OBSERVED, LogEvent.NUMBER_PLANNED, LogEvent.NOTICE}

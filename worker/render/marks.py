@@ -35,9 +35,9 @@ Tone = Literal["good", "bad", "warn", "info", "quiet"]
 
 
 class Mark(Struct, frozen=True):
-    """How an action or an outcome is shown, such as a green `+ activate`.
+    """Symbol, word and tone of an action or an outcome, such as a green `+ activate`.
 
-    Words are English; they are translated when they are shown. `phrase` is the word behind a count, where it differs.
+    Words are English and translated when they are shown. `phrase` is the word after a count, if it differs.
     """
 
     symbol: str
@@ -47,12 +47,12 @@ class Mark(Struct, frozen=True):
 
     @property
     def counted(self) -> str:
-        """The word behind a count: 2 to activate, 1 blocked."""
+        """The word after a count: 2 to activate, 1 blocked."""
         return self.phrase or self.word
 
 
 UNFINISHED: Final = Mark("…", "unfinished", "warn")
-"""Of a number whose outcome is not known yet."""
+"""The mark of a number whose outcome is not known yet."""
 
 MARKS: Final[dict[str, Mark]] = {
     Action.ACTIVATE: Mark("+", "activate", "good", "to activate"),
@@ -81,7 +81,7 @@ ENDINGS: Final[dict[str, Mark]] = {
     Ending.PARTIAL: Mark("!", "partial", "warn"),
     Ending.CONVERGED: Mark("✓", "converged", "good"),
 }
-"""How runs and accounts ended, by value, the gravest first."""
+"""Outcomes of runs and accounts by value, the most severe first."""
 
 VERDICTS: Final[dict[str, Mark]] = {
     Verdict.OK: Mark("✓", "ok", "good"),
@@ -103,12 +103,12 @@ def mark_of(outcome: str | None) -> Mark:
 
 
 def rank(outcome: str | None) -> int:
-    """Return the place of an action or an outcome in the order in which they are shown."""
+    """Return the position of an action or an outcome in the display order."""
     return -1 if outcome is None else _RANKS.get(outcome, len(_RANKS))
 
 
 def count(number: int, noun: str) -> str:
-    """Return a number with its noun, which is one that takes an s: 1 account, 2 accounts."""
+    """Return a number with its noun, whose plural ends in s: 1 account, 2 accounts."""
     one = f"{{count}} {noun}"
     return ngettext(one, f"{one}s", number).format(count=f"{number:,}")
 
@@ -119,11 +119,11 @@ def counts(parts: Iterable[tuple[int, str]]) -> str:
     return ", ".join(each.format(count=f"{number:,}", what=translated(what)) for number, what in parts if number)
 
 
-def counts_text(found: Mapping[K, int]) -> str:
+def counts_text(by_key: Mapping[K, int]) -> str:
     """Return the counts of actions or outcomes in their order."""
-    return counts((found[key], mark_of(key).counted) for key in sorted(found, key=rank)) or _("no numbers")
+    return counts((by_key[key], mark_of(key).counted) for key in sorted(by_key, key=rank)) or _("no numbers")
 
 
-def brief_counts(found: Mapping[K, int]) -> str:
+def brief_counts(by_key: Mapping[K, int]) -> str:
     """Return the counts without unchanged numbers, unless there are no others."""
-    return counts_text({key: number for key, number in found.items() if number and key != Outcome.UNCHANGED} or found)
+    return counts_text({key: number for key, number in by_key.items() if number and key != Outcome.UNCHANGED} or by_key)

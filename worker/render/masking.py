@@ -1,4 +1,4 @@
-"""Phone numbers as an example masks them: `010****5678` shows three digits, then four, and stars for all between."""
+"""Masking of phone numbers by an example: `010****5678` shows three digits, stars, and four digits."""
 
 import re
 from collections.abc import Callable, Collection, Iterable
@@ -15,11 +15,11 @@ from worker.model.plans import Phone, Timestamp
 __all__ = ["Mask"]
 
 _LEAST: Final = 3
-"""Digits that a mask hides, at least: fewer are tried out in a moment."""
+"""Fewest digits that a mask hides: fewer could be guessed."""
 _LONGEST: Final = 12
 
 _BETWEEN: Final = r"(?:[^\w:]|_){0,3}"
-"""What may stand between two digits of one number. A colon is a clock's."""
+"""Separators between two digits of one number. A colon belongs to a time of day."""
 _SHAPE: Final = rf"""
     (?: (?:\+|00)82 {_BETWEEN} (?:\d{_BETWEEN}){{2,10}} \d
       | 82 {_BETWEEN} [1-7] {_BETWEEN} (?:\d{_BETWEEN}){{6,9}} \d
@@ -27,21 +27,21 @@ _SHAPE: Final = rf"""
       | 1[568]\d\d {_BETWEEN} \d{{4}} )
     (?!\d)"""
 _MOBILE: Final = r"(?:82)?0?10[\Wx_]{0,4}\d{4}[\Wx_]{0,4}\d{4}(?!\d)"
-"""A mobile number, with more between its groups than between any two digits."""
+"""A mobile number, whose groups may be further apart than other digits."""
 _NUMBER: Final = re.compile(rf"(?x) (?<!\d) {_SHAPE}")
-"""What looks like a Korean phone number in a text, whatever letters stand around it."""
+"""A text that looks like a Korean phone number, whatever surrounds it."""
 _IN_TEXT: Final = tuple(re.compile(rf"(?x) (?<!\d) (?=({shape}))") for shape in (_SHAPE, _MOBILE))
-"""Likewise from every digit that may be its first: one number may begin within what looks like another."""
+"""The same from every possible first digit, as a number may start within another match."""
 _IN_LINE: Final = (
     re.compile(r"""(?x) (?<= "phone":") (?=(\d{3,12})")"""),
     *(re.compile(rf"""(?x) (?<!\d) (?<![^\\]":) (?=({shape}))""") for shape in (_SHAPE, _MOBILE)),
 )
-"""Likewise in a line of JSON, where the `phone` is one however short, and a bare number is none."""
+"""The same in a line of JSON, where `phone` is a number of any length, and a bare number is not a phone number."""
 _DIGITS: Final = re.compile(r"(?<!\d)\d(?:[- ]?\d){2,11}(?!\d)")
 _RUN: Final = re.compile(r"\d+")
 _ABROAD: Final = re.compile(r"(?:00)?82")
 _TEXTS: Final = 4096
-"""Texts that are remembered: thousands of numbers share a few reasons."""
+"""Most cached texts: thousands of numbers share a few reasons."""
 
 _PHONES: Final = frozenset({"members"})
 """Fields of phone numbers that have no pattern of their own."""
@@ -49,15 +49,15 @@ _IDENTIFIERS: Final = frozenset(
     {"schema", "run_id", "fingerprint", "sha256", "commit", "version", "plan"}
     | {"host", "started_by", "endpoint", "timezone", "credentials", "safety", "in_use", "rule"}
 )
-"""Fields of names, hashes and limits, whose digits are no phone number's."""
+"""Fields of names, hashes and limits, whose digits are not phone numbers."""
 
 Document = TypeVar("Document", bound=Struct)
 
 
 class Mask:
-    """How many digits at the beginning and the end of a number are shown; those between are hidden by stars.
+    """A mask: how many digits at the start and the end of a number are shown. Stars hide the digits between.
 
-    Of a shorter number than the example's fewer are shown, first at its beginning, so that as many are hidden.
+    Of a number shorter than the example, fewer digits are shown, so that the same count is hidden.
     """
 
     def __init__(self, head: int, stars: int, tail: int) -> None:
@@ -72,12 +72,12 @@ class Mask:
         Raises:
             ValueError: the example is not a mask; the message says why.
         """
-        found = re.fullmatch(r"([0-9]*)(\*+)([0-9]*)", example.replace("-", ""))
-        if found is None or len(found[0]) > _LONGEST:
+        match = re.fullmatch(r"([0-9]*)(\*+)([0-9]*)", example.replace("-", ""))
+        if match is None or len(match[0]) > _LONGEST:
             raise ValueError(Message("a mask is a number with stars for the digits to be hidden: 010****5678"))
-        if len(found[2]) < _LEAST:
+        if len(match[2]) < _LEAST:
             raise ValueError(Message("a mask hides {minimum} digits or more: 010****5678", minimum=_LEAST))
-        return cls(len(found[1]), len(found[2]), len(found[3]))
+        return cls(len(match[1]), len(match[2]), len(match[3]))
 
     def number(self, digits: str) -> str:
         """Return a number's digits, with stars for those to be hidden."""
@@ -88,11 +88,11 @@ class Mask:
 
     def text(self, text: str) -> str:
         """Mask everything in a text that looks like a Korean phone number."""
-        return self._hidden(text, _IN_TEXT)
+        return self._mask_matches(text, _IN_TEXT)
 
     def line(self, line: str) -> str:
         """Mask the phone numbers in a log line. A JSON line stays valid JSON."""
-        return self._hidden(line, _IN_LINE) if line.startswith("{") else self.text(line)
+        return self._mask_matches(line, _IN_LINE) if line.startswith("{") else self.text(line)
 
     def document(self, document: Document) -> Document:
         """Mask the phone numbers in a plan, a result, a run or any other document."""
@@ -102,12 +102,12 @@ class Mask:
             phones.append(phone)
             return phone
 
-        _walked(document, note, str)
-        masked: Document = _walked(document, self.number, self._hider(phones))
-        return masked
+        _walk(document, note, str)
+        result: Document = _walk(document, self.number, self._hider(phones))
+        return result
 
     def _hider(self, phones: Collection[str]) -> Callable[[str], str]:
-        """Return a function that masks what looks like a number, and those of `phones` that do not, such as 1335."""
+        """Return a function that masks all numbers in a text, including short ones of `phones`, such as 1335."""
         odd = {phone for phone in phones if not _NUMBER.fullmatch(phone)}
 
         @lru_cache(_TEXTS)
@@ -115,9 +115,9 @@ class Mask:
             if not _RUN.search(text):
                 return text
             masked = self.text(text)
-            return _DIGITS.sub(known, masked) if odd else masked
+            return _DIGITS.sub(mask_known, masked) if odd else masked
 
-        def known(found: re.Match[str]) -> str:
+        def mask_known(found: re.Match[str]) -> str:
             digits = re.sub("[- ]", "", found[0])
             if digits in odd:
                 return self.number(digits)
@@ -125,15 +125,15 @@ class Mask:
 
         return hide
 
-    def _hidden(self, text: str, patterns: Iterable[re.Pattern[str]]) -> str:
+    def _mask_matches(self, text: str, patterns: Iterable[re.Pattern[str]]) -> str:
         """Mask every match of the patterns in a text; overlapping matches are masked as one."""
         pieces, at = [], 0
-        for start, end in _joined(sorted(found.span(1) for pattern in patterns for found in pattern.finditer(text))):
-            pieces += [text[at:start], self._found(text[start:end])]
+        for start, end in _merge(sorted(found.span(1) for pattern in patterns for found in pattern.finditer(text))):
+            pieces += [text[at:start], self._mask_match(text[start:end])]
             at = end
         return "".join([*pieces, text[at:]]) if pieces else text
 
-    def _found(self, written: str) -> str:
+    def _mask_match(self, written: str) -> str:
         digits = "".join(str(digit(char)) for char in written if char.isdecimal())
         abroad = _ABROAD.match(digits)
         if abroad is None:
@@ -142,18 +142,18 @@ class Mask:
         return self.number(rest if rest.startswith(("0", "15", "16", "18")) else f"0{rest}")
 
 
-def _joined(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+def _merge(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     """Merge overlapping spans."""
-    joined: list[tuple[int, int]] = []
+    merged: list[tuple[int, int]] = []
     for start, end in spans:
-        if joined and start < joined[-1][1]:
-            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        if merged and start < merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
         else:
-            joined.append((start, end))
-    return joined
+            merged.append((start, end))
+    return merged
 
 
-def _walked(value: Any, phone: Callable[[str], str], text: Callable[[str], str], *, phones: bool = False) -> Any:
+def _walk(value: Any, phone: Callable[[str], str], text: Callable[[str], str], *, phones: bool = False) -> Any:
     """Return a value with its phone numbers and texts changed. `phones`: its texts are phone numbers."""
     match value:
         case Enum() if value.name in type(value).__members__:
@@ -164,19 +164,19 @@ def _walked(value: Any, phone: Callable[[str], str], text: Callable[[str], str],
             return phone(value) if phones else text(value)
         case Struct():
             fields = _texts(type(value)).items()
-            changed = {name: _walked(getattr(value, name), phone, text, phones=inner) for name, inner in fields}
-            return structs.replace(value, **changed)
+            values = {name: _walk(getattr(value, name), phone, text, phones=inner) for name, inner in fields}
+            return structs.replace(value, **values)
         case dict():
-            return {key: _walked(each, phone, text) for key, each in value.items()}
+            return {key: _walk(each, phone, text) for key, each in value.items()}
         case list() | tuple():
-            return type(value)(_walked(each, phone, text, phones=phones) for each in value)
+            return type(value)(_walk(each, phone, text, phones=phones) for each in value)
         case _:
             return value
 
 
 @cache
 def _texts(kind: type[Struct]) -> dict[str, bool]:
-    """Return the fields that may hold texts for people or phone numbers, and whether it is phone numbers."""
+    """Return the fields with texts or phone numbers; the value is True for phone numbers."""
     hints = get_type_hints(kind, include_extras=True)
     return {
         name: name in _PHONES or _mentions(hint, Phone)

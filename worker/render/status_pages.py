@@ -45,7 +45,7 @@ _WIDTH, _HEIGHT = 720, 120
 
 
 class Frame(Struct, frozen=True, kw_only=True):
-    """What all pages share. `here` is the navigation entry of the page, `live` the daemon's state if there is one.
+    """The common parts of all pages. `here` is the navigation entry, `live` the daemon's state if there is one.
 
     `assets` are the URLs of style sheets and scripts by name. A script compares `version`, that of the data shown,
     with events of the server; pages that only show a message have neither.
@@ -79,9 +79,9 @@ class Overview(Struct, frozen=True, kw_only=True):
 
 
 class Account(Struct, frozen=True, kw_only=True):
-    """One account: its latest runs, the numbers that its last run left out of sync, and the values last written.
+    """One account: its latest runs, the numbers out of sync after the last run, and the last written statuses.
 
-    If the account could not be read, `read_as` are the keys that it had when it was read.
+    If the account could not be read, `read_as` are its keys from earlier reads.
     """
 
     standing: AccountState
@@ -148,7 +148,7 @@ def page(frame: Frame, body: Body) -> str:
 
 
 def message(frame: Frame, title: str, text: str, *, login: bool = False) -> str:
-    """Return a page that says what is wrong and what to do, with a form for the token if `login`."""
+    """Return a page with a message, and with a form for the token if `login`."""
     return render("page/message.html", **_around(frame), headline=title, text=text, login=login)
 
 

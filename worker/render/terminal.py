@@ -1,4 +1,4 @@
-"""Text for a terminal: foreign text made harmless, columns that align in Korean too, and colours."""
+"""Text for a terminal: foreign text made harmless, columns with wide characters, and colours."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -14,10 +14,10 @@ _WORDS: Final = re.compile(r"--\S+ \S+|[0-9][0-9.,]* \S+|\S+")
 
 
 def safe(text: str, limit: int | None = None) -> str:
-    """Foreign text on one line without anything a terminal obeys, in at most `limit` columns.
+    """Return foreign text on one line, without control characters, in at most `limit` columns.
 
-    Blanks of any kind become plain ones; control characters, invisible ones, bidirectional overrides and lone
-    surrogates become U+FFFD. Hangul that came in parts is put together. What is too long ends in an ellipsis.
+    Blanks of any kind become spaces; control characters, invisible ones, bidirectional overrides and lone surrogates
+    become U+FFFD. Decomposed Hangul is composed. Text that is too long ends in an ellipsis.
     """
     if not text.isascii():
         text = normalize("NFC", text)
@@ -27,28 +27,28 @@ def safe(text: str, limit: int | None = None) -> str:
 
 
 def width(text: str) -> int:
-    """Columns that printable text takes: wide East Asian characters take two."""
+    """Return the columns of printable text: wide East Asian characters take two."""
     if text.isascii():
         return len(text)
     return sum(1 + (east_asian_width(char) in _WIDE) for char in text)
 
 
 def fit(text: str, columns: int) -> str:
-    """Printable text, filled up with blanks to `columns`."""
+    """Return printable text, padded with spaces to `columns`."""
     return text + " " * (columns - width(text))
 
 
 def wrap(text: str, columns: int) -> list[str]:
-    """Foreign text made safe, in lines of at most `columns`, broken between words where it can be.
+    """Return safe text in lines of at most `columns`, broken between words if possible.
 
-    An option and its value stay together, to be copied in one piece, and so do a number and its noun.
+    An option and its value stay on one line, and so do a number and its noun.
     """
     lines: list[str] = []
     line = ""
     for word in _WORDS.findall(safe(text)):
-        joined = f"{line} {word}" if line else word
-        if width(joined) <= columns:
-            line = joined
+        candidate = f"{line} {word}" if line else word
+        if width(candidate) <= columns:
+            line = candidate
             continue
         if line:
             lines.append(line)
@@ -59,12 +59,12 @@ def wrap(text: str, columns: int) -> list[str]:
 
 def _cut(text: str, columns: int) -> Iterator[str]:
     """Yield the text in pieces of at most `columns`, each of at least one character."""
-    start = taken = 0
+    start = columns_used = 0
     for index, char in enumerate(text):
-        taken += width(char)
-        if taken > columns and index > start:
+        columns_used += width(char)
+        if columns_used > columns and index > start:
             yield text[start:index]
-            start, taken = index, width(char)
+            start, columns_used = index, width(char)
     yield text[start:]
 
 

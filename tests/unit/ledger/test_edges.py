@@ -101,7 +101,7 @@ async def test_a_run_is_read_back_with_every_time_and_error(tmp_path: Path) -> N
     assert (attempt.state, attempt.error and attempt.error.message) == (AttemptState.AMBIGUOUS, "no answer")
 
 
-async def test_that_a_proven_write_was_accepted_is_not_noted_and_that_of_an_unproven_one_is(tmp_path: Path) -> None:
+async def test_acceptance_is_recorded_only_for_unverified_writes(tmp_path: Path) -> None:
     """The last answers of an account are recorded for numbers that no read has confirmed, and for no other."""
     async with ledger(tmp_path) as kept, kept.hold(subject(), never) as page:
         plan = planned(A, B)

@@ -136,7 +136,7 @@ def test_the_files_own_thresholds_hold() -> None:
     assert [refusal.rule for refusal in _draft(desired, account).plan.refusals] == ["max-deactivations"]
 
 
-def test_allowing_the_last_one_lets_deactivations_go_without_leaning() -> None:
+def test_allowing_min_active_releases_deactivations_from_activations() -> None:
     """With min-active allowed, the operator accepts an account without ACTIVE numbers."""
     account = ModelAccount(n01000000001="ACTIVE")
     terms = Terms(allow=frozenset({"min-active"}))

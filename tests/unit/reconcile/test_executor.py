@@ -231,7 +231,7 @@ def test_read_of_another_account_stops_this_one() -> None:
     assert results[B].outcome is Outcome.NOT_ATTEMPTED
 
 
-def test_failed_activations_hold_the_deactivations_that_lean_on_them() -> None:
+def test_failed_activations_hold_dependent_deactivations() -> None:
     """The last ACTIVE number is not switched off when the number that should replace it did not come up."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
     account.faults = {B: [(NotRegistered("no"), False)]}
@@ -243,7 +243,7 @@ def test_failed_activations_hold_the_deactivations_that_lean_on_them() -> None:
     assert error.code == "ActivationsFailed"
 
 
-def test_activations_that_are_leaned_on_are_proven_first() -> None:
+def test_activations_of_a_group_are_verified_before_its_deactivations() -> None:
     """An activation that was accepted and does not show holds the deactivation of the last ACTIVE number."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
     account.on_read = lambda read: account.statuses.update({B: Status.INACTIVE}) if read >= 2 else None
@@ -251,7 +251,7 @@ def test_activations_that_are_leaned_on_are_proven_first() -> None:
     assert (results[A].outcome, results[B].outcome) == (Outcome.NOT_ATTEMPTED, Outcome.UNVERIFIED)
 
 
-def test_a_swap_goes_through_when_its_activation_is_proven() -> None:
+def test_swap_proceeds_after_its_activation_is_verified() -> None:
     """With the new number proven ACTIVE the old one may go."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
     results, _ = _carry_out(account, _off(A), _on(B), least_active=1)
@@ -259,7 +259,7 @@ def test_a_swap_goes_through_when_its_activation_is_proven() -> None:
 
 
 @pytest.mark.parametrize("error", [ServerError("down"), AccountRejected("revoked")])
-def test_activations_that_cannot_be_proven_hold_the_deactivations(error: ServerError | AccountRejected) -> None:
+def test_unverifiable_activations_hold_the_deactivations(error: ServerError | AccountRejected) -> None:
     """Without a read nothing is confirmed, so the last ACTIVE number stays."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
     account.failing_reads = {2: error}
@@ -364,7 +364,7 @@ def test_a_refused_write_whose_number_others_then_change_is_not_tried_again() ->
     assert (results[B].outcome, results[B].after, results[B].attempts) == (Outcome.UNCHANGED, "ACTIVE", 2)
 
 
-def test_a_successor_is_proven_before_its_predecessor_goes() -> None:
+def test_activation_is_verified_before_the_paired_deactivation() -> None:
     """In a group the deactivation is sent after a read has confirmed the activation."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
     results, _ = _carry_out(account, _on(B), _off(A), groups=(Group("support", (A, B)),))
@@ -373,7 +373,7 @@ def test_a_successor_is_proven_before_its_predecessor_goes() -> None:
     assert {result.outcome for result in results.values()} == {Outcome.CHANGED}
 
 
-def test_deactivations_that_lean_on_a_failed_activation_are_held() -> None:
+def test_deactivations_after_a_failed_activation_are_held() -> None:
     """The group keeps its number, and the hold names the group; independent deactivations are sent."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE", n0100003="ACTIVE")
     account.faults = {B: [(NotWritable("no", http_status=409), False)]}
@@ -386,7 +386,7 @@ def test_deactivations_that_lean_on_a_failed_activation_are_held() -> None:
     assert writes.stopped is None
 
 
-def test_an_activation_that_cannot_be_proven_is_not_leaned_on() -> None:
+def test_unverifiable_activation_allows_no_deactivation() -> None:
     """Accepted or not, the deactivation is held unless a read shows the activation."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
     account.failing_reads = {2: ServerError("down")}

@@ -277,7 +277,7 @@ def test_who_waits_for_the_quota_is_held_back_too() -> None:
     _play(scenario, (60,), rate_limit=RateLimit(writes=11, reads=50, per_seconds=5.0))
 
 
-def test_a_stop_waits_25_seconds_for_what_is_under_way() -> None:
+def test_stop_waits_25_seconds_for_writes_in_flight() -> None:
     """With ten minutes for answers that never come, a stopped run ends after 25 s, and a read settles the writes."""
 
     async def scenario(down: _Down) -> None:

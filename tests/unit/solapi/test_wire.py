@@ -49,7 +49,7 @@ def test_reply_in_any_shape_is_read_for_its_number_only(body: bytes, status: Sta
 
 
 @pytest.mark.parametrize("body", [b"", b"OK", b"[]", b"<html>", b'{"status": ', b'{"errorCode": "InternalError"}'])
-def test_a_reply_that_says_nothing_clear_leaves_the_write_in_doubt(body: bytes) -> None:
+def test_unclear_response_makes_the_write_ambiguous(body: bytes) -> None:
     """200 alone proves nothing: a body that is no reply makes the outcome unknown."""
     with pytest.raises(Ambiguous):
         wire.reply(body, "01000000000")

@@ -29,7 +29,7 @@ class Ignored:
     """Observer that ignores everything."""
 
     def advance(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 def run_spans(*names: str, faults: list[Fault | None] | None = None) -> tuple[tuple[ReadableSpan, ...], SandboxAccount]:
@@ -128,7 +128,7 @@ class Broken(SpanExporter):
     """A collector that is not there."""
 
     def export(self, spans: object) -> SpanExportResult:
-        """Nothing."""
+        """Do nothing."""
         raise ConnectionError(spans)
 
 

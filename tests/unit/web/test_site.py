@@ -357,7 +357,7 @@ def test_numbers_are_found_by_their_first_digits(tmp_path: Path, written: str) -
         assert set(re.findall(r"/numbers/(\d+)", big)) == set(PHONES[110:])
 
 
-def test_a_run_that_is_under_way_is_shown_so(tmp_path: Path) -> None:
+def test_unfinished_run_is_shown_as_unfinished(tmp_path: Path) -> None:
     """Its accounts and numbers are unfinished, and not settled."""
     path = record_run(tmp_path, "main", outcome=None)
     with closing(sqlite3.connect(path)) as connection, connection:

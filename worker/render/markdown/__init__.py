@@ -15,7 +15,7 @@ __all__ = ["CAP", "plan", "result", "run"]
 
 
 def plan(plan: Plan, *, drift: bool = False) -> str:
-    """Return a plan as Markdown that fits a comment. One of `drift` leaves out what the file itself changed."""
+    """Return a plan as Markdown that fits a comment. With `drift`, it has only differences without a file change."""
     view = plan_view(plan, drift=drift)
     return comment(view, prose(view.verdict))
 

@@ -1,4 +1,4 @@
-"""Markdown that fits a comment: in full if it can be, otherwise less of it, with counts of what is left out."""
+"""Markdown that fits a comment: complete if possible, otherwise shortened, with counts of omitted rows."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
@@ -15,7 +15,7 @@ from worker.render.view.parts import MANY, AccountView, DocumentView, NumberGrou
 __all__ = ["CAP", "comment"]
 
 CAP: Final = 65_000
-"""Bytes of UTF-8. GitHub takes 65,536 characters, however it counts them; the comment gets a line or two more."""
+"""Most bytes of UTF-8. GitHub accepts 65,536 characters, and the caller adds a line or two."""
 
 _FOLDED: Final = 30
 """Rows beyond which accounts are folded."""
@@ -26,11 +26,11 @@ _LIST: Final = 15_000
 _PHONES: Final = 10
 """Numbers that a notice names; more are counted."""
 _ALIKE: Final = 200
-"""Rows of an account that is compared with others: of larger ones none are alike."""
+"""Most rows of an account that is compared with others; larger ones rarely match."""
 
 
 class Section(Struct, frozen=True):
-    """Accounts with the same rows, mostly one; the first stands for all."""
+    """Accounts with the same rows; the first one represents all."""
 
     accounts: Sequence[AccountView]
 
@@ -62,7 +62,7 @@ def comment(view: DocumentView, title: str, remarks: Sequence[str] = (), cap: in
 
 
 def _sections(accounts: Sequence[AccountView]) -> list[Section]:
-    """Return accounts with rows or a record of how they were reached, those with the same rows together."""
+    """Return accounts with rows or provenance, those with the same rows together."""
     shown = [(place, each) for place, each in enumerate(accounts) if each.size or each.provenance]
     found = alike(shown, lambda pair: (pair[1].brief, pair[0] if pair[1].size > _ALIKE else pair[1].content))
     return [Section([account for _place, account in some]) for some in found.values()]

@@ -1,4 +1,4 @@
-"""Escapes foreign text in Markdown, so that GitHub and GitLab make no markup, link, mention or reference of it.
+"""Escaping of foreign text in Markdown, so that it is no markup, link, mention or reference on GitHub and GitLab.
 
 Text of letters, digits and harmless punctuation is left alone. All other text goes into a code span, where neither
 Markdown nor the sites' own patterns (@names, #numbers, URLs, commits, commands) apply. A code span cannot hold a
@@ -47,7 +47,7 @@ def code(text: str, limit: int = NAME) -> str:
 
 
 def prose(text: str, limit: int = MESSAGE) -> str:
-    """Return foreign text as text if Markdown gives it no meaning, otherwise as a code span."""
+    """Return foreign text unchanged if it has no meaning in Markdown, otherwise as a code span."""
     shown = safe(text, limit).strip()
     return shown if _plain(shown) and not _odd(shown) else code(shown, limit)
 

@@ -1,4 +1,4 @@
-"""Plans, results and runs as one HTML file each, to be opened, searched, printed and handed on."""
+"""Plans, results and runs as self-contained HTML files."""
 
 from collections.abc import Iterable, Iterator
 
@@ -19,7 +19,7 @@ __all__ = ["number", "plan", "result", "run", "runs"]
 
 
 def plan(document: Plan, *, drift: bool = False) -> str:
-    """Return a plan as an HTML document. One of `drift` leaves out what the file itself changed."""
+    """Return a plan as an HTML document. With `drift`, it has only differences without a change of the files."""
     view = plan_view(document, drift=drift)
     numbers = sum(count.numbers for count in view.counts)
     fields = [Field(_("Created"), document.created_at, "moment")]

@@ -24,13 +24,13 @@ _ROWS: Final = 24
 """Equal parts of the time: of the drawing, and of its table."""
 
 _MARKS: Final = 500
-"""Marks of one kind; more of them would overlap."""
+"""Most marks of one kind, as more would overlap."""
 
 _HEADROOM: Final = 1.15
 """Room above the highest value."""
 
 _CHARTS: Final = 5
-"""API keys with a chart: those with the most writes."""
+"""Most API keys with a chart: those with the most writes."""
 
 _WINDOW: Final = 5.0
 """Seconds in which writes are counted if the run does not record its quota."""
@@ -46,7 +46,7 @@ class Rate(Struct, frozen=True):
 
 
 class Band(Struct, frozen=True):
-    """A time without answers: `start` is a stamp, `text` describes it."""
+    """A time without responses: `start` is a timestamp, `text` describes it."""
 
     start: str
     x: float
@@ -79,7 +79,7 @@ class Chart(Struct, frozen=True):
 
 
 def charts(run: RunRecord) -> tuple[tuple[Chart, ...], str]:
-    """Return the charts of the API keys that wrote most, and a sentence that counts the others."""
+    """Return the charts of the API keys with the most writes, and a sentence on the others."""
     rate = _rate(run)
     keys: dict[str, list[Write]] = {}
     for account in run.accounts:
@@ -109,7 +109,7 @@ def _rate(run: RunRecord) -> Rate | None:
 
 
 def _write(attempt: Attempt) -> Write:
-    """Return when an attempt was answered, or, without an answer, when it was noted."""
+    """Return the time of the response to an attempt or, without one, of its intent."""
     at = datetime.fromisoformat(attempt.answered_at or attempt.intended_at).timestamp()
     refused = attempt.error is not None and attempt.error.http_status == _TOO_MANY
     return Write(at, again=attempt.number > 1, refused=refused)

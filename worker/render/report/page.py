@@ -1,4 +1,4 @@
-"""What a report consists of, and its template."""
+"""The parts of a report, and its template."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -18,13 +18,13 @@ from worker.render.view.parts import CountView, Share
 __all__ = ["AccountName", "Cell", "Column", "Field", "Report", "Table", "TableRow", "capped", "page", "table"]
 
 _MOST_ROWS: Final = 50_000
-"""Rows of a table; browsers stall on more."""
+"""Most rows of a table, as browsers stall on more."""
 
 _MOST_ITEMS: Final = 100
-"""Attention items of one kind."""
+"""Most attention items of one kind."""
 
 _MOST_NAMES: Final = 2_000
-"""Accounts that are listed by nothing but their names."""
+"""Most accounts that are listed by name only."""
 
 CellKind = Literal["account", "phone", "mark", "share", "lines", "code", "moment", "number"]
 """What the cells of a column hold: an account by name and id, digits, a mark, a share of ACTIVE numbers, lines of text,

@@ -1,4 +1,4 @@
-"""How fast writes were answered: counts in a sliding window, and pauses."""
+"""Rates of completed writes: counts in a sliding window, and pauses."""
 
 from collections.abc import Iterable, Sequence
 from itertools import chain, pairwise
@@ -9,11 +9,11 @@ from msgspec import Struct
 __all__ = ["Pause", "Span", "Write", "busiest", "pauses", "spans"]
 
 _NOTABLE: Final = 1.0
-"""Seconds without an answer that count as a pause."""
+"""Seconds without a response that count as a pause."""
 
 
 class Write(Struct, frozen=True, order=True):
-    """A write at a Unix time in seconds: whether it was a retry, and whether the quota refused it."""
+    """A write at a Unix time in seconds; flags say if it was a retry, and if the quota refused it."""
 
     at: float
     again: bool = False
@@ -32,7 +32,7 @@ class Span(Struct, frozen=True):
 
 
 class Pause(Struct, frozen=True, order=True):
-    """A time without answers; `refused` if the last answers before it said that the quota is used up."""
+    """A time without responses; `refused` is True if the last responses before it were rate limits."""
 
     start: float
     end: float

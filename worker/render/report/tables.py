@@ -17,11 +17,11 @@ from worker.render.view.run import seconds, who
 __all__ = ["accounts_table", "history_table", "numbers_table", "runs_table"]
 
 _NAMES: Final = 5
-"""Accounts of a run that are named; more are counted."""
+"""Most accounts of a run that are named; more are counted."""
 
 
 def accounts_table(accounts: Iterable[AccountView], *, planned: bool) -> Table:
-    """Return a table of accounts, with what is planned for them or with how they ended."""
+    """Return a table of accounts, with their verdicts or outcomes."""
     columns = (
         Column("account", _("Account"), "account"),
         Column("ended", _("Verdict") if planned else _("Outcome"), "mark", facet=True),

@@ -1,4 +1,4 @@
-"""A plan or a result as text: accounts, what stands in the way, and a closing sentence."""
+"""A plan or a result as text: accounts, errors, and a closing sentence."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -21,7 +21,7 @@ _CODE_COLUMNS = 50
 def plan(plan: Plan, *, color: bool, width: int = 80, drift: bool = False) -> str:
     """Return a plan in `width` columns, ended by a newline. Without `color` it holds no escape code.
 
-    A plan of `drift` is one that leaves out what the file itself changed.
+    With `drift`, the plan has only differences without a change of the files.
     """
     return _document(plan_view(plan, drift=drift), Paint(color=color), width)
 
@@ -61,7 +61,7 @@ def _error(item: AttentionGroup, paint: Paint, columns: int) -> Iterator[str]:
 
 
 def _closing(view: DocumentView, paint: Paint, columns: int) -> Iterator[str]:
-    """Return the verdict, the word for a run's ending in its own colour, and the remarks on it."""
+    """Yield the verdict, with the outcome of a run in its colour, and the remarks on it."""
     word = "" if view.ending is None else f"{translated(view.ending.word).capitalize()}:"
     first, *others = indented(view.verdict, columns, "", "  ")
     yield (paint(view.tone, word) if word else "") + paint("bold", first.removeprefix(word))

@@ -37,7 +37,7 @@ def runs(document: History, *, color: bool, width: int = 80) -> str:
 
 
 def run(run: RunRecord, *, color: bool, width: int = 80) -> str:
-    """Return one run in full: who, where, by which files and settings, and every number with its attempts."""
+    """Return one run in full: user, host, files, settings, and every number with its attempts."""
     paint = Paint(color=color)
     view = run_view(run)
     lines = [_("Run {run}: ").format(run=safe(run.run_id)), *_about(run, paint, width)]
@@ -99,7 +99,7 @@ def _closing(document: History, paint: Paint, which: str = "") -> str:
 
 
 def _about(run: RunRecord, paint: Paint, columns: int) -> Iterator[str]:
-    """Return who started a run, when, with which plan file and settings."""
+    """Yield the command, user, times, plan file and settings of a run."""
     text = _("{command} by {user} (process {pid}), senderid {version}").format(
         command=run.command, user=who(run), pid=run.pid, version=run.version
     )

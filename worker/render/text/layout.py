@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 def account_lines(account: AccountView, paint: Paint, columns: int, *, ended: bool) -> Iterator[str]:
-    """Return an account in full: its counts, error and rows, what is worth knowing, refusals; how it ended, if so."""
+    """Yield an account in full: its outcome if it has ended, counts, error, rows, notices and refusals."""
     word = translated(account.mark.word)
     name = header(account.name, account.id, paint, columns - width(f": {word}") if ended else columns)
     yield f"{name}: {paint(account.mark.tone, word)}" if ended else name
@@ -62,7 +62,7 @@ def _requests_text(requests: Requests) -> str:
 
 
 def group_lines(groups: Sequence[NumberGroup], paint: Paint, columns: int) -> Iterator[str]:
-    """Return groups as lines of one table, of many rows a sample; what to do stands below the rows."""
+    """Yield groups as lines of one table, with a sample of many rows and the advice below the rows."""
     shown = [group.rows if len(group.rows) <= MANY else group.rows[:_SAMPLE] for group in groups]
     rows = [row for some in shown for row in some]
     word = max((width(translated(row.mark.word)) for row in rows), default=0)
@@ -112,7 +112,7 @@ def _record(row: NumberRow) -> str:
 
 
 def _attempt(attempt: Attempt, above: str) -> str:
-    """Return an attempt, with its error only where it is not the number's own."""
+    """Return an attempt, with its error unless that is the error of the number."""
     error = "" if attempt.error is None else error_text(attempt.error)
     return _("attempt {number} at {time}: {state}{error}").format(
         number=attempt.number,
@@ -149,7 +149,7 @@ def in_full_or_brief(
     named: Callable[[T], Sequence[str]],
     columns: int,
 ) -> Iterator[str]:
-    """Return the first accounts in full, a blank line after each; of many, the others are counted by `brief`."""
+    """Yield the first accounts in full, each with a blank line after it; count further ones by `brief`."""
     for account in accounts[:MANY]:
         yield from full(account)
         yield ""
@@ -182,6 +182,6 @@ def header(account: str, account_id: str | None, paint: Paint, columns: int) -> 
 
 
 def indented(text: str, columns: int, first: str, rest: str, style: Callable[[str], str] = str) -> Iterator[str]:
-    """Return foreign text wrapped into `columns`, its first line behind one indent and the others behind another."""
+    """Yield foreign text wrapped into `columns`, with one indent for the first line and one for the others."""
     for index, line in enumerate(wrap(text, max(columns - max(len(first), len(rest)), _NARROWEST))):
         yield (rest if index else first) + style(line)

@@ -1,4 +1,4 @@
-"""Attention items: what an operator must do about accounts and numbers, and what is worth knowing of them."""
+"""Attention items: what an operator must do about accounts and numbers, and notices on them."""
 
 from collections.abc import Callable, Collection, Hashable, Iterable
 from typing import Final, Literal, TypeVar
@@ -30,7 +30,7 @@ _OF_STATUS: Final = frozenset({NoticeKind.PENDING, NoticeKind.DUPLICATED, Notice
 
 
 class AttentionGroup(Struct, frozen=True):
-    """One thing to do or to know: `title` says what it is about, `text` what happened and what to do.
+    """One item to act on or to know: `title` is its subject, `text` says what happened and what to do.
 
     `accounts` are names, `phones` the digits of all numbers that it is about. `mark` is that of these numbers.
     """
@@ -45,7 +45,7 @@ class AttentionGroup(Struct, frozen=True):
 
 
 def refusal_items(accounts: Iterable[tuple[str, Iterable[Refusal]]]) -> list[AttentionGroup]:
-    """Return the safety rules that refuse accounts, each with the option that lets it through."""
+    """Return the safety rules that refuse accounts, each with the option that allows it."""
     found = alike(((name, refusal) for name, refusals in accounts for refusal in refusals), lambda pair: pair[1])
     title = _("Refused by {rule}")
     return _most_first(
@@ -65,7 +65,7 @@ def error_items(accounts: Iterable[tuple[str, ErrorInfo | None]], title: str) ->
 
 
 def number_item(mark: Mark, text: str, numbers: Iterable[tuple[str, str]]) -> AttentionGroup:
-    """Return what to do about some numbers, at least one, given with the names of their accounts."""
+    """Return the item of at least one number, given with the names of their accounts."""
     names, phones = zip(*numbers, strict=True)
     title = counts([(len(phones), mark.counted)])
     return AttentionGroup("numbers", mark.tone, title, text, tuple(dict.fromkeys(names)), phones, mark)
@@ -89,12 +89,12 @@ def notice_items(notices: Iterable[tuple[str, Notice]]) -> list[AttentionGroup]:
 
 
 def new_notices(notices: Iterable[Notice], blocked: Collection[str]) -> list[Notice]:
-    """Return the notices that say more than that the status of a blocked number needs attention."""
+    """Return the notices except those of the status of a blocked number."""
     return [notice for notice in notices if not (notice.kind in _OF_STATUS and notice.phone in blocked)]
 
 
 def alike(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
-    """Return the items by what they have in common, in the order of their first ones."""
+    """Return the items grouped by a key, in the order of first appearance."""
     found: dict[K, list[T]] = {}
     for item in items:
         found.setdefault(key(item), []).append(item)
@@ -102,7 +102,7 @@ def alike(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
 
 
 def error_text(error: ErrorInfo | NumberError) -> str:
-    """Return what went wrong, without a full stop."""
+    """Return the text of an error, without a full stop."""
     status = f" ({error.http_status})" if isinstance(error, NumberError) and error.http_status else ""
     return f"{error.code}{status}: {translated(error.message)}".rstrip(".")
 

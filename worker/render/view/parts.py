@@ -1,4 +1,4 @@
-"""What the views of plans, results and runs consist of."""
+"""The parts of the views of plans, results and runs."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, TypeVar
@@ -27,7 +27,7 @@ __all__ = [
 K = TypeVar("K", bound=str)
 
 MANY: Final = 20
-"""More rows of one kind, or more accounts, than this are shown as a sample and a count."""
+"""Most rows of one kind, or accounts, that are shown completely; more are shown as a sample and a count."""
 
 
 class CountView(Struct, frozen=True):
@@ -114,7 +114,7 @@ class AccountView(Struct, frozen=True, kw_only=True):
 
     @property
     def needs_attention(self) -> bool:
-        """Return True if an operator must do something about it."""
+        """Return True if it needs attention."""
         return bool(self.stuck) or self.mark.tone != "good"
 
 
@@ -148,7 +148,7 @@ class DocumentView(Struct, frozen=True, kw_only=True):
 
 
 def tallied(found: Mapping[str, int], accounts: Iterable[Mapping[K, int]]) -> list[CountView]:
-    """Return the counts of a document that are not 0, in their order, each with the accounts that share in it."""
+    """Return the counts of a document that are not 0, in order, each with the count of its accounts."""
     each = [{name for name, number in counts.items() if number} for counts in accounts]
     return [
         CountView(
@@ -162,7 +162,7 @@ def tallied(found: Mapping[str, int], accounts: Iterable[Mapping[K, int]]) -> li
 
 
 def status_text(observed: str | None, desired: str | None) -> str:
-    """Return a status that is not, and will not become, the desired one; or that nothing is desired of."""
+    """Return the text of a status that does not become the desired one, or that has no desired one."""
     if observed is None:
         return _("not registered")
     if desired in {observed, None}:

@@ -36,7 +36,7 @@ __all__ = ["plan_view"]
 
 
 def plan_view(plan: Plan, *, drift: bool = False) -> DocumentView:
-    """Return the view of a plan. One of `drift` leaves out what the file itself changed."""
+    """Return the view of a plan. With `drift`, it has only differences without a change of the files."""
     readable = [account for account in plan.accounts if account.error is None]
     busy = sorted(filter(_noteworthy, readable), key=lambda account: (not account.refusals, -len(account.writes)))
     unread = [account for account in plan.accounts if account.error is not None]
@@ -126,7 +126,7 @@ def _row(change: Change, timezone: str) -> NumberRow:
 
 
 def _external(change: Change) -> str:
-    """Say that someone else changed the number, if that is known."""
+    """Return the text of an external change; nothing if none is known."""
     if change.cause not in {Cause.EXTERNAL_DRIFT, Cause.BOTH}:
         return ""
     both = change.cause is Cause.BOTH
@@ -160,7 +160,7 @@ def _stuck(accounts: Sequence[AccountPlan]) -> Iterator[AttentionGroup]:
 
 
 def _sentences(plan: Plan, total: Counter[str], *, drift: bool) -> Iterator[tuple[Tone, str]]:
-    """Return what a plan comes to, and then what stands in its way."""
+    """Yield the summary of a plan, then its obstacles."""
     verdicts = Counter(account.verdict for account in plan.accounts)
     refused, failed = verdicts[Verdict.REFUSED], verdicts[Verdict.ERROR]
     if failed and failed == len(plan.accounts):

@@ -1,4 +1,4 @@
-"""The view of a result, and what the rows of results and of recorded runs have in common."""
+"""The view of a result, and the common parts of the rows of results and recorded runs."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -45,7 +45,7 @@ _DISTINCTIONS: Final[tuple[Callable[[AnyNumber], object], ...]] = (
     lambda number: None if number.error is None else number.error.code,
     lambda _number: None,
 )
-"""What numbers with the same outcome are grouped by, finest first."""
+"""The keys by which numbers with the same outcome are grouped, the finest first."""
 
 
 def result_view(result: Result) -> DocumentView:
@@ -176,12 +176,12 @@ def _status(number: AnyNumber) -> str:
 
 
 def _unknown(number: AnyNumber) -> bool:
-    """Return True if the number's status is not known. In a conflict without a status the number is gone."""
+    """Return True if the number's status is unknown. In a conflict without a status, the number was removed."""
     return number.after is None and number.before is not None and number.outcome is not Outcome.CONFLICT
 
 
 def _advice(numbers: Sequence[AnyNumber], above: ErrorInfo | None) -> str:
-    """Return what happened and what to do; nothing if the account's own error says it."""
+    """Return the error and the advice; nothing if they are those of the account."""
     outcome = numbers[0].outcome
     errors = list(dict.fromkeys(number.error for number in numbers if number.error is not None))
     if not errors or [above] == [ErrorInfo(error.code, error.message) for error in errors]:
@@ -199,7 +199,7 @@ def _advice(numbers: Sequence[AnyNumber], above: ErrorInfo | None) -> str:
 
 
 def _sentences(result: Result, total: Counter[str]) -> Iterator[str]:
-    """Return what a result comes to, and then what stood in its way."""
+    """Yield the summary of a result, then its obstacles."""
     sent = sum(account.requests.reads + account.requests.writes for account in result.accounts)
     took = datetime.fromisoformat(result.finished_at) - datetime.fromisoformat(result.started_at)
     # what was done comes before what was not

@@ -1,4 +1,4 @@
-"""The views of what the ledger keeps: one run, and runs in a list."""
+"""The views of recorded runs: one run, and runs in a list."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -86,7 +86,7 @@ def _provenance(account: AccountRecord) -> Iterator[str]:
 
 
 def reached(account: AccountRecord) -> str:
-    """Return where an account was reached, and with which credentials."""
+    """Return the endpoint and the credentials of an account."""
     text = _("at {endpoint}, with {credentials}")
     return text.format(endpoint=account.endpoint, credentials=_credentials(account.credentials))
 
@@ -112,7 +112,7 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def who(run: RunRecord) -> str:
-    """Return who started a run, and on which host."""
+    """Return the user and the host of a run."""
     return f"{run.started_by}@{run.host}"
 
 
