@@ -1,13 +1,21 @@
 """What the pages get from a running daemon."""
 
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
 
 from tests.support.daemon import Daemon, account, wanting
 from tests.support.virtual_time import run
 from worker.daemon.last_good import FileChanges
+from worker.daemon.loop import WatchLoop
+from worker.daemon.passes import AccountPass, Pass
 from worker.daemon.status import LiveStatus
-from worker.model.errors import DesiredStateError, Problem
-from worker.model.status_page import DaemonState
+from worker.model.errors import DesiredStateError, ErrorInfo, Problem, Refusal
+from worker.model.plans import AccountPlan, Action, Change, Notice, NoticeKind, Verdict
+from worker.model.results import AccountResult, Outcome, RunOutcome
+from worker.model.status_page import AttentionItem, DaemonState, LastRead, QuotaUse
 from worker.model.suspension import Suspend
 from worker.sandbox import SandboxAccount
 
@@ -87,3 +95,41 @@ def test_suspension_is_described_as_far_as_it_was_given(suspend: Suspend, messag
         assert [need.message for need in following.live().needs if need.kind == "suspended"] == [message]
 
     run(scenario())
+
+
+def test_windows_of_a_key_are_reads_and_writes() -> None:
+    writes, reads = (SimpleNamespace(used=used, capacity=most, seconds=5.0) for used, most in ((1, 80), (2, 16)))
+    following = LiveStatus(lambda: [SimpleNamespace(writes=writes, reads=reads)])
+    following.follow(cast("WatchLoop", SimpleNamespace(accounts=(), last=None, ready=str, broken={}, suspended={})))
+    assert following.live().quotas == (QuotaUse(1, 80, 2, 16, 5.0),)
+
+
+def test_numbers_that_a_pass_changed_do_not_differ() -> None:
+    """Unmanaged and protected numbers never do. Errors, refusals and notices need attention."""
+    actions = (Action.ACTIVATE, Action.DEACTIVATE, Action.BLOCKED, Action.UNMANAGED, Action.PROTECTED)
+    plan = AccountPlan(
+        account="main",
+        verdict=Verdict.REFUSED,
+        error=ErrorInfo("Forbidden", "no"),
+        refusals=(Refusal("min-active", "few"),),
+        notices=(Notice(NoticeKind.EXPIRING, "soon", "02123456"),),
+        counts={},
+        changes=tuple(Change(f"02{index}", action, "", "", "") for index, action in enumerate(actions)),
+    )
+    result = AccountResult(account="main", outcome=RunOutcome.PARTIAL, counts={Outcome.CHANGED: 2, Outcome.FAILED: 9})
+    ended = datetime(2026, 11, 24, 12, tzinfo=UTC)
+    watch = SimpleNamespace(accounts=[SimpleNamespace(name="main")], ready=str, broken={}, suspended={})
+    for each, differing in ((None, 3), (result, 1)):
+        done = Pass("1", ended - timedelta(hours=1), ended, RunOutcome.PARTIAL, (AccountPass(plan, each),))
+        watch.last = done
+        following = LiveStatus(list)
+        following.follow(cast("WatchLoop", watch))
+        following.passed(done)
+        live = following.live()
+        assert live.seen == (LastRead("main", "2026-11-24T12:00:00Z", "refused", differing),)
+        assert (live.last_pass, live.outcome) == ("2026-11-24T12:00:00Z", "partial")
+        assert live.needs == (
+            AttentionItem("Forbidden", "main", "no"),
+            AttentionItem("min-active", "main", "few"),
+            AttentionItem("expiring", "main", "soon", "02123456"),
+        )

@@ -3,8 +3,9 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
-from worker.config.settings import Settings
+from worker.config.settings import SafetySettings, Settings
 from worker.model.accounts import (
     AccountMemory,
     DatedWindow,
@@ -18,6 +19,7 @@ from worker.model.accounts import (
 )
 from worker.model.errors import LedgerError
 from worker.model.plans import Action, NoticeKind, Verdict
+from worker.model.safety import Health, InUse
 from worker.plan.build import Draft, Terms, build, failed_draft
 from worker.plan.policy import Selection
 
@@ -123,9 +125,15 @@ def test_draft_has_what_the_ledger_must_learn() -> None:
     assert build(desired, observed, Terms(), AccountMemory(spent=frozenset({A})), NOON).unsettled
 
 
-def test_terms_are_those_of_the_settings() -> None:
+@pytest.mark.parametrize("drift", [False, True])
+def test_terms_are_those_of_the_settings(*, drift: bool) -> None:
     """A run's terms hold the settings' safety, in-use guard and health."""
-    settings = Settings()
-    terms = Terms.of(settings, Selection(), frozenset({"all"}), drift=True)
-    assert (terms.safety, terms.in_use, terms.health) == (settings.safety, settings.in_use, settings.health)
-    assert (terms.allow, terms.drift, terms.without([A]).drift) == (frozenset({"all"}), True, False)
+    settings = Settings(
+        safety=SafetySettings(max_deactivations=7), in_use=InUse(enabled=True), health=Health(limit_percent=50)
+    )
+    selection, allow = Selection(frozenset({A}), frozenset({B})), frozenset({"min-active"})
+    terms = Terms.of(settings, selection, allow, drift=drift)
+    expected = Terms(settings.safety, selection, allow, drift, settings.in_use, settings.health)
+    assert (terms, Terms.of(settings, selection, allow).drift) == (expected, False)
+    left = replace(expected, selection=Selection(frozenset({A}), frozenset({B, C})), drift=False)
+    assert terms.without([C]) == left

@@ -20,11 +20,11 @@ from worker.model.accounts import (
     Unmanaged,
 )
 from worker.model.errors import ImplausibleNumber
-from worker.model.plans import Action, Cause, Change
+from worker.model.plans import AccountPlan, Action, Cause, Change
 from worker.model.safety import InUse, Safety
 from worker.plan.build import _crashed_deactivations
 from worker.plan.policy import Selection, adopt, check_registered, is_drift, select
-from worker.plan.safety import ALLOW_ALL, RULES, effective_safety, effective_use, guard
+from worker.plan.safety import ALLOW_ALL, RULES, effective_safety, effective_use, guard, is_within
 from worker.render.i18n import speaking, translated
 
 ON = Desired(Status.ACTIVE)
@@ -353,3 +353,32 @@ def test_whatever_the_file_did_not_change_drifted(action: Action, cause: Cause |
 def test_a_files_guard_wins_over_the_settings(override: InUseOverride | None, expected: InUse) -> None:
     """What a file says of the in-use guard holds for its account, and what it leaves out is the settings'."""
     assert effective_use(InUse(enabled=False, hours=5, on_unknown="allow"), override) == expected
+
+
+@pytest.mark.parametrize(
+    ("account_id", "writes", "within"),
+    [
+        ("1", [("0211", "ACTIVE", "INACTIVE"), ("0222", "INACTIVE", "ACTIVE")], True),
+        ("1", [("0222", "INACTIVE", "ACTIVE")], True),
+        ("1", [], True),
+        ("2", [("0222", "INACTIVE", "ACTIVE")], False),
+        ("1", [("0211", "ACTIVE", "INACTIVE"), ("0233", "INACTIVE", "ACTIVE")], False),
+        ("1", [("0222", "PENDING", "ACTIVE")], False),
+        ("1", [("0211", "ACTIVE", "ACTIVE")], False),
+    ],
+)
+def test_plan_is_within_an_approved_plan_that_has_all_its_writes(
+    account_id: str, writes: list[tuple[str, str, str]], *, within: bool
+) -> None:
+    """What is not written does not count."""
+
+    def plan(account_id: str, writes: list[tuple[str, str, str]]) -> AccountPlan:
+        changes = [
+            Change(phone, Action.ACTIVATE if desired == "ACTIVE" else Action.DEACTIVATE, observed, desired, "")
+            for phone, observed, desired in writes
+        ]
+        blocked = Change(f"02{len(writes)}", Action.BLOCKED, "BLOCKED", "ACTIVE", "")
+        return AccountPlan(account="main", account_id=account_id, counts={}, changes=(*changes, blocked))
+
+    approved = plan("1", [("0211", "ACTIVE", "INACTIVE"), ("0222", "INACTIVE", "ACTIVE")])
+    assert is_within(plan(account_id, writes), approved) is within
