@@ -1,5 +1,6 @@
 """The state of an account after a pass, and the news that it makes."""
 
+import msgspec
 import pytest
 
 from worker.config.channels import Event
@@ -197,4 +198,105 @@ def test_a_kept_state_of_another_version_is_read() -> None:
     """Fields that are not known are left out, and missing ones have their defaults."""
     assert decode(b'{"newer": 1, "accounts": {"a": {"failing": "x", "newer": []}}}') == NotifyState(
         accounts={"a": NotifiedAccount(failing="x")}
+    )
+
+
+FAILED = NotifiedAccount(failing="no answer")
+REFUSED = NotifiedAccount(refused={"min-active": "few", "fleet-wide": "many"})
+MANY = [f"0101111000{index}" for index in range(6)]
+MANY_DRIFTED = NotifiedAccount(drift=dict.fromkeys(MANY, Cause.EXTERNAL_DRIFT))
+MANY_HELD = NotifiedAccount(held=dict.fromkeys(MANY, "in use"))
+FIVE_HELD = NotifiedAccount(held=dict.fromkeys(MANY[:5], "in use"))
+REVERTED = WriteSummary("r2", 0, 6, 6, tuple(MANY[:5]))
+ENDS, BLOCKED = Notice(NoticeKind.EXPIRING, "ends soon", A), Notice(NoticeKind.BLOCKED, "blocked", A)
+REVERTED_NOTES = [
+    (Event.CHANGED, "6 deactivated (run r2)", (), False),
+    (Event.DRIFT, "6 numbers changed by others, reverted (run r2)", (*MANY[:5], "… and 1 more"), True),
+]
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "notes"),
+    [
+        (NotifiedAccount(), FAILED, [(Event.FAILING, "failing: no answer", (), False)]),
+        (FAILED, NotifiedAccount(), [(Event.FAILING, "working again", (), True)]),
+        (FAILED, NotifiedAccount(failing="another reason"), []),
+        (
+            NotifiedAccount(refused={"min-active": "few"}),
+            REFUSED,
+            [(Event.REFUSED, "nothing is written: refused by fleet-wide", ("fleet-wide: many",), False)],
+        ),
+        (REFUSED, NotifiedAccount(refused={"min-active": "fewer"}), []),
+        (REFUSED, NotifiedAccount(), [(Event.REFUSED, "no longer refused by min-active, fleet-wide", (), True)]),
+        (
+            NotifiedAccount(),
+            MANY_DRIFTED,
+            [(Event.DRIFT, "6 numbers changed by others", (*MANY[:5], "… and 1 more"), False)],
+        ),
+        (
+            MANY_DRIFTED,
+            NotifiedAccount(drift={**MANY_DRIFTED.drift, MANY[1]: Cause.BOTH}),
+            [(Event.DRIFT, "1 number changed by others (1 of them also in the file)", (MANY[1],), False)],
+        ),
+        (MANY_DRIFTED, NotifiedAccount(drift={MANY[0]: Cause.EXTERNAL_DRIFT}), []),
+        (MANY_DRIFTED, NotifiedAccount(), [(Event.DRIFT, "external changes were reverted", (), True)]),
+        (NotifiedAccount(), NotifiedAccount(written=REVERTED), REVERTED_NOTES),
+        (MANY_DRIFTED, NotifiedAccount(drift=MANY_DRIFTED.drift, written=REVERTED), REVERTED_NOTES),
+        (
+            MANY_DRIFTED,
+            NotifiedAccount(written=REVERTED),
+            [(Event.DRIFT, "external changes were reverted", (), True), REVERTED_NOTES[0]],
+        ),
+        (
+            NotifiedAccount(written=REVERTED),
+            NotifiedAccount(written=REVERTED, failing="x"),
+            [(Event.FAILING, "failing: x", (), False)],
+        ),
+        (
+            NotifiedAccount(),
+            MANY_HELD,
+            [
+                (
+                    Event.HELD,
+                    "6 deactivations held",
+                    (*(f"{phone}: in use" for phone in MANY[:5]), "… and 1 more"),
+                    False,
+                )
+            ],
+        ),
+        (FIVE_HELD, MANY_HELD, [(Event.HELD, "1 deactivation held", (f"{MANY[5]}: in use",), False)]),
+        (MANY_HELD, FIVE_HELD, []),
+        (MANY_HELD, NotifiedAccount(), [(Event.HELD, "no deactivation is held any more", (), True)]),
+        (
+            NotifiedAccount(),
+            NotifiedAccount(notices=(ENDS, BLOCKED)),
+            [(Event.EXPIRING, f"{A}: ends soon", (), False), (Event.NOTICE, f"{A}: blocked", (), False)],
+        ),
+        (
+            NotifiedAccount(notices=(ENDS, BLOCKED)),
+            NotifiedAccount(
+                notices=(
+                    msgspec.structs.replace(ENDS, message="ends sooner"),
+                    msgspec.structs.replace(BLOCKED, message="still"),
+                )
+            ),
+            [(Event.EXPIRING, f"{A}: ends sooner", (), False)],
+        ),
+    ],
+)
+def test_a_notification_has_its_event_and_says_if_the_state_is_over(
+    before: NotifiedAccount, now: NotifiedAccount, notes: list[tuple[Event, str, tuple[str, ...], bool]]
+) -> None:
+    sent = notifications(NotifyState(accounts={"main": before}), NotifyState(accounts={"main": now}))
+    assert [(each.event, each.title, each.lines, each.over) for each in sent] == notes
+    assert {each.account for each in sent} <= {"main"}
+
+
+def test_a_pass_keeps_the_suspension_and_takes_the_notices_of_the_result() -> None:
+    """Rules of the plan and of the result both refuse."""
+    before = NotifiedAccount(suspended="moving", notices=(ENDS,), written=REVERTED)
+    refused = plan(notices=(ENDS,), refusals=(Refusal("min-active", "few"),))
+    done = result(notices=(BLOCKED,), refusals=(Refusal("fleet-wide", "many"),))
+    assert update_account(before, refused, done, "r3") == NotifiedAccount(
+        suspended="moving", notices=(BLOCKED,), refused={"min-active": "few", "fleet-wide": "many"}, written=REVERTED
     )
