@@ -172,7 +172,7 @@ def test_news_that_arrive_during_a_delivery_are_the_next_message() -> None:
 
 def test_news_dropped_during_a_delivery_are_counted_in_the_next_message(monkeypatch: pytest.MonkeyPatch) -> None:
     """A message counts what was dropped before it was composed; the next one counts the rest."""
-    monkeypatch.setattr(dispatcher, "_KEPT", 2)
+    monkeypatch.setattr(dispatcher, "_QUEUE_CAP", 2)
     place, log = Place(latency=5.0), Unheard()
     run((channel(), place), steps=[(0, [FAILING, DRIFT, WORKS]), (1, [DRIFT, DRIFT]), (9, [WORKS])], rest=9, log=log)
     first, second = (body for _, body in place.received)

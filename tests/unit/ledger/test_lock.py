@@ -20,7 +20,7 @@ async def test_an_account_that_is_held_is_busy_and_names_its_holder(tmp_path: Pa
     """The second run on an account is refused with the holder's name; another account is free."""
     locks = prepare(tmp_path)
     async with hold(locks, "a", _ME, wait=never):
-        holder = f"process {os.getpid()}, run run-1, since 2026"
+        holder = f"process {_ME.pid}, run run-1, since 2026"
         with pytest.raises(AccountBusy, match=holder):
             async with hold(locks, "a", Holder(1, "run-2", ""), wait=never):
                 raise AssertionError("entered")
