@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -81,6 +82,18 @@ class _Place(NamedTuple):
     values: Mapping[str, Values]
     expected: Callable[[Row], Expected]
     command: str = ""
+    alone: tuple[str, ...] = ()
+    """Options each value of which also meets each world with all others at their usual values."""
+
+    @property
+    def usual(self) -> Row:
+        return {key: next(iter(values)) for key, values in self.values.items()}
+
+    def rows(self) -> Iterator[Row]:
+        yield from pairwise({key: tuple(values) for key, values in self.values.items()}, _is_allowed)
+        for option in self.alone:
+            for world, value in product(self.values["world"], list(self.values[option])[1:]):
+                yield {**self.usual, "world": world, option: value}
 
 
 _LOG: Final = {key: _COMMON[key] for key in ("log_format", "log_level", "lang")}
@@ -114,6 +127,7 @@ _PLACES: Final = {
             "at": {"": (), "later": ("--at", LATER)},
         },
         of_plan,
+        alone=("at",),
     ),
     "drift": _Place({**_COMMON, **_DOCUMENT, **_METRICS}, lambda row: of_plan(row, is_drift=True)),
     "apply": _Place(
@@ -127,6 +141,7 @@ _PLACES: Final = {
             **dict.fromkeys(("planfile", "folder", "no_files", "max_age"), _NOT_GIVEN),
         },
         of_apply,
+        alone=("canary", "settings_path"),
     ),
     "apply PLANFILE": _Place(
         {
@@ -145,6 +160,7 @@ _PLACES: Final = {
         },
         of_saved_plan,
         "apply",
+        alone=("canary", "files"),
     ),
     "rollback": _Place(
         {
@@ -263,13 +279,20 @@ def _is_allowed(row: Row) -> bool:
 
 def _rows() -> Iterator[Any]:
     for name, place in _PLACES.items():
-        for number, row in enumerate(
-            pairwise({key: tuple(values) for key, values in place.values.items()}, _is_allowed)
-        ):
-            given = " ".join(
-                f"{key}={value}" for key, value in row.items() if value not in {"", "all", "usual", "folder"}
-            )
+        for number, row in enumerate(place.rows()):
+            given = " ".join(f"{key}={value}" for key, value in row.items() if value != place.usual[key])
             yield pytest.param(name, row, id=f"{name}-{number}: {given}")
+
+
+def _wrong() -> Iterator[Any]:
+    """Yield rows of usual values but two, which are wrong together."""
+    for name, place in _PLACES.items():
+        for one, other in combinations(place.values, 2):
+            for first, second in product(place.values[one], place.values[other]):
+                if not _is_allowed({one: first, other: second}):
+                    yield pytest.param(
+                        name, {**place.usual, one: first, other: second}, id=f"{name}: {one}={first} {other}={second}"
+                    )
 
 
 def test_every_option_has_a_place() -> None:
@@ -297,13 +320,8 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, quick: Path) -> Iterator[Fle
 
 @pytest.mark.parametrize(("name", "row"), list(_rows()))
 def test_row(fleet: Fleet, tmp_path: Path, name: str, row: Row) -> None:
-    place = _PLACES[name]
-    given = [part for key, value in row.items() for part in place.values[key][value]]
-    with fleet.world(row["world"], tmp_path, row.get("files", "same")) as command:
-        arguments = [(tmp_path / "run").read_text() if part == _RUN else part for part in given]
-        run = _first_pass if name == "watch" else Command.__call__
-        done = run(command, place.command or name, *arguments)
-    expected = place.expected(row)
+    done = _run(fleet, tmp_path, name, row)
+    expected = _PLACES[name].expected(row)
     assert done.returncode == expected.status, done.stderr
     assert frozenset(fleet.served.writes) == expected.writes
     document = (tmp_path / "document").read_text() if row.get("output") else done.stdout
@@ -315,13 +333,30 @@ def test_row(fleet: Fleet, tmp_path: Path, name: str, row: Row) -> None:
         assert re.findall(r"010-?0000-?0\d{3}", everything) == []
 
 
+@pytest.mark.parametrize(("name", "row"), list(_wrong()))
+def test_wrong_options_reach_no_account(fleet: Fleet, tmp_path: Path, name: str, row: Row) -> None:
+    done = _run(fleet, tmp_path, name, row)
+    assert done.returncode == (65 if name == "validate" else 64), done.stderr
+    assert done.stdout == ""
+    assert fleet.served.sandbox.wire == []
+
+
+def _run(fleet: Fleet, folder: Path, name: str, row: Row) -> subprocess.CompletedProcess[str]:
+    place = _PLACES[name]
+    given = [part for key, value in row.items() for part in place.values[key][value]]
+    with fleet.world(row["world"], folder, row.get("files", "same")) as command:
+        arguments = [(folder / "run").read_text() if part == _RUN else part for part in given]
+        run = _first_pass if name == "watch" else Command.__call__
+        return run(command, place.command or name, *arguments)
+
+
 def _first_pass(command: Command, *arguments: str) -> subprocess.CompletedProcess[str]:
     process = command.popen(*arguments)
     assert process.stderr is not None
     lines = []
     for line in process.stderr:
         lines.append(line)
-        if json.loads(line)["event"] == "watch.pass":
+        if '"event":"watch.pass"' in line:
             process.terminate()
     return subprocess.CompletedProcess(arguments, process.wait(20), process.communicate()[0], "".join(lines))
 
