@@ -34,7 +34,7 @@ def test_every_command_prints_markdown(command: Command, served: Served) -> None
     assert f"as before run {run}" in previewed.stdout
     back = command("rollback", run, "--yes", *markdown, "--allow", "all")
     assert back.returncode == 0
-    assert "change it there too, or the next apply undoes this rollback" in back.stdout
+    assert "change it there, too, or the next apply undoes this rollback" in back.stdout
     assert served.writes == [(A, "ACTIVE"), (A, "INACTIVE")]
 
 
