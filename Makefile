@@ -16,7 +16,7 @@ PURE := $(subst $() ,$(comma),$(addprefix worker/,model/* plan/* render/* config
 # pytest compiles the tests once, instead of in each of its processes
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup messages demo check test lowest lint types contracts unit simulate wide mutate promtool bench docs pictures browser dist sbom audit lock clean
+.PHONY: help setup messages demo check test lowest lint types contracts unit simulate wide environments mutate promtool bench docs pictures browser dist sbom audit lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -76,6 +76,10 @@ simulate: setup ## 100,000 seeds of the simulation, see docs/explanation/simulat
 
 wide: setup ## the property tests with ten times the examples, new ones each time (about fifteen minutes)
 	HYPOTHESIS_PROFILE=wide $(BIN)/python -m pytest -q -n auto --dist worksteal -m hypothesis tests/unit tests/property tests/simulation
+
+environments: setup ## the end-to-end tests on an unusual machine, see tests/support/environments.py (about ten minutes; needs cc)
+	SENDERID_TEST_MACHINE="$${SENDERID_TEST_MACHINE:-seoul korean homeless private slow strict}" setsid --wait \
+		$(BIN)/python -X dev -m pytest -q -n auto --dist worksteal tests/e2e < /dev/null
 
 mutate: setup ## change functions that differ from main and check that tests fail (BASE=… PATHS=… ALL=1 SAMPLE=…), see docs/explanation/mutation.md
 	@$(BIN)/python -m tests.tools.mutation $(if $(BASE),--base $(BASE)) $(if $(ALL),--all) $(if $(SAMPLE),--sample $(SAMPLE)) $(PATHS)
