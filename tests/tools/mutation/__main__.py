@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from math import ceil
+from operator import itemgetter
 from pathlib import Path
 
 from mutmut.__main__ import CatchOutput, create_mutants, run_stats_collection
@@ -103,14 +104,17 @@ def _mirror() -> None:
 
 
 def _choose(given: argparse.Namespace) -> Mutants:
-    chosen: Mutants = []
+    """Return the chosen mutants; those of a sample in an order that takes modules by turns."""
+    chosen: list[tuple[int, SourceFileMutationData, str]] = []
     for data in load_verdicts():
         is_chosen = _choice(given, Path(data.path))
         mutants = [mutant for mutant in data.exit_code_by_key if is_chosen(mutant)]
         if given.sample is not None:
             mutants = sorted(mutants, key=lambda mutant: sha256(mutant.encode()).digest())[: given.sample]
-        chosen += [(data, mutant) for mutant in mutants]
-    return chosen
+        chosen += [(index, data, mutant) for index, mutant in enumerate(mutants)]
+    if given.sample is not None:
+        chosen.sort(key=itemgetter(0))
+    return [(data, mutant) for _, data, mutant in chosen]
 
 
 def _choice(given: argparse.Namespace, path: Path) -> Callable[[str], bool]:
