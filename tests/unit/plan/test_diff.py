@@ -17,7 +17,7 @@ from worker.model.plans import AccountPlan, Action, Cause, Change, Verdict, tall
 from worker.model.results import Outcome
 from worker.model.safety import Safety
 from worker.plan.diff import Preconditions, attribute, confirmed, diff, inverse, preconditions
-from worker.plan.planfile import MAX_AGE_SECONDS, LeftOut, SavedAccount, SavedPlan, fingerprint
+from worker.plan.planfile import LeftOut, SavedAccount, SavedPlan, fingerprint
 from worker.plan.planfile import seal as sealed
 from worker.plan.planfile import unseal as unsealed
 
@@ -493,7 +493,7 @@ def test_resealing_alone_is_no_reason_to_refuse() -> None:
     assert unsealed(resealed(lambda _: None), now=NOON) == plan_file()
 
 
-@pytest.mark.parametrize("seconds", [-300.0, 0.0, MAX_AGE_SECONDS])
+@pytest.mark.parametrize("seconds", [-300.0, 0.0, 86_400.0])
 def test_plan_file_keeps_for_a_day(seconds: float) -> None:
     """A plan is good from the moment it is made, clocks a few minutes apart forgiven, until the end of its age."""
     assert unsealed(sealed(plan_file()), now=NOON + timedelta(seconds=seconds)) == plan_file()
@@ -508,6 +508,12 @@ def test_old_plan_file_is_refused() -> None:
         unsealed(sealed(plan_file()), now=NOON + timedelta(hours=24.1))
     with pytest.raises(PlanFileError, match="1:00:00 old, and the limit is 0:01:00"):
         unsealed(sealed(plan_file()), now=NOON + timedelta(hours=1), max_age_seconds=60)
+
+
+@pytest.mark.parametrize("seconds", [-301.0, 86_401.0])
+def test_plan_file_is_refused_a_second_before_and_after_its_time(seconds: float) -> None:
+    with pytest.raises(PlanFileError, match=r"in the future|and the limit is"):
+        unsealed(sealed(plan_file()), now=NOON + timedelta(seconds=seconds))
 
 
 def test_plan_file_of_the_future_is_refused() -> None:

@@ -61,7 +61,9 @@ def test_the_token_opens_to_programs_and_a_session_to_browsers() -> None:
     assert TOKEN not in cookie
     assert access.deny("x", None, cookie, PEER) is None
     assert Access(TOKEN + "x", host="192.0.2.9", wall=wall).deny("x", None, cookie, PEER) is Denied.LOGIN
-    wall.now += 12 * 3600
+    wall.now += 12 * 3600 - 1
+    assert access.deny("x", None, cookie, PEER) is None
+    wall.now += 1
     assert access.deny("x", None, cookie, PEER) is Denied.LOGIN
 
 
@@ -87,7 +89,10 @@ def test_wrong_tokens_are_bounded() -> None:
         access.deny("x", "Bearer wrong", None, PEER)
     assert access.deny("x", f"Bearer {TOKEN}", None, PEER) is None
     assert access.deny("x", None, cookie, PEER) is None
-    clock.now += 60
+    clock.now += 59
+    with pytest.raises(TooManyAttempts):
+        access.login(TOKEN, PEER)
+    clock.now += 1
     assert access.login(TOKEN, PEER) is not None
 
 
