@@ -1,0 +1,87 @@
+"""The outcome of an account in a pass, the counts of a pass, and which lines a pass demotes."""
+
+from datetime import UTC, datetime
+from typing import Any
+from unittest.mock import Mock, call
+
+import pytest
+
+from worker.daemon.passes import AccountPass, Pass, _QuietLog
+from worker.model.errors import ErrorInfo
+from worker.model.plans import AccountPlan, Action, Change, Verdict
+from worker.model.results import AccountResult, Outcome, RunOutcome
+
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+
+
+def planned(verdict: Verdict = Verdict.OK, *actions: Action, error: ErrorInfo | None = None) -> AccountPlan:
+    """Return a plan with a change of each action."""
+    changes = tuple(Change(f"02{index}", action, "", "", "") for index, action in enumerate(actions))
+    counts = {action: actions.count(action) for action in Action}
+    return AccountPlan(account="main", verdict=verdict, counts=counts, changes=changes, error=error)
+
+
+def ended(outcome: RunOutcome, **counts: int) -> AccountResult:
+    """Return a result with these counts."""
+    return AccountResult(
+        account="main", outcome=outcome, counts={Outcome(name): count for name, count in counts.items()}
+    )
+
+
+@pytest.mark.parametrize(
+    ("each", "outcome", "failed"),
+    [
+        (AccountPass(planned()), RunOutcome.CONVERGED, False),
+        (AccountPass(planned(Verdict.OK, Action.ACTIVATE)), RunOutcome.PARTIAL, False),
+        (AccountPass(planned(Verdict.OK, Action.UNMANAGED)), RunOutcome.CONVERGED, False),
+        (AccountPass(planned(Verdict.REFUSED, Action.ACTIVATE)), RunOutcome.REFUSED, False),
+        (AccountPass(planned(Verdict.ERROR, error=ErrorInfo("X", "x"))), RunOutcome.FAILED, True),
+        (AccountPass(planned(), ended(RunOutcome.FAILED)), RunOutcome.FAILED, True),
+        (AccountPass(planned(), ended(RunOutcome.PARTIAL, held=1)), RunOutcome.PARTIAL, False),
+        (AccountPass(planned(), ended(RunOutcome.PARTIAL, failed=1)), RunOutcome.PARTIAL, True),
+        (AccountPass(planned(), ended(RunOutcome.PARTIAL, unverified=1)), RunOutcome.PARTIAL, True),
+        (
+            AccountPass(planned(Verdict.ERROR, error=ErrorInfo("X", "x")), ended(RunOutcome.LOCKED)),
+            RunOutcome.LOCKED,
+            False,
+        ),
+    ],
+)
+def test_an_account_backs_off_if_it_could_not_be_read_or_written(
+    each: AccountPass, outcome: RunOutcome, *, failed: bool
+) -> None:
+    assert (each.outcome, each.failed) == (outcome, failed)
+
+
+def test_a_pass_counts_outcomes_and_else_actions() -> None:
+    accounts = (
+        AccountPass(planned(Verdict.OK, Action.HELD, Action.BLOCKED)),
+        AccountPass(planned(Verdict.OK, Action.ACTIVATE), ended(RunOutcome.PARTIAL, changed=2, held=3, failed=0)),
+    )
+    assert Pass("1", NOW, NOW, RunOutcome.PARTIAL, accounts).counts == {"held": 4, "blocked": 1, "changed": 2}
+
+
+@pytest.mark.parametrize(
+    ("level", "event", "fields", "is_demoted"),
+    [
+        ("info", "account.observed", {}, True),
+        ("info", "account.reread", {}, False),
+        ("info", "number", {"outcome": "unchanged"}, True),
+        ("info", "number", {"outcome": "unchanged", "attempts": 0}, True),
+        ("info", "number", {"outcome": "unchanged", "attempts": 1}, False),
+        ("info", "number", {"outcome": "changed"}, False),
+        ("info", "other", {"outcome": "unchanged"}, False),
+        ("warning", "notice", {}, True),
+        ("warning", "number", {"action": None}, True),
+        ("warning", "number", {"action": "activate"}, False),
+        ("warning", "other", {"action": None}, False),
+    ],
+)
+def test_a_pass_demotes_lines_of_unchanged_state(
+    level: str, event: str, fields: dict[str, Any], *, is_demoted: bool
+) -> None:
+    log = Mock()
+    log.bind.return_value = log
+    getattr(_QuietLog(log).bind(account="main"), level)(event, **fields)
+    expected = call.debug if is_demoted else getattr(call, level)
+    assert log.mock_calls == [call.bind(account="main"), expected(event, **fields)]
