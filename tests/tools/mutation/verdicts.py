@@ -38,15 +38,14 @@ def covering(function: str) -> set[str]:
 def nearest(function: str) -> list[str]:
     """Return the tests that decide on the mutants of a function: the nearest of those that run it, fast ones first.
 
-    The nearest test is in the file that mirrors the module, then in its package, then in the property tests.
+    The nearest tests are in a file with the module's name, then in its package, then in the property tests.
     """
     _, package, *_, module = function.rpartition(".")[0].split(".")
-    folder = f"tests/unit/{package}/"
-    mirror = f"{folder}test_{module}"
 
     def distance(test: str) -> tuple[bool, bool, bool, float, str]:
-        far = not test.startswith(folder)
-        return not test.startswith(mirror), far, far and "/property/" not in test, state().duration_by_test[test], test
+        namesake, near = f"/test_{module}" in test, test.startswith(f"tests/unit/{package}/")
+        is_property = test.startswith("tests/property/")
+        return not namesake, not near, not is_property, state().duration_by_test[test], test
 
     return sorted(covering(function), key=distance)[:_MOST_TESTS]
 

@@ -2,17 +2,19 @@
 
 from datetime import UTC, datetime
 
+import pytest
 from msgspec.structs import replace
 
 from tests.support.model_account import ModelAccount, Unheard
 from tests.support.virtual_time import run
 from worker.ledger import NullLedger
-from worker.model.accounts import AccountMemory
+from worker.model.accounts import AccountMemory, Group
+from worker.model.credentials import CredentialsRef, SecretRef
 from worker.model.errors import CredentialsMissing
 from worker.model.history import AccountRecord, Ending, NumberRecord
 from worker.model.plans import Action, Verdict
 from worker.model.results import Outcome, RunOutcome
-from worker.model.safety import Safety
+from worker.model.safety import InUse, Safety
 from worker.plan.build import Draft
 from worker.plan.planfile import SavedAccount
 from worker.reconcile.account import apply_saved
@@ -64,6 +66,36 @@ def test_a_run_is_undone_as_it_was_done() -> None:
     assert (saved.account, saved.account_id, saved.endpoint, saved.safety) == ("main", "1", "solapi", Safety("20%", 3))
     assert (saved.source, saved.sha256, saved.commit) == ("main.yaml", "ab", "cd")
     assert inverse_plan(replace(_record(), numbers=None), "run-1").changes == ()
+    reference = SecretRef(env="KEY")
+    guarded = replace(
+        _record(),
+        credentials=CredentialsRef(reference, reference),
+        in_use=InUse(enabled=True, hours=7),
+        groups=(Group("support", (A,), 1),),
+    )
+    undone = inverse_plan(guarded, "run-1")
+    assert (undone.credentials, undone.in_use, undone.groups) == (
+        guarded.credentials,
+        guarded.in_use,
+        guarded.groups,
+    )
+
+
+@pytest.mark.parametrize(
+    ("allow", "rules"), [((), ["max-deactivations"]), (("max-deactivations",), []), (("all",), [])]
+)
+def test_a_rollback_is_refused_by_the_rules_of_its_run_unless_they_are_allowed(
+    allow: tuple[str, ...], rules: list[str]
+) -> None:
+    saved = _undoing(*(_changed(phone, "INACTIVE", "ACTIVE") for phone in (A, B)), safety=Safety(1, 0))
+    account = ModelAccount(n0100001="ACTIVE", n0100002="ACTIVE")
+
+    async def recall(_: str | None) -> AccountMemory:
+        return AccountMemory()
+
+    drawn = run(preview(saved, account, frozenset(allow), recall, Unheard()))
+    assert [refusal.rule for refusal in drawn.plan.refusals] == rules
+    assert (drawn.plan.account, drawn.plan.account_id, drawn.plan.active) == ("main", "1", 2)
 
 
 def test_only_what_still_holds_is_due() -> None:
