@@ -35,6 +35,23 @@ def test_every_encoding_of_a_korean_spreadsheet_is_read(encoding: str) -> None:
     }
 
 
+@pytest.mark.parametrize("status", ["ACTIVE", "INACTIVE"])
+def test_number_in_two_rows_is_a_duplicate_whatever_they_say(status: str) -> None:
+    """No row wins: the user decides which one stays."""
+    text = f"phone,status\n01012345678,ACTIVE\n010-1234-5678,{status}\n"
+    assert _problems(text) == ["t.csv:3:1: 01012345678 is a duplicate of line 2: keep one"]
+
+
+@pytest.mark.parametrize("flag", ["true", "YES", "y", "1", "예", "O"])
+def test_words_for_protected(flag: str) -> None:
+    assert _numbers(f"phone,status,protected\n01012345678,ACTIVE,{flag}\n".encode())["01012345678"].protected
+
+
+@pytest.mark.parametrize("flag", ["false", "No", "n", "0", "아니오", "아니요", "X", ""])
+def test_words_for_not_protected(flag: str) -> None:
+    assert not _numbers(f"phone,status,protected\n01012345678,ACTIVE,{flag}\n".encode())["01012345678"].protected
+
+
 def test_hangul_in_parts_is_read_as_a_whole() -> None:
     """A Mac writes Hangul in parts (NFD): names, words and texts mean the same, and texts are kept as a whole."""
     text = "발신번호,상태,메모,담당자,보호,색상\n010-1234-5678,사용 중,본점,김영업,예,빨강\n"
