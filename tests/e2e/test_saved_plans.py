@@ -81,6 +81,30 @@ def test_replay_is_refused_and_names_the_run(served: Served, command: Command) -
     assert command("apply", "-y", "-f", "config/main.yaml").returncode == 0
 
 
+def test_apply_allows_the_rules_that_the_plan_was_saved_with(served: Served, command: Command) -> None:
+    """What was allowed and approved is not refused afterwards; another plan of as many deactivations is."""
+    text = f"version: 1\nnumbers:\n  {B}: INACTIVE\n  {C}: INACTIVE\n  {D}: INACTIVE\n"
+    command.write("config/main.yaml", text)
+    refused = command("plan", "-f", "config/main.yaml")
+    assert (refused.returncode, "max-deactivations" in refused.stdout) == (4, True)
+    _plan(command, "p.json", "--allow", "max-deactivations", "--allow", "min-active")
+    applied = _apply(command)
+    assert (applied.returncode, set(_result(applied).values())) == (0, {"changed"}), applied.stderr
+    assert {phone for phone, _ in served.writes} == {B, C, D}
+
+
+def test_plan_has_the_endpoint_of_each_account(served: Served, command: Command) -> None:
+    """An endpoint in the file wins over that of the settings; without one the plan has that of the settings."""
+    own = served.sandbox.url.replace("127.0.0.1", "localhost")
+    command.write("config/main.yaml", f"{FILE}endpoint: {own}\n")
+    _plan(command, "own.json")
+    endpoints = {
+        name: [account["endpoint"] for account in json.loads((command.folder / name).read_text())["accounts"]]
+        for name in ("own.json", "p.json")
+    }
+    assert endpoints == {"own.json": [own], "p.json": [served.sandbox.url]}
+
+
 def test_replay_does_not_undo_a_rollback(served: Served, command: Command) -> None:
     first = _apply(command)
     assert command("rollback", _run_id(first), "-y").returncode == 0

@@ -96,6 +96,17 @@ async def test_local_state_is_its_owners_alone(tmp_path: Path) -> None:
     assert modes == [0o700, 0o700, 0o600]
 
 
+async def test_holder_with_a_shorter_name_than_the_last_one_is_named(tmp_path: Path) -> None:
+    """The lock file holds nothing of earlier holders."""
+    locks = prepare(tmp_path)
+    async with hold(locks, "a", Holder(12345678, "a-run-with-a-long-id", "2026-11-23T00:00:00Z"), wait=never):
+        pass
+    async with hold(locks, "a", Holder(1, "b", "2026"), wait=never):
+        with pytest.raises(AccountBusy, match="process 1, run b, since 2026"):
+            async with hold(locks, "a", _ME, wait=never):
+                raise AssertionError("entered")
+
+
 async def test_a_lock_file_without_a_readable_holder_still_says_busy(tmp_path: Path) -> None:
     """Whatever stands in the lock file, the account is busy as long as it is locked."""
     locks = prepare(tmp_path)

@@ -36,6 +36,17 @@ def test_an_account_stands_as_its_last_run_left_it(ledger: Path) -> None:
     assert b.error.message == "no"
 
 
+@pytest.mark.parametrize("outcome", [None, "crashed", "failed", "partial", "refused", "locked", "interrupted"])
+def test_account_that_has_not_converged_needs_attention(tmp_path: Path, outcome: str | None) -> None:
+    """Also one whose run has no end yet, or died."""
+    record_run(tmp_path, "calm")
+    with reading(record_run(tmp_path, "b", run=SECOND, outcome=outcome)) as connection:
+        assert connection is not None
+        for run, names in ((FIRST, []), (SECOND, ["b"])):
+            entries = status_page.entries_of(connection, run, limit=9, attention_only=True)
+            assert [entry.account for entry in entries] == names
+
+
 def test_lists_go_on_where_the_page_before_ended(ledger: Path) -> None:
     """Runs, accounts and numbers come whole and once, however small the pages are; a prefix narrows numbers."""
     with reading(ledger) as connection:

@@ -413,6 +413,14 @@ def test_the_run_that_ends_is_kept_however_small_the_bound(book: Book) -> None:
     assert book.all("SELECT id FROM runs") == [("r4",), ("r6",)]
 
 
+def test_run_that_has_only_begun_is_kept(book: Book) -> None:
+    """Another process has begun it and has no entry yet: to trim for this run must not take it away."""
+    _bulk(book, 2)
+    writes.add_run(book.connection, started("other", started_at="2000-01-01T00:00:00.000Z"))
+    assert retention.trim(book.connection, 1, keep="r2") == 1
+    assert book.all("SELECT id FROM runs ORDER BY id") == [("other",), ("r2",)]
+
+
 def test_pruning_gives_pages_back(book: Book) -> None:
     """No empty page stays in the file."""
     _bulk(book, 20)
