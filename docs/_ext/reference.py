@@ -35,7 +35,7 @@ STATUSES: Final = MappingProxyType(
         ExitStatus.PENDING: "`plan --detailed-exitcode`: changes are pending; `drift`: something drifted",
         ExitStatus.UNCONVERGED: "some numbers did not converge: failed, blocked, missing, held, conflict",
         ExitStatus.REFUSED: "refused by a safety rule: nothing was written",
-        ExitStatus.BUSY: "another run holds the account",
+        ExitStatus.BUSY: "another run has the account",
         ExitStatus.USAGE: "wrong usage: nothing was sent",
         ExitStatus.INVALID: (
             "invalid desired state (also one account under two names), settings or plan file: nothing was sent"
@@ -66,7 +66,7 @@ _ENVIRONMENT: Final = (
     ("SENDERID_KIT_TOKEN", "in that template: the token for notes and issues"),
     ("FORGE_AUTHOR", "for `python -m worker.cli.ci` on GitHub: the user whose comments and issues belong to the kit"),
     ("GITLAB_CI", "set by GitLab: selects GitLab for `python -m worker.cli.ci`"),
-    ("SSL_CERT_FILE", "a file with trusted authorities; if TLS fails, a path without a file is named"),
+    ("SSL_CERT_FILE", "a file with trusted authorities; the message of a TLS error names a file that does not exist"),
     ("SSLKEYLOGFILE", "a file for the keys of TLS sessions; one that cannot be written is ignored, with a warning"),
     ("NO_COLOR", "set to anything: no colours"),
     ("TERM", "`dumb`: no colours"),
